@@ -1,0 +1,67 @@
+//! The CPU: always there, complete, and the reference that other devices are tested against.
+//!
+//! In: one block; out: partials in f64. Each kernel walks tiles of rows that fit the cache, with the
+//! instructions of the machine chosen at run time by `pulp`.
+
+mod distances;
+mod elementary;
+mod glm;
+mod gram;
+mod tile;
+
+use crate::device::{Design, Device, DeviceInfo, GlmPartial, Gram, Loss, Nearest};
+use crate::error::Result;
+
+/// The CPU of this machine, one thread a call.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct CpuDevice;
+
+impl Device for CpuDevice {
+    fn info(&self) -> DeviceInfo {
+        DeviceInfo { kind: "cpu", name: "CPU".to_owned() }
+    }
+
+    fn gram(
+        &self,
+        design: &Design<'_>,
+        response: Option<&[f64]>,
+        weights: Option<&[f64]>,
+    ) -> Result<Gram> {
+        gram::gram(design, response, weights)
+    }
+
+    fn linear(
+        &self,
+        design: &Design<'_>,
+        coefficients: &[f64],
+        n_outputs: usize,
+    ) -> Result<Vec<f64>> {
+        glm::linear(design, coefficients, n_outputs)
+    }
+
+    fn glm(
+        &self,
+        design: &Design<'_>,
+        response: &[f64],
+        weights: Option<&[f64]>,
+        coefficients: &[f64],
+        n_outputs: usize,
+        loss: Loss,
+        with_hessian: bool,
+    ) -> Result<GlmPartial> {
+        glm::glm(design, response, weights, coefficients, n_outputs, loss, with_hessian)
+    }
+
+    fn nearest(
+        &self,
+        design: &Design<'_>,
+        centroids: &[f64],
+        weights: Option<&[f64]>,
+    ) -> Result<Nearest> {
+        distances::nearest(design, centroids, weights)
+    }
+
+    fn squared_distances(&self, design: &Design<'_>, centroids: &[f64]) -> Result<Vec<f64>> {
+        distances::squared_distances(design, centroids)
+    }
+}

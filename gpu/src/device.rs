@@ -1,0 +1,157 @@
+//! The contract of a device, and the views of samples that its kernels take.
+//!
+//! In: a [`Design`] (dense columns and one-hot codes of one block); out: partials in f64. Every kernel
+//! adds in an order that depends on the block alone, so that results are reproducible to the bit.
+
+use std::fmt::Debug;
+
+use crate::error::Result;
+
+/// What a device is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeviceInfo {
+    /// `cpu`, `cuda`.
+    pub kind: &'static str,
+    /// The device's own name.
+    pub name: String,
+}
+
+/// The elements of a matrix.
+#[derive(Debug, Clone, Copy)]
+pub enum Elements<'a> {
+    /// 32-bit floats.
+    F32(&'a [f32]),
+    /// 64-bit floats.
+    F64(&'a [f64]),
+}
+
+/// A dense column-major matrix: column `j` is `elements[j * n_rows..][..n_rows]`.
+#[derive(Debug, Clone, Copy)]
+pub struct MatrixView<'a> {
+    /// Number of rows.
+    pub n_rows: usize,
+    /// Number of columns.
+    pub n_cols: usize,
+    /// The elements.
+    pub elements: Elements<'a>,
+}
+
+/// The design matrix of a block without materialising it: each dense column as
+/// `(x - shift[j]) * scale[j]`, then for each code column `widths[c]` indicator columns; a code at
+/// or beyond its width has no indicator. It has `n_cols()` columns and no intercept.
+#[derive(Debug, Clone, Copy)]
+pub struct Design<'a> {
+    /// The dense columns as stored.
+    pub dense: MatrixView<'a>,
+    /// Subtracted from each dense column; length `dense.n_cols`.
+    pub shift: &'a [f64],
+    /// Multiplied to each shifted dense column; length `dense.n_cols`.
+    pub scale: &'a [f64],
+    /// The code columns; each of length `dense.n_rows`.
+    pub codes: &'a [Vec<u32>],
+    /// Indicator columns of each code column.
+    pub widths: &'a [usize],
+}
+
+impl Design<'_> {
+    /// Number of columns: dense ones, then indicators.
+    pub fn n_cols(&self) -> usize {
+        self.dense.n_cols + self.widths.iter().sum::<usize>()
+    }
+}
+
+/// Weighted sums of products over the rows of a block, for p columns.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Gram {
+    /// Σ w, Σ w·y, Σ w·y².
+    pub moments: [f64; 3],
+    /// Σ w·x, length p.
+    pub x_sums: Vec<f64>,
+    /// Σ w·x·y, length p (zeros without y).
+    pub xy: Vec<f64>,
+    /// Σ w·x·xᵀ, `(p, p)` symmetric, both triangles filled.
+    pub xx: Vec<f64>,
+}
+
+/// The loss of a generalised linear model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum Loss {
+    /// ½ (y − z)².
+    Squared,
+    /// log(1 + exp(z)) − y·z with y in {0, 1}; one output.
+    Logistic,
+    /// −log softmax(z)[y] with y a class; `n_outputs` outputs.
+    Softmax,
+}
+
+/// Loss and derivatives of a generalised linear model over the rows of a block.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GlmPartial {
+    /// Σ w.
+    pub weight: f64,
+    /// Σ w·loss.
+    pub loss: f64,
+    /// Gradient, `(n_outputs, p + 1)` row-major, the intercept last in each row.
+    pub gradient: Vec<f64>,
+    /// Hessian of the flattened gradient, symmetric and full; empty unless asked for.
+    pub hessian: Vec<f64>,
+}
+
+/// The nearest centroid of each row, and sums for the next centroids.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Nearest {
+    /// The nearest centroid of each row; the lower number at ties.
+    pub ids: Vec<u32>,
+    /// Squared distance of each row to its nearest centroid.
+    pub squared_distances: Vec<f64>,
+    /// Σ w of each centroid's rows.
+    pub weights: Vec<f64>,
+    /// Σ w·x of each centroid's rows, `(n_centroids, p)` row-major.
+    pub sums: Vec<f64>,
+}
+
+/// A device that runs kernels over one block at a time.
+pub trait Device: Debug + Send + Sync {
+    /// What it is.
+    fn info(&self) -> DeviceInfo;
+
+    /// Weighted sums of products; `response` and `weights` have one value a row.
+    fn gram(
+        &self,
+        design: &Design<'_>,
+        response: Option<&[f64]>,
+        weights: Option<&[f64]>,
+    ) -> Result<Gram>;
+
+    /// `z = X·βᵀ + intercept`: `(n_rows, n_outputs)` row-major, for `coefficients`
+    /// `(n_outputs, p + 1)` row-major with the intercept last.
+    fn linear(
+        &self,
+        design: &Design<'_>,
+        coefficients: &[f64],
+        n_outputs: usize,
+    ) -> Result<Vec<f64>>;
+
+    /// Loss, gradient and (with `with_hessian`) Hessian of a generalised linear model.
+    fn glm(
+        &self,
+        design: &Design<'_>,
+        response: &[f64],
+        weights: Option<&[f64]>,
+        coefficients: &[f64],
+        n_outputs: usize,
+        loss: Loss,
+        with_hessian: bool,
+    ) -> Result<GlmPartial>;
+
+    /// The nearest of `centroids` `(n_centroids, p)` row-major by Euclid, over the design's columns.
+    fn nearest(
+        &self,
+        design: &Design<'_>,
+        centroids: &[f64],
+        weights: Option<&[f64]>,
+    ) -> Result<Nearest>;
+
+    /// Squared distances to every centroid, `(n_rows, n_centroids)` row-major.
+    fn squared_distances(&self, design: &Design<'_>, centroids: &[f64]) -> Result<Vec<f64>>;
+}

@@ -1,0 +1,86 @@
+//! The contract of an estimator: what it is called, which hyperparameters it has, and how it learns.
+//!
+//! In: the samples of a training run behind [`TrainingSet`], and checked [`Options`]; out: a fitted
+//! [`Model`] with its training curve. An estimator never learns where the partitions live, never
+//! reads SQL text and never opens a file.
+
+use async_trait::async_trait;
+
+use crate::error::Result;
+use crate::model::{Model, ModelContext, ModelState};
+use crate::options::{Hyperparameter, Options};
+use crate::run::TrainingRun;
+use crate::training_set::{StepDecoder, TrainingSet};
+
+/// What a model predicts; decides the output columns, the metrics and the common options.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Task {
+    /// A number for each sample.
+    Regression,
+    /// A probability of each class for each sample.
+    Classification,
+    /// A group for each sample.
+    Clustering,
+    /// Coordinates for each sample.
+    Decomposition,
+}
+
+impl Task {
+    /// Whether training needs a label column.
+    pub fn is_supervised(self) -> bool {
+        matches!(self, Task::Regression | Task::Classification)
+    }
+}
+
+/// What holds for an estimator beyond its task; each departure from the rule is a tag.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Tags {
+    /// Gathers all samples in one place instead of learning over partitions.
+    pub gathers: bool,
+    /// Why the model may depend on the partitioning, where it does.
+    pub inexact_over_partitions: Option<&'static str>,
+}
+
+/// The static description of an estimator, from which the registry, the option checks, the
+/// documentation pages and the contract suite are made.
+pub struct EstimatorSpec {
+    /// The canonical name in lower snake case: `linear_reg`.
+    pub name: &'static str,
+    /// Other names that `model_type` and `USING` accept.
+    pub aliases: &'static [&'static str],
+    /// What its models predict.
+    pub task: Task,
+    /// The first sentence of its page.
+    pub summary: &'static str,
+    /// Its page: shapes, nulls, cost, determinism, errors, source.
+    pub doc: &'static str,
+    /// Its own hyperparameters; the common ones of the task are added by `Options`.
+    pub hyperparameters: &'static [Hyperparameter],
+    /// Checks that concern more than one option.
+    pub check: fn(&Options) -> Result<()>,
+    /// Departures from the rule.
+    pub tags: Tags,
+    /// The `ML.` functions that its models answer beyond predict, evaluate, feature_info and
+    /// training_info, in lower case without `ml.`: `weights`.
+    pub inspections: &'static [&'static str],
+    /// The steps that it sends to partitions, so that another machine can decode them.
+    pub steps: &'static [StepDecoder],
+    /// Makes a model of its saved state.
+    pub load: fn(&ModelState, &ModelContext) -> Result<Box<dyn Model>>,
+}
+
+/// An algorithm that learns a model from samples.
+#[async_trait]
+pub trait Estimator: Send + Sync {
+    /// Its static description.
+    fn spec(&self) -> &'static EstimatorSpec;
+
+    /// Learns from the samples; `options` are already checked.
+    async fn fit(
+        &self,
+        samples: &dyn TrainingSet,
+        options: &Options,
+        run: &TrainingRun,
+    ) -> Result<Box<dyn Model>>;
+}

@@ -1,0 +1,209 @@
+//! The distances of `kmeans`: Euclid's, and one minus the cosine.
+//!
+//! In: blocks and centroids; out: the centroid of each sample and what a pass sums for it. Cosines are
+//! derived from Euclid's distances to centroids of length one, `x·c = (|x|² + 1 − |x − c|²) / 2`, so that
+//! one kernel serves both.
+
+use auspex_gpu::Design;
+use serde::{Deserialize, Serialize};
+
+use crate::compute::Compute;
+use crate::error::Result;
+
+/// How far a sample is from a centroid.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub(super) enum Distance {
+    /// The length of the difference.
+    Euclidean,
+    /// One minus the cosine of the angle. Centroids have length one; a sample of length zero is at
+    /// distance one from every centroid.
+    Cosine,
+}
+
+/// Samples by their nearest centroid.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Assigned {
+    /// The nearest centroid of each sample; the lower number at ties.
+    pub(super) ids: Vec<u32>,
+    /// What `distance` minimises over: the squared distance (Euclid), the distance (cosine).
+    pub(super) costs: Vec<f64>,
+    /// Σ w of each centroid's samples.
+    pub(super) weights: Vec<f64>,
+    /// Σ w·x of each centroid's samples; for the cosine of the samples at length one.
+    pub(super) sums: Vec<f64>,
+}
+
+impl Distance {
+    /// Finds the nearest centroid of each sample.
+    pub(super) fn assign(
+        self,
+        design: &Design<'_>,
+        centroids: &[f64],
+        weights: Option<&[f64]>,
+        compute: &Compute,
+    ) -> Result<Assigned> {
+        match self {
+            Distance::Euclidean => {
+                let nearest = compute.device().nearest(design, centroids, weights)?;
+                Ok(Assigned {
+                    ids: nearest.ids,
+                    costs: nearest.squared_distances,
+                    weights: nearest.weights,
+                    sums: nearest.sums,
+                })
+            }
+            Distance::Cosine => assign_by_cosine(design, centroids, weights, compute),
+        }
+    }
+
+    /// The cost of each sample at every centroid, `(n_samples, n_centroids)` row-major.
+    pub(super) fn costs(
+        self,
+        design: &Design<'_>,
+        centroids: &[f64],
+        compute: &Compute,
+    ) -> Result<Vec<f64>> {
+        let mut costs = compute.device().squared_distances(design, centroids)?;
+        if self == Distance::Cosine {
+            let squared_lengths = squared_lengths(design, compute)?;
+            let n_centroids = centroids.len() / design.n_cols().max(1);
+            for (row, &squared_length) in costs.chunks_exact_mut(n_centroids).zip(&squared_lengths)
+            {
+                for cost in row {
+                    *cost = one_minus_cosine(squared_length, *cost);
+                }
+            }
+        }
+        Ok(costs)
+    }
+
+    /// The distance that belongs to a cost.
+    pub(super) fn of_cost(self, cost: f64) -> f64 {
+        match self {
+            Distance::Euclidean => cost.sqrt(),
+            Distance::Cosine => cost,
+        }
+    }
+
+    /// The squared distance that belongs to a cost.
+    pub(super) fn squared(self, cost: f64) -> f64 {
+        match self {
+            Distance::Euclidean => cost,
+            Distance::Cosine => cost * cost,
+        }
+    }
+
+    /// Makes a point one that may be a centroid; false where it has no direction.
+    pub(super) fn normalise(self, point: &mut [f64]) -> bool {
+        if self == Distance::Euclidean {
+            return true;
+        }
+        let length = point.iter().map(|x| x * x).sum::<f64>().sqrt();
+        if length > 0.0 {
+            point.iter_mut().for_each(|x| *x /= length);
+        }
+        length > 0.0
+    }
+
+    /// The distance between two centroids.
+    pub(super) fn between(self, a: &[f64], b: &[f64]) -> f64 {
+        match self {
+            Distance::Euclidean => {
+                a.iter().zip(b).map(|(a, b)| (a - b) * (a - b)).sum::<f64>().sqrt()
+            }
+            // For two points of length one, |a − b|² = 2·(1 − cos).
+            Distance::Cosine => a.iter().zip(b).map(|(a, b)| (a - b) * (a - b)).sum::<f64>() / 2.0,
+        }
+    }
+}
+
+/// The nearest centroid of length one by Euclid is the one of the greatest cosine, whatever the length
+/// of the sample; weights divided by that length make the kernel sum samples at length one.
+fn assign_by_cosine(
+    design: &Design<'_>,
+    centroids: &[f64],
+    weights: Option<&[f64]>,
+    compute: &Compute,
+) -> Result<Assigned> {
+    let squared_lengths = squared_lengths(design, compute)?;
+    let weight = |row: usize| weights.map_or(1.0, |weights| weights[row]);
+    let by_length: Vec<f64> = squared_lengths
+        .iter()
+        .enumerate()
+        .map(|(row, &squared)| if squared > 0.0 { weight(row) / squared.sqrt() } else { 0.0 })
+        .collect();
+    let nearest = compute.device().nearest(design, centroids, Some(&by_length))?;
+    let mut assigned = Assigned {
+        ids: nearest.ids,
+        costs: nearest.squared_distances,
+        weights: vec![0.0; nearest.weights.len()],
+        sums: nearest.sums,
+    };
+    let rows = assigned.ids.iter_mut().zip(&mut assigned.costs).zip(&squared_lengths);
+    for (row, ((id, cost), &squared_length)) in rows.enumerate() {
+        if squared_length == 0.0 {
+            *id = 0;
+        }
+        *cost = one_minus_cosine(squared_length, *cost);
+        assigned.weights[*id as usize] += weight(row);
+    }
+    Ok(assigned)
+}
+
+fn squared_lengths(design: &Design<'_>, compute: &Compute) -> Result<Vec<f64>> {
+    let origin = vec![0.0; design.n_cols()];
+    Ok(compute.device().squared_distances(design, &origin)?)
+}
+
+/// `1 − cos` of a sample of this squared length at this squared distance from a point of length one.
+fn one_minus_cosine(squared_length: f64, squared_distance: f64) -> f64 {
+    if squared_length == 0.0 {
+        return 1.0;
+    }
+    let dot = (squared_length + 1.0 - squared_distance) / 2.0;
+    (1.0 - dot / squared_length.sqrt()).clamp(0.0, 2.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use auspex_gpu::{Elements, MatrixView};
+
+    use super::*;
+
+    #[test]
+    fn cosines_equal_those_of_the_definition() {
+        let rows = [[3.0, 4.0], [-1.0, 0.5], [0.0, 0.0], [1e-3, 2e-3], [2e5, -1e5]];
+        let dense: Vec<f64> = (0..2).flat_map(|j| rows.iter().map(move |row| row[j])).collect();
+        let view = MatrixView { n_rows: 5, n_cols: 2, elements: Elements::F64(&dense) };
+        let design =
+            Design { dense: view, shift: &[0.0; 2], scale: &[1.0; 2], codes: &[], widths: &[] };
+        let centroids = [0.6, 0.8, 0.0, -1.0];
+        let compute = Compute::cpu();
+        let costs = Distance::Cosine.costs(&design, &centroids, &compute).unwrap();
+        let assigned = Distance::Cosine.assign(&design, &centroids, None, &compute).unwrap();
+        let mut sums = vec![0.0; 4];
+        for (r, row) in rows.iter().enumerate() {
+            let length = (row[0] * row[0] + row[1] * row[1]).sqrt();
+            let expected: Vec<f64> = centroids
+                .chunks_exact(2)
+                .map(|c| (row[0] * c[0] + row[1] * c[1]) / length)
+                .map(|cosine| if cosine.is_nan() { 1.0 } else { 1.0 - cosine })
+                .collect();
+            for (found, expected) in costs[2 * r..].iter().zip(&expected) {
+                assert!((found - expected).abs() < 1e-9, "{found} {expected}");
+            }
+            let id = usize::from(expected[1] < expected[0]);
+            assert_eq!(assigned.ids[r] as usize, id);
+            assert!((assigned.costs[r] - expected[id]).abs() < 1e-9);
+            if length > 0.0 {
+                sums[2 * id] += row[0] / length;
+                sums[2 * id + 1] += row[1] / length;
+            }
+        }
+        assert_eq!(assigned.weights, [4.0, 1.0]);
+        for (found, expected) in assigned.sums.iter().zip(&sums) {
+            assert!((found - expected).abs() < 1e-12);
+        }
+    }
+}

@@ -1,0 +1,304 @@
+//! `logistic_reg`: binary and multiclass logistic regression, with l1 and l2 penalties.
+//!
+//! In: samples with classes; out: a [`LinearModel`]. A solver first learns from a share of each block,
+//! so that few passes over all rows remain.
+
+use async_trait::async_trait;
+use auspex_gpu::Loss;
+
+use super::gradient_descent::{LearnRate, gradient_descent};
+use super::layout::Layout;
+use super::lbfgs::lbfgs;
+use super::model::{LinearModel, Link};
+use super::newton::{Hessians, newton};
+use super::objective::{Curve, Limits, Objective, RowPasses, Solution};
+use super::steps::GlmStep;
+use super::symmetric::Factor;
+use super::uncertainty::uncertainty;
+use super::{SHARED, Strategy, check_width, optimize_strategy, penalty, target, warm_start};
+use super::warn_unless_converged;
+use crate::error::{Error, Result};
+use crate::estimator::{Estimator, EstimatorSpec, Tags, Task};
+use crate::features::TargetEncoding;
+use crate::model::Model;
+use crate::options::{Hyperparameter, Options};
+use crate::run::TrainingRun;
+use crate::training_set::{Part, StepDecoder, TrainingSet};
+
+/// Fits the probability of each class by maximum likelihood.
+pub(super) struct LogisticReg;
+
+static HYPERPARAMETERS: [Hyperparameter; 12] = {
+    let [a, b, c, d, e, f, g, h, i] = SHARED;
+    [
+        optimize_strategy(&[
+            "AUTO_STRATEGY",
+            "BATCH_GRADIENT_DESCENT",
+            "NEWTON",
+            "LBFGS",
+            "COORDINATE_DESCENT",
+        ]),
+        penalty("l1_reg", &[], "Cost of the sum of absolute coefficients."),
+        penalty("l2_reg", &[], "Cost of half the sum of squared coefficients; the inverse of scikit-learn's C."),
+        a, b, c, d, e, f, g, h, i,
+    ]
+};
+
+static SPEC: EstimatorSpec = EstimatorSpec {
+    name: "logistic_reg",
+    aliases: &["logistic", "logistic_regression"],
+    task: Task::Classification,
+    summary: "Predicts the probability of each class from a weighted sum of the features.",
+    doc: "\
+Minimises Σ w·loss + ½ l2_reg·‖β‖² + l1_reg·‖β‖₁ over the coefficients β in the features' own units; the intercepts are free. \
+The loss is −log p of the sample's class: with two classes p = 1 / (1 + exp(−z)) for the second, with more p = softmax(z), one \
+set of coefficients a class. So l2_reg is the inverse of scikit-learn's C.
+
+Shapes: numbers are one column each, every category one indicator, NULL among them (`DUMMY_ENCODING` leaves the most frequent \
+out). Where columns depend on each other, the coefficients of least norm are given.
+Nulls: a NULL number is the training mean; NULL text is the category `_null_filler`. A category that training never saw, and a \
+NULL where training had none, add nothing to a prediction.
+Solvers: AUTO_STRATEGY is Newton's method up to 600 coefficients, else L-BFGS; both run until the gradient has fallen to 1e-8 of \
+a constant model's, at most 100 passes. With l1_reg Newton's steps are solved by coordinate descent (COORDINATE_DESCENT names \
+the same), and L-BFGS becomes OWL-QN. From 200,000 rows on the start is learned from a share of the rows. The loss of \
+`ML.TRAINING_INFO` is the mean log loss.
+Warnings: `separation` when a combination of features tells classes apart without error, so that coefficients would grow \
+without end; `no_convergence`.
+Cost: O(n·p·classes) a pass; with a Hessian, which few passes need, O(n·p²·classes²).
+Deterministic: the sums do not depend on threads, nor on how rows come in batches.
+Errors: fewer than two classes; a combination of options that contradict each other; features that depend on each other, or \
+more than two classes, with calculate_p_values.
+Source: Hastie, Tibshirani and Friedman 2009, The Elements of Statistical Learning, section 4.4.",
+    hyperparameters: &HYPERPARAMETERS,
+    check: super::check,
+    tags: Tags { gathers: false, inexact_over_partitions: None },
+    inspections: &["weights", "advanced_weights"],
+    steps: &[StepDecoder::of::<GlmStep>()],
+    load: LinearModel::load,
+};
+
+/// Coefficients up to which AUTO_STRATEGY is Newton's method, and up to which that is allowed.
+const NEWTON_COEFFICIENTS: usize = 600;
+const WIDEST_NEWTON: usize = 4096;
+/// Rows from which on a share of them is tried first, the greatest such share, and the rows that it
+/// has at least: so many, and so many for each coefficient.
+const SAMPLED_FROM: u64 = 200_000;
+const MOST_IN_ONE: u64 = 16;
+const LEAST_SAMPLE: u64 = 32_768;
+const SAMPLE_PER_COEFFICIENT: u64 = 64;
+/// The share's minimum need not be exact: its gradient against the tolerance of the whole.
+const SAMPLE_TOLERANCE: f64 = 1e5;
+
+#[async_trait]
+impl Estimator for LogisticReg {
+    fn spec(&self) -> &'static EstimatorSpec {
+        &SPEC
+    }
+
+    async fn fit(
+        &self,
+        samples: &dyn TrainingSet,
+        options: &Options,
+        run: &TrainingRun,
+    ) -> Result<Box<dyn Model>> {
+        let encoding = target(samples)?;
+        let n_classes = encoding.classes.len();
+        if n_classes < 2 {
+            return Err(Error::BadLabel {
+                column: encoding.column.clone(),
+                problem: "has fewer than two classes".to_owned(),
+                hint: "A classifier needs rows of at least two classes.".to_owned(),
+            });
+        }
+        if n_classes > 2 && options.bool("calculate_p_values") {
+            return Err(Error::ConflictingOptions {
+                message: format!(
+                    "option \"calculate_p_values\" needs a label with two classes, got {n_classes}"
+                ),
+                hint: "Set calculate_p_values = FALSE, or label one class against the others."
+                    .to_owned(),
+            });
+        }
+        let is_binary = n_classes == 2;
+        let layout = Layout::new(samples.encoder(), options, if is_binary { 1 } else { n_classes });
+        let link = if is_binary { Link::Logistic } else { Link::Softmax };
+        let fit = Fit { samples, options, run, layout: &layout, encoding, link };
+        Ok(Box::new(fit.fit().await?))
+    }
+}
+
+/// One training.
+struct Fit<'a> {
+    samples: &'a dyn TrainingSet,
+    options: &'a Options,
+    run: &'a TrainingRun,
+    layout: &'a Layout,
+    encoding: &'a TargetEncoding,
+    link: Link,
+}
+
+impl Fit<'_> {
+    async fn fit(&self) -> Result<LinearModel> {
+        let mut objective = self.objective();
+        let strategy = self.strategy()?;
+        let limits = Limits::new(self.options, strategy == Strategy::BatchGradientDescent);
+        let mut solution = self.solve(&mut objective, strategy, limits).await?;
+        warn_unless_converged(self.run, solution.outcome, limits.max_iterations);
+        self.warn_of_separation(&solution);
+        self.settle(&mut solution);
+        let (encoder, target) = (self.samples.encoder(), self.samples.target());
+        let mut model =
+            LinearModel::new(self.link, self.layout, &solution.parameters, encoder, target);
+        if self.options.bool("calculate_p_values") {
+            check_width("calculate_p_values", self.layout.n_parameters(), WIDEST_NEWTON)?;
+            let hessian = objective.evaluate(&solution.parameters, true).await?.hessian;
+            model.uncertainty = Some(uncertainty(&hessian, 1.0, None, self.layout, &model)?);
+        }
+        Ok(model)
+    }
+
+    fn strategy(&self) -> Result<Strategy> {
+        let n = self.layout.n_parameters();
+        Ok(match Strategy::of(self.options) {
+            Strategy::Newton | Strategy::CoordinateDescent | Strategy::NormalEquation => {
+                check_width("Newton's method", n, WIDEST_NEWTON)?;
+                Strategy::Newton
+            }
+            Strategy::Auto if n <= NEWTON_COEFFICIENTS => Strategy::Newton,
+            Strategy::Auto => Strategy::Lbfgs,
+            strategy => strategy,
+        })
+    }
+
+    fn objective(&self) -> RowPasses<'_> {
+        let shares = self.shares();
+        // As a 0/1 response a class has the variance p·(1 − p).
+        let variance: f64 = shares.iter().map(|p| p * (1.0 - p)).sum();
+        RowPasses {
+            samples: self.samples,
+            run: self.run,
+            layout: self.layout,
+            loss: if self.link == Link::Logistic { Loss::Logistic } else { Loss::Softmax },
+            n_classes: u32::try_from(shares.len()).unwrap_or(u32::MAX),
+            response_shift: 0.0,
+            response_spread: variance.sqrt(),
+            penalty: self.layout.penalty(self.options.f64("l1_reg"), self.options.f64("l2_reg")),
+            one_in: 1,
+        }
+    }
+
+    /// How frequent each class is; one that training lacks counts as half a row.
+    fn shares(&self) -> Vec<f64> {
+        let counts = self.encoding.class_counts.iter().map(|&count| (count as f64).max(0.5));
+        let counts: Vec<f64> = counts.collect();
+        let total: f64 = counts.iter().sum();
+        counts.iter().map(|count| count / total).collect()
+    }
+
+    /// The constant model, or the last version.
+    fn start(&self) -> (Vec<f64>, bool) {
+        if let Some(warm) = warm_start(self.run, self.link, self.layout, self.samples) {
+            return (warm, true);
+        }
+        let mut start = vec![0.0; self.layout.n_parameters()];
+        if self.layout.fit_intercept {
+            let (stride, shares) = (self.layout.stride(), self.shares());
+            let logs: Vec<f64> = shares.iter().map(|share| share.ln()).collect();
+            let mean = logs.iter().sum::<f64>() / logs.len() as f64;
+            match self.link {
+                Link::Logistic => start[stride - 1] = logs[1] - logs[0],
+                _ => (0..logs.len()).for_each(|k| start[k * stride + stride - 1] = logs[k] - mean),
+            }
+        }
+        (start, false)
+    }
+
+    async fn solve(
+        &self,
+        objective: &mut RowPasses<'_>,
+        strategy: Strategy,
+        limits: Limits,
+    ) -> Result<Solution> {
+        let (mut start, is_warm) = self.start();
+        let n_samples = self.samples.n_samples(Part::Training);
+        let mut curve = Curve::new(self.run);
+        if strategy == Strategy::BatchGradientDescent {
+            let rate = LearnRate::new(self.options);
+            return gradient_descent(objective, start, n_samples as f64, rate, limits, &mut curve).await;
+        }
+        let tolerance = objective.tolerance();
+        let n = self.layout.n_parameters() as u64;
+        let one_in = n_samples / LEAST_SAMPLE.max(n * SAMPLE_PER_COEFFICIENT);
+        let is_sampled = n_samples >= SAMPLED_FROM && one_in >= 4 && !is_warm;
+        let mut hessians =
+            if n_samples < SAMPLED_FROM { Hessians::Always } else { Hessians::WhenSlow };
+        if is_sampled {
+            objective.one_in = one_in.min(MOST_IN_ONE) as usize;
+            let mut silent = Curve::silent(self.run);
+            let limits = Limits { max_iterations: 50, min_rel_progress: None };
+            let tolerance = tolerance * SAMPLE_TOLERANCE;
+            let sampled = match strategy {
+                Strategy::Newton => {
+                    newton(objective, start, Hessians::Always, tolerance, limits, &mut silent).await?
+                }
+                _ => lbfgs(objective, start, tolerance, limits, &mut silent).await?,
+            };
+            start = sampled.parameters;
+            hessians = sampled.hessian.map_or(Hessians::WhenSlow, Hessians::From);
+            objective.one_in = 1;
+        }
+        match strategy {
+            Strategy::Newton => {
+                newton(objective, start, hessians, tolerance, limits, &mut curve).await
+            }
+            _ => lbfgs(objective, start, tolerance, limits, &mut curve).await,
+        }
+    }
+
+    /// Chooses among equal minima: coefficients of least norm, and intercepts that sum to zero.
+    fn settle(&self, solution: &mut Solution) {
+        let n = self.layout.n_parameters();
+        let is_penalised =
+            self.options.f64("l1_reg") > 0.0 || self.options.f64("l2_reg") > 0.0;
+        if let (Some(hessian), false) = (&solution.hessian, is_penalised) {
+            let lengths = self.layout.lengths().repeat(self.layout.n_outputs);
+            Factor::new(hessian, n).shorten(&mut solution.parameters, &lengths);
+        }
+        if self.link == Link::Softmax && self.layout.fit_intercept {
+            let stride = self.layout.stride();
+            let intercepts = || (stride - 1..n).step_by(stride);
+            let total: f64 = intercepts().map(|idx| solution.parameters[idx]).sum();
+            let mean = total / self.layout.n_outputs as f64;
+            intercepts().for_each(|idx| solution.parameters[idx] -= mean);
+        }
+    }
+
+    /// Without penalties, classes that can be told apart have no finite maximum likelihood.
+    fn warn_of_separation(&self, solution: &Solution) {
+        /// Mean log loss below which hardly a row is in doubt.
+        const CERTAIN: f64 = 1e-6;
+        /// Effect of a category beyond which its rows are not in doubt: odds of 3 million to one.
+        const DECISIVE: f64 = 15.0;
+        let is_penalised =
+            self.options.f64("l1_reg") > 0.0 || self.options.f64("l2_reg") > 0.0;
+        if is_penalised {
+            return;
+        }
+        let hint = "Set l2_reg = 1 to keep the coefficients finite.";
+        if solution.loss < CERTAIN {
+            let message = "the features separate the classes without error, so that the coefficients have no finite optimum";
+            self.run.warn("separation", message.to_owned(), Some(hint));
+            return;
+        }
+        let n_dense = self.layout.frame.scale.len();
+        let stride = self.layout.stride().max(1);
+        let is_decisive = |row: &[f64]| {
+            let indicators = self.layout.free.iter().zip(row).filter(|(column, _)| **column >= n_dense);
+            indicators.into_iter().any(|(_, x)| x.abs() > DECISIVE)
+        };
+        if solution.parameters.chunks(stride).any(is_decisive) {
+            let message = "a category occurs with some classes only, so that its coefficient has no finite optimum";
+            self.run.warn("separation", message.to_owned(), Some(hint));
+        }
+    }
+}

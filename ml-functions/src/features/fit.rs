@@ -1,0 +1,464 @@
+//! Learns a [`FeatureEncoder`] from raw batches, one mergeable partial a chunk.
+//!
+//! In: the training rows of a chunk; out: moments, ranges, dictionaries and a row sample, whose merge
+//! along the fixed tree gives the same encoder whatever the threads and batches were.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use datafusion::arrow::array::{Array, ArrayRef};
+use datafusion::common::HashMap;
+
+use super::columns::{Element, Rows, append_codes, numbers};
+use super::moments::Moments;
+use super::{
+    CategoricalStatistics, Feature, FeatureEncoder, FeatureKind, FeatureSchema, FeatureStatistics,
+    NumericStatistics,
+};
+use crate::error::{Error, Result};
+use crate::run::Warning;
+
+/// Categories kept of one feature, as BigQuery ML's encoders keep.
+const MAX_CATEGORIES: usize = 32_000;
+
+/// Distinct texts counted of one feature before the rarest are given up, so that a column of unique
+/// texts cannot fill the memory; eight times what is kept in the end.
+const MAX_COUNTED: usize = 262_144;
+
+/// Rows in the sample for medians, and at most this many values of it in memory.
+const SAMPLE_ROWS: usize = 10_000;
+const SAMPLE_VALUES: usize = 4_000_000;
+
+/// What is common to all chunks of one fit.
+pub(crate) struct EncoderFit {
+    schema: FeatureSchema,
+    sample_rows: usize,
+    /// No row with a greater hash can still enter the sample; only saves work.
+    sample_bound: AtomicU64,
+}
+
+/// What chunks tell of one numeric feature.
+#[derive(Debug, Default)]
+struct NumericPartial {
+    moments: Moments,
+    null_count: u64,
+    nan_count: u64,
+}
+
+/// What chunks tell of one categorical feature.
+#[derive(Debug, Default)]
+struct CategoryPartial {
+    /// Each text with the rows that have it, in sort order.
+    counts: Vec<(Box<str>, u64)>,
+    null_count: u64,
+    /// Rows whose text was given up.
+    collapsed: u64,
+}
+
+/// The rows with the smallest hashes, in their order.
+#[derive(Debug, Default)]
+struct RowSample {
+    hashes: Vec<u64>,
+    /// Of each numeric feature the value in each row; NaN for NULL.
+    columns: Vec<Vec<f64>>,
+}
+
+/// What some chunks tell of all features.
+#[derive(Debug)]
+pub(crate) struct EncoderPartial {
+    numeric: Vec<NumericPartial>,
+    categorical: Vec<CategoryPartial>,
+    sample: RowSample,
+}
+
+impl EncoderFit {
+    /// A fit of the features of a schema.
+    pub(crate) fn new(schema: FeatureSchema) -> EncoderFit {
+        let n_numeric = schema.numeric().count().max(1);
+        EncoderFit {
+            schema,
+            sample_rows: (SAMPLE_VALUES / n_numeric).clamp(1_000, SAMPLE_ROWS),
+            sample_bound: AtomicU64::new(u64::MAX),
+        }
+    }
+
+    /// What `rows` of a chunk tell; `columns[batch][feature]` are its arrays in schema order,
+    /// `hash` gives the sampling hash of a row of the chunk.
+    pub(crate) fn chunk(
+        &self,
+        columns: &[&[ArrayRef]],
+        rows: &Rows,
+        hash: impl Fn(usize) -> u64,
+    ) -> Result<EncoderPartial> {
+        let sampled = self.sampled_rows(rows, hash);
+        let mut partial = EncoderPartial {
+            numeric: Vec::new(),
+            categorical: Vec::new(),
+            sample: RowSample {
+                hashes: sampled.iter().map(|(hash, _)| *hash).collect(),
+                columns: Vec::new(),
+            },
+        };
+        for (feature_idx, feature) in self.schema.features.iter().enumerate() {
+            match feature.kind {
+                FeatureKind::NumericF32 => {
+                    self.numeric::<f32>(columns, feature_idx, rows, &sampled, &mut partial)?;
+                }
+                FeatureKind::NumericF64 => {
+                    self.numeric::<f64>(columns, feature_idx, rows, &sampled, &mut partial)?;
+                }
+                FeatureKind::Categorical => {
+                    partial
+                        .categorical
+                        .push(categories(columns, feature_idx, rows)?);
+                }
+            }
+        }
+        Ok(partial)
+    }
+
+    fn numeric<T: Element>(
+        &self,
+        columns: &[&[ArrayRef]],
+        feature_idx: usize,
+        rows: &Rows,
+        sampled: &[(u64, usize)],
+        partial: &mut EncoderPartial,
+    ) -> Result<()> {
+        let mut values: Vec<T> = Vec::with_capacity(rows.n_rows);
+        let nan = T::from_f64(f64::NAN);
+        let mut null_count = 0;
+        for (batch, runs) in rows.by_batch() {
+            let array = numbers::<T>(&columns[batch][feature_idx])?;
+            for run in runs {
+                let range = run.start..run.start + run.len;
+                if array.null_count() == 0 {
+                    values.extend_from_slice(&array.values()[range]);
+                    continue;
+                }
+                for row in range {
+                    null_count += u64::from(array.is_null(row));
+                    values.push(if array.is_null(row) {
+                        nan
+                    } else {
+                        array.value(row)
+                    });
+                }
+            }
+        }
+        let sample = sampled
+            .iter()
+            .map(|(_, sample)| values[*sample].to_f64())
+            .collect();
+        partial.sample.columns.push(sample);
+        let n_values = values.len() as u64;
+        let moments = Moments::of(&mut values);
+        let nan_count = n_values - null_count - moments.count;
+        partial.numeric.push(NumericPartial {
+            moments,
+            null_count,
+            nan_count,
+        });
+        Ok(())
+    }
+
+    /// Hash and number among `rows` of the rows with the smallest hashes, in order of hash.
+    fn sampled_rows(&self, rows: &Rows, hash: impl Fn(usize) -> u64) -> Vec<(u64, usize)> {
+        if self.schema.numeric().next().is_none() {
+            return Vec::new();
+        }
+        let bound = self.sample_bound.load(Ordering::Relaxed);
+        let mut sampled: Vec<(u64, usize)> = rows
+            .chunk_rows()
+            .enumerate()
+            .map(|(sample, chunk_row)| (hash(chunk_row), sample))
+            .filter(|(hash, _)| *hash <= bound)
+            .collect();
+        sampled.sort_unstable();
+        sampled.truncate(self.sample_rows);
+        self.lower_bound(sampled.len(), sampled.last().map(|(hash, _)| *hash));
+        sampled
+    }
+
+    fn lower_bound(&self, n_sampled: usize, greatest: Option<u64>) {
+        if let (true, Some(greatest)) = (n_sampled >= self.sample_rows, greatest) {
+            self.sample_bound.fetch_min(greatest, Ordering::Relaxed);
+        }
+    }
+
+    /// Adds what later chunks tell.
+    pub(crate) fn merge(&self, into: &mut EncoderPartial, later: EncoderPartial) {
+        for (into, later) in into.numeric.iter_mut().zip(later.numeric) {
+            into.moments.merge(&later.moments);
+            into.null_count += later.null_count;
+            into.nan_count += later.nan_count;
+        }
+        for (into, later) in into.categorical.iter_mut().zip(later.categorical) {
+            into.merge(later);
+        }
+        let sample = std::mem::take(&mut into.sample);
+        into.sample = sample.merge(&later.sample, self.sample_rows);
+        self.lower_bound(into.sample.hashes.len(), into.sample.hashes.last().copied());
+    }
+
+    /// The encoder, and what is worth a warning.
+    pub(crate) fn finish(&self, partial: EncoderPartial) -> Result<(FeatureEncoder, Vec<Warning>)> {
+        let mut numeric = partial.numeric.into_iter().zip(partial.sample.columns);
+        let mut categorical = partial.categorical.into_iter();
+        let (mut statistics, mut noted) = (Vec::new(), Noted::default());
+        for feature in &self.schema.features {
+            let of_feature = match feature.kind {
+                FeatureKind::NumericF32 | FeatureKind::NumericF64 => {
+                    let (partial, sample) = numeric.next().ok_or_else(lost_feature)?;
+                    FeatureStatistics::Numeric(partial.finish(feature, sample, &mut noted)?)
+                }
+                FeatureKind::Categorical => {
+                    let partial = categorical.next().ok_or_else(lost_feature)?;
+                    FeatureStatistics::Categorical(partial.finish(feature, &mut noted))
+                }
+            };
+            statistics.push(of_feature);
+        }
+        Ok((
+            FeatureEncoder {
+                schema: self.schema.clone(),
+                statistics,
+            },
+            noted.warnings(),
+        ))
+    }
+}
+
+fn lost_feature() -> Error {
+    Error::Internal {
+        what: "a feature has no statistics".to_owned(),
+    }
+}
+
+impl NumericPartial {
+    fn finish(
+        self,
+        feature: &Feature,
+        mut sample: Vec<f64>,
+        noted: &mut Noted,
+    ) -> Result<NumericStatistics> {
+        let name = &feature.name;
+        self.moments.check(name)?;
+        noted.add("nan_as_null", self.nan_count, name);
+        if self.moments.count == 0 {
+            noted.add("all_null_feature", 1, name);
+        } else {
+            noted.add("nulls_filled", self.null_count + self.nan_count, name);
+        }
+        sample.retain(|value| !value.is_nan());
+        let middle = sample.len().saturating_sub(1) / 2;
+        let median = if sample.is_empty() {
+            0.0
+        } else {
+            *sample.select_nth_unstable_by(middle, f64::total_cmp).1
+        };
+        Ok(NumericStatistics {
+            count: self.moments.count,
+            null_count: self.null_count + self.nan_count,
+            min: self.moments.min,
+            max: self.moments.max,
+            mean: self.moments.mean,
+            median,
+            stddev: self.moments.stddev(),
+        })
+    }
+}
+
+/// What one chunk tells of a categorical feature.
+fn categories(columns: &[&[ArrayRef]], feature_idx: usize, rows: &Rows) -> Result<CategoryPartial> {
+    let mut code_of_text: HashMap<Box<str>, u32> = HashMap::new();
+    let mut codes = Vec::with_capacity(rows.n_rows);
+    // Code 0 is NULL; texts are numbered from 1 as they come.
+    let mut code = |text: Option<&str>| match text {
+        None => 0,
+        Some(text) => match code_of_text.get(text) {
+            Some(code) => *code,
+            None => {
+                let code = code_of_text.len() as u32 + 1;
+                code_of_text.insert(text.into(), code);
+                code
+            }
+        },
+    };
+    for (batch, runs) in rows.by_batch() {
+        append_codes(&columns[batch][feature_idx], runs, &mut codes, &mut code)?;
+    }
+    let mut rows_of_code = vec![0_u64; code_of_text.len() + 1];
+    for code in codes {
+        rows_of_code[code as usize] += 1;
+    }
+    let mut counts: Vec<(Box<str>, u64)> = code_of_text
+        .into_iter()
+        .map(|(text, code)| (text, rows_of_code[code as usize]))
+        .filter(|(_, count)| *count > 0)
+        .collect();
+    counts.sort_unstable();
+    Ok(CategoryPartial {
+        counts,
+        null_count: rows_of_code[0],
+        collapsed: 0,
+    })
+}
+
+impl CategoryPartial {
+    fn merge(&mut self, later: CategoryPartial) {
+        self.null_count += later.null_count;
+        self.collapsed += later.collapsed;
+        let mut merged = Vec::with_capacity(self.counts.len().max(later.counts.len()));
+        let mut ours = std::mem::take(&mut self.counts).into_iter().peekable();
+        let mut theirs = later.counts.into_iter().peekable();
+        while let (Some((our_text, our_count)), Some((their_text, their_count))) =
+            (ours.peek_mut(), theirs.peek())
+        {
+            match (*our_text).cmp(their_text) {
+                std::cmp::Ordering::Less => merged.extend(ours.next()),
+                std::cmp::Ordering::Greater => merged.extend(theirs.next()),
+                std::cmp::Ordering::Equal => {
+                    *our_count += their_count;
+                    merged.extend(ours.next());
+                    theirs.next();
+                }
+            }
+        }
+        merged.extend(ours);
+        merged.extend(theirs);
+        self.counts = merged;
+        if self.counts.len() > MAX_COUNTED {
+            self.keep_most_frequent(MAX_COUNTED / 2);
+        }
+    }
+
+    /// Gives up all but the most frequent texts; of equally frequent ones the first by name stay.
+    fn keep_most_frequent(&mut self, n_kept: usize) {
+        if self.counts.len() <= n_kept {
+            return;
+        }
+        self.counts
+            .sort_unstable_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+        self.collapsed += self
+            .counts
+            .drain(n_kept..)
+            .map(|(_, count)| count)
+            .sum::<u64>();
+        self.counts.sort_unstable();
+    }
+
+    fn finish(mut self, feature: &Feature, noted: &mut Noted) -> CategoricalStatistics {
+        self.keep_most_frequent(MAX_CATEGORIES);
+        noted.add("categories_collapsed", self.collapsed, &feature.name);
+        if self.counts.is_empty() && self.collapsed == 0 {
+            noted.add("all_null_feature", 1, &feature.name);
+        }
+        let (categories, counts) = self
+            .counts
+            .into_iter()
+            .map(|(text, count)| (String::from(text), count))
+            .unzip();
+        CategoricalStatistics {
+            categories,
+            counts,
+            null_count: self.null_count,
+            collapsed_count: self.collapsed,
+        }
+    }
+}
+
+impl RowSample {
+    /// The rows with the smallest hashes of both.
+    fn merge(self, later: &RowSample, n_rows: usize) -> RowSample {
+        let of_self = self
+            .hashes
+            .iter()
+            .enumerate()
+            .map(|(row, hash)| (*hash, false, row));
+        let of_later = later
+            .hashes
+            .iter()
+            .enumerate()
+            .map(|(row, hash)| (*hash, true, row));
+        let mut rows: Vec<(u64, bool, usize)> = of_self.chain(of_later).collect();
+        rows.sort_unstable();
+        rows.truncate(n_rows);
+        let columns = self
+            .columns
+            .iter()
+            .zip(&later.columns)
+            .map(|(ours, theirs)| {
+                rows.iter()
+                    .map(|(_, is_later, row)| if *is_later { theirs[*row] } else { ours[*row] })
+            });
+        RowSample {
+            hashes: rows.iter().map(|(hash, _, _)| *hash).collect(),
+            columns: columns.map(Iterator::collect).collect(),
+        }
+    }
+}
+
+/// What is worth a warning: of each code the values concerned and the columns.
+#[derive(Debug, Default)]
+struct Noted(BTreeMap<&'static str, (u64, Vec<String>)>);
+
+impl Noted {
+    fn add(&mut self, code: &'static str, n_values: u64, column: &str) {
+        if n_values > 0 {
+            let (n_noted, columns) = self.0.entry(code).or_default();
+            *n_noted += n_values;
+            columns.push(column.to_owned());
+        }
+    }
+
+    fn warnings(self) -> Vec<Warning> {
+        let warning = |(code, (n_values, columns)): (&str, (u64, Vec<String>))| {
+            let of_columns = name_some(&columns);
+            let (message, hint) = match code {
+                "nan_as_null" => (
+                    format!("{n_values} NaN values in {of_columns} count as NULL"),
+                    None,
+                ),
+                "nulls_filled" => (
+                    format!("{n_values} NULL values in {of_columns} were filled with the mean"),
+                    Some("Fill them in the query to choose another value."),
+                ),
+                "all_null_feature" => (
+                    format!("nothing can be learned from {of_columns}, NULL in every training row"),
+                    Some("Leave such columns out of the query."),
+                ),
+                _ => (
+                    format!(
+                        "{n_values} rows of {of_columns} have categories beyond the {MAX_CATEGORIES} most frequent, which were collapsed into one"
+                    ),
+                    Some("An identifier is rarely a feature; leave it out of the query."),
+                ),
+            };
+            Warning {
+                code: code.to_owned(),
+                message,
+                hint: hint.map(ToOwned::to_owned),
+            }
+        };
+        self.0.into_iter().map(warning).collect()
+    }
+}
+
+/// `column "a"`, `columns "a", "b"`, and from the fourth on only how many more.
+fn name_some(columns: &[String]) -> String {
+    let named: Vec<String> = columns
+        .iter()
+        .take(3)
+        .map(|name| format!("\"{name}\""))
+        .collect();
+    let noun = if columns.len() == 1 {
+        "column"
+    } else {
+        "columns"
+    };
+    match columns.len().saturating_sub(3) {
+        0 => format!("{noun} {}", named.join(", ")),
+        more => format!("{noun} {} and {more} more", named.join(", ")),
+    }
+}

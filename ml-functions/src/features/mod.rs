@@ -1,0 +1,26 @@
+//! From Arrow columns to the numbers that estimators compute with.
+//!
+//! In: record batches with the feature columns by name; out: [`FeatureBlock`]s, always through the one
+//! [`FeatureEncoder`] that the training fitted and the model keeps, so that serving cannot see other
+//! encodings than training.
+
+mod block;
+mod columns;
+mod encoder;
+mod fit;
+mod labels;
+mod moments;
+mod schema;
+mod target;
+
+pub use block::{Dense, FeatureBlock, TargetValues};
+pub use encoder::{CategoricalStatistics, FeatureEncoder, FeatureStatistics, NumericStatistics};
+pub use schema::{Feature, FeatureKind, FeatureSchema};
+pub use target::{ClassLabel, TargetEncoding};
+
+pub(crate) use columns::{Rows, numbers};
+pub(crate) use encoder::{BatchEncoder, find_column, find_features};
+pub(crate) use fit::{EncoderFit, EncoderPartial};
+pub(crate) use labels::{ClassCodes, ClassKey, Labels, append_with_nan, check_label_type};
+pub(crate) use moments::Moments;
+pub(crate) use schema::sql_type;

@@ -1,0 +1,154 @@
+//! Walks one training from query to model: reads, fits, evaluates, records.
+//!
+//! In: a [`TrainingRequest`] whose options are checked; out: a [`TrainedModel`] with its record. Knows
+//! no estimator by name and plans no query.
+
+mod evaluate;
+
+use std::sync::Arc;
+
+use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::execution::SendableRecordBatchStream;
+use datafusion::execution::disk_manager::DiskManager;
+use datafusion::execution::memory_pool::MemoryPool;
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use futures::TryStreamExt;
+
+use crate::error::Result;
+use crate::estimator::{Estimator, Task};
+use crate::model::ModelContext;
+use crate::options::Options;
+use crate::run::{Progress, TrainingRun};
+use crate::trained_model::{TrainedModel, TrainingRecord};
+use crate::training_set::{LocalTrainingSet, LoopbackTrainingSet, Part, StepDecoder, TrainingSet};
+
+/// The steps that do not belong to one estimator.
+pub(crate) static COMMON_STEPS: &[StepDecoder] = &[StepDecoder::of::<evaluate::EvaluateStep>()];
+
+/// The rows of a training query. Every opening of a partition must give the same rows in the same
+/// order, and the partitions must depend on the data alone, not on the number of threads.
+pub trait SampleSource: Send + Sync {
+    /// The columns of the query.
+    fn schema(&self) -> SchemaRef;
+
+    /// Number of partitions.
+    fn n_partitions(&self) -> usize;
+
+    /// The rows of a partition from the first on.
+    fn open(&self, partition: usize) -> datafusion::error::Result<SendableRecordBatchStream>;
+
+    /// The same with only these columns, in this order; worth overriding where the others then need
+    /// not be read.
+    fn open_columns(
+        &self,
+        partition: usize,
+        columns: &[usize],
+    ) -> datafusion::error::Result<SendableRecordBatchStream> {
+        let stream = self.open(partition)?;
+        if columns.iter().copied().eq(0..self.schema().fields().len()) {
+            return Ok(stream);
+        }
+        let schema = Arc::new(self.schema().project(columns)?);
+        let columns = columns.to_vec();
+        let projected = stream
+            .and_then(move |batch| std::future::ready(batch.project(&columns).map_err(Into::into)));
+        Ok(Box::pin(RecordBatchStreamAdapter::new(schema, projected)))
+    }
+}
+
+/// What to train.
+pub struct TrainingRequest {
+    /// The algorithm.
+    pub estimator: &'static dyn Estimator,
+    /// Its checked options.
+    pub options: Options,
+    /// The rows of the training query.
+    pub source: Arc<dyn SampleSource>,
+    /// The label column, where the statement names it beside the options.
+    pub label: Option<String>,
+    /// The feature columns in their order; `None` is every column without another role.
+    pub features: Option<Vec<String>>,
+    /// Accounts what the training holds.
+    pub memory: Arc<dyn MemoryPool>,
+    /// Where blocks go beyond the memory.
+    pub spill: Arc<DiskManager>,
+    /// Threads of a pass.
+    pub threads: usize,
+}
+
+/// Trains and evaluates a model. Dropping the future ends the threads of the pass that runs.
+pub async fn train(request: TrainingRequest, run: &TrainingRun) -> Result<TrainedModel> {
+    run.report(Progress::Phase("reading"));
+    let started_ms = now_ms(run);
+    let samples = Box::pin(LocalTrainingSet::open(&request, run)).await?;
+    Box::pin(learn(&request, &samples, &samples, started_ms, run)).await
+}
+
+/// [`train`] with every step, partial and state sent through bytes, as between machines; the model is
+/// the same to the bit.
+pub async fn train_over_bytes(request: TrainingRequest, run: &TrainingRun) -> Result<TrainedModel> {
+    run.report(Progress::Phase("reading"));
+    let started_ms = now_ms(run);
+    let local = Box::pin(LocalTrainingSet::open(&request, run)).await?;
+    let samples = LoopbackTrainingSet::new(&local)?;
+    Box::pin(learn(&request, &local, &samples, started_ms, run)).await
+}
+
+async fn learn(
+    request: &TrainingRequest,
+    local: &LocalTrainingSet,
+    samples: &dyn TrainingSet,
+    started_ms: u64,
+    run: &TrainingRun,
+) -> Result<TrainedModel> {
+    let spec = request.estimator.spec();
+    local.begin_phase("training", run);
+    let model = request
+        .estimator
+        .fit(samples, &request.options, run)
+        .await?;
+    local.begin_phase("evaluating", run);
+    let context = ModelContext {
+        encoder: samples.encoder(),
+        target: samples.target(),
+        options: &request.options,
+    };
+    let evaluated = evaluate::evaluate(spec, &context, model.as_ref(), samples, run).await?;
+    let (encoder, target) = (samples.encoder().clone(), samples.target().cloned());
+    let record = TrainingRecord {
+        training_rows: samples.n_samples(Part::Training),
+        evaluation_rows: samples.n_samples(Part::Evaluation),
+        dropped_rows: local.n_dropped(),
+        split_method: split_method(spec.task, &request.options),
+        iterations: run.iterations(),
+        warnings: run.warnings(),
+        evaluation: evaluated.model,
+        evaluated_on: evaluated.part,
+        baseline: evaluated.baseline,
+        seed: run.seed,
+        device: run.compute.device().info().kind.to_owned(),
+        duration_ms: now_ms(run).saturating_sub(started_ms),
+    };
+    let options = request.options.clone();
+    Ok(TrainedModel::new(
+        spec,
+        encoder,
+        target,
+        options,
+        Arc::from(model),
+        record,
+    ))
+}
+
+fn split_method(task: Task, options: &Options) -> String {
+    let written = if task.is_supervised() {
+        options.text("data_split_method")
+    } else {
+        None
+    };
+    written.unwrap_or("NO_SPLIT").to_owned()
+}
+
+fn now_ms(run: &TrainingRun) -> u64 {
+    u64::try_from(run.now().as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,452 @@
+//! The samples of a training run on one machine.
+//!
+//! In: a [`SampleSource`](crate::training::SampleSource); out: passes over its encoded blocks. What one
+//! pass can finish is streamed and kept nowhere; what is visited again stays encoded, in memory as far
+//! as the pool grants, else on disk.
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use datafusion::execution::memory_pool::{
+    MemoryConsumer, MemoryLimit, MemoryPool, MemoryReservation,
+};
+
+use super::chunks::{ChunkSource, RawChunk, TooLarge};
+use super::gathering::{copy_block, zeros};
+use super::merge_tree::{Merge, MergeTree};
+use super::passes::{Stop, Workers};
+use super::prepare::{Prepared, prepare, read_labels};
+use super::roles::{Roles, chunk_rows};
+use super::spill::{BlockStore, Spill, StoredBlocks};
+use super::weights::read_weights;
+use super::{AnyPartial, AnyStep, Part, TrainingSet, Visit};
+use crate::error::{Error, Result};
+use crate::estimator::Task;
+use crate::features::{
+    BatchEncoder, ClassCodes, Dense, FeatureBlock, FeatureEncoder, Rows, TargetEncoding,
+    TargetValues,
+};
+use crate::run::{Progress, TrainingRun};
+use crate::training::TrainingRequest;
+
+/// An evaluation part up to this size is kept when a pass over the training part meets it, which
+/// spares a pass over the source.
+const SMALL_EVALUATION_BYTES: u64 = 16 << 20;
+
+/// The samples of one machine.
+pub struct LocalTrainingSet {
+    shared: Arc<Shared>,
+    memory: Arc<dyn MemoryPool>,
+    threads: usize,
+    /// One pass at a time, so that two never collect the same blocks.
+    one_pass: tokio::sync::Mutex<()>,
+    spill: Arc<Spill>,
+    stored: Mutex<[Option<Arc<StoredBlocks>>; 2]>,
+    gathered: Arc<MemoryReservation>,
+    phase_rows: Arc<AtomicU64>,
+}
+
+/// All that a thread needs to make blocks of chunks.
+struct Shared {
+    task: Task,
+    seed: u64,
+    roles: Roles,
+    source: Arc<ChunkSource>,
+    prepared: Prepared,
+    encoder: BatchEncoder,
+    classes: ClassCodes,
+}
+
+/// Takes the block of a chunk, or hears that it has none.
+type BlockVisit = dyn Fn((usize, usize), Option<&FeatureBlock>) -> Result<()> + Send + Sync;
+
+fn index(part: Part) -> usize {
+    match part {
+        Part::Training => 0,
+        Part::Evaluation => 1,
+    }
+}
+
+impl LocalTrainingSet {
+    /// Reads the source as often as the split needs, fits the encoder, and tells `run` of warnings.
+    pub async fn open(request: &TrainingRequest, run: &TrainingRun) -> Result<LocalTrainingSet> {
+        let roles = Roles::resolve(request)?;
+        let n_columns = roles.all_columns().0.len();
+        let source = ChunkSource::new(
+            Arc::clone(&request.source),
+            chunk_rows(n_columns),
+            &request.memory,
+        );
+        let source = Arc::new(source);
+        let phase_rows = Arc::new(AtomicU64::new(0));
+        let workers = Workers::new(request.threads, run, &phase_rows);
+        let prepared = Box::pin(prepare(request, &roles, &source, &workers, run)).await?;
+        let shared = Shared {
+            task: request.estimator.spec().task,
+            seed: run.seed,
+            encoder: BatchEncoder::new(&prepared.encoder),
+            classes: prepared
+                .target
+                .as_ref()
+                .map(ClassCodes::new)
+                .unwrap_or_default(),
+            roles,
+            source,
+            prepared,
+        };
+        let gathered = MemoryConsumer::new("gathered samples").register(&request.memory);
+        Ok(LocalTrainingSet {
+            shared: Arc::new(shared),
+            memory: Arc::clone(&request.memory),
+            threads: request.threads,
+            one_pass: tokio::sync::Mutex::new(()),
+            spill: Arc::new(Spill::new(&request.spill)),
+            stored: Mutex::default(),
+            gathered: Arc::new(gathered),
+            phase_rows,
+        })
+    }
+
+    /// Begins a phase: the count of rows starts again.
+    pub fn begin_phase(&self, phase: &'static str, run: &TrainingRun) {
+        self.phase_rows.store(0, Ordering::Relaxed);
+        run.report(Progress::Phase(phase));
+    }
+
+    /// Rows without a label, which no part has.
+    pub fn n_dropped(&self) -> u64 {
+        self.shared.prepared.n_dropped
+    }
+
+    /// [`TrainingSet::reduce_any`] with a step that threads can share.
+    pub(super) async fn reduce_shared(
+        &self,
+        step: Arc<dyn AnyStep>,
+        part: Part,
+        visit: Visit,
+        run: &TrainingRun,
+    ) -> Result<Option<AnyPartial>> {
+        let tree = Arc::new(MergeTree::<AnyPartial>::new());
+        let on_block = {
+            let (tree, step, compute) = (Arc::clone(&tree), Arc::clone(&step), run.compute.clone());
+            move |(partition, chunk): (usize, usize), block: Option<&FeatureBlock>| {
+                let partial = block
+                    .map(|block| step.run_any(block, &compute))
+                    .transpose()?;
+                let merge: Merge<'_, AnyPartial> = &|into, later| step.merge_any(into, later);
+                tree.insert(partition, chunk, partial, merge)
+            }
+        };
+        if !self
+            .for_each_block(part, visit, run, Arc::new(on_block))
+            .await?
+        {
+            return Ok(None);
+        }
+        let merge: Merge<'_, AnyPartial> = &|into, later| step.merge_any(into, later);
+        tree.finish(&self.shared.source.n_chunks(), merge)
+    }
+
+    /// Hands the block of every chunk to `on_block`; false when the part has no sample.
+    async fn for_each_block(
+        &self,
+        part: Part,
+        visit: Visit,
+        run: &TrainingRun,
+        on_block: Arc<BlockVisit>,
+    ) -> Result<bool> {
+        let _pass = self.one_pass.lock().await;
+        run.check_cancelled()?;
+        if self.n_samples(part) == 0 {
+            return Ok(false);
+        }
+        let workers = Workers::new(self.threads, run, &self.phase_rows);
+        let stored = self.lock_stored()[index(part)].clone();
+        match stored {
+            Some(stored) => pass_over_stored(stored, &workers, on_block).await?,
+            None => {
+                self.pass_over_source(part, visit, &workers, on_block)
+                    .await?
+            }
+        }
+        Ok(true)
+    }
+
+    async fn pass_over_source(
+        &self,
+        part: Part,
+        visit: Visit,
+        workers: &Workers,
+        on_block: Arc<BlockVisit>,
+    ) -> Result<()> {
+        let stores = Arc::new(
+            self.parts_to_keep(visit)
+                .map(|keeps| keeps.then(|| BlockStore::new(&self.memory, &self.spill))),
+        );
+        let on_chunk = {
+            let (shared, stores) = (Arc::clone(&self.shared), Arc::clone(&stores));
+            move |chunk: &RawChunk| {
+                let wanted = [0, 1].map(|p| p == index(part) || stores[p].is_some());
+                let blocks = shared
+                    .encode(chunk, wanted)?
+                    .map(|block| block.map(Arc::new));
+                let position = (chunk.partition, chunk.number);
+                for (store, block) in stores.iter().zip(&blocks) {
+                    if let Some(store) = store {
+                        store.put(position, block.as_ref())?;
+                    }
+                }
+                on_block(position, blocks[index(part)].as_deref())
+            }
+        };
+        let columns = self.shared.roles.all_columns();
+        let keep = Some(TooLarge::Continue);
+        self.shared
+            .source
+            .for_each(columns, keep, workers, on_chunk)
+            .await?;
+        let Some(stores) = Arc::into_inner(stores) else {
+            return Err(Error::Internal {
+                what: "a pass left its blocks in use".to_owned(),
+            });
+        };
+        let mut stored = self.lock_stored();
+        for (slot, store) in stored.iter_mut().zip(stores) {
+            if let Some(store) = store {
+                *slot = Some(Arc::new(store.complete()));
+            }
+        }
+        let needs_source = [Part::Training, Part::Evaluation]
+            .into_iter()
+            .any(|part| self.n_samples(part) > 0 && stored[index(part)].is_none());
+        if !needs_source {
+            self.shared.source.forget();
+        }
+        Ok(())
+    }
+
+    /// Which parts a pass over the source keeps encoded.
+    fn parts_to_keep(&self, visit: Visit) -> [bool; 2] {
+        let n_evaluation = self.n_samples(Part::Evaluation);
+        let is_small = n_evaluation * self.shared.sample_bytes() as u64 <= SMALL_EVALUATION_BYTES;
+        let stored = self.lock_stored();
+        let wants_evaluation = visit == Visit::Again || is_small;
+        [
+            visit == Visit::Again && stored[0].is_none(),
+            wants_evaluation && n_evaluation > 0 && stored[1].is_none(),
+        ]
+    }
+
+    fn lock_stored(&self) -> MutexGuard<'_, [Option<Arc<StoredBlocks>>; 2]> {
+        self.stored.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Accounts the memory of a gathered block, or says how many rows would fit.
+    fn reserve_gathered(&self, n_samples: u64) -> Result<()> {
+        let sample_bytes = self.shared.sample_bytes();
+        let needed_bytes = usize::try_from(n_samples)
+            .ok()
+            .and_then(|n_samples| n_samples.checked_mul(sample_bytes))
+            .unwrap_or(usize::MAX);
+        if self.gathered.try_grow(needed_bytes).is_ok() {
+            return Ok(());
+        }
+        let available_bytes = match self.memory.memory_limit() {
+            MemoryLimit::Finite(limit) => limit.saturating_sub(self.memory.reserved()),
+            MemoryLimit::Infinite | MemoryLimit::Unknown => 0,
+        };
+        Err(Error::OutOfMemory {
+            what: format!("holding {n_samples} rows in one place"),
+            needed_bytes,
+            available_bytes,
+            hint: format!(
+                "{} rows would fit; train on a sample of the rows, or raise the memory limit.",
+                available_bytes / sample_bytes.max(1)
+            ),
+        })
+    }
+}
+
+/// Threads take the stored blocks one by one.
+async fn pass_over_stored(
+    stored: Arc<StoredBlocks>,
+    workers: &Workers,
+    on_block: Arc<BlockVisit>,
+) -> Result<()> {
+    let next = AtomicUsize::new(0);
+    let counter = workers.clone();
+    let work = move |stop: &Stop| {
+        loop {
+            stop.check()?;
+            let idx = next.fetch_add(1, Ordering::Relaxed);
+            if idx >= stored.len() {
+                return Ok(());
+            }
+            let (position, block) = stored.get(idx)?;
+            on_block(position, block.as_deref())?;
+            counter.count_rows(block.map_or(0, |block| block.n_samples));
+        }
+    };
+    workers.run(work).await
+}
+
+#[async_trait]
+impl TrainingSet for LocalTrainingSet {
+    fn encoder(&self) -> &FeatureEncoder {
+        &self.shared.prepared.encoder
+    }
+
+    fn target(&self) -> Option<&TargetEncoding> {
+        self.shared.prepared.target.as_ref()
+    }
+
+    fn n_samples(&self, part: Part) -> u64 {
+        self.shared.prepared.n_samples[index(part)]
+    }
+
+    async fn reduce_any(
+        &self,
+        step: &dyn AnyStep,
+        part: Part,
+        visit: Visit,
+        run: &TrainingRun,
+    ) -> Result<Option<AnyPartial>> {
+        self.reduce_shared(step.to_owned_step()?, part, visit, run)
+            .await
+    }
+
+    async fn gather(&self, part: Part, run: &TrainingRun) -> Result<FeatureBlock> {
+        let n_samples = self.n_samples(part);
+        self.reserve_gathered(n_samples)?;
+        let mut offsets = BTreeMap::new();
+        let mut n_before = 0;
+        for (position, n_of_chunk) in &self.shared.prepared.of_chunk {
+            offsets.insert(*position, n_before);
+            n_before += n_of_chunk[index(part)];
+        }
+        let whole = Arc::new(Mutex::new(self.shared.zeros(n_before)));
+        let on_block = {
+            let whole = Arc::clone(&whole);
+            move |position: (usize, usize), block: Option<&FeatureBlock>| {
+                if let (Some(block), Some(offset)) = (block, offsets.get(&position)) {
+                    let mut whole = whole.lock().unwrap_or_else(PoisonError::into_inner);
+                    copy_block(&mut whole, *offset, block);
+                }
+                Ok(())
+            }
+        };
+        self.for_each_block(part, Visit::Once, run, Arc::new(on_block))
+            .await?;
+        let mut whole = whole.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(std::mem::replace(&mut *whole, self.shared.zeros(0)))
+    }
+
+    fn memory_guard(&self) -> Arc<dyn Any + Send + Sync> {
+        Arc::clone(&self.gathered) as Arc<dyn Any + Send + Sync>
+    }
+}
+
+impl Shared {
+    /// The blocks of the wanted parts of a chunk; `None` where a part has no sample.
+    fn encode(&self, chunk: &RawChunk, wanted: [bool; 2]) -> Result<[Option<FeatureBlock>; 2]> {
+        let labels = read_labels(self.task, chunk)?;
+        let selection = self.prepared.split.select(chunk, &labels, self.seed)?;
+        let n_found = selection.parts.each_ref().map(|rows| rows.n_rows);
+        if self.prepared.of_chunk.get(&(chunk.partition, chunk.number)) != Some(&n_found) {
+            return Err(Error::UnstableQuery);
+        }
+        let features: Vec<_> = chunk
+            .batches
+            .iter()
+            .map(|batch| chunk.layout.features(batch))
+            .collect();
+        let instance_weights = read_weights(chunk)?;
+        let mut blocks = [None, None];
+        for part in [0, 1]
+            .into_iter()
+            .filter(|part| wanted[*part] && n_found[*part] > 0)
+        {
+            let rows = &selection.parts[part];
+            let (dense, codes) = self.encoder.encode(&features, rows)?;
+            let target = labels.target_values(rows, &self.classes);
+            let weights = self.weights(rows, instance_weights.as_deref(), &target);
+            let n_samples = rows.n_rows;
+            blocks[part] = Some(FeatureBlock {
+                n_samples,
+                dense,
+                codes,
+                target,
+                weights,
+            });
+        }
+        Ok(blocks)
+    }
+
+    /// Instance weight × class weight of each sample; `None` where there are neither.
+    fn weights(
+        &self,
+        rows: &Rows,
+        instance_weights: Option<&[f64]>,
+        target: &TargetValues,
+    ) -> Option<Vec<f64>> {
+        let of_class = match (&self.prepared.class_weights, target) {
+            (Some(weights), TargetValues::Classes(codes)) => Some((weights, codes)),
+            _ => None,
+        };
+        if instance_weights.is_none() && of_class.is_none() {
+            return None;
+        }
+        let mut weights = match instance_weights {
+            Some(of_chunk) => rows.gather(of_chunk),
+            None => vec![1.0; rows.n_rows],
+        };
+        for weight in weights.iter_mut().filter(|weight| weight.is_nan()) {
+            *weight = 0.0;
+        }
+        if let Some((of_class, codes)) = of_class {
+            for (weight, code) in weights.iter_mut().zip(codes) {
+                *weight *= of_class[*code as usize];
+            }
+        }
+        Some(weights)
+    }
+
+    /// Size of an encoded sample in memory.
+    fn sample_bytes(&self) -> usize {
+        let schema = &self.prepared.encoder.schema;
+        let dense = if schema.is_exact_in_f32() {
+            size_of::<f32>()
+        } else {
+            size_of::<f64>()
+        };
+        let target = match self.task {
+            Task::Regression => size_of::<f64>(),
+            Task::Classification => size_of::<u32>(),
+            Task::Clustering | Task::Decomposition => 0,
+        };
+        let weight = if self.has_weights() {
+            size_of::<f64>()
+        } else {
+            0
+        };
+        let codes = schema.categorical().count() * size_of::<u32>();
+        schema.numeric().count() * dense + codes + target + weight
+    }
+
+    /// A block of zeros, for gathering.
+    fn zeros(&self, n_samples: usize) -> FeatureBlock {
+        zeros(
+            &self.prepared.encoder.schema,
+            self.task,
+            self.has_weights(),
+            n_samples,
+        )
+    }
+
+    fn has_weights(&self) -> bool {
+        self.roles.weight.is_some() || self.prepared.class_weights.is_some()
+    }
+}

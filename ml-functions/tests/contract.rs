@@ -1,0 +1,593 @@
+//! The contract of an estimator, checked for every one that is registered.
+//!
+//! Over samples made here: the same seed gives the same bytes; threads, batches, bytes on the way and
+//! spilling change nothing; predictions keep rows and order; saving loses nothing; errors name what
+//! is wrong. An estimator that departs from a rule says so in its tags, with the reason.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a failed expectation is a failed test"
+)]
+
+use std::sync::Arc;
+
+use auspex_ml::compute::Compute;
+use auspex_ml::error::{Error, Result};
+use auspex_ml::estimator::{Estimator, EstimatorSpec, Task};
+use auspex_ml::model::{Inspection, Prediction};
+use auspex_ml::options::{Kind, Options, options_table};
+use auspex_ml::registry;
+use auspex_ml::run::TrainingRun;
+use auspex_ml::trained_model::TrainedModel;
+use auspex_ml::training::{SampleSource, TrainingRequest, train, train_over_bytes};
+use datafusion::arrow::array::{
+    ArrayRef, BooleanArray, Date32Array, Float32Array, Float64Array, Int64Array, RecordBatch,
+    StringArray, UInt32Array,
+};
+use datafusion::arrow::compute::{concat_batches, take_record_batch};
+use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::execution::SendableRecordBatchStream;
+use datafusion::execution::disk_manager::DiskManagerBuilder;
+use datafusion::execution::memory_pool::{GreedyMemoryPool, MemoryPool, UnboundedMemoryPool};
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use serde_json::{Map, Value, json};
+
+/// Partitions of batches in memory.
+struct Batches {
+    schema: SchemaRef,
+    partitions: Vec<Vec<RecordBatch>>,
+}
+
+impl SampleSource for Batches {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    fn n_partitions(&self) -> usize {
+        self.partitions.len()
+    }
+
+    fn open(&self, partition: usize) -> datafusion::error::Result<SendableRecordBatchStream> {
+        let batches: Vec<_> = self.partitions[partition].iter().cloned().map(Ok).collect();
+        let stream = futures::stream::iter(batches);
+        Ok(Box::pin(RecordBatchStreamAdapter::new(
+            Arc::clone(&self.schema),
+            stream,
+        )))
+    }
+}
+
+/// How a training runs, which must not matter.
+#[derive(Clone, Copy)]
+struct Manner {
+    threads: usize,
+    batch_rows: usize,
+    memory_bytes: usize,
+    over_bytes: bool,
+}
+
+const PLAIN: Manner = Manner {
+    threads: 2,
+    batch_rows: 8_192,
+    memory_bytes: usize::MAX,
+    over_bytes: false,
+};
+
+fn estimators() -> impl Iterator<Item = &'static dyn Estimator> {
+    registry::all()
+}
+
+/// Numbers of the unit interval, the same in every run.
+fn unit(row: usize, stream: u64) -> f64 {
+    let mut z =
+        (row as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ stream.wrapping_mul(0xbf58_476d);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    ((z ^ (z >> 31)) >> 11) as f64 / (1_u64 << 53) as f64
+}
+
+/// Three groups of rows, every type of feature, NULLs here and there, and the label of the task.
+fn samples(task: Task, first_row: usize, n_rows: usize) -> RecordBatch {
+    let rows = || first_row..first_row + n_rows;
+    let group = |row: usize| (unit(row, 1) * 3.0) as usize;
+    let noise = |row: usize, stream: u64| unit(row, stream) + unit(row, stream + 50) - 1.0;
+    let is_null = |row: usize, stream: u64| unit(row, stream) < 0.02;
+    let small: Float32Array = rows()
+        .map(|row| (!is_null(row, 2)).then(|| (group(row) as f64 * 2.0 + noise(row, 3)) as f32))
+        .collect();
+    let wide: Float64Array = rows()
+        .map(|row| {
+            (!is_null(row, 4)).then(|| 1e3 - group(row) as f64 * 50.0 + 20.0 * noise(row, 5))
+        })
+        .collect();
+    let whole: Int64Array = rows()
+        .map(|row| Some((unit(row, 6) * 20.0) as i64))
+        .collect();
+    let text: StringArray = rows()
+        .map(|row| {
+            (!is_null(row, 7))
+                .then(|| ["red", "green", "blue", "grey"][(unit(row, 8) * 4.0) as usize])
+        })
+        .collect();
+    let flag: BooleanArray = rows().map(|row| Some(unit(row, 9) < 0.3)).collect();
+    let day: Date32Array = rows()
+        .map(|row| Some(19_000 + (unit(row, 10) * 900.0) as i32))
+        .collect();
+    let mut columns: Vec<(&str, ArrayRef)> = vec![
+        ("small", Arc::new(small)),
+        ("wide", Arc::new(wide)),
+        ("whole", Arc::new(whole)),
+        ("text", Arc::new(text)),
+        ("flag", Arc::new(flag)),
+        ("day", Arc::new(day)),
+    ];
+    let signal = |row: usize| group(row) as f64 + unit(row, 6) + noise(row, 11);
+    match task {
+        Task::Regression => {
+            let label = Float64Array::from_iter_values(rows().map(|row| 10.0 + 3.0 * signal(row)));
+            columns.push(("label", Arc::new(label)));
+        }
+        Task::Classification => {
+            let class = |row: usize| ["high", "low", "mid"][(signal(row).clamp(0.0, 2.9)) as usize];
+            let label = StringArray::from_iter_values(rows().map(class));
+            columns.push(("label", Arc::new(label)));
+        }
+        Task::Clustering | Task::Decomposition => {}
+    }
+    let field =
+        |(name, array): &(&str, ArrayRef)| Field::new(*name, array.data_type().clone(), true);
+    let schema = Schema::new(columns.iter().map(field).collect::<Vec<_>>());
+    let arrays = columns.into_iter().map(|(_, array)| array).collect();
+    RecordBatch::try_new(Arc::new(schema), arrays).unwrap()
+}
+
+/// Rows of each partition; the first has more than a chunk, unless all must fit one place.
+fn partition_rows(spec: &EstimatorSpec) -> [usize; 3] {
+    if spec.tags.gathers {
+        [300, 0, 200]
+    } else {
+        [70_000, 0, 6_000]
+    }
+}
+
+fn source(spec: &EstimatorSpec, batch_rows: usize) -> Arc<dyn SampleSource> {
+    let mut first_row = 0;
+    let mut partitions = Vec::new();
+    for n_rows in partition_rows(spec) {
+        let whole = samples(spec.task, first_row, n_rows);
+        let starts = (0..n_rows).step_by(batch_rows);
+        let cut = |start: usize| whole.slice(start, batch_rows.min(n_rows - start));
+        partitions.push(starts.map(cut).collect());
+        first_row += n_rows;
+    }
+    Arc::new(Batches {
+        schema: samples(spec.task, 0, 1).schema(),
+        partitions,
+    })
+}
+
+/// What an estimator cannot be trained without.
+fn needed_options(spec: &EstimatorSpec) -> Map<String, Value> {
+    let needed = [
+        ("num_principal_components", json!(3)),
+        ("num_clusters", json!(3)),
+        ("eps", json!(1.5)),
+    ];
+    let is_declared = |name: &str| {
+        spec.hyperparameters
+            .iter()
+            .any(|option| option.name == name)
+    };
+    let needed = needed.into_iter().filter(|(name, _)| is_declared(name));
+    needed
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect()
+}
+
+fn request(estimator: &'static dyn Estimator, manner: Manner) -> TrainingRequest {
+    let spec = estimator.spec();
+    let memory: Arc<dyn MemoryPool> = match manner.memory_bytes {
+        usize::MAX => Arc::new(UnboundedMemoryPool::default()),
+        limit => Arc::new(GreedyMemoryPool::new(limit)),
+    };
+    TrainingRequest {
+        estimator,
+        options: Options::check(spec, &needed_options(spec)).unwrap().0,
+        source: source(spec, manner.batch_rows),
+        label: None,
+        features: None,
+        memory,
+        spill: Arc::new(DiskManagerBuilder::default().build().unwrap()),
+        threads: manner.threads,
+    }
+}
+
+async fn try_model(estimator: &'static dyn Estimator, manner: Manner) -> Result<TrainedModel> {
+    let run = TrainingRun::quiet(7, Compute::cpu());
+    let request = request(estimator, manner);
+    if manner.over_bytes {
+        train_over_bytes(request, &run).await
+    } else {
+        train(request, &run).await
+    }
+}
+
+async fn model(estimator: &'static dyn Estimator, manner: Manner) -> TrainedModel {
+    let name = estimator.spec().name;
+    match try_model(estimator, manner).await {
+        Ok(model) => model,
+        Err(error) => panic!("{name} cannot be trained: {error}"),
+    }
+}
+
+/// The stored form, which holds every bit of the state.
+fn parts(model: &TrainedModel) -> (String, Vec<u8>) {
+    let (manifest, tensors) = model.to_parts().unwrap();
+    (manifest.to_string(), tensors)
+}
+
+fn assert_same(name: &str, what: &str, found: &TrainedModel, expected: &TrainedModel) {
+    let (found, expected) = (parts(found), parts(expected));
+    assert_eq!(
+        found.0, expected.0,
+        "{name}: the manifest depends on {what}"
+    );
+    assert!(
+        found.1 == expected.1,
+        "{name}: the parameters depend on {what}"
+    );
+}
+
+/// Rows that training never saw, with a category and NULLs of their own.
+fn new_rows(task: Task) -> RecordBatch {
+    let batch = samples(task, 1_000_000, 1_500);
+    let mut columns = batch.columns().to_vec();
+    let strange: StringArray = (0..1_500)
+        .map(|row| [Some("red"), Some("violet"), None][row % 3])
+        .collect();
+    columns[3] = Arc::new(strange);
+    RecordBatch::try_new(batch.schema(), columns).unwrap()
+}
+
+fn append(into: &mut Prediction, later: Prediction) {
+    match (into, later) {
+        (Prediction::Values(into), Prediction::Values(later)) => into.extend(later),
+        (
+            Prediction::Probabilities { values: into, .. },
+            Prediction::Probabilities { values: later, .. },
+        ) => into.extend(later),
+        (
+            Prediction::Clusters { ids, distances, .. },
+            Prediction::Clusters {
+                ids: later_ids,
+                distances: later_distances,
+                ..
+            },
+        ) => {
+            ids.extend(later_ids);
+            distances.extend(later_distances);
+        }
+        (
+            Prediction::Components {
+                values,
+                reconstruction_errors,
+                mean_squares,
+                ..
+            },
+            Prediction::Components {
+                values: later_values,
+                reconstruction_errors: later_errors,
+                mean_squares: later_squares,
+                ..
+            },
+        ) => {
+            values.extend(later_values);
+            reconstruction_errors.extend(later_errors);
+            mean_squares.extend(later_squares);
+        }
+        _ => panic!("a model changed the form of its predictions"),
+    }
+}
+
+#[tokio::test]
+async fn the_same_seed_gives_the_same_bytes() {
+    for estimator in estimators() {
+        let name = estimator.spec().name;
+        let first = model(estimator, PLAIN).await;
+        assert_same(name, "chance", &model(estimator, PLAIN).await, &first);
+        assert_eq!(first.record.seed, 7, "{name}");
+        assert!(
+            first.record.evaluation.n_samples() > 0,
+            "{name} was not evaluated"
+        );
+    }
+}
+
+#[tokio::test]
+async fn threads_and_batches_change_nothing() {
+    for estimator in estimators() {
+        let name = estimator.spec().name;
+        let expected = model(estimator, PLAIN).await;
+        for (threads, batch_rows) in [(1, 65_536), (2, 7), (4, 1_000)] {
+            let found = model(
+                estimator,
+                Manner {
+                    threads,
+                    batch_rows,
+                    ..PLAIN
+                },
+            )
+            .await;
+            assert_same(name, "threads or batches", &found, &expected);
+        }
+    }
+}
+
+#[tokio::test]
+async fn bytes_on_the_way_change_nothing() {
+    for estimator in estimators() {
+        let expected = model(estimator, PLAIN).await;
+        let found = model(
+            estimator,
+            Manner {
+                over_bytes: true,
+                ..PLAIN
+            },
+        )
+        .await;
+        assert_same(estimator.spec().name, "the transport", &found, &expected);
+    }
+}
+
+#[tokio::test]
+async fn spilling_changes_nothing() {
+    for estimator in estimators() {
+        let spec = estimator.spec();
+        let tight = Manner {
+            memory_bytes: 4_096,
+            ..PLAIN
+        };
+        if spec.tags.gathers {
+            let error = try_model(estimator, tight).await.err();
+            let Some(Error::OutOfMemory { hint, .. }) = error else {
+                panic!(
+                    "{} gathers more than the memory holds: {error:?}",
+                    spec.name
+                )
+            };
+            assert!(hint.contains("rows would fit"), "{}: {hint}", spec.name);
+            continue;
+        }
+        let expected = model(estimator, PLAIN).await;
+        assert_same(
+            spec.name,
+            "the memory",
+            &model(estimator, tight).await,
+            &expected,
+        );
+    }
+}
+
+#[tokio::test]
+async fn predictions_keep_rows_and_order() {
+    for estimator in estimators() {
+        let spec = estimator.spec();
+        let model = model(estimator, PLAIN).await;
+        let (rows, compute) = (new_rows(spec.task), Compute::cpu());
+        let whole = model.predict(&rows, &compute).unwrap();
+        assert_eq!(whole.len(), rows.num_rows(), "{}", spec.name);
+        assert!(
+            model
+                .predict(&rows.slice(0, 0), &compute)
+                .unwrap()
+                .is_empty(),
+            "{}",
+            spec.name
+        );
+        for batch_rows in [1, 7, 1_000] {
+            let mut joined: Option<Prediction> = None;
+            for start in (0..rows.num_rows()).step_by(batch_rows) {
+                let batch = rows.slice(start, batch_rows.min(rows.num_rows() - start));
+                let prediction = model.predict(&batch, &compute).unwrap();
+                match &mut joined {
+                    None => joined = Some(prediction),
+                    Some(into) => append(into, prediction),
+                }
+            }
+            let is_same = joined.as_ref() == Some(&whole);
+            assert!(
+                is_same,
+                "{}: predictions depend on batches of {batch_rows}",
+                spec.name
+            );
+        }
+        let backward: UInt32Array = (0..rows.num_rows() as u32).rev().collect();
+        let reversed = take_record_batch(&rows, &backward).unwrap();
+        let both = concat_batches(&rows.schema(), [&rows, &reversed]).unwrap();
+        let mut joined = whole.clone();
+        append(&mut joined, model.predict(&reversed, &compute).unwrap());
+        let is_same = model.predict(&both, &compute).unwrap() == joined;
+        assert!(
+            is_same,
+            "{}: predictions depend on the order of rows",
+            spec.name
+        );
+    }
+}
+
+#[tokio::test]
+async fn saving_loses_nothing() {
+    for estimator in estimators() {
+        let spec = estimator.spec();
+        let model = model(estimator, PLAIN).await;
+        let (manifest, tensors) = model.to_parts().unwrap();
+        let manifest = serde_json::from_str(&manifest.to_string()).unwrap();
+        let loaded = TrainedModel::from_parts(&manifest, &tensors).unwrap();
+        assert_same(spec.name, "saving", &loaded, &model);
+        let (rows, compute) = (new_rows(spec.task), Compute::cpu());
+        let is_same =
+            loaded.predict(&rows, &compute).unwrap() == model.predict(&rows, &compute).unwrap();
+        assert!(is_same, "{}: a loaded model predicts otherwise", spec.name);
+        for tensor_bytes in [&[][..], &tensors[..tensors.len() / 2]] {
+            let error = TrainedModel::from_parts(&manifest, tensor_bytes).unwrap_err();
+            assert_eq!(error.sqlstate(), "XX001", "{}", spec.name);
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_table_about_a_model_answers() {
+    for estimator in estimators() {
+        let spec = estimator.spec();
+        let model = model(estimator, PLAIN).await;
+        for function in spec
+            .inspections
+            .iter()
+            .chain(&["feature_info", "training_info"])
+        {
+            let request = Inspection {
+                function: (*function).to_owned(),
+                arguments: Map::new(),
+            };
+            match model.inspect(&request) {
+                // An estimator without iterations has no training curve.
+                Ok(_) if *function == "training_info" => {}
+                Ok(table) => assert!(table.num_rows() > 0, "{}: ml.{function}", spec.name),
+                // Some need an option of their training, and say so.
+                Err(error) => {
+                    let is_told = ["0A000", "22023"].contains(&error.sqlstate());
+                    assert!(
+                        is_told && error.hint().is_some(),
+                        "{}: ml.{function}: {error}",
+                        spec.name
+                    );
+                }
+            }
+        }
+        let unknown = Inspection {
+            function: "no_such".to_owned(),
+            arguments: Map::new(),
+        };
+        assert_eq!(model.inspect(&unknown).unwrap_err().sqlstate(), "0A000");
+    }
+}
+
+#[test]
+fn bad_options_are_named() {
+    for spec in estimators().map(|estimator| estimator.spec()) {
+        let check = |name: &str, value: Value| {
+            let mut written = needed_options(spec);
+            written.insert(name.to_owned(), value);
+            Options::check(spec, &written).unwrap_err()
+        };
+        let error = check("no_such_option", json!(1));
+        assert!(
+            matches!(error, Error::UnknownOption { .. }),
+            "{}: {error}",
+            spec.name
+        );
+        assert!(
+            error.to_string().contains("\"no_such_option\""),
+            "{}",
+            spec.name
+        );
+        for option in spec.hyperparameters {
+            let wrong = match option.kind {
+                Kind::Text | Kind::TextArray => json!(1.5),
+                Kind::CloudOnly => continue,
+                _ => json!("no such value"),
+            };
+            let error = check(option.name, wrong);
+            let message = error.to_string();
+            assert!(
+                matches!(error, Error::InvalidOption { .. }),
+                "{}: {message}",
+                spec.name
+            );
+            assert!(
+                message.contains(&format!("\"{}\"", option.name)),
+                "{}: {message}",
+                spec.name
+            );
+            assert!(
+                !option.doc.is_empty(),
+                "{} has no doc for {}",
+                spec.name,
+                option.name
+            );
+        }
+    }
+}
+
+#[test]
+fn every_option_is_a_row_of_the_table() {
+    let rows = options_table();
+    for spec in estimators().map(|estimator| estimator.spec()) {
+        let of_spec: Vec<&str> = rows
+            .iter()
+            .filter(|row| row.model_type == spec.name)
+            .map(|row| row.name)
+            .collect();
+        assert!(
+            spec.hyperparameters
+                .iter()
+                .all(|option| of_spec.contains(&option.name))
+        );
+        assert!(of_spec.contains(&"seed"));
+        assert_eq!(
+            of_spec.contains(&"data_split_method"),
+            spec.task.is_supervised()
+        );
+        assert_eq!(
+            of_spec.contains(&"class_weights"),
+            spec.task == Task::Classification
+        );
+    }
+}
+
+#[tokio::test]
+async fn missing_and_mistyped_features_are_named() {
+    for estimator in estimators() {
+        let spec = estimator.spec();
+        let model = model(estimator, PLAIN).await;
+        let rows = new_rows(spec.task);
+        let without = rows.project(&[0, 1, 3, 4, 5]).unwrap();
+        let error = model.predict(&without, &Compute::cpu()).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "column \"whole\" does not exist in the rows to predict"
+        );
+        let mut columns = rows.columns().to_vec();
+        columns[2] = Arc::new(StringArray::from(vec!["1"; rows.num_rows()]));
+        let mut fields: Vec<Field> = rows
+            .schema()
+            .fields()
+            .iter()
+            .map(|field| field.as_ref().clone())
+            .collect();
+        fields[2] = Field::new("whole", DataType::Utf8, true);
+        let mistyped = RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).unwrap();
+        let error = model.predict(&mistyped, &Compute::cpu()).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "column \"whole\" is of type text but the model expects bigint",
+            "{}",
+            spec.name
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_cancelled_run_ends_as_cancelled() {
+    for estimator in estimators() {
+        let run = TrainingRun::quiet(7, Compute::cpu());
+        run.cancel.cancel();
+        let error = train(request(estimator, PLAIN), &run).await.err();
+        assert!(
+            matches!(error, Some(Error::Cancelled)),
+            "{}: {error:?}",
+            estimator.spec().name
+        );
+    }
+}

@@ -1,0 +1,403 @@
+//! `CREATE MODEL` and `TRAIN MODEL` become a plan with one fitting operator.
+//!
+//! In: the statement; out: a [`FitPlan`] in which the estimator, its checked options, the label and
+//! the training query are fixed. Trains nothing.
+
+use std::sync::Arc;
+
+use auspex_ml::estimator::{Estimator, Task};
+use auspex_ml::options::Options;
+use auspex_ml::registry;
+use auspex_sql::{CreateModel, SourceQuery, Train, TrainRows, TrainingSource};
+use auspex_storage::{CatalogEntry, Definition, ModelDefinition};
+use datafusion::arrow::datatypes::DataType;
+use datafusion::execution::SessionState;
+use datafusion::logical_expr::{Extension, LogicalPlan, LogicalPlanBuilder};
+use datafusion::prelude::{DataFrame, col};
+use datafusion::sql::sqlparser::ast;
+use serde_json::{Map, Value};
+
+use super::{bind_query, canonical_state, values::json_options};
+use crate::error::{Error, Result};
+use crate::logical::{FitMode, FitModelNode, FitTask};
+use crate::session::Session;
+use crate::statement_run::Notice;
+
+/// A training that is ready to run.
+pub(crate) struct FitPlan {
+    pub(crate) plan: LogicalPlan,
+    pub(crate) state: SessionState,
+    pub(crate) notices: Vec<Notice>,
+}
+
+/// Binds `CREATE MODEL`; `None` when `IF NOT EXISTS` leaves nothing to do.
+pub(crate) async fn bind_create_model(
+    session: &Arc<Session>,
+    create: &CreateModel,
+    text: &str,
+    state: SessionState,
+) -> Result<Option<FitPlan>> {
+    refuse_what_has_no_operator(create)?;
+    let (schema, name) = session.object_name(&create.name)?;
+    session.engine.catalog.refresh_now().await?;
+    let existing = session.existing_model(&schema, &name)?;
+    if existing.is_some() && !create.or_replace {
+        if create.if_not_exists {
+            return Ok(None);
+        }
+        return Err(Error::Duplicate { kind: "model", name });
+    }
+    let mut written = json_options(&create.options)?;
+    let labels = labels(create, &mut written)?;
+    let model_type = model_type(create, &mut written)?;
+    let query = training_query(session, create, &labels, &written)?;
+    let definition = ModelDefinition {
+        statement: text.to_owned(),
+        query: query.map(|query| query.to_string()),
+        model_type: model_type.unwrap_or_default(),
+        labels,
+        options: Value::Object(written),
+        dialect: session.settings().get("ml.dialect").unwrap_or_default(),
+        current_version: existing.as_ref().map_or(0, |(_, definition)| definition.current_version),
+        aliases: existing.as_ref().map(|(_, old)| old.aliases.clone()).unwrap_or_default(),
+        dropped_versions: existing
+            .as_ref()
+            .map(|(_, old)| old.dropped_versions.clone())
+            .unwrap_or_default(),
+        extra: Value::Null,
+    };
+    let mode = FitMode::Create { or_replace: create.or_replace, no_train: create.no_train };
+    let entry = match existing {
+        Some((entry, _)) => {
+            let definition = Definition::Model(definition.clone());
+            CatalogEntry { definition, ..entry.as_ref().clone() }
+        }
+        None => {
+            let definition = Definition::Model(definition.clone());
+            let mut entry = CatalogEntry::new(&schema, &name, definition);
+            entry.owner = session.user().to_owned();
+            entry
+        }
+    };
+    bind_fit(session, entry, definition, mode, text, state).await.map(Some)
+}
+
+/// Binds `TRAIN MODEL`.
+pub(crate) async fn bind_train(
+    session: &Arc<Session>,
+    train: &Train,
+    text: &str,
+    state: SessionState,
+) -> Result<FitPlan> {
+    if train.in_background {
+        return Err(Error::unsupported("TRAIN MODEL ... IN BACKGROUND"));
+    }
+    session.engine.catalog.refresh_now().await?;
+    let (entry, mut definition) = session.model_entry(&train.name)?;
+    match &train.rows {
+        TrainRows::Own => {}
+        TrainRows::On(source) => definition.query = Some(source.text.clone()),
+        TrainRows::Snapshot(_) => return Err(Error::unsupported("TRAIN MODEL ... ON SNAPSHOT OF")),
+        TrainRows::Resume => return Err(Error::unsupported("TRAIN MODEL ... RESUME")),
+    }
+    let mut options = match definition.options {
+        Value::Object(map) => map,
+        _ => Map::new(),
+    };
+    options.extend(json_options(&train.options)?);
+    definition.options = Value::Object(options);
+    bind_fit(session, entry.as_ref().clone(), definition, FitMode::Train, text, state).await
+}
+
+async fn bind_fit(
+    session: &Arc<Session>,
+    entry: CatalogEntry,
+    mut definition: ModelDefinition,
+    mode: FitMode,
+    text: &str,
+    state: SessionState,
+) -> Result<FitPlan> {
+    let text_of_query = definition.query.clone().ok_or_else(|| {
+        Error::invalid("42601", "the model has no training query", Some("Add AS SELECT ..."))
+    })?;
+    let query = auspex_sql::parse_query(&text_of_query, session.settings().dialect())?;
+    let state = canonical_state(state);
+    let rows = bind_query(session, *query, state).await?;
+    let mut notices = determinism_warnings(&rows.plan);
+    let estimator = estimator(session, &definition, &rows, &mut notices).await?;
+    let mut written = match &definition.options {
+        Value::Object(map) => map.clone(),
+        _ => Map::new(),
+    };
+    written.remove("model_type");
+    let label = label(estimator, &definition, &written);
+    if let Some(label) = &label {
+        written.insert("input_label_cols".to_owned(), Value::from(vec![label.clone()]));
+    }
+    if !written.contains_key("seed")
+        && let Some(seed) = session.settings().get("seed").filter(|seed| seed != "0")
+    {
+        written.insert("seed".to_owned(), Value::from(seed.parse::<u64>().unwrap_or(0)));
+    }
+    let (options, messages) = Options::check(estimator.spec(), &written)?;
+    notices.extend(messages.into_iter().map(Notice::notice));
+    definition.model_type = estimator.spec().name.to_owned();
+    definition.labels = label.iter().cloned().collect();
+    let warm_start = if options.iter().any(|(name, value)| name == "warm_start" && value == &Value::Bool(true)) {
+        session.previous_model(&entry).await?
+    } else {
+        None
+    };
+    let snapshots = session.snapshots(&rows.plan).await?;
+    let task = FitTask {
+        engine: Arc::clone(&session.engine),
+        process_id: session.process_id(),
+        threads: session.settings().threads().unwrap_or(session.engine.threads),
+        entry,
+        definition,
+        mode,
+        statement: text.to_owned(),
+        estimator,
+        options,
+        label,
+        warm_start,
+        snapshots,
+    };
+    let node = FitModelNode::new(Arc::new(task), rows.plan)?;
+    let plan = LogicalPlan::Extension(Extension { node: Arc::new(node) });
+    Ok(FitPlan { plan, state: rows.state, notices })
+}
+
+/// Parsed, but without an operator yet: named one by one.
+fn refuse_what_has_no_operator(create: &CreateModel) -> Result<()> {
+    let missing = [
+        (create.transform.is_some(), "the TRANSFORM clause"),
+        (!create.input.is_empty() || !create.output.is_empty(), "the INPUT and OUTPUT clauses"),
+        (create.connection.is_some(), "REMOTE WITH CONNECTION"),
+        (create.order_by.is_some(), "the ORDER BY clause of CREATE MODEL"),
+        (!create.partition_by.is_empty(), "the PARTITION BY clause of CREATE MODEL"),
+        (create.horizon.is_some(), "the HORIZON clause"),
+        (create.labels.len() > 1, "more than one label"),
+        (matches!(create.source, Some(TrainingSource::File(_))), "CREATE MODEL ... FROM 'file'"),
+    ];
+    match missing.iter().find(|(is_written, _)| *is_written) {
+        Some((_, what)) => Err(Error::unsupported(*what)),
+        None => Ok(()),
+    }
+}
+
+/// The label of the `PREDICT` clause or of `input_label_cols`; both is an error.
+fn labels(create: &CreateModel, written: &mut Map<String, Value>) -> Result<Vec<String>> {
+    let clause: Vec<String> = create.labels.iter().map(|word| word.value.clone()).collect();
+    let option = written.remove("input_label_cols").or_else(|| written.remove("label"));
+    let option: Vec<String> = match option {
+        None | Some(Value::Null) => Vec::new(),
+        Some(Value::String(name)) => vec![name],
+        Some(Value::Array(names)) => {
+            names.iter().filter_map(|name| name.as_str().map(ToOwned::to_owned)).collect()
+        }
+        Some(other) => {
+            return Err(auspex_ml::error::Error::InvalidOption {
+                name: "input_label_cols".to_owned(),
+                expected: "an array of column names".to_owned(),
+                found: other.to_string(),
+            }
+            .into());
+        }
+    };
+    match (clause.is_empty(), option.is_empty()) {
+        (false, false) => Err(Error::invalid(
+            "42601",
+            "the label is given twice: by PREDICT and by option \"input_label_cols\"",
+            Some("Leave one of them out."),
+        )),
+        (true, _) if option.len() > 1 => Err(Error::unsupported("more than one label")),
+        (true, _) => Ok(option),
+        (false, true) => Ok(clause),
+    }
+}
+
+/// The type of the `USING` clause or of `model_type`.
+fn model_type(create: &CreateModel, written: &mut Map<String, Value>) -> Result<Option<String>> {
+    let option = match written.remove("model_type") {
+        None => None,
+        Some(Value::String(name)) => Some(name),
+        Some(other) => {
+            return Err(auspex_ml::error::Error::InvalidOption {
+                name: "model_type".to_owned(),
+                expected: "the name of a model type".to_owned(),
+                found: other.to_string(),
+            }
+            .into());
+        }
+    };
+    match (&create.model_type, option) {
+        (Some(_), Some(_)) => Err(Error::invalid(
+            "42601",
+            "the model type is given twice: by USING and by option \"model_type\"",
+            Some("Leave one of them out."),
+        )),
+        (Some(word), None) => Ok(Some(word.value.clone())),
+        (None, option) => Ok(option),
+    }
+}
+
+/// The query whose rows the model learns from: the source, cut to `FEATURES` where they are given.
+fn training_query(
+    session: &Session,
+    create: &CreateModel,
+    labels: &[String],
+    written: &Map<String, Value>,
+) -> Result<Option<ast::Query>> {
+    let source: &SourceQuery = match &create.source {
+        Some(TrainingSource::Query(query)) => query,
+        Some(TrainingSource::Named(queries)) => match queries.as_slice() {
+            [(name, query)] if name.value == "training_data" => query,
+            _ => return Err(Error::unsupported("training sources other than training_data")),
+        },
+        _ => return Ok(None),
+    };
+    let Some(features) = &create.features else { return Ok(Some(source.query.as_ref().clone())) };
+    let mut columns: Vec<String> = features.iter().map(ToString::to_string).collect();
+    let roles = ["data_split_col", "instance_weight_col"];
+    let roles = roles.iter().filter_map(|role| written.get(*role)?.as_str());
+    let others = labels.iter().map(String::as_str).chain(roles);
+    columns.extend(others.map(|name| format!("\"{}\"", name.replace('"', "\"\""))));
+    let text = format!("SELECT {} FROM ({}) AS training_rows", columns.join(", "), source.text);
+    Ok(Some(*auspex_sql::parse_query(&text, session.settings().dialect())?))
+}
+
+/// The label column of a supervised estimator.
+fn label(
+    estimator: &dyn Estimator,
+    definition: &ModelDefinition,
+    written: &Map<String, Value>,
+) -> Option<String> {
+    if !estimator.spec().task.is_supervised() {
+        return definition.labels.first().cloned();
+    }
+    let from_option = || {
+        let names = written.get("input_label_cols")?;
+        names.as_str().or_else(|| names.get(0)?.as_str()).map(ToOwned::to_owned)
+    };
+    let given = definition.labels.first().cloned().or_else(from_option);
+    Some(given.unwrap_or_else(|| "label".to_owned()))
+}
+
+/// The estimator that is named, or the one that fits the label (SQL.md §1 rule 12).
+async fn estimator(
+    session: &Arc<Session>,
+    definition: &ModelDefinition,
+    rows: &super::BoundQuery,
+    notices: &mut Vec<Notice>,
+) -> Result<&'static dyn Estimator> {
+    if !definition.model_type.is_empty() {
+        return Ok(registry::find(&definition.model_type)?);
+    }
+    let label = definition.labels.first().map_or("label", String::as_str);
+    let schema = rows.plan.schema();
+    let find = |(_, field): &(_, &Arc<datafusion::arrow::datatypes::Field>)| {
+        field.name().eq_ignore_ascii_case(label)
+    };
+    let Some((qualifier, field)) = schema.iter().find(find) else {
+        let names = schema.fields().iter().map(|field| field.name().as_str());
+        return Err(auspex_ml::error::Error::MissingColumn {
+            column: label.to_owned(),
+            place: "training query",
+            role: "label",
+            nearest: crate::error::nearest(label, names),
+        }
+        .into());
+    };
+    let data_type = field.data_type();
+    let is_text = matches!(
+        data_type,
+        DataType::Boolean | DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View
+    );
+    let task = if is_text {
+        Task::Classification
+    } else if data_type.is_integer() {
+        let column = datafusion::common::Column::from((qualifier, field));
+        match distinct_values(session, rows, column).await? {
+            ..=2 => Task::Classification,
+            n @ 3..=20 => {
+                notices.push(Notice {
+                    hint: Some(
+                        "If they are classes, write USING logistic_reg.".to_owned(),
+                    ),
+                    ..Notice::warning(format!(
+                        "label \"{label}\" has only {n} distinct values and is predicted as a number"
+                    ))
+                });
+                Task::Regression
+            }
+            _ => Task::Regression,
+        }
+    } else {
+        Task::Regression
+    };
+    let name = if task == Task::Classification { "logistic_reg" } else { "linear_reg" };
+    notices.push(Notice {
+        hint: Some("Choose another with USING type.".to_owned()),
+        ..Notice::notice(format!("model type {name} was chosen for label \"{label}\""))
+    });
+    Ok(registry::find(name)?)
+}
+
+async fn distinct_values(
+    session: &Arc<Session>,
+    rows: &super::BoundQuery,
+    column: datafusion::common::Column,
+) -> Result<u64> {
+    use datafusion::functions_aggregate::expr_fn::count;
+    let expr = datafusion::logical_expr::Expr::Column(column);
+    // Beyond 21 the number does not matter.
+    let distinct = LogicalPlanBuilder::from(rows.plan.clone())
+        .project(vec![expr.alias("label")])?
+        .distinct()?
+        .limit(0, Some(22))?
+        .aggregate(Vec::<datafusion::logical_expr::Expr>::new(), vec![count(col("label"))])?
+        .build()?;
+    let _ = session;
+    let batches = DataFrame::new(rows.state.clone(), distinct).collect().await?;
+    let value = batches.first().and_then(|batch| {
+        use datafusion::arrow::array::AsArray;
+        let array = batch.column(0).as_primitive_opt::<datafusion::arrow::datatypes::Int64Type>()?;
+        array.values().first().copied()
+    });
+    Ok(value.unwrap_or(0).unsigned_abs())
+}
+
+/// What makes the training rows differ from run to run.
+fn determinism_warnings(plan: &LogicalPlan) -> Vec<Notice> {
+    let mut warnings = Vec::new();
+    let mut has_sort = false;
+    let mut has_limit = false;
+    let mut has_volatile = false;
+    let walk = plan.apply_with_subqueries(|node| {
+        has_sort |= matches!(node, LogicalPlan::Sort(_));
+        has_limit |= matches!(node, LogicalPlan::Limit(_));
+        has_volatile |= node.expressions().iter().any(|expr| expr.is_volatile());
+        Ok(datafusion::common::tree_node::TreeNodeRecursion::Continue)
+    });
+    if walk.is_err() {
+        return warnings;
+    }
+    let advise = |message: &str, hint: &str| Notice {
+        hint: Some(hint.to_owned()),
+        ..Notice::warning(message)
+    };
+    if has_limit && !has_sort {
+        warnings.push(advise(
+            "the training query has LIMIT without ORDER BY, so its rows may differ between runs",
+            "Add ORDER BY over a unique column.",
+        ));
+    }
+    if has_volatile {
+        warnings.push(advise(
+            "the training query calls a volatile function, so its rows may differ between runs",
+            "Store the rows in a table first, or use a hash of a column.",
+        ));
+    }
+    warnings
+}

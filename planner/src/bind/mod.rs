@@ -1,0 +1,84 @@
+//! Names, models and options become values: every user error ends here, before anything runs.
+//!
+//! In: a statement's syntax tree; out: a logical plan in which each model is an `Arc` and each name is
+//! resolved. Runs nothing.
+
+mod create_model;
+mod functions;
+mod model_scope;
+mod names;
+mod predict_udf;
+mod values;
+
+use std::sync::Arc;
+
+use datafusion::execution::{SessionState, SessionStateBuilder};
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::sql::parser::Statement as SqlStatement;
+use datafusion::sql::sqlparser::ast;
+
+use crate::error::Result;
+use crate::session::Session;
+
+pub(crate) use create_model::{bind_create_model, bind_train};
+pub(crate) use functions::{Arguments, evaluate_plan, is_judged_by_training_rows, predict_plan};
+pub(crate) use model_scope::BoundModel;
+use model_scope::ModelScope;
+use names::output_names;
+pub(crate) use predict_udf::Counters;
+pub(crate) use values::json_options;
+
+/// A query that is ready to run.
+pub(crate) struct BoundQuery {
+    pub(crate) plan: LogicalPlan,
+    pub(crate) state: SessionState,
+    pub(crate) counters: Counters,
+    /// PostgreSQL's names of the output columns, where they differ.
+    pub(crate) names: Vec<Option<String>>,
+}
+
+/// Binds and plans one SQL statement with its models.
+pub(crate) async fn bind_sql(
+    session: &Arc<Session>,
+    mut statement: ast::Statement,
+    state: SessionState,
+) -> Result<BoundQuery> {
+    if let Some(extension) = &session.engine.extension {
+        extension.rewrite(&mut statement)?;
+    }
+    let names = match &statement {
+        ast::Statement::Query(query) => output_names(query),
+        _ => Vec::new(),
+    };
+    let scope = ModelScope::bind(session, &mut statement).await?;
+    let state = scope.install(state);
+    let statement = SqlStatement::Statement(Box::new(statement));
+    let plan = state.statement_to_plan(statement).await?;
+    Ok(BoundQuery { plan, state, counters: scope.counters, names })
+}
+
+/// Binds and plans a query of a model statement.
+pub(crate) async fn bind_query(
+    session: &Arc<Session>,
+    query: ast::Query,
+    state: SessionState,
+) -> Result<BoundQuery> {
+    bind_sql(session, ast::Statement::Query(Box::new(query)), state).await
+}
+
+/// How many partitions a training query has, whatever the machine: more than any one machine's cores
+/// are likely to be, few enough that empty ones cost nothing.
+const CANONICAL_PARTITIONS: usize = 64;
+
+/// A state that plans the same partitions with the same rows in the same order on every machine and
+/// with any number of threads, so that a model depends on its rows alone.
+pub(crate) fn canonical_state(state: SessionState) -> SessionState {
+    let mut config = state.config().clone();
+    let options = config.options_mut();
+    options.execution.target_partitions = CANONICAL_PARTITIONS;
+    options.execution.enable_file_stream_work_stealing = false;
+    options.optimizer.enable_round_robin_repartition = false;
+    options.optimizer.repartition_file_scans = true;
+    options.optimizer.repartition_file_min_size = 1 << 20;
+    SessionStateBuilder::new_from_existing(state).with_config(config).build()
+}

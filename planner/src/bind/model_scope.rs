@@ -1,0 +1,282 @@
+//! The models that a statement names, loaded before it is planned.
+//!
+//! In: a syntax tree; out: the tree with query texts and scalar predictions replaced by what the
+//! planner knows, and the functions and relations that stand for them.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use auspex_ml::output::ScalarOutput;
+use auspex_ml::trained_model::TrainedModel;
+use auspex_sql::{
+    MlArg, ModelRef, PredictArgs, PredictKind, ScalarPredict, VersionRef, ml_function,
+    parse_model_ref, parse_query, scalar_predict,
+};
+use datafusion::execution::{SessionState, SessionStateBuilder};
+use datafusion::logical_expr::ScalarUDF;
+use datafusion::sql::sqlparser::ast::{
+    self, Expr, FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments, Ident,
+    ObjectName, TableFactor, Value, VisitMut, VisitorMut,
+};
+
+use super::functions::MlRelationPlanner;
+use super::predict_udf::{Counters, PredictUdf, PredictionCounter};
+use crate::engine::lock;
+use crate::error::{Error, Result};
+use crate::session::Session;
+
+/// A model version that a statement uses.
+#[derive(Debug, Clone)]
+pub(crate) struct BoundModel {
+    /// The name as the catalog has it: `churn`, `sales.churn`.
+    pub(crate) name: String,
+    pub(crate) version: u64,
+    pub(crate) model: Arc<TrainedModel>,
+}
+
+/// The models of one statement.
+#[derive(Debug, Default)]
+pub(crate) struct ModelScope {
+    pub(crate) models: BTreeMap<String, BoundModel>,
+    functions: Vec<Arc<ScalarUDF>>,
+    pub(crate) counters: Counters,
+}
+
+/// The key of a reference: its text in canonical form.
+pub(crate) fn model_key(model: &ModelRef) -> String {
+    let name = model.name.parts.join(".");
+    match &model.version {
+        None => name,
+        Some(VersionRef::Number(number)) => format!("{name}@{number}"),
+        Some(VersionRef::Alias(alias)) => format!("{name}@{alias}"),
+    }
+}
+
+impl ModelScope {
+    /// Finds and loads the models of a statement, and rewrites what stands for them.
+    pub(crate) async fn bind(
+        session: &Arc<Session>,
+        statement: &mut ast::Statement,
+    ) -> Result<ModelScope> {
+        let mut collector =
+            Collector { dialect: session.settings().dialect(), found: BTreeMap::new() };
+        if let ControlFlow::Break(error) = statement.visit(&mut collector) {
+            return Err(error);
+        }
+        let mut scope = ModelScope::default();
+        for (key, model) in collector.found {
+            let bound = session.load_model(&model).await?;
+            scope.models.insert(key, bound);
+        }
+        if !scope.models.is_empty()
+            && let ControlFlow::Break(error) = statement.visit(&mut Rewriter { scope: &mut scope })
+        {
+            return Err(error);
+        }
+        Ok(scope)
+    }
+
+    /// The model of a reference that `bind` found.
+    pub(crate) fn get(&self, model: &ModelRef) -> Result<&BoundModel> {
+        let key = model_key(model);
+        self.models.get(&key).ok_or_else(|| Error::Undefined {
+            kind: "model",
+            name: key,
+            nearest: None,
+            position: None,
+        })
+    }
+
+    /// A state that plans the statement's predictions and `ML.` functions.
+    pub(crate) fn install(&self, state: SessionState) -> SessionState {
+        let planner = MlRelationPlanner::new(self.models.clone(), Arc::clone(&self.counters));
+        let mut functions: Vec<Arc<ScalarUDF>> = state.scalar_functions().values().cloned().collect();
+        functions.extend(self.functions.iter().cloned());
+        SessionStateBuilder::new_from_existing(state)
+            .with_relation_planners(vec![Arc::new(planner)])
+            .with_scalar_functions(functions)
+            .build()
+    }
+}
+
+/// First pass: query texts become queries, references are collected.
+struct Collector {
+    dialect: auspex_sql::Dialect,
+    found: BTreeMap<String, ModelRef>,
+}
+
+impl Collector {
+    fn see(&mut self, model: ModelRef) {
+        self.found.insert(model_key(&model), model);
+    }
+
+    fn table_function(&mut self, factor: &mut TableFactor) -> Result<()> {
+        let Some(call) = ml_function(factor) else { return Ok(()) };
+        let call = call?;
+        for (idx, arg) in call.args.iter().enumerate() {
+            match arg {
+                MlArg::Model(model) => self.see(model.clone()),
+                MlArg::Expr(expr) if idx == 0 => {
+                    if let Some(text) = string_literal(expr) {
+                        self.see(parse_model_ref(text)?);
+                    }
+                }
+                MlArg::Expr(expr) if idx == 1 => {
+                    if let Some(text) = string_literal(expr) {
+                        let query = parse_query(text, self.dialect)?;
+                        replace_argument(factor, idx, Expr::Subquery(query));
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+impl VisitorMut for Collector {
+    type Break = Error;
+
+    fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<Error> {
+        match self.table_function(factor) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(error) => ControlFlow::Break(error),
+        }
+    }
+
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Error> {
+        if let Expr::Function(function) = expr {
+            match scalar_predict(function) {
+                None => {}
+                Some(Ok(call)) => self.see(call.model),
+                Some(Err(error)) => return ControlFlow::Break(error.into()),
+            }
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// Second pass: scalar predictions become calls of functions that are bound to their model.
+struct Rewriter<'a> {
+    scope: &'a mut ModelScope,
+}
+
+impl VisitorMut for Rewriter<'_> {
+    type Break = Error;
+
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Error> {
+        let Expr::Function(function) = expr else { return ControlFlow::Continue(()) };
+        let call = match scalar_predict(function) {
+            None => return ControlFlow::Continue(()),
+            Some(Err(error)) => return ControlFlow::Break(error.into()),
+            Some(Ok(call)) => call,
+        };
+        match self.bound_call(call) {
+            Ok((name, args)) => {
+                function.name = ObjectName::from(vec![Ident::with_quote('"', name)]);
+                let args = args
+                    .into_iter()
+                    .map(|arg| FunctionArg::Unnamed(FunctionArgExpr::Expr(arg)))
+                    .collect();
+                function.args = FunctionArguments::List(FunctionArgumentList {
+                    duplicate_treatment: None,
+                    args,
+                    clauses: Vec::new(),
+                });
+                ControlFlow::Continue(())
+            }
+            Err(error) => ControlFlow::Break(error),
+        }
+    }
+}
+
+impl Rewriter<'_> {
+    fn bound_call(&mut self, call: ScalarPredict) -> Result<(String, Vec<Expr>)> {
+        let bound = self.scope.get(&call.model)?.clone();
+        let output = match call.kind {
+            PredictKind::Predict => ScalarOutput::Predict,
+            PredictKind::PredictProba => ScalarOutput::PredictProba { class: call.label },
+        };
+        let features: Vec<&str> =
+            bound.model.encoder.schema.features.iter().map(|f| f.name.as_str()).collect();
+        let args = feature_arguments(&bound.name, &features, call.args)?;
+        let counter = Arc::new(PredictionCounter::new(&bound));
+        let udf = PredictUdf::scalar(
+            format!("predict#{}", self.scope.functions.len()),
+            &bound,
+            output,
+            Arc::clone(&counter),
+        )?;
+        let name = udf.name().to_owned();
+        self.scope.functions.push(Arc::new(udf));
+        lock(&self.scope.counters).push(counter);
+        Ok((name, args))
+    }
+}
+
+/// The arguments in the order of the model's features: by name where all have one, else by place.
+fn feature_arguments(model: &str, features: &[&str], args: PredictArgs) -> Result<Vec<Expr>> {
+    let exprs = match args {
+        PredictArgs::All => {
+            let column = |name: &&str| Expr::Identifier(Ident::with_quote('"', *name));
+            return Ok(features.iter().map(column).collect());
+        }
+        PredictArgs::List(list) => {
+            let by_name = |feature: &&str| {
+                list.iter().find_map(|(name, expr)| {
+                    let name = name.as_ref()?;
+                    name.eq_ignore_ascii_case(feature).then(|| expr.clone())
+                })
+            };
+            let found: Vec<Option<Expr>> = features.iter().map(by_name).collect();
+            if found.iter().any(Option::is_some) && list.iter().all(|(name, _)| name.is_some()) {
+                let missing = found.iter().position(Option::is_none);
+                if let Some(idx) = missing {
+                    return Err(auspex_ml::error::Error::MissingColumn {
+                        column: features[idx].to_owned(),
+                        place: "arguments of PREDICT",
+                        role: "feature",
+                        nearest: None,
+                    }
+                    .into());
+                }
+                return Ok(found.into_iter().flatten().collect());
+            }
+            list.into_iter().map(|(_, expr)| expr).collect()
+        }
+        PredictArgs::Positional(exprs) => exprs,
+    };
+    if exprs.len() != features.len() {
+        let message = format!(
+            "model \"{model}\" takes {} features, got {} arguments",
+            features.len(),
+            exprs.len()
+        );
+        let hint = format!("The features are, in this order: {}.", features.join(", "));
+        return Err(Error::invalid("42883", message, Some(&hint)));
+    }
+    Ok(exprs)
+}
+
+/// The text of a string literal.
+pub(crate) fn string_literal(expr: &Expr) -> Option<&str> {
+    match expr {
+        Expr::Value(value) => match &value.value {
+            Value::SingleQuotedString(text) | Value::DoubleQuotedString(text) => Some(text),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+fn replace_argument(factor: &mut TableFactor, idx: usize, expr: Expr) {
+    let args = match factor {
+        TableFactor::Table { args: Some(list), .. } => &mut list.args,
+        TableFactor::Function { args, .. } => args,
+        _ => return,
+    };
+    if let Some(arg) = args.get_mut(idx) {
+        *arg = FunctionArg::Unnamed(FunctionArgExpr::Expr(expr));
+    }
+}

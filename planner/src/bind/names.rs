@@ -1,0 +1,75 @@
+//! The names that PostgreSQL gives the output columns of a query.
+//!
+//! In: a query's syntax tree; out: a name for each column that has no alias. DataFusion names such a
+//! column after its whole expression; applications look for `count`, `max` and `?column?`.
+
+use datafusion::sql::sqlparser::ast::{Expr, Query, SelectItem, SetExpr};
+
+/// A name for each output column that has none of its own; empty where a wildcard makes their number
+/// unknown.
+pub(crate) fn output_names(query: &Query) -> Vec<Option<String>> {
+    let SetExpr::Select(select) = query.body.as_ref() else { return Vec::new() };
+    let is_wildcard = |item: &SelectItem| {
+        matches!(item, SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..))
+    };
+    if select.projection.iter().any(is_wildcard) {
+        return Vec::new();
+    }
+    select
+        .projection
+        .iter()
+        .map(|item| match item {
+            SelectItem::UnnamedExpr(expr) => expression_name(expr),
+            _ => None,
+        })
+        .collect()
+}
+
+fn expression_name(expr: &Expr) -> Option<String> {
+    match expr {
+        Expr::Identifier(_) | Expr::CompoundIdentifier(_) | Expr::CompoundFieldAccess { .. } => {
+            None
+        }
+        Expr::Function(function) => {
+            let name = function.name.0.last()?.as_ident()?;
+            Some(name.value.to_lowercase())
+        }
+        Expr::Cast { expr, data_type, .. } => match expr.as_ref() {
+            Expr::Identifier(name) => Some(name.value.clone()),
+            Expr::CompoundIdentifier(names) => names.last().map(|name| name.value.clone()),
+            Expr::Function(_) | Expr::Cast { .. } | Expr::Nested(_) => expression_name(expr),
+            _ => {
+                let text = data_type.to_string().to_lowercase();
+                text.split('(').next().map(ToOwned::to_owned)
+            }
+        },
+        Expr::Nested(expr) => expression_name(expr).or_else(|| match expr.as_ref() {
+            Expr::Identifier(name) => Some(name.value.clone()),
+            _ => None,
+        }),
+        Expr::Case { else_result, .. } => match else_result.as_deref() {
+            Some(Expr::Identifier(name)) => Some(name.value.clone()),
+            Some(Expr::Function(_)) => else_result.as_deref().and_then(expression_name),
+            _ => Some("case".to_owned()),
+        },
+        Expr::Exists { .. } => Some("exists".to_owned()),
+        Expr::Extract { .. } => Some("extract".to_owned()),
+        Expr::Substring { .. } => Some("substring".to_owned()),
+        Expr::Trim { .. } => Some("btrim".to_owned()),
+        Expr::Position { .. } => Some("position".to_owned()),
+        Expr::Ceil { .. } => Some("ceil".to_owned()),
+        Expr::Floor { .. } => Some("floor".to_owned()),
+        Expr::Array(_) => Some("array".to_owned()),
+        Expr::Tuple(_) => Some("row".to_owned()),
+        Expr::Subquery(query) => match query.body.as_ref() {
+            SetExpr::Select(select) => match select.projection.first()? {
+                SelectItem::ExprWithAlias { alias, .. } => Some(alias.value.clone()),
+                SelectItem::UnnamedExpr(Expr::Identifier(name)) => Some(name.value.clone()),
+                SelectItem::UnnamedExpr(expr) => expression_name(expr),
+                _ => None,
+            },
+            _ => None,
+        },
+        _ => Some("?column?".to_owned()),
+    }
+}

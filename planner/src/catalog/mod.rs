@@ -1,0 +1,77 @@
+//! The warehouse as the SQL planner sees it: schemas and tables by name, opened when a query needs them.
+//!
+//! In: names; out: table providers. Views are planned here, since a view is a query; the system views
+//! about models are in `system`.
+
+pub(crate) mod rows;
+mod schema;
+pub(crate) mod system;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, Weak};
+
+use datafusion::catalog::{CatalogProvider, SchemaProvider};
+use datafusion::error::Result;
+
+use crate::engine::{Engine, lock};
+use crate::session::Session;
+use schema::WarehouseSchema;
+use system::SystemSchema;
+
+/// The schema of the functions and views about models.
+pub(crate) const ML: &str = "ml";
+const PG_CATALOG: &str = "pg_catalog";
+
+/// The schemas that one session sees.
+#[derive(Debug)]
+pub(crate) struct SessionCatalog {
+    engine: Arc<Engine>,
+    session: Weak<Session>,
+    added: Mutex<BTreeMap<String, Arc<dyn SchemaProvider>>>,
+}
+
+impl SessionCatalog {
+    pub(crate) fn new(engine: Arc<Engine>, session: Weak<Session>) -> SessionCatalog {
+        SessionCatalog { engine, session, added: Mutex::default() }
+    }
+}
+
+impl CatalogProvider for SessionCatalog {
+    fn schema_names(&self) -> Vec<String> {
+        let catalog = self.engine.catalog.state();
+        let mut names: Vec<String> =
+            catalog.schemas().iter().map(|entry| entry.name.clone()).collect();
+        names.extend(lock(&self.added).keys().cloned());
+        names.push(ML.to_owned());
+        names.sort();
+        names.dedup();
+        names
+    }
+
+    fn schema(&self, name: &str) -> Option<Arc<dyn SchemaProvider>> {
+        let added = lock(&self.added).get(name).cloned();
+        if name == ML {
+            return Some(Arc::new(SystemSchema::new(self.session.clone())));
+        }
+        if name == PG_CATALOG {
+            let system = SystemSchema::with_base(self.session.clone(), added);
+            return Some(Arc::new(system));
+        }
+        if added.is_some() {
+            return added;
+        }
+        if !self.engine.catalog.state().schema_exists(name) {
+            return None;
+        }
+        let fallback = self.schema(PG_CATALOG).filter(|_| name == crate::session::PUBLIC);
+        Some(Arc::new(WarehouseSchema::new(name, self.session.clone(), fallback)))
+    }
+
+    fn register_schema(
+        &self,
+        name: &str,
+        schema: Arc<dyn SchemaProvider>,
+    ) -> Result<Option<Arc<dyn SchemaProvider>>> {
+        Ok(lock(&self.added).insert(name.to_owned(), schema))
+    }
+}

@@ -1,0 +1,143 @@
+//! The tables, external tables and views of one schema of the warehouse.
+//!
+//! In: a name; out: a provider of its rows. A name that looks like a file is read as one, where the
+//! locations allow it. Models are not tables.
+
+use std::sync::{Arc, Weak};
+
+use async_trait::async_trait;
+use auspex_storage::{CatalogEntry, Definition, ViewDefinition};
+use datafusion::catalog::{SchemaProvider, TableProvider};
+use datafusion::datasource::ViewTable;
+use datafusion::error::{DataFusionError, Result};
+use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
+
+use crate::bind::bind_query;
+use crate::error::Error;
+use crate::session::Session;
+
+/// How deep views may stand on views; beyond it they stand on themselves.
+const MAX_VIEW_DEPTH: usize = 64;
+
+tokio::task_local! {
+    static VIEW_DEPTH: usize;
+}
+
+/// One schema of the warehouse.
+#[derive(Debug)]
+pub(crate) struct WarehouseSchema {
+    name: String,
+    session: Weak<Session>,
+    fallback: Option<Arc<dyn SchemaProvider>>,
+}
+
+impl WarehouseSchema {
+    pub(crate) fn new(
+        name: &str,
+        session: Weak<Session>,
+        fallback: Option<Arc<dyn SchemaProvider>>,
+    ) -> WarehouseSchema {
+        WarehouseSchema { name: name.to_owned(), session, fallback }
+    }
+
+    fn session(&self) -> Result<Arc<Session>> {
+        self.session
+            .upgrade()
+            .ok_or_else(|| DataFusionError::Internal("the session has ended".to_owned()))
+    }
+
+    fn entry(&self, name: &str) -> Option<Arc<CatalogEntry>> {
+        let session = self.session.upgrade()?;
+        session.engine.catalog.state().get(&self.name, name).cloned()
+    }
+}
+
+#[async_trait]
+impl SchemaProvider for WarehouseSchema {
+    fn table_names(&self) -> Vec<String> {
+        let Some(session) = self.session.upgrade() else { return Vec::new() };
+        let catalog = session.engine.catalog.state();
+        let is_relation =
+            |entry: &&Arc<CatalogEntry>| !matches!(entry.definition, Definition::Model(_));
+        catalog.entries(&self.name).filter(is_relation).map(|entry| entry.name.clone()).collect()
+    }
+
+    async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
+        let session = self.session()?;
+        let Some(entry) = self.entry(name) else {
+            if is_path(name) {
+                let state = session.context().state();
+                let provider = session.engine.tables.file_provider(name, &state).await;
+                return provider.map(Some).map_err(|error| Error::from(error).into());
+            }
+            return match &self.fallback {
+                Some(schema) => schema.table(name).await,
+                None => Ok(None),
+            };
+        };
+        match &entry.definition {
+            Definition::View(view) => view_table(&session, name, view).await.map(Some),
+            Definition::Model(_) => Err(Error::invalid(
+                "42809",
+                format!("\"{name}\" is a model, not a table"),
+                Some("Use it in ML.PREDICT(MODEL name, ...), or DESCRIBE MODEL name."),
+            )
+            .into()),
+            _ => {
+                let state = session.context().state();
+                let provider = session.engine.tables.provider(&entry, &state).await;
+                provider.map(Some).map_err(|error| Error::from(error).into())
+            }
+        }
+    }
+
+    fn table_exist(&self, name: &str) -> bool {
+        self.entry(name).is_some_and(|entry| !matches!(entry.definition, Definition::Model(_)))
+    }
+}
+
+/// Whether a quoted name is meant as a file: it has a folder, or the ending of a format.
+fn is_path(name: &str) -> bool {
+    const ENDINGS: &[&str] =
+        &[".parquet", ".csv", ".tsv", ".json", ".ndjson", ".jsonl", ".gz", ".zst", ".bz2", ".xz"];
+    let lower = name.to_lowercase();
+    name.contains('/') || ENDINGS.iter().any(|ending| lower.ends_with(ending))
+}
+
+/// A view is planned anew at each use, so that it sees the tables and models of now.
+async fn view_table(
+    session: &Arc<Session>,
+    name: &str,
+    view: &ViewDefinition,
+) -> Result<Arc<dyn TableProvider>> {
+    let depth = VIEW_DEPTH.try_with(|depth| *depth).unwrap_or(0);
+    if depth >= MAX_VIEW_DEPTH {
+        let message = format!("infinite recursion detected in view \"{name}\"");
+        return Err(Error::invalid("42P17", message, None).into());
+    }
+    let dialect = auspex_sql::Dialect::parse(&view.dialect).unwrap_or(auspex_sql::Dialect::Auto);
+    let query = auspex_sql::parse_query(&view.text, dialect).map_err(Error::from)?;
+    let bind = Box::pin(bind_query(session, *query, session.state(None)));
+    let bound = VIEW_DEPTH.scope(depth + 1, bind).await?;
+    let plan = named_columns(bound.plan, &bound.names, &view.columns)?;
+    Ok(Arc::new(ViewTable::new(plan, Some(view.text.clone()))))
+}
+
+/// A plan whose columns have the view's names, or PostgreSQL's.
+fn named_columns(
+    plan: LogicalPlan,
+    names: &[Option<String>],
+    columns: &[String],
+) -> Result<LogicalPlan> {
+    let schema = Arc::clone(plan.schema());
+    let mut exprs = Vec::with_capacity(schema.fields().len());
+    for (idx, (qualifier, field)) in schema.iter().enumerate() {
+        let column = datafusion::common::Column::from((qualifier, field));
+        let name = columns.get(idx).or_else(|| names.get(idx)?.as_ref());
+        exprs.push(match name {
+            Some(name) => datafusion::logical_expr::Expr::Column(column).alias(name),
+            None => datafusion::logical_expr::Expr::Column(column),
+        });
+    }
+    LogicalPlanBuilder::from(plan).project(exprs)?.build()
+}

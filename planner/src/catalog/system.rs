@@ -1,0 +1,284 @@
+//! The views about models, trainings and options: `ml.models` and its siblings, and
+//! `pg_stat_progress_train`.
+//!
+//! In: the catalog, the manifests of the versions, the running trainings; out: rows as they are now.
+
+use std::sync::{Arc, Weak};
+
+use async_trait::async_trait;
+use auspex_ml::compute::Compute;
+use auspex_ml::options::options_table;
+use auspex_ml::registry;
+use auspex_storage::{CatalogEntry, Definition, ModelDefinition};
+use datafusion::catalog::{MemTable, SchemaProvider, TableProvider};
+use datafusion::error::{DataFusionError, Result};
+use serde_json::Value;
+
+use super::rows::{Cell, ColumnType, batch_of};
+use crate::session::{Session, display_name};
+
+type Columns = &'static [(&'static str, ColumnType)];
+
+use ColumnType::{Float, Integer, Text, Timestamp};
+
+const MODELS: Columns = &[
+    ("schema", Text), ("name", Text), ("model_type", Text), ("label", Text),
+    ("current_version", Integer), ("versions", Integer), ("aliases", Text), ("owner", Text),
+    ("created_at", Timestamp), ("options", Text), ("query", Text), ("statement", Text),
+    ("comment", Text),
+];
+const MODEL_VERSIONS: Columns = &[
+    ("schema", Text), ("model", Text), ("version", Integer), ("is_current", Text), ("aliases", Text),
+    ("model_type", Text), ("training_rows", Integer), ("evaluation_rows", Integer),
+    ("split_method", Text), ("metrics", Text), ("baseline", Text), ("options", Text),
+    ("seed", Integer), ("device", Text), ("duration_ms", Integer), ("created_at", Timestamp),
+    ("warnings", Integer), ("snapshots", Text), ("statement", Text),
+];
+const WARNINGS: Columns = &[
+    ("model", Text), ("version", Integer), ("statement", Text), ("code", Text), ("message", Text),
+];
+const ESTIMATORS: Columns = &[
+    ("model_type", Text), ("aliases", Text), ("task", Text), ("summary", Text), ("functions", Text),
+];
+const OPTIONS: Columns = &[
+    ("model_type", Text), ("option", Text), ("aliases", Text), ("type", Text), ("default", Text),
+    ("description", Text),
+];
+const DEVICES: Columns = &[("device", Text), ("name", Text), ("status", Text)];
+const PROGRESS: Columns = &[
+    ("pid", Integer), ("model", Text), ("phase", Text), ("rows", Integer), ("iteration", Integer),
+    ("loss", Float), ("eval_loss", Float), ("elapsed_ms", Integer),
+];
+
+const NAMES: &[&str] =
+    &["devices", "estimators", "model_versions", "models", "options", "warnings"];
+const PROGRESS_VIEW: &str = "pg_stat_progress_train";
+
+/// The schema `ml`, or `pg_catalog` with what Auspex adds to it.
+#[derive(Debug)]
+pub(crate) struct SystemSchema {
+    session: Weak<Session>,
+    base: Option<Arc<dyn SchemaProvider>>,
+    names: &'static [&'static str],
+}
+
+impl SystemSchema {
+    pub(crate) fn new(session: Weak<Session>) -> SystemSchema {
+        SystemSchema { session, base: None, names: NAMES }
+    }
+
+    pub(crate) fn with_base(
+        session: Weak<Session>,
+        base: Option<Arc<dyn SchemaProvider>>,
+    ) -> SystemSchema {
+        SystemSchema { session, base, names: &[PROGRESS_VIEW] }
+    }
+}
+
+#[async_trait]
+impl SchemaProvider for SystemSchema {
+    fn table_names(&self) -> Vec<String> {
+        let mut names: Vec<String> = self.names.iter().map(|name| (*name).to_owned()).collect();
+        names.extend(self.base.iter().flat_map(|base| base.table_names()));
+        names
+    }
+
+    async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
+        if !self.names.contains(&name) {
+            return match &self.base {
+                Some(base) => base.table(name).await,
+                None => Ok(None),
+            };
+        }
+        let session = self
+            .session
+            .upgrade()
+            .ok_or_else(|| DataFusionError::Internal("the session has ended".to_owned()))?;
+        let (columns, rows) = match name {
+            "models" => (MODELS, models(&session).await?),
+            "model_versions" => (MODEL_VERSIONS, model_versions(&session).await?),
+            "warnings" => (WARNINGS, warnings(&session).await?),
+            "estimators" => (ESTIMATORS, estimators()),
+            "options" => (OPTIONS, options()),
+            "devices" => (DEVICES, devices()),
+            _ => (PROGRESS, progress(&session)),
+        };
+        let batch = batch_of(columns, &rows)?;
+        Ok(Some(Arc::new(MemTable::try_new(batch.schema(), vec![vec![batch]])?)))
+    }
+
+    fn table_exist(&self, name: &str) -> bool {
+        self.names.contains(&name) || self.base.as_ref().is_some_and(|base| base.table_exist(name))
+    }
+}
+
+/// The models of the catalog.
+pub(crate) fn model_entries(session: &Session) -> Vec<(Arc<CatalogEntry>, ModelDefinition)> {
+    let catalog = session.engine.catalog.state();
+    let model = |entry: &Arc<CatalogEntry>| match &entry.definition {
+        Definition::Model(definition) => Some((Arc::clone(entry), definition.clone())),
+        _ => None,
+    };
+    catalog.all().filter_map(model).collect()
+}
+
+async fn models(session: &Session) -> Result<Vec<Vec<Cell>>> {
+    let mut rows = Vec::new();
+    for (entry, definition) in model_entries(session) {
+        let versions = session.live_versions(&entry, &definition).await?;
+        let aliases: Vec<String> =
+            definition.aliases.iter().map(|(name, version)| format!("{name}={version}")).collect();
+        let current = definition.current_version;
+        rows.push(vec![
+            entry.schema.as_str().into(),
+            entry.name.as_str().into(),
+            definition.model_type.as_str().into(),
+            definition.labels.first().cloned().into(),
+            (current > 0).then_some(current).into(),
+            (versions.len() as u64).into(),
+            (!aliases.is_empty()).then(|| aliases.join(", ")).into(),
+            entry.owner.as_str().into(),
+            Cell::Timestamp(entry.created_at_ms),
+            definition.options.to_string().into(),
+            definition.query.clone().into(),
+            definition.statement.as_str().into(),
+            entry.comment.clone().into(),
+        ]);
+    }
+    Ok(rows)
+}
+
+async fn model_versions(session: &Session) -> Result<Vec<Vec<Cell>>> {
+    let mut rows = Vec::new();
+    for (entry, definition) in model_entries(session) {
+        for version in session.live_versions(&entry, &definition).await? {
+            let manifest = session.engine.models.manifest(&entry.id, version).await;
+            let manifest = manifest.map_err(crate::error::Error::from)?;
+            let model = session.load_version(&entry.id, version).await?;
+            let record = &model.record;
+            let aliases: Vec<&str> = definition
+                .aliases
+                .iter()
+                .filter(|(_, number)| **number == version)
+                .map(|(name, _)| name.as_str())
+                .collect();
+            let text = |name: &str| manifest.get(name).map(Value::to_string);
+            rows.push(vec![
+                entry.schema.as_str().into(),
+                entry.name.as_str().into(),
+                version.into(),
+                if version == definition.current_version { "yes" } else { "no" }.into(),
+                (!aliases.is_empty()).then(|| aliases.join(", ")).into(),
+                model.spec.name.into(),
+                record.training_rows.into(),
+                record.evaluation_rows.into(),
+                record.split_method.as_str().into(),
+                metrics_text(&record.evaluation.metrics(None)).into(),
+                metrics_text(&record.baseline).into(),
+                serde_json::to_string(&model.options).unwrap_or_default().into(),
+                record.seed.into(),
+                record.device.as_str().into(),
+                record.duration_ms.into(),
+                manifest
+                    .get("created_at_ms")
+                    .and_then(Value::as_i64)
+                    .map_or(Cell::Null, Cell::Timestamp),
+                (record.warnings.len() as u64).into(),
+                text("snapshots").into(),
+                manifest.get("statement").and_then(Value::as_str).unwrap_or_default().into(),
+            ]);
+        }
+    }
+    Ok(rows)
+}
+
+/// Metrics as a JSON object.
+pub(crate) fn metrics_text<S: AsRef<str>>(metrics: &[(S, Option<f64>)]) -> String {
+    let fields: serde_json::Map<String, Value> = metrics
+        .iter()
+        .map(|(name, value)| (name.as_ref().to_owned(), value.map_or(Value::Null, Value::from)))
+        .collect();
+    Value::Object(fields).to_string()
+}
+
+async fn warnings(session: &Session) -> Result<Vec<Vec<Cell>>> {
+    let mut rows = Vec::new();
+    for (entry, definition) in model_entries(session) {
+        let name = display_name(&entry);
+        for version in session.live_versions(&entry, &definition).await? {
+            let model = session.load_version(&entry.id, version).await?;
+            for warning in &model.record.warnings {
+                rows.push(vec![
+                    name.as_str().into(),
+                    version.into(),
+                    "TRAIN".into(),
+                    warning.code.as_str().into(),
+                    warning.message.as_str().into(),
+                ]);
+            }
+        }
+    }
+    for warning in session.engine.statement_warnings() {
+        rows.push(vec![
+            warning.model.into(),
+            warning.version.into(),
+            warning.statement.into(),
+            warning.warning.code.into(),
+            warning.warning.message.into(),
+        ]);
+    }
+    Ok(rows)
+}
+
+fn estimators() -> Vec<Vec<Cell>> {
+    let row = |estimator: &'static dyn auspex_ml::estimator::Estimator| {
+        let spec = estimator.spec();
+        let functions: Vec<String> =
+            spec.inspections.iter().map(|name| format!("ml.{name}")).collect();
+        vec![
+            spec.name.into(),
+            spec.aliases.join(", ").into(),
+            format!("{:?}", spec.task).to_lowercase().into(),
+            spec.summary.into(),
+            functions.join(", ").into(),
+        ]
+    };
+    registry::all().map(row).collect()
+}
+
+fn options() -> Vec<Vec<Cell>> {
+    let row = |row: auspex_ml::options::OptionRow| {
+        vec![
+            row.model_type.into(),
+            row.name.into(),
+            row.aliases.join(", ").into(),
+            format!("{}, {}", row.type_name, row.allowed).into(),
+            row.default.into(),
+            row.doc.into(),
+        ]
+    };
+    options_table().into_iter().map(row).collect()
+}
+
+fn devices() -> Vec<Vec<Cell>> {
+    let info = Compute::cpu().device().info();
+    vec![vec![info.kind.into(), info.name.into(), "in use".into()]]
+}
+
+fn progress(session: &Session) -> Vec<Vec<Cell>> {
+    let row = |(pid, training): (i32, crate::engine::TrainingProgress)| {
+        let iteration = training.iteration.as_ref();
+        let elapsed = u64::try_from(training.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        vec![
+            Cell::Integer(i64::from(pid)),
+            training.model.into(),
+            training.phase.into(),
+            training.rows.into(),
+            iteration.map(|iteration| iteration.iteration).into(),
+            iteration.map_or(Cell::Null, |iteration| Cell::Float(iteration.loss)),
+            iteration.and_then(|iteration| iteration.eval_loss).map_or(Cell::Null, Cell::Float),
+            elapsed.into(),
+        ]
+    };
+    session.engine.trainings().into_iter().map(row).collect()
+}

@@ -1,0 +1,145 @@
+//! The statements that are not queries: definitions, settings, blocks and models.
+//!
+//! In: a syntax tree; out: a command tag. Each reads the newest catalog, checks, and changes it in one
+//! commit, so that a crash leaves the old state or the new.
+
+mod models;
+mod settings;
+mod tables;
+mod views;
+
+use std::sync::Arc;
+
+use auspex_sql::{ParsedStatement, Statement};
+use auspex_storage::Definition;
+use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::sql::parser::Statement as SqlStatement;
+use datafusion::sql::sqlparser::ast::{self, ObjectName, ObjectType};
+
+use crate::error::{Error, Result};
+use crate::execute::Work;
+use crate::session::Session;
+use crate::statement_run::{Outcome, StatementControl};
+
+pub(crate) use models::{SHOW_MODELS, describe_model};
+pub(crate) use settings::{show, show_schema};
+pub(crate) use tables::describe_table_query;
+
+/// Whether a statement can be run at all; settles those that need no work.
+pub(crate) fn check(statement: &ast::Statement) -> Result<Work> {
+    use ast::Statement as S;
+    Ok(match statement {
+        S::CreateTable(_) | S::CreateView(_) | S::CreateSchema { .. } | S::Set(_) => Work::Command,
+        S::StartTransaction { .. } | S::Commit { .. } | S::Rollback { .. } => Work::Command,
+        S::Reset(_) | S::Comment { .. } => Work::Command,
+        S::Drop { object_type: ObjectType::Table | ObjectType::View | ObjectType::Schema, .. } => {
+            Work::Command
+        }
+        S::Discard { .. } => Work::Command,
+        S::Analyze(_) => Work::Nothing("ANALYZE"),
+        S::Vacuum(_) => Work::Nothing("VACUUM"),
+        other => return Err(Error::unsupported(verb(other))),
+    })
+}
+
+/// The words that a statement starts with, for messages.
+fn verb(statement: &ast::Statement) -> String {
+    let text = statement.to_string();
+    let words: Vec<&str> = text.split_whitespace().take(2).collect();
+    match words.as_slice() {
+        [verb @ ("UPDATE" | "DELETE" | "MERGE" | "TRUNCATE" | "COPY" | "GRANT" | "REVOKE"), ..] => {
+            (*verb).to_owned()
+        }
+        words => words.join(" "),
+    }
+}
+
+/// The columns of a command's rows: none has any.
+pub(crate) fn schema(_statement: &Statement) -> Option<SchemaRef> {
+    None
+}
+
+/// Runs a command.
+pub(crate) async fn run(
+    session: &Arc<Session>,
+    parsed: &ParsedStatement,
+    control: &StatementControl,
+) -> Result<Outcome> {
+    session.engine.catalog.refresh_now().await?;
+    let text = parsed.text.as_str();
+    let tag = match &parsed.statement {
+        Statement::CreateModel(create) => models::create(session, create, text, control).await?,
+        Statement::Train(train) => models::train(session, train, text, control).await?,
+        Statement::AlterModel(alter) => models::alter(session, alter, text).await?,
+        Statement::DropModel(drop) => models::drop(session, drop, text).await?,
+        Statement::Sql(statement) => sql(session, statement, text, control).await?,
+        _ => return Err(Error::unsupported("this statement")),
+    };
+    Ok(Outcome::Command(tag))
+}
+
+async fn sql(
+    session: &Arc<Session>,
+    statement: &SqlStatement,
+    text: &str,
+    control: &StatementControl,
+) -> Result<String> {
+    use ast::Statement as S;
+    let statement = match statement {
+        SqlStatement::Statement(statement) => statement.as_ref(),
+        SqlStatement::CreateExternalTable(create) => {
+            return tables::create_external(session, create, text, control).await;
+        }
+        SqlStatement::Reset(reset) => return settings::reset(session, reset),
+        _ => return Err(Error::unsupported("this statement")),
+    };
+    match statement {
+        S::CreateTable(create) => tables::create(session, create, text, control).await,
+        S::CreateView(create) => views::create(session, create, text, control).await,
+        S::CreateSchema { schema_name, if_not_exists, .. } => {
+            tables::create_schema(session, schema_name, *if_not_exists, text, control).await
+        }
+        S::Drop { object_type, if_exists, names, cascade, .. } => {
+            let drop = tables::Drop { if_exists: *if_exists, cascade: *cascade };
+            tables::drop(session, *object_type, names, drop, text, control).await
+        }
+        S::Comment { object_type, object_name, comment, .. } => {
+            tables::comment(session, *object_type, object_name, comment.clone(), text).await
+        }
+        S::Set(set) => settings::set(session, set, control),
+        S::Reset(reset) => settings::reset_any(session, reset),
+        S::StartTransaction { begin, .. } => Ok(settings::begin(session, *begin, control)),
+        S::Commit { .. } => Ok(settings::end(session, "COMMIT", control)),
+        S::Rollback { .. } => Ok(settings::end(session, "ROLLBACK", control)),
+        S::Discard { .. } => {
+            session.settings().reset_all();
+            Ok("DISCARD ALL".to_owned())
+        }
+        other => Err(Error::unsupported(verb(other))),
+    }
+}
+
+/// The parts of a name as PostgreSQL reads them: unquoted ones in lower case.
+pub(crate) fn name_parts(name: &ObjectName) -> Vec<String> {
+    let idents = name.0.iter().filter_map(|part| part.as_ident());
+    idents.map(folded).collect()
+}
+
+/// An identifier as PostgreSQL reads it.
+pub(crate) fn folded(ident: &ast::Ident) -> String {
+    match ident.quote_style {
+        Some(_) => ident.value.clone(),
+        None => ident.value.to_lowercase(),
+    }
+}
+
+/// What messages call an object.
+pub(crate) fn kind_name(definition: &Definition) -> &'static str {
+    match definition {
+        Definition::Schema => "schema",
+        Definition::Table(_) => "table",
+        Definition::ExternalTable(_) => "external table",
+        Definition::View(_) => "view",
+        Definition::Model(_) => "model",
+    }
+}

@@ -1,0 +1,293 @@
+//! `CREATE`, `TRAIN`, `ALTER`, `DROP` and `DESCRIBE MODEL`.
+//!
+//! In: a syntax tree; out: a command tag, or a description as rows. Training itself is an operator of
+//! the plan; here it is run to its end.
+
+use std::sync::Arc;
+
+use auspex_sql::{AlterAction, AlterModel, CreateModel, DropModel, ModelRef, Train, VersionRef};
+use auspex_storage::{CatalogEntry, Change, Definition, Error as StorageError, ModelDefinition};
+use datafusion::arrow::array::RecordBatch;
+use datafusion::execution::{SessionStateBuilder, TaskContext};
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::physical_plan::execute_stream;
+use futures::StreamExt;
+use serde_json::Value;
+
+use super::tables::{remove_files, with_dependents};
+use crate::bind::{bind_create_model, bind_train, json_options};
+use crate::catalog::rows::{Cell, ColumnType, batch_of};
+use crate::catalog::system::metrics_text;
+use crate::error::{Error, Result};
+use crate::logical::FitModelNode;
+use crate::physical::define_without_training;
+use crate::session::{Session, display_name};
+use crate::statement_run::{Notice, StatementControl};
+
+/// The query behind `SHOW MODELS`.
+pub(crate) const SHOW_MODELS: &str = "SELECT schema, name, model_type, label, current_version, \
+     versions, created_at FROM ml.models ORDER BY schema, name";
+
+/// `CREATE MODEL`.
+pub(super) async fn create(
+    session: &Arc<Session>,
+    create: &CreateModel,
+    text: &str,
+    control: &StatementControl,
+) -> Result<String> {
+    let fit = bind_create_model(session, create, text, session.state(Some(control))).await?;
+    match fit {
+        None => {
+            let name = create.name.parts.join(".");
+            let message = format!("model \"{name}\" already exists, skipping");
+            control.notify(Notice { sqlstate: "42P07", ..Notice::notice(message) });
+        }
+        Some(fit) if create.no_train => {
+            fit.notices.into_iter().for_each(|notice| control.notify(notice));
+            if let LogicalPlan::Extension(extension) = &fit.plan
+                && let Some(node) = extension.node.as_any().downcast_ref::<FitModelNode>()
+            {
+                define_without_training(&node.task).await?;
+            }
+        }
+        Some(fit) => fit_to_end(fit.plan, fit.state, fit.notices, control).await?,
+    }
+    Ok("CREATE MODEL".to_owned())
+}
+
+/// `TRAIN MODEL`.
+pub(super) async fn train(
+    session: &Arc<Session>,
+    train: &Train,
+    text: &str,
+    control: &StatementControl,
+) -> Result<String> {
+    let fit = bind_train(session, train, text, session.state(Some(control))).await?;
+    fit_to_end(fit.plan, fit.state, fit.notices, control).await?;
+    Ok("TRAIN MODEL".to_owned())
+}
+
+async fn fit_to_end(
+    plan: LogicalPlan,
+    state: datafusion::execution::SessionState,
+    notices: Vec<Notice>,
+    control: &StatementControl,
+) -> Result<()> {
+    notices.into_iter().for_each(|notice| control.notify(notice));
+    let config = state.config().clone().with_extension(Arc::new(control.clone()));
+    let state = SessionStateBuilder::new_from_existing(state).with_config(config).build();
+    let physical = state.create_physical_plan(&plan).await?;
+    let mut rows = execute_stream(physical, Arc::new(TaskContext::from(&state)))?;
+    while let Some(batch) = rows.next().await {
+        batch?;
+    }
+    Ok(())
+}
+
+/// `ALTER MODEL`.
+pub(super) async fn alter(session: &Arc<Session>, alter: &AlterModel, text: &str) -> Result<String> {
+    const TAG: &str = "ALTER MODEL";
+    let (entry, definition) = match session.model_entry(&alter.name) {
+        Err(Error::Undefined { .. }) if alter.if_exists => return Ok(TAG.to_owned()),
+        found => found?,
+    };
+    let change: Box<dyn Fn(&mut CatalogEntry, &mut ModelDefinition) + Send + Sync> =
+        match &alter.action {
+            AlterAction::Rename(name) => {
+                let name = name.value.clone();
+                Box::new(move |entry, _| entry.name.clone_from(&name))
+            }
+            AlterAction::Owner(role) => {
+                let role = role.value.clone();
+                Box::new(move |entry, _| entry.owner.clone_from(&role))
+            }
+            AlterAction::SetOptions(options) => {
+                let written = json_options(options)?;
+                check_options(&definition, &written)?;
+                Box::new(move |_, definition| {
+                    if let Value::Object(options) = &mut definition.options {
+                        options.extend(written.clone());
+                    }
+                })
+            }
+            AlterAction::SetAlias(alias, version) => {
+                let number = VersionRef::Number(*version);
+                session.model_version(&entry, &definition, Some(&number)).await?;
+                let (alias, version) = (alias.value.clone(), *version);
+                Box::new(move |_, definition| {
+                    definition.aliases.insert(alias.clone(), version);
+                })
+            }
+            AlterAction::DropAlias(alias) => {
+                let name = VersionRef::Alias(alias.value.clone());
+                session.model_version(&entry, &definition, Some(&name)).await?;
+                let alias = alias.value.clone();
+                Box::new(move |_, definition| {
+                    definition.aliases.remove(&alias);
+                })
+            }
+            AlterAction::DropVersion(version) => {
+                return drop_version(session, &entry, &definition, *version, text)
+                    .await
+                    .map(|()| TAG.to_owned());
+            }
+            AlterAction::RetrainEvery(_)
+            | AlterAction::RetrainWhen(_)
+            | AlterAction::RetrainOff => return Err(Error::unsupported("ALTER MODEL ... SET RETRAIN")),
+        };
+    commit(session, &entry.id, text, change.as_ref()).await?;
+    Ok(TAG.to_owned())
+}
+
+/// Options that `SET` stores must be ones that the next training accepts.
+fn check_options(
+    definition: &ModelDefinition,
+    written: &serde_json::Map<String, Value>,
+) -> Result<()> {
+    let estimator = auspex_ml::registry::find(&definition.model_type)?;
+    let mut all = definition.options.as_object().cloned().unwrap_or_default();
+    all.extend(written.clone());
+    if let Some(label) = definition.labels.first() {
+        all.insert("input_label_cols".to_owned(), Value::from(vec![label.clone()]));
+    }
+    auspex_ml::options::Options::check(estimator.spec(), &all)?;
+    Ok(())
+}
+
+/// Changes a model's entry as it is at the moment of the commit.
+async fn commit(
+    session: &Session,
+    id: &str,
+    text: &str,
+    change: &(dyn Fn(&mut CatalogEntry, &mut ModelDefinition) + Send + Sync),
+) -> Result<()> {
+    let committed = session.engine.catalog.commit(text, |state| {
+        let entry = state.by_id(id).ok_or_else(|| StorageError::Conflict {
+            object: "a model that was dropped meanwhile".to_owned(),
+        })?;
+        let mut entry = entry.as_ref().clone();
+        let Definition::Model(mut definition) = entry.definition.clone() else {
+            return Err(StorageError::Internal { what: format!("\"{id}\" is not a model") });
+        };
+        change(&mut entry, &mut definition);
+        entry.definition = Definition::Model(definition);
+        Ok(vec![Change::Put(entry)])
+    });
+    committed.await?;
+    Ok(())
+}
+
+async fn drop_version(
+    session: &Session,
+    entry: &CatalogEntry,
+    definition: &ModelDefinition,
+    version: u64,
+    text: &str,
+) -> Result<()> {
+    let number = VersionRef::Number(version);
+    session.model_version(entry, definition, Some(&number)).await?;
+    if version == definition.current_version {
+        let message = format!("version {version} is the current one of model \"{}\"", entry.name);
+        let hint = "Train a new version first, or use DROP MODEL.";
+        return Err(Error::invalid("2BP01", message, Some(hint)));
+    }
+    let aliases: Vec<String> = definition
+        .aliases
+        .iter()
+        .filter(|(_, number)| **number == version)
+        .map(|(alias, _)| format!("alias {alias}"))
+        .collect();
+    if !aliases.is_empty() {
+        let name = format!("{}@{version}", entry.name);
+        return Err(Error::Dependents { kind: "model version", name, dependents: aliases });
+    }
+    commit(session, &entry.id, text, &move |_, definition| {
+        if !definition.dropped_versions.contains(&version) {
+            definition.dropped_versions.push(version);
+        }
+    })
+    .await
+}
+
+/// `DROP MODEL`.
+pub(super) async fn drop(session: &Arc<Session>, drop: &DropModel, text: &str) -> Result<String> {
+    let mut whole: Vec<Arc<CatalogEntry>> = Vec::new();
+    for model in &drop.models {
+        let (entry, definition) = match session.model_entry(&model.name) {
+            Err(Error::Undefined { .. }) if drop.if_exists => continue,
+            found => found?,
+        };
+        match &model.version {
+            None => whole.push(entry),
+            Some(version) => {
+                let version = session.model_version(&entry, &definition, Some(version)).await?;
+                drop_version(session, &entry, &definition, version, text).await?;
+            }
+        }
+    }
+    let catalog = session.engine.catalog.state();
+    let all = with_dependents(session, &catalog, whole, drop.cascade)?;
+    if !all.is_empty() {
+        let changes: Vec<Change> =
+            all.iter().map(|entry| Change::Drop { id: entry.id.clone() }).collect();
+        session.engine.catalog.commit(text, |_| Ok(changes.clone())).await?;
+    }
+    for entry in &all {
+        remove_files(session, entry).await;
+    }
+    Ok("DROP MODEL".to_owned())
+}
+
+const DESCRIPTION: &[(&str, ColumnType)] =
+    &[("property", ColumnType::Text), ("value", ColumnType::Text)];
+
+/// The rows of `DESCRIBE MODEL`.
+pub(crate) async fn describe_model(
+    session: &Arc<Session>,
+    model: &ModelRef,
+) -> Result<RecordBatch> {
+    // `DESCRIBE MODEL m.part` reads like `schema.model`: the model wins if there is one.
+    let mut name = model.name.clone();
+    let mut part = None;
+    if session.model_entry(&name).is_err() && name.parts.len() > 1 {
+        part = name.parts.pop();
+    }
+    let (entry, definition) = session.model_entry(&name)?;
+    let mut rows: Vec<(String, Cell)> = vec![
+        ("model".to_owned(), display_name(&entry).into()),
+        ("model_type".to_owned(), definition.model_type.as_str().into()),
+        ("owner".to_owned(), entry.owner.as_str().into()),
+        ("label".to_owned(), definition.labels.first().cloned().into()),
+        ("statement".to_owned(), definition.statement.as_str().into()),
+        ("options".to_owned(), definition.options.to_string().into()),
+    ];
+    if definition.current_version > 0 || model.version.is_some() {
+        let version = session.model_version(&entry, &definition, model.version.as_ref()).await?;
+        let trained = session.load_version(&entry.id, version).await?;
+        let record = &trained.record;
+        let metrics = metrics_text(&record.evaluation.metrics(None));
+        rows.push(("version".to_owned(), version.to_string().into()));
+        rows.push(("training_rows".to_owned(), record.training_rows.to_string().into()));
+        rows.push(("evaluation_rows".to_owned(), record.evaluation_rows.to_string().into()));
+        rows.push(("metrics".to_owned(), metrics.into()));
+        rows.push(("baseline".to_owned(), metrics_text(&record.baseline).into()));
+        rows.push(("device".to_owned(), record.device.as_str().into()));
+        rows.push(("duration_ms".to_owned(), record.duration_ms.to_string().into()));
+        for feature in &trained.encoder.schema.features {
+            rows.push((format!("feature {}", feature.name), feature.sql_type.as_str().into()));
+        }
+        for warning in &record.warnings {
+            rows.push((format!("warning {}", warning.code), warning.message.as_str().into()));
+        }
+    }
+    if let Some(part) = part {
+        rows.retain(|(property, _)| *property == part || property.starts_with(&format!("{part} ")));
+        if rows.is_empty() {
+            let message = format!("model \"{}\" has no part \"{part}\"", entry.name);
+            return Err(Error::invalid("42704", message, Some("DESCRIBE MODEL lists the parts.")));
+        }
+    }
+    let rows: Vec<Vec<Cell>> =
+        rows.into_iter().map(|(property, value)| vec![property.into(), value]).collect();
+    Ok(batch_of(DESCRIPTION, &rows)?)
+}

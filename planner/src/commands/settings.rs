@@ -1,0 +1,162 @@
+//! `SET`, `RESET`, `SHOW`, and the block commands.
+//!
+//! In: names and values; out: changed settings, or rows that show them. Blocks are accepted so that
+//! clients work; each statement still commits by itself, and a WARNING says so at `ROLLBACK`.
+
+use std::sync::Arc;
+
+use auspex_sql::Dialect;
+use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::physical_plan::memory::MemoryStream;
+use datafusion::sql::parser::ResetStatement;
+use datafusion::sql::sqlparser::ast::{self, Expr, Set, Value};
+
+use super::name_parts;
+use crate::catalog::rows::{Cell, ColumnType, batch_of, schema_of};
+use crate::error::{Error, Result};
+use crate::session::Session;
+use crate::statement_run::{Notice, Outcome, StatementControl};
+
+const ALL: &[(&str, ColumnType)] = &[
+    ("name", ColumnType::Text),
+    ("setting", ColumnType::Text),
+    ("description", ColumnType::Text),
+];
+
+/// The columns of `SHOW`.
+pub(crate) fn show_schema(setting: Option<&str>) -> SchemaRef {
+    match setting {
+        None => schema_of(ALL),
+        Some(name) => schema_of(&[(name, ColumnType::Text)]),
+    }
+}
+
+/// `SHOW name`, `SHOW ALL`.
+pub(crate) fn show(session: &Arc<Session>, setting: Option<&str>) -> Result<Outcome> {
+    let batch = match setting {
+        None => {
+            let all = session.settings().all();
+            let row = |(name, value, doc): (String, String, String)| {
+                vec![Cell::Text(name), Cell::Text(value), Cell::Text(doc)]
+            };
+            batch_of(ALL, &all.into_iter().map(row).collect::<Vec<_>>())?
+        }
+        Some(name) => {
+            let value = session.settings().get(name).ok_or_else(|| {
+                let message = format!("unrecognized configuration parameter \"{name}\"");
+                Error::invalid("42704", message, Some("SHOW ALL lists the settings."))
+            })?;
+            batch_of(&[(name, ColumnType::Text)], &[vec![Cell::Text(value)]])?
+        }
+    };
+    let schema = batch.schema();
+    let stream = MemoryStream::try_new(vec![batch], Arc::clone(&schema), None)?;
+    Ok(Outcome::Rows { schema, stream: Box::pin(stream), tag: "SHOW" })
+}
+
+/// `SET`.
+pub(super) fn set(session: &Session, set: &Set, control: &StatementControl) -> Result<String> {
+    match set {
+        Set::SingleAssignment { scope, variable, values, .. } => {
+            if matches!(scope, Some(ast::ContextModifier::Local)) && !session.in_transaction() {
+                let message = "SET LOCAL can only be used in transaction blocks";
+                control.notify(Notice { sqlstate: "25P01", ..Notice::warning(message) });
+            }
+            assign(session, &name_parts(variable).join("."), values)?;
+        }
+        Set::SetTimeZone { value, .. } => assign(session, "timezone", std::slice::from_ref(value))?,
+        Set::SetNames { charset_name, .. } => {
+            session.settings().set("client_encoding", &charset_name.value)?;
+        }
+        Set::SetNamesDefault {} => session.settings().reset("client_encoding")?,
+        Set::SetTransaction { .. } => {}
+        Set::MultipleAssignments { assignments } => {
+            for assignment in assignments {
+                let name = name_parts(&assignment.name).join(".");
+                assign(session, &name, std::slice::from_ref(&assignment.value))?;
+            }
+        }
+        _ => return Err(Error::unsupported("this form of SET")),
+    }
+    Ok("SET".to_owned())
+}
+
+fn assign(session: &Session, name: &str, values: &[Expr]) -> Result<()> {
+    if let [value] = values
+        && text_of(value).eq_ignore_ascii_case("default")
+        && !matches!(value, Expr::Value(_))
+    {
+        return session.settings().reset(name);
+    }
+    let texts: Vec<String> = values.iter().map(text_of).collect();
+    session.settings().set(name, &texts.join(", "))
+}
+
+/// A value as `SHOW` would print it.
+fn text_of(expr: &Expr) -> String {
+    match expr {
+        Expr::Value(value) => match &value.value {
+            Value::SingleQuotedString(text) | Value::DoubleQuotedString(text) => text.clone(),
+            other => other.to_string(),
+        },
+        Expr::Identifier(ident) => ident.value.clone(),
+        Expr::Interval(interval) => text_of(&interval.value),
+        other => other.to_string(),
+    }
+}
+
+/// `RESET name`.
+pub(super) fn reset(session: &Session, reset: &ResetStatement) -> Result<String> {
+    let ResetStatement::Variable(name) = reset;
+    let name = name_parts(name).join(".");
+    if name == "all" {
+        session.settings().reset_all();
+    } else {
+        session.settings().reset(&name)?;
+    }
+    Ok("RESET".to_owned())
+}
+
+/// `RESET name | ALL` as the other parser reads it.
+pub(super) fn reset_any(session: &Session, statement: &ast::ResetStatement) -> Result<String> {
+    match &statement.reset {
+        ast::Reset::ALL => session.settings().reset_all(),
+        ast::Reset::ConfigurationParameter(name) => {
+            session.settings().reset(&name_parts(name).join("."))?;
+        }
+    }
+    Ok("RESET".to_owned())
+}
+
+/// `BEGIN`, `START TRANSACTION`.
+pub(super) fn begin(session: &Session, begin: bool, control: &StatementControl) -> String {
+    if session.in_transaction() {
+        let message = "there is already a transaction in progress";
+        control.notify(Notice { sqlstate: "25001", ..Notice::warning(message) });
+    }
+    session.set_in_transaction(true);
+    if begin { "BEGIN".to_owned() } else { "START TRANSACTION".to_owned() }
+}
+
+/// `COMMIT`, `ROLLBACK`.
+pub(super) fn end(session: &Session, tag: &str, control: &StatementControl) -> String {
+    if !session.in_transaction() {
+        let message = "there is no transaction in progress";
+        control.notify(Notice { sqlstate: "25P01", ..Notice::warning(message) });
+    } else if tag == "ROLLBACK" {
+        let message = "statements of this block were committed one by one and stay";
+        control.notify(Notice { sqlstate: "01000", ..Notice::warning(message) });
+    }
+    session.set_in_transaction(false);
+    tag.to_owned()
+}
+
+/// The dialect under which a definition is stored.
+pub(super) fn dialect_name(dialect: Dialect) -> String {
+    match dialect {
+        Dialect::Auto => "auto",
+        Dialect::Postgres => "postgres",
+        Dialect::GoogleSql => "googlesql",
+    }
+    .to_owned()
+}

@@ -1,0 +1,525 @@
+//! `CREATE TABLE`, `CREATE EXTERNAL TABLE`, `CREATE SCHEMA`, `DROP`, `COMMENT`, `DESCRIBE`.
+//!
+//! In: a syntax tree; out: files of a managed table first, then one catalog entry that names them, so
+//! that a failure in between leaves nothing that a query could see.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use auspex_sql::{MlArg, ml_function, parse_query};
+use auspex_storage::{
+    CatalogEntry, CatalogState, Change, ColumnDefinition, Definition, ExternalFormat,
+    ExternalTableDefinition, TableDefinition, columns_of, stored_schema,
+};
+use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::logical_expr::{DdlStatement, LogicalPlan};
+use datafusion::sql::parser::{CreateExternalTable, Statement as SqlStatement};
+use datafusion::sql::sqlparser::ast::{
+    self, CommentObject, ObjectName, ObjectType, SchemaName, TableFactor, Visit, Visitor,
+};
+
+use super::{folded, kind_name, name_parts};
+use crate::bind::bind_query;
+use crate::error::{Error, Result, nearest};
+use crate::execute::stream;
+use crate::session::Session;
+use crate::statement_run::{Notice, StatementControl};
+
+/// `CREATE TABLE [AS]`.
+pub(super) async fn create(
+    session: &Arc<Session>,
+    create: &ast::CreateTable,
+    text: &str,
+    control: &StatementControl,
+) -> Result<String> {
+    refuse(create)?;
+    let (schema, name) = session.object_parts(&name_parts(&create.name))?;
+    let tag = if create.query.is_some() { "SELECT" } else { "CREATE TABLE" };
+    if skips_existing(session, &schema, &name, create.if_not_exists, control)? {
+        return Ok("CREATE TABLE".to_owned());
+    }
+    let replaced = replaced(session, &schema, &name, create.or_replace)?;
+    let mut entry = CatalogEntry::new(
+        &schema,
+        &name,
+        Definition::Table(TableDefinition { columns: Vec::new() }),
+    );
+    entry.owner = session.user().to_owned();
+    let tables = &session.engine.tables;
+    let (columns, n_rows) = match &create.query {
+        Some(query) => {
+            let query = query.as_ref().clone();
+            let bound = bind_query(session, query, session.state(None)).await?;
+            let rows = stream(session, &bound, Vec::new(), control).await?;
+            let columns = stored_schema(&rows.schema())?;
+            let n_rows = tables.create_managed_from(&entry.id, Arc::clone(&columns), rows).await?;
+            (columns, n_rows)
+        }
+        None => {
+            let columns = stored_schema(declared_schema(session, create).await?.as_ref())?;
+            tables.create_managed(&entry.id, Arc::clone(&columns)).await?;
+            (columns, 0)
+        }
+    };
+    entry.definition = Definition::Table(TableDefinition { columns: columns_of(&columns) });
+    let committed = session.engine.catalog.commit(text, |_| Ok(put(&replaced, entry.clone())));
+    if let Err(error) = committed.await {
+        // The files belong to nobody; the error of the commit is the one to tell.
+        let _ = tables.remove_managed(&entry.id).await;
+        return Err(error.into());
+    }
+    if let Some(old) = replaced {
+        let _ = tables.remove_managed(&old.id).await;
+    }
+    Ok(if create.query.is_some() { format!("{tag} {n_rows}") } else { tag.to_owned() })
+}
+
+/// What `CREATE TABLE` cannot do yet, by name.
+fn refuse(create: &ast::CreateTable) -> Result<()> {
+    let has_option = |column: &ast::ColumnDef| {
+        let is_plain = |option: &ast::ColumnOptionDef| {
+            matches!(option.option, ast::ColumnOption::Null | ast::ColumnOption::NotNull)
+        };
+        !column.options.iter().all(is_plain)
+    };
+    let missing = [
+        (create.temporary, "CREATE TEMPORARY TABLE"),
+        (!create.constraints.is_empty(), "a table constraint"),
+        (create.columns.iter().any(has_option), "a column constraint other than NOT NULL"),
+        (create.like.is_some(), "CREATE TABLE ... LIKE"),
+        (create.partition_by.is_some(), "PARTITION BY"),
+    ];
+    match missing.iter().find(|(is_written, _)| *is_written) {
+        Some((_, what)) => Err(Error::unsupported(*what)),
+        None => Ok(()),
+    }
+}
+
+/// The columns of a `CREATE TABLE` without a query.
+async fn declared_schema(session: &Arc<Session>, create: &ast::CreateTable) -> Result<SchemaRef> {
+    let mut declared = create.clone();
+    // The planner looks the name up; its own answer to an existing table is not ours.
+    declared.name = ObjectName::from(vec![ast::Ident::new("declared")]);
+    declared.if_not_exists = false;
+    let statement = ast::Statement::CreateTable(declared);
+    let statement = SqlStatement::Statement(Box::new(statement));
+    match session.state(None).statement_to_plan(statement).await? {
+        LogicalPlan::Ddl(DdlStatement::CreateMemoryTable(table)) => {
+            Ok(Arc::clone(table.input.schema().inner()))
+        }
+        _ => Err(Error::unsupported("this form of CREATE TABLE")),
+    }
+}
+
+/// Whether `IF NOT EXISTS` leaves nothing to do; a missing schema is an error.
+fn skips_existing(
+    session: &Session,
+    schema: &str,
+    name: &str,
+    if_not_exists: bool,
+    control: &StatementControl,
+) -> Result<bool> {
+    let catalog = session.engine.catalog.state();
+    require_schema(&catalog, schema)?;
+    if !if_not_exists || catalog.get(schema, name).is_none() {
+        return Ok(false);
+    }
+    let message = format!("relation \"{name}\" already exists, skipping");
+    control.notify(Notice { sqlstate: "42P07", ..Notice::notice(message) });
+    Ok(true)
+}
+
+fn require_schema(catalog: &CatalogState, schema: &str) -> Result<()> {
+    if catalog.schema_exists(schema) {
+        return Ok(());
+    }
+    let schemas = catalog.schemas();
+    let nearest = nearest(schema, schemas.iter().map(|entry| entry.name.as_str()));
+    Err(Error::Undefined { kind: "schema", name: schema.to_owned(), nearest, position: None })
+}
+
+/// The table that `OR REPLACE` replaces.
+fn replaced(
+    session: &Session,
+    schema: &str,
+    name: &str,
+    or_replace: bool,
+) -> Result<Option<Arc<CatalogEntry>>> {
+    match session.engine.catalog.state().get(schema, name) {
+        None => Ok(None),
+        Some(old) if or_replace && is_table(&old.definition) => Ok(Some(Arc::clone(old))),
+        Some(old) if matches!(old.definition, Definition::Model(_)) => {
+            Err(Error::Duplicate { kind: "model", name: name.to_owned() })
+        }
+        Some(_) => Err(Error::Duplicate { kind: "relation", name: name.to_owned() }),
+    }
+}
+
+fn is_table(definition: &Definition) -> bool {
+    matches!(definition, Definition::Table(_) | Definition::ExternalTable(_))
+}
+
+fn put(replaced: &Option<Arc<CatalogEntry>>, entry: CatalogEntry) -> Vec<Change> {
+    let dropped = replaced.iter().map(|old| Change::Drop { id: old.id.clone() });
+    dropped.chain(std::iter::once(Change::Put(entry))).collect()
+}
+
+/// `CREATE EXTERNAL TABLE`.
+pub(super) async fn create_external(
+    session: &Arc<Session>,
+    create: &CreateExternalTable,
+    text: &str,
+    control: &StatementControl,
+) -> Result<String> {
+    const TAG: &str = "CREATE EXTERNAL TABLE";
+    let (schema, name) = session.object_parts(&name_parts(&create.name))?;
+    if skips_existing(session, &schema, &name, create.if_not_exists, control)? {
+        return Ok(TAG.to_owned());
+    }
+    let replaced = replaced(session, &schema, &name, create.or_replace)?;
+    let [location] = create.locations.as_slice() else {
+        return Err(Error::unsupported("an external table with more than one LOCATION"));
+    };
+    let format = match create.file_type.to_uppercase().as_str() {
+        "PARQUET" => ExternalFormat::Parquet,
+        "CSV" => ExternalFormat::Csv,
+        "NDJSON" | "JSON" => ExternalFormat::NdJson,
+        other => return Err(Error::unsupported(format!("STORED AS {other}"))),
+    };
+    let engine = &session.engine;
+    let url = engine.locations.resolve(location)?;
+    let options: BTreeMap<String, String> = create
+        .options
+        .iter()
+        .map(|(name, value)| {
+            let text = match value {
+                ast::Value::SingleQuotedString(text) => text.clone(),
+                other => other.to_string(),
+            };
+            (name.to_lowercase().trim_start_matches("format.").to_owned(), text)
+        })
+        .collect();
+    let columns: Option<Vec<ColumnDefinition>> = if create.columns.is_empty() {
+        let state = session.state(None);
+        engine.tables.infer_external(&url, format, &options, &state).await?;
+        None
+    } else {
+        Some(external_columns(session, create).await?)
+    };
+    let mut entry = CatalogEntry::new(
+        &schema,
+        &name,
+        Definition::ExternalTable(ExternalTableDefinition {
+            location: url.to_string(),
+            format,
+            options,
+            schema: columns,
+            partition_columns: create.table_partition_cols.clone(),
+        }),
+    );
+    entry.owner = session.user().to_owned();
+    engine.catalog.commit(text, |_| Ok(put(&replaced, entry.clone()))).await?;
+    Ok(TAG.to_owned())
+}
+
+async fn external_columns(
+    session: &Arc<Session>,
+    create: &CreateExternalTable,
+) -> Result<Vec<ColumnDefinition>> {
+    let columns: Vec<String> = create.columns.iter().map(ToString::to_string).collect();
+    let text = format!("CREATE TABLE declared ({})", columns.join(", "));
+    let parsed = auspex_sql::parse(&text, auspex_sql::Dialect::Postgres)?;
+    let Some(auspex_sql::Statement::Sql(statement)) =
+        parsed.into_iter().next().map(|parsed| parsed.statement)
+    else {
+        return Err(Error::unsupported("these columns of an external table"));
+    };
+    match *statement {
+        SqlStatement::Statement(statement) => match *statement {
+            ast::Statement::CreateTable(table) => {
+                Ok(columns_of(declared_schema(session, &table).await?.as_ref()))
+            }
+            _ => Err(Error::unsupported("these columns of an external table")),
+        },
+        _ => Err(Error::unsupported("these columns of an external table")),
+    }
+}
+
+/// `CREATE SCHEMA`.
+pub(super) async fn create_schema(
+    session: &Arc<Session>,
+    name: &SchemaName,
+    if_not_exists: bool,
+    text: &str,
+    control: &StatementControl,
+) -> Result<String> {
+    let name = match name {
+        SchemaName::Simple(name) => name_parts(name).pop().unwrap_or_default(),
+        _ => return Err(Error::unsupported("CREATE SCHEMA ... AUTHORIZATION")),
+    };
+    if if_not_exists && session.engine.catalog.state().schema_exists(&name) {
+        let message = format!("schema \"{name}\" already exists, skipping");
+        control.notify(Notice { sqlstate: "42P06", ..Notice::notice(message) });
+        return Ok("CREATE SCHEMA".to_owned());
+    }
+    let mut entry = CatalogEntry::new_schema(name);
+    entry.owner = session.user().to_owned();
+    session.engine.catalog.commit(text, |_| Ok(vec![Change::Put(entry.clone())])).await?;
+    Ok("CREATE SCHEMA".to_owned())
+}
+
+/// The words behind `DROP`.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Drop {
+    pub(super) if_exists: bool,
+    pub(super) cascade: bool,
+}
+
+/// `DROP TABLE | VIEW | SCHEMA`.
+pub(super) async fn drop(
+    session: &Arc<Session>,
+    object_type: ObjectType,
+    names: &[ObjectName],
+    words: Drop,
+    text: &str,
+    control: &StatementControl,
+) -> Result<String> {
+    let catalog = session.engine.catalog.state();
+    let mut dropped: Vec<Arc<CatalogEntry>> = Vec::new();
+    for name in names {
+        match find_for_drop(session, &catalog, object_type, name)? {
+            Some(entry) => dropped.push(entry),
+            None if words.if_exists => {
+                let what = object_type.to_string().to_lowercase();
+                let message = format!("{what} \"{name}\" does not exist, skipping");
+                control.notify(Notice::notice(message));
+            }
+            None => {
+                let parts = name_parts(name);
+                let kind = if object_type == ObjectType::Schema { "schema" } else { "relation" };
+                return Err(Error::Undefined {
+                    kind,
+                    name: parts.join("."),
+                    nearest: None,
+                    position: None,
+                });
+            }
+        }
+    }
+    let all = with_dependents(session, &catalog, dropped, words.cascade)?;
+    let changes: Vec<Change> =
+        all.iter().map(|entry| Change::Drop { id: entry.id.clone() }).collect();
+    session.engine.catalog.commit(text, |_| Ok(changes.clone())).await?;
+    for entry in &all {
+        remove_files(session, entry).await;
+    }
+    Ok(format!("DROP {object_type}"))
+}
+
+/// Removes an object's files after its tombstone; what stays is found by the garbage collector.
+pub(super) async fn remove_files(session: &Session, entry: &CatalogEntry) {
+    let engine = &session.engine;
+    let _ = match entry.definition {
+        Definition::Table(_) => engine.tables.remove_managed(&entry.id).await,
+        Definition::Model(_) => engine.models.remove(&entry.id).await,
+        _ => Ok(()),
+    };
+}
+
+fn find_for_drop(
+    session: &Session,
+    catalog: &CatalogState,
+    object_type: ObjectType,
+    name: &ObjectName,
+) -> Result<Option<Arc<CatalogEntry>>> {
+    let parts = name_parts(name);
+    if object_type == ObjectType::Schema {
+        let name = parts.last().cloned().unwrap_or_default();
+        return Ok(catalog.schema(&name).cloned());
+    }
+    let (schema, name) = session.object_parts(&parts)?;
+    let Some(entry) = catalog.get(&schema, &name) else { return Ok(None) };
+    let fits = match object_type {
+        ObjectType::View => matches!(entry.definition, Definition::View(_)),
+        _ => is_table(&entry.definition),
+    };
+    if fits {
+        return Ok(Some(Arc::clone(entry)));
+    }
+    let expected = if object_type == ObjectType::View { "view" } else { "table" };
+    Err(Error::WrongKind { name, expected, found: kind_name(&entry.definition) })
+}
+
+/// The objects to drop and, with `CASCADE`, the views and objects that stand on them.
+pub(super) fn with_dependents(
+    session: &Session,
+    catalog: &CatalogState,
+    dropped: Vec<Arc<CatalogEntry>>,
+    cascade: bool,
+) -> Result<Vec<Arc<CatalogEntry>>> {
+    let mut all = dropped;
+    let mut idx = 0;
+    while idx < all.len() {
+        let entry = Arc::clone(&all[idx]);
+        let dependents: Vec<Arc<CatalogEntry>> = catalog
+            .all()
+            .filter(|other| !all.iter().any(|known| known.id == other.id))
+            .filter(|other| depends_on(session, other, &entry))
+            .cloned()
+            .collect();
+        if !cascade && !dependents.is_empty() {
+            let name = |entry: &Arc<CatalogEntry>| {
+                format!("{} {}", kind_name(&entry.definition), entry.name)
+            };
+            return Err(Error::Dependents {
+                kind: kind_name(&entry.definition),
+                name: entry.name.clone(),
+                dependents: dependents.iter().map(name).collect(),
+            });
+        }
+        all.extend(dependents);
+        idx += 1;
+    }
+    Ok(all)
+}
+
+fn depends_on(session: &Session, other: &CatalogEntry, entry: &CatalogEntry) -> bool {
+    if matches!(entry.definition, Definition::Schema) {
+        return other.schema == entry.name;
+    }
+    let Definition::View(view) = &other.definition else { return false };
+    let Ok(query) = parse_query(&view.text, session.settings().dialect()) else { return false };
+    let mut finder = Finder { session, entry };
+    query.visit(&mut finder).is_break()
+}
+
+/// Looks for a name in a view's query.
+struct Finder<'a> {
+    session: &'a Session,
+    entry: &'a CatalogEntry,
+}
+
+impl Finder<'_> {
+    fn is_it(&self, parts: &[String]) -> bool {
+        let parts = self.session.object_parts(parts);
+        parts.is_ok_and(|(schema, name)| schema == self.entry.schema && name == self.entry.name)
+    }
+}
+
+impl Visitor for Finder<'_> {
+    type Break = ();
+
+    fn pre_visit_relation(&mut self, relation: &ObjectName) -> ControlFlow<()> {
+        if self.is_it(&name_parts(relation)) {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
+    }
+
+    fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<()> {
+        let Some(Ok(call)) = ml_function(factor) else { return ControlFlow::Continue(()) };
+        let models = call.args.iter().filter_map(|arg| match arg {
+            MlArg::Model(model) => Some(&model.name.parts),
+            _ => None,
+        });
+        let mut models = models;
+        if models.any(|parts| self.is_it(parts)) {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
+    }
+
+    fn pre_visit_expr(&mut self, expr: &ast::Expr) -> ControlFlow<()> {
+        if let ast::Expr::Function(function) = expr
+            && let Some(Ok(call)) = auspex_sql::scalar_predict(function)
+            && self.is_it(&call.model.name.parts)
+        {
+            return ControlFlow::Break(());
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// `COMMENT ON`.
+pub(super) async fn comment(
+    session: &Arc<Session>,
+    object_type: CommentObject,
+    name: &ObjectName,
+    comment: Option<String>,
+    text: &str,
+) -> Result<String> {
+    if !matches!(object_type, CommentObject::Table | CommentObject::View | CommentObject::Schema) {
+        return Err(Error::unsupported(format!("COMMENT ON {object_type}")));
+    }
+    let parts = name_parts(name);
+    let catalog = session.engine.catalog.state();
+    let entry = if matches!(object_type, CommentObject::Schema) {
+        catalog.schema(parts.last().map_or("", String::as_str)).cloned()
+    } else {
+        let (schema, name) = session.object_parts(&parts)?;
+        catalog.get(&schema, &name).cloned()
+    };
+    let entry = entry.ok_or_else(|| Error::Undefined {
+        kind: "relation",
+        name: parts.join("."),
+        nearest: None,
+        position: None,
+    })?;
+    let entry = CatalogEntry { comment, ..entry.as_ref().clone() };
+    session.engine.catalog.commit(text, |_| Ok(vec![Change::Put(entry.clone())])).await?;
+    Ok("COMMENT".to_owned())
+}
+
+/// The query behind `DESCRIBE table`.
+pub(crate) async fn describe_table_query(
+    session: &Arc<Session>,
+    name: &ObjectName,
+) -> Result<String> {
+    let parts: Vec<String> =
+        name.0.iter().filter_map(|part| part.as_ident()).map(folded).collect();
+    let (schema, table) = session.object_parts(&parts)?;
+    let provider = session.context().catalog(crate::session::DATABASE);
+    let provider = provider.and_then(|catalog| catalog.schema(&schema));
+    let found = match provider {
+        Some(provider) => provider.table(&table).await?.is_some(),
+        None => false,
+    };
+    if !found {
+        let name = parts.join(".");
+        return Err(Error::Undefined { kind: "relation", name, nearest: None, position: None });
+    }
+    let quote = |text: &str| text.replace('\'', "''");
+    Ok(format!(
+        "SELECT column_name, data_type, is_nullable FROM information_schema.columns \
+         WHERE table_schema = '{}' AND table_name = '{}' ORDER BY ordinal_position",
+        quote(&schema),
+        quote(&table),
+    ))
+}
+
+impl Session {
+    /// A managed table to write to.
+    pub(crate) fn managed_table(&self, schema: &str, name: &str) -> Result<Arc<CatalogEntry>> {
+        let catalog = self.engine.catalog.state();
+        match catalog.get(schema, name) {
+            Some(entry) if matches!(entry.definition, Definition::Table(_)) => {
+                Ok(Arc::clone(entry))
+            }
+            Some(entry) => {
+                let kind = kind_name(&entry.definition);
+                let message = format!("cannot insert into {kind} \"{name}\"");
+                let hint = "Only managed tables take rows; make one with CREATE TABLE.";
+                Err(Error::invalid("42809", message, Some(hint)))
+            }
+            None => Err(Error::Undefined {
+                kind: "relation",
+                name: name.to_owned(),
+                nearest: None,
+                position: None,
+            }),
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! `CREATE VIEW`: the query is checked by planning it, then stored as text.
+
+use std::sync::Arc;
+
+use auspex_storage::{CatalogEntry, Change, Definition, ViewDefinition};
+use datafusion::sql::sqlparser::ast;
+
+use super::{folded, name_parts, settings::dialect_name};
+use crate::bind::bind_query;
+use crate::error::{Error, Result};
+use crate::session::Session;
+use crate::statement_run::{Notice, StatementControl};
+
+/// `CREATE [OR REPLACE] VIEW`.
+pub(super) async fn create(
+    session: &Arc<Session>,
+    create: &ast::CreateView,
+    text: &str,
+    control: &StatementControl,
+) -> Result<String> {
+    if create.materialized {
+        return Err(Error::unsupported("CREATE MATERIALIZED VIEW"));
+    }
+    if create.temporary {
+        return Err(Error::unsupported("CREATE TEMPORARY VIEW"));
+    }
+    let (schema, name) = session.object_parts(&name_parts(&create.name))?;
+    let query = create.query.as_ref().clone();
+    let bound = bind_query(session, query, session.state(None)).await?;
+    let columns: Vec<String> = create.columns.iter().map(|column| folded(&column.name)).collect();
+    let n_columns = bound.plan.schema().fields().len();
+    if columns.len() > n_columns {
+        let message = format!(
+            "CREATE VIEW specifies {} column names but its query has {n_columns} columns",
+            columns.len()
+        );
+        return Err(Error::invalid("42601", message, None));
+    }
+    let state = session.engine.catalog.state();
+    let existing = state.get(&schema, &name).cloned();
+    let is_view = |entry: &CatalogEntry| matches!(entry.definition, Definition::View(_));
+    if existing.is_some() && create.if_not_exists {
+        let message = format!("relation \"{name}\" already exists, skipping");
+        control.notify(Notice { sqlstate: "42P07", ..Notice::notice(message) });
+        return Ok("CREATE VIEW".to_owned());
+    }
+    let view = Definition::View(ViewDefinition {
+        text: create.query.to_string(),
+        columns,
+        dialect: dialect_name(session.settings().dialect()),
+    });
+    let entry = match existing {
+        Some(old) if create.or_replace && is_view(&old) => {
+            CatalogEntry { definition: view, ..old.as_ref().clone() }
+        }
+        Some(_) => return Err(Error::Duplicate { kind: "relation", name }),
+        None => {
+            let mut entry = CatalogEntry::new(&schema, &name, view);
+            entry.owner = session.user().to_owned();
+            entry
+        }
+    };
+    session.engine.catalog.commit(text, |_| Ok(vec![Change::Put(entry.clone())])).await?;
+    Ok("CREATE VIEW".to_owned())
+}

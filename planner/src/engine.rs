@@ -1,0 +1,260 @@
+//! An open warehouse: the catalog, its tables and models, the memory, and the sessions that use them.
+//!
+//! In: an [`EngineConfig`]; out: a [`Session`] for each client. Holds no per-client state.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt::Debug;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use auspex_ml::run::{Iteration, Warning};
+use auspex_ml::trained_model::TrainedModel;
+use auspex_storage::{Catalog, Locations, ModelStore, Tables, Warehouse};
+use datafusion::execution::SessionStateBuilder;
+use datafusion::execution::memory_pool::{FairSpillPool, MemoryPool, TrackConsumersPool};
+use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
+use datafusion::prelude::SessionContext;
+use datafusion::sql::sqlparser::ast;
+
+use crate::error::Result;
+use crate::session::Session;
+
+/// How many loaded model versions are kept ready for prediction.
+const CACHED_MODELS: usize = 64;
+/// How many warnings of statements other than trainings `ml.warnings` remembers.
+const REMEMBERED_WARNINGS: usize = 1000;
+/// Of the memory limit, what queries and trainings may reserve; the rest is for what is not accounted.
+const ACCOUNTED_FRACTION: f64 = 0.8;
+
+/// What an engine is opened with.
+#[derive(Debug, Clone)]
+pub struct EngineConfig {
+    /// The warehouse: a folder or a URL.
+    pub warehouse: String,
+    /// Memory for queries and trainings; `None` is 80 % of the machine's.
+    pub memory_limit_bytes: Option<usize>,
+    /// Threads for queries and trainings; `None` is one a core.
+    pub threads: Option<usize>,
+    /// Where to spill; `None` is the system's temporary folder.
+    pub spill_dir: Option<PathBuf>,
+    /// Locations beyond the warehouse that SQL may read.
+    pub allow_locations: Vec<String>,
+    /// How soon changes by other servers are seen.
+    pub catalog_refresh_interval: Duration,
+    /// Settings of new sessions.
+    pub default_settings: BTreeMap<String, String>,
+    /// What the server adds to the SQL of a session.
+    pub extension: Option<Arc<dyn SessionExtension>>,
+}
+
+impl Default for EngineConfig {
+    fn default() -> EngineConfig {
+        EngineConfig {
+            warehouse: "./warehouse".to_owned(),
+            memory_limit_bytes: None,
+            threads: None,
+            spill_dir: None,
+            allow_locations: Vec::new(),
+            catalog_refresh_interval: Duration::from_millis(100),
+            default_settings: BTreeMap::new(),
+            extension: None,
+        }
+    }
+}
+
+/// Who a session is.
+#[derive(Debug, Clone)]
+pub struct SessionFacts {
+    /// The role.
+    pub user: String,
+    /// The number that cancel requests and `pg_backend_pid()` use.
+    pub process_id: i32,
+    /// The database's name.
+    pub database: &'static str,
+}
+
+/// What the server adds to the SQL of a session: `pg_catalog` and its functions.
+pub trait SessionExtension: Send + Sync + Debug {
+    /// Registers schemas and functions in a new session's context.
+    fn install(
+        &self,
+        context: &SessionContext,
+        session: &SessionFacts,
+    ) -> datafusion::error::Result<()>;
+
+    /// Rewrites what clients of PostgreSQL write and the planner does not know; leaves the rest alone.
+    fn rewrite(&self, statement: &mut ast::Statement) -> datafusion::error::Result<()>;
+}
+
+/// The state of a running training, a row of `pg_stat_progress_train`.
+#[derive(Debug, Clone)]
+pub(crate) struct TrainingProgress {
+    pub(crate) model: String,
+    pub(crate) phase: &'static str,
+    pub(crate) rows: u64,
+    pub(crate) iteration: Option<Iteration>,
+    pub(crate) started: Instant,
+}
+
+/// A warning of a statement that is not stored with a model.
+#[derive(Debug, Clone)]
+pub(crate) struct StatementWarning {
+    pub(crate) model: String,
+    pub(crate) version: u64,
+    pub(crate) statement: &'static str,
+    pub(crate) warning: Warning,
+}
+
+/// An open warehouse.
+pub struct Engine {
+    pub(crate) warehouse: Arc<Warehouse>,
+    pub(crate) catalog: Arc<Catalog>,
+    pub(crate) locations: Arc<Locations>,
+    pub(crate) tables: Arc<Tables>,
+    pub(crate) models: ModelStore,
+    pub(crate) threads: usize,
+    pub(crate) default_settings: BTreeMap<String, String>,
+    pub(crate) extension: Option<Arc<dyn SessionExtension>>,
+    base: SessionContext,
+    loaded: Mutex<VecDeque<(String, u64, Arc<TrainedModel>)>>,
+    trainings: Mutex<BTreeMap<i32, TrainingProgress>>,
+    warnings: Mutex<VecDeque<StatementWarning>>,
+    next_process_id: AtomicI32,
+}
+
+impl Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Engine({})", self.warehouse.url())
+    }
+}
+
+impl Engine {
+    /// Opens a warehouse, making it if there is none.
+    pub async fn open(config: EngineConfig) -> Result<Arc<Engine>> {
+        let warehouse = Warehouse::open(&config.warehouse).await?;
+        let locations = Arc::new(Locations::new(&warehouse, &config.allow_locations)?);
+        let catalog =
+            Catalog::open(Arc::clone(&warehouse), config.catalog_refresh_interval).await?;
+        let runtime = runtime(&config)?;
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let base = SessionContext::new_with_state(
+            SessionStateBuilder::new()
+                .with_default_features()
+                .with_runtime_env(runtime)
+                .build(),
+        );
+        Ok(Arc::new(Engine {
+            tables: Arc::new(Tables::new(Arc::clone(&warehouse), Arc::clone(&locations))),
+            models: ModelStore::new(Arc::clone(&warehouse)),
+            warehouse,
+            catalog,
+            locations,
+            threads: config.threads.unwrap_or(cores).max(1),
+            default_settings: config.default_settings,
+            extension: config.extension,
+            base,
+            loaded: Mutex::default(),
+            trainings: Mutex::default(),
+            warnings: Mutex::default(),
+            next_process_id: AtomicI32::new(1),
+        }))
+    }
+
+    /// Opens a session for a user.
+    pub fn connect(self: &Arc<Engine>, user: &str, application: &str) -> Result<Arc<Session>> {
+        let process_id = self.next_process_id.fetch_add(1, Ordering::Relaxed);
+        Session::open(Arc::clone(self), user, application, process_id)
+    }
+
+    /// Where the warehouse lies.
+    pub fn warehouse_url(&self) -> String {
+        self.warehouse.url().to_string()
+    }
+
+    /// The functions and planners that every session starts with.
+    pub(crate) fn base_state(&self) -> datafusion::execution::SessionState {
+        self.base.state()
+    }
+
+    /// A model version that was loaded before.
+    pub(crate) fn loaded_model(&self, id: &str, version: u64) -> Option<Arc<TrainedModel>> {
+        let loaded = lock(&self.loaded);
+        let found = loaded.iter().find(|(model, number, _)| model == id && *number == version);
+        found.map(|(_, _, model)| Arc::clone(model))
+    }
+
+    /// Keeps a model version ready; the oldest one makes room.
+    pub(crate) fn keep_model(&self, id: &str, version: u64, model: Arc<TrainedModel>) {
+        let mut loaded = lock(&self.loaded);
+        if loaded.len() >= CACHED_MODELS {
+            loaded.pop_front();
+        }
+        loaded.push_back((id.to_owned(), version, model));
+    }
+
+    /// Changes the progress of a session's training; `None` ends it.
+    pub(crate) fn set_training(&self, process_id: i32, progress: Option<TrainingProgress>) {
+        let mut trainings = lock(&self.trainings);
+        match progress {
+            Some(progress) => trainings.insert(process_id, progress),
+            None => trainings.remove(&process_id),
+        };
+    }
+
+    /// Updates the progress of a session's training.
+    pub(crate) fn update_training(&self, process_id: i32, f: impl FnOnce(&mut TrainingProgress)) {
+        if let Some(progress) = lock(&self.trainings).get_mut(&process_id) {
+            f(progress);
+        }
+    }
+
+    /// The trainings that run now.
+    pub(crate) fn trainings(&self) -> Vec<(i32, TrainingProgress)> {
+        lock(&self.trainings).iter().map(|(id, progress)| (*id, progress.clone())).collect()
+    }
+
+    /// Remembers a warning for `ml.warnings`.
+    pub(crate) fn remember_warning(&self, warning: StatementWarning) {
+        let mut warnings = lock(&self.warnings);
+        if warnings.len() >= REMEMBERED_WARNINGS {
+            warnings.pop_front();
+        }
+        warnings.push_back(warning);
+    }
+
+    /// The warnings of statements that are not stored with a model.
+    pub(crate) fn statement_warnings(&self) -> Vec<StatementWarning> {
+        lock(&self.warnings).iter().cloned().collect()
+    }
+}
+
+/// Memory and disk for queries and trainings.
+fn runtime(config: &EngineConfig) -> Result<Arc<RuntimeEnv>> {
+    let limit = config.memory_limit_bytes.unwrap_or_else(machine_memory_bytes);
+    // Lossless enough: a fraction of bytes.
+    let accounted = (limit as f64 * ACCOUNTED_FRACTION) as usize;
+    let top = std::num::NonZeroUsize::MIN.saturating_add(4);
+    let pool: Arc<dyn MemoryPool> =
+        Arc::new(TrackConsumersPool::new(FairSpillPool::new(accounted), top));
+    let mut builder = RuntimeEnvBuilder::new().with_memory_pool(pool);
+    if let Some(folder) = &config.spill_dir {
+        builder = builder.with_temp_file_path(folder);
+    }
+    Ok(builder.build_arc()?)
+}
+
+/// The machine's memory as Linux tells it; 4 GB where it does not.
+fn machine_memory_bytes() -> usize {
+    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let total = text.lines().find_map(|line| {
+        line.strip_prefix("MemTotal:")?.split_whitespace().next()?.parse::<usize>().ok()
+    });
+    total.map_or(4 << 30, |kilobytes| kilobytes * 1024)
+}
+
+/// A panic elsewhere must not make these lists unusable: each update leaves them whole.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,362 @@
+//! What a statement can fail with, and the report that a client is given.
+//!
+//! In: the errors of every stage; out: SQLSTATE, message, detail, hint and position.
+
+use auspex_ml::error::Error as MlError;
+use auspex_sql::ParseError;
+use auspex_storage::Error as StorageError;
+use datafusion::common::SchemaError;
+use datafusion::error::DataFusionError;
+
+/// A result of this crate.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// An error of this crate.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The text is not SQL.
+    #[error(transparent)]
+    Parse(#[from] ParseError),
+    /// Learning or predicting failed.
+    #[error(transparent)]
+    Ml(#[from] MlError),
+    /// The warehouse failed.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// Planning or running a query failed.
+    #[error(transparent)]
+    Query(#[from] DataFusionError),
+    /// The client asked to stop.
+    #[error("canceling statement due to user request")]
+    Cancelled,
+    /// `statement_timeout` passed.
+    #[error("canceling statement due to statement timeout")]
+    TimedOut,
+    /// No object has this name.
+    #[error("{kind} \"{name}\" does not exist")]
+    Undefined {
+        /// `model`, `relation`, `schema`, `setting`.
+        kind: &'static str,
+        /// The name found.
+        name: String,
+        /// The nearest name.
+        nearest: Option<String>,
+        /// Where the name stands.
+        position: Option<usize>,
+    },
+    /// A model has no such version or alias.
+    #[error("version \"{version}\" of model \"{model}\" does not exist")]
+    UndefinedVersion {
+        /// The model.
+        model: String,
+        /// The version or alias found.
+        version: String,
+        /// The versions that exist.
+        existing: Vec<u64>,
+    },
+    /// The object exists but is of another kind.
+    #[error("\"{name}\" is not a {expected}")]
+    WrongKind {
+        /// The name.
+        name: String,
+        /// The kind needed.
+        expected: &'static str,
+        /// The kind found.
+        found: &'static str,
+    },
+    /// The name is taken.
+    #[error("{kind} \"{name}\" already exists")]
+    Duplicate {
+        /// `model`, `relation`, `schema`.
+        kind: &'static str,
+        /// The name.
+        name: String,
+    },
+    /// Other objects need this one.
+    #[error("cannot drop {kind} \"{name}\" because other objects depend on it")]
+    Dependents {
+        /// The kind.
+        kind: &'static str,
+        /// The name.
+        name: String,
+        /// The objects that need it.
+        dependents: Vec<String>,
+    },
+    /// The model has no version yet.
+    #[error("model \"{model}\" has not been trained")]
+    NotTrained {
+        /// The model.
+        model: String,
+    },
+    /// A setting cannot have this value.
+    #[error("invalid value for parameter \"{name}\": \"{value}\"")]
+    InvalidSetting {
+        /// The setting.
+        name: String,
+        /// The value found.
+        value: String,
+        /// The values allowed.
+        expected: String,
+    },
+    /// A statement says something that does not fit together.
+    #[error("{message}")]
+    Invalid {
+        /// The SQLSTATE.
+        sqlstate: &'static str,
+        /// What is wrong.
+        message: String,
+        /// What to do.
+        hint: Option<String>,
+        /// Where.
+        position: Option<usize>,
+    },
+    /// Parsed, but there is no operator for it yet.
+    #[error("{what} is not supported yet")]
+    Unsupported {
+        /// What is missing.
+        what: String,
+        /// What to do instead.
+        hint: Option<String>,
+    },
+}
+
+/// What a client is told of an error.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// The SQLSTATE.
+    pub sqlstate: &'static str,
+    /// The message.
+    pub message: String,
+    /// More about the cause.
+    pub detail: Option<String>,
+    /// What may help.
+    pub hint: Option<String>,
+    /// Byte offset in the statement's own text.
+    pub position: Option<usize>,
+}
+
+impl Report {
+    fn new(sqlstate: &'static str, message: String) -> Report {
+        Report { sqlstate, message, detail: None, hint: None, position: None }
+    }
+}
+
+impl Error {
+    /// Something that has no operator yet.
+    pub(crate) fn unsupported(what: impl Into<String>) -> Error {
+        Error::Unsupported { what: what.into(), hint: None }
+    }
+
+    /// A statement that does not fit together.
+    pub(crate) fn invalid(
+        sqlstate: &'static str,
+        message: impl Into<String>,
+        hint: Option<&str>,
+    ) -> Error {
+        let hint = hint.map(ToOwned::to_owned);
+        Error::Invalid { sqlstate, message: message.into(), hint, position: None }
+    }
+
+    /// What a client is told.
+    pub fn report(&self) -> Report {
+        let did_you_mean = |nearest: &Option<String>| {
+            nearest.as_ref().map(|name| format!("Did you mean \"{name}\"?"))
+        };
+        let message = self.to_string();
+        match self {
+            Error::Parse(error) => Report {
+                hint: error.hint.clone(),
+                position: error.position,
+                ..Report::new(error.sqlstate(), message)
+            },
+            Error::Ml(MlError::Query(error)) => report_of(error),
+            Error::Ml(error) => {
+                Report { hint: error.hint(), ..Report::new(error.sqlstate(), message) }
+            }
+            Error::Storage(error) => Report {
+                hint: error.hint(),
+                detail: error.detail(),
+                ..Report::new(error.sqlstate(), message)
+            },
+            Error::Query(error) => report_of(error),
+            Error::Cancelled | Error::TimedOut => Report::new("57014", message),
+            Error::Undefined { kind, nearest, position, .. } => {
+                let sqlstate = match *kind {
+                    "schema" => "3F000",
+                    "relation" => "42P01",
+                    "function" => "42883",
+                    _ => "42704",
+                };
+                let hint = did_you_mean(nearest);
+                Report { hint, position: *position, ..Report::new(sqlstate, message) }
+            }
+            Error::UndefinedVersion { existing, .. } => {
+                let list: Vec<String> = existing.iter().map(u64::to_string).collect();
+                let hint = Some(format!("Versions that exist: {}.", list.join(", ")));
+                Report { hint, ..Report::new("42704", message) }
+            }
+            Error::WrongKind { found, name, .. } => Report {
+                detail: Some(format!("\"{name}\" is a {found}.")),
+                ..Report::new("42809", message)
+            },
+            Error::Duplicate { kind, .. } => {
+                let sqlstate = if *kind == "schema" { "42P06" } else { "42P07" };
+                let hint = (*kind == "model")
+                    .then(|| "Use CREATE OR REPLACE MODEL, or TRAIN MODEL for a new version.".to_owned());
+                Report { hint, ..Report::new(sqlstate, message) }
+            }
+            Error::Dependents { dependents, .. } => Report {
+                detail: Some(format!("{} depends on it.", dependents.join(", "))),
+                hint: Some("Use DROP ... CASCADE to drop the dependent objects too.".to_owned()),
+                ..Report::new("2BP01", message)
+            },
+            Error::NotTrained { model } => Report {
+                hint: Some(format!("Train it first: TRAIN MODEL {model}.")),
+                ..Report::new("55000", message)
+            },
+            Error::InvalidSetting { expected, .. } => Report {
+                hint: Some(format!("Available values: {expected}.")),
+                ..Report::new("22023", message)
+            },
+            Error::Invalid { sqlstate, hint, position, .. } => {
+                Report { hint: hint.clone(), position: *position, ..Report::new(sqlstate, message) }
+            }
+            Error::Unsupported { hint, .. } => {
+                Report { hint: hint.clone(), ..Report::new("0A000", message) }
+            }
+        }
+    }
+}
+
+impl From<Error> for DataFusionError {
+    fn from(error: Error) -> DataFusionError {
+        match error {
+            Error::Query(error) => error,
+            error => DataFusionError::External(Box::new(error)),
+        }
+    }
+}
+
+/// What a client is told of an error that came out of a plan or a stream.
+pub fn report_of(error: &DataFusionError) -> Report {
+    let root = error.find_root();
+    if let DataFusionError::External(source) = root {
+        if let Some(error) = source.downcast_ref::<Error>() {
+            return error.report();
+        }
+        if let Some(error) = source.downcast_ref::<MlError>() {
+            return Report { hint: error.hint(), ..Report::new(error.sqlstate(), error.to_string()) };
+        }
+        if let Some(error) = source.downcast_ref::<StorageError>() {
+            let (hint, detail) = (error.hint(), error.detail());
+            return Report { hint, detail, ..Report::new(error.sqlstate(), error.to_string()) };
+        }
+    }
+    use datafusion::arrow::error::ArrowError;
+    match root {
+        DataFusionError::SQL(..) => Report::new("42601", plain_message(root)),
+        DataFusionError::SchemaError(error, _) => schema_report(error, plain_message(root)),
+        DataFusionError::ArrowError(cause, _) => match cause.as_ref() {
+            ArrowError::DivideByZero => Report::new("22012", "division by zero".to_owned()),
+            ArrowError::CastError(message) => Report::new("22P02", lower_first(message)),
+            ArrowError::ArithmeticOverflow(message) => Report::new("22003", lower_first(message)),
+            ArrowError::ParseError(message) => Report::new("22P02", lower_first(message)),
+            other => Report::new("XX000", other.to_string()),
+        },
+        DataFusionError::NotImplemented(message) => Report::new("0A000", lower_first(message)),
+        DataFusionError::ResourcesExhausted(message) => Report {
+            hint: Some("Raise --memory-limit, or select fewer columns or rows.".to_owned()),
+            ..Report::new("53200", lower_first(message))
+        },
+        DataFusionError::Plan(message) => plan_report(message),
+        DataFusionError::Execution(message) => Report::new("22000", lower_first(message)),
+        DataFusionError::Configuration(message) => Report::new("22023", lower_first(message)),
+        DataFusionError::IoError(source)
+            if source.kind() == std::io::ErrorKind::StorageFull =>
+        {
+            Report::new("53100", "could not write: no space left on device".to_owned())
+        }
+        DataFusionError::IoError(source) => Report::new("58030", source.to_string()),
+        _ => Report::new("XX000", plain_message(root)),
+    }
+}
+
+/// A column that the planner did not find.
+fn schema_report(error: &SchemaError, message: String) -> Report {
+    match error {
+        SchemaError::FieldNotFound { field, valid_fields } => {
+            let names: Vec<&str> = valid_fields.iter().map(|column| column.name()).collect();
+            let hint = nearest(field.name(), names.into_iter())
+                .map(|name| format!("Perhaps you meant to reference the column \"{name}\"."));
+            let message = format!("column \"{}\" does not exist", field.name());
+            Report { hint, ..Report::new("42703", message) }
+        }
+        SchemaError::AmbiguousReference { field } => {
+            let message = format!("column reference \"{}\" is ambiguous", field.name());
+            Report::new("42702", message)
+        }
+        SchemaError::DuplicateUnqualifiedField { name } => {
+            Report::new("42701", format!("column name \"{name}\" appears more than once"))
+        }
+        SchemaError::DuplicateQualifiedField { name, .. } => {
+            Report::new("42701", format!("column name \"{name}\" appears more than once"))
+        }
+        #[allow(unreachable_patterns, reason = "the enum may grow")]
+        _ => Report::new("42000", message),
+    }
+}
+
+/// The planner has one variant for many causes; its fixed phrases tell them apart.
+fn plan_report(message: &str) -> Report {
+    if let Some(rest) = message.strip_prefix("table '")
+        && let Some(name) = rest.strip_suffix("' not found")
+    {
+        let short = name.rsplit('.').next().unwrap_or(name);
+        return Report::new("42P01", format!("relation \"{short}\" does not exist"));
+    }
+    if let Some(rest) = message.strip_prefix("Invalid function '") {
+        let name = rest.split('\'').next().unwrap_or(rest);
+        let nearest = rest.split("Did you mean '").nth(1).and_then(|tail| tail.split('\'').next());
+        let hint = nearest.map(|name| format!("Did you mean \"{name}\"?"));
+        let message = format!("function {name} does not exist");
+        return Report { hint, ..Report::new("42883", message) };
+    }
+    let sqlstate = if message.contains("must be in the GROUP BY") || message.contains("GROUP BY") {
+        "42803"
+    } else if message.contains("coerce") || message.contains("type") {
+        "42804"
+    } else {
+        "42000"
+    };
+    Report::new(sqlstate, lower_first(message))
+}
+
+/// An error's message without DataFusion's prefixes and backtraces.
+fn plain_message(error: &DataFusionError) -> String {
+    let text = error.strip_backtrace();
+    let text = ["SQL error: ", "Schema error: ", "Arrow error: ", "External error: "]
+        .iter()
+        .fold(text.as_str(), |text, prefix| text.strip_prefix(prefix).unwrap_or(text));
+    lower_first(text)
+}
+
+/// Messages start with a lower-case letter, unless the word is a name in capitals.
+fn lower_first(message: &str) -> String {
+    let mut chars = message.trim_end_matches('.').chars();
+    match (chars.next(), chars.clone().next()) {
+        (Some(first), Some(second)) if second.is_lowercase() => {
+            first.to_lowercase().chain(chars).collect()
+        }
+        (Some(first), _) => std::iter::once(first).chain(chars).collect(),
+        (None, _) => String::new(),
+    }
+}
+
+/// The name that was probably meant.
+pub(crate) fn nearest<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> Option<String> {
+    names
+        .map(|candidate| (strsim::damerau_levenshtein(name, candidate), candidate))
+        .filter(|(distance, candidate)| *distance <= 1 + candidate.len().min(name.len()) / 4)
+        .min()
+        .map(|(_, candidate)| candidate.to_owned())
+}

@@ -1,0 +1,386 @@
+//! From a statement to what runs: queries become plans, the rest stays a command until it is run.
+//!
+//! In: a parsed statement; out: [`Work`], then an [`Outcome`]. Rows are streamed; nothing is collected
+//! that a client reads.
+
+use std::sync::Arc;
+
+use auspex_sql::{ParsedStatement, Statement};
+use auspex_storage::CatalogEntry;
+use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::common::metadata::ScalarAndMetadata;
+use datafusion::common::{ParamValues, ScalarValue};
+use datafusion::error::DataFusionError;
+use datafusion::execution::{SendableRecordBatchStream, SessionStateBuilder, TaskContext};
+use datafusion::logical_expr::{DmlStatement, LogicalPlan, LogicalPlanBuilder, WriteOp};
+use datafusion::physical_plan::execute_stream;
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::sql::parser::Statement as SqlStatement;
+use datafusion::sql::sqlparser::ast;
+use futures::StreamExt;
+
+use crate::bind::{
+    Arguments, BoundQuery, Counters, bind_create_model, bind_query, bind_sql, bind_train,
+    evaluate_plan, is_judged_by_training_rows, json_options, predict_plan,
+};
+use crate::commands;
+use crate::engine::lock;
+use crate::error::{Error, Result};
+use crate::physical::{unseen_warning, warning_notice};
+use crate::session::{Limits, Prepared, Session};
+use crate::statement_run::{Notice, Outcome, StatementControl};
+
+/// What a prepared statement will do.
+pub(crate) enum Work {
+    /// Streams the rows of a plan.
+    Query { query: Box<BoundQuery>, tag: &'static str, notices: Vec<Notice> },
+    /// Appends the rows of a plan to a managed table.
+    Insert { table: Arc<CatalogEntry>, query: Box<BoundQuery> },
+    /// Shows settings.
+    Show { setting: Option<String> },
+    /// Everything else, run from the syntax tree.
+    Command,
+    /// A text with nothing in it, or one that needs no work: the tag.
+    Nothing(&'static str),
+}
+
+impl Work {
+    fn query(query: BoundQuery, tag: &'static str) -> Work {
+        Work::Query { query: Box::new(query), tag, notices: Vec::new() }
+    }
+
+    pub(crate) fn schema(&self, statement: &Statement) -> Option<SchemaRef> {
+        match self {
+            Work::Query { query, .. } => {
+                Some(renamed(query.plan.schema().inner(), &query.names))
+            }
+            Work::Show { setting } => Some(commands::show_schema(setting.as_deref())),
+            Work::Insert { .. } | Work::Nothing(_) => None,
+            Work::Command => commands::schema(statement),
+        }
+    }
+
+    pub(crate) fn parameter_types(&self, given: &[Option<DataType>]) -> Result<Vec<DataType>> {
+        let plan = match self {
+            Work::Query { query, .. } | Work::Insert { query, .. } => &query.plan,
+            _ => return Ok(Vec::new()),
+        };
+        let inferred = plan.get_parameter_types()?;
+        let places = inferred.keys().filter_map(|name| name.strip_prefix('$')?.parse().ok());
+        let n_parameters: usize = places.max().unwrap_or(0);
+        let type_of = |idx: usize| {
+            let given = given.get(idx).cloned().flatten();
+            let inferred = || inferred.get(&format!("${}", idx + 1)).cloned().flatten();
+            given.or_else(inferred).unwrap_or(DataType::Utf8)
+        };
+        Ok((0..n_parameters.max(given.len())).map(type_of).collect())
+    }
+}
+
+/// Binds a statement.
+pub(crate) async fn plan(session: &Arc<Session>, parsed: &ParsedStatement) -> Result<Work> {
+    let state = session.state(None);
+    match &parsed.statement {
+        Statement::Sql(statement) => plan_sql(session, statement.as_ref()).await,
+        Statement::Predict(apply) => {
+            let bound = session.load_model(&apply.model).await?;
+            let mut rows = bind_query(session, apply.rows.query.as_ref().clone(), state).await?;
+            let arguments = Arguments(json_options(&apply.options)?);
+            rows.plan = predict_plan(&bound, rows.plan, &arguments, false, &rows.counters)?;
+            rows.names.clear();
+            Ok(Work::query(rows, "SELECT"))
+        }
+        Statement::Evaluate(evaluate) => plan_evaluate(session, evaluate).await,
+        Statement::ShowModels => select(session, commands::SHOW_MODELS).await,
+        Statement::ShowDevices => select(session, "SELECT * FROM ml.devices").await,
+        Statement::ShowWorkers => Err(Error::unsupported("SHOW WORKERS")),
+        Statement::DescribeModel(model) => {
+            let batch = commands::describe_model(session, model).await?;
+            table(session, batch).await
+        }
+        Statement::Explain(explain) => Box::pin(plan_explain(session, explain, parsed)).await,
+        Statement::ExplainPredict(_) => Err(Error::unsupported("EXPLAIN_PREDICT")),
+        Statement::Forecast(_) => Err(Error::unsupported("FORECAST")),
+        Statement::ExportModel(_) => Err(Error::unsupported("EXPORT MODEL")),
+        Statement::ModelPrivilege(privilege) => {
+            let verb = if privilege.grant { "GRANT" } else { "REVOKE" };
+            Err(Error::unsupported(format!("{verb} on models")))
+        }
+        Statement::CreateModel(_)
+        | Statement::Train(_)
+        | Statement::AlterModel(_)
+        | Statement::DropModel(_) => Ok(Work::Command),
+    }
+}
+
+async fn plan_evaluate(
+    session: &Arc<Session>,
+    evaluate: &auspex_sql::Evaluate,
+) -> Result<Work> {
+    let bound = session.load_model(&evaluate.model).await?;
+    let arguments = Arguments(json_options(&evaluate.options)?);
+    let Some(rows) = &evaluate.rows else {
+        let plan = evaluate_plan(&bound, "evaluate", None, &arguments, None)?;
+        let mut notices = Vec::new();
+        if is_judged_by_training_rows(&bound) {
+            let message = format!(
+                "model \"{}\" held no rows out, so these are the metrics of its training rows",
+                bound.name
+            );
+            let hint = "Evaluate it on other rows: EVALUATE MODEL ... ON (SELECT ...).";
+            notices.push(Notice { hint: Some(hint.to_owned()), ..Notice::warning(message) });
+        }
+        let query = BoundQuery {
+            plan,
+            state: session.state(None),
+            counters: Counters::default(),
+            names: Vec::new(),
+        };
+        return Ok(Work::Query { query: Box::new(query), tag: "SELECT", notices });
+    };
+    let mut query = bind_query(session, rows.query.as_ref().clone(), session.state(None)).await?;
+    query.plan = evaluate_plan(&bound, "evaluate", Some(query.plan), &arguments, None)?;
+    query.names.clear();
+    Ok(Work::query(query, "SELECT"))
+}
+
+async fn plan_explain(
+    session: &Arc<Session>,
+    explain: &auspex_sql::Explain,
+    parsed: &ParsedStatement,
+) -> Result<Work> {
+    let inner = ParsedStatement { statement: explain.statement.clone(), ..parsed.clone() };
+    let (plan, state, counters, notices) = match &explain.statement {
+        Statement::CreateModel(create) => {
+            let state = session.state(None);
+            let fit = bind_create_model(session, create, &parsed.text, state).await?;
+            let fit = fit.ok_or_else(|| {
+                Error::Duplicate { kind: "model", name: create.name.parts.join(".") }
+            })?;
+            (fit.plan, fit.state, Counters::default(), fit.notices)
+        }
+        Statement::Train(train) => {
+            let fit = bind_train(session, train, &parsed.text, session.state(None)).await?;
+            (fit.plan, fit.state, Counters::default(), fit.notices)
+        }
+        _ => match Box::pin(plan(session, &inner)).await? {
+            Work::Query { query, notices, .. } => {
+                (query.plan, query.state, query.counters, notices)
+            }
+            _ => return Err(Error::unsupported("EXPLAIN of this statement")),
+        },
+    };
+    let plan = LogicalPlanBuilder::from(plan).explain(false, explain.analyze)?.build()?;
+    let query = BoundQuery { plan, state, counters, names: Vec::new() };
+    Ok(Work::Query { query: Box::new(query), tag: "EXPLAIN", notices })
+}
+
+/// The rows of a query of our own.
+pub(crate) async fn select(session: &Arc<Session>, text: &str) -> Result<Work> {
+    let query = auspex_sql::parse_query(text, auspex_sql::Dialect::Postgres)?;
+    Ok(Work::query(bind_query(session, *query, session.state(None)).await?, "SHOW"))
+}
+
+/// The rows of a table that is already here.
+async fn table(session: &Arc<Session>, batch: RecordBatch) -> Result<Work> {
+    let state = session.state(None);
+    let provider = datafusion::catalog::MemTable::try_new(batch.schema(), vec![vec![batch]])?;
+    let source = datafusion::datasource::provider_as_source(Arc::new(provider));
+    let plan = LogicalPlanBuilder::scan("description", source, None)?.build()?;
+    let query = BoundQuery { plan, state, counters: Counters::default(), names: Vec::new() };
+    Ok(Work::query(query, "SHOW"))
+}
+
+async fn plan_sql(session: &Arc<Session>, statement: &SqlStatement) -> Result<Work> {
+    let statement = match statement {
+        SqlStatement::Statement(statement) => statement.as_ref(),
+        SqlStatement::Explain(explain) => return plan_sql_explain(session, explain).await,
+        SqlStatement::CreateExternalTable(_) | SqlStatement::Reset(_) => return Ok(Work::Command),
+        SqlStatement::CopyTo(_) => return Err(Error::unsupported("COPY ... TO")),
+    };
+    match statement {
+        ast::Statement::Query(_) => {
+            let query = bind_sql(session, statement.clone(), session.state(None)).await?;
+            Ok(Work::query(query, "SELECT"))
+        }
+        ast::Statement::ShowVariable { variable } => {
+            let words: Vec<String> = variable.iter().map(|word| word.value.to_lowercase()).collect();
+            let name = words.join(" ");
+            let name = name.trim_end_matches(" verbose").to_owned();
+            Ok(Work::Show { setting: (name != "all").then_some(name) })
+        }
+        ast::Statement::ShowTables { .. }
+        | ast::Statement::ShowColumns { .. }
+        | ast::Statement::ShowFunctions { .. } => {
+            let query = bind_sql(session, statement.clone(), session.state(None)).await?;
+            Ok(Work::query(query, "SHOW"))
+        }
+        ast::Statement::ExplainTable { table_name, .. } => {
+            let text = commands::describe_table_query(session, table_name).await?;
+            select(session, &text).await
+        }
+        ast::Statement::Insert(insert) => plan_insert(session, statement, insert).await,
+        _ => commands::check(statement),
+    }
+}
+
+async fn plan_sql_explain(
+    session: &Arc<Session>,
+    explain: &datafusion::sql::parser::ExplainStatement,
+) -> Result<Work> {
+    let inner = match explain.statement.as_ref() {
+        SqlStatement::Statement(statement) => plan_sql_query(session, statement).await?,
+        _ => return Err(Error::unsupported("EXPLAIN of this statement")),
+    };
+    let plan = LogicalPlanBuilder::from(inner.plan)
+        .explain(explain.options.verbose, explain.options.analyze)?
+        .build()?;
+    Ok(Work::query(BoundQuery { plan, names: Vec::new(), ..inner }, "EXPLAIN"))
+}
+
+async fn plan_sql_query(
+    session: &Arc<Session>,
+    statement: &ast::Statement,
+) -> Result<BoundQuery> {
+    match statement {
+        ast::Statement::Query(_) => {
+            bind_sql(session, statement.clone(), session.state(None)).await
+        }
+        _ => Err(Error::unsupported("EXPLAIN of this statement")),
+    }
+}
+
+async fn plan_insert(
+    session: &Arc<Session>,
+    statement: &ast::Statement,
+    insert: &ast::Insert,
+) -> Result<Work> {
+    if insert.returning.is_some() {
+        return Err(Error::unsupported("INSERT ... RETURNING"));
+    }
+    if insert.on.is_some() {
+        return Err(Error::unsupported("INSERT ... ON CONFLICT"));
+    }
+    let mut query = bind_sql(session, statement.clone(), session.state(None)).await?;
+    let LogicalPlan::Dml(DmlStatement { table_name, op, input, .. }) = query.plan else {
+        return Err(Error::unsupported("this form of INSERT"));
+    };
+    if !matches!(op, WriteOp::Insert(_)) {
+        return Err(Error::unsupported("this form of INSERT"));
+    }
+    let default = session.object_parts(&[table_name.table().to_owned()])?;
+    let schema = table_name.schema().unwrap_or(&default.0).to_owned();
+    let table = session.managed_table(&schema, table_name.table())?;
+    query.plan = input.as_ref().clone();
+    query.names.clear();
+    Ok(Work::Insert { table, query: Box::new(query) })
+}
+
+/// Runs a prepared statement.
+pub(crate) async fn run(
+    session: &Arc<Session>,
+    prepared: &Prepared,
+    parameters: Vec<ScalarValue>,
+    control: &StatementControl,
+) -> Result<Outcome> {
+    match &prepared.work {
+        Work::Query { query, tag, notices } => {
+            notices.iter().cloned().for_each(|notice| control.notify(notice));
+            let stream = stream(session, query, parameters, control).await?;
+            Ok(Outcome::Rows { schema: stream.schema(), stream, tag })
+        }
+        Work::Insert { table, query } => {
+            let stream = stream(session, query, parameters, control).await?;
+            let n_rows = session.engine.tables.append(&table.id, stream).await?;
+            Ok(Outcome::Command(format!("INSERT 0 {n_rows}")))
+        }
+        Work::Show { setting } => commands::show(session, setting.as_deref()),
+        Work::Command => Box::pin(commands::run(session, &prepared.statement, control)).await,
+        Work::Nothing(tag) => Ok(Outcome::Command((*tag).to_owned())),
+    }
+}
+
+/// The rows of a plan under PostgreSQL's column names; warns at its end of what predictions met.
+pub(crate) async fn stream(
+    session: &Arc<Session>,
+    query: &BoundQuery,
+    parameters: Vec<ScalarValue>,
+    control: &StatementControl,
+) -> Result<SendableRecordBatchStream> {
+    let mut plan = query.plan.clone();
+    if !parameters.is_empty() {
+        let values = parameters.into_iter().map(|value| ScalarAndMetadata::new(value, None));
+        plan = plan.replace_params_with_values(&ParamValues::List(values.collect()))?;
+    }
+    let config = query.state.config().clone().with_extension(Arc::new(control.clone()));
+    let state = SessionStateBuilder::new_from_existing(query.state.clone())
+        .with_config(config)
+        .build();
+    let physical = state.create_physical_plan(&plan).await?;
+    let stream = execute_stream(physical, Arc::new(TaskContext::from(&state)))?;
+    let schema = renamed(&stream.schema(), &query.names);
+    let output = Arc::clone(&schema);
+    let batches = stream.map(move |batch| {
+        let (_, columns, n_rows) = batch?.into_parts();
+        let options = datafusion::arrow::array::RecordBatchOptions::new()
+            .with_row_count(Some(n_rows));
+        let batch =
+            RecordBatch::try_new_with_options(Arc::clone(&output), columns, &options)?;
+        Ok::<_, DataFusionError>(batch)
+    });
+    let at_end = warn_of_unseen(Arc::clone(session), Arc::clone(&query.counters), control.clone());
+    let batches = batches.chain(futures::stream::once(at_end).filter_map(futures::future::ready));
+    Ok(Box::pin(RecordBatchStreamAdapter::new(schema, batches)))
+}
+
+async fn warn_of_unseen(
+    session: Arc<Session>,
+    counters: Counters,
+    control: StatementControl,
+) -> Option<std::result::Result<RecordBatch, DataFusionError>> {
+    for counter in lock(&counters).iter() {
+        for (feature, n_rows) in counter.take_unseen() {
+            let warning = unseen_warning(&counter.model, counter.version, feature, n_rows);
+            control.notify(warning_notice(&warning.warning));
+            session.engine.remember_warning(warning);
+        }
+    }
+    None
+}
+
+/// A schema under other column names.
+fn renamed(schema: &Schema, names: &[Option<String>]) -> SchemaRef {
+    let fields: Vec<Field> = schema
+        .fields()
+        .iter()
+        .enumerate()
+        .map(|(idx, field)| match names.get(idx) {
+            Some(Some(name)) => field.as_ref().clone().with_name(name),
+            _ => field.as_ref().clone(),
+        })
+        .collect();
+    Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone()))
+}
+
+/// A stream that ends when its statement is cancelled or its time is over.
+pub(crate) fn guarded(
+    stream: SendableRecordBatchStream,
+    limits: Limits,
+) -> SendableRecordBatchStream {
+    let schema = stream.schema();
+    let batches = futures::stream::unfold(Some((stream, limits)), |state| async move {
+        let (mut stream, limits) = state?;
+        let next = tokio::select! {
+            biased;
+            () = limits.token.cancelled() => Some(Err(limits.error().into())),
+            next = stream.next() => next,
+        };
+        match next? {
+            Ok(batch) => Some((Ok(batch), Some((stream, limits)))),
+            Err(_) if limits.timed_out() => Some((Err(Error::TimedOut.into()), None)),
+            Err(error) => Some((Err(error), None)),
+        }
+    });
+    Box::pin(RecordBatchStreamAdapter::new(schema, batches))
+}

@@ -1,0 +1,24 @@
+//! From a parsed statement to running operators: binding, planning and executing.
+//!
+//! Code map, in reading order: `engine` opens a warehouse; `session` prepares and executes the
+//! statements of one client; `settings` holds what `SET` changes; `bind` resolves names, options and
+//! models; `logical`, `physical` have the operators that SQL lacks; `catalog` shows the warehouse to
+//! the planner; `execute` runs plans and `commands` what is not a query. Parses no text itself, knows no wire protocol.
+
+mod bind;
+mod catalog;
+mod commands;
+mod engine;
+mod error;
+mod execute;
+mod logical;
+mod physical;
+mod session;
+mod settings;
+mod statement_run;
+
+pub use engine::{Engine, EngineConfig, SessionExtension, SessionFacts};
+pub use error::{Error, Report, Result, report_of};
+pub use session::{Prepared, Session};
+pub use settings::Settings;
+pub use statement_run::{Notice, Outcome, Severity, StatementControl};

@@ -1,0 +1,377 @@
+//! Runs a training over the partitions of its input and publishes the version that it learned.
+//!
+//! In: the partitions of the training query, in their canonical order; out: one row. Reports progress
+//! to the statement's client and to `pg_stat_progress_train`.
+
+use std::fmt::Formatter;
+use std::sync::Arc;
+use std::time::Instant;
+
+use auspex_ml::compute::Compute;
+use auspex_ml::run::{Progress, TrainingRun, Warning};
+use auspex_ml::trained_model::TrainedModel;
+use auspex_ml::training::{SampleSource, TrainingRequest, train};
+use auspex_storage::{CatalogEntry, Change, Definition, Error as StorageError, ModelDefinition, ObjectKind};
+use datafusion::arrow::array::{Int64Array, RecordBatch, StringArray};
+use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::error::{DataFusionError, Result as DfResult};
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
+use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
+use datafusion::physical_plan::metrics::{ExecutionPlanMetricsSet, MetricBuilder, MetricsSet};
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::{
+    ChildrenPropertiesMode, DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties,
+    Partitioning, PlanProperties, ReplaceChildrenOptions,
+};
+use serde_json::json;
+
+use crate::engine::{StatementWarning, TrainingProgress};
+use crate::error::{Error, Result};
+use crate::logical::{FitMode, FitTask, output_schema};
+use crate::statement_run::{Notice, StatementControl};
+
+/// Learns a model; see [`FitModelNode`](crate::logical::FitModelNode).
+#[derive(Debug)]
+pub(crate) struct FitModelExec {
+    task: Arc<FitTask>,
+    input: Arc<dyn ExecutionPlan>,
+    properties: Arc<PlanProperties>,
+    metrics: ExecutionPlanMetricsSet,
+}
+
+impl FitModelExec {
+    pub(crate) fn new(task: Arc<FitTask>, input: Arc<dyn ExecutionPlan>) -> FitModelExec {
+        let properties = PlanProperties::new(
+            EquivalenceProperties::new(output_schema()),
+            Partitioning::UnknownPartitioning(1),
+            EmissionType::Final,
+            Boundedness::Bounded,
+        );
+        let metrics = ExecutionPlanMetricsSet::new();
+        FitModelExec { task, input, properties: Arc::new(properties), metrics }
+    }
+}
+
+impl DisplayAs for FitModelExec {
+    fn fmt_as(&self, _: DisplayFormatType, f: &mut Formatter<'_>) -> std::fmt::Result {
+        let spec = self.task.estimator.spec();
+        let passes = if spec.tags.gathers { "gathers all rows" } else { "passes over partitions" };
+        write!(
+            f,
+            "FitModelExec: model={}, estimator={}, device=cpu, partitions={}, threads={}, {passes}",
+            self.task.display_name(),
+            spec.name,
+            self.input.output_partitioning().partition_count(),
+            self.task.threads,
+        )
+    }
+}
+
+impl ExecutionPlan for FitModelExec {
+    fn name(&self) -> &str {
+        "FitModelExec"
+    }
+
+    fn properties(&self) -> &Arc<PlanProperties> {
+        &self.properties
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
+        vec![&self.input]
+    }
+
+    fn benefits_from_input_partitioning(&self) -> Vec<bool> {
+        vec![false]
+    }
+
+    fn apply_expressions(
+        &self,
+        _f: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> DfResult<TreeNodeRecursion>,
+    ) -> DfResult<TreeNodeRecursion> {
+        Ok(TreeNodeRecursion::Continue)
+    }
+
+    fn replace_children(
+        self: Arc<Self>,
+        mut children: Vec<Arc<dyn ExecutionPlan>>,
+        _options: ReplaceChildrenOptions,
+    ) -> DfResult<Arc<dyn ExecutionPlan>> {
+        let input = children
+            .pop()
+            .ok_or_else(|| DataFusionError::Internal("FitModelExec has one input".to_owned()))?;
+        Ok(Arc::new(FitModelExec::new(Arc::clone(&self.task), input)))
+    }
+
+    fn with_new_children(
+        self: Arc<Self>,
+        children: Vec<Arc<dyn ExecutionPlan>>,
+    ) -> DfResult<Arc<dyn ExecutionPlan>> {
+        self.replace_children(
+            children,
+            ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute),
+        )
+    }
+
+    fn metrics(&self) -> Option<MetricsSet> {
+        Some(self.metrics.clone_inner())
+    }
+
+    fn execute(
+        &self,
+        _partition: usize,
+        context: Arc<TaskContext>,
+    ) -> DfResult<SendableRecordBatchStream> {
+        let source = Arc::new(PlanSource {
+            plan: Arc::clone(&self.input),
+            context: Arc::clone(&context),
+        });
+        let task = Arc::clone(&self.task);
+        let metrics = self.metrics.clone();
+        let row = async move {
+            let (version, model) = run(&task, source, &context).await?;
+            record_metrics(&metrics, &model);
+            Ok(result_row(&task, version, &model)?)
+        };
+        let stream = futures::stream::once(row);
+        Ok(Box::pin(RecordBatchStreamAdapter::new(output_schema(), stream)))
+    }
+}
+
+/// The partitions of a physical plan as samples.
+struct PlanSource {
+    plan: Arc<dyn ExecutionPlan>,
+    context: Arc<TaskContext>,
+}
+
+impl SampleSource for PlanSource {
+    fn schema(&self) -> SchemaRef {
+        self.plan.schema()
+    }
+
+    fn n_partitions(&self) -> usize {
+        self.plan.output_partitioning().partition_count()
+    }
+
+    fn open(&self, partition: usize) -> DfResult<SendableRecordBatchStream> {
+        self.plan.execute(partition, Arc::clone(&self.context))
+    }
+}
+
+/// Takes the training out of `pg_stat_progress_train` however it ends.
+struct Listed<'a>(&'a FitTask);
+
+impl Drop for Listed<'_> {
+    fn drop(&mut self) {
+        self.0.engine.set_training(self.0.process_id, None);
+    }
+}
+
+async fn run(
+    task: &Arc<FitTask>,
+    source: Arc<PlanSource>,
+    context: &TaskContext,
+) -> Result<(u64, TrainedModel)> {
+    let control = context.session_config().get_extension::<StatementControl>().ok_or_else(|| {
+        Error::invalid("XX000", "a training runs only as a statement of its own", None)
+    })?;
+    let started = Instant::now();
+    let progress = TrainingProgress {
+        model: task.display_name(),
+        phase: "reading",
+        rows: 0,
+        iteration: None,
+        started,
+    };
+    task.engine.set_training(task.process_id, Some(progress));
+    let listed = Listed(task);
+    let request = TrainingRequest {
+        estimator: task.estimator,
+        options: task.options.clone(),
+        source,
+        label: task.label.clone(),
+        features: None,
+        memory: Arc::clone(context.memory_pool()),
+        spill: Arc::clone(&context.runtime_env().disk_manager),
+        threads: task.threads,
+    };
+    let reporter = Reporter { task: Arc::clone(task), control: Arc::clone(&control), started };
+    let mut run = TrainingRun::new(
+        task.options.u64("seed"),
+        Compute::cpu(),
+        control.cancel.clone(),
+        Arc::new(move |progress| reporter.report(progress)),
+        Arc::new(move || started.elapsed()),
+    );
+    run.warm_start.clone_from(&task.warm_start);
+    let mut model = train(request, &run).await?;
+    model.record.duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+    run.check_cancelled()?;
+    let version = publish(task, &model).await?;
+    drop(listed);
+    Ok((version, model))
+}
+
+/// Tells client and progress view how the training goes.
+struct Reporter {
+    task: Arc<FitTask>,
+    control: Arc<StatementControl>,
+    started: Instant,
+}
+
+impl Reporter {
+    fn report(&self, progress: Progress) {
+        let (engine, id) = (&self.task.engine, self.task.process_id);
+        match progress {
+            Progress::Phase(phase) => engine.update_training(id, |training| {
+                training.phase = phase;
+                training.rows = 0;
+            }),
+            Progress::Rows(rows) => engine.update_training(id, |training| training.rows = rows),
+            Progress::Iteration(iteration) => {
+                self.control.notify(Notice::notice(self.describe(&iteration)));
+                engine.update_training(id, |training| training.iteration = Some(iteration));
+            }
+            Progress::Warning(warning) => self.control.notify(warning_notice(&warning)),
+        }
+    }
+
+    fn describe(&self, iteration: &auspex_ml::run::Iteration) -> String {
+        let eval = iteration.eval_loss.map_or(String::new(), |loss| format!(", eval loss {loss:.6}"));
+        let seconds = self.started.elapsed().as_secs_f64();
+        format!(
+            "iteration {}: loss {:.6}{eval} ({seconds:.1} s)",
+            iteration.iteration, iteration.loss
+        )
+    }
+}
+
+pub(crate) fn warning_notice(warning: &Warning) -> Notice {
+    Notice { hint: warning.hint.clone(), ..Notice::warning(warning.message.clone()) }
+}
+
+/// Stores the version, then lets the catalog name it. Until the last step the model is as it was.
+async fn publish(task: &FitTask, model: &TrainedModel) -> Result<u64> {
+    let (trained, tensors) = model.to_parts()?;
+    let tensors = bytes::Bytes::from(tensors);
+    let engine = &task.engine;
+    let stored = engine.models.versions(&task.entry.id).await?;
+    let newest = stored.last().copied().unwrap_or(0).max(task.definition.current_version);
+    let mut version = newest + 1;
+    loop {
+        let manifest = json!({
+            "format_version": 1,
+            "model": task.display_name(),
+            "version": version,
+            "statement": task.statement,
+            "query": task.definition.query,
+            "snapshots": task.snapshots,
+            "created_at_ms": chrono::Utc::now().timestamp_millis(),
+            "auspex_version": env!("CARGO_PKG_VERSION"),
+            "trained": trained,
+        });
+        match engine.models.publish(&task.entry.id, version, manifest, tensors.clone()).await {
+            Ok(_) => break,
+            Err(StorageError::VersionTaken { .. }) => version += 1,
+            Err(error) => return Err(error.into()),
+        }
+    }
+    name_version(task, version).await?;
+    Ok(version)
+}
+
+/// Puts the catalog entry that makes `version` the current one.
+async fn name_version(task: &FitTask, version: u64) -> Result<()> {
+    let entry = &task.entry;
+    let committed = task.engine.catalog.commit(&task.statement, |state| {
+        let found = state.get(&entry.schema, &entry.name);
+        let is_same = found.is_some_and(|found| found.id == entry.id);
+        if !is_same && (found.is_some() || state.by_id(&entry.id).is_some()) {
+            return Err(duplicate(entry));
+        }
+        if !is_same && task.mode == FitMode::Train {
+            return Err(StorageError::Conflict { object: format!("model \"{}\"", entry.name) });
+        }
+        // Aliases and dropped versions may have changed while the training ran.
+        let mut definition: ModelDefinition = task.definition.clone();
+        if let Some(Definition::Model(now)) = found.map(|found| &found.definition) {
+            definition.aliases.clone_from(&now.aliases);
+            definition.dropped_versions.clone_from(&now.dropped_versions);
+            definition.current_version = now.current_version;
+        }
+        definition.current_version = definition.current_version.max(version);
+        let definition = Definition::Model(definition);
+        Ok(vec![Change::Put(CatalogEntry { definition, ..entry.clone() })])
+    });
+    committed.await?;
+    Ok(())
+}
+
+fn record_metrics(metrics: &ExecutionPlanMetricsSet, model: &TrainedModel) {
+    let record = &model.record;
+    let count = |name: &'static str, value: u64| {
+        let counter = MetricBuilder::new(metrics).counter(name, 0);
+        counter.add(usize::try_from(value).unwrap_or(usize::MAX));
+    };
+    count("training_rows", record.training_rows);
+    count("evaluation_rows", record.evaluation_rows);
+    count("iterations", record.iterations.len() as u64);
+    count("duration_ms", record.duration_ms);
+}
+
+fn result_row(task: &FitTask, version: u64, model: &TrainedModel) -> DfResult<RecordBatch> {
+    let number = |value: u64| Arc::new(Int64Array::from(vec![value.cast_signed()]));
+    let batch = RecordBatch::try_new(
+        output_schema(),
+        vec![
+            Arc::new(StringArray::from(vec![task.display_name()])),
+            number(version),
+            number(model.record.training_rows),
+            number(model.record.evaluation_rows),
+        ],
+    )?;
+    Ok(batch)
+}
+
+/// Stores a definition without a version (`WITH NO TRAIN`).
+pub(crate) async fn define_without_training(task: &FitTask) -> Result<()> {
+    let entry = &task.entry;
+    let committed = task.engine.catalog.commit(&task.statement, |state| {
+        if let Some(found) = state.get(&entry.schema, &entry.name)
+            && found.id != entry.id
+        {
+            return Err(duplicate(entry));
+        }
+        let definition = Definition::Model(task.definition.clone());
+        Ok(vec![Change::Put(CatalogEntry { definition, ..entry.clone() })])
+    });
+    committed.await?;
+    Ok(())
+}
+
+fn duplicate(entry: &CatalogEntry) -> StorageError {
+    let (schema, name) = (entry.schema.clone(), entry.name.clone());
+    StorageError::DuplicateObject { kind: ObjectKind::Model, schema, name }
+}
+
+/// Remembers what predictions met, for `ml.warnings`.
+pub(crate) fn unseen_warning(
+    model: &str,
+    version: u64,
+    feature: &str,
+    n_rows: u64,
+) -> StatementWarning {
+    StatementWarning {
+        model: model.to_owned(),
+        version,
+        statement: "PREDICT",
+        warning: Warning {
+            code: "unseen_category".to_owned(),
+            message: format!(
+                "{n_rows} rows have a value of \"{feature}\" that model \"{model}\" never saw in training"
+            ),
+            hint: Some("They are predicted as if the value were unknown; TRAIN MODEL learns it.".to_owned()),
+        },
+    }
+}

@@ -1,0 +1,61 @@
+//! The physical operators that SQL lacks, and the planner that makes them of their logical twins.
+
+mod fit_model;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use datafusion::catalog::Session;
+use datafusion::error::Result;
+use datafusion::execution::context::QueryPlanner;
+use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
+use datafusion::logical_expr::{LogicalPlan, UserDefinedLogicalNode};
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, PhysicalPlanner};
+
+use crate::logical::FitModelNode;
+pub(crate) use fit_model::{
+    FitModelExec, define_without_training, unseen_warning, warning_notice,
+};
+
+/// Plans SQL and the operators of this crate.
+#[derive(Debug)]
+pub(crate) struct AuspexQueryPlanner;
+
+#[async_trait]
+impl QueryPlanner for AuspexQueryPlanner {
+    async fn create_physical_plan(
+        &self,
+        plan: &LogicalPlan,
+        session: &dyn Session,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        DefaultPhysicalPlanner::with_extension_planners(vec![Arc::new(ModelPlanner)])
+            .create_physical_plan(plan, session)
+            .await
+    }
+}
+
+/// Plans the operators of this crate.
+#[derive(Debug)]
+struct ModelPlanner;
+
+#[async_trait]
+impl ExtensionPlanner for ModelPlanner {
+    async fn plan_extension(
+        &self,
+        _planner: &dyn PhysicalPlanner,
+        node: &dyn UserDefinedLogicalNode,
+        _logical_inputs: &[&LogicalPlan],
+        inputs: &[Arc<dyn ExecutionPlan>],
+        _session: &dyn Session,
+        _context: &PhysicalPlanningContext,
+    ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+        let fit = node.as_any().downcast_ref::<FitModelNode>();
+        Ok(match (fit, inputs) {
+            (Some(fit), [input]) => {
+                Some(Arc::new(FitModelExec::new(Arc::clone(&fit.task), Arc::clone(input))))
+            }
+            _ => None,
+        })
+    }
+}

@@ -1,0 +1,458 @@
+//! One client: its settings, its names, and the statements that it prepares and executes.
+//!
+//! In: parsed statements and parameter values; out: rows or a command tag. Every statement can be
+//! cancelled and timed out here, whatever it does.
+
+use std::fmt::{Debug, Formatter};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use auspex_ml::model::Model;
+use auspex_ml::trained_model::TrainedModel;
+use auspex_sql::{ModelRef, Name, ParsedStatement, VersionRef};
+use auspex_storage::{CatalogEntry, Definition, ModelDefinition};
+use datafusion::arrow::datatypes::{DataType, SchemaRef};
+use datafusion::catalog::MemoryCatalogProviderList;
+use datafusion::common::ScalarValue;
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::execution::{SessionState, SessionStateBuilder};
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::prelude::{SessionConfig, SessionContext};
+use serde_json::Value;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use crate::bind::BoundModel;
+use crate::catalog::SessionCatalog;
+use crate::commands;
+use crate::engine::{Engine, SessionFacts};
+use crate::error::{Error, Result, nearest};
+use crate::execute::{self, Work};
+use crate::physical::AuspexQueryPlanner;
+use crate::settings::Settings;
+use crate::statement_run::{Outcome, StatementControl};
+
+/// The one database of a warehouse, which every tool guesses.
+pub(crate) const DATABASE: &str = "postgres";
+/// The schema of names without one.
+pub(crate) const PUBLIC: &str = "public";
+
+/// One client of an engine.
+pub struct Session {
+    pub(crate) engine: Arc<Engine>,
+    user: String,
+    process_id: i32,
+    settings: Settings,
+    context: SessionContext,
+    in_transaction: AtomicBool,
+}
+
+/// A statement that is ready to run, any number of times.
+pub struct Prepared {
+    pub(crate) statement: ParsedStatement,
+    pub(crate) generation: u64,
+    pub(crate) work: Work,
+    schema: Option<SchemaRef>,
+    parameter_types: Vec<DataType>,
+}
+
+impl Prepared {
+    /// The columns of its rows; `None` when it gives none.
+    pub fn schema(&self) -> Option<&SchemaRef> {
+        self.schema.as_ref()
+    }
+
+    /// The types of its parameters.
+    pub fn parameter_types(&self) -> &[DataType] {
+        &self.parameter_types
+    }
+
+    /// Its text.
+    pub fn text(&self) -> &str {
+        &self.statement.text
+    }
+}
+
+impl Debug for Session {
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Session({} of {})", self.process_id, self.user)
+    }
+}
+
+impl Session {
+    pub(crate) fn open(
+        engine: Arc<Engine>,
+        user: &str,
+        application: &str,
+        process_id: i32,
+    ) -> Result<Arc<Session>> {
+        let settings = Settings::new(&engine.default_settings)?;
+        settings.set("application_name", application)?;
+        let facts = SessionFacts { user: user.to_owned(), process_id, database: DATABASE };
+        let extension = engine.extension.clone();
+        let session = Arc::new_cyclic(|weak: &Weak<Session>| {
+            let catalogs = Arc::new(MemoryCatalogProviderList::new());
+            let catalog = Arc::new(SessionCatalog::new(Arc::clone(&engine), weak.clone()));
+            datafusion::catalog::CatalogProviderList::register_catalog(
+                catalogs.as_ref(),
+                DATABASE.to_owned(),
+                catalog,
+            );
+            let state = SessionStateBuilder::new_from_existing(engine.base_state())
+                .with_config(session_config(engine.threads))
+                .with_catalog_list(catalogs)
+                .with_query_planner(Arc::new(AuspexQueryPlanner))
+                .with_session_id(process_id.to_string())
+                .build();
+            Session {
+                engine,
+                user: user.to_owned(),
+                process_id,
+                settings,
+                context: SessionContext::new_with_state(state),
+                in_transaction: AtomicBool::new(false),
+            }
+        });
+        if let Some(extension) = extension {
+            extension.install(&session.context, &facts)?;
+        }
+        Ok(session)
+    }
+
+    /// The number that cancel requests use.
+    pub fn process_id(&self) -> i32 {
+        self.process_id
+    }
+
+    /// The role.
+    pub fn user(&self) -> &str {
+        &self.user
+    }
+
+    /// What `SET` changes.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Whether `BEGIN` was said and not yet `COMMIT` or `ROLLBACK`.
+    pub fn in_transaction(&self) -> bool {
+        self.in_transaction.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_in_transaction(&self, value: bool) {
+        self.in_transaction.store(value, Ordering::Relaxed);
+    }
+
+    pub(crate) fn context(&self) -> &SessionContext {
+        &self.context
+    }
+
+    /// The statements of a text.
+    pub fn parse(&self, text: &str) -> Result<Vec<ParsedStatement>> {
+        Ok(auspex_sql::parse(text, self.settings.dialect())?)
+    }
+
+    /// Binds and plans a statement; client types for parameters win over inferred ones.
+    pub async fn prepare(
+        self: &Arc<Session>,
+        statement: &ParsedStatement,
+        parameter_types: &[Option<DataType>],
+    ) -> Result<Prepared> {
+        self.engine.catalog.refresh().await?;
+        let generation = self.engine.catalog.generation();
+        let work = Box::pin(execute::plan(self, statement)).await?;
+        let schema = work.schema(&statement.statement);
+        let parameter_types = work.parameter_types(parameter_types)?;
+        Ok(Prepared { statement: statement.clone(), generation, work, schema, parameter_types })
+    }
+
+    /// Runs a prepared statement; plans again when the catalog changed since.
+    pub async fn execute(
+        self: &Arc<Session>,
+        prepared: &Prepared,
+        parameters: Vec<ScalarValue>,
+        control: &StatementControl,
+    ) -> Result<Outcome> {
+        self.engine.catalog.refresh().await?;
+        let limits = Limits::start(control, self.settings.statement_timeout());
+        let inner = StatementControl { cancel: limits.token.clone(), ..control.clone() };
+        let run = async {
+            if self.engine.catalog.generation() == prepared.generation {
+                return execute::run(self, prepared, parameters, &inner).await;
+            }
+            let types: Vec<_> = prepared.parameter_types.iter().cloned().map(Some).collect();
+            let again = self.prepare(&prepared.statement, &types).await?;
+            execute::run(self, &again, parameters, &inner).await
+        };
+        let outcome = tokio::select! {
+            biased;
+            outcome = Box::pin(run) => outcome,
+            () = limits.token.cancelled() => Err(Error::Cancelled),
+        };
+        match outcome {
+            Ok(Outcome::Rows { schema, stream, tag }) => {
+                let stream = execute::guarded(stream, limits);
+                Ok(Outcome::Rows { schema, stream, tag })
+            }
+            Err(_) if limits.timed_out() => Err(Error::TimedOut),
+            other => other,
+        }
+    }
+
+    /// A state that plans one statement: with the session's settings as they are now.
+    pub(crate) fn state(&self, control: Option<&StatementControl>) -> SessionState {
+        let state = self.context.state();
+        let mut config = state.config().clone();
+        if let Some(control) = control {
+            config = config.with_extension(Arc::new(control.clone()));
+        }
+        let options = config.options_mut();
+        options.execution.time_zone = self.settings.get("timezone");
+        if let Some(threads) = self.settings.threads() {
+            options.execution.target_partitions = threads;
+        }
+        let catalog = self.engine.catalog.state();
+        let path = self.settings.search_path();
+        if let Some(schema) = path.into_iter().find(|name| catalog.schema_exists(name)) {
+            options.catalog.default_schema = schema;
+        }
+        SessionStateBuilder::new_from_existing(state).with_config(config).build()
+    }
+
+    /// Schema and name of an object that a statement names; a leading database or project goes.
+    pub(crate) fn object_name(&self, name: &Name) -> Result<(String, String)> {
+        self.object_parts(&name.parts)
+    }
+
+    pub(crate) fn object_parts(&self, parts: &[String]) -> Result<(String, String)> {
+        let (schema, name) = match parts {
+            [name] => (self.default_schema(), name.clone()),
+            [.., schema, name] => (schema.clone(), name.clone()),
+            [] => (PUBLIC.to_owned(), String::new()),
+        };
+        Ok((schema, name))
+    }
+
+    fn default_schema(&self) -> String {
+        let catalog = self.engine.catalog.state();
+        let path = self.settings.search_path();
+        path.into_iter().find(|name| catalog.schema_exists(name)).unwrap_or_else(|| PUBLIC.to_owned())
+    }
+
+    /// A model's entry and definition, if something of that name exists and is a model.
+    pub(crate) fn existing_model(
+        &self,
+        schema: &str,
+        name: &str,
+    ) -> Result<Option<(Arc<CatalogEntry>, ModelDefinition)>> {
+        let catalog = self.engine.catalog.state();
+        if !catalog.schema_exists(schema) {
+            return Err(Error::Undefined {
+                kind: "schema",
+                name: schema.to_owned(),
+                nearest: None,
+                position: None,
+            });
+        }
+        match catalog.get(schema, name) {
+            None => Ok(None),
+            Some(entry) => match &entry.definition {
+                Definition::Model(definition) => Ok(Some((Arc::clone(entry), definition.clone()))),
+                _ => Err(Error::Duplicate { kind: "relation", name: name.to_owned() }),
+            },
+        }
+    }
+
+    /// A model's entry and definition.
+    pub(crate) fn model_entry(&self, name: &Name) -> Result<(Arc<CatalogEntry>, ModelDefinition)> {
+        let (schema, short) = self.object_name(name)?;
+        let catalog = self.engine.catalog.state();
+        match catalog.get(&schema, &short).map(|entry| (entry, &entry.definition)) {
+            Some((entry, Definition::Model(definition))) => {
+                Ok((Arc::clone(entry), definition.clone()))
+            }
+            Some((entry, _)) => Err(Error::WrongKind {
+                name: short,
+                expected: "model",
+                found: commands::kind_name(&entry.definition),
+            }),
+            None => {
+                let is_model = |entry: &&Arc<CatalogEntry>| {
+                    matches!(entry.definition, Definition::Model(_))
+                };
+                let names = catalog.entries(&schema).filter(is_model);
+                let names: Vec<String> = names.map(|entry| entry.name.clone()).collect();
+                Err(Error::Undefined {
+                    kind: "model",
+                    nearest: nearest(&short, names.iter().map(String::as_str)),
+                    name: name.parts.join("."),
+                    position: (name.span.end > 0).then_some(name.span.start),
+                })
+            }
+        }
+    }
+
+    /// The version that a reference means.
+    pub(crate) async fn model_version(
+        &self,
+        entry: &CatalogEntry,
+        definition: &ModelDefinition,
+        version: Option<&VersionRef>,
+    ) -> Result<u64> {
+        let number = match version {
+            None if definition.current_version == 0 => {
+                return Err(Error::NotTrained { model: entry.name.clone() });
+            }
+            None => return Ok(definition.current_version),
+            Some(VersionRef::Number(number)) => Some(*number),
+            Some(VersionRef::Alias(alias)) => definition.aliases.get(alias).copied(),
+        };
+        let existing = self.live_versions(entry, definition).await?;
+        match number.filter(|number| existing.contains(number)) {
+            Some(number) => Ok(number),
+            None => Err(Error::UndefinedVersion {
+                model: entry.name.clone(),
+                version: match version {
+                    Some(VersionRef::Number(number)) => number.to_string(),
+                    Some(VersionRef::Alias(alias)) => alias.clone(),
+                    None => String::new(),
+                },
+                existing,
+            }),
+        }
+    }
+
+    /// The versions of a model that were not dropped, ascending.
+    pub(crate) async fn live_versions(
+        &self,
+        entry: &CatalogEntry,
+        definition: &ModelDefinition,
+    ) -> Result<Vec<u64>> {
+        let mut versions = self.engine.models.versions(&entry.id).await?;
+        // A version beyond the current one belongs to a training that never came to its end.
+        versions.retain(|version| {
+            *version <= definition.current_version && !definition.dropped_versions.contains(version)
+        });
+        Ok(versions)
+    }
+
+    /// Loads the model version that a reference means.
+    pub(crate) async fn load_model(&self, model: &ModelRef) -> Result<BoundModel> {
+        let (entry, definition) = self.model_entry(&model.name)?;
+        let version = self.model_version(&entry, &definition, model.version.as_ref()).await?;
+        let name = display_name(&entry);
+        let model = self.load_version(&entry.id, version).await?;
+        Ok(BoundModel { name, version, model })
+    }
+
+    pub(crate) async fn load_version(&self, id: &str, version: u64) -> Result<Arc<TrainedModel>> {
+        if let Some(model) = self.engine.loaded_model(id, version) {
+            return Ok(model);
+        }
+        let manifest = self.engine.models.manifest(id, version).await?;
+        let tensors = self.engine.models.tensors(id, &manifest).await?;
+        let trained = manifest.get("trained").unwrap_or(&Value::Null);
+        let model = Arc::new(TrainedModel::from_parts(trained, &tensors)?);
+        self.engine.keep_model(id, version, Arc::clone(&model));
+        Ok(model)
+    }
+
+    /// The current version's model, to start from.
+    pub(crate) async fn previous_model(
+        &self,
+        entry: &CatalogEntry,
+    ) -> Result<Option<Arc<dyn Model>>> {
+        match &entry.definition {
+            Definition::Model(definition) if definition.current_version > 0 => {
+                let model = self.load_version(&entry.id, definition.current_version).await?;
+                Ok(Some(Arc::clone(&model.model)))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// What a training pins of the tables that its query reads.
+    pub(crate) async fn snapshots(&self, plan: &LogicalPlan) -> Result<Value> {
+        let mut names = Vec::new();
+        plan.apply_with_subqueries(|node| {
+            if let LogicalPlan::TableScan(scan) = node {
+                names.push(scan.table_name.clone());
+            }
+            Ok(TreeNodeRecursion::Continue)
+        })?;
+        let catalog = self.engine.catalog.state();
+        let mut snapshots = serde_json::Map::new();
+        for name in names {
+            let schema = name.schema().unwrap_or(PUBLIC);
+            let Some(entry) = catalog.get(schema, name.table()) else { continue };
+            if matches!(entry.definition, Definition::Table(_) | Definition::ExternalTable(_)) {
+                let snapshot = self.engine.tables.snapshot(entry).await?;
+                let snapshot = serde_json::to_value(snapshot).unwrap_or(Value::Null);
+                snapshots.insert(format!("{schema}.{}", name.table()), snapshot);
+            }
+        }
+        Ok(Value::Object(snapshots))
+    }
+}
+
+/// A name as statements write it.
+pub(crate) fn display_name(entry: &CatalogEntry) -> String {
+    if entry.schema == PUBLIC {
+        entry.name.clone()
+    } else {
+        format!("{}.{}", entry.schema, entry.name)
+    }
+}
+
+fn session_config(threads: usize) -> SessionConfig {
+    let mut config = SessionConfig::new()
+        .with_default_catalog_and_schema(DATABASE, PUBLIC)
+        .with_create_default_catalog_and_schema(false)
+        .with_information_schema(true)
+        .with_target_partitions(threads);
+    let options = config.options_mut();
+    options.sql_parser.map_string_types_to_utf8view = false;
+    options.sql_parser.collect_spans = true;
+    options.execution.parquet.schema_force_view_types = false;
+    // Small files are read faster by one thread than split among many.
+    options.optimizer.repartition_file_min_size = 1 << 20;
+    config
+}
+
+/// What ends a statement early: the client, the clock, or dropping its rows.
+pub(crate) struct Limits {
+    pub(crate) token: CancellationToken,
+    timed_out: Arc<AtomicBool>,
+    _ends_timer: DropGuard,
+}
+
+impl Limits {
+    fn start(control: &StatementControl, timeout: Option<Duration>) -> Limits {
+        let token = control.cancel.child_token();
+        let timed_out = Arc::new(AtomicBool::new(false));
+        let finished = CancellationToken::new();
+        if let Some(timeout) = timeout {
+            let (token, timed_out) = (token.clone(), Arc::clone(&timed_out));
+            let finished = finished.clone();
+            tokio::spawn(async move {
+                tokio::select! {
+                    () = tokio::time::sleep(timeout) => {
+                        timed_out.store(true, Ordering::Relaxed);
+                        token.cancel();
+                    }
+                    () = finished.cancelled() => {}
+                }
+            });
+        }
+        Limits { token, timed_out, _ends_timer: finished.drop_guard() }
+    }
+
+    pub(crate) fn timed_out(&self) -> bool {
+        self.timed_out.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn error(&self) -> Error {
+        if self.timed_out() { Error::TimedOut } else { Error::Cancelled }
+    }
+}
+

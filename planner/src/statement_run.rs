@@ -1,0 +1,86 @@
+//! What a caller gives a statement and gets back: control, notices, outcome.
+//!
+//! In: a cancel token and a channel for notices; out: rows or a command tag.
+
+use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::execution::SendableRecordBatchStream;
+use tokio::sync::mpsc::UnboundedSender;
+use tokio_util::sync::CancellationToken;
+
+/// How serious a notice is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Severity {
+    /// Detail for the curious.
+    Info,
+    /// Worth knowing.
+    Notice,
+    /// Surprising.
+    Warning,
+}
+
+/// A message beside the result.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Notice {
+    /// How serious it is.
+    pub severity: Severity,
+    /// Its SQLSTATE: `00000` or `01000` unless something fits better.
+    pub sqlstate: &'static str,
+    /// One sentence in PostgreSQL's style.
+    pub message: String,
+    /// A sentence that helps.
+    pub hint: Option<String>,
+    /// For progress: the fraction done, if known, so that a terminal can draw a bar.
+    pub progress: Option<f64>,
+}
+
+impl Notice {
+    /// A plain NOTICE.
+    pub fn notice(message: impl Into<String>) -> Notice {
+        Notice {
+            severity: Severity::Notice,
+            sqlstate: "00000",
+            message: message.into(),
+            hint: None,
+            progress: None,
+        }
+    }
+
+    /// A WARNING.
+    pub fn warning(message: impl Into<String>) -> Notice {
+        Notice { severity: Severity::Warning, sqlstate: "01000", ..Notice::notice(message) }
+    }
+}
+
+/// How the caller steers a running statement.
+#[derive(Debug, Clone)]
+pub struct StatementControl {
+    /// Cancelled by the caller; the statement then ends with 57014 within 200 ms, also while its
+    /// rows are being streamed.
+    pub cancel: CancellationToken,
+    /// Receives notices while the statement runs; may be closed.
+    pub notices: UnboundedSender<Notice>,
+}
+
+impl StatementControl {
+    /// Sends a notice, if anybody listens.
+    pub fn notify(&self, notice: Notice) {
+        // A closed channel means that the client has gone; the cancel token says so.
+        let _ = self.notices.send(notice);
+    }
+}
+
+/// What a statement gave.
+pub enum Outcome {
+    /// Rows.
+    Rows {
+        /// Their columns.
+        schema: SchemaRef,
+        /// The rows; ends with an error when the statement is cancelled or times out.
+        stream: SendableRecordBatchStream,
+        /// The command tag's first word: `SELECT`, `SHOW`, `EXPLAIN`.
+        tag: &'static str,
+    },
+    /// No rows: the whole command tag, such as `CREATE MODEL` or `INSERT 0 3`.
+    Command(String),
+}
+

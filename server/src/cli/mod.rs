@@ -1,0 +1,235 @@
+//! The `auspex` command line: `serve`, `sql`, `demo` and `version`.
+//!
+//! In: arguments, environment, standard input; out: text on standard output, messages on standard
+//! error, an exit status. Code map: `serve`, `sql` and `demo` are the commands; `client` speaks the
+//! protocol as a client; `script` cuts a text into statements; `runner` runs one and prints what comes;
+//! `table` lays rows out.
+
+mod client;
+mod demo;
+mod runner;
+mod script;
+mod serve;
+mod sql;
+mod table;
+
+use std::io::{IsTerminal, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use auspex_planner::Engine;
+use clap::{Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+
+use crate::config::{ConfigError, EngineArgs};
+use crate::protocol::ListenError;
+use client::ClientError;
+use table::OutputFormat;
+
+/// The machine-learning database: SQL over files, and models trained, evaluated and served in SQL.
+#[derive(Debug, Parser)]
+#[command(
+    name = "auspex",
+    version,
+    after_help = "Examples:
+  auspex demo                              see the whole of it on real data, in a minute
+  auspex serve --allow-location ./data     a server for psql, notebooks and BI tools
+  auspex sql -c \"SELECT 1 + 1\"             one statement, without a server"
+)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a server that PostgreSQL's clients connect to
+    #[command(after_help = "Examples:
+  auspex serve
+      listens on 127.0.0.1:5432, keeps everything in ./warehouse
+  auspex serve --listen 127.0.0.1:5433 --warehouse /data/lake --memory-limit 8GB
+  auspex serve --allow-location /data/raw
+      lets SQL read the files there: SELECT * FROM '/data/raw/sales.parquet'
+
+Connect with psql -h 127.0.0.1 -U postgres postgres. No password is asked, so that only this
+machine is let in. Stop with Ctrl-C. Logs go to standard error; AUSPEX_LOG=debug tells more.")]
+    Serve(ServeArgs),
+    /// Run SQL: given as arguments, from a file, from standard input, or typed
+    #[command(after_help = "Examples:
+  auspex sql                                        type statements
+  auspex sql -c \"SELECT * FROM 'penguins.parquet' LIMIT 5\"
+  auspex sql -f tour.sql --format csv > rows.csv
+  auspex sql --url postgres://postgres@127.0.0.1:5432/postgres -c \"SELECT * FROM ml.models\"
+
+Without --url the engine runs in this process, on the warehouse given, and SQL may read files of
+the current folder. The exit status is 1 when a statement failed, 2 when there was no connection.")]
+    Sql(SqlArgs),
+    /// Walk through the main job on real data: load, train, evaluate, predict
+    #[command(after_help = "Starts a server on a free port with a temporary warehouse, and runs the tour of
+examples/penguins.sql through the wire. Nothing is left behind.")]
+    Demo(DemoArgs),
+    /// Print the version
+    Version,
+}
+
+#[derive(Debug, clap::Args)]
+struct ServeArgs {
+    /// Where to listen: HOST:PORT; port 0 takes a free one [default: 127.0.0.1:5432]
+    #[arg(long, value_name = "HOST:PORT", env = "AUSPEX_LISTEN")]
+    listen: Option<String>,
+
+    #[command(flatten)]
+    engine: EngineArgs,
+}
+
+#[derive(Debug, clap::Args)]
+struct SqlArgs {
+    /// Server to connect to, instead of running the engine here
+    #[arg(long, value_name = "URL", env = "AUSPEX_URL",
+          conflicts_with_all = ["warehouse", "memory_limit", "threads", "spill_dir", "allow_locations", "config"])]
+    url: Option<String>,
+
+    /// Run this SQL; may be given more than once
+    #[arg(short, long = "command", value_name = "SQL")]
+    commands: Vec<String>,
+
+    /// Run the SQL of this file; - is standard input
+    #[arg(short, long, value_name = "FILE", conflicts_with = "commands")]
+    file: Option<PathBuf>,
+
+    /// How rows are printed
+    #[arg(long, value_enum, default_value_t)]
+    format: OutputFormat,
+
+    /// Go on after a statement failed
+    #[arg(long)]
+    keep_going: bool,
+
+    #[command(flatten)]
+    engine: EngineArgs,
+}
+
+#[derive(Debug, clap::Args)]
+struct DemoArgs {
+    /// Keep the server running at the end, to look around with psql
+    #[arg(long)]
+    keep: bool,
+}
+
+/// Why a command cannot do its work.
+#[derive(Debug, thiserror::Error)]
+enum CliError {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    #[error(transparent)]
+    Engine(#[from] auspex_planner::Error),
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    #[error("cannot read \"{path}\": {source}")]
+    Unreadable { path: String, source: std::io::Error },
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
+    #[error(transparent)]
+    Prompt(#[from] rustyline::error::ReadlineError),
+}
+
+impl CliError {
+    fn hint(&self) -> Option<String> {
+        match self {
+            CliError::Config(error) => error.hint(),
+            CliError::Listen(error) => Some(error.hint().to_owned()),
+            CliError::Engine(error) => error.report().hint,
+            CliError::Client(error) => error.hint(),
+            _ => None,
+        }
+    }
+}
+
+/// Whether every statement that a command ran succeeded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Success {
+    All,
+    NotAll,
+}
+
+/// Runs the command that the process was started with.
+pub fn run() -> ExitCode {
+    let arguments = Arguments::parse();
+    // Two providers are linked; without a choice, the first connection would panic. An error means
+    // that the choice was made before.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let result = match arguments.command {
+        Command::Version => print_line(&version()).map(|()| Success::All),
+        Command::Serve(args) => on_runtime(serve::serve(args)),
+        Command::Sql(args) => on_runtime(sql::sql(args)),
+        Command::Demo(args) => on_runtime(demo::demo(args)),
+    };
+    match result {
+        Ok(Success::All) => ExitCode::SUCCESS,
+        Ok(Success::NotAll) => ExitCode::from(1),
+        // As when the output is piped into `head`: nobody wants the rest.
+        Err(CliError::Io(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => {
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            let hint = error.hint().map(|hint| format!("\nhint: {hint}")).unwrap_or_default();
+            // Standard error may be closed; the exit status tells as well.
+            let _ = writeln!(std::io::stderr(), "error: {error}{hint}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn on_runtime(
+    command: impl Future<Output = Result<Success, CliError>>,
+) -> Result<Success, CliError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let result = runtime.block_on(Box::pin(command));
+    // A statement that was cancelled may still be winding up on its thread.
+    runtime.shutdown_background();
+    result
+}
+
+fn version() -> String {
+    format!("auspex {}", env!("CARGO_PKG_VERSION"))
+}
+
+fn print_line(text: &str) -> Result<(), CliError> {
+    Ok(writeln!(std::io::stdout(), "{text}")?)
+}
+
+/// Sends logs to standard error: what `AUSPEX_LOG` asks for, or ours of `level` and others' errors.
+fn start_logging(level: &str) {
+    const OURS: [&str; 5] =
+        ["auspex_server", "auspex_planner", "auspex_storage", "auspex_ml", "auspex_gpu"];
+    let filter = EnvFilter::try_from_env("AUSPEX_LOG").unwrap_or_else(|_| {
+        let ours: Vec<String> = OURS.iter().map(|name| format!("{name}={level}")).collect();
+        EnvFilter::new(format!("error,{}", ours.join(",")))
+    });
+    let logging = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
+    // An error means that logging was started before.
+    let _ = logging.try_init();
+}
+
+/// Opens the engine of a configuration.
+async fn open(config: auspex_planner::EngineConfig) -> Result<Arc<Engine>, CliError> {
+    Ok(Box::pin(Engine::open(config)).await?)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+}

@@ -1,0 +1,302 @@
+//! What the server is started with: flags, environment variables and a file, in this order of strength.
+//!
+//! In: the command line, with clap's environment variables already in it, and a TOML file; out: one
+//! checked configuration. A name that the file should not have is an error that tells the nearest one.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use auspex_planner::EngineConfig;
+use clap::Args;
+use toml::{Table, Value};
+
+use crate::pg_catalog::PgCatalog;
+
+/// Where the server listens unless told otherwise.
+const DEFAULT_LISTEN: &str = "127.0.0.1:5432";
+/// The names that a file may have; `settings` is a table of session settings.
+const NAMES: &[&str] =
+    &["allow_locations", "listen", "memory_limit", "settings", "spill_dir", "threads", "warehouse"];
+
+/// A configuration that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read configuration file \"{path}\": {source}")]
+    Unreadable { path: String, source: std::io::Error },
+    /// The file is not TOML.
+    #[error("configuration file \"{path}\" is not TOML: {message}")]
+    Syntax { path: String, message: String },
+    /// The file has a name that means nothing.
+    #[error("unknown name \"{name}\" in configuration file \"{path}\"")]
+    UnknownName { path: String, name: String, nearest: Option<&'static str> },
+    /// A value has the wrong type.
+    #[error("\"{name}\" in configuration file \"{path}\" must be {expected}, got {found}")]
+    WrongType { path: String, name: String, expected: &'static str, found: &'static str },
+    /// Not a size.
+    #[error("invalid memory size \"{text}\"")]
+    Size { text: String },
+}
+
+impl ConfigError {
+    /// What may help.
+    pub(crate) fn hint(&self) -> Option<String> {
+        match self {
+            ConfigError::UnknownName { nearest: Some(nearest), .. } => {
+                Some(format!("Did you mean \"{nearest}\"?"))
+            }
+            ConfigError::UnknownName { nearest: None, .. } => {
+                Some(format!("Names allowed: {}.", NAMES.join(", ")))
+            }
+            ConfigError::Size { .. } => {
+                Some("Write a number and a unit: 512MB, 8GB, 1.5TB.".to_owned())
+            }
+            _ => None,
+        }
+    }
+}
+
+/// The engine's part of a command line.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct EngineArgs {
+    /// Folder or URL that holds tables, models and the catalog; made when missing [default: ./warehouse]
+    #[arg(long, value_name = "DIR", env = "AUSPEX_WAREHOUSE")]
+    pub(crate) warehouse: Option<String>,
+
+    /// Memory for queries and trainings, such as 8GB or 512MB [default: 80 % of the machine's]
+    #[arg(long, value_name = "SIZE", env = "AUSPEX_MEMORY_LIMIT")]
+    pub(crate) memory_limit: Option<String>,
+
+    /// Threads for queries and trainings [default: one a core]
+    #[arg(long, value_name = "N", env = "AUSPEX_THREADS", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) threads: Option<u16>,
+
+    /// Folder for what does not fit into memory [default: the system's temporary folder]
+    #[arg(long, value_name = "DIR", env = "AUSPEX_SPILL_DIR")]
+    pub(crate) spill_dir: Option<PathBuf>,
+
+    /// Folder or URL beyond the warehouse that SQL may read; may be given more than once
+    #[arg(long = "allow-location", value_name = "URL", env = "AUSPEX_ALLOW_LOCATION", value_delimiter = ',')]
+    pub(crate) allow_locations: Vec<String>,
+
+    /// TOML file with the same names (memory_limit = "8GB"), and [settings] for sessions
+    #[arg(long, value_name = "FILE", env = "AUSPEX_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
+}
+
+/// What a command is started with.
+#[derive(Debug)]
+pub(crate) struct Config {
+    pub(crate) listen: String,
+    pub(crate) engine: EngineConfig,
+}
+
+impl Config {
+    /// Joins the command line and the file.
+    pub(crate) fn resolve(args: EngineArgs, listen: Option<String>) -> Result<Config, ConfigError> {
+        let file = match &args.config {
+            Some(path) => File::read(path)?,
+            None => File::default(),
+        };
+        let memory_limit = args.memory_limit.or(file.text("memory_limit")?);
+        let threads = match args.threads {
+            Some(threads) => Some(usize::from(threads)),
+            None => file.count("threads")?,
+        };
+        let allow_locations = if args.allow_locations.is_empty() {
+            file.texts("allow_locations")?
+        } else {
+            args.allow_locations
+        };
+        let listen = listen.or(file.text("listen")?).unwrap_or_else(|| DEFAULT_LISTEN.to_owned());
+        let warehouse = args.warehouse.or(file.text("warehouse")?);
+        let spill_dir = args.spill_dir.or(file.text("spill_dir")?.map(PathBuf::from));
+        let mut engine = EngineConfig {
+            memory_limit_bytes: memory_limit.as_deref().map(bytes).transpose()?,
+            threads,
+            spill_dir,
+            allow_locations,
+            default_settings: file.settings()?,
+            extension: Some(Arc::new(PgCatalog::default())),
+            ..EngineConfig::default()
+        };
+        if let Some(warehouse) = warehouse {
+            engine.warehouse = warehouse;
+        }
+        show(&mut engine, &listen, memory_limit);
+        Ok(Config { listen, engine })
+    }
+}
+
+/// Lets SHOW ALL tell what the server was started with.
+fn show(engine: &mut EngineConfig, listen: &str, memory_limit: Option<String>) {
+    let mut shown = BTreeMap::from([
+        ("listen", listen.to_owned()),
+        ("warehouse", engine.warehouse.clone()),
+        ("allow_locations", engine.allow_locations.join(", ")),
+    ]);
+    shown.extend(memory_limit.map(|limit| ("memory_limit", limit)));
+    shown.extend(engine.spill_dir.as_ref().map(|dir| ("spill_dir", dir.display().to_string())));
+    for (name, value) in shown {
+        engine.default_settings.insert(name.to_owned(), value);
+    }
+}
+
+/// A configuration file.
+#[derive(Debug, Default)]
+struct File {
+    path: String,
+    table: Table,
+}
+
+impl File {
+    fn read(path: &std::path::Path) -> Result<File, ConfigError> {
+        let shown = path.display().to_string();
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ConfigError::Unreadable { path: shown.clone(), source })?;
+        File::parse(shown, &text)
+    }
+
+    fn parse(path: String, text: &str) -> Result<File, ConfigError> {
+        let table: Table = text.parse().map_err(|error: toml::de::Error| ConfigError::Syntax {
+            path: path.clone(),
+            message: error.message().to_owned(),
+        })?;
+        match table.keys().find(|name| !NAMES.contains(&name.as_str())) {
+            None => Ok(File { path, table }),
+            Some(name) => {
+                let nearest = nearest(name);
+                Err(ConfigError::UnknownName { path, name: name.clone(), nearest })
+            }
+        }
+    }
+
+    fn wrong(&self, name: &str, expected: &'static str, found: &Value) -> ConfigError {
+        ConfigError::WrongType {
+            path: self.path.clone(),
+            name: name.to_owned(),
+            expected,
+            found: found.type_str(),
+        }
+    }
+
+    fn text(&self, name: &str) -> Result<Option<String>, ConfigError> {
+        match self.table.get(name) {
+            None => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text.clone())),
+            Some(other) => Err(self.wrong(name, "a string", other)),
+        }
+    }
+
+    fn texts(&self, name: &str) -> Result<Vec<String>, ConfigError> {
+        let Some(value) = self.table.get(name) else { return Ok(Vec::new()) };
+        let wrong = || self.wrong(name, "an array of strings", value);
+        let items = value.as_array().ok_or_else(wrong)?;
+        items.iter().map(|item| Ok(item.as_str().ok_or_else(wrong)?.to_owned())).collect()
+    }
+
+    fn count(&self, name: &str) -> Result<Option<usize>, ConfigError> {
+        let Some(value) = self.table.get(name) else { return Ok(None) };
+        let number = value.as_integer().and_then(|n| usize::try_from(n).ok()).filter(|n| *n > 0);
+        number.map(Some).ok_or_else(|| self.wrong(name, "a whole number of at least 1", value))
+    }
+
+    fn settings(&self) -> Result<BTreeMap<String, String>, ConfigError> {
+        let Some(value) = self.table.get("settings") else { return Ok(BTreeMap::new()) };
+        let table = value.as_table().ok_or_else(|| self.wrong("settings", "a table", value))?;
+        let text = |(name, value): (&String, &Value)| {
+            let text = match value {
+                Value::String(text) => text.clone(),
+                Value::Boolean(true) => "on".to_owned(),
+                Value::Boolean(false) => "off".to_owned(),
+                Value::Integer(_) | Value::Float(_) => value.to_string(),
+                other => return Err(self.wrong(name, "a string, number or boolean", other)),
+            };
+            Ok((name.clone(), text))
+        };
+        table.iter().map(text).collect()
+    }
+}
+
+/// The name that was probably meant.
+fn nearest(name: &str) -> Option<&'static str> {
+    let distance = |candidate: &&str| strsim::damerau_levenshtein(name, candidate);
+    NAMES.iter().copied().filter(|candidate| distance(candidate) <= 3).min_by_key(distance)
+}
+
+/// The bytes of a size such as `8GB`. Units are powers of 1024, as in PostgreSQL.
+fn bytes(text: &str) -> Result<usize, ConfigError> {
+    let wrong = || ConfigError::Size { text: text.to_owned() };
+    let trimmed = text.trim();
+    let end = trimmed.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(trimmed.len());
+    let number: f64 = trimmed[..end].parse().map_err(|_| wrong())?;
+    let power = match trimmed[end..].trim().to_lowercase().as_str() {
+        "b" => 0,
+        "kb" | "kib" => 1,
+        "mb" | "mib" => 2,
+        "gb" | "gib" => 3,
+        "tb" | "tib" => 4,
+        _ => return Err(wrong()),
+    };
+    let bytes = number * 1024_f64.powi(power);
+    // Lossless enough: a fraction of a byte is dropped.
+    if bytes >= 1.0 && bytes < usize::MAX as f64 { Ok(bytes as usize) } else { Err(wrong()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(text: &str) -> Result<File, ConfigError> {
+        File::parse("auspex.toml".to_owned(), text)
+    }
+
+    #[test]
+    fn sizes_are_read_with_their_unit() {
+        assert_eq!(bytes("8GB").unwrap(), 8 << 30);
+        assert_eq!(bytes(" 512 mb ").unwrap(), 512 << 20);
+        assert_eq!(bytes("1.5kB").unwrap(), 1536);
+        for wrong in ["", "GB", "8", "8 parsecs", "0MB", "-1GB", "1e30TB"] {
+            assert!(bytes(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_name_is_an_error_with_the_nearest() {
+        let error = file("memory_limits = \"8GB\"").unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "unknown name \"memory_limits\" in configuration file \"auspex.toml\""
+        );
+        assert_eq!(error.hint().as_deref(), Some("Did you mean \"memory_limit\"?"));
+        assert!(file("x = [").is_err());
+    }
+
+    #[test]
+    fn values_have_their_types() {
+        let file = file("threads = 4\nallow_locations = [\"a\", \"b\"]\n[settings]\nseed = 7\n");
+        let file = file.unwrap();
+        assert_eq!(file.count("threads").unwrap(), Some(4));
+        assert_eq!(file.texts("allow_locations").unwrap(), ["a", "b"]);
+        assert_eq!(file.settings().unwrap()["seed"], "7");
+        assert!(file.text("threads").is_err());
+        assert_eq!(file.text("listen").unwrap(), None);
+    }
+
+    #[test]
+    fn flags_win_over_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("auspex.toml");
+        std::fs::write(&path, "warehouse = \"from file\"\nlisten = \"127.0.0.1:1\"\n").unwrap();
+        let args = EngineArgs {
+            config: Some(path),
+            warehouse: Some("from flag".to_owned()),
+            ..EngineArgs::default()
+        };
+        let config = Config::resolve(args, None).unwrap();
+        assert_eq!(config.engine.warehouse, "from flag");
+        assert_eq!(config.listen, "127.0.0.1:1");
+        assert_eq!(config.engine.default_settings["warehouse"], "from flag");
+    }
+}

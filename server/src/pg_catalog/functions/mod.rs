@@ -1,0 +1,202 @@
+//! The functions of `pg_catalog` that clients call.
+//!
+//! In: the session's facts and a look at its catalog; out: functions for the planner. A function that
+//! asks for what Auspex has none of (partitions, triggers, privileges below the superuser's) answers
+//! as PostgreSQL does of a database without them.
+
+mod names;
+mod scalar;
+mod signatures;
+mod view_definition;
+
+use std::sync::Arc;
+
+use auspex_planner::SessionFacts;
+use datafusion::arrow::array::{ArrayRef, AsArray, BooleanArray, StringArray};
+use datafusion::arrow::datatypes::DataType;
+use datafusion::common::ScalarValue;
+use datafusion::logical_expr::ScalarUDF;
+use datafusion_pg_catalog::pg_catalog::array_bounds_udf::{
+    create_array_lower_udf, create_array_upper_udf,
+};
+use datafusion_pg_catalog::pg_catalog::quote_ident_udf::{
+    create_parse_ident_udf, create_quote_ident_udf,
+};
+
+use super::objects::Objects;
+use super::server_tables::{UTF8, roles};
+use scalar::{Call, function, text_of_oid};
+
+/// The functions of a session.
+pub(super) fn all(session: &SessionFacts, objects: &Objects) -> Vec<ScalarUDF> {
+    let mut functions = vec![
+        create_array_upper_udf(),
+        create_array_lower_udf(),
+        create_quote_ident_udf(),
+        create_parse_ident_udf(),
+        quote_literal(),
+        size_pretty(),
+        view_definition::pg_get_viewdef(objects),
+    ];
+    functions.extend(identity(session));
+    functions.extend(visibility(objects));
+    functions.extend(privileges());
+    functions.extend(absent());
+    functions.extend(names::functions(session, objects));
+    functions.extend(signatures::functions());
+    functions
+}
+
+/// A function that gives the same value for every row.
+fn constant(name: &'static str, arities: &[usize], value: impl Into<ScalarValue>) -> ScalarUDF {
+    let value = value.into();
+    function(name, arities, value.data_type(), move |call| value.to_array_of_size(call.n_rows))
+}
+
+/// Who and where the session is.
+fn identity(session: &SessionFacts) -> Vec<ScalarUDF> {
+    let version = concat!("PostgreSQL 15.0, Auspex ", env!("CARGO_PKG_VERSION"));
+    let users = ["current_user", "session_user", "user", "current_role"];
+    let mut functions: Vec<ScalarUDF> =
+        users.into_iter().map(|name| constant(name, &[0], session.user.as_str())).collect();
+    let owner_names = roles(session);
+    functions.extend([
+        constant("version", &[0], version),
+        constant("current_database", &[0], session.database),
+        constant("current_catalog", &[0], session.database),
+        constant("pg_backend_pid", &[0], session.process_id),
+        constant("pg_is_in_recovery", &[0], false),
+        constant("pg_my_temp_schema", &[0], 0_i32),
+        constant("getdatabaseencoding", &[0], "UTF8"),
+        constant("pg_char_to_encoding", &[1], UTF8),
+        text_of_oid("pg_encoding_to_char", &[1], |code| (code == UTF8).then(|| "UTF8".to_owned())),
+        text_of_oid("pg_get_userbyid", &[1], move |oid| {
+            let found = owner_names.iter().find(|(known, _)| *known == oid);
+            Some(found.map_or_else(|| format!("unknown (OID={oid})"), |(_, name)| name.clone()))
+        }),
+        function("current_schema", &[0], DataType::Utf8, |call| {
+            ScalarValue::from(call.default_schema()).to_array_of_size(call.n_rows)
+        }),
+        function("current_schemas", &[1], DataType::new_list(DataType::Utf8, true), |call| {
+            let implicit = call.args.first().is_some_and(|array| {
+                array.as_boolean_opt().is_some_and(|value| value.len() > 0 && value.value(0))
+            });
+            let system = implicit.then_some(super::PG_CATALOG);
+            let schemas: Vec<ScalarValue> =
+                system.into_iter().chain([call.default_schema()]).map(ScalarValue::from).collect();
+            ScalarValue::List(ScalarValue::new_list(&schemas, &DataType::Utf8, true))
+                .to_array_of_size(call.n_rows)
+        }),
+    ]);
+    functions
+}
+
+/// Whether an object is found without naming its schema.
+fn visibility(objects: &Objects) -> Vec<ScalarUDF> {
+    let known = objects.clone();
+    let tables = function("pg_table_is_visible", &[1], DataType::Boolean, move |call| {
+        let visible = |oid: Option<i32>| {
+            let (schema, _) = known.name(oid?)?;
+            Some(schema == super::PG_CATALOG || schema == call.default_schema())
+        };
+        let answers: BooleanArray = call.oids(0)?.iter().map(visible).collect();
+        Ok(Arc::new(answers) as ArrayRef)
+    });
+    let rest = [
+        "pg_type_is_visible",
+        "pg_function_is_visible",
+        "pg_operator_is_visible",
+        "pg_collation_is_visible",
+        "pg_opclass_is_visible",
+        "pg_opfamily_is_visible",
+        "pg_conversion_is_visible",
+        "pg_ts_config_is_visible",
+        "pg_ts_dict_is_visible",
+        "pg_ts_parser_is_visible",
+        "pg_ts_template_is_visible",
+        "pg_statistics_obj_is_visible",
+    ];
+    // These live in pg_catalog alone, which is always looked in.
+    let mut functions: Vec<ScalarUDF> =
+        rest.into_iter().map(|name| constant(name, &[1], true)).collect();
+    functions.push(tables);
+    functions
+}
+
+/// Every role is a superuser until roles can be created.
+fn privileges() -> Vec<ScalarUDF> {
+    let names = [
+        "has_any_column_privilege",
+        "has_column_privilege",
+        "has_database_privilege",
+        "has_foreign_data_wrapper_privilege",
+        "has_function_privilege",
+        "has_language_privilege",
+        "has_schema_privilege",
+        "has_sequence_privilege",
+        "has_server_privilege",
+        "has_table_privilege",
+        "has_tablespace_privilege",
+        "has_type_privilege",
+        "pg_has_role",
+    ];
+    names.into_iter().map(|name| constant(name, &[2, 3, 4], true)).collect()
+}
+
+/// Functions about what Auspex has none of.
+fn absent() -> Vec<ScalarUDF> {
+    let texts: [(&'static str, &[usize]); 12] = [
+        ("pg_get_expr", &[2, 3]),
+        ("pg_get_constraintdef", &[1, 2]),
+        ("pg_get_indexdef", &[1, 3]),
+        ("pg_get_triggerdef", &[1, 2]),
+        ("pg_get_ruledef", &[1, 2]),
+        ("pg_get_partkeydef", &[1]),
+        ("pg_get_statisticsobjdef_columns", &[1]),
+        ("pg_get_serial_sequence", &[2]),
+        ("pg_get_function_sqlbody", &[1]),
+        ("pg_tablespace_location", &[1]),
+        ("col_description", &[2]),
+        ("shobj_description", &[2]),
+    ];
+    let mut functions: Vec<ScalarUDF> = texts
+        .into_iter()
+        .map(|(name, arities)| constant(name, arities, ScalarValue::Utf8(None)))
+        .collect();
+    let sizes = ["pg_relation_size", "pg_table_size", "pg_total_relation_size", "pg_indexes_size", "pg_database_size"];
+    // The size of files in an object store is not known without asking it.
+    functions.extend(
+        sizes.into_iter().map(|name| constant(name, &[1, 2], ScalarValue::Int64(None))),
+    );
+    functions.push(constant("pg_relation_is_publishable", &[1], false));
+    functions.push(constant("pg_is_other_temp_schema", &[1], false));
+    functions.push(constant("pg_partition_ancestors", &[1], ScalarValue::Int32(None)));
+    functions
+}
+
+fn quote_literal() -> ScalarUDF {
+    function("quote_literal", &[1], DataType::Utf8, |call| {
+        let quoted = |text: Option<&str>| text.map(|text| format!("'{}'", text.replace('\'', "''")));
+        let answers: StringArray = call.texts(0)?.iter().map(quoted).collect();
+        Ok(Arc::new(answers) as ArrayRef)
+    })
+}
+
+fn size_pretty() -> ScalarUDF {
+    function("pg_size_pretty", &[1], DataType::Utf8, |call: &Call<'_>| {
+        let answers: StringArray = call.bigints(0)?.iter().map(|size| size.map(pretty)).collect();
+        Ok(Arc::new(answers) as ArrayRef)
+    })
+}
+
+/// A size as PostgreSQL shows it: in the unit in which it stays below 10240.
+fn pretty(bytes: i64) -> String {
+    let mut size = bytes as f64;
+    for unit in ["bytes", "kB", "MB", "GB", "TB"] {
+        if size.abs() < 10_240.0 {
+            return format!("{size:.0} {unit}");
+        }
+        size /= 1024.0;
+    }
+    format!("{size:.0} PB")
+}

@@ -1,0 +1,326 @@
+//! Names and numbers of objects, both ways: what `'t'::regclass` and `oid::regclass::text` become.
+//!
+//! In: names or numbers of relations, schemas, types, functions and roles; out: the other. The
+//! functions have PostgreSQL's own names for these conversions (`regclassin`, `regclassout` …), which
+//! no client writes; `rewrite` writes them.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, LazyLock};
+
+use auspex_planner::SessionFacts;
+use datafusion::arrow::array::{ArrayRef, AsArray, Int32Array, RecordBatch, StringArray};
+use datafusion::arrow::compute::cast;
+use datafusion::arrow::datatypes::{DataType, Int32Type};
+use datafusion::error::{DataFusionError, Result};
+use datafusion::logical_expr::ScalarUDF;
+
+use super::super::objects::Objects;
+use super::super::schema::fresh_rows;
+use super::super::server_tables::roles;
+use super::super::{PG_CATALOG, oids::Oids};
+use super::scalar::{Call, function};
+
+/// The kinds of objects that have such conversions.
+#[derive(Debug, Clone, Copy)]
+enum Registered {
+    Class,
+    Namespace,
+    Type,
+    Proc,
+    Role,
+}
+
+/// The conversions.
+pub(super) fn functions(session: &SessionFacts, objects: &Objects) -> Vec<ScalarUDF> {
+    let lookup = Lookup { objects: objects.clone(), roles: roles(session) };
+    let mut functions = Vec::new();
+    let names = [
+        (Registered::Class, "regclassin", "to_regclass", "regclassout"),
+        (Registered::Namespace, "regnamespacein", "to_regnamespace", "regnamespaceout"),
+        (Registered::Type, "regtypein", "to_regtype", "regtypeout"),
+        (Registered::Proc, "regprocin", "to_regproc", "regprocout"),
+        (Registered::Role, "regrolein", "to_regrole", "regroleout"),
+    ];
+    for (kind, must, may, back) in names {
+        let strict = lookup.clone();
+        functions.push(function(must, &[1], DataType::Int32, move |call| {
+            strict.numbers(kind, call, true)
+        }));
+        let lenient = lookup.clone();
+        functions.push(function(may, &[1], DataType::Int32, move |call| {
+            lenient.numbers(kind, call, false)
+        }));
+        let reverse = lookup.clone();
+        functions.push(function(back, &[1], DataType::Utf8, move |call| {
+            reverse.names(kind, call)
+        }));
+    }
+    functions.push(function("format_type", &[2], DataType::Utf8, |call| {
+        let (oids, modifiers) = (call.oids(0)?, call.oids(1)?);
+        let texts: StringArray = oids
+            .iter()
+            .zip(modifiers.iter())
+            .map(|(oid, modifier)| oid.map(|oid| type_text(oid, modifier.unwrap_or(-1))))
+            .collect();
+        Ok(Arc::new(texts) as ArrayRef)
+    }));
+    functions.push(obj_description());
+    functions
+}
+
+#[derive(Debug, Clone)]
+struct Lookup {
+    objects: Objects,
+    roles: Vec<(i32, String)>,
+}
+
+impl Lookup {
+    fn numbers(&self, kind: Registered, call: &Call<'_>, must_exist: bool) -> Result<ArrayRef> {
+        let number = |name: Option<&str>| match name {
+            None => Ok(None),
+            Some(name) => match self.number(kind, name, call.default_schema())? {
+                None if must_exist => Err(missing(kind, name)),
+                found => Ok(found),
+            },
+        };
+        let numbers = call.texts(0)?.iter().map(number).collect::<Result<Int32Array>>()?;
+        Ok(Arc::new(numbers))
+    }
+
+    fn number(&self, kind: Registered, name: &str, schema: &str) -> Result<Option<i32>> {
+        if let Ok(number) = name.parse() {
+            return Ok(Some(number));
+        }
+        if let Registered::Type = kind {
+            return Ok(type_number(name));
+        }
+        let parts = identifier_parts(name);
+        let (qualifier, last) = match parts.as_slice() {
+            [name] => (None, name.as_str()),
+            [.., schema, name] => (Some(schema.as_str()), name.as_str()),
+            [] => return Ok(None),
+        };
+        match kind {
+            Registered::Class => self.objects.find(qualifier, last, &[schema, PG_CATALOG]),
+            Registered::Namespace => self.objects.find_schema(last),
+            Registered::Proc => Ok(PROCS.iter().find(|(_, proc)| *proc == last).map(|(oid, _)| *oid)),
+            Registered::Role => {
+                Ok(self.roles.iter().find(|(_, role)| role == last).map(|(oid, _)| *oid))
+            }
+            Registered::Type => Ok(None),
+        }
+    }
+
+    fn names(&self, kind: Registered, call: &Call<'_>) -> Result<ArrayRef> {
+        let schema = call.default_schema().to_owned();
+        let texts: StringArray = call
+            .oids(0)?
+            .iter()
+            .map(|oid| Some(self.name(kind, oid?, &schema)))
+            .collect();
+        Ok(Arc::new(texts))
+    }
+
+    /// The name of a number; a number without a name stands for itself, and 0 is `-`.
+    fn name(&self, kind: Registered, oid: i32, default_schema: &str) -> String {
+        if oid == 0 {
+            return "-".to_owned();
+        }
+        let name = match kind {
+            Registered::Class => self.objects.name(oid).map(|(schema, name)| {
+                if schema == default_schema || schema == PG_CATALOG {
+                    quoted(&name)
+                } else {
+                    format!("{}.{}", quoted(&schema), quoted(&name))
+                }
+            }),
+            Registered::Namespace => self.objects.name(oid).map(|(schema, _)| quoted(&schema)),
+            Registered::Type => TYPES.get(&oid).map(|_| type_text(oid, -1)),
+            Registered::Proc => PROCS.iter().find(|(known, _)| *known == oid).map(|(_, p)| p.clone()),
+            Registered::Role => {
+                self.roles.iter().find(|(known, _)| *known == oid).map(|(_, role)| quoted(role))
+            }
+        };
+        name.unwrap_or_else(|| oid.to_string())
+    }
+}
+
+fn missing(kind: Registered, name: &str) -> DataFusionError {
+    DataFusionError::Plan(match kind {
+        // The planner's own words, from which the SQLSTATE follows.
+        Registered::Class => format!("table '{name}' not found"),
+        Registered::Namespace => format!("schema \"{name}\" does not exist"),
+        Registered::Type => format!("type \"{name}\" does not exist"),
+        Registered::Proc => format!("function \"{name}\" does not exist"),
+        Registered::Role => format!("role \"{name}\" does not exist"),
+    })
+}
+
+/// The parts of a qualified name: unquoted ones in lower case, quoted ones as they are.
+fn identifier_parts(text: &str) -> Vec<String> {
+    let mut parts = vec![String::new()];
+    let mut chars = text.trim().chars().peekable();
+    let mut in_quotes = false;
+    while let Some(c) = chars.next() {
+        let Some(part) = parts.last_mut() else { break };
+        match c {
+            '"' if in_quotes && chars.next_if_eq(&'"').is_some() => part.push('"'),
+            '"' => in_quotes = !in_quotes,
+            '.' if !in_quotes => parts.push(String::new()),
+            c if in_quotes => part.push(c),
+            c => part.extend(c.to_lowercase()),
+        }
+    }
+    parts
+}
+
+/// A name as it must be written in SQL.
+fn quoted(name: &str) -> String {
+    let plain = name.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')
+        && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+    if plain { name.to_owned() } else { format!("\"{}\"", name.replace('"', "\"\"")) }
+}
+
+/// PostgreSQL's types: number and name.
+static TYPES: LazyLock<BTreeMap<i32, String>> =
+    LazyLock::new(|| pairs("pg_type", "oid", "typname").into_iter().collect());
+
+/// PostgreSQL's functions: number and name, in the table's order.
+static PROCS: LazyLock<Vec<(i32, String)>> = LazyLock::new(|| pairs("pg_proc", "oid", "proname"));
+
+/// Number and text of each row of a catalog table.
+fn pairs(table: &str, number: &str, text: &str) -> Vec<(i32, String)> {
+    let rows = |batch: &RecordBatch| {
+        let (numbers, texts) = (column(batch, number, &DataType::Int32), column(batch, text, &DataType::Utf8));
+        let (Some(numbers), Some(texts)) = (numbers, texts) else { return Vec::new() };
+        let numbers = numbers.as_primitive::<Int32Type>().clone();
+        let texts = texts.as_string::<i32>().clone();
+        numbers
+            .iter()
+            .zip(texts.iter())
+            .filter_map(|(number, text)| Some((number?, text?.to_owned())))
+            .collect::<Vec<_>>()
+    };
+    fresh_rows(table).iter().flat_map(rows).collect()
+}
+
+pub(super) fn column(batch: &RecordBatch, name: &str, data_type: &DataType) -> Option<ArrayRef> {
+    cast(batch.column_by_name(name)?, data_type).ok()
+}
+
+/// The types whose SQL name is not the catalog's.
+const SQL_NAMES: &[(&str, &str)] = &[
+    ("bool", "boolean"),
+    ("bpchar", "character"),
+    ("char", "\"char\""),
+    ("float4", "real"),
+    ("float8", "double precision"),
+    ("int2", "smallint"),
+    ("int4", "integer"),
+    ("int8", "bigint"),
+    ("time", "time without time zone"),
+    ("timestamp", "timestamp without time zone"),
+    ("timestamptz", "timestamp with time zone"),
+    ("timetz", "time with time zone"),
+    ("varbit", "bit varying"),
+    ("varchar", "character varying"),
+];
+
+/// A type as SQL writes it, as PostgreSQL's `format_type` does.
+pub(super) fn type_text(oid: i32, modifier: i32) -> String {
+    if oid == 0 {
+        return "-".to_owned();
+    }
+    let Some(name) = TYPES.get(&oid) else { return "???".to_owned() };
+    let (base, brackets) = match name.strip_prefix('_') {
+        Some(element) => (element, "[]"),
+        None => (name.as_str(), ""),
+    };
+    let sql = SQL_NAMES.iter().find(|(catalog, _)| *catalog == base).map_or(base, |(_, sql)| sql);
+    // PostgreSQL's modifiers carry four bytes of a length header.
+    let packed = modifier - 4;
+    let modifier = match base {
+        "numeric" if packed >= 0 => format!("({},{})", packed >> 16, packed & 0xffff),
+        "varchar" | "bpchar" if packed > 0 => format!("({packed})"),
+        _ => String::new(),
+    };
+    format!("{sql}{modifier}{brackets}")
+}
+
+/// The number of a type's catalog or SQL name.
+fn type_number(name: &str) -> Option<i32> {
+    let name = name.trim().to_lowercase();
+    let name = name.strip_prefix("pg_catalog.").unwrap_or(&name);
+    let (base, is_array) = match name.strip_suffix("[]") {
+        Some(element) => (element.trim(), true),
+        None => (name, false),
+    };
+    let base = base.split('(').next().unwrap_or(base).trim();
+    let aliases = [("int", "int4"), ("decimal", "numeric"), ("float", "float8"), ("string", "text")];
+    let sql = SQL_NAMES.iter().map(|(catalog, sql)| (*sql, *catalog));
+    let catalog = sql.chain(aliases).find(|(sql, _)| *sql == base).map_or(base, |(_, name)| name);
+    let wanted = if is_array { format!("_{catalog}") } else { catalog.to_owned() };
+    TYPES.iter().find(|(_, name)| **name == wanted).map(|(oid, _)| *oid)
+}
+
+/// PostgreSQL's comments on its own objects, by number and catalog.
+static COMMENTS: LazyLock<BTreeMap<(i32, i32), String>> = LazyLock::new(|| {
+    let mut comments = BTreeMap::new();
+    for batch in fresh_rows("pg_description") {
+        let number = |name: &str| column(batch, name, &DataType::Int32);
+        let (objects, classes) = (number("objoid"), number("classoid"));
+        let texts = column(batch, "description", &DataType::Utf8);
+        let (Some(objects), Some(classes), Some(texts)) = (objects, classes, texts) else { continue };
+        for row in 0..batch.num_rows() {
+            let object = objects.as_primitive::<Int32Type>().value(row);
+            let class = classes.as_primitive::<Int32Type>().value(row);
+            let text = texts.as_string::<i32>().value(row).to_owned();
+            comments.entry((object, class)).or_insert(text);
+        }
+    }
+    comments
+});
+
+fn obj_description() -> ScalarUDF {
+    function("obj_description", &[1, 2], DataType::Utf8, |call| {
+        let catalogs = if call.args.len() > 1 { Some(call.texts(1)?) } else { None };
+        let numbers = Oids::default();
+        let comment = |(row, oid): (usize, Option<i32>)| {
+            let oid = oid?;
+            let class = catalogs.as_ref().map(|names| numbers.object(PG_CATALOG, names.value(row)));
+            let range = match class {
+                Some(class) => (oid, class)..=(oid, class),
+                None => (oid, 0)..=(oid, i32::MAX),
+            };
+            COMMENTS.range(range).next().map(|(_, text)| text.clone())
+        };
+        let oids = call.oids(0)?;
+        let texts: StringArray =
+            oids.iter().enumerate().map(comment).collect();
+        Ok(Arc::new(texts) as ArrayRef)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn types_have_their_sql_names_and_numbers() {
+        assert_eq!(type_text(23, -1), "integer");
+        assert_eq!(type_text(1700, ((10 << 16) | 2) + 4), "numeric(10,2)");
+        assert_eq!(type_text(1015, -1), "character varying[]");
+        assert_eq!(type_text(0, -1), "-");
+        assert_eq!(type_number("double precision"), Some(701));
+        assert_eq!(type_number("int4[]"), Some(1007));
+        assert_eq!(type_number("pg_catalog.text"), Some(25));
+        assert_eq!(type_number("nothing"), None);
+    }
+
+    #[test]
+    fn names_are_taken_apart_and_quoted() {
+        assert_eq!(identifier_parts(r#"Public."My ""Table""#), ["public", "My \"Table"]);
+        assert_eq!(quoted("plain_1"), "plain_1");
+        assert_eq!(quoted("Not plain"), "\"Not plain\"");
+    }
+}

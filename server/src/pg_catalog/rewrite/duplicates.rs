@@ -1,0 +1,82 @@
+//! Columns of one name: PostgreSQL allows them in a result, the planner does not.
+//!
+//! In and out: a query's syntax tree. A repeated column gets an alias that ends in a mark and a number;
+//! [`displayed_name`] cuts them off where the client is told the name.
+
+use std::collections::BTreeSet;
+use std::ops::ControlFlow;
+
+use datafusion::sql::sqlparser::ast::{
+    Expr, Ident, Query, Select, SelectItem, VisitMut, VisitorMut,
+};
+
+/// ASCII's unit separator, which no sensible name contains.
+const MARK: char = '\u{1f}';
+
+/// A column's name without the mark that tells it from its namesakes.
+pub(crate) fn displayed_name(name: &str) -> &str {
+    name.split(MARK).next().unwrap_or(name)
+}
+
+/// Gives repeated columns of each SELECT names of their own.
+pub(super) fn rewrite(query: &mut Query) {
+    // The visitor never breaks off.
+    let _ = query.visit(&mut Namer);
+}
+
+struct Namer;
+
+impl VisitorMut for Namer {
+    type Break = ();
+
+    fn post_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
+        distinguish(select);
+        ControlFlow::Continue(())
+    }
+}
+
+fn distinguish(select: &mut Select) {
+    let is_wildcard = |item: &SelectItem| {
+        matches!(item, SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..))
+    };
+    let has_wildcard = select.projection.iter().any(is_wildcard);
+    let mut seen = BTreeSet::new();
+    for (idx, item) in select.projection.iter_mut().enumerate() {
+        let (expr, name, key) = match item {
+            SelectItem::UnnamedExpr(expr) => {
+                let (name, key) = (column_name(expr), expr.to_string());
+                // Beside a wildcard, a plain column is probably one of its columns.
+                let is_column = matches!(expr, Expr::Identifier(_) | Expr::CompoundIdentifier(_));
+                if has_wildcard && is_column {
+                    seen.insert(key.clone());
+                }
+                (expr, name, key)
+            }
+            SelectItem::ExprWithAlias { expr, alias } => {
+                (expr, alias.value.clone(), alias.value.clone())
+            }
+            _ => continue,
+        };
+        if !seen.insert(key) {
+            let alias = Ident::with_quote('"', format!("{name}{MARK}{idx}"));
+            *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias };
+        }
+    }
+}
+
+/// The name that PostgreSQL gives a column without an alias.
+pub(super) fn column_name(expr: &Expr) -> String {
+    match expr {
+        Expr::Identifier(name) => name.value.clone(),
+        Expr::CompoundIdentifier(names) => {
+            names.last().map(|name| name.value.clone()).unwrap_or_default()
+        }
+        Expr::Function(function) => {
+            let last = function.name.0.last().and_then(|part| part.as_ident());
+            last.map_or_else(|| "?column?".to_owned(), |name| name.value.to_lowercase())
+        }
+        Expr::Cast { expr, .. } | Expr::Nested(expr) => column_name(expr),
+        Expr::Case { .. } => "case".to_owned(),
+        _ => "?column?".to_owned(),
+    }
+}

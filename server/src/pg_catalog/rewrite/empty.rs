@@ -1,0 +1,173 @@
+//! Takes out what can have no rows: a SELECT that joins a catalog table which is always empty.
+//!
+//! In and out: a syntax tree. Such a SELECT is `SELECT NULL AS a, NULL AS b WHERE FALSE`, with its
+//! columns' names; as a scalar it is NULL, under EXISTS it is false. PostgreSQL's clients ask so for
+//! policies, publications, triggers and other things that Auspex has none of, in ways (lateral table
+//! functions, subscripts by columns) that the planner does not know.
+
+use std::ops::ControlFlow;
+
+use datafusion::sql::sqlparser::ast::{
+    Expr, Function, GroupByExpr, Ident, JoinOperator, Query, Select, SelectItem, SetExpr,
+    Statement, TableFactor, TableWithJoins, Value, Visit, VisitMut, Visitor, VisitorMut,
+};
+
+use super::super::schema::is_always_empty;
+use super::catalog_table;
+use super::duplicates::column_name;
+
+/// Rewrites the empty SELECTs.
+pub(super) fn rewrite(statement: &mut Statement) {
+    // The visitor never breaks off.
+    let _ = statement.visit(&mut Emptier);
+}
+
+struct Emptier;
+
+impl VisitorMut for Emptier {
+    type Break = ();
+
+    // After the children, so that a subquery that turned out empty counts.
+    fn post_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+        reduce(&mut query.body);
+        if is_reduced(query) {
+            query.order_by = None;
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        let constant = match &*expr {
+            Expr::Subquery(query) if is_reduced(query) => Value::Null,
+            Expr::Exists { subquery, negated } if is_reduced(subquery) => Value::Boolean(*negated),
+            Expr::InSubquery { subquery, negated, .. } if is_reduced(subquery) => {
+                Value::Boolean(*negated)
+            }
+            _ => return ControlFlow::Continue(()),
+        };
+        *expr = Expr::Value(constant.with_empty_span());
+        ControlFlow::Continue(())
+    }
+}
+
+/// Whether a query was found to have no rows.
+pub(super) fn is_reduced(query: &Query) -> bool {
+    let SetExpr::Select(select) = query.body.as_ref() else { return false };
+    let never = Expr::Value(Value::Boolean(false).with_empty_span());
+    select.from.is_empty() && select.selection.as_ref() == Some(&never)
+}
+
+fn reduce(body: &mut SetExpr) {
+    match body {
+        SetExpr::Select(select) => reduce_select(select),
+        SetExpr::SetOperation { left, right, .. } => {
+            reduce(left);
+            reduce(right);
+        }
+        _ => {}
+    }
+}
+
+fn reduce_select(select: &mut Select) {
+    let by_groups = match &select.group_by {
+        GroupByExpr::All(_) => true,
+        GroupByExpr::Expressions(exprs, _) => !exprs.is_empty(),
+    };
+    // Without groups, an aggregate has a row even of nothing.
+    if !select.from.iter().any(has_no_rows) || (!by_groups && has_aggregate(select)) {
+        return;
+    }
+    let names: Option<Vec<Ident>> = select.projection.iter().map(item_name).collect();
+    // The columns of a wildcard are not known here.
+    let Some(names) = names else { return };
+    let null = || Expr::Value(Value::Null.with_empty_span());
+    select.projection =
+        names.into_iter().map(|alias| SelectItem::ExprWithAlias { expr: null(), alias }).collect();
+    select.from.clear();
+    select.selection = Some(Expr::Value(Value::Boolean(false).with_empty_span()));
+    select.distinct = None;
+    select.having = None;
+    select.qualify = None;
+    select.group_by = GroupByExpr::Expressions(Vec::new(), Vec::new());
+}
+
+fn item_name(item: &SelectItem) -> Option<Ident> {
+    match item {
+        SelectItem::UnnamedExpr(expr) => Some(Ident::with_quote('"', column_name(expr))),
+        SelectItem::ExprWithAlias { alias, .. } => Some(alias.clone()),
+        _ => None,
+    }
+}
+
+/// Whether a join has no rows, since it needs one of an empty relation.
+fn has_no_rows(from: &TableWithJoins) -> bool {
+    let keeps_right = |operator: &JoinOperator| {
+        matches!(
+            operator,
+            JoinOperator::Right(_) | JoinOperator::RightOuter(_) | JoinOperator::FullOuter(_)
+        )
+    };
+    if from.joins.iter().any(|join| keeps_right(&join.join_operator)) {
+        return false;
+    }
+    let needs_right = |operator: &JoinOperator| {
+        matches!(
+            operator,
+            JoinOperator::Join(_) | JoinOperator::Inner(_) | JoinOperator::CrossJoin(_)
+        )
+    };
+    is_empty(&from.relation)
+        || from.joins.iter().any(|join| needs_right(&join.join_operator) && is_empty(&join.relation))
+}
+
+fn is_empty(relation: &TableFactor) -> bool {
+    match relation {
+        TableFactor::Table { name, args: None, .. } => {
+            catalog_table(name).is_some_and(|table| is_always_empty(&table))
+        }
+        TableFactor::Derived { subquery, .. } => is_reduced(subquery),
+        TableFactor::NestedJoin { table_with_joins, .. } => has_no_rows(table_with_joins),
+        _ => false,
+    }
+}
+
+/// Whether a SELECT aggregates itself; its subqueries do so for themselves.
+fn has_aggregate(select: &Select) -> bool {
+    struct Finder {
+        depth: usize,
+    }
+    impl Visitor for Finder {
+        type Break = ();
+
+        fn pre_visit_query(&mut self, _: &Query) -> ControlFlow<()> {
+            self.depth += 1;
+            ControlFlow::Continue(())
+        }
+
+        fn post_visit_query(&mut self, _: &Query) -> ControlFlow<()> {
+            self.depth -= 1;
+            ControlFlow::Continue(())
+        }
+
+        fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
+            match expr {
+                Expr::Function(function) if self.depth == 0 && is_aggregate(function) => {
+                    ControlFlow::Break(())
+                }
+                _ => ControlFlow::Continue(()),
+            }
+        }
+    }
+    let mut finder = Finder { depth: 0 };
+    select.having.is_some() || select.projection.visit(&mut finder).is_break()
+}
+
+fn is_aggregate(function: &Function) -> bool {
+    const NAMES: &[&str] = &[
+        "array_agg", "avg", "bool_and", "bool_or", "count", "every", "json_agg", "json_object_agg",
+        "max", "min", "string_agg", "sum",
+    ];
+    let last = function.name.0.last().and_then(|part| part.as_ident());
+    function.over.is_none()
+        && last.is_some_and(|name| NAMES.contains(&name.value.to_lowercase().as_str()))
+}

@@ -1,0 +1,258 @@
+//! Subqueries of catalog queries: arrays of them, and lookups that refer to the row outside.
+//!
+//! In and out: a syntax tree. `ARRAY(SELECT x …)` is `(SELECT array_agg(x) …)`, or a transformation of
+//! the array when it selects from `unnest`. A correlated lookup `(SELECT x FROM t WHERE t.a = o.a)`
+//! gives at most one row in the catalogs, whose keys are unique, so that `first_value(x)` is `x`.
+
+use std::collections::BTreeSet;
+use std::ops::ControlFlow;
+
+use datafusion::sql::sqlparser::ast::{
+    BinaryOperator, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident,
+    OrderByKind, Query, Select, SelectItem, SetExpr, Statement, TableFactor, Value, Visit,
+    VisitMut, Visitor, VisitorMut, visit_expressions_mut,
+};
+
+use super::duplicates::column_name;
+use super::empty::is_reduced;
+use super::{catalog_table, parsed, parsed_with_lambdas};
+
+/// An empty array of texts.
+const NO_TEXTS: &str = "CAST(make_array() AS TEXT[])";
+
+/// Rewrites the subqueries.
+pub(super) fn rewrite(statement: &mut Statement) {
+    // The visitor never breaks off.
+    let _ = statement.visit(&mut Rewriter);
+}
+
+struct Rewriter;
+
+impl VisitorMut for Rewriter {
+    type Break = ();
+
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        let replacement = match &*expr {
+            Expr::Function(function) => array_query(function).and_then(array_of),
+            Expr::Subquery(query) => lookup(query).map(|query| Expr::Subquery(Box::new(query))),
+            _ => None,
+        };
+        if let Some(replacement) = replacement {
+            *expr = replacement;
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// The query of `ARRAY(query)`.
+fn array_query(function: &Function) -> Option<&Query> {
+    let [part] = function.name.0.as_slice() else { return None };
+    let FunctionArguments::Subquery(query) = &function.args else { return None };
+    part.as_ident()?.value.eq_ignore_ascii_case("array").then_some(query)
+}
+
+fn array_of(query: &Query) -> Option<Expr> {
+    if is_reduced(query) {
+        return parsed(NO_TEXTS);
+    }
+    let select = single_select(query)?;
+    let item = single_item(select)?;
+    if let Some((array, element, body)) = unnested(select, item) {
+        return parsed_with_lambdas(&format!(
+            "coalesce(array_transform({array}, {element} -> {body}), {NO_TEXTS})"
+        ));
+    }
+    let aggregate = parsed(&format!("array_agg({item}{})", order_within(query, item)))?;
+    Some(Expr::Subquery(Box::new(aggregated(query, aggregate))))
+}
+
+fn single_select(query: &Query) -> Option<&Select> {
+    match query.body.as_ref() {
+        SetExpr::Select(select) if query.with.is_none() => Some(select),
+        _ => None,
+    }
+}
+
+fn single_item(select: &Select) -> Option<&Expr> {
+    match select.projection.as_slice() {
+        [SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. }] => Some(expr),
+        _ => None,
+    }
+}
+
+/// The query's order, as an aggregate takes it; a position means the one selected expression.
+fn order_within(query: &Query, item: &Expr) -> String {
+    let Some(order) = &query.order_by else { return String::new() };
+    let OrderByKind::Expressions(exprs) = &order.kind else { return String::new() };
+    let keys: Vec<String> = exprs
+        .iter()
+        .map(|key| {
+            let is_position = matches!(&key.expr, Expr::Value(value) if matches!(value.value, Value::Number(..)));
+            if is_position { item.to_string() } else { key.to_string() }
+        })
+        .collect();
+    format!(" ORDER BY {}", keys.join(", "))
+}
+
+/// The query with an aggregate in place of its one column; its order and limit lie in the aggregate.
+fn aggregated(query: &Query, aggregate: Expr) -> Query {
+    let mut query = query.clone();
+    query.order_by = None;
+    query.limit_clause = None;
+    query.fetch = None;
+    if let SetExpr::Select(select) = query.body.as_mut() {
+        let alias = Ident::with_quote('"', column_name(&aggregate));
+        select.projection = vec![SelectItem::ExprWithAlias { expr: aggregate, alias }];
+        select.distinct = None;
+    }
+    query
+}
+
+/// For a SELECT over the elements of an array: the array, the element's name, and what is selected.
+fn unnested(select: &Select, item: &Expr) -> Option<(String, String, String)> {
+    let [from] = select.from.as_slice() else { return None };
+    if !from.joins.is_empty() || select.selection.is_some() {
+        return None;
+    }
+    let (name, argument, alias) = match &from.relation {
+        TableFactor::UNNEST { array_exprs, alias, .. } => {
+            ("unnest".to_owned(), array_exprs.first()?.clone(), alias)
+        }
+        TableFactor::Table { name, args: Some(args), alias, .. } => {
+            (name.to_string(), plain_argument(args.args.first()?)?, alias)
+        }
+        TableFactor::Function { name, args, alias, .. } => {
+            (name.to_string(), plain_argument(args.first()?)?, alias)
+        }
+        _ => return None,
+    };
+    let element = alias.as_ref().map_or("element", |alias| alias.name.value.as_str()).to_owned();
+    let mut body = item.clone();
+    match name.to_lowercase().as_str() {
+        "unnest" => {}
+        // Options are texts of the form name=value.
+        "pg_options_to_table" => {
+            let name = parsed(&format!("split_part({element}, '=', 1)"))?;
+            let value = parsed(&format!("substr({element}, strpos({element}, '=') + 1)"))?;
+            substitute(&mut body, "option_name", &name);
+            substitute(&mut body, "option_value", &value);
+        }
+        _ => return None,
+    }
+    Some((argument.to_string(), element, body.to_string()))
+}
+
+fn plain_argument(argument: &FunctionArg) -> Option<Expr> {
+    match argument {
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => Some(expr.clone()),
+        _ => None,
+    }
+}
+
+/// Replaces a column by an expression.
+fn substitute(body: &mut Expr, column: &str, replacement: &Expr) {
+    // The closure never breaks off.
+    let _ = visit_expressions_mut(body, |expr| {
+        if matches!(&*expr, Expr::Identifier(name) if name.value == column) {
+            *expr = replacement.clone();
+        }
+        ControlFlow::<()>::Continue(())
+    });
+}
+
+/// A correlated lookup in the catalogs, as an aggregate; `None` for any other subquery.
+fn lookup(query: &Query) -> Option<Query> {
+    let select = single_select(query)?;
+    let item = single_item(select)?;
+    let inner = catalog_aliases(select)?;
+    let is_aggregate = matches!(item, Expr::Function(function)
+        if ["array_agg", "string_agg", "count", "max", "min", "first_value"]
+            .contains(&function.name.to_string().to_lowercase().as_str()));
+    if is_aggregate || !refers_outside(select, &inner) {
+        return None;
+    }
+    let aggregate = parsed(&format!("first_value({item}{})", order_within(query, item)))?;
+    let mut query = aggregated(query, aggregate);
+    if let SetExpr::Select(select) = query.body.as_mut()
+        && let Some(selection) = &mut select.selection
+    {
+        refer_inside(selection, &inner);
+    }
+    Some(query)
+}
+
+/// The names of a SELECT's tables, if all are catalog tables.
+fn catalog_aliases(select: &Select) -> Option<BTreeSet<String>> {
+    let relations = select.from.iter().flat_map(|from| {
+        std::iter::once(&from.relation).chain(from.joins.iter().map(|join| &join.relation))
+    });
+    let mut aliases = BTreeSet::new();
+    for relation in relations {
+        let TableFactor::Table { name, alias, args: None, .. } = relation else { return None };
+        let table = catalog_table(name)?;
+        aliases.insert(alias.as_ref().map_or(table, |alias| alias.name.value.clone()));
+    }
+    (!aliases.is_empty()).then_some(aliases)
+}
+
+fn is_outer(expr: &Expr, inner: &BTreeSet<String>) -> bool {
+    matches!(expr, Expr::CompoundIdentifier(names)
+        if names.len() == 2 && !inner.contains(&names[0].value))
+}
+
+fn refers_outside(select: &Select, inner: &BTreeSet<String>) -> bool {
+    struct Finder<'a>(&'a BTreeSet<String>);
+    impl Visitor for Finder<'_> {
+        type Break = ();
+
+        fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
+            if is_outer(expr, self.0) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        }
+    }
+    select.visit(&mut Finder(inner)).is_break()
+}
+
+/// Where `inner = outer` holds, other conditions may say `inner` for `outer`: then only equalities
+/// refer outside, which the planner can turn into a join.
+fn refer_inside(selection: &mut Expr, inner: &BTreeSet<String>) {
+    let mut conditions = Vec::new();
+    split_conjunction(selection.clone(), &mut conditions);
+    let equal = |condition: &Expr| match condition {
+        Expr::BinaryOp { left, op: BinaryOperator::Eq, right } => {
+            match (is_outer(left, inner), is_outer(right, inner)) {
+                (true, false) => Some((left.as_ref().clone(), right.as_ref().clone())),
+                (false, true) => Some((right.as_ref().clone(), left.as_ref().clone())),
+                _ => None,
+            }
+        }
+        _ => None,
+    };
+    let equalities: Vec<(Expr, Expr)> = conditions.iter().filter_map(equal).collect();
+    for condition in conditions.iter_mut().filter(|condition| equal(condition).is_none()) {
+        // The closure never breaks off.
+        let _ = visit_expressions_mut(condition, |expr| {
+            if let Some((_, inside)) = equalities.iter().find(|(outside, _)| outside == &*expr) {
+                *expr = inside.clone();
+            }
+            ControlFlow::<()>::Continue(())
+        });
+    }
+    let joined = conditions.into_iter().reduce(|left, right| Expr::BinaryOp {
+        left: Box::new(left),
+        op: BinaryOperator::And,
+        right: Box::new(right),
+    });
+    if let Some(joined) = joined {
+        *selection = joined;
+    }
+}
+
+fn split_conjunction(expr: Expr, conditions: &mut Vec<Expr>) {
+    match expr {
+        Expr::BinaryOp { left, op: BinaryOperator::And, right } => {
+            split_conjunction(*left, conditions);
+            split_conjunction(*right, conditions);
+        }
+        expr => conditions.push(expr),
+    }
+}

@@ -1,0 +1,418 @@
+//! One client's connection, from the startup message to the end.
+//!
+//! In: a client's messages; out: the planner's answers. Keeps what the protocol keeps for a session:
+//! prepared statements, portals, the state of the transaction, the parameters reported. Statements
+//! run on tasks of their own (`running`), so that a connection always listens.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use auspex_planner::{Engine, Notice, Session, Severity};
+use auspex_sql::{ParsedStatement, Statement as SqlStatement};
+use datafusion::sql::parser::Statement as AnyStatement;
+use datafusion::sql::sqlparser::ast;
+use pgwire::api::auth::protocol_negotiation;
+use pgwire::api::{PgWireConnectionState, PidSecretKeyGenerator, RandomPidSecretKeyGenerator};
+use pgwire::messages::response::{
+    CommandComplete, EmptyQueryResponse, ReadyForQuery, TransactionStatus,
+};
+use pgwire::messages::startup::{Authentication, BackendKeyData, ParameterStatus, Startup};
+use pgwire::messages::{PgWireBackendMessage, PgWireFrontendMessage};
+use tokio_util::sync::CancellationToken;
+
+use super::cancel::{CancelEntry, CancelRegistry};
+use super::extended::{Portal, Prepared};
+use super::running::{Event, Next, Running};
+use super::socket::{Frames, Socket, Stream};
+use crate::sqlstate::{Failure, notice_info};
+
+/// How long a client may take to say who it is.
+pub(super) const STARTUP_TIMEOUT: Duration = Duration::from_secs(60);
+/// The one database.
+pub(crate) const DATABASE: &str = "postgres";
+/// The version of PostgreSQL whose protocol and catalogs are spoken, and ours.
+const SERVER_VERSION: &str = concat!("15.0 (Auspex ", env!("CARGO_PKG_VERSION"), ")");
+
+/// What all connections of a server share.
+pub(super) struct Shared {
+    pub(super) engine: Arc<Engine>,
+    pub(super) cancels: Arc<CancelRegistry>,
+    pub(super) shutdown: CancellationToken,
+}
+
+/// Why something did not go its way.
+pub(super) enum Interruption {
+    /// The statement failed; the connection goes on.
+    Failed(Failure),
+    /// The server stops.
+    Shutdown,
+    /// The client has gone.
+    Lost,
+}
+
+impl From<Failure> for Interruption {
+    fn from(failure: Failure) -> Interruption {
+        Interruption::Failed(failure)
+    }
+}
+
+impl From<io::Error> for Interruption {
+    fn from(_: io::Error) -> Interruption {
+        Interruption::Lost
+    }
+}
+
+/// A connection whose client is known.
+pub(super) struct Connection<S> {
+    pub(super) socket: Socket<S>,
+    pub(super) session: Arc<Session>,
+    pub(super) statements: BTreeMap<String, Arc<Prepared>>,
+    pub(super) portals: BTreeMap<String, Portal>,
+    pub(super) transaction: TransactionStatus,
+    user: String,
+    cancel: CancelEntry,
+    shutdown: CancellationToken,
+    reported: BTreeMap<&'static str, String>,
+}
+
+/// Serves one client until it leaves or the server stops.
+pub(super) async fn serve<S: Stream>(frames: Frames<S>, shared: Arc<Shared>) {
+    let mut socket = Socket::new(frames);
+    socket.set_state(PgWireConnectionState::AwaitingStartup);
+    let first = tokio::select! {
+        first = socket.next() => first,
+        () = tokio::time::sleep(STARTUP_TIMEOUT) => None,
+        () = shared.shutdown.cancelled() => None,
+    };
+    match first {
+        Some(Ok(PgWireFrontendMessage::Startup(startup))) => {
+            // Errors here mean that the client has gone: there is nobody to tell.
+            if let Ok(mut connection) = Connection::open(socket, &startup, &shared).await
+                && let Err(Interruption::Shutdown) = connection.attend().await
+            {
+                let _ = connection.socket.end(Failure::shutdown()).await;
+            }
+        }
+        Some(Ok(PgWireFrontendMessage::CancelRequest(request))) => {
+            let known = shared.cancels.cancel(request.pid, &request.secret_key.to_bytes());
+            tracing::debug!(process = request.pid, known, "cancel request");
+        }
+        Some(Err(error)) => {
+            let _ = socket.end(Failure::fatal("08P01", error.to_string())).await;
+        }
+        _ => {}
+    }
+}
+
+impl<S: Stream> Connection<S> {
+    /// Answers the startup message.
+    async fn open(
+        mut socket: Socket<S>,
+        startup: &Startup,
+        shared: &Shared,
+    ) -> io::Result<Connection<S>> {
+        let refused = io::Error::from(io::ErrorKind::ConnectionRefused);
+        if let Err(error) = protocol_negotiation(socket.client_mut(), startup).await {
+            socket.end(Failure::fatal("0A000", error.to_string())).await?;
+            return Err(refused);
+        }
+        let (session, user) = match open_session(startup, shared) {
+            Ok(opened) => opened,
+            Err(failure) => {
+                tracing::info!(reason = failure.message(), "connection refused");
+                socket.end(failure).await?;
+                return Err(refused);
+            }
+        };
+        let (_, secret) = RandomPidSecretKeyGenerator::default().generate(socket.client_mut());
+        let mut connection = Connection {
+            cancel: shared.cancels.register(session.process_id(), secret.to_bytes()),
+            shutdown: shared.shutdown.clone(),
+            socket,
+            session,
+            user,
+            statements: BTreeMap::new(),
+            portals: BTreeMap::new(),
+            transaction: TransactionStatus::Idle,
+            reported: BTreeMap::new(),
+        };
+        connection.welcome(startup, secret).await?;
+        Ok(connection)
+    }
+
+    async fn welcome(
+        &mut self,
+        startup: &Startup,
+        secret: pgwire::messages::startup::SecretKey,
+    ) -> io::Result<()> {
+        self.socket.feed(PgWireBackendMessage::Authentication(Authentication::Ok)).await?;
+        for (name, value) in startup_settings(startup) {
+            if let Err(error) = self.session.settings().set(&name, &value) {
+                // A connection should not fail for a setting that only PostgreSQL has.
+                let message = format!("setting \"{name}\" was ignored: {error}");
+                self.socket.send_notice(notice_info(Notice::warning(message))).await?;
+            }
+        }
+        self.report_parameters().await?;
+        let key = BackendKeyData::new(self.session.process_id(), secret);
+        self.socket.feed(PgWireBackendMessage::BackendKeyData(key)).await?;
+        self.socket.set_state(PgWireConnectionState::ReadyForQuery);
+        self.ready().await
+    }
+
+    /// Answers messages until the client leaves.
+    async fn attend(&mut self) -> Result<(), Interruption> {
+        // After an error in the extended protocol, everything is skipped until the client syncs.
+        let mut skipping = false;
+        loop {
+            let message = tokio::select! {
+                message = self.socket.next() => message,
+                () = self.shutdown.cancelled() => return Err(Interruption::Shutdown),
+            };
+            let message = match message {
+                Some(Ok(PgWireFrontendMessage::Terminate(_))) | None => return Ok(()),
+                Some(Ok(message)) => message,
+                Some(Err(error)) => {
+                    self.socket.end(Failure::fatal("08P01", error.to_string())).await?;
+                    return Ok(());
+                }
+            };
+            if matches!(message, PgWireFrontendMessage::Sync(_)) {
+                skipping = false;
+                self.sync().await?;
+            } else if let PgWireFrontendMessage::Query(query) = message {
+                skipping = false;
+                Box::pin(self.simple_query(&query.query)).await?;
+            } else if !skipping {
+                match Box::pin(self.extended_message(message)).await {
+                    Err(Interruption::Failed(failure)) => {
+                        skipping = true;
+                        self.fail(failure).await?;
+                        self.socket.flush().await?;
+                    }
+                    other => other?,
+                }
+            }
+        }
+    }
+
+    /// Tells a failure; a transaction in progress has failed with it.
+    pub(super) async fn fail(&mut self, failure: Failure) -> io::Result<()> {
+        if self.transaction == TransactionStatus::Transaction {
+            self.transaction = TransactionStatus::Error;
+        }
+        self.socket.feed_failure(failure).await
+    }
+
+    /// Tells that the next statement may come.
+    pub(super) async fn ready(&mut self) -> io::Result<()> {
+        let ready = ReadyForQuery::new(self.transaction);
+        self.socket.feed(PgWireBackendMessage::ReadyForQuery(ready)).await?;
+        self.socket.flush().await
+    }
+
+    /// The next event of a running statement; its notices are passed on, and the client's departure
+    /// or the server's end stops it.
+    pub(super) async fn next_event(
+        &mut self,
+        running: &mut Running,
+    ) -> Result<Event, Interruption> {
+        self.cancel.run(Some(running.cancel_token()));
+        let result = loop {
+            tokio::select! {
+                next = running.next() => match next {
+                    Next::Notice(notice) => self.pass_on(notice).await?,
+                    Next::Event(event) => break Ok(event),
+                },
+                () = self.socket.departure() => break Err(Interruption::Lost),
+                () = self.shutdown.cancelled() => break Err(Interruption::Shutdown),
+            }
+        };
+        self.cancel.run(None);
+        if result.is_err() {
+            running.cancel_token().cancel();
+        }
+        result
+    }
+
+    /// Sends a notice, if the client wants ones of its severity.
+    async fn pass_on(&mut self, notice: Notice) -> io::Result<()> {
+        let level = self.session.settings().get("client_min_messages").unwrap_or_default();
+        let wanted = match notice.severity {
+            Severity::Info => true,
+            Severity::Notice => level != "warning" && level != "error",
+            Severity::Warning => level != "error",
+        };
+        if wanted { self.socket.send_notice(notice_info(notice)).await } else { Ok(()) }
+    }
+
+    /// A statement may run, unless its transaction has failed and it does not end it.
+    pub(super) fn check_transaction(&self, ends_transaction: bool) -> Result<(), Failure> {
+        if self.transaction == TransactionStatus::Error && !ends_transaction {
+            return Err(Failure::in_failed_transaction());
+        }
+        Ok(())
+    }
+
+    /// Tells that a statement without rows is done.
+    pub(super) async fn complete(&mut self, tag: String) -> io::Result<()> {
+        let failed = self.transaction == TransactionStatus::Error;
+        let mut tag = tag;
+        match tag.as_str() {
+            "BEGIN" | "START TRANSACTION" => self.transaction = TransactionStatus::Transaction,
+            "COMMIT" | "ROLLBACK" => {
+                self.transaction = TransactionStatus::Idle;
+                if failed {
+                    "ROLLBACK".clone_into(&mut tag);
+                }
+            }
+            tag if ["SET", "RESET", "DISCARD"].iter().any(|verb| tag.starts_with(verb)) => {
+                self.report_parameters().await?;
+            }
+            _ => {}
+        }
+        let complete = CommandComplete::new(tag);
+        self.socket.feed(PgWireBackendMessage::CommandComplete(complete)).await
+    }
+
+    /// Tells that there was no statement.
+    pub(super) async fn complete_empty(&mut self) -> io::Result<()> {
+        self.socket.feed(PgWireBackendMessage::EmptyQueryResponse(EmptyQueryResponse::new())).await
+    }
+
+    /// Reports the parameters that clients follow, where they changed.
+    async fn report_parameters(&mut self) -> io::Result<()> {
+        let setting = |name: &str| self.session.settings().get(name).unwrap_or_default();
+        let fixed = |value: &str| value.to_owned();
+        let parameters = [
+            ("server_version", fixed(SERVER_VERSION)),
+            ("server_encoding", fixed("UTF8")),
+            ("client_encoding", fixed("UTF8")),
+            ("application_name", setting("application_name")),
+            ("is_superuser", fixed("on")),
+            ("session_authorization", self.user.clone()),
+            ("DateStyle", fixed("ISO, MDY")),
+            ("IntervalStyle", fixed("postgres")),
+            ("TimeZone", setting("timezone")),
+            ("integer_datetimes", fixed("on")),
+            ("standard_conforming_strings", fixed("on")),
+            ("default_transaction_read_only", fixed("off")),
+            ("in_hot_standby", fixed("off")),
+        ];
+        for (name, value) in parameters {
+            if self.reported.get(name) != Some(&value) {
+                self.reported.insert(name, value.clone());
+                let status = ParameterStatus::new(name.to_owned(), value);
+                self.socket.feed(PgWireBackendMessage::ParameterStatus(status)).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether a statement ends a transaction, so that it may run in a failed one.
+pub(super) fn ends_transaction(statement: &ParsedStatement) -> bool {
+    let SqlStatement::Sql(statement) = &statement.statement else { return false };
+    let AnyStatement::Statement(statement) = statement.as_ref() else { return false };
+    matches!(
+        statement.as_ref(),
+        ast::Statement::Commit { .. } | ast::Statement::Rollback { .. }
+    )
+}
+
+/// The session that a startup message asks for, and its user.
+fn open_session(startup: &Startup, shared: &Shared) -> Result<(Arc<Session>, String), Failure> {
+    let parameter = |name: &str| startup.parameters.get(name).map(String::as_str);
+    let user = parameter("user")
+        .filter(|user| !user.is_empty())
+        .ok_or_else(|| Failure::fatal("28000", "no PostgreSQL user name specified in startup packet"))?;
+    let database = parameter("database").unwrap_or(DATABASE);
+    if database != DATABASE {
+        let message = format!("database \"{database}\" does not exist");
+        let hint = format!("There is one database: connect to \"{DATABASE}\".");
+        return Err(Failure::fatal("3D000", message).with_hint(hint));
+    }
+    if parameter("replication").is_some_and(|value| !["false", "off", "no", "0"].contains(&value)) {
+        return Err(Failure::fatal("0A000", "replication connections are not supported"));
+    }
+    let application = parameter("application_name").unwrap_or_default();
+    match shared.engine.connect(user, application) {
+        Ok(session) => Ok((session, user.to_owned())),
+        Err(error) => {
+            let report = error.report();
+            let failure = Failure::fatal(report.sqlstate, report.message);
+            Err(report.hint.into_iter().fold(failure, Failure::with_hint))
+        }
+    }
+}
+
+/// The settings that a startup message carries, those of `options` (`-c name=value`) included.
+fn startup_settings(startup: &Startup) -> Vec<(String, String)> {
+    let own = ["user", "database", "options", "replication", "client_encoding"];
+    let direct = startup
+        .parameters
+        .iter()
+        .filter(|(name, _)| !own.contains(&name.as_str()) && !name.starts_with("_pq_."))
+        .map(|(name, value)| (name.clone(), value.clone()));
+    let options = startup.parameters.get("options").map(String::as_str).unwrap_or_default();
+    let words: Vec<String> = split_options(options);
+    let mut settings: Vec<(String, String)> = direct.collect();
+    let mut words = words.into_iter();
+    while let Some(word) = words.next() {
+        let assignment = match word.strip_prefix("--") {
+            Some(assignment) => Some(assignment.to_owned()),
+            None if word == "-c" => words.next(),
+            None => word.strip_prefix("-c").map(ToOwned::to_owned),
+        };
+        if let Some((name, value)) = assignment.as_deref().and_then(|text| text.split_once('=')) {
+            settings.push((name.replace('-', "_"), value.to_owned()));
+        }
+    }
+    settings
+}
+
+/// Words between white space; a backslash keeps the character behind it.
+fn split_options(text: &str) -> Vec<String> {
+    let mut words = vec![String::new()];
+    let mut chars = text.chars();
+    while let Some(c) = chars.next() {
+        match (c, words.last_mut()) {
+            ('\\', Some(word)) => word.extend(chars.next()),
+            (c, Some(word)) if !c.is_whitespace() => word.push(c),
+            (_, _) => words.push(String::new()),
+        }
+    }
+    words.retain(|word| !word.is_empty());
+    words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_come_from_parameters_and_options() {
+        let mut startup = Startup::default();
+        for (name, value) in [
+            ("user", "ada"),
+            ("TimeZone", "Europe/Berlin"),
+            ("options", r"-c seed=7 --statement-timeout=5s -csearch_path=a\ b"),
+        ] {
+            startup.parameters.insert(name.to_owned(), value.to_owned());
+        }
+        let settings = startup_settings(&startup);
+        let settings: Vec<(&str, &str)> =
+            settings.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        assert_eq!(
+            settings,
+            [
+                ("TimeZone", "Europe/Berlin"),
+                ("seed", "7"),
+                ("statement_timeout", "5s"),
+                ("search_path", "a b"),
+            ]
+        );
+    }
+}

@@ -1,0 +1,403 @@
+//! The extended protocol: prepared statements, parameters, portals that are read in parts.
+//!
+//! In: parse, bind, describe, execute and close messages; out: their answers. An error is the
+//! caller's to tell, who then skips to the next sync.
+
+use std::sync::Arc;
+
+use auspex_planner::{Prepared as Plan, Session};
+use bytes::Bytes;
+use datafusion::arrow::datatypes::DataType;
+use datafusion::common::ScalarValue;
+use pgwire::api::Type;
+use pgwire::api::results::FieldFormat;
+use pgwire::messages::data::{NoData, ParameterDescription};
+use pgwire::messages::extendedquery::{
+    Bind, BindComplete, Close, CloseComplete, Describe, Execute, Parse, ParseComplete,
+    PortalSuspended, TARGET_TYPE_BYTE_STATEMENT,
+};
+use pgwire::messages::response::TransactionStatus;
+use pgwire::messages::{PgWireBackendMessage, PgWireFrontendMessage};
+
+use super::connection::{Connection, Interruption, ends_transaction};
+use super::running::{Event, Running, Work};
+use super::socket::Stream;
+use super::types::{
+    RowEncoder, TimeZone, WireColumn, arrow_type, decode_parameter, pg_type, row_description,
+    wire_columns,
+};
+use crate::sqlstate::Failure;
+
+/// A statement that was parsed and planned.
+pub(super) struct Prepared {
+    text: String,
+    /// Where the statement begins in the text.
+    start: usize,
+    /// `None` for an empty text.
+    plan: Option<Arc<Plan>>,
+    /// The types that the client was told.
+    parameters: Vec<Type>,
+    /// `None` when there are no rows.
+    columns: Option<Arc<[WireColumn]>>,
+    ends_transaction: bool,
+}
+
+/// A statement with its parameters, perhaps partly read.
+pub(super) struct Portal {
+    prepared: Arc<Prepared>,
+    parameters: Vec<ScalarValue>,
+    formats: Arc<[FieldFormat]>,
+    state: PortalState,
+}
+
+enum PortalState {
+    New,
+    Open(Box<Cursor>),
+    Finished,
+}
+
+/// Rows on their way to the client.
+pub(super) struct Cursor {
+    running: Running,
+    columns: Arc<[WireColumn]>,
+    formats: Arc<[FieldFormat]>,
+    tag: &'static str,
+    zone: TimeZone,
+    /// The batch that is being sent and its next row.
+    batch: Option<(RowEncoder, usize)>,
+}
+
+/// How a fetch ended.
+pub(super) enum Fetched {
+    /// With the last row; how many this fetch sent.
+    All(usize),
+    /// With the limit; there may be more.
+    Limit,
+}
+
+impl Cursor {
+    pub(super) fn new(
+        running: Running,
+        columns: Arc<[WireColumn]>,
+        formats: Arc<[FieldFormat]>,
+        tag: &'static str,
+        session: &Session,
+    ) -> Cursor {
+        let zone = TimeZone::of(&time_zone(session));
+        Cursor { running, columns, formats, tag, zone, batch: None }
+    }
+
+    /// The command tag after a fetch of so many rows.
+    pub(super) fn tag(&self, n_rows: usize) -> String {
+        match self.tag {
+            "SHOW" | "EXPLAIN" => self.tag.to_owned(),
+            verb => format!("{verb} {n_rows}"),
+        }
+    }
+}
+
+fn time_zone(session: &Session) -> String {
+    session.settings().get("timezone").unwrap_or_else(|| "UTC".to_owned())
+}
+
+impl Event {
+    /// The failure that this event is, of a statement at byte `start` of `text`.
+    pub(super) fn failure(self, text: &str, start: usize) -> Failure {
+        match self {
+            Event::Failed(report) => Failure::from_report(report, text, start),
+            Event::Overdue => Failure::cancelled(),
+            _ => Failure::panic(),
+        }
+    }
+}
+
+impl<S: Stream> Connection<S> {
+    /// Answers one message of the extended protocol.
+    pub(super) async fn extended_message(
+        &mut self,
+        message: PgWireFrontendMessage,
+    ) -> Result<(), Interruption> {
+        match message {
+            PgWireFrontendMessage::Parse(parse) => self.parse(parse).await,
+            PgWireFrontendMessage::Bind(bind) => self.bind(bind).await,
+            PgWireFrontendMessage::Describe(describe) => self.describe(describe).await,
+            PgWireFrontendMessage::Execute(execute) => self.execute(execute).await,
+            PgWireFrontendMessage::Close(close) => self.close(close).await,
+            PgWireFrontendMessage::Flush(_) => Ok(self.socket.flush().await?),
+            // Data for a COPY that has ended, or never began, is dropped as PostgreSQL drops it.
+            _ => Ok(()),
+        }
+    }
+
+    /// Answers a sync: outside a transaction block, portals end with it.
+    pub(super) async fn sync(&mut self) -> Result<(), Interruption> {
+        if self.transaction != TransactionStatus::Transaction {
+            self.portals.clear();
+        }
+        Ok(self.ready().await?)
+    }
+
+    async fn parse(&mut self, parse: Parse) -> Result<(), Interruption> {
+        let name = parse.name.unwrap_or_default();
+        if !name.is_empty() && self.statements.contains_key(&name) {
+            let message = format!("prepared statement \"{name}\" already exists");
+            return Err(Failure::error("42P05", message).into());
+        }
+        self.statements.remove(&name);
+        let declared = parse.type_oids.iter().map(|oid| declared_type(*oid)).collect();
+        let prepared = self.prepare(parse.query, declared).await?;
+        self.statements.insert(name, Arc::new(prepared));
+        let complete = PgWireBackendMessage::ParseComplete(ParseComplete::new());
+        Ok(self.socket.feed(complete).await?)
+    }
+
+    async fn prepare(
+        &mut self,
+        text: String,
+        declared: Vec<Option<Type>>,
+    ) -> Result<Prepared, Interruption> {
+        let statements = self.session.parse(&text);
+        let mut statements =
+            statements.map_err(|error| Failure::from_report(error.report(), &text, 0))?;
+        if statements.len() > 1 {
+            let message = "cannot insert multiple commands into a prepared statement";
+            return Err(Failure::error("42601", message).into());
+        }
+        let Some(statement) = statements.pop() else {
+            let (start, plan, columns) = (0, None, None);
+            let parameters = Vec::new();
+            return Ok(Prepared { text, start, plan, parameters, columns, ends_transaction: false });
+        };
+        let ends_transaction = ends_transaction(&statement);
+        self.check_transaction(ends_transaction)?;
+        let start = statement.span.start;
+        let types = declared.iter().map(|known| known.as_ref().and_then(arrow_type)).collect();
+        let mut running = Running::start(&self.session, Work::Prepare(statement, types));
+        let plan = match self.next_event(&mut running).await? {
+            Event::Prepared(plan) => plan,
+            event => return Err(event.failure(&text, start).into()),
+        };
+        let told = |(index, planned): (usize, &DataType)| {
+            declared.get(index).cloned().flatten().unwrap_or_else(|| pg_type(planned))
+        };
+        let parameters = plan.parameter_types().iter().enumerate().map(told).collect();
+        let columns = plan.schema().map(|schema| wire_columns(schema)).transpose()?;
+        let (plan, columns) = (Some(plan), columns.map(Into::into));
+        Ok(Prepared { text, start, plan, parameters, columns, ends_transaction })
+    }
+
+    async fn bind(&mut self, bind: Bind) -> Result<(), Interruption> {
+        let name = bind.portal_name.unwrap_or_default();
+        if !name.is_empty() && self.portals.contains_key(&name) {
+            let message = format!("cursor \"{name}\" already exists");
+            return Err(Failure::error("42P03", message).into());
+        }
+        self.portals.remove(&name);
+        let prepared = self.prepared(bind.statement_name.as_deref())?;
+        self.check_transaction(prepared.ends_transaction)?;
+        let zone = time_zone(&self.session);
+        let parameters =
+            bound_parameters(&prepared, &bind.parameters, &bind.parameter_format_codes, &zone)?;
+        let n_columns = prepared.columns.as_ref().map_or(0, |columns| columns.len());
+        let formats = spread(&bind.result_column_format_codes, n_columns).ok_or_else(|| {
+            Failure::protocol(format!(
+                "bind message has {} result formats but query has {n_columns} columns",
+                bind.result_column_format_codes.len()
+            ))
+        })?;
+        let state = PortalState::New;
+        let portal = Portal { prepared, parameters, formats: formats.into(), state };
+        self.portals.insert(name, portal);
+        Ok(self.socket.feed(PgWireBackendMessage::BindComplete(BindComplete::new())).await?)
+    }
+
+    fn prepared(&self, name: Option<&str>) -> Result<Arc<Prepared>, Failure> {
+        let name = name.unwrap_or_default();
+        self.statements.get(name).cloned().ok_or_else(|| match name {
+            "" => Failure::error("26000", "unnamed prepared statement does not exist"),
+            name => {
+                Failure::error("26000", format!("prepared statement \"{name}\" does not exist"))
+            }
+        })
+    }
+
+    async fn describe(&mut self, describe: Describe) -> Result<(), Interruption> {
+        let (columns, formats) = if describe.target_type == TARGET_TYPE_BYTE_STATEMENT {
+            let prepared = self.prepared(describe.name.as_deref())?;
+            let oids = prepared.parameters.iter().map(Type::oid).collect();
+            let parameters = ParameterDescription::new(oids);
+            self.socket.feed(PgWireBackendMessage::ParameterDescription(parameters)).await?;
+            let n_columns = prepared.columns.as_ref().map_or(0, |columns| columns.len());
+            (prepared.columns.clone(), vec![FieldFormat::Text; n_columns].into())
+        } else {
+            let name = describe.name.unwrap_or_default();
+            let portal = self.portals.get(&name).ok_or_else(|| missing_portal(&name))?;
+            (portal.prepared.columns.clone(), Arc::clone(&portal.formats))
+        };
+        let message = match columns {
+            Some(columns) => {
+                PgWireBackendMessage::RowDescription(row_description(&columns, &formats))
+            }
+            None => PgWireBackendMessage::NoData(NoData::new()),
+        };
+        Ok(self.socket.feed(message).await?)
+    }
+
+    async fn execute(&mut self, execute: Execute) -> Result<(), Interruption> {
+        let name = execute.name.unwrap_or_default();
+        // Taken out while it runs: a failed portal stays out.
+        let mut portal = self.portals.remove(&name).ok_or_else(|| missing_portal(&name))?;
+        let limit = usize::try_from(execute.max_rows).ok().filter(|limit| *limit > 0);
+        self.run_portal(&mut portal, limit).await?;
+        self.portals.insert(name, portal);
+        Ok(())
+    }
+
+    async fn run_portal(
+        &mut self,
+        portal: &mut Portal,
+        limit: Option<usize>,
+    ) -> Result<(), Interruption> {
+        let prepared = Arc::clone(&portal.prepared);
+        let Some(plan) = &prepared.plan else { return Ok(self.complete_empty().await?) };
+        self.check_transaction(prepared.ends_transaction)?;
+        let (text, start) = (prepared.text.as_str(), prepared.start);
+        let mut cursor = match std::mem::replace(&mut portal.state, PortalState::Finished) {
+            PortalState::Open(cursor) => cursor,
+            PortalState::Finished if prepared.columns.is_some() => {
+                return Ok(self.complete("SELECT 0".to_owned()).await?);
+            }
+            PortalState::Finished => {
+                return Err(Failure::error("55000", "portal cannot be run twice").into());
+            }
+            PortalState::New => {
+                let parameters = std::mem::take(&mut portal.parameters);
+                let work = Work::Execute(Arc::clone(plan), parameters);
+                let mut running = Running::start(&self.session, work);
+                match self.next_event(&mut running).await? {
+                    Event::Done(tag) => return Ok(self.complete(tag.unwrap_or_default()).await?),
+                    Event::Rows(schema, tag) => {
+                        let columns = prepared.columns.clone().unwrap_or_default();
+                        if *wire_columns(&schema)? != *columns {
+                            return Err(Failure::changed_result().into());
+                        }
+                        let formats = Arc::clone(&portal.formats);
+                        Box::new(Cursor::new(running, columns, formats, tag, &self.session))
+                    }
+                    event => return Err(event.failure(text, start).into()),
+                }
+            }
+        };
+        match self.fetch(&mut cursor, limit, text, start).await? {
+            Fetched::All(n_rows) => {
+                let tag = cursor.tag(n_rows);
+                Ok(self.complete(tag).await?)
+            }
+            Fetched::Limit => {
+                portal.state = PortalState::Open(cursor);
+                let suspended = PgWireBackendMessage::PortalSuspended(PortalSuspended::new());
+                Ok(self.socket.feed(suspended).await?)
+            }
+        }
+    }
+
+    /// Sends rows until there are no more, or `limit` were sent.
+    pub(super) async fn fetch(
+        &mut self,
+        cursor: &mut Cursor,
+        limit: Option<usize>,
+        text: &str,
+        start: usize,
+    ) -> Result<Fetched, Interruption> {
+        let mut n_sent = 0;
+        loop {
+            while let Some((encoder, row)) = &mut cursor.batch {
+                if *row == encoder.n_rows() {
+                    cursor.batch = None;
+                    break;
+                }
+                if limit == Some(n_sent) {
+                    return Ok(Fetched::Limit);
+                }
+                let message = PgWireBackendMessage::DataRow(encoder.row(*row));
+                *row += 1;
+                n_sent += 1;
+                self.socket.feed(message).await?;
+            }
+            if limit == Some(n_sent) {
+                return Ok(Fetched::Limit);
+            }
+            match self.next_event(&mut cursor.running).await? {
+                Event::Batch(batch) => {
+                    let encoder =
+                        RowEncoder::try_new(&batch, &cursor.columns, &cursor.formats, cursor.zone);
+                    let encoder = encoder.map_err(|error| {
+                        Failure::error("0A000", error.strip_backtrace())
+                    })?;
+                    cursor.batch = Some((encoder, 0));
+                }
+                Event::Done(_) => return Ok(Fetched::All(n_sent)),
+                event => return Err(event.failure(text, start).into()),
+            }
+        }
+    }
+
+    async fn close(&mut self, close: Close) -> Result<(), Interruption> {
+        let name = close.name.unwrap_or_default();
+        // Closing what does not exist is no error.
+        if close.target_type == TARGET_TYPE_BYTE_STATEMENT {
+            self.statements.remove(&name);
+        } else {
+            self.portals.remove(&name);
+        }
+        Ok(self.socket.feed(PgWireBackendMessage::CloseComplete(CloseComplete::new())).await?)
+    }
+}
+
+fn missing_portal(name: &str) -> Failure {
+    Failure::error("34000", format!("portal \"{name}\" does not exist"))
+}
+
+/// The type that the client declared for a parameter; `None` leaves it to the planner.
+fn declared_type(oid: u32) -> Option<Type> {
+    Type::from_oid(oid).filter(|known| *known != Type::UNKNOWN)
+}
+
+/// One format for each of `n`: none written is text, one written is for all.
+fn spread(codes: &[i16], n: usize) -> Option<Vec<FieldFormat>> {
+    match codes {
+        [] => Some(vec![FieldFormat::Text; n]),
+        [code] => Some(vec![FieldFormat::from(*code); n]),
+        codes if codes.len() == n => Some(codes.iter().map(|c| FieldFormat::from(*c)).collect()),
+        _ => None,
+    }
+}
+
+fn bound_parameters(
+    prepared: &Prepared,
+    values: &[Option<Bytes>],
+    formats: &[i16],
+    zone: &str,
+) -> Result<Vec<ScalarValue>, Failure> {
+    let needed = prepared.plan.as_ref().map_or(&[][..], |plan| plan.parameter_types());
+    if values.len() != needed.len() {
+        return Err(Failure::protocol(format!(
+            "bind message supplies {} parameters, but prepared statement requires {}",
+            values.len(),
+            needed.len()
+        )));
+    }
+    let formats = spread(formats, values.len()).ok_or_else(|| {
+        Failure::protocol(format!(
+            "bind message has {} parameter formats but {} parameters",
+            formats.len(),
+            values.len()
+        ))
+    })?;
+    let mut parameters = Vec::with_capacity(values.len());
+    for (index, value) in values.iter().enumerate() {
+        let (known, format) = (&prepared.parameters[index], formats[index]);
+        parameters.push(decode_parameter(value.as_deref(), known, format, &needed[index], zone)?);
+    }
+    Ok(parameters)
+}

@@ -1,0 +1,213 @@
+//! Accepts clients over TCP, and in process for the embedded engine.
+//!
+//! In: an engine and an address; out: connections, each on a task of its own. No password is asked
+//! yet, so that only this machine is let in.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use auspex_planner::Engine;
+use pgwire::api::DefaultClient;
+use pgwire::tokio::server::{PgWireMessageServerCodec, negotiate_tls};
+use tokio::io::DuplexStream;
+use tokio::net::{TcpListener, TcpStream, lookup_host};
+use tokio::task::{JoinHandle, JoinSet};
+use tokio_util::codec::Framed;
+use tokio_util::sync::CancellationToken;
+
+use super::cancel::CancelRegistry;
+use super::connection::{STARTUP_TIMEOUT, Shared, serve};
+
+/// How long clients are waited for when the server stops.
+const FAREWELL: Duration = Duration::from_secs(5);
+/// The pause after a connection could not be accepted, as when there are too many open files.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Bytes in flight between the embedded engine and its client.
+const PIPE_BYTES: usize = 256 * 1024;
+
+/// Why a server cannot listen.
+#[derive(Debug, thiserror::Error)]
+pub enum ListenError {
+    /// The address is not one.
+    #[error("invalid listen address \"{address}\": {source}")]
+    Address {
+        /// The address found.
+        address: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// Clients from elsewhere would get in without a password.
+    #[error("cannot listen on \"{address}\": only addresses of this machine are allowed while no password is asked")]
+    NotLoopback {
+        /// The address found.
+        address: String,
+    },
+    /// Another process listens there.
+    #[error("cannot listen on \"{address}\": the port is in use")]
+    Busy {
+        /// The address found.
+        address: String,
+    },
+    /// The system refused.
+    #[error("cannot listen on \"{address}\": {source}")]
+    Bind {
+        /// The address found.
+        address: String,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+impl ListenError {
+    /// What may help.
+    pub fn hint(&self) -> &'static str {
+        match self {
+            ListenError::Address { .. } => "Write HOST:PORT, as in 127.0.0.1:5432.",
+            ListenError::NotLoopback { .. } => {
+                "Use 127.0.0.1:PORT, and reach it from elsewhere through a tunnel such as ssh -L."
+            }
+            ListenError::Busy { .. } => {
+                "Choose another port with --listen, or stop the other server. Port 0 takes a free one."
+            }
+            ListenError::Bind { .. } => "Choose another address with --listen.",
+        }
+    }
+}
+
+/// A server that has its port but does not answer yet.
+pub struct Server {
+    shared: Arc<Shared>,
+    listener: TcpListener,
+    address: SocketAddr,
+}
+
+/// A server that runs in the background; stops when told to, or when dropped.
+pub struct ServerHandle {
+    address: SocketAddr,
+    shutdown: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl Server {
+    /// Takes a port of this machine; `listen` is `HOST:PORT`, and port 0 means a free one.
+    pub async fn bind(engine: Arc<Engine>, listen: &str) -> Result<Server, ListenError> {
+        let address = listen.to_owned();
+        let addresses: Vec<SocketAddr> = match lookup_host(listen).await {
+            Ok(addresses) => addresses.collect(),
+            Err(source) => return Err(ListenError::Address { address, source }),
+        };
+        if !addresses.iter().all(|address| address.ip().is_loopback()) {
+            return Err(ListenError::NotLoopback { address });
+        }
+        let listener = match TcpListener::bind(addresses.as_slice()).await {
+            Ok(listener) => listener,
+            Err(source) if source.kind() == io::ErrorKind::AddrInUse => {
+                return Err(ListenError::Busy { address });
+            }
+            Err(source) => return Err(ListenError::Bind { address, source }),
+        };
+        let local = listener.local_addr();
+        let local = local.map_err(|source| ListenError::Bind { address, source })?;
+        Ok(Server { shared: Arc::new(shared(engine)), listener, address: local })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Answers clients in the background.
+    pub fn start(self) -> ServerHandle {
+        let shutdown = self.shared.shutdown.clone();
+        ServerHandle { address: self.address, shutdown, task: tokio::spawn(self.run()) }
+    }
+
+    async fn run(self) {
+        let mut clients = JoinSet::new();
+        loop {
+            let accepted = tokio::select! {
+                accepted = self.listener.accept() => accepted,
+                Some(_) = clients.join_next() => continue,
+                () = self.shared.shutdown.cancelled() => break,
+            };
+            match accepted {
+                Ok((stream, peer)) => {
+                    tracing::debug!(%peer, "client connected");
+                    clients.spawn(serve_tcp(stream, Arc::clone(&self.shared)));
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept a connection");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+        drop(self.listener);
+        let farewell = async { while clients.join_next().await.is_some() {} };
+        if tokio::time::timeout(FAREWELL, farewell).await.is_err() {
+            tracing::warn!("stopping although some clients did not leave");
+        }
+    }
+}
+
+impl ServerHandle {
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Cancels what runs, says farewell to the clients and waits for them, within limits.
+    pub async fn stop(mut self) {
+        self.shutdown.cancel();
+        // A panic of the accepting task has been logged; stopping is what was asked for.
+        let _ = (&mut self.task).await;
+    }
+}
+
+impl Drop for ServerHandle {
+    fn drop(&mut self) {
+        self.shutdown.cancel();
+    }
+}
+
+/// Cancels what an in-process connection runs.
+pub(crate) struct InProcessCancel {
+    registry: Arc<CancelRegistry>,
+}
+
+impl InProcessCancel {
+    /// Does what a cancel request does.
+    pub(crate) fn cancel(&self, process_id: i32, secret: &[u8]) {
+        self.registry.cancel(process_id, secret);
+    }
+}
+
+/// A client's end of a connection to an engine of this process, which is served until the end is
+/// dropped, and what cancels its statements.
+pub(crate) fn connect_in_process(engine: Arc<Engine>) -> (DuplexStream, InProcessCancel) {
+    let (ours, theirs) = tokio::io::duplex(PIPE_BYTES);
+    let nowhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let codec = PgWireMessageServerCodec::new(DefaultClient::new(nowhere, false));
+    let shared = Arc::new(shared(engine));
+    let cancel = InProcessCancel { registry: Arc::clone(&shared.cancels) };
+    tokio::spawn(serve(Framed::new(ours, codec), shared));
+    (theirs, cancel)
+}
+
+fn shared(engine: Arc<Engine>) -> Shared {
+    Shared {
+        engine,
+        cancels: Arc::new(CancelRegistry::default()),
+        shutdown: CancellationToken::new(),
+    }
+}
+
+/// Answers the questions that come before the startup message, then serves.
+async fn serve_tcp(stream: TcpStream, shared: Arc<Shared>) {
+    match tokio::time::timeout(STARTUP_TIMEOUT, negotiate_tls(stream, None)).await {
+        Ok(Ok(Some(frames))) => serve(frames, shared).await,
+        Ok(Err(error)) => tracing::debug!(%error, "a client left before it said who it is"),
+        Ok(Ok(None)) | Err(_) => {}
+    }
+}

@@ -1,0 +1,18 @@
+//! PostgreSQL's wire protocol, version 3: what clients send becomes calls of the planner.
+//!
+//! In: bytes of a client; out: bytes to it. Code map: `listener` accepts connections; `connection`
+//! is one of them, from the startup message to the end; `simple` and `extended` are the two ways to
+//! send a statement; `running` is a statement at work; `cancel` finds it from another connection;
+//! `types` are the values. Plans nothing and knows no table.
+
+mod cancel;
+mod connection;
+mod extended;
+mod listener;
+mod running;
+mod simple;
+mod socket;
+pub(crate) mod types;
+
+pub use listener::{ListenError, Server, ServerHandle};
+pub(crate) use listener::{InProcessCancel, connect_in_process};

@@ -1,0 +1,171 @@
+//! A statement at work, on a task of its own.
+//!
+//! In: a prepared statement, its parameters and a cancel token; out: events in order, and notices as
+//! they come. The task isolates the connection: whatever the statement does, notices flow, cancel
+//! requests are answered in time, and a panic ends this statement alone.
+
+use std::any::Any;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use auspex_planner::{Notice, Outcome, Prepared, Report, Session, StatementControl, report_of};
+use auspex_sql::ParsedStatement;
+use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::datatypes::{DataType, SchemaRef};
+use datafusion::common::ScalarValue;
+use futures::future::BoxFuture;
+use futures::{FutureExt, StreamExt};
+use tokio::sync::mpsc::{self, UnboundedReceiver};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+/// Batches that may wait for a slow client.
+const WAITING_EVENTS: usize = 2;
+/// How long a cancelled statement may take to say so itself. Somewhat below the 200 ms in which a
+/// cancel request is to be answered.
+const GRACE: Duration = Duration::from_millis(150);
+
+/// What a statement's task is to do.
+pub(super) enum Work {
+    /// Plan only.
+    Prepare(ParsedStatement, Vec<Option<DataType>>),
+    /// Run what was planned.
+    Execute(Arc<Prepared>, Vec<ScalarValue>),
+    /// Plan and run.
+    Run(ParsedStatement),
+}
+
+/// What happened.
+pub(super) enum Event {
+    /// There will be rows of this schema; the tag's first word.
+    Rows(SchemaRef, &'static str),
+    /// Rows.
+    Batch(RecordBatch),
+    /// The end: of the rows, or of a statement without rows with its whole tag.
+    Done(Option<String>),
+    /// The end of planning.
+    Prepared(Arc<Prepared>),
+    /// The end: the planner reports an error.
+    Failed(Report),
+    /// The end: a defect.
+    Panicked,
+    /// The end: cancelled, and too busy to say so.
+    Overdue,
+}
+
+/// A notice or an event.
+pub(super) enum Next {
+    Notice(Notice),
+    Event(Event),
+}
+
+/// A running statement; dropping it cancels it.
+pub(super) struct Running {
+    events: mpsc::Receiver<Event>,
+    notices: UnboundedReceiver<Notice>,
+    overdue: BoxFuture<'static, ()>,
+    cancel: CancellationToken,
+    _cancel_when_dropped: DropGuard,
+}
+
+impl Running {
+    /// Starts the work.
+    pub(super) fn start(session: &Arc<Session>, work: Work) -> Running {
+        let cancel = CancellationToken::new();
+        let (events_in, events) = mpsc::channel(WAITING_EVENTS);
+        let (notices_in, notices) = mpsc::unbounded_channel();
+        let control = StatementControl { cancel: cancel.clone(), notices: notices_in };
+        tokio::spawn(attend(Arc::clone(session), work, control, events_in));
+        let token = cancel.clone();
+        let overdue = async move {
+            token.cancelled().await;
+            tokio::time::sleep(GRACE).await;
+        };
+        Running {
+            events,
+            notices,
+            overdue: overdue.boxed(),
+            _cancel_when_dropped: cancel.clone().drop_guard(),
+            cancel,
+        }
+    }
+
+    /// The next thing to tell the client; notices come before what they precede.
+    pub(super) async fn next(&mut self) -> Next {
+        tokio::select! {
+            biased;
+            Some(notice) = self.notices.recv() => Next::Notice(notice),
+            // The channel closes without a last event only when the runtime stops.
+            event = self.events.recv() => Next::Event(event.unwrap_or(Event::Overdue)),
+            () = &mut self.overdue => Next::Event(Event::Overdue),
+        }
+    }
+
+    /// The token that stops the statement.
+    pub(super) fn cancel_token(&self) -> &CancellationToken {
+        &self.cancel
+    }
+}
+
+/// The statement's task: works, tells how it ended, and gives up when nobody listens any more.
+async fn attend(
+    session: Arc<Session>,
+    work: Work,
+    control: StatementControl,
+    events: mpsc::Sender<Event>,
+) {
+    let abandoned = async {
+        events.closed().await;
+        // The token is cancelled by now: time to stop in an orderly way.
+        tokio::time::sleep(GRACE).await;
+    };
+    let work = AssertUnwindSafe(perform(&session, work, &control, &events)).catch_unwind();
+    let last = tokio::select! {
+        result = work => match result {
+            Ok(Ok(event)) => event,
+            Ok(Err(report)) => Event::Failed(report),
+            Err(panic) => {
+                tracing::error!(panic = panic_text(&*panic), "a statement panicked");
+                Event::Panicked
+            }
+        },
+        () = abandoned => return,
+    };
+    // Nobody waits for the end of a statement whose client has gone.
+    let _ = events.send(last).await;
+}
+
+async fn perform(
+    session: &Arc<Session>,
+    work: Work,
+    control: &StatementControl,
+    events: &mpsc::Sender<Event>,
+) -> Result<Event, Report> {
+    let prepare = async |statement: ParsedStatement, types: Vec<Option<DataType>>| {
+        session.prepare(&statement, &types).await.map_err(|error| error.report())
+    };
+    let (prepared, parameters) = match work {
+        Work::Prepare(statement, types) => {
+            return Ok(Event::Prepared(Arc::new(prepare(statement, types).await?)));
+        }
+        Work::Execute(prepared, parameters) => (prepared, parameters),
+        Work::Run(statement) => (Arc::new(prepare(statement, Vec::new()).await?), Vec::new()),
+    };
+    let outcome = session.execute(&prepared, parameters, control).await;
+    match outcome.map_err(|error| error.report())? {
+        Outcome::Command(tag) => Ok(Event::Done(Some(tag))),
+        Outcome::Rows { schema, mut stream, tag } => {
+            let mut listening = events.send(Event::Rows(schema, tag)).await.is_ok();
+            while listening && let Some(batch) = stream.next().await {
+                let batch = batch.map_err(|error| report_of(&error))?;
+                listening = events.send(Event::Batch(batch)).await.is_ok();
+            }
+            Ok(Event::Done(None))
+        }
+    }
+}
+
+fn panic_text(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&'static str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
+}

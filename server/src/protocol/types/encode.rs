@@ -1,0 +1,508 @@
+//! Rows of a record batch as data rows of the protocol.
+//!
+//! In: a batch, its wire columns and the formats that the client asked for; out: one buffer a row.
+//! A writer is built once a column and batch; it then writes any of its values without failing.
+
+use std::fmt::Write;
+
+use bytes::{BufMut, BytesMut};
+use datafusion::arrow::array::types::{
+    DurationMicrosecondType, DurationMillisecondType, DurationNanosecondType, DurationSecondType,
+    Float16Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type,
+    IntervalDayTimeType, IntervalMonthDayNanoType, IntervalYearMonthType, UInt8Type, UInt16Type,
+    UInt32Type, UInt64Type,
+};
+use datafusion::arrow::array::{
+    Array, ArrayRef, ArrowPrimitiveType, AsArray, Decimal32Array, Decimal64Array, Decimal128Array,
+    Decimal256Array, PrimitiveArray, RecordBatch,
+};
+use datafusion::arrow::buffer::NullBuffer;
+use datafusion::arrow::compute::cast;
+use datafusion::arrow::datatypes::{DataType, Field, IntervalUnit, TimeUnit};
+use datafusion::error::{DataFusionError, Result};
+use pgwire::api::Type;
+use pgwire::api::results::FieldFormat;
+use pgwire::messages::data::DataRow;
+
+use super::json::json_writer;
+use super::numeric::put_numeric;
+use super::text::{
+    DAY, TimeZone, write_date, write_f32, write_f64, write_interval, write_time, write_timestamp,
+    write_timestamptz,
+};
+use super::wire_type::{WireColumn, element_type};
+
+/// Days from 1970 to 2000, where PostgreSQL's binary dates begin.
+pub(super) const EPOCH_DAYS: i64 = 10_957;
+/// The same for timestamps.
+pub(super) const EPOCH_MICROS: i64 = EPOCH_DAYS * DAY;
+
+/// Writes one value of a column; never called for NULL.
+pub(super) type CellWriter = Box<dyn Fn(usize, &mut BytesMut) + Send>;
+/// Reads one value of a column.
+type Getter<T> = Box<dyn Fn(usize) -> T + Send>;
+
+/// How values are written beyond their type.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Style {
+    pub(super) format: FieldFormat,
+    pub(super) zone: TimeZone,
+    /// Stands between the date and the time of a timestamp.
+    pub(super) separator: char,
+}
+
+/// Writes the rows of one batch.
+pub(crate) struct RowEncoder {
+    columns: Vec<ColumnWriter>,
+    n_rows: usize,
+}
+
+impl RowEncoder {
+    /// Prepares the writers; fails when a column's values cannot have the type that was described.
+    pub(crate) fn try_new(
+        batch: &RecordBatch,
+        columns: &[WireColumn],
+        formats: &[FieldFormat],
+        zone: TimeZone,
+    ) -> Result<RowEncoder> {
+        let columns = batch
+            .columns()
+            .iter()
+            .zip(columns)
+            .zip(formats)
+            .map(|((array, column), format)| {
+                let style = Style { format: *format, zone, separator: ' ' };
+                ColumnWriter::try_new(array, &column.pg_type, style)
+            })
+            .collect::<Result<_>>()?;
+        Ok(RowEncoder { columns, n_rows: batch.num_rows() })
+    }
+
+    /// How many rows there are.
+    pub(crate) fn n_rows(&self) -> usize {
+        self.n_rows
+    }
+
+    /// The message of one row.
+    pub(crate) fn row(&self, row: usize) -> DataRow {
+        let mut data = BytesMut::with_capacity(self.columns.len() * 12);
+        for column in &self.columns {
+            column.put(row, &mut data);
+        }
+        // Lossless: a schema of more columns than the protocol can count is refused before.
+        DataRow::new(data, self.columns.len() as i16)
+    }
+}
+
+/// Writes the values of one column with their lengths.
+pub(super) struct ColumnWriter {
+    nulls: Option<NullBuffer>,
+    write: CellWriter,
+}
+
+impl ColumnWriter {
+    pub(super) fn try_new(array: &ArrayRef, pg_type: &Type, style: Style) -> Result<ColumnWriter> {
+        let array = unpacked(array)?;
+        Ok(ColumnWriter {
+            nulls: array.logical_nulls(),
+            write: cell_writer(&array, pg_type, style)?,
+        })
+    }
+
+    pub(super) fn is_null(&self, row: usize) -> bool {
+        self.nulls.as_ref().is_some_and(|nulls| nulls.is_null(row))
+    }
+
+    pub(super) fn write(&self, row: usize, out: &mut BytesMut) {
+        (self.write)(row, out);
+    }
+
+    /// The value with its length before it; NULL is the length -1.
+    fn put(&self, row: usize, out: &mut BytesMut) {
+        if self.is_null(row) {
+            return out.put_i32(-1);
+        }
+        let start = out.len();
+        out.put_i32(0);
+        self.write(row, out);
+        // Lossless: a batch's column holds less than 2 GB.
+        let length = (out.len() - start - 4) as i32;
+        out[start..start + 4].copy_from_slice(&length.to_be_bytes());
+    }
+}
+
+/// The array without dictionaries, runs and views of lists, whose values lie elsewhere.
+pub(super) fn unpacked(array: &ArrayRef) -> Result<ArrayRef> {
+    Ok(match array.data_type() {
+        DataType::Dictionary(_, values) => cast(array, values)?,
+        DataType::RunEndEncoded(_, values) => cast(array, values.data_type())?,
+        DataType::ListView(item) | DataType::LargeListView(item) => {
+            cast(array, &DataType::LargeList(item.clone()))?
+        }
+        _ => array.clone(),
+    })
+}
+
+fn cell_writer(array: &ArrayRef, pg_type: &Type, style: Style) -> Result<CellWriter> {
+    let text = style.format == FieldFormat::Text;
+    if *array.data_type() == DataType::Null {
+        return Ok(Box::new(|_, _| ()));
+    }
+    if let Some(element) = element_type(pg_type) {
+        return list_writer(array, &element, style);
+    }
+    let writer: Option<CellWriter> = match *pg_type {
+        Type::BOOL => array.as_boolean_opt().cloned().map(|values| -> CellWriter {
+            let (yes, no) = if text { (b't', b'f') } else { (1, 0) };
+            Box::new(move |row, out| out.put_u8(if values.value(row) { yes } else { no }))
+        }),
+        Type::INT2 | Type::INT4 | Type::INT8 | Type::OID => {
+            integers(array).map(|get| integer_writer(get, pg_type, text))
+        }
+        Type::FLOAT4 => singles(array).map(|get| -> CellWriter {
+            if text {
+                Box::new(move |row, out| ignore(write_f32(get(row), out)))
+            } else {
+                Box::new(move |row, out| out.put_f32(get(row)))
+            }
+        }),
+        Type::FLOAT8 => primitive::<Float64Type>(array).map(|values| -> CellWriter {
+            if text {
+                Box::new(move |row, out| ignore(write_f64(values.value(row), out)))
+            } else {
+                Box::new(move |row, out| out.put_f64(values.value(row)))
+            }
+        }),
+        Type::NUMERIC => decimals(array).map(|get| -> CellWriter {
+            if text {
+                Box::new(move |row, out| out.put_slice(get(row).as_bytes()))
+            } else {
+                Box::new(move |row, out| put_numeric(&get(row), out))
+            }
+        }),
+        Type::DATE | Type::TIME | Type::TIMESTAMP | Type::TIMESTAMPTZ | Type::INTERVAL => {
+            moment_writer(array, pg_type, style)
+        }
+        Type::BYTEA | Type::UUID => bytes_writer(array, pg_type, text),
+        // The binary form of text and json is the text.
+        _ if array.data_type().is_string() => string_writer(array),
+        Type::JSON => Some(json_writer(array, style)?),
+        _ => None,
+    };
+    writer.ok_or_else(|| {
+        DataFusionError::NotImplemented(format!(
+            "values of type {} cannot be sent as {}",
+            array.data_type(),
+            pg_type.name()
+        ))
+    })
+}
+
+/// Writing to a buffer that grows cannot fail.
+fn ignore(result: std::fmt::Result) {
+    debug_assert!(result.is_ok());
+}
+
+fn primitive<T: ArrowPrimitiveType>(array: &ArrayRef) -> Option<PrimitiveArray<T>> {
+    array.as_primitive_opt::<T>().cloned()
+}
+
+fn getter<T: ArrowPrimitiveType, V>(
+    array: &ArrayRef,
+    convert: impl Fn(T::Native) -> V + Send + 'static,
+) -> Option<Getter<V>> {
+    let values = primitive::<T>(array)?;
+    Some(Box::new(move |row| convert(values.value(row))))
+}
+
+fn integers(array: &ArrayRef) -> Option<Getter<i64>> {
+    match array.data_type() {
+        DataType::Int8 => getter::<Int8Type, _>(array, i64::from),
+        DataType::Int16 => getter::<Int16Type, _>(array, i64::from),
+        DataType::Int32 => getter::<Int32Type, _>(array, i64::from),
+        DataType::Int64 => getter::<Int64Type, _>(array, |value| value),
+        DataType::UInt8 => getter::<UInt8Type, _>(array, i64::from),
+        DataType::UInt16 => getter::<UInt16Type, _>(array, i64::from),
+        DataType::UInt32 => getter::<UInt32Type, _>(array, i64::from),
+        _ => None,
+    }
+}
+
+/// The described type holds every value of the Arrow type, so that the casts lose nothing.
+fn integer_writer(get: Getter<i64>, pg_type: &Type, text: bool) -> CellWriter {
+    match *pg_type {
+        _ if text => Box::new(move |row, out| ignore(write!(out, "{}", get(row)))),
+        Type::INT2 => Box::new(move |row, out| out.put_i16(get(row) as i16)),
+        Type::INT8 => Box::new(move |row, out| out.put_i64(get(row))),
+        _ => Box::new(move |row, out| out.put_i32(get(row) as i32)),
+    }
+}
+
+fn singles(array: &ArrayRef) -> Option<Getter<f32>> {
+    match array.data_type() {
+        DataType::Float16 => getter::<Float16Type, _>(array, f32::from),
+        DataType::Float32 => getter::<Float32Type, _>(array, |value| value),
+        _ => None,
+    }
+}
+
+fn decimals(array: &ArrayRef) -> Option<Getter<String>> {
+    macro_rules! decimal {
+        ($array:ty) => {{
+            let values = array.as_any().downcast_ref::<$array>()?.clone();
+            Some(Box::new(move |row| values.value_as_string(row)))
+        }};
+    }
+    match array.data_type() {
+        DataType::UInt64 => getter::<UInt64Type, _>(array, |value| value.to_string()),
+        DataType::Decimal32(..) => decimal!(Decimal32Array),
+        DataType::Decimal64(..) => decimal!(Decimal64Array),
+        DataType::Decimal128(..) => decimal!(Decimal128Array),
+        DataType::Decimal256(..) => decimal!(Decimal256Array),
+        _ => None,
+    }
+}
+
+fn string_writer(array: &ArrayRef) -> Option<CellWriter> {
+    macro_rules! strings {
+        ($values:expr) => {{
+            let values = $values.clone();
+            Some(Box::new(move |row, out: &mut BytesMut| out.put_slice(values.value(row).as_bytes())))
+        }};
+    }
+    match array.data_type() {
+        DataType::Utf8 => strings!(array.as_string_opt::<i32>()?),
+        DataType::LargeUtf8 => strings!(array.as_string_opt::<i64>()?),
+        DataType::Utf8View => strings!(array.as_string_view_opt()?),
+        _ => None,
+    }
+}
+
+fn bytes_writer(array: &ArrayRef, pg_type: &Type, text: bool) -> Option<CellWriter> {
+    let put: fn(&[u8], &mut BytesMut) = match (text, pg_type == &Type::UUID) {
+        (false, _) => |value, out| out.put_slice(value),
+        (true, false) => |value, out| {
+            out.put_slice(b"\\x");
+            put_hex(value, out);
+        },
+        (true, true) => |value, out| {
+            for (index, part) in [0..4, 4..6, 6..8, 8..10, 10..16].into_iter().enumerate() {
+                if index > 0 {
+                    out.put_u8(b'-');
+                }
+                put_hex(value.get(part).unwrap_or_default(), out);
+            }
+        },
+    };
+    macro_rules! bytes {
+        ($values:expr) => {{
+            let values = $values.clone();
+            Some(Box::new(move |row, out: &mut BytesMut| put(values.value(row), out)))
+        }};
+    }
+    match array.data_type() {
+        DataType::Binary => bytes!(array.as_binary_opt::<i32>()?),
+        DataType::LargeBinary => bytes!(array.as_binary_opt::<i64>()?),
+        DataType::BinaryView => bytes!(array.as_binary_view_opt()?),
+        DataType::FixedSizeBinary(_) => bytes!(array.as_fixed_size_binary_opt()?),
+        _ => None,
+    }
+}
+
+fn put_hex(bytes: &[u8], out: &mut BytesMut) {
+    bytes.iter().for_each(|byte| ignore(write!(out, "{byte:02x}")));
+}
+
+/// Dates, times, timestamps and intervals; what is finer than a microsecond is cut off.
+fn moment_writer(array: &ArrayRef, pg_type: &Type, style: Style) -> Option<CellWriter> {
+    let text = style.format == FieldFormat::Text;
+    if *pg_type == Type::INTERVAL {
+        let get = intervals(array)?;
+        return Some(Box::new(move |row, out| {
+            let (months, days, micros) = get(row);
+            if text {
+                return ignore(write_interval(months, days, micros, out));
+            }
+            out.put_i64(micros);
+            out.put_i32(days);
+            out.put_i32(months);
+        }));
+    }
+    let get = moments(array)?;
+    let Style { zone, separator, .. } = style;
+    Some(match (pg_type, text) {
+        (&Type::DATE, true) => Box::new(move |row, out| ignore(write_date(get(row), out))),
+        (&Type::DATE, false) => Box::new(move |row, out| out.put_i32((get(row) - EPOCH_DAYS) as i32)),
+        (&Type::TIME, true) => Box::new(move |row, out| ignore(write_time(get(row), out))),
+        (&Type::TIME, false) => Box::new(move |row, out| out.put_i64(get(row))),
+        (&Type::TIMESTAMP, true) => {
+            Box::new(move |row, out| ignore(write_timestamp(get(row), separator, out)))
+        }
+        (_, true) => {
+            Box::new(move |row, out| ignore(write_timestamptz(get(row), zone, separator, out)))
+        }
+        (_, false) => Box::new(move |row, out| out.put_i64(get(row).saturating_sub(EPOCH_MICROS))),
+    })
+}
+
+/// Days for dates, microseconds for times and timestamps.
+fn moments(array: &ArrayRef) -> Option<Getter<i64>> {
+    use datafusion::arrow::array::types::{
+        Date32Type, Date64Type, Time32MillisecondType, Time32SecondType, Time64MicrosecondType,
+        Time64NanosecondType, TimestampMicrosecondType, TimestampMillisecondType,
+        TimestampNanosecondType, TimestampSecondType,
+    };
+    match array.data_type() {
+        DataType::Date32 => getter::<Date32Type, _>(array, i64::from),
+        DataType::Date64 => getter::<Date64Type, _>(array, |value| value.div_euclid(86_400_000)),
+        DataType::Time32(TimeUnit::Second) => {
+            getter::<Time32SecondType, _>(array, |value| i64::from(value) * 1_000_000)
+        }
+        DataType::Time32(_) => {
+            getter::<Time32MillisecondType, _>(array, |value| i64::from(value) * 1_000)
+        }
+        DataType::Time64(TimeUnit::Nanosecond) => {
+            getter::<Time64NanosecondType, _>(array, |value| value / 1_000)
+        }
+        DataType::Time64(_) => getter::<Time64MicrosecondType, _>(array, |value| value),
+        DataType::Timestamp(unit, _) => match unit {
+            TimeUnit::Second => {
+                getter::<TimestampSecondType, _>(array, |value| value.saturating_mul(1_000_000))
+            }
+            TimeUnit::Millisecond => {
+                getter::<TimestampMillisecondType, _>(array, |value| value.saturating_mul(1_000))
+            }
+            TimeUnit::Microsecond => getter::<TimestampMicrosecondType, _>(array, |value| value),
+            TimeUnit::Nanosecond => {
+                getter::<TimestampNanosecondType, _>(array, |value| value.div_euclid(1_000))
+            }
+        },
+        _ => None,
+    }
+}
+
+/// Months, days and microseconds.
+fn intervals(array: &ArrayRef) -> Option<Getter<(i32, i32, i64)>> {
+    match array.data_type() {
+        DataType::Interval(IntervalUnit::YearMonth) => {
+            getter::<IntervalYearMonthType, _>(array, |months| (months, 0, 0))
+        }
+        DataType::Interval(IntervalUnit::DayTime) => {
+            getter::<IntervalDayTimeType, _>(array, |value| {
+                (0, value.days, i64::from(value.milliseconds) * 1_000)
+            })
+        }
+        DataType::Interval(IntervalUnit::MonthDayNano) => {
+            getter::<IntervalMonthDayNanoType, _>(array, |value| {
+                (value.months, value.days, value.nanoseconds / 1_000)
+            })
+        }
+        DataType::Duration(TimeUnit::Second) => {
+            getter::<DurationSecondType, _>(array, |value| (0, 0, value.saturating_mul(1_000_000)))
+        }
+        DataType::Duration(TimeUnit::Millisecond) => {
+            getter::<DurationMillisecondType, _>(array, |value| (0, 0, value.saturating_mul(1_000)))
+        }
+        DataType::Duration(TimeUnit::Microsecond) => {
+            getter::<DurationMicrosecondType, _>(array, |value| (0, 0, value))
+        }
+        DataType::Duration(TimeUnit::Nanosecond) => {
+            getter::<DurationNanosecondType, _>(array, |value| (0, 0, value / 1_000))
+        }
+        _ => None,
+    }
+}
+
+/// The elements of each row of a list: their values, and where a row's begin and end.
+pub(super) type ListParts = (ArrayRef, Getter<(usize, usize)>);
+
+/// Takes a list apart; `None` when the array is no list.
+pub(super) fn list_parts(array: &ArrayRef) -> Option<ListParts> {
+    match array.data_type() {
+        DataType::List(_) => {
+            let list = array.as_list_opt::<i32>()?.clone();
+            let values = list.values().clone();
+            let offsets = list.offsets().clone();
+            Some((values, Box::new(move |row| (offsets[row] as usize, offsets[row + 1] as usize))))
+        }
+        DataType::LargeList(_) => {
+            let list = array.as_list_opt::<i64>()?.clone();
+            let values = list.values().clone();
+            let offsets = list.offsets().clone();
+            Some((values, Box::new(move |row| (offsets[row] as usize, offsets[row + 1] as usize))))
+        }
+        DataType::FixedSizeList(_, size) => {
+            let list = array.as_fixed_size_list_opt()?;
+            let size = usize::try_from(*size).ok()?;
+            Some((list.values().clone(), Box::new(move |row| (row * size, (row + 1) * size))))
+        }
+        _ => None,
+    }
+}
+
+fn list_writer(array: &ArrayRef, element: &Type, style: Style) -> Result<CellWriter> {
+    let (values, range) = list_parts(array).ok_or_else(|| {
+        DataFusionError::NotImplemented(format!(
+            "values of type {} cannot be sent as an array",
+            array.data_type()
+        ))
+    })?;
+    let items = ColumnWriter::try_new(&values, element, style)?;
+    let oid = element.oid();
+    Ok(if style.format == FieldFormat::Text {
+        Box::new(move |row, out| {
+            let (start, end) = range(row);
+            out.put_u8(b'{');
+            for item in start..end {
+                if item > start {
+                    out.put_u8(b',');
+                }
+                put_element(&items, item, out);
+            }
+            out.put_u8(b'}');
+        })
+    } else {
+        Box::new(move |row, out| {
+            let (start, end) = range(row);
+            out.put_i32(i32::from(end > start));
+            out.put_i32(i32::from((start..end).any(|item| items.is_null(item))));
+            out.put_u32(oid);
+            if end > start {
+                out.put_i32((end - start) as i32);
+                out.put_i32(1);
+            }
+            (start..end).for_each(|item| items.put(item, out));
+        })
+    })
+}
+
+/// An array's element in text form, quoted where it would be misread.
+fn put_element(items: &ColumnWriter, item: usize, out: &mut BytesMut) {
+    if items.is_null(item) {
+        return out.put_slice(b"NULL");
+    }
+    let start = out.len();
+    items.write(item, out);
+    let written = &out[start..];
+    let special = |byte: &u8| b"{},\"\\ \t\n\r\x0b\x0c".contains(byte);
+    let plain = !written.is_empty()
+        && !written.eq_ignore_ascii_case(b"NULL")
+        && !written.iter().any(special);
+    if plain {
+        return;
+    }
+    let written = out.split_off(start);
+    out.put_u8(b'"');
+    for byte in written {
+        if byte == b'"' || byte == b'\\' {
+            out.put_u8(b'\\');
+        }
+        out.put_u8(byte);
+    }
+    out.put_u8(b'"');
+}
+
+/// The wire type of a nested field, for json.
+pub(super) fn nested_type(field: &Field) -> Type {
+    super::wire_type::field_type(field)
+}

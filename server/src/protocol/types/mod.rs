@@ -1,0 +1,18 @@
+//! How Arrow's values travel: PostgreSQL's types, their text and binary forms, both ways.
+//!
+//! In: record batches and parameter bytes; out: data rows and scalar values. Code map: `wire_type`
+//! chooses the type of a column; `encode` writes rows; `text`, `numeric` and `json` are the forms
+//! that take thought; `decode` reads parameters. Knows no connection and no session beyond the
+//! session's time zone.
+
+mod decode;
+mod encode;
+mod json;
+mod numeric;
+mod text;
+mod wire_type;
+
+pub(crate) use decode::{ParameterError, decode_parameter};
+pub(crate) use encode::RowEncoder;
+pub(crate) use text::TimeZone;
+pub(crate) use wire_type::{WireColumn, arrow_type, pg_type, row_description, wire_columns};

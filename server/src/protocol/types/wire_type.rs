@@ -1,0 +1,201 @@
+//! The PostgreSQL type of an Arrow column, and the reverse for parameters.
+//!
+//! In: Arrow fields; out: type, size and modifier as a row description tells them. What PostgreSQL
+//! has no type for (structs, maps, lists of lists) travels as json.
+
+use std::sync::Arc;
+
+use datafusion::arrow::datatypes::{DataType, Field, IntervalUnit, Schema, TimeUnit};
+use pgwire::api::Type;
+use pgwire::api::results::FieldFormat;
+use pgwire::messages::data::{FieldDescription, RowDescription};
+
+use crate::sqlstate::Failure;
+
+/// The key of the field metadata by which catalog tables mark columns that are object identifiers.
+const OID_KEY: &str = "pg.oid_alias";
+/// Arrow's key for extension types.
+const EXTENSION_KEY: &str = "ARROW:extension:name";
+
+/// A column of a result as the client sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct WireColumn {
+    pub(crate) name: String,
+    pub(crate) pg_type: Type,
+    type_modifier: i32,
+}
+
+impl WireColumn {
+    /// The size that a row description tells: bytes, or -1 for types of varying length.
+    pub(crate) fn type_size(&self) -> i16 {
+        type_size(&self.pg_type)
+    }
+
+    /// Precision and scale of a decimal, as PostgreSQL packs them; -1 for everything else.
+    pub(crate) fn type_modifier(&self) -> i32 {
+        self.type_modifier
+    }
+}
+
+/// The columns of a result; fails when there are more than a row message can count.
+pub(crate) fn wire_columns(schema: &Schema) -> Result<Vec<WireColumn>, Failure> {
+    let n_columns = schema.fields().len();
+    if i16::try_from(n_columns).is_err() {
+        let message = format!("a result can have at most {} columns, got {n_columns}", i16::MAX);
+        return Err(Failure::error("54011", message));
+    }
+    let column = |field: &Arc<Field>| WireColumn {
+        name: crate::pg_catalog::displayed_name(field.name()).to_owned(),
+        pg_type: field_type(field),
+        type_modifier: type_modifier(field.data_type()),
+    };
+    Ok(schema.fields().iter().map(column).collect())
+}
+
+/// The message that describes the columns, each in its format.
+pub(crate) fn row_description(columns: &[WireColumn], formats: &[FieldFormat]) -> RowDescription {
+    let describe = |(column, format): (&WireColumn, &FieldFormat)| {
+        FieldDescription::new(
+            column.name.clone(),
+            0,
+            0,
+            column.pg_type.oid(),
+            column.type_size(),
+            column.type_modifier(),
+            format.value(),
+        )
+    };
+    RowDescription::new(columns.iter().zip(formats).map(describe).collect())
+}
+
+pub(super) fn field_type(field: &Field) -> Type {
+    let metadata = field.metadata();
+    match (metadata.get(OID_KEY), metadata.get(EXTENSION_KEY).map(String::as_str)) {
+        (Some(_), _) if field.data_type().is_integer() => Type::OID,
+        (_, Some("arrow.uuid")) if *field.data_type() == DataType::FixedSizeBinary(16) => {
+            Type::UUID
+        }
+        (_, Some("arrow.json")) if field.data_type().is_string() => Type::JSON,
+        _ => pg_type(field.data_type()),
+    }
+}
+
+/// The PostgreSQL type that carries an Arrow type.
+pub(crate) fn pg_type(data_type: &DataType) -> Type {
+    match data_type {
+        DataType::Boolean => Type::BOOL,
+        DataType::Int8 | DataType::Int16 | DataType::UInt8 => Type::INT2,
+        DataType::Int32 | DataType::UInt16 => Type::INT4,
+        DataType::Int64 | DataType::UInt32 => Type::INT8,
+        DataType::Float16 | DataType::Float32 => Type::FLOAT4,
+        DataType::Float64 => Type::FLOAT8,
+        DataType::UInt64
+        | DataType::Decimal32(..)
+        | DataType::Decimal64(..)
+        | DataType::Decimal128(..)
+        | DataType::Decimal256(..) => Type::NUMERIC,
+        DataType::Null | DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => Type::TEXT,
+        DataType::Binary
+        | DataType::LargeBinary
+        | DataType::BinaryView
+        | DataType::FixedSizeBinary(_) => Type::BYTEA,
+        DataType::Date32 | DataType::Date64 => Type::DATE,
+        DataType::Time32(_) | DataType::Time64(_) => Type::TIME,
+        DataType::Timestamp(_, None) => Type::TIMESTAMP,
+        DataType::Timestamp(_, Some(_)) => Type::TIMESTAMPTZ,
+        DataType::Interval(_) | DataType::Duration(_) => Type::INTERVAL,
+        DataType::Dictionary(_, values) => pg_type(values),
+        DataType::RunEndEncoded(_, values) => pg_type(values.data_type()),
+        DataType::List(item)
+        | DataType::LargeList(item)
+        | DataType::FixedSizeList(item, _)
+        | DataType::ListView(item)
+        | DataType::LargeListView(item) => array_type(&field_type(item)).unwrap_or(Type::JSON),
+        DataType::Struct(_) | DataType::Map(..) | DataType::Union(..) => Type::JSON,
+    }
+}
+
+/// The element types that have an array type of their own, with it.
+const ARRAYS: [(Type, Type); 16] = [
+    (Type::BOOL, Type::BOOL_ARRAY),
+    (Type::INT2, Type::INT2_ARRAY),
+    (Type::INT4, Type::INT4_ARRAY),
+    (Type::INT8, Type::INT8_ARRAY),
+    (Type::OID, Type::OID_ARRAY),
+    (Type::FLOAT4, Type::FLOAT4_ARRAY),
+    (Type::FLOAT8, Type::FLOAT8_ARRAY),
+    (Type::NUMERIC, Type::NUMERIC_ARRAY),
+    (Type::TEXT, Type::TEXT_ARRAY),
+    (Type::BYTEA, Type::BYTEA_ARRAY),
+    (Type::DATE, Type::DATE_ARRAY),
+    (Type::TIME, Type::TIME_ARRAY),
+    (Type::TIMESTAMP, Type::TIMESTAMP_ARRAY),
+    (Type::TIMESTAMPTZ, Type::TIMESTAMPTZ_ARRAY),
+    (Type::INTERVAL, Type::INTERVAL_ARRAY),
+    (Type::UUID, Type::UUID_ARRAY),
+];
+
+/// The array type of an element type; `None` for arrays and json, which become json as a whole.
+fn array_type(element: &Type) -> Option<Type> {
+    ARRAYS.iter().find(|(scalar, _)| scalar == element).map(|(_, array)| array.clone())
+}
+
+/// The element type of an array type; `None` for anything else.
+pub(super) fn element_type(array: &Type) -> Option<Type> {
+    // Clients send varchar[] for arrays of strings.
+    let array = if *array == Type::VARCHAR_ARRAY { &Type::TEXT_ARRAY } else { array };
+    ARRAYS.iter().find(|(_, candidate)| candidate == array).map(|(scalar, _)| scalar.clone())
+}
+
+/// The Arrow type of a parameter that the client declared as `pg_type`.
+///
+/// `None` leaves the choice to the planner: for types that Arrow needs more facts for (numeric has
+/// no scale of its own) and for those that are read as text and cast.
+pub(crate) fn arrow_type(pg_type: &Type) -> Option<DataType> {
+    if let Some(element) = element_type(pg_type) {
+        let item = arrow_type(&element)?;
+        return Some(DataType::List(Arc::new(Field::new_list_field(item, true))));
+    }
+    Some(match *pg_type {
+        Type::BOOL => DataType::Boolean,
+        Type::INT2 => DataType::Int16,
+        Type::INT4 | Type::OID => DataType::Int32,
+        Type::INT8 => DataType::Int64,
+        Type::FLOAT4 => DataType::Float32,
+        Type::FLOAT8 => DataType::Float64,
+        Type::TEXT | Type::VARCHAR | Type::BPCHAR | Type::NAME => DataType::Utf8,
+        Type::BYTEA => DataType::Binary,
+        Type::DATE => DataType::Date32,
+        Type::TIME => DataType::Time64(TimeUnit::Microsecond),
+        Type::TIMESTAMP => DataType::Timestamp(TimeUnit::Microsecond, None),
+        Type::TIMESTAMPTZ => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
+        Type::INTERVAL => DataType::Interval(IntervalUnit::MonthDayNano),
+        _ => return None,
+    })
+}
+
+fn type_size(pg_type: &Type) -> i16 {
+    match *pg_type {
+        Type::BOOL => 1,
+        Type::INT2 => 2,
+        Type::INT4 | Type::FLOAT4 | Type::DATE | Type::OID => 4,
+        Type::INT8 | Type::FLOAT8 | Type::TIME | Type::TIMESTAMP | Type::TIMESTAMPTZ => 8,
+        Type::INTERVAL | Type::UUID => 16,
+        _ => -1,
+    }
+}
+
+fn type_modifier(data_type: &DataType) -> i32 {
+    match data_type {
+        DataType::Decimal32(precision, scale)
+        | DataType::Decimal64(precision, scale)
+        | DataType::Decimal128(precision, scale)
+        | DataType::Decimal256(precision, scale)
+            if *scale >= 0 =>
+        {
+            // PostgreSQL adds the four bytes of a length header.
+            ((i32::from(*precision) << 16) | i32::from(*scale)) + 4
+        }
+        _ => -1,
+    }
+}

@@ -1,0 +1,271 @@
+//! The dialects: what a session may ask for, and how sqlparser is told.
+//!
+//! In: settings, characters and tokens; out: sqlparser's `Dialect`, PostgreSQL's with GoogleSQL's forms where the two
+//! do not conflict. Conflicts are settled on the tokens before parsing (`googlesql`, `model_forms`), never here.
+
+use std::any::TypeId;
+use std::cell::Cell;
+
+use datafusion::sql::sqlparser::ast::Expr;
+use datafusion::sql::sqlparser::dialect::{
+    BigQueryDialect, Dialect as SqlDialect, PostgreSqlDialect, Precedence,
+};
+use datafusion::sql::sqlparser::keywords::Keyword;
+use datafusion::sql::sqlparser::parser::{Parser, ParserError};
+
+use crate::model_forms::parse_marked;
+
+/// The value of `SET ml.dialect`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Dialect {
+    /// Each statement by its own evidence.
+    #[default]
+    Auto,
+    /// Plain PostgreSQL.
+    Postgres,
+    /// GoogleSQL's quoting everywhere.
+    GoogleSql,
+}
+
+impl Dialect {
+    /// Reads the setting's value, in any case.
+    pub fn parse(value: &str) -> Option<Self> {
+        match value.trim().to_ascii_lowercase().as_str() {
+            "auto" => Some(Self::Auto),
+            "postgres" | "postgresql" => Some(Self::Postgres),
+            "googlesql" | "bigquery" => Some(Self::GoogleSql),
+            _ => None,
+        }
+    }
+
+    /// The setting's value.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Postgres => "postgres",
+            Self::GoogleSql => "googlesql",
+        }
+    }
+}
+
+impl std::str::FromStr for Dialect {
+    type Err = ();
+
+    fn from_str(value: &str) -> Result<Self, ()> {
+        Self::parse(value).ok_or(())
+    }
+}
+
+/// PostgreSQL's dialect with the forms of GoogleSQL that PostgreSQL leaves free.
+#[derive(Debug)]
+pub(crate) struct AuspexDialect {
+    /// Also accept what a plain PostgreSQL statement should not: trailing commas, pipes.
+    lenient: bool,
+    /// How many more expressions may be started.
+    ///
+    /// sqlparser tries some forms twice, at each level of nesting: a short text could otherwise cost hours.
+    work: Cell<usize>,
+}
+
+impl AuspexDialect {
+    /// For a text of `n_tokens`; a valid text starts fewer than two expressions for each token.
+    pub(crate) fn new(lenient: bool, n_tokens: usize) -> Self {
+        Self {
+            lenient,
+            work: Cell::new(1_000 + 16 * n_tokens),
+        }
+    }
+}
+
+const POSTGRES: PostgreSqlDialect = PostgreSqlDialect {};
+
+impl SqlDialect for AuspexDialect {
+    /// sqlparser asks in places for the type of the dialect: it must answer as PostgreSQL.
+    fn dialect(&self) -> TypeId {
+        TypeId::of::<PostgreSqlDialect>()
+    }
+
+    /// `MODEL m` and `PREDICT(m USING …)`, which `model_forms` has marked with a quote that no text can carry.
+    fn parse_prefix(&self, parser: &mut Parser) -> Option<Result<Expr, ParserError>> {
+        match self.work.get().checked_sub(1) {
+            Some(left) => self.work.set(left),
+            None => return Some(Err(ParserError::RecursionLimitExceeded)),
+        }
+        parse_marked(parser)
+    }
+
+    // What differs from PostgreSQL. A backtick quotes a name; the grammar decides later whether it may.
+    fn is_delimited_identifier_start(&self, ch: char) -> bool {
+        ch == '"' || ch == '`'
+    }
+    fn is_custom_operator_part(&self, ch: char) -> bool {
+        ch != '`' && POSTGRES.is_custom_operator_part(ch)
+    }
+    /// PostgreSQL's `json_object('a' : b)` would have every argument read twice, nested calls twice at each level.
+    fn supports_named_fn_args_with_expr_name(&self) -> bool {
+        false
+    }
+    fn supports_select_wildcard_except(&self) -> bool {
+        true
+    }
+    fn supports_select_wildcard_exclude(&self) -> bool {
+        true
+    }
+    fn supports_select_wildcard_replace(&self) -> bool {
+        true
+    }
+    fn supports_struct_literal(&self) -> bool {
+        true
+    }
+    fn supports_select_expr_star(&self) -> bool {
+        self.lenient
+    }
+    fn supports_projection_trailing_commas(&self) -> bool {
+        self.lenient
+    }
+    fn supports_column_definition_trailing_commas(&self) -> bool {
+        self.lenient
+    }
+    fn supports_window_function_null_treatment_arg(&self) -> bool {
+        self.lenient
+    }
+    fn supports_window_clause_named_window_reference(&self) -> bool {
+        self.lenient
+    }
+    fn supports_pipe_operator(&self) -> bool {
+        self.lenient
+    }
+
+    // The rest is PostgreSQL's, method by method: sqlparser offers no other delegation outside its own crate.
+    fn identifier_quote_style(&self, identifier: &str) -> Option<char> {
+        POSTGRES.identifier_quote_style(identifier)
+    }
+    fn is_identifier_start(&self, ch: char) -> bool {
+        POSTGRES.is_identifier_start(ch)
+    }
+    fn is_identifier_part(&self, ch: char) -> bool {
+        POSTGRES.is_identifier_part(ch)
+    }
+    fn supports_unicode_string_literal(&self) -> bool {
+        POSTGRES.supports_unicode_string_literal()
+    }
+    fn is_reserved_for_identifier(&self, kw: Keyword) -> bool {
+        POSTGRES.is_reserved_for_identifier(kw)
+    }
+    fn get_next_precedence(&self, parser: &Parser) -> Option<Result<u8, ParserError>> {
+        POSTGRES.get_next_precedence(parser)
+    }
+    fn supports_filter_during_aggregation(&self) -> bool {
+        POSTGRES.supports_filter_during_aggregation()
+    }
+    fn supports_group_by_expr(&self) -> bool {
+        POSTGRES.supports_group_by_expr()
+    }
+    fn prec_value(&self, prec: Precedence) -> u8 {
+        POSTGRES.prec_value(prec)
+    }
+    fn allow_extract_custom(&self) -> bool {
+        POSTGRES.allow_extract_custom()
+    }
+    fn allow_extract_single_quotes(&self) -> bool {
+        POSTGRES.allow_extract_single_quotes()
+    }
+    fn supports_create_index_with_clause(&self) -> bool {
+        POSTGRES.supports_create_index_with_clause()
+    }
+    fn supports_explain_with_utility_options(&self) -> bool {
+        POSTGRES.supports_explain_with_utility_options()
+    }
+    fn supports_listen_notify(&self) -> bool {
+        POSTGRES.supports_listen_notify()
+    }
+    fn supports_factorial_operator(&self) -> bool {
+        POSTGRES.supports_factorial_operator()
+    }
+    fn supports_bitwise_shift_operators(&self) -> bool {
+        POSTGRES.supports_bitwise_shift_operators()
+    }
+    fn supports_comment_on(&self) -> bool {
+        POSTGRES.supports_comment_on()
+    }
+    fn supports_load_extension(&self) -> bool {
+        POSTGRES.supports_load_extension()
+    }
+    fn supports_named_fn_args_with_colon_operator(&self) -> bool {
+        POSTGRES.supports_named_fn_args_with_colon_operator()
+    }
+    fn supports_empty_projections(&self) -> bool {
+        POSTGRES.supports_empty_projections()
+    }
+    fn supports_nested_comments(&self) -> bool {
+        POSTGRES.supports_nested_comments()
+    }
+    fn supports_string_escape_constant(&self) -> bool {
+        POSTGRES.supports_string_escape_constant()
+    }
+    fn supports_numeric_literal_underscores(&self) -> bool {
+        POSTGRES.supports_numeric_literal_underscores()
+    }
+    fn supports_array_typedef_with_brackets(&self) -> bool {
+        POSTGRES.supports_array_typedef_with_brackets()
+    }
+    fn supports_geometric_types(&self) -> bool {
+        POSTGRES.supports_geometric_types()
+    }
+    fn supports_set_names(&self) -> bool {
+        POSTGRES.supports_set_names()
+    }
+    fn supports_alter_column_type_using(&self) -> bool {
+        POSTGRES.supports_alter_column_type_using()
+    }
+    fn supports_notnull_operator(&self) -> bool {
+        POSTGRES.supports_notnull_operator()
+    }
+    fn supports_interval_options(&self) -> bool {
+        POSTGRES.supports_interval_options()
+    }
+    fn supports_insert_table_alias(&self) -> bool {
+        POSTGRES.supports_insert_table_alias()
+    }
+    fn supports_create_table_like_parenthesized(&self) -> bool {
+        POSTGRES.supports_create_table_like_parenthesized()
+    }
+    fn supports_select_wildcard_with_alias(&self) -> bool {
+        POSTGRES.supports_select_wildcard_with_alias()
+    }
+    fn supports_comma_separated_trim(&self) -> bool {
+        POSTGRES.supports_comma_separated_trim()
+    }
+    fn supports_xml_expressions(&self) -> bool {
+        POSTGRES.supports_xml_expressions()
+    }
+}
+
+/// GoogleSQL's characters: backslash escapes, raw and triple-quoted strings, `#` comments. For the tokenizer only.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct GoogleSqlLexis;
+
+impl SqlDialect for GoogleSqlLexis {
+    fn dialect(&self) -> TypeId {
+        TypeId::of::<BigQueryDialect>()
+    }
+    fn is_delimited_identifier_start(&self, ch: char) -> bool {
+        ch == '`'
+    }
+    /// Unlike BigQuery's, without `@`, which introduces a model's version here.
+    fn is_identifier_start(&self, ch: char) -> bool {
+        POSTGRES.is_identifier_start(ch)
+    }
+    fn is_identifier_part(&self, ch: char) -> bool {
+        POSTGRES.is_identifier_part(ch)
+    }
+    fn supports_triple_quoted_string(&self) -> bool {
+        BigQueryDialect.supports_triple_quoted_string()
+    }
+    fn supports_string_literal_backslash_escape(&self) -> bool {
+        BigQueryDialect.supports_string_literal_backslash_escape()
+    }
+    fn supports_pipe_operator(&self) -> bool {
+        BigQueryDialect.supports_pipe_operator()
+    }
+}

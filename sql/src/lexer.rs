@@ -1,0 +1,291 @@
+//! Tokens with their byte offsets, and the cut of a text into statements.
+//!
+//! In: a text and the session's dialect; out: one `Piece` per statement, its tokens free of white space and comments.
+//! Every token's span is (line 1, column = byte offset + 1), so that any span in sqlparser's tree, and any location
+//! in its errors, is a byte offset of the text that was parsed. Never looks at what a statement means.
+
+use datafusion::sql::sqlparser::tokenizer::{
+    Location, Span as SqlSpan, Token, TokenWithSpan, Tokenizer, Word as SqlWord,
+};
+
+use crate::dialect::{AuspexDialect, Dialect, GoogleSqlLexis};
+use crate::error::ParseError;
+use crate::googlesql::evidence;
+use crate::statement::Span;
+
+/// The byte range that a span of sqlparser's tree stands for, in the text that was parsed.
+pub fn span_of(span: SqlSpan) -> Span {
+    let byte = |location: Location| {
+        usize::try_from(location.column)
+            .unwrap_or(usize::MAX)
+            .saturating_sub(1)
+    };
+    Span {
+        start: byte(span.start),
+        end: byte(span.end),
+    }
+}
+
+/// The reverse of [`span_of`].
+pub(crate) fn sql_span(span: Span) -> SqlSpan {
+    let location = |byte: usize| Location {
+        line: 1,
+        column: byte as u64 + 1,
+    };
+    SqlSpan {
+        start: location(span.start),
+        end: location(span.end),
+    }
+}
+
+/// How a statement is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Grammar {
+    /// Plain PostgreSQL.
+    Postgres,
+    /// The union; `"x"` is a string in `OPTIONS` and `STRUCT` only.
+    Lenient,
+    /// The union; `"x"` is a string everywhere.
+    GoogleSql,
+}
+
+/// The tokens of one statement, and how to read them.
+#[derive(Debug)]
+pub(crate) struct Piece {
+    pub(crate) tokens: Vec<TokenWithSpan>,
+    pub(crate) grammar: Grammar,
+    pub(crate) span: Span,
+}
+
+/// Cuts a text at its semicolons. Statements without a token are left out.
+pub(crate) fn split(text: &str, dialect: Dialect) -> Result<Vec<Piece>, ParseError> {
+    let mut pieces = Vec::new();
+    let mut from = 0;
+    // One round reads the whole rest; another follows only where GoogleSQL's quoting moved a statement's end.
+    loop {
+        let (tokens, failure) = lex(text, from, dialect == Dialect::GoogleSql);
+        let mut resume = None;
+        let mut at = 0;
+        while at < tokens.len() {
+            let length = tokens[at..]
+                .iter()
+                .position(|token| token.token == Token::SemiColon);
+            let end = length.map_or(tokens.len(), |length| at + length);
+            let broken = length.is_none() && failure.is_some();
+            let statement = &tokens[at..end];
+            if !statement.is_empty() || broken {
+                let before = at
+                    .checked_sub(1)
+                    .map_or(from, |last| span_of(tokens[last].span).end);
+                let start = statement
+                    .first()
+                    .map_or(before, |token| span_of(token.span).start);
+                let piece = Piece::new(statement.to_vec(), dialect, start);
+                if dialect == Dialect::Auto && needs_googlesql(text, &piece, broken) {
+                    let (piece, next) = googlesql_piece(text, start)?;
+                    let agreed = !broken && next == length.map(|_| span_of(tokens[end].span).end);
+                    pieces.push(piece);
+                    if !agreed {
+                        resume = Some(next.unwrap_or(text.len()));
+                        break;
+                    }
+                } else if !broken {
+                    pieces.push(piece);
+                }
+            }
+            at = end + 1;
+        }
+        match (resume, failure) {
+            (Some(next), _) => from = next,
+            (None, Some(failure)) => return Err(failure),
+            (None, None) => break,
+        }
+    }
+    pieces.retain(|piece| !piece.tokens.is_empty());
+    Ok(pieces)
+}
+
+impl Piece {
+    fn new(tokens: Vec<TokenWithSpan>, dialect: Dialect, start: usize) -> Self {
+        let end = tokens.last().map_or(start, |token| span_of(token.span).end);
+        let grammar = evidence(&tokens, dialect);
+        Self {
+            tokens,
+            grammar,
+            span: Span { start, end },
+        }
+    }
+}
+
+/// Whether a statement with backticks holds text that GoogleSQL cuts into tokens otherwise than PostgreSQL.
+fn needs_googlesql(text: &str, piece: &Piece, broken: bool) -> bool {
+    if broken {
+        return text[piece.span.start..].contains('`');
+    }
+    let statement = &text[piece.span.start..piece.span.end];
+    piece.grammar == Grammar::GoogleSql
+        && ["\\", "#", "'''", "\"\"", "r'", "R'", "r\"", "R\""]
+            .iter()
+            .any(|mark| statement.contains(mark))
+}
+
+/// Reads one statement from `start` by GoogleSQL's quoting; also gives the offset behind its semicolon.
+fn googlesql_piece(text: &str, start: usize) -> Result<(Piece, Option<usize>), ParseError> {
+    let (mut tokens, failure) = lex(text, start, true);
+    let semicolon = tokens
+        .iter()
+        .position(|token| token.token == Token::SemiColon);
+    if let (None, Some(failure)) = (semicolon, failure) {
+        return Err(failure);
+    }
+    let next = semicolon.map(|at| span_of(tokens[at].span).end);
+    tokens.truncate(semicolon.unwrap_or(tokens.len()));
+    Ok((Piece::new(tokens, Dialect::GoogleSql, start), next))
+}
+
+/// Reads tokens from `base` on, as far as possible.
+fn lex(text: &str, base: usize, googlesql: bool) -> (Vec<TokenWithSpan>, Option<ParseError>) {
+    let rest = &text[base..];
+    let mut buffer = Vec::new();
+    let outcome = if googlesql {
+        Tokenizer::new(&GoogleSqlLexis, rest).tokenize_with_location_into_buf(&mut buffer)
+    } else {
+        Tokenizer::new(&AuspexDialect::new(false, 0), rest)
+            .tokenize_with_location_into_buf(&mut buffer)
+    };
+    let mut walker = Walker {
+        text: rest,
+        base,
+        byte: 0,
+        line: 1,
+        column: 1,
+    };
+    let mut tokens = Vec::with_capacity(buffer.len() / 2 + 1);
+    for TokenWithSpan { token, span } in buffer {
+        let start = walker.seek(span.start);
+        let end = walker.seek(span.end);
+        if !matches!(token, Token::Whitespace(_) | Token::EOF) {
+            tokens.push(TokenWithSpan {
+                token,
+                span: sql_span(Span { start, end }),
+            });
+        }
+    }
+    let failure = outcome.err().map(|error| {
+        // The tokenizer may report the end of the text; what cannot be read starts behind the last token.
+        let behind = walker.base + walker.byte;
+        let reported = walker.seek(error.location);
+        let at = if reported >= text.len() {
+            behind
+        } else {
+            reported
+        };
+        ParseError::lexical(text, at, &error.message)
+    });
+    (tokens, failure)
+}
+
+/// Turns ascending (line, column in characters) into byte offsets in one walk.
+struct Walker<'a> {
+    text: &'a str,
+    base: usize,
+    byte: usize,
+    line: u64,
+    column: u64,
+}
+
+impl Walker<'_> {
+    fn seek(&mut self, to: Location) -> usize {
+        for c in self.text[self.byte..].chars() {
+            if (self.line, self.column) >= (to.line, to.column) {
+                break;
+            }
+            self.byte += c.len_utf8();
+            if c == '\n' {
+                self.line += 1;
+                self.column = 1;
+            } else {
+                self.column += 1;
+            }
+        }
+        self.base + self.byte
+    }
+}
+
+/// The unquoted word at a token, as written.
+pub(crate) fn bare_word(token: Option<&TokenWithSpan>) -> Option<&SqlWord> {
+    match token.map(|token| &token.token) {
+        Some(Token::Word(word)) if word.quote_style.is_none() => Some(word),
+        _ => None,
+    }
+}
+
+/// Whether the token is the unquoted word `keyword`, in any case.
+pub(crate) fn is_word(token: Option<&TokenWithSpan>, keyword: &str) -> bool {
+    bare_word(token).is_some_and(|word| word.value.eq_ignore_ascii_case(keyword))
+}
+
+/// Whether the tokens from `at` on are these unquoted words.
+pub(crate) fn are_words(tokens: &[TokenWithSpan], at: usize, keywords: &[&str]) -> bool {
+    keywords
+        .iter()
+        .enumerate()
+        .all(|(n, keyword)| is_word(tokens.get(at + n), keyword))
+}
+
+/// Whether the token at `at` is `wanted`.
+pub(crate) fn is_token(tokens: &[TokenWithSpan], at: usize, wanted: &Token) -> bool {
+    tokens.get(at).is_some_and(|token| token.token == *wanted)
+}
+
+/// The `)` that closes the `(` at `open`; `None` if no `(` stands there, or it is never closed.
+pub(crate) fn closing(tokens: &[TokenWithSpan], open: usize) -> Option<usize> {
+    if !is_token(tokens, open, &Token::LParen) {
+        return None;
+    }
+    let mut depth = 0_usize;
+    for (at, token) in tokens.iter().enumerate().skip(open) {
+        match token.token {
+            Token::LParen => depth += 1,
+            Token::RParen => {
+                depth = depth.checked_sub(1)?;
+                if depth == 0 {
+                    return Some(at);
+                }
+            }
+            _ => {}
+        }
+    }
+    None
+}
+
+/// The `(` of the group that the last token closes.
+pub(crate) fn last_group(tokens: &[TokenWithSpan]) -> Option<usize> {
+    let mut depth = 0_usize;
+    for (at, token) in tokens.iter().enumerate().rev() {
+        match token.token {
+            Token::RParen => depth += 1,
+            Token::LParen => {
+                depth = depth.checked_sub(1)?;
+                if depth == 0 {
+                    return Some(at);
+                }
+            }
+            _ if depth == 0 => return None,
+            _ => {}
+        }
+    }
+    None
+}
+
+/// The value of a string token of any quoting that is a string in every grammar.
+pub(crate) fn string_value(token: &Token) -> Option<&str> {
+    match token {
+        Token::SingleQuotedString(value)
+        | Token::EscapedStringLiteral(value)
+        | Token::NationalStringLiteral(value)
+        | Token::UnicodeStringLiteral(value) => Some(value),
+        Token::DollarQuotedString(value) => Some(&value.value),
+        _ => None,
+    }
+}

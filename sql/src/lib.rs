@@ -1,0 +1,44 @@
+//! auspex-sql: text → statements, with the place of everything in the text.
+//!
+//! In: a text and the session's dialect; out: [`ParsedStatement`]s, and the model functions inside ordinary SQL taken
+//! apart ([`ml_function`], [`scalar_predict`]). Never resolves a name, reads a catalog or knows an option.
+//!
+//! Code map, in reading order:
+//! - `statement`: the syntax tree of what Auspex adds to SQL.
+//! - `lexer`: tokens with byte offsets; the cut of a text into statements.
+//! - `limits`: bounds on depth, stack and work.
+//! - `dialect`: what a session may ask for, and how sqlparser is told.
+//! - `googlesql`: which statements are read as GoogleSQL, and the quotes, names and types that are rewritten.
+//! - `model_forms`: `MODEL m`, `TABLE t`, `PREDICT(m USING …)`, `(PREDICT m ON t)` inside ordinary SQL.
+//! - `reference`: names of models and versions.
+//! - `parser`: one module per family of statements; `parser::sql` hands the rest to DataFusion.
+//! - `function`: calls of model functions in the parsed tree.
+//! - `error`: what can go wrong.
+//!
+//! **Invariant:** every span in the tree, sqlparser's included, is a byte range of the parsed text ([`span_of`]).
+
+mod dialect;
+mod error;
+mod function;
+mod googlesql;
+mod lexer;
+mod limits;
+mod model_forms;
+mod parser;
+mod reference;
+mod statement;
+#[cfg(test)]
+mod tests;
+
+pub use dialect::Dialect;
+pub use error::{ParseError, ParseErrorKind};
+pub use function::{PredictArgs, PredictKind, ScalarPredict, ml_function, scalar_predict};
+pub use lexer::span_of;
+pub use parser::{literal_option, parse, parse_query};
+pub use reference::parse_model_ref;
+pub use statement::{
+    AlterAction, AlterModel, Apply, Connection, CreateModel, DropModel, Evaluate, Explain,
+    ExportModel, Forecast, MlArg, MlFunction, ModelOption, ModelPrivilege, ModelRef, Name,
+    OptionValue, ParsedStatement, SourceQuery, Span, Statement, Train, TrainRows, TrainingSource,
+    TypedName, VersionRef, Word,
+};

@@ -1,0 +1,106 @@
+//! Bounds on what one statement may cost to read: depth, stack and work.
+//!
+//! In: a statement's tokens; out: an error for what is too deep, and a stack that is large enough for the rest.
+//! sqlparser recurses on the nesting of a text, tries some forms twice, and chains operators into trees as deep as the
+//! chain is long; without bounds a short text could end the process or keep it busy for hours.
+
+use std::io;
+use std::panic::resume_unwind;
+use std::thread;
+
+use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
+
+use crate::error::{ParseError, ParseErrorKind};
+use crate::lexer::{bare_word, is_word, span_of};
+
+/// How deep expressions and queries may nest: sqlparser's own limit.
+pub(crate) const RECURSION_LIMIT: usize = 50;
+
+/// Brackets that are read on the caller's stack. An unoptimised build takes up to 150 kB for each.
+const DEPTH_ON_CALLERS_STACK: usize = 3;
+
+/// Enough for `RECURSION_LIMIT` in an unoptimised build; only what is touched becomes memory.
+const LARGE_STACK_BYTES: usize = 64 << 20;
+
+/// How many operators may follow one another without a comma or bracket: each makes the tree one deeper.
+const CHAIN_LIMIT: usize = 2_000_000;
+
+/// How often a word may follow itself, as `INTERVAL INTERVAL …`, on which sqlparser recurses without a count.
+const REPETITION_LIMIT: usize = 20;
+
+/// Checks a statement and says whether it needs a large stack.
+pub(crate) fn check(tokens: &[TokenWithSpan]) -> Result<bool, ParseError> {
+    let mut deepest = 0;
+    let mut types = 0_usize;
+    let mut repetitions = 0;
+    // For each open bracket, the operators seen in it so far.
+    let mut chains = vec![0_usize];
+    for (at, token) in tokens.iter().enumerate() {
+        match &token.token {
+            Token::LParen | Token::LBracket => chains.push(0),
+            Token::RParen | Token::RBracket if chains.len() > 1 => {
+                chains.pop();
+            }
+            Token::Lt if is_word(tokens.get(at.wrapping_sub(1)), "ARRAY") => types += 1,
+            Token::Lt if is_word(tokens.get(at.wrapping_sub(1)), "STRUCT") => types += 1,
+            Token::Gt => types = types.saturating_sub(1),
+            Token::ShiftRight => types = types.saturating_sub(2),
+            Token::Comma => chains.last_mut().into_iter().for_each(|chain| *chain = 0),
+            token if is_operator(token) => {
+                chains.last_mut().into_iter().for_each(|chain| *chain += 1);
+            }
+            _ => {}
+        }
+        let before = at.checked_sub(1).and_then(|before| tokens.get(before));
+        let repeated = bare_word(before).is_some_and(|word| is_word(Some(token), &word.value));
+        repetitions = if repeated { repetitions + 1 } else { 0 };
+        let depth = chains.len() - 1 + types;
+        deepest = deepest.max(depth);
+        let chain = chains.last().copied().unwrap_or(0);
+        if depth > RECURSION_LIMIT || chain > CHAIN_LIMIT || repetitions > REPETITION_LIMIT {
+            let place = span_of(token.span).start;
+            return Err(ParseError::new(ParseErrorKind::TooDeep, Some(place)));
+        }
+    }
+    Ok(deepest > DEPTH_ON_CALLERS_STACK)
+}
+
+/// Whether the token joins two operands. Names and literals between operators do not break a chain.
+fn is_operator(token: &Token) -> bool {
+    match token {
+        Token::Word(word) => {
+            word.quote_style.is_none()
+                && [
+                    "AND",
+                    "OR",
+                    "UNION",
+                    "EXCEPT",
+                    "INTERSECT",
+                    "IS",
+                    "LIKE",
+                    "ILIKE",
+                    "COLLATE",
+                ]
+                .iter()
+                .any(|operator| word.value.eq_ignore_ascii_case(operator))
+        }
+        Token::Number(..)
+        | Token::SingleQuotedString(_)
+        | Token::Placeholder(_)
+        | Token::Period
+        | Token::Comma
+        | Token::SemiColon => false,
+        _ => true,
+    }
+}
+
+/// Runs `read` on a large stack.
+pub(crate) fn on_large_stack<T: Send>(read: impl FnOnce() -> T + Send) -> io::Result<T> {
+    thread::scope(|scope| {
+        let reader = thread::Builder::new()
+            .name("sql-parser".to_owned())
+            .stack_size(LARGE_STACK_BYTES)
+            .spawn_scoped(scope, read)?;
+        Ok(reader.join().unwrap_or_else(|panic| resume_unwind(panic)))
+    })
+}

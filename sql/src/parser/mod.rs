@@ -1,0 +1,173 @@
+//! Text → statements: the entry points, and the choice of the parser for each statement.
+//!
+//! In: a text and the session's dialect; out: `ParsedStatement`s. A statement of ours is read by the module named
+//! after it; everything else goes to DataFusion's parser. Never resolves a name.
+
+mod alter_model;
+mod apply;
+mod create_model;
+mod cursor;
+mod explain;
+mod manage;
+mod options;
+mod source;
+mod sql;
+mod train;
+
+use datafusion::sql::sqlparser::ast::Query;
+use datafusion::sql::sqlparser::tokenizer::TokenWithSpan;
+
+use crate::dialect::Dialect;
+use crate::error::{ParseError, ParseErrorKind};
+use crate::googlesql::{self, normalize_types};
+use crate::lexer::{Grammar, Piece, are_words, is_word, split};
+use crate::limits;
+use crate::model_forms;
+use crate::reference::read_word;
+use crate::statement::{ParsedStatement, Statement};
+use cursor::Cursor;
+pub use options::literal_option;
+
+/// Reads every statement of a text. Empty statements are left out.
+///
+/// Positions, in errors and in spans, are byte offsets of the whole text.
+pub fn parse(text: &str, dialect: Dialect) -> Result<Vec<ParsedStatement>, ParseError> {
+    let pieces = split(text, dialect)?;
+    checked(&pieces, || {
+        pieces
+            .iter()
+            .map(|piece| parse_piece(text, piece))
+            .collect()
+    })
+}
+
+/// Reads one query, given as a string or stored in the catalog.
+///
+/// Under `Auto` the union grammar applies, as it did to the statement that the query was cut from.
+pub fn parse_query(text: &str, dialect: Dialect) -> Result<Box<Query>, ParseError> {
+    let pieces = split(text, dialect)?;
+    match pieces.as_slice() {
+        [] => Err(ParseError::at_end(text.len(), "a query")),
+        [piece] => checked(&pieces, || query_piece(text, piece, dialect)),
+        [_, second, ..] => Err(ParseError::at_token(
+            text,
+            &second.tokens[0],
+            "one query only",
+        )),
+    }
+}
+
+/// Reads within the bounds of `limits`.
+fn checked<T: Send>(
+    pieces: &[Piece],
+    read: impl Fn() -> Result<T, ParseError> + Send + Sync,
+) -> Result<T, ParseError> {
+    let mut deep = false;
+    for piece in pieces {
+        deep |= limits::check(&piece.tokens)?;
+    }
+    if !deep {
+        return read();
+    }
+    limits::on_large_stack(&read).unwrap_or_else(|error| {
+        let message = format!("no thread could be started to read the statement: {error}");
+        Err(ParseError::new(ParseErrorKind::Malformed(message), None))
+    })
+}
+
+fn query_piece(text: &str, piece: &Piece, dialect: Dialect) -> Result<Box<Query>, ParseError> {
+    let grammar = match (dialect, piece.grammar) {
+        (Dialect::Auto, Grammar::Postgres) => Grammar::Lenient,
+        (_, grammar) => grammar,
+    };
+    let mut tokens = prepare(text, piece.tokens.clone(), grammar)?;
+    if let Some(query) = model_forms::statement_as_query(text, &tokens) {
+        tokens = model_forms::rewrite(text, query?)?;
+    }
+    source::read_query(&Cursor::new(text, &tokens, grammar, piece.span.end))
+}
+
+/// Settles quotes, names and model forms before a parser sees the tokens.
+fn prepare(
+    text: &str,
+    tokens: Vec<TokenWithSpan>,
+    grammar: Grammar,
+) -> Result<Vec<TokenWithSpan>, ParseError> {
+    model_forms::rewrite(text, googlesql::rewrite(text, tokens, grammar)?)
+}
+
+fn parse_piece(text: &str, piece: &Piece) -> Result<ParsedStatement, ParseError> {
+    let Piece {
+        ref tokens,
+        grammar,
+        span,
+    } = *piece;
+    let tokens = prepare(text, tokens.clone(), grammar)?;
+    let statement = parse_statement(Cursor::new(text, &tokens, grammar, span.end))?;
+    Ok(ParsedStatement {
+        statement,
+        text: span.of(text).to_owned(),
+        span,
+    })
+}
+
+/// Reads one statement to its end.
+fn parse_statement(mut cursor: Cursor<'_>) -> Result<Statement, ParseError> {
+    let Some(parse) = model_statement(cursor.rest()) else {
+        let statement = sql::parse(&cursor)?;
+        return Ok(Statement::Sql(Box::new(statement)));
+    };
+    let statement = parse(&mut cursor)?;
+    cursor.finish()?;
+    Ok(statement)
+}
+
+type ParseModelStatement = fn(&mut Cursor<'_>) -> Result<Statement, ParseError>;
+
+/// The parser of the model statement that these tokens open, if they open one.
+///
+/// Keywords are not reserved: `DESCRIBE model` is about a table unless a name follows.
+fn model_statement(tokens: &[TokenWithSpan]) -> Option<ParseModelStatement> {
+    let starts = |words: &[&str]| are_words(tokens, 0, words);
+    let named = |at: usize| read_word(tokens.get(at)).is_some();
+    match () {
+        () if opens_create_model(tokens) => Some(create_model::parse),
+        () if starts(&["TRAIN"]) => Some(train::parse),
+        () if starts(&["EVALUATE"]) => Some(apply::parse_evaluate),
+        () if starts(&["PREDICT"]) => Some(apply::parse_predict),
+        () if starts(&["EXPLAIN_PREDICT"]) => Some(apply::parse_explain_predict),
+        () if starts(&["FORECAST"]) => Some(apply::parse_forecast),
+        () if starts(&["ALTER", "MODEL"]) => Some(alter_model::parse),
+        () if starts(&["DROP", "MODEL"]) => Some(manage::parse_drop),
+        () if starts(&["EXPORT", "MODEL"]) => Some(manage::parse_export),
+        () if starts(&["SHOW", "MODELS"]) && tokens.len() == 2 => Some(manage::parse_show),
+        () if starts(&["SHOW", "MODEL"]) => Some(manage::parse_show),
+        () if starts(&["SHOW", "DEVICES"]) && tokens.len() == 2 => Some(manage::parse_show),
+        () if starts(&["SHOW", "WORKERS"]) && tokens.len() == 2 => Some(manage::parse_show),
+        () if starts(&["DESCRIBE", "MODEL"]) && named(2) => Some(manage::parse_describe),
+        () if starts(&["DESC", "MODEL"]) && named(2) => Some(manage::parse_describe),
+        () if manage::is_privilege(tokens) => Some(manage::parse_privilege),
+        () if explain::subject(tokens).is_some() => Some(explain::parse),
+        () => None,
+    }
+}
+
+/// Whether the tokens are a statement of ours, which no PostgreSQL statement starts like.
+pub(crate) fn opens_model_statement(tokens: &[TokenWithSpan]) -> bool {
+    model_statement(tokens).is_some()
+}
+
+fn opens_create_model(tokens: &[TokenWithSpan]) -> bool {
+    let at = if are_words(tokens, 0, &["CREATE", "OR", "REPLACE"]) {
+        3
+    } else {
+        1
+    };
+    is_word(tokens.first(), "CREATE") && is_word(tokens.get(at), "MODEL")
+}
+
+/// Renames the types in a query and gives it back.
+fn with_types(mut query: Box<Query>) -> Box<Query> {
+    normalize_types(query.as_mut());
+    query
+}

@@ -1,0 +1,167 @@
+//! Everything that is not ours: DataFusion's parser over our tokens.
+//!
+//! In: a statement's tokens; out: DataFusion's statement, with the type names that it plans.
+
+use datafusion::common::DataFusionError;
+use datafusion::sql::parser::{DFParserBuilder, Statement as SqlStatement};
+use datafusion::sql::sqlparser::parser::ParserError;
+use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
+
+use crate::dialect::AuspexDialect;
+use crate::error::ParseError;
+use crate::googlesql::normalize_statement;
+use crate::lexer::{Grammar, are_words, bare_word, closing, is_word, string_value};
+use crate::limits::RECURSION_LIMIT;
+use crate::parser::cursor::Cursor;
+
+/// Reads all that is left as one statement.
+pub(super) fn parse(cursor: &Cursor<'_>) -> Result<SqlStatement, ParseError> {
+    let lenient = cursor.grammar != Grammar::Postgres;
+    let dialect = AuspexDialect::new(lenient, cursor.rest().len());
+    if let Some(again) = explained_twice(cursor.rest()) {
+        return Err(ParseError::at_token(
+            cursor.text,
+            again,
+            "the statement to explain",
+        ));
+    }
+    let tokens = explain_format(cursor.rest().to_vec());
+    let refined = |error: DataFusionError| {
+        let error = cursor.refine(cursor.reword(parser_error(error)));
+        with_suggestion(cursor, error)
+    };
+    let mut parser = DFParserBuilder::new(tokens)
+        .with_dialect(&dialect)
+        .with_recursion_limit(RECURSION_LIMIT)
+        .build()
+        .map_err(refined)?;
+    let outcome = if is_client_copy(cursor.rest()) {
+        let statement = parser
+            .parser
+            .parse_statement()
+            .map_err(DataFusionError::from);
+        statement.map(|statement| SqlStatement::Statement(Box::new(statement)))
+    } else {
+        parser.parse_statement()
+    };
+    let mut statement = outcome.map_err(refined)?;
+    let next = parser.parser.peek_token_ref();
+    if next.token != Token::EOF {
+        return Err(with_suggestion(
+            cursor,
+            ParseError::at_token(cursor.text, next, ""),
+        ));
+    }
+    normalize_statement(&mut statement);
+    Ok(statement)
+}
+
+/// The second word of `EXPLAIN [ANALYZE] [VERBOSE] EXPLAIN`, on which DataFusion's parser would recurse.
+fn explained_twice(tokens: &[TokenWithSpan]) -> Option<&TokenWithSpan> {
+    if !is_word(tokens.first(), "EXPLAIN") {
+        return None;
+    }
+    let mut at = 1;
+    while ["ANALYZE", "VERBOSE"]
+        .iter()
+        .any(|word| is_word(tokens.get(at), word))
+    {
+        at += 1;
+    }
+    if is_word(tokens.get(at), "FORMAT") {
+        at += 2;
+    }
+    at = closing(tokens, at).map_or(at, |close| close + 1);
+    tokens
+        .get(at)
+        .filter(|token| is_word(Some(token), "EXPLAIN"))
+}
+
+/// `EXPLAIN (FORMAT json)`, as PostgreSQL's clients write it, is DataFusion's `pgjson`.
+fn explain_format(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    if is_word(tokens.first(), "EXPLAIN") {
+        for at in 2..closing(&tokens, 1).unwrap_or(0) {
+            if are_words(&tokens, at, &["FORMAT", "JSON"]) {
+                tokens[at + 1].token = Token::make_word("pgjson", None);
+            }
+        }
+    }
+    tokens
+}
+
+/// The parser's own error inside DataFusion's.
+fn parser_error(error: DataFusionError) -> ParserError {
+    match error {
+        DataFusionError::SQL(error, _) => *error,
+        DataFusionError::Diagnostic(_, inner) | DataFusionError::Context(_, inner) => {
+            parser_error(*inner)
+        }
+        other => ParserError::ParserError(other.strip_backtrace()),
+    }
+}
+
+/// PostgreSQL's COPY, which moves rows over the connection or takes its options in brackets; DataFusion's own COPY
+/// writes files.
+fn is_client_copy(tokens: &[TokenWithSpan]) -> bool {
+    if !is_word(tokens.first(), "COPY") {
+        return false;
+    }
+    let mut at = 1;
+    while at < tokens.len() {
+        match &tokens[at].token {
+            Token::LParen => match closing(tokens, at) {
+                Some(close) => at = close,
+                None => return false,
+            },
+            Token::Word(_) if is_word(tokens.get(at), "FROM") => return true,
+            Token::Word(_) if is_word(tokens.get(at), "TO") => {
+                let client = ["STDOUT", "STDIN", "PROGRAM"]
+                    .iter()
+                    .any(|target| is_word(tokens.get(at + 1), target));
+                let file = tokens
+                    .get(at + 1)
+                    .is_some_and(|t| string_value(&t.token).is_some());
+                let options = is_word(tokens.get(at + 2), "WITH")
+                    || tokens
+                        .get(at + 2)
+                        .is_some_and(|token| token.token == Token::LParen);
+                return client || (file && options);
+            }
+            _ => {}
+        }
+        at += 1;
+    }
+    false
+}
+
+/// The statements that somebody may have misspelt.
+const STATEMENTS: [&str; 24] = [
+    "ALTER", "ANALYZE", "BEGIN", "COMMIT", "COPY", "CREATE", "DELETE", "DESCRIBE", "DROP",
+    "EVALUATE", "EXPLAIN", "EXPORT", "FORECAST", "GRANT", "INSERT", "PREDICT", "REVOKE",
+    "ROLLBACK", "SELECT", "SET", "SHOW", "TRAIN", "UPDATE", "WITH",
+];
+
+/// A hint with the nearest keyword, if the statement's first word was not understood.
+fn with_suggestion(cursor: &Cursor<'_>, error: ParseError) -> ParseError {
+    let Some(word) = bare_word(cursor.peek(0)) else {
+        return error;
+    };
+    let written = word.value.to_ascii_uppercase();
+    if error.hint.is_some() || STATEMENTS.contains(&written.as_str()) {
+        return error;
+    }
+    match nearest(&written, &STATEMENTS) {
+        Some(keyword) => error.with_hint(format!("Perhaps you mean {keyword}.")),
+        None => error,
+    }
+}
+
+/// The word that `written` is most likely meant to be.
+pub(super) fn nearest<'a>(written: &str, known: &[&'a str]) -> Option<&'a str> {
+    known
+        .iter()
+        .map(|word| (strsim::damerau_levenshtein(written, word), *word))
+        .filter(|(distance, word)| *distance <= 2 && *distance * 2 < word.len())
+        .min()
+        .map(|(_, word)| word)
+}

@@ -1,0 +1,382 @@
+//! The syntax tree of the statements that Auspex adds to SQL, and the wrapper around everything else.
+//!
+//! In: nothing; out: plain values with the place in the text where they were read.
+//! Never resolves a name, never knows which options or functions exist.
+
+use datafusion::sql::parser::Statement as SqlStatement;
+use datafusion::sql::sqlparser::ast::{Expr, Query, SelectItem};
+
+/// A half-open range of byte offsets in the text that was parsed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Span {
+    /// Offset of the first byte.
+    pub start: usize,
+    /// Offset behind the last byte.
+    pub end: usize,
+}
+
+/// One statement of a text, with the part of the text it was read from.
+#[derive(Debug, Clone)]
+pub struct ParsedStatement {
+    /// What the text says.
+    pub statement: Statement,
+    /// The statement's own text, without the separating semicolon.
+    pub text: String,
+    /// Where `text` lies in the whole text.
+    pub span: Span,
+}
+
+/// A statement: a model statement, or any other SQL in the parser's own tree.
+#[derive(Debug, Clone)]
+pub enum Statement {
+    /// `CREATE MODEL`.
+    CreateModel(Box<CreateModel>),
+    /// `TRAIN [MODEL]`.
+    Train(Box<Train>),
+    /// `EVALUATE [MODEL]`.
+    Evaluate(Box<Evaluate>),
+    /// `PREDICT [MODEL] … ON …`.
+    Predict(Box<Apply>),
+    /// `EXPLAIN_PREDICT [MODEL] … ON …`.
+    ExplainPredict(Box<Apply>),
+    /// `FORECAST [MODEL]`.
+    Forecast(Box<Forecast>),
+    /// `ALTER MODEL`.
+    AlterModel(Box<AlterModel>),
+    /// `DROP MODEL`.
+    DropModel(DropModel),
+    /// `EXPORT MODEL`.
+    ExportModel(Box<ExportModel>),
+    /// `SHOW MODELS`, `SHOW MODEL ALL`.
+    ShowModels,
+    /// `SHOW MODEL m`, `DESCRIBE MODEL m`, `DESCRIBE MODEL m.part`.
+    DescribeModel(ModelRef),
+    /// `SHOW DEVICES`.
+    ShowDevices,
+    /// `SHOW WORKERS`.
+    ShowWorkers,
+    /// `EXPLAIN [ANALYZE] [(options)]` of a model statement.
+    Explain(Box<Explain>),
+    /// `GRANT` or `REVOKE` of a privilege on a model, or of `CREATE MODEL`.
+    ModelPrivilege(ModelPrivilege),
+    /// Any other SQL.
+    Sql(Box<SqlStatement>),
+}
+
+/// A possibly qualified name. Unquoted parts are folded to lower case.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Name {
+    /// The parts, outermost first; never empty.
+    pub parts: Vec<String>,
+    /// Where it stands.
+    pub span: Span,
+}
+
+/// A model, optionally at a version: `m`, `m@3`, `s.m@champion`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModelRef {
+    /// The model's name.
+    pub name: Name,
+    /// The version asked for; `None` is the current one.
+    pub version: Option<VersionRef>,
+}
+
+/// What stands behind `@`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum VersionRef {
+    /// A version's number.
+    Number(u64),
+    /// A version's alias.
+    Alias(String),
+}
+
+/// `CREATE [OR REPLACE] MODEL [IF NOT EXISTS] name clauses… [AS source | FROM 'file'] [WITH NO TRAIN]`.
+#[derive(Debug, Clone)]
+pub struct CreateModel {
+    /// The model's name.
+    pub name: Name,
+    /// `OR REPLACE` was written.
+    pub or_replace: bool,
+    /// `IF NOT EXISTS` was written.
+    pub if_not_exists: bool,
+    /// `TRANSFORM (…)`.
+    pub transform: Option<Vec<SelectItem>>,
+    /// `INPUT (…)`.
+    pub input: Vec<TypedName>,
+    /// `OUTPUT (…)`.
+    pub output: Vec<TypedName>,
+    /// `REMOTE WITH CONNECTION …`.
+    pub connection: Option<Connection>,
+    /// `PREDICT a, b` or `TARGET a, b`.
+    pub labels: Vec<Word>,
+    /// `USING type` or `OF TYPE type`.
+    pub model_type: Option<Word>,
+    /// `FEATURES …`.
+    pub features: Option<Vec<SelectItem>>,
+    /// `ORDER BY column`.
+    pub order_by: Option<Word>,
+    /// `PARTITION BY a, b`.
+    pub partition_by: Vec<Word>,
+    /// `HORIZON n`.
+    pub horizon: Option<u64>,
+    /// `OPTIONS (…)` or `WITH (…)`.
+    pub options: Vec<ModelOption>,
+    /// Where the training rows come from.
+    pub source: Option<TrainingSource>,
+    /// `WITH NO TRAIN` was written.
+    pub no_train: bool,
+}
+
+/// A single identifier with its place; unquoted ones are folded to lower case.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Word {
+    /// The identifier.
+    pub value: String,
+    /// Where it stands.
+    pub span: Span,
+}
+
+/// `name type`, as in `INPUT (x FLOAT64)`.
+#[derive(Debug, Clone)]
+pub struct TypedName {
+    /// The column.
+    pub name: Word,
+    /// Its type's text.
+    pub data_type: String,
+}
+
+/// `REMOTE WITH CONNECTION …`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Connection {
+    /// `DEFAULT`.
+    Default,
+    /// A named connection.
+    Named(Name),
+}
+
+/// What stands behind `AS` or `FROM` in `CREATE MODEL`.
+#[derive(Debug, Clone)]
+pub enum TrainingSource {
+    /// One query (`TABLE t` is the query `SELECT * FROM t`).
+    Query(SourceQuery),
+    /// `(name AS (query), …)`.
+    Named(Vec<(Word, SourceQuery)>),
+    /// `FROM 'file'`.
+    File(String),
+}
+
+/// A query with its own text, so that it can be stored and run again.
+#[derive(Debug, Clone)]
+pub struct SourceQuery {
+    /// The parsed query.
+    pub query: Box<Query>,
+    /// Its text as written (for `TABLE t` and a bare name: `SELECT * FROM t`).
+    pub text: String,
+    /// Where it stands.
+    pub span: Span,
+}
+
+/// `name = value` of `OPTIONS` or `WITH`.
+#[derive(Debug, Clone)]
+pub struct ModelOption {
+    /// The option's name, in lower case.
+    pub name: Word,
+    /// Its value.
+    pub value: OptionValue,
+    /// Where the value stands.
+    pub value_span: Span,
+}
+
+/// The value of an option.
+#[derive(Debug, Clone, PartialEq)]
+pub enum OptionValue {
+    /// `NULL`.
+    Null,
+    /// `TRUE`, `FALSE`.
+    Bool(bool),
+    /// A whole number.
+    Integer(i64),
+    /// Any other number.
+    Float(f64),
+    /// A string in single quotes, or in double quotes.
+    String(String),
+    /// A bare name.
+    Name(String),
+    /// `[a, b]`.
+    Array(Vec<OptionValue>),
+    /// `STRUCT(a AS x, b)` or `(a, b)`: values with the names that were given.
+    Struct(Vec<(Option<String>, OptionValue)>),
+    /// `INTERVAL …` as its text.
+    Interval(String),
+    /// `HPARAM_RANGE(lo, hi)`.
+    Range(f64, f64),
+    /// `HPARAM_CANDIDATES([…])`.
+    Candidates(Vec<OptionValue>),
+    /// `DEFAULT`.
+    Default,
+}
+
+/// `TRAIN [MODEL] name …`.
+#[derive(Debug, Clone)]
+pub struct Train {
+    /// The model's name.
+    pub name: Name,
+    /// What to train on.
+    pub rows: TrainRows,
+    /// `WITH (…)`.
+    pub options: Vec<ModelOption>,
+    /// `IN BACKGROUND` was written.
+    pub in_background: bool,
+}
+
+/// The rows of a `TRAIN`.
+#[derive(Debug, Clone)]
+pub enum TrainRows {
+    /// The model's own query, today's rows.
+    Own,
+    /// `ON source`.
+    On(SourceQuery),
+    /// `ON SNAPSHOT OF m@3`.
+    Snapshot(ModelRef),
+    /// `RESUME`.
+    Resume,
+}
+
+/// `EVALUATE [MODEL] m [ON source] [WITH (…)]`.
+#[derive(Debug, Clone)]
+pub struct Evaluate {
+    /// The model.
+    pub model: ModelRef,
+    /// The rows; `None` answers from what training stored.
+    pub rows: Option<SourceQuery>,
+    /// `WITH (…)`.
+    pub options: Vec<ModelOption>,
+}
+
+/// `PREDICT` or `EXPLAIN_PREDICT [MODEL] m ON source [WITH (…)]`.
+#[derive(Debug, Clone)]
+pub struct Apply {
+    /// The model.
+    pub model: ModelRef,
+    /// The rows.
+    pub rows: SourceQuery,
+    /// `WITH (…)`.
+    pub options: Vec<ModelOption>,
+}
+
+/// `FORECAST [MODEL] m [HORIZON n] [ON source] [WITH (…)]`.
+#[derive(Debug, Clone)]
+pub struct Forecast {
+    /// The model.
+    pub model: ModelRef,
+    /// `HORIZON n`.
+    pub horizon: Option<u64>,
+    /// The rows.
+    pub rows: Option<SourceQuery>,
+    /// `WITH (…)`.
+    pub options: Vec<ModelOption>,
+}
+
+/// `ALTER MODEL [IF EXISTS] m action`.
+#[derive(Debug, Clone)]
+pub struct AlterModel {
+    /// `IF EXISTS` was written.
+    pub if_exists: bool,
+    /// The model's name.
+    pub name: Name,
+    /// What to change.
+    pub action: AlterAction,
+}
+
+/// The change that an `ALTER MODEL` asks for.
+#[derive(Debug, Clone)]
+pub enum AlterAction {
+    /// `RENAME TO name`.
+    Rename(Word),
+    /// `SET [OPTIONS] (…)`.
+    SetOptions(Vec<ModelOption>),
+    /// `OWNER TO role`.
+    Owner(Word),
+    /// `SET ALIAS name TO n`.
+    SetAlias(Word, u64),
+    /// `DROP ALIAS name`.
+    DropAlias(Word),
+    /// `DROP VERSION n`.
+    DropVersion(u64),
+    /// `SET RETRAIN EVERY interval` (the interval's text).
+    RetrainEvery(String),
+    /// `SET RETRAIN WHEN (query)`.
+    RetrainWhen(SourceQuery),
+    /// `SET RETRAIN OFF`.
+    RetrainOff,
+}
+
+/// `DROP MODEL [IF EXISTS] m, … [CASCADE | RESTRICT]`.
+#[derive(Debug, Clone)]
+pub struct DropModel {
+    /// `IF EXISTS` was written.
+    pub if_exists: bool,
+    /// The models; with a version, only that version is dropped.
+    pub models: Vec<ModelRef>,
+    /// `CASCADE` was written.
+    pub cascade: bool,
+}
+
+/// `EXPORT MODEL m (OPTIONS (…) | TO 'file' [WITH (…)])`.
+#[derive(Debug, Clone)]
+pub struct ExportModel {
+    /// The model.
+    pub model: ModelRef,
+    /// The file.
+    pub target: Option<String>,
+    /// `OPTIONS (…)` or `WITH (…)`.
+    pub options: Vec<ModelOption>,
+}
+
+/// `EXPLAIN [ANALYZE] [(options)] statement`.
+#[derive(Debug, Clone)]
+pub struct Explain {
+    /// `ANALYZE` was written.
+    pub analyze: bool,
+    /// The options in parentheses.
+    pub options: Vec<ModelOption>,
+    /// The statement to explain.
+    pub statement: Statement,
+}
+
+/// `GRANT` or `REVOKE … ON MODEL m`, `… CREATE MODEL ON SCHEMA s`.
+#[derive(Debug, Clone)]
+pub struct ModelPrivilege {
+    /// `GRANT` rather than `REVOKE`.
+    pub grant: bool,
+    /// `EXECUTE`, `SELECT`, `ALL` or `CREATE MODEL`, in upper case.
+    pub privilege: String,
+    /// The model or schema.
+    pub object: Name,
+    /// The role.
+    pub role: Word,
+}
+
+/// One argument of an `ML.` table function, as it stands in the expression tree (see `ml_function`).
+#[derive(Debug, Clone)]
+pub enum MlArg {
+    /// `MODEL m@3`.
+    Model(ModelRef),
+    /// `(query)` or `TABLE t`.
+    Query(Box<Query>),
+    /// `STRUCT(0.5 AS threshold)`: names in lower case.
+    Struct(Vec<(Option<String>, Expr)>),
+    /// `name => expr`.
+    Named(String, Expr),
+    /// Any other expression.
+    Expr(Expr),
+}
+
+/// A call of `ML.name(…)` or `AI.name(…)` in `FROM`, taken apart.
+#[derive(Debug, Clone)]
+pub struct MlFunction {
+    /// The full name in lower case: `ml.predict`.
+    pub name: String,
+    /// The arguments in order.
+    pub args: Vec<MlArg>,
+}

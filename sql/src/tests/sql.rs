@@ -1,0 +1,237 @@
+//! Everything that is not ours: DataFusion's and PostgreSQL's statements, and the cut into statements.
+
+use datafusion::sql::parser::Statement as SqlStatement;
+
+use super::{all, ast, one};
+use crate::*;
+
+#[test]
+fn ordinary_sql_still_parses() {
+    for text in [
+        "SELECT 1",
+        "SELECT * FROM 'path.parquet'",
+        "SELECT * FROM a JOIN 'b/*.csv' AS b ON a.x = b.x, 'c.json'",
+        "SELECT a::int, b #>> '{x}', c @> d FROM t WHERE e ~ '^x' AND $1 = f",
+        "SELECT extract(year FROM d), substring('abc' FROM 2), trim(both ' ' FROM 'x')",
+        "SELECT $tag$ it's; $tag$, E'\\n', U&'\\0061'",
+        "CREATE EXTERNAL TABLE t STORED AS PARQUET LOCATION 'x.parquet'",
+        "CREATE EXTERNAL TABLE t (a INT64) STORED AS CSV LOCATION 'x.csv' OPTIONS ('format.has_header' 'true')",
+        "COPY t TO 'x.parquet' STORED AS PARQUET",
+        "COPY t TO 'x.parquet'",
+        "COPY (SELECT 1) TO STDOUT",
+        "COPY t (a, b) FROM STDIN WITH (FORMAT csv, HEADER)",
+        "COPY t FROM STDIN",
+        "COPY t TO STDOUT",
+        "COPY t TO 'x.csv' (FORMAT csv)",
+        "DESCRIBE t",
+        "EXPLAIN SELECT 1",
+        "EXPLAIN (FORMAT json, ANALYZE) SELECT 1",
+        "SHOW TABLES",
+        "SHOW ALL",
+        "SHOW ml.dialect",
+        "SET ml.dialect = googlesql",
+        "SET search_path TO a, b",
+        "BEGIN",
+        "START TRANSACTION ISOLATION LEVEL SERIALIZABLE",
+        "COMMIT",
+        "CREATE SCHEMA s",
+        "CREATE OR REPLACE VIEW v AS SELECT 1",
+        "CREATE TABLE t AS SELECT 1 AS a",
+        "INSERT INTO t VALUES (1, 'x')",
+        "DELETE FROM t WHERE a = 1",
+        "DROP TABLE IF EXISTS t CASCADE",
+        "PREPARE p AS SELECT $1",
+        "DEALLOCATE ALL",
+        "DISCARD ALL",
+        "GRANT SELECT ON t TO bob",
+        "CREATE ROLE bob LOGIN",
+        "RESET ml.dialect",
+        "VALUES (1), (2)",
+        "WITH a AS (SELECT 1) SELECT * FROM a",
+        "SELECT count(*) FILTER (WHERE a) OVER (PARTITION BY b) FROM t",
+        "COMMENT ON TABLE t IS 'x'",
+        "LISTEN x",
+    ] {
+        for dialect in [Dialect::Auto, Dialect::Postgres] {
+            match parse(text, dialect) {
+                Ok(found) => assert!(matches!(found[0].statement, Statement::Sql(_)), "{text}"),
+                Err(error) => panic!("{text}: {error}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn a_file_stands_where_a_table_does() {
+    let statement = one("SELECT * FROM 'a/b.parquet' AS x");
+    assert_eq!(
+        ast(&statement).to_string(),
+        "SELECT * FROM 'a/b.parquet' AS x"
+    );
+}
+
+#[test]
+fn statements_are_cut_at_semicolons_outside_quotes() {
+    let text = " ; SELECT ';' ;; /* ; */ SELECT $x$;$x$, \";\" -- ;\n ;TRAIN m; ";
+    let found: Vec<String> = all(text).into_iter().map(|parsed| parsed.text).collect();
+    assert_eq!(found, ["SELECT ';'", "SELECT $x$;$x$, \";\"", "TRAIN m"]);
+    assert!(all("").is_empty() && all(" ;; -- x").is_empty());
+}
+
+#[test]
+fn spans_of_the_tree_are_bytes_of_the_text() {
+    let text = "SELECT 1;\n  SELECT 'é', col FROM t";
+    let statements = all(text);
+    let datafusion::sql::sqlparser::ast::Statement::Query(query) = ast(&statements[1].statement)
+    else {
+        panic!();
+    };
+    let select = query.body.as_select().unwrap();
+    let datafusion::sql::sqlparser::ast::SelectItem::UnnamedExpr(
+        datafusion::sql::sqlparser::ast::Expr::Identifier(ident),
+    ) = &select.projection[1]
+    else {
+        panic!();
+    };
+    assert_eq!(span_of(ident.span).of(text), "col");
+}
+
+#[test]
+fn datafusion_statements_keep_their_kind() {
+    let kind = |text: &str| match one(text) {
+        Statement::Sql(statement) => match *statement {
+            SqlStatement::CreateExternalTable(_) => "external",
+            SqlStatement::CopyTo(_) => "copy to",
+            SqlStatement::Explain(_) => "explain",
+            SqlStatement::Reset(_) => "reset",
+            SqlStatement::Statement(_) => "statement",
+        },
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(
+        kind("CREATE EXTERNAL TABLE t STORED AS CSV LOCATION 'x'"),
+        "external"
+    );
+    assert_eq!(kind("COPY t TO 'x.csv'"), "copy to");
+    assert_eq!(kind("COPY t FROM STDIN"), "statement");
+    assert_eq!(kind("EXPLAIN SELECT 1"), "explain");
+}
+
+/// Parts that make sqlparser recurse, or try a form twice, when they are nested in one another.
+const NESTED: &[&str] = &[
+    "SELECT * FROM (",
+    "(SELECT 1 FROM (a JOIN (",
+    "(",
+    "CASE WHEN (",
+    "f([",
+    "x(a, (",
+    "f(",
+    "CAST(",
+    "STRUCT(",
+    "EXTRACT(DAY FROM ",
+    "NOT ",
+    "- ",
+    "EXISTS (SELECT ",
+    "a IN (",
+    "INTERVAL ",
+    "[",
+    "ARRAY[",
+    "ARRAY<",
+    "CAST(a AS STRUCT<b ",
+    "EXPLAIN ",
+    "EXPLAIN ANALYZE EXPLAIN VERBOSE ",
+    "WITH a AS (",
+    "a JOIN ",
+    "LATERAL (",
+    "UNNEST(",
+    "a => f(",
+    "SUBSTRING(",
+    "TRIM(",
+    "DATE ",
+    "COALESCE(IF(",
+    "a[",
+    "x::",
+    "ML.F(MODEL a, (SELECT ",
+    "(PREDICT m ON (",
+    "PREDICT(m USING ",
+    "IF(",
+    "BEGIN ",
+    "PREPARE a AS ",
+    "VALUES (",
+    "TABLE ",
+    "a OVER (PARTITION BY ",
+    "POSITION(",
+    "OVERLAY(",
+    "CEIL(",
+    "CONVERT(",
+    "GROUPING SETS (",
+    "((a) AND ",
+    "f(DISTINCT ",
+    "ANY(",
+    "SELECT ALL (",
+    "STRUCT<a ",
+    "MAP {",
+    "{",
+    "DECLARE a CURSOR FOR ",
+    "CREATE VIEW v AS ",
+    "INSERT INTO t ",
+    "COPY (",
+    "EXECUTE a(",
+    "FROM (SELECT a, (",
+    "(SELECT a UNION ",
+    "a UNION SELECT ",
+    "SELECT a FROM b, (",
+    "SET a = (",
+    "MERGE INTO a USING (",
+    "JSON_TABLE(",
+    "XMLTABLE(",
+    "PIVOT(",
+    "a BETWEEN ",
+    "a AT TIME ZONE ",
+    "LAMBDA ",
+    "x -> ",
+    "@",
+    "SELECT SELECT * FROM (",
+];
+
+#[test]
+fn no_nesting_ends_the_process_or_keeps_it_busy() {
+    for part in NESTED {
+        for opening in [
+            "",
+            "SELECT ",
+            "SELECT * FROM ",
+            "CREATE MODEL m AS SELECT ",
+            "CREATE TABLE t (a ",
+        ] {
+            for depth in [5, 12, 24, 40, 400, 20_000] {
+                let text = format!("{opening}{}", part.repeat(depth));
+                let started = std::time::Instant::now();
+                let _ = parse(&text, Dialect::Auto);
+                let took = started.elapsed();
+                assert!(took.as_secs() < 5, "{opening}{part} {depth} {took:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn long_chains_end_in_an_error_before_they_end_the_process() {
+    for link in [
+        " + 1",
+        " OR a",
+        " || 'x'",
+        " UNION SELECT 1",
+        "::INT",
+        "[1]",
+        ".a",
+        " IS NULL",
+        ", 1",
+        "(1)",
+    ] {
+        for length in [10, 100, 1_000, 10_000, 100_000] {
+            eprintln!("{link} {length}");
+            let _ = parse(&format!("SELECT a{}", link.repeat(length)), Dialect::Auto);
+        }
+    }
+}

@@ -1,0 +1,280 @@
+//! What the catalog holds: entries and their definitions, as they stand in the log.
+//!
+//! Plain data with a stable JSON form. An unknown field is an error on reading, so that an older server never drops
+//! what a newer one wrote.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr as _;
+use std::sync::Arc;
+
+use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+
+/// One named object: a schema, table, external table, view or model.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CatalogEntry {
+    /// The identity, which a rename keeps; the object's files lie under it.
+    pub id: String,
+    /// The number that PostgreSQL's catalogs show; 0 until the catalog assigns one.
+    pub oid: u32,
+    /// The schema's name; empty for a schema.
+    pub schema: String,
+    /// The name.
+    pub name: String,
+    /// The role that owns it.
+    pub owner: String,
+    /// When it was created, in milliseconds since 1970; 0 until the catalog assigns it.
+    pub created_at_ms: i64,
+    /// The text of COMMENT ON.
+    pub comment: Option<String>,
+    /// What it is.
+    pub definition: Definition,
+}
+
+impl CatalogEntry {
+    /// A new object with a fresh id, owned by `postgres`; the catalog assigns its oid and time.
+    pub fn new(schema: impl Into<String>, name: impl Into<String>, definition: Definition) -> Self {
+        Self {
+            id: uuid::Uuid::new_v4().to_string(),
+            oid: 0,
+            schema: schema.into(),
+            name: name.into(),
+            owner: "postgres".into(),
+            created_at_ms: 0,
+            comment: None,
+            definition,
+        }
+    }
+
+    /// A new schema.
+    pub fn new_schema(name: impl Into<String>) -> Self {
+        Self::new("", name, Definition::Schema)
+    }
+
+    /// What it is, as messages say it.
+    pub fn kind(&self) -> ObjectKind {
+        self.definition.kind()
+    }
+}
+
+/// The kind of an object, shown as messages name it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ObjectKind {
+    /// A schema.
+    Schema,
+    /// A managed table.
+    Table,
+    /// Files in place.
+    ExternalTable,
+    /// A stored query.
+    View,
+    /// A model.
+    Model,
+}
+
+impl fmt::Display for ObjectKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Schema => "schema",
+            Self::Table => "table",
+            Self::ExternalTable => "external table",
+            Self::View => "view",
+            Self::Model => "model",
+        })
+    }
+}
+
+/// What an entry defines.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "entries are few and held behind Arc; a box would burden every match"
+)]
+pub enum Definition {
+    /// A schema: its name is all.
+    Schema,
+    /// A managed table; its rows lie in `tables/<id>/`.
+    Table(TableDefinition),
+    /// Files in place.
+    ExternalTable(ExternalTableDefinition),
+    /// A stored query.
+    View(ViewDefinition),
+    /// A model; its versions lie in `models/<id>/`.
+    Model(ModelDefinition),
+}
+
+impl Definition {
+    /// The kind of the object.
+    pub fn kind(&self) -> ObjectKind {
+        match self {
+            Self::Schema => ObjectKind::Schema,
+            Self::Table(_) => ObjectKind::Table,
+            Self::ExternalTable(_) => ObjectKind::ExternalTable,
+            Self::View(_) => ObjectKind::View,
+            Self::Model(_) => ObjectKind::Model,
+        }
+    }
+}
+
+/// A managed table.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TableDefinition {
+    /// The columns as they were created; the table's own log says what they are now.
+    pub columns: Vec<ColumnDefinition>,
+}
+
+/// One column.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ColumnDefinition {
+    /// The name.
+    pub name: String,
+    /// The Arrow type in its text form, as `Int64` or `Timestamp(µs)`.
+    pub data_type: String,
+    /// Whether NULL is allowed.
+    pub nullable: bool,
+}
+
+/// The columns of a schema in their stored form.
+pub fn columns_of(schema: &Schema) -> Vec<ColumnDefinition> {
+    let column = |field: &Arc<Field>| ColumnDefinition {
+        name: field.name().clone(),
+        data_type: field.data_type().to_string(),
+        nullable: field.is_nullable(),
+    };
+    schema.fields().iter().map(column).collect()
+}
+
+/// The schema of stored columns. Errors: `UnsupportedType` for a type text that this version does not know.
+pub fn schema_of(columns: &[ColumnDefinition]) -> Result<SchemaRef> {
+    let field = |column: &ColumnDefinition| {
+        let data_type =
+            DataType::from_str(&column.data_type).map_err(|_| Error::UnsupportedType {
+                column: column.name.clone(),
+                data_type: column.data_type.clone(),
+            })?;
+        Ok(Field::new(&column.name, data_type, column.nullable))
+    };
+    let fields = columns.iter().map(field).collect::<Result<Vec<_>>>()?;
+    Ok(Arc::new(Schema::new(fields)))
+}
+
+/// Files in place that a table reads.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExternalTableDefinition {
+    /// The URL that `Locations::resolve` gave; that of a folder ends in a slash.
+    pub location: String,
+    /// The format of its files.
+    pub format: ExternalFormat,
+    /// The format's options, with lower-case names.
+    pub options: BTreeMap<String, String>,
+    /// All columns, those of the partitions included; `None`: read from the files at each use.
+    pub schema: Option<Vec<ColumnDefinition>>,
+    /// Columns that the names of folders hold (`year=2026/`); empty: those found in the folder.
+    pub partition_columns: Vec<String>,
+}
+
+/// The format of external files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ExternalFormat {
+    /// Apache Parquet.
+    Parquet,
+    /// Text with delimiters.
+    Csv,
+    /// JSON objects, one a line, or one array of them.
+    #[serde(rename = "ndjson")]
+    NdJson,
+}
+
+/// A stored query.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ViewDefinition {
+    /// The query's text.
+    pub text: String,
+    /// Names given to its columns; empty: their own.
+    pub columns: Vec<String>,
+    /// The dialect of the text.
+    pub dialect: String,
+}
+
+/// A model.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelDefinition {
+    /// The text of the statement that created it.
+    pub statement: String,
+    /// The training query, absent for an imported model.
+    pub query: Option<String>,
+    /// The canonical name of the estimator.
+    pub model_type: String,
+    /// The label columns.
+    pub labels: Vec<String>,
+    /// The options given.
+    pub options: serde_json::Value,
+    /// The dialect of the texts.
+    pub dialect: String,
+    /// The version that its name means; 0: none yet.
+    pub current_version: u64,
+    /// Further names of versions.
+    pub aliases: BTreeMap<String, u64>,
+    /// Versions that were dropped, whose numbers stay used.
+    pub dropped_versions: Vec<u64>,
+    /// Room for what the planner keeps beside it.
+    pub extra: serde_json::Value,
+}
+
+#[cfg(test)]
+mod tests {
+    use datafusion::arrow::datatypes::TimeUnit;
+
+    use super::*;
+
+    #[test]
+    fn column_types_survive_their_text() {
+        let item = Arc::new(Field::new("item", DataType::Float32, true));
+        let types = [
+            DataType::Boolean,
+            DataType::Int64,
+            DataType::UInt8,
+            DataType::Float32,
+            DataType::Utf8,
+            DataType::Utf8View,
+            DataType::Binary,
+            DataType::Date32,
+            DataType::Decimal128(12, 2),
+            DataType::Timestamp(TimeUnit::Microsecond, None),
+            DataType::Timestamp(TimeUnit::Nanosecond, Some("UTC".into())),
+            DataType::Dictionary(Box::new(DataType::UInt16), Box::new(DataType::Utf8)),
+            DataType::List(item),
+            DataType::Struct(vec![Field::new("a b", DataType::Int32, false)].into()),
+        ];
+        let fields: Vec<Field> = types
+            .into_iter()
+            .enumerate()
+            .map(|(i, data_type)| Field::new(format!("c{i}"), data_type, i % 2 == 0))
+            .collect();
+        let schema = Schema::new(fields);
+        assert_eq!(*schema_of(&columns_of(&schema)).unwrap(), schema);
+    }
+
+    #[test]
+    fn an_unknown_type_names_its_column() {
+        let column = ColumnDefinition {
+            name: "x".into(),
+            data_type: "Tensor".into(),
+            nullable: true,
+        };
+        let error = schema_of(&[column]).unwrap_err();
+        assert_eq!(error.sqlstate(), "0A000");
+        assert!(error.to_string().contains("\"x\"") && error.to_string().contains("Tensor"));
+    }
+}

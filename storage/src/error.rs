@@ -1,0 +1,550 @@
+//! The errors of the crate: one variant per cause, with its SQLSTATE, hint and detail.
+//!
+//! Errors of the libraries below flow in through `From` and are sorted by cause (a full disk is found wherever in the
+//! chain it hides); nothing here formats for a protocol.
+
+use std::error::Error as StdError;
+
+use datafusion::arrow::error::ArrowError;
+use datafusion::error::DataFusionError;
+use deltalake::DeltaTableError;
+use deltalake::kernel::transaction::TransactionError;
+
+use crate::catalog::ObjectKind;
+
+/// The result of this crate's functions.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// An error of a library, kept as the source.
+pub(crate) type Source = Box<dyn StdError + Send + Sync>;
+
+/// What went wrong in storage.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The URL scheme of a location has no store yet.
+    #[error("location scheme \"{scheme}\" of \"{location}\" is not supported")]
+    UnsupportedScheme {
+        /// The scheme found.
+        scheme: String,
+        /// The location as it was given.
+        location: String,
+    },
+    /// The type of a column cannot be stored in a managed table.
+    #[error("column \"{column}\" has type {data_type}, which a table cannot store")]
+    UnsupportedType {
+        /// The column.
+        column: String,
+        /// Its Arrow type.
+        data_type: String,
+    },
+    /// A table format that external tables do not read yet.
+    #[error("\"{location}\" holds a {format} table, which is not supported as an external table")]
+    UnsupportedFormat {
+        /// The folder.
+        location: String,
+        /// What was found in it.
+        format: &'static str,
+    },
+    /// A location cannot be read as a path or URL.
+    #[error("\"{location}\" is not a valid location")]
+    InvalidLocation {
+        /// The location as it was given.
+        location: String,
+    },
+    /// A location outside the warehouse and the allowed locations.
+    #[error("access to location \"{location}\" is not allowed")]
+    LocationRefused {
+        /// The location as it was given.
+        location: String,
+    },
+    /// A location that holds the engine's own files.
+    #[error("access to location \"{location}\" is not allowed")]
+    LocationReserved {
+        /// The location as it was given.
+        location: String,
+        /// The engine's folder that it lies in or contains.
+        folder: &'static str,
+    },
+    /// Nothing is at a location.
+    #[error("location \"{location}\" does not exist")]
+    LocationNotFound {
+        /// The location.
+        location: String,
+    },
+    /// A folder has no file of the format.
+    #[error("folder \"{location}\" holds no {format} files")]
+    EmptyFolder {
+        /// The folder.
+        location: String,
+        /// The format looked for.
+        format: String,
+    },
+    /// A file from whose content no column could be read.
+    #[error("no columns found in \"{location}\"")]
+    NoColumns {
+        /// The file or folder.
+        location: String,
+    },
+    /// Neither name nor content of a location says its format.
+    #[error("cannot tell the format of \"{location}\"")]
+    UnknownFormat {
+        /// The file or folder.
+        location: String,
+    },
+    /// Files of several kinds in one folder.
+    #[error("folder \"{location}\" mixes \"{first}\" and \"{second}\" files")]
+    MixedFiles {
+        /// The folder.
+        location: String,
+        /// One file name ending.
+        first: String,
+        /// Another one.
+        second: String,
+    },
+    /// The folders of some files name partitions, those of others name others.
+    #[error("\"{file}\" in folder \"{location}\" does not lie in partitions ({})", expected.join(", "))]
+    MixedPartitions {
+        /// The folder.
+        location: String,
+        /// The file that differs from the first.
+        file: String,
+        /// The partition columns of the first file.
+        expected: Vec<String>,
+    },
+    /// An option that the format does not have.
+    #[error("unknown option \"{option}\" for format {format}")]
+    UnknownOption {
+        /// The option found.
+        option: String,
+        /// The format.
+        format: &'static str,
+        /// The options that it has.
+        known: &'static [&'static str],
+    },
+    /// An option's value is not one of those allowed.
+    #[error("option \"{option}\" must be {expected}, got \"{value}\"")]
+    InvalidOption {
+        /// The option.
+        option: String,
+        /// The value found.
+        value: String,
+        /// The values allowed.
+        expected: &'static str,
+    },
+    /// No such table, view or model.
+    #[error("relation \"{schema}.{name}\" does not exist")]
+    UndefinedObject {
+        /// The schema searched.
+        schema: String,
+        /// The name.
+        name: String,
+    },
+    /// The rows of a table are gone: it was dropped meanwhile.
+    #[error("the files of table \"{id}\" do not exist")]
+    TableGone {
+        /// The table's id.
+        id: String,
+    },
+    /// No such schema.
+    #[error("schema \"{schema}\" does not exist")]
+    UndefinedSchema {
+        /// The name.
+        schema: String,
+    },
+    /// No such version of a model.
+    #[error("version {version} of model \"{model_id}\" does not exist")]
+    UndefinedVersion {
+        /// The model's id.
+        model_id: String,
+        /// The version asked for.
+        version: u64,
+    },
+    /// The name is taken in its schema.
+    #[error("{kind} \"{name}\" already exists")]
+    DuplicateObject {
+        /// What holds the name.
+        kind: ObjectKind,
+        /// The schema.
+        schema: String,
+        /// The name.
+        name: String,
+    },
+    /// The schema's name is taken.
+    #[error("schema \"{schema}\" already exists")]
+    DuplicateSchema {
+        /// The name.
+        schema: String,
+    },
+    /// Two columns of a table have one name.
+    #[error("column \"{column}\" specified more than once")]
+    DuplicateColumn {
+        /// The name.
+        column: String,
+    },
+    /// A schema whose objects only the engine makes.
+    #[error("permission denied to create \"{schema}.{name}\"")]
+    ReservedSchema {
+        /// The schema.
+        schema: String,
+        /// The object's name.
+        name: String,
+    },
+    /// A name that no object can have.
+    #[error("unacceptable name \"{name}\" for a {kind}")]
+    ReservedName {
+        /// What was to be named.
+        kind: ObjectKind,
+        /// The name.
+        name: String,
+    },
+    /// A schema that still holds objects.
+    #[error("cannot drop schema \"{schema}\" because other objects depend on it")]
+    SchemaNotEmpty {
+        /// The schema.
+        schema: String,
+        /// What it holds, as `kind name`.
+        dependents: Vec<String>,
+    },
+    /// The object is of another kind than the operation needs.
+    #[error("\"{name}\" is a {kind}, not a table")]
+    NotATable {
+        /// The name.
+        name: String,
+        /// What it is.
+        kind: ObjectKind,
+    },
+    /// A table without columns.
+    #[error("a table needs at least one column")]
+    NoTableColumns,
+    /// Rows do not have the table's columns.
+    #[error("the table has {expected} columns, but the rows have {found}")]
+    ColumnCount {
+        /// Columns of the table.
+        expected: usize,
+        /// Columns of the rows.
+        found: usize,
+    },
+    /// A NULL for a column that allows none.
+    #[error("null value in column \"{column}\" violates not-null constraint")]
+    NullViolation {
+        /// The column.
+        column: String,
+    },
+    /// A value that the column's type cannot hold.
+    #[error("value out of range for column \"{column}\" of type {data_type}")]
+    ValueOutOfRange {
+        /// The column.
+        column: String,
+        /// The stored type.
+        data_type: String,
+        /// What the conversion said.
+        source: ArrowError,
+    },
+    /// Other writers won every attempt.
+    #[error("could not serialize access due to concurrent changes of {object}")]
+    Conflict {
+        /// What was to be changed.
+        object: String,
+    },
+    /// The version's number was published by another.
+    #[error("version {version} of model \"{model_id}\" was published concurrently")]
+    VersionTaken {
+        /// The model's id.
+        model_id: String,
+        /// The number.
+        version: u64,
+    },
+    /// No space is left where the warehouse or a file is written.
+    #[error("could not write to storage: no space left")]
+    DiskFull {
+        /// What the store said.
+        source: Source,
+    },
+    /// A file of the engine is not what the engine wrote.
+    #[error("file \"{file}\" is corrupt: {reason}")]
+    Corrupt {
+        /// The file, relative to the warehouse.
+        file: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A file of the engine was written by a newer engine.
+    #[error("file \"{file}\" has format version {found}, this server reads up to {supported}")]
+    NewerFormat {
+        /// The file, relative to the warehouse.
+        file: String,
+        /// Its version.
+        found: u64,
+        /// The newest version that this engine reads.
+        supported: u64,
+    },
+    /// The store failed.
+    #[error("storage failed: {source}")]
+    Io {
+        /// What it said.
+        source: Source,
+    },
+    /// The Delta log refused or failed.
+    #[error("table storage failed: {source}")]
+    Delta {
+        /// What it said.
+        source: Box<DeltaTableError>,
+    },
+    /// The query that produced rows, or a reader, failed.
+    #[error("{source}")]
+    DataFusion {
+        /// What it said.
+        source: Box<DataFusionError>,
+    },
+    /// An Arrow computation failed.
+    #[error("{source}")]
+    Arrow {
+        /// What it said.
+        source: ArrowError,
+    },
+    /// A broken invariant of the engine.
+    #[error("internal error: {what}")]
+    Internal {
+        /// Which one.
+        what: String,
+    },
+}
+
+impl Error {
+    /// The five-character code of the condition, as PostgreSQL names it.
+    pub fn sqlstate(&self) -> &'static str {
+        match self {
+            Self::UnsupportedScheme { .. }
+            | Self::UnsupportedType { .. }
+            | Self::UnsupportedFormat { .. }
+            | Self::NewerFormat { .. } => "0A000",
+            Self::InvalidLocation { .. }
+            | Self::UnknownFormat { .. }
+            | Self::MixedFiles { .. }
+            | Self::MixedPartitions { .. }
+            | Self::UnknownOption { .. }
+            | Self::InvalidOption { .. } => "22023",
+            Self::LocationRefused { .. }
+            | Self::LocationReserved { .. }
+            | Self::ReservedSchema { .. } => "42501",
+            Self::LocationNotFound { .. } | Self::EmptyFolder { .. } => "58P01",
+            Self::NoColumns { .. } | Self::NoTableColumns => "42P16",
+            Self::UndefinedObject { .. } | Self::TableGone { .. } => "42P01",
+            Self::UndefinedSchema { .. } => "3F000",
+            Self::UndefinedVersion { .. } => "42704",
+            Self::DuplicateObject { .. } => "42P07",
+            Self::DuplicateSchema { .. } => "42P06",
+            Self::DuplicateColumn { .. } => "42701",
+            Self::ReservedName { .. } => "42939",
+            Self::SchemaNotEmpty { .. } => "2BP01",
+            Self::NotATable { .. } => "42809",
+            Self::ColumnCount { .. } => "42804",
+            Self::NullViolation { .. } => "23502",
+            Self::ValueOutOfRange { .. } => "22003",
+            Self::Conflict { .. } | Self::VersionTaken { .. } => "40001",
+            Self::DiskFull { .. } => "53100",
+            Self::Corrupt { .. } => "XX001",
+            Self::Io { .. } | Self::Delta { .. } => "58030",
+            Self::DataFusion { .. } | Self::Arrow { .. } | Self::Internal { .. } => "XX000",
+        }
+    }
+
+    /// What the user can do about it, as a sentence.
+    pub fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::UnsupportedScheme { .. } => "Use a path or a file:// URL.".into(),
+            Self::UnsupportedType { .. } => {
+                "Cast the column to a type that tables store, such as text or bigint.".into()
+            }
+            Self::LocationRefused { .. } => "Files can be read from the warehouse and from the \
+                 locations that the administrator allowed with --allow-location."
+                .into(),
+            Self::LocationReserved { .. } => "Read tables and models by their names in SQL.".into(),
+            Self::UnknownFormat { .. } => "Name the file .parquet, .csv, .tsv, .ndjson, .jsonl \
+                 or .json, or use CREATE EXTERNAL TABLE ... STORED AS."
+                .into(),
+            Self::UnknownOption { known: [], .. } => "The format has no options.".into(),
+            Self::UnknownOption { known, .. } => format!("Its options are {}.", known.join(", ")),
+            Self::DuplicateObject { .. } | Self::DuplicateSchema { .. } => {
+                "Choose another name, or use IF NOT EXISTS.".into()
+            }
+            Self::SchemaNotEmpty { .. } => {
+                "Use DROP ... CASCADE to drop the dependent objects too.".into()
+            }
+            Self::Conflict { .. } | Self::VersionTaken { .. } => "Run the statement again.".into(),
+            Self::DiskFull { .. } => "Free space, then run the statement again; nothing of it \
+                 was kept."
+                .into(),
+            Self::NewerFormat { .. } => {
+                "Start the server version that wrote it, or a newer one.".into()
+            }
+            _ => return None,
+        };
+        Some(hint)
+    }
+
+    /// More about the circumstances, as a sentence.
+    pub fn detail(&self) -> Option<String> {
+        let detail = match self {
+            Self::LocationReserved { folder, .. } => {
+                format!("The folder \"{folder}\" of the warehouse holds the engine's own files.")
+            }
+            Self::DuplicateObject { schema, .. } => format!(
+                "Tables, external tables, views and models of schema \"{schema}\" share one name \
+                 space."
+            ),
+            Self::ReservedSchema { schema, .. } => {
+                format!("Only the engine makes objects in schema \"{schema}\".")
+            }
+            Self::ReservedName {
+                kind: ObjectKind::Schema,
+                ..
+            } => "The prefix \"pg_\" is reserved for system schemas.".into(),
+            Self::SchemaNotEmpty { schema, dependents } => {
+                format!("Schema \"{schema}\" holds {}.", dependents.join(", "))
+            }
+            Self::ValueOutOfRange { source, .. } => format!("{source}."),
+            Self::DiskFull { source } => format!("{source}."),
+            _ => return None,
+        };
+        Some(detail)
+    }
+
+    /// Sorts an error of the file system by cause.
+    pub(crate) fn from_io(source: std::io::Error) -> Self {
+        classify(source)
+    }
+}
+
+/// `DiskFull` if the chain holds that cause, `Io` otherwise.
+fn classify(source: impl Into<Source>) -> Error {
+    let source = source.into();
+    match is_disk_full(source.as_ref()) {
+        true => Error::DiskFull { source },
+        false => Error::Io { source },
+    }
+}
+
+/// Whether an error or one of its sources is the file system's "no space" or "quota exceeded".
+fn is_disk_full(error: &(dyn StdError + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(io) = error.downcast_ref::<std::io::Error>() {
+            use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+            if matches!(io.kind(), StorageFull | QuotaExceeded) {
+                return true;
+            }
+            // A wrapped error is not among the sources of the `io::Error` that wraps it.
+            if io.get_ref().is_some_and(|inner| is_disk_full(inner)) {
+                return true;
+            }
+        }
+        next = error.source();
+    }
+    false
+}
+
+impl From<object_store::Error> for Error {
+    fn from(source: object_store::Error) -> Self {
+        classify(source)
+    }
+}
+
+impl From<DeltaTableError> for Error {
+    fn from(source: DeltaTableError) -> Self {
+        match source {
+            DeltaTableError::Transaction {
+                source: TransactionError::MaxCommitAttempts(_) | TransactionError::CommitConflict(_),
+            }
+            | DeltaTableError::VersionAlreadyExists(_) => Self::Conflict {
+                object: "a table".into(),
+            },
+            source if is_disk_full(&source) => Self::DiskFull {
+                source: source.into(),
+            },
+            source => Self::Delta {
+                source: Box::new(source),
+            },
+        }
+    }
+}
+
+impl From<DataFusionError> for Error {
+    fn from(source: DataFusionError) -> Self {
+        match source {
+            // An error of ours that travelled through a plan comes out as it went in.
+            DataFusionError::External(inner) => match inner.downcast::<Self>() {
+                Ok(own) => *own,
+                Err(inner) => Self::from_datafusion(DataFusionError::External(inner)),
+            },
+            source => Self::from_datafusion(source),
+        }
+    }
+}
+
+impl Error {
+    fn from_datafusion(source: DataFusionError) -> Self {
+        match is_disk_full(&source) {
+            true => Self::DiskFull {
+                source: source.into(),
+            },
+            false => Self::DataFusion {
+                source: Box::new(source),
+            },
+        }
+    }
+}
+
+impl From<ArrowError> for Error {
+    fn from(source: ArrowError) -> Self {
+        match is_disk_full(&source) {
+            true => Self::DiskFull {
+                source: source.into(),
+            },
+            false => Self::Arrow { source },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn full() -> std::io::Error {
+        std::io::Error::from_raw_os_error(28)
+    }
+
+    #[test]
+    fn a_full_disk_is_found_in_every_chain() {
+        let store = || object_store::Error::Generic {
+            store: "test",
+            source: Box::new(full()),
+        };
+        let wrapped = std::io::Error::other(store());
+        let parquet = datafusion::parquet::errors::ParquetError::External(Box::new(store()));
+        let errors: Vec<Error> = vec![
+            store().into(),
+            Error::from_io(full()),
+            Error::from_io(wrapped),
+            DeltaTableError::ObjectStore { source: store() }.into(),
+            DeltaTableError::Parquet { source: parquet }.into(),
+            DataFusionError::ObjectStore(Box::new(store())).into(),
+            DataFusionError::IoError(full()).into(),
+        ];
+        for error in errors {
+            assert_eq!(error.sqlstate(), "53100", "{error:?}");
+            assert!(error.hint().is_some() && error.detail().is_some());
+        }
+    }
+
+    #[test]
+    fn our_error_survives_a_plan() {
+        let own = Error::LocationRefused {
+            location: "/etc".into(),
+        };
+        let error = Error::from(DataFusionError::External(Box::new(own)));
+        assert_eq!(error.sqlstate(), "42501");
+        assert!(error.hint().is_some_and(|h| h.contains("--allow-location")));
+    }
+}

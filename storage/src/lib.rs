@@ -1,0 +1,36 @@
+//! Everything that persists: the catalog log, table formats, model versions, and the object store below them.
+//!
+//! Arrow batches and definitions flow in; table providers, pinned snapshots and bytes flow out. This crate parses no
+//! SQL, plans no query and knows no estimator: a model is a manifest and a tensor file to it.
+//!
+//! Code map, in reading order:
+//! 1. `warehouse`: the root folder or bucket, and its store.
+//! 2. `locations`: which files SQL may name.
+//! 3. `catalog`: the log of definitions: `definition` (what an entry is), `state` (the names at one moment and the
+//!    rules that a change must keep), `log` (the files), and the `Catalog` that reads and appends.
+//! 4. `tables`: what an entry's rows are: `managed` (Delta Lake), `external` (files in place), `format`, `types`.
+//! 5. `models`: versions of models.
+//! 6. `error`: one variant per cause.
+//!
+//! **Invariant:** every object is put with create-if-absent under a name that was never used; nothing is overwritten.
+//! **Invariant:** only `Warehouse::open` and `Locations` know that a warehouse can be a local folder.
+
+mod catalog;
+mod error;
+#[cfg(test)]
+mod full_store;
+mod locations;
+mod models;
+mod tables;
+mod warehouse;
+
+pub use catalog::{
+    Catalog, CatalogEntry, CatalogState, Change, ColumnDefinition, Definition, ExternalFormat,
+    ExternalTableDefinition, ModelDefinition, ObjectKind, PUBLIC_SCHEMA, RESERVED_SCHEMAS,
+    TableDefinition, ViewDefinition, columns_of, schema_of,
+};
+pub use error::{Error, Result};
+pub use locations::Locations;
+pub use models::{ModelStore, Published};
+pub use tables::{SnapshotFile, TableSnapshot, Tables, stored_schema};
+pub use warehouse::Warehouse;

@@ -1,0 +1,385 @@
+//! Formats of external files: which a name means, and a reader for the options given.
+//!
+//! File names and option texts flow in, DataFusion's file formats flow out. Options are parsed here, once; nothing here
+//! opens a file.
+
+use std::collections::BTreeMap;
+use std::str::FromStr as _;
+use std::sync::Arc;
+
+use datafusion::catalog::Session;
+use datafusion::datasource::file_format::FileFormat;
+use datafusion::datasource::file_format::csv::CsvFormat;
+use datafusion::datasource::file_format::file_compression_type::FileCompressionType;
+use datafusion::datasource::file_format::json::JsonFormat;
+use datafusion::datasource::file_format::parquet::ParquetFormat;
+
+use crate::catalog::ExternalFormat;
+use crate::error::{Error, Result};
+
+const CSV_OPTIONS: &[&str] = &[
+    "comment",
+    "compression",
+    "delimiter",
+    "escape",
+    "header",
+    "infer_rows",
+    "newlines_in_values",
+    "null",
+    "quote",
+];
+const JSON_OPTIONS: &[&str] = &["compression", "infer_rows"];
+
+/// Names that DataFusion, DuckDB and PostgreSQL give the same options.
+const ALIASES: &[(&str, &str)] = &[
+    ("delim", "delimiter"),
+    ("has_header", "header"),
+    ("null_value", "null"),
+    ("nullstr", "null"),
+    ("schema_infer_max_rec", "infer_rows"),
+    ("sep", "delimiter"),
+];
+
+/// Endings of compressed text files, and the compression.
+const COMPRESSIONS: &[(&str, FileCompressionType)] = &[
+    (".gz", FileCompressionType::GZIP),
+    (".bz2", FileCompressionType::BZIP2),
+    (".xz", FileCompressionType::XZ),
+    (".zst", FileCompressionType::ZSTD),
+];
+
+impl ExternalFormat {
+    /// The name in messages and snapshots.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Parquet => "parquet",
+            Self::Csv => "csv",
+            Self::NdJson => "ndjson",
+        }
+    }
+
+    fn endings(self) -> &'static [&'static str] {
+        match self {
+            Self::Parquet => &[".parquet", ".parq", ".pq"],
+            Self::Csv => &[".csv", ".tsv"],
+            Self::NdJson => &[".ndjson", ".jsonl", ".json"],
+        }
+    }
+
+    fn options(self) -> &'static [&'static str] {
+        match self {
+            Self::Parquet => &[],
+            Self::Csv => CSV_OPTIONS,
+            Self::NdJson => JSON_OPTIONS,
+        }
+    }
+}
+
+/// The format that a file's name means, with the ending that says so, as `.csv.gz`.
+pub(crate) fn format_of(file_name: &str) -> Option<(ExternalFormat, &str)> {
+    let lower = file_name.to_ascii_lowercase();
+    let (compression, _) = compression_of(&lower);
+    let bare = &lower[..lower.len() - compression.len()];
+    let formats = [
+        ExternalFormat::Parquet,
+        ExternalFormat::Csv,
+        ExternalFormat::NdJson,
+    ];
+    for format in formats {
+        // Parquet compresses its own pages.
+        if format == ExternalFormat::Parquet && !compression.is_empty() {
+            continue;
+        }
+        if let Some(ending) = format
+            .endings()
+            .iter()
+            .find(|ending| bare.ends_with(**ending))
+        {
+            let start = bare.len() - ending.len();
+            return Some((format, &file_name[start..]));
+        }
+    }
+    None
+}
+
+fn compression_of(lower_name: &str) -> (&'static str, FileCompressionType) {
+    let found = COMPRESSIONS
+        .iter()
+        .find(|(ending, _)| lower_name.ends_with(ending));
+    found
+        .copied()
+        .unwrap_or(("", FileCompressionType::UNCOMPRESSED))
+}
+
+/// What a reader needs to know beside the user's options.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct FileHints<'a> {
+    /// The name of one of the files.
+    pub(crate) name: &'a str,
+    /// Whether JSON is one array instead of lines.
+    pub(crate) json_array: bool,
+}
+
+/// The reader for a format. Errors: `UnknownOption`, `InvalidOption`.
+pub(crate) fn reader(
+    format: ExternalFormat,
+    options: &BTreeMap<String, String>,
+    hints: FileHints<'_>,
+    session: &dyn Session,
+) -> Result<Arc<dyn FileFormat>> {
+    let options = FormatOptions::parse(format, options)?;
+    let lower_name = hints.name.to_ascii_lowercase();
+    let (ending, by_name) = compression_of(&lower_name);
+    let compression = options.compression()?.unwrap_or(by_name);
+    let defaults = session.default_table_options();
+    Ok(match format {
+        ExternalFormat::Parquet => {
+            Arc::new(ParquetFormat::default().with_options(defaults.parquet))
+        }
+        ExternalFormat::Csv => {
+            let is_tsv = lower_name[..lower_name.len() - ending.len()].ends_with(".tsv");
+            let delimiter = if is_tsv { b'\t' } else { b',' };
+            let mut csv = CsvFormat::default()
+                .with_options(defaults.csv)
+                .with_file_compression_type(compression)
+                .with_has_header(options.flag("header")?.unwrap_or(true))
+                .with_delimiter(options.byte("delimiter")?.unwrap_or(delimiter))
+                .with_quote(options.byte("quote")?.unwrap_or(b'"'))
+                .with_escape(options.byte("escape")?)
+                .with_comment(options.byte("comment")?)
+                // Only types are found with it; the reader itself knows but the empty field.
+                .with_null_regex(options.null_text().map(exactly_or_empty))
+                // A quoted line break would be cut in two if a file were read in ranges.
+                .with_newlines_in_values(options.flag("newlines_in_values")?.unwrap_or(true));
+            if let Some(n_rows) = options.count("infer_rows")? {
+                csv = csv.with_schema_infer_max_rec(n_rows);
+            }
+            Arc::new(csv)
+        }
+        ExternalFormat::NdJson => {
+            let mut json = JsonFormat::default()
+                .with_options(defaults.json)
+                .with_file_compression_type(compression)
+                .with_newline_delimited(!hints.json_array);
+            if let Some(n_rows) = options.count("infer_rows")? {
+                json = json.with_schema_infer_max_rec(n_rows);
+            }
+            Arc::new(json)
+        }
+    })
+}
+
+/// The text that means NULL beside the empty field, if the options name one.
+pub(crate) fn null_text(
+    format: ExternalFormat,
+    options: &BTreeMap<String, String>,
+) -> Result<Option<&str>> {
+    Ok(FormatOptions::parse(format, options)?.null_text())
+}
+
+/// Whether the options or the name say that a file is compressed.
+pub(crate) fn is_compressed(
+    format: ExternalFormat,
+    options: &BTreeMap<String, String>,
+    name: &str,
+) -> Result<bool> {
+    let by_name = compression_of(&name.to_ascii_lowercase()).1;
+    let compression = FormatOptions::parse(format, options)?
+        .compression()?
+        .unwrap_or(by_name);
+    Ok(compression != FileCompressionType::UNCOMPRESSED)
+}
+
+/// Options with their canonical names.
+struct FormatOptions<'a> {
+    values: BTreeMap<&'static str, &'a str>,
+}
+
+impl<'a> FormatOptions<'a> {
+    fn parse(format: ExternalFormat, options: &'a BTreeMap<String, String>) -> Result<Self> {
+        let mut values = BTreeMap::new();
+        for (option, value) in options {
+            let lower = option.to_ascii_lowercase();
+            let name = lower.strip_prefix("format.").unwrap_or(&lower);
+            let alias = ALIASES.iter().find(|(alias, _)| *alias == name);
+            let name = alias.map_or(name, |(_, canonical)| canonical);
+            let known = format.options();
+            let canonical =
+                known
+                    .iter()
+                    .find(|known| **known == name)
+                    .ok_or_else(|| Error::UnknownOption {
+                        option: option.clone(),
+                        format: format.name(),
+                        known,
+                    })?;
+            values.insert(*canonical, value.as_str());
+        }
+        Ok(Self { values })
+    }
+
+    fn invalid(option: &str, value: &str, expected: &'static str) -> Error {
+        Error::InvalidOption {
+            option: option.into(),
+            value: value.into(),
+            expected,
+        }
+    }
+
+    fn flag(&self, option: &str) -> Result<Option<bool>> {
+        let Some(value) = self.values.get(option) else {
+            return Ok(None);
+        };
+        match value.to_ascii_lowercase().as_str() {
+            "true" | "on" | "yes" | "1" => Ok(Some(true)),
+            "false" | "off" | "no" | "0" => Ok(Some(false)),
+            _ => Err(Self::invalid(option, value, "true or false")),
+        }
+    }
+
+    fn byte(&self, option: &str) -> Result<Option<u8>> {
+        let Some(value) = self.values.get(option) else {
+            return Ok(None);
+        };
+        match value.as_bytes() {
+            b"\\t" => Ok(Some(b'\t')),
+            [byte] => Ok(Some(*byte)),
+            _ => Err(Self::invalid(option, value, "a single one-byte character")),
+        }
+    }
+
+    fn count(&self, option: &str) -> Result<Option<usize>> {
+        let Some(value) = self.values.get(option) else {
+            return Ok(None);
+        };
+        match value.parse() {
+            Ok(count) if count > 0 => Ok(Some(count)),
+            _ => Err(Self::invalid(
+                option,
+                value,
+                "a whole number greater than 0",
+            )),
+        }
+    }
+
+    fn compression(&self) -> Result<Option<FileCompressionType>> {
+        let Some(value) = self.values.get("compression") else {
+            return Ok(None);
+        };
+        match value.to_ascii_lowercase().as_str() {
+            "auto" => Ok(None),
+            "none" | "uncompressed" => Ok(Some(FileCompressionType::UNCOMPRESSED)),
+            "gz" => Ok(Some(FileCompressionType::GZIP)),
+            "bz2" => Ok(Some(FileCompressionType::BZIP2)),
+            name => FileCompressionType::from_str(name).map(Some).map_err(|_| {
+                Self::invalid("compression", value, "auto, none, gzip, bzip2, xz or zstd")
+            }),
+        }
+    }
+
+    /// The text that means NULL beside the empty field.
+    fn null_text(&self) -> Option<&'a str> {
+        self.values
+            .get("null")
+            .copied()
+            .filter(|text| !text.is_empty())
+    }
+}
+
+/// A pattern for exactly a text, or nothing.
+fn exactly_or_empty(text: &str) -> String {
+    let mut pattern = String::from("^(?:");
+    for character in text.chars() {
+        if character.is_ascii_punctuation() {
+            pattern.push('\\');
+        }
+        pattern.push(character);
+    }
+    pattern.push_str(")?$");
+    pattern
+}
+
+#[cfg(test)]
+mod tests {
+    use datafusion::prelude::SessionContext;
+
+    use super::*;
+
+    #[test]
+    fn names_mean_formats() {
+        use ExternalFormat::{Csv, NdJson, Parquet};
+        for (name, expected) in [
+            ("a.parquet", Some((Parquet, ".parquet"))),
+            ("a.b.PQ", Some((Parquet, ".PQ"))),
+            ("a.csv", Some((Csv, ".csv"))),
+            ("a.tsv.gz", Some((Csv, ".tsv.gz"))),
+            ("a.json.zst", Some((NdJson, ".json.zst"))),
+            ("a.jsonl", Some((NdJson, ".jsonl"))),
+            ("a.parquet.gz", None),
+            ("a.gz", None),
+            ("é.txt", None),
+            ("csv", None),
+        ] {
+            assert_eq!(format_of(name), expected, "{name}");
+        }
+    }
+
+    fn options(options: &[(&str, &str)]) -> BTreeMap<String, String> {
+        options
+            .iter()
+            .map(|(k, v)| ((*k).into(), (*v).into()))
+            .collect()
+    }
+
+    fn read_with(format: ExternalFormat, given: &[(&str, &str)]) -> Result<Arc<dyn FileFormat>> {
+        let hints = FileHints {
+            name: "a.csv",
+            json_array: false,
+        };
+        reader(
+            format,
+            &options(given),
+            hints,
+            &SessionContext::new().state(),
+        )
+    }
+
+    #[test]
+    fn a_bad_option_is_named() {
+        let error = read_with(ExternalFormat::Csv, &[("delimitr", ";")]).unwrap_err();
+        assert_eq!(error.sqlstate(), "22023");
+        assert!(error.to_string().contains("\"delimitr\""));
+        assert!(error.hint().unwrap().contains("delimiter"));
+        assert!(read_with(ExternalFormat::Parquet, &[("header", "true")]).is_err());
+        for bad in [
+            ("header", "maybe"),
+            ("delimiter", ";;"),
+            ("quote", ""),
+            ("infer_rows", "0"),
+            ("compression", "rar"),
+        ] {
+            let error = read_with(ExternalFormat::Csv, &[bad]).unwrap_err();
+            let text = format!("option \"{}\" must be", bad.0);
+            assert!(error.to_string().starts_with(&text), "{error}");
+            assert!(
+                error.to_string().ends_with(&format!("got \"{}\"", bad.1)),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn options_have_the_names_of_other_systems() {
+        let given = [
+            ("FORMAT.HAS_HEADER", "off"),
+            ("sep", "\\t"),
+            ("null_value", "N.A"),
+        ];
+        let format = read_with(ExternalFormat::Csv, &given).unwrap();
+        let format: &dyn std::any::Any = format.as_ref();
+        let csv = format.downcast_ref::<CsvFormat>().unwrap();
+        assert_eq!(csv.has_header(), Some(false));
+        assert_eq!(csv.delimiter(), b'\t');
+        assert_eq!(csv.options().null_regex.as_deref(), Some("^(?:N\\.A)?$"));
+    }
+}

@@ -1,0 +1,207 @@
+//! The warehouse: one root URL and the object store that all of the engine's files live in.
+//!
+//! A path or URL flows in once, at start; everything else asks this type for stores and URLs. It never interprets a
+//! path that SQL names: that is `Locations`.
+
+use std::path::{Path as FilePath, PathBuf};
+use std::sync::Arc;
+
+use object_store::ObjectStore;
+use object_store::local::LocalFileSystem;
+use url::Url;
+
+use crate::error::{Error, Result};
+
+/// The root of everything that an engine keeps.
+#[derive(Debug)]
+pub struct Warehouse {
+    url: Url,
+    /// Paths relative to `url`.
+    store: Arc<dyn ObjectStore>,
+    /// Paths relative to the root of `url`'s scheme and authority, as table formats address them.
+    root_store: Arc<dyn ObjectStore>,
+    local_root: Option<PathBuf>,
+}
+
+impl Warehouse {
+    /// Opens a warehouse, and creates its folder if it is absent.
+    ///
+    /// `location` is a path or a `file://` URL. Errors: `UnsupportedScheme` for another URL, `InvalidLocation`, `Io`.
+    pub async fn open(location: &str) -> Result<Arc<Self>> {
+        let path = local_path(location)?;
+        tokio::fs::create_dir_all(&path)
+            .await
+            .map_err(Error::from_io)?;
+        let path = tokio::fs::canonicalize(&path)
+            .await
+            .map_err(Error::from_io)?;
+        let url = Url::from_directory_path(&path).map_err(|()| Error::InvalidLocation {
+            location: location.into(),
+        })?;
+        // Dropped tables and models shall not leave empty folders behind.
+        let store = LocalFileSystem::new_with_prefix(&path)?.with_automatic_cleanup(true);
+        Ok(Arc::new(Self {
+            url,
+            store: Arc::new(store),
+            root_store: Arc::new(LocalFileSystem::new()),
+            local_root: Some(path),
+        }))
+    }
+
+    /// The root, with a slash at its end.
+    pub fn url(&self) -> &Url {
+        &self.url
+    }
+
+    /// The store whose paths are relative to the root.
+    pub fn store(&self) -> &Arc<dyn ObjectStore> {
+        &self.store
+    }
+
+    /// The store for URLs of any path on the host of `url`, if the warehouse lies there too.
+    pub(crate) fn root_store_of(&self, url: &Url) -> Result<&Arc<dyn ObjectStore>> {
+        match url.scheme() == self.url.scheme() && url.authority() == self.url.authority() {
+            true => Ok(&self.root_store),
+            false => Err(unsupported(url)),
+        }
+    }
+
+    /// The store that table formats address with the whole path of their URL.
+    pub(crate) fn root_store(&self) -> &Arc<dyn ObjectStore> {
+        &self.root_store
+    }
+
+    /// The root as a path, for a warehouse on local disk.
+    pub(crate) fn local_root(&self) -> Option<&FilePath> {
+        self.local_root.as_deref()
+    }
+
+    /// The URL of a folder of the warehouse.
+    pub(crate) fn folder_url(&self, folder: &str) -> Url {
+        let mut url = self.url.clone();
+        url.set_path(&format!("{}{folder}/", self.url.path()));
+        url
+    }
+
+    /// The same warehouse with other stores, to test what happens when stores fail.
+    #[cfg(test)]
+    pub(crate) fn with_stores(
+        &self,
+        store: Arc<dyn ObjectStore>,
+        root_store: Arc<dyn ObjectStore>,
+    ) -> Arc<Self> {
+        let (url, local_root) = (self.url.clone(), self.local_root.clone());
+        Arc::new(Self {
+            url,
+            store,
+            root_store,
+            local_root,
+        })
+    }
+}
+
+/// The path that a location means: itself, or that of a `file://` URL.
+pub(crate) fn local_path(location: &str) -> Result<PathBuf> {
+    let invalid = || Error::InvalidLocation {
+        location: location.into(),
+    };
+    if location.is_empty() || location.contains('\0') {
+        return Err(invalid());
+    }
+    if !location.contains("://") && !location.starts_with("file:") {
+        return Ok(PathBuf::from(location));
+    }
+    let url = Url::parse(location).map_err(|_| invalid())?;
+    match url.scheme() {
+        "file" => url.to_file_path().map_err(|()| invalid()),
+        _ => Err(unsupported(&url)),
+    }
+}
+
+fn unsupported(url: &Url) -> Error {
+    // User and password of a URL must not reach a message.
+    let mut location = url.clone();
+    let _ = location.set_username("");
+    let _ = location.set_password(None);
+    Error::UnsupportedScheme {
+        scheme: url.scheme().into(),
+        location: location.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use object_store::path::Path;
+    use object_store::{ObjectStoreExt as _, PutMode};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn opening_creates_the_folder_and_takes_paths_and_urls() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a b/warehouse");
+        let by_path = Warehouse::open(path.to_str().unwrap()).await.unwrap();
+        assert!(path.is_dir());
+        let by_url = Warehouse::open(by_path.url().as_str()).await.unwrap();
+        assert_eq!(by_path.url(), by_url.url());
+        assert!(by_path.url().as_str().ends_with("/a%20b/warehouse/"));
+    }
+
+    #[tokio::test]
+    async fn other_schemes_are_named_without_their_password() {
+        let error = Warehouse::open("s3://me:secret@bucket/x")
+            .await
+            .unwrap_err();
+        assert_eq!(error.sqlstate(), "0A000");
+        assert!(error.to_string().contains("\"s3\"") && !error.to_string().contains("secret"));
+        assert_eq!(Warehouse::open("").await.unwrap_err().sqlstate(), "22023");
+    }
+
+    #[tokio::test]
+    async fn a_file_in_the_way_is_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        std::fs::write(&path, "x").unwrap();
+        let error = Warehouse::open(path.to_str().unwrap()).await.unwrap_err();
+        assert_eq!(error.sqlstate(), "58030");
+    }
+
+    /// The catalog and the model store rely on this: a put with `Create` shows the whole object or nothing.
+    #[tokio::test]
+    async fn a_create_put_is_atomic_and_exclusive() {
+        let dir = tempfile::tempdir().unwrap();
+        let warehouse = Warehouse::open(dir.path().to_str().unwrap()).await.unwrap();
+        let path = Path::from("x/y.json");
+        let bytes = vec![7_u8; 8 << 20];
+        let reader = {
+            let store = Arc::clone(warehouse.store());
+            let path = path.clone();
+            tokio::spawn(async move {
+                loop {
+                    match store.get(&path).await {
+                        Ok(found) => return found.bytes().await.unwrap().len(),
+                        Err(object_store::Error::NotFound { .. }) => tokio::task::yield_now().await,
+                        Err(error) => panic!("{error}"),
+                    }
+                }
+            })
+        };
+        let puts = (0..8).map(|_| {
+            let (store, path, bytes) = (warehouse.store(), path.clone(), bytes.clone());
+            async move {
+                store
+                    .put_opts(&path, bytes.into(), PutMode::Create.into())
+                    .await
+            }
+        });
+        let won = futures::future::join_all(puts)
+            .await
+            .iter()
+            .filter(|put| put.is_ok())
+            .count();
+        assert_eq!(won, 1);
+        assert_eq!(reader.await.unwrap(), bytes.len());
+        let left: Vec<_> = std::fs::read_dir(dir.path().join("x")).unwrap().collect();
+        assert_eq!(left.len(), 1, "no staging file is left");
+    }
+}

@@ -1,0 +1,132 @@
+//! A server in this process with a temporary warehouse, for tests that speak through the wire.
+//!
+//! In: the folders that SQL may read; out: clients of a server that ends with the test.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use auspex_planner::{Engine, EngineConfig};
+use auspex_server::{PgCatalog, Server, ServerHandle};
+use tempfile::TempDir;
+use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
+
+/// The repository's root folder.
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// The folder of the data that ships with the repository.
+pub fn examples() -> PathBuf {
+    root().join("examples").canonicalize().expect("examples/ is part of the repository")
+}
+
+/// A running server.
+pub struct TestServer {
+    /// Its engine, for what the wire cannot tell.
+    pub engine: Arc<Engine>,
+    handle: Option<ServerHandle>,
+    folder: TempDir,
+}
+
+/// What a test wants of its server.
+#[derive(Default)]
+pub struct ServerOptions {
+    /// Memory for queries and trainings.
+    pub memory_limit_bytes: Option<usize>,
+    /// Threads.
+    pub threads: Option<usize>,
+}
+
+impl TestServer {
+    /// Starts a server on a free port with an empty warehouse; SQL may read `examples/` and `files()`.
+    pub async fn start() -> TestServer {
+        TestServer::start_with(ServerOptions::default()).await
+    }
+
+    /// Starts a server with options.
+    pub async fn start_with(options: ServerOptions) -> TestServer {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        std::fs::create_dir(folder.path().join("files")).expect("a folder for files");
+        TestServer::open(folder, options).await
+    }
+
+    async fn open(folder: TempDir, options: ServerOptions) -> TestServer {
+        let files = folder.path().join("files");
+        let config = EngineConfig {
+            warehouse: folder.path().join("warehouse").to_string_lossy().into_owned(),
+            allow_locations: [examples(), files]
+                .iter()
+                .map(|path| path.to_string_lossy().into_owned())
+                .collect(),
+            memory_limit_bytes: options.memory_limit_bytes,
+            threads: options.threads,
+            extension: Some(Arc::new(PgCatalog::new())),
+            ..EngineConfig::default()
+        };
+        let engine = Engine::open(config).await.expect("the warehouse opens");
+        let server =
+            Server::bind(Arc::clone(&engine), "127.0.0.1:0").await.expect("a free port");
+        TestServer { engine, handle: Some(server.start()), folder }
+    }
+
+    /// Stops the server and starts another one over the same warehouse.
+    pub async fn restart(mut self) -> TestServer {
+        if let Some(handle) = self.handle.take() {
+            handle.stop().await;
+        }
+        TestServer::open(self.folder, ServerOptions::default()).await
+    }
+
+    /// A folder that SQL may read, empty at the start.
+    pub fn files(&self) -> PathBuf {
+        self.folder.path().join("files")
+    }
+
+    /// The warehouse's folder.
+    pub fn warehouse(&self) -> PathBuf {
+        self.folder.path().join("warehouse")
+    }
+
+    /// The port it listens on.
+    pub fn port(&self) -> u16 {
+        self.handle.as_ref().expect("the server runs").address().port()
+    }
+
+    /// A new client.
+    pub async fn client(&self) -> Client {
+        let config = format!("host=127.0.0.1 port={} user=postgres dbname=postgres", self.port());
+        let (client, connection) =
+            tokio_postgres::connect(&config, NoTls).await.expect("the server accepts");
+        tokio::spawn(async move {
+            // Ends with the client.
+            let _ = connection.await;
+        });
+        client
+    }
+}
+
+/// The rows of a text of statements, as text; NULL is `NULL`.
+pub async fn rows(client: &Client, sql: &str) -> Result<Vec<Vec<String>>, String> {
+    let messages = client.simple_query(sql).await.map_err(|error| describe(&error))?;
+    let mut rows = Vec::new();
+    for message in messages {
+        if let SimpleQueryMessage::Row(row) = message {
+            let cell = |idx| row.get(idx).unwrap_or("NULL").to_owned();
+            rows.push((0..row.len()).map(cell).collect());
+        }
+    }
+    Ok(rows)
+}
+
+/// An error as psql prints it, on several lines.
+pub fn describe(error: &tokio_postgres::Error) -> String {
+    let Some(error) = error.as_db_error() else { return error.to_string() };
+    let mut text = format!("ERROR {}: {}", error.code().code(), error.message());
+    if let Some(detail) = error.detail() {
+        text.push_str(&format!("\nDETAIL: {detail}"));
+    }
+    if let Some(hint) = error.hint() {
+        text.push_str(&format!("\nHINT: {hint}"));
+    }
+    text
+}
