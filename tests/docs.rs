@@ -1,1 +1,89 @@
-//! docs
+//! The generated reference pages in `docs/reference` are those of this build.
+//!
+//! `AUSPEX_WRITE_DOCS=1` writes them.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::disallowed_methods,
+    reason = "a test that cannot go on must stop, and waits are bounded by the clock"
+)]
+
+use std::fmt::Write;
+use std::path::PathBuf;
+
+use auspex_ml::estimator::EstimatorSpec;
+use auspex_ml::options::options_table;
+use auspex_ml::registry;
+use auspex_tests::root;
+
+fn page(spec: &EstimatorSpec) -> String {
+    let mut text = format!("# {}\n\n{}\n\n", spec.name, spec.summary);
+    if !spec.aliases.is_empty() {
+        writeln!(text, "Also: `{}`.\n", spec.aliases.join("`, `")).unwrap();
+    }
+    writeln!(text, "{}\n\n## Options\n", spec.doc.trim()).unwrap();
+    text.push_str("| option | type | values | default | meaning |\n|---|---|---|---|---|\n");
+    for row in options_table()
+        .iter()
+        .filter(|row| row.model_type == spec.name)
+    {
+        let mut name = format!("`{}`", row.name);
+        if !row.aliases.is_empty() {
+            write!(name, " (also `{}`)", row.aliases.join("`, `")).unwrap();
+        }
+        let cells = [&name, row.type_name, &row.allowed, row.default, row.doc];
+        writeln!(
+            text,
+            "| {} |",
+            cells.map(|cell| cell.replace('|', "\\|")).join(" | ")
+        )
+        .unwrap();
+    }
+    let functions: Vec<String> = ["evaluate", "predict", "feature_info", "training_info"]
+        .iter()
+        .chain(spec.inspections)
+        .map(|name| format!("`ML.{}`", name.to_uppercase()))
+        .collect();
+    write!(text, "\n## Functions\n\n{}\n", functions.join(", ")).unwrap();
+    text
+}
+
+fn pages() -> Vec<(PathBuf, String)> {
+    let folder = root().join("docs/reference");
+    let mut index = "# Model types\n\nGenerated from the estimators' descriptions.\n\n".to_owned();
+    let mut pages = Vec::new();
+    for estimator in registry::all() {
+        let spec = estimator.spec();
+        writeln!(
+            index,
+            "- [{}]({}.md): {}",
+            spec.name, spec.name, spec.summary
+        )
+        .unwrap();
+        pages.push((folder.join(format!("{}.md", spec.name)), page(spec)));
+    }
+    pages.push((folder.join("README.md"), index));
+    pages
+}
+
+#[test]
+fn the_reference_is_fresh() {
+    let write = std::env::var("AUSPEX_WRITE_DOCS").is_ok();
+    let mut stale = Vec::new();
+    for (path, text) in pages() {
+        if write {
+            std::fs::write(&path, &text).unwrap();
+        }
+        if std::fs::read_to_string(&path).ok().as_deref() != Some(text.as_str()) {
+            stale.push(path);
+        }
+    }
+    assert!(
+        stale.is_empty(),
+        "write them with AUSPEX_WRITE_DOCS=1 cargo test -p auspex-tests --test docs: {stale:?}"
+    );
+}

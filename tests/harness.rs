@@ -2,6 +2,16 @@
 //!
 //! In: the folders that SQL may read; out: clients of a server that ends with the test.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::disallowed_methods,
+    reason = "a test that cannot go on must stop, and waits are bounded by the clock"
+)]
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -17,7 +27,10 @@ pub fn root() -> PathBuf {
 
 /// The folder of the data that ships with the repository.
 pub fn examples() -> PathBuf {
-    root().join("examples").canonicalize().expect("examples/ is part of the repository")
+    root()
+        .join("examples")
+        .canonicalize()
+        .expect("examples/ is part of the repository")
 }
 
 /// A running server.
@@ -53,20 +66,29 @@ impl TestServer {
     async fn open(folder: TempDir, options: ServerOptions) -> TestServer {
         let files = folder.path().join("files");
         let config = EngineConfig {
-            warehouse: folder.path().join("warehouse").to_string_lossy().into_owned(),
+            warehouse: folder
+                .path()
+                .join("warehouse")
+                .to_string_lossy()
+                .into_owned(),
             allow_locations: [examples(), files]
                 .iter()
                 .map(|path| path.to_string_lossy().into_owned())
                 .collect(),
             memory_limit_bytes: options.memory_limit_bytes,
             threads: options.threads,
-            extension: Some(Arc::new(PgCatalog::new())),
+            extension: Some(Arc::new(PgCatalog::default())),
             ..EngineConfig::default()
         };
         let engine = Engine::open(config).await.expect("the warehouse opens");
-        let server =
-            Server::bind(Arc::clone(&engine), "127.0.0.1:0").await.expect("a free port");
-        TestServer { engine, handle: Some(server.start()), folder }
+        let server = Server::bind(Arc::clone(&engine), "127.0.0.1:0")
+            .await
+            .expect("a free port");
+        TestServer {
+            engine,
+            handle: Some(server.start()),
+            folder,
+        }
     }
 
     /// Stops the server and starts another one over the same warehouse.
@@ -89,14 +111,22 @@ impl TestServer {
 
     /// The port it listens on.
     pub fn port(&self) -> u16 {
-        self.handle.as_ref().expect("the server runs").address().port()
+        self.handle
+            .as_ref()
+            .expect("the server runs")
+            .address()
+            .port()
     }
 
     /// A new client.
     pub async fn client(&self) -> Client {
-        let config = format!("host=127.0.0.1 port={} user=postgres dbname=postgres", self.port());
-        let (client, connection) =
-            tokio_postgres::connect(&config, NoTls).await.expect("the server accepts");
+        let config = format!(
+            "host=127.0.0.1 port={} user=postgres dbname=postgres",
+            self.port()
+        );
+        let (client, connection) = tokio_postgres::connect(&config, NoTls)
+            .await
+            .expect("the server accepts");
         tokio::spawn(async move {
             // Ends with the client.
             let _ = connection.await;
@@ -107,7 +137,10 @@ impl TestServer {
 
 /// The rows of a text of statements, as text; NULL is `NULL`.
 pub async fn rows(client: &Client, sql: &str) -> Result<Vec<Vec<String>>, String> {
-    let messages = client.simple_query(sql).await.map_err(|error| describe(&error))?;
+    let messages = client
+        .simple_query(sql)
+        .await
+        .map_err(|error| describe(&error))?;
     let mut rows = Vec::new();
     for message in messages {
         if let SimpleQueryMessage::Row(row) = message {
@@ -120,7 +153,9 @@ pub async fn rows(client: &Client, sql: &str) -> Result<Vec<Vec<String>>, String
 
 /// An error as psql prints it, on several lines.
 pub fn describe(error: &tokio_postgres::Error) -> String {
-    let Some(error) = error.as_db_error() else { return error.to_string() };
+    let Some(error) = error.as_db_error() else {
+        return error.to_string();
+    };
     let mut text = format!("ERROR {}: {}", error.code().code(), error.message());
     if let Some(detail) = error.detail() {
         text.push_str(&format!("\nDETAIL: {detail}"));

@@ -3,6 +3,16 @@
 //! Each file has a server and a warehouse of its own and speaks through the wire. With
 //! `AUSPEX_WRITE_SLT=1` the files are rewritten with the results of this build, for review.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::disallowed_methods,
+    reason = "a test that cannot go on must stop, and waits are bounded by the clock"
+)]
+
 use std::path::PathBuf;
 
 use async_trait::async_trait;
@@ -35,10 +45,14 @@ impl AsyncDB for Wire {
     type ColumnType = DefaultColumnType;
 
     async fn run(&mut self, sql: &str) -> Result<DBOutput<DefaultColumnType>, Failure> {
-        let messages = self.client.simple_query(sql).await.map_err(|error| Failure {
-            text: describe(&error),
-            sqlstate: error.code().map(|code| code.code().to_owned()),
-        })?;
+        let messages = self
+            .client
+            .simple_query(sql)
+            .await
+            .map_err(|error| Failure {
+                text: describe(&error),
+                sqlstate: error.code().map(|code| code.code().to_owned()),
+            })?;
         let mut n_columns = None;
         let mut rows = Vec::new();
         let mut count = 0;
@@ -58,7 +72,10 @@ impl AsyncDB for Wire {
             }
         }
         Ok(match n_columns {
-            Some(n) => DBOutput::Rows { types: vec![DefaultColumnType::Any; n], rows },
+            Some(n) => DBOutput::Rows {
+                types: vec![DefaultColumnType::Any; n],
+                rows,
+            },
             None => DBOutput::StatementComplete(count),
         })
     }
@@ -93,7 +110,11 @@ fn files() -> Vec<PathBuf> {
 
 async fn run(file: PathBuf) -> Result<(), String> {
     let server = TestServer::start().await;
-    let connect = || async { Ok(Wire { client: server.client().await }) };
+    let connect = || async {
+        Ok(Wire {
+            client: server.client().await,
+        })
+    };
     let mut runner = Runner::new(connect);
     let name = file.display().to_string();
     if std::env::var("AUSPEX_WRITE_SLT").is_ok() {
@@ -108,7 +129,10 @@ async fn run(file: PathBuf) -> Result<(), String> {
             .await;
         return updated.map_err(|error| format!("{name}: {error}"));
     }
-    runner.run_file_async(&file).await.map_err(|error| format!("{name}: {}", error.display(false)))
+    runner
+        .run_file_async(&file)
+        .await
+        .map_err(|error| format!("{name}: {}", error.display(false)))
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -126,5 +150,10 @@ async fn sql_files_give_what_they_say() {
         }
     }
     assert!(n_files > 0, "no file matches \"{only}\"");
-    assert!(failures.is_empty(), "{} of {n_files} files fail:\n{}", failures.len(), failures.join("\n\n"));
+    assert!(
+        failures.is_empty(),
+        "{} of {n_files} files fail:\n{}",
+        failures.len(),
+        failures.join("\n\n")
+    );
 }

@@ -1,6 +1,16 @@
 //! The rules of the house that no compiler checks: which crate may use which, how modules open, how
 //! large files are, and which words stay out.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::disallowed_methods,
+    reason = "a test that cannot go on must stop, and waits are bounded by the clock"
+)]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
@@ -10,7 +20,10 @@ const EDGES: &[(&str, &[&str])] = &[
     ("auspex-gpu", &[]),
     ("auspex-storage", &[]),
     ("auspex-ml", &["auspex-gpu"]),
-    ("auspex-planner", &["auspex-sql", "auspex-ml", "auspex-storage"]),
+    (
+        "auspex-planner",
+        &["auspex-sql", "auspex-ml", "auspex-storage"],
+    ),
     ("auspex-server", &["auspex-planner", "auspex-sql"]),
 ];
 
@@ -106,11 +119,15 @@ fn files_hold_one_idea() {
 fn no_module_is_a_drawer() {
     let drawers: BTreeSet<&str> = ["utils", "util", "common", "helpers", "misc"].into();
     let is_drawer = |path: &PathBuf| {
-        path.file_stem().is_some_and(|stem| drawers.contains(stem.to_string_lossy().as_ref()))
+        path.file_stem()
+            .is_some_and(|stem| drawers.contains(stem.to_string_lossy().as_ref()))
             && !path.ends_with("options/common.rs")
     };
     let found: Vec<PathBuf> = sources().into_iter().filter(is_drawer).collect();
-    assert!(found.is_empty(), "name these after what they hold: {found:#?}");
+    assert!(
+        found.is_empty(),
+        "name these after what they hold: {found:#?}"
+    );
 }
 
 #[test]
@@ -119,7 +136,11 @@ fn tests_are_never_ignored_and_never_sleep() {
     for path in sources() {
         let text = std::fs::read_to_string(&path).unwrap();
         // Put together here, so that this file does not find itself.
-        for word in [concat!("#[", "ignore"), concat!("thread::", "sleep"), concat!("to", "do!(")] {
+        for word in [
+            concat!("#[", "ignore"),
+            concat!("thread::", "sleep"),
+            concat!("to", "do!("),
+        ] {
             if text.contains(word) {
                 found.push(format!("{}: {word}", path.display()));
             }

@@ -133,6 +133,10 @@ pub trait Device: Debug + Send + Sync {
     ) -> Result<Vec<f64>>;
 
     /// Loss, gradient and (with `with_hessian`) Hessian of a generalised linear model.
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "the operands of one formula; a struct would name them twice"
+    )]
     fn glm(
         &self,
         design: &Design<'_>,

@@ -13,7 +13,9 @@ pub struct Compute {
 impl Compute {
     /// The CPU, which is always there.
     pub fn cpu() -> Compute {
-        Compute { device: Arc::new(CpuDevice) }
+        Compute {
+            device: Arc::new(CpuDevice),
+        }
     }
 
     /// The device.

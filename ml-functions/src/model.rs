@@ -57,7 +57,10 @@ impl Prediction {
             Prediction::Values(values) => values.len(),
             Prediction::Probabilities { n_classes, values } => values.len() / n_classes.max(&1),
             Prediction::Clusters { ids, .. } => ids.len(),
-            Prediction::Components { reconstruction_errors, .. } => reconstruction_errors.len(),
+            Prediction::Components {
+                reconstruction_errors,
+                ..
+            } => reconstruction_errors.len(),
         }
     }
 
@@ -92,7 +95,10 @@ pub enum TensorData {
 impl Tensor {
     /// A tensor of f64.
     pub fn f64(shape: &[usize], data: Vec<f64>) -> Tensor {
-        Tensor { shape: shape.to_vec(), data: TensorData::F64(data) }
+        Tensor {
+            shape: shape.to_vec(),
+            data: TensorData::F64(data),
+        }
     }
 }
 
@@ -109,8 +115,13 @@ impl ModelState {
     /// The f64 tensor `name`, or an error that says that the model file is damaged.
     pub fn f64(&self, name: &str) -> Result<&[f64]> {
         match self.tensors.get(name) {
-            Some(Tensor { data: TensorData::F64(values), .. }) => Ok(values),
-            _ => Err(Error::DamagedModel { what: format!("tensor \"{name}\" of type f64") }),
+            Some(Tensor {
+                data: TensorData::F64(values),
+                ..
+            }) => Ok(values),
+            _ => Err(Error::DamagedModel {
+                what: format!("tensor \"{name}\" of type f64"),
+            }),
         }
     }
 
@@ -119,7 +130,9 @@ impl ModelState {
         self.head
             .get(name)
             .and_then(|value| T::deserialize(value).ok())
-            .ok_or_else(|| Error::DamagedModel { what: format!("head value \"{name}\"") })
+            .ok_or_else(|| Error::DamagedModel {
+                what: format!("head value \"{name}\""),
+            })
     }
 }
 
@@ -154,7 +167,9 @@ pub trait Model: Debug + Send + Sync {
     /// Answers a function of the spec's `inspections` as a table with the columns of SQL.md §3.
     fn inspect(&self, request: &Inspection, context: &ModelContext<'_>) -> Result<RecordBatch> {
         let _ = context;
-        Err(Error::Unsupported { what: format!("ml.{} of this model", request.function) })
+        Err(Error::Unsupported {
+            what: format!("ml.{} of this model", request.function),
+        })
     }
 
     /// Clustering: Euclidean distances between centroids, `(n_clusters, n_clusters)`; empty where

@@ -24,7 +24,7 @@ use self::lists::{
 use crate::error::{Error, Result};
 use crate::estimator::Task;
 use crate::features::TargetEncoding;
-use crate::metrics::check_threshold;
+use crate::metrics::{check_threshold, in_radii};
 use crate::model::{Model, Prediction};
 use crate::trained_model::TrainedModel;
 
@@ -342,15 +342,6 @@ impl<'a> Shape<'a> {
             arrays.push(cluster_ids(ids));
         }
         Ok(arrays)
-    }
-}
-
-/// A distance in radii; in a cluster of equal samples any other one is infinitely far.
-fn in_radii(distance: f64, radius: f64) -> f64 {
-    if distance == 0.0 {
-        0.0
-    } else {
-        distance / radius
     }
 }
 

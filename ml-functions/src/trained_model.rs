@@ -213,6 +213,12 @@ impl TrainedModel {
         match request.function.as_str() {
             "feature_info" => tables::feature_info(&self.encoder),
             "training_info" => tables::training_info(&self.record.iterations),
+            "classes" => match &self.target {
+                Some(target) if !target.classes.is_empty() => tables::classes(target),
+                _ => Err(Error::Unsupported {
+                    what: format!("ml.classes of a \"{}\" model", self.spec.name),
+                }),
+            },
             "confusion_matrix" => self.record.evaluation.confusion_matrix(threshold),
             "roc_curve" => {
                 let thresholds = request

@@ -181,7 +181,9 @@ impl Engine {
     /// A model version that was loaded before.
     pub(crate) fn loaded_model(&self, id: &str, version: u64) -> Option<Arc<TrainedModel>> {
         let loaded = lock(&self.loaded);
-        let found = loaded.iter().find(|(model, number, _)| model == id && *number == version);
+        let found = loaded
+            .iter()
+            .find(|(model, number, _)| model == id && *number == version);
         found.map(|(_, _, model)| Arc::clone(model))
     }
 
@@ -212,7 +214,10 @@ impl Engine {
 
     /// The trainings that run now.
     pub(crate) fn trainings(&self) -> Vec<(i32, TrainingProgress)> {
-        lock(&self.trainings).iter().map(|(id, progress)| (*id, progress.clone())).collect()
+        lock(&self.trainings)
+            .iter()
+            .map(|(id, progress)| (*id, progress.clone()))
+            .collect()
     }
 
     /// Remembers a warning for `ml.warnings`.
@@ -232,7 +237,9 @@ impl Engine {
 
 /// Memory and disk for queries and trainings.
 fn runtime(config: &EngineConfig) -> Result<Arc<RuntimeEnv>> {
-    let limit = config.memory_limit_bytes.unwrap_or_else(machine_memory_bytes);
+    let limit = config
+        .memory_limit_bytes
+        .unwrap_or_else(machine_memory_bytes);
     // Lossless enough: a fraction of bytes.
     let accounted = (limit as f64 * ACCOUNTED_FRACTION) as usize;
     let top = std::num::NonZeroUsize::MIN.saturating_add(4);
@@ -249,7 +256,11 @@ fn runtime(config: &EngineConfig) -> Result<Arc<RuntimeEnv>> {
 fn machine_memory_bytes() -> usize {
     let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let total = text.lines().find_map(|line| {
-        line.strip_prefix("MemTotal:")?.split_whitespace().next()?.parse::<usize>().ok()
+        line.strip_prefix("MemTotal:")?
+            .split_whitespace()
+            .next()?
+            .parse::<usize>()
+            .ok()
     });
     total.map_or(4 << 30, |kilobytes| kilobytes * 1024)
 }

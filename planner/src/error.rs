@@ -137,14 +137,23 @@ pub struct Report {
 
 impl Report {
     fn new(sqlstate: &'static str, message: String) -> Report {
-        Report { sqlstate, message, detail: None, hint: None, position: None }
+        Report {
+            sqlstate,
+            message,
+            detail: None,
+            hint: None,
+            position: None,
+        }
     }
 }
 
 impl Error {
     /// Something that has no operator yet.
     pub(crate) fn unsupported(what: impl Into<String>) -> Error {
-        Error::Unsupported { what: what.into(), hint: None }
+        Error::Unsupported {
+            what: what.into(),
+            hint: None,
+        }
     }
 
     /// A statement that does not fit together.
@@ -154,13 +163,20 @@ impl Error {
         hint: Option<&str>,
     ) -> Error {
         let hint = hint.map(ToOwned::to_owned);
-        Error::Invalid { sqlstate, message: message.into(), hint, position: None }
+        Error::Invalid {
+            sqlstate,
+            message: message.into(),
+            hint,
+            position: None,
+        }
     }
 
     /// What a client is told.
     pub fn report(&self) -> Report {
         let did_you_mean = |nearest: &Option<String>| {
-            nearest.as_ref().map(|name| format!("Did you mean \"{name}\"?"))
+            nearest
+                .as_ref()
+                .map(|name| format!("Did you mean \"{name}\"?"))
         };
         let message = self.to_string();
         match self {
@@ -170,9 +186,10 @@ impl Error {
                 ..Report::new(error.sqlstate(), message)
             },
             Error::Ml(MlError::Query(error)) => report_of(error),
-            Error::Ml(error) => {
-                Report { hint: error.hint(), ..Report::new(error.sqlstate(), message) }
-            }
+            Error::Ml(error) => Report {
+                hint: error.hint(),
+                ..Report::new(error.sqlstate(), message)
+            },
             Error::Storage(error) => Report {
                 hint: error.hint(),
                 detail: error.detail(),
@@ -180,7 +197,12 @@ impl Error {
             },
             Error::Query(error) => report_of(error),
             Error::Cancelled | Error::TimedOut => Report::new("57014", message),
-            Error::Undefined { kind, nearest, position, .. } => {
+            Error::Undefined {
+                kind,
+                nearest,
+                position,
+                ..
+            } => {
                 let sqlstate = match *kind {
                     "schema" => "3F000",
                     "relation" => "42P01",
@@ -188,12 +210,19 @@ impl Error {
                     _ => "42704",
                 };
                 let hint = did_you_mean(nearest);
-                Report { hint, position: *position, ..Report::new(sqlstate, message) }
+                Report {
+                    hint,
+                    position: *position,
+                    ..Report::new(sqlstate, message)
+                }
             }
             Error::UndefinedVersion { existing, .. } => {
                 let list: Vec<String> = existing.iter().map(u64::to_string).collect();
                 let hint = Some(format!("Versions that exist: {}.", list.join(", ")));
-                Report { hint, ..Report::new("42704", message) }
+                Report {
+                    hint,
+                    ..Report::new("42704", message)
+                }
             }
             Error::WrongKind { found, name, .. } => Report {
                 detail: Some(format!("\"{name}\" is a {found}.")),
@@ -201,9 +230,13 @@ impl Error {
             },
             Error::Duplicate { kind, .. } => {
                 let sqlstate = if *kind == "schema" { "42P06" } else { "42P07" };
-                let hint = (*kind == "model")
-                    .then(|| "Use CREATE OR REPLACE MODEL, or TRAIN MODEL for a new version.".to_owned());
-                Report { hint, ..Report::new(sqlstate, message) }
+                let hint = (*kind == "model").then(|| {
+                    "Use CREATE OR REPLACE MODEL, or TRAIN MODEL for a new version.".to_owned()
+                });
+                Report {
+                    hint,
+                    ..Report::new(sqlstate, message)
+                }
             }
             Error::Dependents { dependents, .. } => Report {
                 detail: Some(format!("{} depends on it.", dependents.join(", "))),
@@ -218,12 +251,20 @@ impl Error {
                 hint: Some(format!("Available values: {expected}.")),
                 ..Report::new("22023", message)
             },
-            Error::Invalid { sqlstate, hint, position, .. } => {
-                Report { hint: hint.clone(), position: *position, ..Report::new(sqlstate, message) }
-            }
-            Error::Unsupported { hint, .. } => {
-                Report { hint: hint.clone(), ..Report::new("0A000", message) }
-            }
+            Error::Invalid {
+                sqlstate,
+                hint,
+                position,
+                ..
+            } => Report {
+                hint: hint.clone(),
+                position: *position,
+                ..Report::new(sqlstate, message)
+            },
+            Error::Unsupported { hint, .. } => Report {
+                hint: hint.clone(),
+                ..Report::new("0A000", message)
+            },
         }
     }
 }
@@ -245,11 +286,18 @@ pub fn report_of(error: &DataFusionError) -> Report {
             return error.report();
         }
         if let Some(error) = source.downcast_ref::<MlError>() {
-            return Report { hint: error.hint(), ..Report::new(error.sqlstate(), error.to_string()) };
+            return Report {
+                hint: error.hint(),
+                ..Report::new(error.sqlstate(), error.to_string())
+            };
         }
         if let Some(error) = source.downcast_ref::<StorageError>() {
             let (hint, detail) = (error.hint(), error.detail());
-            return Report { hint, detail, ..Report::new(error.sqlstate(), error.to_string()) };
+            return Report {
+                hint,
+                detail,
+                ..Report::new(error.sqlstate(), error.to_string())
+            };
         }
     }
     use datafusion::arrow::error::ArrowError;
@@ -261,6 +309,7 @@ pub fn report_of(error: &DataFusionError) -> Report {
             ArrowError::CastError(message) => Report::new("22P02", lower_first(message)),
             ArrowError::ArithmeticOverflow(message) => Report::new("22003", lower_first(message)),
             ArrowError::ParseError(message) => Report::new("22P02", lower_first(message)),
+            ArrowError::InvalidArgumentError(message) => invalid_argument(message),
             other => Report::new("XX000", other.to_string()),
         },
         DataFusionError::NotImplemented(message) => Report::new("0A000", lower_first(message)),
@@ -271,10 +320,11 @@ pub fn report_of(error: &DataFusionError) -> Report {
         DataFusionError::Plan(message) => plan_report(message),
         DataFusionError::Execution(message) => Report::new("22000", lower_first(message)),
         DataFusionError::Configuration(message) => Report::new("22023", lower_first(message)),
-        DataFusionError::IoError(source)
-            if source.kind() == std::io::ErrorKind::StorageFull =>
-        {
-            Report::new("53100", "could not write: no space left on device".to_owned())
+        DataFusionError::IoError(source) if source.kind() == std::io::ErrorKind::StorageFull => {
+            Report::new(
+                "53100",
+                "could not write: no space left on device".to_owned(),
+            )
         }
         DataFusionError::IoError(source) => Report::new("58030", source.to_string()),
         _ => Report::new("XX000", plain_message(root)),
@@ -284,25 +334,45 @@ pub fn report_of(error: &DataFusionError) -> Report {
 /// A column that the planner did not find.
 fn schema_report(error: &SchemaError, message: String) -> Report {
     match error {
-        SchemaError::FieldNotFound { field, valid_fields } => {
+        SchemaError::FieldNotFound {
+            field,
+            valid_fields,
+        } => {
             let names: Vec<&str> = valid_fields.iter().map(|column| column.name()).collect();
             let hint = nearest(field.name(), names.into_iter())
                 .map(|name| format!("Perhaps you meant to reference the column \"{name}\"."));
             let message = format!("column \"{}\" does not exist", field.name());
-            Report { hint, ..Report::new("42703", message) }
+            Report {
+                hint,
+                ..Report::new("42703", message)
+            }
         }
         SchemaError::AmbiguousReference { field } => {
             let message = format!("column reference \"{}\" is ambiguous", field.name());
             Report::new("42702", message)
         }
-        SchemaError::DuplicateUnqualifiedField { name } => {
-            Report::new("42701", format!("column name \"{name}\" appears more than once"))
-        }
-        SchemaError::DuplicateQualifiedField { name, .. } => {
-            Report::new("42701", format!("column name \"{name}\" appears more than once"))
-        }
+        SchemaError::DuplicateUnqualifiedField { name } => Report::new(
+            "42701",
+            format!("column name \"{name}\" appears more than once"),
+        ),
+        SchemaError::DuplicateQualifiedField { name, .. } => Report::new(
+            "42701",
+            format!("column name \"{name}\" appears more than once"),
+        ),
         #[allow(unreachable_patterns, reason = "the enum may grow")]
         _ => Report::new("42000", message),
+    }
+}
+
+/// A batch that does not fit its schema: a NULL where there may be none.
+fn invalid_argument(message: &str) -> Report {
+    let column = message.strip_prefix("Column '").and_then(|rest| rest.split('\'').next());
+    match column.filter(|_| message.contains("non-nullable")) {
+        Some(column) => {
+            let message = format!("null value in column \"{column}\" violates not-null constraint");
+            Report::new("23502", message)
+        }
+        None => Report::new("22023", lower_first(message)),
     }
 }
 
@@ -316,10 +386,16 @@ fn plan_report(message: &str) -> Report {
     }
     if let Some(rest) = message.strip_prefix("Invalid function '") {
         let name = rest.split('\'').next().unwrap_or(rest);
-        let nearest = rest.split("Did you mean '").nth(1).and_then(|tail| tail.split('\'').next());
+        let nearest = rest
+            .split("Did you mean '")
+            .nth(1)
+            .and_then(|tail| tail.split('\'').next());
         let hint = nearest.map(|name| format!("Did you mean \"{name}\"?"));
         let message = format!("function {name} does not exist");
-        return Report { hint, ..Report::new("42883", message) };
+        return Report {
+            hint,
+            ..Report::new("42883", message)
+        };
     }
     let sqlstate = if message.contains("must be in the GROUP BY") || message.contains("GROUP BY") {
         "42803"
@@ -334,9 +410,16 @@ fn plan_report(message: &str) -> Report {
 /// An error's message without DataFusion's prefixes and backtraces.
 fn plain_message(error: &DataFusionError) -> String {
     let text = error.strip_backtrace();
-    let text = ["SQL error: ", "Schema error: ", "Arrow error: ", "External error: "]
-        .iter()
-        .fold(text.as_str(), |text, prefix| text.strip_prefix(prefix).unwrap_or(text));
+    let text = [
+        "SQL error: ",
+        "Schema error: ",
+        "Arrow error: ",
+        "External error: ",
+    ]
+    .iter()
+    .fold(text.as_str(), |text, prefix| {
+        text.strip_prefix(prefix).unwrap_or(text)
+    });
     lower_first(text)
 }
 

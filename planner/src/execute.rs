@@ -3,6 +3,7 @@
 //! In: a parsed statement; out: [`Work`], then an [`Outcome`]. Rows are streamed; nothing is collected
 //! that a client reads.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use auspex_sql::{ParsedStatement, Statement};
@@ -10,10 +11,11 @@ use auspex_storage::CatalogEntry;
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::metadata::ScalarAndMetadata;
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{ParamValues, ScalarValue};
 use datafusion::error::DataFusionError;
 use datafusion::execution::{SendableRecordBatchStream, SessionStateBuilder, TaskContext};
-use datafusion::logical_expr::{DmlStatement, LogicalPlan, LogicalPlanBuilder, WriteOp};
+use datafusion::logical_expr::{DmlStatement, Expr, LogicalPlan, LogicalPlanBuilder, WriteOp};
 use datafusion::physical_plan::execute_stream;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::sql::parser::Statement as SqlStatement;
@@ -34,11 +36,20 @@ use crate::statement_run::{Notice, Outcome, StatementControl};
 /// What a prepared statement will do.
 pub(crate) enum Work {
     /// Streams the rows of a plan.
-    Query { query: Box<BoundQuery>, tag: &'static str, notices: Vec<Notice> },
+    Query {
+        query: Box<BoundQuery>,
+        tag: &'static str,
+        notices: Vec<Notice>,
+    },
     /// Appends the rows of a plan to a managed table.
-    Insert { table: Arc<CatalogEntry>, query: Box<BoundQuery> },
+    Insert {
+        table: Arc<CatalogEntry>,
+        query: Box<BoundQuery>,
+    },
     /// Shows settings.
     Show { setting: Option<String> },
+    /// `SELECT ml.train('m')`: for tools that send only `SELECT`.
+    TrainCall(Box<auspex_sql::Train>),
     /// Everything else, run from the syntax tree.
     Command,
     /// A text with nothing in it, or one that needs no work: the tag.
@@ -47,15 +58,18 @@ pub(crate) enum Work {
 
 impl Work {
     fn query(query: BoundQuery, tag: &'static str) -> Work {
-        Work::Query { query: Box::new(query), tag, notices: Vec::new() }
+        Work::Query {
+            query: Box::new(query),
+            tag,
+            notices: Vec::new(),
+        }
     }
 
     pub(crate) fn schema(&self, statement: &Statement) -> Option<SchemaRef> {
         match self {
-            Work::Query { query, .. } => {
-                Some(renamed(query.plan.schema().inner(), &query.names))
-            }
+            Work::Query { query, .. } => Some(renamed(query.plan.schema().inner(), &query.names)),
             Work::Show { setting } => Some(commands::show_schema(setting.as_deref())),
+            Work::TrainCall(_) => Some(commands::train_call_schema()),
             Work::Insert { .. } | Work::Nothing(_) => None,
             Work::Command => commands::schema(statement),
         }
@@ -66,8 +80,11 @@ impl Work {
             Work::Query { query, .. } | Work::Insert { query, .. } => &query.plan,
             _ => return Ok(Vec::new()),
         };
-        let inferred = plan.get_parameter_types()?;
-        let places = inferred.keys().filter_map(|name| name.strip_prefix('$')?.parse().ok());
+        let mut inferred = plan.get_parameter_types()?;
+        inferred.extend(cast_parameters(plan)?);
+        let places = inferred
+            .keys()
+            .filter_map(|name| name.strip_prefix('$')?.parse().ok());
         let n_parameters: usize = places.max().unwrap_or(0);
         let type_of = |idx: usize| {
             let given = given.get(idx).cloned().flatten();
@@ -76,6 +93,25 @@ impl Work {
         };
         Ok((0..n_parameters.max(given.len())).map(type_of).collect())
     }
+}
+
+/// The types that `$1::type` and `CAST($1 AS type)` give parameters, which the planner leaves open.
+fn cast_parameters(plan: &LogicalPlan) -> Result<HashMap<String, Option<DataType>>> {
+    let mut types = HashMap::new();
+    plan.apply_with_subqueries(|node| {
+        node.apply_expressions(|expr| {
+            expr.apply(|expr| {
+                if let Expr::Cast(cast) = expr
+                    && let Expr::Placeholder(placeholder) = cast.expr.as_ref()
+                {
+                    let data_type = cast.field.data_type().clone();
+                    types.insert(placeholder.id.clone(), Some(data_type));
+                }
+                Ok(TreeNodeRecursion::Continue)
+            })
+        })
+    })?;
+    Ok(types)
 }
 
 /// Binds a statement.
@@ -114,10 +150,7 @@ pub(crate) async fn plan(session: &Arc<Session>, parsed: &ParsedStatement) -> Re
     }
 }
 
-async fn plan_evaluate(
-    session: &Arc<Session>,
-    evaluate: &auspex_sql::Evaluate,
-) -> Result<Work> {
+async fn plan_evaluate(session: &Arc<Session>, evaluate: &auspex_sql::Evaluate) -> Result<Work> {
     let bound = session.load_model(&evaluate.model).await?;
     let arguments = Arguments(json_options(&evaluate.options)?);
     let Some(rows) = &evaluate.rows else {
@@ -129,7 +162,10 @@ async fn plan_evaluate(
                 bound.name
             );
             let hint = "Evaluate it on other rows: EVALUATE MODEL ... ON (SELECT ...).";
-            notices.push(Notice { hint: Some(hint.to_owned()), ..Notice::warning(message) });
+            notices.push(Notice {
+                hint: Some(hint.to_owned()),
+                ..Notice::warning(message)
+            });
         }
         let query = BoundQuery {
             plan,
@@ -137,7 +173,11 @@ async fn plan_evaluate(
             counters: Counters::default(),
             names: Vec::new(),
         };
-        return Ok(Work::Query { query: Box::new(query), tag: "SELECT", notices });
+        return Ok(Work::Query {
+            query: Box::new(query),
+            tag: "SELECT",
+            notices,
+        });
     };
     let mut query = bind_query(session, rows.query.as_ref().clone(), session.state(None)).await?;
     query.plan = evaluate_plan(&bound, "evaluate", Some(query.plan), &arguments, None)?;
@@ -150,13 +190,17 @@ async fn plan_explain(
     explain: &auspex_sql::Explain,
     parsed: &ParsedStatement,
 ) -> Result<Work> {
-    let inner = ParsedStatement { statement: explain.statement.clone(), ..parsed.clone() };
+    let inner = ParsedStatement {
+        statement: explain.statement.clone(),
+        ..parsed.clone()
+    };
     let (plan, state, counters, notices) = match &explain.statement {
         Statement::CreateModel(create) => {
             let state = session.state(None);
             let fit = bind_create_model(session, create, &parsed.text, state).await?;
-            let fit = fit.ok_or_else(|| {
-                Error::Duplicate { kind: "model", name: create.name.parts.join(".") }
+            let fit = fit.ok_or_else(|| Error::Duplicate {
+                kind: "model",
+                name: create.name.parts.join("."),
             })?;
             (fit.plan, fit.state, Counters::default(), fit.notices)
         }
@@ -171,15 +215,29 @@ async fn plan_explain(
             _ => return Err(Error::unsupported("EXPLAIN of this statement")),
         },
     };
-    let plan = LogicalPlanBuilder::from(plan).explain(false, explain.analyze)?.build()?;
-    let query = BoundQuery { plan, state, counters, names: Vec::new() };
-    Ok(Work::Query { query: Box::new(query), tag: "EXPLAIN", notices })
+    let plan = LogicalPlanBuilder::from(plan)
+        .explain(false, explain.analyze)?
+        .build()?;
+    let query = BoundQuery {
+        plan,
+        state,
+        counters,
+        names: Vec::new(),
+    };
+    Ok(Work::Query {
+        query: Box::new(query),
+        tag: "EXPLAIN",
+        notices,
+    })
 }
 
 /// The rows of a query of our own.
 pub(crate) async fn select(session: &Arc<Session>, text: &str) -> Result<Work> {
     let query = auspex_sql::parse_query(text, auspex_sql::Dialect::Postgres)?;
-    Ok(Work::query(bind_query(session, *query, session.state(None)).await?, "SHOW"))
+    Ok(Work::query(
+        bind_query(session, *query, session.state(None)).await?,
+        "SHOW",
+    ))
 }
 
 /// The rows of a table that is already here.
@@ -188,7 +246,12 @@ async fn table(session: &Arc<Session>, batch: RecordBatch) -> Result<Work> {
     let provider = datafusion::catalog::MemTable::try_new(batch.schema(), vec![vec![batch]])?;
     let source = datafusion::datasource::provider_as_source(Arc::new(provider));
     let plan = LogicalPlanBuilder::scan("description", source, None)?.build()?;
-    let query = BoundQuery { plan, state, counters: Counters::default(), names: Vec::new() };
+    let query = BoundQuery {
+        plan,
+        state,
+        counters: Counters::default(),
+        names: Vec::new(),
+    };
     Ok(Work::query(query, "SHOW"))
 }
 
@@ -200,15 +263,23 @@ async fn plan_sql(session: &Arc<Session>, statement: &SqlStatement) -> Result<Wo
         SqlStatement::CopyTo(_) => return Err(Error::unsupported("COPY ... TO")),
     };
     match statement {
-        ast::Statement::Query(_) => {
+        ast::Statement::Query(query) => {
+            if let Some(train) = commands::train_call(query)? {
+                return Ok(Work::TrainCall(Box::new(train)));
+            }
             let query = bind_sql(session, statement.clone(), session.state(None)).await?;
             Ok(Work::query(query, "SELECT"))
         }
         ast::Statement::ShowVariable { variable } => {
-            let words: Vec<String> = variable.iter().map(|word| word.value.to_lowercase()).collect();
+            let words: Vec<String> = variable
+                .iter()
+                .map(|word| word.value.to_lowercase())
+                .collect();
             let name = words.join(" ");
             let name = name.trim_end_matches(" verbose").to_owned();
-            Ok(Work::Show { setting: (name != "all").then_some(name) })
+            Ok(Work::Show {
+                setting: (name != "all").then_some(name),
+            })
         }
         ast::Statement::ShowTables { .. }
         | ast::Statement::ShowColumns { .. }
@@ -217,8 +288,8 @@ async fn plan_sql(session: &Arc<Session>, statement: &SqlStatement) -> Result<Wo
             Ok(Work::query(query, "SHOW"))
         }
         ast::Statement::ExplainTable { table_name, .. } => {
-            let text = commands::describe_table_query(session, table_name).await?;
-            select(session, &text).await
+            let batch = commands::describe_table(session, table_name).await?;
+            table(session, batch).await
         }
         ast::Statement::Insert(insert) => plan_insert(session, statement, insert).await,
         _ => commands::check(statement),
@@ -236,17 +307,19 @@ async fn plan_sql_explain(
     let plan = LogicalPlanBuilder::from(inner.plan)
         .explain(explain.options.verbose, explain.options.analyze)?
         .build()?;
-    Ok(Work::query(BoundQuery { plan, names: Vec::new(), ..inner }, "EXPLAIN"))
+    Ok(Work::query(
+        BoundQuery {
+            plan,
+            names: Vec::new(),
+            ..inner
+        },
+        "EXPLAIN",
+    ))
 }
 
-async fn plan_sql_query(
-    session: &Arc<Session>,
-    statement: &ast::Statement,
-) -> Result<BoundQuery> {
+async fn plan_sql_query(session: &Arc<Session>, statement: &ast::Statement) -> Result<BoundQuery> {
     match statement {
-        ast::Statement::Query(_) => {
-            bind_sql(session, statement.clone(), session.state(None)).await
-        }
+        ast::Statement::Query(_) => bind_sql(session, statement.clone(), session.state(None)).await,
         _ => Err(Error::unsupported("EXPLAIN of this statement")),
     }
 }
@@ -263,7 +336,13 @@ async fn plan_insert(
         return Err(Error::unsupported("INSERT ... ON CONFLICT"));
     }
     let mut query = bind_sql(session, statement.clone(), session.state(None)).await?;
-    let LogicalPlan::Dml(DmlStatement { table_name, op, input, .. }) = query.plan else {
+    let LogicalPlan::Dml(DmlStatement {
+        table_name,
+        op,
+        input,
+        ..
+    }) = query.plan
+    else {
         return Err(Error::unsupported("this form of INSERT"));
     };
     if !matches!(op, WriteOp::Insert(_)) {
@@ -274,7 +353,10 @@ async fn plan_insert(
     let table = session.managed_table(&schema, table_name.table())?;
     query.plan = input.as_ref().clone();
     query.names.clear();
-    Ok(Work::Insert { table, query: Box::new(query) })
+    Ok(Work::Insert {
+        table,
+        query: Box::new(query),
+    })
 }
 
 /// Runs a prepared statement.
@@ -285,10 +367,21 @@ pub(crate) async fn run(
     control: &StatementControl,
 ) -> Result<Outcome> {
     match &prepared.work {
-        Work::Query { query, tag, notices } => {
-            notices.iter().cloned().for_each(|notice| control.notify(notice));
+        Work::Query {
+            query,
+            tag,
+            notices,
+        } => {
+            notices
+                .iter()
+                .cloned()
+                .for_each(|notice| control.notify(notice));
             let stream = stream(session, query, parameters, control).await?;
-            Ok(Outcome::Rows { schema: stream.schema(), stream, tag })
+            Ok(Outcome::Rows {
+                schema: stream.schema(),
+                stream,
+                tag,
+            })
         }
         Work::Insert { table, query } => {
             let stream = stream(session, query, parameters, control).await?;
@@ -296,6 +389,10 @@ pub(crate) async fn run(
             Ok(Outcome::Command(format!("INSERT 0 {n_rows}")))
         }
         Work::Show { setting } => commands::show(session, setting.as_deref()),
+        Work::TrainCall(train) => {
+            let text = prepared.statement.text.as_str();
+            Box::pin(commands::run_train_call(session, train, text, control)).await
+        }
         Work::Command => Box::pin(commands::run(session, &prepared.statement, control)).await,
         Work::Nothing(tag) => Ok(Outcome::Command((*tag).to_owned())),
     }
@@ -310,10 +407,16 @@ pub(crate) async fn stream(
 ) -> Result<SendableRecordBatchStream> {
     let mut plan = query.plan.clone();
     if !parameters.is_empty() {
-        let values = parameters.into_iter().map(|value| ScalarAndMetadata::new(value, None));
+        let values = parameters
+            .into_iter()
+            .map(|value| ScalarAndMetadata::new(value, None));
         plan = plan.replace_params_with_values(&ParamValues::List(values.collect()))?;
     }
-    let config = query.state.config().clone().with_extension(Arc::new(control.clone()));
+    let config = query
+        .state
+        .config()
+        .clone()
+        .with_extension(Arc::new(control.clone()));
     let state = SessionStateBuilder::new_from_existing(query.state.clone())
         .with_config(config)
         .build();
@@ -323,13 +426,16 @@ pub(crate) async fn stream(
     let output = Arc::clone(&schema);
     let batches = stream.map(move |batch| {
         let (_, columns, n_rows) = batch?.into_parts();
-        let options = datafusion::arrow::array::RecordBatchOptions::new()
-            .with_row_count(Some(n_rows));
-        let batch =
-            RecordBatch::try_new_with_options(Arc::clone(&output), columns, &options)?;
+        let options =
+            datafusion::arrow::array::RecordBatchOptions::new().with_row_count(Some(n_rows));
+        let batch = RecordBatch::try_new_with_options(Arc::clone(&output), columns, &options)?;
         Ok::<_, DataFusionError>(batch)
     });
-    let at_end = warn_of_unseen(Arc::clone(session), Arc::clone(&query.counters), control.clone());
+    let at_end = warn_of_unseen(
+        Arc::clone(session),
+        Arc::clone(&query.counters),
+        control.clone(),
+    );
     let batches = batches.chain(futures::stream::once(at_end).filter_map(futures::future::ready));
     Ok(Box::pin(RecordBatchStreamAdapter::new(schema, batches)))
 }

@@ -88,7 +88,11 @@ impl Session {
     ) -> Result<Arc<Session>> {
         let settings = Settings::new(&engine.default_settings)?;
         settings.set("application_name", application)?;
-        let facts = SessionFacts { user: user.to_owned(), process_id, database: DATABASE };
+        let facts = SessionFacts {
+            user: user.to_owned(),
+            process_id,
+            database: DATABASE,
+        };
         let extension = engine.extension.clone();
         let session = Arc::new_cyclic(|weak: &Weak<Session>| {
             let catalogs = Arc::new(MemoryCatalogProviderList::new());
@@ -163,7 +167,13 @@ impl Session {
         let work = Box::pin(execute::plan(self, statement)).await?;
         let schema = work.schema(&statement.statement);
         let parameter_types = work.parameter_types(parameter_types)?;
-        Ok(Prepared { statement: statement.clone(), generation, work, schema, parameter_types })
+        Ok(Prepared {
+            statement: statement.clone(),
+            generation,
+            work,
+            schema,
+            parameter_types,
+        })
     }
 
     /// Runs a prepared statement; plans again when the catalog changed since.
@@ -175,7 +185,10 @@ impl Session {
     ) -> Result<Outcome> {
         self.engine.catalog.refresh().await?;
         let limits = Limits::start(control, self.settings.statement_timeout());
-        let inner = StatementControl { cancel: limits.token.clone(), ..control.clone() };
+        let inner = StatementControl {
+            cancel: limits.token.clone(),
+            ..control.clone()
+        };
         let run = async {
             if self.engine.catalog.generation() == prepared.generation {
                 return execute::run(self, prepared, parameters, &inner).await;
@@ -190,9 +203,17 @@ impl Session {
             () = limits.token.cancelled() => Err(Error::Cancelled),
         };
         match outcome {
-            Ok(Outcome::Rows { schema, stream, tag }) => {
+            Ok(Outcome::Rows {
+                schema,
+                stream,
+                tag,
+            }) => {
                 let stream = execute::guarded(stream, limits);
-                Ok(Outcome::Rows { schema, stream, tag })
+                Ok(Outcome::Rows {
+                    schema,
+                    stream,
+                    tag,
+                })
             }
             Err(_) if limits.timed_out() => Err(Error::TimedOut),
             other => other,
@@ -216,7 +237,9 @@ impl Session {
         if let Some(schema) = path.into_iter().find(|name| catalog.schema_exists(name)) {
             options.catalog.default_schema = schema;
         }
-        SessionStateBuilder::new_from_existing(state).with_config(config).build()
+        SessionStateBuilder::new_from_existing(state)
+            .with_config(config)
+            .build()
     }
 
     /// Schema and name of an object that a statement names; a leading database or project goes.
@@ -236,7 +259,9 @@ impl Session {
     fn default_schema(&self) -> String {
         let catalog = self.engine.catalog.state();
         let path = self.settings.search_path();
-        path.into_iter().find(|name| catalog.schema_exists(name)).unwrap_or_else(|| PUBLIC.to_owned())
+        path.into_iter()
+            .find(|name| catalog.schema_exists(name))
+            .unwrap_or_else(|| PUBLIC.to_owned())
     }
 
     /// A model's entry and definition, if something of that name exists and is a model.
@@ -258,7 +283,10 @@ impl Session {
             None => Ok(None),
             Some(entry) => match &entry.definition {
                 Definition::Model(definition) => Ok(Some((Arc::clone(entry), definition.clone()))),
-                _ => Err(Error::Duplicate { kind: "relation", name: name.to_owned() }),
+                _ => Err(Error::Duplicate {
+                    kind: "relation",
+                    name: name.to_owned(),
+                }),
             },
         }
     }
@@ -267,7 +295,10 @@ impl Session {
     pub(crate) fn model_entry(&self, name: &Name) -> Result<(Arc<CatalogEntry>, ModelDefinition)> {
         let (schema, short) = self.object_name(name)?;
         let catalog = self.engine.catalog.state();
-        match catalog.get(&schema, &short).map(|entry| (entry, &entry.definition)) {
+        match catalog
+            .get(&schema, &short)
+            .map(|entry| (entry, &entry.definition))
+        {
             Some((entry, Definition::Model(definition))) => {
                 Ok((Arc::clone(entry), definition.clone()))
             }
@@ -277,9 +308,8 @@ impl Session {
                 found: commands::kind_name(&entry.definition),
             }),
             None => {
-                let is_model = |entry: &&Arc<CatalogEntry>| {
-                    matches!(entry.definition, Definition::Model(_))
-                };
+                let is_model =
+                    |entry: &&Arc<CatalogEntry>| matches!(entry.definition, Definition::Model(_));
                 let names = catalog.entries(&schema).filter(is_model);
                 let names: Vec<String> = names.map(|entry| entry.name.clone()).collect();
                 Err(Error::Undefined {
@@ -301,7 +331,9 @@ impl Session {
     ) -> Result<u64> {
         let number = match version {
             None if definition.current_version == 0 => {
-                return Err(Error::NotTrained { model: entry.name.clone() });
+                return Err(Error::NotTrained {
+                    model: entry.name.clone(),
+                });
             }
             None => return Ok(definition.current_version),
             Some(VersionRef::Number(number)) => Some(*number),
@@ -339,10 +371,16 @@ impl Session {
     /// Loads the model version that a reference means.
     pub(crate) async fn load_model(&self, model: &ModelRef) -> Result<BoundModel> {
         let (entry, definition) = self.model_entry(&model.name)?;
-        let version = self.model_version(&entry, &definition, model.version.as_ref()).await?;
+        let version = self
+            .model_version(&entry, &definition, model.version.as_ref())
+            .await?;
         let name = display_name(&entry);
         let model = self.load_version(&entry.id, version).await?;
-        Ok(BoundModel { name, version, model })
+        Ok(BoundModel {
+            name,
+            version,
+            model,
+        })
     }
 
     pub(crate) async fn load_version(&self, id: &str, version: u64) -> Result<Arc<TrainedModel>> {
@@ -364,7 +402,9 @@ impl Session {
     ) -> Result<Option<Arc<dyn Model>>> {
         match &entry.definition {
             Definition::Model(definition) if definition.current_version > 0 => {
-                let model = self.load_version(&entry.id, definition.current_version).await?;
+                let model = self
+                    .load_version(&entry.id, definition.current_version)
+                    .await?;
                 Ok(Some(Arc::clone(&model.model)))
             }
             _ => Ok(None),
@@ -384,8 +424,13 @@ impl Session {
         let mut snapshots = serde_json::Map::new();
         for name in names {
             let schema = name.schema().unwrap_or(PUBLIC);
-            let Some(entry) = catalog.get(schema, name.table()) else { continue };
-            if matches!(entry.definition, Definition::Table(_) | Definition::ExternalTable(_)) {
+            let Some(entry) = catalog.get(schema, name.table()) else {
+                continue;
+            };
+            if matches!(
+                entry.definition,
+                Definition::Table(_) | Definition::ExternalTable(_)
+            ) {
                 let snapshot = self.engine.tables.snapshot(entry).await?;
                 let snapshot = serde_json::to_value(snapshot).unwrap_or(Value::Null);
                 snapshots.insert(format!("{schema}.{}", name.table()), snapshot);
@@ -444,7 +489,11 @@ impl Limits {
                 }
             });
         }
-        Limits { token, timed_out, _ends_timer: finished.drop_guard() }
+        Limits {
+            token,
+            timed_out,
+            _ends_timer: finished.drop_guard(),
+        }
     }
 
     pub(crate) fn timed_out(&self) -> bool {
@@ -452,7 +501,10 @@ impl Limits {
     }
 
     pub(crate) fn error(&self) -> Error {
-        if self.timed_out() { Error::TimedOut } else { Error::Cancelled }
+        if self.timed_out() {
+            Error::TimedOut
+        } else {
+            Error::Cancelled
+        }
     }
 }
-

@@ -41,41 +41,188 @@ const fn setting(
     check: Check,
     description: &'static str,
 ) -> Definition {
-    Definition { name, default, check, description }
+    Definition {
+        name,
+        default,
+        check,
+        description,
+    }
 }
 
 /// The settings in alphabetical order. Those that only PostgreSQL knows are here when clients send
 /// them at start; their description says what they do not do.
 const DEFINITIONS: &[Definition] = &[
-    setting("application_name", "", Check::Any, "The application's name, shown in activity views."),
-    setting("bytea_output", "hex", Check::Words(&["hex"]), "The text form of bytea."),
-    setting("client_encoding", "UTF8", Check::Words(&["utf8", "utf-8", "unicode"]), "The client's encoding."),
-    setting("client_min_messages", "notice", Check::Words(&["debug5", "debug4", "debug3", "debug2", "debug1", "log", "notice", "warning", "error"]), "The least serious messages that are sent."),
-    setting("datestyle", "ISO, MDY", Check::Any, "The text form of dates; output is always ISO."),
-    setting("default_transaction_isolation", "read committed", Check::Any, "Accepted for clients."),
-    setting("default_transaction_read_only", "off", Check::Switch, "Accepted for clients."),
-    setting("device", "auto", Check::Words(&["auto", "cpu"]), "The device that trains and predicts."),
-    setting("extra_float_digits", "1", Check::Any, "Accepted for clients; floats always print all digits."),
-    setting("idle_in_transaction_session_timeout", "0", Check::Duration, "Accepted for clients."),
-    setting("integer_datetimes", "on", Check::ReadOnly, "Timestamps are integers."),
-    setting("intervalstyle", "postgres", Check::Words(&["postgres"]), "The text form of intervals."),
+    setting(
+        "application_name",
+        "",
+        Check::Any,
+        "The application's name, shown in activity views.",
+    ),
+    setting(
+        "bytea_output",
+        "hex",
+        Check::Words(&["hex"]),
+        "The text form of bytea.",
+    ),
+    setting(
+        "client_encoding",
+        "UTF8",
+        Check::Words(&["utf8", "utf-8", "unicode"]),
+        "The client's encoding.",
+    ),
+    setting(
+        "client_min_messages",
+        "notice",
+        Check::Words(&[
+            "debug5", "debug4", "debug3", "debug2", "debug1", "log", "notice", "warning", "error",
+        ]),
+        "The least serious messages that are sent.",
+    ),
+    setting(
+        "datestyle",
+        "ISO, MDY",
+        Check::Any,
+        "The text form of dates; output is always ISO.",
+    ),
+    setting(
+        "default_transaction_isolation",
+        "read committed",
+        Check::Any,
+        "Accepted for clients.",
+    ),
+    setting(
+        "default_transaction_read_only",
+        "off",
+        Check::Switch,
+        "Accepted for clients.",
+    ),
+    setting(
+        "device",
+        "auto",
+        Check::Words(&["auto", "cpu"]),
+        "The device that trains and predicts.",
+    ),
+    setting(
+        "extra_float_digits",
+        "1",
+        Check::Any,
+        "Accepted for clients; floats always print all digits.",
+    ),
+    setting(
+        "idle_in_transaction_session_timeout",
+        "0",
+        Check::Duration,
+        "Accepted for clients.",
+    ),
+    setting(
+        "integer_datetimes",
+        "on",
+        Check::ReadOnly,
+        "Timestamps are integers.",
+    ),
+    setting(
+        "intervalstyle",
+        "postgres",
+        Check::Words(&["postgres"]),
+        "The text form of intervals.",
+    ),
     setting("jit", "off", Check::Switch, "Accepted for clients."),
-    setting("lock_timeout", "0", Check::Duration, "Accepted for clients; there are no locks."),
-    setting("max_identifier_length", "63", Check::ReadOnly, "Accepted for clients; names may be longer."),
-    setting("ml.dialect", "auto", Check::Words(&["auto", "postgres", "googlesql"]), "How text is read: by evidence, or as one dialect."),
-    setting("ml.nested", "json", Check::Words(&["json"]), "How structs reach the wire."),
-    setting("search_path", "\"$user\", public", Check::Any, "The schema of names without one: the first that exists."),
-    setting("seed", "0", Check::Integer(0), "The seed of trainings that name none."),
-    setting("server_encoding", "UTF8", Check::ReadOnly, "The server's encoding."),
-    setting("server_version", "15.0", Check::ReadOnly, "The version of PostgreSQL whose protocol and catalogs are spoken."),
-    setting("server_version_num", "150000", Check::ReadOnly, "The same as a number."),
-    setting("standard_conforming_strings", "on", Check::Words(&["on"]), "Backslashes in strings are plain."),
-    setting("statement_timeout", "0", Check::Duration, "Ends statements that take longer; 0 is never."),
-    setting("threads", "0", Check::Integer(0), "Threads of this session's statements; 0 is the server's number."),
-    setting("timezone", "UTC", Check::Any, "The time zone of timestamps with time zone."),
-    setting("transaction_isolation", "read committed", Check::Any, "Accepted for clients."),
-    setting("transaction_read_only", "off", Check::Switch, "Accepted for clients."),
-    setting("work_mem", "4MB", Check::Any, "Accepted for clients; memory is limited by --memory-limit."),
+    setting(
+        "lock_timeout",
+        "0",
+        Check::Duration,
+        "Accepted for clients; there are no locks.",
+    ),
+    setting(
+        "max_identifier_length",
+        "63",
+        Check::ReadOnly,
+        "Accepted for clients; names may be longer.",
+    ),
+    setting(
+        "ml.dialect",
+        "auto",
+        Check::Words(&["auto", "postgres", "googlesql"]),
+        "How text is read: by evidence, or as one dialect.",
+    ),
+    setting(
+        "ml.nested",
+        "json",
+        Check::Words(&["json"]),
+        "How structs reach the wire.",
+    ),
+    setting(
+        "search_path",
+        "\"$user\", public",
+        Check::Any,
+        "The schema of names without one: the first that exists.",
+    ),
+    setting(
+        "seed",
+        "0",
+        Check::Integer(0),
+        "The seed of trainings that name none.",
+    ),
+    setting(
+        "server_encoding",
+        "UTF8",
+        Check::ReadOnly,
+        "The server's encoding.",
+    ),
+    setting(
+        "server_version",
+        "15.0",
+        Check::ReadOnly,
+        "The version of PostgreSQL whose protocol and catalogs are spoken.",
+    ),
+    setting(
+        "server_version_num",
+        "150000",
+        Check::ReadOnly,
+        "The same as a number.",
+    ),
+    setting(
+        "standard_conforming_strings",
+        "on",
+        Check::Words(&["on"]),
+        "Backslashes in strings are plain.",
+    ),
+    setting(
+        "statement_timeout",
+        "0",
+        Check::Duration,
+        "Ends statements that take longer; 0 is never.",
+    ),
+    setting(
+        "threads",
+        "0",
+        Check::Integer(0),
+        "Threads of this session's statements; 0 is the server's number.",
+    ),
+    setting(
+        "timezone",
+        "UTC",
+        Check::Any,
+        "The time zone of timestamps with time zone.",
+    ),
+    setting(
+        "transaction_isolation",
+        "read committed",
+        Check::Any,
+        "Accepted for clients.",
+    ),
+    setting(
+        "transaction_read_only",
+        "off",
+        Check::Switch,
+        "Accepted for clients.",
+    ),
+    setting(
+        "work_mem",
+        "4MB",
+        Check::Any,
+        "Accepted for clients; memory is limited by --memory-limit.",
+    ),
 ];
 
 /// The settings of one session.
@@ -100,7 +247,10 @@ impl Settings {
             };
             all.insert(name, checked);
         }
-        Ok(Settings { values: Mutex::new(all.clone()), defaults: all })
+        Ok(Settings {
+            values: Mutex::new(all.clone()),
+            defaults: all,
+        })
     }
 
     /// The value of a setting; `None` if there is no such setting.
@@ -157,7 +307,9 @@ impl Settings {
     /// `statement_timeout`, if there is one.
     pub(crate) fn statement_timeout(&self) -> Option<Duration> {
         let text = self.get("statement_timeout")?;
-        milliseconds(&text).filter(|limit| *limit > 0).map(Duration::from_millis)
+        milliseconds(&text)
+            .filter(|limit| *limit > 0)
+            .map(Duration::from_millis)
     }
 
     /// `ml.dialect`.
@@ -171,14 +323,21 @@ impl Settings {
 
     /// `threads`, if the session has its own number.
     pub(crate) fn threads(&self) -> Option<usize> {
-        self.get("threads")?.parse().ok().filter(|threads| *threads > 0)
+        self.get("threads")?
+            .parse()
+            .ok()
+            .filter(|threads| *threads > 0)
     }
 
     /// The names of `search_path` in order.
     pub(crate) fn search_path(&self) -> Vec<String> {
         let text = self.get("search_path").unwrap_or_default();
-        let names = text.split(',').map(|name| name.trim().trim_matches(['"', '\'']).to_owned());
-        names.filter(|name| !name.is_empty() && name != "$user").collect()
+        let names = text
+            .split(',')
+            .map(|name| name.trim().trim_matches(['"', '\'']).to_owned());
+        names
+            .filter(|name| !name.is_empty() && name != "$user")
+            .collect()
     }
 }
 
@@ -193,14 +352,19 @@ fn canonical(name: &str) -> String {
 }
 
 fn find(name: &str) -> Result<&'static Definition> {
-    DEFINITIONS.iter().find(|definition| definition.name == name).ok_or_else(|| {
-        let names = DEFINITIONS.iter().map(|definition| definition.name);
-        Error::invalid(
-            "42704",
-            format!("unrecognized configuration parameter \"{name}\""),
-            nearest(name, names).map(|name| format!("Did you mean \"{name}\"?")).as_deref(),
-        )
-    })
+    DEFINITIONS
+        .iter()
+        .find(|definition| definition.name == name)
+        .ok_or_else(|| {
+            let names = DEFINITIONS.iter().map(|definition| definition.name);
+            Error::invalid(
+                "42704",
+                format!("unrecognized configuration parameter \"{name}\""),
+                nearest(name, names)
+                    .map(|name| format!("Did you mean \"{name}\"?"))
+                    .as_deref(),
+            )
+        })
 }
 
 /// The value in its canonical form, or an error that names what is allowed.
@@ -220,9 +384,9 @@ fn check(definition: &Definition, value: &str) -> Result<String> {
             "off" | "false" | "no" | "0" => Ok("off".to_owned()),
             _ => Err(wrong("on, off".to_owned())),
         },
-        Check::Duration => milliseconds(&lower)
-            .map(|_| lower)
-            .ok_or_else(|| wrong("a number of milliseconds, or a number with ms, s, min, h or d".to_owned())),
+        Check::Duration => milliseconds(&lower).map(|_| lower).ok_or_else(|| {
+            wrong("a number of milliseconds, or a number with ms, s, min, h or d".to_owned())
+        }),
         Check::Integer(least) => match lower.parse::<i64>() {
             Ok(number) if number >= *least => Ok(lower),
             _ => Err(wrong(format!("a whole number of at least {least}"))),
@@ -233,7 +397,9 @@ fn check(definition: &Definition, value: &str) -> Result<String> {
 /// A duration as PostgreSQL writes it: `250`, `250ms`, `2s`, `5min`, `1h`, `1d`.
 fn milliseconds(text: &str) -> Option<u64> {
     let text = text.trim();
-    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let digits = text
+        .find(|c: char| !c.is_ascii_digit() && c != '.')
+        .unwrap_or(text.len());
     let number: f64 = text[..digits].parse().ok()?;
     let factor = match text[digits..].trim() {
         "" | "ms" => 1.0,

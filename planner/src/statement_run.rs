@@ -35,7 +35,7 @@ pub struct Notice {
 
 impl Notice {
     /// A plain NOTICE.
-    pub fn notice(message: impl Into<String>) -> Notice {
+    pub fn plain(message: impl Into<String>) -> Notice {
         Notice {
             severity: Severity::Notice,
             sqlstate: "00000",
@@ -47,7 +47,11 @@ impl Notice {
 
     /// A WARNING.
     pub fn warning(message: impl Into<String>) -> Notice {
-        Notice { severity: Severity::Warning, sqlstate: "01000", ..Notice::notice(message) }
+        Notice {
+            severity: Severity::Warning,
+            sqlstate: "01000",
+            ..Notice::plain(message)
+        }
     }
 }
 
@@ -83,4 +87,3 @@ pub enum Outcome {
     /// No rows: the whole command tag, such as `CREATE MODEL` or `INSERT 0 3`.
     Command(String),
 }
-

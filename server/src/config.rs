@@ -16,24 +16,43 @@ use crate::pg_catalog::PgCatalog;
 /// Where the server listens unless told otherwise.
 const DEFAULT_LISTEN: &str = "127.0.0.1:5432";
 /// The names that a file may have; `settings` is a table of session settings.
-const NAMES: &[&str] =
-    &["allow_locations", "listen", "memory_limit", "settings", "spill_dir", "threads", "warehouse"];
+const NAMES: &[&str] = &[
+    "allow_locations",
+    "listen",
+    "memory_limit",
+    "settings",
+    "spill_dir",
+    "threads",
+    "warehouse",
+];
 
 /// A configuration that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ConfigError {
     /// The file cannot be read.
     #[error("cannot read configuration file \"{path}\": {source}")]
-    Unreadable { path: String, source: std::io::Error },
+    Unreadable {
+        path: String,
+        source: std::io::Error,
+    },
     /// The file is not TOML.
     #[error("configuration file \"{path}\" is not TOML: {message}")]
     Syntax { path: String, message: String },
     /// The file has a name that means nothing.
     #[error("unknown name \"{name}\" in configuration file \"{path}\"")]
-    UnknownName { path: String, name: String, nearest: Option<&'static str> },
+    UnknownName {
+        path: String,
+        name: String,
+        nearest: Option<&'static str>,
+    },
     /// A value has the wrong type.
     #[error("\"{name}\" in configuration file \"{path}\" must be {expected}, got {found}")]
-    WrongType { path: String, name: String, expected: &'static str, found: &'static str },
+    WrongType {
+        path: String,
+        name: String,
+        expected: &'static str,
+        found: &'static str,
+    },
     /// Not a size.
     #[error("invalid memory size \"{text}\"")]
     Size { text: String },
@@ -43,9 +62,10 @@ impl ConfigError {
     /// What may help.
     pub(crate) fn hint(&self) -> Option<String> {
         match self {
-            ConfigError::UnknownName { nearest: Some(nearest), .. } => {
-                Some(format!("Did you mean \"{nearest}\"?"))
-            }
+            ConfigError::UnknownName {
+                nearest: Some(nearest),
+                ..
+            } => Some(format!("Did you mean \"{nearest}\"?")),
             ConfigError::UnknownName { nearest: None, .. } => {
                 Some(format!("Names allowed: {}.", NAMES.join(", ")))
             }
@@ -77,7 +97,12 @@ pub(crate) struct EngineArgs {
     pub(crate) spill_dir: Option<PathBuf>,
 
     /// Folder or URL beyond the warehouse that SQL may read; may be given more than once
-    #[arg(long = "allow-location", value_name = "URL", env = "AUSPEX_ALLOW_LOCATION", value_delimiter = ',')]
+    #[arg(
+        long = "allow-location",
+        value_name = "URL",
+        env = "AUSPEX_ALLOW_LOCATION",
+        value_delimiter = ','
+    )]
     pub(crate) allow_locations: Vec<String>,
 
     /// TOML file with the same names (memory_limit = "8GB"), and [settings] for sessions
@@ -109,9 +134,13 @@ impl Config {
         } else {
             args.allow_locations
         };
-        let listen = listen.or(file.text("listen")?).unwrap_or_else(|| DEFAULT_LISTEN.to_owned());
+        let listen = listen
+            .or(file.text("listen")?)
+            .unwrap_or_else(|| DEFAULT_LISTEN.to_owned());
         let warehouse = args.warehouse.or(file.text("warehouse")?);
-        let spill_dir = args.spill_dir.or(file.text("spill_dir")?.map(PathBuf::from));
+        let spill_dir = args
+            .spill_dir
+            .or(file.text("spill_dir")?.map(PathBuf::from));
         let mut engine = EngineConfig {
             memory_limit_bytes: memory_limit.as_deref().map(bytes).transpose()?,
             threads,
@@ -137,7 +166,12 @@ fn show(engine: &mut EngineConfig, listen: &str, memory_limit: Option<String>) {
         ("allow_locations", engine.allow_locations.join(", ")),
     ]);
     shown.extend(memory_limit.map(|limit| ("memory_limit", limit)));
-    shown.extend(engine.spill_dir.as_ref().map(|dir| ("spill_dir", dir.display().to_string())));
+    shown.extend(
+        engine
+            .spill_dir
+            .as_ref()
+            .map(|dir| ("spill_dir", dir.display().to_string())),
+    );
     for (name, value) in shown {
         engine.default_settings.insert(name.to_owned(), value);
     }
@@ -153,21 +187,29 @@ struct File {
 impl File {
     fn read(path: &std::path::Path) -> Result<File, ConfigError> {
         let shown = path.display().to_string();
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| ConfigError::Unreadable { path: shown.clone(), source })?;
+        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Unreadable {
+            path: shown.clone(),
+            source,
+        })?;
         File::parse(shown, &text)
     }
 
     fn parse(path: String, text: &str) -> Result<File, ConfigError> {
-        let table: Table = text.parse().map_err(|error: toml::de::Error| ConfigError::Syntax {
-            path: path.clone(),
-            message: error.message().to_owned(),
-        })?;
+        let table: Table = text
+            .parse()
+            .map_err(|error: toml::de::Error| ConfigError::Syntax {
+                path: path.clone(),
+                message: error.message().to_owned(),
+            })?;
         match table.keys().find(|name| !NAMES.contains(&name.as_str())) {
             None => Ok(File { path, table }),
             Some(name) => {
                 let nearest = nearest(name);
-                Err(ConfigError::UnknownName { path, name: name.clone(), nearest })
+                Err(ConfigError::UnknownName {
+                    path,
+                    name: name.clone(),
+                    nearest,
+                })
             }
         }
     }
@@ -190,21 +232,37 @@ impl File {
     }
 
     fn texts(&self, name: &str) -> Result<Vec<String>, ConfigError> {
-        let Some(value) = self.table.get(name) else { return Ok(Vec::new()) };
+        let Some(value) = self.table.get(name) else {
+            return Ok(Vec::new());
+        };
         let wrong = || self.wrong(name, "an array of strings", value);
         let items = value.as_array().ok_or_else(wrong)?;
-        items.iter().map(|item| Ok(item.as_str().ok_or_else(wrong)?.to_owned())).collect()
+        items
+            .iter()
+            .map(|item| Ok(item.as_str().ok_or_else(wrong)?.to_owned()))
+            .collect()
     }
 
     fn count(&self, name: &str) -> Result<Option<usize>, ConfigError> {
-        let Some(value) = self.table.get(name) else { return Ok(None) };
-        let number = value.as_integer().and_then(|n| usize::try_from(n).ok()).filter(|n| *n > 0);
-        number.map(Some).ok_or_else(|| self.wrong(name, "a whole number of at least 1", value))
+        let Some(value) = self.table.get(name) else {
+            return Ok(None);
+        };
+        let number = value
+            .as_integer()
+            .and_then(|n| usize::try_from(n).ok())
+            .filter(|n| *n > 0);
+        number
+            .map(Some)
+            .ok_or_else(|| self.wrong(name, "a whole number of at least 1", value))
     }
 
     fn settings(&self) -> Result<BTreeMap<String, String>, ConfigError> {
-        let Some(value) = self.table.get("settings") else { return Ok(BTreeMap::new()) };
-        let table = value.as_table().ok_or_else(|| self.wrong("settings", "a table", value))?;
+        let Some(value) = self.table.get("settings") else {
+            return Ok(BTreeMap::new());
+        };
+        let table = value
+            .as_table()
+            .ok_or_else(|| self.wrong("settings", "a table", value))?;
         let text = |(name, value): (&String, &Value)| {
             let text = match value {
                 Value::String(text) => text.clone(),
@@ -222,14 +280,22 @@ impl File {
 /// The name that was probably meant.
 fn nearest(name: &str) -> Option<&'static str> {
     let distance = |candidate: &&str| strsim::damerau_levenshtein(name, candidate);
-    NAMES.iter().copied().filter(|candidate| distance(candidate) <= 3).min_by_key(distance)
+    NAMES
+        .iter()
+        .copied()
+        .filter(|candidate| distance(candidate) <= 3)
+        .min_by_key(distance)
 }
 
 /// The bytes of a size such as `8GB`. Units are powers of 1024, as in PostgreSQL.
 fn bytes(text: &str) -> Result<usize, ConfigError> {
-    let wrong = || ConfigError::Size { text: text.to_owned() };
+    let wrong = || ConfigError::Size {
+        text: text.to_owned(),
+    };
     let trimmed = text.trim();
-    let end = trimmed.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(trimmed.len());
+    let end = trimmed
+        .find(|c: char| !c.is_ascii_digit() && c != '.')
+        .unwrap_or(trimmed.len());
     let number: f64 = trimmed[..end].parse().map_err(|_| wrong())?;
     let power = match trimmed[end..].trim().to_lowercase().as_str() {
         "b" => 0,
@@ -241,7 +307,11 @@ fn bytes(text: &str) -> Result<usize, ConfigError> {
     };
     let bytes = number * 1024_f64.powi(power);
     // Lossless enough: a fraction of a byte is dropped.
-    if bytes >= 1.0 && bytes < usize::MAX as f64 { Ok(bytes as usize) } else { Err(wrong()) }
+    if bytes >= 1.0 && bytes < usize::MAX as f64 {
+        Ok(bytes as usize)
+    } else {
+        Err(wrong())
+    }
 }
 
 #[cfg(test)]
@@ -269,7 +339,10 @@ mod tests {
             error.to_string(),
             "unknown name \"memory_limits\" in configuration file \"auspex.toml\""
         );
-        assert_eq!(error.hint().as_deref(), Some("Did you mean \"memory_limit\"?"));
+        assert_eq!(
+            error.hint().as_deref(),
+            Some("Did you mean \"memory_limit\"?")
+        );
         assert!(file("x = [").is_err());
     }
 
@@ -288,7 +361,11 @@ mod tests {
     fn flags_win_over_the_file() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("auspex.toml");
-        std::fs::write(&path, "warehouse = \"from file\"\nlisten = \"127.0.0.1:1\"\n").unwrap();
+        std::fs::write(
+            &path,
+            "warehouse = \"from file\"\nlisten = \"127.0.0.1:1\"\n",
+        )
+        .unwrap();
         let args = EngineArgs {
             config: Some(path),
             warehouse: Some("from flag".to_owned()),

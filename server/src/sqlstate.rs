@@ -35,17 +35,25 @@ impl Failure {
 
     /// An error that ends the connection.
     pub(crate) fn fatal(sqlstate: &str, message: impl Into<String>) -> Failure {
-        Failure { severity: "FATAL", ..Failure::error(sqlstate, message) }
+        Failure {
+            severity: "FATAL",
+            ..Failure::error(sqlstate, message)
+        }
     }
 
     /// The same with a sentence that helps.
     pub(crate) fn with_hint(self, hint: impl Into<String>) -> Failure {
-        Failure { hint: Some(hint.into()), ..self }
+        Failure {
+            hint: Some(hint.into()),
+            ..self
+        }
     }
 
     /// What the planner reports of a statement that stands at byte `start` of `text`.
     pub(crate) fn from_report(report: Report, text: &str, start: usize) -> Failure {
-        let position = report.position.map(|offset| character_position(text, start + offset));
+        let position = report
+            .position
+            .map(|offset| character_position(text, start + offset));
         Failure {
             detail: report.detail,
             hint: report.hint,
@@ -72,7 +80,10 @@ impl Failure {
 
     /// The server stops.
     pub(crate) fn shutdown() -> Failure {
-        Failure::fatal("57P01", "terminating connection due to administrator command")
+        Failure::fatal(
+            "57P01",
+            "terminating connection due to administrator command",
+        )
     }
 
     /// A statement in a transaction that has failed before.
@@ -119,11 +130,16 @@ pub(crate) fn notice_info(notice: Notice) -> ErrorInfo {
         Severity::Notice => "NOTICE",
         Severity::Warning => "WARNING",
     };
-    let mut info =
-        ErrorInfo::new(severity.to_owned(), notice.sqlstate.to_owned(), notice.message);
+    let mut info = ErrorInfo::new(
+        severity.to_owned(),
+        notice.sqlstate.to_owned(),
+        notice.message,
+    );
     info.severity_nonlocalized = Some(severity.to_owned());
     info.hint = notice.hint;
-    info.routine = notice.progress.map(|fraction| format!("{PROGRESS}{fraction}"));
+    info.routine = notice
+        .progress
+        .map(|fraction| format!("{PROGRESS}{fraction}"));
     info
 }
 
@@ -132,7 +148,10 @@ pub(crate) const PROGRESS: &str = "progress=";
 
 /// The position in characters, from 1, of a byte offset.
 fn character_position(text: &str, offset: usize) -> usize {
-    text.char_indices().take_while(|(at, _)| *at < offset).count() + 1
+    text.char_indices()
+        .take_while(|(at, _)| *at < offset)
+        .count()
+        + 1
 }
 
 #[cfg(test)]
@@ -153,6 +172,9 @@ mod tests {
         let info = Failure::from_report(report, text, start).into_info();
         assert_eq!(info.position.as_deref(), Some("20"));
         assert_eq!(text.chars().nth(19), Some('x'));
-        assert_eq!((info.code.as_str(), info.severity.as_str()), ("42703", "ERROR"));
+        assert_eq!(
+            (info.code.as_str(), info.severity.as_str()),
+            ("42703", "ERROR")
+        );
     }
 }

@@ -19,11 +19,14 @@ pub(crate) const RECURSION_LIMIT: usize = 50;
 /// Brackets that are read on the caller's stack. An unoptimised build takes up to 150 kB for each.
 const DEPTH_ON_CALLERS_STACK: usize = 3;
 
+/// Tokens that are read on the caller's stack: statements can nest without brackets, as `PREPARE a AS PREPARE b AS …`.
+const TOKENS_ON_CALLERS_STACK: usize = 64;
+
 /// Enough for `RECURSION_LIMIT` in an unoptimised build; only what is touched becomes memory.
 const LARGE_STACK_BYTES: usize = 64 << 20;
 
 /// How many operators may follow one another without a comma or bracket: each makes the tree one deeper.
-const CHAIN_LIMIT: usize = 2_000_000;
+const CHAIN_LIMIT: usize = 5_000;
 
 /// How often a word may follow itself, as `INTERVAL INTERVAL …`, on which sqlparser recurses without a count.
 const REPETITION_LIMIT: usize = 20;
@@ -40,15 +43,17 @@ pub(crate) fn check(tokens: &[TokenWithSpan]) -> Result<bool, ParseError> {
             Token::LParen | Token::LBracket => chains.push(0),
             Token::RParen | Token::RBracket if chains.len() > 1 => {
                 chains.pop();
+                let again = tokens
+                    .get(at + 1)
+                    .is_some_and(|next| matches!(next.token, Token::LParen | Token::LBracket));
+                lengthen(&mut chains, usize::from(again));
             }
             Token::Lt if is_word(tokens.get(at.wrapping_sub(1)), "ARRAY") => types += 1,
             Token::Lt if is_word(tokens.get(at.wrapping_sub(1)), "STRUCT") => types += 1,
             Token::Gt => types = types.saturating_sub(1),
             Token::ShiftRight => types = types.saturating_sub(2),
             Token::Comma => chains.last_mut().into_iter().for_each(|chain| *chain = 0),
-            token if is_operator(token) => {
-                chains.last_mut().into_iter().for_each(|chain| *chain += 1);
-            }
+            token if is_operator(token) => lengthen(&mut chains, 1),
             _ => {}
         }
         let before = at.checked_sub(1).and_then(|before| tokens.get(before));
@@ -62,7 +67,13 @@ pub(crate) fn check(tokens: &[TokenWithSpan]) -> Result<bool, ParseError> {
             return Err(ParseError::new(ParseErrorKind::TooDeep, Some(place)));
         }
     }
-    Ok(deepest > DEPTH_ON_CALLERS_STACK)
+    Ok(deepest > DEPTH_ON_CALLERS_STACK || tokens.len() > TOKENS_ON_CALLERS_STACK)
+}
+
+fn lengthen(chains: &mut [usize], by: usize) {
+    if let Some(chain) = chains.last_mut() {
+        *chain += by;
+    }
 }
 
 /// Whether the token joins two operands. Names and literals between operators do not break a chain.
@@ -80,6 +91,12 @@ fn is_operator(token: &Token) -> bool {
                     "LIKE",
                     "ILIKE",
                     "COLLATE",
+                    "AT",
+                    "BETWEEN",
+                    "IN",
+                    "SIMILAR",
+                    "NOTNULL",
+                    "ISNULL",
                 ]
                 .iter()
                 .any(|operator| word.value.eq_ignore_ascii_case(operator))

@@ -50,6 +50,8 @@ pub enum Statement {
     /// `SHOW MODELS`, `SHOW MODEL ALL`.
     ShowModels,
     /// `SHOW MODEL m`, `DESCRIBE MODEL m`, `DESCRIBE MODEL m.part`.
+    ///
+    /// A part is the name's last part, also of `m@3.part`: whether `a.b` is a model or a part only the catalog knows.
     DescribeModel(ModelRef),
     /// `SHOW DEVICES`.
     ShowDevices,
@@ -171,6 +173,8 @@ pub struct SourceQuery {
     /// The parsed query.
     pub query: Box<Query>,
     /// Its text as written (for `TABLE t` and a bare name: `SELECT * FROM t`).
+    ///
+    /// Reads back by `parse_query` under `Auto`; where the text alone would not mean the same, it is the query printed.
     pub text: String,
     /// Where it stands.
     pub span: Span,
@@ -206,7 +210,7 @@ pub enum OptionValue {
     Array(Vec<OptionValue>),
     /// `STRUCT(a AS x, b)` or `(a, b)`: values with the names that were given.
     Struct(Vec<(Option<String>, OptionValue)>),
-    /// `INTERVAL …` as its text.
+    /// `INTERVAL …` as one text with its unit: `'1' DAY`, `1 DAY` and `'1 day'` are all `1 day`.
     Interval(String),
     /// `HPARAM_RANGE(lo, hi)`.
     Range(f64, f64),
@@ -303,7 +307,7 @@ pub enum AlterAction {
     DropAlias(Word),
     /// `DROP VERSION n`.
     DropVersion(u64),
-    /// `SET RETRAIN EVERY interval` (the interval's text).
+    /// `SET RETRAIN EVERY interval` (its text, as in `OptionValue::Interval`).
     RetrainEvery(String),
     /// `SET RETRAIN WHEN (query)`.
     RetrainWhen(SourceQuery),

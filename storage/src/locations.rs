@@ -312,7 +312,7 @@ mod tests {
             "catalog",
             "catalog/1.json",
             "models/m/1/manifest.json",
-            "log/1.json",
+            &f.path("allowed/log/1.json"),
         ] {
             let error = locations.resolve(path).unwrap_err();
             assert!(

@@ -33,7 +33,11 @@ pub(super) fn nearest(
         expect("nearest", design.dense.n_rows, weights.len())?;
     }
     let packed = PackedCentroids::new(design, centroids, n_centroids);
-    Ok(Arch::new().dispatch(FindNearest { design, packed, weights }))
+    Ok(Arch::new().dispatch(FindNearest {
+        design,
+        packed,
+        weights,
+    }))
 }
 
 /// See [`crate::Device::squared_distances`].
@@ -56,7 +60,11 @@ impl WithSimd for FindNearest<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _simd: S) -> Nearest {
-        let FindNearest { design, packed, weights } = self;
+        let FindNearest {
+            design,
+            packed,
+            weights,
+        } = self;
         let n_rows = design.dense.n_rows;
         let mut tile = Tile::new(design);
         let mut nearest = Nearest {
@@ -140,7 +148,10 @@ impl PackedCentroids {
         let mut codes = vec![[0.0; GROUP]; n_groups * n_codes];
         for (id, centroid) in centroids.chunks_exact(n_cols).enumerate() {
             let (group, lane) = (id / GROUP, id % GROUP);
-            for (packed, &x) in dense[group * n_dense..].iter_mut().zip(&centroid[..n_dense]) {
+            for (packed, &x) in dense[group * n_dense..]
+                .iter_mut()
+                .zip(&centroid[..n_dense])
+            {
                 packed[lane] = x;
             }
             let mut indicators = &centroid[n_dense..];
@@ -151,7 +162,14 @@ impl PackedCentroids {
                 indicators = rest;
             }
         }
-        PackedCentroids { n_centroids, n_groups, dense, codes, offsets, n_codes }
+        PackedCentroids {
+            n_centroids,
+            n_groups,
+            dense,
+            codes,
+            offsets,
+            n_codes,
+        }
     }
 }
 
@@ -193,7 +211,9 @@ impl Tile {
     fn new(design: &Design<'_>) -> Tile {
         let fitting = TILE_VALUES / design.dense.n_cols.max(1);
         let wanted = design.dense.n_rows.next_multiple_of(LANES);
-        let rows = (fitting / LANES * LANES).min(wanted).clamp(LANES, MAX_TILE_ROWS);
+        let rows = (fitting / LANES * LANES)
+            .min(wanted)
+            .clamp(LANES, MAX_TILE_ROWS);
         Tile {
             rows,
             n: 0,
@@ -210,8 +230,9 @@ impl Tile {
         let n_rows = design.dense.n_rows;
         self.n = self.rows.min(n_rows - start);
         let columns = self.values.as_flattened_mut().chunks_exact_mut(self.rows);
-        for (j, (column, (&shift, &scale))) in
-            columns.zip(design.shift.iter().zip(design.scale)).enumerate()
+        for (j, (column, (&shift, &scale))) in columns
+            .zip(design.shift.iter().zip(design.scale))
+            .enumerate()
         {
             let from = j * n_rows + start;
             match design.dense.elements {
@@ -257,11 +278,17 @@ impl Tile {
         let n_lanes = rows / LANES;
         for lane in 0..n.div_ceil(LANES) {
             let mut sums = [[0.0_f64; LANES]; GROUP];
-            for (x, c) in self.values.iter().skip(lane).step_by(n_lanes).zip(centroids) {
-                for i in 0..GROUP {
-                    for l in 0..LANES {
-                        let difference = x[l] - c[i];
-                        sums[i][l] += difference * difference;
+            for (x, c) in self
+                .values
+                .iter()
+                .skip(lane)
+                .step_by(n_lanes)
+                .zip(centroids)
+            {
+                for (sums, c) in sums.iter_mut().zip(c) {
+                    for (sum, x) in sums.iter_mut().zip(x) {
+                        let difference = x - c;
+                        *sum += difference * difference;
                     }
                 }
             }
@@ -380,7 +407,15 @@ fn check(kernel: &'static str, design: &Design<'_>, centroids: &[f64]) -> Result
 }
 
 fn expect(kernel: &'static str, expected: usize, found: usize) -> Result<()> {
-    if expected == found { Ok(()) } else { Err(Error::Shape { kernel, expected, found }) }
+    if expected == found {
+        Ok(())
+    } else {
+        Err(Error::Shape {
+            kernel,
+            expected,
+            found,
+        })
+    }
 }
 
 #[cfg(test)]
@@ -393,7 +428,10 @@ mod tests {
 
     impl Numbers {
         fn next(&mut self) -> f64 {
-            self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            self.0 = self
+                .0
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
             (self.0 >> 11) as f64 / (1_u64 << 53) as f64
         }
     }
@@ -412,7 +450,9 @@ mod tests {
     impl Samples {
         fn new(n_rows: usize, n_dense: usize, widths: &[usize]) -> Samples {
             let mut numbers = Numbers(n_rows as u64 + 7);
-            let dense: Vec<f32> = (0..n_rows * n_dense).map(|_| numbers.next() as f32).collect();
+            let dense: Vec<f32> = (0..n_rows * n_dense)
+                .map(|_| numbers.next() as f32)
+                .collect();
             Samples {
                 n_rows,
                 wide: dense.iter().map(|&x| f64::from(x)).collect(),
@@ -437,7 +477,11 @@ mod tests {
             } else {
                 Elements::F32(&self.dense)
             };
-            let dense = MatrixView { n_rows: self.n_rows, n_cols: self.shift.len(), elements };
+            let dense = MatrixView {
+                n_rows: self.n_rows,
+                n_cols: self.shift.len(),
+                elements,
+            };
             Design {
                 dense,
                 shift: &self.shift,
@@ -486,14 +530,20 @@ mod tests {
             let centroids = samples.centroids(k);
             let p = samples.design(true).n_cols();
             let distances = squared_distances(&samples.design(false), &centroids).unwrap();
-            assert_eq!(distances, squared_distances(&samples.design(true), &centroids).unwrap());
+            assert_eq!(
+                distances,
+                squared_distances(&samples.design(true), &centroids).unwrap()
+            );
             assert_eq!(distances.len(), n_rows * k);
             for r in 0..n_rows {
                 let row = samples.row(r);
                 for c in 0..k {
                     let expected = squared_distance(&row, &centroids[c * p..][..p]);
                     let found = distances[r * k + c];
-                    assert!((expected - found).abs() <= 1e-12 * expected.max(1.0), "{r} {c}");
+                    assert!(
+                        (expected - found).abs() <= 1e-12 * expected.max(1.0),
+                        "{r} {c}"
+                    );
                 }
             }
         }

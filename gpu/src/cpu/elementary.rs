@@ -4,6 +4,11 @@
 //! operation (`mul_add`, `+`, `*`, `/`) without a branch, so that the same sequence gives the same
 //! bits on every CPU and in a kernel of another device. Never looks anything up.
 
+#![allow(
+    clippy::excessive_precision,
+    reason = "constants are written as they are published"
+)]
+
 /// 1.5 · 2⁵²: adding it rounds to a whole number and leaves that number in the low bits.
 const ROUNDER: f64 = 6_755_399_441_055_744.0;
 /// The upper 33 bits of ln 2, so that a product with an exponent is exact, and the rest.
@@ -18,8 +23,7 @@ const SQRT_HALF_BITS: u64 = 0x3FE6_A09E_667F_3BCD;
 /// is below 2⁻⁵⁷.
 #[inline(always)]
 pub(super) fn exp(x: f64) -> f64 {
-    let x = if x < -708.0 { -708.0 } else { x };
-    let x = if x > 709.0 { 709.0 } else { x };
+    let x = x.clamp(-708.0, 709.0);
     let rounded = x.mul_add(std::f64::consts::LOG2_E, ROUNDER);
     let n = rounded - ROUNDER;
     let r = n.mul_add(-LN_2_LOW, n.mul_add(-LN_2_HIGH, x));
@@ -49,7 +53,11 @@ pub(super) fn exp(x: f64) -> f64 {
 #[inline(always)]
 pub(super) fn log_1p(t: f64) -> f64 {
     let halved = t > std::f64::consts::SQRT_2 - 1.0;
-    let (f, exponent) = if halved { (0.5 * (t - 1.0), 1.0) } else { (t, 0.0) };
+    let (f, exponent) = if halved {
+        (0.5 * (t - 1.0), 1.0)
+    } else {
+        (t, 0.0)
+    };
     log_near_one(f, exponent)
 }
 
@@ -99,7 +107,12 @@ mod tests {
     fn exponential_is_exact_to_two_ulps() {
         for step in -200_000..200_000 {
             let x = f64::from(step) * 0.003_538_7;
-            assert!(ulps(exp(x), x.exp()) < 2.0, "exp({x}) = {}, not {}", exp(x), x.exp());
+            assert!(
+                ulps(exp(x), x.exp()) < 2.0,
+                "exp({x}) = {}, not {}",
+                exp(x),
+                x.exp()
+            );
         }
         assert_eq!(exp(0.0), 1.0);
         assert_eq!(exp(-1e9), exp(-708.0));
@@ -113,7 +126,12 @@ mod tests {
             let t = f64::from(step) / 400_000.0;
             assert!(ulps(log_1p(t), t.ln_1p()) < 2.0, "log_1p({t})");
             let x = 1.0 + t * t * 1e6;
-            assert!(ulps(log(x), x.ln()) < 2.0, "log({x}) = {}, not {}", log(x), x.ln());
+            assert!(
+                ulps(log(x), x.ln()) < 2.0,
+                "log({x}) = {}, not {}",
+                log(x),
+                x.ln()
+            );
         }
         for exponent in -300..0 {
             let t = 10f64.powi(exponent);

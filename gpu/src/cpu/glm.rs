@@ -22,8 +22,16 @@ pub(super) fn linear(
     n_outputs: usize,
 ) -> Result<Vec<f64>> {
     tile::check_design("linear", design)?;
-    tile::check_length("linear", n_outputs * (design.n_cols() + 1), coefficients.len())?;
-    Ok(Arch::new().dispatch(LinearPass { design, coefficients, n_outputs }))
+    tile::check_length(
+        "linear",
+        n_outputs * (design.n_cols() + 1),
+        coefficients.len(),
+    )?;
+    Ok(Arch::new().dispatch(LinearPass {
+        design,
+        coefficients,
+        n_outputs,
+    }))
 }
 
 /// See [`crate::Device::glm`].
@@ -44,8 +52,18 @@ pub(super) fn glm(
     if loss != Loss::Softmax {
         tile::check_length("glm", 1, n_outputs)?;
     }
-    let linear = LinearPass { design, coefficients, n_outputs };
-    Ok(Arch::new().dispatch(GlmPass { linear, response, weights, loss, with_hessian }))
+    let linear = LinearPass {
+        design,
+        coefficients,
+        n_outputs,
+    };
+    Ok(Arch::new().dispatch(GlmPass {
+        linear,
+        response,
+        weights,
+        loss,
+        with_hessian,
+    }))
 }
 
 #[derive(Clone, Copy)]
@@ -70,7 +88,9 @@ impl WithSimd for LinearPass<'_> {
             for output in 0..self.n_outputs {
                 let into = predictors[start * self.n_outputs + output..].iter_mut();
                 let values = z.column(output, n_tile);
-                into.step_by(self.n_outputs).zip(values).for_each(|(into, &z)| *into = z);
+                for (into, &z) in into.step_by(self.n_outputs).zip(values) {
+                    *into = z;
+                }
             }
         }
         predictors
@@ -93,7 +113,8 @@ impl LinearPass<'_> {
         let stride = design.n_cols() + 1;
         let n_padded = n_rows.next_multiple_of(LANES);
         for output in 0..self.n_outputs {
-            z.column_mut(output, n_padded).fill(self.coefficients[output * stride + stride - 1]);
+            z.column_mut(output, n_padded)
+                .fill(self.coefficients[output * stride + stride - 1]);
         }
         for first in (0..n_dense).step_by(chunk) {
             let n_chunk = chunk.min(n_dense - first);
@@ -188,7 +209,9 @@ fn add_multiples(z: &mut [f64], columns: &Columns, slopes: &[f64]) {
     }
     for (j, &b) in rest.iter().enumerate() {
         let x = columns.column(fours.len() * 4 + j, z.len());
-        z.iter_mut().zip(x).for_each(|(z, &x)| *z = b.mul_add(x, *z));
+        for (z, &x) in z.iter_mut().zip(x) {
+            *z = b.mul_add(x, *z);
+        }
     }
 }
 
@@ -197,8 +220,7 @@ fn add_multiples(z: &mut [f64], columns: &Columns, slopes: &[f64]) {
 fn add_products(sums: &mut [f64], columns: &Columns, residuals: &[f64]) {
     let last = sums.len() - 1;
     for first in (0..sums.len()).step_by(4) {
-        let group =
-            [0, 1, 2, 3].map(|j| columns.column(last.min(first + j), residuals.len()));
+        let group = [0, 1, 2, 3].map(|j| columns.column(last.min(first + j), residuals.len()));
         let products = tile::dot4(residuals, group);
         for (sum, product) in sums[first..].iter_mut().zip(products) {
             *sum += product;
@@ -219,15 +241,29 @@ impl WithSimd for GlmPass<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _simd: S) -> GlmPartial {
-        let GlmPass { linear, response, weights, loss, with_hessian } = self;
+        let GlmPass {
+            linear,
+            response,
+            weights,
+            loss,
+            with_hessian,
+        } = self;
         let (design, n_outputs) = (linear.design, linear.n_outputs);
         let (n_rows, n_dense) = (design.dense.n_rows, design.dense.n_cols);
         // The Hessian needs all columns of a tile at once, and ones for the intercept.
-        let chunk = if with_hessian { n_dense.max(1) } else { CHUNK_COLUMNS };
+        let chunk = if with_hessian {
+            n_dense.max(1)
+        } else {
+            CHUNK_COLUMNS
+        };
         let mut columns = Columns::new(n_dense.min(chunk) + 1, n_rows);
         let mut z = Columns::new(n_outputs, n_rows);
         let mut link = Link::new(n_outputs, n_rows, with_hessian);
-        let n_pairs = if with_hessian { n_outputs * (n_outputs + 1) / 2 } else { 0 };
+        let n_pairs = if with_hessian {
+            n_outputs * (n_outputs + 1) / 2
+        } else {
+            0
+        };
         let mut pairs: Vec<_> = (0..n_pairs)
             .map(|_| GramSums::new(n_dense + 1, design.widths, n_rows, true))
             .collect();
@@ -249,7 +285,14 @@ impl WithSimd for GlmPass<'_> {
             for output in 0..n_outputs {
                 z.column_mut(output, n_padded)[n_tile..].fill(0.0);
             }
-            linear.add_gradient(chunk, start, n_tile, &mut columns, &z, &mut partial.gradient);
+            linear.add_gradient(
+                chunk,
+                start,
+                n_tile,
+                &mut columns,
+                &z,
+                &mut partial.gradient,
+            );
             if with_hessian {
                 gram::load_ones(columns.column_mut(n_dense, n_padded), n_tile);
                 for (pair, sums) in pairs.iter_mut().enumerate() {
@@ -337,7 +380,11 @@ impl Link {
         let n_rows = response.len();
         match loss {
             Loss::Squared => {
-                let rows = z.column_mut(0, n_rows).iter_mut().zip(response).zip(&self.weights);
+                let rows = z
+                    .column_mut(0, n_rows)
+                    .iter_mut()
+                    .zip(response)
+                    .zip(&self.weights);
                 for (((z, y), w), loss) in rows.zip(&mut self.losses) {
                     let error = *z - y;
                     *loss = 0.5 * w * error * error;
@@ -353,7 +400,11 @@ impl Link {
     #[inline(always)]
     fn apply_logistic(&mut self, z: &mut Columns, response: &[f64]) {
         let n_rows = response.len();
-        let rows = z.column_mut(0, n_rows).iter_mut().zip(response).zip(&self.weights);
+        let rows = z
+            .column_mut(0, n_rows)
+            .iter_mut()
+            .zip(response)
+            .zip(&self.weights);
         for (((z, y), w), loss) in rows.zip(&mut self.losses) {
             let t = exp(-z.abs());
             let positive = if *z < 0.0 { 0.0 } else { *z };
@@ -362,9 +413,15 @@ impl Link {
             *z = numerator / (1.0 + t);
         }
         if self.with_hessian {
-            self.probabilities.column_mut(0, n_rows).copy_from_slice(z.column(0, n_rows));
+            self.probabilities
+                .column_mut(0, n_rows)
+                .copy_from_slice(z.column(0, n_rows));
         }
-        let rows = z.column_mut(0, n_rows).iter_mut().zip(response).zip(&self.weights);
+        let rows = z
+            .column_mut(0, n_rows)
+            .iter_mut()
+            .zip(response)
+            .zip(&self.weights);
         for ((z, y), w) in rows {
             *z = w * (*z - y);
         }
@@ -394,7 +451,11 @@ impl Link {
                 *total += *z;
             }
         }
-        let rows = self.losses.iter_mut().zip(&self.greatest).zip(&mut self.totals);
+        let rows = self
+            .losses
+            .iter_mut()
+            .zip(&self.greatest)
+            .zip(&mut self.totals);
         for (((loss, greatest), total), w) in rows.zip(&self.weights) {
             *loss = w * (*loss + greatest + log(*total));
             *total = 1.0 / *total;
@@ -408,7 +469,11 @@ impl Link {
                 let probabilities = self.probabilities.column_mut(output, n_rows);
                 probabilities.copy_from_slice(z.column(output, n_rows));
             }
-            let rows = z.column_mut(output, n_rows).iter_mut().zip(response).zip(&self.weights);
+            let rows = z
+                .column_mut(output, n_rows)
+                .iter_mut()
+                .zip(response)
+                .zip(&self.weights);
             for ((z, y), w) in rows {
                 *z = w * (*z - if *y == class { 1.0 } else { 0.0 });
             }
@@ -429,7 +494,9 @@ impl Link {
         let b = pair - a * (a + 1) / 2;
         let same = if a == b { 1.0 } else { 0.0 };
         let of_a = self.probabilities.column(a, n_rows).iter();
-        let rows = of_a.zip(self.probabilities.column(b, n_rows)).zip(&self.weights);
+        let rows = of_a
+            .zip(self.probabilities.column(b, n_rows))
+            .zip(&self.weights);
         for (((p, q), w), into) in rows.zip(&mut self.curvature) {
             *into = w * p * (same - q);
         }
@@ -443,8 +510,12 @@ mod tests {
     use crate::cpu::tile::random::{RandomDesign, assert_close};
     use crate::device::{GlmPartial, Loss};
 
-    const LOSSES: [(Loss, usize); 4] =
-        [(Loss::Squared, 1), (Loss::Logistic, 1), (Loss::Softmax, 2), (Loss::Softmax, 4)];
+    const LOSSES: [(Loss, usize); 4] = [
+        (Loss::Squared, 1),
+        (Loss::Logistic, 1),
+        (Loss::Softmax, 2),
+        (Loss::Softmax, 4),
+    ];
 
     fn response(samples: &RandomDesign, loss: Loss, n_outputs: usize) -> Vec<f64> {
         let class = |y: &f64| match loss {
@@ -456,7 +527,9 @@ mod tests {
     }
 
     fn coefficients(n: usize, seed: u64) -> Vec<f64> {
-        (0..n).map(|i| ((i as f64 + 1.3) * (seed as f64 + 0.7)).sin() * 0.4).collect()
+        (0..n)
+            .map(|i| ((i as f64 + 1.3) * (seed as f64 + 0.7)).sin() * 0.4)
+            .collect()
     }
 
     /// Loss, residuals and curvature of one row, by their definitions.
@@ -465,7 +538,11 @@ mod tests {
             Loss::Squared => (0.5 * (y - z[0]).powi(2), vec![z[0] - y], vec![1.0]),
             Loss::Logistic => {
                 let p = 1.0 / (1.0 + (-z[0]).exp());
-                ((1.0 + z[0].exp()).ln() - y * z[0], vec![p - y], vec![p * (1.0 - p)])
+                (
+                    (1.0 + z[0].exp()).ln() - y * z[0],
+                    vec![p - y],
+                    vec![p * (1.0 - p)],
+                )
             }
             Loss::Softmax => {
                 let total: f64 = z.iter().map(|z| z.exp()).sum();
@@ -538,6 +615,35 @@ mod tests {
     }
 
     #[test]
+    fn derivatives_agree_with_differences() {
+        for seed in 0..16 {
+            let samples = RandomDesign::new(seed);
+            let design = samples.design();
+            let (loss, n_outputs) = LOSSES[seed as usize % 4];
+            let y = response(&samples, loss, n_outputs);
+            let w = Some(samples.weights.as_slice());
+            let beta = coefficients(n_outputs * (design.n_cols() + 1), seed);
+            let at = |beta: &[f64], with_hessian| {
+                glm(&design, &y, w, beta, n_outputs, loss, with_hessian).expect("shapes agree")
+            };
+            let here = at(&beta, true);
+            for i in (0..beta.len()).step_by(5) {
+                let moved = |by: f64| {
+                    let mut beta = beta.clone();
+                    beta[i] += by;
+                    at(&beta, false)
+                };
+                let (before, after) = (moved(-1e-5), moved(1e-5));
+                let scale = here.weight.max(1.0) * 1e-6;
+                let slope = (after.loss - before.loss) / 2e-5;
+                assert!((slope - here.gradient[i]).abs() < scale, "gradient {i}");
+                let curvature = (after.gradient[0] - before.gradient[0]) / 2e-5;
+                assert!((curvature - here.hessian[i]).abs() < scale, "hessian {i}");
+            }
+        }
+    }
+
+    #[test]
     fn predictors_do_not_depend_on_the_rows_around() {
         for seed in 0..24 {
             let samples = RandomDesign::new(seed);
@@ -572,6 +678,12 @@ mod tests {
         let y = response(&samples, Loss::Logistic, 1);
         let found = glm(&design, &y, None, &beta, 1, Loss::Logistic, true).expect("shapes agree");
         assert!(found.loss.is_finite());
-        assert!(found.gradient.iter().chain(&found.hessian).all(|value| value.is_finite()));
+        assert!(
+            found
+                .gradient
+                .iter()
+                .chain(&found.hessian)
+                .all(|value| value.is_finite())
+        );
     }
 }

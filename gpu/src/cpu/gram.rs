@@ -28,7 +28,11 @@ pub(super) fn gram(
     tile::check_design("gram", design)?;
     tile::check_length("gram", n_rows, response.map_or(n_rows, <[f64]>::len))?;
     tile::check_length("gram", n_rows, weights.map_or(n_rows, <[f64]>::len))?;
-    Ok(Arch::new().dispatch(GramPass { design, response, weights }))
+    Ok(Arch::new().dispatch(GramPass {
+        design,
+        response,
+        weights,
+    }))
 }
 
 struct GramPass<'a> {
@@ -42,7 +46,11 @@ impl WithSimd for GramPass<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _simd: S) -> Gram {
-        let GramPass { design, response, weights } = self;
+        let GramPass {
+            design,
+            response,
+            weights,
+        } = self;
         let (n_rows, n_dense) = (design.dense.n_rows, design.dense.n_cols);
         // The response and a column of ones ride along as columns, so that one product gives all.
         let mut columns = Columns::new(n_dense + 2, n_rows);
@@ -118,8 +126,16 @@ impl<'a> GramSums<'a> {
         is_weighted: bool,
     ) -> GramSums<'a> {
         let n_indicators: usize = widths.iter().sum();
-        let n_pairs = if widths.len() > 1 { n_indicators * n_indicators } else { 0 };
-        let n_scattered = if n_indicators > 0 { n_stored * n_rows.min(TILE_ROWS) } else { 0 };
+        let n_pairs = if widths.len() > 1 {
+            n_indicators * n_indicators
+        } else {
+            0
+        };
+        let n_scattered = if n_indicators > 0 {
+            n_stored * n_rows.min(TILE_ROWS)
+        } else {
+            0
+        };
         GramSums {
             n_stored,
             widths,
@@ -153,10 +169,19 @@ impl<'a> GramSums<'a> {
                 padding.fill(0.0);
             }
         }
-        let weighted = if weights.is_some() { &self.weighted } else { columns };
+        let weighted = if weights.is_some() {
+            &self.weighted
+        } else {
+            columns
+        };
         add_products(&mut self.stored, weighted, columns, self.n_stored, n_padded);
         if !self.mixed.is_empty() {
-            for (row, into) in self.rows.chunks_exact_mut(self.n_stored).take(n_rows).enumerate() {
+            for (row, into) in self
+                .rows
+                .chunks_exact_mut(self.n_stored)
+                .take(n_rows)
+                .enumerate()
+            {
                 for (column, into) in into.iter_mut().enumerate() {
                     *into = weighted.value(column, row);
                 }
@@ -242,14 +267,26 @@ fn add_products(
                 }
                 let left = [0, 1, 2].map(|offset| weighted.column(last.min(i + offset), n_padded));
                 let block = multiply_block(left, right);
-                for (i, block) in (i..cached_end.min(i + BLOCK_ROWS)).zip(block) {
-                    for (j, product) in (j..(i + 1).min(j + BLOCK_COLUMNS)).zip(block) {
-                        sums[i * n_columns + j] += product;
+                for (row, products) in block.iter().enumerate() {
+                    let i = i + row;
+                    if i >= cached_end {
+                        break;
+                    }
+                    for (column, product) in products.iter().enumerate() {
+                        if j + column <= i {
+                            sums[i * n_columns + j + column] += product;
+                        }
                     }
                 }
             }
         }
     }
+}
+
+/// The first blocks of lanes of a column.
+#[inline(always)]
+fn blocks(column: &[f64], n_blocks: usize) -> &[[f64; BLOCK_LANES]] {
+    &column.as_chunks::<BLOCK_LANES>().0[..n_blocks]
 }
 
 /// The inner products of three columns with four.
@@ -259,11 +296,24 @@ fn multiply_block(
     right: [&[f64]; BLOCK_COLUMNS],
 ) -> [[f64; BLOCK_COLUMNS]; BLOCK_ROWS] {
     let n_chunks = left[0].len() / BLOCK_LANES;
-    let left = left.map(|column| &column.as_chunks::<BLOCK_LANES>().0[..n_chunks]);
-    let right = right.map(|column| &column.as_chunks::<BLOCK_LANES>().0[..n_chunks]);
+    // Written out, since closures over arrays are called rather than inlined into code that was
+    // compiled for other instructions.
+    let [l0, l1, l2] = left;
+    let [r0, r1, r2, r3] = right;
+    let left = [
+        blocks(l0, n_chunks),
+        blocks(l1, n_chunks),
+        blocks(l2, n_chunks),
+    ];
+    let right = [
+        blocks(r0, n_chunks),
+        blocks(r1, n_chunks),
+        blocks(r2, n_chunks),
+        blocks(r3, n_chunks),
+    ];
     let mut sums = [[[0.0f64; BLOCK_LANES]; BLOCK_COLUMNS]; BLOCK_ROWS];
     for chunk in 0..n_chunks {
-        let a = left.map(|column| column[chunk]);
+        let a = [left[0][chunk], left[1][chunk], left[2][chunk]];
         for j in 0..BLOCK_COLUMNS {
             let b = right[j][chunk];
             for i in 0..BLOCK_ROWS {
@@ -273,7 +323,13 @@ fn multiply_block(
             }
         }
     }
-    sums.map(|row| row.map(|lanes| tile::sum_lanes(&lanes)))
+    let mut products = [[0.0; BLOCK_COLUMNS]; BLOCK_ROWS];
+    for i in 0..BLOCK_ROWS {
+        for j in 0..BLOCK_COLUMNS {
+            products[i][j] = tile::sum_lanes(&sums[i][j]);
+        }
+    }
+    products
 }
 
 #[cfg(test)]

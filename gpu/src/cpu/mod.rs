@@ -18,7 +18,10 @@ pub struct CpuDevice;
 
 impl Device for CpuDevice {
     fn info(&self) -> DeviceInfo {
-        DeviceInfo { kind: "cpu", name: "CPU".to_owned() }
+        DeviceInfo {
+            kind: "cpu",
+            name: "CPU".to_owned(),
+        }
     }
 
     fn gram(
@@ -49,7 +52,15 @@ impl Device for CpuDevice {
         loss: Loss,
         with_hessian: bool,
     ) -> Result<GlmPartial> {
-        glm::glm(design, response, weights, coefficients, n_outputs, loss, with_hessian)
+        glm::glm(
+            design,
+            response,
+            weights,
+            coefficients,
+            n_outputs,
+            loss,
+            with_hessian,
+        )
     }
 
     fn nearest(

@@ -23,7 +23,11 @@ impl Columns {
     /// Scratch for `n_columns` columns of the tiles of a block of `n_rows` rows.
     pub(super) fn new(n_columns: usize, n_rows: usize) -> Columns {
         let stride = n_rows.min(TILE_ROWS).next_multiple_of(LANES);
-        Columns { n_columns, stride, values: vec![0.0; n_columns * stride] }
+        Columns {
+            n_columns,
+            stride,
+            values: vec![0.0; n_columns * stride],
+        }
     }
 
     /// Number of columns.
@@ -78,21 +82,35 @@ pub(super) fn load_dense(
     padding.fill(0.0);
 }
 
+/// A column in chunks of [`LANES`].
+#[inline(always)]
+fn chunks(column: &[f64]) -> &[[f64; LANES]] {
+    column.as_chunks::<LANES>().0
+}
+
 /// Σ x·y of one column with four others of the same length, a multiple of [`LANES`].
 #[inline(always)]
 pub(super) fn dot4(x: &[f64], columns: [&[f64]; 4]) -> [f64; 4] {
     let (x, _) = x.as_chunks::<LANES>();
-    let columns = columns.map(|column| &column.as_chunks::<LANES>().0[..x.len()]);
+    // Written out, since closures over arrays are called rather than inlined into code that was
+    // compiled for other instructions.
+    let [c0, c1, c2, c3] = columns;
+    let columns = [chunks(c0), chunks(c1), chunks(c2), chunks(c3)];
     let mut sums = [[0.0f64; LANES]; 4];
     for (row, x) in x.iter().enumerate() {
-        for (sums, column) in sums.iter_mut().zip(columns) {
-            let y = &column[row];
+        for output in 0..4 {
+            let y = &columns[output][row];
             for lane in 0..LANES {
-                sums[lane] = x[lane].mul_add(y[lane], sums[lane]);
+                sums[output][lane] = x[lane].mul_add(y[lane], sums[output][lane]);
             }
         }
     }
-    sums.map(|lanes| sum_lanes(&lanes))
+    [
+        sum_lanes(&sums[0]),
+        sum_lanes(&sums[1]),
+        sum_lanes(&sums[2]),
+        sum_lanes(&sums[3]),
+    ]
 }
 
 /// Adds lanes by halves: (0+4)+(2+6) and so on.
@@ -115,8 +133,8 @@ pub(super) fn sum(x: &[f64]) -> f64 {
     let mut sums = [0.0f64; LANES];
     let (chunks, rest) = x.as_chunks::<LANES>();
     for chunk in chunks {
-        for lane in 0..LANES {
-            sums[lane] += chunk[lane];
+        for (sum, x) in sums.iter_mut().zip(chunk) {
+            *sum += x;
         }
     }
     for (sum, x) in sums.iter_mut().zip(rest) {
@@ -127,7 +145,15 @@ pub(super) fn sum(x: &[f64]) -> f64 {
 
 /// Fails unless `found` is `expected`: the kernels index without asking again.
 pub(super) fn check_length(kernel: &'static str, expected: usize, found: usize) -> Result<()> {
-    if expected == found { Ok(()) } else { Err(Error::Shape { kernel, expected, found }) }
+    if expected == found {
+        Ok(())
+    } else {
+        Err(Error::Shape {
+            kernel,
+            expected,
+            found,
+        })
+    }
 }
 
 /// Checks that the parts of a design belong together.
@@ -136,11 +162,18 @@ pub(super) fn check_design(kernel: &'static str, design: &Design<'_>) -> Result<
         Elements::F32(elements) => elements.len(),
         Elements::F64(elements) => elements.len(),
     };
-    check_length(kernel, design.dense.n_rows * design.dense.n_cols, n_elements)?;
+    check_length(
+        kernel,
+        design.dense.n_rows * design.dense.n_cols,
+        n_elements,
+    )?;
     check_length(kernel, design.dense.n_cols, design.shift.len())?;
     check_length(kernel, design.dense.n_cols, design.scale.len())?;
     check_length(kernel, design.codes.len(), design.widths.len())?;
-    design.codes.iter().try_for_each(|codes| check_length(kernel, design.dense.n_rows, codes.len()))
+    design
+        .codes
+        .iter()
+        .try_for_each(|codes| check_length(kernel, design.dense.n_rows, codes.len()))
 }
 
 /// Random designs for the tests of the kernels.
@@ -166,7 +199,9 @@ pub(super) mod random {
         pub(in crate::cpu) fn new(seed: u64) -> RandomDesign {
             let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) + 1;
             let mut uniform = || {
-                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                state = state
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1);
                 (state >> 33) as f64 / f64::from(1u32 << 31)
             };
             let mut below = |limit: usize| (uniform() * limit as f64) as usize;
@@ -174,9 +209,9 @@ pub(super) mod random {
             let n_dense = [below(4), below(12), below(120)][below(3)];
             let widths: Vec<usize> = (0..below(4)).map(|_| below(7)).collect();
             // Codes beyond the width have no indicator.
-            let codes = widths.iter().map(|&width| {
-                (0..n_rows).map(|_| below(width + 2) as u32).collect()
-            });
+            let codes = widths
+                .iter()
+                .map(|&width| (0..n_rows).map(|_| below(width + 2) as u32).collect());
             let codes = codes.collect();
             let mut numbers = |n: usize| (0..n).map(|_| uniform() * 4.0 - 2.0).collect();
             let f64s: Vec<f64> = numbers(n_rows * n_dense);
@@ -185,7 +220,7 @@ pub(super) mod random {
                 n_dense,
                 f32s: f64s.iter().map(|&x| x as f32).collect(),
                 f64s,
-                is_f32: seed % 2 == 0,
+                is_f32: seed.is_multiple_of(2),
                 shift: numbers(n_dense),
                 scale: numbers(n_dense),
                 codes,
@@ -205,7 +240,11 @@ pub(super) mod random {
                 false => Elements::F64(&self.f64s),
             };
             Design {
-                dense: MatrixView { n_rows: self.n_rows, n_cols: self.n_dense, elements },
+                dense: MatrixView {
+                    n_rows: self.n_rows,
+                    n_cols: self.n_dense,
+                    elements,
+                },
                 shift: &self.shift,
                 scale: &self.scale,
                 codes: &self.codes,
@@ -236,12 +275,20 @@ pub(super) mod random {
             let row = |row: usize| {
                 let dense = (0..self.n_dense).map(|j| {
                     let idx = j * self.n_rows + row;
-                    let x = if self.is_f32 { f64::from(self.f32s[idx]) } else { self.f64s[idx] };
+                    let x = if self.is_f32 {
+                        f64::from(self.f32s[idx])
+                    } else {
+                        self.f64s[idx]
+                    };
                     (x - self.shift[j]) * self.scale[j]
                 });
-                let indicators = self.codes.iter().zip(&self.widths).flat_map(|(codes, &width)| {
-                    (0..width).map(move |i| if codes[row] as usize == i { 1.0 } else { 0.0 })
-                });
+                let indicators = self
+                    .codes
+                    .iter()
+                    .zip(&self.widths)
+                    .flat_map(|(codes, &width)| {
+                        (0..width).map(move |i| if codes[row] as usize == i { 1.0 } else { 0.0 })
+                    });
                 dense.chain(indicators).collect()
             };
             (0..self.n_rows).map(row).collect()

@@ -7,7 +7,9 @@
 use std::sync::Arc;
 
 use auspex_gpu::{Design, Elements, MatrixView};
-use datafusion::arrow::array::{ArrayRef, Float64Array, Int64Array, ListArray, StringArray, StructArray};
+use datafusion::arrow::array::{
+    ArrayRef, Float64Array, Int64Array, ListArray, StringArray, StructArray,
+};
 use datafusion::arrow::buffer::OffsetBuffer;
 use datafusion::arrow::datatypes::{DataType, Field, Fields, Schema};
 use datafusion::arrow::record_batch::RecordBatch;
@@ -57,7 +59,10 @@ impl FeatureSpace {
         FeatureSpace {
             shift: encoder.numeric().map(|(_, column)| shift(column)).collect(),
             scale: encoder.numeric().map(|(_, column)| scale(column)).collect(),
-            widths: encoder.categorical().map(|(_, column)| column.n_seen()).collect(),
+            widths: encoder
+                .categorical()
+                .map(|(_, column)| column.n_seen())
+                .collect(),
         }
     }
 
@@ -78,7 +83,11 @@ impl FeatureSpace {
             Dense::F64(values) => Elements::F64(values),
         };
         Design {
-            dense: MatrixView { n_rows: block.n_samples, n_cols: self.n_dense(), elements },
+            dense: MatrixView {
+                n_rows: block.n_samples,
+                n_cols: self.n_dense(),
+                elements,
+            },
             shift: &self.shift,
             scale: &self.scale,
             codes: &block.codes,
@@ -90,8 +99,10 @@ impl FeatureSpace {
     pub(crate) fn locate(&self, block: &FeatureBlock, row: usize, point: &mut [f64]) {
         point.fill(0.0);
         let n = block.n_samples;
-        for (j, (x, (shift, scale))) in
-            point.iter_mut().zip(self.shift.iter().zip(&self.scale)).enumerate()
+        for (j, (x, (shift, scale))) in point
+            .iter_mut()
+            .zip(self.shift.iter().zip(&self.scale))
+            .enumerate()
         {
             let value = match &block.dense {
                 Dense::F32(values) => f64::from(values[j * n + row]),
@@ -111,7 +122,11 @@ impl FeatureSpace {
     /// A point's number in its feature's own units.
     pub(crate) fn in_own_units(&self, column: usize, x: f64) -> f64 {
         let (shift, scale) = (self.shift[column], self.scale[column]);
-        if scale == 0.0 { shift } else { x / scale + shift }
+        if scale == 0.0 {
+            shift
+        } else {
+            x / scale + shift
+        }
     }
 
     /// A point of another space as one of this; `None` where the features differ.
@@ -133,8 +148,12 @@ impl FeatureSpace {
     /// Adds the space to the state of a model.
     pub(crate) fn save(&self, state: &mut ModelState) {
         let n = self.n_dense();
-        state.tensors.insert("shift".to_owned(), Tensor::f64(&[n], self.shift.clone()));
-        state.tensors.insert("scale".to_owned(), Tensor::f64(&[n], self.scale.clone()));
+        state
+            .tensors
+            .insert("shift".to_owned(), Tensor::f64(&[n], self.shift.clone()));
+        state
+            .tensors
+            .insert("scale".to_owned(), Tensor::f64(&[n], self.scale.clone()));
         state.head["indicators"] = self.widths.clone().into();
     }
 
@@ -146,7 +165,9 @@ impl FeatureSpace {
             widths: state.head("indicators")?,
         };
         if space.shift.len() != space.scale.len() {
-            return Err(Error::DamagedModel { what: "tensor \"scale\"".to_owned() });
+            return Err(Error::DamagedModel {
+                what: "tensor \"scale\"".to_owned(),
+            });
         }
         Ok(space)
     }
@@ -223,10 +244,18 @@ fn category_lists(lengths: &[usize], categories: Vec<&str>, values: Vec<f64>) ->
     ]);
     let items = StructArray::try_new(
         fields.clone(),
-        vec![Arc::new(StringArray::from(categories)), Arc::new(Float64Array::from(values))],
+        vec![
+            Arc::new(StringArray::from(categories)),
+            Arc::new(Float64Array::from(values)),
+        ],
         None,
     )?;
     let item = Arc::new(Field::new_list_field(DataType::Struct(fields), true));
     let offsets = OffsetBuffer::from_lengths(lengths.iter().copied());
-    Ok(Arc::new(ListArray::try_new(item, offsets, Arc::new(items), None)?))
+    Ok(Arc::new(ListArray::try_new(
+        item,
+        offsets,
+        Arc::new(items),
+        None,
+    )?))
 }

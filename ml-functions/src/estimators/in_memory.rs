@@ -7,8 +7,8 @@ use async_trait::async_trait;
 
 use crate::error::Result;
 use crate::features::{
-    CategoricalStatistics, Dense, Feature, FeatureBlock, FeatureEncoder, FeatureKind, FeatureSchema,
-    FeatureStatistics, NumericStatistics, TargetEncoding, TargetValues,
+    CategoricalStatistics, Dense, Feature, FeatureBlock, FeatureEncoder, FeatureKind,
+    FeatureSchema, FeatureStatistics, NumericStatistics, TargetEncoding, TargetValues,
 };
 use crate::run::TrainingRun;
 use crate::training_set::{AnyPartial, AnyStep, Part, TrainingSet, Visit};
@@ -47,18 +47,30 @@ impl InMemory {
             Column::Texts(values) => values.len(),
         };
         let rows: Vec<usize> = (0..n_samples).collect();
-        let blocks =
-            rows.chunks(block_rows).map(|rows| encode(columns, &statistics, rows)).collect();
-        let encoder = FeatureEncoder { schema: FeatureSchema { features }, statistics };
-        InMemory { encoder, blocks, n_samples }
+        let blocks = rows
+            .chunks(block_rows)
+            .map(|rows| encode(columns, &statistics, rows))
+            .collect();
+        let encoder = FeatureEncoder {
+            schema: FeatureSchema { features },
+            statistics,
+        };
+        InMemory {
+            encoder,
+            blocks,
+            n_samples,
+        }
     }
 
     /// Numeric columns `x0`, `x1`, … of row-major rows.
     pub(crate) fn of_rows(rows: &[Vec<f64>], block_rows: usize) -> InMemory {
         let names: Vec<String> = (0..rows[0].len()).map(|j| format!("x{j}")).collect();
         let column = |j: usize| Column::Numbers(rows.iter().map(|row| Some(row[j])).collect());
-        let columns: Vec<_> =
-            names.iter().enumerate().map(|(j, name)| (name.as_str(), column(j))).collect();
+        let columns: Vec<_> = names
+            .iter()
+            .enumerate()
+            .map(|(j, name)| (name.as_str(), column(j)))
+            .collect();
         InMemory::new(&columns, block_rows)
     }
 
@@ -69,14 +81,21 @@ impl InMemory {
         for j in 0..n_dense {
             for block in &self.blocks {
                 match &block.dense {
-                    Dense::F64(values) => dense.extend(&values[j * block.n_samples..][..block.n_samples]),
+                    Dense::F64(values) => {
+                        dense.extend(&values[j * block.n_samples..][..block.n_samples])
+                    }
                     Dense::F32(_) => unreachable!(),
                 }
             }
         }
         let n_codes = self.encoder.categorical().count();
         let codes = (0..n_codes)
-            .map(|c| self.blocks.iter().flat_map(|block| block.codes[c].clone()).collect())
+            .map(|c| {
+                self.blocks
+                    .iter()
+                    .flat_map(|block| block.codes[c].clone())
+                    .collect()
+            })
             .collect();
         FeatureBlock {
             n_samples: self.n_samples,
@@ -110,7 +129,10 @@ fn describe(column: &Column) -> FeatureStatistics {
             categories.sort();
             categories.dedup();
             let count = |category: &String| {
-                values.iter().filter(|value| value.as_ref() == Some(category)).count() as u64
+                values
+                    .iter()
+                    .filter(|value| value.as_ref() == Some(category))
+                    .count() as u64
             };
             FeatureStatistics::Categorical(CategoricalStatistics {
                 counts: categories.iter().map(count).collect(),
@@ -163,7 +185,11 @@ impl TrainingSet for InMemory {
     }
 
     fn n_samples(&self, part: Part) -> u64 {
-        if part == Part::Training { self.n_samples as u64 } else { 0 }
+        if part == Part::Training {
+            self.n_samples as u64
+        } else {
+            0
+        }
     }
 
     async fn reduce_any(
@@ -174,7 +200,11 @@ impl TrainingSet for InMemory {
         run: &TrainingRun,
     ) -> Result<Option<AnyPartial>> {
         let mut whole: Option<AnyPartial> = None;
-        let blocks = if part == Part::Training { self.blocks.as_slice() } else { &[] };
+        let blocks = if part == Part::Training {
+            self.blocks.as_slice()
+        } else {
+            &[]
+        };
         for block in blocks {
             run.check_cancelled()?;
             let partial = step.run_any(block, &run.compute)?;
@@ -227,7 +257,12 @@ pub(crate) fn penguins(block_rows: usize) -> InMemory {
         if values.iter().any(serde_json::Value::is_number) {
             return Column::Numbers(values.iter().map(serde_json::Value::as_f64).collect());
         }
-        Column::Texts(values.iter().map(|value| value.as_str().map(ToOwned::to_owned)).collect())
+        Column::Texts(
+            values
+                .iter()
+                .map(|value| value.as_str().map(ToOwned::to_owned))
+                .collect(),
+        )
     };
     let columns: Vec<_> = names.map(|name| (name, column(name))).to_vec();
     InMemory::new(&columns, block_rows)
@@ -245,8 +280,13 @@ pub(crate) fn options(
 /// Asserts that numbers agree to a part of the greatest of them.
 pub(crate) fn assert_close(found: &[f64], expected: &[f64], tolerance: f64) {
     assert_eq!(found.len(), expected.len());
-    let scale = expected.iter().fold(0.0_f64, |greatest, x| greatest.max(x.abs()));
+    let scale = expected
+        .iter()
+        .fold(0.0_f64, |greatest, x| greatest.max(x.abs()));
     for (found, expected) in found.iter().zip(expected) {
-        assert!((found - expected).abs() <= tolerance * scale, "{found} is not {expected}");
+        assert!(
+            (found - expected).abs() <= tolerance * scale,
+            "{found} is not {expected}"
+        );
     }
 }

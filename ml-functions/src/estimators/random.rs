@@ -12,7 +12,9 @@ pub(crate) struct Random {
 impl Random {
     /// A stream of its own for each seed and purpose.
     pub(crate) fn new(seed: u64, purpose: u64) -> Random {
-        Random { state: mix(seed ^ mix(purpose)) }
+        Random {
+            state: mix(seed ^ mix(purpose)),
+        }
     }
 
     /// A number of `[0, 1)`, evenly spread.
@@ -27,7 +29,11 @@ impl Random {
         let target = self.unit() * total;
         let mut cumulative = 0.0;
         let mut last = None;
-        for (idx, &weight) in weights.iter().enumerate().filter(|(_, weight)| **weight > 0.0) {
+        for (idx, &weight) in weights
+            .iter()
+            .enumerate()
+            .filter(|(_, weight)| **weight > 0.0)
+        {
             cumulative += weight;
             last = Some(idx);
             if cumulative > target {

@@ -65,8 +65,15 @@ impl FeatureBlock {
             TargetValues::Numbers(values) => size_of_val(values.as_slice()),
             TargetValues::Classes(values) => size_of_val(values.as_slice()),
         };
-        let codes: usize = self.codes.iter().map(|codes| size_of_val(codes.as_slice())).sum();
-        let weights = self.weights.as_ref().map_or(0, |weights| size_of_val(weights.as_slice()));
+        let codes: usize = self
+            .codes
+            .iter()
+            .map(|codes| size_of_val(codes.as_slice()))
+            .sum();
+        let weights = self
+            .weights
+            .as_ref()
+            .map_or(0, |weights| size_of_val(weights.as_slice()));
         size_of::<FeatureBlock>() + self.dense.memory_bytes() + codes + target + weights
     }
 }

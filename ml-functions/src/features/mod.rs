@@ -15,7 +15,7 @@ mod target;
 
 pub use block::{Dense, FeatureBlock, TargetValues};
 pub use encoder::{CategoricalStatistics, FeatureEncoder, FeatureStatistics, NumericStatistics};
-pub use schema::{Feature, FeatureKind, FeatureSchema};
+pub use schema::{Feature, FeatureKind, FeatureSchema, sql_type};
 pub use target::{ClassLabel, TargetEncoding};
 
 pub(crate) use columns::{Rows, numbers};
@@ -23,4 +23,3 @@ pub(crate) use encoder::{BatchEncoder, find_column, find_features};
 pub(crate) use fit::{EncoderFit, EncoderPartial};
 pub(crate) use labels::{ClassCodes, ClassKey, Labels, append_with_nan, check_label_type};
 pub(crate) use moments::Moments;
-pub(crate) use schema::sql_type;

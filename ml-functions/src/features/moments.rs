@@ -110,8 +110,8 @@ fn sum_in_lanes<T: Element>(values: &[T]) -> (f64, bool) {
     let mut lanes = [0.0; LANES];
     let (chunks, rest) = values.as_chunks::<LANES>();
     for chunk in chunks {
-        for lane in 0..LANES {
-            lanes[lane] += chunk[lane].to_f64();
+        for (lane, value) in lanes.iter_mut().zip(chunk) {
+            *lane += value.to_f64();
         }
     }
     for (lane, value) in lanes.iter_mut().zip(rest) {
@@ -132,8 +132,8 @@ fn spread_in_lanes<T: Element>(values: &[T], mean: f64) -> (f64, f64, f64) {
     };
     let (chunks, rest) = values.as_chunks::<LANES>();
     for chunk in chunks {
-        for lane in 0..LANES {
-            lanes.add(lane, chunk[lane].to_f64(), mean);
+        for (lane, value) in chunk.iter().enumerate() {
+            lanes.add(lane, value.to_f64(), mean);
         }
     }
     for (lane, value) in rest.iter().enumerate() {

@@ -53,7 +53,9 @@ impl FeatureSchema {
 
     /// Whether every numeric feature is exact in f32, so that the block may be.
     pub fn is_exact_in_f32(&self) -> bool {
-        self.features.iter().all(|feature| feature.kind != FeatureKind::NumericF64)
+        self.features
+            .iter()
+            .all(|feature| feature.kind != FeatureKind::NumericF64)
     }
 }
 
@@ -78,12 +80,16 @@ impl Feature {
                 });
             }
         };
-        Ok(Feature { name: name.to_owned(), sql_type: sql_type(data_type), kind })
+        Ok(Feature {
+            name: name.to_owned(),
+            sql_type: sql_type(data_type),
+            kind,
+        })
     }
 }
 
 /// PostgreSQL's name of an Arrow type, for messages and manifests.
-pub(crate) fn sql_type(data_type: &DataType) -> String {
+pub fn sql_type(data_type: &DataType) -> String {
     let name = match data_type {
         DataType::Boolean => "boolean",
         DataType::Int8 | DataType::Int16 | DataType::UInt8 => "smallint",

@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::anomaly::AnomalyScores;
 use super::sum::Sum;
 use crate::error::Result;
 
@@ -19,15 +20,21 @@ pub struct ClusteringEvaluation {
     centroid_distances: Vec<f64>,
     /// Rows and summed squared distances of each cluster.
     clusters: Vec<(u64, Sum)>,
+    /// The radius of each cluster; empty where there are none.
+    radii: Vec<f64>,
+    /// Distances in radii.
+    pub(super) scores: AnomalyScores,
 }
 
 impl ClusteringEvaluation {
-    pub(super) fn new(centroid_distances: Vec<f64>) -> ClusteringEvaluation {
+    pub(super) fn new(centroid_distances: Vec<f64>, radii: Vec<f64>) -> ClusteringEvaluation {
         let n_clusters = centroid_distances.len().isqrt();
         ClusteringEvaluation {
             n_samples: 0,
             centroid_distances,
             clusters: vec![Default::default(); n_clusters],
+            radii,
+            scores: AnomalyScores::default(),
         }
     }
 
@@ -36,14 +43,24 @@ impl ClusteringEvaluation {
     }
 
     pub(super) fn memory_bytes(&self) -> usize {
-        size_of_val(self.centroid_distances.as_slice()) + size_of_val(self.clusters.as_slice())
+        size_of_val(self.centroid_distances.as_slice())
+            + size_of_val(self.clusters.as_slice())
+            + self.scores.memory_bytes()
     }
 
     /// Adds rows: `distances` is `(n_samples, n_clusters)` row-major, or empty.
     pub(super) fn update(&mut self, ids: &[Option<u32>], distances: &[f64]) {
         self.n_samples += ids.len() as u64;
         let n_clusters = self.clusters.len();
-        for (row, id) in distances.chunks_exact(n_clusters.max(1)).zip(ids) {
+        let rows = distances.chunks_exact(n_clusters.max(1));
+        if self.radii.len() == n_clusters {
+            let score = |(row, id): (&[f64], &Option<u32>)| {
+                let id = (*id)? as usize;
+                Some(in_radii(*row.get(id)?, *self.radii.get(id)?))
+            };
+            self.scores.add(rows.clone().zip(ids).filter_map(score));
+        }
+        for (row, id) in rows.zip(ids) {
             let Some(id) = *id else { continue };
             let id = id as usize;
             if let (Some((n_samples, squares)), Some(distance)) =
@@ -64,6 +81,7 @@ impl ClusteringEvaluation {
             cluster.0 += later.0;
             cluster.1.merge(later.1);
         }
+        self.scores.merge(later.scores);
         Ok(())
     }
 
@@ -100,5 +118,14 @@ impl ClusteringEvaluation {
             others.map(overlap).fold(0.0, f64::max)
         };
         Some(scatters.iter().map(worst).sum::<f64>() / scatters.len() as f64)
+    }
+}
+
+/// A distance in radii; in a cluster of equal samples any other one is infinitely far.
+pub(crate) fn in_radii(distance: f64, radius: f64) -> f64 {
+    if distance == 0.0 {
+        0.0
+    } else {
+        distance / radius
     }
 }

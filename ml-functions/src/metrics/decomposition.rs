@@ -4,6 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::anomaly::AnomalyScores;
 use super::sum::Sum;
 
 /// Names and order of the metrics.
@@ -15,6 +16,8 @@ pub struct DecompositionEvaluation {
     n_samples: u64,
     reconstruction_errors: Sum,
     mean_squares: Sum,
+    /// The reconstruction error of each row.
+    pub(super) scores: AnomalyScores,
 }
 
 impl DecompositionEvaluation {
@@ -24,6 +27,7 @@ impl DecompositionEvaluation {
 
     pub(super) fn update(&mut self, reconstruction_errors: &[f64], mean_squares: &[f64]) {
         self.n_samples += mean_squares.len() as u64;
+        self.scores.add(reconstruction_errors.iter().copied());
         reconstruction_errors
             .iter()
             .for_each(|error| self.reconstruction_errors.add(*error));
@@ -32,11 +36,12 @@ impl DecompositionEvaluation {
             .for_each(|square| self.mean_squares.add(*square));
     }
 
-    pub(super) fn merge(&mut self, later: &DecompositionEvaluation) {
+    pub(super) fn merge(&mut self, later: DecompositionEvaluation) {
         self.n_samples += later.n_samples;
         self.reconstruction_errors
             .merge(later.reconstruction_errors);
         self.mean_squares.merge(later.mean_squares);
+        self.scores.merge(later.scores);
     }
 
     /// `1 − Σ reconstruction error / Σ mean square`; no value when all rows are zero.

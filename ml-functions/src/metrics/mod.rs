@@ -7,6 +7,7 @@
 //! sees unencoded rows, and ignores instance weights, as BigQuery's evaluation does.
 
 pub mod aggregate;
+mod anomaly;
 mod classification;
 mod clustering;
 mod decomposition;
@@ -27,6 +28,7 @@ use serde::{Deserialize, Serialize};
 pub use classification::ClassificationEvaluation;
 pub(crate) use classification::DEFAULT_THRESHOLD;
 pub use clustering::ClusteringEvaluation;
+pub(crate) use clustering::in_radii;
 pub use decomposition::DecompositionEvaluation;
 pub use regression::RegressionEvaluation;
 pub use stored::StoredEvaluation;
@@ -72,7 +74,9 @@ impl Evaluation {
                 Evaluation::Classification(ClassificationEvaluation::new(labels))
             }
             Task::Clustering => {
-                Evaluation::Clustering(ClusteringEvaluation::new(model.centroid_distances()))
+                let radii = model.cluster_radii().to_vec();
+                let distances = model.centroid_distances();
+                Evaluation::Clustering(ClusteringEvaluation::new(distances, radii))
             }
             Task::Decomposition => Evaluation::Decomposition(DecompositionEvaluation::default()),
         }
@@ -122,7 +126,7 @@ impl Evaluation {
             }
             (Evaluation::Clustering(rows), Evaluation::Clustering(later)) => rows.merge(later),
             (Evaluation::Decomposition(rows), Evaluation::Decomposition(later)) => {
-                rows.merge(&later);
+                rows.merge(later);
                 Ok(())
             }
             _ => Err(mismatch()),
@@ -169,6 +173,18 @@ impl Evaluation {
         }
     }
 
+    /// The score from which on a row is an anomaly, so that the share `contamination` of these rows
+    /// are; `None` for tasks without such scores.
+    pub fn anomaly_threshold(&self, contamination: f64) -> Option<f64> {
+        let kept = match self {
+            Evaluation::Clustering(rows) => rows.scores.kept(),
+            Evaluation::Decomposition(rows) => rows.scores.kept(),
+            Evaluation::Stored(stored) => stored.anomaly_scores().to_vec(),
+            _ => Vec::new(),
+        };
+        anomaly::threshold(&kept, contamination)
+    }
+
     /// Size in memory.
     pub fn memory_bytes(&self) -> usize {
         size_of::<Evaluation>()
@@ -176,7 +192,8 @@ impl Evaluation {
                 Evaluation::Regression(rows) => rows.memory_bytes(),
                 Evaluation::Classification(rows) => rows.memory_bytes(),
                 Evaluation::Clustering(rows) => rows.memory_bytes(),
-                Evaluation::Decomposition(_) | Evaluation::Stored(_) => 0,
+                Evaluation::Decomposition(rows) => rows.scores.memory_bytes(),
+                Evaluation::Stored(_) => 0,
             }
     }
 

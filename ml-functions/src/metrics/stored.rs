@@ -22,6 +22,9 @@ pub struct StoredEvaluation {
     n_samples: u64,
     metrics: BTreeMap<String, Option<f64>>,
     classification: Option<StoredCounts>,
+    /// Ascending by rank; for clusterings and decompositions.
+    #[serde(default)]
+    anomaly_scores: Vec<f64>,
 }
 
 /// What only classifications have.
@@ -50,11 +53,17 @@ impl StoredEvaluation {
             }
             _ => None,
         };
+        let anomaly_scores = match evaluation {
+            Evaluation::Clustering(rows) => rows.scores.kept(),
+            Evaluation::Decomposition(rows) => rows.scores.kept(),
+            _ => Vec::new(),
+        };
         StoredEvaluation {
             task: evaluation.task(),
             n_samples: evaluation.n_samples(),
             metrics: evaluation.metrics(None).into_iter().map(named).collect(),
             classification,
+            anomaly_scores,
         }
     }
 
@@ -64,6 +73,10 @@ impl StoredEvaluation {
 
     pub(super) fn n_samples(&self) -> u64 {
         self.n_samples
+    }
+
+    pub(super) fn anomaly_scores(&self) -> &[f64] {
+        &self.anomaly_scores
     }
 
     pub(super) fn n_unknown(&self) -> u64 {

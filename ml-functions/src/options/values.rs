@@ -53,7 +53,7 @@ pub(super) fn expected(kind: Kind) -> String {
             min,
             min_inclusive,
             max,
-        } => match (min.is_finite(), max.is_finite()) {
+        } => match (min > f64::MIN, max < f64::MAX) {
             (false, false) => "a number".to_owned(),
             (false, true) => format!("at most {max}"),
             (true, false) if min_inclusive => format!("at least {min}"),

@@ -13,8 +13,24 @@ use datafusion::arrow::record_batch::RecordBatch;
 use serde_json::Value;
 
 use crate::error::{Error, Result};
-use crate::features::{FeatureEncoder, FeatureStatistics, NumericStatistics};
+use crate::features::{FeatureEncoder, FeatureStatistics, NumericStatistics, TargetEncoding};
 use crate::run::Iteration;
+
+/// One row a class, in the order of `PREDICT_PROBA`'s array; the last of two is the positive one.
+pub(super) fn classes(target: &TargetEncoding) -> Result<RecordBatch> {
+    let labels = target.classes.iter().map(|class| class.text());
+    let counts = target
+        .class_counts
+        .iter()
+        .map(|count| Some(count.cast_signed()));
+    table(vec![
+        (
+            "class_label",
+            Arc::new(StringArray::from_iter_values(labels)),
+        ),
+        ("training_rows", Arc::new(counts.collect::<Int64Array>())),
+    ])
+}
 
 /// One row a feature; moments are NULL for text and where no value was seen, categories for numbers.
 pub(super) fn feature_info(encoder: &FeatureEncoder) -> Result<RecordBatch> {

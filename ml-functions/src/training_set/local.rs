@@ -26,8 +26,7 @@ use super::{AnyPartial, AnyStep, Part, TrainingSet, Visit};
 use crate::error::{Error, Result};
 use crate::estimator::Task;
 use crate::features::{
-    BatchEncoder, ClassCodes, Dense, FeatureBlock, FeatureEncoder, Rows, TargetEncoding,
-    TargetValues,
+    BatchEncoder, ClassCodes, FeatureBlock, FeatureEncoder, Rows, TargetEncoding, TargetValues,
 };
 use crate::run::{Progress, TrainingRun};
 use crate::training::TrainingRequest;

@@ -17,8 +17,7 @@ use super::weights::{WeightPartial, class_weights, read_weights};
 use crate::error::{Error, Result};
 use crate::estimator::Task;
 use crate::features::{
-    ClassKey, EncoderFit, EncoderPartial, FeatureEncoder, Labels, Moments, TargetEncoding,
-    append_with_nan, numbers, sql_type,
+    ClassKey, EncoderFit, EncoderPartial, FeatureEncoder, Labels, Moments, TargetEncoding, sql_type,
 };
 use crate::options::Options;
 use crate::run::{TrainingRun, Warning};

@@ -42,6 +42,9 @@ pub(super) struct StoredBlocks {
     slots: Vec<((usize, usize), Slot)>,
 }
 
+/// A chunk's number, (partition, chunk), with its block if it has samples.
+pub(super) type NumberedBlock = ((usize, usize), Option<Arc<FeatureBlock>>);
+
 impl BlockStore {
     pub(super) fn new(memory: &Arc<dyn MemoryPool>, spill: &Arc<Spill>) -> BlockStore {
         let consumer = MemoryConsumer::new("training samples").with_can_spill(true);
@@ -93,7 +96,7 @@ impl StoredBlocks {
     }
 
     /// The chunk with this number among all, and its block.
-    pub(super) fn get(&self, idx: usize) -> Result<((usize, usize), Option<Arc<FeatureBlock>>)> {
+    pub(super) fn get(&self, idx: usize) -> Result<NumberedBlock> {
         let (chunk, slot) = &self.slots[idx];
         let block = match slot {
             Slot::Empty => None,

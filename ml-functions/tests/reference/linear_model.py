@@ -145,7 +145,7 @@ def lasso_logistic():
 
 def p_values():
     values = []
-    for t in [1e-6, 0.1, -0.5, 1.0, 1.7, -2.5, 4.0, 8.0, 20.0, 35.0]:
+    for t in [0.05, 0.1, -0.5, 1.0, 1.7, -2.5, 4.0, 8.0, 20.0, 35.0]:
         values += [(t, degrees, 2 * float(scipy.stats.t.sf(abs(t), degrees))) for degrees in [1.0, 2.0, 5.0, 30.5, 1000.0, 4e6]]
         values.append((t, None, 2 * float(scipy.stats.norm.sf(abs(t)))))
     return values

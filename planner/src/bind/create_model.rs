@@ -45,7 +45,10 @@ pub(crate) async fn bind_create_model(
         if create.if_not_exists {
             return Ok(None);
         }
-        return Err(Error::Duplicate { kind: "model", name });
+        return Err(Error::Duplicate {
+            kind: "model",
+            name,
+        });
     }
     let mut written = json_options(&create.options)?;
     let labels = labels(create, &mut written)?;
@@ -58,19 +61,30 @@ pub(crate) async fn bind_create_model(
         labels,
         options: Value::Object(written),
         dialect: session.settings().get("ml.dialect").unwrap_or_default(),
-        current_version: existing.as_ref().map_or(0, |(_, definition)| definition.current_version),
-        aliases: existing.as_ref().map(|(_, old)| old.aliases.clone()).unwrap_or_default(),
+        current_version: existing
+            .as_ref()
+            .map_or(0, |(_, definition)| definition.current_version),
+        aliases: existing
+            .as_ref()
+            .map(|(_, old)| old.aliases.clone())
+            .unwrap_or_default(),
         dropped_versions: existing
             .as_ref()
             .map(|(_, old)| old.dropped_versions.clone())
             .unwrap_or_default(),
         extra: Value::Null,
     };
-    let mode = FitMode::Create { or_replace: create.or_replace, no_train: create.no_train };
+    let mode = FitMode::Create {
+        or_replace: create.or_replace,
+        no_train: create.no_train,
+    };
     let entry = match existing {
         Some((entry, _)) => {
             let definition = Definition::Model(definition.clone());
-            CatalogEntry { definition, ..entry.as_ref().clone() }
+            CatalogEntry {
+                definition,
+                ..entry.as_ref().clone()
+            }
         }
         None => {
             let definition = Definition::Model(definition.clone());
@@ -79,7 +93,9 @@ pub(crate) async fn bind_create_model(
             entry
         }
     };
-    bind_fit(session, entry, definition, mode, text, state).await.map(Some)
+    Box::pin(bind_fit(session, entry, definition, mode, text, state))
+        .await
+        .map(Some)
 }
 
 /// Binds `TRAIN MODEL`.
@@ -106,7 +122,16 @@ pub(crate) async fn bind_train(
     };
     options.extend(json_options(&train.options)?);
     definition.options = Value::Object(options);
-    bind_fit(session, entry.as_ref().clone(), definition, FitMode::Train, text, state).await
+    let entry = entry.as_ref().clone();
+    Box::pin(bind_fit(
+        session,
+        entry,
+        definition,
+        FitMode::Train,
+        text,
+        state,
+    ))
+    .await
 }
 
 async fn bind_fit(
@@ -118,7 +143,11 @@ async fn bind_fit(
     state: SessionState,
 ) -> Result<FitPlan> {
     let text_of_query = definition.query.clone().ok_or_else(|| {
-        Error::invalid("42601", "the model has no training query", Some("Add AS SELECT ..."))
+        Error::invalid(
+            "42601",
+            "the model has no training query",
+            Some("Add AS SELECT ..."),
+        )
     })?;
     let query = auspex_sql::parse_query(&text_of_query, session.settings().dialect())?;
     let state = canonical_state(state);
@@ -132,18 +161,27 @@ async fn bind_fit(
     written.remove("model_type");
     let label = label(estimator, &definition, &written);
     if let Some(label) = &label {
-        written.insert("input_label_cols".to_owned(), Value::from(vec![label.clone()]));
+        written.insert(
+            "input_label_cols".to_owned(),
+            Value::from(vec![label.clone()]),
+        );
     }
     if !written.contains_key("seed")
         && let Some(seed) = session.settings().get("seed").filter(|seed| seed != "0")
     {
-        written.insert("seed".to_owned(), Value::from(seed.parse::<u64>().unwrap_or(0)));
+        written.insert(
+            "seed".to_owned(),
+            Value::from(seed.parse::<u64>().unwrap_or(0)),
+        );
     }
     let (options, messages) = Options::check(estimator.spec(), &written)?;
-    notices.extend(messages.into_iter().map(Notice::notice));
+    notices.extend(messages.into_iter().map(Notice::plain));
     definition.model_type = estimator.spec().name.to_owned();
     definition.labels = label.iter().cloned().collect();
-    let warm_start = if options.iter().any(|(name, value)| name == "warm_start" && value == &Value::Bool(true)) {
+    let warm_start = if options
+        .iter()
+        .any(|(name, value)| name == "warm_start" && value == &Value::Bool(true))
+    {
         session.previous_model(&entry).await?
     } else {
         None
@@ -152,7 +190,10 @@ async fn bind_fit(
     let task = FitTask {
         engine: Arc::clone(&session.engine),
         process_id: session.process_id(),
-        threads: session.settings().threads().unwrap_or(session.engine.threads),
+        threads: session
+            .settings()
+            .threads()
+            .unwrap_or(session.engine.threads),
         entry,
         definition,
         mode,
@@ -164,21 +205,39 @@ async fn bind_fit(
         snapshots,
     };
     let node = FitModelNode::new(Arc::new(task), rows.plan)?;
-    let plan = LogicalPlan::Extension(Extension { node: Arc::new(node) });
-    Ok(FitPlan { plan, state: rows.state, notices })
+    let plan = LogicalPlan::Extension(Extension {
+        node: Arc::new(node),
+    });
+    Ok(FitPlan {
+        plan,
+        state: rows.state,
+        notices,
+    })
 }
 
 /// Parsed, but without an operator yet: named one by one.
 fn refuse_what_has_no_operator(create: &CreateModel) -> Result<()> {
     let missing = [
         (create.transform.is_some(), "the TRANSFORM clause"),
-        (!create.input.is_empty() || !create.output.is_empty(), "the INPUT and OUTPUT clauses"),
+        (
+            !create.input.is_empty() || !create.output.is_empty(),
+            "the INPUT and OUTPUT clauses",
+        ),
         (create.connection.is_some(), "REMOTE WITH CONNECTION"),
-        (create.order_by.is_some(), "the ORDER BY clause of CREATE MODEL"),
-        (!create.partition_by.is_empty(), "the PARTITION BY clause of CREATE MODEL"),
+        (
+            create.order_by.is_some(),
+            "the ORDER BY clause of CREATE MODEL",
+        ),
+        (
+            !create.partition_by.is_empty(),
+            "the PARTITION BY clause of CREATE MODEL",
+        ),
         (create.horizon.is_some(), "the HORIZON clause"),
         (create.labels.len() > 1, "more than one label"),
-        (matches!(create.source, Some(TrainingSource::File(_))), "CREATE MODEL ... FROM 'file'"),
+        (
+            matches!(create.source, Some(TrainingSource::File(_))),
+            "CREATE MODEL ... FROM 'file'",
+        ),
     ];
     match missing.iter().find(|(is_written, _)| *is_written) {
         Some((_, what)) => Err(Error::unsupported(*what)),
@@ -188,14 +247,21 @@ fn refuse_what_has_no_operator(create: &CreateModel) -> Result<()> {
 
 /// The label of the `PREDICT` clause or of `input_label_cols`; both is an error.
 fn labels(create: &CreateModel, written: &mut Map<String, Value>) -> Result<Vec<String>> {
-    let clause: Vec<String> = create.labels.iter().map(|word| word.value.clone()).collect();
-    let option = written.remove("input_label_cols").or_else(|| written.remove("label"));
+    let clause: Vec<String> = create
+        .labels
+        .iter()
+        .map(|word| word.value.clone())
+        .collect();
+    let option = written
+        .remove("input_label_cols")
+        .or_else(|| written.remove("label"));
     let option: Vec<String> = match option {
         None | Some(Value::Null) => Vec::new(),
         Some(Value::String(name)) => vec![name],
-        Some(Value::Array(names)) => {
-            names.iter().filter_map(|name| name.as_str().map(ToOwned::to_owned)).collect()
-        }
+        Some(Value::Array(names)) => names
+            .iter()
+            .filter_map(|name| name.as_str().map(ToOwned::to_owned))
+            .collect(),
         Some(other) => {
             return Err(auspex_ml::error::Error::InvalidOption {
                 name: "input_label_cols".to_owned(),
@@ -253,18 +319,31 @@ fn training_query(
         Some(TrainingSource::Query(query)) => query,
         Some(TrainingSource::Named(queries)) => match queries.as_slice() {
             [(name, query)] if name.value == "training_data" => query,
-            _ => return Err(Error::unsupported("training sources other than training_data")),
+            _ => {
+                return Err(Error::unsupported(
+                    "training sources other than training_data",
+                ));
+            }
         },
         _ => return Ok(None),
     };
-    let Some(features) = &create.features else { return Ok(Some(source.query.as_ref().clone())) };
+    let Some(features) = &create.features else {
+        return Ok(Some(source.query.as_ref().clone()));
+    };
     let mut columns: Vec<String> = features.iter().map(ToString::to_string).collect();
     let roles = ["data_split_col", "instance_weight_col"];
     let roles = roles.iter().filter_map(|role| written.get(*role)?.as_str());
     let others = labels.iter().map(String::as_str).chain(roles);
     columns.extend(others.map(|name| format!("\"{}\"", name.replace('"', "\"\""))));
-    let text = format!("SELECT {} FROM ({}) AS training_rows", columns.join(", "), source.text);
-    Ok(Some(*auspex_sql::parse_query(&text, session.settings().dialect())?))
+    let text = format!(
+        "SELECT {} FROM ({}) AS training_rows",
+        columns.join(", "),
+        source.text
+    );
+    Ok(Some(*auspex_sql::parse_query(
+        &text,
+        session.settings().dialect(),
+    )?))
 }
 
 /// The label column of a supervised estimator.
@@ -278,7 +357,10 @@ fn label(
     }
     let from_option = || {
         let names = written.get("input_label_cols")?;
-        names.as_str().or_else(|| names.get(0)?.as_str()).map(ToOwned::to_owned)
+        names
+            .as_str()
+            .or_else(|| names.get(0)?.as_str())
+            .map(ToOwned::to_owned)
     };
     let given = definition.labels.first().cloned().or_else(from_option);
     Some(given.unwrap_or_else(|| "label".to_owned()))
@@ -336,10 +418,16 @@ async fn estimator(
     } else {
         Task::Regression
     };
-    let name = if task == Task::Classification { "logistic_reg" } else { "linear_reg" };
+    let name = if task == Task::Classification {
+        "logistic_reg"
+    } else {
+        "linear_reg"
+    };
     notices.push(Notice {
         hint: Some("Choose another with USING type.".to_owned()),
-        ..Notice::notice(format!("model type {name} was chosen for label \"{label}\""))
+        ..Notice::plain(format!(
+            "model type {name} was chosen for label \"{label}\""
+        ))
     });
     Ok(registry::find(name)?)
 }
@@ -356,13 +444,20 @@ async fn distinct_values(
         .project(vec![expr.alias("label")])?
         .distinct()?
         .limit(0, Some(22))?
-        .aggregate(Vec::<datafusion::logical_expr::Expr>::new(), vec![count(col("label"))])?
+        .aggregate(
+            Vec::<datafusion::logical_expr::Expr>::new(),
+            vec![count(col("label"))],
+        )?
         .build()?;
     let _ = session;
-    let batches = DataFrame::new(rows.state.clone(), distinct).collect().await?;
+    let batches = DataFrame::new(rows.state.clone(), distinct)
+        .collect()
+        .await?;
     let value = batches.first().and_then(|batch| {
         use datafusion::arrow::array::AsArray;
-        let array = batch.column(0).as_primitive_opt::<datafusion::arrow::datatypes::Int64Type>()?;
+        let array = batch
+            .column(0)
+            .as_primitive_opt::<datafusion::arrow::datatypes::Int64Type>()?;
         array.values().first().copied()
     });
     Ok(value.unwrap_or(0).unsigned_abs())

@@ -35,23 +35,58 @@ use crate::error::{Error, Result, nearest};
 
 /// Functions of SQL.md that have no operator yet.
 const PLANNED_FUNCTIONS: &[&str] = &[
-    "arima_coefficients", "arima_evaluate", "bag_of_words", "bucketize", "correlation",
-    "describe_data", "detect_change_points", "entity_features_at_time", "explain_forecast",
-    "explain_predict", "feature_cross", "feature_importance", "features_at_time", "forecast",
-    "generate_embedding", "generate_text", "get_insights", "global_explain", "holiday_info",
-    "metrics", "reconstruction_loss", "recommend", "seasonality", "tfdv_describe", "tfdv_validate",
-    "transform", "trend", "trial_info", "validate_data_drift", "validate_data_skew",
+    "arima_coefficients",
+    "arima_evaluate",
+    "bag_of_words",
+    "bucketize",
+    "correlation",
+    "describe_data",
+    "detect_change_points",
+    "entity_features_at_time",
+    "explain_forecast",
+    "explain_predict",
+    "feature_cross",
+    "feature_importance",
+    "features_at_time",
+    "forecast",
+    "generate_embedding",
+    "generate_text",
+    "get_insights",
+    "global_explain",
+    "holiday_info",
+    "metrics",
+    "reconstruction_loss",
+    "recommend",
+    "seasonality",
+    "tfdv_describe",
+    "tfdv_validate",
+    "transform",
+    "trend",
+    "trial_info",
+    "validate_data_drift",
+    "validate_data_skew",
 ];
 
 /// Functions that answer from a model alone, of any type that has them.
 const INSPECTIONS: &[&str] = &[
-    "advanced_weights", "centroids", "classes", "feature_info", "principal_component_info",
-    "principal_components", "training_info", "weights",
+    "advanced_weights",
+    "centroids",
+    "classes",
+    "feature_info",
+    "principal_component_info",
+    "principal_components",
+    "training_info",
+    "weights",
 ];
 
 /// Functions that take rows.
-const ROW_FUNCTIONS: &[&str] =
-    &["confusion_matrix", "detect_anomalies", "evaluate", "predict", "roc_curve"];
+const ROW_FUNCTIONS: &[&str] = &[
+    "confusion_matrix",
+    "detect_anomalies",
+    "evaluate",
+    "predict",
+    "roc_curve",
+];
 
 /// The values of a call's `STRUCT` argument, or of a statement's `WITH`.
 #[derive(Debug, Clone, Default)]
@@ -60,7 +95,9 @@ pub(crate) struct Arguments(pub(crate) Map<String, Value>);
 impl Arguments {
     /// The number `name` in a range, if it was given.
     fn number(&self, name: &str, allowed: std::ops::RangeInclusive<f64>) -> Result<Option<f64>> {
-        let Some(value) = self.0.get(name) else { return Ok(None) };
+        let Some(value) = self.0.get(name) else {
+            return Ok(None);
+        };
         match value.as_f64() {
             Some(number) if allowed.contains(&number) => Ok(Some(number)),
             _ => {
@@ -121,13 +158,20 @@ impl RelationPlanner for MlRelationPlanner {
             TableFactor::Table { alias, .. } | TableFactor::Function { alias, .. } => alias,
             _ => None,
         };
-        Ok(RelationPlanning::Planned(Box::new(PlannedRelation::new(plan, alias))))
+        Ok(RelationPlanning::Planned(Box::new(PlannedRelation::new(
+            plan, alias,
+        ))))
     }
 }
 
 fn derived(subquery: Box<Query>) -> TableFactor {
     let alias: Option<TableAlias> = None;
-    TableFactor::Derived { lateral: false, subquery, alias, sample: None }
+    TableFactor::Derived {
+        lateral: false,
+        subquery,
+        alias,
+        sample: None,
+    }
 }
 
 /// A call taken apart.
@@ -192,13 +236,16 @@ impl Call {
                 }
             }
             MlArg::Named(name, expr) => {
-                self.arguments.0.insert(name.to_lowercase(), literal(&expr)?);
+                self.arguments
+                    .0
+                    .insert(name.to_lowercase(), literal(&expr)?);
             }
             MlArg::Expr(expr) => match number_list(&expr) {
                 Some(values) => self.thresholds = Some(values),
                 None => {
                     let message = format!("unexpected argument {expr} of ml.{}", self.function);
-                    let hint = "Give rows as (SELECT ...) or TABLE t, settings as STRUCT(value AS name).";
+                    let hint =
+                        "Give rows as (SELECT ...) or TABLE t, settings as STRUCT(value AS name).";
                     return Err(Error::invalid("42883", message, Some(hint)));
                 }
             },
@@ -241,19 +288,35 @@ fn known_function(name: &str) -> Result<String> {
     if PLANNED_FUNCTIONS.contains(&short) || name.starts_with("ai.") {
         return Err(Error::unsupported(format!("function {name}")));
     }
-    let names = INSPECTIONS.iter().chain(ROW_FUNCTIONS).chain(PLANNED_FUNCTIONS);
+    let names = INSPECTIONS
+        .iter()
+        .chain(ROW_FUNCTIONS)
+        .chain(PLANNED_FUNCTIONS);
     let nearest = nearest(short, names.copied()).map(|name| format!("ml.{name}"));
-    Err(Error::Undefined { kind: "function", name: name.to_owned(), nearest, position: None })
+    Err(Error::Undefined {
+        kind: "function",
+        name: name.to_owned(),
+        nearest,
+        position: None,
+    })
 }
 
 fn needs_model(function: &str) -> Error {
     let message = format!("the first argument of ml.{function} must be a model");
-    Error::invalid("42883", message, Some("Write MODEL name, or the name as a string."))
+    Error::invalid(
+        "42883",
+        message,
+        Some("Write MODEL name, or the name as a string."),
+    )
 }
 
 fn needs_rows(function: &str) -> Error {
     let message = format!("ml.{function} needs rows");
-    Error::invalid("42883", message, Some("Give them as (SELECT ...) or TABLE t."))
+    Error::invalid(
+        "42883",
+        message,
+        Some("Give them as (SELECT ...) or TABLE t."),
+    )
 }
 
 /// What an unnamed value of `STRUCT(…)` means.
@@ -270,7 +333,11 @@ fn literal(expr: &ast::Expr) -> Result<Value> {
         Some(value) => json(&value),
         None => {
             let message = format!("\"{expr}\" is not a constant");
-            Err(Error::invalid("42601", message, Some("Settings of ML functions are literals.")))
+            Err(Error::invalid(
+                "42601",
+                message,
+                Some("Settings of ML functions are literals."),
+            ))
         }
     }
 }
@@ -280,11 +347,19 @@ fn number_list(expr: &ast::Expr) -> Option<Vec<f64>> {
     if let Some(auspex_sql::OptionValue::Array(values)) = auspex_sql::literal_option(expr) {
         return values.iter().map(number).collect();
     }
-    let ast::Expr::Function(function) = expr else { return None };
-    if !function.name.to_string().eq_ignore_ascii_case("generate_array") {
+    let ast::Expr::Function(function) = expr else {
+        return None;
+    };
+    if !function
+        .name
+        .to_string()
+        .eq_ignore_ascii_case("generate_array")
+    {
         return None;
     }
-    let ast::FunctionArguments::List(list) = &function.args else { return None };
+    let ast::FunctionArguments::List(list) = &function.args else {
+        return None;
+    };
     let numbers: Option<Vec<f64>> = list
         .args
         .iter()
@@ -314,12 +389,7 @@ fn number(value: &auspex_sql::OptionValue) -> Option<f64> {
 }
 
 /// The column `name` of some rows, in exact case or else in any.
-fn column(
-    schema: &DFSchema,
-    name: &str,
-    place: &'static str,
-    role: &'static str,
-) -> Result<Expr> {
+fn column(schema: &DFSchema, name: &str, place: &'static str, role: &'static str) -> Result<Expr> {
     let find = |matches: &dyn Fn(&str) -> bool| {
         let found = schema.iter().find(|(_, field)| matches(field.name()));
         found.map(|(qualifier, field)| Expr::Column(Column::from((qualifier, field))))
@@ -329,7 +399,13 @@ fn column(
         .ok_or_else(|| {
             let names = schema.fields().iter().map(|field| field.name().as_str());
             let nearest = nearest(name, names);
-            MlError::MissingColumn { column: name.to_owned(), place, role, nearest }.into()
+            MlError::MissingColumn {
+                column: name.to_owned(),
+                place,
+                role,
+                nearest,
+            }
+            .into()
         })
 }
 
@@ -339,7 +415,10 @@ fn feature_columns(
     place: &'static str,
 ) -> Result<Vec<Expr>> {
     let features = &bound.model.encoder.schema.features;
-    features.iter().map(|feature| column(schema, &feature.name, place, "feature")).collect()
+    features
+        .iter()
+        .map(|feature| column(schema, &feature.name, place, "feature"))
+        .collect()
 }
 
 /// The model's outputs, then all input columns.
@@ -354,8 +433,10 @@ fn with_outputs(
 ) -> Result<LogicalPlan> {
     let schema = Arc::clone(rows.schema());
     let features = feature_columns(bound, &schema, "rows to predict")?;
-    let inputs: Vec<Expr> =
-        schema.iter().map(|(q, field)| Expr::Column(Column::from((q, field)))).collect();
+    let inputs: Vec<Expr> = schema
+        .iter()
+        .map(|(q, field)| Expr::Column(Column::from((q, field))))
+        .collect();
     let counter = Arc::new(PredictionCounter::new(bound));
     lock(counters).push(Arc::clone(&counter));
     let names: Vec<String> = fields.iter().map(|field| field.name().clone()).collect();
@@ -363,15 +444,19 @@ fn with_outputs(
     const STRUCT: &str = "__prediction";
     let mut inner = vec![udf.call(features).alias(STRUCT)];
     inner.extend(inputs.iter().cloned());
-    let outputs =
-        names.iter().map(|name| get_field(col(STRUCT), name.as_str()).alias(name.as_str()));
+    let outputs = names
+        .iter()
+        .map(|name| get_field(col(STRUCT), name.as_str()).alias(name.as_str()));
     let kept = if keep_inputs { inputs } else { Vec::new() };
     let outer: Vec<Expr> = if outputs_first {
         outputs.chain(kept).collect()
     } else {
         kept.into_iter().chain(outputs).collect()
     };
-    Ok(LogicalPlanBuilder::from(rows).project(inner)?.project(outer)?.build()?)
+    Ok(LogicalPlanBuilder::from(rows)
+        .project(inner)?
+        .project(outer)?
+        .build()?)
 }
 
 /// Plans `PREDICT`: in the flat shape the input columns come first (SQL.md §1 rule 10).
@@ -382,15 +467,37 @@ pub(crate) fn predict_plan(
     flat: bool,
     counters: &Counters,
 ) -> Result<LogicalPlan> {
-    arguments.allow("predict", &["threshold", "keep_original_columns", "trial_id"])?;
+    arguments.allow(
+        "predict",
+        &["threshold", "keep_original_columns", "trial_id"],
+    )?;
     let threshold = arguments.number("threshold", 0.0..=1.0)?;
-    let keep = arguments.0.get("keep_original_columns").is_none_or(|v| v != &Value::Bool(false));
+    let keep = arguments
+        .0
+        .get("keep_original_columns")
+        .is_none_or(|v| v != &Value::Bool(false));
     if flat {
         let fields = output::flat_fields(&bound.model);
-        return with_outputs(bound, rows, PredictShape::Flat, fields, false, true, counters);
+        return with_outputs(
+            bound,
+            rows,
+            PredictShape::Flat,
+            fields,
+            false,
+            true,
+            counters,
+        );
     }
     let fields = output::predict_fields(&bound.model);
-    with_outputs(bound, rows, PredictShape::Columns { threshold }, fields, true, keep, counters)
+    with_outputs(
+        bound,
+        rows,
+        PredictShape::Columns { threshold },
+        fields,
+        true,
+        keep,
+        counters,
+    )
 }
 
 fn anomalies_plan(
@@ -401,13 +508,27 @@ fn anomalies_plan(
 ) -> Result<LogicalPlan> {
     arguments.allow("detect_anomalies", &["contamination"])?;
     let fields = output::anomaly_fields(&bound.model)?;
-    let contamination = arguments.number("contamination", 0.0..=0.5)?.ok_or_else(|| {
-        let hint = "Give the share of anomalies: STRUCT(0.02 AS contamination).";
-        Error::invalid("42883", "ml.detect_anomalies needs a contamination", Some(hint))
-    })?;
-    let threshold = anomaly_threshold(bound, contamination).ok_or_else(|| {
-        Error::unsupported(format!("ml.detect_anomalies of a {} model", bound.model.spec.name))
-    })?;
+    let contamination = arguments
+        .number("contamination", 0.0..=0.5)?
+        .ok_or_else(|| {
+            let hint = "Give the share of anomalies: STRUCT(0.02 AS contamination).";
+            Error::invalid(
+                "42883",
+                "ml.detect_anomalies needs a contamination",
+                Some(hint),
+            )
+        })?;
+    let threshold = bound
+        .model
+        .record
+        .evaluation
+        .anomaly_threshold(contamination)
+        .ok_or_else(|| {
+            Error::unsupported(format!(
+                "ml.detect_anomalies of a {} model",
+                bound.model.spec.name
+            ))
+        })?;
     let shape = PredictShape::Anomalies { threshold };
     with_outputs(bound, rows, shape, fields, true, true, counters)
 }
@@ -450,8 +571,11 @@ fn aggregate_plan(
     let label = label.map(|target| column(&schema, &target.column, place, "label"));
     let mut args: Vec<Expr> = label.collect::<Result<_>>()?;
     args.extend(feature_columns(bound, &schema, place)?);
-    let names: Vec<String> =
-        output.fields(&bound.model).iter().map(|field| field.name().clone()).collect();
+    let names: Vec<String> = output
+        .fields(&bound.model)
+        .iter()
+        .map(|field| field.name().clone())
+        .collect();
     let is_list = output.is_list();
     let udaf = EvaluateUdaf::new(Arc::clone(&bound.model), Compute::cpu(), output)?;
     const RESULT: &str = "__evaluation";
@@ -460,17 +584,17 @@ fn aggregate_plan(
     if is_list {
         plan = plan.unnest_column(RESULT)?;
     }
-    let outputs =
-        names.iter().map(|name| get_field(col(RESULT), name.as_str()).alias(name.as_str()));
+    let outputs = names
+        .iter()
+        .map(|name| get_field(col(RESULT), name.as_str()).alias(name.as_str()));
     Ok(plan.project(outputs)?.build()?)
 }
 
-fn inspect_plan(
-    bound: &BoundModel,
-    function: String,
-    arguments: Arguments,
-) -> Result<LogicalPlan> {
-    let request = Inspection { function: function.clone(), arguments: arguments.0 };
+fn inspect_plan(bound: &BoundModel, function: String, arguments: Arguments) -> Result<LogicalPlan> {
+    let request = Inspection {
+        function: function.clone(),
+        arguments: arguments.0,
+    };
     table_plan(&function, bound.model.inspect(&request)?)
 }
 
@@ -479,9 +603,4 @@ fn table_plan(name: &str, batch: RecordBatch) -> Result<LogicalPlan> {
     let table = MemTable::try_new(batch.schema(), vec![vec![batch]])?;
     let source = provider_as_source(Arc::new(table));
     Ok(LogicalPlanBuilder::scan(name, source, None)?.build()?)
-}
-
-fn anomaly_threshold(bound: &BoundModel, contamination: f64) -> Option<f64> {
-    let _ = (bound, contamination);
-    None
 }

@@ -22,8 +22,8 @@ use crate::session::Session;
 
 pub(crate) use create_model::{bind_create_model, bind_train};
 pub(crate) use functions::{Arguments, evaluate_plan, is_judged_by_training_rows, predict_plan};
-pub(crate) use model_scope::BoundModel;
 use model_scope::ModelScope;
+pub(crate) use model_scope::{BoundModel, string_literal};
 use names::output_names;
 pub(crate) use predict_udf::Counters;
 pub(crate) use values::json_options;
@@ -54,7 +54,12 @@ pub(crate) async fn bind_sql(
     let state = scope.install(state);
     let statement = SqlStatement::Statement(Box::new(statement));
     let plan = state.statement_to_plan(statement).await?;
-    Ok(BoundQuery { plan, state, counters: scope.counters, names })
+    Ok(BoundQuery {
+        plan,
+        state,
+        counters: scope.counters,
+        names,
+    })
 }
 
 /// Binds and plans a query of a model statement.
@@ -80,5 +85,7 @@ pub(crate) fn canonical_state(state: SessionState) -> SessionState {
     options.optimizer.enable_round_robin_repartition = false;
     options.optimizer.repartition_file_scans = true;
     options.optimizer.repartition_file_min_size = 1 << 20;
-    SessionStateBuilder::new_from_existing(state).with_config(config).build()
+    SessionStateBuilder::new_from_existing(state)
+        .with_config(config)
+        .build()
 }

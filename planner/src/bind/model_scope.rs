@@ -59,8 +59,10 @@ impl ModelScope {
         session: &Arc<Session>,
         statement: &mut ast::Statement,
     ) -> Result<ModelScope> {
-        let mut collector =
-            Collector { dialect: session.settings().dialect(), found: BTreeMap::new() };
+        let mut collector = Collector {
+            dialect: session.settings().dialect(),
+            found: BTreeMap::new(),
+        };
         if let ControlFlow::Break(error) = statement.visit(&mut collector) {
             return Err(error);
         }
@@ -91,7 +93,8 @@ impl ModelScope {
     /// A state that plans the statement's predictions and `ML.` functions.
     pub(crate) fn install(&self, state: SessionState) -> SessionState {
         let planner = MlRelationPlanner::new(self.models.clone(), Arc::clone(&self.counters));
-        let mut functions: Vec<Arc<ScalarUDF>> = state.scalar_functions().values().cloned().collect();
+        let mut functions: Vec<Arc<ScalarUDF>> =
+            state.scalar_functions().values().cloned().collect();
         functions.extend(self.functions.iter().cloned());
         SessionStateBuilder::new_from_existing(state)
             .with_relation_planners(vec![Arc::new(planner)])
@@ -112,7 +115,9 @@ impl Collector {
     }
 
     fn table_function(&mut self, factor: &mut TableFactor) -> Result<()> {
-        let Some(call) = ml_function(factor) else { return Ok(()) };
+        let Some(call) = ml_function(factor) else {
+            return Ok(());
+        };
         let call = call?;
         for (idx, arg) in call.args.iter().enumerate() {
             match arg {
@@ -166,7 +171,9 @@ impl VisitorMut for Rewriter<'_> {
     type Break = Error;
 
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Error> {
-        let Expr::Function(function) = expr else { return ControlFlow::Continue(()) };
+        let Expr::Function(function) = expr else {
+            return ControlFlow::Continue(());
+        };
         let call = match scalar_predict(function) {
             None => return ControlFlow::Continue(()),
             Some(Err(error)) => return ControlFlow::Break(error.into()),
@@ -198,8 +205,14 @@ impl Rewriter<'_> {
             PredictKind::Predict => ScalarOutput::Predict,
             PredictKind::PredictProba => ScalarOutput::PredictProba { class: call.label },
         };
-        let features: Vec<&str> =
-            bound.model.encoder.schema.features.iter().map(|f| f.name.as_str()).collect();
+        let features: Vec<&str> = bound
+            .model
+            .encoder
+            .schema
+            .features
+            .iter()
+            .map(|f| f.name.as_str())
+            .collect();
         let args = feature_arguments(&bound.name, &features, call.args)?;
         let counter = Arc::new(PredictionCounter::new(&bound));
         let udf = PredictUdf::scalar(
@@ -272,7 +285,9 @@ pub(crate) fn string_literal(expr: &Expr) -> Option<&str> {
 
 fn replace_argument(factor: &mut TableFactor, idx: usize, expr: Expr) {
     let args = match factor {
-        TableFactor::Table { args: Some(list), .. } => &mut list.args,
+        TableFactor::Table {
+            args: Some(list), ..
+        } => &mut list.args,
         TableFactor::Function { args, .. } => args,
         _ => return,
     };

@@ -8,9 +8,14 @@ use datafusion::sql::sqlparser::ast::{Expr, Query, SelectItem, SetExpr};
 /// A name for each output column that has none of its own; empty where a wildcard makes their number
 /// unknown.
 pub(crate) fn output_names(query: &Query) -> Vec<Option<String>> {
-    let SetExpr::Select(select) = query.body.as_ref() else { return Vec::new() };
+    let SetExpr::Select(select) = query.body.as_ref() else {
+        return Vec::new();
+    };
     let is_wildcard = |item: &SelectItem| {
-        matches!(item, SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..))
+        matches!(
+            item,
+            SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..)
+        )
     };
     if select.projection.iter().any(is_wildcard) {
         return Vec::new();
@@ -34,7 +39,9 @@ fn expression_name(expr: &Expr) -> Option<String> {
             let name = function.name.0.last()?.as_ident()?;
             Some(name.value.to_lowercase())
         }
-        Expr::Cast { expr, data_type, .. } => match expr.as_ref() {
+        Expr::Cast {
+            expr, data_type, ..
+        } => match expr.as_ref() {
             Expr::Identifier(name) => Some(name.value.clone()),
             Expr::CompoundIdentifier(names) => names.last().map(|name| name.value.clone()),
             Expr::Function(_) | Expr::Cast { .. } | Expr::Nested(_) => expression_name(expr),

@@ -104,7 +104,13 @@ impl PredictUdf {
         counter: Arc<PredictionCounter>,
     ) -> crate::error::Result<ScalarUDF> {
         let return_type = output::scalar_type(&bound.model, &output)?;
-        Ok(Self::build(name, bound, PredictShape::Scalar(output), return_type, counter))
+        Ok(Self::build(
+            name,
+            bound,
+            PredictShape::Scalar(output),
+            return_type,
+            counter,
+        ))
     }
 
     /// A function that returns a struct a row.
@@ -169,7 +175,11 @@ impl PredictUdf {
                 output::anomaly_arrays(&self.model, &prediction, *threshold)?,
             ),
         };
-        Ok(Arc::new(StructArray::try_new(Fields::from(fields), arrays, None)?))
+        Ok(Arc::new(StructArray::try_new(
+            Fields::from(fields),
+            arrays,
+            None,
+        )?))
     }
 }
 
@@ -215,8 +225,11 @@ impl ScalarUDFImpl for PredictUdf {
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
         let n_rows = args.number_rows;
-        let arrays: Result<Vec<ArrayRef>> =
-            args.args.iter().map(|value| value.to_array(n_rows)).collect();
+        let arrays: Result<Vec<ArrayRef>> = args
+            .args
+            .iter()
+            .map(|value| value.to_array(n_rows))
+            .collect();
         let array = self
             .predict(arrays?, n_rows)
             .map_err(|error| DataFusionError::External(Box::new(error)))?;

@@ -16,9 +16,12 @@ pub(crate) fn json(value: &OptionValue) -> Result<Value> {
             Value::String(text.clone())
         }
         OptionValue::Array(values) => Value::Array(values.iter().map(json).collect::<Result<_>>()?),
-        OptionValue::Struct(fields) => {
-            Value::Array(fields.iter().map(|(_, value)| json(value)).collect::<Result<_>>()?)
-        }
+        OptionValue::Struct(fields) => Value::Array(
+            fields
+                .iter()
+                .map(|(_, value)| json(value))
+                .collect::<Result<_>>()?,
+        ),
         OptionValue::Range(..) => return Err(Error::unsupported("HPARAM_RANGE")),
         OptionValue::Candidates(_) => return Err(Error::unsupported("HPARAM_CANDIDATES")),
     })
@@ -31,7 +34,10 @@ pub(crate) fn json_options(options: &[auspex_sql::ModelOption]) -> Result<Map<St
         if option.value == OptionValue::Default {
             continue;
         }
-        if map.insert(option.name.value.clone(), json(&option.value)?).is_some() {
+        if map
+            .insert(option.name.value.clone(), json(&option.value)?)
+            .is_some()
+        {
             return Err(Error::Invalid {
                 sqlstate: "42601",
                 message: format!("option \"{}\" is given more than once", option.name.value),

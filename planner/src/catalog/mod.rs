@@ -32,15 +32,22 @@ pub(crate) struct SessionCatalog {
 
 impl SessionCatalog {
     pub(crate) fn new(engine: Arc<Engine>, session: Weak<Session>) -> SessionCatalog {
-        SessionCatalog { engine, session, added: Mutex::default() }
+        SessionCatalog {
+            engine,
+            session,
+            added: Mutex::default(),
+        }
     }
 }
 
 impl CatalogProvider for SessionCatalog {
     fn schema_names(&self) -> Vec<String> {
         let catalog = self.engine.catalog.state();
-        let mut names: Vec<String> =
-            catalog.schemas().iter().map(|entry| entry.name.clone()).collect();
+        let mut names: Vec<String> = catalog
+            .schemas()
+            .iter()
+            .map(|entry| entry.name.clone())
+            .collect();
         names.extend(lock(&self.added).keys().cloned());
         names.push(ML.to_owned());
         names.sort();
@@ -63,8 +70,14 @@ impl CatalogProvider for SessionCatalog {
         if !self.engine.catalog.state().schema_exists(name) {
             return None;
         }
-        let fallback = self.schema(PG_CATALOG).filter(|_| name == crate::session::PUBLIC);
-        Some(Arc::new(WarehouseSchema::new(name, self.session.clone(), fallback)))
+        let fallback = self
+            .schema(PG_CATALOG)
+            .filter(|_| name == crate::session::PUBLIC);
+        Some(Arc::new(WarehouseSchema::new(
+            name,
+            self.session.clone(),
+            fallback,
+        )))
     }
 
     fn register_schema(

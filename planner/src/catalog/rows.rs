@@ -89,11 +89,11 @@ fn column_of<'a>(kind: ColumnType, cells: impl Iterator<Item = &'a Cell>) -> Arr
             Cell::Float(number) => Some(*number),
             _ => None,
         }))),
-        ColumnType::Timestamp => {
-            Arc::new(TimestampMillisecondArray::from_iter(cells.map(|cell| match cell {
+        ColumnType::Timestamp => Arc::new(TimestampMillisecondArray::from_iter(cells.map(
+            |cell| match cell {
                 Cell::Timestamp(milliseconds) => Some(*milliseconds),
                 _ => None,
-            })))
-        }
+            },
+        ))),
     }
 }

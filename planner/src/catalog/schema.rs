@@ -37,7 +37,11 @@ impl WarehouseSchema {
         session: Weak<Session>,
         fallback: Option<Arc<dyn SchemaProvider>>,
     ) -> WarehouseSchema {
-        WarehouseSchema { name: name.to_owned(), session, fallback }
+        WarehouseSchema {
+            name: name.to_owned(),
+            session,
+            fallback,
+        }
     }
 
     fn session(&self) -> Result<Arc<Session>> {
@@ -48,18 +52,29 @@ impl WarehouseSchema {
 
     fn entry(&self, name: &str) -> Option<Arc<CatalogEntry>> {
         let session = self.session.upgrade()?;
-        session.engine.catalog.state().get(&self.name, name).cloned()
+        session
+            .engine
+            .catalog
+            .state()
+            .get(&self.name, name)
+            .cloned()
     }
 }
 
 #[async_trait]
 impl SchemaProvider for WarehouseSchema {
     fn table_names(&self) -> Vec<String> {
-        let Some(session) = self.session.upgrade() else { return Vec::new() };
+        let Some(session) = self.session.upgrade() else {
+            return Vec::new();
+        };
         let catalog = session.engine.catalog.state();
         let is_relation =
             |entry: &&Arc<CatalogEntry>| !matches!(entry.definition, Definition::Model(_));
-        catalog.entries(&self.name).filter(is_relation).map(|entry| entry.name.clone()).collect()
+        catalog
+            .entries(&self.name)
+            .filter(is_relation)
+            .map(|entry| entry.name.clone())
+            .collect()
     }
 
     async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
@@ -68,7 +83,9 @@ impl SchemaProvider for WarehouseSchema {
             if is_path(name) {
                 let state = session.context().state();
                 let provider = session.engine.tables.file_provider(name, &state).await;
-                return provider.map(Some).map_err(|error| Error::from(error).into());
+                return provider
+                    .map(Some)
+                    .map_err(|error| Error::from(error).into());
             }
             return match &self.fallback {
                 Some(schema) => schema.table(name).await,
@@ -86,20 +103,24 @@ impl SchemaProvider for WarehouseSchema {
             _ => {
                 let state = session.context().state();
                 let provider = session.engine.tables.provider(&entry, &state).await;
-                provider.map(Some).map_err(|error| Error::from(error).into())
+                provider
+                    .map(Some)
+                    .map_err(|error| Error::from(error).into())
             }
         }
     }
 
     fn table_exist(&self, name: &str) -> bool {
-        self.entry(name).is_some_and(|entry| !matches!(entry.definition, Definition::Model(_)))
+        self.entry(name)
+            .is_some_and(|entry| !matches!(entry.definition, Definition::Model(_)))
     }
 }
 
 /// Whether a quoted name is meant as a file: it has a folder, or the ending of a format.
 fn is_path(name: &str) -> bool {
-    const ENDINGS: &[&str] =
-        &[".parquet", ".csv", ".tsv", ".json", ".ndjson", ".jsonl", ".gz", ".zst", ".bz2", ".xz"];
+    const ENDINGS: &[&str] = &[
+        ".parquet", ".csv", ".tsv", ".json", ".ndjson", ".jsonl", ".gz", ".zst", ".bz2", ".xz",
+    ];
     let lower = name.to_lowercase();
     name.contains('/') || ENDINGS.iter().any(|ending| lower.ends_with(ending))
 }

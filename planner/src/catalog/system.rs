@@ -22,36 +22,83 @@ type Columns = &'static [(&'static str, ColumnType)];
 use ColumnType::{Float, Integer, Text, Timestamp};
 
 const MODELS: Columns = &[
-    ("schema", Text), ("name", Text), ("model_type", Text), ("label", Text),
-    ("current_version", Integer), ("versions", Integer), ("aliases", Text), ("owner", Text),
-    ("created_at", Timestamp), ("options", Text), ("query", Text), ("statement", Text),
+    ("schema", Text),
+    ("name", Text),
+    ("model_type", Text),
+    ("label", Text),
+    ("current_version", Integer),
+    ("versions", Integer),
+    ("aliases", Text),
+    ("owner", Text),
+    ("created_at", Timestamp),
+    ("options", Text),
+    ("query", Text),
+    ("statement", Text),
     ("comment", Text),
 ];
 const MODEL_VERSIONS: Columns = &[
-    ("schema", Text), ("model", Text), ("version", Integer), ("is_current", Text), ("aliases", Text),
-    ("model_type", Text), ("training_rows", Integer), ("evaluation_rows", Integer),
-    ("split_method", Text), ("metrics", Text), ("baseline", Text), ("options", Text),
-    ("seed", Integer), ("device", Text), ("duration_ms", Integer), ("created_at", Timestamp),
-    ("warnings", Integer), ("snapshots", Text), ("statement", Text),
+    ("schema", Text),
+    ("model", Text),
+    ("version", Integer),
+    ("is_current", Text),
+    ("aliases", Text),
+    ("model_type", Text),
+    ("training_rows", Integer),
+    ("evaluation_rows", Integer),
+    ("split_method", Text),
+    ("metrics", Text),
+    ("baseline", Text),
+    ("options", Text),
+    ("seed", Integer),
+    ("device", Text),
+    ("duration_ms", Integer),
+    ("created_at", Timestamp),
+    ("warnings", Integer),
+    ("snapshots", Text),
+    ("statement", Text),
 ];
 const WARNINGS: Columns = &[
-    ("model", Text), ("version", Integer), ("statement", Text), ("code", Text), ("message", Text),
+    ("model", Text),
+    ("version", Integer),
+    ("statement", Text),
+    ("code", Text),
+    ("message", Text),
 ];
 const ESTIMATORS: Columns = &[
-    ("model_type", Text), ("aliases", Text), ("task", Text), ("summary", Text), ("functions", Text),
+    ("model_type", Text),
+    ("aliases", Text),
+    ("task", Text),
+    ("summary", Text),
+    ("functions", Text),
 ];
 const OPTIONS: Columns = &[
-    ("model_type", Text), ("option", Text), ("aliases", Text), ("type", Text), ("default", Text),
+    ("model_type", Text),
+    ("option", Text),
+    ("aliases", Text),
+    ("type", Text),
+    ("default", Text),
     ("description", Text),
 ];
 const DEVICES: Columns = &[("device", Text), ("name", Text), ("status", Text)];
 const PROGRESS: Columns = &[
-    ("pid", Integer), ("model", Text), ("phase", Text), ("rows", Integer), ("iteration", Integer),
-    ("loss", Float), ("eval_loss", Float), ("elapsed_ms", Integer),
+    ("pid", Integer),
+    ("model", Text),
+    ("phase", Text),
+    ("rows", Integer),
+    ("iteration", Integer),
+    ("loss", Float),
+    ("eval_loss", Float),
+    ("elapsed_ms", Integer),
 ];
 
-const NAMES: &[&str] =
-    &["devices", "estimators", "model_versions", "models", "options", "warnings"];
+const NAMES: &[&str] = &[
+    "devices",
+    "estimators",
+    "model_versions",
+    "models",
+    "options",
+    "warnings",
+];
 const PROGRESS_VIEW: &str = "pg_stat_progress_train";
 
 /// The schema `ml`, or `pg_catalog` with what Auspex adds to it.
@@ -64,14 +111,22 @@ pub(crate) struct SystemSchema {
 
 impl SystemSchema {
     pub(crate) fn new(session: Weak<Session>) -> SystemSchema {
-        SystemSchema { session, base: None, names: NAMES }
+        SystemSchema {
+            session,
+            base: None,
+            names: NAMES,
+        }
     }
 
     pub(crate) fn with_base(
         session: Weak<Session>,
         base: Option<Arc<dyn SchemaProvider>>,
     ) -> SystemSchema {
-        SystemSchema { session, base, names: &[PROGRESS_VIEW] }
+        SystemSchema {
+            session,
+            base,
+            names: &[PROGRESS_VIEW],
+        }
     }
 }
 
@@ -104,11 +159,18 @@ impl SchemaProvider for SystemSchema {
             _ => (PROGRESS, progress(&session)),
         };
         let batch = batch_of(columns, &rows)?;
-        Ok(Some(Arc::new(MemTable::try_new(batch.schema(), vec![vec![batch]])?)))
+        Ok(Some(Arc::new(MemTable::try_new(
+            batch.schema(),
+            vec![vec![batch]],
+        )?)))
     }
 
     fn table_exist(&self, name: &str) -> bool {
-        self.names.contains(&name) || self.base.as_ref().is_some_and(|base| base.table_exist(name))
+        self.names.contains(&name)
+            || self
+                .base
+                .as_ref()
+                .is_some_and(|base| base.table_exist(name))
     }
 }
 
@@ -126,8 +188,11 @@ async fn models(session: &Session) -> Result<Vec<Vec<Cell>>> {
     let mut rows = Vec::new();
     for (entry, definition) in model_entries(session) {
         let versions = session.live_versions(&entry, &definition).await?;
-        let aliases: Vec<String> =
-            definition.aliases.iter().map(|(name, version)| format!("{name}={version}")).collect();
+        let aliases: Vec<String> = definition
+            .aliases
+            .iter()
+            .map(|(name, version)| format!("{name}={version}"))
+            .collect();
         let current = definition.current_version;
         rows.push(vec![
             entry.schema.as_str().into(),
@@ -167,7 +232,12 @@ async fn model_versions(session: &Session) -> Result<Vec<Vec<Cell>>> {
                 entry.schema.as_str().into(),
                 entry.name.as_str().into(),
                 version.into(),
-                if version == definition.current_version { "yes" } else { "no" }.into(),
+                if version == definition.current_version {
+                    "yes"
+                } else {
+                    "no"
+                }
+                .into(),
                 (!aliases.is_empty()).then(|| aliases.join(", ")).into(),
                 model.spec.name.into(),
                 record.training_rows.into(),
@@ -175,7 +245,9 @@ async fn model_versions(session: &Session) -> Result<Vec<Vec<Cell>>> {
                 record.split_method.as_str().into(),
                 metrics_text(&record.evaluation.metrics(None)).into(),
                 metrics_text(&record.baseline).into(),
-                serde_json::to_string(&model.options).unwrap_or_default().into(),
+                serde_json::to_string(&model.options)
+                    .unwrap_or_default()
+                    .into(),
                 record.seed.into(),
                 record.device.as_str().into(),
                 record.duration_ms.into(),
@@ -185,7 +257,11 @@ async fn model_versions(session: &Session) -> Result<Vec<Vec<Cell>>> {
                     .map_or(Cell::Null, Cell::Timestamp),
                 (record.warnings.len() as u64).into(),
                 text("snapshots").into(),
-                manifest.get("statement").and_then(Value::as_str).unwrap_or_default().into(),
+                manifest
+                    .get("statement")
+                    .and_then(Value::as_str)
+                    .unwrap_or_default()
+                    .into(),
             ]);
         }
     }
@@ -196,7 +272,12 @@ async fn model_versions(session: &Session) -> Result<Vec<Vec<Cell>>> {
 pub(crate) fn metrics_text<S: AsRef<str>>(metrics: &[(S, Option<f64>)]) -> String {
     let fields: serde_json::Map<String, Value> = metrics
         .iter()
-        .map(|(name, value)| (name.as_ref().to_owned(), value.map_or(Value::Null, Value::from)))
+        .map(|(name, value)| {
+            (
+                name.as_ref().to_owned(),
+                value.map_or(Value::Null, Value::from),
+            )
+        })
         .collect();
     Value::Object(fields).to_string()
 }
@@ -233,8 +314,11 @@ async fn warnings(session: &Session) -> Result<Vec<Vec<Cell>>> {
 fn estimators() -> Vec<Vec<Cell>> {
     let row = |estimator: &'static dyn auspex_ml::estimator::Estimator| {
         let spec = estimator.spec();
-        let functions: Vec<String> =
-            spec.inspections.iter().map(|name| format!("ml.{name}")).collect();
+        let functions: Vec<String> = spec
+            .inspections
+            .iter()
+            .map(|name| format!("ml.{name}"))
+            .collect();
         vec![
             spec.name.into(),
             spec.aliases.join(", ").into(),
@@ -276,7 +360,9 @@ fn progress(session: &Session) -> Vec<Vec<Cell>> {
             training.rows.into(),
             iteration.map(|iteration| iteration.iteration).into(),
             iteration.map_or(Cell::Null, |iteration| Cell::Float(iteration.loss)),
-            iteration.and_then(|iteration| iteration.eval_loss).map_or(Cell::Null, Cell::Float),
+            iteration
+                .and_then(|iteration| iteration.eval_loss)
+                .map_or(Cell::Null, Cell::Float),
             elapsed.into(),
         ]
     };

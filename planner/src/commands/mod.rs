@@ -21,9 +21,11 @@ use crate::execute::Work;
 use crate::session::Session;
 use crate::statement_run::{Outcome, StatementControl};
 
-pub(crate) use models::{SHOW_MODELS, describe_model};
+pub(crate) use models::{
+    SHOW_MODELS, describe_model, run_train_call, train_call, train_call_schema,
+};
 pub(crate) use settings::{show, show_schema};
-pub(crate) use tables::describe_table_query;
+pub(crate) use tables::describe_table;
 
 /// Whether a statement can be run at all; settles those that need no work.
 pub(crate) fn check(statement: &ast::Statement) -> Result<Work> {
@@ -32,9 +34,10 @@ pub(crate) fn check(statement: &ast::Statement) -> Result<Work> {
         S::CreateTable(_) | S::CreateView(_) | S::CreateSchema { .. } | S::Set(_) => Work::Command,
         S::StartTransaction { .. } | S::Commit { .. } | S::Rollback { .. } => Work::Command,
         S::Reset(_) | S::Comment { .. } => Work::Command,
-        S::Drop { object_type: ObjectType::Table | ObjectType::View | ObjectType::Schema, .. } => {
-            Work::Command
-        }
+        S::Drop {
+            object_type: ObjectType::Table | ObjectType::View | ObjectType::Schema,
+            ..
+        } => Work::Command,
         S::Discard { .. } => Work::Command,
         S::Analyze(_) => Work::Nothing("ANALYZE"),
         S::Vacuum(_) => Work::Nothing("VACUUM"),
@@ -47,9 +50,10 @@ fn verb(statement: &ast::Statement) -> String {
     let text = statement.to_string();
     let words: Vec<&str> = text.split_whitespace().take(2).collect();
     match words.as_slice() {
-        [verb @ ("UPDATE" | "DELETE" | "MERGE" | "TRUNCATE" | "COPY" | "GRANT" | "REVOKE"), ..] => {
-            (*verb).to_owned()
-        }
+        [
+            verb @ ("UPDATE" | "DELETE" | "MERGE" | "TRUNCATE" | "COPY" | "GRANT" | "REVOKE"),
+            ..,
+        ] => (*verb).to_owned(),
         words => words.join(" "),
     }
 }
@@ -88,24 +92,38 @@ async fn sql(
     let statement = match statement {
         SqlStatement::Statement(statement) => statement.as_ref(),
         SqlStatement::CreateExternalTable(create) => {
-            return tables::create_external(session, create, text, control).await;
+            return Box::pin(tables::create_external(session, create, text, control)).await;
         }
         SqlStatement::Reset(reset) => return settings::reset(session, reset),
         _ => return Err(Error::unsupported("this statement")),
     };
     match statement {
-        S::CreateTable(create) => tables::create(session, create, text, control).await,
+        S::CreateTable(create) => Box::pin(tables::create(session, create, text, control)).await,
         S::CreateView(create) => views::create(session, create, text, control).await,
-        S::CreateSchema { schema_name, if_not_exists, .. } => {
-            tables::create_schema(session, schema_name, *if_not_exists, text, control).await
-        }
-        S::Drop { object_type, if_exists, names, cascade, .. } => {
-            let drop = tables::Drop { if_exists: *if_exists, cascade: *cascade };
+        S::CreateSchema {
+            schema_name,
+            if_not_exists,
+            ..
+        } => tables::create_schema(session, schema_name, *if_not_exists, text, control).await,
+        S::Drop {
+            object_type,
+            if_exists,
+            names,
+            cascade,
+            ..
+        } => {
+            let drop = tables::Drop {
+                if_exists: *if_exists,
+                cascade: *cascade,
+            };
             tables::drop(session, *object_type, names, drop, text, control).await
         }
-        S::Comment { object_type, object_name, comment, .. } => {
-            tables::comment(session, *object_type, object_name, comment.clone(), text).await
-        }
+        S::Comment {
+            object_type,
+            object_name,
+            comment,
+            ..
+        } => tables::comment(session, *object_type, object_name, comment.clone(), text).await,
         S::Set(set) => settings::set(session, set, control),
         S::Reset(reset) => settings::reset_any(session, reset),
         S::StartTransaction { begin, .. } => Ok(settings::begin(session, *begin, control)),

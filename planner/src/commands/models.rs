@@ -5,24 +5,29 @@
 
 use std::sync::Arc;
 
-use auspex_sql::{AlterAction, AlterModel, CreateModel, DropModel, ModelRef, Train, VersionRef};
+use auspex_sql::{
+    AlterAction, AlterModel, CreateModel, DropModel, ModelRef, Train, TrainRows, VersionRef,
+};
 use auspex_storage::{CatalogEntry, Change, Definition, Error as StorageError, ModelDefinition};
 use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::execution::{SessionStateBuilder, TaskContext};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::execute_stream;
+use datafusion::physical_plan::memory::MemoryStream;
+use datafusion::sql::sqlparser::ast;
 use futures::StreamExt;
 use serde_json::Value;
 
 use super::tables::{remove_files, with_dependents};
-use crate::bind::{bind_create_model, bind_train, json_options};
-use crate::catalog::rows::{Cell, ColumnType, batch_of};
+use crate::bind::{bind_create_model, bind_train, json_options, string_literal};
+use crate::catalog::rows::{Cell, ColumnType, batch_of, schema_of};
 use crate::catalog::system::metrics_text;
 use crate::error::{Error, Result};
 use crate::logical::FitModelNode;
 use crate::physical::define_without_training;
 use crate::session::{Session, display_name};
-use crate::statement_run::{Notice, StatementControl};
+use crate::statement_run::{Notice, Outcome, StatementControl};
 
 /// The query behind `SHOW MODELS`.
 pub(crate) const SHOW_MODELS: &str = "SELECT schema, name, model_type, label, current_version, \
@@ -40,10 +45,15 @@ pub(super) async fn create(
         None => {
             let name = create.name.parts.join(".");
             let message = format!("model \"{name}\" already exists, skipping");
-            control.notify(Notice { sqlstate: "42P07", ..Notice::notice(message) });
+            control.notify(Notice {
+                sqlstate: "42P07",
+                ..Notice::plain(message)
+            });
         }
         Some(fit) if create.no_train => {
-            fit.notices.into_iter().for_each(|notice| control.notify(notice));
+            fit.notices
+                .into_iter()
+                .for_each(|notice| control.notify(notice));
             if let LogicalPlan::Extension(extension) = &fit.plan
                 && let Some(node) = extension.node.as_any().downcast_ref::<FitModelNode>()
             {
@@ -67,15 +77,90 @@ pub(super) async fn train(
     Ok("TRAIN MODEL".to_owned())
 }
 
+/// The training that `SELECT ml.train('m')` asks for.
+pub(crate) fn train_call(query: &ast::Query) -> Result<Option<Train>> {
+    let ast::SetExpr::Select(select) = query.body.as_ref() else {
+        return Ok(None);
+    };
+    let [ast::SelectItem::UnnamedExpr(expr) | ast::SelectItem::ExprWithAlias { expr, .. }] =
+        select.projection.as_slice()
+    else {
+        return Ok(None);
+    };
+    let ast::Expr::Function(function) = expr else {
+        return Ok(None);
+    };
+    if !function.name.to_string().eq_ignore_ascii_case("ml.train") {
+        return Ok(None);
+    }
+    let ast::FunctionArguments::List(list) = &function.args else {
+        return Ok(None);
+    };
+    let name = match list.args.as_slice() {
+        [ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(expr))] => string_literal(expr),
+        _ => None,
+    };
+    let Some(name) = name.filter(|_| select.from.is_empty()) else {
+        let hint = "Write SELECT ml.train('model').";
+        return Err(Error::invalid(
+            "42883",
+            "ml.train takes the name of one model",
+            Some(hint),
+        ));
+    };
+    let model = auspex_sql::parse_model_ref(name)?;
+    let rows = TrainRows::Own;
+    Ok(Some(Train {
+        name: model.name,
+        rows,
+        options: Vec::new(),
+        in_background: false,
+    }))
+}
+
+const TRAINED: &[(&str, ColumnType)] = &[("train", ColumnType::Text)];
+
+/// The column of `SELECT ml.train('m')`.
+pub(crate) fn train_call_schema() -> SchemaRef {
+    schema_of(TRAINED)
+}
+
+/// Runs `SELECT ml.train('m')`; its row names the new version.
+pub(crate) async fn run_train_call(
+    session: &Arc<Session>,
+    call: &Train,
+    text: &str,
+    control: &StatementControl,
+) -> Result<Outcome> {
+    train(session, call, text, control).await?;
+    let (entry, definition) = session.model_entry(&call.name)?;
+    let version = format!("{}@{}", display_name(&entry), definition.current_version);
+    let batch = batch_of(TRAINED, &[vec![version.into()]])?;
+    let schema = batch.schema();
+    let stream = MemoryStream::try_new(vec![batch], Arc::clone(&schema), None)?;
+    Ok(Outcome::Rows {
+        schema,
+        stream: Box::pin(stream),
+        tag: "SELECT",
+    })
+}
+
 async fn fit_to_end(
     plan: LogicalPlan,
     state: datafusion::execution::SessionState,
     notices: Vec<Notice>,
     control: &StatementControl,
 ) -> Result<()> {
-    notices.into_iter().for_each(|notice| control.notify(notice));
-    let config = state.config().clone().with_extension(Arc::new(control.clone()));
-    let state = SessionStateBuilder::new_from_existing(state).with_config(config).build();
+    notices
+        .into_iter()
+        .for_each(|notice| control.notify(notice));
+    let config = state
+        .config()
+        .clone()
+        .with_extension(Arc::new(control.clone()));
+    let state = SessionStateBuilder::new_from_existing(state)
+        .with_config(config)
+        .build();
     let physical = state.create_physical_plan(&plan).await?;
     let mut rows = execute_stream(physical, Arc::new(TaskContext::from(&state)))?;
     while let Some(batch) = rows.next().await {
@@ -84,57 +169,67 @@ async fn fit_to_end(
     Ok(())
 }
 
+/// What an `ALTER MODEL` does to an entry.
+type Alteration = dyn Fn(&mut CatalogEntry, &mut ModelDefinition) + Send + Sync;
+
 /// `ALTER MODEL`.
-pub(super) async fn alter(session: &Arc<Session>, alter: &AlterModel, text: &str) -> Result<String> {
+pub(super) async fn alter(
+    session: &Arc<Session>,
+    alter: &AlterModel,
+    text: &str,
+) -> Result<String> {
     const TAG: &str = "ALTER MODEL";
     let (entry, definition) = match session.model_entry(&alter.name) {
         Err(Error::Undefined { .. }) if alter.if_exists => return Ok(TAG.to_owned()),
         found => found?,
     };
-    let change: Box<dyn Fn(&mut CatalogEntry, &mut ModelDefinition) + Send + Sync> =
-        match &alter.action {
-            AlterAction::Rename(name) => {
-                let name = name.value.clone();
-                Box::new(move |entry, _| entry.name.clone_from(&name))
-            }
-            AlterAction::Owner(role) => {
-                let role = role.value.clone();
-                Box::new(move |entry, _| entry.owner.clone_from(&role))
-            }
-            AlterAction::SetOptions(options) => {
-                let written = json_options(options)?;
-                check_options(&definition, &written)?;
-                Box::new(move |_, definition| {
-                    if let Value::Object(options) = &mut definition.options {
-                        options.extend(written.clone());
-                    }
-                })
-            }
-            AlterAction::SetAlias(alias, version) => {
-                let number = VersionRef::Number(*version);
-                session.model_version(&entry, &definition, Some(&number)).await?;
-                let (alias, version) = (alias.value.clone(), *version);
-                Box::new(move |_, definition| {
-                    definition.aliases.insert(alias.clone(), version);
-                })
-            }
-            AlterAction::DropAlias(alias) => {
-                let name = VersionRef::Alias(alias.value.clone());
-                session.model_version(&entry, &definition, Some(&name)).await?;
-                let alias = alias.value.clone();
-                Box::new(move |_, definition| {
-                    definition.aliases.remove(&alias);
-                })
-            }
-            AlterAction::DropVersion(version) => {
-                return drop_version(session, &entry, &definition, *version, text)
-                    .await
-                    .map(|()| TAG.to_owned());
-            }
-            AlterAction::RetrainEvery(_)
-            | AlterAction::RetrainWhen(_)
-            | AlterAction::RetrainOff => return Err(Error::unsupported("ALTER MODEL ... SET RETRAIN")),
-        };
+    let change: Box<Alteration> = match &alter.action {
+        AlterAction::Rename(name) => {
+            let name = name.value.clone();
+            Box::new(move |entry, _| entry.name.clone_from(&name))
+        }
+        AlterAction::Owner(role) => {
+            let role = role.value.clone();
+            Box::new(move |entry, _| entry.owner.clone_from(&role))
+        }
+        AlterAction::SetOptions(options) => {
+            let written = json_options(options)?;
+            check_options(&definition, &written)?;
+            Box::new(move |_, definition| {
+                if let Value::Object(options) = &mut definition.options {
+                    options.extend(written.clone());
+                }
+            })
+        }
+        AlterAction::SetAlias(alias, version) => {
+            let number = VersionRef::Number(*version);
+            session
+                .model_version(&entry, &definition, Some(&number))
+                .await?;
+            let (alias, version) = (alias.value.clone(), *version);
+            Box::new(move |_, definition| {
+                definition.aliases.insert(alias.clone(), version);
+            })
+        }
+        AlterAction::DropAlias(alias) => {
+            let name = VersionRef::Alias(alias.value.clone());
+            session
+                .model_version(&entry, &definition, Some(&name))
+                .await?;
+            let alias = alias.value.clone();
+            Box::new(move |_, definition| {
+                definition.aliases.remove(&alias);
+            })
+        }
+        AlterAction::DropVersion(version) => {
+            return drop_version(session, &entry, &definition, *version, text)
+                .await
+                .map(|()| TAG.to_owned());
+        }
+        AlterAction::RetrainEvery(_) | AlterAction::RetrainWhen(_) | AlterAction::RetrainOff => {
+            return Err(Error::unsupported("ALTER MODEL ... SET RETRAIN"));
+        }
+    };
     commit(session, &entry.id, text, change.as_ref()).await?;
     Ok(TAG.to_owned())
 }
@@ -148,26 +243,26 @@ fn check_options(
     let mut all = definition.options.as_object().cloned().unwrap_or_default();
     all.extend(written.clone());
     if let Some(label) = definition.labels.first() {
-        all.insert("input_label_cols".to_owned(), Value::from(vec![label.clone()]));
+        all.insert(
+            "input_label_cols".to_owned(),
+            Value::from(vec![label.clone()]),
+        );
     }
     auspex_ml::options::Options::check(estimator.spec(), &all)?;
     Ok(())
 }
 
 /// Changes a model's entry as it is at the moment of the commit.
-async fn commit(
-    session: &Session,
-    id: &str,
-    text: &str,
-    change: &(dyn Fn(&mut CatalogEntry, &mut ModelDefinition) + Send + Sync),
-) -> Result<()> {
+async fn commit(session: &Session, id: &str, text: &str, change: &Alteration) -> Result<()> {
     let committed = session.engine.catalog.commit(text, |state| {
         let entry = state.by_id(id).ok_or_else(|| StorageError::Conflict {
             object: "a model that was dropped meanwhile".to_owned(),
         })?;
         let mut entry = entry.as_ref().clone();
         let Definition::Model(mut definition) = entry.definition.clone() else {
-            return Err(StorageError::Internal { what: format!("\"{id}\" is not a model") });
+            return Err(StorageError::Internal {
+                what: format!("\"{id}\" is not a model"),
+            });
         };
         change(&mut entry, &mut definition);
         entry.definition = Definition::Model(definition);
@@ -185,9 +280,14 @@ async fn drop_version(
     text: &str,
 ) -> Result<()> {
     let number = VersionRef::Number(version);
-    session.model_version(entry, definition, Some(&number)).await?;
+    session
+        .model_version(entry, definition, Some(&number))
+        .await?;
     if version == definition.current_version {
-        let message = format!("version {version} is the current one of model \"{}\"", entry.name);
+        let message = format!(
+            "version {version} is the current one of model \"{}\"",
+            entry.name
+        );
         let hint = "Train a new version first, or use DROP MODEL.";
         return Err(Error::invalid("2BP01", message, Some(hint)));
     }
@@ -199,7 +299,11 @@ async fn drop_version(
         .collect();
     if !aliases.is_empty() {
         let name = format!("{}@{version}", entry.name);
-        return Err(Error::Dependents { kind: "model version", name, dependents: aliases });
+        return Err(Error::Dependents {
+            kind: "model version",
+            name,
+            dependents: aliases,
+        });
     }
     commit(session, &entry.id, text, &move |_, definition| {
         if !definition.dropped_versions.contains(&version) {
@@ -220,7 +324,9 @@ pub(super) async fn drop(session: &Arc<Session>, drop: &DropModel, text: &str) -
         match &model.version {
             None => whole.push(entry),
             Some(version) => {
-                let version = session.model_version(&entry, &definition, Some(version)).await?;
+                let version = session
+                    .model_version(&entry, &definition, Some(version))
+                    .await?;
                 drop_version(session, &entry, &definition, version, text).await?;
             }
         }
@@ -228,9 +334,17 @@ pub(super) async fn drop(session: &Arc<Session>, drop: &DropModel, text: &str) -
     let catalog = session.engine.catalog.state();
     let all = with_dependents(session, &catalog, whole, drop.cascade)?;
     if !all.is_empty() {
-        let changes: Vec<Change> =
-            all.iter().map(|entry| Change::Drop { id: entry.id.clone() }).collect();
-        session.engine.catalog.commit(text, |_| Ok(changes.clone())).await?;
+        let changes: Vec<Change> = all
+            .iter()
+            .map(|entry| Change::Drop {
+                id: entry.id.clone(),
+            })
+            .collect();
+        session
+            .engine
+            .catalog
+            .commit(text, |_| Ok(changes.clone()))
+            .await?;
     }
     for entry in &all {
         remove_files(session, entry).await;
@@ -255,39 +369,68 @@ pub(crate) async fn describe_model(
     let (entry, definition) = session.model_entry(&name)?;
     let mut rows: Vec<(String, Cell)> = vec![
         ("model".to_owned(), display_name(&entry).into()),
-        ("model_type".to_owned(), definition.model_type.as_str().into()),
+        (
+            "model_type".to_owned(),
+            definition.model_type.as_str().into(),
+        ),
         ("owner".to_owned(), entry.owner.as_str().into()),
-        ("label".to_owned(), definition.labels.first().cloned().into()),
+        (
+            "label".to_owned(),
+            definition.labels.first().cloned().into(),
+        ),
         ("statement".to_owned(), definition.statement.as_str().into()),
         ("options".to_owned(), definition.options.to_string().into()),
     ];
     if definition.current_version > 0 || model.version.is_some() {
-        let version = session.model_version(&entry, &definition, model.version.as_ref()).await?;
+        let version = session
+            .model_version(&entry, &definition, model.version.as_ref())
+            .await?;
         let trained = session.load_version(&entry.id, version).await?;
         let record = &trained.record;
         let metrics = metrics_text(&record.evaluation.metrics(None));
         rows.push(("version".to_owned(), version.to_string().into()));
-        rows.push(("training_rows".to_owned(), record.training_rows.to_string().into()));
-        rows.push(("evaluation_rows".to_owned(), record.evaluation_rows.to_string().into()));
+        rows.push((
+            "training_rows".to_owned(),
+            record.training_rows.to_string().into(),
+        ));
+        rows.push((
+            "evaluation_rows".to_owned(),
+            record.evaluation_rows.to_string().into(),
+        ));
         rows.push(("metrics".to_owned(), metrics.into()));
         rows.push(("baseline".to_owned(), metrics_text(&record.baseline).into()));
         rows.push(("device".to_owned(), record.device.as_str().into()));
-        rows.push(("duration_ms".to_owned(), record.duration_ms.to_string().into()));
+        rows.push((
+            "duration_ms".to_owned(),
+            record.duration_ms.to_string().into(),
+        ));
         for feature in &trained.encoder.schema.features {
-            rows.push((format!("feature {}", feature.name), feature.sql_type.as_str().into()));
+            rows.push((
+                format!("feature {}", feature.name),
+                feature.sql_type.as_str().into(),
+            ));
         }
         for warning in &record.warnings {
-            rows.push((format!("warning {}", warning.code), warning.message.as_str().into()));
+            rows.push((
+                format!("warning {}", warning.code),
+                warning.message.as_str().into(),
+            ));
         }
     }
     if let Some(part) = part {
         rows.retain(|(property, _)| *property == part || property.starts_with(&format!("{part} ")));
         if rows.is_empty() {
             let message = format!("model \"{}\" has no part \"{part}\"", entry.name);
-            return Err(Error::invalid("42704", message, Some("DESCRIBE MODEL lists the parts.")));
+            return Err(Error::invalid(
+                "42704",
+                message,
+                Some("DESCRIBE MODEL lists the parts."),
+            ));
         }
     }
-    let rows: Vec<Vec<Cell>> =
-        rows.into_iter().map(|(property, value)| vec![property.into(), value]).collect();
+    let rows: Vec<Vec<Cell>> = rows
+        .into_iter()
+        .map(|(property, value)| vec![property.into(), value])
+        .collect();
     Ok(batch_of(DESCRIPTION, &rows)?)
 }

@@ -51,22 +51,36 @@ pub(crate) fn show(session: &Arc<Session>, setting: Option<&str>) -> Result<Outc
     };
     let schema = batch.schema();
     let stream = MemoryStream::try_new(vec![batch], Arc::clone(&schema), None)?;
-    Ok(Outcome::Rows { schema, stream: Box::pin(stream), tag: "SHOW" })
+    Ok(Outcome::Rows {
+        schema,
+        stream: Box::pin(stream),
+        tag: "SHOW",
+    })
 }
 
 /// `SET`.
 pub(super) fn set(session: &Session, set: &Set, control: &StatementControl) -> Result<String> {
     match set {
-        Set::SingleAssignment { scope, variable, values, .. } => {
+        Set::SingleAssignment {
+            scope,
+            variable,
+            values,
+            ..
+        } => {
             if matches!(scope, Some(ast::ContextModifier::Local)) && !session.in_transaction() {
                 let message = "SET LOCAL can only be used in transaction blocks";
-                control.notify(Notice { sqlstate: "25P01", ..Notice::warning(message) });
+                control.notify(Notice {
+                    sqlstate: "25P01",
+                    ..Notice::warning(message)
+                });
             }
             assign(session, &name_parts(variable).join("."), values)?;
         }
         Set::SetTimeZone { value, .. } => assign(session, "timezone", std::slice::from_ref(value))?,
         Set::SetNames { charset_name, .. } => {
-            session.settings().set("client_encoding", &charset_name.value)?;
+            session
+                .settings()
+                .set("client_encoding", &charset_name.value)?;
         }
         Set::SetNamesDefault {} => session.settings().reset("client_encoding")?,
         Set::SetTransaction { .. } => {}
@@ -132,20 +146,33 @@ pub(super) fn reset_any(session: &Session, statement: &ast::ResetStatement) -> R
 pub(super) fn begin(session: &Session, begin: bool, control: &StatementControl) -> String {
     if session.in_transaction() {
         let message = "there is already a transaction in progress";
-        control.notify(Notice { sqlstate: "25001", ..Notice::warning(message) });
+        control.notify(Notice {
+            sqlstate: "25001",
+            ..Notice::warning(message)
+        });
     }
     session.set_in_transaction(true);
-    if begin { "BEGIN".to_owned() } else { "START TRANSACTION".to_owned() }
+    if begin {
+        "BEGIN".to_owned()
+    } else {
+        "START TRANSACTION".to_owned()
+    }
 }
 
 /// `COMMIT`, `ROLLBACK`.
 pub(super) fn end(session: &Session, tag: &str, control: &StatementControl) -> String {
     if !session.in_transaction() {
         let message = "there is no transaction in progress";
-        control.notify(Notice { sqlstate: "25P01", ..Notice::warning(message) });
+        control.notify(Notice {
+            sqlstate: "25P01",
+            ..Notice::warning(message)
+        });
     } else if tag == "ROLLBACK" {
         let message = "statements of this block were committed one by one and stay";
-        control.notify(Notice { sqlstate: "01000", ..Notice::warning(message) });
+        control.notify(Notice {
+            sqlstate: "01000",
+            ..Notice::warning(message)
+        });
     }
     session.set_in_transaction(false);
     tag.to_owned()

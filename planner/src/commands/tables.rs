@@ -7,20 +7,23 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use auspex_ml::features::sql_type;
 use auspex_sql::{MlArg, ml_function, parse_query};
 use auspex_storage::{
     CatalogEntry, CatalogState, Change, ColumnDefinition, Definition, ExternalFormat,
     ExternalTableDefinition, TableDefinition, columns_of, stored_schema,
 };
-use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::datatypes::{Field, SchemaRef};
 use datafusion::logical_expr::{DdlStatement, LogicalPlan};
 use datafusion::sql::parser::{CreateExternalTable, Statement as SqlStatement};
 use datafusion::sql::sqlparser::ast::{
     self, CommentObject, ObjectName, ObjectType, SchemaName, TableFactor, Visit, Visitor,
 };
 
-use super::{folded, kind_name, name_parts};
+use super::{kind_name, name_parts};
 use crate::bind::bind_query;
+use crate::catalog::rows::{Cell, ColumnType, batch_of};
 use crate::error::{Error, Result, nearest};
 use crate::execute::stream;
 use crate::session::Session;
@@ -35,7 +38,11 @@ pub(super) async fn create(
 ) -> Result<String> {
     refuse(create)?;
     let (schema, name) = session.object_parts(&name_parts(&create.name))?;
-    let tag = if create.query.is_some() { "SELECT" } else { "CREATE TABLE" };
+    let tag = if create.query.is_some() {
+        "SELECT"
+    } else {
+        "CREATE TABLE"
+    };
     if skips_existing(session, &schema, &name, create.if_not_exists, control)? {
         return Ok("CREATE TABLE".to_owned());
     }
@@ -43,7 +50,9 @@ pub(super) async fn create(
     let mut entry = CatalogEntry::new(
         &schema,
         &name,
-        Definition::Table(TableDefinition { columns: Vec::new() }),
+        Definition::Table(TableDefinition {
+            columns: Vec::new(),
+        }),
     );
     entry.owner = session.user().to_owned();
     let tables = &session.engine.tables;
@@ -53,17 +62,26 @@ pub(super) async fn create(
             let bound = bind_query(session, query, session.state(None)).await?;
             let rows = stream(session, &bound, Vec::new(), control).await?;
             let columns = stored_schema(&rows.schema())?;
-            let n_rows = tables.create_managed_from(&entry.id, Arc::clone(&columns), rows).await?;
+            let n_rows = tables
+                .create_managed_from(&entry.id, Arc::clone(&columns), rows)
+                .await?;
             (columns, n_rows)
         }
         None => {
             let columns = stored_schema(declared_schema(session, create).await?.as_ref())?;
-            tables.create_managed(&entry.id, Arc::clone(&columns)).await?;
+            tables
+                .create_managed(&entry.id, Arc::clone(&columns))
+                .await?;
             (columns, 0)
         }
     };
-    entry.definition = Definition::Table(TableDefinition { columns: columns_of(&columns) });
-    let committed = session.engine.catalog.commit(text, |_| Ok(put(&replaced, entry.clone())));
+    entry.definition = Definition::Table(TableDefinition {
+        columns: columns_of(&columns),
+    });
+    let committed = session
+        .engine
+        .catalog
+        .commit(text, |_| Ok(put(&replaced, entry.clone())));
     if let Err(error) = committed.await {
         // The files belong to nobody; the error of the commit is the one to tell.
         let _ = tables.remove_managed(&entry.id).await;
@@ -72,21 +90,31 @@ pub(super) async fn create(
     if let Some(old) = replaced {
         let _ = tables.remove_managed(&old.id).await;
     }
-    Ok(if create.query.is_some() { format!("{tag} {n_rows}") } else { tag.to_owned() })
+    Ok(if create.query.is_some() {
+        format!("{tag} {n_rows}")
+    } else {
+        tag.to_owned()
+    })
 }
 
 /// What `CREATE TABLE` cannot do yet, by name.
 fn refuse(create: &ast::CreateTable) -> Result<()> {
     let has_option = |column: &ast::ColumnDef| {
         let is_plain = |option: &ast::ColumnOptionDef| {
-            matches!(option.option, ast::ColumnOption::Null | ast::ColumnOption::NotNull)
+            matches!(
+                option.option,
+                ast::ColumnOption::Null | ast::ColumnOption::NotNull
+            )
         };
         !column.options.iter().all(is_plain)
     };
     let missing = [
         (create.temporary, "CREATE TEMPORARY TABLE"),
         (!create.constraints.is_empty(), "a table constraint"),
-        (create.columns.iter().any(has_option), "a column constraint other than NOT NULL"),
+        (
+            create.columns.iter().any(has_option),
+            "a column constraint other than NOT NULL",
+        ),
         (create.like.is_some(), "CREATE TABLE ... LIKE"),
         (create.partition_by.is_some(), "PARTITION BY"),
     ];
@@ -126,7 +154,10 @@ fn skips_existing(
         return Ok(false);
     }
     let message = format!("relation \"{name}\" already exists, skipping");
-    control.notify(Notice { sqlstate: "42P07", ..Notice::notice(message) });
+    control.notify(Notice {
+        sqlstate: "42P07",
+        ..Notice::plain(message)
+    });
     Ok(true)
 }
 
@@ -136,7 +167,12 @@ fn require_schema(catalog: &CatalogState, schema: &str) -> Result<()> {
     }
     let schemas = catalog.schemas();
     let nearest = nearest(schema, schemas.iter().map(|entry| entry.name.as_str()));
-    Err(Error::Undefined { kind: "schema", name: schema.to_owned(), nearest, position: None })
+    Err(Error::Undefined {
+        kind: "schema",
+        name: schema.to_owned(),
+        nearest,
+        position: None,
+    })
 }
 
 /// The table that `OR REPLACE` replaces.
@@ -149,19 +185,28 @@ fn replaced(
     match session.engine.catalog.state().get(schema, name) {
         None => Ok(None),
         Some(old) if or_replace && is_table(&old.definition) => Ok(Some(Arc::clone(old))),
-        Some(old) if matches!(old.definition, Definition::Model(_)) => {
-            Err(Error::Duplicate { kind: "model", name: name.to_owned() })
-        }
-        Some(_) => Err(Error::Duplicate { kind: "relation", name: name.to_owned() }),
+        Some(old) if matches!(old.definition, Definition::Model(_)) => Err(Error::Duplicate {
+            kind: "model",
+            name: name.to_owned(),
+        }),
+        Some(_) => Err(Error::Duplicate {
+            kind: "relation",
+            name: name.to_owned(),
+        }),
     }
 }
 
 fn is_table(definition: &Definition) -> bool {
-    matches!(definition, Definition::Table(_) | Definition::ExternalTable(_))
+    matches!(
+        definition,
+        Definition::Table(_) | Definition::ExternalTable(_)
+    )
 }
 
 fn put(replaced: &Option<Arc<CatalogEntry>>, entry: CatalogEntry) -> Vec<Change> {
-    let dropped = replaced.iter().map(|old| Change::Drop { id: old.id.clone() });
+    let dropped = replaced
+        .iter()
+        .map(|old| Change::Drop { id: old.id.clone() });
     dropped.chain(std::iter::once(Change::Put(entry))).collect()
 }
 
@@ -179,7 +224,9 @@ pub(super) async fn create_external(
     }
     let replaced = replaced(session, &schema, &name, create.or_replace)?;
     let [location] = create.locations.as_slice() else {
-        return Err(Error::unsupported("an external table with more than one LOCATION"));
+        return Err(Error::unsupported(
+            "an external table with more than one LOCATION",
+        ));
     };
     let format = match create.file_type.to_uppercase().as_str() {
         "PARQUET" => ExternalFormat::Parquet,
@@ -197,12 +244,18 @@ pub(super) async fn create_external(
                 ast::Value::SingleQuotedString(text) => text.clone(),
                 other => other.to_string(),
             };
-            (name.to_lowercase().trim_start_matches("format.").to_owned(), text)
+            (
+                name.to_lowercase().trim_start_matches("format.").to_owned(),
+                text,
+            )
         })
         .collect();
     let columns: Option<Vec<ColumnDefinition>> = if create.columns.is_empty() {
         let state = session.state(None);
-        engine.tables.infer_external(&url, format, &options, &state).await?;
+        engine
+            .tables
+            .infer_external(&url, format, &options, &state)
+            .await?;
         None
     } else {
         Some(external_columns(session, create).await?)
@@ -219,7 +272,10 @@ pub(super) async fn create_external(
         }),
     );
     entry.owner = session.user().to_owned();
-    engine.catalog.commit(text, |_| Ok(put(&replaced, entry.clone()))).await?;
+    engine
+        .catalog
+        .commit(text, |_| Ok(put(&replaced, entry.clone())))
+        .await?;
     Ok(TAG.to_owned())
 }
 
@@ -260,12 +316,19 @@ pub(super) async fn create_schema(
     };
     if if_not_exists && session.engine.catalog.state().schema_exists(&name) {
         let message = format!("schema \"{name}\" already exists, skipping");
-        control.notify(Notice { sqlstate: "42P06", ..Notice::notice(message) });
+        control.notify(Notice {
+            sqlstate: "42P06",
+            ..Notice::plain(message)
+        });
         return Ok("CREATE SCHEMA".to_owned());
     }
     let mut entry = CatalogEntry::new_schema(name);
     entry.owner = session.user().to_owned();
-    session.engine.catalog.commit(text, |_| Ok(vec![Change::Put(entry.clone())])).await?;
+    session
+        .engine
+        .catalog
+        .commit(text, |_| Ok(vec![Change::Put(entry.clone())]))
+        .await?;
     Ok("CREATE SCHEMA".to_owned())
 }
 
@@ -293,11 +356,15 @@ pub(super) async fn drop(
             None if words.if_exists => {
                 let what = object_type.to_string().to_lowercase();
                 let message = format!("{what} \"{name}\" does not exist, skipping");
-                control.notify(Notice::notice(message));
+                control.notify(Notice::plain(message));
             }
             None => {
                 let parts = name_parts(name);
-                let kind = if object_type == ObjectType::Schema { "schema" } else { "relation" };
+                let kind = if object_type == ObjectType::Schema {
+                    "schema"
+                } else {
+                    "relation"
+                };
                 return Err(Error::Undefined {
                     kind,
                     name: parts.join("."),
@@ -308,9 +375,17 @@ pub(super) async fn drop(
         }
     }
     let all = with_dependents(session, &catalog, dropped, words.cascade)?;
-    let changes: Vec<Change> =
-        all.iter().map(|entry| Change::Drop { id: entry.id.clone() }).collect();
-    session.engine.catalog.commit(text, |_| Ok(changes.clone())).await?;
+    let changes: Vec<Change> = all
+        .iter()
+        .map(|entry| Change::Drop {
+            id: entry.id.clone(),
+        })
+        .collect();
+    session
+        .engine
+        .catalog
+        .commit(text, |_| Ok(changes.clone()))
+        .await?;
     for entry in &all {
         remove_files(session, entry).await;
     }
@@ -339,7 +414,9 @@ fn find_for_drop(
         return Ok(catalog.schema(&name).cloned());
     }
     let (schema, name) = session.object_parts(&parts)?;
-    let Some(entry) = catalog.get(&schema, &name) else { return Ok(None) };
+    let Some(entry) = catalog.get(&schema, &name) else {
+        return Ok(None);
+    };
     let fits = match object_type {
         ObjectType::View => matches!(entry.definition, Definition::View(_)),
         _ => is_table(&entry.definition),
@@ -347,8 +424,16 @@ fn find_for_drop(
     if fits {
         return Ok(Some(Arc::clone(entry)));
     }
-    let expected = if object_type == ObjectType::View { "view" } else { "table" };
-    Err(Error::WrongKind { name, expected, found: kind_name(&entry.definition) })
+    let expected = if object_type == ObjectType::View {
+        "view"
+    } else {
+        "table"
+    };
+    Err(Error::WrongKind {
+        name,
+        expected,
+        found: kind_name(&entry.definition),
+    })
 }
 
 /// The objects to drop and, with `CASCADE`, the views and objects that stand on them.
@@ -388,8 +473,12 @@ fn depends_on(session: &Session, other: &CatalogEntry, entry: &CatalogEntry) -> 
     if matches!(entry.definition, Definition::Schema) {
         return other.schema == entry.name;
     }
-    let Definition::View(view) = &other.definition else { return false };
-    let Ok(query) = parse_query(&view.text, session.settings().dialect()) else { return false };
+    let Definition::View(view) = &other.definition else {
+        return false;
+    };
+    let Ok(query) = parse_query(&view.text, session.settings().dialect()) else {
+        return false;
+    };
     let mut finder = Finder { session, entry };
     query.visit(&mut finder).is_break()
 }
@@ -419,7 +508,9 @@ impl Visitor for Finder<'_> {
     }
 
     fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<()> {
-        let Some(Ok(call)) = ml_function(factor) else { return ControlFlow::Continue(()) };
+        let Some(Ok(call)) = ml_function(factor) else {
+            return ControlFlow::Continue(());
+        };
         let models = call.args.iter().filter_map(|arg| match arg {
             MlArg::Model(model) => Some(&model.name.parts),
             _ => None,
@@ -451,13 +542,18 @@ pub(super) async fn comment(
     comment: Option<String>,
     text: &str,
 ) -> Result<String> {
-    if !matches!(object_type, CommentObject::Table | CommentObject::View | CommentObject::Schema) {
+    if !matches!(
+        object_type,
+        CommentObject::Table | CommentObject::View | CommentObject::Schema
+    ) {
         return Err(Error::unsupported(format!("COMMENT ON {object_type}")));
     }
     let parts = name_parts(name);
     let catalog = session.engine.catalog.state();
     let entry = if matches!(object_type, CommentObject::Schema) {
-        catalog.schema(parts.last().map_or("", String::as_str)).cloned()
+        catalog
+            .schema(parts.last().map_or("", String::as_str))
+            .cloned()
     } else {
         let (schema, name) = session.object_parts(&parts)?;
         catalog.get(&schema, &name).cloned()
@@ -468,36 +564,57 @@ pub(super) async fn comment(
         nearest: None,
         position: None,
     })?;
-    let entry = CatalogEntry { comment, ..entry.as_ref().clone() };
-    session.engine.catalog.commit(text, |_| Ok(vec![Change::Put(entry.clone())])).await?;
+    let entry = CatalogEntry {
+        comment,
+        ..entry.as_ref().clone()
+    };
+    session
+        .engine
+        .catalog
+        .commit(text, |_| Ok(vec![Change::Put(entry.clone())]))
+        .await?;
     Ok("COMMENT".to_owned())
 }
 
-/// The query behind `DESCRIBE table`.
-pub(crate) async fn describe_table_query(
+const DESCRIPTION: &[(&str, ColumnType)] = &[
+    ("column_name", ColumnType::Text),
+    ("data_type", ColumnType::Text),
+    ("is_nullable", ColumnType::Text),
+];
+
+/// The rows of `DESCRIBE table`.
+pub(crate) async fn describe_table(
     session: &Arc<Session>,
     name: &ObjectName,
-) -> Result<String> {
-    let parts: Vec<String> =
-        name.0.iter().filter_map(|part| part.as_ident()).map(folded).collect();
+) -> Result<RecordBatch> {
+    let parts = name_parts(name);
     let (schema, table) = session.object_parts(&parts)?;
     let provider = session.context().catalog(crate::session::DATABASE);
     let provider = provider.and_then(|catalog| catalog.schema(&schema));
-    let found = match provider {
-        Some(provider) => provider.table(&table).await?.is_some(),
-        None => false,
+    let table = match provider {
+        Some(provider) => provider.table(&table).await?,
+        None => None,
     };
-    if !found {
+    let Some(table) = table else {
         let name = parts.join(".");
-        return Err(Error::Undefined { kind: "relation", name, nearest: None, position: None });
-    }
-    let quote = |text: &str| text.replace('\'', "''");
-    Ok(format!(
-        "SELECT column_name, data_type, is_nullable FROM information_schema.columns \
-         WHERE table_schema = '{}' AND table_name = '{}' ORDER BY ordinal_position",
-        quote(&schema),
-        quote(&table),
-    ))
+        return Err(Error::Undefined {
+            kind: "relation",
+            name,
+            nearest: None,
+            position: None,
+        });
+    };
+    let columns = table.schema();
+    let row = |field: &Arc<Field>| {
+        let nullable = if field.is_nullable() { "YES" } else { "NO" };
+        vec![
+            field.name().as_str().into(),
+            sql_type(field.data_type()).into(),
+            nullable.into(),
+        ]
+    };
+    let rows: Vec<Vec<Cell>> = columns.fields().iter().map(row).collect();
+    Ok(batch_of(DESCRIPTION, &rows)?)
 }
 
 impl Session {

@@ -27,7 +27,11 @@ pub(super) async fn create(
     let (schema, name) = session.object_parts(&name_parts(&create.name))?;
     let query = create.query.as_ref().clone();
     let bound = bind_query(session, query, session.state(None)).await?;
-    let columns: Vec<String> = create.columns.iter().map(|column| folded(&column.name)).collect();
+    let columns: Vec<String> = create
+        .columns
+        .iter()
+        .map(|column| folded(&column.name))
+        .collect();
     let n_columns = bound.plan.schema().fields().len();
     if columns.len() > n_columns {
         let message = format!(
@@ -41,7 +45,10 @@ pub(super) async fn create(
     let is_view = |entry: &CatalogEntry| matches!(entry.definition, Definition::View(_));
     if existing.is_some() && create.if_not_exists {
         let message = format!("relation \"{name}\" already exists, skipping");
-        control.notify(Notice { sqlstate: "42P07", ..Notice::notice(message) });
+        control.notify(Notice {
+            sqlstate: "42P07",
+            ..Notice::plain(message)
+        });
         return Ok("CREATE VIEW".to_owned());
     }
     let view = Definition::View(ViewDefinition {
@@ -50,16 +57,26 @@ pub(super) async fn create(
         dialect: dialect_name(session.settings().dialect()),
     });
     let entry = match existing {
-        Some(old) if create.or_replace && is_view(&old) => {
-            CatalogEntry { definition: view, ..old.as_ref().clone() }
+        Some(old) if create.or_replace && is_view(&old) => CatalogEntry {
+            definition: view,
+            ..old.as_ref().clone()
+        },
+        Some(_) => {
+            return Err(Error::Duplicate {
+                kind: "relation",
+                name,
+            });
         }
-        Some(_) => return Err(Error::Duplicate { kind: "relation", name }),
         None => {
             let mut entry = CatalogEntry::new(&schema, &name, view);
             entry.owner = session.user().to_owned();
             entry
         }
     };
-    session.engine.catalog.commit(text, |_| Ok(vec![Change::Put(entry.clone())])).await?;
+    session
+        .engine
+        .catalog
+        .commit(text, |_| Ok(vec![Change::Put(entry.clone())]))
+        .await?;
     Ok("CREATE VIEW".to_owned())
 }

@@ -62,7 +62,12 @@ impl FitTask {
 
 impl Debug for FitTask {
     fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
-        write!(f, "FitTask({} {})", self.estimator.spec().name, self.display_name())
+        write!(
+            f,
+            "FitTask({} {})",
+            self.estimator.spec().name,
+            self.display_name()
+        )
     }
 }
 
@@ -77,7 +82,11 @@ pub(crate) struct FitModelNode {
 impl FitModelNode {
     pub(crate) fn new(task: Arc<FitTask>, input: LogicalPlan) -> Result<FitModelNode> {
         let schema = Arc::new(DFSchema::try_from(output_schema().as_ref().clone())?);
-        Ok(FitModelNode { task, input, schema })
+        Ok(FitModelNode {
+            task,
+            input,
+            schema,
+        })
     }
 }
 

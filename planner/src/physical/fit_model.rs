@@ -11,7 +11,9 @@ use auspex_ml::compute::Compute;
 use auspex_ml::run::{Progress, TrainingRun, Warning};
 use auspex_ml::trained_model::TrainedModel;
 use auspex_ml::training::{SampleSource, TrainingRequest, train};
-use auspex_storage::{CatalogEntry, Change, Definition, Error as StorageError, ModelDefinition, ObjectKind};
+use auspex_storage::{
+    CatalogEntry, Change, Definition, Error as StorageError, ModelDefinition, ObjectKind,
+};
 use datafusion::arrow::array::{Int64Array, RecordBatch, StringArray};
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::common::tree_node::TreeNodeRecursion;
@@ -50,14 +52,23 @@ impl FitModelExec {
             Boundedness::Bounded,
         );
         let metrics = ExecutionPlanMetricsSet::new();
-        FitModelExec { task, input, properties: Arc::new(properties), metrics }
+        FitModelExec {
+            task,
+            input,
+            properties: Arc::new(properties),
+            metrics,
+        }
     }
 }
 
 impl DisplayAs for FitModelExec {
     fn fmt_as(&self, _: DisplayFormatType, f: &mut Formatter<'_>) -> std::fmt::Result {
         let spec = self.task.estimator.spec();
-        let passes = if spec.tags.gathers { "gathers all rows" } else { "passes over partitions" };
+        let passes = if spec.tags.gathers {
+            "gathers all rows"
+        } else {
+            "passes over partitions"
+        };
         write!(
             f,
             "FitModelExec: model={}, estimator={}, device=cpu, partitions={}, threads={}, {passes}",
@@ -132,10 +143,13 @@ impl ExecutionPlan for FitModelExec {
         let row = async move {
             let (version, model) = run(&task, source, &context).await?;
             record_metrics(&metrics, &model);
-            Ok(result_row(&task, version, &model)?)
+            result_row(&task, version, &model)
         };
         let stream = futures::stream::once(row);
-        Ok(Box::pin(RecordBatchStreamAdapter::new(output_schema(), stream)))
+        Ok(Box::pin(RecordBatchStreamAdapter::new(
+            output_schema(),
+            stream,
+        )))
     }
 }
 
@@ -173,9 +187,20 @@ async fn run(
     source: Arc<PlanSource>,
     context: &TaskContext,
 ) -> Result<(u64, TrainedModel)> {
-    let control = context.session_config().get_extension::<StatementControl>().ok_or_else(|| {
-        Error::invalid("XX000", "a training runs only as a statement of its own", None)
-    })?;
+    let control = context
+        .session_config()
+        .get_extension::<StatementControl>()
+        .ok_or_else(|| {
+            Error::invalid(
+                "XX000",
+                "a training runs only as a statement of its own",
+                None,
+            )
+        })?;
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "measures the statement, not its result"
+    )]
     let started = Instant::now();
     let progress = TrainingProgress {
         model: task.display_name(),
@@ -196,7 +221,11 @@ async fn run(
         spill: Arc::clone(&context.runtime_env().disk_manager),
         threads: task.threads,
     };
-    let reporter = Reporter { task: Arc::clone(task), control: Arc::clone(&control), started };
+    let reporter = Reporter {
+        task: Arc::clone(task),
+        control: Arc::clone(&control),
+        started,
+    };
     let mut run = TrainingRun::new(
         task.options.u64("seed"),
         Compute::cpu(),
@@ -230,7 +259,8 @@ impl Reporter {
             }),
             Progress::Rows(rows) => engine.update_training(id, |training| training.rows = rows),
             Progress::Iteration(iteration) => {
-                self.control.notify(Notice::notice(self.describe(&iteration)));
+                self.control
+                    .notify(Notice::plain(self.describe(&iteration)));
                 engine.update_training(id, |training| training.iteration = Some(iteration));
             }
             Progress::Warning(warning) => self.control.notify(warning_notice(&warning)),
@@ -238,7 +268,9 @@ impl Reporter {
     }
 
     fn describe(&self, iteration: &auspex_ml::run::Iteration) -> String {
-        let eval = iteration.eval_loss.map_or(String::new(), |loss| format!(", eval loss {loss:.6}"));
+        let eval = iteration
+            .eval_loss
+            .map_or(String::new(), |loss| format!(", eval loss {loss:.6}"));
         let seconds = self.started.elapsed().as_secs_f64();
         format!(
             "iteration {}: loss {:.6}{eval} ({seconds:.1} s)",
@@ -248,7 +280,10 @@ impl Reporter {
 }
 
 pub(crate) fn warning_notice(warning: &Warning) -> Notice {
-    Notice { hint: warning.hint.clone(), ..Notice::warning(warning.message.clone()) }
+    Notice {
+        hint: warning.hint.clone(),
+        ..Notice::warning(warning.message.clone())
+    }
 }
 
 /// Stores the version, then lets the catalog name it. Until the last step the model is as it was.
@@ -257,7 +292,11 @@ async fn publish(task: &FitTask, model: &TrainedModel) -> Result<u64> {
     let tensors = bytes::Bytes::from(tensors);
     let engine = &task.engine;
     let stored = engine.models.versions(&task.entry.id).await?;
-    let newest = stored.last().copied().unwrap_or(0).max(task.definition.current_version);
+    let newest = stored
+        .last()
+        .copied()
+        .unwrap_or(0)
+        .max(task.definition.current_version);
     let mut version = newest + 1;
     loop {
         let manifest = json!({
@@ -271,7 +310,11 @@ async fn publish(task: &FitTask, model: &TrainedModel) -> Result<u64> {
             "auspex_version": env!("CARGO_PKG_VERSION"),
             "trained": trained,
         });
-        match engine.models.publish(&task.entry.id, version, manifest, tensors.clone()).await {
+        match engine
+            .models
+            .publish(&task.entry.id, version, manifest, tensors.clone())
+            .await
+        {
             Ok(_) => break,
             Err(StorageError::VersionTaken { .. }) => version += 1,
             Err(error) => return Err(error.into()),
@@ -291,18 +334,25 @@ async fn name_version(task: &FitTask, version: u64) -> Result<()> {
             return Err(duplicate(entry));
         }
         if !is_same && task.mode == FitMode::Train {
-            return Err(StorageError::Conflict { object: format!("model \"{}\"", entry.name) });
+            return Err(StorageError::Conflict {
+                object: format!("model \"{}\"", entry.name),
+            });
         }
         // Aliases and dropped versions may have changed while the training ran.
         let mut definition: ModelDefinition = task.definition.clone();
         if let Some(Definition::Model(now)) = found.map(|found| &found.definition) {
             definition.aliases.clone_from(&now.aliases);
-            definition.dropped_versions.clone_from(&now.dropped_versions);
+            definition
+                .dropped_versions
+                .clone_from(&now.dropped_versions);
             definition.current_version = now.current_version;
         }
         definition.current_version = definition.current_version.max(version);
         let definition = Definition::Model(definition);
-        Ok(vec![Change::Put(CatalogEntry { definition, ..entry.clone() })])
+        Ok(vec![Change::Put(CatalogEntry {
+            definition,
+            ..entry.clone()
+        })])
     });
     committed.await?;
     Ok(())
@@ -344,7 +394,10 @@ pub(crate) async fn define_without_training(task: &FitTask) -> Result<()> {
             return Err(duplicate(entry));
         }
         let definition = Definition::Model(task.definition.clone());
-        Ok(vec![Change::Put(CatalogEntry { definition, ..entry.clone() })])
+        Ok(vec![Change::Put(CatalogEntry {
+            definition,
+            ..entry.clone()
+        })])
     });
     committed.await?;
     Ok(())
@@ -352,7 +405,11 @@ pub(crate) async fn define_without_training(task: &FitTask) -> Result<()> {
 
 fn duplicate(entry: &CatalogEntry) -> StorageError {
     let (schema, name) = (entry.schema.clone(), entry.name.clone());
-    StorageError::DuplicateObject { kind: ObjectKind::Model, schema, name }
+    StorageError::DuplicateObject {
+        kind: ObjectKind::Model,
+        schema,
+        name,
+    }
 }
 
 /// Remembers what predictions met, for `ml.warnings`.
@@ -371,7 +428,10 @@ pub(crate) fn unseen_warning(
             message: format!(
                 "{n_rows} rows have a value of \"{feature}\" that model \"{model}\" never saw in training"
             ),
-            hint: Some("They are predicted as if the value were unknown; TRAIN MODEL learns it.".to_owned()),
+            hint: Some(
+                "They are predicted as if the value were unknown; TRAIN MODEL learns it."
+                    .to_owned(),
+            ),
         },
     }
 }

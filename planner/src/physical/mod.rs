@@ -14,9 +14,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, PhysicalPlanner};
 
 use crate::logical::FitModelNode;
-pub(crate) use fit_model::{
-    FitModelExec, define_without_training, unseen_warning, warning_notice,
-};
+pub(crate) use fit_model::{FitModelExec, define_without_training, unseen_warning, warning_notice};
 
 /// Plans SQL and the operators of this crate.
 #[derive(Debug)]
@@ -52,9 +50,10 @@ impl ExtensionPlanner for ModelPlanner {
     ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
         let fit = node.as_any().downcast_ref::<FitModelNode>();
         Ok(match (fit, inputs) {
-            (Some(fit), [input]) => {
-                Some(Arc::new(FitModelExec::new(Arc::clone(&fit.task), Arc::clone(input))))
-            }
+            (Some(fit), [input]) => Some(Arc::new(FitModelExec::new(
+                Arc::clone(&fit.task),
+                Arc::clone(input),
+            ))),
             _ => None,
         })
     }

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use auspex_planner::Engine;
 use futures::{SinkExt, StreamExt};
 use pgwire::api::Type;
-use pgwire::api::client::Config as ClientConfig;
 use pgwire::api::client::ClientInfo;
+use pgwire::api::client::Config as ClientConfig;
 use pgwire::api::client::auth::DefaultStartupHandler;
 use pgwire::error::{PgWireClientError, PgWireError};
 use pgwire::messages::simplequery::Query;
@@ -29,7 +29,10 @@ use crate::sqlstate::PROGRESS;
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ClientError {
     #[error("invalid url \"{url}\": {source}")]
-    Url { url: String, source: Box<PgWireClientError> },
+    Url {
+        url: String,
+        source: Box<PgWireClientError>,
+    },
     #[error("cannot connect to \"{url}\": {reason}")]
     Connect { url: String, reason: String },
     #[error("the connection was lost: {0}")]
@@ -51,6 +54,12 @@ impl ClientError {
             ),
             _ => None,
         }
+    }
+}
+
+impl From<std::io::Error> for ClientError {
+    fn from(error: std::io::Error) -> ClientError {
+        ClientError::Lost(error.to_string())
     }
 }
 
@@ -137,29 +146,39 @@ impl Client {
             PgWireClient::connect(Arc::new(config), DefaultStartupHandler::new(), None);
         match Box::pin(connecting).await {
             Ok(client) => Ok(Client::Remote(Box::new(client))),
-            Err(PgWireClientError::RemoteError(info)) => {
-                Err(ClientError::Connect { url: url.to_owned(), reason: info.message })
-            }
-            Err(error) => {
-                Err(ClientError::Connect { url: url.to_owned(), reason: error.to_string() })
-            }
+            Err(PgWireClientError::RemoteError(info)) => Err(ClientError::Connect {
+                url: url.to_owned(),
+                reason: info.message,
+            }),
+            Err(error) => Err(ClientError::Connect {
+                url: url.to_owned(),
+                reason: error.to_string(),
+            }),
         }
     }
 
     /// Connects to an engine in this process.
     pub(super) async fn in_process(engine: Arc<Engine>) -> Result<Client, ClientError> {
-        let (stream, cancel) = connect_in_process(engine);
+        let (stream, cancel) = connect_in_process(engine)?;
         let mut frames = Box::new(Framed::new(stream, PgWireMessageClientCodec::default()));
         let mut startup = Startup::new();
-        startup.parameters.insert("user".to_owned(), "postgres".to_owned());
-        startup.parameters.insert("application_name".to_owned(), "auspex sql".to_owned());
+        startup
+            .parameters
+            .insert("user".to_owned(), "postgres".to_owned());
+        startup
+            .parameters
+            .insert("application_name".to_owned(), "auspex sql".to_owned());
         frames.send(PgWireFrontendMessage::Startup(startup)).await?;
         let mut key = (0, SecretKey::default());
         while let Some(message) = frames.next().await {
             match message? {
                 PgWireBackendMessage::BackendKeyData(data) => key = (data.pid, data.secret_key),
                 PgWireBackendMessage::ReadyForQuery(_) => {
-                    return Ok(Client::InProcess { frames, cancel, key });
+                    return Ok(Client::InProcess {
+                        frames,
+                        cancel,
+                        key,
+                    });
                 }
                 PgWireBackendMessage::ErrorResponse(error) => {
                     return Err(ClientError::Lost(Message::of(error.fields).message));
@@ -172,7 +191,8 @@ impl Client {
 
     /// Sends a statement.
     pub(super) async fn query(&mut self, text: &str) -> Result<(), ClientError> {
-        self.send(PgWireFrontendMessage::Query(Query::new(text.to_owned()))).await
+        self.send(PgWireFrontendMessage::Query(Query::new(text.to_owned())))
+            .await
     }
 
     /// The next part of the answer.
@@ -210,10 +230,15 @@ impl Client {
     /// Asks the server to stop what it runs for this connection.
     pub(super) async fn cancel(&self) -> Result<(), ClientError> {
         match self {
-            Client::Remote(client) => {
-                client.cancel().await.map_err(|error| ClientError::Lost(error.to_string()))
-            }
-            Client::InProcess { cancel, key: (process_id, secret), .. } => {
+            Client::Remote(client) => client
+                .cancel()
+                .await
+                .map_err(|error| ClientError::Lost(error.to_string())),
+            Client::InProcess {
+                cancel,
+                key: (process_id, secret),
+                ..
+            } => {
                 cancel.cancel(*process_id, &secret.to_bytes());
                 Ok(())
             }
@@ -223,24 +248,28 @@ impl Client {
     /// Says goodbye.
     pub(super) async fn close(mut self) {
         // The server notices the end of the connection as well.
-        let _ = self.send(PgWireFrontendMessage::Terminate(Terminate::new())).await;
+        let _ = self
+            .send(PgWireFrontendMessage::Terminate(Terminate::new()))
+            .await;
     }
 
     /// The server's version, for the greeting.
     pub(super) fn server_version(&self) -> Option<&str> {
         match self {
-            Client::Remote(client) => {
-                client.server_parameters().get("server_version").map(String::as_str)
-            }
+            Client::Remote(client) => client
+                .server_parameters()
+                .get("server_version")
+                .map(String::as_str),
             Client::InProcess { .. } => None,
         }
     }
 
     async fn send(&mut self, message: PgWireFrontendMessage) -> Result<(), ClientError> {
-        Ok(match self {
+        match self {
             Client::Remote(client) => client.send(message).await?,
             Client::InProcess { frames, .. } => frames.send(message).await?,
-        })
+        }
+        Ok(())
     }
 }
 
@@ -249,7 +278,9 @@ fn cells(mut data: &[u8]) -> Row {
     let mut cells = Vec::new();
     while let Some((length, rest)) = data.split_first_chunk::<4>() {
         let length = usize::try_from(i32::from_be_bytes(*length)).ok();
-        let (value, rest) = rest.split_at_checked(length.unwrap_or(0)).unwrap_or((rest, &[]));
+        let (value, rest) = rest
+            .split_at_checked(length.unwrap_or(0))
+            .unwrap_or((rest, &[]));
         cells.push(length.map(|_| String::from_utf8_lossy(value).into_owned()));
         data = rest;
     }

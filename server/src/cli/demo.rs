@@ -30,11 +30,16 @@ pub(super) async fn demo(args: DemoArgs) -> Result<Success, CliError> {
     let server = Server::bind(open(config.engine).await?, &config.listen).await?;
     let address = server.address();
     let running = server.start();
-    print_line(&format!("A server listens on {address}, with a temporary warehouse.\n"))?;
+    print_line(&format!(
+        "A server listens on {address}, with a temporary warehouse.\n"
+    ))?;
     let client = Client::connect(&format!("postgres://postgres@{address}/postgres")).await?;
     let success = tour(Runner::new(client, OutputFormat::Table)).await?;
     if args.keep {
-        print_line(&format!("The server goes on until Ctrl-C. Look around with:\n  {}", psql(address)))?;
+        print_line(&format!(
+            "The server goes on until Ctrl-C. Look around with:\n  {}",
+            psql(address)
+        ))?;
         stop_signal().await?;
     } else {
         print_line(

@@ -66,8 +66,10 @@ Without --url the engine runs in this process, on the warehouse given, and SQL m
 the current folder. The exit status is 1 when a statement failed, 2 when there was no connection.")]
     Sql(SqlArgs),
     /// Walk through the main job on real data: load, train, evaluate, predict
-    #[command(after_help = "Starts a server on a free port with a temporary warehouse, and runs the tour of
-examples/penguins.sql through the wire. Nothing is left behind.")]
+    #[command(
+        after_help = "Starts a server on a free port with a temporary warehouse, and runs the tour of
+examples/penguins.sql through the wire. Nothing is left behind."
+    )]
     Demo(DemoArgs),
     /// Print the version
     Version,
@@ -129,7 +131,10 @@ enum CliError {
     #[error(transparent)]
     Client(#[from] ClientError),
     #[error("cannot read \"{path}\": {source}")]
-    Unreadable { path: String, source: std::io::Error },
+    Unreadable {
+        path: String,
+        source: std::io::Error,
+    },
     #[error(transparent)]
     Io(#[from] std::io::Error),
     #[error(transparent)]
@@ -175,7 +180,10 @@ pub fn run() -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(error) => {
-            let hint = error.hint().map(|hint| format!("\nhint: {hint}")).unwrap_or_default();
+            let hint = error
+                .hint()
+                .map(|hint| format!("\nhint: {hint}"))
+                .unwrap_or_default();
             // Standard error may be closed; the exit status tells as well.
             let _ = writeln!(std::io::stderr(), "error: {error}{hint}");
             ExitCode::from(2)
@@ -186,7 +194,9 @@ pub fn run() -> ExitCode {
 fn on_runtime(
     command: impl Future<Output = Result<Success, CliError>>,
 ) -> Result<Success, CliError> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
     let result = runtime.block_on(Box::pin(command));
     // A statement that was cancelled may still be winding up on its thread.
     runtime.shutdown_background();
@@ -203,8 +213,13 @@ fn print_line(text: &str) -> Result<(), CliError> {
 
 /// Sends logs to standard error: what `AUSPEX_LOG` asks for, or ours of `level` and others' errors.
 fn start_logging(level: &str) {
-    const OURS: [&str; 5] =
-        ["auspex_server", "auspex_planner", "auspex_storage", "auspex_ml", "auspex_gpu"];
+    const OURS: [&str; 5] = [
+        "auspex_server",
+        "auspex_planner",
+        "auspex_storage",
+        "auspex_ml",
+        "auspex_gpu",
+    ];
     let filter = EnvFilter::try_from_env("AUSPEX_LOG").unwrap_or_else(|_| {
         let ours: Vec<String> = OURS.iter().map(|name| format!("{name}={level}")).collect();
         EnvFilter::new(format!("error,{}", ours.join(",")))

@@ -8,7 +8,7 @@ use std::io::{IsTerminal, Write};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::client::{Client, ClientError, Message, Reply};
+use super::client::{Client, Message, Reply};
 use super::table::{Column, OutputFormat, Row, lay_out};
 use super::{CliError, Success};
 
@@ -31,7 +31,11 @@ pub(super) struct Runner {
 
 impl Runner {
     pub(super) fn new(client: Client, format: OutputFormat) -> Runner {
-        Runner { client, format, bar: None }
+        Runner {
+            client,
+            format,
+            bar: None,
+        }
     }
 
     /// Runs the statements, up to the first that fails or all of them.
@@ -78,7 +82,11 @@ impl Runner {
                 }
                 Reply::Done(tag) => {
                     self.end_bar();
-                    self.print_result(&std::mem::take(&mut columns), &std::mem::take(&mut rows), &tag)?;
+                    self.print_result(
+                        &std::mem::take(&mut columns),
+                        &std::mem::take(&mut rows),
+                        &tag,
+                    )?;
                 }
                 Reply::Ready => return Ok(success),
             }
@@ -137,12 +145,6 @@ impl Runner {
     }
 }
 
-impl From<std::convert::Infallible> for ClientError {
-    fn from(never: std::convert::Infallible) -> ClientError {
-        match never {}
-    }
-}
-
 fn new_bar() -> ProgressBar {
     let bar = ProgressBar::new(BAR_STEPS);
     let style = ProgressStyle::with_template("{bar:30} {percent:>3} %  {elapsed}  {msg}");
@@ -152,11 +154,19 @@ fn new_bar() -> ProgressBar {
 }
 
 fn described(notice: &Message) -> String {
-    format!("{}:  {}\n{}", notice.severity, notice.message, remarks(notice))
+    format!(
+        "{}:  {}\n{}",
+        notice.severity,
+        notice.message,
+        remarks(notice)
+    )
 }
 
 fn remarks(message: &Message) -> String {
-    let detail = message.detail.iter().map(|detail| format!("DETAIL:  {detail}\n"));
+    let detail = message
+        .detail
+        .iter()
+        .map(|detail| format!("DETAIL:  {detail}\n"));
     let hint = message.hint.iter().map(|hint| format!("HINT:  {hint}\n"));
     detail.chain(hint).collect()
 }
@@ -165,11 +175,21 @@ fn remarks(message: &Message) -> String {
 fn pointer(statement: &str, position: usize) -> String {
     let before: String = statement.chars().take(position.saturating_sub(1)).collect();
     let line_number = before.matches('\n').count() + 1;
-    let Some(line) = statement.lines().nth(line_number - 1) else { return String::new() };
+    let Some(line) = statement.lines().nth(line_number - 1) else {
+        return String::new();
+    };
     let label = format!("LINE {line_number}: ");
-    let column = before.rsplit('\n').next().unwrap_or_default().chars().count();
-    let tabs_kept: String =
-        line.chars().take(column).map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
+    let column = before
+        .rsplit('\n')
+        .next()
+        .unwrap_or_default()
+        .chars()
+        .count();
+    let tabs_kept: String = line
+        .chars()
+        .take(column)
+        .map(|c| if c == '\t' { '\t' } else { ' ' })
+        .collect();
     format!("{label}{line}\n{}{tabs_kept}^\n", " ".repeat(label.len()))
 }
 
@@ -185,7 +205,10 @@ mod tests {
     fn an_error_points_at_its_place() {
         let statement = "SELECT a,\n       ö, x\nFROM t";
         let position = statement.chars().position(|c| c == 'x').unwrap() + 1;
-        assert_eq!(pointer(statement, position), "LINE 2:        ö, x\n                  ^\n");
+        assert_eq!(
+            pointer(statement, position),
+            "LINE 2:        ö, x\n                  ^\n"
+        );
         assert_eq!(pointer("SELECT", 99), "LINE 1: SELECT\n              ^\n");
     }
 }

@@ -117,7 +117,11 @@ fn dollar_quoted_length(text: &str) -> Option<usize> {
     let name = &tag[1..tag_end - 1];
     let is_name = name.chars().all(|c| c.is_alphanumeric() || c == '_')
         && !name.starts_with(|c: char| c.is_ascii_digit());
-    is_name.then(|| text[tag_end..].find(tag).map_or(text.len(), |end| tag_end + end + tag_end))
+    is_name.then(|| {
+        text[tag_end..]
+            .find(tag)
+            .map_or(text.len(), |end| tag_end + end + tag_end)
+    })
 }
 
 #[cfg(test)]

@@ -15,7 +15,10 @@ pub(super) async fn serve(args: ServeArgs) -> Result<Success, CliError> {
     let server = Server::bind(engine, &config.listen).await?;
     let address = server.address();
     let running = server.start();
-    print_line(&format!("listening on {address}; connect with: {}", psql(address)))?;
+    print_line(&format!(
+        "listening on {address}; connect with: {}",
+        psql(address)
+    ))?;
     let signal = stop_signal().await?;
     tracing::info!(signal, "stopping");
     running.stop().await;
@@ -24,7 +27,11 @@ pub(super) async fn serve(args: ServeArgs) -> Result<Success, CliError> {
 
 /// The command that connects to a server at an address.
 pub(super) fn psql(address: std::net::SocketAddr) -> String {
-    format!("psql -h {} -p {} -U postgres postgres", address.ip(), address.port())
+    format!(
+        "psql -h {} -p {} -U postgres postgres",
+        address.ip(),
+        address.port()
+    )
 }
 
 /// Waits until the process is asked to end.

@@ -30,7 +30,11 @@ pub(super) async fn sql(args: SqlArgs) -> Result<Success, CliError> {
         None => embedded(args.engine).await?,
     };
     let mut runner = Runner::new(client, args.format);
-    let after_error = if args.keep_going { AfterError::GoOn } else { AfterError::Stop };
+    let after_error = if args.keep_going {
+        AfterError::GoOn
+    } else {
+        AfterError::Stop
+    };
     let text = match &args.file {
         Some(path) => Some(read(path)?),
         None if !args.commands.is_empty() => Some(args.commands.join(";\n")),
@@ -38,7 +42,11 @@ pub(super) async fn sql(args: SqlArgs) -> Result<Success, CliError> {
         None => None,
     };
     let success = match text {
-        Some(text) => runner.run_all(&Script::cut(&text).into_statements(), after_error).await?,
+        Some(text) => {
+            runner
+                .run_all(&Script::cut(&text).into_statements(), after_error)
+                .await?
+        }
         None => prompt(&mut runner).await?,
     };
     runner.close().await;
@@ -49,7 +57,10 @@ pub(super) async fn sql(args: SqlArgs) -> Result<Success, CliError> {
 async fn embedded(args: EngineArgs) -> Result<Client, CliError> {
     let mut config = Config::resolve(args, None)?;
     let folder = std::env::current_dir()?;
-    config.engine.allow_locations.insert(0, folder.display().to_string());
+    config
+        .engine
+        .allow_locations
+        .insert(0, folder.display().to_string());
     Ok(Client::in_process(open(config.engine).await?).await?)
 }
 
@@ -60,19 +71,31 @@ fn read(path: &Path) -> Result<String, CliError> {
     } else {
         std::fs::read_to_string(path)
     };
-    result.map_err(|source| CliError::Unreadable { path: path.display().to_string(), source })
+    result.map_err(|source| CliError::Unreadable {
+        path: path.display().to_string(),
+        source,
+    })
 }
 
 /// Reads statements from the terminal until the end of input.
 async fn prompt(runner: &mut Runner) -> Result<Success, CliError> {
-    let server = runner.server_version().map(|v| format!(", server {v}")).unwrap_or_default();
+    let server = runner
+        .server_version()
+        .map(|v| format!(", server {v}"))
+        .unwrap_or_default();
     print_line(&format!("{}{server}. Type \\? for help.", version()))?;
     let mut editor = Some(DefaultEditor::new()?);
     let mut pending = String::new();
     loop {
-        let sign = if pending.is_empty() { "auspex=> " } else { "auspex-> " };
+        let sign = if pending.is_empty() {
+            "auspex=> "
+        } else {
+            "auspex-> "
+        };
         // Reading blocks: it must not hold up the connection's task.
-        let Some(mut reader) = editor.take() else { return Ok(Success::All) };
+        let Some(mut reader) = editor.take() else {
+            return Ok(Success::All);
+        };
         let reading = tokio::task::spawn_blocking(move || {
             let line = reader.readline(sign);
             (reader, line)

@@ -3,7 +3,9 @@
 //! In: columns and cells as text; out: text. NULL is empty in tables and CSV, as in psql.
 
 use clap::ValueEnum;
-use comfy_table::{Cell, CellAlignment, ColumnConstraint, ContentArrangement, Table, TableComponent};
+use comfy_table::{
+    Cell, CellAlignment, ColumnConstraint, ContentArrangement, Table, TableComponent,
+};
 use pgwire::api::Type;
 
 /// How rows are printed.
@@ -28,9 +30,17 @@ pub(super) struct Column {
 impl Column {
     fn is_number(&self) -> bool {
         const NUMBERS: [Type; 7] = [
-            Type::INT2, Type::INT4, Type::INT8, Type::FLOAT4, Type::FLOAT8, Type::NUMERIC, Type::OID,
+            Type::INT2,
+            Type::INT4,
+            Type::INT8,
+            Type::FLOAT4,
+            Type::FLOAT8,
+            Type::NUMERIC,
+            Type::OID,
         ];
-        self.pg_type.as_ref().is_some_and(|pg_type| NUMBERS.contains(pg_type))
+        self.pg_type
+            .as_ref()
+            .is_some_and(|pg_type| NUMBERS.contains(pg_type))
     }
 }
 
@@ -69,7 +79,11 @@ fn aligned(columns: &[Column], rows: &[Row]) -> String {
     for row in rows {
         let cell = |(value, column): (&Option<String>, &Column)| {
             let cell = Cell::new(value.as_deref().unwrap_or_default());
-            if column.is_number() { cell.set_alignment(CellAlignment::Right) } else { cell }
+            if column.is_number() {
+                cell.set_alignment(CellAlignment::Right)
+            } else {
+                cell
+            }
         };
         table.add_row(row.iter().zip(columns).map(cell));
     }
@@ -77,8 +91,10 @@ fn aligned(columns: &[Column], rows: &[Row]) -> String {
         column.set_constraint(ColumnConstraint::ContentWidth);
     }
     let plural = if rows.len() == 1 { "row" } else { "rows" };
-    let lines: Vec<String> =
-        table.lines().map(|line| line.trim_end().to_owned()).collect();
+    let lines: Vec<String> = table
+        .lines()
+        .map(|line| line.trim_end().to_owned())
+        .collect();
     format!("{}\n({} {plural})\n\n", lines.join("\n"), rows.len())
 }
 
@@ -122,14 +138,20 @@ fn json(columns: &[Column], rows: &[Row]) -> String {
 
 /// Numbers, booleans and json as they are, everything else as a string.
 fn json_value(column: &Column, value: Option<&str>) -> String {
-    let Some(text) = value else { return "null".to_owned() };
+    let Some(text) = value else {
+        return "null".to_owned();
+    };
     let as_is = match column.pg_type {
         Some(Type::BOOL) => return if text == "t" { "true" } else { "false" }.to_owned(),
         Some(Type::JSON | Type::JSONB) => true,
         // NaN and Infinity are no json.
         _ => column.is_number() && text.parse::<f64>().is_ok_and(f64::is_finite),
     };
-    if as_is { text.to_owned() } else { serde_json::Value::from(text).to_string() }
+    if as_is {
+        text.to_owned()
+    } else {
+        serde_json::Value::from(text).to_string()
+    }
 }
 
 #[cfg(test)]
@@ -137,12 +159,18 @@ mod tests {
     use super::*;
 
     fn sample() -> (Vec<Column>, Vec<Row>) {
-        let column = |name: &str, pg_type| Column { name: name.to_owned(), pg_type: Some(pg_type) };
+        let column = |name: &str, pg_type| Column {
+            name: name.to_owned(),
+            pg_type: Some(pg_type),
+        };
         let columns = vec![column("species", Type::TEXT), column("n", Type::INT8)];
         let row = |a: Option<&str>, b: Option<&str>| {
             vec![a.map(ToOwned::to_owned), b.map(ToOwned::to_owned)]
         };
-        (columns, vec![row(Some("Adelie, \"A\""), Some("152")), row(None, None)])
+        (
+            columns,
+            vec![row(Some("Adelie, \"A\""), Some("152")), row(None, None)],
+        )
     }
 
     #[test]

@@ -82,8 +82,10 @@ impl Kind {
             (Kind::Float4, Cell::Int(value)) => ScalarValue::from(*value as f32),
             (Kind::Text, Cell::Text(value)) => ScalarValue::from(value.as_str()),
             (Kind::Texts, Cell::Texts(values)) => {
-                let items: Vec<ScalarValue> =
-                    values.iter().map(|value| ScalarValue::from(value.as_str())).collect();
+                let items: Vec<ScalarValue> = values
+                    .iter()
+                    .map(|value| ScalarValue::from(value.as_str()))
+                    .collect();
                 ScalarValue::List(ScalarValue::new_list(&items, &DataType::Utf8, true))
             }
             (kind, _) => ScalarValue::try_from(&kind.data_type())?,
@@ -114,10 +116,15 @@ pub(super) fn table_of(columns: Columns, rows: &[Vec<Cell>]) -> Result<MemTable>
         Vec::new()
     } else {
         let arrays = columns.iter().enumerate().map(|(idx, (_, kind))| {
-            let values = rows.iter().map(|row| kind.value(row.get(idx).unwrap_or(&Cell::Null)));
+            let values = rows
+                .iter()
+                .map(|row| kind.value(row.get(idx).unwrap_or(&Cell::Null)));
             ScalarValue::iter_to_array(values.collect::<Result<Vec<_>>>()?)
         });
-        vec![RecordBatch::try_new(Arc::clone(&schema), arrays.collect::<Result<_>>()?)?]
+        vec![RecordBatch::try_new(
+            Arc::clone(&schema),
+            arrays.collect::<Result<_>>()?,
+        )?]
     };
     MemTable::try_new(schema, vec![batches])
 }

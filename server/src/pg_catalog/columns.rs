@@ -6,7 +6,10 @@ use super::cells::{Columns, Kind};
 
 /// The columns of a table about objects or the server; `None` for any other table.
 pub(super) fn columns_of(name: &str) -> Option<Columns> {
-    TABLES.iter().find(|(table, _)| *table == name).map(|(_, columns)| *columns)
+    TABLES
+        .iter()
+        .find(|(table, _)| *table == name)
+        .map(|(_, columns)| *columns)
 }
 
 /// The tables of this module, in alphabetical order.
@@ -28,8 +31,12 @@ pub(super) const TABLES: &[(&str, Columns)] = &[
     ("pg_views", PG_VIEWS),
 ];
 
-const PG_NAMESPACE: Columns =
-    &[("oid", Kind::Oid), ("nspname", Kind::Text), ("nspowner", Kind::Oid), ("nspacl", Kind::Texts)];
+const PG_NAMESPACE: Columns = &[
+    ("oid", Kind::Oid),
+    ("nspname", Kind::Text),
+    ("nspowner", Kind::Oid),
+    ("nspacl", Kind::Texts),
+];
 
 const PG_CLASS: Columns = &[
     ("oid", Kind::Oid),
@@ -113,8 +120,11 @@ const PG_VIEWS: Columns = &[
     ("definition", Kind::Text),
 ];
 
-const PG_FOREIGN_TABLE: Columns =
-    &[("ftrelid", Kind::Oid), ("ftserver", Kind::Oid), ("ftoptions", Kind::Texts)];
+const PG_FOREIGN_TABLE: Columns = &[
+    ("ftrelid", Kind::Oid),
+    ("ftserver", Kind::Oid),
+    ("ftoptions", Kind::Texts),
+];
 
 const PG_FOREIGN_SERVER: Columns = &[
     ("oid", Kind::Oid),

@@ -59,6 +59,9 @@ impl SessionExtension for PgCatalog {
         for function in functions::all(session, &objects) {
             context.register_udf(function);
         }
+        if let Some(keywords) = schema::keywords() {
+            context.register_udtf("pg_get_keywords", keywords);
+        }
         Ok(())
     }
 

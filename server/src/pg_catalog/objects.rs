@@ -8,9 +8,7 @@ use std::sync::{Arc, Weak};
 use datafusion::arrow::array::{AsArray, RecordBatch};
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, FieldRef, Schema, SchemaRef};
-use datafusion::catalog::{
-    CatalogProvider, CatalogProviderList, SchemaProvider, TableProvider,
-};
+use datafusion::catalog::{CatalogProvider, CatalogProviderList, SchemaProvider, TableProvider};
 use datafusion::datasource::TableType;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::context::SessionContext;
@@ -54,11 +52,18 @@ impl Objects {
         database: &'static str,
         oids: Arc<Oids>,
     ) -> Objects {
-        Objects { catalogs, database, oids }
+        Objects {
+            catalogs,
+            database,
+            oids,
+        }
     }
 
     fn catalog(&self) -> Result<Arc<dyn CatalogProvider>> {
-        let catalog = self.catalogs.upgrade().and_then(|list| list.catalog(self.database));
+        let catalog = self
+            .catalogs
+            .upgrade()
+            .and_then(|list| list.catalog(self.database));
         catalog.ok_or_else(|| DataFusionError::Internal("the session has ended".to_owned()))
     }
 
@@ -75,10 +80,17 @@ impl Objects {
     }
 
     /// The number of the relation that a name means, looked for in `path` if it names no schema.
-    pub(super) fn find(&self, schema: Option<&str>, name: &str, path: &[&str]) -> Result<Option<i32>> {
+    pub(super) fn find(
+        &self,
+        schema: Option<&str>,
+        name: &str,
+        path: &[&str],
+    ) -> Result<Option<i32>> {
         let path = schema.as_ref().map_or(path, std::slice::from_ref);
         for candidate in path {
-            let exists = self.schema(candidate)?.is_some_and(|schema| schema.table_exist(name));
+            let exists = self
+                .schema(candidate)?
+                .is_some_and(|schema| schema.table_exist(name));
             if exists {
                 return Ok(Some(self.oids.object(candidate, name)));
             }
@@ -88,7 +100,11 @@ impl Objects {
 
     /// The number of a schema, if it exists.
     pub(super) fn find_schema(&self, name: &str) -> Result<Option<i32>> {
-        Ok(self.schema_names()?.iter().any(|schema| schema == name).then(|| self.oids.schema(name)))
+        Ok(self
+            .schema_names()?
+            .iter()
+            .any(|schema| schema == name)
+            .then(|| self.oids.schema(name)))
     }
 
     /// The name behind a number.
@@ -98,9 +114,14 @@ impl Objects {
 
     /// The text of a view.
     pub(super) async fn view_definition(&self, oid: i32) -> Result<Option<String>> {
-        let Some((schema, name)) = self.oids.name(oid) else { return Ok(None) };
-        let Some(schema) = self.schema(&schema)? else { return Ok(None) };
-        let table = schema.table(&name).await?;
+        let Some((schema, name)) = self.oids.name(oid) else {
+            return Ok(None);
+        };
+        let Some(schema) = self.schema(&schema)? else {
+            return Ok(None);
+        };
+        // A model is no table, and a view whose table is gone cannot be opened: neither has a text.
+        let table = schema.table(&name).await.ok().flatten();
         Ok(table.and_then(|table| table.get_table_definition().map(ToOwned::to_owned)))
     }
 
@@ -108,7 +129,9 @@ impl Objects {
     async fn relations(&self) -> Result<Vec<Relation>> {
         let mut relations = Vec::new();
         for schema_name in self.schema_names()? {
-            let Some(schema) = self.schema(&schema_name)? else { continue };
+            let Some(schema) = self.schema(&schema_name)? else {
+                continue;
+            };
             for name in schema.table_names() {
                 relations.push(self.relation(&schema_name, &name, schema.as_ref()).await);
             }
@@ -118,7 +141,9 @@ impl Objects {
     }
 
     async fn relation(&self, schema: &str, name: &str, tables: &dyn SchemaProvider) -> Relation {
-        if schema == PG_CATALOG && let Some(columns) = super::schema::known_columns(name) {
+        if schema == PG_CATALOG
+            && let Some(columns) = super::schema::known_columns(name)
+        {
             // Opening one of our own tables here would ask for all relations again.
             return Relation {
                 oid: self.oids.object(schema, name),
@@ -154,8 +179,12 @@ impl Objects {
 
     /// The models, from the view that lists them.
     async fn models(&self) -> Result<Vec<Relation>> {
-        let Some(ml) = self.schema(ML)? else { return Ok(Vec::new()) };
-        let Some(view) = ml.table("models").await? else { return Ok(Vec::new()) };
+        let Some(ml) = self.schema(ML)? else {
+            return Ok(Vec::new());
+        };
+        let Some(view) = ml.table("models").await? else {
+            return Ok(Vec::new());
+        };
         let mut models = Vec::new();
         for batch in rows_of(view).await? {
             let text = |column: &str| texts(&batch, column);
@@ -188,7 +217,10 @@ impl Objects {
     pub(super) async fn rows(&self, name: &str) -> Result<Option<Vec<Vec<Cell>>>> {
         let rows = match name {
             "pg_namespace" => self.namespaces()?,
-            "pg_class" => self.each_relation(|relation| vec![self.class_row(relation)]).await?,
+            "pg_class" => {
+                self.each_relation(|relation| vec![self.class_row(relation)])
+                    .await?
+            }
             "pg_attribute" => self.each_relation(attribute_rows).await?,
             "pg_tables" => self.each_relation(table_rows).await?,
             "pg_views" => self.each_relation(view_rows).await?,
@@ -280,13 +312,27 @@ impl Objects {
             SUPERUSER_OID.into(),
             wrapper.into(),
         ];
-        Ok(if self.models().await?.is_empty() { Vec::new() } else { vec![row] })
+        Ok(if self.models().await?.is_empty() {
+            Vec::new()
+        } else {
+            vec![row]
+        })
     }
 
     async fn wrappers(&self) -> Result<Vec<Vec<Cell>>> {
         let wrapper = self.oids.object(MODEL_SERVER, "wrapper");
-        let row = vec![wrapper.into(), "auspex".into(), SUPERUSER_OID.into(), 0.into(), 0.into()];
-        Ok(if self.models().await?.is_empty() { Vec::new() } else { vec![row] })
+        let row = vec![
+            wrapper.into(),
+            "auspex".into(),
+            SUPERUSER_OID.into(),
+            0.into(),
+            0.into(),
+        ];
+        Ok(if self.models().await?.is_empty() {
+            Vec::new()
+        } else {
+            vec![row]
+        })
     }
 }
 
@@ -295,7 +341,9 @@ fn no_columns() -> SchemaRef {
 }
 
 fn attribute_rows(relation: &Relation) -> Vec<Vec<Cell>> {
-    let Ok(columns) = wire_columns(&relation.columns) else { return Vec::new() };
+    let Ok(columns) = wire_columns(&relation.columns) else {
+        return Vec::new();
+    };
     let fields = relation.columns.fields();
     let row = |(idx, (column, field)): (usize, (WireColumn, &FieldRef))| {
         let no = || Cell::from(false);
@@ -328,7 +376,12 @@ fn attribute_rows(relation: &Relation) -> Vec<Vec<Cell>> {
             Cell::Null,
         ]
     };
-    columns.into_iter().zip(fields).enumerate().map(row).collect()
+    columns
+        .into_iter()
+        .zip(fields)
+        .enumerate()
+        .map(row)
+        .collect()
 }
 
 fn table_rows(relation: &Relation) -> Vec<Vec<Cell>> {
@@ -336,15 +389,30 @@ fn table_rows(relation: &Relation) -> Vec<Vec<Cell>> {
         return Vec::new();
     }
     let no = || Cell::from(false);
-    let (schema, name) = (relation.schema.as_str().into(), relation.name.as_str().into());
-    vec![vec![schema, name, "postgres".into(), Cell::Null, no(), no(), no(), no()]]
+    let (schema, name) = (
+        relation.schema.as_str().into(),
+        relation.name.as_str().into(),
+    );
+    vec![vec![
+        schema,
+        name,
+        "postgres".into(),
+        Cell::Null,
+        no(),
+        no(),
+        no(),
+        no(),
+    ]]
 }
 
 fn view_rows(relation: &Relation) -> Vec<Vec<Cell>> {
     if relation.kind != "v" {
         return Vec::new();
     }
-    let (schema, name) = (relation.schema.as_str().into(), relation.name.as_str().into());
+    let (schema, name) = (
+        relation.schema.as_str().into(),
+        relation.name.as_str().into(),
+    );
     let definition = relation.definition.clone().map_or(Cell::Null, Cell::from);
     vec![vec![schema, name, "postgres".into(), definition]]
 }
@@ -356,11 +424,15 @@ async fn rows_of(table: Arc<dyn TableProvider>) -> Result<Vec<RecordBatch>> {
 
 /// A column as texts; NULLs where there is no such column.
 fn texts(batch: &RecordBatch, column: &str) -> Vec<Option<String>> {
-    let column = batch.column_by_name(column).and_then(|array| cast(array, &DataType::Utf8).ok());
+    let column = batch
+        .column_by_name(column)
+        .and_then(|array| cast(array, &DataType::Utf8).ok());
     match &column {
-        Some(array) => {
-            array.as_string::<i32>().iter().map(|value| value.map(ToOwned::to_owned)).collect()
-        }
+        Some(array) => array
+            .as_string::<i32>()
+            .iter()
+            .map(|value| value.map(ToOwned::to_owned))
+            .collect(),
         None => vec![None; batch.num_rows()],
     }
 }

@@ -101,7 +101,10 @@ mod tests {
         assert!(oid >= FIRST as i32);
         assert_eq!(oids.object("public", "penguins"), oid);
         assert_eq!(Oids::default().object("public", "penguins"), oid);
-        assert_eq!(oids.name(oid), Some(("public".to_owned(), "penguins".to_owned())));
+        assert_eq!(
+            oids.name(oid),
+            Some(("public".to_owned(), "penguins".to_owned()))
+        );
         assert_eq!(oids.schema("pg_catalog"), 11);
         assert_eq!(oids.name(1), None);
     }

@@ -133,16 +133,28 @@ pub(super) fn is_always_empty(name: &str) -> bool {
 
 /// The columns of a table of this schema.
 pub(super) fn known_columns(name: &str) -> Option<SchemaRef> {
-    let view = EMPTY_VIEWS.iter().find(|(table, _)| *table == name).map(|(_, columns)| *columns);
+    let view = EMPTY_VIEWS
+        .iter()
+        .find(|(table, _)| *table == name)
+        .map(|(_, columns)| *columns);
     match columns_of(name).or(view) {
         Some(columns) => Some(schema_of(columns)),
-        None => fresh(FILLED, name).or_else(|| fresh(EMPTY, name)).map(|table| table.schema()),
+        None => fresh(FILLED, name)
+            .or_else(|| fresh(EMPTY, name))
+            .map(|table| table.schema()),
     }
 }
 
 /// The rows of a filled table.
 pub(super) fn fresh_rows(name: &str) -> &'static [RecordBatch] {
     fresh(FILLED, name).map_or(&[], |table| table.data())
+}
+
+/// The table function `pg_get_keywords`.
+pub(super) fn keywords() -> Option<Arc<ArrowTable>> {
+    FRESH
+        .as_ref()
+        .map(|tables| Arc::clone(&tables.pg_get_keywords))
 }
 
 fn fresh(tables: &[(&str, Pick)], name: &str) -> Option<&'static Arc<ArrowTable>> {
@@ -169,7 +181,10 @@ impl SchemaProvider for PgCatalogSchema {
         let own = TABLES.iter().map(|(name, _)| *name);
         let views = EMPTY_VIEWS.iter().map(|(name, _)| *name);
         let fresh = FILLED.iter().chain(EMPTY).map(|(name, _)| *name);
-        own.chain(views).chain(fresh).map(ToOwned::to_owned).collect()
+        own.chain(views)
+            .chain(fresh)
+            .map(ToOwned::to_owned)
+            .collect()
     }
 
     async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
@@ -183,7 +198,9 @@ impl SchemaProvider for PgCatalogSchema {
             })?;
             return Ok(Some(Arc::new(table_of(columns, &rows)?)));
         }
-        let Some(schema) = known_columns(name) else { return Ok(None) };
+        let Some(schema) = known_columns(name) else {
+            return Ok(None);
+        };
         let rows = fresh_rows(name).to_vec();
         Ok(Some(Arc::new(MemTable::try_new(schema, vec![rows])?)))
     }

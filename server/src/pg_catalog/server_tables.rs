@@ -24,11 +24,23 @@ pub(super) const UTF8: i32 = 6;
 /// The settings that no statement changes.
 const SETTINGS: &[(&str, &str, &str)] = &[
     ("integer_datetimes", "on", "Timestamps are integers."),
-    ("max_identifier_length", "63", "The length of names that clients may rely on."),
+    (
+        "max_identifier_length",
+        "63",
+        "The length of names that clients may rely on.",
+    ),
     ("server_encoding", "UTF8", "The server's encoding."),
-    ("server_version", "15.0", "The version of PostgreSQL whose catalogs are spoken."),
+    (
+        "server_version",
+        "15.0",
+        "The version of PostgreSQL whose catalogs are spoken.",
+    ),
     ("server_version_num", "150000", "The same as a number."),
-    ("standard_conforming_strings", "on", "Backslashes in strings are plain."),
+    (
+        "standard_conforming_strings",
+        "on",
+        "Backslashes in strings are plain.",
+    ),
 ];
 
 /// The collations: all compare bytes. Number, name and locale are PostgreSQL's.
@@ -49,8 +61,14 @@ pub(super) fn rows(name: &str, session: &SessionFacts) -> Option<Vec<Vec<Cell>>>
             Cell::Null,
             Cell::Null,
         ]],
-        "pg_roles" | "pg_authid" => roles(session).iter().map(|(oid, name)| role(*oid, name)).collect(),
-        "pg_user" => roles(session).iter().map(|(oid, name)| user(*oid, name)).collect(),
+        "pg_roles" | "pg_authid" => roles(session)
+            .iter()
+            .map(|(oid, name)| role(*oid, name))
+            .collect(),
+        "pg_user" => roles(session)
+            .iter()
+            .map(|(oid, name)| user(*oid, name))
+            .collect(),
         "pg_collation" => COLLATIONS.iter().map(collation).collect(),
         "pg_settings" => SETTINGS.iter().map(setting).collect(),
         _ => return None,
@@ -61,7 +79,10 @@ pub(super) fn rows(name: &str, session: &SessionFacts) -> Option<Vec<Vec<Cell>>>
 pub(super) fn roles(session: &SessionFacts) -> Vec<(i32, String)> {
     let mut roles = vec![(SUPERUSER_OID, SUPERUSER.to_owned())];
     if session.user != SUPERUSER {
-        roles.push((Oids::default().object("role", &session.user), session.user.clone()));
+        roles.push((
+            Oids::default().object("role", &session.user),
+            session.user.clone(),
+        ));
     }
     roles
 }

@@ -34,13 +34,18 @@ impl CancelRegistry {
     pub(super) fn register(self: &Arc<Self>, process_id: i32, secret: Bytes) -> CancelEntry {
         let current = CancellationToken::new();
         self.lock().insert(process_id, Entry { secret, current });
-        CancelEntry { registry: Arc::clone(self), process_id }
+        CancelEntry {
+            registry: Arc::clone(self),
+            process_id,
+        }
     }
 
     /// Cancels what the connection runs, if the key is right; tells whether it was.
     pub(super) fn cancel(&self, process_id: i32, secret: &[u8]) -> bool {
         let entries = self.lock();
-        let found = entries.get(&process_id).filter(|entry| equal(&entry.secret, secret));
+        let found = entries
+            .get(&process_id)
+            .filter(|entry| equal(&entry.secret, secret));
         if let Some(entry) = found {
             entry.current.cancel();
         }

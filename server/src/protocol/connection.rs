@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::cancel::{CancelEntry, CancelRegistry};
 use super::extended::{Portal, Prepared};
-use super::running::{Event, Next, Running};
+use super::running::{Event, Next, QueryThreads, Running, Work};
 use super::socket::{Frames, Socket, Stream};
 use crate::sqlstate::{Failure, notice_info};
 
@@ -40,6 +40,7 @@ pub(super) struct Shared {
     pub(super) engine: Arc<Engine>,
     pub(super) cancels: Arc<CancelRegistry>,
     pub(super) shutdown: CancellationToken,
+    pub(super) queries: QueryThreads,
 }
 
 /// Why something did not go its way.
@@ -73,7 +74,7 @@ pub(super) struct Connection<S> {
     pub(super) transaction: TransactionStatus,
     user: String,
     cancel: CancelEntry,
-    shutdown: CancellationToken,
+    shared: Arc<Shared>,
     reported: BTreeMap<&'static str, String>,
 }
 
@@ -96,7 +97,9 @@ pub(super) async fn serve<S: Stream>(frames: Frames<S>, shared: Arc<Shared>) {
             }
         }
         Some(Ok(PgWireFrontendMessage::CancelRequest(request))) => {
-            let known = shared.cancels.cancel(request.pid, &request.secret_key.to_bytes());
+            let known = shared
+                .cancels
+                .cancel(request.pid, &request.secret_key.to_bytes());
             tracing::debug!(process = request.pid, known, "cancel request");
         }
         Some(Err(error)) => {
@@ -111,11 +114,13 @@ impl<S: Stream> Connection<S> {
     async fn open(
         mut socket: Socket<S>,
         startup: &Startup,
-        shared: &Shared,
+        shared: &Arc<Shared>,
     ) -> io::Result<Connection<S>> {
         let refused = io::Error::from(io::ErrorKind::ConnectionRefused);
         if let Err(error) = protocol_negotiation(socket.client_mut(), startup).await {
-            socket.end(Failure::fatal("0A000", error.to_string())).await?;
+            socket
+                .end(Failure::fatal("0A000", error.to_string()))
+                .await?;
             return Err(refused);
         }
         let (session, user) = match open_session(startup, shared) {
@@ -128,8 +133,10 @@ impl<S: Stream> Connection<S> {
         };
         let (_, secret) = RandomPidSecretKeyGenerator::default().generate(socket.client_mut());
         let mut connection = Connection {
-            cancel: shared.cancels.register(session.process_id(), secret.to_bytes()),
-            shutdown: shared.shutdown.clone(),
+            cancel: shared
+                .cancels
+                .register(session.process_id(), secret.to_bytes()),
+            shared: Arc::clone(shared),
             socket,
             session,
             user,
@@ -147,17 +154,23 @@ impl<S: Stream> Connection<S> {
         startup: &Startup,
         secret: pgwire::messages::startup::SecretKey,
     ) -> io::Result<()> {
-        self.socket.feed(PgWireBackendMessage::Authentication(Authentication::Ok)).await?;
+        self.socket
+            .feed(PgWireBackendMessage::Authentication(Authentication::Ok))
+            .await?;
         for (name, value) in startup_settings(startup) {
             if let Err(error) = self.session.settings().set(&name, &value) {
                 // A connection should not fail for a setting that only PostgreSQL has.
                 let message = format!("setting \"{name}\" was ignored: {error}");
-                self.socket.send_notice(notice_info(Notice::warning(message))).await?;
+                self.socket
+                    .send_notice(notice_info(Notice::warning(message)))
+                    .await?;
             }
         }
         self.report_parameters().await?;
         let key = BackendKeyData::new(self.session.process_id(), secret);
-        self.socket.feed(PgWireBackendMessage::BackendKeyData(key)).await?;
+        self.socket
+            .feed(PgWireBackendMessage::BackendKeyData(key))
+            .await?;
         self.socket.set_state(PgWireConnectionState::ReadyForQuery);
         self.ready().await
     }
@@ -169,13 +182,15 @@ impl<S: Stream> Connection<S> {
         loop {
             let message = tokio::select! {
                 message = self.socket.next() => message,
-                () = self.shutdown.cancelled() => return Err(Interruption::Shutdown),
+                () = self.shared.shutdown.cancelled() => return Err(Interruption::Shutdown),
             };
             let message = match message {
                 Some(Ok(PgWireFrontendMessage::Terminate(_))) | None => return Ok(()),
                 Some(Ok(message)) => message,
                 Some(Err(error)) => {
-                    self.socket.end(Failure::fatal("08P01", error.to_string())).await?;
+                    self.socket
+                        .end(Failure::fatal("08P01", error.to_string()))
+                        .await?;
                     return Ok(());
                 }
             };
@@ -209,8 +224,16 @@ impl<S: Stream> Connection<S> {
     /// Tells that the next statement may come.
     pub(super) async fn ready(&mut self) -> io::Result<()> {
         let ready = ReadyForQuery::new(self.transaction);
-        self.socket.feed(PgWireBackendMessage::ReadyForQuery(ready)).await?;
+        self.socket
+            .feed(PgWireBackendMessage::ReadyForQuery(ready))
+            .await?;
         self.socket.flush().await
+    }
+
+    /// Starts work for a statement.
+    pub(super) fn start(&self, work: Work) -> Result<Running, Interruption> {
+        let queries = self.shared.queries.handle().ok_or(Interruption::Shutdown)?;
+        Ok(Running::start(queries, &self.session, work))
     }
 
     /// The next event of a running statement; its notices are passed on, and the client's departure
@@ -227,7 +250,7 @@ impl<S: Stream> Connection<S> {
                     Next::Event(event) => break Ok(event),
                 },
                 () = self.socket.departure() => break Err(Interruption::Lost),
-                () = self.shutdown.cancelled() => break Err(Interruption::Shutdown),
+                () = self.shared.shutdown.cancelled() => break Err(Interruption::Shutdown),
             }
         };
         self.cancel.run(None);
@@ -239,13 +262,21 @@ impl<S: Stream> Connection<S> {
 
     /// Sends a notice, if the client wants ones of its severity.
     async fn pass_on(&mut self, notice: Notice) -> io::Result<()> {
-        let level = self.session.settings().get("client_min_messages").unwrap_or_default();
+        let level = self
+            .session
+            .settings()
+            .get("client_min_messages")
+            .unwrap_or_default();
         let wanted = match notice.severity {
             Severity::Info => true,
             Severity::Notice => level != "warning" && level != "error",
             Severity::Warning => level != "error",
         };
-        if wanted { self.socket.send_notice(notice_info(notice)).await } else { Ok(()) }
+        if wanted {
+            self.socket.send_notice(notice_info(notice)).await
+        } else {
+            Ok(())
+        }
     }
 
     /// A statement may run, unless its transaction has failed and it does not end it.
@@ -268,18 +299,27 @@ impl<S: Stream> Connection<S> {
                     "ROLLBACK".clone_into(&mut tag);
                 }
             }
-            tag if ["SET", "RESET", "DISCARD"].iter().any(|verb| tag.starts_with(verb)) => {
+            tag if ["SET", "RESET", "DISCARD"]
+                .iter()
+                .any(|verb| tag.starts_with(verb)) =>
+            {
                 self.report_parameters().await?;
             }
             _ => {}
         }
         let complete = CommandComplete::new(tag);
-        self.socket.feed(PgWireBackendMessage::CommandComplete(complete)).await
+        self.socket
+            .feed(PgWireBackendMessage::CommandComplete(complete))
+            .await
     }
 
     /// Tells that there was no statement.
     pub(super) async fn complete_empty(&mut self) -> io::Result<()> {
-        self.socket.feed(PgWireBackendMessage::EmptyQueryResponse(EmptyQueryResponse::new())).await
+        self.socket
+            .feed(PgWireBackendMessage::EmptyQueryResponse(
+                EmptyQueryResponse::new(),
+            ))
+            .await
     }
 
     /// Reports the parameters that clients follow, where they changed.
@@ -305,7 +345,9 @@ impl<S: Stream> Connection<S> {
             if self.reported.get(name) != Some(&value) {
                 self.reported.insert(name, value.clone());
                 let status = ParameterStatus::new(name.to_owned(), value);
-                self.socket.feed(PgWireBackendMessage::ParameterStatus(status)).await?;
+                self.socket
+                    .feed(PgWireBackendMessage::ParameterStatus(status))
+                    .await?;
             }
         }
         Ok(())
@@ -314,8 +356,12 @@ impl<S: Stream> Connection<S> {
 
 /// Whether a statement ends a transaction, so that it may run in a failed one.
 pub(super) fn ends_transaction(statement: &ParsedStatement) -> bool {
-    let SqlStatement::Sql(statement) = &statement.statement else { return false };
-    let AnyStatement::Statement(statement) = statement.as_ref() else { return false };
+    let SqlStatement::Sql(statement) = &statement.statement else {
+        return false;
+    };
+    let AnyStatement::Statement(statement) = statement.as_ref() else {
+        return false;
+    };
     matches!(
         statement.as_ref(),
         ast::Statement::Commit { .. } | ast::Statement::Rollback { .. }
@@ -327,7 +373,12 @@ fn open_session(startup: &Startup, shared: &Shared) -> Result<(Arc<Session>, Str
     let parameter = |name: &str| startup.parameters.get(name).map(String::as_str);
     let user = parameter("user")
         .filter(|user| !user.is_empty())
-        .ok_or_else(|| Failure::fatal("28000", "no PostgreSQL user name specified in startup packet"))?;
+        .ok_or_else(|| {
+            Failure::fatal(
+                "28000",
+                "no PostgreSQL user name specified in startup packet",
+            )
+        })?;
     let database = parameter("database").unwrap_or(DATABASE);
     if database != DATABASE {
         let message = format!("database \"{database}\" does not exist");
@@ -335,7 +386,10 @@ fn open_session(startup: &Startup, shared: &Shared) -> Result<(Arc<Session>, Str
         return Err(Failure::fatal("3D000", message).with_hint(hint));
     }
     if parameter("replication").is_some_and(|value| !["false", "off", "no", "0"].contains(&value)) {
-        return Err(Failure::fatal("0A000", "replication connections are not supported"));
+        return Err(Failure::fatal(
+            "0A000",
+            "replication connections are not supported",
+        ));
     }
     let application = parameter("application_name").unwrap_or_default();
     match shared.engine.connect(user, application) {
@@ -350,13 +404,23 @@ fn open_session(startup: &Startup, shared: &Shared) -> Result<(Arc<Session>, Str
 
 /// The settings that a startup message carries, those of `options` (`-c name=value`) included.
 fn startup_settings(startup: &Startup) -> Vec<(String, String)> {
-    let own = ["user", "database", "options", "replication", "client_encoding"];
+    let own = [
+        "user",
+        "database",
+        "options",
+        "replication",
+        "client_encoding",
+    ];
     let direct = startup
         .parameters
         .iter()
         .filter(|(name, _)| !own.contains(&name.as_str()) && !name.starts_with("_pq_."))
         .map(|(name, value)| (name.clone(), value.clone()));
-    let options = startup.parameters.get("options").map(String::as_str).unwrap_or_default();
+    let options = startup
+        .parameters
+        .get("options")
+        .map(String::as_str)
+        .unwrap_or_default();
     let words: Vec<String> = split_options(options);
     let mut settings: Vec<(String, String)> = direct.collect();
     let mut words = words.into_iter();
@@ -398,13 +462,18 @@ mod tests {
         for (name, value) in [
             ("user", "ada"),
             ("TimeZone", "Europe/Berlin"),
-            ("options", r"-c seed=7 --statement-timeout=5s -csearch_path=a\ b"),
+            (
+                "options",
+                r"-c seed=7 --statement-timeout=5s -csearch_path=a\ b",
+            ),
         ] {
             startup.parameters.insert(name.to_owned(), value.to_owned());
         }
         let settings = startup_settings(&startup);
-        let settings: Vec<(&str, &str)> =
-            settings.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        let settings: Vec<(&str, &str)> = settings
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+            .collect();
         assert_eq!(
             settings,
             [

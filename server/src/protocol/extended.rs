@@ -84,7 +84,14 @@ impl Cursor {
         session: &Session,
     ) -> Cursor {
         let zone = TimeZone::of(&time_zone(session));
-        Cursor { running, columns, formats, tag, zone, batch: None }
+        Cursor {
+            running,
+            columns,
+            formats,
+            tag,
+            zone,
+            batch: None,
+        }
     }
 
     /// The command tag after a fetch of so many rows.
@@ -97,7 +104,10 @@ impl Cursor {
 }
 
 fn time_zone(session: &Session) -> String {
-    session.settings().get("timezone").unwrap_or_else(|| "UTC".to_owned())
+    session
+        .settings()
+        .get("timezone")
+        .unwrap_or_else(|| "UTC".to_owned())
 }
 
 impl Event {
@@ -144,7 +154,11 @@ impl<S: Stream> Connection<S> {
             return Err(Failure::error("42P05", message).into());
         }
         self.statements.remove(&name);
-        let declared = parse.type_oids.iter().map(|oid| declared_type(*oid)).collect();
+        let declared = parse
+            .type_oids
+            .iter()
+            .map(|oid| declared_type(*oid))
+            .collect();
         let prepared = self.prepare(parse.query, declared).await?;
         self.statements.insert(name, Arc::new(prepared));
         let complete = PgWireBackendMessage::ParseComplete(ParseComplete::new());
@@ -166,24 +180,53 @@ impl<S: Stream> Connection<S> {
         let Some(statement) = statements.pop() else {
             let (start, plan, columns) = (0, None, None);
             let parameters = Vec::new();
-            return Ok(Prepared { text, start, plan, parameters, columns, ends_transaction: false });
+            return Ok(Prepared {
+                text,
+                start,
+                plan,
+                parameters,
+                columns,
+                ends_transaction: false,
+            });
         };
         let ends_transaction = ends_transaction(&statement);
         self.check_transaction(ends_transaction)?;
         let start = statement.span.start;
-        let types = declared.iter().map(|known| known.as_ref().and_then(arrow_type)).collect();
-        let mut running = Running::start(&self.session, Work::Prepare(statement, types));
+        let types = declared
+            .iter()
+            .map(|known| known.as_ref().and_then(arrow_type))
+            .collect();
+        let mut running = self.start(Work::Prepare(statement, types))?;
         let plan = match self.next_event(&mut running).await? {
             Event::Prepared(plan) => plan,
             event => return Err(event.failure(&text, start).into()),
         };
         let told = |(index, planned): (usize, &DataType)| {
-            declared.get(index).cloned().flatten().unwrap_or_else(|| pg_type(planned))
+            declared
+                .get(index)
+                .cloned()
+                .flatten()
+                .unwrap_or_else(|| pg_type(planned))
         };
-        let parameters = plan.parameter_types().iter().enumerate().map(told).collect();
-        let columns = plan.schema().map(|schema| wire_columns(schema)).transpose()?;
+        let parameters = plan
+            .parameter_types()
+            .iter()
+            .enumerate()
+            .map(told)
+            .collect();
+        let columns = plan
+            .schema()
+            .map(|schema| wire_columns(schema))
+            .transpose()?;
         let (plan, columns) = (Some(plan), columns.map(Into::into));
-        Ok(Prepared { text, start, plan, parameters, columns, ends_transaction })
+        Ok(Prepared {
+            text,
+            start,
+            plan,
+            parameters,
+            columns,
+            ends_transaction,
+        })
     }
 
     async fn bind(&mut self, bind: Bind) -> Result<(), Interruption> {
@@ -196,8 +239,12 @@ impl<S: Stream> Connection<S> {
         let prepared = self.prepared(bind.statement_name.as_deref())?;
         self.check_transaction(prepared.ends_transaction)?;
         let zone = time_zone(&self.session);
-        let parameters =
-            bound_parameters(&prepared, &bind.parameters, &bind.parameter_format_codes, &zone)?;
+        let parameters = bound_parameters(
+            &prepared,
+            &bind.parameters,
+            &bind.parameter_format_codes,
+            &zone,
+        )?;
         let n_columns = prepared.columns.as_ref().map_or(0, |columns| columns.len());
         let formats = spread(&bind.result_column_format_codes, n_columns).ok_or_else(|| {
             Failure::protocol(format!(
@@ -206,19 +253,31 @@ impl<S: Stream> Connection<S> {
             ))
         })?;
         let state = PortalState::New;
-        let portal = Portal { prepared, parameters, formats: formats.into(), state };
+        let portal = Portal {
+            prepared,
+            parameters,
+            formats: formats.into(),
+            state,
+        };
         self.portals.insert(name, portal);
-        Ok(self.socket.feed(PgWireBackendMessage::BindComplete(BindComplete::new())).await?)
+        Ok(self
+            .socket
+            .feed(PgWireBackendMessage::BindComplete(BindComplete::new()))
+            .await?)
     }
 
     fn prepared(&self, name: Option<&str>) -> Result<Arc<Prepared>, Failure> {
         let name = name.unwrap_or_default();
-        self.statements.get(name).cloned().ok_or_else(|| match name {
-            "" => Failure::error("26000", "unnamed prepared statement does not exist"),
-            name => {
-                Failure::error("26000", format!("prepared statement \"{name}\" does not exist"))
-            }
-        })
+        self.statements
+            .get(name)
+            .cloned()
+            .ok_or_else(|| match name {
+                "" => Failure::error("26000", "unnamed prepared statement does not exist"),
+                name => Failure::error(
+                    "26000",
+                    format!("prepared statement \"{name}\" does not exist"),
+                ),
+            })
     }
 
     async fn describe(&mut self, describe: Describe) -> Result<(), Interruption> {
@@ -226,12 +285,20 @@ impl<S: Stream> Connection<S> {
             let prepared = self.prepared(describe.name.as_deref())?;
             let oids = prepared.parameters.iter().map(Type::oid).collect();
             let parameters = ParameterDescription::new(oids);
-            self.socket.feed(PgWireBackendMessage::ParameterDescription(parameters)).await?;
+            self.socket
+                .feed(PgWireBackendMessage::ParameterDescription(parameters))
+                .await?;
             let n_columns = prepared.columns.as_ref().map_or(0, |columns| columns.len());
-            (prepared.columns.clone(), vec![FieldFormat::Text; n_columns].into())
+            (
+                prepared.columns.clone(),
+                vec![FieldFormat::Text; n_columns].into(),
+            )
         } else {
             let name = describe.name.unwrap_or_default();
-            let portal = self.portals.get(&name).ok_or_else(|| missing_portal(&name))?;
+            let portal = self
+                .portals
+                .get(&name)
+                .ok_or_else(|| missing_portal(&name))?;
             (portal.prepared.columns.clone(), Arc::clone(&portal.formats))
         };
         let message = match columns {
@@ -246,8 +313,13 @@ impl<S: Stream> Connection<S> {
     async fn execute(&mut self, execute: Execute) -> Result<(), Interruption> {
         let name = execute.name.unwrap_or_default();
         // Taken out while it runs: a failed portal stays out.
-        let mut portal = self.portals.remove(&name).ok_or_else(|| missing_portal(&name))?;
-        let limit = usize::try_from(execute.max_rows).ok().filter(|limit| *limit > 0);
+        let mut portal = self
+            .portals
+            .remove(&name)
+            .ok_or_else(|| missing_portal(&name))?;
+        let limit = usize::try_from(execute.max_rows)
+            .ok()
+            .filter(|limit| *limit > 0);
         self.run_portal(&mut portal, limit).await?;
         self.portals.insert(name, portal);
         Ok(())
@@ -259,7 +331,9 @@ impl<S: Stream> Connection<S> {
         limit: Option<usize>,
     ) -> Result<(), Interruption> {
         let prepared = Arc::clone(&portal.prepared);
-        let Some(plan) = &prepared.plan else { return Ok(self.complete_empty().await?) };
+        let Some(plan) = &prepared.plan else {
+            return Ok(self.complete_empty().await?);
+        };
         self.check_transaction(prepared.ends_transaction)?;
         let (text, start) = (prepared.text.as_str(), prepared.start);
         let mut cursor = match std::mem::replace(&mut portal.state, PortalState::Finished) {
@@ -273,7 +347,7 @@ impl<S: Stream> Connection<S> {
             PortalState::New => {
                 let parameters = std::mem::take(&mut portal.parameters);
                 let work = Work::Execute(Arc::clone(plan), parameters);
-                let mut running = Running::start(&self.session, work);
+                let mut running = self.start(work)?;
                 match self.next_event(&mut running).await? {
                     Event::Done(tag) => return Ok(self.complete(tag.unwrap_or_default()).await?),
                     Event::Rows(schema, tag) => {
@@ -331,9 +405,8 @@ impl<S: Stream> Connection<S> {
                 Event::Batch(batch) => {
                     let encoder =
                         RowEncoder::try_new(&batch, &cursor.columns, &cursor.formats, cursor.zone);
-                    let encoder = encoder.map_err(|error| {
-                        Failure::error("0A000", error.strip_backtrace())
-                    })?;
+                    let encoder = encoder
+                        .map_err(|error| Failure::error("0A000", error.strip_backtrace()))?;
                     cursor.batch = Some((encoder, 0));
                 }
                 Event::Done(_) => return Ok(Fetched::All(n_sent)),
@@ -350,7 +423,10 @@ impl<S: Stream> Connection<S> {
         } else {
             self.portals.remove(&name);
         }
-        Ok(self.socket.feed(PgWireBackendMessage::CloseComplete(CloseComplete::new())).await?)
+        Ok(self
+            .socket
+            .feed(PgWireBackendMessage::CloseComplete(CloseComplete::new()))
+            .await?)
     }
 }
 
@@ -379,7 +455,10 @@ fn bound_parameters(
     formats: &[i16],
     zone: &str,
 ) -> Result<Vec<ScalarValue>, Failure> {
-    let needed = prepared.plan.as_ref().map_or(&[][..], |plan| plan.parameter_types());
+    let needed = prepared
+        .plan
+        .as_ref()
+        .map_or(&[][..], |plan| plan.parameter_types());
     if values.len() != needed.len() {
         return Err(Failure::protocol(format!(
             "bind message supplies {} parameters, but prepared statement requires {}",
@@ -397,7 +476,13 @@ fn bound_parameters(
     let mut parameters = Vec::with_capacity(values.len());
     for (index, value) in values.iter().enumerate() {
         let (known, format) = (&prepared.parameters[index], formats[index]);
-        parameters.push(decode_parameter(value.as_deref(), known, format, &needed[index], zone)?);
+        parameters.push(decode_parameter(
+            value.as_deref(),
+            known,
+            format,
+            &needed[index],
+            zone,
+        )?);
     }
     Ok(parameters)
 }

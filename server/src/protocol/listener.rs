@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::cancel::CancelRegistry;
 use super::connection::{STARTUP_TIMEOUT, Shared, serve};
+use super::running::QueryThreads;
 
 /// How long clients are waited for when the server stops.
 const FAREWELL: Duration = Duration::from_secs(5);
@@ -39,7 +40,9 @@ pub enum ListenError {
         source: io::Error,
     },
     /// Clients from elsewhere would get in without a password.
-    #[error("cannot listen on \"{address}\": only addresses of this machine are allowed while no password is asked")]
+    #[error(
+        "cannot listen on \"{address}\": only addresses of this machine are allowed while no password is asked"
+    )]
     NotLoopback {
         /// The address found.
         address: String,
@@ -49,6 +52,12 @@ pub enum ListenError {
     Busy {
         /// The address found.
         address: String,
+    },
+    /// The system gives no threads.
+    #[error("cannot start threads for queries: {source}")]
+    Threads {
+        /// Why.
+        source: io::Error,
     },
     /// The system refused.
     #[error("cannot listen on \"{address}\": {source}")]
@@ -71,6 +80,7 @@ impl ListenError {
             ListenError::Busy { .. } => {
                 "Choose another port with --listen, or stop the other server. Port 0 takes a free one."
             }
+            ListenError::Threads { .. } => "Raise the limit of processes, as with ulimit -u.",
             ListenError::Bind { .. } => "Choose another address with --listen.",
         }
     }
@@ -110,7 +120,12 @@ impl Server {
         };
         let local = listener.local_addr();
         let local = local.map_err(|source| ListenError::Bind { address, source })?;
-        Ok(Server { shared: Arc::new(shared(engine)), listener, address: local })
+        let shared = shared(engine).map_err(|source| ListenError::Threads { source })?;
+        Ok(Server {
+            shared: Arc::new(shared),
+            listener,
+            address: local,
+        })
     }
 
     /// Where it listens.
@@ -121,7 +136,11 @@ impl Server {
     /// Answers clients in the background.
     pub fn start(self) -> ServerHandle {
         let shutdown = self.shared.shutdown.clone();
-        ServerHandle { address: self.address, shutdown, task: tokio::spawn(self.run()) }
+        ServerHandle {
+            address: self.address,
+            shutdown,
+            task: tokio::spawn(self.run()),
+        }
     }
 
     async fn run(self) {
@@ -185,22 +204,27 @@ impl InProcessCancel {
 
 /// A client's end of a connection to an engine of this process, which is served until the end is
 /// dropped, and what cancels its statements.
-pub(crate) fn connect_in_process(engine: Arc<Engine>) -> (DuplexStream, InProcessCancel) {
+pub(crate) fn connect_in_process(
+    engine: Arc<Engine>,
+) -> io::Result<(DuplexStream, InProcessCancel)> {
     let (ours, theirs) = tokio::io::duplex(PIPE_BYTES);
     let nowhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let codec = PgWireMessageServerCodec::new(DefaultClient::new(nowhere, false));
-    let shared = Arc::new(shared(engine));
-    let cancel = InProcessCancel { registry: Arc::clone(&shared.cancels) };
+    let shared = Arc::new(shared(engine)?);
+    let cancel = InProcessCancel {
+        registry: Arc::clone(&shared.cancels),
+    };
     tokio::spawn(serve(Framed::new(ours, codec), shared));
-    (theirs, cancel)
+    Ok((theirs, cancel))
 }
 
-fn shared(engine: Arc<Engine>) -> Shared {
-    Shared {
+fn shared(engine: Arc<Engine>) -> io::Result<Shared> {
+    Ok(Shared {
         engine,
         cancels: Arc::new(CancelRegistry::default()),
         shutdown: CancellationToken::new(),
-    }
+        queries: QueryThreads::start()?,
+    })
 }
 
 /// Answers the questions that come before the startup message, then serves.

@@ -5,6 +5,11 @@
 //! send a statement; `running` is a statement at work; `cancel` finds it from another connection;
 //! `types` are the values. Plans nothing and knows no table.
 
+#![allow(
+    clippy::result_large_err,
+    reason = "pgwire's handlers fix the error type"
+)]
+
 mod cancel;
 mod connection;
 mod extended;
@@ -14,5 +19,5 @@ mod simple;
 mod socket;
 pub(crate) mod types;
 
-pub use listener::{ListenError, Server, ServerHandle};
 pub(crate) use listener::{InProcessCancel, connect_in_process};
+pub use listener::{ListenError, Server, ServerHandle};

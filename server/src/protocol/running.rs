@@ -5,6 +5,7 @@
 //! requests are answered in time, and a panic ends this statement alone.
 
 use std::any::Any;
+use std::io;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +17,7 @@ use datafusion::arrow::datatypes::{DataType, SchemaRef};
 use datafusion::common::ScalarValue;
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt};
+use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::mpsc::{self, UnboundedReceiver};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -24,6 +26,35 @@ const WAITING_EVENTS: usize = 2;
 /// How long a cancelled statement may take to say so itself. Somewhat below the 200 ms in which a
 /// cancel request is to be answered.
 const GRACE: Duration = Duration::from_millis(150);
+
+/// Threads for queries, apart from those that serve connections: an operator may compute for seconds
+/// without a pause, and cancel requests must be heard meanwhile.
+pub(super) struct QueryThreads(Option<Runtime>);
+
+impl QueryThreads {
+    /// Starts one thread a core.
+    pub(super) fn start() -> io::Result<QueryThreads> {
+        let runtime = Builder::new_multi_thread()
+            .thread_name("auspex-query")
+            .enable_all()
+            .build();
+        Ok(QueryThreads(Some(runtime?)))
+    }
+
+    /// Where to run; `None` only while the threads are being stopped.
+    pub(super) fn handle(&self) -> Option<&Handle> {
+        self.0.as_ref().map(Runtime::handle)
+    }
+}
+
+impl Drop for QueryThreads {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            // A runtime must not be waited for on a thread of another one.
+            runtime.shutdown_background();
+        }
+    }
+}
 
 /// What a statement's task is to do.
 pub(super) enum Work {
@@ -69,13 +100,16 @@ pub(super) struct Running {
 }
 
 impl Running {
-    /// Starts the work.
-    pub(super) fn start(session: &Arc<Session>, work: Work) -> Running {
+    /// Starts the work on the threads for queries.
+    pub(super) fn start(queries: &Handle, session: &Arc<Session>, work: Work) -> Running {
         let cancel = CancellationToken::new();
         let (events_in, events) = mpsc::channel(WAITING_EVENTS);
         let (notices_in, notices) = mpsc::unbounded_channel();
-        let control = StatementControl { cancel: cancel.clone(), notices: notices_in };
-        tokio::spawn(attend(Arc::clone(session), work, control, events_in));
+        let control = StatementControl {
+            cancel: cancel.clone(),
+            notices: notices_in,
+        };
+        queries.spawn(attend(Arc::clone(session), work, control, events_in));
         let token = cancel.clone();
         let overdue = async move {
             token.cancelled().await;
@@ -142,7 +176,10 @@ async fn perform(
     events: &mpsc::Sender<Event>,
 ) -> Result<Event, Report> {
     let prepare = async |statement: ParsedStatement, types: Vec<Option<DataType>>| {
-        session.prepare(&statement, &types).await.map_err(|error| error.report())
+        session
+            .prepare(&statement, &types)
+            .await
+            .map_err(|error| error.report())
     };
     let (prepared, parameters) = match work {
         Work::Prepare(statement, types) => {
@@ -154,7 +191,11 @@ async fn perform(
     let outcome = session.execute(&prepared, parameters, control).await;
     match outcome.map_err(|error| error.report())? {
         Outcome::Command(tag) => Ok(Event::Done(Some(tag))),
-        Outcome::Rows { schema, mut stream, tag } => {
+        Outcome::Rows {
+            schema,
+            mut stream,
+            tag,
+        } => {
             let mut listening = events.send(Event::Rows(schema, tag)).await.is_ok();
             while listening && let Some(batch) = stream.next().await {
                 let batch = batch.map_err(|error| report_of(&error))?;
@@ -167,5 +208,6 @@ async fn perform(
 
 fn panic_text(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&'static str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no message")
 }

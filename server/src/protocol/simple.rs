@@ -11,7 +11,7 @@ use pgwire::messages::PgWireBackendMessage;
 
 use super::connection::{Connection, Interruption, ends_transaction};
 use super::extended::{Cursor, Fetched};
-use super::running::{Event, Running, Work};
+use super::running::{Event, Work};
 use super::socket::Stream;
 use super::types::{row_description, wire_columns};
 use crate::sqlstate::Failure;
@@ -23,7 +23,10 @@ impl<S: Stream> Connection<S> {
         self.statements.remove("");
         self.portals.remove("");
         match self.session.parse(text) {
-            Err(error) => self.fail(Failure::from_report(error.report(), text, 0)).await?,
+            Err(error) => {
+                self.fail(Failure::from_report(error.report(), text, 0))
+                    .await?
+            }
             Ok(statements) if statements.is_empty() => self.complete_empty().await?,
             Ok(statements) => {
                 for statement in statements {
@@ -48,7 +51,7 @@ impl<S: Stream> Connection<S> {
     ) -> Result<(), Interruption> {
         self.check_transaction(ends_transaction(&statement))?;
         let start = statement.span.start;
-        let mut running = Running::start(&self.session, Work::Run(statement));
+        let mut running = self.start(Work::Run(statement))?;
         let (schema, tag) = match self.next_event(&mut running).await? {
             Event::Rows(schema, tag) => (schema, tag),
             Event::Done(tag) => return Ok(self.complete(tag.unwrap_or_default()).await?),
@@ -57,7 +60,9 @@ impl<S: Stream> Connection<S> {
         let columns: Arc<[_]> = wire_columns(&schema)?.into();
         let formats: Arc<[_]> = vec![FieldFormat::Text; columns.len()].into();
         let description = row_description(&columns, &formats);
-        self.socket.feed(PgWireBackendMessage::RowDescription(description)).await?;
+        self.socket
+            .feed(PgWireBackendMessage::RowDescription(description))
+            .await?;
         let mut cursor = Cursor::new(running, columns, formats, tag, &self.session);
         match self.fetch(&mut cursor, None, text, start).await? {
             Fetched::All(n_rows) => {

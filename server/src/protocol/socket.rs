@@ -37,7 +37,10 @@ pub(super) struct Socket<S> {
 impl<S: Stream> Socket<S> {
     pub(super) fn new(mut frames: Frames<S>) -> Socket<S> {
         frames.set_backpressure_boundary(WRITE_BUFFER_BYTES);
-        Socket { frames, ahead: VecDeque::new() }
+        Socket {
+            frames,
+            ahead: VecDeque::new(),
+        }
     }
 
     /// The next message; `None` when the client has gone.
@@ -73,12 +76,17 @@ impl<S: Stream> Socket<S> {
 
     /// Sends a failure, not necessarily at once.
     pub(super) async fn feed_failure(&mut self, failure: Failure) -> io::Result<()> {
-        self.feed(PgWireBackendMessage::ErrorResponse(failure.into_info().into())).await
+        self.feed(PgWireBackendMessage::ErrorResponse(
+            failure.into_info().into(),
+        ))
+        .await
     }
 
     /// Sends a notice at once.
     pub(super) async fn send_notice(&mut self, info: ErrorInfo) -> io::Result<()> {
-        self.frames.send(PgWireBackendMessage::NoticeResponse(info.into())).await
+        self.frames
+            .send(PgWireBackendMessage::NoticeResponse(info.into()))
+            .await
     }
 
     /// Says farewell and closes.

@@ -74,17 +74,16 @@ fn subscripts(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
     let mut skip = None;
     let mut out: Vec<TokenWithSpan> = Vec::with_capacity(tokens.len());
     let mut behind = Vec::new();
-    for at in 0..tokens.len() {
+    for (at, token) in tokens.iter().enumerate() {
         if skip == Some(at) {
             continue;
         }
-        let token = &tokens[at];
         out.push(token.clone());
         if behind.last() == Some(&at) {
             behind.pop();
-            let made = |token| TokenWithSpan {
-                token,
-                span: tokens[at].span,
+            let made = |made: Token| TokenWithSpan {
+                token: made,
+                span: token.span,
             };
             out.push(made(Token::Plus));
             out.push(made(Token::Number("1".into(), false)));

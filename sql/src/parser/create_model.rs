@@ -54,7 +54,11 @@ pub(super) fn parse(cursor: &mut Cursor<'_>) -> Result<Statement, ParseError> {
         cursor.cut_tail(3);
         model.no_train = true;
     }
-    let mut seen = BTreeSet::new();
+    let mut seen: BTreeSet<_> = model
+        .no_train
+        .then_some("WITH NO TRAIN")
+        .into_iter()
+        .collect();
     while !cursor.is_empty() && !cursor.at_words(&["AS"]) {
         let place = cursor.start();
         let clause = clause(cursor, &mut model)?;
@@ -118,12 +122,8 @@ fn check_source(cursor: &Cursor<'_>, model: &CreateModel) -> Result<(), ParseErr
 fn clause(cursor: &mut Cursor<'_>, model: &mut CreateModel) -> Result<&'static str, ParseError> {
     Ok(if cursor.at_words(&["WITH", "NO"]) {
         cursor.expect_words(&["WITH", "NO", "TRAIN"])?;
-        let again = std::mem::replace(&mut model.no_train, true);
-        if again {
-            return Err(repeated(cursor, "WITH NO TRAIN"));
-        } else {
-            "WITH NO TRAIN"
-        }
+        model.no_train = true;
+        "WITH NO TRAIN"
     } else if cursor.eat_word("OPTIONS") {
         add_options(cursor, model)?;
         "OPTIONS"
@@ -183,13 +183,6 @@ fn series_clause(
     } else {
         return Err(unknown_clause(cursor));
     })
-}
-
-fn repeated(cursor: &Cursor<'_>, clause: &str) -> ParseError {
-    ParseError::new(
-        ParseErrorKind::RepeatedClause(clause.to_owned()),
-        Some(cursor.last_end()),
-    )
 }
 
 fn unknown_clause(cursor: &Cursor<'_>) -> ParseError {
@@ -274,10 +267,7 @@ fn features_length(tokens: &[TokenWithSpan]) -> usize {
             return at;
         }
         // A bracketed part belongs to the list as a whole.
-        at = closing(tokens, at)
-            .filter(|_| is_token(tokens, at, &Token::LParen))
-            .unwrap_or(at)
-            + 1;
+        at = closing(tokens, at).unwrap_or(at) + 1;
     }
     tokens.len()
 }

@@ -33,9 +33,10 @@ pub use options::literal_option;
 /// Positions, in errors and in spans, are byte offsets of the whole text.
 pub fn parse(text: &str, dialect: Dialect) -> Result<Vec<ParsedStatement>, ParseError> {
     let pieces = split(text, dialect)?;
-    checked(&pieces, || {
+    let deep = needs_large_stack(&pieces)?;
+    within(deep, || {
         pieces
-            .iter()
+            .into_iter()
             .map(|piece| parse_piece(text, piece))
             .collect()
     })
@@ -46,10 +47,12 @@ pub fn parse(text: &str, dialect: Dialect) -> Result<Vec<ParsedStatement>, Parse
 /// Under `Auto` the union grammar applies, as it did to the statement that the query was cut from.
 pub fn parse_query(text: &str, dialect: Dialect) -> Result<Box<Query>, ParseError> {
     let pieces = split(text, dialect)?;
-    match pieces.as_slice() {
-        [] => Err(ParseError::at_end(text.len(), "a query")),
-        [piece] => checked(&pieces, || query_piece(text, piece, dialect)),
-        [_, second, ..] => Err(ParseError::at_token(
+    let deep = needs_large_stack(&pieces)?;
+    let mut pieces = pieces.into_iter();
+    match (pieces.next(), pieces.next()) {
+        (None, _) => Err(ParseError::at_end(text.len(), "a query")),
+        (Some(piece), None) => within(deep, || query_piece(text, piece, dialect)),
+        (_, Some(second)) => Err(ParseError::at_token(
             text,
             &second.tokens[0],
             "one query only",
@@ -57,30 +60,32 @@ pub fn parse_query(text: &str, dialect: Dialect) -> Result<Box<Query>, ParseErro
     }
 }
 
-/// Reads within the bounds of `limits`.
-fn checked<T: Send>(
-    pieces: &[Piece],
-    read: impl Fn() -> Result<T, ParseError> + Send + Sync,
+fn needs_large_stack(pieces: &[Piece]) -> Result<bool, ParseError> {
+    pieces.iter().try_fold(false, |deep, piece| {
+        Ok(limits::check(&piece.tokens)? || deep)
+    })
+}
+
+/// Reads on the caller's stack or on a large one.
+fn within<T: Send>(
+    deep: bool,
+    read: impl FnOnce() -> Result<T, ParseError> + Send,
 ) -> Result<T, ParseError> {
-    let mut deep = false;
-    for piece in pieces {
-        deep |= limits::check(&piece.tokens)?;
-    }
     if !deep {
         return read();
     }
-    limits::on_large_stack(&read).unwrap_or_else(|error| {
+    limits::on_large_stack(read).unwrap_or_else(|error| {
         let message = format!("no thread could be started to read the statement: {error}");
         Err(ParseError::new(ParseErrorKind::Malformed(message), None))
     })
 }
 
-fn query_piece(text: &str, piece: &Piece, dialect: Dialect) -> Result<Box<Query>, ParseError> {
+fn query_piece(text: &str, piece: Piece, dialect: Dialect) -> Result<Box<Query>, ParseError> {
     let grammar = match (dialect, piece.grammar) {
         (Dialect::Auto, Grammar::Postgres) => Grammar::Lenient,
         (_, grammar) => grammar,
     };
-    let mut tokens = prepare(text, piece.tokens.clone(), grammar)?;
+    let mut tokens = prepare(text, piece.tokens, grammar)?;
     if let Some(query) = model_forms::statement_as_query(text, &tokens) {
         tokens = model_forms::rewrite(text, query?)?;
     }
@@ -96,13 +101,13 @@ fn prepare(
     model_forms::rewrite(text, googlesql::rewrite(text, tokens, grammar)?)
 }
 
-fn parse_piece(text: &str, piece: &Piece) -> Result<ParsedStatement, ParseError> {
+fn parse_piece(text: &str, piece: Piece) -> Result<ParsedStatement, ParseError> {
     let Piece {
-        ref tokens,
+        tokens,
         grammar,
         span,
-    } = *piece;
-    let tokens = prepare(text, tokens.clone(), grammar)?;
+    } = piece;
+    let tokens = prepare(text, tokens, grammar)?;
     let statement = parse_statement(Cursor::new(text, &tokens, grammar, span.end))?;
     Ok(ParsedStatement {
         statement,
@@ -129,27 +134,38 @@ type ParseModelStatement = fn(&mut Cursor<'_>) -> Result<Statement, ParseError>;
 /// Keywords are not reserved: `DESCRIBE model` is about a table unless a name follows.
 fn model_statement(tokens: &[TokenWithSpan]) -> Option<ParseModelStatement> {
     let starts = |words: &[&str]| are_words(tokens, 0, words);
-    let named = |at: usize| read_word(tokens.get(at)).is_some();
-    match () {
-        () if opens_create_model(tokens) => Some(create_model::parse),
-        () if starts(&["TRAIN"]) => Some(train::parse),
-        () if starts(&["EVALUATE"]) => Some(apply::parse_evaluate),
-        () if starts(&["PREDICT"]) => Some(apply::parse_predict),
-        () if starts(&["EXPLAIN_PREDICT"]) => Some(apply::parse_explain_predict),
-        () if starts(&["FORECAST"]) => Some(apply::parse_forecast),
-        () if starts(&["ALTER", "MODEL"]) => Some(alter_model::parse),
-        () if starts(&["DROP", "MODEL"]) => Some(manage::parse_drop),
-        () if starts(&["EXPORT", "MODEL"]) => Some(manage::parse_export),
-        () if starts(&["SHOW", "MODELS"]) && tokens.len() == 2 => Some(manage::parse_show),
-        () if starts(&["SHOW", "MODEL"]) => Some(manage::parse_show),
-        () if starts(&["SHOW", "DEVICES"]) && tokens.len() == 2 => Some(manage::parse_show),
-        () if starts(&["SHOW", "WORKERS"]) && tokens.len() == 2 => Some(manage::parse_show),
-        () if starts(&["DESCRIBE", "MODEL"]) && named(2) => Some(manage::parse_describe),
-        () if starts(&["DESC", "MODEL"]) && named(2) => Some(manage::parse_describe),
-        () if manage::is_privilege(tokens) => Some(manage::parse_privilege),
-        () if explain::subject(tokens).is_some() => Some(explain::parse),
-        () => None,
-    }
+    let shows = |what: &str| starts(&["SHOW", what]) && tokens.len() == 2;
+    let describes = starts(&["DESCRIBE", "MODEL"]) || starts(&["DESC", "MODEL"]);
+    Some(if opens_create_model(tokens) {
+        create_model::parse
+    } else if starts(&["TRAIN"]) {
+        train::parse
+    } else if starts(&["EVALUATE"]) {
+        apply::parse_evaluate
+    } else if starts(&["PREDICT"]) {
+        apply::parse_predict
+    } else if starts(&["EXPLAIN_PREDICT"]) {
+        apply::parse_explain_predict
+    } else if starts(&["FORECAST"]) {
+        apply::parse_forecast
+    } else if starts(&["ALTER", "MODEL"]) {
+        alter_model::parse
+    } else if starts(&["DROP", "MODEL"]) {
+        manage::parse_drop
+    } else if starts(&["EXPORT", "MODEL"]) {
+        manage::parse_export
+    } else if starts(&["SHOW", "MODEL"]) || ["MODELS", "DEVICES", "WORKERS"].into_iter().any(shows)
+    {
+        manage::parse_show
+    } else if describes && read_word(tokens.get(2)).is_some() {
+        manage::parse_describe
+    } else if manage::is_privilege(tokens) {
+        manage::parse_privilege
+    } else if explain::subject(tokens).is_some() {
+        explain::parse
+    } else {
+        return None;
+    })
 }
 
 /// Whether the tokens are a statement of ours, which no PostgreSQL statement starts like.

@@ -1,5 +1,7 @@
 //! Messages, positions and hints.
 
+#![allow(clippy::too_many_lines, reason = "tables of cases")]
+
 use super::{fails, one};
 use crate::*;
 

@@ -1,5 +1,7 @@
 //! Model functions inside ordinary SQL.
 
+#![allow(clippy::too_many_lines, reason = "tables of cases")]
+
 use super::{ast, find, one};
 use crate::*;
 
@@ -97,6 +99,11 @@ fn table_functions_are_taken_apart() {
             "ml.forecast",
             vec!["model m", "struct horizon=3,confidence_level=0.8"],
         ),
+        (
+            "ml.predict(MODEL m, TABLE 'f.csv')",
+            "ml.predict",
+            vec!["model m", "query SELECT * FROM 'f.csv'"],
+        ),
         ("ml.evaluate(model)", "ml.evaluate", vec!["expr model"]),
         ("LATERAL ml.evaluate('m')", "ml.evaluate", vec!["expr 'm'"]),
     ] {
@@ -182,6 +189,20 @@ fn statements_stand_for_their_rows_in_from() {
     ] {
         let call = call(&format!("SELECT * FROM ({text}) x WHERE a"));
         assert_eq!(shape(&call.args), args, "{text}");
+    }
+    for text in [
+        "CREATE VIEW v AS PREDICT m ON t",
+        "CREATE OR REPLACE TABLE v AS EVALUATE MODEL m",
+    ] {
+        let statement = one(text);
+        assert_eq!(
+            find(ast(&statement))
+                .relations
+                .iter()
+                .filter_map(ml_function)
+                .count(),
+            1
+        );
     }
     let nested = one("WITH p AS (PREDICT a ON (PREDICT b ON t)) SELECT * FROM p");
     let found = find(ast(&nested));

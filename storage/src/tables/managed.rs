@@ -20,7 +20,8 @@ use deltalake::kernel::{Action, Add, EagerSnapshot, StructType};
 use deltalake::operations::create::CreateBuilder;
 use deltalake::operations::write::configs::WriterStatsConfig;
 use deltalake::protocol::{DeltaOperation, SaveMode};
-use deltalake::{DeltaTable, DeltaTableBuilder};
+use deltalake::table::state::DeltaTableState;
+use deltalake::{DeltaTable, DeltaTableBuilder, TableProperty};
 use futures::{StreamExt as _, TryStreamExt as _};
 use object_store::path::Path;
 
@@ -35,6 +36,8 @@ const ROW_GROUP_BYTES: usize = 64 << 20;
 /// Bounds the row groups of narrow tables, so that a scan can be divided.
 const ROW_GROUP_ROWS: usize = 256 << 10;
 const FILE_BYTES: NonZeroU64 = NonZeroU64::new(256 << 20).unwrap();
+/// Versions between two checkpoints of a table's log: at most so many small files are read to open it.
+const CHECKPOINT_INTERVAL: &str = "20";
 /// Appends do not conflict with each other, so a lost race is only a reason to take the next number.
 const MAX_RETRIES: usize = 100;
 
@@ -68,25 +71,35 @@ impl Managed {
             .as_ref()
             .try_into_kernel()
             .map_err(|source| Error::Arrow { source })?;
-        CreateBuilder::new()
+        let created = CreateBuilder::new()
             .with_log_store(self.unread(id)?.log_store())
             .with_columns(schema.fields().cloned())
             .with_save_mode(SaveMode::ErrorIfExists)
+            .with_configuration_property(
+                TableProperty::CheckpointInterval,
+                Some(CHECKPOINT_INTERVAL),
+            )
             .await?;
+        let created = Arc::new(OpenTable::new(created));
+        self.lock().insert(id.into(), created);
         Ok(())
     }
 
     /// Writes the rows of a stream and shows them in one commit; no rows, no commit. Returns their number.
     pub(crate) async fn append(&self, id: &str, rows: SendableRecordBatchStream) -> Result<u64> {
-        let (_, newest) = self.newest(id).await?;
+        let (table, newest) = self.newest(id).await?;
         let (adds, n_rows) = write(&newest, rows).await?;
         if adds.is_empty() {
             return Ok(0);
         }
-        let (table, _) = self.newest(id).await?;
         let _turn = table.commit.lock().await;
         let (_, newest) = self.newest(id).await?;
-        commit(&newest, adds).await?;
+        if let Some(state) = commit(&newest, adds).await? {
+            let mut newest = table.newest.lock().await;
+            if newest.version() < Some(state.version()) {
+                newest.state = Some(state);
+            }
+        }
         Ok(n_rows)
     }
 
@@ -272,8 +285,8 @@ async fn write_batch(
     Ok(writer.write(&conform(batch, schema)?).await?)
 }
 
-/// Shows written files as the next version of the table.
-async fn commit(table: &DeltaTable, adds: Vec<Add>) -> Result<()> {
+/// Shows written files as the next version of the table; returns its state, if that could be read.
+async fn commit(table: &DeltaTable, adds: Vec<Add>) -> Result<Option<DeltaTableState>> {
     let snapshot = table.snapshot()?.snapshot();
     let operation = DeltaOperation::Write {
         mode: SaveMode::Append,
@@ -292,8 +305,11 @@ async fn commit(table: &DeltaTable, adds: Vec<Add>) -> Result<()> {
         .await?;
     // The rows are in the table now: what follows only makes its log quicker to read.
     let version = committed.version;
-    if let Err(error) = committed.await {
-        tracing::warn!(%error, version, "could not finish the upkeep of a table's log");
+    match committed.await {
+        Ok(finished) => Ok(Some(finished.snapshot)),
+        Err(error) => {
+            tracing::warn!(%error, version, "could not finish the upkeep of a table's log");
+            Ok(None)
+        }
     }
-    Ok(())
 }

@@ -45,23 +45,37 @@ impl CoreSamples {
         clusters: Vec<u32>,
     ) -> CoreSamples {
         let tree = Tree::new(&points, space.n_cols());
-        CoreSamples { space, eps, n_clusters, points, clusters, tree }
+        CoreSamples {
+            space,
+            eps,
+            n_clusters,
+            points,
+            clusters,
+            tree,
+        }
     }
 
     /// Makes the model of its state.
     pub(super) fn load(state: &ModelState, _: &ModelContext<'_>) -> Result<Box<dyn Model>> {
-        let damaged = |what: &str| Error::DamagedModel { what: format!("tensor \"{what}\"") };
+        let damaged = |what: &str| Error::DamagedModel {
+            what: format!("tensor \"{what}\""),
+        };
         let space = FeatureSpace::load(state)?;
         let points = state.f64("core_samples")?.to_vec();
         let clusters = match state.tensors.get("clusters") {
-            Some(Tensor { data: TensorData::U32(clusters), .. }) => clusters.clone(),
+            Some(Tensor {
+                data: TensorData::U32(clusters),
+                ..
+            }) => clusters.clone(),
             _ => return Err(damaged("clusters")),
         };
         if points.len() != clusters.len() * space.n_cols() || space.n_cols() == 0 {
             return Err(damaged("core_samples"));
         }
         let (eps, n_clusters) = (state.head("eps")?, state.head("n_clusters")?);
-        Ok(Box::new(CoreSamples::new(space, eps, n_clusters, points, clusters)))
+        Ok(Box::new(CoreSamples::new(
+            space, eps, n_clusters, points, clusters,
+        )))
     }
 
     /// Number of clusters.
@@ -71,7 +85,10 @@ impl CoreSamples {
 
     /// The cluster of the nearest core sample within `eps`; the first at ties.
     fn cluster_of(&self, point: &[f64]) -> Option<u32> {
-        let mut nearest = Nearest { squared_distance: self.eps * self.eps, id: None };
+        let mut nearest = Nearest {
+            squared_distance: self.eps * self.eps,
+            id: None,
+        };
         self.search(point, 0, self.clusters.len(), &mut nearest);
         nearest.id.map(|id| self.clusters[id as usize])
     }
@@ -118,7 +135,10 @@ impl Nearest {
         if squared_distance < self.squared_distance
             || (squared_distance == self.squared_distance && is_first)
         {
-            *self = Nearest { squared_distance, id: Some(id) };
+            *self = Nearest {
+                squared_distance,
+                id: Some(id),
+            };
         }
     }
 }
@@ -130,8 +150,10 @@ fn squared_distance(a: &[f64], b: &[f64]) -> f64 {
 impl Tree {
     fn new(points: &[f64], n_cols: usize) -> Tree {
         let n_points = points.len() / n_cols.max(1);
-        let mut tree =
-            Tree { order: (0..n_points as u32).collect(), axes: vec![0; n_points] };
+        let mut tree = Tree {
+            order: (0..n_points as u32).collect(),
+            axes: vec![0; n_points],
+        };
         tree.split(points, n_cols, 0, n_points);
         tree
     }
@@ -144,19 +166,28 @@ impl Tree {
         let range = &mut self.order[start..end];
         let coordinate = |id: u32, axis: usize| points[id as usize * n_cols + axis];
         let length = |axis: usize| {
-            let (least, greatest) =
-                range.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(least, greatest), &id| {
+            let (least, greatest) = range.iter().fold(
+                (f64::INFINITY, f64::NEG_INFINITY),
+                |(least, greatest), &id| {
                     let x = coordinate(id, axis);
                     (least.min(x), greatest.max(x))
-                });
+                },
+            );
             greatest - least
         };
         let lengths: Vec<f64> = (0..n_cols).map(length).collect();
-        let axis =
-            (0..n_cols).fold(0, |best, axis| if lengths[axis] > lengths[best] { axis } else { best });
+        let axis = (0..n_cols).fold(0, |best, axis| {
+            if lengths[axis] > lengths[best] {
+                axis
+            } else {
+                best
+            }
+        });
         let middle = start.midpoint(end);
         range.select_nth_unstable_by(middle - start, |&a, &b| {
-            coordinate(a, axis).total_cmp(&coordinate(b, axis)).then(a.cmp(&b))
+            coordinate(a, axis)
+                .total_cmp(&coordinate(b, axis))
+                .then(a.cmp(&b))
         });
         self.axes[middle] = axis as u32;
         self.split(points, n_cols, start, middle);
@@ -172,17 +203,26 @@ impl Model for CoreSamples {
             self.cluster_of(&point)
         };
         let ids = (0..block.n_samples).map(cluster).collect();
-        Ok(Prediction::Clusters { ids, distances: Vec::new(), n_clusters: self.n_clusters })
+        Ok(Prediction::Clusters {
+            ids,
+            distances: Vec::new(),
+            n_clusters: self.n_clusters,
+        })
     }
 
     fn state(&self) -> ModelState {
         let head = serde_json::json!({ "eps": self.eps, "n_clusters": self.n_clusters });
-        let mut state = ModelState { head, ..ModelState::default() };
+        let mut state = ModelState {
+            head,
+            ..ModelState::default()
+        };
         let n_core = self.clusters.len();
         let points = Tensor::f64(&[n_core, self.space.n_cols()], self.points.clone());
         state.tensors.insert("core_samples".to_owned(), points);
-        let clusters =
-            Tensor { shape: vec![n_core], data: TensorData::U32(self.clusters.clone()) };
+        let clusters = Tensor {
+            shape: vec![n_core],
+            data: TensorData::U32(self.clusters.clone()),
+        };
         state.tensors.insert("clusters".to_owned(), clusters);
         self.space.save(&mut state);
         state
@@ -208,8 +248,9 @@ mod tests {
             // Coarse numbers give many equal coordinates and equal distances.
             let mut number = || (random.unit() * 8.0).floor();
             let points: Vec<f64> = (0..3 * n).map(|_| number()).collect();
-            let queries: Vec<Vec<f64>> =
-                (0..80).map(|_| vec![number(), number(), number() + 0.5]).collect();
+            let queries: Vec<Vec<f64>> = (0..80)
+                .map(|_| vec![number(), number(), number() + 0.5])
+                .collect();
             let samples = InMemory::of_rows(&queries, 80);
             let space = FeatureSpace::new(samples.encoder(), Scaling::None);
             let clusters: Vec<u32> = (0..n as u32).collect();
@@ -217,8 +258,9 @@ mod tests {
             let expected: Vec<Option<u32>> = queries
                 .iter()
                 .map(|query| {
-                    let distances =
-                        points.chunks_exact(3).map(|point| squared_distance(point, query));
+                    let distances = points
+                        .chunks_exact(3)
+                        .map(|point| squared_distance(point, query));
                     let within = distances.zip(0..).filter(|(distance, _)| *distance <= 2.25);
                     within.min_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, id)| id)
                 })

@@ -58,20 +58,30 @@ static SPEC: EstimatorSpec = EstimatorSpec {
         Hyperparameter {
             name: "eps",
             aliases: &["epsilon"],
-            kind: Kind::Float { min: 0.0, min_inclusive: false, max: f64::MAX },
+            kind: Kind::Float {
+                min: 0.0,
+                min_inclusive: false,
+                max: f64::MAX,
+            },
             default: "0.5",
             doc: "The greatest distance of neighbours.",
         },
         Hyperparameter {
             name: "min_samples",
             aliases: &["min_points"],
-            kind: Kind::Integer { min: 1, max: i64::MAX },
+            kind: Kind::Integer {
+                min: 1,
+                max: i64::MAX,
+            },
             default: "5",
             doc: "How many neighbours, itself among them, make a sample a core sample.",
         },
     ],
     check: |_| Ok(()),
-    tags: Tags { gathers: true, inexact_over_partitions: None },
+    tags: Tags {
+        gathers: true,
+        inexact_over_partitions: None,
+    },
     inspections: &[],
     steps: &[],
     load: CoreSamples::load,
@@ -109,7 +119,11 @@ impl Estimator for Dbscan {
         let block = samples.gather(Part::Training, run).await?;
         if block.n_samples == 0 {
             let hint = "The training query returned no row.".to_owned();
-            return Err(Error::TooFewSamples { needed: 1, found: 0, hint });
+            return Err(Error::TooFewSamples {
+                needed: 1,
+                found: 0,
+                hint,
+            });
         }
         let gathered = samples.memory_guard();
         let beyond = reserve(&gathered, block.n_samples, task.space.n_cols())?;
@@ -122,7 +136,11 @@ impl Estimator for Dbscan {
         .await?;
         if model.n_clusters() == 0 {
             let message = "every row is noise: no cluster was found".to_owned();
-            run.warn("no_clusters", message, Some("Set eps higher or min_samples lower."));
+            run.warn(
+                "no_clusters",
+                message,
+                Some("Set eps higher or min_samples lower."),
+            );
         }
         Ok(Box::new(model))
     }
@@ -141,7 +159,9 @@ async fn on_own_thread<T: Send + 'static>(
             // Nobody listens any more once the run was cancelled.
             let _ = sender.send(work());
         })
-        .map_err(|source| Error::Internal { what: format!("cannot start a thread: {source}") })?;
+        .map_err(|source| Error::Internal {
+            what: format!("cannot start a thread: {source}"),
+        })?;
     tokio::select! {
         biased;
         () = run.cancel.cancelled() => Err(Error::Cancelled),
@@ -205,7 +225,9 @@ impl Clustering {
         }
         let n_samples = block.n_samples;
         drop(block);
-        let internal = |what: String| Error::Internal { what: format!("dbscan: {what}") };
+        let internal = |what: String| Error::Internal {
+            what: format!("dbscan: {what}"),
+        };
         let points = Array2::from_shape_vec((n_samples, n_cols), points)
             .map_err(|source| internal(source.to_string()))?;
         let index = CommonNearestNeighbour::KdTree
@@ -229,14 +251,22 @@ impl Clustering {
         let (mut core_points, mut clusters) = (Vec::new(), Vec::new());
         let mut numbers = Numbers::default();
         for ((point, label), is_core) in points.rows().into_iter().zip(labels).zip(is_core) {
-            let Some(cluster) = numbers.number(label, is_core) else { continue };
+            let Some(cluster) = numbers.number(label, is_core) else {
+                continue;
+            };
             if is_core {
                 core_points.extend(point);
                 clusters.push(cluster);
             }
         }
         let n_clusters = numbers.n_clusters as usize;
-        Ok(CoreSamples::new(self.space, self.eps, n_clusters, core_points, clusters))
+        Ok(CoreSamples::new(
+            self.space,
+            self.eps,
+            n_clusters,
+            core_points,
+            clusters,
+        ))
     }
 }
 
@@ -319,12 +349,22 @@ mod tests {
         reservation.try_grow(160_000).unwrap();
         let gathered: Arc<dyn Any + Send + Sync> = Arc::new(reservation);
         // A row of the block takes 16 bytes, and 24 · 2 + 256 more.
-        let Err(Error::OutOfMemory { available_bytes, hint, .. }) = reserve(&gathered, 10_000, 2)
+        let Err(Error::OutOfMemory {
+            available_bytes,
+            hint,
+            ..
+        }) = reserve(&gathered, 10_000, 2)
         else {
             panic!("the memory should not do");
         };
-        assert!((839_000..=840_000).contains(&available_bytes), "{available_bytes}");
-        assert!(hint.starts_with("3124 rows") || hint.starts_with("3125 rows"), "{hint}");
+        assert!(
+            (839_000..=840_000).contains(&available_bytes),
+            "{available_bytes}"
+        );
+        assert!(
+            hint.starts_with("3124 rows") || hint.starts_with("3125 rows"),
+            "{hint}"
+        );
         assert_eq!(pool.reserved(), 160_000);
         let reserved = reserve(&gathered, 2000, 2).unwrap().unwrap();
         assert_eq!((reserved.size(), pool.reserved()), (608_000, 768_000));

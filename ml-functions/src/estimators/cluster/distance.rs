@@ -109,9 +109,12 @@ impl Distance {
     /// The distance between two centroids.
     pub(super) fn between(self, a: &[f64], b: &[f64]) -> f64 {
         match self {
-            Distance::Euclidean => {
-                a.iter().zip(b).map(|(a, b)| (a - b) * (a - b)).sum::<f64>().sqrt()
-            }
+            Distance::Euclidean => a
+                .iter()
+                .zip(b)
+                .map(|(a, b)| (a - b) * (a - b))
+                .sum::<f64>()
+                .sqrt(),
             // For two points of length one, |a − b|² = 2·(1 − cos).
             Distance::Cosine => a.iter().zip(b).map(|(a, b)| (a - b) * (a - b)).sum::<f64>() / 2.0,
         }
@@ -131,16 +134,28 @@ fn assign_by_cosine(
     let by_length: Vec<f64> = squared_lengths
         .iter()
         .enumerate()
-        .map(|(row, &squared)| if squared > 0.0 { weight(row) / squared.sqrt() } else { 0.0 })
+        .map(|(row, &squared)| {
+            if squared > 0.0 {
+                weight(row) / squared.sqrt()
+            } else {
+                0.0
+            }
+        })
         .collect();
-    let nearest = compute.device().nearest(design, centroids, Some(&by_length))?;
+    let nearest = compute
+        .device()
+        .nearest(design, centroids, Some(&by_length))?;
     let mut assigned = Assigned {
         ids: nearest.ids,
         costs: nearest.squared_distances,
         weights: vec![0.0; nearest.weights.len()],
         sums: nearest.sums,
     };
-    let rows = assigned.ids.iter_mut().zip(&mut assigned.costs).zip(&squared_lengths);
+    let rows = assigned
+        .ids
+        .iter_mut()
+        .zip(&mut assigned.costs)
+        .zip(&squared_lengths);
     for (row, ((id, cost), &squared_length)) in rows.enumerate() {
         if squared_length == 0.0 {
             *id = 0;
@@ -173,15 +188,36 @@ mod tests {
 
     #[test]
     fn cosines_equal_those_of_the_definition() {
-        let rows = [[3.0, 4.0], [-1.0, 0.5], [0.0, 0.0], [1e-3, 2e-3], [2e5, -1e5]];
-        let dense: Vec<f64> = (0..2).flat_map(|j| rows.iter().map(move |row| row[j])).collect();
-        let view = MatrixView { n_rows: 5, n_cols: 2, elements: Elements::F64(&dense) };
-        let design =
-            Design { dense: view, shift: &[0.0; 2], scale: &[1.0; 2], codes: &[], widths: &[] };
+        let rows = [
+            [3.0, 4.0],
+            [-1.0, 0.5],
+            [0.0, 0.0],
+            [1e-3, 2e-3],
+            [2e5, -1e5],
+        ];
+        let dense: Vec<f64> = (0..2)
+            .flat_map(|j| rows.iter().map(move |row| row[j]))
+            .collect();
+        let view = MatrixView {
+            n_rows: 5,
+            n_cols: 2,
+            elements: Elements::F64(&dense),
+        };
+        let design = Design {
+            dense: view,
+            shift: &[0.0; 2],
+            scale: &[1.0; 2],
+            codes: &[],
+            widths: &[],
+        };
         let centroids = [0.6, 0.8, 0.0, -1.0];
         let compute = Compute::cpu();
-        let costs = Distance::Cosine.costs(&design, &centroids, &compute).unwrap();
-        let assigned = Distance::Cosine.assign(&design, &centroids, None, &compute).unwrap();
+        let costs = Distance::Cosine
+            .costs(&design, &centroids, &compute)
+            .unwrap();
+        let assigned = Distance::Cosine
+            .assign(&design, &centroids, None, &compute)
+            .unwrap();
         let mut sums = vec![0.0; 4];
         for (r, row) in rows.iter().enumerate() {
             let length = (row[0] * row[0] + row[1] * row[1]).sqrt();

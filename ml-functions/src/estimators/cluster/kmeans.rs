@@ -58,7 +58,10 @@ static SPEC: EstimatorSpec = EstimatorSpec {
         Hyperparameter {
             name: "num_clusters",
             aliases: &["n_clusters", "k"],
-            kind: Kind::Integer { min: 1, max: 10_000 },
+            kind: Kind::Integer {
+                min: 1,
+                max: 10_000,
+            },
             default: "NULL",
             doc: "Number of clusters; without it the whole part of log10 of the number of rows, at least 2.",
         },
@@ -93,7 +96,10 @@ static SPEC: EstimatorSpec = EstimatorSpec {
         Hyperparameter {
             name: "max_iterations",
             aliases: &["max_iter"],
-            kind: Kind::Integer { min: 1, max: i64::MAX },
+            kind: Kind::Integer {
+                min: 1,
+                max: i64::MAX,
+            },
             default: "20",
             doc: "Most iterations; each is one pass over the rows.",
         },
@@ -107,7 +113,11 @@ static SPEC: EstimatorSpec = EstimatorSpec {
         Hyperparameter {
             name: "min_rel_progress",
             aliases: &[],
-            kind: Kind::Float { min: 0.0, min_inclusive: false, max: 1.0 },
+            kind: Kind::Float {
+                min: 0.0,
+                min_inclusive: false,
+                max: 1.0,
+            },
             default: "0.01",
             doc: "The least fall of the loss, as a part of itself, with which `early_stop` goes on.",
         },
@@ -120,9 +130,15 @@ static SPEC: EstimatorSpec = EstimatorSpec {
         },
     ],
     check,
-    tags: Tags { gathers: false, inexact_over_partitions: None },
+    tags: Tags {
+        gathers: false,
+        inexact_over_partitions: None,
+    },
     inspections: &["centroids"],
-    steps: &[StepDecoder::of::<SampleStep>(), StepDecoder::of::<LloydStep>()],
+    steps: &[
+        StepDecoder::of::<SampleStep>(),
+        StepDecoder::of::<LloydStep>(),
+    ],
     load: KMeansModel::load,
 };
 
@@ -131,7 +147,9 @@ const NO_PROGRESS: f64 = 1e-12;
 
 fn check(options: &Options) -> Result<()> {
     if options.text("kmeans_init_method") == Some("CUSTOM") {
-        return Err(Error::Unsupported { what: "kmeans_init_method 'CUSTOM'".to_owned() });
+        return Err(Error::Unsupported {
+            what: "kmeans_init_method 'CUSTOM'".to_owned(),
+        });
     }
     if options.text("kmeans_init_col").is_some() {
         return Err(Error::ConflictingOptions {
@@ -164,7 +182,14 @@ impl Estimator for KMeans {
             _ => Distance::Euclidean,
         };
         let space = FeatureSpace::new(samples.encoder(), scaling);
-        let mut fit = Fit { samples, options, run, space, distance, starter: None };
+        let mut fit = Fit {
+            samples,
+            options,
+            run,
+            space,
+            distance,
+            starter: None,
+        };
         let centroids = fit.start().await?;
         fit.iterate(centroids).await
     }
@@ -199,7 +224,9 @@ impl Fit<'_> {
         let starter = self.starter(num_clusters).await?.clone();
         // Choosing may take seconds for many clusters and must not hold up other tasks.
         let chosen = tokio::task::spawn_blocking(move || starter.choose(choice, num_clusters));
-        chosen.await.map_err(|source| Error::Internal { what: format!("k-means++: {source}") })?
+        chosen.await.map_err(|source| Error::Internal {
+            what: format!("k-means++: {source}"),
+        })?
     }
 
     fn warm_start(&self, model: &dyn Model) -> Result<Vec<f64>> {
@@ -207,9 +234,12 @@ impl Fit<'_> {
             message: message.to_owned(),
             hint: hint.to_owned(),
         };
-        let model = model.as_any().downcast_ref::<KMeansModel>().ok_or_else(|| {
-            conflict("warm_start needs a kmeans model", "Set warm_start = false.")
-        })?;
+        let model = model
+            .as_any()
+            .downcast_ref::<KMeansModel>()
+            .ok_or_else(|| {
+                conflict("warm_start needs a kmeans model", "Set warm_start = false.")
+            })?;
         if self.options.is_written("num_clusters")
             && self.options.opt_usize("num_clusters") != Some(model.n_clusters())
         {
@@ -218,12 +248,14 @@ impl Fit<'_> {
                 "Leave out num_clusters, or set warm_start = false.",
             ));
         }
-        model.centroids_in(&self.space, self.distance).ok_or_else(|| {
-            conflict(
-                "warm_start needs the same features and categories as the model's last version",
-                "Set warm_start = false.",
-            )
-        })
+        model
+            .centroids_in(&self.space, self.distance)
+            .ok_or_else(|| {
+                conflict(
+                    "warm_start needs the same features and categories as the model's last version",
+                    "Set warm_start = false.",
+                )
+            })
     }
 
     async fn starter(&mut self, num_clusters: usize) -> Result<&Starter> {
@@ -242,7 +274,9 @@ impl Fit<'_> {
                 cancel: self.run.cancel.clone(),
             });
         }
-        let missing = || Error::Internal { what: "k-means has no sample".to_owned() };
+        let missing = || Error::Internal {
+            what: "k-means has no sample".to_owned(),
+        };
         self.starter.as_ref().ok_or_else(missing)
     }
 
@@ -254,7 +288,11 @@ impl Fit<'_> {
             NO_PROGRESS
         };
         let (space, distance) = (self.space.clone(), self.distance);
-        let mut step = LloydStep { space, distance, centroids };
+        let mut step = LloydStep {
+            space,
+            distance,
+            centroids,
+        };
         let mut radii = Vec::new();
         let mut loss = f64::INFINITY;
         let mut has_converged = false;
@@ -273,10 +311,23 @@ impl Fit<'_> {
         }
         if !has_converged {
             let message = format!("k-means did not converge in {max_iterations} iterations");
-            self.run.warn("no_convergence", message, Some("Set max_iterations higher."));
+            self.run.warn(
+                "no_convergence",
+                message,
+                Some("Set max_iterations higher."),
+            );
         }
-        let LloydStep { space, distance, centroids } = step;
-        Ok(Box::new(KMeansModel { space, distance, centroids, radii }))
+        let LloydStep {
+            space,
+            distance,
+            centroids,
+        } = step;
+        Ok(Box::new(KMeansModel {
+            space,
+            distance,
+            centroids,
+            radii,
+        }))
     }
 
     async fn pass(&self, step: &LloydStep) -> Result<Update> {

@@ -65,7 +65,10 @@ impl SampleStep {
     pub(super) fn new(seed: u64, num_clusters: usize, row_width: usize) -> SampleStep {
         let wanted = (ROWS_PER_CLUSTER * num_clusters).clamp(MIN_ROWS, MAX_ROWS);
         let fitting = (MAX_VALUES / row_width.max(1)).max(2 * num_clusters);
-        SampleStep { seed, limit: wanted.min(fitting) }
+        SampleStep {
+            seed,
+            limit: wanted.min(fitting),
+        }
     }
 }
 
@@ -76,8 +79,11 @@ impl PartitionStep for SampleStep {
     fn run(&self, block: &FeatureBlock, _compute: &Compute) -> Result<SamplePartial> {
         let hashes = hash_rows(block, self.seed);
         let n_dense = block.n_dense();
-        let mut sample =
-            SamplePartial { n_dense, n_codes: block.codes.len(), ..SamplePartial::default() };
+        let mut sample = SamplePartial {
+            n_dense,
+            n_codes: block.codes.len(),
+            ..SamplePartial::default()
+        };
         for (hash, row) in lowest(&hashes, self.limit) {
             let row = row as usize;
             let weight = block.weights.as_ref().map_or(1.0, |weights| weights[row]);
@@ -89,8 +95,12 @@ impl PartitionStep for SampleStep {
             }
             sample.hashes.push(hash);
             sample.weights.push(weight);
-            sample.dense.extend((0..n_dense).map(|j| number(block, j, row)));
-            sample.codes.extend(block.codes.iter().map(|codes| codes[row]));
+            sample
+                .dense
+                .extend((0..n_dense).map(|j| number(block, j, row)));
+            sample
+                .codes
+                .extend(block.codes.iter().map(|codes| codes[row]));
         }
         Ok(sample)
     }
@@ -125,8 +135,10 @@ impl SamplePartial {
     fn push(&mut self, from: &SamplePartial, row: usize, weight: f64) {
         self.hashes.push(from.hashes[row]);
         self.weights.push(weight);
-        self.dense.extend_from_slice(&from.dense[row * self.n_dense..][..self.n_dense]);
-        self.codes.extend_from_slice(&from.codes[row * self.n_codes..][..self.n_codes]);
+        self.dense
+            .extend_from_slice(&from.dense[row * self.n_dense..][..self.n_dense]);
+        self.codes
+            .extend_from_slice(&from.codes[row * self.n_codes..][..self.n_codes]);
     }
 
     /// The sample as a block; the weights say how often each row occurs.
@@ -137,7 +149,14 @@ impl SamplePartial {
             .copied()
             .collect();
         let codes = (0..self.n_codes)
-            .map(|c| self.codes.iter().skip(c).step_by(self.n_codes).copied().collect())
+            .map(|c| {
+                self.codes
+                    .iter()
+                    .skip(c)
+                    .step_by(self.n_codes)
+                    .copied()
+                    .collect()
+            })
             .collect();
         FeatureBlock {
             n_samples: n,
@@ -265,15 +284,22 @@ impl Starter {
             .flat_map(|(_, centroid)| centroid.iter().copied())
             .collect();
         let design = self.space.design(&self.sample);
-        let mut closest = self.distance.assign(&design, &used, None, &self.compute)?.costs;
+        let mut closest = self
+            .distance
+            .assign(&design, &used, None, &self.compute)?
+            .costs;
         for (closest, weight) in closest.iter_mut().zip(self.choosable()) {
             *closest = if weight > 0.0 { *closest } else { 0.0 };
         }
         let mut has_moved = false;
         for &id in empty {
-            let farthest = closest.iter().enumerate().fold(0, |best, (row, &cost)| {
-                if cost > closest[best] { row } else { best }
-            });
+            let farthest =
+                closest.iter().enumerate().fold(
+                    0,
+                    |best, (row, &cost)| {
+                        if cost > closest[best] { row } else { best }
+                    },
+                );
             if !self.is_apart(closest[farthest]) {
                 break;
             }
@@ -293,7 +319,9 @@ impl Starter {
         let mut weights = self.choosable();
         let mut centroids = Vec::new();
         for n_chosen in 0..num_clusters {
-            let row = random.index(&weights).ok_or_else(|| too_few(num_clusters, n_chosen))?;
+            let row = random
+                .index(&weights)
+                .ok_or_else(|| too_few(num_clusters, n_chosen))?;
             weights[row] = 0.0;
             centroids.extend(self.point(row));
         }
@@ -306,7 +334,11 @@ impl Starter {
         let n_cols = self.space.n_cols();
         let mut random = Random::new(self.seed, 1 + start);
         let can_try = self.operations(num_clusters) <= TRIALS_OPERATIONS;
-        let n_trials = if can_try { 2 + num_clusters.ilog2() as usize } else { 1 };
+        let n_trials = if can_try {
+            2 + num_clusters.ilog2() as usize
+        } else {
+            1
+        };
         let design = self.space.design(&self.sample);
         let weights = self.choosable();
         let mut masses = weights.clone();
@@ -318,7 +350,9 @@ impl Starter {
             let n_candidates = if n_chosen == 0 { 1 } else { n_trials };
             let mut candidates = Vec::with_capacity(n_candidates * n_cols);
             for _ in 0..n_candidates {
-                let row = random.index(&masses).ok_or_else(|| too_few(num_clusters, n_chosen))?;
+                let row = random
+                    .index(&masses)
+                    .ok_or_else(|| too_few(num_clusters, n_chosen))?;
                 candidates.extend(self.point(row));
             }
             let costs = self.distance.costs(&design, &candidates, &self.compute)?;
@@ -335,7 +369,11 @@ impl Starter {
                 *closest = closest.min(*cost);
             }
             for ((mass, &cost), weight) in masses.iter_mut().zip(&closest).zip(&weights) {
-                *mass = if self.is_apart(cost) { cost * weight } else { 0.0 };
+                *mass = if self.is_apart(cost) {
+                    cost * weight
+                } else {
+                    0.0
+                };
             }
         }
         Ok(centroids)
@@ -344,13 +382,17 @@ impl Starter {
     /// Some iterations on the sample: they cost little and spare passes over all samples.
     fn refine(&self, centroids: Vec<f64>) -> Result<(f64, Vec<f64>)> {
         let (space, distance) = (self.space.clone(), self.distance);
-        let mut step = LloydStep { space, distance, centroids };
+        let mut step = LloydStep {
+            space,
+            distance,
+            centroids,
+        };
         let mut loss = f64::INFINITY;
         for _ in 0..MAX_ITERATIONS {
             self.check_cancelled()?;
             let mut update = step.update(&step.run(&self.sample, &self.compute)?);
-            let has_moved = !update.empty.is_empty()
-                && self.reseed(&mut update.centroids, &update.empty)?;
+            let has_moved =
+                !update.empty.is_empty() && self.reseed(&mut update.centroids, &update.empty)?;
             let progress = loss - update.loss;
             step.centroids = update.centroids;
             let is_done = progress <= MIN_REL_PROGRESS * loss && loss.is_finite();
@@ -397,7 +439,11 @@ impl Starter {
     }
 
     fn check_cancelled(&self) -> Result<()> {
-        if self.cancel.is_cancelled() { Err(Error::Cancelled) } else { Ok(()) }
+        if self.cancel.is_cancelled() {
+            Err(Error::Cancelled)
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -420,8 +466,10 @@ mod tests {
 
     fn sample_of(samples: &InMemory, limit: usize) -> SamplePartial {
         let step = SampleStep { seed: 5, limit };
-        let mut partials =
-            samples.blocks.iter().map(|block| step.run(block, &Compute::cpu()).unwrap());
+        let mut partials = samples
+            .blocks
+            .iter()
+            .map(|block| step.run(block, &Compute::cpu()).unwrap());
         let mut whole = partials.next().unwrap();
         partials.for_each(|partial| step.merge(&mut whole, partial).unwrap());
         whole
@@ -479,7 +527,17 @@ mod tests {
         for choice in [Choice::Random, Choice::PlusPlus] {
             assert_eq!(starter.choose(choice, 3).unwrap().len(), 3 * 3);
             let error = starter.choose(choice, 4).unwrap_err();
-            assert!(matches!(error, Error::TooFewSamples { needed: 4, found: 3, .. }), "{error}");
+            assert!(
+                matches!(
+                    error,
+                    Error::TooFewSamples {
+                        needed: 4,
+                        found: 3,
+                        ..
+                    }
+                ),
+                "{error}"
+            );
         }
     }
 

@@ -34,7 +34,9 @@ impl KMeansModel {
         };
         let n_values = model.n_clusters() * model.space.n_cols();
         if n_values == 0 || model.centroids.len() != n_values {
-            return Err(Error::DamagedModel { what: "tensor \"centroids\"".to_owned() });
+            return Err(Error::DamagedModel {
+                what: "tensor \"centroids\"".to_owned(),
+            });
         }
         Ok(Box::new(model))
     }
@@ -44,7 +46,11 @@ impl KMeansModel {
     }
 
     /// The centroids as points of another space, for a warm start; `None` where the features differ.
-    pub(super) fn centroids_in(&self, space: &FeatureSpace, distance: Distance) -> Option<Vec<f64>> {
+    pub(super) fn centroids_in(
+        &self,
+        space: &FeatureSpace,
+        distance: Distance,
+    ) -> Option<Vec<f64>> {
         let mut centroids = Vec::with_capacity(self.centroids.len());
         for centroid in self.centroids.chunks_exact(self.space.n_cols()) {
             let mut centroid = space.translate(&self.space, centroid)?;
@@ -68,13 +74,22 @@ impl Model for KMeansModel {
             Some((0..n_clusters).fold(0, nearer) as u32)
         };
         let ids = distances.chunks_exact(n_clusters).map(nearest).collect();
-        distances.iter_mut().for_each(|cost| *cost = self.distance.of_cost(*cost));
-        Ok(Prediction::Clusters { ids, distances, n_clusters })
+        distances
+            .iter_mut()
+            .for_each(|cost| *cost = self.distance.of_cost(*cost));
+        Ok(Prediction::Clusters {
+            ids,
+            distances,
+            n_clusters,
+        })
     }
 
     fn state(&self) -> ModelState {
         let n_clusters = self.n_clusters();
-        let mut state = ModelState { head: serde_json::json!({}), ..ModelState::default() };
+        let mut state = ModelState {
+            head: serde_json::json!({}),
+            ..ModelState::default()
+        };
         state.head["distance_type"] = match self.distance {
             Distance::Euclidean => "EUCLIDEAN".into(),
             Distance::Cosine => "COSINE".into(),
@@ -94,10 +109,23 @@ impl Model for KMeansModel {
                 what: format!("ml.{} of a kmeans model", request.function),
             });
         }
-        let is_standardised =
-            request.arguments.get("standardize").and_then(Value::as_bool).unwrap_or_default();
-        let units = if is_standardised { Units::Coordinates } else { Units::Own };
-        points_table(("centroid_id", 1), &self.centroids, &self.space, context.encoder, units)
+        let is_standardised = request
+            .arguments
+            .get("standardize")
+            .and_then(Value::as_bool)
+            .unwrap_or_default();
+        let units = if is_standardised {
+            Units::Coordinates
+        } else {
+            Units::Own
+        };
+        points_table(
+            ("centroid_id", 1),
+            &self.centroids,
+            &self.space,
+            context.encoder,
+            units,
+        )
     }
 
     fn centroid_distances(&self) -> Vec<f64> {

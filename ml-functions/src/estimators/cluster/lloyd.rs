@@ -55,13 +55,19 @@ impl PartitionStep for LloydStep {
     fn run(&self, block: &FeatureBlock, compute: &Compute) -> Result<LloydPartial> {
         let design = self.space.design(block);
         let weights = block.weights.as_deref();
-        let assigned = self.distance.assign(&design, &self.centroids, weights, compute)?;
+        let assigned = self
+            .distance
+            .assign(&design, &self.centroids, weights, compute)?;
         let mut squares = vec![0.0; assigned.weights.len()];
         for (row, (&id, &cost)) in assigned.ids.iter().zip(&assigned.costs).enumerate() {
             let weight = weights.map_or(1.0, |weights| weights[row]);
             squares[id as usize] += weight * self.distance.squared(cost);
         }
-        Ok(LloydPartial { weights: assigned.weights, sums: assigned.sums, squares })
+        Ok(LloydPartial {
+            weights: assigned.weights,
+            sums: assigned.sums,
+            squares,
+        })
     }
 
     fn merge(&self, into: &mut LloydPartial, later: LloydPartial) -> Result<()> {
@@ -90,8 +96,7 @@ impl LloydStep {
             empty: Vec::new(),
         };
         let centroids = update.centroids.chunks_exact_mut(n_cols);
-        for (id, (centroid, sums)) in centroids.zip(partial.sums.chunks_exact(n_cols)).enumerate()
-        {
+        for (id, (centroid, sums)) in centroids.zip(partial.sums.chunks_exact(n_cols)).enumerate() {
             let (weight, squares) = (partial.weights[id], partial.squares[id]);
             let moved = match self.distance {
                 Distance::Euclidean => to_mean(centroid, sums, weight, squares),
@@ -155,25 +160,40 @@ mod tests {
 
     fn step(samples: &InMemory, distance: Distance, centroids: &[f64]) -> LloydStep {
         let space = FeatureSpace::new(samples.encoder(), Scaling::None);
-        LloydStep { space, distance, centroids: centroids.to_vec() }
+        LloydStep {
+            space,
+            distance,
+            centroids: centroids.to_vec(),
+        }
     }
 
     #[test]
     fn the_loss_is_that_of_the_centroids_after_the_move() {
-        let rows: Vec<Vec<f64>> =
-            (0..40).map(|i| vec![f64::from(i % 7), f64::from(i * i % 11)]).collect();
+        let rows: Vec<Vec<f64>> = (0..40)
+            .map(|i| vec![f64::from(i % 7), f64::from(i * i % 11)])
+            .collect();
         let samples = InMemory::of_rows(&rows, 40);
         for distance in [Distance::Euclidean, Distance::Cosine] {
             let mut centroids = vec![1.0, 2.0, 5.0, 3.0, 0.5, 9.0];
-            centroids.chunks_exact_mut(2).for_each(|c| assert!(distance.normalise(c)));
+            centroids
+                .chunks_exact_mut(2)
+                .for_each(|c| assert!(distance.normalise(c)));
             let before = step(&samples, distance, &centroids);
             let partial = before.run(&samples.blocks[0], &Compute::cpu()).unwrap();
             let update = before.update(&partial);
             let design = before.space.design(&samples.blocks[0]);
-            let ids = distance.assign(&design, &centroids, None, &Compute::cpu()).unwrap().ids;
-            let costs = distance.costs(&design, &update.centroids, &Compute::cpu()).unwrap();
-            let loss: f64 =
-                ids.iter().enumerate().map(|(r, &id)| costs[r * 3 + id as usize]).sum::<f64>();
+            let ids = distance
+                .assign(&design, &centroids, None, &Compute::cpu())
+                .unwrap()
+                .ids;
+            let costs = distance
+                .costs(&design, &update.centroids, &Compute::cpu())
+                .unwrap();
+            let loss: f64 = ids
+                .iter()
+                .enumerate()
+                .map(|(r, &id)| costs[r * 3 + id as usize])
+                .sum::<f64>();
             assert!((loss / 40.0 - update.loss).abs() < 1e-12, "{distance:?}");
             assert_eq!(update.sizes.iter().sum::<f64>(), 40.0);
         }

@@ -29,7 +29,9 @@ async fn fit(
     written: Value,
     run: &TrainingRun,
 ) -> Result<Box<dyn Model>> {
-    estimator.fit(samples, &options(estimator, written)?, run).await
+    estimator
+        .fit(samples, &options(estimator, written)?, run)
+        .await
 }
 
 fn quiet() -> TrainingRun {
@@ -62,22 +64,43 @@ fn inspect(
     arguments: Value,
 ) -> Result<RecordBatch> {
     let options = crate::options::Options::default();
-    let context =
-        ModelContext { encoder: samples.encoder(), target: None, options: &options };
+    let context = ModelContext {
+        encoder: samples.encoder(),
+        target: None,
+        options: &options,
+    };
     let arguments = arguments.as_object().cloned().unwrap_or_default();
-    model.inspect(&Inspection { function: function.to_owned(), arguments }, &context)
+    model.inspect(
+        &Inspection {
+            function: function.to_owned(),
+            arguments,
+        },
+        &context,
+    )
 }
 
 /// A run that continues from these centroids.
-fn run_from(samples: &InMemory, scaling: Scaling, distance: Distance, start: &Value) -> TrainingRun {
+fn run_from(
+    samples: &InMemory,
+    scaling: Scaling,
+    distance: Distance,
+    start: &Value,
+) -> TrainingRun {
     let space = FeatureSpace::new(samples.encoder(), scaling);
     let mut centroids = numbers(start);
-    centroids.chunks_exact_mut(space.n_cols()).for_each(|centroid| {
-        distance.normalise(centroid);
-    });
+    centroids
+        .chunks_exact_mut(space.n_cols())
+        .for_each(|centroid| {
+            distance.normalise(centroid);
+        });
     let radii = vec![0.0; centroids.len() / space.n_cols()];
     let mut run = quiet();
-    run.warm_start = Some(Arc::new(KMeansModel { space, distance, centroids, radii }));
+    run.warm_start = Some(Arc::new(KMeansModel {
+        space,
+        distance,
+        centroids,
+        radii,
+    }));
     run
 }
 
@@ -89,14 +112,26 @@ fn to_the_end() -> Value {
 async fn kmeans_from_the_same_start_agrees_with_scikit_learn() {
     let reference = &reference()["kmeans"];
     let samples = InMemory::of_rows(&rows(&reference["rows"]), 150);
-    let run =
-        run_from(&samples, Scaling::Standardised, Distance::Euclidean, &reference["start"]);
+    let run = run_from(
+        &samples,
+        Scaling::Standardised,
+        Distance::Euclidean,
+        &reference["start"],
+    );
     let model = fit(&KMeans, &samples, to_the_end(), &run).await.unwrap();
-    assert_close(&[inertia(&*model, &samples)], &numbers(&reference["inertia"]), 1e-9);
+    assert_close(
+        &[inertia(&*model, &samples)],
+        &numbers(&reference["inertia"]),
+        1e-9,
+    );
     let found = kmeans_of(&*model);
     assert_close(&found.centroids, &numbers(&reference["centroids"]), 1e-9);
     assert_close(&found.radii, &numbers(&reference["radii"]), 1e-9);
-    let ids: Vec<f64> = clusters(&*model, &samples).0.iter().map(|id| f64::from(id.unwrap())).collect();
+    let ids: Vec<f64> = clusters(&*model, &samples)
+        .0
+        .iter()
+        .map(|id| f64::from(id.unwrap()))
+        .collect();
     assert_eq!(ids, numbers(&reference["labels"]));
     let last = run.iterations().pop().unwrap();
     assert_close(&[last.loss * 400.0], &numbers(&reference["inertia"]), 1e-9);
@@ -108,12 +143,21 @@ async fn cosine_from_the_same_start_agrees_with_the_definition() {
     let reference = reference();
     let samples = InMemory::of_rows(&rows(&reference["kmeans"]["rows"]), 150);
     let reference = &reference["spherical"];
-    let run = run_from(&samples, Scaling::None, Distance::Cosine, &reference["start"]);
+    let run = run_from(
+        &samples,
+        Scaling::None,
+        Distance::Cosine,
+        &reference["start"],
+    );
     let mut written = to_the_end();
     written["distance_type"] = "cosine".into();
     written["standardize_features"] = false.into();
     let model = fit(&KMeans, &samples, written, &run).await.unwrap();
-    assert_close(&kmeans_of(&*model).centroids, &numbers(&reference["centroids"]), 1e-9);
+    assert_close(
+        &kmeans_of(&*model).centroids,
+        &numbers(&reference["centroids"]),
+        1e-9,
+    );
     let last = run.iterations().pop().unwrap();
     assert_close(&[last.loss], &numbers(&reference["loss"]), 1e-9);
 }
@@ -141,8 +185,11 @@ fn groups(n: usize, block_rows: usize) -> InMemory {
         y.push(noise(centre.1));
         text.push((i % 7 > 0).then(|| ["a", "b", "c"][i % 3].to_owned()));
     }
-    let columns =
-        [("x", Column::Numbers(x)), ("text", Column::Texts(text)), ("y", Column::Numbers(y))];
+    let columns = [
+        ("x", Column::Numbers(x)),
+        ("text", Column::Texts(text)),
+        ("y", Column::Numbers(y)),
+    ];
     InMemory::new(&columns, block_rows)
 }
 
@@ -159,7 +206,10 @@ async fn kmeans_finds_separate_groups_by_every_start_and_distance() {
             let model = fit(&KMeans, &samples, written, &run).await.unwrap();
             let (ids, distances) = clusters(&*model, &samples);
             if method == "KMEANS++" {
-                assert!((3..600).all(|i| ids[i] == ids[i % 3]), "{method} {distance}");
+                assert!(
+                    (3..600).all(|i| ids[i] == ids[i % 3]),
+                    "{method} {distance}"
+                );
                 assert!(ids[0] != ids[1] && ids[1] != ids[2] && ids[0] != ids[2]);
             }
             // The radius is the root mean squared distance.
@@ -173,7 +223,10 @@ async fn kmeans_finds_separate_groups_by_every_start_and_distance() {
             }
             let extra = run.iterations().pop().unwrap().extra;
             assert_eq!(extra[2]["centroid_id"], 3);
-            assert_eq!(extra[0]["cluster_radius"].as_f64().unwrap(), model.cluster_radii()[0]);
+            assert_eq!(
+                extra[0]["cluster_radius"].as_f64().unwrap(),
+                model.cluster_radii()[0]
+            );
             let sizes = (0..3).map(|id| extra[id]["cluster_size"].as_u64().unwrap());
             assert_eq!(sizes.sum::<u64>(), 600);
         }
@@ -188,26 +241,53 @@ async fn kmeans_does_not_depend_on_the_order_of_its_sample_and_repeats() {
     let written = json!({"num_clusters": 4, "max_iterations": 1});
     let fit_once = |samples: InMemory| {
         let written = written.clone();
-        async move { fit(&KMeans, &samples, written, &quiet()).await.unwrap().state() }
+        async move {
+            fit(&KMeans, &samples, written, &quiet())
+                .await
+                .unwrap()
+                .state()
+        }
     };
     let model = fit_once(samples.clone()).await;
     assert_eq!(model, fit_once(samples).await);
     let other = fit_once(reversed).await;
-    assert_close(other.f64("centroids").unwrap(), model.f64("centroids").unwrap(), 1e-12);
+    assert_close(
+        other.f64("centroids").unwrap(),
+        model.f64("centroids").unwrap(),
+        1e-12,
+    );
 }
 
 #[tokio::test]
 async fn centroids_are_told_in_the_features_own_units() {
     let samples = groups(600, 100);
-    let model = fit(&KMeans, &samples, json!({"num_clusters": 3}), &quiet()).await.unwrap();
+    let model = fit(&KMeans, &samples, json!({"num_clusters": 3}), &quiet())
+        .await
+        .unwrap();
     let table = inspect(&*model, &samples, "centroids", json!({})).unwrap();
     assert_eq!(table.num_rows(), 9);
-    let names: Vec<_> = table.schema().fields().iter().map(|field| field.name().clone()).collect();
-    assert_eq!(names, ["centroid_id", "feature", "numerical_value", "categorical_value"]);
+    let names: Vec<_> = table
+        .schema()
+        .fields()
+        .iter()
+        .map(|field| field.name().clone())
+        .collect();
+    assert_eq!(
+        names,
+        [
+            "centroid_id",
+            "feature",
+            "numerical_value",
+            "categorical_value"
+        ]
+    );
     let ids = table.column(0).as_primitive::<Int64Type>();
     assert_eq!(ids.values()[..4], [1, 1, 1, 2]);
     let features = table.column(1).as_string::<i32>();
-    assert_eq!((features.value(0), features.value(1), features.value(2)), ("x", "text", "y"));
+    assert_eq!(
+        (features.value(0), features.value(1), features.value(2)),
+        ("x", "text", "y")
+    );
     let values = table.column(2).as_primitive::<Float64Type>();
     let mut xs = [0, 3, 6].map(|row| values.value(row));
     xs.sort_by(f64::total_cmp);
@@ -219,7 +299,10 @@ async fn centroids_are_told_in_the_features_own_units() {
     let entry = lists.value(1);
     let entry = entry.as_struct();
     let categories = entry.column(0).as_string::<i32>();
-    assert_eq!(categories.iter().flatten().collect::<Vec<_>>(), ["a", "b", "c", "_null_filler"]);
+    assert_eq!(
+        categories.iter().flatten().collect::<Vec<_>>(),
+        ["a", "b", "c", "_null_filler"]
+    );
     let shares = entry.column(1).as_primitive::<Float64Type>();
     assert!((shares.values().iter().sum::<f64>() - 1.0).abs() < 1e-12);
     let standardised =
@@ -236,8 +319,11 @@ async fn a_saved_kmeans_predicts_the_same() {
         let written = json!({"num_clusters": 4, "distance_type": distance});
         let model = fit(&KMeans, &samples, written, &quiet()).await.unwrap();
         let options = crate::options::Options::default();
-        let context =
-            ModelContext { encoder: samples.encoder(), target: None, options: &options };
+        let context = ModelContext {
+            encoder: samples.encoder(),
+            target: None,
+            options: &options,
+        };
         let loaded = (KMeans.spec().load)(&model.state(), &context).unwrap();
         assert_eq!(kmeans_of(&*loaded), kmeans_of(&*model));
         assert_eq!(clusters(&*loaded, &samples), clusters(&*model, &samples));
@@ -254,32 +340,55 @@ async fn kmeans_names_what_it_cannot_do() {
         Err(error) => error,
     };
     let custom = error(json!({"kmeans_init_method": "custom", "kmeans_init_col": "c"})).await;
-    assert_eq!(custom.to_string(), "kmeans_init_method 'CUSTOM' is not supported");
+    assert_eq!(
+        custom.to_string(),
+        "kmeans_init_method 'CUSTOM' is not supported"
+    );
     let column = error(json!({"kmeans_init_col": "c"})).await;
-    assert!(matches!(column, Error::ConflictingOptions { .. }), "{column}");
+    assert!(
+        matches!(column, Error::ConflictingOptions { .. }),
+        "{column}"
+    );
     let many = error(json!({"num_clusters": 31})).await;
     assert_eq!(many.to_string(), "training needs at least 31 rows, got 30");
     let equal = InMemory::of_rows(&vec![vec![1.0, 2.0]; 50], 10);
     let same = fit(&KMeans, &equal, json!({"num_clusters": 2}), &quiet()).await;
-    assert!(matches!(same, Err(Error::TooFewSamples { needed: 2, found: 1, .. })), "{same:?}");
+    assert!(
+        matches!(
+            same,
+            Err(Error::TooFewSamples {
+                needed: 2,
+                found: 1,
+                ..
+            })
+        ),
+        "{same:?}"
+    );
     let huge: Vec<Vec<f64>> = (0..9).map(|i| vec![f64::from(i) * 1e300]).collect();
     let huge = InMemory::of_rows(&huge, 9);
     let written = json!({"num_clusters": 2, "standardize_features": false});
     let diverged = fit(&KMeans, &huge, written, &quiet()).await;
-    assert!(matches!(diverged, Err(Error::Diverged { .. })), "{diverged:?}");
+    assert!(
+        matches!(diverged, Err(Error::Diverged { .. })),
+        "{diverged:?}"
+    );
 }
 
 #[tokio::test]
 async fn a_warm_start_needs_the_same_features_and_clusters() {
     let samples = groups(300, 100);
-    let first = fit(&KMeans, &samples, json!({"num_clusters": 3}), &quiet()).await.unwrap();
+    let first = fit(&KMeans, &samples, json!({"num_clusters": 3}), &quiet())
+        .await
+        .unwrap();
     let first: Arc<dyn Model> = Arc::from(first);
     let run_on = || {
         let mut run = quiet();
         run.warm_start = Some(Arc::clone(&first));
         run
     };
-    let again = fit(&KMeans, &samples, to_the_end(), &run_on()).await.unwrap();
+    let again = fit(&KMeans, &samples, to_the_end(), &run_on())
+        .await
+        .unwrap();
     assert_close(
         &kmeans_of(&*again).centroids,
         &kmeans_of(first.as_ref()).centroids,
@@ -287,9 +396,15 @@ async fn a_warm_start_needs_the_same_features_and_clusters() {
     );
     let other = InMemory::of_rows(&[vec![1.0], vec![2.0], vec![5.0]], 3);
     let refused = fit(&KMeans, &other, json!({}), &run_on()).await;
-    assert!(matches!(refused, Err(Error::ConflictingOptions { .. })), "{refused:?}");
+    assert!(
+        matches!(refused, Err(Error::ConflictingOptions { .. })),
+        "{refused:?}"
+    );
     let refused = fit(&KMeans, &samples, json!({"num_clusters": 5}), &run_on()).await;
-    assert!(matches!(refused, Err(Error::ConflictingOptions { .. })), "{refused:?}");
+    assert!(
+        matches!(refused, Err(Error::ConflictingOptions { .. })),
+        "{refused:?}"
+    );
 }
 
 #[tokio::test]
@@ -297,15 +412,22 @@ async fn iterations_end_early_or_warn() {
     let reference = &reference()["kmeans"];
     let samples = InMemory::of_rows(&rows(&reference["rows"]), 400);
     let count = async |written: Value| {
-        let run =
-            run_from(&samples, Scaling::Standardised, Distance::Euclidean, &reference["start"]);
+        let run = run_from(
+            &samples,
+            Scaling::Standardised,
+            Distance::Euclidean,
+            &reference["start"],
+        );
         fit(&KMeans, &samples, written, &run).await.unwrap();
         (run.iterations().len(), run.warnings().len())
     };
     let (whole, _) = count(to_the_end()).await;
     let (early, warnings) = count(json!({"max_iterations": 300})).await;
     assert!(early < whole && warnings == 0, "{early} {whole}");
-    assert_eq!(count(json!({"max_iterations": 2, "early_stop": false})).await, (2, 1));
+    assert_eq!(
+        count(json!({"max_iterations": 2, "early_stop": false})).await,
+        (2, 1)
+    );
 }
 
 #[tokio::test]
@@ -334,7 +456,11 @@ async fn dbscan_agrees_with_scikit_learn() {
         assert!(distances.is_empty());
         let mut pairs = BTreeMap::new();
         for (i, id) in ids.iter().enumerate() {
-            assert_eq!(id.is_none(), fitted["is_noise"][i].as_bool().unwrap(), "{i}");
+            assert_eq!(
+                id.is_none(),
+                fitted["is_noise"][i].as_bool().unwrap(),
+                "{i}"
+            );
             if let Some(label) = fitted["core_labels"][i].as_u64() {
                 assert_eq!(*pairs.entry(id.unwrap()).or_insert(label), label, "{i}");
             }
@@ -345,8 +471,11 @@ async fn dbscan_agrees_with_scikit_learn() {
         let first = core.filter_map(|i| ids[i]).next();
         assert!(first.is_none_or(|id| id < 2));
         let options = crate::options::Options::default();
-        let context =
-            ModelContext { encoder: samples.encoder(), target: None, options: &options };
+        let context = ModelContext {
+            encoder: samples.encoder(),
+            target: None,
+            options: &options,
+        };
         let loaded = (Dbscan.spec().load)(&model.state(), &context).unwrap();
         assert_eq!(clusters(&*loaded, &samples).0, ids);
     }
@@ -354,11 +483,17 @@ async fn dbscan_agrees_with_scikit_learn() {
 
 #[tokio::test]
 async fn dbscan_counts_each_category_as_a_column() {
-    let text = (0..20).map(|i| Some(["a", "b"][i % 2].to_owned())).collect();
-    let columns =
-        [("x", Column::Numbers((0..20).map(|_| Some(1.0)).collect())), ("t", Column::Texts(text))];
+    let text = (0..20)
+        .map(|i| Some(["a", "b"][i % 2].to_owned()))
+        .collect();
+    let columns = [
+        ("x", Column::Numbers((0..20).map(|_| Some(1.0)).collect())),
+        ("t", Column::Texts(text)),
+    ];
     let samples = InMemory::new(&columns, 20);
-    let model = fit(&Dbscan, &samples, json!({"eps": 1.0}), &quiet()).await.unwrap();
+    let model = fit(&Dbscan, &samples, json!({"eps": 1.0}), &quiet())
+        .await
+        .unwrap();
     let (ids, _) = clusters(&*model, &samples);
     assert!((0..20).all(|i| ids[i] == Some(i as u32 % 2)));
 }

@@ -21,30 +21,39 @@ pub(super) struct Eigen {
 /// The eigenvalues and vectors of a symmetric matrix `(n, n)`.
 pub(super) fn eigen(matrix: &[f64], n: usize) -> Result<Eigen> {
     let matrix = MatRef::from_column_major_slice(matrix, n, n);
-    let found = matrix.self_adjoint_eigen(Side::Lower).map_err(|_| Error::Diverged {
-        estimator: "pca".to_owned(),
-        what: "the covariances have no eigenvalues".to_owned(),
-        hint: "Set scale_features = true, or scale the features in the query.".to_owned(),
-    })?;
+    let found = matrix
+        .self_adjoint_eigen(Side::Lower)
+        .map_err(|_| Error::Diverged {
+            estimator: "pca".to_owned(),
+            what: "the covariances have no eigenvalues".to_owned(),
+            hint: "Set scale_features = true, or scale the features in the query.".to_owned(),
+        })?;
     let (values, vectors) = (found.S().column_vector(), found.U());
     let descending = || (0..n).rev();
     Ok(Eigen {
         values: descending().map(|i| values[i]).collect(),
-        vectors: descending().flat_map(|i| (0..n).map(move |row| vectors[(row, i)])).collect(),
+        vectors: descending()
+            .flat_map(|i| (0..n).map(move |row| vectors[(row, i)]))
+            .collect(),
     })
 }
 
 /// Vectors `(n_vectors, n)` row-major that span the same space and are orthonormal.
 pub(super) fn orthonormal(vectors: &[f64], n: usize) -> Vec<f64> {
     let n_vectors = vectors.len() / n.max(1);
-    let basis: Mat<f64> =
-        MatRef::from_column_major_slice(vectors, n, n_vectors).qr().compute_thin_Q();
-    (0..n_vectors).flat_map(|i| (0..n).map(|row| basis[(row, i)]).collect::<Vec<_>>()).collect()
+    let basis: Mat<f64> = MatRef::from_column_major_slice(vectors, n, n_vectors)
+        .qr()
+        .compute_thin_Q();
+    (0..n_vectors)
+        .flat_map(|i| (0..n).map(|row| basis[(row, i)]).collect::<Vec<_>>())
+        .collect()
 }
 
 /// Turns a vector so that its greatest loading is positive, the first of equal ones.
 pub(super) fn fix_sign(vector: &mut [f64]) {
-    let greatest = vector.iter().fold(0.0, |greatest: f64, x| greatest.max(x.abs()));
+    let greatest = vector
+        .iter()
+        .fold(0.0, |greatest: f64, x| greatest.max(x.abs()));
     let first = vector.iter().find(|x| x.abs() >= EQUAL_LOADINGS * greatest);
     if first.is_some_and(|x| *x < 0.0) {
         vector.iter_mut().for_each(|x| *x = -*x);
@@ -61,7 +70,10 @@ mod tests {
         assert!((found.values[0] - 3.0).abs() < 1e-12 && (found.values[1] - 1.0).abs() < 1e-12);
         let mut first = found.vectors[..2].to_vec();
         fix_sign(&mut first);
-        assert!(first.iter().all(|x| (x - 0.5_f64.sqrt()).abs() < 1e-12), "{first:?}");
+        assert!(
+            first.iter().all(|x| (x - 0.5_f64.sqrt()).abs() < 1e-12),
+            "{first:?}"
+        );
     }
 
     #[test]
@@ -76,7 +88,11 @@ mod tests {
     #[test]
     fn a_basis_is_orthonormal() {
         let basis = orthonormal(&[1.0, 2.0, 2.0, 0.0, 1.0, 1.0], 3);
-        let dot = |a: usize, b: usize| (0..3).map(|i| basis[3 * a + i] * basis[3 * b + i]).sum::<f64>();
+        let dot = |a: usize, b: usize| {
+            (0..3)
+                .map(|i| basis[3 * a + i] * basis[3 * b + i])
+                .sum::<f64>()
+        };
         assert!((dot(0, 0) - 1.0).abs() < 1e-12 && (dot(1, 1) - 1.0).abs() < 1e-12);
         assert!(dot(0, 1).abs() < 1e-12);
     }

@@ -2,9 +2,11 @@
 //!
 //! In: samples without label; out: models that give each sample its coordinates.
 
+mod covariances;
 mod eigen;
 mod pca;
 mod pca_model;
+mod randomised;
 #[cfg(test)]
 mod tests;
 

@@ -5,21 +5,18 @@
 //! components, so that the covariances are never in memory. Never gathers the samples.
 
 use async_trait::async_trait;
-use auspex_gpu::Loss;
-use serde::{Deserialize, Serialize};
 
-use super::eigen::{Eigen, eigen, fix_sign, orthonormal};
+use super::covariances::{ProductsStep, Variances, full};
+use super::eigen::fix_sign;
 use super::pca_model::PcaModel;
-use crate::compute::Compute;
+use super::randomised::{TurnStep, randomised};
 use crate::error::{Error, Result};
 use crate::estimator::{Estimator, EstimatorSpec, Tags, Task};
 use crate::estimators::feature_space::{FeatureSpace, Scaling};
-use crate::estimators::random::Random;
-use crate::features::FeatureBlock;
 use crate::model::Model;
 use crate::options::{Hyperparameter, Kind, Options};
 use crate::run::{Iteration, TrainingRun};
-use crate::training_set::{Part, PartitionStep, StepDecoder, TrainingSet, Visit, reduce};
+use crate::training_set::{Part, StepDecoder, TrainingSet};
 
 /// Finds the directions along which samples differ most.
 pub(crate) struct Pca;
@@ -56,14 +53,21 @@ static SPEC: EstimatorSpec = EstimatorSpec {
         Hyperparameter {
             name: "num_principal_components",
             aliases: &["n_components", "k"],
-            kind: Kind::Integer { min: 1, max: i64::MAX },
+            kind: Kind::Integer {
+                min: 1,
+                max: i64::MAX,
+            },
             default: "NULL",
             doc: "Number of components.",
         },
         Hyperparameter {
             name: "pca_explained_variance_ratio",
             aliases: &[],
-            kind: Kind::Float { min: 0.0, min_inclusive: false, max: 1.0 },
+            kind: Kind::Float {
+                min: 0.0,
+                min_inclusive: false,
+                max: 1.0,
+            },
             default: "NULL",
             doc: "The part of all variance that the components explain at least.",
         },
@@ -83,26 +87,33 @@ static SPEC: EstimatorSpec = EstimatorSpec {
         },
     ],
     check,
-    tags: Tags { gathers: false, inexact_over_partitions: None },
+    tags: Tags {
+        gathers: false,
+        inexact_over_partitions: None,
+    },
     inspections: &["principal_components", "principal_component_info"],
-    steps: &[StepDecoder::of::<ProductsStep>(), StepDecoder::of::<TurnStep>()],
+    steps: &[
+        StepDecoder::of::<ProductsStep>(),
+        StepDecoder::of::<TurnStep>(),
+    ],
     load: PcaModel::load,
 };
 
 /// Most columns whose covariances are computed: 128 MiB a thread.
 const MAX_FULL_COLUMNS: usize = 4096;
-/// Passes of the randomised solver at most, and the relative change of eigenvalues that ends them.
-const MAX_PASSES: usize = 30;
-const CHANGE: f64 = 1e-10;
-/// Vectors beyond the components that the randomised solver carries, at least.
-const MORE_VECTORS: usize = 10;
 
 fn check(options: &Options) -> Result<()> {
     let conflict = |message: &str, hint: &str| {
-        Err(Error::ConflictingOptions { message: message.to_owned(), hint: hint.to_owned() })
+        Err(Error::ConflictingOptions {
+            message: message.to_owned(),
+            hint: hint.to_owned(),
+        })
     };
     let has_ratio = options.opt_f64("pca_explained_variance_ratio").is_some();
-    match (options.opt_usize("num_principal_components").is_some(), has_ratio) {
+    match (
+        options.opt_usize("num_principal_components").is_some(),
+        has_ratio,
+    ) {
         (true, true) => conflict(
             "options \"num_principal_components\" and \"pca_explained_variance_ratio\" exclude each other",
             "Leave one of them out.",
@@ -142,7 +153,11 @@ impl Estimator for Pca {
         let n_samples = samples.n_samples(Part::Training);
         if n_samples < 2 {
             let hint = "One row has no variance.".to_owned();
-            return Err(Error::TooFewSamples { needed: 2, found: n_samples, hint });
+            return Err(Error::TooFewSamples {
+                needed: 2,
+                found: n_samples,
+                hint,
+            });
         }
         let began = run.now();
         let variances = match n_components {
@@ -203,12 +218,6 @@ fn check_width(options: &Options, n_cols: usize, n_components: Option<usize>) ->
     Ok(false)
 }
 
-/// Eigenvalues of the covariances with their vectors, perhaps the first ones only.
-struct Variances {
-    eigen: Eigen,
-    total: f64,
-}
-
 impl Variances {
     fn into_model(
         mut self,
@@ -217,7 +226,10 @@ impl Variances {
         options: &Options,
     ) -> PcaModel {
         // Rounding may bring a variance of zero below it.
-        self.eigen.values.iter_mut().for_each(|value| *value = value.max(0.0));
+        self.eigen
+            .values
+            .iter_mut()
+            .for_each(|value| *value = value.max(0.0));
         let n_components = n_components.unwrap_or_else(|| {
             let wanted = options.f64("pca_explained_variance_ratio") * self.total;
             let mut sum = 0.0;
@@ -230,191 +242,16 @@ impl Variances {
         });
         let mut components = self.eigen.vectors;
         components.truncate(n_components * space.n_cols());
-        components.chunks_exact_mut(space.n_cols()).for_each(fix_sign);
+        components
+            .chunks_exact_mut(space.n_cols())
+            .for_each(fix_sign);
         let mut eigenvalues = self.eigen.values;
         eigenvalues.truncate(n_components);
-        PcaModel { space, components, eigenvalues, total_variance: self.total }
-    }
-}
-
-/// Sums the products of all pairs of columns.
-#[derive(Debug, Serialize, Deserialize)]
-struct ProductsStep {
-    space: FeatureSpace,
-}
-
-/// Sums over samples.
-#[derive(Debug, Serialize, Deserialize)]
-struct Products {
-    /// Σ w.
-    weight: f64,
-    /// Σ w·z·zᵀ, or of each vector v the sum Σ w·z·(zᵀv), row-major.
-    products: Vec<f64>,
-    /// Σ w·|z|².
-    squares: f64,
-}
-
-impl Products {
-    fn add(&mut self, later: &Products) {
-        self.weight += later.weight;
-        self.squares += later.squares;
-        for (sum, x) in self.products.iter_mut().zip(&later.products) {
-            *sum += x;
+        PcaModel {
+            space,
+            components,
+            eigenvalues,
+            total_variance: self.total,
         }
     }
-
-    /// Divides by n − 1.
-    fn into_covariances(mut self) -> Result<Products> {
-        let degrees = self.weight - 1.0;
-        self.squares /= degrees;
-        self.products.iter_mut().for_each(|x| *x /= degrees);
-        if self.squares.is_finite() && self.products.iter().all(|x| x.is_finite()) {
-            return Ok(self);
-        }
-        Err(Error::Diverged {
-            estimator: "pca".to_owned(),
-            what: "variances are beyond the range of numbers".to_owned(),
-            hint: "Set scale_features = true, or scale the features in the query.".to_owned(),
-        })
-    }
-}
-
-impl PartitionStep for ProductsStep {
-    type Partial = Products;
-    const NAME: &'static str = "pca.products";
-
-    fn run(&self, block: &FeatureBlock, compute: &Compute) -> Result<Products> {
-        let weights = block.weights.as_deref();
-        let gram = compute.device().gram(&self.space.design(block), None, weights)?;
-        let diagonal = gram.xx.iter().step_by(self.space.n_cols() + 1);
-        let squares = diagonal.sum();
-        Ok(Products { weight: gram.moments[0], products: gram.xx, squares })
-    }
-
-    fn merge(&self, into: &mut Products, later: Products) -> Result<()> {
-        into.add(&later);
-        Ok(())
-    }
-}
-
-async fn full(
-    samples: &dyn TrainingSet,
-    run: &TrainingRun,
-    space: &FeatureSpace,
-) -> Result<Variances> {
-    let step = ProductsStep { space: space.clone() };
-    let sums = reduce(samples, &step, Part::Training, Visit::Once, run).await?;
-    let covariances = sums.ok_or_else(no_samples)?.into_covariances()?;
-    let n_cols = space.n_cols();
-    // Seconds for thousands of columns, which must not hold up other tasks.
-    let decompose = move || {
-        let eigen = eigen(&covariances.products, n_cols)?;
-        Ok(Variances { eigen, total: covariances.squares })
-    };
-    let found = tokio::task::spawn_blocking(decompose).await;
-    found.map_err(|source| Error::Internal { what: format!("eigenvalues: {source}") })?
-}
-
-/// Multiplies the covariances by some vectors.
-#[derive(Debug, Serialize, Deserialize)]
-struct TurnStep {
-    space: FeatureSpace,
-    /// `(n_vectors, n_cols)` row-major.
-    vectors: Vec<f64>,
-}
-
-impl PartitionStep for TurnStep {
-    type Partial = Products;
-    const NAME: &'static str = "pca.turn";
-
-    fn run(&self, block: &FeatureBlock, compute: &Compute) -> Result<Products> {
-        let design = self.space.design(block);
-        let (n_cols, weights) = (self.space.n_cols(), block.weights.as_deref());
-        let zeros = vec![0.0; block.n_samples];
-        let mut sums = Products { weight: 0.0, products: Vec::new(), squares: 0.0 };
-        for vector in self.vectors.chunks_exact(n_cols) {
-            // The gradient of the squared loss with response 0 is Σ w·z·(zᵀv).
-            let coefficients = [vector, &[0.0]].concat();
-            let device = compute.device();
-            let mut glm =
-                device.glm(&design, &zeros, weights, &coefficients, 1, Loss::Squared, false)?;
-            glm.gradient.truncate(n_cols);
-            sums.products.append(&mut glm.gradient);
-            sums.weight = glm.weight;
-        }
-        let squares = compute.device().squared_distances(&design, &vec![0.0; n_cols])?;
-        sums.squares = match weights {
-            Some(weights) => squares.iter().zip(weights).map(|(square, w)| square * w).sum(),
-            None => squares.iter().sum(),
-        };
-        Ok(sums)
-    }
-
-    fn merge(&self, into: &mut Products, later: Products) -> Result<()> {
-        into.add(&later);
-        Ok(())
-    }
-}
-
-/// Turns random vectors towards the components by multiplying them with the covariances, until the
-/// eigenvalues within the space that they span no longer change.
-async fn randomised(
-    samples: &dyn TrainingSet,
-    run: &TrainingRun,
-    space: &FeatureSpace,
-    n_components: usize,
-) -> Result<Variances> {
-    let n_cols = space.n_cols();
-    let n_vectors = (n_components + n_components.max(MORE_VECTORS)).min(n_cols);
-    let mut random = Random::new(run.seed, 0);
-    let start: Vec<f64> = (0..n_vectors * n_cols).map(|_| random.unit() - 0.5).collect();
-    let mut step = TurnStep { space: space.clone(), vectors: orthonormal(&start, n_cols) };
-    let mut before = Vec::new();
-    for pass in 1..=MAX_PASSES {
-        let sums = reduce(samples, &step, Part::Training, Visit::Again, run).await?;
-        let turned = sums.ok_or_else(no_samples)?.into_covariances()?;
-        let within = eigen(&row_products(&step.vectors, &turned.products, n_cols), n_vectors)?;
-        let values = within.values[..n_components].to_vec();
-        let is_at_rest = values.iter().zip(&before).all(|(x, y): (&f64, &f64)| {
-            (x - y).abs() <= CHANGE * turned.squares
-        });
-        if (is_at_rest && !before.is_empty()) || pass == MAX_PASSES {
-            if !is_at_rest {
-                let message = format!("pca did not converge in {MAX_PASSES} passes");
-                run.warn("no_convergence", message, Some("Set pca_solver = 'FULL'."));
-            }
-            let vectors = combine(&within.vectors, &step.vectors, n_cols);
-            let eigen = Eigen { values: within.values, vectors };
-            return Ok(Variances { eigen, total: turned.squares });
-        }
-        before = values;
-        step.vectors = orthonormal(&turned.products, n_cols);
-    }
-    Err(Error::Internal { what: "pca's passes ended without result".to_owned() })
-}
-
-/// `A·Bᵀ` of two row-major matrices of vectors, made symmetric.
-fn row_products(a: &[f64], b: &[f64], n_cols: usize) -> Vec<f64> {
-    let dot = |x: &[f64], y: &[f64]| x.iter().zip(y).map(|(x, y)| x * y).sum::<f64>();
-    let n = a.len() / n_cols;
-    let row = |m: usize| m * n_cols..(m + 1) * n_cols;
-    let entry = |i: usize, j: usize| (dot(&a[row(i)], &b[row(j)]) + dot(&a[row(j)], &b[row(i)])) / 2.0;
-    (0..n * n).map(|ij| entry(ij / n, ij % n)).collect()
-}
-
-/// Each row of `weights` `(n, n)` applied to the vectors.
-fn combine(weights: &[f64], vectors: &[f64], n_cols: usize) -> Vec<f64> {
-    let n = vectors.len() / n_cols;
-    let mut combined = vec![0.0; vectors.len()];
-    for (target, weights) in combined.chunks_exact_mut(n_cols).zip(weights.chunks_exact(n)) {
-        for (vector, weight) in vectors.chunks_exact(n_cols).zip(weights) {
-            target.iter_mut().zip(vector).for_each(|(sum, x)| *sum += weight * x);
-        }
-    }
-    combined
-}
-
-fn no_samples() -> Error {
-    let hint = "The training query returned no row.".to_owned();
-    Error::TooFewSamples { needed: 2, found: 0, hint }
 }

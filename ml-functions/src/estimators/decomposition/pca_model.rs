@@ -37,7 +37,9 @@ impl PcaModel {
         };
         let n_values = model.eigenvalues.len() * model.space.n_cols();
         if n_values == 0 || model.components.len() != n_values {
-            return Err(Error::DamagedModel { what: "tensor \"components\"".to_owned() });
+            return Err(Error::DamagedModel {
+                what: "tensor \"components\"".to_owned(),
+            });
         }
         Ok(Box::new(model))
     }
@@ -46,7 +48,11 @@ impl PcaModel {
     /// `cumulative_explained_variance_ratio`.
     fn info(&self) -> Result<RecordBatch> {
         let ratio = |eigenvalue: &f64| {
-            if self.total_variance > 0.0 { eigenvalue / self.total_variance } else { 0.0 }
+            if self.total_variance > 0.0 {
+                eigenvalue / self.total_variance
+            } else {
+                0.0
+            }
         };
         let ratios: Vec<f64> = self.eigenvalues.iter().map(ratio).collect();
         let mut sum = 0.0;
@@ -66,7 +72,9 @@ impl PcaModel {
             float("cumulative_explained_variance_ratio"),
         ]);
         let columns: Vec<ArrayRef> = vec![
-            Arc::new(Int64Array::from_iter_values(0..self.eigenvalues.len() as i64)),
+            Arc::new(Int64Array::from_iter_values(
+                0..self.eigenvalues.len() as i64,
+            )),
             Arc::new(Float64Array::from(self.eigenvalues.clone())),
             Arc::new(Float64Array::from(ratios)),
             Arc::new(Float64Array::from(cumulative)),
@@ -85,7 +93,9 @@ impl Model for PcaModel {
             coefficients.extend_from_slice(component);
             coefficients.push(0.0);
         }
-        let values = compute.device().linear(&design, &coefficients, n_components)?;
+        let values = compute
+            .device()
+            .linear(&design, &coefficients, n_components)?;
         let origin = vec![0.0; n_cols];
         let mut mean_squares = compute.device().squared_distances(&design, &origin)?;
         // The components are orthonormal, hence |z − V·Vᵀz|² = |z|² − |Vᵀz|².
@@ -97,13 +107,23 @@ impl Model for PcaModel {
                 (square - kept).max(0.0) / n_cols as f64
             })
             .collect();
-        mean_squares.iter_mut().for_each(|square| *square /= n_cols as f64);
-        Ok(Prediction::Components { n_components, values, reconstruction_errors, mean_squares })
+        mean_squares
+            .iter_mut()
+            .for_each(|square| *square /= n_cols as f64);
+        Ok(Prediction::Components {
+            n_components,
+            values,
+            reconstruction_errors,
+            mean_squares,
+        })
     }
 
     fn state(&self) -> ModelState {
         let head = serde_json::json!({ "total_variance": self.total_variance });
-        let mut state = ModelState { head, ..ModelState::default() };
+        let mut state = ModelState {
+            head,
+            ..ModelState::default()
+        };
         let n_components = self.eigenvalues.len();
         let shape = [n_components, self.space.n_cols()];
         let components = Tensor::f64(&shape, self.components.clone());
@@ -124,7 +144,9 @@ impl Model for PcaModel {
                 Units::Coordinates,
             ),
             "principal_component_info" => self.info(),
-            other => Err(Error::Unsupported { what: format!("ml.{other} of a pca model") }),
+            other => Err(Error::Unsupported {
+                what: format!("ml.{other} of a pca model"),
+            }),
         }
     }
 

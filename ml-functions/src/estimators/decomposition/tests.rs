@@ -28,8 +28,15 @@ fn pca_of(model: &dyn Model) -> &PcaModel {
 
 fn inspect(model: &dyn Model, samples: &InMemory, function: &str) -> RecordBatch {
     let options = Options::default();
-    let context = ModelContext { encoder: samples.encoder(), target: None, options: &options };
-    let request = Inspection { function: function.to_owned(), ..Inspection::default() };
+    let context = ModelContext {
+        encoder: samples.encoder(),
+        target: None,
+        options: &options,
+    };
+    let request = Inspection {
+        function: function.to_owned(),
+        ..Inspection::default()
+    };
     model.inspect(&request, &context).unwrap()
 }
 
@@ -41,13 +48,18 @@ fn rounded(x: f64) -> f64 {
 #[tokio::test]
 async fn the_published_components_of_the_penguins_are_found() {
     let samples = penguins(100);
-    let model = fit(&samples, json!({"num_principal_components": 3})).await.unwrap();
+    let model = fit(&samples, json!({"num_principal_components": 3}))
+        .await
+        .unwrap();
     let info = inspect(&*model, &samples, "principal_component_info");
     let column = |idx: usize| -> Vec<f64> {
         let column = info.column(idx).as_primitive::<Float64Type>();
         column.values().iter().map(|x| rounded(*x)).collect()
     };
-    assert_eq!(info.column(0).as_primitive::<Int64Type>().values()[..], [0, 1, 2]);
+    assert_eq!(
+        info.column(0).as_primitive::<Int64Type>().values()[..],
+        [0, 1, 2]
+    );
     assert_eq!(column(1), [3.278657, 1.270829, 1.125354]);
     assert_eq!(column(2), [0.469357, 0.181926, 0.1611]);
     assert_eq!(column(3)[2], 0.812383);
@@ -63,7 +75,9 @@ async fn the_published_components_of_the_penguins_are_found() {
         let entries = table.column(3).as_list::<i32>().value(row);
         let entries = entries.as_struct();
         let names = entries.column(0).as_string::<i32>();
-        let at = (0..names.len()).find(|i| names.value(*i).starts_with(category)).unwrap();
+        let at = (0..names.len())
+            .find(|i| names.value(*i).starts_with(category))
+            .unwrap();
         rounded(entries.column(1).as_primitive::<Float64Type>().value(at))
     };
     assert_eq!(loading("culmen_length_mm", None), 0.401489);
@@ -85,9 +99,16 @@ async fn pca_agrees_with_scikit_learn() {
         let written = json!({"num_principal_components": 3, "pca_solver": solver});
         let model = fit(&samples, written).await.unwrap();
         let found = pca_of(&*model);
-        assert_close(&found.eigenvalues, &numbers(&reference["eigenvalues"]), 1e-9);
-        let ratios: Vec<f64> =
-            found.eigenvalues.iter().map(|value| value / found.total_variance).collect();
+        assert_close(
+            &found.eigenvalues,
+            &numbers(&reference["eigenvalues"]),
+            1e-9,
+        );
+        let ratios: Vec<f64> = found
+            .eigenvalues
+            .iter()
+            .map(|value| value / found.total_variance)
+            .collect();
         assert_close(&ratios, &numbers(&reference["ratios"]), 1e-9);
         let sizes = |values: &[f64]| values.iter().map(|x| x.abs()).collect::<Vec<_>>();
         let components = numbers(&reference["components"]);
@@ -97,7 +118,11 @@ async fn pca_agrees_with_scikit_learn() {
         else {
             panic!("not components");
         };
-        assert_close(&sizes(&values[..15]), &numbers(&reference["coordinates"]), 1e-5);
+        assert_close(
+            &sizes(&values[..15]),
+            &numbers(&reference["coordinates"]),
+            1e-5,
+        );
     }
     let written = json!({"num_principal_components": 3, "scale_features": false});
     let model = fit(&samples, written).await.unwrap();
@@ -112,15 +137,21 @@ async fn all_components_reconstruct_the_samples() {
         let written = json!({"num_principal_components": n_components});
         let model = fit(&samples, written).await.unwrap();
         let found = pca_of(&*model);
-        let Prediction::Components { reconstruction_errors, mean_squares, .. } =
-            model.predict(&samples.whole(), &Compute::cpu()).unwrap()
+        let Prediction::Components {
+            reconstruction_errors,
+            mean_squares,
+            ..
+        } = model.predict(&samples.whole(), &Compute::cpu()).unwrap()
         else {
             panic!("not components");
         };
         let whole: f64 = mean_squares.iter().sum();
         let left: f64 = reconstruction_errors.iter().sum();
         let explained = found.eigenvalues.iter().sum::<f64>() / found.total_variance;
-        assert!((1.0 - left / whole - explained).abs() < 1e-12, "{explained}");
+        assert!(
+            (1.0 - left / whole - explained).abs() < 1e-12,
+            "{explained}"
+        );
         assert_eq!(model.n_components(), n_components);
     }
 }
@@ -138,9 +169,15 @@ async fn the_fewest_components_explain_the_ratio() {
 #[tokio::test]
 async fn a_saved_pca_predicts_the_same() {
     let samples = penguins(100);
-    let model = fit(&samples, json!({"num_principal_components": 2})).await.unwrap();
+    let model = fit(&samples, json!({"num_principal_components": 2}))
+        .await
+        .unwrap();
     let options = Options::default();
-    let context = ModelContext { encoder: samples.encoder(), target: None, options: &options };
+    let context = ModelContext {
+        encoder: samples.encoder(),
+        target: None,
+        options: &options,
+    };
     let loaded = (Pca.spec().load)(&model.state(), &context).unwrap();
     assert_eq!(pca_of(&*loaded), pca_of(&*model));
 }
@@ -151,14 +188,28 @@ async fn many_columns_are_turned_not_multiplied() {
     let n = 4500;
     let text = (0..n).map(|i| Some(format!("t{i}"))).collect();
     let number = |scale: f64| {
-        Column::Numbers((0..n).map(|i| Some(f64::from(i as u32 % 97) * scale)).collect())
+        Column::Numbers(
+            (0..n)
+                .map(|i| Some(f64::from(i as u32 % 97) * scale))
+                .collect(),
+        )
     };
-    let columns = [("x", number(1.0)), ("y", number(-3.0)), ("t", Column::Texts(text))];
+    let columns = [
+        ("x", number(1.0)),
+        ("y", number(-3.0)),
+        ("t", Column::Texts(text)),
+    ];
     let samples = InMemory::new(&columns, 1000);
-    let model = fit(&samples, json!({"num_principal_components": 1})).await.unwrap();
+    let model = fit(&samples, json!({"num_principal_components": 1}))
+        .await
+        .unwrap();
     let found = pca_of(&*model);
     assert_close(&[found.eigenvalues[0]], &[2.0], 1e-3);
-    assert_close(&found.components[..2], &[0.5_f64.sqrt(), -0.5_f64.sqrt()], 1e-3);
+    assert_close(
+        &found.components[..2],
+        &[0.5_f64.sqrt(), -0.5_f64.sqrt()],
+        1e-3,
+    );
     for written in [
         json!({"num_principal_components": 1, "pca_solver": "full"}),
         json!({"pca_explained_variance_ratio": 0.5}),
@@ -179,15 +230,29 @@ async fn pca_names_what_it_cannot_do() {
         let error = fit(&samples, written).await.unwrap_err();
         assert!(matches!(error, Error::ConflictingOptions { .. }), "{error}");
     }
-    let error = fit(&samples, json!({"num_principal_components": 15})).await.unwrap_err();
+    let error = fit(&samples, json!({"num_principal_components": 15}))
+        .await
+        .unwrap_err();
     assert_eq!(
         error.to_string(),
         "option \"num_principal_components\" must be at most 14, the number of columns with each \
          category as one, got 15"
     );
     let one = InMemory::of_rows(&[vec![1.0, 2.0]], 1);
-    let error = fit(&one, json!({"num_principal_components": 1})).await.unwrap_err();
-    assert!(matches!(error, Error::TooFewSamples { needed: 2, found: 1, .. }), "{error}");
+    let error = fit(&one, json!({"num_principal_components": 1}))
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(
+            error,
+            Error::TooFewSamples {
+                needed: 2,
+                found: 1,
+                ..
+            }
+        ),
+        "{error}"
+    );
 }
 
 #[tokio::test]
@@ -196,6 +261,9 @@ async fn features_that_do_not_vary_are_a_warning() {
     let run = TrainingRun::quiet(0, Compute::cpu());
     let options = options(&Pca, json!({"pca_explained_variance_ratio": 0.9})).unwrap();
     let model = Pca.fit(&samples, &options, &run).await.unwrap();
-    assert_eq!((model.n_components(), pca_of(&*model).eigenvalues[0]), (1, 0.0));
+    assert_eq!(
+        (model.n_components(), pca_of(&*model).eigenvalues[0]),
+        (1, 0.0)
+    );
     assert_eq!(run.warnings()[0].code, "zero_variance");
 }

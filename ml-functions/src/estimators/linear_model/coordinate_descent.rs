@@ -4,9 +4,9 @@
 //! Once the zeros stand still, the rest is solved for at once, so that correlated columns do not take
 //! thousands of sweeps. Source: Friedman, Hastie and Tibshirani 2010, doi:10.18637/jss.v033.i01.
 
+use super::layout::Penalty;
 use super::objective::dot;
 use super::symmetric::Factor;
-use super::layout::Penalty;
 
 /// Optimality conditions may fail by this share of the greatest |c|.
 const TOLERANCE: f64 = 1e-10;
@@ -34,7 +34,9 @@ impl<'a> CoordinateDescent<'a> {
         penalty: &'a Penalty,
         start: Vec<f64>,
     ) -> CoordinateDescent<'a> {
-        let greatest = right.iter().fold(0.0f64, |greatest, c| greatest.max(c.abs()));
+        let greatest = right
+            .iter()
+            .fold(0.0f64, |greatest, c| greatest.max(c.abs()));
         let mut descent = CoordinateDescent {
             matrix,
             right,
@@ -85,7 +87,11 @@ impl<'a> CoordinateDescent<'a> {
         (0..self.right.len()).all(|j| {
             let (x, l1) = (self.parameters[j], self.penalty.l1[j]);
             let pull = self.residual[j] - self.penalty.l2[j] * x;
-            let excess = if x == 0.0 { pull.abs() - l1 } else { (pull - l1 * x.signum()).abs() };
+            let excess = if x == 0.0 {
+                pull.abs() - l1
+            } else {
+                (pull - l1 * x.signum()).abs()
+            };
             excess <= self.tolerance
         })
     }
@@ -100,7 +106,12 @@ impl<'a> CoordinateDescent<'a> {
         };
         let rows = active.iter().enumerate();
         let matrix: Vec<f64> = rows
-            .flat_map(|row| active.iter().enumerate().map(move |column| element(row, column)))
+            .flat_map(|row| {
+                active
+                    .iter()
+                    .enumerate()
+                    .map(move |column| element(row, column))
+            })
             .collect();
         let pull = |&j: &usize| self.right[j] - self.penalty.l1[j] * self.parameters[j].signum();
         let right: Vec<f64> = active.iter().map(pull).collect();
@@ -113,7 +124,10 @@ impl<'a> CoordinateDescent<'a> {
             self.penalty.l1[j] == 0.0 || self.parameters[j].signum() == x.signum()
         };
         if active.iter().zip(&solution).all(keeps_sign) {
-            active.iter().zip(&solution).for_each(|(&j, &x)| self.parameters[j] = x);
+            active
+                .iter()
+                .zip(&solution)
+                .for_each(|(&j, &x)| self.parameters[j] = x);
             self.refresh();
         }
     }
@@ -131,7 +145,10 @@ mod tests {
 
     fn minimise(matrix: &[f64], right: &[f64], l1: f64, l2: f64) -> Vec<f64> {
         let n = right.len();
-        let penalty = Penalty { l1: vec![l1; n], l2: vec![l2; n] };
+        let penalty = Penalty {
+            l1: vec![l1; n],
+            l2: vec![l2; n],
+        };
         let mut descent = CoordinateDescent::new(matrix, right, &penalty, vec![0.0; n]);
         assert!((0..1000).any(|_| descent.sweep()), "it does not converge");
         descent.parameters
@@ -145,7 +162,12 @@ mod tests {
 
     #[test]
     fn strongly_correlated_columns_converge() {
-        let found = minimise(&[1.0, 0.999_999, 0.999_999, 1.0], &[1.0, 1.000_001], 0.0, 0.0);
+        let found = minimise(
+            &[1.0, 0.999_999, 0.999_999, 1.0],
+            &[1.0, 1.000_001],
+            0.0,
+            0.0,
+        );
         let expected = [1.0 - 1.000_001 * 0.999_999, 1.000_001 - 0.999_999];
         let determinant = 1.0 - 0.999_999f64.powi(2);
         for (found, expected) in found.iter().zip(expected) {
@@ -155,6 +177,9 @@ mod tests {
 
     #[test]
     fn a_great_cost_leaves_zeros() {
-        assert_eq!(minimise(&[1.0, 0.5, 0.5, 1.0], &[1.0, 1.0], 2.0, 0.0), [0.0, 0.0]);
+        assert_eq!(
+            minimise(&[1.0, 0.5, 0.5, 1.0], &[1.0, 1.0], 2.0, 0.0),
+            [0.0, 0.0]
+        );
     }
 }

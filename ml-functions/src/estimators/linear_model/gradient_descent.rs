@@ -33,22 +33,21 @@ impl LearnRate {
 /// Trials of a line search.
 const MAX_TRIALS: usize = 30;
 
-/// Descends `objective` from `start`; `weight` turns its sums into means.
+/// Descends `objective` from `start`, along mean gradients.
 pub(super) async fn gradient_descent(
     objective: &mut dyn Objective,
     start: Vec<f64>,
-    weight: f64,
     learn_rate: LearnRate,
     limits: Limits,
     curve: &mut Curve<'_>,
 ) -> Result<Solution> {
     let penalty = objective.penalty().clone();
-    let tolerance = objective.tolerance();
     let mut parameters = start;
     let mut point = objective.evaluate(&parameters, false).await?;
     if !point.value.is_finite() {
         return Err(diverged());
     }
+    let (tolerance, weight) = (objective.tolerance(), objective.weight());
     let (LearnRate::Constant(mut rate) | LearnRate::Searched(mut rate)) = learn_rate;
     let mut outcome = Outcome::Exhausted;
     for iteration in 0..limits.max_iterations {
@@ -72,7 +71,12 @@ pub(super) async fn gradient_descent(
             n_trials += 1;
             if n_trials == MAX_TRIALS {
                 let outcome = Outcome::Converged;
-                return Ok(Solution { parameters, outcome, loss: point.loss, hessian: None });
+                return Ok(Solution {
+                    parameters,
+                    outcome,
+                    loss: point.loss,
+                    hessian: None,
+                });
             }
             rate *= 0.5;
         };
@@ -80,7 +84,8 @@ pub(super) async fn gradient_descent(
             return Err(Error::Diverged {
                 estimator: "linear model".to_owned(),
                 what: format!("the loss after iteration {iteration}"),
-                hint: "Lower \"learn_rate\", or set learn_rate_strategy = 'LINE_SEARCH'.".to_owned(),
+                hint: "Lower \"learn_rate\", or set learn_rate_strategy = 'LINE_SEARCH'."
+                    .to_owned(),
             });
         }
         (parameters, point) = (next, next_point);
@@ -91,18 +96,27 @@ pub(super) async fn gradient_descent(
             break;
         }
     }
-    Ok(Solution { parameters, outcome, loss: point.loss, hessian: None })
+    Ok(Solution {
+        parameters,
+        outcome,
+        loss: point.loss,
+        hessian: None,
+    })
 }
 
 /// γ − rate·gradient, softened by the l1 costs.
 fn step(parameters: &[f64], point: &Point, penalty: &Penalty, rate: f64) -> Vec<f64> {
     let moved = parameters.iter().zip(&point.gradient).zip(&penalty.l1);
-    moved.map(|((x, g), l1)| soften(x - rate * g, rate * l1)).collect()
+    moved
+        .map(|((x, g), l1)| soften(x - rate * g, rate * l1))
+        .collect()
 }
 
 /// Whether the value lies below its quadratic bound of curvature 1 / rate.
 fn is_low_enough(from: &[f64], point: &Point, to: &[f64], next: &Point, rate: f64) -> bool {
     let terms = from.iter().zip(to).zip(&point.gradient);
-    let bound: f64 = terms.map(|((a, b), g)| (b - a) * g + (b - a) * (b - a) / (2.0 * rate)).sum();
+    let bound: f64 = terms
+        .map(|((a, b), g)| (b - a) * g + (b - a) * (b - a) / (2.0 * rate))
+        .sum();
     next.value <= point.value + bound + 1e-13 * point.value.abs()
 }

@@ -24,8 +24,15 @@ const NULL_CATEGORY: &str = "_null_filler";
 
 /// One coefficient, or all of a categorical feature.
 enum Row<'a> {
-    Number { input: &'a str, column: usize, unit: f64 },
-    Categories { input: &'a str, columns: Vec<(&'a str, usize)> },
+    Number {
+        input: &'a str,
+        column: usize,
+        unit: f64,
+    },
+    Categories {
+        input: &'a str,
+        columns: Vec<(&'a str, usize)>,
+    },
     Intercept,
 }
 
@@ -35,7 +42,10 @@ pub(super) fn inspect(
     request: &Inspection,
     encoder: &FeatureEncoder,
 ) -> Result<RecordBatch> {
-    let standardize = request.arguments.get("standardize").and_then(|value| value.as_bool());
+    let standardize = request
+        .arguments
+        .get("standardize")
+        .and_then(|value| value.as_bool());
     let standardize = standardize.unwrap_or(false);
     let rows = rows(model, encoder, standardize);
     match (request.function.as_str(), &model.uncertainty) {
@@ -67,7 +77,11 @@ fn rows<'a>(
             FeatureStatistics::Numeric(column) => {
                 let unit = if standardize { column.stddev } else { 1.0 };
                 number += 1;
-                Row::Number { input, column: number - 1, unit }
+                Row::Number {
+                    input,
+                    column: number - 1,
+                    unit,
+                }
             }
             FeatureStatistics::Categorical(column) => {
                 let dropped = dropped.next().copied().flatten();
@@ -102,7 +116,10 @@ fn intercept(
         return own;
     }
     let means = encoder.numeric().map(|(_, column)| column.mean);
-    own + means.zip(coefficients).map(|(mean, b)| mean * b).sum::<f64>()
+    own + means
+        .zip(coefficients)
+        .map(|(mean, b)| mean * b)
+        .sum::<f64>()
 }
 
 fn weights(
@@ -117,16 +134,21 @@ fn weights(
         for row in rows {
             let mut length = 0;
             let (input, value) = match row {
-                Row::Number { input, column, unit } => (*input, Some(coefficients[*column] * unit)),
+                Row::Number {
+                    input,
+                    column,
+                    unit,
+                } => (*input, Some(coefficients[*column] * unit)),
                 Row::Categories { input, columns } => {
                     length = columns.len();
                     categories.extend(columns.iter().map(|(name, _)| *name));
                     category_weights.extend(columns.iter().map(|(_, idx)| coefficients[*idx]));
                     (*input, None)
                 }
-                Row::Intercept => {
-                    (INTERCEPT, Some(intercept(model, coefficients, encoder, standardize)))
-                }
+                Row::Intercept => (
+                    INTERCEPT,
+                    Some(intercept(model, coefficients, encoder, standardize)),
+                ),
             };
             inputs.push(input);
             values.push(value);
@@ -137,7 +159,10 @@ fn weights(
     let mut columns: Vec<(&str, ArrayRef)> = vec![
         ("processed_input", Arc::new(StringArray::from(inputs))),
         ("weight", Arc::new(Float64Array::from(values))),
-        ("category_weights", category_lists(&lengths, categories, category_weights)?),
+        (
+            "category_weights",
+            category_lists(&lengths, categories, category_weights)?,
+        ),
     ];
     if model.link == Link::Softmax {
         columns.push(("class_label", Arc::new(StringArray::from(labels))));
@@ -166,7 +191,11 @@ fn advanced_weights(
     };
     for row in rows {
         match row {
-            Row::Number { input, column, unit } => {
+            Row::Number {
+                input,
+                column,
+                unit,
+            } => {
                 let (weight, error) = (coefficients[*column], uncertainty.errors[*column]);
                 add(*input, None, weight * unit, error * unit);
             }
@@ -187,7 +216,10 @@ fn advanced_weights(
         }
     }
     table(vec![
-        ("processed_input", Arc::new(StringArray::from(inputs)) as ArrayRef),
+        (
+            "processed_input",
+            Arc::new(StringArray::from(inputs)) as ArrayRef,
+        ),
         ("category", Arc::new(StringArray::from(categories))),
         ("weight", Arc::new(Float64Array::from(values))),
         ("standard_error", Arc::new(Float64Array::from(errors))),
@@ -197,30 +229,39 @@ fn advanced_weights(
 
 /// `[{category, weight}, …]` for each length; a number has an empty list, as in BigQuery, where
 /// arrays are never NULL.
-fn category_lists(
-    lengths: &[usize],
-    categories: Vec<&str>,
-    weights: Vec<f64>,
-) -> Result<ArrayRef> {
+fn category_lists(lengths: &[usize], categories: Vec<&str>, weights: Vec<f64>) -> Result<ArrayRef> {
     let fields = Fields::from(vec![
         Field::new("category", DataType::Utf8, true),
         Field::new("weight", DataType::Float64, true),
     ]);
     let items = StructArray::try_new(
         fields.clone(),
-        vec![Arc::new(StringArray::from(categories)), Arc::new(Float64Array::from(weights))],
+        vec![
+            Arc::new(StringArray::from(categories)),
+            Arc::new(Float64Array::from(weights)),
+        ],
         None,
     )?;
     let item = Arc::new(Field::new_list_field(DataType::Struct(fields), true));
     let offsets = OffsetBuffer::from_lengths(lengths.iter().copied());
-    Ok(Arc::new(ListArray::try_new(item, offsets, Arc::new(items), None)?))
+    Ok(Arc::new(ListArray::try_new(
+        item,
+        offsets,
+        Arc::new(items),
+        None,
+    )?))
 }
 
 fn table(columns: Vec<(&str, ArrayRef)>) -> Result<RecordBatch> {
-    let field = |(name, array): &(&str, ArrayRef)| Field::new(*name, array.data_type().clone(), true);
+    let field =
+        |(name, array): &(&str, ArrayRef)| Field::new(*name, array.data_type().clone(), true);
     let schema = Schema::new(columns.iter().map(field).collect::<Vec<_>>());
     let n_rows = columns.first().map_or(0, |(_, array)| array.len());
     let options = RecordBatchOptions::new().with_row_count(Some(n_rows));
     let arrays = columns.into_iter().map(|(_, array)| array).collect();
-    Ok(RecordBatch::try_new_with_options(Arc::new(schema), arrays, &options)?)
+    Ok(RecordBatch::try_new_with_options(
+        Arc::new(schema),
+        arrays,
+        &options,
+    )?)
 }

@@ -37,7 +37,11 @@ impl Frame {
             Dense::F64(values) => Elements::F64(values),
         };
         Design {
-            dense: MatrixView { n_rows: block.n_samples, n_cols: self.shift.len(), elements },
+            dense: MatrixView {
+                n_rows: block.n_samples,
+                n_cols: self.shift.len(),
+                elements,
+            },
             shift: &self.shift,
             scale: &self.scale,
             codes: &block.codes,
@@ -78,7 +82,11 @@ impl Penalty {
 
     /// Σ l1·|γ|.
     pub(super) fn absolute(&self, parameters: &[f64]) -> f64 {
-        self.l1.iter().zip(parameters).map(|(l1, x)| l1 * x.abs()).sum()
+        self.l1
+            .iter()
+            .zip(parameters)
+            .map(|(l1, x)| l1 * x.abs())
+            .sum()
     }
 }
 
@@ -87,22 +95,48 @@ impl Layout {
     pub(super) fn new(encoder: &FeatureEncoder, options: &Options, n_outputs: usize) -> Layout {
         let fit_intercept = options.bool("fit_intercept");
         let is_dummy = options.text("category_encoding_method") == Some("DUMMY_ENCODING");
-        let (shift, scale): (Vec<f64>, Vec<f64>) =
-            encoder.numeric().map(|(_, column)| standardisation(column, fit_intercept)).unzip();
-        let widths = encoder.categorical().map(|(_, column)| column.n_seen()).collect();
+        let (shift, scale): (Vec<f64>, Vec<f64>) = encoder
+            .numeric()
+            .map(|(_, column)| standardisation(column, fit_intercept))
+            .unzip();
+        let widths = encoder
+            .categorical()
+            .map(|(_, column)| column.n_seen())
+            .collect();
         let dropped: Vec<Option<usize>> = encoder
             .categorical()
-            .map(|(_, column)| if is_dummy { most_frequent(column) } else { None })
+            .map(|(_, column)| {
+                if is_dummy {
+                    most_frequent(column)
+                } else {
+                    None
+                }
+            })
             .collect();
-        let frame = Frame { shift, scale, widths };
-        let mut free: Vec<usize> =
-            (0..frame.scale.len()).filter(|&column| frame.scale[column] > 0.0).collect();
+        let frame = Frame {
+            shift,
+            scale,
+            widths,
+        };
+        let mut free: Vec<usize> = (0..frame.scale.len())
+            .filter(|&column| frame.scale[column] > 0.0)
+            .collect();
         let mut offset = frame.scale.len();
         for (&width, &dropped) in frame.widths.iter().zip(&dropped) {
-            free.extend((0..width).filter(|&code| Some(code) != dropped).map(|code| offset + code));
+            free.extend(
+                (0..width)
+                    .filter(|&code| Some(code) != dropped)
+                    .map(|code| offset + code),
+            );
             offset += width;
         }
-        Layout { frame, dropped, free, fit_intercept, n_outputs }
+        Layout {
+            frame,
+            dropped,
+            free,
+            fit_intercept,
+            n_outputs,
+        }
     }
 
     /// Number of parameters of one output.
@@ -144,7 +178,9 @@ impl Layout {
         let mut coefficients = vec![0.0; self.n_outputs * width];
         let rows = coefficients.chunks_exact_mut(width);
         for (row, parameters) in rows.zip(parameters.chunks(self.stride().max(1))) {
-            self.positions().zip(parameters).for_each(|(position, &x)| row[position] = x);
+            self.positions()
+                .zip(parameters)
+                .for_each(|(position, &x)| row[position] = x);
         }
         coefficients
     }
@@ -152,18 +188,26 @@ impl Layout {
     /// The parameters of kernel coefficients, or of their gradient.
     pub(super) fn compress(&self, coefficients: &[f64]) -> Vec<f64> {
         let rows = coefficients.chunks_exact(self.frame.n_cols() + 1);
-        rows.flat_map(|row| self.positions().map(|position| row[position])).collect()
+        rows.flat_map(|row| self.positions().map(|position| row[position]))
+            .collect()
     }
 
     /// The Hessian of the parameters, of that of the kernel coefficients.
     pub(super) fn compress_hessian(&self, hessian: &[f64]) -> Vec<f64> {
         let width = self.frame.n_cols() + 1;
         let positions: Vec<usize> = (0..self.n_outputs)
-            .flat_map(|output| self.positions().map(move |position| output * width + position))
+            .flat_map(|output| {
+                self.positions()
+                    .map(move |position| output * width + position)
+            })
             .collect();
         let size = self.n_outputs * width;
         let row = |&i: &usize| positions.iter().map(move |&j| i * size + j);
-        positions.iter().flat_map(row).map(|idx| hessian[idx]).collect()
+        positions
+            .iter()
+            .flat_map(row)
+            .map(|idx| hessian[idx])
+            .collect()
     }
 
     /// Parameters as coefficients in the features' own units, `(n_outputs, n_cols + 1)`; the
@@ -171,7 +215,9 @@ impl Layout {
     pub(super) fn in_own_units(&self, parameters: &[f64]) -> Vec<f64> {
         let mut coefficients = self.expand(parameters);
         for row in coefficients.chunks_exact_mut(self.frame.n_cols() + 1) {
-            row.iter_mut().zip(&self.frame.scale).for_each(|(x, scale)| *x *= scale);
+            row.iter_mut()
+                .zip(&self.frame.scale)
+                .for_each(|(x, scale)| *x *= scale);
         }
         coefficients
     }
@@ -180,24 +226,47 @@ impl Layout {
 /// Shift and scale of a numeric column. Without an intercept nothing is shifted, since a shift would
 /// bring one in.
 fn standardisation(column: &NumericStatistics, fit_intercept: bool) -> (f64, f64) {
-    let mean = if column.mean.is_finite() { column.mean } else { 0.0 };
+    let mean = if column.mean.is_finite() {
+        column.mean
+    } else {
+        0.0
+    };
     let (shift, spread) = match fit_intercept {
         true => (mean, column.stddev),
         false => (0.0, mean.hypot(column.stddev)),
     };
     // Squares of values beyond 1e154 overflow; the range is as good a unit.
     let range = (column.max - shift).abs().max((column.min - shift).abs());
-    let unit = if spread.is_finite() && spread > 0.0 { spread } else { range };
-    let varies = if fit_intercept { column.min < column.max } else { range > 0.0 };
+    let unit = if spread.is_finite() && spread > 0.0 {
+        spread
+    } else {
+        range
+    };
+    let varies = if fit_intercept {
+        column.min < column.max
+    } else {
+        range > 0.0
+    };
     let scale = 1.0 / unit;
-    (shift, if varies && scale.is_finite() { scale } else { 0.0 })
+    (
+        shift,
+        if varies && scale.is_finite() {
+            scale
+        } else {
+            0.0
+        },
+    )
 }
 
 /// The most frequent code, NULL among them; the first at ties.
 fn most_frequent(column: &CategoricalStatistics) -> Option<usize> {
-    let counts = column.counts.iter().chain(std::iter::once(&column.null_count));
+    let counts = column
+        .counts
+        .iter()
+        .chain(std::iter::once(&column.null_count));
     let seen = counts.take(column.n_seen()).enumerate();
-    seen.max_by_key(|&(code, count)| (*count, std::cmp::Reverse(code))).map(|(code, _)| code)
+    seen.max_by_key(|&(code, count)| (*count, std::cmp::Reverse(code)))
+        .map(|(code, _)| code)
 }
 
 #[cfg(test)]
@@ -206,14 +275,31 @@ mod tests {
     use crate::features::{CategoricalStatistics, NumericStatistics};
 
     fn numeric(min: f64, max: f64, mean: f64, stddev: f64) -> NumericStatistics {
-        NumericStatistics { count: 10, null_count: 0, min, max, mean, median: mean, stddev }
+        NumericStatistics {
+            count: 10,
+            null_count: 0,
+            min,
+            max,
+            mean,
+            median: mean,
+            stddev,
+        }
     }
 
     #[test]
     fn columns_that_say_nothing_have_no_scale() {
-        assert_eq!(standardisation(&numeric(3.0, 3.0, 3.0, 1e-17), true), (3.0, 0.0));
-        assert_eq!(standardisation(&numeric(3.0, 3.0, 3.0, 0.0), false), (0.0, 1.0 / 3.0));
-        assert_eq!(standardisation(&numeric(0.0, 0.0, 0.0, 0.0), false), (0.0, 0.0));
+        assert_eq!(
+            standardisation(&numeric(3.0, 3.0, 3.0, 1e-17), true),
+            (3.0, 0.0)
+        );
+        assert_eq!(
+            standardisation(&numeric(3.0, 3.0, 3.0, 0.0), false),
+            (0.0, 1.0 / 3.0)
+        );
+        assert_eq!(
+            standardisation(&numeric(0.0, 0.0, 0.0, 0.0), false),
+            (0.0, 0.0)
+        );
         let huge = numeric(-1e300, 1e300, 0.0, f64::INFINITY);
         assert_eq!(standardisation(&huge, true), (0.0, 1e-300));
     }

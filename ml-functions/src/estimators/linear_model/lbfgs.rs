@@ -29,22 +29,22 @@ struct Pair {
     curvature: f64,
 }
 
-/// Minimises `objective` from `start`, to a gradient of `tolerance`.
+/// Minimises `objective` from `start`, to `precision` times its tolerance.
 pub(super) async fn lbfgs(
     objective: &mut dyn Objective,
     start: Vec<f64>,
-    tolerance: f64,
+    precision: f64,
     limits: Limits,
     curve: &mut Curve<'_>,
 ) -> Result<Solution> {
     let penalty = objective.penalty().clone();
-    let metric = objective.curvatures();
     let mut pairs = VecDeque::new();
     let mut parameters = start;
     let mut point = objective.evaluate(&parameters, false).await?;
     if !point.value.is_finite() {
         return Err(diverged());
     }
+    let (tolerance, metric) = (precision * objective.tolerance(), objective.curvatures());
     let mut outcome = Outcome::Exhausted;
     for iteration in 0..=limits.max_iterations {
         let gradient = subgradient(&point, &parameters, &penalty);
@@ -60,12 +60,21 @@ pub(super) async fn lbfgs(
         }
         let mut direction = descend(&gradient, &metric, &pairs);
         keep_orthant(&mut direction, &gradient, &penalty);
-        let search = Search { parameters: &parameters, gradient: &gradient, direction, point: &point };
+        let search = Search {
+            parameters: &parameters,
+            gradient: &gradient,
+            direction,
+            point: &point,
+        };
         let Some((next, next_point)) = search.run(objective, &penalty).await? else {
             if pairs.is_empty() {
                 // Steepest descent finds no lower value: what is left is rounding.
                 let is_flat = norm(&gradient) <= tolerance * 1e3;
-                outcome = if is_flat { Outcome::Converged } else { Outcome::Exhausted };
+                outcome = if is_flat {
+                    Outcome::Converged
+                } else {
+                    Outcome::Exhausted
+                };
                 break;
             }
             pairs.clear();
@@ -82,7 +91,12 @@ pub(super) async fn lbfgs(
             outcome = Outcome::StoppedEarly;
         }
     }
-    Ok(Solution { parameters, outcome, loss: point.loss, hessian: None })
+    Ok(Solution {
+        parameters,
+        outcome,
+        loss: point.loss,
+        hessian: None,
+    })
 }
 
 /// −H⁻¹·gradient by the two-loop recursion, from a diagonal metric.
@@ -91,18 +105,32 @@ fn descend(gradient: &[f64], metric: &[f64], pairs: &VecDeque<Pair>) -> Vec<f64>
     let mut shares = Vec::with_capacity(pairs.len());
     for pair in pairs.iter().rev() {
         let share = dot(&pair.step, &direction) / pair.curvature;
-        direction.iter_mut().zip(&pair.change).for_each(|(d, y)| *d -= share * y);
+        direction
+            .iter_mut()
+            .zip(&pair.change)
+            .for_each(|(d, y)| *d -= share * y);
         shares.push(share);
     }
     // The metric is right up to a factor, which the last pair knows.
     let factor = pairs.back().map_or(1.0, |pair| {
-        let squares = pair.change.iter().zip(metric).map(|(y, m)| y * y / m).sum::<f64>();
+        let squares = pair
+            .change
+            .iter()
+            .zip(metric)
+            .map(|(y, m)| y * y / m)
+            .sum::<f64>();
         pair.curvature / squares
     });
-    direction.iter_mut().zip(metric).for_each(|(d, m)| *d *= factor / m);
+    direction
+        .iter_mut()
+        .zip(metric)
+        .for_each(|(d, m)| *d *= factor / m);
     for (pair, share) in pairs.iter().zip(shares.into_iter().rev()) {
         let correction = share - dot(&pair.change, &direction) / pair.curvature;
-        direction.iter_mut().zip(&pair.step).for_each(|(d, s)| *d += correction * s);
+        direction
+            .iter_mut()
+            .zip(&pair.step)
+            .for_each(|(d, s)| *d += correction * s);
     }
     direction
 }
@@ -125,14 +153,22 @@ fn remember(
     next_point: &Point,
 ) {
     let step: Vec<f64> = next.iter().zip(parameters).map(|(a, b)| a - b).collect();
-    let change: Vec<f64> =
-        next_point.gradient.iter().zip(&point.gradient).map(|(a, b)| a - b).collect();
+    let change: Vec<f64> = next_point
+        .gradient
+        .iter()
+        .zip(&point.gradient)
+        .map(|(a, b)| a - b)
+        .collect();
     let curvature = dot(&step, &change);
     if curvature > f64::EPSILON * norm(&step) * norm(&change) {
         if pairs.len() == MEMORY {
             pairs.pop_front();
         }
-        pairs.push_back(Pair { step, change, curvature });
+        pairs.push_back(Pair {
+            step,
+            change,
+            curvature,
+        });
     }
 }
 
@@ -172,8 +208,7 @@ impl Search<'_> {
             let point = objective.evaluate(&trial, false).await?;
             let value = point.value + penalty.absolute(&trial);
             if value <= total + DECREASE * promised + slack {
-                let is_flatter =
-                    dot(&point.gradient, &self.direction) >= FLATTER * slope || has_l1;
+                let is_flatter = dot(&point.gradient, &self.direction) >= FLATTER * slope || has_l1;
                 best = Some((trial, point));
                 if is_flatter {
                     break;
@@ -185,7 +220,11 @@ impl Search<'_> {
                     break;
                 }
             }
-            length = if high.is_finite() { 0.5 * (low + high) } else { 2.0 * length };
+            length = if high.is_finite() {
+                0.5 * (low + high)
+            } else {
+                2.0 * length
+            };
         }
         Ok(best.filter(|(trial, _)| trial.as_slice() != self.parameters))
     }
@@ -195,7 +234,11 @@ impl Search<'_> {
             let x = self.parameters[i];
             let moved = x + length * self.direction[i];
             let orthant = if x == 0.0 { -self.gradient[i] } else { x };
-            if penalty.l1[i] > 0.0 && moved * orthant < 0.0 { 0.0 } else { moved }
+            if penalty.l1[i] > 0.0 && moved * orthant < 0.0 {
+                0.0
+            } else {
+                moved
+            }
         };
         (0..self.parameters.len()).map(coordinate).collect()
     }

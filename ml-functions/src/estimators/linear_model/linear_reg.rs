@@ -15,8 +15,8 @@ use super::objective::{Curve, Limits, Objective, Outcome, Quadratic, RowPasses};
 use super::steps::{GlmStep, GramStep, GramSums};
 use super::symmetric::Factor;
 use super::uncertainty::uncertainty;
-use super::{Strategy, check_width, optimize_strategy, penalty, target, warm_start};
 use super::{SHARED, warn_unless_converged};
+use super::{Strategy, check_width, optimize_strategy, penalty, target, warm_start};
 use crate::error::{Error, Result};
 use crate::estimator::{Estimator, EstimatorSpec, Tags, Task};
 use crate::model::Model;
@@ -37,9 +37,25 @@ static HYPERPARAMETERS: [Hyperparameter; 12] = {
             "LBFGS",
             "COORDINATE_DESCENT",
         ]),
-        penalty("l1_reg", &[], "Cost of the sum of absolute coefficients; scikit-learn's Lasso alpha times the number of rows."),
-        penalty("l2_reg", &["alpha"], "Cost of half the sum of squared coefficients; scikit-learn's Ridge alpha."),
-        a, b, c, d, e, f, g, h, i,
+        penalty(
+            "l1_reg",
+            &[],
+            "Cost of the sum of absolute coefficients; scikit-learn's Lasso alpha times the number of rows.",
+        ),
+        penalty(
+            "l2_reg",
+            &["alpha"],
+            "Cost of half the sum of squared coefficients; scikit-learn's Ridge alpha.",
+        ),
+        a,
+        b,
+        c,
+        d,
+        e,
+        f,
+        g,
+        h,
+        i,
     ]
 };
 
@@ -92,8 +108,18 @@ impl Estimator for LinearReg {
         run: &TrainingRun,
     ) -> Result<Box<dyn Model>> {
         let layout = Layout::new(samples.encoder(), options, 1);
-        let response_shift = if layout.fit_intercept { target(samples)?.mean } else { 0.0 };
-        let fit = Fit { samples, options, run, layout: &layout, response_shift };
+        let response_shift = if layout.fit_intercept {
+            target(samples)?.mean
+        } else {
+            0.0
+        };
+        let fit = Fit {
+            samples,
+            options,
+            run,
+            layout: &layout,
+            response_shift,
+        };
         let is_narrow = layout.frame.n_cols() <= WIDEST_GRAM;
         let by_passes = match Strategy::of(options) {
             Strategy::Auto | Strategy::Lbfgs | Strategy::BatchGradientDescent => {
@@ -101,7 +127,11 @@ impl Estimator for LinearReg {
             }
             Strategy::NormalEquation | Strategy::CoordinateDescent | Strategy::Newton => false,
         };
-        let model = if by_passes { fit.by_passes().await? } else { fit.by_sums().await? };
+        let model = if by_passes {
+            fit.by_passes().await?
+        } else {
+            fit.by_sums().await?
+        };
         Ok(Box::new(model))
     }
 }
@@ -125,18 +155,31 @@ impl Fit<'_> {
         if self.samples.n_samples(part) == 0 {
             return Ok(None);
         }
-        let step =
-            GramStep { frame: self.layout.frame.clone(), response_shift: self.response_shift };
+        let step = GramStep {
+            frame: self.layout.frame.clone(),
+            response_shift: self.response_shift,
+        };
         reduce(self.samples, &step, part, Visit::Once, self.run).await
     }
 
     /// Learns from sums of products.
     async fn by_sums(&self) -> Result<LinearModel> {
-        check_width("a solver of the normal equations", self.layout.frame.n_cols(), WIDEST_GRAM)?;
-        let sums = self.sums(Part::Training).await?.filter(|sums| sums.moments[0] > 0.0);
+        check_width(
+            "a solver of the normal equations",
+            self.layout.frame.n_cols(),
+            WIDEST_GRAM,
+        )?;
+        let sums = self
+            .sums(Part::Training)
+            .await?
+            .filter(|sums| sums.moments[0] > 0.0);
         let Some(sums) = sums else {
             let hint = "Every row has the weight 0.".to_owned();
-            return Err(Error::TooFewSamples { needed: 1, found: 0, hint });
+            return Err(Error::TooFewSamples {
+                needed: 1,
+                found: 0,
+                hint,
+            });
         };
         if !sums.is_finite() {
             return Err(Error::Diverged {
@@ -147,7 +190,7 @@ impl Fit<'_> {
         }
         let held_out = self.sums(Part::Evaluation).await?;
         let mut quadratic = Quadratic::new(&sums, held_out, self.layout, self.penalties());
-        let slopes = self.solve(&mut quadratic, sums.moments[0]).await?;
+        let slopes = self.solve(&mut quadratic).await?;
         let intercept = quadratic.intercept(&slopes) + self.response_shift;
         let mut parameters = slopes.clone();
         parameters.extend(self.layout.fit_intercept.then_some(intercept));
@@ -157,7 +200,11 @@ impl Fit<'_> {
             let n_parameters = parameters.len() as u64;
             if n_samples <= n_parameters {
                 let hint = "Standard errors need more rows than coefficients.".to_owned();
-                return Err(Error::TooFewSamples { needed: n_parameters + 1, found: n_samples, hint });
+                return Err(Error::TooFewSamples {
+                    needed: n_parameters + 1,
+                    found: n_samples,
+                    hint,
+                });
             }
             let degrees = (n_samples - n_parameters) as f64;
             let variance = quadratic.squared_error(&slopes) / degrees;
@@ -168,13 +215,17 @@ impl Fit<'_> {
         Ok(model)
     }
 
-    async fn solve(&self, quadratic: &mut Quadratic, weight: f64) -> Result<Vec<f64>> {
+    async fn solve(&self, quadratic: &mut Quadratic) -> Result<Vec<f64>> {
         let strategy = Strategy::of(self.options);
         let has_l1 = quadratic.penalty().has_l1();
         let mut curve = Curve::new(self.run);
         if strategy == Strategy::NormalEquation || (strategy == Strategy::Auto && !has_l1) {
             let slopes = self.solve_normal_equations(quadratic);
-            curve.add(quadratic.error(&slopes), quadratic.held_out_error(&slopes), None);
+            curve.add(
+                quadratic.error(&slopes),
+                quadratic.held_out_error(&slopes),
+                None,
+            );
             return Ok(slopes);
         }
         let n = quadratic.right.len();
@@ -187,15 +238,21 @@ impl Fit<'_> {
         let solution = match strategy {
             Strategy::BatchGradientDescent => {
                 let rate = LearnRate::new(self.options);
-                gradient_descent(quadratic, start, weight, rate, limits, &mut curve).await?
+                gradient_descent(quadratic, start, rate, limits, &mut curve).await?
             }
             Strategy::Lbfgs => {
                 // Without passes over rows there is no reason to end before the minimum.
                 let is_bound = self.options.is_written("max_iterations");
-                let max_iterations = if is_bound { limits.max_iterations } else { MAX_SWEEPS };
-                let limits = Limits { max_iterations, ..limits };
-                let tolerance = quadratic.tolerance() * 1e-3;
-                lbfgs(quadratic, start, tolerance, limits, &mut curve).await?
+                let max_iterations = if is_bound {
+                    limits.max_iterations
+                } else {
+                    MAX_SWEEPS
+                };
+                let limits = Limits {
+                    max_iterations,
+                    ..limits
+                };
+                lbfgs(quadratic, start, 1e-3, limits, &mut curve).await?
             }
             _ => return Ok(self.descend_coordinates(quadratic, start, limits, &mut curve)),
         };
@@ -219,10 +276,19 @@ impl Fit<'_> {
         curve: &mut Curve<'_>,
     ) -> Vec<f64> {
         let is_bound = self.options.is_written("max_iterations");
-        let max_sweeps = if is_bound { limits.max_iterations } else { MAX_SWEEPS };
+        let max_sweeps = if is_bound {
+            limits.max_iterations
+        } else {
+            MAX_SWEEPS
+        };
         let penalty = quadratic.penalty().clone();
         let total = |slopes: &[f64]| {
-            let squares: f64 = penalty.l2.iter().zip(slopes).map(|(l2, x)| l2 * x * x).sum();
+            let squares: f64 = penalty
+                .l2
+                .iter()
+                .zip(slopes)
+                .map(|(l2, x)| l2 * x * x)
+                .sum();
             0.5 * (quadratic.squared_error(slopes) + squares) + penalty.absolute(slopes)
         };
         let mut descent =
@@ -239,7 +305,11 @@ impl Fit<'_> {
             if sweep < SHOWN_SWEEPS || is_last {
                 curve.skip_to(sweep as u64);
                 let slopes = &descent.parameters;
-                curve.add(quadratic.error(slopes), quadratic.held_out_error(slopes), None);
+                curve.add(
+                    quadratic.error(slopes),
+                    quadratic.held_out_error(slopes),
+                    None,
+                );
             }
             if is_last {
                 break;
@@ -263,7 +333,6 @@ impl Fit<'_> {
 
     /// Learns by passes over the rows.
     async fn by_passes(&self) -> Result<LinearModel> {
-        let encoding = target(self.samples)?;
         let (l1, l2) = self.penalties();
         let mut objective = RowPasses {
             samples: self.samples,
@@ -275,6 +344,7 @@ impl Fit<'_> {
             response_spread: 1.0,
             penalty: self.layout.penalty(l1, l2),
             one_in: 1,
+            weight: 0.0,
         };
         let warm = warm_start(self.run, Link::Identity, self.layout, self.samples);
         let mut start = warm.unwrap_or_else(|| vec![0.0; self.layout.n_parameters()]);
@@ -288,13 +358,11 @@ impl Fit<'_> {
         objective.response_spread = null.loss.sqrt();
         let is_gradient_descent = Strategy::of(self.options) == Strategy::BatchGradientDescent;
         let limits = Limits::new(self.options, is_gradient_descent);
-        let weight: u64 = encoding.class_counts.iter().sum();
         let solution = if is_gradient_descent {
             let rate = LearnRate::new(self.options);
-            gradient_descent(&mut objective, start, weight as f64, rate, limits, &mut curve).await?
+            gradient_descent(&mut objective, start, rate, limits, &mut curve).await?
         } else {
-            let tolerance = objective.tolerance();
-            lbfgs(&mut objective, start, tolerance, limits, &mut curve).await?
+            lbfgs(&mut objective, start, 1.0, limits, &mut curve).await?
         };
         warn_unless_converged(self.run, solution.outcome, limits.max_iterations);
         let mut parameters = solution.parameters;

@@ -15,8 +15,8 @@ use super::objective::{Curve, Limits, Objective, RowPasses, Solution};
 use super::steps::GlmStep;
 use super::symmetric::Factor;
 use super::uncertainty::uncertainty;
-use super::{SHARED, Strategy, check_width, optimize_strategy, penalty, target, warm_start};
 use super::warn_unless_converged;
+use super::{SHARED, Strategy, check_width, optimize_strategy, penalty, target, warm_start};
 use crate::error::{Error, Result};
 use crate::estimator::{Estimator, EstimatorSpec, Tags, Task};
 use crate::features::TargetEncoding;
@@ -39,8 +39,20 @@ static HYPERPARAMETERS: [Hyperparameter; 12] = {
             "COORDINATE_DESCENT",
         ]),
         penalty("l1_reg", &[], "Cost of the sum of absolute coefficients."),
-        penalty("l2_reg", &[], "Cost of half the sum of squared coefficients; the inverse of scikit-learn's C."),
-        a, b, c, d, e, f, g, h, i,
+        penalty(
+            "l2_reg",
+            &[],
+            "Cost of half the sum of squared coefficients; the inverse of scikit-learn's C.",
+        ),
+        a,
+        b,
+        c,
+        d,
+        e,
+        f,
+        g,
+        h,
+        i,
     ]
 };
 
@@ -87,7 +99,7 @@ const MOST_IN_ONE: u64 = 16;
 const LEAST_SAMPLE: u64 = 32_768;
 const SAMPLE_PER_COEFFICIENT: u64 = 64;
 /// The share's minimum need not be exact: its gradient against the tolerance of the whole.
-const SAMPLE_TOLERANCE: f64 = 1e5;
+const SAMPLE_PRECISION: f64 = 1e5;
 
 #[async_trait]
 impl Estimator for LogisticReg {
@@ -120,9 +132,24 @@ impl Estimator for LogisticReg {
             });
         }
         let is_binary = n_classes == 2;
-        let layout = Layout::new(samples.encoder(), options, if is_binary { 1 } else { n_classes });
-        let link = if is_binary { Link::Logistic } else { Link::Softmax };
-        let fit = Fit { samples, options, run, layout: &layout, encoding, link };
+        let layout = Layout::new(
+            samples.encoder(),
+            options,
+            if is_binary { 1 } else { n_classes },
+        );
+        let link = if is_binary {
+            Link::Logistic
+        } else {
+            Link::Softmax
+        };
+        let fit = Fit {
+            samples,
+            options,
+            run,
+            layout: &layout,
+            encoding,
+            link,
+        };
         Ok(Box::new(fit.fit().await?))
     }
 }
@@ -147,11 +174,23 @@ impl Fit<'_> {
         self.warn_of_separation(&solution);
         self.settle(&mut solution);
         let (encoder, target) = (self.samples.encoder(), self.samples.target());
-        let mut model =
-            LinearModel::new(self.link, self.layout, &solution.parameters, encoder, target);
+        let mut model = LinearModel::new(
+            self.link,
+            self.layout,
+            &solution.parameters,
+            encoder,
+            target,
+        );
         if self.options.bool("calculate_p_values") {
-            check_width("calculate_p_values", self.layout.n_parameters(), WIDEST_NEWTON)?;
-            let hessian = objective.evaluate(&solution.parameters, true).await?.hessian;
+            check_width(
+                "calculate_p_values",
+                self.layout.n_parameters(),
+                WIDEST_NEWTON,
+            )?;
+            let hessian = objective
+                .evaluate(&solution.parameters, true)
+                .await?
+                .hessian;
             model.uncertainty = Some(uncertainty(&hessian, 1.0, None, self.layout, &model)?);
         }
         Ok(model)
@@ -178,18 +217,29 @@ impl Fit<'_> {
             samples: self.samples,
             run: self.run,
             layout: self.layout,
-            loss: if self.link == Link::Logistic { Loss::Logistic } else { Loss::Softmax },
+            loss: if self.link == Link::Logistic {
+                Loss::Logistic
+            } else {
+                Loss::Softmax
+            },
             n_classes: u32::try_from(shares.len()).unwrap_or(u32::MAX),
             response_shift: 0.0,
             response_spread: variance.sqrt(),
-            penalty: self.layout.penalty(self.options.f64("l1_reg"), self.options.f64("l2_reg")),
+            penalty: self
+                .layout
+                .penalty(self.options.f64("l1_reg"), self.options.f64("l2_reg")),
             one_in: 1,
+            weight: 0.0,
         }
     }
 
     /// How frequent each class is; one that training lacks counts as half a row.
     fn shares(&self) -> Vec<f64> {
-        let counts = self.encoding.class_counts.iter().map(|&count| (count as f64).max(0.5));
+        let counts = self
+            .encoding
+            .class_counts
+            .iter()
+            .map(|&count| (count as f64).max(0.5));
         let counts: Vec<f64> = counts.collect();
         let total: f64 = counts.iter().sum();
         counts.iter().map(|count| count / total).collect()
@@ -224,53 +274,71 @@ impl Fit<'_> {
         let mut curve = Curve::new(self.run);
         if strategy == Strategy::BatchGradientDescent {
             let rate = LearnRate::new(self.options);
-            return gradient_descent(objective, start, n_samples as f64, rate, limits, &mut curve).await;
+            return gradient_descent(objective, start, rate, limits, &mut curve).await;
         }
-        let tolerance = objective.tolerance();
         let n = self.layout.n_parameters() as u64;
         let one_in = n_samples / LEAST_SAMPLE.max(n * SAMPLE_PER_COEFFICIENT);
         let is_sampled = n_samples >= SAMPLED_FROM && one_in >= 4 && !is_warm;
-        let mut hessians =
-            if n_samples < SAMPLED_FROM { Hessians::Always } else { Hessians::WhenSlow };
+        let mut hessians = if n_samples < SAMPLED_FROM {
+            Hessians::Always
+        } else {
+            Hessians::WhenSlow
+        };
         if is_sampled {
             objective.one_in = one_in.min(MOST_IN_ONE) as usize;
             let mut silent = Curve::silent(self.run);
-            let limits = Limits { max_iterations: 50, min_rel_progress: None };
-            let tolerance = tolerance * SAMPLE_TOLERANCE;
+            let limits = Limits {
+                max_iterations: 50,
+                min_rel_progress: None,
+            };
             let sampled = match strategy {
                 Strategy::Newton => {
-                    newton(objective, start, Hessians::Always, tolerance, limits, &mut silent).await?
+                    newton(
+                        objective,
+                        start,
+                        Hessians::Always,
+                        SAMPLE_PRECISION,
+                        limits,
+                        &mut silent,
+                    )
+                    .await?
                 }
-                _ => lbfgs(objective, start, tolerance, limits, &mut silent).await?,
+                _ => lbfgs(objective, start, SAMPLE_PRECISION, limits, &mut silent).await?,
             };
             start = sampled.parameters;
             hessians = sampled.hessian.map_or(Hessians::WhenSlow, Hessians::From);
             objective.one_in = 1;
         }
         match strategy {
-            Strategy::Newton => {
-                newton(objective, start, hessians, tolerance, limits, &mut curve).await
-            }
-            _ => lbfgs(objective, start, tolerance, limits, &mut curve).await,
+            Strategy::Newton => newton(objective, start, hessians, 1.0, limits, &mut curve).await,
+            _ => lbfgs(objective, start, 1.0, limits, &mut curve).await,
         }
     }
 
-    /// Chooses among equal minima: coefficients of least norm, and intercepts that sum to zero.
+    /// Chooses among equal minima: coefficients of least norm, and intercepts that sum to zero. Adding
+    /// a number to a feature's coefficients of all classes changes no prediction, so that weak
+    /// penalties leave it to rounding; here the best number is computed.
     fn settle(&self, solution: &mut Solution) {
-        let n = self.layout.n_parameters();
-        let is_penalised =
-            self.options.f64("l1_reg") > 0.0 || self.options.f64("l2_reg") > 0.0;
-        if let (Some(hessian), false) = (&solution.hessian, is_penalised) {
+        let (n, stride) = (self.layout.n_parameters(), self.layout.stride());
+        let penalty = self
+            .layout
+            .penalty(self.options.f64("l1_reg"), self.options.f64("l2_reg"));
+        if let (Some(hessian), false) = (&solution.hessian, self.is_penalised()) {
             let lengths = self.layout.lengths().repeat(self.layout.n_outputs);
             Factor::new(hessian, n).shorten(&mut solution.parameters, &lengths);
         }
-        if self.link == Link::Softmax && self.layout.fit_intercept {
-            let stride = self.layout.stride();
-            let intercepts = || (stride - 1..n).step_by(stride);
-            let total: f64 = intercepts().map(|idx| solution.parameters[idx]).sum();
-            let mean = total / self.layout.n_outputs as f64;
-            intercepts().for_each(|idx| solution.parameters[idx] -= mean);
+        if self.link == Link::Softmax {
+            for column in 0..stride {
+                let of_classes = || (column..n).step_by(stride);
+                let values: Vec<f64> = of_classes().map(|idx| solution.parameters[idx]).collect();
+                let by = balance(values, penalty.l1[column], penalty.l2[column]);
+                of_classes().for_each(|idx| solution.parameters[idx] += by);
+            }
         }
+    }
+
+    fn is_penalised(&self) -> bool {
+        self.options.f64("l1_reg") > 0.0 || self.options.f64("l2_reg") > 0.0
     }
 
     /// Without penalties, classes that can be told apart have no finite maximum likelihood.
@@ -279,9 +347,7 @@ impl Fit<'_> {
         const CERTAIN: f64 = 1e-6;
         /// Effect of a category beyond which its rows are not in doubt: odds of 3 million to one.
         const DECISIVE: f64 = 15.0;
-        let is_penalised =
-            self.options.f64("l1_reg") > 0.0 || self.options.f64("l2_reg") > 0.0;
-        if is_penalised {
+        if self.is_penalised() {
             return;
         }
         let hint = "Set l2_reg = 1 to keep the coefficients finite.";
@@ -293,12 +359,65 @@ impl Fit<'_> {
         let n_dense = self.layout.frame.scale.len();
         let stride = self.layout.stride().max(1);
         let is_decisive = |row: &[f64]| {
-            let indicators = self.layout.free.iter().zip(row).filter(|(column, _)| **column >= n_dense);
-            indicators.into_iter().any(|(_, x)| x.abs() > DECISIVE)
+            let mut of_column = self.layout.free.iter().zip(row);
+            of_column.any(|(&column, x)| column >= n_dense && x.abs() > DECISIVE)
         };
         if solution.parameters.chunks(stride).any(is_decisive) {
             let message = "a category occurs with some classes only, so that its coefficient has no finite optimum";
             self.run.warn("separation", message.to_owned(), Some(hint));
+        }
+    }
+}
+
+/// The number which, added to all values, makes Σ l1·|v| + ½ l2·v² least; without costs, Σ v².
+fn balance(mut values: Vec<f64>, l1: f64, l2: f64) -> f64 {
+    let n = values.len() as f64;
+    let sum: f64 = values.iter().sum();
+    if l1 == 0.0 {
+        return -sum / n;
+    }
+    // The slope at t is l1·(positive − negative values) + l2·(sum + n·t) and grows with t; from one
+    // kink −v to the next the signs stay. Kinks ascend as values descend.
+    values.sort_by(|a, b| b.total_cmp(a));
+    let mut left = f64::NEG_INFINITY;
+    for n_positive in 0..=values.len() {
+        let right = values.get(n_positive).map_or(f64::INFINITY, |v| -v);
+        let signs = l1 * (2.0 * n_positive as f64 - n);
+        let flat = if l2 > 0.0 {
+            -(signs / l2 + sum) / n
+        } else if signs == 0.0 {
+            0.0
+        } else {
+            -signs * f64::INFINITY
+        };
+        if flat <= right {
+            return flat.max(left);
+        }
+        left = right;
+    }
+    0.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::balance;
+
+    #[test]
+    fn coefficients_of_all_classes_are_balanced_at_least_cost() {
+        assert_eq!(balance(vec![1.0, 2.0, 6.0], 0.0, 0.0), -3.0);
+        assert_eq!(balance(vec![1.0, 2.0, 6.0], 0.0, 5.0), -3.0);
+        // The median costs least; among two middle values nothing needs to move.
+        assert_eq!(balance(vec![1.0, 2.0, 6.0], 1.0, 0.0), -2.0);
+        assert_eq!(balance(vec![-1.0, 2.0], 1.0, 0.0), 0.0);
+        assert_eq!(balance(vec![1.0, 2.0], 1.0, 0.0), -1.0);
+        for (l1, l2) in [(0.3, 1.0), (1.0, 0.1), (2.0, 2.0)] {
+            let values = vec![0.7, -1.1, 2.0, 0.4, 0.9];
+            let cost = |t: f64| {
+                let of_one = |v: &f64| l1 * (v + t).abs() + 0.5 * l2 * (v + t) * (v + t);
+                values.iter().map(of_one).sum::<f64>()
+            };
+            let best = balance(values.clone(), l1, l2);
+            assert!(cost(best) <= cost(best + 1e-4) && cost(best) <= cost(best - 1e-4));
         }
     }
 }

@@ -79,8 +79,18 @@ const fn positive(
     default: &'static str,
     doc: &'static str,
 ) -> Hyperparameter {
-    let kind = Kind::Float { min: 0.0, min_inclusive: false, max: f64::MAX };
-    Hyperparameter { name, aliases, kind, default, doc }
+    let kind = Kind::Float {
+        min: 0.0,
+        min_inclusive: false,
+        max: f64::MAX,
+    };
+    Hyperparameter {
+        name,
+        aliases,
+        kind,
+        default,
+        doc,
+    }
 }
 
 const fn penalty(
@@ -88,8 +98,18 @@ const fn penalty(
     aliases: &'static [&'static str],
     doc: &'static str,
 ) -> Hyperparameter {
-    let kind = Kind::Float { min: 0.0, min_inclusive: true, max: f64::MAX };
-    Hyperparameter { name, aliases, kind, default: "0", doc }
+    let kind = Kind::Float {
+        min: 0.0,
+        min_inclusive: true,
+        max: f64::MAX,
+    };
+    Hyperparameter {
+        name,
+        aliases,
+        kind,
+        default: "0",
+        doc,
+    }
 }
 
 const fn flag(
@@ -98,7 +118,13 @@ const fn flag(
     default: &'static str,
     doc: &'static str,
 ) -> Hyperparameter {
-    Hyperparameter { name, aliases, kind: Kind::Bool, default, doc }
+    Hyperparameter {
+        name,
+        aliases,
+        kind: Kind::Bool,
+        default,
+        doc,
+    }
 }
 
 /// The hyperparameters that both estimators have after `optimize_strategy`, `l1_reg` and `l2_reg`.
@@ -106,7 +132,10 @@ const SHARED: [Hyperparameter; 9] = [
     Hyperparameter {
         name: "max_iterations",
         aliases: &["max_iter"],
-        kind: Kind::Integer { min: 1, max: 1_000_000 },
+        kind: Kind::Integer {
+            min: 1,
+            max: 1_000_000,
+        },
         default: "20",
         doc: "Iterations at most; binds solvers other than gradient descent only when written.",
     },
@@ -117,12 +146,37 @@ const SHARED: [Hyperparameter; 9] = [
         default: "LINE_SEARCH",
         doc: "Whether gradient descent searches its step or always makes the same.",
     },
-    positive("learn_rate", &["learning_rate"], "0.1", "The step of gradient descent with CONSTANT, on standardised features."),
-    positive("ls_init_learn_rate", &[], "0.1", "The first step that LINE_SEARCH tries."),
-    flag("early_stop", &["early_stopping"], "TRUE", "Whether training ends after an iteration that lowers the objective by a smaller share than min_rel_progress; binds solvers other than gradient descent only when written."),
+    positive(
+        "learn_rate",
+        &["learning_rate"],
+        "0.1",
+        "The step of gradient descent with CONSTANT, on standardised features.",
+    ),
+    positive(
+        "ls_init_learn_rate",
+        &[],
+        "0.1",
+        "The first step that LINE_SEARCH tries.",
+    ),
+    flag(
+        "early_stop",
+        &["early_stopping"],
+        "TRUE",
+        "Whether training ends after an iteration that lowers the objective by a smaller share than min_rel_progress; binds solvers other than gradient descent only when written.",
+    ),
     positive("min_rel_progress", &["tol"], "0.01", "See early_stop."),
-    flag("calculate_p_values", &[], "FALSE", "Whether standard errors and p-values are computed; needs category_encoding_method = 'DUMMY_ENCODING' and l1_reg = 0."),
-    flag("fit_intercept", &[], "TRUE", "Whether there is an intercept."),
+    flag(
+        "calculate_p_values",
+        &[],
+        "FALSE",
+        "Whether standard errors and p-values are computed; needs category_encoding_method = 'DUMMY_ENCODING' and l1_reg = 0.",
+    ),
+    flag(
+        "fit_intercept",
+        &[],
+        "TRUE",
+        "Whether there is an intercept.",
+    ),
     Hyperparameter {
         name: "category_encoding_method",
         aliases: &[],
@@ -135,7 +189,10 @@ const SHARED: [Hyperparameter; 9] = [
 /// Which options go together.
 fn check(options: &Options) -> Result<()> {
     let conflict = |message: &str, hint: &str| {
-        Err(Error::ConflictingOptions { message: message.to_owned(), hint: hint.to_owned() })
+        Err(Error::ConflictingOptions {
+            message: message.to_owned(),
+            hint: hint.to_owned(),
+        })
     };
     let is_constant = options.text("learn_rate_strategy") == Some("CONSTANT");
     if options.is_written("learn_rate") && !is_constant {
@@ -184,8 +241,9 @@ fn check_width(strategy: &str, found: usize, most: usize) -> Result<()> {
         message: format!(
             "{strategy} allows at most {most} coefficients, but the encoded features have {found}"
         ),
-        hint: "Leave optimize_strategy out or set it to 'LBFGS', and set calculate_p_values = FALSE."
-            .to_owned(),
+        hint:
+            "Leave optimize_strategy out or set it to 'LBFGS', and set calculate_p_values = FALSE."
+                .to_owned(),
     })
 }
 
@@ -204,9 +262,10 @@ fn warm_start(
     samples: &dyn TrainingSet,
 ) -> Option<Vec<f64>> {
     let previous: &Arc<dyn Model> = run.warm_start.as_ref()?;
-    let parameters = previous.as_any().downcast_ref::<LinearModel>().and_then(|model| {
-        model.warm_parameters(link, layout, samples.encoder(), samples.target())
-    });
+    let parameters = previous
+        .as_any()
+        .downcast_ref::<LinearModel>()
+        .and_then(|model| model.warm_parameters(link, layout, samples.encoder(), samples.target()));
     if parameters.is_none() {
         let message = "the last version is of another kind, so that training started anew";
         run.warn("no_warm_start", message.to_owned(), None);

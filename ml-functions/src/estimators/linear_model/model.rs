@@ -78,7 +78,10 @@ impl LinearModel {
         LinearModel {
             link,
             coefficients: layout.in_own_units(parameters),
-            frame: Frame { scale: ones, ..layout.frame.clone() },
+            frame: Frame {
+                scale: ones,
+                ..layout.frame.clone()
+            },
             terms: terms(encoder),
             dropped: layout.dropped.clone(),
             classes: classes(target),
@@ -98,7 +101,10 @@ impl LinearModel {
 
     /// The intercept of one output in the features' own units.
     pub(super) fn own_intercept(&self, coefficients: &[f64]) -> f64 {
-        let moved = coefficients.iter().zip(&self.frame.shift).map(|(b, shift)| b * shift);
+        let moved = coefficients
+            .iter()
+            .zip(&self.frame.shift)
+            .map(|(b, shift)| b * shift);
         coefficients[self.n_cols()] - moved.sum::<f64>()
     }
 
@@ -119,10 +125,15 @@ impl LinearModel {
         let mut coefficients = vec![0.0; layout.n_outputs * width];
         for (output, row) in coefficients.chunks_exact_mut(width).enumerate() {
             let source = match link {
-                Link::Softmax => self.classes.iter().position(|class| *class == classes[output]),
+                Link::Softmax => self
+                    .classes
+                    .iter()
+                    .position(|class| *class == classes[output]),
                 Link::Identity | Link::Logistic => Some(0),
             };
-            let Some(own) = source.and_then(|source| self.outputs().nth(source)) else { continue };
+            let Some(own) = source.and_then(|source| self.outputs().nth(source)) else {
+                continue;
+            };
             let mut intercept = self.own_intercept(own);
             for (column, term) in terms.iter().enumerate() {
                 let known = self.terms.iter().position(|known| known == term);
@@ -134,15 +145,24 @@ impl LinearModel {
             row[width - 1] = intercept;
         }
         let parameters = layout.compress(&coefficients);
-        parameters.iter().all(|x| x.is_finite()).then_some(parameters)
+        parameters
+            .iter()
+            .all(|x| x.is_finite())
+            .then_some(parameters)
     }
 
     /// Makes a model of its saved state.
     pub(super) fn load(state: &ModelState, context: &ModelContext<'_>) -> Result<Box<dyn Model>> {
-        let damaged = |what: &str| Error::DamagedModel { what: format!("tensor \"{what}\"") };
+        let damaged = |what: &str| Error::DamagedModel {
+            what: format!("tensor \"{what}\""),
+        };
         let shift = state.f64("shift")?.to_vec();
         let widths: Vec<usize> = state.head("indicators")?;
-        let frame = Frame { scale: vec![1.0; shift.len()], shift, widths };
+        let frame = Frame {
+            scale: vec![1.0; shift.len()],
+            shift,
+            widths,
+        };
         let (slopes, intercepts) = (state.f64("coefficients")?, state.f64("intercepts")?);
         let p = frame.n_cols();
         let terms = terms(context.encoder);
@@ -162,7 +182,10 @@ impl LinearModel {
             }),
             false => None,
         };
-        if uncertainty.as_ref().is_some_and(|uncertainty| uncertainty.errors.len() != p + 1) {
+        if uncertainty
+            .as_ref()
+            .is_some_and(|uncertainty| uncertainty.errors.len() != p + 1)
+        {
             return Err(damaged("standard_errors"));
         }
         Ok(Box::new(LinearModel {
@@ -181,23 +204,34 @@ impl Model for LinearModel {
     fn predict(&self, block: &FeatureBlock, compute: &Compute) -> Result<Prediction> {
         let n_outputs = self.coefficients.len() / (self.n_cols() + 1);
         let design = self.frame.design(block);
-        let mut z = compute.device().linear(&design, &self.coefficients, n_outputs)?;
+        let mut z = compute
+            .device()
+            .linear(&design, &self.coefficients, n_outputs)?;
         Ok(match self.link {
             Link::Identity => Prediction::Values(z),
             Link::Logistic => {
                 let both = |&z: &f64| [1.0 / (1.0 + z.exp()), 1.0 / (1.0 + (-z).exp())];
-                Prediction::Probabilities { n_classes: 2, values: z.iter().flat_map(both).collect() }
+                Prediction::Probabilities {
+                    n_classes: 2,
+                    values: z.iter().flat_map(both).collect(),
+                }
             }
             Link::Softmax => {
                 z.chunks_exact_mut(n_outputs).for_each(softmax);
-                Prediction::Probabilities { n_classes: n_outputs, values: z }
+                Prediction::Probabilities {
+                    n_classes: n_outputs,
+                    values: z,
+                }
             }
         })
     }
 
     fn state(&self) -> ModelState {
         let (p, n_outputs) = (self.n_cols(), self.outputs().len());
-        let slopes = self.outputs().flat_map(|row| row[..p].iter().copied()).collect();
+        let slopes = self
+            .outputs()
+            .flat_map(|row| row[..p].iter().copied())
+            .collect();
         let intercepts = self.outputs().map(|row| row[p]).collect();
         let mut state = ModelState {
             head: json!({
@@ -208,7 +242,9 @@ impl Model for LinearModel {
             ..ModelState::default()
         };
         let mut put = |name: &str, shape: &[usize], values: Vec<f64>| {
-            state.tensors.insert(name.to_owned(), Tensor::f64(shape, values));
+            state
+                .tensors
+                .insert(name.to_owned(), Tensor::f64(shape, values));
         };
         put("coefficients", &[n_outputs, p], slopes);
         put("intercepts", &[n_outputs], intercepts);
@@ -240,20 +276,24 @@ fn softmax(z: &mut [f64]) {
 
 /// What each column of the design stands for.
 fn terms(encoder: &FeatureEncoder) -> Vec<Term> {
-    let numeric = encoder
-        .numeric()
-        .map(|(feature, _)| Term { feature: feature.to_owned(), category: None });
+    let numeric = encoder.numeric().map(|(feature, _)| Term {
+        feature: feature.to_owned(),
+        category: None,
+    });
     let indicators = encoder.categorical().flat_map(|(feature, column)| {
         let categories = column.categories.iter().cloned().map(Some).chain([None]);
-        categories
-            .take(column.n_seen())
-            .map(|category| Term { feature: feature.to_owned(), category: Some(category) })
+        categories.take(column.n_seen()).map(|category| Term {
+            feature: feature.to_owned(),
+            category: Some(category),
+        })
     });
     numeric.chain(indicators).collect()
 }
 
 fn classes(target: Option<&TargetEncoding>) -> Vec<String> {
-    target.map_or_else(Vec::new, |target| target.classes.iter().map(|class| class.text()).collect())
+    target.map_or_else(Vec::new, |target| {
+        target.classes.iter().map(|class| class.text()).collect()
+    })
 }
 
 /// Number of numeric features of an encoder.

@@ -60,25 +60,35 @@ enum Step {
     Stuck { is_rounding: bool },
 }
 
-/// Minimises `objective` from `start`, to a gradient of `tolerance`.
+/// Minimises `objective` from `start`, to `precision` times its tolerance.
 pub(super) async fn newton(
     objective: &mut dyn Objective,
     start: Vec<f64>,
     hessians: Hessians,
-    tolerance: f64,
+    precision: f64,
     limits: Limits,
     curve: &mut Curve<'_>,
 ) -> Result<Solution> {
     let penalty = objective.penalty().clone();
     let always = hessians == Hessians::Always;
-    let kept = if let Hessians::From(hessian) = hessians { Some(hessian) } else { None };
+    let kept = if let Hessians::From(hessian) = hessians {
+        Some(hessian)
+    } else {
+        None
+    };
     let is_fresh = kept.is_none();
     let mut point = objective.evaluate(&start, is_fresh).await?;
     if !point.value.is_finite() {
         return Err(diverged());
     }
+    let tolerance = precision * objective.tolerance();
     let hessian = kept.unwrap_or_else(|| std::mem::take(&mut point.hessian));
-    let mut state = State { parameters: start, point, hessian, is_fresh };
+    let mut state = State {
+        parameters: start,
+        point,
+        hessian,
+        is_fresh,
+    };
     let mut gradient = state.gradient_norm(&penalty);
     let mut outcome = Outcome::Exhausted;
     if gradient <= tolerance {
@@ -111,8 +121,18 @@ pub(super) async fn newton(
             }
         }
     }
-    let State { parameters, hessian, point, .. } = state;
-    Ok(Solution { parameters, outcome, loss: point.loss, hessian: Some(hessian) })
+    let State {
+        parameters,
+        hessian,
+        point,
+        ..
+    } = state;
+    Ok(Solution {
+        parameters,
+        outcome,
+        loss: point.loss,
+        hessian: Some(hessian),
+    })
 }
 
 /// Makes one step.
@@ -123,19 +143,29 @@ async fn advance(
     with_hessian: bool,
 ) -> Result<Step> {
     let target = model_minimum(state, penalty);
-    let direction: Vec<f64> = target.iter().zip(&state.parameters).map(|(a, b)| a - b).collect();
+    let direction: Vec<f64> = target
+        .iter()
+        .zip(&state.parameters)
+        .map(|(a, b)| a - b)
+        .collect();
     let total = state.total(penalty);
     let slope = dot(&direction, &state.point.gradient) + penalty.absolute(&target)
         - penalty.absolute(&state.parameters);
     let slack = ROUNDING * total.abs();
-    let stuck = Step::Stuck { is_rounding: slope.abs() <= 1e3 * slack };
+    let stuck = Step::Stuck {
+        is_rounding: slope.abs() <= 1e3 * slack,
+    };
     if slope.is_nan() || slope >= 0.0 {
         return Ok(stuck);
     }
     let mut length = 1.0;
     while length >= SHORTEST {
-        let parameters: Vec<f64> =
-            state.parameters.iter().zip(&direction).map(|(x, d)| x + length * d).collect();
+        let parameters: Vec<f64> = state
+            .parameters
+            .iter()
+            .zip(&direction)
+            .map(|(x, d)| x + length * d)
+            .collect();
         let mut point = objective.evaluate(&parameters, with_hessian).await?;
         let next = point.value + penalty.absolute(&parameters);
         if next <= total + DECREASE * length * slope + slack {
@@ -148,12 +178,21 @@ async fn advance(
             } else {
                 correct(&mut hessian, state, &parameters, &point);
             }
-            *state = State { parameters, point, hessian, is_fresh: with_hessian };
+            *state = State {
+                parameters,
+                point,
+                hessian,
+                is_fresh: with_hessian,
+            };
             return Ok(Step::Moved(length));
         }
         // The minimum of the parabola through both values and the slope, within bounds.
         let curvature = next - total - length * slope;
-        let best = if curvature.is_finite() { -0.5 * slope * length / curvature } else { 0.1 };
+        let best = if curvature.is_finite() {
+            -0.5 * slope * length / curvature
+        } else {
+            0.1
+        };
         length *= best.clamp(0.1, 0.5);
     }
     Ok(stuck)
@@ -164,12 +203,23 @@ fn model_minimum(state: &State, penalty: &Penalty) -> Vec<f64> {
     let n = state.parameters.len();
     if !penalty.has_l1() {
         let step = Factor::new(&state.hessian, n).solve(&state.point.gradient);
-        return state.parameters.iter().zip(step).map(|(x, step)| x - step).collect();
+        return state
+            .parameters
+            .iter()
+            .zip(step)
+            .map(|(x, step)| x - step)
+            .collect();
     }
     // The squares are part of the Hessian already.
-    let costs = Penalty { l1: penalty.l1.clone(), l2: vec![0.0; n] };
+    let costs = Penalty {
+        l1: penalty.l1.clone(),
+        l2: vec![0.0; n],
+    };
     let mut right = multiply(&state.hessian, &state.parameters);
-    right.iter_mut().zip(&state.point.gradient).for_each(|(c, g)| *c -= g);
+    right
+        .iter_mut()
+        .zip(&state.point.gradient)
+        .for_each(|(c, g)| *c -= g);
     let mut descent =
         CoordinateDescent::new(&state.hessian, &right, &costs, state.parameters.clone());
     let _ = (0..1000).any(|_| descent.sweep());
@@ -178,12 +228,21 @@ fn model_minimum(state: &State, penalty: &Penalty) -> Vec<f64> {
 
 /// The BFGS formula: makes the Hessian explain how the gradient changed along the last step.
 fn correct(hessian: &mut [f64], state: &State, parameters: &[f64], point: &Point) {
-    let step: Vec<f64> = parameters.iter().zip(&state.parameters).map(|(a, b)| a - b).collect();
-    let change: Vec<f64> =
-        point.gradient.iter().zip(&state.point.gradient).map(|(a, b)| a - b).collect();
+    let step: Vec<f64> = parameters
+        .iter()
+        .zip(&state.parameters)
+        .map(|(a, b)| a - b)
+        .collect();
+    let change: Vec<f64> = point
+        .gradient
+        .iter()
+        .zip(&state.point.gradient)
+        .map(|(a, b)| a - b)
+        .collect();
     let expected = multiply(hessian, &step);
     let (actual_curvature, expected_curvature) = (dot(&change, &step), dot(&expected, &step));
-    if !(actual_curvature > 1e-12 * expected_curvature && expected_curvature > 0.0) {
+    let is_convex = expected_curvature > 0.0 && actual_curvature > 1e-12 * expected_curvature;
+    if !is_convex {
         return;
     }
     for (i, row) in hessian.chunks_exact_mut(step.len()).enumerate() {

@@ -41,10 +41,13 @@ pub(super) trait Objective: Send {
     /// The mean loss of the evaluation part, where there is one.
     async fn held_out_loss(&mut self, parameters: &[f64]) -> Result<Option<f64>>;
 
-    /// About how much the value curves along each parameter, for a first step.
+    /// Σ w of the training part, known from the first evaluation on.
+    fn weight(&self) -> f64;
+
+    /// About how much the value curves along each parameter; from the first evaluation on.
     fn curvatures(&self) -> Vec<f64>;
 
-    /// Gradients below this norm are zero for the solver.
+    /// Gradients below this norm are zero for a solver; from the first evaluation on.
     fn tolerance(&self) -> f64;
 }
 
@@ -78,19 +81,34 @@ impl Quadratic {
         let n = columns.len();
         let [weight, y, yy] = sums.moments;
         // Without an intercept the sums stand as they are: their means count as zero.
-        let centre = if layout.fit_intercept { 1.0 / weight } else { 0.0 };
+        let centre = if layout.fit_intercept {
+            1.0 / weight
+        } else {
+            0.0
+        };
         let means: Vec<f64> = columns.iter().map(|&j| sums.x_sums[j] * centre).collect();
         let response_mean = y * centre;
-        let element = |i: usize, j: usize| {
-            sums.xx(columns[i], columns[j]) - weight * means[i] * means[j]
-        };
+        let element =
+            |i: usize, j: usize| sums.xx(columns[i], columns[j]) - weight * means[i] * means[j];
         let matrix = (0..n * n).map(|idx| element(idx / n, idx % n)).collect();
-        let right = (0..n).map(|i| sums.xy[columns[i]] - weight * means[i] * response_mean).collect();
+        let right = (0..n)
+            .map(|i| sums.xy[columns[i]] - weight * means[i] * response_mean)
+            .collect();
         let mut penalty = layout.penalty(l1, l2);
         penalty.l1.truncate(n);
         penalty.l2.truncate(n);
         let yy = yy - weight * response_mean * response_mean;
-        Quadratic { matrix, right, yy, weight, means, response_mean, penalty, held_out, columns }
+        Quadratic {
+            matrix,
+            right,
+            yy,
+            weight,
+            means,
+            response_mean,
+            penalty,
+            held_out,
+            columns,
+        }
     }
 
     /// C + l2, whose solution for `right` is the ridge estimate.
@@ -122,7 +140,11 @@ impl Quadratic {
         let mut total = yy - 2.0 * b * y + b * b * weight;
         for (&i, &x) in self.columns.iter().zip(slopes) {
             total += 2.0 * x * (b * sums.x_sums[i] - sums.xy[i]);
-            let row = self.columns.iter().zip(slopes).map(|(&j, &other)| other * sums.xx(i, j));
+            let row = self
+                .columns
+                .iter()
+                .zip(slopes)
+                .map(|(&j, &other)| other * sums.xx(i, j));
             total += x * row.sum::<f64>();
         }
         (weight > 0.0).then(|| (total / weight).max(0.0))
@@ -143,19 +165,41 @@ impl Objective for Quadratic {
     async fn evaluate(&mut self, parameters: &[f64], with_hessian: bool) -> Result<Point> {
         let error = self.squared_error(parameters);
         let mut gradient = multiply(&self.matrix, parameters);
-        gradient.iter_mut().zip(&self.right).for_each(|(g, c)| *g -= c);
-        let hessian = if with_hessian { self.matrix.clone() } else { Vec::new() };
+        gradient
+            .iter_mut()
+            .zip(&self.right)
+            .for_each(|(g, c)| *g -= c);
+        let hessian = if with_hessian {
+            self.matrix.clone()
+        } else {
+            Vec::new()
+        };
         let loss = error / self.weight;
-        Ok(with_squares(Point { value: 0.5 * error, loss, gradient, hessian }, parameters, &self.penalty))
+        Ok(with_squares(
+            Point {
+                value: 0.5 * error,
+                loss,
+                gradient,
+                hessian,
+            },
+            parameters,
+            &self.penalty,
+        ))
     }
 
     async fn held_out_loss(&mut self, parameters: &[f64]) -> Result<Option<f64>> {
         Ok(self.held_out_error(parameters))
     }
 
+    fn weight(&self) -> f64 {
+        self.weight
+    }
+
     fn curvatures(&self) -> Vec<f64> {
         let n = self.right.len();
-        (0..n).map(|i| self.matrix[i * n + i] + self.penalty.l2[i]).collect()
+        (0..n)
+            .map(|i| self.matrix[i * n + i] + self.penalty.l2[i])
+            .collect()
     }
 
     fn tolerance(&self) -> f64 {
@@ -176,10 +220,17 @@ pub(super) struct RowPasses<'a> {
     pub(super) penalty: Penalty,
     /// Visits only this share of the rows, and multiplies what it finds.
     pub(super) one_in: usize,
+    /// Σ w as the last evaluation found it.
+    pub(super) weight: f64,
 }
 
 impl RowPasses<'_> {
-    async fn pass(&self, parameters: &[f64], with_hessian: bool, part: Part) -> Result<Option<GlmSums>> {
+    async fn pass(
+        &self,
+        parameters: &[f64],
+        with_hessian: bool,
+        part: Part,
+    ) -> Result<Option<GlmSums>> {
         self.run.check_cancelled()?;
         let step = GlmStep {
             frame: self.layout.frame.clone(),
@@ -189,7 +240,11 @@ impl RowPasses<'_> {
             coefficients: self.layout.expand(parameters),
             with_hessian,
             response_shift: self.response_shift,
-            one_in: if part == Part::Training { self.one_in } else { 1 },
+            one_in: if part == Part::Training {
+                self.one_in
+            } else {
+                1
+            },
         };
         reduce(self.samples, &step, part, Visit::Again, self.run).await
     }
@@ -209,9 +264,12 @@ impl Objective for RowPasses<'_> {
 
     async fn evaluate(&mut self, parameters: &[f64], with_hessian: bool) -> Result<Point> {
         let Some(sums) = self.pass(parameters, with_hessian, Part::Training).await? else {
-            return Err(Error::Internal { what: "a linear model has no samples".to_owned() });
+            return Err(Error::Internal {
+                what: "a linear model has no samples".to_owned(),
+            });
         };
         let factor = self.one_in as f64;
+        self.weight = sums.weight * factor;
         let scaled = |values: Vec<f64>| values.iter().map(|x| x * factor).collect::<Vec<f64>>();
         let point = Point {
             value: sums.loss * factor,
@@ -231,7 +289,13 @@ impl Objective for RowPasses<'_> {
             return Ok(None);
         }
         let sums = self.pass(parameters, false, Part::Evaluation).await?;
-        Ok(sums.filter(|sums| sums.weight > 0.0).map(|sums| self.shown(&sums)))
+        Ok(sums
+            .filter(|sums| sums.weight > 0.0)
+            .map(|sums| self.shown(&sums)))
+    }
+
+    fn weight(&self) -> f64 {
+        self.weight
     }
 
     /// Standardised columns vary by one; an indicator by how often its category was seen.
@@ -242,26 +306,40 @@ impl Objective for RowPasses<'_> {
         let counts: Vec<f64> = encoder
             .categorical()
             .flat_map(|(_, column)| {
-                let counts = column.counts.iter().chain(std::iter::once(&column.null_count));
+                let counts = column
+                    .counts
+                    .iter()
+                    .chain(std::iter::once(&column.null_count));
                 counts.take(column.n_seen()).map(|&count| count as f64)
             })
             .collect();
         let of_column = |&column: &usize| {
-            if column < n_dense { n } else { counts.get(column - n_dense).copied().unwrap_or(n) }
+            if column < n_dense {
+                n
+            } else {
+                counts.get(column - n_dense).copied().unwrap_or(n)
+            }
         };
         let intercept = self.layout.fit_intercept.then_some(n);
-        let row: Vec<f64> = self.layout.free.iter().map(of_column).chain(intercept).collect();
-        let factor = match self.loss {
-            Loss::Squared => 1.0,
-            Loss::Logistic | Loss::Softmax => self.response_spread.powi(2).max(1e-3),
-        };
+        let row: Vec<f64> = self
+            .layout
+            .free
+            .iter()
+            .map(of_column)
+            .chain(intercept)
+            .collect();
+        let factor = self.weight / n
+            * match self.loss {
+                Loss::Squared => 1.0,
+                Loss::Logistic | Loss::Softmax => self.response_spread.powi(2).max(1e-3),
+            };
         let rows = row.repeat(self.layout.n_outputs);
-        rows.iter().zip(&self.penalty.l2).map(|(count, l2)| count.max(1.0) * factor + l2).collect()
+        let curvature = |(count, l2): (&f64, &f64)| count.max(1.0) * factor + l2;
+        rows.iter().zip(&self.penalty.l2).map(curvature).collect()
     }
 
     fn tolerance(&self) -> f64 {
-        let n = self.samples.n_samples(Part::Training) as f64;
-        RELATIVE_GRADIENT * n * self.response_spread
+        RELATIVE_GRADIENT * self.weight * self.response_spread
     }
 }
 
@@ -285,7 +363,14 @@ pub(super) fn dot(a: &[f64], b: &[f64]) -> f64 {
 
 /// A symmetric matrix times a vector.
 pub(super) fn multiply(matrix: &[f64], x: &[f64]) -> Vec<f64> {
-    if x.is_empty() { Vec::new() } else { matrix.chunks_exact(x.len()).map(|row| dot(row, x)).collect() }
+    if x.is_empty() {
+        Vec::new()
+    } else {
+        matrix
+            .chunks_exact(x.len())
+            .map(|row| dot(row, x))
+            .collect()
+    }
 }
 
 /// The subgradient of least norm of value + Σ l1·|γ|: zero at the minimum and only there.
@@ -299,7 +384,13 @@ pub(super) fn subgradient(point: &Point, parameters: &[f64], penalty: &Penalty) 
             g - g.clamp(-l1, l1)
         }
     };
-    point.gradient.iter().zip(parameters).zip(&penalty.l1).map(least).collect()
+    point
+        .gradient
+        .iter()
+        .zip(parameters)
+        .zip(&penalty.l1)
+        .map(least)
+        .collect()
 }
 
 /// The Euclidean norm.
@@ -336,7 +427,8 @@ impl Limits {
 
     /// Whether an iteration brought too little.
     pub(super) fn is_slow(&self, before: f64, after: f64) -> bool {
-        self.min_rel_progress.is_some_and(|least| before - after < least * before.abs())
+        self.min_rel_progress
+            .is_some_and(|least| before - after < least * before.abs())
     }
 }
 
@@ -373,12 +465,20 @@ pub(super) struct Curve<'a> {
 impl<'a> Curve<'a> {
     /// The curve of a run.
     pub(super) fn new(run: &'a TrainingRun) -> Curve<'a> {
-        Curve { run, last: run.now(), next: 0, is_silent: false }
+        Curve {
+            run,
+            last: run.now(),
+            next: 0,
+            is_silent: false,
+        }
     }
 
     /// A curve that nobody sees.
     pub(super) fn silent(run: &'a TrainingRun) -> Curve<'a> {
-        Curve { is_silent: true, ..Curve::new(run) }
+        Curve {
+            is_silent: true,
+            ..Curve::new(run)
+        }
     }
 
     /// Whether nobody sees it, so that no loss need be computed for it.

@@ -35,8 +35,15 @@ pub(super) struct GramSums {
 impl GramSums {
     fn new(gram: Gram) -> GramSums {
         let p = gram.x_sums.len();
-        let lower = (0..p).flat_map(|i| gram.xx[i * p..=i * p + i].iter().copied()).collect();
-        GramSums { moments: gram.moments, x_sums: gram.x_sums, xy: gram.xy, lower }
+        let lower = (0..p)
+            .flat_map(|i| gram.xx[i * p..=i * p + i].iter().copied())
+            .collect();
+        GramSums {
+            moments: gram.moments,
+            x_sums: gram.x_sums,
+            xy: gram.xy,
+            lower,
+        }
     }
 
     /// Σ w·x·x of two columns.
@@ -47,7 +54,12 @@ impl GramSums {
 
     /// Whether no sum ran out of range.
     pub(super) fn is_finite(&self) -> bool {
-        let sums = self.moments.iter().chain(&self.x_sums).chain(&self.xy).chain(&self.lower);
+        let sums = self
+            .moments
+            .iter()
+            .chain(&self.x_sums)
+            .chain(&self.xy)
+            .chain(&self.lower);
         sums.copied().all(f64::is_finite)
     }
 }
@@ -57,10 +69,14 @@ impl PartitionStep for GramStep {
     const NAME: &'static str = "linear_model.gram";
 
     fn run(&self, block: &FeatureBlock, compute: &Compute) -> Result<GramSums> {
-        let response: Vec<f64> =
-            numbers(block)?.iter().map(|y| y - self.response_shift).collect();
+        let response: Vec<f64> = numbers(block)?
+            .iter()
+            .map(|y| y - self.response_shift)
+            .collect();
         let design = self.frame.design(block);
-        let gram = compute.device().gram(&design, Some(&response), block.weights.as_deref())?;
+        let gram = compute
+            .device()
+            .gram(&design, Some(&response), block.weights.as_deref())?;
         Ok(GramSums::new(gram))
     }
 
@@ -106,7 +122,10 @@ impl GlmStep {
     /// The response of a block, and its weights; a class that training never saw weighs nothing.
     fn response(&self, block: &FeatureBlock) -> Result<(Vec<f64>, Option<Vec<f64>>)> {
         if self.n_classes == 0 {
-            let response = numbers(block)?.iter().map(|y| y - self.response_shift).collect();
+            let response = numbers(block)?
+                .iter()
+                .map(|y| y - self.response_shift)
+                .collect();
             return Ok((response, block.weights.clone()));
         }
         let TargetValues::Classes(classes) = &block.target else {
@@ -116,7 +135,10 @@ impl GlmStep {
         if classes.iter().all(|&class| class < self.n_classes) {
             return Ok((response, block.weights.clone()));
         }
-        let mut weights = block.weights.clone().unwrap_or_else(|| vec![1.0; classes.len()]);
+        let mut weights = block
+            .weights
+            .clone()
+            .unwrap_or_else(|| vec![1.0; classes.len()]);
         for (weight, &class) in weights.iter_mut().zip(classes) {
             if class >= self.n_classes {
                 *weight = 0.0;
@@ -131,7 +153,8 @@ impl PartitionStep for GlmStep {
     const NAME: &'static str = "linear_model.glm";
 
     fn run(&self, block: &FeatureBlock, compute: &Compute) -> Result<GlmSums> {
-        let prefix = (self.one_in > 1).then(|| first_rows(block, block.n_samples.div_ceil(self.one_in)));
+        let prefix =
+            (self.one_in > 1).then(|| first_rows(block, block.n_samples.div_ceil(self.one_in)));
         let block = prefix.as_ref().unwrap_or(block);
         let (response, weights) = self.response(block)?;
         let partial = compute.device().glm(
@@ -168,17 +191,25 @@ fn numbers(block: &FeatureBlock) -> Result<&[f64]> {
 }
 
 fn wrong_target(expected: &str) -> Error {
-    Error::Internal { what: format!("a block of a linear model has no {expected} as its target") }
+    Error::Internal {
+        what: format!("a block of a linear model has no {expected} as its target"),
+    }
 }
 
 fn add(into: &mut [f64], later: &[f64]) {
-    into.iter_mut().zip(later).for_each(|(into, later)| *into += later);
+    into.iter_mut()
+        .zip(later)
+        .for_each(|(into, later)| *into += later);
 }
 
 /// The first rows of a block.
 fn first_rows(block: &FeatureBlock, n_rows: usize) -> FeatureBlock {
     fn columns<T: Copy>(values: &[T], n_samples: usize, n_rows: usize) -> Vec<T> {
-        values.chunks_exact(n_samples.max(1)).flat_map(|column| &column[..n_rows]).copied().collect()
+        values
+            .chunks_exact(n_samples.max(1))
+            .flat_map(|column| &column[..n_rows])
+            .copied()
+            .collect()
     }
     let n = block.n_samples;
     FeatureBlock {
@@ -187,12 +218,19 @@ fn first_rows(block: &FeatureBlock, n_rows: usize) -> FeatureBlock {
             Dense::F32(values) => Dense::F32(columns(values, n, n_rows)),
             Dense::F64(values) => Dense::F64(columns(values, n, n_rows)),
         },
-        codes: block.codes.iter().map(|codes| codes[..n_rows].to_vec()).collect(),
+        codes: block
+            .codes
+            .iter()
+            .map(|codes| codes[..n_rows].to_vec())
+            .collect(),
         target: match &block.target {
             TargetValues::None => TargetValues::None,
             TargetValues::Numbers(values) => TargetValues::Numbers(values[..n_rows].to_vec()),
             TargetValues::Classes(values) => TargetValues::Classes(values[..n_rows].to_vec()),
         },
-        weights: block.weights.as_ref().map(|weights| weights[..n_rows].to_vec()),
+        weights: block
+            .weights
+            .as_ref()
+            .map(|weights| weights[..n_rows].to_vec()),
     }
 }

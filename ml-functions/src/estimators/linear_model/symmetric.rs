@@ -10,6 +10,8 @@ use pulp::{Arch, Simd, WithSimd};
 /// Below this share of a unit diagonal a pivot is rounding: sums over millions of rows agree to about
 /// 1e-14, and scaling adds a little.
 const RANK_TOLERANCE: f64 = 1e-11;
+/// Below this a part of a column in the combination of others is rounding.
+const ROUNDING: f64 = 1e-9;
 /// Running sums of a product.
 const LANES: usize = 8;
 
@@ -75,19 +77,35 @@ impl Factor {
         if k == 0 {
             return;
         }
-        let null: Vec<Vec<f64>> =
-            self.dropped.iter().map(|(column, row)| self.null_vector(*column, row)).collect();
+        let null: Vec<Vec<f64>> = self
+            .dropped
+            .iter()
+            .map(|(column, row)| self.null_vector(*column, row))
+            .collect();
         let long = |vector: &[f64]| -> Vec<f64> {
-            vector.iter().zip(lengths).map(|(x, length)| x * length).collect()
+            vector
+                .iter()
+                .zip(lengths)
+                .map(|(x, length)| x * length)
+                .collect()
         };
-        let (long_null, long_solution): (Vec<Vec<f64>>, Vec<f64>) =
-            (null.iter().map(|vector| long(vector)).collect(), long(solution));
-        let normal: Vec<f64> =
-            (0..k * k).map(|idx| dot(&long_null[idx / k], &long_null[idx % k])).collect();
-        let right: Vec<f64> = long_null.iter().map(|vector| -dot(vector, &long_solution)).collect();
+        let (long_null, long_solution): (Vec<Vec<f64>>, Vec<f64>) = (
+            null.iter().map(|vector| long(vector)).collect(),
+            long(solution),
+        );
+        let normal: Vec<f64> = (0..k * k)
+            .map(|idx| dot(&long_null[idx / k], &long_null[idx % k]))
+            .collect();
+        let right: Vec<f64> = long_null
+            .iter()
+            .map(|vector| -dot(vector, &long_solution))
+            .collect();
         let steps = Factor::new(&normal, k).solve(&right);
         for (step, vector) in steps.iter().zip(&null) {
-            solution.iter_mut().zip(vector).for_each(|(x, null)| *x += step * null);
+            solution
+                .iter_mut()
+                .zip(vector)
+                .for_each(|(x, null)| *x += step * null);
         }
     }
 
@@ -96,11 +114,16 @@ impl Factor {
         let mut x = row.to_vec();
         self.solve_transposed(&mut x);
         let mut vector = vec![0.0; self.unit.len()];
-        for (&i, x) in self.kept.iter().zip(x) {
+        // What is rounding must not look like a length: some columns have none.
+        for (&i, &x) in self.kept.iter().zip(&x).filter(|(_, x)| x.abs() > ROUNDING) {
             vector[i] = -x * self.unit[i];
         }
         // A column of zeros has no unit; any multiple of it is zero.
-        vector[column] = if self.unit[column] > 0.0 { self.unit[column] } else { 1.0 };
+        vector[column] = if self.unit[column] > 0.0 {
+            self.unit[column]
+        } else {
+            1.0
+        };
         vector
     }
 
@@ -110,7 +133,10 @@ impl Factor {
             let row = self.row(i);
             x[i] /= row[i];
             let factor = x[i];
-            x[..i].iter_mut().zip(row).for_each(|(x, l)| *x -= factor * l);
+            x[..i]
+                .iter_mut()
+                .zip(row)
+                .for_each(|(x, l)| *x -= factor * l);
         }
     }
 
@@ -134,7 +160,12 @@ impl WithSimd for Factorise<'_> {
             .map(|i| 1.0 / matrix[i * n + i].sqrt())
             .map(|unit| if unit.is_finite() { unit } else { 0.0 })
             .collect();
-        let mut factor = Factor { unit, kept: Vec::new(), lower: Vec::new(), dropped: Vec::new() };
+        let mut factor = Factor {
+            unit,
+            kept: Vec::new(),
+            lower: Vec::new(),
+            dropped: Vec::new(),
+        };
         let mut row = Vec::with_capacity(n);
         for i in 0..n {
             row.clear();
@@ -164,8 +195,8 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
     let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
     let mut sums = [0.0f64; LANES];
     for (a, b) in a.iter().zip(b) {
-        for lane in 0..LANES {
-            sums[lane] += a[lane] * b[lane];
+        for ((sum, a), b) in sums.iter_mut().zip(a).zip(b) {
+            *sum += a * b;
         }
     }
     for ((sum, a), b) in sums.iter_mut().zip(a_rest).zip(b_rest) {
@@ -199,7 +230,11 @@ mod tests {
     fn a_larger_system_is_solved() {
         let n = 57;
         let x = |i: usize, j: usize| ((i * 31 + j * 17) as f64 * 0.37).sin();
-        let element = |i, j| (0..n + 20).map(|row| x(row, i) * x(row, j) * 1.5).sum::<f64>();
+        let element = |i, j| {
+            (0..n + 20)
+                .map(|row| x(row, i) * x(row, j) * 1.5)
+                .sum::<f64>()
+        };
         let ridge = |i, j| element(i, j) + if i == j { 0.1 } else { 0.0 };
         let matrix: Vec<f64> = (0..n * n).map(|idx| ridge(idx / n, idx % n)).collect();
         let expected: Vec<f64> = (0..n).map(|i| i as f64 - 20.0).collect();

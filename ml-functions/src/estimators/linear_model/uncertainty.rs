@@ -28,23 +28,39 @@ pub(super) fn uncertainty(
         errors[column] = lengths[i] * (variance * covariance[i * n + i]).sqrt();
     }
     if !layout.fit_intercept {
-        return Ok(Uncertainty { errors, error_at_means: 0.0, degrees });
+        return Ok(Uncertainty {
+            errors,
+            error_at_means: 0.0,
+            degrees,
+        });
     }
     // The intercept of raw features is b − Σ β·shift, a combination of all parameters.
     let shift = |column: &usize| layout.frame.shift.get(*column).copied().unwrap_or(0.0);
-    let mut combination: Vec<f64> =
-        layout.free.iter().zip(&lengths).map(|(column, length)| -shift(column) * length).collect();
+    let mut combination: Vec<f64> = layout
+        .free
+        .iter()
+        .zip(&lengths)
+        .map(|(column, length)| -shift(column) * length)
+        .collect();
     combination.push(1.0);
     let row = |i: usize| super::objective::dot(&covariance[i * n..][..n], &combination);
     let own: f64 = (0..n).map(|i| combination[i] * row(i)).sum();
     errors[model.n_cols()] = (variance * own).sqrt();
     let error_at_means = (variance * covariance[n * n - 1]).sqrt();
-    Ok(Uncertainty { errors, error_at_means, degrees })
+    Ok(Uncertainty {
+        errors,
+        error_at_means,
+        degrees,
+    })
 }
 
 /// Says which feature is a combination of others.
 fn dependent(parameter: usize, layout: &Layout, model: &LinearModel) -> Error {
-    let name = match layout.free.get(parameter).map(|&column| &model.terms[column]) {
+    let name = match layout
+        .free
+        .get(parameter)
+        .map(|&column| &model.terms[column])
+    {
         None => "the intercept".to_owned(),
         Some(term) => match &term.category {
             None => format!("feature \"{}\"", term.feature),

@@ -151,7 +151,7 @@ fn encodes_nulls_and_unseen_categories() {
         Some(f32::NAN),
         Some(3.0),
     ]));
-    let (encoder, _) = fit_chunks("n", &[number.clone()]).unwrap();
+    let (encoder, _) = fit_chunks("n", std::slice::from_ref(&number)).unwrap();
     let rows = Rows::all([4].into_iter());
     let (dense, codes) = BatchEncoder::new(&encoder)
         .encode(&[&[number]], &rows)

@@ -50,15 +50,19 @@ pub(super) fn all(session: &SessionFacts, objects: &Objects) -> Vec<ScalarUDF> {
 /// A function that gives the same value for every row.
 fn constant(name: &'static str, arities: &[usize], value: impl Into<ScalarValue>) -> ScalarUDF {
     let value = value.into();
-    function(name, arities, value.data_type(), move |call| value.to_array_of_size(call.n_rows))
+    function(name, arities, value.data_type(), move |call| {
+        value.to_array_of_size(call.n_rows)
+    })
 }
 
 /// Who and where the session is.
 fn identity(session: &SessionFacts) -> Vec<ScalarUDF> {
     let version = concat!("PostgreSQL 15.0, Auspex ", env!("CARGO_PKG_VERSION"));
     let users = ["current_user", "session_user", "user", "current_role"];
-    let mut functions: Vec<ScalarUDF> =
-        users.into_iter().map(|name| constant(name, &[0], session.user.as_str())).collect();
+    let mut functions: Vec<ScalarUDF> = users
+        .into_iter()
+        .map(|name| constant(name, &[0], session.user.as_str()))
+        .collect();
     let owner_names = roles(session);
     functions.extend([
         constant("version", &[0], version),
@@ -69,7 +73,9 @@ fn identity(session: &SessionFacts) -> Vec<ScalarUDF> {
         constant("pg_my_temp_schema", &[0], 0_i32),
         constant("getdatabaseencoding", &[0], "UTF8"),
         constant("pg_char_to_encoding", &[1], UTF8),
-        text_of_oid("pg_encoding_to_char", &[1], |code| (code == UTF8).then(|| "UTF8".to_owned())),
+        text_of_oid("pg_encoding_to_char", &[1], |code| {
+            (code == UTF8).then(|| "UTF8".to_owned())
+        }),
         text_of_oid("pg_get_userbyid", &[1], move |oid| {
             let found = owner_names.iter().find(|(known, _)| *known == oid);
             Some(found.map_or_else(|| format!("unknown (OID={oid})"), |(_, name)| name.clone()))
@@ -77,16 +83,26 @@ fn identity(session: &SessionFacts) -> Vec<ScalarUDF> {
         function("current_schema", &[0], DataType::Utf8, |call| {
             ScalarValue::from(call.default_schema()).to_array_of_size(call.n_rows)
         }),
-        function("current_schemas", &[1], DataType::new_list(DataType::Utf8, true), |call| {
-            let implicit = call.args.first().is_some_and(|array| {
-                array.as_boolean_opt().is_some_and(|value| value.len() > 0 && value.value(0))
-            });
-            let system = implicit.then_some(super::PG_CATALOG);
-            let schemas: Vec<ScalarValue> =
-                system.into_iter().chain([call.default_schema()]).map(ScalarValue::from).collect();
-            ScalarValue::List(ScalarValue::new_list(&schemas, &DataType::Utf8, true))
-                .to_array_of_size(call.n_rows)
-        }),
+        function(
+            "current_schemas",
+            &[1],
+            DataType::new_list(DataType::Utf8, true),
+            |call| {
+                let implicit = call.args.first().is_some_and(|array| {
+                    array
+                        .as_boolean_opt()
+                        .is_some_and(|value| !value.is_empty() && value.value(0))
+                });
+                let system = implicit.then_some(super::PG_CATALOG);
+                let schemas: Vec<ScalarValue> = system
+                    .into_iter()
+                    .chain([call.default_schema()])
+                    .map(ScalarValue::from)
+                    .collect();
+                ScalarValue::List(ScalarValue::new_list(&schemas, &DataType::Utf8, true))
+                    .to_array_of_size(call.n_rows)
+            },
+        ),
     ]);
     functions
 }
@@ -94,14 +110,19 @@ fn identity(session: &SessionFacts) -> Vec<ScalarUDF> {
 /// Whether an object is found without naming its schema.
 fn visibility(objects: &Objects) -> Vec<ScalarUDF> {
     let known = objects.clone();
-    let tables = function("pg_table_is_visible", &[1], DataType::Boolean, move |call| {
-        let visible = |oid: Option<i32>| {
-            let (schema, _) = known.name(oid?)?;
-            Some(schema == super::PG_CATALOG || schema == call.default_schema())
-        };
-        let answers: BooleanArray = call.oids(0)?.iter().map(visible).collect();
-        Ok(Arc::new(answers) as ArrayRef)
-    });
+    let tables = function(
+        "pg_table_is_visible",
+        &[1],
+        DataType::Boolean,
+        move |call| {
+            let visible = |oid: Option<i32>| {
+                let (schema, _) = known.name(oid?)?;
+                Some(schema == super::PG_CATALOG || schema == call.default_schema())
+            };
+            let answers: BooleanArray = call.oids(0)?.iter().map(visible).collect();
+            Ok(Arc::new(answers) as ArrayRef)
+        },
+    );
     let rest = [
         "pg_type_is_visible",
         "pg_function_is_visible",
@@ -117,8 +138,10 @@ fn visibility(objects: &Objects) -> Vec<ScalarUDF> {
         "pg_statistics_obj_is_visible",
     ];
     // These live in pg_catalog alone, which is always looked in.
-    let mut functions: Vec<ScalarUDF> =
-        rest.into_iter().map(|name| constant(name, &[1], true)).collect();
+    let mut functions: Vec<ScalarUDF> = rest
+        .into_iter()
+        .map(|name| constant(name, &[1], true))
+        .collect();
     functions.push(tables);
     functions
 }
@@ -140,7 +163,10 @@ fn privileges() -> Vec<ScalarUDF> {
         "has_type_privilege",
         "pg_has_role",
     ];
-    names.into_iter().map(|name| constant(name, &[2, 3, 4], true)).collect()
+    names
+        .into_iter()
+        .map(|name| constant(name, &[2, 3, 4], true))
+        .collect()
 }
 
 /// Functions about what Auspex has none of.
@@ -163,20 +189,33 @@ fn absent() -> Vec<ScalarUDF> {
         .into_iter()
         .map(|(name, arities)| constant(name, arities, ScalarValue::Utf8(None)))
         .collect();
-    let sizes = ["pg_relation_size", "pg_table_size", "pg_total_relation_size", "pg_indexes_size", "pg_database_size"];
+    let sizes = [
+        "pg_relation_size",
+        "pg_table_size",
+        "pg_total_relation_size",
+        "pg_indexes_size",
+        "pg_database_size",
+    ];
     // The size of files in an object store is not known without asking it.
     functions.extend(
-        sizes.into_iter().map(|name| constant(name, &[1, 2], ScalarValue::Int64(None))),
+        sizes
+            .into_iter()
+            .map(|name| constant(name, &[1, 2], ScalarValue::Int64(None))),
     );
     functions.push(constant("pg_relation_is_publishable", &[1], false));
     functions.push(constant("pg_is_other_temp_schema", &[1], false));
-    functions.push(constant("pg_partition_ancestors", &[1], ScalarValue::Int32(None)));
+    functions.push(constant(
+        "pg_partition_ancestors",
+        &[1],
+        ScalarValue::Int32(None),
+    ));
     functions
 }
 
 fn quote_literal() -> ScalarUDF {
     function("quote_literal", &[1], DataType::Utf8, |call| {
-        let quoted = |text: Option<&str>| text.map(|text| format!("'{}'", text.replace('\'', "''")));
+        let quoted =
+            |text: Option<&str>| text.map(|text| format!("'{}'", text.replace('\'', "''")));
         let answers: StringArray = call.texts(0)?.iter().map(quoted).collect();
         Ok(Arc::new(answers) as ArrayRef)
     })
@@ -184,7 +223,11 @@ fn quote_literal() -> ScalarUDF {
 
 fn size_pretty() -> ScalarUDF {
     function("pg_size_pretty", &[1], DataType::Utf8, |call: &Call<'_>| {
-        let answers: StringArray = call.bigints(0)?.iter().map(|size| size.map(pretty)).collect();
+        let answers: StringArray = call
+            .bigints(0)?
+            .iter()
+            .map(|size| size.map(pretty))
+            .collect();
         Ok(Arc::new(answers) as ArrayRef)
     })
 }

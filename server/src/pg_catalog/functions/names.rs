@@ -32,11 +32,24 @@ enum Registered {
 
 /// The conversions.
 pub(super) fn functions(session: &SessionFacts, objects: &Objects) -> Vec<ScalarUDF> {
-    let lookup = Lookup { objects: objects.clone(), roles: roles(session) };
+    let lookup = Lookup {
+        objects: objects.clone(),
+        roles: roles(session),
+    };
     let mut functions = Vec::new();
     let names = [
-        (Registered::Class, "regclassin", "to_regclass", "regclassout"),
-        (Registered::Namespace, "regnamespacein", "to_regnamespace", "regnamespaceout"),
+        (
+            Registered::Class,
+            "regclassin",
+            "to_regclass",
+            "regclassout",
+        ),
+        (
+            Registered::Namespace,
+            "regnamespacein",
+            "to_regnamespace",
+            "regnamespaceout",
+        ),
         (Registered::Type, "regtypein", "to_regtype", "regtypeout"),
         (Registered::Proc, "regprocin", "to_regproc", "regprocout"),
         (Registered::Role, "regrolein", "to_regrole", "regroleout"),
@@ -83,7 +96,11 @@ impl Lookup {
                 found => Ok(found),
             },
         };
-        let numbers = call.texts(0)?.iter().map(number).collect::<Result<Int32Array>>()?;
+        let numbers = call
+            .texts(0)?
+            .iter()
+            .map(number)
+            .collect::<Result<Int32Array>>()?;
         Ok(Arc::new(numbers))
     }
 
@@ -103,10 +120,15 @@ impl Lookup {
         match kind {
             Registered::Class => self.objects.find(qualifier, last, &[schema, PG_CATALOG]),
             Registered::Namespace => self.objects.find_schema(last),
-            Registered::Proc => Ok(PROCS.iter().find(|(_, proc)| *proc == last).map(|(oid, _)| *oid)),
-            Registered::Role => {
-                Ok(self.roles.iter().find(|(_, role)| role == last).map(|(oid, _)| *oid))
-            }
+            Registered::Proc => Ok(PROCS
+                .iter()
+                .find(|(_, proc)| *proc == last)
+                .map(|(oid, _)| *oid)),
+            Registered::Role => Ok(self
+                .roles
+                .iter()
+                .find(|(_, role)| role == last)
+                .map(|(oid, _)| *oid)),
             Registered::Type => Ok(None),
         }
     }
@@ -136,10 +158,15 @@ impl Lookup {
             }),
             Registered::Namespace => self.objects.name(oid).map(|(schema, _)| quoted(&schema)),
             Registered::Type => TYPES.get(&oid).map(|_| type_text(oid, -1)),
-            Registered::Proc => PROCS.iter().find(|(known, _)| *known == oid).map(|(_, p)| p.clone()),
-            Registered::Role => {
-                self.roles.iter().find(|(known, _)| *known == oid).map(|(_, role)| quoted(role))
-            }
+            Registered::Proc => PROCS
+                .iter()
+                .find(|(known, _)| *known == oid)
+                .map(|(_, p)| p.clone()),
+            Registered::Role => self
+                .roles
+                .iter()
+                .find(|(known, _)| *known == oid)
+                .map(|(_, role)| quoted(role)),
         };
         name.unwrap_or_else(|| oid.to_string())
     }
@@ -177,8 +204,14 @@ fn identifier_parts(text: &str) -> Vec<String> {
 /// A name as it must be written in SQL.
 fn quoted(name: &str) -> String {
     let plain = name.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')
-        && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
-    if plain { name.to_owned() } else { format!("\"{}\"", name.replace('"', "\"\"")) }
+        && name
+            .chars()
+            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+    if plain {
+        name.to_owned()
+    } else {
+        format!("\"{}\"", name.replace('"', "\"\""))
+    }
 }
 
 /// PostgreSQL's types: number and name.
@@ -191,8 +224,13 @@ static PROCS: LazyLock<Vec<(i32, String)>> = LazyLock::new(|| pairs("pg_proc", "
 /// Number and text of each row of a catalog table.
 fn pairs(table: &str, number: &str, text: &str) -> Vec<(i32, String)> {
     let rows = |batch: &RecordBatch| {
-        let (numbers, texts) = (column(batch, number, &DataType::Int32), column(batch, text, &DataType::Utf8));
-        let (Some(numbers), Some(texts)) = (numbers, texts) else { return Vec::new() };
+        let (numbers, texts) = (
+            column(batch, number, &DataType::Int32),
+            column(batch, text, &DataType::Utf8),
+        );
+        let (Some(numbers), Some(texts)) = (numbers, texts) else {
+            return Vec::new();
+        };
         let numbers = numbers.as_primitive::<Int32Type>().clone();
         let texts = texts.as_string::<i32>().clone();
         numbers
@@ -231,12 +269,17 @@ pub(super) fn type_text(oid: i32, modifier: i32) -> String {
     if oid == 0 {
         return "-".to_owned();
     }
-    let Some(name) = TYPES.get(&oid) else { return "???".to_owned() };
+    let Some(name) = TYPES.get(&oid) else {
+        return "???".to_owned();
+    };
     let (base, brackets) = match name.strip_prefix('_') {
         Some(element) => (element, "[]"),
         None => (name.as_str(), ""),
     };
-    let sql = SQL_NAMES.iter().find(|(catalog, _)| *catalog == base).map_or(base, |(_, sql)| sql);
+    let sql = SQL_NAMES
+        .iter()
+        .find(|(catalog, _)| *catalog == base)
+        .map_or(base, |(_, sql)| sql);
     // PostgreSQL's modifiers carry four bytes of a length header.
     let packed = modifier - 4;
     let modifier = match base {
@@ -256,11 +299,26 @@ fn type_number(name: &str) -> Option<i32> {
         None => (name, false),
     };
     let base = base.split('(').next().unwrap_or(base).trim();
-    let aliases = [("int", "int4"), ("decimal", "numeric"), ("float", "float8"), ("string", "text")];
+    let aliases = [
+        ("int", "int4"),
+        ("decimal", "numeric"),
+        ("float", "float8"),
+        ("string", "text"),
+    ];
     let sql = SQL_NAMES.iter().map(|(catalog, sql)| (*sql, *catalog));
-    let catalog = sql.chain(aliases).find(|(sql, _)| *sql == base).map_or(base, |(_, name)| name);
-    let wanted = if is_array { format!("_{catalog}") } else { catalog.to_owned() };
-    TYPES.iter().find(|(_, name)| **name == wanted).map(|(oid, _)| *oid)
+    let catalog = sql
+        .chain(aliases)
+        .find(|(sql, _)| *sql == base)
+        .map_or(base, |(_, name)| name);
+    let wanted = if is_array {
+        format!("_{catalog}")
+    } else {
+        catalog.to_owned()
+    };
+    TYPES
+        .iter()
+        .find(|(_, name)| **name == wanted)
+        .map(|(oid, _)| *oid)
 }
 
 /// PostgreSQL's comments on its own objects, by number and catalog.
@@ -270,7 +328,9 @@ static COMMENTS: LazyLock<BTreeMap<(i32, i32), String>> = LazyLock::new(|| {
         let number = |name: &str| column(batch, name, &DataType::Int32);
         let (objects, classes) = (number("objoid"), number("classoid"));
         let texts = column(batch, "description", &DataType::Utf8);
-        let (Some(objects), Some(classes), Some(texts)) = (objects, classes, texts) else { continue };
+        let (Some(objects), Some(classes), Some(texts)) = (objects, classes, texts) else {
+            continue;
+        };
         for row in 0..batch.num_rows() {
             let object = objects.as_primitive::<Int32Type>().value(row);
             let class = classes.as_primitive::<Int32Type>().value(row);
@@ -283,11 +343,17 @@ static COMMENTS: LazyLock<BTreeMap<(i32, i32), String>> = LazyLock::new(|| {
 
 fn obj_description() -> ScalarUDF {
     function("obj_description", &[1, 2], DataType::Utf8, |call| {
-        let catalogs = if call.args.len() > 1 { Some(call.texts(1)?) } else { None };
+        let catalogs = if call.args.len() > 1 {
+            Some(call.texts(1)?)
+        } else {
+            None
+        };
         let numbers = Oids::default();
         let comment = |(row, oid): (usize, Option<i32>)| {
             let oid = oid?;
-            let class = catalogs.as_ref().map(|names| numbers.object(PG_CATALOG, names.value(row)));
+            let class = catalogs
+                .as_ref()
+                .map(|names| numbers.object(PG_CATALOG, names.value(row)));
             let range = match class {
                 Some(class) => (oid, class)..=(oid, class),
                 None => (oid, 0)..=(oid, i32::MAX),
@@ -295,8 +361,7 @@ fn obj_description() -> ScalarUDF {
             COMMENTS.range(range).next().map(|(_, text)| text.clone())
         };
         let oids = call.oids(0)?;
-        let texts: StringArray =
-            oids.iter().enumerate().map(comment).collect();
+        let texts: StringArray = oids.iter().enumerate().map(comment).collect();
         Ok(Arc::new(texts) as ArrayRef)
     })
 }
@@ -319,7 +384,10 @@ mod tests {
 
     #[test]
     fn names_are_taken_apart_and_quoted() {
-        assert_eq!(identifier_parts(r#"Public."My ""Table""#), ["public", "My \"Table"]);
+        assert_eq!(
+            identifier_parts(r#"Public."My ""Table""#),
+            ["public", "My \"Table"]
+        );
         assert_eq!(quoted("plain_1"), "plain_1");
         assert_eq!(quoted("Not plain"), "\"Not plain\"");
     }

@@ -32,22 +32,33 @@ impl Call<'_> {
 
     /// An argument as object identifiers; what is none is NULL.
     pub(super) fn oids(&self, idx: usize) -> Result<Int32Array> {
-        Ok(self.converted(idx, &DataType::Int32)?.as_primitive::<Int32Type>().clone())
+        Ok(self
+            .converted(idx, &DataType::Int32)?
+            .as_primitive::<Int32Type>()
+            .clone())
     }
 
     /// An argument as whole numbers.
     pub(super) fn bigints(&self, idx: usize) -> Result<Int64Array> {
-        Ok(self.converted(idx, &DataType::Int64)?.as_primitive::<Int64Type>().clone())
+        Ok(self
+            .converted(idx, &DataType::Int64)?
+            .as_primitive::<Int64Type>()
+            .clone())
     }
 
     /// An argument as text.
     pub(super) fn texts(&self, idx: usize) -> Result<StringArray> {
-        Ok(self.converted(idx, &DataType::Utf8)?.as_string::<i32>().clone())
+        Ok(self
+            .converted(idx, &DataType::Utf8)?
+            .as_string::<i32>()
+            .clone())
     }
 
     fn converted(&self, idx: usize, data_type: &DataType) -> Result<ArrayRef> {
         let argument = self.args.get(idx).ok_or_else(|| {
-            DataFusionError::Internal("a catalog function was called without its argument".to_owned())
+            DataFusionError::Internal(
+                "a catalog function was called without its argument".to_owned(),
+            )
         })?;
         Ok(cast(argument, data_type)?)
     }
@@ -67,7 +78,12 @@ pub(super) fn function(
         n => TypeSignature::Any(*n),
     };
     let signature = Signature::one_of(arities.iter().map(arity).collect(), Volatility::Stable);
-    ScalarUDF::from(CatalogFunction { name, signature, returns, body: Arc::new(body) })
+    ScalarUDF::from(CatalogFunction {
+        name,
+        signature,
+        returns,
+        body: Arc::new(body),
+    })
 }
 
 /// A function that gives a text for an object identifier, its first argument.
@@ -91,7 +107,9 @@ struct CatalogFunction {
 
 impl Debug for CatalogFunction {
     fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("CatalogFunction").field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("CatalogFunction")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
     }
 }
 
@@ -127,7 +145,11 @@ impl ScalarUDFImpl for CatalogFunction {
         let n_rows = args.number_rows;
         let config = Arc::clone(&args.config_options);
         let args = args.args.into_iter().map(|value| value.into_array(n_rows));
-        let call = Call { args: args.collect::<Result<_>>()?, n_rows, config: &config };
+        let call = Call {
+            args: args.collect::<Result<_>>()?,
+            n_rows,
+            config: &config,
+        };
         (self.body)(&call).map(ColumnarValue::Array)
     }
 }

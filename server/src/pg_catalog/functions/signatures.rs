@@ -41,8 +41,10 @@ static SIGNATURES: LazyLock<BTreeMap<i32, FunctionTypes>> = LazyLock::new(|| {
                 .filter_map(|number| number.parse().ok())
                 .map(|number| type_text(number, -1))
                 .collect();
-            let types =
-                FunctionTypes { result: type_text(result, -1), arguments: types.join(", ") };
+            let types = FunctionTypes {
+                result: type_text(result, -1),
+                arguments: types.join(", "),
+            };
             signatures.insert(oid, types);
         }
     }
@@ -51,11 +53,16 @@ static SIGNATURES: LazyLock<BTreeMap<i32, FunctionTypes>> = LazyLock::new(|| {
 
 /// The functions that `\df` calls.
 pub(super) fn functions() -> Vec<ScalarUDF> {
-    let arguments =
-        |oid: i32| SIGNATURES.get(&oid).map(|signature| signature.arguments.clone());
+    let arguments = |oid: i32| {
+        SIGNATURES
+            .get(&oid)
+            .map(|signature| signature.arguments.clone())
+    };
     vec![
         text_of_oid("pg_get_function_result", &[1], |oid| {
-            SIGNATURES.get(&oid).map(|signature| signature.result.clone())
+            SIGNATURES
+                .get(&oid)
+                .map(|signature| signature.result.clone())
         }),
         text_of_oid("pg_get_function_arguments", &[1], arguments),
         text_of_oid("pg_get_function_identity_arguments", &[1], arguments),

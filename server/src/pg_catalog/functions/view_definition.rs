@@ -22,7 +22,10 @@ use super::super::objects::Objects;
 pub(super) fn pg_get_viewdef(objects: &Objects) -> ScalarUDF {
     let arities = vec![TypeSignature::Any(1), TypeSignature::Any(2)];
     let signature = Signature::one_of(arities, Volatility::Volatile);
-    let function = ViewDefinition { signature, objects: objects.clone() };
+    let function = ViewDefinition {
+        signature,
+        objects: objects.clone(),
+    };
     AsyncScalarUDF::new(Arc::new(function)).into_scalar_udf()
 }
 
@@ -61,7 +64,9 @@ impl ScalarUDFImpl for ViewDefinition {
     }
 
     fn invoke_with_args(&self, _: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        Err(DataFusionError::Internal("pg_get_viewdef runs asynchronously".to_owned()))
+        Err(DataFusionError::Internal(
+            "pg_get_viewdef runs asynchronously".to_owned(),
+        ))
     }
 }
 
@@ -69,7 +74,9 @@ impl ScalarUDFImpl for ViewDefinition {
 impl AsyncScalarUDFImpl for ViewDefinition {
     async fn invoke_async_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
         let Some(views) = args.args.first() else {
-            return Err(DataFusionError::Internal("pg_get_viewdef needs a view".to_owned()));
+            return Err(DataFusionError::Internal(
+                "pg_get_viewdef needs a view".to_owned(),
+            ));
         };
         let oids = cast(&views.to_array(args.number_rows)?, &DataType::Int32)?;
         let mut texts = Vec::with_capacity(args.number_rows);

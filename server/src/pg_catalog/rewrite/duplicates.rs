@@ -37,7 +37,10 @@ impl VisitorMut for Namer {
 
 fn distinguish(select: &mut Select) {
     let is_wildcard = |item: &SelectItem| {
-        matches!(item, SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..))
+        matches!(
+            item,
+            SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..)
+        )
     };
     let has_wildcard = select.projection.iter().any(is_wildcard);
     let mut seen = BTreeSet::new();
@@ -59,7 +62,10 @@ fn distinguish(select: &mut Select) {
         };
         if !seen.insert(key) {
             let alias = Ident::with_quote('"', format!("{name}{MARK}{idx}"));
-            *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias };
+            *item = SelectItem::ExprWithAlias {
+                expr: expr.clone(),
+                alias,
+            };
         }
     }
 }
@@ -68,9 +74,10 @@ fn distinguish(select: &mut Select) {
 pub(super) fn column_name(expr: &Expr) -> String {
     match expr {
         Expr::Identifier(name) => name.value.clone(),
-        Expr::CompoundIdentifier(names) => {
-            names.last().map(|name| name.value.clone()).unwrap_or_default()
-        }
+        Expr::CompoundIdentifier(names) => names
+            .last()
+            .map(|name| name.value.clone())
+            .unwrap_or_default(),
         Expr::Function(function) => {
             let last = function.name.0.last().and_then(|part| part.as_ident());
             last.map_or_else(|| "?column?".to_owned(), |name| name.value.to_lowercase())

@@ -40,9 +40,9 @@ impl VisitorMut for Emptier {
         let constant = match &*expr {
             Expr::Subquery(query) if is_reduced(query) => Value::Null,
             Expr::Exists { subquery, negated } if is_reduced(subquery) => Value::Boolean(*negated),
-            Expr::InSubquery { subquery, negated, .. } if is_reduced(subquery) => {
-                Value::Boolean(*negated)
-            }
+            Expr::InSubquery {
+                subquery, negated, ..
+            } if is_reduced(subquery) => Value::Boolean(*negated),
             _ => return ControlFlow::Continue(()),
         };
         *expr = Expr::Value(constant.with_empty_span());
@@ -52,7 +52,9 @@ impl VisitorMut for Emptier {
 
 /// Whether a query was found to have no rows.
 pub(super) fn is_reduced(query: &Query) -> bool {
-    let SetExpr::Select(select) = query.body.as_ref() else { return false };
+    let SetExpr::Select(select) = query.body.as_ref() else {
+        return false;
+    };
     let never = Expr::Value(Value::Boolean(false).with_empty_span());
     select.from.is_empty() && select.selection.as_ref() == Some(&never)
 }
@@ -81,8 +83,13 @@ fn reduce_select(select: &mut Select) {
     // The columns of a wildcard are not known here.
     let Some(names) = names else { return };
     let null = || Expr::Value(Value::Null.with_empty_span());
-    select.projection =
-        names.into_iter().map(|alias| SelectItem::ExprWithAlias { expr: null(), alias }).collect();
+    select.projection = names
+        .into_iter()
+        .map(|alias| SelectItem::ExprWithAlias {
+            expr: null(),
+            alias,
+        })
+        .collect();
     select.from.clear();
     select.selection = Some(Expr::Value(Value::Boolean(false).with_empty_span()));
     select.distinct = None;
@@ -107,7 +114,11 @@ fn has_no_rows(from: &TableWithJoins) -> bool {
             JoinOperator::Right(_) | JoinOperator::RightOuter(_) | JoinOperator::FullOuter(_)
         )
     };
-    if from.joins.iter().any(|join| keeps_right(&join.join_operator)) {
+    if from
+        .joins
+        .iter()
+        .any(|join| keeps_right(&join.join_operator))
+    {
         return false;
     }
     let needs_right = |operator: &JoinOperator| {
@@ -117,16 +128,21 @@ fn has_no_rows(from: &TableWithJoins) -> bool {
         )
     };
     is_empty(&from.relation)
-        || from.joins.iter().any(|join| needs_right(&join.join_operator) && is_empty(&join.relation))
+        || from
+            .joins
+            .iter()
+            .any(|join| needs_right(&join.join_operator) && is_empty(&join.relation))
 }
 
 fn is_empty(relation: &TableFactor) -> bool {
     match relation {
-        TableFactor::Table { name, args: None, .. } => {
-            catalog_table(name).is_some_and(|table| is_always_empty(&table))
-        }
+        TableFactor::Table {
+            name, args: None, ..
+        } => catalog_table(name).is_some_and(|table| is_always_empty(&table)),
         TableFactor::Derived { subquery, .. } => is_reduced(subquery),
-        TableFactor::NestedJoin { table_with_joins, .. } => has_no_rows(table_with_joins),
+        TableFactor::NestedJoin {
+            table_with_joins, ..
+        } => has_no_rows(table_with_joins),
         _ => false,
     }
 }
@@ -164,8 +180,18 @@ fn has_aggregate(select: &Select) -> bool {
 
 fn is_aggregate(function: &Function) -> bool {
     const NAMES: &[&str] = &[
-        "array_agg", "avg", "bool_and", "bool_or", "count", "every", "json_agg", "json_object_agg",
-        "max", "min", "string_agg", "sum",
+        "array_agg",
+        "avg",
+        "bool_and",
+        "bool_or",
+        "count",
+        "every",
+        "json_agg",
+        "json_object_agg",
+        "max",
+        "min",
+        "string_agg",
+        "sum",
     ];
     let last = function.name.0.last().and_then(|part| part.as_ident());
     function.over.is_none()

@@ -31,7 +31,10 @@ pub(super) fn rewrite(statement: &mut Statement) {
 
 /// The name of a table that is, or without a schema may be, of `pg_catalog`.
 fn catalog_table(name: &ObjectName) -> Option<String> {
-    let mut parts = name.0.iter().map(|part| part.as_ident().map(|ident| ident.value.to_lowercase()));
+    let mut parts = name
+        .0
+        .iter()
+        .map(|part| part.as_ident().map(|ident| ident.value.to_lowercase()));
     match (parts.next()??, parts.next()) {
         (schema, Some(Some(table))) if schema == PG_CATALOG && name.0.len() == 2 => Some(table),
         (table, None) if table.starts_with("pg_") => Some(table),

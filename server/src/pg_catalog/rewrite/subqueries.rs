@@ -46,9 +46,16 @@ impl VisitorMut for Rewriter {
 
 /// The query of `ARRAY(query)`.
 fn array_query(function: &Function) -> Option<&Query> {
-    let [part] = function.name.0.as_slice() else { return None };
-    let FunctionArguments::Subquery(query) = &function.args else { return None };
-    part.as_ident()?.value.eq_ignore_ascii_case("array").then_some(query)
+    let [part] = function.name.0.as_slice() else {
+        return None;
+    };
+    let FunctionArguments::Subquery(query) = &function.args else {
+        return None;
+    };
+    part.as_ident()?
+        .value
+        .eq_ignore_ascii_case("array")
+        .then_some(query)
 }
 
 fn array_of(query: &Query) -> Option<Expr> {
@@ -82,13 +89,22 @@ fn single_item(select: &Select) -> Option<&Expr> {
 
 /// The query's order, as an aggregate takes it; a position means the one selected expression.
 fn order_within(query: &Query, item: &Expr) -> String {
-    let Some(order) = &query.order_by else { return String::new() };
-    let OrderByKind::Expressions(exprs) = &order.kind else { return String::new() };
+    let Some(order) = &query.order_by else {
+        return String::new();
+    };
+    let OrderByKind::Expressions(exprs) = &order.kind else {
+        return String::new();
+    };
     let keys: Vec<String> = exprs
         .iter()
         .map(|key| {
-            let is_position = matches!(&key.expr, Expr::Value(value) if matches!(value.value, Value::Number(..)));
-            if is_position { item.to_string() } else { key.to_string() }
+            let is_position =
+                matches!(&key.expr, Expr::Value(value) if matches!(value.value, Value::Number(..)));
+            if is_position {
+                item.to_string()
+            } else {
+                key.to_string()
+            }
         })
         .collect();
     format!(" ORDER BY {}", keys.join(", "))
@@ -102,7 +118,10 @@ fn aggregated(query: &Query, aggregate: Expr) -> Query {
     query.fetch = None;
     if let SetExpr::Select(select) = query.body.as_mut() {
         let alias = Ident::with_quote('"', column_name(&aggregate));
-        select.projection = vec![SelectItem::ExprWithAlias { expr: aggregate, alias }];
+        select.projection = vec![SelectItem::ExprWithAlias {
+            expr: aggregate,
+            alias,
+        }];
         select.distinct = None;
     }
     query
@@ -110,23 +129,31 @@ fn aggregated(query: &Query, aggregate: Expr) -> Query {
 
 /// For a SELECT over the elements of an array: the array, the element's name, and what is selected.
 fn unnested(select: &Select, item: &Expr) -> Option<(String, String, String)> {
-    let [from] = select.from.as_slice() else { return None };
+    let [from] = select.from.as_slice() else {
+        return None;
+    };
     if !from.joins.is_empty() || select.selection.is_some() {
         return None;
     }
     let (name, argument, alias) = match &from.relation {
-        TableFactor::UNNEST { array_exprs, alias, .. } => {
-            ("unnest".to_owned(), array_exprs.first()?.clone(), alias)
-        }
-        TableFactor::Table { name, args: Some(args), alias, .. } => {
-            (name.to_string(), plain_argument(args.args.first()?)?, alias)
-        }
-        TableFactor::Function { name, args, alias, .. } => {
-            (name.to_string(), plain_argument(args.first()?)?, alias)
-        }
+        TableFactor::UNNEST {
+            array_exprs, alias, ..
+        } => ("unnest".to_owned(), array_exprs.first()?.clone(), alias),
+        TableFactor::Table {
+            name,
+            args: Some(args),
+            alias,
+            ..
+        } => (name.to_string(), plain_argument(args.args.first()?)?, alias),
+        TableFactor::Function {
+            name, args, alias, ..
+        } => (name.to_string(), plain_argument(args.first()?)?, alias),
         _ => return None,
     };
-    let element = alias.as_ref().map_or("element", |alias| alias.name.value.as_str()).to_owned();
+    let element = alias
+        .as_ref()
+        .map_or("element", |alias| alias.name.value.as_str())
+        .to_owned();
     let mut body = item.clone();
     match name.to_lowercase().as_str() {
         "unnest" => {}
@@ -188,9 +215,21 @@ fn catalog_aliases(select: &Select) -> Option<BTreeSet<String>> {
     });
     let mut aliases = BTreeSet::new();
     for relation in relations {
-        let TableFactor::Table { name, alias, args: None, .. } = relation else { return None };
+        let TableFactor::Table {
+            name,
+            alias,
+            args: None,
+            ..
+        } = relation
+        else {
+            return None;
+        };
         let table = catalog_table(name)?;
-        aliases.insert(alias.as_ref().map_or(table, |alias| alias.name.value.clone()));
+        aliases.insert(
+            alias
+                .as_ref()
+                .map_or(table, |alias| alias.name.value.clone()),
+        );
     }
     (!aliases.is_empty()).then_some(aliases)
 }
@@ -206,7 +245,11 @@ fn refers_outside(select: &Select, inner: &BTreeSet<String>) -> bool {
         type Break = ();
 
         fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
-            if is_outer(expr, self.0) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            if is_outer(expr, self.0) {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            }
         }
     }
     select.visit(&mut Finder(inner)).is_break()
@@ -218,17 +261,22 @@ fn refer_inside(selection: &mut Expr, inner: &BTreeSet<String>) {
     let mut conditions = Vec::new();
     split_conjunction(selection.clone(), &mut conditions);
     let equal = |condition: &Expr| match condition {
-        Expr::BinaryOp { left, op: BinaryOperator::Eq, right } => {
-            match (is_outer(left, inner), is_outer(right, inner)) {
-                (true, false) => Some((left.as_ref().clone(), right.as_ref().clone())),
-                (false, true) => Some((right.as_ref().clone(), left.as_ref().clone())),
-                _ => None,
-            }
-        }
+        Expr::BinaryOp {
+            left,
+            op: BinaryOperator::Eq,
+            right,
+        } => match (is_outer(left, inner), is_outer(right, inner)) {
+            (true, false) => Some((left.as_ref().clone(), right.as_ref().clone())),
+            (false, true) => Some((right.as_ref().clone(), left.as_ref().clone())),
+            _ => None,
+        },
         _ => None,
     };
     let equalities: Vec<(Expr, Expr)> = conditions.iter().filter_map(equal).collect();
-    for condition in conditions.iter_mut().filter(|condition| equal(condition).is_none()) {
+    for condition in conditions
+        .iter_mut()
+        .filter(|condition| equal(condition).is_none())
+    {
         // The closure never breaks off.
         let _ = visit_expressions_mut(condition, |expr| {
             if let Some((_, inside)) = equalities.iter().find(|(outside, _)| outside == &*expr) {
@@ -249,7 +297,11 @@ fn refer_inside(selection: &mut Expr, inner: &BTreeSet<String>) {
 
 fn split_conjunction(expr: Expr, conditions: &mut Vec<Expr>) {
     match expr {
-        Expr::BinaryOp { left, op: BinaryOperator::And, right } => {
+        Expr::BinaryOp {
+            left,
+            op: BinaryOperator::And,
+            right,
+        } => {
             split_conjunction(*left, conditions);
             split_conjunction(*right, conditions);
         }

@@ -25,7 +25,12 @@ impl VisitorMut for Spelling {
 
     fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
         match factor {
-            TableFactor::Table { name, args: Some(_), .. } | TableFactor::Function { name, .. } => {
+            TableFactor::Table {
+                name,
+                args: Some(_),
+                ..
+            }
+            | TableFactor::Function { name, .. } => {
                 strip_schema(name);
             }
             _ => {}
@@ -37,11 +42,15 @@ impl VisitorMut for Spelling {
         match expr {
             Expr::Function(function) => strip_schema(&mut function.name),
             Expr::Identifier(name)
-                if name.quote_style.is_none() && name.value.eq_ignore_ascii_case("current_schema") =>
+                if name.quote_style.is_none()
+                    && name.value.eq_ignore_ascii_case("current_schema") =>
             {
                 replace(expr, "current_schema()");
             }
-            Expr::Collate { expr: inner, collation } if is_byte_order(collation) => {
+            Expr::Collate {
+                expr: inner,
+                collation,
+            } if is_byte_order(collation) => {
                 *expr = inner.as_ref().clone();
                 return self.pre_visit_expr(expr);
             }
@@ -52,7 +61,9 @@ impl VisitorMut for Spelling {
                     as_number(right);
                 }
             }
-            Expr::InList { expr: left, list, .. } => {
+            Expr::InList {
+                expr: left, list, ..
+            } => {
                 as_number(left);
                 list.iter_mut().for_each(as_number);
             }
@@ -73,7 +84,8 @@ fn replace(expr: &mut Expr, text: &str) {
 
 fn strip_schema(name: &mut ObjectName) {
     let is_catalog = |part: &ObjectNamePart| {
-        part.as_ident().is_some_and(|ident| ident.value.eq_ignore_ascii_case(PG_CATALOG))
+        part.as_ident()
+            .is_some_and(|ident| ident.value.eq_ignore_ascii_case(PG_CATALOG))
     };
     if name.0.len() == 2 && is_catalog(&name.0[0]) {
         name.0.remove(0);
@@ -88,8 +100,12 @@ fn is_byte_order(collation: &ObjectName) -> bool {
 
 /// `OPERATOR(pg_catalog.=)` and its like.
 fn plain_operator(operator: &mut BinaryOperator) {
-    let BinaryOperator::PGCustomBinaryOperator(parts) = operator else { return };
-    let [schema, symbol] = parts.as_slice() else { return };
+    let BinaryOperator::PGCustomBinaryOperator(parts) = operator else {
+        return;
+    };
+    let [schema, symbol] = parts.as_slice() else {
+        return;
+    };
     if schema != PG_CATALOG {
         return;
     }
@@ -131,7 +147,9 @@ fn catalog_type(data_type: &DataType) -> Option<CatalogType> {
     let name = match data_type {
         DataType::Regclass => return Some(Registered("regclass")),
         DataType::Array(ArrayElemTypeDef::SquareBracket(element, size)) => {
-            let Some(Known(element)) = catalog_type(element) else { return None };
+            let Some(Known(element)) = catalog_type(element) else {
+                return None;
+            };
             let element = ArrayElemTypeDef::SquareBracket(Box::new(element), *size);
             return Some(Known(DataType::Array(element)));
         }
@@ -140,7 +158,9 @@ fn catalog_type(data_type: &DataType) -> Option<CatalogType> {
     };
     let mut name = name.clone();
     strip_schema(&mut name);
-    let [part] = name.0.as_slice() else { return None };
+    let [part] = name.0.as_slice() else {
+        return None;
+    };
     Some(match part.as_ident()?.value.to_lowercase().as_str() {
         "regclass" => Registered("regclass"),
         "regnamespace" => Registered("regnamespace"),
@@ -161,7 +181,12 @@ fn catalog_type(data_type: &DataType) -> Option<CatalogType> {
 }
 
 fn registered(expr: &Expr) -> Option<(&'static str, &Expr)> {
-    let Expr::Cast { expr, data_type, .. } = expr else { return None };
+    let Expr::Cast {
+        expr, data_type, ..
+    } = expr
+    else {
+        return None;
+    };
     match catalog_type(data_type)? {
         CatalogType::Registered(stem) => Some((stem, expr)),
         CatalogType::Known(_) => None,
@@ -170,7 +195,9 @@ fn registered(expr: &Expr) -> Option<(&'static str, &Expr)> {
 
 /// Whether an expression is a name written out, so that a conversion looks it up.
 fn is_written(expr: &Expr) -> bool {
-    let Expr::Value(value) = expr else { return false };
+    let Expr::Value(value) = expr else {
+        return false;
+    };
     matches!(
         value.value,
         Value::SingleQuotedString(_) | Value::EscapedStringLiteral(_) | Value::Placeholder(_)
@@ -189,11 +216,20 @@ fn as_number(expr: &mut Expr) {
 /// `'{a,b}'` beside ANY or ALL is an array of texts.
 fn array_literal(expr: &mut Expr) {
     let Expr::Value(value) = &*expr else { return };
-    let Value::SingleQuotedString(text) = &value.value else { return };
-    let Some(items) = text.trim().strip_prefix('{').and_then(|rest| rest.strip_suffix('}')) else {
+    let Value::SingleQuotedString(text) = &value.value else {
         return;
     };
-    let items = items.split(',').map(str::trim).filter(|item| !item.is_empty());
+    let Some(items) = text
+        .trim()
+        .strip_prefix('{')
+        .and_then(|rest| rest.strip_suffix('}'))
+    else {
+        return;
+    };
+    let items = items
+        .split(',')
+        .map(str::trim)
+        .filter(|item| !item.is_empty());
     let items: Vec<String> = items
         .map(|item| {
             let item = item.trim_matches('"').replace('\'', "''");
@@ -210,11 +246,20 @@ fn cast(expr: &mut Expr) {
         let text = format!("{stem}{direction}({inner})");
         return replace(expr, &text);
     }
-    let Expr::Cast { expr: inner, data_type, .. } = expr else { return };
+    let Expr::Cast {
+        expr: inner,
+        data_type,
+        ..
+    } = expr
+    else {
+        return;
+    };
     if let Some(CatalogType::Known(known)) = catalog_type(data_type) {
         *data_type = known;
     }
-    let Some((stem, innermost)) = registered(inner) else { return };
+    let Some((stem, innermost)) = registered(inner) else {
+        return;
+    };
     let to_text = matches!(data_type, DataType::Text | DataType::Varchar(_));
     match (to_text, is_written(innermost)) {
         // 't'::regclass::text is the name as the server writes it.
@@ -222,7 +267,7 @@ fn cast(expr: &mut Expr) {
             let text = format!("{stem}out({stem}in({innermost}))");
             replace(expr, &text);
         }
-        (false, false) => *inner = Box::new(innermost.clone()),
+        (false, false) => **inner = innermost.clone(),
         // Looked up, or shown, when the inner cast is visited.
         (true, false) | (false, true) => {}
     }

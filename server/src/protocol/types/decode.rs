@@ -8,7 +8,7 @@ use datafusion::common::ScalarValue;
 use pgwire::api::Type;
 use pgwire::api::results::FieldFormat;
 
-use super::encode::{EPOCH_DAYS, EPOCH_MICROS};
+use super::moments::{EPOCH_DAYS, EPOCH_MICROS, parse_interval};
 use super::numeric::numeric_text;
 use super::wire_type::{arrow_type, element_type};
 
@@ -53,8 +53,10 @@ pub(crate) fn decode_parameter(
     needed: &DataType,
     zone: &str,
 ) -> Result<ScalarValue, ParameterError> {
-    let mismatch =
-        || ParameterError::Mismatch { pg_type: pg_type.name().to_owned(), needed: needed.clone() };
+    let mismatch = || ParameterError::Mismatch {
+        pg_type: pg_type.name().to_owned(),
+        needed: needed.clone(),
+    };
     let Some(bytes) = bytes else {
         return ScalarValue::try_from(needed).map_err(|_| mismatch());
     };
@@ -66,33 +68,47 @@ pub(crate) fn decode_parameter(
         return Ok(value);
     }
     value.cast_to(needed).map_err(|_| match &value {
-        ScalarValue::Utf8(Some(text)) => {
-            ParameterError::Text { pg_type: super::pg_type(needed).name().to_owned(), text: text.clone() }
-        }
+        ScalarValue::Utf8(Some(text)) => ParameterError::Text {
+            pg_type: super::pg_type(needed).name().to_owned(),
+            text: text.clone(),
+        },
         _ => mismatch(),
     })
 }
 
 fn utf8<'a>(bytes: &'a [u8], pg_type: &Type) -> Result<&'a str, ParameterError> {
-    std::str::from_utf8(bytes)
-        .map_err(|_| ParameterError::Encoding { pg_type: pg_type.name().to_owned() })
+    std::str::from_utf8(bytes).map_err(|_| ParameterError::Encoding {
+        pg_type: pg_type.name().to_owned(),
+    })
 }
 
 /// Types that have no Arrow type of their own stay text: the planner's type decides.
 fn from_text(text: &str, pg_type: &Type, zone: &str) -> Result<ScalarValue, ParameterError> {
-    let wrong =
-        || ParameterError::Text { pg_type: pg_type.name().to_owned(), text: text.to_owned() };
+    let wrong = || ParameterError::Text {
+        pg_type: pg_type.name().to_owned(),
+        text: text.to_owned(),
+    };
     if let Some(element) = element_type(pg_type) {
         let items = split_array(text)
             .ok_or_else(wrong)?
             .into_iter()
-            .map(|item| item.map(|item| from_text(&item, &element, zone)).transpose())
+            .map(|item| {
+                item.map(|item| from_text(&item, &element, zone))
+                    .transpose()
+            })
             .collect::<Result<Vec<_>, _>>()?;
         return list(items, &element).ok_or_else(wrong);
     }
     let plain = ScalarValue::Utf8(Some(text.to_owned()));
+    if *pg_type == Type::INTERVAL
+        && let Some((months, days, nanos)) = parse_interval(text)
+    {
+        return Ok(ScalarValue::new_interval_mdn(months, days, nanos));
+    }
     match (pg_type, arrow_type(pg_type)) {
-        (&Type::BYTEA, _) => bytea(text).map(|value| ScalarValue::Binary(Some(value))).ok_or_else(wrong),
+        (&Type::BYTEA, _) => bytea(text)
+            .map(|value| ScalarValue::Binary(Some(value)))
+            .ok_or_else(wrong),
         (&Type::TIMESTAMPTZ, Some(DataType::Timestamp(unit, utc))) => {
             // A text without an offset is meant in the session's zone.
             let local = plain.cast_to(&DataType::Timestamp(unit, Some(zone.into())));
@@ -103,7 +119,11 @@ fn from_text(text: &str, pg_type: &Type, zone: &str) -> Result<ScalarValue, Para
         (_, Some(data_type)) => {
             let trimmed = ScalarValue::Utf8(Some(text.trim().to_owned()));
             let value = trimmed.cast_to(&data_type).map_err(|_| wrong())?;
-            if value.is_null() { Err(wrong()) } else { Ok(value) }
+            if value.is_null() {
+                Err(wrong())
+            } else {
+                Ok(value)
+            }
         }
     }
 }
@@ -155,7 +175,11 @@ fn split_array(text: &str) -> Option<Vec<Option<String>>> {
         if quoted {
             while chars.next_if(|c| c.is_whitespace()).is_some() {}
         }
-        let item = if quoted { item } else { item.trim_end().to_owned() };
+        let item = if quoted {
+            item
+        } else {
+            item.trim_end().to_owned()
+        };
         let is_null = !quoted && item.eq_ignore_ascii_case("null");
         items.push((!is_null).then_some(item));
         match chars.next() {
@@ -170,13 +194,19 @@ fn split_array(text: &str) -> Option<Vec<Option<String>>> {
 fn list(items: Vec<Option<ScalarValue>>, element: &Type) -> Option<ScalarValue> {
     let data_type = arrow_type(element).unwrap_or(DataType::Utf8);
     let null = ScalarValue::try_from(&data_type).ok()?;
-    let items: Vec<ScalarValue> =
-        items.into_iter().map(|item| item.unwrap_or_else(|| null.clone())).collect();
-    Some(ScalarValue::List(ScalarValue::new_list(&items, &data_type, true)))
+    let items: Vec<ScalarValue> = items
+        .into_iter()
+        .map(|item| item.unwrap_or_else(|| null.clone()))
+        .collect();
+    Some(ScalarValue::List(ScalarValue::new_list(
+        &items, &data_type, true,
+    )))
 }
 
 fn from_binary(bytes: &[u8], pg_type: &Type) -> Result<ScalarValue, ParameterError> {
-    let wrong = || ParameterError::Binary { pg_type: pg_type.name().to_owned() };
+    let wrong = || ParameterError::Binary {
+        pg_type: pg_type.name().to_owned(),
+    };
     if let Some(element) = element_type(pg_type) {
         return array_from_binary(bytes, pg_type, &element);
     }
@@ -199,8 +229,9 @@ fn from_binary(bytes: &[u8], pg_type: &Type) -> Result<ScalarValue, ParameterErr
             fixed(bytes).map(|b| ScalarValue::Time64Microsecond(Some(i64::from_be_bytes(b))))
         }
         Type::TIMESTAMP => micros(bytes).map(|m| ScalarValue::TimestampMicrosecond(Some(m), None)),
-        Type::TIMESTAMPTZ => micros(bytes)
-            .map(|m| ScalarValue::TimestampMicrosecond(Some(m), Some("UTC".into()))),
+        Type::TIMESTAMPTZ => {
+            micros(bytes).map(|m| ScalarValue::TimestampMicrosecond(Some(m), Some("UTC".into())))
+        }
         Type::INTERVAL => fixed::<16>(bytes).map(|b| interval(&b)),
         Type::JSONB => {
             let text = bytes.strip_prefix(&[1]).ok_or_else(wrong)?;
@@ -213,7 +244,11 @@ fn from_binary(bytes: &[u8], pg_type: &Type) -> Result<ScalarValue, ParameterErr
         | Type::JSON
         | Type::UNKNOWN
         | Type::CHAR => Some(ScalarValue::from(utf8(bytes, pg_type)?)),
-        _ => return Err(ParameterError::Unsupported { pg_type: pg_type.name().to_owned() }),
+        _ => {
+            return Err(ParameterError::Unsupported {
+                pg_type: pg_type.name().to_owned(),
+            });
+        }
     };
     value.ok_or_else(wrong)
 }
@@ -227,7 +262,8 @@ fn micros(bytes: &[u8]) -> Option<i64> {
 }
 
 fn interval(bytes: &[u8; 16]) -> ScalarValue {
-    let word = |at: usize| i32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
+    let word =
+        |at: usize| i32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
     let high = i64::from(word(0)) << 32;
     let micros = high | i64::from(word(4) as u32);
     ScalarValue::new_interval_mdn(word(12), word(8), micros.saturating_mul(1_000))
@@ -235,7 +271,14 @@ fn interval(bytes: &[u8; 16]) -> ScalarValue {
 
 fn uuid_text(bytes: &[u8; 16]) -> String {
     let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")
+    [
+        &hex[..8],
+        &hex[8..12],
+        &hex[12..16],
+        &hex[16..20],
+        &hex[20..],
+    ]
+    .join("-")
 }
 
 fn array_from_binary(
@@ -243,7 +286,9 @@ fn array_from_binary(
     pg_type: &Type,
     element: &Type,
 ) -> Result<ScalarValue, ParameterError> {
-    let wrong = || ParameterError::Binary { pg_type: pg_type.name().to_owned() };
+    let wrong = || ParameterError::Binary {
+        pg_type: pg_type.name().to_owned(),
+    };
     let mut rest = bytes;
     let mut word = || {
         let (head, tail) = rest.split_at_checked(4)?;
@@ -259,7 +304,11 @@ fn array_from_binary(
             let _lower_bound = word().ok_or_else(wrong)?;
             n_items
         }
-        _ => return Err(ParameterError::Unsupported { pg_type: pg_type.name().to_owned() }),
+        _ => {
+            return Err(ParameterError::Unsupported {
+                pg_type: pg_type.name().to_owned(),
+            });
+        }
     };
     let mut items = Vec::new();
     for _ in 0..n_items {
@@ -283,16 +332,31 @@ mod tests {
 
     fn text(pg_type: Type, text: &str) -> Result<ScalarValue, ParameterError> {
         let needed = arrow_type(&pg_type).unwrap_or(DataType::Utf8);
-        decode_parameter(Some(text.as_bytes()), &pg_type, FieldFormat::Text, &needed, "Europe/Berlin")
+        decode_parameter(
+            Some(text.as_bytes()),
+            &pg_type,
+            FieldFormat::Text,
+            &needed,
+            "Europe/Berlin",
+        )
     }
 
     #[test]
     fn text_parameters_become_values_of_their_type() {
         assert_eq!(text(Type::INT4, " 42 ").unwrap(), ScalarValue::from(42));
         assert_eq!(text(Type::BOOL, "t").unwrap(), ScalarValue::from(true));
-        assert_eq!(text(Type::FLOAT8, "-Infinity").unwrap(), ScalarValue::from(f64::NEG_INFINITY));
-        assert_eq!(text(Type::BYTEA, "\\x00ff").unwrap(), ScalarValue::Binary(Some(vec![0, 255])));
-        assert_eq!(text(Type::DATE, "1970-01-02").unwrap(), ScalarValue::Date32(Some(1)));
+        assert_eq!(
+            text(Type::FLOAT8, "-Infinity").unwrap(),
+            ScalarValue::from(f64::NEG_INFINITY)
+        );
+        assert_eq!(
+            text(Type::BYTEA, "\\x00ff").unwrap(),
+            ScalarValue::Binary(Some(vec![0, 255]))
+        );
+        assert_eq!(
+            text(Type::DATE, "1970-01-02").unwrap(),
+            ScalarValue::Date32(Some(1))
+        );
         assert_eq!(text(Type::TEXT, " a ").unwrap(), ScalarValue::from(" a "));
         let utc = Some("UTC".into());
         assert_eq!(
@@ -309,7 +373,10 @@ mod tests {
     fn wrong_text_is_named() {
         let error = text(Type::INT4, "abc").unwrap_err();
         assert_eq!(error.sqlstate(), "22P02");
-        assert_eq!(error.to_string(), "invalid input syntax for type int4: \"abc\"");
+        assert_eq!(
+            error.to_string(),
+            "invalid input syntax for type int4: \"abc\""
+        );
         assert!(text(Type::BYTEA, "zz").is_err());
         assert!(text(Type::INT4_ARRAY, "{1,{2}}").is_err());
         assert!(text(Type::INT4_ARRAY, "1,2").is_err());
@@ -331,10 +398,21 @@ mod tests {
 
     #[test]
     fn truncated_binary_parameters_are_errors() {
-        for pg_type in [Type::INT4, Type::TIMESTAMP, Type::NUMERIC, Type::INT4_ARRAY, Type::UUID] {
+        for pg_type in [
+            Type::INT4,
+            Type::TIMESTAMP,
+            Type::NUMERIC,
+            Type::INT4_ARRAY,
+            Type::UUID,
+        ] {
             let needed = arrow_type(&pg_type).unwrap_or(DataType::Utf8);
-            let result =
-                decode_parameter(Some(&[1, 2, 3]), &pg_type, FieldFormat::Binary, &needed, "UTC");
+            let result = decode_parameter(
+                Some(&[1, 2, 3]),
+                &pg_type,
+                FieldFormat::Binary,
+                &needed,
+                "UTC",
+            );
             assert_eq!(result.unwrap_err().sqlstate(), "22P03");
         }
     }

@@ -7,10 +7,8 @@ use std::fmt::Write;
 
 use bytes::{BufMut, BytesMut};
 use datafusion::arrow::array::types::{
-    DurationMicrosecondType, DurationMillisecondType, DurationNanosecondType, DurationSecondType,
-    Float16Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type,
-    IntervalDayTimeType, IntervalMonthDayNanoType, IntervalYearMonthType, UInt8Type, UInt16Type,
-    UInt32Type, UInt64Type,
+    Float16Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type,
+    UInt16Type, UInt32Type, UInt64Type,
 };
 use datafusion::arrow::array::{
     Array, ArrayRef, ArrowPrimitiveType, AsArray, Decimal32Array, Decimal64Array, Decimal128Array,
@@ -18,29 +16,22 @@ use datafusion::arrow::array::{
 };
 use datafusion::arrow::buffer::NullBuffer;
 use datafusion::arrow::compute::cast;
-use datafusion::arrow::datatypes::{DataType, Field, IntervalUnit, TimeUnit};
+use datafusion::arrow::datatypes::{DataType, Field};
 use datafusion::error::{DataFusionError, Result};
 use pgwire::api::Type;
 use pgwire::api::results::FieldFormat;
 use pgwire::messages::data::DataRow;
 
 use super::json::json_writer;
+use super::moments::moment_writer;
 use super::numeric::put_numeric;
-use super::text::{
-    DAY, TimeZone, write_date, write_f32, write_f64, write_interval, write_time, write_timestamp,
-    write_timestamptz,
-};
+use super::text::{TimeZone, write_f32, write_f64};
 use super::wire_type::{WireColumn, element_type};
-
-/// Days from 1970 to 2000, where PostgreSQL's binary dates begin.
-pub(super) const EPOCH_DAYS: i64 = 10_957;
-/// The same for timestamps.
-pub(super) const EPOCH_MICROS: i64 = EPOCH_DAYS * DAY;
 
 /// Writes one value of a column; never called for NULL.
 pub(super) type CellWriter = Box<dyn Fn(usize, &mut BytesMut) + Send>;
 /// Reads one value of a column.
-type Getter<T> = Box<dyn Fn(usize) -> T + Send>;
+pub(super) type Getter<T> = Box<dyn Fn(usize) -> T + Send>;
 
 /// How values are written beyond their type.
 #[derive(Debug, Clone, Copy)]
@@ -71,11 +62,18 @@ impl RowEncoder {
             .zip(columns)
             .zip(formats)
             .map(|((array, column), format)| {
-                let style = Style { format: *format, zone, separator: ' ' };
+                let style = Style {
+                    format: *format,
+                    zone,
+                    separator: ' ',
+                };
                 ColumnWriter::try_new(array, &column.pg_type, style)
             })
             .collect::<Result<_>>()?;
-        Ok(RowEncoder { columns, n_rows: batch.num_rows() })
+        Ok(RowEncoder {
+            columns,
+            n_rows: batch.num_rows(),
+        })
     }
 
     /// How many rows there are.
@@ -199,7 +197,7 @@ fn cell_writer(array: &ArrayRef, pg_type: &Type, style: Style) -> Result<CellWri
 }
 
 /// Writing to a buffer that grows cannot fail.
-fn ignore(result: std::fmt::Result) {
+pub(super) fn ignore(result: std::fmt::Result) {
     debug_assert!(result.is_ok());
 }
 
@@ -207,7 +205,7 @@ fn primitive<T: ArrowPrimitiveType>(array: &ArrayRef) -> Option<PrimitiveArray<T
     array.as_primitive_opt::<T>().cloned()
 }
 
-fn getter<T: ArrowPrimitiveType, V>(
+pub(super) fn getter<T: ArrowPrimitiveType, V>(
     array: &ArrayRef,
     convert: impl Fn(T::Native) -> V + Send + 'static,
 ) -> Option<Getter<V>> {
@@ -267,7 +265,9 @@ fn string_writer(array: &ArrayRef) -> Option<CellWriter> {
     macro_rules! strings {
         ($values:expr) => {{
             let values = $values.clone();
-            Some(Box::new(move |row, out: &mut BytesMut| out.put_slice(values.value(row).as_bytes())))
+            Some(Box::new(move |row, out: &mut BytesMut| {
+                out.put_slice(values.value(row).as_bytes())
+            }))
         }};
     }
     match array.data_type() {
@@ -297,7 +297,9 @@ fn bytes_writer(array: &ArrayRef, pg_type: &Type, text: bool) -> Option<CellWrit
     macro_rules! bytes {
         ($values:expr) => {{
             let values = $values.clone();
-            Some(Box::new(move |row, out: &mut BytesMut| put(values.value(row), out)))
+            Some(Box::new(move |row, out: &mut BytesMut| {
+                put(values.value(row), out)
+            }))
         }};
     }
     match array.data_type() {
@@ -310,107 +312,9 @@ fn bytes_writer(array: &ArrayRef, pg_type: &Type, text: bool) -> Option<CellWrit
 }
 
 fn put_hex(bytes: &[u8], out: &mut BytesMut) {
-    bytes.iter().for_each(|byte| ignore(write!(out, "{byte:02x}")));
-}
-
-/// Dates, times, timestamps and intervals; what is finer than a microsecond is cut off.
-fn moment_writer(array: &ArrayRef, pg_type: &Type, style: Style) -> Option<CellWriter> {
-    let text = style.format == FieldFormat::Text;
-    if *pg_type == Type::INTERVAL {
-        let get = intervals(array)?;
-        return Some(Box::new(move |row, out| {
-            let (months, days, micros) = get(row);
-            if text {
-                return ignore(write_interval(months, days, micros, out));
-            }
-            out.put_i64(micros);
-            out.put_i32(days);
-            out.put_i32(months);
-        }));
-    }
-    let get = moments(array)?;
-    let Style { zone, separator, .. } = style;
-    Some(match (pg_type, text) {
-        (&Type::DATE, true) => Box::new(move |row, out| ignore(write_date(get(row), out))),
-        (&Type::DATE, false) => Box::new(move |row, out| out.put_i32((get(row) - EPOCH_DAYS) as i32)),
-        (&Type::TIME, true) => Box::new(move |row, out| ignore(write_time(get(row), out))),
-        (&Type::TIME, false) => Box::new(move |row, out| out.put_i64(get(row))),
-        (&Type::TIMESTAMP, true) => {
-            Box::new(move |row, out| ignore(write_timestamp(get(row), separator, out)))
-        }
-        (_, true) => {
-            Box::new(move |row, out| ignore(write_timestamptz(get(row), zone, separator, out)))
-        }
-        (_, false) => Box::new(move |row, out| out.put_i64(get(row).saturating_sub(EPOCH_MICROS))),
-    })
-}
-
-/// Days for dates, microseconds for times and timestamps.
-fn moments(array: &ArrayRef) -> Option<Getter<i64>> {
-    use datafusion::arrow::array::types::{
-        Date32Type, Date64Type, Time32MillisecondType, Time32SecondType, Time64MicrosecondType,
-        Time64NanosecondType, TimestampMicrosecondType, TimestampMillisecondType,
-        TimestampNanosecondType, TimestampSecondType,
-    };
-    match array.data_type() {
-        DataType::Date32 => getter::<Date32Type, _>(array, i64::from),
-        DataType::Date64 => getter::<Date64Type, _>(array, |value| value.div_euclid(86_400_000)),
-        DataType::Time32(TimeUnit::Second) => {
-            getter::<Time32SecondType, _>(array, |value| i64::from(value) * 1_000_000)
-        }
-        DataType::Time32(_) => {
-            getter::<Time32MillisecondType, _>(array, |value| i64::from(value) * 1_000)
-        }
-        DataType::Time64(TimeUnit::Nanosecond) => {
-            getter::<Time64NanosecondType, _>(array, |value| value / 1_000)
-        }
-        DataType::Time64(_) => getter::<Time64MicrosecondType, _>(array, |value| value),
-        DataType::Timestamp(unit, _) => match unit {
-            TimeUnit::Second => {
-                getter::<TimestampSecondType, _>(array, |value| value.saturating_mul(1_000_000))
-            }
-            TimeUnit::Millisecond => {
-                getter::<TimestampMillisecondType, _>(array, |value| value.saturating_mul(1_000))
-            }
-            TimeUnit::Microsecond => getter::<TimestampMicrosecondType, _>(array, |value| value),
-            TimeUnit::Nanosecond => {
-                getter::<TimestampNanosecondType, _>(array, |value| value.div_euclid(1_000))
-            }
-        },
-        _ => None,
-    }
-}
-
-/// Months, days and microseconds.
-fn intervals(array: &ArrayRef) -> Option<Getter<(i32, i32, i64)>> {
-    match array.data_type() {
-        DataType::Interval(IntervalUnit::YearMonth) => {
-            getter::<IntervalYearMonthType, _>(array, |months| (months, 0, 0))
-        }
-        DataType::Interval(IntervalUnit::DayTime) => {
-            getter::<IntervalDayTimeType, _>(array, |value| {
-                (0, value.days, i64::from(value.milliseconds) * 1_000)
-            })
-        }
-        DataType::Interval(IntervalUnit::MonthDayNano) => {
-            getter::<IntervalMonthDayNanoType, _>(array, |value| {
-                (value.months, value.days, value.nanoseconds / 1_000)
-            })
-        }
-        DataType::Duration(TimeUnit::Second) => {
-            getter::<DurationSecondType, _>(array, |value| (0, 0, value.saturating_mul(1_000_000)))
-        }
-        DataType::Duration(TimeUnit::Millisecond) => {
-            getter::<DurationMillisecondType, _>(array, |value| (0, 0, value.saturating_mul(1_000)))
-        }
-        DataType::Duration(TimeUnit::Microsecond) => {
-            getter::<DurationMicrosecondType, _>(array, |value| (0, 0, value))
-        }
-        DataType::Duration(TimeUnit::Nanosecond) => {
-            getter::<DurationNanosecondType, _>(array, |value| (0, 0, value / 1_000))
-        }
-        _ => None,
-    }
+    bytes
+        .iter()
+        .for_each(|byte| ignore(write!(out, "{byte:02x}")));
 }
 
 /// The elements of each row of a list: their values, and where a row's begin and end.
@@ -423,18 +327,27 @@ pub(super) fn list_parts(array: &ArrayRef) -> Option<ListParts> {
             let list = array.as_list_opt::<i32>()?.clone();
             let values = list.values().clone();
             let offsets = list.offsets().clone();
-            Some((values, Box::new(move |row| (offsets[row] as usize, offsets[row + 1] as usize))))
+            Some((
+                values,
+                Box::new(move |row| (offsets[row] as usize, offsets[row + 1] as usize)),
+            ))
         }
         DataType::LargeList(_) => {
             let list = array.as_list_opt::<i64>()?.clone();
             let values = list.values().clone();
             let offsets = list.offsets().clone();
-            Some((values, Box::new(move |row| (offsets[row] as usize, offsets[row + 1] as usize))))
+            Some((
+                values,
+                Box::new(move |row| (offsets[row] as usize, offsets[row + 1] as usize)),
+            ))
         }
         DataType::FixedSizeList(_, size) => {
             let list = array.as_fixed_size_list_opt()?;
             let size = usize::try_from(*size).ok()?;
-            Some((list.values().clone(), Box::new(move |row| (row * size, (row + 1) * size))))
+            Some((
+                list.values().clone(),
+                Box::new(move |row| (row * size, (row + 1) * size)),
+            ))
         }
         _ => None,
     }

@@ -15,7 +15,11 @@ use super::encode::{CellWriter, ColumnWriter, Style, list_parts, nested_type, un
 
 /// A writer of one json value a row.
 pub(super) fn json_writer(array: &ArrayRef, style: Style) -> Result<CellWriter> {
-    let style = Style { format: FieldFormat::Text, separator: 'T', ..style };
+    let style = Style {
+        format: FieldFormat::Text,
+        separator: 'T',
+        ..style
+    };
     value_writer(array, style)
 }
 
@@ -108,9 +112,12 @@ fn map_writer(array: &ArrayRef, style: Style) -> Result<CellWriter> {
 fn union_writer(array: &ArrayRef) -> Result<CellWriter> {
     let options = FormatOptions::default();
     let formatter = ArrayFormatter::try_new(array.as_ref(), &options)?;
-    let texts: Vec<String> =
-        (0..array.len()).map(|row| quoted(&formatter.value(row).to_string())).collect();
-    Ok(Box::new(move |row, out| out.put_slice(texts[row].as_bytes())))
+    let texts: Vec<String> = (0..array.len())
+        .map(|row| quoted(&formatter.value(row).to_string()))
+        .collect();
+    Ok(Box::new(move |row, out| {
+        out.put_slice(texts[row].as_bytes())
+    }))
 }
 
 fn scalar_writer(array: &ArrayRef, pg_type: &Type, style: Style) -> Result<CellWriter> {
@@ -119,7 +126,11 @@ fn scalar_writer(array: &ArrayRef, pg_type: &Type, style: Style) -> Result<CellW
         Type::BOOL => Box::new(move |row, out| {
             let mut letter = BytesMut::new();
             column.write(row, &mut letter);
-            out.put_slice(if letter.as_ref() == b"t" { b"true" } else { b"false" });
+            out.put_slice(if letter.as_ref() == b"t" {
+                b"true"
+            } else {
+                b"false"
+            });
         }),
         Type::INT2 | Type::INT4 | Type::INT8 | Type::NUMERIC => {
             Box::new(move |row, out| column.write(row, out))

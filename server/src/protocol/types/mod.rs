@@ -1,13 +1,14 @@
 //! How Arrow's values travel: PostgreSQL's types, their text and binary forms, both ways.
 //!
 //! In: record batches and parameter bytes; out: data rows and scalar values. Code map: `wire_type`
-//! chooses the type of a column; `encode` writes rows; `text`, `numeric` and `json` are the forms
-//! that take thought; `decode` reads parameters. Knows no connection and no session beyond the
-//! session's time zone.
+//! chooses the type of a column; `encode` writes rows; `text`, `numeric`, `moments` and `json` are the
+//! forms that take thought; `decode` reads parameters. Knows no connection and no session beyond its
+//! time zone.
 
 mod decode;
 mod encode;
 mod json;
+mod moments;
 mod numeric;
 mod text;
 mod wire_type;

@@ -30,17 +30,29 @@ pub(super) fn put_numeric(text: &str, out: &mut BytesMut) {
         .collect();
     let groups: Vec<u16> = digits
         .chunks(GROUP)
-        .map(|group| group.iter().fold(0, |sum, digit| sum * 10 + u16::from(digit - b'0')))
+        .map(|group| {
+            group
+                .iter()
+                .fold(0, |sum, digit| sum * 10 + u16::from(digit - b'0'))
+        })
         .collect();
     let leading_zeros = groups.iter().take_while(|group| **group == 0).count();
     let significant = &groups[leading_zeros..];
-    let trailing_zeros = significant.iter().rev().take_while(|group| **group == 0).count();
+    let trailing_zeros = significant
+        .iter()
+        .rev()
+        .take_while(|group| **group == 0)
+        .count();
     let significant = &significant[..significant.len() - trailing_zeros];
     // The weight is the power of 10000 of the first digit kept. Lossless: a decimal has few digits.
     let weight = (whole.len() + lead) as i16 / GROUP as i16 - 1 - leading_zeros as i16;
     out.put_u16(significant.len() as u16);
     out.put_i16(if significant.is_empty() { 0 } else { weight });
-    out.put_u16(if negative && !significant.is_empty() { NEGATIVE } else { 0 });
+    out.put_u16(if negative && !significant.is_empty() {
+        NEGATIVE
+    } else {
+        0
+    });
     out.put_u16(fraction.len() as u16);
     significant.iter().for_each(|group| out.put_u16(*group));
 }
@@ -63,7 +75,10 @@ pub(super) fn numeric_text(bytes: &[u8]) -> Option<String> {
     }
     let group = |power: i32| {
         let index = usize::try_from(weight - power).ok();
-        index.filter(|index| *index < n_groups).and_then(|index| word(4 + index)).unwrap_or(0)
+        index
+            .filter(|index| *index < n_groups)
+            .and_then(|index| word(4 + index))
+            .unwrap_or(0)
     };
     let mut whole = String::new();
     for power in (0..=weight.max(0)).rev() {
@@ -89,8 +104,19 @@ mod tests {
     #[test]
     fn binary_form_has_the_same_text_again() {
         let numbers = [
-            "0", "1", "-1", "0.00", "12.340", "10000", "9999.9999", "0.0001", "-0.00010",
-            "123456789012345678901234567890.12345678", "100000000", "0.000000001", "-7000.5",
+            "0",
+            "1",
+            "-1",
+            "0.00",
+            "12.340",
+            "10000",
+            "9999.9999",
+            "0.0001",
+            "-0.00010",
+            "123456789012345678901234567890.12345678",
+            "100000000",
+            "0.000000001",
+            "-7000.5",
         ];
         for text in numbers {
             let mut out = BytesMut::new();
@@ -104,8 +130,14 @@ mod tests {
         let mut out = BytesMut::new();
         put_numeric("-12345.678", &mut out);
         // 3 digits, weight 1, negative, scale 3: 1 | 2345 | 6780.
-        assert_eq!(out.as_ref(), [0, 3, 0, 1, 0x40, 0, 0, 3, 0, 1, 9, 41, 26, 124]);
-        assert_eq!(numeric_text(&[0, 0, 0, 0, 0xC0, 0, 0, 0]).as_deref(), Some("NaN"));
+        assert_eq!(
+            out.as_ref(),
+            [0, 3, 0, 1, 0x40, 0, 0, 3, 0, 1, 9, 41, 26, 124]
+        );
+        assert_eq!(
+            numeric_text(&[0, 0, 0, 0, 0xC0, 0, 0, 0]).as_deref(),
+            Some("NaN")
+        );
         assert_eq!(numeric_text(&[0, 1, 0]), None);
     }
 }

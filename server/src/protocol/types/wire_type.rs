@@ -41,7 +41,10 @@ impl WireColumn {
 pub(crate) fn wire_columns(schema: &Schema) -> Result<Vec<WireColumn>, Failure> {
     let n_columns = schema.fields().len();
     if i16::try_from(n_columns).is_err() {
-        let message = format!("a result can have at most {} columns, got {n_columns}", i16::MAX);
+        let message = format!(
+            "a result can have at most {} columns, got {n_columns}",
+            i16::MAX
+        );
         return Err(Failure::error("54011", message));
     }
     let column = |field: &Arc<Field>| WireColumn {
@@ -70,7 +73,10 @@ pub(crate) fn row_description(columns: &[WireColumn], formats: &[FieldFormat]) -
 
 pub(super) fn field_type(field: &Field) -> Type {
     let metadata = field.metadata();
-    match (metadata.get(OID_KEY), metadata.get(EXTENSION_KEY).map(String::as_str)) {
+    match (
+        metadata.get(OID_KEY),
+        metadata.get(EXTENSION_KEY).map(String::as_str),
+    ) {
         (Some(_), _) if field.data_type().is_integer() => Type::OID,
         (_, Some("arrow.uuid")) if *field.data_type() == DataType::FixedSizeBinary(16) => {
             Type::UUID
@@ -137,14 +143,24 @@ const ARRAYS: [(Type, Type); 16] = [
 
 /// The array type of an element type; `None` for arrays and json, which become json as a whole.
 fn array_type(element: &Type) -> Option<Type> {
-    ARRAYS.iter().find(|(scalar, _)| scalar == element).map(|(_, array)| array.clone())
+    ARRAYS
+        .iter()
+        .find(|(scalar, _)| scalar == element)
+        .map(|(_, array)| array.clone())
 }
 
 /// The element type of an array type; `None` for anything else.
 pub(super) fn element_type(array: &Type) -> Option<Type> {
     // Clients send varchar[] for arrays of strings.
-    let array = if *array == Type::VARCHAR_ARRAY { &Type::TEXT_ARRAY } else { array };
-    ARRAYS.iter().find(|(_, candidate)| candidate == array).map(|(scalar, _)| scalar.clone())
+    let array = if *array == Type::VARCHAR_ARRAY {
+        &Type::TEXT_ARRAY
+    } else {
+        array
+    };
+    ARRAYS
+        .iter()
+        .find(|(_, candidate)| candidate == array)
+        .map(|(scalar, _)| scalar.clone())
 }
 
 /// The Arrow type of a parameter that the client declared as `pg_type`.

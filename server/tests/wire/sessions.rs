@@ -1,0 +1,170 @@
+//! Connections: who may come, what they are told, how they end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use auspex_planner::{Engine, EngineConfig};
+use auspex_server::{ListenError, Server};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_postgres::NoTls;
+
+use crate::{Fixture, error_of, rows};
+
+/// The message by which the user postgres begins: length, protocol 3.0, and one parameter.
+const STARTUP: &[u8] = b"\0\0\0\x17\0\x03\0\0user\0postgres\0\0";
+
+#[tokio::test]
+async fn settings_of_the_startup_message_are_taken() {
+    let fixture = Fixture::start().await;
+    let mut config = fixture.config();
+    config
+        .application_name("a test")
+        .options("-c seed=7 -c geqo=off -c TimeZone=Europe/Berlin");
+    let (client, mut notices) = fixture.connect_as(&config).await;
+    assert_eq!(rows(&client, "SHOW application_name").await, ["a test"]);
+    assert_eq!(rows(&client, "SHOW seed").await, ["7"]);
+    assert_eq!(rows(&client, "SHOW timezone").await, ["Europe/Berlin"]);
+    // What only PostgreSQL has is told, and no reason to refuse.
+    let warning = notices.try_recv();
+    assert!(warning.is_err() || warning.unwrap().message().contains("geqo"));
+}
+
+#[tokio::test]
+async fn an_unknown_database_is_refused_with_a_hint() {
+    let fixture = Fixture::start().await;
+    let mut config = fixture.config();
+    config.dbname("nothing");
+    let Err(error) = config.connect(NoTls).await else {
+        panic!("connected")
+    };
+    let error = error.as_db_error().unwrap();
+    assert_eq!((error.severity(), error.code().code()), ("FATAL", "3D000"));
+    assert_eq!(error.message(), "database \"nothing\" does not exist");
+    assert!(error.hint().unwrap().contains("\"postgres\""));
+}
+
+#[tokio::test]
+async fn the_server_tells_what_clients_ask_first() {
+    let fixture = Fixture::start().await;
+    let client = fixture.connect().await;
+    assert_eq!(
+        rows(&client, "SELECT current_user, current_database()").await,
+        ["postgres|postgres"]
+    );
+    assert_eq!(rows(&client, "SELECT current_schema()").await, ["public"]);
+    let version = rows(&client, "SELECT version()").await;
+    assert!(
+        version[0].starts_with("PostgreSQL 15.0, Auspex "),
+        "{version:?}"
+    );
+    let pid = rows(&client, "SELECT pg_backend_pid()").await;
+    assert_ne!(pid, ["0"]);
+}
+
+#[tokio::test]
+async fn only_this_machine_is_let_in() {
+    let folder = tempfile::tempdir().unwrap();
+    let warehouse = folder.path().display().to_string();
+    let config = EngineConfig {
+        warehouse,
+        ..EngineConfig::default()
+    };
+    let engine = Box::pin(Engine::open(config)).await.unwrap();
+    let refused = Server::bind(Arc::clone(&engine), "0.0.0.0:0")
+        .await
+        .err()
+        .unwrap();
+    assert!(matches!(refused, ListenError::NotLoopback { .. }));
+    assert!(refused.hint().contains("127.0.0.1"));
+    let first = Server::bind(Arc::clone(&engine), "127.0.0.1:0")
+        .await
+        .unwrap();
+    let busy = Server::bind(Arc::clone(&engine), &first.address().to_string())
+        .await
+        .err()
+        .unwrap();
+    assert!(busy.to_string().ends_with("the port is in use"), "{busy}");
+    let wrong = Server::bind(engine, "nonsense").await.err().unwrap();
+    assert!(matches!(wrong, ListenError::Address { .. }));
+}
+
+#[tokio::test]
+async fn stopping_ends_what_runs() {
+    let fixture = Fixture::start().await;
+    let client = fixture.connect().await;
+    let slow = "SELECT count(*) FROM generate_series(1, 1000000) a, generate_series(1, 1000000) b \
+                WHERE (a.value * b.value) % 7 = 3";
+    let stop = async {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        tokio::time::timeout(Duration::from_secs(4), fixture.server.stop())
+            .await
+            .unwrap();
+    };
+    let (error, ()) = tokio::join!(error_of(&client, slow), stop);
+    assert_eq!((error.severity(), error.code().code()), ("FATAL", "57P01"));
+}
+
+#[tokio::test]
+async fn garbage_hurts_only_its_sender() {
+    let fixture = Fixture::start().await;
+    let client = fixture.connect().await;
+    let garbage: [&[u8]; 5] = [
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"\0\0\0\x08\0\x09\0\0",
+        b"\xff\xff\xff\xff\xff\xff\xff\xff",
+        // After the startup: an unknown message, and a bind message that ends too early.
+        b"y\0\0\0\x04",
+        b"B\0\0\0\x08\0\0\xff\xff",
+    ];
+    for (idx, bytes) in garbage.into_iter().enumerate() {
+        let mut stream = TcpStream::connect(fixture.server.address()).await.unwrap();
+        if idx >= 3 {
+            stream.write_all(STARTUP).await.unwrap();
+        }
+        stream.write_all(bytes).await.unwrap();
+        stream.shutdown().await.unwrap();
+        let mut answer = Vec::new();
+        // The server answers or hangs up; it does neither later than this.
+        let reading = stream.read_to_end(&mut answer);
+        let _ = tokio::time::timeout(Duration::from_secs(5), reading)
+            .await
+            .unwrap();
+    }
+    assert_eq!(rows(&client, "SELECT 1").await, ["1"]);
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_stops_its_statement() {
+    let fixture = Fixture::start().await;
+    let watcher = fixture.connect().await;
+    watcher
+        .simple_query(
+            "CREATE TABLE big AS SELECT value AS x, value % 7 AS y FROM generate_series(1, 200000)",
+        )
+        .await
+        .unwrap();
+    // A bare socket, since a driver would wait for the answer before it hangs up.
+    let mut leaver = TcpStream::connect(fixture.server.address()).await.unwrap();
+    leaver.write_all(STARTUP).await.unwrap();
+    let text = "CREATE MODEL endless USING kmeans WITH (num_clusters = 64, max_iterations = 100000, \
+                early_stop = false, distance_type = 'COSINE') AS SELECT * FROM big\0";
+    let length = i32::try_from(text.len() + 4).unwrap();
+    let message = [b"Q", &length.to_be_bytes()[..], text.as_bytes()].concat();
+    leaver.write_all(&message).await.unwrap();
+    let running = || rows(&watcher, "SELECT count(*) FROM pg_stat_progress_train");
+    wait_until(async || running().await == ["1"]).await;
+    drop(leaver);
+    wait_until(async || running().await == ["0"]).await;
+}
+
+async fn wait_until(condition: impl AsyncFn() -> bool) {
+    let waiting = async {
+        while !condition().await {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), waiting)
+        .await
+        .expect("it did not happen");
+}

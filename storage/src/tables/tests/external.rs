@@ -1,0 +1,252 @@
+//! External tables: files and folders as they are now, their options, and what may not be read.
+
+use datafusion::arrow::datatypes::DataType;
+
+use super::*;
+use crate::catalog::columns_of;
+
+fn external(fixture: &Fixture, path: &str, format: ExternalFormat) -> ExternalTableDefinition {
+    let location = Url::from_file_path(fixture.path(path)).unwrap().to_string();
+    ExternalTableDefinition {
+        location,
+        format,
+        options: BTreeMap::new(),
+        schema: None,
+        partition_columns: vec![],
+    }
+}
+
+fn entry(definition: ExternalTableDefinition) -> CatalogEntry {
+    CatalogEntry::new("public", "e", Definition::ExternalTable(definition))
+}
+
+#[tokio::test]
+async fn files_are_read_by_their_names() {
+    let f = fixture().await;
+    f.write_parquet("a.parquet", "SELECT 1 AS x, 'é' AS y")
+        .await;
+    f.write("a.csv", "x,y\n1,é\n");
+    f.write("a.tsv", "x\ty\n1\té\n");
+    f.write("a.ndjson", "{\"x\": 1, \"y\": \"é\"}\n");
+    f.write("a.json", " [{\"x\": 1, \"y\": \"é\"}]");
+    f.write("b c%20.csv", "x,y\n1,é\n");
+    for file in [
+        "a.parquet",
+        "a.csv",
+        "a.tsv",
+        "a.ndjson",
+        "a.json",
+        "b c%20.csv",
+    ] {
+        let shown = f.file(file, "SELECT x, y FROM t").await;
+        assert!(shown.contains("| 1 | é |"), "{file}:\n{shown}");
+    }
+}
+
+#[tokio::test]
+async fn folders_are_read_as_one_table() {
+    let f = fixture().await;
+    f.write_parquet("p/a.parquet", "SELECT 1 AS i").await;
+    f.write_parquet("p/sub/b.parquet", "SELECT 2 AS i").await;
+    f.write("c/a.csv", "i\n1\n");
+    f.write("c/b.csv", "i\n2\n");
+    f.write("c/README.txt", "not data");
+    f.write("n/a.json", "{\"i\": 1}\n{\"i\": 2}\n");
+    for folder in ["p", "c", "n/"] {
+        let count = f
+            .file(folder, "SELECT count(*) AS n, sum(i) AS s FROM t")
+            .await;
+        assert_eq!(count, counted(2, 3), "{folder}");
+    }
+    // New files show at the next statement, and what writers hide does not.
+    f.write_parquet("p/c.parquet", "SELECT 4 AS i").await;
+    f.write_parquet("p/_old/d.parquet", "SELECT 100 AS i").await;
+    f.write_parquet("p/.e.parquet", "SELECT 100 AS i").await;
+    assert_eq!(f.file("p", COUNT).await, counted(3, 7));
+    std::fs::remove_file(f.path("p/a.parquet")).unwrap();
+    assert_eq!(f.file("p", COUNT).await, counted(2, 6));
+    let snapshot = f.tables.file_snapshot("p").await.unwrap();
+    let paths: Vec<&str> = snapshot
+        .files
+        .iter()
+        .map(|file| file.path.as_str())
+        .collect();
+    assert_eq!(paths, ["c.parquet", "sub/b.parquet"]);
+    assert_eq!(
+        (snapshot.format.as_str(), snapshot.version),
+        ("parquet", None)
+    );
+    assert!(snapshot.files[0].e_tag.is_some());
+}
+
+#[tokio::test]
+async fn partitions_are_columns() {
+    let f = fixture().await;
+    f.write_parquet("h/year=2025/kind=a/x.parquet", "SELECT 1 AS i")
+        .await;
+    f.write_parquet("h/year=2026/kind=b/y.parquet", "SELECT 2 AS i")
+        .await;
+    let shown = f
+        .file("h", "SELECT i, year + 1 AS next, kind FROM t ORDER BY i")
+        .await;
+    assert!(shown.contains("| 1 | 2026 | a    |"), "{shown}");
+    let pruned = f.file("h", "SELECT i FROM t WHERE year = 2026").await;
+    assert!(
+        pruned.contains("| 2 |") && !pruned.contains("| 1 |"),
+        "{pruned}"
+    );
+    // The schema that CREATE EXTERNAL TABLE keeps gives the same table again.
+    let mut kept = f.tables.file_definition("h").await.unwrap();
+    let url = Url::parse(&kept.location).unwrap();
+    let state = f.session.state();
+    let schema = f
+        .tables
+        .infer_external(&url, kept.format, &kept.options, &state)
+        .await
+        .unwrap();
+    kept.schema = Some(columns_of(&schema));
+    kept.partition_columns = vec!["year".into(), "kind".into()];
+    let provider = f.tables.provider(&entry(kept), &state).await.unwrap();
+    assert_eq!(columns_of(&provider.schema()), columns_of(&schema));
+    f.write_parquet("h/loose.parquet", "SELECT 3 AS i").await;
+    let error = f.file_error("h").await;
+    assert!(matches!(&error, Error::MixedPartitions { .. }), "{error:?}");
+}
+
+#[tokio::test]
+async fn csv_options_are_obeyed() {
+    let f = fixture().await;
+    f.write("a.data", "1;'x;y';NA\n2;'it\\'s';3\n");
+    let mut definition = external(&f, "a.data", ExternalFormat::Csv);
+    for (option, value) in [
+        ("header", "false"),
+        ("delimiter", ";"),
+        ("quote", "'"),
+        ("escape", "\\"),
+        ("null", "NA"),
+    ] {
+        definition.options.insert(option.into(), value.into());
+    }
+    let state = f.session.state();
+    let provider = f
+        .tables
+        .provider(&entry(definition.clone()), &state)
+        .await
+        .unwrap();
+    assert_eq!(provider.schema().field(2).data_type(), &DataType::Int64);
+    let shown = f.show("SELECT * FROM t", Ok(provider)).await;
+    assert!(shown.contains("| x;y      |          |"), "{shown}");
+    assert!(shown.contains("| it's     | 3        |"), "{shown}");
+    // Declared columns rename and retype those of the file.
+    definition.schema = Some(columns_of(&Schema::new(vec![
+        Field::new("id", DataType::Utf8, true),
+        Field::new("text", DataType::Utf8, true),
+        Field::new("number", DataType::Float64, true),
+    ])));
+    let provider = f.tables.provider(&entry(definition), &state).await;
+    let shown = f.show("SELECT id, number FROM t", provider).await;
+    assert!(shown.contains("| 2  | 3.0    |"), "{shown}");
+}
+
+#[tokio::test]
+async fn quoted_line_breaks_and_compression_are_read() {
+    let f = fixture().await;
+    f.write("a.csv", "x,y\n1,\"two\nlines\"\n2,b\n");
+    let shown = f.file("a.csv", "SELECT count(*) AS n FROM t").await;
+    assert!(shown.contains("| 2 |"), "{shown}");
+    let rows = f.session.sql("SELECT 5 AS i").await.unwrap();
+    let target = f.path("z.csv.gz");
+    rows.write_csv(
+        target.to_str().unwrap(),
+        DataFrameWriteOptions::new().with_single_file_output(true),
+        Some(datafusion::common::config::CsvOptions {
+            compression: datafusion::common::parsers::CompressionTypeVariant::GZIP,
+            has_header: Some(true),
+            ..Default::default()
+        }),
+    )
+    .await
+    .unwrap();
+    assert_eq!(f.file("z.csv.gz", COUNT).await, counted(1, 5));
+}
+
+#[tokio::test]
+async fn a_bad_location_is_a_clear_error() {
+    let f = fixture().await;
+    std::fs::create_dir_all(f.path("empty")).unwrap();
+    f.write("mixed/a.csv", "x\n1\n");
+    f.write("mixed/b.parquet", "");
+    f.write("zero.csv", "");
+    f.write("notes.txt", "hello");
+    f.write(
+        "bad.parquet",
+        "this is not parquet, though long enough to have a footer",
+    );
+    f.write("delta/_delta_log/00000000000000000000.json", "{}");
+    f.write("delta/x.parquet", "");
+    for (path, code) in [
+        ("none.csv", "58P01"),
+        ("empty", "58P01"),
+        ("mixed", "22023"),
+        ("zero.csv", "42P16"),
+        ("notes.txt", "22023"),
+        ("delta", "0A000"),
+        ("../x.csv", "42501"),
+        ("catalog", "42501"),
+        ("s3://bucket/x.csv", "0A000"),
+    ] {
+        let error = f.file_error(path).await;
+        assert_eq!(error.sqlstate(), code, "{path}: {error}");
+    }
+    let error = f.file_error("empty").await;
+    assert!(
+        error
+            .to_string()
+            .contains("/warehouse/empty/\" holds no parquet, csv or ndjson")
+    );
+    let error = f.file_error("bad.parquet").await;
+    assert!(matches!(error, Error::DataFusion { .. }), "{error:?}");
+    // The format of a mixed folder can be said.
+    let mixed = external(&f, "mixed", ExternalFormat::Csv);
+    let mixed = f.tables.provider(&entry(mixed), &f.session.state()).await;
+    assert!(f.show("SELECT * FROM t", mixed).await.contains("| 1 |"));
+}
+
+#[tokio::test]
+async fn links_in_a_folder_do_not_escape() {
+    let f = fixture().await;
+    std::fs::write(f.dir.path().join("secret.csv"), "x\n1\n").unwrap();
+    f.write("d/a.csv", "x\n1\n");
+    std::os::unix::fs::symlink(f.dir.path().join("secret.csv"), f.path("d/b.csv")).unwrap();
+    assert_eq!(f.file_error("d").await.sqlstate(), "42501");
+    std::fs::remove_file(f.path("d/b.csv")).unwrap();
+    std::fs::create_dir(f.dir.path().join("outside")).unwrap();
+    std::fs::write(f.dir.path().join("outside/c.csv"), "x\n1\n").unwrap();
+    std::os::unix::fs::symlink(f.dir.path().join("outside"), f.path("d/out")).unwrap();
+    assert_eq!(f.file_error("d").await.sqlstate(), "42501");
+    // A link to a folder above itself ends in an error, too.
+    std::fs::remove_file(f.path("d/out")).unwrap();
+    std::os::unix::fs::symlink(f.dir.path(), f.path("d/up")).unwrap();
+    assert_eq!(f.file_error("d").await.sqlstate(), "58030");
+}
+
+#[tokio::test]
+async fn what_is_no_longer_allowed_is_refused() {
+    let f = fixture().await;
+    let outside = f.dir.path().join("outside.csv");
+    std::fs::write(&outside, "x\n1\n").unwrap();
+    let mut definition = external(&f, "x", ExternalFormat::Csv);
+    definition.location = Url::from_file_path(&outside).unwrap().to_string();
+    let state = f.session.state();
+    let error = f
+        .tables
+        .provider(&entry(definition.clone()), &state)
+        .await
+        .unwrap_err();
+    assert_eq!(error.sqlstate(), "42501");
+    let warehouse = Warehouse::open(f.path("").to_str().unwrap()).await.unwrap();
+    let allowed = [f.dir.path().to_str().unwrap().to_owned()];
+    let locations = Arc::new(Locations::new(&warehouse, &allowed).unwrap());
+    let tables = Tables::new(warehouse, locations);
+    tables.provider(&entry(definition), &state).await.unwrap();
+}

@@ -1,0 +1,110 @@
+//! Tables seen from outside, by SQL. Here: the fixture, a warehouse in a temporary folder and a session.
+
+mod external;
+mod managed;
+
+use std::path::PathBuf;
+
+use datafusion::arrow::array::{ArrayRef, Int64Array, RecordBatch};
+use datafusion::arrow::util::pretty::pretty_format_batches;
+use datafusion::dataframe::DataFrameWriteOptions;
+use datafusion::prelude::SessionContext;
+
+use super::*;
+use crate::catalog::TableDefinition;
+
+struct Fixture {
+    dir: tempfile::TempDir,
+    tables: Arc<Tables>,
+    session: SessionContext,
+}
+
+async fn fixture() -> Fixture {
+    let dir = tempfile::tempdir().unwrap();
+    let tables = open(dir.path().join("warehouse")).await;
+    Fixture {
+        dir,
+        tables,
+        session: SessionContext::new(),
+    }
+}
+
+async fn open(warehouse: PathBuf) -> Arc<Tables> {
+    let warehouse = Warehouse::open(warehouse.to_str().unwrap()).await.unwrap();
+    let locations = Arc::new(Locations::new(&warehouse, &[]).unwrap());
+    Arc::new(Tables::new(warehouse, locations))
+}
+
+impl Fixture {
+    fn path(&self, path: &str) -> PathBuf {
+        self.dir.path().join("warehouse").join(path)
+    }
+
+    fn write(&self, path: &str, content: impl AsRef<[u8]>) {
+        let path = self.path(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, content).unwrap();
+    }
+
+    async fn write_parquet(&self, path: &str, query: &str) {
+        let path = self.path(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let rows = self.session.sql(query).await.unwrap();
+        let options = DataFrameWriteOptions::new().with_single_file_output(true);
+        rows.write_parquet(path.to_str().unwrap(), options, None)
+            .await
+            .unwrap();
+    }
+
+    async fn show(&self, query: &str, provider: Result<Arc<dyn TableProvider>>) -> String {
+        let _ = self.session.deregister_table("t").unwrap();
+        self.session.register_table("t", provider.unwrap()).unwrap();
+        let batches = self
+            .session
+            .sql(query)
+            .await
+            .unwrap()
+            .collect()
+            .await
+            .unwrap();
+        pretty_format_batches(&batches).unwrap().to_string()
+    }
+
+    async fn managed(&self, id: &str, query: &str) -> String {
+        let state = self.session.state();
+        self.show(query, self.tables.provider(&managed(id), &state).await)
+            .await
+    }
+
+    async fn file(&self, path: &str, query: &str) -> String {
+        let state = self.session.state();
+        self.show(query, self.tables.file_provider(path, &state).await)
+            .await
+    }
+
+    async fn file_error(&self, path: &str) -> Error {
+        self.tables
+            .file_provider(path, &self.session.state())
+            .await
+            .unwrap_err()
+    }
+}
+
+fn managed(id: &str) -> CatalogEntry {
+    let definition = Definition::Table(TableDefinition { columns: vec![] });
+    CatalogEntry {
+        id: id.into(),
+        ..CatalogEntry::new("public", "t", definition)
+    }
+}
+
+const COUNT: &str = "SELECT count(*) AS n, sum(i) AS s FROM t";
+
+fn counted(n: i64, s: i64) -> String {
+    let columns: [(&str, ArrayRef); 2] = [
+        ("n", Arc::new(Int64Array::from(vec![n]))),
+        ("s", Arc::new(Int64Array::from(vec![s]))),
+    ];
+    let batch = RecordBatch::try_from_iter(columns).unwrap();
+    pretty_format_batches(&[batch]).unwrap().to_string()
+}
