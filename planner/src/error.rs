@@ -366,7 +366,9 @@ fn schema_report(error: &SchemaError, message: String) -> Report {
 
 /// A batch that does not fit its schema: a NULL where there may be none.
 fn invalid_argument(message: &str) -> Report {
-    let column = message.strip_prefix("Column '").and_then(|rest| rest.split('\'').next());
+    let column = message
+        .strip_prefix("Column '")
+        .and_then(|rest| rest.split('\'').next());
     match column.filter(|_| message.contains("non-nullable")) {
         Some(column) => {
             let message = format!("null value in column \"{column}\" violates not-null constraint");

@@ -65,14 +65,32 @@ impl Work {
         }
     }
 
-    pub(crate) fn schema(&self, statement: &Statement) -> Option<SchemaRef> {
-        match self {
-            Work::Query { query, .. } => Some(renamed(query.plan.schema().inner(), &query.names)),
+    /// The columns of the rows, once the parameters have these types; `None` for no rows.
+    pub(crate) fn schema(
+        &self,
+        statement: &Statement,
+        parameter_types: &[DataType],
+    ) -> Result<Option<SchemaRef>> {
+        Ok(match self {
+            Work::Query { query, .. } if parameter_types.is_empty() => {
+                Some(renamed(query.plan.schema().inner(), &query.names))
+            }
+            Work::Query { query, .. } => {
+                // The type of `SELECT $1` is that of its parameter, so any value shows it.
+                let nulls: std::result::Result<Vec<ScalarValue>, DataFusionError> =
+                    parameter_types.iter().map(ScalarValue::try_from).collect();
+                let values = nulls?
+                    .into_iter()
+                    .map(|value| ScalarAndMetadata::new(value, None));
+                let values = ParamValues::List(values.collect());
+                let plan = query.plan.clone().replace_params_with_values(&values)?;
+                Some(renamed(plan.schema().inner(), &query.names))
+            }
             Work::Show { setting } => Some(commands::show_schema(setting.as_deref())),
             Work::TrainCall(_) => Some(commands::train_call_schema()),
             Work::Insert { .. } | Work::Nothing(_) => None,
             Work::Command => commands::schema(statement),
-        }
+        })
     }
 
     pub(crate) fn parameter_types(&self, given: &[Option<DataType>]) -> Result<Vec<DataType>> {

@@ -165,8 +165,8 @@ impl Session {
         self.engine.catalog.refresh().await?;
         let generation = self.engine.catalog.generation();
         let work = Box::pin(execute::plan(self, statement)).await?;
-        let schema = work.schema(&statement.statement);
         let parameter_types = work.parameter_types(parameter_types)?;
+        let schema = work.schema(&statement.statement, &parameter_types)?;
         Ok(Prepared {
             statement: statement.clone(),
             generation,

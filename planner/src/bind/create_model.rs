@@ -17,7 +17,7 @@ use datafusion::prelude::{DataFrame, col};
 use datafusion::sql::sqlparser::ast;
 use serde_json::{Map, Value};
 
-use super::{bind_query, canonical_state, values::json_options};
+use super::{bind_query, canonical_state, distinct_names, values::json_options};
 use crate::error::{Error, Result};
 use crate::logical::{FitMode, FitModelNode, FitTask};
 use crate::session::Session;
@@ -152,6 +152,7 @@ async fn bind_fit(
     let query = auspex_sql::parse_query(&text_of_query, session.settings().dialect())?;
     let state = canonical_state(state);
     let rows = bind_query(session, *query, state).await?;
+    distinct_names(&rows.plan, "training query")?;
     let mut notices = determinism_warnings(&rows.plan);
     let estimator = estimator(session, &definition, &rows, &mut notices).await?;
     let mut written = match &definition.options {

@@ -17,7 +17,7 @@ use datafusion::logical_expr::LogicalPlan;
 use datafusion::sql::parser::Statement as SqlStatement;
 use datafusion::sql::sqlparser::ast;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::session::Session;
 
 pub(crate) use create_model::{bind_create_model, bind_train};
@@ -69,6 +69,24 @@ pub(crate) async fn bind_query(
     state: SessionState,
 ) -> Result<BoundQuery> {
     bind_sql(session, ast::Statement::Query(Box::new(query)), state).await
+}
+
+/// What stands between a repeated column name and its number: the session's extension numbers
+/// repeated names, which a result may have but a table, a view and a model may not.
+const REPEATED: char = '\u{1f}';
+
+/// Fails when two columns have one name.
+pub(crate) fn distinct_names(plan: &LogicalPlan, of: &'static str) -> Result<()> {
+    let fields = plan.schema().fields().iter();
+    let mut repeated = fields.filter_map(|field| field.name().split_once(REPEATED));
+    match repeated.next() {
+        None => Ok(()),
+        Some((name, _)) => Err(Error::invalid(
+            "42701",
+            format!("column name \"{name}\" appears more than once in the {of}"),
+            Some("Give one of them another name with AS."),
+        )),
+    }
 }
 
 /// How many partitions a training query has, whatever the machine: more than any one machine's cores

@@ -22,7 +22,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 
 use super::{kind_name, name_parts};
-use crate::bind::bind_query;
+use crate::bind::{bind_query, distinct_names};
 use crate::catalog::rows::{Cell, ColumnType, batch_of};
 use crate::error::{Error, Result, nearest};
 use crate::execute::stream;
@@ -60,6 +60,7 @@ pub(super) async fn create(
         Some(query) => {
             let query = query.as_ref().clone();
             let bound = bind_query(session, query, session.state(None)).await?;
+            distinct_names(&bound.plan, "query")?;
             let rows = stream(session, &bound, Vec::new(), control).await?;
             let columns = stored_schema(&rows.schema())?;
             let n_rows = tables

@@ -6,7 +6,7 @@ use auspex_storage::{CatalogEntry, Change, Definition, ViewDefinition};
 use datafusion::sql::sqlparser::ast;
 
 use super::{folded, name_parts, settings::dialect_name};
-use crate::bind::bind_query;
+use crate::bind::{bind_query, distinct_names};
 use crate::error::{Error, Result};
 use crate::session::Session;
 use crate::statement_run::{Notice, StatementControl};
@@ -27,6 +27,7 @@ pub(super) async fn create(
     let (schema, name) = session.object_parts(&name_parts(&create.name))?;
     let query = create.query.as_ref().clone();
     let bound = bind_query(session, query, session.state(None)).await?;
+    distinct_names(&bound.plan, "query")?;
     let columns: Vec<String> = create
         .columns
         .iter()

@@ -163,7 +163,6 @@ async fn psql_itself_shows_the_catalog() {
     shows("\\d+ t", "a|integer||not null|");
     shows("\\sv v", "SELECT a, b FROM t");
     shows("\\d+ v", "b|text|");
-    shows("\\d mass", "model_type 'linear_reg'");
     shows("\\df", "");
     shows("\\dfS upper", "pg_catalog|upper|text|text|func");
 }

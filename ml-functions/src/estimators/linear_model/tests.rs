@@ -497,13 +497,14 @@ async fn solvers_of_classes_agree() {
                 written
             };
             let expected = fit("logistic_reg", &samples, written("NEWTON")).await;
-            for strategy in ["LBFGS", "COORDINATE_DESCENT"] {
+            // L-BFGS stops on the gradient, whose coordinates weigh unevenly under raw-unit penalties.
+            for (strategy, tolerance) in [("LBFGS", 2e-3), ("COORDINATE_DESCENT", 1e-4)] {
                 let found = fit("logistic_reg", &samples, written(strategy)).await;
                 assert_same(
                     &samples,
                     &found.coefficients,
                     &expected.coefficients,
-                    1e-4,
+                    tolerance,
                     strategy,
                 );
             }
