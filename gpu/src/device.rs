@@ -80,7 +80,7 @@ pub enum Loss {
     Squared,
     /// log(1 + exp(z)) − y·z with y in {0, 1}; one output.
     Logistic,
-    /// −log softmax(z)[y] with y a class; `n_outputs` outputs.
+    /// −log softmax(z)\[y\] with y a class; `n_outputs` outputs.
     Softmax,
 }
 

@@ -105,7 +105,7 @@ pub(crate) struct EngineArgs {
     )]
     pub(crate) allow_locations: Vec<String>,
 
-    /// TOML file with the same names (memory_limit = "8GB"), and [settings] for sessions
+    /// TOML file with the same names (memory_limit = "8GB"), and a table of settings for sessions
     #[arg(long, value_name = "FILE", env = "AUSPEX_CONFIG")]
     pub(crate) config: Option<PathBuf>,
 }

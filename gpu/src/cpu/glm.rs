@@ -215,7 +215,7 @@ fn add_multiples(z: &mut [f64], columns: &Columns, slopes: &[f64]) {
     }
 }
 
-/// sums[j] += column j · residuals, four columns a sweep.
+/// sums\[j\] += column j · residuals, four columns a sweep.
 #[inline(always)]
 fn add_products(sums: &mut [f64], columns: &Columns, residuals: &[f64]) {
     let last = sums.len() - 1;

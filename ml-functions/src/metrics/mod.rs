@@ -229,7 +229,7 @@ impl Evaluation {
     }
 
     /// The confusion matrix: a row for each true class that occurs, in order, the last (with a NULL
-    /// label) for classes that training never saw; columns [`confusion_matrix_fields`].
+    /// label) for classes that training never saw; columns `confusion_matrix_fields`.
     pub fn confusion_matrix(&self, threshold: Option<f64>) -> Result<RecordBatch> {
         let labels = self
             .labels()
@@ -251,7 +251,7 @@ impl Evaluation {
     }
 
     /// The ROC curve of two classes at the thresholds given, in their order, or else at about 100
-    /// quantiles of the scores, descending; columns [`roc_curve_fields`].
+    /// quantiles of the scores, descending; columns `roc_curve_fields`.
     pub fn roc_curve(&self, thresholds: Option<&[f64]>) -> Result<RecordBatch> {
         check_roc_curve(self.task(), self.labels().map_or(0, ClassLabels::len))?;
         let table = self.score_table().unwrap_or_default();
