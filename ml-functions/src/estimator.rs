@@ -38,6 +38,8 @@ impl Task {
 pub struct Tags {
     /// Gathers all samples in one place instead of learning over partitions.
     pub gathers: bool,
+    /// Visits the training samples many times, so that the first reading keeps them encoded.
+    pub revisits: bool,
     /// Why the model may depend on the partitioning, where it does.
     pub inexact_over_partitions: Option<&'static str>,
 }

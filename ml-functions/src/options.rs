@@ -140,6 +140,11 @@ impl Options {
         self.value(name).as_bool().unwrap_or_default()
     }
 
+    /// Whether a `Bool` option is true; false where the estimator does not have it.
+    pub fn is_true(&self, name: &str) -> bool {
+        self.values.get(name) == Some(&Value::Bool(true))
+    }
+
     /// The value of an `Integer` option.
     pub fn usize(&self, name: &str) -> usize {
         self.opt_usize(name).unwrap_or_default()

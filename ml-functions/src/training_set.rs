@@ -5,6 +5,7 @@
 //! machine, `loopback` sends everything through bytes, to prove that another machine could.
 
 mod chunks;
+mod first_blocks;
 mod gathering;
 mod local;
 mod loopback;

@@ -173,98 +173,86 @@ impl Error {
 
     /// What a client is told.
     pub fn report(&self) -> Report {
-        let did_you_mean = |nearest: &Option<String>| {
-            nearest
-                .as_ref()
-                .map(|name| format!("Did you mean \"{name}\"?"))
-        };
-        let message = self.to_string();
         match self {
-            Error::Parse(error) => Report {
-                hint: error.hint.clone(),
-                position: error.position,
-                ..Report::new(error.sqlstate(), message)
+            Error::Query(error) | Error::Ml(MlError::Query(error)) => report_of(error),
+            _ => Report {
+                detail: self.detail(),
+                hint: self.hint(),
+                position: self.position(),
+                ..Report::new(self.sqlstate(), self.to_string())
             },
-            Error::Ml(MlError::Query(error)) => report_of(error),
-            Error::Ml(error) => Report {
-                hint: error.hint(),
-                ..Report::new(error.sqlstate(), message)
+        }
+    }
+
+    fn sqlstate(&self) -> &'static str {
+        match self {
+            Error::Parse(error) => error.sqlstate(),
+            Error::Ml(error) => error.sqlstate(),
+            Error::Storage(error) => error.sqlstate(),
+            Error::Query(error) => report_of(error).sqlstate,
+            Error::Cancelled | Error::TimedOut => "57014",
+            Error::Undefined { kind, .. } => match *kind {
+                "schema" => "3F000",
+                "relation" => "42P01",
+                "function" => "42883",
+                _ => "42704",
             },
-            Error::Storage(error) => Report {
-                hint: error.hint(),
-                detail: error.detail(),
-                ..Report::new(error.sqlstate(), message)
-            },
-            Error::Query(error) => report_of(error),
-            Error::Cancelled | Error::TimedOut => Report::new("57014", message),
-            Error::Undefined {
-                kind,
-                nearest,
-                position,
-                ..
-            } => {
-                let sqlstate = match *kind {
-                    "schema" => "3F000",
-                    "relation" => "42P01",
-                    "function" => "42883",
-                    _ => "42704",
-                };
-                let hint = did_you_mean(nearest);
-                Report {
-                    hint,
-                    position: *position,
-                    ..Report::new(sqlstate, message)
-                }
+            Error::UndefinedVersion { .. } => "42704",
+            Error::WrongKind { .. } => "42809",
+            Error::Duplicate { kind: "schema", .. } => "42P06",
+            Error::Duplicate { .. } => "42P07",
+            Error::Dependents { .. } => "2BP01",
+            Error::NotTrained { .. } => "55000",
+            Error::InvalidSetting { .. } => "22023",
+            Error::Invalid { sqlstate, .. } => sqlstate,
+            Error::Unsupported { .. } => "0A000",
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Error::Parse(error) => error.hint.clone(),
+            Error::Ml(error) => error.hint(),
+            Error::Storage(error) => error.hint(),
+            Error::Undefined { nearest, .. } => {
+                let name = nearest.as_ref()?;
+                Some(format!("Did you mean \"{name}\"?"))
             }
             Error::UndefinedVersion { existing, .. } => {
                 let list: Vec<String> = existing.iter().map(u64::to_string).collect();
-                let hint = Some(format!("Versions that exist: {}.", list.join(", ")));
-                Report {
-                    hint,
-                    ..Report::new("42704", message)
-                }
+                Some(format!("Versions that exist: {}.", list.join(", ")))
             }
-            Error::WrongKind { found, name, .. } => Report {
-                detail: Some(format!("\"{name}\" is a {found}.")),
-                ..Report::new("42809", message)
-            },
-            Error::Duplicate { kind, .. } => {
-                let sqlstate = if *kind == "schema" { "42P06" } else { "42P07" };
-                let hint = (*kind == "model").then(|| {
-                    "Use CREATE OR REPLACE MODEL, or TRAIN MODEL for a new version.".to_owned()
-                });
-                Report {
-                    hint,
-                    ..Report::new(sqlstate, message)
-                }
+            Error::Duplicate { kind: "model", .. } => {
+                Some("Use CREATE OR REPLACE MODEL, or TRAIN MODEL for a new version.".to_owned())
             }
-            Error::Dependents { dependents, .. } => Report {
-                detail: Some(format!("{} depends on it.", dependents.join(", "))),
-                hint: Some("Use DROP ... CASCADE to drop the dependent objects too.".to_owned()),
-                ..Report::new("2BP01", message)
-            },
-            Error::NotTrained { model } => Report {
-                hint: Some(format!("Train it first: TRAIN MODEL {model}.")),
-                ..Report::new("55000", message)
-            },
-            Error::InvalidSetting { expected, .. } => Report {
-                hint: Some(format!("Available values: {expected}.")),
-                ..Report::new("22023", message)
-            },
-            Error::Invalid {
-                sqlstate,
-                hint,
-                position,
-                ..
-            } => Report {
-                hint: hint.clone(),
-                position: *position,
-                ..Report::new(sqlstate, message)
-            },
-            Error::Unsupported { hint, .. } => Report {
-                hint: hint.clone(),
-                ..Report::new("0A000", message)
-            },
+            Error::Dependents { .. } => {
+                Some("Use DROP ... CASCADE to drop the dependent objects too.".to_owned())
+            }
+            Error::NotTrained { model } => Some(format!("Train it first: TRAIN MODEL {model}.")),
+            Error::InvalidSetting { expected, .. } => {
+                Some(format!("Available values: {expected}."))
+            }
+            Error::Invalid { hint, .. } | Error::Unsupported { hint, .. } => hint.clone(),
+            _ => None,
+        }
+    }
+
+    fn detail(&self) -> Option<String> {
+        match self {
+            Error::Storage(error) => error.detail(),
+            Error::WrongKind { found, name, .. } => Some(format!("\"{name}\" is a {found}.")),
+            Error::Dependents { dependents, .. } => {
+                Some(format!("{} depends on it.", dependents.join(", ")))
+            }
+            _ => None,
+        }
+    }
+
+    fn position(&self) -> Option<usize> {
+        match self {
+            Error::Parse(error) => error.position,
+            Error::Undefined { position, .. } | Error::Invalid { position, .. } => *position,
+            _ => None,
         }
     }
 }

@@ -116,8 +116,8 @@ pub(crate) struct BatchEncoder {
 
 #[derive(Debug)]
 enum ColumnEncoder {
-    /// NULL and NaN become the mean.
-    Numeric { mean: f64 },
+    /// NULL and NaN become `missing`: the mean, or NaN.
+    Numeric { missing: f64 },
     Categorical {
         codes: HashMap<String, u32>,
         null_code: u32,
@@ -132,7 +132,8 @@ impl BatchEncoder {
             .iter()
             .map(|statistics| match statistics {
                 FeatureStatistics::Numeric(numeric) => {
-                    ColumnEncoder::Numeric { mean: numeric.mean }
+                    let missing = numeric.mean;
+                    ColumnEncoder::Numeric { missing }
                 }
                 FeatureStatistics::Categorical(categorical) => ColumnEncoder::Categorical {
                     codes: categorical.categories.iter().cloned().zip(0..).collect(),
@@ -142,6 +143,18 @@ impl BatchEncoder {
         BatchEncoder {
             columns: columns.collect(),
             is_f32: encoder.schema.is_exact_in_f32(),
+        }
+    }
+
+    /// Encodes numbers alone, with NaN for what is missing.
+    pub(crate) fn with_missing(schema: &FeatureSchema) -> BatchEncoder {
+        let missing = f64::NAN;
+        BatchEncoder {
+            columns: schema
+                .numeric()
+                .map(|_| ColumnEncoder::Numeric { missing })
+                .collect(),
+            is_f32: schema.is_exact_in_f32(),
         }
     }
 
@@ -179,10 +192,10 @@ impl BatchEncoder {
         let n_dense = self.columns.iter().filter(is_numeric).count();
         let mut values: Vec<T> = Vec::with_capacity(n_dense * rows.n_rows);
         for (feature_idx, column) in self.columns.iter().enumerate() {
-            let ColumnEncoder::Numeric { mean } = column else {
+            let ColumnEncoder::Numeric { missing } = column else {
                 continue;
             };
-            let mean = T::from_f64(*mean);
+            let missing = T::from_f64(*missing);
             let n_before = values.len();
             for (batch, runs) in rows.by_batch() {
                 let array = numbers::<T>(&columns[batch][feature_idx])?;
@@ -193,7 +206,7 @@ impl BatchEncoder {
                     } else {
                         let filled = |row| {
                             if array.is_null(row) {
-                                mean
+                                missing
                             } else {
                                 array.value(row)
                             }
@@ -204,7 +217,7 @@ impl BatchEncoder {
             }
             for value in &mut values[n_before..] {
                 if value.to_f64().is_nan() {
-                    *value = mean;
+                    *value = missing;
                 }
             }
         }

@@ -87,6 +87,15 @@ impl Labels {
         }
     }
 
+    /// The target values of some rows that have a label, classes by their number in the chunk.
+    pub(crate) fn local_values(&self, rows: &Rows) -> TargetValues {
+        match self {
+            Labels::None => TargetValues::None,
+            Labels::Numbers(values) => TargetValues::Numbers(rows.gather(values)),
+            Labels::Classes { codes, .. } => TargetValues::Classes(rows.gather(codes)),
+        }
+    }
+
     /// The target values of some rows that have a label.
     pub(crate) fn target_values(&self, rows: &Rows, classes: &ClassCodes) -> TargetValues {
         match self {
@@ -132,7 +141,7 @@ impl ClassCodes {
     }
 
     /// The code of a class; one that training never saw has the number of classes.
-    fn code(&self, class: &ClassKey) -> u32 {
+    pub(crate) fn code(&self, class: &ClassKey) -> u32 {
         self.0.get(class).copied().unwrap_or(self.0.len() as u32)
     }
 }

@@ -18,7 +18,7 @@ pub use encoder::{CategoricalStatistics, FeatureEncoder, FeatureStatistics, Nume
 pub use schema::{Feature, FeatureKind, FeatureSchema, sql_type};
 pub use target::{ClassLabel, TargetEncoding};
 
-pub(crate) use columns::{Rows, numbers};
+pub(crate) use columns::{Element, Rows, numbers};
 pub(crate) use encoder::{BatchEncoder, find_column, find_features};
 pub(crate) use fit::{EncoderFit, EncoderPartial};
 pub(crate) use labels::{ClassCodes, ClassKey, Labels, append_with_nan, check_label_type};

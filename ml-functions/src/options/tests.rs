@@ -51,6 +51,7 @@ static SPEC: EstimatorSpec = EstimatorSpec {
     check: |_| Ok(()),
     tags: Tags {
         gathers: false,
+        revisits: false,
         inexact_over_partitions: None,
     },
     inspections: &[],

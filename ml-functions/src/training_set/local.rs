@@ -15,6 +15,7 @@ use datafusion::execution::memory_pool::{
 };
 
 use super::chunks::{ChunkSource, RawChunk, TooLarge};
+use super::first_blocks::FirstBlocks;
 use super::gathering::{copy_block, zeros};
 use super::merge_tree::{Merge, MergeTree};
 use super::passes::{Stop, Workers};
@@ -82,7 +83,22 @@ impl LocalTrainingSet {
         let source = Arc::new(source);
         let phase_rows = Arc::new(AtomicU64::new(0));
         let workers = Workers::new(request.threads, run, &phase_rows);
-        let prepared = Box::pin(prepare(request, &roles, &source, &workers, run)).await?;
+        let spill = Arc::new(Spill::new(&request.spill));
+        let first_blocks = FirstBlocks::plan(request, &roles, &spill).map(Arc::new);
+        let reading = prepare(
+            request,
+            &roles,
+            &source,
+            &workers,
+            first_blocks.as_ref(),
+            run,
+        );
+        let prepared = Box::pin(reading).await?;
+        let stored = match first_blocks.map(Arc::into_inner) {
+            None => [None, None],
+            Some(Some(blocks)) => blocks.finish(&prepared),
+            Some(None) => return Err(blocks_in_use()),
+        };
         let shared = Shared {
             task: request.estimator.spec().task,
             seed: run.seed,
@@ -97,16 +113,18 @@ impl LocalTrainingSet {
             prepared,
         };
         let gathered = MemoryConsumer::new("gathered samples").register(&request.memory);
-        Ok(LocalTrainingSet {
+        let samples = LocalTrainingSet {
             shared: Arc::new(shared),
             memory: Arc::clone(&request.memory),
             threads: request.threads,
             one_pass: tokio::sync::Mutex::new(()),
-            spill: Arc::new(Spill::new(&request.spill)),
-            stored: Mutex::default(),
+            spill,
+            stored: Mutex::new(stored),
             gathered: Arc::new(gathered),
             phase_rows,
-        })
+        };
+        samples.forget_source_if_stored();
+        Ok(samples)
     }
 
     /// Begins a phase: the count of rows starts again.
@@ -208,9 +226,7 @@ impl LocalTrainingSet {
             .for_each(columns, keep, workers, on_chunk)
             .await?;
         let Some(stores) = Arc::into_inner(stores) else {
-            return Err(Error::Internal {
-                what: "a pass left its blocks in use".to_owned(),
-            });
+            return Err(blocks_in_use());
         };
         let mut stored = self.lock_stored();
         for (slot, store) in stored.iter_mut().zip(stores) {
@@ -218,13 +234,20 @@ impl LocalTrainingSet {
                 *slot = Some(Arc::new(store.complete()));
             }
         }
+        drop(stored);
+        self.forget_source_if_stored();
+        Ok(())
+    }
+
+    /// Once every part is stored, nothing reads the source again.
+    fn forget_source_if_stored(&self) {
+        let stored = self.lock_stored();
         let needs_source = [Part::Training, Part::Evaluation]
             .into_iter()
             .any(|part| self.n_samples(part) > 0 && stored[index(part)].is_none());
         if !needs_source {
             self.shared.source.forget();
         }
-        Ok(())
     }
 
     /// Which parts a pass over the source keeps encoded.
@@ -267,6 +290,21 @@ impl LocalTrainingSet {
             ),
         })
     }
+}
+
+fn blocks_in_use() -> Error {
+    Error::Internal {
+        what: "a pass left its blocks in use".to_owned(),
+    }
+}
+
+/// The instance weights of some rows; NULL weighs nothing.
+pub(super) fn sample_weights(rows: &Rows, of_chunk: Option<&[f64]>) -> Option<Vec<f64>> {
+    let mut weights = rows.gather(of_chunk?);
+    for weight in weights.iter_mut().filter(|weight| weight.is_nan()) {
+        *weight = 0.0;
+    }
+    Some(weights)
 }
 
 /// Threads take the stored blocks one by one.
@@ -395,16 +433,11 @@ impl Shared {
             (Some(weights), TargetValues::Classes(codes)) => Some((weights, codes)),
             _ => None,
         };
-        if instance_weights.is_none() && of_class.is_none() {
-            return None;
+        let weights = sample_weights(rows, instance_weights);
+        if of_class.is_none() {
+            return weights;
         }
-        let mut weights = match instance_weights {
-            Some(of_chunk) => rows.gather(of_chunk),
-            None => vec![1.0; rows.n_rows],
-        };
-        for weight in weights.iter_mut().filter(|weight| weight.is_nan()) {
-            *weight = 0.0;
-        }
+        let mut weights = weights.unwrap_or_else(|| vec![1.0; rows.n_rows]);
         if let Some((of_class, codes)) = of_class {
             for (weight, code) in weights.iter_mut().zip(codes) {
                 *weight *= of_class[*code as usize];

@@ -9,10 +9,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use datafusion::execution::memory_pool::MemoryConsumer;
 
 use super::chunks::{ChunkSource, PassEnd, RawChunk, TooLarge};
+use super::first_blocks::FirstBlocks;
 use super::merge_tree::{Merge, MergeTree};
 use super::passes::Workers;
 use super::roles::{RoleColumn, Roles};
-use super::split::{self, MAX_CLASSES, Split, Survey, SurveyKind, row_hash};
+use super::split::{self, MAX_CLASSES, Selection, Split, Survey, SurveyKind, row_hash};
 use super::weights::{WeightPartial, class_weights, read_weights};
 use crate::error::{Error, Result};
 use crate::estimator::Task;
@@ -63,6 +64,7 @@ pub(super) async fn prepare(
     roles: &Roles,
     source: &Arc<ChunkSource>,
     workers: &Workers,
+    first_blocks: Option<&Arc<FirstBlocks>>,
     run: &TrainingRun,
 ) -> Result<Prepared> {
     let task = request.estimator.spec().task;
@@ -79,8 +81,14 @@ pub(super) async fn prepare(
     let visit = {
         let (fit, tree, of_chunk) = (Arc::clone(&fit), Arc::clone(&tree), Arc::clone(&of_chunk));
         let (split, seed) = (split.clone(), run.seed);
+        let first_blocks = first_blocks.cloned();
         move |chunk: &RawChunk| {
-            let (partial, n_samples) = fit_chunk(&fit, task, &split, chunk, seed)?;
+            let labels = read_labels(task, chunk)?;
+            let selection = split.select(chunk, &labels, seed)?;
+            let (partial, n_samples) = fit_chunk(&fit, chunk, &labels, &selection)?;
+            if let Some(first_blocks) = &first_blocks {
+                first_blocks.keep(chunk, &labels, &selection)?;
+            }
             let position = (chunk.partition, chunk.number);
             of_chunk
                 .lock()
@@ -159,13 +167,10 @@ pub(super) fn read_labels(task: Task, chunk: &RawChunk) -> Result<Labels> {
 
 fn fit_chunk(
     fit: &EncoderFit,
-    task: Task,
-    split: &Split,
     chunk: &RawChunk,
-    seed: u64,
+    labels: &Labels,
+    selection: &Selection,
 ) -> Result<(FitPartial, [usize; 2])> {
-    let labels = read_labels(task, chunk)?;
-    let selection = split.select(chunk, &labels, seed)?;
     let features: Vec<_> = chunk
         .batches
         .iter()
@@ -173,7 +178,7 @@ fn fit_chunk(
         .collect();
     let encoder = fit.chunk(&features, &selection.parts[0], row_hash(chunk, SAMPLE_SEED))?;
     let mut target = TargetPartial::default();
-    match &labels {
+    match labels {
         Labels::None => {}
         Labels::Numbers(values) => {
             for (moments, rows) in target.moments.iter_mut().zip(&selection.parts) {

@@ -25,6 +25,9 @@ pub(super) struct BlockStore {
     slots: Mutex<BTreeMap<(usize, usize), Slot>>,
 }
 
+/// What is still to be done to a block, which only the end of the collecting tells.
+pub(super) type Completion = dyn Fn(&(usize, usize), &mut FeatureBlock) + Send + Sync;
+
 /// Where a block is.
 #[derive(Clone)]
 enum Slot {
@@ -40,6 +43,8 @@ pub(super) struct StoredBlocks {
     _memory: MemoryReservation,
     spill: Arc<Spill>,
     slots: Vec<((usize, usize), Slot)>,
+    /// For blocks on disk, which were written without it.
+    completion: Option<Arc<Completion>>,
 }
 
 /// A chunk's number, (partition, chunk), with its block if it has samples.
@@ -85,7 +90,20 @@ impl BlockStore {
             _memory: self.memory,
             spill: self.spill,
             slots: slots.into_iter().collect(),
+            completion: None,
         }
+    }
+
+    /// Ends the collecting of blocks that want something done before they are seen.
+    pub(super) fn complete_with(self, completion: Arc<Completion>) -> StoredBlocks {
+        let mut stored = self.complete();
+        for (chunk, slot) in &mut stored.slots {
+            if let Slot::Memory(block) = slot {
+                completion(chunk, Arc::make_mut(block));
+            }
+        }
+        stored.completion = Some(completion);
+        stored
     }
 }
 
@@ -101,7 +119,13 @@ impl StoredBlocks {
         let block = match slot {
             Slot::Empty => None,
             Slot::Memory(block) => Some(Arc::clone(block)),
-            Slot::Disk(spilled) => Some(Arc::new(self.spill.read(spilled)?)),
+            Slot::Disk(spilled) => {
+                let mut block = self.spill.read(spilled)?;
+                if let Some(completion) = &self.completion {
+                    completion(chunk, &mut block);
+                }
+                Some(Arc::new(block))
+            }
         };
         Ok((*chunk, block))
     }

@@ -58,6 +58,7 @@ const fn toy(task: Task) -> Toy {
         check: |_| Ok(()),
         tags: Tags {
             gathers: false,
+            revisits: false,
             inexact_over_partitions: None,
         },
         inspections: &[],

@@ -155,37 +155,19 @@ async fn bind_fit(
     distinct_names(&rows.plan, "training query")?;
     let mut notices = determinism_warnings(&rows.plan);
     let estimator = estimator(session, &definition, &rows, &mut notices).await?;
-    let mut written = match &definition.options {
-        Value::Object(map) => map.clone(),
-        _ => Map::new(),
-    };
-    written.remove("model_type");
+    let mut written = written_options(session, &definition);
     let label = label(estimator, &definition, &written);
     if let Some(label) = &label {
-        written.insert(
-            "input_label_cols".to_owned(),
-            Value::from(vec![label.clone()]),
-        );
-    }
-    if !written.contains_key("seed")
-        && let Some(seed) = session.settings().get("seed").filter(|seed| seed != "0")
-    {
-        written.insert(
-            "seed".to_owned(),
-            Value::from(seed.parse::<u64>().unwrap_or(0)),
-        );
+        let label = Value::from(vec![label.clone()]);
+        written.insert("input_label_cols".to_owned(), label);
     }
     let (options, messages) = Options::check(estimator.spec(), &written)?;
     notices.extend(messages.into_iter().map(Notice::plain));
     definition.model_type = estimator.spec().name.to_owned();
     definition.labels = label.iter().cloned().collect();
-    let warm_start = if options
-        .iter()
-        .any(|(name, value)| name == "warm_start" && value == &Value::Bool(true))
-    {
-        session.previous_model(&entry).await?
-    } else {
-        None
+    let warm_start = match options.is_true("warm_start") {
+        true => session.previous_model(&entry).await?,
+        false => None,
     };
     let snapshots = session.snapshots(&rows.plan).await?;
     let task = FitTask {
@@ -214,6 +196,20 @@ async fn bind_fit(
         state: rows.state,
         notices,
     })
+}
+
+/// The options of a definition, with the session's seed where they name none.
+fn written_options(session: &Session, definition: &ModelDefinition) -> Map<String, Value> {
+    let mut written = match &definition.options {
+        Value::Object(map) => map.clone(),
+        _ => Map::new(),
+    };
+    written.remove("model_type");
+    if let Some(seed) = session.settings().get("seed").filter(|seed| seed != "0") {
+        let seed = Value::from(seed.parse::<u64>().unwrap_or(0));
+        written.entry("seed").or_insert(seed);
+    }
+    written
 }
 
 /// Parsed, but without an operator yet: named one by one.

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use auspex_ml::trained_model::TrainedModel;
 use auspex_sql::{
     AlterAction, AlterModel, CreateModel, DropModel, ModelRef, Train, TrainRows, VersionRef,
 };
@@ -355,6 +356,9 @@ pub(super) async fn drop(session: &Arc<Session>, drop: &DropModel, text: &str) -
 const DESCRIPTION: &[(&str, ColumnType)] =
     &[("property", ColumnType::Text), ("value", ColumnType::Text)];
 
+/// A row of `DESCRIBE MODEL`.
+type Property = (String, Cell);
+
 /// The rows of `DESCRIBE MODEL`.
 pub(crate) async fn describe_model(
     session: &Arc<Session>,
@@ -367,55 +371,14 @@ pub(crate) async fn describe_model(
         part = name.parts.pop();
     }
     let (entry, definition) = session.model_entry(&name)?;
-    let mut rows: Vec<(String, Cell)> = vec![
-        ("model".to_owned(), display_name(&entry).into()),
-        (
-            "model_type".to_owned(),
-            definition.model_type.as_str().into(),
-        ),
-        ("owner".to_owned(), entry.owner.as_str().into()),
-        (
-            "label".to_owned(),
-            definition.labels.first().cloned().into(),
-        ),
-        ("statement".to_owned(), definition.statement.as_str().into()),
-        ("options".to_owned(), definition.options.to_string().into()),
-    ];
+    let mut rows = defined_properties(&entry, &definition);
     if definition.current_version > 0 || model.version.is_some() {
         let version = session
             .model_version(&entry, &definition, model.version.as_ref())
             .await?;
         let trained = session.load_version(&entry.id, version).await?;
-        let record = &trained.record;
-        let metrics = metrics_text(&record.evaluation.metrics(None));
         rows.push(("version".to_owned(), version.to_string().into()));
-        rows.push((
-            "training_rows".to_owned(),
-            record.training_rows.to_string().into(),
-        ));
-        rows.push((
-            "evaluation_rows".to_owned(),
-            record.evaluation_rows.to_string().into(),
-        ));
-        rows.push(("metrics".to_owned(), metrics.into()));
-        rows.push(("baseline".to_owned(), metrics_text(&record.baseline).into()));
-        rows.push(("device".to_owned(), record.device.as_str().into()));
-        rows.push((
-            "duration_ms".to_owned(),
-            record.duration_ms.to_string().into(),
-        ));
-        for feature in &trained.encoder.schema.features {
-            rows.push((
-                format!("feature {}", feature.name),
-                feature.sql_type.as_str().into(),
-            ));
-        }
-        for warning in &record.warnings {
-            rows.push((
-                format!("warning {}", warning.code),
-                warning.message.as_str().into(),
-            ));
-        }
+        rows.extend(learned_properties(&trained));
     }
     if let Some(part) = part {
         rows.retain(|(property, _)| *property == part || property.starts_with(&format!("{part} ")));
@@ -433,4 +396,43 @@ pub(crate) async fn describe_model(
         .map(|(property, value)| vec![property.into(), value])
         .collect();
     Ok(batch_of(DESCRIPTION, &rows)?)
+}
+
+/// What the catalog says of a model.
+fn defined_properties(entry: &CatalogEntry, definition: &ModelDefinition) -> Vec<Property> {
+    [
+        ("model", display_name(entry).into()),
+        ("model_type", definition.model_type.as_str().into()),
+        ("owner", entry.owner.as_str().into()),
+        ("label", definition.labels.first().cloned().into()),
+        ("statement", definition.statement.as_str().into()),
+        ("options", definition.options.to_string().into()),
+    ]
+    .map(|(property, value)| (property.to_owned(), value))
+    .into()
+}
+
+/// What a version knows of its training.
+fn learned_properties(trained: &TrainedModel) -> Vec<Property> {
+    let record = &trained.record;
+    let metrics = metrics_text(&record.evaluation.metrics(None));
+    let mut rows: Vec<Property> = [
+        ("training_rows", record.training_rows.to_string()),
+        ("evaluation_rows", record.evaluation_rows.to_string()),
+        ("metrics", metrics),
+        ("baseline", metrics_text(&record.baseline)),
+        ("device", record.device.clone()),
+        ("duration_ms", record.duration_ms.to_string()),
+    ]
+    .map(|(property, value)| (property.to_owned(), value.into()))
+    .into();
+    rows.extend(trained.encoder.schema.features.iter().map(|feature| {
+        let property = format!("feature {}", feature.name);
+        (property, feature.sql_type.as_str().into())
+    }));
+    rows.extend(record.warnings.iter().map(|warning| {
+        let property = format!("warning {}", warning.code);
+        (property, warning.message.as_str().into())
+    }));
+    rows
 }

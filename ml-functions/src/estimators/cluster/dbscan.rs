@@ -80,6 +80,7 @@ static SPEC: EstimatorSpec = EstimatorSpec {
     check: |_| Ok(()),
     tags: Tags {
         gathers: true,
+        revisits: false,
         inexact_over_partitions: None,
     },
     inspections: &[],

@@ -132,6 +132,7 @@ static SPEC: EstimatorSpec = EstimatorSpec {
     check,
     tags: Tags {
         gathers: false,
+        revisits: true,
         inexact_over_partitions: None,
     },
     inspections: &["centroids"],

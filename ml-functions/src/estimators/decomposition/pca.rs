@@ -89,6 +89,7 @@ static SPEC: EstimatorSpec = EstimatorSpec {
     check,
     tags: Tags {
         gathers: false,
+        revisits: false,
         inexact_over_partitions: None,
     },
     inspections: &["principal_components", "principal_component_info"],

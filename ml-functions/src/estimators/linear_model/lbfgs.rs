@@ -12,6 +12,8 @@ use super::objective::{
 };
 use crate::error::Result;
 
+/// The estimated distance to the minimum, against the parameters' size.
+const RELATIVE_STEP: f64 = 1e-6;
 /// Steps remembered.
 const MEMORY: usize = 15;
 /// Sufficient decrease, and the share of the slope that must be gone.
@@ -48,7 +50,11 @@ pub(super) async fn lbfgs(
     let mut outcome = Outcome::Exhausted;
     for iteration in 0..=limits.max_iterations {
         let gradient = subgradient(&point, &parameters, &penalty);
-        if norm(&gradient) <= tolerance {
+        let free = free_parameters(&gradient, &parameters);
+        let mut direction = descend(&gradient, &free, &metric, &pairs);
+        keep_orthant(&mut direction, &gradient, &penalty);
+        let is_near = || pairs.is_empty() || is_small(&direction, &parameters, &metric, precision);
+        if norm(&gradient) <= tolerance && is_near() {
             outcome = Outcome::Converged;
             if iteration == 0 && !curve.is_silent() {
                 let held_out = objective.held_out_loss(&parameters).await?;
@@ -58,8 +64,6 @@ pub(super) async fn lbfgs(
         if outcome != Outcome::Exhausted || iteration == limits.max_iterations {
             break;
         }
-        let mut direction = descend(&gradient, &metric, &pairs);
-        keep_orthant(&mut direction, &gradient, &penalty);
         let search = Search {
             parameters: &parameters,
             gradient: &gradient,
@@ -99,12 +103,39 @@ pub(super) async fn lbfgs(
     })
 }
 
-/// −H⁻¹·gradient by the two-loop recursion, from a diagonal metric.
-fn descend(gradient: &[f64], metric: &[f64], pairs: &VecDeque<Pair>) -> Vec<f64> {
-    let mut direction: Vec<f64> = gradient.iter().map(|g| -g).collect();
+/// Whether a step to the estimated minimum would hardly move the parameters. In a flat valley, as of
+/// nearly separable classes, the gradient alone vanishes long before.
+fn is_small(step: &[f64], parameters: &[f64], metric: &[f64], precision: f64) -> bool {
+    let length = |x: &[f64]| {
+        x.iter()
+            .zip(metric)
+            .map(|(x, m)| x * x * m)
+            .sum::<f64>()
+            .sqrt()
+    };
+    length(step) <= RELATIVE_STEP * precision * length(parameters)
+}
+
+/// −H⁻¹·gradient by the two-loop recursion, from a diagonal metric. Parameters that stay at zero
+/// (`free` 0, else 1) have no part in it: H is inverted over the others alone.
+fn descend(gradient: &[f64], free: &[f64], metric: &[f64], pairs: &VecDeque<Pair>) -> Vec<f64> {
+    let over_free = |a: &[f64], b: &[f64]| {
+        let products = a.iter().zip(b).zip(free).map(|((a, b), free)| a * b * free);
+        products.sum::<f64>()
+    };
+    let pairs: Vec<(&Pair, f64)> = pairs
+        .iter()
+        .map(|pair| (pair, over_free(&pair.step, &pair.change)))
+        .filter(|(pair, curvature)| *curvature > f64::EPSILON * pair.curvature)
+        .collect();
+    let mut direction: Vec<f64> = gradient
+        .iter()
+        .zip(free)
+        .map(|(g, free)| -g * free)
+        .collect();
     let mut shares = Vec::with_capacity(pairs.len());
-    for pair in pairs.iter().rev() {
-        let share = dot(&pair.step, &direction) / pair.curvature;
+    for (pair, curvature) in pairs.iter().rev() {
+        let share = over_free(&pair.step, &direction) / curvature;
         direction
             .iter_mut()
             .zip(&pair.change)
@@ -112,27 +143,32 @@ fn descend(gradient: &[f64], metric: &[f64], pairs: &VecDeque<Pair>) -> Vec<f64>
         shares.push(share);
     }
     // The metric is right up to a factor, which the last pair knows.
-    let factor = pairs.back().map_or(1.0, |pair| {
-        let squares = pair
-            .change
-            .iter()
-            .zip(metric)
-            .map(|(y, m)| y * y / m)
-            .sum::<f64>();
-        pair.curvature / squares
+    let factor = pairs.last().map_or(1.0, |(pair, curvature)| {
+        let squares = pair.change.iter().zip(metric).zip(free);
+        curvature / squares.map(|((y, m), free)| y * y / m * free).sum::<f64>()
     });
     direction
         .iter_mut()
         .zip(metric)
         .for_each(|(d, m)| *d *= factor / m);
-    for (pair, share) in pairs.iter().zip(shares.into_iter().rev()) {
-        let correction = share - dot(&pair.change, &direction) / pair.curvature;
+    for ((pair, curvature), share) in pairs.iter().zip(shares.into_iter().rev()) {
+        let correction = share - over_free(&pair.change, &direction) / curvature;
         direction
             .iter_mut()
             .zip(&pair.step)
             .for_each(|(d, s)| *d += correction * s);
     }
     direction
+        .iter_mut()
+        .zip(free)
+        .for_each(|(d, free)| *d *= free);
+    direction
+}
+
+/// 0 for parameters that an l1 cost holds at zero, 1 for the others.
+fn free_parameters(gradient: &[f64], parameters: &[f64]) -> Vec<f64> {
+    let is_free = |(g, x): (&f64, &f64)| f64::from(*g != 0.0 || *x != 0.0);
+    gradient.iter().zip(parameters).map(is_free).collect()
 }
 
 /// With l1 costs a direction may not point against steepest descent in any coordinate.

@@ -83,7 +83,7 @@ more than two classes, with calculate_p_values.
 Source: Hastie, Tibshirani and Friedman 2009, The Elements of Statistical Learning, section 4.4.",
     hyperparameters: &HYPERPARAMETERS,
     check: super::check,
-    tags: Tags { gathers: false, inexact_over_partitions: None },
+    tags: Tags { gathers: false, revisits: true, inexact_over_partitions: None },
     inspections: &["weights", "advanced_weights"],
     steps: &[StepDecoder::of::<GlmStep>()],
     load: LinearModel::load,

@@ -497,9 +497,13 @@ async fn solvers_of_classes_agree() {
                 written
             };
             let expected = fit("logistic_reg", &samples, written("NEWTON")).await;
-            // L-BFGS stops on the gradient, whose coordinates weigh unevenly under raw-unit penalties.
-            for (strategy, tolerance) in [("LBFGS", 2e-3), ("COORDINATE_DESCENT", 1e-4)] {
-                let found = fit("logistic_reg", &samples, written(strategy)).await;
+            // Gradients alone see the flat valley of l1 costs in raw units less well than curvatures do.
+            let of_gradients = if l1 > 0.0 { 3e-4 } else { 1e-4 };
+            for (strategy, tolerance) in [("LBFGS", of_gradients), ("COORDINATE_DESCENT", 1e-4)] {
+                let mut written = written(strategy);
+                written["max_iterations"] = json!(1_000);
+                written["early_stop"] = json!(false);
+                let found = fit("logistic_reg", &samples, written).await;
                 assert_same(
                     &samples,
                     &found.coefficients,

@@ -58,6 +58,7 @@ const fn spec(task: Task) -> EstimatorSpec {
         check: |_| Ok(()),
         tags: Tags {
             gathers: false,
+            revisits: false,
             inexact_over_partitions: None,
         },
         inspections: &[],

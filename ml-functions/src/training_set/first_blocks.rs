@@ -1,0 +1,144 @@
+//! Encodes samples while the source is read for the first time, before the encoder is known.
+//!
+//! In: the chunks of the first reading; out: the blocks that a second one would have made. Numbers need
+//! no statistics but the mean of NULLs, and labels no more than the order of all classes: both are put
+//! in at the end. Declines what needs more: categories, whose codes are their sort order, and weights of
+//! classes.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::chunks::RawChunk;
+use super::local::sample_weights;
+use super::prepare::Prepared;
+use super::roles::Roles;
+use super::spill::{BlockStore, Spill, StoredBlocks};
+use super::split::Selection;
+use super::weights::read_weights;
+use crate::error::Result;
+use crate::features::{
+    BatchEncoder, ClassCodes, ClassKey, Dense, Element, FeatureBlock, Labels, TargetValues,
+};
+use crate::training::TrainingRequest;
+
+/// The blocks of the first reading.
+pub(super) struct FirstBlocks {
+    encoder: BatchEncoder,
+    /// Training, evaluation.
+    stores: [Option<BlockStore>; 2],
+    /// The classes of each chunk in the order of its codes.
+    classes: Mutex<BTreeMap<(usize, usize), Vec<ClassKey>>>,
+}
+
+impl FirstBlocks {
+    /// What to keep of a training: the evaluation part, and the training part if it is visited again.
+    pub(super) fn plan(
+        request: &TrainingRequest,
+        roles: &Roles,
+        spill: &Arc<Spill>,
+    ) -> Option<FirstBlocks> {
+        let options = &request.options;
+        let weighs_classes =
+            options.class_weights().is_some() || options.is_true("auto_class_weights");
+        let tags = request.estimator.spec().tags;
+        if roles.features.categorical().next().is_some() || weighs_classes || tags.gathers {
+            return None;
+        }
+        let store = || BlockStore::new(&request.memory, spill);
+        Some(FirstBlocks {
+            encoder: BatchEncoder::with_missing(&roles.features),
+            stores: [tags.revisits.then(store), Some(store())],
+            classes: Mutex::default(),
+        })
+    }
+
+    /// Encodes the rows of a chunk.
+    pub(super) fn keep(
+        &self,
+        chunk: &RawChunk,
+        labels: &Labels,
+        selection: &Selection,
+    ) -> Result<()> {
+        let position = (chunk.partition, chunk.number);
+        if let Labels::Classes { classes, .. } = labels {
+            self.classes
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .insert(position, classes.clone());
+        }
+        let instance_weights = read_weights(chunk)?;
+        let features: Vec<_> = chunk
+            .batches
+            .iter()
+            .map(|batch| chunk.layout.features(batch))
+            .collect();
+        for (store, rows) in self.stores.iter().zip(&selection.parts) {
+            let Some(store) = store else { continue };
+            if rows.n_rows == 0 {
+                store.put(position, None)?;
+                continue;
+            }
+            let (dense, codes) = self.encoder.encode(&features, rows)?;
+            let block = FeatureBlock {
+                n_samples: rows.n_rows,
+                dense,
+                codes,
+                target: labels.local_values(rows),
+                weights: sample_weights(rows, instance_weights.as_deref()),
+            };
+            store.put(position, Some(&Arc::new(block)))?;
+        }
+        Ok(())
+    }
+
+    /// The blocks as the encoder and the classes of all rows want them.
+    pub(super) fn finish(self, prepared: &Prepared) -> [Option<Arc<StoredBlocks>>; 2] {
+        let classes = prepared.target.as_ref().map(ClassCodes::new);
+        let of_chunk = self
+            .classes
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner);
+        let codes: BTreeMap<(usize, usize), Vec<u32>> = of_chunk
+            .into_iter()
+            .map(|(position, found)| {
+                let code = |class| classes.as_ref().map_or(0, |classes| classes.code(class));
+                (position, found.iter().map(code).collect())
+            })
+            .collect();
+        let means: Arc<[f64]> = prepared
+            .encoder
+            .numeric()
+            .map(|(_, column)| column.mean)
+            .collect();
+        let codes = Arc::new(codes);
+        self.stores.map(|store| {
+            let (means, codes) = (Arc::clone(&means), Arc::clone(&codes));
+            let complete = move |position: &(usize, usize), block: &mut FeatureBlock| {
+                if let (TargetValues::Classes(values), Some(codes)) =
+                    (&mut block.target, codes.get(position))
+                {
+                    values
+                        .iter_mut()
+                        .for_each(|value| *value = codes[*value as usize]);
+                }
+                match &mut block.dense {
+                    Dense::F32(values) => fill(values, block.n_samples, &means),
+                    Dense::F64(values) => fill(values, block.n_samples, &means),
+                }
+            };
+            store.map(|store| Arc::new(store.complete_with(Arc::new(complete))))
+        })
+    }
+}
+
+/// Puts the mean of its column in the place of each missing number.
+fn fill<T: Element>(values: &mut [T], n_samples: usize, means: &[f64]) {
+    for (column, mean) in values.chunks_exact_mut(n_samples.max(1)).zip(means) {
+        let mean = T::from_f64(*mean);
+        for value in column {
+            if value.to_f64().is_nan() {
+                *value = mean;
+            }
+        }
+    }
+}
