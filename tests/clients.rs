@@ -89,6 +89,25 @@ async fn psql_shows_where_an_error_is() {
     let server = TestServer::start().await;
     let (ok, output) = psql(&server, &["-c", "SELECT 1; SELECT foo FRM bar"]).await;
     assert!(!ok && output.contains("LINE 1"), "{output}");
+    let (ok, output) = psql(
+        &server,
+        &["-c", "SELECT 1 AS one, oen FROM (SELECT 1 AS one) t"],
+    )
+    .await;
+    assert!(
+        !ok && output.contains("LINE 1: SELECT 1 AS one, oen"),
+        "{output}"
+    );
+    let create = "CREATE MODEL m PREDICT y AS SELECT x, zz AS y FROM (SELECT 1 AS x) t";
+    let (ok, output) = psql(&server, &["-c", create]).await;
+    let caret = output
+        .lines()
+        .find(|line| line.trim() == "^")
+        .unwrap_or_default();
+    assert!(
+        !ok && caret.len() == "LINE 1: ".len() + create.find("zz").unwrap() + 1,
+        "{output}"
+    );
     let (ok, output) = psql(&server, &["-c", "EVALUATE MODEL nothing"]).await;
     assert!(
         !ok && output.contains("model \"nothing\" does not exist"),

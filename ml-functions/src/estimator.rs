@@ -10,7 +10,7 @@ use crate::error::Result;
 use crate::model::{Model, ModelContext, ModelState};
 use crate::options::{Hyperparameter, Options};
 use crate::run::TrainingRun;
-use crate::training_set::{StepDecoder, TrainingSet};
+use crate::training_set::{StateDecoder, StepDecoder, TrainingSet};
 
 /// What a model predicts; decides the output columns, the metrics and the common options.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
@@ -34,14 +34,26 @@ impl Task {
 }
 
 /// What holds for an estimator beyond its task; each departure from the rule is a tag.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 pub struct Tags {
     /// Gathers all samples in one place instead of learning over partitions.
     pub gathers: bool,
     /// Visits the training samples many times, so that the first reading keeps them encoded.
     pub revisits: bool,
+    /// Learns from missing numbers as such: blocks have NaN in their place, not the mean.
+    pub keeps_missing: bool,
     /// Why the model may depend on the partitioning, where it does.
     pub inexact_over_partitions: Option<&'static str>,
+}
+
+impl Tags {
+    /// The rule.
+    pub const NONE: Tags = Tags {
+        gathers: false,
+        revisits: false,
+        keeps_missing: false,
+        inexact_over_partitions: None,
+    };
 }
 
 /// The static description of an estimator, from which the registry, the option checks, the
@@ -68,6 +80,8 @@ pub struct EstimatorSpec {
     pub inspections: &'static [&'static str],
     /// The steps that it sends to partitions, so that another machine can decode them.
     pub steps: &'static [StepDecoder],
+    /// The steps over states that it sends to partitions.
+    pub state_steps: &'static [StateDecoder],
     /// Makes a model of its saved state.
     pub load: fn(&ModelState, &ModelContext) -> Result<Box<dyn Model>>,
 }

@@ -3,7 +3,7 @@
 //! Code map, in reading order: `estimator` is the contract; `options` checks what the user wrote;
 //! `features` turns columns into blocks; `training_set` runs steps over the blocks of each partition;
 //! `estimators` has one file an algorithm; `model`, `trained_model` and `model_file` hold and store
-//! what was learned; `output` gives predictions their SQL shapes; `metrics` judges them; `training`
+//! what was learned; `output` gives predictions their SQL shapes; `metrics` judges them, `explain` attributes them to features; `training`
 //! walks one training from query to model; `registry` lists the estimators.
 //! Knows nothing of SQL text, catalogs, object stores or the wire.
 
@@ -11,6 +11,7 @@ pub mod compute;
 pub mod error;
 pub mod estimator;
 pub mod estimators;
+pub mod explain;
 pub mod features;
 pub mod metrics;
 pub mod model;

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::compute::Compute;
 use crate::error::{Error, Result};
+use crate::explain::Attributions;
 use crate::features::{FeatureBlock, FeatureEncoder, TargetEncoding};
 use crate::options::Options;
 
@@ -169,6 +170,19 @@ pub trait Model: Debug + Send + Sync {
         let _ = context;
         Err(Error::Unsupported {
             what: format!("ml.{} of this model", request.function),
+        })
+    }
+
+    /// How much each feature contributes to the scores of each sample of a block.
+    fn attributions(
+        &self,
+        block: &FeatureBlock,
+        context: &ModelContext<'_>,
+        compute: &Compute,
+    ) -> Result<Attributions> {
+        let _ = (block, context, compute);
+        Err(Error::Unsupported {
+            what: "explaining the predictions of this model type".to_owned(),
         })
     }
 

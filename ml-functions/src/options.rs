@@ -44,6 +44,8 @@ pub enum Kind {
     TextArray,
     /// `[STRUCT('a', 0.5), …]`.
     ClassWeights,
+    /// `[STRUCT('x', 1), …]` with 1, 0 or -1.
+    Directions,
     /// Accepted and ignored with a NOTICE, since it concerns a cloud account.
     CloudOnly,
 }
@@ -196,11 +198,39 @@ impl Options {
         self.written.contains(name)
     }
 
+    /// The value of a `Choice` option; `None` where the estimator does not have it.
+    pub fn text_if_known(&self, name: &str) -> Option<&str> {
+        self.values.get(name)?.as_str()
+    }
+
+    /// The value of a number; `None` where the estimator does not have it.
+    pub fn opt_f64_if_known(&self, name: &str) -> Option<f64> {
+        self.values.get(name)?.as_f64()
+    }
+
     /// The weights of `class_weights` by the text of the label; `None` where none were written.
     pub fn class_weights(&self) -> Option<BTreeMap<String, f64>> {
-        let weights = self.values.get("class_weights")?.as_object()?;
+        self.numbers_by_name("class_weights")
+    }
+
+    /// Whether classes have weights.
+    pub fn weighs_classes(&self) -> bool {
+        self.class_weights().is_some()
+            || self.is_true("auto_class_weights")
+            || self.scale_pos_weight().is_some()
+    }
+
+    /// The weight of the positive class, where one was written.
+    pub fn scale_pos_weight(&self) -> Option<f64> {
+        self.opt_f64_if_known("scale_pos_weight")
+            .filter(|_| self.is_written("scale_pos_weight"))
+    }
+
+    /// The value of a `ClassWeights` or `Directions` option; `None` where none was written.
+    pub fn numbers_by_name(&self, name: &str) -> Option<BTreeMap<String, f64>> {
+        let numbers = self.values.get(name)?.as_object()?;
         Some(
-            weights
+            numbers
                 .iter()
                 .filter_map(|(label, x)| Some((label.clone(), x.as_f64()?)))
                 .collect(),

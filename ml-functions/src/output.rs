@@ -5,6 +5,7 @@
 //! task and by what the model has (classes, centroids, components), never by the estimator's name.
 //! `labels` has the classes as a column, `lists` builds nested arrays in bulk.
 
+mod explanations;
 mod labels;
 mod lists;
 
@@ -23,6 +24,7 @@ use self::lists::{
 };
 use crate::error::{Error, Result};
 use crate::estimator::Task;
+use crate::explain::Attributions;
 use crate::features::TargetEncoding;
 use crate::metrics::{check_threshold, in_radii};
 use crate::model::{Model, Prediction};
@@ -98,6 +100,37 @@ pub fn anomaly_arrays(
     threshold: f64,
 ) -> Result<Vec<ArrayRef>> {
     Shape::of(model).anomaly_arrays(prediction, threshold)
+}
+
+/// The columns of `ML.EXPLAIN_PREDICT`, which stand before the input columns.
+pub fn explain_fields(model: &TrainedModel) -> Vec<Field> {
+    let shape = Shape::of(model);
+    let predicted = shape.predict_fields().into_iter().take(1);
+    let probability = (shape.task == Task::Classification).then(|| float("probability"));
+    predicted
+        .chain(probability)
+        .chain(explanations::fields())
+        .collect()
+}
+
+/// The arrays of [`explain_fields`].
+pub fn explain_arrays(
+    model: &TrainedModel,
+    prediction: &Prediction,
+    found: &Attributions,
+    top_k: usize,
+    threshold: Option<f64>,
+) -> Result<Vec<ArrayRef>> {
+    let shape = Shape::of(model);
+    let mut arrays = shape.predict_arrays(prediction, threshold)?;
+    arrays.truncate(1);
+    if let Prediction::Probabilities { n_classes, values } = prediction {
+        let rows = values.chunks_exact((*n_classes).max(1));
+        let greatest = rows.map(|row| row.iter().copied().fold(0.0, f64::max));
+        arrays.push(Arc::new(Float64Array::from_iter_values(greatest)));
+    }
+    arrays.extend(explanations::arrays(found, prediction, top_k)?);
+    Ok(arrays)
 }
 
 /// What decides the shape of a model's predictions.

@@ -3,16 +3,20 @@
 //! In: names that a statement wrote or another machine sent; out: the registered estimators, in the
 //! order of their families. Registering is a line in the family's list.
 
+use std::sync::Arc;
+
 use crate::error::{Error, Result, nearest_name};
 use crate::estimator::{Estimator, Task};
-use crate::estimators::{cluster, decomposition, linear_model};
+use crate::estimators::{cluster, decomposition, ensemble, linear_model, tree};
 use crate::training::COMMON_STEPS;
-use crate::training_set::AnyStep;
+use crate::training_set::{AnyStart, AnyStateStep, AnyStep, StateDecoder};
 
 /// All registered estimators.
 pub fn all() -> impl Iterator<Item = &'static dyn Estimator> {
     [
         linear_model::ESTIMATORS,
+        tree::ESTIMATORS,
+        ensemble::ESTIMATORS,
         cluster::ESTIMATORS,
         decomposition::ESTIMATORS,
     ]
@@ -49,9 +53,43 @@ pub(crate) fn decode_step(name: &str, bytes: &[u8]) -> Result<Box<dyn AnyStep>> 
         .find(|decoder| decoder.name == name);
     match decoder {
         Some(decoder) => (decoder.decode)(bytes),
-        None => Err(Error::Internal {
-            what: format!("step {name} is in no estimator's spec"),
-        }),
+        None => Err(unlisted(name)),
+    }
+}
+
+/// The step over states that another machine encoded.
+pub(crate) fn decode_state_step(name: &str, bytes: &[u8]) -> Result<Arc<dyn AnyStateStep>> {
+    state_decoders()
+        .find_map(|decoder| match decoder {
+            StateDecoder::Step {
+                name: found,
+                decode,
+            } if *found == name => Some(decode(bytes)),
+            _ => None,
+        })
+        .unwrap_or_else(|| Err(unlisted(name)))
+}
+
+/// The start of states that another machine encoded.
+pub(crate) fn decode_start(name: &str, bytes: &[u8]) -> Result<Arc<dyn AnyStart>> {
+    state_decoders()
+        .find_map(|decoder| match decoder {
+            StateDecoder::Start {
+                name: found,
+                decode,
+            } if *found == name => Some(decode(bytes)),
+            _ => None,
+        })
+        .unwrap_or_else(|| Err(unlisted(name)))
+}
+
+fn state_decoders() -> impl Iterator<Item = &'static StateDecoder> {
+    all().flat_map(|estimator| estimator.spec().state_steps)
+}
+
+fn unlisted(step: &str) -> Error {
+    Error::Internal {
+        what: format!("step {step} is in no estimator's spec"),
     }
 }
 

@@ -18,8 +18,9 @@ use serde_json::Value;
 use crate::compute::Compute;
 use crate::error::{Error, Result};
 use crate::estimator::EstimatorSpec;
+use crate::explain::GlobalAttributions;
 use crate::features::{
-    BatchEncoder, ClassCodes, ClassLabel, FeatureBlock, FeatureEncoder, Labels, Rows,
+    BatchEncoder, ClassCodes, ClassLabel, FeatureBlock, FeatureEncoder, Labels, Missing, Rows,
     TargetEncoding, TargetValues, check_label_type, find_column, find_features, sql_type,
 };
 use crate::metrics::Evaluation;
@@ -50,6 +51,9 @@ pub struct TrainingRecord {
     pub evaluated_on: Part,
     /// The metrics of predicting the mean or the class frequencies, on the same rows.
     pub baseline: Vec<(String, Option<f64>)>,
+    /// What `ML.GLOBAL_EXPLAIN` shows, where `enable_global_explain` asked for it.
+    #[serde(default)]
+    pub global_attributions: Option<GlobalAttributions>,
     /// The seed.
     pub seed: u64,
     /// The kind of device that computed.
@@ -95,7 +99,7 @@ impl TrainedModel {
         model: Arc<dyn Model>,
         record: TrainingRecord,
     ) -> TrainedModel {
-        let columns = BatchEncoder::new(&encoder);
+        let columns = BatchEncoder::new(&encoder, Missing::of(&spec.tags));
         let classes = target.as_ref().map(ClassCodes::new).unwrap_or_default();
         TrainedModel {
             spec,
@@ -213,6 +217,18 @@ impl TrainedModel {
         match request.function.as_str() {
             "feature_info" => tables::feature_info(&self.encoder),
             "training_info" => tables::training_info(&self.record.iterations),
+            "global_explain" => match &self.record.global_attributions {
+                Some(found) => {
+                    let by_class = request.arguments.get("class_level_explain");
+                    let by_class = by_class.and_then(Value::as_bool).unwrap_or(false);
+                    tables::global_explain(found, self.target.as_ref().filter(|_| by_class))
+                }
+                None => Err(Error::ConflictingOptions {
+                    message: "ml.global_explain needs a model that was trained with enable_global_explain"
+                        .to_owned(),
+                    hint: "Train it again WITH (enable_global_explain = TRUE).".to_owned(),
+                }),
+            },
             "classes" => match &self.target {
                 Some(target) if !target.classes.is_empty() => tables::classes(target),
                 _ => Err(Error::Unsupported {

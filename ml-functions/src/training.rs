@@ -3,7 +3,9 @@
 //! In: a [`TrainingRequest`] whose options are checked; out: a [`TrainedModel`] with its record. Knows
 //! no estimator by name and plans no query.
 
+mod carried_model;
 mod evaluate;
+mod explain;
 
 use std::sync::Arc;
 
@@ -23,7 +25,10 @@ use crate::trained_model::{TrainedModel, TrainingRecord};
 use crate::training_set::{LocalTrainingSet, LoopbackTrainingSet, Part, StepDecoder, TrainingSet};
 
 /// The steps that do not belong to one estimator.
-pub(crate) static COMMON_STEPS: &[StepDecoder] = &[StepDecoder::of::<evaluate::EvaluateStep>()];
+pub(crate) static COMMON_STEPS: &[StepDecoder] = &[
+    StepDecoder::of::<evaluate::EvaluateStep>(),
+    StepDecoder::of::<explain::ExplainStep>(),
+];
 
 /// The rows of a training query. Every opening of a partition must give the same rows in the same
 /// order, and the partitions must depend on the data alone, not on the number of threads.
@@ -107,6 +112,7 @@ async fn learn(
         .estimator
         .fit(samples, &request.options, run)
         .await?;
+    local.drop_states();
     local.begin_phase("evaluating", run);
     let context = ModelContext {
         encoder: samples.encoder(),
@@ -114,6 +120,11 @@ async fn learn(
         options: &request.options,
     };
     let evaluated = evaluate::evaluate(spec, &context, model.as_ref(), samples, run).await?;
+    let global_attributions = if request.options.is_true("enable_global_explain") {
+        explain::explain(spec, &context, model.as_ref(), samples, evaluated.part, run).await?
+    } else {
+        None
+    };
     let (encoder, target) = (samples.encoder().clone(), samples.target().cloned());
     let record = TrainingRecord {
         training_rows: samples.n_samples(Part::Training),
@@ -125,6 +136,7 @@ async fn learn(
         evaluation: evaluated.model,
         evaluated_on: evaluated.part,
         baseline: evaluated.baseline,
+        global_attributions,
         seed: run.seed,
         device: run.compute.device().info().kind.to_owned(),
         duration_ms: now_ms(run).saturating_sub(started_ms),

@@ -15,6 +15,7 @@ mod prepare;
 mod roles;
 mod spill;
 mod split;
+mod states;
 mod weights;
 
 use std::any::Any;
@@ -31,6 +32,9 @@ use crate::run::TrainingRun;
 
 pub use local::LocalTrainingSet;
 pub use loopback::LoopbackTrainingSet;
+pub use states::{
+    AnyStart, AnyState, AnyStateStep, ChunkState, StartStep, StateDecoder, StateStep,
+};
 
 /// Which samples a pass visits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
@@ -155,6 +159,12 @@ pub trait TrainingSet: Send + Sync {
     /// How the label was encoded; `None` for unsupervised tasks.
     fn target(&self) -> Option<&TargetEncoding>;
 
+    /// Of each numeric feature its values in some rows of the training part, drawn by the run's seed,
+    /// but for NULL; all of them where there are few. `None` where the set keeps none.
+    fn sample(&self) -> Option<&[Vec<f64>]> {
+        None
+    }
+
     /// Number of samples of a part.
     fn n_samples(&self, part: Part) -> u64;
 
@@ -167,6 +177,27 @@ pub trait TrainingSet: Send + Sync {
         visit: Visit,
         run: &TrainingRun,
     ) -> Result<Option<AnyPartial>>;
+
+    /// Makes the state of each chunk of a part; of an earlier start nothing is left.
+    async fn start_states(
+        &self,
+        _start: &dyn AnyStart,
+        _part: Part,
+        _run: &TrainingRun,
+    ) -> Result<()> {
+        Err(keeps_no_states())
+    }
+
+    /// Runs a step over the states of a part; the partial of no chunk when it has none. Callers use
+    /// [`reduce_states`].
+    async fn reduce_states_any(
+        &self,
+        _step: &dyn AnyStateStep,
+        _part: Part,
+        _run: &TrainingRun,
+    ) -> Result<AnyPartial> {
+        Err(keeps_no_states())
+    }
 
     /// All samples of a part in one block, in the order of the source; a typed error with the number
     /// of rows that would fit when they need more than the memory limit.
@@ -193,6 +224,29 @@ pub async fn reduce<S: PartitionStep>(
             Ok(partial) => Ok(Some(*partial)),
             Err(_) => Err(wrong_partial(S::NAME)),
         },
+    }
+}
+
+/// Runs `step` over the states of `part`.
+pub async fn reduce_states<S: StateStep>(
+    samples: &dyn TrainingSet,
+    step: &S,
+    part: Part,
+    run: &TrainingRun,
+) -> Result<S::Partial> {
+    match samples
+        .reduce_states_any(step, part, run)
+        .await?
+        .downcast::<S::Partial>()
+    {
+        Ok(partial) => Ok(*partial),
+        Err(_) => Err(wrong_partial(S::NAME)),
+    }
+}
+
+fn keeps_no_states() -> Error {
+    Error::Internal {
+        what: "this training set keeps no states".to_owned(),
     }
 }
 

@@ -167,12 +167,14 @@ fn source(spec: &EstimatorSpec, batch_rows: usize) -> Arc<dyn SampleSource> {
     })
 }
 
-/// What an estimator cannot be trained without.
+/// What an estimator cannot be trained without, and what keeps the training of many trees short.
 fn needed_options(spec: &EstimatorSpec) -> Map<String, Value> {
     let needed = [
         ("num_principal_components", json!(3)),
         ("num_clusters", json!(3)),
         ("eps", json!(1.5)),
+        ("num_parallel_tree", json!(2)),
+        ("max_tree_depth", json!(3)),
     ];
     let is_declared = |name: &str| {
         spec.hyperparameters

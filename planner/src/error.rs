@@ -110,6 +110,14 @@ pub enum Error {
         /// Where.
         position: Option<usize>,
     },
+    /// An error in a text that stands inside the statement's own.
+    #[error("{error}")]
+    Inner {
+        /// The error.
+        error: Box<Error>,
+        /// Where the inner text begins, if it stands there to the letter.
+        offset: Option<usize>,
+    },
     /// Parsed, but there is no operator for it yet.
     #[error("{what} is not supported yet")]
     Unsupported {
@@ -171,10 +179,26 @@ impl Error {
         }
     }
 
+    /// The same error of `inner`, a part of the text `outer`.
+    pub(crate) fn inside(self, inner: &str, outer: &str) -> Error {
+        Error::Inner {
+            offset: outer.find(inner),
+            error: Box::new(self),
+        }
+    }
+
     /// What a client is told.
     pub fn report(&self) -> Report {
         match self {
             Error::Query(error) | Error::Ml(MlError::Query(error)) => report_of(error),
+            Error::Inner { error, offset } => {
+                let report = error.report();
+                let position = offset.zip(report.position);
+                Report {
+                    position: position.map(|(offset, position)| offset + position),
+                    ..report
+                }
+            }
             _ => Report {
                 detail: self.detail(),
                 hint: self.hint(),
@@ -190,6 +214,7 @@ impl Error {
             Error::Ml(error) => error.sqlstate(),
             Error::Storage(error) => error.sqlstate(),
             Error::Query(error) => report_of(error).sqlstate,
+            Error::Inner { error, .. } => error.sqlstate(),
             Error::Cancelled | Error::TimedOut => "57014",
             Error::Undefined { kind, .. } => match *kind {
                 "schema" => "3F000",
@@ -291,7 +316,10 @@ pub fn report_of(error: &DataFusionError) -> Report {
     use datafusion::arrow::error::ArrowError;
     match root {
         DataFusionError::SQL(..) => Report::new("42601", plain_message(root)),
-        DataFusionError::SchemaError(error, _) => schema_report(error, plain_message(root)),
+        DataFusionError::SchemaError(cause, _) => Report {
+            position: position_of(error),
+            ..schema_report(cause, plain_message(root))
+        },
         DataFusionError::ArrowError(cause, _) => match cause.as_ref() {
             ArrowError::DivideByZero => Report::new("22012", "division by zero".to_owned()),
             ArrowError::CastError(message) => Report::new("22P02", lower_first(message)),
@@ -317,6 +345,12 @@ pub fn report_of(error: &DataFusionError) -> Report {
         DataFusionError::IoError(source) => Report::new("58030", source.to_string()),
         _ => Report::new("XX000", plain_message(root)),
     }
+}
+
+/// Where the planner met a name; our tokens carry their byte offset as a column of line 1.
+fn position_of(error: &DataFusionError) -> Option<usize> {
+    let span = error.diagnostic()?.span?;
+    usize::try_from(span.start.column).ok()?.checked_sub(1)
 }
 
 /// A column that the planner did not find.

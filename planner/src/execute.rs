@@ -24,7 +24,7 @@ use futures::StreamExt;
 
 use crate::bind::{
     Arguments, BoundQuery, Counters, bind_create_model, bind_query, bind_sql, bind_train,
-    evaluate_plan, is_judged_by_training_rows, json_options, predict_plan,
+    evaluate_plan, explain_plan, is_judged_by_training_rows, json_options, predict_plan,
 };
 use crate::commands;
 use crate::engine::lock;
@@ -137,11 +137,16 @@ pub(crate) async fn plan(session: &Arc<Session>, parsed: &ParsedStatement) -> Re
     let state = session.state(None);
     match &parsed.statement {
         Statement::Sql(statement) => plan_sql(session, statement.as_ref()).await,
-        Statement::Predict(apply) => {
+        Statement::Predict(apply) | Statement::ExplainPredict(apply) => {
             let bound = session.load_model(&apply.model).await?;
             let mut rows = bind_query(session, apply.rows.query.as_ref().clone(), state).await?;
             let arguments = Arguments(json_options(&apply.options)?);
-            rows.plan = predict_plan(&bound, rows.plan, &arguments, false, &rows.counters)?;
+            rows.plan = match &parsed.statement {
+                Statement::Predict(_) => {
+                    predict_plan(&bound, rows.plan, &arguments, false, &rows.counters)?
+                }
+                _ => explain_plan(&bound, rows.plan, &arguments, &rows.counters)?,
+            };
             rows.names.clear();
             Ok(Work::query(rows, "SELECT"))
         }
@@ -154,7 +159,6 @@ pub(crate) async fn plan(session: &Arc<Session>, parsed: &ParsedStatement) -> Re
             table(session, batch).await
         }
         Statement::Explain(explain) => Box::pin(plan_explain(session, explain, parsed)).await,
-        Statement::ExplainPredict(_) => Err(Error::unsupported("EXPLAIN_PREDICT")),
         Statement::Forecast(_) => Err(Error::unsupported("FORECAST")),
         Statement::ExportModel(_) => Err(Error::unsupported("EXPORT MODEL")),
         Statement::ModelPrivilege(privilege) => {

@@ -5,8 +5,10 @@
 
 pub mod cluster;
 pub mod decomposition;
+pub mod ensemble;
 mod feature_space;
 #[cfg(test)]
 mod in_memory;
 pub mod linear_model;
 mod random;
+pub mod tree;

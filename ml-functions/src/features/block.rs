@@ -58,6 +58,30 @@ impl FeatureBlock {
         n_values.checked_div(self.n_samples).unwrap_or(0)
     }
 
+    /// Every `step`th sample, without targets and weights.
+    pub(crate) fn every(&self, step: usize) -> FeatureBlock {
+        fn pick<T: Copy>(values: &[T], n_samples: usize, step: usize) -> Vec<T> {
+            let columns = values.chunks_exact(n_samples.max(1));
+            let picked = columns.flat_map(|column| column.iter().step_by(step));
+            picked.copied().collect()
+        }
+        let n_samples = self.n_samples;
+        FeatureBlock {
+            n_samples: n_samples.div_ceil(step),
+            dense: match &self.dense {
+                Dense::F32(values) => Dense::F32(pick(values, n_samples, step)),
+                Dense::F64(values) => Dense::F64(pick(values, n_samples, step)),
+            },
+            codes: self
+                .codes
+                .iter()
+                .map(|codes| pick(codes, n_samples, step))
+                .collect(),
+            target: TargetValues::None,
+            weights: None,
+        }
+    }
+
     /// Size in memory.
     pub fn memory_bytes(&self) -> usize {
         let target = match &self.target {

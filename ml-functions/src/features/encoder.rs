@@ -12,6 +12,7 @@ use super::columns::{Element, Rows, append_codes, numbers};
 use super::schema::sql_type;
 use super::{Dense, Feature, FeatureSchema};
 use crate::error::{Error, Result, nearest_name};
+use crate::estimator::Tags;
 
 /// What training saw of a numeric feature, over its non-NULL values of the training part.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -124,15 +125,38 @@ enum ColumnEncoder {
     },
 }
 
+/// What stands in a block for a missing number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Missing {
+    /// The training mean.
+    Mean,
+    /// NaN.
+    Kept,
+}
+
+impl Missing {
+    /// What an estimator learns from.
+    pub(crate) fn of(tags: &Tags) -> Missing {
+        if tags.keeps_missing {
+            Missing::Kept
+        } else {
+            Missing::Mean
+        }
+    }
+}
+
 impl BatchEncoder {
     /// The encoder, ready.
-    pub(crate) fn new(encoder: &FeatureEncoder) -> BatchEncoder {
+    pub(crate) fn new(encoder: &FeatureEncoder, missing: Missing) -> BatchEncoder {
         let columns = encoder
             .statistics
             .iter()
             .map(|statistics| match statistics {
                 FeatureStatistics::Numeric(numeric) => {
-                    let missing = numeric.mean;
+                    let missing = match missing {
+                        Missing::Mean => numeric.mean,
+                        Missing::Kept => f64::NAN,
+                    };
                     ColumnEncoder::Numeric { missing }
                 }
                 FeatureStatistics::Categorical(categorical) => ColumnEncoder::Categorical {

@@ -25,8 +25,7 @@ const MAX_CATEGORIES: usize = 32_000;
 /// texts cannot fill the memory; eight times what is kept in the end.
 const MAX_COUNTED: usize = 262_144;
 
-/// Rows in the sample for medians, and at most this many values of it in memory.
-const SAMPLE_ROWS: usize = 10_000;
+/// Values of the sample in memory at most.
 const SAMPLE_VALUES: usize = 4_000_000;
 
 /// What is common to all chunks of one fit.
@@ -71,13 +70,22 @@ pub(crate) struct EncoderPartial {
     sample: RowSample,
 }
 
+/// What a fit found.
+#[derive(Debug)]
+pub(crate) struct FittedEncoder {
+    pub(crate) encoder: FeatureEncoder,
+    pub(crate) warnings: Vec<Warning>,
+    /// Of each numeric feature the values in the sampled rows, but for NULL and NaN.
+    pub(crate) sample: Vec<Vec<f64>>,
+}
+
 impl EncoderFit {
-    /// A fit of the features of a schema.
-    pub(crate) fn new(schema: FeatureSchema) -> EncoderFit {
+    /// A fit of the features of a schema, with a sample of at most so many rows.
+    pub(crate) fn new(schema: FeatureSchema, most_rows: usize) -> EncoderFit {
         let n_numeric = schema.numeric().count().max(1);
         EncoderFit {
             schema,
-            sample_rows: (SAMPLE_VALUES / n_numeric).clamp(1_000, SAMPLE_ROWS),
+            sample_rows: (SAMPLE_VALUES / n_numeric).clamp(1_000, most_rows),
             sample_bound: AtomicU64::new(u64::MAX),
         }
     }
@@ -201,9 +209,10 @@ impl EncoderFit {
         self.lower_bound(into.sample.hashes.len(), into.sample.hashes.last().copied());
     }
 
-    /// The encoder, and what is worth a warning.
-    pub(crate) fn finish(&self, partial: EncoderPartial) -> Result<(FeatureEncoder, Vec<Warning>)> {
-        let mut numeric = partial.numeric.into_iter().zip(partial.sample.columns);
+    /// The encoder of all chunks.
+    pub(crate) fn finish(&self, partial: EncoderPartial) -> Result<FittedEncoder> {
+        let mut sample = partial.sample.columns;
+        let mut numeric = partial.numeric.into_iter().zip(&mut sample);
         let mut categorical = partial.categorical.into_iter();
         let (mut statistics, mut noted) = (Vec::new(), Noted::default());
         for feature in &self.schema.features {
@@ -219,13 +228,15 @@ impl EncoderFit {
             };
             statistics.push(of_feature);
         }
-        Ok((
-            FeatureEncoder {
-                schema: self.schema.clone(),
-                statistics,
-            },
-            noted.warnings(),
-        ))
+        let encoder = FeatureEncoder {
+            schema: self.schema.clone(),
+            statistics,
+        };
+        Ok(FittedEncoder {
+            encoder,
+            warnings: noted.warnings(),
+            sample,
+        })
     }
 }
 
@@ -239,7 +250,7 @@ impl NumericPartial {
     fn finish(
         self,
         feature: &Feature,
-        mut sample: Vec<f64>,
+        sample: &mut Vec<f64>,
         noted: &mut Noted,
     ) -> Result<NumericStatistics> {
         let name = &feature.name;

@@ -19,7 +19,7 @@ pub use schema::{Feature, FeatureKind, FeatureSchema, sql_type};
 pub use target::{ClassLabel, TargetEncoding};
 
 pub(crate) use columns::{Element, Rows, numbers};
-pub(crate) use encoder::{BatchEncoder, find_column, find_features};
+pub(crate) use encoder::{BatchEncoder, Missing, find_column, find_features};
 pub(crate) use fit::{EncoderFit, EncoderPartial};
 pub(crate) use labels::{ClassCodes, ClassKey, Labels, append_with_nan, check_label_type};
 pub(crate) use moments::Moments;

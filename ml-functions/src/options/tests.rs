@@ -49,13 +49,10 @@ static SPEC: EstimatorSpec = EstimatorSpec {
         },
     ],
     check: |_| Ok(()),
-    tags: Tags {
-        gathers: false,
-        revisits: false,
-        inexact_over_partitions: None,
-    },
+    tags: Tags::NONE,
     inspections: &[],
     steps: &[],
+    state_steps: &[],
     load: |_, _| {
         Err(Error::Internal {
             what: "never loaded".to_owned(),

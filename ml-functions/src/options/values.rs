@@ -33,7 +33,8 @@ pub(super) fn check_value(option: &Hyperparameter, value: &Value) -> Result<Valu
         }),
         Kind::Text => value.as_str().map(Value::from),
         Kind::TextArray => as_texts(value).map(Value::from),
-        Kind::ClassWeights => as_class_weights(value).map(Value::Object),
+        Kind::ClassWeights => as_numbers(value, |weight| weight >= 0.0).map(Value::Object),
+        Kind::Directions => as_numbers(value, |x| [-1.0, 0.0, 1.0].contains(&x)).map(Value::Object),
         Kind::CloudOnly => Some(value.clone()),
     };
     checked.ok_or_else(|| Error::InvalidOption {
@@ -67,6 +68,7 @@ pub(super) fn expected(kind: Kind) -> String {
         Kind::ClassWeights => {
             "an array of STRUCT(label, weight) with weights of at least 0".to_owned()
         }
+        Kind::Directions => "an array of STRUCT(feature, direction) with 1, 0 or -1".to_owned(),
         Kind::CloudOnly => "anything".to_owned(),
     }
 }
@@ -80,6 +82,7 @@ pub(super) fn type_name(kind: Kind) -> &'static str {
         Kind::Choice(_) | Kind::Text | Kind::CloudOnly => "STRING",
         Kind::TextArray => "ARRAY<STRING>",
         Kind::ClassWeights => "ARRAY<STRUCT<STRING, FLOAT64>>",
+        Kind::Directions => "ARRAY<STRUCT<STRING, INT64>>",
     }
 }
 
@@ -93,7 +96,7 @@ pub(super) fn default_value(option: &Hyperparameter) -> Value {
         Kind::Float { .. } => text.parse::<f64>().map_or(Value::Null, Value::from),
         Kind::TextArray => Value::from(vec![text]),
         Kind::Choice(_) => Value::from(text.to_uppercase()),
-        Kind::Text | Kind::ClassWeights | Kind::CloudOnly => Value::from(text),
+        Kind::Text | Kind::ClassWeights | Kind::Directions | Kind::CloudOnly => Value::from(text),
     }
 }
 
@@ -150,9 +153,9 @@ fn as_texts(value: &Value) -> Option<Vec<String>> {
 }
 
 /// `[STRUCT('a', 0.5), …]` as arrays or objects of two values, or an object `{"a": 0.5}`.
-fn as_class_weights(value: &Value) -> Option<Map<String, Value>> {
+fn as_numbers(value: &Value, is_allowed: impl Fn(f64) -> bool) -> Option<Map<String, Value>> {
     let pairs: Vec<(String, f64)> = match value {
-        Value::Array(items) => items.iter().map(class_weight).collect::<Option<_>>()?,
+        Value::Array(items) => items.iter().map(named_number).collect::<Option<_>>()?,
         Value::Object(fields) => fields
             .iter()
             .map(|(label, weight)| Some((label.clone(), weight.as_f64()?)))
@@ -162,14 +165,14 @@ fn as_class_weights(value: &Value) -> Option<Map<String, Value>> {
     let n_pairs = pairs.len();
     let weights: Map<String, Value> = pairs
         .into_iter()
-        .filter(|(_, weight)| weight.is_finite() && *weight >= 0.0)
+        .filter(|(_, number)| number.is_finite() && is_allowed(*number))
         .map(|(label, weight)| (label, Value::from(weight)))
         .collect();
     // Fewer means a label that was given twice, or a weight out of range.
     (weights.len() == n_pairs && n_pairs > 0).then_some(weights)
 }
 
-fn class_weight(item: &Value) -> Option<(String, f64)> {
+fn named_number(item: &Value) -> Option<(String, f64)> {
     let (first, second) = match item {
         Value::Array(items) if items.len() == 2 => (&items[0], &items[1]),
         Value::Object(fields) if fields.len() == 2 => {

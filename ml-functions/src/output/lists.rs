@@ -77,7 +77,7 @@ pub(super) fn float_lists(width: usize, values: &[f64], n_rows: usize) -> Result
 }
 
 /// Lists of equal length over consecutive items.
-fn regular_lists(items: ArrayRef, width: usize, n_rows: usize) -> Result<ArrayRef> {
+pub(super) fn regular_lists(items: ArrayRef, width: usize, n_rows: usize) -> Result<ArrayRef> {
     if items.len() != width * n_rows {
         return Err(mismatch());
     }

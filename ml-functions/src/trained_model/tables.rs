@@ -13,6 +13,7 @@ use datafusion::arrow::record_batch::RecordBatch;
 use serde_json::Value;
 
 use crate::error::{Error, Result};
+use crate::explain::GlobalAttributions;
 use crate::features::{FeatureEncoder, FeatureStatistics, NumericStatistics, TargetEncoding};
 use crate::run::Iteration;
 
@@ -76,6 +77,43 @@ pub(super) fn feature_info(encoder: &FeatureEncoder) -> Result<RecordBatch> {
             Arc::new(Int64Array::new_null(statistics.len())),
         ),
     ])
+}
+
+/// One row a feature, the greatest mean magnitude first; with a target, one a class and feature.
+pub(super) fn global_explain(
+    found: &GlobalAttributions,
+    target: Option<&TargetEncoding>,
+) -> Result<RecordBatch> {
+    let n_outputs = found.sums.len() / found.features.len().max(1);
+    let outputs: Vec<(Option<usize>, Option<String>)> = match target {
+        None => vec![(None, None)],
+        Some(target) => target
+            .classes
+            .iter()
+            .enumerate()
+            // Of two classes one score serves both, with the other sign.
+            .map(|(class, label)| (Some(class.min(n_outputs - 1)), Some(label.text())))
+            .collect(),
+    };
+    let (mut features, mut means, mut labels) = (Vec::new(), Vec::new(), Vec::new());
+    for (output, label) in outputs {
+        let mut of_output: Vec<(usize, f64)> =
+            found.means(output).into_iter().enumerate().collect();
+        of_output.sort_by(|a, b| b.1.total_cmp(&a.1));
+        for (feature, mean) in of_output {
+            features.push(found.features[feature].as_str());
+            means.push(mean);
+            labels.push(label.clone());
+        }
+    }
+    let mut columns: Vec<(&str, ArrayRef)> = vec![
+        ("feature", Arc::new(StringArray::from(features))),
+        ("attribution", Arc::new(Float64Array::from(means))),
+    ];
+    if target.is_some() {
+        columns.push(("class_label", Arc::new(StringArray::from(labels))));
+    }
+    table(columns)
 }
 
 /// One row an iteration; `cluster_info` where the estimator reports clusters.

@@ -4,17 +4,16 @@
 //! with the model inside. Warns when the model is worse.
 
 use std::any::Any;
-use std::sync::{Arc, OnceLock};
 
 use serde::{Deserialize, Serialize};
 
+use super::carried_model::CarriedModel;
 use crate::compute::Compute;
 use crate::error::{Error, Result};
 use crate::estimator::{EstimatorSpec, Task};
 use crate::features::{FeatureBlock, TargetEncoding};
 use crate::metrics::Evaluation;
 use crate::model::{Model, ModelContext, ModelState, Prediction};
-use crate::model_file::{self, ModelCore};
 use crate::run::TrainingRun;
 use crate::training_set::{Part, PartitionStep, TrainingSet, Visit, reduce};
 
@@ -33,11 +32,8 @@ pub(super) async fn evaluate(
     samples: &dyn TrainingSet,
     run: &TrainingRun,
 ) -> Result<Evaluated> {
-    let (manifest, tensors) = model_file::to_parts(spec, context, model)?;
     let step = EvaluateStep {
-        manifest: manifest.to_string(),
-        tensors,
-        loaded: OnceLock::new(),
+        model: CarriedModel::new(spec, context, model)?,
     };
     let has_evaluation = samples.n_samples(Part::Evaluation) > 0;
     let part = if has_evaluation {
@@ -101,17 +97,7 @@ fn warn_if_worse(
 /// Predicts and judges the rows of a block, by the model and by the baseline.
 #[derive(Serialize, Deserialize)]
 pub(super) struct EvaluateStep {
-    /// The manifest as JSON, since its parts describe their own types.
-    manifest: String,
-    tensors: Vec<u8>,
-    /// The model, made when the first block comes.
-    #[serde(skip)]
-    loaded: OnceLock<Arc<Loaded>>,
-}
-
-struct Loaded {
-    core: ModelCore,
-    baseline: Option<Baseline>,
+    model: CarriedModel,
 }
 
 /// Both evaluations of some rows.
@@ -121,31 +107,12 @@ pub(super) struct EvaluatePartial {
     baseline: Option<Evaluation>,
 }
 
-impl EvaluateStep {
-    /// Threads that come first at the same time each load the model; one of them is kept.
-    fn loaded(&self) -> Result<Arc<Loaded>> {
-        if let Some(loaded) = self.loaded.get() {
-            return Ok(Arc::clone(loaded));
-        }
-        let manifest = serde_json::from_str(&self.manifest).map_err(|source| Error::Internal {
-            what: format!("cannot read a manifest: {source}"),
-        })?;
-        let core = model_file::from_parts(&manifest, &self.tensors)?;
-        let baseline = core.target.as_ref().map(Baseline::new);
-        Ok(Arc::clone(
-            self.loaded
-                .get_or_init(|| Arc::new(Loaded { core, baseline })),
-        ))
-    }
-}
-
 impl PartitionStep for EvaluateStep {
     type Partial = EvaluatePartial;
     const NAME: &'static str = "training.evaluate";
 
     fn run(&self, block: &FeatureBlock, compute: &Compute) -> Result<EvaluatePartial> {
-        let loaded = self.loaded()?;
-        let core = &loaded.core;
+        let core = self.model.core()?;
         let judge = |model: &dyn Model| -> Result<Evaluation> {
             let mut evaluation = Evaluation::new(core.spec.task, core.target.as_ref(), model);
             evaluation.update(&model.predict(block, compute)?, block)?;
@@ -153,10 +120,10 @@ impl PartitionStep for EvaluateStep {
         };
         Ok(EvaluatePartial {
             model: judge(core.model.as_ref())?,
-            baseline: loaded
-                .baseline
+            baseline: core
+                .target
                 .as_ref()
-                .map(|baseline| judge(baseline))
+                .map(|target| judge(&Baseline::new(target)))
                 .transpose()?,
         })
     }

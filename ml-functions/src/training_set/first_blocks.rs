@@ -14,16 +14,17 @@ use super::prepare::Prepared;
 use super::roles::Roles;
 use super::spill::{BlockStore, Spill, StoredBlocks};
 use super::split::Selection;
-use super::weights::read_weights;
+use super::weights::{read_marks, read_weights};
 use crate::error::Result;
 use crate::features::{
-    BatchEncoder, ClassCodes, ClassKey, Dense, Element, FeatureBlock, Labels, TargetValues,
+    BatchEncoder, ClassCodes, ClassKey, Dense, Element, FeatureBlock, Labels, Missing, TargetValues,
 };
 use crate::training::TrainingRequest;
 
 /// The blocks of the first reading.
 pub(super) struct FirstBlocks {
     encoder: BatchEncoder,
+    missing: Missing,
     /// Training, evaluation.
     stores: [Option<BlockStore>; 2],
     /// The classes of each chunk in the order of its codes.
@@ -38,15 +39,15 @@ impl FirstBlocks {
         spill: &Arc<Spill>,
     ) -> Option<FirstBlocks> {
         let options = &request.options;
-        let weighs_classes =
-            options.class_weights().is_some() || options.is_true("auto_class_weights");
         let tags = request.estimator.spec().tags;
-        if roles.features.categorical().next().is_some() || weighs_classes || tags.gathers {
+        if roles.features.categorical().next().is_some() || options.weighs_classes() || tags.gathers
+        {
             return None;
         }
         let store = || BlockStore::new(&request.memory, spill);
         Some(FirstBlocks {
             encoder: BatchEncoder::with_missing(&roles.features),
+            missing: Missing::of(&tags),
             stores: [tags.revisits.then(store), Some(store())],
             classes: Mutex::default(),
         })
@@ -66,7 +67,7 @@ impl FirstBlocks {
                 .unwrap_or_else(PoisonError::into_inner)
                 .insert(position, classes.clone());
         }
-        let instance_weights = read_weights(chunk)?;
+        let (instance_weights, marks) = (read_weights(chunk)?, read_marks(chunk));
         let features: Vec<_> = chunk
             .batches
             .iter()
@@ -83,7 +84,10 @@ impl FirstBlocks {
                 n_samples: rows.n_rows,
                 dense,
                 codes,
-                target: labels.local_values(rows),
+                target: match &marks {
+                    Some(marks) => TargetValues::Classes(rows.gather(marks)),
+                    None => labels.local_values(rows),
+                },
                 weights: sample_weights(rows, instance_weights.as_deref()),
             };
             store.put(position, Some(&Arc::new(block)))?;
@@ -111,6 +115,7 @@ impl FirstBlocks {
             .map(|(_, column)| column.mean)
             .collect();
         let codes = Arc::new(codes);
+        let missing = self.missing;
         self.stores.map(|store| {
             let (means, codes) = (Arc::clone(&means), Arc::clone(&codes));
             let complete = move |position: &(usize, usize), block: &mut FeatureBlock| {
@@ -122,6 +127,7 @@ impl FirstBlocks {
                         .for_each(|value| *value = codes[*value as usize]);
                 }
                 match &mut block.dense {
+                    _ if missing == Missing::Kept => {}
                     Dense::F32(values) => fill(values, block.n_samples, &means),
                     Dense::F64(values) => fill(values, block.n_samples, &means),
                 }

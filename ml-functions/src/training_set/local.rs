@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
+use datafusion::execution::disk_manager::DiskManager;
 use datafusion::execution::memory_pool::{
     MemoryConsumer, MemoryLimit, MemoryPool, MemoryReservation,
 };
@@ -22,12 +23,14 @@ use super::passes::{Stop, Workers};
 use super::prepare::{Prepared, prepare, read_labels};
 use super::roles::{Roles, chunk_rows};
 use super::spill::{BlockStore, Spill, StoredBlocks};
-use super::weights::read_weights;
-use super::{AnyPartial, AnyStep, Part, TrainingSet, Visit};
+use super::states::States;
+use super::weights::{read_marks, read_weights};
+use super::{AnyPartial, AnyStart, AnyStateStep, AnyStep, Part, TrainingSet, Visit};
 use crate::error::{Error, Result};
 use crate::estimator::Task;
 use crate::features::{
-    BatchEncoder, ClassCodes, FeatureBlock, FeatureEncoder, Rows, TargetEncoding, TargetValues,
+    BatchEncoder, ClassCodes, FeatureBlock, FeatureEncoder, Missing, Rows, TargetEncoding,
+    TargetValues,
 };
 use crate::run::{Progress, TrainingRun};
 use crate::training::TrainingRequest;
@@ -45,6 +48,8 @@ pub struct LocalTrainingSet {
     one_pass: tokio::sync::Mutex<()>,
     spill: Arc<Spill>,
     stored: Mutex<[Option<Arc<StoredBlocks>>; 2]>,
+    states: Mutex<[Option<Arc<States>>; 2]>,
+    disk: Arc<DiskManager>,
     gathered: Arc<MemoryReservation>,
     phase_rows: Arc<AtomicU64>,
 }
@@ -102,7 +107,10 @@ impl LocalTrainingSet {
         let shared = Shared {
             task: request.estimator.spec().task,
             seed: run.seed,
-            encoder: BatchEncoder::new(&prepared.encoder),
+            encoder: BatchEncoder::new(
+                &prepared.encoder,
+                Missing::of(&request.estimator.spec().tags),
+            ),
             classes: prepared
                 .target
                 .as_ref()
@@ -120,6 +128,8 @@ impl LocalTrainingSet {
             one_pass: tokio::sync::Mutex::new(()),
             spill,
             stored: Mutex::new(stored),
+            states: Mutex::default(),
+            disk: Arc::clone(&request.spill),
             gathered: Arc::new(gathered),
             phase_rows,
         };
@@ -262,6 +272,56 @@ impl LocalTrainingSet {
         ]
     }
 
+    /// [`TrainingSet::start_states`] with a start that threads can share.
+    pub(super) async fn start_shared(
+        &self,
+        start: Arc<dyn AnyStart>,
+        part: Part,
+        run: &TrainingRun,
+    ) -> Result<()> {
+        self.lock_states()[index(part)] = None;
+        let states = Arc::new(States::new(start, &self.memory, &self.disk));
+        let on_block = {
+            let states = Arc::clone(&states);
+            move |position: (usize, usize), block: Option<&FeatureBlock>| match block {
+                Some(block) => states.add(chunk_id(position), block),
+                None => Ok(()),
+            }
+        };
+        self.for_each_block(part, Visit::Once, run, Arc::new(on_block))
+            .await?;
+        self.lock_states()[index(part)] = Some(states);
+        Ok(())
+    }
+
+    /// [`TrainingSet::reduce_states_any`] with a step that threads can share.
+    pub(super) async fn reduce_states_shared(
+        &self,
+        step: Arc<dyn AnyStateStep>,
+        part: Part,
+        run: &TrainingRun,
+    ) -> Result<AnyPartial> {
+        let _pass = self.one_pass.lock().await;
+        run.check_cancelled()?;
+        let states = self.lock_states()[index(part)].clone();
+        match states {
+            None => Ok(step.partial_any()),
+            Some(states) => {
+                let workers = Workers::new(self.threads, run, &self.phase_rows);
+                states.reduce(step, &workers).await
+            }
+        }
+    }
+
+    /// Gives up what the estimator kept, once it has learned.
+    pub(crate) fn drop_states(&self) {
+        *self.lock_states() = [None, None];
+    }
+
+    fn lock_states(&self) -> MutexGuard<'_, [Option<Arc<States>>; 2]> {
+        self.states.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn lock_stored(&self) -> MutexGuard<'_, [Option<Arc<StoredBlocks>>; 2]> {
         self.stored.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -290,6 +350,11 @@ impl LocalTrainingSet {
             ),
         })
     }
+}
+
+/// A chunk's number among those of all partitions.
+fn chunk_id((partition, number): (usize, usize)) -> u64 {
+    (partition as u64) << 32 | number as u64
 }
 
 fn blocks_in_use() -> Error {
@@ -340,6 +405,10 @@ impl TrainingSet for LocalTrainingSet {
         self.shared.prepared.target.as_ref()
     }
 
+    fn sample(&self) -> Option<&[Vec<f64>]> {
+        self.shared.prepared.sample.as_deref()
+    }
+
     fn n_samples(&self, part: Part) -> u64 {
         self.shared.prepared.n_samples[index(part)]
     }
@@ -352,6 +421,25 @@ impl TrainingSet for LocalTrainingSet {
         run: &TrainingRun,
     ) -> Result<Option<AnyPartial>> {
         self.reduce_shared(step.to_owned_step()?, part, visit, run)
+            .await
+    }
+
+    async fn start_states(
+        &self,
+        start: &dyn AnyStart,
+        part: Part,
+        run: &TrainingRun,
+    ) -> Result<()> {
+        self.start_shared(start.to_owned_start()?, part, run).await
+    }
+
+    async fn reduce_states_any(
+        &self,
+        step: &dyn AnyStateStep,
+        part: Part,
+        run: &TrainingRun,
+    ) -> Result<AnyPartial> {
+        self.reduce_states_shared(step.to_owned_step()?, part, run)
             .await
     }
 
@@ -400,7 +488,7 @@ impl Shared {
             .iter()
             .map(|batch| chunk.layout.features(batch))
             .collect();
-        let instance_weights = read_weights(chunk)?;
+        let (instance_weights, marks) = (read_weights(chunk)?, read_marks(chunk));
         let mut blocks = [None, None];
         for part in [0, 1]
             .into_iter()
@@ -408,7 +496,10 @@ impl Shared {
         {
             let rows = &selection.parts[part];
             let (dense, codes) = self.encoder.encode(&features, rows)?;
-            let target = labels.target_values(rows, &self.classes);
+            let target = match &marks {
+                Some(marks) => TargetValues::Classes(rows.gather(marks)),
+                None => labels.target_values(rows, &self.classes),
+            };
             let weights = self.weights(rows, instance_weights.as_deref(), &target);
             let n_samples = rows.n_rows;
             blocks[part] = Some(FeatureBlock {

@@ -10,7 +10,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::{
-    AnyPartial, AnyStep, LocalTrainingSet, Part, TrainingSet, Visit, from_bytes, to_bytes,
+    AnyPartial, AnyStart, AnyState, AnyStateStep, AnyStep, LocalTrainingSet, Part, TrainingSet,
+    Visit, from_bytes, to_bytes,
 };
 use crate::compute::Compute;
 use crate::error::{Error, Result};
@@ -55,6 +56,10 @@ impl TrainingSet for LoopbackTrainingSet<'_> {
         self.target.as_ref()
     }
 
+    fn sample(&self) -> Option<&[Vec<f64>]> {
+        self.local.sample()
+    }
+
     fn n_samples(&self, part: Part) -> u64 {
         self.local.n_samples(part)
     }
@@ -75,12 +80,71 @@ impl TrainingSet for LoopbackTrainingSet<'_> {
             .transpose()
     }
 
+    async fn start_states(
+        &self,
+        start: &dyn AnyStart,
+        part: Part,
+        run: &TrainingRun,
+    ) -> Result<()> {
+        let start = registry::decode_start(start.name(), &start.encode()?)?;
+        let remote = Arc::new(RemoteStart { start });
+        self.local.start_shared(remote, part, run).await
+    }
+
+    async fn reduce_states_any(
+        &self,
+        step: &dyn AnyStateStep,
+        part: Part,
+        run: &TrainingRun,
+    ) -> Result<AnyPartial> {
+        let remote = registry::decode_state_step(step.name(), &step.encode()?)?;
+        let partial = self.local.reduce_states_shared(remote, part, run).await?;
+        step.decode_partial(&step.encode_partial(&partial)?)
+    }
+
     async fn gather(&self, part: Part, run: &TrainingRun) -> Result<FeatureBlock> {
         from_bytes(&to_bytes(&self.local.gather(part, run).await?)?)
     }
 
     fn memory_guard(&self) -> Arc<dyn Any + Send + Sync> {
         self.local.memory_guard()
+    }
+}
+
+/// A start on the other machine: its states went through bytes once.
+struct RemoteStart {
+    start: Arc<dyn AnyStart>,
+}
+
+impl AnyStart for RemoteStart {
+    fn name(&self) -> &'static str {
+        self.start.name()
+    }
+
+    fn to_owned_start(&self) -> Result<Arc<dyn AnyStart>> {
+        self.start.to_owned_start()
+    }
+
+    fn encode(&self) -> Result<Vec<u8>> {
+        self.start.encode()
+    }
+
+    fn start_any(&self, chunk: u64, block: &FeatureBlock) -> Result<AnyState> {
+        let block: FeatureBlock = from_bytes(&to_bytes(block)?)?;
+        let state = self.start.start_any(chunk, &block)?;
+        self.start.decode_state(&self.start.encode_state(&state)?)
+    }
+
+    fn state_bytes(&self, state: &AnyState) -> Result<usize> {
+        self.start.state_bytes(state)
+    }
+
+    fn encode_state(&self, state: &AnyState) -> Result<Vec<u8>> {
+        self.start.encode_state(state)
+    }
+
+    fn decode_state(&self, bytes: &[u8]) -> Result<AnyState> {
+        self.start.decode_state(bytes)
     }
 }
 

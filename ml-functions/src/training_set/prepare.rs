@@ -20,17 +20,30 @@ use crate::estimator::Task;
 use crate::features::{
     ClassKey, EncoderFit, EncoderPartial, FeatureEncoder, Labels, Moments, TargetEncoding, sql_type,
 };
-use crate::options::Options;
 use crate::run::{TrainingRun, Warning};
 use crate::training::TrainingRequest;
 
 /// Seed of the sample for medians; apart from the split's, so that the two are independent.
 const SAMPLE_SEED: u64 = 0x6d65_6469_616e;
 
+/// Rows sampled for medians alone, and for the bins of trees: some hundred rows for each of 255.
+const SAMPLE_ROWS: usize = 10_000;
+const BINNED_SAMPLE_ROWS: usize = 32_768;
+
+fn sample_rows(request: &TrainingRequest) -> usize {
+    if request.estimator.spec().tags.keeps_missing {
+        BINNED_SAMPLE_ROWS
+    } else {
+        SAMPLE_ROWS
+    }
+}
+
 /// What the first reading found.
 pub(super) struct Prepared {
     pub(super) split: Split,
     pub(super) encoder: FeatureEncoder,
+    /// For estimators that make bins: of each numeric feature the values in some rows.
+    pub(super) sample: Option<Vec<Vec<f64>>>,
     pub(super) target: Option<TargetEncoding>,
     /// By class, then for classes that training never saw.
     pub(super) class_weights: Option<Vec<f64>>,
@@ -75,7 +88,10 @@ pub(super) async fn prepare(
             split::decide(survey, &request.options)
         }
     };
-    let fit = Arc::new(EncoderFit::new(roles.features.clone()));
+    let fit = Arc::new(EncoderFit::new(
+        roles.features.clone(),
+        sample_rows(request),
+    ));
     let tree = Arc::new(MergeTree::new());
     let of_chunk = Arc::new(Mutex::new(BTreeMap::new()));
     let visit = {
@@ -109,7 +125,7 @@ pub(super) async fn prepare(
     let merge: Merge<'_, FitPartial> = &|into, later| into.merge(later, &fit);
     let partial = tree.finish(&source.n_chunks(), merge)?;
     let of_chunk = std::mem::take(&mut *of_chunk.lock().unwrap_or_else(PoisonError::into_inner));
-    finish(partial, &fit, roles, &request.options, split, of_chunk, run)
+    finish(partial, &fit, roles, request, split, of_chunk, run)
 }
 
 /// What the split needs to know of all rows. Small sources are read with all columns and kept; for
@@ -240,7 +256,7 @@ fn finish(
     partial: Option<FitPartial>,
     fit: &EncoderFit,
     roles: &Roles,
-    options: &Options,
+    request: &TrainingRequest,
     split: Split,
     of_chunk: BTreeMap<(usize, usize), [usize; 2]>,
     run: &TrainingRun,
@@ -279,23 +295,28 @@ fn finish(
     if let Some(weight) = &roles.weight {
         partial.weights.check(weight, run)?;
     }
-    let (encoder, warnings) = fit.finish(partial.encoder)?;
+    let fitted = fit.finish(partial.encoder)?;
+    let tags = request.estimator.spec().tags;
     for Warning {
         code,
         message,
         hint,
-    } in warnings
+    } in fitted
+        .warnings
+        .into_iter()
+        .filter(|warning| !(warning.code == "nulls_filled" && tags.keeps_missing))
     {
         run.warn(&code, message, hint.as_deref());
     }
     let class_weights = match &target {
-        Some(target) if !target.classes.is_empty() => class_weights(target, options)?,
+        Some(target) if !target.classes.is_empty() => class_weights(target, &request.options)?,
         _ => None,
     };
     let n_dropped = partial.n_dropped;
     Ok(Prepared {
         split,
-        encoder,
+        encoder: fitted.encoder,
+        sample: tags.keeps_missing.then_some(fitted.sample),
         target,
         class_weights,
         n_samples,

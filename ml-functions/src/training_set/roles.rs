@@ -29,6 +29,8 @@ pub(super) struct Roles {
     pub(super) label: Option<RoleColumn>,
     pub(super) weight: Option<RoleColumn>,
     pub(super) split: Option<RoleColumn>,
+    /// TRUE in rows that the estimator starts from.
+    pub(super) marks: Option<RoleColumn>,
 }
 
 /// A column that is not a feature.
@@ -46,6 +48,7 @@ pub(super) struct Layout {
     label: Option<usize>,
     weight: Option<usize>,
     split: Option<usize>,
+    marks: Option<usize>,
 }
 
 impl Roles {
@@ -76,8 +79,13 @@ impl Roles {
                 .map(|n| role(n, "split column"))
                 .transpose()?;
         }
-        check_types(task, options, [&label, &weight, &split])?;
-        let taken: Vec<&RoleColumn> = [&label, &weight, &split].into_iter().flatten().collect();
+        let marks = options
+            .text_if_known("kmeans_init_col")
+            .map(|name| role(name, "start column"))
+            .transpose()?;
+        check_types(task, options, [&label, &weight, &split, &marks])?;
+        let roles = [&label, &weight, &split, &marks];
+        let taken: Vec<&RoleColumn> = roles.into_iter().flatten().collect();
         check_unique(taken.iter().map(|role| role.name.as_str()))?;
         let feature_columns = feature_columns(request, &schema, &taken)?;
         let of_column = |column: &usize| {
@@ -99,6 +107,7 @@ impl Roles {
             label,
             weight,
             split,
+            marks,
         })
     }
 
@@ -110,6 +119,7 @@ impl Roles {
             label: place(&mut columns, self.label.as_ref()),
             weight: place(&mut columns, self.weight.as_ref()),
             split: place(&mut columns, self.split.as_ref()),
+            marks: place(&mut columns, self.marks.as_ref()),
         };
         (columns, layout)
     }
@@ -122,6 +132,7 @@ impl Roles {
             label: place(&mut columns, self.label.as_ref()),
             weight: None,
             split: place(&mut columns, self.split.as_ref()),
+            marks: None,
         };
         (columns, layout)
     }
@@ -141,6 +152,11 @@ impl Layout {
     /// The weight columns of some batches, if there are weights.
     pub(super) fn weight<'a>(&self, batches: &'a [RecordBatch]) -> Option<Vec<&'a ArrayRef>> {
         self.weight.map(|column| columns_at(batches, column))
+    }
+
+    /// The columns of marks of some batches, if there are any.
+    pub(super) fn marks<'a>(&self, batches: &'a [RecordBatch]) -> Option<Vec<&'a ArrayRef>> {
+        self.marks.map(|column| columns_at(batches, column))
     }
 
     /// The split columns of some batches, if there is one.
@@ -218,7 +234,7 @@ fn check_unique<'a>(names: impl Iterator<Item = &'a str>) -> Result<()> {
 fn check_types(
     task: Task,
     options: &Options,
-    [label, weight, split]: [&Option<RoleColumn>; 3],
+    [label, weight, split, marks]: [&Option<RoleColumn>; 4],
 ) -> Result<()> {
     if let Some(label) = label {
         check_label_type(task, &label.name, &label.data_type)?;
@@ -233,6 +249,12 @@ fn check_types(
         .filter(|weight| !weight.data_type.is_numeric())
     {
         return Err(wrong(weight, "double precision"));
+    }
+    if let Some(marks) = marks
+        .as_ref()
+        .filter(|marks| marks.data_type != DataType::Boolean)
+    {
+        return Err(wrong(marks, "boolean"));
     }
     let Some(split) = split else { return Ok(()) };
     let is_custom = options.text("data_split_method") == Some("CUSTOM");

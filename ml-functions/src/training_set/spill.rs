@@ -261,27 +261,39 @@ impl Spill {
         File::open(open.file.path().ok_or_else(lost)?).map_err(|source| Error::Spill { source })
     }
 
-    /// A full disk, and the limit on temporary files, are told by their kind, however wrapped.
     fn spill_error(&self, error: DataFusionError) -> Error {
-        let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
-        let mut is_full = self.disk.used_disk_space() >= self.disk.max_temp_directory_size();
-        while let Some(error) = cause {
-            let found = error.downcast_ref::<std::io::Error>();
-            is_full |= found.is_some_and(|found| {
-                found.kind() == std::io::ErrorKind::StorageFull
-                    || found.to_string().contains("exceeded the allowable limit")
-            });
-            cause = error.source();
-        }
-        let kind = if is_full {
-            std::io::ErrorKind::StorageFull
-        } else {
-            std::io::ErrorKind::Other
-        };
-        Error::Spill {
-            source: std::io::Error::new(kind, error.to_string()),
-        }
+        spill_error(&self.disk, error)
     }
+}
+
+/// A full disk, and the limit on temporary files, are told by their kind, however wrapped.
+pub(super) fn spill_error(disk: &DiskManager, error: DataFusionError) -> Error {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
+    let mut is_full = disk.used_disk_space() >= disk.max_temp_directory_size();
+    while let Some(error) = cause {
+        let found = error.downcast_ref::<std::io::Error>();
+        is_full |= found.is_some_and(|found| {
+            found.kind() == std::io::ErrorKind::StorageFull
+                || found.to_string().contains("exceeded the allowable limit")
+        });
+        cause = error.source();
+    }
+    let kind = if is_full {
+        std::io::ErrorKind::StorageFull
+    } else {
+        std::io::ErrorKind::Other
+    };
+    Error::Spill {
+        source: std::io::Error::new(kind, error.to_string()),
+    }
+}
+
+/// All bytes of a file.
+pub(super) fn read_all(file: &Arc<dyn SpillFile>) -> Result<Vec<u8>> {
+    let path = file.path().ok_or_else(|| Error::Internal {
+        what: "a spilled state has no local file".to_owned(),
+    })?;
+    std::fs::read(path).map_err(|source| Error::Spill { source })
 }
 
 /// Reads straight into the memory of the vector.

@@ -116,20 +116,32 @@ pub(super) fn decide(survey: Option<Survey>, options: &Options) -> Split {
                 _ if n_rows <= 50_000 => 0.2,
                 _ => AUTO_MAX_EVALUATION as f64 / n_rows as f64,
             };
-            let threshold = |sketch: HashSketch| {
-                let n_held_out = (share * sketch.count as f64).round() as u64;
-                sketch.threshold(n_held_out)
-            };
+            let counts: Vec<u64> = classes.values().map(|sketch| sketch.count).collect();
             let mut thresholds = BTreeMap::new();
-            for (class, sketch) in classes {
+            for ((class, sketch), n_held_out) in classes.into_iter().zip(held_out(&counts, share)) {
                 match class {
-                    None => return Split::Below(threshold(sketch)),
-                    Some(class) => thresholds.insert(class, threshold(sketch)),
+                    None => return Split::Below(sketch.threshold(n_held_out)),
+                    Some(class) => thresholds.insert(class, sketch.threshold(n_held_out)),
                 };
             }
             Split::BelowOfClass(thresholds)
         }
     }
+}
+
+/// How many rows of each class are held out: its share, rounded so that the sum is the share of all
+/// rows. The classes with the greatest remainders are rounded up, of equals the first.
+fn held_out(counts: &[u64], share: f64) -> Vec<u64> {
+    let exact: Vec<f64> = counts.iter().map(|count| share * *count as f64).collect();
+    let mut rounded: Vec<u64> = exact.iter().map(|rows| rows.floor() as u64).collect();
+    let n_rows = (share * counts.iter().sum::<u64>() as f64).round() as u64;
+    let mut by_remainder: Vec<usize> = (0..counts.len()).collect();
+    by_remainder.sort_by(|a, b| exact[*b].fract().total_cmp(&exact[*a].fract()));
+    let n_missing = n_rows.saturating_sub(rounded.iter().sum()) as usize;
+    for class in by_remainder.into_iter().take(n_missing) {
+        rounded[class] += 1;
+    }
+    rounded
 }
 
 impl Split {

@@ -28,10 +28,10 @@ struct Toy(EstimatorSpec);
 #[async_trait]
 impl Estimator for Toy {
     fn spec(&self) -> &'static EstimatorSpec {
-        if self.0.task == Task::Regression {
-            &REGRESSOR.0
-        } else {
-            &CLASSIFIER.0
+        match (self.0.task, self.0.tags.revisits) {
+            (Task::Regression, _) => &REGRESSOR.0,
+            (_, false) => &CLASSIFIER.0,
+            (_, true) => &REVISITOR.0,
         }
     }
 
@@ -47,7 +47,7 @@ impl Estimator for Toy {
     }
 }
 
-const fn toy(task: Task) -> Toy {
+const fn toy(task: Task, revisits: bool) -> Toy {
     Toy(EstimatorSpec {
         name: "toy",
         aliases: &[],
@@ -57,12 +57,12 @@ const fn toy(task: Task) -> Toy {
         hyperparameters: &[],
         check: |_| Ok(()),
         tags: Tags {
-            gathers: false,
-            revisits: false,
-            inexact_over_partitions: None,
+            revisits,
+            ..Tags::NONE
         },
         inspections: &[],
         steps: &[],
+        state_steps: &[],
         load: |_, _| {
             Err(Error::Internal {
                 what: "the toy is never loaded".to_owned(),
@@ -71,8 +71,9 @@ const fn toy(task: Task) -> Toy {
     })
 }
 
-static REGRESSOR: Toy = toy(Task::Regression);
-static CLASSIFIER: Toy = toy(Task::Classification);
+static REGRESSOR: Toy = toy(Task::Regression, false);
+static CLASSIFIER: Toy = toy(Task::Classification, false);
+static REVISITOR: Toy = toy(Task::Classification, true);
 
 /// Batches in memory; counts how often a partition was opened.
 struct Batches {
@@ -293,6 +294,35 @@ async fn small_sources_are_read_once() {
         sums(&set, Part::Training, visit, &run).await;
     }
     assert_eq!(source.n_opened.load(Ordering::Relaxed), 2);
+}
+
+#[tokio::test]
+async fn the_first_reading_makes_the_blocks_of_a_second() {
+    // NULLs, labels whose classes come in another order in each partition, and weights.
+    let columns = || {
+        let mut columns = columns(150_000, 3);
+        columns.retain(|(name, _)| *name != "t");
+        columns.push(("w", numbers((0..150_000).map(|row| f64::from(row % 5)))));
+        columns
+    };
+    let options = json!({"instance_weight_col": "w"});
+    let mut found = Vec::new();
+    for (toy, limit) in [
+        (&CLASSIFIER, usize::MAX),
+        (&REVISITOR, usize::MAX),
+        (&REVISITOR, 1_000_000),
+    ] {
+        let mut request = request(toy, source(columns(), 2, 7_000), options.clone());
+        request.memory = Arc::new(GreedyMemoryPool::new(limit));
+        let (set, run) = open(request).await.unwrap();
+        let mut blocks = Vec::new();
+        for part in [Part::Training, Part::Evaluation] {
+            blocks.push(sums(&set, part, Visit::Again, &run).await);
+            blocks.push(sums(&set, part, Visit::Again, &run).await);
+        }
+        found.push(blocks);
+    }
+    assert!(found.windows(2).all(|pair| pair[0] == pair[1]));
 }
 
 #[tokio::test]

@@ -3,6 +3,8 @@
 //! In: the weight column, the options and the counts of the classes; out: checked weights. Negative
 //! and infinite weights are errors; NULL weighs nothing and is a warning.
 
+use datafusion::arrow::array::AsArray;
+
 use super::chunks::RawChunk;
 use super::roles::RoleColumn;
 use crate::error::{Error, Result};
@@ -29,6 +31,17 @@ pub(super) fn read_weights(chunk: &RawChunk) -> Result<Option<Vec<f64>>> {
         append_with_nan(&numbers::<f64>(column)?, &mut weights);
     }
     Ok(Some(weights))
+}
+
+/// The marks of a chunk as 0 and 1; NULL is 0.
+pub(super) fn read_marks(chunk: &RawChunk) -> Option<Vec<u32>> {
+    let columns = chunk.layout.marks(&chunk.batches)?;
+    let marks = columns.iter().filter_map(|column| column.as_boolean_opt());
+    Some(
+        marks
+            .flat_map(|marks| marks.iter().map(|mark| u32::from(mark == Some(true))))
+            .collect(),
+    )
 }
 
 impl WeightPartial {
@@ -99,6 +112,19 @@ pub(super) fn class_weights(
         let balanced = |count: &u64| n_samples as f64 / (n_classes * *count as f64);
         let weights = target.class_counts.iter().map(balanced).chain([1.0]);
         return Ok(Some(weights.collect()));
+    }
+    if let Some(weight) = options.scale_pos_weight() {
+        if target.classes.len() != 2 {
+            return Err(Error::ConflictingOptions {
+                message: format!(
+                    "option \"scale_pos_weight\" needs two classes, but column \"{}\" has {}",
+                    target.column,
+                    target.classes.len()
+                ),
+                hint: "Set class_weights instead.".to_owned(),
+            });
+        }
+        return Ok(Some(vec![1.0, weight, 1.0]));
     }
     let Some(written) = options.class_weights() else {
         return Ok(None);

@@ -120,7 +120,15 @@ pub(crate) async fn bind_train(
         Value::Object(map) => map,
         _ => Map::new(),
     };
-    options.extend(json_options(&train.options)?);
+    let written = json_options(&train.options)?;
+    if written.contains_key("model_type") {
+        return Err(Error::invalid(
+            "22023",
+            format!("the type of model \"{}\" cannot change", entry.name),
+            Some("Use CREATE OR REPLACE MODEL."),
+        ));
+    }
+    options.extend(written);
     definition.options = Value::Object(options);
     let entry = entry.as_ref().clone();
     Box::pin(bind_fit(
@@ -151,10 +159,12 @@ async fn bind_fit(
     })?;
     let query = auspex_sql::parse_query(&text_of_query, session.settings().dialect())?;
     let state = canonical_state(state);
-    let rows = bind_query(session, *query, state).await?;
+    let rows = bind_query(session, *query, state)
+        .await
+        .map_err(|error| error.inside(&text_of_query, text))?;
     distinct_names(&rows.plan, "training query")?;
     let mut notices = determinism_warnings(&rows.plan);
-    let estimator = estimator(session, &definition, &rows, &mut notices).await?;
+    let estimator = estimator(&definition, &rows, &mut notices).await?;
     let mut written = written_options(session, &definition);
     let label = label(estimator, &definition, &written);
     if let Some(label) = &label {
@@ -363,17 +373,52 @@ fn label(
     Some(given.unwrap_or_else(|| "label".to_owned()))
 }
 
-/// The estimator that is named, or the one that fits the label (SQL.md §1 rule 12).
+/// What is chosen where no type is named.
+const DEFAULT_FAMILY: &str = "boosted_tree";
+
+/// The estimator that is named, or that of its family which fits the label (SQL.md §1 rule 12).
 async fn estimator(
-    session: &Arc<Session>,
     definition: &ModelDefinition,
     rows: &super::BoundQuery,
     notices: &mut Vec<Notice>,
 ) -> Result<&'static dyn Estimator> {
-    if !definition.model_type.is_empty() {
-        return Ok(registry::find(&definition.model_type)?);
+    let named = definition.model_type.as_str();
+    let family = if named.is_empty() {
+        DEFAULT_FAMILY
+    } else {
+        named
+    };
+    let of_task = |task| {
+        let suffix = match task {
+            Task::Classification => "classifier",
+            _ => "regressor",
+        };
+        registry::find(&format!("{family}_{suffix}"))
+    };
+    if !named.is_empty() && of_task(Task::Regression).is_err() {
+        return Ok(registry::find(named)?);
     }
     let label = definition.labels.first().map_or("label", String::as_str);
+    let task = task_of_label(label, rows, notices).await?;
+    let chosen = of_task(task)?;
+    if named.is_empty() {
+        notices.push(Notice {
+            hint: Some("Choose another with USING type.".to_owned()),
+            ..Notice::plain(format!(
+                "model type {} was chosen for label \"{label}\"",
+                chosen.spec().name
+            ))
+        });
+    }
+    Ok(chosen)
+}
+
+/// Classes for text, booleans and integers of two values; numbers otherwise.
+async fn task_of_label(
+    label: &str,
+    rows: &super::BoundQuery,
+    notices: &mut Vec<Notice>,
+) -> Result<Task> {
     let schema = rows.plan.schema();
     let find = |(_, field): &(_, &Arc<datafusion::arrow::datatypes::Field>)| {
         field.name().eq_ignore_ascii_case(label)
@@ -393,44 +438,29 @@ async fn estimator(
         data_type,
         DataType::Boolean | DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View
     );
-    let task = if is_text {
-        Task::Classification
-    } else if data_type.is_integer() {
-        let column = datafusion::common::Column::from((qualifier, field));
-        match distinct_values(session, rows, column).await? {
-            ..=2 => Task::Classification,
-            n @ 3..=20 => {
-                notices.push(Notice {
-                    hint: Some(
-                        "If they are classes, write USING logistic_reg.".to_owned(),
-                    ),
-                    ..Notice::warning(format!(
-                        "label \"{label}\" has only {n} distinct values and is predicted as a number"
-                    ))
-                });
-                Task::Regression
-            }
-            _ => Task::Regression,
+    if is_text {
+        return Ok(Task::Classification);
+    }
+    if !data_type.is_integer() {
+        return Ok(Task::Regression);
+    }
+    let column = datafusion::common::Column::from((qualifier, field));
+    Ok(match distinct_values(rows, column).await? {
+        ..=2 => Task::Classification,
+        n @ 3..=20 => {
+            notices.push(Notice {
+                hint: Some("If they are classes, name a classifier with USING.".to_owned()),
+                ..Notice::warning(format!(
+                    "label \"{label}\" has only {n} distinct values and is predicted as a number"
+                ))
+            });
+            Task::Regression
         }
-    } else {
-        Task::Regression
-    };
-    let name = if task == Task::Classification {
-        "logistic_reg"
-    } else {
-        "linear_reg"
-    };
-    notices.push(Notice {
-        hint: Some("Choose another with USING type.".to_owned()),
-        ..Notice::plain(format!(
-            "model type {name} was chosen for label \"{label}\""
-        ))
-    });
-    Ok(registry::find(name)?)
+        _ => Task::Regression,
+    })
 }
 
 async fn distinct_values(
-    session: &Arc<Session>,
     rows: &super::BoundQuery,
     column: datafusion::common::Column,
 ) -> Result<u64> {
@@ -446,7 +476,6 @@ async fn distinct_values(
             vec![count(col("label"))],
         )?
         .build()?;
-    let _ = session;
     let batches = DataFrame::new(rows.state.clone(), distinct)
         .collect()
         .await?;

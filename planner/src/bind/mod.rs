@@ -3,8 +3,11 @@
 //! In: a statement's syntax tree; out: a logical plan in which each model is an `Arc` and each name is
 //! resolved. Runs nothing.
 
+mod arguments;
 mod create_model;
 mod functions;
+mod letter_case;
+mod model_plans;
 mod model_scope;
 mod names;
 mod predict_udf;
@@ -20,8 +23,11 @@ use datafusion::sql::sqlparser::ast;
 use crate::error::{Error, Result};
 use crate::session::Session;
 
+pub(crate) use arguments::Arguments;
 pub(crate) use create_model::{bind_create_model, bind_train};
-pub(crate) use functions::{Arguments, evaluate_plan, is_judged_by_training_rows, predict_plan};
+pub(crate) use model_plans::{
+    evaluate_plan, explain_plan, is_judged_by_training_rows, predict_plan,
+};
 use model_scope::ModelScope;
 pub(crate) use model_scope::{BoundModel, string_literal};
 use names::output_names;
@@ -52,8 +58,15 @@ pub(crate) async fn bind_sql(
     };
     let scope = ModelScope::bind(session, &mut statement).await?;
     let state = scope.install(state);
-    let statement = SqlStatement::Statement(Box::new(statement));
-    let plan = state.statement_to_plan(statement).await?;
+    let plan = loop {
+        let planned = SqlStatement::Statement(Box::new(statement.clone()));
+        match state.statement_to_plan(planned).await {
+            Ok(plan) => break plan,
+            // Each turn spells one more name right, so that the turns end.
+            Err(error) if letter_case::adopt(&mut statement, &error) => {}
+            Err(error) => return Err(error.into()),
+        }
+    };
     Ok(BoundQuery {
         plan,
         state,

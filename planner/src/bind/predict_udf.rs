@@ -80,6 +80,11 @@ pub(crate) enum PredictShape {
     Flat,
     /// The columns of `ML.DETECT_ANOMALIES` as a struct.
     Anomalies { threshold: f64 },
+    /// The columns of `ML.EXPLAIN_PREDICT` as a struct.
+    Explanations {
+        top_k: usize,
+        threshold: Option<f64>,
+    },
 }
 
 /// A prediction function bound to a model.
@@ -170,6 +175,16 @@ impl PredictUdf {
                 output::flat_fields(&self.model),
                 output::flat_arrays(&self.model, &prediction)?,
             ),
+            PredictShape::Explanations { top_k, threshold } => {
+                let found =
+                    self.model
+                        .model
+                        .attributions(&block, &self.model.context(), &self.compute)?;
+                (
+                    output::explain_fields(&self.model),
+                    output::explain_arrays(&self.model, &prediction, &found, *top_k, *threshold)?,
+                )
+            }
             PredictShape::Anomalies { threshold } => (
                 output::anomaly_fields(&self.model)?,
                 output::anomaly_arrays(&self.model, &prediction, *threshold)?,

@@ -139,7 +139,11 @@ async fn view_table(
     let dialect = auspex_sql::Dialect::parse(&view.dialect).unwrap_or(auspex_sql::Dialect::Auto);
     let query = auspex_sql::parse_query(&view.text, dialect).map_err(Error::from)?;
     let bind = Box::pin(bind_query(session, *query, session.state(None)));
-    let bound = VIEW_DEPTH.scope(depth + 1, bind).await?;
+    // A position in the view's text means nothing to whoever queries the view.
+    let bound = VIEW_DEPTH
+        .scope(depth + 1, bind)
+        .await
+        .map_err(|error| error.inside(&view.text, ""))?;
     let plan = named_columns(bound.plan, &bound.names, &view.columns)?;
     Ok(Arc::new(ViewTable::new(plan, Some(view.text.clone()))))
 }

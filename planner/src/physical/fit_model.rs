@@ -5,6 +5,7 @@
 
 use std::fmt::Formatter;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use auspex_ml::compute::Compute;
@@ -225,6 +226,8 @@ async fn run(
         task: Arc::clone(task),
         control: Arc::clone(&control),
         started,
+        earlier_rows: AtomicU64::new(0),
+        phase_rows: AtomicU64::new(0),
     };
     let mut run = TrainingRun::new(
         task.options.u64("seed"),
@@ -247,17 +250,28 @@ struct Reporter {
     task: Arc<FitTask>,
     control: Arc<StatementControl>,
     started: Instant,
+    /// Rows visited in phases that ended.
+    earlier_rows: AtomicU64,
+    /// Rows visited in the phase that runs.
+    phase_rows: AtomicU64,
 }
 
 impl Reporter {
     fn report(&self, progress: Progress) {
         let (engine, id) = (&self.task.engine, self.task.process_id);
         match progress {
-            Progress::Phase(phase) => engine.update_training(id, |training| {
-                training.phase = phase;
-                training.rows = 0;
-            }),
-            Progress::Rows(rows) => engine.update_training(id, |training| training.rows = rows),
+            Progress::Phase(phase) => {
+                let n_rows = self.phase_rows.swap(0, Ordering::Relaxed);
+                self.earlier_rows.fetch_add(n_rows, Ordering::Relaxed);
+                engine.update_training(id, |training| {
+                    training.phase = phase;
+                    training.rows = 0;
+                });
+            }
+            Progress::Rows(rows) => {
+                self.phase_rows.fetch_max(rows, Ordering::Relaxed);
+                engine.update_training(id, |training| training.rows = rows);
+            }
             Progress::Iteration(iteration) => {
                 self.control
                     .notify(Notice::plain(self.describe(&iteration)));
@@ -272,9 +286,13 @@ impl Reporter {
             .eval_loss
             .map_or(String::new(), |loss| format!(", eval loss {loss:.6}"));
         let seconds = self.started.elapsed().as_secs_f64();
+        let n_rows =
+            self.earlier_rows.load(Ordering::Relaxed) + self.phase_rows.load(Ordering::Relaxed);
         format!(
-            "iteration {}: loss {:.6}{eval} ({seconds:.1} s)",
-            iteration.iteration, iteration.loss
+            "iteration {}: loss {:.6}{eval}, {:.0} rows/s ({seconds:.1} s)",
+            iteration.iteration,
+            iteration.loss,
+            n_rows as f64 / seconds.max(1e-3),
         )
     }
 }

@@ -80,11 +80,11 @@ static SPEC: EstimatorSpec = EstimatorSpec {
     check: |_| Ok(()),
     tags: Tags {
         gathers: true,
-        revisits: false,
-        inexact_over_partitions: None,
+        ..Tags::NONE
     },
     inspections: &[],
     steps: &[],
+    state_steps: &[],
     load: CoreSamples::load,
 };
 

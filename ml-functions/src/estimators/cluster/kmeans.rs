@@ -7,12 +7,13 @@ use async_trait::async_trait;
 use serde_json::json;
 
 use super::distance::Distance;
-use super::kmeans_init::{Choice, SampleStep, Starter, too_few};
+use super::kmeans_init::{Choice, MarkedStep, SampleStep, Starter, too_few};
 use super::kmeans_model::KMeansModel;
 use super::lloyd::{LloydStep, Update};
 use crate::error::{Error, Result};
 use crate::estimator::{Estimator, EstimatorSpec, Tags, Task};
 use crate::estimators::feature_space::{FeatureSpace, Scaling};
+use crate::features::FeatureBlock;
 use crate::model::Model;
 use crate::options::{Hyperparameter, Kind, Options};
 use crate::run::{Iteration, TrainingRun};
@@ -131,15 +132,16 @@ static SPEC: EstimatorSpec = EstimatorSpec {
     ],
     check,
     tags: Tags {
-        gathers: false,
         revisits: true,
-        inexact_over_partitions: None,
+        ..Tags::NONE
     },
     inspections: &["centroids"],
     steps: &[
         StepDecoder::of::<SampleStep>(),
+        StepDecoder::of::<MarkedStep>(),
         StepDecoder::of::<LloydStep>(),
     ],
+    state_steps: &[],
     load: KMeansModel::load,
 };
 
@@ -147,18 +149,24 @@ static SPEC: EstimatorSpec = EstimatorSpec {
 const NO_PROGRESS: f64 = 1e-12;
 
 fn check(options: &Options) -> Result<()> {
-    if options.text("kmeans_init_method") == Some("CUSTOM") {
-        return Err(Error::Unsupported {
-            what: "kmeans_init_method 'CUSTOM'".to_owned(),
-        });
+    let conflict = |message: &str, hint: &str| {
+        Err(Error::ConflictingOptions {
+            message: message.to_owned(),
+            hint: hint.to_owned(),
+        })
+    };
+    let is_custom = options.text("kmeans_init_method") == Some("CUSTOM");
+    match (is_custom, options.text("kmeans_init_col").is_some()) {
+        (true, false) => conflict(
+            "kmeans_init_method 'CUSTOM' needs option \"kmeans_init_col\"",
+            "Name a boolean column that is TRUE in the rows to start from.",
+        ),
+        (false, true) => conflict(
+            "option \"kmeans_init_col\" needs kmeans_init_method 'CUSTOM'",
+            "Leave out kmeans_init_col.",
+        ),
+        _ => Ok(()),
     }
-    if options.text("kmeans_init_col").is_some() {
-        return Err(Error::ConflictingOptions {
-            message: "option \"kmeans_init_col\" needs kmeans_init_method 'CUSTOM'".to_owned(),
-            hint: "Leave out kmeans_init_col.".to_owned(),
-        });
-    }
-    Ok(())
 }
 
 #[async_trait]
@@ -212,6 +220,9 @@ impl Fit<'_> {
         if let Some(model) = self.run.warm_start.clone() {
             return self.warm_start(model.as_ref());
         }
+        if self.options.text("kmeans_init_method") == Some("CUSTOM") {
+            return self.marked_start().await;
+        }
         let n_samples = self.samples.n_samples(Part::Training);
         let automatic = n_samples.checked_ilog10().unwrap_or(0).max(2) as usize;
         let num_clusters = self.options.opt_usize("num_clusters").unwrap_or(automatic);
@@ -228,6 +239,43 @@ impl Fit<'_> {
         chosen.await.map_err(|source| Error::Internal {
             what: format!("k-means++: {source}"),
         })?
+    }
+
+    /// Starts from the rows that `kmeans_init_col` marks.
+    async fn marked_start(&self) -> Result<Vec<f64>> {
+        /// Start rows at most where num_clusters is not written.
+        const MAX_MARKED: usize = 100_000;
+        let wanted = self.options.opt_usize("num_clusters");
+        let step = MarkedStep {
+            limit: wanted.unwrap_or(MAX_MARKED) + 1,
+        };
+        let marked = reduce(self.samples, &step, Part::Training, Visit::Again, self.run).await?;
+        let block = marked.unwrap_or_default().into_block();
+        let n_marked = block.n_samples;
+        if n_marked == 0 || n_marked > MAX_MARKED || wanted.is_some_and(|wanted| wanted != n_marked)
+        {
+            let found = match wanted {
+                Some(wanted) if n_marked > wanted => format!("more than {wanted}"),
+                _ => n_marked.to_string(),
+            };
+            let column = self.options.text("kmeans_init_col").unwrap_or_default();
+            return Err(Error::ConflictingOptions {
+                message: format!("column \"{column}\" is TRUE in {found} rows"),
+                hint: "It must be TRUE in as many rows as there are clusters.".to_owned(),
+            });
+        }
+        Ok(self.starter_of(block).given())
+    }
+
+    fn starter_of(&self, sample: FeatureBlock) -> Starter {
+        Starter {
+            sample,
+            space: self.space.clone(),
+            distance: self.distance,
+            compute: self.run.compute.clone(),
+            seed: self.run.seed,
+            cancel: self.run.cancel.clone(),
+        }
     }
 
     fn warm_start(&self, model: &dyn Model) -> Result<Vec<f64>> {
@@ -266,14 +314,7 @@ impl Fit<'_> {
             let sample = reduce(self.samples, &step, Part::Training, Visit::Again, self.run)
                 .await?
                 .ok_or_else(|| too_few(num_clusters, 0))?;
-            self.starter = Some(Starter {
-                sample: sample.into_block(),
-                space: self.space.clone(),
-                distance: self.distance,
-                compute: self.run.compute.clone(),
-                seed: self.run.seed,
-                cancel: self.run.cancel.clone(),
-            });
+            self.starter = Some(self.starter_of(sample.into_block()));
         }
         let missing = || Error::Internal {
             what: "k-means has no sample".to_owned(),

@@ -131,9 +131,63 @@ impl PartitionStep for SampleStep {
     }
 }
 
+/// Takes the rows that a start column marks, in their order.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct MarkedStep {
+    /// Rows at most; one more than wanted tells that there are too many.
+    pub(super) limit: usize,
+}
+
+impl PartitionStep for MarkedStep {
+    type Partial = SamplePartial;
+    const NAME: &'static str = "kmeans.marked";
+
+    fn run(&self, block: &FeatureBlock, _compute: &Compute) -> Result<SamplePartial> {
+        let TargetValues::Classes(marks) = &block.target else {
+            return Err(Error::Internal {
+                what: "a block of k-means has no marks".to_owned(),
+            });
+        };
+        let n_dense = block.n_dense();
+        let mut marked = SamplePartial {
+            n_dense,
+            n_codes: block.codes.len(),
+            ..SamplePartial::default()
+        };
+        let rows = marks.iter().enumerate().filter(|(_, mark)| **mark == 1);
+        for (row, _) in rows.take(self.limit) {
+            marked.hashes.push(0);
+            marked.weights.push(1.0);
+            marked
+                .dense
+                .extend((0..n_dense).map(|j| number(block, j, row)));
+            marked
+                .codes
+                .extend(block.codes.iter().map(|codes| codes[row]));
+        }
+        Ok(marked)
+    }
+
+    fn merge(&self, into: &mut SamplePartial, later: SamplePartial) -> Result<()> {
+        for row in 0..later
+            .hashes
+            .len()
+            .min(self.limit.saturating_sub(into.hashes.len()))
+        {
+            into.hashes.push(0);
+            into.push_values(&later, row, 1.0);
+        }
+        Ok(())
+    }
+}
+
 impl SamplePartial {
     fn push(&mut self, from: &SamplePartial, row: usize, weight: f64) {
         self.hashes.push(from.hashes[row]);
+        self.push_values(from, row, weight);
+    }
+
+    fn push_values(&mut self, from: &SamplePartial, row: usize, weight: f64) {
         self.weights.push(weight);
         self.dense
             .extend_from_slice(&from.dense[row * self.n_dense..][..self.n_dense]);
@@ -271,6 +325,13 @@ impl Starter {
                 Ok(best.map(|(_, centroids)| centroids).unwrap_or_default())
             }
         }
+    }
+
+    /// Every row of the sample as a centroid.
+    pub(super) fn given(&self) -> Vec<f64> {
+        (0..self.sample.n_samples)
+            .flat_map(|row| self.point(row))
+            .collect()
     }
 
     /// Moves centroids without samples to the rows of the sample that are farthest from all others;

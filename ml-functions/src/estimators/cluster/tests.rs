@@ -339,10 +339,10 @@ async fn kmeans_names_what_it_cannot_do() {
         Ok(model) => panic!("{model:?}"),
         Err(error) => error,
     };
-    let custom = error(json!({"kmeans_init_method": "custom", "kmeans_init_col": "c"})).await;
+    let custom = error(json!({"kmeans_init_method": "custom"})).await;
     assert_eq!(
         custom.to_string(),
-        "kmeans_init_method 'CUSTOM' is not supported"
+        "kmeans_init_method 'CUSTOM' needs option \"kmeans_init_col\""
     );
     let column = error(json!({"kmeans_init_col": "c"})).await;
     assert!(

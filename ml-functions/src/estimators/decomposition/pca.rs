@@ -87,16 +87,13 @@ static SPEC: EstimatorSpec = EstimatorSpec {
         },
     ],
     check,
-    tags: Tags {
-        gathers: false,
-        revisits: false,
-        inexact_over_partitions: None,
-    },
+    tags: Tags::NONE,
     inspections: &["principal_components", "principal_component_info"],
     steps: &[
         StepDecoder::of::<ProductsStep>(),
         StepDecoder::of::<TurnStep>(),
     ],
+    state_steps: &[],
     load: PcaModel::load,
 };
 

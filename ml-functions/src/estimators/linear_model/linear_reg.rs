@@ -82,9 +82,10 @@ Errors: a combination of options that contradict each other; features that depen
 Source: Hastie, Tibshirani and Friedman 2009, The Elements of Statistical Learning, chapter 3.",
     hyperparameters: &HYPERPARAMETERS,
     check: super::check,
-    tags: Tags { gathers: false, revisits: false, inexact_over_partitions: None },
+    tags: Tags::NONE,
     inspections: &["weights", "advanced_weights"],
     steps: &[StepDecoder::of::<GramStep>(), StepDecoder::of::<GlmStep>()],
+    state_steps: &[],
     load: LinearModel::load,
 };
 

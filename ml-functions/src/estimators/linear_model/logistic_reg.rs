@@ -83,9 +83,10 @@ more than two classes, with calculate_p_values.
 Source: Hastie, Tibshirani and Friedman 2009, The Elements of Statistical Learning, section 4.4.",
     hyperparameters: &HYPERPARAMETERS,
     check: super::check,
-    tags: Tags { gathers: false, revisits: true, inexact_over_partitions: None },
+    tags: Tags { revisits: true, ..Tags::NONE },
     inspections: &["weights", "advanced_weights"],
     steps: &[StepDecoder::of::<GlmStep>()],
+    state_steps: &[],
     load: LinearModel::load,
 };
 

@@ -3,8 +3,9 @@
 //! Code map: `layout` says which columns a design has; `steps` are the two passes over the rows;
 //! `objective` is what solvers minimise; `symmetric`, `coordinate_descent`, `newton`, `lbfgs` and
 //! `gradient_descent` are the solvers; `model` is what they learn, `uncertainty` and `distributions`
-//! say how sure it is, `inspect` shows it.
+//! say how sure it is, `inspect` and `attributions` show it.
 
+mod attributions;
 mod coordinate_descent;
 mod distributions;
 mod gradient_descent;

@@ -10,10 +10,11 @@ use serde_json::json;
 
 use datafusion::arrow::record_batch::RecordBatch;
 
-use super::inspect;
 use super::layout::{Frame, Layout};
+use super::{attributions, inspect};
 use crate::compute::Compute;
 use crate::error::{Error, Result};
+use crate::explain::Attributions;
 use crate::features::{FeatureBlock, FeatureEncoder, FeatureStatistics, TargetEncoding};
 use crate::model::{Inspection, Model, ModelContext, ModelState, Prediction, Tensor};
 
@@ -259,6 +260,17 @@ impl Model for LinearModel {
 
     fn inspect(&self, request: &Inspection, context: &ModelContext<'_>) -> Result<RecordBatch> {
         inspect::inspect(self, request, context.encoder)
+    }
+
+    /// Coefficient · (x − training mean); of a category its coefficient less the mean over the training
+    /// rows. The score is the linear predictor.
+    fn attributions(
+        &self,
+        block: &FeatureBlock,
+        context: &ModelContext<'_>,
+        compute: &Compute,
+    ) -> Result<Attributions> {
+        attributions::of(self, block, context.encoder, compute)
     }
 
     fn as_any(&self) -> &dyn Any {

@@ -20,7 +20,7 @@ fn schema(columns: &[(&str, &ArrayRef)]) -> FeatureSchema {
 
 /// Fits over chunks of these arrays, merged in order.
 fn fit_chunks(name: &str, chunks: &[ArrayRef]) -> Result<(FeatureEncoder, Vec<Warning>)> {
-    let fit = EncoderFit::new(schema(&[(name, &chunks[0])]));
+    let fit = EncoderFit::new(schema(&[(name, &chunks[0])]), 10_000);
     let mut merged: Option<EncoderPartial> = None;
     let mut first_row = 0;
     for chunk in chunks {
@@ -35,7 +35,8 @@ fn fit_chunks(name: &str, chunks: &[ArrayRef]) -> Result<(FeatureEncoder, Vec<Wa
             Some(into) => fit.merge(into, partial),
         }
     }
-    fit.finish(merged.unwrap())
+    let fitted = fit.finish(merged.unwrap())?;
+    Ok((fitted.encoder, fitted.warnings))
 }
 
 fn numeric(encoder: &FeatureEncoder) -> &NumericStatistics {
@@ -153,7 +154,7 @@ fn encodes_nulls_and_unseen_categories() {
     ]));
     let (encoder, _) = fit_chunks("n", std::slice::from_ref(&number)).unwrap();
     let rows = Rows::all([4].into_iter());
-    let (dense, codes) = BatchEncoder::new(&encoder)
+    let (dense, codes) = BatchEncoder::new(&encoder, Missing::Mean)
         .encode(&[&[number]], &rows)
         .unwrap();
     assert_eq!(dense, Dense::F32(vec![1.0, 2.0, 2.0, 3.0]));
@@ -163,7 +164,7 @@ fn encodes_nulls_and_unseen_categories() {
     let (encoder, _) = fit_chunks("b", &[flags]).unwrap();
     let new: ArrayRef = Arc::new(BooleanArray::from(vec![Some(true), Some(false), None]));
     let rows = Rows::all([3].into_iter());
-    let (_, codes) = BatchEncoder::new(&encoder)
+    let (_, codes) = BatchEncoder::new(&encoder, Missing::Mean)
         .encode(&[&[new]], &rows)
         .unwrap();
     assert_eq!(codes, [[0, 2, 1]]);

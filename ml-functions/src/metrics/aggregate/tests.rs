@@ -56,13 +56,10 @@ const fn spec(task: Task) -> EstimatorSpec {
         doc: "",
         hyperparameters: &[],
         check: |_| Ok(()),
-        tags: Tags {
-            gathers: false,
-            revisits: false,
-            inexact_over_partitions: None,
-        },
+        tags: Tags::NONE,
         inspections: &[],
         steps: &[],
+        state_steps: &[],
         load: |_, _| Err(damaged_state()),
     }
 }
@@ -114,6 +111,7 @@ fn model(spec: &'static EstimatorSpec, classes: &[&str]) -> Arc<TrainedModel> {
         evaluation: Evaluation::new(spec.task, Some(&target), &learned).compact(),
         evaluated_on: Part::Training,
         baseline: Vec::new(),
+        global_attributions: None,
         seed: 0,
         device: "cpu".to_owned(),
         duration_ms: 0,

@@ -1,0 +1,404 @@
+//! The boosting loop: gradients, trees, scores, and when to stop.
+//!
+//! In: chunks behind [`Pass`], bins, parameters and the trees to start from; out: a [`TreeEnsemble`].
+//! Random forests are one iteration of many parallel trees. Never sees a row.
+
+use super::assemble::{AssembledTree, Values};
+use super::binning::FeatureBins;
+use super::driver::Pass;
+use super::ensemble::TreeEnsemble;
+use super::grow::{Columns, Grower, GrownTree, TreeTask};
+use super::grow_step::{GrowStep, PendingSplit};
+use super::histogram::{ColumnRuns, HistogramLayout};
+use super::math::power_of_two_scale;
+use super::parameters::{DartNormalization, TreeParameters};
+use super::quantile_step::residual_quantiles;
+use super::random;
+use super::score_step::{LeafStep, Quantization, ScoreStep, ScoreUpdate, Scored};
+use super::split::ColumnKind;
+use super::walk::BinnedTree;
+use crate::error::Result;
+use crate::training_set::Part;
+
+/// Up to this number of rows, gradients keep 32 bits: the cost is small, and so are the rounding
+/// errors that a user could find by hand.
+const WIDE_BELOW_ROWS: u64 = 65_536;
+
+/// Gradients keep 32 bits if the mean is below this fraction of the greatest: 16 bits would round most
+/// of them to a few units.
+const WIDE_BELOW_RATIO: f64 = 1.0 / 512.0;
+
+/// How well an iteration's ensemble fits.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct IterationLoss {
+    /// From 0.
+    pub(crate) iteration: usize,
+    /// Mean loss of the training part.
+    pub(crate) loss: f64,
+    /// Mean loss of the held-out part, if there is one.
+    pub(crate) eval_loss: Option<f64>,
+}
+
+/// What is told after each iteration; an error ends the training.
+pub(crate) type OnIteration<'a> = &'a mut (dyn FnMut(IterationLoss) -> Result<()> + Send);
+
+/// Learns an ensemble: `start` with more trees.
+///
+/// The chunks of both parts must have been made by `StartTreeChunk` with the same bins and `start`.
+pub(crate) async fn boost<P: Pass>(
+    passes: &P,
+    parameters: &TreeParameters,
+    bins: &FeatureBins,
+    start: TreeEnsemble,
+    on_iteration: OnIteration<'_>,
+) -> Result<TreeEnsemble> {
+    let mut boosting = Boosting {
+        passes,
+        parameters,
+        bins,
+        columns: columns(bins, parameters),
+        first_tree: start.trees.len(),
+        ensemble: start,
+        binned: Vec::new(),
+        dropped: Vec::new(),
+        quantization: None,
+        scored: Scored::default(),
+    };
+    boosting.scored = boosting.score(Part::Training, Vec::new(), None).await?;
+    let held_out = boosting.score(Part::Evaluation, Vec::new(), None).await?;
+    let has_evaluation = held_out.n_rows > 0;
+    let mut before = if has_evaluation {
+        held_out.mean_loss()
+    } else {
+        boosting.scored.mean_loss()
+    };
+    for iteration in 0..parameters.max_iterations {
+        if boosting.scored.n_rows == 0 {
+            break;
+        }
+        let held_out = boosting.iterate(iteration, has_evaluation).await?;
+        let loss = boosting.scored.mean_loss();
+        let eval_loss = held_out.map(|held_out| held_out.mean_loss());
+        on_iteration(IterationLoss {
+            iteration,
+            loss,
+            eval_loss,
+        })?;
+        let now = eval_loss.unwrap_or(loss);
+        // No progress is possible from a loss of 0.
+        let progress = if before == 0.0 {
+            0.0
+        } else {
+            (before - now) / before.abs()
+        };
+        if parameters
+            .min_rel_progress
+            .is_some_and(|least| progress < least)
+        {
+            break;
+        }
+        before = now;
+    }
+    Ok(boosting.ensemble)
+}
+
+/// What is known between iterations.
+struct Boosting<'a, P> {
+    passes: &'a P,
+    parameters: &'a TreeParameters,
+    bins: &'a FeatureBins,
+    columns: Columns,
+    /// Number of trees of the warm start: they are never dropped.
+    first_tree: usize,
+    ensemble: TreeEnsemble,
+    /// The trees since then over bins, kept for DART alone.
+    binned: Vec<BinnedTree>,
+    /// Trees that the scores leave out in this iteration.
+    dropped: Vec<usize>,
+    /// How the gradients in the chunks were quantised, if they are those of the scores.
+    quantization: Option<Quantization>,
+    /// Of the training part, at the current scores.
+    scored: Scored,
+}
+
+impl<P: Pass> Boosting<'_, P> {
+    /// One iteration; returns what the held-out part scores.
+    async fn iterate(&mut self, iteration: usize, has_evaluation: bool) -> Result<Option<Scored>> {
+        self.drop_trees().await?;
+        let quantization = match self.quantization.take() {
+            Some(quantization) => quantization,
+            None => {
+                let quantization = self.quantization_of(self.maxima());
+                let step = Some(quantization.clone());
+                self.scored = self.score(Part::Training, Vec::new(), step).await?;
+                quantization
+            }
+        };
+        let units = quantization.scales.map(|scale| 1.0 / scale);
+        let n_trees = self.n_trees();
+        let mut updates = self.returning_updates();
+        let mut held_out_updates = updates.clone();
+        for number in 0..n_trees {
+            let output = number / self.parameters.num_parallel_tree;
+            let key = random::hash(&[self.parameters.seed, 2, self.ensemble.trees.len() as u64]);
+            let task = TreeTask { output, key, units };
+            let grown = Grower::grow(self.passes, self.parameters, &self.columns, task).await?;
+            let tree = self.finish(grown, task).await?;
+            let factor = self.new_weight();
+            let update = |leaves| ScoreUpdate {
+                tree: tree.binned.clone(),
+                output,
+                factor,
+                leaves,
+            };
+            // Residuals are those of the iteration's start: the rows walk the trees when it ends.
+            let waits = n_trees > 1 && self.parameters.objective.leaf_quantile().is_some();
+            updates.push(update((!waits).then(|| tree.leaves.clone())));
+            held_out_updates.push(update(None));
+            self.push(&tree, output, factor);
+            if number + 1 == n_trees {
+                let is_last = iteration + 1 == self.parameters.max_iterations;
+                let next = self.next_quantization().filter(|_| !is_last);
+                let updates = std::mem::take(&mut updates);
+                self.scored = self.score(Part::Training, updates, next.clone()).await?;
+                self.quantization = next;
+            } else if !waits {
+                self.update(Part::Training, std::mem::take(&mut updates))
+                    .await?;
+            }
+        }
+        self.settle_dropped();
+        match has_evaluation {
+            true => Ok(Some(
+                self.score(Part::Evaluation, held_out_updates, None).await?,
+            )),
+            false => Ok(None),
+        }
+    }
+
+    /// The values of a grown tree, from unrounded gradients where the scores still have them.
+    async fn finish(&self, mut grown: GrownTree, task: TreeTask) -> Result<AssembledTree> {
+        let mut values = Values {
+            regularization: &self.parameters.regularization,
+            learn_rate: self.parameters.learn_rate / self.parameters.num_parallel_tree as f64,
+            units: task.units,
+            sums: None,
+            renewed: None,
+        };
+        let splits = std::mem::take(&mut grown.pending);
+        let leaves = grown.leaves();
+        if let Some(quantile) = self.parameters.objective.leaf_quantile() {
+            self.follow(splits, task.output).await?;
+            let of = (self.scored.n_rows, self.scored.max_weight);
+            values.renewed = Some(residual_quantiles(self.passes, leaves, quantile, of).await?);
+        } else if self.n_trees() > 1 {
+            // The scores already have the earlier trees on the same gradients.
+            self.follow(splits, task.output).await?;
+        } else {
+            values.sums = Some(self.leaf_sums(splits, leaves).await?);
+        }
+        Ok(grown.assemble(self.bins, &values))
+    }
+
+    /// Trees of an iteration.
+    fn n_trees(&self) -> usize {
+        self.parameters.objective.n_outputs() * self.parameters.num_parallel_tree
+    }
+
+    /// Lets the rows follow the last splits.
+    async fn follow(&self, splits: Vec<PendingSplit>, output: usize) -> Result<()> {
+        if !splits.is_empty() {
+            let step = GrowStep {
+                output,
+                begin: None,
+                splits,
+                runs: ColumnRuns::default(),
+            };
+            self.passes.state_pass(Part::Training, &step).await?;
+        }
+        Ok(())
+    }
+
+    /// Lets the rows follow the last splits and sums the unrounded gradients of each leaf.
+    async fn leaf_sums(
+        &self,
+        splits: Vec<PendingSplit>,
+        leaves: Vec<u32>,
+    ) -> Result<Vec<[f64; 2]>> {
+        // A sum over all rows stays below 2^62, and each summand within what rounding can express.
+        let row_bits = 64 - self.scored.n_rows.leading_zeros();
+        let limit = 2f64.powi(62 - row_bits.max(12) as i32);
+        let scales = self.maxima().map(|max| power_of_two_scale(max, limit));
+        let step = LeafStep {
+            objective: self.parameters.objective,
+            splits,
+            leaves,
+            scales,
+        };
+        let sums = self.passes.state_pass(Part::Training, &step).await?.sums;
+        Ok(sums
+            .iter()
+            .map(|sums| [0, 1].map(|of| sums[of] as f64 / scales[of]))
+            .collect())
+    }
+
+    fn push(&mut self, tree: &AssembledTree, output: usize, weight: f64) {
+        self.ensemble.trees.push(tree.tree.clone());
+        self.ensemble.outputs.push(output as u32);
+        self.ensemble.weights.push(weight);
+        if self.parameters.dart.is_some() {
+            self.binned.push(tree.binned.clone());
+        }
+    }
+
+    async fn score(
+        &self,
+        part: Part,
+        updates: Vec<ScoreUpdate>,
+        quantization: Option<Quantization>,
+    ) -> Result<Scored> {
+        let step = ScoreStep {
+            objective: self.parameters.objective,
+            updates,
+            measure: true,
+            quantization,
+        };
+        self.passes.state_pass(part, &step).await
+    }
+
+    async fn update(&self, part: Part, updates: Vec<ScoreUpdate>) -> Result<()> {
+        let step = ScoreStep {
+            objective: self.parameters.objective,
+            updates,
+            measure: false,
+            quantization: None,
+        };
+        self.passes.state_pass(part, &step).await?;
+        Ok(())
+    }
+
+    /// Bounds of the gradients' magnitudes at the current scores.
+    fn maxima(&self) -> [f64; 2] {
+        match self.parameters.objective.bounds() {
+            Some((g, h)) => [g * self.scored.max_weight, h * self.scored.max_weight],
+            None => self.scored.maxima,
+        }
+    }
+
+    fn quantization_of(&self, maxima: [f64; 2]) -> Quantization {
+        let means = self
+            .scored
+            .mean_magnitudes(self.parameters.objective.n_outputs());
+        let is_spread = (0..2).any(|of| means[of] < self.scored.maxima[of] * WIDE_BELOW_RATIO);
+        let wide = self.scored.n_rows <= WIDE_BELOW_ROWS || is_spread;
+        let limits = if wide {
+            [2_147_483_647.0, 4_294_967_295.0]
+        } else {
+            [32_767.0, 65_535.0]
+        };
+        Quantization {
+            scales: [0, 1].map(|of| power_of_two_scale(maxima[of], limits[of])),
+            wide,
+            key: random::hash(&[self.parameters.seed, 3, self.ensemble.trees.len() as u64]),
+        }
+    }
+
+    /// How to quantise in the same pass that computes the next gradients, if their bounds are known.
+    fn next_quantization(&self) -> Option<Quantization> {
+        let is_bounded = self.parameters.objective.bounds().is_some();
+        (is_bounded && self.parameters.dart.is_none()).then(|| self.quantization_of(self.maxima()))
+    }
+}
+
+/// DART (Rashmi & Gilad-Bachrach 2015), with XGBoost's weights.
+impl<P: Pass> Boosting<'_, P> {
+    /// Draws the trees that this iteration leaves out, and takes them out of the scores.
+    async fn drop_trees(&mut self) -> Result<()> {
+        self.dropped.clear();
+        let Some(dart) = self.parameters.dart else {
+            return Ok(());
+        };
+        let n_trees = self.ensemble.trees.len();
+        let key = random::hash(&[self.parameters.seed, 4, n_trees as u64]);
+        let below = random::threshold(dart.dropout);
+        self.dropped = (self.first_tree..n_trees)
+            .filter(|&tree| below.is_none_or(|below| random::mix(key ^ tree as u64) < below))
+            .collect();
+        if self.dropped.is_empty() {
+            return Ok(());
+        }
+        let updates = self.dropped_updates(|weight| -weight);
+        self.update(Part::Evaluation, updates.clone()).await?;
+        self.scored = self.score(Part::Training, updates, None).await?;
+        Ok(())
+    }
+
+    fn dropped_updates(&self, factor: impl Fn(f64) -> f64) -> Vec<ScoreUpdate> {
+        self.dropped
+            .iter()
+            .map(|&tree| ScoreUpdate {
+                tree: self.binned[tree - self.first_tree].clone(),
+                output: self.ensemble.outputs[tree] as usize,
+                factor: factor(self.ensemble.weights[tree]),
+                leaves: None,
+            })
+            .collect()
+    }
+
+    /// What brings the dropped trees back with their new weights.
+    fn returning_updates(&self) -> Vec<ScoreUpdate> {
+        let factor = self.dropped_factor();
+        self.dropped_updates(|weight| weight * factor)
+    }
+
+    fn settle_dropped(&mut self) {
+        let factor = self.dropped_factor();
+        for &tree in &self.dropped {
+            self.ensemble.weights[tree] *= factor;
+        }
+    }
+
+    /// What a dropped tree's weight is multiplied by.
+    fn dropped_factor(&self) -> f64 {
+        self.dart_factors().0
+    }
+
+    /// The weight of a new tree.
+    fn new_weight(&self) -> f64 {
+        self.dart_factors().1
+    }
+
+    fn dart_factors(&self) -> (f64, f64) {
+        let n_dropped = self.dropped.len() as f64;
+        let learn_rate = self.parameters.learn_rate / self.n_trees() as f64;
+        match self.parameters.dart {
+            Some(dart) if n_dropped > 0.0 => match dart.normalization {
+                DartNormalization::Tree => (
+                    n_dropped / (n_dropped + learn_rate),
+                    1.0 / (n_dropped + learn_rate),
+                ),
+                DartNormalization::Forest => (1.0 / (1.0 + learn_rate), 1.0 / (1.0 + learn_rate)),
+            },
+            _ => (1.0, 1.0),
+        }
+    }
+}
+
+fn columns(bins: &FeatureBins, parameters: &TreeParameters) -> Columns {
+    let features = || bins.columns.iter().map(|&feature| feature as usize);
+    let kinds = features()
+        .map(|feature| ColumnKind {
+            is_categorical: bins.is_categorical(feature),
+            monotone: parameters
+                .regularization
+                .monotone
+                .get(feature)
+                .copied()
+                .unwrap_or(0),
+        })
+        .collect();
+    Columns {
+        layout: HistogramLayout::new(features().map(|feature| bins.n_bins(feature))),
+        kinds,
+    }
+}

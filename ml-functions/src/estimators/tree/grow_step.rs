@@ -1,0 +1,237 @@
+//! The pass that grows a tree: rows follow their splits, and the nodes that come next are summed.
+//!
+//! In: splits and the nodes to build histograms of; out: their sums and how many rows went left.
+//! Decides nothing: that is [`super::grow`]'s.
+
+use super::chunk::TreeChunk;
+use super::histogram::Pair;
+use super::histogram::{ColumnRuns, NodeRows, NodeSums, PairsOf, Sums, unpack};
+use super::prefetch::prefetch;
+use super::random;
+use super::split::BinSet;
+use crate::error::{Error, Result};
+use crate::training_set::StateStep;
+
+/// A split that chunks have not followed yet.
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+pub(crate) struct PendingSplit {
+    /// The node.
+    pub(crate) node: u32,
+    /// Its left child.
+    pub(crate) left: u32,
+    /// Its right child.
+    pub(crate) right: u32,
+    /// The column.
+    pub(crate) column: u32,
+    /// The bins that go left.
+    pub(crate) left_bins: BinSet,
+    /// Whether to sum the left and the right child.
+    pub(crate) build: [bool; 2],
+}
+
+/// How a tree begins: with which rows.
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+pub(crate) struct BeginTree {
+    /// Fraction of the rows.
+    pub(crate) subsample: f64,
+    /// What the draws are for: hash of seed and tree.
+    pub(crate) key: u64,
+}
+
+/// The parameters of the pass.
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+pub(crate) struct GrowStep {
+    /// The output whose gradients count.
+    pub(crate) output: usize,
+    /// Whether the rows are to be sampled first, all into node 0, and summed.
+    pub(crate) begin: Option<BeginTree>,
+    /// Splits to follow, in order.
+    pub(crate) splits: Vec<PendingSplit>,
+    /// The columns to sum.
+    pub(crate) runs: ColumnRuns,
+}
+
+/// What the pass yields.
+#[derive(Debug, Clone, PartialEq, Default, serde::Serialize, serde::Deserialize)]
+pub(crate) struct GrowPartial {
+    /// Rows in the sample, if the tree begins.
+    pub(crate) n_rows: u64,
+    /// Their sums.
+    pub(crate) total: Sums,
+    /// Rows that went left, per split.
+    pub(crate) left_rows: Vec<u64>,
+    /// Sums of the root, if the tree begins, and of the children to sum, in the order of the splits.
+    pub(crate) sums: Vec<NodeSums>,
+    /// Room for the rows that go right.
+    #[serde(skip)]
+    pub(crate) scratch: Vec<u16>,
+}
+
+impl StateStep for GrowStep {
+    type State = TreeChunk;
+    type Partial = GrowPartial;
+    const NAME: &'static str = "tree.grow";
+
+    fn partial(&self) -> GrowPartial {
+        let children = self.splits.iter().flat_map(|split| split.build);
+        let n_sums = usize::from(self.begin.is_some()) + children.filter(|&build| build).count();
+        GrowPartial {
+            left_rows: vec![0; self.splits.len()],
+            sums: vec![NodeSums::default(); n_sums],
+            ..GrowPartial::default()
+        }
+    }
+
+    fn run(&self, chunk: u64, state: &mut TreeChunk, into: &mut GrowPartial) -> Result<()> {
+        let mut sums = into.sums.iter_mut();
+        if let Some(begin) = &self.begin {
+            begin_tree(begin, chunk, state);
+            let total = total(&state.order, state.pairs.of(self.output, state.n_rows)?);
+            into.total = [into.total[0] + total[0], into.total[1] + total[1]];
+            into.n_rows += state.order.len() as u64;
+            self.sum(state, 0, sums.next())?;
+        }
+        for (split, left_rows) in self.splits.iter().zip(&mut into.left_rows) {
+            *left_rows += follow_split(split, state, &mut into.scratch)? as u64;
+            // At once, while the bins that the split has read are in the cache.
+            for (child, _) in [split.left, split.right]
+                .into_iter()
+                .zip(split.build)
+                .filter(|c| c.1)
+            {
+                self.sum(state, child, sums.next())?;
+            }
+        }
+        Ok(())
+    }
+
+    fn merge(&self, into: &mut GrowPartial, other: GrowPartial) -> Result<()> {
+        into.n_rows += other.n_rows;
+        into.total = [
+            into.total[0] + other.total[0],
+            into.total[1] + other.total[1],
+        ];
+        for (rows, more) in into.left_rows.iter_mut().zip(other.left_rows) {
+            *rows += more;
+        }
+        for (sums, more) in into.sums.iter_mut().zip(other.sums) {
+            sums.merge(more);
+        }
+        Ok(())
+    }
+}
+
+impl GrowStep {
+    /// Adds a node's rows of a chunk to its sums.
+    fn sum(&self, state: &TreeChunk, node: u32, sums: Option<&mut NodeSums>) -> Result<()> {
+        let (start, n_rows) = segment(state, node)?;
+        let sums = sums.ok_or_else(|| Error::Internal {
+            what: "a partial of another step".to_string(),
+        })?;
+        let rows = NodeRows {
+            rows: &state.order[start..start + n_rows],
+            bins: &state.bins,
+            n_columns: state.n_columns,
+        };
+        if n_rows > 0 && state.n_columns > 0 {
+            sums.add(rows, &self.runs, state.pairs.of(self.output, state.n_rows)?);
+        }
+        Ok(())
+    }
+}
+
+fn begin_tree(begin: &BeginTree, chunk: u64, state: &mut TreeChunk) {
+    let key = random::hash(&[begin.key, chunk]);
+    let chosen = random::threshold(begin.subsample);
+    state.order.clear();
+    // A chunk has at most 65,536 rows, so that the last one's number is 65,535.
+    let rows = (0..state.n_rows).map(|row| row as u16);
+    match chosen {
+        None => state.order.extend(rows),
+        Some(below) => {
+            state
+                .order
+                .extend(rows.filter(|&row| random::mix(key ^ u64::from(row)) < below));
+        }
+    }
+    state.segments.clear();
+    state.segments.push((0, state.order.len() as u32));
+}
+
+/// The sums of some rows.
+fn total(rows: &[u16], pairs: PairsOf<'_>) -> Sums {
+    match pairs {
+        // At most 65,536 rows: one cell cannot overflow.
+        PairsOf::Narrow(pairs) => unpack(sum_of(rows, pairs)),
+        PairsOf::Wide(pairs) => sum_of(rows, pairs),
+    }
+}
+
+fn sum_of<P: Pair>(rows: &[u16], pairs: &[P]) -> P::Cell {
+    rows.iter().fold(P::Cell::default(), |mut sum, &row| {
+        P::add(&mut sum, pairs[row as usize].cell());
+        sum
+    })
+}
+
+/// Start and length of a node's rows in the order.
+pub(crate) fn segment(state: &TreeChunk, node: u32) -> Result<(usize, usize)> {
+    match state.segments.get(node as usize) {
+        Some(&(start, n_rows)) => Ok((start as usize, n_rows as usize)),
+        None => Err(Error::Internal {
+            what: format!("node {node} has no rows yet"),
+        }),
+    }
+}
+
+/// Puts the rows that go left before those that go right, each in their order; returns how many go
+/// left.
+pub(crate) fn follow_split(
+    split: &PendingSplit,
+    state: &mut TreeChunk,
+    scratch: &mut Vec<u16>,
+) -> Result<usize> {
+    let (start, n_rows) = segment(state, split.node)?;
+    scratch.resize(state.n_rows.max(scratch.len()), 0);
+    let n_left = partition(
+        &mut state.order[start..start + n_rows],
+        &mut scratch[..n_rows],
+        (&state.bins, state.n_columns, split.column as usize),
+        &split.left_bins.table(),
+    );
+    let n_segments = (split.left.max(split.right) + 1) as usize;
+    state
+        .segments
+        .resize(n_segments.max(state.segments.len()), (0, 0));
+    state.segments[split.left as usize] = (start as u32, n_left as u32);
+    state.segments[split.right as usize] = ((start + n_left) as u32, (n_rows - n_left) as u32);
+    Ok(n_left)
+}
+
+/// How many rows ahead a bin is fetched: about as many as arrive in the time that one takes.
+const PREFETCH_ROWS: usize = 32;
+
+/// A stable partition without branches: each row is written to both sides, and only one side's end
+/// moves on.
+fn partition(
+    rows: &mut [u16],
+    right: &mut [u16],
+    (bins, n_columns, column): (&[u8], usize, usize),
+    goes_left: &[u8; 256],
+) -> usize {
+    let (mut n_left, mut n_right) = (0, 0);
+    for at in 0..rows.len() {
+        if let Some(&row) = rows.get(at + PREFETCH_ROWS) {
+            prefetch(bins, row as usize * n_columns + column);
+        }
+        let row = rows[at];
+        let bin = bins[row as usize * n_columns + column];
+        let left = goes_left[bin as usize] as usize;
+        rows[n_left] = row;
+        right[n_right] = row;
+        n_left += left;
+        n_right += 1 - left;
+    }
+    rows[n_left..].copy_from_slice(&right[..n_right]);
+    n_left
+}

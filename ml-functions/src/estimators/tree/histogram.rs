@@ -1,0 +1,313 @@
+//! Histograms: the sums of gradients and hessians over the rows of a node, per column and bin.
+//!
+//! In: rows of bins and quantised pairs; out: whole-number sums, hence the same in any order. A 16-bit
+//! pair is one 64-bit word with the gradient in the high half, so that a cell costs one addition.
+//! Never sees scores or splits.
+
+use super::chunk::{MAX_ROWS, Pairs};
+use crate::error::{Error, Result};
+
+/// Cells of a column while rows are added: a byte indexes them without a check.
+const CELLS: usize = 256;
+
+/// Rows whose pairs and offsets are gathered at a time.
+const GATHER: usize = 256;
+
+/// Sums of quantised gradients and hessians.
+pub(crate) type Sums = [i64; 2];
+
+/// A row's quantised pair, and the cell that it is added to.
+pub(crate) trait Pair: Copy {
+    /// What rows are added to.
+    type Cell: Copy + Default;
+    /// The pair as a cell.
+    fn cell(self) -> Self::Cell;
+    /// Adds a cell.
+    fn add(into: &mut Self::Cell, cell: Self::Cell);
+}
+
+impl Pair for u32 {
+    /// Gradient sums in the high half, hessian sums in the low half.
+    type Cell = u64;
+
+    #[inline(always)]
+    fn cell(self) -> u64 {
+        let gradient = i64::from(self as i32 >> 16);
+        ((gradient << 32) as u64) | u64::from(self & 0xffff)
+    }
+
+    #[inline(always)]
+    fn add(into: &mut u64, cell: u64) {
+        *into = into.wrapping_add(cell);
+    }
+}
+
+impl Pair for u64 {
+    type Cell = Sums;
+
+    #[inline(always)]
+    fn cell(self) -> Sums {
+        [i64::from((self >> 32) as i32), i64::from(self as u32)]
+    }
+
+    #[inline(always)]
+    fn add(into: &mut Sums, cell: Sums) {
+        into[0] += cell[0];
+        into[1] += cell[1];
+    }
+}
+
+/// The sums of both halves of a narrow cell.
+#[inline(always)]
+pub(crate) fn unpack(cell: u64) -> Sums {
+    [(cell as i64) >> 32, i64::from(cell as u32)]
+}
+
+/// Runs of neighbouring columns that rows are added to: first column and width 8, 4, 2 or 1.
+#[derive(Debug, Clone, PartialEq, Default, serde::Serialize, serde::Deserialize)]
+pub(crate) struct ColumnRuns {
+    runs: Vec<(u32, u8)>,
+}
+
+impl ColumnRuns {
+    /// The runs of ascending columns.
+    pub(crate) fn new(columns: &[u32]) -> ColumnRuns {
+        let mut runs = Vec::new();
+        let mut at = 0;
+        while at < columns.len() {
+            let n_neighbours = columns[at..]
+                .iter()
+                .zip(columns[at]..)
+                .take_while(|&(&a, b)| a == b)
+                .count();
+            // The greatest power of two up to 8.
+            let width = 1 << n_neighbours.min(8).ilog2();
+            runs.push((columns[at], width as u8));
+            at += width;
+        }
+        ColumnRuns { runs }
+    }
+}
+
+/// Some rows of a chunk, and what a histogram needs of them.
+#[derive(Clone, Copy)]
+pub(crate) struct NodeRows<'a> {
+    /// The rows of the node.
+    pub(crate) rows: &'a [u16],
+    /// The bins of the chunk, row-major.
+    pub(crate) bins: &'a [u8],
+    /// Number of columns.
+    pub(crate) n_columns: usize,
+}
+
+/// The sums of a node while chunks are added to it.
+#[derive(Debug, Clone, PartialEq, Default, serde::Serialize, serde::Deserialize)]
+pub(crate) struct NodeSums {
+    /// [`CELLS`] cells a column, of at most 65,536 rows: their halves cannot overflow.
+    narrow: Vec<u64>,
+    /// Rows in `narrow`.
+    n_narrow: usize,
+    /// What `narrow` held before, and wide pairs.
+    wide: Vec<Sums>,
+}
+
+impl NodeSums {
+    /// Adds some rows of a chunk with their pairs.
+    pub(crate) fn add(&mut self, rows: NodeRows<'_>, runs: &ColumnRuns, pairs: PairsOf<'_>) {
+        let n_cells = rows.n_columns * CELLS;
+        match pairs {
+            PairsOf::Narrow(pairs) => {
+                if self.n_narrow + rows.rows.len() > MAX_ROWS {
+                    self.widen();
+                }
+                self.n_narrow += rows.rows.len();
+                self.narrow.resize(n_cells, 0);
+                add_rows(rows, runs, pairs, &mut self.narrow);
+            }
+            PairsOf::Wide(pairs) => {
+                self.wide.resize(n_cells, [0; 2]);
+                add_rows(rows, runs, pairs, &mut self.wide);
+            }
+        }
+    }
+
+    /// Moves the narrow sums to the wide ones.
+    fn widen(&mut self) {
+        self.wide.resize(self.narrow.len(), [0; 2]);
+        for (wide, narrow) in self.wide.iter_mut().zip(&mut self.narrow) {
+            u64::add(wide, unpack(*narrow));
+            *narrow = 0;
+        }
+        self.n_narrow = 0;
+    }
+
+    /// Adds the sums of other chunks.
+    pub(crate) fn merge(&mut self, mut other: NodeSums) {
+        if self.n_narrow + other.n_narrow > MAX_ROWS {
+            self.widen();
+            other.widen();
+        }
+        self.n_narrow += other.n_narrow;
+        if self.narrow.is_empty() {
+            self.narrow = other.narrow;
+        } else {
+            for (into, cell) in self.narrow.iter_mut().zip(other.narrow) {
+                u32::add(into, cell);
+            }
+        }
+        if self.wide.is_empty() {
+            self.wide = other.wide;
+        } else {
+            for (into, cell) in self.wide.iter_mut().zip(other.wide) {
+                u64::add(into, cell);
+            }
+        }
+    }
+
+    /// The sums column after column, without the cells beyond each column's missing bin.
+    pub(crate) fn histogram(&self, layout: &HistogramLayout) -> Histogram {
+        let mut cells = Vec::with_capacity(layout.n_cells());
+        for (column, range) in layout.starts.windows(2).enumerate() {
+            let at = column * CELLS..column * CELLS + range[1] - range[0];
+            let start = cells.len();
+            match self.narrow.get(at.clone()) {
+                Some(narrow) => cells.extend(narrow.iter().map(|&cell| unpack(cell))),
+                None => cells.resize(start + at.len(), [0; 2]),
+            }
+            if let Some(wide) = self.wide.get(at) {
+                for (into, &cell) in cells[start..].iter_mut().zip(wide) {
+                    u64::add(into, cell);
+                }
+            }
+        }
+        Histogram { cells }
+    }
+}
+
+/// The pairs of one output of a chunk.
+#[derive(Clone, Copy)]
+pub(crate) enum PairsOf<'a> {
+    /// See [`Pairs::Narrow`].
+    Narrow(&'a [u32]),
+    /// See [`Pairs::Wide`].
+    Wide(&'a [u64]),
+}
+
+impl Pairs {
+    /// The pairs of one output.
+    pub(crate) fn of(&self, output: usize, n_rows: usize) -> Result<PairsOf<'_>> {
+        let at = output * n_rows..(output + 1) * n_rows;
+        let pairs = match self {
+            Pairs::Narrow(pairs) => pairs.get(at).map(PairsOf::Narrow),
+            Pairs::Wide(pairs) => pairs.get(at).map(PairsOf::Wide),
+        };
+        pairs.ok_or_else(|| Error::Internal {
+            what: "a tree begins before its gradients".to_string(),
+        })
+    }
+}
+
+/// Adds rows to cells, block by block, so that a block's bins are in the first cache for every run of
+/// columns, and a run's cells are for every row.
+fn add_rows<P: Pair>(rows: NodeRows<'_>, runs: &ColumnRuns, pairs: &[P], cells: &mut [P::Cell]) {
+    let (columns, _) = cells.as_chunks_mut::<CELLS>();
+    let mut offsets = [0usize; GATHER];
+    let mut gathered = [P::Cell::default(); GATHER];
+    for block in rows.rows.chunks(GATHER) {
+        let mut touched = 0;
+        for ((&row, offset), cell) in block.iter().zip(&mut offsets).zip(&mut gathered) {
+            *offset = row as usize * rows.n_columns;
+            *cell = pairs[row as usize].cell();
+            // A row's first and last byte: this loop is so short that the processor waits for the
+            // cache lines of many rows at once, where the long one below would wait for each.
+            touched ^= rows.bins[*offset] ^ rows.bins[*offset + rows.n_columns - 1];
+        }
+        std::hint::black_box(touched);
+        let (offsets, gathered) = (&offsets[..block.len()], &gathered[..block.len()]);
+        for &(first, width) in &runs.runs {
+            let first = first as usize;
+            let columns = &mut columns[first..];
+            match width {
+                8 => add_run::<P, 8>(rows.bins, first, offsets, gathered, columns),
+                4 => add_run::<P, 4>(rows.bins, first, offsets, gathered, columns),
+                2 => add_run::<P, 2>(rows.bins, first, offsets, gathered, columns),
+                _ => add_run::<P, 1>(rows.bins, first, offsets, gathered, columns),
+            }
+        }
+    }
+}
+
+/// The inner loop: adds each row's cell to the cell of its bin in `WIDTH` neighbouring columns.
+#[inline(always)]
+fn add_run<P: Pair, const WIDTH: usize>(
+    bins: &[u8],
+    first: usize,
+    offsets: &[usize],
+    gathered: &[P::Cell],
+    columns: &mut [[P::Cell; CELLS]],
+) {
+    let Some(columns) = columns.first_chunk_mut::<WIDTH>() else {
+        return;
+    };
+    for (&offset, &cell) in offsets.iter().zip(gathered) {
+        let Some(bins) = bins
+            .get(offset + first..)
+            .and_then(|bins| bins.first_chunk::<WIDTH>())
+        else {
+            return;
+        };
+        for (column, &bin) in columns.iter_mut().zip(bins) {
+            P::add(&mut column[bin as usize], cell);
+        }
+    }
+}
+
+/// Where each column's cells are in a [`Histogram`].
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(crate) struct HistogramLayout {
+    /// The first cell of each column and, last, the number of cells.
+    starts: Vec<usize>,
+}
+
+impl HistogramLayout {
+    /// A cell for each bin of each column, and one for its missing values.
+    pub(crate) fn new(n_bins: impl Iterator<Item = usize>) -> HistogramLayout {
+        let mut starts = vec![0];
+        let mut end = 0;
+        for n_bins in n_bins {
+            end += n_bins + 1;
+            starts.push(end);
+        }
+        HistogramLayout { starts }
+    }
+
+    fn n_cells(&self) -> usize {
+        self.starts.last().copied().unwrap_or(0)
+    }
+
+    /// Size of a histogram in memory.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.n_cells() * size_of::<Sums>()
+    }
+}
+
+/// The sums of a node, complete.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(crate) struct Histogram {
+    cells: Vec<Sums>,
+}
+
+impl Histogram {
+    /// The sums of a column's bins and, last, of its missing values.
+    pub(crate) fn column(&self, layout: &HistogramLayout, column: usize) -> &[Sums] {
+        &self.cells[layout.starts[column]..layout.starts[column + 1]]
+    }
+
+    /// Turns a parent's histogram into that of one child, given the other's.
+    pub(crate) fn subtract(&mut self, child: &Histogram) {
+        for (into, cell) in self.cells.iter_mut().zip(&child.cells) {
+            into[0] -= cell[0];
+            into[1] -= cell[1];
+        }
+    }
+}

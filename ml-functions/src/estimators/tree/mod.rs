@@ -1,0 +1,73 @@
+//! Decision trees: what they are, how they are learned, scored and explained, and the estimators that
+//! are made of them.
+//!
+//! Code map, in reading order: `boosted_tree`, `decision_tree` (and `ensemble/random_forest`) describe
+//! the model types, `options` their hyperparameters, `estimator` and `fit` walk one training; `survey` →
+//! `binning` → `lookup` → `chunk` turn values into bins; `histogram` → `split` → `grow_step` → `grow`
+//! grow a tree; `objective`, `score_step`, `walk`, `assemble` and `boost` make an ensemble of trees;
+//! `ensemble` and `state` are what is learned and stored; `model` predicts by `scoring` and explains by
+//! `shap` and `importance`.
+
+mod assemble;
+mod binning;
+mod boost;
+mod boosted_tree;
+mod chunk;
+mod decision_tree;
+mod driver;
+mod ensemble;
+mod estimator;
+mod fit;
+mod grow;
+mod grow_step;
+mod histogram;
+mod importance;
+mod lookup;
+mod math;
+mod model;
+mod objective;
+mod options;
+mod parameters;
+mod prefetch;
+mod quantile_step;
+mod random;
+mod score_step;
+mod scoring;
+mod shap;
+mod split;
+mod state;
+mod survey;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+mod walk;
+
+use crate::estimator::Estimator;
+use crate::training_set::{StateDecoder, StepDecoder};
+
+pub(in crate::estimators) use estimator::{TreeEstimator, log_loss, tree_spec};
+pub(in crate::estimators) use options::{
+    MAX_LEAVES, SCALE_POS_WEIGHT, SHARED, colsample_bynode, concat, l2_reg, max_tree_depth,
+    num_parallel_tree, subsample,
+};
+
+/// The family's estimators.
+pub(crate) static ESTIMATORS: &[&dyn Estimator] = &[
+    &boosted_tree::BOOSTED_TREE_CLASSIFIER,
+    &boosted_tree::BOOSTED_TREE_REGRESSOR,
+    &decision_tree::DECISION_TREE_CLASSIFIER,
+    &decision_tree::DECISION_TREE_REGRESSOR,
+];
+
+/// The steps over blocks that every tree estimator sends.
+const BLOCK_STEPS: &[StepDecoder] = &[StepDecoder::of::<survey::SurveyStep>()];
+
+/// The steps over bins that every tree estimator sends.
+const TREE_STEPS: &[StateDecoder] = &[
+    StateDecoder::of_start::<chunk::StartTreeChunk>(),
+    StateDecoder::of_step::<grow_step::GrowStep>(),
+    StateDecoder::of_step::<quantile_step::QuantileStep>(),
+    StateDecoder::of_step::<score_step::LeafStep>(),
+    StateDecoder::of_step::<score_step::ScoreStep>(),
+];

@@ -1,0 +1,467 @@
+//! The passes between trees: new trees' values into the scores, losses, and the next gradients.
+//!
+//! In: grown trees; out: losses per chunk, maxima that fix the next scale, and exact sums per leaf.
+//! Never sees histograms.
+
+use super::chunk::{Pairs, TreeChunk};
+use super::grow_step::{PendingSplit, follow_split, segment};
+use super::math::round_to_i64;
+use super::objective::{BLOCK_ROWS, BlockScores, Objective};
+use super::random;
+use super::walk::BinnedTree;
+use crate::error::Result;
+use crate::training_set::StateStep;
+
+/// A tree whose values the scores do not have yet.
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+pub(crate) struct ScoreUpdate {
+    /// The tree.
+    pub(crate) tree: BinnedTree,
+    /// The output that it adds to.
+    pub(crate) output: usize,
+    /// Factor of its values.
+    pub(crate) factor: f64,
+    /// Nodes whose rows are still side by side, with their values; without, every row walks.
+    pub(crate) leaves: Option<Vec<(u32, f64)>>,
+}
+
+/// How gradients become whole numbers.
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+pub(crate) struct Quantization {
+    /// Powers of two that gradients and hessians are multiplied by.
+    pub(crate) scales: [f64; 2],
+    /// 32 bits each instead of 16.
+    pub(crate) wide: bool,
+    /// What the draws of the rounding are for: hash of seed and iteration.
+    pub(crate) key: u64,
+}
+
+/// The parameters of the pass.
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+pub(crate) struct ScoreStep {
+    /// What is minimised.
+    pub(crate) objective: Objective,
+    /// Trees to add to the scores, in order.
+    pub(crate) updates: Vec<ScoreUpdate>,
+    /// Whether to compute losses and gradients then.
+    pub(crate) measure: bool,
+    /// Whether to keep the gradients.
+    pub(crate) quantization: Option<Quantization>,
+}
+
+/// The sums of one chunk.
+#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize, serde::Deserialize)]
+pub(crate) struct ChunkLoss {
+    /// The chunk's number.
+    pub(crate) chunk: u64,
+    /// Sum of weighted losses.
+    pub(crate) loss: f64,
+    /// Sum of weights.
+    pub(crate) weight: f64,
+    /// Sums of |gradient| and of hessians.
+    pub(crate) magnitudes: [f64; 2],
+}
+
+/// What the pass yields.
+#[derive(Debug, Clone, PartialEq, Default, serde::Serialize, serde::Deserialize)]
+pub(crate) struct Scored {
+    /// Per chunk, to be summed in the order of the chunks.
+    pub(crate) chunks: Vec<ChunkLoss>,
+    /// Greatest |gradient| and hessian.
+    pub(crate) maxima: [f64; 2],
+    /// Greatest weight.
+    pub(crate) max_weight: f64,
+    /// Number of rows.
+    pub(crate) n_rows: u64,
+}
+
+impl Scored {
+    /// Mean loss of all rows, in the order of the chunks.
+    pub(crate) fn mean_loss(&self) -> f64 {
+        let sum = |of: fn(&ChunkLoss) -> f64| -> f64 { self.in_order().iter().map(of).sum() };
+        let weight = sum(|chunk| chunk.weight);
+        if weight > 0.0 {
+            sum(|chunk| chunk.loss) / weight
+        } else {
+            0.0
+        }
+    }
+
+    /// Mean |gradient| and hessian of a row and output.
+    pub(crate) fn mean_magnitudes(&self, n_outputs: usize) -> [f64; 2] {
+        let chunks = self.in_order();
+        let n_pairs = (self.n_rows as f64 * n_outputs as f64).max(1.0);
+        [0, 1].map(|of| chunks.iter().map(|chunk| chunk.magnitudes[of]).sum::<f64>() / n_pairs)
+    }
+
+    fn in_order(&self) -> Vec<ChunkLoss> {
+        let mut chunks = self.chunks.clone();
+        chunks.sort_unstable_by_key(|chunk| chunk.chunk);
+        chunks
+    }
+}
+
+impl StateStep for ScoreStep {
+    type State = TreeChunk;
+    type Partial = Scored;
+    const NAME: &'static str = "tree.score";
+
+    fn partial(&self) -> Scored {
+        Scored::default()
+    }
+
+    fn run(&self, chunk: u64, state: &mut TreeChunk, into: &mut Scored) -> Result<()> {
+        for update in &self.updates {
+            add_values(update, state)?;
+        }
+        if !self.measure {
+            return Ok(());
+        }
+        if let Some(quantization) = &self.quantization {
+            resize_pairs(state, quantization.wide, self.objective.n_outputs());
+        }
+        let key = self
+            .quantization
+            .as_ref()
+            .map_or(0, |q| random::hash(&[q.key, chunk]));
+        let mut loss = ChunkLoss {
+            chunk,
+            loss: 0.0,
+            weight: 0.0,
+            magnitudes: [0.0; 2],
+        };
+        pulp::Arch::new().dispatch(MeasureRows {
+            step: self,
+            state,
+            key,
+            loss: &mut loss,
+            into,
+        });
+        into.chunks.push(loss);
+        into.n_rows += state.n_rows as u64;
+        Ok(())
+    }
+
+    fn merge(&self, into: &mut Scored, other: Scored) -> Result<()> {
+        into.chunks.extend(other.chunks);
+        into.maxima = [0, 1].map(|of| into.maxima[of].max(other.maxima[of]));
+        into.max_weight = into.max_weight.max(other.max_weight);
+        into.n_rows += other.n_rows;
+        Ok(())
+    }
+}
+
+/// The rows of a chunk that are measured, compiled for the instructions of the machine.
+struct MeasureRows<'a> {
+    step: &'a ScoreStep,
+    state: &'a mut TreeChunk,
+    key: u64,
+    loss: &'a mut ChunkLoss,
+    into: &'a mut Scored,
+}
+
+impl pulp::WithSimd for MeasureRows<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: pulp::Simd>(self, _simd: S) {
+        let MeasureRows {
+            step,
+            state,
+            key,
+            loss,
+            into,
+        } = self;
+        let mut block = GradientBlock::new(step.objective, state.weights.is_some());
+        let mut first = 0;
+        while first < state.n_rows {
+            let n_rows = block.compute(state, first);
+            loss.loss += block.loss;
+            loss.weight += block.weights[..n_rows].iter().sum::<f64>();
+            for (of, values) in [&block.g, &block.h].into_iter().enumerate() {
+                let (sum, max) = magnitude(&values[..n_rows * step.objective.n_outputs()]);
+                loss.magnitudes[of] += sum;
+                into.maxima[of] = into.maxima[of].max(max);
+            }
+            into.max_weight = block.weights[..n_rows]
+                .iter()
+                .fold(into.max_weight, |m, &w| m.max(w));
+            if let Some(quantization) = &step.quantization {
+                block.quantize(quantization, key, state, first);
+            }
+            first += n_rows;
+        }
+    }
+}
+
+/// Sum and maximum of absolute values, eight at a time.
+#[inline(always)]
+fn magnitude(values: &[f64]) -> (f64, f64) {
+    let (mut sums, mut maxima) = ([0.0; 8], [0.0f64; 8]);
+    let (groups, rest) = values.as_chunks::<8>();
+    for group in groups {
+        for lane in 0..8 {
+            let value = group[lane].abs();
+            sums[lane] += value;
+            maxima[lane] = if value > maxima[lane] {
+                value
+            } else {
+                maxima[lane]
+            };
+        }
+    }
+    for value in rest {
+        sums[0] += value.abs();
+        maxima[0] = maxima[0].max(value.abs());
+    }
+    (sums.iter().sum(), maxima.iter().fold(0.0, |a, &b| a.max(b)))
+}
+
+fn resize_pairs(state: &mut TreeChunk, wide: bool, n_outputs: usize) {
+    let n_pairs = state.n_rows * n_outputs;
+    match (&state.pairs, wide) {
+        (Pairs::Narrow(pairs), false) if pairs.len() == n_pairs => {}
+        (Pairs::Wide(pairs), true) if pairs.len() == n_pairs => {}
+        (_, false) => state.pairs = Pairs::Narrow(vec![0; n_pairs]),
+        (_, true) => state.pairs = Pairs::Wide(vec![0; n_pairs]),
+    }
+}
+
+/// Adds a tree's values: by segment where rows are side by side, by walking elsewhere.
+fn add_values(update: &ScoreUpdate, state: &mut TreeChunk) -> Result<()> {
+    let first = update.output * state.n_rows;
+    let mut walks = vec![true; 0];
+    if let Some(leaves) = update
+        .leaves
+        .as_ref()
+        .filter(|_| !state.segments.is_empty())
+    {
+        if state.order.len() < state.n_rows {
+            walks.resize(state.n_rows, true);
+            state
+                .order
+                .iter()
+                .for_each(|&row| walks[row as usize] = false);
+        }
+        for &(node, value) in leaves {
+            let (start, n_rows) = segment(state, node)?;
+            let value = value * update.factor;
+            let scores = &mut state.scores[first..first + state.n_rows];
+            for &row in &state.order[start..start + n_rows] {
+                scores[row as usize] += value;
+            }
+        }
+        if walks.is_empty() {
+            return Ok(());
+        }
+    }
+    for row in 0..state.n_rows {
+        if walks.is_empty() || walks[row] {
+            let bins = &state.bins[row * state.n_columns..(row + 1) * state.n_columns];
+            state.scores[first + row] += update.factor * update.tree.value(bins);
+        }
+    }
+    Ok(())
+}
+
+/// The gradients of some neighbouring rows.
+struct GradientBlock {
+    objective: Objective,
+    is_weighted: bool,
+    labels: [f64; BLOCK_ROWS],
+    weights: [f64; BLOCK_ROWS],
+    scores: Vec<f64>,
+    g: Vec<f64>,
+    h: Vec<f64>,
+    loss: f64,
+}
+
+impl GradientBlock {
+    fn new(objective: Objective, is_weighted: bool) -> GradientBlock {
+        let n_values = objective.n_outputs() * BLOCK_ROWS;
+        GradientBlock {
+            objective,
+            is_weighted,
+            labels: [0.0; BLOCK_ROWS],
+            weights: [1.0; BLOCK_ROWS],
+            scores: vec![0.0; n_values],
+            g: vec![0.0; n_values],
+            h: vec![0.0; n_values],
+            loss: 0.0,
+        }
+    }
+
+    /// Computes up to [`BLOCK_ROWS`] rows from `first` on; returns how many.
+    #[inline(always)]
+    fn compute(&mut self, state: &TreeChunk, first: usize) -> usize {
+        let n_rows = (state.n_rows - first).min(BLOCK_ROWS);
+        let n_outputs = self.objective.n_outputs();
+        state.labels.copy(first, &mut self.labels[..n_rows]);
+        if let Some(weights) = &state.weights {
+            weights.copy(first, &mut self.weights[..n_rows]);
+        }
+        for output in 0..n_outputs {
+            let from = output * state.n_rows + first;
+            self.scores[output * n_rows..(output + 1) * n_rows]
+                .copy_from_slice(&state.scores[from..from + n_rows]);
+        }
+        let block = BlockScores {
+            labels: &self.labels[..n_rows],
+            weights: self.is_weighted.then_some(&self.weights[..n_rows]),
+            scores: &self.scores[..n_rows * n_outputs],
+        };
+        let n_values = n_rows * n_outputs;
+        self.loss =
+            self.objective
+                .gradients(block, &mut self.g[..n_values], &mut self.h[..n_values]);
+        n_rows
+    }
+
+    /// Rounds each number up or down at random, up with the probability of its fraction, so that sums
+    /// are right in the mean also where every summand is far below the unit.
+    #[inline(always)]
+    fn quantize(&self, quantization: &Quantization, key: u64, state: &mut TreeChunk, first: usize) {
+        let n_rows = (state.n_rows - first).min(BLOCK_ROWS);
+        let [g_scale, h_scale] = quantization.scales;
+        for output in 0..self.objective.n_outputs() {
+            let key = random::mix(key ^ output as u64) as u32;
+            let values = output * n_rows..(output + 1) * n_rows;
+            let values = self.g[values.clone()]
+                .iter()
+                .zip(&self.h[values])
+                .enumerate();
+            let rounded = values.map(|(row, (g, h))| {
+                let [g_shift, h_shift] = rounding(key, (first + row) as u32);
+                let g = round_to_i64(g * g_scale + g_shift);
+                let h = round_to_i64(h * h_scale + h_shift);
+                (g as u64, h as u64)
+            });
+            let at = output * state.n_rows + first;
+            match &mut state.pairs {
+                Pairs::Narrow(pairs) => {
+                    for (pair, (g, h)) in pairs[at..at + n_rows].iter_mut().zip(rounded) {
+                        *pair = (g << 16 | (h & 0xffff)) as u32;
+                    }
+                }
+                Pairs::Wide(pairs) => {
+                    for (pair, (g, h)) in pairs[at..at + n_rows].iter_mut().zip(rounded) {
+                        *pair = g << 32 | (h & 0xffff_ffff);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Two numbers above -1/2 and below 1/2, so that whole numbers stay what they are.
+#[inline(always)]
+fn rounding(key: u32, row: u32) -> [f64; 2] {
+    // Wellons' `lowbias32` hash, which vector units compute.
+    let mut bits = row.wrapping_add(key);
+    bits = (bits ^ (bits >> 16)).wrapping_mul(0x7feb_352d);
+    bits = (bits ^ (bits >> 15)).wrapping_mul(0x846c_a68b);
+    bits ^= bits >> 16;
+    let shift = |bits: u32| (f64::from(bits as i32) + 0.5) / 65_536.0 - 0.5;
+    [shift(bits & 0xffff), shift(bits >> 16)]
+}
+
+/// The pass that ends a tree: rows follow the last splits, and the unrounded gradients of each leaf are
+/// summed in fixed point.
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+pub(crate) struct LeafStep {
+    /// What is minimised; of one output.
+    pub(crate) objective: Objective,
+    /// Splits to follow first.
+    pub(crate) splits: Vec<PendingSplit>,
+    /// The leaves.
+    pub(crate) leaves: Vec<u32>,
+    /// Powers of two that gradients and hessians are multiplied by.
+    pub(crate) scales: [f64; 2],
+}
+
+/// What the pass yields.
+#[derive(Debug, Clone, PartialEq, Default, serde::Serialize, serde::Deserialize)]
+pub(crate) struct LeafSums {
+    /// Of each leaf and, last, of the rows outside the sample.
+    pub(crate) sums: Vec<[i64; 2]>,
+    /// The leaf of each row of a chunk.
+    #[serde(skip)]
+    leaf_of_row: Vec<u32>,
+    /// Room for the rows that go right.
+    #[serde(skip)]
+    scratch: Vec<u16>,
+}
+
+impl StateStep for LeafStep {
+    type State = TreeChunk;
+    type Partial = LeafSums;
+    const NAME: &'static str = "tree.leaves";
+
+    fn partial(&self) -> LeafSums {
+        LeafSums {
+            sums: vec![[0; 2]; self.leaves.len() + 1],
+            ..LeafSums::default()
+        }
+    }
+
+    fn run(&self, _chunk: u64, state: &mut TreeChunk, into: &mut LeafSums) -> Result<()> {
+        for split in &self.splits {
+            follow_split(split, state, &mut into.scratch)?;
+        }
+        let outside = self.leaves.len() as u32;
+        into.leaf_of_row.clear();
+        into.leaf_of_row.resize(state.n_rows, outside);
+        for (leaf, &node) in self.leaves.iter().enumerate() {
+            let (start, n_rows) = segment(state, node)?;
+            for &row in &state.order[start..start + n_rows] {
+                into.leaf_of_row[row as usize] = leaf as u32;
+            }
+        }
+        pulp::Arch::new().dispatch(SumLeaves {
+            step: self,
+            state,
+            leaf_of_row: &into.leaf_of_row,
+            sums: &mut into.sums,
+        });
+        Ok(())
+    }
+
+    fn merge(&self, into: &mut LeafSums, other: LeafSums) -> Result<()> {
+        for (sums, more) in into.sums.iter_mut().zip(other.sums) {
+            *sums = [sums[0] + more[0], sums[1] + more[1]];
+        }
+        Ok(())
+    }
+}
+
+/// The rows of a chunk that are summed by leaf, compiled for the instructions of the machine.
+struct SumLeaves<'a> {
+    step: &'a LeafStep,
+    state: &'a TreeChunk,
+    leaf_of_row: &'a [u32],
+    sums: &'a mut [[i64; 2]],
+}
+
+impl pulp::WithSimd for SumLeaves<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: pulp::Simd>(self, _simd: S) {
+        let [g_scale, h_scale] = self.step.scales;
+        let mut block = GradientBlock::new(self.step.objective, self.state.weights.is_some());
+        let mut rounded = [[0i64; 2]; BLOCK_ROWS];
+        let mut first = 0;
+        while first < self.state.n_rows {
+            let n_rows = block.compute(self.state, first);
+            for ((pair, g), h) in rounded.iter_mut().zip(&block.g).zip(&block.h) {
+                *pair = [round_to_i64(g * g_scale), round_to_i64(h * h_scale)];
+            }
+            for (&leaf, pair) in self.leaf_of_row[first..first + n_rows].iter().zip(&rounded) {
+                let sums = &mut self.sums[leaf as usize];
+                sums[0] += pair[0];
+                sums[1] += pair[1];
+            }
+            first += n_rows;
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! Unquoted column names that match a column in all but letter case.
+//!
+//! In: a statement and the error that planning it met; out: the statement with the column's own
+//! spelling, if exactly one column is meant. PostgreSQL folds names to lower case and then fails; files
+//! and BigQuery's outputs (`CENTROID_ID`) have columns in other case, which GoogleSQL finds by any.
+
+use std::ops::ControlFlow;
+
+use datafusion::common::SchemaError;
+use datafusion::error::DataFusionError;
+use datafusion::sql::sqlparser::ast::{
+    self, ExcludeSelectItem, Expr, Ident, ObjectName, ObjectNamePart, Select, SelectItem, VisitMut,
+    VisitorMut, WildcardAdditionalOptions,
+};
+
+/// Spells names as the one column that `error` did not find; false if there is none, or nothing to
+/// change.
+pub(super) fn adopt(statement: &mut ast::Statement, error: &DataFusionError) -> bool {
+    let Some(name) = meant(error) else {
+        return false;
+    };
+    let mut spelling = Spelling {
+        name,
+        is_changed: false,
+    };
+    let _ = VisitMut::visit(statement, &mut spelling);
+    spelling.is_changed
+}
+
+/// The only column whose name is the missing one in another case.
+fn meant(error: &DataFusionError) -> Option<String> {
+    let DataFusionError::SchemaError(cause, _) = error.find_root() else {
+        return None;
+    };
+    let SchemaError::FieldNotFound {
+        field,
+        valid_fields,
+    } = cause.as_ref()
+    else {
+        return None;
+    };
+    let mut alike: Vec<&str> = valid_fields
+        .iter()
+        .map(|column| column.name())
+        .filter(|name| name.eq_ignore_ascii_case(field.name()) && *name != field.name())
+        .collect();
+    alike.sort_unstable();
+    alike.dedup();
+    match alike.as_slice() {
+        [only] => Some((*only).to_owned()),
+        _ => None,
+    }
+}
+
+struct Spelling {
+    name: String,
+    is_changed: bool,
+}
+
+impl Spelling {
+    fn spell(&mut self, ident: &mut Ident) {
+        let is_meant = ident.value.eq_ignore_ascii_case(&self.name) && ident.value != self.name;
+        // An unquoted name is folded even if it is spelt right.
+        let is_folded = ident.quote_style.is_none() && ident.value == self.name;
+        if (is_meant && ident.quote_style != Some('"')) || is_folded {
+            ident.value.clone_from(&self.name);
+            ident.quote_style = Some('"');
+            self.is_changed = true;
+        }
+    }
+
+    fn spell_name(&mut self, name: &mut ObjectName) {
+        for part in &mut name.0 {
+            if let ObjectNamePart::Identifier(ident) = part {
+                self.spell(ident);
+            }
+        }
+    }
+
+    fn spell_wildcard(&mut self, options: &mut WildcardAdditionalOptions) {
+        if let Some(except) = &mut options.opt_except {
+            self.spell(&mut except.first_element);
+            except
+                .additional_elements
+                .iter_mut()
+                .for_each(|ident| self.spell(ident));
+        }
+        match &mut options.opt_exclude {
+            Some(ExcludeSelectItem::Single(name)) => self.spell_name(name),
+            Some(ExcludeSelectItem::Multiple(names)) => {
+                names.iter_mut().for_each(|name| self.spell_name(name));
+            }
+            None => {}
+        }
+    }
+}
+
+impl VisitorMut for Spelling {
+    type Break = ();
+
+    fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
+        for item in &mut select.projection {
+            if let SelectItem::Wildcard(options) | SelectItem::QualifiedWildcard(_, options) = item
+            {
+                self.spell_wildcard(options);
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        match expr {
+            Expr::Identifier(ident) => self.spell(ident),
+            Expr::CompoundIdentifier(parts) => {
+                if let Some(last) = parts.last_mut() {
+                    self.spell(last);
+                }
+            }
+            _ => {}
+        }
+        ControlFlow::Continue(())
+    }
+}
