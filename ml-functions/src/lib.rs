@@ -18,6 +18,7 @@ pub mod model;
 mod model_file;
 pub mod options;
 pub mod output;
+mod random;
 pub mod registry;
 pub mod run;
 pub mod trained_model;

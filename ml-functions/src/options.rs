@@ -65,6 +65,25 @@ pub struct Hyperparameter {
     pub doc: &'static str,
 }
 
+impl Hyperparameter {
+    /// A hyperparameter of its parts.
+    pub(crate) const fn new(
+        name: &'static str,
+        aliases: &'static [&'static str],
+        kind: Kind,
+        default: &'static str,
+        doc: &'static str,
+    ) -> Hyperparameter {
+        Hyperparameter {
+            name,
+            aliases,
+            kind,
+            default,
+            doc,
+        }
+    }
+}
+
 /// The checked options of one training: every option of the estimator has a value.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Options {

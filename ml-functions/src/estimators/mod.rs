@@ -10,5 +10,4 @@ mod feature_space;
 #[cfg(test)]
 mod in_memory;
 pub mod linear_model;
-mod random;
 pub mod tree;

@@ -6,92 +6,76 @@
 use super::{Hyperparameter, Kind};
 use crate::estimator::Task;
 
-const fn option(
-    name: &'static str,
-    aliases: &'static [&'static str],
-    kind: Kind,
-    default: &'static str,
-    doc: &'static str,
-) -> Hyperparameter {
-    Hyperparameter {
-        name,
-        aliases,
-        kind,
-        default,
-        doc,
-    }
-}
-
 /// A closed range of whole numbers from `min` on.
 const fn at_least(min: i64) -> Kind {
     Kind::Integer { min, max: i64::MAX }
 }
 
 static ALL_TASKS: &[Hyperparameter] = &[
-    option(
+    Hyperparameter::new(
         "model_type",
         &[],
         Kind::Text,
         "NULL",
         "The estimator, as SELECT * FROM ml.estimators lists them.",
     ),
-    option(
+    Hyperparameter::new(
         "seed",
         &["random_state"],
         at_least(0),
         "0",
         "All randomness starts here.",
     ),
-    option(
+    Hyperparameter::new(
         "device",
         &[],
         Kind::Text,
         "auto",
         "auto, cpu, gpu, cuda or cuda:N.",
     ),
-    option(
+    Hyperparameter::new(
         "precision",
         &[],
         Kind::Choice(&["AUTO", "F32", "F64"]),
         "AUTO",
         "Type of numeric features in memory; AUTO is F32 where every column is exact in it.",
     ),
-    option(
+    Hyperparameter::new(
         "materialize",
         &[],
         Kind::Bool,
         "FALSE",
         "Whether the training rows are first written in sorted order, so that joins and aggregates repeat to the bit.",
     ),
-    option(
+    Hyperparameter::new(
         "model_registry",
         &[],
         Kind::CloudOnly,
         "NULL",
         "Concerns a cloud account.",
     ),
-    option(
+    Hyperparameter::new(
         "vertex_ai_model_id",
         &[],
         Kind::CloudOnly,
         "NULL",
         "Concerns a cloud account.",
     ),
-    option(
+    Hyperparameter::new(
         "vertex_ai_model_version_aliases",
         &[],
         Kind::CloudOnly,
         "NULL",
         "Concerns a cloud account.",
     ),
-    option(
+    Hyperparameter::new(
         "kms_key_name",
         &[],
         Kind::CloudOnly,
         "NULL",
         "Concerns a cloud account.",
     ),
-    option(
+    Hyperparameter::new(
         "xgboost_version",
         &[],
         Kind::CloudOnly,
@@ -104,21 +88,21 @@ static ALL_TASKS: &[Hyperparameter] = &[
 const SPLIT_METHODS: &[&str] = &["AUTO_SPLIT", "RANDOM", "CUSTOM", "SEQ", "NO_SPLIT"];
 
 static SUPERVISED: &[Hyperparameter] = &[
-    option(
+    Hyperparameter::new(
         "input_label_cols",
         &["label", "label_col"],
         Kind::TextArray,
         "NULL",
         "The column to predict; label if there is one.",
     ),
-    option(
+    Hyperparameter::new(
         "data_split_method",
         &[],
         Kind::Choice(SPLIT_METHODS),
         "AUTO_SPLIT",
         "How rows are held out for evaluation; AUTO_SPLIT holds out none below 500 rows, a fifth up to 50,000, else 10,000 rows.",
     ),
-    option(
+    Hyperparameter::new(
         "data_split_eval_fraction",
         &[],
         Kind::Float {
@@ -129,28 +113,28 @@ static SUPERVISED: &[Hyperparameter] = &[
         "0.2",
         "Share of the rows held out by RANDOM and SEQ.",
     ),
-    option(
+    Hyperparameter::new(
         "data_split_col",
         &[],
         Kind::Text,
         "NULL",
         "CUSTOM: a boolean column, TRUE for evaluation; SEQ: the column whose last rows are held out. Not a feature.",
     ),
-    option(
+    Hyperparameter::new(
         "instance_weight_col",
         &["weight_col"],
         Kind::Text,
         "NULL",
         "A column with the weight of each row. Not a feature.",
     ),
-    option(
+    Hyperparameter::new(
         "warm_start",
         &[],
         Kind::Bool,
         "FALSE",
         "Whether training starts from the model's last version.",
     ),
-    option(
+    Hyperparameter::new(
         "enable_global_explain",
         &[],
         Kind::Bool,
@@ -160,14 +144,14 @@ static SUPERVISED: &[Hyperparameter] = &[
 ];
 
 static CLASSIFICATION: &[Hyperparameter] = &[
-    option(
+    Hyperparameter::new(
         "class_weights",
         &["class_weight"],
         Kind::ClassWeights,
         "NULL",
         "The weight of each class.",
     ),
-    option(
+    Hyperparameter::new(
         "auto_class_weights",
         &[],
         Kind::Bool,
@@ -178,35 +162,35 @@ static CLASSIFICATION: &[Hyperparameter] = &[
 
 /// Options that turn hyperparameter tuning on.
 static TUNING: &[Hyperparameter] = &[
-    option(
+    Hyperparameter::new(
         "num_trials",
         &[],
         Kind::Integer { min: 1, max: 100 },
         "NULL",
         "Number of models to try.",
     ),
-    option(
+    Hyperparameter::new(
         "max_parallel_trials",
         &[],
         Kind::Integer { min: 1, max: 5 },
         "1",
         "Models trained at the same time.",
     ),
-    option(
+    Hyperparameter::new(
         "hparam_tuning_algorithm",
         &[],
         Kind::Choice(&["VIZIER_DEFAULT", "RANDOM_SEARCH", "GRID_SEARCH"]),
         "VIZIER_DEFAULT",
         "How the next hyperparameters are chosen.",
     ),
-    option(
+    Hyperparameter::new(
         "hparam_tuning_objectives",
         &[],
         Kind::TextArray,
         "NULL",
         "The metric to improve.",
     ),
-    option(
+    Hyperparameter::new(
         "data_split_test_fraction",
         &[],
         Kind::Float {

@@ -14,6 +14,7 @@ use crate::error::{Error, Result};
 use crate::estimator::Task;
 use crate::features::{ClassKey, Labels, Rows, sql_type};
 use crate::options::Options;
+use crate::random::hash_word;
 
 /// Rows that AUTO_SPLIT holds out at most, as BigQuery ML does.
 const AUTO_MAX_EVALUATION: u64 = 10_000;
@@ -405,17 +406,9 @@ fn bucket(hash: u64) -> usize {
 
 /// The hash of (seed, position) of each row of a chunk.
 pub(super) fn row_hash(chunk: &RawChunk, seed: u64) -> impl Fn(usize) -> u64 + use<> {
-    let of_partition = mix(mix(seed).wrapping_add(chunk.partition as u64 + 1));
+    let of_partition = hash_word(hash_word(seed).wrapping_add(chunk.partition as u64 + 1));
     let first_row = chunk.first_row;
-    move |row| mix(of_partition ^ (first_row + row as u64))
-}
-
-/// The finaliser of SplitMix64 (Steele, Lea and Flood 2014, doi:10.1145/2714064.2660195).
-fn mix(value: u64) -> u64 {
-    let mut z = value.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
+    move |row| hash_word(of_partition ^ (first_row + row as u64))
 }
 
 /// Integers in the order of the values; NULL is 0.
@@ -473,14 +466,16 @@ mod tests {
         let mut merged = HashSketch::default();
         for first in (0..n_rows).step_by(3_000) {
             let mut part = HashSketch::default();
-            (first..(first + 3_000).min(n_rows)).for_each(|row| part.add(mix(row)));
+            (first..(first + 3_000).min(n_rows)).for_each(|row| part.add(hash_word(row)));
             merged.merge(part);
         }
         merged
     }
 
     fn n_below(n_rows: u64, threshold: u64) -> u64 {
-        (0..n_rows).filter(|row| mix(*row) < threshold).count() as u64
+        (0..n_rows)
+            .filter(|row| hash_word(*row) < threshold)
+            .count() as u64
     }
 
     #[test]

@@ -20,7 +20,7 @@ use datafusion::sql::sqlparser::ast;
 use futures::StreamExt;
 use serde_json::Value;
 
-use super::tables::{remove_files, with_dependents};
+use super::tables::{drop_entries, with_dependents};
 use crate::bind::{bind_create_model, bind_train, json_options, string_literal};
 use crate::catalog::rows::{Cell, ColumnType, batch_of, schema_of};
 use crate::catalog::system::metrics_text;
@@ -335,20 +335,7 @@ pub(super) async fn drop(session: &Arc<Session>, drop: &DropModel, text: &str) -
     let catalog = session.engine.catalog.state();
     let all = with_dependents(session, &catalog, whole, drop.cascade)?;
     if !all.is_empty() {
-        let changes: Vec<Change> = all
-            .iter()
-            .map(|entry| Change::Drop {
-                id: entry.id.clone(),
-            })
-            .collect();
-        session
-            .engine
-            .catalog
-            .commit(text, |_| Ok(changes.clone()))
-            .await?;
-    }
-    for entry in &all {
-        remove_files(session, entry).await;
+        drop_entries(session, &all, text).await?;
     }
     Ok("DROP MODEL".to_owned())
 }

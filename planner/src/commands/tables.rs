@@ -376,7 +376,17 @@ pub(super) async fn drop(
         }
     }
     let all = with_dependents(session, &catalog, dropped, words.cascade)?;
-    let changes: Vec<Change> = all
+    drop_entries(session, &all, text).await?;
+    Ok(format!("DROP {object_type}"))
+}
+
+/// Puts the tombstones of objects in one catalog entry, then removes their files.
+pub(super) async fn drop_entries(
+    session: &Session,
+    entries: &[Arc<CatalogEntry>],
+    text: &str,
+) -> Result<()> {
+    let changes: Vec<Change> = entries
         .iter()
         .map(|entry| Change::Drop {
             id: entry.id.clone(),
@@ -387,14 +397,14 @@ pub(super) async fn drop(
         .catalog
         .commit(text, |_| Ok(changes.clone()))
         .await?;
-    for entry in &all {
+    for entry in entries {
         remove_files(session, entry).await;
     }
-    Ok(format!("DROP {object_type}"))
+    Ok(())
 }
 
 /// Removes an object's files after its tombstone; what stays is found by the garbage collector.
-pub(super) async fn remove_files(session: &Session, entry: &CatalogEntry) {
+async fn remove_files(session: &Session, entry: &CatalogEntry) {
     let engine = &session.engine;
     let _ = match entry.definition {
         Definition::Table(_) => engine.tables.remove_managed(&entry.id).await,

@@ -238,7 +238,7 @@ mod tests {
     use super::*;
     use crate::estimators::feature_space::Scaling;
     use crate::estimators::in_memory::InMemory;
-    use crate::estimators::random::Random;
+    use crate::random::Random;
     use crate::training_set::TrainingSet;
 
     #[test]

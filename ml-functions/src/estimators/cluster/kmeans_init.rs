@@ -13,8 +13,8 @@ use super::lloyd::LloydStep;
 use crate::compute::Compute;
 use crate::error::{Error, Result};
 use crate::estimators::feature_space::FeatureSpace;
-use crate::estimators::random::{Random, mix};
 use crate::features::{Dense, FeatureBlock, TargetValues};
+use crate::random::{Random, mix};
 use crate::training_set::PartitionStep;
 
 /// Rows of a sample for each cluster, and bounds of their total.

@@ -18,8 +18,8 @@ use crate::estimators::feature_space::{FeatureSpace, Scaling};
 use crate::estimators::in_memory::{
     Column, InMemory, assert_close, numbers, options, penguins, reference, rows,
 };
-use crate::estimators::random::Random;
 use crate::model::{Inspection, Model, ModelContext, Prediction};
+use crate::random::Random;
 use crate::run::TrainingRun;
 use crate::training_set::TrainingSet;
 

@@ -12,8 +12,8 @@ use super::eigen::{Eigen, eigen, orthonormal};
 use crate::compute::Compute;
 use crate::error::{Error, Result};
 use crate::estimators::feature_space::FeatureSpace;
-use crate::estimators::random::Random;
 use crate::features::FeatureBlock;
+use crate::random::Random;
 use crate::run::TrainingRun;
 use crate::training_set::{Part, PartitionStep, TrainingSet, Visit, reduce};
 

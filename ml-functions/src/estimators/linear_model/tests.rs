@@ -527,7 +527,7 @@ async fn solvers_of_classes_agree() {
 /// Deterministic noise in [0, 1).
 fn noise(row: usize, column: usize) -> f64 {
     let seed = (row as u64) << 8 | column as u64;
-    (crate::estimators::random::mix(seed.wrapping_add(0x9e37)) >> 11) as f64 / (1_u64 << 53) as f64
+    (crate::random::mix(seed.wrapping_add(0x9e37)) >> 11) as f64 / (1_u64 << 53) as f64
 }
 
 #[tokio::test]

@@ -322,7 +322,9 @@ impl<P: Pass> Boosting<'_, P> {
         let key = random::hash(&[self.parameters.seed, 4, n_trees as u64]);
         let below = random::threshold(dart.dropout);
         self.dropped = (self.first_tree..n_trees)
-            .filter(|&tree| below.is_none_or(|below| random::mix(key ^ tree as u64) < below))
+            .filter(|&tree| {
+                below.is_none_or(|below| crate::random::hash_word(key ^ tree as u64) < below)
+            })
             .collect();
         if self.dropped.is_empty() {
             return Ok(());

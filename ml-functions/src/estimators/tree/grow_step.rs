@@ -151,7 +151,7 @@ fn begin_tree(begin: &BeginTree, chunk: u64, state: &mut TreeChunk) {
         Some(below) => {
             state
                 .order
-                .extend(rows.filter(|&row| random::mix(key ^ u64::from(row)) < below));
+                .extend(rows.filter(|&row| crate::random::hash_word(key ^ u64::from(row)) < below));
         }
     }
     state.segments.clear();

@@ -6,14 +6,13 @@ use std::any::Any;
 use std::sync::{Arc, OnceLock};
 
 use datafusion::arrow::array::{ArrayRef, Float64Array, StringArray};
-use datafusion::arrow::datatypes::{DataType, Field, Schema};
+use datafusion::arrow::datatypes::{Field, Schema};
 use datafusion::arrow::record_batch::RecordBatch;
 use serde_json::json;
 
 use super::ensemble::TreeEnsemble;
 use super::importance::feature_importances;
 use super::objective::Objective;
-use super::random;
 use super::scoring::CompiledEnsemble;
 use super::shap::TreeExplainer;
 use crate::compute::Compute;
@@ -80,9 +79,9 @@ impl TreeModel {
             }));
         texts.fold(0, |hash, text| {
             let bytes = text.bytes().fold(hash, |hash, byte| {
-                random::mix(hash ^ u64::from(byte).wrapping_add(1))
+                crate::random::hash_word(hash ^ u64::from(byte).wrapping_add(1))
             });
-            random::mix(bytes)
+            crate::random::hash_word(bytes)
         })
     }
 
@@ -118,7 +117,6 @@ impl TreeModel {
             Field::new(*name, array.data_type().clone(), *name != "feature")
         };
         let fields: Vec<Field> = columns.iter().map(field).collect();
-        debug_assert_eq!(fields[0].data_type(), &DataType::Utf8);
         let arrays = columns.into_iter().map(|(_, array)| array).collect();
         Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays)?)
     }

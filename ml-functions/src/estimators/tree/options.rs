@@ -14,25 +14,6 @@ use crate::options::{Hyperparameter, Kind, Options};
 /// Trees of one training at most, so that a slip of the pen is an error at once.
 const MAX_TREES: i64 = 1_000_000;
 
-/// Memory for histograms that wait for their split, against all else that a training holds.
-const HISTOGRAM_BUDGET_BYTES: usize = 256 << 20;
-
-const fn hyperparameter(
-    name: &'static str,
-    aliases: &'static [&'static str],
-    kind: Kind,
-    default: &'static str,
-    doc: &'static str,
-) -> Hyperparameter {
-    Hyperparameter {
-        name,
-        aliases,
-        kind,
-        default,
-        doc,
-    }
-}
-
 const fn integer(min: i64, max: i64) -> Kind {
     Kind::Integer { min, max }
 }
@@ -58,19 +39,19 @@ const fn positive(max: f64) -> Kind {
 pub(in crate::estimators) const fn max_tree_depth(default: &'static str) -> Hyperparameter {
     let aliases = &["max_depth"];
     let doc = "Splits on the way to a leaf at most; 0 for any number.";
-    hyperparameter("max_tree_depth", aliases, integer(0, 1_000), default, doc)
+    Hyperparameter::new("max_tree_depth", aliases, integer(0, 1_000), default, doc)
 }
 
 pub(in crate::estimators) const fn subsample(default: &'static str) -> Hyperparameter {
     let aliases = &["bagging_fraction", "subsampling_rate"];
     let doc = "Share of the rows that each tree sees, drawn anew for each.";
-    hyperparameter("subsample", aliases, positive(1.0), default, doc)
+    Hyperparameter::new("subsample", aliases, positive(1.0), default, doc)
 }
 
 pub(in crate::estimators) const fn colsample_bynode(default: &'static str) -> Hyperparameter {
     let aliases = &["feature_fraction_bynode", "max_features"];
     let doc = "Share of the features that each split may use, of those of its level.";
-    hyperparameter("colsample_bynode", aliases, positive(1.0), default, doc)
+    Hyperparameter::new("colsample_bynode", aliases, positive(1.0), default, doc)
 }
 
 pub(in crate::estimators) const fn num_parallel_tree(
@@ -79,7 +60,7 @@ pub(in crate::estimators) const fn num_parallel_tree(
 ) -> Hyperparameter {
     let aliases = &["n_estimators", "num_trees"];
     let doc = "Trees grown on the same gradients, each for its share of the step.";
-    hyperparameter(
+    Hyperparameter::new(
         "num_parallel_tree",
         aliases,
         integer(min, 100_000),
@@ -90,10 +71,10 @@ pub(in crate::estimators) const fn num_parallel_tree(
 
 pub(in crate::estimators) const fn l2_reg(default: &'static str) -> Hyperparameter {
     let doc = "Cost of half the squared value of a leaf; XGBoost's lambda.";
-    hyperparameter("l2_reg", &["reg_lambda", "lambda_l2"], cost(), default, doc)
+    Hyperparameter::new("l2_reg", &["reg_lambda", "lambda_l2"], cost(), default, doc)
 }
 
-pub(in crate::estimators) const MAX_LEAVES: Hyperparameter = hyperparameter(
+pub(in crate::estimators) const MAX_LEAVES: Hyperparameter = Hyperparameter::new(
     "max_leaves",
     &["num_leaves", "max_leaf_nodes"],
     integer(0, 1_000_000),
@@ -103,63 +84,63 @@ pub(in crate::estimators) const MAX_LEAVES: Hyperparameter = hyperparameter(
 
 /// The hyperparameters of every tree estimator beside those whose default is its own.
 pub(in crate::estimators) const SHARED: [Hyperparameter; 9] = [
-    hyperparameter(
+    Hyperparameter::new(
         "min_tree_child_weight",
         &["min_child_weight", "min_sum_hessian_in_leaf"],
         cost(),
         "1",
         "Sum of hessians that each side of a split needs at least; for squared errors the number of rows.",
     ),
-    hyperparameter(
+    Hyperparameter::new(
         "min_split_loss",
         &["gamma", "min_gain_to_split", "min_impurity_decrease"],
         cost(),
         "0",
         "Loss that a split must save at least.",
     ),
-    hyperparameter(
+    Hyperparameter::new(
         "l1_reg",
         &["reg_alpha", "lambda_l1"],
         cost(),
         "0",
         "Cost of the absolute value of a leaf; XGBoost's alpha.",
     ),
-    hyperparameter(
+    Hyperparameter::new(
         "colsample_bytree",
         &["feature_fraction"],
         positive(1.0),
         "1",
         "Share of the features that each tree may use.",
     ),
-    hyperparameter(
+    Hyperparameter::new(
         "colsample_bylevel",
         &[],
         positive(1.0),
         "1",
         "Share of the features that each level may use, of those of its tree.",
     ),
-    hyperparameter(
+    Hyperparameter::new(
         "max_bin",
         &["max_bins"],
         integer(2, 255),
         "255",
         "Bins of a number at most; NULL has one more.",
     ),
-    hyperparameter(
+    Hyperparameter::new(
         "tree_method",
         &[],
         Kind::Choice(&["AUTO", "EXACT", "APPROX", "HIST"]),
         "AUTO",
         "XGBoost's choice of algorithm; every value means histograms, which are exact for features of at most max_bin values.",
     ),
-    hyperparameter(
+    Hyperparameter::new(
         "monotone_constraints",
         &["monotonic_cst"],
         Kind::Directions,
         "NULL",
         "Features with which the prediction may only rise (1) or only fall (-1): [STRUCT('age', 1)].",
     ),
-    hyperparameter(
+    Hyperparameter::new(
         "category_encoding_method",
         &["category_encoding"],
         Kind::Choice(&[
@@ -177,7 +158,7 @@ pub(in crate::estimators) const SHARED: [Hyperparameter; 9] = [
 ];
 
 /// A hyperparameter of classifiers.
-pub(in crate::estimators) const SCALE_POS_WEIGHT: Hyperparameter = hyperparameter(
+pub(in crate::estimators) const SCALE_POS_WEIGHT: Hyperparameter = Hyperparameter::new(
     "scale_pos_weight",
     &[],
     positive(f64::MAX),
@@ -187,49 +168,49 @@ pub(in crate::estimators) const SCALE_POS_WEIGHT: Hyperparameter = hyperparamete
 
 /// The hyperparameters of boosting.
 pub(in crate::estimators) const BOOSTING: [Hyperparameter; 9] = [
-    hyperparameter(
+    Hyperparameter::new(
         "max_iterations",
         &["num_boost_round", "num_iterations", "n_iter"],
         integer(1, MAX_TREES),
         "20",
         "Iterations at most; each adds num_parallel_tree trees, a classifier of several classes as many for each class.",
     ),
-    hyperparameter(
+    Hyperparameter::new(
         "learn_rate",
         &["learning_rate", "eta"],
         positive(f64::MAX),
         "0.3",
         "Factor of every leaf.",
     ),
-    hyperparameter(
+    Hyperparameter::new(
         "early_stop",
         &["early_stopping"],
         Kind::Bool,
         "TRUE",
         "Whether training ends after an iteration that lowers the evaluation loss by a smaller share than min_rel_progress.",
     ),
-    hyperparameter(
+    Hyperparameter::new(
         "min_rel_progress",
         &["tol"],
         positive(f64::MAX),
         "0.01",
         "See early_stop.",
     ),
-    hyperparameter(
+    Hyperparameter::new(
         "grow_policy",
         &[],
         Kind::Choice(&["DEPTH_WISE", "LOSS_GUIDE", "DEPTHWISE", "LOSSGUIDE"]),
         "DEPTH_WISE",
         "Whether trees grow level by level, or at the leaf that saves most.",
     ),
-    hyperparameter(
+    Hyperparameter::new(
         "booster_type",
         &["booster"],
         Kind::Choice(&["GBTREE", "DART"]),
         "GBTREE",
         "Whether an iteration leaves earlier trees out (DART).",
     ),
-    hyperparameter(
+    Hyperparameter::new(
         "dropout",
         &["rate_drop"],
         Kind::Float {
@@ -240,14 +221,14 @@ pub(in crate::estimators) const BOOSTING: [Hyperparameter; 9] = [
         "0",
         "DART: share of the earlier trees that an iteration leaves out.",
     ),
-    hyperparameter(
+    Hyperparameter::new(
         "dart_normalize_type",
         &["normalize_type"],
         Kind::Choice(&["TREE", "FOREST"]),
         "TREE",
         "DART: whether a new tree weighs as each of the trees left out, or as all of them.",
     ),
-    hyperparameter(
+    Hyperparameter::new(
         "approx_global_feature_contrib",
         &[],
         Kind::Bool,
@@ -258,14 +239,14 @@ pub(in crate::estimators) const BOOSTING: [Hyperparameter; 9] = [
 
 /// The losses of regressors.
 pub(in crate::estimators) const LOSSES: [Hyperparameter; 4] = [
-    hyperparameter(
+    Hyperparameter::new(
         "objective",
         &["loss_function"],
         Kind::Choice(&["SQUARED_ERROR", "POISSON", "TWEEDIE", "QUANTILE", "HUBER"]),
         "SQUARED_ERROR",
         "What is minimised; POISSON and TWEEDIE predict the mean of labels of at least 0.",
     ),
-    hyperparameter(
+    Hyperparameter::new(
         "quantile_alpha",
         &["alpha_quantile"],
         Kind::Float {
@@ -276,7 +257,7 @@ pub(in crate::estimators) const LOSSES: [Hyperparameter; 4] = [
         "0.5",
         "QUANTILE: which quantile is predicted.",
     ),
-    hyperparameter(
+    Hyperparameter::new(
         "tweedie_variance_power",
         &[],
         Kind::Float {
@@ -287,7 +268,7 @@ pub(in crate::estimators) const LOSSES: [Hyperparameter; 4] = [
         "1.5",
         "TWEEDIE: power of the mean that the variance grows with, above 1 and below 2.",
     ),
-    hyperparameter(
+    Hyperparameter::new(
         "huber_slope",
         &["huber_delta"],
         positive(f64::MAX),
@@ -437,7 +418,7 @@ pub(in crate::estimators) fn parameters(
             .is_true("early_stop")
             .then(|| options.f64("min_rel_progress")),
         seed,
-        histogram_budget_bytes: HISTOGRAM_BUDGET_BYTES,
+        histogram_budget_bytes: defaults.histogram_budget_bytes,
     })
 }
 

@@ -3,19 +3,13 @@
 //! In: words that name a draw (seed, tree, chunk, row); out: 64 bits. A draw never depends on which
 //! draws came before, so that threads and lost chunks change nothing.
 
-/// Mixes a word so that every bit of the result depends on every bit of it (SplitMix64's finalizer,
-/// Steele, Lea & Flood 2014).
-#[inline(always)]
-pub(crate) fn mix(word: u64) -> u64 {
-    let word = word.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    word ^ (word >> 31)
-}
+use crate::random::hash_word;
 
 /// The hash of several words in order.
 pub(crate) fn hash(words: &[u64]) -> u64 {
-    words.iter().fold(0, |state, &word| mix(state ^ mix(word)))
+    words
+        .iter()
+        .fold(0, |state, &word| hash_word(state ^ hash_word(word)))
 }
 
 /// The greatest draw that is chosen with this probability: a draw is chosen if it is below, or if

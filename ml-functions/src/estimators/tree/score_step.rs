@@ -324,7 +324,7 @@ impl GradientBlock {
         let n_rows = (state.n_rows - first).min(BLOCK_ROWS);
         let [g_scale, h_scale] = quantization.scales;
         for output in 0..self.objective.n_outputs() {
-            let key = random::mix(key ^ output as u64) as u32;
+            let key = crate::random::hash_word(key ^ output as u64) as u32;
             let values = output * n_rows..(output + 1) * n_rows;
             let values = self.g[values.clone()]
                 .iter()

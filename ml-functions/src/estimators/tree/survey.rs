@@ -108,7 +108,9 @@ impl SurveyStep {
         let key = random::hash(&[self.seed, 1]);
         let chosen = random::threshold(SAMPLE_ROWS as f64 / self.n_samples.max(1) as f64);
         (0..n_samples)
-            .filter(|&row| chosen.is_none_or(|below| random::mix(key ^ row as u64) < below))
+            .filter(|&row| {
+                chosen.is_none_or(|below| crate::random::hash_word(key ^ row as u64) < below)
+            })
             .collect()
     }
 

@@ -15,10 +15,10 @@ use super::chunk::{StartTreeChunk, TreeChunk};
 use super::ensemble::{Tree, TreeEnsemble};
 use super::objective::Objective;
 use super::parameters::TreeParameters;
-use super::random::mix;
 use super::survey::{Survey, SurveyStep};
 use crate::error::Result;
 use crate::features::{Dense, FeatureBlock, TargetValues};
+use crate::random::hash_word;
 use crate::training_set::StartStep;
 
 /// A table in memory, cut into chunks.
@@ -203,7 +203,7 @@ fn fit(table: &Table, parameters: &TreeParameters) -> Fitted {
 /// Uniform draws in 0..1.
 fn draws(n: usize, seed: u64) -> Vec<f64> {
     (0..n as u64)
-        .map(|row| (mix(mix(seed) ^ row) >> 11) as f64 / (1u64 << 53) as f64)
+        .map(|row| (hash_word(hash_word(seed) ^ row) >> 11) as f64 / (1u64 << 53) as f64)
         .collect()
 }
 

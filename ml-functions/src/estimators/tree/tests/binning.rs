@@ -109,7 +109,7 @@ fn a_feature_of_65536_categories_is_learned() {
     let codes: Vec<u32> = draws(n, 1).iter().map(|x| (x * 65_537.0) as u32).collect();
     let labels = codes
         .iter()
-        .map(|&code| f64::from(u8::from(mix(u64::from(code)).is_multiple_of(3))));
+        .map(|&code| f64::from(u8::from(hash_word(u64::from(code)).is_multiple_of(3))));
     let table = Table {
         codes: vec![codes.clone()],
         category_counts: vec![65_536],

@@ -40,9 +40,9 @@ proptest! {
         wide in any::<bool>(),
     ) {
         let bins: Vec<u8> =
-            (0..n_rows * n_columns).map(|i| (mix(seed ^ i as u64) % 256) as u8).collect();
+            (0..n_rows * n_columns).map(|i| (hash_word(seed ^ i as u64) % 256) as u8).collect();
         let pairs: Vec<(i16, u16)> = (0..n_rows)
-            .map(|i| { let x = mix(!seed ^ i as u64); (x as i16, (x >> 16) as u16) })
+            .map(|i| { let x = hash_word(!seed ^ i as u64); (x as i16, (x >> 16) as u16) })
             .collect();
         let packed = if wide {
             Pairs::Wide(pairs.iter().map(|&(g, h)|
@@ -51,7 +51,7 @@ proptest! {
             Pairs::Narrow(pairs.iter().map(|&(g, h)| (g as u16 as u32) << 16 | u32::from(h)).collect())
         };
         let columns: Vec<u32> =
-            (0..n_columns as u32).filter(|&c| !mix(seed + u64::from(c)).is_multiple_of(4)).collect();
+            (0..n_columns as u32).filter(|&c| !hash_word(seed + u64::from(c)).is_multiple_of(4)).collect();
         let rows: Vec<u16> = (0..n_rows as u16).filter(|r| r % 3 != 1).collect();
         let node = NodeRows { rows: &rows, bins: &bins, n_columns };
         let mut sums = NodeSums::default();

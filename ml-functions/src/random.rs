@@ -1,4 +1,4 @@
-//! The random numbers of estimators: a small generator and the hash that it is made of.
+//! Randomness: a small generator, and the hash that it is made of.
 //!
 //! In: the seed of a run; out: the same numbers on every machine. Never reads a clock or the system's
 //! randomness. Source: SplitMix64, Steele, Lea and Flood 2014, doi:10.1145/2714064.2660195.
@@ -19,7 +19,7 @@ impl Random {
 
     /// A number of `[0, 1)`, evenly spread.
     pub(crate) fn unit(&mut self) -> f64 {
-        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        self.state = self.state.wrapping_add(GAMMA);
         (mix(self.state) >> 11) as f64 / (1_u64 << 53) as f64
     }
 
@@ -44,7 +44,17 @@ impl Random {
     }
 }
 
+/// What SplitMix64 adds to its state between two numbers.
+const GAMMA: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// The hash of a word: SplitMix64's first number from it.
+#[inline(always)]
+pub(crate) fn hash_word(word: u64) -> u64 {
+    mix(word.wrapping_add(GAMMA))
+}
+
 /// Spreads every bit of a value over all bits.
+#[inline(always)]
 pub(crate) fn mix(value: u64) -> u64 {
     let value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
