@@ -2,7 +2,7 @@
 //!
 //! Code map, in reading order: `engine` opens a warehouse; `session` prepares and executes the
 //! statements of one client; `settings` holds what `SET` changes; `bind` resolves names, options and
-//! models; `logical`, `physical` have the operators that SQL lacks; `catalog` shows the warehouse to
+//! models; `logical`, `physical` have the operators that SQL lacks, `optimize` our rules; `catalog` shows the warehouse to
 //! the planner; `execute` runs plans and `commands` what is not a query. Parses no text itself, knows no wire protocol.
 
 mod bind;
@@ -12,6 +12,7 @@ mod engine;
 mod error;
 mod execute;
 mod logical;
+mod optimize;
 mod physical;
 mod session;
 mod settings;

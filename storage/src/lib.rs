@@ -8,7 +8,8 @@
 //! 2. `locations`: which files SQL may name.
 //! 3. `catalog`: the log of definitions: `definition` (what an entry is), `state` (the names at one moment and the
 //!    rules that a change must keep), `log` (the files), and the `Catalog` that reads and appends.
-//! 4. `tables`: what an entry's rows are: `managed` (Delta Lake), `external` (files in place), `format`, `types`.
+//! 4. `tables`: what an entry's rows are: `managed` (Delta Lake), `external` (files in place), `format`, `types`,
+//!    `row_ranges` and `page_locations` (how Parquet files are divided).
 //! 5. `models`: versions of models.
 //! 6. `error`: one variant per cause.
 //!
@@ -32,5 +33,5 @@ pub use catalog::{
 pub use error::{Error, Result};
 pub use locations::Locations;
 pub use models::{ModelStore, Published};
-pub use tables::{SnapshotFile, TableSnapshot, Tables, stored_schema};
+pub use tables::{SnapshotFile, TableSnapshot, Tables, divide_by_rows, stored_schema};
 pub use warehouse::Warehouse;

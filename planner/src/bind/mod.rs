@@ -21,6 +21,7 @@ use datafusion::sql::parser::Statement as SqlStatement;
 use datafusion::sql::sqlparser::ast;
 
 use crate::error::{Error, Result};
+use crate::optimize::DivideScans;
 use crate::session::Session;
 
 pub(crate) use arguments::Arguments;
@@ -116,7 +117,9 @@ pub(crate) fn canonical_state(state: SessionState) -> SessionState {
     options.optimizer.enable_round_robin_repartition = false;
     options.optimizer.repartition_file_scans = true;
     options.optimizer.repartition_file_min_size = 1 << 20;
+    let divide_scans = DivideScans::new(Arc::clone(state.runtime_env()));
     SessionStateBuilder::new_from_existing(state)
         .with_config(config)
+        .with_physical_optimizer_rule(Arc::new(divide_scans))
         .build()
 }

@@ -6,6 +6,8 @@
 mod external;
 mod format;
 mod managed;
+mod page_locations;
+mod row_ranges;
 mod snapshot;
 #[cfg(test)]
 mod tests;
@@ -19,6 +21,7 @@ use datafusion::catalog::{Session, TableProvider};
 use datafusion::execution::SendableRecordBatchStream;
 use url::Url;
 
+pub use row_ranges::divide_by_rows;
 pub use snapshot::{SnapshotFile, TableSnapshot};
 pub use types::stored_schema;
 
