@@ -15,9 +15,7 @@ use auspex_storage::{CatalogEntry, Definition, ModelDefinition};
 use datafusion::arrow::datatypes::{DataType, SchemaRef};
 use datafusion::catalog::MemoryCatalogProviderList;
 use datafusion::common::ScalarValue;
-use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::execution::{SessionState, SessionStateBuilder};
-use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use serde_json::Value;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -409,34 +407,6 @@ impl Session {
             }
             _ => Ok(None),
         }
-    }
-
-    /// What a training pins of the tables that its query reads.
-    pub(crate) async fn snapshots(&self, plan: &LogicalPlan) -> Result<Value> {
-        let mut names = Vec::new();
-        plan.apply_with_subqueries(|node| {
-            if let LogicalPlan::TableScan(scan) = node {
-                names.push(scan.table_name.clone());
-            }
-            Ok(TreeNodeRecursion::Continue)
-        })?;
-        let catalog = self.engine.catalog.state();
-        let mut snapshots = serde_json::Map::new();
-        for name in names {
-            let schema = name.schema().unwrap_or(PUBLIC);
-            let Some(entry) = catalog.get(schema, name.table()) else {
-                continue;
-            };
-            if matches!(
-                entry.definition,
-                Definition::Table(_) | Definition::ExternalTable(_)
-            ) {
-                let snapshot = self.engine.tables.snapshot(entry).await?;
-                let snapshot = serde_json::to_value(snapshot).unwrap_or(Value::Null);
-                snapshots.insert(format!("{schema}.{}", name.table()), snapshot);
-            }
-        }
-        Ok(Value::Object(snapshots))
     }
 }
 

@@ -18,6 +18,7 @@ use datafusion::sql::sqlparser::ast;
 use serde_json::{Map, Value};
 
 use super::{bind_query, canonical_state, distinct_names, values::json_options};
+use crate::catalog::pins::Pins;
 use crate::error::{Error, Result};
 use crate::logical::{FitMode, FitModelNode, FitTask};
 use crate::session::Session;
@@ -159,7 +160,9 @@ async fn bind_fit(
     })?;
     let query = auspex_sql::parse_query(&text_of_query, session.settings().dialect())?;
     let state = canonical_state(state);
-    let rows = bind_query(session, *query, state)
+    let pins = Arc::new(Pins::default());
+    let rows = pins
+        .scope(bind_query(session, *query, state))
         .await
         .map_err(|error| error.inside(&text_of_query, text))?;
     distinct_names(&rows.plan, "training query")?;
@@ -179,7 +182,6 @@ async fn bind_fit(
         true => session.previous_model(&entry).await?,
         false => None,
     };
-    let snapshots = session.snapshots(&rows.plan).await?;
     let task = FitTask {
         engine: Arc::clone(&session.engine),
         process_id: session.process_id(),
@@ -195,7 +197,7 @@ async fn bind_fit(
         options,
         label,
         warm_start,
-        snapshots,
+        snapshots: pins.to_json(),
     };
     let node = FitModelNode::new(Arc::new(task), rows.plan)?;
     let plan = LogicalPlan::Extension(Extension {

@@ -14,7 +14,9 @@ use datafusion::sql::sqlparser::ast::{self, Query, TableAlias, TableFactor};
 use serde_json::Value;
 
 use super::arguments::Arguments;
-use super::model_plans::{anomalies_plan, evaluate_plan, explain_plan, inspect_plan, predict_plan};
+use super::model_plans::{
+    anomalies_plan, evaluate_plan, explain_plan, inspect_plan, lineage_plan, predict_plan,
+};
 use super::model_scope::{BoundModel, model_key, string_literal};
 use super::predict_udf::Counters;
 use super::values::json;
@@ -71,6 +73,7 @@ const ROW_FUNCTIONS: &[&str] = &[
     "detect_anomalies",
     "evaluate",
     "explain_predict",
+    "lineage",
     "predict",
     "roc_curve",
 ];
@@ -129,6 +132,8 @@ struct Call {
     bound: BoundModel,
     /// The model was named by a string: the flat shape for tools.
     flat: bool,
+    /// The model was named with a version or an alias.
+    names_version: bool,
     rows: Option<LogicalPlan>,
     thresholds: Option<Vec<f64>>,
     arguments: Arguments,
@@ -161,6 +166,7 @@ impl Call {
             function,
             bound,
             flat,
+            names_version: model.version.is_some(),
             rows: None,
             thresholds: None,
             arguments: Arguments::default(),
@@ -219,6 +225,10 @@ impl Call {
             "detect_anomalies" => {
                 let rows = self.rows.ok_or_else(|| needs_rows("detect_anomalies"))?;
                 anomalies_plan(&self.bound, rows, &self.arguments, counters)
+            }
+            "lineage" => {
+                let rows = self.rows.ok_or_else(|| needs_rows("lineage"))?;
+                lineage_plan(&self.bound, self.names_version, rows)
             }
             "evaluate" | "confusion_matrix" | "roc_curve" => evaluate_plan(
                 &self.bound,

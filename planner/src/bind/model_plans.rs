@@ -17,7 +17,7 @@ use datafusion::catalog::MemTable;
 use datafusion::common::{Column, DFSchema, TableReference};
 use datafusion::datasource::provider_as_source;
 use datafusion::functions::core::expr_fn::get_field;
-use datafusion::logical_expr::{AggregateUDF, Expr, LogicalPlan, LogicalPlanBuilder, col};
+use datafusion::logical_expr::{AggregateUDF, Expr, LogicalPlan, LogicalPlanBuilder, col, lit};
 use serde_json::Value;
 
 use super::arguments::Arguments;
@@ -163,6 +163,19 @@ pub(crate) fn explain_plan(
         threshold,
     };
     with_outputs(bound, rows, shape, fields, true, true, counters)
+}
+
+/// The rows of `ml.lineage` that are about a model, or about the version that was named.
+pub(super) fn lineage_plan(
+    bound: &BoundModel,
+    names_version: bool,
+    rows: LogicalPlan,
+) -> Result<LogicalPlan> {
+    let mut wanted = col("model").eq(lit(bound.name.as_str()));
+    if names_version {
+        wanted = wanted.and(col("version").eq(lit(bound.version.cast_signed())));
+    }
+    Ok(LogicalPlanBuilder::from(rows).filter(wanted)?.build()?)
 }
 
 pub(super) fn anomalies_plan(

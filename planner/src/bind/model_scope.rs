@@ -35,6 +35,9 @@ pub(crate) struct BoundModel {
     pub(crate) model: Arc<TrainedModel>,
 }
 
+/// The function that tells what a model was trained on.
+const LINEAGE: &str = "ml.lineage";
+
 /// The models of one statement.
 #[derive(Debug, Default)]
 pub(crate) struct ModelScope {
@@ -119,6 +122,11 @@ impl Collector {
             return Ok(());
         };
         let call = call?;
+        if call.name == LINEAGE && call.args.len() == 1 {
+            // The rows of the view are cut down to those of the model.
+            let query = parse_query("SELECT * FROM ml.lineage", self.dialect)?;
+            push_argument(factor, Expr::Subquery(query));
+        }
         for (idx, arg) in call.args.iter().enumerate() {
             match arg {
                 MlArg::Model(model) => self.see(model.clone()),
@@ -284,14 +292,23 @@ pub(crate) fn string_literal(expr: &Expr) -> Option<&str> {
 }
 
 fn replace_argument(factor: &mut TableFactor, idx: usize, expr: Expr) {
-    let args = match factor {
+    if let Some(arg) = arguments(factor).and_then(|args| args.get_mut(idx)) {
+        *arg = FunctionArg::Unnamed(FunctionArgExpr::Expr(expr));
+    }
+}
+
+fn push_argument(factor: &mut TableFactor, expr: Expr) {
+    if let Some(args) = arguments(factor) {
+        args.push(FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)));
+    }
+}
+
+fn arguments(factor: &mut TableFactor) -> Option<&mut Vec<FunctionArg>> {
+    match factor {
         TableFactor::Table {
             args: Some(list), ..
-        } => &mut list.args,
-        TableFactor::Function { args, .. } => args,
-        _ => return,
-    };
-    if let Some(arg) = args.get_mut(idx) {
-        *arg = FunctionArg::Unnamed(FunctionArgExpr::Expr(expr));
+        } => Some(&mut list.args),
+        TableFactor::Function { args, .. } => Some(args),
+        _ => None,
     }
 }

@@ -3,6 +3,8 @@
 //! In: names; out: table providers. Views are planned here, since a view is a query; the system views
 //! about models are in `system`.
 
+mod lineage;
+pub(crate) mod pins;
 pub(crate) mod rows;
 mod schema;
 pub(crate) mod system;

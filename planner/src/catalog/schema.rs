@@ -12,6 +12,7 @@ use datafusion::datasource::ViewTable;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
 
+use super::pins;
 use crate::bind::bind_query;
 use crate::error::Error;
 use crate::session::Session;
@@ -82,10 +83,7 @@ impl SchemaProvider for WarehouseSchema {
         let Some(entry) = self.entry(name) else {
             if is_path(name) {
                 let state = session.context().state();
-                let provider = session.engine.tables.file_provider(name, &state).await;
-                return provider
-                    .map(Some)
-                    .map_err(|error| Error::from(error).into());
+                return Ok(Some(pins::file(&session, name, &state).await?));
             }
             return match &self.fallback {
                 Some(schema) => schema.table(name).await,
@@ -102,10 +100,7 @@ impl SchemaProvider for WarehouseSchema {
             .into()),
             _ => {
                 let state = session.context().state();
-                let provider = session.engine.tables.provider(&entry, &state).await;
-                provider
-                    .map(Some)
-                    .map_err(|error| Error::from(error).into())
+                Ok(Some(pins::table(&session, &entry, &state).await?))
             }
         }
     }

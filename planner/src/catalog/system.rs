@@ -14,6 +14,7 @@ use datafusion::catalog::{MemTable, SchemaProvider, TableProvider};
 use datafusion::error::{DataFusionError, Result};
 use serde_json::Value;
 
+use super::lineage;
 use super::rows::{Cell, ColumnType, batch_of};
 use crate::session::{Session, display_name};
 
@@ -94,6 +95,7 @@ const PROGRESS: Columns = &[
 const NAMES: &[&str] = &[
     "devices",
     "estimators",
+    "lineage",
     "model_versions",
     "models",
     "options",
@@ -150,6 +152,7 @@ impl SchemaProvider for SystemSchema {
             .upgrade()
             .ok_or_else(|| DataFusionError::Internal("the session has ended".to_owned()))?;
         let (columns, rows) = match name {
+            "lineage" => (lineage::COLUMNS, lineage::rows(&session).await?),
             "models" => (MODELS, models(&session).await?),
             "model_versions" => (MODEL_VERSIONS, model_versions(&session).await?),
             "warnings" => (WARNINGS, warnings(&session).await?),

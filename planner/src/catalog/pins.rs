@@ -1,0 +1,103 @@
+//! The tables that a training's query reads, each at one version.
+//!
+//! While a training is bound, each table that the query names, also inside views, is opened once together with its
+//! snapshot: so the rows that are read are those of the snapshot that the model records. Other queries pin nothing.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::sync::{Arc, Mutex};
+
+use auspex_storage::{CatalogEntry, TableSnapshot};
+use datafusion::catalog::TableProvider;
+use datafusion::execution::SessionState;
+use serde_json::Value;
+
+use crate::engine::lock;
+use crate::error::Result;
+use crate::session::{Session, display_name};
+
+tokio::task_local! {
+    static PINS: Arc<Pins>;
+}
+
+/// What was opened, by name.
+#[derive(Default)]
+pub(crate) struct Pins {
+    read: Mutex<BTreeMap<String, Pinned>>,
+}
+
+#[derive(Clone)]
+struct Pinned {
+    provider: Arc<dyn TableProvider>,
+    snapshot: TableSnapshot,
+}
+
+impl Pins {
+    /// Runs a binding whose tables are pinned.
+    pub(crate) async fn scope<T>(self: &Arc<Pins>, binding: impl Future<Output = T>) -> T {
+        PINS.scope(Arc::clone(self), binding).await
+    }
+
+    /// The snapshots of all tables by name, for the model's record.
+    pub(crate) fn to_json(&self) -> Value {
+        let read = lock(&self.read);
+        let snapshots = read.iter().map(|(name, pinned)| {
+            let snapshot = serde_json::to_value(&pinned.snapshot).unwrap_or(Value::Null);
+            (name.clone(), snapshot)
+        });
+        Value::Object(snapshots.collect())
+    }
+
+    async fn provider(
+        &self,
+        name: &str,
+        open: impl Future<Output = Result<(Arc<dyn TableProvider>, TableSnapshot)>>,
+    ) -> Result<Arc<dyn TableProvider>> {
+        let known = lock(&self.read).get(name).cloned();
+        if let Some(known) = known {
+            return Ok(known.provider);
+        }
+        let (provider, snapshot) = open.await?;
+        let pinned = Pinned {
+            provider: Arc::clone(&provider),
+            snapshot,
+        };
+        lock(&self.read).insert(name.to_owned(), pinned);
+        Ok(provider)
+    }
+}
+
+/// The rows of a table of the catalog: pinned in a training's query, else as they are now.
+pub(crate) async fn table(
+    session: &Session,
+    entry: &CatalogEntry,
+    state: &SessionState,
+) -> Result<Arc<dyn TableProvider>> {
+    let tables = &session.engine.tables;
+    match PINS.try_with(Arc::clone) {
+        Err(_) => Ok(tables.provider(entry, state).await?),
+        Ok(pins) => {
+            let open = async { Ok(tables.pinned_provider(entry, state).await?) };
+            pins.provider(&display_name(entry), open).await
+        }
+    }
+}
+
+/// The rows of a file or folder that a query names by its path.
+pub(crate) async fn file(
+    session: &Session,
+    path: &str,
+    state: &SessionState,
+) -> Result<Arc<dyn TableProvider>> {
+    let tables = &session.engine.tables;
+    match PINS.try_with(Arc::clone) {
+        Err(_) => Ok(tables.file_provider(path, state).await?),
+        Ok(pins) => {
+            let open = async {
+                let snapshot = tables.file_snapshot(path).await?;
+                Ok((tables.file_provider(path, state).await?, snapshot))
+            };
+            pins.provider(path, open).await
+        }
+    }
+}
