@@ -67,14 +67,14 @@ def auspex_training_s(text):
     return float(found[1]) / 1000 if found else None
 
 
-def venv_python(work):
-    """The virtual environment's interpreter, made on first use."""
+def venv_python(work, packages=PACKAGES):
+    """The interpreter of a virtual environment with these packages, made on first use."""
     python = work / "venv" / "bin" / "python"
     if not python.exists():
         subprocess.run([sys.executable, "-m", "venv", work / "venv"], check=True)
-    test = f"import importlib.util as u, sys; sys.exit(not all(u.find_spec(m) for m in {list(PACKAGES.values())}))"
+    test = f"import importlib.util as u, sys; sys.exit(not all(u.find_spec(m) for m in {list(packages.values())}))"
     if subprocess.run([python, "-c", test]).returncode:
-        subprocess.run([python, "-m", "pip", "install", "--quiet", *PACKAGES], check=True)
+        subprocess.run([python, "-m", "pip", "install", "--quiet", *packages], check=True)
     return python
 
 
