@@ -4,7 +4,7 @@
 //! SQL, plans no query and knows no estimator: a model is a manifest and a tensor file to it.
 //!
 //! Code map, in reading order:
-//! 1. `warehouse`: the root folder or bucket, and its store.
+//! 1. `warehouse`: the root folder or bucket, and its store; `durable_store` is that of a folder.
 //! 2. `locations`: which files SQL may name.
 //! 3. `catalog`: the log of definitions: `definition` (what an entry is), `state` (the names at one moment and the
 //!    rules that a change must keep), `log` (the files), and the `Catalog` that reads and appends.
@@ -17,6 +17,7 @@
 //! **Invariant:** only `Warehouse::open` and `Locations` know that a warehouse can be a local folder.
 
 mod catalog;
+mod durable_store;
 mod error;
 #[cfg(test)]
 mod full_store;

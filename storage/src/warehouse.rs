@@ -10,6 +10,7 @@ use object_store::ObjectStore;
 use object_store::local::LocalFileSystem;
 use url::Url;
 
+use crate::durable_store::DurableStore;
 use crate::error::{Error, Result};
 
 /// The root of everything that an engine keeps.
@@ -42,8 +43,8 @@ impl Warehouse {
         let store = LocalFileSystem::new_with_prefix(&path)?.with_automatic_cleanup(true);
         Ok(Arc::new(Self {
             url,
-            store: Arc::new(store),
-            root_store: Arc::new(LocalFileSystem::new()),
+            store: Arc::new(DurableStore::new(store)),
+            root_store: Arc::new(DurableStore::new(LocalFileSystem::new())),
             local_root: Some(path),
         }))
     }

@@ -1,0 +1,313 @@
+//! A local folder whose objects survive a loss of power once they are put.
+//!
+//! In: puts, copies and renames; out: the same, after the file and the folders that name it were synced.
+//! An object gets its name only after its bytes are on the disk, so that a crash leaves no half of one.
+//! `LocalFileSystem` syncs nothing; all reading is left to it.
+
+use std::fmt;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, ErrorKind, Write as _};
+use std::ops::Range;
+use std::path::{Path as FilePath, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::stream::BoxStream;
+use object_store::local::LocalFileSystem;
+use object_store::path::Path;
+use object_store::{
+    CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta,
+    ObjectStore, ObjectStoreExt as _, PutMode, PutMultipartOptions, PutOptions, PutPayload,
+    PutResult, RenameOptions, Result, UploadPart,
+};
+
+/// Numbers the files that are being written, so that no two have one name.
+static NEXT_STAGED: AtomicU64 = AtomicU64::new(0);
+
+/// A folder on local disk.
+#[derive(Debug)]
+pub(crate) struct DurableStore(LocalFileSystem);
+
+impl DurableStore {
+    /// The same folder, durably.
+    pub(crate) fn new(folder: LocalFileSystem) -> DurableStore {
+        DurableStore(folder)
+    }
+}
+
+impl fmt::Display for DurableStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+#[async_trait]
+impl ObjectStore for DurableStore {
+    async fn put_opts(
+        &self,
+        location: &Path,
+        payload: PutPayload,
+        options: PutOptions,
+    ) -> Result<PutResult> {
+        let is_create = match options.mode {
+            PutMode::Create => true,
+            PutMode::Overwrite => false,
+            PutMode::Update(_) => return self.0.put_opts(location, payload, options).await,
+        };
+        let path = self.0.path_to_filesystem(location)?;
+        blocking(move || put(&path, &payload, is_create)).await?;
+        let found = self.0.head(location).await?;
+        Ok(PutResult {
+            e_tag: found.e_tag,
+            version: None,
+        })
+    }
+
+    async fn put_multipart_opts(
+        &self,
+        location: &Path,
+        options: PutMultipartOptions,
+    ) -> Result<Box<dyn MultipartUpload>> {
+        let path = self.0.path_to_filesystem(location)?;
+        let folder = folder_of(&path);
+        blocking(move || create_folders(&folder).map_err(failed)).await?;
+        let inner = self.0.put_multipart_opts(location, options).await?;
+        Ok(Box::new(DurableUpload { inner, path }))
+    }
+
+    async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
+        self.0.get_opts(location, options).await
+    }
+
+    async fn get_ranges(&self, location: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
+        self.0.get_ranges(location, ranges).await
+    }
+
+    fn delete_stream(
+        &self,
+        locations: BoxStream<'static, Result<Path>>,
+    ) -> BoxStream<'static, Result<Path>> {
+        self.0.delete_stream(locations)
+    }
+
+    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
+        self.0.list(prefix)
+    }
+
+    fn list_with_offset(
+        &self,
+        prefix: Option<&Path>,
+        offset: &Path,
+    ) -> BoxStream<'static, Result<ObjectMeta>> {
+        self.0.list_with_offset(prefix, offset)
+    }
+
+    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
+        self.0.list_with_delimiter(prefix).await
+    }
+
+    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
+        let folder = folder_of(&self.0.path_to_filesystem(to)?);
+        let made = folder.clone();
+        blocking(move || create_folders(&made).map_err(failed)).await?;
+        self.0.copy_opts(from, to, options).await?;
+        blocking(move || sync_folder(&folder).map_err(failed)).await
+    }
+
+    async fn rename_opts(&self, from: &Path, to: &Path, options: RenameOptions) -> Result<()> {
+        let folder = folder_of(&self.0.path_to_filesystem(to)?);
+        let made = folder.clone();
+        blocking(move || create_folders(&made).map_err(failed)).await?;
+        self.0.rename_opts(from, to, options).await?;
+        blocking(move || sync_folder(&folder).map_err(failed)).await
+    }
+}
+
+/// An upload in parts; its file is synced once it has its name. What names the object in turn, the
+/// commit of a table, is put later.
+#[derive(Debug)]
+struct DurableUpload {
+    inner: Box<dyn MultipartUpload>,
+    path: PathBuf,
+}
+
+#[async_trait]
+impl MultipartUpload for DurableUpload {
+    fn put_part(&mut self, data: PutPayload) -> UploadPart {
+        self.inner.put_part(data)
+    }
+
+    async fn complete(&mut self) -> Result<PutResult> {
+        let result = self.inner.complete().await?;
+        let path = self.path.clone();
+        let sync = move || {
+            File::open(&path)?.sync_all()?;
+            sync_folder(&folder_of(&path))
+        };
+        blocking(move || sync().map_err(failed)).await?;
+        Ok(result)
+    }
+
+    async fn abort(&mut self) -> Result<()> {
+        self.inner.abort().await
+    }
+}
+
+/// Writes a file under a name that listings do not show, syncs it, and gives it its own name.
+fn put(path: &FilePath, payload: &PutPayload, is_create: bool) -> Result<()> {
+    let (mut file, staged) = staged(path).map_err(failed)?;
+    let written = payload
+        .iter()
+        .try_for_each(|bytes| file.write_all(bytes))
+        .and_then(|()| file.sync_all());
+    let named = written.and_then(|()| match is_create {
+        true => fs::hard_link(&staged, path),
+        false => fs::rename(&staged, path),
+    });
+    if is_create || named.is_err() {
+        // What is left behind after a crash is as invisible as it is harmless.
+        let _ = fs::remove_file(&staged);
+    }
+    match named {
+        Err(source) if is_create && source.kind() == ErrorKind::AlreadyExists => {
+            Err(Error::AlreadyExists {
+                path: path.to_string_lossy().into_owned(),
+                source: source.into(),
+            })
+        }
+        named => named
+            .and_then(|()| sync_folder(&folder_of(path)))
+            .map_err(failed),
+    }
+}
+
+/// A new file beside `path`; the store hides names with a number behind `#`.
+fn staged(path: &FilePath) -> io::Result<(File, PathBuf)> {
+    const ATTEMPTS: usize = 100;
+    let mut last = io::Error::from(ErrorKind::AlreadyExists);
+    for _ in 0..ATTEMPTS {
+        let number = NEXT_STAGED.fetch_add(1, Ordering::Relaxed);
+        let mut name = path.as_os_str().to_owned();
+        name.push(format!("#{}{number:06}", std::process::id()));
+        let staged = PathBuf::from(name);
+        let mut options = OpenOptions::new();
+        match options.write(true).create_new(true).open(&staged) {
+            Ok(file) => return Ok((file, staged)),
+            Err(error) => match error.kind() {
+                // A folder that got empty may be removed at any moment.
+                ErrorKind::NotFound => create_folders(&folder_of(path))?,
+                ErrorKind::AlreadyExists => last = error,
+                _ => return Err(error),
+            },
+        }
+    }
+    Err(last)
+}
+
+/// Makes a folder and those above it that are missing, each synced into its parent.
+fn create_folders(folder: &FilePath) -> io::Result<()> {
+    if folder.is_dir() {
+        return Ok(());
+    }
+    let parent = folder_of(folder);
+    if parent != folder {
+        create_folders(&parent)?;
+    }
+    match fs::create_dir(folder) {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(error),
+        _ => sync_folder(&parent),
+    }
+}
+
+/// The names in a folder are on the disk.
+fn sync_folder(folder: &FilePath) -> io::Result<()> {
+    match cfg!(unix) {
+        true => File::open(folder)?.sync_all(),
+        // Elsewhere folders cannot be opened, and the file system keeps its names itself.
+        false => Ok(()),
+    }
+}
+
+fn folder_of(path: &FilePath) -> PathBuf {
+    path.parent().unwrap_or(path).to_path_buf()
+}
+
+fn failed(source: io::Error) -> Error {
+    Error::Generic {
+        store: "local disk",
+        source: source.into(),
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|source| Error::Generic {
+        store: "local disk",
+        source: source.into(),
+    })?
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::TryStreamExt;
+
+    use super::*;
+
+    fn store() -> (tempfile::TempDir, DurableStore) {
+        let folder = tempfile::tempdir().unwrap();
+        let local = LocalFileSystem::new_with_prefix(folder.path()).unwrap();
+        (folder, DurableStore::new(local))
+    }
+
+    async fn read(store: &DurableStore, path: &Path) -> Vec<u8> {
+        let found = store.get(path).await.unwrap();
+        found.bytes().await.unwrap().to_vec()
+    }
+
+    #[tokio::test]
+    async fn what_is_put_is_there_and_nothing_else() {
+        let (folder, store) = store();
+        let path = Path::from("a/b/c.json");
+        let put = store.put(&path, "one".into()).await.unwrap();
+        let head = store.head(&path).await.unwrap();
+        assert_eq!(put.e_tag, head.e_tag);
+        store.put(&path, "two".into()).await.unwrap();
+        assert_eq!(read(&store, &path).await, b"two");
+        let taken = store.put_opts(&path, "three".into(), PutMode::Create.into());
+        assert!(matches!(taken.await, Err(Error::AlreadyExists { .. })));
+        assert_eq!(read(&store, &path).await, b"two");
+        let files = fs::read_dir(folder.path().join("a/b")).unwrap();
+        assert_eq!(files.count(), 1, "a staged file was left");
+    }
+
+    #[tokio::test]
+    async fn parts_copies_and_renames_make_their_folders() {
+        let (_folder, store) = store();
+        let (first, second, third) = (Path::from("x/1"), Path::from("y/2"), Path::from("z/3"));
+        let mut upload = store.put_multipart(&first).await.unwrap();
+        upload.put_part("par".into()).await.unwrap();
+        upload.put_part("ts".into()).await.unwrap();
+        upload.complete().await.unwrap();
+        store.copy(&first, &second).await.unwrap();
+        store.rename(&second, &third).await.unwrap();
+        assert_eq!(read(&store, &third).await, b"parts");
+        let listed: Vec<ObjectMeta> = store.list(None).try_collect().await.unwrap();
+        let mut names: Vec<String> = listed
+            .iter()
+            .map(|found| found.location.to_string())
+            .collect();
+        names.sort();
+        assert_eq!(names, ["x/1", "z/3"]);
+    }
+
+    #[tokio::test]
+    async fn a_file_in_the_way_of_a_folder_is_an_error() {
+        let (_folder, store) = store();
+        store.put(&Path::from("a"), "file".into()).await.unwrap();
+        let below = store.put(&Path::from("a/b"), "x".into()).await;
+        assert!(matches!(below, Err(Error::Generic { .. })), "{below:?}");
+    }
+}
