@@ -28,7 +28,7 @@ pub(super) const NAMES: &[&str] = &[
 pub(crate) const DEFAULT_THRESHOLD: f64 = 0.5;
 
 /// Probabilities this near to 0 and 1 are as good as certain: keeps the loss finite.
-const CERTAIN: f64 = 1e-15;
+pub(crate) const CERTAIN: f64 = 1e-15;
 
 /// Distinct scores of one class that are kept exactly, however many classes there are.
 const MIN_DISTINCT: usize = 1 << 10;

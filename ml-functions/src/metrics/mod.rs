@@ -26,7 +26,7 @@ use datafusion::arrow::record_batch::RecordBatch;
 use serde::{Deserialize, Serialize};
 
 pub use classification::ClassificationEvaluation;
-pub(crate) use classification::DEFAULT_THRESHOLD;
+pub(crate) use classification::{CERTAIN, DEFAULT_THRESHOLD};
 pub use clustering::ClusteringEvaluation;
 pub(crate) use clustering::in_radii;
 pub use decomposition::DecompositionEvaluation;

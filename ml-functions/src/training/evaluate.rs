@@ -8,6 +8,7 @@ use std::any::Any;
 use serde::{Deserialize, Serialize};
 
 use super::carried_model::CarriedModel;
+use super::weighted_losses::{WeightedLabels, WeightedLosses};
 use crate::compute::Compute;
 use crate::error::{Error, Result};
 use crate::estimator::{EstimatorSpec, Task};
@@ -51,7 +52,20 @@ pub(super) async fn evaluate(
         .baseline
         .map(|baseline| baseline.metrics(None))
         .unwrap_or_default();
-    warn_if_worse(spec.task, &metrics, &baseline, run);
+    let comparison = match &partial.weighted {
+        Some(losses) => {
+            let training = match part {
+                Part::Training => Some(losses.labels().clone()),
+                Part::Evaluation => training_labels(context, samples, run).await?,
+            };
+            training.map(|training| losses.against(&training))
+        }
+        None => unweighted_losses(spec.task, &metrics, &baseline),
+    };
+    if let Some((of_model, of_baseline)) = comparison {
+        let is_weighted = partial.weighted.is_some();
+        warn_if_worse(spec.task, of_model, of_baseline, is_weighted, run);
+    }
     Ok(Evaluated {
         model: partial.model.compact(),
         part,
@@ -62,35 +76,97 @@ pub(super) async fn evaluate(
     })
 }
 
+/// The weighted labels of the training part, where the samples have weights.
+async fn training_labels(
+    context: &ModelContext<'_>,
+    samples: &dyn TrainingSet,
+    run: &TrainingRun,
+) -> Result<Option<WeightedLabels>> {
+    let Some(target) = context.target else {
+        return Ok(None);
+    };
+    let step = LabelsStep {
+        target: serde_json::to_string(target).map_err(|source| Error::Internal {
+            what: format!("cannot write a target: {source}"),
+        })?,
+    };
+    Ok(reduce(samples, &step, Part::Training, Visit::Once, run)
+        .await?
+        .flatten())
+}
+
+/// What a model of the task minimises, and what predicts without features.
+fn loss_names(task: Task) -> Option<(&'static str, &'static str)> {
+    match task {
+        Task::Regression => Some(("mean_squared_error", "the mean of the label")),
+        Task::Classification => Some(("log_loss", "the frequencies of the classes")),
+        Task::Clustering | Task::Decomposition => None,
+    }
+}
+
+fn unweighted_losses(
+    task: Task,
+    model: &[(&'static str, Option<f64>)],
+    baseline: &[(&'static str, Option<f64>)],
+) -> Option<(f64, f64)> {
+    let (metric, _) = loss_names(task)?;
+    let value = |metrics: &[(&'static str, Option<f64>)]| {
+        let found = metrics.iter().find(|(name, _)| *name == metric);
+        found.and_then(|(_, value)| *value)
+    };
+    value(model).zip(value(baseline))
+}
+
 /// Rounding alone must not make a model that equals the baseline a worse one.
 const TOLERANCE: f64 = 1e-9;
 
 fn warn_if_worse(
     task: Task,
-    model: &[(&'static str, Option<f64>)],
-    baseline: &[(&'static str, Option<f64>)],
+    of_model: f64,
+    of_baseline: f64,
+    is_weighted: bool,
     run: &TrainingRun,
 ) {
-    let (metric, simple) = match task {
-        Task::Regression => ("mean_squared_error", "the mean of the label"),
-        Task::Classification => ("log_loss", "the frequencies of the classes"),
-        Task::Clustering | Task::Decomposition => return,
-    };
-    let value = |metrics: &[(&'static str, Option<f64>)]| {
-        metrics
-            .iter()
-            .find(|(name, _)| *name == metric)
-            .and_then(|(_, value)| *value)
-    };
-    let (Some(of_model), Some(of_baseline)) = (value(model), value(baseline)) else {
+    let Some((metric, simple)) = loss_names(task) else {
         return;
     };
+    let weighted = if is_weighted { "weighted " } else { "" };
     if of_model > of_baseline * (1.0 + TOLERANCE) {
         let message = format!(
-            "the model is worse than always predicting {simple}: {metric} {of_model:.6} against {of_baseline:.6}"
+            "the model is worse than always predicting {simple}: {weighted}{metric} {of_model:.6} against {of_baseline:.6}"
         );
         let hint = "The features may say nothing of the label; compare other features or another model type.";
         run.warn("worse_than_baseline", message, Some(hint));
+    }
+}
+
+/// Sums the weighted labels of a block.
+#[derive(Serialize, Deserialize)]
+pub(super) struct LabelsStep {
+    /// As JSON, since its parts describe their own types.
+    target: String,
+}
+
+impl PartitionStep for LabelsStep {
+    type Partial = Option<WeightedLabels>;
+    const NAME: &'static str = "training.labels";
+
+    fn run(&self, block: &FeatureBlock, _: &Compute) -> Result<Option<WeightedLabels>> {
+        let target = serde_json::from_str(&self.target).map_err(|source| Error::Internal {
+            what: format!("cannot read a target: {source}"),
+        })?;
+        Ok(WeightedLabels::of(&target, block))
+    }
+
+    fn merge(
+        &self,
+        into: &mut Option<WeightedLabels>,
+        later: Option<WeightedLabels>,
+    ) -> Result<()> {
+        if let (Some(into), Some(later)) = (into, later) {
+            into.merge(&later);
+        }
+        Ok(())
     }
 }
 
@@ -105,6 +181,7 @@ pub(super) struct EvaluateStep {
 pub(super) struct EvaluatePartial {
     model: Evaluation,
     baseline: Option<Evaluation>,
+    weighted: Option<WeightedLosses>,
 }
 
 impl PartitionStep for EvaluateStep {
@@ -113,23 +190,27 @@ impl PartitionStep for EvaluateStep {
 
     fn run(&self, block: &FeatureBlock, compute: &Compute) -> Result<EvaluatePartial> {
         let core = self.model.core()?;
-        let judge = |model: &dyn Model| -> Result<Evaluation> {
+        let judge = |model: &dyn Model| -> Result<(Evaluation, Prediction)> {
             let mut evaluation = Evaluation::new(core.spec.task, core.target.as_ref(), model);
-            evaluation.update(&model.predict(block, compute)?, block)?;
-            Ok(evaluation)
+            let prediction = model.predict(block, compute)?;
+            evaluation.update(&prediction, block)?;
+            Ok((evaluation, prediction))
         };
+        let target = core.target.as_ref();
+        let (model, prediction) = judge(core.model.as_ref())?;
+        let baseline = target.map(|target| judge(&Baseline::new(target)));
         Ok(EvaluatePartial {
-            model: judge(core.model.as_ref())?,
-            baseline: core
-                .target
-                .as_ref()
-                .map(|target| judge(&Baseline::new(target)))
-                .transpose()?,
+            model,
+            baseline: baseline.transpose()?.map(|(baseline, _)| baseline),
+            weighted: target.and_then(|target| WeightedLosses::of(target, &prediction, block)),
         })
     }
 
     fn merge(&self, into: &mut EvaluatePartial, later: EvaluatePartial) -> Result<()> {
         into.model.merge(later.model)?;
+        if let (Some(into), Some(later)) = (&mut into.weighted, &later.weighted) {
+            into.merge(later);
+        }
         match (&mut into.baseline, later.baseline) {
             (Some(into), Some(later)) => into.merge(later),
             _ => Ok(()),

@@ -11,11 +11,12 @@ use super::eigen::fix_sign;
 use super::pca_model::PcaModel;
 use super::randomised::{TurnStep, randomised};
 use crate::error::{Error, Result};
-use crate::estimator::{Estimator, EstimatorSpec, Tags, Task};
+use crate::estimator::{Estimator, EstimatorSpec, Passes, Tags, Task};
 use crate::estimators::feature_space::{FeatureSpace, Scaling};
 use crate::model::Model;
 use crate::options::{Hyperparameter, Kind, Options};
 use crate::run::{Iteration, TrainingRun};
+use crate::training::SampleShape;
 use crate::training_set::{Part, StepDecoder, TrainingSet};
 
 /// Finds the directions along which samples differ most.
@@ -132,6 +133,11 @@ fn check(options: &Options) -> Result<()> {
 impl Estimator for Pca {
     fn spec(&self) -> &'static EstimatorSpec {
         &SPEC
+    }
+
+    fn passes(&self, _: &Options, _: &SampleShape) -> Passes {
+        // The statistics, the products of the columns and the metrics.
+        Passes { source: 3, kept: 0 }
     }
 
     async fn fit(

@@ -11,6 +11,7 @@ use super::gradient_descent::{LearnRate, gradient_descent};
 use super::layout::Layout;
 use super::lbfgs::lbfgs;
 use super::model::{LinearModel, Link};
+use super::newton::{Hessians, newton};
 use super::objective::{Curve, Limits, Objective, Outcome, Quadratic, RowPasses};
 use super::steps::{GlmStep, GramStep, GramSums};
 use super::symmetric::Factor;
@@ -18,10 +19,11 @@ use super::uncertainty::uncertainty;
 use super::{SHARED, warn_unless_converged};
 use super::{Strategy, check_width, optimize_strategy, penalty, target, warm_start};
 use crate::error::{Error, Result};
-use crate::estimator::{Estimator, EstimatorSpec, Tags, Task};
+use crate::estimator::{Estimator, EstimatorSpec, Passes, Tags, Task};
 use crate::model::Model;
 use crate::options::{Hyperparameter, Options};
 use crate::run::TrainingRun;
+use crate::training::SampleShape;
 use crate::training_set::{Part, StepDecoder, TrainingSet, Visit, reduce};
 
 /// Fits ŷ = intercept + coefficients · x by least squares.
@@ -34,6 +36,7 @@ static HYPERPARAMETERS: [Hyperparameter; 12] = {
             "AUTO_STRATEGY",
             "BATCH_GRADIENT_DESCENT",
             "NORMAL_EQUATION",
+            "NEWTON",
             "LBFGS",
             "COORDINATE_DESCENT",
         ]),
@@ -73,7 +76,8 @@ out). Where columns depend on each other, as all indicators of a feature do, the
 Nulls: a NULL number is the training mean; NULL text is the category `_null_filler`. A category that training never saw, and a \
 NULL where training had none, add nothing to a prediction.
 Solvers: AUTO_STRATEGY solves the normal equations, with l1_reg by coordinate descent, and beyond 4,096 columns by L-BFGS. \
-COORDINATE_DESCENT, LBFGS and BATCH_GRADIENT_DESCENT work from the same sums of products. The loss of `ML.TRAINING_INFO` is the \
+COORDINATE_DESCENT, LBFGS and BATCH_GRADIENT_DESCENT work from the same sums of products. NEWTON solves the normal equations in \
+its one step, and with l1_reg each step by coordinate descent. The loss of `ML.TRAINING_INFO` is the \
 mean squared error.
 Cost: one pass over the training rows and one over the evaluation rows; O(n·p²) for p columns, indicators only O(1) each; \
 O(p²) memory a thread. L-BFGS: O(n·p) a pass, up to 100 passes.
@@ -100,6 +104,11 @@ const SHOWN_SWEEPS: usize = 20;
 impl Estimator for LinearReg {
     fn spec(&self) -> &'static EstimatorSpec {
         &SPEC
+    }
+
+    fn passes(&self, _: &Options, _: &SampleShape) -> Passes {
+        // The statistics, the sums of products and the metrics; very wide designs need more.
+        Passes { source: 3, kept: 0 }
     }
 
     async fn fit(
@@ -220,7 +229,13 @@ impl Fit<'_> {
         let strategy = Strategy::of(self.options);
         let has_l1 = quadratic.penalty().has_l1();
         let mut curve = Curve::new(self.run);
-        if strategy == Strategy::NormalEquation || (strategy == Strategy::Auto && !has_l1) {
+        let is_one_step = match strategy {
+            Strategy::NormalEquation => true,
+            // The Hessian is the same everywhere, so that Newton's step ends at the minimum.
+            Strategy::Auto | Strategy::Newton => !has_l1,
+            _ => false,
+        };
+        if is_one_step {
             let slopes = self.solve_normal_equations(quadratic);
             curve.add(
                 quadratic.error(&slopes),
@@ -254,6 +269,9 @@ impl Fit<'_> {
                     ..limits
                 };
                 lbfgs(quadratic, start, 1e-3, limits, &mut curve).await?
+            }
+            Strategy::Newton => {
+                newton(quadratic, start, Hessians::Always, 1.0, limits, &mut curve).await?
             }
             _ => return Ok(self.descend_coordinates(quadratic, start, limits, &mut curve)),
         };

@@ -18,11 +18,12 @@ use super::uncertainty::uncertainty;
 use super::warn_unless_converged;
 use super::{SHARED, Strategy, check_width, optimize_strategy, penalty, target, warm_start};
 use crate::error::{Error, Result};
-use crate::estimator::{Estimator, EstimatorSpec, Tags, Task};
+use crate::estimator::{Estimator, EstimatorSpec, Passes, Tags, Task};
 use crate::features::TargetEncoding;
 use crate::model::Model;
 use crate::options::{Hyperparameter, Options};
 use crate::run::TrainingRun;
+use crate::training::SampleShape;
 use crate::training_set::{Part, StepDecoder, TrainingSet};
 
 /// Fits the probability of each class by maximum likelihood.
@@ -106,6 +107,16 @@ const SAMPLE_PRECISION: f64 = 1e5;
 impl Estimator for LogisticReg {
     fn spec(&self) -> &'static EstimatorSpec {
         &SPEC
+    }
+
+    fn passes(&self, options: &Options, shape: &SampleShape) -> Passes {
+        let is_gradient_descent = Strategy::of(options) == Strategy::BatchGradientDescent;
+        let limits = Limits::new(options, is_gradient_descent);
+        let needs_dictionary = shape.n_categorical > 0 || options.weighs_classes();
+        Passes {
+            source: 1 + u64::from(needs_dictionary),
+            kept: limits.max_iterations as u64,
+        }
     }
 
     async fn fit(

@@ -467,7 +467,13 @@ async fn solvers_of_least_squares_agree() {
             written
         };
         let expected = fit("linear_reg", &samples, written("AUTO_STRATEGY")).await;
-        for strategy in ["LBFGS", "COORDINATE_DESCENT", "BATCH_GRADIENT_DESCENT"] {
+        let others = [
+            "NEWTON",
+            "LBFGS",
+            "COORDINATE_DESCENT",
+            "BATCH_GRADIENT_DESCENT",
+        ];
+        for strategy in others {
             let found = fit("linear_reg", &samples, written(strategy)).await;
             assert_same(
                 &samples,
