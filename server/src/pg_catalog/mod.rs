@@ -13,6 +13,7 @@
 mod cells;
 mod columns;
 mod functions;
+mod ml_functions;
 mod objects;
 mod oids;
 mod rewrite;

@@ -8,8 +8,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Where numbers of users' objects begin in PostgreSQL.
 const FIRST: u32 = 16_384;
+/// The schema `ml`; the numbers behind it are its functions'. PostgreSQL leaves 8000 to 9999 free.
+pub(super) const ML_SCHEMA: i32 = 9_000;
 /// Numbers that PostgreSQL fixes, of schemas (with an empty name) and of catalog tables.
 const FIXED: &[(&str, &str, i32)] = &[
+    ("ml", "", ML_SCHEMA),
     ("pg_catalog", "", 11),
     ("public", "", 2200),
     ("pg_catalog", "pg_type", 1247),

@@ -16,6 +16,7 @@ use datafusion_pg_catalog::pg_catalog::{ArrowTable, PgCatalogStaticTables};
 
 use super::cells::{Columns, Kind, schema_of, table_of};
 use super::columns::{TABLES, columns_of};
+use super::ml_functions;
 use super::objects::Objects;
 use super::server_tables;
 
@@ -201,7 +202,11 @@ impl SchemaProvider for PgCatalogSchema {
         let Some(schema) = known_columns(name) else {
             return Ok(None);
         };
-        let rows = fresh_rows(name).to_vec();
+        let fresh = fresh_rows(name);
+        let mut rows = fresh.to_vec();
+        if name == "pg_proc" {
+            rows.extend(ml_functions::procs(fresh).cloned());
+        }
         Ok(Some(Arc::new(MemTable::try_new(schema, vec![rows])?)))
     }
 

@@ -10,6 +10,7 @@ use datafusion::arrow::datatypes::{DataType, Int32Type};
 use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
 use datafusion::logical_expr::ScalarUDF;
 
+use super::super::ml_functions::numbered;
 use super::super::schema::fresh_rows;
 use super::names::{column, type_text};
 use super::scalar::text_of_oid;
@@ -47,6 +48,13 @@ static SIGNATURES: LazyLock<BTreeMap<i32, FunctionTypes>> = LazyLock::new(|| {
             };
             signatures.insert(oid, types);
         }
+    }
+    for (oid, _, arguments) in numbered() {
+        let types = FunctionTypes {
+            result: "SETOF record".to_owned(),
+            arguments: arguments.to_owned(),
+        };
+        signatures.insert(oid, types);
     }
     signatures
 });

@@ -19,10 +19,14 @@ use super::duplicates::column_name;
 /// Rewrites the empty SELECTs.
 pub(super) fn rewrite(statement: &mut Statement) {
     // The visitor never breaks off.
-    let _ = statement.visit(&mut Emptier);
+    let _ = statement.visit(&mut Emptier::default());
 }
 
-struct Emptier;
+#[derive(Default)]
+struct Emptier {
+    /// Within how many calls in FROM: their subqueries are rows, not scalars.
+    n_calls: usize,
+}
 
 impl VisitorMut for Emptier {
     type Break = ();
@@ -36,7 +40,20 @@ impl VisitorMut for Emptier {
         ControlFlow::Continue(())
     }
 
+    fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
+        self.n_calls += usize::from(is_call(factor));
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
+        self.n_calls -= usize::from(is_call(factor));
+        ControlFlow::Continue(())
+    }
+
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        if self.n_calls > 0 {
+            return ControlFlow::Continue(());
+        }
         let constant = match &*expr {
             Expr::Subquery(query) if is_reduced(query) => Value::Null,
             Expr::Exists { subquery, negated } if is_reduced(subquery) => Value::Boolean(*negated),
@@ -48,6 +65,13 @@ impl VisitorMut for Emptier {
         *expr = Expr::Value(constant.with_empty_span());
         ControlFlow::Continue(())
     }
+}
+
+fn is_call(factor: &TableFactor) -> bool {
+    matches!(
+        factor,
+        TableFactor::Table { args: Some(_), .. } | TableFactor::Function { .. }
+    )
 }
 
 /// Whether a query was found to have no rows.
