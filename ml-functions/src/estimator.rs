@@ -10,6 +10,7 @@ use crate::error::Result;
 use crate::model::{Model, ModelContext, ModelState};
 use crate::options::{Hyperparameter, Options};
 use crate::run::TrainingRun;
+use crate::training::SampleShape;
 use crate::training_set::{StateDecoder, StepDecoder, TrainingSet};
 
 /// What a model predicts; decides the output columns, the metrics and the common options.
@@ -86,11 +87,38 @@ pub struct EstimatorSpec {
     pub load: fn(&ModelState, &ModelContext) -> Result<Box<dyn Model>>,
 }
 
+/// Passes over the rows of a training.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Passes {
+    /// Readings of the training query.
+    pub source: u64,
+    /// Passes over encoded samples that are kept; 0 where none are.
+    pub kept: u64,
+}
+
 /// An algorithm that learns a model from samples.
 #[async_trait]
 pub trait Estimator: Send + Sync {
     /// Its static description.
     fn spec(&self) -> &'static EstimatorSpec;
+
+    /// About how often a training passes over its rows at most, for `EXPLAIN`.
+    fn passes(&self, options: &Options, shape: &SampleShape) -> Passes {
+        let tags = self.spec().tags;
+        let needs_dictionary = shape.n_categorical > 0 || options.weighs_classes();
+        let keeps = tags.revisits || tags.gathers;
+        let factor = |name| {
+            options
+                .opt_f64_if_known(name)
+                .map_or(1, |value| value as u64)
+        };
+        let iterations = factor("max_iterations").saturating_mul(factor("num_parallel_tree"));
+        Passes {
+            // The statistics, the samples unless the first reading kept them, and the metrics.
+            source: 1 + u64::from(needs_dictionary || !tags.revisits) + u64::from(!keeps),
+            kept: iterations.saturating_mul(factor("max_tree_depth")),
+        }
+    }
 
     /// Learns from the samples; `options` are already checked.
     async fn fit(

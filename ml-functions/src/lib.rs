@@ -3,7 +3,7 @@
 //! Code map, in reading order: `estimator` is the contract; `options` checks what the user wrote;
 //! `features` turns columns into blocks; `training_set` runs steps over the blocks of each partition;
 //! `estimators` has one file an algorithm; `model`, `trained_model` and `model_file` hold and store
-//! what was learned; `output` gives predictions their SQL shapes; `metrics` judges them, `explain` attributes them to features; `training`
+//! what was learned; `output` gives predictions their SQL shapes; `metrics` judges them, `surprises` counts what is odd in their rows, `explain` attributes them to features; `training`
 //! walks one training from query to model; `registry` lists the estimators.
 //! Knows nothing of SQL text, catalogs, object stores or the wire.
 
@@ -21,6 +21,7 @@ pub mod output;
 mod random;
 pub mod registry;
 pub mod run;
+pub mod surprises;
 pub mod trained_model;
 pub mod training;
 pub mod training_set;

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::compute::Compute;
 use crate::error::{Error, Result};
 use crate::model::Model;
+use crate::training::Usage;
 
 /// One row of `ML.TRAINING_INFO`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -67,6 +68,8 @@ pub struct TrainingRun {
     pub compute: Compute,
     /// The model to start from, where `warm_start` was asked for.
     pub warm_start: Option<Arc<dyn Model>>,
+    /// Counts passes, memory and disk.
+    pub usage: Arc<Usage>,
     progress: ProgressSink,
     clock: Arc<dyn Fn() -> Duration + Send + Sync>,
     iterations: Mutex<Vec<Iteration>>,
@@ -87,6 +90,7 @@ impl TrainingRun {
             seed,
             compute,
             warm_start: None,
+            usage: Arc::default(),
             progress,
             clock,
             iterations: Mutex::default(),

@@ -28,6 +28,8 @@ use crate::model::{Inspection, Model, ModelContext, Prediction};
 use crate::model_file;
 use crate::options::Options;
 use crate::run::{Iteration, Warning};
+use crate::surprises::Surprises;
+use crate::training::Cost;
 use crate::training_set::Part;
 
 /// How a model was trained and what came of it.
@@ -60,6 +62,9 @@ pub struct TrainingRecord {
     pub device: String,
     /// Time from the first row to the metrics.
     pub duration_ms: u64,
+    /// Passes, memory and disk; of versions that were stored without, all 0.
+    #[serde(default)]
+    pub cost: Cost,
 }
 
 /// A fitted model with its encodings, options and record.
@@ -125,8 +130,8 @@ impl TrainedModel {
     /// Predicts each row of a batch, in its order. Features are found by name, in any case if only one
     /// column has it so.
     pub fn predict(&self, batch: &RecordBatch, compute: &Compute) -> Result<Prediction> {
-        self.model
-            .predict(&self.encode(batch, "rows to predict", false)?, compute)
+        let block = self.encode(batch, "rows to predict", false, &mut Surprises::default())?;
+        self.model.predict(&block, compute)
     }
 
     /// The columns of a schema that hold the features, in their order; checks names and types.
@@ -134,13 +139,15 @@ impl TrainedModel {
         find_features(&self.encoder.schema.features, schema, place)
     }
 
-    /// Encodes any number of rows. With the target, rows whose label is NULL are dropped, and a class
-    /// that training never saw has the number of classes as its code.
+    /// Encodes any number of rows and counts what is surprising in them. With the target, rows whose
+    /// label is NULL are dropped, and a class that training never saw has the number of classes as its
+    /// code.
     pub fn encode(
         &self,
         batch: &RecordBatch,
         place: &'static str,
         with_target: bool,
+        surprises: &mut Surprises,
     ) -> Result<FeatureBlock> {
         let features: Vec<ArrayRef> = self
             .feature_columns(batch.schema_ref(), place)?
@@ -168,13 +175,16 @@ impl TrainedModel {
             }
         };
         let (dense, codes) = self.columns.encode(&[&features], &rows)?;
-        Ok(FeatureBlock {
+        let block = FeatureBlock {
             n_samples: rows.n_rows,
             dense,
             codes,
             target,
             weights: None,
-        })
+        };
+        surprises.null_labels += (batch.num_rows() - rows.n_rows) as u64;
+        surprises.note(self, &features, &block);
+        Ok(block)
     }
 
     fn labels(

@@ -6,6 +6,8 @@
 mod carried_model;
 mod evaluate;
 mod explain;
+mod usage;
+mod weighted_losses;
 
 use std::sync::Arc;
 
@@ -22,11 +24,17 @@ use crate::model::ModelContext;
 use crate::options::Options;
 use crate::run::{Progress, TrainingRun};
 use crate::trained_model::{TrainedModel, TrainingRecord};
-use crate::training_set::{LocalTrainingSet, LoopbackTrainingSet, Part, StepDecoder, TrainingSet};
+use crate::training_set::{
+    LocalTrainingSet, LoopbackTrainingSet, Part, Roles, StepDecoder, TrainingSet,
+};
+
+use usage::MeasuredPool;
+pub use usage::{Cost, Usage};
 
 /// The steps that do not belong to one estimator.
 pub(crate) static COMMON_STEPS: &[StepDecoder] = &[
     StepDecoder::of::<evaluate::EvaluateStep>(),
+    StepDecoder::of::<evaluate::LabelsStep>(),
     StepDecoder::of::<explain::ExplainStep>(),
 ];
 
@@ -81,8 +89,69 @@ pub struct TrainingRequest {
     pub threads: usize,
 }
 
+/// What decides which column of a training query is for what.
+pub struct ColumnRequest<'a> {
+    /// The algorithm.
+    pub estimator: &'static dyn Estimator,
+    /// Its checked options.
+    pub options: &'a Options,
+    /// The columns of the query.
+    pub schema: SchemaRef,
+    /// See [`TrainingRequest::label`].
+    pub label: Option<&'a str>,
+    /// See [`TrainingRequest::features`].
+    pub features: Option<&'a [String]>,
+}
+
+/// What a training will read of its rows, known before any is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SampleShape {
+    /// Number of numeric features.
+    pub n_numeric: usize,
+    /// Number of categorical features.
+    pub n_categorical: usize,
+    /// Size of an encoded sample in memory.
+    pub sample_bytes: usize,
+}
+
+/// Checks the columns of a training query: that the label, the features and what options name are
+/// there and of types that can be learned from.
+pub fn check_columns(request: &ColumnRequest<'_>) -> Result<SampleShape> {
+    let roles = Roles::resolve(request)?;
+    let has_weights = roles.weight.is_some() || request.options.weighs_classes();
+    let task = request.estimator.spec().task;
+    Ok(SampleShape {
+        n_numeric: roles.features.numeric().count(),
+        n_categorical: roles.features.categorical().count(),
+        sample_bytes: roles.sample_bytes(task, has_weights),
+    })
+}
+
+impl TrainingRequest {
+    /// What decides about its columns.
+    pub(crate) fn columns(&self) -> ColumnRequest<'_> {
+        ColumnRequest {
+            estimator: self.estimator,
+            options: &self.options,
+            schema: self.source.schema(),
+            label: self.label.as_deref(),
+            features: self.features.as_deref(),
+        }
+    }
+
+    /// The same, with its memory counted by the run.
+    fn measured(self, run: &TrainingRun) -> TrainingRequest {
+        let memory = MeasuredPool::new(self.memory, Arc::clone(&run.usage));
+        TrainingRequest {
+            memory: Arc::new(memory),
+            ..self
+        }
+    }
+}
+
 /// Trains and evaluates a model. Dropping the future ends the threads of the pass that runs.
 pub async fn train(request: TrainingRequest, run: &TrainingRun) -> Result<TrainedModel> {
+    let request = request.measured(run);
     run.report(Progress::Phase("reading"));
     let started_ms = now_ms(run);
     let samples = Box::pin(LocalTrainingSet::open(&request, run)).await?;
@@ -92,6 +161,7 @@ pub async fn train(request: TrainingRequest, run: &TrainingRun) -> Result<Traine
 /// [`train`] with every step, partial and state sent through bytes, as between machines; the model is
 /// the same to the bit.
 pub async fn train_over_bytes(request: TrainingRequest, run: &TrainingRun) -> Result<TrainedModel> {
+    let request = request.measured(run);
     run.report(Progress::Phase("reading"));
     let started_ms = now_ms(run);
     let local = Box::pin(LocalTrainingSet::open(&request, run)).await?;
@@ -140,6 +210,7 @@ async fn learn(
         seed: run.seed,
         device: run.compute.device().info().kind.to_owned(),
         duration_ms: now_ms(run).saturating_sub(started_ms),
+        cost: run.usage.cost(),
     };
     let options = request.options.clone();
     Ok(TrainedModel::new(

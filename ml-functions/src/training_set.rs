@@ -32,6 +32,7 @@ use crate::run::TrainingRun;
 
 pub use local::LocalTrainingSet;
 pub use loopback::LoopbackTrainingSet;
+pub(crate) use roles::Roles;
 pub use states::{
     AnyStart, AnyState, AnyStateStep, ChunkState, StartStep, StateDecoder, StateStep,
 };

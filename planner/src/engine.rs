@@ -12,14 +12,17 @@ use std::time::{Duration, Instant};
 use auspex_ml::run::{Iteration, Warning};
 use auspex_ml::trained_model::TrainedModel;
 use auspex_storage::{Catalog, Locations, ModelStore, Tables, Warehouse};
+use datafusion::error::DataFusionError;
 use datafusion::execution::SessionStateBuilder;
 use datafusion::execution::memory_pool::{FairSpillPool, MemoryPool, TrackConsumersPool};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::prelude::SessionContext;
 use datafusion::sql::sqlparser::ast;
+use tokio_util::sync::CancellationToken;
 
 use crate::error::Result;
 use crate::session::Session;
+use crate::timers::Timers;
 
 /// How many loaded model versions are kept ready for prediction.
 const CACHED_MODELS: usize = 64;
@@ -99,7 +102,7 @@ pub(crate) struct TrainingProgress {
 }
 
 /// A warning of a statement that is not stored with a model.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct StatementWarning {
     pub(crate) model: String,
     pub(crate) version: u64,
@@ -115,12 +118,15 @@ pub struct Engine {
     pub(crate) tables: Arc<Tables>,
     pub(crate) models: ModelStore,
     pub(crate) threads: usize,
+    pub(crate) timers: Timers,
     pub(crate) default_settings: BTreeMap<String, String>,
     pub(crate) extension: Option<Arc<dyn SessionExtension>>,
     base: SessionContext,
     loaded: Mutex<VecDeque<(String, u64, Arc<TrainedModel>)>>,
     trainings: Mutex<BTreeMap<i32, TrainingProgress>>,
     warnings: Mutex<VecDeque<StatementWarning>>,
+    /// What each process runs, or ran last.
+    running: Mutex<BTreeMap<i32, CancellationToken>>,
     next_process_id: AtomicI32,
 }
 
@@ -152,20 +158,46 @@ impl Engine {
             catalog,
             locations,
             threads: config.threads.unwrap_or(cores).max(1),
+            timers: Timers::start().map_err(DataFusionError::from)?,
             default_settings: config.default_settings,
             extension: config.extension,
             base,
             loaded: Mutex::default(),
             trainings: Mutex::default(),
             warnings: Mutex::default(),
+            running: Mutex::default(),
             next_process_id: AtomicI32::new(1),
         }))
     }
 
     /// Opens a session for a user.
     pub fn connect(self: &Arc<Engine>, user: &str, application: &str) -> Result<Arc<Session>> {
-        let process_id = self.next_process_id.fetch_add(1, Ordering::Relaxed);
+        let process_id = self.new_process_id();
         Session::open(Arc::clone(self), user, application, process_id)
+    }
+
+    /// A number for a session, or for what runs apart from one.
+    pub(crate) fn new_process_id(&self) -> i32 {
+        self.next_process_id.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// From now on, cancelling a process means this token; `None` forgets the process.
+    pub(crate) fn set_running(&self, process_id: i32, token: Option<&CancellationToken>) {
+        let mut running = lock(&self.running);
+        match token {
+            Some(token) => running.insert(process_id, token.clone()),
+            None => running.remove(&process_id),
+        };
+    }
+
+    /// Cancels what a process runs; whether there is such a process.
+    pub(crate) fn cancel(&self, process_id: i32) -> bool {
+        let running = lock(&self.running);
+        let found = running.get(&process_id);
+        if let Some(token) = found {
+            token.cancel();
+        }
+        found.is_some()
     }
 
     /// Where the warehouse lies.
@@ -223,6 +255,8 @@ impl Engine {
     /// Remembers a warning for `ml.warnings`.
     pub(crate) fn remember_warning(&self, warning: StatementWarning) {
         let mut warnings = lock(&self.warnings);
+        // What is said again and again stands there once, at its newest place.
+        warnings.retain(|earlier| *earlier != warning);
         if warnings.len() >= REMEMBERED_WARNINGS {
             warnings.pop_front();
         }

@@ -14,22 +14,22 @@ use datafusion::common::metadata::ScalarAndMetadata;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{ParamValues, ScalarValue};
 use datafusion::error::DataFusionError;
-use datafusion::execution::{SendableRecordBatchStream, SessionStateBuilder, TaskContext};
+use datafusion::execution::{SendableRecordBatchStream, SessionStateBuilder};
 use datafusion::logical_expr::{DmlStatement, Expr, LogicalPlan, LogicalPlanBuilder, WriteOp};
-use datafusion::physical_plan::execute_stream;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::sql::parser::Statement as SqlStatement;
 use datafusion::sql::sqlparser::ast;
 use futures::StreamExt;
 
 use crate::bind::{
-    Arguments, BoundQuery, Counters, bind_create_model, bind_query, bind_sql, bind_train,
-    evaluate_plan, explain_plan, is_judged_by_training_rows, json_options, predict_plan,
+    Arguments, BoundQuery, Findings, bind_query, bind_sql, evaluate_plan, explain_plan,
+    json_options, predict_plan,
 };
 use crate::commands;
-use crate::engine::lock;
+use crate::engine::StatementWarning;
 use crate::error::{Error, Result};
-use crate::physical::{unseen_warning, warning_notice};
+use crate::explain;
+use crate::physical::{self, warning_notice};
 use crate::session::{Limits, Prepared, Session};
 use crate::statement_run::{Notice, Outcome, StatementControl};
 
@@ -40,6 +40,8 @@ pub(crate) enum Work {
         query: Box<BoundQuery>,
         tag: &'static str,
         notices: Vec<Notice>,
+        /// Rows that follow those of the plan.
+        tail: Option<RecordBatch>,
     },
     /// Appends the rows of a plan to a managed table.
     Insert {
@@ -62,6 +64,7 @@ impl Work {
             query: Box::new(query),
             tag,
             notices: Vec::new(),
+            tail: None,
         }
     }
 
@@ -143,11 +146,12 @@ pub(crate) async fn plan(session: &Arc<Session>, parsed: &ParsedStatement) -> Re
             let arguments = Arguments(json_options(&apply.options)?);
             rows.plan = match &parsed.statement {
                 Statement::Predict(_) => {
-                    predict_plan(&bound, rows.plan, &arguments, false, &rows.counters)?
+                    predict_plan(&bound, rows.plan, &arguments, false, &rows.findings)?
                 }
-                _ => explain_plan(&bound, rows.plan, &arguments, &rows.counters)?,
+                _ => explain_plan(&bound, rows.plan, &arguments, &rows.findings)?,
             };
             rows.names.clear();
+            rows.findings.use_model(&bound);
             Ok(Work::query(rows, "SELECT"))
         }
         Statement::Evaluate(evaluate) => plan_evaluate(session, evaluate).await,
@@ -158,7 +162,9 @@ pub(crate) async fn plan(session: &Arc<Session>, parsed: &ParsedStatement) -> Re
             let batch = commands::describe_model(session, model).await?;
             table(session, batch).await
         }
-        Statement::Explain(explain) => Box::pin(plan_explain(session, explain, parsed)).await,
+        Statement::Explain(explain) => {
+            Box::pin(explain::plan_explain(session, explain, parsed)).await
+        }
         Statement::Forecast(_) => Err(Error::unsupported("FORECAST")),
         Statement::ExportModel(_) => Err(Error::unsupported("EXPORT MODEL")),
         Statement::ModelPrivilege(privilege) => {
@@ -176,81 +182,23 @@ async fn plan_evaluate(session: &Arc<Session>, evaluate: &auspex_sql::Evaluate) 
     let bound = session.load_model(&evaluate.model).await?;
     let arguments = Arguments(json_options(&evaluate.options)?);
     let Some(rows) = &evaluate.rows else {
-        let plan = evaluate_plan(&bound, "evaluate", None, &arguments, None)?;
-        let mut notices = Vec::new();
-        if is_judged_by_training_rows(&bound) {
-            let message = format!(
-                "model \"{}\" held no rows out, so these are the metrics of its training rows",
-                bound.name
-            );
-            let hint = "Evaluate it on other rows: EVALUATE MODEL ... ON (SELECT ...).";
-            notices.push(Notice {
-                hint: Some(hint.to_owned()),
-                ..Notice::warning(message)
-            });
-        }
+        let findings = Findings::default();
+        findings.use_model(&bound);
+        let plan = evaluate_plan(&bound, "evaluate", None, &arguments, None, &findings)?;
         let query = BoundQuery {
             plan,
             state: session.state(None),
-            counters: Counters::default(),
+            findings,
             names: Vec::new(),
         };
-        return Ok(Work::Query {
-            query: Box::new(query),
-            tag: "SELECT",
-            notices,
-        });
+        return Ok(Work::query(query, "SELECT"));
     };
     let mut query = bind_query(session, rows.query.as_ref().clone(), session.state(None)).await?;
-    query.plan = evaluate_plan(&bound, "evaluate", Some(query.plan), &arguments, None)?;
+    let (rows, findings) = (Some(query.plan), &query.findings);
+    query.plan = evaluate_plan(&bound, "evaluate", rows, &arguments, None, findings)?;
     query.names.clear();
+    query.findings.use_model(&bound);
     Ok(Work::query(query, "SELECT"))
-}
-
-async fn plan_explain(
-    session: &Arc<Session>,
-    explain: &auspex_sql::Explain,
-    parsed: &ParsedStatement,
-) -> Result<Work> {
-    let inner = ParsedStatement {
-        statement: explain.statement.clone(),
-        ..parsed.clone()
-    };
-    let (plan, state, counters, notices) = match &explain.statement {
-        Statement::CreateModel(create) => {
-            let state = session.state(None);
-            let fit = bind_create_model(session, create, &parsed.text, state).await?;
-            let fit = fit.ok_or_else(|| Error::Duplicate {
-                kind: "model",
-                name: create.name.parts.join("."),
-            })?;
-            (fit.plan, fit.state, Counters::default(), fit.notices)
-        }
-        Statement::Train(train) => {
-            let fit = bind_train(session, train, &parsed.text, session.state(None)).await?;
-            (fit.plan, fit.state, Counters::default(), fit.notices)
-        }
-        _ => match Box::pin(plan(session, &inner)).await? {
-            Work::Query { query, notices, .. } => {
-                (query.plan, query.state, query.counters, notices)
-            }
-            _ => return Err(Error::unsupported("EXPLAIN of this statement")),
-        },
-    };
-    let plan = LogicalPlanBuilder::from(plan)
-        .explain(false, explain.analyze)?
-        .build()?;
-    let query = BoundQuery {
-        plan,
-        state,
-        counters,
-        names: Vec::new(),
-    };
-    Ok(Work::Query {
-        query: Box::new(query),
-        tag: "EXPLAIN",
-        notices,
-    })
 }
 
 /// The rows of a query of our own.
@@ -271,7 +219,7 @@ async fn table(session: &Arc<Session>, batch: RecordBatch) -> Result<Work> {
     let query = BoundQuery {
         plan,
         state,
-        counters: Counters::default(),
+        findings: Findings::default(),
         names: Vec::new(),
     };
     Ok(Work::query(query, "SHOW"))
@@ -280,7 +228,9 @@ async fn table(session: &Arc<Session>, batch: RecordBatch) -> Result<Work> {
 async fn plan_sql(session: &Arc<Session>, statement: &SqlStatement) -> Result<Work> {
     let statement = match statement {
         SqlStatement::Statement(statement) => statement.as_ref(),
-        SqlStatement::Explain(explain) => return plan_sql_explain(session, explain).await,
+        SqlStatement::Explain(statement) => {
+            return explain::plan_sql_explain(session, statement).await;
+        }
         SqlStatement::CreateExternalTable(_) | SqlStatement::Reset(_) => return Ok(Work::Command),
         SqlStatement::CopyTo(_) => return Err(Error::unsupported("COPY ... TO")),
     };
@@ -315,34 +265,6 @@ async fn plan_sql(session: &Arc<Session>, statement: &SqlStatement) -> Result<Wo
         }
         ast::Statement::Insert(insert) => plan_insert(session, statement, insert).await,
         _ => commands::check(statement),
-    }
-}
-
-async fn plan_sql_explain(
-    session: &Arc<Session>,
-    explain: &datafusion::sql::parser::ExplainStatement,
-) -> Result<Work> {
-    let inner = match explain.statement.as_ref() {
-        SqlStatement::Statement(statement) => plan_sql_query(session, statement).await?,
-        _ => return Err(Error::unsupported("EXPLAIN of this statement")),
-    };
-    let plan = LogicalPlanBuilder::from(inner.plan)
-        .explain(explain.options.verbose, explain.options.analyze)?
-        .build()?;
-    Ok(Work::query(
-        BoundQuery {
-            plan,
-            names: Vec::new(),
-            ..inner
-        },
-        "EXPLAIN",
-    ))
-}
-
-async fn plan_sql_query(session: &Arc<Session>, statement: &ast::Statement) -> Result<BoundQuery> {
-    match statement {
-        ast::Statement::Query(_) => bind_sql(session, statement.clone(), session.state(None)).await,
-        _ => Err(Error::unsupported("EXPLAIN of this statement")),
     }
 }
 
@@ -393,15 +315,19 @@ pub(crate) async fn run(
             query,
             tag,
             notices,
+            tail,
         } => {
             notices
                 .iter()
                 .cloned()
                 .for_each(|notice| control.notify(notice));
             let stream = stream(session, query, parameters, control).await?;
+            let schema = stream.schema();
+            let tail = futures::stream::iter(tail.clone().map(Ok));
+            let rows = RecordBatchStreamAdapter::new(Arc::clone(&schema), stream.chain(tail));
             Ok(Outcome::Rows {
-                schema: stream.schema(),
-                stream,
+                schema,
+                stream: Box::pin(rows),
                 tag,
             })
         }
@@ -442,8 +368,7 @@ pub(crate) async fn stream(
     let state = SessionStateBuilder::new_from_existing(query.state.clone())
         .with_config(config)
         .build();
-    let physical = state.create_physical_plan(&plan).await?;
-    let stream = execute_stream(physical, Arc::new(TaskContext::from(&state)))?;
+    let stream = physical::open(&state, &plan).await?;
     let schema = renamed(&stream.schema(), &query.names);
     let output = Arc::clone(&schema);
     let batches = stream.map(move |batch| {
@@ -453,28 +378,23 @@ pub(crate) async fn stream(
         let batch = RecordBatch::try_new_with_options(Arc::clone(&output), columns, &options)?;
         Ok::<_, DataFusionError>(batch)
     });
-    let at_end = warn_of_unseen(
-        Arc::clone(session),
-        Arc::clone(&query.counters),
-        control.clone(),
-    );
+    tell(session, query.findings.known(), control);
+    let (session, findings) = (Arc::clone(session), query.findings.clone());
+    let control = control.clone();
+    let at_end = async move {
+        tell(&session, findings.take_counted(), &control);
+        None
+    };
     let batches = batches.chain(futures::stream::once(at_end).filter_map(futures::future::ready));
     Ok(Box::pin(RecordBatchStreamAdapter::new(schema, batches)))
 }
 
-async fn warn_of_unseen(
-    session: Arc<Session>,
-    counters: Counters,
-    control: StatementControl,
-) -> Option<std::result::Result<RecordBatch, DataFusionError>> {
-    for counter in lock(&counters).iter() {
-        for (feature, n_rows) in counter.take_unseen() {
-            let warning = unseen_warning(&counter.model, counter.version, feature, n_rows);
-            control.notify(warning_notice(&warning.warning));
-            session.engine.remember_warning(warning);
-        }
+/// Sends warnings, and remembers them for `ml.warnings`.
+fn tell(session: &Session, warnings: Vec<StatementWarning>, control: &StatementControl) {
+    for warning in warnings {
+        control.notify(warning_notice(&warning.warning));
+        session.engine.remember_warning(warning);
     }
-    None
 }
 
 /// A schema under other column names.

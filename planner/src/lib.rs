@@ -3,21 +3,25 @@
 //! Code map, in reading order: `engine` opens a warehouse; `session` prepares and executes the
 //! statements of one client; `settings` holds what `SET` changes; `bind` resolves names, options and
 //! models; `logical`, `physical` have the operators that SQL lacks, `optimize` our rules; `catalog` shows the warehouse to
-//! the planner; `execute` runs plans and `commands` what is not a query. Parses no text itself, knows no wire protocol.
+//! the planner; `execute` runs plans, `explain` shows them, and `commands` runs what is not a query. Parses no text itself, knows no wire protocol.
 
+mod backend;
 mod bind;
 mod catalog;
 mod commands;
 mod engine;
 mod error;
 mod execute;
+mod explain;
 mod logical;
 mod optimize;
 mod physical;
 mod session;
 mod settings;
 mod statement_run;
+mod timers;
 
+pub use bind::ml_functions;
 pub use engine::{Engine, EngineConfig, SessionExtension, SessionFacts};
 pub use error::{Error, Report, Result, report_of};
 pub use session::{Prepared, Session};

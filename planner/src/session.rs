@@ -20,6 +20,7 @@ use datafusion::prelude::{SessionConfig, SessionContext};
 use serde_json::Value;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use crate::backend::CancelBackend;
 use crate::bind::BoundModel;
 use crate::catalog::SessionCatalog;
 use crate::commands;
@@ -29,6 +30,7 @@ use crate::execute::{self, Work};
 use crate::physical::AuspexQueryPlanner;
 use crate::settings::Settings;
 use crate::statement_run::{Outcome, StatementControl};
+use crate::timers::Timers;
 
 /// The one database of a warehouse, which every tool guesses.
 pub(crate) const DATABASE: &str = "postgres";
@@ -77,6 +79,12 @@ impl Debug for Session {
     }
 }
 
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.engine.set_running(self.process_id, None);
+    }
+}
+
 impl Session {
     pub(crate) fn open(
         engine: Arc<Engine>,
@@ -115,6 +123,12 @@ impl Session {
                 in_transaction: AtomicBool::new(false),
             }
         });
+        session
+            .engine
+            .set_running(process_id, Some(&CancellationToken::new()));
+        session
+            .context
+            .register_udf(CancelBackend::new(&session.engine));
         if let Some(extension) = extension {
             extension.install(&session.context, &facts)?;
         }
@@ -182,7 +196,10 @@ impl Session {
         control: &StatementControl,
     ) -> Result<Outcome> {
         self.engine.catalog.refresh().await?;
-        let limits = Limits::start(control, self.settings.statement_timeout());
+        let timeout = self.settings.statement_timeout();
+        let limits = Limits::start(control, timeout, &self.engine.timers);
+        self.engine
+            .set_running(self.process_id, Some(&limits.token));
         let inner = StatementControl {
             cancel: limits.token.clone(),
             ..control.clone()
@@ -442,14 +459,14 @@ pub(crate) struct Limits {
 }
 
 impl Limits {
-    fn start(control: &StatementControl, timeout: Option<Duration>) -> Limits {
+    fn start(control: &StatementControl, timeout: Option<Duration>, timers: &Timers) -> Limits {
         let token = control.cancel.child_token();
         let timed_out = Arc::new(AtomicBool::new(false));
         let finished = CancellationToken::new();
         if let Some(timeout) = timeout {
             let (token, timed_out) = (token.clone(), Arc::clone(&timed_out));
             let finished = finished.clone();
-            tokio::spawn(async move {
+            timers.spawn(async move {
                 tokio::select! {
                     () = tokio::time::sleep(timeout) => {
                         timed_out.store(true, Ordering::Relaxed);

@@ -73,6 +73,16 @@ pub enum FeatureStatistics {
     Categorical(CategoricalStatistics),
 }
 
+impl FeatureStatistics {
+    /// Those of a numeric feature.
+    pub fn numeric(&self) -> Option<&NumericStatistics> {
+        match self {
+            FeatureStatistics::Numeric(numeric) => Some(numeric),
+            FeatureStatistics::Categorical(_) => None,
+        }
+    }
+}
+
 /// How features become numbers; fitted once by the training, then only read.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FeatureEncoder {

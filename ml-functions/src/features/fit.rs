@@ -457,7 +457,7 @@ impl Noted {
 }
 
 /// `column "a"`, `columns "a", "b"`, and from the fourth on only how many more.
-fn name_some(columns: &[String]) -> String {
+pub(crate) fn name_some(columns: &[String]) -> String {
     let named: Vec<String> = columns
         .iter()
         .take(3)

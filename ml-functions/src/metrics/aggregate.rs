@@ -7,7 +7,7 @@
 //! stored.
 
 use std::hash::{Hash, Hasher};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, Float64Array, ListArray, StructArray};
 use datafusion::arrow::buffer::OffsetBuffer;
@@ -24,6 +24,7 @@ use crate::compute::Compute;
 use crate::error::{Error, Result};
 use crate::estimator::Task;
 use crate::output::ClassLabels;
+use crate::surprises::Surprises;
 use crate::trained_model::TrainedModel;
 
 /// What an evaluation answers.
@@ -146,6 +147,7 @@ struct Bound {
     compute: Compute,
     output: EvaluationOutput,
     columns: Arc<[String]>,
+    found: Arc<Mutex<Surprises>>,
 }
 
 impl EvaluateUdaf {
@@ -163,9 +165,15 @@ impl EvaluateUdaf {
                 compute,
                 output,
                 columns,
+                found: Arc::default(),
             },
             signature: Signature::variadic_any(Volatility::Immutable),
         })
+    }
+
+    /// What was surprising in the rows, known once the aggregate has its value.
+    pub fn found(&self) -> Arc<Mutex<Surprises>> {
+        Arc::clone(&self.bound.found)
     }
 
     /// The names of the columns that the arguments must be, in order: the label if the model has
@@ -250,12 +258,17 @@ impl AggregateUDFImpl for EvaluateUdaf {
 struct EvaluateAccumulator {
     bound: Bound,
     evaluation: Evaluation,
+    surprises: Surprises,
 }
 
 impl EvaluateAccumulator {
     fn new(bound: Bound) -> EvaluateAccumulator {
         let evaluation = empty_evaluation(&bound.model);
-        EvaluateAccumulator { bound, evaluation }
+        EvaluateAccumulator {
+            bound,
+            evaluation,
+            surprises: Surprises::default(),
+        }
     }
 
     fn add(&mut self, columns: &[ArrayRef]) -> Result<()> {
@@ -276,7 +289,12 @@ impl EvaluateAccumulator {
         let options = RecordBatchOptions::new().with_row_count(Some(n_rows));
         let batch =
             RecordBatch::try_new_with_options(Arc::new(schema), columns.to_vec(), &options)?;
-        let block = model.encode(&batch, "rows to evaluate", model.target.is_some())?;
+        let block = model.encode(
+            &batch,
+            "rows to evaluate",
+            model.target.is_some(),
+            &mut self.surprises,
+        )?;
         if block.n_samples == 0 {
             return Ok(());
         }
@@ -287,8 +305,10 @@ impl EvaluateAccumulator {
     fn merge(&mut self, states: &ArrayRef) -> Result<()> {
         let states = states.as_binary_opt::<i32>().ok_or_else(damaged_state)?;
         for state in states.iter().flatten() {
-            let later: Evaluation = postcard::from_bytes(state).map_err(|_| damaged_state())?;
+            let (later, surprises): (Evaluation, Surprises) =
+                postcard::from_bytes(state).map_err(|_| damaged_state())?;
             self.evaluation.merge(later)?;
+            self.surprises.merge(&surprises);
         }
         Ok(())
     }
@@ -326,16 +346,25 @@ impl Accumulator for EvaluateAccumulator {
     }
 
     fn state(&mut self) -> QueryResult<Vec<ScalarValue>> {
-        let state = postcard::to_allocvec(&self.evaluation).map_err(|source| {
-            query_error(Error::Internal {
-                what: format!("cannot encode an evaluation: {source}"),
-            })
-        })?;
+        let state =
+            postcard::to_allocvec(&(&self.evaluation, &self.surprises)).map_err(|source| {
+                query_error(Error::Internal {
+                    what: format!("cannot encode an evaluation: {source}"),
+                })
+            })?;
         Ok(vec![ScalarValue::Binary(Some(state))])
     }
 
     fn evaluate(&mut self) -> QueryResult<ScalarValue> {
-        self.value().map_err(query_error)
+        let value = self.value().map_err(query_error)?;
+        let mut surprises = std::mem::take(&mut self.surprises);
+        surprises.unknown_classes = self.evaluation.n_unknown_classes();
+        surprises.nothing_evaluated = self.evaluation.n_samples() == 0;
+        let found = self.bound.found.lock();
+        found
+            .unwrap_or_else(PoisonError::into_inner)
+            .merge(&surprises);
+        Ok(value)
     }
 
     fn size(&self) -> usize {

@@ -128,6 +128,11 @@ impl ChunkSource {
             is_complete.then(|| kept.chunks.values().cloned().collect::<VecDeque<_>>())
         };
         let is_kept = kept_chunks.is_some();
+        if is_kept {
+            workers.usage.add_kept_pass();
+        } else {
+            workers.usage.add_source_pass();
+        }
         let queue = Queue {
             next_partition: 0,
             n_partitions: if is_kept {

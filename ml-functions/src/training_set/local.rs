@@ -78,7 +78,7 @@ fn index(part: Part) -> usize {
 impl LocalTrainingSet {
     /// Reads the source as often as the split needs, fits the encoder, and tells `run` of warnings.
     pub async fn open(request: &TrainingRequest, run: &TrainingRun) -> Result<LocalTrainingSet> {
-        let roles = Roles::resolve(request)?;
+        let roles = Roles::resolve(&request.columns())?;
         let n_columns = roles.all_columns().0.len();
         let source = ChunkSource::new(
             Arc::clone(&request.source),
@@ -88,7 +88,7 @@ impl LocalTrainingSet {
         let source = Arc::new(source);
         let phase_rows = Arc::new(AtomicU64::new(0));
         let workers = Workers::new(request.threads, run, &phase_rows);
-        let spill = Arc::new(Spill::new(&request.spill));
+        let spill = Arc::new(Spill::new(&request.spill, &run.usage));
         let first_blocks = FirstBlocks::plan(request, &roles, &spill).map(Arc::new);
         let reading = prepare(
             request,
@@ -280,7 +280,7 @@ impl LocalTrainingSet {
         run: &TrainingRun,
     ) -> Result<()> {
         self.lock_states()[index(part)] = None;
-        let states = Arc::new(States::new(start, &self.memory, &self.disk));
+        let states = Arc::new(States::new(start, &self.memory, &self.disk, &run.usage));
         let on_block = {
             let states = Arc::clone(&states);
             move |position: (usize, usize), block: Option<&FeatureBlock>| match block {
@@ -378,6 +378,7 @@ async fn pass_over_stored(
     workers: &Workers,
     on_block: Arc<BlockVisit>,
 ) -> Result<()> {
+    workers.usage.add_kept_pass();
     let next = AtomicUsize::new(0);
     let counter = workers.clone();
     let work = move |stop: &Stop| {
@@ -539,24 +540,7 @@ impl Shared {
 
     /// Size of an encoded sample in memory.
     fn sample_bytes(&self) -> usize {
-        let schema = &self.prepared.encoder.schema;
-        let dense = if schema.is_exact_in_f32() {
-            size_of::<f32>()
-        } else {
-            size_of::<f64>()
-        };
-        let target = match self.task {
-            Task::Regression => size_of::<f64>(),
-            Task::Classification => size_of::<u32>(),
-            Task::Clustering | Task::Decomposition => 0,
-        };
-        let weight = if self.has_weights() {
-            size_of::<f64>()
-        } else {
-            0
-        };
-        let codes = schema.categorical().count() * size_of::<u32>();
-        schema.numeric().count() * dense + codes + target + weight
+        self.roles.sample_bytes(self.task, self.has_weights())
     }
 
     /// A block of zeros, for gathering.

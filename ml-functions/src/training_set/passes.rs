@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::{Error, Result};
 use crate::run::{Progress, ProgressSink, TrainingRun};
+use crate::training::Usage;
 
 /// The threads of a pass.
 #[derive(Clone)]
@@ -25,6 +26,7 @@ pub(super) struct Workers {
     cancel: CancellationToken,
     progress: ProgressSink,
     rows: Arc<AtomicU64>,
+    pub(super) usage: Arc<Usage>,
 }
 
 /// What a worker asks whether to go on.
@@ -41,6 +43,7 @@ impl Workers {
             cancel: run.cancel.clone(),
             progress: run.progress_sink(),
             rows: Arc::clone(rows),
+            usage: Arc::clone(&run.usage),
         }
     }
 

@@ -16,18 +16,18 @@ use crate::features::{
     Feature, FeatureKind, FeatureSchema, check_label_type, find_column, sql_type,
 };
 use crate::options::Options;
-use crate::training::TrainingRequest;
+use crate::training::ColumnRequest;
 
 const PLACE: &str = "training query";
 
 /// The columns of a training query by what they are for.
 #[derive(Debug)]
-pub(super) struct Roles {
-    pub(super) features: FeatureSchema,
+pub(crate) struct Roles {
+    pub(crate) features: FeatureSchema,
     /// The features' columns in the query.
     feature_columns: Vec<usize>,
     pub(super) label: Option<RoleColumn>,
-    pub(super) weight: Option<RoleColumn>,
+    pub(crate) weight: Option<RoleColumn>,
     pub(super) split: Option<RoleColumn>,
     /// TRUE in rows that the estimator starts from.
     pub(super) marks: Option<RoleColumn>,
@@ -35,7 +35,7 @@ pub(super) struct Roles {
 
 /// A column that is not a feature.
 #[derive(Debug, Clone)]
-pub(super) struct RoleColumn {
+pub(crate) struct RoleColumn {
     pub(super) name: String,
     pub(super) data_type: DataType,
     column: usize,
@@ -53,10 +53,10 @@ pub(super) struct Layout {
 
 impl Roles {
     /// The roles of the query's columns.
-    pub(super) fn resolve(request: &TrainingRequest) -> Result<Roles> {
-        let schema = request.source.schema();
+    pub(crate) fn resolve(request: &ColumnRequest<'_>) -> Result<Roles> {
+        let schema = Arc::clone(&request.schema);
         check_unique(schema.fields().iter().map(|field| field.name().as_str()))?;
-        let (task, options) = (request.estimator.spec().task, &request.options);
+        let (task, options) = (request.estimator.spec().task, request.options);
         let role = |name: &str, role: &'static str| -> Result<RoleColumn> {
             let column = find_column(&schema, name, PLACE, role)?;
             let field = schema.field(column);
@@ -109,6 +109,24 @@ impl Roles {
             split,
             marks,
         })
+    }
+
+    /// Size of an encoded sample in memory.
+    pub(crate) fn sample_bytes(&self, task: Task, has_weights: bool) -> usize {
+        let schema = &self.features;
+        let dense = if schema.is_exact_in_f32() {
+            size_of::<f32>()
+        } else {
+            size_of::<f64>()
+        };
+        let target = match task {
+            Task::Regression => size_of::<f64>(),
+            Task::Classification => size_of::<u32>(),
+            Task::Clustering | Task::Decomposition => 0,
+        };
+        let weight = if has_weights { size_of::<f64>() } else { 0 };
+        let codes = schema.categorical().count() * size_of::<u32>();
+        schema.numeric().count() * dense + codes + target + weight
     }
 
     /// The columns that learning needs.
@@ -177,10 +195,10 @@ fn place(columns: &mut Vec<usize>, role: Option<&RoleColumn>) -> Option<usize> {
 }
 
 /// The label is what the statement names, else what the option names, else `label`.
-fn label_name(request: &TrainingRequest) -> Result<String> {
+fn label_name(request: &ColumnRequest<'_>) -> Result<String> {
     let mut written = request.options.texts("input_label_cols");
-    match (&request.label, written.len()) {
-        (Some(label), _) => Ok(label.clone()),
+    match (request.label, written.len()) {
+        (Some(label), _) => Ok(label.to_owned()),
         (None, 0) => Ok("label".to_owned()),
         (None, 1) => Ok(written.remove(0)),
         (None, _) => Err(Error::Unsupported {
@@ -191,12 +209,12 @@ fn label_name(request: &TrainingRequest) -> Result<String> {
 
 /// The features are what the statement names, in its order, else every column without another role.
 fn feature_columns(
-    request: &TrainingRequest,
+    request: &ColumnRequest<'_>,
     schema: &Arc<Schema>,
     taken: &[&RoleColumn],
 ) -> Result<Vec<usize>> {
     let role_of = |column: usize| taken.iter().find(|role| role.column == column);
-    let Some(names) = &request.features else {
+    let Some(names) = request.features else {
         return Ok((0..schema.fields().len())
             .filter(|column| role_of(*column).is_none())
             .collect());

@@ -17,6 +17,7 @@ use datafusion::execution::spill_file::{SpillFile, SpillWriter};
 
 use crate::error::{Error, Result};
 use crate::features::{Dense, FeatureBlock, TargetValues};
+use crate::training::Usage;
 
 /// The blocks of one part, collected in one pass.
 pub(super) struct BlockStore {
@@ -134,6 +135,7 @@ impl StoredBlocks {
 /// One temporary file, made when the first block needs it.
 pub(super) struct Spill {
     disk: Arc<DiskManager>,
+    usage: Arc<Usage>,
     file: Mutex<Option<OpenFile>>,
 }
 
@@ -163,9 +165,10 @@ enum TargetKind {
 }
 
 impl Spill {
-    pub(super) fn new(disk: &Arc<DiskManager>) -> Spill {
+    pub(super) fn new(disk: &Arc<DiskManager>, usage: &Arc<Usage>) -> Spill {
         Spill {
             disk: Arc::clone(disk),
+            usage: Arc::clone(usage),
             file: Mutex::new(None),
         }
     }
@@ -196,6 +199,7 @@ impl Spill {
             }
             open.n_written += piece.len() as u64;
         }
+        self.usage.add_spilled(open.n_written - offset);
         Ok(SpilledBlock {
             offset,
             n_samples: block.n_samples,
@@ -327,7 +331,10 @@ mod tests {
         let memory: Arc<dyn MemoryPool> = Arc::new(GreedyMemoryPool::new(limit));
         BlockStore::new(
             &memory,
-            &Arc::new(Spill::new(&Arc::new(disk.build().unwrap()))),
+            &Arc::new(Spill::new(
+                &Arc::new(disk.build().unwrap()),
+                &Arc::default(),
+            )),
         )
     }
 

@@ -19,6 +19,7 @@ use super::spill::{read_all, spill_error};
 use super::{AnyPartial, from_bytes, to_bytes};
 use crate::error::{Error, Result};
 use crate::features::FeatureBlock;
+use crate::training::Usage;
 
 /// What a chunk keeps between passes.
 pub trait ChunkState: Serialize + DeserializeOwned + Send + 'static {
@@ -235,6 +236,7 @@ pub(super) struct States {
     start: Arc<dyn AnyStart>,
     memory: MemoryReservation,
     disk: Arc<DiskManager>,
+    usage: Arc<Usage>,
     slots: Mutex<Vec<Arc<Slot>>>,
 }
 
@@ -256,12 +258,14 @@ impl States {
         start: Arc<dyn AnyStart>,
         memory: &Arc<dyn MemoryPool>,
         disk: &Arc<DiskManager>,
+        usage: &Arc<Usage>,
     ) -> States {
         let consumer = MemoryConsumer::new("training state").with_can_spill(true);
         States {
             start,
             memory: consumer.register(memory),
             disk: Arc::clone(disk),
+            usage: Arc::clone(usage),
             slots: Mutex::default(),
         }
     }
@@ -305,6 +309,7 @@ impl States {
             writer.finish()?;
             Ok(file)
         };
+        self.usage.add_spilled(bytes.len() as u64);
         spilled().map_err(|error| spill_error(&self.disk, error))
     }
 
@@ -314,6 +319,7 @@ impl States {
         step: Arc<dyn AnyStateStep>,
         workers: &Workers,
     ) -> Result<AnyPartial> {
+        workers.usage.add_kept_pass();
         let slots = self
             .slots
             .lock()

@@ -791,7 +791,7 @@ fn a_feature_may_be_named_in_any_order() {
     ];
     let mut request = request(&REGRESSOR, source(columns, 1, 1), json!({}));
     request.features = Some(vec!["A".to_owned(), "b".to_owned()]);
-    let roles = roles::Roles::resolve(&request).unwrap();
+    let roles = roles::Roles::resolve(&request.columns()).unwrap();
     let names: Vec<&str> = roles
         .features
         .features
@@ -800,7 +800,7 @@ fn a_feature_may_be_named_in_any_order() {
         .collect();
     assert_eq!(names, ["a", "b"]);
     request.features = Some(vec!["y".to_owned()]);
-    let error = roles::Roles::resolve(&request).unwrap_err();
+    let error = roles::Roles::resolve(&request.columns()).unwrap_err();
     assert_eq!(error.sqlstate(), "22023");
     let lists = Arc::new(Schema::new(vec![Field::new(
         "l",

@@ -8,19 +8,24 @@ use std::sync::Arc;
 use auspex_ml::estimator::{Estimator, Task};
 use auspex_ml::options::Options;
 use auspex_ml::registry;
+use auspex_ml::run::Warning;
+use auspex_ml::training::{ColumnRequest, check_columns};
 use auspex_sql::{CreateModel, SourceQuery, Train, TrainRows, TrainingSource};
 use auspex_storage::{CatalogEntry, Definition, ModelDefinition};
+use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::DataType;
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::{Extension, LogicalPlan, LogicalPlanBuilder};
-use datafusion::prelude::{DataFrame, col};
+use datafusion::prelude::col;
 use datafusion::sql::sqlparser::ast;
+use futures::TryStreamExt;
 use serde_json::{Map, Value};
 
 use super::{bind_query, canonical_state, distinct_names, values::json_options};
 use crate::catalog::pins::Pins;
 use crate::error::{Error, Result};
 use crate::logical::{FitMode, FitModelNode, FitTask};
+use crate::physical::{self, warning_notice};
 use crate::session::Session;
 use crate::statement_run::Notice;
 
@@ -106,9 +111,6 @@ pub(crate) async fn bind_train(
     text: &str,
     state: SessionState,
 ) -> Result<FitPlan> {
-    if train.in_background {
-        return Err(Error::unsupported("TRAIN MODEL ... IN BACKGROUND"));
-    }
     session.engine.catalog.refresh_now().await?;
     let (entry, mut definition) = session.model_entry(&train.name)?;
     match &train.rows {
@@ -136,7 +138,9 @@ pub(crate) async fn bind_train(
         session,
         entry,
         definition,
-        FitMode::Train,
+        FitMode::Train {
+            in_background: train.in_background,
+        },
         text,
         state,
     ))
@@ -166,8 +170,9 @@ async fn bind_fit(
         .await
         .map_err(|error| error.inside(&text_of_query, text))?;
     distinct_names(&rows.plan, "training query")?;
-    let mut notices = determinism_warnings(&rows.plan);
-    let estimator = estimator(&definition, &rows, &mut notices).await?;
+    let mut notices = Vec::new();
+    let mut warnings = determinism_warnings(&rows.plan);
+    let estimator = estimator(&definition, &rows, &mut notices, &mut warnings).await?;
     let mut written = written_options(session, &definition);
     let label = label(estimator, &definition, &written);
     if let Some(label) = &label {
@@ -176,6 +181,14 @@ async fn bind_fit(
     }
     let (options, messages) = Options::check(estimator.spec(), &written)?;
     notices.extend(messages.into_iter().map(Notice::plain));
+    notices.extend(warnings.iter().map(warning_notice));
+    let shape = check_columns(&ColumnRequest {
+        estimator,
+        options: &options,
+        schema: Arc::clone(rows.plan.schema().inner()),
+        label: label.as_deref(),
+        features: None,
+    })?;
     definition.model_type = estimator.spec().name.to_owned();
     definition.labels = label.iter().cloned().collect();
     let warm_start = match options.is_true("warm_start") {
@@ -184,7 +197,7 @@ async fn bind_fit(
     };
     let task = FitTask {
         engine: Arc::clone(&session.engine),
-        process_id: session.process_id(),
+        process_id: process_of(session, mode),
         threads: session
             .settings()
             .threads()
@@ -196,8 +209,10 @@ async fn bind_fit(
         estimator,
         options,
         label,
+        shape,
         warm_start,
         snapshots: pins.to_json(),
+        warnings,
     };
     let node = FitModelNode::new(Arc::new(task), rows.plan)?;
     let plan = LogicalPlan::Extension(Extension {
@@ -208,6 +223,16 @@ async fn bind_fit(
         state: rows.state,
         notices,
     })
+}
+
+/// The number of the process that a training is.
+fn process_of(session: &Session, mode: FitMode) -> i32 {
+    match mode {
+        FitMode::Train {
+            in_background: true,
+        } => session.engine.new_process_id(),
+        _ => session.process_id(),
+    }
 }
 
 /// The options of a definition, with the session's seed where they name none.
@@ -383,6 +408,7 @@ async fn estimator(
     definition: &ModelDefinition,
     rows: &super::BoundQuery,
     notices: &mut Vec<Notice>,
+    warnings: &mut Vec<Warning>,
 ) -> Result<&'static dyn Estimator> {
     let named = definition.model_type.as_str();
     let family = if named.is_empty() {
@@ -401,7 +427,7 @@ async fn estimator(
         return Ok(registry::find(named)?);
     }
     let label = definition.labels.first().map_or("label", String::as_str);
-    let task = task_of_label(label, rows, notices).await?;
+    let task = task_of_label(label, rows, warnings).await?;
     let chosen = of_task(task)?;
     if named.is_empty() {
         notices.push(Notice {
@@ -419,7 +445,7 @@ async fn estimator(
 async fn task_of_label(
     label: &str,
     rows: &super::BoundQuery,
-    notices: &mut Vec<Notice>,
+    warnings: &mut Vec<Warning>,
 ) -> Result<Task> {
     let schema = rows.plan.schema();
     let find = |(_, field): &(_, &Arc<datafusion::arrow::datatypes::Field>)| {
@@ -450,11 +476,13 @@ async fn task_of_label(
     Ok(match distinct_values(rows, column).await? {
         ..=2 => Task::Classification,
         n @ 3..=20 => {
-            notices.push(Notice {
-                hint: Some("If they are classes, name a classifier with USING.".to_owned()),
-                ..Notice::warning(format!(
+            let hint = "If they are classes, name a classifier with USING.";
+            warnings.push(Warning {
+                code: "few_distinct_labels".to_owned(),
+                message: format!(
                     "label \"{label}\" has only {n} distinct values and is predicted as a number"
-                ))
+                ),
+                hint: Some(hint.to_owned()),
             });
             Task::Regression
         }
@@ -478,8 +506,9 @@ async fn distinct_values(
             vec![count(col("label"))],
         )?
         .build()?;
-    let batches = DataFrame::new(rows.state.clone(), distinct)
-        .collect()
+    let batches: Vec<RecordBatch> = physical::open(&rows.state, &distinct)
+        .await?
+        .try_collect()
         .await?;
     let value = batches.first().and_then(|batch| {
         use datafusion::arrow::array::AsArray;
@@ -492,7 +521,7 @@ async fn distinct_values(
 }
 
 /// What makes the training rows differ from run to run.
-fn determinism_warnings(plan: &LogicalPlan) -> Vec<Notice> {
+fn determinism_warnings(plan: &LogicalPlan) -> Vec<Warning> {
     let mut warnings = Vec::new();
     let mut has_sort = false;
     let mut has_limit = false;
@@ -506,18 +535,21 @@ fn determinism_warnings(plan: &LogicalPlan) -> Vec<Notice> {
     if walk.is_err() {
         return warnings;
     }
-    let advise = |message: &str, hint: &str| Notice {
+    let advise = |code: &str, message: &str, hint: &str| Warning {
+        code: code.to_owned(),
+        message: message.to_owned(),
         hint: Some(hint.to_owned()),
-        ..Notice::warning(message)
     };
     if has_limit && !has_sort {
         warnings.push(advise(
+            "limit_without_order",
             "the training query has LIMIT without ORDER BY, so its rows may differ between runs",
             "Add ORDER BY over a unique column.",
         ));
     }
     if has_volatile {
         warnings.push(advise(
+            "volatile_function",
             "the training query calls a volatile function, so its rows may differ between runs",
             "Store the rows in a table first, or use a hash of a column.",
         ));

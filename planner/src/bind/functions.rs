@@ -14,11 +14,12 @@ use datafusion::sql::sqlparser::ast::{self, Query, TableAlias, TableFactor};
 use serde_json::Value;
 
 use super::arguments::Arguments;
+use super::findings::Findings;
 use super::model_plans::{
     anomalies_plan, evaluate_plan, explain_plan, inspect_plan, lineage_plan, predict_plan,
 };
 use super::model_scope::{BoundModel, model_key, string_literal};
-use super::predict_udf::Counters;
+use super::table_functions;
 use super::values::json;
 use crate::error::{Error, Result, nearest};
 
@@ -78,19 +79,30 @@ const ROW_FUNCTIONS: &[&str] = &[
     "roc_curve",
 ];
 
+/// The functions of the schema `ml` that can be called now, with the arguments of their plain form.
+pub fn ml_functions() -> impl Iterator<Item = (&'static str, &'static str)> {
+    let of_rows = ROW_FUNCTIONS.iter().map(|name| match *name {
+        "predict" | "explain_predict" | "detect_anomalies" => (*name, "model text, query text"),
+        "lineage" => (*name, "model text DEFAULT NULL"),
+        _ => (*name, "model text, query text DEFAULT NULL"),
+    });
+    let of_models = INSPECTIONS.iter().map(|name| (*name, "model text"));
+    of_rows.chain(of_models)
+}
+
 /// Plans `ML.name(…)` in `FROM` with the models of one statement.
 #[derive(Debug)]
 pub(crate) struct MlRelationPlanner {
     models: BTreeMap<String, BoundModel>,
-    counters: Counters,
+    findings: Findings,
 }
 
 impl MlRelationPlanner {
     pub(crate) fn new(
         models: BTreeMap<String, BoundModel>,
-        counters: Counters,
+        findings: Findings,
     ) -> MlRelationPlanner {
-        MlRelationPlanner { models, counters }
+        MlRelationPlanner { models, findings }
     }
 }
 
@@ -101,11 +113,11 @@ impl RelationPlanner for MlRelationPlanner {
         context: &mut dyn RelationPlannerContext,
     ) -> DfResult<RelationPlanning> {
         let Some(call) = ml_function(&relation) else {
-            return Ok(RelationPlanning::Original(Box::new(relation)));
+            return table_functions::plan(relation, context);
         };
         let call = call.map_err(|error| DataFusionError::from(Error::from(error)))?;
         let mut plan_rows = |query: Box<Query>| context.plan(derived(query));
-        let plan = Call::read(call, &self.models, &mut plan_rows)?.plan(&self.counters)?;
+        let plan = Call::read(call, &self.models, &mut plan_rows)?.plan(&self.findings)?;
         let alias = match relation {
             TableFactor::Table { alias, .. } | TableFactor::Function { alias, .. } => alias,
             _ => None,
@@ -212,19 +224,19 @@ impl Call {
         Ok(())
     }
 
-    fn plan(self, counters: &Counters) -> Result<LogicalPlan> {
+    fn plan(self, findings: &Findings) -> Result<LogicalPlan> {
         match self.function.as_str() {
             "predict" => {
                 let rows = self.rows.ok_or_else(|| needs_rows("predict"))?;
-                predict_plan(&self.bound, rows, &self.arguments, self.flat, counters)
+                predict_plan(&self.bound, rows, &self.arguments, self.flat, findings)
             }
             "explain_predict" => {
                 let rows = self.rows.ok_or_else(|| needs_rows("explain_predict"))?;
-                explain_plan(&self.bound, rows, &self.arguments, counters)
+                explain_plan(&self.bound, rows, &self.arguments, findings)
             }
             "detect_anomalies" => {
                 let rows = self.rows.ok_or_else(|| needs_rows("detect_anomalies"))?;
-                anomalies_plan(&self.bound, rows, &self.arguments, counters)
+                anomalies_plan(&self.bound, rows, &self.arguments, findings)
             }
             "lineage" => {
                 let rows = self.rows.ok_or_else(|| needs_rows("lineage"))?;
@@ -236,6 +248,7 @@ impl Call {
                 self.rows,
                 &self.arguments,
                 self.thresholds,
+                findings,
             ),
             _ => inspect_plan(&self.bound, self.function, self.arguments),
         }

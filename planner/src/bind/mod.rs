@@ -5,12 +5,14 @@
 
 mod arguments;
 mod create_model;
+mod findings;
 mod functions;
 mod letter_case;
 mod model_plans;
 mod model_scope;
 mod names;
 mod predict_udf;
+mod table_functions;
 mod values;
 
 use std::sync::Arc;
@@ -25,21 +27,20 @@ use crate::optimize::DivideScans;
 use crate::session::Session;
 
 pub(crate) use arguments::Arguments;
-pub(crate) use create_model::{bind_create_model, bind_train};
-pub(crate) use model_plans::{
-    evaluate_plan, explain_plan, is_judged_by_training_rows, predict_plan,
-};
+pub(crate) use create_model::{FitPlan, bind_create_model, bind_train};
+pub(crate) use findings::Findings;
+pub use functions::ml_functions;
+pub(crate) use model_plans::{evaluate_plan, explain_plan, predict_plan};
 use model_scope::ModelScope;
 pub(crate) use model_scope::{BoundModel, string_literal};
 use names::output_names;
-pub(crate) use predict_udf::Counters;
 pub(crate) use values::json_options;
 
 /// A query that is ready to run.
 pub(crate) struct BoundQuery {
     pub(crate) plan: LogicalPlan,
     pub(crate) state: SessionState,
-    pub(crate) counters: Counters,
+    pub(crate) findings: Findings,
     /// PostgreSQL's names of the output columns, where they differ.
     pub(crate) names: Vec<Option<String>>,
 }
@@ -61,17 +62,19 @@ pub(crate) async fn bind_sql(
     let state = scope.install(state);
     let plan = loop {
         let planned = SqlStatement::Statement(Box::new(statement.clone()));
-        match state.statement_to_plan(planned).await {
+        let planning = state.statement_to_plan(planned);
+        match scope.findings.scope(planning).await {
             Ok(plan) => break plan,
             // Each turn spells one more name right, so that the turns end.
             Err(error) if letter_case::adopt(&mut statement, &error) => {}
+            Err(error) if table_functions::adopt_alias(&mut statement, &error) => {}
             Err(error) => return Err(error.into()),
         }
     };
     Ok(BoundQuery {
         plan,
         state,
-        counters: scope.counters,
+        findings: scope.findings,
         names,
     })
 }

@@ -10,6 +10,7 @@ use auspex_ml::error::Error as MlError;
 use auspex_ml::metrics::aggregate::{EvaluateUdaf, EvaluationOutput};
 use auspex_ml::model::Inspection;
 use auspex_ml::output;
+use auspex_ml::run::Warning;
 use auspex_ml::training_set::Part;
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::Field;
@@ -21,9 +22,9 @@ use datafusion::logical_expr::{AggregateUDF, Expr, LogicalPlan, LogicalPlanBuild
 use serde_json::Value;
 
 use super::arguments::Arguments;
+use super::findings::Findings;
 use super::model_scope::BoundModel;
-use super::predict_udf::{Counters, PredictShape, PredictUdf, PredictionCounter};
-use crate::engine::lock;
+use super::predict_udf::{PredictShape, PredictUdf};
 use crate::error::{Error, Result, nearest};
 
 /// The column `name` of some rows, in exact case or else in any.
@@ -67,7 +68,7 @@ fn with_outputs(
     fields: Vec<Field>,
     outputs_first: bool,
     keep_inputs: bool,
-    counters: &Counters,
+    findings: &Findings,
 ) -> Result<LogicalPlan> {
     let schema = Arc::clone(rows.schema());
     let features = feature_columns(bound, &schema, "rows to predict")?;
@@ -75,10 +76,10 @@ fn with_outputs(
         .iter()
         .map(|(q, field)| Expr::Column(Column::from((q, field))))
         .collect();
-    let counter = Arc::new(PredictionCounter::new(bound));
-    lock(counters).push(Arc::clone(&counter));
+    let surprises = Arc::default();
+    findings.count(bound, "PREDICT", Arc::clone(&surprises));
     let names: Vec<String> = fields.iter().map(|field| field.name().clone()).collect();
-    let udf = PredictUdf::columns(bound, shape, fields, counter);
+    let udf = PredictUdf::columns(bound, shape, fields, surprises);
     const STRUCT: &str = "__prediction";
     let mut inner = vec![udf.call(features).alias(STRUCT)];
     inner.extend(inputs.iter().cloned());
@@ -103,7 +104,7 @@ pub(crate) fn predict_plan(
     rows: LogicalPlan,
     arguments: &Arguments,
     flat: bool,
-    counters: &Counters,
+    findings: &Findings,
 ) -> Result<LogicalPlan> {
     arguments.allow(
         "predict",
@@ -123,7 +124,7 @@ pub(crate) fn predict_plan(
             fields,
             false,
             true,
-            counters,
+            findings,
         );
     }
     let fields = output::predict_fields(&bound.model);
@@ -134,7 +135,7 @@ pub(crate) fn predict_plan(
         fields,
         true,
         keep,
-        counters,
+        findings,
     )
 }
 
@@ -144,7 +145,7 @@ pub(crate) fn explain_plan(
     bound: &BoundModel,
     rows: LogicalPlan,
     arguments: &Arguments,
-    counters: &Counters,
+    findings: &Findings,
 ) -> Result<LogicalPlan> {
     let allowed = [
         "top_k_features",
@@ -162,7 +163,7 @@ pub(crate) fn explain_plan(
         top_k: top_k as usize,
         threshold,
     };
-    with_outputs(bound, rows, shape, fields, true, true, counters)
+    with_outputs(bound, rows, shape, fields, true, true, findings)
 }
 
 /// The rows of `ml.lineage` that are about a model, or about the version that was named.
@@ -182,7 +183,7 @@ pub(super) fn anomalies_plan(
     bound: &BoundModel,
     rows: LogicalPlan,
     arguments: &Arguments,
-    counters: &Counters,
+    findings: &Findings,
 ) -> Result<LogicalPlan> {
     arguments.allow("detect_anomalies", &["contamination"])?;
     let fields = output::anomaly_fields(&bound.model)?;
@@ -208,7 +209,7 @@ pub(super) fn anomalies_plan(
             ))
         })?;
     let shape = PredictShape::Anomalies { threshold };
-    with_outputs(bound, rows, shape, fields, true, true, counters)
+    with_outputs(bound, rows, shape, fields, true, true, findings)
 }
 
 /// Plans `EVALUATE` and its relatives: with rows an aggregate over predictions, without rows what
@@ -219,6 +220,7 @@ pub(crate) fn evaluate_plan(
     rows: Option<LogicalPlan>,
     arguments: &Arguments,
     thresholds: Option<Vec<f64>>,
+    findings: &Findings,
 ) -> Result<LogicalPlan> {
     arguments.allow(function, &["threshold", "trial_id"])?;
     let threshold = arguments.number("threshold", 0.0..=1.0)?;
@@ -228,8 +230,11 @@ pub(crate) fn evaluate_plan(
         _ => EvaluationOutput::Metrics { threshold },
     };
     match rows {
-        Some(rows) => aggregate_plan(bound, rows, output),
+        Some(rows) => aggregate_plan(bound, rows, output, findings),
         None => {
+            if is_judged_by_training_rows(bound) {
+                findings.warn(bound, "EVALUATE", no_held_out_rows(bound));
+            }
             let arguments = format!("{output:?}");
             let table = output.table(&bound.model.record.evaluation)?;
             table_plan(bound, function, &arguments, table)
@@ -238,14 +243,27 @@ pub(crate) fn evaluate_plan(
 }
 
 /// Whether an evaluation without rows answers from the rows that the model learned from.
-pub(crate) fn is_judged_by_training_rows(bound: &BoundModel) -> bool {
+fn is_judged_by_training_rows(bound: &BoundModel) -> bool {
     bound.model.spec.task.is_supervised() && bound.model.record.evaluated_on == Part::Training
+}
+
+fn no_held_out_rows(bound: &BoundModel) -> Warning {
+    let hint = "Evaluate it on other rows: EVALUATE MODEL ... ON (SELECT ...).";
+    Warning {
+        code: "no_held_out_rows".to_owned(),
+        message: format!(
+            "model \"{}\" held no rows out, so these are the metrics of its training rows",
+            bound.name
+        ),
+        hint: Some(hint.to_owned()),
+    }
 }
 
 fn aggregate_plan(
     bound: &BoundModel,
     rows: LogicalPlan,
     output: EvaluationOutput,
+    findings: &Findings,
 ) -> Result<LogicalPlan> {
     let schema = Arc::clone(rows.schema());
     let place = "rows to evaluate";
@@ -260,6 +278,7 @@ fn aggregate_plan(
         .collect();
     let is_list = output.is_list();
     let udaf = EvaluateUdaf::new(Arc::clone(&bound.model), Compute::cpu(), output)?;
+    findings.count(bound, "EVALUATE", udaf.found());
     const RESULT: &str = "__evaluation";
     let call = AggregateUDF::from(udaf).call(args).alias(RESULT);
     let mut plan = LogicalPlanBuilder::from(rows).aggregate(Vec::<Expr>::new(), vec![call])?;

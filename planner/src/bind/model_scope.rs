@@ -20,9 +20,9 @@ use datafusion::sql::sqlparser::ast::{
     ObjectName, TableFactor, Value, VisitMut, VisitorMut,
 };
 
+use super::findings::Findings;
 use super::functions::MlRelationPlanner;
-use super::predict_udf::{Counters, PredictUdf, PredictionCounter};
-use crate::engine::lock;
+use super::predict_udf::PredictUdf;
 use crate::error::{Error, Result};
 use crate::session::Session;
 
@@ -43,7 +43,7 @@ const LINEAGE: &str = "ml.lineage";
 pub(crate) struct ModelScope {
     pub(crate) models: BTreeMap<String, BoundModel>,
     functions: Vec<Arc<ScalarUDF>>,
-    pub(crate) counters: Counters,
+    pub(crate) findings: Findings,
 }
 
 /// The key of a reference: its text in canonical form.
@@ -69,9 +69,13 @@ impl ModelScope {
         if let ControlFlow::Break(error) = statement.visit(&mut collector) {
             return Err(error);
         }
-        let mut scope = ModelScope::default();
+        let mut scope = ModelScope {
+            findings: Findings::current(),
+            ..ModelScope::default()
+        };
         for (key, model) in collector.found {
             let bound = session.load_model(&model).await?;
+            scope.findings.use_model(&bound);
             scope.models.insert(key, bound);
         }
         if !scope.models.is_empty()
@@ -95,7 +99,7 @@ impl ModelScope {
 
     /// A state that plans the statement's predictions and `ML.` functions.
     pub(crate) fn install(&self, state: SessionState) -> SessionState {
-        let planner = MlRelationPlanner::new(self.models.clone(), Arc::clone(&self.counters));
+        let planner = MlRelationPlanner::new(self.models.clone(), self.findings.clone());
         let mut functions: Vec<Arc<ScalarUDF>> =
             state.scalar_functions().values().cloned().collect();
         functions.extend(self.functions.iter().cloned());
@@ -222,16 +226,16 @@ impl Rewriter<'_> {
             .map(|f| f.name.as_str())
             .collect();
         let args = feature_arguments(&bound.name, &features, call.args)?;
-        let counter = Arc::new(PredictionCounter::new(&bound));
+        let surprises = Arc::default();
         let udf = PredictUdf::scalar(
             format!("predict#{}", self.scope.functions.len()),
             &bound,
             output,
-            Arc::clone(&counter),
+            Arc::clone(&surprises),
         )?;
         let name = udf.name().to_owned();
         self.scope.functions.push(Arc::new(udf));
-        lock(&self.scope.counters).push(counter);
+        self.scope.findings.count(&bound, "PREDICT", surprises);
         Ok((name, args))
     }
 }

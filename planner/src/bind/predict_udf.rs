@@ -1,15 +1,14 @@
 //! Prediction as an expression: a scalar function that is bound to a loaded model.
 //!
-//! In: the feature columns in the model's order; out: one value or one struct a row. Counts the
-//! categories that training never saw, so that the statement can warn of them.
+//! In: the feature columns in the model's order; out: one value or one struct a row. Counts what is
+//! surprising in them, so that the statement can warn of it.
 
 use std::hash::{Hash, Hasher};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use auspex_ml::compute::Compute;
-use auspex_ml::features::FeatureBlock;
 use auspex_ml::output::{self, ScalarOutput};
+use auspex_ml::surprises::Surprises;
 use auspex_ml::trained_model::TrainedModel;
 use datafusion::arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, StructArray};
 use datafusion::arrow::datatypes::{DataType, Field, Fields, Schema};
@@ -19,55 +18,7 @@ use datafusion::logical_expr::{
 };
 
 use super::model_scope::BoundModel;
-
-/// The counters of a statement; calls are added while it is planned.
-pub(crate) type Counters = Arc<Mutex<Vec<Arc<PredictionCounter>>>>;
-
-/// What the predictions of one call in a statement met.
-#[derive(Debug)]
-pub(crate) struct PredictionCounter {
-    pub(crate) model: String,
-    pub(crate) version: u64,
-    features: Vec<(String, u32)>,
-    unseen: Vec<AtomicU64>,
-}
-
-impl PredictionCounter {
-    pub(crate) fn new(bound: &BoundModel) -> PredictionCounter {
-        let features: Vec<(String, u32)> = bound
-            .model
-            .encoder
-            .categorical()
-            .map(|(name, codes)| (name.to_owned(), codes.null_code() as u32 + 1))
-            .collect();
-        let unseen = features.iter().map(|_| AtomicU64::new(0)).collect();
-        PredictionCounter {
-            model: bound.name.clone(),
-            version: bound.version,
-            features,
-            unseen,
-        }
-    }
-
-    pub(crate) fn count(&self, block: &FeatureBlock) {
-        for ((codes, (_, unseen_code)), count) in
-            block.codes.iter().zip(&self.features).zip(&self.unseen)
-        {
-            let n_unseen = codes.iter().filter(|code| *code == unseen_code).count();
-            count.fetch_add(n_unseen as u64, Ordering::Relaxed);
-        }
-    }
-
-    /// The features with values that training never saw, and how many rows had one; counts anew.
-    pub(crate) fn take_unseen(&self) -> Vec<(&str, u64)> {
-        self.features
-            .iter()
-            .zip(&self.unseen)
-            .map(|((name, _), count)| (name.as_str(), count.swap(0, Ordering::Relaxed)))
-            .filter(|(_, count)| *count > 0)
-            .collect()
-    }
-}
+use crate::engine::lock;
 
 /// What a prediction function returns for each row.
 #[derive(Debug, Clone, PartialEq)]
@@ -95,7 +46,7 @@ pub(crate) struct PredictUdf {
     model: Arc<TrainedModel>,
     shape: PredictShape,
     return_type: DataType,
-    counter: Arc<PredictionCounter>,
+    surprises: Arc<Mutex<Surprises>>,
     compute: Compute,
     signature: Signature,
 }
@@ -106,7 +57,7 @@ impl PredictUdf {
         name: String,
         bound: &BoundModel,
         output: ScalarOutput,
-        counter: Arc<PredictionCounter>,
+        surprises: Arc<Mutex<Surprises>>,
     ) -> crate::error::Result<ScalarUDF> {
         let return_type = output::scalar_type(&bound.model, &output)?;
         Ok(Self::build(
@@ -114,7 +65,7 @@ impl PredictUdf {
             bound,
             PredictShape::Scalar(output),
             return_type,
-            counter,
+            surprises,
         ))
     }
 
@@ -123,10 +74,10 @@ impl PredictUdf {
         bound: &BoundModel,
         shape: PredictShape,
         fields: Vec<Field>,
-        counter: Arc<PredictionCounter>,
+        surprises: Arc<Mutex<Surprises>>,
     ) -> ScalarUDF {
         let return_type = DataType::Struct(Fields::from(fields));
-        Self::build("predict".to_owned(), bound, shape, return_type, counter)
+        Self::build("predict".to_owned(), bound, shape, return_type, surprises)
     }
 
     fn build(
@@ -134,7 +85,7 @@ impl PredictUdf {
         bound: &BoundModel,
         shape: PredictShape,
         return_type: DataType,
-        counter: Arc<PredictionCounter>,
+        surprises: Arc<Mutex<Surprises>>,
     ) -> ScalarUDF {
         ScalarUDF::from(PredictUdf {
             name,
@@ -142,7 +93,7 @@ impl PredictUdf {
             model: Arc::clone(&bound.model),
             shape,
             return_type,
-            counter,
+            surprises,
             compute: Compute::cpu(),
             signature: Signature::variadic_any(Volatility::Immutable),
         })
@@ -160,8 +111,10 @@ impl PredictUdf {
             arrays,
             &RecordBatchOptions::new().with_row_count(Some(n_rows)),
         )?;
-        let block = self.model.encode(&batch, "rows to predict", false)?;
-        self.counter.count(&block);
+        let mut surprises = Surprises::default();
+        let place = "rows to predict";
+        let block = self.model.encode(&batch, place, false, &mut surprises)?;
+        lock(&self.surprises).merge(&surprises);
         let prediction = self.model.model.predict(&block, &self.compute)?;
         let (fields, arrays) = match &self.shape {
             PredictShape::Scalar(output) => {

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use auspex_ml::run::Warning;
 use auspex_ml::trained_model::TrainedModel;
 use auspex_sql::{
     AlterAction, AlterModel, CreateModel, DropModel, ModelRef, Train, TrainRows, VersionRef,
@@ -12,21 +13,22 @@ use auspex_sql::{
 use auspex_storage::{CatalogEntry, Change, Definition, Error as StorageError, ModelDefinition};
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::SchemaRef;
-use datafusion::execution::{SessionStateBuilder, TaskContext};
+use datafusion::execution::SessionStateBuilder;
 use datafusion::logical_expr::LogicalPlan;
-use datafusion::physical_plan::execute_stream;
 use datafusion::physical_plan::memory::MemoryStream;
 use datafusion::sql::sqlparser::ast;
 use futures::StreamExt;
 use serde_json::Value;
+use tokio_util::sync::CancellationToken;
 
 use super::tables::{drop_entries, with_dependents};
-use crate::bind::{bind_create_model, bind_train, json_options, string_literal};
+use crate::bind::{FitPlan, bind_create_model, bind_train, json_options, string_literal};
 use crate::catalog::rows::{Cell, ColumnType, batch_of, schema_of};
 use crate::catalog::system::metrics_text;
+use crate::engine::StatementWarning;
 use crate::error::{Error, Result};
-use crate::logical::FitModelNode;
-use crate::physical::define_without_training;
+use crate::logical::{FitModelNode, FitTask};
+use crate::physical::{self, define_without_training};
 use crate::session::{Session, display_name};
 use crate::statement_run::{Notice, Outcome, StatementControl};
 
@@ -55,10 +57,8 @@ pub(super) async fn create(
             fit.notices
                 .into_iter()
                 .for_each(|notice| control.notify(notice));
-            if let LogicalPlan::Extension(extension) = &fit.plan
-                && let Some(node) = extension.node.as_any().downcast_ref::<FitModelNode>()
-            {
-                define_without_training(&node.task).await?;
+            if let Some(task) = fit_task(&fit.plan) {
+                define_without_training(&task).await?;
             }
         }
         Some(fit) => fit_to_end(fit.plan, fit.state, fit.notices, control).await?,
@@ -74,8 +74,72 @@ pub(super) async fn train(
     control: &StatementControl,
 ) -> Result<String> {
     let fit = bind_train(session, train, text, session.state(Some(control))).await?;
-    fit_to_end(fit.plan, fit.state, fit.notices, control).await?;
+    if train.in_background {
+        go_on_in_background(session, fit, control);
+    } else {
+        fit_to_end(fit.plan, fit.state, fit.notices, control).await?;
+    }
     Ok("TRAIN MODEL".to_owned())
+}
+
+/// Lets a training run apart from its statement, as a process of its own. What goes wrong then is a row
+/// of `ml.warnings`.
+fn go_on_in_background(session: &Arc<Session>, fit: FitPlan, control: &StatementControl) {
+    let FitPlan {
+        plan,
+        state,
+        notices,
+    } = fit;
+    notices
+        .into_iter()
+        .for_each(|notice| control.notify(notice));
+    let Some(task) = fit_task(&plan) else {
+        return;
+    };
+    let (engine, process_id) = (Arc::clone(&session.engine), task.process_id);
+    let (notices_in, _) = tokio::sync::mpsc::unbounded_channel();
+    let own = StatementControl {
+        cancel: CancellationToken::new(),
+        notices: notices_in,
+    };
+    engine.set_running(process_id, Some(&own.cancel));
+    let hint =
+        format!("pg_stat_progress_train shows it; SELECT pg_cancel_backend({process_id}) ends it.");
+    control.notify(Notice {
+        hint: Some(hint),
+        ..Notice::plain(format!("the training goes on as process {process_id}"))
+    });
+    tokio::spawn(async move {
+        let ended = Box::pin(fit_to_end(plan, state, Vec::new(), &own)).await;
+        engine.set_running(process_id, None);
+        if let Err(error) = ended {
+            let report = error.report();
+            engine.remember_warning(StatementWarning {
+                model: task.display_name(),
+                version: task.definition.current_version,
+                statement: "TRAIN",
+                warning: Warning {
+                    code: "training_failed".to_owned(),
+                    message: format!(
+                        "the training in the background failed with {}: {}",
+                        report.sqlstate, report.message
+                    ),
+                    hint: report.hint,
+                },
+            });
+        }
+    });
+}
+
+/// The training of a plan.
+fn fit_task(plan: &LogicalPlan) -> Option<Arc<FitTask>> {
+    match plan {
+        LogicalPlan::Extension(extension) => {
+            let node = extension.node.as_any().downcast_ref::<FitModelNode>();
+            node.map(|node| Arc::clone(&node.task))
+        }
+        _ => None,
+    }
 }
 
 /// The training that `SELECT ml.train('m')` asks for.
@@ -162,8 +226,7 @@ async fn fit_to_end(
     let state = SessionStateBuilder::new_from_existing(state)
         .with_config(config)
         .build();
-    let physical = state.create_physical_plan(&plan).await?;
-    let mut rows = execute_stream(physical, Arc::new(TaskContext::from(&state)))?;
+    let mut rows = physical::open(&state, &plan).await?;
     while let Some(batch) = rows.next().await {
         batch?;
     }

@@ -11,6 +11,8 @@ use std::sync::Arc;
 use auspex_ml::estimator::Estimator;
 use auspex_ml::model::Model;
 use auspex_ml::options::Options;
+use auspex_ml::run::Warning;
+use auspex_ml::training::SampleShape;
 use auspex_storage::{CatalogEntry, ModelDefinition};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::{DFSchema, DFSchemaRef};
@@ -30,7 +32,10 @@ pub(crate) enum FitMode {
         no_train: bool,
     },
     /// Adds a version to an existing model.
-    Train,
+    Train {
+        /// The statement does not wait for the version.
+        in_background: bool,
+    },
 }
 
 /// Everything that is fixed before a training runs.
@@ -45,8 +50,11 @@ pub(crate) struct FitTask {
     pub(crate) estimator: &'static dyn Estimator,
     pub(crate) options: Options,
     pub(crate) label: Option<String>,
+    pub(crate) shape: SampleShape,
     pub(crate) warm_start: Option<Arc<dyn Model>>,
     pub(crate) snapshots: serde_json::Value,
+    /// What was surprising before any row was read; kept with the version.
+    pub(crate) warnings: Vec<Warning>,
 }
 
 impl FitTask {

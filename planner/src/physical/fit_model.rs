@@ -4,9 +4,9 @@
 //! to the statement's client and to `pg_stat_progress_train`.
 
 use std::fmt::Formatter;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use auspex_ml::compute::Compute;
 use auspex_ml::run::{Progress, TrainingRun, Warning};
@@ -30,8 +30,9 @@ use datafusion::physical_plan::{
 };
 use serde_json::json;
 
-use crate::engine::{StatementWarning, TrainingProgress};
+use crate::engine::{TrainingProgress, lock};
 use crate::error::{Error, Result};
+use crate::explain::{Estimate, about};
 use crate::logical::{FitMode, FitTask, output_schema};
 use crate::statement_run::{Notice, StatementControl};
 
@@ -64,20 +65,33 @@ impl FitModelExec {
 
 impl DisplayAs for FitModelExec {
     fn fmt_as(&self, _: DisplayFormatType, f: &mut Formatter<'_>) -> std::fmt::Result {
-        let spec = self.task.estimator.spec();
-        let passes = if spec.tags.gathers {
-            "gathers all rows"
-        } else {
-            "passes over partitions"
-        };
+        let task = &self.task;
+        let passes = task.estimator.passes(&task.options, &task.shape);
+        let read = Estimate::of(self.input.as_ref());
+        let kept = read.n_rows.filter(|_| passes.kept > 0);
+        let kept = kept.map(|n_rows| n_rows.saturating_mul(task.shape.sample_bytes));
         write!(
             f,
-            "FitModelExec: model={}, estimator={}, device=cpu, partitions={}, threads={}, {passes}",
-            self.task.display_name(),
-            spec.name,
+            "FitModelExec: model={}, estimator={}, device={}, partitions={}, threads={}, rows={}, \
+             source_passes={}, read_bytes={}",
+            task.display_name(),
+            task.estimator.spec().name,
+            Compute::cpu().device().info().kind,
             self.input.output_partitioning().partition_count(),
-            self.task.threads,
-        )
+            task.threads,
+            about(read.n_rows),
+            passes.source,
+            about(read.n_bytes),
+        )?;
+        if passes.kept > 0 {
+            write!(
+                f,
+                ", kept_passes<={}, kept_bytes={}",
+                passes.kept,
+                about(kept)
+            )?;
+        }
+        Ok(())
     }
 }
 
@@ -212,6 +226,7 @@ async fn run(
     };
     task.engine.set_training(task.process_id, Some(progress));
     let listed = Listed(task);
+    let n_rows = Estimate::of(source.plan.as_ref()).n_rows;
     let request = TrainingRequest {
         estimator: task.estimator,
         options: task.options.clone(),
@@ -228,6 +243,8 @@ async fn run(
         started,
         earlier_rows: AtomicU64::new(0),
         phase_rows: AtomicU64::new(0),
+        n_rows,
+        notices: Mutex::default(),
     };
     let mut run = TrainingRun::new(
         task.options.u64("seed"),
@@ -239,6 +256,10 @@ async fn run(
     run.warm_start.clone_from(&task.warm_start);
     let mut model = train(request, &run).await?;
     model.record.duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+    model
+        .record
+        .warnings
+        .splice(0..0, task.warnings.iter().cloned());
     run.check_cancelled()?;
     let version = publish(task, &model).await?;
     drop(listed);
@@ -254,13 +275,34 @@ struct Reporter {
     earlier_rows: AtomicU64,
     /// Rows visited in the phase that runs.
     phase_rows: AtomicU64,
+    /// About how many rows a reading gives.
+    n_rows: Option<usize>,
+    notices: Mutex<IterationNotices>,
 }
+
+/// What the client was told of iterations.
+#[derive(Default)]
+struct IterationNotices {
+    /// When, since the training started.
+    last_told: Option<Duration>,
+    /// The newest iteration, not told since another one was told a moment ago.
+    held: Option<Notice>,
+    /// When rows were told last, since the training started.
+    rows_told: Duration,
+}
+
+/// Fast iterations are told no more often, since a client would drown in them; the first and the last
+/// are always told.
+const NOTICE_INTERVAL: Duration = Duration::from_millis(250);
+/// How often the rows of a reading are told.
+const ROWS_INTERVAL: Duration = Duration::from_secs(1);
 
 impl Reporter {
     fn report(&self, progress: Progress) {
         let (engine, id) = (&self.task.engine, self.task.process_id);
         match progress {
             Progress::Phase(phase) => {
+                self.tell_held();
                 let n_rows = self.phase_rows.swap(0, Ordering::Relaxed);
                 self.earlier_rows.fetch_add(n_rows, Ordering::Relaxed);
                 engine.update_training(id, |training| {
@@ -270,15 +312,69 @@ impl Reporter {
             }
             Progress::Rows(rows) => {
                 self.phase_rows.fetch_max(rows, Ordering::Relaxed);
+                self.tell_rows(rows);
                 engine.update_training(id, |training| training.rows = rows);
             }
             Progress::Iteration(iteration) => {
-                self.control
-                    .notify(Notice::plain(self.describe(&iteration)));
+                self.tell(Notice {
+                    progress: self.share_done(&iteration),
+                    ..Notice::plain(self.describe(&iteration))
+                });
                 engine.update_training(id, |training| training.iteration = Some(iteration));
             }
-            Progress::Warning(warning) => self.control.notify(warning_notice(&warning)),
+            Progress::Warning(warning) => {
+                self.tell_held();
+                self.control.notify(warning_notice(&warning));
+            }
         }
+    }
+
+    /// Tells an iteration, or holds it back until its successor or the end of the phase.
+    fn tell(&self, iteration: Notice) {
+        let now = self.started.elapsed();
+        let mut notices = lock(&self.notices);
+        let is_due = |told: Duration| now.saturating_sub(told) >= NOTICE_INTERVAL;
+        if notices.last_told.is_none_or(is_due) {
+            notices.last_told = Some(now);
+            notices.held = None;
+            self.control.notify(iteration);
+        } else {
+            notices.held = Some(iteration);
+        }
+    }
+
+    fn tell_held(&self) {
+        if let Some(iteration) = lock(&self.notices).held.take() {
+            self.control.notify(iteration);
+        }
+    }
+
+    /// Tells how many rows a long reading has seen, until there are iterations to tell of.
+    fn tell_rows(&self, rows: u64) {
+        let now = self.started.elapsed();
+        // Called for every block by every thread: whoever finds the lock taken has nothing to add.
+        let Ok(mut notices) = self.notices.try_lock() else {
+            return;
+        };
+        if notices.last_told.is_some() || now.saturating_sub(notices.rows_told) < ROWS_INTERVAL {
+            return;
+        }
+        notices.rows_told = now;
+        let seconds = now.as_secs_f64();
+        let share = |n_rows: usize| rows as f64 / n_rows.max(1) as f64;
+        self.control.notify(Notice {
+            progress: self.n_rows.map(share),
+            ..Notice::plain(format!("{rows} rows read ({seconds:.1} s)"))
+        });
+    }
+
+    /// The share of the iterations that are allowed at most.
+    fn share_done(&self, iteration: &auspex_ml::run::Iteration) -> Option<f64> {
+        let task = &self.task;
+        let passes = task.estimator.passes(&task.options, &task.shape);
+        let depth = task.options.opt_f64_if_known("max_tree_depth");
+        let most = passes.kept as f64 / depth.unwrap_or(1.0).max(1.0);
+        (most > 0.0).then(|| (iteration.iteration + 1) as f64 / most)
     }
 
     fn describe(&self, iteration: &auspex_ml::run::Iteration) -> String {
@@ -351,7 +447,7 @@ async fn name_version(task: &FitTask, version: u64) -> Result<()> {
         if !is_same && (found.is_some() || state.by_id(&entry.id).is_some()) {
             return Err(duplicate(entry));
         }
-        if !is_same && task.mode == FitMode::Train {
+        if !is_same && matches!(task.mode, FitMode::Train { .. }) {
             return Err(StorageError::Conflict {
                 object: format!("model \"{}\"", entry.name),
             });
@@ -385,6 +481,10 @@ fn record_metrics(metrics: &ExecutionPlanMetricsSet, model: &TrainedModel) {
     count("training_rows", record.training_rows);
     count("evaluation_rows", record.evaluation_rows);
     count("iterations", record.iterations.len() as u64);
+    count("source_passes", record.cost.source_passes);
+    count("kept_passes", record.cost.kept_passes);
+    count("memory_bytes", record.cost.memory_bytes);
+    count("spilled_bytes", record.cost.spilled_bytes);
     count("duration_ms", record.duration_ms);
 }
 
@@ -427,29 +527,5 @@ fn duplicate(entry: &CatalogEntry) -> StorageError {
         kind: ObjectKind::Model,
         schema,
         name,
-    }
-}
-
-/// Remembers what predictions met, for `ml.warnings`.
-pub(crate) fn unseen_warning(
-    model: &str,
-    version: u64,
-    feature: &str,
-    n_rows: u64,
-) -> StatementWarning {
-    StatementWarning {
-        model: model.to_owned(),
-        version,
-        statement: "PREDICT",
-        warning: Warning {
-            code: "unseen_category".to_owned(),
-            message: format!(
-                "{n_rows} rows have a value of \"{feature}\" that model \"{model}\" never saw in training"
-            ),
-            hint: Some(
-                "They are predicted as if the value were unknown; TRAIN MODEL learns it."
-                    .to_owned(),
-            ),
-        },
     }
 }

@@ -1,5 +1,7 @@
-//! The physical operators that SQL lacks, and the planner that makes them of their logical twins.
+//! The physical operators that SQL lacks, the planner that makes them of their logical twins, and how
+//! plans are started.
 
+mod cancellable;
 mod fit_model;
 
 use std::sync::Arc;
@@ -8,13 +10,28 @@ use async_trait::async_trait;
 use datafusion::catalog::Session;
 use datafusion::error::Result;
 use datafusion::execution::context::QueryPlanner;
+use datafusion::execution::{SendableRecordBatchStream, SessionState, TaskContext};
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion::logical_expr::{LogicalPlan, UserDefinedLogicalNode};
-use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, PhysicalPlanner};
 
 use crate::logical::FitModelNode;
-pub(crate) use fit_model::{FitModelExec, define_without_training, unseen_warning, warning_notice};
+use crate::statement_run::StatementControl;
+use cancellable::cancellable;
+pub(crate) use fit_model::{FitModelExec, define_without_training, warning_notice};
+
+/// Starts a plan; its rows end with an error when the statement of `state` is cancelled.
+pub(crate) async fn open(
+    state: &SessionState,
+    plan: &LogicalPlan,
+) -> Result<SendableRecordBatchStream> {
+    let mut physical = state.create_physical_plan(plan).await?;
+    if let Some(control) = state.config().get_extension::<StatementControl>() {
+        physical = cancellable(physical, &control.cancel)?;
+    }
+    execute_stream(physical, Arc::new(TaskContext::from(state)))
+}
 
 /// Plans SQL and the operators of this crate.
 #[derive(Debug)]

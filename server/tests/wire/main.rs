@@ -15,6 +15,7 @@
 
 mod catalogs;
 mod command_line;
+mod long_statements;
 mod sessions;
 mod statements;
 mod values;

@@ -115,6 +115,7 @@ fn model(spec: &'static EstimatorSpec, classes: &[&str]) -> Arc<TrainedModel> {
         seed: 0,
         device: "cpu".to_owned(),
         duration_ms: 0,
+        cost: crate::training::Cost::default(),
     };
     let (options, learned) = (Options::default(), Arc::new(learned));
     Arc::new(TrainedModel::new(

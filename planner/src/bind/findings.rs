@@ -1,0 +1,137 @@
+//! What a statement's models have to say beside their answers: warnings that are known when it is
+//! bound, and counts of surprising rows that are known at its end.
+//!
+//! In: bound models; out: WARNINGs that are rows of `ml.warnings` too. A view's findings are those of
+//! the statement that reads it.
+
+use std::future::Future;
+use std::sync::{Arc, Mutex};
+
+use auspex_ml::run::Warning;
+use auspex_ml::surprises::Surprises;
+
+use super::model_scope::BoundModel;
+use crate::engine::{StatementWarning, lock};
+
+tokio::task_local! {
+    /// The findings of the statement that is being bound.
+    static CURRENT: Findings;
+}
+
+/// The findings of one statement; calls are added while it is planned. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Findings(Arc<Mutex<Vec<Finding>>>);
+
+#[derive(Debug)]
+enum Finding {
+    /// A model that the statement asks.
+    Model(BoundModel),
+    Known(StatementWarning),
+    Counted(Counted),
+}
+
+/// The surprises in the rows of one call.
+#[derive(Debug)]
+struct Counted {
+    bound: BoundModel,
+    statement: &'static str,
+    surprises: Arc<Mutex<Surprises>>,
+}
+
+impl Findings {
+    /// Those of the statement that is being bound, or new ones.
+    pub(crate) fn current() -> Findings {
+        CURRENT.try_with(Findings::clone).unwrap_or_default()
+    }
+
+    /// Binds something whose views shall add to these findings.
+    pub(crate) async fn scope<F: Future>(&self, binding: F) -> F::Output {
+        CURRENT.scope(self.clone(), binding).await
+    }
+
+    /// Adds a model that the statement asks.
+    pub(crate) fn use_model(&self, bound: &BoundModel) {
+        lock(&self.0).push(Finding::Model(bound.clone()));
+    }
+
+    /// The models that the statement asks, each once: name, version and type.
+    pub(crate) fn models(&self) -> Vec<String> {
+        let findings = lock(&self.0);
+        let mut models: Vec<String> = findings
+            .iter()
+            .filter_map(|finding| match finding {
+                Finding::Model(bound) => Some(format!(
+                    "model={}@{}, estimator={}",
+                    bound.name, bound.version, bound.model.spec.name
+                )),
+                _ => None,
+            })
+            .collect();
+        models.sort();
+        models.dedup();
+        models
+    }
+
+    /// Adds a warning that no row changes.
+    pub(crate) fn warn(&self, bound: &BoundModel, statement: &'static str, warning: Warning) {
+        let warning = StatementWarning::of(bound, statement, warning);
+        let mut findings = lock(&self.0);
+        // A statement may be planned more than once before a plan is found.
+        let is_new =
+            |finding: &Finding| !matches!(finding, Finding::Known(known) if *known == warning);
+        if findings.iter().all(is_new) {
+            findings.push(Finding::Known(warning));
+        }
+    }
+
+    /// Adds the surprises of a call, which will be counted.
+    pub(crate) fn count(
+        &self,
+        bound: &BoundModel,
+        statement: &'static str,
+        surprises: Arc<Mutex<Surprises>>,
+    ) {
+        lock(&self.0).push(Finding::Counted(Counted {
+            bound: bound.clone(),
+            statement,
+            surprises,
+        }));
+    }
+
+    /// What is known before any row.
+    pub(crate) fn known(&self) -> Vec<StatementWarning> {
+        let findings = lock(&self.0);
+        let known = findings.iter().filter_map(|finding| match finding {
+            Finding::Known(warning) => Some(warning.clone()),
+            Finding::Counted(_) | Finding::Model(_) => None,
+        });
+        known.collect()
+    }
+
+    /// What the rows held; counts anew.
+    pub(crate) fn take_counted(&self) -> Vec<StatementWarning> {
+        let mut warnings = Vec::new();
+        for finding in lock(&self.0).iter() {
+            let Finding::Counted(counted) = finding else {
+                continue;
+            };
+            let surprises = std::mem::take(&mut *lock(&counted.surprises));
+            let bound = &counted.bound;
+            let found = surprises.warnings(&bound.model, &bound.name);
+            let told = |warning| StatementWarning::of(bound, counted.statement, warning);
+            warnings.extend(found.into_iter().map(told));
+        }
+        warnings
+    }
+}
+
+impl StatementWarning {
+    fn of(bound: &BoundModel, statement: &'static str, warning: Warning) -> StatementWarning {
+        StatementWarning {
+            model: bound.name.clone(),
+            version: bound.version,
+            statement,
+            warning,
+        }
+    }
+}

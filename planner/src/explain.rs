@@ -1,0 +1,196 @@
+//! `EXPLAIN [ANALYZE]` of queries and of model statements.
+//!
+//! In: a statement; out: the plan that it would run, and a last row that names its models, the device,
+//! and about how many rows and bytes are read. Trains and stores nothing without ANALYZE.
+
+use std::sync::Arc;
+
+use auspex_ml::compute::Compute;
+use auspex_sql::{ParsedStatement, Statement};
+use datafusion::arrow::array::{ArrayRef, RecordBatch, StringArray};
+use datafusion::arrow::datatypes::Schema;
+use datafusion::common::stats::Precision;
+use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
+use datafusion::physical_plan::{
+    ExecutionPlan, ExecutionPlanProperties, StatisticsArgs, StatisticsContext,
+};
+use datafusion::sql::parser::{ExplainStatement, Statement as SqlStatement};
+use datafusion::sql::sqlparser::ast;
+
+use crate::bind::{BoundQuery, Findings, bind_create_model, bind_sql, bind_train};
+use crate::error::{Error, Result};
+use crate::execute::{Work, plan};
+use crate::session::Session;
+
+/// About how many rows and bytes something gives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Estimate {
+    pub(crate) n_rows: Option<usize>,
+    pub(crate) n_bytes: Option<usize>,
+}
+
+impl Estimate {
+    /// That of an operator's output.
+    pub(crate) fn of(plan: &dyn ExecutionPlan) -> Estimate {
+        let found = StatisticsContext::new().compute(plan, &StatisticsArgs::new());
+        let known = |value: Precision<usize>| value.get_value().copied();
+        let n_rows = found.as_ref().ok().and_then(|found| known(found.num_rows));
+        let by_types = || Some(n_rows?.saturating_mul(row_bytes(&plan.schema())));
+        Estimate {
+            n_rows,
+            n_bytes: found
+                .ok()
+                .and_then(|found| known(found.total_byte_size))
+                .or_else(by_types),
+        }
+    }
+
+    /// That of all that a plan reads.
+    fn of_sources(plan: &dyn ExecutionPlan) -> Estimate {
+        let children = plan.children();
+        if children.is_empty() {
+            return Estimate::of(plan);
+        }
+        let none = Estimate {
+            n_rows: Some(0),
+            n_bytes: Some(0),
+        };
+        let sum = |a: Option<usize>, b: Option<usize>| Some(a?.saturating_add(b?));
+        children.into_iter().fold(none, |total, child| {
+            let more = Estimate::of_sources(child.as_ref());
+            Estimate {
+                n_rows: sum(total.n_rows, more.n_rows),
+                n_bytes: sum(total.n_bytes, more.n_bytes),
+            }
+        })
+    }
+}
+
+/// About how large a row is in memory; of text nothing is known, and a short word is assumed.
+fn row_bytes(schema: &Schema) -> usize {
+    const SHORT_WORD: usize = 16;
+    let widths = schema.fields().iter().map(|field| {
+        let width = field.data_type().primitive_width();
+        width.unwrap_or(SHORT_WORD)
+    });
+    widths.sum()
+}
+
+/// A number that is only about right; a question mark where nothing is known.
+pub(crate) fn about(number: Option<usize>) -> String {
+    number.map_or("?".to_owned(), |number| format!("~{number}"))
+}
+
+/// Binds `EXPLAIN` of a model statement.
+pub(crate) async fn plan_explain(
+    session: &Arc<Session>,
+    explain: &auspex_sql::Explain,
+    parsed: &ParsedStatement,
+) -> Result<Work> {
+    let inner = ParsedStatement {
+        statement: explain.statement.clone(),
+        ..parsed.clone()
+    };
+    let fit = match &explain.statement {
+        Statement::CreateModel(create) => {
+            let state = session.state(None);
+            let fit = bind_create_model(session, create, &parsed.text, state).await?;
+            Some(fit.ok_or_else(|| Error::Duplicate {
+                kind: "model",
+                name: create.name.parts.join("."),
+            })?)
+        }
+        Statement::Train(train) => {
+            Some(bind_train(session, train, &parsed.text, session.state(None)).await?)
+        }
+        _ => None,
+    };
+    if let Some(fit) = fit {
+        // The operator names device, passes and bytes itself.
+        let query = BoundQuery {
+            plan: explained(fit.plan, false, explain.analyze)?,
+            state: fit.state,
+            findings: Findings::default(),
+            names: Vec::new(),
+        };
+        return Ok(Work::Query {
+            query: Box::new(query),
+            tag: "EXPLAIN",
+            notices: fit.notices,
+            tail: None,
+        });
+    }
+    match Box::pin(plan(session, &inner)).await? {
+        Work::Query { query, .. } => explain_query(*query, false, explain.analyze).await,
+        _ => Err(Error::unsupported("EXPLAIN of this statement")),
+    }
+}
+
+/// Binds `EXPLAIN` of a query.
+pub(crate) async fn plan_sql_explain(
+    session: &Arc<Session>,
+    explain: &ExplainStatement,
+) -> Result<Work> {
+    let inner = match explain.statement.as_ref() {
+        SqlStatement::Statement(statement) if matches!(**statement, ast::Statement::Query(_)) => {
+            bind_sql(session, statement.as_ref().clone(), session.state(None)).await?
+        }
+        _ => return Err(Error::unsupported("EXPLAIN of this statement")),
+    };
+    explain_query(inner, explain.options.verbose, explain.options.analyze).await
+}
+
+async fn explain_query(query: BoundQuery, verbose: bool, analyze: bool) -> Result<Work> {
+    let models = query.findings.models();
+    let tail = if models.is_empty() {
+        None
+    } else {
+        let physical = query.state.create_physical_plan(&query.plan).await?;
+        Some(models_row(&models, physical.as_ref())?)
+    };
+    let query = BoundQuery {
+        plan: explained(query.plan, verbose, analyze)?,
+        names: Vec::new(),
+        ..query
+    };
+    Ok(Work::Query {
+        query: Box::new(query),
+        tag: "EXPLAIN",
+        notices: Vec::new(),
+        tail,
+    })
+}
+
+fn explained(plan: LogicalPlan, verbose: bool, analyze: bool) -> Result<LogicalPlan> {
+    let plan = LogicalPlanBuilder::from(plan).explain(verbose, analyze)?;
+    Ok(plan.build()?)
+}
+
+/// The row that tells of the models; rows are passed over once, whatever is asked of them.
+fn models_row(models: &[String], plan: &dyn ExecutionPlan) -> Result<RecordBatch> {
+    let read = Estimate::of_sources(plan);
+    let text = format!(
+        "{}\ndevice={}, partitions={}, passes=1, rows={}, bytes={}",
+        models.join("\n"),
+        Compute::cpu().device().info().kind,
+        widest(plan),
+        about(read.n_rows),
+        about(read.n_bytes),
+    );
+    let columns: [ArrayRef; 2] = [
+        Arc::new(StringArray::from(vec!["models"])),
+        Arc::new(StringArray::from(vec![text])),
+    ];
+    let schema = LogicalPlan::explain_schema();
+    Ok(RecordBatch::try_new(schema, columns.to_vec())
+        .map_err(datafusion::error::DataFusionError::from)?)
+}
+
+/// The greatest number of partitions that any operator has.
+fn widest(plan: &dyn ExecutionPlan) -> usize {
+    let own = plan.output_partitioning().partition_count();
+    let children = plan.children().into_iter();
+    children
+        .map(|child| widest(child.as_ref()))
+        .fold(own, usize::max)
+}
