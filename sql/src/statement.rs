@@ -313,6 +313,8 @@ pub enum AlterAction {
     RetrainWhen(SourceQuery),
     /// `SET RETRAIN OFF`.
     RetrainOff,
+    /// `COMMENT ON MODEL name IS 'text'`; `None` for NULL, which takes the comment away.
+    Comment(Option<String>),
 }
 
 /// `DROP MODEL [IF EXISTS] m, … [CASCADE | RESTRICT]`.

@@ -290,12 +290,17 @@ pub(super) async fn alter(
                 .await
                 .map(|()| TAG.to_owned());
         }
+        AlterAction::Comment(comment) => {
+            let comment = comment.clone();
+            Box::new(move |entry, _| entry.comment.clone_from(&comment))
+        }
         AlterAction::RetrainEvery(_) | AlterAction::RetrainWhen(_) | AlterAction::RetrainOff => {
             return Err(Error::unsupported("ALTER MODEL ... SET RETRAIN"));
         }
     };
     commit(session, &entry.id, text, change.as_ref()).await?;
-    Ok(TAG.to_owned())
+    let is_comment = matches!(alter.action, AlterAction::Comment(_));
+    Ok(if is_comment { "COMMENT" } else { TAG }.to_owned())
 }
 
 /// Options that `SET` stores must be ones that the next training accepts.

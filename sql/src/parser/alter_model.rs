@@ -1,4 +1,4 @@
-//! `ALTER MODEL [IF EXISTS] name action`.
+//! `ALTER MODEL [IF EXISTS] name action`, and `COMMENT ON MODEL name IS text`.
 //!
 //! In: the statement's tokens; out: `AlterModel`.
 
@@ -20,6 +20,23 @@ pub(super) fn parse(cursor: &mut Cursor<'_>) -> Result<Statement, ParseError> {
         if_exists,
         name,
         action,
+    })))
+}
+
+/// `COMMENT ON MODEL name IS 'text' | NULL`.
+pub(super) fn parse_comment(cursor: &mut Cursor<'_>) -> Result<Statement, ParseError> {
+    cursor.expect_words(&["COMMENT", "ON", "MODEL"])?;
+    let name = cursor.model_name()?;
+    cursor.expect_words(&["IS"])?;
+    let comment = if cursor.eat_word("NULL") {
+        None
+    } else {
+        Some(cursor.string("the comment's text")?)
+    };
+    Ok(Statement::AlterModel(Box::new(AlterModel {
+        if_exists: false,
+        name,
+        action: AlterAction::Comment(comment),
     })))
 }
 

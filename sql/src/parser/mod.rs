@@ -150,6 +150,8 @@ fn model_statement(tokens: &[TokenWithSpan]) -> Option<ParseModelStatement> {
         apply::parse_forecast
     } else if starts(&["ALTER", "MODEL"]) {
         alter_model::parse
+    } else if starts(&["COMMENT", "ON", "MODEL"]) {
+        alter_model::parse_comment
     } else if starts(&["DROP", "MODEL"]) {
         manage::parse_drop
     } else if starts(&["EXPORT", "MODEL"]) {
