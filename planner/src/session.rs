@@ -13,7 +13,6 @@ use auspex_ml::trained_model::TrainedModel;
 use auspex_sql::{ModelRef, Name, ParsedStatement, VersionRef};
 use auspex_storage::{CatalogEntry, Definition, ModelDefinition};
 use datafusion::arrow::datatypes::{DataType, SchemaRef};
-use datafusion::catalog::MemoryCatalogProviderList;
 use datafusion::common::ScalarValue;
 use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion::prelude::{SessionConfig, SessionContext};
@@ -22,7 +21,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::backend::CancelBackend;
 use crate::bind::BoundModel;
-use crate::catalog::SessionCatalog;
+use crate::catalog::{Databases, SessionCatalog};
 use crate::commands;
 use crate::engine::{Engine, SessionFacts};
 use crate::error::{Error, Result, nearest};
@@ -101,7 +100,7 @@ impl Session {
         };
         let extension = engine.extension.clone();
         let session = Arc::new_cyclic(|weak: &Weak<Session>| {
-            let catalogs = Arc::new(MemoryCatalogProviderList::new());
+            let catalogs = Arc::new(Databases::default());
             let catalog = Arc::new(SessionCatalog::new(Arc::clone(&engine), weak.clone()));
             datafusion::catalog::CatalogProviderList::register_catalog(
                 catalogs.as_ref(),
