@@ -23,30 +23,28 @@ pub(super) struct WeightedLosses {
 /// What weighted labels tell of constant predictions.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct WeightedLabels {
-    /// Of `y` and `y²`, where `y` is a number less the mean of training, which keeps digits.
-    moments: [f64; 2],
-    /// Of 1 for each class.
-    classes: Vec<f64>,
+    /// Σ w.
     weight: f64,
+    /// Of numbers: Σ w·y / Σ w.
+    mean: f64,
+    /// Of numbers: Σ w·(y − mean)².
+    squares: f64,
+    /// Of classes: Σ w of each.
+    classes: Vec<f64>,
 }
 
 impl WeightedLabels {
     /// Those of a block; `None` where nothing has a weight of its own.
     pub(super) fn of(target: &TargetEncoding, block: &FeatureBlock) -> Option<WeightedLabels> {
         let weights = block.weights.as_deref()?;
-        let mut labels = WeightedLabels::default();
         match &block.target {
-            TargetValues::None => return None,
-            TargetValues::Numbers(values) => {
-                for (value, weight) in values.iter().zip(weights) {
-                    let value = value - target.mean;
-                    labels.moments[0] += weight * value;
-                    labels.moments[1] += weight * value * value;
-                    labels.weight += weight;
-                }
-            }
+            TargetValues::None => None,
+            TargetValues::Numbers(values) => Some(WeightedLabels::of_numbers(values, weights)),
             TargetValues::Classes(classes) => {
-                labels.classes = vec![0.0; target.classes.len()];
+                let mut labels = WeightedLabels {
+                    classes: vec![0.0; target.classes.len()],
+                    ..WeightedLabels::default()
+                };
                 for (class, weight) in classes.iter().zip(weights) {
                     // A class that training never saw is told elsewhere.
                     if let Some(sum) = labels.classes.get_mut(*class as usize) {
@@ -54,15 +52,36 @@ impl WeightedLabels {
                         labels.weight += weight;
                     }
                 }
+                Some(labels)
             }
         }
-        Some(labels)
     }
 
+    fn of_numbers(values: &[f64], weights: &[f64]) -> WeightedLabels {
+        let pairs = || values.iter().zip(weights);
+        let weight: f64 = weights.iter().sum();
+        if weight <= 0.0 {
+            return WeightedLabels::default();
+        }
+        let mean = pairs().map(|(y, w)| w * y).sum::<f64>() / weight;
+        WeightedLabels {
+            weight,
+            mean,
+            squares: pairs().map(|(y, w)| w * (y - mean).powi(2)).sum(),
+            classes: Vec::new(),
+        }
+    }
+
+    /// Joins the moments of two parts: Chan, Golub and LeVeque 1983, doi:10.2307/2683386.
     pub(super) fn merge(&mut self, later: &WeightedLabels) {
-        self.weight += later.weight;
-        self.moments[0] += later.moments[0];
-        self.moments[1] += later.moments[1];
+        let weight = self.weight + later.weight;
+        if weight > 0.0 {
+            let distance = later.mean - self.mean;
+            self.squares +=
+                later.squares + distance * distance * self.weight * later.weight / weight;
+            self.mean += distance * later.weight / weight;
+        }
+        self.weight = weight;
         self.classes
             .resize(later.classes.len().max(self.classes.len()), 0.0);
         for (sum, later) in self.classes.iter_mut().zip(&later.classes) {
@@ -74,19 +93,13 @@ impl WeightedLabels {
     /// frequencies of the classes, of `training`.
     fn loss_of(&self, training: &WeightedLabels) -> f64 {
         if self.classes.is_empty() {
-            // mean of w (y − c)² = (Σ w y² − 2 c Σ w y + c² Σ w) / Σ w
-            let c = training.moments[0] / training.weight;
-            let [first, second] = self.moments;
-            return (second - 2.0 * c * first + c * c * self.weight) / self.weight;
+            return self.squares / self.weight + (self.mean - training.mean).powi(2);
         }
-        let losses = self
-            .classes
-            .iter()
-            .zip(&training.classes)
-            .map(|(sum, of_training)| {
-                let share = of_training / training.weight;
-                -sum * share.clamp(CERTAIN, 1.0 - CERTAIN).ln()
-            });
+        let pairs = self.classes.iter().zip(&training.classes);
+        let losses = pairs.map(|(sum, of_training)| {
+            let share = of_training / training.weight;
+            -sum * share.clamp(CERTAIN, 1.0 - CERTAIN).ln()
+        });
         losses.sum::<f64>() / self.weight
     }
 }
@@ -182,6 +195,18 @@ mod tests {
         // Model: 1 * (4 - 2)² / 4; constant 1.75: (3 * 0.75² + 2.25²) / 4.
         let (model, constant) = losses.against(losses.labels());
         assert!((model - 1.0).abs() < 1e-12 && (constant - 1.6875).abs() < 1e-12);
+    }
+
+    #[test]
+    fn moments_of_parts_merge_without_losing_digits() {
+        let (values, weights) = ([1e8, 1e8 + 1.0, 1e8 + 5.0], [2.0, 1.0, 0.5]);
+        let whole = WeightedLabels::of_numbers(&values, &weights);
+        let mut parts = WeightedLabels::default();
+        for (value, weight) in values.iter().zip(&weights) {
+            parts.merge(&WeightedLabels::of_numbers(&[*value], &[*weight]));
+        }
+        assert!((parts.squares - whole.squares).abs() < 1e-6 * whole.squares);
+        assert!((parts.loss_of(&parts) - whole.loss_of(&whole)).abs() < 1e-6);
     }
 
     #[test]
