@@ -1,4 +1,4 @@
-//! Long statements and their neighbours: progress, cancel, timeout, disconnect, races, restart.
+//! Long statements and their neighbours: progress, cancel, timeout, races, restart.
 
 #![allow(
     clippy::unwrap_used,
@@ -33,21 +33,6 @@ async fn until_training(server: &TestServer) -> Vec<String> {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     panic!("the training never appeared in pg_stat_progress_train");
-}
-
-async fn until_idle(server: &TestServer) {
-    let observer = server.client().await;
-    for _ in 0..2_000 {
-        if rows(&observer, "SELECT 1 FROM pg_stat_progress_train")
-            .await
-            .unwrap()
-            .is_empty()
-        {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    panic!("the training never left pg_stat_progress_train");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -95,16 +80,6 @@ async fn a_timeout_ends_a_training() {
     );
     // The session lives on.
     assert_eq!(rows(&client, "SELECT 1").await.unwrap(), [["1"]]);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_disconnects_ends_its_training() {
-    let server = TestServer::start().await;
-    let client = server.client().await;
-    let training = tokio::spawn(async move { client.batch_execute(ENDLESS).await });
-    until_training(&server).await;
-    training.abort();
-    until_idle(&server).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

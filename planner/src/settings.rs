@@ -53,6 +53,12 @@ const fn setting(
 /// them at start; their description says what they do not do.
 const DEFINITIONS: &[Definition] = &[
     setting(
+        "allow_locations",
+        "",
+        Check::ReadOnly,
+        "Locations beyond the warehouse that SQL may read; --allow-location.",
+    ),
+    setting(
         "application_name",
         "",
         Check::Any,
@@ -128,6 +134,12 @@ const DEFINITIONS: &[Definition] = &[
     ),
     setting("jit", "off", Check::Switch, "Accepted for clients."),
     setting(
+        "listen",
+        "",
+        Check::ReadOnly,
+        "Where the server listens; --listen.",
+    ),
+    setting(
         "lock_timeout",
         "0",
         Check::Duration,
@@ -138,6 +150,12 @@ const DEFINITIONS: &[Definition] = &[
         "63",
         Check::ReadOnly,
         "Accepted for clients; names may be longer.",
+    ),
+    setting(
+        "memory_limit",
+        "80% of the machine",
+        Check::ReadOnly,
+        "Memory for queries and trainings; --memory-limit.",
     ),
     setting(
         "ml.dialect",
@@ -182,6 +200,12 @@ const DEFINITIONS: &[Definition] = &[
         "The same as a number.",
     ),
     setting(
+        "spill_dir",
+        "",
+        Check::ReadOnly,
+        "Where to spill; empty is the temporary folder; --spill-dir.",
+    ),
+    setting(
         "standard_conforming_strings",
         "on",
         Check::Words(&["on"]),
@@ -216,6 +240,12 @@ const DEFINITIONS: &[Definition] = &[
         "off",
         Check::Switch,
         "Accepted for clients.",
+    ),
+    setting(
+        "warehouse",
+        "",
+        Check::ReadOnly,
+        "Where tables, models and the catalog lie; --warehouse.",
     ),
     setting(
         "work_mem",

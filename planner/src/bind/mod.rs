@@ -4,6 +4,7 @@
 //! resolved. Runs nothing.
 
 mod arguments;
+mod choose_estimator;
 mod create_model;
 mod findings;
 mod functions;

@@ -3,6 +3,7 @@
 
 mod cancellable;
 mod fit_model;
+mod report;
 
 use std::sync::Arc;
 

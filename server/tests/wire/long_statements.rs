@@ -196,3 +196,73 @@ async fn warnings_come_with_every_form() {
     }
     assert!(warnings("SELECT PREDICT(m USING 5 AS x)").await.is_empty());
 }
+
+/// A training in the background is a process of its own, which others see and can end.
+#[tokio::test]
+async fn a_training_in_the_background_goes_on_alone() {
+    let fixture = Fixture::start().await;
+    let (client, mut notices) = fixture.connect_as(&fixture.config()).await;
+    let create = "CREATE MODEL m PREDICT y USING linear AS \
+         SELECT value AS x, 2.0 * value AS y FROM generate_series(1, 100)";
+    rows(&client, create).await;
+    rows(&client, "TRAIN MODEL m IN BACKGROUND").await;
+    let told = std::iter::from_fn(|| notices.try_recv().ok());
+    let told: Vec<String> = told.map(|notice| notice.message().to_owned()).collect();
+    assert!(
+        told.iter()
+            .any(|text| text.starts_with("the training goes on as process ")),
+        "{told:?}"
+    );
+    let version = "SELECT current_version FROM ml.models";
+    until(async || rows(&client, version).await == ["2"]).await;
+
+    // What is wrong with the statement is told at once; what goes wrong later is a row of ml.warnings.
+    let error = error_of(&client, "TRAIN MODEL nothing IN BACKGROUND").await;
+    assert_eq!(error.message(), "model \"nothing\" does not exist");
+    let endless = "TRAIN MODEL k ON (SELECT sin(value) AS x, cos(value) AS z FROM generate_series(1, 500000)) \
+         WITH (max_iterations = 100000) IN BACKGROUND";
+    rows(
+        &client,
+        "CREATE MODEL k USING kmeans WITH (num_clusters = 40, early_stop = FALSE, kmeans_init_method = 'RANDOM') AS \
+         SELECT sin(value) AS x, cos(value) AS z FROM generate_series(1, 100)",
+    )
+    .await;
+    rows(&client, endless).await;
+    let running = "SELECT pid FROM pg_stat_progress_train WHERE model = 'k'";
+    until(async || !rows(&client, running).await.is_empty()).await;
+    let pid = rows(&client, running).await[0].clone();
+    let own = rows(&client, "SELECT pg_backend_pid()").await[0].clone();
+    assert_ne!(pid, own);
+    assert_eq!(
+        rows(&client, &format!("SELECT pg_cancel_backend({pid})")).await,
+        ["t"]
+    );
+    until(async || rows(&client, running).await.is_empty()).await;
+    let failed = "SELECT model, statement, message FROM ml.warnings WHERE code = 'training_failed'";
+    until(async || !rows(&client, failed).await.is_empty()).await;
+    let cancelled = "k|TRAIN|the training in the background failed with 57014: canceling statement due to user request";
+    assert_eq!(rows(&client, failed).await, [cancelled]);
+    assert_eq!(
+        rows(&client, "SELECT pg_cancel_backend(999999)").await,
+        ["f"]
+    );
+    assert_eq!(
+        rows(
+            &client,
+            "SELECT current_version FROM ml.models WHERE name = 'k'"
+        )
+        .await,
+        ["1"]
+    );
+}
+
+async fn until(condition: impl AsyncFn() -> bool) {
+    let waiting = async {
+        while !condition().await {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), waiting)
+        .await
+        .expect("it did not happen");
+}

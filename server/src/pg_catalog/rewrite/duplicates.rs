@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    Expr, Ident, Query, Select, SelectItem, VisitMut, VisitorMut,
+    Expr, Ident, Query, Select, SelectItem, SetExpr, VisitMut, VisitorMut,
 };
 
 /// ASCII's unit separator, which no sensible name contains.
@@ -47,7 +47,7 @@ fn distinguish(select: &mut Select) {
     for (idx, item) in select.projection.iter_mut().enumerate() {
         let (expr, name, key) = match item {
             SelectItem::UnnamedExpr(expr) => {
-                let (name, key) = (column_name(expr), expr.to_string());
+                let (name, key) = (column_name(expr), planned_name(expr));
                 // Beside a wildcard, a plain column is probably one of its columns.
                 let is_column = matches!(expr, Expr::Identifier(_) | Expr::CompoundIdentifier(_));
                 if has_wildcard && is_column {
@@ -70,6 +70,36 @@ fn distinguish(select: &mut Select) {
     }
 }
 
+/// What the planner calls an expression: it tells no subquery from another.
+fn planned_name(expr: &Expr) -> String {
+    struct Blind;
+    impl VisitorMut for Blind {
+        type Break = ();
+
+        fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+            if matches!(expr, Expr::Subquery(_) | Expr::Exists { .. }) {
+                *expr = Expr::Identifier(Ident::new("<subquery>"));
+            }
+            ControlFlow::Continue(())
+        }
+    }
+    let mut expr = expr.clone();
+    let _ = expr.visit(&mut Blind);
+    expr.to_string()
+}
+
+/// The name of the column of a scalar subquery.
+fn subquery_name(query: &Query) -> Option<String> {
+    let SetExpr::Select(select) = query.body.as_ref() else {
+        return None;
+    };
+    match select.projection.first()? {
+        SelectItem::UnnamedExpr(expr) => Some(column_name(expr)),
+        SelectItem::ExprWithAlias { alias, .. } => Some(alias.value.clone()),
+        _ => None,
+    }
+}
+
 /// The name that PostgreSQL gives a column without an alias.
 pub(super) fn column_name(expr: &Expr) -> String {
     match expr {
@@ -84,6 +114,8 @@ pub(super) fn column_name(expr: &Expr) -> String {
         }
         Expr::Cast { expr, .. } | Expr::Nested(expr) => column_name(expr),
         Expr::Case { .. } => "case".to_owned(),
+        Expr::Exists { .. } => "exists".to_owned(),
+        Expr::Subquery(query) => subquery_name(query).unwrap_or_else(|| "?column?".to_owned()),
         _ => "?column?".to_owned(),
     }
 }
