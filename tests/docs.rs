@@ -66,6 +66,20 @@ fn pages() -> Vec<(PathBuf, String)> {
         .unwrap();
         pages.push((folder.join(format!("{}.md", spec.name)), page(spec)));
     }
+    index.push_str("\n# Statements\n\n");
+    let mut statements: Vec<PathBuf> = std::fs::read_dir(folder.join("statements"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    statements.sort();
+    for path in statements {
+        let text = std::fs::read_to_string(&path).unwrap();
+        let title = text.lines().next().unwrap_or_default();
+        let title = title.trim_start_matches("# ");
+        let summary = text.lines().nth(2).unwrap_or_default();
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        writeln!(index, "- [{title}](statements/{name}): {summary}").unwrap();
+    }
     pages.push((folder.join("README.md"), index));
     pages
 }

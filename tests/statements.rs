@@ -10,6 +10,8 @@
     reason = "a test that cannot go on must stop, and waits are bounded by the clock"
 )]
 
+mod changes;
+
 use std::time::{Duration, Instant};
 
 use auspex_tests::{ServerOptions, TestServer, describe, rows};

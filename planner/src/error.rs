@@ -191,6 +191,7 @@ impl Error {
     pub fn report(&self) -> Report {
         match self {
             Error::Query(error) | Error::Ml(MlError::Query(error)) => report_of(error),
+            Error::Storage(StorageError::DataFusion { source }) => report_of(source),
             Error::Inner { error, offset } => {
                 let report = error.report();
                 let position = offset.zip(report.position);

@@ -7,31 +7,29 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use auspex_sql::{ParsedStatement, Statement};
-use auspex_storage::CatalogEntry;
 use datafusion::arrow::array::RecordBatch;
-use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::arrow::datatypes::{DataType, SchemaRef};
 use datafusion::common::metadata::ScalarAndMetadata;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{ParamValues, ScalarValue};
+use datafusion::datasource::source_as_provider;
 use datafusion::error::DataFusionError;
-use datafusion::execution::{SendableRecordBatchStream, SessionStateBuilder};
-use datafusion::logical_expr::{DmlStatement, Expr, LogicalPlan, LogicalPlanBuilder, WriteOp};
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::sql::parser::Statement as SqlStatement;
 use datafusion::sql::sqlparser::ast;
-use futures::StreamExt;
+use futures::StreamExt as _;
 
 use crate::bind::{
-    Arguments, BoundQuery, Findings, bind_query, bind_sql, evaluate_plan, explain_plan,
-    json_options, predict_plan,
+    Arguments, BoundInsert, BoundQuery, Change, Findings, bind_change, bind_insert, bind_query,
+    bind_sql, evaluate_plan, explain_plan, json_options, predict_plan,
 };
 use crate::commands;
-use crate::engine::StatementWarning;
 use crate::error::{Error, Result};
 use crate::explain;
-use crate::physical::{self, warning_notice};
-use crate::session::{Limits, Prepared, Session};
+use crate::session::{Prepared, Session};
 use crate::statement_run::{Notice, Outcome, StatementControl};
+use crate::streams::{renamed, stream};
 
 /// What a prepared statement will do.
 pub(crate) enum Work {
@@ -44,8 +42,10 @@ pub(crate) enum Work {
         tail: Option<RecordBatch>,
     },
     /// Appends the rows of a plan to a managed table.
-    Insert {
-        table: Arc<CatalogEntry>,
+    Insert(Box<BoundInsert>),
+    /// Changes rows of a managed table; `query` tells the types of the parameters, and is made anew to run.
+    Change {
+        change: Change,
         query: Box<BoundQuery>,
     },
     /// Shows settings.
@@ -91,14 +91,15 @@ impl Work {
             }
             Work::Show { setting } => Some(commands::show_schema(setting.as_deref())),
             Work::TrainCall(_) => Some(commands::train_call_schema()),
-            Work::Insert { .. } | Work::Nothing(_) => None,
+            Work::Insert(_) | Work::Change { .. } | Work::Nothing(_) => None,
             Work::Command => commands::schema(statement),
         })
     }
 
     pub(crate) fn parameter_types(&self, given: &[Option<DataType>]) -> Result<Vec<DataType>> {
         let plan = match self {
-            Work::Query { query, .. } | Work::Insert { query, .. } => &query.plan,
+            Work::Query { query, .. } | Work::Change { query, .. } => &query.plan,
+            Work::Insert(insert) => &insert.query.plan,
             _ => return Ok(Vec::new()),
         };
         let mut inferred = plan.get_parameter_types()?;
@@ -174,7 +175,18 @@ pub(crate) async fn plan(session: &Arc<Session>, parsed: &ParsedStatement) -> Re
         Statement::CreateModel(_)
         | Statement::Train(_)
         | Statement::AlterModel(_)
-        | Statement::DropModel(_) => Ok(Work::Command),
+        | Statement::DropModel(_)
+        | Statement::CreateTable(_)
+        | Statement::Restore(_)
+        | Statement::Vacuum(_) => Ok(Work::Command),
+        Statement::TableHistory(name) => {
+            let rows = commands::table_history(session, &name.parts).await?;
+            table(session, rows).await
+        }
+        Statement::TableDetail(name) => {
+            let rows = commands::table_detail(session, &name.parts).await?;
+            table(session, rows).await
+        }
     }
 }
 
@@ -231,8 +243,9 @@ async fn plan_sql(session: &Arc<Session>, statement: &SqlStatement) -> Result<Wo
         SqlStatement::Explain(statement) => {
             return explain::plan_sql_explain(session, statement).await;
         }
-        SqlStatement::CreateExternalTable(_) | SqlStatement::Reset(_) => return Ok(Work::Command),
-        SqlStatement::CopyTo(_) => return Err(Error::unsupported("COPY ... TO")),
+        SqlStatement::CreateExternalTable(_) | SqlStatement::Reset(_) | SqlStatement::CopyTo(_) => {
+            return Ok(Work::Command);
+        }
     };
     match statement {
         ast::Statement::Query(query) => {
@@ -263,44 +276,45 @@ async fn plan_sql(session: &Arc<Session>, statement: &SqlStatement) -> Result<Wo
             let batch = commands::describe_table(session, table_name).await?;
             table(session, batch).await
         }
-        ast::Statement::Insert(insert) => plan_insert(session, statement, insert).await,
-        _ => commands::check(statement),
+        ast::Statement::Insert(insert) => {
+            let insert = Box::pin(bind_insert(session, insert)).await?;
+            Ok(Work::Insert(Box::new(insert)))
+        }
+        _ => match Change::of(statement) {
+            Some(change) => {
+                let table = change.table(session)?;
+                let rewrite = session.engine.tables.inspect(&table.id).await?;
+                let query = Box::pin(bind_change(session, &change, &rewrite)).await?;
+                let query = Box::new(query);
+                Ok(Work::Change { change, query })
+            }
+            None => commands::check(statement),
+        },
     }
 }
 
-async fn plan_insert(
-    session: &Arc<Session>,
-    statement: &ast::Statement,
-    insert: &ast::Insert,
-) -> Result<Work> {
-    if insert.returning.is_some() {
-        return Err(Error::unsupported("INSERT ... RETURNING"));
-    }
-    if insert.on.is_some() {
-        return Err(Error::unsupported("INSERT ... ON CONFLICT"));
-    }
-    let mut query = bind_sql(session, statement.clone(), session.state(None)).await?;
-    let LogicalPlan::Dml(DmlStatement {
-        table_name,
-        op,
-        input,
-        ..
-    }) = query.plan
-    else {
-        return Err(Error::unsupported("this form of INSERT"));
+/// Whether a query reads a managed table that has rows since, or no more, that its plan does not know of.
+pub(crate) async fn is_outdated(session: &Session, prepared: &Prepared) -> Result<bool> {
+    let plan = match &prepared.work {
+        Work::Query { query, .. } => &query.plan,
+        Work::Insert(insert) => &insert.query.plan,
+        _ => return Ok(false),
     };
-    if !matches!(op, WriteOp::Insert(_)) {
-        return Err(Error::unsupported("this form of INSERT"));
+    let mut read = Vec::new();
+    plan.apply_with_subqueries(|node| {
+        if let LogicalPlan::TableScan(scan) = node
+            && let Ok(table) = source_as_provider(&scan.source)
+        {
+            read.push(table);
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    for table in read {
+        if session.engine.tables.is_outdated(table.as_ref()).await? {
+            return Ok(true);
+        }
     }
-    let default = session.object_parts(&[table_name.table().to_owned()])?;
-    let schema = table_name.schema().unwrap_or(&default.0).to_owned();
-    let table = session.managed_table(&schema, table_name.table())?;
-    query.plan = input.as_ref().clone();
-    query.names.clear();
-    Ok(Work::Insert {
-        table,
-        query: Box::new(query),
-    })
+    Ok(false)
 }
 
 /// Runs a prepared statement.
@@ -331,10 +345,29 @@ pub(crate) async fn run(
                 tag,
             })
         }
-        Work::Insert { table, query } => {
-            let stream = stream(session, query, parameters, control).await?;
-            let n_rows = session.engine.tables.append(&table.id, stream).await?;
-            Ok(Outcome::Command(format!("INSERT 0 {n_rows}")))
+        Work::Insert(insert) => {
+            let n_rows = Box::pin(commands::insert(
+                session,
+                insert,
+                parameters.clone(),
+                control,
+            ));
+            if let Some(n_rows) = n_rows.await? {
+                return Ok(Outcome::Command(format!("INSERT 0 {n_rows}")));
+            }
+            // The table is another one now.
+            let types: Vec<_> = prepared
+                .parameter_types()
+                .iter()
+                .cloned()
+                .map(Some)
+                .collect();
+            let again = session.prepare(&prepared.statement, &types).await?;
+            Box::pin(run(session, &again, parameters, control)).await
+        }
+        Work::Change { change, .. } => {
+            let tag = commands::change(session, change, parameters, control);
+            Ok(Outcome::Command(Box::pin(tag).await?))
         }
         Work::Show { setting } => commands::show(session, setting.as_deref()),
         Work::TrainCall(train) => {
@@ -344,91 +377,4 @@ pub(crate) async fn run(
         Work::Command => Box::pin(commands::run(session, &prepared.statement, control)).await,
         Work::Nothing(tag) => Ok(Outcome::Command((*tag).to_owned())),
     }
-}
-
-/// The rows of a plan under PostgreSQL's column names; warns at its end of what predictions met.
-pub(crate) async fn stream(
-    session: &Arc<Session>,
-    query: &BoundQuery,
-    parameters: Vec<ScalarValue>,
-    control: &StatementControl,
-) -> Result<SendableRecordBatchStream> {
-    let mut plan = query.plan.clone();
-    if !parameters.is_empty() {
-        let values = parameters
-            .into_iter()
-            .map(|value| ScalarAndMetadata::new(value, None));
-        plan = plan.replace_params_with_values(&ParamValues::List(values.collect()))?;
-    }
-    let config = query
-        .state
-        .config()
-        .clone()
-        .with_extension(Arc::new(control.clone()));
-    let state = SessionStateBuilder::new_from_existing(query.state.clone())
-        .with_config(config)
-        .build();
-    let stream = physical::open(&state, &plan).await?;
-    let schema = renamed(&stream.schema(), &query.names);
-    let output = Arc::clone(&schema);
-    let batches = stream.map(move |batch| {
-        let (_, columns, n_rows) = batch?.into_parts();
-        let options =
-            datafusion::arrow::array::RecordBatchOptions::new().with_row_count(Some(n_rows));
-        let batch = RecordBatch::try_new_with_options(Arc::clone(&output), columns, &options)?;
-        Ok::<_, DataFusionError>(batch)
-    });
-    tell(session, query.findings.known(), control);
-    let (session, findings) = (Arc::clone(session), query.findings.clone());
-    let control = control.clone();
-    let at_end = async move {
-        tell(&session, findings.take_counted(), &control);
-        None
-    };
-    let batches = batches.chain(futures::stream::once(at_end).filter_map(futures::future::ready));
-    Ok(Box::pin(RecordBatchStreamAdapter::new(schema, batches)))
-}
-
-/// Sends warnings, and remembers them for `ml.warnings`.
-fn tell(session: &Session, warnings: Vec<StatementWarning>, control: &StatementControl) {
-    for warning in warnings {
-        control.notify(warning_notice(&warning.warning));
-        session.engine.remember_warning(warning);
-    }
-}
-
-/// A schema under other column names.
-fn renamed(schema: &Schema, names: &[Option<String>]) -> SchemaRef {
-    let fields: Vec<Field> = schema
-        .fields()
-        .iter()
-        .enumerate()
-        .map(|(idx, field)| match names.get(idx) {
-            Some(Some(name)) => field.as_ref().clone().with_name(name),
-            _ => field.as_ref().clone(),
-        })
-        .collect();
-    Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone()))
-}
-
-/// A stream that ends when its statement is cancelled or its time is over.
-pub(crate) fn guarded(
-    stream: SendableRecordBatchStream,
-    limits: Limits,
-) -> SendableRecordBatchStream {
-    let schema = stream.schema();
-    let batches = futures::stream::unfold(Some((stream, limits)), |state| async move {
-        let (mut stream, limits) = state?;
-        let next = tokio::select! {
-            biased;
-            () = limits.token.cancelled() => Some(Err(limits.error().into())),
-            next = stream.next() => next,
-        };
-        match next? {
-            Ok(batch) => Some((Ok(batch), Some((stream, limits)))),
-            Err(_) if limits.timed_out() => Some((Err(Error::TimedOut.into()), None)),
-            Err(error) => Some((Err(error), None)),
-        }
-    });
-    Box::pin(RecordBatchStreamAdapter::new(schema, batches))
 }

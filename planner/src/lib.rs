@@ -19,6 +19,7 @@ mod physical;
 mod session;
 mod settings;
 mod statement_run;
+mod streams;
 mod timers;
 
 pub use bind::ml_functions;

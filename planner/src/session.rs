@@ -187,7 +187,7 @@ impl Session {
         })
     }
 
-    /// Runs a prepared statement; plans again when the catalog changed since.
+    /// Runs a prepared statement; plans again when the catalog or a table that it reads changed since.
     pub async fn execute(
         self: &Arc<Session>,
         prepared: &Prepared,
@@ -204,7 +204,8 @@ impl Session {
             ..control.clone()
         };
         let run = async {
-            if self.engine.catalog.generation() == prepared.generation {
+            let same_catalog = self.engine.catalog.generation() == prepared.generation;
+            if same_catalog && !execute::is_outdated(self, prepared).await? {
                 return execute::run(self, prepared, parameters, &inner).await;
             }
             let types: Vec<_> = prepared.parameter_types.iter().cloned().map(Some).collect();
@@ -222,7 +223,7 @@ impl Session {
                 stream,
                 tag,
             }) => {
-                let stream = execute::guarded(stream, limits);
+                let stream = crate::streams::guarded(stream, limits);
                 Ok(Outcome::Rows {
                     schema,
                     stream,

@@ -12,7 +12,9 @@ use datafusion::sql::sqlparser::dialect::{
 };
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
+use datafusion::sql::sqlparser::tokenizer::TokenWithSpan;
 
+use crate::lexer::are_words;
 use crate::model_forms::parse_marked;
 
 /// The value of `SET ml.dialect`.
@@ -65,14 +67,23 @@ pub(crate) struct AuspexDialect {
     ///
     /// sqlparser tries some forms twice, at each level of nesting: a short text could otherwise cost hours.
     work: Cell<usize>,
+    /// Whether a table may be followed by the version that is meant: only where a text says so, since the words that
+    /// introduce one are names elsewhere.
+    versions: bool,
 }
 
 impl AuspexDialect {
-    /// For a text of `n_tokens`; a valid text starts fewer than two expressions for each token.
-    pub(crate) fn new(lenient: bool, n_tokens: usize) -> Self {
+    /// For a text of these tokens; a valid text starts fewer than two expressions for each token.
+    pub(crate) fn new(lenient: bool, tokens: &[TokenWithSpan]) -> Self {
+        let at_version = |at: usize| {
+            ["VERSION", "TIMESTAMP", "SYSTEM_TIME"]
+                .iter()
+                .any(|word| are_words(tokens, at, &[word, "AS", "OF"]))
+        };
         Self {
             lenient,
-            work: Cell::new(1_000 + 16 * n_tokens),
+            work: Cell::new(1_000 + 16 * tokens.len()),
+            versions: (0..tokens.len()).any(at_version),
         }
     }
 }
@@ -113,6 +124,12 @@ impl SqlDialect for AuspexDialect {
     }
     fn supports_select_wildcard_replace(&self) -> bool {
         true
+    }
+    fn supports_optimize_table(&self) -> bool {
+        true
+    }
+    fn supports_table_versioning(&self) -> bool {
+        self.versions
     }
     fn supports_struct_literal(&self) -> bool {
         true

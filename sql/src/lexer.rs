@@ -150,7 +150,7 @@ fn lex(text: &str, base: usize, googlesql: bool) -> (Vec<TokenWithSpan>, Option<
     let outcome = if googlesql {
         Tokenizer::new(&GoogleSqlLexis, rest).tokenize_with_location_into_buf(&mut buffer)
     } else {
-        Tokenizer::new(&AuspexDialect::new(false, 0), rest)
+        Tokenizer::new(&AuspexDialect::new(false, &[]), rest)
             .tokenize_with_location_into_buf(&mut buffer)
     };
     let mut walker = Walker {

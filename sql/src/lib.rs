@@ -37,8 +37,8 @@ pub use lexer::span_of;
 pub use parser::{literal_option, parse, parse_query};
 pub use reference::parse_model_ref;
 pub use statement::{
-    AlterAction, AlterModel, Apply, Connection, CreateModel, DropModel, Evaluate, Explain,
-    ExportModel, Forecast, MlArg, MlFunction, ModelOption, ModelPrivilege, ModelRef, Name,
-    OptionValue, ParsedStatement, SourceQuery, Span, Statement, Train, TrainRows, TrainingSource,
-    TypedName, VersionRef, Word,
+    AlterAction, AlterModel, Apply, Connection, CreateModel, CreateTable, DropModel, Evaluate,
+    Explain, ExportModel, Forecast, MlArg, MlFunction, ModelOption, ModelPrivilege, ModelRef, Name,
+    OptionValue, ParsedStatement, Restore, RestorePoint, SourceQuery, Span, Statement, Train,
+    TrainRows, TrainingSource, TypedName, Vacuum, VersionRef, Word,
 };

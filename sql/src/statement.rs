@@ -4,7 +4,7 @@
 //! Never resolves a name, never knows which options or functions exist.
 
 use datafusion::sql::parser::Statement as SqlStatement;
-use datafusion::sql::sqlparser::ast::{Expr, Query, SelectItem};
+use datafusion::sql::sqlparser::ast::{CreateTable as SqlCreateTable, Expr, Query, SelectItem};
 
 /// A half-open range of byte offsets in the text that was parsed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -61,8 +61,58 @@ pub enum Statement {
     Explain(Box<Explain>),
     /// `GRANT` or `REVOKE` of a privilege on a model, or of `CREATE MODEL`.
     ModelPrivilege(ModelPrivilege),
+    /// `CREATE TABLE` with partitions or properties.
+    CreateTable(Box<CreateTable>),
+    /// `DESCRIBE HISTORY t`.
+    TableHistory(Name),
+    /// `DESCRIBE DETAIL t`.
+    TableDetail(Name),
+    /// `RESTORE TABLE t TO …`.
+    Restore(Restore),
+    /// `VACUUM`.
+    Vacuum(Vacuum),
     /// Any other SQL.
     Sql(Box<SqlStatement>),
+}
+
+/// `CREATE TABLE … PARTITIONED BY (…) TBLPROPERTIES (…)`.
+#[derive(Debug, Clone)]
+pub struct CreateTable {
+    /// The statement without those clauses.
+    pub table: SqlCreateTable,
+    /// The columns that divide the table's files.
+    pub partition_columns: Vec<Word>,
+    /// Names and values.
+    pub properties: Vec<(Word, String)>,
+}
+
+/// `RESTORE TABLE t TO VERSION AS OF 3`, `… TO TIMESTAMP AS OF '…'`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Restore {
+    /// The table.
+    pub table: Name,
+    /// What it shall be again.
+    pub to: RestorePoint,
+}
+
+/// An earlier state of a table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RestorePoint {
+    /// The version of this number.
+    Version(u64),
+    /// The newest version of a time.
+    Time(String),
+}
+
+/// `VACUUM [t, …] [RETAIN n HOURS] [DRY RUN]`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Vacuum {
+    /// The tables; none: all.
+    pub tables: Vec<Name>,
+    /// How old files must be that no version of the table needs.
+    pub retain_hours: Option<u64>,
+    /// Only tell which files would go.
+    pub dry_run: bool,
 }
 
 /// A possibly qualified name. Unquoted parts are folded to lower case.

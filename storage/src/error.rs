@@ -230,7 +230,25 @@ pub enum Error {
     NullViolation {
         /// The column.
         column: String,
+        /// The row's values.
+        row: String,
     },
+    /// A row that a check refuses.
+    #[error("new row for relation \"{relation}\" violates check constraint \"{constraint}\"")]
+    CheckViolation {
+        /// The table.
+        relation: String,
+        /// The check.
+        constraint: String,
+        /// The row's values.
+        row: String,
+    },
+    /// A MERGE would change one row twice.
+    #[error("MERGE command cannot affect row a second time")]
+    RepeatedChange,
+    /// A table whose rows cannot be addressed in their files.
+    #[error("rows of a table with deletion vectors or mapped columns cannot be changed")]
+    NotPlainTable,
     /// A value that the column's type cannot hold.
     #[error("value out of range for column \"{column}\" of type {data_type}")]
     ValueOutOfRange {
@@ -240,6 +258,36 @@ pub enum Error {
         data_type: String,
         /// What the conversion said.
         source: ArrowError,
+    },
+    /// A table that does not keep the changes of its rows.
+    #[error("the table does not keep the changes of its rows")]
+    ChangesNotKept,
+    /// A condition of OPTIMIZE over other columns than those that divide the files.
+    #[error("the condition of OPTIMIZE must be over partition columns alone")]
+    NotPartitionFilter,
+    /// A table whose format keeps no versions.
+    #[error("table \"{name}\" has no versions")]
+    NoVersions {
+        /// The table.
+        name: String,
+    },
+    /// A table has no such version.
+    #[error("{what} of the table does not exist")]
+    UndefinedTableVersion {
+        /// `version 7`, `version at 2026-01-01 00:00:00.000`.
+        what: String,
+        /// The versions that exist, as a sentence.
+        range: String,
+    },
+    /// The files of a version were removed by VACUUM.
+    #[error("version {version} of the table can no longer be read: its files were removed")]
+    VersionVacuumed {
+        /// The version asked for.
+        version: u64,
+        /// The first file that is missing.
+        file: String,
+        /// The newest version.
+        newest: u64,
     },
     /// Other writers won every attempt.
     #[error("could not serialize access due to concurrent changes of {object}")]
@@ -318,6 +366,7 @@ impl Error {
             Self::UnsupportedScheme { .. }
             | Self::UnsupportedType { .. }
             | Self::UnsupportedFormat { .. }
+            | Self::NotPlainTable
             | Self::NewerFormat { .. } => "0A000",
             Self::InvalidLocation { .. }
             | Self::UnknownFormat { .. }
@@ -332,15 +381,19 @@ impl Error {
             Self::NoColumns { .. } | Self::NoTableColumns => "42P16",
             Self::UndefinedObject { .. } | Self::TableGone { .. } => "42P01",
             Self::UndefinedSchema { .. } => "3F000",
-            Self::UndefinedVersion { .. } => "42704",
+            Self::UndefinedVersion { .. } | Self::UndefinedTableVersion { .. } => "42704",
+            Self::VersionVacuumed { .. } | Self::ChangesNotKept => "55000",
+            Self::NotPartitionFilter => "0A000",
             Self::DuplicateObject { .. } => "42P07",
             Self::DuplicateSchema { .. } => "42P06",
             Self::DuplicateColumn { .. } => "42701",
             Self::ReservedName { .. } => "42939",
             Self::SchemaNotEmpty { .. } => "2BP01",
-            Self::NotATable { .. } => "42809",
+            Self::NotATable { .. } | Self::NoVersions { .. } => "42809",
             Self::ColumnCount { .. } => "42804",
             Self::NullViolation { .. } => "23502",
+            Self::CheckViolation { .. } => "23514",
+            Self::RepeatedChange => "21000",
             Self::ValueOutOfRange { .. } => "22003",
             Self::Conflict { .. } | Self::VersionTaken { .. } => "40001",
             Self::DiskFull { .. } => "53100",
@@ -366,6 +419,16 @@ impl Error {
                 .into(),
             Self::UnknownOption { known: [], .. } => "The format has no options.".into(),
             Self::UnknownOption { known, .. } => format!("Its options are {}.", known.join(", ")),
+            Self::ChangesNotKept => "Run ALTER TABLE ... SET TBLPROPERTIES \
+                 ('delta.enableChangeDataFeed' = 'true'); changes are kept from then on."
+                .into(),
+            Self::NoVersions { .. } => {
+                "Managed tables and Delta tables keep their versions.".into()
+            }
+            Self::RepeatedChange => "Ensure that not more than one source row matches any one \
+                 target row."
+                .into(),
+            Self::NotPlainTable => "Copy it into a new table with CREATE TABLE ... AS.".into(),
             Self::DuplicateObject { .. } | Self::DuplicateSchema { .. } => {
                 "Choose another name, or use IF NOT EXISTS.".into()
             }
@@ -373,6 +436,11 @@ impl Error {
                 "Use DROP ... CASCADE to drop the dependent objects too.".into()
             }
             Self::Conflict { .. } | Self::VersionTaken { .. } => "Run the statement again.".into(),
+            Self::UndefinedTableVersion { range, .. } => range.clone(),
+            Self::VersionVacuumed { newest, .. } => format!(
+                "VACUUM keeps the files of versions for 7 days unless told otherwise. The newest \
+                 version is {newest}."
+            ),
             Self::DiskFull { .. } => "Free space, then run the statement again; nothing of it \
                  was kept."
                 .into(),
@@ -404,7 +472,11 @@ impl Error {
             Self::SchemaNotEmpty { schema, dependents } => {
                 format!("Schema \"{schema}\" holds {}.", dependents.join(", "))
             }
+            Self::NullViolation { row, .. } | Self::CheckViolation { row, .. } => {
+                format!("Failing row contains {row}.")
+            }
             Self::ValueOutOfRange { source, .. } => format!("{source}."),
+            Self::VersionVacuumed { file, .. } => format!("File \"{file}\" is missing."),
             Self::DiskFull { source } => format!("{source}."),
             _ => return None,
         };

@@ -34,5 +34,10 @@ pub use catalog::{
 pub use error::{Error, Result};
 pub use locations::Locations;
 pub use models::{ModelStore, Published};
-pub use tables::{SnapshotFile, TableSnapshot, Tables, divide_by_rows, stored_schema};
+pub use tables::{
+    CHANGE_COLUMNS, ChangeCounts, FILE_COLUMN, OptimizeOptions, Optimized, ROW_COLUMN, Repeated,
+    Rewrite, RewriteOptions, RowAction, RowChecks, SnapshotFile, TableCommit, TableDetail,
+    TableOperation, TableShape, TableSnapshot, Tables, VersionSpec, divide_by_rows, format_by_name,
+    stored_schema,
+};
 pub use warehouse::Warehouse;

@@ -4,11 +4,16 @@
 //! resolved. Runs nothing.
 
 mod arguments;
+mod change;
 mod choose_estimator;
+mod column_rules;
 mod create_model;
 mod findings;
 mod functions;
+mod given_tables;
+mod insert;
 mod letter_case;
+mod merge;
 mod model_plans;
 mod model_scope;
 mod names;
@@ -28,9 +33,15 @@ use crate::optimize::DivideScans;
 use crate::session::Session;
 
 pub(crate) use arguments::Arguments;
+pub(crate) use change::{Change, bind_change};
+pub(crate) use column_rules::{
+    as_table_rows, column_place, default_of, parse_expr, row_checks, undefined_column,
+};
 pub(crate) use create_model::{FitPlan, bind_create_model, bind_train};
 pub(crate) use findings::Findings;
 pub use functions::ml_functions;
+pub(crate) use given_tables::{GivenTables, time_ms};
+pub(crate) use insert::{BoundInsert, bind_insert, bind_insert_with};
 pub(crate) use model_plans::{evaluate_plan, explain_plan, predict_plan};
 use model_scope::ModelScope;
 pub(crate) use model_scope::{BoundModel, string_literal};
@@ -49,8 +60,18 @@ pub(crate) struct BoundQuery {
 /// Binds and plans one SQL statement with its models.
 pub(crate) async fn bind_sql(
     session: &Arc<Session>,
+    statement: ast::Statement,
+    state: SessionState,
+) -> Result<BoundQuery> {
+    bind_sql_with(session, statement, state, GivenTables::default()).await
+}
+
+/// The same with relations under private names.
+pub(crate) async fn bind_sql_with(
+    session: &Arc<Session>,
     mut statement: ast::Statement,
     state: SessionState,
+    mut given: GivenTables,
 ) -> Result<BoundQuery> {
     if let Some(extension) = &session.engine.extension {
         extension.rewrite(&mut statement)?;
@@ -60,7 +81,8 @@ pub(crate) async fn bind_sql(
         _ => Vec::new(),
     };
     let scope = ModelScope::bind(session, &mut statement).await?;
-    let state = scope.install(state);
+    given.open(session, &mut statement).await?;
+    let state = scope.install(state, given);
     let plan = loop {
         let planned = SqlStatement::Statement(Box::new(statement.clone()));
         let planning = state.statement_to_plan(planned);

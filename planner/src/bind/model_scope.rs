@@ -22,6 +22,7 @@ use datafusion::sql::sqlparser::ast::{
 
 use super::findings::Findings;
 use super::functions::MlRelationPlanner;
+use super::given_tables::GivenTables;
 use super::predict_udf::PredictUdf;
 use crate::error::{Error, Result};
 use crate::session::Session;
@@ -98,13 +99,13 @@ impl ModelScope {
     }
 
     /// A state that plans the statement's predictions and `ML.` functions.
-    pub(crate) fn install(&self, state: SessionState) -> SessionState {
+    pub(crate) fn install(&self, state: SessionState, given: GivenTables) -> SessionState {
         let planner = MlRelationPlanner::new(self.models.clone(), self.findings.clone());
         let mut functions: Vec<Arc<ScalarUDF>> =
             state.scalar_functions().values().cloned().collect();
         functions.extend(self.functions.iter().cloned());
         SessionStateBuilder::new_from_existing(state)
-            .with_relation_planners(vec![Arc::new(planner)])
+            .with_relation_planners(vec![Arc::new(given), Arc::new(planner)])
             .with_scalar_functions(functions)
             .build()
     }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::{Arc, Mutex};
 
-use auspex_storage::{CatalogEntry, TableSnapshot};
+use auspex_storage::{CatalogEntry, TableSnapshot, VersionSpec};
 use datafusion::catalog::TableProvider;
 use datafusion::execution::SessionState;
 use serde_json::Value;
@@ -79,6 +79,24 @@ pub(crate) async fn table(
         Ok(pins) => {
             let open = async { Ok(tables.pinned_provider(entry, state).await?) };
             pins.provider(&display_name(entry), open).await
+        }
+    }
+}
+
+/// The rows of a table of the catalog as they were at a version.
+pub(crate) async fn version(
+    session: &Session,
+    entry: &CatalogEntry,
+    version: VersionSpec,
+) -> Result<Arc<dyn TableProvider>> {
+    let (provider, snapshot) = session.engine.tables.pinned_version(entry, version).await?;
+    match PINS.try_with(Arc::clone) {
+        Err(_) => Ok(provider),
+        Ok(pins) => {
+            let number = snapshot.version.unwrap_or_default();
+            let name = format!("{} VERSION AS OF {number}", display_name(entry));
+            pins.provider(&name, async { Ok((provider, snapshot)) })
+                .await
         }
     }
 }

@@ -6,7 +6,7 @@
 use std::sync::{Arc, Weak};
 
 use async_trait::async_trait;
-use auspex_storage::{CatalogEntry, Definition, ViewDefinition};
+use auspex_storage::{CatalogEntry, Definition, VersionSpec, ViewDefinition};
 use datafusion::catalog::{SchemaProvider, TableProvider};
 use datafusion::datasource::ViewTable;
 use datafusion::error::{DataFusionError, Result};
@@ -160,4 +160,41 @@ fn named_columns(
         });
     }
     LogicalPlanBuilder::from(plan).project(exprs)?.build()
+}
+
+impl Session {
+    fn relation_entry(&self, parts: &[String]) -> std::result::Result<Arc<CatalogEntry>, Error> {
+        let (schema, name) = self.object_parts(parts)?;
+        let catalog = self.engine.catalog.state();
+        catalog
+            .get(&schema, &name)
+            .cloned()
+            .ok_or(Error::Undefined {
+                kind: "relation",
+                name,
+                nearest: None,
+                position: None,
+            })
+    }
+
+    /// A table as it was.
+    pub(crate) async fn table_version(
+        &self,
+        parts: &[String],
+        version: VersionSpec,
+    ) -> std::result::Result<Arc<dyn TableProvider>, Error> {
+        let entry = self.relation_entry(parts)?;
+        super::pins::version(self, &entry, version).await
+    }
+
+    /// How the rows of a table changed.
+    pub(crate) async fn table_changes(
+        &self,
+        parts: &[String],
+        from: u64,
+        to: Option<u64>,
+    ) -> std::result::Result<Arc<dyn TableProvider>, Error> {
+        let entry = self.relation_entry(parts)?;
+        Ok(self.engine.tables.changes(&entry, from, to).await?)
+    }
 }

@@ -3,8 +3,13 @@
 //! In: a syntax tree; out: a command tag. Each reads the newest catalog, checks, and changes it in one
 //! commit, so that a crash leaves the old state or the new.
 
+mod alter_table;
+mod copy;
+mod dml;
+mod maintenance;
 mod models;
 mod settings;
+mod table_shape;
 mod tables;
 mod views;
 
@@ -21,6 +26,8 @@ use crate::execute::Work;
 use crate::session::Session;
 use crate::statement_run::{Outcome, StatementControl};
 
+pub(crate) use dml::{change, insert};
+pub(crate) use maintenance::{table_detail, table_history};
 pub(crate) use models::{
     SHOW_MODELS, describe_model, run_train_call, train_call, train_call_schema,
 };
@@ -40,7 +47,9 @@ pub(crate) fn check(statement: &ast::Statement) -> Result<Work> {
         } => Work::Command,
         S::Discard { .. } => Work::Command,
         S::Analyze(_) => Work::Nothing("ANALYZE"),
-        S::Vacuum(_) => Work::Nothing("VACUUM"),
+        S::Truncate(_) | S::OptimizeTable { .. } | S::AlterTable(_) | S::Copy { .. } => {
+            Work::Command
+        }
         other => return Err(Error::unsupported(verb(other))),
     })
 }
@@ -76,6 +85,16 @@ pub(crate) async fn run(
         Statement::Train(train) => models::train(session, train, text, control).await?,
         Statement::AlterModel(alter) => models::alter(session, alter, text).await?,
         Statement::DropModel(drop) => models::drop(session, drop, text).await?,
+        Statement::Restore(restore) => maintenance::restore(session, restore).await?,
+        Statement::Vacuum(vacuum) => maintenance::vacuum(session, vacuum, control).await?,
+        Statement::CreateTable(create) => {
+            let clauses = tables::TableClauses {
+                partition_columns: &create.partition_columns,
+                properties: &create.properties,
+            };
+            let create = tables::create(session, &create.table, clauses, text, control);
+            Box::pin(create).await?
+        }
         Statement::Sql(statement) => sql(session, statement, text, control).await?,
         _ => return Err(Error::unsupported("this statement")),
     };
@@ -94,11 +113,17 @@ async fn sql(
         SqlStatement::CreateExternalTable(create) => {
             return Box::pin(tables::create_external(session, create, text, control)).await;
         }
+        SqlStatement::CopyTo(statement) => {
+            return Box::pin(copy::copy_stored(session, statement, control)).await;
+        }
         SqlStatement::Reset(reset) => return settings::reset(session, reset),
         _ => return Err(Error::unsupported("this statement")),
     };
     match statement {
-        S::CreateTable(create) => Box::pin(tables::create(session, create, text, control)).await,
+        S::CreateTable(create) => {
+            let clauses = tables::TableClauses::default();
+            Box::pin(tables::create(session, create, clauses, text, control)).await
+        }
         S::CreateView(create) => views::create(session, create, text, control).await,
         S::CreateSchema {
             schema_name,
@@ -132,6 +157,35 @@ async fn sql(
         S::Discard { .. } => {
             session.settings().reset_all();
             Ok("DISCARD ALL".to_owned())
+        }
+        other => managed_table(session, other, text, control).await,
+    }
+}
+
+/// Statements about the rows and files of a managed table.
+async fn managed_table(
+    session: &Arc<Session>,
+    statement: &ast::Statement,
+    text: &str,
+    control: &StatementControl,
+) -> Result<String> {
+    use ast::Statement as S;
+    match statement {
+        S::Copy { .. } => Box::pin(copy::copy(session, statement, control)).await,
+        S::AlterTable(alter) => Box::pin(alter_table::alter(session, alter, text, control)).await,
+        S::Truncate(truncate) => maintenance::truncate(session, truncate).await,
+        S::OptimizeTable {
+            name,
+            predicate,
+            zorder,
+            ..
+        } => {
+            let zorder = zorder.as_deref().unwrap_or_default();
+            let predicate = predicate.as_ref();
+            Box::pin(maintenance::optimize(
+                session, name, predicate, zorder, control,
+            ))
+            .await
         }
         other => Err(Error::unsupported(verb(other))),
     }

@@ -8,10 +8,10 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use auspex_ml::features::sql_type;
-use auspex_sql::{MlArg, ml_function, parse_query};
+use auspex_sql::{MlArg, Word, ml_function, parse_query};
 use auspex_storage::{
     CatalogEntry, CatalogState, Change, ColumnDefinition, Definition, ExternalFormat,
-    ExternalTableDefinition, TableDefinition, columns_of, stored_schema,
+    ExternalTableDefinition, TableDefinition, TableShape, columns_of,
 };
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::{Field, SchemaRef};
@@ -21,63 +21,67 @@ use datafusion::sql::sqlparser::ast::{
     self, CommentObject, ObjectName, ObjectType, SchemaName, TableFactor, Visit, Visitor,
 };
 
+use super::table_shape::{declared_shape, query_shape, set_partitions, set_property};
 use super::{kind_name, name_parts};
 use crate::bind::{bind_query, distinct_names};
 use crate::catalog::rows::{Cell, ColumnType, batch_of};
 use crate::error::{Error, Result, nearest};
-use crate::execute::stream;
 use crate::session::Session;
 use crate::statement_run::{Notice, StatementControl};
+use crate::streams::streams;
+
+/// The clauses of CREATE TABLE that PostgreSQL lacks.
+#[derive(Debug, Default)]
+pub(super) struct TableClauses<'a> {
+    pub(super) partition_columns: &'a [Word],
+    pub(super) properties: &'a [(Word, String)],
+}
 
 /// `CREATE TABLE [AS]`.
 pub(super) async fn create(
     session: &Arc<Session>,
     create: &ast::CreateTable,
+    clauses: TableClauses<'_>,
     text: &str,
     control: &StatementControl,
 ) -> Result<String> {
     refuse(create)?;
     let (schema, name) = session.object_parts(&name_parts(&create.name))?;
-    let tag = if create.query.is_some() {
-        "SELECT"
-    } else {
-        "CREATE TABLE"
-    };
     if skips_existing(session, &schema, &name, create.if_not_exists, control)? {
         return Ok("CREATE TABLE".to_owned());
     }
     let replaced = replaced(session, &schema, &name, create.or_replace)?;
-    let mut entry = CatalogEntry::new(
-        &schema,
-        &name,
-        Definition::Table(TableDefinition {
-            columns: Vec::new(),
-        }),
-    );
+    let definition = TableDefinition {
+        columns: Vec::new(),
+    };
+    let mut entry = CatalogEntry::new(&schema, &name, Definition::Table(definition));
     entry.owner = session.user().to_owned();
-    let tables = &session.engine.tables;
-    let (columns, n_rows) = match &create.query {
+    let (shape, rows) = match &create.query {
         Some(query) => {
             let query = query.as_ref().clone();
             let bound = bind_query(session, query, session.state(None)).await?;
             distinct_names(&bound.plan, "query")?;
-            let rows = stream(session, &bound, Vec::new(), control).await?;
-            let columns = stored_schema(&rows.schema())?;
-            let n_rows = tables
-                .create_managed_from(&entry.id, Arc::clone(&columns), rows)
-                .await?;
-            (columns, n_rows)
+            let rows = streams(session, &bound, Vec::new(), control).await?;
+            let schema = rows.first().map(|rows| rows.schema());
+            let schema = schema.unwrap_or_else(|| Arc::clone(bound.plan.schema().inner()));
+            (query_shape(&schema)?, Some(rows))
+        }
+        None => (declared_shape(session, create, &name).await?, None),
+    };
+    let shape = with_clauses(shape, &clauses, &name)?;
+    let tables = &session.engine.tables;
+    let tag = match rows {
+        Some(rows) => {
+            let n_rows = tables.create_managed_from(&entry.id, &shape, rows).await?;
+            format!("SELECT {n_rows}")
         }
         None => {
-            let columns = stored_schema(declared_schema(session, create).await?.as_ref())?;
-            tables
-                .create_managed(&entry.id, Arc::clone(&columns))
-                .await?;
-            (columns, 0)
+            tables.create_managed(&entry.id, &shape).await?;
+            "CREATE TABLE".to_owned()
         }
     };
     entry.definition = Definition::Table(TableDefinition {
-        columns: columns_of(&columns),
+        columns: columns_of(&shape.schema()),
     });
     let committed = session
         .engine
@@ -91,42 +95,43 @@ pub(super) async fn create(
     if let Some(old) = replaced {
         let _ = tables.remove_managed(&old.id).await;
     }
-    Ok(if create.query.is_some() {
-        format!("{tag} {n_rows}")
-    } else {
-        tag.to_owned()
-    })
+    Ok(tag)
+}
+
+fn with_clauses(
+    mut shape: TableShape,
+    clauses: &TableClauses<'_>,
+    relation: &str,
+) -> Result<TableShape> {
+    set_partitions(&mut shape, clauses.partition_columns, relation)?;
+    for (name, value) in clauses.properties {
+        set_property(&mut shape, &name.value, value)?;
+    }
+    Ok(shape)
 }
 
 /// What `CREATE TABLE` cannot do yet, by name.
 fn refuse(create: &ast::CreateTable) -> Result<()> {
-    let has_option = |column: &ast::ColumnDef| {
-        let is_plain = |option: &ast::ColumnOptionDef| {
-            matches!(
-                option.option,
-                ast::ColumnOption::Null | ast::ColumnOption::NotNull
-            )
-        };
-        !column.options.iter().all(is_plain)
-    };
     let missing = [
         (create.temporary, "CREATE TEMPORARY TABLE"),
-        (!create.constraints.is_empty(), "a table constraint"),
-        (
-            create.columns.iter().any(has_option),
-            "a column constraint other than NOT NULL",
-        ),
         (create.like.is_some(), "CREATE TABLE ... LIKE"),
         (create.partition_by.is_some(), "PARTITION BY"),
+        (create.inherits.is_some(), "INHERITS"),
     ];
     match missing.iter().find(|(is_written, _)| *is_written) {
-        Some((_, what)) => Err(Error::unsupported(*what)),
+        Some((_, what)) => Err(Error::Unsupported {
+            what: (*what).to_owned(),
+            hint: (*what == "PARTITION BY").then(|| "Write PARTITIONED BY (column).".to_owned()),
+        }),
         None => Ok(()),
     }
 }
 
 /// The columns of a `CREATE TABLE` without a query.
-async fn declared_schema(session: &Arc<Session>, create: &ast::CreateTable) -> Result<SchemaRef> {
+pub(super) async fn declared_schema(
+    session: &Arc<Session>,
+    create: &ast::CreateTable,
+) -> Result<SchemaRef> {
     let mut declared = create.clone();
     // The planner looks the name up; its own answer to an existing table is not ours.
     declared.name = ObjectName::from(vec![ast::Ident::new("declared")]);
@@ -638,7 +643,7 @@ impl Session {
             }
             Some(entry) => {
                 let kind = kind_name(&entry.definition);
-                let message = format!("cannot insert into {kind} \"{name}\"");
+                let message = format!("cannot change rows of {kind} \"{name}\"");
                 let hint = "Only managed tables take rows; make one with CREATE TABLE.";
                 Err(Error::invalid("42809", message, Some(hint)))
             }

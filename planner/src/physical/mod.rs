@@ -27,11 +27,20 @@ pub(crate) async fn open(
     state: &SessionState,
     plan: &LogicalPlan,
 ) -> Result<SendableRecordBatchStream> {
-    let mut physical = state.create_physical_plan(plan).await?;
-    if let Some(control) = state.config().get_extension::<StatementControl>() {
-        physical = cancellable(physical, &control.cancel)?;
-    }
+    let physical = ready(state, plan).await?;
     execute_stream(physical, Arc::new(TaskContext::from(state)))
+}
+
+/// A plan that is ready to be started; its rows end with an error when the statement of `state` is cancelled.
+pub(crate) async fn ready(
+    state: &SessionState,
+    plan: &LogicalPlan,
+) -> Result<Arc<dyn ExecutionPlan>> {
+    let physical = state.create_physical_plan(plan).await?;
+    match state.config().get_extension::<StatementControl>() {
+        Some(control) => cancellable(physical, &control.cancel),
+        None => Ok(physical),
+    }
 }
 
 /// Plans SQL and the operators of this crate.

@@ -157,6 +157,11 @@ impl<'a> Cursor<'a> {
         last.map_or(self.end, |token| span_of(token.span).end)
     }
 
+    /// The place behind all tokens that are left.
+    pub(crate) fn last_of_rest(&self) -> usize {
+        self.rest_span().end
+    }
+
     /// The place of all tokens that are left.
     pub(crate) fn rest_span(&self) -> Span {
         let start = self.start();
@@ -350,7 +355,7 @@ impl<'a> Cursor<'a> {
         read: impl FnOnce(&mut Parser<'_>) -> Result<T, ParserError>,
     ) -> Result<T, ParseError> {
         let lenient = self.grammar != Grammar::Postgres;
-        let dialect = AuspexDialect::new(lenient, self.rest().len());
+        let dialect = AuspexDialect::new(lenient, self.rest());
         let mut parser = Parser::new(&dialect)
             .with_tokens_with_locations(self.rest().to_vec())
             .with_recursion_limit(RECURSION_LIMIT);

@@ -6,12 +6,14 @@
 mod alter_model;
 mod apply;
 mod create_model;
+mod create_table;
 mod cursor;
 mod explain;
 mod manage;
 mod options;
 mod source;
 mod sql;
+mod tables;
 mod train;
 
 use datafusion::sql::sqlparser::ast::Query;
@@ -136,6 +138,9 @@ fn model_statement(tokens: &[TokenWithSpan]) -> Option<ParseModelStatement> {
     let starts = |words: &[&str]| are_words(tokens, 0, words);
     let shows = |what: &str| starts(&["SHOW", what]) && tokens.len() == 2;
     let describes = starts(&["DESCRIBE", "MODEL"]) || starts(&["DESC", "MODEL"]);
+    let describes_table = ["DESCRIBE", "DESC"]
+        .iter()
+        .any(|verb| starts(&[verb, "HISTORY"]) || starts(&[verb, "DETAIL"]));
     Some(if opens_create_model(tokens) {
         create_model::parse
     } else if starts(&["TRAIN"]) {
@@ -159,6 +164,14 @@ fn model_statement(tokens: &[TokenWithSpan]) -> Option<ParseModelStatement> {
     } else if starts(&["SHOW", "MODEL"]) || ["MODELS", "DEVICES", "WORKERS"].into_iter().any(shows)
     {
         manage::parse_show
+    } else if create_table::opens(tokens) {
+        create_table::parse
+    } else if starts(&["VACUUM"]) {
+        tables::parse_vacuum
+    } else if starts(&["RESTORE"]) {
+        tables::parse_restore
+    } else if describes_table && read_word(tokens.get(2)).is_some() {
+        tables::parse_describe
     } else if describes && read_word(tokens.get(2)).is_some() {
         manage::parse_describe
     } else if manage::is_privilege(tokens) {

@@ -17,7 +17,7 @@ use crate::parser::cursor::Cursor;
 /// Reads all that is left as one statement.
 pub(super) fn parse(cursor: &Cursor<'_>) -> Result<SqlStatement, ParseError> {
     let lenient = cursor.grammar != Grammar::Postgres;
-    let dialect = AuspexDialect::new(lenient, cursor.rest().len());
+    let dialect = AuspexDialect::new(lenient, cursor.rest());
     if let Some(again) = explained_twice(cursor.rest()) {
         return Err(ParseError::at_token(
             cursor.text,
@@ -135,10 +135,11 @@ fn is_client_copy(tokens: &[TokenWithSpan]) -> bool {
 }
 
 /// The statements that somebody may have misspelt.
-const STATEMENTS: [&str; 24] = [
+const STATEMENTS: [&str; 29] = [
     "ALTER", "ANALYZE", "BEGIN", "COMMIT", "COPY", "CREATE", "DELETE", "DESCRIBE", "DROP",
-    "EVALUATE", "EXPLAIN", "EXPORT", "FORECAST", "GRANT", "INSERT", "PREDICT", "REVOKE",
-    "ROLLBACK", "SELECT", "SET", "SHOW", "TRAIN", "UPDATE", "WITH",
+    "EVALUATE", "EXPLAIN", "EXPORT", "FORECAST", "GRANT", "INSERT", "MERGE", "OPTIMIZE", "PREDICT",
+    "RESTORE", "REVOKE", "ROLLBACK", "SELECT", "SET", "SHOW", "TRAIN", "TRUNCATE", "UPDATE",
+    "VACUUM", "WITH",
 ];
 
 /// A hint with the nearest keyword, if the statement's first word was not understood.

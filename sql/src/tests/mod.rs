@@ -6,6 +6,7 @@ mod functions;
 mod googlesql;
 mod random;
 mod sql;
+mod tables;
 
 use datafusion::sql::parser::Statement as SqlStatement;
 use datafusion::sql::sqlparser::ast::{

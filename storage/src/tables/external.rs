@@ -94,6 +94,32 @@ impl External {
         Ok(self.list_of(definition).await?.describe())
     }
 
+    /// Whether a line break of one of the files at a location stands inside quotes.
+    ///
+    /// A doubled quote opens and closes, so quotes alternate. Compressed files are not looked into: they cannot be
+    /// divided anyway.
+    pub(crate) async fn has_quoted_breaks(&self, url: &Url, quote: u8) -> Result<bool> {
+        let listing = self.list(url, Some(ExternalFormat::Csv)).await?;
+        for file in &listing.files {
+            let name = file.location.filename().unwrap_or_default();
+            if is_compressed(ExternalFormat::Csv, &BTreeMap::new(), name)? {
+                return Ok(true);
+            }
+            let mut bytes = listing.store.get(&file.location).await?.into_stream();
+            let mut quoted = false;
+            while let Some(chunk) = bytes.try_next().await? {
+                for byte in memchr::memchr2_iter(quote, b'\n', &chunk).map(|at| chunk[at]) {
+                    if byte == quote {
+                        quoted = !quoted;
+                    } else if quoted {
+                        return Ok(true);
+                    }
+                }
+            }
+        }
+        Ok(false)
+    }
+
     async fn list_of(&self, definition: &ExternalTableDefinition) -> Result<Listing> {
         // What was allowed when the table was created need not be allowed now.
         let url = self.locations.resolve(&definition.location)?;

@@ -102,6 +102,11 @@ pub(crate) fn format_of(file_name: &str) -> Option<(ExternalFormat, &str)> {
     None
 }
 
+/// The format that a file's name means.
+pub fn format_by_name(file_name: &str) -> Option<ExternalFormat> {
+    format_of(file_name).map(|(format, _)| format)
+}
+
 fn compression_of(lower_name: &str) -> (&'static str, FileCompressionType) {
     let found = COMPRESSIONS
         .iter()

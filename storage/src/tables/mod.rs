@@ -3,11 +3,20 @@
 //! Entries, paths and streams of batches flow in; DataFusion providers, schemas and pinned snapshots flow out. Managed
 //! tables are Delta Lake tables, external ones files in place. Names are the catalog's business, not this module's.
 
+mod delta_files;
+mod delta_log;
+mod delta_scan;
+mod delta_write;
 mod external;
 mod format;
+mod history;
+mod maintenance;
 mod managed;
 mod page_locations;
+mod rewrite;
+mod row_checks;
 mod row_ranges;
+mod shape;
 mod snapshot;
 #[cfg(test)]
 mod tests;
@@ -16,18 +25,29 @@ mod types;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use datafusion::arrow::datatypes::{Field, Schema, SchemaRef};
+use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::execution::SendableRecordBatchStream;
 use url::Url;
 
+pub use delta_log::VersionSpec;
+pub use delta_scan::{FILE_COLUMN, ROW_COLUMN};
+pub use format::format_by_name;
+pub use history::{TableCommit, TableDetail};
+pub use maintenance::{OptimizeOptions, Optimized};
+pub use rewrite::{
+    CHANGE_COLUMNS, ChangeCounts, Repeated, Rewrite, RewriteOptions, RowAction, TableOperation,
+};
+pub use row_checks::RowChecks;
 pub use row_ranges::divide_by_rows;
+pub use shape::TableShape;
 pub use snapshot::{SnapshotFile, TableSnapshot};
 pub use types::stored_schema;
 
 use crate::catalog::{CatalogEntry, Definition, ExternalFormat, ExternalTableDefinition};
 use crate::error::{Error, Result};
 use crate::locations::Locations;
+use crate::tables::delta_scan::DeltaScan;
 use crate::tables::external::External;
 use crate::tables::managed::Managed;
 use crate::warehouse::Warehouse;
@@ -48,26 +68,24 @@ impl Tables {
         }
     }
 
-    /// Creates an empty managed table with the types of `stored_schema`. It has no name until the catalog gives one.
+    /// Creates an empty managed table. It has no name until the catalog gives one.
     ///
-    /// Errors: `UnsupportedType`, `DuplicateColumn`, `NoTableColumns`, `DiskFull`.
-    pub async fn create_managed(&self, id: &str, schema: SchemaRef) -> Result<()> {
-        self.managed.create(id, &schema).await
+    /// The columns need types of `stored_schema`. Errors: `UnsupportedType`, `NoTableColumns`, `DiskFull`.
+    pub async fn create_managed(&self, id: &str, shape: &TableShape) -> Result<()> {
+        self.managed.create(id, shape).await
     }
 
     /// Creates a managed table and appends rows to it; returns their number. A failure removes what was written.
     ///
-    /// As in PostgreSQL, a table made of a query has no NOT NULL columns.
+    /// Each stream is written by a task of its own; scans give the rows of the first stream first.
     pub async fn create_managed_from(
         &self,
         id: &str,
-        schema: SchemaRef,
-        rows: SendableRecordBatchStream,
+        shape: &TableShape,
+        rows: Vec<SendableRecordBatchStream>,
     ) -> Result<u64> {
-        let nullable = |field: &Arc<Field>| field.as_ref().clone().with_nullable(true);
-        let schema = Schema::new(schema.fields().iter().map(nullable).collect::<Vec<_>>());
-        let written = match self.managed.create(id, &Arc::new(schema)).await {
-            Ok(()) => self.managed.append(id, rows).await,
+        let written = match self.managed.create(id, shape).await {
+            Ok(()) => self.managed.append(id, None, rows, Arc::default()).await,
             Err(error) => Err(error),
         };
         if written.is_err()
@@ -80,11 +98,110 @@ impl Tables {
 
     /// Appends rows to a managed table in one commit; returns their number. Columns count by their place.
     ///
-    /// The rows stream to disk, a row group at a time in memory. Concurrent appends all land. After an error none of
-    /// the rows shows. Errors: those of the stream, `ColumnCount`, `NullViolation`, `ValueOutOfRange`, `TableGone`,
-    /// `Conflict`, `DiskFull`.
-    pub async fn append(&self, id: &str, rows: SendableRecordBatchStream) -> Result<u64> {
-        self.managed.append(id, rows).await
+    /// The rows stream to disk, a row group for each stream in memory. Concurrent appends all land. After an error
+    /// none of the rows shows. Errors: those of the streams, `ColumnCount`, `NullViolation`, `ValueOutOfRange`,
+    /// `CheckViolation`, `TableGone`, `Conflict` if the definition is no more `shape`, `DiskFull`.
+    pub async fn append(
+        &self,
+        id: &str,
+        shape: &TableShape,
+        rows: Vec<SendableRecordBatchStream>,
+        checks: Arc<RowChecks>,
+    ) -> Result<u64> {
+        self.managed.append(id, Some(shape), rows, checks).await
+    }
+
+    /// The definition of a managed table as it is now.
+    pub async fn shape(&self, id: &str) -> Result<TableShape> {
+        self.managed.newest(id).await?.1.shape()
+    }
+
+    /// Begins a statement that changes rows of a managed table; waits for those of this server before it.
+    ///
+    /// Errors: `NotPlainTable`, `TableGone`.
+    pub async fn rewrite(&self, id: &str) -> Result<Rewrite> {
+        Rewrite::begin(self.managed.newest(id).await?.0, true).await
+    }
+
+    /// The same without waiting, for a statement that is only planned.
+    pub async fn inspect(&self, id: &str) -> Result<Rewrite> {
+        Rewrite::begin(self.managed.newest(id).await?.0, false).await
+    }
+
+    /// Puts small files of a managed table together, or orders its rows anew.
+    pub async fn optimize(
+        &self,
+        id: &str,
+        options: &OptimizeOptions,
+        session: &dyn Session,
+    ) -> Result<Optimized> {
+        let (log, _) = self.managed.newest(id).await?;
+        maintenance::optimize(&log, options, session).await
+    }
+
+    /// Removes files of a managed table that no version of the last hours needs; returns their names.
+    pub async fn vacuum(
+        &self,
+        id: &str,
+        retain_hours: Option<u64>,
+        dry_run: bool,
+    ) -> Result<Vec<String>> {
+        let (log, _) = self.managed.newest(id).await?;
+        maintenance::vacuum(&log, retain_hours, dry_run).await
+    }
+
+    /// Makes a managed table what it was at a version; returns the number of the new version.
+    pub async fn restore(&self, id: &str, version: VersionSpec) -> Result<u64> {
+        let (log, _) = self.managed.newest(id).await?;
+        maintenance::restore(&log, version).await
+    }
+
+    /// The commits of a managed table, the newest first.
+    pub async fn history(&self, id: &str) -> Result<Vec<TableCommit>> {
+        history::history(&*self.managed.newest(id).await?.0).await
+    }
+
+    /// The state of a managed table in numbers.
+    pub async fn detail(&self, id: &str) -> Result<TableDetail> {
+        history::detail(&self.managed.newest(id).await?.1)
+    }
+
+    /// How the rows of the table of an entry changed from a version to another.
+    ///
+    /// Errors: `UndefinedTableVersion`, `ChangesNotKept`, `NoVersions`.
+    pub async fn changes(
+        &self,
+        entry: &CatalogEntry,
+        from: u64,
+        to: Option<u64>,
+    ) -> Result<Arc<dyn TableProvider>> {
+        match &entry.definition {
+            Definition::Table(_) => {
+                history::changes(&*self.managed.newest(&entry.id).await?.0, from, to).await
+            }
+            _ => Err(Error::NoVersions {
+                name: entry.name.clone(),
+            }),
+        }
+    }
+
+    /// A version of the table of an entry, with what a model pins of it.
+    ///
+    /// Errors: `UndefinedTableVersion`, `VersionVacuumed`, `NoVersions`.
+    pub async fn pinned_version(
+        &self,
+        entry: &CatalogEntry,
+        version: VersionSpec,
+    ) -> Result<(Arc<dyn TableProvider>, TableSnapshot)> {
+        match &entry.definition {
+            Definition::Table(_) => {
+                let version = self.managed.open(&entry.id, version).await?;
+                Ok((version.provider().await?, version.pinned()))
+            }
+            _ => Err(Error::NoVersions {
+                name: entry.name.clone(),
+            }),
+        }
     }
 
     /// The table of an entry as it is now. Errors: `NotATable` for another kind, `TableGone`, those of files.
@@ -94,7 +211,13 @@ impl Tables {
         session: &dyn Session,
     ) -> Result<Arc<dyn TableProvider>> {
         match &entry.definition {
-            Definition::Table(_) => Ok(self.managed.open(&entry.id).await?.0),
+            Definition::Table(_) => {
+                let version = self.managed.open(&entry.id, VersionSpec::Newest).await?;
+                match version.scan()? {
+                    Some(scan) => Ok(Arc::new(scan.as_newest_of(&entry.id, version.number()))),
+                    None => version.provider().await,
+                }
+            }
             Definition::ExternalTable(external) => self.external.open(external, session).await,
             _ => Err(not_a_table(entry)),
         }
@@ -107,7 +230,10 @@ impl Tables {
         session: &dyn Session,
     ) -> Result<(Arc<dyn TableProvider>, TableSnapshot)> {
         match &entry.definition {
-            Definition::Table(_) => self.managed.open(&entry.id).await,
+            Definition::Table(_) => {
+                let version = self.managed.open(&entry.id, VersionSpec::Newest).await?;
+                Ok((version.provider().await?, version.pinned()))
+            }
             Definition::ExternalTable(external) => {
                 let snapshot = self.external.snapshot(external).await?;
                 Ok((self.external.open(external, session).await?, snapshot))
@@ -119,7 +245,10 @@ impl Tables {
     /// What a model pins of the table of an entry: the version and the files of now.
     pub async fn snapshot(&self, entry: &CatalogEntry) -> Result<TableSnapshot> {
         match &entry.definition {
-            Definition::Table(_) => self.managed.snapshot(&entry.id).await,
+            Definition::Table(_) => {
+                let version = self.managed.open(&entry.id, VersionSpec::Newest).await?;
+                Ok(version.pinned())
+            }
             Definition::ExternalTable(external) => self.external.snapshot(external).await,
             _ => Err(not_a_table(entry)),
         }
@@ -165,6 +294,21 @@ impl Tables {
     pub async fn file_snapshot(&self, path: &str) -> Result<TableSnapshot> {
         let definition = self.external.define(path).await?;
         self.external.snapshot(&definition).await
+    }
+
+    /// Whether a provider that was made for the newest version of a managed table is not of the newest any more.
+    pub async fn is_outdated(&self, provider: &dyn TableProvider) -> Result<bool> {
+        let provider: &dyn std::any::Any = provider;
+        let scan = provider.downcast_ref::<DeltaScan>();
+        match scan.and_then(DeltaScan::newest_of) {
+            Some((id, version)) => Ok(self.managed.newest(id).await?.1.number() != *version),
+            None => Ok(false),
+        }
+    }
+
+    /// Whether a line break of a CSV file stands inside quotes, so that the file cannot be divided at line breaks.
+    pub async fn has_quoted_breaks(&self, url: &Url, quote: u8) -> Result<bool> {
+        self.external.has_quoted_breaks(url, quote).await
     }
 
     /// Removes the files of a managed table, once the catalog names it no more.

@@ -11,6 +11,7 @@ use datafusion::arrow::compute::{CastOptions, cast_with_options};
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef, TimeUnit};
 
 use crate::error::{Error, Result};
+use crate::tables::row_checks::shown_row;
 
 /// The largest precision of a decimal that a Delta table stores.
 const MAX_PRECISION: u8 = 38;
@@ -121,9 +122,15 @@ pub(crate) fn conform(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordB
                 }
             })?,
         };
-        if !field.is_nullable() && column.logical_null_count() > 0 {
+        if !field.is_nullable()
+            && let Some(nulls) = column
+                .logical_nulls()
+                .filter(|nulls| nulls.null_count() > 0)
+        {
+            let row = (0..nulls.len()).find(|row| nulls.is_null(*row));
             return Err(Error::NullViolation {
                 column: field.name().clone(),
+                row: shown_row(batch, row.unwrap_or_default()),
             });
         }
         columns.push(column);

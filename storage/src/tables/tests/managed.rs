@@ -36,10 +36,7 @@ fn rows(batches: Vec<RecordBatch>) -> SendableRecordBatchStream {
 #[tokio::test]
 async fn rows_are_there_after_a_restart() {
     let f = fixture().await;
-    f.tables
-        .create_managed("a", numbers(0..1).schema())
-        .await
-        .unwrap();
+    f.create("a", numbers(0..1).schema()).await.unwrap();
     let empty = f
         .tables
         .provider(&managed("a"), &f.session.state())
@@ -47,30 +44,19 @@ async fn rows_are_there_after_a_restart() {
         .unwrap();
     assert_eq!(empty.schema().fields().len(), 2);
     assert_eq!(
-        f.tables
-            .append("a", rows(vec![numbers(0..3), numbers(3..5)]))
+        f.append("a", rows(vec![numbers(0..3), numbers(3..5)]))
             .await
             .unwrap(),
         5
     );
-    assert_eq!(
-        f.tables
-            .append("a", rows(vec![numbers(0..0)]))
-            .await
-            .unwrap(),
-        0
-    );
+    assert_eq!(f.append("a", rows(vec![numbers(0..0)])).await.unwrap(), 0);
     assert_eq!(f.managed("a", COUNT).await, counted(5, 10));
     let again = Fixture {
         tables: open(f.path("")).await,
         ..f
     };
     assert_eq!(
-        again
-            .tables
-            .append("a", rows(vec![numbers(5..6)]))
-            .await
-            .unwrap(),
+        again.append("a", rows(vec![numbers(5..6)])).await.unwrap(),
         1
     );
     assert_eq!(again.managed("a", COUNT).await, counted(6, 15));
@@ -101,8 +87,7 @@ async fn a_table_made_of_a_query_is_one_step() {
     let f = fixture().await;
     let schema = numbers(0..1).schema();
     let n_rows = f
-        .tables
-        .create_managed_from("a", schema, rows(vec![numbers(0..4)]))
+        .create_from("a", schema, rows(vec![numbers(0..4)]))
         .await
         .unwrap();
     assert_eq!(n_rows, 4);
@@ -125,10 +110,7 @@ async fn a_table_made_of_a_query_is_one_step() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn concurrent_appends_all_land() {
     let f = fixture().await;
-    f.tables
-        .create_managed("a", numbers(0..1).schema())
-        .await
-        .unwrap();
+    f.create("a", numbers(0..1).schema()).await.unwrap();
     // Half of the writers share a server, each of the others is one of its own.
     let mut tasks = tokio::task::JoinSet::new();
     for i in 0..8 {
@@ -141,8 +123,7 @@ async fn concurrent_appends_all_land() {
             };
             for j in 0..5 {
                 let start = (i * 5 + j) * 10;
-                let n = tables
-                    .append("a", rows(vec![numbers(start..start + 10)]))
+                let n = append_to(&tables, "a", rows(vec![numbers(start..start + 10)]))
                     .await
                     .unwrap();
                 assert_eq!(n, 10);
@@ -161,15 +142,9 @@ async fn concurrent_appends_all_land() {
 #[tokio::test]
 async fn many_commits_stay_readable() {
     let f = fixture().await;
-    f.tables
-        .create_managed("a", numbers(0..1).schema())
-        .await
-        .unwrap();
+    f.create("a", numbers(0..1).schema()).await.unwrap();
     for i in 0..45 {
-        f.tables
-            .append("a", rows(vec![numbers(i..i + 1)]))
-            .await
-            .unwrap();
+        f.append("a", rows(vec![numbers(i..i + 1)])).await.unwrap();
     }
     assert!(f.path("tables/a/_delta_log/_last_checkpoint").exists());
     let again = Fixture {
@@ -183,15 +158,12 @@ async fn many_commits_stay_readable() {
 async fn a_failed_append_shows_nothing() {
     let f = fixture().await;
     let schema = numbers(0..1).schema();
-    f.tables
-        .create_managed("a", Arc::clone(&schema))
-        .await
-        .unwrap();
+    f.create("a", Arc::clone(&schema)).await.unwrap();
     let failing = || {
         let error = DataFusionError::Execution("division by zero".into());
         stream(vec![Ok(numbers(0..3)), Err(error)], numbers(0..1).schema())
     };
-    let error = f.tables.append("a", failing()).await.unwrap_err();
+    let error = f.append("a", failing()).await.unwrap_err();
     assert!(matches!(error, Error::DataFusion { .. }), "{error:?}");
     assert!(error.to_string().contains("division by zero"));
     assert_eq!(
@@ -203,11 +175,7 @@ async fn a_failed_append_shows_nothing() {
         f.tables.snapshot(&managed("a")).await.unwrap().version,
         Some(0)
     );
-    let error = f
-        .tables
-        .create_managed_from("b", schema, failing())
-        .await
-        .unwrap_err();
+    let error = f.create_from("b", schema, failing()).await.unwrap_err();
     assert!(error.to_string().contains("division by zero"));
     assert!(!f.path("tables/b").exists(), "nothing is left of the table");
 }
@@ -216,13 +184,10 @@ async fn a_failed_append_shows_nothing() {
 async fn an_abandoned_append_shows_nothing() {
     let f = fixture().await;
     let schema = numbers(0..1).schema();
-    f.tables
-        .create_managed("a", Arc::clone(&schema))
-        .await
-        .unwrap();
+    f.create("a", Arc::clone(&schema)).await.unwrap();
     let endless = futures::stream::repeat_with(|| Ok(numbers(0..1000)));
     let endless = Box::pin(RecordBatchStreamAdapter::new(schema, endless));
-    let append = f.tables.append("a", endless);
+    let append = f.append("a", endless);
     let cancelled = tokio::time::timeout(std::time::Duration::from_millis(50), append).await;
     assert!(cancelled.is_err());
     assert_eq!(
@@ -236,30 +201,18 @@ async fn an_abandoned_append_shows_nothing() {
 async fn not_null_and_ranges_are_checked() {
     let f = fixture().await;
     let schema = Arc::new(Schema::new(vec![Field::new("i", DataType::Int16, false)]));
-    f.tables.create_managed("a", schema).await.unwrap();
+    f.create("a", schema).await.unwrap();
     let one = |values: Vec<Option<i64>>| {
         let column: ArrayRef = Arc::new(Int64Array::from(values));
         rows(vec![RecordBatch::try_from_iter([("x", column)]).unwrap()])
     };
-    let null = f
-        .tables
-        .append("a", one(vec![Some(1), None]))
-        .await
-        .unwrap_err();
+    let null = f.append("a", one(vec![Some(1), None])).await.unwrap_err();
     assert_eq!(null.sqlstate(), "23502");
-    let big = f
-        .tables
-        .append("a", one(vec![Some(70_000)]))
-        .await
-        .unwrap_err();
+    let big = f.append("a", one(vec![Some(70_000)])).await.unwrap_err();
     assert_eq!(big.sqlstate(), "22003");
-    let count = f
-        .tables
-        .append("a", rows(vec![numbers(0..1)]))
-        .await
-        .unwrap_err();
+    let count = f.append("a", rows(vec![numbers(0..1)])).await.unwrap_err();
     assert_eq!(count.sqlstate(), "42804");
-    assert_eq!(f.tables.append("a", one(vec![Some(7)])).await.unwrap(), 1);
+    assert_eq!(f.append("a", one(vec![Some(7)])).await.unwrap(), 1);
     assert_eq!(f.managed("a", COUNT).await, counted(1, 7));
 }
 
@@ -277,13 +230,7 @@ async fn the_types_of_queries_can_be_stored() {
     let data = f.session.sql(query).await.unwrap();
     let schema = Arc::new(data.schema().as_arrow().clone());
     let stream = data.execute_stream().await.unwrap();
-    assert_eq!(
-        f.tables
-            .create_managed_from("a", schema, stream)
-            .await
-            .unwrap(),
-        1
-    );
+    assert_eq!(f.create_from("a", schema, stream).await.unwrap(), 1);
     let shown = f.managed("a", "SELECT * FROM t").await;
     let expected = "| 7 | x | y |   | 2026-01-02T03:04:05.123456 | 2026-01-02T01:04:05Z | \
         2026-01-02 | 1.50  | true | 7a    | [1, ] | {a: 1, b c: x} | 2.5 | 1                  |";
@@ -295,7 +242,7 @@ async fn a_type_that_cannot_be_stored_leaves_no_table() {
     let f = fixture().await;
     let time = DataType::Time64(datafusion::arrow::datatypes::TimeUnit::Nanosecond);
     let schema = Arc::new(Schema::new(vec![Field::new("at", time, true)]));
-    let error = f.tables.create_managed("a", schema).await.unwrap_err();
+    let error = f.create("a", schema).await.unwrap_err();
     assert_eq!(error.sqlstate(), "0A000");
     assert!(!f.path("tables/a").exists());
 }
@@ -304,8 +251,7 @@ async fn a_type_that_cannot_be_stored_leaves_no_table() {
 async fn a_removed_table_is_gone() {
     let f = fixture().await;
     let schema = numbers(0..1).schema();
-    f.tables
-        .create_managed_from("a", schema, rows(vec![numbers(0..4)]))
+    f.create_from("a", schema, rows(vec![numbers(0..4)]))
         .await
         .unwrap();
     f.tables.remove_managed("a").await.unwrap();
@@ -317,11 +263,7 @@ async fn a_removed_table_is_gone() {
         .await
         .unwrap_err();
     assert_eq!(gone.sqlstate(), "42P01");
-    let gone = f
-        .tables
-        .append("a", rows(vec![numbers(0..1)]))
-        .await
-        .unwrap_err();
+    let gone = f.append("a", rows(vec![numbers(0..1)])).await.unwrap_err();
     assert_eq!(gone.sqlstate(), "42P01");
 }
 
@@ -329,22 +271,19 @@ async fn a_removed_table_is_gone() {
 async fn a_full_disk_is_said() {
     let f = fixture().await;
     let schema = numbers(0..1).schema();
-    f.tables
-        .create_managed("a", Arc::clone(&schema))
-        .await
-        .unwrap();
+    f.create("a", Arc::clone(&schema)).await.unwrap();
     let warehouse = Warehouse::open(f.path("").to_str().unwrap()).await.unwrap();
     let full = FullStore(Arc::clone(warehouse.root_store()));
     let warehouse = warehouse.with_stores(Arc::clone(warehouse.store()), Arc::new(full));
     let locations = Arc::new(Locations::new(&warehouse, &[]).unwrap());
     let tables = Tables::new(warehouse, locations);
-    let error = tables
-        .append("a", rows(vec![numbers(0..3)]))
+    let error = append_to(&tables, "a", rows(vec![numbers(0..3)]))
         .await
         .unwrap_err();
     assert_eq!(error.sqlstate(), "53100", "{error:?}");
+    let rows = vec![rows(vec![numbers(0..3)])];
     let error = tables
-        .create_managed_from("b", schema, rows(vec![numbers(0..3)]))
+        .create_managed_from("b", &TableShape::new(&schema), rows)
         .await;
     assert_eq!(error.unwrap_err().sqlstate(), "53100");
     assert_eq!(
@@ -379,8 +318,7 @@ async fn unsigned_values_keep_their_range() {
     let f = fixture().await;
     let column: ArrayRef = Arc::new(UInt32Array::from(vec![u32::MAX]));
     let batch = RecordBatch::try_from_iter([("i", column)]).unwrap();
-    f.tables
-        .create_managed_from("a", batch.schema(), rows(vec![batch]))
+    f.create_from("a", batch.schema(), rows(vec![batch]))
         .await
         .unwrap();
     assert_eq!(f.managed("a", COUNT).await, counted(1, i64::from(u32::MAX)));

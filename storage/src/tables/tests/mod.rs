@@ -1,11 +1,13 @@
 //! Tables seen from outside, by SQL. Here: the fixture, a warehouse in a temporary folder and a session.
 
+mod changes;
 mod external;
 mod managed;
 
 use std::path::PathBuf;
 
 use datafusion::arrow::array::{ArrayRef, Int64Array, RecordBatch};
+use datafusion::arrow::datatypes::{Field, Schema};
 use datafusion::arrow::util::pretty::pretty_format_batches;
 use datafusion::dataframe::DataFrameWriteOptions;
 use datafusion::prelude::SessionContext;
@@ -70,6 +72,31 @@ impl Fixture {
         pretty_format_batches(&batches).unwrap().to_string()
     }
 
+    async fn create(&self, id: &str, schema: SchemaRef) -> Result<()> {
+        let shape = TableShape::new(stored_schema(&schema)?.as_ref());
+        self.tables.create_managed(id, &shape).await
+    }
+
+    /// As `CREATE TABLE AS`: without NOT NULL.
+    async fn create_from(
+        &self,
+        id: &str,
+        schema: SchemaRef,
+        rows: SendableRecordBatchStream,
+    ) -> Result<u64> {
+        let mut shape = TableShape::new(stored_schema(&schema)?.as_ref());
+        for idx in 0..schema.fields().len() {
+            shape.set_nullable(idx, true);
+        }
+        self.tables
+            .create_managed_from(id, &shape, vec![rows])
+            .await
+    }
+
+    async fn append(&self, id: &str, rows: SendableRecordBatchStream) -> Result<u64> {
+        append_to(&self.tables, id, rows).await
+    }
+
     async fn managed(&self, id: &str, query: &str) -> String {
         let state = self.session.state();
         self.show(query, self.tables.provider(&managed(id), &state).await)
@@ -88,6 +115,11 @@ impl Fixture {
             .await
             .unwrap_err()
     }
+}
+
+async fn append_to(tables: &Tables, id: &str, rows: SendableRecordBatchStream) -> Result<u64> {
+    let shape = tables.shape(id).await?;
+    tables.append(id, &shape, vec![rows], Arc::default()).await
 }
 
 fn managed(id: &str) -> CatalogEntry {

@@ -1,0 +1,328 @@
+//! UPDATE, DELETE and MERGE as queries: each row of their result is one change of the target.
+//!
+//! In: the syntax tree and the table that is about to change; out: a plan whose rows are what
+//! `auspex_storage::Rewrite::apply` takes: an action, the address of the row, its new values, and its old ones where
+//! the table keeps changes. Conditions and new values are ordinary SQL, so subqueries and predictions work in them.
+
+use std::sync::Arc;
+
+use auspex_storage::{CHANGE_COLUMNS, FILE_COLUMN, ROW_COLUMN, Repeated, Rewrite, RowAction};
+use auspex_storage::{CatalogEntry, TableShape};
+use datafusion::sql::sqlparser::ast::{
+    self, Assignment, AssignmentTarget, Expr, Ident, ObjectName, TableFactor, TableWithJoins,
+};
+
+use super::column_rules::{
+    as_table_rows, cast_ast, column_place, default_of, generated_value, is_default,
+};
+use super::{BoundQuery, GivenTables, bind_sql_with, merge};
+use crate::commands::name_parts;
+use crate::error::{Error, Result};
+use crate::session::Session;
+
+/// The statement, whichever of the three.
+#[derive(Debug, Clone)]
+pub(crate) enum Change {
+    Update(Box<ast::Update>),
+    Delete(Box<ast::Delete>),
+    Merge(Box<ast::Merge>),
+}
+
+impl Change {
+    /// The statement, if it is one of the three.
+    pub(crate) fn of(statement: &ast::Statement) -> Option<Change> {
+        Some(match statement {
+            ast::Statement::Update(update) => Change::Update(Box::new(update.clone())),
+            ast::Statement::Delete(delete) => Change::Delete(Box::new(delete.clone())),
+            ast::Statement::Merge(merge) => Change::Merge(Box::new(merge.clone())),
+            _ => return None,
+        })
+    }
+
+    /// The first word.
+    pub(crate) fn verb(&self) -> &'static str {
+        match self {
+            Change::Update(_) => "UPDATE",
+            Change::Delete(_) => "DELETE",
+            Change::Merge(_) => "MERGE",
+        }
+    }
+
+    /// What to do when two changes meet one row.
+    pub(crate) fn repeated(&self) -> Repeated {
+        match self {
+            Change::Merge(_) => Repeated::Refused,
+            _ => Repeated::FirstWins,
+        }
+    }
+
+    /// The condition as text, for the table's history.
+    pub(crate) fn condition(&self) -> Option<String> {
+        let condition = match self {
+            Change::Update(update) => update.selection.as_ref(),
+            Change::Delete(delete) => delete.selection.as_ref(),
+            Change::Merge(merge) => Some(merge.on.as_ref()),
+        };
+        condition.map(ToString::to_string)
+    }
+
+    /// The table that changes.
+    pub(crate) fn table(&self, session: &Session) -> Result<Arc<CatalogEntry>> {
+        let (name, _) = self.target()?;
+        let (schema, name) = session.object_parts(&name_parts(name))?;
+        session.managed_table(&schema, &name)
+    }
+
+    fn target(&self) -> Result<(&ObjectName, Option<&ast::TableAlias>)> {
+        let factor = match self {
+            Change::Update(update) if update.table.joins.is_empty() => &update.table.relation,
+            Change::Delete(delete) => match &delete.from {
+                ast::FromTable::WithFromKeyword(tables)
+                | ast::FromTable::WithoutKeyword(tables) => match tables.as_slice() {
+                    [table] if table.joins.is_empty() => &table.relation,
+                    _ => return Err(Error::unsupported("DELETE from several tables")),
+                },
+            },
+            Change::Merge(merge) => &merge.table,
+            Change::Update(_) => return Err(Error::unsupported("UPDATE of several tables")),
+        };
+        match factor {
+            TableFactor::Table { name, alias, .. } => Ok((name, alias.as_ref())),
+            _ => Err(Error::unsupported("changing what is not a table")),
+        }
+    }
+
+    fn refuse(&self) -> Result<()> {
+        let missing = match self {
+            Change::Update(update) => [
+                (update.returning.is_some(), "UPDATE ... RETURNING"),
+                (update.limit.is_some(), "UPDATE ... LIMIT"),
+            ],
+            Change::Delete(delete) => [
+                (delete.returning.is_some(), "DELETE ... RETURNING"),
+                (delete.limit.is_some(), "DELETE ... LIMIT"),
+            ],
+            Change::Merge(merge) => [
+                (merge.output.is_some(), "MERGE ... RETURNING"),
+                (merge.clauses.is_empty(), "MERGE without WHEN"),
+            ],
+        };
+        match missing.iter().find(|(is_written, _)| *is_written) {
+            Some((_, what)) => Err(Error::unsupported(*what)),
+            None => Ok(()),
+        }
+    }
+}
+
+/// What the parts of a statement need to know of the table that it changes.
+pub(super) struct Target<'a> {
+    pub(super) shape: &'a TableShape,
+    /// The table's name, for messages.
+    pub(super) relation: String,
+    /// What qualifies its columns.
+    pub(super) alias: Ident,
+}
+
+impl Target<'_> {
+    /// A column of the row as it is.
+    pub(super) fn column(&self, name: &str) -> Expr {
+        Expr::CompoundIdentifier(vec![self.alias.clone(), Ident::with_quote('"', name)])
+    }
+
+    /// The new values of a row: what is assigned, else what is there.
+    pub(super) fn updated(&self, assignments: &[Assignment]) -> Result<Vec<Expr>> {
+        let columns = self.shape.columns().iter();
+        let mut values: Vec<Option<Expr>> = columns.map(|_| None).collect();
+        for assignment in assignments {
+            for (name, value) in pairs(assignment)? {
+                let idx = column_place(self.shape, &name, &self.relation)?;
+                let field = &self.shape.columns()[idx];
+                if values[idx].is_some() {
+                    let message = format!("multiple assignments to same column \"{name}\"");
+                    return Err(Error::invalid("42601", message, None));
+                }
+                let value = match is_default(&value) {
+                    true => default_of(self.shape, field)?,
+                    false if self.shape.generated_of(field).is_some() => {
+                        return Err(generated_value(field.name(), true));
+                    }
+                    false => value,
+                };
+                values[idx] = Some(cast_ast(value, field.data_type()));
+            }
+        }
+        let columns = self.shape.columns().iter().zip(values);
+        Ok(columns
+            .map(|(field, value)| value.unwrap_or_else(|| self.column(field.name())))
+            .collect())
+    }
+}
+
+/// The columns and values of an assignment.
+fn pairs(assignment: &Assignment) -> Result<Vec<(String, Expr)>> {
+    let last = |name: &ObjectName| name_parts(name).pop().unwrap_or_default();
+    match (&assignment.target, &assignment.value) {
+        (AssignmentTarget::ColumnName(name), value) => Ok(vec![(last(name), value.clone())]),
+        (AssignmentTarget::Tuple(names), Expr::Tuple(values)) if names.len() == values.len() => {
+            let pairs = names.iter().map(last).zip(values.iter().cloned());
+            Ok(pairs.collect())
+        }
+        (AssignmentTarget::Tuple(_), Expr::Tuple(_)) => Err(Error::invalid(
+            "42601",
+            "number of columns does not match number of values",
+            None,
+        )),
+        (AssignmentTarget::Tuple(_), _) => {
+            Err(Error::unsupported("assigning a query to several columns"))
+        }
+    }
+}
+
+/// The relation and the columns of a query of changes.
+pub(super) struct Parts {
+    pub(super) from: Vec<TableWithJoins>,
+    pub(super) condition: Option<Expr>,
+    pub(super) action: Expr,
+    /// The new values; `None` for statements that make none.
+    pub(super) values: Option<Vec<Expr>>,
+}
+
+/// Binds a statement to the table as it is now.
+pub(crate) async fn bind_change(
+    session: &Arc<Session>,
+    change: &Change,
+    rewrite: &Rewrite,
+) -> Result<BoundQuery> {
+    change.refuse()?;
+    let shape = rewrite.shape();
+    let (name, alias) = change.target()?;
+    let relation = name_parts(name).pop().unwrap_or_default();
+    let target = Target {
+        shape,
+        alias: match alias {
+            Some(alias) => alias.name.clone(),
+            None => Ident::with_quote('"', relation.as_str()),
+        },
+        relation: relation.clone(),
+    };
+    let mut given = GivenTables::default();
+    let private = given.give(&relation, rewrite.target());
+    let factor = table_factor(private, target.alias.clone());
+    let parts = match change {
+        Change::Update(update) => update_parts(update, &target, factor)?,
+        Change::Delete(delete) => delete_parts(delete, factor),
+        Change::Merge(merge) => merge::parts(merge, &target, factor)?,
+    };
+    let has_values = parts.values.is_some();
+    let statement = query(parts, &target)?;
+    let mut query = bind_sql_with(session, statement, session.state(None), given).await?;
+    query.names.clear();
+    if has_values {
+        query.plan = as_table_rows(&query.state, shape, query.plan, CHANGE_COLUMNS)?;
+    }
+    Ok(query)
+}
+
+/// A relation under a name.
+pub(super) fn table_factor(name: ObjectName, alias: Ident) -> TableFactor {
+    TableFactor::Table {
+        name,
+        alias: Some(table_alias(alias)),
+        args: None,
+        with_hints: vec![],
+        version: None,
+        with_ordinality: false,
+        partitions: vec![],
+        json_path: None,
+        sample: None,
+        index_hints: vec![],
+    }
+}
+
+pub(super) fn table_alias(name: Ident) -> ast::TableAlias {
+    ast::TableAlias {
+        explicit: true,
+        name,
+        columns: vec![],
+        at: None,
+    }
+}
+
+fn alone(relation: TableFactor) -> TableWithJoins {
+    TableWithJoins {
+        relation,
+        joins: vec![],
+    }
+}
+
+/// A number as the action column has it.
+pub(super) fn action(action: RowAction) -> Expr {
+    let number = (action as i32).to_string();
+    Expr::Value(ast::Value::Number(number, false).with_empty_span())
+}
+
+fn update_parts(update: &ast::Update, target: &Target<'_>, factor: TableFactor) -> Result<Parts> {
+    let mut from = vec![alone(factor)];
+    match &update.from {
+        Some(
+            ast::UpdateTableFromKind::AfterSet(tables)
+            | ast::UpdateTableFromKind::BeforeSet(tables),
+        ) => from.extend(tables.iter().cloned()),
+        None => {}
+    }
+    Ok(Parts {
+        from,
+        condition: update.selection.clone(),
+        action: action(RowAction::Update),
+        values: Some(target.updated(&update.assignments)?),
+    })
+}
+
+fn delete_parts(delete: &ast::Delete, factor: TableFactor) -> Parts {
+    let mut from = vec![alone(factor)];
+    from.extend(delete.using.iter().flatten().cloned());
+    Parts {
+        from,
+        condition: delete.selection.clone(),
+        action: action(RowAction::Delete),
+        values: None,
+    }
+}
+
+/// `SELECT action, file, row, new values, old values FROM … WHERE …`.
+fn query(parts: Parts, target: &Target<'_>) -> Result<ast::Statement> {
+    let text = "SELECT 1";
+    let mut query = auspex_sql::parse_query(text, auspex_sql::Dialect::Postgres)?;
+    let ast::SetExpr::Select(select) = query.body.as_mut() else {
+        return Err(Error::unsupported("this form of the statement"));
+    };
+    let int = ast::DataType::Integer(None);
+    let action = Expr::Cast {
+        kind: ast::CastKind::Cast,
+        expr: Box::new(parts.action),
+        data_type: int,
+        array: false,
+        format: None,
+    };
+    let mut columns = vec![
+        ("__auspex_action".to_owned(), action),
+        ("__auspex_at_file".to_owned(), target.column(FILE_COLUMN)),
+        ("__auspex_at_row".to_owned(), target.column(ROW_COLUMN)),
+    ];
+    for (idx, value) in parts.values.into_iter().flatten().enumerate() {
+        columns.push((format!("__auspex_new_{idx}"), value));
+    }
+    if target.shape.keeps_changes() {
+        for (idx, field) in target.shape.columns().iter().enumerate() {
+            columns.push((format!("__auspex_old_{idx}"), target.column(field.name())));
+        }
+    }
+    let item = |(name, expr): (String, Expr)| ast::SelectItem::ExprWithAlias {
+        expr,
+        alias: Ident::with_quote('"', name),
+    };
+    select.projection = columns.into_iter().map(item).collect();
+    select.from = parts.from;
+    select.selection = parts.condition;
+    Ok(ast::Statement::Query(query))
+}

@@ -1,0 +1,178 @@
+//! What a table's definition says of its columns, as expressions: defaults, generated values, checks.
+//!
+//! In: the texts of a definition; out: syntax trees and expressions over the table's columns.
+
+use std::sync::Arc;
+
+use auspex_storage::{RowChecks, TableShape};
+use datafusion::arrow::datatypes::{DataType, Field};
+use datafusion::common::{Column, DFSchema};
+use datafusion::execution::SessionState;
+use datafusion::logical_expr::{Expr, ExprSchemable as _, LogicalPlan, LogicalPlanBuilder};
+use datafusion::sql::sqlparser::ast::{self, SetExpr};
+
+use crate::error::{Error, Result};
+
+/// The syntax tree of an expression's text.
+pub(crate) fn parse_expr(text: &str) -> Result<ast::Expr> {
+    let query = format!("SELECT {text}");
+    let query = auspex_sql::parse_query(&query, auspex_sql::Dialect::Postgres)?;
+    let item = match *query.body {
+        SetExpr::Select(mut select) if select.projection.len() == 1 => select.projection.pop(),
+        _ => None,
+    };
+    match item {
+        Some(ast::SelectItem::UnnamedExpr(expr)) => Ok(expr),
+        _ => Err(Error::invalid(
+            "42601",
+            format!("\"{text}\" is not an expression"),
+            None,
+        )),
+    }
+}
+
+/// The default of a column; NULL if it has none.
+pub(crate) fn default_of(shape: &TableShape, column: &Field) -> Result<ast::Expr> {
+    match shape.default_of(column) {
+        Some(text) => parse_expr(&text),
+        None => Ok(ast::Expr::Value(ast::Value::Null.with_empty_span())),
+    }
+}
+
+/// Whether an expression is the word `DEFAULT`.
+pub(crate) fn is_default(expr: &ast::Expr) -> bool {
+    matches!(expr, ast::Expr::Identifier(ident)
+        if ident.quote_style.is_none() && ident.value.eq_ignore_ascii_case("default"))
+}
+
+/// The checks of a table, ready to be evaluated on its rows.
+pub(crate) fn row_checks(
+    state: &SessionState,
+    relation: &str,
+    shape: &TableShape,
+) -> Result<Arc<RowChecks>> {
+    let schema = DFSchema::try_from(shape.schema())?;
+    let mut checks = Vec::new();
+    for (name, text) in shape.checks() {
+        let expr = state.create_logical_expr(&text, &schema)?;
+        let expr = expr.cast_to(&DataType::Boolean, &schema)?;
+        checks.push((name, state.create_physical_expr(expr, &schema)?));
+    }
+    Ok(Arc::new(RowChecks {
+        relation: relation.to_owned(),
+        checks,
+    }))
+}
+
+/// A plan whose columns from `first` on are those of the table, with their types and the generated ones computed.
+///
+/// The plan has the table's columns from `first` on, under any name and of any type that can be cast.
+pub(crate) fn as_table_rows(
+    state: &SessionState,
+    shape: &TableShape,
+    plan: LogicalPlan,
+    first: usize,
+) -> Result<LogicalPlan> {
+    let n_columns = shape.columns().len();
+    let in_table = first..first + n_columns;
+    let place = |plan: &LogicalPlan, idx: usize| {
+        Expr::Column(Column::from(plan.schema().qualified_field(idx)))
+    };
+    let mut typed = Vec::new();
+    for idx in 0..plan.schema().fields().len() {
+        let column = place(&plan, idx);
+        typed.push(match in_table.contains(&idx) {
+            true => {
+                let field = &shape.columns()[idx - first];
+                let cast = column.cast_to(field.data_type(), plan.schema())?;
+                cast.alias(field.name())
+            }
+            false => column,
+        });
+    }
+    let plan = LogicalPlanBuilder::from(plan).project(typed)?.build()?;
+    let generates = |field: &Arc<Field>| shape.generated_of(field).is_some();
+    if !shape.columns().iter().any(generates) {
+        return Ok(plan);
+    }
+    let mut computed = Vec::new();
+    for idx in 0..plan.schema().fields().len() {
+        let field = in_table
+            .contains(&idx)
+            .then(|| &shape.columns()[idx - first]);
+        let text = field.and_then(|field| shape.generated_of(field));
+        computed.push(match (field, text) {
+            (Some(field), Some(text)) => {
+                let expr = state.create_logical_expr(&text, plan.schema())?;
+                let expr = expr.cast_to(field.data_type(), plan.schema())?;
+                expr.alias(field.name())
+            }
+            _ => place(&plan, idx),
+        });
+    }
+    Ok(LogicalPlanBuilder::from(plan).project(computed)?.build()?)
+}
+
+/// The error that a statement gives a value to a generated column.
+pub(crate) fn generated_value(column: &str, updates: bool) -> Error {
+    let message = match updates {
+        true => format!("column \"{column}\" can only be updated to DEFAULT"),
+        false => format!("cannot insert a non-DEFAULT value into column \"{column}\""),
+    };
+    let hint = format!("Column \"{column}\" is a generated column; leave it out.");
+    Error::invalid("428C9", message, Some(&hint))
+}
+
+/// The error that a table has no such column.
+pub(crate) fn undefined_column(column: &str, relation: &str) -> Error {
+    let message = format!("column \"{column}\" of relation \"{relation}\" does not exist");
+    Error::invalid("42703", message, None)
+}
+
+/// The place of the column that a name in a statement means, in the case that the table has it.
+pub(crate) fn column_place(shape: &TableShape, column: &str, relation: &str) -> Result<usize> {
+    let same = |field: &Arc<Field>| field.name().eq_ignore_ascii_case(column);
+    shape
+        .position(column)
+        .or_else(|| shape.columns().iter().position(same))
+        .ok_or_else(|| undefined_column(column, relation))
+}
+
+/// The name of a type in SQL, if it has one: for casts that tell a parameter its type.
+pub(crate) fn cast_type(data_type: &DataType) -> Option<ast::DataType> {
+    use ast::{ExactNumberInfo, TimezoneInfo};
+    Some(match data_type {
+        DataType::Boolean => ast::DataType::Boolean,
+        DataType::Int8 => ast::DataType::TinyInt(None),
+        DataType::Int16 => ast::DataType::SmallInt(None),
+        DataType::Int32 => ast::DataType::Integer(None),
+        DataType::Int64 => ast::DataType::BigInt(None),
+        DataType::Float32 => ast::DataType::Real,
+        DataType::Float64 => ast::DataType::DoublePrecision,
+        DataType::Utf8 => ast::DataType::Text,
+        DataType::Binary => ast::DataType::Bytea,
+        DataType::Date32 => ast::DataType::Date,
+        DataType::Timestamp(_, None) => ast::DataType::Timestamp(None, TimezoneInfo::None),
+        DataType::Timestamp(_, Some(_)) => {
+            ast::DataType::Timestamp(None, TimezoneInfo::WithTimeZone)
+        }
+        DataType::Decimal128(precision, scale) => ast::DataType::Decimal(
+            ExactNumberInfo::PrecisionAndScale(u64::from(*precision), i64::from(*scale)),
+        ),
+        _ => return None,
+    })
+}
+
+/// `CAST(expr AS type)`, where SQL has a name for the type.
+pub(crate) fn cast_ast(expr: ast::Expr, data_type: &DataType) -> ast::Expr {
+    match cast_type(data_type) {
+        Some(data_type) => ast::Expr::Cast {
+            kind: ast::CastKind::Cast,
+            expr: Box::new(expr),
+            data_type,
+            array: false,
+            format: None,
+        },
+        None => expr,
+    }
+}

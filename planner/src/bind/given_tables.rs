@@ -1,0 +1,281 @@
+//! Tables that a statement means in another way than by their newest version: a version of old, its changes, or the
+//! target of a change.
+//!
+//! In: a syntax tree; out: the tree with a private name in each such place, and the relations that stand for them. A
+//! table is opened once for a statement and place, before it is planned.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use auspex_storage::VersionSpec;
+use datafusion::arrow::array::{AsArray as _, RecordBatch};
+use datafusion::arrow::compute::cast;
+use datafusion::arrow::datatypes::{DataType, TimeUnit, TimestampMillisecondType};
+use datafusion::catalog::{MemTable, TableProvider};
+use datafusion::common::TableReference;
+use datafusion::datasource::provider_as_source;
+use datafusion::error::Result as DfResult;
+use datafusion::logical_expr::LogicalPlanBuilder;
+use datafusion::logical_expr::planner::{
+    PlannedRelation, RelationPlanner, RelationPlannerContext, RelationPlanning,
+};
+use datafusion::sql::sqlparser::ast::{
+    self, Expr, Ident, ObjectName, TableFactor, TableVersion, Value, VisitMut, VisitorMut,
+};
+use futures::TryStreamExt as _;
+
+use crate::commands::{name_parts, table_detail, table_history};
+use crate::error::{Error, Result};
+use crate::session::Session;
+
+/// What private names start with: a character that no text can bring into a name.
+const PRIVATE: char = '\u{1e}';
+
+/// The relations of one statement by private name, each with the name that its columns are qualified with.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct GivenTables {
+    tables: BTreeMap<String, (TableReference, Arc<dyn TableProvider>)>,
+}
+
+/// A place in a statement where a table is meant in a special way.
+#[derive(Debug, Clone)]
+struct Place {
+    private: String,
+    parts: Vec<String>,
+    meant: Meant,
+}
+
+#[derive(Debug, Clone)]
+enum Meant {
+    Version(TableVersion),
+    Changes { from: u64, to: Option<u64> },
+    History,
+    Detail,
+}
+
+impl GivenTables {
+    /// Adds a relation; returns the private name to write in its place.
+    pub(crate) fn give(&mut self, name: &str, table: Arc<dyn TableProvider>) -> ObjectName {
+        let private = format!("{PRIVATE}{}", self.tables.len());
+        let reference = TableReference::bare(name);
+        self.tables.insert(private.clone(), (reference, table));
+        private_name(&private)
+    }
+
+    /// Opens the versions and changes that a statement names.
+    pub(crate) async fn open(
+        &mut self,
+        session: &Arc<Session>,
+        statement: &mut ast::Statement,
+    ) -> Result<()> {
+        let mut finder = Finder {
+            first: self.tables.len(),
+            places: Vec::new(),
+        };
+        if let ControlFlow::Break(error) = statement.visit(&mut finder) {
+            return Err(error);
+        }
+        for place in finder.places {
+            let name = place.parts.last().cloned().unwrap_or_default();
+            let table = match &place.meant {
+                Meant::Version(version) => {
+                    let version = version_spec(session, version).await?;
+                    session.table_version(&place.parts, version).await?
+                }
+                Meant::Changes { from, to } => {
+                    session.table_changes(&place.parts, *from, *to).await?
+                }
+                Meant::History => in_memory(table_history(session, &place.parts).await?)?,
+                Meant::Detail => in_memory(table_detail(session, &place.parts).await?)?,
+            };
+            let reference = TableReference::bare(name);
+            self.tables.insert(place.private, (reference, table));
+        }
+        Ok(())
+    }
+}
+
+fn private_name(private: &str) -> ObjectName {
+    ObjectName::from(vec![Ident::with_quote('"', private)])
+}
+
+impl RelationPlanner for GivenTables {
+    fn plan_relation(
+        &self,
+        relation: TableFactor,
+        _context: &mut dyn RelationPlannerContext,
+    ) -> DfResult<RelationPlanning> {
+        let TableFactor::Table { name, alias, .. } = &relation else {
+            return Ok(RelationPlanning::Original(Box::new(relation)));
+        };
+        let given = match name_parts(name).as_slice() {
+            [only] => self.tables.get(only),
+            _ => None,
+        };
+        let Some((reference, table)) = given else {
+            return Ok(RelationPlanning::Original(Box::new(relation)));
+        };
+        let source = provider_as_source(Arc::clone(table));
+        let plan = LogicalPlanBuilder::scan(reference.clone(), source, None)?.build()?;
+        let planned = PlannedRelation::new(plan, alias.clone());
+        Ok(RelationPlanning::Planned(Box::new(planned)))
+    }
+}
+
+/// Finds the places and writes private names there.
+struct Finder {
+    first: usize,
+    places: Vec<Place>,
+}
+
+impl Finder {
+    fn factor(&mut self, factor: &mut TableFactor) -> Result<()> {
+        let TableFactor::Table {
+            name,
+            version,
+            args,
+            ..
+        } = factor
+        else {
+            return Ok(());
+        };
+        let (parts, meant) = if let Some(args) = args {
+            match name_parts(name).last().map(String::as_str) {
+                Some("table_changes") => changes(&args.args)?,
+                Some("table_history") => (named(&args.args)?, Meant::History),
+                Some("table_detail") => (named(&args.args)?, Meant::Detail),
+                _ => return Ok(()),
+            }
+        } else if let Some(version) = version.take() {
+            (name_parts(name), Meant::Version(version))
+        } else {
+            return Ok(());
+        };
+        *args = None;
+        let private = format!("{PRIVATE}{}", self.first + self.places.len());
+        *name = private_name(&private);
+        self.places.push(Place {
+            private,
+            parts,
+            meant,
+        });
+        Ok(())
+    }
+}
+
+impl VisitorMut for Finder {
+    type Break = Error;
+
+    fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<Error> {
+        match self.factor(factor) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(error) => ControlFlow::Break(error),
+        }
+    }
+}
+
+fn in_memory(rows: RecordBatch) -> Result<Arc<dyn TableProvider>> {
+    Ok(Arc::new(MemTable::try_new(
+        rows.schema(),
+        vec![vec![rows]],
+    )?))
+}
+
+/// The argument of `table_history('t')`.
+fn named(args: &[ast::FunctionArg]) -> Result<Vec<String>> {
+    match args {
+        [ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(Expr::Value(value)))] => {
+            if let Value::SingleQuotedString(name) = &value.value {
+                return Ok(name.split('.').map(ToOwned::to_owned).collect());
+            }
+        }
+        _ => {}
+    }
+    let message = "this function needs a table's name in quotes";
+    Err(Error::invalid(
+        "42883",
+        message,
+        Some("Write table_history('t')."),
+    ))
+}
+
+/// The arguments of `table_changes('t', from [, to])`.
+fn changes(args: &[ast::FunctionArg]) -> Result<(Vec<String>, Meant)> {
+    let wrong = || {
+        Error::invalid(
+            "42883",
+            "table_changes needs a table's name in quotes and one or two version numbers",
+            Some("Write table_changes('t', 1) or table_changes('t', 1, 3)."),
+        )
+    };
+    let values = args.iter().map(|arg| match arg {
+        ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(Expr::Value(value))) => {
+            Some(&value.value)
+        }
+        _ => None,
+    });
+    let values: Vec<&Value> = values.collect::<Option<_>>().ok_or_else(wrong)?;
+    let number = |value: &Value| match value {
+        Value::Number(digits, _) => digits.parse::<u64>().ok(),
+        _ => None,
+    };
+    let (Some(Value::SingleQuotedString(name)), Some(from)) = (
+        values.first(),
+        values.get(1).and_then(|value| number(value)),
+    ) else {
+        return Err(wrong());
+    };
+    let to = match values.get(2) {
+        Some(value) => Some(number(value).ok_or_else(wrong)?),
+        None => None,
+    };
+    if values.len() > 3 {
+        return Err(wrong());
+    }
+    let parts = name.split('.').map(ToOwned::to_owned).collect();
+    Ok((parts, Meant::Changes { from, to }))
+}
+
+/// The version that a clause means.
+async fn version_spec(session: &Arc<Session>, version: &TableVersion) -> Result<VersionSpec> {
+    match version {
+        TableVersion::VersionAsOf(expr) => {
+            let number = match expr {
+                Expr::Value(value) => value.value.to_string().parse().ok(),
+                _ => None,
+            };
+            number.map(VersionSpec::Number).ok_or_else(|| {
+                Error::invalid("22023", format!("invalid version number {expr}"), None)
+            })
+        }
+        TableVersion::TimestampAsOf(expr) | TableVersion::ForSystemTimeAsOf(expr) => Ok(
+            VersionSpec::AtMs(time_ms(session, &expr.to_string()).await?),
+        ),
+        other => Err(Error::unsupported(other.to_string())),
+    }
+}
+
+/// The time that a constant expression means, in milliseconds since 1970.
+pub(crate) async fn time_ms(session: &Arc<Session>, expr: &str) -> Result<i64> {
+    let invalid = || {
+        let message = format!("{expr} is not a time");
+        Error::invalid("22007", message, Some("Write '2026-01-31 12:00:00'."))
+    };
+    let text = format!("SELECT CAST(({expr}) AS TIMESTAMP)");
+    let query = auspex_sql::parse_query(&text, auspex_sql::Dialect::Postgres)?;
+    let state = session.state(None);
+    let bound = Box::pin(super::bind_query(session, *query, state)).await?;
+    let plan = bound.state.create_physical_plan(&bound.plan).await?;
+    let task = Arc::new(datafusion::execution::TaskContext::from(&bound.state));
+    let stream = datafusion::physical_plan::execute_stream(plan, task)?;
+    let rows: Vec<_> = stream.try_collect().await?;
+    let column = rows
+        .first()
+        .map(|rows| rows.column(0))
+        .ok_or_else(invalid)?;
+    let milliseconds = DataType::Timestamp(TimeUnit::Millisecond, None);
+    let column = cast(column, &milliseconds).map_err(|_| invalid())?;
+    let times = column.as_primitive::<TimestampMillisecondType>();
+    times.iter().next().flatten().ok_or_else(invalid)
+}

@@ -1,0 +1,275 @@
+//! INSERT: which rows go into which columns.
+//!
+//! In: the syntax tree; out: a plan of whole rows of the table, with defaults and generated values filled in, and the
+//! checks that they must pass.
+
+use std::sync::Arc;
+
+use auspex_storage::{CatalogEntry, RowChecks, TableShape};
+use datafusion::arrow::datatypes::FieldRef;
+use datafusion::common::{DFSchema, ScalarValue};
+use datafusion::logical_expr::{DmlStatement, Expr, ExprSchemable as _, LogicalPlan, lit};
+use datafusion::logical_expr::{LogicalPlanBuilder, WriteOp};
+use datafusion::sql::sqlparser::ast::{self, Ident, ObjectName, SetExpr, TableObject};
+
+use super::column_rules::{
+    as_table_rows, column_place, default_of, generated_value, is_default, row_checks,
+};
+use super::{BoundQuery, GivenTables, bind_sql_with};
+use crate::commands::name_parts;
+use crate::error::{Error, Result};
+use crate::session::Session;
+
+/// An INSERT that is ready to run.
+pub(crate) struct BoundInsert {
+    pub(crate) table: Arc<CatalogEntry>,
+    /// The definition that it was planned for.
+    pub(crate) shape: TableShape,
+    pub(crate) query: BoundQuery,
+    pub(crate) checks: Arc<RowChecks>,
+    /// The columns that the source fills, in its order.
+    pub(crate) columns: Vec<String>,
+}
+
+/// Binds an INSERT.
+pub(crate) async fn bind_insert(
+    session: &Arc<Session>,
+    insert: &ast::Insert,
+) -> Result<BoundInsert> {
+    bind_insert_with(session, insert, GivenTables::default()).await
+}
+
+/// The same with relations under private names.
+pub(crate) async fn bind_insert_with(
+    session: &Arc<Session>,
+    insert: &ast::Insert,
+    given: GivenTables,
+) -> Result<BoundInsert> {
+    refuse(insert)?;
+    let TableObject::TableName(name) = &insert.table else {
+        return Err(Error::unsupported("this form of INSERT"));
+    };
+    let (schema, relation) = session.object_parts(&name_parts(name))?;
+    let table = session.managed_table(&schema, &relation)?;
+    let shape = session.engine.tables.shape(&table.id).await?;
+    let mut insert = insert.clone();
+    let columns = columns_of(&mut insert, &shape, &relation)?;
+    let (query, columns) = plan(session, insert, &shape, columns, given).await?;
+    let state = query.state.clone();
+    let given = |idx: usize| match &columns {
+        Some(columns) => columns.contains(&idx),
+        None => true,
+    };
+    let mut filled = Vec::new();
+    for (idx, field) in shape.columns().iter().enumerate() {
+        let column = Expr::Column(query.plan.schema().qualified_field(idx).into());
+        filled.push(match shape.default_of(field).filter(|_| !given(idx)) {
+            Some(text) => {
+                let none = DFSchema::empty();
+                let default = state.create_logical_expr(&text, &none)?;
+                default
+                    .cast_to(field.data_type(), &none)?
+                    .alias(field.name())
+            }
+            None => column,
+        });
+    }
+    let names = |places: Vec<usize>| -> Vec<String> {
+        let columns = places
+            .into_iter()
+            .map(|idx| shape.columns()[idx].name().clone());
+        columns.collect()
+    };
+    let columns = names(columns.unwrap_or_else(|| (0..shape.columns().len()).collect()));
+    let rows = LogicalPlanBuilder::from(query.plan)
+        .project(filled)?
+        .build()?;
+    let plan = as_table_rows(&state, &shape, rows, 0)?;
+    let checks = row_checks(&state, &relation, &shape)?;
+    Ok(BoundInsert {
+        table,
+        shape,
+        checks,
+        columns,
+        query: BoundQuery {
+            plan,
+            state,
+            names: Vec::new(),
+            ..query.rest
+        },
+    })
+}
+
+/// The rows of an INSERT, all columns wide.
+struct Planned {
+    plan: LogicalPlan,
+    state: datafusion::execution::SessionState,
+    rest: BoundQuery,
+}
+
+/// Plans the source. `VALUES` goes through DataFusion's own INSERT, which gives parameters the types of their columns;
+/// any other query is planned by itself, since that INSERT takes a VALUES inside it for its own.
+async fn plan(
+    session: &Arc<Session>,
+    mut insert: ast::Insert,
+    shape: &TableShape,
+    columns: Option<Vec<usize>>,
+    given: GivenTables,
+) -> Result<(Planned, Option<Vec<usize>>)> {
+    let state = session.state(None);
+    let source = insert.source.clone();
+    match source {
+        Some(source) if !matches!(source.body.as_ref(), SetExpr::Values(_)) => {
+            let statement = ast::Statement::Query(source);
+            let query = bind_sql_with(session, statement, state, given).await?;
+            from_query(query, shape, columns)
+        }
+        _ => {
+            let places = columns
+                .clone()
+                .unwrap_or_else(|| (0..shape.columns().len()).collect());
+            let names = places.iter().map(|idx| shape.columns()[*idx].name());
+            let name = |name: &String| ObjectName::from(vec![Ident::with_quote('"', name)]);
+            insert.columns = names.map(name).collect();
+            let statement = ast::Statement::Insert(insert);
+            let query = bind_sql_with(session, statement, state, given).await?;
+            match &query.plan {
+                LogicalPlan::Dml(DmlStatement {
+                    op: WriteOp::Insert(_),
+                    input,
+                    ..
+                }) => Ok((
+                    Planned {
+                        plan: input.as_ref().clone(),
+                        state: query.state.clone(),
+                        rest: query,
+                    },
+                    columns,
+                )),
+                _ => Err(Error::unsupported("this form of INSERT")),
+            }
+        }
+    }
+}
+
+/// Puts the columns of a query into those of the table; the others are NULL.
+///
+/// As in PostgreSQL, a query without a list of columns may fill only the first ones.
+fn from_query(
+    query: BoundQuery,
+    shape: &TableShape,
+    columns: Option<Vec<usize>>,
+) -> Result<(Planned, Option<Vec<usize>>)> {
+    let found = query.plan.schema().fields().len();
+    let all = shape.columns().len();
+    let places = columns.unwrap_or_else(|| (0..found.min(all)).collect());
+    if found != places.len() {
+        return Err(counts_differ(found, places.len()));
+    }
+    let mut exprs = Vec::with_capacity(all);
+    for (idx, field) in shape.columns().iter().enumerate() {
+        let given = places.iter().position(|place| *place == idx);
+        if given.is_some() && shape.generated_of(field).is_some() {
+            return Err(generated_value(field.name(), false));
+        }
+        let expr = match given {
+            Some(at) => Expr::Column(query.plan.schema().qualified_field(at).into()),
+            None => lit(ScalarValue::try_from(field.data_type())?),
+        };
+        exprs.push(expr.alias(field.name()));
+    }
+    let plan = LogicalPlanBuilder::from(query.plan.clone())
+        .project(exprs)?
+        .build()?;
+    let planned = Planned {
+        plan,
+        state: query.state.clone(),
+        rest: query,
+    };
+    Ok((planned, Some(places)))
+}
+
+fn counts_differ(found: usize, wanted: usize) -> Error {
+    let (more, less) = match found > wanted {
+        true => ("expressions", "target columns"),
+        false => ("target columns", "expressions"),
+    };
+    Error::invalid("42601", format!("INSERT has more {more} than {less}"), None)
+}
+
+fn refuse(insert: &ast::Insert) -> Result<()> {
+    let missing = [
+        (insert.returning.is_some(), "INSERT ... RETURNING"),
+        (insert.on.is_some(), "INSERT ... ON CONFLICT"),
+        (insert.overwrite, "INSERT OVERWRITE"),
+        (insert.replace_into, "REPLACE INTO"),
+        (insert.partitioned.is_some(), "INSERT ... PARTITION"),
+        (!insert.assignments.is_empty(), "INSERT ... SET"),
+    ];
+    match missing.iter().find(|(is_written, _)| *is_written) {
+        Some((_, what)) => Err(Error::unsupported(*what)),
+        None => Ok(()),
+    }
+}
+
+/// The columns that the source fills, in its order; `None`: all. Puts defaults in the place of the word `DEFAULT`.
+fn columns_of(
+    insert: &mut ast::Insert,
+    shape: &TableShape,
+    relation: &str,
+) -> Result<Option<Vec<usize>>> {
+    let mut columns: Option<Vec<usize>> = None;
+    if !insert.columns.is_empty() {
+        let mut places = Vec::new();
+        for name in &insert.columns {
+            let name = name_parts(name).pop().unwrap_or_default();
+            let place = column_place(shape, &name, relation)?;
+            if places.contains(&place) {
+                let message = format!("column \"{name}\" specified more than once");
+                return Err(Error::invalid("42701", message, None));
+            }
+            places.push(place);
+        }
+        columns = Some(places);
+    }
+    let generated = |field: &FieldRef| shape.generated_of(field).is_some();
+    let Some(source) = &mut insert.source else {
+        // DEFAULT VALUES: the first column shows how many rows.
+        let first = &shape.columns()[0];
+        let expr = default_of(shape, first)?;
+        let query = format!("VALUES ({expr})");
+        insert.source = Some(auspex_sql::parse_query(
+            &query,
+            auspex_sql::Dialect::Postgres,
+        )?);
+        return Ok(Some(vec![0]));
+    };
+    let SetExpr::Values(values) = source.body.as_mut() else {
+        let places = columns.clone().unwrap_or_default();
+        let mut filled = places.iter().map(|idx| &shape.columns()[*idx]);
+        return match filled.find(|field| generated(field)) {
+            Some(field) => Err(generated_value(field.name(), false)),
+            None => Ok(columns),
+        };
+    };
+    let width = values.rows.first().map_or(0, |row| row.content.len());
+    let all = shape.columns().len();
+    if columns.is_none() && width <= all {
+        columns = Some((0..width).collect());
+    }
+    let places = columns.clone().unwrap_or_else(|| (0..all).collect());
+    for row in &mut values.rows {
+        if row.content.len() != places.len() {
+            return Err(counts_differ(row.content.len(), places.len()));
+        }
+        for (expr, idx) in row.content.iter_mut().zip(&places) {
+            let field = &shape.columns()[*idx];
+            if is_default(expr) {
+                *expr = default_of(shape, field)?;
+            } else if generated(field) {
+                return Err(generated_value(field.name(), false));
+            }
+        }
+    }
+    Ok(columns)
+}

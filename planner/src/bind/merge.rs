@@ -1,0 +1,214 @@
+//! MERGE as a join: which WHEN applies to each pair of source and target, and what it makes of the row.
+//!
+//! In: the syntax tree; out: the parts of a query of changes. One join serves all clauses; the first that applies wins.
+
+use auspex_storage::{ROW_COLUMN, RowAction};
+use datafusion::sql::sqlparser::ast::{
+    self, CaseWhen, Expr, Ident, Join, JoinConstraint, JoinOperator, MergeAction, MergeClause,
+    MergeClauseKind, MergeInsertKind, TableFactor, TableWithJoins,
+};
+
+use super::change::{Parts, Target, action, table_alias};
+use super::column_rules::{cast_ast, column_place, default_of, generated_value, is_default};
+use crate::commands::name_parts;
+use crate::error::{Error, Result};
+
+/// The column that says that a row of the join has a source.
+const SOURCE_COLUMN: &str = "__auspex_source";
+
+/// A WHEN clause taken apart.
+struct Clause {
+    condition: Expr,
+    action: RowAction,
+    /// The row that it makes.
+    values: Option<Vec<Expr>>,
+}
+
+/// The parts of the query of changes of a MERGE into `factor`.
+pub(super) fn parts(merge: &ast::Merge, target: &Target<'_>, factor: TableFactor) -> Result<Parts> {
+    let (source, alias) = marked_source(&merge.source)?;
+    let clauses: Vec<Clause> = merge
+        .clauses
+        .iter()
+        .map(|clause| read(clause, target, &alias))
+        .collect::<Result<_>>()?;
+    let has = |wanted: &[MergeClauseKind]| {
+        let mut clauses = merge.clauses.iter();
+        clauses.any(|clause| wanted.contains(&clause.clause_kind))
+    };
+    let inserts = has(&[
+        MergeClauseKind::NotMatched,
+        MergeClauseKind::NotMatchedByTarget,
+    ]);
+    let by_source = has(&[MergeClauseKind::NotMatchedBySource]);
+    let on = JoinConstraint::On(merge.on.as_ref().clone());
+    let join_operator = match (inserts, by_source) {
+        (false, false) => JoinOperator::Inner(on),
+        (true, false) => JoinOperator::LeftOuter(on),
+        (false, true) => JoinOperator::RightOuter(on),
+        (true, true) => JoinOperator::FullOuter(on),
+    };
+    let join = Join {
+        relation: factor,
+        global: false,
+        join_operator,
+    };
+    let values = (0..target.shape.columns().len()).map(|idx| {
+        let value = |clause: &Clause| {
+            let value = clause.values.as_ref()?.get(idx)?.clone();
+            Some((clause.condition.clone(), value))
+        };
+        case(clauses.iter().filter_map(value).collect(), null())
+    });
+    let values: Vec<Expr> = values.collect();
+    let acts = clauses
+        .iter()
+        .map(|clause| (clause.condition.clone(), action(clause.action)));
+    Ok(Parts {
+        action: case(acts.collect(), action(RowAction::Keep)),
+        from: vec![TableWithJoins {
+            relation: source,
+            joins: vec![join],
+        }],
+        condition: None,
+        values: Some(values),
+    })
+}
+
+/// The source with a column that is true in each of its rows; and its name.
+fn marked_source(source: &TableFactor) -> Result<(TableFactor, Ident)> {
+    let alias = match source {
+        TableFactor::Table { name, alias, .. } => match alias {
+            Some(alias) => alias.name.clone(),
+            None => Ident::with_quote('"', name_parts(name).pop().unwrap_or_default()),
+        },
+        TableFactor::Derived { alias, .. } => match alias {
+            Some(alias) => alias.name.clone(),
+            None => {
+                let message = "the source of MERGE needs a name";
+                let hint = "Write USING (SELECT ...) AS source.";
+                return Err(Error::invalid("42601", message, Some(hint)));
+            }
+        },
+        _ => return Err(Error::unsupported("this source of MERGE")),
+    };
+    let text = format!("SELECT *, TRUE AS \"{SOURCE_COLUMN}\" FROM source");
+    let mut query = auspex_sql::parse_query(&text, auspex_sql::Dialect::Postgres)?;
+    if let ast::SetExpr::Select(select) = query.body.as_mut() {
+        select.from = vec![TableWithJoins {
+            relation: source.clone(),
+            joins: vec![],
+        }];
+    }
+    let marked = TableFactor::Derived {
+        lateral: false,
+        subquery: query,
+        alias: Some(table_alias(alias.clone())),
+        sample: None,
+    };
+    Ok((marked, alias))
+}
+
+fn read(clause: &MergeClause, target: &Target<'_>, source: &Ident) -> Result<Clause> {
+    let is_there = |expr: Expr| Expr::IsNotNull(Box::new(expr));
+    let is_missing = |expr: Expr| Expr::IsNull(Box::new(expr));
+    let in_target = target.column(ROW_COLUMN);
+    let mark = Ident::with_quote('"', SOURCE_COLUMN);
+    let in_source = Expr::CompoundIdentifier(vec![source.clone(), mark]);
+    let kind = match clause.clause_kind {
+        MergeClauseKind::Matched => and(is_there(in_target), is_there(in_source)),
+        MergeClauseKind::NotMatched | MergeClauseKind::NotMatchedByTarget => is_missing(in_target),
+        MergeClauseKind::NotMatchedBySource => is_missing(in_source),
+    };
+    let condition = match &clause.predicate {
+        Some(predicate) => and(kind, Expr::Nested(Box::new(predicate.clone()))),
+        None => kind,
+    };
+    let (action, values) = match &clause.action {
+        MergeAction::Delete { .. } => (RowAction::Delete, None),
+        MergeAction::Update(update) => {
+            if update.update_predicate.is_some() || update.delete_predicate.is_some() {
+                return Err(Error::unsupported("WHERE in a WHEN clause"));
+            }
+            (
+                RowAction::Update,
+                Some(target.updated(&update.assignments)?),
+            )
+        }
+        MergeAction::Insert(insert) => (RowAction::Insert, Some(inserted(insert, target)?)),
+    };
+    Ok(Clause {
+        condition,
+        action,
+        values,
+    })
+}
+
+/// The row that `INSERT (…) VALUES (…)` makes.
+fn inserted(insert: &ast::MergeInsertExpr, target: &Target<'_>) -> Result<Vec<Expr>> {
+    let MergeInsertKind::Values(values) = &insert.kind else {
+        return Err(Error::unsupported("INSERT ROW"));
+    };
+    if insert.insert_predicate.is_some() {
+        return Err(Error::unsupported("WHERE in a WHEN clause"));
+    }
+    let shape = target.shape;
+    let [row] = values.rows.as_slice() else {
+        return Err(Error::unsupported("several rows in a WHEN clause"));
+    };
+    let places: Vec<usize> = match insert.columns.is_empty() {
+        true => (0..row.content.len().min(shape.columns().len())).collect(),
+        false => {
+            let name = |name| name_parts(name).pop().unwrap_or_default();
+            let names = insert.columns.iter().map(name);
+            let place = |name: String| column_place(shape, &name, &target.relation);
+            names.map(place).collect::<Result<_>>()?
+        }
+    };
+    if row.content.len() != places.len() {
+        let message = "INSERT has another number of expressions than of target columns";
+        return Err(Error::invalid("42601", message, None));
+    }
+    let mut made = Vec::new();
+    for (idx, field) in shape.columns().iter().enumerate() {
+        let given = places.iter().position(|place| *place == idx);
+        let given = given
+            .map(|at| &row.content[at])
+            .filter(|expr| !is_default(expr));
+        let value = match given {
+            Some(_) if shape.generated_of(field).is_some() => {
+                return Err(generated_value(field.name(), false));
+            }
+            Some(value) => value.clone(),
+            None => default_of(shape, field)?,
+        };
+        made.push(cast_ast(value, field.data_type()));
+    }
+    Ok(made)
+}
+
+fn and(left: Expr, right: Expr) -> Expr {
+    Expr::BinaryOp {
+        left: Box::new(left),
+        op: ast::BinaryOperator::And,
+        right: Box::new(right),
+    }
+}
+
+fn null() -> Expr {
+    Expr::Value(ast::Value::Null.with_empty_span())
+}
+
+fn case(branches: Vec<(Expr, Expr)>, otherwise: Expr) -> Expr {
+    if branches.is_empty() {
+        return otherwise;
+    }
+    let branch = |(condition, result)| CaseWhen { condition, result };
+    Expr::Case {
+        case_token: ast::helpers::attached_token::AttachedToken::empty(),
+        end_token: ast::helpers::attached_token::AttachedToken::empty(),
+        operand: None,
+        conditions: branches.into_iter().map(branch).collect(),
+        else_result: Some(Box::new(otherwise)),
+    }
+}

@@ -1,0 +1,518 @@
+//! `ALTER TABLE` of managed tables.
+//!
+//! In: a syntax tree; out: one commit of the table's log with its new definition, and one of the catalog. What only
+//! adds (a nullable column, a property, a default) changes the definition alone; dropping and renaming columns, and
+//! adding one whose rows have values, write the rows anew, so that every reader of the format finds plain files.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use auspex_storage::{
+    CatalogEntry, Change, Definition, Error as StorageError, Rewrite, TableDefinition,
+    TableOperation, TableShape, columns_of,
+};
+use datafusion::arrow::datatypes::Field;
+use datafusion::sql::sqlparser::ast::{
+    self, AlterColumnOperation, AlterTableOperation, ColumnOption, Expr, Ident, ObjectName,
+    VisitMut, VisitorMut,
+};
+use futures::StreamExt as _;
+
+use super::table_shape::{add_constraint, add_option, checked_default, set_property};
+use super::tables::declared_schema;
+use super::{folded, name_parts};
+use crate::bind::{
+    GivenTables, as_table_rows, bind_sql_with, column_place, default_of, parse_expr, row_checks,
+};
+use crate::error::{Error, Result};
+use crate::session::Session;
+use crate::statement_run::{Notice, StatementControl};
+use crate::streams::streams;
+
+const TAG: &str = "ALTER TABLE";
+/// How often the statement is tried on a table that others change.
+const MAX_ROUNDS: usize = 10;
+
+/// `ALTER TABLE`.
+pub(super) async fn alter(
+    session: &Arc<Session>,
+    alter: &ast::AlterTable,
+    text: &str,
+    control: &StatementControl,
+) -> Result<String> {
+    let (schema, name) = session.object_parts(&name_parts(&alter.name))?;
+    let table = match session.managed_table(&schema, &name) {
+        Err(Error::Undefined { .. }) if alter.if_exists => {
+            let message = format!("relation \"{name}\" does not exist, skipping");
+            control.notify(Notice::plain(message));
+            return Ok(TAG.to_owned());
+        }
+        found => found?,
+    };
+    if let [AlterTableOperation::RenameTable { table_name }] = alter.operations.as_slice() {
+        let (ast::RenameTableNameKind::To(to) | ast::RenameTableNameKind::As(to)) = table_name;
+        return rename(session, &table, to, text).await;
+    }
+    for _ in 0..MAX_ROUNDS {
+        let rewrite = session.engine.tables.rewrite(&table.id).await?;
+        let mut altering = Altering::new(&table.name, rewrite.shape());
+        for operation in &alter.operations {
+            altering.apply(session, operation, control).await?;
+        }
+        match altering.commit(session, &rewrite, control).await {
+            Ok(shape) => {
+                record(session, &table, &shape, text).await?;
+                return Ok(TAG.to_owned());
+            }
+            Err(Error::Storage(StorageError::Conflict { .. })) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    let object = format!("table \"{}\"", table.name);
+    Err(StorageError::Conflict { object }.into())
+}
+
+async fn rename(
+    session: &Arc<Session>,
+    table: &CatalogEntry,
+    to: &ObjectName,
+    text: &str,
+) -> Result<String> {
+    let name = name_parts(to).pop().unwrap_or_default();
+    let entry = CatalogEntry {
+        name,
+        ..table.clone()
+    };
+    let catalog = &session.engine.catalog;
+    catalog
+        .commit(text, |_| Ok(vec![Change::Put(entry.clone())]))
+        .await?;
+    Ok(TAG.to_owned())
+}
+
+/// Keeps the columns in the catalog too, so that prepared statements are planned again.
+async fn record(
+    session: &Arc<Session>,
+    table: &CatalogEntry,
+    shape: &TableShape,
+    text: &str,
+) -> Result<()> {
+    let entry = CatalogEntry {
+        definition: Definition::Table(TableDefinition {
+            columns: columns_of(&shape.schema()),
+        }),
+        ..table.clone()
+    };
+    let catalog = &session.engine.catalog;
+    catalog
+        .commit(text, |_| Ok(vec![Change::Put(entry.clone())]))
+        .await?;
+    Ok(())
+}
+
+/// Where the values of a column come from when rows are written anew.
+#[derive(Debug, Clone)]
+enum Source {
+    /// The column that had this name.
+    Column(String),
+    /// An expression without columns.
+    Value(Expr),
+}
+
+/// A condition that no row may fulfil, and the error if one does.
+struct Forbidden {
+    condition: Expr,
+    error: Error,
+}
+
+/// The definition while operations change it.
+struct Altering<'a> {
+    relation: &'a str,
+    shape: TableShape,
+    sources: Vec<Source>,
+    needs_rows: bool,
+    operation: TableOperation,
+    forbidden: Vec<Forbidden>,
+}
+
+impl<'a> Altering<'a> {
+    fn new(relation: &'a str, shape: &TableShape) -> Self {
+        let columns = shape.columns().iter();
+        Self {
+            relation,
+            sources: columns
+                .map(|column| Source::Column(column.name().clone()))
+                .collect(),
+            shape: shape.clone(),
+            needs_rows: false,
+            operation: TableOperation::Properties,
+            forbidden: Vec::new(),
+        }
+    }
+
+    fn place(&self, column: &Ident) -> Result<usize> {
+        column_place(&self.shape, &folded(column), self.relation)
+    }
+
+    async fn apply(
+        &mut self,
+        session: &Arc<Session>,
+        operation: &AlterTableOperation,
+        control: &StatementControl,
+    ) -> Result<()> {
+        match operation {
+            AlterTableOperation::AddColumn {
+                if_not_exists,
+                column_def,
+                ..
+            } => {
+                let name = folded(&column_def.name);
+                if *if_not_exists && self.shape.position(&name).is_some() {
+                    let message = format!("column \"{name}\" already exists, skipping");
+                    control.notify(Notice::plain(message));
+                    return Ok(());
+                }
+                self.add_column(session, column_def).await
+            }
+            AlterTableOperation::DropColumn {
+                column_names,
+                if_exists,
+                ..
+            } => column_names
+                .iter()
+                .try_for_each(|column| match self.place(column) {
+                    Err(_) if *if_exists => Ok(()),
+                    place => self.drop_column(place?),
+                }),
+            AlterTableOperation::RenameColumn {
+                old_column_name,
+                new_column_name,
+            } => self.rename_column(old_column_name, &folded(new_column_name)),
+            AlterTableOperation::SetTblProperties { table_properties } => table_properties
+                .iter()
+                .try_for_each(|property| self.set_property(property)),
+            AlterTableOperation::AlterColumn { column_name, op } => {
+                self.alter_column(session, column_name, op)
+            }
+            AlterTableOperation::AddConstraint { constraint, .. } => {
+                let before = self.shape.checks();
+                add_constraint(session, &mut self.shape, constraint, self.relation)?;
+                let added = self.shape.checks().into_iter();
+                for (name, check) in added.filter(|(name, _)| !before.contains_key(name)) {
+                    self.forbid_violations(&name, &check)?;
+                }
+                Ok(())
+            }
+            AlterTableOperation::DropConstraint {
+                if_exists, name, ..
+            } => self.drop_constraint(&folded(name), *if_exists, control),
+            other => Err(Error::unsupported(format!("ALTER TABLE ... {other}"))),
+        }
+    }
+
+    async fn add_column(&mut self, session: &Arc<Session>, column: &ast::ColumnDef) -> Result<()> {
+        let text = format!(
+            "CREATE TABLE declared ({} {})",
+            column.name, column.data_type
+        );
+        let parsed = auspex_sql::parse(&text, auspex_sql::Dialect::Postgres)?;
+        let schema = match parsed.into_iter().next().map(|parsed| parsed.statement) {
+            Some(auspex_sql::Statement::Sql(statement)) => match *statement {
+                datafusion::sql::parser::Statement::Statement(statement) => match *statement {
+                    ast::Statement::CreateTable(create) => {
+                        declared_schema(session, &create).await?
+                    }
+                    _ => return Err(Error::unsupported("this column")),
+                },
+                _ => return Err(Error::unsupported("this column")),
+            },
+            _ => return Err(Error::unsupported("this column")),
+        };
+        let schema = auspex_storage::stored_schema(&schema)?;
+        let name = folded(&column.name);
+        if self.shape.position(&name).is_some() {
+            let message = format!(
+                "column \"{name}\" of relation \"{}\" already exists",
+                self.relation
+            );
+            return Err(Error::invalid("42701", message, None));
+        }
+        let idx = self.shape.columns().len();
+        let field = Field::new(name, schema.field(0).data_type().clone(), true);
+        self.shape.add_column(field)?;
+        for option in &column.options {
+            add_option(session, &mut self.shape, idx, option, self.relation)?;
+        }
+        let field = &self.shape.columns()[idx];
+        let is_filled = |option: &ast::ColumnOptionDef| {
+            !matches!(option.option, ColumnOption::Null | ColumnOption::Comment(_))
+        };
+        self.needs_rows |= column.options.iter().any(is_filled);
+        self.operation = TableOperation::Columns;
+        let default = default_of(&self.shape, field)?;
+        self.sources.push(Source::Value(default));
+        Ok(())
+    }
+
+    fn drop_column(&mut self, idx: usize) -> Result<()> {
+        let name = self.shape.columns()[idx].name().clone();
+        if self.shape.partition_columns.contains(&name) {
+            let message =
+                format!("cannot drop column \"{name}\" because it divides the table's files");
+            let hint = "Copy the table with CREATE TABLE ... AS.";
+            return Err(Error::invalid("0A000", message, Some(hint)));
+        }
+        for column in self.shape.columns() {
+            if let Some(text) = self.shape.generated_of(column)
+                && column.name() != &name
+                && names_column(&text, &name)?
+            {
+                let message = format!(
+                    "cannot drop column \"{name}\" because column \"{}\" is generated from it",
+                    column.name()
+                );
+                return Err(Error::invalid(
+                    "2BP01",
+                    message,
+                    Some("Drop the generated column first."),
+                ));
+            }
+        }
+        // As in PostgreSQL, the checks of a column go with it.
+        for (check, text) in self.shape.checks() {
+            if names_column(&text, &name)? {
+                self.shape.drop_check(&check);
+            }
+        }
+        if self.shape.columns().len() == 1 {
+            return Err(StorageError::NoTableColumns.into());
+        }
+        self.shape.drop_column(idx);
+        self.sources.remove(idx);
+        self.needs_rows = true;
+        self.operation = TableOperation::Columns;
+        Ok(())
+    }
+
+    fn rename_column(&mut self, column: &Ident, to: &str) -> Result<()> {
+        let idx = self.place(column)?;
+        if self
+            .shape
+            .columns()
+            .iter()
+            .any(|column| column.name().eq_ignore_ascii_case(to))
+        {
+            let message = format!(
+                "column \"{to}\" of relation \"{}\" already exists",
+                self.relation
+            );
+            return Err(Error::invalid("42701", message, None));
+        }
+        let from = self.shape.columns()[idx].name().clone();
+        self.shape.rename(idx, to);
+        for (check, text) in self.shape.checks() {
+            self.shape.add_check(&check, &renamed(&text, &from, to)?);
+        }
+        for idx in 0..self.shape.columns().len() {
+            if let Some(text) = self.shape.generated_of(&self.shape.columns()[idx]) {
+                self.shape
+                    .set_generated(idx, Some(&renamed(&text, &from, to)?));
+            }
+        }
+        self.needs_rows = true;
+        self.operation = TableOperation::Columns;
+        Ok(())
+    }
+
+    fn set_property(&mut self, property: &ast::SqlOption) -> Result<()> {
+        let ast::SqlOption::KeyValue { key, value } = property else {
+            return Err(Error::unsupported(format!("the table property {property}")));
+        };
+        let value = match value {
+            Expr::Value(value) => match &value.value {
+                ast::Value::SingleQuotedString(text) => text.clone(),
+                other => other.to_string(),
+            },
+            other => other.to_string(),
+        };
+        set_property(&mut self.shape, &key.value, &value)
+    }
+
+    fn alter_column(
+        &mut self,
+        session: &Arc<Session>,
+        column: &Ident,
+        operation: &AlterColumnOperation,
+    ) -> Result<()> {
+        let idx = self.place(column)?;
+        match operation {
+            AlterColumnOperation::SetNotNull => {
+                self.shape.set_nullable(idx, false);
+                let name = self.shape.columns()[idx].name().clone();
+                let relation = self.relation;
+                let message =
+                    format!("column \"{name}\" of relation \"{relation}\" contains null values");
+                let column = Expr::Identifier(Ident::with_quote('"', name));
+                self.forbidden.push(Forbidden {
+                    condition: Expr::IsNull(Box::new(column)),
+                    error: Error::invalid("23502", message, None),
+                });
+            }
+            AlterColumnOperation::DropNotNull => self.shape.set_nullable(idx, true),
+            AlterColumnOperation::SetDefault { value } => {
+                let text = checked_default(session, &self.shape, idx, value)?;
+                self.shape.set_default(idx, text.as_deref());
+            }
+            AlterColumnOperation::DropDefault => self.shape.set_default(idx, None),
+            other => return Err(Error::unsupported(format!("ALTER COLUMN ... {other}"))),
+        }
+        Ok(())
+    }
+
+    fn forbid_violations(&mut self, name: &str, check: &str) -> Result<()> {
+        let relation = self.relation;
+        let message = format!(
+            "check constraint \"{name}\" of relation \"{relation}\" is violated by some row"
+        );
+        self.forbidden.push(Forbidden {
+            condition: Expr::UnaryOp {
+                op: ast::UnaryOperator::Not,
+                expr: Box::new(Expr::Nested(Box::new(parse_expr(check)?))),
+            },
+            error: Error::invalid("23514", message, None),
+        });
+        Ok(())
+    }
+
+    fn drop_constraint(
+        &mut self,
+        name: &str,
+        if_exists: bool,
+        control: &StatementControl,
+    ) -> Result<()> {
+        if self.shape.drop_check(name) {
+            return Ok(());
+        }
+        let message = format!(
+            "constraint \"{name}\" of relation \"{}\" does not exist",
+            self.relation
+        );
+        if if_exists {
+            control.notify(Notice::plain(format!("{message}, skipping")));
+            return Ok(());
+        }
+        Err(Error::invalid("42704", message, None))
+    }
+
+    /// Looks at the rows where that is needed, and commits the definition.
+    async fn commit(
+        mut self,
+        session: &Arc<Session>,
+        rewrite: &Rewrite,
+        control: &StatementControl,
+    ) -> Result<TableShape> {
+        for forbidden in std::mem::take(&mut self.forbidden) {
+            let columns = vec![Expr::Value(ast::Value::Boolean(true).with_empty_span())];
+            let rows = query(columns, Some(forbidden.condition))?;
+            let rows = self.rows(session, rewrite, rows, control, false).await?;
+            for mut rows in rows {
+                while let Some(batch) = rows.next().await {
+                    if batch?.num_rows() > 0 {
+                        return Err(forbidden.error);
+                    }
+                }
+            }
+        }
+        let rows = match self.needs_rows {
+            false => None,
+            true => {
+                let columns = self.sources.iter().map(|source| match source {
+                    Source::Column(name) => Expr::Identifier(Ident::with_quote('"', name)),
+                    Source::Value(value) => value.clone(),
+                });
+                let query = query(columns.collect(), None)?;
+                let rows = self.rows(session, rewrite, query, control, true).await?;
+                let checks = row_checks(&session.state(None), self.relation, &self.shape)?;
+                Some((rows, checks))
+            }
+        };
+        rewrite.redefine(&self.shape, rows, self.operation).await?;
+        Ok(self.shape)
+    }
+
+    async fn rows(
+        &self,
+        session: &Arc<Session>,
+        rewrite: &Rewrite,
+        statement: ast::Statement,
+        control: &StatementControl,
+        as_new: bool,
+    ) -> Result<Vec<datafusion::execution::SendableRecordBatchStream>> {
+        let mut given = GivenTables::default();
+        let private = given.give(self.relation, rewrite.target());
+        let mut statement = statement;
+        let _ = VisitMut::visit(&mut statement, &mut Into(private));
+        let state = session.state(None);
+        let mut bound = bind_sql_with(session, statement, state, given).await?;
+        bound.names.clear();
+        if as_new {
+            bound.plan = as_table_rows(&bound.state, &self.shape, bound.plan, 0)?;
+        }
+        streams(session, &bound, Vec::new(), control).await
+    }
+}
+
+/// `SELECT columns FROM source [WHERE condition]`.
+fn query(columns: Vec<Expr>, condition: Option<Expr>) -> Result<ast::Statement> {
+    let text = "SELECT 1 FROM source";
+    let mut query = auspex_sql::parse_query(text, auspex_sql::Dialect::Postgres)?;
+    if let ast::SetExpr::Select(select) = query.body.as_mut() {
+        let item = |(idx, expr): (usize, Expr)| ast::SelectItem::ExprWithAlias {
+            expr,
+            alias: Ident::with_quote('"', format!("__auspex_{idx}")),
+        };
+        select.projection = columns.into_iter().enumerate().map(item).collect();
+        select.selection = condition;
+    }
+    Ok(ast::Statement::Query(query))
+}
+
+/// Puts a name in the place of the one relation of a query.
+struct Into(ObjectName);
+
+impl VisitorMut for Into {
+    type Break = ();
+
+    fn pre_visit_relation(&mut self, relation: &mut ObjectName) -> ControlFlow<()> {
+        *relation = self.0.clone();
+        ControlFlow::Continue(())
+    }
+}
+
+/// Whether an expression's text names a column.
+fn names_column(text: &str, column: &str) -> Result<bool> {
+    Ok(renamed(text, column, "\u{1d}")?.contains('\u{1d}'))
+}
+
+/// An expression's text with another name for a column.
+fn renamed(text: &str, from: &str, to: &str) -> Result<String> {
+    struct Rename<'a>(&'a str, &'a str);
+    impl VisitorMut for Rename<'_> {
+        type Break = ();
+
+        fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+            let ident = match expr {
+                Expr::Identifier(ident) => Some(ident),
+                Expr::CompoundIdentifier(idents) => idents.last_mut(),
+                _ => None,
+            };
+            if let Some(ident) = ident.filter(|ident| folded(ident) == self.0) {
+                *ident = Ident::with_quote('"', self.1);
+            }
+            ControlFlow::Continue(())
+        }
+    }
+    let mut expr = parse_expr(text)?;
+    let _ = VisitMut::visit(&mut expr, &mut Rename(from, to));
+    Ok(expr.to_string())
+}

@@ -1,0 +1,388 @@
+//! `COPY t FROM 'file'` and `COPY t | (query) TO 'file'`: rows between tables and files of the server.
+//!
+//! In: a syntax tree; out: a command tag with the number of rows. Files are confined to the allowed locations. Copying
+//! from the client's side of the connection is not done here.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use auspex_storage::{
+    CatalogEntry, ColumnDefinition, Definition, ExternalFormat, ExternalTableDefinition, TableShape,
+};
+use datafusion::arrow::array::AsArray as _;
+use datafusion::arrow::datatypes::UInt64Type;
+use datafusion::datasource::file_format::csv::CsvFormatFactory;
+use datafusion::datasource::file_format::json::JsonFormatFactory;
+use datafusion::datasource::file_format::parquet::ParquetFormatFactory;
+use datafusion::datasource::file_format::{FileFormatFactory, format_as_file_type};
+use datafusion::logical_expr::LogicalPlanBuilder;
+use datafusion::sql::parser::{CopyToSource, CopyToStatement};
+use datafusion::sql::sqlparser::ast::{
+    self, CopyLegacyCsvOption, CopyLegacyOption, CopyOption, CopySource, CopyTarget, Ident,
+};
+use futures::StreamExt as _;
+
+use super::{dml, folded, name_parts};
+use crate::bind::{GivenTables, bind_insert_with, bind_query, column_place};
+use crate::error::{Error, Result};
+use crate::session::Session;
+use crate::statement_run::StatementControl;
+use crate::streams::stream;
+
+/// A COPY of a file of the server.
+#[derive(Debug, Clone)]
+struct Copy {
+    path: String,
+    format: Option<ExternalFormat>,
+    /// Options as external tables have them.
+    options: BTreeMap<String, String>,
+}
+
+/// `COPY … FROM | TO 'file'`.
+pub(super) async fn copy(
+    session: &Arc<Session>,
+    statement: &ast::Statement,
+    control: &StatementControl,
+) -> Result<String> {
+    let ast::Statement::Copy {
+        source,
+        to,
+        target,
+        options,
+        legacy_options,
+        ..
+    } = statement
+    else {
+        return Err(Error::unsupported("this statement"));
+    };
+    let path = match target {
+        CopyTarget::File { filename } => filename.clone(),
+        CopyTarget::Stdin => return Err(Error::unsupported("COPY ... FROM STDIN")),
+        CopyTarget::Stdout => return Err(Error::unsupported("COPY ... TO STDOUT")),
+        CopyTarget::Program { .. } => return Err(Error::unsupported("COPY ... PROGRAM")),
+    };
+    let mut copy = Copy {
+        path,
+        format: None,
+        options: BTreeMap::new(),
+    };
+    for option in options {
+        copy.read(option)?;
+    }
+    for option in legacy_options {
+        copy.read_legacy(option)?;
+    }
+    let n_rows = match (to, source) {
+        (true, source) => copy.write(session, query_of(source)?, control).await?,
+        (
+            false,
+            CopySource::Table {
+                table_name,
+                columns,
+            },
+        ) => {
+            let table = name_parts(table_name);
+            copy.load(session, &table, columns, control).await?
+        }
+        (false, CopySource::Query(_)) => {
+            return Err(Error::invalid(
+                "42601",
+                "COPY of a query can only go TO a file",
+                None,
+            ));
+        }
+    };
+    Ok(format!("COPY {n_rows}"))
+}
+
+/// DataFusion's form: `COPY … TO 'file' STORED AS … OPTIONS (…)`.
+pub(super) async fn copy_stored(
+    session: &Arc<Session>,
+    statement: &CopyToStatement,
+    control: &StatementControl,
+) -> Result<String> {
+    if !statement.partitioned_by.is_empty() {
+        return Err(Error::unsupported("COPY ... PARTITIONED BY"));
+    }
+    let mut copy = Copy {
+        path: statement.target.clone(),
+        format: None,
+        options: BTreeMap::new(),
+    };
+    if let Some(format) = &statement.stored_as {
+        copy.format = Some(format_named(format)?);
+    }
+    for (name, value) in &statement.options {
+        let value = match value {
+            ast::Value::SingleQuotedString(text) => text.clone(),
+            other => other.to_string(),
+        };
+        copy.options.insert(name.to_lowercase(), value);
+    }
+    let query = match &statement.source {
+        CopyToSource::Query(query) => query.as_ref().clone(),
+        CopyToSource::Relation(name) => query_text(&format!("SELECT * FROM {name}"))?,
+    };
+    let n_rows = copy.write(session, query, control).await?;
+    Ok(format!("COPY {n_rows}"))
+}
+
+fn query_of(source: &CopySource) -> Result<ast::Query> {
+    match source {
+        CopySource::Query(query) => Ok(query.as_ref().clone()),
+        CopySource::Table {
+            table_name,
+            columns,
+        } => {
+            let names: Vec<String> = columns.iter().map(ToString::to_string).collect();
+            let columns = match names.is_empty() {
+                true => "*".to_owned(),
+                false => names.join(", "),
+            };
+            query_text(&format!("SELECT {columns} FROM {table_name}"))
+        }
+    }
+}
+
+fn query_text(text: &str) -> Result<ast::Query> {
+    Ok(*auspex_sql::parse_query(
+        text,
+        auspex_sql::Dialect::Postgres,
+    )?)
+}
+
+fn format_named(name: &str) -> Result<ExternalFormat> {
+    match name.to_lowercase().as_str() {
+        "csv" => Ok(ExternalFormat::Csv),
+        "parquet" => Ok(ExternalFormat::Parquet),
+        "json" | "ndjson" => Ok(ExternalFormat::NdJson),
+        other => Err(Error::Unsupported {
+            what: format!("COPY format \"{other}\""),
+            hint: Some("The formats are csv, parquet and json.".to_owned()),
+        }),
+    }
+}
+
+impl Copy {
+    fn read(&mut self, option: &CopyOption) -> Result<()> {
+        let (name, value) = match option {
+            CopyOption::Format(name) => {
+                self.format = Some(format_named(&name.value)?);
+                return Ok(());
+            }
+            CopyOption::Freeze(_) => return Ok(()),
+            CopyOption::Header(header) => ("header", header.to_string()),
+            CopyOption::Delimiter(delimiter) => ("delimiter", delimiter.to_string()),
+            CopyOption::Null(text) => ("null", text.clone()),
+            CopyOption::Quote(quote) => ("quote", quote.to_string()),
+            CopyOption::Escape(escape) => ("escape", escape.to_string()),
+            CopyOption::Encoding(encoding) if is_utf8(encoding) => return Ok(()),
+            other => return Err(Error::unsupported(format!("COPY ... ({other})"))),
+        };
+        self.options.insert(name.to_owned(), value);
+        Ok(())
+    }
+
+    fn read_legacy(&mut self, option: &CopyLegacyOption) -> Result<()> {
+        match option {
+            CopyLegacyOption::Csv(options) => {
+                self.format = Some(ExternalFormat::Csv);
+                for option in options {
+                    let (name, value) = match option {
+                        CopyLegacyCsvOption::Header => ("header", "true".to_owned()),
+                        CopyLegacyCsvOption::Quote(quote) => ("quote", quote.to_string()),
+                        CopyLegacyCsvOption::Escape(escape) => ("escape", escape.to_string()),
+                        other => return Err(Error::unsupported(format!("COPY ... {other}"))),
+                    };
+                    self.options.insert(name.to_owned(), value);
+                }
+            }
+            CopyLegacyOption::Delimiter(delimiter) => {
+                self.options
+                    .insert("delimiter".to_owned(), delimiter.to_string());
+            }
+            CopyLegacyOption::Null(text) => {
+                self.options.insert("null".to_owned(), text.clone());
+            }
+            other => return Err(Error::unsupported(format!("COPY ... {other}"))),
+        }
+        Ok(())
+    }
+
+    /// The format that was written, or the one that the file's name means.
+    fn format(&self) -> Result<ExternalFormat> {
+        let by_name = || auspex_storage::format_by_name(&self.path);
+        self.format.or_else(by_name).ok_or_else(|| {
+            let message = format!("the format of file \"{}\" is not known", self.path);
+            Error::invalid(
+                "22023",
+                message,
+                Some("Write (FORMAT csv), (FORMAT parquet) or (FORMAT json)."),
+            )
+        })
+    }
+
+    /// Appends the rows of the file to a table.
+    async fn load(
+        &self,
+        session: &Arc<Session>,
+        table: &[String],
+        columns: &[Ident],
+        control: &StatementControl,
+    ) -> Result<u64> {
+        let engine = &session.engine;
+        let (schema, relation) = session.object_parts(table)?;
+        let entry = session.managed_table(&schema, &relation)?;
+        let shape = engine.tables.shape(&entry.id).await?;
+        let places: Vec<usize> = match columns.is_empty() {
+            true => (0..shape.columns().len())
+                .filter(|idx| shape.generated_of(&shape.columns()[*idx]).is_none())
+                .collect(),
+            false => columns
+                .iter()
+                .map(|column| column_place(&shape, &folded(column), &relation))
+                .collect::<Result<_>>()?,
+        };
+        let file = self.file(session, &shape, &places).await?;
+        let state = session.state(None);
+        let rows = engine.tables.provider(&file, &state).await?;
+        let mut given = GivenTables::default();
+        let private = given.give("copy", rows);
+        let names: Vec<String> = places
+            .iter()
+            .map(|idx| Ident::with_quote('"', shape.columns()[*idx].name()).to_string())
+            .collect();
+        let names = names.join(", ");
+        let target = [
+            Ident::with_quote('"', schema),
+            Ident::with_quote('"', relation),
+        ];
+        let text = format!(
+            "INSERT INTO {}.{} ({names}) SELECT {names} FROM {private}",
+            target[0], target[1]
+        );
+        let insert = parsed_insert(&text)?;
+        let bound = Box::pin(bind_insert_with(session, &insert, given)).await?;
+        match dml::insert(session, &bound, Vec::new(), control).await? {
+            Some(n_rows) => Ok(n_rows),
+            None => {
+                let object = format!("table \"{}\"", entry.name);
+                Err(auspex_storage::Error::Conflict { object }.into())
+            }
+        }
+    }
+
+    /// The file as an external table without a name; text files have the columns that are filled, in their order.
+    async fn file(
+        &self,
+        session: &Arc<Session>,
+        shape: &TableShape,
+        places: &[usize],
+    ) -> Result<CatalogEntry> {
+        let engine = &session.engine;
+        let format = self.format()?;
+        let url = engine.locations.resolve(&self.path)?;
+        let mut options = self.options.clone();
+        let column = |idx: &usize| {
+            let field = &shape.columns()[*idx];
+            ColumnDefinition {
+                name: field.name().clone(),
+                data_type: field.data_type().to_string(),
+                nullable: true,
+            }
+        };
+        let columns: Vec<ColumnDefinition> = places.iter().map(column).collect();
+        let schema = match format {
+            ExternalFormat::Parquet => None,
+            _ => Some(columns),
+        };
+        if format == ExternalFormat::Csv {
+            options
+                .entry("header".to_owned())
+                .or_insert_with(|| "false".to_owned());
+            let quote = options.get("quote").and_then(|quote| quote.bytes().next());
+            let breaks = engine
+                .tables
+                .has_quoted_breaks(&url, quote.unwrap_or(b'"'))
+                .await?;
+            options.insert("newlines_in_values".to_owned(), breaks.to_string());
+        }
+        Ok(CatalogEntry::new(
+            "",
+            "copy",
+            Definition::ExternalTable(ExternalTableDefinition {
+                location: url.to_string(),
+                format,
+                options,
+                schema,
+                partition_columns: vec![],
+            }),
+        ))
+    }
+
+    /// Writes the rows of a query into the file.
+    async fn write(
+        &self,
+        session: &Arc<Session>,
+        query: ast::Query,
+        control: &StatementControl,
+    ) -> Result<u64> {
+        let format = self.format()?;
+        let url = session.engine.locations.resolve_for_write(&self.path)?;
+        let factory: Arc<dyn FileFormatFactory> = match format {
+            ExternalFormat::Csv => Arc::new(CsvFormatFactory::new()),
+            ExternalFormat::Parquet => Arc::new(ParquetFormatFactory::new()),
+            ExternalFormat::NdJson => Arc::new(JsonFormatFactory::new()),
+        };
+        let mut bound = bind_query(session, query, session.state(None)).await?;
+        bound.names.clear();
+        let mut options: HashMap<String, String> = HashMap::new();
+        for (name, value) in &self.options {
+            let name = match name.as_str() {
+                "header" => "format.has_header",
+                "delimiter" => "format.delimiter",
+                "null" => "format.null_value",
+                "quote" => "format.quote",
+                "escape" => "format.escape",
+                other => other,
+            };
+            options.insert(name.to_owned(), value.clone());
+        }
+        if format == ExternalFormat::Csv {
+            options
+                .entry("format.has_header".to_owned())
+                .or_insert_with(|| "false".to_owned());
+        }
+        options.insert("single_file_output".to_owned(), "true".to_owned());
+        let file_type = format_as_file_type(factory);
+        let target = url.to_string();
+        bound.plan =
+            LogicalPlanBuilder::copy_to(bound.plan, target, file_type, options, vec![])?.build()?;
+        let mut counts = stream(session, &bound, Vec::new(), control).await?;
+        let mut n_rows = 0;
+        while let Some(batch) = counts.next().await {
+            let batch = batch?;
+            let column = batch.column(0).as_primitive_opt::<UInt64Type>();
+            n_rows += column.map_or(0, |column| column.values().iter().sum());
+        }
+        Ok(n_rows)
+    }
+}
+
+fn is_utf8(encoding: &str) -> bool {
+    ["utf8", "utf-8"].contains(&encoding.to_lowercase().as_str())
+}
+
+fn parsed_insert(text: &str) -> Result<ast::Insert> {
+    let parsed = auspex_sql::parse(text, auspex_sql::Dialect::Postgres)?;
+    match parsed.into_iter().next().map(|parsed| parsed.statement) {
+        Some(auspex_sql::Statement::Sql(statement)) => match *statement {
+            datafusion::sql::parser::Statement::Statement(statement) => match *statement {
+                ast::Statement::Insert(insert) => Ok(insert),
+                _ => Err(Error::unsupported("this COPY")),
+            },
+            _ => Err(Error::unsupported("this COPY")),
+        },
+        _ => Err(Error::unsupported("this COPY")),
+    }
+}

@@ -1,0 +1,230 @@
+//! `OPTIMIZE`, `VACUUM`, `RESTORE TABLE`, `TRUNCATE`, `DESCRIBE HISTORY` and `DESCRIBE DETAIL` of managed tables.
+//!
+//! In: a syntax tree; out: a command tag with notices that say what was done, or the rows of a description.
+
+use std::sync::Arc;
+
+use auspex_sql::{Restore, RestorePoint, Vacuum};
+use auspex_storage::{CatalogEntry, Definition, OptimizeOptions, VersionSpec};
+use datafusion::arrow::array::RecordBatch;
+use datafusion::common::DFSchema;
+use datafusion::sql::sqlparser::ast::{self, ObjectName};
+
+use super::name_parts;
+use crate::bind::{column_place, time_ms};
+use crate::catalog::rows::{Cell, ColumnType, batch_of};
+use crate::error::{Error, Result};
+use crate::session::Session;
+use crate::statement_run::{Notice, StatementControl};
+
+/// Files of younger versions may still be read, as Delta's own default says.
+const DEFAULT_RETENTION_HOURS: u64 = 168;
+
+/// `OPTIMIZE t [WHERE …] [ZORDER BY (…)]`.
+pub(super) async fn optimize(
+    session: &Arc<Session>,
+    name: &ObjectName,
+    predicate: Option<&ast::Expr>,
+    zorder: &[ast::Expr],
+    control: &StatementControl,
+) -> Result<String> {
+    let table = entry(session, &name_parts(name))?;
+    let tables = &session.engine.tables;
+    let shape = tables.shape(&table.id).await?;
+    let state = session.state(None);
+    let schema = DFSchema::try_from(shape.schema())?;
+    let mut options = OptimizeOptions::default();
+    if let Some(predicate) = predicate {
+        let filter = state.create_logical_expr(&predicate.to_string(), &schema)?;
+        options.filter = Some(filter);
+    }
+    for column in zorder {
+        let column = match column {
+            ast::Expr::Identifier(ident) => super::folded(ident),
+            ast::Expr::Nested(inner) => inner.to_string(),
+            other => other.to_string(),
+        };
+        let place = column_place(&shape, &column, &table.name)?;
+        let field = &shape.columns()[place];
+        if shape.partition_columns.contains(field.name()) {
+            let message = format!("column \"{}\" divides the files already", field.name());
+            return Err(Error::invalid(
+                "22023",
+                message,
+                Some("Leave it out of ZORDER BY."),
+            ));
+        }
+        options.zorder.push(field.name().clone());
+    }
+    let done = tables.optimize(&table.id, &options, &state).await?;
+    let message = match done.removed {
+        0 => format!("table \"{}\" has no files to put together", table.name),
+        _ => format!("rewrote {} files as {}", done.removed, done.added),
+    };
+    control.notify(Notice::plain(message));
+    Ok("OPTIMIZE".to_owned())
+}
+
+/// `VACUUM [t, …] [RETAIN n HOURS] [DRY RUN]`.
+pub(super) async fn vacuum(
+    session: &Arc<Session>,
+    vacuum: &Vacuum,
+    control: &StatementControl,
+) -> Result<String> {
+    let tables = match vacuum.tables.is_empty() {
+        true => {
+            let catalog = session.engine.catalog.state();
+            let is_table =
+                |entry: &&Arc<CatalogEntry>| matches!(entry.definition, Definition::Table(_));
+            catalog.all().filter(is_table).cloned().collect()
+        }
+        false => {
+            let entries = vacuum.tables.iter().map(|name| entry(session, &name.parts));
+            entries.collect::<Result<Vec<_>>>()?
+        }
+    };
+    if let Some(hours) = vacuum
+        .retain_hours
+        .filter(|hours| *hours < DEFAULT_RETENTION_HOURS)
+    {
+        control.notify(Notice {
+            hint: Some("Statements that still read or write such files fail.".to_owned()),
+            ..Notice::warning(format!(
+                "files are removed that were needed {hours} hours ago"
+            ))
+        });
+    }
+    for table in tables {
+        let removed = session
+            .engine
+            .tables
+            .vacuum(&table.id, vacuum.retain_hours, vacuum.dry_run);
+        let removed = removed.await?;
+        if removed.is_empty() && vacuum.tables.is_empty() {
+            continue;
+        }
+        let verb = if vacuum.dry_run {
+            "would remove"
+        } else {
+            "removed"
+        };
+        let message = format!("{verb} {} files of table \"{}\"", removed.len(), table.name);
+        control.notify(Notice {
+            hint: vacuum
+                .dry_run
+                .then(|| removed.join(", "))
+                .filter(|list| !list.is_empty()),
+            ..Notice::plain(message)
+        });
+    }
+    Ok("VACUUM".to_owned())
+}
+
+/// `RESTORE TABLE t TO …`.
+pub(super) async fn restore(session: &Arc<Session>, restore: &Restore) -> Result<String> {
+    let table = entry(session, &restore.table.parts)?;
+    let version = match &restore.to {
+        RestorePoint::Version(number) => VersionSpec::Number(*number),
+        RestorePoint::Time(text) => {
+            let literal = format!("'{}'", text.replace('\'', "''"));
+            VersionSpec::AtMs(time_ms(session, &literal).await?)
+        }
+    };
+    session.engine.tables.restore(&table.id, version).await?;
+    Ok("RESTORE TABLE".to_owned())
+}
+
+/// `TRUNCATE [TABLE] t, …`.
+pub(super) async fn truncate(session: &Arc<Session>, truncate: &ast::Truncate) -> Result<String> {
+    if truncate.partitions.is_some() {
+        return Err(Error::unsupported("TRUNCATE ... PARTITION"));
+    }
+    let mut tables = Vec::new();
+    for target in &truncate.table_names {
+        let parts = name_parts(&target.name);
+        match entry(session, &parts) {
+            Err(Error::Undefined { .. }) if truncate.if_exists => {}
+            found => tables.push(found?),
+        }
+    }
+    for table in tables {
+        session
+            .engine
+            .tables
+            .rewrite(&table.id)
+            .await?
+            .truncate()
+            .await?;
+    }
+    Ok("TRUNCATE TABLE".to_owned())
+}
+
+fn entry(session: &Session, parts: &[String]) -> Result<Arc<CatalogEntry>> {
+    let (schema, name) = session.object_parts(parts)?;
+    session.managed_table(&schema, &name)
+}
+
+const HISTORY: &[(&str, ColumnType)] = &[
+    ("version", ColumnType::Integer),
+    ("timestamp", ColumnType::Timestamp),
+    ("operation", ColumnType::Text),
+    ("operation_parameters", ColumnType::Text),
+    ("files_added", ColumnType::Integer),
+    ("files_removed", ColumnType::Integer),
+];
+
+/// The rows of `DESCRIBE HISTORY t`, the newest commit first.
+pub(crate) async fn table_history(session: &Session, name: &[String]) -> Result<RecordBatch> {
+    let table = entry(session, name)?;
+    let commits = session.engine.tables.history(&table.id).await?;
+    let row = |commit: auspex_storage::TableCommit| {
+        vec![
+            commit.version.into(),
+            Cell::Timestamp(commit.timestamp_ms),
+            commit.operation.into(),
+            commit.parameters.into(),
+            commit.files_added.into(),
+            commit.files_removed.into(),
+        ]
+    };
+    let rows: Vec<Vec<Cell>> = commits.into_iter().map(row).collect();
+    Ok(batch_of(HISTORY, &rows)?)
+}
+
+const DETAIL: &[(&str, ColumnType)] = &[
+    ("format", ColumnType::Text),
+    ("id", ColumnType::Text),
+    ("name", ColumnType::Text),
+    ("location", ColumnType::Text),
+    ("created_at", ColumnType::Timestamp),
+    ("version", ColumnType::Integer),
+    ("partition_columns", ColumnType::Text),
+    ("num_files", ColumnType::Integer),
+    ("size_in_bytes", ColumnType::Integer),
+    ("num_rows", ColumnType::Integer),
+    ("properties", ColumnType::Text),
+    ("min_reader_version", ColumnType::Integer),
+    ("min_writer_version", ColumnType::Integer),
+];
+
+/// The row of `DESCRIBE DETAIL t`.
+pub(crate) async fn table_detail(session: &Session, name: &[String]) -> Result<RecordBatch> {
+    let table = entry(session, name)?;
+    let detail = session.engine.tables.detail(&table.id).await?;
+    let row = vec![
+        "delta".into(),
+        detail.id.into(),
+        format!("{}.{}", table.schema, table.name).into(),
+        detail.location.into(),
+        detail.created_ms.map_or(Cell::Null, Cell::Timestamp),
+        detail.version.into(),
+        detail.partition_columns.join(", ").into(),
+        detail.n_files.into(),
+        detail.bytes.into(),
+        detail.n_rows.into(),
+        detail.properties.into(),
+        Cell::Integer(i64::from(detail.min_reader_version)),
+        Cell::Integer(i64::from(detail.min_writer_version)),
+    ];
+    Ok(batch_of(DETAIL, &[row])?)
+}

@@ -1,0 +1,264 @@
+//! The definition of a managed table as CREATE TABLE and ALTER TABLE write it.
+//!
+//! In: column definitions, constraints, partitions and properties; out: a `TableShape` whose expressions can be
+//! planned. Reads and writes nothing.
+
+use std::sync::Arc;
+
+use auspex_sql::Word;
+use auspex_storage::{TableShape, stored_schema};
+use datafusion::arrow::datatypes::{DataType, Schema};
+use datafusion::common::DFSchema;
+use datafusion::logical_expr::ExprSchemable as _;
+use datafusion::sql::sqlparser::ast::{self, ColumnOption, TableConstraint};
+
+use super::folded;
+use super::tables::declared_schema;
+use crate::bind::undefined_column;
+use crate::error::{Error, Result};
+use crate::session::Session;
+
+/// The definition that `CREATE TABLE (…)` writes.
+pub(super) async fn declared_shape(
+    session: &Arc<Session>,
+    create: &ast::CreateTable,
+    relation: &str,
+) -> Result<TableShape> {
+    let mut plain = create.clone();
+    plain.constraints.clear();
+    for column in &mut plain.columns {
+        let is_plain = |option: &ast::ColumnOptionDef| {
+            matches!(option.option, ColumnOption::Null | ColumnOption::NotNull)
+        };
+        column.options.retain(is_plain);
+    }
+    let schema = stored_schema(declared_schema(session, &plain).await?.as_ref())?;
+    let mut shape = TableShape::new(&schema);
+    for (idx, column) in create.columns.iter().enumerate() {
+        for option in &column.options {
+            add_option(session, &mut shape, idx, option, relation)?;
+        }
+    }
+    for constraint in &create.constraints {
+        add_constraint(session, &mut shape, constraint, relation)?;
+    }
+    Ok(shape)
+}
+
+/// Adds what stands behind a column's type.
+pub(super) fn add_option(
+    session: &Arc<Session>,
+    shape: &mut TableShape,
+    idx: usize,
+    option: &ast::ColumnOptionDef,
+    relation: &str,
+) -> Result<()> {
+    let column = shape.columns()[idx].name().clone();
+    match &option.option {
+        ColumnOption::Null => {}
+        ColumnOption::NotNull => shape.set_nullable(idx, false),
+        ColumnOption::Default(expr) => {
+            let text = checked_default(session, shape, idx, expr)?;
+            shape.set_default(idx, text.as_deref());
+        }
+        ColumnOption::Check(check) => {
+            let name = option.name.as_ref().or(check.name.as_ref()).map(folded);
+            let name =
+                name.unwrap_or_else(|| free_name(shape, &format!("{relation}_{column}_check")));
+            add_check(session, shape, &name, &check.expr, relation)?;
+        }
+        ColumnOption::Generated {
+            generation_expr: Some(expr),
+            ..
+        } => {
+            let text = checked_generation(session, shape, idx, expr)?;
+            shape.set_generated(idx, Some(&text));
+        }
+        ColumnOption::Generated { .. } | ColumnOption::Identity(_) => {
+            return Err(Error::unsupported("an identity column"));
+        }
+        ColumnOption::PrimaryKey(_) => return Err(Error::unsupported("PRIMARY KEY")),
+        ColumnOption::Unique(_) => return Err(Error::unsupported("UNIQUE")),
+        ColumnOption::ForeignKey(_) => return Err(Error::unsupported("REFERENCES")),
+        other => return Err(Error::unsupported(format!("the column option {other}"))),
+    }
+    Ok(())
+}
+
+/// Adds a constraint that stands by itself.
+pub(super) fn add_constraint(
+    session: &Arc<Session>,
+    shape: &mut TableShape,
+    constraint: &TableConstraint,
+    relation: &str,
+) -> Result<()> {
+    match constraint {
+        TableConstraint::Check(check) => {
+            let name = check.name.as_ref().map(folded);
+            let name = name.unwrap_or_else(|| free_name(shape, &format!("{relation}_check")));
+            add_check(session, shape, &name, &check.expr, relation)
+        }
+        TableConstraint::PrimaryKey(_) => Err(Error::unsupported("PRIMARY KEY")),
+        TableConstraint::Unique(_) => Err(Error::unsupported("UNIQUE")),
+        TableConstraint::ForeignKey(_) => Err(Error::unsupported("FOREIGN KEY")),
+        _ => Err(Error::unsupported("this table constraint")),
+    }
+}
+
+/// A name that no check has.
+fn free_name(shape: &TableShape, wish: &str) -> String {
+    let taken = shape.checks();
+    if !taken.contains_key(wish) {
+        return wish.to_owned();
+    }
+    let mut number = 1;
+    while taken.contains_key(&format!("{wish}{number}")) {
+        number += 1;
+    }
+    format!("{wish}{number}")
+}
+
+fn add_check(
+    session: &Arc<Session>,
+    shape: &mut TableShape,
+    name: &str,
+    expr: &ast::Expr,
+    relation: &str,
+) -> Result<()> {
+    if shape.checks().contains_key(name) {
+        let message = format!("constraint \"{name}\" for relation \"{relation}\" already exists");
+        return Err(Error::invalid("42710", message, None));
+    }
+    let schema = DFSchema::try_from(shape.schema())?;
+    let text = expr.to_string();
+    let planned = session.state(None).create_logical_expr(&text, &schema)?;
+    if planned.get_type(&schema)? != DataType::Boolean {
+        let message = format!("argument of CHECK must be type boolean, not that of {text}");
+        return Err(Error::invalid("42804", message, None));
+    }
+    shape.add_check(name, &text);
+    Ok(())
+}
+
+/// The text of a default; `None` for NULL.
+pub(super) fn checked_default(
+    session: &Arc<Session>,
+    shape: &TableShape,
+    idx: usize,
+    expr: &ast::Expr,
+) -> Result<Option<String>> {
+    let column = &shape.columns()[idx];
+    if shape.generated_of(column).is_some() {
+        let name = column.name();
+        let message =
+            format!("both default and generation expression specified for column \"{name}\"");
+        return Err(Error::invalid("42601", message, None));
+    }
+    let text = expr.to_string();
+    if text.eq_ignore_ascii_case("null") {
+        return Ok(None);
+    }
+    let none = DFSchema::empty();
+    let planned = session.state(None).create_logical_expr(&text, &none);
+    let planned = planned.map_err(|error| match text.contains('$') {
+        true => Error::from(error),
+        false => {
+            let message = format!(
+                "cannot use {text} as a default: {}",
+                error.strip_backtrace()
+            );
+            Error::invalid(
+                "0A000",
+                message,
+                Some("A default is a constant expression."),
+            )
+        }
+    })?;
+    planned.cast_to(column.data_type(), &none)?;
+    Ok(Some(text))
+}
+
+fn checked_generation(
+    session: &Arc<Session>,
+    shape: &TableShape,
+    idx: usize,
+    expr: &ast::Expr,
+) -> Result<String> {
+    let column = &shape.columns()[idx];
+    let name = column.name();
+    let schema = DFSchema::try_from(shape.schema())?;
+    let text = expr.to_string();
+    let planned = session.state(None).create_logical_expr(&text, &schema)?;
+    let invalid = |message: String| Err(Error::invalid("42P17", message, None));
+    if planned.is_volatile() {
+        return invalid("generation expression is not immutable".to_owned());
+    }
+    for used in planned.column_refs() {
+        let used = shape.position(used.name()).map(|idx| &shape.columns()[idx]);
+        let Some(used) = used else { continue };
+        if used.name() == name || shape.generated_of(used).is_some() {
+            let used = used.name();
+            return invalid(format!(
+                "cannot use generated column \"{used}\" in column generation expression"
+            ));
+        }
+    }
+    planned.cast_to(column.data_type(), &schema)?;
+    Ok(text)
+}
+
+/// Divides the files by some columns.
+pub(super) fn set_partitions(
+    shape: &mut TableShape,
+    columns: &[Word],
+    relation: &str,
+) -> Result<()> {
+    for column in columns {
+        if shape.position(&column.value).is_none() {
+            return Err(undefined_column(&column.value, relation));
+        }
+        if shape.partition_columns.contains(&column.value) {
+            let message = format!(
+                "column \"{}\" appears twice in PARTITIONED BY",
+                column.value
+            );
+            return Err(Error::invalid("42701", message, None));
+        }
+        shape.partition_columns.push(column.value.clone());
+    }
+    if !columns.is_empty() && shape.partition_columns.len() >= shape.columns().len() {
+        let message = "a table needs a column beside those of PARTITIONED BY";
+        return Err(Error::invalid("42P16", message, None));
+    }
+    Ok(())
+}
+
+/// Properties that change how files are read, which the engine does not write.
+const REFUSED: &[&str] = &["delta.columnMapping.mode", "delta.enableDeletionVectors"];
+/// Properties that have statements of their own.
+const CHECKS: &str = "delta.constraints.";
+
+/// Sets a property after looking whether the engine can keep its promise.
+pub(super) fn set_property(shape: &mut TableShape, name: &str, value: &str) -> Result<()> {
+    if REFUSED.contains(&name) && !["none", "false"].contains(&value.to_lowercase().as_str()) {
+        return Err(Error::unsupported(format!(
+            "the table property \"{name}\" = '{value}'"
+        )));
+    }
+    if name.starts_with(CHECKS) {
+        let message = format!("property \"{name}\" cannot be set");
+        let hint = "Use ALTER TABLE ... ADD CONSTRAINT ... CHECK.";
+        return Err(Error::invalid("22023", message, Some(hint)));
+    }
+    shape.set_property(name, value);
+    Ok(())
+}
+
+/// A definition of the columns of a query: as in PostgreSQL, none is NOT NULL.
+pub(super) fn query_shape(schema: &Schema) -> Result<TableShape> {
+    let mut shape = TableShape::new(stored_schema(schema)?.as_ref());
+    for idx in 0..shape.columns().len() {
+        shape.set_nullable(idx, true);
+    }
+    Ok(shape)
+}

@@ -1,0 +1,188 @@
+//! From a bound query to streams of its rows.
+//!
+//! In: a [`BoundQuery`] and parameters; out: one stream for a client, or several for the writers of a table. Nothing is
+//! collected.
+
+use std::sync::Arc;
+
+use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::datatypes::{Field, Schema, SchemaRef};
+use datafusion::common::metadata::ScalarAndMetadata;
+use datafusion::common::{ParamValues, ScalarValue};
+use datafusion::datasource::physical_plan::FileScanConfig;
+use datafusion::datasource::source::DataSourceExec;
+use datafusion::error::DataFusionError;
+use datafusion::execution::{
+    SendableRecordBatchStream, SessionState, SessionStateBuilder, TaskContext,
+};
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::{ExecutionPlan, execute_stream, execute_stream_partitioned};
+use futures::StreamExt;
+
+use crate::bind::BoundQuery;
+use crate::engine::StatementWarning;
+use crate::error::{Error, Result};
+use crate::physical::warning_notice;
+use crate::session::{Limits, Session};
+use crate::statement_run::StatementControl;
+
+/// The rows of a plan under PostgreSQL's column names; warns at its end of what predictions met.
+pub(crate) async fn stream(
+    session: &Arc<Session>,
+    query: &BoundQuery,
+    parameters: Vec<ScalarValue>,
+    control: &StatementControl,
+) -> Result<SendableRecordBatchStream> {
+    let (physical, task) = physical(query, &query.state, parameters, control).await?;
+    one_stream(session, query, physical, task, control)
+}
+
+fn one_stream(
+    session: &Arc<Session>,
+    query: &BoundQuery,
+    physical: Arc<dyn ExecutionPlan>,
+    task: Arc<TaskContext>,
+    control: &StatementControl,
+) -> Result<SendableRecordBatchStream> {
+    let stream = execute_stream(physical, task)?;
+    tell(session, query.findings.known(), control);
+    let (session, findings) = (Arc::clone(session), query.findings.clone());
+    let control = control.clone();
+    let at_end = async move {
+        tell(&session, findings.take_counted(), &control);
+        None
+    };
+    Ok(with_names(stream, query, Some(at_end)))
+}
+
+/// Files of fewer bytes are written by one thread, into one file.
+const PARALLEL_BYTES: u64 = 8 << 20;
+
+/// The rows of a plan for a table: in several streams where much is read.
+///
+/// The streams in their order hold the rows in the plan's order.
+pub(crate) async fn streams(
+    session: &Arc<Session>,
+    query: &BoundQuery,
+    parameters: Vec<ScalarValue>,
+    control: &StatementControl,
+) -> Result<Vec<SendableRecordBatchStream>> {
+    // Neither the order of rows nor the division among files may depend on which thread is faster.
+    let mut config = query.state.config().clone();
+    let options = config.options_mut();
+    options.optimizer.enable_round_robin_repartition = false;
+    options.execution.enable_file_stream_work_stealing = false;
+    let state = SessionStateBuilder::new_from_existing(query.state.clone())
+        .with_config(config)
+        .build();
+    let (physical, task) = physical(query, &state, parameters, control).await?;
+    if scanned_bytes(&physical) < PARALLEL_BYTES || !query.findings.models().is_empty() {
+        return Ok(vec![one_stream(session, query, physical, task, control)?]);
+    }
+    let streams = execute_stream_partitioned(physical, task)?;
+    Ok(streams
+        .into_iter()
+        .map(|stream| with_names(stream, query, None::<std::future::Ready<Option<Batch>>>))
+        .collect())
+}
+
+/// How many bytes of files a plan reads.
+fn scanned_bytes(plan: &Arc<dyn ExecutionPlan>) -> u64 {
+    let source = plan.downcast_ref::<DataSourceExec>();
+    let files = source.and_then(|source| source.data_source().downcast_ref::<FileScanConfig>());
+    let groups = files.iter().flat_map(|files| files.file_groups.iter());
+    let own: u64 = groups
+        .flat_map(|group| group.iter())
+        .map(|file| file.effective_size())
+        .sum();
+    own + plan.children().into_iter().map(scanned_bytes).sum::<u64>()
+}
+
+async fn physical(
+    query: &BoundQuery,
+    state: &SessionState,
+    parameters: Vec<ScalarValue>,
+    control: &StatementControl,
+) -> Result<(Arc<dyn ExecutionPlan>, Arc<TaskContext>)> {
+    let mut plan = query.plan.clone();
+    if !parameters.is_empty() {
+        let values = parameters
+            .into_iter()
+            .map(|value| ScalarAndMetadata::new(value, None));
+        plan = plan.replace_params_with_values(&ParamValues::List(values.collect()))?;
+    }
+    let config = state
+        .config()
+        .clone()
+        .with_extension(Arc::new(control.clone()));
+    let state = SessionStateBuilder::new_from_existing(state.clone())
+        .with_config(config)
+        .build();
+    let physical = crate::physical::ready(&state, &plan).await?;
+    Ok((physical, Arc::new(TaskContext::from(&state))))
+}
+
+type Batch = std::result::Result<RecordBatch, DataFusionError>;
+
+fn with_names(
+    stream: SendableRecordBatchStream,
+    query: &BoundQuery,
+    at_end: Option<impl Future<Output = Option<Batch>> + Send + 'static>,
+) -> SendableRecordBatchStream {
+    let schema = renamed(&stream.schema(), &query.names);
+    let output = Arc::clone(&schema);
+    let batches = stream.map(move |batch| {
+        let (_, columns, n_rows) = batch?.into_parts();
+        let options =
+            datafusion::arrow::array::RecordBatchOptions::new().with_row_count(Some(n_rows));
+        let batch = RecordBatch::try_new_with_options(Arc::clone(&output), columns, &options)?;
+        Ok::<_, DataFusionError>(batch)
+    });
+    let at_end = futures::stream::iter(at_end).then(|at_end| at_end);
+    let batches = batches.chain(at_end.filter_map(futures::future::ready));
+    Box::pin(RecordBatchStreamAdapter::new(schema, batches))
+}
+
+/// Sends warnings, and remembers them for `ml.warnings`.
+fn tell(session: &Session, warnings: Vec<StatementWarning>, control: &StatementControl) {
+    for warning in warnings {
+        control.notify(warning_notice(&warning.warning));
+        session.engine.remember_warning(warning);
+    }
+}
+
+/// A schema under other column names.
+pub(crate) fn renamed(schema: &Schema, names: &[Option<String>]) -> SchemaRef {
+    let fields: Vec<Field> = schema
+        .fields()
+        .iter()
+        .enumerate()
+        .map(|(idx, field)| match names.get(idx) {
+            Some(Some(name)) => field.as_ref().clone().with_name(name),
+            _ => field.as_ref().clone(),
+        })
+        .collect();
+    Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone()))
+}
+
+/// A stream that ends when its statement is cancelled or its time is over.
+pub(crate) fn guarded(
+    stream: SendableRecordBatchStream,
+    limits: Limits,
+) -> SendableRecordBatchStream {
+    let schema = stream.schema();
+    let batches = futures::stream::unfold(Some((stream, limits)), |state| async move {
+        let (mut stream, limits) = state?;
+        let next = tokio::select! {
+            biased;
+            () = limits.token.cancelled() => Some(Err(limits.error().into())),
+            next = stream.next() => next,
+        };
+        match next? {
+            Ok(batch) => Some((Ok(batch), Some((stream, limits)))),
+            Err(_) if limits.timed_out() => Some((Err(Error::TimedOut.into()), None)),
+            Err(error) => Some((Err(error), None)),
+        }
+    });
+    Box::pin(RecordBatchStreamAdapter::new(schema, batches))
+}

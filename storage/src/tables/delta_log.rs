@@ -1,0 +1,452 @@
+//! An opened Delta table: its log, read once and then only its news, and the versions that statements use.
+//!
+//! A URL and a store flow in; versions with their files flow out, and actions become commits. What the rows are and
+//! who may see them is not decided here.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use datafusion::catalog::TableProvider;
+use datafusion::execution::object_store::ObjectStoreUrl;
+use deltalake::kernel::transaction::{CommitBuilder, CommitProperties};
+use deltalake::kernel::{Action, EagerSnapshot};
+use deltalake::protocol::DeltaOperation;
+use deltalake::table::state::DeltaTableState;
+use deltalake::{DeltaTable, DeltaTableBuilder};
+use futures::{StreamExt as _, TryStreamExt as _};
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt as _};
+use url::{Position, Url};
+
+use crate::error::{Error, Result};
+use crate::tables::delta_files::DeltaFiles;
+use crate::tables::delta_scan::DeltaScan;
+use crate::tables::shape::TableShape;
+use crate::tables::snapshot::{SnapshotFile, TableSnapshot};
+
+pub(crate) const LOG_FOLDER: &str = "_delta_log";
+/// A lost race is only a reason to take the next number, unless what was read has changed.
+const MAX_ATTEMPTS: u32 = 100;
+/// Versions whose files are kept parsed: the newest, and those that time travel or running statements still use.
+const KEPT_VERSIONS: usize = 4;
+/// Requests at a time when looking whether files are still there.
+const CHECKS_IN_FLIGHT: usize = 16;
+
+/// Which version of a table a statement means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum VersionSpec {
+    /// The newest.
+    Newest,
+    /// The version with this number.
+    Number(u64),
+    /// The version that was the newest at a time, in milliseconds since 1970.
+    AtMs(i64),
+}
+
+/// What may have changed in the table between the version that a commit was made from and the one it follows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Rebase {
+    /// Rows: the commit adds some and has read none.
+    Rows,
+    /// Added rows: the commit replaces files, which must all still be there.
+    AddedRows,
+    /// Nothing.
+    Nothing,
+}
+
+/// A table whose log was read.
+#[derive(Debug)]
+pub(crate) struct DeltaLog {
+    url: Url,
+    /// Addressed with whole paths.
+    store: Arc<dyn ObjectStore>,
+    /// Its newest known state.
+    newest: tokio::sync::Mutex<DeltaTable>,
+    /// Held while committing, so that sessions of one server do not race each other.
+    commit: tokio::sync::Mutex<()>,
+    /// Held by statements that replace files, for their whole time.
+    rewrite: Arc<tokio::sync::Mutex<()>>,
+    versions: Mutex<VecDeque<(u64, KnownFiles)>>,
+}
+
+/// `None`: the files of a version are not plain Parquet.
+type KnownFiles = Option<Arc<DeltaFiles>>;
+
+/// One version of a table.
+#[derive(Debug, Clone)]
+pub(crate) struct DeltaVersion {
+    pub(crate) table: DeltaTable,
+    url: Url,
+    store: Arc<dyn ObjectStore>,
+    files: KnownFiles,
+}
+
+impl DeltaLog {
+    /// The table in the folder `url`, which ends in a slash; `store` takes whole paths. Reads nothing yet.
+    pub(crate) fn new(url: Url, store: Arc<dyn ObjectStore>) -> Result<Self> {
+        let table = DeltaTableBuilder::from_url(url.clone())?
+            .with_storage_backend(Arc::clone(&store), url.clone())
+            .build()?;
+        Ok(Self::of(table, url, store))
+    }
+
+    /// A table that was just created.
+    pub(crate) fn of(table: DeltaTable, url: Url, store: Arc<dyn ObjectStore>) -> Self {
+        Self {
+            url,
+            store,
+            newest: tokio::sync::Mutex::new(table),
+            commit: tokio::sync::Mutex::default(),
+            rewrite: Arc::default(),
+            versions: Mutex::default(),
+        }
+    }
+
+    /// Waits for the other statements of this server that replace files of the table.
+    pub(crate) async fn turn(&self) -> tokio::sync::OwnedMutexGuard<()> {
+        Arc::clone(&self.rewrite).lock_owned().await
+    }
+
+    /// The table as deltalake sees it, with the newest version loaded.
+    pub(crate) async fn newest_table(&self) -> Result<DeltaTable> {
+        let mut newest = self.newest.lock().await;
+        newest.update_incremental(None).await?;
+        Ok(newest.clone())
+    }
+
+    /// The table without a version loaded.
+    pub(crate) async fn unread(&self) -> DeltaTable {
+        DeltaTable::new(self.newest.lock().await.log_store())
+    }
+
+    /// The newest version.
+    pub(crate) async fn newest(&self) -> Result<DeltaVersion> {
+        let table = self.newest_table().await?;
+        self.version(table)
+    }
+
+    /// The version that a statement means.
+    ///
+    /// Errors: `UndefinedTableVersion` with the range that exists, `VersionVacuumed`.
+    pub(crate) async fn at(&self, spec: VersionSpec) -> Result<DeltaVersion> {
+        let newest = self.newest().await?;
+        let number = match spec {
+            VersionSpec::Newest => return Ok(newest),
+            VersionSpec::Number(number) if number == newest.number() => return Ok(newest),
+            VersionSpec::Number(number) => {
+                self.check_version(number).await?;
+                number
+            }
+            VersionSpec::AtMs(at) => {
+                let known = self.known_versions().await?;
+                let before = known.iter().rev().find(|(_, made)| *made <= at);
+                before
+                    .ok_or_else(|| undefined(&format!("version at {}", shown_time(at)), &known))?
+                    .0
+            }
+        };
+        if number == newest.number() {
+            return Ok(newest);
+        }
+        let mut table = self.unread().await;
+        if let Err(error) = table.load_version(number).await {
+            let known = self.known_versions().await?;
+            tracing::debug!(%error, number, "a version of a table could not be read");
+            return Err(undefined(&format!("version {number}"), &known));
+        }
+        let version = self.version(table)?;
+        self.check_files(&version, &newest).await?;
+        Ok(version)
+    }
+
+    /// Fails if the log does not have a version.
+    pub(crate) async fn check_version(&self, number: u64) -> Result<()> {
+        let known = self.known_versions().await?;
+        match known.iter().any(|(known, _)| *known == number) {
+            true => Ok(()),
+            false => Err(undefined(&format!("version {number}"), &known)),
+        }
+    }
+
+    fn version(&self, table: DeltaTable) -> Result<DeltaVersion> {
+        let snapshot = table.snapshot()?.snapshot();
+        let number = snapshot.version();
+        let known = {
+            let versions = self.lock();
+            let found = versions.iter().find(|(known, _)| *known == number);
+            found.map(|(_, files)| files.clone())
+        };
+        let files = match known {
+            Some(files) => files,
+            None => {
+                let root =
+                    Path::from_url_path(self.url.path()).map_err(|_| Error::InvalidLocation {
+                        location: self.url.to_string(),
+                    })?;
+                let files = DeltaFiles::of(snapshot, &root)?.map(Arc::new);
+                let mut versions = self.lock();
+                if versions.len() >= KEPT_VERSIONS {
+                    versions.pop_front();
+                }
+                versions.push_back((number, files.clone()));
+                files
+            }
+        };
+        Ok(DeltaVersion {
+            table,
+            url: self.url.clone(),
+            store: Arc::clone(&self.store),
+            files,
+        })
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, VecDeque<(u64, KnownFiles)>> {
+        self.versions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The versions in the log with the time of their commit in milliseconds since 1970, ascending.
+    pub(crate) async fn known_versions(&self) -> Result<Vec<(u64, i64)>> {
+        let log = Path::from_url_path(self.url.path())
+            .map_err(|_| Error::InvalidLocation {
+                location: self.url.to_string(),
+            })?
+            .join(LOG_FOLDER);
+        let files: Vec<_> = self.store.list(Some(&log)).try_collect().await?;
+        let commit = |file: &object_store::ObjectMeta| {
+            let number = file.location.filename()?.strip_suffix(".json")?;
+            let number = number.parse().ok()?;
+            Some((number, file.last_modified.timestamp_millis()))
+        };
+        let mut known: Vec<(u64, i64)> = files.iter().filter_map(commit).collect();
+        known.sort_unstable();
+        Ok(known)
+    }
+
+    /// Fails when a file of `version` that `newest` has no more was removed from the store.
+    async fn check_files(&self, version: &DeltaVersion, newest: &DeltaVersion) -> Result<()> {
+        let pinned = newest.pinned();
+        let kept: std::collections::BTreeSet<String> =
+            pinned.files.into_iter().map(|file| file.path).collect();
+        let root = version.table.object_store();
+        let removed = version.pinned().files.into_iter();
+        let removed = removed.filter(|file| !kept.contains(&file.path));
+        let mut checks = futures::stream::iter(removed)
+            .map(|file| {
+                let root = Arc::clone(&root);
+                async move {
+                    let found = root.head(&Path::from(file.path.as_str())).await;
+                    (file.path, found)
+                }
+            })
+            .buffer_unordered(CHECKS_IN_FLIGHT);
+        while let Some((file, found)) = checks.next().await {
+            match found {
+                Ok(_) => {}
+                Err(object_store::Error::NotFound { .. }) => {
+                    return Err(Error::VersionVacuumed {
+                        version: version.number(),
+                        file,
+                        newest: newest.number(),
+                    });
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts actions that were made from `base` behind the newest version; returns the new version's number.
+    ///
+    /// Errors: `Conflict` if the table changed since in a way that `rebase` does not allow, or others won every race.
+    pub(crate) async fn commit(
+        &self,
+        base: &DeltaVersion,
+        actions: Vec<Action>,
+        operation: DeltaOperation,
+        rebase: Rebase,
+    ) -> Result<u64> {
+        let _turn = self.commit.lock().await;
+        let mut onto = base.table.clone();
+        for attempt in 0..MAX_ATTEMPTS {
+            let newest = self.newest_table().await?;
+            if newest.version() != onto.version() {
+                allow(&base.table, &newest, rebase)?;
+                onto = newest;
+            }
+            match put(&onto, actions.clone(), operation.clone()).await {
+                Ok((version, state)) => {
+                    self.learn(state).await;
+                    return Ok(version);
+                }
+                Err(Error::Conflict { .. }) => {
+                    // Another server won; a little patience lets several of them take turns.
+                    let pause = Duration::from_millis(u64::from(attempt.min(20)));
+                    tokio::time::sleep(pause).await;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Err(conflict())
+    }
+
+    async fn learn(&self, state: Option<DeltaTableState>) {
+        let Some(state) = state else { return };
+        let mut newest = self.newest.lock().await;
+        if newest.version() < Some(state.version()) {
+            newest.state = Some(state);
+        }
+    }
+}
+
+impl DeltaVersion {
+    /// The number.
+    pub(crate) fn number(&self) -> u64 {
+        self.table.version().unwrap_or_default()
+    }
+
+    pub(crate) fn snapshot(&self) -> Result<&EagerSnapshot> {
+        Ok(self.table.snapshot()?.snapshot())
+    }
+
+    /// A time for new files, later than those of its own.
+    pub(crate) fn next_modified_ms(&self) -> i64 {
+        let last = self
+            .files
+            .as_ref()
+            .map_or(0, |files| files.next_modified_ms());
+        chrono::Utc::now().timestamp_millis().max(last)
+    }
+
+    /// Its definition.
+    pub(crate) fn shape(&self) -> Result<TableShape> {
+        Ok(TableShape::of(self.snapshot()?))
+    }
+
+    /// Its rows as a scan of Parquet files; `None` if they are not plain ones.
+    pub(crate) fn scan(&self) -> Result<Option<DeltaScan>> {
+        let Some(files) = &self.files else {
+            return Ok(None);
+        };
+        let store_url = ObjectStoreUrl::parse(&self.url[..Position::BeforePath])?;
+        let store = Arc::clone(&self.store);
+        Ok(Some(DeltaScan::new(Arc::clone(files), store, store_url)))
+    }
+
+    /// Its rows. Tables with deletion vectors or mapped columns are read by deltalake's own operator, which stays on
+    /// this machine.
+    pub(crate) async fn provider(&self) -> Result<Arc<dyn TableProvider>> {
+        if let Some(scan) = self.scan()? {
+            return Ok(Arc::new(scan));
+        }
+        let snapshot = self.snapshot()?.clone();
+        let provider = self.table.table_provider();
+        Ok(provider.with_eager_snapshot(Arc::new(snapshot)).await?)
+    }
+
+    /// What a model pins of it.
+    pub(crate) fn pinned(&self) -> TableSnapshot {
+        let files = match (&self.files, self.table.snapshot()) {
+            (Some(files), _) => files.pinned(),
+            (None, Ok(state)) => listed(state.snapshot()),
+            (None, Err(_)) => vec![],
+        };
+        TableSnapshot {
+            format: "delta".into(),
+            location: self.url.to_string(),
+            version: Some(self.number()),
+            files,
+        }
+    }
+}
+
+fn listed(snapshot: &EagerSnapshot) -> Vec<SnapshotFile> {
+    let log = snapshot.log_data();
+    let mut files: Vec<SnapshotFile> = log
+        .iter()
+        .map(|file| SnapshotFile {
+            path: file.path().into_owned(),
+            bytes: u64::try_from(file.size()).unwrap_or_default(),
+            modified_ms: file.modification_time(),
+            e_tag: None,
+        })
+        .collect();
+    files.sort_by(|a, b| a.path.cmp(&b.path));
+    files
+}
+
+/// Fails if a commit that was made from `base` may not follow `newest`.
+fn allow(base: &DeltaTable, newest: &DeltaTable, rebase: Rebase) -> Result<()> {
+    let (base, newest) = (base.snapshot()?.snapshot(), newest.snapshot()?.snapshot());
+    let same_table = base.metadata() == newest.metadata() && base.protocol() == newest.protocol();
+    if !same_table || rebase == Rebase::Nothing {
+        return Err(conflict());
+    }
+    if rebase == Rebase::AddedRows {
+        let log = newest.log_data();
+        let there: std::collections::BTreeSet<String> =
+            log.iter().map(|file| file.path().into_owned()).collect();
+        let log = base.log_data();
+        if log.iter().any(|file| !there.contains(file.path().as_ref())) {
+            return Err(conflict());
+        }
+    }
+    Ok(())
+}
+
+fn conflict() -> Error {
+    Error::Conflict {
+        object: "a table".into(),
+    }
+}
+
+/// One attempt to put a commit behind the version that `table` has loaded; `Conflict` if another was put there.
+async fn put(
+    table: &DeltaTable,
+    actions: Vec<Action>,
+    operation: DeltaOperation,
+) -> Result<(u64, Option<DeltaTableState>)> {
+    let snapshot = table.snapshot()?.snapshot();
+    // Old versions stay, since models pin them; only VACUUM removes their files.
+    let properties = CommitProperties::default()
+        .with_max_retries(0)
+        .with_cleanup_expired_logs(Some(false));
+    let committed = CommitBuilder::from(properties)
+        .with_actions(actions)
+        .build(Some(snapshot), table.log_store(), operation)
+        .into_prepared_commit_future()
+        .await?
+        .await?;
+    // The rows are in the table now: what follows only makes its log quicker to read.
+    let version = committed.version;
+    match committed.await {
+        Ok(finished) => Ok((version, Some(finished.snapshot))),
+        Err(error) => {
+            tracing::warn!(%error, version, "could not finish the upkeep of a table's log");
+            Ok((version, None))
+        }
+    }
+}
+
+fn undefined(what: &str, known: &[(u64, i64)]) -> Error {
+    let range = match (known.first(), known.last()) {
+        (Some((first, made)), Some((last, newest))) => format!(
+            "Versions {first} ({}) to {last} ({}) exist.",
+            shown_time(*made),
+            shown_time(*newest)
+        ),
+        _ => "No version exists.".into(),
+    };
+    Error::UndefinedTableVersion {
+        what: what.into(),
+        range,
+    }
+}
+
+/// A time as SQL writes it.
+pub(crate) fn shown_time(at_ms: i64) -> String {
+    chrono::DateTime::from_timestamp_millis(at_ms).map_or_else(
+        || at_ms.to_string(),
+        |time| time.format("%Y-%m-%d %H:%M:%S%.3f").to_string(),
+    )
+}

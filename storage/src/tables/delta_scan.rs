@@ -1,0 +1,359 @@
+//! Scans of Delta tables as plain scans of Parquet files.
+//!
+//! The files of one version flow in; a DataFusion provider flows out whose plan is an ordinary `DataSourceExec`, so
+//! that it is optimised, split and shipped to other machines like any other. Files are left out by their partition
+//! values and bounds before anything is planned; row groups and pages are left out by the Parquet reader.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use datafusion::arrow::array::{Array as _, AsArray as _};
+use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
+use datafusion::catalog::{Session, TableProvider};
+use datafusion::common::config::TableParquetOptions;
+use datafusion::common::{ColumnStatistics, DFSchema, ScalarValue, Statistics};
+use datafusion::datasource::TableType;
+use datafusion::datasource::listing::PartitionedFile;
+use datafusion::datasource::physical_plan::parquet::CachedParquetFileReaderFactory;
+use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, ParquetSource};
+use datafusion::datasource::source::DataSourceExec;
+use datafusion::datasource::table_schema::TableSchema;
+use datafusion::error::{DataFusionError, Result as DfResult};
+use datafusion::execution::object_store::ObjectStoreUrl;
+use datafusion::logical_expr::utils::conjunction;
+use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
+use datafusion::parquet::arrow::RowNumber;
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_optimizer::pruning::PruningPredicateBuilder;
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::empty::EmptyExec;
+use object_store::ObjectStore;
+
+use crate::tables::delta_files::{DeltaFiles, merged};
+
+/// The hidden column with a row's file: its index among the files of the version.
+pub const FILE_COLUMN: &str = "__auspex_file";
+/// The hidden column with a row's number in its file, from 0.
+pub const ROW_COLUMN: &str = "__auspex_row";
+
+/// One version of a Delta table whose files are plain Parquet.
+#[derive(Debug, Clone)]
+pub(crate) struct DeltaScan {
+    files: Arc<DeltaFiles>,
+    store: Arc<dyn ObjectStore>,
+    store_url: ObjectStoreUrl,
+    /// The columns of the table, then those of row addresses, if wanted.
+    schema: SchemaRef,
+    has_addresses: bool,
+    /// Only these files, by index; `None`: all.
+    only: Option<Arc<[usize]>>,
+    /// Whether one partition reads all files.
+    is_one_group: bool,
+    /// The managed table and the version, if its newest version was meant.
+    newest_of: Option<(String, u64)>,
+}
+
+impl DeltaScan {
+    /// `store` has the files under their whole paths; other machines find it under `store_url`.
+    pub(crate) fn new(
+        files: Arc<DeltaFiles>,
+        store: Arc<dyn ObjectStore>,
+        store_url: ObjectStoreUrl,
+    ) -> Self {
+        Self {
+            schema: Arc::clone(&files.schema),
+            files,
+            store,
+            store_url,
+            has_addresses: false,
+            only: None,
+            is_one_group: false,
+            newest_of: None,
+        }
+    }
+
+    /// The same with the columns `FILE_COLUMN` and `ROW_COLUMN` behind the others.
+    pub(crate) fn with_addresses(mut self) -> Self {
+        let mut fields: Vec<FieldRef> = self.files.schema.fields().iter().cloned().collect();
+        fields.push(Arc::new(file_field()));
+        fields.push(Arc::new(row_field()));
+        self.schema = Arc::new(Schema::new(fields));
+        self.has_addresses = true;
+        self
+    }
+
+    /// The same over some of the files.
+    pub(crate) fn of_files(mut self, only: Vec<usize>) -> Self {
+        self.only = Some(only.into());
+        self
+    }
+
+    /// How many rows a file has, if the log says so.
+    pub(crate) fn n_rows(&self, file: usize) -> Option<usize> {
+        let statistics = self.files.files.get(file)?.file.statistics.as_ref()?;
+        statistics.num_rows.get_value().copied()
+    }
+
+    /// The name of a file in the log.
+    pub(crate) fn name(&self, file: usize) -> &str {
+        self.files
+            .files
+            .get(file)
+            .map_or("", |file| file.name.as_str())
+    }
+
+    /// The same as what was the newest version of a managed table.
+    pub(crate) fn as_newest_of(mut self, id: &str, version: u64) -> Self {
+        self.newest_of = Some((id.to_owned(), version));
+        self
+    }
+
+    /// The managed table whose newest version was meant, and the version.
+    pub(crate) fn newest_of(&self) -> Option<&(String, u64)> {
+        self.newest_of.as_ref()
+    }
+
+    /// The number of files of the version.
+    pub(crate) fn n_files(&self) -> usize {
+        self.files.files.len()
+    }
+
+    /// The size of a file.
+    pub(crate) fn bytes(&self, file: usize) -> u64 {
+        let file = self.files.files.get(file);
+        file.map_or(0, |file| file.file.object_meta.size)
+    }
+
+    /// The partition values of a file as a text that is the same for the same values.
+    pub(crate) fn partition_key(&self, file: usize) -> String {
+        let file = self.files.files.get(file);
+        file.map_or_else(String::new, |file| {
+            format!("{:?}", file.file.partition_values)
+        })
+    }
+
+    /// The same with all files one after the other.
+    pub(crate) fn in_one_group(mut self) -> Self {
+        self.is_one_group = true;
+        self
+    }
+
+    /// File columns, then partition columns, then hidden ones.
+    fn table_schema(&self) -> TableSchema {
+        let mut partitions = self.files.partition_fields.clone();
+        let mut rows: Vec<FieldRef> = Vec::new();
+        if self.has_addresses {
+            partitions.push(Arc::new(file_field()));
+            rows.push(Arc::new(row_field().with_extension_type(RowNumber)));
+        }
+        TableSchema::builder(Arc::clone(&self.files.file_schema))
+            .with_table_partition_cols(partitions)
+            .with_virtual_columns(rows)
+            .build()
+    }
+
+    /// Which files may hold rows that pass the filters.
+    pub(crate) fn surviving(
+        &self,
+        session: &dyn Session,
+        filters: &[Expr],
+    ) -> DfResult<Vec<usize>> {
+        let all: Vec<usize> = match &self.only {
+            Some(only) => only.to_vec(),
+            None => (0..self.files.files.len()).collect(),
+        };
+        let Some(filter) = conjunction(filters.iter().filter(|f| !self.names_address(f)).cloned())
+        else {
+            return Ok(all);
+        };
+        let schema = DFSchema::try_from(Arc::clone(&self.files.schema))?;
+        let expr = session.create_physical_expr(filter, &schema)?;
+        let kept = PruningPredicateBuilder::new()
+            .with_file_schema(Arc::clone(&self.files.schema))
+            .try_build(expr)?
+            .prune(self.files.as_ref())?;
+        let mut surviving: Vec<usize> = all.into_iter().filter(|idx| kept[*idx]).collect();
+        for filter in filters
+            .iter()
+            .filter(|filter| self.is_of_partitions(filter))
+        {
+            let held = self.held_by_partitions(session, filter)?;
+            surviving.retain(|idx| held[*idx]);
+        }
+        Ok(surviving)
+    }
+
+    fn names_address(&self, filter: &Expr) -> bool {
+        let names = filter.column_refs();
+        names
+            .iter()
+            .any(|column| column.name() == FILE_COLUMN || column.name() == ROW_COLUMN)
+    }
+
+    /// Whether the values of partition columns alone decide a filter.
+    pub(crate) fn is_of_partitions(&self, filter: &Expr) -> bool {
+        let is_partition = |name: &str| {
+            let mut fields = self.files.partition_fields.iter();
+            fields.any(|field| field.name() == name)
+        };
+        let columns = filter.column_refs();
+        !columns.is_empty()
+            && columns.iter().all(|column| is_partition(column.name()))
+            && !filter.is_volatile()
+    }
+
+    /// For each file, whether its partition values pass a filter over partition columns.
+    fn held_by_partitions(&self, session: &dyn Session, filter: &Expr) -> DfResult<Vec<bool>> {
+        let values = &self.files.partition_values;
+        let schema = DFSchema::try_from(values.schema())?;
+        let expr: Arc<dyn PhysicalExpr> = session.create_physical_expr(filter.clone(), &schema)?;
+        let held = expr.evaluate(values)?.into_array(values.num_rows())?;
+        let held = held.as_boolean();
+        Ok((0..held.len())
+            .map(|idx| held.is_valid(idx) && held.value(idx))
+            .collect())
+    }
+
+    fn file(&self, idx: usize) -> PartitionedFile {
+        let mut file = self.files.files[idx].file.clone();
+        if self.has_addresses {
+            let value = ScalarValue::Int64(Some(idx as i64));
+            file.partition_values.push(value);
+            file.statistics = file
+                .statistics
+                .map(|statistics| Arc::new(with_unknown(statistics.as_ref().clone(), 2)));
+        }
+        file
+    }
+
+    fn statistics(&self, files: &[PartitionedFile]) -> DfResult<Statistics> {
+        let is_all = files.len() == self.files.files.len();
+        let statistics = match is_all {
+            true => self.files.statistics.clone(),
+            false => {
+                let known = files.iter().filter_map(|file| file.statistics.as_deref());
+                let fields = self.table_schema();
+                return merged(known, fields.table_schema(), files.is_empty())
+                    .map_err(|error| DataFusionError::External(Box::new(error)));
+            }
+        };
+        Ok(match self.has_addresses {
+            true => with_unknown(statistics, 2),
+            false => statistics,
+        })
+    }
+
+    /// Positions in the scan's order (file, partition, hidden columns) of columns in the table's order.
+    fn positions(
+        &self,
+        table: &TableSchema,
+        projection: Option<&Vec<usize>>,
+    ) -> DfResult<Vec<usize>> {
+        let wanted: Vec<usize> = match projection {
+            Some(projection) => projection.clone(),
+            None => (0..self.schema.fields().len()).collect(),
+        };
+        let position = |idx: usize| {
+            let name = self.schema.field(idx).name();
+            Ok(table.table_schema().index_of(name)?)
+        };
+        wanted.into_iter().map(position).collect()
+    }
+}
+
+/// Groups of about as many files each, in order; DataFusion's own division would sort them by path.
+fn consecutive_groups(files: Vec<PartitionedFile>, n_groups: usize) -> Vec<FileGroup> {
+    let size = files.len().div_ceil(n_groups.max(1)).max(1);
+    let mut groups = Vec::with_capacity(n_groups);
+    let mut files = files.into_iter().peekable();
+    while files.peek().is_some() {
+        groups.push(FileGroup::new(files.by_ref().take(size).collect()));
+    }
+    groups
+}
+
+fn file_field() -> Field {
+    Field::new(FILE_COLUMN, DataType::Int64, false)
+}
+
+fn row_field() -> Field {
+    Field::new(ROW_COLUMN, DataType::Int64, false)
+}
+
+fn with_unknown(mut statistics: Statistics, n_columns: usize) -> Statistics {
+    let unknown = std::iter::repeat_n(ColumnStatistics::new_unknown(), n_columns);
+    statistics.column_statistics.extend(unknown);
+    statistics
+}
+
+#[async_trait]
+impl TableProvider for DeltaScan {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    fn statistics(&self) -> Option<Statistics> {
+        None
+    }
+
+    fn supports_filters_pushdown(
+        &self,
+        filters: &[&Expr],
+    ) -> DfResult<Vec<TableProviderFilterPushDown>> {
+        let pushdown = |filter: &&Expr| match self.is_of_partitions(filter) {
+            true => TableProviderFilterPushDown::Exact,
+            false => TableProviderFilterPushDown::Inexact,
+        };
+        Ok(filters.iter().map(pushdown).collect())
+    }
+
+    async fn scan(
+        &self,
+        session: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        limit: Option<usize>,
+    ) -> DfResult<Arc<dyn ExecutionPlan>> {
+        let table = self.table_schema();
+        let positions = self.positions(&table, projection)?;
+        let surviving = self.surviving(session, filters)?;
+        if surviving.is_empty() {
+            let schema = match projection {
+                Some(projection) => Arc::new(self.schema.project(projection)?),
+                None => Arc::clone(&self.schema),
+            };
+            return Ok(Arc::new(EmptyExec::new(schema)));
+        }
+        let files: Vec<PartitionedFile> = surviving.iter().map(|idx| self.file(*idx)).collect();
+        let statistics = self.statistics(&files)?;
+        let n_groups = match self.is_one_group {
+            true => 1,
+            false => session.config().target_partitions(),
+        };
+        let groups = consecutive_groups(files, n_groups);
+        let options = TableParquetOptions {
+            global: session.config_options().execution.parquet.clone(),
+            ..TableParquetOptions::default()
+        };
+        let runtime = session.runtime_env();
+        let footers = runtime.cache_manager.get_file_metadata_cache();
+        let reader = CachedParquetFileReaderFactory::new(Arc::clone(&self.store), footers);
+        let source = ParquetSource::new(table)
+            .with_table_parquet_options(options)
+            .with_parquet_file_reader_factory(Arc::new(reader));
+        if runtime.object_store(&self.store_url).is_err() {
+            runtime.register_object_store(self.store_url.as_ref(), Arc::clone(&self.store));
+        }
+        let config = FileScanConfigBuilder::new(self.store_url.clone(), Arc::new(source))
+            .with_file_groups(groups)
+            .with_statistics(statistics)
+            .with_projection_indices(Some(positions))?
+            .with_limit(limit)
+            .build();
+        Ok(DataSourceExec::from_data_source(config))
+    }
+}

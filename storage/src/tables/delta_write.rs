@@ -1,0 +1,220 @@
+//! Rows become data files of a Delta table, which no commit names yet.
+//!
+//! Streams flow in, each written by a task of its own; what a commit needs to name the files flows out, in the order of
+//! the streams. A failure discards what was written.
+
+use std::num::NonZeroU64;
+use std::sync::Arc;
+
+use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::datatypes::{Field, Schema, SchemaRef};
+use datafusion::execution::SendableRecordBatchStream;
+use datafusion::parquet::basic::Compression;
+use datafusion::parquet::file::properties::WriterProperties;
+use deltalake::datafile::writer::{DeltaWriter, WriterConfig};
+use deltalake::kernel::Add;
+use deltalake::logstore::ObjectStoreRef;
+use deltalake::operations::write::configs::WriterStatsConfig;
+use futures::StreamExt as _;
+use object_store::prefix::PrefixStore;
+use tokio::task::JoinSet;
+
+use crate::error::{Error, Result};
+use crate::tables::delta_log::DeltaVersion;
+use crate::tables::row_checks::RowChecks;
+use crate::tables::shape::TableShape;
+use crate::tables::types::conform;
+
+/// A row group is what a writer holds in memory; all writers share this.
+const ROW_GROUP_BYTES: usize = 64 << 20;
+/// Bounds the row groups of narrow tables, so that a scan can be divided.
+const ROW_GROUP_ROWS: usize = 256 << 10;
+const FILE_BYTES: NonZeroU64 = NonZeroU64::new(256 << 20).unwrap();
+/// Rows between two looks at the size of a file.
+const SLICE_ROWS: usize = 16 << 10;
+
+/// What is written of rows, and how they are checked before.
+#[derive(Clone)]
+pub(crate) struct DeltaSink {
+    store: ObjectStoreRef,
+    config: WriterConfig,
+    schema: SchemaRef,
+    partition_columns: Vec<String>,
+    stats: WriterStatsConfig,
+    checks: Arc<RowChecks>,
+}
+
+impl DeltaSink {
+    /// For rows of the table as `shape` has it, on top of a version.
+    pub(crate) fn new(
+        version: &DeltaVersion,
+        shape: &TableShape,
+        checks: Arc<RowChecks>,
+        n_writers: usize,
+    ) -> Result<Self> {
+        let snapshot = version.snapshot()?;
+        let schema = shape.schema();
+        let stats = WriterStatsConfig::from_config(snapshot.table_configuration());
+        let properties = WriterProperties::builder()
+            .set_compression(Compression::SNAPPY)
+            .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
+            .set_max_row_group_bytes(Some(ROW_GROUP_BYTES / n_writers.max(1)))
+            .build();
+        let config = WriterConfig::new(
+            Arc::clone(&schema),
+            shape.partition_columns.clone(),
+            Some(properties),
+            Some(FILE_BYTES),
+            Some(SLICE_ROWS),
+            stats.num_indexed_cols,
+            stats.stats_columns.clone(),
+        );
+        Ok(Self {
+            store: version.table.object_store(),
+            config,
+            schema,
+            partition_columns: shape.partition_columns.clone(),
+            stats,
+            checks,
+        })
+    }
+
+    /// Writes all rows; returns the files in the order of the streams, and the number of rows.
+    pub(crate) async fn write(
+        &self,
+        mut streams: Vec<SendableRecordBatchStream>,
+    ) -> Result<(Vec<Add>, u64)> {
+        let mut written = Vec::with_capacity(streams.len());
+        if streams.len() == 1
+            && let Some(stream) = streams.pop()
+        {
+            written.push(self.clone().write_one(stream).await?);
+        } else {
+            // Dropped with this statement, the set ends its tasks.
+            let mut tasks = JoinSet::new();
+            for (idx, stream) in streams.into_iter().enumerate() {
+                let sink = self.clone();
+                tasks.spawn(async move { Ok::<_, Error>((idx, sink.write_one(stream).await?)) });
+            }
+            let mut done = Vec::new();
+            while let Some(task) = tasks.join_next().await {
+                let task = task.map_err(|error| Error::Internal {
+                    what: format!("a task that writes a table ended early: {error}"),
+                })?;
+                done.push(task?);
+            }
+            done.sort_by_key(|(idx, _)| *idx);
+            written.extend(done.into_iter().map(|(_, files)| files));
+        }
+        let n_rows = written.iter().map(|(_, n_rows)| n_rows).sum();
+        Ok((
+            written.into_iter().flat_map(|(adds, _)| adds).collect(),
+            n_rows,
+        ))
+    }
+
+    /// Starts one file, or one in each partition that occurs.
+    pub(crate) fn start(&self) -> OpenFiles {
+        OpenFiles {
+            writer: DeltaWriter::new(Arc::clone(&self.store), self.config.clone()),
+            sink: self.clone(),
+            n_rows: 0,
+        }
+    }
+
+    /// The same for files below a folder of the table, whose rows have one more column behind the others.
+    pub(crate) fn below(&self, folder: &str, column: Field) -> Self {
+        let mut fields = self.schema.fields().to_vec();
+        fields.push(Arc::new(column));
+        let schema = Arc::new(Schema::new(fields));
+        Self {
+            store: Arc::new(PrefixStore::new(Arc::clone(&self.store), folder)),
+            config: WriterConfig::new(
+                Arc::clone(&schema),
+                self.partition_columns.clone(),
+                None,
+                Some(FILE_BYTES),
+                Some(SLICE_ROWS),
+                self.stats.num_indexed_cols,
+                self.stats.stats_columns.clone(),
+            ),
+            schema,
+            checks: Arc::default(),
+            partition_columns: self.partition_columns.clone(),
+            stats: self.stats.clone(),
+        }
+    }
+
+    async fn write_one(self, mut rows: SendableRecordBatchStream) -> Result<(Vec<Add>, u64)> {
+        let mut files = self.start();
+        loop {
+            // Encoding a batch is work without a pause: a cancelled statement ends here.
+            tokio::task::yield_now().await;
+            let written = match rows.next().await {
+                None => break,
+                Some(Err(error)) => Err(error.into()),
+                Some(Ok(batch)) => files.write(&batch).await,
+            };
+            if let Err(error) = written {
+                files.discard().await;
+                return Err(error);
+            }
+        }
+        files.close().await
+    }
+}
+
+/// Files that are being written.
+pub(crate) struct OpenFiles {
+    sink: DeltaSink,
+    writer: DeltaWriter,
+    n_rows: u64,
+}
+
+impl OpenFiles {
+    /// Adds rows: columns count by their place. Errors: those of `conform` and of the checks.
+    pub(crate) async fn write(&mut self, batch: &RecordBatch) -> Result<()> {
+        if batch.num_rows() == 0 {
+            return Ok(());
+        }
+        let batch = conform(batch, &self.sink.schema)?;
+        self.sink.checks.check(&batch)?;
+        self.put(&batch).await
+    }
+
+    /// Adds rows that were in the table before.
+    pub(crate) async fn write_kept(&mut self, batch: &RecordBatch) -> Result<()> {
+        if batch.num_rows() == 0 {
+            return Ok(());
+        }
+        let batch = conform(batch, &self.sink.schema)?;
+        self.put(&batch).await
+    }
+
+    async fn put(&mut self, batch: &RecordBatch) -> Result<()> {
+        self.n_rows += batch.num_rows() as u64;
+        Ok(self.writer.write(batch).await?)
+    }
+
+    /// Gives up what was written.
+    pub(crate) async fn discard(self) {
+        if let Err(error) = self.writer.abort().await {
+            tracing::warn!(%error, "could not discard the rows of a failed statement");
+        }
+    }
+
+    /// What a commit needs to name the files, and the number of their rows.
+    pub(crate) async fn close(self) -> Result<(Vec<Add>, u64)> {
+        Ok((self.writer.close().await?, self.n_rows))
+    }
+}
+
+/// Gives files times in their order, later than those of a version, so that scans give rows in the order of their
+/// statements.
+pub(crate) fn in_order(mut adds: Vec<Add>, version: &DeltaVersion) -> Vec<Add> {
+    let first = version.next_modified_ms();
+    for (idx, add) in adds.iter_mut().enumerate() {
+        add.modification_time = first + idx as i64;
+    }
+    adds
+}

@@ -1,0 +1,528 @@
+//! UPDATE, DELETE and MERGE: rows of a table are replaced by writing their files anew.
+//!
+//! A stream of changes flows in, each with the address of the row that it replaces; one commit flows out that removes
+//! the touched files and adds what is left of them beside the new rows. Which rows change, and to what, is the
+//! planner's business. No row is looked at twice: what stays is copied by its row number, not by a condition.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use datafusion::arrow::array::{
+    Array as _, ArrayRef, AsArray as _, BooleanArray, Int64Array, RecordBatch, StringArray,
+};
+use datafusion::arrow::compute::filter_record_batch;
+use datafusion::arrow::datatypes::{DataType, Field, Int32Type, Int64Type};
+use datafusion::catalog::{Session, TableProvider};
+use datafusion::execution::SendableRecordBatchStream;
+use datafusion::physical_plan::execute_stream_partitioned;
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use deltalake::kernel::{Action, Add, AddCDCFile};
+use deltalake::protocol::{DeltaOperation, SaveMode};
+use futures::StreamExt as _;
+use tokio::sync::OwnedMutexGuard;
+
+use crate::error::{Error, Result};
+use crate::tables::delta_log::{DeltaLog, DeltaVersion, Rebase};
+use crate::tables::delta_scan::DeltaScan;
+use crate::tables::delta_write::{DeltaSink, OpenFiles, in_order};
+use crate::tables::row_checks::RowChecks;
+use crate::tables::shape::TableShape;
+
+/// What a row of a stream of changes does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(i32)]
+pub enum RowAction {
+    /// Nothing.
+    Keep = 0,
+    /// Removes the row at the address.
+    Delete = 1,
+    /// Replaces the row at the address.
+    Update = 2,
+    /// Adds a row.
+    Insert = 3,
+}
+
+/// The columns of a stream of changes before those of the table: action (`Int32`), file and row (`Int64`).
+pub const CHANGE_COLUMNS: usize = 3;
+
+/// What to do when two changes meet one row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Repeated {
+    /// The first counts, as in PostgreSQL's UPDATE ... FROM.
+    FirstWins,
+    /// An error, as in MERGE.
+    Refused,
+}
+
+/// How changes are applied.
+#[derive(Debug, Clone)]
+pub struct RewriteOptions {
+    /// What new rows must fulfil.
+    pub checks: Arc<RowChecks>,
+    /// What to do when two changes meet one row.
+    pub repeated: Repeated,
+    /// The statement's name in the history: `UPDATE`, `DELETE`, `MERGE`.
+    pub operation: &'static str,
+    /// The condition, for the history.
+    pub predicate: Option<String>,
+}
+
+/// How the history names a new definition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TableOperation {
+    /// Properties, defaults, constraints.
+    Properties,
+    /// Columns.
+    Columns,
+}
+
+/// How many rows a statement changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ChangeCounts {
+    /// Added.
+    pub inserted: u64,
+    /// Replaced.
+    pub updated: u64,
+    /// Removed.
+    pub deleted: u64,
+}
+
+impl ChangeCounts {
+    /// All of them.
+    pub fn total(self) -> u64 {
+        self.inserted + self.updated + self.deleted
+    }
+}
+
+/// A table whose rows a statement is about to change; others of this server wait for it.
+#[derive(Debug)]
+pub struct Rewrite {
+    log: Arc<DeltaLog>,
+    version: DeltaVersion,
+    scan: DeltaScan,
+    shape: TableShape,
+    _turn: Option<OwnedMutexGuard<()>>,
+}
+
+impl Rewrite {
+    pub(crate) async fn begin(log: Arc<DeltaLog>, waits: bool) -> Result<Self> {
+        let turn = match waits {
+            true => Some(log.turn().await),
+            false => None,
+        };
+        let version = log.newest().await?;
+        let scan = version.scan()?.ok_or(Error::NotPlainTable)?;
+        Ok(Self {
+            shape: version.shape()?,
+            log,
+            version,
+            scan,
+            _turn: turn,
+        })
+    }
+
+    /// The rows as they are, with the columns `FILE_COLUMN` and `ROW_COLUMN` behind the others.
+    pub fn target(&self) -> Arc<dyn TableProvider> {
+        Arc::new(self.scan.clone().with_addresses())
+    }
+
+    /// The table's definition.
+    pub fn shape(&self) -> &TableShape {
+        &self.shape
+    }
+
+    /// Applies changes in one commit; none, no commit.
+    ///
+    /// A batch has the action, the file and the row, then the new values of all columns (which a deletion may leave
+    /// out), then, if the table keeps changes, the old values of all columns. Errors: those of the stream, `Conflict`
+    /// if others changed the table meanwhile, `RepeatedChange`, `CheckViolation`, `NullViolation`, `DiskFull`.
+    pub async fn apply(
+        &self,
+        mut changes: SendableRecordBatchStream,
+        options: &RewriteOptions,
+        session: &dyn Session,
+    ) -> Result<ChangeCounts> {
+        let n_threads = session.config().target_partitions();
+        let sink = DeltaSink::new(&self.version, &self.shape, Arc::clone(&options.checks), 1)?;
+        let mut writing = Writing {
+            n_columns: self.shape.columns().len(),
+            repeated: options.repeated,
+            marks: Marks::default(),
+            counts: ChangeCounts::default(),
+            changes: self
+                .shape
+                .keeps_changes()
+                .then(|| sink.below(CHANGES_FOLDER, change_type_field()).start()),
+            rows: sink.start(),
+        };
+        while let Some(batch) = changes.next().await {
+            tokio::task::yield_now().await;
+            let taken = match batch {
+                Ok(batch) => writing.take(&batch).await,
+                Err(error) => Err(error.into()),
+            };
+            if let Err(error) = taken {
+                writing.discard().await;
+                return Err(error);
+            }
+        }
+        let (counts, marks) = (writing.counts, Arc::new(std::mem::take(&mut writing.marks)));
+        if counts.total() == 0 {
+            writing.discard().await;
+            return Ok(counts);
+        }
+        let rest = self.rest(&marks, session, n_threads).await?;
+        let (mut adds, rest) = match rest.small {
+            true => (vec![], rest.streams),
+            false => (self.copy(rest.streams).await?, vec![]),
+        };
+        if let Err(error) = writing.keep(rest).await {
+            writing.discard().await;
+            return Err(error);
+        }
+        let (added, kept_changes) = writing.close().await?;
+        adds.extend(added);
+        let mut actions = self.removals(&marks.files())?;
+        actions.extend(in_order(adds, &self.version).into_iter().map(Action::Add));
+        actions.extend(kept_changes.into_iter().map(as_change_file));
+        let operation = operation(options);
+        self.log
+            .commit(&self.version, actions, operation, Rebase::AddedRows)
+            .await?;
+        Ok(counts)
+    }
+
+    /// Gives the table another definition, and, where the old rows do not have it, its rows anew.
+    ///
+    /// Errors: `Conflict` if others changed the table meanwhile, those of `append`.
+    pub async fn redefine(
+        &self,
+        shape: &TableShape,
+        rows: Option<(Vec<SendableRecordBatchStream>, Arc<RowChecks>)>,
+        operation: TableOperation,
+    ) -> Result<()> {
+        let mut actions = shape.changing(self.version.snapshot()?)?;
+        if let Some((rows, checks)) = rows {
+            let sink = DeltaSink::new(&self.version, shape, checks, rows.len())?;
+            let (adds, _) = sink.write(rows).await?;
+            actions.extend(removals(&self.version, true, |_| true)?);
+            let adds = in_order(adds, &self.version);
+            actions.extend(adds.into_iter().map(Action::Add));
+        }
+        let operation = match operation {
+            TableOperation::Properties => DeltaOperation::SetTableProperties {
+                properties: shape.properties().into_iter().collect(),
+            },
+            TableOperation::Columns => DeltaOperation::Write {
+                mode: SaveMode::Overwrite,
+                partition_by: Some(shape.partition_columns.clone()),
+                predicate: None,
+            },
+        };
+        self.log
+            .commit(&self.version, actions, operation, Rebase::Nothing)
+            .await?;
+        Ok(())
+    }
+
+    /// Removes all rows.
+    pub async fn truncate(&self) -> Result<()> {
+        let actions = removals(&self.version, true, |_| true)?;
+        if actions.is_empty() {
+            return Ok(());
+        }
+        let operation = DeltaOperation::Delete { predicate: None };
+        self.log
+            .commit(&self.version, actions, operation, Rebase::Nothing)
+            .await?;
+        Ok(())
+    }
+
+    /// What is left of the touched files.
+    async fn rest(
+        &self,
+        marks: &Arc<Marks>,
+        session: &dyn Session,
+        n_threads: usize,
+    ) -> Result<Rest> {
+        let rest: Vec<usize> = marks
+            .files()
+            .into_iter()
+            .filter(|file| {
+                let n_rows = self.scan.n_rows(*file);
+                n_rows.is_none_or(|n_rows| marks.count(*file) < n_rows)
+            })
+            .collect();
+        let bytes: u64 = rest.iter().map(|file| self.scan.bytes(*file)).sum();
+        let small = bytes < SMALL_BYTES;
+        if rest.is_empty() {
+            return Ok(Rest {
+                streams: vec![],
+                small,
+            });
+        }
+        let mut scan = self.scan.clone().with_addresses().of_files(rest);
+        if small {
+            scan = scan.in_one_group();
+        }
+        let mut plan = scan.scan(session, None, &[], None).await?;
+        if !small {
+            let divided = plan.repartitioned(n_threads, session.config_options())?;
+            plan = divided.unwrap_or(plan);
+        }
+        let n_columns = self.shape.columns().len();
+        let streams = execute_stream_partitioned(plan, session.task_ctx())?
+            .into_iter()
+            .map(|stream| unmarked(stream, Arc::clone(marks), n_columns))
+            .collect();
+        Ok(Rest { streams, small })
+    }
+
+    /// Writes rows that stay as they are.
+    async fn copy(&self, streams: Vec<SendableRecordBatchStream>) -> Result<Vec<Add>> {
+        let checks = Arc::new(RowChecks::default());
+        let sink = DeltaSink::new(&self.version, &self.shape, checks, streams.len())?;
+        Ok(sink.write(streams).await?.0)
+    }
+
+    fn removals(&self, touched: &BTreeSet<usize>) -> Result<Vec<Action>> {
+        let names: BTreeSet<&str> = touched.iter().map(|file| self.scan.name(*file)).collect();
+        removals(&self.version, true, |name| names.contains(name))
+    }
+}
+
+/// The actions that remove the files of a version whose names are chosen.
+pub(crate) fn removals(
+    version: &DeltaVersion,
+    data_change: bool,
+    is_chosen: impl Fn(&str) -> bool,
+) -> Result<Vec<Action>> {
+    let log = version.snapshot()?.log_data();
+    let chosen = log.iter().filter(|file| is_chosen(file.path().as_ref()));
+    Ok(chosen
+        .map(|file| Action::Remove(file.remove_action(data_change)))
+        .collect())
+}
+
+/// What is left of fewer bytes goes into the file of the new rows.
+const SMALL_BYTES: u64 = 8 << 20;
+
+/// The rows of touched files that stay.
+struct Rest {
+    streams: Vec<SendableRecordBatchStream>,
+    small: bool,
+}
+
+/// The changes of a statement while they are taken.
+struct Writing {
+    n_columns: usize,
+    repeated: Repeated,
+    marks: Marks,
+    counts: ChangeCounts,
+    rows: OpenFiles,
+    /// The old and new rows themselves, if the table keeps them.
+    changes: Option<OpenFiles>,
+}
+
+impl Writing {
+    async fn take(&mut self, batch: &RecordBatch) -> Result<()> {
+        let actions = self.accepted(batch)?;
+        let columns = batch.columns();
+        let chosen = |wanted: &[RowAction]| -> BooleanArray {
+            let is_wanted = |action: &RowAction| Some(wanted.contains(action));
+            actions.iter().map(is_wanted).collect()
+        };
+        let new: Vec<usize> = (CHANGE_COLUMNS..CHANGE_COLUMNS + self.n_columns).collect();
+        if columns.len() >= CHANGE_COLUMNS + self.n_columns {
+            let written = chosen(&[RowAction::Update, RowAction::Insert]);
+            let rows = filter_record_batch(&batch.project(&new)?, &written)?;
+            self.rows.write(&rows).await?;
+        }
+        let Some(changes) = &mut self.changes else {
+            return Ok(());
+        };
+        let old: Vec<usize> = (columns.len() - self.n_columns..columns.len()).collect();
+        for (action, name, side) in [
+            (RowAction::Delete, "delete", &old),
+            (RowAction::Update, "update_preimage", &old),
+            (RowAction::Update, "update_postimage", &new),
+            (RowAction::Insert, "insert", &new),
+        ] {
+            let mask = chosen(&[action]);
+            if mask.true_count() == 0 {
+                continue;
+            }
+            let rows = filter_record_batch(&batch.project(side)?, &mask)?;
+            changes.write(&with_change_type(&rows, name)?).await?;
+        }
+        Ok(())
+    }
+
+    /// What each row of a batch does after repeated changes are settled; marks and counts them.
+    fn accepted(&mut self, batch: &RecordBatch) -> Result<Vec<RowAction>> {
+        let actions = batch.column(0).as_primitive::<Int32Type>();
+        let files = batch.column(1).as_primitive::<Int64Type>();
+        let rows = batch.column(2).as_primitive::<Int64Type>();
+        let mut accepted = Vec::with_capacity(batch.num_rows());
+        for idx in 0..batch.num_rows() {
+            let action = match actions.is_valid(idx).then(|| actions.value(idx)) {
+                Some(1) => RowAction::Delete,
+                Some(2) => RowAction::Update,
+                Some(3) => RowAction::Insert,
+                _ => RowAction::Keep,
+            };
+            let replaces = matches!(action, RowAction::Delete | RowAction::Update);
+            if replaces && !self.marks.insert(address(files, rows, idx)?) {
+                if self.repeated == Repeated::Refused {
+                    return Err(Error::RepeatedChange);
+                }
+                accepted.push(RowAction::Keep);
+                continue;
+            }
+            match action {
+                RowAction::Keep => {}
+                RowAction::Delete => self.counts.deleted += 1,
+                RowAction::Update => self.counts.updated += 1,
+                RowAction::Insert => self.counts.inserted += 1,
+            }
+            accepted.push(action);
+        }
+        Ok(accepted)
+    }
+
+    /// Adds rows that stay as they are.
+    async fn keep(&mut self, streams: Vec<SendableRecordBatchStream>) -> Result<()> {
+        for mut stream in streams {
+            while let Some(batch) = stream.next().await {
+                tokio::task::yield_now().await;
+                self.rows.write_kept(&batch?).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn discard(self) {
+        self.rows.discard().await;
+        if let Some(changes) = self.changes {
+            changes.discard().await;
+        }
+    }
+
+    async fn close(self) -> Result<(Vec<Add>, Vec<Add>)> {
+        let (rows, _) = self.rows.close().await?;
+        let changes = match self.changes {
+            Some(changes) => changes.close().await?.0,
+            None => vec![],
+        };
+        Ok((rows, changes))
+    }
+}
+
+fn address(files: &Int64Array, rows: &Int64Array, idx: usize) -> Result<(usize, usize)> {
+    let place = |array: &Int64Array| {
+        let value = array.is_valid(idx).then(|| array.value(idx));
+        value.and_then(|value| usize::try_from(value).ok())
+    };
+    let address = place(files).zip(place(rows));
+    address.ok_or_else(|| Error::Internal {
+        what: "a changed row has no address".into(),
+    })
+}
+
+/// Rows of files, a bit each.
+#[derive(Debug, Clone, Default)]
+struct Marks {
+    files: BTreeMap<usize, Vec<u64>>,
+}
+
+impl Marks {
+    /// Marks a row; false if it was marked before.
+    fn insert(&mut self, (file, row): (usize, usize)) -> bool {
+        let words = self.files.entry(file).or_default();
+        let (word, bit) = (row / 64, 1_u64 << (row % 64));
+        if words.len() <= word {
+            words.resize(word + 1, 0);
+        }
+        let is_new = words[word] & bit == 0;
+        words[word] |= bit;
+        is_new
+    }
+
+    fn contains(&self, file: usize, row: usize) -> bool {
+        let word = self.files.get(&file).and_then(|words| words.get(row / 64));
+        word.is_some_and(|word| word & (1 << (row % 64)) != 0)
+    }
+
+    fn count(&self, file: usize) -> usize {
+        let words = self.files.get(&file).into_iter().flatten();
+        words.map(|word| word.count_ones() as usize).sum()
+    }
+
+    fn files(&self) -> BTreeSet<usize> {
+        self.files.keys().copied().collect()
+    }
+}
+
+/// The rows of a stream that no change marked, without their addresses.
+fn unmarked(
+    stream: SendableRecordBatchStream,
+    marks: Arc<Marks>,
+    n_columns: usize,
+) -> SendableRecordBatchStream {
+    let all: Vec<usize> = (0..n_columns).collect();
+    let fields = stream.schema().fields()[..n_columns].to_vec();
+    let schema = Arc::new(datafusion::arrow::datatypes::Schema::new(fields));
+    let kept = stream.map(move |batch| {
+        let batch = batch?;
+        let files = batch.column(n_columns).as_primitive::<Int64Type>();
+        let rows = batch.column(n_columns + 1).as_primitive::<Int64Type>();
+        let places = files.values().iter().zip(rows.values());
+        let mask: BooleanArray = places
+            .map(|(file, row)| Some(!marks.contains(*file as usize, *row as usize)))
+            .collect();
+        Ok(filter_record_batch(&batch.project(&all)?, &mask)?)
+    });
+    Box::pin(RecordBatchStreamAdapter::new(schema, kept))
+}
+
+/// Where Delta keeps changes.
+const CHANGES_FOLDER: &str = "_change_data";
+
+fn change_type_field() -> Field {
+    Field::new("_change_type", DataType::Utf8, false)
+}
+
+fn with_change_type(rows: &RecordBatch, name: &str) -> Result<RecordBatch> {
+    let names = std::iter::repeat_n(Some(name), rows.num_rows());
+    let mut fields = rows.schema().fields().to_vec();
+    fields.push(Arc::new(change_type_field()));
+    let mut columns: Vec<ArrayRef> = rows.columns().to_vec();
+    columns.push(Arc::new(names.collect::<StringArray>()));
+    let schema = Arc::new(datafusion::arrow::datatypes::Schema::new(fields));
+    Ok(RecordBatch::try_new(schema, columns)?)
+}
+
+fn as_change_file(add: Add) -> Action {
+    Action::Cdc(AddCDCFile {
+        path: format!("{CHANGES_FOLDER}/{}", add.path),
+        size: add.size,
+        partition_values: add.partition_values,
+        data_change: false,
+        tags: None,
+    })
+}
+
+fn operation(options: &RewriteOptions) -> DeltaOperation {
+    let predicate = options.predicate.clone();
+    match options.operation {
+        "UPDATE" => DeltaOperation::Update { predicate },
+        "DELETE" => DeltaOperation::Delete { predicate },
+        _ => DeltaOperation::Merge {
+            predicate: None,
+            merge_predicate: predicate,
+            matched_predicates: vec![],
+            not_matched_predicates: vec![],
+            not_matched_by_source_predicates: vec![],
+        },
+    }
+}

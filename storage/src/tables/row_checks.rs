@@ -1,0 +1,57 @@
+//! What rows must fulfil before a managed table takes them: its checks, evaluated on the values as they are stored.
+//!
+//! Expressions that the planner made flow in with batches; nothing or the first violation flows out.
+
+use std::sync::Arc;
+
+use datafusion::arrow::array::{Array as _, AsArray as _, RecordBatch};
+use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
+use datafusion::physical_expr::PhysicalExpr;
+
+use crate::error::{Error, Result};
+
+/// The checks of one table, over its columns.
+#[derive(Debug, Clone, Default)]
+pub struct RowChecks {
+    /// What messages call the table.
+    pub relation: String,
+    /// Name and condition.
+    pub checks: Vec<(String, Arc<dyn PhysicalExpr>)>,
+}
+
+impl RowChecks {
+    /// Fails at the first row for which a condition is false; NULL passes, as in PostgreSQL.
+    ///
+    /// Errors: `CheckViolation`.
+    pub(crate) fn check(&self, rows: &RecordBatch) -> Result<()> {
+        for (name, condition) in &self.checks {
+            let held = condition.evaluate(rows)?.into_array(rows.num_rows())?;
+            let held = held.as_boolean();
+            let violates = |row: &usize| held.is_valid(*row) && !held.value(*row);
+            if let Some(row) = (0..held.len()).find(violates) {
+                return Err(Error::CheckViolation {
+                    relation: self.relation.clone(),
+                    constraint: name.clone(),
+                    row: shown_row(rows, row),
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A row as messages show it: `(1, null, text)`.
+pub(crate) fn shown_row(rows: &RecordBatch, row: usize) -> String {
+    const LONGEST: usize = 64;
+    let options = FormatOptions::default().with_null("null");
+    let cells = rows.columns().iter().map(|column| {
+        let text = ArrayFormatter::try_new(column, &options)
+            .map(|formatter| formatter.value(row).to_string())
+            .unwrap_or_default();
+        match text.char_indices().nth(LONGEST) {
+            Some((end, _)) => format!("{}...", &text[..end]),
+            None => text,
+        }
+    });
+    format!("({})", cells.collect::<Vec<_>>().join(", "))
+}

@@ -1,0 +1,321 @@
+//! What a Delta table promises of its rows: columns with defaults and generated values, partitions, checks, properties.
+//!
+//! A definition flows in and becomes the metadata and protocol actions of a commit; those of a version flow out as the
+//! same definition. Everything is kept where the format has a place for it, so that other engines read it. Expressions
+//! are SQL texts here: nothing parses them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
+use deltalake::kernel::engine::arrow_conversion::TryIntoKernel as _;
+use deltalake::kernel::{Action, EagerSnapshot, Metadata, Protocol, StructType, new_metadata};
+use serde_json::{Value, json};
+
+use crate::error::{Error, Result};
+
+/// Where columns keep the text of their default.
+const DEFAULT_KEY: &str = "CURRENT_DEFAULT";
+/// Where columns keep the text of the expression that makes their values.
+const GENERATED_KEY: &str = "delta.generationExpression";
+/// What the names of properties with checks start with.
+const CHECK_PREFIX: &str = "delta.constraints.";
+const CHANGE_DATA_FEED: &str = "delta.enableChangeDataFeed";
+const APPEND_ONLY: &str = "delta.appendOnly";
+
+/// The definition of a table as one version of its log has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TableShape {
+    /// The columns in order; their metadata holds defaults and generated values.
+    schema: SchemaRef,
+    /// The columns whose values divide the files, in order.
+    pub partition_columns: Vec<String>,
+    properties: BTreeMap<String, String>,
+}
+
+impl TableShape {
+    /// A table with these columns and nothing else.
+    pub fn new(schema: &Schema) -> Self {
+        Self {
+            schema: Arc::new(Schema::new(schema.fields().clone())),
+            partition_columns: vec![],
+            properties: BTreeMap::new(),
+        }
+    }
+
+    pub(crate) fn of(snapshot: &EagerSnapshot) -> Self {
+        let properties = snapshot.metadata().configuration().iter();
+        Self {
+            schema: snapshot.arrow_schema(),
+            partition_columns: snapshot.metadata().partition_columns().to_vec(),
+            properties: properties.map(|(k, v)| (k.clone(), v.clone())).collect(),
+        }
+    }
+
+    /// The columns as rows have them.
+    pub fn schema(&self) -> SchemaRef {
+        super::delta_files::without_metadata(&self.schema)
+    }
+
+    /// The columns.
+    pub fn columns(&self) -> &[FieldRef] {
+        self.schema.fields()
+    }
+
+    /// The place of a column, whose name is compared to the letter.
+    pub fn position(&self, column: &str) -> Option<usize> {
+        self.schema.index_of(column).ok()
+    }
+
+    /// The text of a column's default.
+    pub fn default_of(&self, column: &Field) -> Option<String> {
+        column.metadata().get(DEFAULT_KEY).cloned()
+    }
+
+    /// The text of the expression that makes a column's values.
+    pub fn generated_of(&self, column: &Field) -> Option<String> {
+        column.metadata().get(GENERATED_KEY).cloned()
+    }
+
+    /// The checks by name, with their texts.
+    pub fn checks(&self) -> BTreeMap<String, String> {
+        let check = |(key, text): (&String, &String)| {
+            Some((key.strip_prefix(CHECK_PREFIX)?.to_owned(), text.clone()))
+        };
+        self.properties.iter().filter_map(check).collect()
+    }
+
+    /// The properties that are not checks.
+    pub fn properties(&self) -> BTreeMap<String, String> {
+        let is_plain = |(key, _): &(&String, &String)| !key.starts_with(CHECK_PREFIX);
+        let properties = self.properties.iter().filter(is_plain);
+        properties.map(|(k, v)| (k.clone(), v.clone())).collect()
+    }
+
+    /// Whether each change of rows is kept for `table_changes`.
+    pub fn keeps_changes(&self) -> bool {
+        self.is_on(CHANGE_DATA_FEED)
+    }
+
+    fn is_on(&self, property: &str) -> bool {
+        let value = self.properties.get(property);
+        value.is_some_and(|value| value.eq_ignore_ascii_case("true"))
+    }
+
+    /// Sets a property.
+    pub fn set_property(&mut self, name: &str, value: &str) {
+        self.properties.insert(name.to_owned(), value.to_owned());
+    }
+
+    /// Removes a property; whether there was one.
+    pub fn unset_property(&mut self, name: &str) -> bool {
+        self.properties.remove(name).is_some()
+    }
+
+    /// Adds a check; the name must be free.
+    pub fn add_check(&mut self, name: &str, text: &str) {
+        self.set_property(&format!("{CHECK_PREFIX}{name}"), text);
+    }
+
+    /// Removes a check; whether there was one.
+    pub fn drop_check(&mut self, name: &str) -> bool {
+        self.unset_property(&format!("{CHECK_PREFIX}{name}"))
+    }
+
+    /// Sets or removes a column's default.
+    pub fn set_default(&mut self, idx: usize, text: Option<&str>) {
+        self.set_note(idx, DEFAULT_KEY, text);
+    }
+
+    /// Makes a column's values come from an expression, or no more.
+    pub fn set_generated(&mut self, idx: usize, text: Option<&str>) {
+        self.set_note(idx, GENERATED_KEY, text);
+    }
+
+    fn set_note(&mut self, idx: usize, key: &str, text: Option<&str>) {
+        self.change(idx, |field| {
+            let mut notes = field.metadata().clone();
+            match text {
+                Some(text) => notes.insert(key.to_owned(), text.to_owned()),
+                None => notes.remove(key),
+            };
+            field.with_metadata(notes)
+        });
+    }
+
+    /// Allows or forbids NULL in a column.
+    pub fn set_nullable(&mut self, idx: usize, nullable: bool) {
+        self.change(idx, |field| field.with_nullable(nullable));
+    }
+
+    /// Gives a column another name.
+    pub fn rename(&mut self, idx: usize, name: &str) {
+        let old = self.schema.field(idx).name().clone();
+        self.change(idx, |field| field.with_name(name));
+        for partition in &mut self.partition_columns {
+            if *partition == old {
+                name.clone_into(partition);
+            }
+        }
+    }
+
+    fn change(&mut self, idx: usize, change: impl FnOnce(Field) -> Field) {
+        let mut fields = self.schema.fields().to_vec();
+        if let Some(field) = fields.get_mut(idx) {
+            *field = Arc::new(change(field.as_ref().clone()));
+        }
+        self.schema = Arc::new(Schema::new(fields));
+    }
+
+    /// Adds a column behind the others. Error: `DuplicateColumn`.
+    pub fn add_column(&mut self, field: Field) -> Result<()> {
+        let mut fields = self.schema.fields().to_vec();
+        let lower = field.name().to_lowercase();
+        if fields.iter().any(|old| old.name().to_lowercase() == lower) {
+            return Err(Error::DuplicateColumn {
+                column: field.name().clone(),
+            });
+        }
+        fields.push(Arc::new(field));
+        self.schema = Arc::new(Schema::new(fields));
+        Ok(())
+    }
+
+    /// Removes a column.
+    pub fn drop_column(&mut self, idx: usize) {
+        let mut fields = self.schema.fields().to_vec();
+        fields.remove(idx);
+        self.schema = Arc::new(Schema::new(fields));
+    }
+
+    /// Fails for what the engine cannot write.
+    ///
+    /// Errors: `UnsupportedType` for a partition column of a type whose values have no text form, `NoTableColumns`.
+    pub(crate) fn check(&self) -> Result<()> {
+        let is_partition = |field: &&FieldRef| self.partition_columns.contains(field.name());
+        let partitions = self.schema.fields().iter().filter(is_partition);
+        for field in partitions {
+            let data_type = field.data_type();
+            if data_type.is_nested() || *data_type == DataType::Binary {
+                return Err(Error::UnsupportedType {
+                    column: field.name().clone(),
+                    data_type: data_type.to_string(),
+                });
+            }
+        }
+        match self.schema.fields().len() > self.partition_columns.len() {
+            true => Ok(()),
+            false => Err(Error::NoTableColumns),
+        }
+    }
+
+    /// The actions that make a table of this definition: its protocol and its metadata.
+    pub(crate) fn creating(&self) -> Result<(Protocol, Metadata)> {
+        self.check()?;
+        let metadata = new_metadata(&self.kernel()?, &self.partition_columns, &self.properties)
+            .map_err(deltalake::DeltaTableError::from)?;
+        Ok((
+            self.protocol(1, 2, BTreeSet::new(), BTreeSet::new())?,
+            metadata,
+        ))
+    }
+
+    /// The actions that turn the table of a snapshot into one of this definition.
+    pub(crate) fn changing(&self, snapshot: &EagerSnapshot) -> Result<Vec<Action>> {
+        self.check()?;
+        let mut metadata = serde_json::to_value(snapshot.metadata()).map_err(corrupt)?;
+        let schema = serde_json::to_string(&self.kernel()?).map_err(corrupt)?;
+        metadata["schemaString"] = Value::String(schema);
+        metadata["partitionColumns"] = json!(self.partition_columns);
+        metadata["configuration"] = json!(self.properties);
+        let metadata: Metadata = serde_json::from_value(metadata).map_err(corrupt)?;
+        let old = snapshot.protocol();
+        let names = |features: Option<&[_]>| {
+            let features = features.unwrap_or_default().iter();
+            features
+                .map(ToString::to_string)
+                .collect::<BTreeSet<String>>()
+        };
+        let protocol = self.protocol(
+            old.min_reader_version(),
+            old.min_writer_version(),
+            names(old.reader_features()),
+            names(old.writer_features()),
+        )?;
+        let mut actions = Vec::new();
+        if protocol != *old {
+            actions.push(Action::Protocol(protocol));
+        }
+        actions.push(Action::Metadata(metadata));
+        Ok(actions)
+    }
+
+    fn kernel(&self) -> Result<StructType> {
+        let schema = self.schema.as_ref();
+        schema
+            .try_into_kernel()
+            .map_err(|source| Error::Arrow { source })
+    }
+
+    /// The lowest protocol from the given one on that has what this definition uses.
+    fn protocol(
+        &self,
+        mut reader: i32,
+        mut writer: i32,
+        mut reader_features: BTreeSet<String>,
+        mut writer_features: BTreeSet<String>,
+    ) -> Result<Protocol> {
+        let mut used = BTreeSet::new();
+        let fields = self.schema.fields().iter();
+        let generates = fields
+            .clone()
+            .any(|field| self.generated_of(field).is_some());
+        for (is_used, feature, version) in [
+            (self.is_on(APPEND_ONLY), "appendOnly", 2),
+            (!self.checks().is_empty(), "checkConstraints", 3),
+            (generates, "generatedColumns", 4),
+            (self.keeps_changes(), "changeDataFeed", 4),
+        ] {
+            if is_used {
+                used.insert(feature.to_owned());
+                writer = writer.max(version);
+            }
+        }
+        let local_times = fields
+            .clone()
+            .any(|field| has_local_time(field.data_type()));
+        if local_times || writer >= 7 {
+            // Versions below 7 imply what they can; from 7 on each feature is named.
+            (reader, writer) = (if local_times { 3 } else { reader }, 7);
+            writer_features.extend(used);
+        }
+        if local_times {
+            reader_features.insert("timestampNtz".into());
+            writer_features.insert("timestampNtz".into());
+        }
+        let mut protocol = json!({ "minReaderVersion": reader, "minWriterVersion": writer });
+        if writer >= 7 {
+            protocol["writerFeatures"] = json!(writer_features);
+        }
+        if reader >= 3 {
+            protocol["readerFeatures"] = json!(reader_features);
+        }
+        serde_json::from_value(protocol).map_err(corrupt)
+    }
+}
+
+/// Whether a type holds times without a zone, which older readers take for instants.
+fn has_local_time(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::Timestamp(_, None) => true,
+        DataType::List(item) | DataType::Map(item, _) => has_local_time(item.data_type()),
+        DataType::Struct(fields) => fields.iter().any(|field| has_local_time(field.data_type())),
+        _ => false,
+    }
+}
+
+fn corrupt(error: serde_json::Error) -> Error {
+    Error::Internal {
+        what: format!("a table's metadata has no JSON form: {error}"),
+    }
+}
