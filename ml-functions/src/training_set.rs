@@ -13,8 +13,10 @@ mod merge_tree;
 mod passes;
 mod prepare;
 mod roles;
+mod sections;
 mod spill;
 mod split;
+mod state_store;
 mod states;
 mod weights;
 
@@ -33,8 +35,12 @@ use crate::run::TrainingRun;
 pub use local::LocalTrainingSet;
 pub use loopback::LoopbackTrainingSet;
 pub(crate) use roles::Roles;
+pub use sections::Values;
+#[cfg(test)]
+pub(crate) use sections::section_bytes;
 pub use states::{
-    AnyStart, AnyState, AnyStateStep, ChunkState, StartStep, StateDecoder, StateStep,
+    Access, AnyStart, AnyState, AnyStateStep, ChunkState, PieceId, SectionSet, StartStep,
+    StateDecoder, StateStep,
 };
 
 /// Which samples a pass visits.
@@ -179,7 +185,7 @@ pub trait TrainingSet: Send + Sync {
         run: &TrainingRun,
     ) -> Result<Option<AnyPartial>>;
 
-    /// Makes the state of each chunk of a part; of an earlier start nothing is left.
+    /// Makes the states of a part, one a piece of a chunk; of an earlier start nothing is left.
     async fn start_states(
         &self,
         _start: &dyn AnyStart,
@@ -204,11 +210,32 @@ pub trait TrainingSet: Send + Sync {
     /// of rows that would fit when they need more than the memory limit.
     async fn gather(&self, part: Part, run: &TrainingRun) -> Result<FeatureBlock>;
 
+    /// Threads that the run may use beside passes, for work that needs no samples.
+    fn threads(&self) -> usize {
+        1
+    }
+
+    /// Accounts memory for what an estimator computes between passes: as much as it may use of
+    /// `most_bytes`, beside what the samples need.
+    fn working_memory(&self, most_bytes: usize) -> WorkingMemory {
+        WorkingMemory {
+            n_bytes: most_bytes,
+            _guard: Box::new(()),
+        }
+    }
+
     /// What keeps the memory of gathered blocks accounted: whoever computes on one beyond the life of
     /// the training set (a library's call that cannot be cancelled) holds this as long.
     fn memory_guard(&self) -> Arc<dyn Any + Send + Sync> {
         Arc::new(())
     }
+}
+
+/// Memory that is accounted until this is dropped.
+pub struct WorkingMemory {
+    /// How much it is.
+    pub n_bytes: usize,
+    _guard: Box<dyn Any + Send + Sync>,
 }
 
 /// Runs `step` over every block of `part`; `None` when the part has no sample.

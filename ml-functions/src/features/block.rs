@@ -2,6 +2,8 @@
 //!
 //! In: what the encoder wrote; out: slices for the inner loops. Holds no names and no types of SQL.
 
+use std::ops::Range;
+
 /// The dense part of a block, column-major: column `j` is `values[j * n_samples..][..n_samples]`.
 #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
 pub enum Dense {
@@ -56,6 +58,39 @@ impl FeatureBlock {
             Dense::F64(values) => values.len(),
         };
         n_values.checked_div(self.n_samples).unwrap_or(0)
+    }
+
+    /// Some neighbouring samples.
+    pub(crate) fn rows(&self, rows: Range<usize>) -> FeatureBlock {
+        fn cut<T: Copy>(values: &[T], n_samples: usize, rows: &Range<usize>) -> Vec<T> {
+            let columns = values.chunks_exact(n_samples.max(1));
+            columns
+                .flat_map(|column| &column[rows.clone()])
+                .copied()
+                .collect()
+        }
+        FeatureBlock {
+            n_samples: rows.len(),
+            dense: match &self.dense {
+                Dense::F32(values) => Dense::F32(cut(values, self.n_samples, &rows)),
+                Dense::F64(values) => Dense::F64(cut(values, self.n_samples, &rows)),
+            },
+            codes: self
+                .codes
+                .iter()
+                .map(|codes| codes[rows.clone()].to_vec())
+                .collect(),
+            target: match &self.target {
+                TargetValues::None => TargetValues::None,
+                TargetValues::Numbers(values) => {
+                    TargetValues::Numbers(values[rows.clone()].to_vec())
+                }
+                TargetValues::Classes(values) => {
+                    TargetValues::Classes(values[rows.clone()].to_vec())
+                }
+            },
+            weights: self.weights.as_ref().map(|weights| weights[rows].to_vec()),
+        }
     }
 
     /// Every `step`th sample, without targets and weights.

@@ -10,7 +10,6 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
-use datafusion::execution::disk_manager::DiskManager;
 use datafusion::execution::memory_pool::{
     MemoryConsumer, MemoryLimit, MemoryPool, MemoryReservation,
 };
@@ -23,9 +22,9 @@ use super::passes::{Stop, Workers};
 use super::prepare::{Prepared, prepare, read_labels};
 use super::roles::{Roles, chunk_rows};
 use super::spill::{BlockStore, Spill, StoredBlocks};
-use super::states::States;
+use super::state_store::States;
 use super::weights::{read_marks, read_weights};
-use super::{AnyPartial, AnyStart, AnyStateStep, AnyStep, Part, TrainingSet, Visit};
+use super::{AnyPartial, AnyStart, AnyStateStep, AnyStep, Part, TrainingSet, Visit, WorkingMemory};
 use crate::error::{Error, Result};
 use crate::estimator::Task;
 use crate::features::{
@@ -39,6 +38,9 @@ use crate::training::TrainingRequest;
 /// spares a pass over the source.
 const SMALL_EVALUATION_BYTES: u64 = 16 << 20;
 
+/// An estimator's work between passes gets at most this share of the pool.
+const WORKING_SHARE: usize = 8;
+
 /// The samples of one machine.
 pub struct LocalTrainingSet {
     shared: Arc<Shared>,
@@ -49,7 +51,6 @@ pub struct LocalTrainingSet {
     spill: Arc<Spill>,
     stored: Mutex<[Option<Arc<StoredBlocks>>; 2]>,
     states: Mutex<[Option<Arc<States>>; 2]>,
-    disk: Arc<DiskManager>,
     gathered: Arc<MemoryReservation>,
     phase_rows: Arc<AtomicU64>,
 }
@@ -129,7 +130,6 @@ impl LocalTrainingSet {
             spill,
             stored: Mutex::new(stored),
             states: Mutex::default(),
-            disk: Arc::clone(&request.spill),
             gathered: Arc::new(gathered),
             phase_rows,
         };
@@ -280,7 +280,9 @@ impl LocalTrainingSet {
         run: &TrainingRun,
     ) -> Result<()> {
         self.lock_states()[index(part)] = None;
-        let states = Arc::new(States::new(start, &self.memory, &self.disk, &run.usage));
+        self.make_room_for_states()?;
+        let n_samples = self.n_samples(part);
+        let states = Arc::new(States::new(start, n_samples, &self.memory, &self.spill));
         let on_block = {
             let states = Arc::clone(&states);
             move |position: (usize, usize), block: Option<&FeatureBlock>| match block {
@@ -292,6 +294,32 @@ impl LocalTrainingSet {
             .await?;
         self.lock_states()[index(part)] = Some(states);
         Ok(())
+    }
+
+    /// Moves encoded blocks, which are needed once more at the end, out of the way of states, which
+    /// each pass visits, where memory is short.
+    fn make_room_for_states(&self) -> Result<()> {
+        let n_samples: u64 = self.shared.prepared.n_samples.iter().sum();
+        // A state of a byte a feature and some words is smaller than the encoded sample.
+        let wanted = n_samples.saturating_mul(self.shared.sample_bytes() as u64);
+        if self
+            .available_bytes()
+            .is_none_or(|bytes| bytes as u64 >= wanted)
+        {
+            return Ok(());
+        }
+        for stored in self.lock_stored().iter_mut().flatten() {
+            *stored = Arc::new(stored.moved_to_disk()?);
+        }
+        Ok(())
+    }
+
+    /// What the pool could still grant; `None` without a limit.
+    fn available_bytes(&self) -> Option<usize> {
+        match self.memory.memory_limit() {
+            MemoryLimit::Finite(limit) => Some(limit.saturating_sub(self.memory.reserved())),
+            MemoryLimit::Infinite | MemoryLimit::Unknown => None,
+        }
     }
 
     /// [`TrainingSet::reduce_states_any`] with a step that threads can share.
@@ -336,10 +364,7 @@ impl LocalTrainingSet {
         if self.gathered.try_grow(needed_bytes).is_ok() {
             return Ok(());
         }
-        let available_bytes = match self.memory.memory_limit() {
-            MemoryLimit::Finite(limit) => limit.saturating_sub(self.memory.reserved()),
-            MemoryLimit::Infinite | MemoryLimit::Unknown => 0,
-        };
+        let available_bytes = self.available_bytes().unwrap_or(0);
         Err(Error::OutOfMemory {
             what: format!("holding {n_samples} rows in one place"),
             needed_bytes,
@@ -468,6 +493,25 @@ impl TrainingSet for LocalTrainingSet {
             .await?;
         let mut whole = whole.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(std::mem::replace(&mut *whole, self.shared.zeros(0)))
+    }
+
+    fn threads(&self) -> usize {
+        self.threads
+    }
+
+    fn working_memory(&self, most_bytes: usize) -> WorkingMemory {
+        let memory = MemoryConsumer::new("training").register(&self.memory);
+        let mut n_bytes = match self.memory.memory_limit() {
+            MemoryLimit::Finite(limit) => most_bytes.min(limit / WORKING_SHARE),
+            MemoryLimit::Infinite | MemoryLimit::Unknown => most_bytes,
+        };
+        while n_bytes > 0 && memory.try_grow(n_bytes).is_err() {
+            n_bytes /= 2;
+        }
+        WorkingMemory {
+            n_bytes,
+            _guard: Box::new(memory),
+        }
     }
 
     fn memory_guard(&self) -> Arc<dyn Any + Send + Sync> {

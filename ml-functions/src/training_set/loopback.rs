@@ -10,8 +10,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::{
-    AnyPartial, AnyStart, AnyState, AnyStateStep, AnyStep, LocalTrainingSet, Part, TrainingSet,
-    Visit, from_bytes, to_bytes,
+    AnyPartial, AnyStart, AnyState, AnyStateStep, AnyStep, LocalTrainingSet, Part, PieceId,
+    TrainingSet, Values, Visit, WorkingMemory, from_bytes, to_bytes,
 };
 use crate::compute::Compute;
 use crate::error::{Error, Result};
@@ -106,6 +106,14 @@ impl TrainingSet for LoopbackTrainingSet<'_> {
         from_bytes(&to_bytes(&self.local.gather(part, run).await?)?)
     }
 
+    fn threads(&self) -> usize {
+        self.local.threads()
+    }
+
+    fn working_memory(&self, most_bytes: usize) -> WorkingMemory {
+        self.local.working_memory(most_bytes)
+    }
+
     fn memory_guard(&self) -> Arc<dyn Any + Send + Sync> {
         self.local.memory_guard()
     }
@@ -129,14 +137,14 @@ impl AnyStart for RemoteStart {
         self.start.encode()
     }
 
-    fn start_any(&self, chunk: u64, block: &FeatureBlock) -> Result<AnyState> {
+    fn start_any(&self, piece: PieceId, block: &FeatureBlock) -> Result<AnyState> {
         let block: FeatureBlock = from_bytes(&to_bytes(block)?)?;
-        let state = self.start.start_any(chunk, &block)?;
+        let state = self.start.start_any(piece, &block)?;
         self.start.decode_state(&self.start.encode_state(&state)?)
     }
 
-    fn state_bytes(&self, state: &AnyState) -> Result<usize> {
-        self.start.state_bytes(state)
+    fn sections<'s>(&self, state: &'s mut AnyState) -> Result<Vec<Vec<Values<'s>>>> {
+        self.start.sections(state)
     }
 
     fn encode_state(&self, state: &AnyState) -> Result<Vec<u8>> {

@@ -4,7 +4,7 @@
 //! machine that wrote it and goes with the training.
 
 use std::collections::BTreeMap;
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -35,7 +35,14 @@ enum Slot {
     /// The chunk has no sample of this part.
     Empty,
     Memory(Arc<FeatureBlock>),
-    Disk(SpilledBlock),
+    Disk(SpilledBlock, IsComplete),
+}
+
+/// Whether a block was written after its completion.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum IsComplete {
+    Yes,
+    No,
 }
 
 /// The blocks of one part, complete.
@@ -72,7 +79,7 @@ impl BlockStore {
             Some(block) if self.memory.try_grow(block.memory_bytes()).is_ok() => {
                 Slot::Memory(Arc::clone(block))
             }
-            Some(block) => Slot::Disk(self.spill.write(block)?),
+            Some(block) => Slot::Disk(self.spill.write(block)?, IsComplete::No),
         };
         self.slots
             .lock()
@@ -114,15 +121,33 @@ impl StoredBlocks {
         self.slots.len()
     }
 
+    /// The same blocks without their memory.
+    pub(super) fn moved_to_disk(&self) -> Result<StoredBlocks> {
+        let moved = self.slots.iter().map(|(chunk, slot)| {
+            let slot = match slot {
+                Slot::Memory(block) => Slot::Disk(self.spill.write(block)?, IsComplete::Yes),
+                other => other.clone(),
+            };
+            Ok((*chunk, slot))
+        });
+        Ok(StoredBlocks {
+            slots: moved.collect::<Result<_>>()?,
+            _memory: self._memory.new_empty(),
+            spill: Arc::clone(&self.spill),
+            completion: self.completion.clone(),
+        })
+    }
+
     /// The chunk with this number among all, and its block.
     pub(super) fn get(&self, idx: usize) -> Result<NumberedBlock> {
         let (chunk, slot) = &self.slots[idx];
         let block = match slot {
             Slot::Empty => None,
             Slot::Memory(block) => Some(Arc::clone(block)),
-            Slot::Disk(spilled) => {
+            Slot::Disk(spilled, is_complete) => {
                 let mut block = self.spill.read(spilled)?;
-                if let Some(completion) = &self.completion {
+                let completion = self.completion.as_ref();
+                if let Some(completion) = completion.filter(|_| *is_complete == IsComplete::No) {
                     completion(chunk, &mut block);
                 }
                 Some(Arc::new(block))
@@ -157,6 +182,16 @@ struct SpilledBlock {
     has_weights: bool,
 }
 
+/// A place in the file.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Extent {
+    pub(super) offset: u64,
+    n_bytes: u64,
+}
+
+/// Extents are a little larger than what is in them, so that it may grow a little.
+const EXTENT_GRAIN: usize = 4096;
+
 #[derive(Debug, Clone, Copy)]
 enum TargetKind {
     None,
@@ -173,12 +208,48 @@ impl Spill {
         }
     }
 
-    fn write(&self, block: &FeatureBlock) -> Result<SpilledBlock> {
+    /// Writes bytes behind everything else.
+    pub(super) fn append(&self, bytes: &[u8]) -> Result<Extent> {
+        let padding = bytes.len().next_multiple_of(EXTENT_GRAIN) - bytes.len();
+        let offset = self.append_all(&[bytes, &[0; EXTENT_GRAIN][..padding]])?;
+        Ok(Extent {
+            offset,
+            n_bytes: (bytes.len() + padding) as u64,
+        })
+    }
+
+    /// Writes bytes in the place of others if they fit, else behind everything.
+    pub(super) fn rewrite(&self, extent: Extent, bytes: &[u8]) -> Result<Extent> {
+        if bytes.len() as u64 > extent.n_bytes {
+            return self.append(bytes);
+        }
+        let mut file = self.open(OpenOptions::new().write(true))?;
+        file.seek(SeekFrom::Start(extent.offset))
+            .and_then(|_| file.write_all(bytes))
+            .map_err(|source| Error::Spill { source })?;
+        self.usage.add_spilled(bytes.len() as u64);
+        Ok(extent)
+    }
+
+    /// Writes pieces of bytes one after the other and returns where they begin.
+    fn append_all(&self, pieces: &[&[u8]]) -> Result<u64> {
         let mut guard = self.file.lock().unwrap_or_else(PoisonError::into_inner);
         let open = match &mut *guard {
             Some(open) => open,
             None => guard.insert(self.create().map_err(|error| self.spill_error(error))?),
         };
+        let offset = open.n_written;
+        for piece in pieces {
+            if let Err(source) = open.writer.write_all(piece) {
+                return Err(self.spill_error(source.into()));
+            }
+            open.n_written += piece.len() as u64;
+        }
+        self.usage.add_spilled(open.n_written - offset);
+        Ok(offset)
+    }
+
+    fn write(&self, block: &FeatureBlock) -> Result<SpilledBlock> {
         let (target, target_bytes) = match &block.target {
             TargetValues::None => (TargetKind::None, [].as_slice()),
             TargetValues::Numbers(values) => (TargetKind::Numbers, values.to_byte_slice()),
@@ -192,16 +263,8 @@ impl Spill {
         let mut pieces = vec![dense_bytes];
         pieces.extend(block.codes.iter().map(|codes| codes.to_byte_slice()));
         pieces.extend([target_bytes, weights]);
-        let offset = open.n_written;
-        for piece in pieces {
-            if let Err(source) = open.writer.write_all(piece) {
-                return Err(self.spill_error(source.into()));
-            }
-            open.n_written += piece.len() as u64;
-        }
-        self.usage.add_spilled(open.n_written - offset);
         Ok(SpilledBlock {
-            offset,
+            offset: self.append_all(&pieces)?,
             n_samples: block.n_samples,
             n_dense_values,
             is_f32,
@@ -253,7 +316,11 @@ impl Spill {
     }
 
     /// Each reader has a file handle of its own, so that threads read side by side.
-    fn open_for_reading(&self) -> Result<File> {
+    pub(super) fn open_for_reading(&self) -> Result<File> {
+        self.open(OpenOptions::new().read(true))
+    }
+
+    fn open(&self, how: &OpenOptions) -> Result<File> {
         let mut guard = self.file.lock().unwrap_or_else(PoisonError::into_inner);
         let lost = || Error::Internal {
             what: "a spilled block has no local file".to_owned(),
@@ -262,7 +329,8 @@ impl Spill {
         open.writer
             .flush()
             .map_err(|source| Error::Spill { source })?;
-        File::open(open.file.path().ok_or_else(lost)?).map_err(|source| Error::Spill { source })
+        how.open(open.file.path().ok_or_else(lost)?)
+            .map_err(|source| Error::Spill { source })
     }
 
     fn spill_error(&self, error: DataFusionError) -> Error {
@@ -271,7 +339,7 @@ impl Spill {
 }
 
 /// A full disk, and the limit on temporary files, are told by their kind, however wrapped.
-pub(super) fn spill_error(disk: &DiskManager, error: DataFusionError) -> Error {
+fn spill_error(disk: &DiskManager, error: DataFusionError) -> Error {
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
     let mut is_full = disk.used_disk_space() >= disk.max_temp_directory_size();
     while let Some(error) = cause {
@@ -292,16 +360,8 @@ pub(super) fn spill_error(disk: &DiskManager, error: DataFusionError) -> Error {
     }
 }
 
-/// All bytes of a file.
-pub(super) fn read_all(file: &Arc<dyn SpillFile>) -> Result<Vec<u8>> {
-    let path = file.path().ok_or_else(|| Error::Internal {
-        what: "a spilled state has no local file".to_owned(),
-    })?;
-    std::fs::read(path).map_err(|source| Error::Spill { source })
-}
-
 /// Reads straight into the memory of the vector.
-fn read_vec<T: ArrowNativeType>(file: &mut File, len: usize) -> Result<Vec<T>> {
+pub(super) fn read_vec<T: ArrowNativeType>(file: &mut File, len: usize) -> Result<Vec<T>> {
     let mut bytes = MutableBuffer::from(vec![T::default(); len]);
     file.read_exact(bytes.as_slice_mut())
         .map_err(|source| Error::Spill { source })?;
@@ -348,7 +408,7 @@ mod tests {
         let stored = store.complete();
         assert_eq!(stored.len(), 4);
         assert!(matches!(stored.slots[0].1, Slot::Memory(_)));
-        assert!(matches!(stored.slots[1].1, Slot::Disk(_)));
+        assert!(matches!(stored.slots[1].1, Slot::Disk(..)));
         for chunk in 0..3 {
             let (position, found) = stored.get(chunk).unwrap();
             assert_eq!(position, (0, chunk));

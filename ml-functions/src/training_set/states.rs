@@ -1,33 +1,88 @@
 //! What estimators keep beside each chunk between passes: bins, gradients, the leaf of each row.
 //!
-//! In: states, one a chunk, and steps that change them; out: partials that are exact in any order. A
-//! state is in memory as far as the pool grants, else on disk, where it is written anew after each pass.
+//! In: steps that make and change states, one a piece of a chunk; out: the same behind their types, and
+//! from bytes. Where states are kept is [`super::state_store`]'s.
 
 use std::any::Any;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-use datafusion::error::DataFusionError;
-use datafusion::execution::disk_manager::DiskManager;
-use datafusion::execution::memory_pool::{MemoryConsumer, MemoryPool, MemoryReservation};
-use datafusion::execution::spill_file::SpillFile;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::passes::{Stop, Workers};
-use super::spill::{read_all, spill_error};
+use super::sections::Values;
 use super::{AnyPartial, from_bytes, to_bytes};
 use crate::error::{Error, Result};
 use crate::features::FeatureBlock;
-use crate::training::Usage;
 
-/// What a chunk keeps between passes.
-pub trait ChunkState: Serialize + DeserializeOwned + Send + 'static {
-    /// Size in memory.
-    fn memory_bytes(&self) -> usize;
+/// Which rows a state is of: a chunk is cut into pieces that depend on the size of the table alone.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+)]
+pub struct PieceId {
+    /// The chunk's number.
+    pub chunk: u64,
+    /// The piece's first sample in its chunk.
+    pub first_row: usize,
 }
 
-/// Makes the state of a chunk from its block; also the way back to a state that was lost, since it
+impl PieceId {
+    /// The piece that is a whole chunk.
+    pub(crate) fn whole(chunk: u64) -> PieceId {
+        PieceId {
+            chunk,
+            first_row: 0,
+        }
+    }
+}
+
+/// Some of the sections of a state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SectionSet(u32);
+
+impl SectionSet {
+    /// None of them.
+    pub const NONE: SectionSet = SectionSet(0);
+    /// All of them.
+    pub const ALL: SectionSet = SectionSet(u32::MAX);
+
+    /// The sections of these numbers, below 32.
+    pub const fn of(sections: &[u32]) -> SectionSet {
+        let (mut bits, mut at) = (0, 0);
+        while at < sections.len() {
+            bits |= 1 << sections[at];
+            at += 1;
+        }
+        SectionSet(bits)
+    }
+
+    /// Those of both.
+    pub fn union(self, other: SectionSet) -> SectionSet {
+        SectionSet(self.0 | other.0)
+    }
+
+    /// Whether a section is one of them.
+    pub fn contains(self, section: usize) -> bool {
+        self.0 >> section & 1 == 1
+    }
+}
+
+/// The sections that a visit needs. Others may be empty while it lasts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Access {
+    /// Those that it reads.
+    pub reads: SectionSet,
+    /// Those that it may change.
+    pub writes: SectionSet,
+}
+
+/// What a piece of a chunk keeps between passes.
+pub trait ChunkState: Serialize + DeserializeOwned + Send + 'static {
+    /// The vectors of each section; the first section is the last to leave the memory. What is in no
+    /// section stays in memory unaccounted and must be small.
+    fn sections(&mut self) -> Vec<Vec<Values<'_>>>;
+}
+
+/// Makes the state of a piece from its block; also the way back to a state that was lost, since it
 /// carries the model so far.
 pub trait StartStep: Serialize + DeserializeOwned + Send + Sync + 'static {
     /// What the chunks keep.
@@ -35,14 +90,14 @@ pub trait StartStep: Serialize + DeserializeOwned + Send + Sync + 'static {
     /// A name that is unique among all steps: `tree.start`.
     const NAME: &'static str;
 
-    /// The state of a chunk.
-    fn start(&self, chunk: u64, block: &FeatureBlock) -> Result<Self::State>;
+    /// The state of a piece.
+    fn start(&self, piece: PieceId, block: &FeatureBlock) -> Result<Self::State>;
 }
 
 /// A pass over the states.
 ///
-/// Chunks come in any order and on any thread, each thread with a partial of its own: what a partial
-/// adds must be exact in any order (integers), or be listed by chunk number.
+/// Pieces come in any order and on any thread, each thread with a partial of its own: what a partial
+/// adds must be exact in any order (integers), or be listed by piece.
 pub trait StateStep: Serialize + DeserializeOwned + Send + Sync + 'static {
     /// What the chunks keep.
     type State: ChunkState;
@@ -54,8 +109,16 @@ pub trait StateStep: Serialize + DeserializeOwned + Send + Sync + 'static {
     /// The partial of no chunk.
     fn partial(&self) -> Self::Partial;
 
-    /// Visits a chunk.
-    fn run(&self, chunk: u64, state: &mut Self::State, into: &mut Self::Partial) -> Result<()>;
+    /// Which sections a visit needs.
+    fn access(&self) -> Access {
+        Access {
+            reads: SectionSet::ALL,
+            writes: SectionSet::ALL,
+        }
+    }
+
+    /// Visits a piece.
+    fn run(&self, piece: PieceId, state: &mut Self::State, into: &mut Self::Partial) -> Result<()>;
 
     /// Adds another thread's partial.
     fn merge(&self, into: &mut Self::Partial, other: Self::Partial) -> Result<()>;
@@ -73,9 +136,9 @@ pub trait AnyStart: Send + Sync {
     /// The parameters as bytes.
     fn encode(&self) -> Result<Vec<u8>>;
     /// See [`StartStep::start`].
-    fn start_any(&self, chunk: u64, block: &FeatureBlock) -> Result<AnyState>;
-    /// See [`ChunkState::memory_bytes`].
-    fn state_bytes(&self, state: &AnyState) -> Result<usize>;
+    fn start_any(&self, piece: PieceId, block: &FeatureBlock) -> Result<AnyState>;
+    /// See [`ChunkState::sections`].
+    fn sections<'a>(&self, state: &'a mut AnyState) -> Result<Vec<Vec<Values<'a>>>>;
     /// A state as bytes.
     fn encode_state(&self, state: &AnyState) -> Result<Vec<u8>>;
     /// A state from bytes.
@@ -92,8 +155,10 @@ pub trait AnyStateStep: Send + Sync {
     fn encode(&self) -> Result<Vec<u8>>;
     /// See [`StateStep::partial`].
     fn partial_any(&self) -> AnyPartial;
+    /// See [`StateStep::access`].
+    fn access(&self) -> Access;
     /// See [`StateStep::run`].
-    fn run_any(&self, chunk: u64, state: &mut AnyState, into: &mut AnyPartial) -> Result<()>;
+    fn run_any(&self, piece: PieceId, state: &mut AnyState, into: &mut AnyPartial) -> Result<()>;
     /// See [`StateStep::merge`].
     fn merge_any(&self, into: &mut AnyPartial, other: AnyPartial) -> Result<()>;
     /// A partial as bytes.
@@ -152,12 +217,15 @@ impl<S: StartStep> AnyStart for S {
         to_bytes(self)
     }
 
-    fn start_any(&self, chunk: u64, block: &FeatureBlock) -> Result<AnyState> {
-        Ok(Box::new(self.start(chunk, block)?))
+    fn start_any(&self, piece: PieceId, block: &FeatureBlock) -> Result<AnyState> {
+        Ok(Box::new(self.start(piece, block)?))
     }
 
-    fn state_bytes(&self, state: &AnyState) -> Result<usize> {
-        Ok(state_of::<S::State>(state, S::NAME)?.memory_bytes())
+    fn sections<'a>(&self, state: &'a mut AnyState) -> Result<Vec<Vec<Values<'a>>>> {
+        let state = state
+            .downcast_mut::<S::State>()
+            .ok_or_else(|| wrong(S::NAME, "state"))?;
+        Ok(state.sections())
     }
 
     fn encode_state(&self, state: &AnyState) -> Result<Vec<u8>> {
@@ -186,14 +254,18 @@ impl<S: StateStep> AnyStateStep for S {
         Box::new(self.partial())
     }
 
-    fn run_any(&self, chunk: u64, state: &mut AnyState, into: &mut AnyPartial) -> Result<()> {
+    fn access(&self) -> Access {
+        StateStep::access(self)
+    }
+
+    fn run_any(&self, piece: PieceId, state: &mut AnyState, into: &mut AnyPartial) -> Result<()> {
         let state = state
             .downcast_mut::<S::State>()
             .ok_or_else(|| wrong(S::NAME, "state"))?;
         let into = into
             .downcast_mut::<S::Partial>()
             .ok_or_else(|| wrong(S::NAME, "partial"))?;
-        self.run(chunk, state, into)
+        self.run(piece, state, into)
     }
 
     fn merge_any(&self, into: &mut AnyPartial, other: AnyPartial) -> Result<()> {
@@ -228,155 +300,5 @@ fn state_of<'a, T: 'static>(state: &'a AnyState, step: &str) -> Result<&'a T> {
 fn wrong(step: &str, what: &str) -> Error {
     Error::Internal {
         what: format!("step {step} was given another step's {what}"),
-    }
-}
-
-/// The states of one part.
-pub(super) struct States {
-    start: Arc<dyn AnyStart>,
-    memory: MemoryReservation,
-    disk: Arc<DiskManager>,
-    usage: Arc<Usage>,
-    slots: Mutex<Vec<Arc<Slot>>>,
-}
-
-/// The state of one chunk.
-struct Slot {
-    chunk: u64,
-    n_rows: usize,
-    place: Mutex<Place>,
-}
-
-enum Place {
-    /// In memory, with its accounted size.
-    Memory(AnyState, usize),
-    Disk(Arc<dyn SpillFile>),
-}
-
-impl States {
-    pub(super) fn new(
-        start: Arc<dyn AnyStart>,
-        memory: &Arc<dyn MemoryPool>,
-        disk: &Arc<DiskManager>,
-        usage: &Arc<Usage>,
-    ) -> States {
-        let consumer = MemoryConsumer::new("training state").with_can_spill(true);
-        States {
-            start,
-            memory: consumer.register(memory),
-            disk: Arc::clone(disk),
-            usage: Arc::clone(usage),
-            slots: Mutex::default(),
-        }
-    }
-
-    /// Makes and keeps the state of a chunk.
-    pub(super) fn add(&self, chunk: u64, block: &FeatureBlock) -> Result<()> {
-        let state = self.start.start_any(chunk, block)?;
-        let place = self.place(state, 0)?;
-        let slot = Slot {
-            chunk,
-            n_rows: block.n_samples,
-            place: Mutex::new(place),
-        };
-        self.slots
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(Arc::new(slot));
-        Ok(())
-    }
-
-    /// Puts a state in memory if the pool grants what it has grown, else on disk.
-    fn place(&self, state: AnyState, accounted: usize) -> Result<Place> {
-        let needed = self.start.state_bytes(&state)?;
-        if needed <= accounted {
-            self.memory.shrink(accounted - needed);
-            return Ok(Place::Memory(state, needed));
-        }
-        if self.memory.try_grow(needed - accounted).is_ok() {
-            return Ok(Place::Memory(state, needed));
-        }
-        self.memory.shrink(accounted);
-        let bytes = self.start.encode_state(&state)?;
-        self.write(&bytes).map(Place::Disk)
-    }
-
-    fn write(&self, bytes: &[u8]) -> Result<Arc<dyn SpillFile>> {
-        let spilled = || -> std::result::Result<Arc<dyn SpillFile>, DataFusionError> {
-            let file = self.disk.create_tmp_file("training state")?;
-            let mut writer = file.open_writer()?;
-            writer.write_all(bytes)?;
-            writer.finish()?;
-            Ok(file)
-        };
-        self.usage.add_spilled(bytes.len() as u64);
-        spilled().map_err(|error| spill_error(&self.disk, error))
-    }
-
-    /// Runs a step over every state, on the workers' threads.
-    pub(super) async fn reduce(
-        self: &Arc<Self>,
-        step: Arc<dyn AnyStateStep>,
-        workers: &Workers,
-    ) -> Result<AnyPartial> {
-        workers.usage.add_kept_pass();
-        let slots = self
-            .slots
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
-        let partials = Arc::new(Mutex::new(Vec::new()));
-        let work = {
-            let (states, step) = (Arc::clone(self), Arc::clone(&step));
-            let (partials, counter) = (Arc::clone(&partials), workers.clone());
-            let next = AtomicUsize::new(0);
-            move |stop: &Stop| {
-                let mut partial = None;
-                loop {
-                    stop.check()?;
-                    let Some(slot) = slots.get(next.fetch_add(1, Ordering::Relaxed)) else {
-                        break;
-                    };
-                    let into = partial.get_or_insert_with(|| step.partial_any());
-                    states.visit(slot, step.as_ref(), into)?;
-                    counter.count_rows(slot.n_rows);
-                }
-                let mut partials = partials.lock().unwrap_or_else(PoisonError::into_inner);
-                partials.extend(partial);
-                Ok(())
-            }
-        };
-        workers.run(work).await?;
-        let mut partials = partials.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut merged = partials.pop().unwrap_or_else(|| step.partial_any());
-        for partial in partials.drain(..) {
-            step.merge_any(&mut merged, partial)?;
-        }
-        Ok(merged)
-    }
-
-    fn visit(&self, slot: &Slot, step: &dyn AnyStateStep, into: &mut AnyPartial) -> Result<()> {
-        let mut place = slot.place.lock().unwrap_or_else(PoisonError::into_inner);
-        match &mut *place {
-            Place::Memory(state, accounted) => {
-                step.run_any(slot.chunk, state, into)?;
-                let needed = self.start.state_bytes(state)?;
-                if needed > *accounted && self.memory.try_grow(needed - *accounted).is_err() {
-                    let bytes = self.start.encode_state(state)?;
-                    self.memory.shrink(*accounted);
-                    *place = Place::Disk(self.write(&bytes)?);
-                } else {
-                    self.memory.shrink(accounted.saturating_sub(needed));
-                    *accounted = needed;
-                }
-            }
-            Place::Disk(file) => {
-                let bytes = read_all(file)?;
-                let mut state = self.start.decode_state(&bytes)?;
-                step.run_any(slot.chunk, &mut state, into)?;
-                *place = Place::Disk(self.write(&self.start.encode_state(&state)?)?);
-            }
-        }
-        Ok(())
     }
 }

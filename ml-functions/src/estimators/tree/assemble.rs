@@ -5,10 +5,10 @@
 
 use super::binning::FeatureBins;
 use super::ensemble::{LEAF, Tree};
-use super::grow::GrownTree;
+use super::growth::GrownTree;
 use super::parameters::Regularization;
 use super::split::{NodeSplit, leaf_value};
-use super::walk::{BinnedNode, BinnedTree};
+use super::walk::{BinnedNode, BinnedTree, Segments};
 
 /// A tree in all its forms.
 #[derive(Debug, Clone)]
@@ -17,8 +17,20 @@ pub(crate) struct AssembledTree {
     pub(crate) tree: Tree,
     /// For rows of bins.
     pub(crate) binned: BinnedTree,
-    /// The chunks' node and the value of each leaf.
-    pub(crate) leaves: Vec<(u32, f64)>,
+    /// Where the rows of its sample are.
+    pub(crate) segments: Segments,
+}
+
+/// A tree before its values are known.
+pub(crate) struct TreeShape {
+    /// Over bins, with leaves of the value 0.
+    pub(crate) tree: BinnedTree,
+    /// Where the rows of its sample are once they followed the last splits.
+    pub(crate) segments: Segments,
+    /// Number of leaves.
+    pub(crate) n_leaves: usize,
+    /// The grown node of each node.
+    grown: Vec<u32>,
 }
 
 /// What values are made of.
@@ -36,76 +48,97 @@ pub(crate) struct Values<'a> {
 }
 
 impl GrownTree {
-    /// The chunks' numbers of the leaves.
-    pub(crate) fn leaves(&self) -> Vec<u32> {
-        let mut leaves = Vec::new();
-        let mut stack = vec![0u32];
-        while let Some(node) = stack.pop() {
-            match self.nodes[node as usize]
-                .children
-                .filter(|_| self.is_split[node as usize])
-            {
-                Some((left, right)) => stack.extend([right, left]),
-                None => leaves.push(node),
+    /// Numbers the nodes of the tree, level by level.
+    pub(crate) fn shape(&self) -> TreeShape {
+        let mut shape = TreeShape {
+            tree: BinnedTree::default(),
+            segments: Vec::new(),
+            n_leaves: 0,
+            grown: vec![0],
+        };
+        // Whether the rows of a node's parents are kept apart as far as to the node.
+        let mut is_apart = vec![true];
+        let mut at = 0;
+        while let Some(&node) = shape.grown.get(at) {
+            let growing = &self.nodes[node as usize];
+            let mut binned = BinnedNode {
+                column: shape.n_leaves as u32,
+                left_bins: Default::default(),
+                children: (0, 0),
+                value: 0.0,
+            };
+            let split = self.split_of(node);
+            if let Some((split, children)) = split {
+                let first = shape.grown.len() as u32;
+                shape.grown.extend([children.0, children.1]);
+                is_apart.extend([is_apart[at] && !growing.is_gathered; 2]);
+                binned.column = split.column as u32;
+                binned.left_bins = split.left_bins;
+                binned.children = (first, first + 1);
+            } else {
+                shape.n_leaves += 1;
             }
+            if is_apart[at] && (split.is_none() || growing.is_gathered) {
+                shape.segments.push((node, at as u32));
+            }
+            shape.tree.nodes.push(binned);
+            at += 1;
         }
-        leaves
+        shape
     }
 
-    /// Builds the tree; the leaves of `values` are in the order of [`GrownTree::leaves`].
-    pub(crate) fn assemble(&self, bins: &FeatureBins, values: &Values<'_>) -> AssembledTree {
-        let mut real: Vec<[f64; 2]> = self
-            .nodes
-            .iter()
-            .map(|node| [0, 1].map(|of| node.total[of] as f64 * values.units[of]))
-            .collect();
-        let leaves = self.leaves();
-        for (&leaf, &sums) in leaves.iter().zip(values.sums.iter().flatten()) {
-            real[leaf as usize] = sums;
-        }
-        let mut renewed = vec![None; self.nodes.len()];
-        for (&leaf, &value) in leaves.iter().zip(values.renewed.iter().flatten()) {
-            renewed[leaf as usize] = Some(value);
-        }
+    /// The split and the children of a node that is no leaf of the tree.
+    fn split_of(&self, node: u32) -> Option<(&NodeSplit, (u32, u32))> {
+        let growing = &self.nodes[node as usize];
+        let split = growing.split.as_ref().zip(growing.children);
+        split.filter(|_| self.is_split[node as usize])
+    }
+
+    /// Builds the tree; the leaves of `values` are numbered as those of `shape`.
+    pub(crate) fn assemble(
+        &self,
+        shape: TreeShape,
+        bins: &FeatureBins,
+        values: &Values<'_>,
+    ) -> AssembledTree {
+        let quantised = |node: u32| {
+            let total = self.nodes[node as usize].total;
+            [0, 1].map(|of| total[of] as f64 * values.units[of])
+        };
+        let mut real: Vec<[f64; 2]> = shape.grown.iter().map(|&node| quantised(node)).collect();
         // Children have greater numbers than their parents: backwards, they are known first.
-        for node in (0..self.nodes.len()).rev() {
-            if let Some((left, right)) = self.nodes[node].children.filter(|_| self.is_split[node]) {
-                let (left, right) = (real[left as usize], real[right as usize]);
-                real[node] = [left[0] + right[0], left[1] + right[1]];
+        for (at, node) in shape.tree.nodes.iter().enumerate().rev() {
+            match (node.children, &values.sums) {
+                ((0, 0), Some(sums)) => real[at] = sums[node.column as usize],
+                ((0, 0), None) => {}
+                ((left, right), _) => {
+                    let (left, right) = (real[left as usize], real[right as usize]);
+                    real[at] = [left[0] + right[0], left[1] + right[1]];
+                }
             }
         }
         let mut assembled = AssembledTree {
             tree: Tree::default(),
-            binned: BinnedTree::default(),
-            leaves: Vec::with_capacity(leaves.len()),
+            binned: shape.tree,
+            segments: shape.segments,
         };
-        let mut order = vec![0u32];
-        let mut at = 0;
-        while let Some(&node) = order.get(at) {
-            let growing = &self.nodes[node as usize];
-            let [gradient, hessian] = real[node as usize];
-            let value = values.learn_rate
-                * match renewed[node as usize] {
-                    Some(value) => value.max(growing.bounds.low).min(growing.bounds.high),
-                    None => leaf_value(values.regularization, gradient, hessian, growing.bounds),
+        for (at, &node) in shape.grown.iter().enumerate() {
+            let bounds = self.nodes[node as usize].bounds;
+            let [gradient, hessian] = real[at];
+            let binned = &mut assembled.binned.nodes[at];
+            let is_leaf = binned.children == (0, 0);
+            let renewed = values.renewed.as_ref().filter(|_| is_leaf);
+            binned.value = values.learn_rate
+                * match renewed.map(|renewed| renewed[binned.column as usize]) {
+                    Some(value) => value.max(bounds.low).min(bounds.high),
+                    None => leaf_value(values.regularization, gradient, hessian, bounds),
                 };
-            let split = growing
-                .split
-                .as_ref()
-                .filter(|_| self.is_split[node as usize]);
-            match (split, growing.children) {
-                (Some(split), Some((left, right))) => {
-                    let children = (order.len() as u32, order.len() as u32 + 1);
-                    order.extend([left, right]);
-                    assembled.push_split(bins, split, children, value);
-                }
-                _ => {
-                    assembled.push_leaf(value);
-                    assembled.leaves.push((node, value));
-                }
+            let (value, children) = (binned.value, binned.children);
+            match self.split_of(node) {
+                Some((split, _)) => assembled.push_split(bins, split, children, value),
+                None => assembled.push_leaf(value),
             }
             assembled.tree.cover.push(hessian);
-            at += 1;
         }
         assembled
     }
@@ -120,12 +153,6 @@ impl AssembledTree {
         self.tree.missing_left.push(false);
         self.tree.value.push(value);
         self.tree.gain.push(0.0);
-        self.binned.nodes.push(BinnedNode {
-            column: 0,
-            left_bins: Default::default(),
-            children: (0, 0),
-            value,
-        });
     }
 
     fn push_split(
@@ -161,11 +188,5 @@ impl AssembledTree {
         self.tree.missing_left.push(split.missing_left);
         self.tree.value.push(value);
         self.tree.gain.push(split.gain);
-        self.binned.nodes.push(BinnedNode {
-            column: split.column as u32,
-            left_bins: split.left_bins,
-            children,
-            value,
-        });
     }
 }

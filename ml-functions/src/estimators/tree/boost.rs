@@ -3,12 +3,13 @@
 //! In: chunks behind [`Pass`], bins, parameters and the trees to start from; out: a [`TreeEnsemble`].
 //! Random forests are one iteration of many parallel trees. Never sees a row.
 
-use super::assemble::{AssembledTree, Values};
+use super::assemble::{AssembledTree, TreeShape, Values};
 use super::binning::FeatureBins;
 use super::driver::Pass;
 use super::ensemble::TreeEnsemble;
-use super::grow::{Columns, Grower, GrownTree, TreeTask};
+use super::grow::Grower;
 use super::grow_step::{GrowStep, PendingSplit};
+use super::growth::{Columns, GrownTree, TreeTask};
 use super::histogram::{ColumnRuns, HistogramLayout};
 use super::math::power_of_two_scale;
 use super::parameters::{DartNormalization, TreeParameters};
@@ -141,19 +142,24 @@ impl<P: Pass> Boosting<'_, P> {
         for number in 0..n_trees {
             let output = number / self.parameters.num_parallel_tree;
             let key = random::hash(&[self.parameters.seed, 2, self.ensemble.trees.len() as u64]);
-            let task = TreeTask { output, key, units };
+            let task = TreeTask {
+                output,
+                key,
+                units,
+                n_rows: self.scored.n_rows,
+            };
             let grown = Grower::grow(self.passes, self.parameters, &self.columns, task).await?;
             let tree = self.finish(grown, task).await?;
             let factor = self.new_weight();
-            let update = |leaves| ScoreUpdate {
+            let update = |segments| ScoreUpdate {
                 tree: tree.binned.clone(),
                 output,
                 factor,
-                leaves,
+                segments,
             };
             // Residuals are those of the iteration's start: the rows walk the trees when it ends.
             let waits = n_trees > 1 && self.parameters.objective.leaf_quantile().is_some();
-            updates.push(update((!waits).then(|| tree.leaves.clone())));
+            updates.push(update((!waits).then(|| tree.segments.clone())));
             held_out_updates.push(update(None));
             self.push(&tree, output, factor);
             if number + 1 == n_trees {
@@ -186,18 +192,18 @@ impl<P: Pass> Boosting<'_, P> {
             renewed: None,
         };
         let splits = std::mem::take(&mut grown.pending);
-        let leaves = grown.leaves();
+        let shape = grown.shape();
         if let Some(quantile) = self.parameters.objective.leaf_quantile() {
             self.follow(splits, task.output).await?;
             let of = (self.scored.n_rows, self.scored.max_weight);
-            values.renewed = Some(residual_quantiles(self.passes, leaves, quantile, of).await?);
+            values.renewed = Some(residual_quantiles(self.passes, &shape, quantile, of).await?);
         } else if self.n_trees() > 1 {
             // The scores already have the earlier trees on the same gradients.
             self.follow(splits, task.output).await?;
         } else {
-            values.sums = Some(self.leaf_sums(splits, leaves).await?);
+            values.sums = Some(self.leaf_sums(splits, &shape).await?);
         }
-        Ok(grown.assemble(self.bins, &values))
+        Ok(grown.assemble(shape, self.bins, &values))
     }
 
     /// Trees of an iteration.
@@ -212,6 +218,7 @@ impl<P: Pass> Boosting<'_, P> {
                 output,
                 begin: None,
                 splits,
+                gathers: Vec::new(),
                 runs: ColumnRuns::default(),
             };
             self.passes.state_pass(Part::Training, &step).await?;
@@ -223,7 +230,7 @@ impl<P: Pass> Boosting<'_, P> {
     async fn leaf_sums(
         &self,
         splits: Vec<PendingSplit>,
-        leaves: Vec<u32>,
+        shape: &TreeShape,
     ) -> Result<Vec<[f64; 2]>> {
         // A sum over all rows stays below 2^62, and each summand within what rounding can express.
         let row_bits = 64 - self.scored.n_rows.leading_zeros();
@@ -232,7 +239,9 @@ impl<P: Pass> Boosting<'_, P> {
         let step = LeafStep {
             objective: self.parameters.objective,
             splits,
-            leaves,
+            tree: shape.tree.clone(),
+            segments: shape.segments.clone(),
+            n_leaves: shape.n_leaves,
             scales,
         };
         let sums = self.passes.state_pass(Part::Training, &step).await?.sums;
@@ -342,7 +351,7 @@ impl<P: Pass> Boosting<'_, P> {
                 tree: self.binned[tree - self.first_tree].clone(),
                 output: self.ensemble.outputs[tree] as usize,
                 factor: factor(self.ensemble.weights[tree]),
-                leaves: None,
+                segments: None,
             })
             .collect()
     }

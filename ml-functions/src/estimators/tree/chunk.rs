@@ -1,6 +1,7 @@
-//! What a chunk keeps between passes: its samples as bins and everything that training adds to them.
+//! What a piece of a chunk keeps between passes: its samples as bins and everything that training adds
+//! to them.
 //!
-//! In: a block, once; out: slices for the passes. A chunk has at most 65,536 rows, so that a row's
+//! In: a block, once; out: slices for the passes. A piece has at most 65,536 rows, so that a row's
 //! number is two bytes. Never holds raw values.
 
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use super::objective::Objective;
 use super::scoring::CompiledEnsemble;
 use crate::error::{Error, Result};
 use crate::features::{FeatureBlock, TargetValues};
-use crate::training_set::{ChunkState, StartStep};
+use crate::training_set::{ChunkState, PieceId, StartStep, Values};
 
 /// Most rows of a chunk.
 pub(crate) const MAX_ROWS: usize = 65_536;
@@ -55,24 +56,47 @@ pub(crate) struct TreeChunk {
     pub(crate) pairs: Pairs,
     /// The rows in the running tree's sample, those of a node side by side and ascending.
     pub(crate) order: Vec<u16>,
-    /// Start and length in `order` of each node of the running tree.
+    /// Start and length in `order` of each node of the running tree that has rows of its own.
     pub(crate) segments: Vec<(u32, u32)>,
 }
 
+impl TreeChunk {
+    /// The bins of a row.
+    #[inline(always)]
+    pub(crate) fn row(&self, row: usize) -> &[u8] {
+        &self.bins[row * self.n_columns..(row + 1) * self.n_columns]
+    }
+}
+
+/// Numbers of the sections, from those that every pass changes to those that few read.
+pub(crate) mod section {
+    /// Which rows are where; every pass over a growing tree changes it.
+    pub(crate) const ORDER: u32 = 0;
+    /// Gradients; changed once an iteration.
+    pub(crate) const PAIRS: u32 = 1;
+    /// Never changed, read by every pass over a growing tree.
+    pub(crate) const BINS: u32 = 2;
+    /// Read and changed once or twice a tree.
+    pub(crate) const SCORES: u32 = 3;
+    /// Never changed: labels and weights.
+    pub(crate) const LABELS: u32 = 4;
+}
+
 impl ChunkState for TreeChunk {
-    fn memory_bytes(&self) -> usize {
-        let pairs = match &self.pairs {
-            Pairs::Narrow(pairs) => size_of_val(pairs.as_slice()),
-            Pairs::Wide(pairs) => size_of_val(pairs.as_slice()),
+    fn sections(&mut self) -> Vec<Vec<Values<'_>>> {
+        let pairs = match &mut self.pairs {
+            Pairs::Narrow(pairs) => Values::U32(pairs),
+            Pairs::Wide(pairs) => Values::U64(pairs),
         };
-        size_of::<TreeChunk>()
-            + self.bins.len()
-            + self.labels.memory_bytes()
-            + self.weights.as_ref().map_or(0, Numbers::memory_bytes)
-            + size_of_val(self.scores.as_slice())
-            + pairs
-            + size_of_val(self.order.as_slice())
-            + size_of_val(self.segments.as_slice())
+        let mut labels = vec![self.labels.values()];
+        labels.extend(self.weights.as_mut().map(Numbers::values));
+        vec![
+            vec![Values::U16(&mut self.order)],
+            vec![pairs],
+            vec![Values::U8(&mut self.bins)],
+            vec![Values::F64(&mut self.scores)],
+            labels,
+        ]
     }
 }
 
@@ -99,11 +123,11 @@ impl Numbers {
         }
     }
 
-    fn memory_bytes(&self) -> usize {
+    fn values(&mut self) -> Values<'_> {
         match self {
-            Numbers::U8(values) => size_of_val(values.as_slice()),
-            Numbers::F32(values) => size_of_val(values.as_slice()),
-            Numbers::F64(values) => size_of_val(values.as_slice()),
+            Numbers::U8(values) => Values::U8(values),
+            Numbers::F32(values) => Values::F32(values),
+            Numbers::F64(values) => Values::F64(values),
         }
     }
 }
@@ -130,7 +154,7 @@ impl StartStep for StartTreeChunk {
     type State = TreeChunk;
     const NAME: &'static str = "tree.start";
 
-    fn start(&self, _chunk: u64, block: &FeatureBlock) -> Result<TreeChunk> {
+    fn start(&self, _piece: PieceId, block: &FeatureBlock) -> Result<TreeChunk> {
         if block.n_samples > MAX_ROWS {
             return Err(internal("a chunk of more than 65,536 samples"));
         }

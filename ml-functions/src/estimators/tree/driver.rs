@@ -14,4 +14,7 @@ pub(crate) trait Pass: Send + Sync {
         part: Part,
         step: &S,
     ) -> impl Future<Output = Result<S::Partial>> + Send;
+
+    /// Threads for work between passes.
+    fn threads(&self) -> usize;
 }

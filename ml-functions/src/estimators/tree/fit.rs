@@ -27,7 +27,10 @@ pub(in crate::estimators) async fn fit(
     run: &TrainingRun,
 ) -> Result<TreeModel> {
     let encoder = samples.encoder();
-    let parameters = parameters(options, objective, encoder, run.seed)?;
+    let mut parameters = parameters(options, objective, encoder, run.seed)?;
+    // Before the states, which take what is left.
+    let memory = samples.working_memory(parameters.working_bytes);
+    parameters.working_bytes = memory.n_bytes;
     let survey = SurveyStep {
         objective,
         category_counts: encoder
@@ -161,6 +164,10 @@ impl Pass for Passes<'_> {
         step: &S,
     ) -> Result<S::Partial> {
         reduce_states(self.samples, step, part, self.run).await
+    }
+
+    fn threads(&self) -> usize {
+        self.samples.threads()
     }
 }
 

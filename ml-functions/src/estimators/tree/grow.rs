@@ -1,84 +1,75 @@
 //! Growing one tree: which nodes are split next, decided from the sums that passes bring.
 //!
 //! In: quantised gradients in the chunks; out: a [`GrownTree`]. Expressed as [`GrowStep`]s only: never
-//! sees a row.
+//! sees a row of a large node.
 //!
-//! Nodes are split in batches, as many at a time as the policy surely or probably asks for; the tree is
-//! then read off by replaying the policy, so that batches change the number of passes and nothing else.
+//! Nodes are split in batches, as many at a time as the policy surely or probably asks for; where the
+//! number of leaves is bounded, the tree is then read off by replaying the policy, so that batches change
+//! the number of passes and nothing else. Nodes of few rows are brought together and split where their
+//! rows are ([`super::gathered`]).
 
 use std::cmp::Ordering;
-use std::collections::BinaryHeap;
+use std::collections::{BTreeSet, BinaryHeap};
 
 use super::driver::Pass;
-use super::grow_step::{BeginTree, GrowPartial, GrowStep, PendingSplit};
-use super::histogram::{ColumnRuns, Histogram, HistogramLayout, NodeSums, Sums};
+use super::gathered::{self, Reach};
+use super::grow_step::{BeginTree, GatheredRows, GrowPartial, GrowStep, PendingSplit};
+use super::growth::{Columns, GrowingNode, GrownTree, Growth, TreeTask};
+use super::histogram::{ColumnRuns, Histogram, SumsOfThreads};
+use super::parallel;
 use super::parameters::{GrowPolicy, TreeParameters};
 use super::random;
-use super::split::{ColumnKind, NodeSplit, NodeToSplit, SplitFinder, ValueBounds, leaf_value};
+use super::split::NodeSplit;
 use crate::error::{Error, Result};
 use crate::training_set::Part;
-
-/// What growing needs to know of the columns.
-#[derive(Debug, Clone)]
-pub(crate) struct Columns {
-    /// Where each is in a histogram.
-    pub(crate) layout: HistogramLayout,
-    /// What each is.
-    pub(crate) kinds: Vec<ColumnKind>,
-}
-
-/// Which tree is grown.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct TreeTask {
-    /// The output whose gradients count.
-    pub(crate) output: usize,
-    /// Hash of seed, iteration, output and number: all draws of this tree come from it.
-    pub(crate) key: u64,
-    /// What one unit of a quantised gradient and hessian stands for.
-    pub(crate) units: [f64; 2],
-}
-
-/// A node of the tree that grows.
-#[derive(Debug)]
-pub(crate) struct GrowingNode {
-    /// Sums of its rows.
-    pub(crate) total: Sums,
-    /// Its best split, if it has one.
-    pub(crate) split: Option<NodeSplit>,
-    /// Its children once it was split.
-    pub(crate) children: Option<(u32, u32)>,
-    /// Bounds of the values below.
-    pub(crate) bounds: ValueBounds,
-    n_rows: u64,
-    depth: usize,
-    /// Names the node by its path, for draws.
-    key: u64,
-    histogram: Option<Histogram>,
-}
-
-/// A tree before its values are known.
-#[derive(Debug)]
-pub(crate) struct GrownTree {
-    /// All nodes that were ever made; some may not have become part of the tree.
-    pub(crate) nodes: Vec<GrowingNode>,
-    /// Which nodes are splits of the tree.
-    pub(crate) is_split: Vec<bool>,
-    /// Splits that chunks have not followed yet.
-    pub(crate) pending: Vec<PendingSplit>,
-}
 
 /// Grows one tree over the training part.
 pub(crate) struct Grower<'a, P> {
     passes: &'a P,
-    parameters: &'a TreeParameters,
-    columns: &'a Columns,
-    task: TreeTask,
-    /// The tree's sample of the columns.
-    tree_columns: Vec<u32>,
+    growth: Growth<'a>,
     runs: ColumnRuns,
     nodes: Vec<GrowingNode>,
     pending: Vec<PendingSplit>,
+    /// Nodes with a split that is not made yet, where all will be.
+    frontier: Vec<u32>,
     n_histograms: usize,
+    /// Bytes of the rows that nodes hold.
+    gathered_bytes: usize,
+}
+
+/// Work between passes.
+enum Job {
+    /// The histograms of a split's children, from the parent's and what was summed.
+    Split {
+        children: [u32; 2],
+        sums: [Option<SumsOfThreads>; 2],
+        parent: Option<Histogram>,
+    },
+    /// A node with all its rows.
+    Rows {
+        node: u32,
+        rows: Vec<GatheredRows>,
+        reach: Reach,
+    },
+}
+
+/// What came of a [`Job`].
+enum Outcome {
+    /// Histograms of children and their best splits.
+    Split(Vec<(u32, Histogram, Option<NodeSplit>)>),
+    /// See [`gathered::grow`].
+    Rows(u32, Vec<GrowingNode>),
+}
+
+/// How the nodes of a batch are split.
+#[derive(Default)]
+struct Batch {
+    /// By histograms of their children.
+    summed: Vec<u32>,
+    /// By their rows, which a pass brings together.
+    to_gather: Vec<u32>,
+    /// By their rows, which are here.
+    here: Vec<u32>,
 }
 
 /// What replaying the policy finds.
@@ -96,6 +87,8 @@ struct Replay {
 struct Candidate {
     /// Negative depth or gain.
     rank: f64,
+    /// Between equals: level by level, or by a hash of the path, so that batches do not matter.
+    tie: u64,
     node: u32,
 }
 
@@ -105,6 +98,7 @@ impl Ord for Candidate {
     fn cmp(&self, other: &Candidate) -> Ordering {
         self.rank
             .total_cmp(&other.rank)
+            .then(other.tie.cmp(&self.tie))
             .then(other.node.cmp(&self.node))
     }
 }
@@ -123,30 +117,43 @@ impl<'a, P: Pass> Grower<'a, P> {
         columns: &'a Columns,
         task: TreeTask,
     ) -> Result<GrownTree> {
-        let all: Vec<u32> = (0..columns.kinds.len() as u32).collect();
-        let key = random::hash(&[task.key, 1]);
-        let tree_columns = random::sample(&all, parameters.columns.by_tree, key);
+        let growth = Growth::new(parameters, columns, task);
         let mut grower = Grower {
             passes,
-            parameters,
-            columns,
-            task,
-            runs: ColumnRuns::new(&tree_columns),
-            tree_columns,
+            runs: ColumnRuns::new(&growth.tree_columns),
+            growth,
             nodes: Vec::new(),
             pending: Vec::new(),
+            frontier: Vec::new(),
             n_histograms: 0,
+            gathered_bytes: 0,
         };
         grower.begin().await?;
-        let done = loop {
+        let mut is_split = if grower.makes_all_splits() {
+            while !grower.frontier.is_empty() {
+                let wanted = std::mem::take(&mut grower.frontier);
+                grower.split_batch(wanted, false).await?;
+            }
+            grower
+                .nodes
+                .iter()
+                .map(|node| node.children.is_some())
+                .collect()
+        } else {
+            Vec::new()
+        };
+        while is_split.is_empty() {
             let replay = grower.replay();
             if replay.wanted.is_empty() {
-                break replay.done;
+                is_split = vec![false; grower.nodes.len()];
+                replay
+                    .done
+                    .iter()
+                    .for_each(|&node| is_split[node as usize] = true);
+            } else {
+                grower.split_batch(replay.wanted, replay.is_last).await?;
             }
-            grower.split_batch(&replay.wanted, replay.is_last).await?;
-        };
-        let mut is_split = vec![false; grower.nodes.len()];
-        done.iter().for_each(|&node| is_split[node as usize] = true);
+        }
         Ok(GrownTree {
             nodes: grower.nodes,
             is_split,
@@ -154,76 +161,266 @@ impl<'a, P: Pass> Grower<'a, P> {
         })
     }
 
-    /// Samples the rows and sums the root.
+    /// Whether every split that gains is made, in whatever order.
+    fn makes_all_splits(&self) -> bool {
+        self.growth.parameters.max_leaves == 0
+    }
+
+    /// Samples the rows and sums the root, or brings its rows together.
     async fn begin(&mut self) -> Result<()> {
+        let is_gathered = self.is_small(self.growth.task.n_rows);
         let step = GrowStep {
-            output: self.task.output,
+            output: self.growth.task.output,
             begin: Some(BeginTree {
-                subsample: self.parameters.subsample,
-                key: random::hash(&[self.task.key, 2]),
+                subsample: self.growth.parameters.subsample,
+                key: random::hash(&[self.growth.task.key, 2]),
+                build: !is_gathered,
             }),
             splits: Vec::new(),
+            gathers: if is_gathered { vec![0] } else { Vec::new() },
             runs: self.runs.clone(),
         };
-        let partial = self.passes.state_pass(Part::Training, &step).await?;
-        self.nodes.push(GrowingNode {
-            total: partial.total,
-            split: None,
-            children: None,
-            bounds: ValueBounds::NONE,
-            n_rows: partial.n_rows,
-            depth: 0,
-            key: random::hash(&[self.task.key, 3]),
-            histogram: None,
-        });
-        let histogram = self.histogram(&partial, 0)?;
-        if self.can_split(0) {
-            self.find_split(0, histogram);
+        let mut partial = self.passes.state_pass(Part::Training, &step).await?;
+        let root = self.growth.root(partial.total, partial.n_rows);
+        self.nodes.push(root);
+        if !self.growth.can_split(&self.nodes[0]) {
+            return Ok(());
         }
+        let job = if is_gathered {
+            let reach = if self.makes_all_splits() {
+                Reach::All
+            } else {
+                Reach::Node
+            };
+            self.nodes[0].is_gathered = true;
+            let rows = partial.gathered.pop().unwrap_or_default();
+            Job::Rows {
+                node: 0,
+                rows,
+                reach,
+            }
+        } else {
+            Job::Split {
+                children: [0, 0],
+                sums: [partial.sums.pop(), None],
+                parent: None,
+            }
+        };
+        self.work(vec![job]);
         Ok(())
     }
 
+    /// Whether a node of so many rows is split by its rows.
+    fn is_small(&self, n_rows: u64) -> bool {
+        n_rows <= self.growth.parameters.gather_rows && !self.growth.columns.kinds.is_empty()
+    }
+
     /// Splits some nodes and finds the best splits of their children.
-    async fn split_batch(&mut self, wanted: &[u32], is_last: bool) -> Result<()> {
-        let first = self.nodes.len();
-        for &node in wanted {
+    async fn split_batch(&mut self, wanted: Vec<u32>, is_last: bool) -> Result<()> {
+        let batch = self.batch(&wanted, is_last);
+        // Children are numbered in the order of the policy, however their parents are split.
+        let first_pending = self.pending.len();
+        let parents = if self.makes_all_splits() {
+            &batch.summed
+        } else {
+            &wanted
+        };
+        for &node in parents {
             self.add_children(node)?;
         }
-        let open: Vec<bool> = (first..self.nodes.len())
-            .map(|child| !is_last && self.can_split(child))
-            .collect();
-        // The newest splits are those of this batch.
-        let first_pending = self.pending.len() - wanted.len();
-        for (number, &parent) in wanted.iter().enumerate() {
-            if open[2 * number..2 * number + 2].contains(&true) {
-                self.pending[first_pending + number].build = self.children_to_sum(parent)?;
+        let mut jobs = Vec::new();
+        for &node in &batch.here {
+            let rows = self.nodes[node as usize].rows.take();
+            self.gathered_bytes -= rows.as_ref().map_or(0, GatheredRows::memory_bytes);
+            if !is_last {
+                jobs.push(Job::Rows {
+                    node,
+                    rows: rows.into_iter().collect(),
+                    reach: Reach::Children,
+                });
             }
         }
-        if !open.contains(&true) {
-            wanted.iter().for_each(|&node| self.drop_histogram(node));
-            return Ok(());
+        let is_open = self.choose_sums(first_pending, is_last)?;
+        if !is_open.is_empty() || !batch.to_gather.is_empty() {
+            let step = GrowStep {
+                output: self.growth.task.output,
+                begin: None,
+                splits: std::mem::take(&mut self.pending),
+                gathers: batch.to_gather,
+                runs: self.runs.clone(),
+            };
+            let partial = self.passes.state_pass(Part::Training, &step).await?;
+            self.count_rows(&step, &partial);
+            jobs.extend(self.jobs(&step, partial, &is_open));
         }
-        let step = GrowStep {
-            output: self.task.output,
-            begin: None,
-            splits: std::mem::take(&mut self.pending),
-            runs: self.runs.clone(),
-        };
-        let partial = self.passes.state_pass(Part::Training, &step).await?;
-        self.count_rows(&step, &partial);
-        let mut n_used = 0;
-        for split in &step.splits {
-            for (child, histogram) in self.child_histograms(split, &partial, &mut n_used)? {
-                // Splits of earlier batches have no open children.
-                if (child as usize)
-                    .checked_sub(first)
-                    .is_some_and(|child| open[child])
-                {
-                    self.find_split(child as usize, histogram);
-                }
-            }
-        }
+        batch
+            .summed
+            .iter()
+            .for_each(|&node| self.drop_histogram(node));
+        self.work(jobs);
         Ok(())
+    }
+
+    /// Says of the newest pending splits which children to sum; returns the children that may be split
+    /// in turn.
+    fn choose_sums(&mut self, first_pending: usize, is_last: bool) -> Result<BTreeSet<u32>> {
+        let mut is_open = BTreeSet::new();
+        for at in first_pending..self.pending.len() {
+            let PendingSplit {
+                node, left, right, ..
+            } = self.pending[at];
+            let open = [left, right]
+                .map(|child| !is_last && self.growth.can_split(&self.nodes[child as usize]));
+            is_open.extend(
+                [left, right]
+                    .into_iter()
+                    .zip(open)
+                    .filter(|c| c.1)
+                    .map(|c| c.0),
+            );
+            if open.contains(&true) {
+                self.pending[at].build = self.children_to_sum(node)?;
+            }
+        }
+        Ok(is_open)
+    }
+
+    /// Sorts the nodes to split by how it is done, as far as there is memory; the others go back to the
+    /// frontier, where there is one, or do without their rows.
+    fn batch(&mut self, wanted: &[u32], is_last: bool) -> Batch {
+        let mut batch = Batch::default();
+        let bytes_of_row = self.growth.columns.kinds.len() + size_of::<u64>();
+        let most_bytes = self.growth.parameters.working_bytes / 2;
+        let mut more_bytes = 0;
+        for &node in wanted {
+            let growing = &self.nodes[node as usize];
+            let (n_rows, is_gathered) = (growing.n_rows, growing.is_gathered);
+            if is_gathered {
+                batch.here.push(node);
+                continue;
+            }
+            let bytes = usize::try_from(n_rows).unwrap_or(usize::MAX) * bytes_of_row;
+            let has_room = self.gathered_bytes + more_bytes + bytes <= most_bytes;
+            if self.is_small(n_rows) && !is_last && (has_room || batch.to_gather.is_empty()) {
+                more_bytes += bytes;
+                self.drop_histogram(node);
+                self.nodes[node as usize].is_gathered = true;
+                batch.to_gather.push(node);
+            } else if self.makes_all_splits()
+                && (self.is_small(n_rows) || batch.summed.len() >= self.most_summed())
+            {
+                self.frontier.push(node);
+            } else {
+                batch.summed.push(node);
+            }
+        }
+        batch
+    }
+
+    /// The work that a pass brings.
+    fn jobs(&mut self, step: &GrowStep, partial: GrowPartial, is_open: &BTreeSet<u32>) -> Vec<Job> {
+        let mut jobs = Vec::new();
+        let mut sums = partial.sums.into_iter();
+        for split in &step.splits {
+            let sums = split
+                .build
+                .map(|build| if build { sums.next() } else { None });
+            let parent = self.take_histogram(split.node);
+            let children = [split.left, split.right];
+            if children.iter().any(|child| is_open.contains(child)) {
+                jobs.push(Job::Split {
+                    children,
+                    sums,
+                    parent,
+                });
+            }
+        }
+        let reach = if self.makes_all_splits() {
+            Reach::All
+        } else {
+            Reach::Children
+        };
+        for (&node, rows) in step.gathers.iter().zip(partial.gathered) {
+            jobs.push(Job::Rows { node, rows, reach });
+        }
+        jobs
+    }
+
+    /// Does the work on all threads and keeps what comes of it.
+    fn work(&mut self, jobs: Vec<Job>) {
+        let (growth, nodes) = (&self.growth, &self.nodes);
+        let outcomes = parallel::map(self.passes.threads(), jobs, |job| match job {
+            Job::Split {
+                children,
+                sums,
+                parent,
+            } => Outcome::Split(child_splits(growth, nodes, children, sums, parent)),
+            Job::Rows { node, rows, reach } => {
+                let mut all = GatheredRows::none();
+                rows.into_iter().for_each(|rows| all.append(rows));
+                let growing = nodes[node as usize].clone();
+                Outcome::Rows(node, gathered::grow(growth, growing, all, reach))
+            }
+        });
+        for outcome in outcomes {
+            match outcome {
+                Outcome::Split(found) => {
+                    for (child, histogram, split) in found {
+                        self.keep_split(child, histogram, split);
+                    }
+                }
+                Outcome::Rows(node, grown) => self.keep_grown(node, grown),
+            }
+        }
+    }
+
+    /// Keeps a node's best split, and its histogram for its children if there is room.
+    fn keep_split(&mut self, node: u32, histogram: Histogram, split: Option<NodeSplit>) {
+        let bytes = (self.n_histograms + 1) * self.growth.columns.layout.memory_bytes();
+        let growing = &mut self.nodes[node as usize];
+        growing.split = split;
+        if growing.split.is_none() {
+            return;
+        }
+        let is_small = growing.n_rows <= self.growth.parameters.gather_rows;
+        if !is_small && bytes <= self.growth.parameters.working_bytes / 4 {
+            growing.histogram = Some(histogram);
+            self.n_histograms += 1;
+        }
+        if self.makes_all_splits() {
+            self.frontier.push(node);
+        }
+    }
+
+    /// Keeps what was grown below a node: in the place of its children, if they are numbered already.
+    fn keep_grown(&mut self, node: u32, grown: Vec<GrowingNode>) {
+        let bytes = |node: &GrowingNode| node.rows.as_ref().map_or(0, GatheredRows::memory_bytes);
+        self.gathered_bytes += grown.iter().map(bytes).sum::<usize>();
+        let mut grown = grown.into_iter().map(|node| GrowingNode {
+            is_gathered: true,
+            ..node
+        });
+        let numbered = self.nodes[node as usize].children;
+        let Some(mut top) = grown.next() else {
+            return;
+        };
+        if let Some((left, right)) = numbered {
+            top.children = numbered;
+            for (place, child) in [left, right].into_iter().zip(grown) {
+                self.nodes[place as usize] = child;
+            }
+            self.nodes[node as usize] = top;
+            return;
+        }
+        // The first takes the place of the node, the others follow all nodes so far.
+        let offset = self.nodes.len() as u32 - 1;
+        let moved = |children: (u32, u32)| (children.0 + offset, children.1 + offset);
+        top.children = top.children.map(moved);
+        self.nodes[node as usize] = top;
+        self.nodes.extend(grown.map(|node| GrowingNode {
+            children: node.children.map(moved),
+            ..node
+        }));
     }
 
     /// Which children to sum: the one with fewer rows, as the other is the parent's rest; both if the
@@ -250,125 +447,28 @@ impl<'a, P: Pass> Grower<'a, P> {
         }
     }
 
-    /// The histograms of a split's children, if any was summed.
-    fn child_histograms(
-        &mut self,
-        split: &PendingSplit,
-        partial: &GrowPartial,
-        n_used: &mut usize,
-    ) -> Result<Vec<(u32, Histogram)>> {
-        let kept = self.take_histogram(split.node);
-        let mut found = Vec::with_capacity(2);
-        for (child, _) in [split.left, split.right]
-            .into_iter()
-            .zip(split.build)
-            .filter(|c| c.1)
-        {
-            found.push((child, self.histogram(partial, *n_used)?));
-            *n_used += 1;
-        }
-        if let (Some(mut rest), [(child, histogram)]) = (kept, found.as_slice()) {
-            rest.subtract(histogram);
-            found.push((split.left + split.right - child, rest));
-        }
-        Ok(found)
-    }
-
-    fn histogram(&self, partial: &GrowPartial, position: usize) -> Result<Histogram> {
-        let sums: &NodeSums = partial
-            .sums
-            .get(position)
-            .ok_or_else(|| lost("a histogram"))?;
-        Ok(sums.histogram(&self.columns.layout))
-    }
-
-    /// Makes the children of a node by its best split.
+    /// Makes the children of a node by its best split; the chunks will follow it unless the node's rows
+    /// are elsewhere.
     fn add_children(&mut self, node: u32) -> Result<()> {
         let (left, right) = (self.nodes.len() as u32, self.nodes.len() as u32 + 1);
-        self.nodes[node as usize].children = Some((left, right));
         let parent = &self.nodes[node as usize];
-        let split = parent.split.as_ref().ok_or_else(|| lost("a split"))?;
-        self.pending.push(PendingSplit {
-            node,
-            left,
-            right,
-            column: split.column as u32,
-            left_bins: split.left_bins,
-            build: [false, false],
-        });
-        let right_total = [
-            parent.total[0] - split.left[0],
-            parent.total[1] - split.left[1],
-        ];
-        let bounds = child_bounds(
-            self.columns.kinds[split.column].monotone,
-            parent.bounds,
-            [split.left, right_total].map(|total| self.value(total, parent.bounds)),
-        );
-        for (side, total) in [split.left, right_total].into_iter().enumerate() {
-            let parent = &self.nodes[node as usize];
-            let child = GrowingNode {
-                total,
-                split: None,
-                children: None,
-                bounds: bounds[side],
-                // Known once the rows followed the split.
-                n_rows: parent.n_rows,
-                depth: parent.depth + 1,
-                key: random::hash(&[parent.key, side as u64]),
-                histogram: None,
-            };
-            self.nodes.push(child);
-        }
-        Ok(())
-    }
-
-    fn value(&self, total: Sums, bounds: ValueBounds) -> f64 {
-        let [g_unit, h_unit] = self.task.units;
-        let (g, h) = (total[0] as f64 * g_unit, total[1] as f64 * h_unit);
-        leaf_value(&self.parameters.regularization, g, h, bounds)
-    }
-
-    /// Whether a split of the node could satisfy the parameters at all.
-    fn can_split(&self, node: usize) -> bool {
-        let node = &self.nodes[node];
-        let depth = self.parameters.max_tree_depth;
-        let hessian = node.total[1] as f64 * self.task.units[1];
-        (depth == 0 || node.depth < depth)
-            && self.parameters.max_leaves != 1
-            && node.n_rows >= 2
-            && hessian >= 2.0 * self.parameters.regularization.min_tree_child_weight
-    }
-
-    /// Finds the best split of a node, and keeps its histogram for its children if there is room.
-    fn find_split(&mut self, node: usize, histogram: Histogram) {
-        let finder = SplitFinder {
-            regularization: &self.parameters.regularization,
-            layout: &self.columns.layout,
-            kinds: &self.columns.kinds,
-            units: self.task.units,
+        let children = self.growth.children(parent);
+        let (Some(split), Some(children)) = (&parent.split, children) else {
+            return Err(lost("a split"));
         };
-        let sampling = &self.parameters.columns;
-        let growing = &self.nodes[node];
-        let level_key = random::hash(&[self.task.key, 4, growing.depth as u64]);
-        let columns = random::sample(&self.tree_columns, sampling.by_level, level_key);
-        let columns = random::sample(&columns, sampling.by_node, growing.key);
-        let split = finder.best_split(
-            &NodeToSplit {
-                histogram: &histogram,
-                total: growing.total,
-                bounds: growing.bounds,
-                n_rows: growing.n_rows,
-            },
-            &columns,
-        );
-        let bytes = (self.n_histograms + 1) * self.columns.layout.memory_bytes();
-        let growing = &mut self.nodes[node];
-        growing.split = split;
-        if growing.split.is_some() && bytes <= self.parameters.histogram_budget_bytes {
-            growing.histogram = Some(histogram);
-            self.n_histograms += 1;
+        if !parent.is_gathered {
+            self.pending.push(PendingSplit {
+                node,
+                left,
+                right,
+                column: split.column as u32,
+                left_bins: split.left_bins,
+                build: [false, false],
+            });
         }
+        self.nodes[node as usize].children = Some((left, right));
+        self.nodes.extend(children);
+        Ok(())
     }
 
     fn take_histogram(&mut self, node: u32) -> Option<Histogram> {
@@ -381,13 +481,16 @@ impl<'a, P: Pass> Grower<'a, P> {
         self.take_histogram(node);
     }
 
+    /// How many nodes to sum in one pass at most: each thread has histograms of its own.
+    fn most_summed(&self) -> usize {
+        let bytes = self.growth.columns.layout.memory_bytes().max(1) * (self.passes.threads() + 1);
+        (self.growth.parameters.working_bytes / 4 / bytes).max(1)
+    }
+
     /// Plays the policy over the nodes so far, until it wants a split that is not made yet, and on for
     /// as many more as are worth making in the same pass.
     fn replay(&self) -> Replay {
-        let max_leaves = match self.parameters.max_leaves {
-            0 => usize::MAX,
-            max_leaves => max_leaves,
-        };
+        let max_leaves = self.growth.parameters.max_leaves;
         let mut heap = BinaryHeap::new();
         let mut replay = Replay {
             done: Vec::new(),
@@ -407,7 +510,7 @@ impl<'a, P: Pass> Grower<'a, P> {
                 heap.extend(self.candidate(right));
             } else {
                 if replay.wanted.is_empty() {
-                    most_wanted = self.batch(max_leaves - n_leaves);
+                    most_wanted = self.most_wanted(max_leaves - n_leaves);
                     replay.is_last = max_leaves - n_leaves == 1;
                 } else if replay.wanted.len() >= most_wanted
                     || self.is_later(replay.wanted[0], next.node)
@@ -422,49 +525,69 @@ impl<'a, P: Pass> Grower<'a, P> {
     }
 
     /// How many nodes to split at once when so many more leaves may be made. Half of the leaves that
-    /// are left hardly ever turn out to be in vain; the histograms of a batch must fit the budget.
-    fn batch(&self, leaves_left: usize) -> usize {
-        let by_policy = match self.parameters.grow_policy {
-            GrowPolicy::LossGuide if leaves_left < usize::MAX / 2 => (leaves_left / 2).max(1),
-            _ => usize::MAX,
+    /// are left hardly ever turn out to be in vain; the histograms of a batch must fit the memory.
+    fn most_wanted(&self, leaves_left: usize) -> usize {
+        let by_policy = match self.growth.parameters.grow_policy {
+            GrowPolicy::LossGuide => (leaves_left / 2).max(1),
+            GrowPolicy::DepthWise => usize::MAX,
         };
-        let histogram_bytes = self.columns.layout.memory_bytes().max(1);
-        by_policy.min((self.parameters.histogram_budget_bytes / histogram_bytes / 4).max(1))
+        by_policy.min(self.most_summed())
     }
 
     /// Whether depth-wise growth splits one node only after all children of the other are known.
     fn is_later(&self, first: u32, next: u32) -> bool {
-        self.parameters.grow_policy == GrowPolicy::DepthWise
+        self.growth.parameters.grow_policy == GrowPolicy::DepthWise
             && self.nodes[next as usize].depth > self.nodes[first as usize].depth
     }
 
     fn candidate(&self, node: u32) -> Option<Candidate> {
         let growing = &self.nodes[node as usize];
         let split = growing.split.as_ref()?;
-        let rank = match self.parameters.grow_policy {
-            GrowPolicy::DepthWise => -(growing.depth as f64),
-            GrowPolicy::LossGuide => split.gain,
+        let (rank, tie) = match self.growth.parameters.grow_policy {
+            GrowPolicy::DepthWise => (-(growing.depth as f64), u64::from(node)),
+            GrowPolicy::LossGuide => (split.gain, growing.key),
         };
-        Some(Candidate { rank, node })
+        Some(Candidate { rank, tie, node })
     }
 }
 
-/// The bounds of the children's values: on a monotone column, they meet halfway between their values.
-fn child_bounds(monotone: i8, bounds: ValueBounds, values: [f64; 2]) -> [ValueBounds; 2] {
-    let middle = (values[0] + values[1]) / 2.0;
-    let below = ValueBounds {
-        high: middle,
-        ..bounds
-    };
-    let above = ValueBounds {
-        low: middle,
-        ..bounds
-    };
-    match monotone.cmp(&0) {
-        Ordering::Equal => [bounds, bounds],
-        Ordering::Greater => [below, above],
-        Ordering::Less => [above, below],
+/// The histograms of a split's open children, as far as sums are there, and their best splits.
+fn child_splits(
+    growth: &Growth<'_>,
+    nodes: &[GrowingNode],
+    children: [u32; 2],
+    sums: [Option<SumsOfThreads>; 2],
+    parent: Option<Histogram>,
+) -> Vec<(u32, Histogram, Option<NodeSplit>)> {
+    let layout = &growth.columns.layout;
+    let mut histograms = sums.map(|sums| sums.map(|sums| sums.histogram(layout)));
+    if let Some(mut rest) = parent {
+        match &mut histograms {
+            [Some(left), right @ None] => {
+                rest.subtract(left);
+                *right = Some(rest);
+            }
+            [left @ None, Some(right)] => {
+                rest.subtract(right);
+                *left = Some(rest);
+            }
+            _ => {}
+        }
     }
+    let found = children.into_iter().zip(histograms);
+    found
+        .filter_map(|(child, histogram)| {
+            let (node, histogram) = (&nodes[child as usize], histogram?);
+            let split = growth.can_split(node).then(|| {
+                growth.finder().best_split(
+                    &node.to_split(),
+                    &histogram,
+                    &growth.sampled_columns(node),
+                )
+            });
+            Some((child, histogram, split.flatten()))
+        })
+        .collect()
 }
 
 fn lost(what: &str) -> Error {

@@ -1,16 +1,17 @@
 //! The pass that grows a tree: rows follow their splits, and the nodes that come next are summed.
 //!
-//! In: splits and the nodes to build histograms of; out: their sums and how many rows went left.
-//! Decides nothing: that is [`super::grow`]'s.
+//! In: splits, the nodes to build histograms of, and those small enough to be brought together as rows;
+//! out: their sums or rows, and how many rows went left. Decides nothing: that is [`super::grow`]'s.
 
-use super::chunk::TreeChunk;
-use super::histogram::Pair;
-use super::histogram::{ColumnRuns, NodeRows, NodeSums, PairsOf, Sums, unpack};
+use super::chunk::{Pairs, TreeChunk, section};
+use super::histogram::{
+    ColumnRuns, NodeRows, NodeSums, Pair, PairsOf, Sums, SumsOfThreads, unpack,
+};
 use super::prefetch::prefetch;
 use super::random;
 use super::split::BinSet;
 use crate::error::{Error, Result};
-use crate::training_set::StateStep;
+use crate::training_set::{Access, PieceId, SectionSet, StateStep};
 
 /// A split that chunks have not followed yet.
 #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -36,6 +37,100 @@ pub(crate) struct BeginTree {
     pub(crate) subsample: f64,
     /// What the draws are for: hash of seed and tree.
     pub(crate) key: u64,
+    /// Whether to make the root's histogram.
+    pub(crate) build: bool,
+}
+
+/// The rows of a node, from one thread.
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+pub(crate) struct GatheredRows {
+    /// Row-major.
+    pub(crate) bins: Vec<u8>,
+    /// Of the tree's output.
+    pub(crate) pairs: Pairs,
+}
+
+impl GatheredRows {
+    /// No row.
+    pub(crate) fn none() -> GatheredRows {
+        GatheredRows {
+            bins: Vec::new(),
+            pairs: Pairs::Narrow(Vec::new()),
+        }
+    }
+
+    /// Size in memory.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        let pairs = match &self.pairs {
+            Pairs::Narrow(pairs) => size_of_val(pairs.as_slice()),
+            Pairs::Wide(pairs) => size_of_val(pairs.as_slice()),
+        };
+        self.bins.len() + pairs
+    }
+
+    /// Adds rows of a chunk.
+    fn extend(&mut self, rows: &[u16], state: &TreeChunk, pairs: PairsOf<'_>) {
+        for &row in rows {
+            self.bins.extend_from_slice(state.row(row as usize));
+        }
+        match pairs {
+            PairsOf::Narrow(pairs) => match &mut self.pairs {
+                Pairs::Narrow(into) => into.extend(rows.iter().map(|&row| pairs[row as usize])),
+                Pairs::Wide(_) => {}
+            },
+            PairsOf::Wide(pairs) => {
+                if let Pairs::Narrow(_) = self.pairs {
+                    self.pairs = Pairs::Wide(Vec::new());
+                }
+                if let Pairs::Wide(into) = &mut self.pairs {
+                    into.extend(rows.iter().map(|&row| pairs[row as usize]));
+                }
+            }
+        }
+    }
+
+    /// The rows that go to one side.
+    pub(crate) fn filtered(
+        &self,
+        goes_left: &[bool],
+        n_columns: usize,
+        left: bool,
+    ) -> GatheredRows {
+        let wanted = || goes_left.iter().map(|&goes_left| goes_left == left);
+        let rows = self.bins.chunks_exact(n_columns).zip(wanted());
+        fn pick<T: Copy>(pairs: &[T], wanted: impl Iterator<Item = bool>) -> Vec<T> {
+            let pairs = pairs.iter().zip(wanted);
+            pairs
+                .filter(|(_, wanted)| *wanted)
+                .map(|(&pair, _)| pair)
+                .collect()
+        }
+        GatheredRows {
+            bins: rows
+                .filter(|(_, wanted)| *wanted)
+                .flat_map(|(row, _)| row)
+                .copied()
+                .collect(),
+            pairs: match &self.pairs {
+                Pairs::Narrow(pairs) => Pairs::Narrow(pick(pairs, wanted())),
+                Pairs::Wide(pairs) => Pairs::Wide(pick(pairs, wanted())),
+            },
+        }
+    }
+
+    /// Adds the rows of another thread; all rows of a tree have pairs of one width.
+    pub(crate) fn append(&mut self, other: GatheredRows) {
+        if self.bins.is_empty() {
+            *self = other;
+            return;
+        }
+        self.bins.extend(other.bins);
+        match (&mut self.pairs, other.pairs) {
+            (Pairs::Narrow(into), Pairs::Narrow(more)) => into.extend(more),
+            (Pairs::Wide(into), Pairs::Wide(more)) => into.extend(more),
+            _ => {}
+        }
+    }
 }
 
 /// The parameters of the pass.
@@ -47,6 +142,8 @@ pub(crate) struct GrowStep {
     pub(crate) begin: Option<BeginTree>,
     /// Splits to follow, in order.
     pub(crate) splits: Vec<PendingSplit>,
+    /// Nodes whose rows to bring together.
+    pub(crate) gathers: Vec<u32>,
     /// The columns to sum.
     pub(crate) runs: ColumnRuns,
 }
@@ -60,8 +157,10 @@ pub(crate) struct GrowPartial {
     pub(crate) total: Sums,
     /// Rows that went left, per split.
     pub(crate) left_rows: Vec<u64>,
-    /// Sums of the root, if the tree begins, and of the children to sum, in the order of the splits.
-    pub(crate) sums: Vec<NodeSums>,
+    /// Sums of the root, if asked for, and of the children to sum, in the order of the splits.
+    pub(crate) sums: Vec<SumsOfThreads>,
+    /// The rows of each gathered node, as the threads bring them.
+    pub(crate) gathered: Vec<Vec<GatheredRows>>,
     /// Room for the rows that go right.
     #[serde(skip)]
     pub(crate) scratch: Vec<u16>,
@@ -74,22 +173,33 @@ impl StateStep for GrowStep {
 
     fn partial(&self) -> GrowPartial {
         let children = self.splits.iter().flat_map(|split| split.build);
-        let n_sums = usize::from(self.begin.is_some()) + children.filter(|&build| build).count();
+        let of_root = usize::from(self.begin.as_ref().is_some_and(|begin| begin.build));
+        let n_sums = of_root + children.filter(|&build| build).count();
         GrowPartial {
             left_rows: vec![0; self.splits.len()],
-            sums: vec![NodeSums::default(); n_sums],
+            sums: vec![SumsOfThreads::default(); n_sums],
+            gathered: vec![vec![GatheredRows::none()]; self.gathers.len()],
             ..GrowPartial::default()
         }
     }
 
-    fn run(&self, chunk: u64, state: &mut TreeChunk, into: &mut GrowPartial) -> Result<()> {
-        let mut sums = into.sums.iter_mut();
+    fn access(&self) -> Access {
+        Access {
+            reads: SectionSet::of(&[section::BINS, section::PAIRS]),
+            writes: SectionSet::of(&[section::ORDER]),
+        }
+    }
+
+    fn run(&self, piece: PieceId, state: &mut TreeChunk, into: &mut GrowPartial) -> Result<()> {
+        let mut sums = into.sums.iter_mut().map(SumsOfThreads::own);
         if let Some(begin) = &self.begin {
-            begin_tree(begin, chunk, state);
+            begin_tree(begin, piece, state);
             let total = total(&state.order, state.pairs.of(self.output, state.n_rows)?);
             into.total = [into.total[0] + total[0], into.total[1] + total[1]];
             into.n_rows += state.order.len() as u64;
-            self.sum(state, 0, sums.next())?;
+            if begin.build {
+                self.sum(state, 0, sums.next())?;
+            }
         }
         for (split, left_rows) in self.splits.iter().zip(&mut into.left_rows) {
             *left_rows += follow_split(split, state, &mut into.scratch)? as u64;
@@ -100,6 +210,13 @@ impl StateStep for GrowStep {
                 .filter(|c| c.1)
             {
                 self.sum(state, child, sums.next())?;
+            }
+        }
+        for (&node, gathered) in self.gathers.iter().zip(&mut into.gathered) {
+            let (start, n_rows) = segment(state, node)?;
+            if let Some(rows) = gathered.first_mut() {
+                let pairs = state.pairs.of(self.output, state.n_rows)?;
+                rows.extend(&state.order[start..start + n_rows], state, pairs);
             }
         }
         Ok(())
@@ -116,6 +233,9 @@ impl StateStep for GrowStep {
         }
         for (sums, more) in into.sums.iter_mut().zip(other.sums) {
             sums.merge(more);
+        }
+        for (rows, more) in into.gathered.iter_mut().zip(other.gathered) {
+            rows.extend(more);
         }
         Ok(())
     }
@@ -140,18 +260,17 @@ impl GrowStep {
     }
 }
 
-fn begin_tree(begin: &BeginTree, chunk: u64, state: &mut TreeChunk) {
-    let key = random::hash(&[begin.key, chunk]);
+fn begin_tree(begin: &BeginTree, piece: PieceId, state: &mut TreeChunk) {
+    let key = random::hash(&[begin.key, piece.chunk]);
     let chosen = random::threshold(begin.subsample);
+    let hash = |row: u16| crate::random::hash_word(key ^ (piece.first_row as u64 + u64::from(row)));
     state.order.clear();
-    // A chunk has at most 65,536 rows, so that the last one's number is 65,535.
+    // A piece has at most 65,536 rows, so that the last one's number is 65,535.
     let rows = (0..state.n_rows).map(|row| row as u16);
     match chosen {
         None => state.order.extend(rows),
         Some(below) => {
-            state
-                .order
-                .extend(rows.filter(|&row| crate::random::hash_word(key ^ u64::from(row)) < below));
+            state.order.extend(rows.filter(|&row| hash(row) < below));
         }
     }
     state.segments.clear();
@@ -193,12 +312,21 @@ pub(crate) fn follow_split(
 ) -> Result<usize> {
     let (start, n_rows) = segment(state, split.node)?;
     scratch.resize(state.n_rows.max(scratch.len()), 0);
-    let n_left = partition(
-        &mut state.order[start..start + n_rows],
-        &mut scratch[..n_rows],
-        (&state.bins, state.n_columns, split.column as usize),
-        &split.left_bins.table(),
+    let rows = &mut state.order[start..start + n_rows];
+    let right = &mut scratch[..n_rows];
+    let bins = (
+        state.bins.as_slice(),
+        state.n_columns,
+        split.column as usize,
     );
+    let n_left = if n_rows < FEW_ROWS {
+        partition(rows, right, bins, |bin| {
+            split.left_bins.contains(bin as usize)
+        })
+    } else {
+        let goes_left = split.left_bins.table();
+        partition(rows, right, bins, |bin| goes_left[bin as usize] != 0)
+    };
     let n_segments = (split.left.max(split.right) + 1) as usize;
     state
         .segments
@@ -207,6 +335,9 @@ pub(crate) fn follow_split(
     state.segments[split.right as usize] = ((start + n_left) as u32, (n_rows - n_left) as u32);
     Ok(n_left)
 }
+
+/// Below this number of rows a table of the bins that go left costs more than it saves.
+const FEW_ROWS: usize = 64;
 
 /// How many rows ahead a bin is fetched: about as many as arrive in the time that one takes.
 const PREFETCH_ROWS: usize = 32;
@@ -217,7 +348,7 @@ fn partition(
     rows: &mut [u16],
     right: &mut [u16],
     (bins, n_columns, column): (&[u8], usize, usize),
-    goes_left: &[u8; 256],
+    goes_left: impl Fn(u8) -> bool,
 ) -> usize {
     let (mut n_left, mut n_right) = (0, 0);
     for at in 0..rows.len() {
@@ -225,8 +356,7 @@ fn partition(
             prefetch(bins, row as usize * n_columns + column);
         }
         let row = rows[at];
-        let bin = bins[row as usize * n_columns + column];
-        let left = goes_left[bin as usize] as usize;
+        let left = usize::from(goes_left(bins[row as usize * n_columns + column]));
         rows[n_left] = row;
         right[n_right] = row;
         n_left += left;

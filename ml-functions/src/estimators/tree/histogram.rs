@@ -5,7 +5,7 @@
 //! Never sees scores or splits.
 
 use super::chunk::{MAX_ROWS, Pairs};
-use crate::error::{Error, Result};
+use crate::error::Error;
 
 /// Cells of a column while rows are added: a byte indexes them without a check.
 const CELLS: usize = 256;
@@ -19,11 +19,13 @@ pub(crate) type Sums = [i64; 2];
 /// A row's quantised pair, and the cell that it is added to.
 pub(crate) trait Pair: Copy {
     /// What rows are added to.
-    type Cell: Copy + Default;
+    type Cell: Copy + Default + PartialEq;
     /// The pair as a cell.
     fn cell(self) -> Self::Cell;
     /// Adds a cell.
     fn add(into: &mut Self::Cell, cell: Self::Cell);
+    /// The sums of a cell.
+    fn sums(cell: Self::Cell) -> Sums;
 }
 
 impl Pair for u32 {
@@ -40,6 +42,11 @@ impl Pair for u32 {
     fn add(into: &mut u64, cell: u64) {
         *into = into.wrapping_add(cell);
     }
+
+    #[inline(always)]
+    fn sums(cell: u64) -> Sums {
+        unpack(cell)
+    }
 }
 
 impl Pair for u64 {
@@ -54,6 +61,11 @@ impl Pair for u64 {
     fn add(into: &mut Sums, cell: Sums) {
         into[0] += cell[0];
         into[1] += cell[1];
+    }
+
+    #[inline(always)]
+    fn sums(cell: Sums) -> Sums {
+        cell
     }
 }
 
@@ -133,6 +145,9 @@ impl NodeSums {
 
     /// Moves the narrow sums to the wide ones.
     fn widen(&mut self) {
+        if self.narrow.is_empty() {
+            return;
+        }
         self.wide.resize(self.narrow.len(), [0; 2]);
         for (wide, narrow) in self.wide.iter_mut().zip(&mut self.narrow) {
             u64::add(wide, unpack(*narrow));
@@ -141,46 +156,90 @@ impl NodeSums {
         self.n_narrow = 0;
     }
 
-    /// Adds the sums of other chunks.
-    pub(crate) fn merge(&mut self, mut other: NodeSums) {
-        if self.n_narrow + other.n_narrow > MAX_ROWS {
-            self.widen();
-            other.widen();
-        }
-        self.n_narrow += other.n_narrow;
-        if self.narrow.is_empty() {
-            self.narrow = other.narrow;
-        } else {
-            for (into, cell) in self.narrow.iter_mut().zip(other.narrow) {
-                u32::add(into, cell);
-            }
-        }
-        if self.wide.is_empty() {
-            self.wide = other.wide;
-        } else {
-            for (into, cell) in self.wide.iter_mut().zip(other.wide) {
-                u64::add(into, cell);
-            }
-        }
-    }
-
-    /// The sums column after column, without the cells beyond each column's missing bin.
-    pub(crate) fn histogram(&self, layout: &HistogramLayout) -> Histogram {
-        let mut cells = Vec::with_capacity(layout.n_cells());
+    /// Adds these sums to a histogram.
+    fn add_to(&self, cells: &mut [Sums], layout: &HistogramLayout) {
         for (column, range) in layout.starts.windows(2).enumerate() {
             let at = column * CELLS..column * CELLS + range[1] - range[0];
-            let start = cells.len();
-            match self.narrow.get(at.clone()) {
-                Some(narrow) => cells.extend(narrow.iter().map(|&cell| unpack(cell))),
-                None => cells.resize(start + at.len(), [0; 2]),
+            let cells = &mut cells[range[0]..range[1]];
+            if let Some(narrow) = self.narrow.get(at.clone()) {
+                for (into, &cell) in cells.iter_mut().zip(narrow) {
+                    u64::add(into, unpack(cell));
+                }
             }
             if let Some(wide) = self.wide.get(at) {
-                for (into, &cell) in cells[start..].iter_mut().zip(wide) {
+                for (into, &cell) in cells.iter_mut().zip(wide) {
                     u64::add(into, cell);
                 }
             }
         }
+    }
+
+    /// Adds the sums of other chunks.
+    fn merge(&mut self, other: &NodeSums) {
+        self.widen();
+        self.wide
+            .resize(self.wide.len().max(other.narrow.len()), [0; 2]);
+        for (into, &cell) in self.wide.iter_mut().zip(&other.narrow) {
+            u64::add(into, unpack(cell));
+        }
+        self.wide
+            .resize(self.wide.len().max(other.wide.len()), [0; 2]);
+        for (into, &cell) in self.wide.iter_mut().zip(&other.wide) {
+            u64::add(into, cell);
+        }
+    }
+}
+
+/// The sums of a node as threads bring them: they are added when the histogram is made, where all
+/// threads can share that work. On the way to another machine they are one.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(crate) struct SumsOfThreads {
+    /// At least one.
+    of_thread: Vec<NodeSums>,
+}
+
+impl SumsOfThreads {
+    /// The sums of one thread, to add rows to.
+    pub(crate) fn own(&mut self) -> &mut NodeSums {
+        if self.of_thread.is_empty() {
+            self.of_thread.push(NodeSums::default());
+        }
+        &mut self.of_thread[0]
+    }
+
+    /// Takes over the sums of others.
+    pub(crate) fn merge(&mut self, other: SumsOfThreads) {
+        self.of_thread.extend(other.of_thread);
+    }
+
+    /// The sums column after column, without the cells beyond each column's missing bin.
+    pub(crate) fn histogram(&self, layout: &HistogramLayout) -> Histogram {
+        let mut cells = vec![[0; 2]; layout.n_cells()];
+        for sums in &self.of_thread {
+            sums.add_to(&mut cells, layout);
+        }
         Histogram { cells }
+    }
+}
+
+impl serde::Serialize for SumsOfThreads {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.of_thread.as_slice() {
+            [one] => one.serialize(serializer),
+            several => {
+                let mut sums = NodeSums::default();
+                several.iter().for_each(|other| sums.merge(other));
+                sums.serialize(serializer)
+            }
+        }
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for SumsOfThreads {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(SumsOfThreads {
+            of_thread: vec![NodeSums::deserialize(deserializer)?],
+        })
     }
 }
 
@@ -195,7 +254,7 @@ pub(crate) enum PairsOf<'a> {
 
 impl Pairs {
     /// The pairs of one output.
-    pub(crate) fn of(&self, output: usize, n_rows: usize) -> Result<PairsOf<'_>> {
+    pub(crate) fn of(&self, output: usize, n_rows: usize) -> Result<PairsOf<'_>, Error> {
         let at = output * n_rows..(output + 1) * n_rows;
         let pairs = match self {
             Pairs::Narrow(pairs) => pairs.get(at).map(PairsOf::Narrow),
@@ -279,6 +338,11 @@ impl HistogramLayout {
             starts.push(end);
         }
         HistogramLayout { starts }
+    }
+
+    /// Number of bins of a column without that of missing values.
+    pub(crate) fn n_bins(&self, column: usize) -> usize {
+        self.starts[column + 1] - self.starts[column] - 1
     }
 
     fn n_cells(&self) -> usize {

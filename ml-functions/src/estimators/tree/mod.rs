@@ -3,8 +3,8 @@
 //!
 //! Code map, in reading order: `boosted_tree`, `decision_tree` (and `ensemble/random_forest`) describe
 //! the model types, `options` their hyperparameters, `estimator` and `fit` walk one training; `survey` →
-//! `binning` → `lookup` → `chunk` turn values into bins; `histogram` → `split` → `grow_step` → `grow`
-//! grow a tree; `objective`, `score_step`, `walk`, `assemble` and `boost` make an ensemble of trees;
+//! `binning` → `lookup` → `chunk` turn values into bins; `histogram` → `split` → `grow_step` → `growth` →
+//! `gathered` → `grow` grow a tree; `objective`, `score_step`, `walk`, `assemble` and `boost` make an ensemble of trees;
 //! `ensemble` and `state` are what is learned and stored; `model` predicts by `scoring` and explains by
 //! `shap` and `importance`.
 
@@ -18,8 +18,10 @@ mod driver;
 mod ensemble;
 mod estimator;
 mod fit;
+mod gathered;
 mod grow;
 mod grow_step;
+mod growth;
 mod histogram;
 mod importance;
 mod lookup;
@@ -27,6 +29,7 @@ mod math;
 mod model;
 mod objective;
 mod options;
+mod parallel;
 mod parameters;
 mod prefetch;
 mod quantile_step;

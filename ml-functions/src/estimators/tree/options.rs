@@ -418,7 +418,8 @@ pub(in crate::estimators) fn parameters(
             .is_true("early_stop")
             .then(|| options.f64("min_rel_progress")),
         seed,
-        histogram_budget_bytes: defaults.histogram_budget_bytes,
+        working_bytes: defaults.working_bytes,
+        gather_rows: defaults.gather_rows,
     })
 }
 

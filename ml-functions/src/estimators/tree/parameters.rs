@@ -93,8 +93,10 @@ pub(crate) struct TreeParameters {
     pub(crate) min_rel_progress: Option<f64>,
     /// Where all randomness starts.
     pub(crate) seed: u64,
-    /// Memory for the histograms of leaves that wait for their split.
-    pub(crate) histogram_budget_bytes: usize,
+    /// Memory for histograms and rows of leaves that wait for their split.
+    pub(crate) working_bytes: usize,
+    /// Nodes of up to this number of rows are split where all their rows are brought together.
+    pub(crate) gather_rows: u64,
 }
 
 impl TreeParameters {
@@ -127,7 +129,8 @@ impl TreeParameters {
             dart: None,
             min_rel_progress: Some(0.01),
             seed: 0,
-            histogram_budget_bytes: 256 << 20,
+            working_bytes: 256 << 20,
+            gather_rows: 8192,
         }
     }
 

@@ -3,12 +3,13 @@
 //! In: a range per leaf; out: how much weight is below, in each of its equal parts, and above, so that a
 //! few passes narrow each range to the quantile. Sums are whole numbers, hence the same in any order.
 
-use super::chunk::{Numbers, TreeChunk};
+use super::assemble::TreeShape;
+use super::chunk::{Numbers, TreeChunk, section};
 use super::driver::Pass;
-use super::grow_step::segment;
 use super::math::{power_of_two_scale, round_to_i64};
+use super::walk::{BinnedTree, Segments};
 use crate::error::Result;
-use crate::training_set::{Part, StateStep};
+use crate::training_set::{Access, Part, PieceId, SectionSet, StateStep};
 
 /// Equal parts of a range.
 const PARTS: usize = 256;
@@ -19,8 +20,12 @@ const ROUNDS: usize = 4;
 /// The parameters of the pass.
 #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
 pub(crate) struct QuantileStep {
-    /// The leaves.
-    pub(crate) leaves: Vec<u32>,
+    /// The tree, without values.
+    pub(crate) tree: BinnedTree,
+    /// Where its rows are.
+    pub(crate) segments: Segments,
+    /// Number of its leaves.
+    pub(crate) n_leaves: usize,
     /// Where each leaf's quantile is; without, the range of the residuals is found.
     pub(crate) ranges: Option<Vec<[f64; 2]>>,
     /// Power of two that weights are multiplied by.
@@ -43,51 +48,36 @@ impl StateStep for QuantileStep {
 
     fn partial(&self) -> Residuals {
         Residuals {
-            ranges: vec![[f64::INFINITY, f64::NEG_INFINITY]; self.leaves.len()],
+            ranges: vec![[f64::INFINITY, f64::NEG_INFINITY]; self.n_leaves],
             weights: vec![0; self.ranges.as_ref().map_or(0, Vec::len) * (PARTS + 2)],
         }
     }
 
-    fn run(&self, _chunk: u64, state: &mut TreeChunk, into: &mut Residuals) -> Result<()> {
+    fn access(&self) -> Access {
+        Access {
+            reads: SectionSet::of(&[
+                section::ORDER,
+                section::BINS,
+                section::SCORES,
+                section::LABELS,
+            ]),
+            writes: SectionSet::NONE,
+        }
+    }
+
+    fn run(&self, _piece: PieceId, state: &mut TreeChunk, into: &mut Residuals) -> Result<()> {
         let mut labels = vec![0.0; state.n_rows];
         state.labels.copy(0, &mut labels);
         let mut weights = vec![1.0; state.n_rows];
         if let Some(numbers) = &state.weights {
             Numbers::copy(numbers, 0, &mut weights);
         }
-        for (leaf, &node) in self.leaves.iter().enumerate() {
-            let (start, n_rows) = segment(state, node)?;
-            let rows = state.order[start..start + n_rows]
-                .iter()
-                .map(|&row| row as usize);
-            let rows = rows.filter(|&row| weights[row] > 0.0);
-            match &self.ranges {
-                None => {
-                    for row in rows {
-                        let residual = labels[row] - state.scores[row];
-                        let [low, high] = into.ranges[leaf];
-                        into.ranges[leaf] = [low.min(residual), high.max(residual)];
-                    }
-                }
-                Some(ranges) => {
-                    let [low, high] = ranges[leaf];
-                    let parts = PARTS as f64 / (high - low);
-                    let sums = &mut into.weights[leaf * (PARTS + 2)..(leaf + 1) * (PARTS + 2)];
-                    for row in rows {
-                        let residual = labels[row] - state.scores[row];
-                        let part = if residual < low {
-                            0
-                        } else if residual > high {
-                            PARTS + 1
-                        } else {
-                            1 + (((residual - low) * parts) as usize).min(PARTS - 1)
-                        };
-                        sums[part] += round_to_i64(weights[row] * self.weight_scale);
-                    }
-                }
+        self.tree.for_each_row(&self.segments, state, |row, leaf| {
+            if weights[row] > 0.0 {
+                let residual = labels[row] - state.scores[row];
+                self.add(leaf.column as usize, residual, weights[row], into);
             }
-        }
-        Ok(())
+        })
     }
 
     fn merge(&self, into: &mut Residuals, other: Residuals) -> Result<()> {
@@ -101,11 +91,32 @@ impl StateStep for QuantileStep {
     }
 }
 
+impl QuantileStep {
+    /// Adds a row to the range of its leaf, or its weight to the part of the range that it is in.
+    fn add(&self, leaf: usize, residual: f64, weight: f64, into: &mut Residuals) {
+        let Some(ranges) = &self.ranges else {
+            let [low, high] = into.ranges[leaf];
+            into.ranges[leaf] = [low.min(residual), high.max(residual)];
+            return;
+        };
+        let [low, high] = ranges[leaf];
+        let parts = PARTS as f64 / (high - low);
+        let part = if residual < low {
+            0
+        } else if residual > high {
+            PARTS + 1
+        } else {
+            1 + (((residual - low) * parts) as usize).min(PARTS - 1)
+        };
+        into.weights[leaf * (PARTS + 2) + part] += round_to_i64(weight * self.weight_scale);
+    }
+}
+
 /// The weighted quantile of label - score over the sample's rows of each leaf; 0 for a leaf without
 /// weight.
 pub(crate) async fn residual_quantiles<P: Pass>(
     passes: &P,
-    leaves: Vec<u32>,
+    shape: &TreeShape,
     quantile: f64,
     (n_rows, max_weight): (u64, f64),
 ) -> Result<Vec<f64>> {
@@ -113,7 +124,9 @@ pub(crate) async fn residual_quantiles<P: Pass>(
     let row_bits = 64 - n_rows.leading_zeros();
     let limit = 2f64.powi(62 - row_bits.max(12) as i32);
     let mut step = QuantileStep {
-        leaves,
+        tree: shape.tree.clone(),
+        segments: shape.segments.clone(),
+        n_leaves: shape.n_leaves,
         ranges: None,
         weight_scale: power_of_two_scale(max_weight, limit),
     };

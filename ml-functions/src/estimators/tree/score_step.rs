@@ -3,14 +3,14 @@
 //! In: grown trees; out: losses per chunk, maxima that fix the next scale, and exact sums per leaf.
 //! Never sees histograms.
 
-use super::chunk::{Pairs, TreeChunk};
-use super::grow_step::{PendingSplit, follow_split, segment};
+use super::chunk::{Pairs, TreeChunk, section};
+use super::grow_step::{PendingSplit, follow_split};
 use super::math::round_to_i64;
 use super::objective::{BLOCK_ROWS, BlockScores, Objective};
 use super::random;
-use super::walk::BinnedTree;
+use super::walk::{BinnedTree, Segments};
 use crate::error::Result;
-use crate::training_set::StateStep;
+use crate::training_set::{Access, PieceId, SectionSet, StateStep};
 
 /// A tree whose values the scores do not have yet.
 #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -21,8 +21,8 @@ pub(crate) struct ScoreUpdate {
     pub(crate) output: usize,
     /// Factor of its values.
     pub(crate) factor: f64,
-    /// Nodes whose rows are still side by side, with their values; without, every row walks.
-    pub(crate) leaves: Option<Vec<(u32, f64)>>,
+    /// Where the rows of its sample still are; without, every row walks from the root.
+    pub(crate) segments: Option<Segments>,
 }
 
 /// How gradients become whole numbers.
@@ -49,11 +49,11 @@ pub(crate) struct ScoreStep {
     pub(crate) quantization: Option<Quantization>,
 }
 
-/// The sums of one chunk.
+/// The sums of one piece.
 #[derive(Debug, Clone, Copy, PartialEq, serde::Serialize, serde::Deserialize)]
-pub(crate) struct ChunkLoss {
-    /// The chunk's number.
-    pub(crate) chunk: u64,
+pub(crate) struct PieceLoss {
+    /// Which rows.
+    pub(crate) piece: PieceId,
     /// Sum of weighted losses.
     pub(crate) loss: f64,
     /// Sum of weights.
@@ -65,8 +65,8 @@ pub(crate) struct ChunkLoss {
 /// What the pass yields.
 #[derive(Debug, Clone, PartialEq, Default, serde::Serialize, serde::Deserialize)]
 pub(crate) struct Scored {
-    /// Per chunk, to be summed in the order of the chunks.
-    pub(crate) chunks: Vec<ChunkLoss>,
+    /// To be summed in the order of the pieces.
+    pub(crate) pieces: Vec<PieceLoss>,
     /// Greatest |gradient| and hessian.
     pub(crate) maxima: [f64; 2],
     /// Greatest weight.
@@ -76,12 +76,12 @@ pub(crate) struct Scored {
 }
 
 impl Scored {
-    /// Mean loss of all rows, in the order of the chunks.
+    /// Mean loss of all rows, in the order of the pieces.
     pub(crate) fn mean_loss(&self) -> f64 {
-        let sum = |of: fn(&ChunkLoss) -> f64| -> f64 { self.in_order().iter().map(of).sum() };
-        let weight = sum(|chunk| chunk.weight);
+        let sum = |of: fn(&PieceLoss) -> f64| -> f64 { self.in_order().iter().map(of).sum() };
+        let weight = sum(|piece| piece.weight);
         if weight > 0.0 {
-            sum(|chunk| chunk.loss) / weight
+            sum(|piece| piece.loss) / weight
         } else {
             0.0
         }
@@ -89,15 +89,15 @@ impl Scored {
 
     /// Mean |gradient| and hessian of a row and output.
     pub(crate) fn mean_magnitudes(&self, n_outputs: usize) -> [f64; 2] {
-        let chunks = self.in_order();
+        let pieces = self.in_order();
         let n_pairs = (self.n_rows as f64 * n_outputs as f64).max(1.0);
-        [0, 1].map(|of| chunks.iter().map(|chunk| chunk.magnitudes[of]).sum::<f64>() / n_pairs)
+        [0, 1].map(|of| pieces.iter().map(|piece| piece.magnitudes[of]).sum::<f64>() / n_pairs)
     }
 
-    fn in_order(&self) -> Vec<ChunkLoss> {
-        let mut chunks = self.chunks.clone();
-        chunks.sort_unstable_by_key(|chunk| chunk.chunk);
-        chunks
+    fn in_order(&self) -> Vec<PieceLoss> {
+        let mut pieces = self.pieces.clone();
+        pieces.sort_unstable_by_key(|piece| piece.piece);
+        pieces
     }
 }
 
@@ -110,7 +110,26 @@ impl StateStep for ScoreStep {
         Scored::default()
     }
 
-    fn run(&self, chunk: u64, state: &mut TreeChunk, into: &mut Scored) -> Result<()> {
+    fn access(&self) -> Access {
+        let walks = !self.updates.is_empty();
+        let (mut reads, mut writes) = (vec![section::SCORES], Vec::new());
+        if walks {
+            reads.extend([section::ORDER, section::BINS]);
+            writes.push(section::SCORES);
+        }
+        if self.measure {
+            reads.push(section::LABELS);
+        }
+        if self.quantization.is_some() {
+            writes.push(section::PAIRS);
+        }
+        Access {
+            reads: SectionSet::of(&reads),
+            writes: SectionSet::of(&writes),
+        }
+    }
+
+    fn run(&self, piece: PieceId, state: &mut TreeChunk, into: &mut Scored) -> Result<()> {
         for update in &self.updates {
             add_values(update, state)?;
         }
@@ -123,9 +142,9 @@ impl StateStep for ScoreStep {
         let key = self
             .quantization
             .as_ref()
-            .map_or(0, |q| random::hash(&[q.key, chunk]));
-        let mut loss = ChunkLoss {
-            chunk,
+            .map_or(0, |q| random::hash(&[q.key, piece.chunk]));
+        let mut loss = PieceLoss {
+            piece,
             loss: 0.0,
             weight: 0.0,
             magnitudes: [0.0; 2],
@@ -133,17 +152,18 @@ impl StateStep for ScoreStep {
         pulp::Arch::new().dispatch(MeasureRows {
             step: self,
             state,
+            first_row: piece.first_row,
             key,
             loss: &mut loss,
             into,
         });
-        into.chunks.push(loss);
+        into.pieces.push(loss);
         into.n_rows += state.n_rows as u64;
         Ok(())
     }
 
     fn merge(&self, into: &mut Scored, other: Scored) -> Result<()> {
-        into.chunks.extend(other.chunks);
+        into.pieces.extend(other.pieces);
         into.maxima = [0, 1].map(|of| into.maxima[of].max(other.maxima[of]));
         into.max_weight = into.max_weight.max(other.max_weight);
         into.n_rows += other.n_rows;
@@ -155,8 +175,9 @@ impl StateStep for ScoreStep {
 struct MeasureRows<'a> {
     step: &'a ScoreStep,
     state: &'a mut TreeChunk,
+    first_row: usize,
     key: u64,
-    loss: &'a mut ChunkLoss,
+    loss: &'a mut PieceLoss,
     into: &'a mut Scored,
 }
 
@@ -168,6 +189,7 @@ impl pulp::WithSimd for MeasureRows<'_> {
         let MeasureRows {
             step,
             state,
+            first_row,
             key,
             loss,
             into,
@@ -187,7 +209,7 @@ impl pulp::WithSimd for MeasureRows<'_> {
                 .iter()
                 .fold(into.max_weight, |m, &w| m.max(w));
             if let Some(quantization) = &step.quantization {
-                block.quantize(quantization, key, state, first);
+                block.quantize(quantization, (key, first_row), state, first);
             }
             first += n_rows;
         }
@@ -230,12 +252,9 @@ fn resize_pairs(state: &mut TreeChunk, wide: bool, n_outputs: usize) {
 /// Adds a tree's values: by segment where rows are side by side, by walking elsewhere.
 fn add_values(update: &ScoreUpdate, state: &mut TreeChunk) -> Result<()> {
     let first = update.output * state.n_rows;
-    let mut walks = vec![true; 0];
-    if let Some(leaves) = update
-        .leaves
-        .as_ref()
-        .filter(|_| !state.segments.is_empty())
-    {
+    let mut walks = Vec::new();
+    let segments = update.segments.as_ref();
+    if let Some(segments) = segments.filter(|_| !state.segments.is_empty()) {
         if state.order.len() < state.n_rows {
             walks.resize(state.n_rows, true);
             state
@@ -243,22 +262,21 @@ fn add_values(update: &ScoreUpdate, state: &mut TreeChunk) -> Result<()> {
                 .iter()
                 .for_each(|&row| walks[row as usize] = false);
         }
-        for &(node, value) in leaves {
-            let (start, n_rows) = segment(state, node)?;
-            let value = value * update.factor;
-            let scores = &mut state.scores[first..first + state.n_rows];
-            for &row in &state.order[start..start + n_rows] {
-                scores[row as usize] += value;
-            }
-        }
+        let mut scores = std::mem::take(&mut state.scores);
+        let of_output = &mut scores[first..first + state.n_rows];
+        let added = update.tree.for_each_row(segments, state, |row, leaf| {
+            of_output[row] += update.factor * leaf.value;
+        });
+        state.scores = scores;
+        added?;
         if walks.is_empty() {
             return Ok(());
         }
     }
     for row in 0..state.n_rows {
         if walks.is_empty() || walks[row] {
-            let bins = &state.bins[row * state.n_columns..(row + 1) * state.n_columns];
-            state.scores[first + row] += update.factor * update.tree.value(bins);
+            let value = update.tree.value(state.row(row));
+            state.scores[first + row] += update.factor * value;
         }
     }
     Ok(())
@@ -320,7 +338,13 @@ impl GradientBlock {
     /// Rounds each number up or down at random, up with the probability of its fraction, so that sums
     /// are right in the mean also where every summand is far below the unit.
     #[inline(always)]
-    fn quantize(&self, quantization: &Quantization, key: u64, state: &mut TreeChunk, first: usize) {
+    fn quantize(
+        &self,
+        quantization: &Quantization,
+        (key, first_row): (u64, usize),
+        state: &mut TreeChunk,
+        first: usize,
+    ) {
         let n_rows = (state.n_rows - first).min(BLOCK_ROWS);
         let [g_scale, h_scale] = quantization.scales;
         for output in 0..self.objective.n_outputs() {
@@ -331,7 +355,7 @@ impl GradientBlock {
                 .zip(&self.h[values])
                 .enumerate();
             let rounded = values.map(|(row, (g, h))| {
-                let [g_shift, h_shift] = rounding(key, (first + row) as u32);
+                let [g_shift, h_shift] = rounding(key, (first_row + first + row) as u32);
                 let g = round_to_i64(g * g_scale + g_shift);
                 let h = round_to_i64(h * h_scale + h_shift);
                 (g as u64, h as u64)
@@ -373,8 +397,12 @@ pub(crate) struct LeafStep {
     pub(crate) objective: Objective,
     /// Splits to follow first.
     pub(crate) splits: Vec<PendingSplit>,
-    /// The leaves.
-    pub(crate) leaves: Vec<u32>,
+    /// The tree, without values.
+    pub(crate) tree: BinnedTree,
+    /// Where its rows are.
+    pub(crate) segments: Segments,
+    /// Number of its leaves.
+    pub(crate) n_leaves: usize,
     /// Powers of two that gradients and hessians are multiplied by.
     pub(crate) scales: [f64; 2],
 }
@@ -399,24 +427,27 @@ impl StateStep for LeafStep {
 
     fn partial(&self) -> LeafSums {
         LeafSums {
-            sums: vec![[0; 2]; self.leaves.len() + 1],
+            sums: vec![[0; 2]; self.n_leaves + 1],
             ..LeafSums::default()
         }
     }
 
-    fn run(&self, _chunk: u64, state: &mut TreeChunk, into: &mut LeafSums) -> Result<()> {
+    fn access(&self) -> Access {
+        Access {
+            reads: SectionSet::of(&[section::BINS, section::SCORES, section::LABELS]),
+            writes: SectionSet::of(&[section::ORDER]),
+        }
+    }
+
+    fn run(&self, _piece: PieceId, state: &mut TreeChunk, into: &mut LeafSums) -> Result<()> {
         for split in &self.splits {
             follow_split(split, state, &mut into.scratch)?;
         }
-        let outside = self.leaves.len() as u32;
         into.leaf_of_row.clear();
-        into.leaf_of_row.resize(state.n_rows, outside);
-        for (leaf, &node) in self.leaves.iter().enumerate() {
-            let (start, n_rows) = segment(state, node)?;
-            for &row in &state.order[start..start + n_rows] {
-                into.leaf_of_row[row as usize] = leaf as u32;
-            }
-        }
+        into.leaf_of_row.resize(state.n_rows, self.n_leaves as u32);
+        self.tree.for_each_row(&self.segments, state, |row, leaf| {
+            into.leaf_of_row[row] = leaf.column;
+        })?;
         pulp::Arch::new().dispatch(SumLeaves {
             step: self,
             state,

@@ -20,6 +20,17 @@ pub(crate) struct BinSet {
 }
 
 impl BinSet {
+    /// The bins up to and with this one.
+    pub(crate) fn up_to(bin: usize) -> BinSet {
+        let word = |word: usize| match bin.checked_sub(64 * word) {
+            None => 0,
+            Some(bit) => u64::MAX >> 63usize.saturating_sub(bit),
+        };
+        BinSet {
+            words: std::array::from_fn(word),
+        }
+    }
+
     /// Adds a bin.
     pub(crate) fn insert(&mut self, bin: usize) {
         self.words[bin / 64] |= 1 << (bin % 64);
@@ -80,9 +91,7 @@ impl ValueBounds {
 }
 
 /// A node whose split is sought.
-pub(crate) struct NodeToSplit<'a> {
-    /// Its sums per bin.
-    pub(crate) histogram: &'a Histogram,
+pub(crate) struct NodeToSplit {
     /// Its sums.
     pub(crate) total: Sums,
     /// Bounds of its children's values.
@@ -92,7 +101,7 @@ pub(crate) struct NodeToSplit<'a> {
 }
 
 /// The formulas of gain and value for quantised sums.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct SplitFinder<'a> {
     /// What splits must satisfy.
     pub(crate) regularization: &'a Regularization,
@@ -105,37 +114,114 @@ pub(crate) struct SplitFinder<'a> {
 }
 
 /// The best split of the columns so far.
-struct Best {
-    split: Option<NodeSplit>,
+pub(crate) struct Best {
+    /// The split.
+    pub(crate) split: Option<NodeSplit>,
     gain: f64,
+    /// Room for the gains of a column.
+    prefixes: Box<Prefixes>,
+}
+
+/// The bins of a column that rows are in, with the sums left of the threshold after each.
+pub(crate) struct TouchedBins {
+    /// The bins, ascending.
+    pub(crate) bins: [u8; MAX_BINS + 1],
+    /// The sums.
+    pub(crate) left: [Sums; MAX_BINS + 1],
+    /// How many there are.
+    pub(crate) n_bins: usize,
+}
+
+impl Default for TouchedBins {
+    fn default() -> TouchedBins {
+        TouchedBins {
+            bins: [0; MAX_BINS + 1],
+            left: [[0; 2]; MAX_BINS + 1],
+            n_bins: 0,
+        }
+    }
 }
 
 impl SplitFinder<'_> {
     /// The best split over some columns (ascending), if any gains enough.
-    pub(crate) fn best_split(&self, node: &NodeToSplit<'_>, columns: &[u32]) -> Option<NodeSplit> {
-        let mut best = Best {
+    pub(crate) fn best_split(
+        &self,
+        node: &NodeToSplit,
+        histogram: &Histogram,
+        columns: &[u32],
+    ) -> Option<NodeSplit> {
+        let mut best = self.none_yet(node);
+        for &column in columns {
+            let column = column as usize;
+            self.scan(
+                node,
+                column,
+                histogram.column(self.layout, column),
+                &mut best,
+            );
+        }
+        best.split
+    }
+
+    /// No split, and the gain that the first must exceed.
+    pub(crate) fn none_yet(&self, node: &NodeToSplit) -> Best {
+        Best {
             split: None,
             gain: self
                 .noise(node)
                 .max(MIN_GAIN)
                 .max(self.regularization.min_split_loss),
-        };
-        for &column in columns {
-            let column = column as usize;
-            let cells = node.histogram.column(self.layout, column);
-            if self.kinds[column].is_categorical {
-                self.scan_categories(node, column, cells, &mut best);
-            } else {
-                self.scan_numbers(node, column, cells, &mut best);
-            }
+            prefixes: Box::default(),
         }
-        best.split
+    }
+
+    /// Looks for a better split in the sums of a column's bins and, last, of its missing values.
+    pub(crate) fn scan(&self, node: &NodeToSplit, column: usize, cells: &[Sums], best: &mut Best) {
+        if self.kinds[column].is_categorical {
+            self.scan_categories(node, column, cells, best);
+        } else {
+            self.scan_numbers(node, column, cells, best);
+        }
+    }
+
+    /// Whether [`SplitFinder::scan_touched`] can stand in for the column's [`SplitFinder::scan`] where
+    /// no row of the node misses its number.
+    pub(crate) fn is_plain_column(&self, node: &NodeToSplit, column: usize) -> bool {
+        let kind = self.kinds[column];
+        !kind.is_categorical && self.is_plain(kind, node.bounds)
+    }
+
+    /// The same as a scan of all bins, whose thresholds at bins without rows are those before them.
+    pub(crate) fn scan_touched(
+        &self,
+        node: &NodeToSplit,
+        column: usize,
+        touched: &TouchedBins,
+        best: &mut Best,
+    ) {
+        let scorer = Scorer::new(self, node, self.kinds[column], 0.0);
+        let prefixes = &mut best.prefixes;
+        for (at, &left) in touched.left[..touched.n_bins].iter().enumerate() {
+            [prefixes.gradients[at], prefixes.hessians[at]] = scorer.real(left);
+        }
+        if let Some(at) = scorer.best_of(touched.n_bins, best) {
+            let left = touched.left[at];
+            let missing_left = 2 * left[1] >= node.total[1];
+            let threshold = (column, touched.bins[at] as usize);
+            best.set_threshold(
+                threshold,
+                left,
+                missing_left,
+                best.gain,
+                self.layout.n_bins(column),
+            );
+        }
     }
 
     /// The gain that rounding alone may bring about: a row's rounding error has a variance of at most
     /// a quarter of a squared unit, so that the sum's square over the hessians is at most that times
     /// n / H in the mean, and forty times that is beyond the best of thousands of splits.
-    fn noise(&self, node: &NodeToSplit<'_>) -> f64 {
+    fn noise(&self, node: &NodeToSplit) -> f64 {
         let hessian = node.total[1] as f64 * self.units[1];
         10.0 * self.units[0] * self.units[0] * node.n_rows as f64 / hessian.max(f64::MIN_POSITIVE)
     }
@@ -153,7 +239,7 @@ impl SplitFinder<'_> {
     }
 
     /// Thresholds in order; with missing values also both of their ways.
-    fn scan_numbers(&self, node: &NodeToSplit<'_>, column: usize, cells: &[Sums], best: &mut Best) {
+    fn scan_numbers(&self, node: &NodeToSplit, column: usize, cells: &[Sums], best: &mut Best) {
         let [bins @ .., missing] = cells else {
             return;
         };
@@ -197,13 +283,7 @@ impl SplitFinder<'_> {
 
     /// Categories in order of G / H: one of the cuts of this order is the best of all partitions
     /// (Fisher 1958). Those of no row here go where the greater part goes.
-    fn scan_categories(
-        &self,
-        node: &NodeToSplit<'_>,
-        column: usize,
-        cells: &[Sums],
-        best: &mut Best,
-    ) {
+    fn scan_categories(&self, node: &NodeToSplit, column: usize, cells: &[Sums], best: &mut Best) {
         let smoothing = self.regularization.category_smoothing;
         let mut order: Vec<(f64, usize)> = cells
             .iter()
@@ -267,8 +347,7 @@ impl Best {
         gain: f64,
         n_bins: usize,
     ) {
-        let mut left_bins = BinSet::default();
-        (0..=bin).for_each(|bin| left_bins.insert(bin));
+        let mut left_bins = BinSet::up_to(bin);
         if missing_left {
             left_bins.insert(n_bins);
         }
@@ -301,7 +380,7 @@ struct Scorer<'a> {
 impl<'a> Scorer<'a> {
     fn new(
         finder: &'a SplitFinder<'a>,
-        node: &NodeToSplit<'_>,
+        node: &NodeToSplit,
         kind: ColumnKind,
         more_l2: f64,
     ) -> Scorer<'a> {
@@ -329,11 +408,7 @@ impl<'a> Scorer<'a> {
 
     /// All thresholds of a column without missing values, in vector code: the usual case by far.
     fn scan_plain(&self, column: usize, bins: &[Sums], best: &mut Best) {
-        let mut prefixes = Prefixes {
-            gradients: [0.0; MAX_BINS + 1],
-            hessians: [0.0; MAX_BINS + 1],
-            gains: [f64::NEG_INFINITY; MAX_BINS + 1],
-        };
+        let prefixes = best.prefixes.as_mut();
         let mut left = [0i64; 2];
         let n_thresholds = bins.len().saturating_sub(1);
         let sums = prefixes.gradients.iter_mut().zip(&mut prefixes.hessians);
@@ -341,25 +416,31 @@ impl<'a> Scorer<'a> {
             left = plus(left, cell);
             [*gradient, *hessian] = self.real(left);
         }
-        pulp::Arch::new().dispatch(PlainGains {
-            scorer: self,
-            total: self.real(self.total),
-            prefixes: &mut prefixes,
-        });
-        let mut found = None;
-        for (bin, &gain) in prefixes.gains[..n_thresholds].iter().enumerate() {
-            if gain > best.gain {
-                best.gain = gain;
-                found = Some(bin);
-            }
-        }
-        if let Some(bin) = found {
+        if let Some(bin) = self.best_of(n_thresholds, best) {
             let left = bins[..=bin]
                 .iter()
                 .fold([0; 2], |left, &cell| plus(left, cell));
             let missing_left = 2 * left[1] >= self.total[1];
             best.set_threshold((column, bin), left, missing_left, best.gain, bins.len());
         }
+    }
+
+    /// The first of the thresholds with the greatest gain, if that is above the best so far.
+    fn best_of(&self, n_thresholds: usize, best: &mut Best) -> Option<usize> {
+        pulp::Arch::new().dispatch(PlainGains {
+            scorer: self,
+            total: self.real(self.total),
+            prefixes: &mut best.prefixes,
+            n_thresholds,
+        });
+        let mut found = None;
+        for (at, &gain) in best.prefixes.gains[..n_thresholds].iter().enumerate() {
+            if gain > best.gain {
+                best.gain = gain;
+                found = Some(at);
+            }
+        }
+        found
     }
 
     #[inline(always)]
@@ -417,11 +498,22 @@ struct Prefixes {
     gains: [f64; MAX_BINS + 1],
 }
 
+impl Default for Prefixes {
+    fn default() -> Prefixes {
+        Prefixes {
+            gradients: [0.0; MAX_BINS + 1],
+            hessians: [0.0; MAX_BINS + 1],
+            gains: [0.0; MAX_BINS + 1],
+        }
+    }
+}
+
 /// The gains of all thresholds of a column, compiled for the instructions of the machine.
 struct PlainGains<'a> {
     scorer: &'a Scorer<'a>,
     total: [f64; 2],
     prefixes: &'a mut Prefixes,
+    n_thresholds: usize,
 }
 
 impl pulp::WithSimd for PlainGains<'_> {
@@ -436,7 +528,8 @@ impl pulp::WithSimd for PlainGains<'_> {
             hessians,
             gains,
         } = self.prefixes;
-        for ((gain, &left_g), &left_h) in gains.iter_mut().zip(&*gradients).zip(&*hessians) {
+        let gains = gains[..self.n_thresholds].iter_mut();
+        for ((gain, &left_g), &left_h) in gains.zip(&*gradients).zip(&*hessians) {
             let (right_g, right_h) = (total_g - left_g, total_h - left_h);
             let all = scorer.plain_score(left_g, left_h) + scorer.plain_score(right_g, right_h);
             let is_allowed = (left_h >= min_hessian) & (right_h >= min_hessian);

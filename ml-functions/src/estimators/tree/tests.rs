@@ -8,7 +8,7 @@ mod kernels;
 
 use std::sync::Mutex;
 
-use self::chunks::{Chunks, complete};
+use self::chunks::{Chunks, Pieces, complete};
 use super::binning::FeatureBins;
 use super::boost::{IterationLoss, boost};
 use super::chunk::{StartTreeChunk, TreeChunk};
@@ -19,7 +19,7 @@ use super::survey::{Survey, SurveyStep};
 use crate::error::Result;
 use crate::features::{Dense, FeatureBlock, TargetValues};
 use crate::random::hash_word;
-use crate::training_set::StartStep;
+use crate::training_set::{PieceId, StartStep};
 
 /// A table in memory, cut into chunks.
 #[derive(Clone)]
@@ -101,12 +101,26 @@ impl Table {
         (bins, ensemble)
     }
 
+    /// The states, each chunk in pieces of at most so many rows.
+    fn pieces(&self, start: &StartTreeChunk, piece_rows: usize) -> Pieces {
+        let mut pieces = Vec::new();
+        for (chunk, block) in self.blocks().iter().enumerate() {
+            for first_row in (0..block.n_samples).step_by(piece_rows) {
+                let piece = PieceId {
+                    chunk: chunk as u64,
+                    first_row,
+                };
+                let end = (first_row + piece_rows).min(block.n_samples);
+                let state = start.start(piece, &block.rows(first_row..end));
+                pieces.push((piece, state.unwrap()));
+            }
+        }
+        pieces
+    }
+
     fn chunks(&self, start: &StartTreeChunk) -> Vec<TreeChunk> {
-        self.blocks()
-            .iter()
-            .enumerate()
-            .map(|(chunk, block)| start.start(chunk as u64, block).unwrap())
-            .collect()
+        let pieces = self.pieces(start, self.chunk_rows);
+        pieces.into_iter().map(|(_, state)| state).collect()
     }
 }
 
@@ -117,6 +131,8 @@ struct Run {
     through_bytes: bool,
     evaluation: Option<Table>,
     start: Option<TreeEnsemble>,
+    /// Cuts chunks into smaller pieces.
+    piece_rows: Option<usize>,
 }
 
 /// The ensemble, its scores of the table, and the losses.
@@ -134,13 +150,11 @@ fn fit_with(table: &Table, parameters: &TreeParameters, run: &Run) -> Result<Fit
         objective: parameters.objective,
         ensemble: ensemble.clone(),
     };
+    let piece_rows = run.piece_rows.unwrap_or(65_536);
+    let pieces = |table: &Table| table.pieces(&start, piece_rows);
     let chunks = Chunks {
-        training: Mutex::new(table.chunks(&start)),
-        evaluation: Mutex::new(
-            run.evaluation
-                .as_ref()
-                .map_or(Vec::new(), |t| t.chunks(&start)),
-        ),
+        training: Mutex::new(pieces(table)),
+        evaluation: Mutex::new(run.evaluation.as_ref().map_or(Vec::new(), pieces)),
         n_threads: run.n_threads,
         through_bytes: run.through_bytes,
     };
@@ -153,7 +167,7 @@ fn fit_with(table: &Table, parameters: &TreeParameters, run: &Run) -> Result<Fit
     // What the passes added is what the trees say, also of rows outside the samples.
     let n_outputs = ensemble.base_scores.len();
     let mut first = 0;
-    for chunk in chunks.training.lock().unwrap().iter() {
+    for (_, chunk) in chunks.training.lock().unwrap().iter() {
         for output in 0..n_outputs {
             for row in 0..chunk.n_rows {
                 let kept = chunk.scores[output * chunk.n_rows + row];

@@ -8,12 +8,15 @@ use std::task::{Context, Poll, Waker};
 use super::super::chunk::TreeChunk;
 use super::super::driver::Pass;
 use crate::error::{Error, Result};
-use crate::training_set::{Part, StateStep};
+use crate::training_set::{Part, PieceId, StateStep};
+
+/// The states of a part.
+pub(crate) type Pieces = Vec<(PieceId, TreeChunk)>;
 
 /// Kept chunk states of both parts.
 pub(crate) struct Chunks {
-    pub(crate) training: Mutex<Vec<TreeChunk>>,
-    pub(crate) evaluation: Mutex<Vec<TreeChunk>>,
+    pub(crate) training: Mutex<Pieces>,
+    pub(crate) evaluation: Mutex<Pieces>,
     pub(crate) n_threads: usize,
     /// Sends every state through bytes before every pass.
     pub(crate) through_bytes: bool,
@@ -27,20 +30,20 @@ impl Chunks {
         };
         let mut states = states.lock().map_err(|_| Error::Cancelled)?;
         if self.through_bytes {
-            for state in states.iter_mut() {
+            for (_, state) in states.iter_mut() {
                 *state = through_bytes(state);
             }
         }
         let n_threads = self.n_threads.max(1);
-        let mut shares: Vec<Vec<(u64, &mut TreeChunk)>> =
+        let mut shares: Vec<Vec<(PieceId, &mut TreeChunk)>> =
             (0..n_threads).map(|_| Vec::new()).collect();
-        for (number, state) in states.iter_mut().enumerate() {
-            shares[number % n_threads].push((number as u64, state));
+        for (number, (piece, state)) in states.iter_mut().enumerate() {
+            shares[number % n_threads].push((*piece, state));
         }
-        let share = |share: Vec<(u64, &mut TreeChunk)>| -> Result<S::Partial> {
+        let share = |share: Vec<(PieceId, &mut TreeChunk)>| -> Result<S::Partial> {
             let mut partial = step.partial();
-            for (number, state) in share {
-                step.run(number, state, &mut partial)?;
+            for (piece, state) in share {
+                step.run(piece, state, &mut partial)?;
             }
             Ok(partial)
         };
@@ -85,6 +88,10 @@ impl Pass for Chunks {
         step: &S,
     ) -> impl Future<Output = Result<S::Partial>> + Send {
         std::future::ready(self.run(part, step))
+    }
+
+    fn threads(&self) -> usize {
+        self.n_threads
     }
 }
 

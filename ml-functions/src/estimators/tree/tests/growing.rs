@@ -265,16 +265,48 @@ fn leaf_wise_growth_takes_the_greatest_gains() {
 }
 
 #[test]
-fn histogram_budget_does_not_change_the_tree() {
-    let table = noisy_table(3000);
-    for policy in [GrowPolicy::LossGuide, GrowPolicy::DepthWise] {
+fn memory_and_bringing_rows_together_do_not_change_the_tree() {
+    let mut table = noisy_table(3000);
+    table.codes = vec![(0..3000).map(|row| row % 13).collect()];
+    table.category_counts = vec![12];
+    (0..3000)
+        .step_by(9)
+        .for_each(|row| table.dense[1][row] = f64::NAN);
+    table.weights = Some(draws(3000, 5).iter().map(|w| (w * 3.0).floor()).collect());
+    table.chunk_rows = 700;
+    for (policy, max_leaves) in [
+        (GrowPolicy::LossGuide, 40),
+        (GrowPolicy::DepthWise, 40),
+        (GrowPolicy::DepthWise, 0),
+    ] {
         let mut parameters = exact(Objective::SquaredError);
         parameters.grow_policy = policy;
-        parameters.max_leaves = 40;
-        parameters.max_tree_depth = 8;
-        let plenty = fit(&table, &parameters);
-        parameters.histogram_budget_bytes = 0;
-        assert_eq!(fit(&table, &parameters).ensemble, plenty.ensemble);
+        parameters.max_leaves = max_leaves;
+        parameters.max_tree_depth = 9;
+        parameters.regularization.min_tree_child_weight = 1.0;
+        parameters.regularization.monotone = vec![0, 0, 1, 0, 0, 0];
+        parameters.max_iterations = 3;
+        parameters.subsample = 0.9;
+        parameters.columns.by_level = 0.9;
+        parameters.columns.by_node = 0.8;
+        parameters.gather_rows = 0;
+        let by_histograms = fit(&table, &parameters);
+        assert!(n_leaves(&by_histograms.ensemble.trees[0]) >= 40);
+        for (gather_rows, working_bytes) in [
+            (0, 0),
+            (8192, 256 << 20),
+            (8192, 0),
+            (100, 256 << 20),
+            (700, 20_000),
+        ] {
+            parameters.gather_rows = gather_rows;
+            parameters.working_bytes = working_bytes;
+            let other = fit(&table, &parameters);
+            assert_eq!(
+                other.ensemble, by_histograms.ensemble,
+                "{policy:?} {gather_rows}"
+            );
+        }
     }
 }
 

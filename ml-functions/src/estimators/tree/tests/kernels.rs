@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::estimators::tree::chunk::{MAX_ROWS, Pairs};
-use crate::estimators::tree::histogram::{ColumnRuns, HistogramLayout, NodeRows, NodeSums};
+use crate::estimators::tree::histogram::{ColumnRuns, HistogramLayout, NodeRows, SumsOfThreads};
 use crate::estimators::tree::math::{exp, power_of_two_scale, round_to_i64};
 use crate::estimators::tree::random;
 
@@ -54,12 +54,15 @@ proptest! {
             (0..n_columns as u32).filter(|&c| !hash_word(seed + u64::from(c)).is_multiple_of(4)).collect();
         let rows: Vec<u16> = (0..n_rows as u16).filter(|r| r % 3 != 1).collect();
         let node = NodeRows { rows: &rows, bins: &bins, n_columns };
-        let mut sums = NodeSums::default();
+        let mut sums = SumsOfThreads::default();
         // Twice through two partials: merged as if by threads.
-        let mut other = NodeSums::default();
-        sums.add(node, &ColumnRuns::new(&columns), packed.of(0, n_rows).unwrap());
-        other.add(node, &ColumnRuns::new(&columns), packed.of(0, n_rows).unwrap());
+        let mut other = SumsOfThreads::default();
+        sums.own().add(node, &ColumnRuns::new(&columns), packed.of(0, n_rows).unwrap());
+        other.own().add(node, &ColumnRuns::new(&columns), packed.of(0, n_rows).unwrap());
         sums.merge(other);
+        if seed % 2 == 1 {
+            sums = postcard::from_bytes(&postcard::to_allocvec(&sums).unwrap()).unwrap();
+        }
         let layout = HistogramLayout::new((0..n_columns).map(|_| 255));
         let histogram = sums.histogram(&layout);
         for &column in &columns {
@@ -88,9 +91,10 @@ fn narrow_sums_do_not_overflow() {
             bins: &bins,
             n_columns: 1,
         };
-        let mut sums = NodeSums::default();
+        let mut sums = SumsOfThreads::default();
         for _ in 0..3 {
-            sums.add(node, &ColumnRuns::new(&[0]), pairs.of(0, MAX_ROWS).unwrap());
+            sums.own()
+                .add(node, &ColumnRuns::new(&[0]), pairs.of(0, MAX_ROWS).unwrap());
         }
         let layout = HistogramLayout::new(std::iter::once(1));
         let n = 3 * MAX_ROWS as i64;
