@@ -2,7 +2,8 @@
 
 `boundary`: 28 columns of f32, a number `y` and a class `label` behind a nonlinear boundary, as in the physics
 tables that gradient boosting is usually measured on. `blobs`: 8 Gaussian blobs in 16 columns of f32. `airline`: flights
-with five text columns, two integers and the class `label` (1: delayed). All have `is_eval`, true for the last
+with five text columns, two integers and the class `label` (1: delayed). `indicators`: twenty texts as an indicator
+column for each of their 25 values, and four columns of f32. All have `is_eval`, true for the last
 fifth of the rows.
 """
 
@@ -33,6 +34,18 @@ def blobs(rng, n):
     centres = np.random.default_rng(11).normal(scale=3.0, size=(8, 16)).astype(np.float32)
     x = centres[rng.integers(0, 8, n)] + rng.standard_normal((n, 16), dtype=np.float32)
     return {f"x{idx}": x[:, idx] for idx in range(16)}
+
+
+def indicators(rng, n):
+    n_texts, n_values = 20, 25
+    effect = np.random.default_rng(17).normal(scale=0.4, size=(n_texts, n_values))
+    code = (rng.random((n, n_texts)) ** 2 * n_values).astype(np.int8)
+    x = rng.standard_normal((n, 4), dtype=np.float32)
+    z = effect[np.arange(n_texts), code].sum(axis=1) + 0.8 * x[:, 0] * x[:, 1] + np.sin(2 * x[:, 2])
+    columns = {f"x{idx}": x[:, idx] for idx in range(4)}
+    for text in range(n_texts):
+        columns |= {f"t{text}_{value}": (code[:, text] == value).astype(np.int8) for value in range(n_values)}
+    return columns | {"label": (rng.random(n) < 1 / (1 + np.exp(-z))).astype(np.int32)}
 
 
 def airline_world():
@@ -95,7 +108,7 @@ def airline(rng, n):
 
 
 def main(shape, n_rows, path):
-    make = {"boundary": boundary, "blobs": blobs, "airline": airline}[shape]
+    make = {"boundary": boundary, "blobs": blobs, "airline": airline, "indicators": indicators}[shape]
     rng = np.random.default_rng(1)
     writer = None
     for start in range(0, n_rows, PIECE):

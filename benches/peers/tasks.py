@@ -111,6 +111,16 @@ TASKS = {
             Bar("AUC - LightGBM's", "quality", -0.001, ("lightgbm",), at_least=True),
         ),
     ),
+    "sparse": Task(
+        "indicators",
+        (boosted("*"), TRAINING, AUC),
+        peer="tree_peer.py",
+        threads=(2,),
+        bars=(
+            Bar("wall / best of LightGBM, XGBoost", "wall", 0.7, ("lightgbm", "xgboost")),
+            Bar("AUC - best of both", "quality", -0.001, ("lightgbm", "xgboost"), at_least=True),
+        ),
+    ),
     "forest": Task(
         "boundary",
         (f"CREATE MODEL m OPTIONS ({FOREST}) AS SELECT * EXCEPT (y) FROM '{{table}}'", TRAINING, AUC),

@@ -25,6 +25,7 @@ NOT_FEATURES = ("y", "label", "is_eval")
 SOLVERS = {
     "boosted": ["lightgbm", "lightgbm-arrow", "xgboost", "hist-gradient-boosting"],
     "airline": ["lightgbm", "lightgbm-arrow", "xgboost", "hist-gradient-boosting"],
+    "sparse": ["lightgbm", "xgboost"],
     "forest": ["xgboost", "lightgbm", "random-forest"],
     "scoring": ["lightgbm", "lightgbm-arrow", "xgboost"],
 }

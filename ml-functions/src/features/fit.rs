@@ -18,19 +18,45 @@ use super::{
 use crate::error::{Error, Result};
 use crate::run::Warning;
 
-/// Categories kept of one feature, as BigQuery ML's encoders keep.
+/// Categories kept of one feature where each becomes a column, as BigQuery ML's encoders keep.
 const MAX_CATEGORIES: usize = 32_000;
 
+/// Categories kept of one feature where they are only told apart.
+const MAX_SPLIT_CATEGORIES: usize = 131_072;
+
 /// Distinct texts counted of one feature before the rarest are given up, so that a column of unique
-/// texts cannot fill the memory; eight times what is kept in the end.
+/// texts cannot fill the memory; at least twice what is kept in the end.
 const MAX_COUNTED: usize = 262_144;
 
 /// Values of the sample in memory at most.
 const SAMPLE_VALUES: usize = 4_000_000;
 
+/// How much a fit keeps.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct FitLimits {
+    sample_rows: usize,
+    n_categories: usize,
+}
+
+impl FitLimits {
+    /// For estimators that only want means and medians, and a column a category.
+    pub(crate) const ENCODED: FitLimits = FitLimits {
+        // For medians.
+        sample_rows: 10_000,
+        n_categories: MAX_CATEGORIES,
+    };
+    /// For estimators that make bins of numbers and split sets of categories.
+    pub(crate) const BINNED: FitLimits = FitLimits {
+        // Some hundred rows for each of 255 bins.
+        sample_rows: 32_768,
+        n_categories: MAX_SPLIT_CATEGORIES,
+    };
+}
+
 /// What is common to all chunks of one fit.
 pub(crate) struct EncoderFit {
     schema: FeatureSchema,
+    limits: FitLimits,
     sample_rows: usize,
     /// No row with a greater hash can still enter the sample; only saves work.
     sample_bound: AtomicU64,
@@ -80,12 +106,13 @@ pub(crate) struct FittedEncoder {
 }
 
 impl EncoderFit {
-    /// A fit of the features of a schema, with a sample of at most so many rows.
-    pub(crate) fn new(schema: FeatureSchema, most_rows: usize) -> EncoderFit {
+    /// A fit of the features of a schema.
+    pub(crate) fn new(schema: FeatureSchema, limits: FitLimits) -> EncoderFit {
         let n_numeric = schema.numeric().count().max(1);
         EncoderFit {
             schema,
-            sample_rows: (SAMPLE_VALUES / n_numeric).clamp(1_000, most_rows),
+            limits,
+            sample_rows: (SAMPLE_VALUES / n_numeric).clamp(1_000, limits.sample_rows),
             sample_bound: AtomicU64::new(u64::MAX),
         }
     }
@@ -223,7 +250,8 @@ impl EncoderFit {
                 }
                 FeatureKind::Categorical => {
                     let partial = categorical.next().ok_or_else(lost_feature)?;
-                    FeatureStatistics::Categorical(partial.finish(feature, &mut noted))
+                    let kept = self.limits.n_categories;
+                    FeatureStatistics::Categorical(partial.finish(feature, kept, &mut noted))
                 }
             };
             statistics.push(of_feature);
@@ -234,7 +262,7 @@ impl EncoderFit {
         };
         Ok(FittedEncoder {
             encoder,
-            warnings: noted.warnings(),
+            warnings: noted.warnings(self.limits.n_categories),
             sample,
         })
     }
@@ -359,8 +387,13 @@ impl CategoryPartial {
         self.counts.sort_unstable();
     }
 
-    fn finish(mut self, feature: &Feature, noted: &mut Noted) -> CategoricalStatistics {
-        self.keep_most_frequent(MAX_CATEGORIES);
+    fn finish(
+        mut self,
+        feature: &Feature,
+        n_kept: usize,
+        noted: &mut Noted,
+    ) -> CategoricalStatistics {
+        self.keep_most_frequent(n_kept);
         noted.add("categories_collapsed", self.collapsed, &feature.name);
         if self.counts.is_empty() && self.collapsed == 0 {
             noted.add("all_null_feature", 1, &feature.name);
@@ -423,7 +456,7 @@ impl Noted {
         }
     }
 
-    fn warnings(self) -> Vec<Warning> {
+    fn warnings(self, n_categories: usize) -> Vec<Warning> {
         let warning = |(code, (n_values, columns)): (&str, (u64, Vec<String>))| {
             let of_columns = name_some(&columns);
             let (message, hint) = match code {
@@ -441,7 +474,7 @@ impl Noted {
                 ),
                 _ => (
                     format!(
-                        "{n_values} rows of {of_columns} have categories beyond the {MAX_CATEGORIES} most frequent, which were collapsed into one"
+                        "{n_values} rows of {of_columns} have categories beyond the {n_categories} most frequent, which were collapsed into one"
                     ),
                     Some("An identifier is rarely a feature; leave it out of the query."),
                 ),

@@ -18,7 +18,8 @@ use super::weights::{WeightPartial, class_weights, read_weights};
 use crate::error::{Error, Result};
 use crate::estimator::Task;
 use crate::features::{
-    ClassKey, EncoderFit, EncoderPartial, FeatureEncoder, Labels, Moments, TargetEncoding, sql_type,
+    ClassKey, EncoderFit, EncoderPartial, FeatureEncoder, FitLimits, Labels, Moments,
+    TargetEncoding, sql_type,
 };
 use crate::run::{TrainingRun, Warning};
 use crate::training::TrainingRequest;
@@ -26,15 +27,12 @@ use crate::training::TrainingRequest;
 /// Seed of the sample for medians; apart from the split's, so that the two are independent.
 const SAMPLE_SEED: u64 = 0x6d65_6469_616e;
 
-/// Rows sampled for medians alone, and for the bins of trees: some hundred rows for each of 255.
-const SAMPLE_ROWS: usize = 10_000;
-const BINNED_SAMPLE_ROWS: usize = 32_768;
-
-fn sample_rows(request: &TrainingRequest) -> usize {
+/// Estimators that learn from missing numbers as such make bins and split sets of categories.
+fn limits(request: &TrainingRequest) -> FitLimits {
     if request.estimator.spec().tags.keeps_missing {
-        BINNED_SAMPLE_ROWS
+        FitLimits::BINNED
     } else {
-        SAMPLE_ROWS
+        FitLimits::ENCODED
     }
 }
 
@@ -88,10 +86,7 @@ pub(super) async fn prepare(
             split::decide(survey, &request.options)
         }
     };
-    let fit = Arc::new(EncoderFit::new(
-        roles.features.clone(),
-        sample_rows(request),
-    ));
+    let fit = Arc::new(EncoderFit::new(roles.features.clone(), limits(request)));
     let tree = Arc::new(MergeTree::new());
     let of_chunk = Arc::new(Mutex::new(BTreeMap::new()));
     let visit = {

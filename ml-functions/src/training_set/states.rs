@@ -98,7 +98,7 @@ pub trait StartStep: Serialize + DeserializeOwned + Send + Sync + 'static {
 ///
 /// Pieces come in any order and on any thread, each thread with a partial of its own: what a partial
 /// adds must be exact in any order (integers), or be listed by piece.
-pub trait StateStep: Serialize + DeserializeOwned + Send + Sync + 'static {
+pub trait StateStep: Clone + Serialize + DeserializeOwned + Send + Sync + 'static {
     /// What the chunks keep.
     type State: ChunkState;
     /// What a pass over some chunks yields.
@@ -243,7 +243,7 @@ impl<S: StateStep> AnyStateStep for S {
     }
 
     fn to_owned_step(&self) -> Result<Arc<dyn AnyStateStep>> {
-        Ok(Arc::new(from_bytes::<S>(&to_bytes(self)?)?))
+        Ok(Arc::new(self.clone()))
     }
 
     fn encode(&self) -> Result<Vec<u8>> {

@@ -5,7 +5,7 @@
 
 use super::binning::FeatureBins;
 use super::ensemble::{LEAF, Tree};
-use super::growth::GrownTree;
+use super::growth::{Columns, GrownTree};
 use super::parameters::Regularization;
 use super::split::{NodeSplit, leaf_value};
 use super::walk::{BinnedNode, BinnedTree, Segments};
@@ -49,7 +49,7 @@ pub(crate) struct Values<'a> {
 
 impl GrownTree {
     /// Numbers the nodes of the tree, level by level.
-    pub(crate) fn shape(&self) -> TreeShape {
+    pub(crate) fn shape(&self, columns: &Columns) -> TreeShape {
         let mut shape = TreeShape {
             tree: BinnedTree::default(),
             segments: Vec::new(),
@@ -72,8 +72,7 @@ impl GrownTree {
                 let first = shape.grown.len() as u32;
                 shape.grown.extend([children.0, children.1]);
                 is_apart.extend([is_apart[at] && !growing.is_gathered; 2]);
-                binned.column = split.column as u32;
-                binned.left_bins = split.left_bins;
+                (binned.column, binned.left_bins) = columns.split(split);
                 binned.children = (first, first + 1);
             } else {
                 shape.n_leaves += 1;

@@ -16,6 +16,8 @@ pub(crate) struct DenseBins {
     pub(crate) has_numbers: bool,
     /// Whether a missing value was seen.
     pub(crate) has_missing: bool,
+    /// The bin of most sampled numbers, and its share of them.
+    pub(crate) usual: Option<(u8, f64)>,
 }
 
 /// The bins of one categorical feature.
@@ -56,7 +58,7 @@ impl DenseBins {
         } else {
             sum_by_value(values, weights)
         };
-        let cuts = if distinct.len() <= max_bins {
+        let cuts: Vec<f64> = if distinct.len() <= max_bins {
             distinct
                 .windows(2)
                 .map(|pair| midpoint(pair[0].0, pair[1].0))
@@ -65,6 +67,7 @@ impl DenseBins {
             weighted_quantiles(&distinct, max_bins)
         };
         DenseBins {
+            usual: usual_bin(&distinct, &cuts),
             cuts,
             has_numbers: !distinct.is_empty(),
             has_missing,
@@ -193,6 +196,24 @@ fn sum_by_value(values: &[f64], weights: &[f64]) -> Vec<(f64, f64)> {
         .chunk_by(|a, b| a.0 == b.0)
         .map(|equal| (equal[0].0, equal.iter().map(|&(_, weight)| weight).sum()))
         .collect()
+}
+
+/// The first of the bins with the greatest weight, and its share of the whole.
+fn usual_bin(distinct: &[(f64, f64)], cuts: &[f64]) -> Option<(u8, f64)> {
+    let mut of_bin = vec![0.0; cuts.len() + 1];
+    let mut bin = 0;
+    for &(value, weight) in distinct {
+        while cuts.get(bin).is_some_and(|&cut| value > cut) {
+            bin += 1;
+        }
+        of_bin[bin] += weight;
+    }
+    let total: f64 = of_bin.iter().sum();
+    let heavier = |best: (usize, f64), (bin, &weight): (usize, &f64)| {
+        if weight > best.1 { (bin, weight) } else { best }
+    };
+    let (bin, weight) = of_bin.iter().enumerate().fold((0, 0.0), heavier);
+    (total > 0.0).then_some((bin as u8, weight / total))
 }
 
 /// Between two neighbouring values: at least the lower one and below the upper one, also where the

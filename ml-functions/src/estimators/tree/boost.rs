@@ -5,6 +5,7 @@
 
 use super::assemble::{AssembledTree, TreeShape, Values};
 use super::binning::FeatureBins;
+use super::bundling::{Bundles, bundle};
 use super::driver::Pass;
 use super::ensemble::TreeEnsemble;
 use super::grow::Grower;
@@ -53,11 +54,15 @@ pub(crate) async fn boost<P: Pass>(
     start: TreeEnsemble,
     on_iteration: OnIteration<'_>,
 ) -> Result<TreeEnsemble> {
+    let bundles = match parameters.bundles {
+        true => bundle(passes, bins).await?,
+        false => None,
+    };
     let mut boosting = Boosting {
         passes,
         parameters,
         bins,
-        columns: columns(bins, parameters),
+        columns: columns(bins, parameters, bundles),
         first_tree: start.trees.len(),
         ensemble: start,
         binned: Vec::new(),
@@ -192,7 +197,7 @@ impl<P: Pass> Boosting<'_, P> {
             renewed: None,
         };
         let splits = std::mem::take(&mut grown.pending);
-        let shape = grown.shape();
+        let shape = grown.shape(&self.columns);
         if let Some(quantile) = self.parameters.objective.leaf_quantile() {
             self.follow(splits, task.output).await?;
             let of = (self.scored.n_rows, self.scored.max_weight);
@@ -395,7 +400,7 @@ impl<P: Pass> Boosting<'_, P> {
     }
 }
 
-fn columns(bins: &FeatureBins, parameters: &TreeParameters) -> Columns {
+fn columns(bins: &FeatureBins, parameters: &TreeParameters, bundles: Option<Bundles>) -> Columns {
     let features = || bins.columns.iter().map(|&feature| feature as usize);
     let kinds = features()
         .map(|feature| ColumnKind {
@@ -411,5 +416,6 @@ fn columns(bins: &FeatureBins, parameters: &TreeParameters) -> Columns {
     Columns {
         layout: HistogramLayout::new(features().map(|feature| bins.n_bins(feature))),
         kinds,
+        bundles,
     }
 }

@@ -120,7 +120,7 @@ impl<'a, P: Pass> Grower<'a, P> {
         let growth = Growth::new(parameters, columns, task);
         let mut grower = Grower {
             passes,
-            runs: ColumnRuns::new(&growth.tree_columns),
+            runs: columns.runs(&growth.tree_columns),
             growth,
             nodes: Vec::new(),
             pending: Vec::new(),
@@ -212,7 +212,10 @@ impl<'a, P: Pass> Grower<'a, P> {
 
     /// Whether a node of so many rows is split by its rows.
     fn is_small(&self, n_rows: u64) -> bool {
-        n_rows <= self.growth.parameters.gather_rows && !self.growth.columns.kinds.is_empty()
+        let columns = self.growth.columns;
+        // The bytes of bundles are no bins of columns.
+        let has_bins = !columns.kinds.is_empty() && columns.bundles.is_none();
+        n_rows <= self.growth.parameters.gather_rows && has_bins
     }
 
     /// Splits some nodes and finds the best splits of their children.
@@ -382,7 +385,9 @@ impl<'a, P: Pass> Grower<'a, P> {
         if growing.split.is_none() {
             return;
         }
-        let is_small = growing.n_rows <= self.growth.parameters.gather_rows;
+        let n_rows = growing.n_rows;
+        let is_small = self.is_small(n_rows);
+        let growing = &mut self.nodes[node as usize];
         if !is_small && bytes <= self.growth.parameters.working_bytes / 4 {
             growing.histogram = Some(histogram);
             self.n_histograms += 1;
@@ -457,12 +462,13 @@ impl<'a, P: Pass> Grower<'a, P> {
             return Err(lost("a split"));
         };
         if !parent.is_gathered {
+            let (column, left_bins) = self.growth.columns.split(split);
             self.pending.push(PendingSplit {
                 node,
                 left,
                 right,
-                column: split.column as u32,
-                left_bins: split.left_bins,
+                column,
+                left_bins,
                 build: [false, false],
             });
         }
@@ -559,8 +565,9 @@ fn child_splits(
     sums: [Option<SumsOfThreads>; 2],
     parent: Option<Histogram>,
 ) -> Vec<(u32, Histogram, Option<NodeSplit>)> {
-    let layout = &growth.columns.layout;
-    let mut histograms = sums.map(|sums| sums.map(|sums| sums.histogram(layout)));
+    let columns = growth.columns;
+    let histogram = |sums: SumsOfThreads| sums.histogram(&columns.layout, columns.bundles.as_ref());
+    let mut histograms = sums.map(|sums| sums.map(histogram));
     if let Some(mut rest) = parent {
         match &mut histograms {
             [Some(left), right @ None] => {

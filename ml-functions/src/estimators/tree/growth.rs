@@ -5,11 +5,14 @@
 
 use std::cmp::Ordering;
 
+use super::bundling::Bundles;
 use super::grow_step::{GatheredRows, PendingSplit};
-use super::histogram::{Histogram, HistogramLayout, Sums};
+use super::histogram::{ColumnRuns, Histogram, HistogramLayout, Sums};
 use super::parameters::TreeParameters;
 use super::random;
-use super::split::{ColumnKind, NodeSplit, NodeToSplit, SplitFinder, ValueBounds, leaf_value};
+use super::split::{
+    BinSet, ColumnKind, NodeSplit, NodeToSplit, SplitFinder, ValueBounds, leaf_value,
+};
 
 /// What growing needs to know of the columns.
 #[derive(Debug, Clone)]
@@ -18,6 +21,27 @@ pub(crate) struct Columns {
     pub(crate) layout: HistogramLayout,
     /// What each is.
     pub(crate) kinds: Vec<ColumnKind>,
+    /// Which share a byte in the chunks.
+    pub(crate) bundles: Option<Bundles>,
+}
+
+impl Columns {
+    /// The byte of a row that a split of a column looks at, and which of its values go left.
+    pub(crate) fn split(&self, split: &NodeSplit) -> (u32, BinSet) {
+        let column = split.column as u32;
+        match &self.bundles {
+            None => (column, split.left_bins),
+            Some(bundles) => bundles.split(column, split.left_bins),
+        }
+    }
+
+    /// The bytes to sum for some columns.
+    pub(crate) fn runs(&self, columns: &[u32]) -> ColumnRuns {
+        match &self.bundles {
+            None => ColumnRuns::new(columns),
+            Some(bundles) => bundles.runs(columns),
+        }
+    }
 }
 
 /// Which tree is grown.

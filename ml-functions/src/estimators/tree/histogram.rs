@@ -4,6 +4,7 @@
 //! pair is one 64-bit word with the gradient in the high half, so that a cell costs one addition.
 //! Never sees scores or splits.
 
+use super::bundling::Bundles;
 use super::chunk::{MAX_ROWS, Pairs};
 use crate::error::Error;
 
@@ -157,21 +158,58 @@ impl NodeSums {
     }
 
     /// Adds these sums to a histogram.
-    fn add_to(&self, cells: &mut [Sums], layout: &HistogramLayout) {
+    fn add_to(&self, cells: &mut [Sums], layout: &HistogramLayout, bundles: Option<&Bundles>) {
+        let bytes = self.narrow.len().max(self.wide.len()) / CELLS;
+        let totals: Vec<Sums> = match bundles {
+            None => Vec::new(),
+            Some(_) => (0..bytes).map(|byte| self.total(byte)).collect(),
+        };
         for (column, range) in layout.starts.windows(2).enumerate() {
-            let at = column * CELLS..column * CELLS + range[1] - range[0];
             let cells = &mut cells[range[0]..range[1]];
-            if let Some(narrow) = self.narrow.get(at.clone()) {
-                for (into, &cell) in cells.iter_mut().zip(narrow) {
-                    u64::add(into, unpack(cell));
-                }
-            }
-            if let Some(wide) = self.wide.get(at) {
-                for (into, &cell) in cells.iter_mut().zip(wide) {
-                    u64::add(into, cell);
+            match bundles.map(|bundles| bundles.place(column)) {
+                None => self.add_cells(column * CELLS, cells),
+                Some((byte, None)) => self.add_cells(byte * CELLS, cells),
+                Some((byte, Some((first, usual)))) => {
+                    // The usual bin has all rows that no other bin has.
+                    let (before, after) = cells.split_at_mut(usual);
+                    let [usual_cell, after @ ..] = after else {
+                        continue;
+                    };
+                    let others =
+                        |cells: &[Sums]| cells.iter().fold([0; 2], |sum, &cell| plus(sum, cell));
+                    let earlier = plus(others(before), others(after));
+                    self.add_cells(byte * CELLS + first, before);
+                    self.add_cells(byte * CELLS + first + usual, after);
+                    let all = plus(others(before), others(after));
+                    let total = totals.get(byte).copied().unwrap_or_default();
+                    for of in 0..2 {
+                        usual_cell[of] += total[of] - (all[of] - earlier[of]);
+                    }
                 }
             }
         }
+    }
+
+    /// Adds as many of the sums from a cell on.
+    fn add_cells(&self, first: usize, cells: &mut [Sums]) {
+        let at = first..first + cells.len();
+        if let Some(narrow) = self.narrow.get(at.clone()) {
+            for (into, &cell) in cells.iter_mut().zip(narrow) {
+                u64::add(into, unpack(cell));
+            }
+        }
+        if let Some(wide) = self.wide.get(at) {
+            for (into, &cell) in cells.iter_mut().zip(wide) {
+                u64::add(into, cell);
+            }
+        }
+    }
+
+    /// The sums of all values of a byte.
+    fn total(&self, byte: usize) -> Sums {
+        let mut cells = [[0; 2]; CELLS];
+        self.add_cells(byte * CELLS, &mut cells);
+        cells.iter().fold([0; 2], |sum, &cell| plus(sum, cell))
     }
 
     /// Adds the sums of other chunks.
@@ -213,10 +251,14 @@ impl SumsOfThreads {
     }
 
     /// The sums column after column, without the cells beyond each column's missing bin.
-    pub(crate) fn histogram(&self, layout: &HistogramLayout) -> Histogram {
+    pub(crate) fn histogram(
+        &self,
+        layout: &HistogramLayout,
+        bundles: Option<&Bundles>,
+    ) -> Histogram {
         let mut cells = vec![[0; 2]; layout.n_cells()];
         for sums in &self.of_thread {
-            sums.add_to(&mut cells, layout);
+            sums.add_to(&mut cells, layout, bundles);
         }
         Histogram { cells }
     }
@@ -319,6 +361,10 @@ fn add_run<P: Pair, const WIDTH: usize>(
             P::add(&mut column[bin as usize], cell);
         }
     }
+}
+
+fn plus(a: Sums, b: Sums) -> Sums {
+    [a[0] + b[0], a[1] + b[1]]
 }
 
 /// Where each column's cells are in a [`Histogram`].

@@ -3,7 +3,7 @@
 //!
 //! Code map, in reading order: `boosted_tree`, `decision_tree` (and `ensemble/random_forest`) describe
 //! the model types, `options` their hyperparameters, `estimator` and `fit` walk one training; `survey` →
-//! `binning` → `lookup` → `chunk` turn values into bins; `histogram` → `split` → `grow_step` → `growth` →
+//! `binning` → `lookup` → `chunk` → `bundling` turn values into bins; `histogram` → `split` → `grow_step` → `growth` →
 //! `gathered` → `grow` grow a tree; `objective`, `score_step`, `walk`, `assemble` and `boost` make an ensemble of trees;
 //! `ensemble` and `state` are what is learned and stored; `model` predicts by `scoring` and explains by
 //! `shap` and `importance`.
@@ -12,6 +12,7 @@ mod assemble;
 mod binning;
 mod boost;
 mod boosted_tree;
+mod bundling;
 mod chunk;
 mod decision_tree;
 mod driver;
@@ -69,6 +70,8 @@ const BLOCK_STEPS: &[StepDecoder] = &[StepDecoder::of::<survey::SurveyStep>()];
 /// The steps over bins that every tree estimator sends.
 const TREE_STEPS: &[StateDecoder] = &[
     StateDecoder::of_start::<chunk::StartTreeChunk>(),
+    StateDecoder::of_step::<bundling::ConflictStep>(),
+    StateDecoder::of_step::<bundling::BundleStep>(),
     StateDecoder::of_step::<grow_step::GrowStep>(),
     StateDecoder::of_step::<quantile_step::QuantileStep>(),
     StateDecoder::of_step::<score_step::LeafStep>(),

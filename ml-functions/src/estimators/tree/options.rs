@@ -419,6 +419,7 @@ pub(in crate::estimators) fn parameters(
             .then(|| options.f64("min_rel_progress")),
         seed,
         working_bytes: defaults.working_bytes,
+        bundles: defaults.bundles,
         gather_rows: defaults.gather_rows,
     })
 }

@@ -95,6 +95,8 @@ pub(crate) struct TreeParameters {
     pub(crate) seed: u64,
     /// Memory for histograms and rows of leaves that wait for their split.
     pub(crate) working_bytes: usize,
+    /// Whether sparse columns may share a byte.
+    pub(crate) bundles: bool,
     /// Nodes of up to this number of rows are split where all their rows are brought together.
     pub(crate) gather_rows: u64,
 }
@@ -130,6 +132,7 @@ impl TreeParameters {
             min_rel_progress: Some(0.01),
             seed: 0,
             working_bytes: 256 << 20,
+            bundles: true,
             gather_rows: 8192,
         }
     }

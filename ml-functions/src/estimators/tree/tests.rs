@@ -2,9 +2,11 @@
 
 mod binning;
 mod boosting;
+mod bundling;
 mod chunks;
 mod growing;
 mod kernels;
+mod reference;
 
 use std::sync::Mutex;
 

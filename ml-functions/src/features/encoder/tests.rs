@@ -8,7 +8,7 @@ use datafusion::arrow::array::{
 use datafusion::arrow::datatypes::{Field, Schema};
 
 use super::*;
-use crate::features::{EncoderFit, EncoderPartial};
+use crate::features::{EncoderFit, EncoderPartial, FitLimits};
 use crate::run::Warning;
 
 fn schema(columns: &[(&str, &ArrayRef)]) -> FeatureSchema {
@@ -20,7 +20,7 @@ fn schema(columns: &[(&str, &ArrayRef)]) -> FeatureSchema {
 
 /// Fits over chunks of these arrays, merged in order.
 fn fit_chunks(name: &str, chunks: &[ArrayRef]) -> Result<(FeatureEncoder, Vec<Warning>)> {
-    let fit = EncoderFit::new(schema(&[(name, &chunks[0])]), 10_000);
+    let fit = EncoderFit::new(schema(&[(name, &chunks[0])]), FitLimits::ENCODED);
     let mut merged: Option<EncoderPartial> = None;
     let mut first_row = 0;
     for chunk in chunks {

@@ -64,7 +64,7 @@ proptest! {
             sums = postcard::from_bytes(&postcard::to_allocvec(&sums).unwrap()).unwrap();
         }
         let layout = HistogramLayout::new((0..n_columns).map(|_| 255));
-        let histogram = sums.histogram(&layout);
+        let histogram = sums.histogram(&layout, None);
         for &column in &columns {
             let mut expected = vec![[0i64; 2]; 256];
             for &row in &rows {
@@ -100,7 +100,7 @@ fn narrow_sums_do_not_overflow() {
         let n = 3 * MAX_ROWS as i64;
         let expected = [n * i64::from(pair.0), n * i64::from(pair.1)];
         assert_eq!(
-            sums.histogram(&layout).column(&layout, 0),
+            sums.histogram(&layout, None).column(&layout, 0),
             [expected, [0; 2]]
         );
     }
