@@ -33,7 +33,10 @@ fn one_hot(n: usize, n_groups: usize, n_values: usize, seed: u64) -> Table {
             .collect(),
     );
     // Missing where it is the only column of its group in use, and where it is not.
-    (0..n).step_by(41).for_each(|i| dense[4][i] = f64::NAN);
+    let missing = dense.len().min(5) - 1;
+    (0..n)
+        .step_by(41)
+        .for_each(|i| dense[missing][i] = f64::NAN);
     Table {
         chunk_rows: n.div_ceil(3),
         ..Table::regression(dense, labels)
