@@ -19,6 +19,8 @@ pub(crate) struct Moments {
     pub(crate) max: f64,
     /// The first value that is infinite or too large.
     pub(crate) bad: Option<f64>,
+    /// How many such values there are.
+    pub(crate) n_bad: u64,
 }
 
 impl Moments {
@@ -38,11 +40,12 @@ impl Moments {
         let (squared_deviations, min, max) =
             pulp::Arch::new().dispatch(|| spread_in_lanes(values, mean));
         let is_bad = |value: &f64| value.abs() > MAX_MAGNITUDE;
-        let bad = if is_bad(&min) || is_bad(&max) {
-            values.iter().map(|value| value.to_f64()).find(is_bad)
-        } else {
-            None
-        };
+        let mut bad = None;
+        let mut n_bad = 0;
+        if is_bad(&min) || is_bad(&max) {
+            let found = || values.iter().map(|value| value.to_f64()).filter(is_bad);
+            (bad, n_bad) = (found().next(), found().count() as u64);
+        }
         Moments {
             count: values.len() as u64,
             mean,
@@ -50,6 +53,7 @@ impl Moments {
             min,
             max,
             bad,
+            n_bad,
         }
     }
 
@@ -70,6 +74,7 @@ impl Moments {
         self.min = self.min.min(later.min);
         self.max = self.max.max(later.max);
         self.bad = self.bad.or(later.bad);
+        self.n_bad += later.n_bad;
         self.count += later.count;
     }
 
@@ -96,7 +101,12 @@ impl Moments {
         Err(Error::BadValue {
             column: column.to_owned(),
             value,
-            hint: format!("The value {hint}; leave the row out, or set the value to NULL."),
+            hint: match self.n_bad {
+                0 | 1 => format!("The value {hint}; leave the row out, or set the value to NULL."),
+                n_rows => format!(
+                    "The value {hint}, as in {n_rows} rows; leave the rows out, or set the values to NULL."
+                ),
+            },
         })
     }
 }

@@ -338,8 +338,9 @@ fn finish_target(
     let column = label.name.clone();
     let sql_type = sql_type(&label.data_type);
     if partial.classes.is_empty() {
-        partial.moments[0].check(&column)?;
-        partial.moments[1].check(&column)?;
+        let mut all = partial.moments[0].clone();
+        all.merge(&partial.moments[1]);
+        all.check(&column)?;
         let mean = partial.moments[0].mean;
         let class_counts = vec![n_samples[0]];
         return Ok(Some(TargetEncoding {
