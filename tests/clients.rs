@@ -69,6 +69,15 @@ async fn psql_browses_the_catalogs() {
         (r"\dn", vec!["public", "lab"]),
         (r"\l", vec!["postgres"]),
         (r"\df", vec![]),
+        (
+            r"\df ml.*",
+            vec![
+                "predict",
+                "evaluate",
+                "SETOF record",
+                "model text, query text",
+            ],
+        ),
         (r"\du", vec!["postgres"]),
         (
             r"\d readings",

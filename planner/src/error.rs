@@ -409,6 +409,16 @@ fn plan_report(message: &str) -> Report {
         let short = name.rsplit('.').next().unwrap_or(name);
         return Report::new("42P01", format!("relation \"{short}\" does not exist"));
     }
+    let table_function = message.strip_prefix("table function '");
+    if let Some(name) = table_function.and_then(|rest| rest.strip_suffix("' not found")) {
+        let hint = nearest(name, ["generate_series", "range"].into_iter())
+            .map(|name| format!("Did you mean \"{name}\"?"));
+        let message = format!("function {name} does not exist");
+        return Report {
+            hint,
+            ..Report::new("42883", message)
+        };
+    }
     if let Some(rest) = message.strip_prefix("Invalid function '") {
         let name = rest.split('\'').next().unwrap_or(rest);
         let nearest = rest
