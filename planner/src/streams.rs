@@ -15,6 +15,7 @@ use datafusion::error::DataFusionError;
 use datafusion::execution::{
     SendableRecordBatchStream, SessionState, SessionStateBuilder, TaskContext,
 };
+use datafusion::physical_plan::repartition::RepartitionExec;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream, execute_stream_partitioned};
 use futures::StreamExt;
@@ -55,8 +56,11 @@ fn one_stream(
     Ok(with_names(stream, query, Some(at_end)))
 }
 
-/// Files of fewer bytes are written by one thread, into one file.
+/// What reads fewer bytes of files is written by one thread, into one file.
 const PARALLEL_BYTES: u64 = 8 << 20;
+/// Into how many files larger sources are written at a time, whatever the machine: the division of a table's rows among
+/// files decides the parts in which a training reads them.
+const WRITERS: usize = 8;
 
 /// The rows of a plan for a table: in several streams where much is read.
 ///
@@ -72,18 +76,41 @@ pub(crate) async fn streams(
     let options = config.options_mut();
     options.optimizer.enable_round_robin_repartition = false;
     options.execution.enable_file_stream_work_stealing = false;
+    options.execution.target_partitions = WRITERS;
+    options.optimizer.repartition_file_min_size = PARALLEL_BYTES as usize;
     let state = SessionStateBuilder::new_from_existing(query.state.clone())
         .with_config(config)
         .build();
     let (physical, task) = physical(query, &state, parameters, control).await?;
-    if scanned_bytes(&physical) < PARALLEL_BYTES || !query.findings.models().is_empty() {
+    let predicts = !query.findings.models().is_empty();
+    let is_small = scanned_bytes(&physical) < PARALLEL_BYTES;
+    if predicts || (is_small && has_exchange(&physical)) {
         return Ok(vec![one_stream(session, query, physical, task, control)?]);
     }
     let streams = execute_stream_partitioned(physical, task)?;
-    Ok(streams
+    let streams: Vec<SendableRecordBatchStream> = streams
         .into_iter()
         .map(|stream| with_names(stream, query, None::<std::future::Ready<Option<Batch>>>))
-        .collect())
+        .collect();
+    Ok(match is_small {
+        true => one_after_the_other(streams).into_iter().collect(),
+        false => streams,
+    })
+}
+
+/// The rows of streams in order; `None` if there is no stream.
+fn one_after_the_other(
+    streams: Vec<SendableRecordBatchStream>,
+) -> Option<SendableRecordBatchStream> {
+    let schema = streams.first()?.schema();
+    let rows = futures::stream::iter(streams).flatten();
+    Some(Box::pin(RecordBatchStreamAdapter::new(schema, rows)))
+}
+
+/// Whether rows change partitions on their way, so that their order is nobody's.
+fn has_exchange(plan: &Arc<dyn ExecutionPlan>) -> bool {
+    plan.downcast_ref::<RepartitionExec>().is_some()
+        || plan.children().into_iter().any(has_exchange)
 }
 
 /// How many bytes of files a plan reads.
