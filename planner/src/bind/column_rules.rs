@@ -2,6 +2,7 @@
 //!
 //! In: the texts of a definition; out: syntax trees and expressions over the table's columns.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use auspex_storage::{RowChecks, TableShape};
@@ -9,7 +10,7 @@ use datafusion::arrow::datatypes::{DataType, Field};
 use datafusion::common::{Column, DFSchema};
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::{Expr, ExprSchemable as _, LogicalPlan, LogicalPlanBuilder};
-use datafusion::sql::sqlparser::ast::{self, SetExpr};
+use datafusion::sql::sqlparser::ast::{self, SetExpr, VisitMut, VisitorMut};
 
 use crate::error::{Error, Result};
 
@@ -175,4 +176,32 @@ pub(crate) fn cast_ast(expr: ast::Expr, data_type: &DataType) -> ast::Expr {
         },
         None => expr,
     }
+}
+
+/// Whether an expression's text names a column.
+pub(crate) fn names_column(text: &str, column: &str) -> Result<bool> {
+    Ok(renamed(text, column, "\u{1d}")?.contains('\u{1d}'))
+}
+
+/// An expression's text with another name for a column.
+pub(crate) fn renamed(text: &str, from: &str, to: &str) -> Result<String> {
+    struct Rename<'a>(&'a str, &'a str);
+    impl VisitorMut for Rename<'_> {
+        type Break = ();
+
+        fn pre_visit_expr(&mut self, expr: &mut ast::Expr) -> ControlFlow<()> {
+            let ident = match expr {
+                ast::Expr::Identifier(ident) => Some(ident),
+                ast::Expr::CompoundIdentifier(idents) => idents.last_mut(),
+                _ => None,
+            };
+            if let Some(ident) = ident.filter(|ident| crate::commands::folded(ident) == self.0) {
+                *ident = ast::Ident::with_quote('"', self.1);
+            }
+            ControlFlow::Continue(())
+        }
+    }
+    let mut expr = parse_expr(text)?;
+    let _ = VisitMut::visit(&mut expr, &mut Rename(from, to));
+    Ok(expr.to_string())
 }

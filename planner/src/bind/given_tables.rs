@@ -48,7 +48,7 @@ struct Place {
 
 #[derive(Debug, Clone)]
 enum Meant {
-    Version(TableVersion),
+    Version(Box<TableVersion>),
     Changes { from: u64, to: Option<u64> },
     History,
     Detail,
@@ -148,7 +148,7 @@ impl Finder {
                 _ => return Ok(()),
             }
         } else if let Some(version) = version.take() {
-            (name_parts(name), Meant::Version(version))
+            (name_parts(name), Meant::Version(Box::new(version)))
         } else {
             return Ok(());
         };
@@ -184,13 +184,10 @@ fn in_memory(rows: RecordBatch) -> Result<Arc<dyn TableProvider>> {
 
 /// The argument of `table_history('t')`.
 fn named(args: &[ast::FunctionArg]) -> Result<Vec<String>> {
-    match args {
-        [ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(Expr::Value(value)))] => {
-            if let Value::SingleQuotedString(name) = &value.value {
-                return Ok(name.split('.').map(ToOwned::to_owned).collect());
-            }
-        }
-        _ => {}
+    if let [ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(Expr::Value(value)))] = args
+        && let Value::SingleQuotedString(name) = &value.value
+    {
+        return Ok(name.split('.').map(ToOwned::to_owned).collect());
     }
     let message = "this function needs a table's name in quotes";
     Err(Error::invalid(

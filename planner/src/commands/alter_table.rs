@@ -22,7 +22,8 @@ use super::table_shape::{add_constraint, add_option, checked_default, set_proper
 use super::tables::declared_schema;
 use super::{folded, name_parts};
 use crate::bind::{
-    GivenTables, as_table_rows, bind_sql_with, column_place, default_of, parse_expr, row_checks,
+    GivenTables, as_table_rows, bind_sql_with, column_place, default_of, names_column, parse_expr,
+    renamed, row_checks,
 };
 use crate::error::{Error, Result};
 use crate::session::Session;
@@ -116,7 +117,7 @@ enum Source {
     /// The column that had this name.
     Column(String),
     /// An expression without columns.
-    Value(Expr),
+    Value(Box<Expr>),
 }
 
 /// A condition that no row may fulfil, and the error if one does.
@@ -250,7 +251,7 @@ impl<'a> Altering<'a> {
         self.needs_rows |= column.options.iter().any(is_filled);
         self.operation = TableOperation::Columns;
         let default = default_of(&self.shape, field)?;
-        self.sources.push(Source::Value(default));
+        self.sources.push(Source::Value(Box::new(default)));
         Ok(())
     }
 
@@ -428,7 +429,7 @@ impl<'a> Altering<'a> {
             true => {
                 let columns = self.sources.iter().map(|source| match source {
                     Source::Column(name) => Expr::Identifier(Ident::with_quote('"', name)),
-                    Source::Value(value) => value.clone(),
+                    Source::Value(value) => value.as_ref().clone(),
                 });
                 let query = query(columns.collect(), None)?;
                 let rows = self.rows(session, rewrite, query, control, true).await?;
@@ -451,7 +452,7 @@ impl<'a> Altering<'a> {
         let mut given = GivenTables::default();
         let private = given.give(self.relation, rewrite.target());
         let mut statement = statement;
-        let _ = VisitMut::visit(&mut statement, &mut Into(private));
+        let _ = VisitMut::visit(&mut statement, &mut SourceName(private));
         let state = session.state(None);
         let mut bound = bind_sql_with(session, statement, state, given).await?;
         bound.names.clear();
@@ -478,41 +479,13 @@ fn query(columns: Vec<Expr>, condition: Option<Expr>) -> Result<ast::Statement> 
 }
 
 /// Puts a name in the place of the one relation of a query.
-struct Into(ObjectName);
+struct SourceName(ObjectName);
 
-impl VisitorMut for Into {
+impl VisitorMut for SourceName {
     type Break = ();
 
     fn pre_visit_relation(&mut self, relation: &mut ObjectName) -> ControlFlow<()> {
         *relation = self.0.clone();
         ControlFlow::Continue(())
     }
-}
-
-/// Whether an expression's text names a column.
-fn names_column(text: &str, column: &str) -> Result<bool> {
-    Ok(renamed(text, column, "\u{1d}")?.contains('\u{1d}'))
-}
-
-/// An expression's text with another name for a column.
-fn renamed(text: &str, from: &str, to: &str) -> Result<String> {
-    struct Rename<'a>(&'a str, &'a str);
-    impl VisitorMut for Rename<'_> {
-        type Break = ();
-
-        fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
-            let ident = match expr {
-                Expr::Identifier(ident) => Some(ident),
-                Expr::CompoundIdentifier(idents) => idents.last_mut(),
-                _ => None,
-            };
-            if let Some(ident) = ident.filter(|ident| folded(ident) == self.0) {
-                *ident = Ident::with_quote('"', self.1);
-            }
-            ControlFlow::Continue(())
-        }
-    }
-    let mut expr = parse_expr(text)?;
-    let _ = VisitMut::visit(&mut expr, &mut Rename(from, to));
-    Ok(expr.to_string())
 }

@@ -103,7 +103,7 @@ impl DeltaScan {
     }
 
     /// The same as what was the newest version of a managed table.
-    pub(crate) fn as_newest_of(mut self, id: &str, version: u64) -> Self {
+    pub(crate) fn of_newest(mut self, id: &str, version: u64) -> Self {
         self.newest_of = Some((id.to_owned(), version));
         self
     }

@@ -25,6 +25,7 @@ use crate::catalog::{ExternalFormat, ExternalTableDefinition, schema_of};
 use crate::error::{Error, Result};
 use crate::locations::Locations;
 use crate::tables::format::{FileHints, format_of, is_compressed, null_text, reader};
+use crate::tables::quoted_breaks::has_quoted_breaks;
 use crate::tables::snapshot::{SnapshotFile, TableSnapshot};
 use crate::warehouse::Warehouse;
 
@@ -94,27 +95,15 @@ impl External {
         Ok(self.list_of(definition).await?.describe())
     }
 
-    /// Whether a line break of one of the files at a location stands inside quotes.
-    ///
-    /// A doubled quote opens and closes, so quotes alternate. Compressed files are not looked into: they cannot be
-    /// divided anyway.
+    /// Whether a line break of one of the files at a location stands inside quotes, or may, in a compressed file.
     pub(crate) async fn has_quoted_breaks(&self, url: &Url, quote: u8) -> Result<bool> {
         let listing = self.list(url, Some(ExternalFormat::Csv)).await?;
         for file in &listing.files {
             let name = file.location.filename().unwrap_or_default();
-            if is_compressed(ExternalFormat::Csv, &BTreeMap::new(), name)? {
+            if is_compressed(ExternalFormat::Csv, &BTreeMap::new(), name)?
+                || has_quoted_breaks(&listing.store, file, quote).await?
+            {
                 return Ok(true);
-            }
-            let mut bytes = listing.store.get(&file.location).await?.into_stream();
-            let mut quoted = false;
-            while let Some(chunk) = bytes.try_next().await? {
-                for byte in memchr::memchr2_iter(quote, b'\n', &chunk).map(|at| chunk[at]) {
-                    if byte == quote {
-                        quoted = !quoted;
-                    } else if quoted {
-                        return Ok(true);
-                    }
-                }
             }
         }
         Ok(false)

@@ -231,7 +231,7 @@ fn zorder_key(columns: &[ArrayRef], n_rows: usize) -> DfResult<ArrayRef> {
             for (idx, byte) in row.as_ref().iter().take(KEY_BYTES).enumerate() {
                 for bit in 0..8 {
                     let to = (idx * 8 + bit) * n_columns + place;
-                    key[to / 8] |= (byte >> (7 - bit) & 1) << (7 - to % 8);
+                    key[to / 8] |= ((byte >> (7 - bit)) & 1) << (7 - to % 8);
                 }
             }
         }

@@ -13,8 +13,10 @@ mod history;
 mod maintenance;
 mod managed;
 mod page_locations;
+mod quoted_breaks;
 mod rewrite;
 mod row_checks;
+mod row_marks;
 mod row_ranges;
 mod shape;
 mod snapshot;
@@ -158,7 +160,7 @@ impl Tables {
 
     /// The commits of a managed table, the newest first.
     pub async fn history(&self, id: &str) -> Result<Vec<TableCommit>> {
-        history::history(&*self.managed.newest(id).await?.0).await
+        history::history(&self.managed.newest(id).await?.0).await
     }
 
     /// The state of a managed table in numbers.
@@ -177,7 +179,7 @@ impl Tables {
     ) -> Result<Arc<dyn TableProvider>> {
         match &entry.definition {
             Definition::Table(_) => {
-                history::changes(&*self.managed.newest(&entry.id).await?.0, from, to).await
+                history::changes(&self.managed.newest(&entry.id).await?.0, from, to).await
             }
             _ => Err(Error::NoVersions {
                 name: entry.name.clone(),
@@ -214,7 +216,7 @@ impl Tables {
             Definition::Table(_) => {
                 let version = self.managed.open(&entry.id, VersionSpec::Newest).await?;
                 match version.scan()? {
-                    Some(scan) => Ok(Arc::new(scan.as_newest_of(&entry.id, version.number()))),
+                    Some(scan) => Ok(Arc::new(scan.of_newest(&entry.id, version.number()))),
                     None => version.provider().await,
                 }
             }

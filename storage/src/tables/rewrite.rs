@@ -4,7 +4,7 @@
 //! the touched files and adds what is left of them beside the new rows. Which rows change, and to what, is the
 //! planner's business. No row is looked at twice: what stays is copied by its row number, not by a condition.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use datafusion::arrow::array::{
@@ -15,7 +15,6 @@ use datafusion::arrow::datatypes::{DataType, Field, Int32Type, Int64Type};
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::physical_plan::execute_stream_partitioned;
-use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use deltalake::kernel::{Action, Add, AddCDCFile};
 use deltalake::protocol::{DeltaOperation, SaveMode};
 use futures::StreamExt as _;
@@ -26,6 +25,7 @@ use crate::tables::delta_log::{DeltaLog, DeltaVersion, Rebase};
 use crate::tables::delta_scan::DeltaScan;
 use crate::tables::delta_write::{DeltaSink, OpenFiles, in_order};
 use crate::tables::row_checks::RowChecks;
+use crate::tables::row_marks::{Marks, unmarked};
 use crate::tables::shape::TableShape;
 
 /// What a row of a stream of changes does.
@@ -427,62 +427,6 @@ fn address(files: &Int64Array, rows: &Int64Array, idx: usize) -> Result<(usize, 
     address.ok_or_else(|| Error::Internal {
         what: "a changed row has no address".into(),
     })
-}
-
-/// Rows of files, a bit each.
-#[derive(Debug, Clone, Default)]
-struct Marks {
-    files: BTreeMap<usize, Vec<u64>>,
-}
-
-impl Marks {
-    /// Marks a row; false if it was marked before.
-    fn insert(&mut self, (file, row): (usize, usize)) -> bool {
-        let words = self.files.entry(file).or_default();
-        let (word, bit) = (row / 64, 1_u64 << (row % 64));
-        if words.len() <= word {
-            words.resize(word + 1, 0);
-        }
-        let is_new = words[word] & bit == 0;
-        words[word] |= bit;
-        is_new
-    }
-
-    fn contains(&self, file: usize, row: usize) -> bool {
-        let word = self.files.get(&file).and_then(|words| words.get(row / 64));
-        word.is_some_and(|word| word & (1 << (row % 64)) != 0)
-    }
-
-    fn count(&self, file: usize) -> usize {
-        let words = self.files.get(&file).into_iter().flatten();
-        words.map(|word| word.count_ones() as usize).sum()
-    }
-
-    fn files(&self) -> BTreeSet<usize> {
-        self.files.keys().copied().collect()
-    }
-}
-
-/// The rows of a stream that no change marked, without their addresses.
-fn unmarked(
-    stream: SendableRecordBatchStream,
-    marks: Arc<Marks>,
-    n_columns: usize,
-) -> SendableRecordBatchStream {
-    let all: Vec<usize> = (0..n_columns).collect();
-    let fields = stream.schema().fields()[..n_columns].to_vec();
-    let schema = Arc::new(datafusion::arrow::datatypes::Schema::new(fields));
-    let kept = stream.map(move |batch| {
-        let batch = batch?;
-        let files = batch.column(n_columns).as_primitive::<Int64Type>();
-        let rows = batch.column(n_columns + 1).as_primitive::<Int64Type>();
-        let places = files.values().iter().zip(rows.values());
-        let mask: BooleanArray = places
-            .map(|(file, row)| Some(!marks.contains(*file as usize, *row as usize)))
-            .collect();
-        Ok(filter_record_batch(&batch.project(&all)?, &mask)?)
-    });
-    Box::pin(RecordBatchStreamAdapter::new(schema, kept))
 }
 
 /// Where Delta keeps changes.

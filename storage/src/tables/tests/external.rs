@@ -250,3 +250,20 @@ async fn what_is_no_longer_allowed_is_refused() {
     let tables = Tables::new(warehouse, locations);
     tables.provider(&entry(definition), &state).await.unwrap();
 }
+
+#[tokio::test]
+async fn line_breaks_inside_quotes_are_found() {
+    let f = fixture().await;
+    for (text, expected) in [
+        ("a,b\n1,2\n", false),
+        ("a,b\n\"1\",\"x\"\"y\"\n", false),
+        ("a,b\n1,\"x\ny\"\n", true),
+        ("", false),
+        ("\"\n", true),
+    ] {
+        f.write("data/a.csv", text);
+        let url = Url::from_file_path(f.path("data/a.csv").canonicalize().unwrap()).unwrap();
+        let found = f.tables.has_quoted_breaks(&url, b'"').await.unwrap();
+        assert_eq!(found, expected, "{text:?}");
+    }
+}
