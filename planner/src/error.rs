@@ -325,6 +325,8 @@ pub fn report_of(error: &DataFusionError) -> Report {
             ArrowError::DivideByZero => Report::new("22012", "division by zero".to_owned()),
             ArrowError::CastError(message) => Report::new("22P02", lower_first(message)),
             ArrowError::ArithmeticOverflow(message) => Report::new("22003", lower_first(message)),
+            ArrowError::CsvError(message) => Report::new("22P04", lower_first(message)),
+            ArrowError::JsonError(message) => Report::new("22P02", lower_first(message)),
             ArrowError::ParseError(message) => Report::new("22P02", lower_first(message)),
             ArrowError::InvalidArgumentError(message) => invalid_argument(message),
             other => Report::new("XX000", other.to_string()),
