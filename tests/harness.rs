@@ -12,13 +12,20 @@
     reason = "a test that cannot go on must stop, and waits are bounded by the clock"
 )]
 
+mod s3;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use auspex_planner::{Engine, EngineConfig};
+use auspex_planner::{Engine, EngineConfig, SecretText};
 use auspex_server::{PgCatalog, Server, ServerHandle};
 use tempfile::TempDir;
 use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
+
+pub use s3::{KEY_ID, S3Server, SECRET};
+
+/// What the test servers seal secrets with.
+const CREDENTIAL_KEY: &str = "a key of tests, which is long enough";
 
 /// The repository's root folder.
 pub fn root() -> PathBuf {
@@ -48,6 +55,10 @@ pub struct ServerOptions {
     pub memory_limit_bytes: Option<usize>,
     /// Threads.
     pub threads: Option<usize>,
+    /// URLs that SQL may read.
+    pub allow_locations: Vec<String>,
+    /// Whether it has no key for credentials.
+    pub has_no_credential_key: bool,
 }
 
 impl TestServer {
@@ -71,10 +82,13 @@ impl TestServer {
                 .join("warehouse")
                 .to_string_lossy()
                 .into_owned(),
-            allow_locations: [examples(), files]
+            allow_locations: [examples(), root().join("tests/data"), files]
                 .iter()
                 .map(|path| path.to_string_lossy().into_owned())
+                .chain(options.allow_locations)
                 .collect(),
+            credential_key: (!options.has_no_credential_key)
+                .then(|| SecretText(CREDENTIAL_KEY.to_owned())),
             memory_limit_bytes: options.memory_limit_bytes,
             threads: options.threads,
             extension: Some(Arc::new(PgCatalog::default())),
@@ -133,6 +147,20 @@ impl TestServer {
         });
         client
     }
+}
+
+/// The server's binary, which lies beside the tests.
+pub fn binary() -> PathBuf {
+    let mut folder = std::env::current_exe().expect("tests run from a file");
+    folder.pop();
+    folder.pop();
+    let path = folder.join("auspex");
+    assert!(
+        path.exists(),
+        "{} is missing: cargo build --workspace",
+        path.display()
+    );
+    path
 }
 
 /// The rows of a text of statements, as text; NULL is `NULL`.

@@ -136,6 +136,7 @@ async fn a_training_larger_than_the_memory_limit_spills() {
     let options = ServerOptions {
         memory_limit_bytes: Some(32 << 20),
         threads: Some(2),
+        ..ServerOptions::default()
     };
     let server = TestServer::start_with(options).await;
     let client = server.client().await;

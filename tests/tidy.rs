@@ -32,6 +32,7 @@ const OWNERS: &[(&str, &str)] = &[
     ("pgwire", "auspex-server"),
     ("datafusion-pg-catalog", "auspex-server"),
     ("deltalake", "auspex-storage"),
+    ("iceberg", "auspex-storage"),
     ("object_store", "auspex-storage"),
     ("linfa", "auspex-ml"),
     ("linfa-clustering", "auspex-ml"),

@@ -11,7 +11,10 @@ use std::time::{Duration, Instant};
 
 use auspex_ml::run::{Iteration, Warning};
 use auspex_ml::trained_model::TrainedModel;
-use auspex_storage::{Catalog, Locations, ModelStore, Tables, Warehouse};
+use auspex_storage::{
+    Catalog, CheckReport, CredentialKey, Garbage, GarbageOptions, Locations, ModelStore,
+    StoreOptions, StoreRegistry, Tables, Upkeep, Warehouse,
+};
 use datafusion::error::DataFusionError;
 use datafusion::execution::SessionStateBuilder;
 use datafusion::execution::memory_pool::{FairSpillPool, MemoryPool, TrackConsumersPool};
@@ -31,6 +34,23 @@ const REMEMBERED_WARNINGS: usize = 1000;
 /// Of the memory limit, what queries and trainings may reserve; the rest is for what is not accounted.
 const ACCOUNTED_FRACTION: f64 = 0.8;
 
+/// Of remote files, what is kept in memory unless the configuration says so.
+const DEFAULT_CACHE_BYTES: usize = 256 << 20;
+/// How soon changes by other servers are seen, where to ask costs little.
+const LOCAL_REFRESH: Duration = Duration::from_millis(100);
+/// The same where to ask is a request.
+const REMOTE_REFRESH: Duration = Duration::from_secs(1);
+
+/// A text that no message shows.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SecretText(pub String);
+
+impl Debug for SecretText {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("***")
+    }
+}
+
 /// What an engine is opened with.
 #[derive(Debug, Clone)]
 pub struct EngineConfig {
@@ -44,8 +64,12 @@ pub struct EngineConfig {
     pub spill_dir: Option<PathBuf>,
     /// Locations beyond the warehouse that SQL may read.
     pub allow_locations: Vec<String>,
-    /// How soon changes by other servers are seen.
-    pub catalog_refresh_interval: Duration,
+    /// How soon changes by other servers are seen; `None` is 100 ms for a local warehouse, else 1 s.
+    pub catalog_refresh_interval: Option<Duration>,
+    /// Bytes of remote files that are kept in memory.
+    pub cache_bytes: usize,
+    /// The text that secrets of credentials are sealed with.
+    pub credential_key: Option<SecretText>,
     /// Settings of new sessions.
     pub default_settings: BTreeMap<String, String>,
     /// What the server adds to the SQL of a session.
@@ -60,7 +84,9 @@ impl Default for EngineConfig {
             threads: None,
             spill_dir: None,
             allow_locations: Vec::new(),
-            catalog_refresh_interval: Duration::from_millis(100),
+            catalog_refresh_interval: None,
+            cache_bytes: DEFAULT_CACHE_BYTES,
+            credential_key: None,
             default_settings: BTreeMap::new(),
             extension: None,
         }
@@ -139,11 +165,31 @@ impl Debug for Engine {
 impl Engine {
     /// Opens a warehouse, making it if there is none.
     pub async fn open(config: EngineConfig) -> Result<Arc<Engine>> {
-        let warehouse = Warehouse::open(&config.warehouse).await?;
+        let key = config.credential_key.as_ref();
+        let stores = StoreOptions {
+            cache_bytes: config.cache_bytes,
+            credential_key: key.map(|key| CredentialKey::new(&key.0)).transpose()?,
+        };
+        let warehouse = Warehouse::open_with(&config.warehouse, stores).await?;
         let locations = Arc::new(Locations::new(&warehouse, &config.allow_locations)?);
-        let catalog =
-            Catalog::open(Arc::clone(&warehouse), config.catalog_refresh_interval).await?;
-        let runtime = runtime(&config)?;
+        let refresh_interval = match (config.catalog_refresh_interval, warehouse.is_local()) {
+            (Some(interval), _) => interval,
+            (None, true) => LOCAL_REFRESH,
+            (None, false) => REMOTE_REFRESH,
+        };
+        let catalog = Catalog::open(Arc::clone(&warehouse), refresh_interval).await?;
+        let mut default_settings = config.default_settings.clone();
+        for (name, value) in [
+            ("cache_size", format!("{}kB", config.cache_bytes >> 10)),
+            (
+                "catalog_refresh_interval",
+                format!("{}ms", refresh_interval.as_millis()),
+            ),
+        ] {
+            default_settings.insert(name.to_owned(), value);
+        }
+        let registry = StoreRegistry::new(Arc::clone(warehouse.stores()));
+        let runtime = runtime(&config, registry)?;
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let base = SessionContext::new_with_state(
             SessionStateBuilder::new()
@@ -159,7 +205,7 @@ impl Engine {
             locations,
             threads: config.threads.unwrap_or(cores).max(1),
             timers: Timers::start().map_err(DataFusionError::from)?,
-            default_settings: config.default_settings,
+            default_settings,
             extension: config.extension,
             base,
             loaded: Mutex::default(),
@@ -168,6 +214,21 @@ impl Engine {
             running: Mutex::default(),
             next_process_id: AtomicI32::new(1),
         }))
+    }
+
+    /// Checks the catalog's log and the files that it names.
+    pub async fn check(&self) -> Result<CheckReport> {
+        Ok(self.upkeep().check().await?)
+    }
+
+    /// Removes files that nothing names any more.
+    pub async fn collect_garbage(&self, options: GarbageOptions) -> Result<Garbage> {
+        Ok(self.upkeep().collect_garbage(options).await?)
+    }
+
+    fn upkeep(&self) -> Upkeep {
+        let (warehouse, catalog) = (Arc::clone(&self.warehouse), Arc::clone(&self.catalog));
+        Upkeep::new(warehouse, catalog, Arc::clone(&self.tables))
     }
 
     /// Opens a session for a user.
@@ -270,7 +331,7 @@ impl Engine {
 }
 
 /// Memory and disk for queries and trainings.
-fn runtime(config: &EngineConfig) -> Result<Arc<RuntimeEnv>> {
+fn runtime(config: &EngineConfig, registry: Arc<StoreRegistry>) -> Result<Arc<RuntimeEnv>> {
     let limit = config
         .memory_limit_bytes
         .unwrap_or_else(machine_memory_bytes);
@@ -279,7 +340,9 @@ fn runtime(config: &EngineConfig) -> Result<Arc<RuntimeEnv>> {
     let top = std::num::NonZeroUsize::MIN.saturating_add(4);
     let pool: Arc<dyn MemoryPool> =
         Arc::new(TrackConsumersPool::new(FairSpillPool::new(accounted), top));
-    let mut builder = RuntimeEnvBuilder::new().with_memory_pool(pool);
+    let mut builder = RuntimeEnvBuilder::new()
+        .with_memory_pool(pool)
+        .with_object_store_registry(registry);
     if let Some(folder) = &config.spill_dir {
         builder = builder.with_temp_file_path(folder);
     }

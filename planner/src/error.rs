@@ -295,6 +295,14 @@ impl From<Error> for DataFusionError {
 /// What a client is told of an error that came out of a plan or a stream.
 pub fn report_of(error: &DataFusionError) -> Report {
     let root = error.find_root();
+    if let Some(error) = StorageError::found_in(root) {
+        let (hint, detail) = (error.hint(), error.detail());
+        return Report {
+            hint,
+            detail,
+            ..Report::new(error.sqlstate(), error.to_string())
+        };
+    }
     if let DataFusionError::External(source) = root {
         if let Some(error) = source.downcast_ref::<Error>() {
             return error.report();

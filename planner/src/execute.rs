@@ -172,6 +172,10 @@ pub(crate) async fn plan(session: &Arc<Session>, parsed: &ParsedStatement) -> Re
             let verb = if privilege.grant { "GRANT" } else { "REVOKE" };
             Err(Error::unsupported(format!("{verb} on models")))
         }
+        Statement::ShowLakeObjects(object) => select(session, commands::show_query(*object)).await,
+        Statement::CreateLakeObject(_)
+        | Statement::DropLakeObject(_)
+        | Statement::LakePrivilege(_) => Ok(Work::Command),
         Statement::CreateModel(_)
         | Statement::Train(_)
         | Statement::AlterModel(_)

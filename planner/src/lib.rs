@@ -22,8 +22,9 @@ mod statement_run;
 mod streams;
 mod timers;
 
+pub use auspex_storage::{CheckReport, Garbage, GarbageOptions, Problem, Removed};
 pub use bind::ml_functions;
-pub use engine::{Engine, EngineConfig, SessionExtension, SessionFacts};
+pub use engine::{Engine, EngineConfig, SecretText, SessionExtension, SessionFacts};
 pub use error::{Error, Report, Result, report_of};
 pub use session::{Prepared, Session};
 pub use settings::Settings;

@@ -21,7 +21,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::backend::CancelBackend;
 use crate::bind::BoundModel;
-use crate::catalog::{Databases, SessionCatalog};
+use crate::catalog::SessionCatalogs;
 use crate::commands;
 use crate::engine::{Engine, SessionFacts};
 use crate::error::{Error, Result, nearest};
@@ -100,13 +100,7 @@ impl Session {
         };
         let extension = engine.extension.clone();
         let session = Arc::new_cyclic(|weak: &Weak<Session>| {
-            let catalogs = Arc::new(Databases::default());
-            let catalog = Arc::new(SessionCatalog::new(Arc::clone(&engine), weak.clone()));
-            datafusion::catalog::CatalogProviderList::register_catalog(
-                catalogs.as_ref(),
-                DATABASE.to_owned(),
-                catalog,
-            );
+            let catalogs = Arc::new(SessionCatalogs::new(Arc::clone(&engine), weak.clone()));
             let state = SessionStateBuilder::new_from_existing(engine.base_state())
                 .with_config(session_config(engine.threads))
                 .with_catalog_list(catalogs)

@@ -71,6 +71,18 @@ const DEFINITIONS: &[Definition] = &[
         "The text form of bytea.",
     ),
     setting(
+        "cache_size",
+        "",
+        Check::ReadOnly,
+        "Memory for footers and hot ranges of remote files, set by --cache-size.",
+    ),
+    setting(
+        "catalog_refresh_interval",
+        "",
+        Check::ReadOnly,
+        "How soon changes by other servers are seen, set by --catalog-refresh-interval.",
+    ),
+    setting(
         "client_encoding",
         "UTF8",
         Check::Words(&["utf8", "utf-8", "unicode"]),

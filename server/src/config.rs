@@ -6,8 +6,9 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
-use auspex_planner::EngineConfig;
+use auspex_planner::{EngineConfig, SecretText};
 use clap::Args;
 use toml::{Table, Value};
 
@@ -15,9 +16,13 @@ use crate::pg_catalog::PgCatalog;
 
 /// Where the server listens unless told otherwise.
 const DEFAULT_LISTEN: &str = "127.0.0.1:5432";
+/// The environment variable that secrets of credentials are sealed with.
+const CREDENTIAL_KEY: &str = "AUSPEX_CREDENTIAL_KEY";
 /// The names that a file may have; `settings` is a table of session settings.
 const NAMES: &[&str] = &[
     "allow_locations",
+    "cache_size",
+    "catalog_refresh_interval",
     "listen",
     "memory_limit",
     "settings",
@@ -56,6 +61,9 @@ pub(crate) enum ConfigError {
     /// Not a size.
     #[error("invalid memory size \"{text}\"")]
     Size { text: String },
+    /// Not a duration.
+    #[error("invalid duration \"{text}\"")]
+    Duration { text: String },
 }
 
 impl ConfigError {
@@ -71,6 +79,9 @@ impl ConfigError {
             }
             ConfigError::Size { .. } => {
                 Some("Write a number and a unit: 512MB, 8GB, 1.5TB.".to_owned())
+            }
+            ConfigError::Duration { .. } => {
+                Some("Write a number and a unit: 100ms, 1s, 5min; or 0.".to_owned())
             }
             _ => None,
         }
@@ -95,6 +106,15 @@ pub(crate) struct EngineArgs {
     /// Folder for what does not fit into memory [default: the system's temporary folder]
     #[arg(long, value_name = "DIR", env = "AUSPEX_SPILL_DIR")]
     pub(crate) spill_dir: Option<PathBuf>,
+
+    /// Memory for footers and hot ranges of files in object stores; 0 keeps none [default: 256MB]
+    #[arg(long, value_name = "SIZE", env = "AUSPEX_CACHE_SIZE")]
+    pub(crate) cache_size: Option<String>,
+
+    /// How soon changes by other servers are seen, such as 1s; 0 is at each statement
+    /// [default: 100ms for a local warehouse, else 1s]
+    #[arg(long, value_name = "DURATION", env = "AUSPEX_CATALOG_REFRESH_INTERVAL")]
+    pub(crate) catalog_refresh_interval: Option<String>,
 
     /// Folder or URL beyond the warehouse that SQL may read; may be given more than once
     #[arg(
@@ -141,17 +161,29 @@ impl Config {
         let spill_dir = args
             .spill_dir
             .or(file.text("spill_dir")?.map(PathBuf::from));
+        let cache_size = args.cache_size.or(file.text("cache_size")?);
+        let refresh = args
+            .catalog_refresh_interval
+            .or(file.text("catalog_refresh_interval")?);
         let mut engine = EngineConfig {
             memory_limit_bytes: memory_limit.as_deref().map(bytes).transpose()?,
             threads,
             spill_dir,
             allow_locations,
+            catalog_refresh_interval: refresh.as_deref().map(duration).transpose()?,
+            // Only the environment: flags and files are read by others.
+            credential_key: std::env::var(CREDENTIAL_KEY).ok().map(SecretText),
             default_settings: file.settings()?,
             extension: Some(Arc::new(PgCatalog::default())),
             ..EngineConfig::default()
         };
         if let Some(warehouse) = warehouse {
             engine.warehouse = warehouse;
+        }
+        match cache_size.as_deref() {
+            None => {}
+            Some("0") => engine.cache_bytes = 0,
+            Some(size) => engine.cache_bytes = bytes(size)?,
         }
         show(&mut engine, &listen, memory_limit);
         Ok(Config { listen, engine })
@@ -287,6 +319,40 @@ fn nearest(name: &str) -> Option<&'static str> {
         .min_by_key(distance)
 }
 
+/// An age such as `90min`, `12h` or `7d`.
+pub(crate) fn age(text: &str) -> Result<Duration, ConfigError> {
+    let wrong = || ConfigError::Duration {
+        text: text.to_owned(),
+    };
+    let (number, unit) = match (text.strip_suffix('d'), text.strip_suffix('h')) {
+        (Some(number), _) => (number, 86_400),
+        (_, Some(number)) => (number, 3_600),
+        _ => return duration(text),
+    };
+    let number: u64 = number.trim().parse().map_err(|_| wrong())?;
+    Ok(Duration::from_secs(number.saturating_mul(unit)))
+}
+
+/// A duration such as `100ms`, `1s` or `5min`.
+fn duration(text: &str) -> Result<Duration, ConfigError> {
+    let wrong = || ConfigError::Duration {
+        text: text.to_owned(),
+    };
+    let trimmed = text.trim();
+    let end = trimmed
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(trimmed.len());
+    let number: u64 = trimmed[..end].parse().map_err(|_| wrong())?;
+    let milliseconds = match trimmed[end..].trim() {
+        "ms" => number,
+        "s" => number.saturating_mul(1_000),
+        "min" => number.saturating_mul(60_000),
+        "" if number == 0 => 0,
+        _ => return Err(wrong()),
+    };
+    Ok(Duration::from_millis(milliseconds))
+}
+
 /// The bytes of a size such as `8GB`. Units are powers of 1024, as in PostgreSQL.
 fn bytes(text: &str) -> Result<usize, ConfigError> {
     let wrong = || ConfigError::Size {
@@ -329,6 +395,19 @@ mod tests {
         assert_eq!(bytes("1.5kB").unwrap(), 1536);
         for wrong in ["", "GB", "8", "8 parsecs", "0MB", "-1GB", "1e30TB"] {
             assert!(bytes(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn durations_are_read_with_their_unit() {
+        assert_eq!(duration("100ms").unwrap(), Duration::from_millis(100));
+        assert_eq!(duration("2 s").unwrap(), Duration::from_secs(2));
+        assert_eq!(duration("0").unwrap(), Duration::ZERO);
+        assert_eq!(age("7d").unwrap(), Duration::from_secs(7 * 86_400));
+        assert_eq!(age("90min").unwrap(), Duration::from_secs(5_400));
+        assert!(age("d").is_err());
+        for wrong in ["", "1", "-1s", "1 fortnight"] {
+            assert!(duration(wrong).is_err(), "{wrong}");
         }
     }
 

@@ -37,8 +37,9 @@ pub use lexer::span_of;
 pub use parser::{literal_option, parse, parse_query};
 pub use reference::parse_model_ref;
 pub use statement::{
-    AlterAction, AlterModel, Apply, Connection, CreateModel, CreateTable, DropModel, Evaluate,
-    Explain, ExportModel, Forecast, MlArg, MlFunction, ModelOption, ModelPrivilege, ModelRef, Name,
-    OptionValue, ParsedStatement, Restore, RestorePoint, SourceQuery, Span, Statement, Train,
-    TrainRows, TrainingSource, TypedName, Vacuum, VersionRef, Word,
+    AlterAction, AlterModel, Apply, Connection, CreateLakeObject, CreateModel, CreateTable,
+    DropLakeObject, DropModel, Evaluate, Explain, ExportModel, Forecast, LakeObject, LakePrivilege,
+    MlArg, MlFunction, ModelOption, ModelPrivilege, ModelRef, Name, OptionValue, ParsedStatement,
+    Restore, RestorePoint, SourceQuery, Span, Statement, Train, TrainRows, TrainingSource,
+    TypedName, Vacuum, VersionRef, Word,
 };

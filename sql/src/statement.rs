@@ -71,6 +71,14 @@ pub enum Statement {
     Restore(Restore),
     /// `VACUUM`.
     Vacuum(Vacuum),
+    /// `CREATE CREDENTIAL`, `CREATE EXTERNAL LOCATION`, `CREATE CATALOG`.
+    CreateLakeObject(Box<CreateLakeObject>),
+    /// `DROP CREDENTIAL`, `DROP EXTERNAL LOCATION`, `DROP CATALOG`.
+    DropLakeObject(DropLakeObject),
+    /// `SHOW CREDENTIALS`, `SHOW EXTERNAL LOCATIONS`, `SHOW CATALOGS`.
+    ShowLakeObjects(LakeObject),
+    /// `GRANT` or `REVOKE` on one of these.
+    LakePrivilege(Box<LakePrivilege>),
     /// Any other SQL.
     Sql(Box<SqlStatement>),
 }
@@ -409,6 +417,75 @@ pub struct ModelPrivilege {
     pub privilege: String,
     /// The model or schema.
     pub object: Name,
+    /// The role.
+    pub role: Word,
+}
+
+/// An object about files of others, which lies in no schema.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LakeObject {
+    /// `CREDENTIAL`.
+    Credential,
+    /// `EXTERNAL LOCATION`.
+    Location,
+    /// `CATALOG`.
+    Catalog,
+}
+
+impl LakeObject {
+    /// The words that statements name it by.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Credential => "CREDENTIAL",
+            Self::Location => "EXTERNAL LOCATION",
+            Self::Catalog => "CATALOG",
+        }
+    }
+}
+
+/// `CREATE [OR REPLACE] object [IF NOT EXISTS] name clauses…`.
+#[derive(Debug, Clone)]
+pub struct CreateLakeObject {
+    /// What to create.
+    pub object: LakeObject,
+    /// Its name.
+    pub name: Word,
+    /// `OR REPLACE` was written.
+    pub or_replace: bool,
+    /// `IF NOT EXISTS` was written.
+    pub if_not_exists: bool,
+    /// `FOR 'url'` of a credential, `URL 'url'` of a location.
+    pub url: Option<String>,
+    /// `TYPE iceberg` of a catalog.
+    pub catalog_type: Option<Word>,
+    /// `WITH (CREDENTIAL c)` of a location.
+    pub credential: Option<Word>,
+    /// `WITH (…)` of a credential or catalog; may hold secrets.
+    pub options: Vec<ModelOption>,
+}
+
+/// `DROP object [IF EXISTS] name, …`.
+#[derive(Debug, Clone)]
+pub struct DropLakeObject {
+    /// What to drop.
+    pub object: LakeObject,
+    /// `IF EXISTS` was written.
+    pub if_exists: bool,
+    /// The names.
+    pub names: Vec<Word>,
+}
+
+/// `GRANT privileges ON object name TO role`, `REVOKE … FROM role`.
+#[derive(Debug, Clone)]
+pub struct LakePrivilege {
+    /// `GRANT` rather than `REVOKE`.
+    pub grant: bool,
+    /// In upper case.
+    pub privileges: Vec<Word>,
+    /// What it is about.
+    pub object: LakeObject,
+    /// Its name.
+    pub name: Word,
     /// The role.
     pub role: Word,
 }

@@ -5,6 +5,7 @@
 mod causes;
 
 use std::error::Error as StdError;
+use std::time::Duration;
 
 use datafusion::arrow::error::ArrowError;
 use datafusion::error::DataFusionError;
@@ -38,8 +39,8 @@ pub enum Error {
         /// Its Arrow type.
         data_type: String,
     },
-    /// A table format that external tables do not read yet.
-    #[error("\"{location}\" holds a {format} table, which is not supported as an external table")]
+    /// Files of a table format that were to be read as plain ones.
+    #[error("\"{location}\" holds a {format} table, not files of a plain format")]
     UnsupportedFormat {
         /// The folder.
         location: String,
@@ -92,6 +93,69 @@ pub enum Error {
         /// The file or folder.
         location: String,
     },
+    /// No file matches a pattern.
+    #[error("no file matches \"{pattern}\"")]
+    NoMatch {
+        /// The pattern.
+        pattern: String,
+    },
+    /// A pattern that cannot be read.
+    #[error("\"{pattern}\" is not a valid pattern: {reason}")]
+    InvalidPattern {
+        /// The part that is wrong.
+        pattern: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// The locations of one table lie in several stores.
+    #[error("locations \"{first}\" and \"{second}\" of one table lie in different stores")]
+    DistantLocations {
+        /// The first location.
+        first: String,
+        /// One in another store.
+        second: String,
+    },
+    /// Files whose columns count by their place have different ones.
+    #[error("\"{second_file}\" does not have the columns of \"{first_file}\"")]
+    MixedColumns {
+        /// A file.
+        first_file: String,
+        /// Its columns.
+        first: Vec<String>,
+        /// Another file.
+        second_file: String,
+        /// Its columns.
+        second: Vec<String>,
+    },
+    /// A column has types in two files that no one type can hold.
+    #[error(
+        "column \"{column}\" is {first_type} in \"{first_file}\" but {second_type} in \
+         \"{second_file}\""
+    )]
+    MixedTypes {
+        /// The column.
+        column: String,
+        /// A file.
+        first_file: String,
+        /// The type there.
+        first_type: String,
+        /// Another file.
+        second_file: String,
+        /// The type there.
+        second_type: String,
+    },
+    /// The name of a folder does not hold a value of the column's type.
+    #[error("partition \"{column}={value}\" of \"{file}\" is not of type {data_type}")]
+    PartitionValue {
+        /// The column.
+        column: String,
+        /// What the folder's name says.
+        value: String,
+        /// The column's type.
+        data_type: String,
+        /// The file in it.
+        file: String,
+    },
     /// Files of several kinds in one folder.
     #[error("folder \"{location}\" mixes \"{first}\" and \"{second}\" files")]
     MixedFiles {
@@ -139,6 +203,50 @@ pub enum Error {
         schema: String,
         /// The name.
         name: String,
+    },
+    /// No such object without a schema.
+    #[error("{kind} \"{name}\" does not exist")]
+    UndefinedGlobal {
+        /// What was looked for.
+        kind: ObjectKind,
+        /// The name.
+        name: String,
+    },
+    /// A file is not what its format says, or not what its table says.
+    #[error("{format} file \"{file}\" cannot be read: {reason}")]
+    BadFile {
+        /// The file.
+        file: String,
+        /// Its format.
+        format: &'static str,
+        /// What is wrong, and where.
+        reason: String,
+    },
+    /// The metadata of a table of others cannot be read, or the catalog that names it.
+    #[error("{format} table \"{table}\" cannot be read: {reason}")]
+    TableFormat {
+        /// The table, or its catalog.
+        table: String,
+        /// Its format.
+        format: &'static str,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A table has no such snapshot.
+    #[error("{what} of the table at \"{location}\" does not exist")]
+    UndefinedSnapshot {
+        /// The table's folder.
+        location: String,
+        /// What was asked for.
+        what: String,
+        /// The snapshots that exist.
+        existing: Vec<i64>,
+    },
+    /// A bound for garbage that would take files away which running servers need.
+    #[error("only files older than {} minutes can be removed", least.as_secs() / 60)]
+    YoungGarbage {
+        /// The least bound.
+        least: Duration,
     },
     /// The rows of a table are gone: it was dropped meanwhile.
     #[error("the files of table \"{id}\" do not exist")]
@@ -327,6 +435,66 @@ pub enum Error {
         /// The newest version that this engine reads.
         supported: u64,
     },
+    /// A store could not do what was asked of it.
+    #[error("request for \"{url}\" failed")]
+    ObjectFailed {
+        /// The object.
+        url: String,
+        /// What the store said.
+        reason: String,
+    },
+    /// A store refused access to an object.
+    #[error("the store denied access to \"{url}\"")]
+    ObjectDenied {
+        /// The object.
+        url: String,
+        /// What the store said.
+        reason: String,
+    },
+    /// An object is not there, or no more.
+    #[error("\"{url}\" does not exist")]
+    ObjectMissing {
+        /// The object.
+        url: String,
+    },
+    /// A store cannot be reached with what is configured.
+    #[error("no access to \"{location}\" is configured: {reason}")]
+    StoreConfiguration {
+        /// The store's root.
+        location: String,
+        /// What is missing or wrong.
+        reason: String,
+    },
+    /// The server has no key to seal secrets with.
+    #[error("the server has no key for credentials")]
+    NoCredentialKey,
+    /// The server's key could be guessed.
+    #[error("the key for credentials must have at least 32 characters")]
+    ShortCredentialKey,
+    /// A secret was sealed with another key.
+    #[error("the secrets of credential \"{name}\" cannot be opened with this server's key")]
+    SealedCredential {
+        /// The credential.
+        name: String,
+    },
+    /// A credential cannot have this option.
+    #[error("unknown option \"{option}\" of a credential of type {kind}")]
+    UnknownCredentialOption {
+        /// The option as it was given.
+        option: String,
+        /// The credential's type.
+        kind: &'static str,
+        /// The options that the type has.
+        known: Vec<&'static str>,
+    },
+    /// A credential is for other stores than its scope is of.
+    #[error("a credential of type {kind} cannot be for \"{scope}\"")]
+    CredentialScope {
+        /// The scope.
+        scope: String,
+        /// The credential's type.
+        kind: &'static str,
+    },
     /// The store failed.
     #[error("storage failed: {source}")]
     Io {
@@ -365,25 +533,58 @@ impl Error {
         match self {
             Self::UnsupportedScheme { .. }
             | Self::UnsupportedType { .. }
-            | Self::UnsupportedFormat { .. }
             | Self::NotPlainTable
             | Self::NewerFormat { .. } => "0A000",
             Self::InvalidLocation { .. }
+            | Self::UnsupportedFormat { .. }
+            | Self::InvalidPattern { .. }
+            | Self::DistantLocations { .. }
+            | Self::MixedColumns { .. }
+            | Self::MixedTypes { .. }
+            | Self::PartitionValue { .. }
             | Self::UnknownFormat { .. }
             | Self::MixedFiles { .. }
             | Self::MixedPartitions { .. }
             | Self::UnknownOption { .. }
+            | Self::UnknownCredentialOption { .. }
+            | Self::CredentialScope { .. }
+            | Self::ShortCredentialKey
+            | Self::YoungGarbage { .. }
             | Self::InvalidOption { .. } => "22023",
             Self::LocationRefused { .. }
             | Self::LocationReserved { .. }
+            | Self::ObjectDenied { .. }
             | Self::ReservedSchema { .. } => "42501",
-            Self::LocationNotFound { .. } | Self::EmptyFolder { .. } => "58P01",
+            Self::LocationNotFound { .. }
+            | Self::EmptyFolder { .. }
+            | Self::NoMatch { .. }
+            | Self::ObjectMissing { .. } => "58P01",
+            Self::NoCredentialKey
+            | Self::SealedCredential { .. }
+            | Self::StoreConfiguration { .. } => "55000",
             Self::NoColumns { .. } | Self::NoTableColumns => "42P16",
             Self::UndefinedObject { .. } | Self::TableGone { .. } => "42P01",
             Self::UndefinedSchema { .. } => "3F000",
-            Self::UndefinedVersion { .. } | Self::UndefinedTableVersion { .. } => "42704",
+            Self::UndefinedVersion { .. }
+            | Self::UndefinedGlobal { .. }
+            | Self::UndefinedTableVersion { .. } => "42704",
             Self::VersionVacuumed { .. } | Self::ChangesNotKept => "55000",
             Self::NotPartitionFilter => "0A000",
+            // A value of another type than its column is the value's fault, all else the file's.
+            Self::BadFile {
+                format: "csv" | "ndjson",
+                reason,
+                ..
+            } if reason.contains("parsing value '") || reason.contains("failed to parse") => {
+                "22P02"
+            }
+            Self::BadFile {
+                format: "csv" | "ndjson",
+                ..
+            } => "22P04",
+            Self::BadFile { .. } | Self::TableFormat { .. } => "XX001",
+            Self::UndefinedSnapshot { .. } => "42704",
+            Self::DuplicateObject { kind, .. } if kind.is_global() => "42710",
             Self::DuplicateObject { .. } => "42P07",
             Self::DuplicateSchema { .. } => "42P06",
             Self::DuplicateColumn { .. } => "42701",
@@ -398,7 +599,7 @@ impl Error {
             Self::Conflict { .. } | Self::VersionTaken { .. } => "40001",
             Self::DiskFull { .. } => "53100",
             Self::Corrupt { .. } => "XX001",
-            Self::Io { .. } | Self::Delta { .. } => "58030",
+            Self::ObjectFailed { .. } | Self::Io { .. } | Self::Delta { .. } => "58030",
             Self::DataFusion { .. } | Self::Arrow { .. } | Self::Internal { .. } => "XX000",
         }
     }
@@ -406,17 +607,61 @@ impl Error {
     /// What the user can do about it, as a sentence.
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
-            Self::UnsupportedScheme { .. } => "Use a path or a file:// URL.".into(),
+            Self::UnsupportedScheme { .. } => {
+                "Use a path, or a URL that starts with file, s3, az, \
+                 abfss, gs, or, to read, http or https."
+                    .into()
+            }
+            Self::ObjectDenied { url, .. } => {
+                format!("Give the server a secret for it: CREATE CREDENTIAL ... FOR '{url}'.")
+            }
+            Self::StoreConfiguration { location, .. } => format!(
+                "Create a credential, CREATE CREDENTIAL ... FOR '{location}', or set the \
+                 environment variables of the store."
+            ),
+            Self::NoCredentialKey | Self::ShortCredentialKey => {
+                "Start the server with the environment variable AUSPEX_CREDENTIAL_KEY; a key is \
+                 made by: openssl rand -hex 32."
+                    .into()
+            }
+            Self::SealedCredential { .. } => {
+                "Start the server with the AUSPEX_CREDENTIAL_KEY that \
+                 it was created under, or create it again."
+                    .into()
+            }
+            Self::UnknownCredentialOption { known, .. } => {
+                format!("Its options are {}.", known.join(", "))
+            }
             Self::UnsupportedType { .. } => {
                 "Cast the column to a type that tables store, such as text or bigint.".into()
             }
             Self::LocationRefused { .. } => "Files can be read from the warehouse and from the \
-                 locations that the administrator allowed with --allow-location."
+                 locations that the administrator allowed with --allow-location or CREATE \
+                 EXTERNAL LOCATION."
                 .into(),
             Self::LocationReserved { .. } => "Read tables and models by their names in SQL.".into(),
-            Self::UnknownFormat { .. } => "Name the file .parquet, .csv, .tsv, .ndjson, .jsonl \
-                 or .json, or use CREATE EXTERNAL TABLE ... STORED AS."
+            Self::UnknownFormat { .. } => "Name the file .parquet, .csv, .tsv, .ndjson, .jsonl, \
+                 .json, .arrow or .avro, or use read_csv('...') and its siblings, or CREATE \
+                 EXTERNAL TABLE ... STORED AS."
                 .into(),
+            Self::UnsupportedFormat { format, .. } => format!(
+                "Read it as what it is: STORED AS {}, or read_{}('...').",
+                format.to_uppercase(),
+                format.to_lowercase()
+            ),
+            Self::UndefinedSnapshot { existing, .. } if !existing.is_empty() => {
+                let ids: Vec<String> = existing.iter().map(i64::to_string).collect();
+                format!("Its snapshots are {}.", ids.join(", "))
+            }
+            Self::MixedTypes { .. } => {
+                "Declare the columns of the table, or read the files apart.".into()
+            }
+            Self::MixedColumns { .. } => "The columns of CSV files count by their place; read the \
+                 files apart."
+                .into(),
+            Self::DistantLocations { .. } => {
+                "Make a table of each, and a view that joins them with UNION ALL.".into()
+            }
             Self::UnknownOption { known: [], .. } => "The format has no options.".into(),
             Self::UnknownOption { known, .. } => format!("Its options are {}.", known.join(", ")),
             Self::ChangesNotKept => "Run ALTER TABLE ... SET TBLPROPERTIES \
@@ -458,6 +703,15 @@ impl Error {
             Self::LocationReserved { folder, .. } => {
                 format!("The folder \"{folder}\" of the warehouse holds the engine's own files.")
             }
+            Self::ObjectFailed { reason, .. } | Self::ObjectDenied { reason, .. } => {
+                format!("{}.", reason.trim_end_matches(['.', '\n']))
+            }
+            Self::MixedColumns { first, second, .. } => format!(
+                "The columns of one are {}, of the other {}.",
+                first.join(", "),
+                second.join(", ")
+            ),
+            Self::DuplicateObject { kind, .. } if kind.is_global() => return None,
             Self::DuplicateObject { schema, .. } => format!(
                 "Tables, external tables, views and models of schema \"{schema}\" share one name \
                  space."

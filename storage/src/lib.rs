@@ -5,39 +5,47 @@
 //!
 //! Code map, in reading order:
 //! 1. `warehouse`: the root folder or bucket, and its store; `durable_store` is that of a folder.
-//! 2. `locations`: which files SQL may name.
+//! 2. `stores`: the object stores of all URLs; `credentials`: their secrets; `locations`: which files SQL may name.
 //! 3. `catalog`: the log of definitions: `definition` (what an entry is), `state` (the names at one moment and the
 //!    rules that a change must keep), `log` (the files), and the `Catalog` that reads and appends.
 //! 4. `tables`: what an entry's rows are: `managed` (Delta Lake), `external` (files in place), `format`, `types`,
 //!    `row_ranges` and `page_locations` (how Parquet files are divided).
 //! 5. `models`: versions of models.
-//! 6. `error`: one variant per cause.
+//! 6. `upkeep`: checks of a warehouse, and the removal of what nothing names.
+//! 7. `error`: one variant per cause.
 //!
 //! **Invariant:** every object is put with create-if-absent under a name that was never used; nothing is overwritten.
-//! **Invariant:** only `Warehouse::open` and `Locations` know that a warehouse can be a local folder.
+//! **Invariant:** only `Warehouse::open_with`, `Stores` and `Locations` know that files can be local.
 
 mod catalog;
+mod credentials;
 mod durable_store;
 mod error;
 #[cfg(test)]
 mod full_store;
 mod locations;
 mod models;
+mod stores;
 mod tables;
+mod upkeep;
 mod warehouse;
 
 pub use catalog::{
-    Catalog, CatalogEntry, CatalogState, Change, ColumnDefinition, Definition, ExternalFormat,
-    ExternalTableDefinition, ModelDefinition, ObjectKind, PUBLIC_SCHEMA, RESERVED_SCHEMAS,
+    Catalog, CatalogEntry, CatalogState, Change, ColumnDefinition, CredentialDefinition,
+    Definition, ExternalCatalogDefinition, ExternalFormat, ExternalTableDefinition, Grants,
+    LocationDefinition, ModelDefinition, ObjectKind, PUBLIC_SCHEMA, RESERVED_SCHEMAS,
     TableDefinition, ViewDefinition, columns_of, schema_of,
 };
+pub use credentials::CredentialKey;
 pub use error::{Error, Result};
 pub use locations::Locations;
 pub use models::{ModelStore, Published};
+pub use stores::{StoreOptions, StoreRegistry, Stores};
 pub use tables::{
     CHANGE_COLUMNS, ChangeCounts, FILE_COLUMN, OptimizeOptions, Optimized, ROW_COLUMN, Repeated,
     Rewrite, RewriteOptions, RowAction, RowChecks, SnapshotFile, TableCommit, TableDetail,
     TableOperation, TableShape, TableSnapshot, Tables, VersionSpec, divide_by_rows, format_by_name,
     stored_schema,
 };
+pub use upkeep::{CheckReport, Garbage, GarbageOptions, Problem, Removed, Upkeep};
 pub use warehouse::Warehouse;

@@ -1,18 +1,23 @@
 //! Confinement: which files SQL may name.
 //!
-//! A path as a user wrote it flows in; the URL of what it really is, links and `..` followed, flows out, or a refusal.
-//! Paths stay inside the warehouse and the locations that an administrator allowed, and outside the engine's own
-//! folders. Nothing here opens a file.
+//! A path or URL as a user wrote it flows in; the URL of what it really is, links and `..` followed, flows out, or a
+//! refusal. Names stay inside the warehouse, the locations that the server was started with, and the external locations
+//! of the catalog, and outside the engine's own folders. Nothing here opens a file.
+
+mod confined;
 
 use std::ffi::OsString;
 use std::io::ErrorKind;
 use std::path::{Component, Path as FilePath, PathBuf};
+use std::sync::Arc;
 
-use object_store::local::LocalFileSystem;
+use object_store::ObjectStore;
 use object_store::path::Path as ObjectPath;
 use url::Url;
 
 use crate::error::{Error, Result};
+use crate::locations::confined::Confined;
+use crate::stores::{ObjectUrl, StoreKind, Stores};
 use crate::warehouse::{Warehouse, local_path};
 
 /// Folders of the warehouse whose files SQL does not read raw.
@@ -23,35 +28,86 @@ const UNWRITABLE: &[&str] = &["catalog", "models", "tables"];
 /// The places that SQL may name files in.
 #[derive(Debug)]
 pub struct Locations {
-    /// Canonical folders or files; the warehouse comes first.
-    roots: Vec<PathBuf>,
-    warehouse: Option<PathBuf>,
+    /// The warehouse comes first.
+    roots: Vec<Root>,
+    stores: Arc<Stores>,
+}
+
+/// A place with all that lies in it.
+#[derive(Debug)]
+enum Root {
+    /// A canonical folder or file.
+    Local(PathBuf),
+    /// A folder or object of a store.
+    Remote(ObjectUrl),
+}
+
+impl Root {
+    /// Reads a location of an administrator. A local one must exist.
+    fn of(location: &str) -> Result<Self> {
+        if let Some(url) = remote_url(location)? {
+            return Ok(Self::Remote(url));
+        }
+        let path = std::fs::canonicalize(local_path(location)?);
+        path.map(Self::Local).map_err(|e| match e.kind() {
+            ErrorKind::NotFound => Error::LocationNotFound {
+                location: location.into(),
+            },
+            _ => Error::from_io(e),
+        })
+    }
+}
+
+/// A location as a URL of a store, if it is one. Errors: `InvalidLocation`, `UnsupportedScheme`.
+pub(crate) fn remote_url(location: &str) -> Result<Option<ObjectUrl>> {
+    let scheme = location.split_once("://").map(|(scheme, _)| scheme);
+    match scheme {
+        None => Ok(None),
+        Some(scheme) if scheme.eq_ignore_ascii_case("file") => Ok(None),
+        Some(scheme) => {
+            let url = ObjectUrl::parse(location)?;
+            match StoreKind::of_scheme(url.root().scheme()) {
+                Some(_) => Ok(Some(url)),
+                None => Err(Error::UnsupportedScheme {
+                    scheme: scheme.into(),
+                    location: url.to_url().into(),
+                }),
+            }
+        }
+    }
 }
 
 impl Locations {
-    /// The warehouse and the `allowed` paths or `file://` URLs, each of which must exist.
+    /// The warehouse and the `allowed` paths or URLs; local ones must exist.
     ///
     /// Errors: `LocationNotFound` for an allowed location that is absent, `UnsupportedScheme`.
     pub fn new(warehouse: &Warehouse, allowed: &[String]) -> Result<Self> {
-        let warehouse = warehouse.local_root().map(FilePath::to_path_buf);
-        let mut roots: Vec<PathBuf> = warehouse.iter().cloned().collect();
+        let mut roots = vec![match warehouse.local_root() {
+            Some(path) => Root::Local(path.to_path_buf()),
+            None => Root::Remote(ObjectUrl::of(warehouse.url())?),
+        }];
         for location in allowed {
-            let root =
-                std::fs::canonicalize(local_path(location)?).map_err(|e| match e.kind() {
-                    ErrorKind::NotFound => Error::LocationNotFound {
-                        location: location.clone(),
-                    },
-                    _ => Error::from_io(e),
-                })?;
-            roots.push(root);
+            roots.push(Root::of(location)?);
         }
-        Ok(Self { roots, warehouse })
+        let stores = Arc::clone(warehouse.stores());
+        Ok(Self { roots, stores })
     }
 
-    /// The URL of a location that a statement reads; that of a folder ends in a slash.
+    /// The form in which an external location is kept: the URL of a folder or file that is there, or of a store.
     ///
-    /// A relative path is tried in the warehouse, then in each allowed location: the first that exists counts, else
-    /// the first. Errors: `LocationRefused` outside all of them, `LocationReserved` in the engine's own folders.
+    /// Errors: `LocationNotFound`, `InvalidLocation`, `UnsupportedScheme`.
+    pub fn canonical(location: &str) -> Result<String> {
+        match Root::of(location)? {
+            Root::Remote(url) => Ok(url.to_url().into()),
+            Root::Local(path) => Ok(to_url(location, &path)?.into()),
+        }
+    }
+
+    /// The URL of a location that a statement reads; that of a local folder ends in a slash.
+    ///
+    /// A relative path is tried in the warehouse, then in each allowed local folder: the first in which it exists
+    /// counts, else the first. Errors: `LocationRefused` outside all of them, `LocationReserved` in the engine's own
+    /// folders, `UnsupportedScheme`, `InvalidLocation`.
     pub fn resolve(&self, path: &str) -> Result<Url> {
         self.resolve_within(path, UNREADABLE)
     }
@@ -62,6 +118,10 @@ impl Locations {
     }
 
     fn resolve_within(&self, location: &str, reserved: &[&'static str]) -> Result<Url> {
+        if let Some(url) = remote_url(location)? {
+            self.admit_remote(location, &url, reserved)?;
+            return Ok(url.to_url());
+        }
         let path = local_path(location)?;
         if path.is_absolute() {
             let found = self.admit(location, FilePath::new("/"), &path, reserved)?;
@@ -69,21 +129,92 @@ impl Locations {
         }
         let mut first = None;
         for root in &self.roots {
-            match self.admit(location, root, &path, reserved) {
-                Ok(found) if found.exists() => return to_url(location, &found),
-                other => first = first.or(Some(other)),
-            }
+            let tried = match root {
+                Root::Local(root) => match self.admit(location, root, &path, reserved) {
+                    Ok(found) if is_there(&found) => return to_url(location, &found),
+                    Ok(found) => to_url(location, &found),
+                    Err(error) => Err(error),
+                },
+                // Only the warehouse has relative names: to ask other stores would cost a request each.
+                Root::Remote(root) if first.is_none() => self.below(root, location, reserved),
+                Root::Remote(_) => continue,
+            };
+            first = first.or(Some(tried));
         }
-        let first = first.unwrap_or_else(|| Err(refused(location)))?;
-        to_url(location, &first)
+        first.unwrap_or_else(|| Err(refused(location)))
     }
 
-    /// Refuses a listed object that a link leads to from outside, or that is the engine's own.
-    pub(crate) fn check_object(&self, object: &ObjectPath) -> Result<()> {
-        let path = LocalFileSystem::new().path_to_filesystem(object)?;
+    /// The URL of a relative path below a remote root.
+    fn below(&self, root: &ObjectUrl, location: &str, reserved: &[&'static str]) -> Result<Url> {
+        let mut folder = root.to_url();
+        if !folder.path().ends_with('/') {
+            folder.set_path(&format!("{}/", folder.path()));
+        }
+        // What is special in a URL is a plain character in a path.
+        let path = location
+            .replace('%', "%25")
+            .replace('?', "%3F")
+            .replace('#', "%23");
+        let joined = folder
+            .join(&format!("./{path}"))
+            .map_err(|_| refused(location))?;
+        let url = ObjectUrl::of(&joined)?;
+        self.admit_remote(location, &url, reserved)?;
+        Ok(url.to_url())
+    }
+
+    /// Refuses an object that a table's own metadata or a listing names but that SQL may not read: one outside, one
+    /// that a link leads to from outside, or one of the engine's own.
+    pub(crate) fn check_object(&self, root: &Url, object: &ObjectPath) -> Result<()> {
+        if root.scheme() != "file" {
+            let mut url = root.clone();
+            let encoded = object.as_ref().replace('%', "%25");
+            url.set_path(&format!("/{encoded}"));
+            return self.admit_remote(url.as_str(), &ObjectUrl::of(&url)?, UNREADABLE);
+        }
+        let path = FilePath::new("/").join(object.as_ref());
         let location = path.to_string_lossy();
         self.admit(&location, FilePath::new("/"), &path, UNREADABLE)
             .map(drop)
+    }
+
+    /// A store that refuses what SQL may not read, for formats whose metadata name files.
+    pub(crate) fn confine(self: &Arc<Self>, root: &Url) -> Result<Arc<dyn ObjectStore>> {
+        let inner = self.stores.root_store(root)?;
+        Ok(Arc::new(Confined::new(Arc::clone(self), root, inner)))
+    }
+
+    /// All places, those that statements opened included.
+    fn all_roots(&self, test: impl Fn(&Root) -> bool) -> bool {
+        let access = self.stores.access();
+        self.roots.iter().any(&test)
+            // A local folder that is gone opens nothing.
+            || access.locations().filter_map(|url| Root::of(url).ok()).any(|root| test(&root))
+    }
+
+    fn admit_remote(
+        &self,
+        location: &str,
+        url: &ObjectUrl,
+        reserved: &[&'static str],
+    ) -> Result<()> {
+        let holds = |root: &Root| matches!(root, Root::Remote(root) if root.contains(url));
+        if !self.all_roots(holds) {
+            return Err(refused(location));
+        }
+        let Some(Root::Remote(warehouse)) = self.roots.first() else {
+            return Ok(());
+        };
+        if warehouse.root() != url.root() {
+            return Ok(());
+        }
+        for folder in reserved {
+            let own = warehouse.path().clone().join(*folder);
+            if url.path().prefix_matches(&own) || own.prefix_matches(url.path()) {
+                return Err(reserved_error(location, folder));
+            }
+        }
+        Ok(())
     }
 
     /// The real path of `path` seen from `base`, if it lies in a root and not in a reserved folder.
@@ -95,23 +226,36 @@ impl Locations {
         reserved: &[&'static str],
     ) -> Result<PathBuf> {
         let real = real_path(base, path).ok_or_else(|| refused(location))?;
-        if !self.roots.iter().any(|root| real.starts_with(root)) {
+        let holds = |root: &Root| matches!(root, Root::Local(root) if real.starts_with(root));
+        if !self.all_roots(holds) {
             return Err(refused(location));
         }
-        let Some(warehouse) = &self.warehouse else {
+        let Some(Root::Local(warehouse)) = self.roots.first() else {
             return Ok(real);
         };
         for folder in reserved {
             let own = warehouse.join(folder);
             // A folder above an own one would be listed together with it.
             if real.starts_with(&own) || own.starts_with(&real) {
-                return Err(Error::LocationReserved {
-                    location: location.into(),
-                    folder,
-                });
+                return Err(reserved_error(location, folder));
             }
         }
         Ok(real)
+    }
+}
+
+/// Whether a path exists or, as a pattern, matches one that does.
+fn is_there(path: &FilePath) -> bool {
+    let pattern = path.to_string_lossy();
+    path.exists()
+        || (pattern.contains(['*', '?', '['])
+            && glob::glob(&pattern).is_ok_and(|mut found| found.any(|entry| entry.is_ok())))
+}
+
+fn reserved_error(location: &str, folder: &'static str) -> Error {
+    Error::LocationReserved {
+        location: location.into(),
+        folder,
     }
 }
 
@@ -291,7 +435,8 @@ mod tests {
         }
         assert_eq!(state(locations.resolve("inside/a.csv")), "ok");
         assert_eq!(state(locations.resolve("inside/../b.csv")), "ok");
-        assert_eq!(state(locations.resolve("s3://bucket/x")), "0A000");
+        assert_eq!(state(locations.resolve("s3://bucket/x")), "42501");
+        assert_eq!(state(locations.resolve("ftp://host/x")), "0A000");
         assert_eq!(state(locations.resolve("a\0b")), "22023");
         // In a plain path, % is a character.
         let literal = locations.resolve("%2e%2e/secret/s.csv").unwrap();
@@ -346,5 +491,46 @@ mod tests {
         let file = f.locations(&["secret/s.csv"]);
         assert_eq!(state(file.resolve(&f.path("secret/s.csv"))), "ok");
         assert_eq!(state(file.resolve(&f.path("secret/t.csv"))), "42501");
+    }
+
+    #[tokio::test]
+    async fn urls_are_allowed_by_whole_prefixes() {
+        let f = fixture().await;
+        let allowed = ["s3://lake/raw".to_owned(), "https://example.com/d/".into()];
+        let locations = Locations::new(&f.warehouse, &allowed).unwrap();
+        for inside in [
+            "s3://lake/raw/x.csv",
+            "s3://lake/raw/",
+            "https://example.com/d/x.csv",
+        ] {
+            assert_eq!(locations.resolve(inside).unwrap().as_str(), inside);
+        }
+        for outside in [
+            "s3://lake/rawest/x.csv",
+            "s3://lake/raw/../x.csv",
+            "s3://lake/raw/%2e%2e/x.csv",
+            "s3://other/raw/x.csv",
+            "https://example.com/x.csv",
+            "http://example.com/d/x.csv",
+            "https://example.com.evil.org/d/x.csv",
+            "https://example.com:8443/d/x.csv",
+            "gs://lake/raw/x.csv",
+        ] {
+            assert_eq!(state(locations.resolve(outside)), "42501", "{outside}");
+        }
+        for malformed in [
+            "s3://u:p@lake/raw/x",
+            "s3://lake/raw/..%2fx",
+            "https://example.com/d/x?q=1",
+        ] {
+            assert_eq!(state(locations.resolve(malformed)), "22023", "{malformed}");
+        }
+        let root = Url::parse("s3://lake/").unwrap();
+        let check = |path: &str| {
+            locations
+                .check_object(&root, &ObjectPath::from(path))
+                .is_ok()
+        };
+        assert!(check("raw/a b/%41.parquet") && !check("secret/a.parquet"));
     }
 }

@@ -8,10 +8,14 @@ use std::sync::Arc;
 
 use object_store::ObjectStore;
 use object_store::local::LocalFileSystem;
+use object_store::prefix::PrefixStore;
 use url::Url;
 
 use crate::durable_store::DurableStore;
 use crate::error::{Error, Result};
+use crate::locations::remote_url;
+use crate::stores::{StoreKind, StoreOptions, Stores, shown};
+use crate::tables::register_log_stores;
 
 /// The root of everything that an engine keeps.
 #[derive(Debug)]
@@ -22,13 +26,26 @@ pub struct Warehouse {
     /// Paths relative to the root of `url`'s scheme and authority, as table formats address them.
     root_store: Arc<dyn ObjectStore>,
     local_root: Option<PathBuf>,
+    stores: Arc<Stores>,
 }
 
 impl Warehouse {
-    /// Opens a warehouse, and creates its folder if it is absent.
-    ///
-    /// `location` is a path or a `file://` URL. Errors: `UnsupportedScheme` for another URL, `InvalidLocation`, `Io`.
+    /// Opens a warehouse with the environment's secrets and no cache. See `open_with`.
     pub async fn open(location: &str) -> Result<Arc<Self>> {
+        Self::open_with(location, StoreOptions::default()).await
+    }
+
+    /// Opens a warehouse, and creates its folder if it is a local one that is absent.
+    ///
+    /// `location` is a path or a URL of a store that can be written. A warehouse in a store is reached with the secrets
+    /// of the environment or the machine's instance: the catalog, which holds all others, lies in it.
+    /// Errors: `UnsupportedScheme` for another URL, `InvalidLocation`, `StoreConfiguration`, `Io`.
+    pub async fn open_with(location: &str, options: StoreOptions) -> Result<Arc<Self>> {
+        register_log_stores();
+        let stores = Stores::new(options);
+        if let Some(url) = remote_url(location)? {
+            return Self::open_remote(url.to_url(), stores);
+        }
         let path = local_path(location)?;
         tokio::fs::create_dir_all(&path)
             .await
@@ -42,10 +59,35 @@ impl Warehouse {
         // Dropped tables and models shall not leave empty folders behind.
         let store = LocalFileSystem::new_with_prefix(&path)?.with_automatic_cleanup(true);
         Ok(Arc::new(Self {
-            url,
             store: Arc::new(DurableStore::new(store)),
-            root_store: Arc::new(DurableStore::new(LocalFileSystem::new())),
+            root_store: stores.root_store(&url)?,
+            url,
             local_root: Some(path),
+            stores,
+        }))
+    }
+
+    fn open_remote(mut url: Url, stores: Arc<Stores>) -> Result<Arc<Self>> {
+        if StoreKind::of_scheme(url.scheme()) == Some(StoreKind::Http) {
+            return Err(Error::UnsupportedScheme {
+                scheme: url.scheme().into(),
+                location: url.into(),
+            });
+        }
+        if !url.path().ends_with('/') {
+            url.set_path(&format!("{}/", url.path()));
+        }
+        let root_store = stores.root_store(&url)?;
+        let prefix = object_store::path::Path::from_url_path(url.path());
+        let prefix = prefix.map_err(|_| Error::InvalidLocation {
+            location: shown(&url),
+        })?;
+        Ok(Arc::new(Self {
+            store: Arc::new(PrefixStore::new(Arc::clone(&root_store), prefix)),
+            root_store,
+            url,
+            local_root: None,
+            stores,
         }))
     }
 
@@ -59,12 +101,14 @@ impl Warehouse {
         &self.store
     }
 
-    /// The store for URLs of any path on the host of `url`, if the warehouse lies there too.
-    pub(crate) fn root_store_of(&self, url: &Url) -> Result<&Arc<dyn ObjectStore>> {
-        match url.scheme() == self.url.scheme() && url.authority() == self.url.authority() {
-            true => Ok(&self.root_store),
-            false => Err(unsupported(url)),
-        }
+    /// The stores of the engine.
+    pub fn stores(&self) -> &Arc<Stores> {
+        &self.stores
+    }
+
+    /// Whether the warehouse is a folder of this machine.
+    pub fn is_local(&self) -> bool {
+        self.local_root.is_some()
     }
 
     /// The store that table formats address with the whole path of their URL.
@@ -97,6 +141,7 @@ impl Warehouse {
             store,
             root_store,
             local_root,
+            stores: Arc::clone(&self.stores),
         })
     }
 }
@@ -115,18 +160,10 @@ pub(crate) fn local_path(location: &str) -> Result<PathBuf> {
     let url = Url::parse(location).map_err(|_| invalid())?;
     match url.scheme() {
         "file" => url.to_file_path().map_err(|()| invalid()),
-        _ => Err(unsupported(&url)),
-    }
-}
-
-fn unsupported(url: &Url) -> Error {
-    // User and password of a URL must not reach a message.
-    let mut location = url.clone();
-    let _ = location.set_username("");
-    let _ = location.set_password(None);
-    Error::UnsupportedScheme {
-        scheme: url.scheme().into(),
-        location: location.into(),
+        scheme => Err(Error::UnsupportedScheme {
+            scheme: scheme.into(),
+            location: shown(&url),
+        }),
     }
 }
 
@@ -153,8 +190,12 @@ mod tests {
         let error = Warehouse::open("s3://me:secret@bucket/x")
             .await
             .unwrap_err();
-        assert_eq!(error.sqlstate(), "0A000");
-        assert!(error.to_string().contains("\"s3\"") && !error.to_string().contains("secret"));
+        assert_eq!(error.sqlstate(), "22023");
+        assert!(error.to_string().contains("bucket") && !error.to_string().contains("secret"));
+        for url in ["ftp://host/x", "https://host/x"] {
+            let error = Warehouse::open(url).await.unwrap_err();
+            assert_eq!(error.sqlstate(), "0A000", "{error}");
+        }
         assert_eq!(Warehouse::open("").await.unwrap_err().sqlstate(), "22023");
     }
 

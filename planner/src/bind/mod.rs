@@ -8,6 +8,7 @@ mod change;
 mod choose_estimator;
 mod column_rules;
 mod create_model;
+mod file_functions;
 mod findings;
 mod functions;
 mod given_tables;
@@ -39,6 +40,7 @@ pub(crate) use column_rules::{
     undefined_column,
 };
 pub(crate) use create_model::{FitPlan, bind_create_model, bind_train};
+use file_functions::FileScope;
 pub(crate) use findings::Findings;
 pub use functions::ml_functions;
 pub(crate) use given_tables::{GivenTables, time_ms};
@@ -83,7 +85,8 @@ pub(crate) async fn bind_sql_with(
     };
     let scope = ModelScope::bind(session, &mut statement).await?;
     given.open(session, &mut statement).await?;
-    let state = scope.install(state, given);
+    let files = FileScope::bind(session, &statement).await?;
+    let state = scope.install(state, given, files);
     let plan = loop {
         let planned = SqlStatement::Statement(Box::new(statement.clone()));
         let planning = state.statement_to_plan(planned);

@@ -20,6 +20,7 @@ use datafusion::sql::sqlparser::ast::{
     ObjectName, TableFactor, Value, VisitMut, VisitorMut,
 };
 
+use super::file_functions::FileScope;
 use super::findings::Findings;
 use super::functions::MlRelationPlanner;
 use super::given_tables::GivenTables;
@@ -98,14 +99,19 @@ impl ModelScope {
         })
     }
 
-    /// A state that plans the statement's predictions and `ML.` functions.
-    pub(crate) fn install(&self, state: SessionState, given: GivenTables) -> SessionState {
+    /// A state that plans the statement's predictions, `ML.` functions and functions that read files.
+    pub(crate) fn install(
+        &self,
+        state: SessionState,
+        given: GivenTables,
+        files: FileScope,
+    ) -> SessionState {
         let planner = MlRelationPlanner::new(self.models.clone(), self.findings.clone());
         let mut functions: Vec<Arc<ScalarUDF>> =
             state.scalar_functions().values().cloned().collect();
         functions.extend(self.functions.iter().cloned());
         SessionStateBuilder::new_from_existing(state)
-            .with_relation_planners(vec![Arc::new(given), Arc::new(planner)])
+            .with_relation_planners(vec![Arc::new(given), Arc::new(files), Arc::new(planner)])
             .with_scalar_functions(functions)
             .build()
     }

@@ -3,6 +3,8 @@
 //! In: names; out: table providers. Views are planned here, since a view is a query; the system views
 //! about models are in `system`.
 
+mod foreign;
+mod lake_views;
 mod lineage;
 pub(crate) mod pins;
 pub(crate) mod rows;
@@ -12,13 +14,12 @@ pub(crate) mod system;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, Weak};
 
-use datafusion::catalog::{
-    CatalogProvider, CatalogProviderList, MemoryCatalogProviderList, SchemaProvider,
-};
+use datafusion::catalog::{CatalogProvider, SchemaProvider};
 use datafusion::error::Result;
 
 use crate::engine::{Engine, lock};
-use crate::session::{DATABASE, Session};
+use crate::session::Session;
+pub(crate) use foreign::SessionCatalogs;
 use schema::WarehouseSchema;
 use system::SystemSchema;
 
@@ -32,29 +33,6 @@ pub(crate) struct SessionCatalog {
     engine: Arc<Engine>,
     session: Weak<Session>,
     added: Mutex<BTreeMap<String, Arc<dyn SchemaProvider>>>,
-}
-
-/// The databases of a session. One that nobody knows is the session's own: published text names the
-/// project of its author (SQL.md §1 rule 2).
-#[derive(Debug, Default)]
-pub(crate) struct Databases(MemoryCatalogProviderList);
-
-impl CatalogProviderList for Databases {
-    fn register_catalog(
-        &self,
-        name: String,
-        catalog: Arc<dyn CatalogProvider>,
-    ) -> Option<Arc<dyn CatalogProvider>> {
-        self.0.register_catalog(name, catalog)
-    }
-
-    fn catalog_names(&self) -> Vec<String> {
-        self.0.catalog_names()
-    }
-
-    fn catalog(&self, name: &str) -> Option<Arc<dyn CatalogProvider>> {
-        self.0.catalog(name).or_else(|| self.0.catalog(DATABASE))
-    }
 }
 
 impl SessionCatalog {

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::{Arc, Mutex};
 
-use auspex_storage::{CatalogEntry, TableSnapshot, VersionSpec};
+use auspex_storage::{CatalogEntry, ExternalTableDefinition, TableSnapshot, VersionSpec};
 use datafusion::catalog::TableProvider;
 use datafusion::execution::SessionState;
 use serde_json::Value;
@@ -112,10 +112,50 @@ pub(crate) async fn file(
         Err(_) => Ok(tables.file_provider(path, state).await?),
         Ok(pins) => {
             let open = async {
-                let snapshot = tables.file_snapshot(path).await?;
-                Ok((tables.file_provider(path, state).await?, snapshot))
+                let definition = tables.file_definition(path).await?;
+                Ok(tables.pinned_external(&definition, state).await?)
             };
             pins.provider(path, open).await
         }
+    }
+}
+
+/// The rows of files that a query names by a function, whose text is `name`.
+pub(crate) async fn function(
+    session: &Session,
+    name: &str,
+    definition: &ExternalTableDefinition,
+    state: &SessionState,
+) -> Result<Arc<dyn TableProvider>> {
+    let tables = &session.engine.tables;
+    match PINS.try_with(Arc::clone) {
+        Err(_) => Ok(tables.external_provider(definition, state).await?),
+        Ok(pins) => {
+            let open = async { Ok(tables.pinned_external(definition, state).await?) };
+            pins.provider(name, open).await
+        }
+    }
+}
+
+/// The rows of a table that another catalog names; `None`: it has no such table.
+pub(crate) async fn foreign(
+    session: &Session,
+    catalog: &CatalogEntry,
+    namespace: &str,
+    table: &str,
+) -> Result<Option<Arc<dyn TableProvider>>> {
+    let tables = &session.engine.tables;
+    let Ok(pins) = PINS.try_with(Arc::clone) else {
+        let found = tables.foreign(catalog, namespace, table).await?;
+        return Ok(found.map(|(provider, _)| provider));
+    };
+    let name = format!("{}.{namespace}.{table}", catalog.name);
+    let known = lock(&pins.read).get(&name).cloned();
+    if let Some(known) = known {
+        return Ok(Some(known.provider));
+    }
+    match tables.foreign(catalog, namespace, table).await? {
+        None => Ok(None),
+        Some(found) => pins.provider(&name, async { Ok(found) }).await.map(Some),
     }
 }

@@ -114,7 +114,8 @@ impl SchemaProvider for WarehouseSchema {
 /// Whether a quoted name is meant as a file: it has a folder, or the ending of a format.
 fn is_path(name: &str) -> bool {
     const ENDINGS: &[&str] = &[
-        ".parquet", ".csv", ".tsv", ".json", ".ndjson", ".jsonl", ".gz", ".zst", ".bz2", ".xz",
+        ".parquet", ".csv", ".tsv", ".json", ".ndjson", ".jsonl", ".arrow", ".avro", ".gz", ".zst",
+        ".bz2", ".xz",
     ];
     let lower = name.to_lowercase();
     name.contains('/') || ENDINGS.iter().any(|ending| lower.ends_with(ending))

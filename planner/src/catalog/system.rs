@@ -9,11 +9,12 @@ use async_trait::async_trait;
 use auspex_ml::compute::Compute;
 use auspex_ml::options::options_table;
 use auspex_ml::registry;
-use auspex_storage::{CatalogEntry, Definition, ModelDefinition};
+use auspex_storage::{CatalogEntry, Definition, ModelDefinition, ObjectKind};
 use datafusion::catalog::{MemTable, SchemaProvider, TableProvider};
 use datafusion::error::{DataFusionError, Result};
 use serde_json::Value;
 
+use super::lake_views;
 use super::lineage;
 use super::rows::{Cell, ColumnType, batch_of};
 use crate::session::{Session, display_name};
@@ -93,8 +94,11 @@ const PROGRESS: Columns = &[
 ];
 
 const NAMES: &[&str] = &[
+    "catalogs",
+    "credentials",
     "devices",
     "estimators",
+    "external_locations",
     "lineage",
     "model_versions",
     "models",
@@ -159,6 +163,18 @@ impl SchemaProvider for SystemSchema {
             "estimators" => (ESTIMATORS, estimators()),
             "options" => (OPTIONS, options()),
             "devices" => (DEVICES, devices()),
+            "catalogs" => (
+                lake_views::CATALOGS,
+                lake_views::rows(&session, ObjectKind::Catalog),
+            ),
+            "credentials" => (
+                lake_views::CREDENTIALS,
+                lake_views::rows(&session, ObjectKind::Credential),
+            ),
+            "external_locations" => (
+                lake_views::EXTERNAL_LOCATIONS,
+                lake_views::rows(&session, ObjectKind::Location),
+            ),
             _ => (PROGRESS, progress(&session)),
         };
         let batch = batch_of(columns, &rows)?;

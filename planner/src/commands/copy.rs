@@ -312,6 +312,7 @@ impl Copy {
             "copy",
             Definition::ExternalTable(ExternalTableDefinition {
                 location: url.to_string(),
+                further_locations: vec![],
                 format,
                 options,
                 schema,
@@ -333,6 +334,7 @@ impl Copy {
             ExternalFormat::Csv => Arc::new(CsvFormatFactory::new()),
             ExternalFormat::Parquet => Arc::new(ParquetFormatFactory::new()),
             ExternalFormat::NdJson => Arc::new(JsonFormatFactory::new()),
+            _ => return Err(Error::unsupported("COPY TO a file of this format")),
         };
         let mut bound = bind_query(session, query, session.state(None)).await?;
         bound.names.clear();

@@ -6,6 +6,7 @@
 mod alter_table;
 mod copy;
 mod dml;
+mod lake;
 mod maintenance;
 mod models;
 mod settings;
@@ -27,6 +28,7 @@ use crate::session::Session;
 use crate::statement_run::{Outcome, StatementControl};
 
 pub(crate) use dml::{change, insert};
+pub(crate) use lake::show_query;
 pub(crate) use maintenance::{table_detail, table_history};
 pub(crate) use models::{
     SHOW_MODELS, describe_model, run_train_call, train_call, train_call_schema,
@@ -94,6 +96,11 @@ pub(crate) async fn run(
             };
             let create = tables::create(session, &create.table, clauses, text, control);
             Box::pin(create).await?
+        }
+        Statement::CreateLakeObject(create) => lake::create(session, create, control).await?,
+        Statement::DropLakeObject(drop) => lake::drop_objects(session, drop, text, control).await?,
+        Statement::LakePrivilege(privilege) => {
+            lake::set_privilege(session, privilege, text).await?
         }
         Statement::Sql(statement) => sql(session, statement, text, control).await?,
         _ => return Err(Error::unsupported("this statement")),
@@ -213,5 +220,8 @@ pub(crate) fn kind_name(definition: &Definition) -> &'static str {
         Definition::ExternalTable(_) => "external table",
         Definition::View(_) => "view",
         Definition::Model(_) => "model",
+        Definition::Credential(_) => "credential",
+        Definition::Location(_) => "external location",
+        Definition::Catalog(_) => "catalog",
     }
 }

@@ -224,24 +224,34 @@ pub(super) async fn create_external(
     control: &StatementControl,
 ) -> Result<String> {
     const TAG: &str = "CREATE EXTERNAL TABLE";
-    let (schema, name) = session.object_parts(&name_parts(&create.name))?;
-    if skips_existing(session, &schema, &name, create.if_not_exists, control)? {
+    let (owner_schema, name) = session.object_parts(&name_parts(&create.name))?;
+    if skips_existing(session, &owner_schema, &name, create.if_not_exists, control)? {
         return Ok(TAG.to_owned());
     }
-    let replaced = replaced(session, &schema, &name, create.or_replace)?;
-    let [location] = create.locations.as_slice() else {
-        return Err(Error::unsupported(
-            "an external table with more than one LOCATION",
-        ));
-    };
+    let replaced = replaced(session, &owner_schema, &name, create.or_replace)?;
     let format = match create.file_type.to_uppercase().as_str() {
         "PARQUET" => ExternalFormat::Parquet,
         "CSV" => ExternalFormat::Csv,
         "NDJSON" | "JSON" => ExternalFormat::NdJson,
+        "ARROW" => ExternalFormat::Arrow,
+        "AVRO" => ExternalFormat::Avro,
+        "DELTA" => ExternalFormat::Delta,
+        "ICEBERG" => ExternalFormat::Iceberg,
         other => return Err(Error::unsupported(format!("STORED AS {other}"))),
     };
     let engine = &session.engine;
-    let url = engine.locations.resolve(location)?;
+    let mut urls = Vec::new();
+    for location in &create.locations {
+        urls.push(engine.locations.resolve(location)?.to_string());
+    }
+    let Some((first, further)) = urls.split_first() else {
+        let hint = "Write LOCATION 'folder', 'file' or 'pattern'.";
+        return Err(Error::invalid(
+            "42601",
+            "an external table needs a LOCATION",
+            Some(hint),
+        ));
+    };
     let options: BTreeMap<String, String> = create
         .options
         .iter()
@@ -256,27 +266,21 @@ pub(super) async fn create_external(
             )
         })
         .collect();
-    let columns: Option<Vec<ColumnDefinition>> = if create.columns.is_empty() {
-        let state = session.state(None);
-        engine
-            .tables
-            .infer_external(&url, format, &options, &state)
-            .await?;
-        None
-    } else {
-        Some(external_columns(session, create).await?)
+    let schema: Option<Vec<ColumnDefinition>> = match create.columns.is_empty() {
+        true => None,
+        false => Some(external_columns(session, create).await?),
     };
-    let mut entry = CatalogEntry::new(
-        &schema,
-        &name,
-        Definition::ExternalTable(ExternalTableDefinition {
-            location: url.to_string(),
-            format,
-            options,
-            schema: columns,
-            partition_columns: create.table_partition_cols.clone(),
-        }),
-    );
+    let definition = ExternalTableDefinition {
+        location: first.clone(),
+        further_locations: further.to_vec(),
+        format,
+        options,
+        schema,
+        partition_columns: create.table_partition_cols.clone(),
+    };
+    let state = session.state(None);
+    engine.tables.external_provider(&definition, &state).await?;
+    let mut entry = CatalogEntry::new(&owner_schema, &name, Definition::ExternalTable(definition));
     entry.owner = session.user().to_owned();
     engine
         .catalog

@@ -1,10 +1,11 @@
-//! The `auspex` command line: `serve`, `sql`, `demo` and `version`.
+//! The `auspex` command line: `serve`, `sql`, `demo`, `catalog` and `version`.
 //!
 //! In: arguments, environment, standard input; out: text on standard output, messages on standard
-//! error, an exit status. Code map: `serve`, `sql` and `demo` are the commands; `client` speaks the
+//! error, an exit status. Code map: `serve`, `sql`, `demo` and `catalog` are the commands; `client` speaks the
 //! protocol as a client; `script` cuts a text into statements; `runner` runs one and prints what comes;
 //! `table` lays rows out.
 
+mod catalog;
 mod client;
 mod demo;
 mod runner;
@@ -71,8 +72,39 @@ the current folder. The exit status is 1 when a statement failed, 2 when there w
 examples/penguins.sql through the wire. Nothing is left behind."
     )]
     Demo(DemoArgs),
+    /// Check a warehouse, or remove files that nothing names any more
+    #[command(subcommand)]
+    Catalog(CatalogCommand),
     /// Print the version
     Version,
+}
+
+#[derive(Debug, Subcommand)]
+enum CatalogCommand {
+    /// Read the whole catalog and look for every file that it names
+    #[command(after_help = "The exit status is 1 if anything is wrong. Servers may run meanwhile.")]
+    Check(EngineArgs),
+    /// Remove superseded entries of the catalog, files of dropped objects, and what failed statements left
+    #[command(after_help = "Examples:
+  auspex catalog gc --warehouse /data/lake --dry-run
+  auspex catalog gc --warehouse s3://lake/house --older-than 30d
+
+Servers may run meanwhile: files younger than the bound stay.")]
+    Gc(GcArgs),
+}
+
+#[derive(Debug, clap::Args)]
+struct GcArgs {
+    /// Only files that were last written longer ago than this: 12h, 7d
+    #[arg(long, value_name = "AGE", default_value = "7d")]
+    older_than: String,
+
+    /// Tell what would be removed, and remove nothing
+    #[arg(long)]
+    dry_run: bool,
+
+    #[command(flatten)]
+    engine: EngineArgs,
 }
 
 #[derive(Debug, clap::Args)]
@@ -89,7 +121,7 @@ struct ServeArgs {
 struct SqlArgs {
     /// Server to connect to, instead of running the engine here
     #[arg(long, value_name = "URL", env = "AUSPEX_URL",
-          conflicts_with_all = ["warehouse", "memory_limit", "threads", "spill_dir", "allow_locations", "config"])]
+          conflicts_with_all = ["warehouse", "memory_limit", "threads", "spill_dir", "cache_size", "catalog_refresh_interval", "allow_locations", "config"])]
     url: Option<String>,
 
     /// Run this SQL; may be given more than once
@@ -171,6 +203,7 @@ pub fn run() -> ExitCode {
         Command::Serve(args) => on_runtime(serve::serve(args)),
         Command::Sql(args) => on_runtime(sql::sql(args)),
         Command::Demo(args) => on_runtime(demo::demo(args)),
+        Command::Catalog(command) => on_runtime(catalog::catalog(command)),
     };
     match result {
         Ok(Success::All) => ExitCode::SUCCESS,

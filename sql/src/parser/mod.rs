@@ -9,6 +9,7 @@ mod create_model;
 mod create_table;
 mod cursor;
 mod explain;
+mod lake;
 mod manage;
 mod options;
 mod source;
@@ -34,7 +35,10 @@ pub use options::literal_option;
 ///
 /// Positions, in errors and in spans, are byte offsets of the whole text.
 pub fn parse(text: &str, dialect: Dialect) -> Result<Vec<ParsedStatement>, ParseError> {
-    let pieces = split(text, dialect)?;
+    let pieces = split(text, dialect).map_err(|error| match names_secrets(text) {
+        true => lake::without_secret(error),
+        false => error,
+    })?;
     let deep = needs_large_stack(&pieces)?;
     within(deep, || {
         pieces
@@ -60,6 +64,12 @@ pub fn parse_query(text: &str, dialect: Dialect) -> Result<Box<Query>, ParseErro
             "one query only",
         )),
     }
+}
+
+/// Whether a text that could not even be cut into tokens may hold secrets.
+fn names_secrets(text: &str) -> bool {
+    let upper = text.to_ascii_uppercase();
+    upper.contains("CREDENTIAL") || upper.contains("CATALOG")
 }
 
 fn needs_large_stack(pieces: &[Piece]) -> Result<bool, ParseError> {
@@ -174,6 +184,14 @@ fn model_statement(tokens: &[TokenWithSpan]) -> Option<ParseModelStatement> {
         tables::parse_describe
     } else if describes && read_word(tokens.get(2)).is_some() {
         manage::parse_describe
+    } else if lake::is_create(tokens) {
+        lake::parse_create
+    } else if lake::is_drop(tokens) {
+        lake::parse_drop
+    } else if lake::is_show(tokens) {
+        lake::parse_show
+    } else if lake::is_privilege(tokens) {
+        lake::parse_privilege
     } else if manage::is_privilege(tokens) {
         manage::parse_privilege
     } else if explain::subject(tokens).is_some() {

@@ -3,7 +3,7 @@
 //! Plain data with a stable JSON form. An unknown field is an error on reading, so that an older server never drops
 //! what a newer one wrote.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr as _;
 use std::sync::Arc;
@@ -62,7 +62,7 @@ impl CatalogEntry {
 }
 
 /// The kind of an object, shown as messages name it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ObjectKind {
     /// A schema.
     Schema,
@@ -74,6 +74,19 @@ pub enum ObjectKind {
     View,
     /// A model.
     Model,
+    /// Secrets of a store.
+    Credential,
+    /// A URL that SQL may name.
+    Location,
+    /// Tables that another catalog names.
+    Catalog,
+}
+
+impl ObjectKind {
+    /// Whether objects of the kind lie in no schema.
+    pub fn is_global(self) -> bool {
+        matches!(self, Self::Credential | Self::Location | Self::Catalog)
+    }
 }
 
 impl fmt::Display for ObjectKind {
@@ -84,6 +97,9 @@ impl fmt::Display for ObjectKind {
             Self::ExternalTable => "external table",
             Self::View => "view",
             Self::Model => "model",
+            Self::Credential => "credential",
+            Self::Location => "external location",
+            Self::Catalog => "catalog",
         })
     }
 }
@@ -106,6 +122,12 @@ pub enum Definition {
     View(ViewDefinition),
     /// A model; its versions lie in `models/<id>/`.
     Model(ModelDefinition),
+    /// Secrets of a store.
+    Credential(CredentialDefinition),
+    /// A URL that SQL may name.
+    Location(LocationDefinition),
+    /// Tables that another catalog names.
+    Catalog(ExternalCatalogDefinition),
 }
 
 impl Definition {
@@ -117,6 +139,9 @@ impl Definition {
             Self::ExternalTable(_) => ObjectKind::ExternalTable,
             Self::View(_) => ObjectKind::View,
             Self::Model(_) => ObjectKind::Model,
+            Self::Credential(_) => ObjectKind::Credential,
+            Self::Location(_) => ObjectKind::Location,
+            Self::Catalog(_) => ObjectKind::Catalog,
         }
     }
 }
@@ -169,8 +194,11 @@ pub fn schema_of(columns: &[ColumnDefinition]) -> Result<SchemaRef> {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ExternalTableDefinition {
-    /// The URL that `Locations::resolve` gave; that of a folder ends in a slash.
+    /// The URL that `Locations::resolve` gave; that of a folder ends in a slash. It may be a pattern.
     pub location: String,
+    /// Further places whose files belong to the table.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub further_locations: Vec<String>,
     /// The format of its files.
     pub format: ExternalFormat,
     /// The format's options, with lower-case names.
@@ -192,6 +220,14 @@ pub enum ExternalFormat {
     /// JSON objects, one a line, or one array of them.
     #[serde(rename = "ndjson")]
     NdJson,
+    /// Apache Arrow's file format, version 2 or streamed.
+    Arrow,
+    /// Apache Avro object containers.
+    Avro,
+    /// Delta Lake tables.
+    Delta,
+    /// Apache Iceberg tables.
+    Iceberg,
 }
 
 /// A stored query.
@@ -230,6 +266,54 @@ pub struct ModelDefinition {
     pub dropped_versions: Vec<u64>,
     /// Room for what the planner keeps beside it.
     pub extra: serde_json::Value,
+}
+
+/// Privileges by role.
+pub type Grants = BTreeMap<String, BTreeSet<String>>;
+
+/// Secrets of a store.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CredentialDefinition {
+    /// The kind of store: `s3`, `azure` or `gcs`.
+    pub store: String,
+    /// The URL below which it counts; `None`: for all stores of the kind.
+    pub scope: Option<String>,
+    /// What is no secret.
+    pub options: BTreeMap<String, String>,
+    /// The secrets, sealed with the server's key.
+    pub sealed: String,
+    /// Who may use it.
+    #[serde(default)]
+    pub grants: Grants,
+}
+
+/// A URL that SQL may name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LocationDefinition {
+    /// The URL of the folder.
+    pub url: String,
+    /// The name of the credential that counts there, whatever the credential's own scope.
+    pub credential: Option<String>,
+    /// Who may read and write it.
+    #[serde(default)]
+    pub grants: Grants,
+}
+
+/// Tables that another catalog names.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExternalCatalogDefinition {
+    /// The kind of catalog: `rest` or `sql`.
+    pub catalog: String,
+    /// What is no secret.
+    pub options: BTreeMap<String, String>,
+    /// The secrets, sealed with the server's key; empty if there are none.
+    pub sealed: String,
+    /// Who may use it.
+    #[serde(default)]
+    pub grants: Grants,
 }
 
 #[cfg(test)]

@@ -57,19 +57,55 @@ pub(crate) fn snapshot_path(number: u64) -> Path {
     Path::from(format!("{FOLDER}/{number:020}.snapshot.json"))
 }
 
+/// The folder of the log.
+pub(crate) fn folder() -> Path {
+    Path::from(FOLDER)
+}
+
+/// A file of the log, by its number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LogFile {
+    Record(u64),
+    Snapshot(u64),
+}
+
+impl LogFile {
+    pub(crate) fn record(&self) -> Option<u64> {
+        match self {
+            Self::Record(number) => Some(*number),
+            Self::Snapshot(_) => None,
+        }
+    }
+
+    pub(crate) fn snapshot(&self) -> Option<u64> {
+        match self {
+            Self::Record(_) => None,
+            Self::Snapshot(number) => Some(*number),
+        }
+    }
+}
+
+/// What a name in the folder means; names of other forms are not the log's.
+pub(crate) fn file_of(name: &str) -> Option<LogFile> {
+    match name.strip_suffix(".snapshot.json") {
+        Some(number) => parse_number(number).map(LogFile::Snapshot),
+        None => parse_number(name.strip_suffix(".json")?).map(LogFile::Record),
+    }
+}
+
 /// Finds the newest record and snapshot; files of other names are not the log's.
 pub(crate) async fn list(store: &dyn ObjectStore) -> Result<Listing> {
-    let folder = Path::from(FOLDER);
-    let mut files = store.list(Some(&folder));
+    let mut files = store.list(Some(&folder()));
     let mut listing = Listing::default();
     while let Some(file) = files.try_next().await? {
-        let Some(name) = file.location.filename() else {
-            continue;
-        };
-        if let Some(number) = name.strip_suffix(".snapshot.json").and_then(parse_number) {
-            listing.last_snapshot = listing.last_snapshot.max(Some(number));
-        } else if let Some(number) = name.strip_suffix(".json").and_then(parse_number) {
-            listing.last_record = listing.last_record.max(number);
+        match file.location.filename().and_then(file_of) {
+            Some(LogFile::Snapshot(number)) => {
+                listing.last_snapshot = listing.last_snapshot.max(Some(number));
+            }
+            Some(LogFile::Record(number)) => {
+                listing.last_record = listing.last_record.max(number);
+            }
+            None => {}
         }
     }
     Ok(listing)

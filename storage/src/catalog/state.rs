@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::catalog::definition::{CatalogEntry, Definition, ObjectKind};
+use crate::catalog::definition::{CatalogEntry, ObjectKind};
 use crate::error::{Error, Result};
 
 /// The schema that names without one mean.
@@ -48,6 +48,8 @@ pub struct CatalogState {
     by_id: BTreeMap<String, Arc<CatalogEntry>>,
     schemas: BTreeMap<String, Arc<CatalogEntry>>,
     objects: BTreeMap<String, BTreeMap<String, Arc<CatalogEntry>>>,
+    /// Objects that lie in no schema.
+    globals: BTreeMap<ObjectKind, BTreeMap<String, Arc<CatalogEntry>>>,
 }
 
 impl CatalogState {
@@ -131,11 +133,34 @@ impl CatalogState {
             .flat_map(BTreeMap::values)
     }
 
-    /// Everything: the schemas by name, then the objects by schema and name.
+    /// The object of a name that lies in no schema.
+    pub fn global(&self, kind: ObjectKind, name: &str) -> Option<&Arc<CatalogEntry>> {
+        self.globals.get(&kind)?.get(name)
+    }
+
+    /// Like `global`. Errors: `UndefinedGlobal`.
+    pub fn require_global(&self, kind: ObjectKind, name: &str) -> Result<&Arc<CatalogEntry>> {
+        self.global(kind, name)
+            .ok_or_else(|| Error::UndefinedGlobal {
+                kind,
+                name: name.into(),
+            })
+    }
+
+    /// The objects of a kind that lie in no schema, by name.
+    pub fn globals(&self, kind: ObjectKind) -> impl Iterator<Item = &Arc<CatalogEntry>> {
+        self.globals
+            .get(&kind)
+            .into_iter()
+            .flat_map(BTreeMap::values)
+    }
+
+    /// Everything: the schemas by name, the objects by schema and name, then what lies in no schema.
     pub fn all(&self) -> impl Iterator<Item = &Arc<CatalogEntry>> {
         self.schemas
             .values()
             .chain(self.objects.values().flat_map(BTreeMap::values))
+            .chain(self.globals.values().flat_map(BTreeMap::values))
     }
 
     /// The state after `changes` as commit `number`, and the changes with what the catalog assigned.
@@ -149,26 +174,22 @@ impl CatalogState {
     ) -> Result<(Self, Vec<Change>)> {
         let mut by_id = self.by_id.clone();
         let mut next_oid = self.next_oid;
-        let mut put = BTreeSet::new();
-        for change in &mut changes {
-            match change {
-                Change::Drop { id } => {
-                    let gone = by_id.remove(id);
-                    gone.ok_or_else(|| Error::Internal {
-                        what: format!("no entry {id}"),
-                    })?;
-                }
-                Change::Put(entry) => {
-                    check_names(entry)?;
-                    let old = by_id.get(&entry.id);
-                    assign(entry, old.map(Arc::as_ref), &mut next_oid, at_ms)?;
-                    put.insert(entry.id.clone());
-                    by_id.insert(entry.id.clone(), Arc::new(entry.clone()));
-                }
-            }
-        }
+        let put = change_entries(&mut by_id, &mut next_oid, at_ms, &mut changes)?;
         let next = Self::index(number, next_oid, by_id, &put)?;
         Ok((next, changes))
+    }
+
+    /// The state after several commits, each with its number and time, at the price of one.
+    ///
+    /// The rules hold for the last state; commits of the log kept them one by one.
+    pub(crate) fn apply_all(&self, commits: Vec<(u64, i64, Vec<Change>)>) -> Result<Self> {
+        let mut by_id = self.by_id.clone();
+        let (mut number, mut next_oid) = (self.number, self.next_oid);
+        for (commit, at_ms, mut changes) in commits {
+            change_entries(&mut by_id, &mut next_oid, at_ms, &mut changes)?;
+            number = commit;
+        }
+        Self::index(number, next_oid, by_id, &BTreeSet::new())
     }
 
     /// Builds the name indexes; `put` are the entries to blame for a collision.
@@ -180,9 +201,12 @@ impl CatalogState {
     ) -> Result<Self> {
         let mut schemas = BTreeMap::new();
         let mut objects: BTreeMap<String, BTreeMap<String, Arc<CatalogEntry>>> = BTreeMap::new();
+        let mut globals: BTreeMap<ObjectKind, BTreeMap<String, Arc<CatalogEntry>>> =
+            BTreeMap::new();
         for entry in by_id.values() {
-            let names = match entry.definition {
-                Definition::Schema => &mut schemas,
+            let names = match entry.kind() {
+                ObjectKind::Schema => &mut schemas,
+                kind if kind.is_global() => globals.entry(kind).or_default(),
                 _ => objects.entry(entry.schema.clone()).or_default(),
             };
             if let Some(other) = names.insert(entry.name.clone(), Arc::clone(entry)) {
@@ -214,8 +238,37 @@ impl CatalogState {
             by_id,
             schemas,
             objects,
+            globals,
         })
     }
+}
+
+/// Makes the changes of one commit, and gives them what the catalog assigns; returns the ids of the entries put.
+fn change_entries(
+    by_id: &mut BTreeMap<String, Arc<CatalogEntry>>,
+    next_oid: &mut u32,
+    at_ms: i64,
+    changes: &mut [Change],
+) -> Result<BTreeSet<String>> {
+    let mut put = BTreeSet::new();
+    for change in changes {
+        match change {
+            Change::Drop { id } => {
+                let gone = by_id.remove(id);
+                gone.ok_or_else(|| Error::Internal {
+                    what: format!("no entry {id}"),
+                })?;
+            }
+            Change::Put(entry) => {
+                check_names(entry)?;
+                let old = by_id.get(&entry.id);
+                assign(entry, old.map(Arc::as_ref), next_oid, at_ms)?;
+                put.insert(entry.id.clone());
+                by_id.insert(entry.id.clone(), Arc::new(entry.clone()));
+            }
+        }
+    }
+    Ok(put)
 }
 
 /// Gives a new entry its number and time; an entry that replaces another keeps both and its kind.
@@ -251,6 +304,14 @@ fn check_names(entry: &CatalogEntry) -> Result<()> {
             kind,
             name: entry.name.clone(),
         });
+    }
+    if kind.is_global() {
+        return match entry.schema.is_empty() {
+            true => Ok(()),
+            false => Err(Error::Internal {
+                what: format!("{kind} {} in a schema", entry.id),
+            }),
+        };
     }
     if kind != ObjectKind::Schema {
         return match RESERVED_SCHEMAS.contains(&entry.schema.as_str()) {
@@ -305,7 +366,7 @@ fn dependents<'a>(entries: impl ExactSizeIterator<Item = &'a Arc<CatalogEntry>>)
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::catalog::definition::{TableDefinition, ViewDefinition};
+    use crate::catalog::definition::{Definition, TableDefinition, ViewDefinition};
 
     fn table(schema: &str, name: &str) -> CatalogEntry {
         CatalogEntry::new(

@@ -11,6 +11,7 @@ use deltalake::DeltaTableError;
 use deltalake::kernel::transaction::TransactionError;
 
 use crate::error::{Error, Source};
+use crate::stores::StoreFailure;
 
 impl Error {
     /// Sorts an error of the file system by cause.
@@ -19,14 +20,76 @@ impl Error {
     }
 
     fn from_datafusion(source: DataFusionError) -> Self {
-        match is_disk_full(&source) {
-            true => Self::DiskFull {
+        if is_disk_full(&source) {
+            return Self::DiskFull {
                 source: source.into(),
-            },
-            false => Self::DataFusion {
+            };
+        }
+        match Self::found_in(&source) {
+            Some(found) => found,
+            None => Self::DataFusion {
                 source: Box::new(source),
             },
         }
+    }
+
+    /// The failure of a store that an error of a query hides, if there is one.
+    pub fn found_in(error: &(dyn StdError + 'static)) -> Option<Self> {
+        let mut next = Some(error);
+        while let Some(error) = next {
+            if let Some(error) = error.downcast_ref::<object_store::Error>()
+                && let Some(found) = of_store(error)
+            {
+                return Some(found);
+            }
+            if let Some(found) = error.downcast_ref::<Self>().and_then(refusal) {
+                return Some(found);
+            }
+            // A wrapped error is not among the sources of what wraps it.
+            let inner = match error.downcast_ref::<std::io::Error>() {
+                Some(io) => io.get_ref().map(|inner| inner as &(dyn StdError + 'static)),
+                None => None,
+            };
+            if let Some(found) = inner.and_then(Self::found_in) {
+                return Some(found);
+            }
+            next = error.source();
+        }
+        None
+    }
+}
+
+/// The same refusal of a location, if the error is one.
+fn refusal(error: &Error) -> Option<Error> {
+    match error {
+        Error::LocationRefused { location } => Some(Error::LocationRefused {
+            location: location.clone(),
+        }),
+        Error::LocationReserved { location, folder } => Some(Error::LocationReserved {
+            location: location.clone(),
+            folder,
+        }),
+        _ => None,
+    }
+}
+
+/// The cause of a store's error, if it names its object.
+fn of_store(error: &object_store::Error) -> Option<Error> {
+    use object_store::Error as E;
+    match error {
+        E::Generic { source, .. } => {
+            if let Some(StoreFailure { url, source }) = source.downcast_ref() {
+                let (url, reason) = (url.clone(), source.to_string());
+                return Some(Error::ObjectFailed { url, reason });
+            }
+            source.downcast_ref().and_then(refusal)
+        }
+        E::NotFound { path, .. } => Some(Error::ObjectMissing { url: path.clone() }),
+        E::PermissionDenied { path, source } | E::Unauthenticated { path, source } => {
+            let (url, reason) = (path.clone(), source.to_string());
+            Some(Error::ObjectDenied { url, reason })
+        }
+        _ => None,
     }
 }
 
@@ -60,7 +123,7 @@ fn is_disk_full(error: &(dyn StdError + 'static)) -> bool {
 
 impl From<object_store::Error> for Error {
     fn from(source: object_store::Error) -> Self {
-        classify(source)
+        of_store(&source).unwrap_or_else(|| classify(source))
     }
 }
 
@@ -93,6 +156,12 @@ impl From<DataFusionError> for Error {
             },
             source => Self::from_datafusion(source),
         }
+    }
+}
+
+impl From<Error> for DataFusionError {
+    fn from(error: Error) -> Self {
+        Self::External(Box::new(error))
     }
 }
 

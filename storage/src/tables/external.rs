@@ -1,59 +1,60 @@
 //! External tables: files that others write, read in place.
 //!
-//! A definition or a location flows in; a provider over the files that are there now flows out. Every file is checked
-//! against the allowed locations before it is read, also those that a link in a folder leads to. Nothing is written.
+//! A definition or a location flows in; a provider over the files that are there now flows out. Nothing is written.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::catalog::view::ViewTable;
 use datafusion::catalog::{Session, TableProvider};
-use datafusion::datasource::listing::{
-    ListingOptions, ListingTable, ListingTableConfig, ListingTableUrl,
-};
+use datafusion::common::ScalarValue;
+use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::provider_as_source;
-use datafusion::execution::cache::TableScopedPath;
+use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::functions::core::expr_fn::nullif;
 use datafusion::logical_expr::{LogicalPlanBuilder, UNNAMED_TABLE, cast, ident, lit};
-use futures::TryStreamExt as _;
-use object_store::path::Path;
-use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt as _};
-use url::Url;
+use object_store::ObjectStoreExt as _;
+use url::{Position, Url};
 
-use crate::catalog::{ExternalFormat, ExternalTableDefinition, schema_of};
+use crate::catalog::{
+    CatalogEntry, ExternalCatalogDefinition, ExternalFormat, ExternalTableDefinition, schema_of,
+};
 use crate::error::{Error, Result};
 use crate::locations::Locations;
-use crate::tables::format::{FileHints, format_of, is_compressed, null_text, reader};
+use crate::tables::external_delta::ExternalDelta;
+use crate::tables::file_table::{Columns, FileTable};
+use crate::tables::format::{FileHints, is_compressed, null_text, reader};
+use crate::tables::iceberg::{IcebergCatalogs, IcebergTable};
+use crate::tables::inference::infer;
+use crate::tables::listing::{Found, ListedFile, Listing, TableFolder, find, shown};
+use crate::tables::located::Place;
 use crate::tables::quoted_breaks::has_quoted_breaks;
-use crate::tables::snapshot::{SnapshotFile, TableSnapshot};
+use crate::tables::snapshot::TableSnapshot;
 use crate::warehouse::Warehouse;
 
 /// Enough of a JSON file to see its first character beyond white space.
 const JSON_HEAD_BYTES: u64 = 1024;
+/// The folder that Hive writes for a NULL.
+const NULL_PARTITION: &str = "__HIVE_DEFAULT_PARTITION__";
 
 /// Reads files in place.
 #[derive(Debug)]
 pub(crate) struct External {
     warehouse: Arc<Warehouse>,
     locations: Arc<Locations>,
+    catalogs: IcebergCatalogs,
 }
 
-/// The files of one location.
-#[derive(Debug)]
-struct Listing {
-    url: Url,
-    store: Arc<dyn ObjectStore>,
-    /// The path of the folder, or of the one file.
-    root: Path,
-    is_folder: bool,
-    format: ExternalFormat,
-    /// What the names of all files end in; empty for a single file.
-    ending: String,
-    /// By path; at least one.
-    files: Vec<ObjectMeta>,
-    /// Whether the folder has files with that ending that are not data, as `_metadata.parquet`.
-    has_hidden: bool,
+/// A table of a table format is one folder.
+fn one_location(definition: &ExternalTableDefinition) -> Result<()> {
+    match definition.further_locations.first() {
+        None => Ok(()),
+        Some(second) => Err(Error::DistantLocations {
+            first: definition.location.clone(),
+            second: second.clone(),
+        }),
+    }
 }
 
 impl External {
@@ -61,16 +62,24 @@ impl External {
         Self {
             warehouse,
             locations,
+            catalogs: IcebergCatalogs::default(),
         }
     }
 
-    /// The definition of an unnamed table over a file or folder, whose names say the format.
+    /// The definition of an unnamed table over files or a folder, whose names say the format.
     pub(crate) async fn define(&self, path: &str) -> Result<ExternalTableDefinition> {
         let url = self.locations.resolve(path)?;
-        let listing = self.list(&url, None).await?;
+        let stores = self.warehouse.stores();
+        let found = find(stores, &self.locations, std::slice::from_ref(&url), None).await?;
+        let format = match found {
+            Found::Files(listing) => listing.format,
+            Found::Table(TableFolder::Delta) => ExternalFormat::Delta,
+            Found::Table(TableFolder::Iceberg) => ExternalFormat::Iceberg,
+        };
         Ok(ExternalTableDefinition {
             location: url.into(),
-            format: listing.format,
+            further_locations: vec![],
+            format,
             options: BTreeMap::new(),
             schema: None,
             partition_columns: vec![],
@@ -83,8 +92,38 @@ impl External {
         definition: &ExternalTableDefinition,
         session: &dyn Session,
     ) -> Result<Arc<dyn TableProvider>> {
-        let listing = self.list_of(definition).await?;
-        listing.table(definition, session).await
+        match definition.format {
+            ExternalFormat::Iceberg => self.iceberg(definition).await?.provider(),
+            ExternalFormat::Delta => self.delta(definition).await?.provider().await,
+            _ => {
+                let listing = self.list(definition).await?;
+                listing.table(definition, session).await
+            }
+        }
+    }
+
+    /// The same together with what a model pins of it.
+    pub(crate) async fn open_pinned(
+        &self,
+        definition: &ExternalTableDefinition,
+        session: &dyn Session,
+    ) -> Result<(Arc<dyn TableProvider>, TableSnapshot)> {
+        match definition.format {
+            ExternalFormat::Iceberg => {
+                let table = self.iceberg(definition).await?;
+                let snapshot = table.describe().await?;
+                Ok((table.provider()?, snapshot))
+            }
+            ExternalFormat::Delta => {
+                let table = self.delta(definition).await?;
+                Ok((table.provider().await?, table.describe()?))
+            }
+            _ => {
+                let listing = self.list(definition).await?;
+                let table = listing.table(definition, session).await?;
+                Ok((table, listing.describe()))
+            }
+        }
     }
 
     /// The files that are there now.
@@ -92,16 +131,44 @@ impl External {
         &self,
         definition: &ExternalTableDefinition,
     ) -> Result<TableSnapshot> {
-        Ok(self.list_of(definition).await?.describe())
+        match definition.format {
+            ExternalFormat::Iceberg => self.iceberg(definition).await?.describe().await,
+            ExternalFormat::Delta => self.delta(definition).await?.describe(),
+            _ => Ok(self.list(definition).await?.describe()),
+        }
+    }
+
+    /// A table that another catalog names.
+    pub(crate) async fn foreign(
+        &self,
+        entry: &CatalogEntry,
+        catalog: &ExternalCatalogDefinition,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Option<(Arc<dyn TableProvider>, TableSnapshot)>> {
+        let stores = self.warehouse.stores();
+        let catalogs = &self.catalogs;
+        let named = (namespace, name);
+        let found = catalogs.table(entry, catalog, named, &self.locations, stores);
+        let Some(table) = found.await? else {
+            return Ok(None);
+        };
+        let snapshot = table.describe().await?;
+        Ok(Some((table.provider()?, snapshot)))
     }
 
     /// Whether a line break of one of the files at a location stands inside quotes, or may, in a compressed file.
     pub(crate) async fn has_quoted_breaks(&self, url: &Url, quote: u8) -> Result<bool> {
-        let listing = self.list(url, Some(ExternalFormat::Csv)).await?;
+        let (stores, locations) = (self.warehouse.stores(), &self.locations);
+        let wanted = Some(ExternalFormat::Csv);
+        let found = find(stores, locations, std::slice::from_ref(url), wanted).await?;
+        let Found::Files(listing) = found else {
+            return Ok(false);
+        };
         for file in &listing.files {
-            let name = file.location.filename().unwrap_or_default();
+            let name = file.meta.location.filename().unwrap_or_default();
             if is_compressed(ExternalFormat::Csv, &BTreeMap::new(), name)?
-                || has_quoted_breaks(&listing.store, file, quote).await?
+                || has_quoted_breaks(&listing.store, &file.meta, quote).await?
             {
                 return Ok(true);
             }
@@ -109,131 +176,49 @@ impl External {
         Ok(false)
     }
 
-    async fn list_of(&self, definition: &ExternalTableDefinition) -> Result<Listing> {
-        // What was allowed when the table was created need not be allowed now.
+    async fn iceberg(&self, definition: &ExternalTableDefinition) -> Result<IcebergTable> {
+        one_location(definition)?;
         let url = self.locations.resolve(&definition.location)?;
-        self.list(&url, Some(definition.format)).await
+        IcebergTable::open(&url, &definition.options, &self.locations).await
     }
 
-    /// Finds the files of a location; `None`: of whatever one format is there.
-    async fn list(&self, url: &Url, format: Option<ExternalFormat>) -> Result<Listing> {
-        let store = Arc::clone(self.warehouse.root_store_of(url)?);
-        let root = Path::from_url_path(url.path()).map_err(|_| Error::InvalidLocation {
-            location: shown(url),
-        })?;
-        let listing = match url.path().ends_with('/') {
-            true => list_folder(url, store, root, format).await?,
-            false => list_file(url, store, root, format).await?,
-        };
-        for file in &listing.files {
-            self.locations.check_object(&file.location)?;
-        }
-        Ok(listing)
+    async fn delta(&self, definition: &ExternalTableDefinition) -> Result<ExternalDelta> {
+        one_location(definition)?;
+        let url = self.locations.resolve(&definition.location)?;
+        ExternalDelta::open(&url, &definition.options, &self.locations).await
     }
-}
 
-async fn list_file(
-    url: &Url,
-    store: Arc<dyn ObjectStore>,
-    root: Path,
-    format: Option<ExternalFormat>,
-) -> Result<Listing> {
-    let file = match store.head(&root).await {
-        Ok(file) => file,
-        Err(object_store::Error::NotFound { .. }) => {
-            return Err(Error::LocationNotFound {
-                location: shown(url),
-            });
+    async fn list(&self, definition: &ExternalTableDefinition) -> Result<Listing> {
+        // What was allowed when the table was created need not be allowed now.
+        let all = std::iter::once(&definition.location).chain(&definition.further_locations);
+        let urls: Vec<Url> = all
+            .map(|location| self.locations.resolve(location))
+            .collect::<Result<_>>()?;
+        let stores = self.warehouse.stores();
+        match find(stores, &self.locations, &urls, Some(definition.format)).await? {
+            Found::Files(listing) => Ok(listing),
+            Found::Table(table) => Err(Error::UnsupportedFormat {
+                location: shown(&urls[0]),
+                format: match table {
+                    TableFolder::Delta => "Delta",
+                    TableFolder::Iceberg => "Iceberg",
+                },
+            }),
         }
-        Err(error) => return Err(error.into()),
-    };
-    let by_name = root
-        .filename()
-        .and_then(format_of)
-        .map(|(format, _)| format);
-    let format = format.or(by_name).ok_or_else(|| Error::UnknownFormat {
-        location: shown(url),
-    })?;
-    Ok(Listing {
-        url: url.clone(),
-        store,
-        root,
-        is_folder: false,
-        format,
-        ending: String::new(),
-        files: vec![file],
-        has_hidden: false,
-    })
-}
-
-async fn list_folder(
-    url: &Url,
-    store: Arc<dyn ObjectStore>,
-    root: Path,
-    wanted: Option<ExternalFormat>,
-) -> Result<Listing> {
-    let mut all: Vec<ObjectMeta> = store.list(Some(&root)).try_collect().await?;
-    all.sort_by(|a, b| a.location.cmp(&b.location));
-    let mut found: Option<(ExternalFormat, String)> = None;
-    let mut files = Vec::new();
-    let mut hidden = BTreeSet::new();
-    for file in all {
-        let names = below(&root, &file.location);
-        if names.first().is_some_and(|name| name == "_delta_log") {
-            return Err(Error::UnsupportedFormat {
-                location: shown(url),
-                format: "Delta",
-            });
-        }
-        let Some((format, ending)) = names.last().and_then(|name| format_of(name)) else {
-            continue;
-        };
-        if wanted.is_some_and(|wanted| wanted != format) {
-            continue;
-        }
-        // Writers keep their notes in files and folders with such names.
-        if names.iter().any(|name| name.starts_with(['_', '.'])) {
-            hidden.insert(ending.to_owned());
-            continue;
-        }
-        match &found {
-            None => found = Some((format, ending.into())),
-            Some((_, first)) if first == ending => {}
-            Some((_, first)) => {
-                let (first, second) = (first.clone(), ending.into());
-                return Err(Error::MixedFiles {
-                    location: shown(url),
-                    first,
-                    second,
-                });
-            }
-        }
-        files.push(file);
     }
-    let Some((format, ending)) = found else {
-        let format = wanted
-            .map_or("parquet, csv or ndjson", ExternalFormat::name)
-            .into();
-        return Err(Error::EmptyFolder {
-            location: shown(url),
-            format,
-        });
-    };
-    let has_hidden = hidden.contains(&ending);
-    let url = url.clone();
-    Ok(Listing {
-        url,
-        store,
-        root,
-        is_folder: true,
-        format,
-        ending,
-        files,
-        has_hidden,
-    })
 }
 
 impl Listing {
+    /// What the errors of these files name.
+    pub(crate) fn place(&self) -> Place {
+        let mut root = self.base.clone();
+        root.set_path("/");
+        Place {
+            root,
+            format: self.format.name(),
+        }
+    }
+
     async fn table(
         &self,
         definition: &ExternalTableDefinition,
@@ -242,98 +227,74 @@ impl Listing {
         let name = self
             .files
             .first()
-            .and_then(|file| file.location.filename())
+            .and_then(|file| file.meta.location.filename())
             .unwrap_or_default();
         let json_array = self.is_json_array(&definition.options, name).await?;
         let hints = FileHints { name, json_array };
         let format = reader(self.format, &definition.options, hints, session)?;
-        let options = ListingOptions::new(format).with_file_extension(self.ending.as_str());
         let declared = definition.schema.as_deref().map(schema_of).transpose()?;
         let partitions = self.partitions(definition, declared.as_deref())?;
         let schema = match declared {
             Some(schema) => schema,
-            None => self.infer(&options, session).await?,
+            None => infer(self, format.as_ref(), session).await?,
         };
-        let schema = self.without(&schema, &partitions)?;
+        let schema = self.without(&schema, &partitions.columns)?;
         let null_text = null_text(self.format, &definition.options)?;
-        self.forget_listing(session);
-        let config = ListingTableConfig::new_with_multi_paths(self.paths(&partitions)?)
-            .with_listing_options(options.with_table_partition_cols(partitions))
-            .with_schema(match null_text {
-                Some(_) => all_text(&schema),
-                None => Arc::clone(&schema),
-            });
-        let statistics = session
-            .runtime_env()
-            .cache_manager
-            .get_file_statistic_cache();
-        let table = Arc::new(ListingTable::try_new(config)?.with_cache(statistics));
+        let in_files = match null_text {
+            Some(_) => all_text(&schema),
+            None => Arc::clone(&schema),
+        };
+        let store_url = ObjectStoreUrl::parse(&self.base[..Position::BeforePath])?;
+        let table = Arc::new(FileTable {
+            store_url,
+            store: Arc::clone(&self.store),
+            format,
+            format_name: self.format.name(),
+            files: partitions.files,
+            columns: Columns::new(in_files, &partitions.columns),
+        });
         match null_text {
             Some(null_text) => with_nulls(table, &schema, null_text),
             None => Ok(table),
         }
     }
 
-    /// The columns of the files.
-    async fn infer(&self, options: &ListingOptions, session: &dyn Session) -> Result<SchemaRef> {
-        let files: Vec<ObjectMeta> = self
-            .files
-            .iter()
-            .filter(|file| file.size > 0)
-            .cloned()
-            .collect();
-        let schema = options
-            .format
-            .infer_schema(session, &self.store, &files)
-            .await?;
-        match schema.fields().is_empty() {
-            true => Err(Error::NoColumns {
-                location: shown(&self.url),
-            }),
-            false => Ok(schema),
-        }
-    }
-
-    /// The columns that the folders' names hold, with their types.
+    /// The columns that the folders' names hold, with their types, and the files with their values.
     fn partitions(
         &self,
         definition: &ExternalTableDefinition,
         declared: Option<&Schema>,
-    ) -> Result<Vec<(String, DataType)>> {
+    ) -> Result<Partitions> {
         let mut columns: Vec<String> = definition.partition_columns.clone();
         // For each column, whether all its values are whole numbers.
         let mut are_numbers: Vec<bool> = Vec::new();
+        let mut rows: Vec<Vec<Option<String>>> = Vec::new();
         for (i, file) in self.files.iter().enumerate() {
-            let names = below(&self.root, &file.location);
-            let folders = &names[..names.len().saturating_sub(1)];
-            let pairs: Vec<(&str, &str)> = folders
-                .iter()
-                .map_while(|folder| folder.split_once('='))
-                .collect();
+            let pairs = folder_pairs(file);
             if i == 0 && columns.is_empty() {
-                columns = pairs
-                    .iter()
-                    .map(|(column, _)| (*column).to_owned())
-                    .collect();
+                columns = pairs.iter().map(|(column, _)| column.clone()).collect();
             }
             are_numbers.resize(columns.len(), true);
             // Below a partition, every folder must name one.
+            let n_folders = file.names.len().saturating_sub(1);
             let same = pairs.len() == columns.len()
-                && (columns.is_empty() || folders.len() == pairs.len())
+                && (columns.is_empty() || n_folders == pairs.len())
                 && pairs
                     .iter()
                     .zip(&columns)
                     .all(|((found, _), column)| found == column);
             if !same {
                 return Err(Error::MixedPartitions {
-                    location: shown(&self.url),
-                    file: names.join("/"),
+                    location: shown(&self.base),
+                    file: file.names.join("/"),
                     expected: columns,
                 });
             }
-            for (is_number, (_, value)) in are_numbers.iter_mut().zip(pairs) {
-                *is_number &= value.parse::<i64>().is_ok();
+            let values: Vec<Option<String>> = pairs.into_iter().map(|(_, value)| value).collect();
+            for (is_number, value) in are_numbers.iter_mut().zip(&values) {
+                *is_number &= value.as_ref().is_none_or(|v| v.parse::<i64>().is_ok());
             }
+            rows.push(values);
         }
         let typed = columns
             .into_iter()
@@ -347,7 +308,7 @@ impl Listing {
                 };
                 (column, data_type)
             });
-        Ok(typed.collect())
+        Partitions::new(typed.collect(), &self.files, rows)
     }
 
     /// The columns that come from within the files. The names of folders win over a copy within them.
@@ -369,62 +330,96 @@ impl Listing {
         Ok(Arc::new(schema.project(&kept)?))
     }
 
-    /// The folder; or each file, where reading the folder would find other files than those listed: DataFusion takes
-    /// hidden files for data, and looks into no folder that is not a partition.
-    fn paths(&self, partitions: &[(String, DataType)]) -> Result<Vec<ListingTableUrl>> {
-        let is_flat = |file: &ObjectMeta| below(&self.root, &file.location).len() <= 1;
-        let is_plain = !self.has_hidden && self.files.iter().all(is_flat);
-        if is_plain || !partitions.is_empty() {
-            return Ok(vec![ListingTableUrl::try_new(self.url.clone(), None)?]);
-        }
-        let file_url = |file: &ObjectMeta| {
-            let mut url = self.url.clone();
-            url.set_path(&format!("/{}", file.location.as_ref().replace('%', "%25")));
-            Ok(ListingTableUrl::try_new(url, None)?)
-        };
-        self.files.iter().map(file_url).collect()
-    }
-
-    /// DataFusion keeps the listing of a folder for good; each statement shall see the files of its own time.
-    fn forget_listing(&self, session: &dyn Session) {
-        if let Some(cache) = session.runtime_env().cache_manager.get_list_files_cache() {
-            cache.remove(&TableScopedPath {
-                table: None,
-                path: self.root.clone(),
-            });
-        }
-    }
-
     /// Whether the first file holds one array instead of an object a line.
     async fn is_json_array(&self, options: &BTreeMap<String, String>, name: &str) -> Result<bool> {
-        let Some(file) = self.files.iter().find(|file| file.size > 0) else {
+        let Some(file) = self.files.iter().find(|file| file.meta.size > 0) else {
             return Ok(false);
         };
         if self.format != ExternalFormat::NdJson || is_compressed(self.format, options, name)? {
             return Ok(false);
         }
-        let head = 0..file.size.min(JSON_HEAD_BYTES);
-        let head = self.store.get_range(&file.location, head).await?;
+        let head = 0..file.meta.size.min(JSON_HEAD_BYTES);
+        let head = self.store.get_range(&file.meta.location, head).await?;
         Ok(head.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'['))
     }
+}
 
-    fn describe(&self) -> TableSnapshot {
-        let file = |file: &ObjectMeta| SnapshotFile {
-            path: match self.is_folder {
-                true => below(&self.root, &file.location).join("/"),
-                false => file.location.filename().unwrap_or_default().into(),
-            },
-            bytes: file.size,
-            modified_ms: file.last_modified.timestamp_millis(),
-            e_tag: file.e_tag.clone(),
-        };
-        TableSnapshot {
-            format: self.format.name().into(),
-            location: self.url.to_string(),
-            version: None,
-            files: self.files.iter().map(file).collect(),
+/// The columns that folders name, and the files with their values in them.
+struct Partitions {
+    columns: Vec<(String, DataType)>,
+    files: Vec<PartitionedFile>,
+}
+
+impl Partitions {
+    fn new(
+        columns: Vec<(String, DataType)>,
+        files: &[ListedFile],
+        rows: Vec<Vec<Option<String>>>,
+    ) -> Result<Self> {
+        let mut partitioned = Vec::with_capacity(files.len());
+        for (file, values) in files.iter().zip(rows) {
+            // A file without a byte has no rows, whatever its format.
+            if file.meta.size == 0 {
+                continue;
+            }
+            let mut with_values: PartitionedFile = file.meta.clone().into();
+            for (value, (column, data_type)) in values.into_iter().zip(&columns) {
+                let value =
+                    match value {
+                        None => ScalarValue::try_from(data_type)?,
+                        Some(text) => ScalarValue::try_from_string(text.clone(), data_type)
+                            .map_err(|_| Error::PartitionValue {
+                                column: column.clone(),
+                                value: text,
+                                data_type: data_type.to_string(),
+                                file: file.names.join("/"),
+                            })?,
+                    };
+                with_values.partition_values.push(value);
+            }
+            partitioned.push(with_values);
+        }
+        Ok(Self {
+            columns,
+            files: partitioned,
+        })
+    }
+}
+
+/// The columns and values that the folders of a file name, up to the first folder that names none.
+fn folder_pairs(file: &ListedFile) -> Vec<(String, Option<String>)> {
+    let folders = &file.names[..file.names.len().saturating_sub(1)];
+    folders
+        .iter()
+        .map_while(|folder| folder.split_once('='))
+        .map(|(column, value)| {
+            let value = (value != NULL_PARTITION).then(|| percent_decoded(value));
+            (column.to_owned(), value)
+        })
+        .collect()
+}
+
+/// Writers encode what a folder's name cannot hold.
+fn percent_decoded(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((first, after)) = rest.split_first() {
+        let digits = after
+            .get(..2)
+            .and_then(|pair| std::str::from_utf8(pair).ok());
+        let code = digits.and_then(|pair| u8::from_str_radix(pair, 16).ok());
+        match (first, code) {
+            (b'%', Some(code)) => {
+                bytes.push(code);
+                rest = &after[2..];
+            }
+            _ => {
+                bytes.push(*first);
+                rest = after;
+            }
         }
     }
+    String::from_utf8(bytes).unwrap_or_else(|_| text.to_owned())
 }
 
 /// The columns of a file as the text that they are written in.
@@ -437,7 +432,7 @@ fn all_text(schema: &Schema) -> SchemaRef {
 
 /// A view over a table of texts: the null text becomes NULL, all else the type of the column in `schema`.
 fn with_nulls(
-    table: Arc<ListingTable>,
+    table: Arc<FileTable>,
     schema: &Schema,
     null_text: &str,
 ) -> Result<Arc<dyn TableProvider>> {
@@ -456,18 +451,4 @@ fn with_nulls(
         .project(columns.collect::<Vec<_>>())?
         .build()?;
     Ok(Arc::new(ViewTable::new(plan, None)))
-}
-
-/// The names of the folders and the file below a folder.
-fn below(root: &Path, file: &Path) -> Vec<String> {
-    let parts = file.prefix_match(root).into_iter().flatten();
-    parts.map(|part| part.as_ref().to_owned()).collect()
-}
-
-/// A location as users write it.
-fn shown(url: &Url) -> String {
-    match url.to_file_path() {
-        Ok(path) => path.to_string_lossy().into_owned(),
-        Err(()) => url.to_string(),
-    }
 }

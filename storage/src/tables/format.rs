@@ -9,6 +9,8 @@ use std::sync::Arc;
 
 use datafusion::catalog::Session;
 use datafusion::datasource::file_format::FileFormat;
+use datafusion::datasource::file_format::arrow::ArrowFormat;
+use datafusion::datasource::file_format::avro::AvroFormat;
 use datafusion::datasource::file_format::csv::CsvFormat;
 use datafusion::datasource::file_format::file_compression_type::FileCompressionType;
 use datafusion::datasource::file_format::json::JsonFormat;
@@ -48,6 +50,15 @@ const COMPRESSIONS: &[(&str, FileCompressionType)] = &[
     (".zst", FileCompressionType::ZSTD),
 ];
 
+/// The formats whose files stand for themselves.
+const FILE_FORMATS: &[ExternalFormat] = &[
+    ExternalFormat::Parquet,
+    ExternalFormat::Csv,
+    ExternalFormat::NdJson,
+    ExternalFormat::Arrow,
+    ExternalFormat::Avro,
+];
+
 impl ExternalFormat {
     /// The name in messages and snapshots.
     pub(crate) fn name(self) -> &'static str {
@@ -55,6 +66,10 @@ impl ExternalFormat {
             Self::Parquet => "parquet",
             Self::Csv => "csv",
             Self::NdJson => "ndjson",
+            Self::Arrow => "arrow",
+            Self::Avro => "avro",
+            Self::Delta => "delta",
+            Self::Iceberg => "iceberg",
         }
     }
 
@@ -63,12 +78,15 @@ impl ExternalFormat {
             Self::Parquet => &[".parquet", ".parq", ".pq"],
             Self::Csv => &[".csv", ".tsv"],
             Self::NdJson => &[".ndjson", ".jsonl", ".json"],
+            Self::Arrow => &[".arrow", ".arrows", ".feather", ".ipc"],
+            Self::Avro => &[".avro"],
+            Self::Delta | Self::Iceberg => &[],
         }
     }
 
     fn options(self) -> &'static [&'static str] {
         match self {
-            Self::Parquet => &[],
+            Self::Parquet | Self::Arrow | Self::Avro | Self::Delta | Self::Iceberg => &[],
             Self::Csv => CSV_OPTIONS,
             Self::NdJson => JSON_OPTIONS,
         }
@@ -80,14 +98,10 @@ pub(crate) fn format_of(file_name: &str) -> Option<(ExternalFormat, &str)> {
     let lower = file_name.to_ascii_lowercase();
     let (compression, _) = compression_of(&lower);
     let bare = &lower[..lower.len() - compression.len()];
-    let formats = [
-        ExternalFormat::Parquet,
-        ExternalFormat::Csv,
-        ExternalFormat::NdJson,
-    ];
-    for format in formats {
-        // Parquet compresses its own pages.
-        if format == ExternalFormat::Parquet && !compression.is_empty() {
+    for format in FILE_FORMATS {
+        // The others compress their own pages.
+        let is_text = matches!(format, ExternalFormat::Csv | ExternalFormat::NdJson);
+        if !is_text && !compression.is_empty() {
             continue;
         }
         if let Some(ending) = format
@@ -96,7 +110,7 @@ pub(crate) fn format_of(file_name: &str) -> Option<(ExternalFormat, &str)> {
             .find(|ending| bare.ends_with(**ending))
         {
             let start = bare.len() - ending.len();
-            return Some((format, &file_name[start..]));
+            return Some((*format, &file_name[start..]));
         }
     }
     None
@@ -170,6 +184,13 @@ pub(crate) fn reader(
                 json = json.with_schema_infer_max_rec(n_rows);
             }
             Arc::new(json)
+        }
+        ExternalFormat::Arrow => Arc::new(ArrowFormat),
+        ExternalFormat::Avro => Arc::new(AvroFormat),
+        ExternalFormat::Delta | ExternalFormat::Iceberg => {
+            return Err(Error::Internal {
+                what: format!("a {} table has no reader of files", format.name()),
+            });
         }
     })
 }

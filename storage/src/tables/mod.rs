@@ -8,8 +8,15 @@ mod delta_log;
 mod delta_scan;
 mod delta_write;
 mod external;
+mod external_delta;
+mod file_table;
 mod format;
 mod history;
+mod iceberg;
+mod inference;
+mod json_lines;
+mod listing;
+mod located;
 mod maintenance;
 mod managed;
 mod page_locations;
@@ -24,16 +31,15 @@ mod snapshot;
 mod tests;
 mod types;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::execution::SendableRecordBatchStream;
 use url::Url;
 
 pub use delta_log::VersionSpec;
 pub use delta_scan::{FILE_COLUMN, ROW_COLUMN};
+pub(crate) use external_delta::register_log_stores;
 pub use format::format_by_name;
 pub use history::{TableCommit, TableDetail};
 pub use maintenance::{OptimizeOptions, Optimized};
@@ -46,7 +52,7 @@ pub use shape::TableShape;
 pub use snapshot::{SnapshotFile, TableSnapshot};
 pub use types::stored_schema;
 
-use crate::catalog::{CatalogEntry, Definition, ExternalFormat, ExternalTableDefinition};
+use crate::catalog::{CatalogEntry, Definition, ExternalTableDefinition};
 use crate::error::{Error, Result};
 use crate::locations::Locations;
 use crate::tables::delta_scan::DeltaScan;
@@ -237,8 +243,7 @@ impl Tables {
                 Ok((version.provider().await?, version.pinned()))
             }
             Definition::ExternalTable(external) => {
-                let snapshot = self.external.snapshot(external).await?;
-                Ok((self.external.open(external, session).await?, snapshot))
+                self.external.open_pinned(external, session).await
             }
             _ => Err(not_a_table(entry)),
         }
@@ -256,25 +261,42 @@ impl Tables {
         }
     }
 
-    /// The columns of a file or folder, those of its partitions last.
+    /// The rows of an external table's definition, with the columns of its partitions last.
     ///
-    /// Errors: `LocationRefused`, `LocationNotFound`, `EmptyFolder`, `MixedFiles`, `MixedPartitions`, `NoColumns`,
-    /// `UnknownOption`, `InvalidOption`, `DataFusion` for a file that is not of the format.
-    pub async fn infer_external(
+    /// Errors: `LocationRefused`, `LocationNotFound`, `EmptyFolder`, `NoMatch`, `MixedFiles`, `MixedPartitions`,
+    /// `MixedTypes`, `NoColumns`, `UnknownOption`, `InvalidOption`, `BadFile` for a file that is not of the format.
+    pub async fn external_provider(
         &self,
-        location: &Url,
-        format: ExternalFormat,
-        options: &BTreeMap<String, String>,
+        definition: &ExternalTableDefinition,
         session: &dyn Session,
-    ) -> Result<SchemaRef> {
-        let definition = ExternalTableDefinition {
-            location: location.to_string(),
-            format,
-            options: options.clone(),
-            schema: None,
-            partition_columns: vec![],
-        };
-        Ok(self.external.open(&definition, session).await?.schema())
+    ) -> Result<Arc<dyn TableProvider>> {
+        self.external.open(definition, session).await
+    }
+
+    /// The same together with what a model pins of it: exactly the files that are read.
+    pub async fn pinned_external(
+        &self,
+        definition: &ExternalTableDefinition,
+        session: &dyn Session,
+    ) -> Result<(Arc<dyn TableProvider>, TableSnapshot)> {
+        self.external.open_pinned(definition, session).await
+    }
+
+    /// The rows of a table that another catalog names, and what a model pins of it; `None`: it has no such table.
+    ///
+    /// Errors: `NotATable` if the entry is no catalog, `TableFormat`, `LocationRefused`, `SealedCredential`.
+    pub async fn foreign(
+        &self,
+        entry: &CatalogEntry,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Option<(Arc<dyn TableProvider>, TableSnapshot)>> {
+        match &entry.definition {
+            Definition::Catalog(catalog) => {
+                self.external.foreign(entry, catalog, namespace, name).await
+            }
+            _ => Err(not_a_table(entry)),
+        }
     }
 
     /// The definition of the unnamed table that a path in a FROM clause means; the names of its files say the format.

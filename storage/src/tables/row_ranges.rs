@@ -10,11 +10,12 @@ use datafusion::common::stats::Precision;
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::physical_plan::parquet::ParquetRowSelection;
 use datafusion::datasource::physical_plan::{
-    FileGroup, FileScanConfig, FileScanConfigBuilder, ParquetSource,
+    FileGroup, FileScanConfig, FileScanConfigBuilder, FileSource, ParquetSource,
 };
 use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::parquet::arrow::arrow_reader::{RowSelection, RowSelector};
 
+use super::located::Located;
 use super::page_locations::LocatingReaderFactory;
 
 /// Rows of a range come in multiples of this, so that ranges are cut where chunks of training rows are.
@@ -31,7 +32,9 @@ pub fn divide_by_rows(scan: &FileScanConfig, runtime: &RuntimeEnv) -> Option<Fil
 }
 
 fn divide(scan: &FileScanConfig, runtime: &RuntimeEnv, range_bytes: u64) -> Option<FileScanConfig> {
-    let source = scan.file_source().downcast_ref::<ParquetSource>()?;
+    let located = scan.file_source().downcast_ref::<Located>();
+    let source = located.map_or(scan.file_source(), Located::inner);
+    let source = source.downcast_ref::<ParquetSource>()?;
     let n_groups = scan.file_groups.len();
     // Elsewhere the places of pages would cost a request each.
     let is_local = scan.object_store_url.as_str().starts_with("file://");
@@ -60,8 +63,12 @@ fn divide(scan: &FileScanConfig, runtime: &RuntimeEnv, range_bytes: u64) -> Opti
     let source = source
         .clone()
         .with_parquet_file_reader_factory(Arc::new(LocatingReaderFactory::new(store, cache)));
+    let source: Arc<dyn FileSource> = match located {
+        Some(located) => located.around(Arc::new(source)),
+        None => Arc::new(source),
+    };
     let divided = FileScanConfigBuilder::from(scan.clone())
-        .with_source(Arc::new(source))
+        .with_source(source)
         .with_file_groups(deal(ranges, n_groups))
         .build();
     Some(divided)

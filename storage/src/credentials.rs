@@ -1,0 +1,380 @@
+//! Secrets of stores: sealed for the catalog, opened for a client, and which of them counts for a URL.
+//!
+//! Options and a key flow in, a sealed text flows out, and the other way around. A secret is never in a message, a
+//! `Debug` text or the catalog; the key comes from the environment and is kept nowhere.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use object_store::path::Path;
+use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use ring::hkdf::{HKDF_SHA256, Salt};
+use ring::rand::{SecureRandom as _, SystemRandom};
+use url::Url;
+
+use crate::catalog::{
+    CatalogState, CredentialDefinition, Definition, ExternalCatalogDefinition, LocationDefinition,
+    ObjectKind,
+};
+use crate::error::{Error, Result};
+use crate::stores::{ObjectUrl, StoreKind, Stores, divide_options};
+
+/// A key shorter than this could be guessed.
+const MIN_KEY_BYTES: usize = 32;
+const SALT_BYTES: usize = 16;
+/// Tells what the derived keys are for.
+const PURPOSE: &[&[u8]] = &[b"auspex credential 1"];
+
+/// What secrets are sealed with.
+#[derive(Clone)]
+pub struct CredentialKey(Arc<str>);
+
+impl fmt::Debug for CredentialKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("CredentialKey(***)")
+    }
+}
+
+impl CredentialKey {
+    /// A key of any text of at least 32 bytes. Errors: `ShortCredentialKey`.
+    pub fn new(text: &str) -> Result<Self> {
+        match text.len() >= MIN_KEY_BYTES {
+            true => Ok(Self(text.into())),
+            false => Err(Error::ShortCredentialKey),
+        }
+    }
+
+    /// Seals secrets; only the same key and `context` open them.
+    pub(crate) fn seal(&self, context: &str, secrets: &BTreeMap<String, String>) -> Result<String> {
+        let mut random = [0; SALT_BYTES + NONCE_LEN];
+        let sealing = |_| internal("sealing");
+        SystemRandom::new().fill(&mut random).map_err(sealing)?;
+        let (salt, nonce) = random.split_at(SALT_BYTES);
+        let mut bytes = serde_json::to_vec(secrets).map_err(|_| internal("writing"))?;
+        let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(sealing)?;
+        self.derive(salt)?
+            .seal_in_place_append_tag(nonce, Aad::from(context.as_bytes()), &mut bytes)
+            .map_err(sealing)?;
+        Ok(hex(&random) + &hex(&bytes))
+    }
+
+    /// Opens what `seal` made. `None`: another key, another context, or other bytes.
+    pub(crate) fn open(&self, context: &str, sealed: &str) -> Option<BTreeMap<String, String>> {
+        let mut bytes = unhex(sealed)?;
+        let (random, bytes) = bytes.split_at_mut_checked(SALT_BYTES + NONCE_LEN)?;
+        let (salt, nonce) = random.split_at(SALT_BYTES);
+        let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
+        let key = self.derive(salt).ok()?;
+        let aad = Aad::from(context.as_bytes());
+        let text = key.open_in_place(nonce, aad, bytes).ok()?;
+        serde_json::from_slice(text).ok()
+    }
+
+    /// Each sealed text has a key of its own, so that no nonce is used twice with one.
+    fn derive(&self, salt: &[u8]) -> Result<LessSafeKey> {
+        let secret = Salt::new(HKDF_SHA256, salt).extract(self.0.as_bytes());
+        let key = secret.expand(PURPOSE, &AES_256_GCM);
+        Ok(LessSafeKey::new(UnboundKey::from(
+            key.map_err(|_| internal("deriving a key"))?,
+        )))
+    }
+}
+
+fn internal(doing: &str) -> Error {
+    Error::Internal {
+        what: format!("{doing} of a credential failed"),
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn unhex(text: &str) -> Option<Vec<u8>> {
+    let digits = text.as_bytes().chunks(2);
+    let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
+    digits.map(byte).collect()
+}
+
+/// What the sealed text of a credential belongs to: moved to another one, it does not open.
+fn context(name: &str, kind: &str, scope: Option<&str>) -> String {
+    format!("{name}\n{kind}\n{}", scope.unwrap_or_default())
+}
+
+impl CredentialDefinition {
+    /// The definition of a credential named `name` for the URLs below `scope`, or for all of its type.
+    ///
+    /// `options` hold `type`, and what the type knows. Errors: `UnknownCredentialOption`, `InvalidOption`,
+    /// `InvalidLocation`, `CredentialScope` for a scope of another type.
+    pub fn new(
+        name: &str,
+        scope: Option<&str>,
+        mut options: BTreeMap<String, String>,
+        key: &CredentialKey,
+    ) -> Result<Self> {
+        let named = options.remove("type").ok_or(Error::InvalidOption {
+            option: "type".into(),
+            value: String::new(),
+            expected: "s3, azure or gcs",
+        })?;
+        let kind = StoreKind::of_type(&named)?;
+        let scope = scope.map(ObjectUrl::parse).transpose()?;
+        if let Some(scope) = &scope
+            && StoreKind::of_scheme(scope.root().scheme()) != Some(kind)
+        {
+            return Err(Error::CredentialScope {
+                scope: scope.to_url().into(),
+                kind: kind.name(),
+            });
+        }
+        let scope = scope.map(|scope| scope.to_url().to_string());
+        let (options, secrets) = divide_options(kind, options)?;
+        let sealed = key.seal(&context(name, kind.name(), scope.as_deref()), &secrets)?;
+        Ok(Self {
+            store: kind.name().into(),
+            scope,
+            options,
+            sealed,
+            grants: BTreeMap::new(),
+        })
+    }
+}
+
+/// What a catalog of others is reached with: plain options, then secret ones.
+type CatalogOptions = (&'static [&'static str], &'static [&'static str]);
+
+const REST_OPTIONS: CatalogOptions = (
+    &["oauth2_server_uri", "prefix", "scope", "uri", "warehouse"],
+    &["credential", "token"],
+);
+const SQL_OPTIONS: CatalogOptions = (&["catalog_name", "uri", "warehouse"], &[]);
+
+impl ExternalCatalogDefinition {
+    /// The definition of an Iceberg catalog named `name`; `options` hold `type` and what the type knows.
+    ///
+    /// Errors: `UnknownCredentialOption`, `InvalidOption` for a missing or wrong one, `NoCredentialKey` for secrets that
+    /// cannot be sealed.
+    pub fn new(name: &str, mut options: BTreeMap<String, String>, stores: &Stores) -> Result<Self> {
+        let invalid = |option: &str, value: &str, expected| Error::InvalidOption {
+            option: option.into(),
+            value: value.into(),
+            expected,
+        };
+        let named = options.remove("type").unwrap_or_default();
+        let (kind, (plain, secret)) = match named.to_ascii_lowercase().as_str() {
+            "rest" => ("rest", REST_OPTIONS),
+            "sql" => ("sql", SQL_OPTIONS),
+            _ => return Err(invalid("type", &named, "rest or sql")),
+        };
+        let (mut open, mut sealed) = (BTreeMap::new(), BTreeMap::new());
+        for (option, value) in options {
+            if plain.contains(&option.as_str()) {
+                open.insert(option, value);
+            } else if secret.contains(&option.as_str()) {
+                sealed.insert(option, value);
+            } else {
+                return Err(Error::UnknownCredentialOption {
+                    option,
+                    kind,
+                    known: [plain, secret].concat(),
+                });
+            }
+        }
+        let uri = open.get("uri").map(String::as_str).unwrap_or_default();
+        let expected = match kind {
+            "rest" if !uri.starts_with("http://") && !uri.starts_with("https://") => {
+                Some("the http or https URL of the catalog")
+            }
+            "sql" if !uri.starts_with("sqlite:") => Some("sqlite:///path of a database file"),
+            _ => None,
+        };
+        if let Some(expected) = expected {
+            return Err(invalid("uri", uri, expected));
+        }
+        let sealed = match sealed.is_empty() {
+            true => String::new(),
+            false => {
+                let key = stores.credential_key()?;
+                key.seal(&context(name, kind, Some(uri)), &sealed)?
+            }
+        };
+        Ok(Self {
+            catalog: kind.into(),
+            options: open,
+            sealed,
+            grants: BTreeMap::new(),
+        })
+    }
+
+    /// All its options. Errors: `NoCredentialKey`, `SealedCredential`.
+    pub(crate) fn open(&self, name: &str, stores: &Stores) -> Result<BTreeMap<String, String>> {
+        let mut all = self.options.clone();
+        if self.sealed.is_empty() {
+            return Ok(all);
+        }
+        let uri = self.options.get("uri").map(String::as_str);
+        let secrets = stores
+            .credential_key()?
+            .open(&context(name, &self.catalog, uri), &self.sealed);
+        all.extend(secrets.ok_or_else(|| Error::SealedCredential { name: name.into() })?);
+        Ok(all)
+    }
+}
+
+/// A credential as the catalog has it.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Credential {
+    name: String,
+    kind: Option<StoreKind>,
+    scope: Option<ObjectUrl>,
+    definition: CredentialDefinition,
+}
+
+impl Credential {
+    fn new(name: &str, definition: &CredentialDefinition) -> Self {
+        let scope = definition.scope.as_deref();
+        Self {
+            name: name.into(),
+            kind: StoreKind::of_type(&definition.store).ok(),
+            scope: scope.and_then(|scope| ObjectUrl::parse(scope).ok()),
+            definition: definition.clone(),
+        }
+    }
+
+    /// All its options. Errors: `SealedCredential` if the key is not the one that sealed it.
+    pub(crate) fn open(&self, key: &CredentialKey) -> Result<BTreeMap<String, String>> {
+        let CredentialDefinition {
+            store,
+            scope,
+            options,
+            sealed,
+            ..
+        } = &self.definition;
+        let secrets = key.open(&context(&self.name, store, scope.as_deref()), sealed);
+        let mut all = secrets.ok_or_else(|| Error::SealedCredential {
+            name: self.name.clone(),
+        })?;
+        all.extend(options.clone());
+        Ok(all)
+    }
+}
+
+/// A credential for the paths below a prefix of a host.
+#[derive(Debug)]
+pub(crate) struct Grant<'a> {
+    pub(crate) prefix: Path,
+    pub(crate) credential: &'a Credential,
+}
+
+/// Credentials and external locations of a catalog.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct Access {
+    credentials: Vec<Credential>,
+    locations: Vec<LocationDefinition>,
+}
+
+impl Access {
+    pub(crate) fn of(state: &CatalogState) -> Self {
+        let mut access = Self::default();
+        for kind in [ObjectKind::Credential, ObjectKind::Location] {
+            for entry in state.globals(kind) {
+                match &entry.definition {
+                    Definition::Credential(definition) => {
+                        let credential = Credential::new(&entry.name, definition);
+                        access.credentials.push(credential);
+                    }
+                    Definition::Location(definition) => access.locations.push(definition.clone()),
+                    _ => {}
+                }
+            }
+        }
+        access
+    }
+
+    /// The URLs that administrators opened by statements.
+    pub(crate) fn locations(&self) -> impl Iterator<Item = &str> {
+        self.locations.iter().map(|location| location.url.as_str())
+    }
+
+    /// The credentials that count on a host: those that locations name first, then by their own scopes.
+    pub(crate) fn grants_on(&self, root: &Url, kind: StoreKind) -> Vec<Grant<'_>> {
+        let mut grants = Vec::new();
+        for location in &self.locations {
+            let place = ObjectUrl::parse(&location.url).ok();
+            let named = location.credential.as_ref();
+            let credential =
+                named.and_then(|name| self.credentials.iter().find(|c| c.name == *name));
+            if let (Some(place), Some(credential)) = (place, credential)
+                && place.root() == root
+                && credential.kind == Some(kind)
+            {
+                let prefix = place.path().clone();
+                grants.push(Grant { prefix, credential });
+            }
+        }
+        for credential in &self.credentials {
+            let prefix = match (&credential.scope, &credential.definition.scope) {
+                (Some(scope), _) if scope.root() == root => scope.path().clone(),
+                (None, None) if credential.kind == Some(kind) => Path::default(),
+                _ => continue,
+            };
+            grants.push(Grant { prefix, credential });
+        }
+        grants
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key() -> CredentialKey {
+        CredentialKey::new("0123456789abcdef0123456789abcdef").unwrap()
+    }
+
+    fn s3(scope: Option<&str>) -> Result<CredentialDefinition> {
+        let options = [("type", "s3"), ("key_id", "AK"), ("secret", "hush-hush")];
+        let options = options.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        CredentialDefinition::new("c", scope, options.into(), &key())
+    }
+
+    #[test]
+    fn a_secret_comes_back_with_its_key_only() {
+        let definition = s3(Some("s3://b/x")).unwrap();
+        assert!(!format!("{definition:?} {:?}", key()).contains("hush"));
+        assert_eq!(definition.options["key_id"], "AK");
+        let credential = Credential::new("c", &definition);
+        assert_eq!(credential.open(&key()).unwrap()["secret"], "hush-hush");
+        let other = CredentialKey::new("fedcba9876543210fedcba9876543210").unwrap();
+        let error = credential.open(&other).unwrap_err();
+        assert_eq!(error.sqlstate(), "55000");
+        assert!(error.hint().unwrap().contains("AUSPEX_CREDENTIAL_KEY"));
+        // Whoever can write the catalog cannot send a secret to another place.
+        let mut moved = definition.clone();
+        moved.scope = Some("s3://evil/x".into());
+        assert!(Credential::new("c", &moved).open(&key()).is_err());
+        assert!(Credential::new("d", &definition).open(&key()).is_err());
+        let mut torn = definition;
+        torn.sealed.truncate(40);
+        assert!(Credential::new("c", &torn).open(&key()).is_err());
+        torn.sealed = "é".repeat(60);
+        assert!(Credential::new("c", &torn).open(&key()).is_err());
+    }
+
+    #[test]
+    fn equal_secrets_are_sealed_differently() {
+        assert_ne!(s3(None).unwrap().sealed, s3(None).unwrap().sealed);
+    }
+
+    #[test]
+    fn scopes_and_keys_are_checked() {
+        assert_eq!(s3(Some("gs://b/")).unwrap_err().sqlstate(), "22023");
+        assert_eq!(s3(Some("no url")).unwrap_err().sqlstate(), "22023");
+        let error = CredentialKey::new("short").unwrap_err();
+        assert_eq!(error.sqlstate(), "22023");
+        assert!(!error.to_string().contains("\"short\""));
+        let none = CredentialDefinition::new("c", None, BTreeMap::new(), &key()).unwrap_err();
+        assert!(none.to_string().contains("\"type\""));
+    }
+}

@@ -1,0 +1,226 @@
+//! The rows of files that were listed: what a query scans.
+//!
+//! Files, a schema and a format flow in, DataFusion's scan of them flows out. A statement reads the files of the listing
+//! that it was bound with, so that the rows are those whose files a model pins. Partitions prune files before any is
+//! opened, statistics before any is read.
+
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::catalog::{Session, TableProvider};
+use datafusion::common::{DFSchema, Statistics, project_schema};
+use datafusion::datasource::TableType;
+use datafusion::datasource::file_format::FileFormat;
+use datafusion::datasource::listing::PartitionedFile;
+use datafusion::datasource::listing::helpers::{expr_applicable_for_cols, filter_partitioned_file};
+use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder};
+use datafusion::datasource::table_schema::TableSchemaBuilder;
+use datafusion::error::Result;
+use datafusion::execution::cache::cache_manager::CachedFileMetadata;
+use datafusion::execution::cache::{SchemaFingerprint, TableScopedPath};
+use datafusion::execution::object_store::ObjectStoreUrl;
+use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::empty::EmptyExec;
+use datafusion_datasource::compute_all_files_statistics;
+use futures::{StreamExt as _, TryStreamExt as _};
+use object_store::ObjectStore;
+
+use crate::tables::located::located;
+
+/// Files of one store and one format, read as a table.
+pub(crate) struct FileTable {
+    pub(crate) store_url: ObjectStoreUrl,
+    pub(crate) store: Arc<dyn ObjectStore>,
+    pub(crate) format: Arc<dyn FileFormat>,
+    pub(crate) format_name: &'static str,
+    pub(crate) files: Vec<PartitionedFile>,
+    pub(crate) columns: Columns,
+}
+
+/// The columns of a table of files.
+#[derive(Debug, Clone)]
+pub(crate) struct Columns {
+    /// Those that the files hold.
+    pub(crate) in_files: SchemaRef,
+    /// Those that the names of folders hold.
+    pub(crate) partitions: Vec<Arc<Field>>,
+    /// The former, then the latter.
+    all: SchemaRef,
+}
+
+impl Columns {
+    pub(crate) fn new(in_files: SchemaRef, partitions: &[(String, DataType)]) -> Self {
+        let field = |(name, data_type): &(String, DataType)| {
+            Arc::new(Field::new(name, data_type.clone(), true))
+        };
+        let partitions: Vec<Arc<Field>> = partitions.iter().map(field).collect();
+        let fields = in_files.fields().iter().chain(&partitions).cloned();
+        let all =
+            Schema::new_with_metadata(fields.collect::<Vec<_>>(), in_files.metadata().clone());
+        Self {
+            in_files,
+            partitions,
+            all: Arc::new(all),
+        }
+    }
+}
+
+impl fmt::Debug for FileTable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let n_files = self.files.len();
+        write!(f, "FileTable({n_files} {} files)", self.format_name)
+    }
+}
+
+impl FileTable {
+    fn is_partition_filter(&self, filter: &Expr) -> bool {
+        let names: Vec<&str> = self
+            .columns
+            .partitions
+            .iter()
+            .map(|field| field.name().as_str())
+            .collect();
+        !names.is_empty() && expr_applicable_for_cols(&names, filter)
+    }
+
+    /// The files whose partitions the filters admit.
+    fn pruned(&self, filters: &[Expr]) -> Result<Vec<PartitionedFile>> {
+        let filters: Vec<Expr> = filters
+            .iter()
+            .filter(|filter| self.is_partition_filter(filter))
+            .cloned()
+            .collect();
+        if filters.is_empty() {
+            return Ok(self.files.clone());
+        }
+        let schema = DFSchema::from_unqualified_fields(
+            self.columns.partitions.clone().into(),
+            Default::default(),
+        )?;
+        let admit = |file: &PartitionedFile| {
+            filter_partitioned_file(file.clone(), &filters, &schema).transpose()
+        };
+        self.files.iter().filter_map(admit).collect()
+    }
+
+    /// A file with what its footer tells of its rows.
+    async fn with_statistics(
+        &self,
+        session: &dyn Session,
+        fingerprint: &Arc<SchemaFingerprint>,
+        file: PartitionedFile,
+    ) -> Result<PartitionedFile> {
+        let key = TableScopedPath {
+            table: None,
+            path: file.object_meta.location.clone(),
+        };
+        let caches = &session.runtime_env().cache_manager;
+        let cache = caches.get_file_statistic_cache();
+        if let Some(known) = cache.as_ref().and_then(|cache| cache.get(&key))
+            && known.is_valid_for(&file.object_meta, fingerprint)
+        {
+            let (statistics, ordering) = (Arc::clone(&known.statistics), known.ordering.clone());
+            return Ok(file.with_statistics(statistics).with_ordering(ordering));
+        }
+        let schema = Arc::clone(&self.columns.in_files);
+        let found = self
+            .format
+            .infer_stats_and_ordering(session, &self.store, schema, &file.object_meta)
+            .await?;
+        let statistics = Arc::new(found.statistics);
+        if let Some(cache) = cache {
+            let entry = CachedFileMetadata::new(
+                file.object_meta.clone(),
+                Arc::clone(fingerprint),
+                Arc::clone(&statistics),
+                found.ordering.clone(),
+            );
+            cache.put(&key, entry);
+        }
+        Ok(file
+            .with_statistics(statistics)
+            .with_ordering(found.ordering))
+    }
+
+    /// The files divided among partitions, and what is known of all their rows.
+    async fn groups(
+        &self,
+        session: &dyn Session,
+        files: Vec<PartitionedFile>,
+    ) -> Result<(Vec<FileGroup>, Statistics)> {
+        let collects = session.config().collect_statistics();
+        let files = match collects {
+            true => {
+                let fingerprint = Arc::new(SchemaFingerprint::from_schema(&self.columns.in_files));
+                let fingerprint = &fingerprint;
+                let parallel = session
+                    .config_options()
+                    .execution
+                    .meta_fetch_concurrency
+                    .get();
+                // In order, so that a training reads the same rows in the same order each time.
+                futures::stream::iter(files)
+                    .map(|file| self.with_statistics(session, fingerprint, file))
+                    .buffered(parallel)
+                    .try_collect()
+                    .await?
+            }
+            false => files,
+        };
+        let n_groups = session.config().target_partitions();
+        let groups = FileGroup::new(files).split_files(n_groups);
+        compute_all_files_statistics(groups, Arc::clone(&self.columns.all), collects, false)
+    }
+}
+
+#[async_trait]
+impl TableProvider for FileTable {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.columns.all)
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    fn supports_filters_pushdown(
+        &self,
+        filters: &[&Expr],
+    ) -> Result<Vec<TableProviderFilterPushDown>> {
+        let support = |filter: &&Expr| match self.is_partition_filter(filter) {
+            true => TableProviderFilterPushDown::Exact,
+            false => TableProviderFilterPushDown::Inexact,
+        };
+        Ok(filters.iter().map(support).collect())
+    }
+
+    async fn scan(
+        &self,
+        session: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let files = self.pruned(filters)?;
+        if files.is_empty() {
+            let schema = project_schema(&self.columns.all, projection)?;
+            return Ok(Arc::new(EmptyExec::new(schema)));
+        }
+        let (groups, statistics) = self.groups(session, files).await?;
+        let schema = TableSchemaBuilder::from(&self.columns.in_files)
+            .with_table_partition_cols(self.columns.partitions.clone())
+            .build();
+        let source = self.format.file_source(schema);
+        let config = FileScanConfigBuilder::new(self.store_url.clone(), source)
+            .with_file_groups(groups)
+            .with_statistics(statistics)
+            .with_projection_indices(projection.cloned())?
+            .with_limit(limit)
+            .build();
+        let plan = self.format.create_physical_plan(session, config).await?;
+        Ok(located(plan, self.format_name))
+    }
+}

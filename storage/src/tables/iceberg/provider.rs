@@ -1,0 +1,342 @@
+//! The rows of one snapshot of an Iceberg table: what a query scans.
+//!
+//! Filters and columns flow in; a plan flows out that reads most files by DataFusion's own Parquet source. The files that
+//! need more than that, because rows in them were deleted or their columns have other names than now, are read by the
+//! Iceberg library, whose batches cross the bridge.
+
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::catalog::streaming::StreamingTable;
+use datafusion::catalog::{Session, TableProvider};
+use datafusion::common::project_schema;
+use datafusion::datasource::TableType;
+use datafusion::datasource::file_format::FileFormat as _;
+use datafusion::datasource::file_format::parquet::ParquetFormat;
+use datafusion::datasource::listing::PartitionedFile;
+use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder};
+use datafusion::datasource::table_schema::TableSchemaBuilder;
+use datafusion::error::{DataFusionError, Result as DfResult};
+use datafusion::execution::object_store::ObjectStoreUrl;
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::empty::EmptyExec;
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::streaming::PartitionStream;
+use datafusion::physical_plan::union::UnionExec;
+use futures::{StreamExt as _, TryStreamExt as _};
+use iceberg::arrow::schema_to_arrow_schema;
+use iceberg::expr::Predicate;
+use iceberg::scan::FileScanTask;
+use iceberg::spec::{DataFileFormat, SchemaRef as IcebergSchema, SnapshotRef, TableMetadata};
+use iceberg::table::Table;
+use url::{Position, Url};
+
+use crate::error::{Error, Result};
+use crate::locations::Locations;
+use crate::stores::ObjectUrl;
+use crate::tables::iceberg::{arrow_bridge, failed_at, predicate};
+use crate::tables::located::located;
+
+/// The table property with names for columns of files that have no field ids.
+const NAME_MAPPING: &str = "schema.name-mapping.default";
+
+/// One snapshot of a table.
+pub(super) struct IcebergProvider {
+    table: Table,
+    snapshot: Option<SnapshotRef>,
+    iceberg_schema: IcebergSchema,
+    schema: SchemaRef,
+    /// Whether a column of any file is the column of the same name now.
+    is_named_as_now: bool,
+    locations: Arc<Locations>,
+}
+
+impl fmt::Debug for IcebergProvider {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "IcebergProvider({})", self.table.metadata().location())
+    }
+}
+
+impl IcebergProvider {
+    pub(super) fn new(
+        table: Table,
+        snapshot: Option<SnapshotRef>,
+        locations: Arc<Locations>,
+    ) -> Result<Self> {
+        let metadata = table.metadata();
+        let location = metadata.location().to_owned();
+        let newest = metadata.current_schema();
+        // Time travel sees the columns of that time, the newest snapshot those of now.
+        let is_newest =
+            snapshot.as_ref().map(|s| s.snapshot_id()) == metadata.current_snapshot_id();
+        let iceberg_schema = match &snapshot {
+            Some(snapshot) if !is_newest => snapshot
+                .schema(metadata)
+                .map_err(|error| failed_at(&location, error))?,
+            _ => Arc::clone(newest),
+        };
+        let theirs =
+            schema_to_arrow_schema(&iceberg_schema).map_err(|error| failed_at(&location, error))?;
+        let schema = arrow_bridge::schema(&theirs)?;
+        let is_named_as_now = is_named_alike(metadata, &iceberg_schema);
+        Ok(Self {
+            table,
+            snapshot,
+            iceberg_schema,
+            schema,
+            is_named_as_now,
+            locations,
+        })
+    }
+
+    /// Whether DataFusion reads the rows of a task as the table's specification says.
+    fn is_plain(&self, task: &FileScanTask) -> bool {
+        self.is_named_as_now
+            && task.deletes.is_empty()
+            && task.data_file_format == DataFileFormat::Parquet
+    }
+
+    /// The files that DataFusion reads itself; all in one store.
+    async fn plain_scan(
+        &self,
+        session: &dyn Session,
+        store: &Url,
+        files: Vec<PartitionedFile>,
+        projection: Option<&Vec<usize>>,
+    ) -> DfResult<Arc<dyn ExecutionPlan>> {
+        let options = session.default_table_options().parquet;
+        let format = ParquetFormat::default().with_options(options);
+        let schema = TableSchemaBuilder::from(&self.schema).build();
+        let source = format.file_source(schema);
+        let groups = FileGroup::new(files).split_files(session.config().target_partitions());
+        let store = ObjectStoreUrl::parse(&store[..Position::BeforePath])?;
+        let config = FileScanConfigBuilder::new(store, source)
+            .with_file_groups(groups)
+            .with_projection_indices(projection.cloned())?
+            .build();
+        let plan = format.create_physical_plan(session, config).await?;
+        Ok(located(plan, "parquet"))
+    }
+
+    /// The files that the library reads, dealt among partitions.
+    async fn library_scan(
+        &self,
+        session: &dyn Session,
+        mut tasks: Vec<FileScanTask>,
+        projection: Option<&Vec<usize>>,
+    ) -> DfResult<Arc<dyn ExecutionPlan>> {
+        let all: Vec<usize> = (0..self.schema.fields().len()).collect();
+        // Without a column there would be no rows to count.
+        let read = match projection.map(Vec::as_slice) {
+            None => &all,
+            Some([]) => &all[..1],
+            Some(some) => some,
+        };
+        let schema = Arc::new(self.schema.project(read)?);
+        let fields = self.iceberg_schema.as_struct().fields();
+        let ids: Vec<i32> = read.iter().map(|at| fields[*at].id).collect();
+        for task in &mut tasks {
+            // The columns of now, not those of the time when the snapshot was made.
+            if task.schema.schema_id() != self.iceberg_schema.schema_id() {
+                task.predicate = None;
+                task.schema = Arc::clone(&self.iceberg_schema);
+            }
+            task.project_field_ids.clone_from(&ids);
+        }
+        let n_partitions = session.config().target_partitions().clamp(1, tasks.len());
+        let mut dealt: Vec<Vec<FileScanTask>> = vec![Vec::new(); n_partitions];
+        for (i, task) in tasks.into_iter().enumerate() {
+            dealt[i % n_partitions].push(task);
+        }
+        let partition = |tasks| -> Arc<dyn PartitionStream> {
+            Arc::new(LibraryScan {
+                table: self.table.clone(),
+                tasks,
+                schema: Arc::clone(&schema),
+            })
+        };
+        let partitions = dealt.into_iter().map(partition).collect();
+        let table = StreamingTable::try_new(Arc::clone(&schema), partitions)?;
+        let none = Vec::new();
+        let left = projection.is_some_and(Vec::is_empty).then_some(&none);
+        table.scan(session, left, &[], None).await
+    }
+}
+
+/// Whether each column had one name in all schemas that files may have been written with, and no other column had it.
+fn is_named_alike(metadata: &TableMetadata, current: &IcebergSchema) -> bool {
+    if metadata.properties().contains_key(NAME_MAPPING) {
+        return false;
+    }
+    let fields: Vec<(i32, &str)> = current
+        .field_id_to_name_map()
+        .iter()
+        .map(|(id, name)| (*id, name.as_str()))
+        .collect();
+    metadata.schemas_iter().all(|schema| {
+        fields.iter().all(|(id, name)| {
+            let same_id = schema.name_by_field_id(*id);
+            let same_name = schema.field_id_by_name(name);
+            // In a schema without the column, its values are NULL for DataFusion too.
+            match (same_id, same_name) {
+                (None, None) => true,
+                (Some(other_name), Some(other_id)) => other_name == *name && other_id == *id,
+                _ => false,
+            }
+        })
+    })
+}
+
+/// The files of a snapshot that can hold rows.
+pub(super) async fn plan(
+    table: &Table,
+    snapshot: &SnapshotRef,
+    filter: Option<Predicate>,
+) -> Result<Vec<FileScanTask>> {
+    let location = table.metadata().location();
+    let mut scan = table
+        .scan()
+        .snapshot_id(snapshot.snapshot_id())
+        .select_all();
+    if let Some(filter) = filter {
+        scan = scan.with_filter(filter);
+    }
+    let planned = async { scan.build()?.plan_files().await?.try_collect().await };
+    let mut tasks: Vec<FileScanTask> = planned.await.map_err(|error| failed_at(location, error))?;
+    // In order, so that a training reads the same rows in the same order each time.
+    tasks.sort_by(|a, b| a.data_file_path.cmp(&b.data_file_path));
+    Ok(tasks)
+}
+
+#[async_trait]
+impl TableProvider for IcebergProvider {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    fn supports_filters_pushdown(
+        &self,
+        filters: &[&Expr],
+    ) -> DfResult<Vec<TableProviderFilterPushDown>> {
+        Ok(vec![TableProviderFilterPushDown::Inexact; filters.len()])
+    }
+
+    async fn scan(
+        &self,
+        session: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        _limit: Option<usize>,
+    ) -> DfResult<Arc<dyn ExecutionPlan>> {
+        let empty = || -> DfResult<Arc<dyn ExecutionPlan>> {
+            let schema = project_schema(&self.schema, projection)?;
+            Ok(Arc::new(EmptyExec::new(schema)))
+        };
+        let Some(snapshot) = &self.snapshot else {
+            return empty();
+        };
+        // A snapshot is planned with the columns of its time; under other names they would prune the wrong files.
+        let wanted = match self.is_planned_as_named(snapshot) {
+            true => predicate::of_filters(filters, &self.iceberg_schema),
+            false => None,
+        };
+        let tasks = plan(&self.table, snapshot, wanted).await?;
+        let (plain, other): (Vec<_>, Vec<_>) =
+            tasks.into_iter().partition(|task| self.is_plain(task));
+        let mut plans = Vec::new();
+        let mut stores: Vec<(Url, Vec<PartitionedFile>)> = Vec::new();
+        for task in plain {
+            let (store, file) = self.file_of(&task)?;
+            match stores.iter_mut().find(|(known, _)| *known == store) {
+                Some((_, files)) => files.push(file),
+                None => stores.push((store, vec![file])),
+            }
+        }
+        for (store, files) in stores {
+            plans.push(self.plain_scan(session, &store, files, projection).await?);
+        }
+        if !other.is_empty() {
+            plans.push(self.library_scan(session, other, projection).await?);
+        }
+        match plans.len() {
+            0 => empty(),
+            1 => Ok(plans.remove(0)),
+            _ => UnionExec::try_new(plans),
+        }
+    }
+}
+
+impl IcebergProvider {
+    fn is_planned_as_named(&self, snapshot: &SnapshotRef) -> bool {
+        let planned = snapshot.schema(self.table.metadata());
+        planned.is_ok_and(|schema| {
+            schema.schema_id() == self.iceberg_schema.schema_id()
+                || schema.as_struct() == self.iceberg_schema.as_struct()
+        })
+    }
+
+    /// The store and the file of a task, which must lie within the locations.
+    fn file_of(&self, task: &FileScanTask) -> Result<(Url, PartitionedFile)> {
+        let path = task.data_file_path.as_str();
+        let url = match Url::parse(path) {
+            Ok(url) => url,
+            Err(_) => Url::from_file_path(path).map_err(|()| Error::InvalidLocation {
+                location: path.into(),
+            })?,
+        };
+        let place = ObjectUrl::of(&url)?;
+        self.locations.check_object(place.root(), place.path())?;
+        let file = PartitionedFile::new(place.path().as_ref(), task.file_size_in_bytes);
+        Ok((place.root().clone(), file))
+    }
+}
+
+/// Tasks that the library reads, one after the other.
+struct LibraryScan {
+    table: Table,
+    tasks: Vec<FileScanTask>,
+    schema: SchemaRef,
+}
+
+impl fmt::Debug for LibraryScan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "LibraryScan({} files)", self.tasks.len())
+    }
+}
+
+impl PartitionStream for LibraryScan {
+    fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    fn execute(&self, context: Arc<TaskContext>) -> SendableRecordBatchStream {
+        let schema = Arc::clone(&self.schema);
+        let location = self.table.metadata().location().to_owned();
+        let failed = move |error| DataFusionError::from(failed_at(&location, error));
+        let reader = self
+            .table
+            .reader_builder()
+            .with_batch_size(context.session_config().batch_size())
+            .with_data_file_concurrency_limit(1)
+            .build();
+        let tasks = futures::stream::iter(self.tasks.clone()).map(Ok).boxed();
+        let batches = match reader.read(tasks) {
+            Ok(read) => read.stream(),
+            Err(error) => futures::stream::once(async { Err(error) }).boxed(),
+        };
+        let output = Arc::clone(&schema);
+        let batches = batches.map(move |batch| {
+            let batch = batch.map_err(&failed)?;
+            Ok(arrow_bridge::batch(batch, &output)?)
+        });
+        Box::pin(RecordBatchStreamAdapter::new(schema, batches))
+    }
+}

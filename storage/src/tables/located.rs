@@ -1,0 +1,413 @@
+//! Errors of reading files, under the name of their file.
+//!
+//! A format's source flows in and out unchanged but for its errors: each comes out with the URL of the file that it was
+//! met in. What is read, pruned and pushed down is the format's business.
+
+use std::fmt;
+use std::sync::Arc;
+
+use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::common::config::ConfigOptions;
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::datasource::listing::PartitionedFile;
+use datafusion::datasource::physical_plan::{FileOpener, FileScanConfig, FileSource};
+use datafusion::datasource::source::DataSourceExec;
+use datafusion::datasource::table_schema::TableSchema;
+use datafusion::error::{DataFusionError, Result};
+use datafusion::physical_expr::projection::ProjectionExprs;
+use datafusion::physical_expr::{
+    EquivalenceProperties, LexOrdering, PhysicalExpr, PhysicalSortExpr,
+};
+use datafusion::physical_plan::filter_pushdown::FilterPushdownPropagation;
+use datafusion::physical_plan::metrics::ExecutionPlanMetricsSet;
+use datafusion::physical_plan::{DisplayFormatType, ExecutionPlan, SortOrderPushdownResult};
+use datafusion_datasource::morsel::{Morsel, MorselPlan, MorselPlanner, Morselizer};
+use futures::StreamExt as _;
+use futures::stream::BoxStream;
+use object_store::ObjectStore;
+use object_store::path::Path;
+use url::Url;
+
+use crate::error::Error;
+use crate::stores::ObjectUrl;
+use crate::tables::json_lines::first_bad_line;
+
+/// A scan whose errors name their files; `plan` as it was, if it is no scan of files.
+pub(crate) fn located(
+    plan: Arc<dyn ExecutionPlan>,
+    format: &'static str,
+) -> Arc<dyn ExecutionPlan> {
+    let scan = plan.downcast_ref::<DataSourceExec>();
+    let Some(config) = scan.and_then(|scan| scan.data_source().downcast_ref::<FileScanConfig>())
+    else {
+        return plan;
+    };
+    let mut config = config.clone();
+    let root: &Url = config.object_store_url.as_ref();
+    let place = Place {
+        root: root.clone(),
+        format,
+    };
+    config.file_source = wrap(&place, Arc::clone(&config.file_source));
+    DataSourceExec::from_data_source(config)
+}
+
+/// The same error as one that names the file.
+pub(crate) fn bad_file(place: &Place, file: &str, error: DataFusionError) -> DataFusionError {
+    if is_about_file(&error) {
+        let reason = without_prefixes(error.find_root().strip_backtrace());
+        let error = Error::BadFile {
+            file: place.url(file),
+            format: place.format,
+            reason,
+        };
+        return DataFusionError::External(Box::new(error));
+    }
+    error
+}
+
+/// The same error of a file with the number of the line.
+pub(crate) fn at_line(line: Option<u64>, error: DataFusionError) -> DataFusionError {
+    match (line, error) {
+        (Some(line), DataFusionError::External(error)) => match error.downcast::<Error>() {
+            Ok(error) => match *error {
+                Error::BadFile {
+                    file,
+                    format,
+                    reason,
+                } => {
+                    let reason = format!("line {line}: {reason}");
+                    let error = Error::BadFile {
+                        file,
+                        format,
+                        reason,
+                    };
+                    error.into()
+                }
+                error => error.into(),
+            },
+            Err(error) => DataFusionError::External(error),
+        },
+        (_, error) => error,
+    }
+}
+
+/// Whether the content of a file is to blame, not memory, the client or the store.
+fn is_about_file(error: &DataFusionError) -> bool {
+    match error.find_root() {
+        DataFusionError::ResourcesExhausted(_) | DataFusionError::External(_) => false,
+        root => Error::found_in(root).is_none(),
+    }
+}
+
+/// A library's message without the layers that it came through, and with lines counted from one.
+fn without_prefixes(message: String) -> String {
+    let mut text = message
+        .split("\nThis issue was likely caused by")
+        .next()
+        .unwrap_or_default();
+    let prefixes = [
+        "Arrow error: ",
+        "Avro error: ",
+        "Csv error: ",
+        "Execution error: ",
+        "External: ",
+        "Internal error: ",
+        "Json error: ",
+        "Parquet argument error: ",
+        "Parquet error: ",
+        "Parser error: ",
+    ];
+    while let Some(rest) = prefixes.iter().find_map(|prefix| text.strip_prefix(prefix)) {
+        text = rest;
+    }
+    match text.starts_with("Error while parsing value") {
+        true => next_line(text),
+        false => text.trim_end_matches('.').to_owned(),
+    }
+}
+
+/// The CSV reader counts the header as line zero where a value does not fit its column.
+fn next_line(text: &str) -> String {
+    let Some((before, after)) = text.split_once(" at line ") else {
+        return text.to_owned();
+    };
+    let (number, rest) = after.split_once('.').unwrap_or((after, ""));
+    match number.parse::<u64>() {
+        Ok(number) => format!("{before} at line {}.{rest}", number + 1),
+        Err(_) => text.to_owned(),
+    }
+}
+
+/// Where files lie, and of what format they are.
+#[derive(Debug, Clone)]
+pub(crate) struct Place {
+    pub(crate) root: Url,
+    pub(crate) format: &'static str,
+}
+
+impl Place {
+    pub(crate) fn url(&self, path: &str) -> String {
+        let mut url = self.root.clone();
+        url.set_path(&format!("/{}", path.replace('%', "%25")));
+        match url.to_file_path() {
+            Ok(path) => path.to_string_lossy().into_owned(),
+            Err(()) => ObjectUrl::of(&url).map_or(url.to_string(), |url| url.to_url().into()),
+        }
+    }
+}
+
+fn wrap(place: &Place, inner: Arc<dyn FileSource>) -> Arc<dyn FileSource> {
+    Arc::new(Located {
+        place: place.clone(),
+        inner,
+    })
+}
+
+/// A source whose errors name their file.
+pub(crate) struct Located {
+    place: Place,
+    inner: Arc<dyn FileSource>,
+}
+
+impl Located {
+    /// The format's own source.
+    pub(crate) fn inner(&self) -> &Arc<dyn FileSource> {
+        &self.inner
+    }
+
+    /// The same around another source of the same files.
+    pub(crate) fn around(&self, inner: Arc<dyn FileSource>) -> Arc<dyn FileSource> {
+        wrap(&self.place, inner)
+    }
+}
+
+impl FileSource for Located {
+    fn create_file_opener(
+        &self,
+        store: Arc<dyn ObjectStore>,
+        config: &FileScanConfig,
+        partition: usize,
+    ) -> Result<Arc<dyn FileOpener>> {
+        self.inner.create_file_opener(store, config, partition)
+    }
+
+    fn create_morselizer(
+        &self,
+        store: Arc<dyn ObjectStore>,
+        config: &FileScanConfig,
+        partition: usize,
+    ) -> Result<Box<dyn Morselizer>> {
+        let is_lines =
+            self.place.format == "ndjson" && !config.file_compression_type.is_compressed();
+        let lines = is_lines.then(|| Lines {
+            store: Arc::clone(&store),
+            schema: Arc::clone(config.file_schema()),
+        });
+        Ok(Box::new(LocatedMorselizer {
+            inner: self.inner.create_morselizer(store, config, partition)?,
+            place: self.place.clone(),
+            lines,
+        }))
+    }
+
+    fn table_schema(&self) -> &TableSchema {
+        self.inner.table_schema()
+    }
+
+    fn with_batch_size(&self, batch_size: usize) -> Arc<dyn FileSource> {
+        wrap(&self.place, self.inner.with_batch_size(batch_size))
+    }
+
+    fn filter(&self) -> Option<Arc<dyn PhysicalExpr>> {
+        self.inner.filter()
+    }
+
+    fn projection(&self) -> Option<&ProjectionExprs> {
+        self.inner.projection()
+    }
+
+    fn metrics(&self) -> &ExecutionPlanMetricsSet {
+        self.inner.metrics()
+    }
+
+    fn file_type(&self) -> &str {
+        self.inner.file_type()
+    }
+
+    fn fmt_extra(&self, t: DisplayFormatType, f: &mut fmt::Formatter) -> fmt::Result {
+        self.inner.fmt_extra(t, f)
+    }
+
+    fn supports_repartitioning(&self) -> bool {
+        self.inner.supports_repartitioning()
+    }
+
+    fn repartitioned(
+        &self,
+        target_partitions: usize,
+        repartition_file_min_size: usize,
+        output_ordering: Option<LexOrdering>,
+        config: &FileScanConfig,
+    ) -> Result<Option<FileScanConfig>> {
+        self.inner.repartitioned(
+            target_partitions,
+            repartition_file_min_size,
+            output_ordering,
+            config,
+        )
+    }
+
+    fn try_pushdown_filters(
+        &self,
+        filters: Vec<Arc<dyn PhysicalExpr>>,
+        config: &ConfigOptions,
+    ) -> Result<FilterPushdownPropagation<Arc<dyn FileSource>>> {
+        let mut pushed = self.inner.try_pushdown_filters(filters, config)?;
+        pushed.updated_node = pushed.updated_node.map(|inner| wrap(&self.place, inner));
+        Ok(pushed)
+    }
+
+    fn try_pushdown_sort(
+        &self,
+        order: &[PhysicalSortExpr],
+        properties: &EquivalenceProperties,
+    ) -> Result<SortOrderPushdownResult<Arc<dyn FileSource>>> {
+        let pushed = self.inner.try_pushdown_sort(order, properties)?;
+        Ok(pushed.map(|inner| wrap(&self.place, inner)))
+    }
+
+    fn reorder_files(&self, files: Vec<PartitionedFile>) -> Vec<PartitionedFile> {
+        self.inner.reorder_files(files)
+    }
+
+    fn try_pushdown_projection(
+        &self,
+        projection: &ProjectionExprs,
+    ) -> Result<Option<Arc<dyn FileSource>>> {
+        let pushed = self.inner.try_pushdown_projection(projection)?;
+        Ok(pushed.map(|inner| wrap(&self.place, inner)))
+    }
+
+    fn apply_expressions(
+        &self,
+        f: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
+    ) -> Result<TreeNodeRecursion> {
+        self.inner.apply_expressions(f)
+    }
+}
+
+#[derive(Debug)]
+struct LocatedMorselizer {
+    inner: Box<dyn Morselizer>,
+    place: Place,
+    lines: Option<Lines>,
+}
+
+/// What finding a bad line takes.
+#[derive(Debug, Clone)]
+struct Lines {
+    store: Arc<dyn ObjectStore>,
+    schema: SchemaRef,
+}
+
+impl Morselizer for LocatedMorselizer {
+    fn plan_file(&self, file: PartitionedFile) -> Result<Box<dyn MorselPlanner>> {
+        let name = Name {
+            place: self.place.clone(),
+            file: Arc::from(file.object_meta.location.as_ref()),
+            lines: self.lines.clone(),
+        };
+        let planner = self.inner.plan_file(file);
+        let inner = planner.map_err(|error| name.blame(error))?;
+        Ok(Box::new(LocatedPlanner { inner, name }))
+    }
+}
+
+/// The file that a planner or morsel reads.
+#[derive(Debug, Clone)]
+struct Name {
+    place: Place,
+    file: Arc<str>,
+    lines: Option<Lines>,
+}
+
+impl Name {
+    fn blame(&self, error: DataFusionError) -> DataFusionError {
+        bad_file(&self.place, &self.file, error)
+    }
+
+    /// The same with the line, where the format has lines that its reader does not count.
+    async fn blame_line(&self, error: DataFusionError) -> DataFusionError {
+        let line = match &self.lines {
+            Some(lines) if is_about_file(&error) => {
+                let path = Path::from(self.file.as_ref());
+                first_bad_line(&lines.store, &path, Some(&lines.schema)).await
+            }
+            _ => None,
+        };
+        at_line(line, self.blame(error))
+    }
+}
+
+#[derive(Debug)]
+struct LocatedPlanner {
+    inner: Box<dyn MorselPlanner>,
+    name: Name,
+}
+
+impl MorselPlanner for LocatedPlanner {
+    fn plan(self: Box<Self>) -> Result<Option<MorselPlan>> {
+        let Self { inner, name } = *self;
+        let planned = inner.plan().map_err(|error| name.blame(error))?;
+        let Some(mut plan) = planned else {
+            return Ok(None);
+        };
+        let wrap_planner = {
+            let name = name.clone();
+            move |inner| {
+                let name = name.clone();
+                Box::new(LocatedPlanner { inner, name }) as Box<dyn MorselPlanner>
+            }
+        };
+        let morsels = plan.take_morsels().into_iter().map(|inner| {
+            let name = name.clone();
+            Box::new(LocatedMorsel { inner, name }) as Box<dyn Morsel>
+        });
+        let mut located = MorselPlan::new().with_morsels(morsels.collect());
+        let planners = plan.take_ready_planners().into_iter().map(&wrap_planner);
+        located = located.with_planners(planners.collect());
+        if let Some(pending) = plan.take_pending_planner() {
+            located.set_pending_planner(async move {
+                let planner = pending.await.map_err(|error| name.blame(error))?;
+                Ok(wrap_planner(planner))
+            });
+        }
+        Ok(Some(located))
+    }
+}
+
+#[derive(Debug)]
+struct LocatedMorsel {
+    inner: Box<dyn Morsel>,
+    name: Name,
+}
+
+impl Morsel for LocatedMorsel {
+    fn into_stream(self: Box<Self>) -> BoxStream<'static, Result<RecordBatch>> {
+        let Self { inner, name } = *self;
+        let batches = inner.into_stream();
+        batches
+            .then(move |batch| {
+                let name = name.clone();
+                async move {
+                    match batch {
+                        Ok(batch) => Ok(batch),
+                        Err(error) => Err(name.blame_line(error).await),
+                    }
+                }
+            })
+            .boxed()
+    }
+}

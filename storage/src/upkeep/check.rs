@@ -1,0 +1,173 @@
+//! `auspex catalog check`: the log, its snapshots, and every file that the catalog names.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use object_store::ObjectMeta;
+use object_store::path::Path;
+use serde_json::Value;
+
+use crate::catalog::{CatalogEntry, Definition, LogCheck, ModelDefinition};
+use crate::error::Result;
+use crate::upkeep::{Upkeep, ids};
+
+/// What a check found.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct CheckReport {
+    /// Records of the log that were read.
+    pub records: u64,
+    /// Snapshots of the log that were compared with the records before them.
+    pub snapshots: u64,
+    /// Tables, models and other objects that the catalog has.
+    pub objects: u64,
+    /// Data files, manifests and tensor files that were found in their place.
+    pub files: u64,
+    /// What is wrong.
+    pub problems: Vec<Problem>,
+    /// Files that nothing names, which `gc` removes once they are old enough.
+    pub unnamed_files: u64,
+    /// Their bytes.
+    pub unnamed_bytes: u64,
+}
+
+/// Something that a check found wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// The file or object.
+    pub place: String,
+    /// What is wrong with it.
+    pub what: String,
+}
+
+impl CheckReport {
+    fn add(&mut self, place: impl Into<String>, what: impl ToString) {
+        self.problems.push(Problem {
+            place: place.into(),
+            what: what.to_string(),
+        });
+    }
+}
+
+impl Upkeep {
+    /// Reads the whole log and looks for every file that the catalog names.
+    ///
+    /// Errors: only those of a store that does not answer; what is wrong with files is in the report.
+    pub async fn check(&self) -> Result<CheckReport> {
+        let mut report = CheckReport::default();
+        let log: LogCheck = self.catalog.check_log().await?;
+        (report.records, report.snapshots) = (log.records, log.snapshots);
+        for (place, what) in log.problems {
+            report.add(place, what);
+        }
+        let tables = self.files_by_id("tables").await?;
+        let models = self.files_by_id("models").await?;
+        self.catalog.refresh_now().await?;
+        let state = self.catalog.state();
+        for entry in state.all() {
+            report.objects += 1;
+            match &entry.definition {
+                Definition::Table(_) => self.check_table(entry, &tables, &mut report).await,
+                Definition::Model(model) => {
+                    self.check_model(entry, model, &models, &mut report).await;
+                }
+                _ => {}
+            }
+        }
+        let table_ids = ids(&state, |d| matches!(d, Definition::Table(_)));
+        let model_ids = ids(&state, |d| matches!(d, Definition::Model(_)));
+        for (files, named) in [(&tables, table_ids), (&models, model_ids)] {
+            let unnamed = files.iter().filter(|(id, _)| !named.contains(*id));
+            for file in unnamed.flat_map(|(_, files)| files) {
+                report.unnamed_files += 1;
+                report.unnamed_bytes += file.size;
+            }
+        }
+        Ok(report)
+    }
+
+    async fn check_table(
+        &self,
+        entry: &CatalogEntry,
+        listed: &BTreeMap<String, Vec<ObjectMeta>>,
+        report: &mut CheckReport,
+    ) {
+        let place = format!("table {}.{}", entry.schema, entry.name);
+        if !listed.contains_key(&entry.id) {
+            let folder = format!("tables/{}", entry.id);
+            return report.add(place, format!("folder \"{folder}\" is missing"));
+        }
+        let snapshot = match self.tables.snapshot(entry).await {
+            Ok(snapshot) => snapshot,
+            Err(error) => return report.add(place, error),
+        };
+        let folder = Path::from_iter(["tables", &entry.id]);
+        let present: BTreeMap<String, u64> = listed
+            .get(&entry.id)
+            .into_iter()
+            .flatten()
+            .map(|file| (file.location.to_string(), file.size))
+            .collect();
+        for file in &snapshot.files {
+            // The table's log encodes paths as URLs do.
+            let path =
+                Path::from_url_path(&file.path).unwrap_or_else(|_| file.path.as_str().into());
+            let full = path
+                .parts()
+                .fold(folder.clone(), |path, part| path.join(part));
+            match present.get(full.as_ref()) {
+                None => report.add(&place, format!("file \"{full}\" is missing")),
+                Some(bytes) if *bytes != file.bytes => report.add(
+                    &place,
+                    format!(
+                        "file \"{full}\" has {bytes} bytes instead of {}",
+                        file.bytes
+                    ),
+                ),
+                Some(_) => report.files += 1,
+            }
+        }
+    }
+
+    async fn check_model(
+        &self,
+        entry: &CatalogEntry,
+        model: &ModelDefinition,
+        listed: &BTreeMap<String, Vec<ObjectMeta>>,
+        report: &mut CheckReport,
+    ) {
+        let place = format!("model {}.{}", entry.schema, entry.name);
+        let present: BTreeSet<&str> = listed
+            .get(&entry.id)
+            .into_iter()
+            .flatten()
+            .map(|file| file.location.as_ref())
+            .collect();
+        let manifests = match self.models.versions(&entry.id).await {
+            Ok(versions) => versions,
+            Err(error) => return report.add(place, error),
+        };
+        if model.current_version > 0 && !manifests.contains(&model.current_version) {
+            report.add(
+                &place,
+                format!("version {} is missing", model.current_version),
+            );
+        }
+        for version in manifests {
+            if version > model.current_version || model.dropped_versions.contains(&version) {
+                continue;
+            }
+            match self.models.manifest(&entry.id, version).await {
+                Err(error) => report.add(&place, error),
+                Ok(manifest) => {
+                    report.files += 1;
+                    let hash = manifest.pointer("/tensors/sha256").and_then(Value::as_str);
+                    let hash = hash.unwrap_or_default();
+                    let blob = format!("models/{}/blobs/{hash}.safetensors", entry.id);
+                    match present.contains(blob.as_str()) {
+                        true => report.files += 1,
+                        false => report.add(&place, format!("file \"{blob}\" is missing")),
+                    }
+                }
+            }
+        }
+    }
+}

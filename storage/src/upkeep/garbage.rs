@@ -1,0 +1,124 @@
+//! `auspex catalog gc`: removing what nothing names any more.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use object_store::path::Path;
+use object_store::{ObjectMeta, ObjectStoreExt as _};
+use serde_json::Value;
+
+use crate::catalog::{Definition, LEAST_RECORD_AGE};
+use crate::error::{Error, Result};
+use crate::upkeep::{Upkeep, ids};
+
+/// What may be removed.
+#[derive(Debug, Clone, Copy)]
+pub struct GarbageOptions {
+    /// Only what was last written longer ago than this.
+    pub older_than: Duration,
+    /// Tells what would be removed, and removes nothing.
+    pub dry_run: bool,
+}
+
+/// What was removed.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Garbage {
+    /// The files, in the order in which they went.
+    pub removed: Vec<Removed>,
+}
+
+/// One file that was removed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Removed {
+    /// Its path in the warehouse.
+    pub path: String,
+    /// Its size.
+    pub bytes: u64,
+    /// Why nobody needs it.
+    pub reason: &'static str,
+}
+
+impl Upkeep {
+    /// Removes superseded entries of the log, folders of tables and models that the catalog does not name, and tensor
+    /// files that no manifest names.
+    ///
+    /// Errors: `YoungGarbage` for a bound under an hour, which running servers need to see each other's commits.
+    pub async fn collect_garbage(&self, options: GarbageOptions) -> Result<Garbage> {
+        if options.older_than < LEAST_RECORD_AGE {
+            return Err(Error::YoungGarbage {
+                least: LEAST_RECORD_AGE,
+            });
+        }
+        let age = chrono::Duration::from_std(options.older_than).map_err(|_| Error::Internal {
+            what: "a bound beyond all time".into(),
+        })?;
+        let before = chrono::Utc::now() - age;
+        let is_old = |file: &ObjectMeta| file.last_modified < before;
+        let mut garbage = Vec::new();
+        for file in self.catalog.superseded(before).await? {
+            garbage.push((file, "superseded by a snapshot"));
+        }
+        // Listed before the catalog is read: what is new in the list is in the catalog, or too young.
+        let tables = self.files_by_id("tables").await?;
+        let models = self.files_by_id("models").await?;
+        self.catalog.refresh_now().await?;
+        let state = self.catalog.state();
+        let table_ids = ids(&state, |d| matches!(d, Definition::Table(_)));
+        let model_ids = ids(&state, |d| matches!(d, Definition::Model(_)));
+        for (files, named) in [(&tables, &table_ids), (&models, &model_ids)] {
+            for (id, files) in files {
+                if !named.contains(id) && files.iter().all(is_old) {
+                    let unnamed = files.iter().cloned();
+                    garbage.extend(unnamed.map(|file| (file, "of an object that does not exist")));
+                }
+            }
+        }
+        for (id, files) in &models {
+            if model_ids.contains(id) {
+                let unnamed = self.unnamed_blobs(id, files).await?;
+                let unnamed = unnamed.into_iter().filter(is_old);
+                garbage.extend(unnamed.map(|file| (file, "tensors that no version names")));
+            }
+        }
+        self.remove(garbage, options.dry_run).await
+    }
+
+    /// The tensor files of a model that none of its manifests names.
+    async fn unnamed_blobs(&self, id: &str, files: &[ObjectMeta]) -> Result<Vec<ObjectMeta>> {
+        let mut named = BTreeSet::new();
+        for version in self.models.versions(id).await? {
+            let manifest = self.models.manifest(id, version).await?;
+            let hash = manifest.pointer("/tensors/sha256").and_then(Value::as_str);
+            named.extend(hash.map(ToOwned::to_owned));
+        }
+        let folder = Path::from_iter(["models", id, "blobs"]);
+        let is_unnamed = |file: &&ObjectMeta| {
+            let name = file.location.filename().unwrap_or_default();
+            let hash = name.strip_suffix(".safetensors");
+            file.location.prefix_matches(&folder) && hash.is_some_and(|hash| !named.contains(hash))
+        };
+        Ok(files.iter().filter(is_unnamed).cloned().collect())
+    }
+
+    async fn remove(
+        &self,
+        garbage: Vec<(ObjectMeta, &'static str)>,
+        dry_run: bool,
+    ) -> Result<Garbage> {
+        let mut removed = Vec::new();
+        for (file, reason) in garbage {
+            if !dry_run {
+                match self.warehouse.store().delete(&file.location).await {
+                    Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            removed.push(Removed {
+                path: file.location.to_string(),
+                bytes: file.size,
+                reason,
+            });
+        }
+        Ok(Garbage { removed })
+    }
+}

@@ -1,0 +1,220 @@
+//! Iceberg tables that another engine wrote: their deletes, evolution, partitions and snapshots, as files and by a catalog.
+//!
+//! The tables are made by pyiceberg (`iceberg_tables.py`), run by the Python that `AUSPEX_TEST_PYTHON` names.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::disallowed_methods,
+    reason = "a test that cannot go on must stop, and waits are bounded by the clock"
+)]
+
+use std::path::Path;
+use std::process::Command;
+
+use auspex_tests::{TestServer, describe, root, rows};
+use serde_json::Value;
+use tokio_postgres::Client;
+
+/// Makes the tables in a folder; `None` where there is no Python to do it.
+fn tables(folder: &Path) -> Option<Value> {
+    let Ok(python) = std::env::var("AUSPEX_TEST_PYTHON") else {
+        println!("skipped: AUSPEX_TEST_PYTHON does not name a Python with pyiceberg");
+        return None;
+    };
+    let made = Command::new(python)
+        .arg(root().join("tests/iceberg_tables.py"))
+        .arg(folder)
+        .output()
+        .unwrap();
+    let errors = String::from_utf8_lossy(&made.stderr);
+    assert!(made.status.success(), "{errors}");
+    Some(serde_json::from_slice(&made.stdout).unwrap())
+}
+
+async fn one(client: &Client, sql: &str) -> String {
+    let found = rows(client, sql).await;
+    let found = found.unwrap_or_else(|error| panic!("{sql}: {error}"));
+    found
+        .iter()
+        .map(|row| row.join(" "))
+        .collect::<Vec<_>>()
+        .join("; ")
+}
+
+async fn error(client: &Client, sql: &str) -> String {
+    match client.simple_query(sql).await {
+        Ok(_) => panic!("{sql} must fail"),
+        Err(error) => describe(&error),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn tables_of_another_engine_are_read() {
+    let server = TestServer::start().await;
+    let Some(found) = tables(&server.files()) else {
+        return;
+    };
+    let client = server.client().await;
+    let table = |name: &str| format!("read_iceberg('house/sales/{name}')");
+    let id = |name: &str| found[name].as_i64().unwrap();
+
+    // As files: by the function, by the folder's name, and by an external table.
+    let sums =
+        "SELECT count(*), sum(id), round(sum(price) * 10), count(name), max(day), max(\"at\")";
+    let all = "6 15 75 3 2026-01-03 2026-01-01 02:00:00";
+    assert_eq!(
+        one(&client, &format!("{sums} FROM {}", table("plain"))).await,
+        all
+    );
+    assert_eq!(
+        one(&client, &format!("{sums} FROM 'house/sales/plain'")).await,
+        all
+    );
+    let create = "CREATE EXTERNAL TABLE plain STORED AS ICEBERG LOCATION 'house/sales/plain'";
+    client.batch_execute(create).await.unwrap();
+    assert_eq!(one(&client, &format!("{sums} FROM plain")).await, all);
+    assert_eq!(one(&client, "SELECT count(*) FROM plain").await, "6");
+    assert_eq!(
+        one(&client, "SELECT name FROM plain WHERE id = 4").await,
+        "a2"
+    );
+
+    // Time travel, also to a table that had no rows yet.
+    for (k, count) in [(0, 2), (1, 4), (2, 6)] {
+        let id = id(&format!("plain_{k}"));
+        let sql =
+            format!("SELECT count(*) FROM read_iceberg('house/sales/plain', snapshot_id => {id})");
+        assert_eq!(one(&client, &sql).await, count.to_string());
+    }
+    let metadata = found["empty_metadata"].as_str().unwrap();
+    assert_eq!(
+        one(
+            &client,
+            &format!("SELECT count(*) FROM read_iceberg('{metadata}')")
+        )
+        .await,
+        "0"
+    );
+    let future =
+        "SELECT count(*) FROM read_iceberg('house/sales/plain', timestamp => '2200-01-01')";
+    assert_eq!(one(&client, future).await, "6");
+    let past = "SELECT count(*) FROM read_iceberg('house/sales/plain', timestamp => '2001-01-01')";
+    assert!(error(&client, past).await.contains("42704"));
+    let unknown = "SELECT count(*) FROM read_iceberg('house/sales/plain', snapshot_id => 1)";
+    let text = error(&client, unknown).await;
+    assert!(
+        text.contains("snapshot 1 of the table") && text.contains(&id("plain_2").to_string()),
+        "{text}"
+    );
+
+    // Hidden partitions, whose specification changed.
+    let sql = format!(
+        "SELECT count(*), sum(id) FROM {} WHERE region = 'north' AND \"at\" < '2026-01-02'",
+        table("partitioned")
+    );
+    assert_eq!(one(&client, &sql).await, "4 48");
+
+    // Columns are known by their ids: renamed, widened, dropped and made again under the name of another.
+    let sql = format!("SELECT a, label, c, b FROM {} ORDER BY a", table("evolved"));
+    assert_eq!(
+        one(&client, &sql).await,
+        "1 x NULL NULL; 2 y NULL NULL; 3000000000 z 0.5 new"
+    );
+    let sql = format!("SELECT label FROM {} WHERE c > 0.1", table("evolved"));
+    assert_eq!(one(&client, &sql).await, "z");
+    let sql = format!(
+        "SELECT a, b, c FROM read_iceberg('house/sales/evolved', snapshot_id => {}) ORDER BY a",
+        id("evolved_0")
+    );
+    assert_eq!(one(&client, &sql).await, "1 x old; 2 y old");
+    let metadata = found["evolved_metadata"].as_str().unwrap();
+    let sql = format!("SELECT a, label, c, b FROM read_iceberg('{metadata}') WHERE a > 1");
+    assert_eq!(one(&client, &sql).await, "2 y NULL NULL");
+    let sql = format!("SELECT a, extra FROM {} ORDER BY a", table("widened"));
+    assert_eq!(one(&client, &sql).await, "1 NULL; 2 NULL; 3 e");
+
+    // Deletes by position and by value.
+    let count = |id: i64| {
+        format!(
+            "SELECT count(*), sum(id) FROM read_iceberg('house/sales/deleted', snapshot_id => {id})"
+        )
+    };
+    assert_eq!(one(&client, &count(id("deleted_0"))).await, "20 190");
+    assert_eq!(one(&client, &count(id("deleted_1"))).await, "18 186");
+    let sql = format!("SELECT id FROM {} ORDER BY id", table("deleted"));
+    let expected: Vec<String> = (0..20)
+        .filter(|i| ![0, 4].contains(i) && i % 3 != 1)
+        .chain([100])
+        .map(|i| i.to_string())
+        .collect();
+    assert_eq!(one(&client, &sql).await, expected.join("; "));
+    let sql = format!("SELECT count(*) FROM {}", table("deleted"));
+    assert_eq!(one(&client, &sql).await, expected.len().to_string());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_catalog_names_its_tables() {
+    let server = TestServer::start().await;
+    if tables(&server.files()).is_none() {
+        return;
+    }
+    let client = server.client().await;
+    let database = server.files().join("catalog.db");
+    let create = |uri: &str| {
+        format!(
+            "CREATE OR REPLACE CATALOG lake TYPE iceberg WITH (type = 'sql', uri = 'sqlite://{uri}')"
+        )
+    };
+    client
+        .batch_execute(&create(database.to_str().unwrap()))
+        .await
+        .unwrap();
+    assert_eq!(
+        one(&client, "SELECT count(*) FROM lake.sales.plain").await,
+        "6"
+    );
+    let join = "SELECT count(*) FROM lake.sales.plain p JOIN lake.sales.deleted d ON p.id = d.id";
+    assert_eq!(one(&client, join).await, "3");
+    let absent = error(&client, "SELECT * FROM lake.sales.nothing").await;
+    assert!(absent.contains("42P01"), "{absent}");
+    let train =
+        "CREATE MODEL m PREDICT price USING linear AS SELECT id, price FROM lake.sales.plain";
+    client.batch_execute(train).await.unwrap();
+    let lineage = one(&client, "SELECT * FROM ml.lineage('m')").await;
+    assert!(lineage.contains("iceberg"), "{lineage}");
+    // A database outside the locations is not opened, nor files that a table names outside.
+    client.batch_execute(&create("/etc/passwd")).await.unwrap();
+    let refused = error(&client, "SELECT * FROM lake.sales.plain").await;
+    assert!(refused.contains("42501"), "{refused}");
+    client.batch_execute("DROP CATALOG lake").await.unwrap();
+    let gone = error(&client, "SELECT * FROM lake.sales.plain").await;
+    assert!(gone.contains("42P01") || gone.contains("3F000"), "{gone}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn metadata_that_lies_leads_nowhere() {
+    let server = TestServer::start().await;
+    let Some(found) = tables(&server.files()) else {
+        return;
+    };
+    let client = server.client().await;
+    let metadata = found["evolved_metadata"].as_str().unwrap();
+    let path = metadata.strip_prefix("file://").unwrap();
+    let text = std::fs::read_to_string(path).unwrap();
+    let folder = server.files().to_string_lossy().into_owned();
+    let select = format!("SELECT * FROM read_iceberg('{metadata}')");
+    std::fs::write(path, text.replace(&folder, "/etc/secret")).unwrap();
+    let refused = error(&client, &select).await;
+    assert!(refused.contains("42501"), "{refused}");
+    std::fs::write(path, &text[..text.len() / 2]).unwrap();
+    let torn = error(&client, &select).await;
+    assert!(
+        torn.contains("XX001") && torn.contains("Iceberg table"),
+        "{torn}"
+    );
+    assert_eq!(one(&client, "SELECT 1").await, "1");
+}

@@ -1,0 +1,171 @@
+"""Makes Iceberg tables for the tests, as another engine would: pyiceberg over a SQL catalog.
+
+In: a folder; out: the folder with `catalog.db` and `house/`, and on standard output the ids of the snapshots that the
+tests ask for, as JSON. Deletes that pyiceberg does not write itself are written by its own classes one level below.
+"""
+
+import json
+import sys
+from datetime import datetime
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyiceberg.catalog.sql import SqlCatalog
+from pyiceberg.manifest import (
+    DataFile, DataFileContent, FileFormat, ManifestContent, ManifestEntry, ManifestEntryStatus, ManifestWriterV2,
+)
+from pyiceberg.partitioning import PartitionField, PartitionSpec
+from pyiceberg.schema import Schema
+from pyiceberg.table.update.snapshot import _FastAppendFiles
+from pyiceberg.transforms import BucketTransform, DayTransform, IdentityTransform
+from pyiceberg.typedef import Record
+from pyiceberg.types import (
+    DateType, DoubleType, IntegerType, LongType, NestedField, StringType, TimestampType,
+)
+
+folder = sys.argv[1]
+catalog = SqlCatalog("lake", uri=f"sqlite:///{folder}/catalog.db", warehouse=f"file://{folder}/house")
+catalog.create_namespace("sales")
+found = {}
+
+
+class DeleteWriter(ManifestWriterV2):
+    def content(self):
+        return ManifestContent.DELETES
+
+    @property
+    def _meta(self):
+        return {**super()._meta, "content": "deletes"}
+
+
+class AppendDeletes(_FastAppendFiles):
+    """A commit whose added files hold deletes."""
+
+    def _manifests(self):
+        path = self.new_manifest_output()
+        spec = self._transaction.table_metadata.spec()
+        schema = self._transaction.table_metadata.schema()
+        with DeleteWriter(spec, schema, path, self._snapshot_id, self._compression) as writer:
+            for file in self._added_data_files:
+                writer.add(ManifestEntry.from_args(
+                    status=ManifestEntryStatus.ADDED, snapshot_id=self._snapshot_id, sequence_number=None,
+                    file_sequence_number=None, data_file=file,
+                ))
+        return self._existing_manifests() + [writer.to_manifest_file()]
+
+
+def delete_by(table, content, rows, name, field_ids, equality_ids=None):
+    """Commits one delete file with the given rows."""
+    fields = [field.with_metadata({"PARQUET:field_id": str(i)}) for field, i in zip(rows.schema, field_ids)]
+    path = f"{table.location()}/data/{name}.parquet"
+    pq.write_table(rows.cast(pa.schema(fields)), path.removeprefix("file://"))
+    size = len(open(path.removeprefix("file://"), "rb").read())
+    file = DataFile.from_args(
+        content=content, file_path=path, file_format=FileFormat.PARQUET, partition=Record(), record_count=len(rows),
+        file_size_in_bytes=size, column_sizes={}, value_counts={}, null_value_counts={}, nan_value_counts={},
+        lower_bounds={}, upper_bounds={}, key_metadata=None, split_offsets=None, equality_ids=equality_ids,
+        sort_order_id=None,
+    )
+    file.spec_id = 0
+    transaction = table.transaction()
+    from pyiceberg.table.snapshots import Operation
+    commit = AppendDeletes(operation=Operation.APPEND, transaction=transaction, io=table.io)
+    commit.append_data_file(file)
+    commit.commit()
+    transaction.commit_transaction()
+    return catalog.load_table(table.name())
+
+
+def plain():
+    schema = Schema(
+        NestedField(1, "id", LongType(), required=False), NestedField(2, "name", StringType(), required=False),
+        NestedField(3, "price", DoubleType(), required=False), NestedField(4, "day", DateType(), required=False),
+        NestedField(5, "at", TimestampType(), required=False),
+    )
+    table = catalog.create_table("sales.plain", schema)
+    found["empty_metadata"] = table.metadata_location
+    for k in range(3):
+        table.append(pa.table({
+            "id": pa.array([2 * k, 2 * k + 1], pa.int64()), "name": [f"a{k}", None], "price": [k + 0.5, 1.0],
+            "day": pa.array([datetime(2026, 1, k + 1).date()] * 2), "at": pa.array([datetime(2026, 1, 1, k)] * 2, pa.timestamp("us")),
+        }))
+        found[f"plain_{k}"] = table.current_snapshot().snapshot_id
+    return table
+
+
+def partitioned():
+    schema = Schema(
+        NestedField(1, "id", LongType(), required=False), NestedField(2, "region", StringType(), required=False),
+        NestedField(3, "at", TimestampType(), required=False),
+    )
+    spec = PartitionSpec(
+        PartitionField(2, 1000, IdentityTransform(), "region"), PartitionField(3, 1001, DayTransform(), "at_day"),
+    )
+    table = catalog.create_table("sales.partitioned", schema, partition_spec=spec)
+    rows = lambda ids: pa.table({
+        "id": pa.array(ids, pa.int64()), "region": ["north" if i % 2 else "south" for i in ids],
+        "at": pa.array([datetime(2026, 1, 1 + i % 3, 12) for i in ids], pa.timestamp("us")),
+    })
+    table.append(rows(list(range(12))))
+    # The partitions of new files are others than those of the old ones.
+    with table.update_spec() as update:
+        update.add_field("id", BucketTransform(2), "id_bucket")
+        update.remove_field("region")
+    table.append(rows(list(range(12, 24))))
+
+
+def evolved():
+    schema = Schema(
+        NestedField(1, "a", IntegerType(), required=False), NestedField(2, "b", StringType(), required=False),
+        NestedField(3, "c", StringType(), required=False),
+    )
+    table = catalog.create_table("sales.evolved", schema)
+    table.append(pa.table({"a": pa.array([1, 2], pa.int32()), "b": ["x", "y"], "c": ["old", "old"]}))
+    found["evolved_0"] = table.current_snapshot().snapshot_id
+    with table.update_schema() as update:
+        update.rename_column("b", "label")
+        update.update_column("a", LongType())
+        update.delete_column("c")
+    with table.update_schema() as update:
+        update.add_column("c", DoubleType())
+        update.add_column("b", StringType())
+    # The newest columns are those of no snapshot yet.
+    found["evolved_metadata"] = catalog.load_table("sales.evolved").metadata_location
+    table.append(pa.table({"a": pa.array([3_000_000_000], pa.int64()), "label": ["z"], "c": [0.5], "b": ["new"]}))
+
+
+def widened():
+    schema = Schema(NestedField(1, "a", IntegerType(), required=False))
+    table = catalog.create_table("sales.widened", schema)
+    table.append(pa.table({"a": pa.array([1, 2], pa.int32())}))
+    with table.update_schema() as update:
+        update.add_column("extra", StringType())
+    table.append(pa.table({"a": pa.array([3], pa.int32()), "extra": ["e"]}))
+
+
+def deleted():
+    schema = Schema(
+        NestedField(1, "id", LongType(), required=False), NestedField(2, "name", StringType(), required=False),
+    )
+    table = catalog.create_table("sales.deleted", schema, properties={"format-version": "2"})
+    for start in (0, 10):
+        ids = list(range(start, start + 10))
+        table.append(pa.table({"id": pa.array(ids, pa.int64()), "name": [f"n{i % 3}" for i in ids]}))
+    found["deleted_0"] = table.current_snapshot().snapshot_id
+    first = sorted(task.file.file_path for task in table.scan().plan_files())
+    path = next(p for p in first if pq.read_table(p.removeprefix("file://"))["id"][0].as_py() == 0)
+    positions = pa.table({"file_path": [path, path], "pos": pa.array([0, 4], pa.int64())})
+    table = delete_by(table, DataFileContent.POSITION_DELETES, positions, "pos", [2147483546, 2147483545])
+    found["deleted_1"] = table.current_snapshot().snapshot_id
+    names = pa.table({"name": ["n1"]})
+    table = delete_by(table, DataFileContent.EQUALITY_DELETES, names, "eq", [2], [2])
+    # An equality delete does not reach rows that were written after it.
+    table.append(pa.table({"id": pa.array([100], pa.int64()), "name": ["n1"]}))
+
+
+plain()
+partitioned()
+evolved()
+widened()
+deleted()
+print(json.dumps(found))
