@@ -13,7 +13,7 @@
 )]
 
 use std::fmt::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use auspex_ml::estimator::EstimatorSpec;
 use auspex_ml::options::options_table;
@@ -52,6 +52,14 @@ fn page(spec: &EstimatorSpec) -> String {
     text
 }
 
+/// The pages of a folder that are written by hand.
+fn written_pages(folder: &Path) -> Vec<PathBuf> {
+    let files = std::fs::read_dir(folder).unwrap();
+    let mut files: Vec<PathBuf> = files.map(|file| file.unwrap().path()).collect();
+    files.sort();
+    files
+}
+
 fn pages() -> Vec<(PathBuf, String)> {
     let folder = root().join("docs/reference");
     let mut index = "# Model types\n\nGenerated from the estimators' descriptions.\n\n".to_owned();
@@ -66,19 +74,16 @@ fn pages() -> Vec<(PathBuf, String)> {
         .unwrap();
         pages.push((folder.join(format!("{}.md", spec.name)), page(spec)));
     }
-    index.push_str("\n# Statements\n\n");
-    let mut statements: Vec<PathBuf> = std::fs::read_dir(folder.join("statements"))
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .collect();
-    statements.sort();
-    for path in statements {
-        let text = std::fs::read_to_string(&path).unwrap();
-        let title = text.lines().next().unwrap_or_default();
-        let title = title.trim_start_matches("# ");
-        let summary = text.lines().nth(2).unwrap_or_default();
-        let name = path.file_name().unwrap().to_string_lossy().into_owned();
-        writeln!(index, "- [{title}](statements/{name}): {summary}").unwrap();
+    for (title, part) in [("Statements", "statements"), ("Lakehouse", "lakehouse")] {
+        write!(index, "\n# {title}\n\n").unwrap();
+        for page in written_pages(&folder.join(part)) {
+            let text = std::fs::read_to_string(&page).unwrap();
+            let title = text.lines().next().unwrap_or_default();
+            let title = title.trim_start_matches("# ");
+            let summary = text.lines().nth(2).unwrap_or_default();
+            let name = page.file_name().unwrap().to_string_lossy();
+            writeln!(index, "- [{title}]({part}/{name}): {summary}").unwrap();
+        }
     }
     pages.push((folder.join("README.md"), index));
     pages

@@ -397,6 +397,14 @@ pub enum Error {
         /// The newest version.
         newest: u64,
     },
+    /// A table is not what it was when a model was trained on it.
+    #[error("the rows of \"{location}\" that a model was trained on are lost: {what}")]
+    SnapshotLost {
+        /// The URL of the table.
+        location: String,
+        /// What has changed.
+        what: String,
+    },
     /// Other writers won every attempt.
     #[error("could not serialize access due to concurrent changes of {object}")]
     Conflict {
@@ -529,6 +537,7 @@ pub enum Error {
 
 impl Error {
     /// The five-character code of the condition, as PostgreSQL names it.
+    #[allow(clippy::too_many_lines, reason = "a table with one arm a cause")]
     pub fn sqlstate(&self) -> &'static str {
         match self {
             Self::UnsupportedScheme { .. }
@@ -568,7 +577,9 @@ impl Error {
             Self::UndefinedVersion { .. }
             | Self::UndefinedGlobal { .. }
             | Self::UndefinedTableVersion { .. } => "42704",
-            Self::VersionVacuumed { .. } | Self::ChangesNotKept => "55000",
+            Self::VersionVacuumed { .. } | Self::SnapshotLost { .. } | Self::ChangesNotKept => {
+                "55000"
+            }
             Self::NotPartitionFilter => "0A000",
             // A value of another type than its column is the value's fault, all else the file's.
             Self::BadFile {
@@ -605,6 +616,7 @@ impl Error {
     }
 
     /// What the user can do about it, as a sentence.
+    #[allow(clippy::too_many_lines, reason = "a table with one arm a cause")]
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
             Self::UnsupportedScheme { .. } => {
@@ -686,6 +698,9 @@ impl Error {
                 "VACUUM keeps the files of versions for 7 days unless told otherwise. The newest \
                  version is {newest}."
             ),
+            Self::SnapshotLost { .. } => {
+                "Train on the rows of now with TRAIN MODEL name; a managed table keeps its versions.".into()
+            }
             Self::DiskFull { .. } => "Free space, then run the statement again; nothing of it \
                  was kept."
                 .into(),

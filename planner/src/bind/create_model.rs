@@ -16,6 +16,7 @@ use datafusion::sql::sqlparser::ast;
 use serde_json::{Map, Value};
 
 use super::choose_estimator::{determinism_warnings, estimator};
+use super::repeat_version::repeat_version;
 use super::{bind_query, canonical_state, distinct_names, values::json_options};
 use crate::catalog::pins::Pins;
 use crate::error::{Error, Result};
@@ -94,9 +95,16 @@ pub(crate) async fn bind_create_model(
             entry
         }
     };
-    Box::pin(bind_fit(session, entry, definition, mode, text, state))
-        .await
-        .map(Some)
+    Box::pin(bind_fit(
+        session,
+        entry,
+        definition,
+        mode,
+        text,
+        (Arc::default(), state),
+    ))
+    .await
+    .map(Some)
 }
 
 /// Binds `TRAIN MODEL`.
@@ -108,10 +116,13 @@ pub(crate) async fn bind_train(
 ) -> Result<FitPlan> {
     session.engine.catalog.refresh_now().await?;
     let (entry, mut definition) = session.model_entry(&train.name)?;
+    let mut pins = Arc::new(Pins::default());
     match &train.rows {
         TrainRows::Own => {}
         TrainRows::On(source) => definition.query = Some(source.text.clone()),
-        TrainRows::Snapshot(_) => return Err(Error::unsupported("TRAIN MODEL ... ON SNAPSHOT OF")),
+        TrainRows::Snapshot(source) => {
+            pins = repeat_version(session, &entry, &mut definition, source).await?;
+        }
         TrainRows::Resume => return Err(Error::unsupported("TRAIN MODEL ... RESUME")),
     }
     let mut options = match definition.options {
@@ -137,7 +148,7 @@ pub(crate) async fn bind_train(
             in_background: train.in_background,
         },
         text,
-        state,
+        (pins, state),
     ))
     .await
 }
@@ -148,7 +159,7 @@ async fn bind_fit(
     mut definition: ModelDefinition,
     mode: FitMode,
     text: &str,
-    state: SessionState,
+    (pins, state): (Arc<Pins>, SessionState),
 ) -> Result<FitPlan> {
     let text_of_query = definition.query.clone().ok_or_else(|| {
         Error::invalid(
@@ -159,9 +170,8 @@ async fn bind_fit(
     })?;
     let query = auspex_sql::parse_query(&text_of_query, session.settings().dialect())?;
     let state = canonical_state(state);
-    let pins = Arc::new(Pins::default());
     let rows = pins
-        .scope(bind_query(session, *query, state))
+        .scope(Box::pin(bind_query(session, *query, state)))
         .await
         .map_err(|error| error.inside(&text_of_query, text))?;
     distinct_names(&rows.plan, "training query")?;

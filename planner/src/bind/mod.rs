@@ -19,6 +19,7 @@ mod model_plans;
 mod model_scope;
 mod names;
 mod predict_udf;
+mod repeat_version;
 mod table_functions;
 mod values;
 
@@ -69,8 +70,17 @@ pub(crate) async fn bind_sql(
     bind_sql_with(session, statement, state, GivenTables::default()).await
 }
 
-/// The same with relations under private names.
+/// The same with relations under private names. On the heap, since what binds is large and stands on itself in views.
 pub(crate) async fn bind_sql_with(
+    session: &Arc<Session>,
+    statement: ast::Statement,
+    state: SessionState,
+    given: GivenTables,
+) -> Result<BoundQuery> {
+    Box::pin(bind(session, statement, state, given)).await
+}
+
+async fn bind(
     session: &Arc<Session>,
     mut statement: ast::Statement,
     state: SessionState,

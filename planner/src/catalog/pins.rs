@@ -7,13 +7,13 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::{Arc, Mutex};
 
-use auspex_storage::{CatalogEntry, ExternalTableDefinition, TableSnapshot, VersionSpec};
+use auspex_storage::{CatalogEntry, ExternalTableDefinition, TableSnapshot, Tables, VersionSpec};
 use datafusion::catalog::TableProvider;
 use datafusion::execution::SessionState;
 use serde_json::Value;
 
 use crate::engine::lock;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::session::{Session, display_name};
 
 tokio::task_local! {
@@ -23,7 +23,15 @@ tokio::task_local! {
 /// What was opened, by name.
 #[derive(Default)]
 pub(crate) struct Pins {
+    /// What to open, where the rows of an earlier training are wanted.
+    wanted: Option<Wanted>,
     read: Mutex<BTreeMap<String, Pinned>>,
+}
+
+/// The tables of a model version.
+struct Wanted {
+    version: String,
+    snapshots: BTreeMap<String, TableSnapshot>,
 }
 
 #[derive(Clone)]
@@ -33,6 +41,29 @@ struct Pinned {
 }
 
 impl Pins {
+    /// Tables as a model version read them.
+    pub(crate) fn of_version(version: String, snapshots: BTreeMap<String, TableSnapshot>) -> Pins {
+        Pins {
+            wanted: Some(Wanted { version, snapshots }),
+            read: Mutex::default(),
+        }
+    }
+
+    /// The snapshot to open a table at; `None` means as it is now.
+    fn wanted(&self, name: &str) -> Result<Option<&TableSnapshot>> {
+        let Some(wanted) = &self.wanted else {
+            return Ok(None);
+        };
+        wanted.snapshots.get(name).map(Some).ok_or_else(|| {
+            let message = format!(
+                "model version \"{}\" was not trained on table \"{name}\"",
+                wanted.version
+            );
+            let hint = "A view that its query names has changed; train on the rows of now.";
+            Error::invalid("55000", message, Some(hint))
+        })
+    }
+
     /// Runs a binding whose tables are pinned.
     pub(crate) async fn scope<T>(self: &Arc<Pins>, binding: impl Future<Output = T>) -> T {
         PINS.scope(Arc::clone(self), binding).await
@@ -46,6 +77,23 @@ impl Pins {
             (name.clone(), snapshot)
         });
         Value::Object(snapshots.collect())
+    }
+
+    /// An unnamed external table as it is wanted.
+    async fn external(
+        &self,
+        tables: &Tables,
+        name: &str,
+        definition: &ExternalTableDefinition,
+        state: &SessionState,
+    ) -> Result<(Arc<dyn TableProvider>, TableSnapshot)> {
+        Ok(match self.wanted(name)? {
+            None => tables.pinned_external(definition, state).await?,
+            Some(snapshot) => {
+                let provider = tables.external_at(definition, snapshot, state).await?;
+                (provider, snapshot.clone())
+            }
+        })
     }
 
     async fn provider(
@@ -77,8 +125,18 @@ pub(crate) async fn table(
     match PINS.try_with(Arc::clone) {
         Err(_) => Ok(tables.provider(entry, state).await?),
         Ok(pins) => {
-            let open = async { Ok(tables.pinned_provider(entry, state).await?) };
-            pins.provider(&display_name(entry), open).await
+            let name = display_name(entry);
+            let wanted = pins.wanted(&name)?;
+            let open = async {
+                Ok(match wanted {
+                    None => tables.pinned_provider(entry, state).await?,
+                    Some(snapshot) => {
+                        let provider = tables.provider_at(entry, snapshot, state).await?;
+                        (provider, snapshot.clone())
+                    }
+                })
+            };
+            pins.provider(&name, open).await
         }
     }
 }
@@ -113,7 +171,7 @@ pub(crate) async fn file(
         Ok(pins) => {
             let open = async {
                 let definition = tables.file_definition(path).await?;
-                Ok(tables.pinned_external(&definition, state).await?)
+                pins.external(tables, path, &definition, state).await
             };
             pins.provider(path, open).await
         }
@@ -131,7 +189,7 @@ pub(crate) async fn function(
     match PINS.try_with(Arc::clone) {
         Err(_) => Ok(tables.external_provider(definition, state).await?),
         Ok(pins) => {
-            let open = async { Ok(tables.pinned_external(definition, state).await?) };
+            let open = pins.external(tables, name, definition, state);
             pins.provider(name, open).await
         }
     }
@@ -153,6 +211,11 @@ pub(crate) async fn foreign(
     let known = lock(&pins.read).get(&name).cloned();
     if let Some(known) = known {
         return Ok(Some(known.provider));
+    }
+    if pins.wanted.is_some() {
+        return Err(Error::unsupported(
+            "ON SNAPSHOT OF a table of another catalog",
+        ));
     }
     match tables.foreign(catalog, namespace, table).await? {
         None => Ok(None),

@@ -284,6 +284,7 @@ async fn publish(task: &FitTask, model: &TrainedModel) -> Result<u64> {
             "version": version,
             "statement": task.statement,
             "query": task.definition.query,
+            "definition": task.definition,
             "snapshots": task.snapshots,
             "created_at_ms": chrono::Utc::now().timestamp_millis(),
             "auspex_version": env!("CARGO_PKG_VERSION"),

@@ -126,6 +126,34 @@ impl External {
         }
     }
 
+    /// The table as it was at a snapshot. Errors: `SnapshotLost`.
+    pub(crate) async fn open_at(
+        &self,
+        definition: &ExternalTableDefinition,
+        snapshot: &TableSnapshot,
+        session: &dyn Session,
+    ) -> Result<Arc<dyn TableProvider>> {
+        let mut definition = definition.clone();
+        let version = snapshot.version.map(|version| version.to_string());
+        match (definition.format, version) {
+            (ExternalFormat::Iceberg, Some(version)) => {
+                definition.options.remove("timestamp");
+                definition.options.insert("snapshot_id".into(), version);
+            }
+            (ExternalFormat::Delta, Some(version)) => {
+                definition.options.remove("timestamp");
+                definition.options.insert("version".into(), version);
+            }
+            (ExternalFormat::Iceberg | ExternalFormat::Delta, None) => {}
+            _ => {
+                let mut listing = self.list(&definition).await?;
+                listing.keep(snapshot)?;
+                return listing.table(&definition, session).await;
+            }
+        }
+        self.open(&definition, session).await
+    }
+
     /// The files that are there now.
     pub(crate) async fn snapshot(
         &self,

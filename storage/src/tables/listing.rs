@@ -49,6 +49,16 @@ pub(crate) struct ListedFile {
 }
 
 impl ListedFile {
+    /// What a model pins of the file.
+    fn pinned(&self) -> SnapshotFile {
+        SnapshotFile {
+            path: self.shown.join("/"),
+            bytes: self.meta.size,
+            modified_ms: self.meta.last_modified.timestamp_millis(),
+            e_tag: self.meta.e_tag.clone(),
+        }
+    }
+
     fn new(root: &Path, meta: ObjectMeta, is_named: bool) -> Self {
         let parts = meta.location.prefix_match(root).into_iter().flatten();
         let mut names: Vec<String> = parts.map(|part| part.as_ref().to_owned()).collect();
@@ -353,18 +363,37 @@ fn one_format(
 impl Listing {
     /// What a model pins.
     pub(crate) fn describe(&self) -> TableSnapshot {
-        let file = |file: &ListedFile| SnapshotFile {
-            path: file.shown.join("/"),
-            bytes: file.meta.size,
-            modified_ms: file.meta.last_modified.timestamp_millis(),
-            e_tag: file.meta.e_tag.clone(),
-        };
         TableSnapshot {
             format: self.format.name().into(),
             location: self.base.to_string(),
             version: None,
-            files: self.files.iter().map(file).collect(),
+            files: self.files.iter().map(ListedFile::pinned).collect(),
         }
+    }
+
+    /// Leaves out the files that a snapshot does not name. Errors: `SnapshotLost` if one of its own is not what it was.
+    pub(crate) fn keep(&mut self, snapshot: &TableSnapshot) -> Result<()> {
+        let found: Vec<SnapshotFile> = self.files.iter().map(ListedFile::pinned).collect();
+        for file in &snapshot.files {
+            let now = found.iter().find(|now| now.path == file.path);
+            if now.is_some_and(|now| file.is_still(now)) {
+                continue;
+            }
+            let what = if now.is_some() {
+                "was written since"
+            } else {
+                "is gone"
+            };
+            return Err(Error::SnapshotLost {
+                location: snapshot.location.clone(),
+                what: format!("file \"{}\" {what}", file.path),
+            });
+        }
+        let mut is_pinned = found
+            .iter()
+            .map(|now| snapshot.files.iter().any(|file| file.path == now.path));
+        self.files.retain(|_| is_pinned.next().unwrap_or(false));
+        Ok(())
     }
 }
 

@@ -249,6 +249,46 @@ impl Tables {
         }
     }
 
+    /// The table of an entry as it was at a snapshot of it.
+    ///
+    /// Errors: `SnapshotLost` if the table was made anew or its files have changed, `VersionVacuumed`.
+    pub async fn provider_at(
+        &self,
+        entry: &CatalogEntry,
+        snapshot: &TableSnapshot,
+        session: &dyn Session,
+    ) -> Result<Arc<dyn TableProvider>> {
+        match (&entry.definition, snapshot.version) {
+            (Definition::Table(_), Some(number)) => {
+                let version = VersionSpec::Number(number);
+                let (table, now) = self.pinned_version(entry, version).await?;
+                if now.location != snapshot.location {
+                    return Err(Error::SnapshotLost {
+                        location: snapshot.location.clone(),
+                        what: "another table has its name now".into(),
+                    });
+                }
+                Ok(table)
+            }
+            (Definition::ExternalTable(external), _) => {
+                self.external_at(external, snapshot, session).await
+            }
+            _ => Err(not_a_table(entry)),
+        }
+    }
+
+    /// An external table as it was at a snapshot: the version, or exactly the files if all are what they were.
+    ///
+    /// Errors: `SnapshotLost`, and those of the format for a version that is gone.
+    pub async fn external_at(
+        &self,
+        definition: &ExternalTableDefinition,
+        snapshot: &TableSnapshot,
+        session: &dyn Session,
+    ) -> Result<Arc<dyn TableProvider>> {
+        self.external.open_at(definition, snapshot, session).await
+    }
+
     /// What a model pins of the table of an entry: the version and the files of now.
     pub async fn snapshot(&self, entry: &CatalogEntry) -> Result<TableSnapshot> {
         match &entry.definition {

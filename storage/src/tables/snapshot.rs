@@ -29,3 +29,12 @@ pub struct SnapshotFile {
     /// The store's mark of its content, if it has one.
     pub e_tag: Option<String>,
 }
+
+impl SnapshotFile {
+    /// Whether the file that is found now holds what it held: by the store's mark, else by size and time.
+    pub(crate) fn is_still(&self, now: &SnapshotFile) -> bool {
+        let is_unmarked = self.e_tag.is_none() || now.e_tag.is_none();
+        self.bytes == now.bytes
+            && (self.e_tag == now.e_tag || is_unmarked && self.modified_ms == now.modified_ms)
+    }
+}
