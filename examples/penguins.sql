@@ -11,7 +11,7 @@ CREATE EXTERNAL TABLE penguins STORED AS CSV LOCATION 'penguins.csv' OPTIONS ('f
 SELECT species, count(*) AS penguins, round(avg(body_mass_g)) AS mean_mass_g
 FROM penguins GROUP BY species ORDER BY species;
 
--- 3. A classifier: the label is text, so Auspex chooses logistic regression and says so.
+-- 3. A classifier: the label is text, so Auspex chooses a boosted tree and says so.
 CREATE MODEL species_of PREDICT species AS SELECT * FROM penguins;
 
 -- 4. How good is it? Training kept a part of the rows aside.

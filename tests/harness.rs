@@ -12,6 +12,7 @@
     reason = "a test that cannot go on must stop, and waits are bounded by the clock"
 )]
 
+mod python;
 mod s3;
 
 use std::path::{Path, PathBuf};
@@ -22,6 +23,7 @@ use auspex_server::{PgCatalog, Server, ServerHandle};
 use tempfile::TempDir;
 use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
 
+pub use python::{python, run_python};
 pub use s3::{KEY_ID, S3Server, SECRET};
 
 /// What the test servers seal secrets with.

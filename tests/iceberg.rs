@@ -1,6 +1,6 @@
 //! Iceberg tables that another engine wrote: their deletes, evolution, partitions and snapshots, as files and by a catalog.
 //!
-//! The tables are made by pyiceberg (`iceberg_tables.py`), run by the Python that `AUSPEX_TEST_PYTHON` names.
+//! The tables are made by pyiceberg (`tests/python/iceberg_tables.py`), run by the Python that `AUSPEX_TEST_PYTHON` names.
 
 #![allow(
     clippy::unwrap_used,
@@ -13,26 +13,16 @@
 )]
 
 use std::path::Path;
-use std::process::Command;
 
-use auspex_tests::{TestServer, describe, root, rows};
+use auspex_tests::{TestServer, describe, python, rows, run_python};
 use serde_json::Value;
 use tokio_postgres::Client;
 
 /// Makes the tables in a folder; `None` where there is no Python to do it.
 fn tables(folder: &Path) -> Option<Value> {
-    let Ok(python) = std::env::var("AUSPEX_TEST_PYTHON") else {
-        println!("skipped: AUSPEX_TEST_PYTHON does not name a Python with pyiceberg");
-        return None;
-    };
-    let made = Command::new(python)
-        .arg(root().join("tests/iceberg_tables.py"))
-        .arg(folder)
-        .output()
-        .unwrap();
-    let errors = String::from_utf8_lossy(&made.stderr);
-    assert!(made.status.success(), "{errors}");
-    Some(serde_json::from_slice(&made.stdout).unwrap())
+    let folder = folder.to_string_lossy();
+    let made = run_python(&python()?, "iceberg_tables.py", &[&folder]);
+    Some(serde_json::from_str(&made).unwrap())
 }
 
 async fn one(client: &Client, sql: &str) -> String {
@@ -52,6 +42,7 @@ async fn error(client: &Client, sql: &str) -> String {
     }
 }
 
+#[allow(clippy::too_many_lines, reason = "one walk over what the tables hold")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn tables_of_another_engine_are_read() {
     let server = TestServer::start().await;

@@ -1,4 +1,4 @@
-//! Real clients against a real server: psql runs the tour and its backslash commands.
+//! Real clients against a real server: psql runs the tour and its backslash commands; other systems read our tables.
 
 #![allow(
     clippy::unwrap_used,
@@ -9,6 +9,8 @@
     clippy::disallowed_methods,
     reason = "a test that cannot go on must stop, and waits are bounded by the clock"
 )]
+
+mod lakes;
 
 use std::process::Command;
 
@@ -55,6 +57,24 @@ async fn psql_runs_the_tour() {
     let (ok, output) = psql(&server, &["-f", "examples/penguins.sql"]).await;
     assert!(ok, "{output}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn psql_walks_the_lakehouse() {
+    let server = TestServer::start().await;
+    // Twice, since a tour is run again.
+    for _ in 0..2 {
+        let (ok, output) = psql(&server, &["-f", "examples/lakehouse.sql"]).await;
+        assert!(ok, "{output}");
+        assert!(output.contains("same_model"), "{output}");
+    }
+    let (ok, output) = psql(&server, &["-At", "-c", SAME_MODELS]).await;
+    assert!(ok && output.contains("t|f"), "{output}");
+}
+
+/// Whether the model that was trained on the snapshot is the first one, and the one before is not.
+const SAME_MODELS: &str = "SELECT \
+    (SELECT mean_squared_error FROM ML.EVALUATE(MODEL mass@1)) = (SELECT mean_squared_error FROM ML.EVALUATE(MODEL mass@3)), \
+    (SELECT mean_squared_error FROM ML.EVALUATE(MODEL mass@1)) = (SELECT mean_squared_error FROM ML.EVALUATE(MODEL mass@2))";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn psql_browses_the_catalogs() {

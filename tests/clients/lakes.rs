@@ -1,0 +1,54 @@
+//! Tables are exchanged with other systems: what Auspex writes, they read, and the other way round.
+
+use auspex_tests::{TestServer, python, rows, run_python};
+
+/// The folder of the only managed table.
+fn table_folder(server: &TestServer) -> String {
+    let mut tables = std::fs::read_dir(server.warehouse().join("tables")).unwrap();
+    let folder = tables.next().unwrap().unwrap().path();
+    assert!(tables.next().is_none(), "one table");
+    folder.to_string_lossy().into_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn deltalake_and_duckdb_read_managed_tables() {
+    let Some(python) = python() else { return };
+    let server = TestServer::start().await;
+    let client = server.client().await;
+    let statements = "CREATE TABLE t (id BIGINT NOT NULL, name TEXT, x REAL, day DATE, at TIMESTAMP);
+         INSERT INTO t VALUES (1, 'one', 1.5, DATE '2026-01-01', TIMESTAMP '2026-01-01 10:00:00'), (2, NULL, NULL, NULL, NULL);
+         INSERT INTO t SELECT value, 'n' || value, value, NULL, NULL FROM generate_series(3, 100) AS g(value)";
+    client.batch_execute(statements).await.unwrap();
+    let told = run_python(&python, "delta.py", &["read", &table_folder(&server)]);
+    let lines: Vec<&str> = told.lines().collect();
+    assert_eq!(lines[0], "deltalake 100 2 5050");
+    assert!(
+        lines[1].starts_with("columns id:int64,name:string,x:float,day:date32"),
+        "{told}"
+    );
+    assert_eq!(lines[2], "duckdb 100 5050");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tables_of_deltalake_are_read() {
+    let Some(python) = python() else { return };
+    let server = TestServer::start().await;
+    let client = server.client().await;
+    let folder = server.files().join("theirs");
+    let folder = folder.to_string_lossy();
+    run_python(&python, "delta.py", &["write", &folder]);
+    let create = format!("CREATE EXTERNAL TABLE theirs STORED AS DELTA LOCATION '{folder}'");
+    client.batch_execute(&create).await.unwrap();
+    for from in ["theirs".to_owned(), format!("read_delta('{folder}')")] {
+        let query = format!("SELECT count(*), sum(id), count(amount) FROM {from}");
+        assert_eq!(
+            rows(&client, &query).await.unwrap(),
+            [["90", "4005", "72"]],
+            "{from}"
+        );
+    }
+    let changed = "SELECT count(*) FROM theirs WHERE note = 'changed' AND region = 'north'";
+    assert_eq!(rows(&client, changed).await.unwrap(), [["5"]]);
+    let before = format!("SELECT count(*) FROM read_delta('{folder}', version => 1)");
+    assert_eq!(rows(&client, &before).await.unwrap(), [["100"]]);
+}
