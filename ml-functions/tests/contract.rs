@@ -223,9 +223,11 @@ async fn model(estimator: &'static dyn Estimator, manner: Manner) -> TrainedMode
     }
 }
 
-/// The stored form, which holds every bit of the state.
+/// The stored form, which holds every bit of the state; without what the training cost, which is no part of what it learned.
 fn parts(model: &TrainedModel) -> (String, Vec<u8>) {
-    let (manifest, tensors) = model.to_parts().unwrap();
+    let (mut manifest, tensors) = model.to_parts().unwrap();
+    let record = manifest["record"].as_object_mut().unwrap();
+    assert!(record.remove("cost").is_some());
     (manifest.to_string(), tensors)
 }
 

@@ -21,7 +21,7 @@ pub(crate) struct CancelBackend {
 }
 
 impl CancelBackend {
-    pub(crate) fn new(engine: &Arc<Engine>) -> ScalarUDF {
+    pub(crate) fn function(engine: &Arc<Engine>) -> ScalarUDF {
         ScalarUDF::from(CancelBackend {
             engine: Arc::downgrade(engine),
             signature: Signature::exact(vec![DataType::Int64], Volatility::Volatile),

@@ -121,7 +121,7 @@ impl Session {
             .set_running(process_id, Some(&CancellationToken::new()));
         session
             .context
-            .register_udf(CancelBackend::new(&session.engine));
+            .register_udf(CancelBackend::function(&session.engine));
         if let Some(extension) = extension {
             extension.install(&session.context, &facts)?;
         }

@@ -73,7 +73,7 @@ pub(super) async fn copy(
         copy.read_legacy(option)?;
     }
     let n_rows = match (to, source) {
-        (true, source) => copy.write(session, query_of(source)?, control).await?,
+        (true, source) => Box::pin(copy.write(session, query_of(source)?, control)).await?,
         (
             false,
             CopySource::Table {
@@ -82,7 +82,7 @@ pub(super) async fn copy(
             },
         ) => {
             let table = name_parts(table_name);
-            copy.load(session, &table, columns, control).await?
+            Box::pin(copy.load(session, &table, columns, control)).await?
         }
         (false, CopySource::Query(_)) => {
             return Err(Error::invalid(
@@ -123,7 +123,7 @@ pub(super) async fn copy_stored(
         CopyToSource::Query(query) => query.as_ref().clone(),
         CopyToSource::Relation(name) => query_text(&format!("SELECT * FROM {name}"))?,
     };
-    let n_rows = copy.write(session, query, control).await?;
+    let n_rows = Box::pin(copy.write(session, query, control)).await?;
     Ok(format!("COPY {n_rows}"))
 }
 

@@ -79,7 +79,7 @@ pub(crate) async fn change(
             predicate: change.condition(),
         };
         let changes = stream(session, &query, parameters.clone(), control).await?;
-        match rewrite.apply(changes, &options, &query.state).await {
+        match Box::pin(rewrite.apply(changes, &options, &query.state)).await {
             Ok(counts) => return Ok(format!("{} {}", change.verb(), counts.total())),
             Err(StorageError::Conflict { .. }) => {}
             Err(error) => return Err(error.into()),

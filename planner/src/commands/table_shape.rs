@@ -3,6 +3,7 @@
 //! In: column definitions, constraints, partitions and properties; out: a `TableShape` whose expressions can be
 //! planned. Reads and writes nothing.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use auspex_sql::Word;
@@ -193,7 +194,8 @@ fn checked_generation(
     if planned.is_volatile() {
         return invalid("generation expression is not immutable".to_owned());
     }
-    for used in planned.column_refs() {
+    let used: BTreeSet<_> = planned.column_refs().into_iter().collect();
+    for used in used {
         let used = shape.position(used.name()).map(|idx| &shape.columns()[idx]);
         let Some(used) = used else { continue };
         if used.name() == name || shape.generated_of(used).is_some() {

@@ -146,8 +146,8 @@ fn chosen(
     }
     if let Some(text) = options.get("timestamp") {
         let at_ms = time_ms(text)?;
-        let log = metadata.history().iter();
-        let last = log.filter(|log| log.timestamp_ms() <= at_ms).next_back();
+        let mut log = metadata.history().iter();
+        let last = log.rfind(|log| log.timestamp_ms() <= at_ms);
         let found = last.and_then(|log| metadata.snapshot_by_id(log.snapshot_id).cloned());
         return found
             .map(Some)

@@ -43,7 +43,7 @@ impl Managed {
     /// Creates an empty table: the first commit of its log.
     pub(crate) async fn create(&self, id: &str, shape: &TableShape) -> Result<()> {
         let mut shape = shape.clone();
-        if shape.properties().get(CHECKPOINT_INTERVAL).is_none() {
+        if !shape.properties().contains_key(CHECKPOINT_INTERVAL) {
             shape.set_property(CHECKPOINT_INTERVAL, CHECKPOINT_EVERY);
         }
         let (protocol, metadata) = shape.creating()?;

@@ -107,7 +107,7 @@ impl AsyncFileReader for LocatingReader {
                 let metadata = inner.get_metadata(Some(&with_index)).await?;
                 if metadata
                     .offset_index()
-                    .is_some_and(|index| index.iter().all(is_known))
+                    .is_some_and(|index| index.iter().all(|columns| is_known(columns)))
                 {
                     return Ok(metadata);
                 }
@@ -119,7 +119,7 @@ impl AsyncFileReader for LocatingReader {
     }
 }
 
-fn is_known(columns: &Vec<OffsetIndexMetaData>) -> bool {
+fn is_known(columns: &[OffsetIndexMetaData]) -> bool {
     !columns.is_empty()
 }
 

@@ -1,5 +1,10 @@
 //! Tables seen from outside, by SQL. Here: the fixture, a warehouse in a temporary folder and a session.
 
+#![allow(
+    clippy::large_futures,
+    reason = "tests await what the planner puts on the heap"
+)]
+
 mod changes;
 mod external;
 mod managed;
