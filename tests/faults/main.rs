@@ -14,25 +14,12 @@ mod tables;
 mod trainings;
 
 use std::net::TcpListener;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use auspex_tests::binary;
 use tokio_postgres::{Client, NoTls};
-
-/// The server's binary, which lies beside the tests.
-fn binary() -> PathBuf {
-    let mut folder = std::env::current_exe().unwrap();
-    folder.pop();
-    folder.pop();
-    let path = folder.join("auspex");
-    assert!(
-        path.exists(),
-        "{} is missing: cargo build --workspace",
-        path.display()
-    );
-    path
-}
 
 /// A server process over a warehouse.
 fn serve(warehouse: &Path, port: u16) -> Child {
