@@ -1,0 +1,271 @@
+//! What there is behind the handles: devices with their contexts, modules, functions, settings.
+
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::ffi::{c_int, c_void};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::codes;
+use crate::exec::{self, Fault, Launch};
+use crate::memory::Memory;
+use crate::ptx::{Kernel, Module};
+use crate::settings::{self, Settings};
+
+/// A result of the driver.
+pub(super) type Code = c_int;
+/// What callers hold of a context, module, function, stream or event.
+pub(super) type Handle = *mut c_void;
+
+/// The primary context of a device.
+#[derive(Debug)]
+pub(super) struct Context {
+    /// How often it is retained; at none it does not exist.
+    n_holders: usize,
+    pub(super) memory: Memory,
+    /// The code that every call returns since a kernel failed.
+    failure: Option<Code>,
+    modules: BTreeMap<usize, Arc<Module>>,
+    functions: BTreeMap<usize, (Arc<Module>, String)>,
+}
+
+/// What a test may ask for.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Counters {
+    pub(super) n_launches: u64,
+    pub(super) n_instructions: u64,
+    pub(super) uploaded_bytes: u64,
+    pub(super) downloaded_bytes: u64,
+}
+
+/// The whole driver.
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) settings: Settings,
+    contexts: Vec<Context>,
+    next_handle: usize,
+    pub(super) counters: Counters,
+    /// What went wrong, in words, since it was last asked for.
+    pub(super) report: String,
+}
+
+static STATE: Mutex<Option<State>> = Mutex::new(None);
+
+thread_local! {
+    /// The handle of the context that is current in this thread; 0 for none.
+    static CURRENT: Cell<usize> = const { Cell::new(0) };
+}
+
+/// The driver's state, made from the environment at the first call.
+pub(super) fn with<T>(use_state: impl FnOnce(&mut State) -> T) -> T {
+    let mut guard: MutexGuard<'_, Option<State>> =
+        STATE.lock().unwrap_or_else(PoisonError::into_inner);
+    use_state(guard.get_or_insert_with(State::from_environment))
+}
+
+/// A call in the current context; fails where there is none, or where it has failed before.
+pub(super) fn in_context(call: impl FnOnce(&mut State, usize) -> Result<(), Code>) -> Code {
+    with(|state| {
+        let Some(device) = current_device() else {
+            return codes::INVALID_CONTEXT;
+        };
+        match state.context(device).map(|context| context.failure) {
+            Ok(Some(code)) | Err(code) => return code,
+            Ok(None) => {}
+        }
+        call(state, device).err().unwrap_or(codes::SUCCESS)
+    })
+}
+
+/// The handle of a device's context.
+pub(super) fn context_handle(device: usize) -> Handle {
+    std::ptr::without_provenance_mut(device + 1)
+}
+
+pub(super) fn set_current(context: Handle) {
+    CURRENT.set(context.addr());
+}
+
+pub(super) fn current() -> Handle {
+    std::ptr::without_provenance_mut(CURRENT.get())
+}
+
+fn current_device() -> Option<usize> {
+    CURRENT.get().checked_sub(1)
+}
+
+impl State {
+    fn from_environment() -> State {
+        let text = std::env::var(settings::VARIABLE).unwrap_or_default();
+        let (settings, report) = match Settings::parse(&text) {
+            Ok(settings) => (settings, String::new()),
+            Err(what) => (Settings::default(), what),
+        };
+        State {
+            settings,
+            contexts: Vec::new(),
+            next_handle: 0x1000,
+            counters: Counters::default(),
+            report,
+        }
+    }
+
+    /// Takes other settings; memory that is allocated stays.
+    pub(super) fn configure(&mut self, settings: Settings) {
+        for context in &mut self.contexts {
+            context.memory.set_limit(settings.memory_bytes);
+        }
+        self.settings = settings;
+        self.counters = Counters::default();
+        self.report.clear();
+    }
+
+    /// A handle that nothing else has.
+    pub(super) fn handle(&mut self) -> Handle {
+        self.next_handle += 16;
+        std::ptr::without_provenance_mut(self.next_handle)
+    }
+
+    /// Retains the context of a device.
+    pub(super) fn retain(&mut self, device: usize) -> Result<Handle, Code> {
+        if device >= self.settings.n_devices {
+            return Err(codes::INVALID_DEVICE);
+        }
+        let memory_bytes = self.settings.memory_bytes;
+        while self.contexts.len() <= device {
+            self.contexts.push(Context::new(memory_bytes));
+        }
+        self.contexts[device].n_holders += 1;
+        Ok(context_handle(device))
+    }
+
+    /// Releases the context of a device; the last holder ends it, with all that it still has.
+    pub(super) fn release(&mut self, device: usize) -> Code {
+        let memory_bytes = self.settings.memory_bytes;
+        let Some(context) = self.contexts.get_mut(device) else {
+            return codes::INVALID_CONTEXT;
+        };
+        if context.n_holders == 0 {
+            return codes::INVALID_CONTEXT;
+        }
+        context.n_holders -= 1;
+        if context.n_holders == 0 {
+            let ended = std::mem::replace(context, Context::new(memory_bytes));
+            // Memory of a failed context cannot be freed in any other way.
+            if ended.failure.is_none() {
+                for (address, bytes) in ended.memory.leaks() {
+                    let line = format!("leak: {bytes} bytes at {address:#x} were never freed\n");
+                    self.report.push_str(&line);
+                }
+            }
+        }
+        codes::SUCCESS
+    }
+
+    /// The context of a device, if somebody holds it.
+    pub(super) fn context(&mut self, device: usize) -> Result<&mut Context, Code> {
+        match self.contexts.get_mut(device) {
+            Some(context) if context.n_holders > 0 => Ok(context),
+            _ => Err(codes::INVALID_CONTEXT),
+        }
+    }
+
+    /// Loads the text of a module.
+    pub(super) fn load_module(&mut self, device: usize, source: &str) -> Result<Handle, Code> {
+        let module = Module::parse(source).map_err(|error| {
+            self.report.push_str(&format!("{error}\n"));
+            codes::INVALID_PTX
+        })?;
+        let handle = self.handle();
+        let context = self.context(device)?;
+        context.modules.insert(handle.addr(), Arc::new(module));
+        Ok(handle)
+    }
+
+    pub(super) fn unload_module(&mut self, device: usize, module: Handle) -> Result<(), Code> {
+        let removed = self.context(device)?.modules.remove(&module.addr());
+        removed.map(drop).ok_or(codes::INVALID_HANDLE)
+    }
+
+    /// The kernel of that name.
+    pub(super) fn function(
+        &mut self,
+        device: usize,
+        module: Handle,
+        name: &str,
+    ) -> Result<Handle, Code> {
+        let handle = self.handle();
+        let context = self.context(device)?;
+        let module = context.modules.get(&module.addr());
+        let module = module.ok_or(codes::INVALID_HANDLE)?;
+        if module.kernel(name).is_none() {
+            return Err(codes::NOT_FOUND);
+        }
+        let function = (Arc::clone(module), name.to_owned());
+        context.functions.insert(handle.addr(), function);
+        Ok(handle)
+    }
+
+    /// Runs a kernel. A fault spoils the context and is told at its next call.
+    pub(super) fn launch(
+        &mut self,
+        device: usize,
+        function: Handle,
+        launch: impl FnOnce(&Kernel) -> LaunchShape,
+    ) -> Result<(), Code> {
+        self.counters.n_launches += 1;
+        let is_planted = self.settings.fault_at_launch == Some(self.counters.n_launches);
+        let (order, is_wrong) = (self.settings.order, self.settings.is_wrong);
+        let context = self.context(device)?;
+        let function = context.functions.get(&function.addr());
+        let (module, name) = function.ok_or(codes::INVALID_HANDLE)?.clone();
+        let kernel = module.kernel(&name).ok_or(codes::NOT_FOUND)?;
+        let shape = launch(kernel);
+        let launch = Launch {
+            grid: shape.grid,
+            block: shape.block,
+            dynamic_shared_bytes: shape.dynamic_shared_bytes,
+            parameters: &shape.parameters,
+            order,
+            is_wrong,
+        };
+        if is_planted {
+            context.failure = Some(codes::ILLEGAL_ADDRESS);
+            self.report.push_str("planted fault\n");
+            return Ok(());
+        }
+        match exec::launch(kernel, &launch, &mut context.memory) {
+            Ok(statistics) => self.counters.n_instructions += statistics.n_instructions,
+            Err(fault) => {
+                let is_limit = matches!(fault, Fault::Limit { .. });
+                if !is_limit {
+                    context.failure = Some(codes::ILLEGAL_ADDRESS);
+                }
+                self.report.push_str(&format!("{fault}\n"));
+                if is_limit {
+                    return Err(codes::LAUNCH_OUT_OF_RESOURCES);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What a launch asks for.
+pub(super) struct LaunchShape {
+    pub(super) grid: [u32; 3],
+    pub(super) block: [u32; 3],
+    pub(super) dynamic_shared_bytes: usize,
+    pub(super) parameters: Vec<u8>,
+}
+
+impl Context {
+    fn new(memory_bytes: usize) -> Context {
+        Context {
+            n_holders: 0,
+            memory: Memory::new(memory_bytes),
+            failure: None,
+            modules: BTreeMap::new(),
+            functions: BTreeMap::new(),
+        }
+    }
+}

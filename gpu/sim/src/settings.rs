@@ -1,0 +1,81 @@
+//! What a test may choose about the stand-in driver.
+//!
+//! In: a text of `name=value` pairs with commas between, from the environment variable
+//! `AUSPEX_GPU_SIM` when the driver starts or from the entry point `auspexSimConfigure`; out:
+//! [`Settings`].
+
+use crate::exec::Order;
+
+/// The environment variable that is read at the start.
+pub(crate) const VARIABLE: &str = "AUSPEX_GPU_SIM";
+
+/// How the stand-in driver behaves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// Devices that there are.
+    pub n_devices: usize,
+    /// The driver's version, as `1000 * major + 10 * minor`.
+    pub driver_version: i32,
+    /// Memory of each device.
+    pub memory_bytes: usize,
+    /// The order in which threads and blocks run.
+    pub order: Order,
+    /// A device whose kernels compute wrong results: each store of a float is one bit off.
+    pub is_wrong: bool,
+    /// The launch, counted from the last configuration, that has an illegal address.
+    pub fault_at_launch: Option<u64>,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            n_devices: 1,
+            driver_version: 12_090,
+            memory_bytes: 1 << 30,
+            order: Order::Forward,
+            is_wrong: false,
+            fault_at_launch: None,
+        }
+    }
+}
+
+impl Settings {
+    /// Reads settings; those that are not named have their defaults.
+    ///
+    /// Errors: the pair that is not known.
+    pub fn parse(text: &str) -> Result<Settings, String> {
+        let mut settings = Settings::default();
+        for pair in text.split(',').filter(|pair| !pair.trim().is_empty()) {
+            let wrong = || format!("`{pair}` is not a setting");
+            let (name, value) = pair.split_once('=').ok_or_else(wrong)?;
+            let number = || value.trim().parse::<u64>().map_err(|_| wrong());
+            match name.trim() {
+                "devices" => settings.n_devices = number()? as usize,
+                "driver_version" => settings.driver_version = number()? as i32,
+                "memory_bytes" => settings.memory_bytes = number()? as usize,
+                "order" => settings.order = Order::parse(value.trim()).ok_or_else(wrong)?,
+                "wrong" => settings.is_wrong = number()? != 0,
+                "fault_at_launch" => settings.fault_at_launch = Some(number()?),
+                _ => return Err(wrong()),
+            }
+        }
+        Ok(settings)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Settings;
+    use crate::exec::Order;
+
+    #[test]
+    fn settings_are_pairs() {
+        let settings = Settings::parse("devices=2, order=shuffle:7").expect("known");
+        assert_eq!(settings.n_devices, 2);
+        assert_eq!(settings.order, Order::Shuffled(7));
+        assert_eq!(Settings::parse("").expect("empty"), Settings::default());
+        for wrong in ["devices", "devices=many", "order=sideways", "colour=red"] {
+            assert!(Settings::parse(wrong).is_err(), "{wrong}");
+        }
+    }
+}
