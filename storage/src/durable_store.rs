@@ -4,23 +4,20 @@
 //! An object gets its name only after its bytes are on the disk, so that a crash leaves no half of one.
 //! `LocalFileSystem` syncs nothing; all reading is left to it.
 
-use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Write as _};
-use std::ops::Range;
 use std::path::{Path as FilePath, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
-use bytes::Bytes;
-use futures::stream::BoxStream;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{
-    CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta,
-    ObjectStore, ObjectStoreExt as _, PutMode, PutMultipartOptions, PutOptions, PutPayload,
-    PutResult, RenameOptions, Result, UploadPart,
+    CopyOptions, Error, MultipartUpload, ObjectStore, ObjectStoreExt as _, PutMode,
+    PutMultipartOptions, PutOptions, PutPayload, PutResult, RenameOptions, Result, UploadPart,
 };
+
+use crate::stores::{Layer, Layered};
 
 /// Numbers the files that are being written, so that no two have one name.
 static NEXT_STAGED: AtomicU64 = AtomicU64::new(0);
@@ -31,97 +28,62 @@ pub(crate) struct DurableStore(LocalFileSystem);
 
 impl DurableStore {
     /// The same folder, durably.
-    pub(crate) fn new(folder: LocalFileSystem) -> DurableStore {
-        DurableStore(folder)
-    }
-}
-
-impl fmt::Display for DurableStore {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+    pub(crate) fn over(folder: LocalFileSystem) -> Layered<Self> {
+        Layered::new(Self(folder))
     }
 }
 
 #[async_trait]
-impl ObjectStore for DurableStore {
-    async fn put_opts(
-        &self,
-        location: &Path,
-        payload: PutPayload,
-        options: PutOptions,
-    ) -> Result<PutResult> {
+impl Layer for DurableStore {
+    fn below(&self, _: &Path) -> Result<&dyn ObjectStore> {
+        Ok(&self.0)
+    }
+
+    async fn put(&self, path: &Path, body: PutPayload, options: PutOptions) -> Result<PutResult> {
         let is_create = match options.mode {
             PutMode::Create => true,
             PutMode::Overwrite => false,
-            PutMode::Update(_) => return self.0.put_opts(location, payload, options).await,
+            PutMode::Update(_) => return self.0.put_opts(path, body, options).await,
         };
-        let path = self.0.path_to_filesystem(location)?;
-        blocking(move || put(&path, &payload, is_create)).await?;
-        let found = self.0.head(location).await?;
+        let file = self.0.path_to_filesystem(path)?;
+        blocking(move || put(&file, &body, is_create)).await?;
+        let found = self.0.head(path).await?;
         Ok(PutResult {
             e_tag: found.e_tag,
             version: None,
         })
     }
 
-    async fn put_multipart_opts(
+    async fn put_parts(
         &self,
-        location: &Path,
+        path: &Path,
         options: PutMultipartOptions,
     ) -> Result<Box<dyn MultipartUpload>> {
-        let path = self.0.path_to_filesystem(location)?;
-        let folder = folder_of(&path);
-        blocking(move || create_folders(&folder).map_err(failed)).await?;
-        let inner = self.0.put_multipart_opts(location, options).await?;
-        Ok(Box::new(DurableUpload { inner, path }))
+        let file = self.0.path_to_filesystem(path)?;
+        make_folder_of(&file).await?;
+        let inner = self.0.put_multipart_opts(path, options).await?;
+        Ok(Box::new(DurableUpload { inner, path: file }))
     }
 
-    async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
-        self.0.get_opts(location, options).await
-    }
-
-    async fn get_ranges(&self, location: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
-        self.0.get_ranges(location, ranges).await
-    }
-
-    fn delete_stream(
-        &self,
-        locations: BoxStream<'static, Result<Path>>,
-    ) -> BoxStream<'static, Result<Path>> {
-        self.0.delete_stream(locations)
-    }
-
-    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
-        self.0.list(prefix)
-    }
-
-    fn list_with_offset(
-        &self,
-        prefix: Option<&Path>,
-        offset: &Path,
-    ) -> BoxStream<'static, Result<ObjectMeta>> {
-        self.0.list_with_offset(prefix, offset)
-    }
-
-    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
-        self.0.list_with_delimiter(prefix).await
-    }
-
-    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
-        let folder = folder_of(&self.0.path_to_filesystem(to)?);
-        let made = folder.clone();
-        blocking(move || create_folders(&made).map_err(failed)).await?;
+    async fn copy(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
+        let folder = make_folder_of(&self.0.path_to_filesystem(to)?).await?;
         self.0.copy_opts(from, to, options).await?;
         blocking(move || sync_folder(&folder).map_err(failed)).await
     }
 
-    async fn rename_opts(&self, from: &Path, to: &Path, options: RenameOptions) -> Result<()> {
-        let folder = folder_of(&self.0.path_to_filesystem(to)?);
-        let made = folder.clone();
-        blocking(move || create_folders(&made).map_err(failed)).await?;
+    async fn rename(&self, from: &Path, to: &Path, options: RenameOptions) -> Result<()> {
+        let folder = make_folder_of(&self.0.path_to_filesystem(to)?).await?;
         self.0.rename_opts(from, to, options).await?;
         blocking(move || sync_folder(&folder).map_err(failed)).await
     }
+}
+
+/// The folder of a file, made if it is missing.
+async fn make_folder_of(file: &FilePath) -> Result<PathBuf> {
+    let folder = folder_of(file);
+    let made = folder.clone();
+    blocking(move || create_folders(&made).map_err(failed)).await?;
+    Ok(folder)
 }
 
 /// An upload in parts; its file is synced once it has its name. What names the object in turn, the
@@ -252,17 +214,18 @@ async fn blocking<T: Send + 'static>(
 
 #[cfg(test)]
 mod tests {
-    use futures::TryStreamExt;
+    use futures::TryStreamExt as _;
+    use object_store::ObjectMeta;
 
     use super::*;
 
-    fn store() -> (tempfile::TempDir, DurableStore) {
+    fn store() -> (tempfile::TempDir, Layered<DurableStore>) {
         let folder = tempfile::tempdir().unwrap();
         let local = LocalFileSystem::new_with_prefix(folder.path()).unwrap();
-        (folder, DurableStore::new(local))
+        (folder, DurableStore::over(local))
     }
 
-    async fn read(store: &DurableStore, path: &Path) -> Vec<u8> {
+    async fn read(store: &Layered<DurableStore>, path: &Path) -> Vec<u8> {
         let found = store.get(path).await.unwrap();
         found.bytes().await.unwrap().to_vec()
     }

@@ -17,7 +17,7 @@ use url::Url;
 
 use crate::error::{Error, Result};
 use crate::locations::confined::Confined;
-use crate::stores::{ObjectUrl, StoreKind, Stores};
+use crate::stores::{Layered, ObjectUrl, StoreKind, Stores};
 use crate::warehouse::{Warehouse, local_path};
 
 /// Folders of the warehouse whose files SQL does not read raw.
@@ -181,7 +181,8 @@ impl Locations {
     /// A store that refuses what SQL may not read, for formats whose metadata name files.
     pub(crate) fn confine(self: &Arc<Self>, root: &Url) -> Result<Arc<dyn ObjectStore>> {
         let inner = self.stores.root_store(root)?;
-        Ok(Arc::new(Confined::new(Arc::clone(self), root, inner)))
+        let confined = Confined::new(Arc::clone(self), root, inner);
+        Ok(Arc::new(Layered::new(confined)))
     }
 
     /// All places, those that statements opened included.

@@ -370,7 +370,7 @@ mod tests {
             .await
             .unwrap();
         let warehouse = &models.warehouse;
-        let full = Arc::new(FullStore(Arc::clone(warehouse.store())));
+        let full = FullStore::over(warehouse.store());
         let full = ModelStore::new(warehouse.with_stores(full, Arc::clone(warehouse.root_store())));
         let error = full
             .publish("m", 2, json!({}), tensors("abc"))

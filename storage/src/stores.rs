@@ -6,6 +6,7 @@
 
 mod build;
 mod failure;
+mod layer;
 mod object_url;
 mod range_cache;
 mod read_only;
@@ -27,6 +28,7 @@ use crate::error::{Error, Result};
 
 pub(crate) use build::{StoreKind, divide_options};
 pub(crate) use failure::StoreFailure;
+pub(crate) use layer::{Layer, Layered, Request};
 pub(crate) use object_url::{ObjectUrl, shown};
 use range_cache::RangeCache;
 pub use registry::StoreRegistry;
@@ -59,7 +61,7 @@ impl Stores {
         Arc::new(Self {
             options,
             cache,
-            local: Arc::new(DurableStore::new(LocalFileSystem::new())),
+            local: Arc::new(DurableStore::over(LocalFileSystem::new())),
             access: RwLock::default(),
             remote: RwLock::default(),
         })
@@ -126,7 +128,10 @@ impl Stores {
         }
         let store = build::build(kind, root, None);
         routes.push(self.route(root, Path::default(), store));
-        Ok(Arc::new(RoutedStore::new(root.clone(), routes)))
+        Ok(Arc::new(Layered::new(RoutedStore::new(
+            root.clone(),
+            routes,
+        ))))
     }
 
     fn route(&self, root: &Url, prefix: Path, store: Result<Arc<dyn ObjectStore>>) -> Route {

@@ -59,7 +59,7 @@ impl Warehouse {
         // Dropped tables and models shall not leave empty folders behind.
         let store = LocalFileSystem::new_with_prefix(&path)?.with_automatic_cleanup(true);
         Ok(Arc::new(Self {
-            store: Arc::new(DurableStore::new(store)),
+            store: Arc::new(DurableStore::over(store)),
             root_store: stores.root_store(&url)?,
             url,
             local_root: Some(path),

@@ -448,7 +448,7 @@ mod tests {
     async fn a_full_disk_changes_nothing() {
         let (_dir, warehouse) = warehouse().await;
         create(&*open(&warehouse).await, "a").await.unwrap();
-        let full = Arc::new(FullStore(Arc::clone(warehouse.store())));
+        let full = FullStore::over(warehouse.store());
         let full = open(&warehouse.with_stores(full, Arc::clone(warehouse.root_store()))).await;
         let error = create(&full, "b").await.unwrap_err();
         assert_eq!(error.sqlstate(), "53100", "{error:?}");

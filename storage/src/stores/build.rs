@@ -15,6 +15,7 @@ use object_store::{BackoffConfig, ClientOptions, ObjectStore, RetryConfig};
 use url::Url;
 
 use crate::error::{Error, Result};
+use crate::stores::layer::Layered;
 use crate::stores::read_only::ReadOnly;
 
 /// One request, its body included.
@@ -327,7 +328,7 @@ fn http(root: &Url) -> object_store::Result<Arc<dyn ObjectStore>> {
         .with_client_options(client().with_allow_http(root.scheme() == "http"))
         .with_retry(retry())
         .build()?;
-    Ok(Arc::new(ReadOnly(Arc::new(store))))
+    Ok(Arc::new(Layered::new(ReadOnly(Arc::new(store)))))
 }
 
 /// The builders' own reading of this variable is lost with their default client options.

@@ -5,7 +5,6 @@
 //! newest mark of a file's content.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fmt;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -17,10 +16,11 @@ use object_store::path::Path;
 use object_store::{
     Attributes, CopyOptions, GetOptions, GetRange, GetResult, GetResultPayload, ListResult,
     MultipartUpload, ObjectMeta, ObjectStore, PutMultipartOptions, PutOptions, PutPayload,
-    PutResult, Result,
+    PutResult, RenameOptions, Result,
 };
 use url::Url;
 
+use crate::stores::layer::{Layer, Layered};
 use crate::stores::object_url::url_of;
 
 /// One range may take at most this part of the room, so that a large scan does not empty the cache.
@@ -82,11 +82,11 @@ impl RangeCache {
         root: &Url,
         inner: Arc<dyn ObjectStore>,
     ) -> Arc<dyn ObjectStore> {
-        Arc::new(CachedStore {
+        Arc::new(Layered::new(CachedStore {
             root: root.clone(),
             inner,
             cache: Arc::clone(self),
-        })
+        }))
     }
 
     fn lock(&self) -> MutexGuard<'_, Kept> {
@@ -223,37 +223,30 @@ impl CachedStore {
     }
 }
 
-impl fmt::Display for CachedStore {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.inner)
-    }
-}
-
 #[async_trait]
-impl ObjectStore for CachedStore {
-    async fn put_opts(
-        &self,
-        location: &Path,
-        payload: PutPayload,
-        options: PutOptions,
-    ) -> Result<PutResult> {
-        self.cache.forget(&self.url(location));
-        self.inner.put_opts(location, payload, options).await
+impl Layer for CachedStore {
+    fn below(&self, _: &Path) -> Result<&dyn ObjectStore> {
+        Ok(&self.inner)
     }
 
-    async fn put_multipart_opts(
+    async fn put(&self, path: &Path, body: PutPayload, options: PutOptions) -> Result<PutResult> {
+        self.cache.forget(&self.url(path));
+        self.inner.put_opts(path, body, options).await
+    }
+
+    async fn put_parts(
         &self,
-        location: &Path,
+        path: &Path,
         options: PutMultipartOptions,
     ) -> Result<Box<dyn MultipartUpload>> {
-        self.cache.forget(&self.url(location));
-        self.inner.put_multipart_opts(location, options).await
+        self.cache.forget(&self.url(path));
+        self.inner.put_multipart_opts(path, options).await
     }
 
-    async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
-        let url = self.url(location);
+    async fn get(&self, path: &Path, options: GetOptions) -> Result<GetResult> {
+        let url = self.url(path);
         let Some(range) = plain_range(&options) else {
-            let result = self.inner.get_opts(location, options).await?;
+            let result = self.inner.get_opts(path, options).await?;
             self.cache.see(url, &result.meta);
             return Ok(result);
         };
@@ -263,7 +256,7 @@ impl ObjectStore for CachedStore {
         {
             return Ok(whole(meta.clone(), range, Attributes::default(), bytes));
         }
-        let result = self.inner.get_opts(location, options).await?;
+        let result = self.inner.get_opts(path, options).await?;
         let (meta, range) = (result.meta.clone(), result.range.clone());
         self.cache.see(url.clone(), &meta);
         if range.end - range.start > (self.cache.limit_bytes / LARGEST_PART) as u64 {
@@ -276,8 +269,8 @@ impl ObjectStore for CachedStore {
         Ok(whole(meta, range, attributes, bytes))
     }
 
-    async fn get_ranges(&self, location: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
-        let url = self.url(location);
+    async fn get_ranges(&self, path: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
+        let url = self.url(path);
         let version = self.cache.newest(&url).as_ref().map(version_of);
         let mut found: Vec<Option<Bytes>> = ranges
             .iter()
@@ -290,7 +283,7 @@ impl ObjectStore for CachedStore {
             .map(|(range, _)| range.clone())
             .collect();
         if !missing.is_empty() {
-            let mut read = self.inner.get_ranges(location, &missing).await?.into_iter();
+            let mut read = self.inner.get_ranges(path, &missing).await?.into_iter();
             for (range, found) in ranges.iter().zip(&mut found) {
                 if found.is_none()
                     && let Some(bytes) = read.next()
@@ -303,42 +296,47 @@ impl ObjectStore for CachedStore {
         Ok(found.into_iter().flatten().collect())
     }
 
-    fn delete_stream(
+    fn delete(
         &self,
-        locations: BoxStream<'static, Result<Path>>,
-    ) -> BoxStream<'static, Result<Path>> {
+        paths: BoxStream<'static, Result<Path>>,
+    ) -> Result<BoxStream<'static, Result<Path>>> {
         let (cache, root) = (Arc::clone(&self.cache), self.root.clone());
-        let locations = locations.inspect(move |location| {
-            if let Ok(location) = location {
-                cache.forget(&url_of(&root, location));
+        let paths = paths.inspect(move |path| {
+            if let Ok(path) = path {
+                cache.forget(&url_of(&root, path));
             }
         });
-        self.inner.delete_stream(locations.boxed())
+        Ok(self.inner.delete_stream(paths.boxed()))
     }
 
-    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
-        self.seen(self.inner.list(prefix))
-    }
-
-    fn list_with_offset(
+    fn list(
         &self,
-        prefix: Option<&Path>,
-        offset: &Path,
-    ) -> BoxStream<'static, Result<ObjectMeta>> {
-        self.seen(self.inner.list_with_offset(prefix, offset))
+        folder: Option<&Path>,
+        offset: Option<&Path>,
+    ) -> Result<BoxStream<'static, Result<ObjectMeta>>> {
+        Ok(self.seen(match offset {
+            Some(offset) => self.inner.list_with_offset(folder, offset),
+            None => self.inner.list(folder),
+        }))
     }
 
-    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
-        let listed = self.inner.list_with_delimiter(prefix).await?;
+    async fn list_folder(&self, folder: Option<&Path>) -> Result<ListResult> {
+        let listed = self.inner.list_with_delimiter(folder).await?;
         for file in &listed.objects {
             self.cache.see(self.url(&file.location), file);
         }
         Ok(listed)
     }
 
-    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
+    async fn copy(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
         self.cache.forget(&self.url(to));
         self.inner.copy_opts(from, to, options).await
+    }
+
+    async fn rename(&self, from: &Path, to: &Path, options: RenameOptions) -> Result<()> {
+        self.cache.forget(&self.url(from));
+        self.cache.forget(&self.url(to));
+        self.inner.rename_opts(from, to, options).await
     }
 }
 

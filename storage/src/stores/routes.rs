@@ -4,21 +4,20 @@
 //! of its own path, whatever the scopes below it.
 
 use std::fmt;
-use std::ops::Range;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use bytes::Bytes;
+use futures::StreamExt as _;
 use futures::stream::BoxStream;
-use futures::{StreamExt as _, TryStreamExt as _};
 use object_store::path::Path;
 use object_store::{
-    CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta,
-    ObjectStore, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
+    CopyMode, CopyOptions, Error, ObjectStore, ObjectStoreExt as _, RenameOptions,
+    RenameTargetMode, Result,
 };
 use url::Url;
 
 use crate::stores::failure::{StoreFailure, named};
+use crate::stores::layer::{Layer, once};
 use crate::stores::object_url::url_of;
 
 /// Objects deleted at once when their stores differ.
@@ -71,129 +70,74 @@ impl RoutedStore {
             }),
         }
     }
-
-    fn listed(
-        &self,
-        prefix: Option<&Path>,
-        list: impl FnOnce(&Arc<dyn ObjectStore>) -> BoxStream<'static, Result<ObjectMeta>>,
-    ) -> BoxStream<'static, Result<ObjectMeta>> {
-        let folder = prefix.cloned().unwrap_or_default();
-        match self.route(&folder) {
-            Ok(store) => {
-                let root = self.root.clone();
-                list(store)
-                    .map_err(move |error| named(&root, &folder, error))
-                    .boxed()
-            }
-            Err(error) => futures::stream::once(async { Err(error) }).boxed(),
-        }
-    }
-}
-
-impl fmt::Display for RoutedStore {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.root.as_str())
-    }
 }
 
 #[async_trait]
-impl ObjectStore for RoutedStore {
-    async fn put_opts(
+impl Layer for RoutedStore {
+    fn below(&self, path: &Path) -> Result<&dyn ObjectStore> {
+        Ok(self.route(path)?)
+    }
+
+    fn failed(&self, path: &Path, error: Error) -> Error {
+        named(&self.root, path, error)
+    }
+
+    fn show(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.root.as_str())
+    }
+
+    fn delete(
         &self,
-        location: &Path,
-        payload: PutPayload,
-        options: PutOptions,
-    ) -> Result<PutResult> {
-        let put = self.route(location)?.put_opts(location, payload, options);
-        put.await
-            .map_err(|error| named(&self.root, location, error))
-    }
-
-    async fn put_multipart_opts(
-        &self,
-        location: &Path,
-        options: PutMultipartOptions,
-    ) -> Result<Box<dyn MultipartUpload>> {
-        let put = self.route(location)?.put_multipart_opts(location, options);
-        put.await
-            .map_err(|error| named(&self.root, location, error))
-    }
-
-    async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
-        let get = self.route(location)?.get_opts(location, options);
-        get.await
-            .map_err(|error| named(&self.root, location, error))
-    }
-
-    async fn get_ranges(&self, location: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
-        let get = self.route(location)?.get_ranges(location, ranges);
-        get.await
-            .map_err(|error| named(&self.root, location, error))
-    }
-
-    fn delete_stream(
-        &self,
-        locations: BoxStream<'static, Result<Path>>,
-    ) -> BoxStream<'static, Result<Path>> {
+        paths: BoxStream<'static, Result<Path>>,
+    ) -> Result<BoxStream<'static, Result<Path>>> {
         if let [only] = self.routes.as_slice()
             && let Ok(store) = &only.store
         {
-            return store.delete_stream(locations);
+            return Ok(store.delete_stream(paths));
         }
         let routes = self.clone();
-        locations
-            .map(move |location| {
-                let routes = routes.clone();
-                async move {
-                    let location = location?;
-                    let one = futures::stream::once(std::future::ready(Ok(location.clone())));
-                    let mut deleted = routes.route(&location)?.delete_stream(one.boxed());
-                    let deleted = deleted.next().await.unwrap_or(Ok(location.clone()));
-                    deleted.map_err(|error| named(&routes.root, &location, error))
-                }
-            })
-            .buffered(PARALLEL_DELETES)
-            .boxed()
+        let deleted = paths.map(move |path| {
+            let routes = routes.clone();
+            async move {
+                let path = path?;
+                let mut deleted = routes.route(&path)?.delete_stream(once(Ok(path.clone())));
+                let deleted = deleted.next().await.unwrap_or(Ok(path.clone()));
+                deleted.map_err(|error| routes.failed(&path, error))
+            }
+        });
+        Ok(deleted.buffered(PARALLEL_DELETES).boxed())
     }
 
-    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
-        self.listed(prefix, |store| store.list(prefix))
-    }
-
-    fn list_with_offset(
-        &self,
-        prefix: Option<&Path>,
-        offset: &Path,
-    ) -> BoxStream<'static, Result<ObjectMeta>> {
-        self.listed(prefix, |store| store.list_with_offset(prefix, offset))
-    }
-
-    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
-        let folder = prefix.cloned().unwrap_or_default();
-        let list = self.route(&folder)?.list_with_delimiter(prefix);
-        list.await
-            .map_err(|error| named(&self.root, &folder, error))
-    }
-
-    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
+    async fn copy(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
         let (source, target) = (self.route(from)?, self.route(to)?);
         if !Arc::ptr_eq(source, target) {
             return Err(self.unreachable(to, "it has another credential than the source".into()));
         }
-        let copy = target.copy_opts(from, to, options);
-        copy.await.map_err(|error| named(&self.root, to, error))
+        target.copy_opts(from, to, options).await
+    }
+
+    async fn rename(&self, from: &Path, to: &Path, options: RenameOptions) -> Result<()> {
+        let mode = match options.target_mode {
+            RenameTargetMode::Overwrite => CopyMode::Overwrite,
+            RenameTargetMode::Create => CopyMode::Create,
+        };
+        let copy = CopyOptions::new().with_mode(mode);
+        self.copy(from, to, copy.with_extensions(options.extensions))
+            .await?;
+        self.route(from)?.delete(from).await
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use object_store::ObjectStoreExt as _;
+    use futures::TryStreamExt as _;
     use object_store::memory::InMemory;
 
     use super::*;
     use crate::error::Error as OurError;
+    use crate::stores::layer::Layered;
 
-    async fn routed() -> (Arc<InMemory>, Arc<InMemory>, RoutedStore) {
+    async fn routed() -> (Arc<InMemory>, Arc<InMemory>, Layered<RoutedStore>) {
         let (narrow, wide) = (Arc::new(InMemory::new()), Arc::new(InMemory::new()));
         let routes = vec![
             Route {
@@ -210,7 +154,7 @@ mod tests {
             },
         ];
         let root = Url::parse("s3://bucket/").unwrap();
-        (narrow, wide, RoutedStore::new(root, routes))
+        (narrow, wide, Layered::new(RoutedStore::new(root, routes)))
     }
 
     #[tokio::test]
