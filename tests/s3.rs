@@ -32,6 +32,11 @@ impl Drop for S3Server {
 impl S3Server {
     /// Starts a server with empty buckets; `None` where there is no server to start.
     pub fn start(buckets: &[&str]) -> Option<S3Server> {
+        S3Server::start_failing(buckets, 0, 0)
+    }
+
+    /// The same of a server that fails: of a thousand requests `rate` meet a fault, which ones the seed decides.
+    pub fn start_failing(buckets: &[&str], seed: u64, rate: u64) -> Option<S3Server> {
         let Ok(program) = std::env::var("AUSPEX_TEST_S3_SERVER") else {
             println!("skipped: AUSPEX_TEST_S3_SERVER does not name the program of tests/s3_server");
             return None;
@@ -42,7 +47,7 @@ impl S3Server {
         }
         let mut child = Command::new(program)
             .arg(folder.path())
-            .args([KEY_ID, SECRET])
+            .args([KEY_ID, SECRET, &seed.to_string(), &rate.to_string()])
             .stdout(Stdio::piped())
             .spawn()
             .expect("the server starts");

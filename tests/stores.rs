@@ -295,3 +295,53 @@ async fn a_secret_is_nowhere_to_be_seen() {
         "{refused}"
     );
 }
+
+/// The numbers of a table and how often each is there.
+async fn counted(client: &Client, table: &str) -> Vec<Vec<String>> {
+    let sql = format!("SELECT i, count(*) FROM {table} GROUP BY i ORDER BY i");
+    rows(client, &sql).await.unwrap()
+}
+
+/// Refusals, cut connections, lost answers and half ones, one request in twelve.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_bucket_that_fails_loses_and_repeats_nothing() {
+    let Some(s3) = S3Server::start_failing(&["lake"], 11, 80) else {
+        return;
+    };
+    let server = Process::start(&s3, "s3://lake/house");
+    let client = server.client().await;
+    for sql in [
+        "CREATE TABLE t (i bigint)",
+        "CREATE TABLE u (i bigint, n bigint)",
+        "INSERT INTO u SELECT value, 0 FROM generate_series(1, 10)",
+    ] {
+        client.batch_execute(sql).await.unwrap();
+    }
+    for i in 0..12 {
+        let insert = format!("INSERT INTO t VALUES ({i})");
+        client.batch_execute(&insert).await.unwrap();
+        // A commit whose answer got lost must not be made a second time.
+        let update = "UPDATE u SET n = n + 1";
+        client.batch_execute(update).await.unwrap();
+        client
+            .batch_execute(&format!("CREATE TABLE v{i} (a int)"))
+            .await
+            .unwrap();
+    }
+    client
+        .batch_execute("CREATE MODEL m PREDICT n USING linear AS SELECT i, i * 2.0 AS n FROM u")
+        .await
+        .unwrap();
+    let expected: Vec<Vec<String>> = (0..12).map(|i| vec![i.to_string(), "1".into()]).collect();
+    assert_eq!(counted(&client, "t").await, expected);
+    let sql = "SELECT count(*), min(n), max(n), round(max(PREDICT(m USING i))) FROM u";
+    assert_eq!(
+        rows(&client, sql).await.unwrap(),
+        [["10", "12", "12", "20"]]
+    );
+    // Another server, and one that asks a bucket that never answers.
+    drop(server);
+    let server = Process::start(&s3, "s3://lake/house");
+    let client = server.client().await;
+    assert_eq!(counted(&client, "t").await, expected);
+}

@@ -6,8 +6,11 @@
 
 mod build;
 mod failure;
+#[cfg(test)]
+mod faulty;
 mod layer;
 mod object_url;
+mod patient;
 mod range_cache;
 mod read_only;
 mod registry;
@@ -28,8 +31,11 @@ use crate::error::{Error, Result};
 
 pub(crate) use build::{StoreKind, divide_options};
 pub(crate) use failure::StoreFailure;
+#[cfg(test)]
+pub(crate) use faulty::{ALL_FAULTS, Fault, FaultyStore, Plan};
 pub(crate) use layer::{Layer, Layered, Request};
 pub(crate) use object_url::{ObjectUrl, shown};
+pub(crate) use patient::{Patience, PatientStore};
 use range_cache::RangeCache;
 pub use registry::StoreRegistry;
 
@@ -135,9 +141,12 @@ impl Stores {
     }
 
     fn route(&self, root: &Url, prefix: Path, store: Result<Arc<dyn ObjectStore>>) -> Route {
-        let store = store.map(|store| match &self.cache {
-            Some(cache) => cache.wrap(root, store),
-            None => store,
+        let store = store.map(|store| {
+            let store = PatientStore::over(root, store, Patience::default());
+            match &self.cache {
+                Some(cache) => cache.wrap(root, store),
+                None => store,
+            }
         });
         Route {
             prefix,

@@ -7,15 +7,6 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 
 use super::*;
 
-fn numbers(range: std::ops::Range<i64>) -> RecordBatch {
-    let names: StringArray = range.clone().map(|i| Some(format!("n{i}"))).collect();
-    let columns: [(&str, ArrayRef); 2] = [
-        ("i", Arc::new(Int64Array::from_iter_values(range))),
-        ("name", Arc::new(names)),
-    ];
-    RecordBatch::try_from_iter(columns).unwrap()
-}
-
 fn rows(batch: RecordBatch) -> SendableRecordBatchStream {
     let schema = batch.schema();
     let batches = futures::stream::iter([Ok(batch)]);

@@ -268,7 +268,11 @@ async fn line_breaks_inside_quotes_are_found() {
     ] {
         f.write("data/a.csv", text);
         let url = Url::from_file_path(f.path("data/a.csv").canonicalize().unwrap()).unwrap();
-        let found = f.tables.has_quoted_breaks(&url, b'"').await.unwrap();
+        let found = f
+            .tables
+            .has_quoted_breaks(&url, &BTreeMap::new())
+            .await
+            .unwrap();
         assert_eq!(found, expected, "{text:?}");
     }
 }

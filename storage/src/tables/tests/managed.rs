@@ -1,6 +1,6 @@
 //! Managed tables: what is written is read, after a restart and by others at the same time, or not at all.
 
-use datafusion::arrow::array::{StringArray, UInt32Array};
+use datafusion::arrow::array::UInt32Array;
 use datafusion::arrow::datatypes::DataType;
 use datafusion::error::DataFusionError;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
@@ -8,15 +8,6 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use super::*;
 use crate::catalog::ViewDefinition;
 use crate::full_store::FullStore;
-
-fn numbers(range: std::ops::Range<i64>) -> RecordBatch {
-    let names: StringArray = range.clone().map(|i| Some(format!("n{i}"))).collect();
-    let columns: [(&str, ArrayRef); 2] = [
-        ("i", Arc::new(Int64Array::from_iter_values(range))),
-        ("name", Arc::new(names)),
-    ];
-    RecordBatch::try_from_iter(columns).unwrap()
-}
 
 fn stream(
     batches: Vec<Result<RecordBatch, DataFusionError>>,
@@ -28,7 +19,7 @@ fn stream(
     ))
 }
 
-fn rows(batches: Vec<RecordBatch>) -> SendableRecordBatchStream {
+pub(super) fn rows(batches: Vec<RecordBatch>) -> SendableRecordBatchStream {
     let schema = batches[0].schema();
     stream(batches.into_iter().map(Ok).collect(), schema)
 }
@@ -273,8 +264,8 @@ async fn a_full_disk_is_said() {
     let schema = numbers(0..1).schema();
     f.create("a", Arc::clone(&schema)).await.unwrap();
     let warehouse = Warehouse::open(f.path("").to_str().unwrap()).await.unwrap();
-    let full = FullStore(Arc::clone(warehouse.root_store()));
-    let warehouse = warehouse.with_stores(Arc::clone(warehouse.store()), Arc::new(full));
+    let full = FullStore::over(warehouse.root_store());
+    let warehouse = warehouse.with_stores(Arc::clone(warehouse.store()), full);
     let locations = Arc::new(Locations::new(&warehouse, &[]).unwrap());
     let tables = Tables::new(warehouse, locations);
     let error = append_to(&tables, "a", rows(vec![numbers(0..3)]))

@@ -7,11 +7,12 @@
 
 mod changes;
 mod external;
+mod faults;
 mod managed;
 
 use std::path::PathBuf;
 
-use datafusion::arrow::array::{ArrayRef, Int64Array, RecordBatch};
+use datafusion::arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::arrow::datatypes::{Field, Schema};
 use datafusion::arrow::util::pretty::pretty_format_batches;
@@ -121,6 +122,15 @@ impl Fixture {
             .await
             .unwrap_err()
     }
+}
+
+fn numbers(range: std::ops::Range<i64>) -> RecordBatch {
+    let names: StringArray = range.clone().map(|i| Some(format!("n{i}"))).collect();
+    let columns: [(&str, ArrayRef); 2] = [
+        ("i", Arc::new(Int64Array::from_iter_values(range))),
+        ("name", Arc::new(names)),
+    ];
+    RecordBatch::try_from_iter(columns).unwrap()
 }
 
 async fn append_to(tables: &Tables, id: &str, rows: SendableRecordBatchStream) -> Result<u64> {

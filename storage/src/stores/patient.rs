@@ -1,0 +1,337 @@
+//! Patience with a remote store: what passes is tried again, what was answered in part is asked for again.
+//!
+//! Requests flow in; answers that are whole flow out, or an error that names the object. The library's client retries
+//! what its server refuses (5xx, 429, lost connections); here is what it cannot know: that a file was answered shorter
+//! than it is, that a request hangs, and whether an object that is already there was put by an attempt whose answer got
+//! lost. The last one matters most: a commit that lands and seems to fail would be made twice.
+
+use std::future::Future;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::stream::BoxStream;
+use futures::{StreamExt as _, TryStreamExt as _};
+use object_store::path::Path;
+use object_store::{
+    Error, GetOptions, GetRange, GetResult, GetResultPayload, ListResult, MultipartUpload,
+    ObjectMeta, ObjectStore, PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult,
+    Result, UploadPart,
+};
+use tokio::time::Instant;
+use url::Url;
+
+use crate::stores::failure::named;
+use crate::stores::layer::{Layer, Layered, once};
+
+/// Ranges up to this size are read whole before they are passed on, so that a short one can be read again.
+const WHOLE_RANGE_BYTES: u64 = 8 << 20;
+/// The same for files: what is larger streams, since its reader may stop after the first rows.
+const WHOLE_FILE_BYTES: u64 = 1 << 20;
+
+/// How long a store is waited for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Patience {
+    max_attempts: u32,
+    /// Before the second attempt; doubled before each further one.
+    first_pause: Duration,
+    /// From the first attempt on; later no other one is made. The client below has its own patience, so that a server
+    /// which it waited for in vain is not waited for again.
+    retry: Duration,
+    /// Of one attempt, the client's retries included.
+    attempt: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self {
+            max_attempts: 6,
+            first_pause: Duration::from_millis(100),
+            retry: Duration::from_secs(20),
+            attempt: Duration::from_secs(150),
+        }
+    }
+}
+
+impl Patience {
+    /// Short enough for a test, long enough that nothing but a fault takes so long.
+    #[cfg(test)]
+    pub(crate) fn of_tests(max_attempts: u32) -> Self {
+        Self {
+            max_attempts,
+            first_pause: Duration::from_micros(10),
+            attempt: Duration::from_millis(300),
+            ..Self::default()
+        }
+    }
+}
+
+/// A store that is waited for.
+#[derive(Debug)]
+pub(crate) struct PatientStore {
+    root: Url,
+    inner: Arc<dyn ObjectStore>,
+    patience: Patience,
+}
+
+impl PatientStore {
+    pub(crate) fn over(
+        root: &Url,
+        inner: Arc<dyn ObjectStore>,
+        patience: Patience,
+    ) -> Arc<dyn ObjectStore> {
+        Arc::new(Layered::new(Self {
+            root: root.clone(),
+            inner,
+            patience,
+        }))
+    }
+
+    /// Makes attempts until one is answered or patience ends.
+    async fn patiently<T, F>(&self, path: &Path, mut attempt: impl FnMut() -> F) -> Result<T>
+    where
+        F: Future<Output = Result<T>> + Send,
+    {
+        let begun = Instant::now();
+        let mut pause = self.patience.first_pause;
+        for n in 1.. {
+            let answer = tokio::time::timeout(self.patience.attempt, attempt()).await;
+            let error = match answer {
+                Ok(Err(error @ Error::Generic { .. })) => error,
+                Ok(answer) => return answer,
+                Err(_) => no_answer(self.patience.attempt),
+            };
+            if n >= self.patience.max_attempts || begun.elapsed() + pause > self.patience.retry {
+                return Err(error);
+            }
+            tracing::info!(%error, %path, n, "a store failed; its request is made again");
+            tokio::time::sleep(scattered(pause, path, n)).await;
+            pause *= 2;
+        }
+        Err(no_answer(self.patience.retry))
+    }
+
+    /// An answer whose body is as long as it must be. Small ones are read; a large one fails at its end if it is short.
+    async fn whole(&self, path: &Path, asked: &GetOptions, got: GetResult) -> Result<GetResult> {
+        let wanted = match &asked.range {
+            Some(GetRange::Bounded(range)) => range.start..range.end.min(got.meta.size),
+            _ => got.range.clone(),
+        };
+        if got.range != wanted {
+            return Err(short(got.range.end - got.range.start, &wanted));
+        }
+        let GetResultPayload::Stream(body) = got.payload else {
+            return Ok(got);
+        };
+        let limit = match asked.range {
+            Some(_) => WHOLE_RANGE_BYTES,
+            None => WHOLE_FILE_BYTES,
+        };
+        let body = match wanted.end - wanted.start <= limit {
+            true => once(Ok(read(body, &wanted).await?)),
+            false => self.watched(path, body, wanted),
+        };
+        Ok(GetResult {
+            payload: GetResultPayload::Stream(body),
+            ..got
+        })
+    }
+
+    /// A body that fails at its end if it is short; errors name the object.
+    fn watched(
+        &self,
+        path: &Path,
+        body: BoxStream<'static, Result<Bytes>>,
+        wanted: Range<u64>,
+    ) -> BoxStream<'static, Result<Bytes>> {
+        let (root, path) = (self.root.clone(), path.clone());
+        let watched = futures::stream::try_unfold((body, 0), move |(mut body, n_read)| {
+            let wanted = wanted.clone();
+            async move {
+                match body.try_next().await? {
+                    Some(bytes) => {
+                        let n_read = n_read + bytes.len() as u64;
+                        Ok(Some((bytes, (body, n_read))))
+                    }
+                    None if n_read == wanted.end - wanted.start => Ok(None),
+                    None => Err(short(n_read, &wanted)),
+                }
+            }
+        });
+        watched
+            .map_err(move |error| named(&root, &path, error))
+            .boxed()
+    }
+
+    /// Whether an object that stands in the way of a put is that put's own, of an attempt whose answer got lost.
+    async fn is_own(&self, path: &Path, body: &PutPayload) -> Option<PutResult> {
+        let found = self.get(path, GetOptions::new()).await.ok()?;
+        if found.meta.size != body.content_length() as u64 {
+            return None;
+        }
+        let (e_tag, version) = (found.meta.e_tag.clone(), found.meta.version.clone());
+        let there = found.bytes().await.ok()?;
+        let own = Bytes::from(body.clone());
+        (there == own).then_some(PutResult { e_tag, version })
+    }
+}
+
+async fn read(body: BoxStream<'static, Result<Bytes>>, wanted: &Range<u64>) -> Result<Bytes> {
+    let bytes = object_store::collect_bytes(body, Some(wanted.end - wanted.start)).await?;
+    match bytes.len() as u64 == wanted.end - wanted.start {
+        true => Ok(bytes),
+        false => Err(short(bytes.len() as u64, wanted)),
+    }
+}
+
+fn short(n_read: u64, wanted: &Range<u64>) -> Error {
+    let Range { start, end } = wanted;
+    Error::Generic {
+        store: "remote",
+        source: format!("the store gave {n_read} bytes of the range {start} to {end}").into(),
+    }
+}
+
+fn no_answer(bound: Duration) -> Error {
+    Error::Generic {
+        store: "remote",
+        source: format!("the store gave no answer for {} ms", bound.as_millis()).into(),
+    }
+}
+
+/// A pause between a half and the whole, so that those who failed together do not come back together.
+fn scattered(pause: Duration, path: &Path, n: u32) -> Duration {
+    let mut hasher = DefaultHasher::new();
+    (path.as_ref(), n, std::process::id()).hash(&mut hasher);
+    let share = (hasher.finish() % 1000) as u32;
+    pause / 2 + pause / 2 * share / 1000
+}
+
+#[async_trait]
+impl Layer for PatientStore {
+    fn below(&self, _: &Path) -> Result<&dyn ObjectStore> {
+        Ok(&self.inner)
+    }
+
+    fn failed(&self, path: &Path, error: Error) -> Error {
+        named(&self.root, path, error)
+    }
+
+    async fn put(&self, path: &Path, body: PutPayload, options: PutOptions) -> Result<PutResult> {
+        if let PutMode::Update(_) = options.mode {
+            return self.inner.put_opts(path, body, options).await;
+        }
+        let is_create = options.mode == PutMode::Create;
+        let put = || self.inner.put_opts(path, body.clone(), options.clone());
+        match self.patiently(path, put).await {
+            Err(error @ Error::AlreadyExists { .. }) if is_create => {
+                self.is_own(path, &body).await.ok_or(error)
+            }
+            put => put,
+        }
+    }
+
+    /// Parts are counted by their calls, so none of them can be put again here; the client does it.
+    async fn put_parts(
+        &self,
+        path: &Path,
+        options: PutMultipartOptions,
+    ) -> Result<Box<dyn MultipartUpload>> {
+        let begin = || self.inner.put_multipart_opts(path, options.clone());
+        let inner = self.patiently(path, begin).await?;
+        let (root, path) = (self.root.clone(), path.clone());
+        Ok(Box::new(NamedUpload { inner, root, path }))
+    }
+
+    async fn get(&self, path: &Path, options: GetOptions) -> Result<GetResult> {
+        let options = &options;
+        let get = || async move {
+            let got = self.inner.get_opts(path, options.clone()).await?;
+            match options.head {
+                true => Ok(got),
+                false => self.whole(path, options, got).await,
+            }
+        };
+        self.patiently(path, get).await
+    }
+
+    async fn get_ranges(&self, path: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
+        let get = || async move {
+            let got = self.inner.get_ranges(path, ranges).await?;
+            let mut pairs = ranges.iter().zip(&got);
+            match pairs.find(|(range, bytes)| bytes.len() as u64 != range.end - range.start) {
+                Some((range, bytes)) => Err(short(bytes.len() as u64, range)),
+                None => Ok(got),
+            }
+        };
+        self.patiently(path, get).await
+    }
+
+    /// A listing that fails before its first file is begun again.
+    fn list(
+        &self,
+        folder: Option<&Path>,
+        offset: Option<&Path>,
+    ) -> Result<BoxStream<'static, Result<ObjectMeta>>> {
+        let this = Self {
+            root: self.root.clone(),
+            inner: Arc::clone(&self.inner),
+            patience: self.patience,
+        };
+        let (folder, offset) = (folder.cloned(), offset.cloned());
+        let listed = async move {
+            let (this, folder, offset) = (&this, folder.as_ref(), offset.as_ref());
+            let list = || async move {
+                let files = match offset {
+                    Some(offset) => this.inner.list_with_offset(folder, offset),
+                    None => this.inner.list(folder),
+                };
+                let mut files = files.fuse();
+                let first = files.try_next().await?;
+                Ok(futures::stream::iter(first.map(Ok)).chain(files))
+            };
+            this.patiently(&folder.cloned().unwrap_or_default(), list)
+                .await
+        };
+        Ok(futures::stream::once(listed).try_flatten().boxed())
+    }
+
+    async fn list_folder(&self, folder: Option<&Path>) -> Result<ListResult> {
+        let path = folder.cloned().unwrap_or_default();
+        self.patiently(&path, || self.inner.list_with_delimiter(folder))
+            .await
+    }
+}
+
+/// An upload in parts whose errors name the object.
+#[derive(Debug)]
+struct NamedUpload {
+    inner: Box<dyn MultipartUpload>,
+    root: Url,
+    path: Path,
+}
+
+#[async_trait]
+impl MultipartUpload for NamedUpload {
+    fn put_part(&mut self, data: PutPayload) -> UploadPart {
+        let part = self.inner.put_part(data);
+        let (root, path) = (self.root.clone(), self.path.clone());
+        Box::pin(async move { part.await.map_err(|error| named(&root, &path, error)) })
+    }
+
+    async fn complete(&mut self) -> Result<PutResult> {
+        let completed = self.inner.complete().await;
+        completed.map_err(|error| named(&self.root, &self.path, error))
+    }
+
+    async fn abort(&mut self) -> Result<()> {
+        let aborted = self.inner.abort().await;
+        aborted.map_err(|error| named(&self.root, &self.path, error))
+    }
+}
+
+#[cfg(test)]
+mod tests;
