@@ -300,11 +300,7 @@ impl Copy {
             options
                 .entry("header".to_owned())
                 .or_insert_with(|| "false".to_owned());
-            let quote = options.get("quote").and_then(|quote| quote.bytes().next());
-            let breaks = engine
-                .tables
-                .has_quoted_breaks(&url, quote.unwrap_or(b'"'))
-                .await?;
+            let breaks = engine.tables.has_quoted_breaks(&url, &options).await?;
             options.insert("newlines_in_values".to_owned(), breaks.to_string());
         }
         Ok(CatalogEntry::new(

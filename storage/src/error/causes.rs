@@ -59,9 +59,18 @@ impl Error {
     }
 }
 
-/// The same refusal of a location, if the error is one.
+/// The same refusal of a location or word on a file, if the error is one.
 fn refusal(error: &Error) -> Option<Error> {
     match error {
+        Error::BadFile {
+            file,
+            format,
+            reason,
+        } => Some(Error::BadFile {
+            file: file.clone(),
+            format,
+            reason: reason.clone(),
+        }),
         Error::LocationRefused { location } => Some(Error::LocationRefused {
             location: location.clone(),
         }),

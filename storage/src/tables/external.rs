@@ -22,14 +22,14 @@ use crate::catalog::{
 };
 use crate::error::{Error, Result};
 use crate::locations::Locations;
+use crate::tables::csv_watch::has_quoted_breaks;
 use crate::tables::external_delta::ExternalDelta;
 use crate::tables::file_table::{Columns, FileTable};
-use crate::tables::format::{FileHints, is_compressed, null_text, reader};
+use crate::tables::format::{FileHints, csv_dialect, is_compressed, null_text, reader};
 use crate::tables::iceberg::{IcebergCatalogs, IcebergTable};
 use crate::tables::inference::infer;
 use crate::tables::listing::{Found, ListedFile, Listing, TableFolder, find, shown};
 use crate::tables::located::Place;
-use crate::tables::quoted_breaks::has_quoted_breaks;
 use crate::tables::snapshot::TableSnapshot;
 use crate::warehouse::Warehouse;
 
@@ -186,7 +186,11 @@ impl External {
     }
 
     /// Whether a line break of one of the files at a location stands inside quotes, or may, in a compressed file.
-    pub(crate) async fn has_quoted_breaks(&self, url: &Url, quote: u8) -> Result<bool> {
+    pub(crate) async fn has_quoted_breaks(
+        &self,
+        url: &Url,
+        options: &BTreeMap<String, String>,
+    ) -> Result<bool> {
         let (stores, locations) = (self.warehouse.stores(), &self.locations);
         let wanted = Some(ExternalFormat::Csv);
         let found = find(stores, locations, std::slice::from_ref(url), wanted).await?;
@@ -195,8 +199,9 @@ impl External {
         };
         for file in &listing.files {
             let name = file.meta.location.filename().unwrap_or_default();
-            if is_compressed(ExternalFormat::Csv, &BTreeMap::new(), name)?
-                || has_quoted_breaks(&listing.store, &file.meta, quote).await?
+            let dialect = csv_dialect(options, name)?;
+            if is_compressed(ExternalFormat::Csv, options, name)?
+                || has_quoted_breaks(&listing.store, &file.meta, &listing.place(), dialect).await?
             {
                 return Ok(true);
             }

@@ -18,6 +18,7 @@ use datafusion::datasource::file_format::parquet::ParquetFormat;
 
 use crate::catalog::ExternalFormat;
 use crate::error::{Error, Result};
+use crate::tables::csv_quotes::Dialect;
 
 const CSV_OPTIONS: &[&str] = &[
     "comment",
@@ -148,7 +149,7 @@ pub(crate) fn reader(
 ) -> Result<Arc<dyn FileFormat>> {
     let options = FormatOptions::parse(format, options)?;
     let lower_name = hints.name.to_ascii_lowercase();
-    let (ending, by_name) = compression_of(&lower_name);
+    let by_name = compression_of(&lower_name).1;
     let compression = options.compression()?.unwrap_or(by_name);
     let defaults = session.default_table_options();
     Ok(match format {
@@ -156,16 +157,15 @@ pub(crate) fn reader(
             Arc::new(ParquetFormat::default().with_options(defaults.parquet))
         }
         ExternalFormat::Csv => {
-            let is_tsv = lower_name[..lower_name.len() - ending.len()].ends_with(".tsv");
-            let delimiter = if is_tsv { b'\t' } else { b',' };
+            let dialect = options.dialect(&lower_name)?;
             let mut csv = CsvFormat::default()
                 .with_options(defaults.csv)
                 .with_file_compression_type(compression)
                 .with_has_header(options.flag("header")?.unwrap_or(true))
-                .with_delimiter(options.byte("delimiter")?.unwrap_or(delimiter))
-                .with_quote(options.byte("quote")?.unwrap_or(b'"'))
-                .with_escape(options.byte("escape")?)
-                .with_comment(options.byte("comment")?)
+                .with_delimiter(dialect.delimiter)
+                .with_quote(dialect.quote)
+                .with_escape(dialect.escape)
+                .with_comment(dialect.comment)
                 // Only types are found with it; the reader itself knows but the empty field.
                 .with_null_regex(options.null_text().map(exactly_or_empty))
                 // A quoted line break would be cut in two if a file were read in ranges.
@@ -201,6 +201,11 @@ pub(crate) fn null_text(
     options: &BTreeMap<String, String>,
 ) -> Result<Option<&str>> {
     Ok(FormatOptions::parse(format, options)?.null_text())
+}
+
+/// The characters that the options and the name of a CSV file give a meaning.
+pub(crate) fn csv_dialect(options: &BTreeMap<String, String>, name: &str) -> Result<Dialect> {
+    FormatOptions::parse(ExternalFormat::Csv, options)?.dialect(&name.to_ascii_lowercase())
 }
 
 /// Whether the options or the name say that a file is compressed.
@@ -301,6 +306,18 @@ impl<'a> FormatOptions<'a> {
                 Self::invalid("compression", value, "auto, none, gzip, bzip2, xz or zstd")
             }),
         }
+    }
+
+    fn dialect(&self, lower_name: &str) -> Result<Dialect> {
+        let (ending, _) = compression_of(lower_name);
+        let is_tsv = lower_name[..lower_name.len() - ending.len()].ends_with(".tsv");
+        let delimiter = if is_tsv { b'\t' } else { b',' };
+        Ok(Dialect {
+            delimiter: self.byte("delimiter")?.unwrap_or(delimiter),
+            quote: self.byte("quote")?.unwrap_or(b'"'),
+            escape: self.byte("escape")?,
+            comment: self.byte("comment")?,
+        })
     }
 
     /// The text that means NULL beside the empty field.

@@ -10,8 +10,9 @@ use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::datasource::file_format::file_compression_type::FileCompressionType;
 use datafusion::datasource::listing::PartitionedFile;
-use datafusion::datasource::physical_plan::{FileOpener, FileScanConfig, FileSource};
+use datafusion::datasource::physical_plan::{CsvSource, FileOpener, FileScanConfig, FileSource};
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::datasource::table_schema::TableSchema;
 use datafusion::error::{DataFusionError, Result};
@@ -31,6 +32,8 @@ use url::Url;
 
 use crate::error::Error;
 use crate::stores::ObjectUrl;
+use crate::tables::csv_quotes::Dialect;
+use crate::tables::csv_watch::QuoteWatch;
 use crate::tables::json_lines::first_bad_line;
 
 /// A scan whose errors name their files; `plan` as it was, if it is no scan of files.
@@ -177,6 +180,34 @@ impl Located {
         &self.inner
     }
 
+    fn located(&self, inner: Box<dyn Morselizer>, lines: Option<Lines>) -> Box<dyn Morselizer> {
+        Box::new(LocatedMorselizer {
+            inner,
+            place: self.place.clone(),
+            lines,
+        })
+    }
+
+    fn watched_csv(
+        &self,
+        csv: &CsvSource,
+        store: Arc<dyn ObjectStore>,
+        config: &FileScanConfig,
+        partition: usize,
+    ) -> Result<Box<dyn Morselizer>> {
+        let compression = config.file_compression_type;
+        let store = QuoteWatch::over(store, &self.place, Dialect::of(csv), compression);
+        let inner = match compression.is_compressed() {
+            false => csv.create_morselizer(store, config, partition)?,
+            true => {
+                let mut plain = config.clone();
+                plain.file_compression_type = FileCompressionType::UNCOMPRESSED;
+                csv.create_morselizer(store, &plain, partition)?
+            }
+        };
+        Ok(self.located(inner, None))
+    }
+
     /// The same around another source of the same files.
     pub(crate) fn around(&self, inner: Arc<dyn FileSource>) -> Arc<dyn FileSource> {
         wrap(&self.place, inner)
@@ -199,17 +230,17 @@ impl FileSource for Located {
         config: &FileScanConfig,
         partition: usize,
     ) -> Result<Box<dyn Morselizer>> {
+        if let Some(csv) = self.inner.downcast_ref::<CsvSource>() {
+            return self.watched_csv(csv, store, config, partition);
+        }
         let is_lines =
             self.place.format == "ndjson" && !config.file_compression_type.is_compressed();
         let lines = is_lines.then(|| Lines {
             store: Arc::clone(&store),
             schema: Arc::clone(config.file_schema()),
         });
-        Ok(Box::new(LocatedMorselizer {
-            inner: self.inner.create_morselizer(store, config, partition)?,
-            place: self.place.clone(),
-            lines,
-        }))
+        let inner = self.inner.create_morselizer(store, config, partition)?;
+        Ok(self.located(inner, lines))
     }
 
     fn table_schema(&self) -> &TableSchema {

@@ -3,6 +3,8 @@
 //! Entries, paths and streams of batches flow in; DataFusion providers, schemas and pinned snapshots flow out. Managed
 //! tables are Delta Lake tables, external ones files in place. Names are the catalog's business, not this module's.
 
+mod csv_quotes;
+mod csv_watch;
 mod delta_files;
 mod delta_log;
 mod delta_scan;
@@ -20,7 +22,6 @@ mod located;
 mod maintenance;
 mod managed;
 mod page_locations;
-mod quoted_breaks;
 mod rewrite;
 mod row_checks;
 mod row_marks;
@@ -32,6 +33,7 @@ mod tests;
 mod types;
 
 use std::sync::Arc;
+use std::collections::BTreeMap;
 
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::execution::SendableRecordBatchStream;
@@ -371,8 +373,14 @@ impl Tables {
     }
 
     /// Whether a line break of a CSV file stands inside quotes, so that the file cannot be divided at line breaks.
-    pub async fn has_quoted_breaks(&self, url: &Url, quote: u8) -> Result<bool> {
-        self.external.has_quoted_breaks(url, quote).await
+    ///
+    /// Errors: `BadFile` if a quote never closes, `InvalidOption`.
+    pub async fn has_quoted_breaks(
+        &self,
+        url: &Url,
+        options: &BTreeMap<String, String>,
+    ) -> Result<bool> {
+        self.external.has_quoted_breaks(url, options).await
     }
 
     /// Removes the files of a managed table, once the catalog names it no more.

@@ -1,0 +1,177 @@
+//! CSV files that are read with an eye on their quotes.
+//!
+//! A store flows in, one flows out whose whole files fail at their end if a quote was never closed: the reader would take
+//! all lines behind it for one field. Compressed files come out of it plain, so that the same eye sees them.
+
+use std::fs::File;
+use std::io::Read as _;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use datafusion::datasource::file_format::file_compression_type::FileCompressionType;
+use datafusion::error::DataFusionError;
+use futures::stream::BoxStream;
+use futures::{StreamExt as _, TryStreamExt as _};
+use object_store::path::Path;
+use object_store::{
+    Error as StoreError, GetOptions, GetResult, GetResultPayload, ObjectMeta, ObjectStore,
+    ObjectStoreExt as _, Result as StoreResult,
+};
+
+use crate::error::{Error, Result};
+use crate::stores::{Layer, Layered};
+use crate::tables::csv_quotes::{Dialect, Quotes};
+use crate::tables::located::Place;
+
+/// How much is read and looked at in one piece.
+const PIECE_BYTES: u64 = 1 << 20;
+/// The same where a file is only looked at.
+const LOOK_BYTES: u64 = 8 << 20;
+/// How many pieces are fetched at a time.
+const PIECES_IN_FLIGHT: usize = 4;
+
+/// Whether a line break of a file stands inside quotes, so that it cannot be divided at its line breaks.
+///
+/// Errors: `BadFile` if a quote never closes.
+pub(crate) async fn has_quoted_breaks(
+    store: &Arc<dyn ObjectStore>,
+    file: &ObjectMeta,
+    place: &Place,
+    dialect: Dialect,
+) -> Result<bool> {
+    let starts = (0..file.size).step_by(LOOK_BYTES as usize);
+    let mut pieces = futures::stream::iter(starts)
+        .map(|start| {
+            let range = start..file.size.min(start + LOOK_BYTES);
+            let (store, location) = (Arc::clone(store), file.location.clone());
+            async move { store.get_range(&location, range).await }
+        })
+        .buffered(PIECES_IN_FLIGHT);
+    let mut quotes = Quotes::new(dialect);
+    while let Some(piece) = pieces.try_next().await? {
+        quotes.feed(&piece);
+        // Whether the last one closes is seen when the file is read whole.
+        if quotes.has_breaks() {
+            return Ok(true);
+        }
+    }
+    match quotes.open() {
+        Some(line) => Err(never_closed(place, &file.location, line)),
+        None => Ok(false),
+    }
+}
+
+fn never_closed(place: &Place, path: &Path, line: u64) -> Error {
+    Error::BadFile {
+        file: place.url(path.as_ref()),
+        format: place.format,
+        reason: format!("the quote that opens at line {line} is never closed"),
+    }
+}
+
+/// The store of one scan of CSV files.
+#[derive(Debug)]
+pub(crate) struct QuoteWatch {
+    inner: Arc<dyn ObjectStore>,
+    place: Place,
+    dialect: Dialect,
+    compression: FileCompressionType,
+}
+
+impl QuoteWatch {
+    pub(crate) fn over(
+        inner: Arc<dyn ObjectStore>,
+        place: &Place,
+        dialect: Dialect,
+        compression: FileCompressionType,
+    ) -> Arc<dyn ObjectStore> {
+        Arc::new(Layered::new(Self {
+            inner,
+            place: place.clone(),
+            dialect,
+            compression,
+        }))
+    }
+
+    fn watched(
+        &self,
+        path: &Path,
+        body: BoxStream<'static, StoreResult<Bytes>>,
+    ) -> BoxStream<'static, StoreResult<Bytes>> {
+        let (place, path) = (self.place.clone(), path.clone());
+        let state = (body, Quotes::new(self.dialect));
+        futures::stream::try_unfold(state, move |(mut body, mut quotes)| {
+            let (place, path) = (place.clone(), path.clone());
+            async move {
+                if let Some(piece) = body.try_next().await? {
+                    quotes.feed(&piece);
+                    return Ok(Some((piece, (body, quotes))));
+                }
+                match quotes.open() {
+                    Some(line) => Err(failed(never_closed(&place, &path, line))),
+                    None => Ok(None),
+                }
+            }
+        })
+        .boxed()
+    }
+
+    fn plain(
+        &self,
+        body: BoxStream<'static, StoreResult<Bytes>>,
+    ) -> StoreResult<BoxStream<'static, StoreResult<Bytes>>> {
+        if !self.compression.is_compressed() {
+            return Ok(body);
+        }
+        let body = body.map_err(DataFusionError::from).boxed();
+        let plain = self.compression.convert_stream(body).map_err(failed)?;
+        Ok(plain.map_err(failed).boxed())
+    }
+}
+
+fn failed(error: impl std::error::Error + Send + Sync + 'static) -> StoreError {
+    StoreError::Generic {
+        store: "csv",
+        source: Box::new(error),
+    }
+}
+
+/// The content of a file of this machine.
+fn pieces(file: File) -> BoxStream<'static, StoreResult<Bytes>> {
+    futures::stream::try_unfold(file, |file| async move {
+        let read = move || {
+            let mut piece = Vec::with_capacity(PIECE_BYTES as usize);
+            let mut rest = (&file).take(PIECE_BYTES);
+            rest.read_to_end(&mut piece).map(|_| (piece, file))
+        };
+        let read = tokio::task::spawn_blocking(read).await.map_err(failed)?;
+        let (piece, file) = read.map_err(failed)?;
+        Ok((!piece.is_empty()).then(|| (Bytes::from(piece), file)))
+    })
+    .boxed()
+}
+
+#[async_trait]
+impl Layer for QuoteWatch {
+    fn below(&self, _: &Path) -> StoreResult<&dyn ObjectStore> {
+        Ok(&self.inner)
+    }
+
+    async fn get(&self, path: &Path, options: GetOptions) -> StoreResult<GetResult> {
+        let is_whole = options.range.is_none() && !options.head;
+        let got = self.inner.get_opts(path, options).await?;
+        if !is_whole {
+            return Ok(got);
+        }
+        let body = match got.payload {
+            GetResultPayload::Stream(body) => body,
+            GetResultPayload::File(file, _) => pieces(file),
+        };
+        let body = self.watched(path, self.plain(body)?);
+        Ok(GetResult {
+            payload: GetResultPayload::Stream(body),
+            ..got
+        })
+    }
+}
