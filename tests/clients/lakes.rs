@@ -1,6 +1,7 @@
 //! Tables are exchanged with other systems: what Auspex writes, they read, and the other way round.
 
 use auspex_tests::{TestServer, python, rows, run_python};
+use tokio_postgres::Client;
 
 /// The folder of the only managed table.
 fn table_folder(server: &TestServer) -> String {
@@ -8,6 +9,11 @@ fn table_folder(server: &TestServer) -> String {
     let folder = tables.next().unwrap().unwrap().path();
     assert!(tables.next().is_none(), "one table");
     folder.to_string_lossy().into_owned()
+}
+
+async fn explain(client: &Client, query: &str) -> String {
+    let plan = rows(client, &format!("EXPLAIN {query}")).await.unwrap();
+    plan.concat().concat()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -49,6 +55,35 @@ async fn tables_of_deltalake_are_read() {
     }
     let changed = "SELECT count(*) FROM theirs WHERE note = 'changed' AND region = 'north'";
     assert_eq!(rows(&client, changed).await.unwrap(), [["5"]]);
-    let before = format!("SELECT count(*) FROM read_delta('{folder}', version => 1)");
-    assert_eq!(rows(&client, &before).await.unwrap(), [["100"]]);
+    for before in [
+        format!("SELECT count(*) FROM read_delta('{folder}', version => 1)"),
+        "SELECT count(*) FROM theirs VERSION AS OF 1".to_owned(),
+    ] {
+        assert_eq!(rows(&client, &before).await.unwrap(), [["100"]], "{before}");
+    }
+    let error = rows(&client, "SELECT * FROM theirs VERSION AS OF 9").await;
+    let error = error.unwrap_err();
+    assert!(
+        error.contains("42704") && error.contains("Versions 0"),
+        "{error}"
+    );
+    let error = rows(&client, "SELECT * FROM theirs TIMESTAMP AS OF '2001-01-01'").await;
+    assert!(error.unwrap_err().contains("Versions 0"));
+    // Planned as a managed table is: files are left out by partition and bounds, columns by name, and what the log
+    // counts is not read.
+    let plan = explain(
+        &client,
+        "SELECT id FROM theirs WHERE region = 'south' AND id > 60",
+    );
+    let plan = plan.await;
+    assert!(plan.contains("file_type=parquet") && plan.contains("projection=[id]"));
+    assert!(
+        plan.contains("region=south") && !plan.contains("region=north"),
+        "{plan}"
+    );
+    assert_eq!(plan.matches(".parquet").count(), 1, "{plan}");
+    let counted = "SELECT count(*), min(id), max(id) FROM theirs VERSION AS OF 1";
+    let plan = explain(&client, counted).await;
+    assert!(!plan.contains(".parquet"), "{plan}");
+    assert_eq!(rows(&client, counted).await.unwrap(), [["100", "0", "99"]]);
 }

@@ -26,10 +26,11 @@ use datafusion::parquet::arrow::RowNumber;
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_optimizer::pruning::PruningPredicateBuilder;
 use datafusion::physical_plan::ExecutionPlan;
-use datafusion::physical_plan::empty::EmptyExec;
 use object_store::ObjectStore;
 
 use crate::tables::delta_files::{DeltaFiles, merged};
+use crate::tables::located::located;
+use crate::tables::scans::{of_no_files, pushdown};
 
 /// The hidden column with a row's file: its index among the files of the version.
 pub const FILE_COLUMN: &str = "__auspex_file";
@@ -304,11 +305,7 @@ impl TableProvider for DeltaScan {
         &self,
         filters: &[&Expr],
     ) -> DfResult<Vec<TableProviderFilterPushDown>> {
-        let pushdown = |filter: &&Expr| match self.is_of_partitions(filter) {
-            true => TableProviderFilterPushDown::Exact,
-            false => TableProviderFilterPushDown::Inexact,
-        };
-        Ok(filters.iter().map(pushdown).collect())
+        Ok(pushdown(filters, |filter| self.is_of_partitions(filter)))
     }
 
     async fn scan(
@@ -322,11 +319,7 @@ impl TableProvider for DeltaScan {
         let positions = self.positions(&table, projection)?;
         let surviving = self.surviving(session, filters)?;
         if surviving.is_empty() {
-            let schema = match projection {
-                Some(projection) => Arc::new(self.schema.project(projection)?),
-                None => Arc::clone(&self.schema),
-            };
-            return Ok(Arc::new(EmptyExec::new(schema)));
+            return of_no_files(&self.schema, projection);
         }
         let files: Vec<PartitionedFile> = surviving.iter().map(|idx| self.file(*idx)).collect();
         let statistics = self.statistics(&files)?;
@@ -335,10 +328,12 @@ impl TableProvider for DeltaScan {
             false => session.config().target_partitions(),
         };
         let groups = consecutive_groups(files, n_groups);
-        let options = TableParquetOptions {
+        let mut options = TableParquetOptions {
             global: session.config_options().execution.parquet.clone(),
             ..TableParquetOptions::default()
         };
+        // Spark writes some timestamps in 96 bits; the table's are microseconds.
+        options.global.coerce_int96.get_or_insert("us".into());
         let runtime = session.runtime_env();
         let footers = runtime.cache_manager.get_file_metadata_cache();
         let reader = CachedParquetFileReaderFactory::new(Arc::clone(&self.store), footers);
@@ -354,6 +349,6 @@ impl TableProvider for DeltaScan {
             .with_projection_indices(Some(positions))?
             .with_limit(limit)
             .build();
-        Ok(DataSourceExec::from_data_source(config))
+        Ok(located(DataSourceExec::from_data_source(config), "Parquet"))
     }
 }

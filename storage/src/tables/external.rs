@@ -23,7 +23,8 @@ use crate::catalog::{
 use crate::error::{Error, Result};
 use crate::locations::Locations;
 use crate::tables::csv_watch::has_quoted_breaks;
-use crate::tables::external_delta::ExternalDelta;
+use crate::tables::delta_log::{DeltaVersion, VersionSpec};
+use crate::tables::external_delta;
 use crate::tables::file_table::{Columns, FileTable};
 use crate::tables::format::{FileHints, csv_dialect, is_compressed, null_text, reader};
 use crate::tables::iceberg::{IcebergCatalogs, IcebergTable};
@@ -116,7 +117,7 @@ impl External {
             }
             ExternalFormat::Delta => {
                 let table = self.delta(definition).await?;
-                Ok((table.provider().await?, table.describe()?))
+                Ok((table.provider().await?, table.pinned()))
             }
             _ => {
                 let listing = self.list(definition).await?;
@@ -161,7 +162,7 @@ impl External {
     ) -> Result<TableSnapshot> {
         match definition.format {
             ExternalFormat::Iceberg => self.iceberg(definition).await?.describe().await,
-            ExternalFormat::Delta => self.delta(definition).await?.describe(),
+            ExternalFormat::Delta => Ok(self.delta(definition).await?.pinned()),
             _ => Ok(self.list(definition).await?.describe()),
         }
     }
@@ -215,10 +216,25 @@ impl External {
         IcebergTable::open(&url, &definition.options, &self.locations).await
     }
 
-    async fn delta(&self, definition: &ExternalTableDefinition) -> Result<ExternalDelta> {
+    async fn delta(&self, definition: &ExternalTableDefinition) -> Result<DeltaVersion> {
         one_location(definition)?;
         let url = self.locations.resolve(&definition.location)?;
-        ExternalDelta::open(&url, &definition.options, &self.locations).await
+        external_delta::open(&url, &definition.options, &self.locations).await
+    }
+
+    /// A version of a table that keeps its versions; `None` for another format.
+    pub(crate) async fn version(
+        &self,
+        definition: &ExternalTableDefinition,
+        version: VersionSpec,
+    ) -> Result<Option<DeltaVersion>> {
+        if definition.format != ExternalFormat::Delta {
+            return Ok(None);
+        }
+        one_location(definition)?;
+        let url = self.locations.resolve(&definition.location)?;
+        let opened = external_delta::open_at(&url, version, &self.locations).await;
+        opened.map(Some)
     }
 
     async fn list(&self, definition: &ExternalTableDefinition) -> Result<Listing> {

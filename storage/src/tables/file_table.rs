@@ -10,7 +10,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::catalog::{Session, TableProvider};
-use datafusion::common::{DFSchema, Statistics, project_schema};
+use datafusion::common::{DFSchema, Statistics};
 use datafusion::datasource::TableType;
 use datafusion::datasource::file_format::FileFormat;
 use datafusion::datasource::listing::PartitionedFile;
@@ -23,12 +23,12 @@ use datafusion::execution::cache::{SchemaFingerprint, TableScopedPath};
 use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
 use datafusion::physical_plan::ExecutionPlan;
-use datafusion::physical_plan::empty::EmptyExec;
 use datafusion_datasource::compute_all_files_statistics;
 use futures::{StreamExt as _, TryStreamExt as _};
 use object_store::ObjectStore;
 
 use crate::tables::located::located;
+use crate::tables::scans::{of_no_files, pushdown};
 
 /// Files of one store and one format, read as a table.
 pub(crate) struct FileTable {
@@ -190,11 +190,7 @@ impl TableProvider for FileTable {
         &self,
         filters: &[&Expr],
     ) -> Result<Vec<TableProviderFilterPushDown>> {
-        let support = |filter: &&Expr| match self.is_partition_filter(filter) {
-            true => TableProviderFilterPushDown::Exact,
-            false => TableProviderFilterPushDown::Inexact,
-        };
-        Ok(filters.iter().map(support).collect())
+        Ok(pushdown(filters, |filter| self.is_partition_filter(filter)))
     }
 
     async fn scan(
@@ -206,8 +202,7 @@ impl TableProvider for FileTable {
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let files = self.pruned(filters)?;
         if files.is_empty() {
-            let schema = project_schema(&self.columns.all, projection)?;
-            return Ok(Arc::new(EmptyExec::new(schema)));
+            return of_no_files(&self.columns.all, projection);
         }
         let (groups, statistics) = self.groups(session, files).await?;
         let schema = TableSchemaBuilder::from(&self.columns.in_files)

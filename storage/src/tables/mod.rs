@@ -26,14 +26,15 @@ mod rewrite;
 mod row_checks;
 mod row_marks;
 mod row_ranges;
+mod scans;
 mod shape;
 mod snapshot;
 #[cfg(test)]
 mod tests;
 mod types;
 
-use std::sync::Arc;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::execution::SendableRecordBatchStream;
@@ -203,15 +204,15 @@ impl Tables {
         entry: &CatalogEntry,
         version: VersionSpec,
     ) -> Result<(Arc<dyn TableProvider>, TableSnapshot)> {
-        match &entry.definition {
-            Definition::Table(_) => {
-                let version = self.managed.open(&entry.id, version).await?;
-                Ok((version.provider().await?, version.pinned()))
-            }
-            _ => Err(Error::NoVersions {
-                name: entry.name.clone(),
-            }),
-        }
+        let version = match &entry.definition {
+            Definition::Table(_) => Some(self.managed.open(&entry.id, version).await?),
+            Definition::ExternalTable(external) => self.external.version(external, version).await?,
+            _ => None,
+        };
+        let version = version.ok_or_else(|| Error::NoVersions {
+            name: entry.name.clone(),
+        })?;
+        Ok((version.provider().await?, version.pinned()))
     }
 
     /// The table of an entry as it is now. Errors: `NotATable` for another kind, `TableGone`, those of files.

@@ -11,7 +11,6 @@ use async_trait::async_trait;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::catalog::streaming::StreamingTable;
 use datafusion::catalog::{Session, TableProvider};
-use datafusion::common::project_schema;
 use datafusion::datasource::TableType;
 use datafusion::datasource::file_format::FileFormat as _;
 use datafusion::datasource::file_format::parquet::ParquetFormat;
@@ -23,7 +22,6 @@ use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
 use datafusion::physical_plan::ExecutionPlan;
-use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::streaming::PartitionStream;
 use datafusion::physical_plan::union::UnionExec;
@@ -40,6 +38,7 @@ use crate::locations::Locations;
 use crate::stores::ObjectUrl;
 use crate::tables::iceberg::{arrow_bridge, failed_at, predicate};
 use crate::tables::located::located;
+use crate::tables::scans::of_no_files;
 
 /// The table property with names for columns of files that have no field ids.
 const NAME_MAPPING: &str = "schema.name-mapping.default";
@@ -236,10 +235,7 @@ impl TableProvider for IcebergProvider {
         filters: &[Expr],
         _limit: Option<usize>,
     ) -> DfResult<Arc<dyn ExecutionPlan>> {
-        let empty = || -> DfResult<Arc<dyn ExecutionPlan>> {
-            let schema = project_schema(&self.schema, projection)?;
-            Ok(Arc::new(EmptyExec::new(schema)))
-        };
+        let empty = || of_no_files(&self.schema, projection);
         let Some(snapshot) = &self.snapshot else {
             return empty();
         };
