@@ -162,15 +162,19 @@ impl Debug for Engine {
     }
 }
 
+async fn open_warehouse(config: &EngineConfig) -> Result<Arc<Warehouse>> {
+    let key = config.credential_key.as_ref();
+    let stores = StoreOptions {
+        cache_bytes: config.cache_bytes,
+        credential_key: key.map(|key| CredentialKey::new(&key.0)).transpose()?,
+    };
+    Ok(Warehouse::open_with(&config.warehouse, stores).await?)
+}
+
 impl Engine {
     /// Opens a warehouse, making it if there is none.
     pub async fn open(config: EngineConfig) -> Result<Arc<Engine>> {
-        let key = config.credential_key.as_ref();
-        let stores = StoreOptions {
-            cache_bytes: config.cache_bytes,
-            credential_key: key.map(|key| CredentialKey::new(&key.0)).transpose()?,
-        };
-        let warehouse = Warehouse::open_with(&config.warehouse, stores).await?;
+        let warehouse = open_warehouse(&config).await?;
         let locations = Arc::new(Locations::new(&warehouse, &config.allow_locations)?);
         let refresh_interval = match (config.catalog_refresh_interval, warehouse.is_local()) {
             (Some(interval), _) => interval,
@@ -216,9 +220,19 @@ impl Engine {
         }))
     }
 
-    /// Checks the catalog's log and the files that it names.
-    pub async fn check(&self) -> Result<CheckReport> {
-        Ok(self.upkeep().check().await?)
+    /// Checks a warehouse: the catalog's log and the files that it names. Of a log that no engine can be opened with,
+    /// the log alone.
+    pub async fn check(config: EngineConfig) -> Result<CheckReport> {
+        match Box::pin(Engine::open(config.clone())).await {
+            Ok(engine) => Ok(engine.upkeep().check().await?),
+            Err(error) => {
+                let report = Upkeep::check_log(&*open_warehouse(&config).await?).await?;
+                match report.problems.is_empty() {
+                    true => Err(error),
+                    false => Ok(report),
+                }
+            }
+        }
     }
 
     /// Removes files that nothing names any more.

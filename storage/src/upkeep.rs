@@ -69,3 +69,6 @@ fn ids(state: &CatalogState, is_wanted: impl Fn(&Definition) -> bool) -> BTreeSe
     let wanted = state.all().filter(|entry| is_wanted(&entry.definition));
     wanted.map(|entry| entry.id.clone()).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use auspex_planner::GarbageOptions;
+use auspex_planner::{Engine, GarbageOptions};
 
 use super::{CatalogCommand, CliError, GcArgs, Success, open, print_line, start_logging};
 use crate::config::{Config, EngineArgs, age};
@@ -20,8 +20,7 @@ pub(super) async fn catalog(command: CatalogCommand) -> Result<Success, CliError
 }
 
 async fn check(args: EngineArgs) -> Result<Success, CliError> {
-    let engine = open(Config::resolve(args, None)?.engine).await?;
-    let report = engine.check().await?;
+    let report = Engine::check(Config::resolve(args, None)?.engine).await?;
     for problem in &report.problems {
         print_line(&format!("{}: {}", problem.place, problem.what))?;
     }

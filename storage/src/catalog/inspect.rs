@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use futures::TryStreamExt as _;
-use object_store::ObjectMeta;
+use object_store::{ObjectMeta, ObjectStore};
 
 use crate::catalog::log::{self, LogFile};
 use crate::catalog::state::CatalogState;
 use crate::catalog::{Catalog, replay};
 use crate::error::Result;
+use crate::warehouse::Warehouse;
 
 /// A record stays at least this long, though a snapshot covers it: a server that has read up to the record before it
 /// looks for it by its number. A server that was away for longer than ten minutes reads the newest snapshot first, so an
@@ -28,12 +29,12 @@ pub(crate) struct LogCheck {
     pub(crate) problems: Vec<(String, String)>,
 }
 
-impl Catalog {
-    /// Reads all records and snapshots and compares them with each other.
-    pub(crate) async fn check_log(&self) -> Result<LogCheck> {
-        let store = self.warehouse.store().as_ref();
-        let mut check = LogCheck::default();
-        let files = self.log_files().await?;
+impl LogCheck {
+    /// Reads all records and snapshots of a warehouse and compares them with each other.
+    pub(crate) async fn of(warehouse: &Warehouse) -> Result<Self> {
+        let store = warehouse.store().as_ref();
+        let mut check = Self::default();
+        let files = log_files(store).await?;
         let snapshots: Vec<u64> = files.values().filter_map(LogFile::snapshot).collect();
         let records: Vec<u64> = files.values().filter_map(LogFile::record).collect();
         // Records that a snapshot covers may have been removed, all up to some number.
@@ -77,35 +78,40 @@ impl Catalog {
                 }
             }
             if snapshots.contains(&number) {
-                state = self.check_snapshot(&mut check, number, state).await;
+                state = check.compare(store, number, state).await;
             }
         }
         Ok(check)
     }
 
     /// Compares a snapshot with the state of the records; goes on with it where those are broken.
-    async fn check_snapshot(
-        &self,
-        check: &mut LogCheck,
+    async fn compare(
+        &mut self,
+        store: &dyn ObjectStore,
         number: u64,
         state: Option<CatalogState>,
     ) -> Option<CatalogState> {
-        check.snapshots += 1;
-        let store = self.warehouse.store().as_ref();
+        self.snapshots += 1;
         match (log::read_snapshot(store, number).await, state) {
             (Ok(snapshot), Some(state)) if snapshot != state => {
                 let what = "it differs from the records before it";
-                check.note(log::snapshot_path(number), what);
+                self.note(log::snapshot_path(number), what);
                 Some(snapshot)
             }
             (Ok(snapshot), _) => Some(snapshot),
             (Err(error), state) => {
-                check.note(log::snapshot_path(number), error);
+                self.note(log::snapshot_path(number), error);
                 state
             }
         }
     }
 
+    fn note(&mut self, file: object_store::path::Path, what: impl ToString) {
+        self.problems.push((file.to_string(), what.to_string()));
+    }
+}
+
+impl Catalog {
     /// The files of the log that the newest snapshot from before a moment makes needless, all from before it too.
     pub(crate) async fn superseded(&self, before: DateTime<Utc>) -> Result<Vec<ObjectMeta>> {
         let store = self.warehouse.store();
@@ -129,20 +135,13 @@ impl Catalog {
         let needless = old.into_iter().filter(is_needless);
         Ok(needless.map(|(_, file)| file).collect())
     }
-
-    async fn log_files(&self) -> Result<BTreeMap<String, LogFile>> {
-        let store = self.warehouse.store();
-        let listed: Vec<ObjectMeta> = store.list(Some(&log::folder())).try_collect().await?;
-        let file = |meta: ObjectMeta| {
-            let file = log::file_of(meta.location.filename()?)?;
-            Some((meta.location.to_string(), file))
-        };
-        Ok(listed.into_iter().filter_map(file).collect())
-    }
 }
 
-impl LogCheck {
-    fn note(&mut self, file: object_store::path::Path, what: impl ToString) {
-        self.problems.push((file.to_string(), what.to_string()));
-    }
+async fn log_files(store: &dyn ObjectStore) -> Result<BTreeMap<String, LogFile>> {
+    let listed: Vec<ObjectMeta> = store.list(Some(&log::folder())).try_collect().await?;
+    let file = |meta: ObjectMeta| {
+        let file = log::file_of(meta.location.filename()?)?;
+        Some((meta.location.to_string(), file))
+    };
+    Ok(listed.into_iter().filter_map(file).collect())
 }

@@ -9,6 +9,7 @@ use serde_json::Value;
 use crate::catalog::{CatalogEntry, Definition, LogCheck, ModelDefinition};
 use crate::error::Result;
 use crate::upkeep::{Upkeep, ids};
+use crate::warehouse::Warehouse;
 
 /// What a check found.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -52,12 +53,7 @@ impl Upkeep {
     ///
     /// Errors: only those of a store that does not answer; what is wrong with files is in the report.
     pub async fn check(&self) -> Result<CheckReport> {
-        let mut report = CheckReport::default();
-        let log: LogCheck = self.catalog.check_log().await?;
-        (report.records, report.snapshots) = (log.records, log.snapshots);
-        for (place, what) in log.problems {
-            report.add(place, what);
-        }
+        let mut report = Self::check_log(&self.warehouse).await?;
         let tables = self.files_by_id("tables").await?;
         let models = self.files_by_id("models").await?;
         self.catalog.refresh_now().await?;
@@ -80,6 +76,20 @@ impl Upkeep {
                 report.unnamed_files += 1;
                 report.unnamed_bytes += file.size;
             }
+        }
+        Ok(report)
+    }
+
+    /// The log alone, which also tells of one that no catalog can be opened with.
+    pub async fn check_log(warehouse: &Warehouse) -> Result<CheckReport> {
+        let log = LogCheck::of(warehouse).await?;
+        let mut report = CheckReport {
+            records: log.records,
+            snapshots: log.snapshots,
+            ..CheckReport::default()
+        };
+        for (place, what) in log.problems {
+            report.add(place, what);
         }
         Ok(report)
     }

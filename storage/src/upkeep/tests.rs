@@ -1,0 +1,299 @@
+//! A warehouse with faults planted in it: a check names each, and a collection takes only what nobody needs.
+
+use std::path::{Path as FilePath, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use datafusion::arrow::array::{ArrayRef, Int64Array, RecordBatch};
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use serde_json::json;
+
+use super::*;
+use crate::catalog::{CatalogEntry, Change, ModelDefinition, TableDefinition, ViewDefinition};
+use crate::locations::Locations;
+use crate::tables::{TableShape, stored_schema};
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+struct Fixture {
+    dir: tempfile::TempDir,
+    upkeep: Upkeep,
+}
+
+impl Fixture {
+    fn path(&self, path: &str) -> PathBuf {
+        self.dir.path().join(path)
+    }
+
+    /// The only file of a folder whose name ends so.
+    fn file(&self, folder: &str, ending: &str) -> PathBuf {
+        let files = std::fs::read_dir(self.path(folder)).unwrap();
+        let mut files = files
+            .map(|file| file.unwrap().path())
+            .filter(|file| file.to_string_lossy().ends_with(ending));
+        let found = files.next().unwrap();
+        assert!(files.next().is_none(), "one file {folder}/*{ending}");
+        found
+    }
+
+    async fn problems(&self) -> Vec<String> {
+        let report = self.upkeep.check().await.unwrap();
+        let problems = report.problems.into_iter();
+        problems
+            .map(|problem| format!("{}: {}", problem.place, problem.what))
+            .collect()
+    }
+
+    async fn log_problems(&self) -> Vec<String> {
+        let report = Upkeep::check_log(&self.upkeep.warehouse).await.unwrap();
+        let problems = report.problems.into_iter();
+        problems
+            .map(|problem| format!("{}: {}", problem.place, problem.what))
+            .collect()
+    }
+
+    async fn commit(&self, entry: CatalogEntry) {
+        let put = |_: &CatalogState| Ok(vec![Change::Put(entry.clone())]);
+        self.upkeep.catalog.commit("CREATE", put).await.unwrap();
+    }
+
+    async fn collect(&self, dry_run: bool) -> Vec<Removed> {
+        let options = GarbageOptions {
+            older_than: DAY,
+            dry_run,
+        };
+        let garbage = self.upkeep.collect_garbage(options).await.unwrap();
+        garbage.removed
+    }
+}
+
+fn entry(id: &str, definition: Definition) -> CatalogEntry {
+    CatalogEntry {
+        id: id.into(),
+        ..CatalogEntry::new("public", id, definition)
+    }
+}
+
+fn view(n: usize) -> CatalogEntry {
+    let definition = ViewDefinition {
+        text: "SELECT 1".into(),
+        columns: vec![],
+        dialect: "postgres".into(),
+    };
+    entry(&format!("v{n}"), Definition::View(definition))
+}
+
+/// A warehouse with a table `t` of three rows and a model `m` of two versions, the second of which is current.
+async fn fixture() -> Fixture {
+    let dir = tempfile::tempdir().unwrap();
+    let warehouse = Warehouse::open(dir.path().to_str().unwrap()).await.unwrap();
+    let catalog = Catalog::open(Arc::clone(&warehouse), Duration::ZERO).await;
+    let locations = Arc::new(Locations::new(&warehouse, &[]).unwrap());
+    let tables = Arc::new(Tables::new(Arc::clone(&warehouse), locations));
+    let numbers: ArrayRef = Arc::new(Int64Array::from(vec![1, 2, 3]));
+    let batch = RecordBatch::try_from_iter([("i", numbers)]).unwrap();
+    let shape = TableShape::new(stored_schema(&batch.schema()).unwrap().as_ref());
+    let schema = batch.schema();
+    let rows = RecordBatchStreamAdapter::new(schema, futures::stream::iter([Ok(batch)]));
+    let written = tables.create_managed_from("t", &shape, vec![Box::pin(rows)]);
+    written.await.unwrap();
+    let upkeep = Upkeep::new(warehouse, catalog.unwrap(), tables);
+    for version in 1..=2_u8 {
+        let published =
+            upkeep
+                .models
+                .publish("m", version.into(), json!({}), vec![version; 10].into());
+        published.await.unwrap();
+    }
+    let f = Fixture { dir, upkeep };
+    let columns = vec![];
+    f.commit(entry("t", Definition::Table(TableDefinition { columns })))
+        .await;
+    let model = ModelDefinition {
+        statement: "CREATE MODEL".into(),
+        query: None,
+        model_type: "pca".into(),
+        labels: vec![],
+        options: json!({}),
+        dialect: "postgres".into(),
+        current_version: 2,
+        aliases: BTreeMap::new(),
+        dropped_versions: vec![],
+        extra: json!({}),
+    };
+    f.commit(entry("m", Definition::Model(model))).await;
+    f
+}
+
+/// Makes a file look as if it was written three days ago.
+fn age(file: &FilePath) {
+    let file = std::fs::File::options().write(true).open(file).unwrap();
+    // A file's time is what the collection goes by, so here it is the input.
+    #[allow(clippy::disallowed_methods, reason = "files are dated by the clock")]
+    let now = SystemTime::now();
+    file.set_modified(now - 3 * DAY).unwrap();
+}
+
+fn age_all(folder: &FilePath) {
+    for found in std::fs::read_dir(folder).unwrap() {
+        let path = found.unwrap().path();
+        match path.is_dir() {
+            true => age_all(&path),
+            false => age(&path),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_whole_warehouse_has_no_problems() {
+    let f = fixture().await;
+    let report = f.upkeep.check().await.unwrap();
+    assert_eq!(report.problems, []);
+    assert_eq!((report.records, report.snapshots), (2, 0));
+    // The data file, and a manifest and tensors of each version.
+    assert_eq!((report.objects, report.files), (3, 5));
+    assert_eq!(report.unnamed_files, 0);
+}
+
+#[tokio::test]
+async fn each_fault_is_named() {
+    let f = fixture().await;
+    let manifest = f.path("models/m/2/manifest.json");
+    std::fs::write(&manifest, "{").unwrap();
+    let blob = std::fs::read_to_string(f.path("models/m/1/manifest.json")).unwrap();
+    let blob: serde_json::Value = serde_json::from_str(&blob).unwrap();
+    let blob = format!(
+        "models/m/blobs/{}.safetensors",
+        blob["tensors"]["sha256"].as_str().unwrap()
+    );
+    std::fs::remove_file(f.path(&blob)).unwrap();
+    let data = f.file("tables/t", ".parquet");
+    let bytes = std::fs::read(&data).unwrap();
+    std::fs::write(&data, &bytes[..bytes.len() - 1]).unwrap();
+    let problems = f.problems().await;
+    assert_eq!(problems.len(), 3, "{problems:?}");
+    assert!(
+        problems
+            .iter()
+            .any(|p| p.contains("models/m/2/manifest.json"))
+    );
+    assert!(problems.contains(&format!("model public.m: file \"{blob}\" is missing")));
+    let cut = format!("has {} bytes instead of {}", bytes.len() - 1, bytes.len());
+    assert!(problems.iter().any(|p| p.contains(&cut)), "{problems:?}");
+    std::fs::remove_file(&data).unwrap();
+    std::fs::remove_file(manifest).unwrap();
+    let problems = f.problems().await;
+    assert!(
+        problems
+            .iter()
+            .any(|p| p.starts_with("table public.t: file \"tables/t/"))
+    );
+    assert!(problems.contains(&"model public.m: version 2 is missing".to_owned()));
+    std::fs::remove_dir_all(f.path("tables/t")).unwrap();
+    let gone = "table public.t: folder \"tables/t\" is missing".to_owned();
+    assert!(f.problems().await.contains(&gone));
+}
+
+#[tokio::test]
+async fn a_log_that_cannot_be_opened_is_told_whole() {
+    let f = fixture().await;
+    for n in 0..100 {
+        f.commit(view(n)).await;
+    }
+    let record = |n: u64| format!("catalog/{n:020}.json");
+    let snapshot = format!("catalog/{:020}.snapshot.json", 100);
+    let report = f.upkeep.check().await.unwrap();
+    assert_eq!(report.problems, []);
+    assert_eq!((report.records, report.snapshots), (102, 1));
+    std::fs::remove_file(f.path(&record(7))).unwrap();
+    std::fs::write(f.path(&record(101)), "{\"format\": 1, \"num").unwrap();
+    let text = std::fs::read_to_string(f.path(&snapshot)).unwrap();
+    std::fs::write(f.path(&snapshot), &text[..text.len() / 2]).unwrap();
+    let warehouse = Arc::clone(&f.upkeep.warehouse);
+    assert!(Catalog::open(warehouse, Duration::ZERO).await.is_err());
+    let problems = f.log_problems().await;
+    assert_eq!(problems.len(), 3, "{problems:?}");
+    assert_eq!(problems[0], format!("{}: it is missing", record(7)));
+    assert!(problems[1].starts_with(&format!("{snapshot}: ")));
+    assert!(problems[2].starts_with(&format!("{}: ", record(101))));
+    // A snapshot that says something else than the records.
+    let f = fixture().await;
+    let snapshot = format!("catalog/{:020}.snapshot.json", 2);
+    let other = "{\"format\": 1, \"number\": 2, \"next_oid\": 99999, \"entries\": []}";
+    std::fs::write(f.path(&snapshot), other).unwrap();
+    let differs = format!("{snapshot}: it differs from the records before it");
+    assert_eq!(f.log_problems().await, [differs]);
+}
+
+#[tokio::test]
+async fn only_what_is_old_and_needless_goes() {
+    let f = fixture().await;
+    for n in 0..110 {
+        f.commit(view(n)).await;
+    }
+    for (path, is_old) in [
+        ("tables/gone/part.parquet", true),
+        ("tables/new/part.parquet", false),
+        ("models/gone/1/manifest.json", true),
+        ("models/m/blobs/00.safetensors", true),
+        ("models/m/blobs/01.safetensors", false),
+    ] {
+        let path = f.path(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, "x").unwrap();
+        if is_old {
+            age(&path);
+        }
+    }
+    // Nothing of the log is old yet, whatever the snapshot covers.
+    let orphans = [
+        "models/gone/1/manifest.json",
+        "models/m/blobs/00.safetensors",
+        "tables/gone/part.parquet",
+    ];
+    let paths = |removed: &[Removed]| -> Vec<String> {
+        let mut paths: Vec<String> = removed.iter().map(|file| file.path.clone()).collect();
+        paths.sort();
+        paths
+    };
+    assert_eq!(paths(&f.collect(true).await), orphans);
+    assert!(f.path(orphans[0]).exists(), "a dry run removes nothing");
+    // All of the log is old: what the snapshot of record 100 covers goes, what follows stays.
+    age_all(&f.path("catalog"));
+    age_all(&f.path("tables/t"));
+    age_all(&f.path("models/m/1"));
+    let removed = f.collect(false).await;
+    let of_log = removed
+        .iter()
+        .filter(|file| file.path.starts_with("catalog/"));
+    assert_eq!(of_log.clone().count(), 100);
+    assert!(
+        of_log
+            .clone()
+            .all(|file| file.reason == "superseded by a snapshot")
+    );
+    assert_eq!(removed.len(), 103);
+    assert!(orphans.iter().all(|path| !f.path(path).exists()));
+    assert!(f.path("tables/new/part.parquet").exists());
+    assert!(f.path("models/m/blobs/01.safetensors").exists());
+    // What is left is whole, and a server that starts now reads the same catalog.
+    assert_eq!(f.problems().await, Vec::<String>::new());
+    let warehouse = Arc::clone(&f.upkeep.warehouse);
+    let again = Catalog::open(warehouse, Duration::ZERO).await.unwrap();
+    assert_eq!(again.generation(), f.upkeep.catalog.generation());
+    assert_eq!(*again.state(), *f.upkeep.catalog.state());
+    assert_eq!(f.collect(false).await, []);
+}
+
+#[tokio::test]
+async fn a_bound_that_servers_need_is_refused() {
+    let f = fixture().await;
+    let options = GarbageOptions {
+        older_than: Duration::from_secs(60),
+        dry_run: true,
+    };
+    let error = f.upkeep.collect_garbage(options).await.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "only files older than 60 minutes can be removed"
+    );
+}
