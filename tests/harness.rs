@@ -12,6 +12,7 @@
     reason = "a test that cannot go on must stop, and waits are bounded by the clock"
 )]
 
+mod needed;
 mod python;
 mod s3;
 
@@ -23,6 +24,7 @@ use auspex_server::{PgCatalog, Server, ServerHandle};
 use tempfile::TempDir;
 use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
 
+pub use needed::{given, test_data};
 pub use python::{python, run_python};
 pub use s3::{KEY_ID, S3Server, SECRET};
 

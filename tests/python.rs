@@ -1,26 +1,20 @@
 //! Python with other systems' readers and writers, for tests of exchange with them.
 //!
 //! In: a script of `tests/python/` and its arguments; out: what it printed. `AUSPEX_TEST_PYTHON` names an interpreter that has the
-//! packages of `tests/python/requirements.txt`; without it a test says so and counts as skipped, and with `CI` set it fails.
+//! packages of `tests/python/requirements.txt`; without it a test says so and counts as skipped.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::needed::given;
 use crate::root;
 
 /// The interpreter; `None`, with a word on why, where there is none.
 pub fn python() -> Option<PathBuf> {
-    if let Some(python) = std::env::var_os("AUSPEX_TEST_PYTHON") {
-        return Some(python.into());
-    }
-    assert!(
-        std::env::var("CI").is_err(),
-        "AUSPEX_TEST_PYTHON must be set where CI is"
-    );
-    println!(
-        "skipped: AUSPEX_TEST_PYTHON names no Python with the packages of tests/python/requirements.txt"
-    );
-    None
+    given(
+        "AUSPEX_TEST_PYTHON",
+        "a Python with the packages of tests/python/requirements.txt",
+    )
 }
 
 /// Runs a script of `tests/python/` with arguments; its output. Panics if it fails.

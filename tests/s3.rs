@@ -9,6 +9,8 @@ use std::process::{Child, Command, Stdio};
 
 use tempfile::TempDir;
 
+use crate::needed::given;
+
 /// The access key that the server takes.
 pub const KEY_ID: &str = "AKIAEXAMPLE";
 /// Its secret.
@@ -37,10 +39,7 @@ impl S3Server {
 
     /// The same of a server that fails: of a thousand requests `rate` meet a fault, which ones the seed decides.
     pub fn start_failing(buckets: &[&str], seed: u64, rate: u64) -> Option<S3Server> {
-        let Ok(program) = std::env::var("AUSPEX_TEST_S3_SERVER") else {
-            println!("skipped: AUSPEX_TEST_S3_SERVER does not name the program of tests/s3_server");
-            return None;
-        };
+        let program = given("AUSPEX_TEST_S3_SERVER", "the program of tests/s3_server")?;
         let folder = tempfile::tempdir().expect("a temporary folder");
         for bucket in buckets {
             std::fs::create_dir(folder.path().join(bucket)).expect("a folder for a bucket");
