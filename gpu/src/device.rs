@@ -14,6 +14,10 @@ pub struct DeviceInfo {
     pub kind: &'static str,
     /// The device's own name.
     pub name: String,
+    /// Its memory, where that is not the machine's.
+    pub memory_bytes: Option<u64>,
+    /// The driver and its version.
+    pub driver: Option<String>,
 }
 
 /// The elements of a matrix.

@@ -1,14 +1,16 @@
 //! Devices and their kernels: the coarse numeric primitives that estimators are written against.
 //!
 //! Code map, in reading order: `device` has the [`Device`] trait and the views that it takes;
-//! `cpu` is the device that is always there and the reference of every other; `error` says what a
-//! device can decline. Knows nothing of SQL, features, models or files.
+//! `cpu` is the device that is always there and the reference of every other; `cuda` has NVIDIA's, where
+//! a driver is found; `error` says what a device can decline. Knows nothing of SQL, features, models or files.
 
 mod cpu;
+mod cuda;
 mod device;
 mod error;
 
 pub use cpu::CpuDevice;
+pub use cuda::{CudaDevice, CudaProbe, probe_cuda};
 pub use device::{
     Design, Device, DeviceInfo, Elements, GlmPartial, Gram, Loss, MatrixView, Nearest,
 };

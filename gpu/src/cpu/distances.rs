@@ -191,6 +191,13 @@ fn fill_code_distances(column: &[f64], lane: usize, table: &mut [[f64; GROUP]]) 
     }
 }
 
+/// The squared distances over the indicators of one column, of each code and of none.
+pub(crate) fn code_distances(column: &[f64]) -> Vec<f64> {
+    let mut table = vec![[0.0; GROUP]; column.len() + 1];
+    fill_code_distances(column, 0, &mut table);
+    table.iter().map(|entry| entry[0]).collect()
+}
+
 /// Some rows in the cache, and what was found for them.
 struct Tile {
     /// Rows that fit; a multiple of `LANES`.
@@ -386,7 +393,7 @@ fn add_columns<const N: usize>(
 }
 
 /// The number of centroids, once the shapes were found to belong together.
-fn check(kernel: &'static str, design: &Design<'_>, centroids: &[f64]) -> Result<usize> {
+pub(crate) fn check(kernel: &'static str, design: &Design<'_>, centroids: &[f64]) -> Result<usize> {
     let dense = &design.dense;
     let n_elements = match dense.elements {
         Elements::F32(values) => values.len(),

@@ -9,6 +9,9 @@ mod glm;
 mod gram;
 mod tile;
 
+pub(crate) use distances::{check as check_centroids, code_distances};
+pub(crate) use tile::{check_design, check_length};
+
 use crate::device::{Design, Device, DeviceInfo, GlmPartial, Gram, Loss, Nearest};
 use crate::error::Result;
 
@@ -21,6 +24,8 @@ impl Device for CpuDevice {
         DeviceInfo {
             kind: "cpu",
             name: "CPU".to_owned(),
+            memory_bytes: None,
+            driver: None,
         }
     }
 

@@ -144,7 +144,7 @@ pub(super) fn sum(x: &[f64]) -> f64 {
 }
 
 /// Fails unless `found` is `expected`: the kernels index without asking again.
-pub(super) fn check_length(kernel: &'static str, expected: usize, found: usize) -> Result<()> {
+pub(crate) fn check_length(kernel: &'static str, expected: usize, found: usize) -> Result<()> {
     if expected == found {
         Ok(())
     } else {
@@ -157,7 +157,7 @@ pub(super) fn check_length(kernel: &'static str, expected: usize, found: usize) 
 }
 
 /// Checks that the parts of a design belong together.
-pub(super) fn check_design(kernel: &'static str, design: &Design<'_>) -> Result<()> {
+pub(crate) fn check_design(kernel: &'static str, design: &Design<'_>) -> Result<()> {
     let n_elements = match design.dense.elements {
         Elements::F32(elements) => elements.len(),
         Elements::F64(elements) => elements.len(),

@@ -1,0 +1,210 @@
+//! Distances to centroids, the nearest of them, and the sums of their rows.
+
+use cudarc::driver::CudaSlice;
+
+use super::layout::{self, CHUNK_ROWS, CentroidsArgument, Segment, add_chunks, count, each};
+use super::session::{Argument, Failure, Lane, Session, Shape};
+use crate::cpu::{check_centroids, check_length, code_distances};
+use crate::device::{Design, Nearest};
+use crate::error::Result;
+
+/// Bytes of shared memory that each launch may ask for on every device.
+const SHARED_BYTES: usize = 48 << 10;
+/// Most threads of a block that adds rows to sums of their own.
+const MAX_ADDERS: usize = 64;
+/// Centroids that a thread compares at once; as in `distances.cu`.
+const GROUP: usize = 4;
+const MAX_BLOCKS: usize = 65_535;
+
+/// The number of centroids, once the shapes were found to belong together.
+pub(super) fn check(
+    design: &Design<'_>,
+    centroids: &[f64],
+    weights: Option<&[f64]>,
+) -> Result<usize> {
+    if let Some(weights) = weights {
+        check_length("nearest", design.dense.n_rows, weights.len())?;
+    }
+    check_centroids("nearest", design, centroids)
+}
+
+/// The centroids on the device.
+struct Centroids {
+    dense: CudaSlice<f64>,
+    table: CudaSlice<f64>,
+    offset: CudaSlice<u32>,
+    width: CudaSlice<u32>,
+    n_centroids: u32,
+    n_code_columns: u32,
+    n_entries: u32,
+}
+
+impl Centroids {
+    fn new(
+        session: &Session,
+        design: &Design<'_>,
+        centroids: &[f64],
+        n_centroids: usize,
+    ) -> std::result::Result<Centroids, Failure> {
+        let (n_dense, n_cols) = (design.dense.n_cols, design.n_cols());
+        let mut offsets = Vec::with_capacity(design.widths.len());
+        let mut n_entries = 0;
+        for width in design.widths {
+            offsets.push(count(n_entries)?);
+            n_entries += width + 1;
+        }
+        let mut dense = Vec::with_capacity(n_centroids * n_dense);
+        let mut table = Vec::with_capacity(n_centroids * n_entries);
+        for centroid in centroids.chunks_exact(n_cols) {
+            let (numbers, mut indicators) = centroid.split_at(n_dense);
+            dense.extend_from_slice(numbers);
+            for &width in design.widths {
+                let (column, rest) = indicators.split_at(width);
+                table.extend(code_distances(column));
+                indicators = rest;
+            }
+        }
+        let widths: Vec<u32> = design.widths.iter().map(|&width| width as u32).collect();
+        let lane = Lane::First;
+        Ok(Centroids {
+            dense: session.upload(lane, &dense)?,
+            table: session.upload(lane, &table)?,
+            offset: session.upload(lane, &offsets)?,
+            width: session.upload(lane, &widths)?,
+            n_centroids: count(n_centroids)?,
+            n_code_columns: count(design.widths.len())?,
+            n_entries: count(n_entries)?,
+        })
+    }
+
+    fn argument(&self, session: &Session, lane: Lane) -> Argument {
+        Argument::Centroids(CentroidsArgument {
+            dense: session.raw_address(lane, &self.dense),
+            table: session.raw_address(lane, &self.table),
+            offset: session.raw_address(lane, &self.offset),
+            width: session.raw_address(lane, &self.width),
+            n_centroids: self.n_centroids,
+            n_code_columns: self.n_code_columns,
+            n_entries: self.n_entries,
+            reserved: 0,
+        })
+    }
+}
+
+/// See [`crate::Device::nearest`].
+pub(super) fn nearest(
+    session: &Session,
+    design: &Design<'_>,
+    centroids: &[f64],
+    n_centroids: usize,
+    weights: Option<&[f64]>,
+) -> std::result::Result<Nearest, Failure> {
+    if n_centroids > SHARED_BYTES / 8 {
+        return Err(Failure::Declined("there are more than 6144 centroids"));
+    }
+    let (n_rows, p) = (design.dense.n_rows, design.n_cols());
+    if p >= MAX_BLOCKS {
+        return Err(Failure::Declined("there are more than 65534 columns"));
+    }
+    let on_device = Centroids::new(session, design, centroids, n_centroids)?;
+    let sums = session.zeros(Lane::First, (p + 1) * n_centroids)?;
+    let mut nearest = Nearest {
+        ids: vec![0; n_rows],
+        squared_distances: vec![0.0; n_rows],
+        weights: vec![0.0; n_centroids],
+        sums: vec![0.0; n_centroids * p],
+    };
+    layout::for_each_segment(session, design, 24, |segment| {
+        let (lane, rows) = (segment.lane, segment.rows.clone());
+        let ids = session.room(lane, segment.n_rows())?;
+        let distances = session.room(lane, segment.n_rows())?;
+        let arguments = [
+            segment.design(),
+            on_device.argument(session, lane),
+            session.address(lane, &ids),
+            session.address(lane, &distances),
+        ];
+        let kernel = segment.kernel("nearest_f32", "nearest_f64");
+        session.launch(lane, kernel, each(segment.n_rows(), 1), &arguments)?;
+        let weights = weights.map(|w| session.upload(lane, &w[rows.clone()]));
+        let weights = weights.transpose()?;
+        add_rows(
+            session,
+            segment,
+            (&ids, weights.as_ref()),
+            (n_centroids, p),
+            &sums,
+        )?;
+        session.download(lane, &ids, &mut nearest.ids[rows.clone()])?;
+        session.download(lane, &distances, &mut nearest.squared_distances[rows])
+    })?;
+    // By columns, with that of ones last.
+    let mut by_column = vec![0.0; (p + 1) * n_centroids];
+    session.download(Lane::First, &sums, &mut by_column)?;
+    for id in 0..n_centroids {
+        nearest.weights[id] = by_column[p * n_centroids + id];
+        for column in 0..p {
+            nearest.sums[id * p + column] = by_column[column * n_centroids + id];
+        }
+    }
+    Ok(nearest)
+}
+
+/// Adds the rows of a segment to the sums of their centroids, `(n_columns + 1, n_centroids)`.
+fn add_rows(
+    session: &Session,
+    segment: &Segment,
+    (ids, weights): (&CudaSlice<u32>, Option<&CudaSlice<f64>>),
+    (n_centroids, n_columns): (usize, usize),
+    sums: &CudaSlice<f64>,
+) -> std::result::Result<(), Failure> {
+    let n_adders = (SHARED_BYTES / 8 / n_centroids).min(MAX_ADDERS);
+    let n_values = (n_columns + 1) * n_centroids;
+    let partials = session.room(segment.lane, segment.n_chunks() * n_values)?;
+    let shape = Shape {
+        grid: (segment.n_chunks(), n_columns + 1, 1),
+        block: (n_adders as u32, 1),
+        shared_bytes: n_adders * n_centroids * 8,
+    };
+    let weights = weights.map_or(0, |weights| session.raw_address(segment.lane, weights));
+    let arguments = [
+        segment.design(),
+        session.address(segment.lane, ids),
+        Argument::Address(weights),
+        Argument::Count(count(n_centroids)?),
+        Argument::Count(CHUNK_ROWS as u32),
+        session.address(segment.lane, &partials),
+    ];
+    let kernel = segment.kernel("cluster_sums_f32", "cluster_sums_f64");
+    session.launch(segment.lane, kernel, shape, &arguments)?;
+    add_chunks(session, segment, &partials, n_values, sums)
+}
+
+/// See [`crate::Device::squared_distances`].
+pub(super) fn squared_distances(
+    session: &Session,
+    design: &Design<'_>,
+    centroids: &[f64],
+    n_centroids: usize,
+) -> std::result::Result<Vec<f64>, Failure> {
+    let n_groups = n_centroids.div_ceil(GROUP);
+    if n_groups > MAX_BLOCKS {
+        return Err(Failure::Declined("there are more than 262140 centroids"));
+    }
+    let on_device = Centroids::new(session, design, centroids, n_centroids)?;
+    let mut distances = vec![0.0; design.dense.n_rows * n_centroids];
+    layout::for_each_segment(session, design, 8 * n_centroids, |segment| {
+        let found = session.room(segment.lane, segment.n_rows() * n_centroids)?;
+        let arguments = [
+            segment.design(),
+            on_device.argument(session, segment.lane),
+            session.address(segment.lane, &found),
+        ];
+        let kernel = segment.kernel("distances_f32", "distances_f64");
+        let shape = each(segment.n_rows(), n_groups);
+        session.launch(segment.lane, kernel, shape, &arguments)?;
+        let into = segment.rows.start * n_centroids..segment.rows.end * n_centroids;
+        session.download(segment.lane, &found, &mut distances[into])
+    })?;
+    Ok(distances)
+}

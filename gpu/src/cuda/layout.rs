@@ -1,0 +1,276 @@
+//! Designs on the device: the mirror of `gpu/kernels/design.cuh`, and the way of a block there.
+//!
+//! In: a design on the host; out: its rows on the device, at once where they fit, else in stretches of
+//! whole chunks through two buffers on two streams. What a kernel adds up goes by chunks of [`CHUNK_ROWS`] rows
+//! in their order either way, so that results do not depend on the device's memory.
+
+use cudarc::driver::{CudaSlice, DeviceRepr, ValidAsZeroBits};
+
+use super::session::{Argument, Failure, Lane, Session};
+use crate::device::{Design, Elements};
+
+/// Rows whose sums are one partial.
+pub(super) const CHUNK_ROWS: usize = 2048;
+
+/// `Design` of `design.cuh`.
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+pub(super) struct DesignArgument {
+    dense: u64,
+    codes: u64,
+    shift: u64,
+    scale: u64,
+    code_column: u64,
+    code_value: u64,
+    n_rows: u32,
+    n_dense: u32,
+    n_columns: u32,
+    reserved: u32,
+}
+
+// SAFETY: plain numbers in the layout of C, as the kernels declare them.
+unsafe impl DeviceRepr for DesignArgument {}
+
+/// `Centroids` of `distances.cu`.
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+pub(super) struct CentroidsArgument {
+    pub(super) dense: u64,
+    pub(super) table: u64,
+    pub(super) offset: u64,
+    pub(super) width: u64,
+    pub(super) n_centroids: u32,
+    pub(super) n_code_columns: u32,
+    pub(super) n_entries: u32,
+    pub(super) reserved: u32,
+}
+
+// SAFETY: as above.
+unsafe impl DeviceRepr for CentroidsArgument {}
+
+/// What all rows of a design have together, on the device.
+#[derive(Debug)]
+pub(super) struct Frame {
+    shift: CudaSlice<f64>,
+    scale: CudaSlice<f64>,
+    code_column: CudaSlice<u32>,
+    code_value: CudaSlice<u32>,
+    n_columns: u32,
+}
+
+impl Frame {
+    pub(super) fn new(session: &Session, design: &Design<'_>) -> Result<Frame, Failure> {
+        let columns = design.widths.iter().enumerate();
+        let (code_column, code_value): (Vec<u32>, Vec<u32>) = columns
+            .flat_map(|(column, &width)| (0..width).map(move |code| (column as u32, code as u32)))
+            .unzip();
+        let lane = Lane::First;
+        let frame = Frame {
+            shift: session.upload(lane, design.shift)?,
+            scale: session.upload(lane, design.scale)?,
+            code_column: session.upload(lane, &code_column)?,
+            code_value: session.upload(lane, &code_value)?,
+            n_columns: count(design.n_cols())?,
+        };
+        // The second lane must not begin before the frame is there.
+        session.join(Lane::Second)?;
+        Ok(frame)
+    }
+}
+
+/// Some rows of a design, on the device.
+#[derive(Debug)]
+pub(super) struct Segment {
+    pub(super) lane: Lane,
+    /// The rows of the design that these are.
+    pub(super) rows: std::ops::Range<usize>,
+    elements: SegmentElements,
+    _codes: CudaSlice<u32>,
+    argument: DesignArgument,
+}
+
+#[derive(Debug)]
+enum SegmentElements {
+    F32(CudaSlice<f32>),
+    F64(CudaSlice<f64>),
+}
+
+impl Segment {
+    fn new(
+        session: &Session,
+        frame: &Frame,
+        design: &Design<'_>,
+        lane: Lane,
+        rows: std::ops::Range<usize>,
+    ) -> Result<Segment, Failure> {
+        let elements = match design.dense.elements {
+            Elements::F32(values) => {
+                SegmentElements::F32(upload_columns(session, lane, values, design, &rows)?)
+            }
+            Elements::F64(values) => {
+                SegmentElements::F64(upload_columns(session, lane, values, design, &rows)?)
+            }
+        };
+        let mut codes = session.room(lane, rows.len() * design.codes.len())?;
+        for (column, values) in design.codes.iter().enumerate() {
+            let values = &values[rows.clone()];
+            session.write(lane, values, &mut codes, column * rows.len())?;
+        }
+        let argument = DesignArgument {
+            dense: match &elements {
+                SegmentElements::F32(values) => session.raw_address(lane, values),
+                SegmentElements::F64(values) => session.raw_address(lane, values),
+            },
+            codes: session.raw_address(lane, &codes),
+            shift: session.raw_address(lane, &frame.shift),
+            scale: session.raw_address(lane, &frame.scale),
+            code_column: session.raw_address(lane, &frame.code_column),
+            code_value: session.raw_address(lane, &frame.code_value),
+            n_rows: count(rows.len())?,
+            n_dense: count(design.dense.n_cols)?,
+            n_columns: frame.n_columns,
+            reserved: 0,
+        };
+        Ok(Segment {
+            lane,
+            rows,
+            elements,
+            _codes: codes,
+            argument,
+        })
+    }
+
+    /// The rows as a kernel takes them.
+    pub(super) fn design(&self) -> Argument {
+        Argument::Design(self.argument)
+    }
+
+    /// The rows without columns: sums over them are of a vector alone.
+    pub(super) fn without_columns(&self) -> Argument {
+        Argument::Design(DesignArgument {
+            n_dense: 0,
+            n_columns: 0,
+            ..self.argument
+        })
+    }
+
+    pub(super) fn n_rows(&self) -> usize {
+        self.rows.len()
+    }
+
+    pub(super) fn n_chunks(&self) -> usize {
+        self.rows.len().div_ceil(CHUNK_ROWS)
+    }
+
+    /// The kernel for the type of the elements.
+    pub(super) fn kernel(&self, of_f32: &'static str, of_f64: &'static str) -> &'static str {
+        match self.elements {
+            SegmentElements::F32(_) => of_f32,
+            SegmentElements::F64(_) => of_f64,
+        }
+    }
+}
+
+/// The rows of each column, one column after another.
+fn upload_columns<T: DeviceRepr + ValidAsZeroBits>(
+    session: &Session,
+    lane: Lane,
+    values: &[T],
+    design: &Design<'_>,
+    rows: &std::ops::Range<usize>,
+) -> Result<CudaSlice<T>, Failure> {
+    let n_rows = design.dense.n_rows;
+    if rows.len() == n_rows {
+        return session.upload(lane, values);
+    }
+    let mut buffer = session.room(lane, rows.len() * design.dense.n_cols)?;
+    for column in 0..design.dense.n_cols {
+        let values = &values[column * n_rows + rows.start..column * n_rows + rows.end];
+        session.write(lane, values, &mut buffer, column * rows.len())?;
+    }
+    Ok(buffer)
+}
+
+/// Brings the rows of a design to the device, a segment at a time, and works on each.
+///
+/// `bytes_per_row` is what the work needs beside the design. Where more than one segment is needed, they
+/// alternate between the lanes, so that one is copied while the other is computed.
+pub(super) fn for_each_segment(
+    session: &Session,
+    design: &Design<'_>,
+    bytes_per_row: usize,
+    mut work: impl FnMut(&Segment) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let n_rows = design.dense.n_rows;
+    if n_rows == 0 {
+        return Ok(());
+    }
+    let frame = Frame::new(session, design)?;
+    let element_bytes = match design.dense.elements {
+        Elements::F32(_) => 4,
+        Elements::F64(_) => 8,
+    };
+    let row_bytes = design.dense.n_cols * element_bytes + design.codes.len() * 4 + bytes_per_row;
+    let room = session.room_bytes()?;
+    let segment_rows = if row_bytes.saturating_mul(n_rows) <= room {
+        n_rows
+    } else {
+        // Two segments are on the device at once.
+        room / (2 * row_bytes.max(1)) / CHUNK_ROWS * CHUNK_ROWS
+    };
+    if segment_rows == 0 {
+        return Err(Failure::Driver(
+            cudarc::driver::sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY,
+        ));
+    }
+    let mut lane = Lane::First;
+    let mut before: Option<Segment> = None;
+    for start in (0..n_rows).step_by(segment_rows) {
+        let rows = start..n_rows.min(start + segment_rows);
+        let segment = Segment::new(session, &frame, design, lane, rows)?;
+        work(&segment)?;
+        // The segment before is let go only now, after the copies of this one were started.
+        before = Some(segment);
+        lane = lane.other();
+    }
+    drop(before);
+    // What comes next on the first lane comes after all segments.
+    session.join(Lane::First)
+}
+
+/// A number as kernels take it.
+pub(super) fn count(n: usize) -> Result<u32, Failure> {
+    u32::try_from(n).map_err(|_| Failure::Declined("the block has more than 4 billion rows"))
+}
+
+/// Launches of one thread for each of `n`.
+pub(super) fn each(n: usize, rows_y: usize) -> super::session::Shape {
+    super::session::Shape {
+        grid: (n.div_ceil(128), rows_y, 1),
+        block: (128, 1),
+        shared_bytes: 0,
+    }
+}
+
+/// Adds the partials of a segment's chunks, `(n_chunks, n_values)`, to running sums, after those
+/// of the segment before.
+pub(super) fn add_chunks(
+    session: &Session,
+    segment: &Segment,
+    partials: &CudaSlice<f64>,
+    n_values: usize,
+    sums: &CudaSlice<f64>,
+) -> Result<(), Failure> {
+    session.join(segment.lane)?;
+    session.launch(
+        segment.lane,
+        "sum_chunks",
+        each(n_values, 1),
+        &[
+            session.address(segment.lane, partials),
+            Argument::Count(count(segment.n_chunks())?),
+            Argument::Count(count(n_values)?),
+            session.address(segment.lane, sums),
+        ],
+    )
+}
