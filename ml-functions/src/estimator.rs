@@ -4,6 +4,8 @@
 //! [`Model`] with its training curve. An estimator never learns where the partitions live, never
 //! reads SQL text and never opens a file.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 
 use crate::error::Result;
@@ -11,7 +13,7 @@ use crate::model::{Model, ModelContext, ModelState};
 use crate::options::{Hyperparameter, Options};
 use crate::run::TrainingRun;
 use crate::training::SampleShape;
-use crate::training_set::{StateDecoder, StepDecoder, TrainingSet};
+use crate::training_set::{AnyStep, StateDecoder, StepDecoder, TrainingSet};
 
 /// What a model predicts; decides the output columns, the metrics and the common options.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
@@ -118,6 +120,14 @@ pub trait Estimator: Send + Sync {
             source: 1 + u64::from(needs_dictionary || !tags.revisits) + u64::from(!keeps),
             kept: iterations.saturating_mul(factor("max_tree_depth")),
         }
+    }
+
+    /// A step that may run over the training samples while they are read for the first time, when no
+    /// statistics are known yet: blocks hold numbers as they are, NaN where they are missing. It is
+    /// asked for only where no feature is a category. Its partial is
+    /// [`TrainingSet::take_first_partial`]; a training set may ignore it.
+    fn first_step(&self, _options: &Options, _shape: &SampleShape) -> Option<Arc<dyn AnyStep>> {
+        None
     }
 
     /// Learns from the samples; `options` are already checked.

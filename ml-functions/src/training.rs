@@ -118,13 +118,7 @@ pub struct SampleShape {
 /// there and of types that can be learned from.
 pub fn check_columns(request: &ColumnRequest<'_>) -> Result<SampleShape> {
     let roles = Roles::resolve(request)?;
-    let has_weights = roles.weight.is_some() || request.options.weighs_classes();
-    let task = request.estimator.spec().task;
-    Ok(SampleShape {
-        n_numeric: roles.features.numeric().count(),
-        n_categorical: roles.features.categorical().count(),
-        sample_bytes: roles.sample_bytes(task, has_weights),
-    })
+    Ok(roles.shape(request.estimator.spec().task, request.options))
 }
 
 impl TrainingRequest {

@@ -6,6 +6,7 @@
 
 mod chunks;
 mod first_blocks;
+mod first_step;
 mod gathering;
 mod local;
 mod loopback;
@@ -13,6 +14,7 @@ mod merge_tree;
 mod passes;
 mod prepare;
 mod roles;
+mod sample_encoder;
 mod sections;
 mod spill;
 mod split;
@@ -185,6 +187,12 @@ pub trait TrainingSet: Send + Sync {
         run: &TrainingRun,
     ) -> Result<Option<AnyPartial>>;
 
+    /// The partial of [`Estimator::first_step`](crate::estimator::Estimator::first_step), once, if it
+    /// ran over every training sample. Callers use [`take_first_partial`].
+    fn take_first_partial(&self) -> Option<AnyPartial> {
+        None
+    }
+
     /// Makes the states of a part, one a piece of a chunk; of an earlier start nothing is left.
     async fn start_states(
         &self,
@@ -253,6 +261,20 @@ pub async fn reduce<S: PartitionStep>(
             Err(_) => Err(wrong_partial(S::NAME)),
         },
     }
+}
+
+/// What `step` found in the first reading; `None` if it did not run then.
+pub fn take_first_partial<S: PartitionStep>(
+    samples: &dyn TrainingSet,
+    _step: &S,
+) -> Result<Option<S::Partial>> {
+    samples
+        .take_first_partial()
+        .map(|partial| match partial.downcast::<S::Partial>() {
+            Ok(partial) => Ok(*partial),
+            Err(_) => Err(wrong_partial(S::NAME)),
+        })
+        .transpose()
 }
 
 /// Runs `step` over the states of `part`.

@@ -11,6 +11,7 @@ use datafusion::common::HashMap;
 
 use super::columns::{Element, Rows, append_codes, numbers};
 use super::moments::Moments;
+use super::row_sample::RowSample;
 use super::{
     CategoricalStatistics, Feature, FeatureEncoder, FeatureKind, FeatureSchema, FeatureStatistics,
     NumericStatistics,
@@ -78,14 +79,6 @@ struct CategoryPartial {
     null_count: u64,
     /// Rows whose text was given up.
     collapsed: u64,
-}
-
-/// The rows with the smallest hashes, in their order.
-#[derive(Debug, Default)]
-struct RowSample {
-    hashes: Vec<u64>,
-    /// Of each numeric feature the value in each row; NaN for NULL.
-    columns: Vec<Vec<f64>>,
 }
 
 /// What some chunks tell of all features.
@@ -408,37 +401,6 @@ impl CategoryPartial {
             counts,
             null_count: self.null_count,
             collapsed_count: self.collapsed,
-        }
-    }
-}
-
-impl RowSample {
-    /// The rows with the smallest hashes of both.
-    fn merge(self, later: &RowSample, n_rows: usize) -> RowSample {
-        let of_self = self
-            .hashes
-            .iter()
-            .enumerate()
-            .map(|(row, hash)| (*hash, false, row));
-        let of_later = later
-            .hashes
-            .iter()
-            .enumerate()
-            .map(|(row, hash)| (*hash, true, row));
-        let mut rows: Vec<(u64, bool, usize)> = of_self.chain(of_later).collect();
-        rows.sort_unstable();
-        rows.truncate(n_rows);
-        let columns = self
-            .columns
-            .iter()
-            .zip(&later.columns)
-            .map(|(ours, theirs)| {
-                rows.iter()
-                    .map(|(_, is_later, row)| if *is_later { theirs[*row] } else { ours[*row] })
-            });
-        RowSample {
-            hashes: rows.iter().map(|(hash, _, _)| *hash).collect(),
-            columns: columns.map(Iterator::collect).collect(),
         }
     }
 }

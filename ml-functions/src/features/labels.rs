@@ -113,6 +113,26 @@ impl Labels {
     }
 }
 
+/// Rows of a label column that are NaN: neither a value to learn nor, as NULL, known to be missing.
+pub(crate) fn count_nan(arrays: &[&ArrayRef]) -> Result<u64> {
+    let mut n_rows = 0;
+    for array in arrays {
+        let is_float = match array.data_type() {
+            DataType::Dictionary(_, values) => values.is_floating(),
+            data_type => data_type.is_floating(),
+        };
+        if is_float {
+            let values = numbers::<f64>(array)?;
+            n_rows += values
+                .iter()
+                .flatten()
+                .filter(|value| value.is_nan())
+                .count();
+        }
+    }
+    Ok(n_rows as u64)
+}
+
 /// Appends numbers, with NaN for NULL.
 pub(crate) fn append_with_nan(numbers: &Float64Array, values: &mut Vec<f64>) {
     if numbers.null_count() == 0 {

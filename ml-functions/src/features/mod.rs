@@ -10,6 +10,7 @@ mod encoder;
 mod fit;
 mod labels;
 mod moments;
+mod row_sample;
 mod schema;
 mod target;
 
@@ -21,5 +22,7 @@ pub use target::{ClassLabel, TargetEncoding};
 pub(crate) use columns::{Element, Rows, numbers};
 pub(crate) use encoder::{BatchEncoder, Missing, find_column, find_features};
 pub(crate) use fit::{EncoderFit, EncoderPartial, FitLimits, name_some};
-pub(crate) use labels::{ClassCodes, ClassKey, Labels, append_with_nan, check_label_type};
-pub(crate) use moments::Moments;
+pub(crate) use labels::{
+    ClassCodes, ClassKey, Labels, append_with_nan, check_label_type, count_nan,
+};
+pub(crate) use moments::{Moments, mean};

@@ -111,6 +111,11 @@ impl Moments {
     }
 }
 
+/// The mean of some values; NaN if one of them is, or if there are none.
+pub(crate) fn mean<T: Element>(values: &[T]) -> f64 {
+    pulp::Arch::new().dispatch(|| sum_in_lanes(values)).0 / values.len() as f64
+}
+
 /// Lanes that a sum runs in; fixed, so that every machine adds in the same order.
 const LANES: usize = 16;
 

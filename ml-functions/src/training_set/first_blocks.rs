@@ -8,10 +8,14 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use datafusion::arrow::array::Array;
+
+use super::AnyPartial;
 use super::chunks::RawChunk;
-use super::local::sample_weights;
+use super::first_step::FirstStep;
 use super::prepare::Prepared;
 use super::roles::Roles;
+use super::sample_encoder::sample_weights;
 use super::spill::{BlockStore, Spill, StoredBlocks};
 use super::split::Selection;
 use super::weights::{read_marks, read_weights};
@@ -19,7 +23,11 @@ use crate::error::Result;
 use crate::features::{
     BatchEncoder, ClassCodes, ClassKey, Dense, Element, FeatureBlock, Labels, Missing, TargetValues,
 };
+use crate::run::TrainingRun;
 use crate::training::TrainingRequest;
+
+/// What the first reading leaves to later passes.
+pub(super) type FirstReading = ([Option<Arc<StoredBlocks>>; 2], Option<AnyPartial>);
 
 /// The blocks of the first reading.
 pub(super) struct FirstBlocks {
@@ -27,6 +35,8 @@ pub(super) struct FirstBlocks {
     missing: Missing,
     /// Training, evaluation.
     stores: [Option<BlockStore>; 2],
+    /// Visits the training part, kept or not.
+    step: Option<FirstStep>,
     /// The classes of each chunk in the order of its codes.
     classes: Mutex<BTreeMap<(usize, usize), Vec<ClassKey>>>,
 }
@@ -37,6 +47,7 @@ impl FirstBlocks {
         request: &TrainingRequest,
         roles: &Roles,
         spill: &Arc<Spill>,
+        run: &TrainingRun,
     ) -> Option<FirstBlocks> {
         let options = &request.options;
         let tags = request.estimator.spec().tags;
@@ -49,6 +60,7 @@ impl FirstBlocks {
             encoder: BatchEncoder::with_missing(&roles.features),
             missing: Missing::of(&tags),
             stores: [tags.revisits.then(store), Some(store())],
+            step: FirstStep::plan(request, roles, run),
             classes: Mutex::default(),
         })
     }
@@ -73,30 +85,55 @@ impl FirstBlocks {
             .iter()
             .map(|batch| chunk.layout.features(batch))
             .collect();
-        for (store, rows) in self.stores.iter().zip(&selection.parts) {
-            let Some(store) = store else { continue };
-            if rows.n_rows == 0 {
-                store.put(position, None)?;
+        let has_nulls = || {
+            let mut arrays = features.iter().flat_map(|features| features.iter());
+            arrays.any(|array| array.null_count() > 0)
+        };
+        if let Some(step) = self
+            .step
+            .as_ref()
+            .filter(|step| step.is_open() && has_nulls())
+        {
+            step.give_up();
+        }
+        let steps = [self.step.as_ref().filter(|step| step.is_open()), None];
+        for ((store, step), rows) in self.stores.iter().zip(steps).zip(&selection.parts) {
+            if store.is_none() && step.is_none() {
                 continue;
             }
-            let (dense, codes) = self.encoder.encode(&features, rows)?;
-            let block = FeatureBlock {
-                n_samples: rows.n_rows,
-                dense,
-                codes,
-                target: match &marks {
-                    Some(marks) => TargetValues::Classes(rows.gather(marks)),
-                    None => labels.local_values(rows),
-                },
-                weights: sample_weights(rows, instance_weights.as_deref()),
+            let block = if rows.n_rows == 0 {
+                None
+            } else {
+                let (dense, codes) = self.encoder.encode(&features, rows)?;
+                Some(Arc::new(FeatureBlock {
+                    n_samples: rows.n_rows,
+                    dense,
+                    codes,
+                    target: match &marks {
+                        Some(marks) => TargetValues::Classes(rows.gather(marks)),
+                        None => labels.local_values(rows),
+                    },
+                    weights: sample_weights(rows, instance_weights.as_deref()),
+                }))
             };
-            store.put(position, Some(&Arc::new(block)))?;
+            if let Some(step) = step {
+                step.add(position, block.as_deref())?;
+            }
+            if let Some(store) = store {
+                store.put(position, block.as_ref())?;
+            }
         }
         Ok(())
     }
 
-    /// The blocks as the encoder and the classes of all rows want them.
-    pub(super) fn finish(self, prepared: &Prepared) -> [Option<Arc<StoredBlocks>>; 2] {
+    /// The blocks as the encoder and the classes of all rows want them, and what the step found in the
+    /// chunks, of which partition `p` has `n_chunks[p]`.
+    pub(super) fn finish(self, prepared: &Prepared, n_chunks: &[usize]) -> Result<FirstReading> {
+        let partial = self
+            .step
+            .map(|step| step.finish(n_chunks))
+            .transpose()?
+            .flatten();
         let classes = prepared.target.as_ref().map(ClassCodes::new);
         let of_chunk = self
             .classes
@@ -116,7 +153,7 @@ impl FirstBlocks {
             .collect();
         let codes = Arc::new(codes);
         let missing = self.missing;
-        self.stores.map(|store| {
+        let stored = self.stores.map(|store| {
             let (means, codes) = (Arc::clone(&means), Arc::clone(&codes));
             let complete = move |position: &(usize, usize), block: &mut FeatureBlock| {
                 if let (TargetValues::Classes(values), Some(codes)) =
@@ -133,7 +170,8 @@ impl FirstBlocks {
                 }
             };
             store.map(|store| Arc::new(store.complete_with(Arc::new(complete))))
-        })
+        });
+        Ok((stored, partial))
     }
 }
 

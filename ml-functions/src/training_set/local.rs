@@ -16,20 +16,18 @@ use datafusion::execution::memory_pool::{
 
 use super::chunks::{ChunkSource, RawChunk, TooLarge};
 use super::first_blocks::FirstBlocks;
-use super::gathering::{copy_block, zeros};
+use super::gathering::copy_block;
 use super::merge_tree::{Merge, MergeTree};
 use super::passes::{Stop, Workers};
-use super::prepare::{Prepared, prepare, read_labels};
+use super::prepare::prepare;
 use super::roles::{Roles, chunk_rows};
+use super::sample_encoder::SampleEncoder;
 use super::spill::{BlockStore, Spill, StoredBlocks};
 use super::state_store::States;
-use super::weights::{read_marks, read_weights};
 use super::{AnyPartial, AnyStart, AnyStateStep, AnyStep, Part, TrainingSet, Visit, WorkingMemory};
 use crate::error::{Error, Result};
-use crate::estimator::Task;
 use crate::features::{
-    BatchEncoder, ClassCodes, FeatureBlock, FeatureEncoder, Missing, Rows, TargetEncoding,
-    TargetValues,
+    BatchEncoder, ClassCodes, FeatureBlock, FeatureEncoder, Missing, TargetEncoding,
 };
 use crate::run::{Progress, TrainingRun};
 use crate::training::TrainingRequest;
@@ -43,27 +41,17 @@ const WORKING_SHARE: usize = 8;
 
 /// The samples of one machine.
 pub struct LocalTrainingSet {
-    shared: Arc<Shared>,
+    shared: Arc<SampleEncoder>,
     memory: Arc<dyn MemoryPool>,
     threads: usize,
     /// One pass at a time, so that two never collect the same blocks.
     one_pass: tokio::sync::Mutex<()>,
     spill: Arc<Spill>,
     stored: Mutex<[Option<Arc<StoredBlocks>>; 2]>,
+    first_partial: Mutex<Option<AnyPartial>>,
     states: Mutex<[Option<Arc<States>>; 2]>,
     gathered: Arc<MemoryReservation>,
     phase_rows: Arc<AtomicU64>,
-}
-
-/// All that a thread needs to make blocks of chunks.
-struct Shared {
-    task: Task,
-    seed: u64,
-    roles: Roles,
-    source: Arc<ChunkSource>,
-    prepared: Prepared,
-    encoder: BatchEncoder,
-    classes: ClassCodes,
 }
 
 /// Takes the block of a chunk, or hears that it has none.
@@ -90,7 +78,7 @@ impl LocalTrainingSet {
         let phase_rows = Arc::new(AtomicU64::new(0));
         let workers = Workers::new(request.threads, run, &phase_rows);
         let spill = Arc::new(Spill::new(&request.spill, &run.usage));
-        let first_blocks = FirstBlocks::plan(request, &roles, &spill).map(Arc::new);
+        let first_blocks = FirstBlocks::plan(request, &roles, &spill, run).map(Arc::new);
         let reading = prepare(
             request,
             &roles,
@@ -100,12 +88,12 @@ impl LocalTrainingSet {
             run,
         );
         let prepared = Box::pin(reading).await?;
-        let stored = match first_blocks.map(Arc::into_inner) {
-            None => [None, None],
-            Some(Some(blocks)) => blocks.finish(&prepared),
+        let (stored, first_partial) = match first_blocks.map(Arc::into_inner) {
+            None => ([None, None], None),
+            Some(Some(blocks)) => blocks.finish(&prepared, &source.n_chunks())?,
             Some(None) => return Err(blocks_in_use()),
         };
-        let shared = Shared {
+        let shared = SampleEncoder {
             task: request.estimator.spec().task,
             seed: run.seed,
             encoder: BatchEncoder::new(
@@ -129,6 +117,7 @@ impl LocalTrainingSet {
             one_pass: tokio::sync::Mutex::new(()),
             spill,
             stored: Mutex::new(stored),
+            first_partial: Mutex::new(first_partial),
             states: Mutex::default(),
             gathered: Arc::new(gathered),
             phase_rows,
@@ -388,15 +377,6 @@ fn blocks_in_use() -> Error {
     }
 }
 
-/// The instance weights of some rows; NULL weighs nothing.
-pub(super) fn sample_weights(rows: &Rows, of_chunk: Option<&[f64]>) -> Option<Vec<f64>> {
-    let mut weights = rows.gather(of_chunk?);
-    for weight in weights.iter_mut().filter(|weight| weight.is_nan()) {
-        *weight = 0.0;
-    }
-    Some(weights)
-}
-
 /// Threads take the stored blocks one by one.
 async fn pass_over_stored(
     stored: Arc<StoredBlocks>,
@@ -448,6 +428,14 @@ impl TrainingSet for LocalTrainingSet {
     ) -> Result<Option<AnyPartial>> {
         self.reduce_shared(step.to_owned_step()?, part, visit, run)
             .await
+    }
+
+    fn take_first_partial(&self) -> Option<AnyPartial> {
+        let mut partial = self
+            .first_partial
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        partial.take()
     }
 
     async fn start_states(
@@ -516,88 +504,5 @@ impl TrainingSet for LocalTrainingSet {
 
     fn memory_guard(&self) -> Arc<dyn Any + Send + Sync> {
         Arc::clone(&self.gathered) as Arc<dyn Any + Send + Sync>
-    }
-}
-
-impl Shared {
-    /// The blocks of the wanted parts of a chunk; `None` where a part has no sample.
-    fn encode(&self, chunk: &RawChunk, wanted: [bool; 2]) -> Result<[Option<FeatureBlock>; 2]> {
-        let labels = read_labels(self.task, chunk)?;
-        let selection = self.prepared.split.select(chunk, &labels, self.seed)?;
-        let n_found = selection.parts.each_ref().map(|rows| rows.n_rows);
-        if self.prepared.of_chunk.get(&(chunk.partition, chunk.number)) != Some(&n_found) {
-            return Err(Error::UnstableQuery);
-        }
-        let features: Vec<_> = chunk
-            .batches
-            .iter()
-            .map(|batch| chunk.layout.features(batch))
-            .collect();
-        let (instance_weights, marks) = (read_weights(chunk)?, read_marks(chunk));
-        let mut blocks = [None, None];
-        for part in [0, 1]
-            .into_iter()
-            .filter(|part| wanted[*part] && n_found[*part] > 0)
-        {
-            let rows = &selection.parts[part];
-            let (dense, codes) = self.encoder.encode(&features, rows)?;
-            let target = match &marks {
-                Some(marks) => TargetValues::Classes(rows.gather(marks)),
-                None => labels.target_values(rows, &self.classes),
-            };
-            let weights = self.weights(rows, instance_weights.as_deref(), &target);
-            let n_samples = rows.n_rows;
-            blocks[part] = Some(FeatureBlock {
-                n_samples,
-                dense,
-                codes,
-                target,
-                weights,
-            });
-        }
-        Ok(blocks)
-    }
-
-    /// Instance weight × class weight of each sample; `None` where there are neither.
-    fn weights(
-        &self,
-        rows: &Rows,
-        instance_weights: Option<&[f64]>,
-        target: &TargetValues,
-    ) -> Option<Vec<f64>> {
-        let of_class = match (&self.prepared.class_weights, target) {
-            (Some(weights), TargetValues::Classes(codes)) => Some((weights, codes)),
-            _ => None,
-        };
-        let weights = sample_weights(rows, instance_weights);
-        if of_class.is_none() {
-            return weights;
-        }
-        let mut weights = weights.unwrap_or_else(|| vec![1.0; rows.n_rows]);
-        if let Some((of_class, codes)) = of_class {
-            for (weight, code) in weights.iter_mut().zip(codes) {
-                *weight *= of_class[*code as usize];
-            }
-        }
-        Some(weights)
-    }
-
-    /// Size of an encoded sample in memory.
-    fn sample_bytes(&self) -> usize {
-        self.roles.sample_bytes(self.task, self.has_weights())
-    }
-
-    /// A block of zeros, for gathering.
-    fn zeros(&self, n_samples: usize) -> FeatureBlock {
-        zeros(
-            &self.prepared.encoder.schema,
-            self.task,
-            self.has_weights(),
-            n_samples,
-        )
-    }
-
-    fn has_weights(&self) -> bool {
-        self.roles.weight.is_some() || self.prepared.class_weights.is_some()
     }
 }

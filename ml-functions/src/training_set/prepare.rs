@@ -19,7 +19,7 @@ use crate::error::{Error, Result};
 use crate::estimator::Task;
 use crate::features::{
     ClassKey, EncoderFit, EncoderPartial, FeatureEncoder, FitLimits, Labels, Moments,
-    TargetEncoding, sql_type,
+    TargetEncoding, count_nan, sql_type,
 };
 use crate::run::{TrainingRun, Warning};
 use crate::training::TrainingRequest;
@@ -59,6 +59,7 @@ struct FitPartial {
     weights: WeightPartial,
     n_samples: [u64; 2],
     n_dropped: u64,
+    n_nan_labels: u64,
 }
 
 #[derive(Default)]
@@ -218,6 +219,10 @@ fn fit_chunk(
         weights,
         n_samples: n_samples.map(|n_rows| n_rows as u64),
         n_dropped: selection.n_dropped,
+        n_nan_labels: match chunk.layout.label(&chunk.batches) {
+            None => 0,
+            Some(columns) => count_nan(&columns)?,
+        },
     };
     Ok((partial, n_samples))
 }
@@ -243,6 +248,7 @@ impl FitPartial {
             *into += later;
         }
         self.n_dropped += later.n_dropped;
+        self.n_nan_labels += later.n_nan_labels;
         Ok(())
     }
 }
@@ -266,6 +272,18 @@ fn finish(
     };
     let n_samples = partial.n_samples;
     if let Some(label) = &roles.label {
+        if partial.n_nan_labels > 0 {
+            let rows = if partial.n_nan_labels == 1 {
+                "row"
+            } else {
+                "rows"
+            };
+            return Err(bad_label(
+                label,
+                format!("is NaN in {} {rows}", partial.n_nan_labels),
+                "Leave such rows out, or set the label to NULL: rows without a label are dropped.",
+            ));
+        }
         if n_samples == [0, 0] {
             return Err(bad_label(
                 label,

@@ -16,7 +16,7 @@ use crate::features::{
     Feature, FeatureKind, FeatureSchema, check_label_type, find_column, sql_type,
 };
 use crate::options::Options;
-use crate::training::ColumnRequest;
+use crate::training::{ColumnRequest, SampleShape};
 
 const PLACE: &str = "training query";
 
@@ -109,6 +109,16 @@ impl Roles {
             split,
             marks,
         })
+    }
+
+    /// The shape of the samples.
+    pub(crate) fn shape(&self, task: Task, options: &Options) -> SampleShape {
+        let has_weights = self.weight.is_some() || options.weighs_classes();
+        SampleShape {
+            n_numeric: self.features.numeric().count(),
+            n_categorical: self.features.categorical().count(),
+            sample_bytes: self.sample_bytes(task, has_weights),
+        }
     }
 
     /// Size of an encoded sample in memory.

@@ -21,7 +21,7 @@ use crate::estimator::{Estimator, EstimatorSpec, Tags, Task};
 use crate::features::TargetValues;
 use crate::model::Model;
 use crate::options::Options;
-use crate::training::{SampleSource, TrainingRequest};
+use crate::training::{SampleShape, SampleSource, TrainingRequest};
 
 struct Toy(EstimatorSpec);
 
@@ -33,6 +33,10 @@ impl Estimator for Toy {
             (_, false) => &CLASSIFIER.0,
             (_, true) => &REVISITOR.0,
         }
+    }
+
+    fn first_step(&self, _: &Options, _: &SampleShape) -> Option<Arc<dyn AnyStep>> {
+        (self.0.task == Task::Regression).then(|| Arc::new(SumStep) as Arc<dyn AnyStep>)
     }
 
     async fn fit(
@@ -323,6 +327,26 @@ async fn the_first_reading_makes_the_blocks_of_a_second() {
         found.push(blocks);
     }
     assert!(found.windows(2).all(|pair| pair[0] == pair[1]));
+}
+
+#[tokio::test]
+async fn a_step_runs_with_the_first_reading_unless_a_feature_is_null() {
+    for null_row in [None, Some(140_000)] {
+        let x: Float64Array = (0..150_000)
+            .map(|row| (null_row != Some(row)).then(|| (row as f64 * 0.37).sin()))
+            .collect();
+        let y = numbers((0..150_000).map(f64::from));
+        let columns = vec![("x", Arc::new(x) as ArrayRef), ("y", y)];
+        let options = json!({"data_split_method": "RANDOM"});
+        let request = request(&REGRESSOR, source(columns, 3, 7_000), options);
+        let (set, run) = open(request).await.unwrap();
+        let first = take_first_partial(&set, &SumStep).unwrap();
+        assert_eq!(first.is_some(), null_row.is_none());
+        if first.is_some() {
+            assert_eq!(first, sums(&set, Part::Training, Visit::Once, &run).await);
+        }
+        assert!(take_first_partial(&set, &SumStep).unwrap().is_none());
+    }
 }
 
 #[tokio::test]

@@ -3,6 +3,8 @@
 //! In: samples with a numeric label; out: a [`LinearModel`]. One pass sums the products of all columns,
 //! from which every solver works; only designs too wide for that are passed over again and again.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use auspex_gpu::Loss;
 
@@ -13,7 +15,8 @@ use super::lbfgs::lbfgs;
 use super::model::{LinearModel, Link};
 use super::newton::{Hessians, newton};
 use super::objective::{Curve, Limits, Objective, Outcome, Quadratic, RowPasses};
-use super::steps::{GlmStep, GramStep, GramSums};
+use super::products::{ProductStep, ProductSums};
+use super::steps::GlmStep;
 use super::symmetric::Factor;
 use super::uncertainty::uncertainty;
 use super::{SHARED, warn_unless_converged};
@@ -24,7 +27,9 @@ use crate::model::Model;
 use crate::options::{Hyperparameter, Options};
 use crate::run::TrainingRun;
 use crate::training::SampleShape;
-use crate::training_set::{Part, StepDecoder, TrainingSet, Visit, reduce};
+use crate::training_set::{
+    AnyStep, Part, StepDecoder, TrainingSet, Visit, reduce, take_first_partial,
+};
 
 /// Fits ŷ = intercept + coefficients · x by least squares.
 pub(super) struct LinearReg;
@@ -79,7 +84,7 @@ Solvers: AUTO_STRATEGY solves the normal equations, with l1_reg by coordinate de
 COORDINATE_DESCENT, LBFGS and BATCH_GRADIENT_DESCENT work from the same sums of products. NEWTON solves the normal equations in \
 its one step, and with l1_reg each step by coordinate descent. The loss of `ML.TRAINING_INFO` is the \
 mean squared error.
-Cost: one pass over the training rows and one over the evaluation rows; O(n·p²) for p columns, indicators only O(1) each; \
+Cost: one pass over the rows, which also learns the statistics; two where features are categories or NULL; O(n·p²) for p columns, indicators only O(1) each; \
 O(p²) memory a thread. L-BFGS: O(n·p) a pass, up to 100 passes.
 Deterministic: the sums do not depend on threads, nor on how rows come in batches.
 Errors: a combination of options that contradict each other; features that depend on each other with calculate_p_values.
@@ -88,7 +93,7 @@ Source: Hastie, Tibshirani and Friedman 2009, The Elements of Statistical Learni
     check: super::check,
     tags: Tags::NONE,
     inspections: &["weights", "advanced_weights"],
-    steps: &[StepDecoder::of::<GramStep>(), StepDecoder::of::<GlmStep>()],
+    steps: &[StepDecoder::of::<ProductStep>(), StepDecoder::of::<GlmStep>()],
     state_steps: &[],
     load: LinearModel::load,
 };
@@ -106,9 +111,19 @@ impl Estimator for LinearReg {
         &SPEC
     }
 
-    fn passes(&self, _: &Options, _: &SampleShape) -> Passes {
-        // The statistics, the sums of products and the metrics; very wide designs need more.
-        Passes { source: 3, kept: 0 }
+    fn passes(&self, options: &Options, shape: &SampleShape) -> Passes {
+        // The statistics with the sums of products, or one after the other where categories ask for a
+        // dictionary first, and the metrics; very wide designs need more.
+        let is_apart = shape.n_categorical > 0 || self.first_step(options, shape).is_none();
+        Passes {
+            source: 2 + u64::from(is_apart),
+            kept: 0,
+        }
+    }
+
+    fn first_step(&self, _: &Options, shape: &SampleShape) -> Option<Arc<dyn AnyStep>> {
+        let is_narrow = shape.n_numeric <= WIDEST_GRAM;
+        is_narrow.then(|| Arc::new(ProductStep::default()) as Arc<dyn AnyStep>)
     }
 
     async fn fit(
@@ -161,15 +176,26 @@ impl Fit<'_> {
         (self.options.f64("l1_reg"), self.options.f64("l2_reg"))
     }
 
-    async fn sums(&self, part: Part) -> Result<Option<GramSums>> {
+    async fn sums(&self, part: Part) -> Result<Option<ProductSums>> {
         if self.samples.n_samples(part) == 0 {
             return Ok(None);
         }
-        let step = GramStep {
-            frame: self.layout.frame.clone(),
-            response_shift: self.response_shift,
+        let frame = &self.layout.frame;
+        let of_first_reading = match part {
+            Part::Training => take_first_partial(self.samples, &ProductStep::default())?,
+            Part::Evaluation => None,
         };
-        reduce(self.samples, &step, part, Visit::Once, self.run).await
+        let sums = match of_first_reading {
+            // A missing number makes the sums NaN: its mean was not known yet.
+            Some(sums) if sums.is_finite() => Some(sums),
+            _ => {
+                let step = ProductStep {
+                    widths: frame.widths.clone(),
+                };
+                reduce(self.samples, &step, part, Visit::Once, self.run).await?
+            }
+        };
+        Ok(sums.map(|sums| sums.in_frame(frame, self.response_shift)))
     }
 
     /// Learns from sums of products.
@@ -339,7 +365,7 @@ impl Fit<'_> {
     }
 
     /// The Hessian of slopes and intercept, not centred.
-    fn normal_matrix(&self, sums: &GramSums) -> Vec<f64> {
+    fn normal_matrix(&self, sums: &ProductSums) -> Vec<f64> {
         let (n, free) = (self.layout.n_parameters(), &self.layout.free);
         let penalty = self.layout.penalty(0.0, self.penalties().1);
         let element = |i: usize, j: usize| match (free.get(i), free.get(j)) {

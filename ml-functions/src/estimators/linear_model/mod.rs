@@ -1,6 +1,6 @@
 //! Linear models: one file an estimator, and the solvers that they share.
 //!
-//! Code map: `layout` says which columns a design has; `steps` are the two passes over the rows;
+//! Code map: `layout` says which columns a design has; `products` and `steps` are the two passes over the rows;
 //! `objective` is what solvers minimise; `symmetric`, `coordinate_descent`, `newton`, `lbfgs` and
 //! `gradient_descent` are the solvers; `model` is what they learn, `uncertainty` and `distributions`
 //! say how sure it is, `inspect` and `attributions` show it.
@@ -17,6 +17,7 @@ mod logistic_reg;
 mod model;
 mod newton;
 mod objective;
+mod products;
 mod steps;
 mod symmetric;
 #[cfg(test)]

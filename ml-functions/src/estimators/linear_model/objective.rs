@@ -10,7 +10,8 @@ use async_trait::async_trait;
 use auspex_gpu::Loss;
 
 use super::layout::{Layout, Penalty};
-use super::steps::{GlmStep, GlmSums, GramSums};
+use super::products::ProductSums;
+use super::steps::{GlmStep, GlmSums};
 use crate::error::{Error, Result};
 use crate::options::Options;
 use crate::run::{Iteration, TrainingRun};
@@ -65,15 +66,15 @@ pub(super) struct Quadratic {
     means: Vec<f64>,
     response_mean: f64,
     penalty: Penalty,
-    held_out: Option<GramSums>,
+    held_out: Option<ProductSums>,
     columns: Vec<usize>,
 }
 
 impl Quadratic {
     /// Least squares over the free columns of a layout; the intercept is solved for by centring.
     pub(super) fn new(
-        sums: &GramSums,
-        held_out: Option<GramSums>,
+        sums: &ProductSums,
+        held_out: Option<ProductSums>,
         layout: &Layout,
         (l1, l2): (f64, f64),
     ) -> Quadratic {

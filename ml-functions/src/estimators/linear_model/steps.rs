@@ -1,8 +1,8 @@
-//! The two passes of linear models over blocks: sums of products, and loss with derivatives.
+//! The pass of iterative solvers over blocks: loss with derivatives.
 //!
 //! In: a block; out: sums that add up over blocks. All arithmetic on rows is the device's.
 
-use auspex_gpu::{Gram, Loss};
+use auspex_gpu::Loss;
 use serde::{Deserialize, Serialize};
 
 use super::layout::Frame;
@@ -10,84 +10,6 @@ use crate::compute::Compute;
 use crate::error::{Error, Result};
 use crate::features::{Dense, FeatureBlock, TargetValues};
 use crate::training_set::PartitionStep;
-
-/// Sums the products of all columns and of the response.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct GramStep {
-    pub(super) frame: Frame,
-    /// Subtracted from the response, so that sums of squares keep their digits.
-    pub(super) response_shift: f64,
-}
-
-/// [`Gram`] with the lower triangle alone: half the memory of a partial.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(super) struct GramSums {
-    /// Σ w, Σ w·y, Σ w·y².
-    pub(super) moments: [f64; 3],
-    /// Σ w·x.
-    pub(super) x_sums: Vec<f64>,
-    /// Σ w·x·y.
-    pub(super) xy: Vec<f64>,
-    /// Σ w·x·xᵀ by rows of the lower triangle.
-    lower: Vec<f64>,
-}
-
-impl GramSums {
-    fn new(gram: Gram) -> GramSums {
-        let p = gram.x_sums.len();
-        let lower = (0..p)
-            .flat_map(|i| gram.xx[i * p..=i * p + i].iter().copied())
-            .collect();
-        GramSums {
-            moments: gram.moments,
-            x_sums: gram.x_sums,
-            xy: gram.xy,
-            lower,
-        }
-    }
-
-    /// Σ w·x·x of two columns.
-    pub(super) fn xx(&self, a: usize, b: usize) -> f64 {
-        let (low, high) = (a.min(b), a.max(b));
-        self.lower[high * (high + 1) / 2 + low]
-    }
-
-    /// Whether no sum ran out of range.
-    pub(super) fn is_finite(&self) -> bool {
-        let sums = self
-            .moments
-            .iter()
-            .chain(&self.x_sums)
-            .chain(&self.xy)
-            .chain(&self.lower);
-        sums.copied().all(f64::is_finite)
-    }
-}
-
-impl PartitionStep for GramStep {
-    type Partial = GramSums;
-    const NAME: &'static str = "linear_model.gram";
-
-    fn run(&self, block: &FeatureBlock, compute: &Compute) -> Result<GramSums> {
-        let response: Vec<f64> = numbers(block)?
-            .iter()
-            .map(|y| y - self.response_shift)
-            .collect();
-        let design = self.frame.design(block);
-        let gram = compute
-            .device()
-            .gram(&design, Some(&response), block.weights.as_deref())?;
-        Ok(GramSums::new(gram))
-    }
-
-    fn merge(&self, into: &mut GramSums, later: GramSums) -> Result<()> {
-        add(&mut into.moments, &later.moments);
-        add(&mut into.x_sums, &later.x_sums);
-        add(&mut into.xy, &later.xy);
-        add(&mut into.lower, &later.lower);
-        Ok(())
-    }
-}
 
 /// Sums loss, gradient and Hessian at some coefficients.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -183,7 +105,7 @@ impl PartitionStep for GlmStep {
     }
 }
 
-fn numbers(block: &FeatureBlock) -> Result<&[f64]> {
+pub(super) fn numbers(block: &FeatureBlock) -> Result<&[f64]> {
     match &block.target {
         TargetValues::Numbers(values) => Ok(values),
         _ => Err(wrong_target("numbers")),
@@ -196,7 +118,7 @@ fn wrong_target(expected: &str) -> Error {
     }
 }
 
-fn add(into: &mut [f64], later: &[f64]) {
+pub(super) fn add(into: &mut [f64], later: &[f64]) {
     into.iter_mut()
         .zip(later)
         .for_each(|(into, later)| *into += later);
