@@ -8,8 +8,9 @@
 //! the number of passes and nothing else. Nodes of few rows are brought together and split where their
 //! rows are ([`super::gathered`]).
 
-use std::cmp::Ordering;
-use std::collections::{BTreeSet, BinaryHeap};
+mod policy;
+
+use std::collections::BTreeSet;
 
 use super::driver::Pass;
 use super::gathered::{self, Reach};
@@ -17,7 +18,7 @@ use super::grow_step::{BeginTree, GatheredRows, GrowPartial, GrowStep, PendingSp
 use super::growth::{Columns, GrowingNode, GrownTree, Growth, TreeTask};
 use super::histogram::{ColumnRuns, Histogram, SumsOfThreads};
 use super::parallel;
-use super::parameters::{GrowPolicy, TreeParameters};
+use super::parameters::TreeParameters;
 use super::random;
 use super::split::NodeSplit;
 use crate::error::{Error, Result};
@@ -70,43 +71,6 @@ struct Batch {
     to_gather: Vec<u32>,
     /// By their rows, which are here.
     here: Vec<u32>,
-}
-
-/// What replaying the policy finds.
-struct Replay {
-    /// Splits of the tree so far, in order.
-    done: Vec<u32>,
-    /// Nodes to split next.
-    wanted: Vec<u32>,
-    /// Whether no leaf may follow those of the wanted splits.
-    is_last: bool,
-}
-
-/// A leaf in the order of the policy: the greatest is split first.
-#[derive(Debug, Clone, Copy, PartialEq)]
-struct Candidate {
-    /// Negative depth or gain.
-    rank: f64,
-    /// Between equals: level by level, or by a hash of the path, so that batches do not matter.
-    tie: u64,
-    node: u32,
-}
-
-impl Eq for Candidate {}
-
-impl Ord for Candidate {
-    fn cmp(&self, other: &Candidate) -> Ordering {
-        self.rank
-            .total_cmp(&other.rank)
-            .then(other.tie.cmp(&self.tie))
-            .then(other.node.cmp(&self.node))
-    }
-}
-
-impl PartialOrd for Candidate {
-    fn partial_cmp(&self, other: &Candidate) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
 }
 
 impl<'a, P: Pass> Grower<'a, P> {
@@ -491,69 +455,6 @@ impl<'a, P: Pass> Grower<'a, P> {
     fn most_summed(&self) -> usize {
         let bytes = self.growth.columns.layout.memory_bytes().max(1) * (self.passes.threads() + 1);
         (self.growth.parameters.working_bytes / 4 / bytes).max(1)
-    }
-
-    /// Plays the policy over the nodes so far, until it wants a split that is not made yet, and on for
-    /// as many more as are worth making in the same pass.
-    fn replay(&self) -> Replay {
-        let max_leaves = self.growth.parameters.max_leaves;
-        let mut heap = BinaryHeap::new();
-        let mut replay = Replay {
-            done: Vec::new(),
-            wanted: Vec::new(),
-            is_last: false,
-        };
-        heap.extend(self.candidate(0));
-        let mut n_leaves = 1;
-        let mut most_wanted = usize::MAX;
-        while n_leaves < max_leaves {
-            let Some(next) = heap.pop() else {
-                break;
-            };
-            if let Some((left, right)) = self.nodes[next.node as usize].children {
-                replay.done.push(next.node);
-                heap.extend(self.candidate(left));
-                heap.extend(self.candidate(right));
-            } else {
-                if replay.wanted.is_empty() {
-                    most_wanted = self.most_wanted(max_leaves - n_leaves);
-                    replay.is_last = max_leaves - n_leaves == 1;
-                } else if replay.wanted.len() >= most_wanted
-                    || self.is_later(replay.wanted[0], next.node)
-                {
-                    break;
-                }
-                replay.wanted.push(next.node);
-            }
-            n_leaves += 1;
-        }
-        replay
-    }
-
-    /// How many nodes to split at once when so many more leaves may be made. Half of the leaves that
-    /// are left hardly ever turn out to be in vain; the histograms of a batch must fit the memory.
-    fn most_wanted(&self, leaves_left: usize) -> usize {
-        let by_policy = match self.growth.parameters.grow_policy {
-            GrowPolicy::LossGuide => (leaves_left / 2).max(1),
-            GrowPolicy::DepthWise => usize::MAX,
-        };
-        by_policy.min(self.most_summed())
-    }
-
-    /// Whether depth-wise growth splits one node only after all children of the other are known.
-    fn is_later(&self, first: u32, next: u32) -> bool {
-        self.growth.parameters.grow_policy == GrowPolicy::DepthWise
-            && self.nodes[next as usize].depth > self.nodes[first as usize].depth
-    }
-
-    fn candidate(&self, node: u32) -> Option<Candidate> {
-        let growing = &self.nodes[node as usize];
-        let split = growing.split.as_ref()?;
-        let (rank, tie) = match self.growth.parameters.grow_policy {
-            GrowPolicy::DepthWise => (-(growing.depth as f64), u64::from(node)),
-            GrowPolicy::LossGuide => (split.gain, growing.key),
-        };
-        Some(Candidate { rank, tie, node })
     }
 }
 
