@@ -176,7 +176,7 @@ class Bench:
 
     def timed(self, warehouse, statements):
         """Milliseconds of each statement on one connection to a server, as psql times them."""
-        command = [self.args.auspex, "serve", "--warehouse", warehouse, "--listen", "127.0.0.1:0", "--http", "off"]
+        command = [self.args.auspex, "serve", "--warehouse", warehouse, "--listen", "127.0.0.1:0"]
         log = tempfile.TemporaryFile("w+")
         server = subprocess.Popen([str(word) for word in command], stdout=log, stderr=log)
         try:
@@ -195,7 +195,7 @@ def listening_port(log, server):
         log.seek(0)
         for word in log.read().replace("\n", " ").split():
             if word.startswith("127.0.0.1:"):
-                return word.split(":")[1].strip(".,")
+                return word.split(":")[1].strip(".,;")
         if server.poll() is not None:
             break
         time.sleep(0.1)
@@ -209,8 +209,8 @@ def rows(text):
 
 
 def bare(cell):
-    """A cell without the qualifiers that some systems put before column names in headers."""
-    return re.sub(r"\b[a-z_]+\.(?=[a-z_])", "", cell.strip())
+    """A cell without what some systems put into column names in headers: qualifiers, arguments of a function."""
+    return re.sub(r"^(\w+)\(.*\)$", r"\1", re.sub(r"\b[a-z_]+\.(?=[a-z_])", "", cell.strip()))
 
 
 def alike(mine, other):

@@ -11,6 +11,7 @@ use datafusion::arrow::datatypes::{Field, Schema, SchemaRef};
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::parquet::basic::Compression;
 use datafusion::parquet::file::properties::WriterProperties;
+use datafusion::parquet::schema::types::ColumnPath;
 use deltalake::datafile::writer::{DeltaWriter, WriterConfig};
 use deltalake::kernel::Add;
 use deltalake::logstore::ObjectStoreRef;
@@ -29,6 +30,8 @@ use crate::tables::types::conform;
 const ROW_GROUP_BYTES: usize = 64 << 20;
 /// Bounds the row groups of narrow tables, so that a scan can be divided.
 const ROW_GROUP_ROWS: usize = 256 << 10;
+/// Columns with larger dictionaries are stored plain; each writer holds one for each column.
+const DICTIONARY_BYTES: usize = 256 << 10;
 const FILE_BYTES: NonZeroU64 = NonZeroU64::new(256 << 20).unwrap();
 /// Rows between two looks at the size of a file.
 const SLICE_ROWS: usize = 16 << 10;
@@ -55,15 +58,10 @@ impl DeltaSink {
         let snapshot = version.snapshot()?;
         let schema = shape.schema();
         let stats = WriterStatsConfig::from_config(snapshot.table_configuration());
-        let properties = WriterProperties::builder()
-            .set_compression(Compression::SNAPPY)
-            .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
-            .set_max_row_group_bytes(Some(ROW_GROUP_BYTES / n_writers.max(1)))
-            .build();
         let config = WriterConfig::new(
             Arc::clone(&schema),
             shape.partition_columns.clone(),
-            Some(properties),
+            Some(properties(&schema, n_writers)),
             Some(FILE_BYTES),
             Some(SLICE_ROWS),
             stats.num_indexed_cols,
@@ -162,6 +160,25 @@ impl DeltaSink {
         }
         files.close().await
     }
+}
+
+/// How a column is stored. Floating-point numbers seldom repeat, so that a dictionary of them is as large
+/// as they are, and costs its writer and every reader the memory of a hash table and of a page.
+fn properties(schema: &Schema, n_writers: usize) -> WriterProperties {
+    let mut properties = WriterProperties::builder()
+        .set_compression(Compression::SNAPPY)
+        .set_dictionary_page_size_limit(DICTIONARY_BYTES)
+        .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
+        .set_max_row_group_bytes(Some(ROW_GROUP_BYTES / n_writers.max(1)));
+    for field in schema
+        .fields()
+        .iter()
+        .filter(|field| field.data_type().is_floating())
+    {
+        let column = ColumnPath::new(vec![field.name().clone()]);
+        properties = properties.set_column_dictionary_enabled(column, false);
+    }
+    properties.build()
 }
 
 /// Files that are being written.
