@@ -23,6 +23,7 @@ use datafusion::prelude::SessionContext;
 use datafusion::sql::sqlparser::ast;
 use tokio_util::sync::CancellationToken;
 
+use crate::catalog::facts::CatalogFacts;
 use crate::error::Result;
 use crate::session::Session;
 use crate::timers::Timers;
@@ -102,6 +103,10 @@ pub struct SessionFacts {
     pub process_id: i32,
     /// The database's name.
     pub database: &'static str,
+    /// What the warehouse holds, as the session sees it.
+    pub catalog: CatalogFacts,
+    /// When the engine was opened, in microseconds since 1970.
+    pub started_at_us: i64,
 }
 
 /// What the server adds to the SQL of a session: `pg_catalog` and its functions.
@@ -147,6 +152,8 @@ pub struct Engine {
     pub(crate) timers: Timers,
     pub(crate) default_settings: BTreeMap<String, String>,
     pub(crate) extension: Option<Arc<dyn SessionExtension>>,
+    /// When it was opened, in microseconds since 1970.
+    pub(crate) started_at_us: i64,
     base: SessionContext,
     loaded: Mutex<VecDeque<(String, u64, Arc<TrainedModel>)>>,
     trainings: Mutex<BTreeMap<i32, TrainingProgress>>,
@@ -211,6 +218,7 @@ impl Engine {
             timers: Timers::start().map_err(DataFusionError::from)?,
             default_settings,
             extension: config.extension,
+            started_at_us: now_us(),
             base,
             loaded: Mutex::default(),
             trainings: Mutex::default(),
@@ -342,6 +350,16 @@ impl Engine {
     pub(crate) fn statement_warnings(&self) -> Vec<StatementWarning> {
         lock(&self.warnings).iter().cloned().collect()
     }
+}
+
+#[allow(
+    clippy::disallowed_methods,
+    reason = "when a server started is a time of day, which no result depends on"
+)]
+fn now_us() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    // Lossless for the next 290,000 years.
+    since.map_or(0, |since| since.as_micros() as i64)
 }
 
 /// Memory and disk for queries and trainings.

@@ -24,6 +24,9 @@ mod timers;
 
 pub use auspex_storage::{CheckReport, Garbage, GarbageOptions, Problem, Removed};
 pub use bind::ml_functions;
+pub use catalog::facts::{
+    CatalogFacts, FactsKind, ModelFacts, ObjectFacts, SettingFacts, TableRules,
+};
 pub use engine::{Engine, EngineConfig, SecretText, SessionExtension, SessionFacts};
 pub use error::{Error, Report, Result, report_of};
 pub use session::{Prepared, Session};

@@ -22,6 +22,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use crate::backend::CancelBackend;
 use crate::bind::BoundModel;
 use crate::catalog::SessionCatalogs;
+use crate::catalog::facts::CatalogFacts;
 use crate::commands;
 use crate::engine::{Engine, SessionFacts};
 use crate::error::{Error, Result, nearest};
@@ -93,11 +94,6 @@ impl Session {
     ) -> Result<Arc<Session>> {
         let settings = Settings::new(&engine.default_settings)?;
         settings.set("application_name", application)?;
-        let facts = SessionFacts {
-            user: user.to_owned(),
-            process_id,
-            database: DATABASE,
-        };
         let extension = engine.extension.clone();
         let session = Arc::new_cyclic(|weak: &Weak<Session>| {
             let catalogs = Arc::new(SessionCatalogs::new(Arc::clone(&engine), weak.clone()));
@@ -123,6 +119,13 @@ impl Session {
             .context
             .register_udf(CancelBackend::function(&session.engine));
         if let Some(extension) = extension {
+            let facts = SessionFacts {
+                user: user.to_owned(),
+                process_id,
+                database: DATABASE,
+                catalog: CatalogFacts::new(Arc::downgrade(&session)),
+                started_at_us: session.engine.started_at_us,
+            };
             extension.install(&session.context, &facts)?;
         }
         Ok(session)
@@ -434,7 +437,7 @@ fn session_config(threads: usize) -> SessionConfig {
     let mut config = SessionConfig::new()
         .with_default_catalog_and_schema(DATABASE, PUBLIC)
         .with_create_default_catalog_and_schema(false)
-        .with_information_schema(true)
+        .with_information_schema(false)
         .with_target_partitions(threads);
     let options = config.options_mut();
     options.sql_parser.map_string_types_to_utf8view = false;

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use auspex_sql::Dialect;
 
+use crate::catalog::facts::SettingFacts;
 use crate::engine::lock;
 use crate::error::{Error, Result, nearest};
 
@@ -344,6 +345,27 @@ impl Settings {
             .iter()
             .map(|(name, value)| (name.clone(), value.clone(), describe(name).to_owned()))
             .collect()
+    }
+
+    /// All settings with what the catalogs tell of them.
+    pub(crate) fn facts(&self) -> Vec<SettingFacts> {
+        let values = lock(&self.values);
+        let describe = |(name, value): (&String, &String)| {
+            let definition = find(name).ok();
+            let words: &'static [&'static str] = match definition.map(|found| &found.check) {
+                Some(Check::Words(words)) => words,
+                _ => &[],
+            };
+            SettingFacts {
+                name: name.clone(),
+                value: value.clone(),
+                default: self.defaults.get(name).cloned().unwrap_or_default(),
+                description: definition.map_or("", |found| found.description),
+                can_be_set: !matches!(definition.map(|found| &found.check), Some(Check::ReadOnly)),
+                words,
+            }
+        };
+        values.iter().map(describe).collect()
     }
 
     /// `statement_timeout`, if there is one.

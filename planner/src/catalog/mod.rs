@@ -3,6 +3,7 @@
 //! In: names; out: table providers. Views are planned here, since a view is a query; the system views
 //! about models are in `system`.
 
+pub(crate) mod facts;
 mod foreign;
 mod lake_views;
 mod lineage;

@@ -6,6 +6,7 @@
 mod alter_table;
 mod copy;
 mod dml;
+mod indexes;
 mod lake;
 mod maintenance;
 mod models;
@@ -42,7 +43,7 @@ pub(crate) fn check(statement: &ast::Statement) -> Result<Work> {
     Ok(match statement {
         S::CreateTable(_) | S::CreateView(_) | S::CreateSchema { .. } | S::Set(_) => Work::Command,
         S::StartTransaction { .. } | S::Commit { .. } | S::Rollback { .. } => Work::Command,
-        S::Reset(_) | S::Comment { .. } => Work::Command,
+        S::Reset(_) | S::Comment { .. } | S::CreateIndex(_) => Work::Command,
         S::Drop {
             object_type: ObjectType::Table | ObjectType::View | ObjectType::Schema,
             ..
@@ -156,6 +157,7 @@ async fn sql(
             comment,
             ..
         } => tables::comment(session, *object_type, object_name, comment.clone(), text).await,
+        S::CreateIndex(index) => indexes::create(session, index, control),
         S::Set(set) => settings::set(session, set, control),
         S::Reset(reset) => settings::reset_any(session, reset),
         S::StartTransaction { begin, .. } => Ok(settings::begin(session, *begin, control)),

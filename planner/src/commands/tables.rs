@@ -136,6 +136,11 @@ pub(super) async fn declared_schema(
     // The planner looks the name up; its own answer to an existing table is not ours.
     declared.name = ObjectName::from(vec![ast::Ident::new("declared")]);
     declared.if_not_exists = false;
+    for column in &mut declared.columns {
+        if let ast::DataType::Float(precision) = &column.data_type {
+            column.data_type = float_type(precision);
+        }
+    }
     let statement = ast::Statement::CreateTable(declared);
     let statement = SqlStatement::Statement(Box::new(statement));
     match session.state(None).statement_to_plan(statement).await? {
@@ -143,6 +148,14 @@ pub(super) async fn declared_schema(
             Ok(Arc::clone(table.input.schema().inner()))
         }
         _ => Err(Error::unsupported("this form of CREATE TABLE")),
+    }
+}
+
+/// FLOAT is double precision unless few binary digits are asked for.
+fn float_type(precision: &ast::ExactNumberInfo) -> ast::DataType {
+    match precision {
+        ast::ExactNumberInfo::Precision(1..=24) => ast::DataType::Real,
+        _ => ast::DataType::DoublePrecision,
     }
 }
 

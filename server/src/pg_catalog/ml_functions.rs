@@ -1,65 +1,148 @@
 //! The functions about models as rows of `pg_proc`, so that `\df ml.*` and every tool that lists
 //! functions shows them.
 //!
-//! In: the planner's list; out: rows like those of PostgreSQL's own set-returning functions.
+//! In: the planner's list, and the forms of `PREDICT` that are expressions; out: rows with argument names and types.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::LazyLock;
 
-use datafusion::arrow::array::{
-    ArrayRef, AsArray, Int32Array, RecordBatch, StringArray, UInt32Array,
-};
-use datafusion::arrow::compute::{cast, take};
-use datafusion::arrow::datatypes::DataType;
+use super::cells::{Cell, Row};
+use super::oids::{ML_SCHEMA, PG_CATALOG_OID};
+use super::roles::SUPERUSER_OID;
 
-use super::oids::ML_SCHEMA;
+/// PostgreSQL's numbers of types.
+const TEXT: i32 = 25;
+const ANY: i32 = 2276;
+const RECORD: i32 = 2249;
+/// PostgreSQL's number of the language `internal`.
+const INTERNAL: i32 = 12;
+/// What a planner of PostgreSQL expects of a set, for want of better.
+const EXPECTED_ROWS: i64 = 1000;
 
-/// A set-returning function without arguments, whose other columns ours share.
-const TEMPLATE: &str = "pg_get_keywords";
+/// The functions that are expressions: schema, name, arguments, result and its number.
+const SCALARS: &[(i32, &str, &str, &str, i32)] = &[
+    (
+        ML_SCHEMA,
+        "predict",
+        "model text, VARIADIC features \"any\"",
+        "anyelement",
+        2283,
+    ),
+    (ML_SCHEMA, "train", "model text", "text", TEXT),
+    (
+        PG_CATALOG_OID,
+        "predict",
+        "model text, VARIADIC features \"any\"",
+        "anyelement",
+        2283,
+    ),
+    (
+        PG_CATALOG_OID,
+        "predict_proba",
+        "model text, label text, VARIADIC features \"any\"",
+        "double precision",
+        701,
+    ),
+];
 
-/// Each function's number with its name and arguments.
-pub(super) fn numbered() -> impl Iterator<Item = (i32, &'static str, &'static str)> {
-    let functions = auspex_planner::ml_functions();
+/// A function.
+pub(super) struct MlFunction {
+    pub(super) oid: i32,
+    pub(super) schema_oid: i32,
+    pub(super) name: &'static str,
+    /// As `\df` shows them.
+    pub(super) arguments: &'static str,
+    /// As `\df` shows it.
+    pub(super) result: &'static str,
+    result_oid: i32,
+}
+
+static FUNCTIONS: LazyLock<Vec<MlFunction>> = LazyLock::new(|| {
+    let sets = auspex_planner::ml_functions()
+        .map(|(name, arguments)| (ML_SCHEMA, name, arguments, "SETOF record", RECORD));
     let numbers = ML_SCHEMA + 1..;
-    numbers
-        .zip(functions)
-        .map(|(oid, (name, arguments))| (oid, name, arguments))
+    let function = |(oid, (schema_oid, name, arguments, result, result_oid))| MlFunction {
+        oid,
+        schema_oid,
+        name,
+        arguments,
+        result,
+        result_oid,
+    };
+    let all = sets.chain(SCALARS.iter().copied());
+    numbers.zip(all).map(function).collect()
+});
+
+/// The functions.
+pub(super) fn all() -> &'static [MlFunction] {
+    &FUNCTIONS
 }
 
-/// The rows to add to those of a fresh PostgreSQL; none where its columns are not the known ones.
-pub(super) fn procs(fresh: &'static [RecordBatch]) -> Option<&'static RecordBatch> {
-    static ROWS: OnceLock<Option<RecordBatch>> = OnceLock::new();
-    ROWS.get_or_init(|| fresh.iter().find_map(rows_like))
-        .as_ref()
+/// Their rows of `pg_proc`.
+pub(super) fn rows() -> Vec<Row> {
+    all().iter().map(row).collect()
 }
 
-fn rows_like(batch: &RecordBatch) -> Option<RecordBatch> {
-    let names = cast(batch.column_by_name("proname")?, &DataType::Utf8).ok()?;
-    let names = names.as_string_opt::<i32>()?;
-    let template = names.iter().position(|name| name == Some(TEMPLATE))?;
-    let functions: Vec<_> = numbered().collect();
-    let rows = UInt32Array::from(vec![u32::try_from(template).ok()?; functions.len()]);
-    let schema = batch.schema();
-    let columns = schema
-        .fields()
+fn row(function: &MlFunction) -> Row {
+    let arguments: Vec<&str> = function.arguments.split(", ").collect();
+    let is_variadic = function.arguments.contains("VARIADIC");
+    let names = arguments.iter().map(|argument| {
+        let argument = argument.trim_start_matches("VARIADIC ");
+        argument.split(' ').next().unwrap_or(argument).to_owned()
+    });
+    let types = arguments
         .iter()
-        .zip(batch.columns())
-        .map(|(field, column)| {
-            let own: Option<ArrayRef> = match field.name().as_str() {
-                "oid" => Some(Arc::new(Int32Array::from_iter_values(
-                    functions.iter().map(|(oid, ..)| *oid),
-                ))),
-                "proname" => Some(Arc::new(StringArray::from_iter_values(
-                    functions.iter().map(|(_, name, _)| *name),
-                ))),
-                "pronamespace" => {
-                    Some(Arc::new(Int32Array::from(vec![ML_SCHEMA; functions.len()])))
-                }
-                _ => None,
-            };
-            match own {
-                Some(own) => cast(&own, field.data_type()).ok(),
-                None => take(column, &rows, None).ok(),
+        .map(|argument| {
+            if argument.contains("\"any\"") {
+                ANY
+            } else {
+                TEXT
             }
-        });
-    RecordBatch::try_new(Arc::clone(&schema), columns.collect::<Option<_>>()?).ok()
+        })
+        .map(i64::from);
+    let types: Vec<i64> = types.collect();
+    let n_defaults = function.arguments.matches(" DEFAULT ").count();
+    let mut modes = vec!["i".to_owned(); arguments.len()];
+    if let Some(last) = modes.last_mut().filter(|_| is_variadic) {
+        "v".clone_into(last);
+    }
+    let is_set = function.result_oid == RECORD;
+    let variadic = if is_variadic { ANY } else { 0 };
+    let all_types = if is_variadic {
+        Cell::Ints(types.clone())
+    } else {
+        Cell::Null
+    };
+    vec![
+        ("oid", function.oid.into()),
+        ("proname", function.name.into()),
+        ("pronamespace", function.schema_oid.into()),
+        ("proowner", SUPERUSER_OID.into()),
+        ("prolang", INTERNAL.into()),
+        ("procost", Cell::Int(1)),
+        ("prorows", Cell::Int(if is_set { EXPECTED_ROWS } else { 0 })),
+        ("provariadic", variadic.into()),
+        ("prosupport", 0.into()),
+        ("prokind", "f".into()),
+        ("prosecdef", false.into()),
+        ("proleakproof", false.into()),
+        ("proisstrict", false.into()),
+        ("proretset", is_set.into()),
+        ("provolatile", "s".into()),
+        ("proparallel", "s".into()),
+        ("pronargs", arguments.len().into()),
+        ("pronargdefaults", n_defaults.into()),
+        ("prorettype", function.result_oid.into()),
+        ("proargtypes", Cell::Ints(types)),
+        ("proallargtypes", all_types),
+        (
+            "proargmodes",
+            if is_variadic {
+                Cell::Texts(modes)
+            } else {
+                Cell::Null
+            },
+        ),
+        ("proargnames", Cell::Texts(names.collect())),
+        ("prosrc", function.name.into()),
+    ]
 }

@@ -2,21 +2,26 @@
 //!
 //! In: the session's catalog as the planner shows it; out: a schema of tables, functions, and a
 //! rewriting of what clients write about them. Every query is planned and run; none is recognised by
-//! its text. Code map: `schema` has the tables, built from `objects` (what exists), `server_tables`
-//! (roles, databases, settings) and the rows of a fresh PostgreSQL that `datafusion-pg-catalog`
-//! carries; `functions` are the functions; `rewrite` turns PostgreSQL's dialect into the planner's;
-//! `oids` numbers things; `cells` and `columns` spell tables.
+//! its text. Code map: `columns` lists the relations of PostgreSQL 15 (`relations.txt`); `schema` gives their
+//! rows: of what exists (`objects`, `relation_rows`, `information_schema`), of the server (`server_tables`,
+//! `roles`), of the functions about models (`ml_functions`) and of a fresh PostgreSQL (`fresh`); `functions` are
+//! the functions; `rewrite` turns PostgreSQL's dialect into the planner's; `oids` numbers what has no entry.
 //!
 //! A model is a row of `pg_class` with `relkind = 'f'`, a foreign table of the server `models`: psql's
 //! `\d` lists it, and `\d name` shows its type, label and version.
 
 mod cells;
+mod check_columns;
 mod columns;
+mod fresh;
 mod functions;
+mod information_schema;
 mod ml_functions;
 mod objects;
 mod oids;
+mod relation_rows;
 mod rewrite;
+mod roles;
 mod schema;
 mod server_tables;
 
@@ -29,12 +34,13 @@ use datafusion::prelude::SessionContext;
 use datafusion::sql::sqlparser::ast::Statement;
 
 use oids::Oids;
-use schema::PgCatalogSchema;
+use schema::SystemSchema;
 
+pub(crate) use functions::procedure_name;
 pub(crate) use rewrite::displayed_name;
 
-/// The schema's name.
 const PG_CATALOG: &str = "pg_catalog";
+const INFORMATION_SCHEMA: &str = "information_schema";
 
 /// PostgreSQL's catalogs for every session of a server.
 #[derive(Debug, Default)]
@@ -54,13 +60,17 @@ impl SessionExtension for PgCatalog {
             Arc::downgrade(catalogs),
             session.database,
             Arc::clone(&self.oids),
+            session.catalog.clone(),
         );
-        let tables = PgCatalogSchema::new(objects.clone(), session.clone());
-        catalog.register_schema(PG_CATALOG, Arc::new(tables))?;
+        for name in [PG_CATALOG, INFORMATION_SCHEMA] {
+            let relations = SystemSchema::new(name, objects.clone(), session.clone());
+            catalog.register_schema(name, Arc::new(relations))?;
+        }
         for function in functions::all(session, &objects) {
             context.register_udf(function);
         }
-        if let Some(keywords) = schema::keywords() {
+        functions::register(context);
+        if let Some(keywords) = fresh::keywords() {
             context.register_udtf("pg_get_keywords", keywords);
         }
         Ok(())

@@ -1,29 +1,21 @@
-//! What exists: the schemas, relations and models that a session sees, as catalog rows.
+//! What exists: the schemas, relations and models that a session sees, with their numbers and rules.
 //!
-//! In: the session's catalog; out: rows of `pg_namespace`, `pg_class`, `pg_attribute` and the tables
-//! derived from them, as they are at the moment of the query. Keeps nothing.
+//! In: the session's catalog and the facts of its warehouse; out: relations as they are at the moment of the
+//! query, and names for numbers. Keeps nothing but the numbers of what has no entry of its own.
 
 use std::sync::{Arc, Weak};
 
-use datafusion::arrow::array::{AsArray, RecordBatch};
-use datafusion::arrow::compute::cast;
-use datafusion::arrow::datatypes::{DataType, FieldRef, Schema, SchemaRef};
+use auspex_planner::{CatalogFacts, FactsKind, ModelFacts, ObjectFacts, TableRules};
+use datafusion::arrow::datatypes::{Schema, SchemaRef};
 use datafusion::catalog::{CatalogProvider, CatalogProviderList, SchemaProvider, TableProvider};
 use datafusion::datasource::TableType;
 use datafusion::error::{DataFusionError, Result};
-use datafusion::execution::context::SessionContext;
 
-use super::PG_CATALOG;
-use super::cells::Cell;
+use super::cells::schema_of;
+use super::columns::{self, SystemRelation};
 use super::oids::{ObjectName, Oids};
-use super::server_tables::SUPERUSER_OID;
-use crate::protocol::types::{WireColumn, wire_columns};
-
-/// The schema of Auspex's own views.
-const ML: &str = "ml";
-const INFORMATION_SCHEMA: &str = "information_schema";
-/// The foreign server that models are shown on.
-const MODEL_SERVER: &str = "models";
+use super::roles;
+use super::{INFORMATION_SCHEMA, PG_CATALOG};
 
 /// A look at a session's catalog.
 #[derive(Debug, Clone)]
@@ -31,19 +23,59 @@ pub(super) struct Objects {
     catalogs: Weak<dyn CatalogProviderList>,
     database: &'static str,
     oids: Arc<Oids>,
+    facts: CatalogFacts,
+}
+
+/// A schema.
+pub(super) struct Namespace {
+    pub(super) oid: i32,
+    pub(super) name: String,
+    pub(super) owner: String,
 }
 
 /// A table, view or model.
-struct Relation {
-    oid: i32,
-    schema: String,
-    name: String,
+pub(super) struct Relation {
+    pub(super) oid: i32,
+    pub(super) schema: String,
+    pub(super) name: String,
     /// `r`, `v` or `f`, as in `pg_class.relkind`.
-    kind: &'static str,
-    columns: SchemaRef,
-    definition: Option<String>,
-    /// What is known of a model: `name=value`.
-    options: Vec<String>,
+    pub(super) kind: &'static str,
+    pub(super) owner: String,
+    pub(super) comment: Option<String>,
+    pub(super) columns: SchemaRef,
+    /// The text of a view.
+    pub(super) definition: Option<String>,
+    pub(super) rules: TableRules,
+    /// What is known of a model.
+    pub(super) model: Option<ModelFacts>,
+    /// Rows, where the files tell it.
+    pub(super) n_rows: Option<usize>,
+    /// Bytes of its files, where the files tell it.
+    pub(super) n_bytes: Option<usize>,
+}
+
+impl Relation {
+    /// Whether it belongs to the server and not to the users.
+    pub(super) fn is_system(&self) -> bool {
+        [PG_CATALOG, INFORMATION_SCHEMA].contains(&self.schema.as_str())
+    }
+
+    fn new(oid: i32, schema: &str, name: &str, kind: &'static str) -> Relation {
+        Relation {
+            oid,
+            schema: schema.to_owned(),
+            name: name.to_owned(),
+            kind,
+            owner: roles::SUPERUSER.to_owned(),
+            comment: None,
+            columns: Arc::new(Schema::empty()),
+            definition: None,
+            rules: TableRules::default(),
+            model: None,
+            n_rows: None,
+            n_bytes: None,
+        }
+    }
 }
 
 impl Objects {
@@ -51,12 +83,29 @@ impl Objects {
         catalogs: Weak<dyn CatalogProviderList>,
         database: &'static str,
         oids: Arc<Oids>,
+        facts: CatalogFacts,
     ) -> Objects {
         Objects {
             catalogs,
             database,
             oids,
+            facts,
         }
+    }
+
+    /// The facts of the warehouse.
+    pub(super) fn facts(&self) -> &CatalogFacts {
+        &self.facts
+    }
+
+    /// The database's name.
+    pub(super) fn database(&self) -> &'static str {
+        self.database
+    }
+
+    /// The number of something that has no entry of its own: a role, a default, a check.
+    pub(super) fn number(&self, kind: &str, name: &str) -> i32 {
+        self.oids.object(kind, name)
     }
 
     fn catalog(&self) -> Result<Arc<dyn CatalogProvider>> {
@@ -71,12 +120,32 @@ impl Objects {
         Ok(self.catalog()?.schema(name))
     }
 
-    fn schema_names(&self) -> Result<Vec<String>> {
+    /// The schemas by name.
+    pub(super) fn namespaces(&self) -> Result<Vec<Namespace>> {
         let mut names = self.catalog()?.schema_names();
-        names.extend([INFORMATION_SCHEMA.to_owned(), PG_CATALOG.to_owned()]);
         names.sort();
         names.dedup();
-        Ok(names)
+        let known = self.facts.schemas()?;
+        let namespace = |name: String| match known.iter().find(|schema| schema.name == name) {
+            Some(schema) => Namespace {
+                oid: number(schema),
+                owner: schema.owner.clone(),
+                name,
+            },
+            None => Namespace {
+                oid: self.oids.schema(&name),
+                owner: roles::SUPERUSER.to_owned(),
+                name,
+            },
+        };
+        Ok(names.into_iter().map(namespace).collect())
+    }
+
+    /// The number of a schema, if it exists.
+    pub(super) fn find_schema(&self, name: &str) -> Result<Option<i32>> {
+        let namespaces = self.namespaces()?;
+        let found = namespaces.iter().find(|namespace| namespace.name == name);
+        Ok(found.map(|namespace| namespace.oid))
     }
 
     /// The number of the relation that a name means, looked for in `path` if it names no schema.
@@ -88,6 +157,9 @@ impl Objects {
     ) -> Result<Option<i32>> {
         let path = schema.as_ref().map_or(path, std::slice::from_ref);
         for candidate in path {
+            if let Some(object) = self.facts.object(candidate, name)? {
+                return Ok(Some(number(&object)));
+            }
             let exists = self
                 .schema(candidate)?
                 .is_some_and(|schema| schema.table_exist(name));
@@ -98,63 +170,98 @@ impl Objects {
         Ok(None)
     }
 
-    /// The number of a schema, if it exists.
-    pub(super) fn find_schema(&self, name: &str) -> Result<Option<i32>> {
-        Ok(self
-            .schema_names()?
-            .iter()
-            .any(|schema| schema == name)
-            .then(|| self.oids.schema(name)))
-    }
-
-    /// The name behind a number.
+    /// The schema and name behind a relation's number; a schema has an empty name.
     pub(super) fn name(&self, oid: i32) -> Option<ObjectName> {
-        self.oids.name(oid)
+        match self.object(oid).ok()? {
+            Some(object) if matches!(object.kind, FactsKind::Schema) => {
+                Some((object.name, String::new()))
+            }
+            Some(object) => Some((object.schema, object.name)),
+            None => self.oids.name(oid),
+        }
     }
 
-    /// The text of a view.
-    pub(super) async fn view_definition(&self, oid: i32) -> Result<Option<String>> {
-        let Some((schema, name)) = self.oids.name(oid) else {
-            return Ok(None);
-        };
-        let Some(schema) = self.schema(&schema)? else {
-            return Ok(None);
-        };
-        // A model is no table, and a view whose table is gone cannot be opened: neither has a text.
-        let table = schema.table(&name).await.ok().flatten();
-        Ok(table.and_then(|table| table.get_table_definition().map(ToOwned::to_owned)))
+    /// The comment on a relation or schema.
+    pub(super) fn comment(&self, oid: i32) -> Result<Option<String>> {
+        Ok(self.object(oid)?.and_then(|object| object.comment))
     }
 
-    /// Every relation. One that cannot be opened, as when its file is gone, is there without columns.
-    async fn relations(&self) -> Result<Vec<Relation>> {
+    fn object(&self, oid: i32) -> Result<Option<ObjectFacts>> {
+        match u32::try_from(oid) {
+            Ok(oid) => Ok(self.facts.by_oid(oid)?),
+            Err(_) => Ok(None),
+        }
+    }
+
+    /// The relation of a number.
+    pub(super) async fn by_oid(&self, oid: i32) -> Result<Option<Relation>> {
+        let Some((schema_name, name)) = self.name(oid).filter(|(_, name)| !name.is_empty()) else {
+            return Ok(None);
+        };
+        if let Some(relation) = columns::find(&schema_name, &name) {
+            return Ok(Some(self.system_relation(relation)));
+        }
+        let object = self.facts.object(&schema_name, &name)?;
+        if let Some(object) = &object
+            && matches!(object.kind, FactsKind::Model(_))
+        {
+            return Ok(Some(model(object)));
+        }
+        match self.schema(&schema_name)? {
+            Some(schema) => {
+                let relation = self.opened(&schema_name, &name, schema.as_ref(), object);
+                Ok(Some(relation.await?))
+            }
+            None => Ok(None),
+        }
+    }
+
+    /// The relations of the system schemas.
+    pub(super) fn system_relations(&self) -> impl Iterator<Item = Relation> {
+        columns::all().map(|relation| self.system_relation(relation))
+    }
+
+    /// The relations of all other schemas, and what we add to those. One that cannot be opened, as when its file
+    /// is gone, is there without columns.
+    pub(super) async fn own_relations(&self) -> Result<Vec<Relation>> {
         let mut relations = Vec::new();
-        for schema_name in self.schema_names()? {
-            let Some(schema) = self.schema(&schema_name)? else {
+        let objects = self.facts.objects()?;
+        for namespace in self.namespaces()? {
+            let Some(schema) = self.schema(&namespace.name)? else {
                 continue;
             };
             for name in schema.table_names() {
-                relations.push(self.relation(&schema_name, &name, schema.as_ref()).await);
+                if columns::find(&namespace.name, &name).is_some() {
+                    continue;
+                }
+                let object = objects
+                    .iter()
+                    .find(|object| object.schema == namespace.name && object.name == name);
+                let object = object.cloned();
+                let relation = self.opened(&namespace.name, &name, schema.as_ref(), object);
+                relations.push(relation.await?);
             }
         }
-        relations.extend(self.models().await?);
+        let is_model = |object: &&ObjectFacts| matches!(object.kind, FactsKind::Model(_));
+        relations.extend(objects.iter().filter(is_model).map(model));
         Ok(relations)
     }
 
-    async fn relation(&self, schema: &str, name: &str, tables: &dyn SchemaProvider) -> Relation {
-        if schema == PG_CATALOG
-            && let Some(columns) = super::schema::known_columns(name)
-        {
-            // Opening one of our own tables here would ask for all relations again.
-            return Relation {
-                oid: self.oids.object(schema, name),
-                schema: schema.to_owned(),
-                name: name.to_owned(),
-                kind: "r",
-                columns,
-                definition: None,
-                options: Vec::new(),
-            };
+    fn system_relation(&self, relation: &SystemRelation) -> Relation {
+        let oid = self.oids.object(relation.schema, relation.name);
+        Relation {
+            columns: schema_of(&relation.columns),
+            ..Relation::new(oid, relation.schema, relation.name, relation.kind)
         }
+    }
+
+    async fn opened(
+        &self,
+        schema: &str,
+        name: &str,
+        tables: &dyn SchemaProvider,
+        object: Option<ObjectFacts>,
+    ) -> Result<Relation> {
         let table = match tables.table(name).await {
             Ok(table) => table,
             Err(error) => {
@@ -164,275 +271,58 @@ impl Objects {
         };
         let table = table.as_ref();
         let is_view = table.is_some_and(|table| table.table_type() == TableType::View);
-        Relation {
-            oid: self.oids.object(schema, name),
-            kind: if is_view || schema == ML { "v" } else { "r" },
-            columns: table.map_or_else(no_columns, |table| table.schema()),
-            definition: table
-                .and_then(|table| table.get_table_definition())
-                .map(ToOwned::to_owned),
-            schema: schema.to_owned(),
-            name: name.to_owned(),
-            options: Vec::new(),
-        }
-    }
-
-    /// The models, from the view that lists them.
-    async fn models(&self) -> Result<Vec<Relation>> {
-        let Some(ml) = self.schema(ML)? else {
-            return Ok(Vec::new());
-        };
-        let Some(view) = ml.table("models").await? else {
-            return Ok(Vec::new());
-        };
-        let mut models = Vec::new();
-        for batch in rows_of(view).await? {
-            let text = |column: &str| texts(&batch, column);
-            let (schemas, names) = (text("schema"), text("name"));
-            let facts = ["model_type", "label", "current_version"];
-            let facts = facts.map(|fact| (fact, text(fact)));
-            for row in 0..batch.num_rows() {
-                let (Some(schema), Some(name)) = (schemas[row].clone(), names[row].clone()) else {
-                    continue;
-                };
-                let option = |(fact, values): &(&str, Vec<Option<String>>)| {
-                    let value = values[row].as_ref()?;
-                    Some(format!("{}={value}", fact.trim_start_matches("current_")))
-                };
-                models.push(Relation {
-                    oid: self.oids.object(&schema, &name),
-                    options: facts.iter().filter_map(option).collect(),
-                    kind: "f",
-                    columns: no_columns(),
-                    definition: None,
-                    schema,
-                    name,
-                });
-            }
-        }
-        Ok(models)
-    }
-
-    /// The rows of a table about objects; `None` when it is none of them.
-    pub(super) async fn rows(&self, name: &str) -> Result<Option<Vec<Vec<Cell>>>> {
-        let rows = match name {
-            "pg_namespace" => self.namespaces()?,
-            "pg_class" => {
-                self.each_relation(|relation| vec![self.class_row(relation)])
-                    .await?
-            }
-            "pg_attribute" => self.each_relation(attribute_rows).await?,
-            "pg_tables" => self.each_relation(table_rows).await?,
-            "pg_views" => self.each_relation(view_rows).await?,
-            "pg_foreign_table" => self.each_relation(|r| self.foreign_rows(r)).await?,
-            "pg_foreign_server" => self.foreign_servers().await?,
-            "pg_foreign_data_wrapper" => self.wrappers().await?,
-            _ => return Ok(None),
-        };
-        Ok(Some(rows))
-    }
-
-    async fn each_relation(
-        &self,
-        rows: impl Fn(&Relation) -> Vec<Vec<Cell>>,
-    ) -> Result<Vec<Vec<Cell>>> {
-        Ok(self.relations().await?.iter().flat_map(rows).collect())
-    }
-
-    fn namespaces(&self) -> Result<Vec<Vec<Cell>>> {
-        let row = |name: &String| {
-            vec![
-                self.oids.schema(name).into(),
-                name.as_str().into(),
-                SUPERUSER_OID.into(),
-                Cell::Null,
-            ]
-        };
-        Ok(self.schema_names()?.iter().map(row).collect())
-    }
-
-    fn class_row(&self, relation: &Relation) -> Vec<Cell> {
-        let zero = || Cell::from(0);
-        let no = || Cell::from(false);
-        vec![
-            relation.oid.into(),
-            relation.name.as_str().into(),
-            self.oids.schema(&relation.schema).into(),
-            zero(),
-            zero(),
-            SUPERUSER_OID.into(),
-            zero(),
-            relation.oid.into(),
-            zero(),
-            zero(),
-            Cell::Int(-1),
-            zero(),
-            zero(),
-            no(),
-            no(),
-            "p".into(),
-            relation.kind.into(),
-            Cell::Int(relation.columns.fields().len() as i64),
-            zero(),
-            no(),
-            no(),
-            no(),
-            no(),
-            no(),
-            true.into(),
-            "d".into(),
-            no(),
-            zero(),
-            zero(),
-            zero(),
-            Cell::Null,
-            Cell::Null,
-            Cell::Null,
-        ]
-    }
-
-    fn foreign_rows(&self, relation: &Relation) -> Vec<Vec<Cell>> {
-        if relation.kind != "f" {
-            return Vec::new();
-        }
-        let server = self.oids.object(MODEL_SERVER, "server");
-        vec![vec![
-            relation.oid.into(),
-            server.into(),
-            Cell::Texts(relation.options.clone()),
-        ]]
-    }
-
-    async fn foreign_servers(&self) -> Result<Vec<Vec<Cell>>> {
-        let server = self.oids.object(MODEL_SERVER, "server");
-        let wrapper = self.oids.object(MODEL_SERVER, "wrapper");
-        let row = vec![
-            server.into(),
-            MODEL_SERVER.into(),
-            SUPERUSER_OID.into(),
-            wrapper.into(),
-        ];
-        Ok(if self.models().await?.is_empty() {
-            Vec::new()
+        let kind = if is_view || object.is_none() {
+            "v"
         } else {
-            vec![row]
-        })
-    }
-
-    async fn wrappers(&self) -> Result<Vec<Vec<Cell>>> {
-        let wrapper = self.oids.object(MODEL_SERVER, "wrapper");
-        let row = vec![
-            wrapper.into(),
-            "auspex".into(),
-            SUPERUSER_OID.into(),
-            0.into(),
-            0.into(),
-        ];
-        Ok(if self.models().await?.is_empty() {
-            Vec::new()
-        } else {
-            vec![row]
-        })
+            "r"
+        };
+        let oid = object.as_ref().map(number);
+        let oid = oid.unwrap_or_else(|| self.oids.object(schema, name));
+        let mut relation = Relation::new(oid, schema, name, kind);
+        if let Some(table) = table {
+            relation.columns = table.schema();
+            (relation.n_rows, relation.n_bytes) = measured(table.as_ref());
+        }
+        let Some(object) = object else {
+            return Ok(relation);
+        };
+        relation.owner = object.owner;
+        relation.comment = object.comment;
+        match object.kind {
+            FactsKind::View(text) => {
+                relation.kind = "v";
+                relation.definition = Some(text);
+            }
+            FactsKind::Table => relation.rules = self.facts.rules(schema, name).await?,
+            _ => {}
+        }
+        Ok(relation)
     }
 }
 
-fn no_columns() -> SchemaRef {
-    Arc::new(Schema::empty())
+/// Lossless: entries count up from 16384.
+fn number(object: &ObjectFacts) -> i32 {
+    object.oid as i32
 }
 
-fn attribute_rows(relation: &Relation) -> Vec<Vec<Cell>> {
-    let Ok(columns) = wire_columns(&relation.columns) else {
-        return Vec::new();
+fn model(object: &ObjectFacts) -> Relation {
+    let facts = match &object.kind {
+        FactsKind::Model(facts) => Some(facts.clone()),
+        _ => None,
     };
-    let fields = relation.columns.fields();
-    let row = |(idx, (column, field)): (usize, (WireColumn, &FieldRef))| {
-        let no = || Cell::from(false);
-        vec![
-            relation.oid.into(),
-            column.name.clone().into(),
-            // Lossless: the type numbers of built-in types are small.
-            Cell::Int(i64::from(column.pg_type.oid())),
-            Cell::Int(-1),
-            Cell::Int(i64::from(column.type_size())),
-            Cell::Int(idx as i64 + 1),
-            0.into(),
-            Cell::Int(-1),
-            Cell::Int(i64::from(column.type_modifier())),
-            no(),
-            "i".into(),
-            "p".into(),
-            "".into(),
-            (!field.is_nullable()).into(),
-            no(),
-            no(),
-            "".into(),
-            "".into(),
-            no(),
-            true.into(),
-            0.into(),
-            0.into(),
-            Cell::Null,
-            Cell::Null,
-            Cell::Null,
-        ]
+    Relation {
+        owner: object.owner.clone(),
+        comment: object.comment.clone(),
+        model: facts,
+        ..Relation::new(number(object), &object.schema, &object.name, "f")
+    }
+}
+
+/// Rows and bytes as the files tell them.
+fn measured(table: &dyn TableProvider) -> (Option<usize>, Option<usize>) {
+    let Some(statistics) = table.statistics() else {
+        return (None, None);
     };
-    columns
-        .into_iter()
-        .zip(fields)
-        .enumerate()
-        .map(row)
-        .collect()
-}
-
-fn table_rows(relation: &Relation) -> Vec<Vec<Cell>> {
-    if relation.kind != "r" {
-        return Vec::new();
-    }
-    let no = || Cell::from(false);
-    let (schema, name) = (
-        relation.schema.as_str().into(),
-        relation.name.as_str().into(),
-    );
-    vec![vec![
-        schema,
-        name,
-        "postgres".into(),
-        Cell::Null,
-        no(),
-        no(),
-        no(),
-        no(),
-    ]]
-}
-
-fn view_rows(relation: &Relation) -> Vec<Vec<Cell>> {
-    if relation.kind != "v" {
-        return Vec::new();
-    }
-    let (schema, name) = (
-        relation.schema.as_str().into(),
-        relation.name.as_str().into(),
-    );
-    let definition = relation.definition.clone().map_or(Cell::Null, Cell::from);
-    vec![vec![schema, name, "postgres".into(), definition]]
-}
-
-/// All rows of a small table.
-async fn rows_of(table: Arc<dyn TableProvider>) -> Result<Vec<RecordBatch>> {
-    SessionContext::new().read_table(table)?.collect().await
-}
-
-/// A column as texts; NULLs where there is no such column.
-fn texts(batch: &RecordBatch, column: &str) -> Vec<Option<String>> {
-    let column = batch
-        .column_by_name(column)
-        .and_then(|array| cast(array, &DataType::Utf8).ok());
-    match &column {
-        Some(array) => array
-            .as_string::<i32>()
-            .iter()
-            .map(|value| value.map(ToOwned::to_owned))
-            .collect(),
-        None => vec![None; batch.num_rows()],
-    }
+    let n_rows = statistics.num_rows.get_value().copied();
+    (n_rows, statistics.total_byte_size.get_value().copied())
 }

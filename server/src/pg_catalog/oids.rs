@@ -1,36 +1,26 @@
-//! Object identifiers: numbers for names, the same in every session and after a restart.
+//! Object identifiers of what has no entry in the warehouse's catalog: system schemas and views, roles, rules.
 //!
-//! In: a schema and a name; out: a number, and the way back. Numbers are hashes of the names; what
-//! PostgreSQL's own clients know by number has PostgreSQL's.
+//! In: names; out: a number that is the same in every session and after a restart, and the way back. What
+//! PostgreSQL's own clients know by number has PostgreSQL's; the others are hashes of the names. Tables, views
+//! and models have the numbers of their entries, which a rename keeps.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Where numbers of users' objects begin in PostgreSQL.
-const FIRST: u32 = 16_384;
+use super::columns;
+
+/// Where hashed numbers begin; entries count up from 16384 and never come so far.
+const FIRST_HASHED: u32 = 1 << 30;
 /// The schema `ml`; the numbers behind it are its functions'. PostgreSQL leaves 8000 to 9999 free.
 pub(super) const ML_SCHEMA: i32 = 9_000;
-/// Numbers that PostgreSQL fixes, of schemas (with an empty name) and of catalog tables.
-const FIXED: &[(&str, &str, i32)] = &[
-    ("ml", "", ML_SCHEMA),
-    ("pg_catalog", "", 11),
-    ("public", "", 2200),
-    ("pg_catalog", "pg_type", 1247),
-    ("pg_catalog", "pg_attribute", 1249),
-    ("pg_catalog", "pg_proc", 1255),
-    ("pg_catalog", "pg_class", 1259),
-    ("pg_catalog", "pg_authid", 1260),
-    ("pg_catalog", "pg_database", 1262),
-    ("pg_catalog", "pg_tablespace", 1213),
-    ("pg_catalog", "pg_am", 2601),
-    ("pg_catalog", "pg_attrdef", 2604),
-    ("pg_catalog", "pg_constraint", 2606),
-    ("pg_catalog", "pg_description", 2609),
-    ("pg_catalog", "pg_index", 2610),
-    ("pg_catalog", "pg_namespace", 2615),
-    ("pg_catalog", "pg_operator", 2617),
-    ("pg_catalog", "pg_trigger", 2620),
-    ("pg_catalog", "pg_extension", 3079),
+/// The schema `pg_catalog`, as in PostgreSQL.
+pub(super) const PG_CATALOG_OID: i32 = 11;
+/// Numbers of schemas that have no entry.
+const FIXED: &[(&str, i32)] = &[
+    ("ml", ML_SCHEMA),
+    ("pg_catalog", PG_CATALOG_OID),
+    // PostgreSQL gives it one of this range when a cluster is made.
+    ("information_schema", 13_000),
 ];
 
 /// A schema's and an object's name; the schema itself has an empty object name.
@@ -61,11 +51,10 @@ impl Oids {
         if let Some(oid) = given.by_name.get(&key) {
             return *oid;
         }
-        let fixed = FIXED.iter().find(|(s, n, _)| (*s, *n) == (schema, name));
-        let mut oid = fixed.map_or_else(|| hashed(schema, name), |(_, _, oid)| *oid);
+        let mut oid = fixed(schema, name).unwrap_or_else(|| hashed(schema, name));
         while given.by_oid.contains_key(&oid) {
             // Two names with one hash: the later one takes the next free number.
-            oid = (oid + 1).max(FIRST as i32);
+            oid = oid.wrapping_add(1).max(FIRST_HASHED as i32);
         }
         given.by_name.insert(key.clone(), oid);
         given.by_oid.insert(oid, key);
@@ -74,7 +63,11 @@ impl Oids {
 
     /// The object of a number, if it was asked for before.
     pub(super) fn name(&self, oid: i32) -> Option<ObjectName> {
-        self.lock().by_oid.get(&oid).cloned()
+        let relation = columns::all().find(|relation| relation.oid == oid && oid != 0);
+        match relation {
+            Some(relation) => Some((relation.schema.to_owned(), relation.name.to_owned())),
+            None => self.lock().by_oid.get(&oid).cloned(),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Given> {
@@ -83,14 +76,25 @@ impl Oids {
     }
 }
 
-/// FNV-1a over both names, in the positive range above PostgreSQL's own numbers.
-fn hashed(schema: &str, name: &str) -> i32 {
+fn fixed(schema: &str, name: &str) -> Option<i32> {
+    if name.is_empty() {
+        return FIXED
+            .iter()
+            .find(|(fixed, _)| *fixed == schema)
+            .map(|(_, oid)| *oid);
+    }
+    let relation = columns::find(schema, name)?;
+    (relation.oid != 0).then_some(relation.oid)
+}
+
+/// FNV-1a over both names, in the range that is kept for it.
+pub(super) fn hashed(schema: &str, name: &str) -> i32 {
     let bytes = schema.bytes().chain([0]).chain(name.bytes());
     let hash = bytes.fold(0x811c_9dc5_u32, |hash, byte| {
         (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
     });
     // Lossless: below 2^31.
-    (FIRST + hash % (i32::MAX as u32 - FIRST)) as i32
+    (FIRST_HASHED + hash % (i32::MAX as u32 - FIRST_HASHED)) as i32
 }
 
 #[cfg(test)]
@@ -100,15 +104,17 @@ mod tests {
     #[test]
     fn numbers_are_stable_and_lead_back_to_their_names() {
         let oids = Oids::default();
-        let oid = oids.object("public", "penguins");
-        assert!(oid >= FIRST as i32);
-        assert_eq!(oids.object("public", "penguins"), oid);
-        assert_eq!(Oids::default().object("public", "penguins"), oid);
-        assert_eq!(
-            oids.name(oid),
-            Some(("public".to_owned(), "penguins".to_owned()))
-        );
+        let oid = oids.object("ml", "models");
+        assert!(oid >= FIRST_HASHED as i32);
+        assert_eq!(oids.object("ml", "models"), oid);
+        assert_eq!(Oids::default().object("ml", "models"), oid);
+        assert_eq!(oids.name(oid), Some(("ml".to_owned(), "models".to_owned())));
         assert_eq!(oids.schema("pg_catalog"), 11);
+        assert_eq!(oids.object("pg_catalog", "pg_class"), 1259);
+        assert_eq!(
+            Oids::default().name(1259),
+            Some(("pg_catalog".to_owned(), "pg_class".to_owned()))
+        );
         assert_eq!(oids.name(1), None);
     }
 }

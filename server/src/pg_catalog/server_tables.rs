@@ -1,46 +1,44 @@
-//! What the server is: its database, roles and settings, as catalog rows.
+//! What the server is: its database, tablespaces, collations and settings, as catalog rows.
 //!
-//! In: the session's facts; out: rows of `pg_database`, `pg_roles` and their like. There is one
-//! database and, until roles can be created, the superuser and whoever is connected.
+//! In: the session's facts; out: rows of `pg_database`, `pg_settings` and their like. There is one database.
 
-use auspex_planner::SessionFacts;
+use auspex_planner::{SessionFacts, SettingFacts};
+use datafusion::error::Result;
 
-use super::cells::Cell;
-use super::oids::Oids;
+use super::cells::{Cell, Row};
+use super::oids::PG_CATALOG_OID;
+use super::roles::{SUPERUSER_OID, number};
 
-/// The superuser's number, which is PostgreSQL's.
-pub(super) const SUPERUSER_OID: i32 = 10;
-/// The superuser, who owns everything.
-pub(super) const SUPERUSER: &str = "postgres";
 /// The database's number, which is the one of PostgreSQL's `postgres`.
 const DATABASE_OID: i32 = 5;
-/// The number of the default tablespace, which is PostgreSQL's.
-const TABLESPACE_OID: i32 = 1663;
-/// The number of the schema pg_catalog, which is PostgreSQL's.
-const PG_CATALOG_OID: i32 = 11;
+/// The tablespaces, with PostgreSQL's numbers.
+const TABLESPACES: &[(i32, &str)] = &[(1663, "pg_default"), (1664, "pg_global")];
 /// PostgreSQL's number of UTF-8.
 pub(super) const UTF8: i32 = 6;
 
-/// The settings that no statement changes.
-const SETTINGS: &[(&str, &str, &str)] = &[
-    ("integer_datetimes", "on", "Timestamps are integers."),
+/// What tools ask of the settings that no statement of ours has: PostgreSQL's names, with what is true here.
+const PRESETS: &[(&str, &str, &str)] = &[
     (
-        "max_identifier_length",
-        "63",
-        "The length of names that clients may rely on.",
+        "block_size",
+        "8192",
+        "The unit in which sizes of files are told.",
     ),
-    ("server_encoding", "UTF8", "The server's encoding."),
     (
-        "server_version",
-        "15.0",
-        "The version of PostgreSQL whose catalogs are spoken.",
+        "default_table_access_method",
+        "heap",
+        "All tables are alike.",
     ),
-    ("server_version_num", "150000", "The same as a number."),
+    ("default_tablespace", "", "There is one tablespace."),
+    ("default_with_oids", "off", "Rows have no numbers."),
+    ("max_connections", "100", "Clients at a time."),
     (
-        "standard_conforming_strings",
-        "on",
-        "Backslashes in strings are plain.",
+        "max_index_keys",
+        "32",
+        "The columns of a key that clients may rely on.",
     ),
+    ("row_security", "on", "Rows are hidden by views."),
+    ("ssl", "off", "Whether connections are encrypted."),
+    ("xmlbinary", "base64", "There is no xml."),
 ];
 
 /// The collations: all compare bytes. Number, name and locale are PostgreSQL's.
@@ -51,114 +49,131 @@ const COLLATIONS: &[(i32, &str, &str, Option<&str>)] = &[
 ];
 
 /// The rows of a table about the server; `None` when it is none of them.
-pub(super) fn rows(name: &str, session: &SessionFacts) -> Option<Vec<Vec<Cell>>> {
-    Some(match name {
+pub(super) fn rows(name: &str, session: &SessionFacts) -> Result<Option<Vec<Row>>> {
+    Ok(Some(match name {
         "pg_database" => vec![database(session.database)],
-        "pg_tablespace" => vec![vec![
-            TABLESPACE_OID.into(),
-            "pg_default".into(),
-            SUPERUSER_OID.into(),
-            Cell::Null,
-            Cell::Null,
+        "pg_stat_database" => vec![vec![
+            ("datid", DATABASE_OID.into()),
+            ("datname", session.database.into()),
         ]],
-        "pg_roles" | "pg_authid" => roles(session)
-            .iter()
-            .map(|(oid, name)| role(*oid, name))
-            .collect(),
-        "pg_user" => roles(session)
-            .iter()
-            .map(|(oid, name)| user(*oid, name))
-            .collect(),
+        "pg_tablespace" => TABLESPACES.iter().map(tablespace).collect(),
         "pg_collation" => COLLATIONS.iter().map(collation).collect(),
-        "pg_settings" => SETTINGS.iter().map(setting).collect(),
-        _ => return None,
-    })
+        "pg_settings" => settings(session)?,
+        _ => return Ok(None),
+    }))
 }
 
-/// The roles that exist: number and name.
-pub(super) fn roles(session: &SessionFacts) -> Vec<(i32, String)> {
-    let mut roles = vec![(SUPERUSER_OID, SUPERUSER.to_owned())];
-    if session.user != SUPERUSER {
-        roles.push((
-            Oids::default().object("role", &session.user),
-            session.user.clone(),
-        ));
+/// The value of a setting that only PostgreSQL has.
+pub(super) fn preset(name: &str) -> Option<&'static str> {
+    let found = PRESETS.iter().find(|(preset, ..)| *preset == name);
+    found.map(|(_, value, _)| *value)
+}
+
+fn database(name: &str) -> Row {
+    vec![
+        ("oid", DATABASE_OID.into()),
+        ("datname", name.into()),
+        ("datdba", SUPERUSER_OID.into()),
+        ("encoding", UTF8.into()),
+        ("datlocprovider", "c".into()),
+        ("datistemplate", false.into()),
+        ("datallowconn", true.into()),
+        ("datconnlimit", Cell::Int(-1)),
+        ("datfrozenxid", 0.into()),
+        ("datminmxid", 0.into()),
+        ("dattablespace", TABLESPACES[0].0.into()),
+        ("datcollate", "C".into()),
+        ("datctype", "C".into()),
+    ]
+}
+
+fn tablespace((oid, name): &(i32, &str)) -> Row {
+    vec![
+        ("oid", (*oid).into()),
+        ("spcname", (*name).into()),
+        ("spcowner", SUPERUSER_OID.into()),
+    ]
+}
+
+fn collation((oid, name, provider, locale): &(i32, &str, &str, Option<&str>)) -> Row {
+    vec![
+        ("oid", (*oid).into()),
+        ("collname", (*name).into()),
+        ("collnamespace", PG_CATALOG_OID.into()),
+        ("collowner", SUPERUSER_OID.into()),
+        ("collprovider", (*provider).into()),
+        ("collisdeterministic", true.into()),
+        ("collencoding", Cell::Int(-1)),
+        ("collcollate", (*locale).into()),
+        ("collctype", (*locale).into()),
+    ]
+}
+
+fn settings(session: &SessionFacts) -> Result<Vec<Row>> {
+    let known = session.catalog.settings()?;
+    let mut rows: Vec<Row> = known.iter().map(setting).collect();
+    for (name, value, description) in PRESETS {
+        if known.iter().any(|setting| setting.name == *name) {
+            continue;
+        }
+        rows.push(setting(&SettingFacts {
+            name: (*name).to_owned(),
+            value: (*value).to_owned(),
+            default: (*value).to_owned(),
+            description,
+            can_be_set: false,
+            words: &[],
+        }));
     }
-    roles
+    Ok(rows)
 }
 
-fn database(name: &str) -> Vec<Cell> {
+fn setting(setting: &SettingFacts) -> Row {
+    let is_default = setting.value == setting.default;
+    let is_switch = ["on", "off"].contains(&setting.value.as_str());
+    let (kind, words) = match (setting.words, is_switch) {
+        (&[], true) => ("bool", Cell::Null),
+        (&[], false) => ("string", Cell::Null),
+        (words, _) => {
+            let words = words.iter().map(|word| (*word).to_owned());
+            ("enum", Cell::Texts(words.collect()))
+        }
+    };
     vec![
-        DATABASE_OID.into(),
-        name.into(),
-        SUPERUSER_OID.into(),
-        UTF8.into(),
-        "c".into(),
-        false.into(),
-        true.into(),
-        Cell::Int(-1),
-        0.into(),
-        0.into(),
-        TABLESPACE_OID.into(),
-        "C".into(),
-        "C".into(),
-        Cell::Null,
-        Cell::Null,
-        Cell::Null,
+        ("name", setting.name.as_str().into()),
+        ("setting", setting.value.as_str().into()),
+        ("category", category(&setting.name).into()),
+        ("short_desc", setting.description.into()),
+        (
+            "context",
+            if setting.can_be_set {
+                "user"
+            } else {
+                "internal"
+            }
+            .into(),
+        ),
+        ("vartype", kind.into()),
+        (
+            "source",
+            if is_default { "default" } else { "session" }.into(),
+        ),
+        ("enumvals", words),
+        ("boot_val", setting.default.as_str().into()),
+        ("reset_val", setting.default.as_str().into()),
+        ("pending_restart", false.into()),
     ]
 }
 
-fn collation((oid, name, provider, locale): &(i32, &str, &str, Option<&str>)) -> Vec<Cell> {
-    let locale = || locale.map_or(Cell::Null, Cell::from);
-    vec![
-        (*oid).into(),
-        (*name).into(),
-        PG_CATALOG_OID.into(),
-        SUPERUSER_OID.into(),
-        (*provider).into(),
-        true.into(),
-        Cell::Int(-1),
-        locale(),
-        locale(),
-        Cell::Null,
-        Cell::Null,
-    ]
+fn category(name: &str) -> &'static str {
+    match name.split_once('.') {
+        Some(("ml", _)) => "Models",
+        Some(_) => "Customized Options",
+        None => "Server",
+    }
 }
 
-fn role(oid: i32, name: &str) -> Vec<Cell> {
-    let yes = || Cell::from(true);
-    let mut row = vec![oid.into(), name.into()];
-    row.extend(std::iter::repeat_with(yes).take(7));
-    row.extend([Cell::Int(-1), Cell::Null, Cell::Null, Cell::Null]);
-    row
-}
-
-fn user(oid: i32, name: &str) -> Vec<Cell> {
-    let yes = || Cell::from(true);
-    let mut row = vec![name.into(), oid.into()];
-    row.extend(std::iter::repeat_with(yes).take(4));
-    row.extend([Cell::Null, Cell::Null, Cell::Null]);
-    row
-}
-
-fn setting((name, value, description): &(&str, &str, &str)) -> Vec<Cell> {
-    vec![
-        (*name).into(),
-        (*value).into(),
-        Cell::Null,
-        "Preset Options".into(),
-        (*description).into(),
-        Cell::Null,
-        "internal".into(),
-        "string".into(),
-        "default".into(),
-        Cell::Null,
-        Cell::Null,
-        Cell::Null,
-        (*value).into(),
-        (*value).into(),
-        Cell::Null,
-        Cell::Null,
-        false.into(),
-    ]
+/// The number of an owner.
+pub(super) fn owner(name: &str) -> Cell {
+    number(name).into()
 }

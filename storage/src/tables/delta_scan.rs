@@ -11,6 +11,7 @@ use datafusion::arrow::array::{Array as _, AsArray as _};
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::config::TableParquetOptions;
+use datafusion::common::stats::Precision;
 use datafusion::common::{ColumnStatistics, DFSchema, ScalarValue, Statistics};
 use datafusion::datasource::TableType;
 use datafusion::datasource::listing::PartitionedFile;
@@ -298,7 +299,16 @@ impl TableProvider for DeltaScan {
     }
 
     fn statistics(&self) -> Option<Statistics> {
-        None
+        if self.only.is_some() || self.has_addresses {
+            return None;
+        }
+        let sizes = self.files.files.iter();
+        let n_bytes: u64 = sizes.map(|file| file.file.object_meta.size).sum();
+        Some(Statistics {
+            // What the files take, not the rows once they are read; lossless on 64 bits.
+            total_byte_size: Precision::Inexact(n_bytes as usize),
+            ..self.files.statistics.clone()
+        })
     }
 
     fn supports_filters_pushdown(

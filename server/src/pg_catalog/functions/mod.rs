@@ -4,10 +4,14 @@
 //! asks for what Auspex has none of (partitions, triggers, privileges below the superuser's) answers
 //! as PostgreSQL does of a database without them.
 
+mod json;
+mod lookups;
 mod names;
 mod scalar;
+mod settings;
 mod signatures;
-mod view_definition;
+mod table_functions;
+mod text;
 
 use std::sync::Arc;
 
@@ -15,6 +19,7 @@ use auspex_planner::SessionFacts;
 use datafusion::arrow::array::{ArrayRef, AsArray, BooleanArray, StringArray};
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::ScalarValue;
+use datafusion::error::DataFusionError;
 use datafusion::logical_expr::ScalarUDF;
 use datafusion_pg_catalog::pg_catalog::array_bounds_udf::{
     create_array_lower_udf, create_array_upper_udf,
@@ -24,8 +29,14 @@ use datafusion_pg_catalog::pg_catalog::quote_ident_udf::{
 };
 
 use super::objects::Objects;
-use super::server_tables::{UTF8, roles};
+use super::roles::roles;
+use super::server_tables::UTF8;
+pub(crate) use names::procedure_name;
+pub(super) use names::type_text;
 use scalar::{Call, function, text_of_oid};
+pub(super) use table_functions::register;
+
+use crate::protocol::types::field_type;
 
 /// The functions of a session.
 pub(super) fn all(session: &SessionFacts, objects: &Objects) -> Vec<ScalarUDF> {
@@ -34,11 +45,15 @@ pub(super) fn all(session: &SessionFacts, objects: &Objects) -> Vec<ScalarUDF> {
         create_array_lower_udf(),
         create_quote_ident_udf(),
         create_parse_ident_udf(),
-        quote_literal(),
         size_pretty(),
-        view_definition::pg_get_viewdef(objects),
+        type_of(),
     ];
+    functions.extend(json::functions());
+    functions.extend(lookups::functions(objects));
+    functions.extend(settings::functions(objects));
+    functions.extend(text::functions());
     functions.extend(identity(session));
+    functions.extend(clock(session, objects));
     functions.extend(visibility(objects));
     functions.extend(privileges());
     functions.extend(absent());
@@ -72,6 +87,7 @@ fn identity(session: &SessionFacts) -> Vec<ScalarUDF> {
         constant("pg_is_in_recovery", &[0], false),
         constant("pg_my_temp_schema", &[0], 0_i32),
         constant("getdatabaseencoding", &[0], "UTF8"),
+        constant("pg_client_encoding", &[0], "UTF8"),
         constant("pg_char_to_encoding", &[1], UTF8),
         text_of_oid("pg_encoding_to_char", &[1], |code| {
             (code == UTF8).then(|| "UTF8".to_owned())
@@ -172,8 +188,8 @@ fn privileges() -> Vec<ScalarUDF> {
 /// Functions about what Auspex has none of.
 fn absent() -> Vec<ScalarUDF> {
     let texts: [(&'static str, &[usize]); 12] = [
-        ("pg_get_expr", &[2, 3]),
-        ("pg_get_constraintdef", &[1, 2]),
+        ("inet_server_addr", &[0]),
+        ("inet_client_addr", &[0]),
         ("pg_get_indexdef", &[1, 3]),
         ("pg_get_triggerdef", &[1, 2]),
         ("pg_get_ruledef", &[1, 2]),
@@ -189,19 +205,21 @@ fn absent() -> Vec<ScalarUDF> {
         .into_iter()
         .map(|(name, arities)| constant(name, arities, ScalarValue::Utf8(None)))
         .collect();
-    let sizes = [
-        "pg_relation_size",
-        "pg_table_size",
-        "pg_total_relation_size",
-        "pg_indexes_size",
-        "pg_database_size",
-    ];
+    let sizes = ["pg_indexes_size", "pg_database_size", "pg_tablespace_size"];
     // The size of files in an object store is not known without asking it.
     functions.extend(
         sizes
             .into_iter()
             .map(|name| constant(name, &[1, 2], ScalarValue::Int64(None))),
     );
+    functions.push(function("pg_get_expr", &[2, 3], DataType::Utf8, |call| {
+        // What PostgreSQL keeps as a tree is kept as text here.
+        Ok(Arc::new(call.texts(0)?) as ArrayRef)
+    }));
+    // There are no advisory locks, so that there are none to give back.
+    functions.push(constant("pg_advisory_unlock_all", &[0], ""));
+    functions.push(constant("inet_server_port", &[0], ScalarValue::Int32(None)));
+    functions.push(constant("inet_client_port", &[0], ScalarValue::Int32(None)));
     functions.push(constant("pg_relation_is_publishable", &[1], false));
     functions.push(constant("pg_is_other_temp_schema", &[1], false));
     functions.push(constant(
@@ -212,13 +230,42 @@ fn absent() -> Vec<ScalarUDF> {
     functions
 }
 
-fn quote_literal() -> ScalarUDF {
-    function("quote_literal", &[1], DataType::Utf8, |call| {
-        let quoted =
-            |text: Option<&str>| text.map(|text| format!("'{}'", text.replace('\'', "''")));
-        let answers: StringArray = call.texts(0)?.iter().map(quoted).collect();
-        Ok(Arc::new(answers) as ArrayRef)
+/// The type of a value, as SQL writes it.
+fn type_of() -> ScalarUDF {
+    function("pg_typeof", &[1], DataType::Utf8, |call| {
+        let field = call.fields.first();
+        let name = field.map(|field| {
+            // Lossless: the numbers of built-in types are small.
+            type_text(field_type(field).oid() as i32, -1)
+        });
+        ScalarValue::Utf8(name).to_array_of_size(call.n_rows)
     })
+}
+
+/// What a server tells of its own time.
+fn clock(session: &SessionFacts, objects: &Objects) -> Vec<ScalarUDF> {
+    let started =
+        ScalarValue::TimestampMicrosecond(Some(session.started_at_us), Some("UTC".into()));
+    let mut functions: Vec<ScalarUDF> = ["pg_postmaster_start_time", "pg_conf_load_time"]
+        .into_iter()
+        .map(|name| constant(name, &[0], started.clone()))
+        .collect();
+    for name in [
+        "txid_current",
+        "pg_current_xact_id",
+        "txid_current_if_assigned",
+    ] {
+        let objects = objects.clone();
+        functions.push(function(name, &[0], DataType::Int64, move |call| {
+            // Lossless: so many changes are never made.
+            let generation = objects
+                .facts()
+                .generation()
+                .map_err(DataFusionError::from)?;
+            ScalarValue::from(generation as i64).to_array_of_size(call.n_rows)
+        }));
+    }
+    functions
 }
 
 fn size_pretty() -> ScalarUDF {

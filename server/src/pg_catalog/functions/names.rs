@@ -14,10 +14,12 @@ use datafusion::arrow::datatypes::{DataType, Int32Type};
 use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::ScalarUDF;
 
+use super::super::PG_CATALOG;
+use super::super::columns;
+use super::super::fresh;
+use super::super::ml_functions;
 use super::super::objects::Objects;
-use super::super::schema::fresh_rows;
-use super::super::server_tables::roles;
-use super::super::{PG_CATALOG, oids::Oids};
+use super::super::roles::roles;
 use super::scalar::{Call, function};
 
 /// The kinds of objects that have such conversions.
@@ -28,6 +30,7 @@ enum Registered {
     Type,
     Proc,
     Role,
+    Operator,
 }
 
 /// The conversions.
@@ -53,6 +56,12 @@ pub(super) fn functions(session: &SessionFacts, objects: &Objects) -> Vec<Scalar
         (Registered::Type, "regtypein", "to_regtype", "regtypeout"),
         (Registered::Proc, "regprocin", "to_regproc", "regprocout"),
         (Registered::Role, "regrolein", "to_regrole", "regroleout"),
+        (
+            Registered::Operator,
+            "regoperatorin",
+            "to_regoperator",
+            "regoperatorout",
+        ),
     ];
     for (kind, must, may, back) in names {
         let strict = lookup.clone();
@@ -77,7 +86,7 @@ pub(super) fn functions(session: &SessionFacts, objects: &Objects) -> Vec<Scalar
             .collect();
         Ok(Arc::new(texts) as ArrayRef)
     }));
-    functions.push(obj_description());
+    functions.push(obj_description(objects));
     functions
 }
 
@@ -120,14 +129,15 @@ impl Lookup {
         match kind {
             Registered::Class => self.objects.find(qualifier, last, &[schema, PG_CATALOG]),
             Registered::Namespace => self.objects.find_schema(last),
-            Registered::Proc => Ok(PROCS
-                .iter()
-                .find(|(_, proc)| *proc == last)
-                .map(|(oid, _)| *oid)),
+            Registered::Proc => Ok(procedure(qualifier, last)),
             Registered::Role => Ok(self
                 .roles
                 .iter()
                 .find(|(_, role)| role == last)
+                .map(|(oid, _)| *oid)),
+            Registered::Operator => Ok(OPERATORS
+                .iter()
+                .find(|(_, operator)| operator.split('(').next() == Some(last))
                 .map(|(oid, _)| *oid)),
             Registered::Type => Ok(None),
         }
@@ -135,8 +145,17 @@ impl Lookup {
 
     fn names(&self, kind: Registered, call: &Call<'_>) -> Result<ArrayRef> {
         let schema = call.default_schema().to_owned();
-        let texts: StringArray = call
-            .oids(0)?
+        let is_text = call
+            .args
+            .first()
+            .is_some_and(|array| array.data_type().is_string());
+        let oids = match is_text {
+            // A name is looked up first, so that it comes out as the server writes it.
+            true => self.numbers(kind, call, true)?,
+            false => Arc::new(call.oids(0)?),
+        };
+        let texts: StringArray = oids
+            .as_primitive::<Int32Type>()
             .iter()
             .map(|oid| Some(self.name(kind, oid?, &schema)))
             .collect();
@@ -158,10 +177,8 @@ impl Lookup {
             }),
             Registered::Namespace => self.objects.name(oid).map(|(schema, _)| quoted(&schema)),
             Registered::Type => TYPES.get(&oid).map(|_| type_text(oid, -1)),
-            Registered::Proc => PROCS
-                .iter()
-                .find(|(known, _)| *known == oid)
-                .map(|(_, p)| p.clone()),
+            Registered::Proc => PROC_NAMES.get(&oid).cloned(),
+            Registered::Operator => OPERATORS.get(&oid).cloned(),
             Registered::Role => self
                 .roles
                 .iter()
@@ -172,6 +189,24 @@ impl Lookup {
     }
 }
 
+/// The first function of a name, in a schema if one is named.
+fn procedure(schema: Option<&str>, name: &str) -> Option<i32> {
+    // Arguments, as in 'f(int)'::regprocedure, do not tell namesakes apart.
+    let name = name.split('(').next().unwrap_or(name);
+    let is_ours = |oid: i32| {
+        ml_functions::all()
+            .iter()
+            .any(|ours| ours.oid == oid && ours.schema_oid == super::super::oids::ML_SCHEMA)
+    };
+    let fits = |oid: i32| match schema {
+        Some("ml") => is_ours(oid),
+        Some(_) => !is_ours(oid),
+        None => true,
+    };
+    let found = PROCS.iter().find(|(oid, proc)| proc == name && fits(*oid));
+    found.map(|(oid, _)| *oid)
+}
+
 fn missing(kind: Registered, name: &str) -> DataFusionError {
     DataFusionError::Plan(match kind {
         // The planner's own words, from which the SQLSTATE follows.
@@ -180,11 +215,12 @@ fn missing(kind: Registered, name: &str) -> DataFusionError {
         Registered::Type => format!("type \"{name}\" does not exist"),
         Registered::Proc => format!("function \"{name}\" does not exist"),
         Registered::Role => format!("role \"{name}\" does not exist"),
+        Registered::Operator => format!("operator does not exist: {name}"),
     })
 }
 
 /// The parts of a qualified name: unquoted ones in lower case, quoted ones as they are.
-fn identifier_parts(text: &str) -> Vec<String> {
+pub(super) fn identifier_parts(text: &str) -> Vec<String> {
     let mut parts = vec![String::new()];
     let mut chars = text.trim().chars().peekable();
     let mut in_quotes = false;
@@ -202,7 +238,7 @@ fn identifier_parts(text: &str) -> Vec<String> {
 }
 
 /// A name as it must be written in SQL.
-fn quoted(name: &str) -> String {
+pub(super) fn quoted(name: &str) -> String {
     let plain = name.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')
         && name
             .chars()
@@ -218,8 +254,55 @@ fn quoted(name: &str) -> String {
 static TYPES: LazyLock<BTreeMap<i32, String>> =
     LazyLock::new(|| pairs("pg_type", "oid", "typname").into_iter().collect());
 
-/// PostgreSQL's functions: number and name, in the table's order.
-static PROCS: LazyLock<Vec<(i32, String)>> = LazyLock::new(|| pairs("pg_proc", "oid", "proname"));
+/// PostgreSQL's functions and ours: number and name, in the table's order.
+static PROCS: LazyLock<Vec<(i32, String)>> = LazyLock::new(|| {
+    let ours = ml_functions::all().iter();
+    let ours = ours.map(|function| (function.oid, function.name.to_owned()));
+    pairs("pg_proc", "oid", "proname")
+        .into_iter()
+        .chain(ours)
+        .collect()
+});
+
+/// The names of functions by number.
+static PROC_NAMES: LazyLock<BTreeMap<i32, String>> =
+    LazyLock::new(|| PROCS.iter().cloned().collect());
+
+/// PostgreSQL's operators: number, and name with the types of its sides.
+static OPERATORS: LazyLock<BTreeMap<i32, String>> = LazyLock::new(|| {
+    let mut operators = BTreeMap::new();
+    let Some(batch) = fresh::rows("pg_operator") else {
+        return operators;
+    };
+    let number = |name: &str| column(batch, name, &DataType::Int32);
+    let names = column(batch, "oprname", &DataType::Utf8);
+    if let (Some(oids), Some(lefts), Some(rights), Some(names)) =
+        (number("oid"), number("oprleft"), number("oprright"), names)
+    {
+        let value = |array: &ArrayRef, row| array.as_primitive::<Int32Type>().value(row);
+        let side = |oid: i32| match oid {
+            0 => "NONE".to_owned(),
+            oid => type_text(oid, -1),
+        };
+        for row in 0..batch.num_rows() {
+            let name = names.as_string::<i32>().value(row);
+            let (left, right) = (side(value(&lefts, row)), side(value(&rights, row)));
+            operators.insert(value(&oids, row), format!("{name}({left},{right})"));
+        }
+    }
+    operators
+});
+
+/// The name of a function; a number without a name stands for itself, and 0 is `-`.
+pub(crate) fn procedure_name(oid: i32) -> String {
+    match oid {
+        0 => "-".to_owned(),
+        oid => PROC_NAMES
+            .get(&oid)
+            .cloned()
+            .unwrap_or_else(|| oid.to_string()),
+    }
+}
 
 /// Number and text of each row of a catalog table.
 fn pairs(table: &str, number: &str, text: &str) -> Vec<(i32, String)> {
@@ -239,7 +322,7 @@ fn pairs(table: &str, number: &str, text: &str) -> Vec<(i32, String)> {
             .filter_map(|(number, text)| Some((number?, text?.to_owned())))
             .collect::<Vec<_>>()
     };
-    fresh_rows(table).iter().flat_map(rows).collect()
+    fresh::rows(table).into_iter().flat_map(rows).collect()
 }
 
 pub(super) fn column(batch: &RecordBatch, name: &str, data_type: &DataType) -> Option<ArrayRef> {
@@ -265,7 +348,7 @@ const SQL_NAMES: &[(&str, &str)] = &[
 ];
 
 /// A type as SQL writes it, as PostgreSQL's `format_type` does.
-pub(super) fn type_text(oid: i32, modifier: i32) -> String {
+pub(in super::super) fn type_text(oid: i32, modifier: i32) -> String {
     if oid == 0 {
         return "-".to_owned();
     }
@@ -324,12 +407,12 @@ fn type_number(name: &str) -> Option<i32> {
 /// PostgreSQL's comments on its own objects, by number and catalog.
 static COMMENTS: LazyLock<BTreeMap<(i32, i32), String>> = LazyLock::new(|| {
     let mut comments = BTreeMap::new();
-    for batch in fresh_rows("pg_description") {
+    if let Some(batch) = fresh::rows("pg_description") {
         let number = |name: &str| column(batch, name, &DataType::Int32);
         let (objects, classes) = (number("objoid"), number("classoid"));
         let texts = column(batch, "description", &DataType::Utf8);
         let (Some(objects), Some(classes), Some(texts)) = (objects, classes, texts) else {
-            continue;
+            return comments;
         };
         for row in 0..batch.num_rows() {
             let object = objects.as_primitive::<Int32Type>().value(row);
@@ -341,27 +424,32 @@ static COMMENTS: LazyLock<BTreeMap<(i32, i32), String>> = LazyLock::new(|| {
     comments
 });
 
-fn obj_description() -> ScalarUDF {
-    function("obj_description", &[1, 2], DataType::Utf8, |call| {
+fn obj_description(objects: &Objects) -> ScalarUDF {
+    let objects = objects.clone();
+    function("obj_description", &[1, 2], DataType::Utf8, move |call| {
         let catalogs = if call.args.len() > 1 {
             Some(call.texts(1)?)
         } else {
             None
         };
-        let numbers = Oids::default();
-        let comment = |(row, oid): (usize, Option<i32>)| {
-            let oid = oid?;
-            let class = catalogs
-                .as_ref()
-                .map(|names| numbers.object(PG_CATALOG, names.value(row)));
+        let comment = |(row, oid): (usize, Option<i32>)| -> Result<Option<String>> {
+            let Some(oid) = oid else { return Ok(None) };
+            let class = catalogs.as_ref().map(|names| {
+                let relation = columns::find(PG_CATALOG, names.value(row));
+                relation.map_or(0, |relation| relation.oid)
+            });
             let range = match class {
                 Some(class) => (oid, class)..=(oid, class),
                 None => (oid, 0)..=(oid, i32::MAX),
             };
-            COMMENTS.range(range).next().map(|(_, text)| text.clone())
+            match COMMENTS.range(range).next() {
+                Some((_, text)) => Ok(Some(text.clone())),
+                None => objects.comment(oid),
+            }
         };
         let oids = call.oids(0)?;
-        let texts: StringArray = oids.iter().enumerate().map(comment).collect();
+        let texts = oids.iter().enumerate().map(comment);
+        let texts = texts.collect::<Result<StringArray>>()?;
         Ok(Arc::new(texts) as ArrayRef)
     })
 }

@@ -9,17 +9,18 @@ use std::sync::Arc;
 
 use datafusion::arrow::array::{ArrayRef, AsArray, Int32Array, Int64Array, StringArray};
 use datafusion::arrow::compute::cast;
-use datafusion::arrow::datatypes::{DataType, Int32Type, Int64Type};
+use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Int32Type, Int64Type};
 use datafusion::config::ConfigOptions;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::{
-    ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, TypeSignature,
-    Volatility,
+    ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
+    TypeSignature, Volatility,
 };
 
 /// The arguments of a call.
 pub(super) struct Call<'a> {
     pub(super) args: Vec<ArrayRef>,
+    pub(super) fields: Vec<FieldRef>,
     pub(super) n_rows: usize,
     pub(super) config: &'a ConfigOptions,
 }
@@ -81,7 +82,22 @@ pub(super) fn function(
     ScalarUDF::from(CatalogFunction {
         name,
         signature,
-        returns,
+        returns: Arc::new(Field::new(name, returns, true)),
+        body: Arc::new(body),
+    })
+}
+
+/// A function of `name` that takes any number of arguments, and whose result has a type of its own.
+pub(super) fn variadic(
+    name: &'static str,
+    returns: Field,
+    body: impl Fn(&Call<'_>) -> Result<ArrayRef> + Send + Sync + 'static,
+) -> ScalarUDF {
+    let any = vec![TypeSignature::VariadicAny, TypeSignature::Nullary];
+    ScalarUDF::from(CatalogFunction {
+        name,
+        signature: Signature::one_of(any, Volatility::Stable),
+        returns: Arc::new(returns),
         body: Arc::new(body),
     })
 }
@@ -101,7 +117,7 @@ pub(super) fn text_of_oid(
 struct CatalogFunction {
     name: &'static str,
     signature: Signature,
-    returns: DataType,
+    returns: FieldRef,
     body: Body,
 }
 
@@ -138,15 +154,21 @@ impl ScalarUDFImpl for CatalogFunction {
     }
 
     fn return_type(&self, _: &[DataType]) -> Result<DataType> {
-        Ok(self.returns.clone())
+        Ok(self.returns.data_type().clone())
+    }
+
+    fn return_field_from_args(&self, _: ReturnFieldArgs<'_>) -> Result<FieldRef> {
+        Ok(Arc::clone(&self.returns))
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
         let n_rows = args.number_rows;
         let config = Arc::clone(&args.config_options);
+        let args_fields = args.arg_fields;
         let args = args.args.into_iter().map(|value| value.into_array(n_rows));
         let call = Call {
             args: args.collect::<Result<_>>()?,
+            fields: args_fields,
             n_rows,
             config: &config,
         };

@@ -5,14 +5,15 @@
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
-use datafusion::arrow::array::AsArray;
+use datafusion::arrow::array::{AsArray, RecordBatch};
 use datafusion::arrow::datatypes::{DataType, Int32Type};
-use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
 use datafusion::logical_expr::ScalarUDF;
 
-use super::super::ml_functions::numbered;
-use super::super::schema::fresh_rows;
-use super::names::{column, type_text};
+use super::super::PG_CATALOG;
+use super::super::fresh;
+use super::super::ml_functions;
+use super::super::oids::ML_SCHEMA;
+use super::names::{column, procedure_name, type_text};
 use super::scalar::text_of_oid;
 
 struct FunctionTypes {
@@ -22,42 +23,60 @@ struct FunctionTypes {
 
 static SIGNATURES: LazyLock<BTreeMap<i32, FunctionTypes>> = LazyLock::new(|| {
     let mut signatures = BTreeMap::new();
-    for batch in fresh_rows("pg_proc") {
-        let oids = column(batch, "oid", &DataType::Int32);
-        let results = column(batch, "prorettype", &DataType::Int32);
-        let options = FormatOptions::default();
-        let arguments = batch
-            .column_by_name("proargtypes")
-            .and_then(|array| ArrayFormatter::try_new(array.as_ref(), &options).ok());
-        let (Some(oids), Some(results), Some(arguments)) = (oids, results, arguments) else {
-            continue;
-        };
-        for row in 0..batch.num_rows() {
-            let oid = oids.as_primitive::<Int32Type>().value(row);
-            let result = results.as_primitive::<Int32Type>().value(row);
-            // Whatever the column's type, its text holds the numbers of the argument types.
-            let text = arguments.value(row).to_string();
-            let numbers = text.split(|c: char| !c.is_ascii_digit());
-            let types: Vec<String> = numbers
-                .filter_map(|number| number.parse().ok())
-                .map(|number| type_text(number, -1))
-                .collect();
-            let types = FunctionTypes {
-                result: type_text(result, -1),
-                arguments: types.join(", "),
-            };
-            signatures.insert(oid, types);
-        }
+    if let Some(batch) = fresh::rows("pg_proc")
+        && let Some(found) = types_of(batch)
+    {
+        signatures.extend(found);
     }
-    for (oid, _, arguments) in numbered() {
+    for function in ml_functions::all() {
         let types = FunctionTypes {
-            result: "SETOF record".to_owned(),
-            arguments: arguments.to_owned(),
+            result: function.result.to_owned(),
+            arguments: function.arguments.to_owned(),
         };
-        signatures.insert(oid, types);
+        signatures.insert(function.oid, types);
     }
     signatures
 });
+
+/// The types of each function of `pg_proc`.
+fn types_of(batch: &RecordBatch) -> Option<Vec<(i32, FunctionTypes)>> {
+    let oids = column(batch, "oid", &DataType::Int32)?;
+    let results = column(batch, "prorettype", &DataType::Int32)?;
+    let sets = batch.column_by_name("proretset")?.as_boolean_opt()?;
+    let arguments = batch.column_by_name("proargtypes")?.as_list_opt::<i32>()?;
+    let (oids, results) = (
+        oids.as_primitive::<Int32Type>(),
+        results.as_primitive::<Int32Type>(),
+    );
+    let row = |row: usize| {
+        let set = if sets.value(row) { "SETOF " } else { "" };
+        let arguments = arguments.value(row);
+        let arguments = arguments.as_primitive_opt::<Int32Type>();
+        let types = arguments.into_iter().flat_map(|types| types.values());
+        let types: Vec<String> = types.map(|oid| type_text(*oid, -1)).collect();
+        let types = FunctionTypes {
+            result: format!("{set}{}", type_text(results.value(row), -1)),
+            arguments: types.join(", "),
+        };
+        (oids.value(row), types)
+    };
+    Some((0..batch.num_rows()).map(row).collect())
+}
+
+/// A statement that would make the function, were its language open.
+fn definition(oid: i32) -> Option<String> {
+    let signature = SIGNATURES.get(&oid)?;
+    let name = procedure_name(oid);
+    let schema = match ml_functions::all().iter().find(|ours| ours.oid == oid) {
+        Some(ours) if ours.schema_oid == ML_SCHEMA => "ml",
+        _ => PG_CATALOG,
+    };
+    Some(format!(
+        "CREATE OR REPLACE FUNCTION {schema}.{name}({})\n RETURNS {}\n LANGUAGE internal\n\
+         AS $function${name}$function$\n",
+        signature.arguments, signature.result
+    ))
+}
 
 /// The functions that `\df` calls.
 pub(super) fn functions() -> Vec<ScalarUDF> {
@@ -72,6 +91,7 @@ pub(super) fn functions() -> Vec<ScalarUDF> {
                 .get(&oid)
                 .map(|signature| signature.result.clone())
         }),
+        text_of_oid("pg_get_functiondef", &[1], definition),
         text_of_oid("pg_get_function_arguments", &[1], arguments),
         text_of_oid("pg_get_function_identity_arguments", &[1], arguments),
     ]

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    Expr, Ident, Query, Select, SelectItem, SetExpr, VisitMut, VisitorMut,
+    Expr, Ident, Query, Select, SelectItem, SetExpr, Value, VisitMut, VisitorMut,
 };
 
 /// ASCII's unit separator, which no sensible name contains.
@@ -77,6 +77,17 @@ fn planned_name(expr: &Expr) -> String {
         type Break = ();
 
         fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+            // Nor does it tell a cast from what is cast.
+            while let Expr::Cast { expr: inner, .. } = expr {
+                *expr = inner.as_ref().clone();
+            }
+            // Nor one spelling of a number from another.
+            if let Expr::Value(value) = expr
+                && let Value::Number(text, _) = &mut value.value
+                && let Ok(number) = text.parse::<f64>()
+            {
+                *text = number.to_string();
+            }
             if matches!(expr, Expr::Subquery(_) | Expr::Exists { .. }) {
                 *expr = Expr::Identifier(Ident::new("<subquery>"));
             }

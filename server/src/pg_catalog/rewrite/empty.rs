@@ -5,16 +5,17 @@
 //! policies, publications, triggers and other things that Auspex has none of, in ways (lateral table
 //! functions, subscripts by columns) that the planner does not know.
 
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    Expr, Function, GroupByExpr, Ident, JoinOperator, Query, Select, SelectItem, SetExpr,
-    Statement, TableFactor, TableWithJoins, Value, Visit, VisitMut, Visitor, VisitorMut,
+    BinaryOperator, Expr, Function, GroupByExpr, Ident, JoinOperator, Query, Select, SelectItem,
+    SetExpr, Statement, TableFactor, TableWithJoins, Value, Visit, VisitMut, Visitor, VisitorMut,
 };
 
 use super::super::schema::is_always_empty;
-use super::catalog_table;
 use super::duplicates::column_name;
+use super::{catalog_table, parsed};
 
 /// Rewrites the empty SELECTs.
 pub(super) fn rewrite(statement: &mut Statement) {
@@ -80,7 +81,16 @@ pub(super) fn is_reduced(query: &Query) -> bool {
         return false;
     };
     let never = Expr::Value(Value::Boolean(false).with_empty_span());
-    select.from.is_empty() && select.selection.as_ref() == Some(&never)
+    let mut condition = select.selection.as_ref();
+    while let Some(Expr::BinaryOp {
+        left,
+        op: BinaryOperator::And,
+        ..
+    }) = condition
+    {
+        condition = Some(left);
+    }
+    select.from.is_empty() && condition == Some(&never)
 }
 
 fn reduce(body: &mut SetExpr) {
@@ -107,6 +117,7 @@ fn reduce_select(select: &mut Select) {
     // The columns of a wildcard are not known here.
     let Some(names) = names else { return };
     let null = || Expr::Value(Value::Null.with_empty_span());
+    let parameters = parameters(select);
     select.projection = names
         .into_iter()
         .map(|alias| SelectItem::ExprWithAlias {
@@ -115,11 +126,59 @@ fn reduce_select(select: &mut Select) {
         })
         .collect();
     select.from.clear();
-    select.selection = Some(Expr::Value(Value::Boolean(false).with_empty_span()));
+    let never = Expr::Value(Value::Boolean(false).with_empty_span());
+    // The client will send values for all parameters, so that all must stay in the statement.
+    let condition = parameters
+        .into_iter()
+        .fold(never, |left, parameter| Expr::BinaryOp {
+            left: Box::new(left),
+            op: BinaryOperator::And,
+            right: Box::new(Expr::IsNull(Box::new(parameter))),
+        });
+    select.selection = Some(condition);
     select.distinct = None;
     select.having = None;
     select.qualify = None;
     select.group_by = GroupByExpr::Expressions(Vec::new(), Vec::new());
+}
+
+/// The parameters of a SELECT, each with the type that a cast gives it; text where none does.
+fn parameters(select: &Select) -> Vec<Expr> {
+    struct Finder {
+        found: BTreeMap<String, Expr>,
+    }
+    impl Visitor for Finder {
+        type Break = ();
+
+        fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
+            if let Expr::Cast { expr: inner, .. } = expr
+                && let Some(name) = parameter_name(inner)
+            {
+                self.found.insert(name, expr.clone());
+            } else if let Some(name) = parameter_name(expr) {
+                let as_text = parsed(&format!("CAST({name} AS TEXT)"));
+                let as_text = as_text.unwrap_or_else(|| expr.clone());
+                self.found.entry(name).or_insert(as_text);
+            }
+            ControlFlow::Continue(())
+        }
+    }
+    let mut finder = Finder {
+        found: BTreeMap::new(),
+    };
+    // The visitor never breaks off.
+    let _ = select.visit(&mut finder);
+    finder.found.into_values().collect()
+}
+
+fn parameter_name(expr: &Expr) -> Option<String> {
+    match expr {
+        Expr::Value(value) => match &value.value {
+            Value::Placeholder(name) => Some(name.clone()),
+            _ => None,
+        },
+        _ => None,
+    }
 }
 
 fn item_name(item: &SelectItem) -> Option<Ident> {

@@ -1,12 +1,13 @@
 //! From the dialect of PostgreSQL's catalog queries to what the planner knows.
 //!
-//! In and out: a statement's syntax tree. Every step keeps the meaning: `syntax` spells the same thing
-//! otherwise, `empty` takes out what joins a table that never has a row, `subqueries` writes arrays of
+//! In and out: a statement's syntax tree. Every step keeps the meaning: `postgres` and `syntax` spell the same
+//! thing otherwise, `empty` takes out what joins a table that never has a row, `subqueries` writes arrays of
 //! subqueries and correlated lookups as aggregates, `duplicates` tells columns of one name apart.
 //! Other SQL passes through unchanged. Plans nothing, and compares no text.
 
 mod duplicates;
 mod empty;
+mod postgres;
 mod subqueries;
 mod syntax;
 
@@ -19,8 +20,32 @@ pub(crate) use duplicates::displayed_name;
 
 use super::PG_CATALOG;
 
+/// `SHOW TABLES`: what the users have.
+const TABLES: &str = "SELECT table_schema, table_name, table_type FROM information_schema.tables \
+    WHERE table_schema NOT IN ('ml', 'pg_catalog', 'information_schema') ORDER BY 1, 2";
+
+/// `SHOW FUNCTIONS`: those about models and those of PostgreSQL.
+const FUNCTIONS: &str = "SELECT n.nspname AS schema, p.proname AS name, \
+    pg_get_function_arguments(p.oid) AS arguments, pg_get_function_result(p.oid) AS result \
+    FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace \
+    ORDER BY 1, 2, 3";
+
+fn statement_of(text: &str) -> Option<Statement> {
+    let mut parser = Parser::new(&GenericDialect {}).try_with_sql(text).ok()?;
+    parser.parse_statement().ok()
+}
+
 /// Rewrites a statement in place.
 pub(super) fn rewrite(statement: &mut Statement) {
+    let list = match statement {
+        Statement::ShowTables { .. } => statement_of(TABLES),
+        Statement::ShowFunctions { .. } => statement_of(FUNCTIONS),
+        _ => None,
+    };
+    if let Some(list) = list {
+        *statement = list;
+    }
+    postgres::rewrite(statement);
     syntax::rewrite(statement);
     empty::rewrite(statement);
     subqueries::rewrite(statement);

@@ -34,7 +34,7 @@ impl VisitorMut for Rewriter {
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
         let replacement = match &*expr {
             Expr::Function(function) => array_query(function).and_then(array_of),
-            Expr::Subquery(query) => lookup(query).map(|query| Expr::Subquery(Box::new(query))),
+            Expr::Subquery(query) => lookup(query),
             _ => None,
         };
         if let Some(replacement) = replacement {
@@ -188,7 +188,7 @@ fn substitute(body: &mut Expr, column: &str, replacement: &Expr) {
 }
 
 /// A correlated lookup in the catalogs, as an aggregate; `None` for any other subquery.
-fn lookup(query: &Query) -> Option<Query> {
+fn lookup(query: &Query) -> Option<Expr> {
     let select = single_select(query)?;
     let item = single_item(select)?;
     let inner = catalog_aliases(select)?;
@@ -200,12 +200,67 @@ fn lookup(query: &Query) -> Option<Query> {
     }
     let aggregate = parsed(&format!("first_value({item}{})", order_within(query, item)))?;
     let mut query = aggregated(query, aggregate);
+    let mut outside = None;
     if let SetExpr::Select(select) = query.body.as_mut()
-        && let Some(selection) = &mut select.selection
+        && let Some(selection) = select.selection.take()
     {
-        refer_inside(selection, &inner);
+        let (about_outside, rest) = conditions_outside(selection, &inner);
+        outside = about_outside;
+        select.selection = rest;
+        if let Some(selection) = &mut select.selection {
+            refer_inside(selection, &inner);
+        }
     }
-    Some(query)
+    let subquery = Expr::Subquery(Box::new(query));
+    match outside {
+        None => Some(subquery),
+        Some(condition) => parsed(&format!("CASE WHEN {condition} THEN {subquery} END")),
+    }
+}
+
+/// Conditions about the row outside alone, which say whether there is anything to look up; and the rest.
+fn conditions_outside(selection: Expr, inner: &BTreeSet<String>) -> (Option<Expr>, Option<Expr>) {
+    let mut conditions = Vec::new();
+    split_conjunction(selection, &mut conditions);
+    let (outside, rest) = conditions
+        .into_iter()
+        .partition(|condition| is_about_outside(condition, inner));
+    (conjunction(outside), conjunction(rest))
+}
+
+/// Whether an expression has columns, all of the row outside.
+fn is_about_outside(expr: &Expr, inner: &BTreeSet<String>) -> bool {
+    struct Finder<'a> {
+        inner: &'a BTreeSet<String>,
+        n_outside: usize,
+    }
+    impl Visitor for Finder<'_> {
+        type Break = ();
+
+        fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
+            match expr {
+                expr if is_outer(expr, self.inner) => self.n_outside += 1,
+                Expr::Identifier(_) | Expr::CompoundIdentifier(_) | Expr::Subquery(_) => {
+                    return ControlFlow::Break(());
+                }
+                _ => {}
+            }
+            ControlFlow::Continue(())
+        }
+    }
+    let mut finder = Finder {
+        inner,
+        n_outside: 0,
+    };
+    expr.visit(&mut finder).is_continue() && finder.n_outside > 0
+}
+
+fn conjunction(conditions: Vec<Expr>) -> Option<Expr> {
+    conditions.into_iter().reduce(|left, right| Expr::BinaryOp {
+        left: Box::new(left),
+        op: BinaryOperator::And,
+        right: Box::new(right),
+    })
 }
 
 /// The names of a SELECT's tables, if all are catalog tables.
@@ -285,11 +340,7 @@ fn refer_inside(selection: &mut Expr, inner: &BTreeSet<String>) {
             ControlFlow::<()>::Continue(())
         });
     }
-    let joined = conditions.into_iter().reduce(|left, right| Expr::BinaryOp {
-        left: Box::new(left),
-        op: BinaryOperator::And,
-        right: Box::new(right),
-    });
+    let joined = conjunction(conditions);
     if let Some(joined) = joined {
         *selection = joined;
     }

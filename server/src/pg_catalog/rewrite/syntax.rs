@@ -6,10 +6,11 @@
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    ArrayElemTypeDef, BinaryOperator, DataType, Expr, ObjectName, ObjectNamePart, Statement,
-    TableFactor, Value, VisitMut, VisitorMut,
+    ArrayElemTypeDef, BinaryOperator, DataType, ExactNumberInfo, Expr, ObjectName, ObjectNamePart,
+    Statement, TableFactor, Value, VisitMut, VisitorMut,
 };
 
+use super::postgres::array_items;
 use super::{PG_CATALOG, parsed};
 
 /// Rewrites the spellings.
@@ -146,6 +147,9 @@ fn catalog_type(data_type: &DataType) -> Option<CatalogType> {
     use CatalogType::{Known, Registered};
     let name = match data_type {
         DataType::Regclass => return Some(Registered("regclass")),
+        // FLOAT is double precision unless few binary digits are asked for.
+        DataType::Float(ExactNumberInfo::Precision(1..=24)) => return Some(Known(DataType::Real)),
+        DataType::Float(_) => return Some(Known(DataType::DoublePrecision)),
         DataType::Array(ArrayElemTypeDef::SquareBracket(element, size)) => {
             let Some(Known(element)) = catalog_type(element) else {
                 return None;
@@ -167,6 +171,7 @@ fn catalog_type(data_type: &DataType) -> Option<CatalogType> {
         "regtype" => Registered("regtype"),
         "regproc" | "regprocedure" => Registered("regproc"),
         "regrole" => Registered("regrole"),
+        "regoper" | "regoperator" => Registered("regoperator"),
         "oid" | "xid" | "cid" | "int4" | "int" | "integer" => Known(DataType::Integer(None)),
         "text" | "name" | "varchar" | "bpchar" | "char" | "cstring" => Known(DataType::Text),
         "bool" | "boolean" => Known(DataType::Boolean),
@@ -219,22 +224,12 @@ fn array_literal(expr: &mut Expr) {
     let Value::SingleQuotedString(text) = &value.value else {
         return;
     };
-    let Some(items) = text
-        .trim()
-        .strip_prefix('{')
-        .and_then(|rest| rest.strip_suffix('}'))
-    else {
+    let Some(items) = array_items(text) else {
         return;
     };
-    let items = items
-        .split(',')
-        .map(str::trim)
-        .filter(|item| !item.is_empty());
+    let items = items.into_iter().flatten();
     let items: Vec<String> = items
-        .map(|item| {
-            let item = item.trim_matches('"').replace('\'', "''");
-            format!("'{item}'")
-        })
+        .map(|item| format!("'{}'", item.replace('\'', "''")))
         .collect();
     replace(expr, &format!("ARRAY[{}]", items.join(", ")));
 }
@@ -267,7 +262,12 @@ fn cast(expr: &mut Expr) {
             let text = format!("{stem}out({stem}in({innermost}))");
             replace(expr, &text);
         }
-        (false, false) => **inner = innermost.clone(),
+        // A number stays one; a text, as that of a call, is looked up.
+        (false, false) => {
+            if let Some(number) = parsed(&format!("{stem}in({innermost})")) {
+                **inner = number;
+            }
+        }
         // Looked up, or shown, when the inner cast is visited.
         (true, false) | (false, true) => {}
     }

@@ -147,16 +147,20 @@ fn cell_writer(array: &ArrayRef, pg_type: &Type, style: Style) -> Result<CellWri
         return Ok(Box::new(|_, _| ()));
     }
     if let Some(element) = element_type(pg_type) {
-        return list_writer(array, &element, style);
+        if is_vector(pg_type) && text {
+            return vector_writer(array, &element, style);
+        }
+        return list_writer(array, &element, style, i32::from(!is_vector(pg_type)));
     }
     let writer: Option<CellWriter> = match *pg_type {
         Type::BOOL => array.as_boolean_opt().cloned().map(|values| -> CellWriter {
             let (yes, no) = if text { (b't', b'f') } else { (1, 0) };
             Box::new(move |row, out| out.put_u8(if values.value(row) { yes } else { no }))
         }),
-        Type::INT2 | Type::INT4 | Type::INT8 | Type::OID => {
+        Type::INT2 | Type::INT4 | Type::INT8 | Type::OID | Type::XID => {
             integers(array).map(|get| integer_writer(get, pg_type, text))
         }
+        Type::REGPROC => integers(array).map(|get| procedure_writer(get, text)),
         Type::FLOAT4 => singles(array).map(|get| -> CellWriter {
             if text {
                 Box::new(move |row, out| ignore(write_f32(get(row), out)))
@@ -234,6 +238,18 @@ fn integer_writer(get: Getter<i64>, pg_type: &Type, text: bool) -> CellWriter {
         Type::INT8 => Box::new(move |row, out| out.put_i64(get(row))),
         _ => Box::new(move |row, out| out.put_i32(get(row) as i32)),
     }
+}
+
+/// A function's number, whose text is its name.
+fn procedure_writer(get: Getter<i64>, text: bool) -> CellWriter {
+    if !text {
+        return integer_writer(get, &Type::OID, text);
+    }
+    Box::new(move |row, out| {
+        // Lossless: numbers of functions are small.
+        let name = crate::pg_catalog::procedure_name(get(row) as i32);
+        out.put_slice(name.as_bytes());
+    })
 }
 
 fn singles(array: &ArrayRef) -> Option<Getter<f32>> {
@@ -353,7 +369,28 @@ pub(super) fn list_parts(array: &ArrayRef) -> Option<ListParts> {
     }
 }
 
-fn list_writer(array: &ArrayRef, element: &Type, style: Style) -> Result<CellWriter> {
+fn is_vector(pg_type: &Type) -> bool {
+    [Type::OID_VECTOR, Type::INT2_VECTOR].contains(pg_type)
+}
+
+/// The text of a vector of numbers: `1 2 3`.
+fn vector_writer(array: &ArrayRef, element: &Type, style: Style) -> Result<CellWriter> {
+    let (values, range) = list_parts(array)
+        .ok_or_else(|| DataFusionError::Internal("a vector is a list".to_owned()))?;
+    let items = ColumnWriter::try_new(&values, element, style)?;
+    Ok(Box::new(move |row, out| {
+        let (start, end) = range(row);
+        for item in start..end {
+            if item > start {
+                out.put_u8(b' ');
+            }
+            items.write(item, out);
+        }
+    }))
+}
+
+/// Writes lists; `first` is the number of an array's first element, 1 but for vectors.
+fn list_writer(array: &ArrayRef, element: &Type, style: Style, first: i32) -> Result<CellWriter> {
     let (values, range) = list_parts(array).ok_or_else(|| {
         DataFusionError::NotImplemented(format!(
             "values of type {} cannot be sent as an array",
@@ -382,7 +419,7 @@ fn list_writer(array: &ArrayRef, element: &Type, style: Style) -> Result<CellWri
             out.put_u32(oid);
             if end > start {
                 out.put_i32((end - start) as i32);
-                out.put_i32(1);
+                out.put_i32(first);
             }
             (start..end).for_each(|item| items.put(item, out));
         })

@@ -12,6 +12,8 @@ use pgwire::api::Type;
 use pgwire::api::results::FieldFormat;
 
 use super::encode::{CellWriter, ColumnWriter, Style, list_parts, nested_type, unpacked};
+use super::text::TimeZone;
+use super::wire_type::field_type;
 
 /// A writer of one json value a row.
 pub(super) fn json_writer(array: &ArrayRef, style: Style) -> Result<CellWriter> {
@@ -21,6 +23,32 @@ pub(super) fn json_writer(array: &ArrayRef, style: Style) -> Result<CellWriter> 
         ..style
     };
     value_writer(array, style)
+}
+
+/// Each value as a json text of its own; NULL is `null`, and what is json already stays as it is.
+pub(crate) fn json_texts(array: &ArrayRef, field: &Field) -> Result<Vec<String>> {
+    let style = Style {
+        format: FieldFormat::Text,
+        zone: TimeZone::of("UTC"),
+        separator: 'T',
+    };
+    let write = if field_type(field) == Type::JSON && array.data_type().is_string() {
+        let column = ColumnWriter::try_new(array, &Type::JSON, style)?;
+        Box::new(
+            move |row: usize, out: &mut BytesMut| match column.is_null(row) {
+                true => out.put_slice(b"null"),
+                false => column.write(row, out),
+            },
+        )
+    } else {
+        nullable_writer(array, style)?
+    };
+    let text = |row| {
+        let mut out = BytesMut::new();
+        write(row, &mut out);
+        String::from_utf8_lossy(&out).into_owned()
+    };
+    Ok((0..array.len()).map(text).collect())
 }
 
 /// As [`json_writer`], with `null` where the value is NULL.

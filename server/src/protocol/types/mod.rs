@@ -15,5 +15,8 @@ mod wire_type;
 
 pub(crate) use decode::{ParameterError, decode_parameter};
 pub(crate) use encode::RowEncoder;
+pub(crate) use json::json_texts;
 pub(crate) use text::TimeZone;
-pub(crate) use wire_type::{WireColumn, arrow_type, pg_type, row_description, wire_columns};
+pub(crate) use wire_type::{
+    TYPE_KEY, WireColumn, arrow_type, field_type, pg_type, row_description, wire_columns,
+};

@@ -12,8 +12,8 @@ use pgwire::messages::data::{FieldDescription, RowDescription};
 
 use crate::sqlstate::Failure;
 
-/// The key of the field metadata by which catalog tables mark columns that are object identifiers.
-const OID_KEY: &str = "pg.oid_alias";
+/// The key of the field metadata by which catalog tables mark a column's type, which only PostgreSQL has.
+pub(crate) const TYPE_KEY: &str = "pg.type";
 /// Arrow's key for extension types.
 const EXTENSION_KEY: &str = "ARROW:extension:name";
 
@@ -71,19 +71,43 @@ pub(crate) fn row_description(columns: &[WireColumn], formats: &[FieldFormat]) -
     RowDescription::new(columns.iter().zip(formats).map(describe).collect())
 }
 
-pub(super) fn field_type(field: &Field) -> Type {
+/// The PostgreSQL type of a column, by its marks and its Arrow type.
+pub(crate) fn field_type(field: &Field) -> Type {
     let metadata = field.metadata();
-    match (
-        metadata.get(OID_KEY),
-        metadata.get(EXTENSION_KEY).map(String::as_str),
-    ) {
-        (Some(_), _) if field.data_type().is_integer() => Type::OID,
-        (_, Some("arrow.uuid")) if *field.data_type() == DataType::FixedSizeBinary(16) => {
-            Type::UUID
-        }
-        (_, Some("arrow.json")) if field.data_type().is_string() => Type::JSON,
+    if let Some(marked) = metadata.get(TYPE_KEY)
+        && let Some(marked) = marked_type(marked, field.data_type())
+    {
+        return marked;
+    }
+    match metadata.get(EXTENSION_KEY).map(String::as_str) {
+        Some("arrow.uuid") if *field.data_type() == DataType::FixedSizeBinary(16) => Type::UUID,
+        Some("arrow.json") if field.data_type().is_string() => Type::JSON,
         _ => pg_type(field.data_type()),
     }
+}
+
+/// The type that a catalog column is marked with, where the values can travel as it.
+fn marked_type(name: &str, data_type: &DataType) -> Option<Type> {
+    let is_list = matches!(data_type, DataType::List(_));
+    let marked = match name {
+        "oid" if data_type.is_integer() => Type::OID,
+        "xid" if data_type.is_integer() => Type::XID,
+        "regproc" if data_type.is_integer() => Type::REGPROC,
+        "name" if data_type.is_string() => Type::NAME,
+        "char" if data_type.is_string() => Type::CHAR,
+        "varchar" if data_type.is_string() => Type::VARCHAR,
+        "aclitem" if data_type.is_string() => Type::ACLITEM,
+        "pg_node_tree" if data_type.is_string() => Type::PG_NODE_TREE,
+        "inet" if data_type.is_string() => Type::INET,
+        "_oid" if is_list => Type::OID_ARRAY,
+        "_name" if is_list => Type::NAME_ARRAY,
+        "_char" if is_list => Type::CHAR_ARRAY,
+        "_aclitem" if is_list => Type::ACLITEM_ARRAY,
+        "oidvector" if is_list => Type::OID_VECTOR,
+        "int2vector" if is_list => Type::INT2_VECTOR,
+        _ => return None,
+    };
+    Some(marked)
 }
 
 /// The PostgreSQL type that carries an Arrow type.
@@ -122,7 +146,7 @@ pub(crate) fn pg_type(data_type: &DataType) -> Type {
 }
 
 /// The element types that have an array type of their own, with it.
-const ARRAYS: [(Type, Type); 16] = [
+const ARRAYS: [(Type, Type); 20] = [
     (Type::BOOL, Type::BOOL_ARRAY),
     (Type::INT2, Type::INT2_ARRAY),
     (Type::INT4, Type::INT4_ARRAY),
@@ -139,6 +163,10 @@ const ARRAYS: [(Type, Type); 16] = [
     (Type::TIMESTAMPTZ, Type::TIMESTAMPTZ_ARRAY),
     (Type::INTERVAL, Type::INTERVAL_ARRAY),
     (Type::UUID, Type::UUID_ARRAY),
+    (Type::NAME, Type::NAME_ARRAY),
+    (Type::CHAR, Type::CHAR_ARRAY),
+    (Type::VARCHAR, Type::VARCHAR_ARRAY),
+    (Type::ACLITEM, Type::ACLITEM_ARRAY),
 ];
 
 /// The array type of an element type; `None` for arrays and json, which become json as a whole.
@@ -151,12 +179,13 @@ fn array_type(element: &Type) -> Option<Type> {
 
 /// The element type of an array type; `None` for anything else.
 pub(super) fn element_type(array: &Type) -> Option<Type> {
-    // Clients send varchar[] for arrays of strings.
-    let array = if *array == Type::VARCHAR_ARRAY {
-        &Type::TEXT_ARRAY
-    } else {
-        array
-    };
+    match *array {
+        // Clients send varchar[] for arrays of strings.
+        Type::VARCHAR_ARRAY => return Some(Type::TEXT),
+        Type::OID_VECTOR => return Some(Type::OID),
+        Type::INT2_VECTOR => return Some(Type::INT2),
+        _ => {}
+    }
     ARRAYS
         .iter()
         .find(|(_, candidate)| candidate == array)
@@ -175,11 +204,11 @@ pub(crate) fn arrow_type(pg_type: &Type) -> Option<DataType> {
     Some(match *pg_type {
         Type::BOOL => DataType::Boolean,
         Type::INT2 => DataType::Int16,
-        Type::INT4 | Type::OID => DataType::Int32,
+        Type::INT4 | Type::OID | Type::XID | Type::REGPROC => DataType::Int32,
         Type::INT8 => DataType::Int64,
         Type::FLOAT4 => DataType::Float32,
         Type::FLOAT8 => DataType::Float64,
-        Type::TEXT | Type::VARCHAR | Type::BPCHAR | Type::NAME => DataType::Utf8,
+        Type::TEXT | Type::VARCHAR | Type::BPCHAR | Type::NAME | Type::CHAR => DataType::Utf8,
         Type::BYTEA => DataType::Binary,
         Type::DATE => DataType::Date32,
         Type::TIME => DataType::Time64(TimeUnit::Microsecond),
@@ -194,7 +223,9 @@ fn type_size(pg_type: &Type) -> i16 {
     match *pg_type {
         Type::BOOL => 1,
         Type::INT2 => 2,
-        Type::INT4 | Type::FLOAT4 | Type::DATE | Type::OID => 4,
+        Type::INT4 | Type::FLOAT4 | Type::DATE | Type::OID | Type::XID | Type::REGPROC => 4,
+        Type::CHAR => 1,
+        Type::NAME => 64,
         Type::INT8 | Type::FLOAT8 | Type::TIME | Type::TIMESTAMP | Type::TIMESTAMPTZ => 8,
         Type::INTERVAL | Type::UUID => 16,
         _ => -1,

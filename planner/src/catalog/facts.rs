@@ -1,0 +1,223 @@
+//! What PostgreSQL's catalogs tell of the warehouse beyond the names and columns that the planner sees.
+//!
+//! In: a session; out: numbers, owners, comments, column rules and settings, as they are at the moment of asking.
+//! Reads the catalog and the tables' own logs; changes nothing but settings, which `set_config` may.
+
+use std::sync::{Arc, Weak};
+
+use auspex_storage::{CatalogEntry, Definition, ModelDefinition, TableShape};
+use datafusion::error::DataFusionError;
+
+use crate::error::{Error, Result};
+use crate::session::Session;
+
+/// A look at one session's warehouse.
+#[derive(Debug, Clone)]
+pub struct CatalogFacts {
+    session: Weak<Session>,
+}
+
+/// A schema, table, external table, view or model.
+#[derive(Debug, Clone)]
+pub struct ObjectFacts {
+    /// The number, the same after a restart and a rename.
+    pub oid: u32,
+    /// The schema's name; empty for a schema.
+    pub schema: String,
+    /// The name.
+    pub name: String,
+    /// The role that owns it.
+    pub owner: String,
+    /// The text of COMMENT ON.
+    pub comment: Option<String>,
+    /// What it is.
+    pub kind: FactsKind,
+}
+
+/// What an object is, as catalogs distinguish it.
+#[derive(Debug, Clone)]
+pub enum FactsKind {
+    /// A schema.
+    Schema,
+    /// A managed table.
+    Table,
+    /// Files in place.
+    ExternalTable,
+    /// A stored query.
+    View(String),
+    /// A model.
+    Model(ModelFacts),
+}
+
+/// What is known of a model without opening it.
+#[derive(Debug, Clone)]
+pub struct ModelFacts {
+    /// The canonical name of the estimator.
+    pub model_type: String,
+    /// The label columns.
+    pub labels: Vec<String>,
+    /// The version that its name means; 0: none yet.
+    pub version: u64,
+}
+
+/// The rules of a managed table.
+#[derive(Debug, Clone, Default)]
+pub struct TableRules {
+    /// The text of each column's default.
+    pub defaults: Vec<Option<String>>,
+    /// The text of the expression that makes each column's values.
+    pub generated: Vec<Option<String>>,
+    /// The checks: name, text.
+    pub checks: Vec<(String, String)>,
+}
+
+/// A setting of the session.
+#[derive(Debug, Clone)]
+pub struct SettingFacts {
+    /// The name.
+    pub name: String,
+    /// The value now.
+    pub value: String,
+    /// The value after RESET.
+    pub default: String,
+    /// What it does.
+    pub description: &'static str,
+    /// Whether SET changes it.
+    pub can_be_set: bool,
+    /// The words that it may be, where they are few.
+    pub words: &'static [&'static str],
+}
+
+impl CatalogFacts {
+    pub(crate) fn new(session: Weak<Session>) -> CatalogFacts {
+        CatalogFacts { session }
+    }
+
+    fn session(&self) -> Result<Arc<Session>> {
+        self.session
+            .upgrade()
+            .ok_or_else(|| DataFusionError::Internal("the session has ended".to_owned()).into())
+    }
+
+    /// The schemas that have a number of their own.
+    pub fn schemas(&self) -> Result<Vec<ObjectFacts>> {
+        let state = self.session()?.engine.catalog.state();
+        let schemas = state.schemas();
+        Ok(schemas.iter().filter_map(|entry| facts(entry)).collect())
+    }
+
+    /// What lies in schemas.
+    pub fn objects(&self) -> Result<Vec<ObjectFacts>> {
+        let state = self.session()?.engine.catalog.state();
+        let schemas = state.schemas();
+        let names = schemas.iter().map(|schema| schema.name.as_str());
+        let entries = names.flat_map(|schema| state.entries(schema));
+        Ok(entries.filter_map(|entry| facts(entry)).collect())
+    }
+
+    /// The object of a name.
+    pub fn object(&self, schema: &str, name: &str) -> Result<Option<ObjectFacts>> {
+        let state = self.session()?.engine.catalog.state();
+        Ok(state.get(schema, name).and_then(|entry| facts(entry)))
+    }
+
+    /// The schema or object of a number.
+    pub fn by_oid(&self, oid: u32) -> Result<Option<ObjectFacts>> {
+        let state = self.session()?.engine.catalog.state();
+        let schemas = state.schemas();
+        let schema = schemas.iter().find(|entry| entry.oid == oid);
+        if let Some(schema) = schema {
+            return Ok(facts(schema));
+        }
+        let names = schemas.iter().map(|schema| schema.name.as_str());
+        let mut entries = names.flat_map(|schema| state.entries(schema));
+        let entry = entries.find(|entry| entry.oid == oid);
+        Ok(entry.and_then(facts))
+    }
+
+    /// The rules of a table; none for what is no managed table, or cannot be opened.
+    pub async fn rules(&self, schema: &str, name: &str) -> Result<TableRules> {
+        let session = self.session()?;
+        let state = session.engine.catalog.state();
+        let Some(entry) = state.get(schema, name) else {
+            return Ok(TableRules::default());
+        };
+        if !matches!(entry.definition, Definition::Table(_)) {
+            return Ok(TableRules::default());
+        }
+        match session.engine.tables.shape(&entry.id).await {
+            Ok(shape) => Ok(rules_of(&shape)),
+            Err(error) => {
+                tracing::debug!(schema, name, %error, "a table cannot be opened");
+                Ok(TableRules::default())
+            }
+        }
+    }
+
+    /// The settings by name.
+    pub fn settings(&self) -> Result<Vec<SettingFacts>> {
+        Ok(self.session()?.settings().facts())
+    }
+
+    /// The value of a setting, if there is such a setting.
+    pub fn setting(&self, name: &str) -> Result<Option<String>> {
+        Ok(self.session()?.settings().get(name))
+    }
+
+    /// The value of a setting that must exist.
+    pub fn required_setting(&self, name: &str) -> Result<String> {
+        self.setting(name)?.ok_or_else(|| {
+            let message = format!("unrecognized configuration parameter \"{name}\"");
+            Error::invalid("42704", message, Some("SHOW ALL lists the settings."))
+        })
+    }
+
+    /// A number that grows with every change of the catalog.
+    pub fn generation(&self) -> Result<u64> {
+        Ok(self.session()?.engine.catalog.generation())
+    }
+
+    /// Changes a setting, as SET does; the value as it now stands.
+    pub fn set_setting(&self, name: &str, value: &str) -> Result<String> {
+        let session = self.session()?;
+        session.settings().set(name, value)?;
+        Ok(session.settings().get(name).unwrap_or_default())
+    }
+}
+
+fn facts(entry: &Arc<CatalogEntry>) -> Option<ObjectFacts> {
+    let kind = match &entry.definition {
+        Definition::Schema => FactsKind::Schema,
+        Definition::Table(_) => FactsKind::Table,
+        Definition::ExternalTable(_) => FactsKind::ExternalTable,
+        Definition::View(view) => FactsKind::View(view.text.clone()),
+        Definition::Model(model) => FactsKind::Model(model_facts(model)),
+        // What lies in no schema is no relation.
+        _ => return None,
+    };
+    Some(ObjectFacts {
+        oid: entry.oid,
+        schema: entry.schema.clone(),
+        name: entry.name.clone(),
+        owner: entry.owner.clone(),
+        comment: entry.comment.clone(),
+        kind,
+    })
+}
+
+fn model_facts(model: &ModelDefinition) -> ModelFacts {
+    ModelFacts {
+        model_type: model.model_type.clone(),
+        labels: model.labels.clone(),
+        version: model.current_version,
+    }
+}
+
+fn rules_of(shape: &TableShape) -> TableRules {
+    let columns = || shape.columns().iter();
+    TableRules {
+        defaults: columns().map(|column| shape.default_of(column)).collect(),
+        generated: columns().map(|column| shape.generated_of(column)).collect(),
+        checks: shape.checks().into_iter().collect(),
+    }
+}

@@ -1,0 +1,92 @@
+//! Functions that make json of values.
+//!
+//! In: columns of any type; out: json texts, in the forms in which structs travel. The text is compact, as that of
+//! PostgreSQL's `row_to_json`; where PostgreSQL puts spaces (`json_build_object`), so does this.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use datafusion::arrow::array::{Array, ArrayRef, StringArray};
+use datafusion::arrow::datatypes::{DataType, Field};
+use datafusion::error::{DataFusionError, Result};
+use datafusion::logical_expr::ScalarUDF;
+
+use super::scalar::{Call, variadic};
+use crate::protocol::types::json_texts;
+
+/// The functions.
+pub(super) fn functions() -> Vec<ScalarUDF> {
+    let mut functions = Vec::new();
+    for name in ["json_build_object", "jsonb_build_object"] {
+        functions.push(variadic(name, json(name), object));
+    }
+    for name in ["json_build_array", "jsonb_build_array"] {
+        functions.push(variadic(name, json(name), array));
+    }
+    for name in ["to_json", "to_jsonb", "row_to_json"] {
+        functions.push(variadic(name, json(name), one));
+    }
+    functions
+}
+
+/// A column of json, by the mark that Arrow has for it.
+fn json(name: &str) -> Field {
+    let mark = ("ARROW:extension:name".to_owned(), "arrow.json".to_owned());
+    Field::new(name, DataType::Utf8, true).with_metadata(HashMap::from([mark]))
+}
+
+fn column(call: &Call<'_>, idx: usize) -> Result<Vec<String>> {
+    json_texts(&call.args[idx], &call.fields[idx])
+}
+
+/// NULL gives NULL, not json's null.
+fn one(call: &Call<'_>) -> Result<ArrayRef> {
+    let [value] = call.args.as_slice() else {
+        let message = "to_json takes one argument".to_owned();
+        return Err(DataFusionError::Plan(message));
+    };
+    let texts = column(call, 0)?.into_iter().enumerate();
+    let texts: StringArray = texts
+        .map(|(row, text)| (!value.is_null(row)).then_some(text))
+        .collect();
+    Ok(Arc::new(texts))
+}
+
+fn array(call: &Call<'_>) -> Result<ArrayRef> {
+    let columns = (0..call.args.len()).map(|idx| column(call, idx));
+    let columns = columns.collect::<Result<Vec<_>>>()?;
+    let row = |row: usize| {
+        let items: Vec<&str> = columns.iter().map(|column| column[row].as_str()).collect();
+        Some(format!("[{}]", items.join(", ")))
+    };
+    Ok(Arc::new((0..call.n_rows).map(row).collect::<StringArray>()))
+}
+
+fn object(call: &Call<'_>) -> Result<ArrayRef> {
+    if !call.args.len().is_multiple_of(2) {
+        let message = "argument list must have even number of elements".to_owned();
+        return Err(DataFusionError::Execution(message));
+    }
+    let mut members = Vec::new();
+    for idx in (0..call.args.len()).step_by(2) {
+        members.push((call.texts(idx)?, column(call, idx + 1)?));
+    }
+    let row = |row: usize| {
+        let member = |(keys, values): &(StringArray, Vec<String>)| {
+            if keys.is_null(row) {
+                let message = "null value not allowed for object key".to_owned();
+                return Err(DataFusionError::Execution(message));
+            }
+            let key = json_texts(&(Arc::new(keys.slice(row, 1)) as ArrayRef), &json_key())?;
+            Ok(format!("{} : {}", key.concat(), values[row]))
+        };
+        let members = members.iter().map(member).collect::<Result<Vec<_>>>()?;
+        Ok(Some(format!("{{{}}}", members.join(", "))))
+    };
+    let rows = (0..call.n_rows).map(row);
+    Ok(Arc::new(rows.collect::<Result<StringArray>>()?))
+}
+
+fn json_key() -> Field {
+    Field::new("key", DataType::Utf8, false)
+}

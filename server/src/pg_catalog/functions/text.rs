@@ -1,0 +1,161 @@
+//! Text functions of PostgreSQL that clients call: `format`, the quoting functions, `like_escape`.
+//!
+//! In: columns of any type; out: texts, with PostgreSQL's treatment of NULL.
+
+use std::sync::Arc;
+
+use datafusion::arrow::array::{Array, ArrayRef, StringArray};
+use datafusion::arrow::datatypes::{DataType, Field};
+use datafusion::error::{DataFusionError, Result};
+use datafusion::logical_expr::ScalarUDF;
+
+use super::names::quoted;
+use super::scalar::{Call, function, variadic};
+
+/// The functions.
+pub(super) fn functions() -> Vec<ScalarUDF> {
+    vec![
+        variadic("format", Field::new("format", DataType::Utf8, true), format),
+        each("quote_literal", |text| text.map(literal)),
+        each("quote_nullable", |text| {
+            Some(text.map_or_else(|| "NULL".to_owned(), literal))
+        }),
+        function("like_escape", &[2], DataType::Utf8, |call| {
+            let (patterns, escapes) = (call.texts(0)?, call.texts(1)?);
+            let pairs = patterns.iter().zip(escapes.iter());
+            let texts: StringArray = pairs
+                .map(|(pattern, escape)| Some(with_backslashes(pattern?, escape?)))
+                .collect();
+            Ok(Arc::new(texts) as ArrayRef)
+        }),
+    ]
+}
+
+fn each(name: &'static str, text: fn(Option<&str>) -> Option<String>) -> ScalarUDF {
+    function(name, &[1], DataType::Utf8, move |call| {
+        let texts: StringArray = call.texts(0)?.iter().map(text).collect();
+        Ok(Arc::new(texts) as ArrayRef)
+    })
+}
+
+/// A text as a literal of SQL; one with backslashes says so, as PostgreSQL does.
+fn literal(text: &str) -> String {
+    let doubled = text.replace('\'', "''");
+    match doubled.contains('\\') {
+        true => format!("E'{}'", doubled.replace('\\', "\\\\")),
+        false => format!("'{doubled}'"),
+    }
+}
+
+/// A pattern of LIKE whose escape character is the backslash, as the planner's is.
+fn with_backslashes(pattern: &str, escape: &str) -> String {
+    let escape = escape.chars().next();
+    let mut plain = String::with_capacity(pattern.len());
+    let mut characters = pattern.chars();
+    while let Some(character) = characters.next() {
+        match character {
+            character if Some(character) == escape => {
+                plain.push('\\');
+                plain.extend(characters.next());
+            }
+            '\\' => plain.push_str("\\\\"),
+            character => plain.push(character),
+        }
+    }
+    plain
+}
+
+/// `format(pattern, …)` with `%s`, `%I`, `%L`, `%%` and positions such as `%1$s`.
+fn format(call: &Call<'_>) -> Result<ArrayRef> {
+    let patterns = call.texts(0)?;
+    let arguments = (1..call.args.len()).map(|idx| call.texts(idx));
+    let arguments = arguments.collect::<Result<Vec<_>>>()?;
+    let filled = |(row, pattern): (usize, Option<&str>)| {
+        let Some(pattern) = pattern else {
+            return Ok(None);
+        };
+        let argument = |idx: usize| {
+            let column = arguments.get(idx).ok_or_else(too_few)?;
+            Ok((!column.is_null(row)).then(|| column.value(row)))
+        };
+        fill(pattern, argument).map(Some)
+    };
+    let texts = patterns.iter().enumerate().map(filled);
+    Ok(Arc::new(texts.collect::<Result<StringArray>>()?))
+}
+
+fn too_few() -> DataFusionError {
+    DataFusionError::Execution("too few arguments for format()".to_owned())
+}
+
+fn fill<'a>(pattern: &str, argument: impl Fn(usize) -> Result<Option<&'a str>>) -> Result<String> {
+    let mut text = String::new();
+    let mut next = 0;
+    let mut rest = pattern;
+    while let Some((before, after)) = rest.split_once('%') {
+        text.push_str(before);
+        let n_digits = after.bytes().take_while(u8::is_ascii_digit).count();
+        let position = after[..n_digits].parse::<usize>().ok();
+        let (idx, after) = match (position, after[n_digits..].strip_prefix('$')) {
+            (Some(position), Some(after)) => (position.saturating_sub(1), after),
+            _ => (next, after),
+        };
+        let mut characters = after.chars();
+        match characters.next() {
+            Some('%') => text.push('%'),
+            Some('s') => text.push_str(argument(idx)?.unwrap_or_default()),
+            Some('L') => {
+                let value = argument(idx)?;
+                text.push_str(&value.map_or_else(|| "NULL".to_owned(), literal));
+            }
+            Some('I') => {
+                let value = argument(idx)?.ok_or_else(|| {
+                    let message = "null values cannot be formatted as an SQL identifier";
+                    DataFusionError::Execution(message.to_owned())
+                })?;
+                text.push_str(&quoted(value));
+            }
+            found => {
+                let found = found.map_or_else(String::new, String::from);
+                return Err(DataFusionError::Execution(format!(
+                    "unrecognized format() type specifier \"{found}\""
+                )));
+            }
+        }
+        if !after.starts_with('%') {
+            next = idx + 1;
+        }
+        rest = characters.as_str();
+    }
+    text.push_str(rest);
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn format_fills_in_texts_names_and_literals() {
+        let values = [Some("A b"), None, Some("it's")];
+        let argument = |idx: usize| values.get(idx).copied().ok_or_else(too_few);
+        let filled = |pattern: &str| fill(pattern, argument).unwrap();
+        assert_eq!(filled("%I.%L %s%%"), "\"A b\".NULL it's%");
+        assert_eq!(filled("%3$L %1$s"), "'it''s' A b");
+        assert!(fill("%s %s %s %s", argument).is_err());
+        assert!(fill("%d", argument).is_err());
+    }
+
+    #[test]
+    fn escapes_become_backslashes() {
+        assert_eq!(with_backslashes("pg/_%", "/"), "pg\\_%");
+        assert_eq!(with_backslashes("a//b\\", "/"), "a\\/b\\\\");
+        assert_eq!(with_backslashes("a/_", ""), "a/_");
+    }
+
+    #[test]
+    fn literals_are_quoted_as_postgresql_quotes_them() {
+        assert_eq!(literal("it's"), "'it''s'");
+        assert_eq!(literal("a\\b"), "E'a\\\\b'");
+    }
+}

@@ -1,0 +1,328 @@
+//! Rows of `pg_catalog` about schemas, relations, columns, rules and comments.
+//!
+//! In: what exists; out: the rows of one table, as they are at the moment of the query. A model is a foreign
+//! table of the server `models`, whose options tell its type, label and version.
+
+use datafusion::arrow::datatypes::FieldRef;
+use datafusion::error::Result;
+
+use super::cells::{Cell, Row};
+use super::check_columns::columns_of_check;
+use super::columns;
+use super::objects::{Objects, Relation};
+use super::roles::SUPERUSER_OID;
+use super::server_tables::owner;
+use super::{INFORMATION_SCHEMA, PG_CATALOG};
+use crate::protocol::types::{WireColumn, wire_columns};
+
+/// The foreign server that models are shown on.
+const MODEL_SERVER: &str = "models";
+/// The access method of tables, PostgreSQL's `heap`.
+const HEAP: i32 = 2;
+/// PostgreSQL's unit of the sizes of files.
+const PAGE_BYTES: usize = 8192;
+/// The collation of text columns, PostgreSQL's `default`.
+const DEFAULT_COLLATION: i32 = 100;
+
+/// The rows of one relation in a table.
+pub(super) type RelationRows = fn(&Objects, &Relation) -> Result<Vec<Row>>;
+
+/// How a table that consists of relations tells one; `None` for any other table.
+pub(super) fn of_relations(name: &str) -> Option<RelationRows> {
+    Some(match name {
+        "pg_class" => class,
+        "pg_attribute" => attributes,
+        "pg_tables" => table,
+        "pg_views" => view,
+        "pg_attrdef" => defaults,
+        "pg_constraint" => constraints,
+        "pg_foreign_table" => foreign_table,
+        "pg_stat_user_tables"
+        | "pg_stat_all_tables"
+        | "pg_statio_user_tables"
+        | "pg_statio_all_tables" => table_statistics,
+        _ => return None,
+    })
+}
+
+/// The rows of a table about schemas and servers; `None` for any other table.
+pub(super) fn rows(objects: &Objects, name: &str) -> Result<Option<Vec<Row>>> {
+    Ok(Some(match name {
+        "pg_namespace" => namespaces(objects)?,
+        "pg_description" => comments(objects)?,
+        "pg_foreign_server" => foreign_server(objects),
+        "pg_foreign_data_wrapper" => foreign_data_wrapper(objects),
+        _ => return Ok(None),
+    }))
+}
+
+/// The comments on schemas and relations.
+fn comments(objects: &Objects) -> Result<Vec<Row>> {
+    let facts = objects.facts();
+    let mut rows = Vec::new();
+    for (catalog, described) in [
+        ("pg_namespace", facts.schemas()?),
+        ("pg_class", facts.objects()?),
+    ] {
+        let class = columns::find(PG_CATALOG, catalog).map_or(0, |relation| relation.oid);
+        for object in described {
+            let Some(comment) = object.comment else {
+                continue;
+            };
+            rows.push(vec![
+                ("objoid", Cell::Int(i64::from(object.oid))),
+                ("classoid", class.into()),
+                ("objsubid", 0.into()),
+                ("description", comment.into()),
+            ]);
+        }
+    }
+    Ok(rows)
+}
+
+fn namespaces(objects: &Objects) -> Result<Vec<Row>> {
+    let namespaces = objects.namespaces()?;
+    let row = |namespace: &super::objects::Namespace| {
+        vec![
+            ("oid", namespace.oid.into()),
+            ("nspname", namespace.name.as_str().into()),
+            ("nspowner", owner(&namespace.owner)),
+        ]
+    };
+    Ok(namespaces.iter().map(row).collect())
+}
+
+fn schema_oid(objects: &Objects, relation: &Relation) -> Result<Cell> {
+    Ok(objects.find_schema(&relation.schema)?.into())
+}
+
+fn class(objects: &Objects, relation: &Relation) -> Result<Vec<Row>> {
+    let is_table = relation.kind == "r";
+    let n_pages = relation
+        .n_bytes
+        .map_or(0, |bytes| bytes.div_ceil(PAGE_BYTES));
+    let n_rows = relation.n_rows.map_or(-1.0, |rows| rows as f64);
+    let no = || Cell::from(false);
+    let zero = || Cell::from(0);
+    Ok(vec![vec![
+        ("oid", relation.oid.into()),
+        ("relname", relation.name.as_str().into()),
+        ("relnamespace", schema_oid(objects, relation)?),
+        ("reltype", zero()),
+        ("reloftype", zero()),
+        ("relowner", owner(&relation.owner)),
+        ("relam", if is_table { HEAP } else { 0 }.into()),
+        ("relfilenode", relation.oid.into()),
+        ("reltablespace", zero()),
+        ("relpages", n_pages.into()),
+        (
+            "reltuples",
+            Cell::Float(if is_table { n_rows } else { -1.0 }),
+        ),
+        ("relallvisible", zero()),
+        ("reltoastrelid", zero()),
+        ("relhasindex", no()),
+        ("relisshared", no()),
+        ("relpersistence", "p".into()),
+        ("relkind", relation.kind.into()),
+        ("relnatts", relation.columns.fields().len().into()),
+        ("relchecks", relation.rules.checks.len().into()),
+        ("relhasrules", (relation.kind == "v").into()),
+        ("relhastriggers", no()),
+        ("relhassubclass", no()),
+        ("relrowsecurity", no()),
+        ("relforcerowsecurity", no()),
+        ("relispopulated", true.into()),
+        ("relreplident", if is_table { "d" } else { "n" }.into()),
+        ("relispartition", no()),
+        ("relrewrite", zero()),
+        ("relfrozenxid", zero()),
+        ("relminmxid", zero()),
+    ]])
+}
+
+/// The default or the generating expression of a column.
+fn rule_of(relation: &Relation, idx: usize) -> (Option<&String>, bool) {
+    let rules = &relation.rules;
+    let generated = rules.generated.get(idx).and_then(Option::as_ref);
+    let default = rules.defaults.get(idx).and_then(Option::as_ref);
+    (generated.or(default), generated.is_some())
+}
+
+fn attributes(_: &Objects, relation: &Relation) -> Result<Vec<Row>> {
+    let Ok(columns) = wire_columns(&relation.columns) else {
+        return Ok(Vec::new());
+    };
+    let row = |(idx, (column, field)): (usize, (WireColumn, &FieldRef))| {
+        let (rule, is_generated) = rule_of(relation, idx);
+        let collation = match is_text(&column) {
+            true => DEFAULT_COLLATION,
+            false => 0,
+        };
+        let no = || Cell::from(false);
+        let is_array = column.pg_type.name().starts_with('_');
+        vec![
+            ("attrelid", relation.oid.into()),
+            ("attname", column.name.clone().into()),
+            // Lossless: the numbers of built-in types are small.
+            ("atttypid", Cell::Int(i64::from(column.pg_type.oid()))),
+            ("attstattarget", Cell::Int(-1)),
+            ("attlen", Cell::Int(i64::from(column.type_size()))),
+            ("attnum", (idx + 1).into()),
+            ("attndims", usize::from(is_array).into()),
+            ("attcacheoff", Cell::Int(-1)),
+            ("atttypmod", column.type_modifier().into()),
+            ("attbyval", (column.type_size() > 0).into()),
+            ("attalign", "i".into()),
+            (
+                "attstorage",
+                if column.type_size() < 0 { "x" } else { "p" }.into(),
+            ),
+            ("attcompression", "".into()),
+            ("attnotnull", (!field.is_nullable()).into()),
+            ("atthasdef", rule.is_some().into()),
+            ("atthasmissing", no()),
+            ("attidentity", "".into()),
+            ("attgenerated", if is_generated { "s" } else { "" }.into()),
+            ("attisdropped", no()),
+            ("attislocal", true.into()),
+            ("attinhcount", 0.into()),
+            ("attcollation", collation.into()),
+        ]
+    };
+    let columns = columns.into_iter().zip(relation.columns.fields());
+    Ok(columns.enumerate().map(row).collect())
+}
+
+fn is_text(column: &WireColumn) -> bool {
+    let name = column.pg_type.name();
+    ["text", "varchar", "bpchar"].contains(&name.trim_start_matches('_'))
+}
+
+fn table(_: &Objects, relation: &Relation) -> Result<Vec<Row>> {
+    if relation.kind != "r" {
+        return Ok(Vec::new());
+    }
+    let no = || Cell::from(false);
+    Ok(vec![vec![
+        ("schemaname", relation.schema.as_str().into()),
+        ("tablename", relation.name.as_str().into()),
+        ("tableowner", relation.owner.as_str().into()),
+        ("hasindexes", no()),
+        ("hasrules", no()),
+        ("hastriggers", no()),
+        ("rowsecurity", no()),
+    ]])
+}
+
+fn view(_: &Objects, relation: &Relation) -> Result<Vec<Row>> {
+    if relation.kind != "v" {
+        return Ok(Vec::new());
+    }
+    Ok(vec![vec![
+        ("schemaname", relation.schema.as_str().into()),
+        ("viewname", relation.name.as_str().into()),
+        ("viewowner", relation.owner.as_str().into()),
+        ("definition", relation.definition.clone().into()),
+    ]])
+}
+
+fn defaults(objects: &Objects, relation: &Relation) -> Result<Vec<Row>> {
+    let row = |idx: usize| {
+        let (text, _) = rule_of(relation, idx);
+        let number = objects.number("default", &format!("{}.{idx}", relation.oid));
+        Some(vec![
+            ("oid", number.into()),
+            ("adrelid", relation.oid.into()),
+            ("adnum", (idx + 1).into()),
+            ("adbin", text?.as_str().into()),
+        ])
+    };
+    let columns = 0..relation.columns.fields().len();
+    Ok(columns.filter_map(row).collect())
+}
+
+/// The number of a check.
+pub(super) fn check_oid(objects: &Objects, relation: &Relation, name: &str) -> i32 {
+    objects.number("check", &format!("{}.{name}", relation.oid))
+}
+
+fn constraints(objects: &Objects, relation: &Relation) -> Result<Vec<Row>> {
+    let schema = schema_oid(objects, relation)?;
+    let row = |(name, text): &(String, String)| {
+        let no = || Cell::from(false);
+        let zero = || Cell::from(0);
+        let columns = columns_of_check(text, &relation.columns);
+        vec![
+            ("oid", check_oid(objects, relation, name).into()),
+            ("conname", name.as_str().into()),
+            ("connamespace", schema.clone()),
+            ("contype", "c".into()),
+            ("condeferrable", no()),
+            ("condeferred", no()),
+            ("convalidated", true.into()),
+            ("conrelid", relation.oid.into()),
+            ("contypid", zero()),
+            ("conindid", zero()),
+            ("conparentid", zero()),
+            ("confrelid", zero()),
+            ("confupdtype", " ".into()),
+            ("confdeltype", " ".into()),
+            ("confmatchtype", " ".into()),
+            ("conislocal", true.into()),
+            ("coninhcount", zero()),
+            ("connoinherit", no()),
+            ("conkey", Cell::Ints(columns)),
+            ("conbin", text.as_str().into()),
+        ]
+    };
+    Ok(relation.rules.checks.iter().map(row).collect())
+}
+
+fn foreign_table(objects: &Objects, relation: &Relation) -> Result<Vec<Row>> {
+    let Some(model) = &relation.model else {
+        return Ok(Vec::new());
+    };
+    let mut options = vec![format!("model_type={}", model.model_type)];
+    if !model.labels.is_empty() {
+        options.push(format!("label={}", model.labels.join(", ")));
+    }
+    options.push(format!("version={}", model.version));
+    Ok(vec![vec![
+        ("ftrelid", relation.oid.into()),
+        ("ftserver", objects.number(MODEL_SERVER, "server").into()),
+        ("ftoptions", Cell::Texts(options)),
+    ]])
+}
+
+fn foreign_server(objects: &Objects) -> Vec<Row> {
+    vec![vec![
+        ("oid", objects.number(MODEL_SERVER, "server").into()),
+        ("srvname", MODEL_SERVER.into()),
+        ("srvowner", SUPERUSER_OID.into()),
+        ("srvfdw", objects.number(MODEL_SERVER, "wrapper").into()),
+    ]]
+}
+
+fn foreign_data_wrapper(objects: &Objects) -> Vec<Row> {
+    vec![vec![
+        ("oid", objects.number(MODEL_SERVER, "wrapper").into()),
+        ("fdwname", "auspex".into()),
+        ("fdwowner", SUPERUSER_OID.into()),
+        ("fdwhandler", 0.into()),
+        ("fdwvalidator", 0.into()),
+    ]]
+}
+
+fn table_statistics(_: &Objects, relation: &Relation) -> Result<Vec<Row>> {
+    let is_users = ![PG_CATALOG, INFORMATION_SCHEMA].contains(&relation.schema.as_str());
+    if relation.kind != "r" || !is_users {
+        return Ok(Vec::new());
+    }
+    Ok(vec![vec![
+        ("relid", relation.oid.into()),
+        ("schemaname", relation.schema.as_str().into()),
+        ("relname", relation.name.as_str().into()),
+        ("n_live_tup", relation.n_rows.into()),
+    ]])
+}

@@ -1,0 +1,480 @@
+//! What PostgreSQL has and the planner has under another name, or not at all.
+//!
+//! In and out: a syntax tree. `pg_catalog.t.c` is `t.c`; `x LIKE p ESCAPE e` gets a pattern with backslashes; `t.tableoid` of a catalog table
+//! is its number; `json_agg(x)` is `to_json(array_agg(x))`; EXISTS in a SELECT list counts; `'{1,2}'::int[]` is an
+//! array; `generate_subscripts` counts an array's elements; and words such as `localtimestamp` are calls.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+
+use datafusion::sql::sqlparser::ast::{
+    DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, ObjectName,
+    ObjectNamePart, SelectItem, SetExpr, Statement, TableFactor, Value, ValueWithSpan, Visit,
+    VisitMut, Visitor, VisitorMut,
+};
+
+use super::super::columns;
+use super::{PG_CATALOG, catalog_table, parsed};
+
+/// Rewrites the statement.
+pub(super) fn rewrite(statement: &mut Statement) {
+    let mut numbers = TableNumbers::default();
+    // The visitors never break off.
+    let _ = Visit::visit(&*statement, &mut numbers);
+    let _ = VisitMut::visit(statement, &mut Postgres { numbers });
+}
+
+/// The numbers of the catalog tables that a statement reads, by alias.
+#[derive(Default)]
+struct TableNumbers {
+    by_alias: BTreeMap<String, i32>,
+}
+
+impl Visitor for TableNumbers {
+    type Break = ();
+
+    fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<()> {
+        if let TableFactor::Table {
+            name,
+            alias,
+            args: None,
+            ..
+        } = factor
+            && let Some(table) = catalog_table(name)
+            && let Some(relation) = columns::find(PG_CATALOG, &table)
+        {
+            let alias = alias.as_ref().map(|alias| alias.name.value.clone());
+            self.by_alias.insert(alias.unwrap_or(table), relation.oid);
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+struct Postgres {
+    numbers: TableNumbers,
+}
+
+impl VisitorMut for Postgres {
+    type Break = ();
+
+    fn pre_visit_select(
+        &mut self,
+        select: &mut datafusion::sql::sqlparser::ast::Select,
+    ) -> ControlFlow<()> {
+        for item in &mut select.projection {
+            if let SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } = item {
+                let is_exists = matches!(expr, Expr::Exists { .. });
+                counted(expr);
+                rows_of_series(expr);
+                // The column keeps its name.
+                if is_exists && let SelectItem::UnnamedExpr(expr) = item {
+                    *item = SelectItem::ExprWithAlias {
+                        expr: expr.clone(),
+                        alias: Ident::new("exists"),
+                    };
+                }
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
+        if let Some(row) = one_row(factor) {
+            *factor = row;
+        }
+        match factor {
+            TableFactor::Table {
+                name,
+                args: Some(args),
+                ..
+            } if is_series(name) => args.args.iter_mut().for_each(as_bigint),
+            TableFactor::Function { name, args, .. } if is_series(name) => {
+                args.iter_mut().for_each(as_bigint);
+            }
+            _ => {}
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        match expr {
+            Expr::Like { .. } | Expr::ILike { .. } => plain_escape(expr),
+            Expr::CompoundIdentifier(names) => {
+                // A table of the catalogs is known by its name alone.
+                if names.len() == 3 && names[0].value == PG_CATALOG {
+                    names.remove(0);
+                }
+                if let [table, column] = names.as_slice()
+                    && column.value == "tableoid"
+                    && let Some(oid) = self.numbers.by_alias.get(&table.value)
+                {
+                    *expr = number(i64::from(*oid));
+                }
+            }
+            Expr::Identifier(name) if name.quote_style.is_none() => self.word(expr),
+            Expr::Function(function) => {
+                // The catalogs hold no json, so that braces beside their columns are an array.
+                if !self.numbers.by_alias.is_empty() && is_named(function, "coalesce") {
+                    arguments_mut(function).for_each(array_literal);
+                }
+                if let Some(replacement) = call(function) {
+                    *expr = replacement;
+                }
+            }
+            Expr::Cast {
+                expr: inner,
+                data_type: DataType::Array(_),
+                ..
+            } => array_literal(inner),
+            Expr::Cast {
+                expr: inner,
+                data_type,
+                ..
+            } if is_text(data_type) && self.is_procedure(inner) => {
+                if let Some(name) = parsed(&format!("regprocout({inner})")) {
+                    *expr = name;
+                }
+            }
+            _ => {}
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+impl Postgres {
+    /// Whether an expression is a catalog's column of functions, whose text is a name.
+    fn is_procedure(&self, expr: &Expr) -> bool {
+        let column = match expr {
+            Expr::Identifier(name) => name,
+            Expr::CompoundIdentifier(names) => match names.last() {
+                Some(name) => name,
+                None => return false,
+            },
+            _ => return false,
+        };
+        let mut relations = columns::all();
+        !self.numbers.by_alias.is_empty()
+            && relations.any(|relation| {
+                let mut columns = relation.columns.iter();
+                columns.any(|(name, kind)| kind.0 == "regproc" && *name == column.value)
+            })
+    }
+
+    /// A word without quotes that is a call in PostgreSQL.
+    fn word(&self, expr: &mut Expr) {
+        let Expr::Identifier(name) = &*expr else {
+            return;
+        };
+        let only = self.numbers.by_alias.values().next();
+        let replacement = match name.value.to_lowercase().as_str() {
+            "current_role" => parsed("current_user"),
+            "tableoid" if self.numbers.by_alias.len() == 1 => {
+                only.map(|oid| number(i64::from(*oid)))
+            }
+            _ => None,
+        };
+        if let Some(replacement) = replacement {
+            *expr = replacement;
+        }
+    }
+}
+
+fn is_text(data_type: &DataType) -> bool {
+    matches!(
+        data_type,
+        DataType::Text | DataType::Varchar(None) | DataType::String(None)
+    )
+}
+
+fn number(value: i64) -> Expr {
+    Expr::Value(Value::Number(value.to_string(), false).with_empty_span())
+}
+
+fn last_name(name: &ObjectName) -> Option<String> {
+    let last = name.0.last().and_then(ObjectNamePart::as_ident)?;
+    Some(last.value.to_lowercase())
+}
+
+fn is_series(name: &ObjectName) -> bool {
+    last_name(name).is_some_and(|name| name == "generate_series")
+}
+
+/// Functions of one value that clients put into FROM.
+const VALUES: &[&str] = &[
+    "current_database",
+    "current_schema",
+    "current_schemas",
+    "current_setting",
+    "now",
+    "pg_backend_pid",
+    "string_to_array",
+    "version",
+];
+
+/// A function of one value in FROM as a query of one row, whose column has the alias's or the function's name.
+fn one_row(factor: &TableFactor) -> Option<TableFactor> {
+    let (name, alias) = match factor {
+        TableFactor::Table {
+            name,
+            alias,
+            args: Some(_),
+            ..
+        } => (last_name(name)?, alias),
+        TableFactor::Function { name, alias, .. } => (last_name(name)?, alias),
+        _ => return None,
+    };
+    if !VALUES.contains(&name.as_str()) {
+        return None;
+    }
+    let alias = alias.as_ref().map_or(name, |alias| alias.name.to_string());
+    let mut call = factor.clone();
+    if let TableFactor::Table { alias, .. } | TableFactor::Function { alias, .. } = &mut call {
+        *alias = None;
+    }
+    let text = format!("SELECT * FROM (SELECT {call} AS {alias}) AS {alias}");
+    let Some(Statement::Query(query)) = super::statement_of(&text) else {
+        return None;
+    };
+    match *query.body {
+        SetExpr::Select(select) => select.from.into_iter().next().map(|from| from.relation),
+        _ => None,
+    }
+}
+
+/// The planner's series take bigints only; what is written out is one already.
+fn as_bigint(argument: &mut FunctionArg) {
+    let FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) = argument else {
+        return;
+    };
+    if let Expr::Function(_) | Expr::BinaryOp { .. } = expr
+        && !mentions_time(expr)
+        && let Some(cast) = parsed(&format!("CAST({expr} AS BIGINT)"))
+    {
+        *expr = cast;
+    }
+}
+
+/// Whether an expression is about dates, of which there are series too.
+fn mentions_time(expr: &Expr) -> bool {
+    let text = expr.to_string().to_lowercase();
+    ["interval", "date", "time", "now("]
+        .iter()
+        .any(|word| text.contains(word))
+}
+
+/// `generate_series(…)` in a SELECT list gives rows; the planner's gives an array.
+fn rows_of_series(expr: &mut Expr) {
+    let Expr::Function(function) = expr else {
+        return;
+    };
+    if is_series(&function.name) {
+        if let FunctionArguments::List(list) = &mut function.args {
+            list.args.iter_mut().for_each(as_bigint);
+        }
+        if let Some(rows) = parsed(&format!("unnest({function})")) {
+            *expr = rows;
+        }
+    }
+}
+
+/// `EXISTS (query)` as a number that is compared, which the planner can do in a SELECT list.
+fn counted(expr: &mut Expr) {
+    let Expr::Exists { subquery, negated } = &*expr else {
+        return;
+    };
+    let comparison = if *negated { "=" } else { ">" };
+    let text = format!(
+        "(SELECT count(*) FROM (SELECT 1 AS one FROM ({subquery}) AS inner_rows LIMIT 1) AS found) {comparison} 0"
+    );
+    if let Some(replacement) = parsed(&text) {
+        *expr = replacement;
+    }
+}
+
+/// A LIKE whose escape character is the backslash.
+fn plain_escape(expr: &mut Expr) {
+    let (Expr::Like {
+        pattern,
+        escape_char,
+        ..
+    }
+    | Expr::ILike {
+        pattern,
+        escape_char,
+        ..
+    }) = expr
+    else {
+        return;
+    };
+    let Some(ValueWithSpan {
+        value: Value::SingleQuotedString(escape),
+        ..
+    }) = escape_char
+    else {
+        return;
+    };
+    if escape == "\\" {
+        return;
+    }
+    let escape = escape.replace('\'', "''");
+    if let Some(plain) = parsed(&format!("like_escape({pattern}, '{escape}')")) {
+        **pattern = plain;
+        *escape_char = None;
+    }
+}
+
+fn is_named(function: &Function, name: &str) -> bool {
+    last_name(&function.name).is_some_and(|last| last == name)
+}
+
+/// The plain arguments of a call.
+fn arguments_mut(function: &mut Function) -> impl Iterator<Item = &mut Expr> {
+    let list = match &mut function.args {
+        FunctionArguments::List(list) => list.args.as_mut_slice(),
+        _ => &mut [],
+    };
+    list.iter_mut().filter_map(|argument| match argument {
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => Some(expr),
+        _ => None,
+    })
+}
+
+/// The call that means the same.
+fn call(function: &Function) -> Option<Expr> {
+    let name = last_name(&function.name)?;
+    let list = match &function.args {
+        FunctionArguments::List(list) => list,
+        FunctionArguments::None => {
+            return match name.as_str() {
+                "localtimestamp" => parsed("CAST(now() AS TIMESTAMP)"),
+                "localtime" => parsed("CAST(now() AS TIME)"),
+                _ => None,
+            };
+        }
+        FunctionArguments::Subquery(_) => return None,
+    };
+    let in_catalog = function.name.0.len() == 1
+        || matches!(function.name.0.first().and_then(ObjectNamePart::as_ident),
+            Some(schema) if schema.value.eq_ignore_ascii_case(PG_CATALOG));
+    if !in_catalog {
+        return None;
+    }
+    match name.as_str() {
+        "json_agg" | "jsonb_agg" => {
+            let mut aggregate = function.clone();
+            aggregate.name = ObjectName::from(vec![Ident::new("array_agg")]);
+            parsed(&format!("to_json({aggregate})"))
+        }
+        "clock_timestamp" | "statement_timestamp" | "transaction_timestamp"
+            if list.args.is_empty() =>
+        {
+            parsed("now()")
+        }
+        "sign" | "ceiling" => {
+            let mut renamed = function.clone();
+            let known = if name == "sign" { "signum" } else { "ceil" };
+            renamed.name = ObjectName::from(vec![Ident::new(known)]);
+            Some(Expr::Function(renamed))
+        }
+        "mod" => {
+            let [left, right] = list.args.as_slice() else {
+                return None;
+            };
+            parsed(&format!("(({left}) % ({right}))"))
+        }
+        "generate_subscripts" => {
+            let array = list.args.first()?;
+            parsed(&format!(
+                "unnest(generate_series(1, CAST(cardinality({array}) AS BIGINT)))"
+            ))
+        }
+        _ => None,
+    }
+}
+
+/// `'{1,2}'`, cast to an array, is an array of its items.
+fn array_literal(expr: &mut Expr) {
+    let Expr::Value(value) = &*expr else { return };
+    let Value::SingleQuotedString(text) = &value.value else {
+        return;
+    };
+    let Some(items) = array_items(text) else {
+        return;
+    };
+    let items: Vec<String> = items
+        .into_iter()
+        .map(|item| match item {
+            Some(item) => format!("'{}'", item.replace('\'', "''")),
+            None => "NULL".to_owned(),
+        })
+        .collect();
+    if let Some(array) = parsed(&format!("ARRAY[{}]", items.join(", "))) {
+        *expr = array;
+    }
+}
+
+/// The items of PostgreSQL's text of an array of one dimension; `None` for any other text.
+pub(super) fn array_items(text: &str) -> Option<Vec<Option<String>>> {
+    let inner = text.trim().strip_prefix('{')?.strip_suffix('}')?;
+    let mut items = Vec::new();
+    let mut item = String::new();
+    let (mut in_quotes, mut was_quoted) = (false, false);
+    let mut characters = inner.chars();
+    loop {
+        let character = characters.next();
+        match character {
+            Some('\\') => item.extend(characters.next()),
+            Some('"') => {
+                in_quotes = !in_quotes;
+                was_quoted = true;
+            }
+            Some(character) if in_quotes => item.push(character),
+            Some('{' | '}') => return None,
+            None if in_quotes => return None,
+            Some(',') | None => {
+                let plain = item.trim();
+                let is_empty = plain.is_empty() && !was_quoted;
+                if is_empty && (character.is_some() || !items.is_empty()) {
+                    return None;
+                }
+                if !is_empty {
+                    let is_null = plain.eq_ignore_ascii_case("null") && !was_quoted;
+                    let text = if was_quoted { item.as_str() } else { plain };
+                    items.push((!is_null).then(|| text.to_owned()));
+                }
+                if character.is_none() {
+                    return Some(items);
+                }
+                item.clear();
+                was_quoted = false;
+            }
+            Some(character) => item.push(character),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_of_arrays_are_taken_apart() {
+        let items = |text| {
+            array_items(text).map(|items| {
+                let shown = items
+                    .into_iter()
+                    .map(|item| item.unwrap_or_else(|| "∅".to_owned()));
+                shown.collect::<Vec<_>>().join("|")
+            })
+        };
+        assert_eq!(items("{1, 2}").as_deref(), Some("1|2"));
+        assert_eq!(items("{}").as_deref(), Some(""));
+        assert_eq!(
+            items(r#"{"a,b","c\"d",NULL,"NULL"}"#).as_deref(),
+            Some("a,b|c\"d|∅|NULL")
+        );
+        assert_eq!(items("{a,}"), None);
+        assert_eq!(items("{{1},{2}}"), None);
+        assert_eq!(items("plain"), None);
+    }
+}
