@@ -1,0 +1,60 @@
+//! Drivers and what stands on them: each script does what an application does, and asserts what it must see.
+
+use std::process::Command;
+
+use crate::tools::{clients, filled, run, run_script, scripts};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn psycopg_3() {
+    run_script("with_psycopg3.py", &[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn psycopg_2() {
+    run_script("with_psycopg2.py", &[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sqlalchemy_reflects_and_writes() {
+    run_script("with_sqlalchemy.py", &["psycopg2"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pandas_reads_and_writes_frames() {
+    run_script("with_pandas.py", &[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_notebook_queries_and_plots() {
+    run_script("with_notebook.py", &[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn odbc_through_pyodbc() {
+    run_script("with_odbc.py", &[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn asyncpg_in_binary() {
+    run_script("with_asyncpg.py", &[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn java_through_pgjdbc() {
+    if clients().is_none() {
+        return;
+    }
+    let server = filled().await;
+    let mut command = Command::new("java");
+    // A small heap and the plain compiler: the program runs for a moment.
+    command.args([
+        "-Xshare:auto",
+        "-XX:TieredStopAtLevel=1",
+        "-cp",
+        "/usr/share/java/postgresql.jar",
+    ]);
+    command
+        .arg(scripts().join("Jdbc.java"))
+        .arg(server.port().to_string());
+    println!("{}", run(command).await);
+}

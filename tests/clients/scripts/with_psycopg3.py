@@ -1,0 +1,142 @@
+"""psycopg 3 as an application uses it: parameters, binary results, pipelines, async, errors, notices."""
+
+import asyncio
+import datetime
+import threading
+from decimal import Decimal
+
+import psycopg
+from psycopg.rows import dict_row
+
+from steps import DSN, run
+
+connection = psycopg.connect(DSN, autocommit=True)
+UTC = datetime.timezone.utc
+
+
+def reads_types_as_text_and_binary():
+    query = """SELECT 1::int, 2::bigint, 3::smallint, 'a'::text, 1.5::float8, 2.5::real, true, 1.50::numeric(5,2),
+               DATE '2026-01-02', TIMESTAMP '2026-01-02 03:04:05', TIMESTAMPTZ '2026-01-02 03:04:05Z',
+               ARRAY[1, 2], ARRAY['x', NULL], INTERVAL '1 day', NULL"""
+    expected = (
+        1, 2, 3, "a", 1.5, 2.5, True, Decimal("1.50"), datetime.date(2026, 1, 2),
+        datetime.datetime(2026, 1, 2, 3, 4, 5), datetime.datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC),
+        [1, 2], ["x", None], datetime.timedelta(days=1), None,
+    )
+    for binary in (False, True):
+        row = connection.cursor(binary=binary).execute(query).fetchone()
+        assert row == expected, (binary, row)
+
+
+def sends_parameters():
+    query = "SELECT {0} + 1, {0}::text, {0}::float8, {0}::bool, {0}::date, {0}::numeric(8,2), {0}::int[], {0}::timestamptz, {0}::bytea"
+    values = (
+        1, "it's", 1.5, True, datetime.date(2026, 1, 1), Decimal("1.25"), [1, 2],
+        datetime.datetime(2026, 1, 1, tzinfo=UTC), b"\x00\x01",
+    )
+    for form in ("%s", "%t", "%b"):
+        row = connection.execute(query.format(form), values).fetchone()
+        assert row == (2,) + values[1:], (form, row)
+
+
+def finds_rows_by_a_list():
+    query = "SELECT count(*) FROM readings WHERE id = ANY(%s)"
+    assert connection.execute(query, ([1, 3, 9],)).fetchone() == (2,)
+
+
+def prepares_what_is_run_often():
+    for id in range(1, 4):
+        row = connection.execute("SELECT name FROM readings WHERE id = %s", (id,), prepare=True).fetchone()
+        assert row == (["one", "two", "three"][id - 1],)
+
+
+def pipelines():
+    with connection.pipeline():
+        cursors = [connection.execute("SELECT %s::int", (n,)) for n in range(5)]
+    assert [cursor.fetchone()[0] for cursor in cursors] == list(range(5))
+
+
+def names_columns():
+    row = connection.cursor(row_factory=dict_row).execute("SELECT id, name FROM readings WHERE id = 1").fetchone()
+    assert row == {"id": 1, "name": "one"}
+    description = connection.execute("SELECT id, price FROM readings").description
+    assert [(column.name, column.type_display) for column in description] == [("id", "int8"), ("price", "numeric(10,2)")]
+
+
+def predicts():
+    rows = connection.execute("SELECT PREDICT(mass USING *) FROM penguins LIMIT 3").fetchall()
+    assert len(rows) == 3 and all(2000 < mass < 7000 for (mass,) in rows), rows
+    connection.execute("SELECT * FROM ml.models WHERE name = %s", ("mass",)).fetchone()
+
+
+def tells_errors_apart():
+    try:
+        connection.execute("SELECT nothing FROM readings")
+        raise AssertionError("no error")
+    except psycopg.errors.UndefinedColumn as error:
+        assert error.diag.statement_position == "8", error.diag.statement_position
+    try:
+        connection.execute("SELECT 1 / 0").fetchone()
+        raise AssertionError("no error")
+    except psycopg.errors.DivisionByZero:
+        pass
+    assert connection.execute("SELECT 1").fetchone() == (1,)
+
+
+def hears_notices():
+    heard = []
+    connection.add_notice_handler(lambda notice: heard.append(notice.message_primary))
+    connection.execute("CREATE SCHEMA IF NOT EXISTS lab")
+    assert heard == ['schema "lab" already exists, skipping'], heard
+
+
+def asks_for_types():
+    from psycopg.types import TypeInfo
+    from psycopg.types.composite import CompositeInfo
+    from psycopg.types.enum import EnumInfo
+    from psycopg.types.range import RangeInfo
+
+    assert TypeInfo.fetch(connection, "int4").array_oid == 1007
+    assert TypeInfo.fetch(connection, "hstore") is None
+    assert EnumInfo.fetch(connection, "mood") is None
+    assert CompositeInfo.fetch(connection, "address") is None
+    assert RangeInfo.fetch(connection, "int4range").subtype_oid == 23
+
+
+def is_cancelled():
+    timer = threading.Timer(0.2, connection.cancel)
+    timer.start()
+    try:
+        connection.execute("SELECT count(*) FROM generate_series(1, 10000000) a, generate_series(1, 10000) b").fetchone()
+        raise AssertionError("not cancelled")
+    except psycopg.errors.QueryCanceled:
+        pass
+    timer.join()
+
+
+def works_asynchronously():
+    async def one(n):
+        async with await psycopg.AsyncConnection.connect(DSN) as connection:
+            cursor = await connection.execute("SELECT %s::int", (n,))
+            return (await cursor.fetchone())[0]
+
+    async def all():
+        return await asyncio.gather(*(one(n) for n in range(4)))
+
+    assert asyncio.run(all()) == [0, 1, 2, 3]
+
+
+run(
+    reads_types_as_text_and_binary,
+    sends_parameters,
+    finds_rows_by_a_list,
+    prepares_what_is_run_often,
+    pipelines,
+    names_columns,
+    predicts,
+    tells_errors_apart,
+    hears_notices,
+    asks_for_types,
+    is_cancelled,
+    works_asynchronously,
+)
