@@ -5,7 +5,8 @@ import sqlalchemy as sa
 
 from steps import URL, run
 
-engine = sa.create_engine(f"postgresql+psycopg2://postgres@{URL}")
+# Definitions are committed by themselves, never inside a transaction block.
+engine = sa.create_engine(f"postgresql+psycopg2://postgres@{URL}", isolation_level="AUTOCOMMIT")
 FRAME = pd.DataFrame(
     {
         "id": range(50),

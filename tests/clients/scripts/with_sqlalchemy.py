@@ -7,7 +7,8 @@ import sqlalchemy as sa
 from steps import URL, run
 
 driver = sys.argv[2] if len(sys.argv) > 2 else "psycopg2"
-engine = sa.create_engine(f"postgresql+{driver}://postgres@{URL}")
+# Definitions are committed by themselves, never inside a transaction block.
+engine = sa.create_engine(f"postgresql+{driver}://postgres@{URL}", isolation_level="AUTOCOMMIT")
 
 
 def connects():
