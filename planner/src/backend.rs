@@ -1,74 +1,135 @@
-//! `pg_cancel_backend(pid)`: ends what another session, or a training in the background, runs.
+//! `pg_cancel_backend(pid)` and `pg_terminate_backend(pid)`: end what another session, or a training in the background,
+//! runs, or the session itself.
 //!
-//! In: process numbers, as `pg_stat_progress_train` shows them; out: whether there is such a process.
+//! In: process numbers, as `pg_stat_activity` and `pg_stat_progress_train` show them; out: whether there is such a process.
+//! A role ends its own processes; others' only a superuser, or a member of `pg_signal_backend`.
 
 use std::sync::{Arc, Weak};
 
 use datafusion::arrow::array::{AsArray, BooleanArray};
 use datafusion::arrow::datatypes::{DataType, Int64Type};
-use datafusion::error::Result;
+use datafusion::error::Result as DfResult;
 use datafusion::logical_expr::{
-    ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+    ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, TypeSignature,
+    Volatility,
 };
 
+use crate::access::{Access, Identity, roles};
 use crate::engine::Engine;
+use crate::error::{Error, Result};
+use crate::session::Session;
 
-/// The function, for one engine.
+/// The functions of a session.
+pub(crate) fn functions(session: &Session) -> [ScalarUDF; 2] {
+    [Signal::Cancel, Signal::Terminate].map(|signal| {
+        ScalarUDF::from(SignalBackend {
+            signal,
+            engine: Arc::downgrade(&session.engine),
+            identity: Arc::clone(session.identity()),
+            signature: Signature::one_of(
+                vec![
+                    TypeSignature::Exact(vec![DataType::Int64]),
+                    // The time to wait for the end, which PostgreSQL takes; here nobody waits.
+                    TypeSignature::Exact(vec![DataType::Int64, DataType::Int64]),
+                ],
+                Volatility::Volatile,
+            ),
+        })
+    })
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Signal {
+    Cancel,
+    Terminate,
+}
+
+/// A function, for one session.
 #[derive(Debug)]
-pub(crate) struct CancelBackend {
+struct SignalBackend {
+    signal: Signal,
     engine: Weak<Engine>,
+    identity: Arc<Identity>,
     signature: Signature,
 }
 
-impl CancelBackend {
-    pub(crate) fn function(engine: &Arc<Engine>) -> ScalarUDF {
-        ScalarUDF::from(CancelBackend {
-            engine: Arc::downgrade(engine),
-            signature: Signature::exact(vec![DataType::Int64], Volatility::Volatile),
+impl PartialEq for SignalBackend {
+    fn eq(&self, other: &SignalBackend) -> bool {
+        self.signal == other.signal && Arc::ptr_eq(&self.identity, &other.identity)
+    }
+}
+
+impl Eq for SignalBackend {}
+
+impl std::hash::Hash for SignalBackend {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.signal.hash(state);
+    }
+}
+
+impl SignalBackend {
+    fn send(&self, engine: &Engine, process_id: i32) -> Result<bool> {
+        let Some(owner) = engine.activity.user_of(process_id) else {
+            return Ok(false);
+        };
+        let access = Access::of(engine.catalog.state(), &self.identity.current_user());
+        let is_superusers = roles::is_superuser(access.state(), &owner);
+        let verb = match self.signal {
+            Signal::Cancel => "cancel query",
+            Signal::Terminate => "terminate process",
+        };
+        if is_superusers && !access.is_superuser() {
+            return Err(Error::NotAllowed {
+                what: format!("{verb} of a superuser"),
+                hint: Some("Only a superuser may do this.".to_owned()),
+            });
+        }
+        if !access.is(&owner) && !access.is(roles::SIGNAL) {
+            return Err(Error::NotAllowed {
+                what: verb.to_owned(),
+                hint: Some(format!(
+                    "Only role \"{owner}\" and members of it or of \"{}\" may do this.",
+                    roles::SIGNAL
+                )),
+            });
+        }
+        Ok(match self.signal {
+            Signal::Cancel => engine.cancel(process_id),
+            // A training in the background has no session to end.
+            Signal::Terminate => engine.activity.terminate(process_id) || engine.cancel(process_id),
         })
     }
 }
 
-impl PartialEq for CancelBackend {
-    fn eq(&self, other: &CancelBackend) -> bool {
-        self.engine.ptr_eq(&other.engine)
-    }
-}
-
-impl Eq for CancelBackend {}
-
-impl std::hash::Hash for CancelBackend {
-    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
-        self.name().hash(state);
-    }
-}
-
-impl ScalarUDFImpl for CancelBackend {
+impl ScalarUDFImpl for SignalBackend {
     fn name(&self) -> &str {
-        "pg_cancel_backend"
+        match self.signal {
+            Signal::Cancel => "pg_cancel_backend",
+            Signal::Terminate => "pg_terminate_backend",
+        }
     }
 
     fn signature(&self) -> &Signature {
         &self.signature
     }
 
-    fn return_type(&self, _: &[DataType]) -> Result<DataType> {
+    fn return_type(&self, _: &[DataType]) -> DfResult<DataType> {
         Ok(DataType::Boolean)
     }
 
-    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        let numbers = ColumnarValue::values_to_arrays(&args.args)?;
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
+        let arguments = ColumnarValue::values_to_arrays(&args.args)?;
+        let numbers = arguments[0].as_primitive::<Int64Type>();
         let engine = self.engine.upgrade();
-        let cancel = |number: Option<i64>| {
-            let process = i32::try_from(number?).ok();
-            Some(
-                process
-                    .zip(engine.as_ref())
-                    .is_some_and(|(id, engine)| engine.cancel(id)),
-            )
-        };
-        let numbers = numbers[0].as_primitive::<Int64Type>().iter();
-        let known: BooleanArray = numbers.map(cancel).collect();
-        Ok(ColumnarValue::Array(Arc::new(known)))
+        let mut known: Vec<Option<bool>> = Vec::with_capacity(numbers.len());
+        for number in numbers {
+            let process = number.map(i32::try_from);
+            known.push(match (process, &engine) {
+                (None, _) => None,
+                (Some(Ok(id)), Some(engine)) => Some(self.send(engine, id)?),
+                _ => Some(false),
+            });
+        }
+        Ok(ColumnarValue::Array(Arc::new(BooleanArray::from(known))))
     }
 }

@@ -4,9 +4,10 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Debug;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicI32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use auspex_ml::run::{Iteration, Warning};
@@ -23,10 +24,15 @@ use datafusion::prelude::SessionContext;
 use datafusion::sql::sqlparser::ast;
 use tokio_util::sync::CancellationToken;
 
+use crate::access::Identity;
+use crate::activity::{Activity, BackendFacts};
 use crate::catalog::facts::CatalogFacts;
 use crate::error::Result;
+use crate::observe::Observer;
 use crate::session::Session;
 use crate::timers::Timers;
+use crate::training_threads::TrainingThreads;
+use crate::workload::{RoleLimits, Workload};
 
 /// How many loaded model versions are kept ready for prediction.
 const CACHED_MODELS: usize = 64;
@@ -71,6 +77,8 @@ pub struct EngineConfig {
     pub cache_bytes: usize,
     /// The text that secrets of credentials are sealed with.
     pub credential_key: Option<SecretText>,
+    /// File that records of statements are appended to.
+    pub audit_log: Option<PathBuf>,
     /// Settings of new sessions.
     pub default_settings: BTreeMap<String, String>,
     /// What the server adds to the SQL of a session.
@@ -88,17 +96,33 @@ impl Default for EngineConfig {
             catalog_refresh_interval: None,
             cache_bytes: DEFAULT_CACHE_BYTES,
             credential_key: None,
+            audit_log: None,
             default_settings: BTreeMap::new(),
             extension: None,
         }
     }
 }
 
+/// Who opens a session.
+#[derive(Debug, Clone, Default)]
+pub struct ClientFacts {
+    /// The role, which has proved who it is.
+    pub user: String,
+    /// The application's name.
+    pub application: String,
+    /// Where from; `None` in this process.
+    pub address: Option<SocketAddr>,
+}
+
 /// Who a session is.
 #[derive(Debug, Clone)]
 pub struct SessionFacts {
-    /// The role.
+    /// The role that logged in.
     pub user: String,
+    /// The role that it is now.
+    pub identity: Arc<Identity>,
+    /// The engine, to ask about roles and privileges.
+    pub engine: Weak<Engine>,
     /// The number that cancel requests and `pg_backend_pid()` use.
     pub process_id: i32,
     /// The database's name.
@@ -154,6 +178,12 @@ pub struct Engine {
     pub(crate) extension: Option<Arc<dyn SessionExtension>>,
     /// When it was opened, in microseconds since 1970.
     pub(crate) started_at_us: i64,
+    pub(crate) activity: Activity,
+    pub(crate) observer: Observer,
+    pub(crate) workload: Workload,
+    pub(crate) training_threads: TrainingThreads,
+    /// Random bytes of this start.
+    pub(crate) secret: [u8; 32],
     base: SessionContext,
     loaded: Mutex<VecDeque<(String, u64, Arc<TrainedModel>)>>,
     trainings: Mutex<BTreeMap<i32, TrainingProgress>>,
@@ -181,6 +211,7 @@ async fn open_warehouse(config: &EngineConfig) -> Result<Arc<Warehouse>> {
 impl Engine {
     /// Opens a warehouse, making it if there is none.
     pub async fn open(config: EngineConfig) -> Result<Arc<Engine>> {
+        let observer = Observer::start(config.audit_log.as_deref())?;
         let warehouse = open_warehouse(&config).await?;
         let locations = Arc::new(Locations::new(&warehouse, &config.allow_locations)?);
         let refresh_interval = match (config.catalog_refresh_interval, warehouse.is_local()) {
@@ -201,7 +232,10 @@ impl Engine {
         }
         let registry = StoreRegistry::new(Arc::clone(warehouse.stores()));
         let runtime = runtime(&config, registry)?;
+        let mut secret = [0; 32];
+        auspex_storage::random(&mut secret)?;
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let threads = config.threads.unwrap_or(cores).max(1);
         let base = SessionContext::new_with_state(
             SessionStateBuilder::new()
                 .with_default_features()
@@ -214,11 +248,16 @@ impl Engine {
             warehouse,
             catalog,
             locations,
-            threads: config.threads.unwrap_or(cores).max(1),
+            threads,
             timers: Timers::start().map_err(DataFusionError::from)?,
             default_settings,
             extension: config.extension,
             started_at_us: now_us(),
+            activity: Activity::default(),
+            observer,
+            workload: Workload::default(),
+            training_threads: TrainingThreads::start(threads).map_err(DataFusionError::from)?,
+            secret,
             base,
             loaded: Mutex::default(),
             trainings: Mutex::default(),
@@ -253,10 +292,21 @@ impl Engine {
         Upkeep::new(warehouse, catalog, Arc::clone(&self.tables))
     }
 
-    /// Opens a session for a user.
-    pub fn connect(self: &Arc<Engine>, user: &str, application: &str) -> Result<Arc<Session>> {
+    /// Opens a session for a client that has proved who it is.
+    pub fn connect(self: &Arc<Engine>, client: &ClientFacts) -> Result<Arc<Session>> {
+        let role = self.admit(&client.user)?;
         let process_id = self.new_process_id();
-        Session::open(Arc::clone(self), user, application, process_id)
+        Session::open(Arc::clone(self), client, &role, process_id)
+    }
+
+    /// The sessions that are open.
+    pub fn sessions(&self) -> Vec<BackendFacts> {
+        self.activity.facts()
+    }
+
+    /// How many sessions are open.
+    pub fn n_sessions(&self) -> usize {
+        self.activity.n_sessions()
     }
 
     /// A number for a session, or for what runs apart from one.
@@ -293,12 +343,32 @@ impl Engine {
         self.base.state()
     }
 
+    /// The same for a role, within its memory.
+    pub(crate) fn state_for(
+        &self,
+        role: &str,
+        limits: &RoleLimits,
+    ) -> Result<datafusion::execution::SessionState> {
+        let state = self.base.state();
+        let Some(limit) = limits.memory_bytes else {
+            return Ok(state);
+        };
+        let runtime = state.runtime_env();
+        let pool = self.workload.pool(role, limit, &runtime.memory_pool);
+        let runtime = RuntimeEnvBuilder::from_runtime_env(runtime).with_memory_pool(pool);
+        let runtime = runtime.build_arc()?;
+        Ok(SessionStateBuilder::new_from_existing(state)
+            .with_runtime_env(runtime)
+            .build())
+    }
+
     /// A model version that was loaded before.
     pub(crate) fn loaded_model(&self, id: &str, version: u64) -> Option<Arc<TrainedModel>> {
         let loaded = lock(&self.loaded);
         let found = loaded
             .iter()
             .find(|(model, number, _)| model == id && *number == version);
+        self.observer.metrics.model_lookup(found.is_some());
         found.map(|(_, _, model)| Arc::clone(model))
     }
 

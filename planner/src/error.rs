@@ -118,6 +118,60 @@ pub enum Error {
         /// Where the inner text begins, if it stands there to the letter.
         offset: Option<usize>,
     },
+    /// The role lacks a privilege.
+    #[error("permission denied for {kind} {name}")]
+    PermissionDenied {
+        /// `table`, `model`, `schema`.
+        kind: &'static str,
+        /// The object.
+        name: String,
+        /// The statement that would give the privilege.
+        grant: String,
+    },
+    /// Only the owner may do this.
+    #[error("must be owner of {kind} {name}")]
+    NotOwner {
+        /// `table`, `model`, `schema`.
+        kind: &'static str,
+        /// The object.
+        name: String,
+        /// Who owns it.
+        owner: String,
+    },
+    /// No privilege on an object would allow this.
+    #[error("permission denied to {what}")]
+    NotAllowed {
+        /// What the statement wanted to do: `create role`.
+        what: String,
+        /// Who may.
+        hint: Option<String>,
+    },
+    /// Objects need the role.
+    #[error("role \"{role}\" cannot be dropped because some objects depend on it")]
+    RoleNeeded {
+        /// The role.
+        role: String,
+        /// What it owns and was granted.
+        needs: Vec<String>,
+    },
+    /// The role runs as many statements as it may.
+    #[error("too many statements of role \"{role}\" at a time")]
+    TooManyStatements {
+        /// The role.
+        role: String,
+        /// How many it may run.
+        limit: usize,
+    },
+    /// A client is not let in.
+    #[error("{message}")]
+    Refused {
+        /// The SQLSTATE.
+        sqlstate: &'static str,
+        /// Why.
+        message: String,
+        /// What to do.
+        hint: Option<String>,
+    },
     /// Parsed, but there is no operator for it yet.
     #[error("{what} is not supported yet")]
     Unsupported {
@@ -227,10 +281,14 @@ impl Error {
             Error::WrongKind { .. } => "42809",
             Error::Duplicate { kind: "schema", .. } => "42P06",
             Error::Duplicate { .. } => "42P07",
-            Error::Dependents { .. } => "2BP01",
+            Error::TooManyStatements { .. } => "53400",
+            Error::Dependents { .. } | Error::RoleNeeded { .. } => "2BP01",
             Error::NotTrained { .. } => "55000",
             Error::InvalidSetting { .. } => "22023",
-            Error::Invalid { sqlstate, .. } => sqlstate,
+            Error::Invalid { sqlstate, .. } | Error::Refused { sqlstate, .. } => sqlstate,
+            Error::PermissionDenied { .. } | Error::NotOwner { .. } | Error::NotAllowed { .. } => {
+                "42501"
+            }
             Error::Unsupported { .. } => "0A000",
         }
     }
@@ -258,7 +316,22 @@ impl Error {
             Error::InvalidSetting { expected, .. } => {
                 Some(format!("Available values: {expected}."))
             }
-            Error::Invalid { hint, .. } | Error::Unsupported { hint, .. } => hint.clone(),
+            Error::TooManyStatements { limit, .. } => Some(format!(
+                "It may run {limit}; a superuser may change that by ALTER ROLE ... SET max_concurrent_statements."
+            )),
+            Error::RoleNeeded { role, .. } => Some(format!(
+                "REASSIGN OWNED BY {role} TO another role, then DROP OWNED BY {role}."
+            )),
+            Error::PermissionDenied { grant, .. } => {
+                Some(format!("Its owner or a superuser may say: {grant}."))
+            }
+            Error::NotOwner { owner, .. } => Some(format!(
+                "Its owner is \"{owner}\"; a superuser may do this, too."
+            )),
+            Error::Invalid { hint, .. }
+            | Error::Unsupported { hint, .. }
+            | Error::NotAllowed { hint, .. }
+            | Error::Refused { hint, .. } => hint.clone(),
             _ => None,
         }
     }
@@ -270,6 +343,7 @@ impl Error {
             Error::Dependents { dependents, .. } => {
                 Some(format!("{} depends on it.", dependents.join(", ")))
             }
+            Error::RoleNeeded { needs, .. } => Some(needs.join("\n")),
             _ => None,
         }
     }

@@ -142,7 +142,7 @@ pub(crate) async fn plan(session: &Arc<Session>, parsed: &ParsedStatement) -> Re
     match &parsed.statement {
         Statement::Sql(statement) => plan_sql(session, statement.as_ref()).await,
         Statement::Predict(apply) | Statement::ExplainPredict(apply) => {
-            let bound = session.load_model(&apply.model).await?;
+            let bound = session.load_model(&apply.model, "EXECUTE").await?;
             let mut rows = bind_query(session, apply.rows.query.as_ref().clone(), state).await?;
             let arguments = Arguments(json_options(&apply.options)?);
             rows.plan = match &parsed.statement {
@@ -168,14 +168,13 @@ pub(crate) async fn plan(session: &Arc<Session>, parsed: &ParsedStatement) -> Re
         }
         Statement::Forecast(_) => Err(Error::unsupported("FORECAST")),
         Statement::ExportModel(_) => Err(Error::unsupported("EXPORT MODEL")),
-        Statement::ModelPrivilege(privilege) => {
-            let verb = if privilege.grant { "GRANT" } else { "REVOKE" };
-            Err(Error::unsupported(format!("{verb} on models")))
-        }
         Statement::ShowLakeObjects(object) => select(session, commands::show_query(*object)).await,
         Statement::CreateLakeObject(_)
         | Statement::DropLakeObject(_)
-        | Statement::LakePrivilege(_) => Ok(Work::Command),
+        | Statement::Grant(_)
+        | Statement::DefaultPrivileges(_)
+        | Statement::AlterOwner(_)
+        | Statement::Role(_) => Ok(Work::Command),
         Statement::CreateModel(_)
         | Statement::Train(_)
         | Statement::AlterModel(_)
@@ -195,7 +194,7 @@ pub(crate) async fn plan(session: &Arc<Session>, parsed: &ParsedStatement) -> Re
 }
 
 async fn plan_evaluate(session: &Arc<Session>, evaluate: &auspex_sql::Evaluate) -> Result<Work> {
-    let bound = session.load_model(&evaluate.model).await?;
+    let bound = session.load_model(&evaluate.model, "EXECUTE").await?;
     let arguments = Arguments(json_options(&evaluate.options)?);
     let Some(rows) = &evaluate.rows else {
         let findings = Findings::default();

@@ -11,7 +11,7 @@ use std::time::Duration;
 use auspex_ml::model::Model;
 use auspex_ml::trained_model::TrainedModel;
 use auspex_sql::{ModelRef, Name, ParsedStatement, VersionRef};
-use auspex_storage::{CatalogEntry, Definition, ModelDefinition};
+use auspex_storage::{CatalogEntry, Definition, ModelDefinition, RoleDefinition};
 use datafusion::arrow::datatypes::{DataType, SchemaRef};
 use datafusion::common::ScalarValue;
 use datafusion::execution::{SessionState, SessionStateBuilder};
@@ -19,18 +19,21 @@ use datafusion::prelude::{SessionConfig, SessionContext};
 use serde_json::Value;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::backend::CancelBackend;
+use crate::access::{Identity, roles};
+use crate::activity::Backend;
+use crate::backend;
 use crate::bind::BoundModel;
 use crate::catalog::SessionCatalogs;
 use crate::catalog::facts::CatalogFacts;
 use crate::commands;
-use crate::engine::{Engine, SessionFacts};
+use crate::engine::{ClientFacts, Engine, SessionFacts};
 use crate::error::{Error, Result, nearest};
 use crate::execute::{self, Work};
 use crate::physical::AuspexQueryPlanner;
 use crate::settings::Settings;
 use crate::statement_run::{Outcome, StatementControl};
 use crate::timers::Timers;
+use crate::workload::{RoleLimits, Slot};
 
 /// The one database of a warehouse, which every tool guesses.
 pub(crate) const DATABASE: &str = "postgres";
@@ -40,7 +43,8 @@ pub(crate) const PUBLIC: &str = "public";
 /// One client of an engine.
 pub struct Session {
     pub(crate) engine: Arc<Engine>,
-    user: String,
+    identity: Arc<Identity>,
+    backend: Arc<Backend>,
     process_id: i32,
     settings: Settings,
     context: SessionContext,
@@ -51,6 +55,8 @@ pub struct Session {
 pub struct Prepared {
     pub(crate) statement: ParsedStatement,
     pub(crate) generation: u64,
+    /// The change of the session's role that it was planned after.
+    role_change: u64,
     pub(crate) work: Work,
     schema: Option<SchemaRef>,
     parameter_types: Vec<DataType>,
@@ -75,29 +81,36 @@ impl Prepared {
 
 impl Debug for Session {
     fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Session({} of {})", self.process_id, self.user)
+        write!(f, "Session({} of {})", self.process_id, self.user())
     }
 }
 
 impl Drop for Session {
     fn drop(&mut self) {
         self.engine.set_running(self.process_id, None);
+        self.engine.activity.leave(self.process_id);
     }
 }
 
 impl Session {
     pub(crate) fn open(
         engine: Arc<Engine>,
-        user: &str,
-        application: &str,
+        client: &ClientFacts,
+        role: &RoleDefinition,
         process_id: i32,
     ) -> Result<Arc<Session>> {
-        let settings = Settings::new(&engine.default_settings)?;
-        settings.set("application_name", application)?;
+        let mut settings = Settings::new(&engine.default_settings)?;
+        settings.adopt(&role.settings);
+        settings.set("application_name", &client.application)?;
+        let identity = Arc::new(Identity::new(&client.user));
+        let (user, application) = (client.user.as_str(), client.application.as_str());
+        let backend = Backend::new(process_id, user, application, client.address);
+        let backend = Arc::new(backend);
         let extension = engine.extension.clone();
+        let base = engine.state_for(&client.user, &RoleLimits::of(role))?;
         let session = Arc::new_cyclic(|weak: &Weak<Session>| {
             let catalogs = Arc::new(SessionCatalogs::new(Arc::clone(&engine), weak.clone()));
-            let state = SessionStateBuilder::new_from_existing(engine.base_state())
+            let state = SessionStateBuilder::new_from_existing(base)
                 .with_config(session_config(engine.threads))
                 .with_catalog_list(catalogs)
                 .with_query_planner(Arc::new(AuspexQueryPlanner))
@@ -105,7 +118,8 @@ impl Session {
                 .build();
             Session {
                 engine,
-                user: user.to_owned(),
+                identity,
+                backend,
                 process_id,
                 settings,
                 context: SessionContext::new_with_state(state),
@@ -115,12 +129,17 @@ impl Session {
         session
             .engine
             .set_running(process_id, Some(&CancellationToken::new()));
-        session
-            .context
-            .register_udf(CancelBackend::function(&session.engine));
+        let backend = Arc::clone(session.backend());
+        session.engine.activity.enter(backend);
+        for function in backend::functions(&session) {
+            session.context.register_udf(function);
+        }
+        session.show_identity();
         if let Some(extension) = extension {
             let facts = SessionFacts {
-                user: user.to_owned(),
+                user: client.user.clone(),
+                identity: Arc::clone(session.identity()),
+                engine: Arc::downgrade(&session.engine),
                 process_id,
                 database: DATABASE,
                 catalog: CatalogFacts::new(Arc::downgrade(&session)),
@@ -131,14 +150,42 @@ impl Session {
         Ok(session)
     }
 
+    /// Lets `SHOW` tell what the session's roles are.
+    pub(crate) fn show_identity(&self) {
+        let user = self.user();
+        let state = self.engine.catalog.state();
+        let is_superuser = roles::is_superuser(&state, &user);
+        let shown = [
+            ("role", self.identity.role_setting()),
+            ("session_authorization", self.identity.session_user()),
+            (
+                "is_superuser",
+                if is_superuser { "on" } else { "off" }.to_owned(),
+            ),
+        ];
+        for (name, value) in shown {
+            self.settings.show(name, value);
+        }
+    }
+
     /// The number that cancel requests use.
     pub fn process_id(&self) -> i32 {
         self.process_id
     }
 
-    /// The role.
-    pub fn user(&self) -> &str {
-        &self.user
+    /// The role that it acts as: `current_user`.
+    pub fn user(&self) -> String {
+        self.identity.current_user()
+    }
+
+    /// Its roles.
+    pub fn identity(&self) -> &Arc<Identity> {
+        &self.identity
+    }
+
+    /// What it does, for those who look.
+    pub fn backend(&self) -> &Arc<Backend> {
+        &self.backend
     }
 
     /// What `SET` changes.
@@ -172,12 +219,14 @@ impl Session {
     ) -> Result<Prepared> {
         self.engine.catalog.refresh().await?;
         let generation = self.engine.catalog.generation();
+        let role_change = self.identity.changes();
         let work = Box::pin(execute::plan(self, statement)).await?;
         let parameter_types = work.parameter_types(parameter_types)?;
         let schema = work.schema(&statement.statement, &parameter_types)?;
         Ok(Prepared {
             statement: statement.clone(),
             generation,
+            role_change,
             work,
             schema,
             parameter_types,
@@ -192,8 +241,13 @@ impl Session {
         control: &StatementControl,
     ) -> Result<Outcome> {
         self.engine.catalog.refresh().await?;
-        let timeout = self.settings.statement_timeout();
-        let limits = Limits::start(control, timeout, &self.engine.timers);
+        let role = self.role_limits();
+        let slot = self
+            .engine
+            .workload
+            .enter(self.identity.authenticated_user(), &role)?;
+        let timeout = role.timeout(self.settings.statement_timeout());
+        let limits = Limits::start(control, timeout, &self.engine.timers, slot);
         self.engine
             .set_running(self.process_id, Some(&limits.token));
         let inner = StatementControl {
@@ -201,7 +255,8 @@ impl Session {
             ..control.clone()
         };
         let run = async {
-            let same_catalog = self.engine.catalog.generation() == prepared.generation;
+            let same_catalog = self.engine.catalog.generation() == prepared.generation
+                && self.identity.changes() == prepared.role_change;
             if same_catalog && !execute::is_outdated(self, prepared).await? {
                 return execute::run(self, prepared, parameters, &inner).await;
             }
@@ -230,6 +285,13 @@ impl Session {
             Err(_) if limits.timed_out() => Err(Error::TimedOut),
             other => other,
         }
+    }
+
+    /// What the role that logged in may use.
+    fn role_limits(&self) -> RoleLimits {
+        let state = self.engine.catalog.state();
+        let role = roles::find(&state, self.identity.authenticated_user());
+        role.map_or_else(RoleLimits::default, |role| RoleLimits::of(&role))
     }
 
     /// A state that plans one statement: with the session's settings as they are now.
@@ -380,15 +442,22 @@ impl Session {
         Ok(versions)
     }
 
-    /// Loads the model version that a reference means.
-    pub(crate) async fn load_model(&self, model: &ModelRef) -> Result<BoundModel> {
+    /// Loads the model version that a reference means, if the role that acts has the privilege on it.
+    pub(crate) async fn load_model(
+        &self,
+        model: &ModelRef,
+        privilege: &'static str,
+    ) -> Result<BoundModel> {
         let (entry, definition) = self.model_entry(&model.name)?;
+        self.access().check(&entry, privilege)?;
         let version = self
             .model_version(&entry, &definition, model.version.as_ref())
             .await?;
         let name = display_name(&entry);
         let model = self.load_version(&entry.id, version).await?;
+        let predicted = self.engine.observer.metrics.predictions(&name, version);
         Ok(BoundModel {
+            predicted,
             name,
             version,
             model,
@@ -453,10 +522,16 @@ pub(crate) struct Limits {
     pub(crate) token: CancellationToken,
     timed_out: Arc<AtomicBool>,
     _ends_timer: DropGuard,
+    _slot: Option<Slot>,
 }
 
 impl Limits {
-    fn start(control: &StatementControl, timeout: Option<Duration>, timers: &Timers) -> Limits {
+    fn start(
+        control: &StatementControl,
+        timeout: Option<Duration>,
+        timers: &Timers,
+        slot: Option<Slot>,
+    ) -> Limits {
         let token = control.cancel.child_token();
         let timed_out = Arc::new(AtomicBool::new(false));
         let finished = CancellationToken::new();
@@ -477,6 +552,7 @@ impl Limits {
             token,
             timed_out,
             _ends_timer: finished.drop_guard(),
+            _slot: slot,
         }
     }
 

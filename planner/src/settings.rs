@@ -131,7 +131,13 @@ const DEFINITIONS: &[Definition] = &[
         "idle_in_transaction_session_timeout",
         "0",
         Check::Duration,
-        "Accepted for clients.",
+        "Ends sessions that do nothing in a transaction block for so long; 0 is never.",
+    ),
+    setting(
+        "idle_session_timeout",
+        "0",
+        Check::Duration,
+        "Ends sessions that do nothing for so long; 0 is never.",
     ),
     setting(
         "integer_datetimes",
@@ -144,6 +150,12 @@ const DEFINITIONS: &[Definition] = &[
         "postgres",
         Check::Words(&["postgres"]),
         "The text form of intervals.",
+    ),
+    setting(
+        "is_superuser",
+        "on",
+        Check::ReadOnly,
+        "Whether the current role is a superuser.",
     ),
     setting("jit", "off", Check::Switch, "Accepted for clients."),
     setting(
@@ -183,6 +195,12 @@ const DEFINITIONS: &[Definition] = &[
         "How structs reach the wire.",
     ),
     setting(
+        "role",
+        "none",
+        Check::ReadOnly,
+        "The role that the session acts as; SET ROLE.",
+    ),
+    setting(
         "search_path",
         "\"$user\", public",
         Check::Any,
@@ -211,6 +229,12 @@ const DEFINITIONS: &[Definition] = &[
         "150000",
         Check::ReadOnly,
         "The same as a number.",
+    ),
+    setting(
+        "session_authorization",
+        "postgres",
+        Check::ReadOnly,
+        "The role of the session; SET SESSION AUTHORIZATION.",
     ),
     setting(
         "spill_dir",
@@ -304,19 +328,25 @@ impl Settings {
     /// Changes a setting. Names with a dot that nobody defines are kept as they are, as PostgreSQL does.
     pub fn set(&self, name: &str, value: &str) -> Result<()> {
         let name = canonical(name);
-        let value = match find(&name) {
-            Ok(definition) => {
-                if matches!(definition.check, Check::ReadOnly) {
-                    let message = format!("parameter \"{name}\" cannot be changed");
-                    return Err(Error::invalid("55P02", message, None));
-                }
-                check(definition, value)?
-            }
-            Err(_) if name.contains('.') && !name.starts_with("ml.") => value.to_owned(),
-            Err(error) => return Err(error),
-        };
+        let value = checked(&name, value)?;
         lock(&self.values).insert(name, value);
         Ok(())
+    }
+
+    /// Starts with the settings of a role over the server's. Those that are not good any more are left out.
+    pub(crate) fn adopt(&mut self, settings: &BTreeMap<String, String>) {
+        for (name, value) in settings {
+            let name = canonical(name);
+            if let Ok(value) = checked(&name, value) {
+                self.defaults.insert(name.clone(), value.clone());
+                lock(&self.values).insert(name, value);
+            }
+        }
+    }
+
+    /// Shows a value that no `SET` changes.
+    pub(crate) fn show(&self, name: &str, value: String) {
+        lock(&self.values).insert(name.to_owned(), value);
     }
 
     /// Sets a setting back to its default.
@@ -334,7 +364,14 @@ impl Settings {
 
     /// Sets all settings back to their defaults.
     pub fn reset_all(&self) {
-        *lock(&self.values) = self.defaults.clone();
+        let mut values = lock(&self.values);
+        let is_read_only = |name: &String| {
+            find(name).is_ok_and(|definition| matches!(definition.check, Check::ReadOnly))
+        };
+        let mut reset = self.defaults.clone();
+        let kept = values.iter().filter(|(name, _)| is_read_only(name));
+        reset.extend(kept.map(|(name, value)| (name.clone(), value.clone())));
+        *values = reset;
     }
 
     /// All settings: name, value, description.
@@ -368,12 +405,16 @@ impl Settings {
         values.iter().map(describe).collect()
     }
 
-    /// `statement_timeout`, if there is one.
-    pub(crate) fn statement_timeout(&self) -> Option<Duration> {
-        let text = self.get("statement_timeout")?;
-        milliseconds(&text)
+    /// A setting that is a time, unless it is 0.
+    pub fn duration(&self, name: &str) -> Option<Duration> {
+        milliseconds(&self.get(name)?)
             .filter(|limit| *limit > 0)
             .map(Duration::from_millis)
+    }
+
+    /// `statement_timeout`, if there is one.
+    pub(crate) fn statement_timeout(&self) -> Option<Duration> {
+        self.duration("statement_timeout")
     }
 
     /// `ml.dialect`.
@@ -405,7 +446,22 @@ impl Settings {
     }
 }
 
-fn canonical(name: &str) -> String {
+/// The value that a setting takes, if a session may change it.
+pub(crate) fn checked(name: &str, value: &str) -> Result<String> {
+    match find(name) {
+        Ok(definition) => {
+            if matches!(definition.check, Check::ReadOnly) {
+                let message = format!("parameter \"{name}\" cannot be changed");
+                return Err(Error::invalid("55P02", message, None));
+            }
+            check(definition, value)
+        }
+        Err(_) if name.contains('.') && !name.starts_with("ml.") => Ok(value.to_owned()),
+        Err(error) => Err(error),
+    }
+}
+
+pub(crate) fn canonical(name: &str) -> String {
     let name = name.to_lowercase();
     match name.as_str() {
         "time zone" | "time.zone" => "timezone".to_owned(),
@@ -459,7 +515,7 @@ fn check(definition: &Definition, value: &str) -> Result<String> {
 }
 
 /// A duration as PostgreSQL writes it: `250`, `250ms`, `2s`, `5min`, `1h`, `1d`.
-fn milliseconds(text: &str) -> Option<u64> {
+pub(crate) fn milliseconds(text: &str) -> Option<u64> {
     let text = text.trim();
     let digits = text
         .find(|c: char| !c.is_ascii_digit() && c != '.')
@@ -474,4 +530,23 @@ fn milliseconds(text: &str) -> Option<u64> {
         _ => return None,
     };
     Some((number * factor).round() as u64)
+}
+
+/// A size as PostgreSQL writes it: `512MB`, `1.5GB`; a number alone is bytes.
+pub(crate) fn size_bytes(text: &str) -> Option<usize> {
+    let text = text.trim();
+    let digits = text
+        .find(|c: char| !c.is_ascii_digit() && c != '.')
+        .unwrap_or(text.len());
+    let number: f64 = text[..digits].parse().ok()?;
+    let power = match text[digits..].trim().to_lowercase().as_str() {
+        "" | "b" => 0,
+        "kb" => 1,
+        "mb" => 2,
+        "gb" => 3,
+        "tb" => 4,
+        _ => return None,
+    };
+    let bytes = number * 1024_f64.powi(power);
+    (bytes >= 1.0 && bytes < usize::MAX as f64).then_some(bytes as usize)
 }

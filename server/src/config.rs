@@ -12,6 +12,7 @@ use auspex_planner::{EngineConfig, SecretText};
 use clap::Args;
 use toml::{Table, Value};
 
+use crate::auth::{HbaRule, RuleError, read_rules};
 use crate::pg_catalog::PgCatalog;
 
 /// Where the server listens unless told otherwise.
@@ -21,13 +22,22 @@ const CREDENTIAL_KEY: &str = "AUSPEX_CREDENTIAL_KEY";
 /// The names that a file may have; `settings` is a table of session settings.
 const NAMES: &[&str] = &[
     "allow_locations",
+    "audit_log",
+    "authentication_timeout",
     "cache_size",
     "catalog_refresh_interval",
+    "hba",
+    "http",
     "listen",
+    "max_connections",
     "memory_limit",
     "settings",
+    "shutdown_timeout",
     "spill_dir",
     "threads",
+    "tls_cert",
+    "tls_client_ca",
+    "tls_key",
     "warehouse",
 ];
 
@@ -135,6 +145,7 @@ pub(crate) struct EngineArgs {
 pub(crate) struct Config {
     pub(crate) listen: String,
     pub(crate) engine: EngineConfig,
+    pub(crate) file: File,
 }
 
 impl Config {
@@ -186,7 +197,11 @@ impl Config {
             Some(size) => engine.cache_bytes = bytes(size)?,
         }
         show(&mut engine, &listen, memory_limit);
-        Ok(Config { listen, engine })
+        Ok(Config {
+            listen,
+            engine,
+            file,
+        })
     }
 }
 
@@ -211,7 +226,7 @@ fn show(engine: &mut EngineConfig, listen: &str, memory_limit: Option<String>) {
 
 /// A configuration file.
 #[derive(Debug, Default)]
-struct File {
+pub(crate) struct File {
     path: String,
     table: Table,
 }
@@ -255,7 +270,12 @@ impl File {
         }
     }
 
-    fn text(&self, name: &str) -> Result<Option<String>, ConfigError> {
+    /// The rules about clients.
+    pub(crate) fn rules(&self) -> Result<Option<Vec<HbaRule>>, RuleError> {
+        read_rules(&self.table)
+    }
+
+    pub(crate) fn text(&self, name: &str) -> Result<Option<String>, ConfigError> {
         match self.table.get(name) {
             None => Ok(None),
             Some(Value::String(text)) => Ok(Some(text.clone())),
@@ -275,7 +295,7 @@ impl File {
             .collect()
     }
 
-    fn count(&self, name: &str) -> Result<Option<usize>, ConfigError> {
+    pub(crate) fn count(&self, name: &str) -> Result<Option<usize>, ConfigError> {
         let Some(value) = self.table.get(name) else {
             return Ok(None);
         };
@@ -334,7 +354,7 @@ pub(crate) fn age(text: &str) -> Result<Duration, ConfigError> {
 }
 
 /// A duration such as `100ms`, `1s` or `5min`.
-fn duration(text: &str) -> Result<Duration, ConfigError> {
+pub(crate) fn duration(text: &str) -> Result<Duration, ConfigError> {
     let wrong = || ConfigError::Duration {
         text: text.to_owned(),
     };

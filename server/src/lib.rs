@@ -1,15 +1,22 @@
 //! auspex-server: the process that clients talk to.
 //!
 //! In: bytes of PostgreSQL's protocol, or a command line; out: answers of the planner. Code map, in
-//! reading order: `cli` has the commands; `config` reads flags, environment and file; `protocol` is
-//! the wire; `pg_catalog` is what clients ask about the database itself; `sqlstate` turns failures
+//! reading order: `cli` has the commands; `config` reads flags, environment and file; `auth` decides who is
+//! let in; `protocol` is the wire; `pg_catalog` is what clients ask about the database itself; `http` is the port for health and metrics, `json_log` the
+//! log as JSON; `sqlstate` turns failures
 //! into what clients read. Plans no query and learns no model: that is `auspex-planner`'s.
 
+mod auth;
 pub mod cli;
 mod config;
+mod config_server;
+mod http;
+mod json_log;
 mod pg_catalog;
 mod protocol;
 mod sqlstate;
 
+pub use auth::{HbaRule, RuleError, Tls, TlsError, TlsFiles, default_rules, hba_rules};
+pub use http::HttpServer;
 pub use pg_catalog::PgCatalog;
-pub use protocol::{ListenError, Server, ServerHandle};
+pub use protocol::{ListenError, Listener, Server, ServerHandle, ServerOptions};

@@ -86,6 +86,22 @@ impl Failure {
         )
     }
 
+    /// The client has said nothing for too long.
+    pub(crate) fn idle_session() -> Failure {
+        Failure::fatal(
+            "57P05",
+            "terminating connection due to idle-session timeout",
+        )
+    }
+
+    /// The same in a transaction block.
+    pub(crate) fn idle_in_transaction() -> Failure {
+        Failure::fatal(
+            "25P03",
+            "terminating connection due to idle-in-transaction timeout",
+        )
+    }
+
     /// A statement in a transaction that has failed before.
     pub(crate) fn in_failed_transaction() -> Failure {
         Failure::error(
@@ -98,6 +114,11 @@ impl Failure {
     pub(crate) fn changed_result() -> Failure {
         Failure::error("0A000", "cached plan must not change result type")
             .with_hint("Prepare the statement again.")
+    }
+
+    /// The SQLSTATE alone.
+    pub(crate) fn sqlstate(&self) -> &str {
+        &self.sqlstate
     }
 
     /// The message alone.

@@ -4,7 +4,7 @@
 //! apart ([`ml_function`], [`scalar_predict`]). Never resolves a name, reads a catalog or knows an option.
 //!
 //! Code map, in reading order:
-//! - `statement`: the syntax tree of what Auspex adds to SQL.
+//! - `statement`: the syntax tree of what Auspex adds to SQL; `access_statement`: that of roles and privileges.
 //! - `lexer`: tokens with byte offsets; the cut of a text into statements.
 //! - `limits`: bounds on depth, stack and work.
 //! - `dialect`: what a session may ask for, and how sqlparser is told.
@@ -13,10 +13,12 @@
 //! - `reference`: names of models and versions.
 //! - `parser`: one module per family of statements; `parser::sql` hands the rest to DataFusion.
 //! - `function`: calls of model functions in the parsed tree.
+//! - `redact`: a text as logs may keep it.
 //! - `error`: what can go wrong.
 //!
 //! **Invariant:** every span in the tree, sqlparser's included, is a byte range of the parsed text ([`span_of`]).
 
+mod access_statement;
 mod dialect;
 mod error;
 mod function;
@@ -25,21 +27,27 @@ mod lexer;
 mod limits;
 mod model_forms;
 mod parser;
+mod redact;
 mod reference;
 mod statement;
 #[cfg(test)]
 mod tests;
 
+pub use access_statement::{
+    AlterOwner, DefaultPrivileges, Grant, PrivilegeKind, PrivilegeObjects, RoleName, RoleOptions,
+    RoleStatement, Secret,
+};
 pub use dialect::Dialect;
 pub use error::{ParseError, ParseErrorKind};
 pub use function::{PredictArgs, PredictKind, ScalarPredict, ml_function, scalar_predict};
 pub use lexer::span_of;
 pub use parser::{literal_option, parse, parse_query};
+pub use redact::redacted;
 pub use reference::parse_model_ref;
 pub use statement::{
     AlterAction, AlterModel, Apply, Connection, CreateLakeObject, CreateModel, CreateTable,
-    DropLakeObject, DropModel, Evaluate, Explain, ExportModel, Forecast, LakeObject, LakePrivilege,
-    MlArg, MlFunction, ModelOption, ModelPrivilege, ModelRef, Name, OptionValue, ParsedStatement,
-    Restore, RestorePoint, SourceQuery, Span, Statement, Train, TrainRows, TrainingSource,
-    TypedName, Vacuum, VersionRef, Word,
+    DropLakeObject, DropModel, Evaluate, Explain, ExportModel, Forecast, LakeObject, MlArg,
+    MlFunction, ModelOption, ModelRef, Name, OptionValue, ParsedStatement, Restore, RestorePoint,
+    SourceQuery, Span, Statement, Train, TrainRows, TrainingSource, TypedName, Vacuum, VersionRef,
+    Word,
 };

@@ -6,6 +6,8 @@
 use datafusion::sql::parser::Statement as SqlStatement;
 use datafusion::sql::sqlparser::ast::{CreateTable as SqlCreateTable, Expr, Query, SelectItem};
 
+use crate::access_statement::{AlterOwner, DefaultPrivileges, Grant, RoleStatement};
+
 /// A half-open range of byte offsets in the text that was parsed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Span {
@@ -59,8 +61,14 @@ pub enum Statement {
     ShowWorkers,
     /// `EXPLAIN [ANALYZE] [(options)]` of a model statement.
     Explain(Box<Explain>),
-    /// `GRANT` or `REVOKE` of a privilege on a model, or of `CREATE MODEL`.
-    ModelPrivilege(ModelPrivilege),
+    /// `GRANT` or `REVOKE` of privileges on objects.
+    Grant(Box<Grant>),
+    /// `ALTER DEFAULT PRIVILEGES`.
+    DefaultPrivileges(Box<DefaultPrivileges>),
+    /// `ALTER … OWNER TO`.
+    AlterOwner(Box<AlterOwner>),
+    /// A statement about roles.
+    Role(Box<RoleStatement>),
     /// `CREATE TABLE` with partitions or properties.
     CreateTable(Box<CreateTable>),
     /// `DESCRIBE HISTORY t`.
@@ -77,8 +85,6 @@ pub enum Statement {
     DropLakeObject(DropLakeObject),
     /// `SHOW CREDENTIALS`, `SHOW EXTERNAL LOCATIONS`, `SHOW CATALOGS`.
     ShowLakeObjects(LakeObject),
-    /// `GRANT` or `REVOKE` on one of these.
-    LakePrivilege(Box<LakePrivilege>),
     /// Any other SQL.
     Sql(Box<SqlStatement>),
 }
@@ -408,19 +414,6 @@ pub struct Explain {
     pub statement: Statement,
 }
 
-/// `GRANT` or `REVOKE … ON MODEL m`, `… CREATE MODEL ON SCHEMA s`.
-#[derive(Debug, Clone)]
-pub struct ModelPrivilege {
-    /// `GRANT` rather than `REVOKE`.
-    pub grant: bool,
-    /// `EXECUTE`, `SELECT`, `ALL` or `CREATE MODEL`, in upper case.
-    pub privilege: String,
-    /// The model or schema.
-    pub object: Name,
-    /// The role.
-    pub role: Word,
-}
-
 /// An object about files of others, which lies in no schema.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LakeObject {
@@ -473,21 +466,6 @@ pub struct DropLakeObject {
     pub if_exists: bool,
     /// The names.
     pub names: Vec<Word>,
-}
-
-/// `GRANT privileges ON object name TO role`, `REVOKE … FROM role`.
-#[derive(Debug, Clone)]
-pub struct LakePrivilege {
-    /// `GRANT` rather than `REVOKE`.
-    pub grant: bool,
-    /// In upper case.
-    pub privileges: Vec<Word>,
-    /// What it is about.
-    pub object: LakeObject,
-    /// Its name.
-    pub name: Word,
-    /// The role.
-    pub role: Word,
 }
 
 /// One argument of an `ML.` table function, as it stands in the expression tree (see `ml_function`).

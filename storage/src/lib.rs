@@ -10,7 +10,7 @@
 //!    rules that a change must keep), `log` (the files), and the `Catalog` that reads and appends.
 //! 4. `tables`: what an entry's rows are: `managed` (Delta Lake), `external` (files in place), `format`, `types`,
 //!    `row_ranges` and `page_locations` (how Parquet files are divided).
-//! 5. `models`: versions of models.
+//! 5. `models`: versions of models. `passwords`: what is kept of them.
 //! 6. `upkeep`: checks of a warehouse, and the removal of what nothing names.
 //! 7. `error`: one variant per cause.
 //!
@@ -25,6 +25,7 @@ mod error;
 mod full_store;
 mod locations;
 mod models;
+mod passwords;
 mod stores;
 mod tables;
 mod upkeep;
@@ -32,14 +33,16 @@ mod warehouse;
 
 pub use catalog::{
     Catalog, CatalogEntry, CatalogState, Change, ColumnDefinition, CredentialDefinition,
-    Definition, ExternalCatalogDefinition, ExternalFormat, ExternalTableDefinition, Grants,
-    LocationDefinition, ModelDefinition, ObjectKind, PUBLIC_SCHEMA, RESERVED_SCHEMAS,
-    TableDefinition, ViewDefinition, columns_of, schema_of,
+    DefaultGrant, Definition, ExternalCatalogDefinition, ExternalFormat, ExternalTableDefinition,
+    GRANT_OPTION, Grants, LocationDefinition, ModelDefinition, ObjectKind, PUBLIC_ROLE,
+    PUBLIC_SCHEMA, RESERVED_SCHEMAS, RoleDefinition, TableDefinition, ViewDefinition, columns_of,
+    schema_of,
 };
 pub use credentials::CredentialKey;
 pub use error::{Error, Result};
 pub use locations::Locations;
 pub use models::{ModelStore, Published};
+pub use passwords::{PasswordVerifier, generated_password, random};
 pub use stores::{StoreOptions, StoreRegistry, Stores};
 pub use tables::{
     CHANGE_COLUMNS, ChangeCounts, FILE_COLUMN, OptimizeOptions, Optimized, ROW_COLUMN, Repeated,

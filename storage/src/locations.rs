@@ -58,6 +58,16 @@ impl Root {
     }
 }
 
+impl Root {
+    /// Whether what a URL means lies in it.
+    fn holds(&self, url: &Url) -> bool {
+        match self {
+            Self::Local(root) => url.to_file_path().is_ok_and(|path| path.starts_with(root)),
+            Self::Remote(root) => ObjectUrl::of(url).is_ok_and(|url| root.contains(&url)),
+        }
+    }
+}
+
 /// A location as a URL of a store, if it is one. Errors: `InvalidLocation`, `UnsupportedScheme`.
 pub(crate) fn remote_url(location: &str) -> Result<Option<ObjectUrl>> {
     let scheme = location.split_once("://").map(|(scheme, _)| scheme);
@@ -101,6 +111,16 @@ impl Locations {
             Root::Remote(url) => Ok(url.to_url().into()),
             Root::Local(path) => Ok(to_url(location, &path)?.into()),
         }
+    }
+
+    /// Whether an external location, in the form that it is kept in, holds what a URL of `resolve` means.
+    pub fn holds(location: &str, url: &Url) -> bool {
+        Root::of(location).is_ok_and(|root| root.holds(url))
+    }
+
+    /// Whether a URL of `resolve` lies in the warehouse.
+    pub fn is_in_warehouse(&self, url: &Url) -> bool {
+        self.roots.first().is_some_and(|root| root.holds(url))
     }
 
     /// The URL of a location that a statement reads; that of a local folder ends in a slash.

@@ -16,6 +16,7 @@ use super::column_rules::{
     as_table_rows, cast_ast, column_place, default_of, generated_value, is_default,
 };
 use super::{BoundQuery, GivenTables, bind_sql_with, merge};
+use crate::access::TableUse;
 use crate::commands::name_parts;
 use crate::error::{Error, Result};
 use crate::session::Session;
@@ -70,7 +71,29 @@ impl Change {
     pub(crate) fn table(&self, session: &Session) -> Result<Arc<CatalogEntry>> {
         let (name, _) = self.target()?;
         let (schema, name) = session.object_parts(&name_parts(name))?;
-        session.managed_table(&schema, &name)
+        session.managed_table(&schema, &name, self.usage())
+    }
+
+    /// What the role must be allowed to do; to find the rows by their values, it must be allowed to read them.
+    fn usage(&self) -> TableUse {
+        match self {
+            Change::Update(update) => TableUse::Update {
+                reads: update.selection.is_some() || update.from.is_some(),
+            },
+            Change::Delete(delete) => TableUse::Delete {
+                reads: delete.selection.is_some() || delete.using.is_some(),
+            },
+            Change::Merge(merge) => {
+                use ast::MergeAction as A;
+                let has =
+                    |test: fn(&A) -> bool| merge.clauses.iter().any(|clause| test(&clause.action));
+                TableUse::Merge {
+                    inserts: has(|action| matches!(action, A::Insert(_))),
+                    updates: has(|action| matches!(action, A::Update { .. })),
+                    deletes: has(|action| matches!(action, A::Delete { .. })),
+                }
+            }
+        }
     }
 
     fn target(&self) -> Result<(&ObjectName, Option<&ast::TableAlias>)> {

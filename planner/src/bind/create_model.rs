@@ -18,6 +18,7 @@ use serde_json::{Map, Value};
 use super::choose_estimator::{determinism_warnings, estimator};
 use super::repeat_version::repeat_version;
 use super::{bind_query, canonical_state, distinct_names, values::json_options};
+use crate::access::own;
 use crate::catalog::pins::Pins;
 use crate::error::{Error, Result};
 use crate::logical::{FitMode, FitModelNode, FitTask};
@@ -43,6 +44,8 @@ pub(crate) async fn bind_create_model(
     let (schema, name) = session.object_name(&create.name)?;
     session.engine.catalog.refresh_now().await?;
     let existing = session.existing_model(&schema, &name)?;
+    let replaced = existing.as_ref().filter(|_| create.or_replace);
+    check_may_create(session, &schema, replaced.map(|(entry, _)| entry))?;
     if existing.is_some() && !create.or_replace {
         if create.if_not_exists {
             return Ok(None);
@@ -91,7 +94,7 @@ pub(crate) async fn bind_create_model(
         None => {
             let definition = Definition::Model(definition.clone());
             let mut entry = CatalogEntry::new(&schema, &name, definition);
-            entry.owner = session.user().to_owned();
+            own(session, &mut entry);
             entry
         }
     };
@@ -107,6 +110,17 @@ pub(crate) async fn bind_create_model(
     .map(Some)
 }
 
+/// The role must be allowed to make models in the schema, and own the one that it replaces.
+fn check_may_create(
+    session: &Session,
+    schema: &str,
+    replaced: Option<&Arc<CatalogEntry>>,
+) -> Result<()> {
+    let access = session.access();
+    access.check_schema(schema, "CREATE MODEL")?;
+    replaced.map_or(Ok(()), |entry| access.check_owner(entry))
+}
+
 /// Binds `TRAIN MODEL`.
 pub(crate) async fn bind_train(
     session: &Arc<Session>,
@@ -116,6 +130,7 @@ pub(crate) async fn bind_train(
 ) -> Result<FitPlan> {
     session.engine.catalog.refresh_now().await?;
     let (entry, mut definition) = session.model_entry(&train.name)?;
+    session.access().check_owner(&entry)?;
     let mut pins = Arc::new(Pins::default());
     match &train.rows {
         TrainRows::Own => {}

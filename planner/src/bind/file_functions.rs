@@ -22,6 +22,7 @@ use datafusion::sql::sqlparser::ast::{
     self, Expr, FunctionArg, FunctionArgExpr, ObjectName, TableFactor, Visit, Visitor,
 };
 
+use crate::access::FileUse;
 use crate::catalog::pins;
 use crate::error::{Error, Result};
 use crate::session::Session;
@@ -200,10 +201,9 @@ impl Call {
     }
 
     fn definition(&self, session: &Session) -> Result<ExternalTableDefinition> {
-        let locations = &session.engine.locations;
         let mut urls = Vec::new();
         for path in &self.paths {
-            urls.push(locations.resolve(path)?.to_string());
+            urls.push(session.file_url(path, FileUse::Read)?.to_string());
         }
         let location = urls.remove(0);
         Ok(ExternalTableDefinition {

@@ -90,6 +90,15 @@ pub fn ml_functions() -> impl Iterator<Item = (&'static str, &'static str)> {
     of_rows.chain(of_models)
 }
 
+/// The privilege on its model that a function needs: to apply it, or to look into it.
+pub(super) fn privilege_of(function: &str) -> &'static str {
+    let short = function.strip_prefix("ml.").unwrap_or(function);
+    match INSPECTIONS.contains(&short) || short == "lineage" {
+        true => "SELECT",
+        false => "EXECUTE",
+    }
+}
+
 /// Plans `ML.name(…)` in `FROM` with the models of one statement.
 #[derive(Debug)]
 pub(crate) struct MlRelationPlanner {

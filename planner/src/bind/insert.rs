@@ -16,6 +16,7 @@ use super::column_rules::{
     as_table_rows, column_place, default_of, generated_value, is_default, row_checks,
 };
 use super::{BoundQuery, GivenTables, bind_sql_with};
+use crate::access::{TableUse, as_writer};
 use crate::commands::name_parts;
 use crate::error::{Error, Result};
 use crate::session::Session;
@@ -50,11 +51,14 @@ pub(crate) async fn bind_insert_with(
         return Err(Error::unsupported("this form of INSERT"));
     };
     let (schema, relation) = session.object_parts(&name_parts(name))?;
-    let table = session.managed_table(&schema, &relation)?;
+    let table = session.managed_table(&schema, &relation, TableUse::Insert)?;
     let shape = session.engine.tables.shape(&table.id).await?;
     let mut insert = insert.clone();
     let columns = columns_of(&mut insert, &shape, &relation)?;
-    let (query, columns) = plan(session, insert, &shape, columns, given).await?;
+    // The planner opens the target of VALUES to learn its columns, which is no reading of its rows.
+    let target = (!reads_relations(&insert)).then(|| table.id.clone());
+    let planning = Box::pin(plan(session, insert, &shape, columns, given));
+    let (query, columns) = as_writer(target, planning).await?;
     let state = query.state.clone();
     let given = |idx: usize| match &columns {
         Some(columns) => columns.contains(&idx),
@@ -98,6 +102,13 @@ pub(crate) async fn bind_insert_with(
             ..query.rest
         },
     })
+}
+
+/// Whether the source of an INSERT names a relation, in whatever place.
+fn reads_relations(insert: &ast::Insert) -> bool {
+    let mut found = |_: &ObjectName| std::ops::ControlFlow::Break(());
+    let source = insert.source.as_ref();
+    source.is_some_and(|source| ast::visit_relations(source, &mut found).is_break())
 }
 
 /// The rows of an INSERT, all columns wide.

@@ -3,7 +3,7 @@
 //! In: a syntax tree; out: the tree with query texts and scalar predictions replaced by what the
 //! planner knows, and the functions and relations that stand for them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -22,10 +22,11 @@ use datafusion::sql::sqlparser::ast::{
 
 use super::file_functions::FileScope;
 use super::findings::Findings;
-use super::functions::MlRelationPlanner;
+use super::functions::{MlRelationPlanner, privilege_of};
 use super::given_tables::GivenTables;
 use super::predict_udf::PredictUdf;
 use crate::error::{Error, Result};
+use crate::observe::Counter;
 use crate::session::Session;
 
 /// A model version that a statement uses.
@@ -35,6 +36,8 @@ pub(crate) struct BoundModel {
     pub(crate) name: String,
     pub(crate) version: u64,
     pub(crate) model: Arc<TrainedModel>,
+    /// Counts the rows that it predicts.
+    pub(crate) predicted: Counter,
 }
 
 /// The function that tells what a model was trained on.
@@ -76,7 +79,14 @@ impl ModelScope {
             ..ModelScope::default()
         };
         for (key, model) in collector.found {
-            let bound = session.load_model(&model).await?;
+            let (model, privileges) = model;
+            let mut bound = None;
+            for privilege in privileges {
+                bound = Some(session.load_model(&model, privilege).await?);
+            }
+            let Some(bound) = bound else {
+                continue;
+            };
             scope.findings.use_model(&bound);
             scope.models.insert(key, bound);
         }
@@ -120,12 +130,16 @@ impl ModelScope {
 /// First pass: query texts become queries, references are collected.
 struct Collector {
     dialect: auspex_sql::Dialect,
-    found: BTreeMap<String, ModelRef>,
+    /// The references, with the privileges that their uses need.
+    found: BTreeMap<String, (ModelRef, BTreeSet<&'static str>)>,
 }
 
 impl Collector {
-    fn see(&mut self, model: ModelRef) {
-        self.found.insert(model_key(&model), model);
+    fn see(&mut self, model: ModelRef, privilege: &'static str) {
+        let key = model_key(&model);
+        let found = self.found.entry(key);
+        let (_, privileges) = found.or_insert_with(|| (model, BTreeSet::new()));
+        privileges.insert(privilege);
     }
 
     fn table_function(&mut self, factor: &mut TableFactor) -> Result<()> {
@@ -138,12 +152,13 @@ impl Collector {
             let query = parse_query("SELECT * FROM ml.lineage", self.dialect)?;
             push_argument(factor, Expr::Subquery(query));
         }
+        let privilege = privilege_of(&call.name);
         for (idx, arg) in call.args.iter().enumerate() {
             match arg {
-                MlArg::Model(model) => self.see(model.clone()),
+                MlArg::Model(model) => self.see(model.clone(), privilege),
                 MlArg::Expr(expr) if idx == 0 => {
                     if let Some(text) = string_literal(expr) {
-                        self.see(parse_model_ref(text)?);
+                        self.see(parse_model_ref(text)?, privilege);
                     }
                 }
                 MlArg::Expr(expr) if idx == 1 => {
@@ -173,7 +188,7 @@ impl VisitorMut for Collector {
         if let Expr::Function(function) = expr {
             match scalar_predict(function) {
                 None => {}
-                Some(Ok(call)) => self.see(call.model),
+                Some(Ok(call)) => self.see(call.model, "EXECUTE"),
                 Some(Err(error)) => return ControlFlow::Break(error.into()),
             }
         }

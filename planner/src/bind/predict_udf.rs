@@ -4,6 +4,7 @@
 //! surprising in them, so that the statement can warn of it.
 
 use std::hash::{Hash, Hasher};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
 use auspex_ml::compute::Compute;
@@ -19,6 +20,7 @@ use datafusion::logical_expr::{
 
 use super::model_scope::BoundModel;
 use crate::engine::lock;
+use crate::observe::Counter;
 
 /// What a prediction function returns for each row.
 #[derive(Debug, Clone, PartialEq)]
@@ -47,6 +49,7 @@ pub(crate) struct PredictUdf {
     shape: PredictShape,
     return_type: DataType,
     surprises: Arc<Mutex<Surprises>>,
+    predicted: Counter,
     compute: Compute,
     signature: Signature,
 }
@@ -94,6 +97,7 @@ impl PredictUdf {
             shape,
             return_type,
             surprises,
+            predicted: Arc::clone(&bound.predicted),
             compute: Compute::cpu(),
             signature: Signature::variadic_any(Volatility::Immutable),
         })
@@ -116,6 +120,7 @@ impl PredictUdf {
         let block = self.model.encode(&batch, place, false, &mut surprises)?;
         lock(&self.surprises).merge(&surprises);
         let prediction = self.model.model.predict(&block, &self.compute)?;
+        self.predicted.fetch_add(n_rows as u64, Ordering::Relaxed);
         let (fields, arrays) = match &self.shape {
             PredictShape::Scalar(output) => {
                 return output::scalar_array(&self.model, &prediction, output);

@@ -100,6 +100,7 @@ impl SchemaProvider for ForeignSchema {
             .session
             .upgrade()
             .ok_or_else(|| DataFusionError::Internal("the session has ended".to_owned()))?;
+        session.access().check(&self.entry, "USAGE")?;
         Ok(pins::foreign(&session, &self.entry, &self.namespace, name).await?)
     }
 

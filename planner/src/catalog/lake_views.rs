@@ -41,7 +41,12 @@ pub(super) const CATALOGS: &[(&str, ColumnType)] = &[
 /// The rows of a kind.
 pub(super) fn rows(session: &Session, kind: ObjectKind) -> Vec<Vec<Cell>> {
     let state = session.engine.catalog.state();
-    state.globals(kind).map(row).collect()
+    let access = session.access();
+    state
+        .globals(kind)
+        .filter(|entry| access.sees(entry))
+        .map(row)
+        .collect()
 }
 
 fn row(entry: &Arc<CatalogEntry>) -> Vec<Cell> {

@@ -15,9 +15,11 @@ pub(crate) mod system;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, Weak};
 
-use datafusion::catalog::{CatalogProvider, SchemaProvider};
+use async_trait::async_trait;
+use datafusion::catalog::{CatalogProvider, SchemaProvider, TableProvider};
 use datafusion::error::Result;
 
+use crate::access::as_system;
 use crate::engine::{Engine, lock};
 use crate::session::Session;
 pub(crate) use foreign::SessionCatalogs;
@@ -46,6 +48,25 @@ impl SessionCatalog {
     }
 }
 
+/// A schema in which the engine describes its catalog: it shows names to everybody, and no rows of tables.
+#[derive(Debug)]
+struct EngineSchema(Arc<dyn SchemaProvider>);
+
+#[async_trait]
+impl SchemaProvider for EngineSchema {
+    fn table_names(&self) -> Vec<String> {
+        self.0.table_names()
+    }
+
+    async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
+        as_system(self.0.table(name)).await
+    }
+
+    fn table_exist(&self, name: &str) -> bool {
+        self.0.table_exist(name)
+    }
+}
+
 impl CatalogProvider for SessionCatalog {
     fn schema_names(&self) -> Vec<String> {
         let catalog = self.engine.catalog.state();
@@ -70,8 +91,8 @@ impl CatalogProvider for SessionCatalog {
             let system = SystemSchema::with_base(self.session.clone(), added);
             return Some(Arc::new(system));
         }
-        if added.is_some() {
-            return added;
+        if let Some(schema) = added {
+            return Some(Arc::new(EngineSchema(schema)));
         }
         if !self.engine.catalog.state().schema_exists(name) {
             return None;

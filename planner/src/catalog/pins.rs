@@ -12,6 +12,7 @@ use datafusion::catalog::TableProvider;
 use datafusion::execution::SessionState;
 use serde_json::Value;
 
+use crate::access::FileUse;
 use crate::engine::lock;
 use crate::error::{Error, Result};
 use crate::session::{Session, display_name};
@@ -165,6 +166,7 @@ pub(crate) async fn file(
     path: &str,
     state: &SessionState,
 ) -> Result<Arc<dyn TableProvider>> {
+    session.file_url(path, FileUse::Read)?;
     let tables = &session.engine.tables;
     match PINS.try_with(Arc::clone) {
         Err(_) => Ok(tables.file_provider(path, state).await?),

@@ -13,6 +13,7 @@ use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
 
 use super::pins;
+use crate::access::{as_role, is_writer_of};
 use crate::bind::bind_query;
 use crate::error::Error;
 use crate::session::Session;
@@ -69,8 +70,10 @@ impl SchemaProvider for WarehouseSchema {
             return Vec::new();
         };
         let catalog = session.engine.catalog.state();
-        let is_relation =
-            |entry: &&Arc<CatalogEntry>| !matches!(entry.definition, Definition::Model(_));
+        let access = session.access();
+        let is_relation = |entry: &&Arc<CatalogEntry>| {
+            !matches!(entry.definition, Definition::Model(_)) && access.sees(entry)
+        };
         catalog
             .entries(&self.name)
             .filter(is_relation)
@@ -90,8 +93,15 @@ impl SchemaProvider for WarehouseSchema {
                 None => Ok(None),
             };
         };
+        if !matches!(entry.definition, Definition::Model(_)) && !is_writer_of(&entry.id) {
+            session.access().check(&entry, "SELECT")?;
+        }
         match &entry.definition {
-            Definition::View(view) => view_table(&session, name, view).await.map(Some),
+            Definition::View(view) => {
+                // Who may read a view needs no privilege on what the view reads: its owner does.
+                let reading = view_table(&session, name, view);
+                as_role(&entry.owner, reading).await.map(Some)
+            }
             Definition::Model(_) => Err(Error::invalid(
                 "42809",
                 format!("\"{name}\" is a model, not a table"),
@@ -167,7 +177,7 @@ impl Session {
     fn relation_entry(&self, parts: &[String]) -> std::result::Result<Arc<CatalogEntry>, Error> {
         let (schema, name) = self.object_parts(parts)?;
         let catalog = self.engine.catalog.state();
-        catalog
+        let entry = catalog
             .get(&schema, &name)
             .cloned()
             .ok_or(Error::Undefined {
@@ -175,7 +185,9 @@ impl Session {
                 name,
                 nearest: None,
                 position: None,
-            })
+            })?;
+        self.access().check(&entry, "SELECT")?;
+        Ok(entry)
     }
 
     /// A table as it was.

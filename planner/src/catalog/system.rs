@@ -17,6 +17,7 @@ use serde_json::Value;
 use super::lake_views;
 use super::lineage;
 use super::rows::{Cell, ColumnType, batch_of};
+use crate::access::{as_system, roles};
 use crate::session::{Session, display_name};
 
 type Columns = &'static [(&'static str, ColumnType)];
@@ -93,7 +94,25 @@ const PROGRESS: Columns = &[
     ("elapsed_ms", Integer),
 ];
 
+const AUDIT_LOG: Columns = &[
+    ("at", Timestamp),
+    ("request", Integer),
+    ("process_id", Integer),
+    ("event", Text),
+    ("user_name", Text),
+    ("role", Text),
+    ("address", Text),
+    ("application", Text),
+    ("kind", Text),
+    ("statement", Text),
+    ("duration_ms", Float),
+    ("rows", Integer),
+    ("outcome", Text),
+    ("sqlstate", Text),
+];
+
 const NAMES: &[&str] = &[
+    "audit_log",
     "catalogs",
     "credentials",
     "devices",
@@ -147,7 +166,7 @@ impl SchemaProvider for SystemSchema {
     async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
         if !self.names.contains(&name) {
             return match &self.base {
-                Some(base) => base.table(name).await,
+                Some(base) => as_system(base.table(name)).await,
                 None => Ok(None),
             };
         }
@@ -156,6 +175,10 @@ impl SchemaProvider for SystemSchema {
             .upgrade()
             .ok_or_else(|| DataFusionError::Internal("the session has ended".to_owned()))?;
         let (columns, rows) = match name {
+            "audit_log" => {
+                session.access().check_superuser("read the audit log")?;
+                (AUDIT_LOG, audit_log(&session))
+            }
             "lineage" => (lineage::COLUMNS, lineage::rows(&session).await?),
             "models" => (MODELS, models(&session).await?),
             "model_versions" => (MODEL_VERSIONS, model_versions(&session).await?),
@@ -193,11 +216,14 @@ impl SchemaProvider for SystemSchema {
     }
 }
 
-/// The models of the catalog.
+/// The models of the catalog that the role which acts has anything to do with.
 pub(crate) fn model_entries(session: &Session) -> Vec<(Arc<CatalogEntry>, ModelDefinition)> {
     let catalog = session.engine.catalog.state();
+    let access = session.access();
     let model = |entry: &Arc<CatalogEntry>| match &entry.definition {
-        Definition::Model(definition) => Some((Arc::clone(entry), definition.clone())),
+        Definition::Model(definition) if access.sees(entry) => {
+            Some((Arc::clone(entry), definition.clone()))
+        }
         _ => None,
     };
     catalog.all().filter_map(model).collect()
@@ -318,7 +344,15 @@ async fn warnings(session: &Session) -> Result<Vec<Vec<Cell>>> {
             }
         }
     }
+    let seen: Vec<String> = model_entries(session)
+        .iter()
+        .map(|(entry, _)| display_name(entry))
+        .collect();
+    let all = session.access().is_superuser();
     for warning in session.engine.statement_warnings() {
+        if !all && !seen.contains(&warning.model) {
+            continue;
+        }
         rows.push(vec![
             warning.model.into(),
             warning.version.into(),
@@ -363,6 +397,35 @@ fn options() -> Vec<Vec<Cell>> {
     options_table().into_iter().map(row).collect()
 }
 
+fn audit_log(session: &Session) -> Vec<Vec<Cell>> {
+    let row = |record: crate::observe::AuditRecord| {
+        vec![
+            Cell::Timestamp(record.at_ms),
+            record.request.into(),
+            Cell::Integer(i64::from(record.process_id)),
+            record.event.into(),
+            record.user.into(),
+            record.role.into(),
+            record.address.into(),
+            record.application.into(),
+            record.kind.into(),
+            record.statement.into(),
+            Cell::Float(record.duration_ms),
+            record.rows.into(),
+            record.outcome.into(),
+            record.sqlstate.into(),
+        ]
+    };
+    session
+        .engine
+        .observer
+        .audit
+        .last()
+        .into_iter()
+        .map(row)
+        .collect()
+}
+
 fn devices() -> Vec<Vec<Cell>> {
     let info = Compute::cpu().device().info();
     vec![vec![info.kind.into(), info.name.into(), "in use".into()]]
@@ -385,5 +448,11 @@ fn progress(session: &Session) -> Vec<Vec<Cell>> {
             elapsed.into(),
         ]
     };
-    session.engine.trainings().into_iter().map(row).collect()
+    let access = session.access();
+    let is_seen = |(pid, _): &(i32, crate::engine::TrainingProgress)| {
+        let owner = session.engine.activity.user_of(*pid);
+        access.is(roles::MONITOR) || owner.is_some_and(|owner| access.is(&owner))
+    };
+    let trainings = session.engine.trainings();
+    trainings.into_iter().filter(is_seen).map(row).collect()
 }

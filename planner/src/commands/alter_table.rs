@@ -8,8 +8,8 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use auspex_storage::{
-    CatalogEntry, Change, Definition, Error as StorageError, Rewrite, TableDefinition,
-    TableOperation, TableShape, columns_of,
+    CatalogEntry, CatalogState, Change, Definition, Error as StorageError, Rewrite,
+    TableDefinition, TableOperation, TableShape, columns_of,
 };
 use datafusion::arrow::datatypes::Field;
 use datafusion::sql::sqlparser::ast::{
@@ -21,6 +21,7 @@ use futures::StreamExt as _;
 use super::table_shape::{add_constraint, add_option, checked_default, set_property};
 use super::tables::declared_schema;
 use super::{folded, name_parts};
+use crate::access::TableUse;
 use crate::bind::{
     GivenTables, as_table_rows, bind_sql_with, column_place, default_of, names_column, parse_expr,
     renamed, row_checks,
@@ -42,7 +43,7 @@ pub(super) async fn alter(
     control: &StatementControl,
 ) -> Result<String> {
     let (schema, name) = session.object_parts(&name_parts(&alter.name))?;
-    let table = match session.managed_table(&schema, &name) {
+    let table = match session.managed_table(&schema, &name, TableUse::Define) {
         Err(Error::Undefined { .. }) if alter.if_exists => {
             let message = format!("relation \"{name}\" does not exist, skipping");
             control.notify(Notice::plain(message));
@@ -80,14 +81,16 @@ async fn rename(
     text: &str,
 ) -> Result<String> {
     let name = name_parts(to).pop().unwrap_or_default();
-    let entry = CatalogEntry {
-        name,
-        ..table.clone()
-    };
+    session.access().check_schema(&table.schema, "CREATE")?;
     let catalog = &session.engine.catalog;
-    catalog
-        .commit(text, |_| Ok(vec![Change::Put(entry.clone())]))
-        .await?;
+    let commit = catalog.commit(text, |state| {
+        let name = name.clone();
+        Ok(vec![Change::Put(CatalogEntry {
+            name,
+            ..now(state, table)
+        })])
+    });
+    commit.await?;
     Ok(TAG.to_owned())
 }
 
@@ -98,17 +101,25 @@ async fn record(
     shape: &TableShape,
     text: &str,
 ) -> Result<()> {
-    let entry = CatalogEntry {
-        definition: Definition::Table(TableDefinition {
-            columns: columns_of(&shape.schema()),
-        }),
-        ..table.clone()
-    };
+    let definition = Definition::Table(TableDefinition {
+        columns: columns_of(&shape.schema()),
+    });
     let catalog = &session.engine.catalog;
-    catalog
-        .commit(text, |_| Ok(vec![Change::Put(entry.clone())]))
-        .await?;
+    let commit = catalog.commit(text, |state| {
+        let definition = definition.clone();
+        Ok(vec![Change::Put(CatalogEntry {
+            definition,
+            ..now(state, table)
+        })])
+    });
+    commit.await?;
     Ok(())
+}
+
+/// An entry as it is at the moment of a commit: its privileges may have changed since it was read.
+fn now(state: &CatalogState, entry: &CatalogEntry) -> CatalogEntry {
+    let found = state.by_id(&entry.id).map(Arc::as_ref);
+    found.unwrap_or(entry).clone()
 }
 
 /// Where the values of a column come from when rows are written anew.

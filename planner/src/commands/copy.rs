@@ -23,6 +23,7 @@ use datafusion::sql::sqlparser::ast::{
 use futures::StreamExt as _;
 
 use super::{dml, folded, name_parts};
+use crate::access::{FileUse, TableUse};
 use crate::bind::{GivenTables, bind_insert_with, bind_query, column_place};
 use crate::error::{Error, Result};
 use crate::session::Session;
@@ -232,7 +233,7 @@ impl Copy {
     ) -> Result<u64> {
         let engine = &session.engine;
         let (schema, relation) = session.object_parts(table)?;
-        let entry = session.managed_table(&schema, &relation)?;
+        let entry = session.managed_table(&schema, &relation, TableUse::Insert)?;
         let shape = engine.tables.shape(&entry.id).await?;
         let places: Vec<usize> = match columns.is_empty() {
             true => (0..shape.columns().len())
@@ -281,7 +282,7 @@ impl Copy {
     ) -> Result<CatalogEntry> {
         let engine = &session.engine;
         let format = self.format()?;
-        let url = engine.locations.resolve(&self.path)?;
+        let url = session.file_url(&self.path, FileUse::Read)?;
         let mut options = self.options.clone();
         let column = |idx: &usize| {
             let field = &shape.columns()[*idx];
@@ -325,7 +326,7 @@ impl Copy {
         control: &StatementControl,
     ) -> Result<u64> {
         let format = self.format()?;
-        let url = session.engine.locations.resolve_for_write(&self.path)?;
+        let url = session.file_url(&self.path, FileUse::Write)?;
         let factory: Arc<dyn FileFormatFactory> = match format {
             ExternalFormat::Csv => Arc::new(CsvFormatFactory::new()),
             ExternalFormat::Parquet => Arc::new(ParquetFormatFactory::new()),

@@ -1,4 +1,4 @@
-//! `CREATE` and `DROP` of credentials, external locations and catalogs, and the privileges on them.
+//! `CREATE` and `DROP` of credentials, external locations and catalogs.
 //!
 //! In: a syntax tree; out: one catalog entry. Secrets are sealed before they come here into an entry, and the text that
 //! the catalog keeps of the statement has none.
@@ -6,9 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use auspex_sql::{
-    CreateLakeObject, DropLakeObject, LakeObject, LakePrivilege, ModelOption, OptionValue,
-};
+use auspex_sql::{CreateLakeObject, DropLakeObject, LakeObject, ModelOption, OptionValue};
 use auspex_storage::{
     CatalogEntry, CatalogState, Change, CredentialDefinition, Definition,
     ExternalCatalogDefinition, Grants, LocationDefinition, Locations, ObjectKind,
@@ -44,6 +42,9 @@ pub(super) async fn create(
     let tag = format!("CREATE {}", create.object.words());
     let kind = kind_of(create.object);
     let name = create.name.value.as_str();
+    session
+        .access()
+        .check_superuser(&format!("create {kind}"))?;
     let old = session.engine.catalog.state().global(kind, name).cloned();
     if old.is_some() && create.if_not_exists {
         control.notify(Notice {
@@ -58,8 +59,10 @@ pub(super) async fn create(
         Some(old) if create.or_replace => old.as_ref().clone(),
         _ => CatalogEntry::new("", name, definition.clone()),
     };
-    entry.owner = session.user().to_owned();
+    let granted = std::mem::take(entry.granted_mut());
+    entry.owner = session.user();
     entry.definition = definition;
+    *entry.granted_mut() = granted;
     let commit = session.engine.catalog.commit(&text, |state| {
         check_credential(state, &entry.definition)?;
         Ok(vec![Change::Put(entry.clone())])
@@ -184,6 +187,7 @@ pub(super) async fn drop_objects(
     control: &StatementControl,
 ) -> Result<String> {
     let kind = kind_of(drop.object);
+    session.access().check_superuser(&format!("drop {kind}"))?;
     let state = session.engine.catalog.state();
     let mut changes = Vec::new();
     for name in &drop.names {
@@ -243,58 +247,4 @@ fn undefined(state: &CatalogState, object: LakeObject, name: &str) -> Error {
         nearest,
         position: None,
     }
-}
-
-/// `GRANT` and `REVOKE`: kept with the object. Until there are other roles, only the superuser can do anything.
-pub(super) async fn set_privilege(
-    session: &Arc<Session>,
-    privilege: &LakePrivilege,
-    text: &str,
-) -> Result<String> {
-    let kind = kind_of(privilege.object);
-    let name = privilege.name.value.as_str();
-    let state = session.engine.catalog.state();
-    if state.global(kind, name).is_none() {
-        return Err(undefined(&state, privilege.object, name));
-    }
-    let commit = session.engine.catalog.commit(text, |state| {
-        let mut entry = state.require_global(kind, name)?.as_ref().clone();
-        if let Some(grants) = grants_of(&mut entry.definition) {
-            change(grants, privilege);
-        }
-        Ok(vec![Change::Put(entry)])
-    });
-    commit.await?;
-    let verb = if privilege.grant { "GRANT" } else { "REVOKE" };
-    Ok(verb.to_owned())
-}
-
-fn grants_of(definition: &mut Definition) -> Option<&mut Grants> {
-    match definition {
-        Definition::Credential(credential) => Some(&mut credential.grants),
-        Definition::Location(location) => Some(&mut location.grants),
-        Definition::Catalog(catalog) => Some(&mut catalog.grants),
-        _ => None,
-    }
-}
-
-fn change(grants: &mut Grants, privilege: &LakePrivilege) {
-    let all: &[&str] = match privilege.object {
-        LakeObject::Location => &["READ", "WRITE"],
-        LakeObject::Credential | LakeObject::Catalog => &["USAGE"],
-    };
-    let held = grants.entry(privilege.role.value.clone()).or_default();
-    for word in &privilege.privileges {
-        let named = match word.value.as_str() {
-            "ALL" => all,
-            one => &[one],
-        };
-        for one in named {
-            match privilege.grant {
-                true => held.insert((*one).to_owned()),
-                false => held.remove(*one),
-            };
-        }
-    }
-    grants.retain(|_, held| !held.is_empty());
 }

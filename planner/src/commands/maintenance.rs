@@ -11,6 +11,7 @@ use datafusion::common::DFSchema;
 use datafusion::sql::sqlparser::ast::{self, ObjectName};
 
 use super::name_parts;
+use crate::access::TableUse;
 use crate::bind::{column_place, time_ms};
 use crate::catalog::rows::{Cell, ColumnType, batch_of};
 use crate::error::{Error, Result};
@@ -28,7 +29,7 @@ pub(super) async fn optimize(
     zorder: &[ast::Expr],
     control: &StatementControl,
 ) -> Result<String> {
-    let table = entry(session, &name_parts(name))?;
+    let table = entry(session, &name_parts(name), TableUse::Define)?;
     let tables = &session.engine.tables;
     let shape = tables.shape(&table.id).await?;
     let state = session.state(None);
@@ -74,12 +75,15 @@ pub(super) async fn vacuum(
     let tables = match vacuum.tables.is_empty() {
         true => {
             let catalog = session.engine.catalog.state();
-            let is_table =
-                |entry: &&Arc<CatalogEntry>| matches!(entry.definition, Definition::Table(_));
+            let access = session.access();
+            let is_table = |entry: &&Arc<CatalogEntry>| {
+                matches!(entry.definition, Definition::Table(_)) && access.is(&entry.owner)
+            };
             catalog.all().filter(is_table).cloned().collect()
         }
         false => {
-            let entries = vacuum.tables.iter().map(|name| entry(session, &name.parts));
+            let entries = vacuum.tables.iter();
+            let entries = entries.map(|name| entry(session, &name.parts, TableUse::Define));
             entries.collect::<Result<Vec<_>>>()?
         }
     };
@@ -122,7 +126,7 @@ pub(super) async fn vacuum(
 
 /// `RESTORE TABLE t TO …`.
 pub(super) async fn restore(session: &Arc<Session>, restore: &Restore) -> Result<String> {
-    let table = entry(session, &restore.table.parts)?;
+    let table = entry(session, &restore.table.parts, TableUse::Define)?;
     let version = match &restore.to {
         RestorePoint::Version(number) => VersionSpec::Number(*number),
         RestorePoint::Time(text) => {
@@ -142,7 +146,7 @@ pub(super) async fn truncate(session: &Arc<Session>, truncate: &ast::Truncate) -
     let mut tables = Vec::new();
     for target in &truncate.table_names {
         let parts = name_parts(&target.name);
-        match entry(session, &parts) {
+        match entry(session, &parts, TableUse::Truncate) {
             Err(Error::Undefined { .. }) if truncate.if_exists => {}
             found => tables.push(found?),
         }
@@ -159,9 +163,9 @@ pub(super) async fn truncate(session: &Arc<Session>, truncate: &ast::Truncate) -
     Ok("TRUNCATE TABLE".to_owned())
 }
 
-fn entry(session: &Session, parts: &[String]) -> Result<Arc<CatalogEntry>> {
+fn entry(session: &Session, parts: &[String], usage: TableUse) -> Result<Arc<CatalogEntry>> {
     let (schema, name) = session.object_parts(parts)?;
-    session.managed_table(&schema, &name)
+    session.managed_table(&schema, &name, usage)
 }
 
 const HISTORY: &[(&str, ColumnType)] = &[
@@ -175,7 +179,7 @@ const HISTORY: &[(&str, ColumnType)] = &[
 
 /// The rows of `DESCRIBE HISTORY t`, the newest commit first.
 pub(crate) async fn table_history(session: &Session, name: &[String]) -> Result<RecordBatch> {
-    let table = entry(session, name)?;
+    let table = entry(session, name, TableUse::Read)?;
     let commits = session.engine.tables.history(&table.id).await?;
     let row = |commit: auspex_storage::TableCommit| {
         vec![
@@ -209,7 +213,7 @@ const DETAIL: &[(&str, ColumnType)] = &[
 
 /// The row of `DESCRIBE DETAIL t`.
 pub(crate) async fn table_detail(session: &Session, name: &[String]) -> Result<RecordBatch> {
-    let table = entry(session, name)?;
+    let table = entry(session, name, TableUse::Read)?;
     let detail = session.engine.tables.detail(&table.id).await?;
     let row = vec![
         "delta".into(),

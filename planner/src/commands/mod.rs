@@ -10,6 +10,9 @@ mod indexes;
 mod lake;
 mod maintenance;
 mod models;
+mod privileges;
+mod role_dependents;
+mod roles;
 mod settings;
 mod table_shape;
 mod tables;
@@ -100,8 +103,15 @@ pub(crate) async fn run(
         }
         Statement::CreateLakeObject(create) => lake::create(session, create, control).await?,
         Statement::DropLakeObject(drop) => lake::drop_objects(session, drop, text, control).await?,
-        Statement::LakePrivilege(privilege) => {
-            lake::set_privilege(session, privilege, text).await?
+        Statement::Grant(grant) => privileges::grant(session, grant, text, control).await?,
+        Statement::DefaultPrivileges(defaults) => {
+            privileges::set_defaults(session, defaults, text).await?
+        }
+        Statement::AlterOwner(alter) => {
+            privileges::set_owner(session, alter, text, control).await?
+        }
+        Statement::Role(statement) => {
+            Box::pin(roles::run(session, statement, text, control)).await?
         }
         Statement::Sql(statement) => sql(session, statement, text, control).await?,
         _ => return Err(Error::unsupported("this statement")),
@@ -165,6 +175,8 @@ async fn sql(
         S::Rollback { .. } => Ok(settings::end(session, "ROLLBACK", control)),
         S::Discard { .. } => {
             session.settings().reset_all();
+            session.identity().set_session(None);
+            session.show_identity();
             Ok("DISCARD ALL".to_owned())
         }
         other => managed_table(session, other, text, control).await,
@@ -225,5 +237,7 @@ pub(crate) fn kind_name(definition: &Definition) -> &'static str {
         Definition::Credential(_) => "credential",
         Definition::Location(_) => "external location",
         Definition::Catalog(_) => "catalog",
+        Definition::Role(_) => "role",
+        Definition::Database => "database",
     }
 }

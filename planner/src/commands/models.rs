@@ -21,6 +21,7 @@ use futures::StreamExt;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
+use super::privileges::check_new_owner;
 use super::tables::{drop_entries, with_dependents};
 use crate::bind::{FitPlan, bind_create_model, bind_train, json_options, string_literal};
 use crate::catalog::rows::{Cell, ColumnType, batch_of, schema_of};
@@ -103,6 +104,7 @@ fn go_on_in_background(session: &Arc<Session>, fit: FitPlan, control: &Statement
         notices: notices_in,
     };
     engine.set_running(process_id, Some(&own.cancel));
+    engine.activity.enter_background(process_id, session.user());
     let hint =
         format!("pg_stat_progress_train shows it; SELECT pg_cancel_backend({process_id}) ends it.");
     control.notify(Notice {
@@ -112,6 +114,7 @@ fn go_on_in_background(session: &Arc<Session>, fit: FitPlan, control: &Statement
     tokio::spawn(async move {
         let ended = Box::pin(fit_to_end(plan, state, Vec::new(), &own)).await;
         engine.set_running(process_id, None);
+        engine.activity.leave(process_id);
         if let Err(error) = ended {
             let report = error.report();
             engine.remember_warning(StatementWarning {
@@ -226,11 +229,21 @@ async fn fit_to_end(
     let state = SessionStateBuilder::new_from_existing(state)
         .with_config(config)
         .build();
-    let mut rows = physical::open(&state, &plan).await?;
-    while let Some(batch) = rows.next().await {
-        batch?;
-    }
-    Ok(())
+    let Some(task) = fit_task(&plan) else {
+        return Err(Error::unsupported("this form of training"));
+    };
+    let training = async move {
+        let mut rows = physical::open(&state, &plan).await?;
+        while let Some(batch) = rows.next().await {
+            batch?;
+        }
+        Ok(())
+    };
+    let trained = task.engine.training_threads.run(Box::pin(training)).await;
+    let outcome = if trained.is_ok() { "ok" } else { "error" };
+    let metrics = &task.engine.observer.metrics;
+    metrics.training(task.estimator.spec().name, outcome);
+    trained
 }
 
 /// What an `ALTER MODEL` does to an entry.
@@ -247,13 +260,17 @@ pub(super) async fn alter(
         Err(Error::Undefined { .. }) if alter.if_exists => return Ok(TAG.to_owned()),
         found => found?,
     };
+    let access = session.access();
+    access.check_owner(&entry)?;
     let change: Box<Alteration> = match &alter.action {
         AlterAction::Rename(name) => {
+            access.check_schema(&entry.schema, "CREATE MODEL")?;
             let name = name.value.clone();
             Box::new(move |entry, _| entry.name.clone_from(&name))
         }
         AlterAction::Owner(role) => {
             let role = role.value.clone();
+            check_new_owner(session, &access, &entry, &role)?;
             Box::new(move |entry, _| entry.owner.clone_from(&role))
         }
         AlterAction::SetOptions(options) => {
@@ -390,6 +407,7 @@ pub(super) async fn drop(session: &Arc<Session>, drop: &DropModel, text: &str) -
             Err(Error::Undefined { .. }) if drop.if_exists => continue,
             found => found?,
         };
+        session.access().check_drop(&entry)?;
         match &model.version {
             None => whole.push(entry),
             Some(version) => {
@@ -426,6 +444,7 @@ pub(crate) async fn describe_model(
         part = name.parts.pop();
     }
     let (entry, definition) = session.model_entry(&name)?;
+    session.access().check(&entry, "SELECT")?;
     let mut rows = defined_properties(&entry, &definition);
     if definition.current_version > 0 || model.version.is_some() {
         let version = session

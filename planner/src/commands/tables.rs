@@ -21,8 +21,10 @@ use datafusion::sql::sqlparser::ast::{
     self, CommentObject, ObjectName, ObjectType, SchemaName, TableFactor, Visit, Visitor,
 };
 
+use super::privileges::check_new_owner;
 use super::table_shape::{declared_shape, query_shape, set_partitions, set_property};
-use super::{kind_name, name_parts};
+use super::{folded, kind_name, name_parts};
+use crate::access::{FileUse, TableUse, own};
 use crate::bind::{bind_query, distinct_names};
 use crate::catalog::rows::{Cell, ColumnType, batch_of};
 use crate::error::{Error, Result, nearest};
@@ -50,12 +52,13 @@ pub(super) async fn create(
     if skips_existing(session, &schema, &name, create.if_not_exists, control)? {
         return Ok("CREATE TABLE".to_owned());
     }
+    session.access().check_schema(&schema, "CREATE")?;
     let replaced = replaced(session, &schema, &name, create.or_replace)?;
     let definition = TableDefinition {
         columns: Vec::new(),
     };
     let mut entry = CatalogEntry::new(&schema, &name, Definition::Table(definition));
-    entry.owner = session.user().to_owned();
+    own(session, &mut entry);
     let (shape, rows) = match &create.query {
         Some(query) => {
             let query = query.as_ref().clone();
@@ -203,7 +206,10 @@ fn replaced(
 ) -> Result<Option<Arc<CatalogEntry>>> {
     match session.engine.catalog.state().get(schema, name) {
         None => Ok(None),
-        Some(old) if or_replace && is_table(&old.definition) => Ok(Some(Arc::clone(old))),
+        Some(old) if or_replace && is_table(&old.definition) => {
+            session.access().check_owner(old)?;
+            Ok(Some(Arc::clone(old)))
+        }
         Some(old) if matches!(old.definition, Definition::Model(_)) => Err(Error::Duplicate {
             kind: "model",
             name: name.to_owned(),
@@ -241,6 +247,7 @@ pub(super) async fn create_external(
     if skips_existing(session, &owner_schema, &name, create.if_not_exists, control)? {
         return Ok(TAG.to_owned());
     }
+    session.access().check_schema(&owner_schema, "CREATE")?;
     let replaced = replaced(session, &owner_schema, &name, create.or_replace)?;
     let format = match create.file_type.to_uppercase().as_str() {
         "PARQUET" => ExternalFormat::Parquet,
@@ -255,7 +262,7 @@ pub(super) async fn create_external(
     let engine = &session.engine;
     let mut urls = Vec::new();
     for location in &create.locations {
-        urls.push(engine.locations.resolve(location)?.to_string());
+        urls.push(session.file_url(location, FileUse::Read)?.to_string());
     }
     let Some((first, further)) = urls.split_first() else {
         let hint = "Write LOCATION 'folder', 'file' or 'pattern'.";
@@ -294,7 +301,7 @@ pub(super) async fn create_external(
     let state = session.state(None);
     engine.tables.external_provider(&definition, &state).await?;
     let mut entry = CatalogEntry::new(&owner_schema, &name, Definition::ExternalTable(definition));
-    entry.owner = session.user().to_owned();
+    own(session, &mut entry);
     engine
         .catalog
         .commit(text, |_| Ok(put(&replaced, entry.clone())))
@@ -333,10 +340,15 @@ pub(super) async fn create_schema(
     text: &str,
     control: &StatementControl,
 ) -> Result<String> {
-    let name = match name {
-        SchemaName::Simple(name) => name_parts(name).pop().unwrap_or_default(),
-        _ => return Err(Error::unsupported("CREATE SCHEMA ... AUTHORIZATION")),
+    let (name, owner) = match name {
+        SchemaName::Simple(name) => (name_parts(name).pop().unwrap_or_default(), None),
+        SchemaName::UnnamedAuthorization(owner) => (folded(owner), Some(folded(owner))),
+        SchemaName::NamedAuthorization(name, owner) => {
+            let name = name_parts(name).pop().unwrap_or_default();
+            (name, Some(folded(owner)))
+        }
     };
+    session.access().check_create_schema()?;
     if if_not_exists && session.engine.catalog.state().schema_exists(&name) {
         let message = format!("schema \"{name}\" already exists, skipping");
         control.notify(Notice {
@@ -346,7 +358,11 @@ pub(super) async fn create_schema(
         return Ok("CREATE SCHEMA".to_owned());
     }
     let mut entry = CatalogEntry::new_schema(name);
-    entry.owner = session.user().to_owned();
+    own(session, &mut entry);
+    if let Some(owner) = owner {
+        check_new_owner(session, &session.access(), &entry, &owner)?;
+        entry.owner = owner;
+    }
     session
         .engine
         .catalog
@@ -375,7 +391,10 @@ pub(super) async fn drop(
     let mut dropped: Vec<Arc<CatalogEntry>> = Vec::new();
     for name in names {
         match find_for_drop(session, &catalog, object_type, name)? {
-            Some(entry) => dropped.push(entry),
+            Some(entry) => {
+                session.access().check_drop(&entry)?;
+                dropped.push(entry);
+            }
             None if words.if_exists => {
                 let what = object_type.to_string().to_lowercase();
                 let message = format!("{what} \"{name}\" does not exist, skipping");
@@ -597,15 +616,16 @@ pub(super) async fn comment(
         nearest: None,
         position: None,
     })?;
-    let entry = CatalogEntry {
-        comment,
-        ..entry.as_ref().clone()
-    };
-    session
-        .engine
-        .catalog
-        .commit(text, |_| Ok(vec![Change::Put(entry.clone())]))
-        .await?;
+    session.access().check_owner(&entry)?;
+    let commit = session.engine.catalog.commit(text, |state| {
+        let now = state.by_id(&entry.id).unwrap_or(&entry);
+        let comment = comment.clone();
+        Ok(vec![Change::Put(CatalogEntry {
+            comment,
+            ..now.as_ref().clone()
+        })])
+    });
+    commit.await?;
     Ok("COMMENT".to_owned())
 }
 
@@ -651,11 +671,17 @@ pub(crate) async fn describe_table(
 }
 
 impl Session {
-    /// A managed table to write to.
-    pub(crate) fn managed_table(&self, schema: &str, name: &str) -> Result<Arc<CatalogEntry>> {
+    /// A managed table that the role which acts may use so.
+    pub(crate) fn managed_table(
+        &self,
+        schema: &str,
+        name: &str,
+        usage: TableUse,
+    ) -> Result<Arc<CatalogEntry>> {
         let catalog = self.engine.catalog.state();
         match catalog.get(schema, name) {
             Some(entry) if matches!(entry.definition, Definition::Table(_)) => {
+                usage.check(&self.access(), entry)?;
                 Ok(Arc::clone(entry))
             }
             Some(entry) => {

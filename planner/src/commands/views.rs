@@ -6,6 +6,7 @@ use auspex_storage::{CatalogEntry, Change, Definition, ViewDefinition};
 use datafusion::sql::sqlparser::ast;
 
 use super::{folded, name_parts, settings::dialect_name};
+use crate::access::own;
 use crate::bind::{bind_query, distinct_names};
 use crate::error::{Error, Result};
 use crate::session::Session;
@@ -41,6 +42,7 @@ pub(super) async fn create(
         );
         return Err(Error::invalid("42601", message, None));
     }
+    session.access().check_schema(&schema, "CREATE")?;
     let state = session.engine.catalog.state();
     let existing = state.get(&schema, &name).cloned();
     let is_view = |entry: &CatalogEntry| matches!(entry.definition, Definition::View(_));
@@ -58,10 +60,13 @@ pub(super) async fn create(
         dialect: dialect_name(session.settings().dialect()),
     });
     let entry = match existing {
-        Some(old) if create.or_replace && is_view(&old) => CatalogEntry {
-            definition: view,
-            ..old.as_ref().clone()
-        },
+        Some(old) if create.or_replace && is_view(&old) => {
+            session.access().check_owner(&old)?;
+            CatalogEntry {
+                definition: view,
+                ..old.as_ref().clone()
+            }
+        }
         Some(_) => {
             return Err(Error::Duplicate {
                 kind: "relation",
@@ -70,7 +75,7 @@ pub(super) async fn create(
         }
         None => {
             let mut entry = CatalogEntry::new(&schema, &name, view);
-            entry.owner = session.user().to_owned();
+            own(session, &mut entry);
             entry
         }
     };

@@ -329,9 +329,11 @@ async fn name_version(task: &FitTask, version: u64) -> Result<()> {
         }
         definition.current_version = definition.current_version.max(version);
         let definition = Definition::Model(definition);
+        // So may its owner, its comment and the privileges on it.
+        let now = found.map_or(entry, |found| found.as_ref());
         Ok(vec![Change::Put(CatalogEntry {
             definition,
-            ..entry.clone()
+            ..now.clone()
         })])
     });
     committed.await?;

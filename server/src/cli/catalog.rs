@@ -9,10 +9,11 @@ use auspex_planner::{Engine, GarbageOptions};
 
 use super::{CatalogCommand, CliError, GcArgs, Success, open, print_line, start_logging};
 use crate::config::{Config, EngineArgs, age};
+use crate::config_server::LogFormat;
 
 /// Runs a command about the catalog.
 pub(super) async fn catalog(command: CatalogCommand) -> Result<Success, CliError> {
-    start_logging("warn");
+    start_logging("warn", LogFormat::Text);
     match command {
         CatalogCommand::Check(args) => check(args).await,
         CatalogCommand::Gc(args) => collect(args).await,

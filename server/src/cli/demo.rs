@@ -9,6 +9,7 @@ use super::serve::{psql, stop_signal};
 use super::table::OutputFormat;
 use super::{CliError, DemoArgs, Success, open, print_line, start_logging};
 use crate::config::{Config, EngineArgs};
+use crate::config_server::LogFormat;
 use crate::protocol::Server;
 
 /// The tour, which `psql -f` runs as well.
@@ -18,7 +19,7 @@ const PENGUINS: &[u8] = include_bytes!("../../../examples/penguins.csv");
 
 /// Runs the tour against a server of its own.
 pub(super) async fn demo(args: DemoArgs) -> Result<Success, CliError> {
-    start_logging("error");
+    start_logging("error", LogFormat::Text);
     let folder = tempfile::Builder::new().prefix("auspex-demo-").tempdir()?;
     std::fs::write(folder.path().join("penguins.csv"), PENGUINS)?;
     let engine = EngineArgs {

@@ -24,6 +24,8 @@ use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
 use crate::config::{ConfigError, EngineArgs};
+use crate::config_server::{LogFormat, ServerArgs, ServerConfigError};
+use crate::json_log::JsonLines;
 use crate::protocol::ListenError;
 use client::ClientError;
 use table::OutputFormat;
@@ -53,8 +55,11 @@ enum Command {
   auspex serve --allow-location /data/raw
       lets SQL read the files there: SELECT * FROM '/data/raw/sales.parquet'
 
-Connect with psql -h 127.0.0.1 -U postgres postgres. No password is asked, so that only this
-machine is let in. Stop with Ctrl-C. Logs go to standard error; AUSPEX_LOG=debug tells more.")]
+  auspex serve --listen 0.0.0.0:5432 --tls-cert cert.pem --tls-key key.pem
+      serves other machines, too, whose users need passwords
+
+Connect with psql -h 127.0.0.1 -U postgres postgres. Clients of this machine need no password; any
+other does, unless [[hba]] in the configuration file says otherwise. Stop with Ctrl-C. Logs go to standard error; AUSPEX_LOG=debug tells more.")]
     Serve(ServeArgs),
     /// Run SQL: given as arguments, from a file, from standard input, or typed
     #[command(after_help = "Examples:
@@ -114,6 +119,9 @@ struct ServeArgs {
     listen: Option<String>,
 
     #[command(flatten)]
+    server: ServerArgs,
+
+    #[command(flatten)]
     engine: EngineArgs,
 }
 
@@ -157,6 +165,8 @@ enum CliError {
     #[error(transparent)]
     Config(#[from] ConfigError),
     #[error(transparent)]
+    Server(#[from] ServerConfigError),
+    #[error(transparent)]
     Listen(#[from] ListenError),
     #[error(transparent)]
     Engine(#[from] auspex_planner::Error),
@@ -177,6 +187,7 @@ impl CliError {
     fn hint(&self) -> Option<String> {
         match self {
             CliError::Config(error) => error.hint(),
+            CliError::Server(error) => error.hint(),
             CliError::Listen(error) => Some(error.hint().to_owned()),
             CliError::Engine(error) => error.report().hint,
             CliError::Client(error) => error.hint(),
@@ -245,7 +256,7 @@ fn print_line(text: &str) -> Result<(), CliError> {
 }
 
 /// Sends logs to standard error: what `AUSPEX_LOG` asks for, or ours of `level` and others' errors.
-fn start_logging(level: &str) {
+fn start_logging(level: &str, format: LogFormat) {
     const OURS: [&str; 5] = [
         "auspex_server",
         "auspex_planner",
@@ -262,7 +273,10 @@ fn start_logging(level: &str) {
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal());
     // An error means that logging was started before.
-    let _ = logging.try_init();
+    let _ = match format {
+        LogFormat::Text => logging.try_init(),
+        LogFormat::Json => logging.event_format(JsonLines).try_init(),
+    };
 }
 
 /// Opens the engine of a configuration.

@@ -2,27 +2,98 @@
 //!
 //! In: the configuration; out: one line when it listens, logs on standard error.
 
+use std::sync::Arc;
+
+use auspex_planner::{Engine, generated_password};
+
 use super::{CliError, ServeArgs, Success, open, print_line, start_logging};
+use crate::auth::HbaRule;
 use crate::config::Config;
-use crate::protocol::Server;
+use crate::config_server::{self, ServerConfig};
+use crate::http::HttpServer;
+use crate::protocol::{Listener, Server, ServerOptions};
+
+/// The environment variable that the superuser's password may be given in: flags are seen by others.
+const SUPERUSER_PASSWORD: &str = "AUSPEX_SUPERUSER_PASSWORD";
 
 /// Runs the server.
 pub(super) async fn serve(args: ServeArgs) -> Result<Success, CliError> {
-    start_logging("info");
-    let config = Config::resolve(args.engine, args.listen)?;
+    start_logging("info", args.server.log_format);
+    let mut config = Config::resolve(args.engine, args.listen)?;
+    // What cannot be used or had is found out before a warehouse is made.
+    let ServerConfig {
+        options,
+        http,
+        audit_log,
+    } = config_server::resolve(args.server, &config.file)?;
+    config.engine.audit_log = audit_log;
+    let listener = Listener::bind(&config.listen).await?;
     let engine = open(config.engine).await?;
     tracing::info!(warehouse = engine.warehouse_url(), "warehouse opened");
-    let server = Server::bind(engine, &config.listen).await?;
+    if !listener.is_loopback() {
+        warn_of_strangers(&options);
+        give_password(&engine).await?;
+    }
+    let server = Server::new(Arc::clone(&engine), listener, options)?;
     let address = server.address();
-    let running = server.start();
+    let mut running = server.start();
+    let http = match http {
+        Some(listen) => Some(HttpServer::start(engine, &listen, running.draining()).await?),
+        None => None,
+    };
+    if let Some(http) = &http {
+        tracing::info!(address = %http.address(), "health and metrics over HTTP");
+    }
     print_line(&format!(
         "listening on {address}; connect with: {}",
         psql(address)
     ))?;
     let signal = stop_signal().await?;
-    tracing::info!(signal, "stopping");
-    running.stop().await;
+    tracing::info!(
+        signal,
+        "stopping: statements may end, a second signal cancels them"
+    );
+    let again = tokio::select! {
+        () = running.drain() => false,
+        again = stop_signal() => {
+            again?;
+            true
+        }
+    };
+    if again {
+        running.stop().await;
+    }
     Ok(Success::All)
+}
+
+/// Tells what others may see or do who are not of this machine.
+fn warn_of_strangers(options: &ServerOptions) {
+    if options.tls.is_none() {
+        tracing::warn!("connections are not encrypted: give --tls-cert and --tls-key");
+    }
+    if options.rules.iter().any(HbaRule::trusts_strangers) {
+        tracing::warn!("a rule of \"hba\" lets in other machines without a password");
+    }
+}
+
+/// The superuser needs a password before other machines reach the server: that of the environment, else a new one that is
+/// shown once.
+async fn give_password(engine: &Arc<Engine>) -> Result<(), CliError> {
+    let given = std::env::var(SUPERUSER_PASSWORD)
+        .ok()
+        .filter(|text| !text.is_empty());
+    match given {
+        Some(password) => engine.set_superuser_password(&password).await?,
+        None if engine.superuser_has_password() => {}
+        None => {
+            let password = generated_password().map_err(auspex_planner::Error::from)?;
+            engine.set_superuser_password(&password).await?;
+            print_line(&format!(
+                "password of the superuser postgres, shown only now: {password}"
+            ))?;
+        }
+    }
+    Ok(())
 }
 
 /// The command that connects to a server at an address.

@@ -13,6 +13,7 @@ use super::runner::{AfterError, Runner};
 use super::script::Script;
 use super::{CliError, SqlArgs, Success, open, print_line, start_logging, version};
 use crate::config::{Config, EngineArgs};
+use crate::config_server::LogFormat;
 
 /// What the prompt tells who asks.
 const HELP: &str = "Statements end with a semicolon. Ctrl-C cancels one, Ctrl-D or \\q leaves.
@@ -24,7 +25,7 @@ const HELP: &str = "Statements end with a semicolon. Ctrl-C cancels one, Ctrl-D 
 
 /// Runs the command.
 pub(super) async fn sql(args: SqlArgs) -> Result<Success, CliError> {
-    start_logging("error");
+    start_logging("error", LogFormat::Text);
     let client = match &args.url {
         Some(url) => Client::connect(url).await?,
         None => embedded(args.engine).await?,

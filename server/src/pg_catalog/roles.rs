@@ -1,17 +1,23 @@
-//! The roles as catalog rows.
+//! The roles and sessions as catalog rows.
 //!
-//! In: the session's facts; out: rows of `pg_roles`, `pg_authid`, `pg_user` and their like. Until roles can be
-//! created there are the superuser and whoever is connected.
+//! In: the session's facts; out: rows of `pg_roles`, `pg_user`, `pg_auth_members`, `pg_stat_activity` and their like. No
+//! password is in any of them, and what other roles' sessions do is for those who may see it.
 
-use auspex_planner::SessionFacts;
+use auspex_planner::{BackendFacts, RoleFacts, SessionFacts};
 
 use super::cells::{Cell, Row};
 use super::oids::hashed;
 
 /// The superuser's number, which is PostgreSQL's.
 pub(super) const SUPERUSER_OID: i32 = 10;
-/// The superuser, who owns everything.
+/// The superuser, who owns everything that nobody made.
 pub(super) const SUPERUSER: &str = "postgres";
+/// What stands in the place of a password.
+const HIDDEN: &str = "********";
+/// What stands in the place of another role's statement.
+const INSUFFICIENT: &str = "<insufficient privilege>";
+/// The role whose members see what all sessions do.
+const MONITOR: &str = "pg_monitor";
 
 /// The number of a role.
 pub(super) fn number(name: &str) -> i32 {
@@ -21,53 +27,157 @@ pub(super) fn number(name: &str) -> i32 {
     }
 }
 
+fn facts(session: &SessionFacts) -> Vec<RoleFacts> {
+    let engine = session.engine.upgrade();
+    engine.map(|engine| engine.roles()).unwrap_or_default()
+}
+
 /// The roles that exist: number and name.
 pub(super) fn roles(session: &SessionFacts) -> Vec<(i32, String)> {
-    let mut names = vec![SUPERUSER.to_owned()];
-    if session.user != SUPERUSER {
-        names.push(session.user.clone());
-    }
-    names
-        .into_iter()
-        .map(|name| (number(&name), name))
-        .collect()
+    let numbered = |role: RoleFacts| (number(&role.name), role.name);
+    facts(session).into_iter().map(numbered).collect()
 }
 
 /// The rows of a table about roles; `None` when it is none of them.
 pub(super) fn rows(name: &str, session: &SessionFacts) -> Option<Vec<Row>> {
-    let row: fn(&(i32, String)) -> Row = match name {
+    let row: fn(&RoleFacts) -> Row = match name {
         "pg_roles" | "pg_authid" => role,
         "pg_user" | "pg_shadow" => user,
+        "pg_auth_members" => return Some(facts(session).iter().flat_map(memberships).collect()),
+        "pg_group" => return Some(groups(&facts(session))),
+        "pg_stat_activity" => return Some(activity(session)),
         _ => return None,
     };
-    Some(roles(session).iter().map(row).collect())
+    let can_log_in = |role: &&RoleFacts| name != "pg_user" && name != "pg_shadow" || role.login;
+    Some(facts(session).iter().filter(can_log_in).map(row).collect())
 }
 
-fn role((oid, name): &(i32, String)) -> Row {
-    let mut row: Row = vec![
-        ("oid", (*oid).into()),
-        ("rolname", name.as_str().into()),
-        ("rolconnlimit", Cell::Int(-1)),
-    ];
-    let rights = [
-        "rolsuper",
-        "rolinherit",
-        "rolcreaterole",
-        "rolcreatedb",
-        "rolcanlogin",
-        "rolreplication",
-        "rolbypassrls",
-    ];
-    row.extend(rights.map(|right| (right, Cell::Bool(true))));
-    row
+fn valid_until(role: &RoleFacts) -> Cell {
+    role.valid_until_ms
+        .map_or(Cell::Null, |ms| Cell::Int(ms.saturating_mul(1000)))
 }
 
-fn user((oid, name): &(i32, String)) -> Row {
-    let mut row: Row = vec![
-        ("usename", name.as_str().into()),
-        ("usesysid", (*oid).into()),
-    ];
-    let rights = ["usecreatedb", "usesuper", "userepl", "usebypassrls"];
-    row.extend(rights.map(|right| (right, Cell::Bool(true))));
-    row
+fn settings(role: &RoleFacts) -> Cell {
+    let pairs = role
+        .settings
+        .iter()
+        .map(|(name, value)| format!("{name}={value}"));
+    match role.settings.is_empty() {
+        true => Cell::Null,
+        false => Cell::Texts(pairs.collect()),
+    }
+}
+
+fn role(role: &RoleFacts) -> Row {
+    vec![
+        ("oid", number(&role.name).into()),
+        ("rolname", role.name.as_str().into()),
+        ("rolsuper", role.superuser.into()),
+        ("rolinherit", role.inherit.into()),
+        ("rolcreaterole", role.create_role.into()),
+        ("rolcreatedb", role.create_db.into()),
+        ("rolcanlogin", role.login.into()),
+        ("rolreplication", false.into()),
+        ("rolbypassrls", role.superuser.into()),
+        ("rolconnlimit", Cell::Int(role.connection_limit)),
+        ("rolpassword", HIDDEN.into()),
+        ("rolvaliduntil", valid_until(role)),
+        ("rolconfig", settings(role)),
+    ]
+}
+
+fn user(role: &RoleFacts) -> Row {
+    vec![
+        ("usename", role.name.as_str().into()),
+        ("usesysid", number(&role.name).into()),
+        ("usecreatedb", role.create_db.into()),
+        ("usesuper", role.superuser.into()),
+        ("userepl", false.into()),
+        ("usebypassrls", role.superuser.into()),
+        ("passwd", HIDDEN.into()),
+        ("valuntil", valid_until(role)),
+        ("useconfig", settings(role)),
+    ]
+}
+
+fn memberships(role: &RoleFacts) -> Vec<Row> {
+    let row = |(group, admin): (&String, &bool)| {
+        vec![
+            ("roleid", number(group).into()),
+            ("member", number(&role.name).into()),
+            ("grantor", SUPERUSER_OID.into()),
+            ("admin_option", (*admin).into()),
+        ]
+    };
+    role.member_of.iter().map(row).collect()
+}
+
+fn groups(roles: &[RoleFacts]) -> Vec<Row> {
+    let row = |group: &RoleFacts| {
+        let members = roles
+            .iter()
+            .filter(|role| role.member_of.contains_key(&group.name));
+        let members = members.map(|role| i64::from(number(&role.name)));
+        vec![
+            ("groname", group.name.as_str().into()),
+            ("grosysid", number(&group.name).into()),
+            ("grolist", Cell::Ints(members.collect())),
+        ]
+    };
+    roles.iter().filter(|role| !role.login).map(row).collect()
+}
+
+/// The open sessions.
+fn activity(session: &SessionFacts) -> Vec<Row> {
+    let Some(engine) = session.engine.upgrade() else {
+        return Vec::new();
+    };
+    let viewer = session.identity.current_user();
+    let sees_all = engine.is_member(&viewer, MONITOR);
+    let row = |backend: BackendFacts| {
+        let mut row: Row = vec![
+            ("datname", session.database.into()),
+            ("pid", backend.process_id.into()),
+            ("usesysid", number(&backend.user).into()),
+            ("usename", backend.user.as_str().into()),
+            ("application_name", backend.application.as_str().into()),
+            ("backend_type", "client backend".into()),
+        ];
+        if !sees_all && !engine.is_member(&viewer, &backend.user) {
+            row.push(("query", INSUFFICIENT.into()));
+            return row;
+        }
+        let is_idle = backend.state != auspex_planner::BackendState::Active;
+        let address = backend.address;
+        row.extend([
+            (
+                "client_addr",
+                address
+                    .map(|address| address.ip().to_canonical().to_string())
+                    .into(),
+            ),
+            (
+                "client_port",
+                address.map_or(Cell::Int(-1), |address| i32::from(address.port()).into()),
+            ),
+            ("backend_start", Cell::Int(backend.started_us)),
+            (
+                "xact_start",
+                backend.transaction_us.map_or(Cell::Null, Cell::Int),
+            ),
+            (
+                "query_start",
+                backend.statement_us.map_or(Cell::Null, Cell::Int),
+            ),
+            ("state_change", Cell::Int(backend.changed_us)),
+            ("state", backend.state.name().into()),
+            ("query", backend.text.as_ref().into()),
+        ]);
+        if is_idle {
+            row.push(("wait_event_type", "Client".into()));
+            row.push(("wait_event", "ClientRead".into()));
+        }
+        row
+    };
+    engine.sessions().into_iter().map(row).collect()
 }

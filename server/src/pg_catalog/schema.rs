@@ -26,6 +26,7 @@ use super::{
 const OWN: &[&str] = &[
     "pg_attrdef",
     "pg_attribute",
+    "pg_auth_members",
     "pg_authid",
     "pg_class",
     "pg_collation",
@@ -34,6 +35,7 @@ const OWN: &[&str] = &[
     "pg_foreign_data_wrapper",
     "pg_foreign_server",
     "pg_foreign_table",
+    "pg_group",
     "pg_namespace",
     "pg_roles",
     "pg_settings",

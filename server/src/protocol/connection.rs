@@ -7,9 +7,8 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
-use auspex_planner::{Engine, Notice, Session, Severity};
+use auspex_planner::{BackendState, ClientFacts, Engine, Notice, Session, Severity};
 use auspex_sql::{ParsedStatement, Statement as SqlStatement};
 use datafusion::sql::parser::Statement as AnyStatement;
 use datafusion::sql::sqlparser::ast;
@@ -24,12 +23,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::cancel::{CancelEntry, CancelRegistry};
 use super::extended::{Portal, Prepared};
+use super::login::{Names, authenticate};
 use super::running::{Event, Next, QueryThreads, Running, Work};
+use super::server_options::ServerOptions;
 use super::socket::{Frames, Socket, Stream};
+use crate::auth::{Peer, Scram, Throttle};
 use crate::sqlstate::{Failure, notice_info};
 
-/// How long a client may take to say who it is.
-pub(super) const STARTUP_TIMEOUT: Duration = Duration::from_secs(60);
 /// The one database.
 pub(crate) const DATABASE: &str = "postgres";
 /// The version of PostgreSQL whose protocol and catalogs are spoken, and ours.
@@ -39,18 +39,52 @@ const SERVER_VERSION: &str = concat!("15.0 (Auspex ", env!("CARGO_PKG_VERSION"),
 pub(super) struct Shared {
     pub(super) engine: Arc<Engine>,
     pub(super) cancels: Arc<CancelRegistry>,
+    /// Cancelled when the server is to end: who waits for its client leaves.
+    pub(super) draining: CancellationToken,
+    /// Cancelled when nothing may go on.
     pub(super) shutdown: CancellationToken,
     pub(super) queries: QueryThreads,
+    pub(super) options: ServerOptions,
+    pub(super) scram: Arc<Scram>,
+    pub(super) throttle: Throttle,
+}
+
+impl Shared {
+    /// Why one session more is too many, if it is.
+    fn too_many(&self, user: &str) -> Option<Failure> {
+        let n_sessions = self.engine.n_sessions();
+        let limit = self.options.max_connections;
+        let open = limit.saturating_sub(self.options.reserved_connections);
+        if n_sessions >= limit {
+            return Some(Failure::fatal("53300", "sorry, too many clients already"));
+        }
+        let message = "remaining connection slots are reserved for superusers";
+        (n_sessions >= open.max(1) && !self.engine.is_superuser(user))
+            .then(|| Failure::fatal("53300", message))
+    }
 }
 
 /// Why something did not go its way.
 pub(super) enum Interruption {
     /// The statement failed; the connection goes on.
     Failed(Failure),
+    /// The connection is to end, and why.
+    Ended(Failure),
     /// The server stops.
     Shutdown,
     /// The client has gone.
     Lost,
+}
+
+impl Interruption {
+    /// What is said to the client before its connection ends; `None` if it has gone.
+    fn farewell(self) -> Option<Failure> {
+        match self {
+            Interruption::Failed(failure) | Interruption::Ended(failure) => Some(failure),
+            Interruption::Shutdown => Some(Failure::shutdown()),
+            Interruption::Lost => None,
+        }
+    }
 }
 
 impl From<Failure> for Interruption {
@@ -72,28 +106,28 @@ pub(super) struct Connection<S> {
     pub(super) statements: BTreeMap<String, Arc<Prepared>>,
     pub(super) portals: BTreeMap<String, Portal>,
     pub(super) transaction: TransactionStatus,
-    user: String,
     cancel: CancelEntry,
     shared: Arc<Shared>,
     reported: BTreeMap<&'static str, String>,
 }
 
 /// Serves one client until it leaves or the server stops.
-pub(super) async fn serve<S: Stream>(frames: Frames<S>, shared: Arc<Shared>) {
+pub(super) async fn serve<S: Stream>(frames: Frames<S>, peer: Peer, shared: Arc<Shared>) {
     let mut socket = Socket::new(frames);
     socket.set_state(PgWireConnectionState::AwaitingStartup);
     let first = tokio::select! {
         first = socket.next() => first,
-        () = tokio::time::sleep(STARTUP_TIMEOUT) => None,
+        () = tokio::time::sleep(shared.options.authentication_timeout) => None,
         () = shared.shutdown.cancelled() => None,
     };
     match first {
         Some(Ok(PgWireFrontendMessage::Startup(startup))) => {
             // Errors here mean that the client has gone: there is nobody to tell.
-            if let Ok(mut connection) = Connection::open(socket, &startup, &shared).await
-                && let Err(Interruption::Shutdown) = connection.attend().await
+            if let Ok(mut connection) = Connection::open(socket, &startup, &peer, &shared).await
+                && let Err(interruption) = connection.attend().await
+                && let Some(failure) = interruption.farewell()
             {
-                let _ = connection.socket.end(Failure::shutdown()).await;
+                let _ = connection.socket.end(failure).await;
             }
         }
         Some(Ok(PgWireFrontendMessage::CancelRequest(request))) => {
@@ -114,6 +148,7 @@ impl<S: Stream> Connection<S> {
     async fn open(
         mut socket: Socket<S>,
         startup: &Startup,
+        peer: &Peer,
         shared: &Arc<Shared>,
     ) -> io::Result<Connection<S>> {
         let refused = io::Error::from(io::ErrorKind::ConnectionRefused);
@@ -123,14 +158,31 @@ impl<S: Stream> Connection<S> {
                 .await?;
             return Err(refused);
         }
-        let (session, user) = match open_session(startup, shared) {
-            Ok(opened) => opened,
-            Err(failure) => {
+        let admitted = tokio::select! {
+            admitted = admit(&mut socket, startup, peer, shared) => admitted,
+            () = tokio::time::sleep(shared.options.authentication_timeout) => {
+                let message = "canceling authentication due to timeout";
+                Err(Failure::fatal("57014", message).into())
+            }
+            () = shared.shutdown.cancelled() => Err(Interruption::Shutdown),
+        };
+        let session = match admitted {
+            Ok(session) => session,
+            Err(interruption) => {
+                let Some(failure) = interruption.farewell() else {
+                    return Err(refused);
+                };
+                let user = startup.parameters.get("user").map_or("", String::as_str);
+                shared
+                    .engine
+                    .observe_login(user, peer.address, Some(failure.sqlstate()));
                 tracing::info!(reason = failure.message(), "connection refused");
                 socket.end(failure).await?;
                 return Err(refused);
             }
         };
+        let user = session.identity().authenticated_user();
+        shared.engine.observe_login(user, peer.address, None);
         let (_, secret) = RandomPidSecretKeyGenerator::default().generate(socket.client_mut());
         let mut connection = Connection {
             cancel: shared
@@ -139,7 +191,6 @@ impl<S: Stream> Connection<S> {
             shared: Arc::clone(shared),
             socket,
             session,
-            user,
             statements: BTreeMap::new(),
             portals: BTreeMap::new(),
             transaction: TransactionStatus::Idle,
@@ -182,7 +233,10 @@ impl<S: Stream> Connection<S> {
         loop {
             let message = tokio::select! {
                 message = self.socket.next() => message,
-                () = self.shared.shutdown.cancelled() => return Err(Interruption::Shutdown),
+                () = self.shared.draining.cancelled() => return Err(Interruption::Shutdown),
+                failure = ended(&self.session, self.transaction) => {
+                    return Err(Interruption::Ended(failure));
+                }
             };
             let message = match message {
                 Some(Ok(PgWireFrontendMessage::Terminate(_))) | None => return Ok(()),
@@ -223,6 +277,11 @@ impl<S: Stream> Connection<S> {
 
     /// Tells that the next statement may come.
     pub(super) async fn ready(&mut self) -> io::Result<()> {
+        self.session.backend().wait(match self.transaction {
+            TransactionStatus::Idle => BackendState::Idle,
+            TransactionStatus::Transaction => BackendState::IdleInTransaction,
+            TransactionStatus::Error => BackendState::IdleInFailedTransaction,
+        });
         let ready = ReadyForQuery::new(self.transaction);
         self.socket
             .feed(PgWireBackendMessage::ReadyForQuery(ready))
@@ -251,6 +310,9 @@ impl<S: Stream> Connection<S> {
                 },
                 () = self.socket.departure() => break Err(Interruption::Lost),
                 () = self.shared.shutdown.cancelled() => break Err(Interruption::Shutdown),
+                () = self.session.backend().terminated().cancelled() => {
+                    break Err(Interruption::Ended(Failure::shutdown()));
+                }
             }
         };
         self.cancel.run(None);
@@ -325,14 +387,17 @@ impl<S: Stream> Connection<S> {
     /// Reports the parameters that clients follow, where they changed.
     async fn report_parameters(&mut self) -> io::Result<()> {
         let setting = |name: &str| self.session.settings().get(name).unwrap_or_default();
+        self.session
+            .backend()
+            .set_application(&setting("application_name"));
         let fixed = |value: &str| value.to_owned();
         let parameters = [
             ("server_version", fixed(SERVER_VERSION)),
             ("server_encoding", fixed("UTF8")),
             ("client_encoding", fixed("UTF8")),
             ("application_name", setting("application_name")),
-            ("is_superuser", fixed("on")),
-            ("session_authorization", self.user.clone()),
+            ("is_superuser", setting("is_superuser")),
+            ("session_authorization", setting("session_authorization")),
             ("DateStyle", fixed("ISO, MDY")),
             ("IntervalStyle", fixed("postgres")),
             ("TimeZone", setting("timezone")),
@@ -354,6 +419,28 @@ impl<S: Stream> Connection<S> {
     }
 }
 
+/// Resolves when a connection that waits for its client is to end.
+async fn ended(session: &Session, transaction: TransactionStatus) -> Failure {
+    let (setting, failure) = match transaction {
+        TransactionStatus::Idle => ("idle_session_timeout", Failure::idle_session()),
+        _ => (
+            "idle_in_transaction_session_timeout",
+            Failure::idle_in_transaction(),
+        ),
+    };
+    let timeout = session.settings().duration(setting);
+    let overdue = async {
+        match timeout {
+            Some(timeout) => tokio::time::sleep(timeout).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        () = session.backend().terminated().cancelled() => Failure::shutdown(),
+        () = overdue => failure,
+    }
+}
+
 /// Whether a statement ends a transaction, so that it may run in a failed one.
 pub(super) fn ends_transaction(statement: &ParsedStatement) -> bool {
     let SqlStatement::Sql(statement) = &statement.statement else {
@@ -368,38 +455,43 @@ pub(super) fn ends_transaction(statement: &ParsedStatement) -> bool {
     )
 }
 
-/// The session that a startup message asks for, and its user.
-fn open_session(startup: &Startup, shared: &Shared) -> Result<(Arc<Session>, String), Failure> {
+/// Lets the client prove who it is, and opens its session.
+async fn admit<S: Stream>(
+    socket: &mut Socket<S>,
+    startup: &Startup,
+    peer: &Peer,
+    shared: &Shared,
+) -> Result<Arc<Session>, Interruption> {
+    let names = Names::of(startup)?;
+    authenticate(socket, &names, peer, shared).await?;
+    let Names { user, database } = names;
     let parameter = |name: &str| startup.parameters.get(name).map(String::as_str);
-    let user = parameter("user")
-        .filter(|user| !user.is_empty())
-        .ok_or_else(|| {
-            Failure::fatal(
-                "28000",
-                "no PostgreSQL user name specified in startup packet",
-            )
-        })?;
-    let database = parameter("database").unwrap_or(DATABASE);
     if database != DATABASE {
         let message = format!("database \"{database}\" does not exist");
         let hint = format!("There is one database: connect to \"{DATABASE}\".");
-        return Err(Failure::fatal("3D000", message).with_hint(hint));
+        return Err(Failure::fatal("3D000", message).with_hint(hint).into());
     }
     if parameter("replication").is_some_and(|value| !["false", "off", "no", "0"].contains(&value)) {
-        return Err(Failure::fatal(
-            "0A000",
-            "replication connections are not supported",
-        ));
+        let message = "replication connections are not supported";
+        return Err(Failure::fatal("0A000", message).into());
     }
-    let application = parameter("application_name").unwrap_or_default();
-    match shared.engine.connect(user, application) {
-        Ok(session) => Ok((session, user.to_owned())),
-        Err(error) => {
-            let report = error.report();
-            let failure = Failure::fatal(report.sqlstate, report.message);
-            Err(report.hint.into_iter().fold(failure, Failure::with_hint))
-        }
+    if let Some(failure) = shared.too_many(&user) {
+        return Err(failure.into());
     }
+    let client = ClientFacts {
+        user,
+        application: parameter("application_name").unwrap_or_default().to_owned(),
+        address: peer.address,
+    };
+    shared.engine.connect(&client).map_err(|error| {
+        let report = error.report();
+        let failure = Failure::fatal(report.sqlstate, report.message);
+        report
+            .hint
+            .into_iter()
+            .fold(failure, Failure::with_hint)
+            .into()
+    })
 }
 
 /// The settings that a startup message carries, those of `options` (`-c name=value`) included.

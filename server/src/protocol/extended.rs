@@ -170,6 +170,7 @@ impl<S: Stream> Connection<S> {
         text: String,
         declared: Vec<Option<Type>>,
     ) -> Result<Prepared, Interruption> {
+        self.session.backend().begin(&text);
         let statements = self.session.parse(&text);
         let mut statements =
             statements.map_err(|error| Failure::from_report(error.report(), &text, 0))?;
@@ -335,6 +336,7 @@ impl<S: Stream> Connection<S> {
             return Ok(self.complete_empty().await?);
         };
         self.check_transaction(prepared.ends_transaction)?;
+        self.session.backend().begin(&prepared.text);
         let (text, start) = (prepared.text.as_str(), prepared.start);
         let mut cursor = match std::mem::replace(&mut portal.state, PortalState::Finished) {
             PortalState::Open(cursor) => cursor,

@@ -1,7 +1,7 @@
 //! Accepts clients over TCP, and in process for the embedded engine.
 //!
-//! In: an engine and an address; out: connections, each on a task of its own. No password is asked
-//! yet, so that only this machine is let in.
+//! In: an engine and an address; out: connections, each on a task of its own. Who is let in is decided
+//! by `login`.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use auspex_planner::Engine;
 use pgwire::api::DefaultClient;
-use pgwire::tokio::server::{PgWireMessageServerCodec, negotiate_tls};
+use pgwire::tokio::server::PgWireMessageServerCodec;
 use tokio::io::DuplexStream;
 use tokio::net::{TcpListener, TcpStream, lookup_host};
 use tokio::task::{JoinHandle, JoinSet};
@@ -18,13 +18,17 @@ use tokio_util::codec::Framed;
 use tokio_util::sync::CancellationToken;
 
 use super::cancel::CancelRegistry;
-use super::connection::{STARTUP_TIMEOUT, Shared, serve};
+use super::connection::{Shared, serve};
 use super::running::QueryThreads;
+use super::server_options::ServerOptions;
+use crate::auth::{Negotiated, Peer, Throttle, negotiate};
 
 /// How long clients are waited for when the server stops.
 const FAREWELL: Duration = Duration::from_secs(5);
 /// The pause after a connection could not be accepted, as when there are too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Clients beyond the sessions allowed that may be about to log in, or to be told that they are too many.
+const MAX_WAITING: usize = 200;
 /// Bytes in flight between the embedded engine and its client.
 const PIPE_BYTES: usize = 256 * 1024;
 
@@ -38,14 +42,6 @@ pub enum ListenError {
         address: String,
         /// Why.
         source: io::Error,
-    },
-    /// Clients from elsewhere would get in without a password.
-    #[error(
-        "cannot listen on \"{address}\": only addresses of this machine are allowed while no password is asked"
-    )]
-    NotLoopback {
-        /// The address found.
-        address: String,
     },
     /// Another process listens there.
     #[error("cannot listen on \"{address}\": the port is in use")]
@@ -74,15 +70,49 @@ impl ListenError {
     pub fn hint(&self) -> &'static str {
         match self {
             ListenError::Address { .. } => "Write HOST:PORT, as in 127.0.0.1:5432.",
-            ListenError::NotLoopback { .. } => {
-                "Use 127.0.0.1:PORT, and reach it from elsewhere through a tunnel such as ssh -L."
-            }
             ListenError::Busy { .. } => {
                 "Choose another port with --listen, or stop the other server. Port 0 takes a free one."
             }
             ListenError::Threads { .. } => "Raise the limit of processes, as with ulimit -u.",
             ListenError::Bind { .. } => "Choose another address with --listen.",
         }
+    }
+}
+
+/// A port that was taken, so that nothing else needs to be begun if it cannot be had.
+pub struct Listener {
+    listener: TcpListener,
+    address: SocketAddr,
+}
+
+impl Listener {
+    /// Takes a port; `listen` is `HOST:PORT`, and port 0 means a free one.
+    pub async fn bind(listen: &str) -> Result<Listener, ListenError> {
+        let address = listen.to_owned();
+        let addresses: Vec<SocketAddr> = match lookup_host(listen).await {
+            Ok(addresses) => addresses.collect(),
+            Err(source) => return Err(ListenError::Address { address, source }),
+        };
+        let listener = match TcpListener::bind(addresses.as_slice()).await {
+            Ok(listener) => listener,
+            Err(source) if source.kind() == io::ErrorKind::AddrInUse => {
+                return Err(ListenError::Busy { address });
+            }
+            Err(source) => return Err(ListenError::Bind { address, source }),
+        };
+        let local = listener.local_addr();
+        let address = local.map_err(|source| ListenError::Bind { address, source })?;
+        Ok(Listener { listener, address })
+    }
+
+    /// The socket and where it listens.
+    pub(crate) fn into_parts(self) -> (TcpListener, SocketAddr) {
+        (self.listener, self.address)
+    }
+
+    /// Whether only clients of this machine reach it.
+    pub fn is_loopback(&self) -> bool {
+        self.address.ip().is_loopback()
     }
 }
 
@@ -96,35 +126,30 @@ pub struct Server {
 /// A server that runs in the background; stops when told to, or when dropped.
 pub struct ServerHandle {
     address: SocketAddr,
+    draining: CancellationToken,
     shutdown: CancellationToken,
     task: JoinHandle<()>,
 }
 
 impl Server {
-    /// Takes a port of this machine; `listen` is `HOST:PORT`, and port 0 means a free one.
+    /// Takes a port; `listen` is `HOST:PORT`, and port 0 means a free one.
     pub async fn bind(engine: Arc<Engine>, listen: &str) -> Result<Server, ListenError> {
-        let address = listen.to_owned();
-        let addresses: Vec<SocketAddr> = match lookup_host(listen).await {
-            Ok(addresses) => addresses.collect(),
-            Err(source) => return Err(ListenError::Address { address, source }),
-        };
-        if !addresses.iter().all(|address| address.ip().is_loopback()) {
-            return Err(ListenError::NotLoopback { address });
-        }
-        let listener = match TcpListener::bind(addresses.as_slice()).await {
-            Ok(listener) => listener,
-            Err(source) if source.kind() == io::ErrorKind::AddrInUse => {
-                return Err(ListenError::Busy { address });
-            }
-            Err(source) => return Err(ListenError::Bind { address, source }),
-        };
-        let local = listener.local_addr();
-        let local = local.map_err(|source| ListenError::Bind { address, source })?;
-        let shared = shared(engine).map_err(|source| ListenError::Threads { source })?;
+        let listener = Listener::bind(listen).await?;
+        Server::new(engine, listener, ServerOptions::default())
+    }
+
+    /// A server on a port that was taken.
+    pub fn new(
+        engine: Arc<Engine>,
+        listener: Listener,
+        options: ServerOptions,
+    ) -> Result<Server, ListenError> {
+        let shared = shared(engine, options).map_err(|source| ListenError::Threads { source })?;
+        let Listener { listener, address } = listener;
         Ok(Server {
             shared: Arc::new(shared),
             listener,
-            address: local,
+            address,
         })
     }
 
@@ -135,9 +160,11 @@ impl Server {
 
     /// Answers clients in the background.
     pub fn start(self) -> ServerHandle {
+        let draining = self.shared.draining.clone();
         let shutdown = self.shared.shutdown.clone();
         ServerHandle {
             address: self.address,
+            draining,
             shutdown,
             task: tokio::spawn(self.run()),
         }
@@ -145,13 +172,22 @@ impl Server {
 
     async fn run(self) {
         let mut clients = JoinSet::new();
+        let max_clients = self
+            .shared
+            .options
+            .max_connections
+            .saturating_add(MAX_WAITING);
         loop {
             let accepted = tokio::select! {
                 accepted = self.listener.accept() => accepted,
                 Some(_) = clients.join_next() => continue,
-                () = self.shared.shutdown.cancelled() => break,
+                () = self.shared.draining.cancelled() => break,
             };
             match accepted {
+                // Whoever opens connections without end takes no more than so much of the server.
+                Ok((_, peer)) if clients.len() >= max_clients => {
+                    tracing::debug!(%peer, "too many clients: connection closed");
+                }
                 Ok((stream, peer)) => {
                     tracing::debug!(%peer, "client connected");
                     clients.spawn(serve_tcp(stream, Arc::clone(&self.shared)));
@@ -163,6 +199,17 @@ impl Server {
             }
         }
         drop(self.listener);
+        let drained = async {
+            tokio::select! {
+                () = self.shared.shutdown.cancelled() => {}
+                () = async { while clients.join_next().await.is_some() {} } => {}
+            }
+        };
+        let bound = self.shared.options.shutdown_timeout;
+        if tokio::time::timeout(bound, drained).await.is_err() {
+            tracing::warn!("cancelling statements that did not end in time");
+        }
+        self.shared.shutdown.cancel();
         let farewell = async { while clients.join_next().await.is_some() {} };
         if tokio::time::timeout(FAREWELL, farewell).await.is_err() {
             tracing::warn!("stopping although some clients did not leave");
@@ -176,9 +223,22 @@ impl ServerHandle {
         self.address
     }
 
+    /// Cancelled when no more clients are let in.
+    pub fn draining(&self) -> CancellationToken {
+        self.draining.clone()
+    }
+
+    /// Lets no more clients in, sends those away that wait, and lets statements end, within limits.
+    pub async fn drain(&mut self) {
+        self.draining.cancel();
+        // A panic of the accepting task has been logged; stopping is what was asked for.
+        let _ = (&mut self.task).await;
+    }
+
     /// Cancels what runs, says farewell to the clients and waits for them, within limits.
     pub async fn stop(mut self) {
         self.shutdown.cancel();
+        self.draining.cancel();
         // A panic of the accepting task has been logged; stopping is what was asked for.
         let _ = (&mut self.task).await;
     }
@@ -187,6 +247,7 @@ impl ServerHandle {
 impl Drop for ServerHandle {
     fn drop(&mut self) {
         self.shutdown.cancel();
+        self.draining.cancel();
     }
 }
 
@@ -210,28 +271,35 @@ pub(crate) fn connect_in_process(
     let (ours, theirs) = tokio::io::duplex(PIPE_BYTES);
     let nowhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let codec = PgWireMessageServerCodec::new(DefaultClient::new(nowhere, false));
-    let shared = Arc::new(shared(engine)?);
+    let shared = Arc::new(shared(engine, ServerOptions::default())?);
     let cancel = InProcessCancel {
         registry: Arc::clone(&shared.cancels),
     };
-    tokio::spawn(serve(Framed::new(ours, codec), shared));
+    tokio::spawn(serve(Framed::new(ours, codec), Peer::default(), shared));
     Ok((theirs, cancel))
 }
 
-fn shared(engine: Arc<Engine>) -> io::Result<Shared> {
+fn shared(engine: Arc<Engine>, options: ServerOptions) -> io::Result<Shared> {
+    let scram = options.tls.as_ref().map(|tls| Arc::clone(tls.scram()));
     Ok(Shared {
         engine,
         cancels: Arc::new(CancelRegistry::default()),
+        draining: CancellationToken::new(),
         shutdown: CancellationToken::new(),
         queries: QueryThreads::start()?,
+        scram: scram.unwrap_or_default(),
+        throttle: Throttle::default(),
+        options,
     })
 }
 
 /// Answers the questions that come before the startup message, then serves.
 async fn serve_tcp(stream: TcpStream, shared: Arc<Shared>) {
-    match tokio::time::timeout(STARTUP_TIMEOUT, negotiate_tls(stream, None)).await {
-        Ok(Ok(Some(frames))) => serve(frames, shared).await,
+    let negotiating = negotiate(stream, shared.options.tls.as_ref());
+    let timeout = shared.options.authentication_timeout;
+    match tokio::time::timeout(timeout, negotiating).await {
+        Ok(Ok(Negotiated { frames, peer })) => serve(frames, peer, shared).await,
         Ok(Err(error)) => tracing::debug!(%error, "a client left before it said who it is"),
-        Ok(Ok(None)) | Err(_) => {}
+        Err(_) => {}
     }
 }

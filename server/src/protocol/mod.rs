@@ -1,7 +1,7 @@
 //! PostgreSQL's wire protocol, version 3: what clients send becomes calls of the planner.
 //!
-//! In: bytes of a client; out: bytes to it. Code map: `listener` accepts connections; `connection`
-//! is one of them, from the startup message to the end; `simple` and `extended` are the two ways to
+//! In: bytes of a client; out: bytes to it. Code map: `listener` accepts connections; `login`
+//! lets a client prove who it is; `connection` is one, from the startup message to the end; `simple` and `extended` are the two ways to
 //! send a statement; `running` is a statement at work; `cancel` finds it from another connection;
 //! `types` are the values. Plans nothing and knows no table.
 
@@ -14,10 +14,13 @@ mod cancel;
 mod connection;
 mod extended;
 mod listener;
+mod login;
 mod running;
+mod server_options;
 mod simple;
 mod socket;
 pub(crate) mod types;
 
 pub(crate) use listener::{InProcessCancel, connect_in_process};
-pub use listener::{ListenError, Server, ServerHandle};
+pub use listener::{ListenError, Listener, Server, ServerHandle};
+pub use server_options::ServerOptions;

@@ -10,7 +10,9 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use auspex_planner::{Notice, Outcome, Prepared, Report, Session, StatementControl, report_of};
+use auspex_planner::{
+    Notice, Outcome, Prepared, Report, Session, StatementControl, StatementWatch, report_of,
+};
 use auspex_sql::ParsedStatement;
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::{DataType, SchemaRef};
@@ -66,6 +68,21 @@ pub(super) enum Work {
     Run(ParsedStatement),
 }
 
+impl Work {
+    /// Whether a statement is run, rather than only planned.
+    fn is_run(&self) -> bool {
+        !matches!(self, Work::Prepare(..))
+    }
+
+    /// The statement's text.
+    fn text(&self) -> &str {
+        match self {
+            Work::Prepare(statement, _) | Work::Run(statement) => &statement.text,
+            Work::Execute(prepared, _) => prepared.text(),
+        }
+    }
+}
+
 /// What happened.
 pub(super) enum Event {
     /// There will be rows of this schema; the tag's first word.
@@ -82,6 +99,16 @@ pub(super) enum Event {
     Panicked,
     /// The end: cancelled, and too busy to say so.
     Overdue,
+}
+
+impl Event {
+    /// The tag of a statement without rows.
+    fn tag(&self) -> Option<&str> {
+        match self {
+            Event::Done(tag) => tag.as_deref(),
+            _ => None,
+        }
+    }
 }
 
 /// A notice or an event.
@@ -153,12 +180,25 @@ async fn attend(
         // The token is cancelled by now: time to stop in an orderly way.
         tokio::time::sleep(GRACE).await;
     };
-    let work = AssertUnwindSafe(perform(&session, work, &control, &events)).catch_unwind();
+    let mut watch = work.is_run().then(|| session.watch(work.text()));
+    let text = work.text().to_owned();
+    let work = perform(&session, work, &control, &events, &mut watch);
+    let work = AssertUnwindSafe(work).catch_unwind();
     let last = tokio::select! {
         result = work => match result {
-            Ok(Ok(event)) => event,
-            Ok(Err(report)) => Event::Failed(report),
+            Ok(Ok(event)) => {
+                if let Some(watch) = watch {
+                    watch.succeeded(event.tag());
+                }
+                event
+            }
+            Ok(Err(report)) => {
+                // A statement that fails when it is prepared is never run.
+                watch.unwrap_or_else(|| session.watch(&text)).failed(report.sqlstate);
+                Event::Failed(report)
+            }
             Err(panic) => {
+                watch.unwrap_or_else(|| session.watch(&text)).failed("XX000");
                 tracing::error!(panic = panic_text(&*panic), "a statement panicked");
                 Event::Panicked
             }
@@ -174,6 +214,7 @@ async fn perform(
     work: Work,
     control: &StatementControl,
     events: &mpsc::Sender<Event>,
+    watch: &mut Option<StatementWatch>,
 ) -> Result<Event, Report> {
     let prepare = async |statement: ParsedStatement, types: Vec<Option<DataType>>| {
         session
@@ -199,6 +240,9 @@ async fn perform(
             let mut listening = events.send(Event::Rows(schema, tag)).await.is_ok();
             while listening && let Some(batch) = stream.next().await {
                 let batch = batch.map_err(|error| report_of(&error))?;
+                if let Some(watch) = watch {
+                    watch.add_rows(batch.num_rows());
+                }
                 listening = events.send(Event::Batch(batch)).await.is_ok();
             }
             Ok(Event::Done(None))

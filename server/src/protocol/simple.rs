@@ -22,6 +22,7 @@ impl<S: Stream> Connection<S> {
         // As in PostgreSQL, a simple query replaces the unnamed statement and portal.
         self.statements.remove("");
         self.portals.remove("");
+        self.session.backend().begin(text);
         match self.session.parse(text) {
             Err(error) => {
                 self.fail(Failure::from_report(error.report(), text, 0))

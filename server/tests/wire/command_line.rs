@@ -91,11 +91,18 @@ fn sql_reads_standard_input_and_files_of_the_folder() {
 #[test]
 fn what_cannot_start_says_why() {
     let folder = tempfile::tempdir().unwrap();
-    let (status, _, err) = run(auspex(folder.path()).args(["serve", "--listen", "0.0.0.0:5432"]));
+    let (status, _, err) = run(auspex(folder.path())
+        .args(["serve", "--listen", "0.0.0.0:0", "--tls-cert", "none.pem"])
+        .args(["--tls-key", "none.pem"]));
     assert_eq!(status, Some(2));
     assert!(
-        err.contains("only addresses of this machine") && err.contains("hint: "),
+        err.contains("cannot read TLS file \"none.pem\"") && err.contains("hint: "),
         "{err}"
+    );
+    let made = folder.path().join("warehouse").exists();
+    assert!(
+        !made,
+        "a warehouse was made although the server was refused"
     );
     let config = folder.path().join("auspex.toml");
     std::fs::write(&config, "warehous = \"x\"\n").unwrap();

@@ -16,15 +16,17 @@
 mod catalogs;
 mod command_line;
 mod long_statements;
+mod security;
 mod sessions;
 mod statements;
 mod values;
+mod workload;
 
 use std::path::Path;
 use std::sync::Arc;
 
 use auspex_planner::{Engine, EngineConfig};
-use auspex_server::{PgCatalog, Server, ServerHandle};
+use auspex_server::{Listener, PgCatalog, Server, ServerHandle, ServerOptions};
 use futures::{StreamExt, stream};
 use tempfile::TempDir;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
@@ -33,6 +35,7 @@ use tokio_postgres::{AsyncMessage, Client, Config, NoTls, SimpleQueryMessage};
 
 /// A server with a warehouse of its own.
 struct Fixture {
+    engine: Arc<Engine>,
     server: ServerHandle,
     folder: TempDir,
 }
@@ -44,16 +47,26 @@ fn examples() -> &'static Path {
 
 impl Fixture {
     async fn start() -> Fixture {
+        Fixture::start_with(ServerOptions::default()).await
+    }
+
+    async fn start_with(options: ServerOptions) -> Fixture {
         let folder = tempfile::tempdir().unwrap();
         let config = EngineConfig {
             warehouse: folder.path().join("warehouse").display().to_string(),
             allow_locations: vec![examples().display().to_string()],
             extension: Some(Arc::new(PgCatalog::default())),
+            audit_log: Some(folder.path().join("audit.ndjson")),
             ..EngineConfig::default()
         };
         let engine = Box::pin(Engine::open(config)).await.unwrap();
-        let server = Server::bind(engine, "127.0.0.1:0").await.unwrap().start();
-        Fixture { server, folder }
+        let listener = Listener::bind("127.0.0.1:0").await.unwrap();
+        let server = Server::new(Arc::clone(&engine), listener, options).unwrap();
+        Fixture {
+            engine,
+            server: server.start(),
+            folder,
+        }
     }
 
     fn config(&self) -> Config {

@@ -63,7 +63,7 @@ async fn the_server_tells_what_clients_ask_first() {
 }
 
 #[tokio::test]
-async fn only_this_machine_is_let_in() {
+async fn a_port_that_cannot_be_had_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let warehouse = folder.path().display().to_string();
     let config = EngineConfig {
@@ -71,12 +71,6 @@ async fn only_this_machine_is_let_in() {
         ..EngineConfig::default()
     };
     let engine = Box::pin(Engine::open(config)).await.unwrap();
-    let refused = Server::bind(Arc::clone(&engine), "0.0.0.0:0")
-        .await
-        .err()
-        .unwrap();
-    assert!(matches!(refused, ListenError::NotLoopback { .. }));
-    assert!(refused.hint().contains("127.0.0.1"));
     let first = Server::bind(Arc::clone(&engine), "127.0.0.1:0")
         .await
         .unwrap();

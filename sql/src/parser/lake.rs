@@ -1,4 +1,4 @@
-//! Credentials, external locations and catalogs: `CREATE`, `DROP`, `SHOW`, `GRANT` and `REVOKE` of them.
+//! Credentials, external locations and catalogs: `CREATE`, `DROP` and `SHOW` of them.
 //!
 //! In: the statement's tokens; out: the statement of the same name. An error never quotes what may be a secret.
 
@@ -8,9 +8,7 @@ use crate::error::{ParseError, ParseErrorKind};
 use crate::lexer::{are_words, is_word};
 use crate::parser::cursor::Cursor;
 use crate::parser::options;
-use crate::statement::{
-    CreateLakeObject, DropLakeObject, LakeObject, LakePrivilege, ModelOption, Statement,
-};
+use crate::statement::{CreateLakeObject, DropLakeObject, LakeObject, ModelOption, Statement};
 
 /// The words that name each kind of object.
 const KINDS: [(LakeObject, &[&str]); 3] = [
@@ -172,79 +170,4 @@ fn kind(cursor: &mut Cursor<'_>) -> Result<LakeObject, ParseError> {
         }
         None => Err(cursor.unexpected("CREDENTIAL, EXTERNAL LOCATION or CATALOG")),
     }
-}
-
-/// What a `GRANT` or `REVOKE` of ours is about: `ON [EXTERNAL] LOCATION`, `ON CREDENTIAL`, `ON CATALOG` and a name.
-fn granted(tokens: &[TokenWithSpan], at: usize) -> Option<(LakeObject, usize)> {
-    if !are_words(tokens, at, &["ON"]) {
-        return None;
-    }
-    if are_words(tokens, at + 1, &["LOCATION"]) {
-        return Some((LakeObject::Location, 2));
-    }
-    kind_at(tokens, at + 1).map(|(object, length)| (object, length + 1))
-}
-
-/// Whether a `GRANT` or `REVOKE` is about an object of ours.
-pub(super) fn is_privilege(tokens: &[TokenWithSpan]) -> bool {
-    if !(is_word(tokens.first(), "GRANT") || is_word(tokens.first(), "REVOKE")) {
-        return false;
-    }
-    // `ON location TO bob` is about a table named location.
-    let is_object = |at: usize| {
-        granted(tokens, at).is_some_and(|(_, length)| {
-            let names = |keyword| is_word(tokens.get(at + length), keyword);
-            tokens.get(at + length).is_some() && !names("TO") && !names("FROM")
-        })
-    };
-    (1..tokens.len()).any(is_object)
-}
-
-pub(super) fn parse_privilege(cursor: &mut Cursor<'_>) -> Result<Statement, ParseError> {
-    let grant = cursor.eat_word("GRANT");
-    if !grant {
-        cursor.expect_words(&["REVOKE"])?;
-    }
-    let mut privileges = vec![cursor.any_word("a privilege")?];
-    cursor.eat_word("PRIVILEGES");
-    while cursor.eat_token(&Token::Comma) {
-        privileges.push(cursor.any_word("a privilege")?);
-    }
-    let Some((object, length)) = granted(cursor.rest(), 0) else {
-        return Err(cursor.unexpected("ON and an external location, credential or catalog"));
-    };
-    cursor.advance(length);
-    let name = cursor.word("a name")?;
-    cursor.expect_words(&[if grant { "TO" } else { "FROM" }])?;
-    cursor.eat_word("ROLE");
-    let role = cursor.word("a role")?;
-    if cursor.at_words(&["WITH"]) {
-        return Err(cursor.unsupported("GRANT OPTION of this object"));
-    }
-    if !grant && !cursor.eat_word("RESTRICT") && cursor.at_words(&["CASCADE"]) {
-        return Err(cursor.unsupported("CASCADE of privileges"));
-    }
-    let allowed: &[&str] = match object {
-        LakeObject::Location => &["READ", "WRITE", "ALL"],
-        LakeObject::Credential | LakeObject::Catalog => &["USAGE", "ALL"],
-    };
-    for privilege in &mut privileges {
-        privilege.value.make_ascii_uppercase();
-        if !allowed.contains(&privilege.value.as_str()) {
-            let kind = ParseErrorKind::Malformed(format!(
-                "invalid privilege type {} for {}",
-                privilege.value,
-                object.words()
-            ));
-            let hint = format!("Its privileges are {}.", allowed.join(", "));
-            return Err(ParseError::new(kind, Some(privilege.span.start)).with_hint(hint));
-        }
-    }
-    Ok(Statement::LakePrivilege(Box::new(LakePrivilege {
-        grant,
-        privileges,
-        object,
-        name,
-        role,
-    })))
 }

@@ -1,15 +1,13 @@
-//! `DROP MODEL`, `EXPORT MODEL`, `SHOW …`, `DESCRIBE MODEL`, and `GRANT`/`REVOKE` on models.
+//! `DROP MODEL`, `EXPORT MODEL`, `SHOW …` and `DESCRIBE MODEL`.
 //!
 //! In: the statement's tokens; out: the statement of the same name.
 
-use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
+use datafusion::sql::sqlparser::tokenizer::Token;
 
 use crate::error::ParseError;
-use crate::lexer::{are_words, is_word};
 use crate::parser::cursor::Cursor;
 use crate::parser::options;
-use crate::reference::read_word;
-use crate::statement::{DropModel, ExportModel, ModelPrivilege, ModelRef, Statement};
+use crate::statement::{DropModel, ExportModel, ModelRef, Statement};
 
 pub(super) fn parse_drop(cursor: &mut Cursor<'_>) -> Result<Statement, ParseError> {
     cursor.expect_words(&["DROP", "MODEL"])?;
@@ -87,82 +85,4 @@ pub(super) fn parse_describe(cursor: &mut Cursor<'_>) -> Result<Statement, Parse
         model.name.parts.push(part.value);
     }
     Ok(Statement::DescribeModel(model))
-}
-
-/// Whether a `GRANT` or `REVOKE` is about models: `… ON MODEL m …`, `… CREATE MODEL ON SCHEMA s …`.
-pub(super) fn is_privilege(tokens: &[TokenWithSpan]) -> bool {
-    if !(is_word(tokens.first(), "GRANT") || is_word(tokens.first(), "REVOKE")) {
-        return false;
-    }
-    let on_model = |at: usize| {
-        // `ON model TO bob` is about a table named model.
-        are_words(tokens, at, &["ON", "MODEL"]) && read_word(tokens.get(at + 2)).is_some()
-    };
-    (0..tokens.len()).any(|at| on_model(at) || are_words(tokens, at, &["CREATE", "MODEL", "ON"]))
-}
-
-pub(super) fn parse_privilege(cursor: &mut Cursor<'_>) -> Result<Statement, ParseError> {
-    const ONE: &str = "Grant one privilege on one model to one role in each statement.";
-    let grant = cursor.eat_word("GRANT");
-    if !grant {
-        cursor.expect_words(&["REVOKE"])?;
-        if cursor.at_words(&["GRANT", "OPTION"]) {
-            return Err(cursor.unsupported("GRANT OPTION of a model"));
-        }
-    }
-    let privilege = if cursor.eat_words(&["CREATE", "MODEL"]) {
-        cursor.expect_words(&["ON", "SCHEMA"])?;
-        "CREATE MODEL"
-    } else {
-        let privilege = privilege(cursor)?;
-        if cursor.at_token(0, &Token::Comma) {
-            return Err(cursor
-                .unsupported("a list of privileges on a model")
-                .with_hint(ONE));
-        }
-        cursor.expect_words(&["ON", "MODEL"])?;
-        privilege
-    };
-    let object = cursor.name("a model's or schema's name")?;
-    if cursor.at_token(0, &Token::Comma) {
-        return Err(cursor
-            .unsupported("a list of models in one statement")
-            .with_hint(ONE));
-    }
-    cursor.expect_words(&[if grant { "TO" } else { "FROM" }])?;
-    cursor.eat_word("ROLE");
-    let role = cursor.word("a role")?;
-    if cursor.at_token(0, &Token::Comma) {
-        return Err(cursor
-            .unsupported("a list of roles in one statement")
-            .with_hint(ONE));
-    }
-    if cursor.at_words(&["WITH"]) {
-        return Err(cursor.unsupported("GRANT OPTION of a model"));
-    }
-    if !grant && !cursor.eat_word("RESTRICT") && cursor.at_words(&["CASCADE"]) {
-        return Err(cursor.unsupported("CASCADE of a model's privileges"));
-    }
-    let privilege = privilege.to_owned();
-    Ok(Statement::ModelPrivilege(ModelPrivilege {
-        grant,
-        privilege,
-        object,
-        role,
-    }))
-}
-
-fn privilege(cursor: &mut Cursor<'_>) -> Result<&'static str, ParseError> {
-    if cursor.eat_word("EXECUTE") {
-        Ok("EXECUTE")
-    } else if cursor.eat_word("SELECT") {
-        Ok("SELECT")
-    } else if cursor.eat_word("ALL") {
-        cursor.eat_word("PRIVILEGES");
-        Ok("ALL")
-    } else {
-        Err(cursor.unexpected("EXECUTE, SELECT or ALL").with_hint(
-            "The privileges of a model are EXECUTE, to predict, SELECT, to read it, and ALL.",
-        ))
-    }
 }

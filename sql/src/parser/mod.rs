@@ -12,6 +12,8 @@ mod explain;
 mod lake;
 mod manage;
 mod options;
+mod privileges;
+mod roles;
 mod source;
 mod sql;
 mod tables;
@@ -69,7 +71,9 @@ pub fn parse_query(text: &str, dialect: Dialect) -> Result<Box<Query>, ParseErro
 /// Whether a text that could not even be cut into tokens may hold secrets.
 fn names_secrets(text: &str) -> bool {
     let upper = text.to_ascii_uppercase();
-    upper.contains("CREDENTIAL") || upper.contains("CATALOG")
+    ["CREDENTIAL", "CATALOG", "PASSWORD"]
+        .iter()
+        .any(|word| upper.contains(word))
 }
 
 fn needs_large_stack(pieces: &[Piece]) -> Result<bool, ParseError> {
@@ -190,10 +194,14 @@ fn model_statement(tokens: &[TokenWithSpan]) -> Option<ParseModelStatement> {
         lake::parse_drop
     } else if lake::is_show(tokens) {
         lake::parse_show
-    } else if lake::is_privilege(tokens) {
-        lake::parse_privilege
-    } else if manage::is_privilege(tokens) {
-        manage::parse_privilege
+    } else if privileges::is_grant(tokens) {
+        privileges::parse_grant
+    } else if privileges::is_default(tokens) {
+        privileges::parse_default
+    } else if privileges::is_owner(tokens) {
+        privileges::parse_owner
+    } else if roles::opens(tokens) {
+        roles::parse
     } else if explain::subject(tokens).is_some() {
         explain::parse
     } else {

@@ -71,7 +71,7 @@ GRANT EXECUTE ON MODEL churn TO analyst;   EXPORT MODEL churn TO 'churn.onnx';";
             "DescribeModel",
             "Explain",
             "AlterModel",
-            "ModelPrivilege",
+            "Grant",
             "ExportModel"
         ]
     );
@@ -528,64 +528,6 @@ fn models_are_dropped_exported_shown_and_described() {
 }
 
 #[test]
-fn privileges_on_models() {
-    for (text, grant, privilege, object, role) in [
-        (
-            "GRANT EXECUTE ON MODEL s.m TO analyst",
-            true,
-            "EXECUTE",
-            "s.m",
-            "analyst",
-        ),
-        (
-            "GRANT ALL PRIVILEGES ON MODEL m TO public",
-            true,
-            "ALL",
-            "m",
-            "public",
-        ),
-        (
-            "GRANT SELECT ON MODEL m TO \"Bob\"",
-            true,
-            "SELECT",
-            "m",
-            "Bob",
-        ),
-        (
-            "REVOKE EXECUTE ON MODEL m FROM bob",
-            false,
-            "EXECUTE",
-            "m",
-            "bob",
-        ),
-        (
-            "GRANT CREATE MODEL ON SCHEMA s TO bob",
-            true,
-            "CREATE MODEL",
-            "s",
-            "bob",
-        ),
-        (
-            "REVOKE CREATE MODEL ON SCHEMA s FROM bob RESTRICT",
-            false,
-            "CREATE MODEL",
-            "s",
-            "bob",
-        ),
-    ] {
-        match one(text) {
-            Statement::ModelPrivilege(found) => {
-                assert_eq!(found.grant, grant);
-                assert_eq!(found.privilege, privilege);
-                assert_eq!(found.object.to_string(), object);
-                assert_eq!(found.role.value, role);
-            }
-            other => panic!("{other:?}"),
-        }
-    }
-}
-
-#[test]
 fn explain_of_a_model_statement_is_ours_and_of_a_query_is_not() {
     let explain = |text: &str| match one(text) {
         Statement::Explain(explain) => *explain,
@@ -630,7 +572,6 @@ fn keywords_are_not_reserved() {
         "INSERT INTO model (predict) SELECT train FROM evaluate",
         "DESCRIBE model",
         "SHOW models_seen",
-        "GRANT SELECT ON model TO bob",
         "DROP TABLE model",
         "SELECT * FROM (predict p JOIN evaluate e ON p.a = e.a)",
         "SELECT (predict), (evaluate + 1) FROM forecast",

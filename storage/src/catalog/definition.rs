@@ -3,7 +3,7 @@
 //! Plain data with a stable JSON form. An unknown field is an error on reading, so that an older server never drops
 //! what a newer one wrote.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr as _;
 use std::sync::Arc;
@@ -11,9 +11,10 @@ use std::sync::Arc;
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use serde::{Deserialize, Serialize};
 
+use crate::catalog::roles::{Grants, RoleDefinition};
 use crate::error::{Error, Result};
 
-/// One named object: a schema, table, external table, view or model.
+/// One named object: a schema, a table, a view, a model, a role.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CatalogEntry {
@@ -31,6 +32,9 @@ pub struct CatalogEntry {
     pub created_at_ms: i64,
     /// The text of COMMENT ON.
     pub comment: Option<String>,
+    /// Who may do what with it; of the objects about files of others, the definition says so.
+    #[serde(default, skip_serializing_if = "Grants::is_empty")]
+    pub grants: Grants,
     /// What it is.
     pub definition: Definition,
 }
@@ -46,6 +50,7 @@ impl CatalogEntry {
             owner: "postgres".into(),
             created_at_ms: 0,
             comment: None,
+            grants: Grants::new(),
             definition,
         }
     }
@@ -58,6 +63,26 @@ impl CatalogEntry {
     /// What it is, as messages say it.
     pub fn kind(&self) -> ObjectKind {
         self.definition.kind()
+    }
+
+    /// The privileges that were granted on it, wherever they are kept.
+    pub fn granted(&self) -> &Grants {
+        match &self.definition {
+            Definition::Credential(credential) => &credential.grants,
+            Definition::Location(location) => &location.grants,
+            Definition::Catalog(catalog) => &catalog.grants,
+            _ => &self.grants,
+        }
+    }
+
+    /// The same, to change them.
+    pub fn granted_mut(&mut self) -> &mut Grants {
+        match &mut self.definition {
+            Definition::Credential(credential) => &mut credential.grants,
+            Definition::Location(location) => &mut location.grants,
+            Definition::Catalog(catalog) => &mut catalog.grants,
+            _ => &mut self.grants,
+        }
     }
 }
 
@@ -80,12 +105,19 @@ pub enum ObjectKind {
     Location,
     /// Tables that another catalog names.
     Catalog,
+    /// Somebody who connects, or a group of such.
+    Role,
+    /// The one database.
+    Database,
 }
 
 impl ObjectKind {
     /// Whether objects of the kind lie in no schema.
     pub fn is_global(self) -> bool {
-        matches!(self, Self::Credential | Self::Location | Self::Catalog)
+        matches!(
+            self,
+            Self::Credential | Self::Location | Self::Catalog | Self::Role | Self::Database
+        )
     }
 }
 
@@ -100,6 +132,8 @@ impl fmt::Display for ObjectKind {
             Self::Credential => "credential",
             Self::Location => "external location",
             Self::Catalog => "catalog",
+            Self::Role => "role",
+            Self::Database => "database",
         })
     }
 }
@@ -128,6 +162,10 @@ pub enum Definition {
     Location(LocationDefinition),
     /// Tables that another catalog names.
     Catalog(ExternalCatalogDefinition),
+    /// Somebody who connects, or a group of such.
+    Role(RoleDefinition),
+    /// The one database; it has an entry once privileges on it were granted.
+    Database,
 }
 
 impl Definition {
@@ -142,6 +180,8 @@ impl Definition {
             Self::Credential(_) => ObjectKind::Credential,
             Self::Location(_) => ObjectKind::Location,
             Self::Catalog(_) => ObjectKind::Catalog,
+            Self::Role(_) => ObjectKind::Role,
+            Self::Database => ObjectKind::Database,
         }
     }
 }
@@ -267,9 +307,6 @@ pub struct ModelDefinition {
     /// Room for what the planner keeps beside it.
     pub extra: serde_json::Value,
 }
-
-/// Privileges by role.
-pub type Grants = BTreeMap<String, BTreeSet<String>>;
 
 /// Secrets of a store.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -7,6 +7,7 @@
 mod definition;
 mod inspect;
 mod log;
+mod roles;
 mod state;
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,10 +20,11 @@ use tokio::time::Instant;
 
 pub use definition::{
     CatalogEntry, ColumnDefinition, CredentialDefinition, Definition, ExternalCatalogDefinition,
-    ExternalFormat, ExternalTableDefinition, Grants, LocationDefinition, ModelDefinition,
-    ObjectKind, TableDefinition, ViewDefinition, columns_of, schema_of,
+    ExternalFormat, ExternalTableDefinition, LocationDefinition, ModelDefinition, ObjectKind,
+    TableDefinition, ViewDefinition, columns_of, schema_of,
 };
 pub(crate) use inspect::{LEAST_RECORD_AGE, LogCheck};
+pub use roles::{DefaultGrant, GRANT_OPTION, Grants, PUBLIC_ROLE, RoleDefinition};
 pub use state::{CatalogState, Change, PUBLIC_SCHEMA, RESERVED_SCHEMAS};
 
 use crate::error::{Error, Result};

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::catalog::definition::{CatalogEntry, ObjectKind};
+use crate::catalog::roles::PUBLIC_ROLE;
 use crate::error::{Error, Result};
 
 /// The schema that names without one mean.
@@ -55,9 +56,12 @@ pub struct CatalogState {
 impl CatalogState {
     /// The state of a new warehouse: the schema `public`.
     pub(crate) fn bootstrap() -> Result<Self> {
+        // As in PostgreSQL, everybody may use it, and its owner alone makes something there.
+        let usage = BTreeSet::from(["USAGE".to_owned()]);
         let public = CatalogEntry {
             id: PUBLIC_ID.into(),
             oid: PUBLIC_OID,
+            grants: BTreeMap::from([(PUBLIC_ROLE.to_owned(), usage)]),
             ..CatalogEntry::new_schema(PUBLIC_SCHEMA)
         };
         Self::from_entries(0, FIRST_OID, [public])

@@ -1,12 +1,13 @@
 //! The functions of `pg_catalog` that clients call.
 //!
 //! In: the session's facts and a look at its catalog; out: functions for the planner. A function that
-//! asks for what Auspex has none of (partitions, triggers, privileges below the superuser's) answers
+//! asks for what Auspex has none of (partitions, triggers) answers
 //! as PostgreSQL does of a database without them.
 
 mod json;
 mod lookups;
 mod names;
+mod privileges;
 mod scalar;
 mod settings;
 mod signatures;
@@ -55,7 +56,7 @@ pub(super) fn all(session: &SessionFacts, objects: &Objects) -> Vec<ScalarUDF> {
     functions.extend(identity(session));
     functions.extend(clock(session, objects));
     functions.extend(visibility(objects));
-    functions.extend(privileges());
+    functions.extend(privileges::functions(session, objects));
     functions.extend(absent());
     functions.extend(names::functions(session, objects));
     functions.extend(signatures::functions());
@@ -76,9 +77,18 @@ fn identity(session: &SessionFacts) -> Vec<ScalarUDF> {
     let users = ["current_user", "session_user", "user", "current_role"];
     let mut functions: Vec<ScalarUDF> = users
         .into_iter()
-        .map(|name| constant(name, &[0], session.user.as_str()))
+        .map(|name| {
+            let identity = Arc::clone(&session.identity);
+            function(name, &[0], DataType::Utf8, move |call| {
+                let user = match name {
+                    "session_user" => identity.session_user(),
+                    _ => identity.current_user(),
+                };
+                ScalarValue::from(user.as_str()).to_array_of_size(call.n_rows)
+            })
+        })
         .collect();
-    let owner_names = roles(session);
+    let known = session.clone();
     functions.extend([
         constant("version", &[0], version),
         constant("current_database", &[0], session.database),
@@ -93,7 +103,7 @@ fn identity(session: &SessionFacts) -> Vec<ScalarUDF> {
             (code == UTF8).then(|| "UTF8".to_owned())
         }),
         text_of_oid("pg_get_userbyid", &[1], move |oid| {
-            let found = owner_names.iter().find(|(known, _)| *known == oid);
+            let found = roles(&known).into_iter().find(|(known, _)| *known == oid);
             Some(found.map_or_else(|| format!("unknown (OID={oid})"), |(_, name)| name.clone()))
         }),
         function("current_schema", &[0], DataType::Utf8, |call| {
@@ -160,29 +170,6 @@ fn visibility(objects: &Objects) -> Vec<ScalarUDF> {
         .collect();
     functions.push(tables);
     functions
-}
-
-/// Every role is a superuser until roles can be created.
-fn privileges() -> Vec<ScalarUDF> {
-    let names = [
-        "has_any_column_privilege",
-        "has_column_privilege",
-        "has_database_privilege",
-        "has_foreign_data_wrapper_privilege",
-        "has_function_privilege",
-        "has_language_privilege",
-        "has_schema_privilege",
-        "has_sequence_privilege",
-        "has_server_privilege",
-        "has_table_privilege",
-        "has_tablespace_privilege",
-        "has_type_privilege",
-        "pg_has_role",
-    ];
-    names
-        .into_iter()
-        .map(|name| constant(name, &[2, 3, 4], true))
-        .collect()
 }
 
 /// Functions about what Auspex has none of.

@@ -1,0 +1,252 @@
+//! What a role may use at a time: statements, their time, and memory.
+//!
+//! In: the limits that a superuser set for a role (`ALTER ROLE … SET max_memory = '1GB'`); out: slots that statements hold,
+//! and a pool of memory below the engine's. What is over a limit fails alone.
+
+use std::collections::BTreeMap;
+use std::fmt::{Debug, Display, Formatter};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use auspex_storage::RoleDefinition;
+use datafusion::error::{DataFusionError, Result as DfResult};
+use datafusion::execution::memory_pool::{
+    MemoryConsumer, MemoryLimit, MemoryPool, MemoryReservation,
+};
+
+use crate::engine::lock;
+use crate::error::{Error, Result};
+use crate::settings::{milliseconds, size_bytes};
+
+/// The limits of a role.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct RoleLimits {
+    /// Bytes of memory for all its statements together.
+    pub(crate) memory_bytes: Option<usize>,
+    /// Statements at a time.
+    pub(crate) statements: Option<usize>,
+    /// The time of a statement, which no `SET statement_timeout` makes longer.
+    pub(crate) time: Option<Duration>,
+}
+
+impl RoleLimits {
+    pub(crate) fn of(role: &RoleDefinition) -> RoleLimits {
+        let setting = |name: &str| role.settings.get(name).map(String::as_str);
+        let time_ms = setting("max_statement_time").and_then(milliseconds);
+        RoleLimits {
+            memory_bytes: setting("max_memory").and_then(size_bytes),
+            statements: setting("max_concurrent_statements").and_then(|text| text.parse().ok()),
+            time: time_ms.filter(|time| *time > 0).map(Duration::from_millis),
+        }
+    }
+
+    /// The shorter of a session's own timeout and the role's.
+    pub(crate) fn timeout(&self, own: Option<Duration>) -> Option<Duration> {
+        match (own, self.time) {
+            (Some(own), Some(limit)) => Some(own.min(limit)),
+            (own, limit) => own.or(limit),
+        }
+    }
+}
+
+/// What the roles use now.
+#[derive(Debug, Default)]
+pub(crate) struct Workload {
+    roles: Mutex<BTreeMap<String, Arc<RoleLoad>>>,
+}
+
+#[derive(Debug, Default)]
+struct RoleLoad {
+    statements: AtomicUsize,
+    reserved_bytes: AtomicUsize,
+    limit_bytes: AtomicUsize,
+}
+
+/// The right to run a statement, given back when dropped.
+#[derive(Debug)]
+pub(crate) struct Slot(Arc<RoleLoad>);
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.0.statements.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+impl Workload {
+    fn load(&self, role: &str) -> Arc<RoleLoad> {
+        let mut roles = lock(&self.roles);
+        match roles.get(role) {
+            Some(load) => Arc::clone(load),
+            None => Arc::clone(roles.entry(role.to_owned()).or_default()),
+        }
+    }
+
+    /// A slot for a statement of a role; `None` where the number is not limited.
+    pub(crate) fn enter(&self, role: &str, limits: &RoleLimits) -> Result<Option<Slot>> {
+        let Some(limit) = limits.statements else {
+            return Ok(None);
+        };
+        let load = self.load(role);
+        let before = load.statements.fetch_add(1, Ordering::AcqRel);
+        let slot = Slot(load);
+        match before < limit {
+            true => Ok(Some(slot)),
+            false => Err(Error::TooManyStatements {
+                role: role.to_owned(),
+                limit,
+            }),
+        }
+    }
+
+    /// A pool of a role's memory, below the engine's; one for all its sessions.
+    pub(crate) fn pool(
+        &self,
+        role: &str,
+        limit_bytes: usize,
+        engine: &Arc<dyn MemoryPool>,
+    ) -> Arc<dyn MemoryPool> {
+        let load = self.load(role);
+        load.limit_bytes.store(limit_bytes, Ordering::Release);
+        Arc::new(RolePool {
+            role: role.to_owned(),
+            load,
+            engine: Arc::clone(engine),
+        })
+    }
+}
+
+/// The engine's memory with a bound for one role.
+struct RolePool {
+    role: String,
+    load: Arc<RoleLoad>,
+    engine: Arc<dyn MemoryPool>,
+}
+
+impl Debug for RolePool {
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+        write!(f, "RolePool({})", self.role)
+    }
+}
+
+impl Display for RolePool {
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+        write!(f, "memory of role {}", self.role)
+    }
+}
+
+impl MemoryPool for RolePool {
+    fn name(&self) -> &str {
+        "role"
+    }
+
+    fn register(&self, consumer: &MemoryConsumer) {
+        self.engine.register(consumer);
+    }
+
+    fn unregister(&self, consumer: &MemoryConsumer) {
+        self.engine.unregister(consumer);
+    }
+
+    fn grow(&self, reservation: &MemoryReservation, additional: usize) {
+        self.load
+            .reserved_bytes
+            .fetch_add(additional, Ordering::AcqRel);
+        self.engine.grow(reservation, additional);
+    }
+
+    fn shrink(&self, reservation: &MemoryReservation, shrink: usize) {
+        self.load.reserved_bytes.fetch_sub(shrink, Ordering::AcqRel);
+        self.engine.shrink(reservation, shrink);
+    }
+
+    fn try_grow(&self, reservation: &MemoryReservation, additional: usize) -> DfResult<()> {
+        let limit = self.load.limit_bytes.load(Ordering::Acquire);
+        let before = self
+            .load
+            .reserved_bytes
+            .fetch_add(additional, Ordering::AcqRel);
+        let grown = match before.saturating_add(additional) <= limit {
+            true => self.engine.try_grow(reservation, additional),
+            false => Err(DataFusionError::ResourcesExhausted(format!(
+                "out of memory of role \"{}\": {before} of {limit} bytes are used, and {additional} more were asked for",
+                self.role
+            ))),
+        };
+        if grown.is_err() {
+            self.load
+                .reserved_bytes
+                .fetch_sub(additional, Ordering::AcqRel);
+        }
+        grown
+    }
+
+    fn reserved(&self) -> usize {
+        self.load.reserved_bytes.load(Ordering::Acquire)
+    }
+
+    fn memory_limit(&self) -> MemoryLimit {
+        MemoryLimit::Finite(self.load.limit_bytes.load(Ordering::Acquire))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use datafusion::execution::memory_pool::UnboundedMemoryPool;
+
+    use super::*;
+
+    #[test]
+    fn slots_are_given_back() {
+        let workload = Workload::default();
+        let limits = RoleLimits {
+            statements: Some(2),
+            ..RoleLimits::default()
+        };
+        let first = workload.enter("ada", &limits).unwrap();
+        let _second = workload.enter("ada", &limits).unwrap();
+        let refused = workload.enter("ada", &limits).unwrap_err();
+        assert_eq!(refused.report().sqlstate, "53400");
+        assert!(workload.enter("bob", &limits).is_ok());
+        drop(first);
+        assert!(workload.enter("ada", &limits).is_ok());
+    }
+
+    #[test]
+    fn memory_is_bounded_over_all_sessions_of_a_role() {
+        let engine: Arc<dyn MemoryPool> = Arc::new(UnboundedMemoryPool::default());
+        let workload = Workload::default();
+        let pools = [(); 2].map(|()| workload.pool("ada", 100, &engine));
+        let [one, two] = pools
+            .each_ref()
+            .map(|pool| MemoryConsumer::new("x").register(pool));
+        one.try_grow(60).unwrap();
+        assert!(two.try_grow(60).is_err());
+        two.try_grow(40).unwrap();
+        drop(one);
+        assert!(two.try_grow(60).is_ok());
+        drop(two);
+        assert_eq!((pools[0].reserved(), engine.reserved()), (0, 0));
+    }
+
+    #[test]
+    fn limits_are_read_from_the_settings_of_a_role() {
+        let mut role = RoleDefinition::default();
+        for (name, value) in [
+            ("max_memory", "1kB"),
+            ("max_concurrent_statements", "3"),
+            ("max_statement_time", "2s"),
+        ] {
+            role.settings.insert(name.to_owned(), value.to_owned());
+        }
+        let limits = RoleLimits::of(&role);
+        assert_eq!(
+            (limits.memory_bytes, limits.statements),
+            (Some(1024), Some(3))
+        );
+        let seconds = |n| Some(Duration::from_secs(n));
+        assert_eq!(limits.timeout(None), seconds(2));
+        assert_eq!(limits.timeout(seconds(1)), seconds(1));
+        assert_eq!(limits.timeout(seconds(9)), seconds(2));
+    }
+}

@@ -1,0 +1,321 @@
+//! Limits: connections, idle time, what a role may use, and how the server stops.
+
+use std::time::Duration;
+
+use auspex_server::{HttpServer, ServerOptions};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_postgres::{Client, NoTls};
+
+use crate::{Fixture, error_of, rows};
+
+/// A query that goes on for minutes unless it is ended.
+const ENDLESS: &str = "SELECT count(*) FROM generate_series(1, 1000000) a, generate_series(1, 1000000) b \
+                       WHERE (a.value * b.value) % 7 = 3";
+
+async fn closed(client: &Client) {
+    let waiting = async {
+        while !client.is_closed() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(5), waiting)
+        .await
+        .expect("the connection goes on");
+}
+
+#[tokio::test]
+async fn sessions_are_bounded_and_some_are_the_superusers() {
+    let options = ServerOptions {
+        max_connections: 3,
+        reserved_connections: 1,
+        ..ServerOptions::default()
+    };
+    let fixture = Fixture::start_with(options).await;
+    let first = fixture.connect().await;
+    first.batch_execute("CREATE USER ada").await.unwrap();
+    let second = fixture.connect().await;
+    let mut ada = fixture.config();
+    ada.user("ada");
+    let Err(error) = ada.connect(NoTls).await else {
+        panic!("connected");
+    };
+    let error = error.as_db_error().unwrap();
+    assert_eq!((error.severity(), error.code().code()), ("FATAL", "53300"));
+    assert_eq!(
+        error.message(),
+        "remaining connection slots are reserved for superusers"
+    );
+    let _third = fixture.connect().await;
+    let Err(error) = fixture.config().connect(NoTls).await else {
+        panic!("connected");
+    };
+    assert_eq!(
+        error.as_db_error().unwrap().message(),
+        "sorry, too many clients already"
+    );
+    // A place that was left is free again.
+    drop(second);
+    let again = async {
+        while fixture.config().connect(NoTls).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(5), again)
+        .await
+        .unwrap();
+    assert_eq!(rows(&first, "SELECT 1").await, ["1"]);
+}
+
+#[tokio::test]
+async fn connections_without_end_leave_the_server_as_it_was() {
+    let fixture = Fixture::start().await;
+    let client = fixture.connect().await;
+    let full = std::env::var_os("AUSPEX_TEST_FULL").is_some();
+    let n_attempts = if full { 10_000 } else { 1_000 };
+    // Each is opened, told nothing, and hung up on; some are kept open for a while.
+    let mut open = std::collections::VecDeque::new();
+    for _ in 0..n_attempts {
+        open.push_back(TcpStream::connect(fixture.server.address()).await.unwrap());
+        if open.len() > 100 {
+            open.pop_front();
+        }
+    }
+    drop(open);
+    assert_eq!(rows(&client, "SELECT 1").await, ["1"]);
+    assert_eq!(rows(&fixture.connect().await, "SELECT 2").await, ["2"]);
+}
+
+#[tokio::test]
+async fn idle_sessions_end() {
+    let fixture = Fixture::start().await;
+    let idle = fixture.connect().await;
+    idle.batch_execute("SET idle_session_timeout = '100ms'")
+        .await
+        .unwrap();
+    closed(&idle).await;
+    let in_block = fixture.connect().await;
+    in_block
+        .batch_execute("SET idle_in_transaction_session_timeout = '100ms'; SELECT 1")
+        .await
+        .unwrap();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(
+        rows(&in_block, "SELECT 1").await,
+        ["1"],
+        "outside a block it may wait"
+    );
+    in_block.batch_execute("BEGIN").await.unwrap();
+    closed(&in_block).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_role_has_limits_that_it_cannot_lift() {
+    let fixture = Fixture::start().await;
+    let root = fixture.connect().await;
+    root.batch_execute(
+        "CREATE USER ada; CREATE TABLE t AS SELECT value AS a, value % 1000 AS b FROM generate_series(1, 300000); \
+         GRANT SELECT ON t TO ada; ALTER ROLE ada SET max_concurrent_statements = 1; \
+         ALTER ROLE ada SET max_statement_time = '2s'; ALTER ROLE ada SET max_memory = '1MB'",
+    )
+    .await
+    .unwrap();
+    let mut config = fixture.config();
+    config.user("ada");
+    let (one, _) = fixture.connect_as(&config).await;
+    let (two, _) = fixture.connect_as(&config).await;
+    let error = error_of(&one, "SET max_statement_time = '1h'").await;
+    assert_eq!(error.code().code(), "42704");
+    one.batch_execute("SET statement_timeout = '1h'")
+        .await
+        .unwrap();
+    // One statement runs, the next is refused, the first ends in time.
+    let slow = async { error_of(&one, ENDLESS).await };
+    let next = async {
+        loop {
+            match two.simple_query("SELECT 1").await {
+                Ok(_) => tokio::time::sleep(Duration::from_millis(5)).await,
+                Err(error) => break error.as_db_error().unwrap().clone(),
+            }
+        }
+    };
+    let (slow, next) = tokio::join!(slow, next);
+    assert_eq!((slow.code().code(), next.code().code()), ("57014", "53400"));
+    // Too much memory fails alone: the same statement of another role goes on.
+    let hungry = "SELECT count(*) FROM (SELECT a, array_agg(b) FROM t GROUP BY a) AS x";
+    let error = error_of(&two, hungry).await;
+    assert!(
+        ["53200", "57014"].contains(&error.code().code()),
+        "{error:?}"
+    );
+    assert_eq!(rows(&root, hungry).await, ["300000"]);
+    assert_eq!(rows(&two, "SELECT 1").await, ["1"]);
+}
+
+#[tokio::test]
+async fn stopping_lets_statements_end_and_sends_the_others_away() {
+    let mut fixture = Fixture::start().await;
+    let (idle, busy) = (fixture.connect().await, fixture.connect().await);
+    let query = "SELECT count(*) FROM generate_series(1, 1500) a, generate_series(1, 1500) b \
+                 WHERE (a.value * b.value) % 7 = 3";
+    let running = tokio::spawn(async move { rows(&busy, query).await });
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let draining = tokio::time::timeout(Duration::from_secs(20), fixture.server.drain());
+    draining.await.expect("the server stops");
+    closed(&idle).await;
+    assert_eq!(
+        running.await.unwrap().len(),
+        1,
+        "the statement ended by itself"
+    );
+    assert!(fixture.config().connect(NoTls).await.is_err());
+}
+
+#[tokio::test]
+async fn statements_that_do_not_end_are_cancelled() {
+    let options = ServerOptions {
+        shutdown_timeout: Duration::from_millis(200),
+        ..ServerOptions::default()
+    };
+    let mut fixture = Fixture::start_with(options).await;
+    let client = fixture.connect().await;
+    let running = tokio::spawn(async move { error_of(&client, ENDLESS).await });
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let draining = tokio::time::timeout(Duration::from_secs(10), fixture.server.drain());
+    draining.await.expect("the server stops");
+    let error = running.await.unwrap();
+    assert_eq!((error.severity(), error.code().code()), ("FATAL", "57P01"));
+}
+
+/// Status and body of an answer.
+async fn get(http: &HttpServer, request: &[u8]) -> (String, String) {
+    let mut stream = TcpStream::connect(http.address()).await.unwrap();
+    stream.write_all(request).await.unwrap();
+    let mut answer = String::new();
+    let reading = stream.read_to_string(&mut answer);
+    tokio::time::timeout(Duration::from_secs(15), reading)
+        .await
+        .unwrap()
+        .unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    let status = head.lines().next().unwrap().split(' ').nth(1).unwrap();
+    (status.to_owned(), body.to_owned())
+}
+
+#[tokio::test]
+async fn health_and_metrics_are_served_over_http() {
+    let mut fixture = Fixture::start().await;
+    let draining = fixture.server.draining();
+    let engine = std::sync::Arc::clone(&fixture.engine);
+    let http = HttpServer::start(engine, "127.0.0.1:0", draining)
+        .await
+        .unwrap();
+    let client = fixture.connect().await;
+    client
+        .batch_execute(
+            "CREATE MODEL price PREDICT y USING linear_reg WITH (data_split_method = 'NO_SPLIT') AS \
+             SELECT value * 1.0 AS x, value * 2.0 AS y FROM generate_series(1, 20)",
+        )
+        .await
+        .unwrap();
+    rows(
+        &client,
+        "SELECT PREDICT(price USING value * 1.0) FROM generate_series(1, 5)",
+    )
+    .await;
+    error_of(&client, "SELECT nothing").await;
+    let path = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n");
+    let ask = async |text: &str| get(&http, path(text).as_bytes()).await;
+    assert_eq!(ask("/healthz").await, ("200".to_owned(), "ok\n".to_owned()));
+    assert_eq!(
+        ask("/readyz").await,
+        ("200".to_owned(), "ready\n".to_owned())
+    );
+    assert_eq!(ask("/nothing").await.0, "404");
+    let (status, metrics) = ask("/metrics").await;
+    assert_eq!(status, "200");
+    for line in [
+        "auspex_sessions 1",
+        "auspex_statements_total{kind=\"CREATE MODEL\",outcome=\"ok\"} 1",
+        "auspex_statements_total{kind=\"SELECT\",outcome=\"ok\"} 1",
+        "auspex_statements_total{kind=\"SELECT\",outcome=\"error\"} 1",
+        "auspex_predictions_total{model=\"price\",version=\"1\"} 5",
+        "auspex_trainings_total{model_type=\"LINEAR_REG\",outcome=\"ok\"} 1",
+        "auspex_rows_total 5",
+        "auspex_logins_total{outcome=\"ok\"} 1",
+    ] {
+        assert!(
+            metrics
+                .lines()
+                .any(|found| found.eq_ignore_ascii_case(line)),
+            "{line} is not in\n{metrics}"
+        );
+    }
+    // What is no request hurts nobody.
+    assert_eq!(get(&http, b"\xff\xfe\r\n\r\n").await.0, "400");
+    assert_eq!(get(&http, b"POST /metrics HTTP/1.1\r\n\r\n").await.0, "405");
+    assert_eq!(get(&http, &[b'x'; 9000]).await.0, "400");
+    fixture.server.drain().await;
+    assert_eq!(
+        ask("/readyz").await,
+        ("503".to_owned(), "stopping\n".to_owned())
+    );
+    assert_eq!(ask("/healthz").await.0, "200");
+}
+
+#[tokio::test]
+async fn the_audit_log_tells_who_did_what() {
+    let fixture = Fixture::start().await;
+    let root = fixture.connect().await;
+    root.batch_execute("CREATE USER ada; CREATE TABLE t (a INT)")
+        .await
+        .unwrap();
+    let mut config = fixture.config();
+    config.user("ada").application_name("notebook");
+    let (ada, _) = fixture.connect_as(&config).await;
+    error_of(&ada, "SELECT * FROM t").await;
+    rows(&ada, "SELECT value FROM generate_series(1, 3)").await;
+    root.batch_execute("INSERT INTO t VALUES (1), (2)")
+        .await
+        .unwrap();
+    let text = "SELECT user_name, address, application, kind, rows, outcome, sqlstate FROM ml.audit_log \
+                WHERE event = 'statement' AND (user_name = 'ada' OR kind = 'INSERT') ORDER BY request";
+    assert_eq!(
+        rows(&root, text).await,
+        [
+            "ada|127.0.0.1|notebook|SELECT|0|error|42501",
+            "ada|127.0.0.1|notebook|SELECT|3|ok|∅",
+            "postgres|127.0.0.1||INSERT|2|ok|∅",
+        ]
+    );
+    assert_eq!(
+        error_of(&ada, "SELECT * FROM ml.audit_log")
+            .await
+            .code()
+            .code(),
+        "42501"
+    );
+    let logins =
+        "SELECT user_name, outcome FROM ml.audit_log WHERE event = 'login' ORDER BY request";
+    assert_eq!(rows(&root, logins).await, ["postgres|ok", "ada|ok"]);
+    // The same as lines of JSON.
+    let lines = async {
+        loop {
+            let text = std::fs::read_to_string(fixture.folder.path().join("audit.ndjson")).unwrap();
+            if text.contains("INSERT INTO t") {
+                break text;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let text = tokio::time::timeout(Duration::from_secs(5), lines)
+        .await
+        .unwrap();
+    for line in text.lines() {
+        let record: serde_json::Value = serde_json::from_str(line).unwrap();
+        assert!(
+            record["at_ms"].is_i64() && record["user"].is_string(),
+            "{line}"
+        );
+    }
+}

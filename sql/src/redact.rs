@@ -1,0 +1,112 @@
+//! A text of statements as logs, audit records and activity views may show it.
+//!
+//! In: a text; out: the same without what may be a secret. Needs no statement to be well formed: a text that nobody can
+//! read may hold a password all the same.
+
+use std::borrow::Cow;
+
+/// Words of the statements that carry secrets.
+const SECRET_WORDS: [&str; 3] = ["CREDENTIAL", "CATALOG", "PASSWORD"];
+/// What stands for a string.
+const HIDDEN: &str = "'***'";
+
+/// The text with `'***'` for every string, if one of its statements may hold a secret.
+pub fn redacted(text: &str) -> Cow<'_, str> {
+    let upper = text.to_ascii_uppercase();
+    match SECRET_WORDS.iter().any(|word| upper.contains(word)) {
+        true => Cow::Owned(without_strings(text)),
+        false => Cow::Borrowed(text),
+    }
+}
+
+/// Replaces what stands in quotes of any kind; a quote without an end takes the rest with it.
+fn without_strings(text: &str) -> String {
+    // A backslash before a quote keeps a string open in one dialect and not in the other, so that nobody can tell here
+    // what stands inside one.
+    if text.contains('\\') {
+        let end = text.find(['\'', '"', '$', '`']).unwrap_or(text.len());
+        return format!("{}{HIDDEN}", &text[..end]);
+    }
+    let mut shown = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find(['\'', '"', '$', '`']) {
+        let (before, quoted) = rest.split_at(at);
+        shown.push_str(before);
+        let Some(end) = quoted_end(quoted) else {
+            // A lone dollar, as in `$1`.
+            shown.push('$');
+            rest = &quoted[1..];
+            continue;
+        };
+        // A name in double quotes may be a string in GoogleSQL, so that it goes, too.
+        shown.push_str(HIDDEN);
+        rest = quoted.get(end..).unwrap_or_default();
+    }
+    shown.push_str(rest);
+    shown
+}
+
+/// The length of what stands in quotes at the start; `None` for a dollar that opens nothing.
+fn quoted_end(text: &str) -> Option<usize> {
+    let quote = text.chars().next()?;
+    if quote == '$' {
+        let tag = text[1..].find('$')? + 2;
+        let is_tag = text[1..tag - 1]
+            .chars()
+            .all(|c| c.is_alphanumeric() || c == '_');
+        let starts_as_name = !text[1..].starts_with(|c: char| c.is_ascii_digit());
+        if !is_tag || !starts_as_name {
+            return None;
+        }
+        let close = text[tag..].find(&text[..tag]);
+        return Some(close.map_or(text.len(), |close| close + 2 * tag));
+    }
+    let close = text[1..].find(quote);
+    Some(close.map_or(text.len(), |close| close + 2))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strings_of_statements_with_secrets_are_hidden() {
+        for (text, shown) in [
+            ("SELECT 'x'", "SELECT 'x'"),
+            (
+                "CREATE ROLE a PASSWORD 'hush'",
+                "CREATE ROLE a PASSWORD '***'",
+            ),
+            (
+                "ALTER USER a password\n'it''s' LOGIN",
+                "ALTER USER a password\n'***''***' LOGIN",
+            ),
+            (
+                "CREATE ROLE a PASSWORD $$hush$$ LOGIN",
+                "CREATE ROLE a PASSWORD '***' LOGIN",
+            ),
+            (
+                "CREATE ROLE a PASSWORD $x$hush$x$;SELECT $1",
+                "CREATE ROLE a PASSWORD '***';SELECT $1",
+            ),
+            (
+                "CREATE ROLE a PASSWORD 'hush",
+                "CREATE ROLE a PASSWORD '***'",
+            ),
+            (
+                "CREATE ROLE a PASSWORD E'h\\'ush' LOGIN",
+                "CREATE ROLE a PASSWORD E'***'",
+            ),
+            (
+                "CREATE CREDENTIAL c WITH (secret = \"hush\")",
+                "CREATE CREDENTIAL c WITH (secret = '***')",
+            ),
+            (
+                "CREATE ROLE a PASSWORD 'ü' x",
+                "CREATE ROLE a PASSWORD '***' x",
+            ),
+        ] {
+            assert_eq!(redacted(text), shown, "{text}");
+        }
+    }
+}
