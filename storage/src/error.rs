@@ -354,6 +354,17 @@ pub enum Error {
     /// A MERGE would change one row twice.
     #[error("MERGE command cannot affect row a second time")]
     RepeatedChange,
+    /// An identity column has no numbers left.
+    #[error("the numbers of identity column \"{column}\" are exhausted")]
+    IdentityExhausted {
+        /// The column.
+        column: String,
+    },
+    /// A transaction block added rows to a table that keeps its changes, and changed others.
+    #[error(
+        "a transaction block cannot both add and change rows of a table that keeps its changes"
+    )]
+    ChangesInBlock,
     /// A table whose rows cannot be addressed in their files.
     #[error("rows of a table with deletion vectors or mapped columns cannot be changed")]
     NotPlainTable,
@@ -606,6 +617,8 @@ impl Error {
             Self::NullViolation { .. } => "23502",
             Self::CheckViolation { .. } => "23514",
             Self::RepeatedChange => "21000",
+            Self::IdentityExhausted { .. } => "2200H",
+            Self::ChangesInBlock => "0A000",
             Self::ValueOutOfRange { .. } => "22003",
             Self::Conflict { .. } | Self::VersionTaken { .. } => "40001",
             Self::DiskFull { .. } => "53100",
@@ -682,6 +695,7 @@ impl Error {
             Self::NoVersions { .. } => {
                 "Managed tables and Delta tables keep their versions.".into()
             }
+            Self::ChangesInBlock => "Commit between the statements.".into(),
             Self::RepeatedChange => "Ensure that not more than one source row matches any one \
                  target row."
                 .into(),

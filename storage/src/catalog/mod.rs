@@ -46,6 +46,9 @@ pub struct Catalog {
     refresh_interval: Duration,
     state: RwLock<Arc<CatalogState>>,
     generation: AtomicU64,
+    opened: Instant,
+    /// Milliseconds from `opened` to when the log was last read.
+    read_ms: AtomicU64,
     /// When the log was last read. Whoever holds the lock is the one that moves the state.
     log: Mutex<LastRead>,
 }
@@ -80,6 +83,8 @@ impl Catalog {
             generation: AtomicU64::new(state.number()),
             state: RwLock::new(Arc::new(state)),
             log: Mutex::new(LastRead::now()),
+            opened: Instant::now(),
+            read_ms: AtomicU64::new(0),
             warehouse,
             refresh_interval,
         };
@@ -94,6 +99,13 @@ impl Catalog {
     /// The number of that state: it grows with every commit. One atomic read.
     pub fn generation(&self) -> u64 {
         self.generation.load(Ordering::Acquire)
+    }
+
+    /// Whether the refresh interval has not passed yet since the log was read, so that `refresh` would do nothing. One
+    /// atomic read.
+    pub fn is_fresh(&self) -> bool {
+        let read = Duration::from_millis(self.read_ms.load(Ordering::Relaxed));
+        self.opened.elapsed().saturating_sub(read) < self.refresh_interval
     }
 
     /// Reads the commits of other servers, if the refresh interval has passed.
@@ -178,6 +190,10 @@ impl Catalog {
             state = Arc::new(replay(&state, record)?);
             self.publish(Arc::clone(&state));
         }
+        let read = started.instant.saturating_duration_since(self.opened);
+        // Lossless: a server does not run for so many milliseconds.
+        self.read_ms
+            .store(read.as_millis() as u64, Ordering::Relaxed);
         **log = started;
         Ok(())
     }

@@ -4,6 +4,7 @@
 //! who may see them is not decided here.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -20,10 +21,12 @@ use object_store::{ObjectStore, ObjectStoreExt as _};
 use url::{Position, Url};
 
 use crate::error::{Error, Result};
+use crate::tables::block::Staging;
 use crate::tables::delta_files::DeltaFiles;
 use crate::tables::delta_scan::DeltaScan;
 use crate::tables::shape::TableShape;
 use crate::tables::snapshot::{SnapshotFile, TableSnapshot};
+use crate::tables::staged_store::StagedStore;
 
 pub(crate) const LOG_FOLDER: &str = "_delta_log";
 /// A lost race is only a reason to take the next number, unless what was read has changed.
@@ -55,6 +58,17 @@ pub(crate) enum Rebase {
     Nothing,
 }
 
+impl Rebase {
+    /// What allows only what both allow.
+    pub(crate) fn stricter(self, other: Rebase) -> Rebase {
+        match (self, other) {
+            (Rebase::Nothing, _) | (_, Rebase::Nothing) => Rebase::Nothing,
+            (Rebase::AddedRows, _) | (_, Rebase::AddedRows) => Rebase::AddedRows,
+            (Rebase::Rows, Rebase::Rows) => Rebase::Rows,
+        }
+    }
+}
+
 /// A table whose log was read.
 #[derive(Debug)]
 pub(crate) struct DeltaLog {
@@ -68,6 +82,10 @@ pub(crate) struct DeltaLog {
     /// Held by statements that replace files, for their whole time.
     rewrite: Arc<tokio::sync::Mutex<()>>,
     versions: Mutex<VecDeque<(u64, KnownFiles)>>,
+    /// The number of the newest known state, for who may not wait.
+    known: AtomicU64,
+    /// What the log of a transaction block has besides.
+    staging: Option<Staging>,
 }
 
 /// `None`: the files of a version are not plain Parquet.
@@ -80,6 +98,8 @@ pub(crate) struct DeltaVersion {
     url: Url,
     store: Arc<dyn ObjectStore>,
     files: KnownFiles,
+    /// Tells states of transaction blocks apart; 0: it is committed.
+    stage: u64,
 }
 
 impl DeltaLog {
@@ -100,7 +120,50 @@ impl DeltaLog {
             commit: tokio::sync::Mutex::default(),
             rewrite: Arc::default(),
             versions: Mutex::default(),
+            known: AtomicU64::new(0),
+            staging: None,
         }
+    }
+
+    /// The table as a transaction block sees it: its log ends at `base`, and further commits are the block's own.
+    pub(crate) fn staged(base: DeltaVersion) -> Result<Self> {
+        let location = |_| Error::InvalidLocation {
+            location: base.url.to_string(),
+        };
+        let folder = Path::from_url_path(base.url.path()).map_err(location)?;
+        let below = Arc::clone(&base.store);
+        let store = StagedStore::new(below, folder.join(LOG_FOLDER), base.number());
+        let store = Arc::new(store);
+        let mut log = Self::new(base.url.clone(), Arc::clone(&store) as Arc<dyn ObjectStore>)?;
+        log.newest.get_mut().state = base.table.state.clone();
+        log.known = AtomicU64::new(base.number());
+        log.lock().push_back((base.number(), base.files.clone()));
+        log.staging = Some(Staging::new(base, store));
+        Ok(log)
+    }
+
+    /// What the log of a transaction block has besides.
+    pub(crate) fn staging(&self) -> Option<&Staging> {
+        self.staging.as_ref()
+    }
+
+    /// The number of the newest state that was read.
+    pub(crate) fn known_number(&self) -> u64 {
+        self.known.load(Ordering::Relaxed)
+    }
+
+    /// Forgets the block's own commits behind a version.
+    pub(crate) async fn return_to(&self, version: u64) -> Result<()> {
+        let Some(staging) = &self.staging else {
+            return Ok(());
+        };
+        let mut newest = self.newest.lock().await;
+        staging.store.forget_after(version).await?;
+        newest.state = staging.base.table.state.clone();
+        newest.update_incremental(None).await?;
+        self.known.store(version, Ordering::Relaxed);
+        self.lock().retain(|(number, _)| *number <= version);
+        Ok(())
     }
 
     /// Waits for the other statements of this server that replace files of the table.
@@ -112,6 +175,8 @@ impl DeltaLog {
     pub(crate) async fn newest_table(&self) -> Result<DeltaTable> {
         let mut newest = self.newest.lock().await;
         newest.update_incremental(None).await?;
+        let number = newest.version().unwrap_or_default();
+        self.known.fetch_max(number, Ordering::Relaxed);
         Ok(newest.clone())
     }
 
@@ -198,6 +263,10 @@ impl DeltaLog {
             url: self.url.clone(),
             store: Arc::clone(&self.store),
             files,
+            stage: self
+                .staging
+                .as_ref()
+                .map_or(0, |staging| staging.stage_of(number)),
         })
     }
 
@@ -267,6 +336,9 @@ impl DeltaLog {
         rebase: Rebase,
     ) -> Result<u64> {
         let _turn = self.commit.lock().await;
+        if let Some(staging) = &self.staging {
+            staging.check(&actions)?;
+        }
         let mut onto = base.table.clone();
         for attempt in 0..MAX_ATTEMPTS {
             let newest = self.newest_table().await?;
@@ -277,6 +349,9 @@ impl DeltaLog {
             match put(&onto, actions.clone(), operation.clone()).await {
                 Ok((version, state)) => {
                     self.learn(state).await;
+                    if let Some(staging) = &self.staging {
+                        staging.keep(version, actions, operation, rebase);
+                    }
                     return Ok(version);
                 }
                 Err(Error::Conflict { .. }) => {
@@ -293,6 +368,7 @@ impl DeltaLog {
     async fn learn(&self, state: Option<DeltaTableState>) {
         let Some(state) = state else { return };
         let mut newest = self.newest.lock().await;
+        self.known.fetch_max(state.version(), Ordering::Relaxed);
         if newest.version() < Some(state.version()) {
             newest.state = Some(state);
         }
@@ -303,6 +379,11 @@ impl DeltaVersion {
     /// The number.
     pub(crate) fn number(&self) -> u64 {
         self.table.version().unwrap_or_default()
+    }
+
+    /// Tells states of transaction blocks apart; 0: it is committed.
+    pub(crate) fn stage(&self) -> u64 {
+        self.stage
     }
 
     pub(crate) fn snapshot(&self) -> Result<&EagerSnapshot> {

@@ -52,7 +52,16 @@ pub(crate) struct DeltaScan {
     /// Whether one partition reads all files.
     is_one_group: bool,
     /// The managed table and the version, if its newest version was meant.
-    newest_of: Option<(String, u64)>,
+    newest_of: Option<NewestOf>,
+}
+
+/// What a scan of a table's newest version was made for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct NewestOf {
+    pub(crate) id: String,
+    pub(crate) version: u64,
+    /// Tells states of transaction blocks apart; 0: it is committed.
+    pub(crate) stage: u64,
 }
 
 impl DeltaScan {
@@ -105,13 +114,13 @@ impl DeltaScan {
     }
 
     /// The same as what was the newest version of a managed table.
-    pub(crate) fn of_newest(mut self, id: &str, version: u64) -> Self {
-        self.newest_of = Some((id.to_owned(), version));
+    pub(crate) fn of_newest(mut self, newest: NewestOf) -> Self {
+        self.newest_of = Some(newest);
         self
     }
 
     /// The managed table whose newest version was meant, and the version.
-    pub(crate) fn newest_of(&self) -> Option<&(String, u64)> {
+    pub(crate) fn newest_of(&self) -> Option<&NewestOf> {
         self.newest_of.as_ref()
     }
 

@@ -15,6 +15,7 @@ use object_store::path::Path;
 use url::Url;
 
 use crate::error::{Error, Result};
+use crate::tables::block::Block;
 use crate::tables::delta_log::{DeltaLog, DeltaVersion, LOG_FOLDER, Rebase, VersionSpec};
 use crate::tables::delta_write::{DeltaSink, in_order};
 use crate::tables::row_checks::RowChecks;
@@ -30,6 +31,8 @@ const CHECKPOINT_INTERVAL: &str = "delta.checkpointInterval";
 pub(crate) struct Managed {
     warehouse: Arc<Warehouse>,
     open: Mutex<BTreeMap<String, Arc<DeltaLog>>>,
+    /// The transaction block that sees the tables this way, and the tables that it began from.
+    block: Option<(Block, Arc<Managed>)>,
 }
 
 impl Managed {
@@ -37,7 +40,27 @@ impl Managed {
         Self {
             warehouse,
             open: Mutex::new(BTreeMap::new()),
+            block: None,
         }
+    }
+
+    /// The tables as a transaction block that begins now sees them.
+    pub(crate) fn begin_block(self: &Arc<Self>) -> Self {
+        let open = self.lock();
+        let known = open
+            .iter()
+            .map(|(id, log)| (id.clone(), log.known_number()));
+        let block = Block::begin(known.collect());
+        Self {
+            warehouse: Arc::clone(&self.warehouse),
+            open: Mutex::default(),
+            block: Some((block, Arc::clone(self))),
+        }
+    }
+
+    /// The block, if these are the tables of one, and the tables that it began from.
+    pub(crate) fn block(&self) -> Option<&(Block, Arc<Managed>)> {
+        self.block.as_ref()
     }
 
     /// Creates an empty table: the first commit of its log.
@@ -139,6 +162,11 @@ impl Managed {
 
     /// Reads the log, or only its news.
     pub(crate) async fn newest(&self, id: &str) -> Result<(Arc<DeltaLog>, DeltaVersion)> {
+        if let Some((block, parent)) = &self.block {
+            let log = Box::pin(block.log(parent, id)).await?;
+            let newest = log.newest().await?;
+            return Ok((log, newest));
+        }
         let known = self.lock().get(id).cloned();
         let log = match known {
             Some(log) => log,

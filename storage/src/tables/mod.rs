@@ -3,6 +3,7 @@
 //! Entries, paths and streams of batches flow in; DataFusion providers, schemas and pinned snapshots flow out. Managed
 //! tables are Delta Lake tables, external ones files in place. Names are the catalog's business, not this module's.
 
+mod block;
 mod csv_quotes;
 mod csv_watch;
 mod delta_files;
@@ -15,6 +16,7 @@ mod file_table;
 mod format;
 mod history;
 mod iceberg;
+mod identity;
 mod inference;
 mod json_lines;
 mod listing;
@@ -29,6 +31,7 @@ mod row_ranges;
 mod scans;
 mod shape;
 mod snapshot;
+mod staged_store;
 #[cfg(test)]
 mod tests;
 mod types;
@@ -40,6 +43,7 @@ use datafusion::catalog::{Session, TableProvider};
 use datafusion::execution::SendableRecordBatchStream;
 use url::Url;
 
+pub use block::BlockMark;
 pub use delta_log::VersionSpec;
 pub use delta_scan::{FILE_COLUMN, ROW_COLUMN};
 pub(crate) use external_delta::register_log_stores;
@@ -51,32 +55,99 @@ pub use rewrite::{
 };
 pub use row_checks::RowChecks;
 pub use row_ranges::divide_by_rows;
-pub use shape::TableShape;
+pub use shape::{Identity, TableShape};
 pub use snapshot::{SnapshotFile, TableSnapshot};
 pub use types::stored_schema;
 
 use crate::catalog::{CatalogEntry, Definition, ExternalTableDefinition};
 use crate::error::{Error, Result};
 use crate::locations::Locations;
-use crate::tables::delta_scan::DeltaScan;
+use crate::tables::delta_scan::{DeltaScan, NewestOf};
 use crate::tables::external::External;
+use crate::tables::identity::Identities;
 use crate::tables::managed::Managed;
 use crate::warehouse::Warehouse;
 
 /// Opens and writes what the catalog names.
 #[derive(Debug)]
 pub struct Tables {
-    managed: Managed,
-    external: External,
+    managed: Arc<Managed>,
+    external: Arc<External>,
+    warehouse: Arc<Warehouse>,
+    identities: Arc<Identities>,
 }
 
 impl Tables {
     /// The tables of a warehouse; external ones only within `locations`.
     pub fn new(warehouse: Arc<Warehouse>, locations: Arc<Locations>) -> Self {
         Self {
-            managed: Managed::new(Arc::clone(&warehouse)),
-            external: External::new(warehouse, locations),
+            managed: Arc::new(Managed::new(Arc::clone(&warehouse))),
+            external: Arc::new(External::new(Arc::clone(&warehouse), locations)),
+            warehouse,
+            identities: Arc::default(),
         }
+    }
+
+    /// The tables as a transaction block that begins now sees and changes them: managed tables as they are at this
+    /// moment, and what the block does to them. Nobody else sees that before `commit_block`.
+    pub fn begin_block(&self) -> Self {
+        Self {
+            managed: Arc::new(self.managed.begin_block()),
+            external: Arc::clone(&self.external),
+            warehouse: Arc::clone(&self.warehouse),
+            identities: Arc::clone(&self.identities),
+        }
+    }
+
+    /// Makes one commit of all that a block did to its table.
+    ///
+    /// Errors: `Conflict` if others changed the table meanwhile in a way that does not go together with it; then, and
+    /// after any other error, nothing of the block stays.
+    pub async fn commit_block(&self) -> Result<()> {
+        match self.managed.block() {
+            Some((block, parent)) => block.commit(parent).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Forgets all that a block did and removes its files.
+    pub async fn discard_block(&self) {
+        if let Some((block, _)) = self.managed.block() {
+            block.discard().await;
+        }
+    }
+
+    /// The next numbers of an identity column: no other row gets them, also not of another server or a block that is
+    /// rolled back. Errors: `IdentityExhausted`, `Conflict`.
+    pub async fn next_identities(
+        &self,
+        id: &str,
+        sequence: &str,
+        count: usize,
+    ) -> Result<Vec<i64>> {
+        self.identities
+            .take(&self.warehouse, id, sequence, count)
+            .await
+    }
+
+    /// How far a block has come.
+    pub fn block_mark(&self) -> BlockMark {
+        let block = self.managed.block();
+        block.map(|(block, _)| block.mark()).unwrap_or_default()
+    }
+
+    /// Takes back what a block did after a mark.
+    pub async fn return_to(&self, mark: &BlockMark) -> Result<()> {
+        match self.managed.block() {
+            Some((block, _)) => block.return_to(mark).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Whether a block has changed rows that are not committed yet.
+    pub fn has_changes(&self) -> bool {
+        let block = self.managed.block();
+        block.is_some_and(|(block, _)| block.has_changes())
     }
 
     /// Creates an empty managed table. It has no name until the catalog gives one.
@@ -225,7 +296,11 @@ impl Tables {
             Definition::Table(_) => {
                 let version = self.managed.open(&entry.id, VersionSpec::Newest).await?;
                 match version.scan()? {
-                    Some(scan) => Ok(Arc::new(scan.of_newest(&entry.id, version.number()))),
+                    Some(scan) => Ok(Arc::new(scan.of_newest(NewestOf {
+                        id: entry.id.clone(),
+                        version: version.number(),
+                        stage: version.stage(),
+                    }))),
                     None => version.provider().await,
                 }
             }
@@ -368,7 +443,10 @@ impl Tables {
         let provider: &dyn std::any::Any = provider;
         let scan = provider.downcast_ref::<DeltaScan>();
         match scan.and_then(DeltaScan::newest_of) {
-            Some((id, version)) => Ok(self.managed.newest(id).await?.1.number() != *version),
+            Some(known) => {
+                let newest = self.managed.newest(&known.id).await?.1;
+                Ok((newest.number(), newest.stage()) != (known.version, known.stage))
+            }
             None => Ok(false),
         }
     }

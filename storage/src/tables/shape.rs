@@ -18,10 +18,21 @@ use crate::error::{Error, Result};
 const DEFAULT_KEY: &str = "CURRENT_DEFAULT";
 /// Where columns keep the text of the expression that makes their values.
 const GENERATED_KEY: &str = "delta.generationExpression";
+/// Where identity columns keep their kind and the name of their numbers.
+const IDENTITY_KEY: &str = "auspex.identity";
 /// What the names of properties with checks start with.
 const CHECK_PREFIX: &str = "delta.constraints.";
 const CHANGE_DATA_FEED: &str = "delta.enableChangeDataFeed";
 const APPEND_ONLY: &str = "delta.appendOnly";
+
+/// An identity column: what is left out gets a number that no other row has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// Whether statements may give no values of their own.
+    pub always: bool,
+    /// The name of the numbers, which a rename of the column keeps.
+    pub sequence: String,
+}
 
 /// The definition of a table as one version of its log has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,6 +86,22 @@ impl TableShape {
     /// The text of the expression that makes a column's values.
     pub fn generated_of(&self, column: &Field) -> Option<String> {
         column.metadata().get(GENERATED_KEY).cloned()
+    }
+
+    /// How the numbers of an identity column are given.
+    pub fn identity_of(&self, column: &Field) -> Option<Identity> {
+        let (kind, sequence) = column.metadata().get(IDENTITY_KEY)?.split_once(':')?;
+        Some(Identity {
+            always: kind == "always",
+            sequence: sequence.to_owned(),
+        })
+    }
+
+    /// Makes a column an identity column.
+    pub fn set_identity(&mut self, idx: usize, identity: &Identity) {
+        let kind = if identity.always { "always" } else { "default" };
+        let note = format!("{kind}:{}", identity.sequence);
+        self.set_note(idx, IDENTITY_KEY, Some(&note));
     }
 
     /// The checks by name, with their texts.

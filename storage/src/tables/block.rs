@@ -1,0 +1,340 @@
+//! The managed tables as one transaction block sees and changes them.
+//!
+//! Ids flow in; logs flow out that end at the version of the block's snapshot, and whose further commits are the
+//! block's own. At its end they become one commit of the real log, or their files are removed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use deltalake::kernel::{Action, Add, Remove};
+use deltalake::protocol::{DeltaOperation, SaveMode};
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt as _};
+
+use crate::error::{Error, Result};
+use crate::tables::delta_log::{DeltaLog, DeltaVersion, Rebase, VersionSpec};
+use crate::tables::managed::Managed;
+use crate::tables::staged_store::StagedStore;
+
+/// A commit of another server this long before the block began is surely older: clocks of files tick slowly.
+const CLOCK_SLACK_MS: i64 = 10;
+
+/// A number that no other staged state of this process has, so that plans of one are not taken for those of another.
+pub(crate) fn next_stage() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+/// One block.
+#[derive(Debug)]
+pub(crate) struct Block {
+    /// What this server knew of each table when the block began.
+    known: BTreeMap<String, u64>,
+    began_ms: i64,
+    logs: Mutex<BTreeMap<String, Arc<DeltaLog>>>,
+}
+
+/// What a log of a block keeps beside what every log keeps.
+#[derive(Debug)]
+pub(crate) struct Staging {
+    pub(crate) base: DeltaVersion,
+    pub(crate) store: Arc<StagedStore>,
+    commits: Mutex<Vec<StagedCommit>>,
+    stage: AtomicU64,
+}
+
+/// One statement's changes.
+#[derive(Debug, Clone)]
+pub(crate) struct StagedCommit {
+    version: u64,
+    actions: Vec<Action>,
+    operation: DeltaOperation,
+    rebase: Rebase,
+}
+
+/// How far a block had come in each table that it has read.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct BlockMark(BTreeMap<String, u64>);
+
+impl Staging {
+    pub(crate) fn new(base: DeltaVersion, store: Arc<StagedStore>) -> Self {
+        Self {
+            base,
+            store,
+            commits: Mutex::default(),
+            stage: AtomicU64::new(next_stage()),
+        }
+    }
+
+    /// The number of the staged state; 0 for versions that are not the block's own.
+    pub(crate) fn stage_of(&self, version: u64) -> u64 {
+        match version > self.base.number() {
+            true => self.stage.load(Ordering::Relaxed),
+            false => 0,
+        }
+    }
+
+    /// Keeps what a statement committed. Errors: `ChangesInBlock`.
+    pub(crate) fn check(&self, actions: &[Action]) -> Result<()> {
+        let commits = self.lock();
+        let has_changes = |actions: &[Action]| {
+            actions
+                .iter()
+                .any(|action| matches!(action, Action::Cdc(_)))
+        };
+        let changes = has_changes(actions);
+        // Readers of a commit's changes look at nothing else, so that appended rows would be missed.
+        match commits
+            .iter()
+            .all(|commit| has_changes(&commit.actions) == changes)
+        {
+            true => Ok(()),
+            false => Err(Error::ChangesInBlock),
+        }
+    }
+
+    pub(crate) fn keep(
+        &self,
+        version: u64,
+        actions: Vec<Action>,
+        operation: DeltaOperation,
+        rebase: Rebase,
+    ) {
+        self.lock().push(StagedCommit {
+            version,
+            actions,
+            operation,
+            rebase,
+        });
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<StagedCommit>> {
+        self.commits.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes back what was committed behind a version.
+    fn take_after(&self, version: u64) -> Vec<StagedCommit> {
+        let mut commits = self.lock();
+        let first = commits.iter().position(|commit| commit.version > version);
+        let taken = match first {
+            Some(first) => commits.split_off(first),
+            None => vec![],
+        };
+        self.stage.store(next_stage(), Ordering::Relaxed);
+        taken
+    }
+}
+
+impl Block {
+    pub(crate) fn begin(known: BTreeMap<String, u64>) -> Self {
+        Self {
+            known,
+            began_ms: chrono::Utc::now().timestamp_millis(),
+            logs: Mutex::default(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Arc<DeltaLog>>> {
+        self.logs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The log of a table as the block sees it.
+    pub(crate) async fn log(&self, parent: &Managed, id: &str) -> Result<Arc<DeltaLog>> {
+        let known = self.lock().get(id).cloned();
+        if let Some(log) = known {
+            return Ok(log);
+        }
+        let base = self.base(parent, id).await?;
+        let log = Arc::new(DeltaLog::staged(base)?);
+        Ok(Arc::clone(self.lock().entry(id.to_owned()).or_insert(log)))
+    }
+
+    /// The version of a table that was the newest when the block began.
+    async fn base(&self, parent: &Managed, id: &str) -> Result<DeltaVersion> {
+        let (log, newest) = parent.newest(id).await?;
+        let known = self.known.get(id).copied();
+        if known == Some(newest.number()) {
+            return Ok(newest);
+        }
+        let versions = log.known_versions().await?;
+        let before = versions.iter().rev().find(|(number, made)| {
+            known.is_some_and(|known| *number <= known) || *made + CLOCK_SLACK_MS <= self.began_ms
+        });
+        // A table that was made since has its first version, which is empty.
+        match before.or(versions.first()) {
+            Some((number, _)) => log.at(VersionSpec::Number(*number)).await,
+            None => Ok(newest),
+        }
+    }
+
+    pub(crate) fn mark(&self) -> BlockMark {
+        let logs = self.lock();
+        BlockMark(
+            logs.iter()
+                .map(|(id, log)| (id.clone(), log.known_number()))
+                .collect(),
+        )
+    }
+
+    /// Whether the block changed rows.
+    pub(crate) fn has_changes(&self) -> bool {
+        let logs = self.lock();
+        logs.values().any(|log| {
+            log.staging()
+                .is_some_and(|staging| !staging.lock().is_empty())
+        })
+    }
+
+    /// Takes back what was done after a mark.
+    pub(crate) async fn return_to(&self, mark: &BlockMark) -> Result<()> {
+        let logs: Vec<(String, Arc<DeltaLog>)> = self
+            .lock()
+            .iter()
+            .map(|(id, log)| (id.clone(), Arc::clone(log)))
+            .collect();
+        for (id, log) in logs {
+            let Some(staging) = log.staging() else {
+                continue;
+            };
+            let version = mark.0.get(&id).copied().unwrap_or(staging.base.number());
+            let version = version.max(staging.base.number());
+            if log.known_number() <= version {
+                continue;
+            }
+            let dropped = staging.take_after(version);
+            log.return_to(version).await?;
+            remove_files(staging, &dropped).await;
+        }
+        Ok(())
+    }
+
+    /// Makes one commit of all that the block did. Errors: `Conflict`, those of the store; nothing of it stays then.
+    pub(crate) async fn commit(&self, parent: &Managed) -> Result<()> {
+        let logs: Vec<(String, Arc<DeltaLog>)> =
+            std::mem::take(&mut *self.lock()).into_iter().collect();
+        for (id, log) in logs {
+            let Some(staging) = log.staging() else {
+                continue;
+            };
+            let commits = std::mem::take(&mut *staging.lock());
+            if commits.is_empty() {
+                continue;
+            }
+            let folded = Folded::of(&commits);
+            let mut superseded = folded.superseded.clone();
+            if !folded.actions.is_empty() {
+                let (real, _) = parent.newest(&id).await?;
+                let committed = real
+                    .commit(
+                        &staging.base,
+                        folded.actions,
+                        folded.operation,
+                        folded.rebase,
+                    )
+                    .await;
+                if let Err(error) = committed {
+                    remove_files(staging, &commits).await;
+                    return Err(error);
+                }
+            }
+            remove(staging, std::mem::take(&mut superseded)).await;
+        }
+        Ok(())
+    }
+
+    /// Forgets all that the block did, and removes its files.
+    pub(crate) async fn discard(&self) {
+        let logs = std::mem::take(&mut *self.lock());
+        for log in logs.into_values() {
+            let Some(staging) = log.staging() else {
+                continue;
+            };
+            let commits = std::mem::take(&mut *staging.lock());
+            remove_files(staging, &commits).await;
+        }
+    }
+}
+
+/// Several commits as one.
+struct Folded {
+    actions: Vec<Action>,
+    operation: DeltaOperation,
+    rebase: Rebase,
+    /// Files that the block wrote and replaced itself.
+    superseded: Vec<String>,
+}
+
+impl Folded {
+    fn of(commits: &[StagedCommit]) -> Self {
+        let mut adds: Vec<Add> = Vec::new();
+        let mut removes: Vec<Remove> = Vec::new();
+        let mut others = Vec::new();
+        let mut superseded = Vec::new();
+        let mut rebase = Rebase::Rows;
+        for commit in commits {
+            rebase = rebase.stricter(commit.rebase);
+            for action in &commit.actions {
+                match action {
+                    Action::Add(add) => adds.push(add.clone()),
+                    Action::Remove(gone) => match adds.iter().position(|add| add.path == gone.path)
+                    {
+                        Some(idx) => superseded.push(adds.remove(idx).path),
+                        None => removes.push(gone.clone()),
+                    },
+                    other => others.push(other.clone()),
+                }
+            }
+        }
+        let is_append = removes.is_empty();
+        let operation = match commits {
+            [only] => only.operation.clone(),
+            _ if is_append => DeltaOperation::Write {
+                mode: SaveMode::Append,
+                partition_by: None,
+                predicate: None,
+            },
+            _ => DeltaOperation::Merge {
+                predicate: None,
+                merge_predicate: None,
+                matched_predicates: vec![],
+                not_matched_predicates: vec![],
+                not_matched_by_source_predicates: vec![],
+            },
+        };
+        let mut actions: Vec<Action> = removes.into_iter().map(Action::Remove).collect();
+        actions.extend(adds.into_iter().map(Action::Add));
+        actions.extend(others);
+        Self {
+            actions,
+            operation,
+            rebase,
+            superseded,
+        }
+    }
+}
+
+/// Removes the files that commits added.
+async fn remove_files(staging: &Staging, commits: &[StagedCommit]) {
+    let added: BTreeSet<String> = commits
+        .iter()
+        .flat_map(|commit| &commit.actions)
+        .filter_map(|action| match action {
+            Action::Add(add) => Some(add.path.clone()),
+            Action::Cdc(change) => Some(change.path.clone()),
+            _ => None,
+        })
+        .collect();
+    remove(staging, added.into_iter().collect()).await;
+}
+
+/// Removes files by the names that a log has for them. Nobody reads what is left behind, so that a failure is only told.
+async fn remove(staging: &Staging, names: Vec<String>) {
+    let store: Arc<dyn ObjectStore> = staging.base.table.object_store();
+    for name in names {
+        let path = Path::from_url_path(&name).unwrap_or_else(|_| Path::from(name.as_str()));
+        if let Err(error) = store.delete(&path).await {
+            tracing::warn!(%error, name, "could not remove a file of a block that was rolled back");
+        }
+    }
+}
