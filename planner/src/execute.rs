@@ -21,13 +21,16 @@ use datafusion::sql::sqlparser::ast;
 use futures::StreamExt as _;
 
 use crate::bind::{
-    Arguments, BoundInsert, BoundQuery, Change, Findings, bind_change, bind_insert, bind_query,
-    bind_sql, evaluate_plan, explain_plan, json_options, predict_plan,
+    Arguments, BoundInsert, BoundQuery, Change, Findings, Returned, Returning, bind_change,
+    bind_insert, bind_query, bind_returning, bind_sql, evaluate_plan, explain_plan, json_options,
+    predict_plan,
 };
-use crate::commands;
+use crate::commands::{self, ClientCopy};
+use crate::copy_options::CopyOptions;
 use crate::error::{Error, Result};
 use crate::explain;
-use crate::session::{Prepared, Session};
+use crate::point_plan::PointPlan;
+use crate::session::{Planned, Prepared, Session};
 use crate::statement_run::{Notice, Outcome, StatementControl};
 use crate::streams::{renamed, stream};
 
@@ -47,7 +50,12 @@ pub(crate) enum Work {
     Change {
         change: Change,
         query: Box<BoundQuery>,
+        returning: Option<Arc<Returning>>,
     },
+    /// Sends the rows of a plan in the form of a COPY.
+    CopyOut(Box<BoundQuery>, CopyOptions),
+    /// Takes rows from the client.
+    CopyIn(ClientCopy),
     /// Shows settings.
     Show { setting: Option<String> },
     /// `SELECT ml.train('m')`: for tools that send only `SELECT`.
@@ -91,14 +99,41 @@ impl Work {
             }
             Work::Show { setting } => Some(commands::show_schema(setting.as_deref())),
             Work::TrainCall(_) => Some(commands::train_call_schema()),
-            Work::Insert(_) | Work::Change { .. } | Work::Nothing(_) => None,
+            Work::Insert(insert) => insert.returning.as_ref().map(|r| Arc::clone(r.schema())),
+            Work::Change { returning, .. } => returning.as_ref().map(|r| Arc::clone(r.schema())),
+            Work::Nothing(_) => None,
+            Work::CopyIn(_) | Work::CopyOut(..) => None,
             Work::Command => commands::schema(statement),
         })
     }
 
+    /// The plan as expressions over its parameters, if it reads nothing else.
+    pub(crate) fn point_plan(
+        &self,
+        parameter_types: &[DataType],
+        schema: Option<&SchemaRef>,
+    ) -> Option<PointPlan> {
+        let Work::Query {
+            query,
+            tag: "SELECT",
+            notices,
+            tail: None,
+        } = self
+        else {
+            return None;
+        };
+        let plan = PointPlan::of(query, parameter_types).filter(|_| notices.is_empty())?;
+        // The client was told this schema.
+        let told = schema?.fields().iter().map(|field| field.data_type());
+        let found = plan.schema().fields().iter().map(|field| field.data_type());
+        found.eq(told).then_some(plan)
+    }
+
     pub(crate) fn parameter_types(&self, given: &[Option<DataType>]) -> Result<Vec<DataType>> {
         let plan = match self {
-            Work::Query { query, .. } | Work::Change { query, .. } => &query.plan,
+            Work::Query { query, .. } | Work::Change { query, .. } | Work::CopyOut(query, _) => {
+                &query.plan
+            }
             Work::Insert(insert) => &insert.query.plan,
             _ => return Ok(Vec::new()),
         };
@@ -136,8 +171,34 @@ fn cast_parameters(plan: &LogicalPlan) -> Result<HashMap<String, Option<DataType
     Ok(types)
 }
 
+/// Whether a statement may read tables; those that do not leave the snapshot of their block to the next one.
+fn reads(parsed: &ParsedStatement) -> bool {
+    use ast::Statement as S;
+    let Statement::Sql(statement) = &parsed.statement else {
+        return true;
+    };
+    match statement.as_ref() {
+        SqlStatement::Reset(_) => false,
+        SqlStatement::Statement(statement) => !matches!(
+            statement.as_ref(),
+            S::StartTransaction { .. }
+                | S::Commit { .. }
+                | S::Rollback { .. }
+                | S::Savepoint { .. }
+                | S::ReleaseSavepoint { .. }
+                | S::Set(_)
+                | S::Reset(_)
+                | S::ShowVariable { .. }
+        ),
+        _ => true,
+    }
+}
+
 /// Binds a statement.
 pub(crate) async fn plan(session: &Arc<Session>, parsed: &ParsedStatement) -> Result<Work> {
+    if reads(parsed) {
+        session.take_snapshot();
+    }
     let state = session.state(None);
     match &parsed.statement {
         Statement::Sql(statement) => plan_sql(session, statement.as_ref()).await,
@@ -182,6 +243,8 @@ pub(crate) async fn plan(session: &Arc<Session>, parsed: &ParsedStatement) -> Re
         | Statement::CreateTable(_)
         | Statement::Restore(_)
         | Statement::Vacuum(_) => Ok(Work::Command),
+        // The server, which keeps the cursors, runs it itself.
+        Statement::Fetch(_) => Err(Error::unsupported("FETCH outside a connection")),
         Statement::TableHistory(name) => {
             let rows = commands::table_history(session, &name.parts).await?;
             table(session, rows).await
@@ -283,13 +346,29 @@ async fn plan_sql(session: &Arc<Session>, statement: &SqlStatement) -> Result<Wo
             let insert = Box::pin(bind_insert(session, insert)).await?;
             Ok(Work::Insert(Box::new(insert)))
         }
+        ast::Statement::Copy { .. } => {
+            let client = Box::pin(commands::plan_client_copy(session, statement)).await?;
+            Ok(client.unwrap_or(Work::Command))
+        }
         _ => match Change::of(statement) {
             Some(change) => {
                 let table = change.table(session)?;
-                let rewrite = session.engine.tables.inspect(&table.id).await?;
+                let rewrite = session.tables().inspect(&table.id).await?;
                 let query = Box::pin(bind_change(session, &change, &rewrite)).await?;
                 let query = Box::new(query);
-                Ok(Work::Change { change, query })
+                let returning = match change.returning() {
+                    Some(items) => {
+                        let alias = change.alias()?;
+                        let shape = rewrite.shape();
+                        Some(Box::pin(bind_returning(session, items, shape, &alias)).await?)
+                    }
+                    None => None,
+                };
+                Ok(Work::Change {
+                    change,
+                    query,
+                    returning,
+                })
             }
             None => commands::check(statement),
         },
@@ -297,9 +376,17 @@ async fn plan_sql(session: &Arc<Session>, statement: &SqlStatement) -> Result<Wo
 }
 
 /// Whether a query reads a managed table that has rows since, or no more, that its plan does not know of.
-pub(crate) async fn is_outdated(session: &Session, prepared: &Prepared) -> Result<bool> {
-    let plan = match &prepared.work {
-        Work::Query { query, .. } => &query.plan,
+pub(crate) async fn is_outdated(
+    session: &Session,
+    prepared: &Prepared,
+    planned: &Planned,
+) -> Result<bool> {
+    // The statement may have been prepared before the block in which it is run.
+    if reads(&prepared.statement) {
+        session.take_snapshot();
+    }
+    let plan = match &planned.work {
+        Work::Query { query, .. } | Work::CopyOut(query, _) => &query.plan,
         Work::Insert(insert) => &insert.query.plan,
         _ => return Ok(false),
     };
@@ -313,7 +400,7 @@ pub(crate) async fn is_outdated(session: &Session, prepared: &Prepared) -> Resul
         Ok(TreeNodeRecursion::Continue)
     })?;
     for table in read {
-        if session.engine.tables.is_outdated(table.as_ref()).await? {
+        if session.tables().is_outdated(table.as_ref()).await? {
             return Ok(true);
         }
     }
@@ -324,10 +411,11 @@ pub(crate) async fn is_outdated(session: &Session, prepared: &Prepared) -> Resul
 pub(crate) async fn run(
     session: &Arc<Session>,
     prepared: &Prepared,
+    planned: &Planned,
     parameters: Vec<ScalarValue>,
     control: &StatementControl,
 ) -> Result<Outcome> {
-    match &prepared.work {
+    match &planned.work {
         Work::Query {
             query,
             tag,
@@ -349,35 +437,58 @@ pub(crate) async fn run(
             })
         }
         Work::Insert(insert) => {
-            let n_rows = Box::pin(commands::insert(
-                session,
-                insert,
-                parameters.clone(),
-                control,
-            ));
-            if let Some(n_rows) = n_rows.await? {
-                return Ok(Outcome::Command(format!("INSERT 0 {n_rows}")));
+            let returned = insert.returning.as_ref().map(Returned::new);
+            let values = parameters.clone();
+            let insert = commands::insert(session, insert, values, returned.as_ref(), control);
+            let n_rows = Box::pin(insert).await?;
+            match (n_rows, returned) {
+                (Some(_), Some(returned)) => returned_rows(&returned, "INSERT 0"),
+                (Some(n_rows), None) => Ok(Outcome::Command(format!("INSERT 0 {n_rows}"))),
+                (None, _) => {
+                    // The table is another one now.
+                    let again = session.replan(prepared).await?;
+                    Box::pin(run(session, prepared, &again, parameters, control)).await
+                }
             }
-            // The table is another one now.
-            let types: Vec<_> = prepared
-                .parameter_types()
-                .iter()
-                .cloned()
-                .map(Some)
-                .collect();
-            let again = session.prepare(&prepared.statement, &types).await?;
-            Box::pin(run(session, &again, parameters, control)).await
         }
-        Work::Change { change, .. } => {
-            let tag = commands::change(session, change, parameters, control);
-            Ok(Outcome::Command(Box::pin(tag).await?))
+        Work::Change {
+            change, returning, ..
+        } => {
+            let returning = returning.as_ref();
+            let change_rows = commands::change(session, change, returning, parameters, control);
+            match Box::pin(change_rows).await? {
+                (_, Some(returned)) => returned_rows(&returned, change.verb()),
+                (tag, None) => Ok(Outcome::Command(tag)),
+            }
+        }
+        Work::CopyOut(query, options) => {
+            let stream = stream(session, query, parameters, control).await?;
+            Ok(Outcome::CopyOut {
+                schema: stream.schema(),
+                stream,
+                options: options.clone(),
+            })
+        }
+        Work::CopyIn(copy) => {
+            let copy = Box::pin(commands::copy_in(session, copy, control)).await?;
+            Ok(Outcome::CopyIn(copy))
         }
         Work::Show { setting } => commands::show(session, setting.as_deref()),
         Work::TrainCall(train) => {
+            session.refuse_in_block("ml.train")?;
             let text = prepared.statement.text.as_str();
             Box::pin(commands::run_train_call(session, train, text, control)).await
         }
         Work::Command => Box::pin(commands::run(session, &prepared.statement, control)).await,
         Work::Nothing(tag) => Ok(Outcome::Command((*tag).to_owned())),
     }
+}
+
+fn returned_rows(returned: &Returned, tag: &'static str) -> Result<Outcome> {
+    let stream = returned.stream()?;
+    Ok(Outcome::Rows {
+        schema: stream.schema(),
+        stream,
+        tag,
+    })
 }

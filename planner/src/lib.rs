@@ -3,7 +3,8 @@
 //! Code map, in reading order: `engine` opens a warehouse; `session` prepares and executes the
 //! statements of one client; `settings` holds what `SET` changes; `bind` resolves names, options and
 //! models; `access` checks who may do what, `activity` lists the sessions; `logical`, `physical` have the operators that SQL lacks, `optimize` our rules; `catalog` shows the warehouse to
-//! the planner; `execute` runs plans, `explain` shows them, and `commands` runs what is not a query. Parses no text itself, knows no wire protocol.
+//! the planner; `transaction` is a block of statements; `named` and `point_plan` are what makes a
+//! prepared statement cheap to run again; `execute` runs plans, `explain` shows them, and `commands` runs what is not a query. Parses no text itself, knows no wire protocol.
 
 mod access;
 mod activity;
@@ -11,20 +12,27 @@ mod backend;
 mod bind;
 mod catalog;
 mod commands;
+mod constants;
+mod copy_options;
 mod engine;
 mod error;
 mod execute;
 mod explain;
+mod identity;
 mod logical;
+mod named;
 mod observe;
 mod optimize;
 mod physical;
+mod point_plan;
 mod session;
 mod settings;
 mod statement_run;
 mod streams;
+mod temporary;
 mod timers;
 mod training_threads;
+mod transaction;
 mod workload;
 
 pub use access::{Identity, LoginFacts, RoleFacts, Subject};
@@ -36,9 +44,11 @@ pub use bind::ml_functions;
 pub use catalog::facts::{
     CatalogFacts, FactsKind, ModelFacts, ObjectFacts, SettingFacts, TableRules,
 };
+pub use copy_options::{CopyColumns, CopyFormat, CopyOptions};
 pub use engine::{ClientFacts, Engine, EngineConfig, SecretText, SessionExtension, SessionFacts};
 pub use error::{Error, Report, Result, report_of};
 pub use observe::StatementWatch;
 pub use session::{Prepared, Session};
 pub use settings::Settings;
-pub use statement_run::{Notice, Outcome, Severity, StatementControl};
+pub use statement_run::{CopyIn, Notice, Outcome, Severity, StatementControl};
+pub use transaction::TransactionState;

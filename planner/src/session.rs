@@ -4,35 +4,43 @@
 //! cancelled and timed out here, whatever it does.
 
 use std::fmt::{Debug, Formatter};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use auspex_ml::model::Model;
 use auspex_ml::trained_model::TrainedModel;
 use auspex_sql::{ModelRef, Name, ParsedStatement, VersionRef};
 use auspex_storage::{CatalogEntry, Definition, ModelDefinition, RoleDefinition};
+use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::{DataType, SchemaRef};
 use datafusion::common::ScalarValue;
 use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion::prelude::{SessionConfig, SessionContext};
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
 use serde_json::Value;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::access::{Identity, roles};
 use crate::activity::Backend;
 use crate::backend;
-use crate::bind::BoundModel;
+use crate::bind::{BoundModel, typed_values};
 use crate::catalog::SessionCatalogs;
 use crate::catalog::facts::CatalogFacts;
 use crate::commands;
-use crate::engine::{ClientFacts, Engine, SessionFacts};
+use crate::engine::{ClientFacts, Engine, SessionFacts, lock};
 use crate::error::{Error, Result, nearest};
 use crate::execute::{self, Work};
+use crate::named::Named;
 use crate::physical::AuspexQueryPlanner;
+use crate::point_plan::PointPlan;
 use crate::settings::Settings;
-use crate::statement_run::{Outcome, StatementControl};
+use crate::statement_run::{CopyIn, Outcome, StatementControl};
+use crate::streams;
+use crate::temporary::TemporaryTables;
 use crate::timers::Timers;
+use crate::transaction::Transaction;
 use crate::workload::{RoleLimits, Slot};
 
 /// The one database of a warehouse, which every tool guesses.
@@ -48,18 +56,33 @@ pub struct Session {
     process_id: i32,
     settings: Settings,
     context: SessionContext,
-    in_transaction: AtomicBool,
+    pub(crate) transaction: Transaction,
+    pub(crate) temporary: TemporaryTables,
 }
 
 /// A statement that is ready to run, any number of times.
 pub struct Prepared {
     pub(crate) statement: ParsedStatement,
-    pub(crate) generation: u64,
-    /// The change of the session's role that it was planned after.
-    role_change: u64,
-    pub(crate) work: Work,
     schema: Option<SchemaRef>,
     parameter_types: Vec<DataType>,
+    /// Only the session that prepared it asks for it, so that nobody ever waits here.
+    planned: Mutex<Arc<Planned>>,
+}
+
+/// What a prepared statement does, as the catalog was at a generation.
+pub(crate) struct Planned {
+    /// The generation up to which `named` is known to mean the same.
+    generation: AtomicU64,
+    pub(crate) work: Work,
+    /// The same as expressions, if its only inputs are parameters.
+    point: Option<PointPlan>,
+    named: Named,
+    /// Whether it was run.
+    used: AtomicBool,
+    /// How often the session's temporary tables had changed.
+    temporary: u64,
+    /// The change of the session's role that it was planned after.
+    role_change: u64,
 }
 
 impl Prepared {
@@ -76,6 +99,37 @@ impl Prepared {
     /// Its text.
     pub fn text(&self) -> &str {
         &self.statement.text
+    }
+
+    /// Whether its only inputs are its parameters, so that `execute_point` may answer it.
+    pub fn is_point(&self) -> bool {
+        lock(&self.planned).point.is_some()
+    }
+
+    pub(crate) fn planned(&self) -> Arc<Planned> {
+        Arc::clone(&lock(&self.planned))
+    }
+}
+
+impl Planned {
+    /// Whether the objects that the statement names are what they were. One atomic comparison, unless the catalog has
+    /// changed since the last time.
+    fn is_current(&self, session: &Session) -> bool {
+        if self.temporary != session.temporary.changes()
+            || self.role_change != session.identity.changes()
+        {
+            return false;
+        }
+        let catalog = &session.engine.catalog;
+        let generation = catalog.generation();
+        if self.generation.load(Ordering::Relaxed) == generation {
+            return true;
+        }
+        let same = self.named.mean_the_same(&catalog.state());
+        if same {
+            self.generation.store(generation, Ordering::Relaxed);
+        }
+        same
     }
 }
 
@@ -123,7 +177,8 @@ impl Session {
                 process_id,
                 settings,
                 context: SessionContext::new_with_state(state),
-                in_transaction: AtomicBool::new(false),
+                transaction: Transaction::default(),
+                temporary: TemporaryTables::default(),
             }
         });
         session
@@ -193,15 +248,6 @@ impl Session {
         &self.settings
     }
 
-    /// Whether `BEGIN` was said and not yet `COMMIT` or `ROLLBACK`.
-    pub fn in_transaction(&self) -> bool {
-        self.in_transaction.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn set_in_transaction(&self, value: bool) {
-        self.in_transaction.store(value, Ordering::Relaxed);
-    }
-
     pub(crate) fn context(&self) -> &SessionContext {
         &self.context
     }
@@ -220,17 +266,50 @@ impl Session {
         self.engine.catalog.refresh().await?;
         let generation = self.engine.catalog.generation();
         let role_change = self.identity.changes();
-        let work = Box::pin(execute::plan(self, statement)).await?;
+        let named = Named::of(&self.engine.catalog.state());
+        let typed = typed_values(statement, parameter_types);
+        let planning = Box::pin(execute::plan(self, typed.as_ref().unwrap_or(statement)));
+        let work = named.scope(planning).await?;
         let parameter_types = work.parameter_types(parameter_types)?;
         let schema = work.schema(&statement.statement, &parameter_types)?;
+        let planned = Planned {
+            generation: AtomicU64::new(generation),
+            point: work.point_plan(&parameter_types, schema.as_ref()),
+            work,
+            named,
+            used: AtomicBool::new(false),
+            temporary: self.temporary.changes(),
+            role_change,
+        };
         Ok(Prepared {
             statement: statement.clone(),
-            generation,
-            role_change,
-            work,
             schema,
             parameter_types,
+            planned: Mutex::new(Arc::new(planned)),
         })
+    }
+
+    /// The rows of a statement whose only inputs are its parameters, at once: no planning, no task, no lock that others
+    /// hold. `None`: it must be run by `execute`, since it is not of that kind or what it names has changed.
+    pub fn execute_point(
+        self: &Arc<Session>,
+        prepared: &Prepared,
+        parameters: &[ScalarValue],
+        control: &StatementControl,
+    ) -> Option<Result<RecordBatch>> {
+        let planned = prepared.planned();
+        let point = planned.point.as_ref()?;
+        let Work::Query { query, .. } = &planned.work else {
+            return None;
+        };
+        let catalog = &self.engine.catalog;
+        if !catalog.is_fresh() || !planned.is_current(self) {
+            return None;
+        }
+        self.take_snapshot();
+        let rows = point.run(parameters);
+        streams::tell_findings(self, &query.findings, control);
+        Some(rows.map_err(Error::from))
     }
 
     /// Runs a prepared statement; plans again when the catalog or a table that it reads changed since.
@@ -255,14 +334,17 @@ impl Session {
             ..control.clone()
         };
         let run = async {
-            let same_catalog = self.engine.catalog.generation() == prepared.generation
-                && self.identity.changes() == prepared.role_change;
-            if same_catalog && !execute::is_outdated(self, prepared).await? {
-                return execute::run(self, prepared, parameters, &inner).await;
+            let planned = prepared.planned();
+            // Files are listed when a statement is planned.
+            let was_used = planned.used.swap(true, Ordering::Relaxed);
+            if !(was_used && planned.named.reads_files())
+                && planned.is_current(self)
+                && !execute::is_outdated(self, prepared, &planned).await?
+            {
+                return execute::run(self, prepared, &planned, parameters, &inner).await;
             }
-            let types: Vec<_> = prepared.parameter_types.iter().cloned().map(Some).collect();
-            let again = self.prepare(&prepared.statement, &types).await?;
-            execute::run(self, &again, parameters, &inner).await
+            let again = self.replan(prepared).await?;
+            execute::run(self, prepared, &again, parameters, &inner).await
         };
         let outcome = tokio::select! {
             biased;
@@ -275,12 +357,28 @@ impl Session {
                 stream,
                 tag,
             }) => {
-                let stream = crate::streams::guarded(stream, limits);
+                let stream = streams::guarded(stream, limits);
                 Ok(Outcome::Rows {
                     schema,
                     stream,
                     tag,
                 })
+            }
+            Ok(Outcome::CopyOut {
+                schema,
+                stream,
+                options,
+            }) => {
+                let stream = streams::guarded(stream, limits);
+                Ok(Outcome::CopyOut {
+                    schema,
+                    stream,
+                    options,
+                })
+            }
+            Ok(Outcome::CopyIn(copy)) => {
+                let end = limits.guard(copy.end);
+                Ok(Outcome::CopyIn(CopyIn { end, ..copy }))
             }
             Err(_) if limits.timed_out() => Err(Error::TimedOut),
             other => other,
@@ -292,6 +390,15 @@ impl Session {
         let state = self.engine.catalog.state();
         let role = roles::find(&state, self.identity.authenticated_user());
         role.map_or_else(RoleLimits::default, |role| RoleLimits::of(&role))
+    }
+
+    /// Plans a statement anew, and keeps that plan.
+    pub(crate) async fn replan(self: &Arc<Session>, prepared: &Prepared) -> Result<Arc<Planned>> {
+        let types: Vec<_> = prepared.parameter_types.iter().cloned().map(Some).collect();
+        let again = self.prepare(&prepared.statement, &types).await?.planned();
+        again.used.store(true, Ordering::Relaxed);
+        *lock(&prepared.planned) = Arc::clone(&again);
+        Ok(again)
     }
 
     /// A state that plans one statement: with the session's settings as they are now.
@@ -330,7 +437,7 @@ impl Session {
         Ok((schema, name))
     }
 
-    fn default_schema(&self) -> String {
+    pub(crate) fn default_schema(&self) -> String {
         let catalog = self.engine.catalog.state();
         let path = self.settings.search_path();
         path.into_iter()
@@ -369,6 +476,7 @@ impl Session {
     pub(crate) fn model_entry(&self, name: &Name) -> Result<(Arc<CatalogEntry>, ModelDefinition)> {
         let (schema, short) = self.object_name(name)?;
         let catalog = self.engine.catalog.state();
+        Named::note(&schema, &short, catalog.get(&schema, &short));
         match catalog
             .get(&schema, &short)
             .map(|entry| (entry, &entry.definition))
@@ -554,6 +662,25 @@ impl Limits {
             _ends_timer: finished.drop_guard(),
             _slot: slot,
         }
+    }
+
+    /// The same work, which ends early when it is cancelled or its time is over.
+    fn guard<T: Send + 'static>(
+        self,
+        work: BoxFuture<'static, Result<T>>,
+    ) -> BoxFuture<'static, Result<T>> {
+        let guarded = async move {
+            let done = tokio::select! {
+                biased;
+                () = self.token.cancelled() => Err(self.error()),
+                done = work => done,
+            };
+            match done {
+                Err(_) if self.timed_out() => Err(Error::TimedOut),
+                done => done,
+            }
+        };
+        guarded.boxed()
     }
 
     pub(crate) fn timed_out(&self) -> bool {

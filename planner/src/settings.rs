@@ -191,7 +191,7 @@ const DEFINITIONS: &[Definition] = &[
     setting(
         "ml.nested",
         "json",
-        Check::Words(&["json"]),
+        Check::Words(&["json", "composite"]),
         "How structs reach the wire.",
     ),
     setting(
@@ -347,6 +347,30 @@ impl Settings {
     /// Shows a value that no `SET` changes.
     pub(crate) fn show(&self, name: &str, value: String) {
         lock(&self.values).insert(name.to_owned(), value);
+    }
+
+    /// All values, to restore them later.
+    pub(crate) fn saved(&self) -> BTreeMap<String, String> {
+        lock(&self.values).clone()
+    }
+
+    /// Makes all values what they were.
+    pub(crate) fn restore(&self, saved: BTreeMap<String, String>) {
+        *lock(&self.values) = saved;
+    }
+
+    /// Makes a value what it was; `None`: there was none.
+    pub(crate) fn put_back(&self, name: &str, value: Option<String>) {
+        let name = canonical(name);
+        match value {
+            Some(value) => lock(&self.values).insert(name, value),
+            None => lock(&self.values).remove(&name),
+        };
+    }
+
+    /// Whether a switch is on.
+    pub(crate) fn is_on(&self, name: &str) -> bool {
+        self.get(name).is_some_and(|value| value == "on")
     }
 
     /// Sets a setting back to its default.

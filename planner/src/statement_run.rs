@@ -2,10 +2,15 @@
 //!
 //! In: a cancel token and a channel for notices; out: rows or a command tag.
 
+use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::error::DataFusionError;
 use datafusion::execution::SendableRecordBatchStream;
-use tokio::sync::mpsc::UnboundedSender;
+use futures::future::BoxFuture;
+use tokio::sync::mpsc::{Sender, UnboundedSender};
 use tokio_util::sync::CancellationToken;
+
+use crate::copy_options::CopyOptions;
 
 /// How serious a notice is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,6 +89,31 @@ pub enum Outcome {
         /// The command tag's first word: `SELECT`, `SHOW`, `EXPLAIN`.
         tag: &'static str,
     },
+    /// Rows of a `COPY … TO STDOUT`, for the server to write in this form.
+    CopyOut {
+        /// Their columns.
+        schema: SchemaRef,
+        /// The rows.
+        stream: SendableRecordBatchStream,
+        /// The form.
+        options: CopyOptions,
+    },
+    /// A `COPY … FROM STDIN`, which waits for rows.
+    CopyIn(CopyIn),
     /// No rows: the whole command tag, such as `CREATE MODEL` or `INSERT 0 3`.
     Command(String),
+}
+
+/// A `COPY … FROM STDIN` at work: `end` must be polled while rows are sent.
+pub struct CopyIn {
+    /// The table's name, for messages.
+    pub table: String,
+    /// The columns of the rows.
+    pub columns: SchemaRef,
+    /// The form of the rows.
+    pub options: CopyOptions,
+    /// Takes the rows; dropped at their end. An error makes the statement fail, so that nothing of it stays.
+    pub rows: Sender<Result<RecordBatch, DataFusionError>>,
+    /// Ends with the command tag when all rows are in the table.
+    pub end: BoxFuture<'static, crate::error::Result<String>>,
 }

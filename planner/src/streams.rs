@@ -20,7 +20,7 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream, execute_stream_partitioned};
 use futures::StreamExt;
 
-use crate::bind::BoundQuery;
+use crate::bind::{BoundQuery, Findings};
 use crate::engine::StatementWarning;
 use crate::error::{Error, Result};
 use crate::physical::warning_notice;
@@ -99,7 +99,7 @@ pub(crate) async fn streams(
 }
 
 /// The rows of streams in order; `None` if there is no stream.
-fn one_after_the_other(
+pub(crate) fn one_after_the_other(
     streams: Vec<SendableRecordBatchStream>,
 ) -> Option<SendableRecordBatchStream> {
     let schema = streams.first()?.schema();
@@ -168,6 +168,14 @@ fn with_names(
     let at_end = futures::stream::iter(at_end).then(|at_end| at_end);
     let batches = batches.chain(at_end.filter_map(futures::future::ready));
     Box::pin(RecordBatchStreamAdapter::new(schema, batches))
+}
+
+/// Tells what the predictions of a statement have met, at its end.
+pub(crate) fn tell_findings(session: &Session, findings: &Findings, control: &StatementControl) {
+    if !findings.is_empty() {
+        tell(session, findings.known(), control);
+        tell(session, findings.take_counted(), control);
+    }
 }
 
 /// Sends warnings, and remembers them for `ml.warnings`.

@@ -18,6 +18,8 @@ pub(crate) struct Failure {
     hint: Option<String>,
     /// Characters from the start of the text that the client sent, the first being 1.
     position: Option<usize>,
+    /// Where in the work of the statement it happened.
+    context: Option<String>,
 }
 
 impl Failure {
@@ -30,6 +32,7 @@ impl Failure {
             detail: None,
             hint: None,
             position: None,
+            context: None,
         }
     }
 
@@ -45,6 +48,22 @@ impl Failure {
     pub(crate) fn with_hint(self, hint: impl Into<String>) -> Failure {
         Failure {
             hint: Some(hint.into()),
+            ..self
+        }
+    }
+
+    /// The same with more about the cause.
+    pub(crate) fn with_detail(self, detail: impl Into<String>) -> Failure {
+        Failure {
+            detail: Some(detail.into()),
+            ..self
+        }
+    }
+
+    /// The same with where in the work of the statement it happened.
+    pub(crate) fn with_context(self, context: impl Into<String>) -> Failure {
+        Failure {
+            context: Some(context.into()),
             ..self
         }
     }
@@ -132,6 +151,7 @@ impl Failure {
         info.severity_nonlocalized = Some(self.severity.to_owned());
         info.detail = self.detail;
         info.hint = self.hint;
+        info.where_context = self.context;
         info.position = self.position.map(|position| position.to_string());
         info
     }

@@ -46,8 +46,8 @@ pub use redact::redacted;
 pub use reference::parse_model_ref;
 pub use statement::{
     AlterAction, AlterModel, Apply, Connection, CreateLakeObject, CreateModel, CreateTable,
-    DropLakeObject, DropModel, Evaluate, Explain, ExportModel, Forecast, LakeObject, MlArg,
-    MlFunction, ModelOption, ModelRef, Name, OptionValue, ParsedStatement, Restore, RestorePoint,
-    SourceQuery, Span, Statement, Train, TrainRows, TrainingSource, TypedName, Vacuum, VersionRef,
-    Word,
+    DropLakeObject, DropModel, Evaluate, Explain, ExportModel, Fetch, FetchCount, Forecast,
+    LakeObject, MlArg, MlFunction, ModelOption, ModelRef, Name, OptionValue, ParsedStatement,
+    Restore, RestorePoint, SourceQuery, Span, Statement, Train, TrainRows, TrainingSource,
+    TypedName, Vacuum, VersionRef, Word,
 };

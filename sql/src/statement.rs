@@ -85,8 +85,32 @@ pub enum Statement {
     DropLakeObject(DropLakeObject),
     /// `SHOW CREDENTIALS`, `SHOW EXTERNAL LOCATIONS`, `SHOW CATALOGS`.
     ShowLakeObjects(LakeObject),
+    /// `FETCH`, `MOVE`.
+    Fetch(Fetch),
     /// Any other SQL.
     Sql(Box<SqlStatement>),
+}
+
+/// `FETCH [n] FROM cursor`, `MOVE [n] IN cursor`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fetch {
+    /// The cursor.
+    pub cursor: String,
+    /// How many rows.
+    pub count: FetchCount,
+    /// Whether the rows are passed over.
+    pub moves: bool,
+}
+
+/// How many rows of a cursor are wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FetchCount {
+    /// The next ones.
+    Rows(u64),
+    /// All that are left.
+    All,
+    /// Rows that were passed before, or at a place counted from the ends.
+    Back,
 }
 
 /// `CREATE TABLE … PARTITIONED BY (…) TBLPROPERTIES (…)`.

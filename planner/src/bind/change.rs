@@ -71,7 +71,11 @@ impl Change {
     pub(crate) fn table(&self, session: &Session) -> Result<Arc<CatalogEntry>> {
         let (name, _) = self.target()?;
         let (schema, name) = session.object_parts(&name_parts(name))?;
-        session.managed_table(&schema, &name, self.usage())
+        let table = session.managed_table(&schema, &name, self.usage())?;
+        if self.returning().is_some() {
+            TableUse::Read.check(&session.access(), &table)?;
+        }
+        Ok(table)
     }
 
     /// What the role must be allowed to do; to find the rows by their values, it must be allowed to read them.
@@ -115,17 +119,34 @@ impl Change {
         }
     }
 
+    /// The select list of a `RETURNING`.
+    pub(crate) fn returning(&self) -> Option<&[ast::SelectItem]> {
+        match self {
+            Change::Update(update) => update.returning.as_deref(),
+            Change::Delete(delete) => delete.returning.as_deref(),
+            Change::Merge(_) => None,
+        }
+    }
+
+    /// What the statement calls the table.
+    pub(crate) fn alias(&self) -> Result<Ident> {
+        let (name, alias) = self.target()?;
+        Ok(match alias {
+            Some(alias) => alias.name.clone(),
+            None => Ident::with_quote('"', name_parts(name).pop().unwrap_or_default()),
+        })
+    }
+
+    /// Whether the old values of rows are wanted although the table does not keep them.
+    fn returns_old(&self) -> bool {
+        matches!(self, Change::Delete(_)) && self.returning().is_some()
+    }
+
     fn refuse(&self) -> Result<()> {
         let missing = match self {
-            Change::Update(update) => [
-                (update.returning.is_some(), "UPDATE ... RETURNING"),
-                (update.limit.is_some(), "UPDATE ... LIMIT"),
-            ],
-            Change::Delete(delete) => [
-                (delete.returning.is_some(), "DELETE ... RETURNING"),
-                (delete.limit.is_some(), "DELETE ... LIMIT"),
-            ],
-            Change::Merge(merge) => [
+            Change::Update(update) => vec![(update.limit.is_some(), "UPDATE ... LIMIT")],
+            Change::Delete(delete) => vec![(delete.limit.is_some(), "DELETE ... LIMIT")],
+            Change::Merge(merge) => vec![
                 (merge.output.is_some(), "MERGE ... RETURNING"),
                 (merge.clauses.is_empty(), "MERGE without WHEN"),
             ],
@@ -218,14 +239,11 @@ pub(crate) async fn bind_change(
 ) -> Result<BoundQuery> {
     change.refuse()?;
     let shape = rewrite.shape();
-    let (name, alias) = change.target()?;
+    let (name, _) = change.target()?;
     let relation = name_parts(name).pop().unwrap_or_default();
     let target = Target {
         shape,
-        alias: match alias {
-            Some(alias) => alias.name.clone(),
-            None => Ident::with_quote('"', relation.as_str()),
-        },
+        alias: change.alias()?,
         relation: relation.clone(),
     };
     let mut given = GivenTables::default();
@@ -237,7 +255,8 @@ pub(crate) async fn bind_change(
         Change::Merge(merge) => merge::parts(merge, &target, factor)?,
     };
     let has_values = parts.values.is_some();
-    let statement = query(parts, &target)?;
+    let has_old = shape.keeps_changes() || change.returns_old();
+    let statement = query(parts, &target, has_old)?;
     let mut query = bind_sql_with(session, statement, session.state(None), given).await?;
     query.names.clear();
     if has_values {
@@ -313,7 +332,7 @@ fn delete_parts(delete: &ast::Delete, factor: TableFactor) -> Parts {
 }
 
 /// `SELECT action, file, row, new values, old values FROM … WHERE …`.
-fn query(parts: Parts, target: &Target<'_>) -> Result<ast::Statement> {
+fn query(parts: Parts, target: &Target<'_>, has_old: bool) -> Result<ast::Statement> {
     let text = "SELECT 1";
     let mut query = auspex_sql::parse_query(text, auspex_sql::Dialect::Postgres)?;
     let ast::SetExpr::Select(select) = query.body.as_mut() else {
@@ -335,7 +354,7 @@ fn query(parts: Parts, target: &Target<'_>) -> Result<ast::Statement> {
     for (idx, value) in parts.values.into_iter().flatten().enumerate() {
         columns.push((format!("__auspex_new_{idx}"), value));
     }
-    if target.shape.keeps_changes() {
+    if has_old {
         for (idx, field) in target.shape.columns().iter().enumerate() {
             columns.push((format!("__auspex_old_{idx}"), target.column(field.name())));
         }

@@ -49,6 +49,11 @@ impl Findings {
         CURRENT.scope(self.clone(), binding).await
     }
 
+    /// Whether there is nothing to tell, whatever the rows are.
+    pub(crate) fn is_empty(&self) -> bool {
+        lock(&self.0).is_empty()
+    }
+
     /// Adds a model that the statement asks.
     pub(crate) fn use_model(&self, bound: &BoundModel) {
         lock(&self.0).push(Finding::Model(bound.clone()));

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use auspex_storage::{CatalogEntry, RowChecks, TableShape};
+use auspex_storage::{CatalogEntry, Identity, RowChecks, TableShape};
 use datafusion::arrow::datatypes::FieldRef;
 use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::logical_expr::{DmlStatement, Expr, ExprSchemable as _, LogicalPlan, lit};
@@ -15,6 +15,7 @@ use datafusion::sql::sqlparser::ast::{self, Ident, ObjectName, SetExpr, TableObj
 use super::column_rules::{
     as_table_rows, column_place, default_of, generated_value, is_default, row_checks,
 };
+use super::returning::{Returning, bind_returning};
 use super::{BoundQuery, GivenTables, bind_sql_with};
 use crate::access::{TableUse, as_writer};
 use crate::commands::name_parts;
@@ -30,6 +31,8 @@ pub(crate) struct BoundInsert {
     pub(crate) checks: Arc<RowChecks>,
     /// The columns that the source fills, in its order.
     pub(crate) columns: Vec<String>,
+    /// What the client gets of the rows.
+    pub(crate) returning: Option<Arc<Returning>>,
 }
 
 /// Binds an INSERT.
@@ -52,8 +55,18 @@ pub(crate) async fn bind_insert_with(
     };
     let (schema, relation) = session.object_parts(&name_parts(name))?;
     let table = session.managed_table(&schema, &relation, TableUse::Insert)?;
-    let shape = session.engine.tables.shape(&table.id).await?;
+    if insert.returning.is_some() {
+        TableUse::Read.check(&session.access(), &table)?;
+    }
+    let shape = session.tables().shape(&table.id).await?;
     let mut insert = insert.clone();
+    let returning = match insert.returning.take() {
+        Some(items) => {
+            let alias = Ident::with_quote('"', relation.as_str());
+            Some(bind_returning(session, &items, &shape, &alias).await?)
+        }
+        None => None,
+    };
     let columns = columns_of(&mut insert, &shape, &relation)?;
     // The planner opens the target of VALUES to learn its columns, which is no reading of its rows.
     let target = (!reads_relations(&insert)).then(|| table.id.clone());
@@ -95,6 +108,7 @@ pub(crate) async fn bind_insert_with(
         shape,
         checks,
         columns,
+        returning,
         query: BoundQuery {
             plan,
             state,
@@ -210,7 +224,6 @@ fn counts_differ(found: usize, wanted: usize) -> Error {
 
 fn refuse(insert: &ast::Insert) -> Result<()> {
     let missing = [
-        (insert.returning.is_some(), "INSERT ... RETURNING"),
         (insert.on.is_some(), "INSERT ... ON CONFLICT"),
         (insert.overwrite, "INSERT OVERWRITE"),
         (insert.replace_into, "REPLACE INTO"),
@@ -243,7 +256,10 @@ fn columns_of(
         }
         columns = Some(places);
     }
-    let generated = |field: &FieldRef| shape.generated_of(field).is_some();
+    let generated = |field: &FieldRef| {
+        let always = |identity: Identity| identity.always;
+        shape.generated_of(field).is_some() || shape.identity_of(field).is_some_and(always)
+    };
     let Some(source) = &mut insert.source else {
         // DEFAULT VALUES: the first column shows how many rows.
         let first = &shape.columns()[0];

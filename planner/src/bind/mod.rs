@@ -20,7 +20,9 @@ mod model_scope;
 mod names;
 mod predict_udf;
 mod repeat_version;
+mod returning;
 mod table_functions;
+mod typed_values;
 mod values;
 
 use std::sync::Arc;
@@ -50,6 +52,9 @@ pub(crate) use model_plans::{evaluate_plan, explain_plan, predict_plan};
 use model_scope::ModelScope;
 pub(crate) use model_scope::{BoundModel, string_literal};
 use names::output_names;
+pub(crate) use predict_udf::PredictUdf;
+pub(crate) use returning::{Returned, Returning, bind_returning};
+pub(crate) use typed_values::typed_values;
 pub(crate) use values::json_options;
 
 /// A query that is ready to run.

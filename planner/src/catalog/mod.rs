@@ -21,6 +21,7 @@ use datafusion::error::Result;
 
 use crate::access::as_system;
 use crate::engine::{Engine, lock};
+use crate::named::Named;
 use crate::session::Session;
 pub(crate) use foreign::SessionCatalogs;
 use schema::WarehouseSchema;
@@ -94,7 +95,8 @@ impl CatalogProvider for SessionCatalog {
         if let Some(schema) = added {
             return Some(Arc::new(EngineSchema(schema)));
         }
-        if !self.engine.catalog.state().schema_exists(name) {
+        let is_known = self.engine.catalog.state().schema_exists(name);
+        if !is_known && name != crate::temporary::SCHEMA {
             return None;
         }
         let fallback = self

@@ -7,7 +7,9 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::{Arc, Mutex};
 
-use auspex_storage::{CatalogEntry, ExternalTableDefinition, TableSnapshot, Tables, VersionSpec};
+use auspex_storage::{
+    CatalogEntry, Definition, ExternalTableDefinition, TableSnapshot, Tables, VersionSpec,
+};
 use datafusion::catalog::TableProvider;
 use datafusion::execution::SessionState;
 use serde_json::Value;
@@ -15,6 +17,7 @@ use serde_json::Value;
 use crate::access::FileUse;
 use crate::engine::lock;
 use crate::error::{Error, Result};
+use crate::named::Named;
 use crate::session::{Session, display_name};
 
 tokio::task_local! {
@@ -122,7 +125,10 @@ pub(crate) async fn table(
     entry: &CatalogEntry,
     state: &SessionState,
 ) -> Result<Arc<dyn TableProvider>> {
-    let tables = &session.engine.tables;
+    if !matches!(entry.definition, Definition::Table(_)) {
+        Named::note_files();
+    }
+    let tables = session.tables();
     match PINS.try_with(Arc::clone) {
         Err(_) => Ok(tables.provider(entry, state).await?),
         Ok(pins) => {
@@ -148,7 +154,7 @@ pub(crate) async fn version(
     entry: &CatalogEntry,
     version: VersionSpec,
 ) -> Result<Arc<dyn TableProvider>> {
-    let (provider, snapshot) = session.engine.tables.pinned_version(entry, version).await?;
+    let (provider, snapshot) = session.tables().pinned_version(entry, version).await?;
     match PINS.try_with(Arc::clone) {
         Err(_) => Ok(provider),
         Ok(pins) => {
@@ -167,13 +173,14 @@ pub(crate) async fn file(
     state: &SessionState,
 ) -> Result<Arc<dyn TableProvider>> {
     session.file_url(path, FileUse::Read)?;
-    let tables = &session.engine.tables;
+    Named::note_files();
+    let tables = session.tables();
     match PINS.try_with(Arc::clone) {
         Err(_) => Ok(tables.file_provider(path, state).await?),
         Ok(pins) => {
             let open = async {
                 let definition = tables.file_definition(path).await?;
-                pins.external(tables, path, &definition, state).await
+                pins.external(&tables, path, &definition, state).await
             };
             pins.provider(path, open).await
         }
@@ -187,11 +194,12 @@ pub(crate) async fn function(
     definition: &ExternalTableDefinition,
     state: &SessionState,
 ) -> Result<Arc<dyn TableProvider>> {
-    let tables = &session.engine.tables;
+    Named::note_files();
+    let tables = session.tables();
     match PINS.try_with(Arc::clone) {
         Err(_) => Ok(tables.external_provider(definition, state).await?),
         Ok(pins) => {
-            let open = pins.external(tables, name, definition, state);
+            let open = pins.external(&tables, name, definition, state);
             pins.provider(name, open).await
         }
     }
@@ -204,7 +212,9 @@ pub(crate) async fn foreign(
     namespace: &str,
     table: &str,
 ) -> Result<Option<Arc<dyn TableProvider>>> {
-    let tables = &session.engine.tables;
+    Named::note_catalog();
+    Named::note_files();
+    let tables = session.tables();
     let Ok(pins) = PINS.try_with(Arc::clone) else {
         let found = tables.foreign(catalog, namespace, table).await?;
         return Ok(found.map(|(provider, _)| provider));

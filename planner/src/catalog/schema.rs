@@ -54,12 +54,7 @@ impl WarehouseSchema {
 
     fn entry(&self, name: &str) -> Option<Arc<CatalogEntry>> {
         let session = self.session.upgrade()?;
-        session
-            .engine
-            .catalog
-            .state()
-            .get(&self.name, name)
-            .cloned()
+        session.entry(&self.name, name)
     }
 }
 
@@ -176,16 +171,12 @@ fn named_columns(
 impl Session {
     fn relation_entry(&self, parts: &[String]) -> std::result::Result<Arc<CatalogEntry>, Error> {
         let (schema, name) = self.object_parts(parts)?;
-        let catalog = self.engine.catalog.state();
-        let entry = catalog
-            .get(&schema, &name)
-            .cloned()
-            .ok_or(Error::Undefined {
-                kind: "relation",
-                name,
-                nearest: None,
-                position: None,
-            })?;
+        let entry = self.entry(&schema, &name).ok_or(Error::Undefined {
+            kind: "relation",
+            name,
+            nearest: None,
+            position: None,
+        })?;
         self.access().check(&entry, "SELECT")?;
         Ok(entry)
     }
@@ -208,6 +199,6 @@ impl Session {
         to: Option<u64>,
     ) -> std::result::Result<Arc<dyn TableProvider>, Error> {
         let entry = self.relation_entry(parts)?;
-        Ok(self.engine.tables.changes(&entry, from, to).await?)
+        Ok(self.tables().changes(&entry, from, to).await?)
     }
 }

@@ -18,6 +18,7 @@ use super::lake_views;
 use super::lineage;
 use super::rows::{Cell, ColumnType, batch_of};
 use crate::access::{as_system, roles};
+use crate::named::Named;
 use crate::session::{Session, display_name};
 
 type Columns = &'static [(&'static str, ColumnType)];
@@ -164,6 +165,7 @@ impl SchemaProvider for SystemSchema {
     }
 
     async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
+        Named::note_catalog();
         if !self.names.contains(&name) {
             return match &self.base {
                 Some(base) => as_system(base.table(name)).await,

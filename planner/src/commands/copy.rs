@@ -1,7 +1,7 @@
 //! `COPY t FROM 'file'` and `COPY t | (query) TO 'file'`: rows between tables and files of the server.
 //!
 //! In: a syntax tree; out: a command tag with the number of rows. Files are confined to the allowed locations. Copying
-//! from the client's side of the connection is not done here.
+//! with the client is done in `copy_client`.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -58,9 +58,10 @@ pub(super) async fn copy(
     };
     let path = match target {
         CopyTarget::File { filename } => filename.clone(),
-        CopyTarget::Stdin => return Err(Error::unsupported("COPY ... FROM STDIN")),
-        CopyTarget::Stdout => return Err(Error::unsupported("COPY ... TO STDOUT")),
-        CopyTarget::Program { .. } => return Err(Error::unsupported("COPY ... PROGRAM")),
+        // Those with the client are run by `copy_client`.
+        CopyTarget::Stdin | CopyTarget::Stdout | CopyTarget::Program { .. } => {
+            return Err(Error::unsupported("COPY ... PROGRAM"));
+        }
     };
     let mut copy = Copy {
         path,
@@ -128,7 +129,7 @@ pub(super) async fn copy_stored(
     Ok(format!("COPY {n_rows}"))
 }
 
-fn query_of(source: &CopySource) -> Result<ast::Query> {
+pub(super) fn query_of(source: &CopySource) -> Result<ast::Query> {
     match source {
         CopySource::Query(query) => Ok(query.as_ref().clone()),
         CopySource::Table {
@@ -234,7 +235,7 @@ impl Copy {
         let engine = &session.engine;
         let (schema, relation) = session.object_parts(table)?;
         let entry = session.managed_table(&schema, &relation, TableUse::Insert)?;
-        let shape = engine.tables.shape(&entry.id).await?;
+        let shape = session.tables().shape(&entry.id).await?;
         let places: Vec<usize> = match columns.is_empty() {
             true => (0..shape.columns().len())
                 .filter(|idx| shape.generated_of(&shape.columns()[*idx]).is_none())
@@ -264,7 +265,7 @@ impl Copy {
         );
         let insert = parsed_insert(&text)?;
         let bound = Box::pin(bind_insert_with(session, &insert, given)).await?;
-        match dml::insert(session, &bound, Vec::new(), control).await? {
+        match dml::insert(session, &bound, Vec::new(), None, control).await? {
             Some(n_rows) => Ok(n_rows),
             None => {
                 let object = format!("table \"{}\"", entry.name);
@@ -372,7 +373,7 @@ fn is_utf8(encoding: &str) -> bool {
     ["utf8", "utf-8"].contains(&encoding.to_lowercase().as_str())
 }
 
-fn parsed_insert(text: &str) -> Result<ast::Insert> {
+pub(super) fn parsed_insert(text: &str) -> Result<ast::Insert> {
     let parsed = auspex_sql::parse(text, auspex_sql::Dialect::Postgres)?;
     match parsed.into_iter().next().map(|parsed| parsed.statement) {
         Some(auspex_sql::Statement::Sql(statement)) => match *statement {

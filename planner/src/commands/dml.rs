@@ -8,8 +8,9 @@ use std::sync::Arc;
 use auspex_storage::{Error as StorageError, RewriteOptions};
 use datafusion::common::ScalarValue;
 
-use crate::bind::{BoundInsert, Change, bind_change, row_checks};
+use crate::bind::{BoundInsert, Change, Returned, Returning, bind_change, row_checks};
 use crate::error::{Error, Result};
+use crate::identity::numbered;
 use crate::session::Session;
 use crate::statement_run::StatementControl;
 use crate::streams::{stream, streams};
@@ -22,11 +23,20 @@ pub(crate) async fn insert(
     session: &Arc<Session>,
     insert: &BoundInsert,
     parameters: Vec<ScalarValue>,
+    returned: Option<&Returned>,
     control: &StatementControl,
 ) -> Result<Option<u64>> {
+    session.change_table("INSERT", &insert.table)?;
     let rows = streams(session, &insert.query, parameters, control).await;
-    let rows = rows.map_err(|error| named_null(error, &insert.columns))?;
-    let tables = &session.engine.tables;
+    let mut rows = rows.map_err(|error| named_null(error, &insert.columns))?;
+    rows = numbered(session, &insert.table.id, &insert.shape, rows);
+    if let Some(returned) = returned {
+        let streams = rows.into_iter().enumerate();
+        rows = streams
+            .map(|(place, stream)| returned.of_rows(place, stream))
+            .collect();
+    }
+    let tables = &session.tables();
     let checks = Arc::clone(&insert.checks);
     match tables
         .append(&insert.table.id, &insert.shape, rows, checks)
@@ -61,16 +71,18 @@ fn named_null(error: Error, columns: &[String]) -> Error {
     }
 }
 
-/// Changes rows.
+/// Changes rows; returns the command tag, and what a `RETURNING` gives.
 pub(crate) async fn change(
     session: &Arc<Session>,
     change: &Change,
+    returning: Option<&Arc<Returning>>,
     parameters: Vec<ScalarValue>,
     control: &StatementControl,
-) -> Result<String> {
+) -> Result<(String, Option<Returned>)> {
     let table = change.table(session)?;
+    session.change_table(change.verb(), &table)?;
     for _ in 0..MAX_ROUNDS {
-        let rewrite = session.engine.tables.rewrite(&table.id).await?;
+        let rewrite = session.tables().rewrite(&table.id).await?;
         let query = bind_change(session, change, &rewrite).await?;
         let options = RewriteOptions {
             checks: row_checks(&query.state, &table.name, rewrite.shape())?,
@@ -78,9 +90,16 @@ pub(crate) async fn change(
             operation: change.verb(),
             predicate: change.condition(),
         };
-        let changes = stream(session, &query, parameters.clone(), control).await?;
+        let mut changes = stream(session, &query, parameters.clone(), control).await?;
+        let returned = returning.map(Returned::new);
+        if let Some(returned) = &returned {
+            changes = returned.of_changes(changes);
+        }
         match Box::pin(rewrite.apply(changes, &options, &query.state)).await {
-            Ok(counts) => return Ok(format!("{} {}", change.verb(), counts.total())),
+            Ok(counts) => {
+                let tag = format!("{} {}", change.verb(), counts.total());
+                return Ok((tag, returned));
+            }
             Err(StorageError::Conflict { .. }) => {}
             Err(error) => return Err(error.into()),
         }

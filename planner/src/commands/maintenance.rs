@@ -30,7 +30,7 @@ pub(super) async fn optimize(
     control: &StatementControl,
 ) -> Result<String> {
     let table = entry(session, &name_parts(name), TableUse::Define)?;
-    let tables = &session.engine.tables;
+    let tables = &session.tables();
     let shape = tables.shape(&table.id).await?;
     let state = session.state(None);
     let schema = DFSchema::try_from(shape.schema())?;
@@ -134,7 +134,7 @@ pub(super) async fn restore(session: &Arc<Session>, restore: &Restore) -> Result
             VersionSpec::AtMs(time_ms(session, &literal).await?)
         }
     };
-    session.engine.tables.restore(&table.id, version).await?;
+    session.tables().restore(&table.id, version).await?;
     Ok("RESTORE TABLE".to_owned())
 }
 
@@ -152,13 +152,9 @@ pub(super) async fn truncate(session: &Arc<Session>, truncate: &ast::Truncate) -
         }
     }
     for table in tables {
-        session
-            .engine
-            .tables
-            .rewrite(&table.id)
-            .await?
-            .truncate()
-            .await?;
+        session.change_table("TRUNCATE", &table)?;
+        let rewrite = session.tables().rewrite(&table.id).await?;
+        rewrite.truncate().await?;
     }
     Ok("TRUNCATE TABLE".to_owned())
 }
@@ -180,7 +176,7 @@ const HISTORY: &[(&str, ColumnType)] = &[
 /// The rows of `DESCRIBE HISTORY t`, the newest commit first.
 pub(crate) async fn table_history(session: &Session, name: &[String]) -> Result<RecordBatch> {
     let table = entry(session, name, TableUse::Read)?;
-    let commits = session.engine.tables.history(&table.id).await?;
+    let commits = session.tables().history(&table.id).await?;
     let row = |commit: auspex_storage::TableCommit| {
         vec![
             commit.version.into(),
@@ -214,7 +210,7 @@ const DETAIL: &[(&str, ColumnType)] = &[
 /// The row of `DESCRIBE DETAIL t`.
 pub(crate) async fn table_detail(session: &Session, name: &[String]) -> Result<RecordBatch> {
     let table = entry(session, name, TableUse::Read)?;
-    let detail = session.engine.tables.detail(&table.id).await?;
+    let detail = session.tables().detail(&table.id).await?;
     let row = vec![
         "delta".into(),
         detail.id.into(),

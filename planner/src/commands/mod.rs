@@ -5,6 +5,7 @@
 
 mod alter_table;
 mod copy;
+mod copy_client;
 mod dml;
 mod indexes;
 mod lake;
@@ -30,7 +31,9 @@ use crate::error::{Error, Result};
 use crate::execute::Work;
 use crate::session::Session;
 use crate::statement_run::{Outcome, StatementControl};
+use crate::transaction;
 
+pub(crate) use copy_client::{ClientCopy, copy_in, plan_client_copy};
 pub(crate) use dml::{change, insert};
 pub(crate) use lake::show_query;
 pub(crate) use maintenance::{table_detail, table_history};
@@ -46,6 +49,8 @@ pub(crate) fn check(statement: &ast::Statement) -> Result<Work> {
     Ok(match statement {
         S::CreateTable(_) | S::CreateView(_) | S::CreateSchema { .. } | S::Set(_) => Work::Command,
         S::StartTransaction { .. } | S::Commit { .. } | S::Rollback { .. } => Work::Command,
+        S::Savepoint { .. } | S::ReleaseSavepoint { .. } => Work::Command,
+        S::UNLISTEN { .. } => Work::Nothing("UNLISTEN"),
         S::Reset(_) | S::Comment { .. } | S::CreateIndex(_) => Work::Command,
         S::Drop {
             object_type: ObjectType::Table | ObjectType::View | ObjectType::Schema,
@@ -84,6 +89,9 @@ pub(crate) async fn run(
     parsed: &ParsedStatement,
     control: &StatementControl,
 ) -> Result<Outcome> {
+    if !may_stand_in_block(&parsed.statement) {
+        session.refuse_in_block(&first_words(&parsed.text))?;
+    }
     session.engine.catalog.refresh_now().await?;
     let text = parsed.text.as_str();
     let tag = match &parsed.statement {
@@ -170,16 +178,90 @@ async fn sql(
         S::CreateIndex(index) => indexes::create(session, index, control),
         S::Set(set) => settings::set(session, set, control),
         S::Reset(reset) => settings::reset_any(session, reset),
-        S::StartTransaction { begin, .. } => Ok(settings::begin(session, *begin, control)),
-        S::Commit { .. } => Ok(settings::end(session, "COMMIT", control)),
-        S::Rollback { .. } => Ok(settings::end(session, "ROLLBACK", control)),
-        S::Discard { .. } => {
-            session.settings().reset_all();
-            session.identity().set_session(None);
-            session.show_identity();
-            Ok("DISCARD ALL".to_owned())
+        S::StartTransaction { .. }
+        | S::Commit { .. }
+        | S::Rollback { .. }
+        | S::Savepoint { .. }
+        | S::ReleaseSavepoint { .. } => in_transaction(session, statement, control).await,
+        S::Discard { object_type } => {
+            match object_type {
+                ast::DiscardObject::ALL => session.discard().await,
+                ast::DiscardObject::TEMP => session.drop_all_temporary().await,
+                // Plans are made anew where they must be, and there are no sequences.
+                ast::DiscardObject::PLANS | ast::DiscardObject::SEQUENCES => {}
+            }
+            Ok(format!("DISCARD {object_type}"))
         }
         other => managed_table(session, other, text, control).await,
+    }
+}
+
+/// Whether a command may stand in a transaction block: the others change the catalog or files at once.
+fn may_stand_in_block(statement: &Statement) -> bool {
+    use ast::Statement as S;
+    match statement {
+        Statement::Sql(statement) => match statement.as_ref() {
+            SqlStatement::Reset(_) | SqlStatement::CopyTo(_) => true,
+            SqlStatement::Statement(statement) => matches!(
+                statement.as_ref(),
+                S::Set(_)
+                    | S::Reset(_)
+                    | S::StartTransaction { .. }
+                    | S::Commit { .. }
+                    | S::Rollback { .. }
+                    | S::Savepoint { .. }
+                    | S::ReleaseSavepoint { .. }
+                    | S::Copy { .. }
+                    | S::Truncate(_)
+            ),
+            _ => false,
+        },
+        _ => false,
+    }
+}
+
+/// The words that a text begins with, as messages name a statement.
+fn first_words(text: &str) -> String {
+    let words = text.split_whitespace().take_while(|word| {
+        let mut letters = word.chars();
+        letters.all(|letter| letter.is_ascii_alphabetic() || letter == '_')
+    });
+    let mut words: Vec<String> = words.map(str::to_uppercase).collect();
+    let kinds = [
+        "TABLE",
+        "VIEW",
+        "SCHEMA",
+        "MODEL",
+        "CREDENTIAL",
+        "LOCATION",
+        "CATALOG",
+        "ALL",
+    ];
+    let kind = words.iter().position(|word| kinds.contains(&word.as_str()));
+    words.truncate(kind.map_or(1, |kind| kind + 1));
+    words.join(" ")
+}
+
+/// The statements that begin, end and divide transaction blocks.
+async fn in_transaction(
+    session: &Arc<Session>,
+    statement: &ast::Statement,
+    control: &StatementControl,
+) -> Result<String> {
+    use ast::Statement as S;
+    match statement {
+        S::StartTransaction { begin, modes, .. } => {
+            Ok(transaction::begin(session, *begin, modes, control))
+        }
+        S::Commit { chain, .. } => transaction::commit(session, *chain, control).await,
+        S::Rollback {
+            savepoint: Some(name),
+            ..
+        } => transaction::rollback_to(session, &folded(name)).await,
+        S::Rollback { chain, .. } => Ok(transaction::rollback(session, *chain, control).await),
+        S::Savepoint { name } => transaction::savepoint(session, &folded(name)),
+        S::ReleaseSavepoint { name } => transaction::release(session, &folded(name)),
+        other => Err(Error::unsupported(verb(other))),
     }
 }
 

@@ -1,7 +1,6 @@
-//! `SET`, `RESET`, `SHOW`, and the block commands.
+//! `SET`, `RESET` and `SHOW`.
 //!
-//! In: names and values; out: changed settings, or rows that show them. Blocks are accepted so that
-//! clients work; each statement still commits by itself, and a WARNING says so at `ROLLBACK`.
+//! In: names and values; out: changed settings, or rows that show them.
 
 use std::sync::Arc;
 
@@ -16,6 +15,7 @@ use crate::catalog::rows::{Cell, ColumnType, batch_of, schema_of};
 use crate::error::{Error, Result};
 use crate::session::Session;
 use crate::statement_run::{Notice, Outcome, StatementControl};
+use crate::transaction::{self, TransactionState};
 
 const ALL: &[(&str, ColumnType)] = &[
     ("name", ColumnType::Text),
@@ -67,14 +67,18 @@ pub(super) fn set(session: &Session, set: &Set, control: &StatementControl) -> R
             values,
             ..
         } => {
-            if matches!(scope, Some(ast::ContextModifier::Local)) && !session.in_transaction() {
-                let message = "SET LOCAL can only be used in transaction blocks";
-                control.notify(Notice {
-                    sqlstate: "25P01",
-                    ..Notice::warning(message)
-                });
+            let name = name_parts(variable).join(".");
+            if matches!(scope, Some(ast::ContextModifier::Local)) {
+                if session.transaction() == TransactionState::Idle {
+                    control.notify(Notice {
+                        sqlstate: "25P01",
+                        ..Notice::warning("SET LOCAL can only be used in transaction blocks")
+                    });
+                    return Ok("SET".to_owned());
+                }
+                session.set_local(&name);
             }
-            assign(session, &name_parts(variable).join("."), values)?;
+            assign(session, &name, values)?;
         }
         Set::SetTimeZone { value, .. } => assign(session, "timezone", std::slice::from_ref(value))?,
         Set::SetNames { charset_name, .. } => {
@@ -83,7 +87,15 @@ pub(super) fn set(session: &Session, set: &Set, control: &StatementControl) -> R
                 .set("client_encoding", &charset_name.value)?;
         }
         Set::SetNamesDefault {} => session.settings().reset("client_encoding")?,
-        Set::SetTransaction { .. } => {}
+        Set::SetTransaction {
+            snapshot: Some(_), ..
+        } => return Err(Error::unsupported("SET TRANSACTION SNAPSHOT")),
+        Set::SetTransaction {
+            modes,
+            session: true,
+            ..
+        } => set_characteristics(session, modes)?,
+        Set::SetTransaction { modes, .. } => transaction::set_modes(session, modes, control),
         Set::MultipleAssignments { assignments } => {
             for assignment in assignments {
                 let name = name_parts(&assignment.name).join(".");
@@ -93,6 +105,26 @@ pub(super) fn set(session: &Session, set: &Set, control: &StatementControl) -> R
         _ => return Err(Error::unsupported("this form of SET")),
     }
     Ok("SET".to_owned())
+}
+
+/// `SET SESSION CHARACTERISTICS AS TRANSACTION …`: what the blocks to come begin with.
+fn set_characteristics(session: &Session, modes: &[ast::TransactionMode]) -> Result<()> {
+    for mode in modes {
+        let (name, value) = match mode {
+            ast::TransactionMode::AccessMode(ast::TransactionAccessMode::ReadOnly) => {
+                ("default_transaction_read_only", "on".to_owned())
+            }
+            ast::TransactionMode::AccessMode(ast::TransactionAccessMode::ReadWrite) => {
+                ("default_transaction_read_only", "off".to_owned())
+            }
+            ast::TransactionMode::IsolationLevel(level) => (
+                "default_transaction_isolation",
+                level.to_string().to_lowercase(),
+            ),
+        };
+        session.settings().set(name, &value)?;
+    }
+    Ok(())
 }
 
 fn assign(session: &Session, name: &str, values: &[Expr]) -> Result<()> {
@@ -140,42 +172,6 @@ pub(super) fn reset_any(session: &Session, statement: &ast::ResetStatement) -> R
         }
     }
     Ok("RESET".to_owned())
-}
-
-/// `BEGIN`, `START TRANSACTION`.
-pub(super) fn begin(session: &Session, begin: bool, control: &StatementControl) -> String {
-    if session.in_transaction() {
-        let message = "there is already a transaction in progress";
-        control.notify(Notice {
-            sqlstate: "25001",
-            ..Notice::warning(message)
-        });
-    }
-    session.set_in_transaction(true);
-    if begin {
-        "BEGIN".to_owned()
-    } else {
-        "START TRANSACTION".to_owned()
-    }
-}
-
-/// `COMMIT`, `ROLLBACK`.
-pub(super) fn end(session: &Session, tag: &str, control: &StatementControl) -> String {
-    if !session.in_transaction() {
-        let message = "there is no transaction in progress";
-        control.notify(Notice {
-            sqlstate: "25P01",
-            ..Notice::warning(message)
-        });
-    } else if tag == "ROLLBACK" {
-        let message = "statements of this block were committed one by one and stay";
-        control.notify(Notice {
-            sqlstate: "01000",
-            ..Notice::warning(message)
-        });
-    }
-    session.set_in_transaction(false);
-    tag.to_owned()
 }
 
 /// The dialect under which a definition is stored.

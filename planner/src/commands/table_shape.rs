@@ -7,11 +7,11 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use auspex_sql::Word;
-use auspex_storage::{TableShape, stored_schema};
+use auspex_storage::{Identity, TableShape, stored_schema};
 use datafusion::arrow::datatypes::{DataType, Schema};
 use datafusion::common::DFSchema;
 use datafusion::logical_expr::ExprSchemable as _;
-use datafusion::sql::sqlparser::ast::{self, ColumnOption, TableConstraint};
+use datafusion::sql::sqlparser::ast::{self, ColumnOption, GeneratedAs, TableConstraint};
 
 use super::folded;
 use super::tables::declared_schema;
@@ -25,6 +25,11 @@ pub(super) async fn declared_shape(
     create: &ast::CreateTable,
     relation: &str,
 ) -> Result<TableShape> {
+    let mut create = create.clone();
+    for column in &mut create.columns {
+        spell_serial(column);
+    }
+    let create = &create;
     let mut plain = create.clone();
     plain.constraints.clear();
     for column in &mut plain.columns {
@@ -36,7 +41,11 @@ pub(super) async fn declared_shape(
     let schema = stored_schema(declared_schema(session, &plain).await?.as_ref())?;
     let mut shape = TableShape::new(&schema);
     for (idx, column) in create.columns.iter().enumerate() {
-        for option in &column.options {
+        // A key follows what makes its column unique.
+        let is_key =
+            |option: &&ast::ColumnOptionDef| matches!(option.option, ColumnOption::PrimaryKey(_));
+        let (keys, others): (Vec<_>, Vec<_>) = column.options.iter().partition(is_key);
+        for option in others.into_iter().chain(keys) {
             add_option(session, &mut shape, idx, option, relation)?;
         }
     }
@@ -57,6 +66,8 @@ pub(super) fn add_option(
     let column = shape.columns()[idx].name().clone();
     match &option.option {
         ColumnOption::Null => {}
+        // Numbers of an identity column take the place of NULL; a check of its own forbids what is left.
+        ColumnOption::NotNull if shape.identity_of(&shape.columns()[idx]).is_some() => {}
         ColumnOption::NotNull => shape.set_nullable(idx, false),
         ColumnOption::Default(expr) => {
             let text = checked_default(session, shape, idx, expr)?;
@@ -75,14 +86,73 @@ pub(super) fn add_option(
             let text = checked_generation(session, shape, idx, expr)?;
             shape.set_generated(idx, Some(&text));
         }
-        ColumnOption::Generated { .. } | ColumnOption::Identity(_) => {
-            return Err(Error::unsupported("an identity column"));
+        ColumnOption::Generated {
+            generated_as: kind @ (GeneratedAs::Always | GeneratedAs::ByDefault),
+            sequence_options,
+            ..
+        } => {
+            if sequence_options
+                .as_ref()
+                .is_some_and(|options| !options.is_empty())
+            {
+                return Err(Error::unsupported("IDENTITY with options"));
+            }
+            set_identity(shape, idx, *kind == GeneratedAs::Always, relation)?;
         }
+        ColumnOption::Generated { .. } | ColumnOption::Identity(_) => {
+            return Err(Error::unsupported("this form of an identity column"));
+        }
+        // Numbers of an identity column are unique as long as nobody writes others.
+        ColumnOption::PrimaryKey(_) if shape.identity_of(&shape.columns()[idx]).is_some() => {}
         ColumnOption::PrimaryKey(_) => return Err(Error::unsupported("PRIMARY KEY")),
         ColumnOption::Unique(_) => return Err(Error::unsupported("UNIQUE")),
         ColumnOption::ForeignKey(_) => return Err(Error::unsupported("REFERENCES")),
         other => return Err(Error::unsupported(format!("the column option {other}"))),
     }
+    Ok(())
+}
+
+/// `SERIAL` and its kin as PostgreSQL means them: a whole number that is an identity column.
+fn spell_serial(column: &mut ast::ColumnDef) {
+    let ast::DataType::Custom(name, _) = &column.data_type else {
+        return;
+    };
+    let name = super::name_parts(name).pop().unwrap_or_default();
+    column.data_type = match name.as_str() {
+        "serial" | "serial4" => ast::DataType::Integer(None),
+        "bigserial" | "serial8" => ast::DataType::BigInt(None),
+        "smallserial" | "serial2" => ast::DataType::SmallInt(None),
+        _ => return,
+    };
+    column.options.push(ast::ColumnOptionDef {
+        name: None,
+        option: ColumnOption::Generated {
+            generated_as: GeneratedAs::ByDefault,
+            sequence_options: None,
+            generation_expr: None,
+            generation_expr_mode: None,
+            generated_keyword: true,
+        },
+    });
+}
+
+/// Makes a column an identity column. NULL is what a number takes the place of, so that not the column's type but a check
+/// forbids it.
+fn set_identity(shape: &mut TableShape, idx: usize, always: bool, relation: &str) -> Result<()> {
+    let column = shape.columns()[idx].name().clone();
+    if !shape.columns()[idx].data_type().is_integer() {
+        let message = "identity column type must be smallint, integer, or bigint";
+        return Err(Error::invalid("22023", message, None));
+    }
+    shape.set_nullable(idx, true);
+    let identity = Identity {
+        always,
+        sequence: column.clone(),
+    };
+    shape.set_identity(idx, &identity);
+    let quoted = ast::Ident::with_quote('"', &column);
+    let name = free_name(shape, &format!("{relation}_{column}_not_null"));
+    shape.add_check(&name, &format!("{quoted} IS NOT NULL"));
     Ok(())
 }
 

@@ -31,6 +31,7 @@ use crate::error::{Error, Result, nearest};
 use crate::session::Session;
 use crate::statement_run::{Notice, StatementControl};
 use crate::streams::streams;
+use crate::temporary::SCHEMA as TEMPORARY;
 
 /// The clauses of CREATE TABLE that PostgreSQL lacks.
 #[derive(Debug, Default)]
@@ -48,12 +49,23 @@ pub(super) async fn create(
     control: &StatementControl,
 ) -> Result<String> {
     refuse(create)?;
-    let (schema, name) = session.object_parts(&name_parts(&create.name))?;
-    if skips_existing(session, &schema, &name, create.if_not_exists, control)? {
-        return Ok("CREATE TABLE".to_owned());
-    }
-    session.access().check_schema(&schema, "CREATE")?;
-    let replaced = replaced(session, &schema, &name, create.or_replace)?;
+    let (mut schema, name) = session.object_parts(&name_parts(&create.name))?;
+    let replaced = match create.temporary {
+        true => {
+            TEMPORARY.clone_into(&mut schema);
+            if skips_temporary(session, &name, create, control)? {
+                return Ok("CREATE TABLE".to_owned());
+            }
+            None
+        }
+        false if skips_existing(session, &schema, &name, create.if_not_exists, control)? => {
+            return Ok("CREATE TABLE".to_owned());
+        }
+        false => {
+            session.access().check_schema(&schema, "CREATE")?;
+            replaced(session, &schema, &name, create.or_replace)?
+        }
+    };
     let definition = TableDefinition {
         columns: Vec::new(),
     };
@@ -86,6 +98,11 @@ pub(super) async fn create(
     entry.definition = Definition::Table(TableDefinition {
         columns: columns_of(&shape.schema()),
     });
+    if create.temporary {
+        session.drop_temporary(&name).await;
+        session.temporary.add(entry);
+        return Ok(tag);
+    }
     let committed = session
         .engine
         .catalog
@@ -99,6 +116,30 @@ pub(super) async fn create(
         let _ = tables.remove_managed(&old.id).await;
     }
     Ok(tag)
+}
+
+/// Whether `IF NOT EXISTS` leaves nothing to do for a temporary table. Error: it is there.
+fn skips_temporary(
+    session: &Session,
+    name: &str,
+    create: &ast::CreateTable,
+    control: &StatementControl,
+) -> Result<bool> {
+    if session.temporary.get(name).is_none() || create.or_replace {
+        return Ok(false);
+    }
+    if !create.if_not_exists {
+        return Err(Error::Duplicate {
+            kind: "relation",
+            name: name.to_owned(),
+        });
+    }
+    let message = format!("relation \"{name}\" already exists, skipping");
+    control.notify(Notice {
+        sqlstate: "42P07",
+        ..Notice::plain(message)
+    });
+    Ok(true)
 }
 
 fn with_clauses(
@@ -116,7 +157,10 @@ fn with_clauses(
 /// What `CREATE TABLE` cannot do yet, by name.
 fn refuse(create: &ast::CreateTable) -> Result<()> {
     let missing = [
-        (create.temporary, "CREATE TEMPORARY TABLE"),
+        (
+            create.temporary && create.on_commit.is_some(),
+            "CREATE TEMPORARY TABLE ... ON COMMIT",
+        ),
         (create.like.is_some(), "CREATE TABLE ... LIKE"),
         (create.partition_by.is_some(), "PARTITION BY"),
         (create.inherits.is_some(), "INHERITS"),
@@ -390,6 +434,9 @@ pub(super) async fn drop(
     let catalog = session.engine.catalog.state();
     let mut dropped: Vec<Arc<CatalogEntry>> = Vec::new();
     for name in names {
+        if object_type == ObjectType::Table && drops_temporary(session, name).await? {
+            continue;
+        }
         match find_for_drop(session, &catalog, object_type, name)? {
             Some(entry) => {
                 session.access().check_drop(&entry)?;
@@ -416,9 +463,18 @@ pub(super) async fn drop(
             }
         }
     }
+    if dropped.is_empty() {
+        return Ok(format!("DROP {object_type}"));
+    }
     let all = with_dependents(session, &catalog, dropped, words.cascade)?;
     drop_entries(session, &all, text).await?;
     Ok(format!("DROP {object_type}"))
+}
+
+async fn drops_temporary(session: &Session, name: &ObjectName) -> Result<bool> {
+    let (schema, name) = session.object_parts(&name_parts(name))?;
+    let may_be = schema == TEMPORARY || schema == session.default_schema();
+    Ok(may_be && session.drop_temporary(&name).await)
 }
 
 /// Puts the tombstones of objects in one catalog entry, then removes their files.
@@ -678,11 +734,10 @@ impl Session {
         name: &str,
         usage: TableUse,
     ) -> Result<Arc<CatalogEntry>> {
-        let catalog = self.engine.catalog.state();
-        match catalog.get(schema, name) {
+        match self.entry(schema, name) {
             Some(entry) if matches!(entry.definition, Definition::Table(_)) => {
-                usage.check(&self.access(), entry)?;
-                Ok(Arc::clone(entry))
+                usage.check(&self.access(), &entry)?;
+                Ok(entry)
             }
             Some(entry) => {
                 let kind = kind_name(&entry.definition);

@@ -7,12 +7,14 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use auspex_planner::Engine;
+use bytes::Bytes;
 use futures::{SinkExt, StreamExt};
 use pgwire::api::Type;
 use pgwire::api::client::ClientInfo;
 use pgwire::api::client::Config as ClientConfig;
 use pgwire::api::client::auth::DefaultStartupHandler;
 use pgwire::error::{PgWireClientError, PgWireError};
+use pgwire::messages::copy::CopyFail;
 use pgwire::messages::simplequery::Query;
 use pgwire::messages::startup::{SecretKey, Startup};
 use pgwire::messages::terminate::Terminate;
@@ -108,6 +110,8 @@ impl Message {
 pub(super) enum Reply {
     Columns(Vec<Column>),
     Row(Row),
+    /// Data of a `COPY … TO STDOUT`.
+    Copied(Bytes),
     /// A statement's command tag.
     Done(String),
     Notice(Message),
@@ -221,6 +225,12 @@ impl Client {
                     return Ok(Reply::Failed(Message::of(error.fields)));
                 }
                 PgWireBackendMessage::ReadyForQuery(_) => return Ok(Reply::Ready),
+                PgWireBackendMessage::CopyData(data) => return Ok(Reply::Copied(data.data)),
+                PgWireBackendMessage::CopyInResponse(_) => {
+                    let reason = "auspex sql sends no rows; use COPY ... FROM 'file', or psql";
+                    let refusal = CopyFail::new(reason.to_owned());
+                    self.send(PgWireFrontendMessage::CopyFail(refusal)).await?;
+                }
                 // Parameters and empty statements need no telling.
                 _ => {}
             }

@@ -74,6 +74,7 @@ impl Runner {
             match reply.inspect_err(|_| self.end_bar())? {
                 Reply::Columns(described) => columns = described,
                 Reply::Row(row) => rows.push(row),
+                Reply::Copied(data) => std::io::stdout().lock().write_all(&data)?,
                 Reply::Notice(notice) => self.print_notice(&notice)?,
                 Reply::Failed(error) => {
                     self.end_bar();

@@ -8,7 +8,9 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
-use auspex_planner::{BackendState, ClientFacts, Engine, Notice, Session, Severity};
+use auspex_planner::{
+    BackendState, ClientFacts, Engine, Notice, Session, Severity, TransactionState,
+};
 use auspex_sql::{ParsedStatement, Statement as SqlStatement};
 use datafusion::sql::parser::Statement as AnyStatement;
 use datafusion::sql::sqlparser::ast;
@@ -27,6 +29,7 @@ use super::login::{Names, authenticate};
 use super::running::{Event, Next, QueryThreads, Running, Work};
 use super::server_options::ServerOptions;
 use super::socket::{Frames, Socket, Stream};
+use super::types::Nested;
 use crate::auth::{Peer, Scram, Throttle};
 use crate::sqlstate::{Failure, notice_info};
 
@@ -105,7 +108,6 @@ pub(super) struct Connection<S> {
     pub(super) session: Arc<Session>,
     pub(super) statements: BTreeMap<String, Arc<Prepared>>,
     pub(super) portals: BTreeMap<String, Portal>,
-    pub(super) transaction: TransactionStatus,
     cancel: CancelEntry,
     shared: Arc<Shared>,
     reported: BTreeMap<&'static str, String>,
@@ -123,11 +125,13 @@ pub(super) async fn serve<S: Stream>(frames: Frames<S>, peer: Peer, shared: Arc<
     match first {
         Some(Ok(PgWireFrontendMessage::Startup(startup))) => {
             // Errors here mean that the client has gone: there is nobody to tell.
-            if let Ok(mut connection) = Connection::open(socket, &startup, &peer, &shared).await
-                && let Err(interruption) = connection.attend().await
-                && let Some(failure) = interruption.farewell()
-            {
-                let _ = connection.socket.end(failure).await;
+            if let Ok(mut connection) = Connection::open(socket, &startup, &peer, &shared).await {
+                if let Err(interruption) = connection.attend().await
+                    && let Some(failure) = interruption.farewell()
+                {
+                    let _ = connection.socket.end(failure).await;
+                }
+                connection.session.end().await;
             }
         }
         Some(Ok(PgWireFrontendMessage::CancelRequest(request))) => {
@@ -193,7 +197,6 @@ impl<S: Stream> Connection<S> {
             session,
             statements: BTreeMap::new(),
             portals: BTreeMap::new(),
-            transaction: TransactionStatus::Idle,
             reported: BTreeMap::new(),
         };
         connection.welcome(startup, secret).await?;
@@ -234,7 +237,7 @@ impl<S: Stream> Connection<S> {
             let message = tokio::select! {
                 message = self.socket.next() => message,
                 () = self.shared.draining.cancelled() => return Err(Interruption::Shutdown),
-                failure = ended(&self.session, self.transaction) => {
+                failure = ended(&self.session) => {
                     return Err(Interruption::Ended(failure));
                 }
             };
@@ -269,20 +272,25 @@ impl<S: Stream> Connection<S> {
 
     /// Tells a failure; a transaction in progress has failed with it.
     pub(super) async fn fail(&mut self, failure: Failure) -> io::Result<()> {
-        if self.transaction == TransactionStatus::Transaction {
-            self.transaction = TransactionStatus::Error;
-        }
+        self.session.statement_failed();
         self.socket.feed_failure(failure).await
     }
 
     /// Tells that the next statement may come.
     pub(super) async fn ready(&mut self) -> io::Result<()> {
-        self.session.backend().wait(match self.transaction {
-            TransactionStatus::Idle => BackendState::Idle,
-            TransactionStatus::Transaction => BackendState::IdleInTransaction,
-            TransactionStatus::Error => BackendState::IdleInFailedTransaction,
-        });
-        let ready = ReadyForQuery::new(self.transaction);
+        let (state, status) = match self.session.transaction() {
+            TransactionState::Idle => (BackendState::Idle, TransactionStatus::Idle),
+            TransactionState::Open => (
+                BackendState::IdleInTransaction,
+                TransactionStatus::Transaction,
+            ),
+            TransactionState::Failed => (
+                BackendState::IdleInFailedTransaction,
+                TransactionStatus::Error,
+            ),
+        };
+        self.session.backend().wait(state);
+        let ready = ReadyForQuery::new(status);
         self.socket
             .feed(PgWireBackendMessage::ReadyForQuery(ready))
             .await?;
@@ -322,8 +330,26 @@ impl<S: Stream> Connection<S> {
         result
     }
 
+    /// From now on, cancel requests mean this statement; `None`: nothing.
+    pub(super) fn watch(&self, running: Option<&Running>) {
+        self.cancel.run(running.map(Running::cancel_token));
+    }
+
+    /// How structs travel to the client.
+    pub(super) fn nested(&self) -> Nested {
+        match self.session.settings().get("ml.nested").as_deref() {
+            Some("composite") => Nested::Composite,
+            _ => Nested::Json,
+        }
+    }
+
+    /// Cancelled when the server stops.
+    pub(super) fn shutdown(&self) -> CancellationToken {
+        self.shared.shutdown.clone()
+    }
+
     /// Sends a notice, if the client wants ones of its severity.
-    async fn pass_on(&mut self, notice: Notice) -> io::Result<()> {
+    pub(super) async fn pass_on(&mut self, notice: Notice) -> io::Result<()> {
         let level = self
             .session
             .settings()
@@ -343,7 +369,7 @@ impl<S: Stream> Connection<S> {
 
     /// A statement may run, unless its transaction has failed and it does not end it.
     pub(super) fn check_transaction(&self, ends_transaction: bool) -> Result<(), Failure> {
-        if self.transaction == TransactionStatus::Error && !ends_transaction {
+        if self.session.transaction() == TransactionState::Failed && !ends_transaction {
             return Err(Failure::in_failed_transaction());
         }
         Ok(())
@@ -351,23 +377,16 @@ impl<S: Stream> Connection<S> {
 
     /// Tells that a statement without rows is done.
     pub(super) async fn complete(&mut self, tag: String) -> io::Result<()> {
-        let failed = self.transaction == TransactionStatus::Error;
-        let mut tag = tag;
-        match tag.as_str() {
-            "BEGIN" | "START TRANSACTION" => self.transaction = TransactionStatus::Transaction,
-            "COMMIT" | "ROLLBACK" => {
-                self.transaction = TransactionStatus::Idle;
-                if failed {
-                    "ROLLBACK".clone_into(&mut tag);
-                }
-            }
-            tag if ["SET", "RESET", "DISCARD"]
-                .iter()
-                .any(|verb| tag.starts_with(verb)) =>
-            {
-                self.report_parameters().await?;
-            }
-            _ => {}
+        // Cursors end with their block, unless they are held.
+        if ["COMMIT", "ROLLBACK"].contains(&tag.as_str())
+            && self.session.transaction() == TransactionState::Idle
+        {
+            self.portals.retain(|_, portal| portal.holds);
+        }
+        // The end of a block may bring settings back.
+        let may_set = ["SET", "RESET", "DISCARD", "COMMIT", "ROLLBACK"];
+        if may_set.iter().any(|verb| tag.starts_with(verb)) {
+            self.report_parameters().await?;
         }
         let complete = CommandComplete::new(tag);
         self.socket
@@ -420,9 +439,9 @@ impl<S: Stream> Connection<S> {
 }
 
 /// Resolves when a connection that waits for its client is to end.
-async fn ended(session: &Session, transaction: TransactionStatus) -> Failure {
-    let (setting, failure) = match transaction {
-        TransactionStatus::Idle => ("idle_session_timeout", Failure::idle_session()),
+async fn ended(session: &Session) -> Failure {
+    let (setting, failure) = match session.transaction() {
+        TransactionState::Idle => ("idle_session_timeout", Failure::idle_session()),
         _ => (
             "idle_in_transaction_session_timeout",
             Failure::idle_in_transaction(),

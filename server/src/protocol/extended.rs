@@ -5,8 +5,10 @@
 
 use std::sync::Arc;
 
-use auspex_planner::{Prepared as Plan, Session};
+use auspex_planner::{Prepared as Plan, Session, StatementControl, TransactionState};
+use auspex_sql::ParsedStatement;
 use bytes::Bytes;
+use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::ScalarValue;
 use pgwire::api::Type;
@@ -16,38 +18,105 @@ use pgwire::messages::extendedquery::{
     Bind, BindComplete, Close, CloseComplete, Describe, Execute, Parse, ParseComplete,
     PortalSuspended, TARGET_TYPE_BYTE_STATEMENT,
 };
-use pgwire::messages::response::TransactionStatus;
 use pgwire::messages::{PgWireBackendMessage, PgWireFrontendMessage};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 use super::connection::{Connection, Interruption, ends_transaction};
+use super::own::{Own, Sending};
 use super::running::{Event, Running, Work};
 use super::socket::Stream;
 use super::types::{
-    RowEncoder, TimeZone, WireColumn, arrow_type, decode_parameter, pg_type, row_description,
-    wire_columns,
+    Nested, RowEncoder, TimeZone, WireColumn, arrow_type, decode_parameter, pg_type,
+    row_description, wire_columns_as,
 };
 use crate::sqlstate::Failure;
 
 /// A statement that was parsed and planned.
 pub(super) struct Prepared {
-    text: String,
+    pub(super) text: String,
     /// Where the statement begins in the text.
-    start: usize,
+    pub(super) start: usize,
     /// `None` for an empty text.
-    plan: Option<Arc<Plan>>,
+    pub(super) plan: Option<Arc<Plan>>,
+    /// What the connection carries out itself; `plan` is then that of a cursor's query.
+    own: Option<Own>,
     /// The types that the client was told.
     parameters: Vec<Type>,
     /// `None` when there are no rows.
-    columns: Option<Arc<[WireColumn]>>,
+    pub(super) columns: Option<Arc<[WireColumn]>>,
     ends_transaction: bool,
+}
+
+impl Prepared {
+    /// The query of a cursor by itself.
+    fn without_own(&self) -> Prepared {
+        Prepared {
+            text: self.text.clone(),
+            start: self.start,
+            plan: self.plan.clone(),
+            own: None,
+            parameters: self.parameters.clone(),
+            columns: self.columns.clone(),
+            ends_transaction: false,
+        }
+    }
+
+    /// The columns of the rows that running it gives.
+    fn told_columns(&self) -> Option<Arc<[WireColumn]>> {
+        match &self.own {
+            Some(Own::Declare(_)) => None,
+            _ => self.columns.clone(),
+        }
+    }
+
+    /// The types of the parameters as the planner has them.
+    pub(super) fn plan_parameters(&self) -> &[DataType] {
+        let plan = self.plan.as_ref();
+        plan.map_or(&[], |plan| plan.parameter_types())
+    }
 }
 
 /// A statement with its parameters, perhaps partly read.
 pub(super) struct Portal {
-    prepared: Arc<Prepared>,
-    parameters: Vec<ScalarValue>,
-    formats: Arc<[FieldFormat]>,
+    pub(super) prepared: Arc<Prepared>,
+    pub(super) parameters: Vec<ScalarValue>,
+    pub(super) formats: Arc<[FieldFormat]>,
+    /// Whether it outlives its transaction.
+    pub(super) holds: bool,
+    /// Whether it was declared to move backwards.
+    pub(super) scrolls: bool,
     state: PortalState,
+}
+
+impl Portal {
+    pub(super) fn new(
+        prepared: Arc<Prepared>,
+        parameters: Vec<ScalarValue>,
+        formats: Arc<[FieldFormat]>,
+    ) -> Portal {
+        Portal {
+            prepared,
+            parameters,
+            formats,
+            holds: false,
+            scrolls: false,
+            state: PortalState::New,
+        }
+    }
+
+    /// Takes out the rows that are left, if it is partly read.
+    pub(super) fn take_open(&mut self) -> Option<Box<Cursor>> {
+        match std::mem::replace(&mut self.state, PortalState::Finished) {
+            PortalState::Open(cursor) => Some(cursor),
+            PortalState::New | PortalState::Finished => None,
+        }
+    }
+
+    /// Puts rows back that are left.
+    pub(super) fn put_open(&mut self, cursor: Box<Cursor>) {
+        self.state = PortalState::Open(cursor);
+    }
 }
 
 enum PortalState {
@@ -65,6 +134,10 @@ pub(super) struct Cursor {
     zone: TimeZone,
     /// The batch that is being sent and its next row.
     batch: Option<(RowEncoder, usize)>,
+    /// The same batch, for other formats.
+    rows: Option<RecordBatch>,
+    /// Whether rows are counted but not sent.
+    pub(super) passes_over: bool,
 }
 
 /// How a fetch ended.
@@ -91,7 +164,26 @@ impl Cursor {
             tag,
             zone,
             batch: None,
+            rows: None,
+            passes_over: false,
         }
+    }
+
+    /// From now on, rows are sent in these formats.
+    pub(super) fn use_formats(&mut self, formats: Arc<[FieldFormat]>) -> Result<(), Failure> {
+        if self.formats == formats {
+            return Ok(());
+        }
+        self.formats = formats;
+        if let (Some((_, row)), Some(rows)) = (&self.batch, &self.rows) {
+            self.batch = Some((self.encoder(rows)?, *row));
+        }
+        Ok(())
+    }
+
+    fn encoder(&self, rows: &RecordBatch) -> Result<RowEncoder, Failure> {
+        RowEncoder::try_new(rows, &self.columns, &self.formats, self.zone)
+            .map_err(|error| Failure::error("0A000", error.strip_backtrace()))
     }
 
     /// The command tag after a fetch of so many rows.
@@ -103,7 +195,7 @@ impl Cursor {
     }
 }
 
-fn time_zone(session: &Session) -> String {
+pub(super) fn time_zone(session: &Session) -> String {
     session
         .settings()
         .get("timezone")
@@ -141,17 +233,16 @@ impl<S: Stream> Connection<S> {
 
     /// Answers a sync: outside a transaction block, portals end with it.
     pub(super) async fn sync(&mut self) -> Result<(), Interruption> {
-        if self.transaction != TransactionStatus::Transaction {
-            self.portals.clear();
+        if self.session.transaction() == TransactionState::Idle {
+            self.portals.retain(|_, portal| portal.holds);
         }
         Ok(self.ready().await?)
     }
 
     async fn parse(&mut self, parse: Parse) -> Result<(), Interruption> {
         let name = parse.name.unwrap_or_default();
-        if !name.is_empty() && self.statements.contains_key(&name) {
-            let message = format!("prepared statement \"{name}\" already exists");
-            return Err(Failure::error("42P05", message).into());
+        if !name.is_empty() {
+            self.refuse_known_statement(&name)?;
         }
         self.statements.remove(&name);
         let declared = parse
@@ -185,11 +276,59 @@ impl<S: Stream> Connection<S> {
                 text,
                 start,
                 plan,
+                own: None,
                 parameters,
                 columns,
                 ends_transaction: false,
             });
         };
+        match Own::of(&statement) {
+            Some(own) => self.prepare_own(text, statement, own, declared).await,
+            None => self.prepare_one(text, statement, declared).await,
+        }
+    }
+
+    /// Prepares a statement that the connection carries out itself.
+    async fn prepare_own(
+        &mut self,
+        text: String,
+        statement: ParsedStatement,
+        own: Own,
+        declared: Vec<Option<Type>>,
+    ) -> Result<Prepared, Interruption> {
+        self.check_transaction(false)?;
+        if let Some(query) = own.query() {
+            let query = query.clone();
+            let mut prepared = self.prepare_one(text, query, declared).await?;
+            prepared.own = Some(own);
+            return Ok(prepared);
+        }
+        let columns = match &own {
+            Own::Execute { name, .. } => self.prepared(Some(name))?.columns.clone(),
+            Own::Fetch(fetch) if !fetch.moves => {
+                let portal = self.portals.get(&fetch.cursor);
+                portal.and_then(|portal| portal.prepared.columns.clone())
+            }
+            _ => None,
+        };
+        Ok(Prepared {
+            text,
+            start: statement.span.start,
+            plan: None,
+            own: Some(own),
+            parameters: Vec::new(),
+            columns,
+            ends_transaction: false,
+        })
+    }
+
+    /// Plans a statement that is not one of the connection's own.
+    pub(super) async fn prepare_one(
+        &mut self,
+        text: String,
+        statement: ParsedStatement,
+        declared: Vec<Option<Type>>,
+    ) -> Result<Prepared, Interruption> {
         let ends_transaction = ends_transaction(&statement);
         self.check_transaction(ends_transaction)?;
         let start = statement.span.start;
@@ -217,13 +356,14 @@ impl<S: Stream> Connection<S> {
             .collect();
         let columns = plan
             .schema()
-            .map(|schema| wire_columns(schema))
+            .map(|schema| wire_columns_as(schema, self.nested()))
             .transpose()?;
         let (plan, columns) = (Some(plan), columns.map(Into::into));
         Ok(Prepared {
             text,
             start,
             plan,
+            own: None,
             parameters,
             columns,
             ends_transaction,
@@ -253,13 +393,7 @@ impl<S: Stream> Connection<S> {
                 bind.result_column_format_codes.len()
             ))
         })?;
-        let state = PortalState::New;
-        let portal = Portal {
-            prepared,
-            parameters,
-            formats: formats.into(),
-            state,
-        };
+        let portal = Portal::new(prepared, parameters, formats.into());
         self.portals.insert(name, portal);
         Ok(self
             .socket
@@ -267,7 +401,7 @@ impl<S: Stream> Connection<S> {
             .await?)
     }
 
-    fn prepared(&self, name: Option<&str>) -> Result<Arc<Prepared>, Failure> {
+    pub(super) fn prepared(&self, name: Option<&str>) -> Result<Arc<Prepared>, Failure> {
         let name = name.unwrap_or_default();
         self.statements
             .get(name)
@@ -284,23 +418,21 @@ impl<S: Stream> Connection<S> {
     async fn describe(&mut self, describe: Describe) -> Result<(), Interruption> {
         let (columns, formats) = if describe.target_type == TARGET_TYPE_BYTE_STATEMENT {
             let prepared = self.prepared(describe.name.as_deref())?;
+            let columns = prepared.told_columns();
             let oids = prepared.parameters.iter().map(Type::oid).collect();
             let parameters = ParameterDescription::new(oids);
             self.socket
                 .feed(PgWireBackendMessage::ParameterDescription(parameters))
                 .await?;
-            let n_columns = prepared.columns.as_ref().map_or(0, |columns| columns.len());
-            (
-                prepared.columns.clone(),
-                vec![FieldFormat::Text; n_columns].into(),
-            )
+            let n_columns = columns.as_ref().map_or(0, |columns| columns.len());
+            (columns, vec![FieldFormat::Text; n_columns].into())
         } else {
             let name = describe.name.unwrap_or_default();
             let portal = self
                 .portals
                 .get(&name)
                 .ok_or_else(|| missing_portal(&name))?;
-            (portal.prepared.columns.clone(), Arc::clone(&portal.formats))
+            (portal.prepared.told_columns(), Arc::clone(&portal.formats))
         };
         let message = match columns {
             Some(columns) => {
@@ -326,12 +458,26 @@ impl<S: Stream> Connection<S> {
         Ok(())
     }
 
-    async fn run_portal(
+    pub(super) async fn run_portal(
         &mut self,
         portal: &mut Portal,
         limit: Option<usize>,
     ) -> Result<(), Interruption> {
         let prepared = Arc::clone(&portal.prepared);
+        if let (Some(own), PortalState::New) = (&prepared.own, &portal.state) {
+            self.check_transaction(false)?;
+            portal.state = PortalState::Finished;
+            let sending = Sending {
+                text: &prepared.text,
+                start: prepared.start,
+                parameters: std::mem::take(&mut portal.parameters),
+                formats: Arc::clone(&portal.formats),
+                describes: false,
+                limit,
+            };
+            let cursor = own.query().map(|_| Arc::new(prepared.without_own()));
+            return Box::pin(self.run_own(own, cursor, sending)).await;
+        }
         let Some(plan) = &prepared.plan else {
             return Ok(self.complete_empty().await?);
         };
@@ -348,19 +494,29 @@ impl<S: Stream> Connection<S> {
             }
             PortalState::New => {
                 let parameters = std::mem::take(&mut portal.parameters);
+                if limit.is_none()
+                    && self
+                        .send_point(&prepared, plan, &parameters, &portal.formats)
+                        .await?
+                {
+                    return Ok(());
+                }
                 let work = Work::Execute(Arc::clone(plan), parameters);
                 let mut running = self.start(work)?;
                 match self.next_event(&mut running).await? {
                     Event::Done(tag) => return Ok(self.complete(tag.unwrap_or_default()).await?),
                     Event::Rows(schema, tag) => {
                         let columns = prepared.columns.clone().unwrap_or_default();
-                        if *wire_columns(&schema)? != *columns {
+                        if *wire_columns_as(&schema, nested_of(&columns))? != *columns {
                             return Err(Failure::changed_result().into());
                         }
                         let formats = Arc::clone(&portal.formats);
                         Box::new(Cursor::new(running, columns, formats, tag, &self.session))
                     }
-                    event => return Err(event.failure(text, start).into()),
+                    event => {
+                        let tag = self.copy_or_fail(&mut running, event, text, start).await?;
+                        return Ok(self.complete(tag).await?);
+                    }
                 }
             }
         };
@@ -375,6 +531,54 @@ impl<S: Stream> Connection<S> {
                 Ok(self.socket.feed(suspended).await?)
             }
         }
+    }
+
+    /// Sends the rows of a statement that depends on its parameters alone; `false`: it must be run as any other.
+    async fn send_point(
+        &mut self,
+        prepared: &Prepared,
+        plan: &Plan,
+        parameters: &[ScalarValue],
+        formats: &[FieldFormat],
+    ) -> Result<bool, Interruption> {
+        let Some(columns) = prepared.columns.as_ref().filter(|_| plan.is_point()) else {
+            return Ok(false);
+        };
+        let (notices_in, mut notices) = mpsc::unbounded_channel();
+        let control = StatementControl {
+            cancel: CancellationToken::new(),
+            notices: notices_in,
+        };
+        let mut watch = self.session.watch(plan.text());
+        let rows = match self.session.execute_point(plan, parameters, &control) {
+            None => {
+                watch.ignore();
+                return Ok(false);
+            }
+            Some(Ok(rows)) => {
+                watch.add_rows(rows.num_rows());
+                watch.succeeded(None);
+                rows
+            }
+            Some(Err(error)) => {
+                let report = error.report();
+                watch.failed(report.sqlstate);
+                return Err(Failure::from_report(report, &prepared.text, prepared.start).into());
+            }
+        };
+        while let Ok(notice) = notices.try_recv() {
+            self.pass_on(notice).await?;
+        }
+        let zone = TimeZone::of(&time_zone(&self.session));
+        let encoder = RowEncoder::try_new(&rows, columns, formats, zone)
+            .map_err(|error| Failure::error("0A000", error.strip_backtrace()))?;
+        for row in 0..encoder.n_rows() {
+            let message = PgWireBackendMessage::DataRow(encoder.row(row));
+            self.socket.feed(message).await?;
+        }
+        self.complete(format!("SELECT {}", encoder.n_rows()))
+            .await?;
+        Ok(true)
     }
 
     /// Sends rows until there are no more, or `limit` were sent.
@@ -395,21 +599,21 @@ impl<S: Stream> Connection<S> {
                 if limit == Some(n_sent) {
                     return Ok(Fetched::Limit);
                 }
-                let message = PgWireBackendMessage::DataRow(encoder.row(*row));
+                let at = *row;
                 *row += 1;
                 n_sent += 1;
-                self.socket.feed(message).await?;
+                if !cursor.passes_over {
+                    let message = PgWireBackendMessage::DataRow(encoder.row(at));
+                    self.socket.feed(message).await?;
+                }
             }
             if limit == Some(n_sent) {
                 return Ok(Fetched::Limit);
             }
             match self.next_event(&mut cursor.running).await? {
                 Event::Batch(batch) => {
-                    let encoder =
-                        RowEncoder::try_new(&batch, &cursor.columns, &cursor.formats, cursor.zone);
-                    let encoder = encoder
-                        .map_err(|error| Failure::error("0A000", error.strip_backtrace()))?;
-                    cursor.batch = Some((encoder, 0));
+                    cursor.batch = Some((cursor.encoder(&batch)?, 0));
+                    cursor.rows = Some(batch);
                 }
                 Event::Done(_) => return Ok(Fetched::All(n_sent)),
                 event => return Err(event.failure(text, start).into()),
@@ -432,13 +636,23 @@ impl<S: Stream> Connection<S> {
     }
 }
 
-fn missing_portal(name: &str) -> Failure {
+pub(super) fn missing_portal(name: &str) -> Failure {
     Failure::error("34000", format!("portal \"{name}\" does not exist"))
 }
 
 /// The type that the client declared for a parameter; `None` leaves it to the planner.
 fn declared_type(oid: u32) -> Option<Type> {
     Type::from_oid(oid).filter(|known| *known != Type::UNKNOWN)
+}
+
+/// How structs travelled when columns were described, which a later setting does not change.
+fn nested_of(columns: &[WireColumn]) -> Nested {
+    let is_record =
+        |column: &WireColumn| [Type::RECORD, Type::RECORD_ARRAY].contains(&column.pg_type);
+    match columns.iter().any(is_record) {
+        true => Nested::Composite,
+        false => Nested::Json,
+    }
 }
 
 /// One format for each of `n`: none written is text, one written is for all.

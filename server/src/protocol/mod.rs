@@ -2,7 +2,7 @@
 //!
 //! In: bytes of a client; out: bytes to it. Code map: `listener` accepts connections; `login`
 //! lets a client prove who it is; `connection` is one, from the startup message to the end; `simple` and `extended` are the two ways to
-//! send a statement; `running` is a statement at work; `cancel` finds it from another connection;
+//! send a statement; `own` are the statements about what a connection keeps; `copy` moves rows as messages of their own; `running` is a statement at work; `cancel` finds it from another connection;
 //! `types` are the values. Plans nothing and knows no table.
 
 #![allow(
@@ -12,9 +12,11 @@
 
 mod cancel;
 mod connection;
+mod copy;
 mod extended;
 mod listener;
 mod login;
+mod own;
 mod running;
 mod server_options;
 mod simple;

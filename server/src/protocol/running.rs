@@ -11,17 +11,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use auspex_planner::{
-    Notice, Outcome, Prepared, Report, Session, StatementControl, StatementWatch, report_of,
+    CopyOptions, Notice, Outcome, Prepared, Report, Session, StatementControl, StatementWatch,
+    report_of,
 };
 use auspex_sql::ParsedStatement;
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::{DataType, SchemaRef};
 use datafusion::common::ScalarValue;
+use datafusion::execution::SendableRecordBatchStream;
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt};
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::mpsc::{self, UnboundedReceiver};
 use tokio_util::sync::{CancellationToken, DropGuard};
+
+use super::copy::CopyRequest;
 
 /// Batches that may wait for a slow client.
 const WAITING_EVENTS: usize = 2;
@@ -87,6 +91,10 @@ impl Work {
 pub(super) enum Event {
     /// There will be rows of this schema; the tag's first word.
     Rows(SchemaRef, &'static str),
+    /// A COPY to the client: rows of this schema in this form.
+    CopyOut(SchemaRef, CopyOptions),
+    /// A COPY from the client waits for rows.
+    CopyIn(Box<CopyRequest>),
     /// Rows.
     Batch(RecordBatch),
     /// The end: of the rows, or of a statement without rows with its whole tag.
@@ -162,6 +170,14 @@ impl Running {
         }
     }
 
+    /// The next notice; never resolves when there will be none.
+    pub(super) async fn next_notice(&mut self) -> Notice {
+        match self.notices.recv().await {
+            Some(notice) => notice,
+            None => std::future::pending().await,
+        }
+    }
+
     /// The token that stops the statement.
     pub(super) fn cancel_token(&self) -> &CancellationToken {
         &self.cancel
@@ -234,20 +250,50 @@ async fn perform(
         Outcome::Command(tag) => Ok(Event::Done(Some(tag))),
         Outcome::Rows {
             schema,
-            mut stream,
+            stream,
             tag,
         } => {
-            let mut listening = events.send(Event::Rows(schema, tag)).await.is_ok();
-            while listening && let Some(batch) = stream.next().await {
-                let batch = batch.map_err(|error| report_of(&error))?;
-                if let Some(watch) = watch {
-                    watch.add_rows(batch.num_rows());
-                }
-                listening = events.send(Event::Batch(batch)).await.is_ok();
+            let listening = events.send(Event::Rows(schema, tag)).await.is_ok();
+            send_batches(stream, events, listening, watch).await
+        }
+        Outcome::CopyOut {
+            schema,
+            stream,
+            options,
+        } => {
+            let listening = events.send(Event::CopyOut(schema, options)).await.is_ok();
+            send_batches(stream, events, listening, watch).await
+        }
+        Outcome::CopyIn(copy) => {
+            let request = CopyRequest {
+                table: copy.table,
+                columns: copy.columns,
+                options: copy.options,
+                rows: copy.rows,
+            };
+            if events.send(Event::CopyIn(Box::new(request))).await.is_err() {
+                return Ok(Event::Overdue);
             }
-            Ok(Event::Done(None))
+            let tag = copy.end.await.map_err(|error| error.report())?;
+            Ok(Event::Done(Some(tag)))
         }
     }
+}
+
+async fn send_batches(
+    mut stream: SendableRecordBatchStream,
+    events: &mpsc::Sender<Event>,
+    mut listening: bool,
+    watch: &mut Option<StatementWatch>,
+) -> Result<Event, Report> {
+    while listening && let Some(batch) = stream.next().await {
+        let batch = batch.map_err(|error| report_of(&error))?;
+        if let Some(watch) = watch {
+            watch.add_rows(batch.num_rows());
+        }
+        listening = events.send(Event::Batch(batch)).await.is_ok();
+    }
+    Ok(Event::Done(None))
 }
 
 fn panic_text(panic: &(dyn Any + Send)) -> &str {

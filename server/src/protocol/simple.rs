@@ -11,9 +11,10 @@ use pgwire::messages::PgWireBackendMessage;
 
 use super::connection::{Connection, Interruption, ends_transaction};
 use super::extended::{Cursor, Fetched};
+use super::own::{Own, Sending};
 use super::running::{Event, Work};
 use super::socket::Stream;
-use super::types::{row_description, wire_columns};
+use super::types::{row_description, wire_columns_as};
 use crate::sqlstate::Failure;
 
 impl<S: Stream> Connection<S> {
@@ -52,13 +53,27 @@ impl<S: Stream> Connection<S> {
     ) -> Result<(), Interruption> {
         self.check_transaction(ends_transaction(&statement))?;
         let start = statement.span.start;
+        if let Some(own) = Own::of(&statement) {
+            let sending = Sending {
+                text,
+                start,
+                parameters: Vec::new(),
+                formats: [FieldFormat::Text].into(),
+                describes: true,
+                limit: None,
+            };
+            return Box::pin(self.run_own(&own, None, sending)).await;
+        }
         let mut running = self.start(Work::Run(statement))?;
         let (schema, tag) = match self.next_event(&mut running).await? {
             Event::Rows(schema, tag) => (schema, tag),
             Event::Done(tag) => return Ok(self.complete(tag.unwrap_or_default()).await?),
-            event => return Err(event.failure(text, start).into()),
+            event => {
+                let tag = self.copy_or_fail(&mut running, event, text, start).await?;
+                return Ok(self.complete(tag).await?);
+            }
         };
-        let columns: Arc<[_]> = wire_columns(&schema)?.into();
+        let columns: Arc<[_]> = wire_columns_as(&schema, self.nested())?.into();
         let formats: Arc<[_]> = vec![FieldFormat::Text; columns.len()].into();
         let description = row_description(&columns, &formats);
         self.socket

@@ -13,12 +13,17 @@
     reason = "a test that cannot go on must stop, and waits are bounded by the clock"
 )]
 
+mod bad_input;
 mod catalogs;
 mod command_line;
+mod copy;
+mod cursors;
+mod fast_path;
 mod long_statements;
 mod security;
 mod sessions;
 mod statements;
+mod transactions;
 mod values;
 mod workload;
 

@@ -277,3 +277,36 @@ async fn timestamps_follow_the_session_time_zone() {
     let query = "SELECT CAST('2024-07-01T00:00:00Z' AS TIMESTAMPTZ)";
     assert_eq!(rows(&client, query).await, ["2024-07-01 05:30:00+05:30"]);
 }
+
+#[tokio::test]
+async fn structs_travel_as_json_or_as_composite_values() {
+    let fixture = Fixture::start().await;
+    let client = fixture.connect().await;
+    let text = "SELECT named_struct('a', 1, 'b', 'x y', 'c', NULL::text, 'd', true) AS s, \
+                [named_struct('n', 1.5::float8), named_struct('n', NULL::float8)] AS l";
+    let json = r#"{"a":1,"b":"x y","c":null,"d":true}|[{"n":1.5},{"n":null}]"#;
+    assert_eq!(rows(&client, text).await, [json]);
+    client
+        .batch_execute("SET ml.nested = composite")
+        .await
+        .unwrap();
+    let record = r#"(1,"x y",,t)|{(1.5),()}"#;
+    assert_eq!(rows(&client, text).await, [record]);
+    let statement = client.prepare(text).await.unwrap();
+    let types: Vec<&Type> = statement
+        .columns()
+        .iter()
+        .map(|column| column.type_())
+        .collect();
+    assert_eq!(types, [&Type::RECORD, &Type::RECORD_ARRAY]);
+    let row = client.query_one(&statement, &[]).await.unwrap();
+    let Raw(bytes) = row.get(0);
+    // Four fields, each with its type, length and value.
+    let mut wanted = vec![0, 0, 0, 4];
+    wanted.extend([0, 0, 0, 20, 0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0, 1]);
+    wanted.extend([0, 0, 0, 25, 0, 0, 0, 3]);
+    wanted.extend(b"x y");
+    wanted.extend([0, 0, 0, 25, 0xff, 0xff, 0xff, 0xff]);
+    wanted.extend([0, 0, 0, 16, 0, 0, 0, 1, 1]);
+    assert_eq!(bytes, wanted);
+}

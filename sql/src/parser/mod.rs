@@ -8,6 +8,7 @@ mod apply;
 mod create_model;
 mod create_table;
 mod cursor;
+mod cursors;
 mod explain;
 mod lake;
 mod manage;
@@ -180,6 +181,8 @@ fn model_statement(tokens: &[TokenWithSpan]) -> Option<ParseModelStatement> {
         manage::parse_show
     } else if create_table::opens(tokens) {
         create_table::parse
+    } else if starts(&["FETCH"]) || starts(&["MOVE"]) {
+        cursors::parse
     } else if starts(&["VACUUM"]) {
         tables::parse_vacuum
     } else if starts(&["RESTORE"]) {

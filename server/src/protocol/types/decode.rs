@@ -54,7 +54,7 @@ pub(crate) fn decode_parameter(
     zone: &str,
 ) -> Result<ScalarValue, ParameterError> {
     let mismatch = || ParameterError::Mismatch {
-        pg_type: pg_type.name().to_owned(),
+        pg_type: shown_name(pg_type),
         needed: needed.clone(),
     };
     let Some(bytes) = bytes else {
@@ -69,23 +69,41 @@ pub(crate) fn decode_parameter(
     }
     value.cast_to(needed).map_err(|_| match &value {
         ScalarValue::Utf8(Some(text)) => ParameterError::Text {
-            pg_type: super::pg_type(needed).name().to_owned(),
+            pg_type: shown_name(&super::pg_type(needed)),
             text: text.clone(),
         },
         _ => mismatch(),
     })
 }
 
+/// A type's name as PostgreSQL's messages have it.
+fn shown_name(pg_type: &Type) -> String {
+    let name = match *pg_type {
+        Type::BOOL => "boolean",
+        Type::INT2 => "smallint",
+        Type::INT4 => "integer",
+        Type::INT8 => "bigint",
+        Type::FLOAT4 => "real",
+        Type::FLOAT8 => "double precision",
+        Type::TIME => "time without time zone",
+        Type::TIMESTAMP => "timestamp without time zone",
+        Type::TIMESTAMPTZ => "timestamp with time zone",
+        Type::VARCHAR => "character varying",
+        _ => pg_type.name(),
+    };
+    name.to_owned()
+}
+
 fn utf8<'a>(bytes: &'a [u8], pg_type: &Type) -> Result<&'a str, ParameterError> {
     std::str::from_utf8(bytes).map_err(|_| ParameterError::Encoding {
-        pg_type: pg_type.name().to_owned(),
+        pg_type: shown_name(pg_type),
     })
 }
 
 /// Types that have no Arrow type of their own stay text: the planner's type decides.
 fn from_text(text: &str, pg_type: &Type, zone: &str) -> Result<ScalarValue, ParameterError> {
     let wrong = || ParameterError::Text {
-        pg_type: pg_type.name().to_owned(),
+        pg_type: shown_name(pg_type),
         text: text.to_owned(),
     };
     if let Some(element) = element_type(pg_type) {
@@ -205,7 +223,7 @@ fn list(items: Vec<Option<ScalarValue>>, element: &Type) -> Option<ScalarValue> 
 
 fn from_binary(bytes: &[u8], pg_type: &Type) -> Result<ScalarValue, ParameterError> {
     let wrong = || ParameterError::Binary {
-        pg_type: pg_type.name().to_owned(),
+        pg_type: shown_name(pg_type),
     };
     if let Some(element) = element_type(pg_type) {
         return array_from_binary(bytes, pg_type, &element);
@@ -246,7 +264,7 @@ fn from_binary(bytes: &[u8], pg_type: &Type) -> Result<ScalarValue, ParameterErr
         | Type::CHAR => Some(ScalarValue::from(utf8(bytes, pg_type)?)),
         _ => {
             return Err(ParameterError::Unsupported {
-                pg_type: pg_type.name().to_owned(),
+                pg_type: shown_name(pg_type),
             });
         }
     };
@@ -287,7 +305,7 @@ fn array_from_binary(
     element: &Type,
 ) -> Result<ScalarValue, ParameterError> {
     let wrong = || ParameterError::Binary {
-        pg_type: pg_type.name().to_owned(),
+        pg_type: shown_name(pg_type),
     };
     let mut rest = bytes;
     let mut word = || {
@@ -306,7 +324,7 @@ fn array_from_binary(
         }
         _ => {
             return Err(ParameterError::Unsupported {
-                pg_type: pg_type.name().to_owned(),
+                pg_type: shown_name(pg_type),
             });
         }
     };
@@ -375,7 +393,7 @@ mod tests {
         assert_eq!(error.sqlstate(), "22P02");
         assert_eq!(
             error.to_string(),
-            "invalid input syntax for type int4: \"abc\""
+            "invalid input syntax for type integer: \"abc\""
         );
         assert!(text(Type::BYTEA, "zz").is_err());
         assert!(text(Type::INT4_ARRAY, "{1,{2}}").is_err());

@@ -25,6 +25,7 @@ use pgwire::messages::data::DataRow;
 use super::json::json_writer;
 use super::moments::moment_writer;
 use super::numeric::put_numeric;
+use super::record::record_writer;
 use super::text::{TimeZone, write_f32, write_f64};
 use super::wire_type::{WireColumn, element_type};
 
@@ -81,12 +82,27 @@ impl RowEncoder {
         self.n_rows
     }
 
+    /// Whether a value is NULL.
+    pub(crate) fn is_null(&self, column: usize, row: usize) -> bool {
+        self.columns[column].is_null(row)
+    }
+
+    /// Writes one value that is not NULL, without its length.
+    pub(crate) fn put_cell(&self, column: usize, row: usize, out: &mut BytesMut) {
+        self.columns[column].write(row, out);
+    }
+
+    /// Writes the values of one row with their lengths.
+    pub(crate) fn put_row(&self, row: usize, out: &mut BytesMut) {
+        for column in &self.columns {
+            column.put(row, out);
+        }
+    }
+
     /// The message of one row.
     pub(crate) fn row(&self, row: usize) -> DataRow {
         let mut data = BytesMut::with_capacity(self.columns.len() * 12);
-        for column in &self.columns {
-            column.put(row, &mut data);
-        }
+        self.put_row(row, &mut data);
         // Lossless: a schema of more columns than the protocol can count is refused before.
         DataRow::new(data, self.columns.len() as i16)
     }
@@ -116,7 +132,7 @@ impl ColumnWriter {
     }
 
     /// The value with its length before it; NULL is the length -1.
-    fn put(&self, row: usize, out: &mut BytesMut) {
+    pub(super) fn put(&self, row: usize, out: &mut BytesMut) {
         if self.is_null(row) {
             return out.put_i32(-1);
         }
@@ -189,6 +205,7 @@ fn cell_writer(array: &ArrayRef, pg_type: &Type, style: Style) -> Result<CellWri
         // The binary form of text and json is the text.
         _ if array.data_type().is_string() => string_writer(array),
         Type::JSON => Some(json_writer(array, style)?),
+        Type::RECORD => Some(record_writer(array, style)?),
         _ => None,
     };
     writer.ok_or_else(|| {

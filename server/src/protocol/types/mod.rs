@@ -1,7 +1,7 @@
 //! How Arrow's values travel: PostgreSQL's types, their text and binary forms, both ways.
 //!
 //! In: record batches and parameter bytes; out: data rows and scalar values. Code map: `wire_type`
-//! chooses the type of a column; `encode` writes rows; `text`, `numeric`, `moments` and `json` are the
+//! chooses the type of a column; `encode` writes rows; `text`, `numeric`, `moments`, `json` and `record` are the
 //! forms that take thought; `decode` reads parameters. Knows no connection and no session beyond its
 //! time zone.
 
@@ -10,6 +10,7 @@ mod encode;
 mod json;
 mod moments;
 mod numeric;
+mod record;
 mod text;
 mod wire_type;
 
@@ -18,5 +19,6 @@ pub(crate) use encode::RowEncoder;
 pub(crate) use json::json_texts;
 pub(crate) use text::TimeZone;
 pub(crate) use wire_type::{
-    TYPE_KEY, WireColumn, arrow_type, field_type, pg_type, row_description, wire_columns,
+    Nested, TYPE_KEY, WireColumn, arrow_type, field_type, pg_type, row_description, wire_columns,
+    wire_columns_as,
 };

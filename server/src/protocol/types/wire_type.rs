@@ -10,6 +10,7 @@ use pgwire::api::Type;
 use pgwire::api::results::FieldFormat;
 use pgwire::messages::data::{FieldDescription, RowDescription};
 
+use super::record::composite_type;
 use crate::sqlstate::Failure;
 
 /// The key of the field metadata by which catalog tables mark a column's type, which only PostgreSQL has.
@@ -37,8 +38,23 @@ impl WireColumn {
     }
 }
 
+/// How structs travel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Nested {
+    /// As json, which every client can read.
+    #[default]
+    Json,
+    /// As composite values.
+    Composite,
+}
+
 /// The columns of a result; fails when there are more than a row message can count.
 pub(crate) fn wire_columns(schema: &Schema) -> Result<Vec<WireColumn>, Failure> {
+    wire_columns_as(schema, Nested::Json)
+}
+
+/// The same with structs as the client wants them.
+pub(crate) fn wire_columns_as(schema: &Schema, nested: Nested) -> Result<Vec<WireColumn>, Failure> {
     let n_columns = schema.fields().len();
     if i16::try_from(n_columns).is_err() {
         let message = format!(
@@ -49,7 +65,10 @@ pub(crate) fn wire_columns(schema: &Schema) -> Result<Vec<WireColumn>, Failure> 
     }
     let column = |field: &Arc<Field>| WireColumn {
         name: crate::pg_catalog::displayed_name(field.name()).to_owned(),
-        pg_type: field_type(field),
+        pg_type: match nested {
+            Nested::Json => field_type(field),
+            Nested::Composite => composite_type(field),
+        },
         type_modifier: type_modifier(field.data_type()),
     };
     Ok(schema.fields().iter().map(column).collect())
@@ -146,7 +165,7 @@ pub(crate) fn pg_type(data_type: &DataType) -> Type {
 }
 
 /// The element types that have an array type of their own, with it.
-const ARRAYS: [(Type, Type); 20] = [
+const ARRAYS: [(Type, Type); 21] = [
     (Type::BOOL, Type::BOOL_ARRAY),
     (Type::INT2, Type::INT2_ARRAY),
     (Type::INT4, Type::INT4_ARRAY),
@@ -167,6 +186,7 @@ const ARRAYS: [(Type, Type); 20] = [
     (Type::CHAR, Type::CHAR_ARRAY),
     (Type::VARCHAR, Type::VARCHAR_ARRAY),
     (Type::ACLITEM, Type::ACLITEM_ARRAY),
+    (Type::RECORD, Type::RECORD_ARRAY),
 ];
 
 /// The array type of an element type; `None` for arrays and json, which become json as a whole.

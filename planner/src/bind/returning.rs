@@ -1,0 +1,206 @@
+//! `RETURNING`: expressions over the rows that a statement changes.
+//!
+//! In: the select list and the table; out: physical expressions that are evaluated on each batch of changed rows while
+//! it is on its way to the table, so that a failure of theirs fails the statement. What they gave is kept until the
+//! rows are committed.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
+
+use auspex_storage::{CHANGE_COLUMNS, RowAction, TableShape};
+use datafusion::arrow::array::{Array as _, AsArray as _, BooleanArray, RecordBatch};
+use datafusion::arrow::compute::filter_record_batch;
+use datafusion::arrow::datatypes::{Int32Type, Int64Type, SchemaRef};
+use datafusion::datasource::empty::EmptyTable;
+use datafusion::error::{DataFusionError, Result as DfResult};
+use datafusion::execution::SendableRecordBatchStream;
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_plan::memory::MemoryStream;
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::sql::sqlparser::ast::{self, Ident, SelectItem, SetExpr};
+use futures::StreamExt as _;
+
+use super::change::table_factor;
+use super::{GivenTables, bind_sql_with};
+use crate::engine::lock;
+use crate::error::{Error, Result};
+use crate::session::Session;
+use crate::streams::renamed;
+
+/// The expressions of a `RETURNING`.
+#[derive(Debug)]
+pub(crate) struct Returning {
+    exprs: Vec<Arc<dyn PhysicalExpr>>,
+    /// Of what they give, under PostgreSQL's names.
+    schema: SchemaRef,
+    /// The columns of the table.
+    columns: SchemaRef,
+}
+
+/// Binds the select list of a `RETURNING`; `alias` is what the statement calls the table.
+pub(crate) async fn bind_returning(
+    session: &Arc<Session>,
+    items: &[SelectItem],
+    shape: &TableShape,
+    alias: &Ident,
+) -> Result<Arc<Returning>> {
+    let mut given = GivenTables::default();
+    let columns = shape.schema();
+    let private = given.give(
+        &alias.value,
+        Arc::new(EmptyTable::new(Arc::clone(&columns))),
+    );
+    let mut query = auspex_sql::parse_query("SELECT 1", auspex_sql::Dialect::Postgres)?;
+    let SetExpr::Select(select) = query.body.as_mut() else {
+        return Err(Error::unsupported("RETURNING"));
+    };
+    select.projection = items.to_vec();
+    select.from = vec![ast::TableWithJoins {
+        relation: table_factor(private, alias.clone()),
+        joins: vec![],
+    }];
+    let statement = ast::Statement::Query(query);
+    let bound = bind_sql_with(session, statement, session.state(None), given).await?;
+    let LogicalPlan::Projection(projection) = &bound.plan else {
+        return Err(Error::unsupported(
+            "RETURNING of more than expressions over a row",
+        ));
+    };
+    let is_row = match projection.input.as_ref() {
+        LogicalPlan::SubqueryAlias(alias) => {
+            matches!(alias.input.as_ref(), LogicalPlan::TableScan(_))
+        }
+        LogicalPlan::TableScan(_) => true,
+        _ => false,
+    };
+    if !is_row {
+        return Err(Error::unsupported(
+            "RETURNING of more than expressions over a row",
+        ));
+    }
+    let seen = projection.input.schema();
+    let exprs = projection
+        .expr
+        .iter()
+        .map(|expr| bound.state.create_physical_expr(expr.clone(), seen))
+        .collect::<DfResult<Vec<_>>>()?;
+    Ok(Arc::new(Returning {
+        exprs,
+        schema: renamed(bound.plan.schema().inner(), &bound.names),
+        columns,
+    }))
+}
+
+impl Returning {
+    /// The columns of the rows.
+    pub(crate) fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    fn evaluate(&self, rows: &RecordBatch) -> DfResult<RecordBatch> {
+        let n_rows = rows.num_rows();
+        let columns = self
+            .exprs
+            .iter()
+            .map(|expr| expr.evaluate(rows)?.into_array(n_rows))
+            .collect::<DfResult<Vec<_>>>()?;
+        Ok(RecordBatch::try_new(Arc::clone(&self.schema), columns)?)
+    }
+}
+
+/// The rows that a statement returns, in the order of its streams.
+#[derive(Debug, Clone)]
+pub(crate) struct Returned {
+    returning: Arc<Returning>,
+    batches: Arc<Mutex<Vec<(usize, RecordBatch)>>>,
+}
+
+impl Returned {
+    pub(crate) fn new(returning: &Arc<Returning>) -> Returned {
+        Returned {
+            returning: Arc::clone(returning),
+            batches: Arc::default(),
+        }
+    }
+
+    /// The same stream of rows of the table; what is returned of them is kept.
+    pub(crate) fn of_rows(
+        &self,
+        place: usize,
+        stream: SendableRecordBatchStream,
+    ) -> SendableRecordBatchStream {
+        let (schema, kept) = (stream.schema(), self.clone());
+        let rows = stream.map(move |batch| {
+            let batch = batch?;
+            kept.keep(place, batch.columns().to_vec(), batch.num_rows())?;
+            Ok(batch)
+        });
+        Box::pin(RecordBatchStreamAdapter::new(schema, rows))
+    }
+
+    /// The same stream of changes; what is returned of the rows that they concern is kept. Of a row that is met again,
+    /// the first change counts, as for the table.
+    pub(crate) fn of_changes(
+        &self,
+        stream: SendableRecordBatchStream,
+    ) -> SendableRecordBatchStream {
+        let (schema, kept) = (stream.schema(), self.clone());
+        let mut met = BTreeSet::new();
+        let changes = stream.map(move |batch| {
+            let batch = batch?;
+            let concerned = concerned(&batch, &mut met)?;
+            let n_columns = kept.returning.columns.fields().len();
+            // The new values of rows that stay stand before the old ones; of those that go there are only old ones.
+            let first = CHANGE_COLUMNS;
+            let places: Vec<usize> = (first..first + n_columns).collect();
+            let rows = filter_record_batch(&batch.project(&places)?, &concerned)?;
+            kept.keep(0, rows.columns().to_vec(), rows.num_rows())?;
+            Ok(batch)
+        });
+        Box::pin(RecordBatchStreamAdapter::new(schema, changes))
+    }
+
+    fn keep(
+        &self,
+        place: usize,
+        columns: Vec<datafusion::arrow::array::ArrayRef>,
+        n_rows: usize,
+    ) -> DfResult<()> {
+        if n_rows == 0 {
+            return Ok(());
+        }
+        let nullable = self.returning.columns.fields().iter();
+        let fields = nullable.map(|field| field.as_ref().clone().with_nullable(true));
+        let schema = datafusion::arrow::datatypes::Schema::new(fields.collect::<Vec<_>>());
+        let rows = RecordBatch::try_new(Arc::new(schema), columns)?;
+        let returned = self.returning.evaluate(&rows)?;
+        lock(&self.batches).push((place, returned));
+        Ok(())
+    }
+
+    /// What was kept, as the rows of the statement.
+    pub(crate) fn stream(&self) -> Result<SendableRecordBatchStream> {
+        let mut batches = std::mem::take(&mut *lock(&self.batches));
+        batches.sort_by_key(|(place, _)| *place);
+        let batches = batches.into_iter().map(|(_, batch)| batch).collect();
+        let schema = Arc::clone(&self.returning.schema);
+        Ok(Box::pin(MemoryStream::try_new(batches, schema, None)?))
+    }
+}
+
+/// Which rows of a batch of changes are changes of rows that were not met before.
+fn concerned(
+    batch: &RecordBatch,
+    met: &mut BTreeSet<(i64, i64)>,
+) -> std::result::Result<BooleanArray, DataFusionError> {
+    let actions = batch.column(0).as_primitive::<Int32Type>();
+    let files = batch.column(1).as_primitive::<Int64Type>();
+    let rows = batch.column(2).as_primitive::<Int64Type>();
+    let changes = [RowAction::Delete as i32, RowAction::Update as i32];
+    let concerned = (0..batch.num_rows()).map(|idx| {
+        let is_change = actions.is_valid(idx) && changes.contains(&actions.value(idx));
+        Some(is_change && met.insert((files.value(idx), rows.value(idx))))
+    });
+    Ok(concerned.collect())
+}

@@ -1,0 +1,99 @@
+//! Values of expressions that stand alone: the arguments of `EXECUTE`, and the types of `PREPARE`.
+//!
+//! In: syntax trees; out: scalar values and Arrow types.
+
+use std::sync::Arc;
+
+use datafusion::arrow::datatypes::DataType;
+use datafusion::common::ScalarValue;
+use datafusion::execution::TaskContext;
+use datafusion::physical_plan::execute_stream;
+use datafusion::sql::sqlparser::ast::{self, Expr, SelectItem, SetExpr};
+use futures::future::BoxFuture;
+use futures::{FutureExt as _, TryStreamExt as _};
+
+use crate::bind::{BoundQuery, bind_query};
+use crate::error::{Error, Result};
+use crate::session::Session;
+
+impl Session {
+    /// The values of expressions, converted to types.
+    pub fn evaluate<'a>(
+        self: &'a Arc<Session>,
+        exprs: &'a [Expr],
+        types: &'a [DataType],
+    ) -> BoxFuture<'a, Result<Vec<ScalarValue>>> {
+        self.values_of(exprs, types).boxed()
+    }
+
+    async fn values_of(
+        self: &Arc<Session>,
+        exprs: &[Expr],
+        types: &[DataType],
+    ) -> Result<Vec<ScalarValue>> {
+        if exprs.is_empty() {
+            return Ok(Vec::new());
+        }
+        let bound = self.bind_alone(exprs.to_vec()).await?;
+        let plan = bound.state.create_physical_plan(&bound.plan).await?;
+        let task = Arc::new(TaskContext::from(&bound.state));
+        let rows: Vec<_> = execute_stream(plan, task)?.try_collect().await?;
+        let one_row = rows.iter().find(|batch| batch.num_rows() == 1);
+        let Some(row) = one_row else {
+            let message = "an argument of EXECUTE must be one value";
+            return Err(Error::invalid("42601", message, None));
+        };
+        let mut values = Vec::with_capacity(types.len());
+        for (array, data_type) in row.columns().iter().zip(types) {
+            let value = ScalarValue::try_from_array(array, 0)?;
+            values.push(value.cast_to(data_type)?);
+        }
+        Ok(values)
+    }
+
+    /// The Arrow types that types of SQL mean.
+    pub fn types_of<'a>(
+        self: &'a Arc<Session>,
+        types: &'a [ast::DataType],
+    ) -> BoxFuture<'a, Result<Vec<DataType>>> {
+        self.arrow_types_of(types).boxed()
+    }
+
+    async fn arrow_types_of(self: &Arc<Session>, types: &[ast::DataType]) -> Result<Vec<DataType>> {
+        if types.is_empty() {
+            return Ok(Vec::new());
+        }
+        let null = |data_type: &ast::DataType| Expr::Cast {
+            kind: ast::CastKind::Cast,
+            expr: Box::new(Expr::Value(ast::Value::Null.with_empty_span())),
+            data_type: data_type.clone(),
+            array: false,
+            format: None,
+        };
+        let bound = self.bind_alone(types.iter().map(null).collect()).await?;
+        let fields = bound.plan.schema().fields().iter();
+        Ok(fields.map(|field| field.data_type().clone()).collect())
+    }
+
+    /// Forgets what belongs to the session alone, as a new one would have it.
+    pub fn discard(&self) -> BoxFuture<'_, ()> {
+        self.settings().reset_all();
+        self.identity().set_session(None);
+        self.show_identity();
+        self.drop_all_temporary().boxed()
+    }
+
+    async fn bind_alone(self: &Arc<Session>, exprs: Vec<Expr>) -> Result<BoundQuery> {
+        let mut query = auspex_sql::parse_query("SELECT 1", auspex_sql::Dialect::Postgres)?;
+        if let SetExpr::Select(select) = query.body.as_mut() {
+            // Names of their own, since two equal expressions may not have one.
+            let items = exprs.into_iter().enumerate();
+            let item = |(idx, expr)| SelectItem::ExprWithAlias {
+                expr,
+                alias: ast::Ident::with_quote('"', format!("{idx}")),
+            };
+            select.projection = items.map(item).collect();
+        }
+        bind_query(self, *query, self.state(None)).await
+    }
+}

@@ -1,0 +1,77 @@
+//! Temporary tables: managed tables that one session alone knows, and that end with it.
+//!
+//! In: `CREATE TEMPORARY TABLE`; out: entries that the catalog does not have. Their files lie among those of other tables;
+//! what a crash leaves is garbage that no log names.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use auspex_storage::CatalogEntry;
+
+use crate::engine::lock;
+use crate::named::Named;
+use crate::session::Session;
+
+/// The temporary tables of a session by name.
+#[derive(Debug, Default)]
+pub(crate) struct TemporaryTables {
+    tables: Mutex<BTreeMap<String, Arc<CatalogEntry>>>,
+    /// How often a table was added or removed, so that plans notice.
+    changes: AtomicU64,
+}
+
+/// The schema under which temporary tables may be named.
+pub(crate) const SCHEMA: &str = "pg_temp";
+
+impl TemporaryTables {
+    pub(crate) fn get(&self, name: &str) -> Option<Arc<CatalogEntry>> {
+        lock(&self.tables).get(name).cloned()
+    }
+
+    pub(crate) fn add(&self, entry: CatalogEntry) {
+        lock(&self.tables).insert(entry.name.clone(), Arc::new(entry));
+        self.changes.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn remove(&self, name: &str) -> Option<Arc<CatalogEntry>> {
+        self.changes.fetch_add(1, Ordering::Relaxed);
+        lock(&self.tables).remove(name)
+    }
+
+    /// How often a table was added or removed.
+    pub(crate) fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Relaxed)
+    }
+}
+
+impl Session {
+    /// The object of a name: a temporary table before one of the catalog.
+    pub(crate) fn entry(&self, schema: &str, name: &str) -> Option<Arc<CatalogEntry>> {
+        let may_be_temporary = schema == SCHEMA || schema == self.default_schema();
+        let temporary = may_be_temporary.then(|| self.temporary.get(name)).flatten();
+        let catalog = self.engine.catalog.state();
+        let known = catalog.get(schema, name);
+        Named::note(schema, name, known);
+        temporary.or_else(|| known.cloned())
+    }
+
+    /// Removes a temporary table with its files; whether there was one.
+    pub(crate) async fn drop_temporary(&self, name: &str) -> bool {
+        let Some(entry) = self.temporary.remove(name) else {
+            return false;
+        };
+        if let Err(error) = self.engine.tables.remove_managed(&entry.id).await {
+            tracing::warn!(%error, name, "could not remove the files of a temporary table");
+        }
+        true
+    }
+
+    /// Removes all temporary tables.
+    pub(crate) async fn drop_all_temporary(&self) {
+        let names: Vec<String> = lock(&self.temporary.tables).keys().cloned().collect();
+        for name in names {
+            self.drop_temporary(&name).await;
+        }
+    }
+}

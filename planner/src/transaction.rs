@@ -1,0 +1,400 @@
+//! A transaction block: one snapshot for all that it reads, one commit for all that it writes.
+//!
+//! In: `BEGIN`, `SAVEPOINT` and their kin; out: the tables as the block sees them. What it writes lies in files that no
+//! commit names before its end; so a block that fails, or whose client has gone, leaves nothing behind. A block changes
+//! one table: two logs cannot be committed at once.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use auspex_storage::{BlockMark, CatalogEntry, Tables};
+use datafusion::sql::sqlparser::ast::{
+    TransactionAccessMode, TransactionIsolationLevel, TransactionMode,
+};
+
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+
+use crate::engine::lock;
+use crate::error::{Error, Result};
+use crate::session::{Session, display_name};
+use crate::statement_run::{Notice, StatementControl};
+
+/// Whether a session is in a transaction block, as the protocol tells it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum TransactionState {
+    /// Each statement commits by itself.
+    #[default]
+    Idle,
+    /// In a block.
+    Open,
+    /// In a block that a statement's failure has ended; it can only be rolled back.
+    Failed,
+}
+
+/// The transaction of a session.
+#[derive(Debug, Default)]
+pub(crate) struct Transaction(Mutex<Option<Block>>);
+
+#[derive(Debug, Clone)]
+struct Block {
+    failed: bool,
+    read_only: bool,
+    /// From its first statement on.
+    tables: Option<Arc<Tables>>,
+    /// The id and the name of the table that it changes.
+    written: Option<(String, String)>,
+    savepoints: Vec<Savepoint>,
+    /// The settings before it.
+    settings: BTreeMap<String, String>,
+    /// What `SET LOCAL` changed, with the values before it.
+    local: BTreeMap<String, Option<String>>,
+}
+
+#[derive(Debug, Clone)]
+struct Savepoint {
+    name: String,
+    mark: BlockMark,
+    written: Option<(String, String)>,
+    settings: BTreeMap<String, String>,
+}
+
+impl Transaction {
+    pub(crate) fn state(&self) -> TransactionState {
+        match &*lock(&self.0) {
+            None => TransactionState::Idle,
+            Some(block) if block.failed => TransactionState::Failed,
+            Some(_) => TransactionState::Open,
+        }
+    }
+
+    fn with<T>(&self, f: impl FnOnce(&mut Block) -> T) -> Option<T> {
+        lock(&self.0).as_mut().map(f)
+    }
+
+    fn take(&self) -> Option<Block> {
+        lock(&self.0).take()
+    }
+}
+
+/// The words of `BEGIN`.
+#[derive(Debug, Clone, Copy, Default)]
+struct Modes {
+    read_only: Option<bool>,
+    serializable: bool,
+}
+
+impl Modes {
+    fn of(modes: &[TransactionMode]) -> Modes {
+        let mut found = Modes::default();
+        for mode in modes {
+            match mode {
+                TransactionMode::AccessMode(access) => {
+                    found.read_only = Some(*access == TransactionAccessMode::ReadOnly);
+                }
+                TransactionMode::IsolationLevel(level) => {
+                    found.serializable = *level == TransactionIsolationLevel::Serializable;
+                }
+            }
+        }
+        found
+    }
+}
+
+impl Session {
+    /// Whether the session is in a transaction block.
+    pub fn transaction(&self) -> TransactionState {
+        self.transaction.state()
+    }
+
+    /// Says that a statement failed: a block that it stood in can only be rolled back.
+    pub fn statement_failed(&self) {
+        self.transaction.with(|block| block.failed = true);
+    }
+
+    /// The tables as the session sees and changes them now.
+    pub(crate) fn tables(&self) -> Arc<Tables> {
+        let tables = self.transaction.with(|block| block.tables.clone());
+        tables
+            .flatten()
+            .unwrap_or_else(|| Arc::clone(&self.engine.tables))
+    }
+
+    /// Takes the block's snapshot, if this is its first statement.
+    pub(crate) fn take_snapshot(&self) {
+        self.transaction.with(|block| {
+            let begin = || Arc::new(self.engine.tables.begin_block());
+            block.tables.get_or_insert_with(begin);
+        });
+    }
+
+    /// Fails if the session's block may not change a table; from then on it changes this one.
+    pub(crate) fn change_table(&self, verb: &str, table: &CatalogEntry) -> Result<()> {
+        let name = display_name(table);
+        let checked = self.transaction.with(|block| {
+            if block.read_only {
+                let message = format!("cannot execute {verb} in a read-only transaction");
+                return Err(Error::invalid("25006", message, None));
+            }
+            match &block.written {
+                Some((id, other)) if *id != table.id => {
+                    let message = format!(
+                        "a transaction block can change one table: this one has changed \
+                         \"{other}\" and cannot change \"{name}\""
+                    );
+                    let hint = "COMMIT in between, or change both in blocks of their own.";
+                    Err(Error::invalid("0A000", message, Some(hint)))
+                }
+                _ => {
+                    block.written = Some((table.id.clone(), name));
+                    Ok(())
+                }
+            }
+        });
+        checked.unwrap_or(Ok(()))
+    }
+
+    /// Fails inside a block: what the statement does cannot be rolled back.
+    pub(crate) fn refuse_in_block(&self, verb: &str) -> Result<()> {
+        if self.transaction() == TransactionState::Idle {
+            return Ok(());
+        }
+        let message = format!("{verb} cannot run inside a transaction block");
+        let hint = "COMMIT or ROLLBACK first: definitions and models are committed by themselves. \
+                    Drivers call this mode autocommit.";
+        Err(Error::invalid("25001", message, Some(hint)))
+    }
+
+    /// Remembers what `SET LOCAL` is about to change.
+    pub(crate) fn set_local(&self, name: &str) {
+        let before = self.settings().get(name);
+        let name = name.to_lowercase();
+        self.transaction.with(|block| {
+            block.local.entry(name).or_insert(before);
+        });
+    }
+
+    /// Rolls back what is open and gives up what belongs to the session alone.
+    pub fn end(&self) -> BoxFuture<'_, ()> {
+        let end = async {
+            if let Some(block) = self.transaction.take() {
+                roll_back(block).await;
+            }
+            self.drop_all_temporary().await;
+        };
+        end.boxed()
+    }
+}
+
+async fn roll_back(block: Block) {
+    if let Some(tables) = &block.tables {
+        tables.discard_block().await;
+    }
+}
+
+/// `BEGIN`, `START TRANSACTION`.
+pub(crate) fn begin(
+    session: &Session,
+    begin: bool,
+    modes: &[TransactionMode],
+    control: &StatementControl,
+) -> String {
+    let tag = if begin { "BEGIN" } else { "START TRANSACTION" };
+    if session.transaction() != TransactionState::Idle {
+        control.notify(Notice {
+            sqlstate: "25001",
+            ..Notice::warning("there is already a transaction in progress")
+        });
+        return tag.to_owned();
+    }
+    let modes = Modes::of(modes);
+    let by_default = session.settings().is_on("default_transaction_read_only");
+    open(session, modes.read_only.unwrap_or(by_default));
+    tell_level(modes, control);
+    tag.to_owned()
+}
+
+fn open(session: &Session, read_only: bool) {
+    *lock(&session.transaction.0) = Some(Block {
+        failed: false,
+        read_only,
+        tables: None,
+        written: None,
+        savepoints: Vec::new(),
+        settings: session.settings().saved(),
+        local: BTreeMap::new(),
+    });
+}
+
+fn tell_level(modes: Modes, control: &StatementControl) {
+    if modes.serializable {
+        let message = "SERIALIZABLE is carried out as REPEATABLE READ";
+        control.notify(Notice {
+            hint: Some("Blocks that change what the other has read are not told apart.".to_owned()),
+            ..Notice::warning(message)
+        });
+    }
+}
+
+/// `SET TRANSACTION …`.
+pub(crate) fn set_modes(session: &Session, modes: &[TransactionMode], control: &StatementControl) {
+    let modes = Modes::of(modes);
+    let is_open = session.transaction.with(|block| {
+        if let Some(read_only) = modes.read_only {
+            block.read_only = read_only;
+        }
+    });
+    match is_open {
+        Some(()) => tell_level(modes, control),
+        None => control.notify(Notice {
+            sqlstate: "25P01",
+            ..Notice::warning("SET TRANSACTION can only be used in transaction blocks")
+        }),
+    }
+}
+
+/// `COMMIT`; of a failed block, `ROLLBACK`.
+pub(crate) async fn commit(
+    session: &Session,
+    chain: bool,
+    control: &StatementControl,
+) -> Result<String> {
+    let Some(block) = session.transaction.take() else {
+        no_transaction(control);
+        return Ok("COMMIT".to_owned());
+    };
+    let (failed, read_only) = (block.failed, block.read_only);
+    let done = match failed {
+        true => {
+            session.settings().restore(block.settings.clone());
+            roll_back(block).await;
+            Ok(())
+        }
+        false => {
+            let done = match &block.tables {
+                Some(tables) => tables.commit_block().await,
+                None => Ok(()),
+            };
+            match &done {
+                Ok(()) => {
+                    for (name, value) in block.local {
+                        session.settings().put_back(&name, value);
+                    }
+                }
+                Err(_) => session.settings().restore(block.settings),
+            }
+            done.map_err(|error| named(error, block.written.as_ref()))
+        }
+    };
+    done?;
+    if chain {
+        open(session, read_only);
+    }
+    Ok(if failed { "ROLLBACK" } else { "COMMIT" }.to_owned())
+}
+
+/// A conflict with the name of the table.
+fn named(error: auspex_storage::Error, table: Option<&(String, String)>) -> Error {
+    match (error, table) {
+        (auspex_storage::Error::Conflict { .. }, Some((_, name))) => {
+            let message =
+                format!("could not serialize access to table \"{name}\" due to concurrent update");
+            Error::invalid("40001", message, Some("Run the transaction block again."))
+        }
+        (error, _) => error.into(),
+    }
+}
+
+/// `ROLLBACK`.
+pub(crate) async fn rollback(session: &Session, chain: bool, control: &StatementControl) -> String {
+    match session.transaction.take() {
+        None => no_transaction(control),
+        Some(block) => {
+            let read_only = block.read_only;
+            session.settings().restore(block.settings.clone());
+            roll_back(block).await;
+            if chain {
+                open(session, read_only);
+            }
+        }
+    }
+    "ROLLBACK".to_owned()
+}
+
+fn no_transaction(control: &StatementControl) {
+    control.notify(Notice {
+        sqlstate: "25P01",
+        ..Notice::warning("there is no transaction in progress")
+    });
+}
+
+/// `SAVEPOINT name`.
+pub(crate) fn savepoint(session: &Session, name: &str) -> Result<String> {
+    let settings = session.settings().saved();
+    let made = session.transaction.with(|block| {
+        let mark = block.tables.as_ref().map(|tables| tables.block_mark());
+        block.savepoints.push(Savepoint {
+            name: name.to_owned(),
+            mark: mark.unwrap_or_default(),
+            written: block.written.clone(),
+            settings,
+        });
+    });
+    made.ok_or_else(|| only_in_block("SAVEPOINT"))?;
+    Ok("SAVEPOINT".to_owned())
+}
+
+fn only_in_block(verb: &str) -> Error {
+    let message = format!("{verb} can only be used in transaction blocks");
+    Error::invalid("25P01", message, None)
+}
+
+fn missing_savepoint(name: &str) -> Error {
+    Error::invalid(
+        "3B001",
+        format!("savepoint \"{name}\" does not exist"),
+        None,
+    )
+}
+
+/// `RELEASE SAVEPOINT name`.
+pub(crate) fn release(session: &Session, name: &str) -> Result<String> {
+    let released = session.transaction.with(|block| {
+        let at = block
+            .savepoints
+            .iter()
+            .rposition(|point| point.name == name);
+        match at {
+            Some(at) => {
+                block.savepoints.truncate(at);
+                Ok(())
+            }
+            None => Err(missing_savepoint(name)),
+        }
+    });
+    released.unwrap_or_else(|| Err(only_in_block("RELEASE SAVEPOINT")))?;
+    Ok("RELEASE".to_owned())
+}
+
+/// `ROLLBACK TO SAVEPOINT name`.
+pub(crate) async fn rollback_to(session: &Session, name: &str) -> Result<String> {
+    let found = session.transaction.with(|block| {
+        let at = block
+            .savepoints
+            .iter()
+            .rposition(|point| point.name == name);
+        let at = at.ok_or_else(|| missing_savepoint(name))?;
+        block.savepoints.truncate(at + 1);
+        Ok((block.savepoints[at].clone(), block.tables.clone()))
+    });
+    let (point, tables) = found.unwrap_or_else(|| Err(only_in_block("ROLLBACK TO SAVEPOINT")))?;
+    if let Some(tables) = tables {
+        tables.return_to(&point.mark).await?;
+    }
+    session.settings().restore(point.settings);
+    session.transaction.with(|block| {
+        block.failed = false;
+        block.written = point.written;
+    });
+    Ok("ROLLBACK".to_owned())
+}

@@ -1,0 +1,229 @@
+//! The values of rows as columns of a record batch.
+//!
+//! In: rows of text or bytes; out: a batch of the columns' types. A column is converted as a whole; only where that
+//! fails, or has other rules than PostgreSQL's, value by value, so that an error names its line.
+
+use std::sync::Arc;
+
+use datafusion::arrow::array::{
+    Array as _, ArrayRef, RecordBatch, StringArray, StringBuilder, new_empty_array,
+};
+use datafusion::arrow::compute::{CastOptions, cast_with_options};
+use datafusion::arrow::datatypes::{DataType, SchemaRef};
+use datafusion::common::ScalarValue;
+use pgwire::api::Type;
+use pgwire::api::results::FieldFormat;
+
+use super::CopyRequest;
+use super::decoder::RowValues;
+use crate::protocol::types::{ParameterError, WireColumn, decode_parameter};
+use crate::sqlstate::Failure;
+
+/// Characters of a value that an error shows.
+const SHOWN_CHARACTERS: usize = 100;
+
+/// Where a row stands in the copy.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place {
+    pub(super) line: u64,
+}
+
+/// The values of a column so far.
+enum Values {
+    Text(StringBuilder),
+    Binary(Vec<ScalarValue>),
+}
+
+/// The columns of a batch while it is filled.
+pub(super) struct Columns {
+    table: String,
+    schema: SchemaRef,
+    wire: Vec<WireColumn>,
+    zone: String,
+    values: Vec<Values>,
+    lines: Vec<u64>,
+    n_bytes: usize,
+}
+
+impl Columns {
+    pub(super) fn new(
+        request: &CopyRequest,
+        wire: Vec<WireColumn>,
+        zone: String,
+        is_binary: bool,
+    ) -> Columns {
+        let values = wire.iter().map(|_| match is_binary {
+            true => Values::Binary(Vec::new()),
+            false => Values::Text(StringBuilder::new()),
+        });
+        Columns {
+            table: request.table.clone(),
+            schema: Arc::clone(&request.columns),
+            values: values.collect(),
+            wire,
+            zone,
+            lines: Vec::new(),
+            n_bytes: 0,
+        }
+    }
+
+    pub(super) fn n_rows(&self) -> usize {
+        self.lines.len()
+    }
+
+    pub(super) fn n_bytes(&self) -> usize {
+        self.n_bytes
+    }
+
+    /// Adds a row.
+    pub(super) fn push(&mut self, row: &RowValues, place: Place) -> Result<(), Failure> {
+        self.check_count(row.places.len(), place)?;
+        for (idx, value) in row.values().enumerate() {
+            match &mut self.values[idx] {
+                Values::Text(builder) => {
+                    let text = value.map(std::str::from_utf8).transpose();
+                    match text {
+                        Ok(text) => builder.append_option(text),
+                        Err(_) => {
+                            let message = "invalid byte sequence for encoding \"UTF8\"".to_owned();
+                            return Err(self.value_failure("22021", message, place, idx, None));
+                        }
+                    }
+                }
+                Values::Binary(_) => {
+                    let decoded = self.decoded(value, idx, FieldFormat::Binary);
+                    let decoded = decoded.map_err(|error| self.wrong(&error, place, idx, None))?;
+                    if let Values::Binary(values) = &mut self.values[idx] {
+                        values.push(decoded);
+                    }
+                }
+            }
+        }
+        self.lines.push(place.line);
+        self.n_bytes += row.bytes.len();
+        Ok(())
+    }
+
+    fn check_count(&self, found: usize, place: Place) -> Result<(), Failure> {
+        let message = match self.wire.get(found) {
+            Some(column) => format!("missing data for column \"{}\"", column.name),
+            None if found > self.wire.len() => "extra data after last expected column".to_owned(),
+            None => return Ok(()),
+        };
+        Err(self.failure("22P04", message, place))
+    }
+
+    /// The batch; begins a new one.
+    pub(super) fn take(&mut self) -> Result<RecordBatch, Failure> {
+        let mut arrays = Vec::with_capacity(self.values.len());
+        for idx in 0..self.values.len() {
+            let data_type = self.schema.field(idx).data_type().clone();
+            arrays.push(match &mut self.values[idx] {
+                Values::Text(builder) => {
+                    let text = builder.finish();
+                    self.converted(text, idx, &data_type)?
+                }
+                Values::Binary(values) => collected(std::mem::take(values), &data_type)?,
+            });
+        }
+        self.lines.clear();
+        self.n_bytes = 0;
+        RecordBatch::try_new(Arc::clone(&self.schema), arrays)
+            .map_err(|error| Failure::error("XX000", error.to_string()))
+    }
+
+    fn converted(
+        &self,
+        text: StringArray,
+        idx: usize,
+        data_type: &DataType,
+    ) -> Result<ArrayRef, Failure> {
+        if *data_type == DataType::Utf8 {
+            return Ok(Arc::new(text));
+        }
+        if is_plain(data_type) {
+            let options = CastOptions {
+                safe: false,
+                ..CastOptions::default()
+            };
+            if let Ok(array) = cast_with_options(&text, data_type, &options)
+                && array.null_count() == text.null_count()
+            {
+                return Ok(array);
+            }
+        }
+        let mut values = Vec::with_capacity(text.len());
+        for (row, value) in text.iter().enumerate() {
+            let place = Place {
+                line: self.lines.get(row).copied().unwrap_or_default(),
+            };
+            let bytes = value.map(str::as_bytes);
+            let decoded = self.decoded(bytes, idx, FieldFormat::Text);
+            values.push(decoded.map_err(|error| self.wrong(&error, place, idx, value))?);
+        }
+        collected(values, data_type)
+    }
+
+    fn decoded(
+        &self,
+        value: Option<&[u8]>,
+        idx: usize,
+        format: FieldFormat,
+    ) -> Result<ScalarValue, ParameterError> {
+        let data_type = self.schema.field(idx).data_type();
+        let pg_type: &Type = &self.wire[idx].pg_type;
+        decode_parameter(value, pg_type, format, data_type, &self.zone)
+    }
+
+    fn wrong(
+        &self,
+        error: &ParameterError,
+        place: Place,
+        idx: usize,
+        value: Option<&str>,
+    ) -> Failure {
+        self.value_failure(error.sqlstate(), error.to_string(), place, idx, value)
+    }
+
+    fn value_failure(
+        &self,
+        sqlstate: &str,
+        message: String,
+        place: Place,
+        idx: usize,
+        value: Option<&str>,
+    ) -> Failure {
+        let shown = value.map(|text| {
+            let shown: String = text.chars().take(SHOWN_CHARACTERS).collect();
+            let cut = if shown.len() < text.len() { "..." } else { "" };
+            format!(": \"{shown}{cut}\"")
+        });
+        let context = format!(
+            "COPY {}, line {}, column {}{}",
+            self.table,
+            place.line,
+            self.wire[idx].name,
+            shown.unwrap_or_default()
+        );
+        Failure::error(sqlstate, message).with_context(context)
+    }
+
+    /// A failure of a whole row.
+    pub(super) fn failure(&self, sqlstate: &str, message: String, place: Place) -> Failure {
+        let context = format!("COPY {}, line {}", self.table, place.line);
+        Failure::error(sqlstate, message).with_context(context)
+    }
+}
+
+fn collected(values: Vec<ScalarValue>, data_type: &DataType) -> Result<ArrayRef, Failure> {
+    let array = match values.is_empty() {
+        true => Ok(new_empty_array(data_type)),
+        false => ScalarValue::iter_to_array(values),
+    };
+    array.map_err(|error| Failure::error("XX000", error.strip_backtrace()))
+}
+
+/// Whether Arrow reads the texts of a type as PostgreSQL does.
+fn is_plain(data_type: &DataType) -> bool {
+    data_type.is_numeric() || matches!(data_type, DataType::Boolean | DataType::Date32)
+}

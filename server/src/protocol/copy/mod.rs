@@ -1,0 +1,259 @@
+//! `COPY … FROM STDIN` and `COPY … TO STDOUT`: rows as messages of their own.
+//!
+//! In: what a client sends, in pieces of any size; out: record batches for a running statement, or its batches as
+//! messages. A few batches are in memory at a time, whatever the length of the copy. Code map: `text`, `csv` and
+//! `binary` find rows and values in bytes; `columns` makes batches of them; `write` is the other way.
+
+mod binary;
+mod columns;
+mod csv;
+mod decoder;
+mod text;
+mod write;
+
+use auspex_planner::{CopyFormat, CopyOptions};
+use bytes::Bytes;
+use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::error::DataFusionError;
+use pgwire::messages::copy::{CopyData, CopyDone, CopyInResponse, CopyOutResponse};
+use pgwire::messages::{PgWireBackendMessage, PgWireFrontendMessage};
+use tokio::sync::mpsc::Sender;
+
+use super::connection::{Connection, Interruption};
+use super::extended::time_zone;
+use super::running::{Event, Running};
+use super::socket::Stream;
+use super::types::{TimeZone, wire_columns, wire_columns_as};
+use crate::sqlstate::Failure;
+use decoder::RowDecoder;
+use write::CopyWriter;
+
+/// What a statement that takes rows needs to know of them, and where they go.
+pub(super) struct CopyRequest {
+    /// The table's name, for messages.
+    pub(super) table: String,
+    pub(super) columns: SchemaRef,
+    pub(super) options: CopyOptions,
+    pub(super) rows: Sender<Result<RecordBatch, DataFusionError>>,
+}
+
+/// What the client did next.
+enum Sent {
+    Data(Bytes),
+    Done,
+    /// It gave up, for this reason.
+    Gave(String),
+}
+
+impl<S: Stream> Connection<S> {
+    /// Carries out the COPY that a statement turned out to be, or tells its failure; returns the command tag.
+    pub(super) async fn copy_or_fail(
+        &mut self,
+        running: &mut Running,
+        event: Event,
+        text: &str,
+        start: usize,
+    ) -> Result<String, Interruption> {
+        match event {
+            Event::CopyIn(request) => {
+                self.watch(Some(running));
+                let tag = self.copy_in(running, *request, text, start).await;
+                self.watch(None);
+                tag
+            }
+            Event::CopyOut(schema, options) => {
+                self.copy_out(running, &schema, options, text, start).await
+            }
+            event => Err(event.failure(text, start).into()),
+        }
+    }
+
+    /// Takes rows from the client until it says that there are no more; returns the command tag.
+    async fn copy_in(
+        &mut self,
+        running: &mut Running,
+        request: CopyRequest,
+        text: &str,
+        start: usize,
+    ) -> Result<String, Interruption> {
+        let columns = wire_columns(&request.columns)?;
+        let (format, count) = form(&request.options, columns.len());
+        let formats = vec![i16::from(format); columns.len()];
+        let response = CopyInResponse::new(format, count, formats);
+        self.socket
+            .feed(PgWireBackendMessage::CopyInResponse(response))
+            .await?;
+        self.socket.flush().await?;
+        let zone = time_zone(&self.session);
+        let mut decoder = RowDecoder::new(&request, columns, zone);
+        match self.take_rows(running, &mut decoder, &request.rows).await {
+            Ok(()) => {}
+            Err(Interruption::Failed(failure)) => {
+                // The statement ends by itself, so that the files that it wrote are removed.
+                let cause = DataFusionError::Execution("the rows of a COPY are wrong".to_owned());
+                let told = request.rows.send(Err(cause)).await;
+                drop(request);
+                return Err(match (self.next_event(running).await?, told) {
+                    (event, Err(_)) => event.failure(text, start).into(),
+                    (_, Ok(())) => failure.into(),
+                });
+            }
+            Err(other) => return Err(other),
+        }
+        drop(request);
+        match self.next_event(running).await? {
+            Event::Done(tag) => Ok(tag.unwrap_or_default()),
+            event => Err(event.failure(text, start).into()),
+        }
+    }
+
+    /// Passes rows on until the client is done, it gives up, or a row is wrong. Ends early, and without an error, when
+    /// the statement takes no more rows.
+    async fn take_rows(
+        &mut self,
+        running: &mut Running,
+        decoder: &mut RowDecoder,
+        rows: &Sender<Result<RecordBatch, DataFusionError>>,
+    ) -> Result<(), Interruption> {
+        loop {
+            let sent = tokio::select! {
+                sent = self.next_sent() => sent?,
+                () = rows.closed() => return Ok(()),
+            };
+            match sent {
+                Sent::Data(data) => decoder.push(&data),
+                Sent::Done => decoder.finish(),
+                Sent::Gave(reason) => {
+                    let message = format!("COPY from stdin failed: {reason}");
+                    return Err(Failure::error("57014", message).into());
+                }
+            }
+            while let Some(batch) = decoder.next_batch()? {
+                if !self.pass_batch(running, rows, batch).await? {
+                    return Ok(());
+                }
+            }
+            if decoder.is_finished() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Gives a batch to the statement, passing notices on meanwhile; `false`: it takes no more.
+    async fn pass_batch(
+        &mut self,
+        running: &mut Running,
+        rows: &Sender<Result<RecordBatch, DataFusionError>>,
+        batch: RecordBatch,
+    ) -> Result<bool, Interruption> {
+        let shutdown = self.shutdown();
+        let waiting = rows.reserve();
+        tokio::pin!(waiting);
+        loop {
+            tokio::select! {
+                biased;
+                permit = &mut waiting => {
+                    return Ok(match permit {
+                        Ok(permit) => {
+                            permit.send(Ok(batch));
+                            true
+                        }
+                        Err(_) => false,
+                    });
+                }
+                notice = running.next_notice() => self.pass_on(notice).await?,
+                () = shutdown.cancelled() => return Err(Interruption::Shutdown),
+            }
+        }
+    }
+
+    /// The next piece of data, or the end of all.
+    async fn next_sent(&mut self) -> Result<Sent, Interruption> {
+        let shutdown = self.shutdown();
+        loop {
+            let message = tokio::select! {
+                message = self.socket.next() => message,
+                () = shutdown.cancelled() => return Err(Interruption::Shutdown),
+            };
+            match message {
+                Some(Ok(PgWireFrontendMessage::CopyData(data))) => {
+                    return Ok(Sent::Data(data.data));
+                }
+                Some(Ok(PgWireFrontendMessage::CopyDone(_))) => return Ok(Sent::Done),
+                Some(Ok(PgWireFrontendMessage::CopyFail(fail))) => {
+                    return Ok(Sent::Gave(fail.message));
+                }
+                // Clients of the extended protocol send these ahead.
+                Some(Ok(PgWireFrontendMessage::Flush(_) | PgWireFrontendMessage::Sync(_))) => {}
+                Some(Ok(PgWireFrontendMessage::Terminate(_))) | Some(Err(_)) | None => {
+                    return Err(Interruption::Lost);
+                }
+                Some(Ok(_)) => {
+                    let message = "unexpected message during COPY from stdin";
+                    return Err(Failure::protocol(message).into());
+                }
+            }
+        }
+    }
+
+    /// Sends the rows of a statement as COPY data; returns the command tag.
+    async fn copy_out(
+        &mut self,
+        running: &mut Running,
+        schema: &SchemaRef,
+        options: CopyOptions,
+        text: &str,
+        start: usize,
+    ) -> Result<String, Interruption> {
+        let columns = wire_columns_as(schema, self.nested())?;
+        let (format, count) = form(&options, columns.len());
+        let formats = vec![i16::from(format); columns.len()];
+        let response = CopyOutResponse::new(format, count, formats);
+        self.socket
+            .feed(PgWireBackendMessage::CopyOutResponse(response))
+            .await?;
+        let zone = TimeZone::of(&time_zone(&self.session));
+        let mut writer = CopyWriter::new(options, columns, zone);
+        if let Some(header) = writer.header() {
+            self.feed_copy(header).await?;
+        }
+        let mut n_rows = 0_u64;
+        loop {
+            match self.next_event(running).await? {
+                Event::Batch(batch) => {
+                    let encoder = writer.encoder(&batch);
+                    let encoder = encoder
+                        .map_err(|error| Failure::error("0A000", error.strip_backtrace()))?;
+                    for row in 0..encoder.n_rows() {
+                        let data = writer.row(&encoder, row);
+                        self.feed_copy(data).await?;
+                        n_rows += 1;
+                    }
+                }
+                Event::Done(_) => break,
+                event => return Err(event.failure(text, start).into()),
+            }
+        }
+        if let Some(trailer) = writer.trailer() {
+            self.feed_copy(trailer).await?;
+        }
+        self.socket
+            .feed(PgWireBackendMessage::CopyDone(CopyDone::new()))
+            .await?;
+        Ok(format!("COPY {n_rows}"))
+    }
+
+    async fn feed_copy(&mut self, data: Bytes) -> std::io::Result<()> {
+        self.socket
+            .feed(PgWireBackendMessage::CopyData(CopyData::new(data)))
+            .await
+    }
+}
+
+/// The format as the response to a COPY tells it, and the number of columns.
+fn form(options: &CopyOptions, n_columns: usize) -> (i8, i16) {
+    let format = i8::from(options.format == CopyFormat::Binary);
+    // Lossless: a schema of more columns is refused before.
+    (format, n_columns as i16)
+}

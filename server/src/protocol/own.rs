@@ -1,0 +1,413 @@
+//! The statements that a connection carries out itself, since it keeps what they name: prepared statements and cursors.
+//!
+//! In: `PREPARE`, `EXECUTE`, `DEALLOCATE`, `DECLARE`, `FETCH`, `MOVE`, `CLOSE`, `DISCARD`; out: their answers. They share
+//! names with the statements and portals of the extended protocol, as in PostgreSQL.
+
+use std::sync::Arc;
+
+use auspex_planner::TransactionState;
+use auspex_sql::{Fetch, FetchCount, ParsedStatement, Statement as SqlStatement};
+use datafusion::common::ScalarValue;
+use datafusion::sql::parser::Statement as AnyStatement;
+use datafusion::sql::sqlparser::ast::{self, CloseCursor, DiscardObject, Expr, Ident};
+use pgwire::api::results::FieldFormat;
+use pgwire::messages::PgWireBackendMessage;
+
+use super::connection::{Connection, Interruption};
+use super::extended::{Cursor, Fetched, Portal, Prepared, missing_portal};
+use super::running::{Event, Work};
+use super::socket::Stream;
+use super::types::{pg_type, row_description};
+use crate::sqlstate::Failure;
+
+/// A statement about what the connection keeps.
+#[derive(Debug, Clone)]
+pub(super) enum Own {
+    Prepare {
+        name: String,
+        types: Vec<ast::DataType>,
+        statement: Box<ParsedStatement>,
+    },
+    Execute {
+        name: String,
+        arguments: Vec<Expr>,
+    },
+    /// `None`: all.
+    Deallocate(Option<String>),
+    Declare(Declare),
+    Fetch(Fetch),
+    /// `None`: all.
+    Close(Option<String>),
+    DiscardAll,
+}
+
+/// `DECLARE … CURSOR FOR …`.
+#[derive(Debug, Clone)]
+pub(super) struct Declare {
+    name: String,
+    is_binary: bool,
+    scrolls: bool,
+    /// It outlives its transaction.
+    pub(super) holds: bool,
+    query: Box<ParsedStatement>,
+}
+
+/// How the rows of an own statement are sent.
+pub(super) struct Sending<'a> {
+    /// The text that the client sent, and where the statement begins in it.
+    pub(super) text: &'a str,
+    pub(super) start: usize,
+    /// Values of the parameters of a cursor's query.
+    pub(super) parameters: Vec<ScalarValue>,
+    /// One for each column, or one for all.
+    pub(super) formats: Arc<[FieldFormat]>,
+    /// Whether the columns are told before the rows.
+    pub(super) describes: bool,
+    pub(super) limit: Option<usize>,
+}
+
+impl Own {
+    /// The statement, if it is one of these.
+    pub(super) fn of(parsed: &ParsedStatement) -> Option<Own> {
+        let statement = match &parsed.statement {
+            SqlStatement::Fetch(fetch) => return Some(Own::Fetch(fetch.clone())),
+            SqlStatement::Sql(statement) => statement.as_ref(),
+            _ => return None,
+        };
+        let AnyStatement::Statement(statement) = statement else {
+            return None;
+        };
+        let inner = |statement: ast::Statement| {
+            Box::new(ParsedStatement {
+                statement: SqlStatement::Sql(Box::new(AnyStatement::Statement(Box::new(
+                    statement,
+                )))),
+                ..parsed.clone()
+            })
+        };
+        match statement.as_ref() {
+            ast::Statement::Prepare {
+                name,
+                data_types,
+                statement,
+            } => Some(Own::Prepare {
+                name: folded(name),
+                types: data_types.clone(),
+                statement: inner(statement.as_ref().clone()),
+            }),
+            ast::Statement::Execute {
+                name: Some(name),
+                parameters,
+                immediate: false,
+                ..
+            } => {
+                let name = name.0.last()?.as_ident()?;
+                Some(Own::Execute {
+                    name: folded(name),
+                    arguments: parameters.clone(),
+                })
+            }
+            ast::Statement::Deallocate { name, .. } => Some(Own::Deallocate(unless_all(name))),
+            ast::Statement::Declare { stmts } => match stmts.as_slice() {
+                [declare] => {
+                    let query = declare.for_query.clone()?;
+                    Some(Own::Declare(Declare {
+                        name: folded(declare.names.first()?),
+                        is_binary: declare.binary == Some(true),
+                        scrolls: declare.scroll == Some(true),
+                        holds: declare.hold == Some(true),
+                        query: inner(ast::Statement::Query(query)),
+                    }))
+                }
+                _ => None,
+            },
+            ast::Statement::Close { cursor } => Some(Own::Close(match cursor {
+                CloseCursor::All => None,
+                CloseCursor::Specific { name } => Some(folded(name)),
+            })),
+            ast::Statement::Discard {
+                object_type: DiscardObject::ALL,
+            } => Some(Own::DiscardAll),
+            _ => None,
+        }
+    }
+
+    /// The query whose parameters the statement has.
+    pub(super) fn query(&self) -> Option<&ParsedStatement> {
+        match self {
+            Own::Declare(declare) => Some(&declare.query),
+            _ => None,
+        }
+    }
+}
+
+/// An identifier as PostgreSQL reads it.
+fn folded(name: &Ident) -> String {
+    match name.quote_style {
+        Some(_) => name.value.clone(),
+        None => name.value.to_lowercase(),
+    }
+}
+
+fn unless_all(name: &Ident) -> Option<String> {
+    let is_all = name.quote_style.is_none() && name.value.eq_ignore_ascii_case("all");
+    (!is_all).then(|| folded(name))
+}
+
+impl<S: Stream> Connection<S> {
+    /// Carries out an own statement and tells that it is done. `cursor` is the planned query of a `DECLARE`.
+    pub(super) async fn run_own(
+        &mut self,
+        own: &Own,
+        cursor: Option<Arc<Prepared>>,
+        sending: Sending<'_>,
+    ) -> Result<(), Interruption> {
+        let tag = match own {
+            Own::Prepare {
+                name,
+                types,
+                statement,
+            } => {
+                self.refuse_known_statement(name)?;
+                let declared = self.session.types_of(types).await;
+                let declared = declared.map_err(|error| {
+                    Failure::from_report(error.report(), sending.text, sending.start)
+                })?;
+                let declared = declared.iter().map(|known| Some(pg_type(known))).collect();
+                let statement = statement.as_ref().clone();
+                let text = sending.text.to_owned();
+                let prepared = self.prepare_one(text, statement, declared).await?;
+                self.statements.insert(name.clone(), Arc::new(prepared));
+                "PREPARE"
+            }
+            Own::Execute { name, arguments } => {
+                return self.execute_named(name, arguments, sending).await;
+            }
+            Own::Deallocate(Some(name)) => {
+                self.prepared(Some(name))?;
+                self.statements.remove(name);
+                "DEALLOCATE"
+            }
+            Own::Deallocate(None) => {
+                self.statements.clear();
+                "DEALLOCATE ALL"
+            }
+            Own::Declare(declare) => {
+                self.declare(declare, cursor, sending).await?;
+                "DECLARE CURSOR"
+            }
+            Own::Fetch(fetch) => return self.fetch_named(fetch, sending).await,
+            Own::Close(Some(name)) => {
+                self.portals
+                    .remove(name)
+                    .ok_or_else(|| missing_cursor(name))?;
+                "CLOSE CURSOR"
+            }
+            Own::Close(None) => {
+                self.portals.clear();
+                "CLOSE CURSOR ALL"
+            }
+            Own::DiscardAll => {
+                if self.session.transaction() != TransactionState::Idle {
+                    let message = "DISCARD ALL cannot run inside a transaction block";
+                    return Err(Failure::error("25001", message).into());
+                }
+                self.statements.clear();
+                self.portals.clear();
+                self.session.discard().await;
+                "DISCARD ALL"
+            }
+        };
+        Ok(self.complete(tag.to_owned()).await?)
+    }
+
+    /// Fails if a prepared statement has this name.
+    pub(super) fn refuse_known_statement(&self, name: &str) -> Result<(), Failure> {
+        match self.statements.contains_key(name) {
+            true => {
+                let message = format!("prepared statement \"{name}\" already exists");
+                Err(Failure::error("42P05", message))
+            }
+            false => Ok(()),
+        }
+    }
+
+    async fn execute_named(
+        &mut self,
+        name: &str,
+        arguments: &[Expr],
+        sending: Sending<'_>,
+    ) -> Result<(), Interruption> {
+        let prepared = self.prepared(Some(name))?;
+        let types = prepared.plan_parameters();
+        if types.len() != arguments.len() {
+            let message = format!("wrong number of parameters for prepared statement \"{name}\"");
+            let detail = format!(
+                "Expected {} parameters but got {}.",
+                types.len(),
+                arguments.len()
+            );
+            return Err(Failure::error("42601", message).with_detail(detail).into());
+        }
+        let values = self.session.evaluate(arguments, types).await;
+        let parameters = values
+            .map_err(|error| Failure::from_report(error.report(), sending.text, sending.start))?;
+        if sending.describes
+            && let Some(columns) = &prepared.columns
+        {
+            let formats: Arc<[_]> = vec![FieldFormat::Text; columns.len()].into();
+            let description = row_description(columns, &formats);
+            self.socket
+                .feed(PgWireBackendMessage::RowDescription(description))
+                .await?;
+        }
+        let formats = spread_formats(&sending.formats, &prepared);
+        let mut portal = Portal::new(prepared, parameters, formats);
+        self.run_portal(&mut portal, sending.limit).await
+    }
+
+    async fn declare(
+        &mut self,
+        declare: &Declare,
+        prepared: Option<Arc<Prepared>>,
+        sending: Sending<'_>,
+    ) -> Result<(), Interruption> {
+        let name = &declare.name;
+        if !declare.holds && self.session.transaction() == TransactionState::Idle {
+            let message = "DECLARE CURSOR can only be used in transaction blocks";
+            let hint = "Write WITH HOLD, or BEGIN first.";
+            return Err(Failure::error("25P01", message).with_hint(hint).into());
+        }
+        if self.portals.contains_key(name) {
+            let message = format!("cursor \"{name}\" already exists");
+            return Err(Failure::error("42P03", message).into());
+        }
+        let prepared = match prepared {
+            Some(prepared) => prepared,
+            None => {
+                let query = declare.query.as_ref().clone();
+                let text = sending.text.to_owned();
+                Arc::new(self.prepare_one(text, query, Vec::new()).await?)
+            }
+        };
+        let format = match declare.is_binary {
+            true => FieldFormat::Binary,
+            false => FieldFormat::Text,
+        };
+        let formats = spread_formats(&[format], &prepared);
+        let mut portal = Portal::new(prepared, sending.parameters, formats);
+        portal.holds = declare.holds;
+        portal.scrolls = declare.scrolls;
+        // Begun now, so that what the block changes later does not show.
+        self.open_portal(&mut portal).await?;
+        self.portals.insert(name.clone(), portal);
+        Ok(())
+    }
+
+    async fn fetch_named(
+        &mut self,
+        fetch: &Fetch,
+        sending: Sending<'_>,
+    ) -> Result<(), Interruption> {
+        let name = &fetch.cursor;
+        let portal = self.portals.get(name).ok_or_else(|| missing_cursor(name))?;
+        let limit = match fetch.count {
+            FetchCount::Rows(0) | FetchCount::Back if portal.scrolls => {
+                let message = "moving a cursor backwards is not supported yet";
+                return Err(Failure::error("0A000", message).into());
+            }
+            FetchCount::Rows(0) | FetchCount::Back => {
+                let hint = "Only FETCH NEXT, FETCH n, FETCH FORWARD and FETCH ALL are there.";
+                let failure = Failure::error("55000", "cursor can only scan forward");
+                return Err(failure.with_hint(hint).into());
+            }
+            FetchCount::Rows(n) => Some(usize::try_from(n).unwrap_or(usize::MAX)),
+            FetchCount::All => None,
+        };
+        let prepared = Arc::clone(&portal.prepared);
+        let formats = match portal.formats.first() {
+            // A binary cursor is binary whatever is asked for.
+            Some(FieldFormat::Binary) => Arc::clone(&portal.formats),
+            _ => spread_formats(&sending.formats, &prepared),
+        };
+        if sending.describes
+            && !fetch.moves
+            && let Some(columns) = &prepared.columns
+        {
+            let description = row_description(columns, &formats);
+            self.socket
+                .feed(PgWireBackendMessage::RowDescription(description))
+                .await?;
+        }
+        // A cursor whose query fails stays out.
+        let Some(mut portal) = self.portals.remove(name) else {
+            return Err(missing_portal(name).into());
+        };
+        let n_rows = self
+            .fetch_rows(&mut portal, formats, limit, fetch.moves)
+            .await?;
+        self.portals.insert(name.clone(), portal);
+        let verb = if fetch.moves { "MOVE" } else { "FETCH" };
+        Ok(self.complete(format!("{verb} {n_rows}")).await?)
+    }
+
+    async fn fetch_rows(
+        &mut self,
+        portal: &mut Portal,
+        formats: Arc<[FieldFormat]>,
+        limit: Option<usize>,
+        moves: bool,
+    ) -> Result<usize, Interruption> {
+        let prepared = Arc::clone(&portal.prepared);
+        let Some(mut cursor) = portal.take_open() else {
+            return Ok(0);
+        };
+        cursor.use_formats(formats)?;
+        cursor.passes_over = moves;
+        let (text, start) = (prepared.text.as_str(), prepared.start);
+        match self.fetch(&mut cursor, limit, text, start).await? {
+            Fetched::All(n_rows) => Ok(n_rows),
+            Fetched::Limit => {
+                portal.put_open(cursor);
+                Ok(limit.unwrap_or(0))
+            }
+        }
+    }
+
+    /// Starts a portal without sending rows.
+    async fn open_portal(&mut self, portal: &mut Portal) -> Result<(), Interruption> {
+        let prepared = Arc::clone(&portal.prepared);
+        let Some(plan) = &prepared.plan else {
+            return Ok(());
+        };
+        let work = Work::Execute(Arc::clone(plan), std::mem::take(&mut portal.parameters));
+        let mut running = self.start(work)?;
+        match self.next_event(&mut running).await? {
+            Event::Rows(_, tag) => {
+                let columns = prepared.columns.clone().unwrap_or_default();
+                let formats = Arc::clone(&portal.formats);
+                let cursor = Cursor::new(running, columns, formats, tag, &self.session);
+                portal.put_open(Box::new(cursor));
+                Ok(())
+            }
+            Event::Done(_) => Ok(()),
+            event => Err(event.failure(&prepared.text, prepared.start).into()),
+        }
+    }
+}
+
+fn missing_cursor(name: &str) -> Failure {
+    Failure::error("34000", format!("cursor \"{name}\" does not exist"))
+}
+
+/// A format for each column; the first one where there are not as many.
+fn spread_formats(formats: &[FieldFormat], prepared: &Prepared) -> Arc<[FieldFormat]> {
+    let n_columns = prepared.columns.as_ref().map_or(0, |columns| columns.len());
+    match formats.len() == n_columns {
+        true => formats.into(),
+        false => {
+            let format = formats.first().copied().unwrap_or(FieldFormat::Text);
+            vec![format; n_columns].into()
+        }
+    }
+}

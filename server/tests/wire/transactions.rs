@@ -1,0 +1,204 @@
+//! Transaction blocks of several connections: what each sees, who wins, and what a lost client leaves.
+
+use std::path::Path;
+
+use tokio_postgres::Client;
+
+use crate::{Fixture, error_of, rows};
+
+async fn run(client: &Client, text: &str) {
+    client
+        .batch_execute(text)
+        .await
+        .unwrap_or_else(|error| panic!("{text}: {error:?}"));
+}
+
+async fn table(fixture: &Fixture) -> (Client, Client) {
+    let (one, two) = (fixture.connect().await, fixture.connect().await);
+    run(&one, "CREATE TABLE t (id BIGINT, v BIGINT)").await;
+    run(&one, "INSERT INTO t VALUES (1, 10), (2, 20)").await;
+    (one, two)
+}
+
+/// How many data files lie in a warehouse.
+fn data_files(folder: &Path) -> usize {
+    let mut n = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        match path.is_dir() {
+            true => n += data_files(&path),
+            false => n += usize::from(path.extension().is_some_and(|end| end == "parquet")),
+        }
+    }
+    n
+}
+
+#[tokio::test]
+async fn a_block_reads_one_snapshot_and_its_own_writes() {
+    let fixture = Fixture::start().await;
+    let (one, two) = table(&fixture).await;
+    run(&two, "CREATE TABLE u (id BIGINT)").await;
+    run(&one, "BEGIN").await;
+    // The first statement takes the snapshot, whatever it reads.
+    assert_eq!(rows(&one, "SELECT 1").await, ["1"]);
+    run(&two, "INSERT INTO t VALUES (3, 30)").await;
+    run(&two, "INSERT INTO u VALUES (1)").await;
+    assert_eq!(rows(&one, "SELECT count(*) FROM t").await, ["2"]);
+    assert_eq!(rows(&one, "SELECT count(*) FROM u").await, ["0"]);
+    run(&one, "INSERT INTO t VALUES (4, 40)").await;
+    assert_eq!(
+        rows(&one, "SELECT id FROM t ORDER BY id").await,
+        ["1", "2", "4"]
+    );
+    // Others do not see it.
+    assert_eq!(
+        rows(&two, "SELECT id FROM t ORDER BY id").await,
+        ["1", "2", "3"]
+    );
+    run(&one, "COMMIT").await;
+    // Rows that both added go together.
+    for client in [&one, &two] {
+        assert_eq!(
+            rows(client, "SELECT id FROM t ORDER BY id").await,
+            ["1", "2", "3", "4"]
+        );
+    }
+    assert_eq!(rows(&one, "SELECT count(*) FROM u").await, ["1"]);
+}
+
+#[tokio::test]
+async fn who_commits_second_fails_as_a_whole() {
+    let fixture = Fixture::start().await;
+    let (one, two) = table(&fixture).await;
+    run(&one, "BEGIN; UPDATE t SET v = 11 WHERE id = 1").await;
+    run(&two, "BEGIN; UPDATE t SET v = 12 WHERE id = 1").await;
+    run(&two, "COMMIT").await;
+    let error = error_of(&one, "COMMIT").await;
+    assert_eq!(error.code().code(), "40001");
+    assert!(error.message().contains("\"t\""), "{}", error.message());
+    assert_eq!(
+        rows(&one, "SELECT v FROM t ORDER BY id").await,
+        ["12", "20"]
+    );
+    // A statement by itself counts as well.
+    run(&one, "BEGIN; DELETE FROM t WHERE id = 2").await;
+    run(&two, "UPDATE t SET v = v + 1").await;
+    assert_eq!(error_of(&one, "COMMIT").await.code().code(), "40001");
+    assert_eq!(
+        rows(&one, "SELECT v FROM t ORDER BY id").await,
+        ["13", "21"]
+    );
+}
+
+#[tokio::test]
+async fn the_state_is_told_with_each_answer() {
+    let fixture = Fixture::start().await;
+    let (client, mut notices) = fixture.connect_as(&fixture.config()).await;
+    run(&client, "BEGIN").await;
+    run(&client, "BEGIN").await;
+    assert_eq!(notices.recv().await.unwrap().code().code(), "25001");
+    assert_eq!(
+        error_of(&client, "SELECT missing").await.code().code(),
+        "42703"
+    );
+    assert_eq!(error_of(&client, "SELECT 1").await.code().code(), "25P02");
+    assert!(client.query_one("SELECT 1", &[]).await.is_err());
+    run(&client, "ROLLBACK").await;
+    assert_eq!(rows(&client, "SELECT 1").await, ["1"]);
+    run(&client, "COMMIT").await;
+    assert_eq!(notices.recv().await.unwrap().code().code(), "25P01");
+    run(&client, "BEGIN ISOLATION LEVEL SERIALIZABLE, READ WRITE").await;
+    assert!(
+        notices
+            .recv()
+            .await
+            .unwrap()
+            .message()
+            .contains("SERIALIZABLE")
+    );
+    run(&client, "COMMIT AND CHAIN").await;
+    run(&client, "SAVEPOINT in_the_next_block; ROLLBACK").await;
+}
+
+#[tokio::test]
+async fn prepared_statements_see_the_block_that_they_are_run_in() {
+    let fixture = Fixture::start().await;
+    let (mut one, two) = table(&fixture).await;
+    let count = one.prepare("SELECT count(*) FROM t").await.unwrap();
+    let insert = one.prepare("INSERT INTO t VALUES ($1, $2)").await.unwrap();
+    let transaction = one.transaction().await.unwrap();
+    assert_eq!(
+        transaction
+            .execute(&insert, &[&3_i64, &30_i64])
+            .await
+            .unwrap(),
+        1
+    );
+    assert_eq!(
+        transaction
+            .execute(&insert, &[&4_i64, &40_i64])
+            .await
+            .unwrap(),
+        1
+    );
+    let n: i64 = transaction.query_one(&count, &[]).await.unwrap().get(0);
+    assert_eq!(n, 4);
+    assert_eq!(rows(&two, "SELECT count(*) FROM t").await, ["2"]);
+    transaction.rollback().await.unwrap();
+    let n: i64 = one.query_one(&count, &[]).await.unwrap().get(0);
+    assert_eq!(n, 2);
+    let mut transaction = one.transaction().await.unwrap();
+    {
+        let nested = transaction.transaction().await.unwrap();
+        nested.execute(&insert, &[&3_i64, &30_i64]).await.unwrap();
+        let n: i64 = nested.query_one(&count, &[]).await.unwrap().get(0);
+        assert_eq!(n, 3);
+        nested.rollback().await.unwrap();
+    }
+    transaction
+        .execute(&insert, &[&5_i64, &50_i64])
+        .await
+        .unwrap();
+    let n: i64 = transaction.query_one(&count, &[]).await.unwrap().get(0);
+    assert_eq!(n, 3);
+    transaction.commit().await.unwrap();
+    assert_eq!(
+        rows(&two, "SELECT id FROM t ORDER BY id").await,
+        ["1", "2", "5"]
+    );
+}
+
+#[tokio::test]
+async fn what_is_not_committed_leaves_no_file() {
+    let fixture = Fixture::start().await;
+    let (one, two) = table(&fixture).await;
+    let warehouse = fixture.folder.path().join("warehouse").join("tables");
+    let before = data_files(&warehouse);
+    run(
+        &one,
+        "BEGIN; INSERT INTO t VALUES (3, 30); UPDATE t SET v = 0",
+    )
+    .await;
+    assert!(data_files(&warehouse) > before);
+    run(&one, "ROLLBACK").await;
+    assert_eq!(data_files(&warehouse), before);
+    // What the block itself replaced goes at its end.
+    run(
+        &one,
+        "BEGIN; INSERT INTO t VALUES (3, 30); INSERT INTO t VALUES (4, 40)",
+    )
+    .await;
+    run(&one, "UPDATE t SET v = 0; COMMIT").await;
+    assert_eq!(data_files(&warehouse), before + 1);
+    // A client that vanishes.
+    run(&one, "BEGIN; INSERT INTO t VALUES (5, 50)").await;
+    drop(one);
+    for _ in 0..100 {
+        if data_files(&warehouse) == before + 1 {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    assert_eq!(data_files(&warehouse), before + 1);
+    assert_eq!(rows(&two, "SELECT count(*) FROM t").await, ["4"]);
+}
