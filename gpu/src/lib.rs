@@ -2,12 +2,13 @@
 //!
 //! Code map, in reading order: `device` has the [`Device`] trait and the views that it takes;
 //! `cpu` is the device that is always there and the reference of every other; `cuda` has NVIDIA's, where
-//! a driver is found; `error` says what a device can decline. Knows nothing of SQL, features, models or files.
+//! a driver is found; `offload` puts the CPU behind them; `error` says what a device can decline. Knows nothing of SQL, features, models or files.
 
 mod cpu;
 mod cuda;
 mod device;
 mod error;
+mod offload;
 
 pub use cpu::CpuDevice;
 pub use cuda::{CudaDevice, CudaProbe, probe_cuda};
@@ -15,3 +16,4 @@ pub use device::{
     Design, Device, DeviceInfo, Elements, GlmPartial, Gram, Loss, MatrixView, Nearest,
 };
 pub use error::{Error, Result};
+pub use offload::Offload;

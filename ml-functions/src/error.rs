@@ -210,7 +210,8 @@ impl Error {
             Error::DamagedModel { .. } => "XX001",
             Error::Spill { source } if source.kind() == std::io::ErrorKind::StorageFull => "53100",
             Error::Spill { .. } => "58030",
-            Error::Query(_) | Error::Device(_) | Error::Internal { .. } => "XX000",
+            Error::Device(error) => device_sqlstate(error),
+            Error::Query(_) | Error::Internal { .. } => "XX000",
         }
     }
 
@@ -222,6 +223,9 @@ impl Error {
                 .map(|name| format!("Did you mean \"{name}\"?"))
         };
         match self {
+            Error::Device(error) if device_sqlstate(error) != "XX000" => Some(
+                "SHOW DEVICES lists what was found; with device = 'cpu' the CPU computes.".to_owned(),
+            ),
             Error::UnknownEstimator { nearest, .. } => did_you_mean(nearest)
                 .or_else(|| Some("SELECT * FROM ml.estimators lists the model types.".to_owned())),
             Error::UnknownOption { nearest, estimator, .. } => {
@@ -286,4 +290,19 @@ pub(crate) fn nearest_name<'a>(
         })
         .min()
         .map(|(_, candidate)| candidate.to_owned())
+}
+
+/// A device that is not there is a state of the server; one that fails is a fault of the machine.
+fn device_sqlstate(error: &auspex_gpu::Error) -> &'static str {
+    use auspex_gpu::Error;
+    match error {
+        Error::NoDriver
+        | Error::DriverTooOld { .. }
+        | Error::NoDevice
+        | Error::NoSuchDevice { .. }
+        | Error::WrongAnswer { .. } => "55000",
+        Error::OutOfMemory { .. } => "53200",
+        Error::Fault { .. } | Error::Driver { .. } => "58000",
+        Error::Shape { .. } | Error::Declined { .. } => "XX000",
+    }
 }

@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::compute::DeviceChoice;
 use crate::error::{Error, Result, nearest_name};
 use crate::estimator::EstimatorSpec;
 
@@ -276,11 +277,8 @@ impl Options {
     }
 
     fn check_device(&self) -> Result<()> {
-        let device = self.text("device").unwrap_or("auto").to_lowercase();
-        let is_numbered = device
-            .strip_prefix("cuda:")
-            .is_some_and(|n| n.parse::<u16>().is_ok());
-        if is_numbered || ["auto", "cpu", "gpu", "cuda"].contains(&device.as_str()) {
+        let device = self.text("device").unwrap_or("auto");
+        if DeviceChoice::parse(device).is_some() {
             return Ok(());
         }
         Err(Error::InvalidOption {

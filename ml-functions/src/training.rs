@@ -189,6 +189,10 @@ async fn learn(
     } else {
         None
     };
+    for reason in run.compute.left_to_cpu() {
+        let message = format!("the CPU computed what the device should: {reason}");
+        run.warn("device_declined", message, None);
+    }
     let (encoder, target) = (samples.encoder().clone(), samples.target().cloned());
     let record = TrainingRecord {
         training_rows: samples.n_samples(Part::Training),
@@ -202,7 +206,7 @@ async fn learn(
         baseline: evaluated.baseline,
         global_attributions,
         seed: run.seed,
-        device: run.compute.device().info().kind.to_owned(),
+        device: run.compute.used(),
         duration_ms: now_ms(run).saturating_sub(started_ms),
         cost: run.usage.cost(),
     };

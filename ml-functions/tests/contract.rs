@@ -12,13 +12,13 @@
 
 use std::sync::Arc;
 
-use auspex_ml::compute::Compute;
+use auspex_ml::compute::{Compute, DeviceChoice};
 use auspex_ml::error::{Error, Result};
 use auspex_ml::estimator::{Estimator, EstimatorSpec, Task};
-use auspex_ml::model::{Inspection, Prediction};
+use auspex_ml::model::{Inspection, Prediction, TensorData};
 use auspex_ml::options::{Kind, Options, options_table};
 use auspex_ml::registry;
-use auspex_ml::run::TrainingRun;
+use auspex_ml::run::{TrainingRun, Warning};
 use auspex_ml::trained_model::TrainedModel;
 use auspex_ml::training::{SampleSource, TrainingRequest, train, train_over_bytes};
 use datafusion::arrow::array::{
@@ -593,5 +593,88 @@ async fn a_cancelled_run_ends_as_cancelled() {
             "{}: {error:?}",
             estimator.spec().name
         );
+    }
+}
+
+/// Estimators whose kernels run on a device; the others say that they do not.
+const ON_A_DEVICE: [&str; 4] = ["kmeans", "linear_reg", "logistic_reg", "pca"];
+
+/// The stand-in CUDA driver, which cargo builds beside the tests.
+fn simulated_driver() -> std::path::PathBuf {
+    let mut path = std::env::current_exe().unwrap();
+    path.pop();
+    let (prefix, suffix) = (std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX);
+    path.join(format!("{prefix}auspex_gpu_sim{suffix}"))
+}
+
+/// Relative to the greatest number of the tensor, as a coefficient near 0 has no digits of its own.
+fn assert_close(name: &str, found: &TrainedModel, expected: &TrainedModel) {
+    let (found, expected) = (found.model.state(), expected.model.state());
+    assert_eq!(
+        found.tensors.keys().collect::<Vec<_>>(),
+        expected.tensors.keys().collect::<Vec<_>>()
+    );
+    for (tensor, found) in &found.tensors {
+        let (TensorData::F64(found), TensorData::F64(expected)) =
+            (&found.data, &expected.tensors[tensor].data)
+        else {
+            continue;
+        };
+        let greatest = expected.iter().fold(0.0_f64, |most, x| most.max(x.abs()));
+        for (found, expected) in found.iter().zip(expected) {
+            let is_close = (found - expected).abs() <= 1e-4 * greatest;
+            assert!(is_close, "{name}: {tensor} has {found}, not {expected}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_device_learns_what_the_cpu_learns() {
+    const VARIABLE: &str = "AUSPEX_CUDA_LIBRARY";
+    if std::env::var_os(VARIABLE).is_none() {
+        // Again in a process of its own, whose environment names the driver from the start.
+        let again = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "a_device_learns_what_the_cpu_learns"])
+            .env(VARIABLE, simulated_driver())
+            .output()
+            .unwrap();
+        assert!(
+            again.status.success(),
+            "{}",
+            String::from_utf8_lossy(&again.stdout)
+        );
+        return;
+    }
+    for estimator in estimators().filter(|estimator| !estimator.spec().tags.gathers) {
+        let spec = estimator.spec();
+        let on = async |choice: DeviceChoice| {
+            let rows = samples(spec.task, 0, 250);
+            let mut request = request(estimator, PLAIN);
+            request.source = Arc::new(Batches {
+                schema: rows.schema(),
+                partitions: vec![vec![rows.slice(0, 130)], vec![rows.slice(130, 120)]],
+            });
+            let run = TrainingRun::quiet(7, Compute::choose(choice).unwrap());
+            train(request, &run).await.unwrap()
+        };
+        let cuda = on(DeviceChoice::Cuda(None)).await;
+        assert_close(spec.name, &cuda, &on(DeviceChoice::Cpu).await);
+        assert_same(
+            spec.name,
+            "the run",
+            &cuda,
+            &on(DeviceChoice::Cuda(Some(0))).await,
+        );
+        let is_declined = |warning: &Warning| warning.code == "device_declined";
+        if ON_A_DEVICE.contains(&spec.name) {
+            assert!(cuda.record.device.starts_with("cuda: "), "{}", spec.name);
+        } else {
+            assert_eq!(cuda.record.device, "cpu", "{}", spec.name);
+            assert!(
+                cuda.record.warnings.iter().any(is_declined),
+                "{}",
+                spec.name
+            );
+        }
     }
 }

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::time::Duration;
 
+use auspex_ml::compute::DeviceChoice;
 use auspex_sql::Dialect;
 
 use crate::catalog::facts::SettingFacts;
@@ -19,6 +20,8 @@ enum Check {
     Any,
     /// One of some words, in any case.
     Words(&'static [&'static str]),
+    /// A device as option `device` names it.
+    Device,
     /// `on` or `off` and PostgreSQL's other spellings.
     Switch,
     /// Milliseconds, or a number with a unit; 0 turns it off.
@@ -118,7 +121,7 @@ const DEFINITIONS: &[Definition] = &[
     setting(
         "device",
         "auto",
-        Check::Words(&["auto", "cpu"]),
+        Check::Device,
         "The device that trains and predicts.",
     ),
     setting(
@@ -523,6 +526,8 @@ fn check(definition: &Definition, value: &str) -> Result<String> {
         Check::Any | Check::ReadOnly => Ok(value.to_owned()),
         Check::Words(words) if words.contains(&lower.as_str()) => Ok(lower),
         Check::Words(words) => Err(wrong(words.join(", "))),
+        Check::Device if DeviceChoice::parse(&lower).is_some() => Ok(lower),
+        Check::Device => Err(wrong("auto, cpu, gpu, cuda, cuda:N".to_owned())),
         Check::Switch => match lower.as_str() {
             "on" | "true" | "yes" | "1" => Ok("on".to_owned()),
             "off" | "false" | "no" | "0" => Ok("off".to_owned()),

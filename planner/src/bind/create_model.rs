@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use auspex_ml::compute::{Compute, DeviceChoice};
 use auspex_ml::estimator::Estimator;
 use auspex_ml::options::Options;
 use auspex_ml::training::{ColumnRequest, check_columns};
@@ -227,6 +228,7 @@ async fn bind_fit(
         mode,
         statement: text.to_owned(),
         estimator,
+        compute: device_of(&options)?,
         options,
         label,
         shape,
@@ -266,7 +268,20 @@ fn written_options(session: &Session, definition: &ModelDefinition) -> Map<Strin
         let seed = Value::from(seed.parse::<u64>().unwrap_or(0));
         written.entry("seed").or_insert(seed);
     }
+    if let Some(device) = session
+        .settings()
+        .get("device")
+        .filter(|name| name != "auto")
+    {
+        written.entry("device").or_insert(Value::from(device));
+    }
     written
+}
+
+/// The device that the options name.
+fn device_of(options: &Options) -> Result<Compute> {
+    let choice = options.text("device").and_then(DeviceChoice::parse);
+    Ok(Compute::choose(choice.unwrap_or(DeviceChoice::Auto))?)
 }
 
 /// Parsed, but without an operator yet: named one by one.

@@ -6,7 +6,7 @@
 use std::sync::{Arc, Weak};
 
 use async_trait::async_trait;
-use auspex_ml::compute::Compute;
+use auspex_ml::compute::{ListedDevice, list_devices};
 use auspex_ml::options::options_table;
 use auspex_ml::registry;
 use auspex_storage::{CatalogEntry, Definition, ModelDefinition, ObjectKind};
@@ -429,8 +429,14 @@ fn audit_log(session: &Session) -> Vec<Vec<Cell>> {
 }
 
 fn devices() -> Vec<Vec<Cell>> {
-    let info = Compute::cpu().device().info();
-    vec![vec![info.kind.into(), info.name.into(), "in use".into()]]
+    let row = |listed: ListedDevice| {
+        vec![
+            listed.device.into(),
+            listed.name.into(),
+            listed.status.into(),
+        ]
+    };
+    list_devices().into_iter().map(row).collect()
 }
 
 fn progress(session: &Session) -> Vec<Vec<Cell>> {

@@ -8,6 +8,7 @@ use std::fmt::{Debug, Formatter};
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
+use auspex_ml::compute::Compute;
 use auspex_ml::estimator::Estimator;
 use auspex_ml::model::Model;
 use auspex_ml::options::Options;
@@ -49,6 +50,8 @@ pub(crate) struct FitTask {
     pub(crate) statement: String,
     pub(crate) estimator: &'static dyn Estimator,
     pub(crate) options: Options,
+    /// The device that computes.
+    pub(crate) compute: Compute,
     pub(crate) label: Option<String>,
     pub(crate) shape: SampleShape,
     pub(crate) warm_start: Option<Arc<dyn Model>>,

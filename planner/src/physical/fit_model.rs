@@ -7,7 +7,6 @@ use std::fmt::Formatter;
 use std::sync::Arc;
 use std::time::Instant;
 
-use auspex_ml::compute::Compute;
 use auspex_ml::run::{TrainingRun, Warning};
 use auspex_ml::trained_model::TrainedModel;
 use auspex_ml::training::{SampleSource, TrainingRequest, train};
@@ -76,7 +75,7 @@ impl DisplayAs for FitModelExec {
              source_passes={}, read_bytes={}",
             task.display_name(),
             task.estimator.spec().name,
-            Compute::cpu().device().info().kind,
+            task.compute.device().info().kind,
             self.input.output_partitioning().partition_count(),
             task.threads,
             about(read.n_rows),
@@ -240,7 +239,7 @@ async fn run(
     let reporter = Reporter::new(Arc::clone(task), Arc::clone(&control), started, n_rows);
     let mut run = TrainingRun::new(
         task.options.u64("seed"),
-        Compute::cpu(),
+        task.compute.clone(),
         control.cancel.clone(),
         Arc::new(move |progress| reporter.report(progress)),
         Arc::new(move || started.elapsed()),
