@@ -69,22 +69,25 @@ pub(super) fn refuse_needed(state: &CatalogState, name: &str) -> Result<()> {
     }
 }
 
-/// The changes that take a role away, and it out of all groups.
-pub(super) fn dropped(state: &CatalogState, name: &str) -> StorageResult<Vec<Change>> {
-    let entry = state.require_global(ObjectKind::Role, name)?;
-    let mut changes = vec![Change::Drop {
-        id: entry.id.clone(),
-    }];
-    for other in state
-        .globals(ObjectKind::Role)
-        .filter(|other| other.name != name)
-    {
+/// The changes that take roles away, and them out of all groups.
+pub(super) fn dropped(state: &CatalogState, names: &[&str]) -> StorageResult<Vec<Change>> {
+    let mut changes = Vec::new();
+    for name in names {
+        let entry = state.require_global(ObjectKind::Role, name)?;
+        changes.push(Change::Drop {
+            id: entry.id.clone(),
+        });
+    }
+    let stays = |other: &&Arc<CatalogEntry>| !names.contains(&other.name.as_str());
+    for other in state.globals(ObjectKind::Role).filter(stays) {
         let mut changed = other.as_ref().clone();
         if let Definition::Role(role) = &mut changed.definition {
-            role.member_of.remove(name);
-            role.administrators.remove(name);
-            for default in &mut role.default_grants {
-                default.grants.remove(name);
+            for name in names {
+                role.member_of.remove(*name);
+                role.administrators.remove(*name);
+                for default in &mut role.default_grants {
+                    default.grants.remove(*name);
+                }
             }
             role.default_grants
                 .retain(|default| !default.grants.is_empty());

@@ -478,19 +478,19 @@ async fn drop_roles(
             return Err(Error::invalid("55006", message, None));
         }
         role_dependents::refuse_needed(access.state(), name)?;
-        gone.push(name);
+        if !gone.contains(&name) {
+            gone.push(name);
+        }
     }
     let commit = session.engine.catalog.commit(text, |state| {
-        let mut changes = Vec::new();
         for name in &gone {
             // What was granted to it meanwhile is looked for again.
             if role_dependents::refuse_needed(state, name).is_err() {
                 let object = format!("role \"{name}\"");
                 return Err(StorageError::Conflict { object });
             }
-            changes.extend(role_dependents::dropped(state, name)?);
         }
-        Ok(changes)
+        role_dependents::dropped(state, &gone)
     });
     commit.await?;
     Ok("DROP ROLE".to_owned())
