@@ -112,13 +112,13 @@ impl CatalogFacts {
         let schemas = state.schemas();
         let names = schemas.iter().map(|schema| schema.name.as_str());
         let entries = names.flat_map(|schema| state.entries(schema));
-        Ok(entries.filter_map(|entry| facts(entry)).collect())
+        Ok(entries.filter_map(facts).collect())
     }
 
     /// The object of a name.
     pub fn object(&self, schema: &str, name: &str) -> Result<Option<ObjectFacts>> {
         let state = self.session()?.engine.catalog.state();
-        Ok(state.get(schema, name).and_then(|entry| facts(entry)))
+        Ok(state.get(schema, name).and_then(facts))
     }
 
     /// The schema or object of a number.
