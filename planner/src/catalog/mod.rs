@@ -92,6 +92,7 @@ impl CatalogProvider for SessionCatalog {
             return Some(Arc::new(system));
         }
         if let Some(schema) = added {
+            Named::note_catalog();
             return Some(Arc::new(EngineSchema(schema)));
         }
         let is_known = self.engine.catalog.state().schema_exists(name);
