@@ -21,6 +21,7 @@ use datafusion::error::Result;
 
 use crate::access::as_system;
 use crate::engine::{Engine, lock};
+use crate::named::Named;
 use crate::session::Session;
 pub(crate) use foreign::SessionCatalogs;
 use schema::WarehouseSchema;

@@ -183,6 +183,7 @@ pub(super) async fn declared_schema(
     // The planner looks the name up; its own answer to an existing table is not ours.
     declared.name = ObjectName::from(vec![ast::Ident::new("declared")]);
     declared.if_not_exists = false;
+    declared.temporary = false;
     for column in &mut declared.columns {
         if let ast::DataType::Float(precision) = &column.data_type {
             column.data_type = float_type(precision);
