@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::arrow::error::ArrowError;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::datasource::file_format::file_compression_type::FileCompressionType;
@@ -100,8 +101,20 @@ pub(crate) fn at_line(line: Option<u64>, error: DataFusionError) -> DataFusionEr
 fn is_about_file(error: &DataFusionError) -> bool {
     match error.find_root() {
         DataFusionError::ResourcesExhausted(_) | DataFusionError::External(_) => false,
+        // Expressions over columns are evaluated where the file is read; their failures are the statement's.
+        DataFusionError::ArrowError(error, _) if is_computed(error) => false,
         root => Error::found_in(root).is_none(),
     }
+}
+
+fn is_computed(error: &ArrowError) -> bool {
+    matches!(
+        error,
+        ArrowError::ArithmeticOverflow(_)
+            | ArrowError::CastError(_)
+            | ArrowError::ComputeError(_)
+            | ArrowError::DivideByZero
+    )
 }
 
 /// A library's message without the layers that it came through, and with lines counted from one.
