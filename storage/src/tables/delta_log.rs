@@ -365,6 +365,28 @@ impl DeltaLog {
         Err(conflict())
     }
 
+    /// The same with files that were written for it: they go again at once if another commit came in its way. After
+    /// other failures nobody knows whether it was made; then they stay for VACUUM.
+    pub(crate) async fn commit_written(
+        &self,
+        base: &DeltaVersion,
+        actions: Vec<Action>,
+        operation: DeltaOperation,
+        rebase: Rebase,
+    ) -> Result<u64> {
+        let path = |action: &Action| match action {
+            Action::Add(add) => Some(add.path.clone()),
+            Action::Cdc(changes) => Some(changes.path.clone()),
+            _ => None,
+        };
+        let written: Vec<String> = actions.iter().filter_map(path).collect();
+        let committed = self.commit(base, actions, operation, rebase).await;
+        if let Err(Error::Conflict { .. }) = &committed {
+            discard(base.table.object_store().as_ref(), &written).await;
+        }
+        committed
+    }
+
     async fn learn(&self, state: Option<DeltaTableState>) {
         let Some(state) = state else { return };
         let mut newest = self.newest.lock().await;
@@ -478,6 +500,18 @@ fn allow(base: &DeltaTable, newest: &DeltaTable, rebase: Rebase) -> Result<()> {
 fn conflict() -> Error {
     Error::Conflict {
         object: "a table".into(),
+    }
+}
+
+/// Removes files that no log names; `paths` are as a log would have them.
+async fn discard(store: &dyn ObjectStore, paths: &[String]) {
+    for path in paths {
+        let Ok(file) = Path::from_url_path(path) else {
+            continue;
+        };
+        if let Err(error) = store.delete(&file).await {
+            tracing::warn!(%error, path, "could not remove a file of a commit that was not made");
+        }
     }
 }
 

@@ -118,7 +118,7 @@ impl Managed {
         };
         let adds = in_order(adds, &newest);
         let actions = adds.into_iter().map(Action::Add).collect();
-        log.commit(&newest, actions, operation, Rebase::Rows)
+        log.commit_written(&newest, actions, operation, Rebase::Rows)
             .await?;
         Ok(n_rows)
     }

@@ -187,7 +187,7 @@ impl Rewrite {
         actions.extend(kept_changes.into_iter().map(as_change_file));
         let operation = operation(options);
         self.log
-            .commit(&self.version, actions, operation, Rebase::AddedRows)
+            .commit_written(&self.version, actions, operation, Rebase::AddedRows)
             .await?;
         Ok(counts)
     }
@@ -220,7 +220,7 @@ impl Rewrite {
             },
         };
         self.log
-            .commit(&self.version, actions, operation, Rebase::Nothing)
+            .commit_written(&self.version, actions, operation, Rebase::Nothing)
             .await?;
         Ok(())
     }

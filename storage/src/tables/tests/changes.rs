@@ -118,6 +118,14 @@ async fn a_row_that_two_changes_meet() {
     );
 }
 
+fn data_files(f: &Fixture) -> usize {
+    let files = std::fs::read_dir(f.path("tables/t")).unwrap();
+    let names = files.map(|file| file.unwrap().file_name());
+    names
+        .filter(|name| name.to_string_lossy().ends_with(".parquet"))
+        .count()
+}
+
 #[tokio::test]
 async fn two_servers_never_lose_an_update() {
     let f = filled().await;
@@ -131,11 +139,13 @@ async fn two_servers_never_lose_an_update() {
     f.apply(&mine, &[(RowAction::Update, 0, 0, 1000)])
         .await
         .unwrap();
+    let n_files = data_files(&f);
     let error = other
         .apply(&theirs, &[(RowAction::Update, 0, 1, 1000)])
         .await
         .unwrap_err();
     assert_eq!(error.sqlstate(), "40001", "{error:?}");
+    assert_eq!(data_files(&f), n_files, "the loser leaves no files");
     drop((mine, theirs));
     // Appended rows do not disturb.
     let mine = f.tables.rewrite("t").await.unwrap();
