@@ -1,4 +1,4 @@
-//! `EXPLAIN [ANALYZE]` of queries and of model statements.
+//! `EXPLAIN [ANALYZE]` of queries, of model statements and of those that change rows.
 //!
 //! In: a statement; out: the plan that it would run, and a last row that names its models, the device,
 //! and about how many rows and bytes are read. Trains and stores nothing without ANALYZE.
@@ -17,7 +17,9 @@ use datafusion::physical_plan::{
 use datafusion::sql::parser::{ExplainStatement, Statement as SqlStatement};
 use datafusion::sql::sqlparser::ast;
 
-use crate::bind::{BoundQuery, Findings, bind_create_model, bind_sql, bind_train};
+use crate::bind::{
+    BoundQuery, Change, Findings, bind_change, bind_create_model, bind_insert, bind_sql, bind_train,
+};
 use crate::error::{Error, Result};
 use crate::execute::{Work, plan};
 use crate::session::Session;
@@ -121,32 +123,63 @@ pub(crate) async fn plan_explain(
         });
     }
     match Box::pin(plan(session, &inner)).await? {
-        Work::Query { query, .. } => explain_query(*query, false, explain.analyze).await,
+        Work::Query { query, .. } => explain_query(*query, false, explain.analyze, vec![]).await,
         _ => Err(Error::unsupported("EXPLAIN of this statement")),
     }
 }
 
-/// Binds `EXPLAIN` of a query.
+/// Binds `EXPLAIN` of a query, or of a statement that changes rows: its plan makes the rows or changes that are written.
 pub(crate) async fn plan_sql_explain(
     session: &Arc<Session>,
     explain: &ExplainStatement,
 ) -> Result<Work> {
-    let inner = match explain.statement.as_ref() {
-        SqlStatement::Statement(statement) if matches!(**statement, ast::Statement::Query(_)) => {
-            bind_sql(session, statement.as_ref().clone(), session.state(None)).await?
-        }
-        _ => return Err(Error::unsupported("EXPLAIN of this statement")),
+    let (verbose, analyze) = (explain.options.verbose, explain.options.analyze);
+    let SqlStatement::Statement(statement) = explain.statement.as_ref() else {
+        return Err(Error::unsupported("EXPLAIN of this statement"));
     };
-    explain_query(inner, explain.options.verbose, explain.options.analyze).await
+    let (query, verb, table) = match statement.as_ref() {
+        ast::Statement::Query(_) => {
+            let query = bind_sql(session, statement.as_ref().clone(), session.state(None)).await?;
+            return explain_query(query, verbose, analyze, vec![]).await;
+        }
+        ast::Statement::Insert(insert) => {
+            let insert = Box::pin(bind_insert(session, insert)).await?;
+            (insert.query, "INSERT", insert.table)
+        }
+        other => {
+            let change = Change::of(other);
+            let change = change.ok_or_else(|| Error::unsupported("EXPLAIN of this statement"))?;
+            let table = change.table(session)?;
+            let rewrite = session.engine.tables.inspect(&table.id).await?;
+            let query = Box::pin(bind_change(session, &change, &rewrite)).await?;
+            (query, change.verb(), table)
+        }
+    };
+    if analyze {
+        return Err(Error::Unsupported {
+            what: format!("EXPLAIN ANALYZE of {verb}"),
+            hint: Some("EXPLAIN without ANALYZE shows its plan and changes nothing.".into()),
+        });
+    }
+    let target = format!("{verb}: table={}.{}", table.schema, table.name);
+    explain_query(query, verbose, false, vec![("target", target)]).await
 }
 
-async fn explain_query(query: BoundQuery, verbose: bool, analyze: bool) -> Result<Work> {
+/// `told` are further rows.
+async fn explain_query(
+    query: BoundQuery,
+    verbose: bool,
+    analyze: bool,
+    mut told: Vec<(&'static str, String)>,
+) -> Result<Work> {
     let models = query.findings.models();
-    let tail = if models.is_empty() {
-        None
-    } else {
+    if !models.is_empty() {
         let physical = query.state.create_physical_plan(&query.plan).await?;
-        Some(models_row(&models, physical.as_ref())?)
+        told.push(("models", models_text(&models, physical.as_ref())));
+    }
+    let tail = match told.is_empty() {
+        true => None,
+        false => Some(rows_of(told)?),
     };
     let query = BoundQuery {
         plan: explained(query.plan, verbose, analyze)?,
@@ -166,24 +199,29 @@ fn explained(plan: LogicalPlan, verbose: bool, analyze: bool) -> Result<LogicalP
     Ok(plan.build()?)
 }
 
-/// The row that tells of the models; rows are passed over once, whatever is asked of them.
-fn models_row(models: &[String], plan: &dyn ExecutionPlan) -> Result<RecordBatch> {
+/// Rows as EXPLAIN gives them.
+fn rows_of(told: Vec<(&'static str, String)>) -> Result<RecordBatch> {
+    let (kinds, texts): (Vec<&str>, Vec<String>) = told.into_iter().unzip();
+    let columns: [ArrayRef; 2] = [
+        Arc::new(StringArray::from(kinds)),
+        Arc::new(StringArray::from(texts)),
+    ];
+    let schema = LogicalPlan::explain_schema();
+    Ok(RecordBatch::try_new(schema, columns.to_vec())
+        .map_err(datafusion::error::DataFusionError::from)?)
+}
+
+/// What the models do; rows are passed over once, whatever is asked of them.
+fn models_text(models: &[String], plan: &dyn ExecutionPlan) -> String {
     let read = Estimate::of_sources(plan);
-    let text = format!(
+    format!(
         "{}\ndevice={}, partitions={}, passes=1, rows={}, bytes={}",
         models.join("\n"),
         Compute::cpu().device().info().kind,
         widest(plan),
         about(read.n_rows),
         about(read.n_bytes),
-    );
-    let columns: [ArrayRef; 2] = [
-        Arc::new(StringArray::from(vec!["models"])),
-        Arc::new(StringArray::from(vec![text])),
-    ];
-    let schema = LogicalPlan::explain_schema();
-    Ok(RecordBatch::try_new(schema, columns.to_vec())
-        .map_err(datafusion::error::DataFusionError::from)?)
+    )
 }
 
 /// The greatest number of partitions that any operator has.

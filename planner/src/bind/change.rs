@@ -216,10 +216,66 @@ fn pairs(assignment: &Assignment) -> Result<Vec<(String, Expr)>> {
             "number of columns does not match number of values",
             None,
         )),
-        (AssignmentTarget::Tuple(_), _) => {
-            Err(Error::unsupported("assigning a query to several columns"))
+        (AssignmentTarget::Tuple(names), Expr::Subquery(query)) => {
+            let names: Vec<String> = names.iter().map(last).collect();
+            let columns = columns_apart(query, names.len())?;
+            Ok(names.into_iter().zip(columns).collect())
         }
+        (AssignmentTarget::Tuple(_), _) => Err(Error::unsupported(
+            "assigning anything but values or a query to several columns",
+        )),
     }
+}
+
+/// A query of some columns as a query of each of them.
+///
+/// What looks at all columns at once (DISTINCT, UNION, numbers of columns) would give other rows for one alone.
+fn columns_apart(query: &ast::Query, n_wanted: usize) -> Result<Vec<Expr>> {
+    let refused = |what: &str| Error::Unsupported {
+        what: format!("assigning a query with {what} to several columns"),
+        hint: Some("Use UPDATE ... FROM, or MERGE.".into()),
+    };
+    let ast::SetExpr::Select(select) = query.body.as_ref() else {
+        return Err(refused("UNION or VALUES"));
+    };
+    if select.distinct.is_some() {
+        return Err(refused("DISTINCT"));
+    }
+    let is_number = |expr: &Expr| matches!(expr, Expr::Value(_));
+    let order = query.order_by.as_ref().map(|order| &order.kind);
+    let is_numbered = match order {
+        None => false,
+        Some(ast::OrderByKind::All(_)) => true,
+        Some(ast::OrderByKind::Expressions(keys)) => keys.iter().any(|key| is_number(&key.expr)),
+    };
+    let is_grouped = match &select.group_by {
+        ast::GroupByExpr::All(_) => true,
+        ast::GroupByExpr::Expressions(keys, _) => keys.iter().any(is_number),
+    };
+    if is_numbered || is_grouped {
+        return Err(refused("numbers of columns"));
+    }
+    let is_plain = |item: &ast::SelectItem| {
+        matches!(
+            item,
+            ast::SelectItem::UnnamedExpr(_) | ast::SelectItem::ExprWithAlias { .. }
+        )
+    };
+    if !select.projection.iter().all(is_plain) {
+        return Err(refused("*"));
+    }
+    if select.projection.len() != n_wanted {
+        let message = "number of columns does not match number of values";
+        return Err(Error::invalid("42601", message, None));
+    }
+    let column = |item: &ast::SelectItem| {
+        let mut alone = query.clone();
+        if let ast::SetExpr::Select(select) = alone.body.as_mut() {
+            select.projection = vec![item.clone()];
+        }
+        Expr::Subquery(Box::new(alone))
+    };
+    Ok(select.projection.iter().map(column).collect())
 }
 
 /// The relation and the columns of a query of changes.

@@ -223,8 +223,17 @@ fn counts_differ(found: usize, wanted: usize) -> Error {
 }
 
 fn refuse(insert: &ast::Insert) -> Result<()> {
+    if insert.on.is_some() {
+        return Err(Error::Unsupported {
+            what: "INSERT ... ON CONFLICT".into(),
+            hint: Some(
+                "Tables have no unique keys. Use MERGE INTO ... WHEN MATCHED THEN UPDATE ... \
+                 WHEN NOT MATCHED THEN INSERT."
+                    .into(),
+            ),
+        });
+    }
     let missing = [
-        (insert.on.is_some(), "INSERT ... ON CONFLICT"),
         (insert.overwrite, "INSERT OVERWRITE"),
         (insert.replace_into, "REPLACE INTO"),
         (insert.partitioned.is_some(), "INSERT ... PARTITION"),

@@ -104,8 +104,8 @@ pub(super) fn add_option(
         }
         // Numbers of an identity column are unique as long as nobody writes others.
         ColumnOption::PrimaryKey(_) if shape.identity_of(&shape.columns()[idx]).is_some() => {}
-        ColumnOption::PrimaryKey(_) => return Err(Error::unsupported("PRIMARY KEY")),
-        ColumnOption::Unique(_) => return Err(Error::unsupported("UNIQUE")),
+        ColumnOption::PrimaryKey(_) => return Err(no_keys("PRIMARY KEY")),
+        ColumnOption::Unique(_) => return Err(no_keys("UNIQUE")),
         ColumnOption::ForeignKey(_) => return Err(Error::unsupported("REFERENCES")),
         other => return Err(Error::unsupported(format!("the column option {other}"))),
     }
@@ -169,10 +169,21 @@ pub(super) fn add_constraint(
             let name = name.unwrap_or_else(|| free_name(shape, &format!("{relation}_check")));
             add_check(session, shape, &name, &check.expr, relation)
         }
-        TableConstraint::PrimaryKey(_) => Err(Error::unsupported("PRIMARY KEY")),
-        TableConstraint::Unique(_) => Err(Error::unsupported("UNIQUE")),
+        TableConstraint::PrimaryKey(_) => Err(no_keys("PRIMARY KEY")),
+        TableConstraint::Unique(_) => Err(no_keys("UNIQUE")),
         TableConstraint::ForeignKey(_) => Err(Error::unsupported("FOREIGN KEY")),
         _ => Err(Error::unsupported("this table constraint")),
+    }
+}
+
+/// A key that is kept but not enforced would be believed, and one that is enforced would cost a look at all rows.
+fn no_keys(what: &str) -> Error {
+    Error::Unsupported {
+        what: what.to_owned(),
+        hint: Some(
+            "Tables enforce NOT NULL and CHECK alone; MERGE INTO adds only rows that are missing."
+                .into(),
+        ),
     }
 }
 
