@@ -39,8 +39,8 @@ use crate::session::Session;
 pub(crate) use arguments::Arguments;
 pub(crate) use change::{Change, bind_change};
 pub(crate) use column_rules::{
-    as_table_rows, column_place, default_of, names_column, parse_expr, renamed, row_checks,
-    undefined_column,
+    as_table_rows, cast_ast, column_place, default_of, names_column, parse_expr, renamed,
+    row_checks, undefined_column,
 };
 pub(crate) use create_model::{FitPlan, bind_create_model, bind_train};
 use file_functions::FileScope;

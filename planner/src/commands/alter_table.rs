@@ -1,8 +1,10 @@
 //! `ALTER TABLE` of managed tables.
 //!
 //! In: a syntax tree; out: one commit of the table's log with its new definition, and one of the catalog. What only
-//! adds (a nullable column, a property, a default) changes the definition alone; dropping and renaming columns, and
-//! adding one whose rows have values, write the rows anew, so that every reader of the format finds plain files.
+//! adds (a nullable column, a property, a default) changes the definition alone; dropping, renaming and retyping columns,
+//! and adding one whose rows have values, write the rows anew, so that every reader of the format finds plain files.
+
+mod column_type;
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -19,7 +21,6 @@ use datafusion::sql::sqlparser::ast::{
 use futures::StreamExt as _;
 
 use super::table_shape::{add_constraint, add_option, checked_default, set_property};
-use super::tables::declared_schema;
 use super::{folded, name_parts};
 use crate::access::TableUse;
 use crate::bind::{
@@ -203,6 +204,17 @@ impl<'a> Altering<'a> {
             AlterTableOperation::SetTblProperties { table_properties } => table_properties
                 .iter()
                 .try_for_each(|property| self.set_property(property)),
+            AlterTableOperation::AlterColumn {
+                column_name,
+                op:
+                    AlterColumnOperation::SetDataType {
+                        data_type, using, ..
+                    },
+            } => {
+                let idx = self.place(column_name)?;
+                let data_type = column_type::declared(session, data_type).await?;
+                self.set_type(session, idx, data_type, using.as_ref())
+            }
             AlterTableOperation::AlterColumn { column_name, op } => {
                 self.alter_column(session, column_name, op)
             }
@@ -223,24 +235,7 @@ impl<'a> Altering<'a> {
     }
 
     async fn add_column(&mut self, session: &Arc<Session>, column: &ast::ColumnDef) -> Result<()> {
-        let text = format!(
-            "CREATE TABLE declared ({} {})",
-            column.name, column.data_type
-        );
-        let parsed = auspex_sql::parse(&text, auspex_sql::Dialect::Postgres)?;
-        let schema = match parsed.into_iter().next().map(|parsed| parsed.statement) {
-            Some(auspex_sql::Statement::Sql(statement)) => match *statement {
-                datafusion::sql::parser::Statement::Statement(statement) => match *statement {
-                    ast::Statement::CreateTable(create) => {
-                        declared_schema(session, &create).await?
-                    }
-                    _ => return Err(Error::unsupported("this column")),
-                },
-                _ => return Err(Error::unsupported("this column")),
-            },
-            _ => return Err(Error::unsupported("this column")),
-        };
-        let schema = auspex_storage::stored_schema(&schema)?;
+        let data_type = column_type::declared(session, &column.data_type).await?;
         let name = folded(&column.name);
         if self.shape.position(&name).is_some() {
             let message = format!(
@@ -250,7 +245,7 @@ impl<'a> Altering<'a> {
             return Err(Error::invalid("42701", message, None));
         }
         let idx = self.shape.columns().len();
-        let field = Field::new(name, schema.field(0).data_type().clone(), true);
+        let field = Field::new(name, data_type, true);
         self.shape.add_column(field)?;
         for option in &column.options {
             add_option(session, &mut self.shape, idx, option, self.relation)?;

@@ -186,6 +186,11 @@ impl TableShape {
         }
     }
 
+    /// Gives a column another type, one of `stored_schema`.
+    pub fn set_type(&mut self, idx: usize, data_type: DataType) {
+        self.change(idx, |field| field.with_data_type(data_type));
+    }
+
     fn change(&mut self, idx: usize, change: impl FnOnce(Field) -> Field) {
         let mut fields = self.schema.fields().to_vec();
         if let Some(field) = fields.get_mut(idx) {
