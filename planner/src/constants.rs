@@ -2,6 +2,7 @@
 //!
 //! In: syntax trees; out: scalar values and Arrow types.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::DataType;
@@ -33,6 +34,14 @@ impl Session {
     ) -> Result<Vec<ScalarValue>> {
         if exprs.is_empty() {
             return Ok(Vec::new());
+        }
+        // It would run here, where no clock and no limit watches it.
+        let is_query = exprs
+            .iter()
+            .any(|expr| ast::visit_queries(expr, |_| ControlFlow::Break(())).is_break());
+        if is_query {
+            let message = "cannot use a subquery in an argument of EXECUTE";
+            return Err(Error::invalid("0A000", message, None));
         }
         let bound = self.bind_alone(exprs.to_vec()).await?;
         let plan = bound.state.create_physical_plan(&bound.plan).await?;

@@ -21,9 +21,12 @@ pub fn redacted(text: &str) -> Cow<'_, str> {
 
 /// Replaces what stands in quotes of any kind; a quote without an end takes the rest with it.
 fn without_strings(text: &str) -> String {
-    // A backslash before a quote keeps a string open in one dialect and not in the other, so that nobody can tell here
-    // what stands inside one.
-    if text.contains('\\') {
+    // A backslash before a quote keeps a string open in one dialect and not in the other, and a quote in a comment opens
+    // none, so that nobody can tell here what stands inside one.
+    if ["\\", "--", "/*", "#"]
+        .iter()
+        .any(|mark| text.contains(mark))
+    {
         let end = text.find(['\'', '"', '$', '`']).unwrap_or(text.len());
         return format!("{}{HIDDEN}", &text[..end]);
     }
@@ -96,6 +99,11 @@ mod tests {
             (
                 "CREATE ROLE a PASSWORD E'h\\'ush' LOGIN",
                 "CREATE ROLE a PASSWORD E'***'",
+            ),
+            ("/* don't */ CREATE ROLE a PASSWORD 'hush'", "/* don'***'"),
+            (
+                "CREATE ROLE a -- it's\nPASSWORD 'hush'",
+                "CREATE ROLE a -- it'***'",
             ),
             (
                 "CREATE CREDENTIAL c WITH (secret = \"hush\")",

@@ -18,6 +18,7 @@ use crate::catalog::{
     ObjectKind,
 };
 use crate::error::{Error, Result};
+use crate::locations::Locations;
 use crate::stores::{ObjectUrl, StoreKind, Stores, divide_options};
 
 /// A key shorter than this could be guessed.
@@ -103,6 +104,16 @@ fn context(name: &str, kind: &str, scope: Option<&str>) -> String {
 }
 
 impl CredentialDefinition {
+    /// Whether a URL lies where it counts.
+    pub fn covers(&self, url: &Url) -> bool {
+        match &self.scope {
+            Some(scope) => Locations::holds(scope, url),
+            None => {
+                StoreKind::of_scheme(url.scheme()).is_some_and(|kind| kind.name() == self.store)
+            }
+        }
+    }
+
     /// The definition of a credential named `name` for the URLs below `scope`, or for all of its type.
     ///
     /// `options` hold `type`, and what the type knows. Errors: `UnknownCredentialOption`, `InvalidOption`,

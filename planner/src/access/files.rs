@@ -56,7 +56,8 @@ impl Access {
         usage: FileUse,
     ) -> Result<()> {
         // Files of tables lie in the warehouse: to read them raw would pass by the privileges of the tables.
-        let by_role = self.is(usage.role()) && !locations.is_in_warehouse(url);
+        let by_role =
+            self.is(usage.role()) && !locations.is_in_warehouse(url) && self.has_credentials(url);
         if self.is_superuser() || by_role || self.has_location(url, usage) {
             return Ok(());
         }
@@ -66,6 +67,17 @@ impl Access {
                 "A superuser may GRANT {} ON LOCATION of an external location that holds it.",
                 usage.privilege()
             )),
+        })
+    }
+
+    /// Whether the credentials that open the file's store are granted, if there are any. A granted location needs none.
+    fn has_credentials(&self, url: &Url) -> bool {
+        let mut all = self.state().globals(ObjectKind::Credential);
+        all.all(|entry| match &entry.definition {
+            Definition::Credential(definition) => {
+                !definition.covers(url) || self.has(entry, "USAGE")
+            }
+            _ => true,
         })
     }
 

@@ -22,6 +22,8 @@ pub(super) async fn repeat_version(
     source: &ModelRef,
 ) -> Result<Arc<Pins>> {
     let (source_entry, source_definition) = session.model_entry(&source.name)?;
+    // Its query and options are what SELECT on a model shows.
+    session.access().check(&source_entry, "SELECT")?;
     let version = session
         .model_version(&source_entry, &source_definition, source.version.as_ref())
         .await?;

@@ -7,7 +7,7 @@ use datafusion::error::Result;
 use serde_json::Value;
 
 use super::rows::{Cell, ColumnType};
-use super::system::model_entries;
+use super::system::readable_models;
 use crate::error::Error;
 use crate::session::{Session, display_name};
 
@@ -28,7 +28,7 @@ pub(super) const COLUMNS: &[(&str, ColumnType)] = &[
 
 pub(super) async fn rows(session: &Session) -> Result<Vec<Vec<Cell>>> {
     let mut rows = Vec::new();
-    for (entry, definition) in model_entries(session) {
+    for (entry, definition) in readable_models(session) {
         for version in session.live_versions(&entry, &definition).await? {
             let manifest = session.engine.models.manifest(&entry.id, version).await;
             let manifest = manifest.map_err(Error::from)?;

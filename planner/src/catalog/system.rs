@@ -231,8 +231,17 @@ pub(crate) fn model_entries(session: &Session) -> Vec<(Arc<CatalogEntry>, ModelD
     catalog.all().filter_map(model).collect()
 }
 
+/// Those of them whose definition, metrics and sources it may read: to predict with a model takes less.
+pub(crate) fn readable_models(session: &Session) -> Vec<(Arc<CatalogEntry>, ModelDefinition)> {
+    let access = session.access();
+    let mut models = model_entries(session);
+    models.retain(|(entry, _)| access.has(entry, "SELECT"));
+    models
+}
+
 async fn models(session: &Session) -> Result<Vec<Vec<Cell>>> {
     let mut rows = Vec::new();
+    let access = session.access();
     for (entry, definition) in model_entries(session) {
         let versions = session.live_versions(&entry, &definition).await?;
         let aliases: Vec<String> = definition
@@ -241,6 +250,7 @@ async fn models(session: &Session) -> Result<Vec<Vec<Cell>>> {
             .map(|(name, version)| format!("{name}={version}"))
             .collect();
         let current = definition.current_version;
+        let readable = access.has(&entry, "SELECT");
         rows.push(vec![
             entry.schema.as_str().into(),
             entry.name.as_str().into(),
@@ -251,9 +261,9 @@ async fn models(session: &Session) -> Result<Vec<Vec<Cell>>> {
             (!aliases.is_empty()).then(|| aliases.join(", ")).into(),
             entry.owner.as_str().into(),
             Cell::Timestamp(entry.created_at_ms),
-            definition.options.to_string().into(),
-            definition.query.clone().into(),
-            definition.statement.as_str().into(),
+            readable.then(|| definition.options.to_string()).into(),
+            definition.query.clone().filter(|_| readable).into(),
+            readable.then(|| definition.statement.clone()).into(),
             entry.comment.clone().into(),
         ]);
     }
@@ -262,7 +272,7 @@ async fn models(session: &Session) -> Result<Vec<Vec<Cell>>> {
 
 async fn model_versions(session: &Session) -> Result<Vec<Vec<Cell>>> {
     let mut rows = Vec::new();
-    for (entry, definition) in model_entries(session) {
+    for (entry, definition) in readable_models(session) {
         for version in session.live_versions(&entry, &definition).await? {
             let manifest = session.engine.models.manifest(&entry.id, version).await;
             let manifest = manifest.map_err(crate::error::Error::from)?;

@@ -50,6 +50,11 @@ pub(super) struct Prepared {
 
 impl Prepared {
     /// The query of a cursor by itself.
+    /// Whether the connection itself runs it, rather than the engine.
+    pub(super) fn is_own(&self) -> bool {
+        self.own.is_some()
+    }
+
     fn without_own(&self) -> Prepared {
         Prepared {
             text: self.text.clone(),

@@ -117,13 +117,7 @@ async fn ask_password<S: Stream>(
     let address = peer
         .address
         .map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |address| address.ip());
-    if let Some(wait) = shared.throttle.wait(address, &names.user) {
-        let hint = format!(
-            "Too many wrong passwords came from this address; try again in {} seconds.",
-            wait.as_secs() + 1
-        );
-        return Err(wrong_password(names).with_hint(hint).into());
-    }
+    refuse_while_throttled(address, names, shared)?;
     let facts = shared.engine.login_facts(&names.user).await;
     let facts = facts.map_err(|error| Failure::fatal("58000", error.to_string()))?;
     // Without a password the exchange goes on all the same, so that its end tells nothing.
@@ -142,6 +136,10 @@ async fn ask_password<S: Stream>(
             .await
             .map_err(|_| Ended::Lost)?;
         let last = answer(socket).await?;
+        // Exchanges that began together must not each get a guess.
+        if shared.throttle.wait(address, &names.user).is_some() {
+            return Err(Ended::Wrong);
+        }
         exchange.finish(last).map_err(Ended::from)
     };
     let failure = match outcome.await {
@@ -155,6 +153,22 @@ async fn ask_password<S: Stream>(
     };
     shared.throttle.failed(address, &names.user);
     Err(failure.into())
+}
+
+/// Refuses an address from which too many wrong passwords came.
+fn refuse_while_throttled(
+    address: IpAddr,
+    names: &Names,
+    shared: &Shared,
+) -> Result<(), Interruption> {
+    let Some(wait) = shared.throttle.wait(address, &names.user) else {
+        return Ok(());
+    };
+    let hint = format!(
+        "Too many wrong passwords came from this address; try again in {} seconds.",
+        wait.as_secs() + 1
+    );
+    Err(wrong_password(names).with_hint(hint).into())
 }
 
 /// How an exchange ended without success.

@@ -239,6 +239,11 @@ impl<S: Stream> Connection<S> {
         sending: Sending<'_>,
     ) -> Result<(), Interruption> {
         let prepared = self.prepared(Some(name))?;
+        // Two such statements could name each other and never end.
+        if prepared.is_own() {
+            let message = "a prepared statement that is no query cannot be executed by another";
+            return Err(Failure::error("0A000", message).into());
+        }
         let types = prepared.plan_parameters();
         if types.len() != arguments.len() {
             let message = format!("wrong number of parameters for prepared statement \"{name}\"");

@@ -90,7 +90,8 @@ pub(super) fn is_reduced(query: &Query) -> bool {
     {
         condition = Some(left);
     }
-    select.from.is_empty() && condition == Some(&never)
+    // An aggregate of no rows is a row.
+    select.from.is_empty() && condition == Some(&never) && !has_aggregate(select)
 }
 
 fn reduce(body: &mut SetExpr) {
@@ -265,16 +266,39 @@ fn is_aggregate(function: &Function) -> bool {
     const NAMES: &[&str] = &[
         "array_agg",
         "avg",
+        "bit_and",
+        "bit_or",
+        "bit_xor",
         "bool_and",
         "bool_or",
+        "bool_xor",
+        "corr",
         "count",
+        "covar_pop",
+        "covar_samp",
         "every",
         "json_agg",
         "json_object_agg",
+        "jsonb_agg",
+        "jsonb_object_agg",
         "max",
+        "median",
         "min",
+        "mode",
+        "percentile_cont",
+        "percentile_disc",
+        "regr_count",
+        "regr_intercept",
+        "regr_r2",
+        "regr_slope",
+        "stddev",
+        "stddev_pop",
+        "stddev_samp",
         "string_agg",
         "sum",
+        "var_pop",
+        "var_samp",
+        "variance",
     ];
     let last = function.name.0.last().and_then(|part| part.as_ident());
     function.over.is_none()

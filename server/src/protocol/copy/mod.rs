@@ -99,7 +99,12 @@ impl<S: Stream> Connection<S> {
                     (_, Ok(())) => failure.into(),
                 });
             }
-            Err(other) => return Err(other),
+            Err(other) => {
+                // A channel that closes without a word means that all rows are there.
+                let cause = DataFusionError::Execution("the client of a COPY is gone".to_owned());
+                let _ = request.rows.send(Err(cause)).await;
+                return Err(other);
+            }
         }
         drop(request);
         match self.next_event(running).await? {
