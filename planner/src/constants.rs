@@ -9,7 +9,7 @@ use datafusion::arrow::datatypes::DataType;
 use datafusion::common::ScalarValue;
 use datafusion::execution::TaskContext;
 use datafusion::physical_plan::execute_stream;
-use datafusion::sql::sqlparser::ast::{self, Expr, SelectItem, SetExpr};
+use datafusion::sql::sqlparser::ast::{self, Expr, Query, SelectItem, SetExpr, Visit, Visitor};
 use futures::future::BoxFuture;
 use futures::{FutureExt as _, TryStreamExt as _};
 
@@ -38,7 +38,7 @@ impl Session {
         // It would run here, where no clock and no limit watches it.
         let is_query = exprs
             .iter()
-            .any(|expr| ast::visit_queries(expr, |_| ControlFlow::Break(())).is_break());
+            .any(|expr| expr.visit(&mut QueryFinder).is_break());
         if is_query {
             let message = "cannot use a subquery in an argument of EXECUTE";
             return Err(Error::invalid("0A000", message, None));
@@ -104,5 +104,16 @@ impl Session {
             select.projection = items.map(item).collect();
         }
         bind_query(self, *query, self.state(None)).await
+    }
+}
+
+/// Stops at the first query.
+struct QueryFinder;
+
+impl Visitor for QueryFinder {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, _: &Query) -> ControlFlow<()> {
+        ControlFlow::Break(())
     }
 }
