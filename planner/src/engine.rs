@@ -236,12 +236,14 @@ impl Engine {
         auspex_storage::random(&mut secret)?;
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let threads = config.threads.unwrap_or(cores).max(1);
-        let base = SessionContext::new_with_state(
+        let mut base = SessionContext::new_with_state(
             SessionStateBuilder::new()
                 .with_default_features()
                 .with_runtime_env(runtime)
+                .with_type_planner(Arc::new(crate::functions::Types))
                 .build(),
         );
+        crate::functions::install(&mut base)?;
         Ok(Arc::new(Engine {
             tables: Arc::new(Tables::new(Arc::clone(&warehouse), Arc::clone(&locations))),
             models: ModelStore::new(Arc::clone(&warehouse)),

@@ -198,7 +198,7 @@ pub struct Report {
 }
 
 impl Report {
-    fn new(sqlstate: &'static str, message: String) -> Report {
+    pub(crate) fn new(sqlstate: &'static str, message: String) -> Report {
         Report {
             sqlstate,
             message,
@@ -405,7 +405,8 @@ pub fn report_of(error: &DataFusionError) -> Report {
         },
         DataFusionError::ArrowError(cause, _) => match cause.as_ref() {
             ArrowError::DivideByZero => Report::new("22012", "division by zero".to_owned()),
-            ArrowError::CastError(message) => Report::new("22P02", lower_first(message)),
+            ArrowError::CastError(message) => crate::cast_errors::report(message)
+                .unwrap_or_else(|| Report::new("22P02", lower_first(message))),
             ArrowError::ArithmeticOverflow(message) => Report::new("22003", lower_first(message)),
             ArrowError::CsvError(message) => Report::new("22P04", lower_first(message)),
             ArrowError::JsonError(message) => Report::new("22P02", lower_first(message)),
@@ -413,7 +414,8 @@ pub fn report_of(error: &DataFusionError) -> Report {
             ArrowError::InvalidArgumentError(message) => invalid_argument(message),
             other => Report::new("XX000", other.to_string()),
         },
-        DataFusionError::NotImplemented(message) => Report::new("0A000", lower_first(message)),
+        DataFusionError::NotImplemented(message) => crate::functions::unsupported_subquery(message)
+            .unwrap_or_else(|| Report::new("0A000", lower_first(message))),
         DataFusionError::ResourcesExhausted(message) => Report {
             hint: Some("Raise --memory-limit, or select fewer columns or rows.".to_owned()),
             ..Report::new("53200", lower_first(message))

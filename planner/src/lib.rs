@@ -3,13 +3,15 @@
 //! Code map, in reading order: `engine` opens a warehouse; `session` prepares and executes the
 //! statements of one client; `settings` holds what `SET` changes; `bind` resolves names, options and
 //! models; `access` checks who may do what, `activity` lists the sessions; `logical`, `physical` have the operators that SQL lacks, `optimize` our rules; `catalog` shows the warehouse to
-//! the planner; `transaction` is a block of statements; `named` and `point_plan` are what makes a
-//! prepared statement cheap to run again; `execute` runs plans, `explain` shows them, and `commands` runs what is not a query. Parses no text itself, knows no wire protocol.
+//! the planner; `functions` are PostgreSQL's that the planner lacks; `transaction` is a block of statements; `named` and
+//! `point_plan` are what makes a prepared statement cheap to run again; `execute` runs plans, `explain` shows them, and
+//! `commands` runs what is not a query. Parses no text itself, knows no wire protocol.
 
 mod access;
 mod activity;
 mod backend;
 mod bind;
+mod cast_errors;
 mod catalog;
 mod commands;
 mod constants;
@@ -18,6 +20,7 @@ mod engine;
 mod error;
 mod execute;
 mod explain;
+mod functions;
 mod identity;
 mod logical;
 mod named;

@@ -98,6 +98,7 @@ async fn bind(
         ast::Statement::Query(query) => output_names(query),
         _ => Vec::new(),
     };
+    crate::functions::rewrite(&mut statement)?;
     let scope = ModelScope::bind(session, &mut statement).await?;
     given.open(session, &mut statement).await?;
     let files = FileScope::bind(session, &statement).await?;
@@ -110,6 +111,7 @@ async fn bind(
             // Each turn spells one more name right, so that the turns end.
             Err(error) if letter_case::adopt(&mut statement, &error) => {}
             Err(error) if table_functions::adopt_alias(&mut statement, &error) => {}
+            Err(error) if names::adopt_numbers(&mut statement, &error, REPEATED) => {}
             Err(error) => return Err(error.into()),
         }
     };

@@ -3,7 +3,12 @@
 //! In: a query's syntax tree; out: a name for each column that has no alias. DataFusion names such a
 //! column after its whole expression; applications look for `count`, `max` and `?column?`.
 
-use datafusion::sql::sqlparser::ast::{Expr, Query, SelectItem, SetExpr};
+use std::ops::ControlFlow;
+
+use datafusion::error::DataFusionError;
+use datafusion::sql::sqlparser::ast::{
+    Expr, Ident, Query, Select, SelectItem, SetExpr, Statement, VisitMut, VisitorMut,
+};
 
 /// A name for each output column that has none of its own; empty where a wildcard makes their number
 /// unknown.
@@ -78,5 +83,47 @@ fn expression_name(expr: &Expr) -> Option<String> {
             _ => None,
         },
         _ => Some("?column?".to_owned()),
+    }
+}
+
+/// Numbers the columns without a name, if `error` says that the planner gave two of them one name:
+/// `SELECT 1::int8, 1::float4`. False if nothing was changed. What follows `mark` is not shown.
+pub(super) fn adopt_numbers(
+    statement: &mut Statement,
+    error: &DataFusionError,
+    mark: char,
+) -> bool {
+    let message = error.strip_backtrace();
+    if !message.contains("Projections require unique expression names") {
+        return false;
+    }
+    let mut numbering = Numbering {
+        mark,
+        is_changed: false,
+    };
+    let _ = VisitMut::visit(statement, &mut numbering);
+    numbering.is_changed
+}
+
+struct Numbering {
+    mark: char,
+    is_changed: bool,
+}
+
+impl VisitorMut for Numbering {
+    type Break = ();
+
+    fn post_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
+        for (idx, item) in select.projection.iter_mut().enumerate() {
+            if let SelectItem::UnnamedExpr(expr) = item
+                && let Some(name) = expression_name(expr)
+            {
+                let alias = Ident::with_quote('"', format!("{name}{}{idx}", self.mark));
+                let expr = expr.clone();
+                *item = SelectItem::ExprWithAlias { expr, alias };
+                self.is_changed = true;
+            }
+        }
+        ControlFlow::Continue(())
     }
 }

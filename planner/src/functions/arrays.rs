@@ -1,0 +1,134 @@
+//! Arrays: membership with SQL's three values, and what PostgreSQL has beyond the planner's functions.
+
+use std::sync::Arc;
+
+use datafusion::arrow::array::{Array, ArrayRef, AsArray, BooleanArray, ListArray, UInt64Array};
+use datafusion::arrow::buffer::OffsetBuffer;
+use datafusion::arrow::compute::kernels::cmp::eq;
+use datafusion::arrow::compute::{cast, take};
+use datafusion::arrow::datatypes::{DataType, Field};
+use datafusion::error::Result;
+
+use super::call::{Call, Function, failure, function, function_of};
+
+/// The functions of this family.
+pub(super) fn functions() -> Vec<Function> {
+    vec![
+        function("in_array", &[2], DataType::Boolean, in_array),
+        function_of("trim_array", &[2], |types| Ok(types[0].clone()), trim_array),
+        function_of(
+            "array_fill",
+            &[2],
+            |types| {
+                let item = Field::new_list_field(types[0].clone(), true);
+                Ok(DataType::List(Arc::new(item)))
+            },
+            array_fill,
+        ),
+    ]
+}
+
+fn lists(call: &Call<'_>, idx: usize) -> Result<ListArray> {
+    let array = call.arg(idx)?;
+    match array.as_list_opt::<i32>() {
+        Some(list) => Ok(list.clone()),
+        None if array.data_type().is_null() => {
+            let item = DataType::List(Arc::new(Field::new_list_field(DataType::Null, true)));
+            Ok(cast(array, &item)?.as_list::<i32>().clone())
+        }
+        None => Err(failure("42804", "an array is expected")),
+    }
+}
+
+/// Whether a value is among the elements of an array; a NULL array is one without elements.
+fn in_array(call: &Call<'_>) -> Result<ArrayRef> {
+    let lists = lists(call, 1)?;
+    let values = call.converted(0, &lists.value_type())?;
+    let is_null = values.logical_nulls();
+    let of = |row: usize| -> Result<Option<bool>> {
+        if lists.is_null(row) || lists.value_length(row) == 0 {
+            return Ok(Some(false));
+        }
+        if is_null.as_ref().is_some_and(|nulls| nulls.is_null(row)) {
+            return Ok(None);
+        }
+        let elements = lists.value(row);
+        let same = eq(
+            &elements,
+            &datafusion::arrow::array::Scalar::new(values.slice(row, 1)),
+        )?;
+        Ok(match same.true_count() {
+            0 if same.null_count() > 0 => None,
+            n => Some(n > 0),
+        })
+    };
+    let found: Result<BooleanArray> = (0..call.n_rows).map(of).collect();
+    Ok(Arc::new(found?))
+}
+
+/// An array without its last `n` elements.
+fn trim_array(call: &Call<'_>) -> Result<ArrayRef> {
+    let (lists, counts) = (lists(call, 0)?, call.integers(1)?);
+    let mut places = Vec::new();
+    let mut lengths = Vec::new();
+    let mut valid = Vec::new();
+    for row in 0..call.n_rows {
+        let is_valid = lists.is_valid(row) && counts.is_valid(row);
+        let mut kept = 0;
+        if is_valid {
+            let length = i64::from(lists.value_length(row));
+            let n = counts.value(row);
+            if !(0..=length).contains(&n) {
+                let message = format!("number of elements to trim must be between 0 and {length}");
+                return Err(failure("2202E", message));
+            }
+            kept = (length - n) as usize;
+            let start = lists.value_offsets()[row] as u64;
+            places.extend((0..kept as u64).map(|idx| start + idx));
+        }
+        lengths.push(kept);
+        valid.push(is_valid);
+    }
+    let elements = take(lists.values(), &UInt64Array::from(places), None)?;
+    let DataType::List(field) = lists.data_type() else {
+        return Err(failure("42804", "an array is expected"));
+    };
+    let offsets = OffsetBuffer::from_lengths(lengths);
+    Ok(Arc::new(ListArray::try_new(
+        Arc::clone(field),
+        offsets,
+        elements,
+        Some(valid.into()),
+    )?))
+}
+
+/// How many elements `array_fill` makes at most.
+const MAX_FILLED: i64 = 1 << 26;
+
+/// `array_fill(value, ARRAY[n])`.
+fn array_fill(call: &Call<'_>) -> Result<ArrayRef> {
+    let (values, sizes) = (call.arg(0)?, lists(call, 1)?);
+    let mut places = Vec::new();
+    let mut lengths = Vec::new();
+    for row in 0..call.n_rows {
+        let dimensions = cast(&sizes.value(row), &DataType::Int64)?;
+        let dimensions = dimensions.as_primitive::<datafusion::arrow::datatypes::Int64Type>();
+        let n = match dimensions.iter().collect::<Vec<_>>().as_slice() {
+            [Some(n)] if (0..=MAX_FILLED).contains(n) => *n as usize,
+            [Some(_)] => return Err(failure("54000", "array size exceeds the maximum allowed")),
+            [None] | [] => return Err(failure("22004", "dimension values cannot be null")),
+            _ => {
+                let message = "array_fill of more than one dimension is not supported";
+                return Err(failure("0A000", message));
+            }
+        };
+        places.extend(std::iter::repeat_n(row as u64, n));
+        lengths.push(n);
+    }
+    let elements = take(values, &UInt64Array::from(places), None)?;
+    let field = Arc::new(Field::new_list_field(values.data_type().clone(), true));
+    let offsets = OffsetBuffer::from_lengths(lengths);
+    Ok(Arc::new(ListArray::try_new(
+        field, offsets, elements, None,
+    )?))
+}

@@ -1,0 +1,461 @@
+//! Intervals: their text, arithmetic with numbers, `age`, `justify_*` and `make_interval`.
+//!
+//! In: months, days and time, which PostgreSQL keeps apart; out: the same. A fraction of a month is
+//! carried to days of which a month has 30, a fraction of a day to hours of which it has 24.
+
+use std::sync::Arc;
+
+use chrono::{Datelike, NaiveDate, NaiveDateTime, Timelike};
+use datafusion::arrow::array::{Array, ArrayRef, IntervalMonthDayNanoArray};
+use datafusion::arrow::datatypes::{DataType, IntervalMonthDayNano};
+use datafusion::error::Result;
+
+use super::call::{Call, Function, INTERVAL, failure, function};
+use super::moment::moments;
+
+const MICROS_PER_SECOND: i64 = 1_000_000;
+const MICROS_PER_DAY: i64 = 86_400 * MICROS_PER_SECOND;
+const MONTHS_PER_YEAR: f64 = 12.0;
+const DAYS_PER_MONTH: f64 = 30.0;
+
+/// The functions of this family.
+pub(super) fn functions() -> Vec<Function> {
+    vec![
+        function("to_interval", &[1], INTERVAL, |call| {
+            Ok(Arc::new(call.intervals(0)?))
+        }),
+        function("interval_times", &[2], INTERVAL, |call| scaled(call, |x| x)),
+        function("interval_divided", &[2], INTERVAL, |call| {
+            scaled(call, |x| 1.0 / x)
+        }),
+        function("justify_days", &[1], INTERVAL, |call| {
+            each(call, |parts| parts.justify_days())
+        }),
+        function("justify_hours", &[1], INTERVAL, |call| {
+            each(call, |parts| parts.justify_hours())
+        }),
+        function("justify_interval", &[1], INTERVAL, |call| {
+            each(call, |parts| {
+                parts.justify_hours().justify_days().same_sign()
+            })
+        }),
+        function(
+            "make_interval",
+            &[0, 1, 2, 3, 4, 5, 6, 7],
+            INTERVAL,
+            make_interval,
+        ),
+        function("age", &[1, 2], INTERVAL, age).stable(),
+    ]
+}
+
+/// Months, days and microseconds, wide enough that no sum of two overflows.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+struct Parts {
+    months: f64,
+    days: f64,
+    micros: f64,
+}
+
+impl Parts {
+    fn of(value: IntervalMonthDayNano) -> Parts {
+        Parts {
+            months: f64::from(value.months),
+            days: f64::from(value.days),
+            // Lossless up to 104 days, beyond that to a microsecond.
+            micros: value.nanoseconds as f64 / 1000.0,
+        }
+    }
+
+    /// Carries fractions down: of months to days, of days to time.
+    fn settled(self) -> Parts {
+        let days = self.days + rounded(self.months.fract() * DAYS_PER_MONTH);
+        let micros = self.micros + (rounded(days.fract()) * MICROS_PER_DAY as f64);
+        Parts {
+            months: self.months.trunc(),
+            days: days.trunc(),
+            micros: micros.round(),
+        }
+    }
+
+    fn interval(self) -> Result<IntervalMonthDayNano> {
+        let parts = self.settled();
+        let fits = |value: f64| value.abs() <= f64::from(i32::MAX);
+        let nanos = parts.micros * 1000.0;
+        if !fits(parts.months) || !fits(parts.days) || nanos.abs() >= i64::MAX as f64 {
+            return Err(failure("22008", "interval out of range"));
+        }
+        Ok(IntervalMonthDayNano::new(
+            parts.months as i32,
+            parts.days as i32,
+            (parts.micros as i64) * 1000,
+        ))
+    }
+
+    fn times(self, factor: f64) -> Parts {
+        Parts {
+            months: self.months * factor,
+            days: self.days * factor,
+            micros: self.micros * factor,
+        }
+    }
+
+    fn justify_days(self) -> Parts {
+        Parts {
+            months: self.months + (self.days / DAYS_PER_MONTH).trunc(),
+            days: self.days % DAYS_PER_MONTH,
+            ..self
+        }
+    }
+
+    fn justify_hours(self) -> Parts {
+        let day = MICROS_PER_DAY as f64;
+        Parts {
+            days: self.days + (self.micros / day).trunc(),
+            micros: self.micros % day,
+            ..self
+        }
+    }
+
+    /// Borrows until months, days and time have one sign.
+    fn same_sign(mut self) -> Parts {
+        if self.months > 0.0 && (self.days < 0.0 || (self.days == 0.0 && self.micros < 0.0)) {
+            self.months -= 1.0;
+            self.days += DAYS_PER_MONTH;
+        } else if self.months < 0.0 && (self.days > 0.0 || (self.days == 0.0 && self.micros > 0.0))
+        {
+            self.months += 1.0;
+            self.days -= DAYS_PER_MONTH;
+        }
+        if self.days > 0.0 && self.micros < 0.0 {
+            self.days -= 1.0;
+            self.micros += MICROS_PER_DAY as f64;
+        } else if self.days < 0.0 && self.micros > 0.0 {
+            self.days += 1.0;
+            self.micros -= MICROS_PER_DAY as f64;
+        }
+        self
+    }
+}
+
+/// To six digits, as PostgreSQL rounds what it carries down.
+fn rounded(value: f64) -> f64 {
+    (value * 1e6).round() / 1e6
+}
+
+fn each(call: &Call<'_>, change: impl Fn(Parts) -> Parts) -> Result<ArrayRef> {
+    let changed: Result<IntervalMonthDayNanoArray> = call
+        .intervals(0)?
+        .iter()
+        .map(|value| {
+            value
+                .map(|value| change(Parts::of(value)).interval())
+                .transpose()
+        })
+        .collect();
+    Ok(Arc::new(changed?))
+}
+
+fn scaled(call: &Call<'_>, factor: impl Fn(f64) -> f64) -> Result<ArrayRef> {
+    let divides = factor(2.0) < 1.0;
+    let numbers = call.floats(1)?;
+    let values = call.intervals(0)?;
+    let product = |(value, number): (Option<IntervalMonthDayNano>, Option<f64>)| {
+        let (Some(value), Some(number)) = (value, number) else {
+            return Ok(None);
+        };
+        if divides && number == 0.0 {
+            return Err(failure("22012", "division by zero"));
+        }
+        Parts::of(value).times(factor(number)).interval().map(Some)
+    };
+    let scaled: Result<IntervalMonthDayNanoArray> =
+        values.iter().zip(numbers.iter()).map(product).collect();
+    Ok(Arc::new(scaled?))
+}
+
+/// `make_interval(years, months, weeks, days, hours, mins, secs)`.
+fn make_interval(call: &Call<'_>) -> Result<ArrayRef> {
+    let columns: Vec<_> = (0..call.args.len())
+        .map(|idx| call.floats(idx))
+        .collect::<Result<_>>()?;
+    let of_row = |row: usize| {
+        let mut values = [0.0; 7];
+        for (value, column) in values.iter_mut().zip(&columns) {
+            if column.is_null(row) {
+                return Ok(None);
+            }
+            *value = column.value(row);
+        }
+        let [years, months, weeks, days, hours, minutes, seconds] = values;
+        let parts = Parts {
+            months: years * MONTHS_PER_YEAR + months,
+            days: weeks * 7.0 + days,
+            micros: ((hours * 60.0 + minutes) * 60.0 + seconds) * MICROS_PER_SECOND as f64,
+        };
+        parts.interval().map(Some)
+    };
+    let made: Result<IntervalMonthDayNanoArray> = (0..call.n_rows).map(of_row).collect();
+    Ok(Arc::new(made?))
+}
+
+/// `age(later, earlier)`; of one argument, since midnight of today.
+fn age(call: &Call<'_>) -> Result<ArrayRef> {
+    let first = moments(call, 0)?;
+    let ages: Result<IntervalMonthDayNanoArray> = if call.args.len() == 1 {
+        let now = super::moment::now_in(call.time_zone())?;
+        let today = now.date().and_time(chrono::NaiveTime::MIN);
+        let of = |value: Option<super::moment::Moment>| {
+            value.map(|value| difference(today, value.local))
+        };
+        Ok(first.into_iter().map(of).collect())
+    } else {
+        let second = moments(call, 1)?;
+        let of = |(a, b): (Option<super::moment::Moment>, Option<super::moment::Moment>)| {
+            Some(difference(a?.local, b?.local))
+        };
+        Ok(first.into_iter().zip(second).map(of).collect())
+    };
+    Ok(Arc::new(ages?))
+}
+
+/// The time from `earlier` to `later` in years, months and days of the calendar.
+fn difference(later: NaiveDateTime, earlier: NaiveDateTime) -> IntervalMonthDayNano {
+    if later < earlier {
+        // The days that are borrowed are those of the earlier moment's month all the same.
+        let IntervalMonthDayNano {
+            months,
+            days,
+            nanoseconds,
+        } = difference(earlier, later);
+        return IntervalMonthDayNano::new(-months, -days, -nanoseconds);
+    }
+    let nanos = |moment: NaiveDateTime| {
+        let time = moment.time();
+        i64::from(time.num_seconds_from_midnight()) * 1_000_000_000 + i64::from(time.nanosecond())
+    };
+    let mut nanoseconds = nanos(later) - nanos(earlier);
+    let mut days = later.day() as i32 - earlier.day() as i32;
+    let mut months =
+        (later.year() - earlier.year()) * 12 + later.month() as i32 - earlier.month() as i32;
+    if nanoseconds < 0 {
+        nanoseconds += MICROS_PER_DAY * 1000;
+        days -= 1;
+    }
+    if days < 0 {
+        days += days_in_month(earlier.year(), earlier.month());
+        months -= 1;
+    }
+    IntervalMonthDayNano::new(months, days, nanoseconds)
+}
+
+fn days_in_month(year: i32, month: u32) -> i32 {
+    let (next_year, next) = if month == 12 {
+        (year + 1, 1)
+    } else {
+        (year, month + 1)
+    };
+    let first = NaiveDate::from_ymd_opt(year, month, 1);
+    match (first, NaiveDate::from_ymd_opt(next_year, next, 1)) {
+        (Some(first), Some(next)) => (next - first).num_days() as i32,
+        _ => 31,
+    }
+}
+
+/// Reads an interval in PostgreSQL's forms: `1 day 02:03:04`, `1-2`, `P1DT2H`, `@ 3 hours ago`.
+pub(crate) fn parse(text: &str) -> Result<IntervalMonthDayNano> {
+    let parts = match text.trim().strip_prefix(['P', 'p']) {
+        Some(iso) => iso_parts(iso),
+        None => traditional_parts(text),
+    };
+    match parts {
+        Some(parts) => parts.interval(),
+        None => Err(failure(
+            "22007",
+            format!("invalid input syntax for type interval: \"{text}\""),
+        )),
+    }
+}
+
+fn traditional_parts(text: &str) -> Option<Parts> {
+    let lower = text.trim().to_lowercase();
+    let lower = lower.strip_prefix('@').unwrap_or(&lower);
+    let mut words = words(lower);
+    let is_ago = words.last().is_some_and(|word| word == "ago");
+    if is_ago {
+        words.pop();
+    }
+    let mut parts = Parts::default();
+    let mut at = 0;
+    if words.is_empty() {
+        return None;
+    }
+    while at < words.len() {
+        let word = words[at].as_str();
+        if word.contains(':') {
+            parts.micros += clock_micros(word)?;
+            at += 1;
+        } else if let Some((years, months)) = years_and_months(word) {
+            parts.months += years * MONTHS_PER_YEAR + months;
+            at += 1;
+        } else {
+            let number: f64 = word.parse().ok().filter(|n: &f64| n.is_finite())?;
+            match words.get(at + 1) {
+                Some(unit)
+                    if !unit.starts_with(|c: char| c.is_ascii_digit() || "+-.".contains(c)) =>
+                {
+                    add(&mut parts, number, unit)?;
+                    at += 2;
+                }
+                // `1 02:03:04` is a day and a time; a number alone is seconds.
+                Some(next) if next.contains(':') => {
+                    parts.days += number;
+                    at += 1;
+                }
+                None => {
+                    parts.micros += number * MICROS_PER_SECOND as f64;
+                    at += 1;
+                }
+                Some(_) => return None,
+            }
+        }
+    }
+    Some(if is_ago { parts.times(-1.0) } else { parts })
+}
+
+/// Cuts at spaces and between a number and its unit: `1d` is `1`, `d`.
+fn words(text: &str) -> Vec<String> {
+    let mut out: Vec<String> = Vec::new();
+    for word in text.split_whitespace() {
+        let mut current = String::new();
+        let mut letters = false;
+        for c in word.chars() {
+            if !current.is_empty() && c.is_alphabetic() != letters {
+                out.push(std::mem::take(&mut current));
+            }
+            letters = c.is_alphabetic();
+            current.push(c);
+        }
+        out.push(current);
+    }
+    out
+}
+
+fn clock_micros(word: &str) -> Option<f64> {
+    let (sign, clock) = match word.strip_prefix('-') {
+        Some(rest) => (-1.0, rest),
+        None => (1.0, word.strip_prefix('+').unwrap_or(word)),
+    };
+    let fields: Vec<f64> = clock
+        .split(':')
+        .map(|field| field.parse().ok().filter(|n: &f64| *n >= 0.0))
+        .collect::<Option<_>>()?;
+    let seconds = match fields.as_slice() {
+        [hours, minutes] => hours * 3600.0 + minutes * 60.0,
+        [hours, minutes, seconds] => hours * 3600.0 + minutes * 60.0 + seconds,
+        _ => return None,
+    };
+    Some(sign * (seconds * MICROS_PER_SECOND as f64).round())
+}
+
+/// `1-2`: a year and two months.
+fn years_and_months(word: &str) -> Option<(f64, f64)> {
+    let (sign, rest) = match word.strip_prefix('-') {
+        Some(rest) => (-1.0, rest),
+        None => (1.0, word),
+    };
+    let (years, months) = rest.split_once('-')?;
+    Some((
+        sign * f64::from(years.parse::<u32>().ok()?),
+        sign * f64::from(months.parse::<u32>().ok()?),
+    ))
+}
+
+fn add(parts: &mut Parts, number: f64, unit: &str) -> Option<()> {
+    let second = MICROS_PER_SECOND as f64;
+    match unit.trim_end_matches(',') {
+        "millennium" | "millennia" | "mil" | "mils" => parts.months += number * 12_000.0,
+        "century" | "centuries" | "cent" | "c" => parts.months += number * 1200.0,
+        "decade" | "decades" | "dec" | "decs" => parts.months += number * 120.0,
+        "year" | "years" | "yr" | "yrs" | "y" => parts.months += (number * MONTHS_PER_YEAR).round(),
+        "month" | "months" | "mon" | "mons" => parts.months += number,
+        "week" | "weeks" | "w" => parts.days += number * 7.0,
+        "day" | "days" | "d" => parts.days += number,
+        "hour" | "hours" | "hr" | "hrs" | "h" => parts.micros += number * 3600.0 * second,
+        "minute" | "minutes" | "min" | "mins" | "m" => parts.micros += number * 60.0 * second,
+        "second" | "seconds" | "sec" | "secs" | "s" => parts.micros += number * second,
+        "millisecond" | "milliseconds" | "msec" | "msecs" | "ms" => parts.micros += number * 1000.0,
+        "microsecond" | "microseconds" | "usec" | "usecs" | "us" => parts.micros += number,
+        _ => return None,
+    }
+    Some(())
+}
+
+/// What follows `P` in ISO 8601: `1Y2M3DT4H5M6S`.
+fn iso_parts(text: &str) -> Option<Parts> {
+    let mut parts = Parts::default();
+    let mut in_time = false;
+    let mut number = String::new();
+    for c in text.chars() {
+        match c.to_ascii_lowercase() {
+            't' if number.is_empty() => in_time = true,
+            unit if unit.is_alphabetic() => {
+                let value: f64 = std::mem::take(&mut number).parse().ok()?;
+                let unit = match (unit, in_time) {
+                    ('y', false) => "year",
+                    ('m', false) => "month",
+                    ('w', false) => "week",
+                    ('d', false) => "day",
+                    ('h', true) => "hour",
+                    ('m', true) => "minute",
+                    ('s', true) => "second",
+                    _ => return None,
+                };
+                add(&mut parts, value, unit)?;
+            }
+            _ => number.push(c),
+        }
+    }
+    (number.is_empty() && !text.is_empty()).then_some(parts)
+}
+
+/// A text that Arrow reads as the same interval.
+pub(super) fn plain_text(value: IntervalMonthDayNano) -> String {
+    format!(
+        "{} months {} days {} nanoseconds",
+        value.months, value.days, value.nanoseconds
+    )
+}
+
+/// Whether a type is an interval.
+pub(super) fn is_interval(data_type: &DataType) -> bool {
+    matches!(data_type, DataType::Interval(_))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> (i32, i32, i64) {
+        let value = parse(text).unwrap();
+        (value.months, value.days, value.nanoseconds / 1_000_000)
+    }
+
+    #[test]
+    fn intervals_are_read_in_every_form_that_postgresql_writes() {
+        assert_eq!(read("1 year 2 mons 3 days 04:05:06.7"), (14, 3, 14_706_700));
+        assert_eq!(read("1-2"), (14, 0, 0));
+        assert_eq!(read("-1-2"), (-14, 0, 0));
+        assert_eq!(read("1 2:03:04"), (0, 1, 7_384_000));
+        assert_eq!(read("P1Y2M3DT4H5M6S"), (14, 3, 14_706_000));
+        assert_eq!(read("@ 3 hours ago"), (0, 0, -10_800_000));
+        assert_eq!(read("1.5 months"), (1, 15, 0));
+        assert_eq!(read("1.5 days"), (0, 1, 43_200_000));
+        assert_eq!(read("1d 2h"), (0, 1, 7_200_000));
+        assert_eq!(read("90"), (0, 0, 90_000));
+        assert_eq!(read("-00:00:01"), (0, 0, -1_000));
+        for wrong in ["", "day", "1 parsec", "1 2 days", "P", "P1", "1:2:3:4"] {
+            assert!(parse(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! Numbers: what PostgreSQL has beyond the planner's functions.
+
+use std::sync::Arc;
+
+use datafusion::arrow::array::{
+    Array, ArrayRef, AsArray, Float64Array, Int32Array, Int64Array, ListArray,
+};
+use datafusion::arrow::compute::cast;
+use datafusion::arrow::datatypes::{DataType, Float64Type};
+use datafusion::error::Result;
+
+use super::call::{Call, Function, failure, function, function_of};
+
+/// The functions of this family.
+pub(super) fn functions() -> Vec<Function> {
+    vec![
+        function_of("div", &[2], |types| Ok(whole_or_float(types)), div),
+        function("width_bucket", &[2, 4], DataType::Int32, width_bucket),
+        function_of(
+            "random_between",
+            &[3],
+            |types| Ok(whole_or_float(&types[1..])),
+            random_between,
+        )
+        .volatile(),
+        degrees_to("sind", |x| sine(x)),
+        degrees_to("cosd", |x| sine(x + 90.0)),
+        degrees_to("tand", |x| snapped(sine(x) / sine(x + 90.0))),
+        degrees_to("cotd", |x| snapped(sine(x + 90.0) / sine(x))),
+        degrees_to("asind", |x| snapped(x.asin().to_degrees())),
+        degrees_to("acosd", |x| snapped(x.acos().to_degrees())),
+        degrees_to("atand", |x| snapped(x.atan().to_degrees())),
+        function("num_nulls", super::call::ANY, DataType::Int32, |call| {
+            count_nulls(call, true)
+        }),
+        function("num_nonnulls", super::call::ANY, DataType::Int32, |call| {
+            count_nulls(call, false)
+        }),
+    ]
+}
+
+fn whole_or_float(types: &[DataType]) -> DataType {
+    match types.iter().all(|t| t.is_integer() || t.is_null()) {
+        true => DataType::Int64,
+        false => DataType::Float64,
+    }
+}
+
+fn degrees_to(name: &'static str, of: impl Fn(f64) -> f64 + Send + Sync + 'static) -> Function {
+    function(name, &[1], DataType::Float64, move |call| {
+        let values = call
+            .floats(0)?
+            .iter()
+            .map(|x| x.map(&of))
+            .collect::<Float64Array>();
+        Ok(Arc::new(values))
+    })
+}
+
+/// The whole number that a result misses by rounding alone, as in `tand(45)`.
+fn snapped(value: f64) -> f64 {
+    match value.round() {
+        whole if (value - whole).abs() < 1e-12 => whole,
+        _ => value,
+    }
+}
+
+/// The sine of degrees, exact where it is a half or a whole number.
+fn sine(degrees: f64) -> f64 {
+    let turned = degrees.rem_euclid(360.0);
+    match turned {
+        x if x == 0.0 || x == 180.0 => 0.0,
+        x if x == 30.0 || x == 150.0 => 0.5,
+        x if x == 90.0 => 1.0,
+        x if x == 210.0 || x == 330.0 => -0.5,
+        x if x == 270.0 => -1.0,
+        x => x.to_radians().sin(),
+    }
+}
+
+/// The quotient without its fraction.
+fn div(call: &Call<'_>) -> Result<ArrayRef> {
+    let by_zero = || failure("22012", "division by zero");
+    let types = [
+        call.arg(0)?.data_type().clone(),
+        call.arg(1)?.data_type().clone(),
+    ];
+    if whole_or_float(&types) == DataType::Int64 {
+        let (a, b) = (call.integers(0)?, call.integers(1)?);
+        let of = |(a, b): (Option<i64>, Option<i64>)| match (a, b) {
+            (Some(_), Some(0)) => Err(by_zero()),
+            (Some(a), Some(b)) => Ok(Some(a.checked_div(b).ok_or_else(out_of_range)?)),
+            _ => Ok(None),
+        };
+        return Ok(Arc::new(
+            a.iter().zip(&b).map(of).collect::<Result<Int64Array>>()?,
+        ));
+    }
+    let (a, b) = (call.floats(0)?, call.floats(1)?);
+    let of = |(a, b): (Option<f64>, Option<f64>)| match (a, b) {
+        (Some(_), Some(0.0)) => Err(by_zero()),
+        (Some(a), Some(b)) => Ok(Some((a / b).trunc())),
+        _ => Ok(None),
+    };
+    Ok(Arc::new(
+        a.iter().zip(&b).map(of).collect::<Result<Float64Array>>()?,
+    ))
+}
+
+fn out_of_range() -> datafusion::error::DataFusionError {
+    failure("22003", "bigint out of range")
+}
+
+/// `width_bucket(x, low, high, count)` and `width_bucket(x, thresholds)`.
+fn width_bucket(call: &Call<'_>) -> Result<ArrayRef> {
+    let x = call.floats(0)?;
+    if call.args.len() == 2 {
+        let lists = call.arg(1)?;
+        let lists: &ListArray = lists.as_list_opt::<i32>().ok_or_else(|| {
+            failure(
+                "42883",
+                "width_bucket takes an array of thresholds as its second argument",
+            )
+        })?;
+        let of = |row: usize| {
+            (x.is_valid(row) && lists.is_valid(row)).then_some(())?;
+            let thresholds = cast(&lists.value(row), &DataType::Float64).ok()?;
+            let thresholds = thresholds.as_primitive::<Float64Type>();
+            let below = thresholds
+                .iter()
+                .flatten()
+                .filter(|edge| *edge <= x.value(row))
+                .count();
+            i32::try_from(below).ok()
+        };
+        return Ok(Arc::new((0..call.n_rows).map(of).collect::<Int32Array>()));
+    }
+    let (low, high, count) = (call.floats(1)?, call.floats(2)?, call.integers(3)?);
+    let of = |row: usize| {
+        let is_null = x.is_null(row) || low.is_null(row) || high.is_null(row) || count.is_null(row);
+        if is_null {
+            return Ok(None);
+        }
+        let (x, low, high, count) = (
+            x.value(row),
+            low.value(row),
+            high.value(row),
+            count.value(row),
+        );
+        if count <= 0 {
+            return Err(failure("2201G", "count must be greater than zero"));
+        }
+        if low == high {
+            return Err(failure("2201G", "lower bound cannot equal upper bound"));
+        }
+        let share = (x - low) / (high - low);
+        let bucket = match share {
+            share if share < 0.0 => 0,
+            share if share >= 1.0 => count + 1,
+            // At most the count, which fits.
+            share => (share * count as f64) as i64 + 1,
+        };
+        i32::try_from(bucket)
+            .map(Some)
+            .map_err(|_| failure("22003", "integer out of range"))
+    };
+    let buckets: Result<Int32Array> = (0..call.n_rows).map(of).collect();
+    Ok(Arc::new(buckets?))
+}
+
+/// `random(low, high)`, both included; the first argument is a draw of the planner's.
+fn random_between(call: &Call<'_>) -> Result<ArrayRef> {
+    let types = [
+        call.arg(1)?.data_type().clone(),
+        call.arg(2)?.data_type().clone(),
+    ];
+    let draws = call.floats(0)?;
+    let (low, high) = (call.floats(1)?, call.floats(2)?);
+    let is_whole = whole_or_float(&types) == DataType::Int64;
+    let of = |row: usize| {
+        if low.is_null(row) || high.is_null(row) {
+            return Ok(None);
+        }
+        let (low, high) = (low.value(row), high.value(row));
+        if low > high {
+            let message = "lower bound must be less than or equal to upper bound";
+            return Err(failure("22023", message));
+        }
+        Ok(Some(match is_whole {
+            true => low + (draws.value(row) * (high - low + 1.0)).floor(),
+            false => low + draws.value(row) * (high - low),
+        }))
+    };
+    let values: Float64Array = (0..call.n_rows).map(of).collect::<Result<_>>()?;
+    let values: ArrayRef = Arc::new(values);
+    Ok(if is_whole {
+        cast(&values, &DataType::Int64)?
+    } else {
+        values
+    })
+}
+
+fn count_nulls(call: &Call<'_>, nulls: bool) -> Result<ArrayRef> {
+    let masks: Vec<_> = call.args.iter().map(|arg| arg.logical_nulls()).collect();
+    let of = |row: usize| {
+        let is_null = |mask: &&Option<_>| {
+            let mask: &Option<datafusion::arrow::buffer::NullBuffer> = mask;
+            mask.as_ref().is_some_and(|mask| mask.is_null(row)) == nulls
+        };
+        masks.iter().filter(is_null).count() as i32
+    };
+    Ok(Arc::new((0..call.n_rows).map(of).collect::<Int32Array>()))
+}

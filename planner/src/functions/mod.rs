@@ -1,0 +1,75 @@
+//! PostgreSQL's functions and operators that the planner lacks, or gives another meaning.
+//!
+//! In: a session's context; out: the same with the functions of each family. Code map: `call` describes
+//! a function; `moment`, `interval`, `template`, `number_template` and `to_char` are about time and
+//! its text; `math`, `strings`, `arrays`, `json` what their names say;  `aggregates` look at whole groups;
+//! `operators` and `checked` plan operators; `server_side` waits and names types; `syntax` spells a
+//! statement anew before it is planned, `types` names its types. Functions about catalogs are the server's.
+
+mod aggregates;
+mod arrays;
+mod call;
+mod checked;
+mod interval;
+mod json;
+mod math;
+mod moment;
+mod number_template;
+mod operators;
+mod server_side;
+mod strings;
+mod syntax;
+mod template;
+mod to_char;
+mod types;
+
+use std::sync::Arc;
+
+use datafusion::error::Result;
+use datafusion::execution::FunctionRegistry as _;
+use datafusion::logical_expr::ScalarUDF;
+use datafusion::prelude::SessionContext;
+
+use operators::Operators;
+pub(crate) use syntax::{rewrite, unsupported_subquery};
+pub(crate) use types::Types;
+
+/// Adds the functions and operators to a context.
+pub(crate) fn install(context: &mut SessionContext) -> Result<()> {
+    let families = [
+        moment::functions(),
+        interval::functions(),
+        to_char::functions(),
+        math::functions(),
+        strings::functions(),
+        arrays::functions(),
+        json::functions(),
+        server_side::functions(),
+    ];
+    let mut functions: Vec<ScalarUDF> = Vec::new();
+    for function in families.into_iter().flatten() {
+        functions.push(function.build());
+    }
+    functions.push(server_side::pg_sleep());
+    let uuid = datafusion::functions::string::uuid();
+    functions.push(
+        uuid.as_ref()
+            .clone()
+            .with_aliases(["gen_random_uuid", "uuid_generate_v4"]),
+    );
+    let ceil = datafusion::functions::math::ceil();
+    functions.push(ceil.as_ref().clone().with_aliases(["ceiling"]));
+    let signum = datafusion::functions::math::signum();
+    functions.push(signum.as_ref().clone().with_aliases(["sign"]));
+    for function in &functions {
+        context.register_udf(Arc::new(function.clone()))?;
+    }
+    for function in aggregates::functions()
+        .into_iter()
+        .chain(json::aggregates())
+    {
+        context.register_udaf(Arc::new(function))?;
+    }
+    let functions = functions.into_iter().map(Arc::new).collect();
+    context.register_expr_planner(Arc::new(Operators::new(functions)))
+}

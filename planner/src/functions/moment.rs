@@ -1,0 +1,331 @@
+//! Dates and times as the client sees them, and the functions that make, take apart and read the clock.
+//!
+//! In: dates, time stamps with and without a zone, texts; out: a [`Moment`] in the client's time zone.
+
+use std::sync::Arc;
+
+use chrono::{
+    DateTime, Datelike, NaiveDate, NaiveDateTime, NaiveTime, Offset, TimeZone, Timelike, Utc,
+};
+use datafusion::arrow::array::timezone::Tz;
+use datafusion::arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, Float64Array, StringArray, Time64MicrosecondArray,
+    TimestampMicrosecondArray,
+};
+use datafusion::arrow::datatypes::{DataType, TimeUnit, TimestampMicrosecondType};
+use datafusion::error::Result;
+
+use super::call::{Call, Function, failure, function, function_of};
+
+/// A point of time on the client's clock.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Moment {
+    pub(super) local: NaiveDateTime,
+    /// Seconds east of Greenwich; `None` for what has no zone.
+    pub(super) offset: Option<i32>,
+}
+
+/// A time stamp without a zone.
+pub(super) const TIMESTAMP: DataType = DataType::Timestamp(TimeUnit::Microsecond, None);
+const TIME: DataType = DataType::Time64(TimeUnit::Microsecond);
+
+/// A time stamp with a zone.
+pub(super) fn timestamptz() -> DataType {
+    DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
+}
+
+/// The functions of this family.
+pub(super) fn functions() -> Vec<Function> {
+    vec![
+        function("make_timestamp", &[6], TIMESTAMP, |call| {
+            let column = made(call, |local| Ok(local.and_utc().timestamp_micros()))?;
+            Ok(Arc::new(column))
+        }),
+        function("make_timestamptz", &[6, 7], timestamptz(), |call| {
+            let name = match call.args.len() {
+                7 => call
+                    .texts(6)?
+                    .iter()
+                    .next()
+                    .flatten()
+                    .map(ToOwned::to_owned),
+                _ => None,
+            };
+            let zone = zone(name.as_deref().unwrap_or(call.time_zone()))?;
+            let column = made(call, |local| Ok(in_zone(local, &zone)?.timestamp_micros()))?;
+            Ok(Arc::new(column.with_timezone("UTC")))
+        })
+        .stable(),
+        function("make_time", &[3], TIME, make_time),
+        now("clock_timestamp").volatile(),
+        now("statement_timestamp").stable(),
+        now("transaction_timestamp").stable(),
+        function("localtimestamp", &[0, 1], TIMESTAMP, |call| {
+            let local = now_in(call.time_zone())?.and_utc().timestamp_micros();
+            Ok(Arc::new(TimestampMicrosecondArray::from(vec![
+                local;
+                call.n_rows
+            ])))
+        })
+        .stable(),
+        function("localtime", &[0, 1], TIME, |call| {
+            let time = micros_of_day(now_in(call.time_zone())?.time());
+            Ok(Arc::new(Time64MicrosecondArray::from(vec![
+                time;
+                call.n_rows
+            ])))
+        })
+        .stable(),
+        function("timeofday", &[0], DataType::Utf8, |call| {
+            let now = now_in(call.time_zone())?;
+            let text = now.format("%a %b %d %H:%M:%S%.6f %Y").to_string();
+            let text = format!("{text} {}", call.time_zone());
+            Ok(Arc::new(StringArray::from(vec![text; call.n_rows])))
+        })
+        .volatile(),
+        function("isfinite", &[1], DataType::Boolean, |call| {
+            let nulls = call.arg(0)?.logical_nulls();
+            let finite = |row| match &nulls {
+                Some(nulls) if nulls.is_null(row) => None,
+                _ => Some(true),
+            };
+            Ok(Arc::new(
+                (0..call.n_rows).map(finite).collect::<BooleanArray>(),
+            ))
+        }),
+        function_of(
+            "timezone",
+            &[2],
+            |types| Ok(moved_type(&types[1])),
+            timezone,
+        )
+        .stable(),
+        function("pg_extract", &[2], DataType::Float64, extract).stable(),
+        function("overlaps", &[4], DataType::Boolean, overlaps).stable(),
+    ]
+}
+
+fn now(name: &'static str) -> Function {
+    function(name, &[0], timestamptz(), |call| {
+        let now = Utc::now().timestamp_micros();
+        let column = TimestampMicrosecondArray::from(vec![now; call.n_rows]);
+        Ok(Arc::new(column.with_timezone("UTC")))
+    })
+}
+
+/// The clock of a time zone.
+pub(super) fn now_in(zone_name: &str) -> Result<NaiveDateTime> {
+    let zone = zone(zone_name)?;
+    Ok(Utc::now().with_timezone(&zone).naive_local())
+}
+
+/// A time zone by its name or offset.
+pub(super) fn zone(name: &str) -> Result<Tz> {
+    name.parse()
+        .map_err(|_| failure("22023", format!("time zone \"{name}\" not recognized")))
+}
+
+/// The moment at which the clocks of a zone show a time; the earlier one where there are two.
+pub(super) fn in_zone(local: NaiveDateTime, zone: &Tz) -> Result<DateTime<Tz>> {
+    let found = zone.from_local_datetime(&local).earliest();
+    // In the hour that a zone skips, its offset before the gap counts.
+    let found = found.or_else(|| {
+        let before = local.checked_sub_signed(chrono::TimeDelta::hours(3))?;
+        let offset = zone.from_local_datetime(&before).earliest()?.offset().fix();
+        Some(zone.from_utc_datetime(&(local - offset)))
+    });
+    found.ok_or_else(|| failure("22008", "timestamp out of range"))
+}
+
+/// An argument as moments: dates, time stamps, texts.
+pub(super) fn moments(call: &Call<'_>, idx: usize) -> Result<Vec<Option<Moment>>> {
+    let data_type = call.arg(idx)?.data_type().clone();
+    let zone = match &data_type {
+        DataType::Timestamp(_, Some(_)) => Some(zone(call.time_zone())?),
+        _ => None,
+    };
+    let to = match &data_type {
+        DataType::Timestamp(_, zone) => DataType::Timestamp(TimeUnit::Microsecond, zone.clone()),
+        _ => TIMESTAMP,
+    };
+    let micros = call.converted(idx, &to)?;
+    let micros = micros.as_primitive::<TimestampMicrosecondType>();
+    let moment = |value: Option<i64>| {
+        let utc = DateTime::from_timestamp_micros(value?)?;
+        Some(match &zone {
+            None => Moment {
+                local: utc.naive_utc(),
+                offset: None,
+            },
+            Some(zone) => {
+                let there = utc.with_timezone(zone);
+                Moment {
+                    local: there.naive_local(),
+                    offset: Some(there.offset().fix().local_minus_utc()),
+                }
+            }
+        })
+    };
+    Ok(micros.iter().map(moment).collect())
+}
+
+fn micros_of_day(time: NaiveTime) -> i64 {
+    i64::from(time.num_seconds_from_midnight()) * 1_000_000 + i64::from(time.nanosecond() / 1000)
+}
+
+/// A date of numbers, or the error that there is none.
+pub(super) fn date(year: i64, month: i64, day: i64) -> Result<NaiveDate> {
+    let found = || {
+        let (year, month) = (i32::try_from(year).ok()?, u32::try_from(month).ok()?);
+        NaiveDate::from_ymd_opt(year, month, u32::try_from(day).ok()?)
+    };
+    found().ok_or_else(|| {
+        let message = format!("date field value out of range: {year}-{month:02}-{day:02}");
+        failure("22008", message)
+    })
+}
+
+/// A time of numbers, or the error that there is none.
+pub(super) fn time(hour: i64, minute: i64, seconds: f64) -> Result<NaiveTime> {
+    let micros = (seconds * 1e6).round();
+    let found = || {
+        let in_range = (0..24).contains(&hour) && (0..60).contains(&minute);
+        (in_range && (0.0..60e6).contains(&micros)).then_some(())?;
+        let of_day = (hour * 60 + minute) * 60_000_000 + micros as i64;
+        NaiveTime::from_num_seconds_from_midnight_opt(
+            u32::try_from(of_day / 1_000_000).ok()?,
+            u32::try_from(of_day % 1_000_000).ok()? * 1000,
+        )
+    };
+    found().ok_or_else(|| {
+        let message = format!("time field value out of range: {hour}:{minute:02}:{seconds}");
+        failure("22008", message)
+    })
+}
+
+fn numbers(call: &Call<'_>, n: usize) -> Result<Vec<Option<Vec<f64>>>> {
+    let columns: Vec<Float64Array> = (0..n).map(|idx| call.floats(idx)).collect::<Result<_>>()?;
+    let of_row = |row: usize| {
+        let value = |column: &Float64Array| column.is_valid(row).then(|| column.value(row));
+        columns.iter().map(value).collect()
+    };
+    Ok((0..call.n_rows).map(of_row).collect())
+}
+
+fn made(
+    call: &Call<'_>,
+    micros: impl Fn(NaiveDateTime) -> Result<i64>,
+) -> Result<TimestampMicrosecondArray> {
+    let of_row = |numbers: Option<Vec<f64>>| {
+        let Some(numbers) = numbers else {
+            return Ok(None);
+        };
+        let whole = |idx: usize| numbers[idx] as i64;
+        let date = date(whole(0), whole(1), whole(2))?;
+        let time = time(whole(3), whole(4), numbers[5])?;
+        micros(date.and_time(time)).map(Some)
+    };
+    numbers(call, 6)?.into_iter().map(of_row).collect()
+}
+
+fn make_time(call: &Call<'_>) -> Result<ArrayRef> {
+    let of_row = |numbers: Option<Vec<f64>>| {
+        let Some(numbers) = numbers else {
+            return Ok(None);
+        };
+        let time = time(numbers[0] as i64, numbers[1] as i64, numbers[2])?;
+        Ok(Some(micros_of_day(time)))
+    };
+    let column: Result<Time64MicrosecondArray> =
+        numbers(call, 3)?.into_iter().map(of_row).collect();
+    Ok(Arc::new(column?))
+}
+
+/// `x AT TIME ZONE z` takes the zone away from what has one, and gives one to what has none.
+fn moved_type(data_type: &DataType) -> DataType {
+    match data_type {
+        DataType::Timestamp(_, Some(_)) => TIMESTAMP,
+        _ => timestamptz(),
+    }
+}
+
+fn timezone(call: &Call<'_>) -> Result<ArrayRef> {
+    let names = call.texts(0)?;
+    let has_zone = matches!(call.arg(1)?.data_type(), DataType::Timestamp(_, Some(_)));
+    let to = DataType::Timestamp(TimeUnit::Microsecond, has_zone.then(|| "UTC".into()));
+    let values = call.converted(1, &to)?;
+    let values = values.as_primitive::<TimestampMicrosecondType>();
+    let of_row = |(name, value): (Option<&str>, Option<i64>)| {
+        let (Some(name), Some(utc)) = (name, value.and_then(DateTime::from_timestamp_micros))
+        else {
+            return Ok(None);
+        };
+        let zone = zone(name)?;
+        Ok(Some(match has_zone {
+            true => utc
+                .with_timezone(&zone)
+                .naive_local()
+                .and_utc()
+                .timestamp_micros(),
+            false => in_zone(utc.naive_utc(), &zone)?.timestamp_micros(),
+        }))
+    };
+    let moved: TimestampMicrosecondArray = names
+        .iter()
+        .zip(values)
+        .map(of_row)
+        .collect::<Result<_>>()?;
+    Ok(match has_zone {
+        true => Arc::new(moved),
+        false => Arc::new(moved.with_timezone("UTC")),
+    })
+}
+
+/// The fields of `extract` that the planner lacks.
+fn extract(call: &Call<'_>) -> Result<ArrayRef> {
+    let fields = call.texts(0)?;
+    let of_row = |(field, moment): (Option<&str>, Option<Moment>)| {
+        let (Some(field), Some(moment)) = (field, moment) else {
+            return Ok(None);
+        };
+        let year = f64::from(moment.local.year());
+        let offset = f64::from(moment.offset.unwrap_or(0));
+        let of_day = micros_of_day(moment.local.time()) as f64 / 86_400e6;
+        Ok(Some(match field {
+            "century" => (year / 100.0).ceil(),
+            "decade" => (year / 10.0).floor(),
+            "millennium" => (year / 1000.0).ceil(),
+            // Julian days count from noon of a day in 4713 BC; PostgreSQL's from midnight.
+            "julian" => f64::from(moment.local.num_days_from_ce()) + 1_721_425.0 + of_day,
+            "timezone" => offset,
+            "timezone_hour" => (offset / 3600.0).trunc(),
+            "timezone_minute" => (offset / 60.0).trunc() % 60.0,
+            _ => {
+                let message = format!("unit \"{field}\" not recognized");
+                return Err(failure("22023", message));
+            }
+        }))
+    };
+    let values = fields.iter().zip(moments(call, 1)?).map(of_row);
+    Ok(Arc::new(values.collect::<Result<Float64Array>>()?))
+}
+
+/// Whether two periods overlap, each of two moments in any order; ends do not count.
+fn overlaps(call: &Call<'_>) -> Result<ArrayRef> {
+    let columns: Vec<_> = (0..4)
+        .map(|idx| moments(call, idx))
+        .collect::<Result<_>>()?;
+    let of_row = |row: usize| {
+        let at = |idx: usize| columns[idx][row].map(|moment| moment.local);
+        let period = |from: NaiveDateTime, to: NaiveDateTime| (from.min(to), from.max(to));
+        let (first, second) = (period(at(0)?, at(1)?), period(at(2)?, at(3)?));
+        // A period of one moment is that moment.
+        let holds = |(from, to): (NaiveDateTime, NaiveDateTime), start: NaiveDateTime| {
+            from <= start && (start < to || from == to && start == from)
+        };
+        Some(holds(first, second.0) || holds(second, first.0))
+    };
+    Ok(Arc::new(
+        (0..call.n_rows).map(of_row).collect::<BooleanArray>(),
+    ))
+}

@@ -1,0 +1,377 @@
+//! Texts: `format`, patterns as PostgreSQL takes them, and arrays of pieces.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use datafusion::arrow::array::{
+    Array, ArrayRef, Int64Array, ListBuilder, StringArray, StringBuilder,
+};
+use datafusion::arrow::datatypes::{DataType, Field};
+use datafusion::error::Result;
+use regex::{Regex, RegexBuilder};
+
+use super::call::{ANY, Call, Function, failure, function};
+
+/// The functions of this family.
+pub(super) fn functions() -> Vec<Function> {
+    let texts = list_of(DataType::Utf8);
+    vec![
+        function("format", ANY, DataType::Utf8, format_rows),
+        function(
+            "regexp_matches",
+            &[2, 3],
+            list_of(texts.clone()),
+            regexp_matches,
+        ),
+        function(
+            "regexp_split_to_array",
+            &[2, 3],
+            texts.clone(),
+            regexp_split,
+        ),
+        function(
+            "regexp_split_to_table",
+            &[2, 3],
+            texts.clone(),
+            regexp_split,
+        ),
+        function(
+            "regexp_substr",
+            &[2, 3, 4, 5, 6],
+            DataType::Utf8,
+            regexp_substr,
+        ),
+        function("regexp_substring", &[2], DataType::Utf8, regexp_substring),
+        function("string_to_table", &[2, 3], texts, string_to_table),
+        function("quote_nullable", &[1], DataType::Utf8, |call| {
+            let quoted = |text: Option<&str>| text.map_or("NULL".to_owned(), quote_literal);
+            let texts = call
+                .texts(0)?
+                .iter()
+                .map(quoted)
+                .map(Some)
+                .collect::<StringArray>();
+            Ok(Arc::new(texts))
+        }),
+        digits("to_bin", |number| format!("{number:b}")),
+        digits("to_oct", |number| format!("{number:o}")),
+    ]
+}
+
+fn list_of(item: DataType) -> DataType {
+    DataType::List(Arc::new(Field::new_list_field(item, true)))
+}
+
+fn digits(name: &'static str, of: fn(i64) -> String) -> Function {
+    function(name, &[1], DataType::Utf8, move |call| {
+        let numbers: Int64Array = call.integers(0)?;
+        let texts = numbers
+            .iter()
+            .map(|number| number.map(of))
+            .collect::<StringArray>();
+        Ok(Arc::new(texts))
+    })
+}
+
+/// A text as a literal.
+fn quote_literal(text: &str) -> String {
+    let quoted = format!("'{}'", text.replace('\'', "''"));
+    match text.contains('\\') {
+        true => format!("E{}", quoted.replace('\\', "\\\\")),
+        false => quoted,
+    }
+}
+
+/// A text as a name.
+fn quote_ident(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_lowercase() || c == '_' || c.is_ascii_digit();
+    let starts_plain = text.starts_with(|c: char| c.is_ascii_lowercase() || c == '_');
+    match starts_plain && text.chars().all(plain) {
+        true => text.to_owned(),
+        false => format!("\"{}\"", text.replace('"', "\"\"")),
+    }
+}
+
+fn format_rows(call: &Call<'_>) -> Result<ArrayRef> {
+    let columns: Vec<StringArray> = (0..call.args.len())
+        .map(|idx| call.texts(idx))
+        .collect::<Result<_>>()?;
+    let of = |row: usize| {
+        let value =
+            |column: &StringArray| column.is_valid(row).then(|| column.value(row).to_owned());
+        let mut values = columns.iter().map(value);
+        let Some(template) = values.next().flatten() else {
+            return Ok(None);
+        };
+        let values: Vec<Option<String>> = values.collect();
+        formatted(&template, &values).map(Some)
+    };
+    let texts: Result<StringArray> = (0..call.n_rows).map(of).collect();
+    Ok(Arc::new(texts?))
+}
+
+/// `%[position$][-][width]type` with the types `s`, `I`, `L` and `%`.
+fn formatted(template: &str, values: &[Option<String>]) -> Result<String> {
+    let mut out = String::new();
+    let mut next = 0;
+    let mut rest = template;
+    while let Some(at) = rest.find('%') {
+        out.push_str(&rest[..at]);
+        rest = &rest[at + 1..];
+        let end = rest
+            .find(|c: char| !(c.is_ascii_digit() || "$-*".contains(c)))
+            .ok_or_else(|| failure("22023", "unterminated format() type specifier"))?;
+        let (spec, kind) = (&rest[..end], rest[end..].chars().next().unwrap_or('%'));
+        rest = &rest[end + kind.len_utf8()..];
+        if kind == '%' {
+            out.push('%');
+            continue;
+        }
+        let (position, layout) = match spec.split_once('$') {
+            Some((position, layout)) => (position.parse::<usize>().ok(), layout),
+            None => (None, spec),
+        };
+        let mut take = |position: Option<usize>| {
+            let idx = position.map_or(next, |position| position.wrapping_sub(1));
+            next = idx.wrapping_add(1);
+            values
+                .get(idx)
+                .ok_or_else(|| failure("22023", "too few arguments for format()"))
+        };
+        let is_left = layout.starts_with('-');
+        let mut width: i64 = 0;
+        if layout.contains('*') {
+            let value = take(None)?.as_deref().unwrap_or("0");
+            width = value.trim().parse().map_err(|_| {
+                failure(
+                    "22P02",
+                    format!("invalid input syntax for type integer: \"{value}\""),
+                )
+            })?;
+        } else if !layout.trim_start_matches('-').is_empty() {
+            width = layout.trim_start_matches('-').parse().unwrap_or(0);
+        }
+        let value = take(position)?.as_deref();
+        let text = match (kind, value) {
+            ('s', value) => value.unwrap_or_default().to_owned(),
+            ('I', Some(value)) => quote_ident(value),
+            ('I', None) => {
+                let message = "null values cannot be formatted as an SQL identifier";
+                return Err(failure("22004", message));
+            }
+            ('L', value) => value.map_or("NULL".to_owned(), quote_literal),
+            (kind, _) => {
+                let message = format!("unrecognized format() type specifier \"{kind}\"");
+                return Err(failure("22023", message));
+            }
+        };
+        let is_left = is_left || width < 0;
+        let padding = (width.unsigned_abs() as usize).saturating_sub(text.chars().count());
+        // A width of more than a row can hold is refused by the length of the text, not by memory.
+        let padding = " ".repeat(padding.min(1 << 20));
+        match is_left {
+            true => out.extend([text.as_str(), &padding]),
+            false => out.extend([padding.as_str(), &text]),
+        }
+    }
+    out.push_str(rest);
+    Ok(out)
+}
+
+/// Patterns that were compiled: most columns have one.
+#[derive(Default)]
+struct Patterns(HashMap<(String, String), Regex>);
+
+impl Patterns {
+    fn get(&mut self, pattern: &str, flags: &str) -> Result<&Regex> {
+        let key = (pattern.to_owned(), flags.to_owned());
+        if !self.0.contains_key(&key) {
+            let compiled = compiled(pattern, flags)?;
+            self.0.insert(key.clone(), compiled);
+        }
+        Ok(&self.0[&key])
+    }
+}
+
+fn compiled(pattern: &str, flags: &str) -> Result<Regex> {
+    let mut builder = RegexBuilder::new(pattern);
+    // PostgreSQL's dot matches a new line.
+    builder.dot_matches_new_line(true);
+    for flag in flags.chars() {
+        match flag {
+            'i' => builder.case_insensitive(true),
+            'c' => builder.case_insensitive(false),
+            'x' => builder.ignore_whitespace(true),
+            'n' | 'm' => builder.multi_line(true).dot_matches_new_line(false),
+            's' | 'g' => &mut builder,
+            other => {
+                let message = format!("invalid regular expression option: \"{other}\"");
+                return Err(failure("22023", message));
+            }
+        };
+    }
+    builder.build().map_err(|error| {
+        let text = error.to_string();
+        let cause = text.lines().last().unwrap_or_default().trim();
+        let cause = cause.strip_prefix("error: ").unwrap_or(cause);
+        failure("2201B", format!("invalid regular expression: {cause}"))
+    })
+}
+
+/// Calls `of` on each row's text and pattern; the flags are argument `flags_idx`, if there is one.
+fn matched<T>(
+    call: &Call<'_>,
+    flags_idx: usize,
+    mut of: impl FnMut(usize, &str, &Regex, &str) -> Result<T>,
+) -> Result<Vec<Option<T>>> {
+    let (texts, patterns) = (call.texts(0)?, call.texts(1)?);
+    let flags = match call.args.len() > flags_idx {
+        true => Some(call.texts(flags_idx)?),
+        false => None,
+    };
+    let mut known = Patterns::default();
+    let of_row = |row: usize| {
+        let flags_null = flags.as_ref().is_some_and(|flags| flags.is_null(row));
+        if texts.is_null(row) || patterns.is_null(row) || flags_null {
+            return Ok(None);
+        }
+        let flags = flags.as_ref().map_or("", |flags| flags.value(row));
+        let regex = known.get(patterns.value(row), flags)?;
+        of(row, texts.value(row), regex, flags).map(Some)
+    };
+    (0..call.n_rows).map(of_row).collect()
+}
+
+/// The groups of a match, or all of it where there are none.
+fn groups(captures: &regex::Captures<'_>) -> Vec<Option<String>> {
+    let text = |found: Option<regex::Match<'_>>| found.map(|found| found.as_str().to_owned());
+    match captures.len() {
+        1 => vec![text(captures.get(0))],
+        n => (1..n).map(|idx| text(captures.get(idx))).collect(),
+    }
+}
+
+fn regexp_matches(call: &Call<'_>) -> Result<ArrayRef> {
+    let rows = matched(call, 2, |_, text, regex, flags| {
+        let n = if flags.contains('g') { usize::MAX } else { 1 };
+        let all = regex.captures_iter(text).take(n);
+        Ok(all.map(|captures| groups(&captures)).collect::<Vec<_>>())
+    })?;
+    let mut builder = ListBuilder::new(ListBuilder::new(StringBuilder::new()));
+    for row in rows {
+        let is_valid = row.is_some();
+        for found in row.into_iter().flatten() {
+            for group in found {
+                builder.values().values().append_option(group);
+            }
+            builder.values().append(true);
+        }
+        builder.append(is_valid);
+    }
+    Ok(Arc::new(builder.finish()))
+}
+
+fn pieces(rows: impl Iterator<Item = Option<Vec<Option<String>>>>) -> ArrayRef {
+    let mut builder = ListBuilder::new(StringBuilder::new());
+    for row in rows {
+        let is_valid = row.is_some();
+        for piece in row.into_iter().flatten() {
+            builder.values().append_option(piece);
+        }
+        builder.append(is_valid);
+    }
+    Arc::new(builder.finish())
+}
+
+fn regexp_split(call: &Call<'_>) -> Result<ArrayRef> {
+    let rows = matched(call, 2, |_, text, regex, _| {
+        let mut out = Vec::new();
+        let mut start = 0;
+        for found in regex.find_iter(text) {
+            // An empty match at either end divides nothing.
+            if found.is_empty() && (found.start() == 0 || found.end() == text.len()) {
+                continue;
+            }
+            out.push(Some(text[start..found.start()].to_owned()));
+            start = found.end();
+        }
+        out.push(Some(text[start..].to_owned()));
+        Ok(out)
+    })?;
+    Ok(pieces(rows.into_iter()))
+}
+
+/// `regexp_substr(text, pattern, start, n, flags, group)`.
+fn regexp_substr(call: &Call<'_>) -> Result<ArrayRef> {
+    let number = |idx: usize| match call.args.len() > idx {
+        true => call.integers(idx).map(Some),
+        false => Ok(None),
+    };
+    let (starts, nths, group_idx) = (number(2)?, number(3)?, number(5)?);
+    let rows = matched(call, 4, |row, text, regex, _| {
+        let at = |column: &Option<Int64Array>, default: i64| {
+            column.as_ref().map_or(Some(default), |column| {
+                column.is_valid(row).then(|| column.value(row))
+            })
+        };
+        let (Some(start), Some(nth), Some(group)) =
+            (at(&starts, 1), at(&nths, 1), at(&group_idx, 0))
+        else {
+            return Ok(None);
+        };
+        if start < 1 || nth < 1 || group < 0 {
+            let message =
+                "the start, the number and the group of regexp_substr must not be negative";
+            return Err(failure("22023", message));
+        }
+        let offset = text.char_indices().nth(start as usize - 1);
+        let rest = offset.map_or("", |(at, _)| &text[at..]);
+        let found = regex.captures_iter(rest).nth(nth as usize - 1);
+        let found = found.and_then(|captures| captures.get(group as usize));
+        Ok(found.map(|found| found.as_str().to_owned()))
+    })?;
+    Ok(Arc::new(
+        rows.into_iter()
+            .map(Option::flatten)
+            .collect::<StringArray>(),
+    ))
+}
+
+/// `substring(text from pattern)`: the first group, or the whole match.
+fn regexp_substring(call: &Call<'_>) -> Result<ArrayRef> {
+    let rows = matched(call, 2, |_, text, regex, _| {
+        let first = regex.captures(text).map(|captures| groups(&captures));
+        Ok(first.and_then(|groups| groups.into_iter().next().flatten()))
+    })?;
+    Ok(Arc::new(
+        rows.into_iter()
+            .map(Option::flatten)
+            .collect::<StringArray>(),
+    ))
+}
+
+/// `string_to_table(text, separator, null_text)`; without a separator, characters.
+fn string_to_table(call: &Call<'_>) -> Result<ArrayRef> {
+    let (texts, separators) = (call.texts(0)?, call.texts(1)?);
+    let nulls = match call.args.len() {
+        3 => Some(call.texts(2)?),
+        _ => None,
+    };
+    let of = |row: usize| {
+        texts.is_valid(row).then(|| {
+            let text = texts.value(row);
+            let null = nulls
+                .as_ref()
+                .filter(|nulls| nulls.is_valid(row))
+                .map(|n| n.value(row));
+            let piece = |piece: &str| (Some(piece) != null).then(|| piece.to_owned());
+            match (separators.is_valid(row), text.is_empty()) {
+                (_, true) => Vec::new(),
+                (false, _) => text.chars().map(|c| piece(&c.to_string())).collect(),
+                (true, _) if separators.value(row).is_empty() => vec![piece(text)],
+                (true, _) => text.split(separators.value(row)).map(piece).collect(),
+            }
+        })
+    };
+    Ok(pieces((0..call.n_rows).map(of)))
+}

@@ -1,0 +1,398 @@
+//! Operators, literals and calls that the planner knows under another name.
+//!
+//! In and out: one expression whose parts were rewritten before.
+
+use datafusion::sql::sqlparser::ast::{
+    ArrayElemTypeDef, BinaryOperator, CastKind, DataType, DateTimeField, Expr, Function,
+    FunctionArg, FunctionArgExpr, FunctionArguments, UnaryOperator, Value,
+};
+
+use super::{call, function_name, literal, number, plain_arguments, text};
+use crate::error::{Error, Result};
+use crate::functions::interval;
+
+/// Rewrites one expression.
+pub(super) fn rewrite(expr: &mut Expr) -> Result<()> {
+    if let Some(replacement) = replacement(expr)? {
+        *expr = replacement;
+    }
+    Ok(())
+}
+
+fn replacement(expr: &Expr) -> Result<Option<Expr>> {
+    let part = |expr: &Expr| expr.clone();
+    Ok(match expr {
+        Expr::UnaryOp { op, expr } => unary(*op, expr),
+        Expr::Value(value) => match &value.value {
+            Value::UnicodeStringLiteral(content) => Some(text(content.as_str())),
+            _ => None,
+        },
+        Expr::Interval(found)
+            if found.leading_field.is_none() && literal(&found.value).is_some() =>
+        {
+            literal(&found.value).map(interval_literal).transpose()?
+        }
+        Expr::Cast {
+            expr, data_type, ..
+        } => cast(expr, data_type)?,
+        Expr::TypedString(typed) => match &typed.value.value {
+            Value::SingleQuotedString(content) => {
+                let content = text(content.as_str());
+                cast(&content, &typed.data_type)?
+            }
+            _ => None,
+        },
+        Expr::AtTimeZone {
+            timestamp,
+            time_zone,
+        } => Some(call("timezone", vec![part(time_zone), part(timestamp)])),
+        Expr::Extract { field, expr, .. } => {
+            extracted(field).map(|name| call("pg_extract", vec![text(name), part(expr)]))
+        }
+        Expr::Substring {
+            expr,
+            substring_from: Some(from),
+            substring_for: None,
+            ..
+        } if literal(from).is_some() => {
+            Some(call("regexp_substring", vec![part(expr), part(from)]))
+        }
+        Expr::Like {
+            any: true,
+            negated,
+            expr,
+            pattern,
+            ..
+        } => like_any(expr, pattern, *negated, false),
+        Expr::ILike {
+            any: true,
+            negated,
+            expr,
+            pattern,
+            ..
+        } => like_any(expr, pattern, *negated, true),
+        Expr::BinaryOp { left, op, right } if *op == BinaryOperator::Overlaps => {
+            match (left.as_ref(), right.as_ref()) {
+                (Expr::Tuple(first), Expr::Tuple(second))
+                    if first.len() == 2 && second.len() == 2 =>
+                {
+                    let args = first.iter().chain(second).cloned();
+                    Some(call("overlaps", args.collect()))
+                }
+                _ => None,
+            }
+        }
+        Expr::Function(function) => called(function)?,
+        _ => None,
+    })
+}
+
+fn unary(operator: UnaryOperator, operand: &Expr) -> Option<Expr> {
+    if operator == UnaryOperator::BitwiseNot {
+        return Some(Expr::Nested(Box::new(Expr::BinaryOp {
+            left: Box::new(operand.clone()),
+            op: BinaryOperator::PGBitwiseXor,
+            right: Box::new(number("-1")),
+        })));
+    }
+    let name = match operator {
+        UnaryOperator::PGSquareRoot => "sqrt",
+        UnaryOperator::PGCubeRoot => "cbrt",
+        UnaryOperator::PGAbs => "abs",
+        UnaryOperator::PGPostfixFactorial | UnaryOperator::PGPrefixFactorial => "factorial",
+        _ => return None,
+    };
+    Some(call(name, vec![operand.clone()]))
+}
+
+/// An interval that PostgreSQL reads, in a form that the planner reads as well.
+fn interval_literal(written: &str) -> Result<Expr> {
+    let value = interval::parse(written)?;
+    Ok(Expr::Interval(datafusion::sql::sqlparser::ast::Interval {
+        value: Box::new(text(interval::plain_text(value))),
+        leading_field: None,
+        leading_precision: None,
+        last_field: None,
+        fractional_seconds_precision: None,
+    }))
+}
+
+/// Casts whose texts the planner reads otherwise, and names that stand for moments.
+fn cast(inner: &Expr, data_type: &DataType) -> Result<Option<Expr>> {
+    let word = literal(inner).map(str::trim);
+    Ok(match (data_type, word) {
+        (DataType::JSON, _) => Some(call("json_in", vec![inner.clone()])),
+        (DataType::JSONB, _) => Some(call("jsonb_in", vec![inner.clone()])),
+        (DataType::Interval { .. }, Some(word)) => Some(interval_literal(word)?),
+        (DataType::Interval { .. }, None) => match inner {
+            Expr::Interval(_) => None,
+            _ => Some(call("to_interval", vec![inner.clone()])),
+        },
+        (DataType::Array(ArrayElemTypeDef::SquareBracket(element, _)), Some(word)) => {
+            array_literal(word, element)
+        }
+        (DataType::Timestamp(..), Some(word)) if lacks_seconds(word) => Some(Expr::Cast {
+            kind: CastKind::Cast,
+            expr: Box::new(text(format!("{word}:00"))),
+            data_type: data_type.clone(),
+            array: false,
+            format: None,
+        }),
+        (DataType::Date, Some(word)) => {
+            let days = match word.to_lowercase().as_str() {
+                "today" | "now" => "0",
+                "tomorrow" => "1",
+                "yesterday" => "-1",
+                _ => return Ok(None),
+            };
+            Some(Expr::BinaryOp {
+                left: Box::new(call("current_date", Vec::new())),
+                op: BinaryOperator::Plus,
+                right: Box::new(number(days)),
+            })
+        }
+        (DataType::Timestamp(_, zone), Some(word)) if word.eq_ignore_ascii_case("now") => {
+            use datafusion::sql::sqlparser::ast::TimezoneInfo;
+            let name = match zone {
+                TimezoneInfo::Tz | TimezoneInfo::WithTimeZone => "now",
+                _ => "localtimestamp",
+            };
+            Some(call(name, Vec::new()))
+        }
+        _ => None,
+    })
+}
+
+/// `2020-01-01 10:00`, which the planner does not read.
+fn lacks_seconds(word: &str) -> bool {
+    word.is_ascii()
+        && word.len() == 16
+        && word.as_bytes()[13] == b':'
+        && word.bytes().filter(|byte| *byte == b':').count() == 1
+}
+
+/// `'{1,2}'::int[]` is `ARRAY['1', '2']`, each cast; nested arrays are left to the planner.
+fn array_literal(word: &str, element: &DataType) -> Option<Expr> {
+    let inner = word.strip_prefix('{')?.strip_suffix('}')?;
+    if inner.contains(['{', '\\']) || inner.trim().is_empty() {
+        return None;
+    }
+    let mut items = Vec::new();
+    let mut item = String::new();
+    let (mut in_quotes, mut was_quoted) = (false, false);
+    for c in inner.chars().chain([',']) {
+        match c {
+            '"' => (in_quotes, was_quoted) = (!in_quotes, true),
+            ',' if !in_quotes => {
+                let word = std::mem::take(&mut item);
+                let word = if was_quoted {
+                    word.as_str()
+                } else {
+                    word.trim()
+                };
+                items.push(match word.eq_ignore_ascii_case("null") && !was_quoted {
+                    true => Expr::Value(Value::Null.with_empty_span()),
+                    false => text(word),
+                });
+                was_quoted = false;
+            }
+            c => item.push(c),
+        }
+    }
+    let cast = |item: Expr| Expr::Cast {
+        kind: CastKind::Cast,
+        expr: Box::new(item),
+        data_type: element.clone(),
+        array: false,
+        format: None,
+    };
+    Some(Expr::Array(datafusion::sql::sqlparser::ast::Array {
+        elem: items.into_iter().map(cast).collect(),
+        named: true,
+    }))
+}
+
+/// The fields of `extract` that the planner lacks.
+fn extracted(field: &DateTimeField) -> Option<&'static str> {
+    Some(match field {
+        DateTimeField::Century => "century",
+        DateTimeField::Decade => "decade",
+        DateTimeField::Millenium | DateTimeField::Millennium => "millennium",
+        DateTimeField::Julian => "julian",
+        DateTimeField::Timezone => "timezone",
+        DateTimeField::TimezoneHour => "timezone_hour",
+        DateTimeField::TimezoneMinute => "timezone_minute",
+        _ => return None,
+    })
+}
+
+/// `x LIKE ANY (ARRAY[a, b])` is `x LIKE a OR x LIKE b`.
+fn like_any(expr: &Expr, pattern: &Expr, negated: bool, ignores_case: bool) -> Option<Expr> {
+    let patterns = match pattern {
+        Expr::Array(array) => array.elem.clone(),
+        Expr::Tuple(elements) => elements.clone(),
+        Expr::Nested(inner) => return like_any(expr, inner, negated, ignores_case),
+        _ => return None,
+    };
+    let like = |pattern: Expr| {
+        let (expr, pattern) = (Box::new(expr.clone()), Box::new(pattern));
+        match ignores_case {
+            true => Expr::ILike {
+                negated,
+                any: false,
+                expr,
+                pattern,
+                escape_char: None,
+            },
+            false => Expr::Like {
+                negated,
+                any: false,
+                expr,
+                pattern,
+                escape_char: None,
+            },
+        }
+    };
+    let either = |left: Expr, right: Expr| Expr::BinaryOp {
+        left: Box::new(left),
+        op: BinaryOperator::Or,
+        right: Box::new(right),
+    };
+    let any = patterns.into_iter().map(like).reduce(either)?;
+    Some(Expr::Nested(Box::new(any)))
+}
+
+/// Calls with arguments of another shape.
+fn called(function: &Function) -> Result<Option<Expr>> {
+    let Some(name) = function_name(function) else {
+        return Ok(None);
+    };
+    Ok(match name.as_str() {
+        "substring" => match plain_arguments(function).as_deref() {
+            Some([value, pattern]) if literal(pattern).is_some() => Some(call(
+                "regexp_substring",
+                vec![value.clone(), pattern.clone()],
+            )),
+            _ => None,
+        },
+        "make_interval" => named_parts(function)?,
+        "random" => match plain_arguments(function).as_deref() {
+            Some([low, high]) => {
+                let args = vec![call("random", Vec::new()), low.clone(), high.clone()];
+                Some(call("random_between", args))
+            }
+            _ => None,
+        },
+        // Cut on the clock of a zone, and set back.
+        "date_trunc" => match plain_arguments(function).as_deref() {
+            Some([unit, moment, zone]) => {
+                let there = call("timezone", vec![zone.clone(), moment.clone()]);
+                let cut = call("date_trunc", vec![unit.clone(), there]);
+                Some(call("timezone", vec![zone.clone(), cut]))
+            }
+            _ => None,
+        },
+        "mode" if function.within_group.len() == 1 => {
+            let mut function = function.clone();
+            let order = function.within_group.pop();
+            let args = order.map(|order| vec![order.expr]).unwrap_or_default();
+            with_arguments(&mut function, args);
+            Some(Expr::Function(function))
+        }
+        "percentile_disc" => percentile_disc(function),
+        "percentile_cont" => percentiles(function),
+        "date_part" => match plain_arguments(function).as_deref() {
+            Some([field, moment]) => literal(field).and_then(|field| {
+                let known = ["century", "decade", "millennium", "julian", "timezone"];
+                let field = field.to_lowercase();
+                let known = known.contains(&field.as_str());
+                known.then(|| call("pg_extract", vec![text(field), moment.clone()]))
+            }),
+            _ => None,
+        },
+        "setseed" => {
+            return Err(Error::unsupported("setseed"));
+        }
+        _ => None,
+    })
+}
+
+fn with_arguments(function: &mut Function, args: Vec<Expr>) {
+    if let FunctionArguments::List(list) = &mut function.args {
+        list.args = args
+            .into_iter()
+            .map(|arg| FunctionArg::Unnamed(FunctionArgExpr::Expr(arg)))
+            .collect();
+    }
+}
+
+/// `make_interval(days => 1)`: each part by its place.
+fn named_parts(function: &Function) -> Result<Option<Expr>> {
+    const PARTS: [&str; 7] = ["years", "months", "weeks", "days", "hours", "mins", "secs"];
+    let FunctionArguments::List(list) = &function.args else {
+        return Ok(None);
+    };
+    if plain_arguments(function).is_some() {
+        return Ok(None);
+    }
+    let mut values = PARTS.map(|_| number("0"));
+    for (idx, arg) in list.args.iter().enumerate() {
+        let (place, value) = match arg {
+            FunctionArg::Unnamed(FunctionArgExpr::Expr(value)) => (Some(idx), value),
+            FunctionArg::Named {
+                name,
+                arg: FunctionArgExpr::Expr(value),
+                ..
+            } => {
+                let same = |part: &&str| part.eq_ignore_ascii_case(&name.value);
+                (PARTS.iter().position(|part| same(&part)), value)
+            }
+            _ => return Ok(None),
+        };
+        match place.and_then(|place| values.get_mut(place)) {
+            Some(part) => *part = value.clone(),
+            None => {
+                let message = format!("function make_interval has no argument {arg}");
+                let hint = format!("Its arguments are {}.", PARTS.join(", "));
+                return Err(Error::invalid("42883", message, Some(&hint)));
+            }
+        }
+    }
+    Ok(Some(call("make_interval", values.to_vec())))
+}
+
+/// `percentile_disc(p) WITHIN GROUP (ORDER BY x)` is `percentile_disc(x, p, descending)`.
+fn percentile_disc(function: &Function) -> Option<Expr> {
+    let [order] = function.within_group.as_slice() else {
+        return None;
+    };
+    let args = plain_arguments(function)?;
+    let [fraction] = args.as_slice() else {
+        return None;
+    };
+    let is_descending = order.options.asc == Some(false);
+    let descending = Expr::Value(Value::Boolean(is_descending).with_empty_span());
+    let args = vec![order.expr.clone(), fraction.clone(), descending];
+    let mut function = function.clone();
+    function.within_group.clear();
+    with_arguments(&mut function, args);
+    Some(Expr::Function(function))
+}
+
+/// `percentile_cont(ARRAY[p, q])` is `ARRAY[percentile_cont(p), percentile_cont(q)]`.
+fn percentiles(function: &Function) -> Option<Expr> {
+    let args = plain_arguments(function)?;
+    let [Expr::Array(array)] = args.as_slice() else {
+        return None;
+    };
+    let each = |fraction: &Expr| {
+        let mut function = function.clone();
+        with_arguments(&mut function, vec![fraction.clone()]);
+        Expr::Function(function)
+    };
+    let elem = array.elem.iter().map(each).collect();
+    Some(Expr::Array(datafusion::sql::sqlparser::ast::Array {
+        elem,
+        named: true,
+    }))
+}

@@ -1,0 +1,151 @@
+//! What PostgreSQL writes in its own way, spelt as the planner knows it.
+//!
+//! In and out: a statement's syntax tree. Every step keeps the meaning; what cannot be kept is an error
+//! that names it. `expressions` has operators and literals, `relations` what stands in FROM, `subqueries`
+//! EXISTS and IN among the columns of a result. Plans nothing.
+
+mod expressions;
+mod relations;
+mod subqueries;
+
+pub(crate) use subqueries::unsupported_subquery;
+
+use std::ops::ControlFlow;
+
+use datafusion::sql::sqlparser::ast::{
+    Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments, Ident,
+    LimitClause, ObjectName, Query, Select, Statement, TableFactor, Value, VisitMut, VisitorMut,
+};
+
+use crate::error::{Error, Result};
+
+/// Rewrites a statement in place.
+pub(crate) fn rewrite(statement: &mut Statement) -> Result<()> {
+    match statement.visit(&mut Spelling) {
+        ControlFlow::Continue(()) => Ok(()),
+        ControlFlow::Break(error) => Err(error),
+    }
+}
+
+struct Spelling;
+
+fn flow(result: Result<()>) -> ControlFlow<Error> {
+    match result {
+        Ok(()) => ControlFlow::Continue(()),
+        Err(error) => ControlFlow::Break(error),
+    }
+}
+
+impl VisitorMut for Spelling {
+    type Break = Error;
+
+    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<Error> {
+        flow(fetch(query))
+    }
+
+    fn post_visit_select(&mut self, select: &mut Select) -> ControlFlow<Error> {
+        subqueries::rewrite(select);
+        flow(relations::unnest_columns(select))
+    }
+
+    fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<Error> {
+        flow(relations::rewrite(factor))
+    }
+
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Error> {
+        flow(expressions::rewrite(expr))
+    }
+}
+
+/// `FETCH FIRST n ROWS ONLY` is `LIMIT n`.
+fn fetch(query: &mut Query) -> Result<()> {
+    let Some(fetch) = query.fetch.take() else {
+        return Ok(());
+    };
+    if fetch.with_ties || fetch.percent {
+        let what = if fetch.percent {
+            "PERCENT"
+        } else {
+            "WITH TIES"
+        };
+        return Err(Error::unsupported(format!("FETCH {what}")));
+    }
+    let n_rows = Some(fetch.quantity.unwrap_or_else(|| number("1")));
+    match &mut query.limit_clause {
+        Some(LimitClause::LimitOffset { limit, .. }) if limit.is_none() => *limit = n_rows,
+        Some(_) => {
+            let message = "multiple LIMIT clauses not allowed";
+            return Err(Error::invalid("42601", message, None));
+        }
+        clause => {
+            *clause = Some(LimitClause::LimitOffset {
+                limit: n_rows,
+                offset: None,
+                limit_by: Vec::new(),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// A number as it is written.
+fn number(digits: &str) -> Expr {
+    Expr::Value(Value::Number(digits.to_owned(), false).with_empty_span())
+}
+
+/// A text.
+fn text(text: impl Into<String>) -> Expr {
+    Expr::Value(Value::SingleQuotedString(text.into()).with_empty_span())
+}
+
+/// The text of a literal.
+fn literal(expr: &Expr) -> Option<&str> {
+    match expr {
+        Expr::Value(value) => match &value.value {
+            Value::SingleQuotedString(text) | Value::EscapedStringLiteral(text) => Some(text),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// `name(args)`.
+fn call(name: &str, args: Vec<Expr>) -> Expr {
+    let args = args
+        .into_iter()
+        .map(|arg| FunctionArg::Unnamed(FunctionArgExpr::Expr(arg)));
+    Expr::Function(Function {
+        name: ObjectName::from(vec![Ident::new(name)]),
+        uses_odbc_syntax: false,
+        parameters: FunctionArguments::None,
+        args: FunctionArguments::List(FunctionArgumentList {
+            duplicate_treatment: None,
+            args: args.collect(),
+            clauses: Vec::new(),
+        }),
+        filter: None,
+        null_treatment: None,
+        over: None,
+        within_group: Vec::new(),
+    })
+}
+
+/// The lower-case name of a function without a schema.
+fn function_name(function: &Function) -> Option<String> {
+    match function.name.0.as_slice() {
+        [part] => Some(part.as_ident()?.value.to_lowercase()),
+        _ => None,
+    }
+}
+
+/// The plain arguments of a function; `None` if one is named or a star.
+fn plain_arguments(function: &Function) -> Option<Vec<Expr>> {
+    let FunctionArguments::List(list) = &function.args else {
+        return None;
+    };
+    let plain = |arg: &FunctionArg| match arg {
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => Some(expr.clone()),
+        _ => None,
+    };
+    list.args.iter().map(plain).collect()
+}

@@ -1,0 +1,274 @@
+//! Functions of several rows, samples and row numbers in FROM; functions of several rows among columns.
+//!
+//! In and out: a relation, or the columns of a SELECT.
+
+use datafusion::sql::sqlparser::ast::{
+    Expr, FunctionArg, FunctionArgExpr, Ident, ObjectName, Query, Select, SelectItem, SetExpr,
+    TableAlias, TableAliasColumnDef, TableFactor, TableSampleKind, TableSampleMethod,
+};
+
+use super::{call, function_name};
+use crate::error::{Error, Result};
+
+/// Functions that give an array here and rows in PostgreSQL.
+const ROW_FUNCTIONS: [&str; 9] = [
+    "generate_series",
+    "regexp_matches",
+    "regexp_split_to_table",
+    "string_to_table",
+    "json_array_elements",
+    "json_array_elements_text",
+    "jsonb_array_elements",
+    "jsonb_array_elements_text",
+    "generate_subscripts",
+];
+/// The same, of keys and of keys with values.
+const KEY_FUNCTIONS: [&str; 6] = [
+    "json_object_keys",
+    "jsonb_object_keys",
+    "json_each",
+    "jsonb_each",
+    "json_each_text",
+    "jsonb_each_text",
+];
+
+fn gives_rows(name: &str) -> bool {
+    ROW_FUNCTIONS.contains(&name) || KEY_FUNCTIONS.contains(&name)
+}
+
+/// `SELECT generate_series(1, 3)` has three rows.
+pub(super) fn unnest_columns(select: &mut Select) -> Result<()> {
+    for item in &mut select.projection {
+        let (SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. }) = item else {
+            continue;
+        };
+        let Expr::Function(function) = &*expr else {
+            continue;
+        };
+        let Some(name) = function_name(function).filter(|name| gives_rows(name)) else {
+            continue;
+        };
+        if function.over.is_some() {
+            continue;
+        }
+        let unnested = call("unnest", vec![expr.clone()]);
+        *item = match std::mem::replace(item, SelectItem::UnnamedExpr(unnested.clone())) {
+            SelectItem::ExprWithAlias { alias, .. } => SelectItem::ExprWithAlias {
+                expr: unnested,
+                alias,
+            },
+            _ => SelectItem::ExprWithAlias {
+                expr: unnested,
+                alias: Ident::with_quote('"', name),
+            },
+        };
+    }
+    Ok(())
+}
+
+/// Rewrites a relation.
+pub(super) fn rewrite(factor: &mut TableFactor) -> Result<()> {
+    if let Some(sampled) = sampled(factor)? {
+        *factor = sampled;
+    }
+    if let Some(rows) = rows(factor)? {
+        *factor = rows;
+    }
+    Ok(())
+}
+
+fn template(text: &str) -> Result<(Box<Query>, Box<Select>)> {
+    let mut query = auspex_sql::parse_query(text, auspex_sql::Dialect::Postgres)?;
+    let body = std::mem::replace(
+        query.body.as_mut(),
+        SetExpr::Values(datafusion::sql::sqlparser::ast::Values {
+            explicit_row: false,
+            value_keyword: false,
+            rows: Vec::new(),
+        }),
+    );
+    match body {
+        SetExpr::Select(select) => Ok((query, select)),
+        _ => Err(Error::invalid("XX000", "a template is no SELECT", None)),
+    }
+}
+
+fn derived(mut query: Box<Query>, select: Box<Select>, alias: Option<TableAlias>) -> TableFactor {
+    *query.body = SetExpr::Select(select);
+    TableFactor::Derived {
+        lateral: false,
+        subquery: query,
+        alias,
+        sample: None,
+    }
+}
+
+/// `t TABLESAMPLE BERNOULLI (p)`: each row with a chance of `p` percent. SYSTEM draws rows, too, since
+/// files have no pages of a size.
+fn sampled(factor: &mut TableFactor) -> Result<Option<TableFactor>> {
+    let (TableFactor::Table { sample, alias, .. } | TableFactor::Derived { sample, alias, .. }) =
+        factor
+    else {
+        return Ok(None);
+    };
+    let Some(TableSampleKind::BeforeTableAlias(sample) | TableSampleKind::AfterTableAlias(sample)) =
+        sample.take()
+    else {
+        return Ok(None);
+    };
+    let is_known = matches!(
+        sample.name,
+        Some(TableSampleMethod::Bernoulli | TableSampleMethod::System)
+    );
+    let (Some(quantity), true) = (&sample.quantity, is_known) else {
+        let message = "TABLESAMPLE takes BERNOULLI (percent) or SYSTEM (percent)";
+        return Err(Error::invalid("42704", message, None));
+    };
+    if sample.seed.is_some() {
+        return Err(Error::unsupported("TABLESAMPLE ... REPEATABLE"));
+    }
+    let mut alias = alias.take();
+    if let (None, TableFactor::Table { name, .. }) = (&alias, &*factor) {
+        alias = name
+            .0
+            .last()
+            .and_then(|part| part.as_ident())
+            .map(|name| TableAlias {
+                explicit: true,
+                name: name.clone(),
+                columns: Vec::new(),
+                at: None,
+            });
+    }
+    let (query, mut select) = template("SELECT * FROM t WHERE random() * 100 < 1")?;
+    if let Some(table) = select.from.first_mut() {
+        table.relation = factor.clone();
+    }
+    if let Some(Expr::BinaryOp { right, .. }) = &mut select.selection {
+        **right = Expr::Nested(Box::new(quantity.value.clone()));
+    }
+    Ok(Some(derived(query, select, alias)))
+}
+
+/// The call of a relation: its name and arguments, and whether its rows are numbered.
+fn called(factor: &TableFactor) -> Option<(String, Vec<Expr>, bool, Option<TableAlias>)> {
+    let plain = |arg: &FunctionArg| match arg {
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => Some(expr.clone()),
+        _ => None,
+    };
+    let name_of = |name: &ObjectName| match name.0.as_slice() {
+        [part] => Some(part.as_ident()?.value.to_lowercase()),
+        _ => None,
+    };
+    match factor {
+        TableFactor::Table {
+            name,
+            args: Some(args),
+            alias,
+            with_ordinality,
+            ..
+        } => {
+            let args = args.args.iter().map(plain).collect::<Option<_>>()?;
+            Some((name_of(name)?, args, *with_ordinality, alias.clone()))
+        }
+        TableFactor::Function {
+            lateral: false,
+            name,
+            args,
+            with_ordinality,
+            alias,
+        } => {
+            let args = args.iter().map(plain).collect::<Option<_>>()?;
+            Some((name_of(name)?, args, *with_ordinality, alias.clone()))
+        }
+        TableFactor::UNNEST {
+            array_exprs,
+            with_ordinality: true,
+            alias,
+            ..
+        } => Some((
+            "unnest".to_owned(),
+            array_exprs.clone(),
+            true,
+            alias.clone(),
+        )),
+        _ => None,
+    }
+}
+
+/// `f(x) WITH ORDINALITY`, and functions that give an array: their elements are the rows.
+fn rows(factor: &TableFactor) -> Result<Option<TableFactor>> {
+    let Some((name, args, is_numbered, alias)) = called(factor) else {
+        return Ok(None);
+    };
+    let is_ours = gives_rows(&name) && name != "generate_series";
+    if !is_ours && !(is_numbered && (name == "unnest" || name == "generate_series")) {
+        return match is_numbered {
+            true => Err(Error::unsupported(format!("WITH ORDINALITY of {name}"))),
+            false => Ok(None),
+        };
+    }
+    let array = match (name.as_str(), args.as_slice()) {
+        ("unnest", [array]) => array.clone(),
+        ("unnest", _) => {
+            return Err(Error::unsupported("WITH ORDINALITY of several arrays"));
+        }
+        _ => call(&name, args),
+    };
+    let is_pairs = name.contains("_each");
+    let mut names: Vec<&str> = match is_pairs {
+        true => vec!["key", "value"],
+        false => vec![match &alias {
+            // The one column is called as the relation is.
+            Some(alias) => alias.name.value.as_str(),
+            None if name.ends_with("elements") || name.ends_with("_text") => "value",
+            None => name.as_str(),
+        }],
+    };
+    if is_numbered {
+        names.push("ordinality");
+    }
+    let given = alias.iter().flat_map(|alias| &alias.columns);
+    let given: Vec<Ident> = given.map(|column| column.name.clone()).collect();
+    let named = names
+        .iter()
+        .enumerate()
+        .map(|(idx, name)| TableAliasColumnDef {
+            name: given
+                .get(idx)
+                .cloned()
+                .unwrap_or_else(|| Ident::with_quote('"', *name)),
+            data_type: None,
+        });
+    let columns: Vec<TableAliasColumnDef> = named.collect();
+    let (query, mut select) = template("SELECT 1")?;
+    let field = |name: &str| {
+        call(
+            "get_field",
+            vec![call("unnest", vec![array.clone()]), super::text(name)],
+        )
+    };
+    let mut exprs = match is_pairs {
+        true => vec![field("key"), field("value")],
+        false => vec![call("unnest", vec![array.clone()])],
+    };
+    if is_numbered {
+        let numbers = vec![
+            super::number("1"),
+            call("array_length", vec![array, super::number("1")]),
+        ];
+        exprs.push(call("unnest", vec![call("generate_series", numbers)]));
+    }
+    let item = |(idx, expr): (usize, Expr)| SelectItem::ExprWithAlias {
+        expr,
+        alias: columns[idx].name.clone(),
+    };
+    select.projection = exprs.into_iter().enumerate().map(item).collect();
+    let alias = TableAlias {
+        explicit: true,
+        name: alias.map_or_else(|| Ident::with_quote('"', name), |alias| alias.name),
+        columns: Vec::new(),
+        at: None,
+    };
+    Ok(Some(derived(query, select, Some(alias))))
+}

@@ -1,0 +1,28 @@
+//! Names of types that the planner lacks.
+//!
+//! In: a type as it is written; out: the Arrow type that holds its values. `json` is text with a mark
+//! that tells clients its type; `uuid` is text.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
+use datafusion::error::Result;
+use datafusion::logical_expr::planner::TypePlanner;
+use datafusion::sql::sqlparser::ast;
+
+/// Plans types.
+#[derive(Debug)]
+pub(crate) struct Types;
+
+impl TypePlanner for Types {
+    fn plan_type_field(&self, sql_type: &ast::DataType) -> Result<Option<FieldRef>> {
+        let mark = match sql_type {
+            ast::DataType::JSON | ast::DataType::JSONB => HashMap::from([super::json::mark()]),
+            ast::DataType::Uuid => HashMap::new(),
+            _ => return Ok(None),
+        };
+        let field = Field::new("", DataType::Utf8, true).with_metadata(mark);
+        Ok(Some(Arc::new(field)))
+    }
+}
