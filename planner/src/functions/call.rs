@@ -30,8 +30,6 @@ pub(super) const INTERVAL: DataType = DataType::Interval(IntervalUnit::MonthDayN
 /// The arguments of a call.
 pub(super) struct Call<'a> {
     pub(super) args: Vec<ArrayRef>,
-    /// What is known of each argument beside its values.
-    pub(super) fields: Vec<FieldRef>,
     pub(super) n_rows: usize,
     pub(super) config: &'a ConfigOptions,
 }
@@ -247,7 +245,6 @@ impl ScalarUDFImpl for SqlFunction {
         let columns = args.args.into_iter().map(|value| value.into_array(n_rows));
         let call = Call {
             args: columns.collect::<Result<_>>()?,
-            fields: args.arg_fields,
             n_rows,
             config: &config,
         };

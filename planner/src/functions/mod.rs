@@ -3,8 +3,9 @@
 //! In: a session's context; out: the same with the functions of each family. Code map: `call` describes
 //! a function; `moment`, `interval`, `template`, `number_template` and `to_char` are about time and
 //! its text; `math`, `strings`, `arrays`, `json` what their names say;  `aggregates` look at whole groups;
-//! `operators` and `checked` plan operators; `server_side` waits and names types; `syntax` spells a
-//! statement anew before it is planned, `types` names its types. Functions about catalogs are the server's.
+//! `operators` and `checked` plan operators; `server_side` waits; `syntax` spells a
+//! statement anew before it is planned, `types` names its types. Functions about catalogs, and those that write
+//! values as the wire does (`format`, `to_json`), are the server's.
 
 mod aggregates;
 mod arrays;
@@ -44,7 +45,6 @@ pub(crate) fn install(context: &mut SessionContext) -> Result<()> {
         strings::functions(),
         arrays::functions(),
         json::functions(),
-        server_side::functions(),
     ];
     let mut functions: Vec<ScalarUDF> = Vec::new();
     for function in families.into_iter().flatten() {

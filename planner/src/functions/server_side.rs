@@ -1,10 +1,10 @@
-//! Waiting, random identifiers, and the type of a value.
+//! Waiting, and the names of types in messages.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use datafusion::arrow::array::{Array, AsArray, StringArray};
+use datafusion::arrow::array::{Array, AsArray};
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Float64Type};
 use datafusion::common::ScalarValue;
@@ -14,18 +14,7 @@ use datafusion::logical_expr::{
     ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
 
-use super::call::{Function, failure, function};
-
-/// The functions of this family.
-pub(super) fn functions() -> Vec<Function> {
-    vec![
-        function("pg_typeof", &[1], DataType::Utf8, |call| {
-            let name = type_name(call.arg(0)?.data_type());
-            Ok(Arc::new(StringArray::from(vec![name; call.n_rows])))
-        })
-        .stable(),
-    ]
-}
+use super::call::failure;
 
 /// The name of a type as PostgreSQL writes it out.
 pub(super) fn type_name(data_type: &DataType) -> String {

@@ -1,4 +1,4 @@
-//! Texts: `format`, patterns as PostgreSQL takes them, and arrays of pieces.
+//! Texts: patterns as PostgreSQL takes them, and arrays of pieces.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,13 +10,12 @@ use datafusion::arrow::datatypes::{DataType, Field};
 use datafusion::error::Result;
 use regex::{Regex, RegexBuilder};
 
-use super::call::{ANY, Call, Function, failure, function};
+use super::call::{Call, Function, failure, function};
 
 /// The functions of this family.
 pub(super) fn functions() -> Vec<Function> {
     let texts = list_of(DataType::Utf8);
     vec![
-        function("format", ANY, DataType::Utf8, format_rows),
         function(
             "regexp_matches",
             &[2, 3],
@@ -43,16 +42,6 @@ pub(super) fn functions() -> Vec<Function> {
         ),
         function("regexp_substring", &[2], DataType::Utf8, regexp_substring),
         function("string_to_table", &[2, 3], texts, string_to_table),
-        function("quote_nullable", &[1], DataType::Utf8, |call| {
-            let quoted = |text: Option<&str>| text.map_or("NULL".to_owned(), quote_literal);
-            let texts = call
-                .texts(0)?
-                .iter()
-                .map(quoted)
-                .map(Some)
-                .collect::<StringArray>();
-            Ok(Arc::new(texts))
-        }),
         digits("to_bin", |number| format!("{number:b}")),
         digits("to_oct", |number| format!("{number:o}")),
     ]
@@ -71,111 +60,6 @@ fn digits(name: &'static str, of: fn(i64) -> String) -> Function {
             .collect::<StringArray>();
         Ok(Arc::new(texts))
     })
-}
-
-/// A text as a literal.
-fn quote_literal(text: &str) -> String {
-    let quoted = format!("'{}'", text.replace('\'', "''"));
-    match text.contains('\\') {
-        true => format!("E{}", quoted.replace('\\', "\\\\")),
-        false => quoted,
-    }
-}
-
-/// A text as a name.
-fn quote_ident(text: &str) -> String {
-    let plain = |c: char| c.is_ascii_lowercase() || c == '_' || c.is_ascii_digit();
-    let starts_plain = text.starts_with(|c: char| c.is_ascii_lowercase() || c == '_');
-    match starts_plain && text.chars().all(plain) {
-        true => text.to_owned(),
-        false => format!("\"{}\"", text.replace('"', "\"\"")),
-    }
-}
-
-fn format_rows(call: &Call<'_>) -> Result<ArrayRef> {
-    let columns: Vec<StringArray> = (0..call.args.len())
-        .map(|idx| call.texts(idx))
-        .collect::<Result<_>>()?;
-    let of = |row: usize| {
-        let value =
-            |column: &StringArray| column.is_valid(row).then(|| column.value(row).to_owned());
-        let mut values = columns.iter().map(value);
-        let Some(template) = values.next().flatten() else {
-            return Ok(None);
-        };
-        let values: Vec<Option<String>> = values.collect();
-        formatted(&template, &values).map(Some)
-    };
-    let texts: Result<StringArray> = (0..call.n_rows).map(of).collect();
-    Ok(Arc::new(texts?))
-}
-
-/// `%[position$][-][width]type` with the types `s`, `I`, `L` and `%`.
-fn formatted(template: &str, values: &[Option<String>]) -> Result<String> {
-    let mut out = String::new();
-    let mut next = 0;
-    let mut rest = template;
-    while let Some(at) = rest.find('%') {
-        out.push_str(&rest[..at]);
-        rest = &rest[at + 1..];
-        let end = rest
-            .find(|c: char| !(c.is_ascii_digit() || "$-*".contains(c)))
-            .ok_or_else(|| failure("22023", "unterminated format() type specifier"))?;
-        let (spec, kind) = (&rest[..end], rest[end..].chars().next().unwrap_or('%'));
-        rest = &rest[end + kind.len_utf8()..];
-        if kind == '%' {
-            out.push('%');
-            continue;
-        }
-        let (position, layout) = match spec.split_once('$') {
-            Some((position, layout)) => (position.parse::<usize>().ok(), layout),
-            None => (None, spec),
-        };
-        let mut take = |position: Option<usize>| {
-            let idx = position.map_or(next, |position| position.wrapping_sub(1));
-            next = idx.wrapping_add(1);
-            values
-                .get(idx)
-                .ok_or_else(|| failure("22023", "too few arguments for format()"))
-        };
-        let is_left = layout.starts_with('-');
-        let mut width: i64 = 0;
-        if layout.contains('*') {
-            let value = take(None)?.as_deref().unwrap_or("0");
-            width = value.trim().parse().map_err(|_| {
-                failure(
-                    "22P02",
-                    format!("invalid input syntax for type integer: \"{value}\""),
-                )
-            })?;
-        } else if !layout.trim_start_matches('-').is_empty() {
-            width = layout.trim_start_matches('-').parse().unwrap_or(0);
-        }
-        let value = take(position)?.as_deref();
-        let text = match (kind, value) {
-            ('s', value) => value.unwrap_or_default().to_owned(),
-            ('I', Some(value)) => quote_ident(value),
-            ('I', None) => {
-                let message = "null values cannot be formatted as an SQL identifier";
-                return Err(failure("22004", message));
-            }
-            ('L', value) => value.map_or("NULL".to_owned(), quote_literal),
-            (kind, _) => {
-                let message = format!("unrecognized format() type specifier \"{kind}\"");
-                return Err(failure("22023", message));
-            }
-        };
-        let is_left = is_left || width < 0;
-        let padding = (width.unsigned_abs() as usize).saturating_sub(text.chars().count());
-        // A width of more than a row can hold is refused by the length of the text, not by memory.
-        let padding = " ".repeat(padding.min(1 << 20));
-        match is_left {
-            true => out.extend([text.as_str(), &padding]),
-            false => out.extend([padding.as_str(), &text]),
-        }
-    }
-    out.push_str(rest);
-    Ok(out)
 }
 
 /// Patterns that were compiled: most columns have one.

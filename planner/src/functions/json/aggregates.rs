@@ -1,4 +1,4 @@
-//! `json_agg` and `json_object_agg`, and the same for `jsonb`.
+//! `json_object_agg` and `jsonb_object_agg`; the server makes `json_agg` of an array.
 //!
 //! In: the rows of a group; out: one json text. What was gathered so far is kept as json texts.
 
@@ -17,23 +17,21 @@ use datafusion::logical_expr::{
 
 use super::super::call::failure;
 use super::convert::to_json;
+use super::json_field;
 use super::value::{Json, Layout};
-use super::{json_field, written};
 
 /// The functions of this family.
 pub(super) fn functions() -> Vec<AggregateUDF> {
-    let aggregate = |name, n_args, is_binary| {
+    let aggregate = |name, is_binary| {
         AggregateUDF::from(JsonAggregate {
             name,
             is_binary,
-            signature: Signature::any(n_args, Volatility::Immutable),
+            signature: Signature::any(2, Volatility::Immutable),
         })
     };
     vec![
-        aggregate("json_agg", 1, false),
-        aggregate("jsonb_agg", 1, true),
-        aggregate("json_object_agg", 2, false),
-        aggregate("jsonb_object_agg", 2, true),
+        aggregate("json_object_agg", false),
+        aggregate("jsonb_object_agg", true),
     ]
 }
 
@@ -64,15 +62,8 @@ impl AggregateUDFImpl for JsonAggregate {
     fn accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
         let fields = args.expr_fields.to_vec();
         Ok(Box::new(Gathered {
-            layout: if self.is_binary {
-                Layout::Spaced
-            } else {
-                Layout::Compact
-            },
-            value: match fields.len() {
-                1 => Json::Array(Vec::new()),
-                _ => Json::Object(Vec::new()),
-            },
+            is_binary: self.is_binary,
+            members: Vec::new(),
             fields,
             n_bytes: 0,
             has_rows: false,
@@ -90,22 +81,11 @@ impl AggregateUDFImpl for JsonAggregate {
 
 #[derive(Debug)]
 struct Gathered {
-    layout: Layout,
+    is_binary: bool,
     fields: Vec<FieldRef>,
-    value: Json,
+    members: Vec<(String, Json)>,
     n_bytes: usize,
     has_rows: bool,
-}
-
-impl Gathered {
-    fn merge(&mut self, other: Json) {
-        self.has_rows = true;
-        match (&mut self.value, other) {
-            (Json::Array(items), Json::Array(more)) => items.extend(more),
-            (Json::Object(members), Json::Object(more)) => members.extend(more),
-            _ => {}
-        }
-    }
 }
 
 impl Accumulator for Gathered {
@@ -117,35 +97,23 @@ impl Accumulator for Gathered {
             .iter()
             .map(|column| column.get_array_memory_size())
             .sum::<usize>();
-        let first = to_json(&columns[0], &self.fields[0])?;
-        let Some(second) = columns.get(1).filter(|_| self.fields.len() == 2) else {
-            self.merge(Json::Array(first));
-            return Ok(());
-        };
-        let second = to_json(second, &self.fields[1])?;
-        let member = |(key, value): (Json, Json)| match key.plain() {
-            Some(key) => Ok((key, value)),
-            None => Err(failure("22004", "field name must not be null")),
-        };
-        let members: Result<Vec<_>> = first.into_iter().zip(second).map(member).collect();
-        self.merge(Json::Object(members?));
+        let keys = to_json(&columns[0], &self.fields[0])?;
+        let values = to_json(&columns[1], &self.fields[1])?;
+        for (key, value) in keys.into_iter().zip(values) {
+            let Some(key) = key.plain() else {
+                return Err(failure("22004", "field name must not be null"));
+            };
+            self.members.push((key, value));
+        }
+        self.has_rows = true;
         Ok(())
     }
 
     fn evaluate(&mut self) -> Result<ScalarValue> {
-        let text = self.has_rows.then(|| match self.layout {
-            // PostgreSQL puts a space behind the commas of an aggregate.
-            Layout::Compact => match &self.value {
-                Json::Array(items) => {
-                    let items: Vec<_> = items
-                        .iter()
-                        .map(|item| item.write(Layout::Compact))
-                        .collect();
-                    format!("[{}]", items.join(", "))
-                }
-                value => value.write(Layout::Spaced),
-            },
-            layout => written(self.value.clone(), layout),
+        let value = Json::Object(self.members.clone());
+        let text = self.has_rows.then(|| match self.is_binary {
+            true => value.normalized().write(Layout::Spaced),
+            false => value.write(Layout::Spaced),
         });
         Ok(ScalarValue::Utf8(text))
     }
@@ -155,7 +123,8 @@ impl Accumulator for Gathered {
     }
 
     fn state(&mut self) -> Result<Vec<ScalarValue>> {
-        let text = self.has_rows.then(|| self.value.write(Layout::Compact));
+        let value = Json::Object(self.members.clone());
+        let text = self.has_rows.then(|| value.write(Layout::Compact));
         Ok(vec![ScalarValue::Utf8(text)])
     }
 
@@ -163,7 +132,10 @@ impl Accumulator for Gathered {
         let texts = cast(&states[0], &DataType::Utf8)?;
         for text in texts.as_string::<i32>().iter().flatten() {
             self.n_bytes += text.len();
-            self.merge(Json::read(text)?);
+            if let Json::Object(members) = Json::read(text)? {
+                self.has_rows = true;
+                self.members.extend(members);
+            }
         }
         Ok(())
     }

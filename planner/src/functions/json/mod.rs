@@ -54,7 +54,6 @@ pub(super) fn aggregates() -> Vec<AggregateUDF> {
 pub(super) fn functions() -> Vec<Function> {
     let mut functions = Vec::new();
     functions.extend(readers());
-    functions.extend(makers());
     functions.extend(changers());
     functions
 }
@@ -107,8 +106,7 @@ fn readers() -> Vec<Function> {
             has_keys(call, true)
         }),
     ];
-    let list =
-        |item: Field| DataType::List(Arc::new(item.with_name(Field::LIST_FIELD_DEFAULT_NAME)));
+    let list = || DataType::List(Arc::new(Field::new_list_field(DataType::Utf8, true)));
     for (length, kind, elements, elements_text, keys, each, each_text) in [
         (
             "json_array_length",
@@ -152,56 +150,6 @@ fn readers() -> Vec<Function> {
     functions
 }
 
-/// Functions that make a value of others.
-fn makers() -> Vec<Function> {
-    let mut functions = Vec::new();
-    for (object, array, to, layout) in [
-        (
-            "json_build_object",
-            "json_build_array",
-            "to_json",
-            Layout::Compact,
-        ),
-        (
-            "jsonb_build_object",
-            "jsonb_build_array",
-            "to_jsonb",
-            Layout::Spaced,
-        ),
-    ] {
-        functions.extend([
-            json_function(object, &[0, usize::MAX], move |call| {
-                build_object(call, layout)
-            }),
-            json_function(array, &[0, usize::MAX], move |call| {
-                let columns = columns(call)?;
-                let of = |row: usize| {
-                    let items = columns.iter().map(|column| column[row].clone());
-                    Some(written(Json::Array(items.collect()), layout))
-                };
-                Ok(Arc::new((0..call.n_rows).map(of).collect::<StringArray>()))
-            }),
-            json_function(to, &[1], move |call| {
-                let nulls = call.arg(0)?.logical_nulls();
-                let values = convert::to_json(call.arg(0)?, &call.fields[0])?.into_iter();
-                let texts = values.enumerate().map(|(row, value)| {
-                    let is_null = nulls.as_ref().is_some_and(|nulls| nulls.is_null(row));
-                    (!is_null).then(|| written(value, layout))
-                });
-                Ok(Arc::new(texts.collect::<StringArray>()))
-            }),
-        ]);
-    }
-    functions.push(json_function("row_to_json", &[1], |call| {
-        let values = convert::to_json(call.arg(0)?, &call.fields[0])?;
-        let texts = values
-            .into_iter()
-            .map(|value| Some(written(value, Layout::Compact)));
-        Ok(Arc::new(texts.collect::<StringArray>()))
-    }));
-    functions
-}
-
 /// Functions that change a value.
 fn changers() -> Vec<Function> {
     let strip = |call: &Call<'_>| {
@@ -238,14 +186,6 @@ fn changers() -> Vec<Function> {
             extract_path(call, Json::plain)
         }),
     ]
-}
-
-/// A value in a layout; that of `jsonb` has its keys in order.
-fn written(value: Json, layout: Layout) -> String {
-    match layout {
-        Layout::Compact => value.write(layout),
-        _ => value.normalized().write(layout),
-    }
 }
 
 /// An argument as json values.
@@ -452,36 +392,6 @@ fn each_member(call: &Call<'_>, show: impl Fn(&Json) -> Option<String>) -> Resul
         builder.append(is_valid);
     }
     Ok(Arc::new(builder.finish()))
-}
-
-/// The arguments as json values, a NULL as null.
-fn columns(call: &Call<'_>) -> Result<Vec<Vec<Json>>> {
-    let pairs = call.args.iter().zip(&call.fields);
-    pairs
-        .map(|(arg, field)| convert::to_json(arg, field))
-        .collect()
-}
-
-fn build_object(call: &Call<'_>, layout: Layout) -> Result<ArrayRef> {
-    if !call.args.len().is_multiple_of(2) {
-        return Err(failure(
-            "22023",
-            "argument list must have even number of elements",
-        ));
-    }
-    let columns = columns(call)?;
-    let of = |row: usize| {
-        let member = |pair: &[Vec<Json>]| {
-            let key = pair[0][row]
-                .plain()
-                .ok_or_else(|| failure("22004", "argument 1: key must not be null"))?;
-            Ok((key, pair[1][row].clone()))
-        };
-        let members: Result<Vec<_>> = columns.chunks(2).map(member).collect();
-        members.map(|members| Some(written(Json::Object(members), layout)))
-    };
-    let texts: Result<StringArray> = (0..call.n_rows).map(of).collect();
-    Ok(Arc::new(texts?))
 }
 
 fn without_nulls(value: Json) -> Json {
