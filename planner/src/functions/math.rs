@@ -23,7 +23,7 @@ pub(super) fn functions() -> Vec<Function> {
             random_between,
         )
         .volatile(),
-        degrees_to("sind", |x| sine(x)),
+        degrees_to("sind", sine),
         degrees_to("cosd", |x| sine(x + 90.0)),
         degrees_to("tand", |x| snapped(sine(x) / sine(x + 90.0))),
         degrees_to("cotd", |x| snapped(sine(x + 90.0) / sine(x))),
@@ -71,9 +71,9 @@ fn sine(degrees: f64) -> f64 {
     match turned {
         x if x == 0.0 || x == 180.0 => 0.0,
         x if x == 30.0 || x == 150.0 => 0.5,
-        x if x == 90.0 => 1.0,
+        90.0 => 1.0,
         x if x == 210.0 || x == 330.0 => -0.5,
-        x if x == 270.0 => -1.0,
+        270.0 => -1.0,
         x => x.to_radians().sin(),
     }
 }

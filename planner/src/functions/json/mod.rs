@@ -54,13 +54,14 @@ pub(super) fn aggregates() -> Vec<AggregateUDF> {
 pub(super) fn functions() -> Vec<Function> {
     let mut functions = Vec::new();
     functions.extend(readers());
+    functions.extend(spreaders());
     functions.extend(changers());
     functions
 }
 
 /// Functions that look into a value.
 fn readers() -> Vec<Function> {
-    let mut functions = vec![
+    vec![
         json_function("json_in", &[1], |call| {
             // The text stays as it was written.
             let texts = call.texts(0)?;
@@ -105,7 +106,12 @@ fn readers() -> Vec<Function> {
         function("json_has_all", &[2], DataType::Boolean, |call| {
             has_keys(call, true)
         }),
-    ];
+    ]
+}
+
+/// Functions that spread a value into several, or measure it.
+fn spreaders() -> Vec<Function> {
+    let mut functions = Vec::new();
     let list = || DataType::List(Arc::new(Field::new_list_field(DataType::Utf8, true)));
     for (length, kind, elements, elements_text, keys, each, each_text) in [
         (

@@ -344,8 +344,8 @@ fn named_parts(function: &Function) -> Result<Option<Expr>> {
                 arg: FunctionArgExpr::Expr(value),
                 ..
             } => {
-                let same = |part: &&str| part.eq_ignore_ascii_case(&name.value);
-                (PARTS.iter().position(|part| same(&part)), value)
+                let same = |part: &str| part.eq_ignore_ascii_case(&name.value);
+                (PARTS.iter().position(|part| same(part)), value)
             }
             _ => return Ok(None),
         };

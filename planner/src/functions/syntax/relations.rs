@@ -216,15 +216,7 @@ fn rows(factor: &TableFactor) -> Result<Option<TableFactor>> {
         _ => call(&name, args),
     };
     let is_pairs = name.contains("_each");
-    let mut names: Vec<&str> = match is_pairs {
-        true => vec!["key", "value"],
-        false => vec![match &alias {
-            // The one column is called as the relation is.
-            Some(alias) => alias.name.value.as_str(),
-            None if name.ends_with("elements") || name.ends_with("_text") => "value",
-            None => name.as_str(),
-        }],
-    };
+    let mut names = column_names(&name, alias.as_ref());
     if is_numbered {
         names.push("ordinality");
     }
@@ -271,4 +263,15 @@ fn rows(factor: &TableFactor) -> Result<Option<TableFactor>> {
         at: None,
     };
     Ok(Some(derived(query, select, Some(alias))))
+}
+
+/// The names of the columns of a call.
+fn column_names<'a>(name: &'a str, alias: Option<&'a TableAlias>) -> Vec<&'a str> {
+    match alias {
+        _ if name.contains("_each") => vec!["key", "value"],
+        // The one column is called as the relation is.
+        Some(alias) => vec![alias.name.value.as_str()],
+        None if name.ends_with("elements") || name.ends_with("_text") => vec!["value"],
+        None => vec![name],
+    }
 }
