@@ -1,7 +1,7 @@
 //! What PostgreSQL has and the planner has under another name, or not at all.
 //!
 //! In and out: a syntax tree. `pg_catalog.t.c` is `t.c`; `x LIKE p ESCAPE e` gets a pattern with backslashes; `t.tableoid` of a catalog table
-//! is its number; `json_agg(x)` is `to_json(array_agg(x))`; EXISTS in a SELECT list counts; `'{1,2}'::int[]` is an
+//! is its number; `json_agg(x)` is `to_json(array_agg(x))`; `'{1,2}'::int[]` is an
 //! array; `generate_subscripts` counts an array's elements; and words such as `localtimestamp` are calls.
 
 use std::collections::BTreeMap;
@@ -63,16 +63,7 @@ impl VisitorMut for Postgres {
     ) -> ControlFlow<()> {
         for item in &mut select.projection {
             if let SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } = item {
-                let is_exists = matches!(expr, Expr::Exists { .. });
-                counted(expr);
                 rows_of_series(expr);
-                // The column keeps its name.
-                if is_exists && let SelectItem::UnnamedExpr(expr) = item {
-                    *item = SelectItem::ExprWithAlias {
-                        expr: expr.clone(),
-                        alias: Ident::new("exists"),
-                    };
-                }
             }
         }
         ControlFlow::Continue(())
@@ -274,20 +265,6 @@ fn rows_of_series(expr: &mut Expr) {
         if let Some(rows) = parsed(&format!("unnest({function})")) {
             *expr = rows;
         }
-    }
-}
-
-/// `EXISTS (query)` as a number that is compared, which the planner can do in a SELECT list.
-fn counted(expr: &mut Expr) {
-    let Expr::Exists { subquery, negated } = &*expr else {
-        return;
-    };
-    let comparison = if *negated { "=" } else { ">" };
-    let text = format!(
-        "(SELECT count(*) FROM (SELECT 1 AS one FROM ({subquery}) AS inner_rows LIMIT 1) AS found) {comparison} 0"
-    );
-    if let Some(replacement) = parsed(&text) {
-        *expr = replacement;
     }
 }
 
