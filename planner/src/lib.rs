@@ -23,6 +23,7 @@ mod explain;
 mod functions;
 mod identity;
 mod logical;
+mod name_scope;
 mod named;
 mod observe;
 mod optimize;

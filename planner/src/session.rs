@@ -32,6 +32,7 @@ use crate::commands;
 use crate::engine::{ClientFacts, Engine, SessionFacts, lock};
 use crate::error::{Error, Result, nearest};
 use crate::execute::{self, Work};
+use crate::name_scope;
 use crate::named::Named;
 use crate::physical::AuspexQueryPlanner;
 use crate::point_plan::PointPlan;
@@ -413,11 +414,7 @@ impl Session {
         if let Some(threads) = self.settings.threads() {
             options.execution.target_partitions = threads;
         }
-        let catalog = self.engine.catalog.state();
-        let path = self.settings.search_path();
-        if let Some(schema) = path.into_iter().find(|name| catalog.schema_exists(name)) {
-            options.catalog.default_schema = schema;
-        }
+        options.catalog.default_schema = self.default_schema();
         SessionStateBuilder::new_from_existing(state)
             .with_config(config)
             .build()
@@ -428,6 +425,7 @@ impl Session {
         self.object_parts(&name.parts)
     }
 
+    /// The same of an object that is to be made; `relation_parts` finds tables that are there.
     pub(crate) fn object_parts(&self, parts: &[String]) -> Result<(String, String)> {
         let (schema, name) = match parts {
             [name] => (self.default_schema(), name.clone()),
@@ -437,7 +435,11 @@ impl Session {
         Ok((schema, name))
     }
 
+    /// The schema of names without one: the first of `search_path` that exists, or that of the view being bound.
     pub(crate) fn default_schema(&self) -> String {
+        if let Some(schema) = name_scope::view_schema() {
+            return schema;
+        }
         let catalog = self.engine.catalog.state();
         let path = self.settings.search_path();
         path.into_iter()

@@ -70,7 +70,7 @@ impl Change {
     /// The table that changes.
     pub(crate) fn table(&self, session: &Session) -> Result<Arc<CatalogEntry>> {
         let (name, _) = self.target()?;
-        let (schema, name) = session.object_parts(&name_parts(name))?;
+        let (schema, name) = session.relation_parts(&name_parts(name))?;
         let table = session.managed_table(&schema, &name, self.usage())?;
         if self.returning().is_some() {
             TableUse::Read.check(&session.access(), &table)?;

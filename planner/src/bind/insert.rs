@@ -53,7 +53,7 @@ pub(crate) async fn bind_insert_with(
     let TableObject::TableName(name) = &insert.table else {
         return Err(Error::unsupported("this form of INSERT"));
     };
-    let (schema, relation) = session.object_parts(&name_parts(name))?;
+    let (schema, relation) = session.relation_parts(&name_parts(name))?;
     let table = session.managed_table(&schema, &relation, TableUse::Insert)?;
     if insert.returning.is_some() {
         TableUse::Read.check(&session.access(), &table)?;

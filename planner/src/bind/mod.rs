@@ -103,9 +103,13 @@ async fn bind(
     given.open(session, &mut statement).await?;
     let files = FileScope::bind(session, &statement).await?;
     let state = scope.install(state, given, files);
+    let searching = session.searching(&state);
     let plan = loop {
         let planned = SqlStatement::Statement(Box::new(statement.clone()));
-        let planning = state.statement_to_plan(planned);
+        let planning = searching
+            .as_ref()
+            .unwrap_or(&state)
+            .statement_to_plan(planned);
         match scope.findings.scope(planning).await {
             Ok(plan) => break plan,
             // Each turn spells one more name right, so that the turns end.

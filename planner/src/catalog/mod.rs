@@ -23,6 +23,7 @@ use crate::access::as_system;
 use crate::engine::{Engine, lock};
 use crate::named::Named;
 use crate::session::Session;
+use crate::temporary::{SCHEMA as TEMPORARY, SEARCHED};
 pub(crate) use foreign::SessionCatalogs;
 use schema::WarehouseSchema;
 use system::SystemSchema;
@@ -96,8 +97,14 @@ impl CatalogProvider for SessionCatalog {
             Named::note_catalog();
             return Some(Arc::new(EngineSchema(schema)));
         }
+        if name == SEARCHED {
+            let session = self.session.upgrade()?;
+            let further = self.schema(&session.default_schema());
+            let session = self.session.clone();
+            return Some(Arc::new(WarehouseSchema::new(TEMPORARY, session, further)));
+        }
         let is_known = self.engine.catalog.state().schema_exists(name);
-        if !is_known && name != crate::temporary::SCHEMA {
+        if !is_known && name != TEMPORARY {
             return None;
         }
         let fallback = self

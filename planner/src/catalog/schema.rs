@@ -16,6 +16,7 @@ use super::pins;
 use crate::access::{as_role, is_writer_of};
 use crate::bind::bind_query;
 use crate::error::Error;
+use crate::name_scope::in_view;
 use crate::session::Session;
 
 /// How deep views may stand on views; beyond it they stand on themselves.
@@ -79,7 +80,8 @@ impl SchemaProvider for WarehouseSchema {
     async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
         let session = self.session()?;
         let Some(entry) = self.entry(name) else {
-            if is_path(name) {
+            let is_further = |schema: &Arc<dyn SchemaProvider>| schema.table_exist(name);
+            if is_path(name) && !self.fallback.as_ref().is_some_and(is_further) {
                 let state = session.context().state();
                 return Ok(Some(pins::file(&session, name, &state).await?));
             }
@@ -95,6 +97,7 @@ impl SchemaProvider for WarehouseSchema {
             Definition::View(view) => {
                 // Who may read a view needs no privilege on what the view reads: its owner does.
                 let reading = view_table(&session, name, view);
+                let reading = in_view(view.schema_of_names(&entry.schema), reading);
                 as_role(&entry.owner, reading).await.map(Some)
             }
             Definition::Model(_) => Err(Error::invalid(
@@ -170,7 +173,7 @@ fn named_columns(
 
 impl Session {
     fn relation_entry(&self, parts: &[String]) -> std::result::Result<Arc<CatalogEntry>, Error> {
-        let (schema, name) = self.object_parts(parts)?;
+        let (schema, name) = self.relation_parts(parts)?;
         let entry = self.entry(&schema, &name).ok_or(Error::Undefined {
             kind: "relation",
             name,

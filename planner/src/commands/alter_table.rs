@@ -43,7 +43,7 @@ pub(super) async fn alter(
     text: &str,
     control: &StatementControl,
 ) -> Result<String> {
-    let (schema, name) = session.object_parts(&name_parts(&alter.name))?;
+    let (schema, name) = session.relation_parts(&name_parts(&alter.name))?;
     let table = match session.managed_table(&schema, &name, TableUse::Define) {
         Err(Error::Undefined { .. }) if alter.if_exists => {
             let message = format!("relation \"{name}\" does not exist, skipping");

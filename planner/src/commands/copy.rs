@@ -233,7 +233,7 @@ impl Copy {
         control: &StatementControl,
     ) -> Result<u64> {
         let engine = &session.engine;
-        let (schema, relation) = session.object_parts(table)?;
+        let (schema, relation) = session.relation_parts(table)?;
         let entry = session.managed_table(&schema, &relation, TableUse::Insert)?;
         let shape = session.tables().shape(&entry.id).await?;
         let places: Vec<usize> = match columns.is_empty() {

@@ -94,7 +94,7 @@ struct Target {
 
 impl ClientCopy {
     async fn target(&self, session: &Arc<Session>) -> Result<Target> {
-        let (schema, relation) = session.object_parts(&self.table)?;
+        let (schema, relation) = session.relation_parts(&self.table)?;
         let entry = session.managed_table(&schema, &relation, TableUse::Insert)?;
         let shape: TableShape = session.tables().shape(&entry.id).await?;
         let places: Vec<usize> = match self.columns.is_empty() {

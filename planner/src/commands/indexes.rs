@@ -21,8 +21,8 @@ pub(super) fn create(
     if index.unique {
         return Err(Error::unsupported("CREATE UNIQUE INDEX"));
     }
-    let (schema, name) = session.object_parts(&name_parts(&index.table_name))?;
-    if session.engine.catalog.state().get(&schema, &name).is_none() {
+    let (schema, name) = session.relation_parts(&name_parts(&index.table_name))?;
+    if session.entry(&schema, &name).is_none() {
         return Err(Error::Undefined {
             kind: "relation",
             name,

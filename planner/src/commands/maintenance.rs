@@ -160,7 +160,7 @@ pub(super) async fn truncate(session: &Arc<Session>, truncate: &ast::Truncate) -
 }
 
 fn entry(session: &Session, parts: &[String], usage: TableUse) -> Result<Arc<CatalogEntry>> {
-    let (schema, name) = session.object_parts(parts)?;
+    let (schema, name) = session.relation_parts(parts)?;
     session.managed_table(&schema, &name, usage)
 }
 

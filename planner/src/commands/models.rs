@@ -419,7 +419,7 @@ pub(super) async fn drop(session: &Arc<Session>, drop: &DropModel, text: &str) -
         }
     }
     let catalog = session.engine.catalog.state();
-    let all = with_dependents(session, &catalog, whole, drop.cascade)?;
+    let all = with_dependents(&catalog, whole, drop.cascade)?;
     if !all.is_empty() {
         drop_entries(session, &all, text).await?;
     }

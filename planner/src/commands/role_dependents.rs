@@ -161,7 +161,7 @@ pub(super) async fn drop_owned(
         entry.kind() != ObjectKind::Role && owners.contains(&entry.owner)
     };
     let owned: Vec<Arc<CatalogEntry>> = state.all().filter(is_owned).cloned().collect();
-    let all = with_dependents(session, state, owned, cascade)?;
+    let all = with_dependents(state, owned, cascade)?;
     let commit = session.engine.catalog.commit(text, |state| {
         let mut changes = Vec::new();
         for entry in state.all() {

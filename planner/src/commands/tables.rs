@@ -8,7 +8,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use auspex_ml::features::sql_type;
-use auspex_sql::{MlArg, Word, ml_function, parse_query};
+use auspex_sql::{Dialect, MlArg, Word, ml_function, parse_query};
 use auspex_storage::{
     CatalogEntry, CatalogState, Change, ColumnDefinition, Definition, ExternalFormat,
     ExternalTableDefinition, TableDefinition, TableShape, columns_of,
@@ -467,15 +467,14 @@ pub(super) async fn drop(
     if dropped.is_empty() {
         return Ok(format!("DROP {object_type}"));
     }
-    let all = with_dependents(session, &catalog, dropped, words.cascade)?;
+    let all = with_dependents(&catalog, dropped, words.cascade)?;
     drop_entries(session, &all, text).await?;
     Ok(format!("DROP {object_type}"))
 }
 
 async fn drops_temporary(session: &Session, name: &ObjectName) -> Result<bool> {
-    let (schema, name) = session.object_parts(&name_parts(name))?;
-    let may_be = schema == TEMPORARY || schema == session.default_schema();
-    Ok(may_be && session.drop_temporary(&name).await)
+    let (schema, name) = session.relation_parts(&name_parts(name))?;
+    Ok(schema == TEMPORARY && session.drop_temporary(&name).await)
 }
 
 /// Puts the tombstones of objects in one catalog entry, then removes their files.
@@ -547,7 +546,6 @@ fn find_for_drop(
 
 /// The objects to drop and, with `CASCADE`, the views and objects that stand on them.
 pub(super) fn with_dependents(
-    session: &Session,
     catalog: &CatalogState,
     dropped: Vec<Arc<CatalogEntry>>,
     cascade: bool,
@@ -559,7 +557,7 @@ pub(super) fn with_dependents(
         let dependents: Vec<Arc<CatalogEntry>> = catalog
             .all()
             .filter(|other| !all.iter().any(|known| known.id == other.id))
-            .filter(|other| depends_on(session, other, &entry))
+            .filter(|other| depends_on(other, &entry))
             .cloned()
             .collect();
         if !cascade && !dependents.is_empty() {
@@ -578,30 +576,37 @@ pub(super) fn with_dependents(
     Ok(all)
 }
 
-fn depends_on(session: &Session, other: &CatalogEntry, entry: &CatalogEntry) -> bool {
+fn depends_on(other: &CatalogEntry, entry: &CatalogEntry) -> bool {
     if matches!(entry.definition, Definition::Schema) {
         return other.schema == entry.name;
     }
     let Definition::View(view) = &other.definition else {
         return false;
     };
-    let Ok(query) = parse_query(&view.text, session.settings().dialect()) else {
+    let dialect = Dialect::parse(&view.dialect).unwrap_or(Dialect::Auto);
+    let Ok(query) = parse_query(&view.text, dialect) else {
         return false;
     };
-    let mut finder = Finder { session, entry };
+    let schema = view.schema_of_names(&other.schema);
+    let mut finder = Finder { schema, entry };
     query.visit(&mut finder).is_break()
 }
 
 /// Looks for a name in a view's query.
 struct Finder<'a> {
-    session: &'a Session,
+    /// The schema of names without one.
+    schema: &'a str,
     entry: &'a CatalogEntry,
 }
 
 impl Finder<'_> {
     fn is_it(&self, parts: &[String]) -> bool {
-        let parts = self.session.object_parts(parts);
-        parts.is_ok_and(|(schema, name)| schema == self.entry.schema && name == self.entry.name)
+        let (schema, name) = match parts {
+            [name] => (self.schema, name),
+            [.., schema, name] => (schema.as_str(), name),
+            [] => return false,
+        };
+        schema == self.entry.schema && *name == self.entry.name
     }
 }
 
@@ -698,7 +703,7 @@ pub(crate) async fn describe_table(
     name: &ObjectName,
 ) -> Result<RecordBatch> {
     let parts = name_parts(name);
-    let (schema, table) = session.object_parts(&parts)?;
+    let (schema, table) = session.relation_parts(&parts)?;
     let provider = session.context().catalog(crate::session::DATABASE);
     let provider = provider.and_then(|catalog| catalog.schema(&schema));
     let table = match provider {

@@ -9,6 +9,7 @@ use super::{folded, name_parts, settings::dialect_name};
 use crate::access::own;
 use crate::bind::{bind_query, distinct_names};
 use crate::error::{Error, Result};
+use crate::name_scope::defining;
 use crate::session::Session;
 use crate::statement_run::{Notice, StatementControl};
 
@@ -27,7 +28,15 @@ pub(super) async fn create(
     }
     let (schema, name) = session.object_parts(&name_parts(&create.name))?;
     let query = create.query.as_ref().clone();
-    let bound = bind_query(session, query, session.state(None)).await?;
+    let binding = bind_query(session, query, session.state(None));
+    let (bound, is_temporary) = defining(binding).await;
+    let bound = bound?;
+    if is_temporary {
+        return Err(Error::Unsupported {
+            what: "CREATE VIEW over a temporary table".to_owned(),
+            hint: Some("A table that it hides is named with its schema.".to_owned()),
+        });
+    }
     distinct_names(&bound.plan, "query")?;
     let columns: Vec<String> = create
         .columns
@@ -58,6 +67,7 @@ pub(super) async fn create(
         text: create.query.to_string(),
         columns,
         dialect: dialect_name(session.settings().dialect()),
+        default_schema: Some(session.default_schema()),
     });
     let entry = match existing {
         Some(old) if create.or_replace && is_view(&old) => {

@@ -280,6 +280,16 @@ pub struct ViewDefinition {
     pub columns: Vec<String>,
     /// The dialect of the text.
     pub dialect: String,
+    /// The schema of names without one in the text, as its creator's `search_path` had it; entries of old have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub default_schema: Option<String>,
+}
+
+impl ViewDefinition {
+    /// The schema of names without one in the text of a view in this schema: of an entry of old, the view's own.
+    pub fn schema_of_names<'a>(&'a self, own: &'a str) -> &'a str {
+        self.default_schema.as_deref().unwrap_or(own)
+    }
 }
 
 /// A model.

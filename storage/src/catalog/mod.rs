@@ -314,6 +314,7 @@ mod tests {
             text: "SELECT 'é'".into(),
             columns: vec!["x".into()],
             dialect: "postgres".into(),
+            default_schema: None,
         };
         let model = ModelDefinition {
             statement: "CREATE MODEL m".into(),

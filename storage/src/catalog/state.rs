@@ -385,6 +385,7 @@ mod tests {
             text: "SELECT 1".into(),
             columns: vec![],
             dialect: "pg".into(),
+            default_schema: None,
         };
         CatalogEntry::new(schema, name, Definition::View(view))
     }

@@ -78,6 +78,7 @@ fn view(n: usize) -> CatalogEntry {
         text: "SELECT 1".into(),
         columns: vec![],
         dialect: "postgres".into(),
+        default_schema: None,
     };
     entry(&format!("v{n}"), Definition::View(definition))
 }

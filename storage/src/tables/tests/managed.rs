@@ -290,6 +290,7 @@ async fn views_and_models_are_not_tables() {
         text: "SELECT 1".into(),
         columns: vec![],
         dialect: "pg".into(),
+        default_schema: None,
     };
     let view = CatalogEntry::new("public", "v", Definition::View(view));
     let error = f
