@@ -262,47 +262,12 @@ fn finish(
     of_chunk: BTreeMap<(usize, usize), [usize; 2]>,
     run: &TrainingRun,
 ) -> Result<Prepared> {
-    let too_few = |hint: &str| Error::TooFewSamples {
-        needed: 1,
-        found: 0,
-        hint: hint.to_owned(),
-    };
     let Some(partial) = partial else {
-        return Err(too_few("The training query returned no rows."));
+        return Err(no_row("The training query returned no rows."));
     };
     let n_samples = partial.n_samples;
     if let Some(label) = &roles.label {
-        if partial.n_nan_labels > 0 {
-            let rows = if partial.n_nan_labels == 1 {
-                "row"
-            } else {
-                "rows"
-            };
-            return Err(bad_label(
-                label,
-                format!("is NaN in {} {rows}", partial.n_nan_labels),
-                "Leave such rows out, or set the label to NULL: rows without a label are dropped.",
-            ));
-        }
-        if n_samples == [0, 0] {
-            return Err(bad_label(
-                label,
-                "is NULL in every row".to_owned(),
-                "Select rows whose label is known.",
-            ));
-        }
-        if n_samples[0] == 0 {
-            return Err(too_few(
-                "Every row with a label is held out; see data_split_method.",
-            ));
-        }
-        if partial.n_dropped > 0 {
-            let message = format!(
-                "{} rows without a label in column \"{}\" were dropped",
-                partial.n_dropped, label.name
-            );
-            run.warn("null_labels_dropped", message, None);
-        }
+        check_labels(label, &partial, run)?;
     }
     let target = finish_target(roles.label.as_ref(), partial.target, n_samples, run)?;
     if let Some(weight) = &roles.weight {
@@ -336,6 +301,51 @@ fn finish(
         n_dropped,
         of_chunk,
     })
+}
+
+/// Fails unless some row to learn from has a label, and none one that is no number.
+fn check_labels(label: &RoleColumn, partial: &FitPartial, run: &TrainingRun) -> Result<()> {
+    let n_samples = partial.n_samples;
+    if partial.n_nan_labels > 0 {
+        let rows = if partial.n_nan_labels == 1 {
+            "row"
+        } else {
+            "rows"
+        };
+        return Err(bad_label(
+            label,
+            format!("is NaN in {} {rows}", partial.n_nan_labels),
+            "Leave such rows out, or set the label to NULL: rows without a label are dropped.",
+        ));
+    }
+    if n_samples == [0, 0] {
+        return Err(bad_label(
+            label,
+            "is NULL in every row".to_owned(),
+            "Select rows whose label is known.",
+        ));
+    }
+    if n_samples[0] == 0 {
+        return Err(no_row(
+            "Every row with a label is held out; see data_split_method.",
+        ));
+    }
+    if partial.n_dropped > 0 {
+        let message = format!(
+            "{} rows without a label in column \"{}\" were dropped",
+            partial.n_dropped, label.name
+        );
+        run.warn("null_labels_dropped", message, None);
+    }
+    Ok(())
+}
+
+fn no_row(hint: &str) -> Error {
+    Error::TooFewSamples {
+        needed: 1,
+        found: 0,
+        hint: hint.to_owned(),
+    }
 }
 
 fn bad_label(label: &RoleColumn, problem: String, hint: &str) -> Error {
