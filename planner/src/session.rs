@@ -3,15 +3,15 @@
 //! In: parsed statements and parameter values; out: rows or a command tag. Every statement can be
 //! cancelled and timed out here, whatever it does.
 
+mod models;
+
 use std::fmt::{Debug, Formatter};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
-use auspex_ml::model::Model;
-use auspex_ml::trained_model::TrainedModel;
-use auspex_sql::{ModelRef, Name, ParsedStatement, VersionRef};
-use auspex_storage::{CatalogEntry, Definition, ModelDefinition, RoleDefinition};
+use auspex_sql::{Name, ParsedStatement};
+use auspex_storage::{CatalogEntry, RoleDefinition};
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::{DataType, SchemaRef};
 use datafusion::common::ScalarValue;
@@ -19,18 +19,16 @@ use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion::prelude::{SessionConfig, SessionContext};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
-use serde_json::Value;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::access::{Identity, roles};
 use crate::activity::Backend;
 use crate::backend;
-use crate::bind::{BoundModel, typed_values};
+use crate::bind::typed_values;
 use crate::catalog::SessionCatalogs;
 use crate::catalog::facts::CatalogFacts;
-use crate::commands;
 use crate::engine::{ClientFacts, Engine, SessionFacts, lock};
-use crate::error::{Error, Result, nearest};
+use crate::error::{Error, Result};
 use crate::execute::{self, Work};
 use crate::name_scope;
 use crate::named::Named;
@@ -445,161 +443,6 @@ impl Session {
         path.into_iter()
             .find(|name| catalog.schema_exists(name))
             .unwrap_or_else(|| PUBLIC.to_owned())
-    }
-
-    /// A model's entry and definition, if something of that name exists and is a model.
-    pub(crate) fn existing_model(
-        &self,
-        schema: &str,
-        name: &str,
-    ) -> Result<Option<(Arc<CatalogEntry>, ModelDefinition)>> {
-        let catalog = self.engine.catalog.state();
-        if !catalog.schema_exists(schema) {
-            return Err(Error::Undefined {
-                kind: "schema",
-                name: schema.to_owned(),
-                nearest: None,
-                position: None,
-            });
-        }
-        match catalog.get(schema, name) {
-            None => Ok(None),
-            Some(entry) => match &entry.definition {
-                Definition::Model(definition) => Ok(Some((Arc::clone(entry), definition.clone()))),
-                _ => Err(Error::Duplicate {
-                    kind: "relation",
-                    name: name.to_owned(),
-                }),
-            },
-        }
-    }
-
-    /// A model's entry and definition.
-    pub(crate) fn model_entry(&self, name: &Name) -> Result<(Arc<CatalogEntry>, ModelDefinition)> {
-        let (schema, short) = self.object_name(name)?;
-        let catalog = self.engine.catalog.state();
-        Named::note(&schema, &short, catalog.get(&schema, &short));
-        match catalog
-            .get(&schema, &short)
-            .map(|entry| (entry, &entry.definition))
-        {
-            Some((entry, Definition::Model(definition))) => {
-                Ok((Arc::clone(entry), definition.clone()))
-            }
-            Some((entry, _)) => Err(Error::WrongKind {
-                name: short,
-                expected: "model",
-                found: commands::kind_name(&entry.definition),
-            }),
-            None => {
-                let is_model =
-                    |entry: &&Arc<CatalogEntry>| matches!(entry.definition, Definition::Model(_));
-                let names = catalog.entries(&schema).filter(is_model);
-                let names: Vec<String> = names.map(|entry| entry.name.clone()).collect();
-                Err(Error::Undefined {
-                    kind: "model",
-                    nearest: nearest(&short, names.iter().map(String::as_str)),
-                    name: name.parts.join("."),
-                    position: (name.span.end > 0).then_some(name.span.start),
-                })
-            }
-        }
-    }
-
-    /// The version that a reference means.
-    pub(crate) async fn model_version(
-        &self,
-        entry: &CatalogEntry,
-        definition: &ModelDefinition,
-        version: Option<&VersionRef>,
-    ) -> Result<u64> {
-        let number = match version {
-            None if definition.current_version == 0 => {
-                return Err(Error::NotTrained {
-                    model: entry.name.clone(),
-                });
-            }
-            None => return Ok(definition.current_version),
-            Some(VersionRef::Number(number)) => Some(*number),
-            Some(VersionRef::Alias(alias)) => definition.aliases.get(alias).copied(),
-        };
-        let existing = self.live_versions(entry, definition).await?;
-        match number.filter(|number| existing.contains(number)) {
-            Some(number) => Ok(number),
-            None => Err(Error::UndefinedVersion {
-                model: entry.name.clone(),
-                version: match version {
-                    Some(VersionRef::Number(number)) => number.to_string(),
-                    Some(VersionRef::Alias(alias)) => alias.clone(),
-                    None => String::new(),
-                },
-                existing,
-            }),
-        }
-    }
-
-    /// The versions of a model that were not dropped, ascending.
-    pub(crate) async fn live_versions(
-        &self,
-        entry: &CatalogEntry,
-        definition: &ModelDefinition,
-    ) -> Result<Vec<u64>> {
-        let mut versions = self.engine.models.versions(&entry.id).await?;
-        // A version beyond the current one belongs to a training that never came to its end.
-        versions.retain(|version| {
-            *version <= definition.current_version && !definition.dropped_versions.contains(version)
-        });
-        Ok(versions)
-    }
-
-    /// Loads the model version that a reference means, if the role that acts has the privilege on it.
-    pub(crate) async fn load_model(
-        &self,
-        model: &ModelRef,
-        privilege: &'static str,
-    ) -> Result<BoundModel> {
-        let (entry, definition) = self.model_entry(&model.name)?;
-        self.access().check(&entry, privilege)?;
-        let version = self
-            .model_version(&entry, &definition, model.version.as_ref())
-            .await?;
-        let name = display_name(&entry);
-        let model = self.load_version(&entry.id, version).await?;
-        let predicted = self.engine.observer.metrics.predictions(&name, version);
-        Ok(BoundModel {
-            predicted,
-            name,
-            version,
-            model,
-        })
-    }
-
-    pub(crate) async fn load_version(&self, id: &str, version: u64) -> Result<Arc<TrainedModel>> {
-        if let Some(model) = self.engine.loaded_model(id, version) {
-            return Ok(model);
-        }
-        let manifest = self.engine.models.manifest(id, version).await?;
-        let tensors = self.engine.models.tensors(id, &manifest).await?;
-        let trained = manifest.get("trained").unwrap_or(&Value::Null);
-        let model = Arc::new(TrainedModel::from_parts(trained, &tensors)?);
-        self.engine.keep_model(id, version, Arc::clone(&model));
-        Ok(model)
-    }
-
-    /// The current version's model, to start from.
-    pub(crate) async fn previous_model(
-        &self,
-        entry: &CatalogEntry,
-    ) -> Result<Option<Arc<dyn Model>>> {
-        match &entry.definition {
-            Definition::Model(definition) if definition.current_version > 0 => {
-                let model = self
-                    .load_version(&entry.id, definition.current_version)
-                    .await?;
-                Ok(Some(Arc::clone(&model.model)))
-            }
-            _ => Ok(None),
-        }
     }
 }
 

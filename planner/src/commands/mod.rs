@@ -4,6 +4,7 @@
 //! commit, so that a crash leaves the old state or the new.
 
 mod alter_table;
+mod comments;
 mod copy;
 mod copy_client;
 mod dml;
@@ -174,7 +175,7 @@ async fn sql(
             object_name,
             comment,
             ..
-        } => tables::comment(session, *object_type, object_name, comment.clone(), text).await,
+        } => comments::comment(session, *object_type, object_name, comment.clone(), text).await,
         S::CreateIndex(index) => indexes::create(session, index, control),
         S::Set(set) => settings::set(session, set, control),
         S::Reset(reset) => settings::reset_any(session, reset),

@@ -1,14 +1,15 @@
-//! `CREATE TABLE`, `CREATE EXTERNAL TABLE`, `CREATE SCHEMA`, `DROP`, `COMMENT`, `DESCRIBE`.
+//! `CREATE TABLE`, `CREATE EXTERNAL TABLE`, `CREATE SCHEMA`, `DROP`, `DESCRIBE`.
 //!
 //! In: a syntax tree; out: files of a managed table first, then one catalog entry that names them, so
 //! that a failure in between leaves nothing that a query could see.
 
+mod dependents;
+
 use std::collections::BTreeMap;
-use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use auspex_ml::features::sql_type;
-use auspex_sql::{Dialect, MlArg, Word, ml_function, parse_query};
+use auspex_sql::Word;
 use auspex_storage::{
     CatalogEntry, CatalogState, Change, ColumnDefinition, Definition, ExternalFormat,
     ExternalTableDefinition, TableDefinition, TableShape, columns_of,
@@ -17,9 +18,9 @@ use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::{Field, SchemaRef};
 use datafusion::logical_expr::{DdlStatement, LogicalPlan};
 use datafusion::sql::parser::{CreateExternalTable, Statement as SqlStatement};
-use datafusion::sql::sqlparser::ast::{
-    self, CommentObject, ObjectName, ObjectType, SchemaName, TableFactor, Visit, Visitor,
-};
+use datafusion::sql::sqlparser::ast::{self, ObjectName, ObjectType, SchemaName};
+
+pub(super) use dependents::with_dependents;
 
 use super::privileges::check_new_owner;
 use super::table_shape::{declared_shape, query_shape, set_partitions, set_property};
@@ -542,153 +543,6 @@ fn find_for_drop(
         expected,
         found: kind_name(&entry.definition),
     })
-}
-
-/// The objects to drop and, with `CASCADE`, the views and objects that stand on them.
-pub(super) fn with_dependents(
-    catalog: &CatalogState,
-    dropped: Vec<Arc<CatalogEntry>>,
-    cascade: bool,
-) -> Result<Vec<Arc<CatalogEntry>>> {
-    let mut all = dropped;
-    let mut idx = 0;
-    while idx < all.len() {
-        let entry = Arc::clone(&all[idx]);
-        let dependents: Vec<Arc<CatalogEntry>> = catalog
-            .all()
-            .filter(|other| !all.iter().any(|known| known.id == other.id))
-            .filter(|other| depends_on(other, &entry))
-            .cloned()
-            .collect();
-        if !cascade && !dependents.is_empty() {
-            let name = |entry: &Arc<CatalogEntry>| {
-                format!("{} {}", kind_name(&entry.definition), entry.name)
-            };
-            return Err(Error::Dependents {
-                kind: kind_name(&entry.definition),
-                name: entry.name.clone(),
-                dependents: dependents.iter().map(name).collect(),
-            });
-        }
-        all.extend(dependents);
-        idx += 1;
-    }
-    Ok(all)
-}
-
-fn depends_on(other: &CatalogEntry, entry: &CatalogEntry) -> bool {
-    if matches!(entry.definition, Definition::Schema) {
-        return other.schema == entry.name;
-    }
-    let Definition::View(view) = &other.definition else {
-        return false;
-    };
-    let dialect = Dialect::parse(&view.dialect).unwrap_or(Dialect::Auto);
-    let Ok(query) = parse_query(&view.text, dialect) else {
-        return false;
-    };
-    let schema = view.schema_of_names(&other.schema);
-    let mut finder = Finder { schema, entry };
-    query.visit(&mut finder).is_break()
-}
-
-/// Looks for a name in a view's query.
-struct Finder<'a> {
-    /// The schema of names without one.
-    schema: &'a str,
-    entry: &'a CatalogEntry,
-}
-
-impl Finder<'_> {
-    fn is_it(&self, parts: &[String]) -> bool {
-        let (schema, name) = match parts {
-            [name] => (self.schema, name),
-            [.., schema, name] => (schema.as_str(), name),
-            [] => return false,
-        };
-        schema == self.entry.schema && *name == self.entry.name
-    }
-}
-
-impl Visitor for Finder<'_> {
-    type Break = ();
-
-    fn pre_visit_relation(&mut self, relation: &ObjectName) -> ControlFlow<()> {
-        if self.is_it(&name_parts(relation)) {
-            ControlFlow::Break(())
-        } else {
-            ControlFlow::Continue(())
-        }
-    }
-
-    fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<()> {
-        let Some(Ok(call)) = ml_function(factor) else {
-            return ControlFlow::Continue(());
-        };
-        let models = call.args.iter().filter_map(|arg| match arg {
-            MlArg::Model(model) => Some(&model.name.parts),
-            _ => None,
-        });
-        let mut models = models;
-        if models.any(|parts| self.is_it(parts)) {
-            ControlFlow::Break(())
-        } else {
-            ControlFlow::Continue(())
-        }
-    }
-
-    fn pre_visit_expr(&mut self, expr: &ast::Expr) -> ControlFlow<()> {
-        if let ast::Expr::Function(function) = expr
-            && let Some(Ok(call)) = auspex_sql::scalar_predict(function)
-            && self.is_it(&call.model.name.parts)
-        {
-            return ControlFlow::Break(());
-        }
-        ControlFlow::Continue(())
-    }
-}
-
-/// `COMMENT ON`.
-pub(super) async fn comment(
-    session: &Arc<Session>,
-    object_type: CommentObject,
-    name: &ObjectName,
-    comment: Option<String>,
-    text: &str,
-) -> Result<String> {
-    if !matches!(
-        object_type,
-        CommentObject::Table | CommentObject::View | CommentObject::Schema
-    ) {
-        return Err(Error::unsupported(format!("COMMENT ON {object_type}")));
-    }
-    let parts = name_parts(name);
-    let catalog = session.engine.catalog.state();
-    let entry = if matches!(object_type, CommentObject::Schema) {
-        catalog
-            .schema(parts.last().map_or("", String::as_str))
-            .cloned()
-    } else {
-        let (schema, name) = session.object_parts(&parts)?;
-        catalog.get(&schema, &name).cloned()
-    };
-    let entry = entry.ok_or_else(|| Error::Undefined {
-        kind: "relation",
-        name: parts.join("."),
-        nearest: None,
-        position: None,
-    })?;
-    session.access().check_owner(&entry)?;
-    let commit = session.engine.catalog.commit(text, |state| {
-        let now = state.by_id(&entry.id).unwrap_or(&entry);
-        let comment = comment.clone();
-        Ok(vec![Change::Put(CatalogEntry {
-            comment,
-            ..now.as_ref().clone()
-        })])
-    });
-    commit.await?;
-    Ok("COMMENT".to_owned())
 }
 
 const DESCRIPTION: &[(&str, ColumnType)] = &[

@@ -1,0 +1,118 @@
+//! What stands on an object: the views and models that name it.
+//!
+//! In: the objects to drop; out: all that goes with them, or an error that lists it. Texts of views are parsed again, so
+//! that no list of dependencies can be out of date.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use auspex_sql::{Dialect, MlArg, ml_function, parse_query};
+use auspex_storage::{CatalogEntry, CatalogState, Definition};
+use datafusion::sql::sqlparser::ast::{self, ObjectName, TableFactor, Visit, Visitor};
+
+use crate::commands::{kind_name, name_parts};
+use crate::error::{Error, Result};
+
+/// The objects to drop and, with `CASCADE`, the views and objects that stand on them.
+pub(in crate::commands) fn with_dependents(
+    catalog: &CatalogState,
+    dropped: Vec<Arc<CatalogEntry>>,
+    cascade: bool,
+) -> Result<Vec<Arc<CatalogEntry>>> {
+    let mut all = dropped;
+    let mut idx = 0;
+    while idx < all.len() {
+        let entry = Arc::clone(&all[idx]);
+        let dependents: Vec<Arc<CatalogEntry>> = catalog
+            .all()
+            .filter(|other| !all.iter().any(|known| known.id == other.id))
+            .filter(|other| depends_on(other, &entry))
+            .cloned()
+            .collect();
+        if !cascade && !dependents.is_empty() {
+            let name = |entry: &Arc<CatalogEntry>| {
+                format!("{} {}", kind_name(&entry.definition), entry.name)
+            };
+            return Err(Error::Dependents {
+                kind: kind_name(&entry.definition),
+                name: entry.name.clone(),
+                dependents: dependents.iter().map(name).collect(),
+            });
+        }
+        all.extend(dependents);
+        idx += 1;
+    }
+    Ok(all)
+}
+
+fn depends_on(other: &CatalogEntry, entry: &CatalogEntry) -> bool {
+    if matches!(entry.definition, Definition::Schema) {
+        return other.schema == entry.name;
+    }
+    let Definition::View(view) = &other.definition else {
+        return false;
+    };
+    let dialect = Dialect::parse(&view.dialect).unwrap_or(Dialect::Auto);
+    let Ok(query) = parse_query(&view.text, dialect) else {
+        return false;
+    };
+    let schema = view.schema_of_names(&other.schema);
+    let mut finder = Finder { schema, entry };
+    query.visit(&mut finder).is_break()
+}
+
+/// Looks for a name in a view's query.
+struct Finder<'a> {
+    /// The schema of names without one.
+    schema: &'a str,
+    entry: &'a CatalogEntry,
+}
+
+impl Finder<'_> {
+    fn is_it(&self, parts: &[String]) -> bool {
+        let (schema, name) = match parts {
+            [name] => (self.schema, name),
+            [.., schema, name] => (schema.as_str(), name),
+            [] => return false,
+        };
+        schema == self.entry.schema && *name == self.entry.name
+    }
+}
+
+impl Visitor for Finder<'_> {
+    type Break = ();
+
+    fn pre_visit_relation(&mut self, relation: &ObjectName) -> ControlFlow<()> {
+        if self.is_it(&name_parts(relation)) {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
+    }
+
+    fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<()> {
+        let Some(Ok(call)) = ml_function(factor) else {
+            return ControlFlow::Continue(());
+        };
+        let models = call.args.iter().filter_map(|arg| match arg {
+            MlArg::Model(model) => Some(&model.name.parts),
+            _ => None,
+        });
+        let mut models = models;
+        if models.any(|parts| self.is_it(parts)) {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
+    }
+
+    fn pre_visit_expr(&mut self, expr: &ast::Expr) -> ControlFlow<()> {
+        if let ast::Expr::Function(function) = expr
+            && let Some(Ok(call)) = auspex_sql::scalar_predict(function)
+            && self.is_it(&call.model.name.parts)
+        {
+            return ControlFlow::Break(());
+        }
+        ControlFlow::Continue(())
+    }
+}

@@ -1,0 +1,227 @@
+//! What a client is told of an error beside its message: SQLSTATE, hint and detail.
+//!
+//! In: a variant; out: a code or a sentence. One table each, an arm a cause.
+
+use super::Error;
+use crate::catalog::ObjectKind;
+
+impl Error {
+    /// The five-character code of the condition, as PostgreSQL names it.
+    #[allow(clippy::too_many_lines, reason = "a table with one arm a cause")]
+    pub fn sqlstate(&self) -> &'static str {
+        match self {
+            Self::UnsupportedScheme { .. }
+            | Self::UnsupportedType { .. }
+            | Self::NotPlainTable
+            | Self::NewerFormat { .. } => "0A000",
+            Self::InvalidLocation { .. }
+            | Self::UnsupportedFormat { .. }
+            | Self::InvalidPattern { .. }
+            | Self::DistantLocations { .. }
+            | Self::MixedColumns { .. }
+            | Self::MixedTypes { .. }
+            | Self::PartitionValue { .. }
+            | Self::UnknownFormat { .. }
+            | Self::MixedFiles { .. }
+            | Self::MixedPartitions { .. }
+            | Self::UnknownOption { .. }
+            | Self::UnknownCredentialOption { .. }
+            | Self::CredentialScope { .. }
+            | Self::ShortCredentialKey
+            | Self::YoungGarbage { .. }
+            | Self::InvalidOption { .. } => "22023",
+            Self::LocationRefused { .. }
+            | Self::LocationReserved { .. }
+            | Self::ObjectDenied { .. }
+            | Self::ReservedSchema { .. } => "42501",
+            Self::LocationNotFound { .. }
+            | Self::EmptyFolder { .. }
+            | Self::NoMatch { .. }
+            | Self::ObjectMissing { .. } => "58P01",
+            Self::NoCredentialKey
+            | Self::SealedCredential { .. }
+            | Self::StoreConfiguration { .. } => "55000",
+            Self::NoColumns { .. } | Self::NoTableColumns => "42P16",
+            Self::UndefinedObject { .. } | Self::TableGone { .. } => "42P01",
+            Self::UndefinedSchema { .. } => "3F000",
+            Self::UndefinedVersion { .. }
+            | Self::UndefinedGlobal { .. }
+            | Self::UndefinedTableVersion { .. } => "42704",
+            Self::VersionVacuumed { .. } | Self::SnapshotLost { .. } | Self::ChangesNotKept => {
+                "55000"
+            }
+            Self::NotPartitionFilter => "0A000",
+            // A value of another type than its column is the value's fault, all else the file's.
+            Self::BadFile {
+                format: "csv" | "ndjson",
+                reason,
+                ..
+            } if reason.contains("parsing value '") || reason.contains("failed to parse") => {
+                "22P02"
+            }
+            Self::BadFile {
+                format: "csv" | "ndjson",
+                ..
+            } => "22P04",
+            Self::BadFile { .. } | Self::TableFormat { .. } => "XX001",
+            Self::UndefinedSnapshot { .. } => "42704",
+            Self::DuplicateObject { kind, .. } if kind.is_global() => "42710",
+            Self::DuplicateObject { .. } => "42P07",
+            Self::DuplicateSchema { .. } => "42P06",
+            Self::DuplicateColumn { .. } => "42701",
+            Self::ReservedName { .. } => "42939",
+            Self::SchemaNotEmpty { .. } => "2BP01",
+            Self::NotATable { .. } | Self::NoVersions { .. } => "42809",
+            Self::ColumnCount { .. } => "42804",
+            Self::NullViolation { .. } => "23502",
+            Self::CheckViolation { .. } => "23514",
+            Self::RepeatedChange => "21000",
+            Self::IdentityExhausted { .. } => "2200H",
+            Self::ChangesInBlock => "0A000",
+            Self::ValueOutOfRange { .. } => "22003",
+            Self::Conflict { .. } | Self::VersionTaken { .. } => "40001",
+            Self::DiskFull { .. } => "53100",
+            Self::Corrupt { .. } => "XX001",
+            Self::ObjectFailed { .. } | Self::Io { .. } | Self::Delta { .. } => "58030",
+            Self::DataFusion { .. } | Self::Arrow { .. } | Self::Internal { .. } => "XX000",
+        }
+    }
+
+    /// What the user can do about it, as a sentence.
+    #[allow(clippy::too_many_lines, reason = "a table with one arm a cause")]
+    pub fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::UnsupportedScheme { .. } => {
+                "Use a path, or a URL that starts with file, s3, az, \
+                 abfss, gs, or, to read, http or https."
+                    .into()
+            }
+            Self::ObjectDenied { url, .. } => {
+                format!("Give the server a secret for it: CREATE CREDENTIAL ... FOR '{url}'.")
+            }
+            Self::StoreConfiguration { location, .. } => format!(
+                "Create a credential, CREATE CREDENTIAL ... FOR '{location}', or set the \
+                 environment variables of the store."
+            ),
+            Self::NoCredentialKey | Self::ShortCredentialKey => {
+                "Start the server with the environment variable AUSPEX_CREDENTIAL_KEY; a key is \
+                 made by: openssl rand -hex 32."
+                    .into()
+            }
+            Self::SealedCredential { .. } => {
+                "Start the server with the AUSPEX_CREDENTIAL_KEY that \
+                 it was created under, or create it again."
+                    .into()
+            }
+            Self::UnknownCredentialOption { known, .. } => {
+                format!("Its options are {}.", known.join(", "))
+            }
+            Self::UnsupportedType { .. } => {
+                "Cast the column to a type that tables store, such as text or bigint.".into()
+            }
+            Self::LocationRefused { .. } => "Files can be read from the warehouse and from the \
+                 locations that the administrator allowed with --allow-location or CREATE \
+                 EXTERNAL LOCATION."
+                .into(),
+            Self::LocationReserved { .. } => "Read tables and models by their names in SQL.".into(),
+            Self::UnknownFormat { .. } => "Name the file .parquet, .csv, .tsv, .ndjson, .jsonl, \
+                 .json, .arrow or .avro, or use read_csv('...') and its siblings, or CREATE \
+                 EXTERNAL TABLE ... STORED AS."
+                .into(),
+            Self::UnsupportedFormat { format, .. } => format!(
+                "Read it as what it is: STORED AS {}, or read_{}('...').",
+                format.to_uppercase(),
+                format.to_lowercase()
+            ),
+            Self::UndefinedSnapshot { existing, .. } if !existing.is_empty() => {
+                let ids: Vec<String> = existing.iter().map(i64::to_string).collect();
+                format!("Its snapshots are {}.", ids.join(", "))
+            }
+            Self::MixedTypes { .. } => {
+                "Declare the columns of the table, or read the files apart.".into()
+            }
+            Self::MixedColumns { .. } => "The columns of CSV files count by their place; read the \
+                 files apart."
+                .into(),
+            Self::DistantLocations { .. } => {
+                "Make a table of each, and a view that joins them with UNION ALL.".into()
+            }
+            Self::UnknownOption { known: [], .. } => "The format has no options.".into(),
+            Self::UnknownOption { known, .. } => format!("Its options are {}.", known.join(", ")),
+            Self::ChangesNotKept => "Run ALTER TABLE ... SET TBLPROPERTIES \
+                 ('delta.enableChangeDataFeed' = 'true'); changes are kept from then on."
+                .into(),
+            Self::NoVersions { .. } => {
+                "Managed tables and Delta tables keep their versions.".into()
+            }
+            Self::ChangesInBlock => "Commit between the statements.".into(),
+            Self::RepeatedChange => "Ensure that not more than one source row matches any one \
+                 target row."
+                .into(),
+            Self::NotPlainTable => "Copy it into a new table with CREATE TABLE ... AS.".into(),
+            Self::DuplicateObject { .. } | Self::DuplicateSchema { .. } => {
+                "Choose another name, or use IF NOT EXISTS.".into()
+            }
+            Self::SchemaNotEmpty { .. } => {
+                "Use DROP ... CASCADE to drop the dependent objects too.".into()
+            }
+            Self::Conflict { .. } | Self::VersionTaken { .. } => "Run the statement again.".into(),
+            Self::UndefinedTableVersion { range, .. } => range.clone(),
+            Self::VersionVacuumed { newest, .. } => format!(
+                "VACUUM keeps the files of versions for 7 days unless told otherwise. The newest \
+                 version is {newest}."
+            ),
+            Self::SnapshotLost { .. } => {
+                "Train on the rows of now with TRAIN MODEL name; a managed table keeps its versions.".into()
+            }
+            Self::DiskFull { .. } => "Free space, then run the statement again; nothing of it \
+                 was kept."
+                .into(),
+            Self::NewerFormat { .. } => {
+                "Start the server version that wrote it, or a newer one.".into()
+            }
+            _ => return None,
+        };
+        Some(hint)
+    }
+
+    /// More about the circumstances, as a sentence.
+    pub fn detail(&self) -> Option<String> {
+        let detail = match self {
+            Self::LocationReserved { folder, .. } => {
+                format!("The folder \"{folder}\" of the warehouse holds the engine's own files.")
+            }
+            Self::ObjectFailed { reason, .. } | Self::ObjectDenied { reason, .. } => {
+                format!("{}.", reason.trim_end_matches(['.', '\n']))
+            }
+            Self::MixedColumns { first, second, .. } => format!(
+                "The columns of one are {}, of the other {}.",
+                first.join(", "),
+                second.join(", ")
+            ),
+            Self::DuplicateObject { kind, .. } if kind.is_global() => return None,
+            Self::DuplicateObject { schema, .. } => format!(
+                "Tables, external tables, views and models of schema \"{schema}\" share one name \
+                 space."
+            ),
+            Self::ReservedSchema { schema, .. } => {
+                format!("Only the engine makes objects in schema \"{schema}\".")
+            }
+            Self::ReservedName {
+                kind: ObjectKind::Schema,
+                ..
+            } => "The prefix \"pg_\" is reserved for system schemas.".into(),
+            Self::SchemaNotEmpty { schema, dependents } => {
+                format!("Schema \"{schema}\" holds {}.", dependents.join(", "))
+            }
+            Self::NullViolation { row, .. } | Self::CheckViolation { row, .. } => {
+                format!("Failing row contains {row}.")
+            }
+            Self::ValueOutOfRange { source, .. } => format!("{source}."),
+            Self::VersionVacuumed { file, .. } => format!("File \"{file}\" is missing."),
+            Self::DiskFull { source } => format!("{source}."),
+            _ => return None,
+        };
+        Some(detail)
+    }
+}
