@@ -7,7 +7,7 @@ mod portals;
 
 use std::sync::Arc;
 
-use auspex_planner::{Prepared as Plan, Session, StatementControl, TransactionState};
+use auspex_planner::{Prepared as Plan, Session, TransactionState};
 use auspex_sql::ParsedStatement;
 use bytes::Bytes;
 use datafusion::arrow::array::RecordBatch;
@@ -18,14 +18,12 @@ use pgwire::api::results::FieldFormat;
 use pgwire::messages::data::{NoData, ParameterDescription};
 use pgwire::messages::extendedquery::{
     Bind, BindComplete, Close, CloseComplete, Describe, Execute, Parse, ParseComplete,
-    PortalSuspended, TARGET_TYPE_BYTE_STATEMENT,
+    TARGET_TYPE_BYTE_STATEMENT,
 };
 use pgwire::messages::{PgWireBackendMessage, PgWireFrontendMessage};
-use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
 
 use super::connection::{Connection, Interruption, ends_transaction};
-use super::own::{Own, Sending};
+use super::own::Own;
 use super::running::{Event, Running, Work};
 use super::socket::Stream;
 use super::types::{

@@ -9,6 +9,7 @@ use datafusion::common::ScalarValue;
 use pgwire::api::results::FieldFormat;
 use pgwire::messages::PgWireBackendMessage;
 use pgwire::messages::extendedquery::PortalSuspended;
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::{Cursor, Fetched, Portal, PortalState, Prepared, nested_of, time_zone};
