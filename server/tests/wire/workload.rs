@@ -132,14 +132,16 @@ async fn a_role_has_limits_that_it_cannot_lift() {
     // One statement runs, the next is refused, the first ends in time.
     let slow = async { error_of(&one, ENDLESS).await };
     let next = async {
-        loop {
-            match two.simple_query("SELECT 1").await {
-                Ok(_) => tokio::time::sleep(Duration::from_millis(5)).await,
-                Err(error) => break error.as_db_error().unwrap().clone(),
-            }
+        let active =
+            "SELECT count(*) FROM pg_stat_activity WHERE usename = 'ada' AND state = 'active'";
+        while rows(&root, active).await != ["1"] {
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
+        error_of(&two, "SELECT 1").await
     };
-    let (slow, next) = tokio::join!(slow, next);
+    let both = async { tokio::join!(slow, next) };
+    let both = tokio::time::timeout(Duration::from_secs(60), both).await;
+    let (slow, next) = both.expect("the endless statement ends");
     assert_eq!((slow.code().code(), next.code().code()), ("57014", "53400"));
     // Too much memory fails alone: the same statement of another role goes on.
     let hungry = "SELECT count(*) FROM (SELECT a, array_agg(b) FROM t GROUP BY a) AS x";
