@@ -355,7 +355,6 @@ async fn plan_sql(session: &Arc<Session>, statement: &SqlStatement) -> Result<Wo
                 let table = change.table(session)?;
                 let rewrite = session.tables().inspect(&table.id).await?;
                 let query = Box::pin(bind_change(session, &change, &rewrite)).await?;
-                let query = Box::new(query);
                 let returning = match change.returning() {
                     Some(items) => {
                         let alias = change.alias()?;
@@ -366,7 +365,7 @@ async fn plan_sql(session: &Arc<Session>, statement: &SqlStatement) -> Result<Wo
                 };
                 Ok(Work::Change {
                     change,
-                    query,
+                    query: Box::new(query),
                     returning,
                 })
             }

@@ -122,7 +122,7 @@ pub(crate) async fn run(
         Statement::Role(statement) => {
             Box::pin(roles::run(session, statement, text, control)).await?
         }
-        Statement::Sql(statement) => sql(session, statement, text, control).await?,
+        Statement::Sql(statement) => Box::pin(sql(session, statement, text, control)).await?,
         _ => return Err(Error::unsupported("this statement")),
     };
     Ok(Outcome::Command(tag))
@@ -151,7 +151,7 @@ async fn sql(
             let clauses = tables::TableClauses::default();
             Box::pin(tables::create(session, create, clauses, text, control)).await
         }
-        S::CreateView(create) => views::create(session, create, text, control).await,
+        S::CreateView(create) => Box::pin(views::create(session, create, text, control)).await,
         S::CreateSchema {
             schema_name,
             if_not_exists,

@@ -27,30 +27,7 @@ pub(super) async fn create(
         return Err(Error::unsupported("CREATE TEMPORARY VIEW"));
     }
     let (schema, name) = session.object_parts(&name_parts(&create.name))?;
-    let query = create.query.as_ref().clone();
-    let binding = bind_query(session, query, session.state(None));
-    let (bound, is_temporary) = defining(binding).await;
-    let bound = bound?;
-    if is_temporary {
-        return Err(Error::Unsupported {
-            what: "CREATE VIEW over a temporary table".to_owned(),
-            hint: Some("A table that it hides is named with its schema.".to_owned()),
-        });
-    }
-    distinct_names(&bound.plan, "query")?;
-    let columns: Vec<String> = create
-        .columns
-        .iter()
-        .map(|column| folded(&column.name))
-        .collect();
-    let n_columns = bound.plan.schema().fields().len();
-    if columns.len() > n_columns {
-        let message = format!(
-            "CREATE VIEW specifies {} column names but its query has {n_columns} columns",
-            columns.len()
-        );
-        return Err(Error::invalid("42601", message, None));
-    }
+    let columns = checked_columns(session, create).await?;
     session.access().check_schema(&schema, "CREATE")?;
     let state = session.engine.catalog.state();
     let existing = state.get(&schema, &name).cloned();
@@ -95,4 +72,30 @@ pub(super) async fn create(
         .commit(text, |_| Ok(vec![Change::Put(entry.clone())]))
         .await?;
     Ok("CREATE VIEW".to_owned())
+}
+
+/// The column names that a view is given, once its query is known to be sound.
+async fn checked_columns(session: &Arc<Session>, create: &ast::CreateView) -> Result<Vec<String>> {
+    let query = create.query.as_ref().clone();
+    let binding = Box::pin(bind_query(session, query, session.state(None)));
+    let (bound, is_temporary) = defining(binding).await;
+    let bound = bound?;
+    if is_temporary {
+        return Err(Error::Unsupported {
+            what: "CREATE VIEW over a temporary table".to_owned(),
+            hint: Some("A table that it hides is named with its schema.".to_owned()),
+        });
+    }
+    distinct_names(&bound.plan, "query")?;
+    let names = create.columns.iter().map(|column| folded(&column.name));
+    let columns: Vec<String> = names.collect();
+    let n_columns = bound.plan.schema().fields().len();
+    if columns.len() > n_columns {
+        let message = format!(
+            "CREATE VIEW specifies {} column names but its query has {n_columns} columns",
+            columns.len()
+        );
+        return Err(Error::invalid("42601", message, None));
+    }
+    Ok(columns)
 }

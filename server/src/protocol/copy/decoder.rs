@@ -199,12 +199,10 @@ mod tests {
         }
     }
 
+    type Row = (Option<i64>, Option<String>);
+
     /// Rows of (a BIGINT, b TEXT), read from pieces of some size.
-    fn rows(
-        options: CopyOptions,
-        text: &[u8],
-        piece: usize,
-    ) -> Result<Vec<(Option<i64>, Option<String>)>, Failure> {
+    fn rows(options: CopyOptions, text: &[u8], piece: usize) -> Result<Vec<Row>, Failure> {
         let schema = Arc::new(Schema::new(vec![
             Field::new("a", DataType::Int64, true),
             Field::new("b", DataType::Utf8, true),

@@ -68,7 +68,7 @@ async fn rows_definitions_and_models_outlast_faults() {
     let models = ModelStore::new(Arc::clone(&faulty.warehouse));
     for n in 0..12 {
         let definition = Definition::Table(TableDefinition { columns: vec![] });
-        let entry = CatalogEntry::new("public", &format!("t{n}"), definition);
+        let entry = CatalogEntry::new("public", format!("t{n}"), definition);
         let put = |_: &_| Ok(vec![Change::Put(entry.clone())]);
         catalog.commit("CREATE TABLE", put).await.unwrap();
         let published = models.publish("m", n + 1, json!({ "n": n }), vec![n as u8; 100].into());
