@@ -171,6 +171,17 @@ fn cast_parameters(plan: &LogicalPlan) -> Result<HashMap<String, Option<DataType
     Ok(types)
 }
 
+/// Whether a statement ends a block by committing it.
+pub(crate) fn is_commit(parsed: &ParsedStatement) -> bool {
+    let Statement::Sql(statement) = &parsed.statement else {
+        return false;
+    };
+    matches!(
+        statement.as_ref(),
+        SqlStatement::Statement(statement) if matches!(**statement, ast::Statement::Commit { .. })
+    )
+}
+
 /// Whether a statement may read tables; those that do not leave the snapshot of their block to the next one.
 fn reads(parsed: &ParsedStatement) -> bool {
     use ast::Statement as S;

@@ -22,7 +22,8 @@ pub(crate) struct Named(Arc<Mutex<Names>>);
 #[derive(Debug, Default)]
 struct Names {
     objects: Vec<Object>,
-    /// Roles and schemas, which decide who may use an object and which one a short name means.
+    /// Roles, schemas, locations, credentials and catalogs, which decide who may use what and which object a short name
+    /// means.
     rules: Vec<Arc<CatalogEntry>>,
     /// It reads the catalog itself, so that every change concerns it.
     whole_catalog: bool,
@@ -40,7 +41,17 @@ struct Object {
 
 /// What decides beside the objects themselves.
 fn rules(catalog: &CatalogState) -> impl Iterator<Item = &Arc<CatalogEntry>> {
-    catalog.globals(ObjectKind::Role).chain(catalog.schemas())
+    const KINDS: [ObjectKind; 5] = [
+        ObjectKind::Role,
+        ObjectKind::Location,
+        ObjectKind::Credential,
+        ObjectKind::Catalog,
+        ObjectKind::Database,
+    ];
+    let globals = KINDS
+        .into_iter()
+        .flat_map(move |kind| catalog.globals(kind));
+    globals.chain(catalog.schemas())
 }
 
 impl Named {

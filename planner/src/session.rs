@@ -82,6 +82,8 @@ pub(crate) struct Planned {
     temporary: u64,
     /// The change of the session's role that it was planned after.
     role_change: u64,
+    /// What names without a schema meant.
+    search_path: Option<String>,
 }
 
 impl Prepared {
@@ -116,6 +118,7 @@ impl Planned {
     fn is_current(&self, session: &Session) -> bool {
         if self.temporary != session.temporary.changes()
             || self.role_change != session.identity.changes()
+            || self.search_path != session.settings.get("search_path")
         {
             return false;
         }
@@ -265,6 +268,7 @@ impl Session {
         self.engine.catalog.refresh().await?;
         let generation = self.engine.catalog.generation();
         let role_change = self.identity.changes();
+        let search_path = self.settings.get("search_path");
         let named = Named::of(&self.engine.catalog.state());
         let typed = typed_values(statement, parameter_types);
         let planning = Box::pin(execute::plan(self, typed.as_ref().unwrap_or(statement)));
@@ -279,6 +283,7 @@ impl Session {
             used: AtomicBool::new(false),
             temporary: self.temporary.changes(),
             role_change,
+            search_path,
         };
         Ok(Prepared {
             statement: statement.clone(),
@@ -348,7 +353,10 @@ impl Session {
         let outcome = tokio::select! {
             biased;
             outcome = Box::pin(run) => outcome,
-            () = limits.token.cancelled() => Err(Error::Cancelled),
+            // A commit may be durable already: only its own result tells.
+            () = limits.token.cancelled(), if !execute::is_commit(&prepared.statement) => {
+                Err(Error::Cancelled)
+            }
         };
         match outcome {
             Ok(Outcome::Rows {

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use auspex_storage::{BlockMark, CatalogEntry, Tables};
+use datafusion::error::DataFusionError;
 use datafusion::sql::sqlparser::ast::{
     TransactionAccessMode, TransactionIsolationLevel, TransactionMode,
 };
@@ -272,7 +273,7 @@ pub(crate) async fn commit(
         }
         false => {
             let done = match &block.tables {
-                Some(tables) => tables.commit_block().await,
+                Some(tables) => commit_tables(Arc::clone(tables)).await,
                 None => Ok(()),
             };
             match &done {
@@ -283,7 +284,10 @@ pub(crate) async fn commit(
                 }
                 Err(_) => session.settings().restore(block.settings),
             }
-            done.map_err(|error| named(error, block.written.as_ref()))
+            done.map_err(|error| match error {
+                Error::Storage(error) => named(error, block.written.as_ref()),
+                error => error,
+            })
         }
     };
     done?;
@@ -291,6 +295,15 @@ pub(crate) async fn commit(
         open(session, read_only);
     }
     Ok(if failed { "ROLLBACK" } else { "COMMIT" }.to_owned())
+}
+
+/// Commits a block in a task of its own, which goes on to its end when nobody waits any more.
+async fn commit_tables(tables: Arc<Tables>) -> Result<()> {
+    let committing = tokio::spawn(async move { tables.commit_block().await });
+    match committing.await {
+        Ok(done) => Ok(done?),
+        Err(error) => Err(DataFusionError::ExecutionJoin(Box::new(error)).into()),
+    }
 }
 
 /// A conflict with the name of the table.

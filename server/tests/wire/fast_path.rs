@@ -170,3 +170,26 @@ async fn what_may_change_is_computed_each_time() {
     let one: i64 = client.query_one(&zero, &[&1_i32]).await.unwrap().get(0);
     assert_eq!(one, 1);
 }
+
+#[tokio::test]
+async fn prepared_queries_follow_search_path() {
+    let fixture = Fixture::start().await;
+    let client = fixture.connect().await;
+    client
+        .batch_execute(
+            "CREATE SCHEMA s; CREATE TABLE t (a INT); CREATE TABLE s.t (a INT); \
+             INSERT INTO t VALUES (1); INSERT INTO s.t VALUES (2)",
+        )
+        .await
+        .unwrap();
+    let query = client.prepare("SELECT a FROM t").await.unwrap();
+    let read = async || {
+        let row = client.query_one(&query, &[]).await.unwrap();
+        row.get::<_, i32>(0)
+    };
+    assert_eq!(read().await, 1);
+    client.batch_execute("SET search_path = s").await.unwrap();
+    assert_eq!(read().await, 2);
+    client.batch_execute("RESET search_path").await.unwrap();
+    assert_eq!(read().await, 1);
+}

@@ -202,3 +202,34 @@ async fn what_is_not_committed_leaves_no_file() {
     assert_eq!(data_files(&warehouse), before + 1);
     assert_eq!(rows(&two, "SELECT count(*) FROM t").await, ["4"]);
 }
+
+#[tokio::test]
+async fn a_cancel_does_not_cut_a_commit_short() {
+    let fixture = Fixture::start().await;
+    let (client, _) = table(&fixture).await;
+    let session = fixture.engine.connect(&auspex_planner::ClientFacts {
+        user: "postgres".to_owned(),
+        ..auspex_planner::ClientFacts::default()
+    });
+    let session = session.unwrap();
+    let run_one = async |text: &str, is_cancelled: bool| {
+        let (notices, _) = tokio::sync::mpsc::unbounded_channel();
+        let control = auspex_planner::StatementControl {
+            cancel: Default::default(),
+            notices,
+        };
+        if is_cancelled {
+            control.cancel.cancel();
+        }
+        let statement = session.parse(text).unwrap().remove(0);
+        let prepared = session.prepare(&statement, &[]).await.unwrap();
+        let done = session.execute(&prepared, Vec::new(), &control).await;
+        done.map(drop)
+    };
+    run_one("BEGIN", false).await.unwrap();
+    run_one("INSERT INTO t VALUES (3, 30)", false)
+        .await
+        .unwrap();
+    run_one("COMMIT", true).await.unwrap();
+    assert_eq!(rows(&client, "SELECT count(*) FROM t").await, ["3"]);
+}
