@@ -186,7 +186,7 @@ pub(crate) fn is_commit(parsed: &ParsedStatement) -> bool {
 fn reads(parsed: &ParsedStatement) -> bool {
     use ast::Statement as S;
     let Statement::Sql(statement) = &parsed.statement else {
-        return true;
+        return !commands::changes_role(&parsed.statement);
     };
     match statement.as_ref() {
         SqlStatement::Reset(_) => false,

@@ -39,6 +39,12 @@ impl TemporaryTables {
         self.changes.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Another entry for a table, perhaps under another name.
+    pub(crate) fn replace(&self, name: &str, entry: CatalogEntry) {
+        lock(&self.tables).remove(name);
+        self.add(entry);
+    }
+
     fn remove(&self, name: &str) -> Option<Arc<CatalogEntry>> {
         self.changes.fetch_add(1, Ordering::Relaxed);
         lock(&self.tables).remove(name)

@@ -16,6 +16,7 @@ use datafusion::sql::sqlparser::ast::{
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 
+use crate::access::Names;
 use crate::engine::lock;
 use crate::error::{Error, Result};
 use crate::session::{Session, display_name};
@@ -50,6 +51,10 @@ struct Block {
     settings: BTreeMap<String, String>,
     /// What `SET LOCAL` changed, with the values before it.
     local: BTreeMap<String, Option<String>>,
+    /// The roles before it.
+    roles: Names,
+    /// The roles before `SET LOCAL ROLE`, unless a later `SET ROLE` made the change one of the session.
+    local_roles: Option<Names>,
 }
 
 #[derive(Debug, Clone)]
@@ -58,6 +63,8 @@ struct Savepoint {
     mark: BlockMark,
     written: Option<(String, String)>,
     settings: BTreeMap<String, String>,
+    roles: Names,
+    local_roles: Option<Names>,
 }
 
 impl Transaction {
@@ -175,6 +182,24 @@ impl Session {
         });
     }
 
+    /// Remembers the roles that `SET LOCAL` is about to change, or that a plain `SET` changes for good.
+    pub(crate) fn set_roles(&self, is_local: bool) {
+        let before = self.identity().saved();
+        self.transaction.with(|block| match is_local {
+            true => {
+                block.local_roles.get_or_insert(before);
+            }
+            false => block.local_roles = None,
+        });
+    }
+
+    /// Takes back what a block has set.
+    fn take_back(&self, settings: BTreeMap<String, String>, roles: Names) {
+        self.settings().restore(settings);
+        self.identity().restore(roles);
+        self.show_identity();
+    }
+
     /// Rolls back what is open and gives up what belongs to the session alone.
     pub fn end(&self) -> BoxFuture<'_, ()> {
         let end = async {
@@ -224,6 +249,8 @@ fn open(session: &Session, read_only: bool) {
         savepoints: Vec::new(),
         settings: session.settings().saved(),
         local: BTreeMap::new(),
+        roles: session.identity().saved(),
+        local_roles: None,
     });
 }
 
@@ -267,7 +294,7 @@ pub(crate) async fn commit(
     let (failed, read_only) = (block.failed, block.read_only);
     let done = match failed {
         true => {
-            session.settings().restore(block.settings.clone());
+            session.take_back(block.settings.clone(), block.roles.clone());
             roll_back(block).await;
             Ok(())
         }
@@ -281,8 +308,12 @@ pub(crate) async fn commit(
                     for (name, value) in block.local {
                         session.settings().put_back(&name, value);
                     }
+                    if let Some(roles) = block.local_roles {
+                        session.identity().restore(roles);
+                        session.show_identity();
+                    }
                 }
-                Err(_) => session.settings().restore(block.settings),
+                Err(_) => session.take_back(block.settings, block.roles),
             }
             done.map_err(|error| match error {
                 Error::Storage(error) => named(error, block.written.as_ref()),
@@ -324,7 +355,7 @@ pub(crate) async fn rollback(session: &Session, chain: bool, control: &Statement
         None => no_transaction(control),
         Some(block) => {
             let read_only = block.read_only;
-            session.settings().restore(block.settings.clone());
+            session.take_back(block.settings.clone(), block.roles.clone());
             roll_back(block).await;
             if chain {
                 open(session, read_only);
@@ -343,7 +374,7 @@ fn no_transaction(control: &StatementControl) {
 
 /// `SAVEPOINT name`.
 pub(crate) fn savepoint(session: &Session, name: &str) -> Result<String> {
-    let settings = session.settings().saved();
+    let (settings, roles) = (session.settings().saved(), session.identity().saved());
     let made = session.transaction.with(|block| {
         let mark = block.tables.as_ref().map(|tables| tables.block_mark());
         block.savepoints.push(Savepoint {
@@ -351,6 +382,8 @@ pub(crate) fn savepoint(session: &Session, name: &str) -> Result<String> {
             mark: mark.unwrap_or_default(),
             written: block.written.clone(),
             settings,
+            roles,
+            local_roles: block.local_roles.clone(),
         });
     });
     made.ok_or_else(|| only_in_block("SAVEPOINT"))?;
@@ -404,10 +437,11 @@ pub(crate) async fn rollback_to(session: &Session, name: &str) -> Result<String>
     if let Some(tables) = tables {
         tables.return_to(&point.mark).await?;
     }
-    session.settings().restore(point.settings);
+    session.take_back(point.settings, point.roles);
     session.transaction.with(|block| {
         block.failed = false;
         block.written = point.written;
+        block.local_roles = point.local_roles;
     });
     Ok("ROLLBACK".to_owned())
 }

@@ -107,10 +107,20 @@ pub enum RoleStatement {
         /// Who becomes a member of them.
         members: Vec<RoleName>,
     },
-    /// `SET ROLE name`; `None` for `NONE` and `RESET ROLE`.
-    SetRole(Option<Word>),
-    /// `SET SESSION AUTHORIZATION name`; `None` for `DEFAULT` and `RESET`.
-    SetSession(Option<Word>),
+    /// `SET [LOCAL] ROLE name`.
+    SetRole {
+        /// The role; `None` for `NONE` and `RESET ROLE`.
+        role: Option<Word>,
+        /// Until the end of the transaction block.
+        is_local: bool,
+    },
+    /// `SET [LOCAL] SESSION AUTHORIZATION name`.
+    SetSession {
+        /// The role; `None` for `DEFAULT` and `RESET`.
+        role: Option<Word>,
+        /// Until the end of the transaction block.
+        is_local: bool,
+    },
     /// `REASSIGN OWNED BY a, b TO c`.
     ReassignOwned {
         /// Whose objects.

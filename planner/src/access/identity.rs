@@ -16,8 +16,9 @@ pub struct Identity {
     changes: AtomicU64,
 }
 
+/// The roles as `SET` left them.
 #[derive(Debug, Clone)]
-struct Names {
+pub(crate) struct Names {
     session: String,
     current: Option<String>,
 }
@@ -54,6 +55,17 @@ impl Identity {
     pub fn role_setting(&self) -> String {
         let names = lock(&self.names);
         names.current.clone().unwrap_or_else(|| "none".to_owned())
+    }
+
+    /// The roles as they are, to be restored.
+    pub(crate) fn saved(&self) -> Names {
+        lock(&self.names).clone()
+    }
+
+    /// The roles as they were.
+    pub(crate) fn restore(&self, names: Names) {
+        *lock(&self.names) = names;
+        self.changes.fetch_add(1, Ordering::AcqRel);
     }
 
     /// Grows with every change.

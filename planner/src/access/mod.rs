@@ -25,6 +25,7 @@ use auspex_storage::{
 pub(crate) use acting::{Acting, as_role, as_system, as_writer, is_writer_of};
 pub(crate) use files::FileUse;
 pub use identity::Identity;
+pub(crate) use identity::Names;
 pub use login::LoginFacts;
 pub use questions::{RoleFacts, Subject};
 pub(crate) use tables::TableUse;

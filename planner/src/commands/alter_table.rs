@@ -10,8 +10,8 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use auspex_storage::{
-    CatalogEntry, CatalogState, Change, Definition, Error as StorageError, Rewrite,
-    TableDefinition, TableOperation, TableShape, columns_of,
+    CatalogEntry, Change, Definition, Error as StorageError, Rewrite, TableDefinition,
+    TableOperation, TableShape, columns_of,
 };
 use datafusion::arrow::datatypes::Field;
 use datafusion::sql::sqlparser::ast::{
@@ -31,6 +31,7 @@ use crate::error::{Error, Result};
 use crate::session::Session;
 use crate::statement_run::{Notice, StatementControl};
 use crate::streams::streams;
+use crate::temporary::SCHEMA as TEMPORARY;
 
 const TAG: &str = "ALTER TABLE";
 /// How often the statement is tried on a table that others change.
@@ -82,16 +83,14 @@ async fn rename(
     text: &str,
 ) -> Result<String> {
     let name = name_parts(to).pop().unwrap_or_default();
-    session.access().check_schema(&table.schema, "CREATE")?;
-    let catalog = &session.engine.catalog;
-    let commit = catalog.commit(text, |state| {
-        let name = name.clone();
-        Ok(vec![Change::Put(CatalogEntry {
-            name,
-            ..now(state, table)
-        })])
-    });
-    commit.await?;
+    if table.schema != TEMPORARY {
+        session.access().check_schema(&table.schema, "CREATE")?;
+    } else if session.temporary.get(&name).is_some() {
+        let kind = "relation";
+        return Err(Error::Duplicate { kind, name });
+    }
+    let rename = |entry: &mut CatalogEntry| entry.name.clone_from(&name);
+    put(session, table, text, rename).await?;
     Ok(TAG.to_owned())
 }
 
@@ -105,22 +104,34 @@ async fn record(
     let definition = Definition::Table(TableDefinition {
         columns: columns_of(&shape.schema()),
     });
-    let catalog = &session.engine.catalog;
-    let commit = catalog.commit(text, |state| {
-        let definition = definition.clone();
-        Ok(vec![Change::Put(CatalogEntry {
-            definition,
-            ..now(state, table)
-        })])
+    let define = |entry: &mut CatalogEntry| entry.definition.clone_from(&definition);
+    put(session, table, text, define).await
+}
+
+/// Changes a table's entry: a temporary one's in the session, another's in the catalog, as it is at the moment of the
+/// commit, since its privileges may have changed. A table that was dropped meanwhile stays dropped.
+async fn put(
+    session: &Session,
+    table: &CatalogEntry,
+    text: &str,
+    change: impl Fn(&mut CatalogEntry) + Send + Sync,
+) -> Result<()> {
+    if table.schema == TEMPORARY {
+        let mut entry = table.clone();
+        change(&mut entry);
+        session.temporary.replace(&table.name, entry);
+        return Ok(());
+    }
+    let commit = session.engine.catalog.commit(text, |state| {
+        let gone = || StorageError::TableGone {
+            id: table.id.clone(),
+        };
+        let mut entry = state.by_id(&table.id).ok_or_else(gone)?.as_ref().clone();
+        change(&mut entry);
+        Ok(vec![Change::Put(entry)])
     });
     commit.await?;
     Ok(())
-}
-
-/// An entry as it is at the moment of a commit: its privileges may have changed since it was read.
-fn now(state: &CatalogState, entry: &CatalogEntry) -> CatalogEntry {
-    let found = state.by_id(&entry.id).map(Arc::as_ref);
-    found.unwrap_or(entry).clone()
 }
 
 /// Where the values of a column come from when rows are written anew.

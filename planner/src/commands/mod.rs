@@ -15,6 +15,7 @@ mod models;
 mod privileges;
 mod role_dependents;
 mod roles;
+mod set_role;
 mod settings;
 mod table_shape;
 mod tables;
@@ -22,7 +23,7 @@ mod views;
 
 use std::sync::Arc;
 
-use auspex_sql::{ParsedStatement, Statement};
+use auspex_sql::{ParsedStatement, RoleStatement, Statement};
 use auspex_storage::Definition;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::sql::parser::Statement as SqlStatement;
@@ -217,8 +218,19 @@ fn may_stand_in_block(statement: &Statement) -> bool {
             ),
             _ => false,
         },
-        _ => false,
+        statement => changes_role(statement),
     }
+}
+
+/// Whether a statement changes the role of its session, and nothing else.
+pub(crate) fn changes_role(statement: &Statement) -> bool {
+    matches!(
+        statement,
+        Statement::Role(statement) if matches!(
+            **statement,
+            RoleStatement::SetRole { .. } | RoleStatement::SetSession { .. }
+        )
+    )
 }
 
 /// The words that a text begins with, as messages name a statement.

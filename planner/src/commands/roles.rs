@@ -1,6 +1,6 @@
-//! `CREATE`, `ALTER` and `DROP ROLE`, memberships, `SET ROLE`, `SET SESSION AUTHORIZATION`.
+//! `CREATE`, `ALTER` and `DROP ROLE`, and memberships.
 //!
-//! In: a syntax tree; out: catalog entries of roles, or another role of the session. A password becomes a verifier here, and
+//! In: a syntax tree; out: catalog entries of roles. A password becomes a verifier here, and
 //! the text that the catalog keeps of the statement has none.
 
 use std::collections::BTreeMap;
@@ -12,7 +12,7 @@ use auspex_storage::{
     PasswordVerifier, Result as StorageResult, RoleDefinition,
 };
 
-use super::role_dependents;
+use super::{role_dependents, set_role};
 use crate::access::{Access, roles};
 use crate::bind::time_ms;
 use crate::error::{Error, Result};
@@ -59,8 +59,12 @@ pub(super) async fn run(
             };
             set_membership(session, change, roles, members, &text).await
         }
-        RoleStatement::SetRole(name) => set_role(session, name.as_ref()),
-        RoleStatement::SetSession(name) => set_session(session, name.as_ref()),
+        RoleStatement::SetRole { role, is_local } => {
+            set_role::set_role(session, role.as_ref(), *is_local, control)
+        }
+        RoleStatement::SetSession { role, is_local } => {
+            set_role::set_session(session, role.as_ref(), *is_local, control)
+        }
         RoleStatement::ReassignOwned { from, to } => {
             role_dependents::reassign(session, from, to, &text).await
         }
@@ -571,45 +575,4 @@ async fn set_membership(
         "REVOKE ROLE"
     }
     .to_owned())
-}
-
-/// `SET ROLE`: a role that the session's user is a member of.
-fn set_role(session: &Session, name: Option<&Word>) -> Result<String> {
-    let state = session.engine.catalog.state();
-    if let Some(Word { value, .. }) = name {
-        require(&state, value)?;
-        if !roles::is_member(&state, &session.identity().session_user(), value) {
-            return Err(Error::NotAllowed {
-                what: format!("set role \"{value}\""),
-                hint: Some(
-                    "SET ROLE takes a role that the session's user is a member of.".to_owned(),
-                ),
-            });
-        }
-    }
-    session
-        .identity()
-        .set_current(name.map(|name| name.value.clone()));
-    session.show_identity();
-    Ok(if name.is_some() { "SET" } else { "RESET" }.to_owned())
-}
-
-/// `SET SESSION AUTHORIZATION`: any role, if a superuser logged in.
-fn set_session(session: &Session, name: Option<&Word>) -> Result<String> {
-    let state = session.engine.catalog.state();
-    if let Some(Word { value, .. }) = name {
-        require(&state, value)?;
-        let user = session.identity().authenticated_user();
-        if user != value && !roles::is_superuser(&state, user) {
-            return Err(Error::NotAllowed {
-                what: "set session authorization".to_owned(),
-                hint: Some("Only a session that a superuser opened may do this.".to_owned()),
-            });
-        }
-    }
-    session
-        .identity()
-        .set_session(name.map(|name| name.value.clone()));
-    session.show_identity();
-    Ok(if name.is_some() { "SET" } else { "RESET" }.to_owned())
 }

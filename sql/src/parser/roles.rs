@@ -352,13 +352,14 @@ fn set(cursor: &mut Cursor<'_>, length: usize) -> Result<RoleStatement, ParseErr
     let is_reset = cursor.at_words(&["RESET"]);
     let rest = cursor.rest();
     let is_session = is_word(rest.get(length - 1), "AUTHORIZATION");
+    let is_local = is_word(rest.get(1), "LOCAL");
     cursor.advance(length);
     // Drivers write the setting's form: SET ROLE = a, SET ROLE TO a.
     if !is_reset && !cursor.eat_token(&Token::Eq) {
         cursor.eat_word("TO");
     }
     let none = if is_session { "DEFAULT" } else { "NONE" };
-    let name = if is_reset || cursor.eat_word(none) {
+    let role = if is_reset || cursor.eat_word(none) {
         None
     } else if let Some(text) = cursor.peek(0).and_then(|token| string_value(&token.token)) {
         let value = text.to_owned();
@@ -369,7 +370,7 @@ fn set(cursor: &mut Cursor<'_>, length: usize) -> Result<RoleStatement, ParseErr
         Some(cursor.word("a role")?)
     };
     Ok(match is_session {
-        true => RoleStatement::SetSession(name),
-        false => RoleStatement::SetRole(name),
+        true => RoleStatement::SetSession { role, is_local },
+        false => RoleStatement::SetRole { role, is_local },
     })
 }

@@ -93,11 +93,14 @@ fn settings_of_roles() {
 #[test]
 fn a_session_changes_its_role() {
     let named = |text: &str| match role(text) {
-        RoleStatement::SetRole(name) => (false, name.map(|name| name.value)),
-        RoleStatement::SetSession(name) => (true, name.map(|name| name.value)),
+        RoleStatement::SetRole { role, is_local } => (false, role.map(|role| role.value), is_local),
+        RoleStatement::SetSession { role, is_local } => {
+            (true, role.map(|role| role.value), is_local)
+        }
         other => panic!("{text}: {other:?}"),
     };
     for (text, session, name) in [
+        ("SET LOCAL SESSION AUTHORIZATION bob", true, Some("bob")),
         ("SET ROLE bob", false, Some("bob")),
         ("SET LOCAL ROLE 'Bob'", false, Some("Bob")),
         ("SET ROLE NONE", false, None),
@@ -108,7 +111,7 @@ fn a_session_changes_its_role() {
     ] {
         assert_eq!(
             named(text),
-            (session, name.map(ToOwned::to_owned)),
+            (session, name.map(ToOwned::to_owned), text.contains("LOCAL")),
             "{text}"
         );
     }

@@ -1,0 +1,78 @@
+//! `SET ROLE` and `SET SESSION AUTHORIZATION`.
+//!
+//! In: a role; out: the role of the session, for good or to the end of its transaction block.
+
+use auspex_sql::Word;
+
+use super::roles::require;
+use crate::access::{Identity, roles};
+use crate::error::{Error, Result};
+use crate::session::Session;
+use crate::statement_run::{Notice, StatementControl};
+use crate::transaction::TransactionState;
+
+/// `SET ROLE`: one that the session's user is a member of.
+pub(super) fn set_role(
+    session: &Session,
+    role: Option<&Word>,
+    is_local: bool,
+    control: &StatementControl,
+) -> Result<String> {
+    let state = session.engine.catalog.state();
+    if let Some(Word { value, .. }) = role {
+        require(&state, value)?;
+        if !roles::is_member(&state, &session.identity().session_user(), value) {
+            return Err(Error::NotAllowed {
+                what: format!("set role \"{value}\""),
+                hint: Some(
+                    "SET ROLE takes a role that the session's user is a member of.".to_owned(),
+                ),
+            });
+        }
+    }
+    let change = |identity: &Identity| identity.set_current(role.map(|role| role.value.clone()));
+    Ok(set(session, role.is_some(), is_local, control, change))
+}
+
+/// `SET SESSION AUTHORIZATION`: any role, if a superuser logged in.
+pub(super) fn set_session(
+    session: &Session,
+    role: Option<&Word>,
+    is_local: bool,
+    control: &StatementControl,
+) -> Result<String> {
+    let state = session.engine.catalog.state();
+    if let Some(Word { value, .. }) = role {
+        require(&state, value)?;
+        let user = session.identity().authenticated_user();
+        if user != value && !roles::is_superuser(&state, user) {
+            return Err(Error::NotAllowed {
+                what: "set session authorization".to_owned(),
+                hint: Some("Only a session that a superuser opened may do this.".to_owned()),
+            });
+        }
+    }
+    let change = |identity: &Identity| identity.set_session(role.map(|role| role.value.clone()));
+    Ok(set(session, role.is_some(), is_local, control, change))
+}
+
+fn set(
+    session: &Session,
+    is_set: bool,
+    is_local: bool,
+    control: &StatementControl,
+    change: impl FnOnce(&Identity),
+) -> String {
+    let tag = if is_set { "SET" } else { "RESET" }.to_owned();
+    if is_local && session.transaction() == TransactionState::Idle {
+        control.notify(Notice {
+            sqlstate: "25P01",
+            ..Notice::warning("SET LOCAL can only be used in transaction blocks")
+        });
+        return tag;
+    }
+    session.set_roles(is_local);
+    change(session.identity());
+    session.show_identity();
+    tag
+}
