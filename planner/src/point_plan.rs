@@ -21,6 +21,9 @@ use datafusion::physical_expr::PhysicalExpr;
 use crate::bind::{BoundQuery, PredictUdf};
 use crate::streams::renamed;
 
+/// Rows of VALUES that are computed on the thread of a connection, which no clock watches.
+const MAX_ROWS: usize = 256;
+
 /// Functions besides predictions that depend on nothing but their arguments.
 const FUNCTIONS: &[&str] = &[
     "abs", "ceil", "coalesce", "concat", "floor", "lower", "nullif", "round", "trunc", "upper",
@@ -290,6 +293,7 @@ impl Builder<'_> {
         match plan {
             LogicalPlan::EmptyRelation(_) => Ok(Some(Node::One)),
             LogicalPlan::SubqueryAlias(alias) => self.node(&alias.input),
+            LogicalPlan::Values(values) if values.values.len() > MAX_ROWS => Ok(None),
             LogicalPlan::Values(values) => {
                 let schema = Arc::clone(values.schema.inner());
                 let mut rows = Vec::with_capacity(values.values.len());

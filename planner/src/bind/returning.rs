@@ -2,18 +2,19 @@
 //!
 //! In: the select list and the table; out: physical expressions that are evaluated on each batch of changed rows while
 //! it is on its way to the table, so that a failure of theirs fails the statement. What they gave is kept until the
-//! rows are committed.
+//! rows are committed, and accounted in the statement's memory.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
 use auspex_storage::{CHANGE_COLUMNS, RowAction, TableShape};
-use datafusion::arrow::array::{Array as _, AsArray as _, BooleanArray, RecordBatch};
+use datafusion::arrow::array::{Array as _, ArrayRef, AsArray as _, BooleanArray, RecordBatch};
 use datafusion::arrow::compute::filter_record_batch;
-use datafusion::arrow::datatypes::{Int32Type, Int64Type, SchemaRef};
+use datafusion::arrow::datatypes::{Int32Type, Int64Type, Schema, SchemaRef};
 use datafusion::datasource::empty::EmptyTable;
 use datafusion::error::{DataFusionError, Result as DfResult};
 use datafusion::execution::SendableRecordBatchStream;
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryPool, MemoryReservation};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_plan::memory::MemoryStream;
@@ -28,14 +29,18 @@ use crate::error::{Error, Result};
 use crate::session::Session;
 use crate::streams::renamed;
 
+/// Memory of the address of a row that was changed.
+const ADDRESS_BYTES: usize = 32;
+
 /// The expressions of a `RETURNING`.
 #[derive(Debug)]
 pub(crate) struct Returning {
     exprs: Vec<Arc<dyn PhysicalExpr>>,
     /// Of what they give, under PostgreSQL's names.
     schema: SchemaRef,
-    /// The columns of the table.
+    /// The columns of the table, which may be NULL on the way to it.
     columns: SchemaRef,
+    memory: Arc<dyn MemoryPool>,
 }
 
 /// Binds the select list of a `RETURNING`; `alias` is what the statement calls the table.
@@ -85,10 +90,13 @@ pub(crate) async fn bind_returning(
         .iter()
         .map(|expr| bound.state.create_physical_expr(expr.clone(), seen))
         .collect::<DfResult<Vec<_>>>()?;
+    let nullable = columns.fields().iter();
+    let nullable = nullable.map(|field| field.as_ref().clone().with_nullable(true));
     Ok(Arc::new(Returning {
         exprs,
         schema: renamed(bound.plan.schema().inner(), &bound.names),
-        columns,
+        columns: Arc::new(Schema::new(nullable.collect::<Vec<_>>())),
+        memory: Arc::clone(&bound.state.runtime_env().memory_pool),
     }))
 }
 
@@ -114,6 +122,7 @@ impl Returning {
 pub(crate) struct Returned {
     returning: Arc<Returning>,
     batches: Arc<Mutex<Vec<(usize, RecordBatch)>>>,
+    memory: Arc<MemoryReservation>,
 }
 
 impl Returned {
@@ -121,6 +130,7 @@ impl Returned {
         Returned {
             returning: Arc::clone(returning),
             batches: Arc::default(),
+            memory: Arc::new(MemoryConsumer::new("RETURNING").register(&returning.memory)),
         }
     }
 
@@ -150,6 +160,8 @@ impl Returned {
         let changes = stream.map(move |batch| {
             let batch = batch?;
             let concerned = concerned(&batch, &mut met)?;
+            kept.memory
+                .try_grow(concerned.true_count() * ADDRESS_BYTES)?;
             let n_columns = kept.returning.columns.fields().len();
             // The new values of rows that stay stand before the old ones; of those that go there are only old ones.
             let first = CHANGE_COLUMNS;
@@ -161,20 +173,13 @@ impl Returned {
         Box::pin(RecordBatchStreamAdapter::new(schema, changes))
     }
 
-    fn keep(
-        &self,
-        place: usize,
-        columns: Vec<datafusion::arrow::array::ArrayRef>,
-        n_rows: usize,
-    ) -> DfResult<()> {
+    fn keep(&self, place: usize, columns: Vec<ArrayRef>, n_rows: usize) -> DfResult<()> {
         if n_rows == 0 {
             return Ok(());
         }
-        let nullable = self.returning.columns.fields().iter();
-        let fields = nullable.map(|field| field.as_ref().clone().with_nullable(true));
-        let schema = datafusion::arrow::datatypes::Schema::new(fields.collect::<Vec<_>>());
-        let rows = RecordBatch::try_new(Arc::new(schema), columns)?;
+        let rows = RecordBatch::try_new(Arc::clone(&self.returning.columns), columns)?;
         let returned = self.returning.evaluate(&rows)?;
+        self.memory.try_grow(returned.get_array_memory_size())?;
         lock(&self.batches).push((place, returned));
         Ok(())
     }
@@ -185,7 +190,11 @@ impl Returned {
         batches.sort_by_key(|(place, _)| *place);
         let batches = batches.into_iter().map(|(_, batch)| batch).collect();
         let schema = Arc::clone(&self.returning.schema);
-        Ok(Box::pin(MemoryStream::try_new(batches, schema, None)?))
+        let rows = MemoryStream::try_new(batches, schema, None)?;
+        // Moved, so that it is given back when the client has the rows.
+        let memory = self.memory.new_empty();
+        memory.grow(self.memory.free());
+        Ok(Box::pin(rows.with_reservation(memory)))
     }
 }
 
@@ -203,4 +212,40 @@ fn concerned(
         Some(is_change && met.insert((files.value(idx), rows.value(idx))))
     });
     Ok(concerned.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use datafusion::arrow::array::Int64Array;
+    use datafusion::arrow::datatypes::{DataType, Field};
+    use datafusion::execution::memory_pool::GreedyMemoryPool;
+    use datafusion::physical_expr::expressions::Column;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn kept_rows_are_accounted_until_they_are_read() {
+        let pool: Arc<dyn MemoryPool> = Arc::new(GreedyMemoryPool::new(10_000));
+        let columns = Arc::new(Schema::new(vec![Field::new("a", DataType::Int64, true)]));
+        let returning = Arc::new(Returning {
+            exprs: vec![Arc::new(Column::new("a", 0))],
+            schema: Arc::clone(&columns),
+            columns,
+            memory: Arc::clone(&pool),
+        });
+        let returned = Returned::new(&returning);
+        let keep = |n_rows: i64| {
+            let values: ArrayRef = Arc::new(Int64Array::from_iter_values(0..n_rows));
+            returned.keep(0, vec![values], n_rows as usize)
+        };
+        keep(100).unwrap();
+        assert!(pool.reserved() >= 800);
+        let refused = keep(10_000).unwrap_err();
+        assert!(matches!(refused, DataFusionError::ResourcesExhausted(_)));
+        let rows = returned.stream().unwrap();
+        drop(returned);
+        assert!(pool.reserved() >= 800);
+        drop(rows);
+        assert_eq!(pool.reserved(), 0);
+    }
 }

@@ -3,6 +3,7 @@
 //! In: a relation's or check's number, or a relation's name; out: a text or a number, NULL when there is no such
 //! object. Asynchronous, since tables are opened.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -76,14 +77,14 @@ impl std::hash::Hash for Lookup {
 }
 
 impl Lookup {
-    async fn answer(&self, oid: i32) -> Result<ScalarValue> {
+    async fn answer(&self, oid: i32, checks: &BTreeMap<i32, String>) -> Result<ScalarValue> {
         Ok(match self.wanted {
             Wanted::ViewText => {
                 let relation = self.objects.by_oid(oid).await?;
                 let text = relation.and_then(|relation| relation.definition);
                 ScalarValue::Utf8(text)
             }
-            Wanted::CheckText => ScalarValue::Utf8(self.check(oid).await?),
+            Wanted::CheckText => ScalarValue::Utf8(checks.get(&oid).cloned()),
             Wanted::Bytes => {
                 let relation = self.objects.by_oid(oid).await?;
                 // A view has no files.
@@ -97,15 +98,18 @@ impl Lookup {
         })
     }
 
-    async fn check(&self, oid: i32) -> Result<Option<String>> {
-        for relation in self.objects.own_relations().await? {
-            let mut checks = relation.rules.checks.iter();
-            let found = checks.find(|(name, _)| check_oid(&self.objects, &relation, name) == oid);
-            if let Some((_, text)) = found {
-                return Ok(Some(format!("CHECK (({text}))")));
+    /// The texts of all checks by their numbers, if they are wanted: every table is opened for them.
+    async fn checks(&self) -> Result<BTreeMap<i32, String>> {
+        let mut texts = BTreeMap::new();
+        if self.wanted == Wanted::CheckText {
+            for relation in self.objects.own_relations().await? {
+                for (name, text) in &relation.rules.checks {
+                    let oid = check_oid(&self.objects, &relation, name);
+                    texts.insert(oid, format!("CHECK (({text}))"));
+                }
             }
         }
-        Ok(None)
+        Ok(texts)
     }
 
     /// The numbers of relations that are given by number or by name.
@@ -169,10 +173,11 @@ impl AsyncScalarUDFImpl for Lookup {
         };
         let argument = argument.to_array(args.number_rows)?;
         let schema = &args.config_options.catalog.default_schema;
+        let checks = self.checks().await?;
         let mut answers = Vec::with_capacity(args.number_rows);
         for oid in self.numbers(&argument, schema)? {
             answers.push(match oid {
-                Some(oid) => self.answer(oid).await?,
+                Some(oid) => self.answer(oid, &checks).await?,
                 None => ScalarValue::try_from(&self.return_type(&[])?)?,
             });
         }
