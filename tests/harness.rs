@@ -16,7 +16,7 @@ mod needed;
 mod python;
 mod s3;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use auspex_planner::{Engine, EngineConfig, SecretText};
@@ -31,9 +31,9 @@ pub use s3::{KEY_ID, S3Server, SECRET};
 /// What the test servers seal secrets with.
 const CREDENTIAL_KEY: &str = "a key of tests, which is long enough";
 
-/// The repository's root folder.
+/// The repository's root folder: tests run in that of their package.
 pub fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+    std::path::absolute("..").expect("a test has a current folder")
 }
 
 /// The folder of the data that ships with the repository.

@@ -453,7 +453,7 @@ fn runtime(config: &EngineConfig, registry: Arc<StoreRegistry>) -> Result<Arc<Ru
     Ok(builder.build_arc()?)
 }
 
-/// The machine's memory as Linux tells it; 4 GB where it does not.
+/// The machine's memory as Linux tells it, or less where a container may use less; 4 GB where nothing is told.
 fn machine_memory_bytes() -> usize {
     let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let total = text.lines().find_map(|line| {
@@ -463,7 +463,16 @@ fn machine_memory_bytes() -> usize {
             .parse::<usize>()
             .ok()
     });
-    total.map_or(4 << 30, |kilobytes| kilobytes * 1024)
+    let total = total.map_or(4 << 30, |kilobytes| kilobytes * 1024);
+    // Of control groups, version 2 and 1; "max" is no limit.
+    let limits = [
+        "/sys/fs/cgroup/memory.max",
+        "/sys/fs/cgroup/memory/memory.limit_in_bytes",
+    ];
+    let limit = limits
+        .iter()
+        .filter_map(|path| std::fs::read_to_string(path).ok()?.trim().parse().ok());
+    limit.fold(total, usize::min)
 }
 
 /// A panic elsewhere must not make these lists unusable: each update leaves them whole.

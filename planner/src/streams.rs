@@ -4,6 +4,7 @@
 //! collected.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::{Field, Schema, SchemaRef};
@@ -47,13 +48,27 @@ fn one_stream(
 ) -> Result<SendableRecordBatchStream> {
     let stream = execute_stream(physical, task)?;
     tell(session, query.findings.known(), control);
+    let n_open = Arc::new(AtomicUsize::new(1));
+    Ok(telling(session, query, stream, control, n_open))
+}
+
+/// A stream under PostgreSQL's column names; the last of those still open warns of what predictions met in all.
+fn telling(
+    session: &Arc<Session>,
+    query: &BoundQuery,
+    stream: SendableRecordBatchStream,
+    control: &StatementControl,
+    n_open: Arc<AtomicUsize>,
+) -> SendableRecordBatchStream {
     let (session, findings) = (Arc::clone(session), query.findings.clone());
     let control = control.clone();
     let at_end = async move {
-        tell(&session, findings.take_counted(), &control);
+        if n_open.fetch_sub(1, Ordering::AcqRel) == 1 {
+            tell(&session, findings.take_counted(), &control);
+        }
         None
     };
-    Ok(with_names(stream, query, Some(at_end)))
+    with_names(stream, query, at_end)
 }
 
 /// What reads fewer bytes of files is written by one thread, into one file.
@@ -82,15 +97,16 @@ pub(crate) async fn streams(
         .with_config(config)
         .build();
     let (physical, task) = physical(query, &state, parameters, control).await?;
-    let predicts = !query.findings.models().is_empty();
     let is_small = scanned_bytes(&physical) < PARALLEL_BYTES;
-    if predicts || (is_small && has_exchange(&physical)) {
+    if is_small && has_exchange(&physical) {
         return Ok(vec![one_stream(session, query, physical, task, control)?]);
     }
     let streams = execute_stream_partitioned(physical, task)?;
+    tell(session, query.findings.known(), control);
+    let n_open = Arc::new(AtomicUsize::new(streams.len()));
     let streams: Vec<SendableRecordBatchStream> = streams
         .into_iter()
-        .map(|stream| with_names(stream, query, None::<std::future::Ready<Option<Batch>>>))
+        .map(|stream| telling(session, query, stream, control, Arc::clone(&n_open)))
         .collect();
     Ok(match is_small {
         true => one_after_the_other(streams).into_iter().collect(),
@@ -154,7 +170,7 @@ type Batch = std::result::Result<RecordBatch, DataFusionError>;
 fn with_names(
     stream: SendableRecordBatchStream,
     query: &BoundQuery,
-    at_end: Option<impl Future<Output = Option<Batch>> + Send + 'static>,
+    at_end: impl Future<Output = Option<Batch>> + Send + 'static,
 ) -> SendableRecordBatchStream {
     let schema = renamed(&stream.schema(), &query.names);
     let output = Arc::clone(&schema);
@@ -165,8 +181,8 @@ fn with_names(
         let batch = RecordBatch::try_new_with_options(Arc::clone(&output), columns, &options)?;
         Ok::<_, DataFusionError>(batch)
     });
-    let at_end = futures::stream::iter(at_end).then(|at_end| at_end);
-    let batches = batches.chain(at_end.filter_map(futures::future::ready));
+    let at_end = futures::stream::once(at_end).filter_map(futures::future::ready);
+    let batches = batches.chain(at_end);
     Box::pin(RecordBatchStreamAdapter::new(schema, batches))
 }
 

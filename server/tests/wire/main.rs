@@ -27,7 +27,7 @@ mod transactions;
 mod values;
 mod workload;
 
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use auspex_planner::{Engine, EngineConfig};
@@ -45,9 +45,9 @@ struct Fixture {
     folder: TempDir,
 }
 
-/// The examples' folder, which holds the penguins.
-fn examples() -> &'static Path {
-    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../examples"))
+/// The examples' folder, which holds the penguins; tests run in the folder of their package.
+fn examples() -> PathBuf {
+    std::path::absolute("../examples").unwrap()
 }
 
 impl Fixture {

@@ -339,9 +339,7 @@ async fn who_never_logs_in_is_sent_away() {
 }
 
 fn certificate(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/wire/certificates")
-        .join(name)
+    Path::new("tests/wire/certificates").join(name)
 }
 
 async fn with_tls(text: &str) -> Fixture {

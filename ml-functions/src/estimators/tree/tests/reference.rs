@@ -7,11 +7,8 @@ use serde_json::Value;
 use super::*;
 
 fn reference() -> Value {
-    let path = concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/../tests/reference/xgboost_trees.json"
-    );
-    serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
+    let text = std::fs::read_to_string("../tests/reference/xgboost_trees.json").unwrap();
+    serde_json::from_str(&text).unwrap()
 }
 
 fn numbers(value: &Value) -> Vec<f64> {
