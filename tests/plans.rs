@@ -42,6 +42,8 @@ async fn predictions_are_projections_that_read_only_their_columns() {
     let plan = explain(&[
         "SELECT PREDICT(mass USING *) FROM penguins",
         "SELECT predicted_body_mass_g FROM ML.PREDICT(MODEL mass, TABLE penguins) WHERE island = 'Biscoe'",
+        // One row is predicted, once.
+        "SELECT prediction, predicted_body_mass_g FROM ML.PREDICT(MODEL mass, (SELECT *, 1 AS prediction FROM penguins WHERE culmen_depth_mm = 18.7))",
     ])
     .await;
     insta::assert_snapshot!(plan);

@@ -12,7 +12,7 @@
 )]
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Each crate of ours with the crates of ours that it may use.
 const EDGES: &[(&str, &[&str])] = &[

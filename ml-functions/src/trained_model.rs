@@ -21,7 +21,8 @@ use crate::estimator::EstimatorSpec;
 use crate::explain::GlobalAttributions;
 use crate::features::{
     BatchEncoder, ClassCodes, ClassLabel, FeatureBlock, FeatureEncoder, Labels, Missing, Rows,
-    TargetEncoding, TargetValues, check_label_type, find_column, find_features, sql_type,
+    TargetEncoding, TargetValues, check_label_type, check_type, find_column, find_features,
+    sql_type,
 };
 use crate::metrics::Evaluation;
 use crate::model::{Inspection, Model, ModelContext, Prediction};
@@ -139,6 +140,23 @@ impl TrainedModel {
         find_features(&self.encoder.schema.features, schema, place)
     }
 
+    /// Encodes any number of rows, whose features are given in the model's order, and counts what is surprising
+    /// in them.
+    ///
+    /// Errors: `ColumnType` for a feature of another kind than training saw.
+    pub fn encode_features(
+        &self,
+        features: &[ArrayRef],
+        n_rows: usize,
+        surprises: &mut Surprises,
+    ) -> Result<FeatureBlock> {
+        for (feature, array) in self.encoder.schema.features.iter().zip(features) {
+            check_type(feature, array.data_type())?;
+        }
+        let rows = Rows::all([n_rows].into_iter());
+        self.encode_rows(features, &rows, TargetValues::None, surprises)
+    }
+
     /// Encodes any number of rows and counts what is surprising in them. With the target, rows whose
     /// label is NULL are dropped, and a class that training never saw has the number of classes as its
     /// code.
@@ -174,7 +192,18 @@ impl TrainedModel {
                 (rows, values)
             }
         };
-        let (dense, codes) = self.columns.encode(&[&features], &rows)?;
+        surprises.null_labels += (batch.num_rows() - rows.n_rows) as u64;
+        self.encode_rows(&features, &rows, target, surprises)
+    }
+
+    fn encode_rows(
+        &self,
+        features: &[ArrayRef],
+        rows: &Rows,
+        target: TargetValues,
+        surprises: &mut Surprises,
+    ) -> Result<FeatureBlock> {
+        let (dense, codes) = self.columns.encode(&[features], rows)?;
         let block = FeatureBlock {
             n_samples: rows.n_rows,
             dense,
@@ -182,8 +211,7 @@ impl TrainedModel {
             target,
             weights: None,
         };
-        surprises.null_labels += (batch.num_rows() - rows.n_rows) as u64;
-        surprises.note(self, &features, &block);
+        surprises.note(self, features, &block);
         Ok(block)
     }
 

@@ -20,6 +20,7 @@ use datafusion::error::DataFusionError;
 use datafusion::execution::SessionStateBuilder;
 use datafusion::execution::memory_pool::{FairSpillPool, MemoryPool, TrackConsumersPool};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
+use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::prelude::SessionContext;
 use datafusion::sql::sqlparser::ast;
 use tokio_util::sync::CancellationToken;
@@ -29,6 +30,7 @@ use crate::activity::{Activity, BackendFacts};
 use crate::catalog::facts::CatalogFacts;
 use crate::error::Result;
 use crate::observe::Observer;
+use crate::optimize::with_projections_above_filters;
 use crate::session::Session;
 use crate::timers::Timers;
 use crate::training_threads::TrainingThreads;
@@ -241,6 +243,9 @@ impl Engine {
                 .with_default_features()
                 .with_runtime_env(runtime)
                 .with_type_planner(Arc::new(crate::functions::Types))
+                .with_physical_optimizer_rules(with_projections_above_filters(
+                    PhysicalOptimizer::new().rules,
+                ))
                 .build(),
         );
         crate::functions::install(&mut base)?;

@@ -17,6 +17,7 @@ use datafusion::execution::SessionState;
 use datafusion::logical_expr::expr::Placeholder;
 use datafusion::logical_expr::{Expr, LogicalPlan, Volatility};
 use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::utils::collect_columns;
 
 use crate::bind::{BoundQuery, PredictUdf};
 use crate::streams::renamed;
@@ -52,7 +53,7 @@ enum Node {
     Project {
         input: Box<Node>,
         exprs: Vec<Arc<dyn PhysicalExpr>>,
-        /// Of the columns that the expressions see.
+        /// Of the columns that the expressions see: those of the input, then the parameters if one is read.
         seen: SchemaRef,
         schema: SchemaRef,
     },
@@ -152,6 +153,7 @@ impl Node {
             } => {
                 let (mut columns, n_rows) = input.rows(given, parameters, parameter_schema)?;
                 match n_rows {
+                    _ if columns.len() == seen.fields().len() => {}
                     1 => columns.extend_from_slice(given),
                     n_rows => {
                         for value in parameters {
@@ -315,7 +317,14 @@ impl Builder<'_> {
                     return Ok(None);
                 };
                 let mut fields = input.schema().fields().to_vec();
-                fields.extend(self.parameters.inner().fields().iter().cloned());
+                let n_own = fields.len();
+                let reads_parameters = |expr: &Arc<dyn PhysicalExpr>| {
+                    let columns = collect_columns(expr);
+                    columns.iter().any(|column| column.index() >= n_own)
+                };
+                if exprs.iter().any(reads_parameters) {
+                    fields.extend(self.parameters.inner().fields().iter().cloned());
+                }
                 Ok(Some(Node::Project {
                     input: Box::new(input),
                     exprs,

@@ -301,7 +301,7 @@ pub(crate) fn find_column(
 }
 
 /// Any number goes for a number, any text for a text, any timestamp for a timestamp.
-fn check_type(feature: &Feature, found: &DataType) -> Result<()> {
+pub(crate) fn check_type(feature: &Feature, found: &DataType) -> Result<()> {
     let family = |sql_type: &str| match sql_type {
         "smallint" | "integer" | "bigint" | "real" | "double precision" | "numeric" => "number",
         other if other.starts_with("timestamp") => "timestamp",
@@ -313,7 +313,12 @@ fn check_type(feature: &Feature, found: &DataType) -> Result<()> {
             _ => "other",
         },
     };
-    let (learned, given) = (family(&feature.sql_type), family(&sql_type(found)));
+    let learned = family(&feature.sql_type);
+    // The usual case, without a text.
+    if learned == "number" && found.is_numeric() {
+        return Ok(());
+    }
+    let given = family(&sql_type(found));
     // A column that was NULL in every row of training tells nothing of its type: any number goes.
     let is_accepted = learned == given && learned != "other"
         || given == "any"

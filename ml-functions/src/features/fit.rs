@@ -1,16 +1,17 @@
 //! Learns a [`FeatureEncoder`] from raw batches, one mergeable partial a chunk.
 //!
-//! In: the training rows of a chunk; out: moments, ranges, dictionaries and a row sample, whose merge
+//! In: the rows of a chunk; out: moments, ranges, dictionaries and a row sample, whose merge
 //! along the fixed tree gives the same encoder whatever the threads and batches were.
 
 use std::collections::BTreeMap;
+use std::marker::PhantomData;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use datafusion::arrow::array::{Array, ArrayRef};
 use datafusion::common::HashMap;
 
 use super::columns::{Element, Rows, append_codes, numbers};
-use super::moments::Moments;
+use super::moments::{Moments, is_bad};
 use super::row_sample::RowSample;
 use super::{
     CategoricalStatistics, Feature, FeatureEncoder, FeatureKind, FeatureSchema, FeatureStatistics,
@@ -69,6 +70,31 @@ struct NumericPartial {
     moments: Moments,
     null_count: u64,
     nan_count: u64,
+    held_out: HeldOut,
+}
+
+/// What is odd in the held-out rows of a numeric feature; nothing is learned from them.
+#[derive(Debug, Default)]
+struct HeldOut {
+    null_count: u64,
+    nan_count: u64,
+    /// The first value that is infinite or too large, and how many there are.
+    bad: Option<f64>,
+    n_bad: u64,
+}
+
+impl HeldOut {
+    /// Of some values, of which so many stand for NULL.
+    fn of<T: Element>(values: &[T], null_count: u64) -> HeldOut {
+        let n_missing = values.iter().filter(|value| value.to_f64().is_nan());
+        let bad = || values.iter().map(|value| value.to_f64()).filter(is_bad);
+        HeldOut {
+            null_count,
+            nan_count: n_missing.count() as u64 - null_count,
+            bad: bad().next(),
+            n_bad: bad().count() as u64,
+        }
+    }
 }
 
 /// What chunks tell of one categorical feature.
@@ -110,12 +136,12 @@ impl EncoderFit {
         }
     }
 
-    /// What `rows` of a chunk tell; `columns[batch][feature]` are its arrays in schema order,
-    /// `hash` gives the sampling hash of a row of the chunk.
+    /// What `rows` of a chunk tell, and which values of the `held_out` rows no model can be judged by;
+    /// `columns[batch][feature]` are its arrays in schema order, `hash` gives the sampling hash of a row.
     pub(crate) fn chunk(
         &self,
         columns: &[&[ArrayRef]],
-        rows: &Rows,
+        [rows, held_out]: [&Rows; 2],
         hash: impl Fn(usize) -> u64,
     ) -> Result<EncoderPartial> {
         let sampled = self.sampled_rows(rows, hash);
@@ -130,10 +156,14 @@ impl EncoderFit {
         for (feature_idx, feature) in self.schema.features.iter().enumerate() {
             match feature.kind {
                 FeatureKind::NumericF32 => {
-                    self.numeric::<f32>(columns, feature_idx, rows, &sampled, &mut partial)?;
+                    let of_feature =
+                        NumericRows::<f32>::new(columns, feature_idx, [rows, held_out]);
+                    of_feature.tell(&sampled, &mut partial)?;
                 }
                 FeatureKind::NumericF64 => {
-                    self.numeric::<f64>(columns, feature_idx, rows, &sampled, &mut partial)?;
+                    let of_feature =
+                        NumericRows::<f64>::new(columns, feature_idx, [rows, held_out]);
+                    of_feature.tell(&sampled, &mut partial)?;
                 }
                 FeatureKind::Categorical => {
                     partial
@@ -143,51 +173,6 @@ impl EncoderFit {
             }
         }
         Ok(partial)
-    }
-
-    fn numeric<T: Element>(
-        &self,
-        columns: &[&[ArrayRef]],
-        feature_idx: usize,
-        rows: &Rows,
-        sampled: &[(u64, usize)],
-        partial: &mut EncoderPartial,
-    ) -> Result<()> {
-        let mut values: Vec<T> = Vec::with_capacity(rows.n_rows);
-        let nan = T::from_f64(f64::NAN);
-        let mut null_count = 0;
-        for (batch, runs) in rows.by_batch() {
-            let array = numbers::<T>(&columns[batch][feature_idx])?;
-            for run in runs {
-                let range = run.start..run.start + run.len;
-                if array.null_count() == 0 {
-                    values.extend_from_slice(&array.values()[range]);
-                    continue;
-                }
-                for row in range {
-                    null_count += u64::from(array.is_null(row));
-                    values.push(if array.is_null(row) {
-                        nan
-                    } else {
-                        array.value(row)
-                    });
-                }
-            }
-        }
-        let sample = sampled
-            .iter()
-            .map(|(_, sample)| values[*sample].to_f64())
-            .collect();
-        partial.sample.columns.push(sample);
-        let n_values = values.len() as u64;
-        let moments = Moments::of(&mut values);
-        let nan_count = n_values - null_count - moments.count;
-        partial.numeric.push(NumericPartial {
-            moments,
-            null_count,
-            nan_count,
-        });
-        Ok(())
     }
 
     /// Hash and number among `rows` of the rows with the smallest hashes, in order of hash.
@@ -220,6 +205,10 @@ impl EncoderFit {
             into.moments.merge(&later.moments);
             into.null_count += later.null_count;
             into.nan_count += later.nan_count;
+            into.held_out.null_count += later.held_out.null_count;
+            into.held_out.nan_count += later.held_out.nan_count;
+            into.held_out.bad = into.held_out.bad.or(later.held_out.bad);
+            into.held_out.n_bad += later.held_out.n_bad;
         }
         for (into, later) in into.categorical.iter_mut().zip(later.categorical) {
             into.merge(later);
@@ -261,6 +250,76 @@ impl EncoderFit {
     }
 }
 
+/// The values of one numeric feature in a chunk.
+struct NumericRows<'a, T> {
+    columns: Vec<&'a ArrayRef>,
+    rows: &'a Rows,
+    held_out: &'a Rows,
+    element: PhantomData<T>,
+}
+
+impl<'a, T: Element> NumericRows<'a, T> {
+    fn new(
+        columns: &'a [&'a [ArrayRef]],
+        feature_idx: usize,
+        [rows, held_out]: [&'a Rows; 2],
+    ) -> Self {
+        Self {
+            columns: columns.iter().map(|batch| &batch[feature_idx]).collect(),
+            rows,
+            held_out,
+            element: PhantomData,
+        }
+    }
+
+    /// Adds what they tell; `sampled` are numbers among `rows`.
+    fn tell(&self, sampled: &[(u64, usize)], partial: &mut EncoderPartial) -> Result<()> {
+        let (mut values, null_count) = self.values(self.rows)?;
+        let sample = sampled
+            .iter()
+            .map(|(_, sample)| values[*sample].to_f64())
+            .collect();
+        partial.sample.columns.push(sample);
+        let n_values = values.len() as u64;
+        let moments = Moments::of(&mut values);
+        let nan_count = n_values - null_count - moments.count;
+        let (values, held_out_nulls) = self.values(self.held_out)?;
+        partial.numeric.push(NumericPartial {
+            moments,
+            null_count,
+            nan_count,
+            held_out: HeldOut::of(&values, held_out_nulls),
+        });
+        Ok(())
+    }
+
+    /// The values of some rows, NaN for each NULL, and the number of these.
+    fn values(&self, rows: &Rows) -> Result<(Vec<T>, u64)> {
+        let mut values: Vec<T> = Vec::with_capacity(rows.n_rows);
+        let nan = T::from_f64(f64::NAN);
+        let mut null_count = 0;
+        for (batch, runs) in rows.by_batch() {
+            let array = numbers::<T>(self.columns[batch])?;
+            for run in runs {
+                let range = run.start..run.start + run.len;
+                if array.null_count() == 0 {
+                    values.extend_from_slice(&array.values()[range]);
+                    continue;
+                }
+                for row in range {
+                    null_count += u64::from(array.is_null(row));
+                    values.push(if array.is_null(row) {
+                        nan
+                    } else {
+                        array.value(row)
+                    });
+                }
+            }
+        }
+        Ok((values, null_count))
+    }
+}
+
 fn lost_feature() -> Error {
     Error::Internal {
         what: "a feature has no statistics".to_owned(),
@@ -269,18 +328,22 @@ fn lost_feature() -> Error {
 
 impl NumericPartial {
     fn finish(
-        self,
+        mut self,
         feature: &Feature,
         sample: &mut Vec<f64>,
         noted: &mut Noted,
     ) -> Result<NumericStatistics> {
-        let name = &feature.name;
+        let (name, held_out) = (&feature.name, &self.held_out);
+        self.moments.bad = self.moments.bad.or(held_out.bad);
+        self.moments.n_bad += held_out.n_bad;
         self.moments.check(name)?;
-        noted.add("nan_as_null", self.nan_count, name);
+        let nan_count = self.nan_count + held_out.nan_count;
+        noted.add("nan_as_null", nan_count, name);
         if self.moments.count == 0 {
             noted.add("all_null_feature", 1, name);
         } else {
-            noted.add("nulls_filled", self.null_count + self.nan_count, name);
+            let null_count = self.null_count + held_out.null_count;
+            noted.add("nulls_filled", null_count + nan_count, name);
         }
         sample.retain(|value| !value.is_nan());
         let middle = sample.len().saturating_sub(1) / 2;

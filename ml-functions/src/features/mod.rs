@@ -20,7 +20,7 @@ pub use schema::{Feature, FeatureKind, FeatureSchema, sql_type};
 pub use target::{ClassLabel, TargetEncoding};
 
 pub(crate) use columns::{Element, Rows, numbers};
-pub(crate) use encoder::{BatchEncoder, Missing, find_column, find_features};
+pub(crate) use encoder::{BatchEncoder, Missing, check_type, find_column, find_features};
 pub(crate) use fit::{EncoderFit, EncoderPartial, FitLimits, name_some};
 pub(crate) use labels::{
     ClassCodes, ClassKey, Labels, append_with_nan, check_label_type, count_nan,

@@ -188,7 +188,8 @@ fn fit_chunk(
         .iter()
         .map(|batch| chunk.layout.features(batch))
         .collect();
-    let encoder = fit.chunk(&features, &selection.parts[0], row_hash(chunk, SAMPLE_SEED))?;
+    let parts = selection.parts.each_ref();
+    let encoder = fit.chunk(&features, parts, row_hash(chunk, SAMPLE_SEED))?;
     let mut target = TargetPartial::default();
     match labels {
         Labels::None => {}

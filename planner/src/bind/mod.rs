@@ -18,6 +18,7 @@ mod merge;
 mod model_plans;
 mod model_scope;
 mod names;
+mod output_column;
 mod predict_udf;
 mod repeat_version;
 mod returning;

@@ -17,13 +17,13 @@ use datafusion::arrow::datatypes::Field;
 use datafusion::catalog::MemTable;
 use datafusion::common::{Column, DFSchema, TableReference};
 use datafusion::datasource::provider_as_source;
-use datafusion::functions::core::expr_fn::get_field;
 use datafusion::logical_expr::{AggregateUDF, Expr, LogicalPlan, LogicalPlanBuilder, col, lit};
 use serde_json::Value;
 
 use super::arguments::Arguments;
 use super::findings::Findings;
 use super::model_scope::BoundModel;
+use super::output_column::output_column;
 use super::predict_udf::{PredictShape, PredictUdf};
 use crate::error::{Error, Result, nearest};
 
@@ -83,9 +83,7 @@ fn with_outputs(
     const STRUCT: &str = "__prediction";
     let mut inner = vec![udf.call(features).alias(STRUCT)];
     inner.extend(inputs.iter().cloned());
-    let outputs = names
-        .iter()
-        .map(|name| get_field(col(STRUCT), name.as_str()).alias(name.as_str()));
+    let outputs = names.iter().map(|name| output_column(col(STRUCT), name));
     let kept = if keep_inputs { inputs } else { Vec::new() };
     let outer: Vec<Expr> = if outputs_first {
         outputs.chain(kept).collect()
@@ -285,9 +283,7 @@ fn aggregate_plan(
     if is_list {
         plan = plan.unnest_column(RESULT)?;
     }
-    let outputs = names
-        .iter()
-        .map(|name| get_field(col(RESULT), name.as_str()).alias(name.as_str()));
+    let outputs = names.iter().map(|name| output_column(col(RESULT), name));
     Ok(plan.project(outputs)?.build()?)
 }
 

@@ -11,8 +11,8 @@ use auspex_ml::compute::Compute;
 use auspex_ml::output::{self, ScalarOutput};
 use auspex_ml::surprises::Surprises;
 use auspex_ml::trained_model::TrainedModel;
-use datafusion::arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, StructArray};
-use datafusion::arrow::datatypes::{DataType, Field, Fields, Schema};
+use datafusion::arrow::array::{ArrayRef, StructArray};
+use datafusion::arrow::datatypes::{DataType, Field, Fields};
 use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::{
     ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
@@ -103,21 +103,9 @@ impl PredictUdf {
         })
     }
 
-    fn predict(&self, arrays: Vec<ArrayRef>, n_rows: usize) -> auspex_ml::error::Result<ArrayRef> {
-        let features = &self.model.encoder.schema.features;
-        let fields: Vec<Field> = features
-            .iter()
-            .zip(&arrays)
-            .map(|(feature, array)| Field::new(&feature.name, array.data_type().clone(), true))
-            .collect();
-        let batch = RecordBatch::try_new_with_options(
-            Arc::new(Schema::new(fields)),
-            arrays,
-            &RecordBatchOptions::new().with_row_count(Some(n_rows)),
-        )?;
+    fn predict(&self, arrays: &[ArrayRef], n_rows: usize) -> auspex_ml::error::Result<ArrayRef> {
         let mut surprises = Surprises::default();
-        let place = "rows to predict";
-        let block = self.model.encode(&batch, place, false, &mut surprises)?;
+        let block = self.model.encode_features(arrays, n_rows, &mut surprises)?;
         lock(&self.surprises).merge(&surprises);
         let prediction = self.model.model.predict(&block, &self.compute)?;
         self.predicted.fetch_add(n_rows as u64, Ordering::Relaxed);
@@ -204,7 +192,7 @@ impl ScalarUDFImpl for PredictUdf {
             .map(|value| value.to_array(n_rows))
             .collect();
         let array = self
-            .predict(arrays?, n_rows)
+            .predict(&arrays?, n_rows)
             .map_err(|error| DataFusionError::External(Box::new(error)))?;
         Ok(ColumnarValue::Array(array))
     }

@@ -292,6 +292,24 @@ impl TreeEnsemble {
         }
     }
 
+    /// Adds to the base scores of each sample, `(n_samples, n_outputs)` row-major, the leaves that it reaches.
+    pub(crate) fn walk(&self, block: &FeatureBlock, scores: &mut [f64]) {
+        let mut sample = Sample::default();
+        for (row, scores) in scores.chunks_exact_mut(self.n_outputs()).enumerate() {
+            sample.read(block, row);
+            let trees = self.trees.iter().zip(&self.outputs).zip(&self.weights);
+            for ((tree, &output), weight) in trees {
+                let mut node = 0;
+                while tree.feature[node] != LEAF {
+                    let [left, right] = tree.children(node);
+                    let goes_left = self.goes_left(tree, node, &sample);
+                    node = if goes_left { left } else { right };
+                }
+                scores[output as usize] += weight * tree.value[node];
+            }
+        }
+    }
+
     /// Whether a block has this ensemble's features.
     ///
     /// Errors: `Internal`, since the encoder makes blocks of the model's own features.

@@ -27,6 +27,9 @@ const GROUP_BYTES: usize = 256 << 10;
 /// Tiles that pass through a group before the next one, where there is more than one group.
 const TILES_TOGETHER: usize = 16;
 
+/// No more samples than these walk the trees as they were stored: a tile costs as much for one sample as for all.
+const WALKED_SAMPLES: usize = 4;
+
 /// An ensemble made ready for scoring.
 #[derive(Debug, Clone)]
 pub(crate) struct CompiledEnsemble {
@@ -65,6 +68,10 @@ impl CompiledEnsemble {
     fn score_with(&self, arch: Arch, block: &FeatureBlock) -> Result<Vec<f64>> {
         self.ensemble.check_block(block)?;
         let mut scores = self.ensemble.base_scores.repeat(block.n_samples);
+        if block.n_samples <= WALKED_SAMPLES {
+            self.ensemble.walk(block, &mut scores);
+            return Ok(scores);
+        }
         match &block.dense {
             Dense::F32(values) => {
                 let program = self.narrow.get_or_init(|| Program::new(&self.ensemble));

@@ -28,7 +28,8 @@ fn fit_chunks(name: &str, chunks: &[ArrayRef]) -> Result<(FeatureEncoder, Vec<Wa
         let rows = Rows::all([chunk.len()].into_iter());
         // Any injective function of the row is a hash good enough here.
         let hash = |row: usize| ((first_row + row) as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        let partial = fit.chunk(&[&columns], &rows, hash).unwrap();
+        let parts = [&rows, &Rows::default()];
+        let partial = fit.chunk(&[&columns], parts, hash).unwrap();
         first_row += chunk.len();
         match &mut merged {
             None => merged = Some(partial),
