@@ -10,6 +10,7 @@
 //! - `dialect`: what a session may ask for, and how sqlparser is told.
 //! - `googlesql`: which statements are read as GoogleSQL, and the quotes, names and types that are rewritten.
 //! - `model_forms`: `MODEL m`, `TABLE t`, `PREDICT(m USING …)`, `(PREDICT m ON t)` inside ordinary SQL.
+//! - `postgres_forms`: `TABLE t` and `BETWEEN SYMMETRIC`, which sqlparser lacks.
 //! - `reference`: names of models and versions.
 //! - `parser`: one module per family of statements; `parser::sql` hands the rest to DataFusion.
 //! - `function`: calls of model functions in the parsed tree.
@@ -27,6 +28,7 @@ mod lexer;
 mod limits;
 mod model_forms;
 mod parser;
+mod postgres_forms;
 mod redact;
 mod reference;
 mod statement;

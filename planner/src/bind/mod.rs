@@ -25,6 +25,7 @@ mod returning;
 mod table_functions;
 mod typed_values;
 mod values;
+mod wildcards;
 
 use std::sync::Arc;
 
@@ -99,6 +100,7 @@ async fn bind(
         ast::Statement::Query(query) => output_names(query),
         _ => Vec::new(),
     };
+    wildcards::expand(session, &mut statement)?;
     crate::functions::rewrite(&mut statement)?;
     let scope = ModelScope::bind(session, &mut statement).await?;
     given.open(session, &mut statement).await?;

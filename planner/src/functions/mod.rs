@@ -3,7 +3,7 @@
 //! In: a session's context; out: the same with the functions of each family. Code map: `call` describes
 //! a function; `moment`, `interval`, `template`, `number_template` and `to_char` are about time and
 //! its text; `math`, `strings`, `arrays`, `json` what their names say;  `aggregates` look at whole groups;
-//! `operators` and `checked` plan operators; `server_side` waits; `syntax` spells a
+//! `googlesql` has those of BigQuery; `operators` and `checked` plan operators; `server_side` waits; `syntax` spells a
 //! statement anew before it is planned, `types` names its types. Functions about catalogs, and those that write
 //! values as the wire does (`format`, `to_json`), are the server's.
 
@@ -11,6 +11,7 @@ mod aggregates;
 mod arrays;
 mod call;
 mod checked;
+mod googlesql;
 mod interval;
 mod json;
 mod math;
@@ -45,6 +46,7 @@ pub(crate) fn install(context: &mut SessionContext) -> Result<()> {
         strings::functions(),
         arrays::functions(),
         json::functions(),
+        googlesql::functions(),
     ];
     let mut functions: Vec<ScalarUDF> = Vec::new();
     for function in families.into_iter().flatten() {
@@ -64,9 +66,15 @@ pub(crate) fn install(context: &mut SessionContext) -> Result<()> {
     for function in &functions {
         context.register_udf(Arc::new(function.clone()))?;
     }
+    let state = context.state();
+    let known = |name: &str| state.scalar_functions().get(name).cloned();
+    for function in googlesql::safe_functions(&known) {
+        context.register_udf(Arc::new(function))?;
+    }
     for function in aggregates::functions()
         .into_iter()
         .chain(json::aggregates())
+        .chain(googlesql::aggregates())
     {
         context.register_udaf(Arc::new(function))?;
     }

@@ -1,8 +1,11 @@
 //! GoogleSQL's text in a PostgreSQL grammar: which statements it applies to, and what is rewritten.
 //!
-//! In: a statement's tokens; out: tokens that the one `AuspexDialect` reads. `names` settles quotes and names,
-//! `types` turns type names in the finished tree. Never maps functions: their meaning belongs to the planner.
+//! In: a statement's tokens; out: tokens that the one `AuspexDialect` reads. `names` settles quotes and names, `forms`
+//! what PostgreSQL's grammar has no place for; in the finished tree `meaning` qualifies names that PostgreSQL gives
+//! another meaning, `types` turns type names. What functions compute belongs to the planner.
 
+mod forms;
+mod meaning;
 mod names;
 mod types;
 
@@ -12,6 +15,7 @@ use crate::dialect::Dialect;
 use crate::error::ParseError;
 use crate::lexer::{Grammar, are_words, closing, is_token, is_word, span_of};
 use crate::parser::opens_model_statement;
+pub(crate) use meaning::{settle, settle_statement};
 pub(crate) use types::{normalize_select_item, normalize_statement, normalize_types};
 
 /// Chooses the grammar of a statement by what it holds.
@@ -66,7 +70,7 @@ pub(crate) fn rewrite(
         _ => names::strings_in_groups(tokens),
     };
     let tokens = names::split_backticks(text, tokens)?;
-    Ok(subscripts(names::join_hyphens(text, tokens)))
+    Ok(subscripts(forms::settle(names::join_hyphens(text, tokens))))
 }
 
 /// `a[OFFSET(i)]` counts from 0 and `a[ORDINAL(i)]` from 1, as do PostgreSQL's subscripts: `a[(i) + 1]`, `a[(i)]`.

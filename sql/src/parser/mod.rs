@@ -15,6 +15,7 @@ mod manage;
 mod options;
 mod privileges;
 mod roles;
+mod scripts;
 mod source;
 mod sql;
 mod tables;
@@ -29,6 +30,7 @@ use crate::googlesql::{self, normalize_types};
 use crate::lexer::{Grammar, Piece, are_words, is_word, split};
 use crate::limits;
 use crate::model_forms;
+use crate::postgres_forms;
 use crate::reference::read_word;
 use crate::statement::{ParsedStatement, Statement};
 use cursor::Cursor;
@@ -115,6 +117,7 @@ fn prepare(
     tokens: Vec<TokenWithSpan>,
     grammar: Grammar,
 ) -> Result<Vec<TokenWithSpan>, ParseError> {
+    let tokens = postgres_forms::settle(tokens);
     model_forms::rewrite(text, googlesql::rewrite(text, tokens, grammar)?)
 }
 
@@ -205,6 +208,8 @@ fn model_statement(tokens: &[TokenWithSpan]) -> Option<ParseModelStatement> {
         privileges::parse_owner
     } else if roles::opens(tokens) {
         roles::parse
+    } else if scripts::opens(tokens) {
+        scripts::parse
     } else if explain::subject(tokens).is_some() {
         explain::parse
     } else {

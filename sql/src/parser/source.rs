@@ -7,7 +7,7 @@ use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
 use crate::dialect::Dialect;
 use crate::error::ParseError;
-use crate::googlesql::normalize_select_item;
+use crate::googlesql::{normalize_select_item, settle};
 use crate::lexer::{Grammar, string_value};
 use crate::parser::cursor::Cursor;
 use crate::parser::{parse_query, with_types};
@@ -20,7 +20,11 @@ pub(crate) fn read_query(cursor: &Cursor<'_>) -> Result<Box<Query>, ParseError> 
         return Err(cursor.unexpected("a query"));
     }
     let query = cursor.parse_rest(|parser| parser.parse_query());
-    query.map(with_types).map_err(|error| cursor.refine(error))
+    let mut query = query.map_err(|error| cursor.refine(error))?;
+    if cursor.grammar == Grammar::GoogleSql {
+        settle(query.as_mut());
+    }
+    Ok(with_types(query))
 }
 
 /// Reads all that is left as a query and keeps its text.
@@ -98,6 +102,9 @@ pub(super) fn select_list(cursor: &Cursor<'_>) -> Result<Vec<SelectItem>, ParseE
         return Err(cursor.unexpected("a select list"));
     }
     let mut items = cursor.parse_rest(|parser| parser.parse_projection())?;
+    if cursor.grammar == Grammar::GoogleSql {
+        items.iter_mut().for_each(settle);
+    }
     items.iter_mut().for_each(normalize_select_item);
     Ok(items)
 }

@@ -9,7 +9,7 @@ use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
 use crate::dialect::AuspexDialect;
 use crate::error::ParseError;
-use crate::googlesql::normalize_statement;
+use crate::googlesql::{normalize_statement, settle_statement};
 use crate::lexer::{Grammar, are_words, bare_word, closing, is_word, string_value};
 use crate::limits::RECURSION_LIMIT;
 use crate::parser::cursor::Cursor;
@@ -51,6 +51,9 @@ pub(super) fn parse(cursor: &Cursor<'_>) -> Result<SqlStatement, ParseError> {
             cursor,
             ParseError::at_token(cursor.text, next, ""),
         ));
+    }
+    if cursor.grammar == Grammar::GoogleSql {
+        settle_statement(&mut statement);
     }
     normalize_statement(&mut statement);
     Ok(statement)

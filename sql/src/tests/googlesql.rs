@@ -153,12 +153,12 @@ fn double_quotes_are_settled_by_evidence() {
         (
             "SELECT \"x\" FROM t",
             Dialect::GoogleSql,
-            "SELECT 'x' FROM t",
+            "SELECT 'x' AS f0_ FROM t",
         ),
         (
             "SELECT \"x\" FROM `t`",
             Dialect::Auto,
-            "SELECT 'x' FROM \"t\"",
+            "SELECT 'x' AS f0_ FROM \"t\"",
         ),
         (
             "SELECT STRUCT(\"x\" AS \"y\")",
@@ -174,17 +174,17 @@ fn double_quotes_are_settled_by_evidence() {
         (
             "SELECT 'a\\'b' FROM `t`",
             Dialect::Auto,
-            "SELECT 'a''b' FROM \"t\"",
+            "SELECT 'a''b' AS f0_ FROM \"t\"",
         ),
         (
             "SELECT r'a\\b', '''x'y''' FROM `t`",
             Dialect::Auto,
-            "SELECT 'a\\b', 'x''y' FROM \"t\"",
+            "SELECT 'a\\b' AS f0_, 'x''y' AS f1_ FROM \"t\"",
         ),
         (
             "SELECT 1 # it's\nFROM `t`",
             Dialect::Auto,
-            "SELECT 1 FROM \"t\"",
+            "SELECT 1 AS f0_ FROM \"t\"",
         ),
     ] {
         assert_eq!(printed(text, dialect), expected, "{text}");
@@ -245,7 +245,7 @@ fn types_names_and_subscripts_are_rewritten() {
         ),
         (
             "SELECT EXTRACT(DAY FROM a-b.c) FROM `t`",
-            "SELECT EXTRACT(DAY FROM a - b.c) FROM \"t\"",
+            "SELECT googlesql.extract('day', a - b.c) AS f0_ FROM \"t\"",
         ),
         ("SELECT * EXCEPT (a) FROM t", "SELECT * EXCEPT (a) FROM t"),
         (
@@ -293,4 +293,91 @@ fn dialect_is_a_setting() {
 fn ml_functions_in_a_select_list_stay_functions() {
     let statement = one("SELECT ML.STANDARD_SCALER(x) OVER () AS y, ML.NGRAMS(['a'], [1, 2], '_')");
     assert_eq!(find(ast(&statement)).functions.len(), 2);
+}
+
+#[test]
+fn what_googlesql_means_otherwise_is_qualified() {
+    for (text, expected) in [
+        (
+            "SELECT a / b AS x FROM `t`",
+            "SELECT googlesql.divide(a, b) AS x FROM \"t\"",
+        ),
+        (
+            "SELECT LOG(x, 2), lower(s), c, d.e FROM `t`",
+            "SELECT googlesql.log(x, 2) AS f0_, lower(s) AS f1_, c, d.e FROM \"t\"",
+        ),
+        (
+            "SELECT CAST(a AS STRING) AS a, SAFE_CAST(b AS INT64) AS b FROM `t`",
+            "SELECT googlesql.string(a) AS a, safe.int64(b) AS b FROM \"t\"",
+        ),
+        (
+            "SELECT SUBSTR(a, -2) AS a, SUBSTRING(b, 1, 2) AS b FROM `t`",
+            "SELECT googlesql.substr(a, -2) AS a, googlesql.substr(b, 1, 2) AS b FROM \"t\"",
+        ),
+        (
+            "SELECT GREATEST(a, b) AS g FROM `t`",
+            "SELECT CASE WHEN (a) IS NULL OR (b) IS NULL THEN NULL ELSE GREATEST(a, b) END AS g \
+             FROM \"t\"",
+        ),
+        (
+            "SELECT a FROM `t` ORDER BY a, b DESC, c NULLS LAST",
+            "SELECT a FROM \"t\" ORDER BY a NULLS FIRST, b DESC NULLS LAST, c NULLS LAST",
+        ),
+        (
+            "SELECT EXTRACT(HOUR FROM t AT TIME ZONE 'UTC') AS h, EXTRACT(DATE FROM t) AS d FROM `t`",
+            "SELECT googlesql.extract('hour', datetime(t, 'UTC')) AS h, date(t) AS d FROM \"t\"",
+        ),
+        (
+            "SELECT EXTRACT(WEEK(MONDAY) FROM t) AS w FROM `t`",
+            "SELECT googlesql.extract('week_monday', t) AS w FROM \"t\"",
+        ),
+        (
+            "SELECT ARRAY<INT64>[1] AS a, ARRAY<STRING>[] AS b FROM `t`",
+            "SELECT ARRAY[1] AS a, CAST([] AS ARRAY<VARCHAR>) AS b FROM \"t\"",
+        ),
+        (
+            "SELECT ARRAY(SELECT AS STRUCT a, b FROM u) AS x FROM `t`",
+            "SELECT ARRAY(SELECT STRUCT(a AS a, b AS b) AS f0_ FROM u) AS x FROM \"t\"",
+        ),
+        (
+            "SELECT STRUCT<n INT64, STRING>(1, 'a') AS s FROM `t`",
+            "SELECT STRUCT(googlesql.int64(1) AS n, googlesql.string('a')) AS s FROM \"t\"",
+        ),
+        (
+            "SELECT DATE_ADD(d, INTERVAL n + 1 DAY) AS x, d + INTERVAL 1 DAY AS y FROM `t`",
+            "SELECT DATE_ADD(d, INTERVAL (n + 1) DAY) AS x, d + INTERVAL 1 DAY AS y FROM \"t\"",
+        ),
+        // PostgreSQL's statements stay as they are.
+        (
+            "SELECT a / b, log(x, 2), substr(a, -2)",
+            "SELECT a / b, log(x, 2), SUBSTR(a, -2)",
+        ),
+    ] {
+        let once = printed(text, Dialect::Auto);
+        assert_eq!(once, expected, "{text}");
+        // Stored text is read again, without its backticks.
+        assert_eq!(printed(&once, Dialect::Auto), expected, "{text}");
+    }
+}
+
+#[test]
+fn scripts_are_refused_by_name() {
+    for (text, what) in [
+        ("DECLARE x INT64 DEFAULT 5", "DECLARE of a variable"),
+        ("EXECUTE IMMEDIATE 'SELECT 1'", "EXECUTE IMMEDIATE"),
+        ("EXPORT DATA OPTIONS (uri = 'x') AS SELECT 1", "EXPORT DATA"),
+        ("LOAD DATA INTO t FROM FILES (uris = ['x'])", "LOAD DATA"),
+        (
+            "CREATE TEMP FUNCTION f(x INT64) AS (x)",
+            "CREATE TEMP FUNCTION",
+        ),
+    ] {
+        let error = parse(text, Dialect::Auto).unwrap_err();
+        assert_eq!(
+            error.kind,
+            ParseErrorKind::Unsupported(what.into()),
+            "{text}"
+        );
+    }
+    assert!(parse("DECLARE c CURSOR FOR SELECT 1", Dialect::Auto).is_ok());
 }

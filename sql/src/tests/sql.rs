@@ -244,3 +244,19 @@ fn long_chains_end_in_an_error_before_they_end_the_process() {
         let _ = parse(&format!("SELECT a{}", link.repeat(40_000)), Dialect::Auto);
     }
 }
+
+#[test]
+fn forms_that_sqlparser_lacks_are_settled() {
+    for (text, expected) in [
+        ("TABLE a.b ORDER BY 1", "SELECT * FROM a.b ORDER BY 1"),
+        (
+            "SELECT x BETWEEN SYMMETRIC (a AND b) AND c AND d",
+            "SELECT x BETWEEN between_symmetric((a AND b)) AND c AND d",
+        ),
+        ("SELECT symmetric FROM t", "SELECT symmetric FROM t"),
+    ] {
+        let statements = parse(text, Dialect::Auto).unwrap();
+        assert_eq!(ast(&statements[0].statement).to_string(), expected);
+    }
+    assert!(parse("TABLE", Dialect::Auto).is_err());
+}

@@ -5,6 +5,7 @@
 
 mod aggregates;
 mod convert;
+mod json_path;
 mod value;
 
 use std::collections::HashMap;
@@ -56,6 +57,7 @@ pub(super) fn functions() -> Vec<Function> {
     functions.extend(readers());
     functions.extend(spreaders());
     functions.extend(changers());
+    functions.extend(json_path::functions());
     functions
 }
 

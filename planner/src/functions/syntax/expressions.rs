@@ -7,7 +7,7 @@ use datafusion::sql::sqlparser::ast::{
     FunctionArg, FunctionArgExpr, FunctionArguments, UnaryOperator, Value,
 };
 
-use super::{call, function_name, literal, number, plain_arguments, text};
+use super::{call, function_name, googlesql, literal, number, plain_arguments, text};
 use crate::error::{Error, Result};
 use crate::functions::interval;
 
@@ -32,6 +32,18 @@ fn replacement(expr: &Expr) -> Result<Option<Expr>> {
         {
             literal(&found.value).map(interval_literal).transpose()?
         }
+        Expr::Interval(found) => googlesql::interval(found)?,
+        Expr::Between {
+            expr,
+            negated,
+            low,
+            high,
+        } => symmetric(expr, low, high, *negated),
+        Expr::InUnnest {
+            expr,
+            array_expr,
+            negated,
+        } => Some(googlesql::in_unnest(expr, array_expr, *negated)),
         Expr::Cast {
             expr, data_type, ..
         } => cast(expr, data_type)?,
@@ -47,7 +59,8 @@ fn replacement(expr: &Expr) -> Result<Option<Expr>> {
             time_zone,
         } => Some(call("timezone", vec![part(time_zone), part(timestamp)])),
         Expr::Extract { field, expr, .. } => {
-            extracted(field).map(|name| call("pg_extract", vec![text(name), part(expr)]))
+            let own = extracted(field).map(|name| call("pg_extract", vec![text(name), part(expr)]));
+            own.or_else(|| googlesql::extracted(field, expr))
         }
         Expr::Substring {
             expr,
@@ -82,7 +95,10 @@ fn replacement(expr: &Expr) -> Result<Option<Expr>> {
                 _ => None,
             }
         }
-        Expr::Function(function) => called(function)?,
+        Expr::Function(function) => match googlesql::called(function)? {
+            Some(found) => Some(found),
+            None => called(function)?,
+        },
         _ => None,
     })
 }
@@ -226,6 +242,32 @@ fn extracted(field: &DateTimeField) -> Option<&'static str> {
     })
 }
 
+/// `x BETWEEN SYMMETRIC a AND b`, whose lower bound was marked when it was read, takes its bounds in either order.
+fn symmetric(expr: &Expr, low: &Expr, high: &Expr, negated: bool) -> Option<Expr> {
+    let Expr::Function(function) = low else {
+        return None;
+    };
+    if function_name(function).as_deref() != Some("between_symmetric") {
+        return None;
+    }
+    let low = plain_arguments(function)?.pop()?;
+    let between = |low: &Expr, high: &Expr| Expr::Between {
+        expr: Box::new(expr.clone()),
+        negated,
+        low: Box::new(low.clone()),
+        high: Box::new(high.clone()),
+    };
+    let op = match negated {
+        true => BinaryOperator::And,
+        false => BinaryOperator::Or,
+    };
+    Some(Expr::Nested(Box::new(Expr::BinaryOp {
+        left: Box::new(between(&low, high)),
+        op,
+        right: Box::new(between(high, &low)),
+    })))
+}
+
 /// `x LIKE ANY (ARRAY[a, b])` is `x LIKE a OR x LIKE b`.
 fn like_any(expr: &Expr, pattern: &Expr, negated: bool, ignores_case: bool) -> Option<Expr> {
     let patterns = match pattern {
@@ -317,7 +359,7 @@ fn called(function: &Function) -> Result<Option<Expr>> {
     })
 }
 
-fn with_arguments(function: &mut Function, args: Vec<Expr>) {
+pub(super) fn with_arguments(function: &mut Function, args: Vec<Expr>) {
     if let FunctionArguments::List(list) = &mut function.args {
         list.args = args
             .into_iter()

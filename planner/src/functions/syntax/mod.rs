@@ -1,12 +1,15 @@
 //! What PostgreSQL writes in its own way, spelt as the planner knows it.
 //!
 //! In and out: a statement's syntax tree. Every step keeps the meaning; what cannot be kept is an error
-//! that names it. `expressions` has operators and literals, `relations` what stands in FROM, `subqueries`
-//! EXISTS and IN among the columns of a result. Plans nothing.
+//! that names it. `expressions` has operators and literals, `googlesql` the forms of BigQuery, `relations` what stands
+//! in FROM, `unnest` arrays there, `elements` subqueries over them, `subqueries` EXISTS and IN among the columns of a result. Plans nothing.
 
+mod elements;
 mod expressions;
+mod googlesql;
 mod relations;
 mod subqueries;
+mod unnest;
 
 pub(crate) use subqueries::unsupported_subquery;
 
@@ -43,6 +46,10 @@ impl VisitorMut for Spelling {
         flow(fetch(query))
     }
 
+    fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<Error> {
+        flow(unnest::rewrite(select))
+    }
+
     fn post_visit_select(&mut self, select: &mut Select) -> ControlFlow<Error> {
         subqueries::rewrite(select);
         flow(relations::unnest_columns(select))
@@ -50,6 +57,18 @@ impl VisitorMut for Spelling {
 
     fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<Error> {
         flow(relations::rewrite(factor))
+    }
+
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Error> {
+        let elements = match &*expr {
+            Expr::Subquery(query) => elements::value(query),
+            Expr::Exists { subquery, negated } => elements::exists(subquery, *negated),
+            _ => None,
+        };
+        if let Some(elements) = elements {
+            *expr = elements;
+        }
+        flow(googlesql::before(expr))
     }
 
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Error> {

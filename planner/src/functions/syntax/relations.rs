@@ -74,10 +74,10 @@ pub(super) fn rewrite(factor: &mut TableFactor) -> Result<()> {
     if let Some(rows) = rows(factor)? {
         *factor = rows;
     }
-    Ok(())
+    super::unnest::alone(factor)
 }
 
-fn template(text: &str) -> Result<(Box<Query>, Box<Select>)> {
+pub(super) fn template(text: &str) -> Result<(Box<Query>, Box<Select>)> {
     let mut query = auspex_sql::parse_query(text, auspex_sql::Dialect::Postgres)?;
     let body = std::mem::replace(
         query.body.as_mut(),
@@ -93,7 +93,11 @@ fn template(text: &str) -> Result<(Box<Query>, Box<Select>)> {
     }
 }
 
-fn derived(mut query: Box<Query>, select: Box<Select>, alias: Option<TableAlias>) -> TableFactor {
+pub(super) fn derived(
+    mut query: Box<Query>,
+    select: Box<Select>,
+    alias: Option<TableAlias>,
+) -> TableFactor {
     *query.body = SetExpr::Select(select);
     TableFactor::Derived {
         lateral: false,

@@ -1,0 +1,183 @@
+//! Subqueries over the elements of an array of the same row: `(SELECT MAX(p.prob) FROM UNNEST(probs) AS p)`.
+//!
+//! In: a subquery whose FROM is one `UNNEST` of columns; out: functions of the array, which need no join. A bare name
+//! means a field of the element, as it does in GoogleSQL where the element has such a field.
+
+use std::ops::ControlFlow;
+
+use datafusion::sql::sqlparser::ast::{
+    BinaryOperator, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, GroupByExpr, Ident,
+    LambdaFunction, LambdaFunctionParameter, LambdaSyntax, OneOrManyWithParens, Query, Select,
+    SelectItem, SetExpr, VisitMut, VisitorMut,
+};
+
+use super::unnest::{Elements, names_columns};
+use super::{call, function_name, number, plain_arguments, text};
+
+/// What an element is called that has no name.
+const NAMELESS: &str = "unnested element";
+
+/// The value of a subquery; `None` if it is of another form.
+pub(super) fn value(query: &Query) -> Option<Expr> {
+    let (select, elements) = over_elements(query)?;
+    let [SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. }] =
+        select.projection.as_slice()
+    else {
+        return None;
+    };
+    let each = Each::of(&elements);
+    let kept = each.kept(select, &elements);
+    match expr {
+        Expr::Function(function) => {
+            let name = function_name(function)?;
+            if name == "count" && counts_all(&function.args) {
+                return Some(length(kept));
+            }
+            let is_plain = function.over.is_none() && function.filter.is_none();
+            match (name.as_str(), plain_arguments(function)?.as_slice()) {
+                _ if !is_plain || has_clauses(&function.args) => None,
+                ("sum", [of]) => Some(call("array_sum", vec![each.mapped(kept, of)])),
+                ("avg", [of]) => Some(call("array_avg", vec![each.mapped(kept, of)])),
+                ("max", [of]) => Some(call("array_max", vec![each.mapped(kept, of)])),
+                ("min", [of]) => Some(call("array_min", vec![each.mapped(kept, of)])),
+                ("array_agg", [of]) => Some(each.mapped(kept, of)),
+                ("string_agg", [of, delimiter]) => {
+                    let texts = each.mapped(kept, of);
+                    Some(call("array_to_string", vec![texts, delimiter.clone()]))
+                }
+                ("count", _) => None,
+                _ => Some(first(each.mapped(kept, expr))),
+            }
+        }
+        _ => Some(first(each.mapped(kept, expr))),
+    }
+}
+
+/// `EXISTS (SELECT … FROM UNNEST(array) WHERE …)`.
+pub(super) fn exists(query: &Query, negated: bool) -> Option<Expr> {
+    let (select, elements) = over_elements(query)?;
+    let kept = Each::of(&elements).kept(select, &elements);
+    let op = match negated {
+        true => BinaryOperator::Eq,
+        false => BinaryOperator::Gt,
+    };
+    Some(Expr::Nested(Box::new(Expr::BinaryOp {
+        left: Box::new(length(kept)),
+        op,
+        right: Box::new(number("0")),
+    })))
+}
+
+/// A query whose rows are the elements of an array of the outer row.
+fn over_elements(query: &Query) -> Option<(&Select, Elements)> {
+    let SetExpr::Select(select) = query.body.as_ref() else {
+        return None;
+    };
+    let [table] = select.from.as_slice() else {
+        return None;
+    };
+    let elements = Elements::of(&table.relation)?;
+    let is_plain = query.with.is_none()
+        && query.order_by.is_none()
+        && select.distinct.is_none()
+        && select.having.is_none()
+        && select.qualify.is_none()
+        && select.group_by == GroupByExpr::Expressions(vec![], vec![])
+        && table.joins.is_empty()
+        && elements.offset.is_none();
+    (is_plain && names_columns(&elements.array)).then_some((select, elements))
+}
+
+fn counts_all(args: &FunctionArguments) -> bool {
+    matches!(args, FunctionArguments::List(list)
+        if matches!(list.args.as_slice(), [FunctionArg::Unnamed(FunctionArgExpr::Wildcard)]))
+}
+
+fn has_clauses(args: &FunctionArguments) -> bool {
+    matches!(args, FunctionArguments::List(list)
+        if !list.clauses.is_empty() || list.duplicate_treatment.is_some())
+}
+
+fn length(array: Expr) -> Expr {
+    let length = call("googlesql.array_length", vec![array]);
+    call("coalesce", vec![length, number("0")])
+}
+
+fn first(array: Expr) -> Expr {
+    call("array_element", vec![array, number("1")])
+}
+
+/// What is computed of each element.
+struct Each {
+    element: Ident,
+    is_named: bool,
+}
+
+impl Each {
+    fn of(elements: &Elements) -> Each {
+        let nameless = || Ident::with_quote('"', NAMELESS);
+        Each {
+            element: elements.element.clone().unwrap_or_else(nameless),
+            is_named: elements.element.is_some(),
+        }
+    }
+
+    /// The elements that meet the condition of a query.
+    fn kept(&self, select: &Select, elements: &Elements) -> Expr {
+        let array = elements.array.clone();
+        match &select.selection {
+            Some(condition) => call("array_filter", vec![array, self.lambda(condition)]),
+            None => array,
+        }
+    }
+
+    fn mapped(&self, array: Expr, of: &Expr) -> Expr {
+        call("array_transform", vec![array, self.lambda(of)])
+    }
+
+    fn lambda(&self, body: &Expr) -> Expr {
+        let mut body = body.clone();
+        // The visitor never breaks off.
+        let _ = VisitMut::visit(&mut body, &mut Fields(self));
+        Expr::Lambda(LambdaFunction {
+            params: OneOrManyWithParens::One(LambdaFunctionParameter {
+                name: self.element.clone(),
+                data_type: None,
+            }),
+            body: Box::new(body),
+            syntax: LambdaSyntax::Arrow,
+        })
+    }
+
+    fn field(&self, path: &[Ident]) -> Expr {
+        let element = Expr::Identifier(self.element.clone());
+        path.iter().fold(element, |of, name| {
+            call("get_field", vec![of, text(name.value.as_str())])
+        })
+    }
+}
+
+/// Names become fields of the element.
+struct Fields<'a>(&'a Each);
+
+impl VisitorMut for Fields<'_> {
+    type Break = ();
+
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        let each = self.0;
+        let is_element = |name: &Ident| name.value.eq_ignore_ascii_case(&each.element.value);
+        let replacement = match &*expr {
+            Expr::Identifier(name) if is_element(name) => None,
+            Expr::Identifier(name) => Some(each.field(std::slice::from_ref(name))),
+            Expr::CompoundIdentifier(path) if path.first().is_some_and(is_element) => {
+                Some(each.field(&path[1..]))
+            }
+            Expr::CompoundIdentifier(path) if !each.is_named => Some(each.field(path)),
+            _ => None,
+        };
+        if let Some(replacement) = replacement {
+            *expr = replacement;
+        }
+        ControlFlow::Continue(())
+    }
+}

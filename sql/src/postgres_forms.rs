@@ -1,0 +1,70 @@
+//! Forms of PostgreSQL that sqlparser lacks, settled on the tokens: `TABLE t`, `BETWEEN SYMMETRIC`.
+//!
+//! In: tokens of one statement; out: tokens that read as the same. Rewritten tokens keep the place of what they replace.
+
+use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
+
+use crate::lexer::{are_words, is_word};
+use crate::reference::read_name;
+
+/// The call around the lower bound of `BETWEEN SYMMETRIC`, which the planner takes away.
+const SYMMETRIC: &str = "between_symmetric";
+
+/// Settles the forms.
+pub(crate) fn settle(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    symmetric(table(tokens))
+}
+
+fn made(token: Token, at: &TokenWithSpan) -> TokenWithSpan {
+    TokenWithSpan {
+        token,
+        span: at.span,
+    }
+}
+
+/// `TABLE t` is `SELECT * FROM t`.
+fn table(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    if !is_word(tokens.first(), "TABLE") || read_name(&tokens, 1).is_none() {
+        return tokens;
+    }
+    let select = [
+        Token::make_word("SELECT", None),
+        Token::Mul,
+        Token::make_word("FROM", None),
+    ];
+    let select = select.map(|token| made(token, &tokens[0]));
+    tokens.splice(0..1, select);
+    tokens
+}
+
+/// `x BETWEEN SYMMETRIC a AND b` is `x BETWEEN between_symmetric(a) AND b`.
+fn symmetric(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    let mut at = 0;
+    while at < tokens.len() {
+        if are_words(&tokens, at, &["BETWEEN", "SYMMETRIC"])
+            && let Some(end) = bound_end(&tokens, at + 2)
+        {
+            let close = made(Token::RParen, &tokens[end]);
+            tokens.insert(end, close);
+            let open = made(Token::LParen, &tokens[at + 1]);
+            tokens[at + 1].token = Token::make_word(SYMMETRIC, None);
+            tokens.insert(at + 2, open);
+        }
+        at += 1;
+    }
+    tokens
+}
+
+/// The `AND` behind the lower bound, in which none can stand outside of brackets.
+fn bound_end(tokens: &[TokenWithSpan], from: usize) -> Option<usize> {
+    let mut depth = 0_usize;
+    for (at, token) in tokens.iter().enumerate().skip(from) {
+        match token.token {
+            Token::LParen | Token::LBracket => depth += 1,
+            Token::RParen | Token::RBracket => depth = depth.checked_sub(1)?,
+            _ if depth == 0 && is_word(Some(token), "AND") => return (at > from).then_some(at),
+            _ => {}
+        }
+    }
+    None
+}
