@@ -27,6 +27,48 @@ pub(super) fn adopt(statement: &mut ast::Statement, error: &DataFusionError) -> 
     spelling.is_changed
 }
 
+/// Keeps the letters of a struct's field as they are written, if `error` says that the folded name is no field.
+/// False if nothing was changed.
+pub(super) fn adopt_field(statement: &mut ast::Statement, error: &DataFusionError) -> bool {
+    let message = error.strip_backtrace();
+    let name = message
+        .split_once("ield ")
+        .and_then(|(_, rest)| rest.split_once(" not found in struct"));
+    let Some((name, _)) = name else {
+        return false;
+    };
+    let mut fields = Fields {
+        folded: name.to_owned(),
+        is_changed: false,
+    };
+    let _ = VisitMut::visit(statement, &mut fields);
+    fields.is_changed
+}
+
+struct Fields {
+    folded: String,
+    is_changed: bool,
+}
+
+impl VisitorMut for Fields {
+    type Break = ();
+
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        if let Expr::CompoundIdentifier(path) = expr {
+            for name in path.iter_mut().skip(1) {
+                let is_meant = name.quote_style.is_none()
+                    && name.value != self.folded
+                    && name.value.to_lowercase() == self.folded;
+                if is_meant {
+                    name.quote_style = Some('"');
+                    self.is_changed = true;
+                }
+            }
+        }
+        ControlFlow::Continue(())
+    }
+}
+
 /// The only column whose name is the missing one in another case.
 fn meant(error: &DataFusionError) -> Option<String> {
     let DataFusionError::SchemaError(cause, _) = error.find_root() else {

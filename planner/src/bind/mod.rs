@@ -117,6 +117,7 @@ async fn bind(
             Ok(plan) => break plan,
             // Each turn spells one more name right, so that the turns end.
             Err(error) if letter_case::adopt(&mut statement, &error) => {}
+            Err(error) if letter_case::adopt_field(&mut statement, &error) => {}
             Err(error) if table_functions::adopt_alias(&mut statement, &error) => {}
             Err(error) if names::adopt_numbers(&mut statement, &error, REPEATED) => {}
             Err(error) => return Err(error.into()),

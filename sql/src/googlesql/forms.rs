@@ -26,7 +26,7 @@ const ENDS: [&str; 12] = [
 
 /// Settles the forms.
 pub(super) fn settle(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
-    intervals(weeks(typed_arrays(rows_as_values(tokens))))
+    safe(intervals(weeks(typed_arrays(rows_as_values(tokens)))))
 }
 
 fn made(token: Token, at: &TokenWithSpan) -> TokenWithSpan {
@@ -118,6 +118,19 @@ fn weeks(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
             tokens.drain(at + 3..at + 6);
         }
         at += 1;
+    }
+    tokens
+}
+
+/// `SAFE.SUBSTR(x, 1)`: the name behind the dot is no keyword.
+fn safe(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    for at in 2..tokens.len() {
+        let is_safe = is_word(tokens.get(at - 2), "SAFE")
+            && is_token(&tokens, at - 1, &Token::Period)
+            && is_token(&tokens, at + 1, &Token::LParen);
+        if is_safe && let Some(name) = bare_word(tokens.get(at)) {
+            tokens[at].token = Token::make_word(&name.value.to_ascii_lowercase(), Some('"'));
+        }
     }
     tokens
 }

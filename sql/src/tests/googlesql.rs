@@ -347,6 +347,10 @@ fn what_googlesql_means_otherwise_is_qualified() {
             "SELECT DATE_ADD(d, INTERVAL n + 1 DAY) AS x, d + INTERVAL 1 DAY AS y FROM `t`",
             "SELECT DATE_ADD(d, INTERVAL (n + 1) DAY) AS x, d + INTERVAL 1 DAY AS y FROM \"t\"",
         ),
+        (
+            "SELECT SAFE.SUBSTR(a, 1) AS x FROM `t`",
+            "SELECT SAFE.\"substr\"(a, 1) AS x FROM \"t\"",
+        ),
         // PostgreSQL's statements stay as they are.
         (
             "SELECT a / b, log(x, 2), substr(a, -2)",

@@ -27,7 +27,7 @@ pub(super) fn functions() -> Vec<Function> {
             Ok(Arc::new(texts.collect::<StringArray>()))
         }),
         function("split", &[1, 2], texts, split),
-        function("instr", &[2, 3, 4], DataType::Int64, instr),
+        function("googlesql.instr", &[2, 3, 4], DataType::Int64, instr),
         function("contains_substr", &[2], DataType::Boolean, |call| {
             let (texts, parts) = (call.texts(0)?, call.texts(1)?);
             let found = texts.iter().zip(parts.iter());

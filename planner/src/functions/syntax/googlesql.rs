@@ -231,6 +231,7 @@ fn renamed(name: &str) -> Option<&'static str> {
         "byte_length" => "octet_length",
         "ifnull" => "coalesce",
         "is_nan" => "isnan",
+        "instr" => "googlesql.instr",
         _ => return None,
     })
 }
