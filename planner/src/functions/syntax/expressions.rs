@@ -33,6 +33,9 @@ fn replacement(expr: &Expr) -> Result<Option<Expr>> {
             literal(&found.value).map(interval_literal).transpose()?
         }
         Expr::Interval(found) => googlesql::interval(found)?,
+        Expr::CompoundFieldAccess { root, access_chain } => {
+            googlesql::field_access(root, access_chain)
+        }
         Expr::Between {
             expr,
             negated,

@@ -6,7 +6,7 @@
 
 use datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken;
 use datafusion::sql::sqlparser::ast::{
-    CaseWhen, CastKind, DataType, DateTimeField, DuplicateTreatment, Expr, Function,
+    AccessExpr, CaseWhen, CastKind, DataType, DateTimeField, DuplicateTreatment, Expr, Function,
     FunctionArgumentClause, FunctionArguments, Ident, Interval, NullTreatment, ObjectName,
     UnaryOperator,
 };
@@ -163,6 +163,28 @@ pub(super) fn extracted(field: &DateTimeField, from: &Expr) -> Option<Expr> {
         }
         _ => None,
     }
+}
+
+/// `a[1].b`: the planner knows fields of columns alone.
+pub(super) fn field_access(root: &Expr, chain: &[AccessExpr]) -> Option<Expr> {
+    let is_field = |access: &AccessExpr| matches!(access, AccessExpr::Dot(Expr::Identifier(_)));
+    if !chain.iter().any(is_field) {
+        return None;
+    }
+    let mut value = root.clone();
+    for access in chain {
+        value = match access {
+            AccessExpr::Dot(Expr::Identifier(name)) => {
+                call("get_field", vec![value, text(name.value.as_str())])
+            }
+            AccessExpr::Dot(_) => return None,
+            AccessExpr::Subscript(_) => Expr::CompoundFieldAccess {
+                root: Box::new(value),
+                access_chain: vec![access.clone()],
+            },
+        };
+    }
+    Some(value)
 }
 
 /// `x IN UNNEST(array)`.
