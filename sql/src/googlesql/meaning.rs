@@ -150,7 +150,7 @@ fn replacement(expr: &mut Expr) -> Option<Expr> {
         } => {
             let length = substring_for.as_mut().map(|length| take(length));
             let args = [take(expr), take(from)].into_iter().chain(length);
-            own("substr", args.collect())
+            own("characters", args.collect())
         }
         Expr::Extract { field, expr, .. } => extracted(&field.to_string(), take(expr)),
         Expr::Cast {

@@ -312,7 +312,7 @@ fn what_googlesql_means_otherwise_is_qualified() {
         ),
         (
             "SELECT SUBSTR(a, -2) AS a, SUBSTRING(b, 1, 2) AS b FROM `t`",
-            "SELECT googlesql.substr(a, -2) AS a, googlesql.substr(b, 1, 2) AS b FROM \"t\"",
+            "SELECT googlesql.characters(a, -2) AS a, googlesql.characters(b, 1, 2) AS b FROM \"t\"",
         ),
         (
             "SELECT GREATEST(a, b) AS g FROM `t`",

@@ -18,7 +18,8 @@ pub(super) fn functions() -> Vec<Function> {
     let texts = DataType::List(Arc::new(Field::new_list_field(DataType::Utf8, true)));
     vec![
         function("googlesql.concat", ANY, DataType::Utf8, concat),
-        function("googlesql.substr", &[2, 3], DataType::Utf8, substr),
+        // `substr` behind a dot is no name for the parser, which reads a printed view again.
+        function("googlesql.characters", &[2, 3], DataType::Utf8, substr).alias("googlesql.substr"),
         function("googlesql.to_hex", &[1], DataType::Utf8, |call| {
             let bytes = call.converted(0, &DataType::Binary)?;
             let hex = |bytes: &[u8]| bytes.iter().map(|b| format!("{b:02x}")).collect::<String>();
