@@ -85,7 +85,7 @@ fn moment(micros: i64, suffix: &str) -> Option<String> {
     let (seconds, micros) = (at.format("%Y-%m-%d %H:%M:%S"), at.timestamp_subsec_micros());
     Some(match micros {
         0 => format!("{seconds}{suffix}"),
-        whole if whole % 1_000 == 0 => format!("{seconds}.{:03}{suffix}", whole / 1_000),
+        whole if whole.is_multiple_of(1_000) => format!("{seconds}.{:03}{suffix}", whole / 1_000),
         micros => format!("{seconds}.{micros:06}{suffix}"),
     })
 }
@@ -172,7 +172,7 @@ fn int64(call: &Call<'_>) -> Result<ArrayRef> {
         safe: false,
         ..CastOptions::default()
     };
-    Ok(cast_with_options(array, &DataType::Int64, &options).map_err(|_| out_of_range())?)
+    cast_with_options(array, &DataType::Int64, &options).map_err(|_| out_of_range())
 }
 
 /// `-12`, `0x1f`.

@@ -271,7 +271,7 @@ fn fraction(verb: &Verb, value: f64) -> String {
 fn grouped(digits: &str) -> String {
     let mut out = String::new();
     for (idx, digit) in digits.chars().enumerate() {
-        if idx > 0 && (digits.len() - idx) % 3 == 0 {
+        if idx > 0 && (digits.len() - idx).is_multiple_of(3) {
             out.push(',');
         }
         out.push(digit);

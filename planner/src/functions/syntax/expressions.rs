@@ -13,25 +13,19 @@ use crate::functions::interval;
 
 /// Rewrites one expression.
 pub(super) fn rewrite(expr: &mut Expr) -> Result<()> {
-    if let Some(replacement) = replacement(expr)? {
-        *expr = replacement;
+    let found = match form(expr)? {
+        Some(found) => Some(found),
+        None => replacement(expr)?,
+    };
+    if let Some(found) = found {
+        *expr = found;
     }
     Ok(())
 }
 
-fn replacement(expr: &Expr) -> Result<Option<Expr>> {
-    let part = |expr: &Expr| expr.clone();
+/// Forms that the planner lacks altogether.
+fn form(expr: &Expr) -> Result<Option<Expr>> {
     Ok(match expr {
-        Expr::UnaryOp { op, expr } => unary(*op, expr),
-        Expr::Value(value) => match &value.value {
-            Value::UnicodeStringLiteral(content) => Some(text(content.as_str())),
-            _ => None,
-        },
-        Expr::Interval(found)
-            if found.leading_field.is_none() && literal(&found.value).is_some() =>
-        {
-            literal(&found.value).map(interval_literal).transpose()?
-        }
         Expr::Interval(found) => googlesql::interval(found)?,
         Expr::CompoundFieldAccess { root, access_chain } => {
             googlesql::field_access(root, access_chain)
@@ -47,6 +41,23 @@ fn replacement(expr: &Expr) -> Result<Option<Expr>> {
             array_expr,
             negated,
         } => Some(googlesql::in_unnest(expr, array_expr, *negated)),
+        _ => None,
+    })
+}
+
+fn replacement(expr: &Expr) -> Result<Option<Expr>> {
+    let part = |expr: &Expr| expr.clone();
+    Ok(match expr {
+        Expr::UnaryOp { op, expr } => unary(*op, expr),
+        Expr::Value(value) => match &value.value {
+            Value::UnicodeStringLiteral(content) => Some(text(content.as_str())),
+            _ => None,
+        },
+        Expr::Interval(found)
+            if found.leading_field.is_none() && literal(&found.value).is_some() =>
+        {
+            literal(&found.value).map(interval_literal).transpose()?
+        }
         Expr::Cast {
             expr, data_type, ..
         } => cast(expr, data_type)?,
