@@ -9,3 +9,7 @@ nvidia-smi --query-gpu=name,driver_version,memory.total,compute_cap --format=csv
 
 # The comparison of each kernel with the CPU, and the times of both.
 cargo run --release --locked --package auspex-gpu --example kernels -- --device cuda
+
+# Every estimator that has kernels: the same model as on the CPU, trees to the bit.
+AUSPEX_CUDA_LIBRARY="${AUSPEX_CUDA_LIBRARY:-libcuda.so.1}" \
+  cargo test --release --locked --package auspex-ml --test contract a_device_learns_what_the_cpu_learns

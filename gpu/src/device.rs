@@ -4,11 +4,13 @@
 //! adds in an order that depends on the block alone, so that results are reproducible to the bit.
 
 use std::fmt::Debug;
+use std::sync::Arc;
 
 use crate::error::Result;
+use crate::trees::{Bins, Forest, Pairs, Parted, RowOrder, RowSets, RowSplit, Version};
 
 /// What a device is.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct DeviceInfo {
     /// `cpu`, `cuda`.
     pub kind: &'static str,
@@ -18,6 +20,47 @@ pub struct DeviceInfo {
     pub memory_bytes: Option<u64>,
     /// The driver and its version.
     pub driver: Option<String>,
+    /// What its memory can move in a second, by the driver's figures.
+    pub memory_bytes_per_s: Option<f64>,
+    /// Whether a program stands in for it, so that it proves results and nothing about speed.
+    pub is_simulated: bool,
+}
+
+/// What a device did for one run.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Figures {
+    /// Kernels that were started.
+    pub n_launches: u64,
+    /// Bytes that were moved to the device.
+    pub uploaded_bytes: u64,
+    /// Bytes that were moved from it.
+    pub downloaded_bytes: u64,
+    /// Time that kernels took, by the device's own clock.
+    pub kernel_ns: u64,
+}
+
+impl Figures {
+    /// Both together.
+    pub fn plus(&self, other: &Figures) -> Figures {
+        Figures {
+            n_launches: self.n_launches + other.n_launches,
+            uploaded_bytes: self.uploaded_bytes + other.uploaded_bytes,
+            downloaded_bytes: self.downloaded_bytes + other.downloaded_bytes,
+            kernel_ns: self.kernel_ns + other.kernel_ns,
+        }
+    }
+}
+
+/// Names the rows of a block through a run: whatever a call takes of them stays on the device until the run ends, as far as
+/// its memory goes, and is not brought there again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RowsId {
+    /// 0 for training, 1 for evaluation.
+    pub part: u32,
+    /// The first row in the chunk.
+    pub first_row: u32,
+    /// The number of the chunk.
+    pub chunk: u64,
 }
 
 /// The elements of a matrix.
@@ -45,6 +88,8 @@ pub struct MatrixView<'a> {
 /// or beyond its width has no indicator. It has `n_cols()` columns and no intercept.
 #[derive(Debug, Clone, Copy)]
 pub struct Design<'a> {
+    /// Names the dense columns and the codes, where they are the same in every call of the run.
+    pub rows: Option<RowsId>,
     /// The dense columns as stored.
     pub dense: MatrixView<'a>,
     /// Subtracted from each dense column; length `dense.n_cols`.
@@ -119,6 +164,9 @@ pub trait Device: Debug + Send + Sync {
     /// What it is.
     fn info(&self) -> DeviceInfo;
 
+    /// The same device for another run, which has nothing in common with this one: names of rows mean other rows.
+    fn another_run(&self) -> Arc<dyn Device>;
+
     /// Weighted sums of products; `response` and `weights` have one value a row.
     fn gram(
         &self,
@@ -162,4 +210,32 @@ pub trait Device: Debug + Send + Sync {
 
     /// Squared distances to every centroid, `(n_rows, n_centroids)` row-major.
     fn squared_distances(&self, design: &Design<'_>, centroids: &[f64]) -> Result<Vec<f64>>;
+
+    /// Sums of gradients and hessians by bin, `(n_sets, columns.len(), 256)` row-major; exact.
+    fn histogram(
+        &self,
+        bins: &Bins<'_>,
+        pairs: &Pairs<'_>,
+        sets: &RowSets<'_>,
+        columns: &[u32],
+    ) -> Result<Vec<[i64; 2]>>;
+
+    /// Puts the rows of each set that go left before those that go right, each in their order. The sets must
+    /// not overlap; `next` is the version of the order that comes of it.
+    fn partition(
+        &self,
+        bins: &Bins<'_>,
+        order: &RowOrder<'_>,
+        splits: &[RowSplit],
+        next: Version,
+    ) -> Result<Parted>;
+
+    /// The scores of an ensemble of trees, `(n_rows, n_outputs)` row-major; of the design only dense
+    /// columns and codes count.
+    fn forest(&self, design: &Design<'_>, forest: &Forest<'_>) -> Result<Vec<f64>>;
+
+    /// What it did since this handle was made.
+    fn figures(&self) -> Figures {
+        Figures::default()
+    }
 }

@@ -1,65 +1,189 @@
-//! A device with the CPU behind it, for what the device declines.
+//! One run's devices with the CPU behind them, for what they decline.
 //!
-//! In: calls of estimators; out: the device's results, or the CPU's where the device has no kernel for a
-//! shape. Keeps count, so that a model's record never claims a device that did not compute.
+//! In: calls of estimators; out: a device's results, or the CPU's where no device has a kernel for a shape or, where
+//! that is allowed, where it fails. Keeps count, so that a model's record never claims a device that did not compute.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::cpu::CpuDevice;
-use crate::device::{Design, Device, DeviceInfo, GlmPartial, Gram, Loss, Nearest};
+use crate::device::{
+    Design, Device, DeviceInfo, Elements, Figures, GlmPartial, Gram, Loss, Nearest, RowsId,
+};
 use crate::error::{Error, Result};
+use crate::trees::{Bins, Forest, Pairs, Parted, RowOrder, RowSets, RowSplit, Version};
 
-/// See the module.
-#[derive(Debug)]
+/// What a failure of a device does to a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnFailure {
+    /// It ends with the error: the device was asked for.
+    Fail,
+    /// The CPU goes on, and says so.
+    UseCpu,
+}
+
+/// See the module. Cheap to clone.
+#[derive(Debug, Clone)]
 pub struct Offload {
-    device: Arc<dyn Device>,
+    run: Arc<Run>,
+    visit: Option<Visit>,
+}
+
+/// The block that a pass visits: its name is that of designs over the same memory.
+#[derive(Debug, Clone, Copy)]
+pub struct Visit {
+    rows: RowsId,
+    dense: (usize, usize),
+    codes: (usize, usize),
+}
+
+#[derive(Debug)]
+struct Run {
+    devices: Vec<Arc<dyn Device>>,
+    on_failure: OnFailure,
+    /// For calls over rows without a name.
+    next_device: AtomicUsize,
     n_calls: AtomicU64,
-    declined: Mutex<BTreeSet<String>>,
+    has_failed: AtomicBool,
+    left_to_cpu: Mutex<BTreeSet<String>>,
+}
+
+impl Visit {
+    /// A block of elements and codes by its name; they must stay as they are while the run lasts.
+    pub fn new(rows: RowsId, dense: Elements<'_>, codes: &[Vec<u32>]) -> Visit {
+        Visit {
+            rows,
+            dense: place(dense),
+            codes: (codes.as_ptr().addr(), codes.len()),
+        }
+    }
+}
+
+fn place(elements: Elements<'_>) -> (usize, usize) {
+    match elements {
+        Elements::F32(values) => (values.as_ptr().addr(), values.len()),
+        Elements::F64(values) => (values.as_ptr().addr(), values.len()),
+    }
 }
 
 impl Offload {
-    /// Puts the CPU behind a device.
-    pub fn new(device: Arc<dyn Device>) -> Offload {
+    /// Puts the CPU behind devices of one kind: blocks are shared among them, by their numbers. Without any the CPU
+    /// computes.
+    pub fn new(devices: Vec<Arc<dyn Device>>, on_failure: OnFailure) -> Offload {
         Offload {
-            device,
-            n_calls: AtomicU64::new(0),
-            declined: Mutex::default(),
+            run: Arc::new(Run {
+                devices,
+                on_failure,
+                next_device: AtomicUsize::new(0),
+                n_calls: AtomicU64::new(0),
+                has_failed: AtomicBool::new(false),
+                left_to_cpu: Mutex::default(),
+            }),
+            visit: None,
         }
     }
 
-    /// How many calls the device has computed.
+    /// The same devices for another run.
+    pub fn for_run(&self) -> Offload {
+        let devices = self.run.devices.iter();
+        let devices = devices.map(|device| device.another_run()).collect();
+        Offload::new(devices, self.run.on_failure)
+    }
+
+    /// The same, while it visits a block.
+    pub fn visiting(&self, visit: Visit) -> Offload {
+        Offload {
+            run: Arc::clone(&self.run),
+            visit: Some(visit),
+        }
+    }
+
+    /// How many calls devices have computed.
     pub fn n_calls(&self) -> u64 {
-        self.n_calls.load(Ordering::Relaxed)
+        self.run.n_calls.load(Ordering::Relaxed)
+    }
+
+    /// Number of devices.
+    pub fn n_devices(&self) -> usize {
+        self.run.devices.len()
     }
 
     /// Why calls went to the CPU, each reason once.
-    pub fn declined(&self) -> Vec<String> {
-        let declined = self.declined.lock().unwrap_or_else(PoisonError::into_inner);
-        declined.iter().cloned().collect()
+    pub fn left_to_cpu(&self) -> Vec<String> {
+        let reasons = self.run.left_to_cpu.lock();
+        let reasons = reasons.unwrap_or_else(PoisonError::into_inner);
+        reasons.iter().cloned().collect()
     }
 
-    fn run<T>(&self, call: impl Fn(&dyn Device) -> Result<T>) -> Result<T> {
-        match call(self.device.as_ref()) {
-            Err(error @ Error::Declined { .. }) => {
-                let mut declined = self.declined.lock().unwrap_or_else(PoisonError::into_inner);
-                declined.insert(error.to_string());
-                drop(declined);
-                call(&CpuDevice)
-            }
-            found => {
-                self.n_calls
-                    .fetch_add(u64::from(found.is_ok()), Ordering::Relaxed);
-                found
-            }
+    /// The design with the name of the visited block, if it is over that block's memory.
+    fn named<'a>(&self, design: &Design<'a>) -> Design<'a> {
+        let codes = (design.codes.as_ptr().addr(), design.codes.len());
+        let visit = self
+            .visit
+            .filter(|visit| visit.dense == place(design.dense.elements) && visit.codes == codes);
+        Design {
+            rows: visit.map(|visit| visit.rows),
+            ..*design
         }
+    }
+
+    /// The device for some rows: always the same for those that have a name.
+    fn device(&self, rows: Option<RowsId>) -> Option<&dyn Device> {
+        let run = &self.run;
+        if run.devices.is_empty() || run.has_failed.load(Ordering::Relaxed) {
+            return None;
+        }
+        let number = match rows {
+            _ if run.devices.len() == 1 => 0,
+            // Chunks of a partition count from 0 in the low half, partitions in the high half.
+            Some(rows) => {
+                (rows.chunk ^ (rows.chunk >> 32)) as usize + rows.first_row as usize / 512
+            }
+            None => run.next_device.fetch_add(1, Ordering::Relaxed),
+        };
+        Some(run.devices[number % run.devices.len()].as_ref())
+    }
+
+    fn run<T>(&self, rows: Option<RowsId>, call: impl Fn(&dyn Device) -> Result<T>) -> Result<T> {
+        let Some(device) = self.device(rows) else {
+            return call(&CpuDevice);
+        };
+        let error = match call(device) {
+            Ok(found) => {
+                self.run.n_calls.fetch_add(1, Ordering::Relaxed);
+                return Ok(found);
+            }
+            Err(error) => error,
+        };
+        let is_failure = match &error {
+            Error::Declined { .. } => false,
+            // The CPU would say the same.
+            Error::Shape { .. } => return Err(error),
+            _ => true,
+        };
+        if is_failure && self.run.on_failure == OnFailure::Fail {
+            return Err(error);
+        }
+        self.run.has_failed.fetch_or(is_failure, Ordering::Relaxed);
+        let reasons = self.run.left_to_cpu.lock();
+        let mut reasons = reasons.unwrap_or_else(PoisonError::into_inner);
+        reasons.insert(error.to_string());
+        drop(reasons);
+        call(&CpuDevice)
     }
 }
 
 impl Device for Offload {
     fn info(&self) -> DeviceInfo {
-        self.device.info()
+        match self.run.devices.first() {
+            Some(device) => device.info(),
+            None => CpuDevice.info(),
+        }
+    }
+
+    fn another_run(&self) -> Arc<dyn Device> {
+        Arc::new(self.for_run())
     }
 
     fn gram(
@@ -68,7 +192,10 @@ impl Device for Offload {
         response: Option<&[f64]>,
         weights: Option<&[f64]>,
     ) -> Result<Gram> {
-        self.run(|device| device.gram(design, response, weights))
+        let design = self.named(design);
+        self.run(design.rows, |device| {
+            device.gram(&design, response, weights)
+        })
     }
 
     fn linear(
@@ -77,7 +204,10 @@ impl Device for Offload {
         coefficients: &[f64],
         n_outputs: usize,
     ) -> Result<Vec<f64>> {
-        self.run(|device| device.linear(design, coefficients, n_outputs))
+        let design = self.named(design);
+        self.run(design.rows, |device| {
+            device.linear(&design, coefficients, n_outputs)
+        })
     }
 
     fn glm(
@@ -90,9 +220,10 @@ impl Device for Offload {
         loss: Loss,
         with_hessian: bool,
     ) -> Result<GlmPartial> {
-        self.run(|device| {
+        let design = self.named(design);
+        self.run(design.rows, |device| {
             device.glm(
-                design,
+                &design,
                 response,
                 weights,
                 coefficients,
@@ -109,10 +240,51 @@ impl Device for Offload {
         centroids: &[f64],
         weights: Option<&[f64]>,
     ) -> Result<Nearest> {
-        self.run(|device| device.nearest(design, centroids, weights))
+        let design = self.named(design);
+        self.run(design.rows, |device| {
+            device.nearest(&design, centroids, weights)
+        })
     }
 
     fn squared_distances(&self, design: &Design<'_>, centroids: &[f64]) -> Result<Vec<f64>> {
-        self.run(|device| device.squared_distances(design, centroids))
+        let design = self.named(design);
+        self.run(design.rows, |device| {
+            device.squared_distances(&design, centroids)
+        })
+    }
+
+    fn histogram(
+        &self,
+        bins: &Bins<'_>,
+        pairs: &Pairs<'_>,
+        sets: &RowSets<'_>,
+        columns: &[u32],
+    ) -> Result<Vec<[i64; 2]>> {
+        self.run(bins.rows, |device| {
+            device.histogram(bins, pairs, sets, columns)
+        })
+    }
+
+    fn partition(
+        &self,
+        bins: &Bins<'_>,
+        order: &RowOrder<'_>,
+        splits: &[RowSplit],
+        next: Version,
+    ) -> Result<Parted> {
+        self.run(bins.rows, |device| {
+            device.partition(bins, order, splits, next)
+        })
+    }
+
+    fn forest(&self, design: &Design<'_>, forest: &Forest<'_>) -> Result<Vec<f64>> {
+        let design = self.named(design);
+        self.run(design.rows, |device| device.forest(&design, forest))
+    }
+
+    fn figures(&self) -> Figures {
+        let none = Figures::default();
+        let of_devices = self.run.devices.iter().map(|device| device.figures());
+        of_devices.fold(none, |sum, figures| sum.plus(&figures))
     }
 }

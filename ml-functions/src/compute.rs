@@ -1,13 +1,21 @@
 //! The device that a run computes on. Estimators and models call kernels only through this.
 //!
-//! In: the text of option or setting `device`; out: a [`Compute`], or why that device is not there.
-//! `auto` is the CPU: no device was measured yet, so none is known to be faster.
+//! In: the text of option or setting `device`; out: a [`Compute`], or why that device is not there. What `auto` means
+//! is decided where the size of the work is known, by [`cost`].
+
+mod cost;
 
 use std::sync::Arc;
 
-use auspex_gpu::{CpuDevice, Device, Offload, probe_cuda};
+use auspex_gpu::{
+    CpuDevice, CudaProbe, Device, DeviceInfo, Elements, Figures, Offload, OnFailure, RowsId, Visit,
+    probe_cuda,
+};
 
 use crate::error::Result;
+use crate::features::{Dense, FeatureBlock};
+use crate::training_set::Part;
+pub use cost::Work;
 
 /// What option and setting `device` may say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,56 +43,174 @@ impl DeviceChoice {
     }
 }
 
-/// Owns the chosen device; cheap to clone.
+/// Owns the devices of one run; cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Compute {
-    device: Arc<dyn Device>,
-    /// The same, where it is not the CPU.
-    offload: Option<Arc<Offload>>,
+    /// `None` for the CPU.
+    offload: Option<Offload>,
+    /// What `auto` may choose.
+    candidates: Arc<[Arc<dyn Device>]>,
+    /// Why `auto` chose what it did.
+    reason: Option<String>,
+    /// Why the devices that there are cannot be used by `auto`.
+    unusable: Option<String>,
 }
 
 impl Compute {
     /// The CPU, which is always there.
     pub fn cpu() -> Compute {
         Compute {
-            device: Arc::new(CpuDevice),
             offload: None,
+            candidates: Arc::new([]),
+            reason: None,
+            unusable: None,
         }
     }
 
-    /// The device of a choice.
+    /// The device of a choice, without a limit of its memory.
     ///
     /// Errors: `Device`, where a device was asked for that is not there or cannot be used.
     pub fn choose(choice: DeviceChoice) -> Result<Compute> {
-        let DeviceChoice::Cuda(ordinal) = choice else {
-            return Ok(Compute::cpu());
+        Compute::within(choice, usize::MAX)
+    }
+
+    /// The device of a choice, of whose memory the run takes no more than `limit_bytes`. A choice of any
+    /// device of NVIDIA's takes all that can be used; `auto` stays open until [`Compute::decided`].
+    ///
+    /// Errors: as [`Compute::choose`].
+    pub fn within(choice: DeviceChoice, limit_bytes: usize) -> Result<Compute> {
+        let ordinal = match choice {
+            DeviceChoice::Cpu => return Ok(Compute::cpu()),
+            DeviceChoice::Auto => None,
+            DeviceChoice::Cuda(ordinal) => ordinal,
         };
         let probe = probe_cuda();
+        let usable = probe.devices.iter().enumerate().filter(|(number, _)| {
+            // Of a number only that one.
+            ordinal.is_none_or(|ordinal| ordinal == *number)
+        });
+        let usable = usable.filter_map(|(_, device)| device.as_ref().ok());
+        let devices: Vec<Arc<dyn Device>> = usable
+            .map(|device| Arc::new(device.for_run(limit_bytes)) as Arc<dyn Device>)
+            .collect();
+        if choice == DeviceChoice::Auto {
+            return Ok(Compute::automatic(devices, probe));
+        }
+        if !devices.is_empty() {
+            return Ok(Compute::of_devices(devices, OnFailure::Fail));
+        }
         if let Some(absence) = &probe.absence {
             return Err(absence.clone().into());
         }
         let n_devices = probe.devices.len();
-        let found = match ordinal {
-            Some(ordinal) => probe.devices.get(ordinal),
-            // The first that can be used, else the first for its error.
-            None => {
-                let usable = probe.devices.iter().find(|device| device.is_ok());
-                usable.or(probe.devices.first())
-            }
-        };
         let ordinal = ordinal.unwrap_or(0);
         let missing = auspex_gpu::Error::NoSuchDevice { ordinal, n_devices };
-        let device = found.ok_or(missing)?.clone()?;
-        let offload = Arc::new(Offload::new(device));
-        Ok(Compute {
-            device: Arc::<Offload>::clone(&offload),
-            offload: Some(offload),
-        })
+        let broken = probe.devices.get(ordinal);
+        let error = broken.and_then(|device| device.as_ref().err());
+        Err(error.cloned().unwrap_or(missing).into())
+    }
+
+    fn automatic(devices: Vec<Arc<dyn Device>>, probe: &CudaProbe) -> Compute {
+        // A machine without a device is nothing to speak of.
+        let is_there = !matches!(
+            probe.absence,
+            Some(auspex_gpu::Error::NoDriver | auspex_gpu::Error::NoDevice)
+        );
+        let broken = probe
+            .devices
+            .iter()
+            .find_map(|device| device.as_ref().err());
+        let problem = probe.absence.as_ref().or(broken).map(ToString::to_string);
+        Compute {
+            unusable: problem.clone().filter(|_| is_there && devices.is_empty()),
+            candidates: devices.into(),
+            reason: problem,
+            ..Compute::cpu()
+        }
+    }
+
+    /// Why `auto` cannot use the devices that there are; `None` where it can, or where there are none.
+    pub fn unusable(&self) -> Option<&str> {
+        self.unusable.as_deref()
+    }
+
+    /// Some devices of one kind, which share the blocks.
+    pub fn of_devices(devices: Vec<Arc<dyn Device>>, on_failure: OnFailure) -> Compute {
+        Compute {
+            offload: Some(Offload::new(devices, on_failure)),
+            ..Compute::cpu()
+        }
+    }
+
+    /// What `auto` comes to for this work; any other choice stays what it is.
+    pub fn decided(&self, work: &Work) -> Compute {
+        let Some(device) = self.candidates.first().filter(|_| self.offload.is_none()) else {
+            return self.clone();
+        };
+        let verdict = cost::weigh(work, &device.info(), self.candidates.len());
+        let chosen = verdict.is_device.then(|| self.candidates.to_vec());
+        Compute {
+            offload: chosen.map(|devices| Offload::new(devices, OnFailure::UseCpu)),
+            reason: Some(verdict.reason),
+            ..Compute::cpu()
+        }
+    }
+
+    /// The same devices for a run of its own: what blocks are called in one run says nothing in another.
+    pub(crate) fn for_run(&self) -> Compute {
+        Compute {
+            offload: self.offload.as_ref().map(Offload::for_run),
+            ..self.clone()
+        }
+    }
+
+    /// Why `auto` is the device that it is; `None` where one was asked for.
+    pub fn reason(&self) -> Option<&str> {
+        self.reason.as_deref()
     }
 
     /// The device.
     pub fn device(&self) -> &dyn Device {
-        self.device.as_ref()
+        match &self.offload {
+            Some(offload) => offload,
+            None => &CpuDevice,
+        }
+    }
+
+    /// The device where it is not the CPU, for those whose loops on the CPU are not of the kernels' form.
+    pub fn accelerator(&self) -> Option<&dyn Device> {
+        self.offload.as_ref().map(|offload| offload as &dyn Device)
+    }
+
+    /// The same for a pass that visits a block, which then may stay on the device: the block of a chunk must have the
+    /// same samples in every pass of the run.
+    pub(crate) fn visiting(&self, part: Part, chunk: u64, block: &FeatureBlock) -> Compute {
+        let rows = RowsId {
+            part: match part {
+                Part::Training => 0,
+                Part::Evaluation => 1,
+            },
+            first_row: 0,
+            chunk,
+        };
+        let visit = |offload: &Offload| {
+            let elements = match &block.dense {
+                Dense::F32(values) => Elements::F32(values),
+                Dense::F64(values) => Elements::F64(values),
+            };
+            offload.visiting(Visit::new(rows, elements, &block.codes))
+        };
+        Compute {
+            offload: self.offload.as_ref().map(visit),
+            candidates: Arc::clone(&self.candidates),
+            reason: None,
+            unusable: None,
+        }
+    }
+
+    /// The chosen device: what `EXPLAIN` names.
+    pub fn info(&self) -> DeviceInfo {
+        self.device().info()
     }
 
     /// What has computed so far, for a model's record: `cpu`, or `cuda` with the device's name.
@@ -92,10 +218,18 @@ impl Compute {
         match &self.offload {
             Some(offload) if offload.n_calls() > 0 => {
                 let info = offload.info();
-                format!("{}: {}", info.kind, info.name)
+                match offload.n_devices() {
+                    1 => format!("{}: {}", info.kind, info.name),
+                    n => format!("{}: {n} × {}", info.kind, info.name),
+                }
             }
             _ => "cpu".to_owned(),
         }
+    }
+
+    /// What the device did so far; `None` where it is the CPU.
+    pub fn figures(&self) -> Option<Figures> {
+        self.offload.as_ref().map(Device::figures)
     }
 
     /// Why the CPU computed although another device was chosen.
@@ -103,7 +237,7 @@ impl Compute {
         let Some(offload) = &self.offload else {
             return Vec::new();
         };
-        let mut reasons = offload.declined();
+        let mut reasons = offload.left_to_cpu();
         if offload.n_calls() == 0 && reasons.is_empty() {
             reasons.push("the model type has no kernels for a device".to_owned());
         }
@@ -120,36 +254,40 @@ pub struct ListedDevice {
     pub name: String,
     /// `ready`, or why it cannot be used.
     pub status: String,
+    /// Its memory, where that is not the machine's.
+    pub memory_bytes: Option<u64>,
+    /// Its driver.
+    pub driver: Option<String>,
 }
 
 /// The CPU, then what the search for devices found.
 pub fn list_devices() -> Vec<ListedDevice> {
-    let ready = || "ready".to_owned();
-    let mut listed = vec![ListedDevice {
-        device: "cpu".to_owned(),
-        name: CpuDevice.info().name,
-        status: ready(),
-    }];
+    let listed = |device: String, found: std::result::Result<DeviceInfo, String>| {
+        let (info, problem) = match found {
+            Ok(info) => (Some(info), None),
+            Err(problem) => (None, Some(problem)),
+        };
+        ListedDevice {
+            device,
+            name: info
+                .as_ref()
+                .map_or(String::new(), |info| info.name.clone()),
+            status: problem.unwrap_or_else(|| "ready".to_owned()),
+            memory_bytes: info.as_ref().and_then(|info| info.memory_bytes),
+            driver: info.and_then(|info| info.driver),
+        }
+    };
     let probe = probe_cuda();
+    let mut devices = vec![listed("cpu".to_owned(), Ok(CpuDevice.info()))];
     for (ordinal, found) in probe.devices.iter().enumerate() {
-        listed.push(ListedDevice {
-            device: format!("cuda:{ordinal}"),
-            name: found
-                .as_ref()
-                .map_or(String::new(), |device| device.info().name),
-            status: found
-                .as_ref()
-                .map_or_else(|error| error.to_string(), |_| ready()),
-        });
+        let info = found.as_ref().map(|device| device.info());
+        let info = info.map_err(ToString::to_string);
+        devices.push(listed(format!("cuda:{ordinal}"), info));
     }
     if let Some(absence) = &probe.absence {
-        listed.push(ListedDevice {
-            device: "cuda".to_owned(),
-            name: String::new(),
-            status: absence.to_string(),
-        });
+        devices.push(listed("cuda".to_owned(), Err(absence.to_string())));
     }
-    listed
+    devices
 }
 
 #[cfg(test)]

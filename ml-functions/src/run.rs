@@ -88,7 +88,7 @@ impl TrainingRun {
         TrainingRun {
             cancel,
             seed,
-            compute,
+            compute: compute.for_run(),
             warm_start: None,
             usage: Arc::default(),
             progress,

@@ -208,7 +208,7 @@ async fn learn(
         seed: run.seed,
         device: run.compute.used(),
         duration_ms: now_ms(run).saturating_sub(started_ms),
-        cost: run.usage.cost(),
+        cost: run.usage.cost().with_device(run.compute.figures()),
     };
     let options = request.options.clone();
     Ok(TrainedModel::new(

@@ -12,6 +12,7 @@
 
 use std::sync::Arc;
 
+use auspex_gpu::{Device, OnFailure};
 use auspex_ml::compute::{Compute, DeviceChoice};
 use auspex_ml::error::{Error, Result};
 use auspex_ml::estimator::{Estimator, EstimatorSpec, Task};
@@ -599,12 +600,41 @@ async fn a_cancelled_run_ends_as_cancelled() {
 /// Estimators whose kernels run on a device; the others say that they do not.
 const ON_A_DEVICE: [&str; 4] = ["kmeans", "linear_reg", "logistic_reg", "pca"];
 
+/// Those whose models are the CPU's to the bit on any device: trees, which sum whole numbers.
+const SAME_ON_A_DEVICE: [&str; 6] = [
+    "boosted_tree_classifier",
+    "boosted_tree_regressor",
+    "decision_tree_classifier",
+    "decision_tree_regressor",
+    "random_forest_classifier",
+    "random_forest_regressor",
+];
+
 /// The stand-in CUDA driver, which cargo builds beside the tests.
 fn simulated_driver() -> std::path::PathBuf {
     let mut path = std::env::current_exe().unwrap();
     path.pop();
     let (prefix, suffix) = (std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX);
     path.join(format!("{prefix}auspex_gpu_sim{suffix}"))
+}
+
+/// Whether this process has the stand-in driver; if not, a test ran again in a process of its own, whose environment names
+/// the driver and its settings from the start.
+fn has_simulated_driver(test: &str, settings: &str) -> bool {
+    const VARIABLE: &str = "AUSPEX_CUDA_LIBRARY";
+    if std::env::var_os(VARIABLE).is_some() {
+        return true;
+    }
+    let again = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", test])
+        .env(VARIABLE, simulated_driver())
+        .env("AUSPEX_GPU_SIM", settings)
+        .output()
+        .unwrap();
+    let output = String::from_utf8_lossy(&again.stdout);
+    assert!(again.status.success(), "{output}");
+    assert!(output.contains("1 passed"), "{output}");
+    false
 }
 
 /// Relative to the greatest number of the tensor, as a coefficient near 0 has no digits of its own.
@@ -628,37 +658,63 @@ fn assert_close(name: &str, found: &TrainedModel, expected: &TrainedModel) {
     }
 }
 
+/// A model predicts on a device what it predicts on the CPU, if `is_exact` to the bit.
+fn assert_same_predictions(task: Task, model: &TrainedModel, is_exact: bool) {
+    let rows = samples(task, 5_000, 130);
+    let on = |choice| {
+        model
+            .predict(&rows, &Compute::choose(choice).unwrap())
+            .unwrap()
+    };
+    let (cuda, cpu) = (on(DeviceChoice::Cuda(None)), on(DeviceChoice::Cpu));
+    let name = model.spec.name;
+    if is_exact {
+        assert_eq!(format!("{cuda:?}"), format!("{cpu:?}"), "{name}");
+    }
+    let (Prediction::Values(cuda), Prediction::Values(cpu)) = (cuda, cpu) else {
+        return;
+    };
+    for (cuda, cpu) in cuda.iter().zip(&cpu) {
+        assert!(
+            (cuda - cpu).abs() <= 1e-9 * cpu.abs().max(1.0),
+            "{name}: {cuda}, not {cpu}"
+        );
+    }
+}
+
+/// A model of few rows, since an interpreter is slow.
+async fn small(estimator: &'static dyn Estimator, compute: Compute) -> TrainedModel {
+    let rows = samples(estimator.spec().task, 0, 250);
+    let mut request = request(estimator, PLAIN);
+    request.source = Arc::new(Batches {
+        schema: rows.schema(),
+        partitions: vec![vec![rows.slice(0, 130)], vec![rows.slice(130, 120)]],
+    });
+    train(request, &TrainingRun::quiet(7, compute))
+        .await
+        .unwrap()
+}
+
 #[tokio::test]
 async fn a_device_learns_what_the_cpu_learns() {
-    const VARIABLE: &str = "AUSPEX_CUDA_LIBRARY";
-    if std::env::var_os(VARIABLE).is_none() {
-        // Again in a process of its own, whose environment names the driver from the start.
-        let again = std::process::Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "a_device_learns_what_the_cpu_learns"])
-            .env(VARIABLE, simulated_driver())
-            .output()
-            .unwrap();
-        assert!(
-            again.status.success(),
-            "{}",
-            String::from_utf8_lossy(&again.stdout)
-        );
+    if !has_simulated_driver("a_device_learns_what_the_cpu_learns", "") {
         return;
     }
     for estimator in estimators().filter(|estimator| !estimator.spec().tags.gathers) {
         let spec = estimator.spec();
-        let on = async |choice: DeviceChoice| {
-            let rows = samples(spec.task, 0, 250);
-            let mut request = request(estimator, PLAIN);
-            request.source = Arc::new(Batches {
-                schema: rows.schema(),
-                partitions: vec![vec![rows.slice(0, 130)], vec![rows.slice(130, 120)]],
-            });
-            let run = TrainingRun::quiet(7, Compute::choose(choice).unwrap());
-            train(request, &run).await.unwrap()
-        };
+        let on = async |choice| small(estimator, Compute::choose(choice).unwrap()).await;
         let cuda = on(DeviceChoice::Cuda(None)).await;
-        assert_close(spec.name, &cuda, &on(DeviceChoice::Cpu).await);
+        let cpu = on(DeviceChoice::Cpu).await;
+        assert_close(spec.name, &cuda, &cpu);
+        let is_exact = SAME_ON_A_DEVICE.contains(&spec.name);
+        if is_exact {
+            assert!(
+                parts(&cuda).1 == parts(&cpu).1,
+                "{} depends on the device",
+                spec.name
+            );
+        }
+        assert_same_predictions(spec.task, &cuda, is_exact);
         assert_same(
             spec.name,
             "the run",
@@ -666,8 +722,19 @@ async fn a_device_learns_what_the_cpu_learns() {
             &on(DeviceChoice::Cuda(Some(0))).await,
         );
         let is_declined = |warning: &Warning| warning.code == "device_declined";
-        if ON_A_DEVICE.contains(&spec.name) {
+        if ON_A_DEVICE.contains(&spec.name) || is_exact {
             assert!(cuda.record.device.starts_with("cuda: "), "{}", spec.name);
+            let cost = &cuda.record.cost;
+            assert!(
+                cost.kernel_launches > 0 && cost.uploaded_bytes > 0,
+                "{cost:?}"
+            );
+            assert!(cost.downloaded_bytes > 0, "{cost:?}");
+            assert!(
+                !cuda.record.warnings.iter().any(is_declined),
+                "{}",
+                spec.name
+            );
         } else {
             assert_eq!(cuda.record.device, "cpu", "{}", spec.name);
             assert!(
@@ -677,4 +744,32 @@ async fn a_device_learns_what_the_cpu_learns() {
             );
         }
     }
+}
+
+/// A kernel fails in the middle of a training whose device was not asked for: the CPU goes on from what the host has.
+#[tokio::test]
+async fn the_cpu_ends_what_a_failing_device_began() {
+    let test = "the_cpu_ends_what_a_failing_device_began";
+    if !has_simulated_driver(test, "fault_at_launch=30") {
+        return;
+    }
+    let device = auspex_gpu::probe_cuda().devices[0].clone().unwrap();
+    let compute = Compute::of_devices(vec![device.another_run()], OnFailure::UseCpu);
+    let estimator = estimators()
+        .find(|estimator| estimator.spec().name == "boosted_tree_regressor")
+        .unwrap();
+    let on = async |compute| small(estimator, compute).await;
+    let found = on(compute).await;
+    assert!(parts(&found).1 == parts(&on(Compute::cpu()).await).1);
+    assert_eq!(found.record.device, "cuda: PTX interpreter (no GPU)");
+    let mut warnings = found.record.warnings.iter();
+    let warning = warnings.find(|warning| warning.code == "device_declined");
+    let message = &warning.unwrap().message;
+    assert!(message.contains("failed on device"), "{message}");
+    assert_eq!(device.n_rebuilt(), 0, "it was not asked again");
+    // The next run opens its context anew.
+    let compute = Compute::of_devices(vec![device.another_run()], OnFailure::Fail);
+    let next = on(compute).await;
+    assert!(parts(&next).1 == parts(&found).1);
+    assert_eq!(device.n_rebuilt(), 1);
 }

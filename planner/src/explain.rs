@@ -5,7 +5,6 @@
 
 use std::sync::Arc;
 
-use auspex_ml::compute::Compute;
 use auspex_sql::{ParsedStatement, Statement};
 use datafusion::arrow::array::{ArrayRef, RecordBatch, StringArray};
 use datafusion::arrow::datatypes::Schema;
@@ -123,7 +122,9 @@ pub(crate) async fn plan_explain(
         });
     }
     match Box::pin(plan(session, &inner)).await? {
-        Work::Query { query, .. } => explain_query(*query, false, explain.analyze, vec![]).await,
+        Work::Query { query, .. } => {
+            explain_query(session, *query, false, explain.analyze, vec![]).await
+        }
         _ => Err(Error::unsupported("EXPLAIN of this statement")),
     }
 }
@@ -140,7 +141,7 @@ pub(crate) async fn plan_sql_explain(
     let (query, verb, table) = match statement.as_ref() {
         ast::Statement::Query(_) => {
             let query = bind_sql(session, statement.as_ref().clone(), session.state(None)).await?;
-            return explain_query(query, verbose, analyze, vec![]).await;
+            return explain_query(session, query, verbose, analyze, vec![]).await;
         }
         ast::Statement::Insert(insert) => {
             let insert = Box::pin(bind_insert(session, insert)).await?;
@@ -162,11 +163,12 @@ pub(crate) async fn plan_sql_explain(
         });
     }
     let target = format!("{verb}: table={}.{}", table.schema, table.name);
-    explain_query(query, verbose, false, vec![("target", target)]).await
+    explain_query(session, query, verbose, false, vec![("target", target)]).await
 }
 
 /// `told` are further rows.
 async fn explain_query(
+    session: &Session,
     query: BoundQuery,
     verbose: bool,
     analyze: bool,
@@ -175,7 +177,11 @@ async fn explain_query(
     let models = query.findings.models();
     if !models.is_empty() {
         let physical = query.state.create_physical_plan(&query.plan).await?;
-        told.push(("models", models_text(&models, physical.as_ref())));
+        let device = session.settings().compute_predictions()?.info();
+        told.push((
+            "models",
+            models_text(&models, device.kind, physical.as_ref()),
+        ));
     }
     let tail = match told.is_empty() {
         true => None,
@@ -212,12 +218,11 @@ fn rows_of(told: Vec<(&'static str, String)>) -> Result<RecordBatch> {
 }
 
 /// What the models do; rows are passed over once, whatever is asked of them.
-fn models_text(models: &[String], plan: &dyn ExecutionPlan) -> String {
+fn models_text(models: &[String], device: &str, plan: &dyn ExecutionPlan) -> String {
     let read = Estimate::of_sources(plan);
     format!(
-        "{}\ndevice={}, partitions={}, passes=1, rows={}, bytes={}",
+        "{}\ndevice={device}, partitions={}, passes=1, rows={}, bytes={}",
         models.join("\n"),
-        Compute::cpu().device().info().kind,
         widest(plan),
         about(read.n_rows),
         about(read.n_bytes),

@@ -84,6 +84,8 @@ pub(crate) struct Planned {
     role_change: u64,
     /// What names without a schema meant.
     search_path: Option<String>,
+    /// Where its predictions are computed.
+    device: [Option<String>; 2],
 }
 
 impl Prepared {
@@ -119,6 +121,7 @@ impl Planned {
         if self.temporary != session.temporary.changes()
             || self.role_change != session.identity.changes()
             || self.search_path != session.settings.get("search_path")
+            || self.device != session.settings.device_settings()
         {
             return false;
         }
@@ -269,6 +272,7 @@ impl Session {
         let generation = self.engine.catalog.generation();
         let role_change = self.identity.changes();
         let search_path = self.settings.get("search_path");
+        let device = self.settings.device_settings();
         let named = Named::of(&self.engine.catalog.state());
         let typed = typed_values(statement, parameter_types);
         let planning = Box::pin(execute::plan(self, typed.as_ref().unwrap_or(statement)));
@@ -284,6 +288,7 @@ impl Session {
             temporary: self.temporary.changes(),
             role_change,
             search_path,
+            device,
         };
         Ok(Prepared {
             statement: statement.clone(),

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use auspex_ml::compute::DeviceChoice;
+use auspex_ml::compute::{Compute, DeviceChoice};
 use auspex_sql::Dialect;
 
 use crate::catalog::facts::SettingFacts;
@@ -26,6 +26,8 @@ enum Check {
     Switch,
     /// Milliseconds, or a number with a unit; 0 turns it off.
     Duration,
+    /// Bytes with a unit; 0 is no limit.
+    Size,
     /// A whole number of at least this.
     Integer(i64),
     /// Cannot be set.
@@ -129,6 +131,12 @@ const DEFINITIONS: &[Definition] = &[
         "1",
         Check::Any,
         "Accepted for clients; floats always print all digits.",
+    ),
+    setting(
+        "gpu_memory_limit",
+        "0",
+        Check::Size,
+        "Memory of a device that a statement may take, blocks and partials together; 0 is all that is free.",
     ),
     setting(
         "idle_in_transaction_session_timeout",
@@ -461,6 +469,32 @@ impl Settings {
             .filter(|threads| *threads > 0)
     }
 
+    /// `device`: what it says, and the device of a session with its limit of memory.
+    ///
+    /// Errors: an explicit device that is not there.
+    pub(crate) fn compute(&self, device: Option<&str>) -> Result<Compute> {
+        let choice = device.and_then(DeviceChoice::parse);
+        let limit = self.get("gpu_memory_limit");
+        let limit = limit.and_then(|text| size_bytes(&text));
+        let choice = choice.unwrap_or(DeviceChoice::Auto);
+        Ok(Compute::within(choice, limit.unwrap_or(usize::MAX))?)
+    }
+
+    /// The device that predicts. `auto` is the CPU: each row is passed over once, which takes less time than moving it.
+    ///
+    /// Errors: as [`Settings::compute`].
+    pub(crate) fn compute_predictions(&self) -> Result<Compute> {
+        match self.get("device") {
+            Some(device) if device != "auto" => self.compute(Some(&device)),
+            _ => Ok(Compute::cpu()),
+        }
+    }
+
+    /// What plans of predictions depend on.
+    pub(crate) fn device_settings(&self) -> [Option<String>; 2] {
+        ["device", "gpu_memory_limit"].map(|name| self.get(name))
+    }
+
     /// The names of `search_path` in order.
     pub(crate) fn search_path(&self) -> Vec<String> {
         let text = self.get("search_path").unwrap_or_default();
@@ -536,6 +570,10 @@ fn check(definition: &Definition, value: &str) -> Result<String> {
         Check::Duration => milliseconds(&lower).map(|_| lower).ok_or_else(|| {
             wrong("a number of milliseconds, or a number with ms, s, min, h or d".to_owned())
         }),
+        Check::Size if lower.trim() == "0" || size_bytes(&lower).is_some() => {
+            Ok(value.trim().to_owned())
+        }
+        Check::Size => Err(wrong("0, or a size such as 512MB or 8GB".to_owned())),
         Check::Integer(least) => match lower.parse::<i64>() {
             Ok(number) if number >= *least => Ok(lower),
             _ => Err(wrong(format!("a whole number of at least {least}"))),

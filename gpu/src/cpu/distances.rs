@@ -490,6 +490,7 @@ mod tests {
                 elements,
             };
             Design {
+                rows: None,
                 dense,
                 shift: &self.shift,
                 scale: &self.scale,

@@ -8,12 +8,16 @@ mod elementary;
 mod glm;
 mod gram;
 mod tile;
+mod trees;
 
 pub(crate) use distances::{check as check_centroids, code_distances};
 pub(crate) use tile::{check_design, check_length};
 
+use std::sync::Arc;
+
 use crate::device::{Design, Device, DeviceInfo, GlmPartial, Gram, Loss, Nearest};
 use crate::error::Result;
+use crate::trees::{Bins, Forest, Pairs, Parted, RowOrder, RowSets, RowSplit, Version};
 
 /// The CPU of this machine, one thread a call.
 #[derive(Debug, Clone, Copy, Default)]
@@ -26,7 +30,13 @@ impl Device for CpuDevice {
             name: "CPU".to_owned(),
             memory_bytes: None,
             driver: None,
+            memory_bytes_per_s: None,
+            is_simulated: false,
         }
+    }
+
+    fn another_run(&self) -> Arc<dyn Device> {
+        Arc::new(*self)
     }
 
     fn gram(
@@ -79,5 +89,29 @@ impl Device for CpuDevice {
 
     fn squared_distances(&self, design: &Design<'_>, centroids: &[f64]) -> Result<Vec<f64>> {
         distances::squared_distances(design, centroids)
+    }
+
+    fn histogram(
+        &self,
+        bins: &Bins<'_>,
+        pairs: &Pairs<'_>,
+        sets: &RowSets<'_>,
+        columns: &[u32],
+    ) -> Result<Vec<[i64; 2]>> {
+        trees::histogram(bins, pairs, sets, columns)
+    }
+
+    fn partition(
+        &self,
+        bins: &Bins<'_>,
+        order: &RowOrder<'_>,
+        splits: &[RowSplit],
+        _next: Version,
+    ) -> Result<Parted> {
+        trees::partition(bins, order, splits)
+    }
+
+    fn forest(&self, design: &Design<'_>, forest: &Forest<'_>) -> Result<Vec<f64>> {
+        trees::forest(design, forest)
     }
 }

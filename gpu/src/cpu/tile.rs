@@ -240,6 +240,7 @@ pub(super) mod random {
                 false => Elements::F64(&self.f64s),
             };
             Design {
+                rows: None,
                 dense: MatrixView {
                     n_rows: self.n_rows,
                     n_cols: self.n_dense,

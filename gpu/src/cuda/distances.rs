@@ -1,8 +1,7 @@
 //! Distances to centroids, the nearest of them, and the sums of their rows.
 
-use cudarc::driver::CudaSlice;
-
-use super::layout::{self, CHUNK_ROWS, CentroidsArgument, Segment, add_chunks, count, each};
+use super::layout::{self, CHUNK_ROWS, CentroidsArgument, Needs, Segment, add_chunks, count, each};
+use super::residents::{Buffer, Role};
 use super::session::{Argument, Failure, Lane, Session, Shape};
 use crate::cpu::{check_centroids, check_length, code_distances};
 use crate::device::{Design, Nearest};
@@ -30,10 +29,10 @@ pub(super) fn check(
 
 /// The centroids on the device.
 struct Centroids {
-    dense: CudaSlice<f64>,
-    table: CudaSlice<f64>,
-    offset: CudaSlice<u32>,
-    width: CudaSlice<u32>,
+    dense: Buffer<f64>,
+    table: Buffer<f64>,
+    offset: Buffer<u32>,
+    width: Buffer<u32>,
     n_centroids: u32,
     n_code_columns: u32,
     n_entries: u32,
@@ -114,7 +113,11 @@ pub(super) fn nearest(
         weights: vec![0.0; n_centroids],
         sums: vec![0.0; n_centroids * p],
     };
-    layout::for_each_segment(session, design, 24, |segment| {
+    let needs = Needs {
+        row_bytes: 24,
+        chunk_bytes: 8 * (p + 1) * n_centroids,
+    };
+    layout::for_each_segment(session, design, needs, |segment| {
         let (lane, rows) = (segment.lane, segment.rows.clone());
         let ids = session.room(lane, segment.n_rows())?;
         let distances = session.room(lane, segment.n_rows())?;
@@ -126,12 +129,12 @@ pub(super) fn nearest(
         ];
         let kernel = segment.kernel("nearest_f32", "nearest_f64");
         session.launch(lane, kernel, each(segment.n_rows(), 1), &arguments)?;
-        let weights = weights.map(|w| session.upload(lane, &w[rows.clone()]));
+        let weights = weights.map(|weights| segment.vector(session, Role::Weights, weights));
         let weights = weights.transpose()?;
         add_rows(
             session,
             segment,
-            (&ids, weights.as_ref()),
+            (&ids, weights.as_deref()),
             (n_centroids, p),
             &sums,
         )?;
@@ -154,9 +157,9 @@ pub(super) fn nearest(
 fn add_rows(
     session: &Session,
     segment: &Segment,
-    (ids, weights): (&CudaSlice<u32>, Option<&CudaSlice<f64>>),
+    (ids, weights): (&Buffer<u32>, Option<&Buffer<f64>>),
     (n_centroids, n_columns): (usize, usize),
-    sums: &CudaSlice<f64>,
+    sums: &Buffer<f64>,
 ) -> std::result::Result<(), Failure> {
     let n_adders = (SHARED_BYTES / 8 / n_centroids).min(MAX_ADDERS);
     let n_values = (n_columns + 1) * n_centroids;
@@ -193,7 +196,11 @@ pub(super) fn squared_distances(
     }
     let on_device = Centroids::new(session, design, centroids, n_centroids)?;
     let mut distances = vec![0.0; design.dense.n_rows * n_centroids];
-    layout::for_each_segment(session, design, 8 * n_centroids, |segment| {
+    let needs = Needs {
+        row_bytes: 8 * n_centroids,
+        chunk_bytes: 0,
+    };
+    layout::for_each_segment(session, design, needs, |segment| {
         let found = session.room(segment.lane, segment.n_rows() * n_centroids)?;
         let arguments = [
             segment.design(),

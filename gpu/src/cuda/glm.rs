@@ -1,9 +1,8 @@
 //! Generalised linear models: predictors, then losses with residuals, then sums of columns.
 
-use cudarc::driver::CudaSlice;
-
 use super::gram::Tiles;
-use super::layout::{self, CHUNK_ROWS, Segment, add_chunks, count, each};
+use super::layout::{self, CHUNK_ROWS, Needs, Segment, add_chunks, count, each};
+use super::residents::{Buffer, Role};
 use super::session::{Argument, Failure, Lane, Session, Shape};
 use crate::cpu::{check_design, check_length};
 use crate::device::{Design, GlmPartial, Loss};
@@ -38,7 +37,11 @@ pub(super) fn linear(
     if n_outputs == 0 {
         return Ok(predictors);
     }
-    layout::for_each_segment(session, design, 8 * n_outputs, |segment| {
+    let needs = Needs {
+        row_bytes: 8 * n_outputs,
+        chunk_bytes: 0,
+    };
+    layout::for_each_segment(session, design, needs, |segment| {
         let z = session.room(segment.lane, segment.n_rows() * n_outputs)?;
         let strides = [n_outputs, 1];
         predict(session, segment, &coefficients, n_outputs, strides, &z)?;
@@ -61,10 +64,10 @@ fn check_blocks(design: &Design<'_>, n_outputs: usize) -> std::result::Result<()
 fn predict(
     session: &Session,
     segment: &Segment,
-    coefficients: &CudaSlice<f64>,
+    coefficients: &Buffer<f64>,
     n_outputs: usize,
     [row_stride, output_stride]: [usize; 2],
-    z: &CudaSlice<f64>,
+    z: &Buffer<f64>,
 ) -> std::result::Result<(), Failure> {
     let arguments = [
         segment.design(),
@@ -92,11 +95,11 @@ pub(super) struct Pass<'a> {
 
 /// What a pass adds up over segments.
 struct Running {
-    coefficients: CudaSlice<f64>,
+    coefficients: Buffer<f64>,
     /// `(n_outputs, n_columns + 1)`.
-    gradient: CudaSlice<f64>,
-    loss: CudaSlice<f64>,
-    weight: CudaSlice<f64>,
+    gradient: Buffer<f64>,
+    loss: Buffer<f64>,
+    weight: Buffer<f64>,
     /// One for each pair of outputs, with the Hessian.
     pairs: Vec<Tiles>,
 }
@@ -132,9 +135,13 @@ impl Pass<'_> {
                 .map(pair)
                 .collect::<std::result::Result<_, _>>()?,
         };
-        let bytes_per_row = 8 * (3 + self.n_outputs + n_pairs);
+        let of_pairs: usize = running.pairs.iter().map(Tiles::partial_bytes).sum();
+        let needs = Needs {
+            row_bytes: 8 * (3 + self.n_outputs + n_pairs),
+            chunk_bytes: 8 * (self.coefficients.len() + 2) + of_pairs,
+        };
         if self.n_outputs > 0 {
-            layout::for_each_segment(session, self.design, bytes_per_row, |segment| {
+            layout::for_each_segment(session, self.design, needs, |segment| {
                 self.add(session, segment, &mut running)
             })?;
         }
@@ -167,16 +174,17 @@ impl Pass<'_> {
         running: &mut Running,
     ) -> std::result::Result<(), Failure> {
         let (lane, n) = (segment.lane, segment.n_rows());
-        let rows = segment.rows.clone();
-        let response = session.upload(lane, &self.response[rows.clone()])?;
-        let weights = self.weights.map(|w| session.upload(lane, &w[rows.clone()]));
+        let response = segment.vector(session, Role::Response, self.response)?;
+        let weights = self
+            .weights
+            .map(|weights| segment.vector(session, Role::Weights, weights));
         let weights = weights.transpose()?;
         let z = session.room(lane, n * self.n_outputs)?;
         let losses = session.room(lane, n)?;
         let curvature = session.room::<f64>(lane, n * running.pairs.len())?;
         let outputs = self.n_outputs;
         predict(session, segment, &running.coefficients, outputs, [1, n], &z)?;
-        let address = |vector: Option<&CudaSlice<f64>>| {
+        let address = |vector: Option<&Buffer<f64>>| {
             Argument::Address(vector.map_or(0, |vector| session.raw_address(lane, vector)))
         };
         let has_pairs = !running.pairs.is_empty();
@@ -185,7 +193,7 @@ impl Pass<'_> {
             Argument::Count(count(outputs)?),
             Argument::Count(number(self.loss)),
             address(Some(&response)),
-            address(weights.as_ref()),
+            address(weights.as_deref()),
             address(Some(&z)),
             address(Some(&losses)),
             address(has_pairs.then_some(&curvature)),
@@ -242,8 +250,8 @@ fn add_sums(
     session: &Session,
     segment: &Segment,
     (design, n_columns): (Argument, usize),
-    (vectors, n_vectors): (&CudaSlice<f64>, usize),
-    sums: &CudaSlice<f64>,
+    (vectors, n_vectors): (&Buffer<f64>, usize),
+    sums: &Buffer<f64>,
 ) -> std::result::Result<(), Failure> {
     let n_values = n_vectors * n_columns;
     let partials = session.room(segment.lane, segment.n_chunks() * n_values)?;

@@ -1,8 +1,7 @@
 //! Sums of products: tiles of 32 × 32 columns on the device, put together on the host.
 
-use cudarc::driver::CudaSlice;
-
-use super::layout::{self, CHUNK_ROWS, Segment};
+use super::layout::{self, CHUNK_ROWS, Needs, Segment};
+use super::residents::{Buffer, Role};
 use super::session::{Argument, Failure, Lane, Session, Shape};
 use crate::cpu::{check_design, check_length};
 use crate::device::{Design, Gram};
@@ -34,14 +33,18 @@ pub(super) fn gram(
     weights: Option<&[f64]>,
 ) -> std::result::Result<Gram, Failure> {
     let mut tiles = Tiles::new(session, design.n_cols())?;
-    layout::for_each_segment(session, design, 16, |segment| {
-        let rows = segment.rows.clone();
-        let on_device = |vector: Option<&[f64]>| {
-            let vector = vector.map(|vector| session.upload(segment.lane, &vector[rows.clone()]));
+    let needs = Needs {
+        row_bytes: 16,
+        chunk_bytes: tiles.partial_bytes(),
+    };
+    layout::for_each_segment(session, design, needs, |segment| {
+        let on_device = |role: Role, vector: Option<&[f64]>| {
+            let vector = vector.map(|vector| segment.vector(session, role, vector));
             vector.transpose()
         };
-        let (response, weights) = (on_device(response)?, on_device(weights)?);
-        let address = |vector: &Option<CudaSlice<f64>>| {
+        let response = on_device(Role::Response, response)?;
+        let weights = on_device(Role::Weights, weights)?;
+        let address = |vector: &Option<std::sync::Arc<Buffer<f64>>>| {
             vector
                 .as_ref()
                 .map_or(0, |vector| session.raw_address(segment.lane, vector))
@@ -64,7 +67,7 @@ pub(super) fn gram(
 pub(super) struct Tiles {
     n_columns: usize,
     n_tiles: usize,
-    sums: CudaSlice<f64>,
+    sums: Buffer<f64>,
 }
 
 impl Tiles {
@@ -79,6 +82,11 @@ impl Tiles {
             n_tiles,
             sums: session.zeros(Lane::First, n_tiles * TILE * TILE)?,
         })
+    }
+
+    /// Bytes of the partial of a chunk.
+    pub(super) fn partial_bytes(&self) -> usize {
+        self.n_tiles * TILE * TILE * size_of::<f64>()
     }
 
     /// Adds a segment; response and weights are addresses of vectors, or 0 for none.

@@ -4,10 +4,14 @@
 //! whole chunks through two buffers on two streams. What a kernel adds up goes by chunks of [`CHUNK_ROWS`] rows
 //! in their order either way, so that results do not depend on the device's memory.
 
-use cudarc::driver::{CudaSlice, DeviceRepr, ValidAsZeroBits};
+use std::sync::Arc;
 
+use cudarc::driver::sys::CUresult;
+use cudarc::driver::{DeviceRepr, ValidAsZeroBits};
+
+use super::residents::{Buffer, CONSTANT, Key, Role, fingerprint};
 use super::session::{Argument, Failure, Lane, Session};
-use crate::device::{Design, Elements};
+use crate::device::{Design, Elements, RowsId};
 
 /// Rows whose sums are one partial.
 pub(super) const CHUNK_ROWS: usize = 2048;
@@ -51,10 +55,10 @@ unsafe impl DeviceRepr for CentroidsArgument {}
 /// What all rows of a design have together, on the device.
 #[derive(Debug)]
 pub(super) struct Frame {
-    shift: CudaSlice<f64>,
-    scale: CudaSlice<f64>,
-    code_column: CudaSlice<u32>,
-    code_value: CudaSlice<u32>,
+    shift: Buffer<f64>,
+    scale: Buffer<f64>,
+    code_column: Buffer<u32>,
+    code_value: Buffer<u32>,
     n_columns: u32,
 }
 
@@ -84,15 +88,17 @@ pub(super) struct Segment {
     pub(super) lane: Lane,
     /// The rows of the design that these are.
     pub(super) rows: std::ops::Range<usize>,
+    /// The name of the rows, if these are all that it names.
+    id: Option<RowsId>,
     elements: SegmentElements,
-    _codes: CudaSlice<u32>,
+    _codes: Arc<Buffer<u32>>,
     argument: DesignArgument,
 }
 
 #[derive(Debug)]
 enum SegmentElements {
-    F32(CudaSlice<f32>),
-    F64(CudaSlice<f64>),
+    F32(Arc<Buffer<f32>>),
+    F64(Arc<Buffer<f64>>),
 }
 
 impl Segment {
@@ -103,19 +109,17 @@ impl Segment {
         lane: Lane,
         rows: std::ops::Range<usize>,
     ) -> Result<Segment, Failure> {
+        let id = design.rows.filter(|_| rows.len() == design.dense.n_rows);
+        let dense = (design, &rows, id);
         let elements = match design.dense.elements {
             Elements::F32(values) => {
-                SegmentElements::F32(upload_columns(session, lane, values, design, &rows)?)
+                SegmentElements::F32(upload_columns(session, lane, values, dense)?)
             }
             Elements::F64(values) => {
-                SegmentElements::F64(upload_columns(session, lane, values, design, &rows)?)
+                SegmentElements::F64(upload_columns(session, lane, values, dense)?)
             }
         };
-        let mut codes = session.room(lane, rows.len() * design.codes.len())?;
-        for (column, values) in design.codes.iter().enumerate() {
-            let values = &values[rows.clone()];
-            session.write(lane, values, &mut codes, column * rows.len())?;
-        }
+        let codes = upload_codes(session, lane, dense)?;
         let argument = DesignArgument {
             dense: match &elements {
                 SegmentElements::F32(values) => session.raw_address(lane, values),
@@ -134,6 +138,7 @@ impl Segment {
         Ok(Segment {
             lane,
             rows,
+            id,
             elements,
             _codes: codes,
             argument,
@@ -162,6 +167,20 @@ impl Segment {
         self.rows.len().div_ceil(CHUNK_ROWS)
     }
 
+    /// A number for each of all rows of the block, those of the segment on the device.
+    pub(super) fn vector(
+        &self,
+        session: &Session,
+        role: Role,
+        values: &[f64],
+    ) -> Result<Arc<Buffer<f64>>, Failure> {
+        let values = &values[self.rows.clone()];
+        match self.id {
+            Some(id) => session.held(Some(Key::Rows(id, role)), || fingerprint(values), values),
+            None => Ok(Arc::new(session.upload(self.lane, values)?)),
+        }
+    }
+
     /// The kernel for the type of the elements.
     pub(super) fn kernel(&self, of_f32: &'static str, of_f64: &'static str) -> &'static str {
         match self.elements {
@@ -171,34 +190,69 @@ impl Segment {
     }
 }
 
+/// Some rows of a design, and their name if they are all that it names.
+type SomeRows<'a> = (&'a Design<'a>, &'a std::ops::Range<usize>, Option<RowsId>);
+
 /// The rows of each column, one column after another.
-fn upload_columns<T: DeviceRepr + ValidAsZeroBits>(
+fn upload_columns<T: DeviceRepr + ValidAsZeroBits + Send + Sync + 'static>(
     session: &Session,
     lane: Lane,
     values: &[T],
-    design: &Design<'_>,
-    rows: &std::ops::Range<usize>,
-) -> Result<CudaSlice<T>, Failure> {
+    (design, rows, id): SomeRows<'_>,
+) -> Result<Arc<Buffer<T>>, Failure> {
     let n_rows = design.dense.n_rows;
     if rows.len() == n_rows {
-        return session.upload(lane, values);
+        let key = id.map(|id| Key::Rows(id, Role::Dense));
+        return session.held(key, || CONSTANT, values);
     }
     let mut buffer = session.room(lane, rows.len() * design.dense.n_cols)?;
     for column in 0..design.dense.n_cols {
         let values = &values[column * n_rows + rows.start..column * n_rows + rows.end];
         session.write(lane, values, &mut buffer, column * rows.len())?;
     }
-    Ok(buffer)
+    Ok(Arc::new(buffer))
+}
+
+/// The codes of each column, one column after another.
+fn upload_codes(
+    session: &Session,
+    lane: Lane,
+    (design, rows, id): SomeRows<'_>,
+) -> Result<Arc<Buffer<u32>>, Failure> {
+    let key = id.map(|id| Key::Rows(id, Role::Codes));
+    if let Some(kept) = key.and_then(|key| session.kept(key, CONSTANT)) {
+        return Ok(kept);
+    }
+    let n_codes = rows.len() * design.codes.len();
+    let may_keep = key.is_some() && session.may_keep(n_codes * size_of::<u32>())?;
+    let mut codes = session.room(lane, n_codes)?;
+    for (column, values) in design.codes.iter().enumerate() {
+        session.write(lane, &values[rows.clone()], &mut codes, column * rows.len())?;
+    }
+    let codes = Arc::new(codes);
+    if let Some(key) = key.filter(|_| may_keep) {
+        session.keep(key, CONSTANT, &codes);
+    }
+    Ok(codes)
+}
+
+/// Memory that a call takes beside its rows.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Needs {
+    /// For each row.
+    pub(super) row_bytes: usize,
+    /// For the partial of each chunk of [`CHUNK_ROWS`] rows.
+    pub(super) chunk_bytes: usize,
 }
 
 /// Brings the rows of a design to the device, a segment at a time, and works on each.
 ///
-/// `bytes_per_row` is what the work needs beside the design. Where more than one segment is needed, they
+/// `needs` is what the work takes beside the design. Where more than one segment is needed, they
 /// alternate between the lanes, so that one is copied while the other is computed.
 pub(super) fn for_each_segment(
     session: &Session,
     design: &Design<'_>,
-    bytes_per_row: usize,
+    needs: Needs,
     mut work: impl FnMut(&Segment) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     let n_rows = design.dense.n_rows;
@@ -210,32 +264,54 @@ pub(super) fn for_each_segment(
         Elements::F32(_) => 4,
         Elements::F64(_) => 8,
     };
-    let row_bytes = design.dense.n_cols * element_bytes + design.codes.len() * 4 + bytes_per_row;
     let room = session.room_bytes()?;
-    let segment_rows = if row_bytes.saturating_mul(n_rows) <= room {
+    let design_bytes = design.dense.n_cols * element_bytes + design.codes.len() * 4;
+    let is_here = design
+        .rows
+        .is_some_and(|id| session.has(Key::Rows(id, Role::Dense)));
+    let new_bytes = needs.row_bytes + if is_here { 0 } else { design_bytes };
+    let of_chunks = n_rows
+        .div_ceil(CHUNK_ROWS)
+        .saturating_mul(needs.chunk_bytes);
+    let all_bytes = new_bytes.saturating_mul(n_rows).saturating_add(of_chunks);
+    let segment_rows = if all_bytes <= room {
         n_rows
     } else {
         // Two segments are on the device at once.
-        room / (2 * row_bytes.max(1)) / CHUNK_ROWS * CHUNK_ROWS
+        let chunk_bytes = (design_bytes + needs.row_bytes) * CHUNK_ROWS + needs.chunk_bytes;
+        room / (2 * chunk_bytes.max(1)) * CHUNK_ROWS
     };
     if segment_rows == 0 {
-        return Err(Failure::Driver(
-            cudarc::driver::sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY,
-        ));
+        return Err(Failure::Driver(CUresult::CUDA_ERROR_OUT_OF_MEMORY));
     }
+    let outcome = alternate(session, &frame, design, segment_rows, &mut work);
+    // What comes next on the first lane comes after all segments, also after a failure: what both lanes use is freed
+    // there.
+    let joined = session.join(Lane::First);
+    outcome.and(joined)
+}
+
+/// Works on segment after segment, on one lane after the other.
+fn alternate(
+    session: &Session,
+    frame: &Frame,
+    design: &Design<'_>,
+    segment_rows: usize,
+    work: &mut impl FnMut(&Segment) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let n_rows = design.dense.n_rows;
     let mut lane = Lane::First;
     let mut before: Option<Segment> = None;
     for start in (0..n_rows).step_by(segment_rows) {
         let rows = start..n_rows.min(start + segment_rows);
-        let segment = Segment::new(session, &frame, design, lane, rows)?;
+        let segment = Segment::new(session, frame, design, lane, rows)?;
         work(&segment)?;
         // The segment before is let go only now, after the copies of this one were started.
         before = Some(segment);
         lane = lane.other();
     }
     drop(before);
-    // What comes next on the first lane comes after all segments.
-    session.join(Lane::First)
+    Ok(())
 }
 
 /// A number as kernels take it.
@@ -257,9 +333,9 @@ pub(super) fn each(n: usize, rows_y: usize) -> super::session::Shape {
 pub(super) fn add_chunks(
     session: &Session,
     segment: &Segment,
-    partials: &CudaSlice<f64>,
+    partials: &Buffer<f64>,
     n_values: usize,
-    sums: &CudaSlice<f64>,
+    sums: &Buffer<f64>,
 ) -> Result<(), Failure> {
     session.join(segment.lane)?;
     session.launch(

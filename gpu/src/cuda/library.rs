@@ -64,3 +64,13 @@ pub(super) fn version() -> String {
     unsafe { sys::cuDriverGetVersion(&raw mut version) };
     format!("{}.{}", version / 1000, version % 1000 / 10)
 }
+
+/// Whether the library is the stand-in of the tests, which says so itself.
+pub(super) fn is_simulated() -> bool {
+    // SAFETY: the symbol is looked for, not called.
+    unsafe {
+        sys::culib()
+            .get::<unsafe extern "C" fn()>(b"auspexSimConfigure")
+            .is_ok()
+    }
+}

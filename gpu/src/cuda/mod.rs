@@ -5,7 +5,7 @@
 //! compiles for the device. A kernel's fault poisons its context, which is then opened anew; the process
 //! never ends for it.
 //!
-//! `library` finds the driver, `session` is an open device with its kernels, `layout` brings designs to it,
+//! `library` finds the driver, `session` is an open device with its kernels, `residents` what stays there, `layout` brings designs to it,
 //! the other modules have one family of kernels each, `probe` tells what there is.
 
 mod distances;
@@ -14,32 +14,49 @@ mod gram;
 mod layout;
 mod library;
 mod probe;
+mod residents;
 mod session;
+mod trees;
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub use probe::{CudaProbe, probe_cuda};
 
-use crate::device::{Design, Device, DeviceInfo, GlmPartial, Gram, Loss, Nearest};
+use crate::device::{Design, Device, DeviceInfo, Figures, GlmPartial, Gram, Loss, Nearest};
 use crate::error::{Error, Result};
+use crate::trees::{
+    Bins, Forest, Pairs, Parted, RowOrder, RowSets, RowSplit, Version, check_histogram,
+    check_partition,
+};
+use residents::Budget;
 use session::{Failure, Session};
 
-/// A device of NVIDIA's.
+/// A device of NVIDIA's, as one run has it.
 ///
-/// All calls of all threads go through one queue; each is a run of kernels over one block.
+/// All calls of all threads and runs go through one queue; each is a run of kernels over one block. What the run
+/// keeps on the device is freed with this.
 #[derive(Debug)]
 pub struct CudaDevice {
+    device: Arc<Opened>,
+    run: u64,
+    budget: Budget,
+    limit_bytes: AtomicUsize,
+    figures: Mutex<Figures>,
+}
+
+/// A device with its queue.
+#[derive(Debug)]
+struct Opened {
     ordinal: usize,
     info: DeviceInfo,
     /// `None` after a fault, until the next call.
     session: Mutex<Option<Session>>,
-    limit_bytes: AtomicUsize,
     n_rebuilt: AtomicU64,
 }
 
 impl CudaDevice {
-    /// Opens a device and lets it compute a known answer.
+    /// Opens a device and lets it compute known answers.
     ///
     /// Errors: what the driver lacks, and `WrongAnswer`.
     pub fn open(ordinal: usize) -> Result<Arc<CudaDevice>> {
@@ -48,69 +65,122 @@ impl CudaDevice {
         if ordinal >= n_devices {
             return Err(Error::NoSuchDevice { ordinal, n_devices });
         }
-        let session = Session::open(ordinal).map_err(|failure| failure.error("probe", "cuda"))?;
-        let device = CudaDevice {
+        let failed = |failure: Failure| failure.error("probe", "cuda");
+        let session = Session::open(ordinal).map_err(failed)?;
+        let opened = Opened {
             ordinal,
-            info: session
-                .info()
-                .map_err(|failure| failure.error("probe", "cuda"))?,
+            info: session.info().map_err(failed)?,
             session: Mutex::new(Some(session)),
-            limit_bytes: AtomicUsize::new(usize::MAX),
             n_rebuilt: AtomicU64::new(0),
         };
-        probe::check_known_answer(&device)?;
+        let device = CudaDevice::of(Arc::new(opened), usize::MAX);
+        probe::check_known_answers(&device)?;
         Ok(Arc::new(device))
+    }
+
+    fn of(device: Arc<Opened>, limit_bytes: usize) -> CudaDevice {
+        static NEXT_RUN: AtomicU64 = AtomicU64::new(0);
+        CudaDevice {
+            device,
+            run: NEXT_RUN.fetch_add(1, Ordering::Relaxed),
+            budget: Budget::default(),
+            limit_bytes: AtomicUsize::new(limit_bytes),
+            figures: Mutex::default(),
+        }
+    }
+
+    /// The same device for another run, which may take so many bytes of its memory: blocks, parameters and
+    /// partials together.
+    pub fn for_run(&self, limit_bytes: usize) -> CudaDevice {
+        CudaDevice::of(Arc::clone(&self.device), limit_bytes)
     }
 
     /// Its number.
     pub fn ordinal(&self) -> usize {
-        self.ordinal
+        self.device.ordinal
     }
 
-    /// Bounds the memory that blocks take on the device; what is larger streams through it.
+    /// Bounds the memory that the run takes on the device; blocks that do not fit stream through it.
     pub fn set_memory_limit(&self, limit_bytes: usize) {
         self.limit_bytes.store(limit_bytes, Ordering::Relaxed);
     }
 
+    /// Bytes that the run has on the device between calls.
+    pub fn kept_bytes(&self) -> usize {
+        self.budget.used_bytes()
+    }
+
     /// How often its context was opened anew after a fault.
     pub fn n_rebuilt(&self) -> u64 {
-        self.n_rebuilt.load(Ordering::Relaxed)
+        self.device.n_rebuilt.load(Ordering::Relaxed)
     }
 
     /// Runs kernels in the device's session, which is opened anew if a fault ended it.
     fn run<T>(
         &self,
         kernel: &'static str,
-        work: impl FnOnce(&Session) -> std::result::Result<T, Failure>,
+        work: impl Fn(&Session) -> std::result::Result<T, Failure>,
     ) -> Result<T> {
-        let mut session: MutexGuard<'_, Option<Session>> =
-            self.session.lock().unwrap_or_else(PoisonError::into_inner);
-        let error = |failure: Failure| failure.error(kernel, &self.info.name);
+        let mut session = self.device.lock();
+        let error = |failure: Failure| failure.error(kernel, &self.device.info.name);
         let open = match session.take() {
             Some(open) => open,
             None => {
-                self.n_rebuilt.fetch_add(1, Ordering::Relaxed);
-                Session::open(self.ordinal).map_err(error)?
+                self.device.n_rebuilt.fetch_add(1, Ordering::Relaxed);
+                Session::open(self.device.ordinal).map_err(error)?
             }
         };
-        open.set_limit(self.limit_bytes.load(Ordering::Relaxed));
-        match work(&open) {
+        let limit_bytes = self.limit_bytes.load(Ordering::Relaxed);
+        open.begin_call(self.run, self.budget.with_limit(limit_bytes));
+        let mut found = work(&open);
+        // What is kept is there for speed alone: first the run's own goes, then that of others.
+        for all_runs in [false, true] {
+            if matches!(&found, Err(failure) if failure.is_out_of_memory()) && open.forget(all_runs)
+            {
+                found = work(&open);
+            }
+        }
+        match found {
             Err(failure) if failure.is_fatal() => {
                 // All handles must go before the driver lets go of the context.
                 drop(open);
                 Err(error(failure))
             }
             found => {
+                self.count(open.end_call());
                 *session = Some(open);
                 found.map_err(error)
             }
+        }
+    }
+
+    fn count(&self, call: Figures) {
+        let mut figures = self.figures.lock().unwrap_or_else(PoisonError::into_inner);
+        *figures = figures.plus(&call);
+    }
+}
+
+impl Opened {
+    fn lock(&self) -> MutexGuard<'_, Option<Session>> {
+        self.session.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for CudaDevice {
+    fn drop(&mut self) {
+        if let Some(session) = self.device.lock().as_ref() {
+            session.end_run(self.run);
         }
     }
 }
 
 impl Device for CudaDevice {
     fn info(&self) -> DeviceInfo {
-        self.info.clone()
+        self.device.info.clone()
+    }
+
+    fn another_run(&self) -> Arc<dyn Device> {
+        Arc::new(self.for_run(self.limit_bytes.load(Ordering::Relaxed)))
     }
 
     fn gram(
@@ -177,5 +247,40 @@ impl Device for CudaDevice {
         self.run("squared_distances", |session| {
             distances::squared_distances(session, design, centroids, n_centroids)
         })
+    }
+
+    fn histogram(
+        &self,
+        bins: &Bins<'_>,
+        pairs: &Pairs<'_>,
+        sets: &RowSets<'_>,
+        columns: &[u32],
+    ) -> Result<Vec<[i64; 2]>> {
+        check_histogram(bins, pairs, sets, columns)?;
+        self.run("histogram", |session| {
+            trees::histogram(session, bins, pairs, sets, columns)
+        })
+    }
+
+    fn partition(
+        &self,
+        bins: &Bins<'_>,
+        order: &RowOrder<'_>,
+        splits: &[RowSplit],
+        next: Version,
+    ) -> Result<Parted> {
+        check_partition(bins, order, splits)?;
+        self.run("partition", |session| {
+            trees::partition(session, bins, order, splits, next)
+        })
+    }
+
+    fn forest(&self, design: &Design<'_>, forest: &Forest<'_>) -> Result<Vec<f64>> {
+        trees::check_forest(design, forest)?;
+        self.run("forest", |session| trees::forest(session, design, forest))
+    }
+
+    fn figures(&self) -> Figures {
+        *self.figures.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -10,6 +10,7 @@ use super::{CudaDevice, library};
 use crate::cpu::CpuDevice;
 use crate::device::{Design, Device, Elements, MatrixView};
 use crate::error::{Error, Result};
+use crate::trees::{Bins, PairValues, Pairs, RowOrder, RowSets, Version};
 
 /// What the search for NVIDIA's devices found.
 #[derive(Debug)]
@@ -53,11 +54,12 @@ fn guarded<T>(call: impl FnOnce() -> Result<T>) -> Result<T> {
     })
 }
 
-/// Small whole numbers, whose sums are exact in any order.
-pub(super) fn check_known_answer(device: &CudaDevice) -> Result<()> {
+/// Small whole numbers, whose sums are exact in any order: one kernel of doubles, one of atomics.
+pub(super) fn check_known_answers(device: &CudaDevice) -> Result<()> {
     let values: Vec<f32> = (0u16..60).map(|i| f32::from(i * 7 % 13)).collect();
     let response: Vec<f64> = (0u8..20).map(|i| f64::from(i % 5)).collect();
     let design = Design {
+        rows: None,
         dense: MatrixView {
             n_rows: 20,
             n_cols: 3,
@@ -68,12 +70,32 @@ pub(super) fn check_known_answer(device: &CudaDevice) -> Result<()> {
         codes: &[],
         widths: &[],
     };
-    let found = device.gram(&design, Some(&response), None)?;
-    if found == CpuDevice.gram(&design, Some(&response), None)? {
-        Ok(())
-    } else {
-        Err(Error::WrongAnswer {
+    let products = |device: &dyn Device| device.gram(&design, Some(&response), None);
+    let bins: Vec<u8> = (0u8..40).map(|i| i * 3 % 7).collect();
+    let pairs: Vec<u32> = (0u32..20).map(|i| (i << 16) + 1).collect();
+    let order: Vec<u16> = (0u16..20).collect();
+    let version = Version::new();
+    let bins = Bins {
+        rows: None,
+        version,
+        n_columns: 2,
+        values: &bins,
+    };
+    let pairs = Pairs {
+        version,
+        values: PairValues::Narrow(&pairs),
+    };
+    let values = order.as_slice();
+    let sets = RowSets {
+        order: RowOrder { version, values },
+        sets: &[0..11, 11..20],
+    };
+    let sums = |device: &dyn Device| device.histogram(&bins, &pairs, &sets, &[0, 1]);
+    let is_right = products(device)? == products(&CpuDevice)? && sums(device)? == sums(&CpuDevice)?;
+    match is_right {
+        true => Ok(()),
+        false => Err(Error::WrongAnswer {
             device: device.info().name,
-        })
+        }),
     }
 }

@@ -2,26 +2,28 @@
 //!
 //! In: buffers and launches; out: what the driver made of them. A stream runs what it is given in that order;
 //! a buffer belongs to one of the two, so that the copies of one run beside the kernels of the other. Everything
-//! on the device is freed when its holder goes.
+//! on the device is freed when its holder goes; what stays between calls is [`super::residents`]'.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
-use cudarc::driver::sys::CUresult;
+use cudarc::driver::sys::{CUdevice_attribute, CUevent_flags, CUresult};
 use cudarc::driver::{
-    CudaContext, CudaFunction, CudaSlice, CudaStream, DevicePtr, DeviceRepr, DriverError,
+    CudaContext, CudaEvent, CudaFunction, CudaStream, DevicePtr, DeviceRepr, DriverError,
     LaunchConfig, PushKernelArg, ValidAsZeroBits,
 };
 use cudarc::nvrtc::Ptx;
 
 use super::layout::{CentroidsArgument, DesignArgument};
 use super::library;
-use crate::device::DeviceInfo;
+use super::residents::{Budget, Buffer, Key, Residents, Stamp};
+use super::trees::{ForestArgument, SetsArgument, SplitsArgument};
+use crate::device::{DeviceInfo, Figures};
 use crate::error::Error;
 
 /// The kernels as PTX for compute capability 7.0 and later; `gpu/kernels/check.py` makes them.
-const MODULES: [(&str, &[&str]); 3] = [
+const MODULES: [(&str, &[&str]); 4] = [
     (
         include_str!("../../kernels/ptx/gram.ptx"),
         &["gram_f32", "gram_f64", "sum_chunks"],
@@ -45,6 +47,18 @@ const MODULES: [(&str, &[&str]); 3] = [
             "distances_f64",
             "cluster_sums_f32",
             "cluster_sums_f64",
+        ],
+    ),
+    (
+        include_str!("../../kernels/ptx/trees.ptx"),
+        &[
+            "histogram_narrow",
+            "histogram_wide",
+            "count_left",
+            "part_rows",
+            "store_rows",
+            "forest_f32",
+            "forest_f64",
         ],
     ),
 ];
@@ -94,6 +108,10 @@ impl Failure {
         )
     }
 
+    pub(super) fn is_out_of_memory(&self) -> bool {
+        *self == Failure::Driver(CUresult::CUDA_ERROR_OUT_OF_MEMORY)
+    }
+
     /// The failure of a kernel of a device as an error.
     pub(super) fn error(self, kernel: &'static str, device: &str) -> Error {
         let device = device.to_owned();
@@ -116,6 +134,9 @@ impl Failure {
 pub(super) enum Argument {
     Design(DesignArgument),
     Centroids(CentroidsArgument),
+    Sets(SetsArgument),
+    Splits(SplitsArgument),
+    Forest(ForestArgument),
     /// Where a buffer begins; 0 for none.
     Address(u64),
     Count(u32),
@@ -129,12 +150,27 @@ pub(super) struct Shape {
     pub(super) shared_bytes: usize,
 }
 
+/// Who calls, and what the call has done so far.
+#[derive(Debug, Default)]
+struct Call {
+    run: u64,
+    budget: Budget,
+    figures: Figures,
+    /// Begin and end of each launch.
+    launches: Vec<[CudaEvent; 2]>,
+    /// Whether nothing more is kept on the device, since it was too small.
+    keeps_nothing: bool,
+}
+
 #[derive(Debug)]
 pub(super) struct Session {
+    // First, so that no buffer outlives the context.
+    residents: RefCell<Residents>,
+    call: RefCell<Call>,
     context: Arc<CudaContext>,
     streams: [Arc<CudaStream>; 2],
     functions: BTreeMap<&'static str, CudaFunction>,
-    limit_bytes: AtomicUsize,
+    total_bytes: usize,
 }
 
 impl Session {
@@ -150,10 +186,12 @@ impl Session {
             }
         }
         Ok(Session {
+            residents: RefCell::default(),
+            call: RefCell::default(),
             streams: [context.new_stream()?, context.new_stream()?],
+            total_bytes: context.total_mem()?,
             context,
             functions,
-            limit_bytes: AtomicUsize::new(usize::MAX),
         })
     }
 
@@ -163,17 +201,127 @@ impl Session {
             name: self.context.name()?,
             memory_bytes: Some(self.context.total_mem()? as u64),
             driver: Some(format!("CUDA {}", library::version())),
+            memory_bytes_per_s: self.memory_bytes_per_s(),
+            is_simulated: library::is_simulated(),
         })
     }
 
-    pub(super) fn set_limit(&self, limit_bytes: usize) {
-        self.limit_bytes.store(limit_bytes, Ordering::Relaxed);
+    /// Two transfers a clock of the memory, each as wide as its bus.
+    fn memory_bytes_per_s(&self) -> Option<f64> {
+        // A driver that does not tell is no reason to do without the device.
+        let of = |attribute| self.context.attribute(attribute).unwrap_or(0);
+        let clock_khz = of(CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MEMORY_CLOCK_RATE);
+        let bus_bits = of(CUdevice_attribute::CU_DEVICE_ATTRIBUTE_GLOBAL_MEMORY_BUS_WIDTH);
+        let bytes = 2.0 * f64::from(clock_khz) * 1e3 * f64::from(bus_bits) / 8.0;
+        (bytes > 0.0).then_some(bytes)
     }
 
-    /// Bytes that blocks may take: of what is free, nine tenths, and never more than the limit.
+    /// Begins a call of a run.
+    pub(super) fn begin_call(&self, run: u64, budget: Budget) {
+        *self.call.borrow_mut() = Call {
+            run,
+            budget,
+            ..Call::default()
+        };
+    }
+
+    /// Ends a call: what it did.
+    pub(super) fn end_call(&self) -> Figures {
+        let call = std::mem::take(&mut *self.call.borrow_mut());
+        let times = call
+            .launches
+            .iter()
+            .map(|launch| launch[0].elapsed_ms(&launch[1]).unwrap_or(0.0));
+        let kernel_ms: f64 = times.map(f64::from).sum();
+        Figures {
+            n_launches: call.launches.len() as u64,
+            kernel_ns: (kernel_ms * 1e6) as u64,
+            ..call.figures
+        }
+    }
+
+    /// Makes room: lets go of what the run keeps on the device, or of what all keep. False where that is
+    /// nothing.
+    pub(super) fn forget(&self, all_runs: bool) -> bool {
+        let mut call = self.call.borrow_mut();
+        call.keeps_nothing = true;
+        let run = (!all_runs).then_some(call.run);
+        self.residents.borrow_mut().forget(run)
+    }
+
+    /// Lets go of what an ended run kept.
+    pub(super) fn end_run(&self, run: u64) {
+        self.residents.borrow_mut().forget(Some(run));
+    }
+
+    /// Bytes that a call may take for blocks and what it makes of them: of what is free, nine tenths, and never more
+    /// than the run's limit.
     pub(super) fn room_bytes(&self) -> Result<usize, Failure> {
         let (free, _) = self.context.mem_get_info()?;
-        Ok((free / 10 * 9).min(self.limit_bytes.load(Ordering::Relaxed)))
+        let left = self.call.borrow().budget.left_bytes();
+        Ok((free / 10 * 9).min(left))
+    }
+
+    /// Whether so many bytes may stay on the device: three quarters of it are for that, the rest for what calls
+    /// make of them and for blocks that stream.
+    pub(super) fn may_keep(&self, n_bytes: usize) -> Result<bool, Failure> {
+        let call = self.call.borrow();
+        if call.keeps_nothing {
+            return Ok(false);
+        }
+        let most = (self.total_bytes / 10 * 9).min(call.budget.limit_bytes()) / 4 * 3;
+        let kept = self.residents.borrow().n_bytes(None);
+        Ok(kept + n_bytes <= most && n_bytes <= self.room_bytes()?)
+    }
+
+    /// What is kept under a key, if it has the stamp.
+    pub(super) fn kept<T: 'static + Send + Sync>(
+        &self,
+        key: Key,
+        stamp: Stamp,
+    ) -> Option<Arc<Buffer<T>>> {
+        let run = self.call.borrow().run;
+        self.residents.borrow_mut().get(run, key, stamp)
+    }
+
+    /// Whether something is kept under a key.
+    pub(super) fn has(&self, key: Key) -> bool {
+        let run = self.call.borrow().run;
+        self.residents.borrow().has(run, key)
+    }
+
+    /// Keeps a buffer of the first lane.
+    pub(super) fn keep<T: 'static + Send + Sync>(
+        &self,
+        key: Key,
+        stamp: Stamp,
+        buffer: &Arc<Buffer<T>>,
+    ) {
+        let run = self.call.borrow().run;
+        self.residents.borrow_mut().put(run, key, stamp, buffer);
+    }
+
+    /// The values on the first lane: those that are kept there, or now uploaded, and kept if they have a key and there is
+    /// room.
+    pub(super) fn held<T: DeviceRepr + ValidAsZeroBits + Send + Sync + 'static>(
+        &self,
+        key: Option<Key>,
+        stamp: impl FnOnce() -> Stamp,
+        values: &[T],
+    ) -> Result<Arc<Buffer<T>>, Failure> {
+        let Some(key) = key else {
+            return Ok(Arc::new(self.upload(Lane::First, values)?));
+        };
+        let stamp = stamp();
+        if let Some(found) = self.kept(key, stamp) {
+            return Ok(found);
+        }
+        let may_keep = self.may_keep(size_of_val(values))?;
+        let buffer = Arc::new(self.upload(Lane::First, values)?);
+        if may_keep {
+            self.keep(key, stamp, &buffer);
+        }
+        Ok(buffer)
     }
 
     fn stream(&self, lane: Lane) -> &Arc<CudaStream> {
@@ -188,24 +336,31 @@ impl Session {
         Ok(self.stream(lane).join(self.stream(lane.other()))?)
     }
 
+    /// Accounts bytes of the call's run.
+    fn account(&self, n_bytes: usize) -> Result<super::residents::Held, Failure> {
+        let held = self.call.borrow().budget.hold(n_bytes);
+        held.ok_or(Failure::Driver(CUresult::CUDA_ERROR_OUT_OF_MEMORY))
+    }
+
     /// A buffer of zeros; never without an element, since the driver has no empty buffers.
     pub(super) fn zeros<T: DeviceRepr + ValidAsZeroBits>(
         &self,
         lane: Lane,
         n: usize,
-    ) -> Result<CudaSlice<T>, Failure> {
-        Ok(self.stream(lane).alloc_zeros(n.max(1))?)
+    ) -> Result<Buffer<T>, Failure> {
+        let held = self.account(n.max(1) * size_of::<T>())?;
+        Ok(Buffer::new(self.stream(lane).alloc_zeros(n.max(1))?, held))
     }
 
     /// A buffer that a kernel will fill.
-    pub(super) fn room<T: DeviceRepr>(
-        &self,
-        lane: Lane,
-        n: usize,
-    ) -> Result<CudaSlice<T>, Failure> {
+    pub(super) fn room<T: DeviceRepr>(&self, lane: Lane, n: usize) -> Result<Buffer<T>, Failure> {
+        let held = self.account(n.max(1) * size_of::<T>())?;
         // SAFETY: only plain numbers are in buffers, and each is written before it is read: the stand-in
         // driver of the tests fails a kernel that does not.
-        Ok(unsafe { self.stream(lane).alloc(n.max(1)) }?)
+        Ok(Buffer::new(
+            unsafe { self.stream(lane).alloc(n.max(1)) }?,
+            held,
+        ))
     }
 
     /// A buffer with a copy of the values.
@@ -213,11 +368,13 @@ impl Session {
         &self,
         lane: Lane,
         values: &[T],
-    ) -> Result<CudaSlice<T>, Failure> {
+    ) -> Result<Buffer<T>, Failure> {
         if values.is_empty() {
             return self.zeros(lane, 1);
         }
-        Ok(self.stream(lane).clone_htod(values)?)
+        let held = self.account(size_of_val(values))?;
+        self.call.borrow_mut().figures.uploaded_bytes += size_of_val(values) as u64;
+        Ok(Buffer::new(self.stream(lane).clone_htod(values)?, held))
     }
 
     /// Copies values to `buffer[at..]`.
@@ -225,12 +382,13 @@ impl Session {
         &self,
         lane: Lane,
         values: &[T],
-        buffer: &mut CudaSlice<T>,
+        buffer: &mut Buffer<T>,
         at: usize,
     ) -> Result<(), Failure> {
         if let Some(mut part) = buffer.try_slice_mut(at..at + values.len())
             && !values.is_empty()
         {
+            self.call.borrow_mut().figures.uploaded_bytes += size_of_val(values) as u64;
             self.stream(lane).memcpy_htod(values, &mut part)?;
         }
         Ok(())
@@ -240,24 +398,25 @@ impl Session {
     pub(super) fn download<T: DeviceRepr>(
         &self,
         lane: Lane,
-        buffer: &CudaSlice<T>,
+        buffer: &Buffer<T>,
         values: &mut [T],
     ) -> Result<(), Failure> {
         let stream = self.stream(lane);
         if let Some(part) = buffer.try_slice(..values.len())
             && !values.is_empty()
         {
+            self.call.borrow_mut().figures.downloaded_bytes += size_of_val(values) as u64;
             stream.memcpy_dtoh(&part, values)?;
         }
         Ok(stream.synchronize()?)
     }
 
     /// Where a buffer begins, for a kernel on the same lane.
-    pub(super) fn address<T>(&self, lane: Lane, buffer: &CudaSlice<T>) -> Argument {
+    pub(super) fn address<T>(&self, lane: Lane, buffer: &Buffer<T>) -> Argument {
         Argument::Address(self.raw_address(lane, buffer))
     }
 
-    pub(super) fn raw_address<T>(&self, lane: Lane, buffer: &CudaSlice<T>) -> u64 {
+    pub(super) fn raw_address<T>(&self, lane: Lane, buffer: &Buffer<T>) -> u64 {
         buffer.device_ptr(self.stream(lane)).0
     }
 
@@ -282,11 +441,17 @@ impl Session {
             block_dim: (shape.block.0, shape.block.1, 1),
             shared_mem_bytes: size(shape.shared_bytes)?,
         };
-        let mut launch = self.stream(lane).launch_builder(function);
+        let stream = self.stream(lane);
+        let timed = Some(CUevent_flags::CU_EVENT_DEFAULT);
+        let begin = stream.record_event(timed)?;
+        let mut launch = stream.launch_builder(function);
         for argument in arguments {
             match argument {
                 Argument::Design(design) => launch.arg(design),
                 Argument::Centroids(centroids) => launch.arg(centroids),
+                Argument::Sets(sets) => launch.arg(sets),
+                Argument::Splits(splits) => launch.arg(splits),
+                Argument::Forest(forest) => launch.arg(forest),
                 Argument::Address(address) => launch.arg(address),
                 Argument::Count(count) => launch.arg(count),
             };
@@ -294,6 +459,8 @@ impl Session {
         // SAFETY: the callers pass what the kernels of `gpu/kernels` declare, and buffers of the
         // lengths that they index; the stand-in driver of the tests checks both.
         unsafe { launch.launch(config) }?;
+        let end = stream.record_event(timed)?;
+        self.call.borrow_mut().launches.push([begin, end]);
         Ok(())
     }
 }

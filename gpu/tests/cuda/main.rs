@@ -5,9 +5,12 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
-    reason = "a test that cannot go on must stop"
+    clippy::single_range_in_vec_init,
+    reason = "a test that cannot go on must stop; one set of rows is a list of one range"
 )]
 
 mod driver;
 mod faults;
 mod kernels;
+mod residency;
+mod trees;

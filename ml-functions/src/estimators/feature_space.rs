@@ -83,6 +83,7 @@ impl FeatureSpace {
             Dense::F64(values) => Elements::F64(values),
         };
         Design {
+            rows: None,
             dense: MatrixView {
                 n_rows: block.n_samples,
                 n_cols: self.n_dense(),

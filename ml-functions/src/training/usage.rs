@@ -6,6 +6,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
+use auspex_gpu::Figures;
 use datafusion::execution::memory_pool::{
     MemoryConsumer, MemoryLimit, MemoryPool, MemoryReservation,
 };
@@ -22,6 +23,32 @@ pub struct Cost {
     pub memory_bytes: u64,
     /// Bytes written to disk beyond the memory.
     pub spilled_bytes: u64,
+    /// Kernels that ran on a device.
+    #[serde(default)]
+    pub kernel_launches: u64,
+    /// Time that they took there, by the device's clock.
+    #[serde(default)]
+    pub kernel_us: u64,
+    /// Bytes that were moved to devices.
+    #[serde(default)]
+    pub uploaded_bytes: u64,
+    /// Bytes that were moved from them.
+    #[serde(default)]
+    pub downloaded_bytes: u64,
+}
+
+impl Cost {
+    /// The same with what devices did.
+    pub(crate) fn with_device(self, figures: Option<Figures>) -> Cost {
+        let figures = figures.unwrap_or_default();
+        Cost {
+            kernel_launches: figures.n_launches,
+            kernel_us: figures.kernel_ns / 1000,
+            uploaded_bytes: figures.uploaded_bytes,
+            downloaded_bytes: figures.downloaded_bytes,
+            ..self
+        }
+    }
 }
 
 /// Counts while a training runs.
@@ -42,6 +69,7 @@ impl Usage {
             kept_passes: self.kept_passes.load(Ordering::Relaxed),
             memory_bytes: self.most_memory_bytes.load(Ordering::Relaxed) as u64,
             spilled_bytes: self.spilled_bytes.load(Ordering::Relaxed),
+            ..Cost::default()
         }
     }
 

@@ -149,9 +149,11 @@ impl LocalTrainingSet {
         let on_block = {
             let (tree, step, compute) = (Arc::clone(&tree), Arc::clone(&step), run.compute.clone());
             move |(partition, chunk): (usize, usize), block: Option<&FeatureBlock>| {
-                let partial = block
-                    .map(|block| step.run_any(block, &compute))
-                    .transpose()?;
+                let visit = |block: &FeatureBlock| {
+                    let chunk = chunk_id((partition, chunk));
+                    step.run_any(block, &compute.visiting(part, chunk, block))
+                };
+                let partial = block.map(visit).transpose()?;
                 let merge: Merge<'_, AnyPartial> = &|into, later| step.merge_any(into, later);
                 tree.insert(partition, chunk, partial, merge)
             }
@@ -325,7 +327,7 @@ impl LocalTrainingSet {
             None => Ok(step.partial_any()),
             Some(states) => {
                 let workers = Workers::new(self.threads, run, &self.phase_rows);
-                states.reduce(step, &workers).await
+                states.reduce(step, &workers, run.compute.clone()).await
             }
         }
     }

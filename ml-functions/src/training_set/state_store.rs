@@ -14,6 +14,7 @@ use super::passes::{Stop, Workers};
 use super::sections::section_bytes;
 use super::spill::{Extent, Spill};
 use super::states::{AnyStart, AnyState, AnyStateStep, PieceId, SectionSet};
+use crate::compute::Compute;
 use crate::error::{Error, Result};
 use crate::features::FeatureBlock;
 
@@ -117,6 +118,7 @@ impl States {
         self: &Arc<Self>,
         step: Arc<dyn AnyStateStep>,
         workers: &Workers,
+        compute: Compute,
     ) -> Result<AnyPartial> {
         workers.usage.add_kept_pass();
         let slots = self.all_slots();
@@ -133,7 +135,7 @@ impl States {
                         break;
                     };
                     let into = partial.get_or_insert_with(|| step.partial_any());
-                    states.visit(slot, step.as_ref(), into)?;
+                    states.visit(slot, step.as_ref(), into, &compute)?;
                     counter.count_rows(slot.n_rows);
                 }
                 let mut partials = partials.lock().unwrap_or_else(PoisonError::into_inner);
@@ -155,11 +157,17 @@ impl States {
         slots.clone()
     }
 
-    fn visit(&self, slot: &Slot, step: &dyn AnyStateStep, into: &mut AnyPartial) -> Result<()> {
+    fn visit(
+        &self,
+        slot: &Slot,
+        step: &dyn AnyStateStep,
+        into: &mut AnyPartial,
+        compute: &Compute,
+    ) -> Result<()> {
         let mut kept = slot.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let access = step.access();
         self.load(&mut kept, access.reads.union(access.writes))?;
-        step.run_any(slot.piece, &mut kept.state, into)?;
+        step.run_any(slot.piece, &mut kept.state, into, compute)?;
         self.unload(&mut kept, access.writes)?;
         self.settle(&mut kept, access.writes)
     }

@@ -6,11 +6,13 @@
 use std::any::Any;
 use std::sync::Arc;
 
+use auspex_gpu::Device;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::sections::Values;
 use super::{AnyPartial, from_bytes, to_bytes};
+use crate::compute::Compute;
 use crate::error::{Error, Result};
 use crate::features::FeatureBlock;
 
@@ -120,6 +122,18 @@ pub trait StateStep: Clone + Serialize + DeserializeOwned + Send + Sync + 'stati
     /// Visits a piece.
     fn run(&self, piece: PieceId, state: &mut Self::State, into: &mut Self::Partial) -> Result<()>;
 
+    /// Visits a piece where another device than the CPU was chosen; the same comes of it.
+    fn run_on(
+        &self,
+        device: &dyn Device,
+        piece: PieceId,
+        state: &mut Self::State,
+        into: &mut Self::Partial,
+    ) -> Result<()> {
+        let _ = device;
+        self.run(piece, state, into)
+    }
+
     /// Adds another thread's partial.
     fn merge(&self, into: &mut Self::Partial, other: Self::Partial) -> Result<()>;
 }
@@ -157,8 +171,14 @@ pub trait AnyStateStep: Send + Sync {
     fn partial_any(&self) -> AnyPartial;
     /// See [`StateStep::access`].
     fn access(&self) -> Access;
-    /// See [`StateStep::run`].
-    fn run_any(&self, piece: PieceId, state: &mut AnyState, into: &mut AnyPartial) -> Result<()>;
+    /// See [`StateStep::run`] and [`StateStep::run_on`].
+    fn run_any(
+        &self,
+        piece: PieceId,
+        state: &mut AnyState,
+        into: &mut AnyPartial,
+        compute: &Compute,
+    ) -> Result<()>;
     /// See [`StateStep::merge`].
     fn merge_any(&self, into: &mut AnyPartial, other: AnyPartial) -> Result<()>;
     /// A partial as bytes.
@@ -258,14 +278,23 @@ impl<S: StateStep> AnyStateStep for S {
         StateStep::access(self)
     }
 
-    fn run_any(&self, piece: PieceId, state: &mut AnyState, into: &mut AnyPartial) -> Result<()> {
+    fn run_any(
+        &self,
+        piece: PieceId,
+        state: &mut AnyState,
+        into: &mut AnyPartial,
+        compute: &Compute,
+    ) -> Result<()> {
         let state = state
             .downcast_mut::<S::State>()
             .ok_or_else(|| wrong(S::NAME, "state"))?;
         let into = into
             .downcast_mut::<S::Partial>()
             .ok_or_else(|| wrong(S::NAME, "partial"))?;
-        self.run(piece, state, into)
+        match compute.accelerator() {
+            None => self.run(piece, state, into),
+            Some(device) => self.run_on(device, piece, state, into),
+        }
     }
 
     fn merge_any(&self, into: &mut AnyPartial, other: AnyPartial) -> Result<()> {

@@ -5,9 +5,9 @@
 
 use std::sync::Arc;
 
-use auspex_ml::compute::{Compute, DeviceChoice};
 use auspex_ml::estimator::Estimator;
 use auspex_ml::options::Options;
+use auspex_ml::run::Warning;
 use auspex_ml::training::{ColumnRequest, check_columns};
 use auspex_sql::{CreateModel, SourceQuery, Train, TrainRows, TrainingSource};
 use auspex_storage::{CatalogEntry, Definition, ModelDefinition};
@@ -202,6 +202,8 @@ async fn bind_fit(
     }
     let (options, messages) = Options::check(estimator.spec(), &written)?;
     notices.extend(messages.into_iter().map(Notice::plain));
+    let compute = session.settings().compute(options.text("device"))?;
+    warnings.extend(compute.unusable().map(unusable_device));
     notices.extend(warnings.iter().map(warning_notice));
     let shape = check_columns(&ColumnRequest {
         estimator,
@@ -219,16 +221,13 @@ async fn bind_fit(
     let task = FitTask {
         engine: Arc::clone(&session.engine),
         process_id: process_of(session, mode),
-        threads: session
-            .settings()
-            .threads()
-            .unwrap_or(session.engine.threads),
+        threads: threads_of(session),
         entry,
         definition,
         mode,
         statement: text.to_owned(),
         estimator,
-        compute: device_of(&options)?,
+        compute,
         options,
         label,
         shape,
@@ -245,6 +244,12 @@ async fn bind_fit(
         state: rows.state,
         notices,
     })
+}
+
+/// The threads of a session's trainings.
+fn threads_of(session: &Session) -> usize {
+    let own = session.settings().threads();
+    own.unwrap_or(session.engine.threads)
 }
 
 /// The number of the process that a training is.
@@ -278,10 +283,13 @@ fn written_options(session: &Session, definition: &ModelDefinition) -> Map<Strin
     written
 }
 
-/// The device that the options name.
-fn device_of(options: &Options) -> Result<Compute> {
-    let choice = options.text("device").and_then(DeviceChoice::parse);
-    Ok(Compute::choose(choice.unwrap_or(DeviceChoice::Auto))?)
+/// There is a device, but `auto` cannot use it.
+fn unusable_device(problem: &str) -> Warning {
+    Warning {
+        code: "device_unusable".to_owned(),
+        message: format!("device = 'auto' is the CPU: {problem}"),
+        hint: Some("SHOW DEVICES lists what was found; device = 'cpu' does not look.".to_owned()),
+    }
 }
 
 /// Parsed, but without an operator yet: named one by one.

@@ -5,7 +5,6 @@
 
 use std::sync::Arc;
 
-use auspex_ml::compute::Compute;
 use auspex_ml::error::Error as MlError;
 use auspex_ml::metrics::aggregate::{EvaluateUdaf, EvaluationOutput};
 use auspex_ml::model::Inspection;
@@ -275,7 +274,7 @@ fn aggregate_plan(
         .map(|field| field.name().clone())
         .collect();
     let is_list = output.is_list();
-    let udaf = EvaluateUdaf::new(Arc::clone(&bound.model), Compute::cpu(), output)?;
+    let udaf = EvaluateUdaf::new(Arc::clone(&bound.model), bound.compute.clone(), output)?;
     findings.count(bound, "EVALUATE", udaf.found());
     const RESULT: &str = "__evaluation";
     let call = AggregateUDF::from(udaf).call(args).alias(RESULT);

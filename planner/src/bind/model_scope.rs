@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use auspex_ml::compute::Compute;
 use auspex_ml::output::ScalarOutput;
 use auspex_ml::trained_model::TrainedModel;
 use auspex_sql::{
@@ -38,6 +39,8 @@ pub(crate) struct BoundModel {
     pub(crate) model: Arc<TrainedModel>,
     /// Counts the rows that it predicts.
     pub(crate) predicted: Counter,
+    /// Where it predicts.
+    pub(crate) compute: Compute,
 }
 
 /// The function that tells what a model was trained on.

@@ -98,7 +98,7 @@ impl PredictUdf {
             return_type,
             surprises,
             predicted: Arc::clone(&bound.predicted),
-            compute: Compute::cpu(),
+            compute: bound.compute.clone(),
             signature: Signature::variadic_any(Volatility::Immutable),
         })
     }

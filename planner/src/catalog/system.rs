@@ -55,6 +55,9 @@ const MODEL_VERSIONS: Columns = &[
     ("options", Text),
     ("seed", Integer),
     ("device", Text),
+    ("kernel_ms", Integer),
+    ("uploaded_bytes", Integer),
+    ("downloaded_bytes", Integer),
     ("duration_ms", Integer),
     ("created_at", Timestamp),
     ("warnings", Integer),
@@ -83,7 +86,13 @@ const OPTIONS: Columns = &[
     ("default", Text),
     ("description", Text),
 ];
-const DEVICES: Columns = &[("device", Text), ("name", Text), ("status", Text)];
+const DEVICES: Columns = &[
+    ("device", Text),
+    ("name", Text),
+    ("status", Text),
+    ("memory_bytes", Integer),
+    ("driver", Text),
+];
 const PROGRESS: Columns = &[
     ("pid", Integer),
     ("model", Text),
@@ -307,6 +316,9 @@ async fn model_versions(session: &Session) -> Result<Vec<Vec<Cell>>> {
                     .into(),
                 record.seed.into(),
                 record.device.as_str().into(),
+                (record.cost.kernel_us / 1000).into(),
+                record.cost.uploaded_bytes.into(),
+                record.cost.downloaded_bytes.into(),
                 record.duration_ms.into(),
                 manifest
                     .get("created_at_ms")
@@ -444,6 +456,8 @@ fn devices() -> Vec<Vec<Cell>> {
             listed.device.into(),
             listed.name.into(),
             listed.status.into(),
+            listed.memory_bytes.into(),
+            listed.driver.into(),
         ]
     };
     list_devices().into_iter().map(row).collect()

@@ -8,7 +8,7 @@ use std::fmt::{Debug, Formatter};
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use auspex_ml::compute::Compute;
+use auspex_ml::compute::{Compute, Work};
 use auspex_ml::estimator::Estimator;
 use auspex_ml::model::Model;
 use auspex_ml::options::Options;
@@ -50,7 +50,7 @@ pub(crate) struct FitTask {
     pub(crate) statement: String,
     pub(crate) estimator: &'static dyn Estimator,
     pub(crate) options: Options,
-    /// The device that computes.
+    /// The device that computes, where it does not depend on the rows.
     pub(crate) compute: Compute,
     pub(crate) label: Option<String>,
     pub(crate) shape: SampleShape,
@@ -68,6 +68,17 @@ impl FitTask {
         } else {
             format!("{}.{}", self.entry.schema, self.entry.name)
         }
+    }
+
+    /// The device that computes over about so many rows.
+    pub(crate) fn compute_for(&self, n_rows: Option<usize>) -> Compute {
+        let passes = self.estimator.passes(&self.options, &self.shape);
+        self.compute.decided(&Work {
+            n_rows: n_rows.map(|n_rows| n_rows as u64),
+            row_bytes: self.shape.sample_bytes as u64,
+            n_passes: passes.source + passes.kept,
+            n_threads: self.threads as u64,
+        })
     }
 }
 

@@ -69,13 +69,16 @@ impl DisplayAs for FitModelExec {
         let read = Estimate::of(self.input.as_ref());
         let kept = read.n_rows.filter(|_| passes.kept > 0);
         let kept = kept.map(|n_rows| n_rows.saturating_mul(task.shape.sample_bytes));
+        let compute = task.compute_for(read.n_rows);
+        let reason = compute.reason().map(|reason| format!(" ({reason})"));
         write!(
             f,
-            "FitModelExec: model={}, estimator={}, device={}, partitions={}, threads={}, rows={}, \
+            "FitModelExec: model={}, estimator={}, device={}{}, partitions={}, threads={}, rows={}, \
              source_passes={}, read_bytes={}",
             task.display_name(),
             task.estimator.spec().name,
-            task.compute.device().info().kind,
+            compute.info().kind,
+            reason.unwrap_or_default(),
             self.input.output_partitioning().partition_count(),
             task.threads,
             about(read.n_rows),
@@ -239,7 +242,7 @@ async fn run(
     let reporter = Reporter::new(Arc::clone(task), Arc::clone(&control), started, n_rows);
     let mut run = TrainingRun::new(
         task.options.u64("seed"),
-        task.compute.clone(),
+        task.compute_for(n_rows),
         control.cancel.clone(),
         Arc::new(move |progress| reporter.report(progress)),
         Arc::new(move || started.elapsed()),
@@ -353,6 +356,12 @@ fn record_metrics(metrics: &ExecutionPlanMetricsSet, model: &TrainedModel) {
     count("memory_bytes", record.cost.memory_bytes);
     count("spilled_bytes", record.cost.spilled_bytes);
     count("duration_ms", record.duration_ms);
+    if record.cost.kernel_launches > 0 {
+        count("kernel_launches", record.cost.kernel_launches);
+        count("kernel_us", record.cost.kernel_us);
+        count("uploaded_bytes", record.cost.uploaded_bytes);
+        count("downloaded_bytes", record.cost.downloaded_bytes);
+    }
 }
 
 fn result_row(task: &FitTask, version: u64, model: &TrainedModel) -> DfResult<RecordBatch> {

@@ -137,6 +137,7 @@ impl Session {
         let model = self.load_version(&entry.id, version).await?;
         let predicted = self.engine.observer.metrics.predictions(&name, version);
         Ok(BoundModel {
+            compute: self.settings().compute_predictions()?,
             predicted,
             name,
             version,

@@ -214,6 +214,13 @@ fn arithmetic(mnemonic: &str, operands: &[&str], names: &mut Names) -> Result<Op
                 operands,
             })
         }
+        // A field that is the high half: the other forms are not known.
+        [into, high, low, "32", "32"] if mnemonic == "bfi.b64" => Ok(Operation::Pack {
+            bits: 32,
+            into: names.register(into)?,
+            low: names.operand(low)?,
+            high: names.operand(high)?,
+        }),
         _ => Err(unknown(mnemonic)),
     }
 }

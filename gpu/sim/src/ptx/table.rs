@@ -261,8 +261,23 @@ pub(super) fn ternary(name: &str) -> Option<fn(u64, u64, u64) -> u64> {
             let both = (u64::from(b as u32) << 32) | u64::from(a as u32);
             u64::from((both >> (c & 31)) as u32)
         },
+        "prmt.b32" => |a, b, selector| {
+            let bytes = (u64::from(b as u32) << 32) | u64::from(a as u32);
+            let chosen =
+                (0..4).map(|place| chosen_byte(bytes, selector >> (4 * place)) << (8 * place));
+            chosen.sum()
+        },
         _ => return None,
     })
+}
+
+/// The byte that the low four bits of a selector name: three bits for which, one for its sign instead.
+fn chosen_byte(bytes: u64, selector: u64) -> u64 {
+    let byte = (bytes >> (8 * (selector & 7))) & 0xff;
+    match selector & 8 {
+        0 => byte,
+        _ => (byte >> 7) * 0xff,
+    }
 }
 
 /// Atomic operations by what stands behind the state space. There is none on floats: their sums

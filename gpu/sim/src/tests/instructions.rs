@@ -215,6 +215,9 @@ const THREE_OPERANDS: &[Known] = &[
     ("selp.f64", &[d(1.0), d(2.0), 0], d(2.0)),
     ("shf.l.wrap.b32", &[0x8000_0000, 1, 33], 3),
     ("shf.r.wrap.b32", &[2, 1, 1], 0x8000_0001),
+    // Bytes 4, 0, 1 and 2 from the lowest on; then byte 0, and three times the sign of byte 5.
+    ("prmt.b32", &[0x4433_2211, 0x8877_66aa, 0x2104], 0x3322_11aa),
+    ("prmt.b32", &[0x11, 0x8000, 0xddd0], 0xffff_ff11),
 ];
 
 /// Behind `atom.<space>.`: the old value, the operands and the new value.
@@ -271,6 +274,15 @@ fn every_instruction_of_the_table_is_tested() {
     for name in named {
         assert!(known.contains(name), "{name} has no known answer");
     }
+}
+
+#[test]
+fn a_field_that_is_the_high_half_is_put_in() {
+    let body = "ld.global.b64 %rd1, [%rd90];\nld.global.b64 %rd2, [%rd90+8];\n\
+                bfi.b64 %rd3, %rd1, %rd2, 32, 32;\nst.global.b64 [%rd91], %rd3;";
+    let operands = [0xffff_ffff_0000_0007, 0xffff_ffff_0000_0009];
+    let found = run(&module("", body), (1, 1), Order::Forward, &operands, 1).expect("runs");
+    assert_eq!(found, [0x7_0000_0009]);
 }
 
 #[test]

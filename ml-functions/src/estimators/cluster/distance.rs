@@ -204,6 +204,7 @@ mod tests {
             elements: Elements::F64(&dense),
         };
         let design = Design {
+            rows: None,
             dense: view,
             shift: &[0.0; 2],
             scale: &[1.0; 2],

@@ -37,6 +37,7 @@ impl Frame {
             Dense::F64(values) => Elements::F64(values),
         };
         Design {
+            rows: None,
             dense: MatrixView {
                 n_rows: block.n_samples,
                 n_cols: self.shift.len(),

@@ -151,6 +151,7 @@ impl PartitionStep for ProductStep {
         let response_centre = mean(response);
         let response: Vec<f64> = response.iter().map(|y| y - response_centre).collect();
         let design = Design {
+            rows: None,
             dense: MatrixView {
                 n_rows: block.n_samples,
                 n_cols: centre.len(),

@@ -4,6 +4,8 @@
 //! In: chunks of a byte a column; out: chunks of fewer bytes, and how a bundle's codes stand for the bins
 //! of its columns. Splits, histograms and models know columns only.
 
+use auspex_gpu::Version;
+
 use super::binning::FeatureBins;
 use super::chunk::{TreeChunk, section};
 use super::driver::Pass;
@@ -358,6 +360,7 @@ impl StateStep for BundleStep {
             self.bundles.encode(state.row(row), &mut bins);
         }
         state.bins = bins;
+        state.versions.bins = Version::new();
         state.n_columns = self.bundles.bytes.len();
         Ok(())
     }

@@ -6,6 +6,8 @@
 
 use std::sync::Arc;
 
+use auspex_gpu::Version;
+
 use super::binning::FeatureBins;
 use super::ensemble::TreeEnsemble;
 use super::objective::Objective;
@@ -37,6 +39,32 @@ pub(crate) enum Pairs {
     Wide(Vec<u64>),
 }
 
+/// Names the contents of what a device may hold of a state, anew at every change.
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+pub(crate) struct Versions {
+    /// Of the bins.
+    pub(crate) bins: Version,
+    /// Of the first output's pairs; those of the others follow.
+    pub(crate) pairs: Version,
+    /// Of the order.
+    pub(crate) order: Version,
+}
+
+impl Versions {
+    fn new() -> Versions {
+        Versions {
+            bins: Version::new(),
+            pairs: Version::new(),
+            order: Version::new(),
+        }
+    }
+
+    /// That of the pairs of an output.
+    pub(crate) fn pairs_of(&self, output: usize) -> Version {
+        self.pairs.nth(output)
+    }
+}
+
 /// The state of a chunk.
 #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
 pub(crate) struct TreeChunk {
@@ -58,6 +86,8 @@ pub(crate) struct TreeChunk {
     pub(crate) order: Vec<u16>,
     /// Start and length in `order` of each node of the running tree that has rows of its own.
     pub(crate) segments: Vec<(u32, u32)>,
+    /// Of what is here now.
+    pub(crate) versions: Versions,
 }
 
 impl TreeChunk {
@@ -177,6 +207,7 @@ impl StartStep for StartTreeChunk {
             pairs: Pairs::Narrow(Vec::new()),
             order: Vec::new(),
             segments: Vec::new(),
+            versions: Versions::new(),
         })
     }
 }

@@ -19,6 +19,9 @@ use crate::options::Options;
 use crate::run::{Iteration, TrainingRun};
 use crate::training_set::{Part, StateStep, TrainingSet, Visit, reduce, reduce_states};
 
+/// Nodes of up to so many rows are split on the CPU also where a device sums: a launch takes longer.
+const DEVICE_GATHER_ROWS: u64 = 32;
+
 /// Learns an ensemble.
 pub(in crate::estimators) async fn fit(
     samples: &dyn TrainingSet,
@@ -28,6 +31,10 @@ pub(in crate::estimators) async fn fit(
 ) -> Result<TreeModel> {
     let encoder = samples.encoder();
     let mut parameters = parameters(options, objective, encoder, run.seed)?;
+    if run.compute.accelerator().is_some() {
+        // What a device sums need not come to the host; the tree is the same.
+        parameters.gather_rows = parameters.gather_rows.min(DEVICE_GATHER_ROWS);
+    }
     // Before the states, which take what is left.
     let memory = samples.working_memory(parameters.working_bytes);
     parameters.working_bytes = memory.n_bytes;

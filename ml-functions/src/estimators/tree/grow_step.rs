@@ -3,7 +3,10 @@
 //! In: splits, the nodes to build histograms of, and those small enough to be brought together as rows;
 //! out: their sums or rows, and how many rows went left. Decides nothing: that is [`super::grow`]'s.
 
+use auspex_gpu::{Device, Version};
+
 use super::chunk::{Pairs, TreeChunk, section};
+use super::device_step;
 use super::histogram::{
     ColumnRuns, NodeRows, NodeSums, Pair, PairsOf, Sums, SumsOfThreads, unpack,
 };
@@ -191,15 +194,12 @@ impl StateStep for GrowStep {
     }
 
     fn run(&self, piece: PieceId, state: &mut TreeChunk, into: &mut GrowPartial) -> Result<()> {
-        let mut sums = into.sums.iter_mut().map(SumsOfThreads::own);
         if let Some(begin) = &self.begin {
-            begin_tree(begin, piece, state);
-            let total = total(&state.order, state.pairs.of(self.output, state.n_rows)?);
-            into.total = [into.total[0] + total[0], into.total[1] + total[1]];
-            into.n_rows += state.order.len() as u64;
-            if begin.build {
-                self.sum(state, 0, sums.next())?;
-            }
+            begin_tree(begin, piece, state, self.output, into)?;
+        }
+        let mut sums = into.sums.iter_mut().map(SumsOfThreads::own);
+        if self.begin.as_ref().is_some_and(|begin| begin.build) {
+            self.sum(state, 0, sums.next())?;
         }
         for (split, left_rows) in self.splits.iter().zip(&mut into.left_rows) {
             *left_rows += follow_split(split, state, &mut into.scratch)? as u64;
@@ -212,14 +212,17 @@ impl StateStep for GrowStep {
                 self.sum(state, child, sums.next())?;
             }
         }
-        for (&node, gathered) in self.gathers.iter().zip(&mut into.gathered) {
-            let (start, n_rows) = segment(state, node)?;
-            if let Some(rows) = gathered.first_mut() {
-                let pairs = state.pairs.of(self.output, state.n_rows)?;
-                rows.extend(&state.order[start..start + n_rows], state, pairs);
-            }
-        }
-        Ok(())
+        gather(self, state, into)
+    }
+
+    fn run_on(
+        &self,
+        device: &dyn Device,
+        piece: PieceId,
+        state: &mut TreeChunk,
+        into: &mut GrowPartial,
+    ) -> Result<()> {
+        device_step::run(self, device, piece, state, into)
     }
 
     fn merge(&self, into: &mut GrowPartial, other: GrowPartial) -> Result<()> {
@@ -260,7 +263,14 @@ impl GrowStep {
     }
 }
 
-fn begin_tree(begin: &BeginTree, piece: PieceId, state: &mut TreeChunk) {
+/// Draws the rows of a new tree and adds up their pairs.
+pub(super) fn begin_tree(
+    begin: &BeginTree,
+    piece: PieceId,
+    state: &mut TreeChunk,
+    output: usize,
+    into: &mut GrowPartial,
+) -> Result<()> {
     let key = random::hash(&[begin.key, piece.chunk]);
     let chosen = random::threshold(begin.subsample);
     let hash = |row: u16| crate::random::hash_word(key ^ (piece.first_row as u64 + u64::from(row)));
@@ -273,8 +283,25 @@ fn begin_tree(begin: &BeginTree, piece: PieceId, state: &mut TreeChunk) {
             state.order.extend(rows.filter(|&row| hash(row) < below));
         }
     }
+    state.versions.order = Version::new();
     state.segments.clear();
     state.segments.push((0, state.order.len() as u32));
+    let total = total(&state.order, state.pairs.of(output, state.n_rows)?);
+    into.total = [into.total[0] + total[0], into.total[1] + total[1]];
+    into.n_rows += state.order.len() as u64;
+    Ok(())
+}
+
+/// Brings together the rows of the nodes that the step names.
+pub(super) fn gather(step: &GrowStep, state: &TreeChunk, into: &mut GrowPartial) -> Result<()> {
+    for (&node, gathered) in step.gathers.iter().zip(&mut into.gathered) {
+        let (start, n_rows) = segment(state, node)?;
+        if let Some(rows) = gathered.first_mut() {
+            let pairs = state.pairs.of(step.output, state.n_rows)?;
+            rows.extend(&state.order[start..start + n_rows], state, pairs);
+        }
+    }
+    Ok(())
 }
 
 /// The sums of some rows.
@@ -327,6 +354,7 @@ pub(crate) fn follow_split(
         let goes_left = split.left_bins.table();
         partition(rows, right, bins, |bin| goes_left[bin as usize] != 0)
     };
+    state.versions.order = Version::new();
     let n_segments = (split.left.max(split.right) + 1) as usize;
     state
         .segments

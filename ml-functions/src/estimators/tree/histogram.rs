@@ -100,6 +100,12 @@ impl ColumnRuns {
         }
         ColumnRuns { runs }
     }
+
+    /// The columns, ascending.
+    pub(crate) fn columns(&self) -> Vec<u32> {
+        let of_run = |&(first, width): &(u32, u8)| first..first + u32::from(width);
+        self.runs.iter().flat_map(of_run).collect()
+    }
 }
 
 /// Some rows of a chunk, and what a histogram needs of them.
@@ -140,6 +146,17 @@ impl NodeSums {
             PairsOf::Wide(pairs) => {
                 self.wide.resize(n_cells, [0; 2]);
                 add_rows(rows, runs, pairs, &mut self.wide);
+            }
+        }
+    }
+
+    /// Adds the sums of some columns, a column's cells side by side.
+    pub(crate) fn add_cells_of(&mut self, n_columns: usize, columns: &[u32], cells: &[Sums]) {
+        self.wide.resize(n_columns * CELLS, [0; 2]);
+        for (&column, cells) in columns.iter().zip(cells.chunks_exact(CELLS)) {
+            let into = &mut self.wide[column as usize * CELLS..][..CELLS];
+            for (into, &cell) in into.iter_mut().zip(cells) {
+                u64::add(into, cell);
             }
         }
     }

@@ -3,10 +3,10 @@
 //!
 //! Code map, in reading order: `boosted_tree`, `decision_tree` (and `ensemble/random_forest`) describe
 //! the model types, `options` their hyperparameters, `estimator` and `fit` walk one training; `survey` →
-//! `binning` → `lookup` → `chunk` → `bundling` turn values into bins; `histogram` → `split` → `grow_step` → `growth` →
+//! `binning` → `lookup` → `chunk` → `bundling` turn values into bins; `histogram` → `split` → `grow_step` (`device_step` on a device) → `growth` →
 //! `gathered` → `grow` grow a tree; `objective`, `score_step`, `walk`, `assemble` and `boost` make an ensemble of trees;
-//! `ensemble` and `state` are what is learned and stored; `model` predicts by `scoring` and explains by
-//! `shap` and `importance`.
+//! `ensemble` and `state` are what is learned and stored; `model` predicts by `scoring` (`device_forest` on a device) and
+//! explains by `shap` and `importance`.
 
 mod assemble;
 mod binning;
@@ -15,6 +15,8 @@ mod boosted_tree;
 mod bundling;
 mod chunk;
 mod decision_tree;
+mod device_forest;
+mod device_step;
 mod driver;
 mod ensemble;
 mod estimator;

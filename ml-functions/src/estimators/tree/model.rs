@@ -10,6 +10,7 @@ use datafusion::arrow::datatypes::{Field, Schema};
 use datafusion::arrow::record_batch::RecordBatch;
 use serde_json::json;
 
+use super::device_forest::DeviceForest;
 use super::ensemble::TreeEnsemble;
 use super::importance::feature_importances;
 use super::objective::Objective;
@@ -25,6 +26,8 @@ use crate::model::{Inspection, Model, ModelContext, ModelState, Prediction};
 #[derive(Debug)]
 pub(in crate::estimators) struct TreeModel {
     compiled: CompiledEnsemble,
+    /// Made when a device is asked for scores.
+    on_device: OnceLock<DeviceForest>,
     ensemble: Arc<TreeEnsemble>,
     objective: Objective,
     /// A hash of the features' names and categories, for warm starts.
@@ -39,6 +42,7 @@ impl TreeModel {
         let ensemble = Arc::new(ensemble);
         TreeModel {
             compiled: CompiledEnsemble::new(Arc::clone(&ensemble)),
+            on_device: OnceLock::new(),
             ensemble,
             objective,
             features,
@@ -91,6 +95,19 @@ impl TreeModel {
             .then(|| self.ensemble.as_ref().clone())
     }
 
+    /// The scores of a block, on whatever device was chosen.
+    fn scores(&self, block: &FeatureBlock, compute: &Compute) -> Result<Vec<f64>> {
+        match compute.accelerator() {
+            None => self.compiled.score(block),
+            Some(device) => {
+                let forest = self
+                    .on_device
+                    .get_or_init(|| DeviceForest::new(&self.ensemble));
+                forest.score(device, &self.ensemble, block)
+            }
+        }
+    }
+
     /// How scores are attributed to features.
     fn explainer(&self) -> &TreeExplainer {
         self.explainer
@@ -123,8 +140,8 @@ impl TreeModel {
 }
 
 impl Model for TreeModel {
-    fn predict(&self, block: &FeatureBlock, _: &Compute) -> Result<Prediction> {
-        let mut scores = self.compiled.score(block)?;
+    fn predict(&self, block: &FeatureBlock, compute: &Compute) -> Result<Prediction> {
+        let mut scores = self.scores(block, compute)?;
         Ok(match self.objective {
             Objective::Logistic => Prediction::Probabilities {
                 n_classes: 2,
@@ -180,13 +197,13 @@ impl Model for TreeModel {
         &self,
         block: &FeatureBlock,
         context: &ModelContext<'_>,
-        _: &Compute,
+        compute: &Compute,
     ) -> Result<Attributions> {
         let explainer = self.explainer();
         Ok(Attributions {
             features: feature_names(context.encoder),
             baseline: explainer.expected_scores().to_vec(),
-            scores: self.compiled.score(block)?,
+            scores: self.scores(block, compute)?,
             values: explainer.explain(block)?,
         })
     }

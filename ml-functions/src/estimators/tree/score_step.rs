@@ -3,6 +3,8 @@
 //! In: grown trees; out: losses per chunk, maxima that fix the next scale, and exact sums per leaf.
 //! Never sees histograms.
 
+use auspex_gpu::Version;
+
 use super::chunk::{Pairs, TreeChunk, section};
 use super::grow_step::{PendingSplit, follow_split};
 use super::math::round_to_i64;
@@ -137,7 +139,9 @@ impl StateStep for ScoreStep {
             return Ok(());
         }
         if let Some(quantization) = &self.quantization {
-            resize_pairs(state, quantization.wide, self.objective.n_outputs());
+            let n_outputs = self.objective.n_outputs();
+            resize_pairs(state, quantization.wide, n_outputs);
+            state.versions.pairs = Version::several(n_outputs);
         }
         let key = self
             .quantization

@@ -39,6 +39,11 @@ impl BinSet {
         self.words[bin / 64] |= 1 << (bin % 64);
     }
 
+    /// A bit for each bin.
+    pub(crate) fn words(&self) -> [u64; 4] {
+        self.words
+    }
+
     /// Whether it holds a bin.
     pub(crate) fn contains(&self, bin: usize) -> bool {
         self.words[bin / 64] >> (bin % 64) & 1 == 1

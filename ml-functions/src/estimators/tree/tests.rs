@@ -4,11 +4,14 @@ mod binning;
 mod boosting;
 mod bundling;
 mod chunks;
+mod devices;
 mod growing;
 mod kernels;
 mod reference;
 
 use std::sync::Mutex;
+
+use auspex_gpu::CpuDevice;
 
 use self::chunks::{Chunks, Pieces, complete};
 use super::binning::FeatureBins;
@@ -135,6 +138,8 @@ struct Run {
     start: Option<TreeEnsemble>,
     /// Cuts chunks into smaller pieces.
     piece_rows: Option<usize>,
+    /// See [`Chunks`].
+    device: Option<CpuDevice>,
 }
 
 /// The ensemble, its scores of the table, and the losses.
@@ -159,6 +164,7 @@ fn fit_with(table: &Table, parameters: &TreeParameters, run: &Run) -> Result<Fit
         evaluation: Mutex::new(run.evaluation.as_ref().map_or(Vec::new(), pieces)),
         n_threads: run.n_threads,
         through_bytes: run.through_bytes,
+        device: run.device,
     };
     let mut losses = Vec::new();
     let ensemble = complete(boost(&chunks, parameters, &bins, ensemble, &mut |loss| {

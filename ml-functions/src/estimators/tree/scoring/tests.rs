@@ -1,11 +1,13 @@
 //! Compiled scores against walking the trees, bit for bit.
 
+use auspex_gpu::CpuDevice;
 use proptest::prelude::*;
 
 use super::super::testing::{
     Numbers, Shape, ensemble_of, leaf, random_block, random_ensemble, rows_of, walked_scores,
 };
 use super::*;
+use crate::estimators::tree::device_forest::DeviceForest;
 
 fn bits(scores: &[f64]) -> Vec<u64> {
     scores.iter().map(|score| score.to_bits()).collect()
@@ -50,6 +52,10 @@ proptest! {
         let compiled = CompiledEnsemble::new(Arc::clone(&ensemble));
         let scalar = compiled.score_with(Arch::Scalar, &block).unwrap();
         prop_assert_eq!(bits(&scalar), bits(&walked));
+        // And so do the arrays that devices walk.
+        let forest = DeviceForest::new(&ensemble);
+        let on_device = forest.score(&CpuDevice, &ensemble, &block).unwrap();
+        prop_assert_eq!(bits(&on_device), bits(&walked));
     }
 
     #[test]

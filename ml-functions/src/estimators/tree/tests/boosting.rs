@@ -6,7 +6,7 @@ use crate::estimators::tree::parameters::{Dart, DartNormalization, GrowPolicy};
 use crate::training_set::{ChunkState, section_bytes};
 
 /// A mixed table with missing values, a category and weights.
-fn mixed(n: usize, seed: u64) -> Table {
+pub(super) fn mixed(n: usize, seed: u64) -> Table {
     let mut dense: Vec<Vec<f64>> = (0..3).map(|c| draws(n, seed + c)).collect();
     let noise = draws(n, seed + 50);
     let codes: Vec<u32> = draws(n, seed + 60)
@@ -33,7 +33,7 @@ fn mixed(n: usize, seed: u64) -> Table {
     }
 }
 
-fn binary(n: usize, seed: u64) -> Table {
+pub(super) fn binary(n: usize, seed: u64) -> Table {
     let mut table = mixed(n, seed);
     table
         .labels
@@ -341,6 +341,7 @@ fn an_error_of_the_callback_ends_the_training() {
         evaluation: Mutex::new(Vec::new()),
         n_threads: 1,
         through_bytes: false,
+        device: None,
     };
     fn is_send<T: Send>(future: T) -> T {
         future

@@ -8,7 +8,7 @@ use crate::estimators::tree::parameters::GrowPolicy;
 
 /// `n_groups` texts as a column for each of their values, some missing, beside two columns of numbers and
 /// one that is mostly 0 but has values of its own.
-fn one_hot(n: usize, n_groups: usize, n_values: usize, seed: u64) -> Table {
+pub(super) fn one_hot(n: usize, n_groups: usize, n_values: usize, seed: u64) -> Table {
     let mut dense = vec![draws(n, seed), draws(n, seed + 1)];
     let noise = draws(n, seed + 2);
     let mut labels: Vec<f64> = (0..n).map(|i| dense[0][i] + 0.3 * noise[i]).collect();
@@ -56,6 +56,7 @@ fn bundled_bytes(table: &Table) -> Option<usize> {
         evaluation: Mutex::new(Vec::new()),
         n_threads: 2,
         through_bytes: false,
+        device: None,
     };
     let bundles = complete(bundle(&chunks, &bins)).unwrap();
     let state = chunks.training.lock().unwrap()[0].1.clone();

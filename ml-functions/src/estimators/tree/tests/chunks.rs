@@ -5,6 +5,8 @@ use std::pin::pin;
 use std::sync::Mutex;
 use std::task::{Context, Poll, Waker};
 
+use auspex_gpu::CpuDevice;
+
 use super::super::chunk::TreeChunk;
 use super::super::driver::Pass;
 use crate::error::{Error, Result};
@@ -20,6 +22,8 @@ pub(crate) struct Chunks {
     pub(crate) n_threads: usize,
     /// Sends every state through bytes before every pass.
     pub(crate) through_bytes: bool,
+    /// Where rows part and are summed, if not by the loops of the CPU.
+    pub(crate) device: Option<CpuDevice>,
 }
 
 impl Chunks {
@@ -43,7 +47,10 @@ impl Chunks {
         let share = |share: Vec<(PieceId, &mut TreeChunk)>| -> Result<S::Partial> {
             let mut partial = step.partial();
             for (piece, state) in share {
-                step.run(piece, state, &mut partial)?;
+                match &self.device {
+                    None => step.run(piece, state, &mut partial)?,
+                    Some(device) => step.run_on(device, piece, state, &mut partial)?,
+                }
             }
             Ok(partial)
         };
