@@ -4,7 +4,7 @@
 
 use auspex_ml::error::Error as MlError;
 use auspex_sql::ParseError;
-use auspex_storage::Error as StorageError;
+use auspex_storage::{Error as StorageError, ErrorPlace};
 use datafusion::common::SchemaError;
 use datafusion::error::DataFusionError;
 
@@ -110,6 +110,22 @@ pub enum Error {
         /// Where.
         position: Option<usize>,
     },
+    /// Rows have the same values in the columns of a key that is to be declared.
+    #[error("could not create unique index \"{constraint}\"")]
+    NotUnique {
+        /// The key.
+        constraint: String,
+        /// Columns and values: `(id)=(1)`.
+        key: String,
+    },
+    /// An error about a table or a column that it does not name itself.
+    #[error("{error}")]
+    InPlace {
+        /// The error.
+        error: Box<Error>,
+        /// What it is about.
+        place: ErrorPlace,
+    },
     /// An error in a text that stands inside the statement's own.
     #[error("{error}")]
     Inner {
@@ -195,6 +211,8 @@ pub struct Report {
     pub hint: Option<String>,
     /// Byte offset in the statement's own text.
     pub position: Option<usize>,
+    /// The table, column or constraint that it is about.
+    pub place: ErrorPlace,
 }
 
 impl Report {
@@ -205,6 +223,16 @@ impl Report {
             detail: None,
             hint: None,
             position: None,
+            place: ErrorPlace::default(),
+        }
+    }
+
+    fn of_storage(error: &StorageError) -> Report {
+        Report {
+            detail: error.detail(),
+            hint: error.hint(),
+            place: error.place(),
+            ..Report::new(error.sqlstate(), error.to_string())
         }
     }
 }
@@ -246,6 +274,11 @@ impl Error {
         match self {
             Error::Query(error) | Error::Ml(MlError::Query(error)) => report_of(error),
             Error::Storage(StorageError::DataFusion { source }) => report_of(source),
+            Error::Storage(error) => Report::of_storage(error),
+            Error::InPlace { error, place } => Report {
+                place: place.clone(),
+                ..error.report()
+            },
             Error::Inner { error, offset } => {
                 let report = error.report();
                 let position = offset.zip(report.position);
@@ -269,7 +302,8 @@ impl Error {
             Error::Ml(error) => error.sqlstate(),
             Error::Storage(error) => error.sqlstate(),
             Error::Query(error) => report_of(error).sqlstate,
-            Error::Inner { error, .. } => error.sqlstate(),
+            Error::Inner { error, .. } | Error::InPlace { error, .. } => error.sqlstate(),
+            Error::NotUnique { .. } => "23505",
             Error::Cancelled | Error::TimedOut => "57014",
             Error::Undefined { kind, .. } => match *kind {
                 "schema" => "3F000",
@@ -339,6 +373,7 @@ impl Error {
     fn detail(&self) -> Option<String> {
         match self {
             Error::Storage(error) => error.detail(),
+            Error::NotUnique { key, .. } => Some(format!("Key {key} is duplicated.")),
             Error::WrongKind { found, name, .. } => Some(format!("\"{name}\" is a {found}.")),
             Error::Dependents { dependents, .. } => {
                 Some(format!("{} depends on it.", dependents.join(", ")))
@@ -370,12 +405,7 @@ impl From<Error> for DataFusionError {
 pub fn report_of(error: &DataFusionError) -> Report {
     let root = error.find_root();
     if let Some(error) = StorageError::found_in(root) {
-        let (hint, detail) = (error.hint(), error.detail());
-        return Report {
-            hint,
-            detail,
-            ..Report::new(error.sqlstate(), error.to_string())
-        };
+        return Report::of_storage(&error);
     }
     if let DataFusionError::External(source) = root {
         if let Some(error) = source.downcast_ref::<Error>() {
@@ -388,12 +418,7 @@ pub fn report_of(error: &DataFusionError) -> Report {
             };
         }
         if let Some(error) = source.downcast_ref::<StorageError>() {
-            let (hint, detail) = (error.hint(), error.detail());
-            return Report {
-                hint,
-                detail,
-                ..Report::new(error.sqlstate(), error.to_string())
-            };
+            return Report::of_storage(error);
         }
     }
     use datafusion::arrow::error::ArrowError;
@@ -516,6 +541,14 @@ fn plan_report(message: &str) -> Report {
         return Report {
             hint,
             ..Report::new("42883", message)
+        };
+    }
+    // Functions of rows take their arguments when the statement is planned.
+    if message.contains("got Column(Column {") {
+        let message = "a function in FROM cannot take columns of other relations".to_owned();
+        return Report {
+            hint: Some("Call it in the SELECT list, where each row may have its own.".to_owned()),
+            ..Report::new("0A000", message)
         };
     }
     let sqlstate = if message.contains("must be in the GROUP BY") || message.contains("GROUP BY") {

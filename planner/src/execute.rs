@@ -353,7 +353,7 @@ async fn plan_sql(session: &Arc<Session>, statement: &SqlStatement) -> Result<Wo
             let batch = commands::describe_table(session, table_name).await?;
             table(session, batch).await
         }
-        ast::Statement::Insert(insert) => {
+        ast::Statement::Insert(insert) if insert.on.is_none() => {
             let insert = Box::pin(bind_insert(session, insert)).await?;
             Ok(Work::Insert(Box::new(insert)))
         }
@@ -467,7 +467,7 @@ pub(crate) async fn run(
             let returning = returning.as_ref();
             let change_rows = commands::change(session, change, returning, parameters, control);
             match Box::pin(change_rows).await? {
-                (_, Some(returned)) => returned_rows(&returned, change.verb()),
+                (_, Some(returned)) => returned_rows(&returned, change.tag()),
                 (tag, None) => Ok(Outcome::Command(tag)),
             }
         }

@@ -143,7 +143,7 @@ pub(crate) async fn plan_sql_explain(
             let query = bind_sql(session, statement.as_ref().clone(), session.state(None)).await?;
             return explain_query(session, query, verbose, analyze, vec![]).await;
         }
-        ast::Statement::Insert(insert) => {
+        ast::Statement::Insert(insert) if insert.on.is_none() => {
             let insert = Box::pin(bind_insert(session, insert)).await?;
             (insert.query, "INSERT", insert.table)
         }

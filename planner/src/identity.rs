@@ -4,10 +4,10 @@
 
 use std::sync::Arc;
 
-use auspex_storage::{TableShape, Tables};
+use auspex_storage::{CHANGE_COLUMNS, RowAction, TableShape, Tables};
 use datafusion::arrow::array::{Array as _, ArrayRef, AsArray as _, Int64Array, RecordBatch};
 use datafusion::arrow::compute::{CastOptions, cast, cast_with_options};
-use datafusion::arrow::datatypes::{DataType, Int64Type};
+use datafusion::arrow::datatypes::{DataType, Int32Type, Int64Type};
 use datafusion::error::DataFusionError;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
@@ -31,13 +31,7 @@ pub(crate) fn numbered(
     shape: &TableShape,
     streams: Vec<SendableRecordBatchStream>,
 ) -> Vec<SendableRecordBatchStream> {
-    let columns = shape.columns().iter().enumerate();
-    let columns: Vec<Numbered> = columns
-        .filter_map(|(idx, field)| {
-            let sequence = shape.identity_of(field)?.sequence;
-            Some(Numbered { idx, sequence })
-        })
-        .collect();
+    let columns = columns_of(shape, 0);
     if columns.is_empty() {
         return streams;
     }
@@ -51,11 +45,56 @@ pub(crate) fn numbered(
         let schema = rows.schema();
         let filled = rows.then(move |batch| {
             let filler = Arc::clone(&filler);
-            async move { filler.fill(batch?).await }
+            async move { filler.fill(batch?, |_| true).await }
         });
         Box::pin(RecordBatchStreamAdapter::new(schema, filled))
     };
     rows.map(fill).into_iter().collect()
+}
+
+/// Fills the identity columns of the rows that a stream of changes adds, if the table has any.
+pub(crate) fn numbered_changes(
+    session: &Session,
+    id: &str,
+    shape: &TableShape,
+    changes: SendableRecordBatchStream,
+) -> SendableRecordBatchStream {
+    let columns = columns_of(shape, CHANGE_COLUMNS);
+    if columns.is_empty() {
+        return changes;
+    }
+    let filler = Arc::new(Filler {
+        tables: session.tables(),
+        id: id.to_owned(),
+        columns,
+    });
+    let n_columns = CHANGE_COLUMNS + shape.columns().len();
+    let schema = changes.schema();
+    let filled = changes.then(move |batch| {
+        let filler = Arc::clone(&filler);
+        async move {
+            let batch = batch?;
+            // Deletions alone have no new values.
+            if batch.num_columns() < n_columns {
+                return Ok(batch);
+            }
+            let actions = batch.column(0).as_primitive::<Int32Type>().clone();
+            let is_added =
+                |row| actions.is_valid(row) && actions.value(row) == RowAction::Insert as i32;
+            filler.fill(batch, is_added).await
+        }
+    });
+    Box::pin(RecordBatchStreamAdapter::new(schema, filled))
+}
+
+fn columns_of(shape: &TableShape, first: usize) -> Vec<Numbered> {
+    let columns = shape.columns().iter().enumerate();
+    let numbered = columns.filter_map(|(idx, field)| {
+        let sequence = shape.identity_of(field)?.sequence;
+        let idx = first + idx;
+        Some(Numbered { idx, sequence })
+    });
+    numbered.collect()
 }
 
 struct Filler {
@@ -65,11 +104,17 @@ struct Filler {
 }
 
 impl Filler {
-    async fn fill(&self, batch: RecordBatch) -> Result<RecordBatch, DataFusionError> {
+    /// Fills the rows that are chosen.
+    async fn fill(
+        &self,
+        batch: RecordBatch,
+        is_chosen: impl Fn(usize) -> bool,
+    ) -> Result<RecordBatch, DataFusionError> {
         let mut arrays: Vec<ArrayRef> = batch.columns().to_vec();
         for column in &self.columns {
             let array = &arrays[column.idx];
-            let missing = array.null_count();
+            let lacks = |row: &usize| array.is_null(*row) && is_chosen(*row);
+            let missing = (0..array.len()).filter(lacks).count();
             if missing == 0 {
                 continue;
             }
@@ -83,7 +128,11 @@ impl Filler {
             let given = cast(array, &DataType::Int64)?;
             let given = given.as_primitive::<Int64Type>().iter();
             let filled: Int64Array = given
-                .map(|value| value.or_else(|| numbers.next()))
+                .enumerate()
+                .map(|(row, value)| match lacks(&row) {
+                    true => numbers.next(),
+                    false => value,
+                })
                 .collect();
             let options = CastOptions {
                 safe: false,

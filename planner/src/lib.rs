@@ -42,7 +42,8 @@ mod workload;
 pub use access::{Identity, LoginFacts, RoleFacts, Subject};
 pub use activity::{Backend, BackendFacts, BackendState};
 pub use auspex_storage::{
-    CheckReport, Garbage, GarbageOptions, PasswordVerifier, Problem, Removed, generated_password,
+    CheckReport, ErrorPlace, Garbage, GarbageOptions, Key, PasswordVerifier, Problem, Removed,
+    TextLimit, generated_password,
 };
 pub use bind::ml_functions;
 pub use catalog::facts::{

@@ -4,6 +4,9 @@
 //! commit names before its end; so a block that fails, or whose client has gone, leaves nothing behind. A block changes
 //! one table: two logs cannot be committed at once.
 
+mod definitions;
+mod implicit;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
@@ -46,6 +49,8 @@ struct Block {
     tables: Option<Arc<Tables>>,
     /// The id and the name of the table that it changes.
     written: Option<(String, String)>,
+    /// Whether it has defined something, which is there to stay.
+    has_definitions: bool,
     savepoints: Vec<Savepoint>,
     /// The settings before it.
     settings: BTreeMap<String, String>,
@@ -168,7 +173,7 @@ impl Session {
             return Ok(());
         }
         let message = format!("{verb} cannot run inside a transaction block");
-        let hint = "COMMIT or ROLLBACK first: definitions and models are committed by themselves. \
+        let hint = "COMMIT or ROLLBACK first: models and files are committed by themselves. \
                     Drivers call this mode autocommit.";
         Err(Error::invalid("25001", message, Some(hint)))
     }
@@ -246,6 +251,7 @@ fn open(session: &Session, read_only: bool) {
         read_only,
         tables: None,
         written: None,
+        has_definitions: false,
         savepoints: Vec::new(),
         settings: session.settings().saved(),
         local: BTreeMap::new(),
@@ -295,14 +301,12 @@ pub(crate) async fn commit(
     let done = match failed {
         true => {
             session.take_back(block.settings.clone(), block.roles.clone());
+            definitions::tell_what_stays(block.has_definitions, control);
             roll_back(block).await;
             Ok(())
         }
         false => {
-            let done = match &block.tables {
-                Some(tables) => commit_tables(Arc::clone(tables)).await,
-                None => Ok(()),
-            };
+            let done = commit_block(&block).await;
             match &done {
                 Ok(()) => {
                     for (name, value) in block.local {
@@ -315,10 +319,7 @@ pub(crate) async fn commit(
                 }
                 Err(_) => session.take_back(block.settings, block.roles),
             }
-            done.map_err(|error| match error {
-                Error::Storage(error) => named(error, block.written.as_ref()),
-                error => error,
-            })
+            done
         }
     };
     done?;
@@ -326,6 +327,17 @@ pub(crate) async fn commit(
         open(session, read_only);
     }
     Ok(if failed { "ROLLBACK" } else { "COMMIT" }.to_owned())
+}
+
+async fn commit_block(block: &Block) -> Result<()> {
+    let Some(tables) = &block.tables else {
+        return Ok(());
+    };
+    let done = commit_tables(Arc::clone(tables)).await;
+    done.map_err(|error| match error {
+        Error::Storage(error) => named(error, block.written.as_ref()),
+        error => error,
+    })
 }
 
 /// Commits a block in a task of its own, which goes on to its end when nobody waits any more.
@@ -356,6 +368,7 @@ pub(crate) async fn rollback(session: &Session, chain: bool, control: &Statement
         Some(block) => {
             let read_only = block.read_only;
             session.take_back(block.settings.clone(), block.roles.clone());
+            definitions::tell_what_stays(block.has_definitions, control);
             roll_back(block).await;
             if chain {
                 open(session, read_only);

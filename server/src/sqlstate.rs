@@ -3,7 +3,7 @@
 //! In: the planner's reports and the server's own failures; out: PostgreSQL's error and notice fields.
 //! Decides no messages of the planner; only carries them over.
 
-use auspex_planner::{Notice, Report, Severity};
+use auspex_planner::{ErrorPlace, Notice, Report, Severity};
 use pgwire::error::ErrorInfo;
 
 use crate::protocol::types::ParameterError;
@@ -20,6 +20,8 @@ pub(crate) struct Failure {
     position: Option<usize>,
     /// Where in the work of the statement it happened.
     context: Option<String>,
+    /// The table, column or constraint that it is about.
+    place: ErrorPlace,
 }
 
 impl Failure {
@@ -33,6 +35,7 @@ impl Failure {
             hint: None,
             position: None,
             context: None,
+            place: ErrorPlace::default(),
         }
     }
 
@@ -77,6 +80,7 @@ impl Failure {
             detail: report.detail,
             hint: report.hint,
             position,
+            place: report.place,
             ..Failure::error(report.sqlstate, report.message)
         }
     }
@@ -153,6 +157,11 @@ impl Failure {
         info.hint = self.hint;
         info.where_context = self.context;
         info.position = self.position.map(|position| position.to_string());
+        info.schema = self.place.schema;
+        info.table = self.place.table;
+        info.column = self.place.column;
+        info.constraint = self.place.constraint;
+        info.datatype = self.place.data_type;
         info
     }
 }
@@ -208,6 +217,7 @@ mod tests {
             detail: None,
             hint: None,
             position: Some(7),
+            place: ErrorPlace::default(),
         };
         let start = text.rfind("SELECT").unwrap();
         let info = Failure::from_report(report, text, start).into_info();

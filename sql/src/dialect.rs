@@ -109,6 +109,10 @@ impl SqlDialect for AuspexDialect {
     fn is_delimited_identifier_start(&self, ch: char) -> bool {
         ch == '"' || ch == '`'
     }
+    /// `SELECT 1 ON CONFLICT …`: the word is reserved in PostgreSQL.
+    fn is_column_alias(&self, kw: &Keyword, parser: &mut Parser) -> bool {
+        *kw != Keyword::ON && POSTGRES.is_column_alias(kw, parser)
+    }
     fn is_custom_operator_part(&self, ch: char) -> bool {
         ch != '`' && POSTGRES.is_custom_operator_part(ch)
     }

@@ -3,6 +3,7 @@
 //! Errors of the libraries below flow in through `causes`; nothing here formats for a protocol.
 
 mod causes;
+mod place;
 mod report;
 
 use std::error::Error as StdError;
@@ -13,6 +14,7 @@ use datafusion::error::DataFusionError;
 use deltalake::DeltaTableError;
 
 use crate::catalog::ObjectKind;
+pub use place::ErrorPlace;
 
 /// The result of this crate's functions.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -337,6 +339,10 @@ pub enum Error {
     /// A NULL for a column that allows none.
     #[error("null value in column \"{column}\" violates not-null constraint")]
     NullViolation {
+        /// The table's schema.
+        schema: String,
+        /// The table.
+        relation: String,
         /// The column.
         column: String,
         /// The row's values.
@@ -345,12 +351,26 @@ pub enum Error {
     /// A row that a check refuses.
     #[error("new row for relation \"{relation}\" violates check constraint \"{constraint}\"")]
     CheckViolation {
+        /// The table's schema.
+        schema: String,
         /// The table.
         relation: String,
         /// The check.
         constraint: String,
         /// The row's values.
         row: String,
+    },
+    /// Two rows of the same key.
+    #[error("duplicate key value violates unique constraint \"{constraint}\"")]
+    KeyViolation {
+        /// The table's schema.
+        schema: String,
+        /// The table.
+        relation: String,
+        /// The key.
+        constraint: String,
+        /// Columns and values: `(id)=(1)`.
+        key: String,
     },
     /// A MERGE would change one row twice.
     #[error("MERGE command cannot affect row a second time")]
@@ -369,9 +389,25 @@ pub enum Error {
     /// A table whose rows cannot be addressed in their files.
     #[error("rows of a table with deletion vectors or mapped columns cannot be changed")]
     NotPlainTable,
+    /// A text that is longer than its column allows.
+    #[error("value too long for type {data_type}")]
+    TextTooLong {
+        /// The table's schema.
+        schema: String,
+        /// The table.
+        relation: String,
+        /// The column.
+        column: String,
+        /// The type: `character varying(10)`.
+        data_type: String,
+    },
     /// A value that the column's type cannot hold.
     #[error("value out of range for column \"{column}\" of type {data_type}")]
     ValueOutOfRange {
+        /// The table's schema.
+        schema: String,
+        /// The table.
+        relation: String,
         /// The column.
         column: String,
         /// The stored type.

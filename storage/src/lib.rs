@@ -39,16 +39,16 @@ pub use catalog::{
     schema_of,
 };
 pub use credentials::CredentialKey;
-pub use error::{Error, Result};
+pub use error::{Error, ErrorPlace, Result};
 pub use locations::Locations;
 pub use models::{ModelStore, Published};
 pub use passwords::{PasswordVerifier, generated_password, random};
 pub use stores::{StoreOptions, StoreRegistry, Stores};
 pub use tables::{
-    BlockMark, CHANGE_COLUMNS, ChangeCounts, FILE_COLUMN, Identity, OptimizeOptions, Optimized,
-    ROW_COLUMN, Repeated, Rewrite, RewriteOptions, RowAction, RowChecks, SnapshotFile, TableCommit,
-    TableDetail, TableOperation, TableShape, TableSnapshot, Tables, VersionSpec, divide_by_rows,
-    format_by_name, stored_schema,
+    BlockMark, CHANGE_COLUMNS, ChangeCounts, FILE_COLUMN, Identity, Key, OptimizeOptions,
+    Optimized, ROW_COLUMN, Repeated, Rewrite, RewriteOptions, RowAction, RowChecks, SnapshotFile,
+    TableCommit, TableDetail, TableOperation, TableShape, TableSnapshot, Tables, TextLimit,
+    VersionSpec, divide_by_rows, format_by_name, stored_schema,
 };
 pub use upkeep::{CheckReport, Garbage, GarbageOptions, Problem, Removed, Upkeep};
 pub use warehouse::Warehouse;

@@ -40,6 +40,18 @@ async fn asyncpg_in_binary() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn node_postgres() {
+    let Some(folder) = clients() else { return };
+    let server = filled().await;
+    let mut command = Command::new("node");
+    command
+        .arg(scripts().join("with_node.js"))
+        .arg(server.port().to_string())
+        .arg(folder.join("node"));
+    println!("{}", run(command).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn java_through_pgjdbc() {
     if clients().is_none() {
         return;

@@ -12,6 +12,7 @@
     reason = "a test that cannot go on must stop, and waits are bounded by the clock"
 )]
 
+mod dbt;
 mod drivers;
 mod lakes;
 mod pgbench;

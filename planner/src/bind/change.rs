@@ -1,4 +1,4 @@
-//! UPDATE, DELETE and MERGE as queries: each row of their result is one change of the target.
+//! UPDATE, DELETE, MERGE and INSERT ... ON CONFLICT as queries: each row of their result is one change of the target.
 //!
 //! In: the syntax tree and the table that is about to change; out: a plan whose rows are what
 //! `auspex_storage::Rewrite::apply` takes: an action, the address of the row, its new values, and its old ones where
@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use auspex_storage::{CHANGE_COLUMNS, FILE_COLUMN, ROW_COLUMN, Repeated, Rewrite, RowAction};
-use auspex_storage::{CatalogEntry, TableShape};
+use auspex_storage::{CatalogEntry, Error as StorageError, TableShape};
 use datafusion::sql::sqlparser::ast::{
     self, Assignment, AssignmentTarget, Expr, Ident, ObjectName, TableFactor, TableWithJoins,
 };
@@ -15,24 +15,29 @@ use datafusion::sql::sqlparser::ast::{
 use super::column_rules::{
     as_table_rows, cast_ast, column_place, default_of, generated_value, is_default,
 };
-use super::{BoundQuery, GivenTables, bind_sql_with, merge};
+use super::{BoundQuery, GivenTables, bind_sql_with, merge, upsert};
 use crate::access::TableUse;
 use crate::commands::name_parts;
 use crate::error::{Error, Result};
 use crate::session::Session;
 
-/// The statement, whichever of the three.
+/// The statement, whichever of the four.
 #[derive(Debug, Clone)]
 pub(crate) enum Change {
+    /// `INSERT … ON CONFLICT`.
+    Upsert(Box<ast::Insert>),
     Update(Box<ast::Update>),
     Delete(Box<ast::Delete>),
     Merge(Box<ast::Merge>),
 }
 
 impl Change {
-    /// The statement, if it is one of the three.
+    /// The statement, if it is one of the four.
     pub(crate) fn of(statement: &ast::Statement) -> Option<Change> {
         Some(match statement {
+            ast::Statement::Insert(insert) if insert.on.is_some() => {
+                Change::Upsert(Box::new(insert.clone()))
+            }
             ast::Statement::Update(update) => Change::Update(Box::new(update.clone())),
             ast::Statement::Delete(delete) => Change::Delete(Box::new(delete.clone())),
             ast::Statement::Merge(merge) => Change::Merge(Box::new(merge.clone())),
@@ -43,16 +48,25 @@ impl Change {
     /// The first word.
     pub(crate) fn verb(&self) -> &'static str {
         match self {
+            Change::Upsert(_) => "INSERT",
             Change::Update(_) => "UPDATE",
             Change::Delete(_) => "DELETE",
             Change::Merge(_) => "MERGE",
         }
     }
 
+    /// The words of the command tag before the number of rows.
+    pub(crate) fn tag(&self) -> &'static str {
+        match self {
+            Change::Upsert(_) => "INSERT 0",
+            _ => self.verb(),
+        }
+    }
+
     /// What to do when two changes meet one row.
     pub(crate) fn repeated(&self) -> Repeated {
         match self {
-            Change::Merge(_) => Repeated::Refused,
+            Change::Merge(_) | Change::Upsert(_) => Repeated::Refused,
             _ => Repeated::FirstWins,
         }
     }
@@ -63,6 +77,7 @@ impl Change {
             Change::Update(update) => update.selection.as_ref(),
             Change::Delete(delete) => delete.selection.as_ref(),
             Change::Merge(merge) => Some(merge.on.as_ref()),
+            Change::Upsert(_) => None,
         };
         condition.map(ToString::to_string)
     }
@@ -97,10 +112,18 @@ impl Change {
                     deletes: has(|action| matches!(action, A::Delete { .. })),
                 }
             }
+            Change::Upsert(insert) => {
+                let action = upsert::conflict_of(insert).map(|conflict| &conflict.action);
+                TableUse::Merge {
+                    inserts: true,
+                    updates: matches!(action, Some(ast::OnConflictAction::DoUpdate(_))),
+                    deletes: false,
+                }
+            }
         }
     }
 
-    fn target(&self) -> Result<(&ObjectName, Option<&ast::TableAlias>)> {
+    fn target(&self) -> Result<(&ObjectName, Option<&Ident>)> {
         let factor = match self {
             Change::Update(update) if update.table.joins.is_empty() => &update.table.relation,
             Change::Delete(delete) => match &delete.from {
@@ -111,10 +134,18 @@ impl Change {
                 },
             },
             Change::Merge(merge) => &merge.table,
+            Change::Upsert(insert) => {
+                let ast::TableObject::TableName(name) = &insert.table else {
+                    return Err(Error::unsupported("this form of INSERT"));
+                };
+                return Ok((name, insert.table_alias.as_ref().map(|alias| &alias.alias)));
+            }
             Change::Update(_) => return Err(Error::unsupported("UPDATE of several tables")),
         };
         match factor {
-            TableFactor::Table { name, alias, .. } => Ok((name, alias.as_ref())),
+            TableFactor::Table { name, alias, .. } => {
+                Ok((name, alias.as_ref().map(|alias| &alias.name)))
+            }
             _ => Err(Error::unsupported("changing what is not a table")),
         }
     }
@@ -124,6 +155,7 @@ impl Change {
         match self {
             Change::Update(update) => update.returning.as_deref(),
             Change::Delete(delete) => delete.returning.as_deref(),
+            Change::Upsert(insert) => insert.returning.as_deref(),
             Change::Merge(_) => None,
         }
     }
@@ -132,7 +164,7 @@ impl Change {
     pub(crate) fn alias(&self) -> Result<Ident> {
         let (name, alias) = self.target()?;
         Ok(match alias {
-            Some(alias) => alias.name.clone(),
+            Some(alias) => alias.clone(),
             None => Ident::with_quote('"', name_parts(name).pop().unwrap_or_default()),
         })
     }
@@ -142,10 +174,64 @@ impl Change {
         matches!(self, Change::Delete(_)) && self.returning().is_some()
     }
 
+    /// Whether rows may have other keys than before.
+    pub(crate) fn changes_keys(&self, shape: &TableShape) -> bool {
+        let Change::Update(update) = self else {
+            return true;
+        };
+        let names = |assignment: &Assignment| match &assignment.target {
+            AssignmentTarget::ColumnName(name) => vec![last(name)],
+            AssignmentTarget::Tuple(names) => names.iter().map(last).collect(),
+        };
+        let assigned: Vec<String> = update.assignments.iter().flat_map(names).collect();
+        // What is generated from other columns changes with them.
+        let may_change = |column: &String| {
+            let is_generated = |idx: usize| shape.generated_of(&shape.columns()[idx]).is_some();
+            shape.position(column).is_none_or(is_generated)
+                || assigned
+                    .iter()
+                    .any(|name| name.eq_ignore_ascii_case(column))
+        };
+        shape
+            .keys()
+            .iter()
+            .flat_map(|key| &key.columns)
+            .any(may_change)
+    }
+
+    /// Whether an error means that two rows of an ON CONFLICT DO UPDATE have the key that it names.
+    pub(crate) fn meets_row_twice(&self, error: &StorageError, shape: &TableShape) -> Result<bool> {
+        let Change::Upsert(insert) = self else {
+            return Ok(false);
+        };
+        let (name, _) = self.target()?;
+        let conflict = upsert::conflict_of(insert);
+        let updates = |conflict: &&ast::OnConflict| {
+            matches!(conflict.action, ast::OnConflictAction::DoUpdate(_))
+        };
+        let Some(conflict) = conflict.filter(updates) else {
+            return Ok(false);
+        };
+        let key = upsert::key_of(conflict, shape, &last(name))?;
+        Ok(match error {
+            StorageError::RepeatedChange => true,
+            StorageError::KeyViolation { constraint, .. } => {
+                key.is_some_and(|key| key.name == *constraint)
+            }
+            _ => false,
+        })
+    }
+
     fn refuse(&self) -> Result<()> {
         let missing = match self {
             Change::Update(update) => vec![(update.limit.is_some(), "UPDATE ... LIMIT")],
             Change::Delete(delete) => vec![(delete.limit.is_some(), "DELETE ... LIMIT")],
+            Change::Upsert(insert) => vec![
+                (insert.overwrite, "INSERT OVERWRITE"),
+                (insert.replace_into, "REPLACE INTO"),
+                (insert.partitioned.is_some(), "INSERT ... PARTITION"),
+                (!insert.assignments.is_empty(), "INSERT ... SET"),
+            ],
             Change::Merge(merge) => vec![
                 (merge.output.is_some(), "MERGE ... RETURNING"),
                 (merge.clauses.is_empty(), "MERGE without WHEN"),
@@ -156,6 +242,18 @@ impl Change {
             None => Ok(()),
         }
     }
+}
+
+/// The name of the table whose rows a statement changes; `None` for other statements.
+pub(crate) fn changed_table(statement: &ast::Statement) -> Option<Vec<String>> {
+    let name = match statement {
+        ast::Statement::Insert(insert) => match &insert.table {
+            ast::TableObject::TableName(name) => name_parts(name),
+            _ => return None,
+        },
+        other => name_parts(Change::of(other)?.target().ok()?.0),
+    };
+    Some(name)
 }
 
 /// What the parts of a statement need to know of the table that it changes.
@@ -202,9 +300,12 @@ impl Target<'_> {
     }
 }
 
+fn last(name: &ObjectName) -> String {
+    name_parts(name).pop().unwrap_or_default()
+}
+
 /// The columns and values of an assignment.
 fn pairs(assignment: &Assignment) -> Result<Vec<(String, Expr)>> {
-    let last = |name: &ObjectName| name_parts(name).pop().unwrap_or_default();
     match (&assignment.target, &assignment.value) {
         (AssignmentTarget::ColumnName(name), value) => Ok(vec![(last(name), value.clone())]),
         (AssignmentTarget::Tuple(names), Expr::Tuple(values)) if names.len() == values.len() => {
@@ -309,6 +410,9 @@ pub(crate) async fn bind_change(
         Change::Update(update) => update_parts(update, &target, factor)?,
         Change::Delete(delete) => delete_parts(delete, factor),
         Change::Merge(merge) => merge::parts(merge, &target, factor)?,
+        Change::Upsert(insert) => {
+            merge::parts(&upsert::as_merge(insert, &target)?, &target, factor)?
+        }
     };
     let has_values = parts.values.is_some();
     let has_old = shape.keeps_changes() || change.returns_old();

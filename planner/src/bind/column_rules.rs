@@ -49,7 +49,7 @@ pub(crate) fn is_default(expr: &ast::Expr) -> bool {
 /// The checks of a table, ready to be evaluated on its rows.
 pub(crate) fn row_checks(
     state: &SessionState,
-    relation: &str,
+    (schema_name, relation): (&str, &str),
     shape: &TableShape,
 ) -> Result<Arc<RowChecks>> {
     let schema = DFSchema::try_from(shape.schema())?;
@@ -60,8 +60,10 @@ pub(crate) fn row_checks(
         checks.push((name, state.create_physical_expr(expr, &schema)?));
     }
     Ok(Arc::new(RowChecks {
+        schema: schema_name.to_owned(),
         relation: relation.to_owned(),
         checks,
+        session: (!shape.keys().is_empty()).then(|| Arc::new(state.clone())),
     }))
 }
 

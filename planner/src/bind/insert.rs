@@ -102,7 +102,7 @@ pub(crate) async fn bind_insert_with(
         .project(filled)?
         .build()?;
     let plan = as_table_rows(&state, &shape, rows, 0)?;
-    let checks = row_checks(&state, &relation, &shape)?;
+    let checks = row_checks(&state, (&table.schema, &relation), &shape)?;
     Ok(BoundInsert {
         table,
         shape,
@@ -214,7 +214,8 @@ fn from_query(
     Ok((planned, Some(places)))
 }
 
-fn counts_differ(found: usize, wanted: usize) -> Error {
+/// The error that a source has not as many columns as are to be filled.
+pub(super) fn counts_differ(found: usize, wanted: usize) -> Error {
     let (more, less) = match found > wanted {
         true => ("expressions", "target columns"),
         false => ("target columns", "expressions"),
@@ -223,17 +224,9 @@ fn counts_differ(found: usize, wanted: usize) -> Error {
 }
 
 fn refuse(insert: &ast::Insert) -> Result<()> {
-    if insert.on.is_some() {
-        return Err(Error::Unsupported {
-            what: "INSERT ... ON CONFLICT".into(),
-            hint: Some(
-                "Tables have no unique keys. Use MERGE INTO ... WHEN MATCHED THEN UPDATE ... \
-                 WHEN NOT MATCHED THEN INSERT."
-                    .into(),
-            ),
-        });
-    }
     let missing = [
+        // The others with ON CONFLICT are changes.
+        (insert.on.is_some(), "INSERT ... ON CONFLICT in this place"),
         (insert.overwrite, "INSERT OVERWRITE"),
         (insert.replace_into, "REPLACE INTO"),
         (insert.partitioned.is_some(), "INSERT ... PARTITION"),

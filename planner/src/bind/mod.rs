@@ -24,6 +24,7 @@ mod repeat_version;
 mod returning;
 mod table_functions;
 mod typed_values;
+mod upsert;
 mod values;
 mod wildcards;
 
@@ -39,7 +40,7 @@ use crate::optimize::DivideScans;
 use crate::session::Session;
 
 pub(crate) use arguments::Arguments;
-pub(crate) use change::{Change, bind_change};
+pub(crate) use change::{Change, bind_change, changed_table};
 pub(crate) use column_rules::{
     as_table_rows, cast_ast, column_place, default_of, names_column, parse_expr, renamed,
     row_checks, undefined_column,

@@ -208,8 +208,10 @@ fn concerned(
     let rows = batch.column(2).as_primitive::<Int64Type>();
     let changes = [RowAction::Delete as i32, RowAction::Update as i32];
     let concerned = (0..batch.num_rows()).map(|idx| {
-        let is_change = actions.is_valid(idx) && changes.contains(&actions.value(idx));
-        Some(is_change && met.insert((files.value(idx), rows.value(idx))))
+        let action = actions.is_valid(idx).then(|| actions.value(idx));
+        let is_change = action.is_some_and(|action| changes.contains(&action));
+        let is_new = action == Some(RowAction::Insert as i32);
+        Some(is_new || (is_change && met.insert((files.value(idx), rows.value(idx)))))
     });
     Ok(concerned.collect())
 }

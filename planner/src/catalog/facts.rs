@@ -5,8 +5,11 @@
 
 use std::sync::{Arc, Weak};
 
-use auspex_storage::{CatalogEntry, Definition, ModelDefinition, TableShape};
+use auspex_storage::{
+    CatalogEntry, Definition, Identity, Key, ModelDefinition, TableShape, TextLimit,
+};
 use datafusion::error::DataFusionError;
+use datafusion::sql::sqlparser::ast::Ident;
 
 use crate::error::{Error, Result};
 use crate::session::Session;
@@ -67,8 +70,14 @@ pub struct TableRules {
     pub defaults: Vec<Option<String>>,
     /// The text of the expression that makes each column's values.
     pub generated: Vec<Option<String>>,
+    /// How long each column's texts may be.
+    pub text_limits: Vec<Option<TextLimit>>,
+    /// How each column's numbers are given, if it is an identity column.
+    pub identities: Vec<Option<Identity>>,
     /// The checks: name, text.
     pub checks: Vec<(String, String)>,
+    /// The primary key and the unique constraints.
+    pub keys: Vec<Key>,
 }
 
 /// A setting of the session.
@@ -218,6 +227,24 @@ fn rules_of(shape: &TableShape) -> TableRules {
     TableRules {
         defaults: columns().map(|column| shape.default_of(column)).collect(),
         generated: columns().map(|column| shape.generated_of(column)).collect(),
-        checks: shape.checks().into_iter().collect(),
+        text_limits: columns()
+            .map(|column| shape.text_limit_of(column))
+            .collect(),
+        identities: columns().map(|column| shape.identity_of(column)).collect(),
+        checks: shape
+            .checks()
+            .into_iter()
+            .filter(|(_, text)| !is_of_identity(shape, text))
+            .collect(),
+        keys: shape.keys(),
     }
+}
+
+/// Whether a check forbids NULL in an identity column, which its definition says already.
+fn is_of_identity(shape: &TableShape, text: &str) -> bool {
+    let mut columns = shape.columns().iter();
+    columns.any(|column| {
+        let name = Ident::with_quote('"', column.name());
+        shape.identity_of(column).is_some() && text == format!("{name} IS NOT NULL")
+    })
 }

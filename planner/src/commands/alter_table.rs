@@ -10,8 +10,8 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use auspex_storage::{
-    CatalogEntry, Change, Definition, Error as StorageError, Rewrite, TableDefinition,
-    TableOperation, TableShape, columns_of,
+    CatalogEntry, Change, Definition, Error as StorageError, Key, Rewrite, TableDefinition,
+    TableOperation, TableShape, TextLimit, columns_of,
 };
 use datafusion::arrow::datatypes::Field;
 use datafusion::sql::sqlparser::ast::{
@@ -20,7 +20,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 use futures::StreamExt as _;
 
-use super::table_shape::{add_constraint, add_option, checked_default, set_property};
+use super::table_shape::{add_constraint, add_option, checked_default, set_property, text_limit};
 use super::{folded, name_parts};
 use crate::access::TableUse;
 use crate::bind::{
@@ -44,26 +44,55 @@ pub(super) async fn alter(
     text: &str,
     control: &StatementControl,
 ) -> Result<String> {
-    let (schema, name) = session.relation_parts(&name_parts(&alter.name))?;
+    let operations = alter.operations.as_slice();
+    change_definition(
+        session,
+        (&alter.name, alter.if_exists),
+        operations,
+        text,
+        control,
+    )
+    .await
+}
+
+/// Carries out operations on a table.
+pub(super) async fn change_definition(
+    session: &Arc<Session>,
+    (name, if_exists): (&ObjectName, bool),
+    operations: &[AlterTableOperation],
+    text: &str,
+    control: &StatementControl,
+) -> Result<String> {
+    let (schema, name) = session.relation_parts(&name_parts(name))?;
+    if let Some(view) = session.entry(&schema, &name)
+        && matches!(view.definition, Definition::View(_))
+        && let [AlterTableOperation::RenameTable { table_name }] = operations
+    {
+        session.access().check_owner(&view)?;
+        rename(session, &view, new_name(table_name), text).await?;
+        return Ok("ALTER VIEW".to_owned());
+    }
     let table = match session.managed_table(&schema, &name, TableUse::Define) {
-        Err(Error::Undefined { .. }) if alter.if_exists => {
+        Err(Error::Undefined { .. }) if if_exists => {
             let message = format!("relation \"{name}\" does not exist, skipping");
             control.notify(Notice::plain(message));
             return Ok(TAG.to_owned());
         }
         found => found?,
     };
-    if let [AlterTableOperation::RenameTable { table_name }] = alter.operations.as_slice() {
-        let (ast::RenameTableNameKind::To(to) | ast::RenameTableNameKind::As(to)) = table_name;
-        return rename(session, &table, to, text).await;
+    if let [AlterTableOperation::RenameTable { table_name }] = operations {
+        return rename(session, &table, new_name(table_name), text).await;
     }
     for _ in 0..MAX_ROUNDS {
         let rewrite = session.engine.tables.rewrite(&table.id).await?;
         let mut altering = Altering::new(&table.name, rewrite.shape());
-        for operation in &alter.operations {
+        for operation in operations {
             altering.apply(session, operation, control).await?;
         }
-        match altering.commit(session, &rewrite, control).await {
+        match altering
+            .commit(session, &table.schema, &rewrite, control)
+            .await
+        {
             Ok(shape) => {
                 record(session, &table, &shape, text).await?;
                 return Ok(TAG.to_owned());
@@ -74,6 +103,11 @@ pub(super) async fn alter(
     }
     let object = format!("table \"{}\"", table.name);
     Err(StorageError::Conflict { object }.into())
+}
+
+fn new_name(name: &ast::RenameTableNameKind) -> &ObjectName {
+    let (ast::RenameTableNameKind::To(to) | ast::RenameTableNameKind::As(to)) = name;
+    to
 }
 
 async fn rename(
@@ -157,6 +191,8 @@ struct Altering<'a> {
     needs_rows: bool,
     operation: TableOperation,
     forbidden: Vec<Forbidden>,
+    /// Keys that the rows as they are must keep to.
+    keys: Vec<Key>,
 }
 
 impl<'a> Altering<'a> {
@@ -171,6 +207,7 @@ impl<'a> Altering<'a> {
             needs_rows: false,
             operation: TableOperation::Properties,
             forbidden: Vec::new(),
+            keys: Vec::new(),
         }
     }
 
@@ -223,15 +260,21 @@ impl<'a> Altering<'a> {
                     },
             } => {
                 let idx = self.place(column_name)?;
-                let data_type = column_type::declared(session, data_type).await?;
-                self.set_type(session, idx, data_type, using.as_ref())
+                let stored = column_type::declared(session, data_type).await?;
+                self.set_type(session, idx, stored, using.as_ref())?;
+                self.limit_texts(idx, text_limit(data_type)?);
+                Ok(())
             }
             AlterTableOperation::AlterColumn { column_name, op } => {
                 self.alter_column(session, column_name, op)
             }
             AlterTableOperation::AddConstraint { constraint, .. } => {
-                let before = self.shape.checks();
+                let (before, keys) = (self.shape.checks(), self.shape.keys());
                 add_constraint(session, &mut self.shape, constraint, self.relation)?;
+                let added = self.shape.keys().into_iter();
+                for key in added.filter(|key| !keys.contains(key)) {
+                    self.demand_key(key);
+                }
                 let added = self.shape.checks().into_iter();
                 for (name, check) in added.filter(|(name, _)| !before.contains_key(name)) {
                     self.forbid_violations(&name, &check)?;
@@ -258,6 +301,8 @@ impl<'a> Altering<'a> {
         let idx = self.shape.columns().len();
         let field = Field::new(name, data_type, true);
         self.shape.add_column(field)?;
+        self.shape
+            .set_text_limit(idx, text_limit(&column.data_type)?);
         for option in &column.options {
             add_option(session, &mut self.shape, idx, option, self.relation)?;
         }
@@ -270,6 +315,17 @@ impl<'a> Altering<'a> {
         let default = default_of(&self.shape, field)?;
         self.sources.push(Source::Value(Box::new(default)));
         Ok(())
+    }
+
+    /// Sets how long a column's texts may be; where that is less than before, the rows are written anew and looked at.
+    fn limit_texts(&mut self, idx: usize, limit: Option<TextLimit>) {
+        let old = self.shape.text_limit_of(&self.shape.columns()[idx]);
+        self.shape.set_text_limit(idx, limit);
+        let is_tighter = |limit: TextLimit| old.is_none_or(|old| limit.length < old.length);
+        if limit.is_some_and(is_tighter) {
+            self.needs_rows = true;
+            self.operation = TableOperation::Columns;
+        }
     }
 
     fn drop_column(&mut self, idx: usize) -> Result<()> {
@@ -302,6 +358,7 @@ impl<'a> Altering<'a> {
                 self.shape.drop_check(&check);
             }
         }
+        self.shape.drop_keys_of(&name);
         if self.shape.columns().len() == 1 {
             return Err(StorageError::NoTableColumns.into());
         }
@@ -367,22 +424,57 @@ impl<'a> Altering<'a> {
             AlterColumnOperation::SetNotNull => {
                 self.shape.set_nullable(idx, false);
                 let name = self.shape.columns()[idx].name().clone();
-                let relation = self.relation;
-                let message =
-                    format!("column \"{name}\" of relation \"{relation}\" contains null values");
-                let column = Expr::Identifier(Ident::with_quote('"', name));
-                self.forbidden.push(Forbidden {
-                    condition: Expr::IsNull(Box::new(column)),
-                    error: Error::invalid("23502", message, None),
-                });
+                self.forbid_null(&name);
             }
-            AlterColumnOperation::DropNotNull => self.shape.set_nullable(idx, true),
+            AlterColumnOperation::DropNotNull => {
+                let name = self.shape.columns()[idx].name();
+                let mut keys = self.shape.keys().into_iter();
+                if keys.any(|key| key.is_primary && key.columns.contains(name)) {
+                    let message = format!("column \"{name}\" is in a primary key");
+                    return Err(Error::invalid("42P16", message, None));
+                }
+                self.shape.set_nullable(idx, true);
+            }
             AlterColumnOperation::SetDefault { value } => {
                 let text = checked_default(session, &self.shape, idx, value)?;
                 self.shape.set_default(idx, text.as_deref());
             }
             AlterColumnOperation::DropDefault => self.shape.set_default(idx, None),
             other => return Err(Error::unsupported(format!("ALTER COLUMN ... {other}"))),
+        }
+        Ok(())
+    }
+
+    fn forbid_null(&mut self, column: &str) {
+        let relation = self.relation;
+        let message =
+            format!("column \"{column}\" of relation \"{relation}\" contains null values");
+        let column = Expr::Identifier(Ident::with_quote('"', column));
+        self.forbidden.push(Forbidden {
+            condition: Expr::IsNull(Box::new(column)),
+            error: Error::invalid("23502", message, None),
+        });
+    }
+
+    /// Looks at the rows before a key is declared over them.
+    fn demand_key(&mut self, key: Key) {
+        if key.is_primary {
+            key.columns
+                .iter()
+                .for_each(|column| self.forbid_null(column));
+        }
+        self.keys.push(key);
+    }
+
+    async fn check_keys(&self, session: &Arc<Session>, rewrite: &Rewrite) -> Result<()> {
+        let state = session.state(None);
+        for key in &self.keys {
+            if let Some(values) = rewrite.duplicate(key, &state).await? {
+                return Err(Error::NotUnique {
+                    constraint: key.name.clone(),
+                    key: values,
+                });
+            }
         }
         Ok(())
     }
@@ -408,7 +500,7 @@ impl<'a> Altering<'a> {
         if_exists: bool,
         control: &StatementControl,
     ) -> Result<()> {
-        if self.shape.drop_check(name) {
+        if self.shape.drop_check(name) || self.shape.drop_key(name) {
             return Ok(());
         }
         let message = format!(
@@ -426,6 +518,7 @@ impl<'a> Altering<'a> {
     async fn commit(
         mut self,
         session: &Arc<Session>,
+        schema: &str,
         rewrite: &Rewrite,
         control: &StatementControl,
     ) -> Result<TableShape> {
@@ -442,7 +535,10 @@ impl<'a> Altering<'a> {
             }
         }
         let rows = match self.needs_rows {
-            false => None,
+            false => {
+                self.check_keys(session, rewrite).await?;
+                None
+            }
             true => {
                 let columns = self.sources.iter().map(|source| match source {
                     Source::Column(name) => Expr::Identifier(Ident::with_quote('"', name)),
@@ -450,7 +546,8 @@ impl<'a> Altering<'a> {
                 });
                 let query = query(columns.collect(), None)?;
                 let rows = self.rows(session, rewrite, query, control, true).await?;
-                let checks = row_checks(&session.state(None), self.relation, &self.shape)?;
+                let place = (schema, self.relation);
+                let checks = row_checks(&session.state(None), place, &self.shape)?;
                 Some((rows, checks))
             }
         };

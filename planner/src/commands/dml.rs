@@ -5,12 +5,12 @@
 
 use std::sync::Arc;
 
-use auspex_storage::{Error as StorageError, RewriteOptions};
+use auspex_storage::{CatalogEntry, Error as StorageError, RewriteOptions};
 use datafusion::common::ScalarValue;
 
 use crate::bind::{BoundInsert, Change, Returned, Returning, bind_change, row_checks};
 use crate::error::{Error, Result};
-use crate::identity::numbered;
+use crate::identity::{numbered, numbered_changes};
 use crate::session::Session;
 use crate::statement_run::StatementControl;
 use crate::streams::{stream, streams};
@@ -28,7 +28,8 @@ pub(crate) async fn insert(
 ) -> Result<Option<u64>> {
     session.change_table("INSERT", &insert.table)?;
     let rows = streams(session, &insert.query, parameters, control).await;
-    let mut rows = rows.map_err(|error| named_null(error, &insert.columns))?;
+    let mut rows =
+        rows.map_err(|error| in_place(named_null(error, &insert.columns), &insert.table))?;
     rows = numbered(session, &insert.table.id, &insert.shape, rows);
     if let Some(returned) = returned {
         let streams = rows.into_iter().enumerate();
@@ -52,8 +53,34 @@ pub(crate) async fn insert(
                 false => Ok(None),
             }
         }
-        Err(error) => Err(error.into()),
+        Err(error) => Err(in_place(error.into(), &insert.table)),
     }
+}
+
+/// An error about a value, with the table that the value was for.
+fn in_place(error: Error, table: &CatalogEntry) -> Error {
+    let mut place = error.report().place;
+    if error.report().sqlstate != "23502" || place.table.is_some() {
+        return error;
+    }
+    place.schema = Some(table.schema.clone());
+    place.table = Some(table.name.clone());
+    place.column = place.column.or_else(|| quoted(&error.report().message));
+    let error = Box::new(error);
+    Error::InPlace { error, place }
+}
+
+/// What a message quotes.
+fn quoted(message: &str) -> Option<String> {
+    message.split('"').nth(1).map(ToOwned::to_owned)
+}
+
+/// The error that two rows of one statement have the key that ON CONFLICT DO UPDATE names.
+fn row_twice() -> Error {
+    let message = "ON CONFLICT DO UPDATE command cannot affect row a second time";
+    let hint = "Ensure that no rows proposed for insertion within the same command have \
+                duplicate constrained values.";
+    Error::invalid("21000", message, Some(hint))
 }
 
 /// The error of a NULL in VALUES under the column's own name: the planner calls the columns of VALUES by number.
@@ -85,23 +112,28 @@ pub(crate) async fn change(
         let rewrite = session.tables().rewrite(&table.id).await?;
         let query = bind_change(session, change, &rewrite).await?;
         let options = RewriteOptions {
-            checks: row_checks(&query.state, &table.name, rewrite.shape())?,
+            checks: row_checks(&query.state, (&table.schema, &table.name), rewrite.shape())?,
+            changes_keys: change.changes_keys(rewrite.shape()),
             repeated: change.repeated(),
             operation: change.verb(),
             predicate: change.condition(),
         };
         let mut changes = stream(session, &query, parameters.clone(), control).await?;
+        changes = numbered_changes(session, &table.id, rewrite.shape(), changes);
         let returned = returning.map(Returned::new);
         if let Some(returned) = &returned {
             changes = returned.of_changes(changes);
         }
         match Box::pin(rewrite.apply(changes, &options, &query.state)).await {
             Ok(counts) => {
-                let tag = format!("{} {}", change.verb(), counts.total());
+                let tag = format!("{} {}", change.tag(), counts.total());
                 return Ok((tag, returned));
             }
             Err(StorageError::Conflict { .. }) => {}
-            Err(error) => return Err(error.into()),
+            Err(error) if change.meets_row_twice(&error, rewrite.shape())? => {
+                return Err(row_twice());
+            }
+            Err(error) => return Err(in_place(error.into(), &table)),
         }
     }
     let object = format!("table \"{}\"", table.name);

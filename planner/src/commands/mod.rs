@@ -17,6 +17,7 @@ mod role_dependents;
 mod roles;
 mod set_role;
 mod settings;
+mod table_keys;
 mod table_shape;
 mod tables;
 mod views;
@@ -91,11 +92,16 @@ pub(crate) async fn run(
     parsed: &ParsedStatement,
     control: &StatementControl,
 ) -> Result<Outcome> {
-    if !may_stand_in_block(&parsed.statement) {
-        session.refuse_in_block(&first_words(&parsed.text))?;
-    }
+    let (verb, text) = (first_words(&parsed.text), parsed.text.as_str());
     session.engine.catalog.refresh_now().await?;
-    let text = parsed.text.as_str();
+    let before = match place_in_block(&parsed.statement) {
+        InBlock::Part => None,
+        InBlock::Beside => session.step_out_of_block(&verb)?,
+        InBlock::Never => {
+            session.refuse_in_block(&verb)?;
+            None
+        }
+    };
     let tag = match &parsed.statement {
         Statement::CreateModel(create) => models::create(session, create, text, control).await?,
         Statement::Train(train) => models::train(session, train, text, control).await?,
@@ -126,6 +132,9 @@ pub(crate) async fn run(
         Statement::Sql(statement) => Box::pin(sql(session, statement, text, control)).await?,
         _ => return Err(Error::unsupported("this statement")),
     };
+    if let Some(before) = before {
+        session.tell_definition(&verb, before, control);
+    }
     Ok(Outcome::Command(tag))
 }
 
@@ -177,7 +186,7 @@ async fn sql(
             comment,
             ..
         } => comments::comment(session, *object_type, object_name, comment.clone(), text).await,
-        S::CreateIndex(index) => indexes::create(session, index, control),
+        S::CreateIndex(index) => Box::pin(indexes::create(session, index, text, control)).await,
         S::Set(set) => settings::set(session, set, control),
         S::Reset(reset) => settings::reset_any(session, reset),
         S::StartTransaction { .. }
@@ -198,27 +207,52 @@ async fn sql(
     }
 }
 
-/// Whether a command may stand in a transaction block: the others change the catalog or files at once.
-fn may_stand_in_block(statement: &Statement) -> bool {
+/// How a command stands in a transaction block.
+enum InBlock {
+    /// Taken back with it.
+    Part,
+    /// A definition, committed by itself.
+    Beside,
+    /// What takes long, or changes the files of tables under other statements.
+    Never,
+}
+
+fn place_in_block(statement: &Statement) -> InBlock {
     use ast::Statement as S;
     match statement {
         Statement::Sql(statement) => match statement.as_ref() {
-            SqlStatement::Reset(_) | SqlStatement::CopyTo(_) => true,
-            SqlStatement::Statement(statement) => matches!(
-                statement.as_ref(),
+            SqlStatement::Reset(_) | SqlStatement::CopyTo(_) => InBlock::Part,
+            SqlStatement::CreateExternalTable(_) => InBlock::Beside,
+            SqlStatement::Statement(statement) => match statement.as_ref() {
                 S::Set(_)
-                    | S::Reset(_)
-                    | S::StartTransaction { .. }
-                    | S::Commit { .. }
-                    | S::Rollback { .. }
-                    | S::Savepoint { .. }
-                    | S::ReleaseSavepoint { .. }
-                    | S::Copy { .. }
-                    | S::Truncate(_)
-            ),
-            _ => false,
+                | S::Reset(_)
+                | S::StartTransaction { .. }
+                | S::Commit { .. }
+                | S::Rollback { .. }
+                | S::Savepoint { .. }
+                | S::ReleaseSavepoint { .. }
+                | S::Copy { .. }
+                | S::Truncate(_) => InBlock::Part,
+                // One that is not unique builds nothing.
+                S::CreateIndex(index) if !index.unique => InBlock::Part,
+                S::CreateTable(_)
+                | S::CreateIndex(_)
+                | S::CreateView(_)
+                | S::CreateSchema { .. }
+                | S::AlterTable(_)
+                | S::Comment { .. }
+                | S::Drop { .. } => InBlock::Beside,
+                _ => InBlock::Never,
+            },
+            _ => InBlock::Never,
         },
-        statement => changes_role(statement),
+        statement if changes_role(statement) => InBlock::Part,
+        Statement::CreateTable(_)
+        | Statement::Grant(_)
+        | Statement::DefaultPrivileges(_)
+        | Statement::AlterOwner(_)
+        | Statement::Role(_) => InBlock::Beside,
+        _ => InBlock::Never,
     }
 }
 

@@ -7,17 +7,21 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use auspex_sql::Word;
-use auspex_storage::{Identity, TableShape, stored_schema};
+use auspex_storage::{Identity, TableShape, TextLimit, stored_schema};
 use datafusion::arrow::datatypes::{DataType, Schema};
 use datafusion::common::DFSchema;
 use datafusion::logical_expr::ExprSchemable as _;
 use datafusion::sql::sqlparser::ast::{self, ColumnOption, GeneratedAs, TableConstraint};
 
 use super::folded;
+use super::table_keys::{DeclaredKey, add_key, check_reference, free_name, is_taken, name_taken};
 use super::tables::declared_schema;
 use crate::bind::undefined_column;
 use crate::error::{Error, Result};
 use crate::session::Session;
+
+/// PostgreSQL's limit of `VARCHAR(n)`.
+const LONGEST_TEXT: u64 = 10_485_760;
 
 /// The definition that `CREATE TABLE (…)` writes.
 pub(super) async fn declared_shape(
@@ -41,6 +45,7 @@ pub(super) async fn declared_shape(
     let schema = stored_schema(declared_schema(session, &plain).await?.as_ref())?;
     let mut shape = TableShape::new(&schema);
     for (idx, column) in create.columns.iter().enumerate() {
+        shape.set_text_limit(idx, text_limit(&column.data_type)?);
         // A key follows what makes its column unique.
         let is_key =
             |option: &&ast::ColumnOptionDef| matches!(option.option, ColumnOption::PrimaryKey(_));
@@ -53,6 +58,29 @@ pub(super) async fn declared_shape(
         add_constraint(session, &mut shape, constraint, relation)?;
     }
     Ok(shape)
+}
+
+/// How long the texts of a column of a type may be.
+pub(super) fn text_limit(data_type: &ast::DataType) -> Result<Option<TextLimit>> {
+    use ast::CharacterLength::IntegerLength;
+    use ast::DataType as T;
+    let (is_fixed, length) = match data_type {
+        // Without a length it is one character.
+        T::Char(None) | T::Character(None) => (true, 1),
+        T::Char(Some(IntegerLength { length, .. }))
+        | T::Character(Some(IntegerLength { length, .. })) => (true, *length),
+        T::Varchar(Some(IntegerLength { length, .. }))
+        | T::CharVarying(Some(IntegerLength { length, .. }))
+        | T::CharacterVarying(Some(IntegerLength { length, .. })) => (false, *length),
+        _ => return Ok(None),
+    };
+    if !(1..=LONGEST_TEXT).contains(&length) {
+        let message = format!("length of a text must be 1 to {LONGEST_TEXT}, got {length}");
+        return Err(Error::invalid("22023", message, None));
+    }
+    // Lossless: it was compared just now.
+    let length = length as usize;
+    Ok(Some(TextLimit { is_fixed, length }))
 }
 
 /// Adds what stands behind a column's type.
@@ -102,11 +130,15 @@ pub(super) fn add_option(
         ColumnOption::Generated { .. } | ColumnOption::Identity(_) => {
             return Err(Error::unsupported("this form of an identity column"));
         }
-        // Numbers of an identity column are unique as long as nobody writes others.
-        ColumnOption::PrimaryKey(_) if shape.identity_of(&shape.columns()[idx]).is_some() => {}
-        ColumnOption::PrimaryKey(_) => return Err(no_keys("PRIMARY KEY")),
-        ColumnOption::Unique(_) => return Err(no_keys("UNIQUE")),
-        ColumnOption::ForeignKey(_) => return Err(Error::unsupported("REFERENCES")),
+        ColumnOption::PrimaryKey(key) => {
+            let key = DeclaredKey::primary(option.name.as_ref(), key, Some(&column))?;
+            add_key(shape, &key, relation)?;
+        }
+        ColumnOption::Unique(key) => {
+            let key = DeclaredKey::unique(option.name.as_ref(), key, Some(&column))?;
+            add_key(shape, &key, relation)?;
+        }
+        ColumnOption::ForeignKey(reference) => check_reference(reference)?,
         other => return Err(Error::unsupported(format!("the column option {other}"))),
     }
     Ok(())
@@ -169,35 +201,15 @@ pub(super) fn add_constraint(
             let name = name.unwrap_or_else(|| free_name(shape, &format!("{relation}_check")));
             add_check(session, shape, &name, &check.expr, relation)
         }
-        TableConstraint::PrimaryKey(_) => Err(no_keys("PRIMARY KEY")),
-        TableConstraint::Unique(_) => Err(no_keys("UNIQUE")),
-        TableConstraint::ForeignKey(_) => Err(Error::unsupported("FOREIGN KEY")),
+        TableConstraint::PrimaryKey(key) => {
+            add_key(shape, &DeclaredKey::primary(None, key, None)?, relation).map(|_| ())
+        }
+        TableConstraint::Unique(key) => {
+            add_key(shape, &DeclaredKey::unique(None, key, None)?, relation).map(|_| ())
+        }
+        TableConstraint::ForeignKey(reference) => check_reference(reference),
         _ => Err(Error::unsupported("this table constraint")),
     }
-}
-
-/// A key that is kept but not enforced would be believed, and one that is enforced would cost a look at all rows.
-fn no_keys(what: &str) -> Error {
-    Error::Unsupported {
-        what: what.to_owned(),
-        hint: Some(
-            "Tables enforce NOT NULL and CHECK alone; MERGE INTO adds only rows that are missing."
-                .into(),
-        ),
-    }
-}
-
-/// A name that no check has.
-fn free_name(shape: &TableShape, wish: &str) -> String {
-    let taken = shape.checks();
-    if !taken.contains_key(wish) {
-        return wish.to_owned();
-    }
-    let mut number = 1;
-    while taken.contains_key(&format!("{wish}{number}")) {
-        number += 1;
-    }
-    format!("{wish}{number}")
 }
 
 fn add_check(
@@ -207,9 +219,8 @@ fn add_check(
     expr: &ast::Expr,
     relation: &str,
 ) -> Result<()> {
-    if shape.checks().contains_key(name) {
-        let message = format!("constraint \"{name}\" for relation \"{relation}\" already exists");
-        return Err(Error::invalid("42710", message, None));
+    if is_taken(shape, name) {
+        return Err(name_taken(name, relation));
     }
     let schema = DFSchema::try_from(shape.schema())?;
     let text = expr.to_string();
@@ -319,7 +330,7 @@ pub(super) fn set_partitions(
 /// Properties that change how files are read, which the engine does not write.
 const REFUSED: &[&str] = &["delta.columnMapping.mode", "delta.enableDeletionVectors"];
 /// Properties that have statements of their own.
-const CHECKS: &str = "delta.constraints.";
+const CONSTRAINTS: [&str; 2] = ["delta.constraints.", "auspex.key."];
 
 /// Sets a property after looking whether the engine can keep its promise.
 pub(super) fn set_property(shape: &mut TableShape, name: &str, value: &str) -> Result<()> {
@@ -328,9 +339,9 @@ pub(super) fn set_property(shape: &mut TableShape, name: &str, value: &str) -> R
             "the table property \"{name}\" = '{value}'"
         )));
     }
-    if name.starts_with(CHECKS) {
+    if CONSTRAINTS.iter().any(|prefix| name.starts_with(prefix)) {
         let message = format!("property \"{name}\" cannot be set");
-        let hint = "Use ALTER TABLE ... ADD CONSTRAINT ... CHECK.";
+        let hint = "Use ALTER TABLE ... ADD CONSTRAINT.";
         return Err(Error::invalid("22023", message, Some(hint)));
     }
     shape.set_property(name, value);

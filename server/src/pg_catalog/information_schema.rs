@@ -9,7 +9,7 @@ use super::cells::{Cell, Row};
 use super::check_columns::columns_of_check;
 use super::functions::type_text;
 use super::ml_functions;
-use super::objects::{Objects, Relation};
+use super::objects::{Key, Objects, Relation};
 use super::relation_rows::RelationRows;
 use super::roles;
 use crate::protocol::types::{WireColumn, wire_columns};
@@ -21,6 +21,7 @@ pub(super) fn of_relations(name: &str) -> Option<RelationRows> {
         "columns" => |objects, relation| Ok(columns(&View::new(objects, relation))),
         "views" => |objects, relation| Ok(views(&View::new(objects, relation))),
         "check_constraints" => |o, relation| Ok(check_constraints(&View::new(o, relation))),
+        "key_column_usage" => |o, relation| Ok(key_columns(&View::new(o, relation))),
         "table_constraints" => |o, relation| Ok(table_constraints(&View::new(o, relation))),
         "constraint_column_usage" => |o, relation| Ok(constraint_columns(&View::new(o, relation))),
         "table_privileges" | "role_table_grants" => {
@@ -119,8 +120,8 @@ fn columns(view: &View<'_>) -> Vec<Row> {
         return Vec::new();
     };
     let rules = &relation.rules;
-    let fields = relation.columns.fields();
     let row = |(idx, column): (usize, &WireColumn)| {
+        let identity = relation.identity(idx);
         let generated = rules.generated.get(idx).cloned().flatten();
         let default = rules.defaults.get(idx).cloned().flatten();
         let mut row = view.table();
@@ -128,10 +129,16 @@ fn columns(view: &View<'_>) -> Vec<Row> {
             ("column_name", column.name.clone().into()),
             ("ordinal_position", (idx + 1).into()),
             ("column_default", default.into()),
-            ("is_nullable", yes_or_no(fields[idx].is_nullable())),
+            ("is_nullable", yes_or_no(!relation.forbids_null(idx))),
             ("dtd_identifier", (idx + 1).to_string().into()),
             ("is_self_referencing", yes_or_no(false)),
-            ("is_identity", yes_or_no(false)),
+            ("is_identity", yes_or_no(identity.is_some())),
+            (
+                "identity_generation",
+                identity
+                    .map(|kind| if kind == "a" { "ALWAYS" } else { "BY DEFAULT" })
+                    .into(),
+            ),
             ("identity_cycle", yes_or_no(false)),
             (
                 "is_generated",
@@ -146,6 +153,18 @@ fn columns(view: &View<'_>) -> Vec<Row> {
             ("is_updatable", yes_or_no(is_users_table(relation))),
         ]);
         row.extend(type_columns(view.database, column));
+        if let Some(limit) = relation.text_limit(idx) {
+            let (data_type, udt) = match limit.is_fixed {
+                true => ("character", "bpchar"),
+                false => ("character varying", "varchar"),
+            };
+            row.retain(|(name, _)| !["data_type", "udt_name"].contains(name));
+            row.extend([
+                ("data_type", data_type.into()),
+                ("udt_name", udt.into()),
+                ("character_maximum_length", limit.length.into()),
+            ]);
+        }
         row
     };
     columns.iter().enumerate().map(row).collect()
@@ -235,18 +254,41 @@ fn check_constraints(view: &View<'_>) -> Vec<Row> {
 }
 
 fn table_constraints(view: &View<'_>) -> Vec<Row> {
-    let row = |(name, _): &(String, String)| {
+    let row = |name: &str, kind: &str| {
         let mut row = constraint(view, name);
         row.extend(view.table());
         row.extend([
-            ("constraint_type", "CHECK".into()),
+            ("constraint_type", kind.into()),
             ("is_deferrable", yes_or_no(false)),
             ("initially_deferred", yes_or_no(false)),
             ("enforced", yes_or_no(true)),
         ]);
+        if kind == "UNIQUE" {
+            row.push(("nulls_distinct", yes_or_no(true)));
+        }
         row
     };
-    view.relation.rules.checks.iter().map(row).collect()
+    let rules = &view.relation.rules;
+    let checks = rules.checks.iter().map(|(name, _)| row(name, "CHECK"));
+    let keys = rules.keys.iter().map(|key| match key.is_primary {
+        true => row(&key.name, "PRIMARY KEY"),
+        false => row(&key.name, "UNIQUE"),
+    });
+    checks.chain(keys).collect()
+}
+
+fn key_columns(view: &View<'_>) -> Vec<Row> {
+    let rows = |key: &Key| {
+        let row = |(idx, column): (usize, &String)| {
+            let mut row = constraint(view, &key.name);
+            row.extend(view.table());
+            row.push(("column_name", column.as_str().into()));
+            row.push(("ordinal_position", (idx + 1).into()));
+            row
+        };
+        key.columns.iter().enumerate().map(row).collect::<Vec<_>>()
+    };
+    view.relation.rules.keys.iter().flat_map(rows).collect()
 }
 
 fn constraint_columns(view: &View<'_>) -> Vec<Row> {
@@ -262,7 +304,19 @@ fn constraint_columns(view: &View<'_>) -> Vec<Row> {
         };
         columns.filter_map(row).collect::<Vec<_>>()
     };
-    view.relation.rules.checks.iter().flat_map(rows).collect()
+    let of_key = |key: &Key| {
+        let row = |column: &String| {
+            let mut row = constraint(view, &key.name);
+            row.extend(view.table());
+            row.push(("column_name", column.as_str().into()));
+            row
+        };
+        key.columns.iter().map(row).collect::<Vec<_>>()
+    };
+    let rules = &view.relation.rules;
+    let mut columns: Vec<Row> = rules.checks.iter().flat_map(rows).collect();
+    columns.extend(rules.keys.iter().flat_map(of_key));
+    columns
 }
 
 /// What the owner may do, which is everything.

@@ -16,6 +16,7 @@ mod columns;
 mod fresh;
 mod functions;
 mod information_schema;
+mod key_rows;
 mod ml_functions;
 mod objects;
 mod oids;

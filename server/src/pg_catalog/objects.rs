@@ -5,6 +5,8 @@
 
 use std::sync::{Arc, Weak};
 
+pub(super) use auspex_planner::Key;
+use auspex_planner::TextLimit;
 use auspex_planner::{CatalogFacts, FactsKind, ModelFacts, ObjectFacts, TableRules};
 use datafusion::arrow::datatypes::{Schema, SchemaRef};
 use datafusion::catalog::{CatalogProvider, CatalogProviderList, SchemaProvider, TableProvider};
@@ -55,6 +57,22 @@ pub(super) struct Relation {
 }
 
 impl Relation {
+    /// Whether a column holds no NULL; one of an identity column gets a number before it is stored.
+    pub(super) fn forbids_null(&self, idx: usize) -> bool {
+        !self.columns.field(idx).is_nullable() || self.identity(idx).is_some()
+    }
+
+    /// `a` or `d`, as in `pg_attribute.attidentity`, if a column is an identity column.
+    pub(super) fn identity(&self, idx: usize) -> Option<&'static str> {
+        let identity = self.rules.identities.get(idx)?.as_ref()?;
+        Some(if identity.always { "a" } else { "d" })
+    }
+
+    /// How long a column's texts may be.
+    pub(super) fn text_limit(&self, idx: usize) -> Option<TextLimit> {
+        self.rules.text_limits.get(idx).copied().flatten()
+    }
+
     /// Whether it belongs to the server and not to the users.
     pub(super) fn is_system(&self) -> bool {
         [PG_CATALOG, INFORMATION_SCHEMA].contains(&self.schema.as_str())

@@ -3,7 +3,6 @@
 //! In: what exists; out: the rows of one table, as they are at the moment of the query. A model is a foreign
 //! table of the server `models`, whose options tell its type, label and version.
 
-use datafusion::arrow::datatypes::FieldRef;
 use datafusion::error::Result;
 
 use super::cells::{Cell, Row};
@@ -12,7 +11,7 @@ use super::columns;
 use super::objects::{Objects, Relation};
 use super::roles::SUPERUSER_OID;
 use super::server_tables::owner;
-use super::{INFORMATION_SCHEMA, PG_CATALOG};
+use super::{INFORMATION_SCHEMA, PG_CATALOG, key_rows};
 use crate::protocol::types::{WireColumn, wire_columns};
 
 /// The foreign server that models are shown on.
@@ -36,6 +35,8 @@ pub(super) fn of_relations(name: &str) -> Option<RelationRows> {
         "pg_views" => view,
         "pg_attrdef" => defaults,
         "pg_constraint" => constraints,
+        "pg_index" => key_rows::indexes,
+        "pg_indexes" => key_rows::index_views,
         "pg_foreign_table" => foreign_table,
         "pg_stat_user_tables"
         | "pg_stat_all_tables"
@@ -104,7 +105,7 @@ fn class(objects: &Objects, relation: &Relation) -> Result<Vec<Row>> {
     let n_rows = relation.n_rows.map_or(-1.0, |rows| rows as f64);
     let no = || Cell::from(false);
     let zero = || Cell::from(0);
-    Ok(vec![vec![
+    let row = vec![
         ("oid", relation.oid.into()),
         ("relname", relation.name.as_str().into()),
         ("relnamespace", schema_oid(objects, relation)?),
@@ -121,7 +122,7 @@ fn class(objects: &Objects, relation: &Relation) -> Result<Vec<Row>> {
         ),
         ("relallvisible", zero()),
         ("reltoastrelid", zero()),
-        ("relhasindex", no()),
+        ("relhasindex", (!relation.rules.keys.is_empty()).into()),
         ("relisshared", no()),
         ("relpersistence", "p".into()),
         ("relkind", relation.kind.into()),
@@ -138,7 +139,10 @@ fn class(objects: &Objects, relation: &Relation) -> Result<Vec<Row>> {
         ("relrewrite", zero()),
         ("relfrozenxid", zero()),
         ("relminmxid", zero()),
-    ]])
+    ];
+    let mut rows = key_rows::classes(objects, relation, &row);
+    rows.insert(0, row);
+    Ok(rows)
 }
 
 /// The default or the generating expression of a column.
@@ -149,11 +153,11 @@ fn rule_of(relation: &Relation, idx: usize) -> (Option<&String>, bool) {
     (generated.or(default), generated.is_some())
 }
 
-fn attributes(_: &Objects, relation: &Relation) -> Result<Vec<Row>> {
+fn attributes(objects: &Objects, relation: &Relation) -> Result<Vec<Row>> {
     let Ok(columns) = wire_columns(&relation.columns) else {
         return Ok(Vec::new());
     };
-    let row = |(idx, (column, field)): (usize, (WireColumn, &FieldRef))| {
+    let row = |(idx, column): (usize, WireColumn)| {
         let (rule, is_generated) = rule_of(relation, idx);
         let collation = match is_text(&column) {
             true => DEFAULT_COLLATION,
@@ -161,17 +165,17 @@ fn attributes(_: &Objects, relation: &Relation) -> Result<Vec<Row>> {
         };
         let no = || Cell::from(false);
         let is_array = column.pg_type.name().starts_with('_');
+        let (type_oid, modifier) = declared_type(relation, idx, &column);
         vec![
             ("attrelid", relation.oid.into()),
             ("attname", column.name.clone().into()),
-            // Lossless: the numbers of built-in types are small.
-            ("atttypid", Cell::Int(i64::from(column.pg_type.oid()))),
+            ("atttypid", Cell::Int(type_oid)),
             ("attstattarget", Cell::Int(-1)),
             ("attlen", Cell::Int(i64::from(column.type_size()))),
             ("attnum", (idx + 1).into()),
             ("attndims", usize::from(is_array).into()),
             ("attcacheoff", Cell::Int(-1)),
-            ("atttypmod", column.type_modifier().into()),
+            ("atttypmod", modifier.into()),
             ("attbyval", (column.type_size() > 0).into()),
             ("attalign", "i".into()),
             (
@@ -179,10 +183,13 @@ fn attributes(_: &Objects, relation: &Relation) -> Result<Vec<Row>> {
                 if column.type_size() < 0 { "x" } else { "p" }.into(),
             ),
             ("attcompression", "".into()),
-            ("attnotnull", (!field.is_nullable()).into()),
+            ("attnotnull", relation.forbids_null(idx).into()),
             ("atthasdef", rule.is_some().into()),
             ("atthasmissing", no()),
-            ("attidentity", "".into()),
+            (
+                "attidentity",
+                relation.identity(idx).unwrap_or_default().into(),
+            ),
             ("attgenerated", if is_generated { "s" } else { "" }.into()),
             ("attisdropped", no()),
             ("attislocal", true.into()),
@@ -190,8 +197,21 @@ fn attributes(_: &Objects, relation: &Relation) -> Result<Vec<Row>> {
             ("attcollation", collation.into()),
         ]
     };
-    let columns = columns.into_iter().zip(relation.columns.fields());
-    Ok(columns.enumerate().map(row).collect())
+    let mut rows: Vec<Row> = columns.into_iter().enumerate().map(row).collect();
+    rows.extend(key_rows::attributes(objects, relation, &rows));
+    Ok(rows)
+}
+
+/// The number and the modifier of the type that a column was declared with.
+fn declared_type(relation: &Relation, idx: usize, column: &WireColumn) -> (i64, i32) {
+    const BPCHAR: i64 = 1042;
+    const VARCHAR: i64 = 1043;
+    match relation.text_limit(idx) {
+        // PostgreSQL adds the four bytes of a length header. Lossless: lengths are bounded.
+        Some(limit) if limit.is_fixed => (BPCHAR, limit.length as i32 + 4),
+        Some(limit) => (VARCHAR, limit.length as i32 + 4),
+        None => (i64::from(column.pg_type.oid()), column.type_modifier()),
+    }
 }
 
 fn is_text(column: &WireColumn) -> bool {
@@ -208,7 +228,7 @@ fn table(_: &Objects, relation: &Relation) -> Result<Vec<Row>> {
         ("schemaname", relation.schema.as_str().into()),
         ("tablename", relation.name.as_str().into()),
         ("tableowner", relation.owner.as_str().into()),
-        ("hasindexes", no()),
+        ("hasindexes", (!relation.rules.keys.is_empty()).into()),
         ("hasrules", no()),
         ("hastriggers", no()),
         ("rowsecurity", no()),
@@ -276,7 +296,9 @@ fn constraints(objects: &Objects, relation: &Relation) -> Result<Vec<Row>> {
             ("conbin", text.as_str().into()),
         ]
     };
-    Ok(relation.rules.checks.iter().map(row).collect())
+    let mut rows: Vec<Row> = relation.rules.checks.iter().map(row).collect();
+    rows.extend(key_rows::constraints(objects, relation, &schema));
+    Ok(rows)
 }
 
 fn foreign_table(objects: &Objects, relation: &Relation) -> Result<Vec<Row>> {

@@ -36,6 +36,8 @@ const OWN: &[&str] = &[
     "pg_foreign_server",
     "pg_foreign_table",
     "pg_group",
+    "pg_index",
+    "pg_indexes",
     "pg_namespace",
     "pg_roles",
     "pg_settings",

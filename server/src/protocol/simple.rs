@@ -30,27 +30,45 @@ impl<S: Stream> Connection<S> {
                     .await?
             }
             Ok(statements) if statements.is_empty() => self.complete_empty().await?,
-            Ok(statements) => {
-                for statement in statements {
-                    match self.run_statement(text, statement).await {
-                        Err(Interruption::Failed(failure)) => {
-                            self.fail(failure).await?;
-                            break;
-                        }
-                        other => other?,
-                    }
-                }
-            }
+            Ok(statements) => match self.run_all(text, statements).await {
+                Err(Interruption::Failed(failure)) => self.fail(failure).await?,
+                other => other?,
+            },
         }
         self.ready().await?;
         Ok(())
     }
 
+    /// Runs the statements of a text up to the first failure. What one block can hold becomes one; it is committed
+    /// before the last statement is told to be done.
+    async fn run_all(
+        &mut self,
+        text: &str,
+        statements: Vec<ParsedStatement>,
+    ) -> Result<(), Interruption> {
+        let in_block = self.session.begin_implicit(&statements);
+        let last = statements.len().saturating_sub(1);
+        for (idx, statement) in statements.into_iter().enumerate() {
+            let mut done = self.run_statement(text, statement).await;
+            if in_block && (done.is_err() || idx == last) {
+                let ended = self.session.end_implicit(done.is_err()).await;
+                if let (Ok(_), Err(error)) = (&done, ended) {
+                    done = Err(Failure::from_report(error.report(), text, 0).into());
+                }
+            }
+            if let Some(tag) = done? {
+                self.complete(tag).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs a statement; the tag that ends its answer, unless that was sent.
     async fn run_statement(
         &mut self,
         text: &str,
         statement: ParsedStatement,
-    ) -> Result<(), Interruption> {
+    ) -> Result<Option<String>, Interruption> {
         self.check_transaction(ends_transaction(&statement))?;
         let start = statement.span.start;
         if let Some(own) = Own::of(&statement) {
@@ -62,15 +80,16 @@ impl<S: Stream> Connection<S> {
                 describes: true,
                 limit: None,
             };
-            return Box::pin(self.run_own(&own, None, sending)).await;
+            Box::pin(self.run_own(&own, None, sending)).await?;
+            return Ok(None);
         }
         let mut running = self.start(Work::Run(statement))?;
         let (schema, tag) = match self.next_event(&mut running).await? {
             Event::Rows(schema, tag) => (schema, tag),
-            Event::Done(tag) => return Ok(self.complete(tag.unwrap_or_default()).await?),
+            Event::Done(tag) => return Ok(Some(tag.unwrap_or_default())),
             event => {
                 let tag = self.copy_or_fail(&mut running, event, text, start).await?;
-                return Ok(self.complete(tag).await?);
+                return Ok(Some(tag));
             }
         };
         let columns: Arc<[_]> = wire_columns_as(&schema, self.nested())?.into();
@@ -81,10 +100,7 @@ impl<S: Stream> Connection<S> {
             .await?;
         let mut cursor = Cursor::new(running, columns, formats, tag, &self.session);
         match self.fetch(&mut cursor, None, text, start).await? {
-            Fetched::All(n_rows) => {
-                let tag = cursor.tag(n_rows);
-                Ok(self.complete(tag).await?)
-            }
+            Fetched::All(n_rows) => Ok(Some(cursor.tag(n_rows))),
             // Without a limit, a fetch ends with the rows.
             Fetched::Limit => Err(Failure::error("XX000", "rows were left behind").into()),
         }

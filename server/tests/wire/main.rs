@@ -16,6 +16,7 @@
 mod bad_input;
 mod catalogs;
 mod command_line;
+mod constraints;
 mod copy;
 mod cursors;
 mod fast_path;

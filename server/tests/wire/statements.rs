@@ -24,10 +24,8 @@ async fn a_text_of_several_statements_stops_at_the_first_error() {
     let text = "INSERT INTO t VALUES (2); SELECT missing FROM t; INSERT INTO t VALUES (3)";
     let error = error_of(&client, text).await;
     assert_eq!(error.code().code(), "42703");
-    assert_eq!(
-        rows(&client, "SELECT a FROM t ORDER BY a").await,
-        ["1", "2"]
-    );
+    // Its changes are of one table, so that none of them stays.
+    assert_eq!(rows(&client, "SELECT a FROM t").await, ["1"]);
     // A text that cannot be parsed runs not at all.
     assert_eq!(
         error_of(&client, "INSERT INTO t VALUES (4); SELEC 1")
@@ -36,7 +34,7 @@ async fn a_text_of_several_statements_stops_at_the_first_error() {
             .code(),
         "42601"
     );
-    assert_eq!(rows(&client, "SELECT count(*) FROM t").await, ["2"]);
+    assert_eq!(rows(&client, "SELECT count(*) FROM t").await, ["1"]);
 }
 
 #[tokio::test]

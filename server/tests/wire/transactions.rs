@@ -120,6 +120,48 @@ async fn the_state_is_told_with_each_answer() {
     run(&client, "SAVEPOINT in_the_next_block; ROLLBACK").await;
 }
 
+/// Tools create a table and fill it in one block.
+#[tokio::test]
+async fn definitions_in_a_block_are_committed_at_once_and_tell_so() {
+    let fixture = Fixture::start().await;
+    let (one, mut notices) = fixture.connect_as(&fixture.config()).await;
+    let two = fixture.connect().await;
+    run(&one, "BEGIN; CREATE TABLE t (id BIGINT PRIMARY KEY)").await;
+    let warning = notices.recv().await.unwrap();
+    assert_eq!(warning.severity(), "WARNING");
+    assert!(
+        warning
+            .message()
+            .contains("CREATE TABLE was committed at once"),
+        "{}",
+        warning.message()
+    );
+    // Others see the table, but not yet its rows.
+    assert_eq!(
+        one.execute("INSERT INTO t VALUES ($1)", &[&1_i64])
+            .await
+            .unwrap(),
+        1
+    );
+    assert_eq!(rows(&two, "SELECT count(*) FROM t").await, ["0"]);
+    run(&one, "ROLLBACK").await;
+    let stays = notices.recv().await.unwrap();
+    assert!(stays.message().contains("stay"), "{}", stays.message());
+    assert_eq!(rows(&one, "SELECT count(*) FROM t").await, ["0"]);
+    // What changes nothing is not told; a table that others dropped and made anew is seen as it is.
+    run(&one, "BEGIN; CREATE TABLE IF NOT EXISTS t (id BIGINT)").await;
+    assert_eq!(notices.recv().await.unwrap().code().code(), "42P07");
+    assert_eq!(rows(&one, "SELECT count(*) FROM t").await, ["0"]);
+    run(&two, "INSERT INTO t VALUES (7)").await;
+    assert_eq!(rows(&one, "SELECT count(*) FROM t").await, ["0"]);
+    run(&one, "COMMENT ON TABLE t IS 'seen anew'").await;
+    assert_eq!(rows(&one, "SELECT count(*) FROM t").await, ["1"]);
+    run(&one, "INSERT INTO t VALUES (8)").await;
+    assert_eq!(error_of(&one, "DROP TABLE t").await.code().code(), "25001");
+    run(&one, "ROLLBACK").await;
+    assert_eq!(rows(&one, "SELECT id FROM t").await, ["7"]);
+}
+
 #[tokio::test]
 async fn prepared_statements_see_the_block_that_they_are_run_in() {
     let fixture = Fixture::start().await;

@@ -83,6 +83,10 @@ fn normalize(data_type: &mut DataType) {
             DataType::Double(datafusion::sql::sqlparser::ast::ExactNumberInfo::None)
         }
         DataType::String(_) => DataType::Varchar(None),
+        DataType::Character(length) => DataType::Char(*length),
+        DataType::CharacterVarying(length) | DataType::CharVarying(length) => {
+            DataType::Varchar(*length)
+        }
         DataType::Bool => DataType::Boolean,
         DataType::Bytes(_) => DataType::Bytea,
         DataType::Datetime(_) => DataType::Timestamp(None, TimezoneInfo::None),

@@ -25,7 +25,7 @@ pub(super) fn parse(cursor: &Cursor<'_>) -> Result<SqlStatement, ParseError> {
             "the statement to explain",
         ));
     }
-    let tokens = explain_format(cursor.rest().to_vec());
+    let tokens = renamed_view(explain_format(cursor.rest().to_vec()));
     let refined = |error: DataFusionError| {
         let error = cursor.refine(cursor.reword(parser_error(error)));
         with_suggestion(cursor, error)
@@ -88,6 +88,17 @@ fn explain_format(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
                 tokens[at + 1].token = Token::make_word("pgjson", None);
             }
         }
+    }
+    tokens
+}
+
+/// `ALTER VIEW name RENAME TO name` is what `ALTER TABLE` does to a view, which the parser knows.
+fn renamed_view(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    let mut ends = (2..tokens.len()).rev();
+    if are_words(&tokens, 0, &["ALTER", "VIEW"])
+        && ends.any(|at| are_words(&tokens, at, &["RENAME", "TO"]))
+    {
+        tokens[1].token = Token::make_keyword("TABLE");
     }
     tokens
 }

@@ -75,9 +75,11 @@ impl Error {
             Self::ColumnCount { .. } => "42804",
             Self::NullViolation { .. } => "23502",
             Self::CheckViolation { .. } => "23514",
+            Self::KeyViolation { .. } => "23505",
             Self::RepeatedChange => "21000",
             Self::IdentityExhausted { .. } => "2200H",
             Self::ChangesInBlock => "0A000",
+            Self::TextTooLong { .. } => "22001",
             Self::ValueOutOfRange { .. } => "22003",
             Self::Conflict { .. } | Self::VersionTaken { .. } => "40001",
             Self::DiskFull { .. } => "53100",
@@ -217,6 +219,7 @@ impl Error {
             Self::NullViolation { row, .. } | Self::CheckViolation { row, .. } => {
                 format!("Failing row contains {row}.")
             }
+            Self::KeyViolation { key, .. } => format!("Key {key} already exists."),
             Self::ValueOutOfRange { source, .. } => format!("{source}."),
             Self::VersionVacuumed { file, .. } => format!("File \"{file}\" is missing."),
             Self::DiskFull { source } => format!("{source}."),

@@ -504,7 +504,7 @@ fn conflict() -> Error {
 }
 
 /// Removes files that no log names; `paths` are as a log would have them.
-async fn discard(store: &dyn ObjectStore, paths: &[String]) {
+pub(crate) async fn discard(store: &dyn ObjectStore, paths: &[String]) {
     for path in paths {
         let Ok(file) = Path::from_url_path(path) else {
             continue;

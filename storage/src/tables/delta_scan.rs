@@ -105,6 +105,41 @@ impl DeltaScan {
         statistics.num_rows.get_value().copied()
     }
 
+    /// How many rows all its files have, if the log says so of each.
+    pub(crate) fn n_rows_at_most(&self) -> Option<usize> {
+        match &self.only {
+            Some(only) => only.iter().map(|file| self.n_rows(*file)).sum(),
+            None => (0..self.n_files()).map(|file| self.n_rows(file)).sum(),
+        }
+    }
+
+    /// The least and the greatest value of a column in some files, if the log tells them of each.
+    pub(crate) fn bounds(
+        &self,
+        files: &[usize],
+        column: &str,
+    ) -> Option<(ScalarValue, ScalarValue)> {
+        let place = self.files.file_schema.index_of(column).ok()?;
+        let mut bounds: Option<(ScalarValue, ScalarValue)> = None;
+        for file in files {
+            let statistics = self.files.files.get(*file)?.file.statistics.as_ref()?;
+            let column = statistics.column_statistics.get(place)?;
+            let (min, max) = (column.min_value.get_value()?, column.max_value.get_value()?);
+            bounds = Some(match bounds {
+                None => (min.clone(), max.clone()),
+                Some((least, greatest)) => (
+                    if *min < least { min.clone() } else { least },
+                    if *max > greatest {
+                        max.clone()
+                    } else {
+                        greatest
+                    },
+                ),
+            });
+        }
+        bounds
+    }
+
     /// The name of a file in the log.
     pub(crate) fn name(&self, file: usize) -> &str {
         self.files

@@ -24,6 +24,7 @@ use crate::error::{Error, Result};
 use crate::tables::delta_log::DeltaVersion;
 use crate::tables::row_checks::RowChecks;
 use crate::tables::shape::TableShape;
+use crate::tables::text_limits::{self, TextLimit};
 use crate::tables::types::conform;
 
 /// A row group is what a writer holds in memory; all writers share this.
@@ -44,7 +45,8 @@ pub(crate) struct DeltaSink {
     schema: SchemaRef,
     partition_columns: Vec<String>,
     stats: WriterStatsConfig,
-    checks: Arc<RowChecks>,
+    pub(crate) checks: Arc<RowChecks>,
+    text_limits: Vec<(usize, TextLimit)>,
 }
 
 impl DeltaSink {
@@ -74,6 +76,7 @@ impl DeltaSink {
             partition_columns: shape.partition_columns.clone(),
             stats,
             checks,
+            text_limits: shape.text_limits(),
         })
     }
 
@@ -138,6 +141,7 @@ impl DeltaSink {
             ),
             schema,
             checks: Arc::default(),
+            text_limits: vec![],
             partition_columns: self.partition_columns.clone(),
             stats: self.stats.clone(),
         }
@@ -194,8 +198,12 @@ impl OpenFiles {
         if batch.num_rows() == 0 {
             return Ok(());
         }
-        let batch = conform(batch, &self.sink.schema)?;
-        self.sink.checks.check(&batch)?;
+        let checks = &self.sink.checks;
+        let conforming = conform(batch, &self.sink.schema);
+        let batch =
+            conforming.map_err(|error| error.of_relation(&checks.schema, &checks.relation))?;
+        text_limits::check(&batch, &self.sink.text_limits, checks)?;
+        checks.check(&batch)?;
         self.put(&batch).await
     }
 

@@ -18,6 +18,7 @@ use crate::error::{Error, Result};
 use crate::tables::block::Block;
 use crate::tables::delta_log::{DeltaLog, DeltaVersion, LOG_FOLDER, Rebase, VersionSpec};
 use crate::tables::delta_write::{DeltaSink, in_order};
+use crate::tables::key_checks::append_unique;
 use crate::tables::row_checks::RowChecks;
 use crate::tables::shape::TableShape;
 use crate::warehouse::Warehouse;
@@ -116,6 +117,10 @@ impl Managed {
             partition_by: None,
             predicate: None,
         };
+        if !current.keys().is_empty() {
+            append_unique(&log, &newest, adds, operation, &sink.checks).await?;
+            return Ok(n_rows);
+        }
         let adds = in_order(adds, &newest);
         let actions = adds.into_iter().map(Action::Add).collect();
         log.commit_written(&newest, actions, operation, Rebase::Rows)

@@ -19,6 +19,8 @@ mod iceberg;
 mod identity;
 mod inference;
 mod json_lines;
+mod key_checks;
+mod keys;
 mod listing;
 mod located;
 mod maintenance;
@@ -34,6 +36,7 @@ mod snapshot;
 mod staged_store;
 #[cfg(test)]
 mod tests;
+mod text_limits;
 mod types;
 
 use std::collections::BTreeMap;
@@ -49,6 +52,7 @@ pub use delta_scan::{FILE_COLUMN, ROW_COLUMN};
 pub(crate) use external_delta::register_log_stores;
 pub use format::format_by_name;
 pub use history::{TableCommit, TableDetail};
+pub use keys::Key;
 pub use maintenance::{OptimizeOptions, Optimized};
 pub use rewrite::{
     CHANGE_COLUMNS, ChangeCounts, Repeated, Rewrite, RewriteOptions, RowAction, TableOperation,
@@ -57,6 +61,7 @@ pub use row_checks::RowChecks;
 pub use row_ranges::divide_by_rows;
 pub use shape::{Identity, TableShape};
 pub use snapshot::{SnapshotFile, TableSnapshot};
+pub use text_limits::TextLimit;
 pub use types::stored_schema;
 
 use crate::catalog::{CatalogEntry, Definition, ExternalTableDefinition};

@@ -21,9 +21,11 @@ use futures::StreamExt as _;
 use tokio::sync::OwnedMutexGuard;
 
 use crate::error::{Error, Result};
-use crate::tables::delta_log::{DeltaLog, DeltaVersion, Rebase};
+use crate::tables::delta_log::{DeltaLog, DeltaVersion, Rebase, discard};
 use crate::tables::delta_scan::DeltaScan;
 use crate::tables::delta_write::{DeltaSink, OpenFiles, in_order};
+use crate::tables::key_checks;
+use crate::tables::keys::Key;
 use crate::tables::row_checks::RowChecks;
 use crate::tables::row_marks::{Marks, unmarked};
 use crate::tables::shape::TableShape;
@@ -65,6 +67,8 @@ pub struct RewriteOptions {
     pub operation: &'static str,
     /// The condition, for the history.
     pub predicate: Option<String>,
+    /// Whether new rows may have other keys than the rows that they replace.
+    pub changes_keys: bool,
 }
 
 /// How the history names a new definition.
@@ -185,11 +189,48 @@ impl Rewrite {
         let mut actions = self.removals(&marks.files())?;
         actions.extend(in_order(adds, &self.version).into_iter().map(Action::Add));
         actions.extend(kept_changes.into_iter().map(as_change_file));
+        let keys = match options.changes_keys && counts.inserted + counts.updated > 0 {
+            true => self.shape.keys(),
+            false => vec![],
+        };
+        self.check_keys(&actions, &keys, &options.checks, session)
+            .await?;
+        // Rows that others added meanwhile were not compared with these.
+        let rebase = match keys.is_empty() {
+            true => Rebase::AddedRows,
+            false => Rebase::Nothing,
+        };
         let operation = operation(options);
         self.log
-            .commit_written(&self.version, actions, operation, Rebase::AddedRows)
+            .commit_written(&self.version, actions, operation, rebase)
             .await?;
         Ok(counts)
+    }
+
+    /// Looks for rows of the same key; removes the files that were written if there are some.
+    async fn check_keys(
+        &self,
+        actions: &[Action],
+        keys: &[Key],
+        checks: &RowChecks,
+        session: &dyn Session,
+    ) -> Result<()> {
+        let checked = key_checks::check(&self.version, actions, keys, checks, session).await;
+        if checked.is_err() {
+            let path = |action: &Action| match action {
+                Action::Add(add) => Some(add.path.clone()),
+                Action::Cdc(changes) => Some(changes.path.clone()),
+                _ => None,
+            };
+            let written: Vec<String> = actions.iter().filter_map(path).collect();
+            discard(self.version.table.object_store().as_ref(), &written).await;
+        }
+        checked
+    }
+
+    /// A key that two rows share, as messages show it: `(id)=(1)`.
+    pub async fn duplicate(&self, key: &Key, session: &dyn Session) -> Result<Option<String>> {
+        key_checks::duplicate(&self.scan, key, session).await
     }
 
     /// Gives the table another definition, and, where the old rows do not have it, its rows anew.
@@ -203,11 +244,16 @@ impl Rewrite {
     ) -> Result<()> {
         let mut actions = shape.changing(self.version.snapshot()?)?;
         if let Some((rows, checks)) = rows {
-            let sink = DeltaSink::new(&self.version, shape, checks, rows.len())?;
+            let sink = DeltaSink::new(&self.version, shape, Arc::clone(&checks), rows.len())?;
             let (adds, _) = sink.write(rows).await?;
             actions.extend(removals(&self.version, true, |_| true)?);
             let adds = in_order(adds, &self.version);
             actions.extend(adds.into_iter().map(Action::Add));
+            let keys = shape.keys();
+            if !keys.is_empty() {
+                self.check_keys(&actions, &keys, &checks, checks.session()?)
+                    .await?;
+            }
         }
         let operation = match operation {
             TableOperation::Properties => DeltaOperation::SetTableProperties {

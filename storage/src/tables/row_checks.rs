@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use datafusion::arrow::array::{Array as _, AsArray as _, RecordBatch};
 use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
+use datafusion::catalog::Session;
+use datafusion::execution::SessionState;
 use datafusion::physical_expr::PhysicalExpr;
 
 use crate::error::{Error, Result};
@@ -13,10 +15,14 @@ use crate::error::{Error, Result};
 /// The checks of one table, over its columns.
 #[derive(Debug, Clone, Default)]
 pub struct RowChecks {
+    /// The table's schema.
+    pub schema: String,
     /// What messages call the table.
     pub relation: String,
     /// Name and condition.
     pub checks: Vec<(String, Arc<dyn PhysicalExpr>)>,
+    /// What looks for rows of the same key, where the table has keys.
+    pub session: Option<Arc<SessionState>>,
 }
 
 impl RowChecks {
@@ -30,6 +36,7 @@ impl RowChecks {
             let violates = |row: &usize| held.is_valid(*row) && !held.value(*row);
             if let Some(row) = (0..held.len()).find(violates) {
                 return Err(Error::CheckViolation {
+                    schema: self.schema.clone(),
                     relation: self.relation.clone(),
                     constraint: name.clone(),
                     row: shown_row(rows, row),
@@ -37,6 +44,14 @@ impl RowChecks {
             }
         }
         Ok(())
+    }
+
+    /// What looks for rows of the same key. Without it no row may be written to a table with keys.
+    pub(crate) fn session(&self) -> Result<&dyn Session> {
+        let session = self.session.as_deref().ok_or_else(|| Error::Internal {
+            what: "rows were written to a table with keys without a look at them".into(),
+        });
+        session.map(|session| session as &dyn Session)
     }
 }
 

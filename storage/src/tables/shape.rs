@@ -13,6 +13,7 @@ use deltalake::kernel::{Action, EagerSnapshot, Metadata, Protocol, StructType, n
 use serde_json::{Value, json};
 
 use crate::error::{Error, Result};
+use crate::tables::keys::KEY_PREFIX;
 
 /// Where columns keep the text of their default.
 const DEFAULT_KEY: &str = "CURRENT_DEFAULT";
@@ -112,9 +113,16 @@ impl TableShape {
         self.properties.iter().filter_map(check).collect()
     }
 
-    /// The properties that are not checks.
+    /// All properties, those that hold constraints too.
+    pub(crate) fn all_properties(&self) -> &BTreeMap<String, String> {
+        &self.properties
+    }
+
+    /// The properties that are not constraints.
     pub fn properties(&self) -> BTreeMap<String, String> {
-        let is_plain = |(key, _): &(&String, &String)| !key.starts_with(CHECK_PREFIX);
+        let is_plain = |(key, _): &(&String, &String)| {
+            !key.starts_with(CHECK_PREFIX) && !key.starts_with(KEY_PREFIX)
+        };
         let properties = self.properties.iter().filter(is_plain);
         properties.map(|(k, v)| (k.clone(), v.clone())).collect()
     }
@@ -159,7 +167,7 @@ impl TableShape {
         self.set_note(idx, GENERATED_KEY, text);
     }
 
-    fn set_note(&mut self, idx: usize, key: &str, text: Option<&str>) {
+    pub(crate) fn set_note(&mut self, idx: usize, key: &str, text: Option<&str>) {
         self.change(idx, |field| {
             let mut notes = field.metadata().clone();
             match text {
@@ -184,6 +192,7 @@ impl TableShape {
                 name.clone_into(partition);
             }
         }
+        self.rename_in_keys(&old, name);
     }
 
     /// Gives a column another type, one of `stored_schema`.

@@ -116,6 +116,8 @@ pub(crate) fn conform(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordB
             true => Arc::clone(column),
             false => cast_with_options(column, field.data_type(), &options).map_err(|source| {
                 Error::ValueOutOfRange {
+                    schema: String::new(),
+                    relation: String::new(),
                     column: field.name().clone(),
                     data_type: field.data_type().to_string(),
                     source,
@@ -129,6 +131,8 @@ pub(crate) fn conform(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordB
         {
             let row = (0..nulls.len()).find(|row| nulls.is_null(*row));
             return Err(Error::NullViolation {
+                schema: String::new(),
+                relation: String::new(),
                 column: field.name().clone(),
                 row: shown_row(batch, row.unwrap_or_default()),
             });

@@ -173,10 +173,80 @@ public class Jdbc {
         });
     }
 
+    static void keys(DatabaseMetaData data) {
+        step("generates keys", () -> {
+            // As an application does that leaves autocommit off.
+            connection.setAutoCommit(false);
+            Statement define = connection.createStatement();
+            define.execute("CREATE TABLE jdbc_keys (id SERIAL PRIMARY KEY, code VARCHAR(5) UNIQUE, n INT)");
+            try (PreparedStatement insert = connection.prepareStatement("INSERT INTO jdbc_keys (code, n) VALUES (?, ?)", Statement.RETURN_GENERATED_KEYS)) {
+                insert.setString(1, "a");
+                insert.setInt(2, 1);
+                check(insert.executeUpdate() == 1, "count");
+                ResultSet keys = insert.getGeneratedKeys();
+                check(keys.next() && keys.getInt("id") == 1, "key");
+            }
+            try (PreparedStatement insert = connection.prepareStatement("INSERT INTO jdbc_keys (code, n) VALUES (?, ?)", new String[] {"id"})) {
+                for (String code : List.of("b", "c")) {
+                    insert.setString(1, code);
+                    insert.setInt(2, 2);
+                    insert.addBatch();
+                }
+                insert.executeBatch();
+                ResultSet keys = insert.getGeneratedKeys();
+                check(keys.next() && keys.getInt(1) == 2 && keys.next() && keys.getInt(1) == 3, "keys of a batch");
+            }
+            connection.commit();
+            connection.setAutoCommit(true);
+        });
+        step("tells which constraint was broken", () -> {
+            try {
+                connection.createStatement().execute("INSERT INTO jdbc_keys (code) VALUES ('a')");
+                throw new AssertionError("no error");
+            } catch (org.postgresql.util.PSQLException error) {
+                check(error.getSQLState().equals("23505"), error.getSQLState());
+                check("jdbc_keys_code_key".equals(error.getServerErrorMessage().getConstraint()), error);
+            }
+        });
+        step("finds keys and indexes", () -> {
+            List<Map<String, String>> keys = rows(data.getPrimaryKeys(null, "public", "jdbc_keys"));
+            check(keys.size() == 1 && "id".equals(keys.get(0).get("COLUMN_NAME")) && "jdbc_keys_pkey".equals(keys.get(0).get("PK_NAME")), keys);
+            List<Map<String, String>> indexes = rows(data.getIndexInfo(null, "public", "jdbc_keys", true, true));
+            check(values(indexes, "COLUMN_NAME").equals(Set.of("id", "code")), indexes);
+            List<Map<String, String>> best = rows(data.getBestRowIdentifier(null, "public", "jdbc_keys", DatabaseMetaData.bestRowSession, true));
+            check(values(best, "COLUMN_NAME").equals(Set.of("id")), best);
+            Map<String, String> code = rows(data.getColumns(null, "public", "jdbc_keys", "code")).get(0);
+            check("5".equals(code.get("COLUMN_SIZE")) && "varchar".equals(code.get("TYPE_NAME")), code);
+            check(rows(data.getColumns(null, "public", "jdbc_keys", "id")).get(0).get("IS_AUTOINCREMENT").equals("YES"), "autoincrement");
+        });
+        step("copies rows", () -> {
+            org.postgresql.copy.CopyManager copies = connection.unwrap(org.postgresql.PGConnection.class).getCopyAPI();
+            long copied = copies.copyIn("COPY jdbc_keys (code, n) FROM STDIN (FORMAT CSV)", new java.io.StringReader("x,10\ny,\n"));
+            check(copied == 2, copied);
+            java.io.StringWriter out = new java.io.StringWriter();
+            copies.copyOut("COPY (SELECT code, n FROM jdbc_keys WHERE code > 'd' ORDER BY code) TO STDOUT", out);
+            check(out.toString().equals("x\t10\ny\t\\N\n"), out);
+        });
+        step("reads a table by a cursor", () -> {
+            connection.setAutoCommit(false);
+            PreparedStatement query = connection.prepareStatement("SELECT id FROM jdbc_keys WHERE id > ? ORDER BY id");
+            query.setFetchSize(2);
+            query.setInt(1, 0);
+            ResultSet rows = query.executeQuery();
+            int count = 0;
+            while (rows.next()) count++;
+            check(count == 5, count);
+            connection.rollback();
+            connection.setAutoCommit(true);
+            connection.createStatement().execute("DROP TABLE jdbc_keys");
+        });
+    }
+
     public static void main(String[] args) throws Exception {
         connection = DriverManager.getConnection("jdbc:postgresql://127.0.0.1:" + args[0] + "/postgres?user=postgres");
         metadata(connection.getMetaData());
         statements();
+        keys(connection.getMetaData());
         System.exit(failures == 0 ? 0 : 1);
     }
 }

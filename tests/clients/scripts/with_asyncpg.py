@@ -2,6 +2,7 @@
 
 import asyncio
 import datetime
+import io
 from decimal import Decimal
 
 import asyncpg
@@ -47,4 +48,41 @@ def reads_the_catalogs_for_types():
     asyncio.run(connected(work))
 
 
-run(reads_rows, prepares, reads_the_catalogs_for_types)
+def copies_rows():
+    async def work(connection):
+        await connection.execute("CREATE TABLE copied (id INT PRIMARY KEY, s TEXT, x FLOAT8)")
+        rows = [(n, f"s{n}", n / 2) for n in range(100)]
+        assert await connection.copy_records_to_table("copied", records=rows) == "COPY 100"
+        out = io.BytesIO()
+        await connection.copy_from_query("SELECT id, s FROM copied WHERE id < $1 ORDER BY id", 2, output=out, format="csv")
+        assert out.getvalue() == b"0,s0\n1,s1\n", out.getvalue()
+        try:
+            await connection.copy_records_to_table("copied", records=rows[:1])
+            raise AssertionError("no error")
+        except asyncpg.UniqueViolationError as error:
+            assert error.constraint_name == "copied_pkey" and error.table_name == "copied", error.as_dict()
+        await connection.execute("DROP TABLE copied")
+
+    asyncio.run(connected(work))
+
+
+def reads_by_cursors_and_generates_keys():
+    async def work(connection):
+        async with connection.transaction():
+            cursor = await connection.cursor("SELECT value FROM generate_series(1, 100) AS g(value)")
+            assert [row["value"] for row in await cursor.fetch(3)] == [1, 2, 3]
+            total = 0
+            async for row in connection.cursor("SELECT value FROM generate_series(1, 100) AS g(value)", prefetch=7):
+                total += row["value"]
+            assert total == 5050
+        async with connection.transaction():
+            await connection.execute("CREATE TABLE keyed (id SERIAL PRIMARY KEY, s TEXT)")
+            assert await connection.fetchval("INSERT INTO keyed (s) VALUES ($1) RETURNING id", "a") == 1
+        await connection.executemany("INSERT INTO keyed (s) VALUES ($1)", [("b",), ("c",)])
+        assert await connection.fetchval("SELECT count(*) FROM keyed") == 3
+        await connection.execute("DROP TABLE keyed")
+
+    asyncio.run(connected(work))
+
+
+run(reads_rows, prepares, reads_the_catalogs_for_types, copies_rows, reads_by_cursors_and_generates_keys)

@@ -5,8 +5,7 @@ import sqlalchemy as sa
 
 from steps import URL, run
 
-# Definitions are committed by themselves, never inside a transaction block.
-engine = sa.create_engine(f"postgresql+psycopg2://postgres@{URL}", isolation_level="AUTOCOMMIT")
+engine = sa.create_engine(f"postgresql+psycopg2://postgres@{URL}")
 FRAME = pd.DataFrame(
     {
         "id": range(50),

@@ -103,6 +103,55 @@ def asks_for_types():
     assert RangeInfo.fetch(connection, "int4range").subtype_oid == 23
 
 
+def copies_rows():
+    with connection.cursor() as cursor:
+        cursor.execute("CREATE TABLE copied (id INT, s TEXT, at TIMESTAMP)")
+        at = datetime.datetime(2026, 1, 2, 3, 4, 5)
+        with cursor.copy("COPY copied FROM STDIN") as copy:
+            for n in range(1000):
+                copy.write_row((n, f"s\t{n}" if n else None, at))
+        with cursor.copy("COPY copied (id, s, at) FROM STDIN (FORMAT BINARY)") as copy:
+            copy.set_types(["int4", "text", "timestamp"])
+            copy.write_row((1000, "binary", at))
+        with cursor.copy("COPY (SELECT id, s FROM copied WHERE id IN (0, 1, 1000) ORDER BY id) TO STDOUT") as copy:
+            copy.set_types(["int4", "text"])
+            assert list(copy.rows()) == [(0, None), (1, "s\t1"), (1000, "binary")]
+        with cursor.copy("COPY copied TO STDOUT (FORMAT CSV, HEADER)") as copy:
+            assert sum(bytes(part).count(b"\n") for part in copy) == 1002
+        cursor.execute("DROP TABLE copied")
+
+
+def reads_by_server_side_cursors():
+    with psycopg.connect(DSN) as block:
+        with block.cursor(name="numbers") as cursor:
+            cursor.itersize = 100
+            cursor.execute("SELECT value FROM generate_series(1, 1000) AS g(value)")
+            assert cursor.fetchmany(3) == [(1,), (2,), (3,)]
+            assert sum(value for (value,) in cursor) == 500500 - 6
+
+
+def generates_keys():
+    with psycopg.connect(DSN) as block:
+        block.execute("CREATE TABLE keyed (id SERIAL PRIMARY KEY, s TEXT UNIQUE)")
+        assert block.execute("INSERT INTO keyed (s) VALUES (%s), (%s) RETURNING id", ("a", "b")).fetchall() == [(1,), (2,)]
+        cursor = block.cursor()
+        cursor.executemany("INSERT INTO keyed (s) VALUES (%s) RETURNING id", [("c",), ("d",)], returning=True)
+        ids = [cursor.fetchone()[0]]
+        while cursor.nextset():
+            ids.append(cursor.fetchone()[0])
+        assert ids == [3, 4], ids
+        upsert = "INSERT INTO keyed (s) VALUES (%s) ON CONFLICT (s) DO UPDATE SET s = excluded.s || '!' RETURNING id, s"
+        assert block.execute(upsert, ("a",)).fetchone() == (1, "a!")
+    try:
+        connection.execute("INSERT INTO keyed (id) VALUES (1)")
+        raise AssertionError("no error")
+    except psycopg.errors.UniqueViolation as error:
+        diag = error.diag
+        assert (diag.schema_name, diag.table_name, diag.constraint_name) == ("public", "keyed", "keyed_pkey")
+        assert diag.message_detail == "Key (id)=(1) already exists.", diag.message_detail
+    connection.execute("DROP TABLE keyed")
+
+
 def is_cancelled():
     timer = threading.Timer(0.2, connection.cancel)
     timer.start()
@@ -137,6 +186,9 @@ run(
     tells_errors_apart,
     hears_notices,
     asks_for_types,
+    copies_rows,
+    reads_by_server_side_cursors,
+    generates_keys,
     is_cancelled,
     works_asynchronously,
 )

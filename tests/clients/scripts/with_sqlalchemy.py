@@ -3,12 +3,13 @@
 import sys
 
 import sqlalchemy as sa
+from sqlalchemy import orm
+from sqlalchemy.dialects import postgresql
 
 from steps import URL, run
 
 driver = sys.argv[2] if len(sys.argv) > 2 else "psycopg2"
-# Definitions are committed by themselves, never inside a transaction block.
-engine = sa.create_engine(f"postgresql+{driver}://postgres@{URL}", isolation_level="AUTOCOMMIT")
+engine = sa.create_engine(f"postgresql+{driver}://postgres@{URL}")
 
 
 def connects():
@@ -86,4 +87,60 @@ def makes_tables_and_rows():
     metadata.drop_all(engine)
 
 
-run(connects, lists_relations, reflects_columns, reflects_rules, reflects_everything_at_once, makes_tables_and_rows)
+class Base(orm.DeclarativeBase):
+    pass
+
+
+class User(Base):
+    __tablename__ = "orm_users"
+    id: orm.Mapped[int] = orm.mapped_column(primary_key=True)
+    name: orm.Mapped[str] = orm.mapped_column(sa.String(10), index=True)
+    mail: orm.Mapped[str | None] = orm.mapped_column(unique=True)
+
+
+def maps_objects():
+    Base.metadata.create_all(engine)
+    with orm.Session(engine) as session:
+        users = [User(name=name, mail=f"{name}@x") for name in ("ann", "bob", "cid")]
+        session.add_all(users)
+        session.commit()
+        assert sorted(user.id for user in users) == [1, 2, 3], [user.id for user in users]
+        bob = session.scalars(sa.select(User).where(User.name == "bob")).one()
+        bob.mail = None
+        session.delete(session.get(User, users[2].id))
+        session.commit()
+        assert session.scalars(sa.select(User.mail).order_by(User.name)).all() == ["ann@x", None]
+    with orm.Session(engine) as session:
+        session.add(User(name="dan", mail="ann@x"))
+        try:
+            session.commit()
+            raise AssertionError("no error")
+        except sa.exc.IntegrityError as error:
+            assert error.orig.diag.constraint_name == "orm_users_mail_key", error.orig.diag.constraint_name
+        session.rollback()
+        insert = postgresql.insert(User).values(name="ann2", mail="ann@x")
+        changed = insert.on_conflict_do_update(index_elements=["mail"], set_={"name": insert.excluded.name})
+        assert session.execute(changed.returning(User.name)).scalar() == "ann2"
+        session.execute(postgresql.insert(User).values(name="ann3", mail="ann@x").on_conflict_do_nothing(index_elements=["mail"]))
+        session.commit()
+        assert session.scalars(sa.select(User.name).order_by(User.name)).all() == ["ann2", "bob"]
+
+
+def reflects_keys():
+    inspector = sa.inspect(engine)
+    key = inspector.get_pk_constraint("orm_users")
+    assert (key["name"], key["constrained_columns"]) == ("orm_users_pkey", ["id"]), key
+    unique = inspector.get_unique_constraints("orm_users")
+    assert [(each["name"], each["column_names"]) for each in unique] == [("orm_users_mail_key", ["mail"])], unique
+    indexes = inspector.get_indexes("orm_users")
+    assert [index["duplicates_constraint"] for index in indexes] == ["orm_users_mail_key"], indexes
+    columns = {column["name"]: column for column in inspector.get_columns("orm_users")}
+    assert str(columns["name"]["type"]) == "VARCHAR(10)" and not columns["id"]["nullable"], columns
+    mirrored = sa.Table("orm_users", sa.MetaData(), autoload_with=engine)
+    assert [column.name for column in mirrored.primary_key] == ["id"]
+    Base.metadata.drop_all(engine)
+    assert not sa.inspect(engine).has_table("orm_users")
+
+
+run(connects, lists_relations, reflects_columns, reflects_rules, reflects_everything_at_once, makes_tables_and_rows,
+    maps_objects, reflects_keys)

@@ -18,16 +18,20 @@ use datafusion::logical_expr::{
     Volatility,
 };
 
-use super::super::PG_CATALOG;
 use super::super::objects::Objects;
 use super::super::relation_rows::check_oid;
-use super::names::identifier_parts;
+use super::super::{PG_CATALOG, key_rows};
+use super::names::{identifier_parts, quoted};
+
+/// Texts by number: the whole, then its parts.
+type Texts = BTreeMap<i32, Vec<String>>;
 
 /// What a function looks up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Wanted {
     ViewText,
-    CheckText,
+    ConstraintText,
+    IndexText,
     Bytes,
 }
 
@@ -35,13 +39,15 @@ enum Wanted {
 pub(super) fn functions(objects: &Objects) -> Vec<ScalarUDF> {
     let names = [
         ("pg_get_viewdef", Wanted::ViewText),
-        ("pg_get_constraintdef", Wanted::CheckText),
+        ("pg_get_constraintdef", Wanted::ConstraintText),
+        ("pg_get_indexdef", Wanted::IndexText),
         ("pg_relation_size", Wanted::Bytes),
         ("pg_table_size", Wanted::Bytes),
         ("pg_total_relation_size", Wanted::Bytes),
     ];
     let function = |(name, wanted)| {
-        let arities = vec![TypeSignature::Any(1), TypeSignature::Any(2)];
+        let most = if wanted == Wanted::IndexText { 3 } else { 2 };
+        let arities = vec![TypeSignature::Any(1), TypeSignature::Any(most)];
         let lookup = Lookup {
             name,
             wanted,
@@ -77,14 +83,17 @@ impl std::hash::Hash for Lookup {
 }
 
 impl Lookup {
-    async fn answer(&self, oid: i32, checks: &BTreeMap<i32, String>) -> Result<ScalarValue> {
+    async fn answer(&self, oid: i32, texts: &Texts, part: usize) -> Result<ScalarValue> {
         Ok(match self.wanted {
             Wanted::ViewText => {
                 let relation = self.objects.by_oid(oid).await?;
                 let text = relation.and_then(|relation| relation.definition);
                 ScalarValue::Utf8(text)
             }
-            Wanted::CheckText => ScalarValue::Utf8(checks.get(&oid).cloned()),
+            Wanted::ConstraintText | Wanted::IndexText => {
+                let text = texts.get(&oid).and_then(|parts| parts.get(part));
+                ScalarValue::Utf8(text.cloned())
+            }
             Wanted::Bytes => {
                 let relation = self.objects.by_oid(oid).await?;
                 // A view has no files.
@@ -98,18 +107,50 @@ impl Lookup {
         })
     }
 
-    /// The texts of all checks by their numbers, if they are wanted: every table is opened for them.
-    async fn checks(&self) -> Result<BTreeMap<i32, String>> {
-        let mut texts = BTreeMap::new();
-        if self.wanted == Wanted::CheckText {
-            for relation in self.objects.own_relations().await? {
-                for (name, text) in &relation.rules.checks {
-                    let oid = check_oid(&self.objects, &relation, name);
-                    texts.insert(oid, format!("CHECK (({text}))"));
+    /// The texts of all constraints or indexes, if they are wanted: every table is opened for them.
+    async fn texts(&self) -> Result<Texts> {
+        let mut texts = Texts::new();
+        let (constraints, indexes) = match self.wanted {
+            Wanted::ConstraintText => (true, false),
+            Wanted::IndexText => (false, true),
+            _ => return Ok(texts),
+        };
+        for relation in self.objects.own_relations().await? {
+            for (name, text) in relation.rules.checks.iter().filter(|_| constraints) {
+                let oid = check_oid(&self.objects, &relation, name);
+                texts.insert(oid, vec![format!("CHECK (({text}))")]);
+            }
+            for key in &relation.rules.keys {
+                if constraints {
+                    let oid = key_rows::key_oid(&self.objects, &relation, key);
+                    texts.insert(oid, vec![key_rows::constraint_text(key)]);
+                }
+                if indexes {
+                    let mut parts = vec![key_rows::index_text(&relation, key)];
+                    parts.extend(key.columns.iter().map(|name| quoted(name)));
+                    let oid = key_rows::index_oid(&self.objects, &relation, key);
+                    texts.insert(oid, parts);
                 }
             }
         }
         Ok(texts)
+    }
+
+    /// Which columns of indexes are asked for, row by row; 0 is the whole.
+    fn parts(&self, args: &ScalarFunctionArgs) -> Result<Vec<usize>> {
+        let Some(column) = args
+            .args
+            .get(1)
+            .filter(|_| self.wanted == Wanted::IndexText)
+        else {
+            return Ok(Vec::new());
+        };
+        let column = cast(&column.to_array(args.number_rows)?, &DataType::Int32)?;
+        let column = column.as_primitive::<Int32Type>().iter();
+        let part = |number: Option<i32>| number.and_then(|number| usize::try_from(number).ok());
+        Ok(column
+            .map(|number| part(number).unwrap_or_default())
+            .collect())
     }
 
     /// The numbers of relations that are given by number or by name.
@@ -150,7 +191,7 @@ impl ScalarUDFImpl for Lookup {
 
     fn return_type(&self, _: &[DataType]) -> Result<DataType> {
         Ok(match self.wanted {
-            Wanted::ViewText | Wanted::CheckText => DataType::Utf8,
+            Wanted::ViewText | Wanted::ConstraintText | Wanted::IndexText => DataType::Utf8,
             Wanted::Bytes => DataType::Int64,
         })
     }
@@ -173,11 +214,13 @@ impl AsyncScalarUDFImpl for Lookup {
         };
         let argument = argument.to_array(args.number_rows)?;
         let schema = &args.config_options.catalog.default_schema;
-        let checks = self.checks().await?;
+        let texts = self.texts().await?;
+        let parts = self.parts(&args)?;
         let mut answers = Vec::with_capacity(args.number_rows);
-        for oid in self.numbers(&argument, schema)? {
+        for (row, oid) in self.numbers(&argument, schema)?.into_iter().enumerate() {
+            let part = parts.get(row).copied().unwrap_or_default();
             answers.push(match oid {
-                Some(oid) => self.answer(oid, &checks).await?,
+                Some(oid) => self.answer(oid, &texts, part).await?,
                 None => ScalarValue::try_from(&self.return_type(&[])?)?,
             });
         }

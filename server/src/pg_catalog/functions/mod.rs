@@ -4,6 +4,7 @@
 //! asks for what Auspex has none of (partitions, triggers) answers
 //! as PostgreSQL does of a database without them.
 
+mod expand_array;
 mod json;
 mod lookups;
 mod names;
@@ -32,8 +33,9 @@ use datafusion_pg_catalog::pg_catalog::quote_ident_udf::{
 use super::objects::Objects;
 use super::roles::roles;
 use super::server_tables::UTF8;
+pub(super) use expand_array::NAME as EXPAND_ARRAY;
 pub(crate) use names::procedure_name;
-pub(super) use names::type_text;
+pub(super) use names::{quoted, type_text};
 use scalar::{Call, function, text_of_oid};
 pub(super) use table_functions::register;
 
@@ -48,6 +50,7 @@ pub(super) fn all(session: &SessionFacts, objects: &Objects) -> Vec<ScalarUDF> {
         create_parse_ident_udf(),
         size_pretty(),
         type_of(),
+        expand_array::expand_array(),
     ];
     functions.extend(json::functions());
     functions.extend(lookups::functions(objects));
@@ -174,10 +177,9 @@ fn visibility(objects: &Objects) -> Vec<ScalarUDF> {
 
 /// Functions about what Auspex has none of.
 fn absent() -> Vec<ScalarUDF> {
-    let texts: [(&'static str, &[usize]); 12] = [
+    let texts: [(&'static str, &[usize]); 11] = [
         ("inet_server_addr", &[0]),
         ("inet_client_addr", &[0]),
-        ("pg_get_indexdef", &[1, 3]),
         ("pg_get_triggerdef", &[1, 2]),
         ("pg_get_ruledef", &[1, 2]),
         ("pg_get_partkeydef", &[1]),

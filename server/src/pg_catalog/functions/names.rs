@@ -238,7 +238,7 @@ pub(super) fn identifier_parts(text: &str) -> Vec<String> {
 }
 
 /// A name as it must be written in SQL.
-pub(super) fn quoted(name: &str) -> String {
+pub(crate) fn quoted(name: &str) -> String {
     let plain = name.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')
         && name
             .chars()

@@ -8,12 +8,13 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, ObjectName,
-    ObjectNamePart, SelectItem, SetExpr, Statement, TableFactor, Value, ValueWithSpan, Visit,
-    VisitMut, Visitor, VisitorMut,
+    AccessExpr, DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident,
+    ObjectName, ObjectNamePart, SelectItem, SetExpr, Statement, TableFactor, Value, ValueWithSpan,
+    Visit, VisitMut, Visitor, VisitorMut,
 };
 
-use super::super::columns;
+use super::super::functions::EXPAND_ARRAY;
+use super::super::{INFORMATION_SCHEMA, columns};
 use super::{PG_CATALOG, catalog_table, parsed};
 
 /// Rewrites the statement.
@@ -90,6 +91,11 @@ impl VisitorMut for Postgres {
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
         match expr {
             Expr::Like { .. } | Expr::ILike { .. } => plain_escape(expr),
+            Expr::CompoundFieldAccess { root, access_chain } => {
+                if let Some(field) = field_of(root, access_chain) {
+                    *expr = field;
+                }
+            }
             Expr::CompoundIdentifier(names) => {
                 // A table of the catalogs is known by its name alone.
                 if names.len() == 3 && names[0].value == PG_CATALOG {
@@ -330,6 +336,13 @@ fn call(function: &Function) -> Option<Expr> {
         }
         FunctionArguments::Subquery(_) => return None,
     };
+    let schema = function.name.0.first().and_then(ObjectNamePart::as_ident);
+    if name == EXPAND_ARRAY
+        && schema.is_some_and(|schema| schema.value.eq_ignore_ascii_case(INFORMATION_SCHEMA))
+    {
+        let array = list.args.first()?;
+        return parsed(&format!("unnest({EXPAND_ARRAY}({array}))"));
+    }
     let in_catalog = function.name.0.len() == 1
         || matches!(function.name.0.first().and_then(ObjectNamePart::as_ident),
             Some(schema) if schema.value.eq_ignore_ascii_case(PG_CATALOG));
@@ -361,12 +374,37 @@ fn call(function: &Function) -> Option<Expr> {
         }
         "generate_subscripts" => {
             let array = list.args.first()?;
+            // Vectors, unlike arrays, count from 0.
+            let (first, less) = if is_vector(array) { (0, 1) } else { (1, 0) };
             parsed(&format!(
-                "unnest(generate_series(1, CAST(cardinality({array}) AS BIGINT)))"
+                "unnest(generate_series({first}, CAST(cardinality({array}) AS BIGINT) - {less}))"
             ))
         }
         _ => None,
     }
+}
+
+/// `(row).field` of a row that an expression in brackets makes.
+fn field_of(root: &Expr, fields: &[AccessExpr]) -> Option<Expr> {
+    let (Expr::Nested(row), [AccessExpr::Dot(Expr::Identifier(field))]) = (root, fields) else {
+        return None;
+    };
+    let field = Value::SingleQuotedString(field.value.clone());
+    parsed(&format!("get_field({row}, {field})"))
+}
+
+/// Whether an argument is a column of `pg_index` that is a vector.
+fn is_vector(argument: &FunctionArg) -> bool {
+    const VECTORS: [&str; 4] = ["indkey", "indclass", "indoption", "indcollation"];
+    let FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) = argument else {
+        return false;
+    };
+    let column = match expr {
+        Expr::Identifier(name) => Some(name),
+        Expr::CompoundIdentifier(names) => names.last(),
+        _ => None,
+    };
+    column.is_some_and(|column| VECTORS.contains(&column.value.as_str()))
 }
 
 /// `'{1,2}'`, cast to an array, is an array of its items.

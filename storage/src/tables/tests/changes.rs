@@ -36,6 +36,7 @@ fn options(repeated: Repeated) -> RewriteOptions {
         repeated,
         operation: "UPDATE",
         predicate: None,
+        changes_keys: true,
     }
 }
 

@@ -1,0 +1,325 @@
+//! `INSERT … ON CONFLICT` as a MERGE on the columns of a key.
+//!
+//! In: the syntax tree and the table's definition; out: the syntax tree of a MERGE whose source is called `excluded`. That
+//! no two rows of a key come about, also by others at the same time, is the write's business.
+
+use std::ops::ControlFlow;
+
+use auspex_sql::{Dialect, Statement};
+use auspex_storage::{Key, TableShape};
+use datafusion::sql::parser::Statement as SqlStatement;
+use datafusion::sql::sqlparser::ast::{
+    self, Assignment, ConflictTarget, Expr, Ident, MergeAction, OnConflict, OnConflictAction,
+    OnInsert, SetExpr, TableAliasColumnDef, TableFactor, VisitMut, VisitorMut,
+};
+
+use super::change::{Target, table_alias};
+use super::column_rules::{cast_ast, column_place, default_of, generated_value, is_default};
+use super::insert::counts_differ;
+use crate::commands::{folded, name_parts};
+use crate::error::{Error, Result};
+
+/// What PostgreSQL calls the row that was to be inserted.
+const EXCLUDED: &str = "excluded";
+/// The columns of the given rows that tell which of equal ones comes first.
+const PLACE: &str = "__auspex_place";
+const TURN: &str = "__auspex_turn";
+
+/// The clause, if the statement has one.
+pub(crate) fn conflict_of(insert: &ast::Insert) -> Option<&OnConflict> {
+    match &insert.on {
+        Some(OnInsert::OnConflict(conflict)) => Some(conflict),
+        _ => None,
+    }
+}
+
+/// The key that a clause means; `None`: the table has none, so that nothing conflicts.
+pub(crate) fn key_of(
+    conflict: &OnConflict,
+    shape: &TableShape,
+    relation: &str,
+) -> Result<Option<Key>> {
+    let keys = shape.keys();
+    match &conflict.conflict_target {
+        Some(ConflictTarget::Columns(names)) => {
+            let mut wanted: Vec<String> = names.iter().map(folded).collect();
+            for name in &mut wanted {
+                let idx = column_place(shape, name, relation)?;
+                shape.columns()[idx].name().clone_into(name);
+            }
+            wanted.sort();
+            let fits = |key: &Key| {
+                let mut columns = key.columns.clone();
+                columns.sort();
+                columns == wanted
+            };
+            let found = keys.into_iter().find(fits);
+            found.map(Some).ok_or_else(no_such_key)
+        }
+        Some(ConflictTarget::OnConstraint(name)) => {
+            let name = name_parts(name).pop().unwrap_or_default();
+            let found = keys.into_iter().find(|key| key.name == name);
+            found.map(Some).ok_or_else(|| {
+                let message =
+                    format!("constraint \"{name}\" for table \"{relation}\" does not exist");
+                Error::invalid("42704", message, None)
+            })
+        }
+        None if matches!(conflict.action, OnConflictAction::DoUpdate(_)) => {
+            let message =
+                "ON CONFLICT DO UPDATE requires inference specification or constraint name";
+            let hint = "For example, ON CONFLICT (column_name).";
+            Err(Error::invalid("42601", message, Some(hint)))
+        }
+        None if keys.len() > 1 => Err(Error::Unsupported {
+            what: "ON CONFLICT DO NOTHING on all keys of a table".to_owned(),
+            hint: Some("Name the columns of one: ON CONFLICT (column_name) DO NOTHING.".to_owned()),
+        }),
+        None => Ok(keys.into_iter().next()),
+    }
+}
+
+fn no_such_key() -> Error {
+    let message =
+        "there is no unique or exclusion constraint matching the ON CONFLICT specification";
+    let hint = "Declare one with PRIMARY KEY, UNIQUE or CREATE UNIQUE INDEX.";
+    Error::invalid("42P10", message, Some(hint))
+}
+
+/// The statement as a MERGE into the table.
+pub(super) fn as_merge(insert: &ast::Insert, target: &Target<'_>) -> Result<ast::Merge> {
+    let Some(conflict) = conflict_of(insert) else {
+        return Err(Error::unsupported("ON DUPLICATE KEY UPDATE"));
+    };
+    let shape = target.shape;
+    let key = key_of(conflict, shape, &target.relation)?;
+    let places = places(insert, target)?;
+    let quoted = |idx: &usize| Ident::with_quote('"', shape.columns()[*idx].name()).to_string();
+    let names: Vec<String> = places.iter().map(quoted).collect();
+    let values: Vec<String> = names
+        .iter()
+        .map(|name| format!("{EXCLUDED}.{name}"))
+        .collect();
+    let update = match &conflict.action {
+        OnConflictAction::DoUpdate(_) => "WHEN MATCHED THEN UPDATE SET a = 1",
+        OnConflictAction::DoNothing => "",
+    };
+    let text = format!(
+        "MERGE INTO t USING s AS {EXCLUDED} ON FALSE {update} \
+         WHEN NOT MATCHED THEN INSERT ({}) VALUES ({})",
+        names.join(", "),
+        values.join(", ")
+    );
+    let mut merge = parsed_merge(&text)?;
+    if let OnConflictAction::DoUpdate(update) = &conflict.action
+        && let Some(clause) = merge.clauses.first_mut()
+        && let MergeAction::Update(action) = &mut clause.action
+    {
+        let mut of_row = OfRow { target, depth: 0 };
+        clause.predicate.clone_from(&update.selection);
+        let _ = VisitMut::visit(&mut clause.predicate, &mut of_row);
+        action.assignments.clone_from(&update.assignments);
+        for Assignment { value, .. } in &mut action.assignments {
+            let _ = VisitMut::visit(value, &mut of_row);
+        }
+    }
+    if let Some(key) = &key {
+        *merge.on = same_key(key, target);
+    }
+    let first_only = key.filter(|_| matches!(conflict.action, OnConflictAction::DoNothing));
+    merge.source = source(insert, target, &places, first_only.as_ref())?;
+    Ok(merge)
+}
+
+/// The columns that the statement fills, in the order of its source.
+fn places(insert: &ast::Insert, target: &Target<'_>) -> Result<Vec<usize>> {
+    let shape = target.shape;
+    let all = shape.columns().len();
+    if insert.columns.is_empty() {
+        let width = match insert.source.as_ref().map(|source| source.body.as_ref()) {
+            Some(SetExpr::Values(values)) => values.rows.first().map(|row| row.content.len()),
+            _ => None,
+        };
+        return Ok((0..width.unwrap_or(all).min(all)).collect());
+    }
+    let mut places = Vec::new();
+    for name in &insert.columns {
+        let name = name_parts(name).pop().unwrap_or_default();
+        let place = column_place(shape, &name, &target.relation)?;
+        if places.contains(&place) {
+            let message = format!("column \"{name}\" specified more than once");
+            return Err(Error::invalid("42701", message, None));
+        }
+        places.push(place);
+    }
+    Ok(places)
+}
+
+/// `target.k = excluded.k AND …`.
+fn same_key(key: &Key, target: &Target<'_>) -> Expr {
+    let pairs = key.columns.iter().map(|name| Expr::BinaryOp {
+        left: Box::new(target.column(name)),
+        op: ast::BinaryOperator::Eq,
+        right: Box::new(Expr::CompoundIdentifier(vec![
+            Ident::new(EXCLUDED),
+            Ident::with_quote('"', name),
+        ])),
+    });
+    let both = |left, right| Expr::BinaryOp {
+        left: Box::new(left),
+        op: ast::BinaryOperator::And,
+        right: Box::new(right),
+    };
+    let none = Expr::Value(ast::Value::Boolean(false).with_empty_span());
+    pairs.reduce(both).unwrap_or(none)
+}
+
+/// The rows that were to be inserted, all columns wide; with `first_only` the first ones of each key.
+fn source(
+    insert: &ast::Insert,
+    target: &Target<'_>,
+    places: &[usize],
+    first_only: Option<&Key>,
+) -> Result<TableFactor> {
+    let given = given(insert, target, places)?;
+    let shape = target.shape;
+    let mut columns = Vec::new();
+    for (idx, field) in shape.columns().iter().enumerate() {
+        let name = Ident::with_quote('"', field.name());
+        let value = match places.contains(&idx) {
+            true => Expr::Identifier(name.clone()),
+            false => default_of(shape, field)?,
+        };
+        columns.push(format!("{} AS {name}", cast_ast(value, field.data_type())));
+    }
+    let columns = columns.join(", ");
+    let text = match first_only {
+        None => format!("SELECT {columns} FROM given"),
+        Some(key) => {
+            let names = key.columns.iter().map(|name| Ident::with_quote('"', name));
+            let names: Vec<String> = names.map(|name| name.to_string()).collect();
+            let null: Vec<String> = names.iter().map(|name| format!("{name} IS NULL")).collect();
+            format!(
+                "SELECT * FROM (SELECT *, row_number() OVER (PARTITION BY {} ORDER BY {PLACE}) AS {TURN} \
+                 FROM (SELECT {columns}, row_number() OVER () AS {PLACE} FROM given) AS placed) AS turns \
+                 WHERE {TURN} = 1 OR {}",
+                names.join(", "),
+                null.join(" OR ")
+            )
+        }
+    };
+    let mut query = auspex_sql::parse_query(&text, Dialect::Postgres)?;
+    let _ = VisitMut::visit(&mut query, &mut Given(given));
+    Ok(derived(query, table_alias(Ident::new(EXCLUDED))))
+}
+
+fn derived(subquery: Box<ast::Query>, alias: ast::TableAlias) -> TableFactor {
+    TableFactor::Derived {
+        lateral: false,
+        subquery,
+        alias: Some(alias),
+        sample: None,
+    }
+}
+
+/// The statement's own source under the names of the columns that it fills.
+fn given(insert: &ast::Insert, target: &Target<'_>, places: &[usize]) -> Result<TableFactor> {
+    let Some(mut source) = insert.source.clone() else {
+        return Err(Error::unsupported("DEFAULT VALUES with ON CONFLICT"));
+    };
+    let shape = target.shape;
+    let fields: Vec<_> = places.iter().map(|idx| &shape.columns()[*idx]).collect();
+    let fixed = fields.iter().find(|field| {
+        let is_always = shape
+            .identity_of(field)
+            .is_some_and(|identity| identity.always);
+        is_always || shape.generated_of(field).is_some()
+    });
+    if let Some(field) = fixed {
+        return Err(generated_value(field.name(), false));
+    }
+    if let SetExpr::Values(values) = source.body.as_mut() {
+        for row in &mut values.rows {
+            if row.content.len() != fields.len() {
+                return Err(counts_differ(row.content.len(), fields.len()));
+            }
+            for (value, field) in row.content.iter_mut().zip(&fields) {
+                if is_default(value) {
+                    *value = default_of(shape, field)?;
+                }
+                // A parameter has the type of its column.
+                *value = cast_ast(value.clone(), field.data_type());
+            }
+        }
+    }
+    let mut alias = table_alias(Ident::new("given"));
+    let names = fields
+        .iter()
+        .map(|field| Ident::with_quote('"', field.name()));
+    alias.columns = names
+        .map(|name| TableAliasColumnDef {
+            name,
+            data_type: None,
+        })
+        .collect();
+    Ok(derived(source, alias))
+}
+
+/// Puts the given rows in the place of the relation `given`.
+struct Given(TableFactor);
+
+impl VisitorMut for Given {
+    type Break = ();
+
+    fn post_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
+        if let TableFactor::Table { name, .. } = factor
+            && name_parts(name) == ["given"]
+        {
+            *factor = self.0.clone();
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// Lets names without a relation mean the row that is there, as PostgreSQL does; not those of subqueries.
+struct OfRow<'a, 'b> {
+    target: &'a Target<'b>,
+    depth: usize,
+}
+
+impl VisitorMut for OfRow<'_, '_> {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, _: &mut ast::Query) -> ControlFlow<()> {
+        self.depth += 1;
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_query(&mut self, _: &mut ast::Query) -> ControlFlow<()> {
+        self.depth -= 1;
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        if let Expr::Identifier(name) = expr
+            && self.depth == 0
+            && !is_default(&Expr::Identifier(name.clone()))
+            && self.target.shape.position(&folded(name)).is_some()
+        {
+            *expr = self.target.column(&folded(name));
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+fn parsed_merge(text: &str) -> Result<ast::Merge> {
+    let parsed = auspex_sql::parse(text, Dialect::Postgres)?;
+    let statement = parsed.into_iter().next().map(|parsed| parsed.statement);
+    if let Some(Statement::Sql(statement)) = statement
+        && let SqlStatement::Statement(statement) = *statement
+        && let ast::Statement::Merge(merge) = *statement
+    {
+        return Ok(merge);
+    }
+    Err(Error::unsupported("this form of ON CONFLICT"))
+}

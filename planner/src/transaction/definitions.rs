@@ -1,0 +1,90 @@
+//! Definitions inside a transaction block.
+//!
+//! In: a statement such as CREATE TABLE; out: leave to carry it out beside the block, which sees its result from its next
+//! statement on. The catalog is one log and each table another, so that a definition cannot wait for the block's end:
+//! it is committed at once, and the client is told. A block that has changed rows takes none, since one half of it would
+//! stay when the other is rolled back.
+
+use crate::error::{Error, Result};
+use crate::session::Session;
+use crate::statement_run::{Notice, StatementControl};
+
+/// How the objects were before a definition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ObjectsBefore {
+    catalog: u64,
+    temporary: u64,
+}
+
+impl ObjectsBefore {
+    fn of(session: &Session) -> Self {
+        Self {
+            catalog: session.engine.catalog.generation(),
+            temporary: session.temporary.changes(),
+        }
+    }
+}
+
+impl Session {
+    /// Lets a definition be carried out beside the session's block, if it is in one. What the block sees of tables
+    /// begins anew with its next statement, since what the definition makes or drops must be seen.
+    ///
+    /// Errors: 25006 in a read-only block, 25001 if the block has changed rows.
+    pub(crate) fn step_out_of_block(&self, verb: &str) -> Result<Option<ObjectsBefore>> {
+        let allowed = self.transaction.with(|block| {
+            if block.read_only {
+                let message = format!("cannot execute {verb} in a read-only transaction");
+                return Err(Error::invalid("25006", message, None));
+            }
+            let has_changes = block.tables.as_ref().is_some_and(|t| t.has_changes());
+            match &block.written {
+                Some((_, name)) if has_changes => Err(after_changes(verb, name)),
+                _ => {
+                    block.written = None;
+                    block.tables = None;
+                    Ok(())
+                }
+            }
+        });
+        match allowed {
+            None => Ok(None),
+            Some(allowed) => allowed.map(|()| Some(ObjectsBefore::of(self))),
+        }
+    }
+
+    /// Says that a definition in a block is there to stay, if it changed anything.
+    pub(crate) fn tell_definition(
+        &self,
+        verb: &str,
+        before: ObjectsBefore,
+        control: &StatementControl,
+    ) {
+        if ObjectsBefore::of(self) == before {
+            return;
+        }
+        self.transaction.with(|block| block.has_definitions = true);
+        control.notify(Notice {
+            hint: Some("Definitions are committed by themselves, also inside a block.".to_owned()),
+            ..Notice::warning(format!(
+                "{verb} was committed at once, ROLLBACK will not take it back"
+            ))
+        });
+    }
+}
+
+/// What a block that is rolled back leaves behind.
+pub(super) fn tell_what_stays(has_definitions: bool, control: &StatementControl) {
+    if has_definitions {
+        let message = "definitions of this block were committed at once and stay";
+        control.notify(Notice::warning(message));
+    }
+}
+
+fn after_changes(verb: &str, table: &str) -> Error {
+    let message = format!(
+        "{verb} cannot run inside a transaction block that has changed rows of \"{table}\""
+    );
+    let hint = "COMMIT or ROLLBACK first, or define before the first change: definitions are \
+                committed by themselves. Drivers call the mode without blocks autocommit.";
+    Error::invalid("25001", message, Some(hint))
+}

@@ -1,0 +1,252 @@
+//! No two rows of a table share the values of a key.
+//!
+//! A version and the actions of a commit that would follow it flow in; nothing or the first violation flows out. The
+//! rows that the commit adds are compared with each other, and joined with those that stay. What was found holds for
+//! this version alone: the commit must follow it at once, or the look is repeated.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::datatypes::DataType;
+use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
+use datafusion::catalog::Session;
+use datafusion::common::{Column, JoinType, ScalarValue};
+use datafusion::datasource::provider_as_source;
+use datafusion::functions_aggregate::expr_fn::count;
+use datafusion::logical_expr::utils::conjunction;
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, lit};
+use datafusion::physical_plan::execute_stream;
+use deltalake::kernel::{Action, Add};
+use deltalake::protocol::{DeltaOperation, SaveMode};
+use futures::StreamExt as _;
+
+use crate::error::{Error, Result};
+use crate::tables::delta_log::{DeltaLog, DeltaVersion, Rebase, discard};
+use crate::tables::delta_scan::DeltaScan;
+use crate::tables::delta_write::in_order;
+use crate::tables::keys::Key;
+use crate::tables::row_checks::RowChecks;
+
+/// How often a commit is tried on a table that others change.
+const MAX_ROUNDS: usize = 100;
+/// The log may cut longer texts.
+const WHOLE_TEXT_BYTES: usize = 16;
+const NEW: &str = "new_rows";
+const KEPT: &str = "kept_rows";
+
+/// Commits added rows of a table with keys. Their files go again if they may not stay.
+///
+/// Errors: `KeyViolation`; `Conflict` if the table's definition is another one than that of `version`.
+pub(crate) async fn append_unique(
+    log: &Arc<DeltaLog>,
+    version: &DeltaVersion,
+    adds: Vec<Add>,
+    operation: DeltaOperation,
+    checks: &RowChecks,
+) -> Result<()> {
+    let written: Vec<String> = adds.iter().map(|add| add.path.clone()).collect();
+    let committed = try_to_append(log, version, adds, operation, checks).await;
+    if let Err(Error::Conflict { .. } | Error::KeyViolation { .. } | Error::DataFusion { .. }) =
+        &committed
+    {
+        discard(version.table.object_store().as_ref(), &written).await;
+    }
+    committed
+}
+
+async fn try_to_append(
+    log: &Arc<DeltaLog>,
+    version: &DeltaVersion,
+    adds: Vec<Add>,
+    operation: DeltaOperation,
+    checks: &RowChecks,
+) -> Result<()> {
+    let shape = version.shape()?;
+    let conflict = || Error::Conflict {
+        object: "a table".into(),
+    };
+    // One after the other, so that statements of one server do not send each other to look again.
+    let _turn = log.turn().await;
+    for _ in 0..MAX_ROUNDS {
+        let newest = log.newest().await?;
+        if newest.shape()? != shape {
+            return Err(conflict());
+        }
+        let adds = in_order(adds.clone(), &newest);
+        let actions: Vec<Action> = adds.into_iter().map(Action::Add).collect();
+        check(&newest, &actions, &shape.keys(), checks, checks.session()?).await?;
+        let committed = log.commit(&newest, actions, operation.clone(), Rebase::Nothing);
+        match committed.await {
+            Err(Error::Conflict { .. }) => {}
+            done => return done.map(|_| ()),
+        }
+    }
+    Err(conflict())
+}
+
+/// Fails if a table with the keys would have two rows of the same key after a commit that follows `version`, which has
+/// none. Errors: `KeyViolation`, `NotPlainTable`, those of reading.
+pub(crate) async fn check(
+    version: &DeltaVersion,
+    actions: &[Action],
+    keys: &[Key],
+    place: &RowChecks,
+    session: &dyn Session,
+) -> Result<()> {
+    if keys.is_empty() {
+        return Ok(());
+    }
+    let trial = DeltaLog::staged(version.clone())?;
+    let operation = DeltaOperation::Write {
+        mode: SaveMode::Append,
+        partition_by: None,
+        predicate: None,
+    };
+    // The version as the trial has it: what is committed behind it stays in memory.
+    let base = trial.newest().await?;
+    let committed = trial.commit(&base, actions.to_vec(), operation, Rebase::Nothing);
+    committed.await?;
+    let after = trial.newest().await?.scan()?.ok_or(Error::NotPlainTable)?;
+    let before = version.scan()?.ok_or(Error::NotPlainTable)?;
+    let known: BTreeSet<&str> = (0..before.n_files())
+        .map(|file| before.name(file))
+        .collect();
+    let (kept, new): (Vec<usize>, Vec<usize>) =
+        (0..after.n_files()).partition(|file| known.contains(after.name(*file)));
+    if new.is_empty() {
+        return Ok(());
+    }
+    for key in keys {
+        let within = after.clone().of_files(new.clone());
+        let mut found = duplicate(&within, key, session).await?;
+        if found.is_none() && !kept.is_empty() {
+            found = met(&after, (&new, &kept), key, session).await?;
+        }
+        if let Some(values) = found {
+            return Err(Error::KeyViolation {
+                schema: place.schema.clone(),
+                relation: place.relation.clone(),
+                constraint: key.name.clone(),
+                key: values,
+            });
+        }
+    }
+    Ok(())
+}
+
+/// A key that two rows of a scan share, as messages show it.
+pub(crate) async fn duplicate(
+    scan: &DeltaScan,
+    key: &Key,
+    session: &dyn Session,
+) -> Result<Option<String>> {
+    if scan.n_rows_at_most().is_some_and(|n_rows| n_rows < 2) {
+        return Ok(None);
+    }
+    let n_rows = "__auspex_rows";
+    let plan = rows(scan, NEW, key, vec![])?
+        .aggregate(columns(NEW, key), vec![count(lit(1_i64)).alias(n_rows)])?
+        .filter(Expr::Column(Column::from_name(n_rows)).gt(lit(1_i64)))?
+        .project(columns(NEW, key))?
+        .limit(0, Some(1))?
+        .build()?;
+    first(&plan, key, session).await
+}
+
+/// A key that a new row shares with one that stays.
+async fn met(
+    scan: &DeltaScan,
+    (new, kept): (&[usize], &[usize]),
+    key: &Key,
+    session: &dyn Session,
+) -> Result<Option<String>> {
+    let bounds = bounds(scan, new, key);
+    let kept = scan.clone().of_files(kept.to_vec());
+    let kept = rows(&kept, KEPT, key, bounds)?.build()?;
+    let names = |relation| -> Vec<Column> {
+        let names = key.columns.iter();
+        names
+            .map(|name| Column::new(Some(relation), name))
+            .collect()
+    };
+    let plan = rows(&scan.clone().of_files(new.to_vec()), NEW, key, vec![])?
+        .join(kept, JoinType::LeftSemi, (names(NEW), names(KEPT)), None)?
+        .limit(0, Some(1))?
+        .build()?;
+    first(&plan, key, session).await
+}
+
+fn columns(relation: &str, key: &Key) -> Vec<Expr> {
+    let names = key.columns.iter();
+    names
+        .map(|name| Expr::Column(Column::new(Some(relation), name)))
+        .collect()
+}
+
+/// The columns of a key, of the rows that have all of them.
+fn rows(
+    scan: &DeltaScan,
+    relation: &str,
+    key: &Key,
+    mut conditions: Vec<Expr>,
+) -> Result<LogicalPlanBuilder> {
+    let source = provider_as_source(Arc::new(scan.clone()));
+    let columns = columns(relation, key);
+    conditions.extend(columns.iter().map(|column| column.clone().is_not_null()));
+    let mut plan = LogicalPlanBuilder::scan(relation, source, None)?;
+    if let Some(condition) = conjunction(conditions) {
+        plan = plan.filter(condition)?;
+    }
+    Ok(plan.project(columns)?)
+}
+
+/// Between which values the new rows lie, where the log tells: files of other values are not read.
+fn bounds(scan: &DeltaScan, new: &[usize], key: &Key) -> Vec<Expr> {
+    let mut conditions = Vec::new();
+    for name in &key.columns {
+        let Some((min, max)) = scan.bounds(new, name) else {
+            continue;
+        };
+        if is_exact(&min) && is_exact(&max) {
+            let column = Expr::Column(Column::new(Some(KEPT), name));
+            conditions.push(column.clone().gt_eq(lit(min)));
+            conditions.push(column.lt_eq(lit(max)));
+        }
+    }
+    conditions
+}
+
+/// Whether the log has values of a type as they are.
+fn is_exact(value: &ScalarValue) -> bool {
+    match value {
+        ScalarValue::Utf8(Some(text)) => text.len() <= WHOLE_TEXT_BYTES,
+        value => {
+            let data_type = value.data_type();
+            !value.is_null() && (data_type.is_integer() || data_type == DataType::Date32)
+        }
+    }
+}
+
+/// The first row of a plan, as messages show a key: `(a, b)=(1, x)`.
+async fn first(plan: &LogicalPlan, key: &Key, session: &dyn Session) -> Result<Option<String>> {
+    let plan = session.create_physical_plan(plan).await?;
+    let mut batches = execute_stream(plan, session.task_ctx())?;
+    while let Some(batch) = batches.next().await {
+        let batch = batch?;
+        if batch.num_rows() > 0 {
+            return Ok(Some(shown(key, &batch)));
+        }
+    }
+    Ok(None)
+}
+
+fn shown(key: &Key, rows: &RecordBatch) -> String {
+    let options = FormatOptions::default().with_null("null");
+    let values = rows.columns().iter().map(|column| {
+        let formatter = ArrayFormatter::try_new(column, &options);
+        formatter.map_or_else(|_| String::new(), |f| f.value(0).to_string())
+    });
+    let values: Vec<String> = values.collect();
+    format!("({})=({})", key.columns.join(", "), values.join(", "))
+}

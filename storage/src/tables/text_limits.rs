@@ -1,0 +1,132 @@
+//! Texts of at most so many characters: `VARCHAR(n)` and `CHAR(n)`.
+//!
+//! A definition flows in and becomes a note of a column, under the key that Spark has for it; batches on their way to a
+//! table flow in, and nothing or the first text that is too long flows out.
+
+use std::fmt::{Display, Formatter};
+
+use datafusion::arrow::array::{AsArray as _, RecordBatch};
+use datafusion::arrow::datatypes::{DataType, Field};
+
+use crate::error::{Error, Result};
+use crate::tables::row_checks::RowChecks;
+use crate::tables::shape::TableShape;
+
+/// Where Spark keeps the type that a text column was declared with.
+const NOTE: &str = "__CHAR_VARCHAR_TYPE_STRING";
+
+/// How long the texts of a column may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TextLimit {
+    /// `CHAR(n)` rather than `VARCHAR(n)`. Texts are not filled up with blanks.
+    pub is_fixed: bool,
+    /// Characters.
+    pub length: usize,
+}
+
+impl TextLimit {
+    fn of(note: &str) -> Option<TextLimit> {
+        let (kind, length) = note.strip_suffix(')')?.split_once('(')?;
+        Some(TextLimit {
+            is_fixed: kind == "char",
+            length: length.parse().ok()?,
+        })
+    }
+
+    fn note(self) -> String {
+        let kind = if self.is_fixed { "char" } else { "varchar" };
+        format!("{kind}({})", self.length)
+    }
+}
+
+/// As PostgreSQL names the type.
+impl Display for TextLimit {
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+        let kind = match self.is_fixed {
+            true => "character",
+            false => "character varying",
+        };
+        write!(f, "{kind}({})", self.length)
+    }
+}
+
+impl TableShape {
+    /// How long the texts of a column may be.
+    pub fn text_limit_of(&self, column: &Field) -> Option<TextLimit> {
+        TextLimit::of(column.metadata().get(NOTE)?)
+    }
+
+    /// Sets or removes the limit of a column's texts.
+    pub fn set_text_limit(&mut self, idx: usize, limit: Option<TextLimit>) {
+        let note = limit.map(TextLimit::note);
+        self.set_note(idx, NOTE, note.as_deref());
+    }
+
+    /// The limits by place, of columns that hold texts.
+    pub(crate) fn text_limits(&self) -> Vec<(usize, TextLimit)> {
+        let columns = self.columns().iter().enumerate();
+        let limited = columns.filter(|(_, field)| *field.data_type() == DataType::Utf8);
+        limited
+            .filter_map(|(idx, field)| Some((idx, self.text_limit_of(field)?)))
+            .collect()
+    }
+}
+
+/// Fails at the first text that is longer than its column allows; blanks at the end do not count, as in PostgreSQL.
+///
+/// Errors: `TextTooLong`.
+pub(crate) fn check(
+    rows: &RecordBatch,
+    limits: &[(usize, TextLimit)],
+    place: &RowChecks,
+) -> Result<()> {
+    for (idx, limit) in limits {
+        let Some(texts) = rows.column(*idx).as_string_opt::<i32>() else {
+            continue;
+        };
+        let is_long = |text: &str| {
+            text.len() > limit.length && text.trim_end_matches(' ').chars().count() > limit.length
+        };
+        if texts.iter().flatten().any(is_long) {
+            return Err(Error::TextTooLong {
+                schema: place.schema.clone(),
+                relation: place.relation.clone(),
+                column: rows.schema().field(*idx).name().clone(),
+                data_type: limit.to_string(),
+            });
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use datafusion::arrow::array::{ArrayRef, StringArray};
+
+    use super::*;
+
+    #[test]
+    fn characters_are_counted_not_bytes() {
+        let column = |texts: &[Option<&str>]| {
+            let texts: ArrayRef = Arc::new(StringArray::from(texts.to_vec()));
+            RecordBatch::try_from_iter([("s", texts)]).unwrap()
+        };
+        let limit = TextLimit {
+            is_fixed: false,
+            length: 3,
+        };
+        assert_eq!(TextLimit::of(&limit.note()), Some(limit));
+        let place = RowChecks::default();
+        let limits = [(0, limit)];
+        let fits = column(&[Some("äöü"), None, Some("ab    ")]);
+        check(&fits, &limits, &place).unwrap();
+        let error = check(&column(&[Some("abcd")]), &limits, &place).unwrap_err();
+        assert_eq!(error.sqlstate(), "22001");
+        assert_eq!(
+            error.to_string(),
+            "value too long for type character varying(3)"
+        );
+    }
+}

@@ -1,0 +1,1 @@
+SELECT * FROM {{ ref('customers') }} WHERE total > 16
