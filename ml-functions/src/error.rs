@@ -105,7 +105,7 @@ pub enum Error {
         hint: String,
     },
     /// There are no samples, or fewer than the estimator needs.
-    #[error("training needs at least {needed} rows, got {found}")]
+    #[error("training needs at least {needed} {}, got {found}", if *needed == 1 { "row" } else { "rows" })]
     TooFewSamples {
         /// The number needed.
         needed: u64,
@@ -224,18 +224,21 @@ impl Error {
         };
         match self {
             Error::Device(error) if device_sqlstate(error) != "XX000" => Some(
-                "SHOW DEVICES lists what was found; with device = 'cpu' the CPU computes.".to_owned(),
+                "SHOW DEVICES lists what was found; with device = 'cpu' the CPU computes."
+                    .to_owned(),
             ),
             Error::UnknownEstimator { nearest, .. } => did_you_mean(nearest)
                 .or_else(|| Some("SELECT * FROM ml.estimators lists the model types.".to_owned())),
-            Error::UnknownOption { nearest, estimator, .. } => {
-                did_you_mean(nearest).or_else(|| {
-                    Some(format!("DESCRIBE shows no such option of \"{estimator}\"; see SELECT * FROM ml.options."))
-                })
-            }
-            Error::InvalidOption { name, .. } => {
-                Some(format!("Set it in CREATE MODEL ... OPTIONS ({name} = ...)."))
-            }
+            Error::UnknownOption {
+                nearest, estimator, ..
+            } => did_you_mean(nearest).or_else(|| {
+                Some(format!(
+                    "The options of \"{estimator}\" are in SELECT * FROM ml.options."
+                ))
+            }),
+            Error::InvalidOption { name, .. } => Some(format!(
+                "Set it in CREATE MODEL ... OPTIONS ({name} = ...)."
+            )),
             Error::ConflictingOptions { hint, .. }
             | Error::BadValue { hint, .. }
             | Error::BadLabel { hint, .. }
@@ -253,16 +256,14 @@ impl Error {
             Error::DuplicateColumn { .. } => {
                 Some("Give one of them another name with AS.".to_owned())
             }
-            Error::ColumnType { column, expected, .. } => {
-                Some(format!("Cast it in the query: {column}::{expected}."))
-            }
+            Error::ColumnType {
+                column, expected, ..
+            } => Some(format!("Cast it in the query: {column}::{expected}.")),
             Error::UnstableQuery => Some(
                 "Write its rows to a table first: CREATE TABLE ... AS, then train on the table."
                     .to_owned(),
             ),
-            Error::NoFeatures => {
-                Some("Select at least one column beside the label.".to_owned())
-            }
+            Error::NoFeatures => Some("Select at least one column beside the label.".to_owned()),
             _ => None,
         }
     }

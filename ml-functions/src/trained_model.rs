@@ -57,6 +57,9 @@ pub struct TrainingRecord {
     /// What `ML.GLOBAL_EXPLAIN` shows, where `enable_global_explain` asked for it.
     #[serde(default)]
     pub global_attributions: Option<GlobalAttributions>,
+    /// 0, or one more than that of the version that a warm start went on from.
+    #[serde(default)]
+    pub training_run: u64,
     /// The seed.
     pub seed: u64,
     /// The kind of device that computed.
@@ -254,11 +257,17 @@ impl TrainedModel {
         let threshold = request.arguments.get("threshold").and_then(Value::as_f64);
         match request.function.as_str() {
             "feature_info" => tables::feature_info(&self.encoder),
-            "training_info" => tables::training_info(&self.record.iterations),
+            "training_info" => tables::training_info(&self.record.iterations, self.record.training_run),
             "global_explain" => match &self.record.global_attributions {
                 Some(found) => {
                     let by_class = request.arguments.get("class_level_explain");
                     let by_class = by_class.and_then(Value::as_bool).unwrap_or(false);
+                    if by_class && self.target.as_ref().is_none_or(|target| target.classes.is_empty()) {
+                        return Err(Error::ConflictingOptions {
+                            message: format!("a \"{}\" model has no classes to explain", self.spec.name),
+                            hint: "Leave class_level_explain out.".to_owned(),
+                        });
+                    }
                     tables::global_explain(found, self.target.as_ref().filter(|_| by_class))
                 }
                 None => Err(Error::ConflictingOptions {

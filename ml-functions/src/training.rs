@@ -205,6 +205,7 @@ async fn learn(
         evaluated_on: evaluated.part,
         baseline: evaluated.baseline,
         global_attributions,
+        training_run: 0,
         seed: run.seed,
         device: run.compute.used(),
         duration_ms: now_ms(run).saturating_sub(started_ms),

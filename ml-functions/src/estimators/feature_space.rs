@@ -42,6 +42,25 @@ pub(crate) struct FeatureSpace {
     scale: Vec<f64>,
     /// Indicators of each code column.
     widths: Vec<usize>,
+    /// A hash of the names of features and categories in their order; 0 in models that were stored without.
+    names: u64,
+}
+
+/// FNV-1a of the names of all coordinates. It is stored, so it must never change.
+fn names_hash(encoder: &FeatureEncoder) -> u64 {
+    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+    let mut add = |name: &str| {
+        // 0xff is in no text, so that it ends a name.
+        for byte in name.bytes().chain([0xff]) {
+            hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+    };
+    encoder.numeric().for_each(|(name, _)| add(name));
+    for (name, column) in encoder.categorical() {
+        add(name);
+        column.categories.iter().for_each(|category| add(category));
+    }
+    hash
 }
 
 impl FeatureSpace {
@@ -63,6 +82,7 @@ impl FeatureSpace {
                 .categorical()
                 .map(|(_, column)| column.n_seen())
                 .collect(),
+            names: names_hash(encoder),
         }
     }
 
@@ -132,11 +152,12 @@ impl FeatureSpace {
 
     /// A point of another space as one of this; `None` where the features differ.
     pub(crate) fn translate(&self, other: &FeatureSpace, point: &[f64]) -> Option<Vec<f64>> {
-        if self.n_dense() != other.n_dense() || self.widths != other.widths {
+        let is_of_others = self.names != other.names && self.names != 0 && other.names != 0;
+        if is_of_others || self.n_dense() != other.n_dense() || self.widths != other.widths {
             return None;
         }
         // Numbers that need no translation must not be rounded.
-        let is_same = self == other;
+        let is_same = self.shift == other.shift && self.scale == other.scale;
         let translate = |(j, &x): (usize, &f64)| {
             if is_same || j >= self.n_dense() {
                 return x;
@@ -156,6 +177,7 @@ impl FeatureSpace {
             .tensors
             .insert("scale".to_owned(), Tensor::f64(&[n], self.scale.clone()));
         state.head["indicators"] = self.widths.clone().into();
+        state.head["names_hash"] = self.names.into();
     }
 
     /// The space that [`FeatureSpace::save`] added.
@@ -164,6 +186,7 @@ impl FeatureSpace {
             shift: state.f64("shift")?.to_vec(),
             scale: state.f64("scale")?.to_vec(),
             widths: state.head("indicators")?,
+            names: state.head["names_hash"].as_u64().unwrap_or(0),
         };
         if space.shift.len() != space.scale.len() {
             return Err(Error::DamagedModel {

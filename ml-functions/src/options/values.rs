@@ -39,9 +39,37 @@ pub(super) fn check_value(option: &Hyperparameter, value: &Value) -> Result<Valu
     };
     checked.ok_or_else(|| Error::InvalidOption {
         name: option.name.to_owned(),
-        expected: expected(option.kind),
+        expected: expected_instead_of(option.kind, value),
         found: sql_literal(value),
     })
+}
+
+/// The values that a kind allows, said so that it fits what was written: of another type, or out of range.
+fn expected_instead_of(kind: Kind, found: &Value) -> String {
+    match kind {
+        Kind::Float { .. } if !found.is_number() => "a number".to_owned(),
+        Kind::Integer { .. } if !found.is_number() => "an integer".to_owned(),
+        Kind::Integer { min, max: i64::MAX } if found.as_f64().is_some_and(|x| x > 0.0) => {
+            match found.as_f64().is_some_and(|x| x.fract() == 0.0) {
+                true => format!("an integer between {min} and {}", i64::MAX),
+                false => expected(kind),
+            }
+        }
+        Kind::ClassWeights | Kind::Directions if names_one_twice(found) => {
+            "an array that names each value once".to_owned()
+        }
+        kind => expected(kind),
+    }
+}
+
+/// Whether an array of named numbers has one name twice.
+fn names_one_twice(value: &Value) -> bool {
+    let items = value.as_array().map(Vec::as_slice).unwrap_or_default();
+    let names: Vec<String> = items
+        .iter()
+        .filter_map(|item| named_number(item).map(|(name, _)| name))
+        .collect();
+    (1..names.len()).any(|idx| names[..idx].contains(&names[idx]))
 }
 
 /// The values that a kind allows, to be read after "must be".
@@ -168,7 +196,7 @@ fn as_numbers(value: &Value, is_allowed: impl Fn(f64) -> bool) -> Option<Map<Str
         .filter(|(_, number)| number.is_finite() && is_allowed(*number))
         .map(|(label, weight)| (label, Value::from(weight)))
         .collect();
-    // Fewer means a label that was given twice, or a weight out of range.
+    // Fewer means a name that was given twice, or a number out of range.
     (weights.len() == n_pairs && n_pairs > 0).then_some(weights)
 }
 

@@ -117,7 +117,7 @@ pub(super) fn global_explain(
 }
 
 /// One row an iteration; `cluster_info` where the estimator reports clusters.
-pub(super) fn training_info(iterations: &[Iteration]) -> Result<RecordBatch> {
+pub(super) fn training_info(iterations: &[Iteration], training_run: u64) -> Result<RecordBatch> {
     let finite = |value: Option<f64>| value.filter(|value| value.is_finite());
     let float = |of: &dyn Fn(&Iteration) -> Option<f64>| -> ArrayRef {
         Arc::new(
@@ -133,7 +133,7 @@ pub(super) fn training_info(iterations: &[Iteration]) -> Result<RecordBatch> {
         ))
     };
     let mut columns = vec![
-        ("training_run", integer(&|_| 0)),
+        ("training_run", integer(&|_| training_run)),
         ("iteration", integer(&|row| row.iteration)),
         ("loss", float(&|row| Some(row.loss))),
         ("eval_loss", float(&|row| row.eval_loss)),
@@ -206,7 +206,7 @@ mod tests {
             loss: f64::NAN,
             ..Iteration::default()
         };
-        let batch = training_info(std::slice::from_ref(&plain)).unwrap();
+        let batch = training_info(std::slice::from_ref(&plain), 0).unwrap();
         assert_eq!(batch.num_columns(), 6);
         assert!(batch.column_by_name("loss").unwrap().is_null(0));
         let clusters = json!([{"centroid_id": 1, "cluster_radius": 0.5, "cluster_size": 3}]);
@@ -215,7 +215,7 @@ mod tests {
             extra: clusters,
             ..plain
         };
-        let batch = training_info(&[with]).unwrap();
+        let batch = training_info(&[with], 0).unwrap();
         assert_eq!(
             batch.schema().field(6).data_type().to_string(),
             "List(Struct(\"centroid_id\": Int64, \"cluster_radius\": Float64, \"cluster_size\": Int64))"

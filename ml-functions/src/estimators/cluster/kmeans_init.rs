@@ -513,7 +513,7 @@ pub(super) fn too_few(num_clusters: usize, found: usize) -> Error {
     Error::TooFewSamples {
         needed: num_clusters as u64,
         found: found as u64,
-        hint: "Each cluster needs a row that differs from the others; set num_clusters lower."
+        hint: "Rows that are alike count once, since each cluster needs a row of its own; set num_clusters lower."
             .to_owned(),
     }
 }

@@ -3,8 +3,8 @@
 
 use crate::estimator::{EstimatorSpec, Task};
 use crate::estimators::tree::{
-    MAX_LEAVES, SCALE_POS_WEIGHT, SHARED, TreeEstimator, colsample_bynode, concat, l2_reg,
-    log_loss, max_tree_depth, num_parallel_tree, subsample, tree_spec,
+    MAX_LEAVES, ONE_ITERATION, SCALE_POS_WEIGHT, SHARED, TreeEstimator, colsample_bynode, concat,
+    l2_reg, log_loss, max_tree_depth, num_parallel_tree, subsample, tree_spec,
 };
 use crate::options::Hyperparameter;
 
@@ -20,7 +20,7 @@ or memory.
 Errors: a monotone direction for a column that is no numeric feature.
 Source: Breiman 2001, doi:10.1023/A:1010933404324.";
 
-static REGRESSION: [Hyperparameter; 15] = concat(&[
+static REGRESSION: [Hyperparameter; 17] = concat(&[
     &[
         num_parallel_tree("100", 2),
         // BigQuery ML's default for forests.
@@ -30,10 +30,11 @@ static REGRESSION: [Hyperparameter; 15] = concat(&[
         colsample_bynode("0.8"),
         l2_reg("1"),
     ],
+    &ONE_ITERATION,
     &SHARED,
 ]);
 
-static CLASSIFICATION: [Hyperparameter; 16] = concat(&[&REGRESSION, &[SCALE_POS_WEIGHT]]);
+static CLASSIFICATION: [Hyperparameter; 18] = concat(&[&REGRESSION, &[SCALE_POS_WEIGHT]]);
 
 static CLASSIFIER: EstimatorSpec = tree_spec(
     "random_forest_classifier",

@@ -183,7 +183,7 @@ impl Fit<'_> {
         let limits = Limits::new(self.options, strategy == Strategy::BatchGradientDescent);
         let mut solution = self.solve(&mut objective, strategy, limits).await?;
         warn_unless_converged(self.run, solution.outcome, limits.max_iterations);
-        self.warn_of_separation(&solution);
+        self.warn_of_separation(&mut objective, &solution).await?;
         self.settle(&mut solution);
         let (encoder, target) = (self.samples.encoder(), self.samples.target());
         let mut model = LinearModel::new(
@@ -354,30 +354,64 @@ impl Fit<'_> {
     }
 
     /// Without penalties, classes that can be told apart have no finite maximum likelihood.
-    fn warn_of_separation(&self, solution: &Solution) {
+    async fn warn_of_separation(
+        &self,
+        objective: &mut RowPasses<'_>,
+        solution: &Solution,
+    ) -> Result<()> {
         /// Mean log loss below which hardly a row is in doubt.
         const CERTAIN: f64 = 1e-6;
         /// Effect of a category beyond which its rows are not in doubt: odds of 3 million to one.
         const DECISIVE: f64 = 15.0;
+        /// Rows, of average weight, whose class is in doubt at least where a category has all classes.
+        const IN_DOUBT: f64 = 0.1;
         if self.is_penalised() {
-            return;
+            return Ok(());
         }
         let hint = "Set l2_reg = 1 to keep the coefficients finite.";
         if solution.loss < CERTAIN {
             let message = "the features separate the classes without error, so that the coefficients have no finite optimum";
             self.run.warn("separation", message.to_owned(), Some(hint));
-            return;
+            return Ok(());
         }
         let n_dense = self.layout.frame.scale.len();
         let stride = self.layout.stride().max(1);
-        let is_decisive = |row: &[f64]| {
-            let mut of_column = self.layout.free.iter().zip(row);
-            of_column.any(|(&column, x)| column >= n_dense && x.abs() > DECISIVE)
+        let columns = self
+            .layout
+            .free
+            .iter()
+            .chain(std::iter::repeat(&0))
+            .take(stride);
+        let columns: Vec<usize> = columns.copied().collect();
+        let is_decisive = |idx: &usize| {
+            columns[idx % stride] >= n_dense && solution.parameters[*idx].abs() > DECISIVE
         };
-        if solution.parameters.chunks(stride).any(is_decisive) {
+        let decisive: Vec<usize> = (0..solution.parameters.len()).filter(is_decisive).collect();
+        if decisive.is_empty() {
+            return Ok(());
+        }
+        // Large coefficients may balance each other. Where a category has some classes only, no row of it is in doubt, so
+        // that the slope Σ w·(p − y) over its rows no longer changes when its coefficient grows.
+        let mut further = solution.parameters.clone();
+        decisive
+            .iter()
+            .for_each(|&idx| further[idx] += further[idx].signum());
+        let here = objective
+            .evaluate(&solution.parameters, false)
+            .await?
+            .gradient;
+        let there = objective.evaluate(&further, false).await?.gradient;
+        let n_samples = self.samples.n_samples(Part::Training).max(1);
+        let least =
+            (objective.weight() / n_samples as f64 * IN_DOUBT).max(objective.weight() * 1e-7);
+        if decisive
+            .iter()
+            .any(|&idx| (there[idx] - here[idx]).abs() < least)
+        {
             let message = "a category occurs with some classes only, so that its coefficient has no finite optimum";
             self.run.warn("separation", message.to_owned(), Some(hint));
         }
+        Ok(())
     }
 }
 

@@ -256,7 +256,7 @@ fn target(samples: &dyn TrainingSet) -> Result<&TargetEncoding> {
     })
 }
 
-/// Where a warm start begins; a model of another kind is told in a warning.
+/// Where a warm start begins; a model of another kind, or of other features alone, is told in a warning.
 fn warm_start(
     run: &TrainingRun,
     link: Link,
@@ -264,13 +264,17 @@ fn warm_start(
     samples: &dyn TrainingSet,
 ) -> Option<Vec<f64>> {
     let previous: &Arc<dyn Model> = run.warm_start.as_ref()?;
-    let parameters = previous
-        .as_any()
-        .downcast_ref::<LinearModel>()
+    let model = previous.as_any().downcast_ref::<LinearModel>();
+    let model = model.filter(|model| model.has_link(link));
+    let parameters = model
         .and_then(|model| model.warm_parameters(link, layout, samples.encoder(), samples.target()));
     if parameters.is_none() {
-        let message = "the last version is of another kind, so that training started anew";
-        run.warn("no_warm_start", message.to_owned(), None);
+        let why = match model {
+            None => "is of another kind",
+            Some(_) => "has no feature in common with the training query",
+        };
+        let message = format!("the last version {why}, so that training started anew");
+        run.warn("no_warm_start", message, None);
     }
     parameters
 }

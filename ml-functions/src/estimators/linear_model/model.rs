@@ -109,8 +109,14 @@ impl LinearModel {
         coefficients[self.n_cols()] - moved.sum::<f64>()
     }
 
+    /// Whether its outputs become predictions so.
+    pub(super) fn has_link(&self, link: Link) -> bool {
+        self.link == link
+    }
+
     /// Parameters of `layout` that say what this model says, as far as it knows features, categories
-    /// and classes by name: where a warm start begins. `None` for another kind of model.
+    /// and classes by name: where a warm start begins. `None` for another kind of model, and where it knows none of the
+    /// features.
     pub(super) fn warm_parameters(
         &self,
         link: Link,
@@ -122,6 +128,9 @@ impl LinearModel {
             return None;
         }
         let (terms, classes) = (terms(encoder), classes(target));
+        if !terms.is_empty() && !terms.iter().any(|term| self.terms.contains(term)) {
+            return None;
+        }
         let width = terms.len() + 1;
         let mut coefficients = vec![0.0; layout.n_outputs * width];
         for (output, row) in coefficients.chunks_exact_mut(width).enumerate() {

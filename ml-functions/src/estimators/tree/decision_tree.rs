@@ -3,7 +3,8 @@
 use super::estimator::{TreeEstimator, tree_spec};
 use super::objective::Objective;
 use super::options::{
-    MAX_LEAVES, SCALE_POS_WEIGHT, SHARED, colsample_bynode, concat, l2_reg, max_tree_depth,
+    MAX_LEAVES, ONE_ITERATION, SCALE_POS_WEIGHT, SHARED, colsample_bynode, concat, l2_reg,
+    max_tree_depth,
 };
 use crate::estimator::{EstimatorSpec, Task};
 use crate::options::Hyperparameter;
@@ -19,7 +20,7 @@ Deterministic: sums are integers, so the tree does not depend on threads, partit
 Errors: a monotone direction for a column that is no numeric feature.
 Source: Breiman, Friedman, Olshen and Stone 1984, Classification and Regression Trees.";
 
-static REGRESSION: [Hyperparameter; 13] = concat(&[
+static REGRESSION: [Hyperparameter; 15] = concat(&[
     &[
         // As Spark MLlib's: a tree of any depth learns its training rows by heart.
         max_tree_depth("5"),
@@ -27,10 +28,11 @@ static REGRESSION: [Hyperparameter; 13] = concat(&[
         colsample_bynode("1"),
         l2_reg("0"),
     ],
+    &ONE_ITERATION,
     &SHARED,
 ]);
 
-static CLASSIFICATION: [Hyperparameter; 14] = concat(&[&REGRESSION, &[SCALE_POS_WEIGHT]]);
+static CLASSIFICATION: [Hyperparameter; 16] = concat(&[&REGRESSION, &[SCALE_POS_WEIGHT]]);
 
 static CLASSIFIER: EstimatorSpec = tree_spec(
     "decision_tree_classifier",

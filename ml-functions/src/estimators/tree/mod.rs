@@ -54,8 +54,8 @@ use crate::training_set::{StateDecoder, StepDecoder};
 
 pub(in crate::estimators) use estimator::{TreeEstimator, log_loss, tree_spec};
 pub(in crate::estimators) use options::{
-    MAX_LEAVES, SCALE_POS_WEIGHT, SHARED, colsample_bynode, concat, l2_reg, max_tree_depth,
-    num_parallel_tree, subsample,
+    MAX_LEAVES, ONE_ITERATION, SCALE_POS_WEIGHT, SHARED, colsample_bynode, concat, l2_reg,
+    max_tree_depth, num_parallel_tree, subsample,
 };
 
 /// The family's estimators.

@@ -166,6 +166,24 @@ pub(in crate::estimators) const SCALE_POS_WEIGHT: Hyperparameter = Hyperparamete
     "Weight of the rows of the positive class, where there are two classes.",
 );
 
+/// Options of boosting that every tree accepts, and that change nothing where there is one iteration.
+pub(in crate::estimators) const ONE_ITERATION: [Hyperparameter; 2] = [
+    Hyperparameter::new(
+        "early_stop",
+        &["early_stopping"],
+        Kind::Bool,
+        "TRUE",
+        "Accepted as for boosted trees; without effect, since there is one iteration.",
+    ),
+    Hyperparameter::new(
+        "min_rel_progress",
+        &["tol"],
+        positive(f64::MAX),
+        "0.01",
+        "See early_stop.",
+    ),
+];
+
 /// The hyperparameters of boosting.
 pub(in crate::estimators) const BOOSTING: [Hyperparameter; 9] = [
     Hyperparameter::new(
@@ -414,8 +432,7 @@ pub(in crate::estimators) fn parameters(
             by_node: share("colsample_bynode"),
         },
         dart,
-        min_rel_progress: options
-            .is_true("early_stop")
+        min_rel_progress: (max_iterations > 1 && options.is_true("early_stop"))
             .then(|| options.f64("min_rel_progress")),
         seed,
         working_bytes: defaults.working_bytes,

@@ -112,6 +112,7 @@ fn model(spec: &'static EstimatorSpec, classes: &[&str]) -> Arc<TrainedModel> {
         evaluated_on: Part::Training,
         baseline: Vec::new(),
         global_attributions: None,
+        training_run: 0,
         seed: 0,
         device: "cpu".to_owned(),
         duration_ms: 0,
