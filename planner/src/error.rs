@@ -374,7 +374,14 @@ impl Error {
         match self {
             Error::Storage(error) => error.detail(),
             Error::NotUnique { key, .. } => Some(format!("Key {key} is duplicated.")),
-            Error::WrongKind { found, name, .. } => Some(format!("\"{name}\" is a {found}.")),
+            Error::WrongKind { found, name, .. } => {
+                let article = if found.starts_with(['a', 'e', 'i', 'o', 'u']) {
+                    "an"
+                } else {
+                    "a"
+                };
+                Some(format!("\"{name}\" is {article} {found}."))
+            }
             Error::Dependents { dependents, .. } => {
                 Some(format!("{} depends on it.", dependents.join(", ")))
             }

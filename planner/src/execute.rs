@@ -21,9 +21,10 @@ use datafusion::sql::sqlparser::ast;
 use futures::StreamExt as _;
 
 use crate::bind::{
-    Arguments, BoundInsert, BoundQuery, Change, Findings, Returned, Returning, bind_change,
-    bind_insert, bind_query, bind_returning, bind_sql, evaluate_plan, explain_plan, json_options,
-    predict_plan,
+    Arguments, BoundInsert, BoundQuery, Change, Findings, LateNames, Returned, Returning,
+    bind_change, bind_insert, bind_query, bind_returning, bind_sql, cast_values,
+    check_output_names, evaluate_plan, explain_plan, json_options, late_names, predict_plan,
+    with_values,
 };
 use crate::commands::{self, ClientCopy};
 use crate::copy_options::CopyOptions;
@@ -58,6 +59,12 @@ pub(crate) enum Work {
     CopyIn(ClientCopy),
     /// Shows settings.
     Show { setting: Option<String> },
+    /// A query that parameters name models or queries of: bound anew with each execution's values.
+    Late {
+        names: LateNames,
+        /// The types that the client declared.
+        given: Vec<Option<DataType>>,
+    },
     /// `SELECT ml.train('m')`: for tools that send only `SELECT`.
     TrainCall(Box<auspex_sql::Train>),
     /// Everything else, run from the syntax tree.
@@ -102,7 +109,7 @@ impl Work {
             Work::Insert(insert) => insert.returning.as_ref().map(|r| Arc::clone(r.schema())),
             Work::Change { returning, .. } => returning.as_ref().map(|r| Arc::clone(r.schema())),
             Work::Nothing(_) => None,
-            Work::CopyIn(_) | Work::CopyOut(..) => None,
+            Work::CopyIn(_) | Work::CopyOut(..) | Work::Late { .. } => None,
             Work::Command => commands::schema(statement),
         })
     }
@@ -135,6 +142,12 @@ impl Work {
                 &query.plan
             }
             Work::Insert(insert) => &insert.query.plan,
+            Work::Late { names, .. } => {
+                let n_parameters = names.n_parameters.max(given.len());
+                let type_of = |idx: usize| given.get(idx).cloned().flatten();
+                let types = (0..n_parameters).map(|idx| type_of(idx).unwrap_or(DataType::Utf8));
+                return Ok(types.collect());
+            }
             _ => return Ok(Vec::new()),
         };
         let mut inferred = plan.get_parameter_types()?;
@@ -210,23 +223,10 @@ pub(crate) async fn plan(session: &Arc<Session>, parsed: &ParsedStatement) -> Re
     if reads(parsed) {
         session.take_snapshot();
     }
-    let state = session.state(None);
     match &parsed.statement {
         Statement::Sql(statement) => plan_sql(session, statement.as_ref()).await,
-        Statement::Predict(apply) | Statement::ExplainPredict(apply) => {
-            let bound = session.load_model(&apply.model, "EXECUTE").await?;
-            let mut rows = bind_query(session, apply.rows.query.as_ref().clone(), state).await?;
-            let arguments = Arguments(json_options(&apply.options)?);
-            rows.plan = match &parsed.statement {
-                Statement::Predict(_) => {
-                    predict_plan(&bound, rows.plan, &arguments, false, &rows.findings)?
-                }
-                _ => explain_plan(&bound, rows.plan, &arguments, &rows.findings)?,
-            };
-            rows.names.clear();
-            rows.findings.use_model(&bound);
-            Ok(Work::query(rows, "SELECT"))
-        }
+        Statement::Predict(apply) => plan_predict(session, apply, "predict").await,
+        Statement::ExplainPredict(apply) => plan_predict(session, apply, "explain_predict").await,
         Statement::Evaluate(evaluate) => plan_evaluate(session, evaluate).await,
         Statement::ShowModels => select(session, commands::SHOW_MODELS).await,
         Statement::ShowDevices => select(session, "SELECT * FROM ml.devices").await,
@@ -265,6 +265,25 @@ pub(crate) async fn plan(session: &Arc<Session>, parsed: &ParsedStatement) -> Re
             table(session, rows).await
         }
     }
+}
+
+async fn plan_predict(
+    session: &Arc<Session>,
+    apply: &auspex_sql::Apply,
+    function: &'static str,
+) -> Result<Work> {
+    let bound = session.load_model(&apply.model, "EXECUTE").await?;
+    let query = apply.rows.query.as_ref().clone();
+    let mut rows = bind_query(session, query, session.state(None)).await?;
+    let arguments = Arguments(json_options(&apply.options)?);
+    check_output_names(&bound, (function, false), &rows.plan, &arguments)?;
+    rows.plan = match function {
+        "predict" => predict_plan(&bound, rows.plan, &arguments, false, &rows.findings)?,
+        _ => explain_plan(&bound, rows.plan, &arguments, &rows.findings)?,
+    };
+    rows.names.clear();
+    rows.findings.use_model(&bound);
+    Ok(Work::query(rows, "SELECT"))
 }
 
 async fn plan_evaluate(session: &Arc<Session>, evaluate: &auspex_sql::Evaluate) -> Result<Work> {
@@ -326,6 +345,10 @@ async fn plan_sql(session: &Arc<Session>, statement: &SqlStatement) -> Result<Wo
     };
     match statement {
         ast::Statement::Query(query) => {
+            if let Some(names) = late_names(statement) {
+                let given = Vec::new();
+                return Ok(Work::Late { names, given });
+            }
             if let Some(train) = commands::train_call(query)? {
                 return Ok(Work::TrainCall(Box::new(train)));
             }
@@ -484,6 +507,9 @@ pub(crate) async fn run(
             Ok(Outcome::CopyIn(copy))
         }
         Work::Show { setting } => commands::show(session, setting.as_deref()),
+        Work::Late { given, .. } => {
+            Box::pin(run_late(session, prepared, given, parameters, control)).await
+        }
         Work::TrainCall(train) => {
             session.refuse_in_block("ml.train")?;
             let text = prepared.statement.text.as_str();
@@ -492,6 +518,21 @@ pub(crate) async fn run(
         Work::Command => Box::pin(commands::run(session, &prepared.statement, control)).await,
         Work::Nothing(tag) => Ok(Outcome::Command((*tag).to_owned())),
     }
+}
+
+/// Binds a query with the names that its parameters give, and runs it.
+async fn run_late(
+    session: &Arc<Session>,
+    prepared: &Prepared,
+    given: &[Option<DataType>],
+    parameters: Vec<ScalarValue>,
+    control: &StatementControl,
+) -> Result<Outcome> {
+    let statement = with_values(&prepared.statement, &parameters)?;
+    let bound = session.prepare(&statement, given).await?;
+    let parameters = cast_values(&parameters, bound.parameter_types())?;
+    let planned = bound.planned();
+    run(session, &bound, &planned, parameters, control).await
 }
 
 fn returned_rows(returned: &Returned, tag: &'static str) -> Result<Outcome> {

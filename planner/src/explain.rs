@@ -88,6 +88,17 @@ pub(crate) async fn plan_explain(
     explain: &auspex_sql::Explain,
     parsed: &ParsedStatement,
 ) -> Result<Work> {
+    for option in explain
+        .options
+        .iter()
+        .filter(|option| option.name.value == "format")
+    {
+        if let auspex_sql::OptionValue::Name(format) | auspex_sql::OptionValue::String(format) =
+            &option.value
+        {
+            check_format(format)?;
+        }
+    }
     let inner = ParsedStatement {
         statement: explain.statement.clone(),
         ..parsed.clone()
@@ -135,6 +146,9 @@ pub(crate) async fn plan_sql_explain(
     explain: &ExplainStatement,
 ) -> Result<Work> {
     let (verbose, analyze) = (explain.options.verbose, explain.options.analyze);
+    if let Some(format) = &explain.options.format {
+        check_format(&format.to_string())?;
+    }
     let SqlStatement::Statement(statement) = explain.statement.as_ref() else {
         return Err(Error::unsupported("EXPLAIN of this statement"));
     };
@@ -164,6 +178,19 @@ pub(crate) async fn plan_sql_explain(
     }
     let target = format!("{verb}: table={}.{}", table.schema, table.name);
     explain_query(session, query, verbose, false, vec![("target", target)]).await
+}
+
+/// Plans are told as text alone.
+fn check_format(format: &str) -> Result<()> {
+    if ["text", "indent"]
+        .iter()
+        .any(|known| known.eq_ignore_ascii_case(format))
+    {
+        return Ok(());
+    }
+    // The planner has its own word for PostgreSQL's JSON.
+    let format = format.to_uppercase().replace("PGJSON", "JSON");
+    Err(Error::unsupported(format!("EXPLAIN (FORMAT {format})")))
 }
 
 /// `told` are further rows.

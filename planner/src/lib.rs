@@ -29,6 +29,7 @@ mod observe;
 mod optimize;
 mod physical;
 mod point_plan;
+mod search_path;
 mod session;
 mod settings;
 mod statement_run;

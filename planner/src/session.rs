@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
-use auspex_sql::{Name, ParsedStatement};
+use auspex_sql::ParsedStatement;
 use auspex_storage::{CatalogEntry, RoleDefinition};
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::{DataType, SchemaRef};
@@ -24,13 +24,12 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use crate::access::{Identity, roles};
 use crate::activity::Backend;
 use crate::backend;
-use crate::bind::typed_values;
+use crate::bind::{cast_values, typed_values, with_values};
 use crate::catalog::SessionCatalogs;
 use crate::catalog::facts::CatalogFacts;
 use crate::engine::{ClientFacts, Engine, SessionFacts, lock};
 use crate::error::{Error, Result};
 use crate::execute::{self, Work};
-use crate::name_scope;
 use crate::named::Named;
 use crate::physical::AuspexQueryPlanner;
 use crate::point_plan::PointPlan;
@@ -102,6 +101,30 @@ impl Prepared {
     /// Its text.
     pub fn text(&self) -> &str {
         &self.statement.text
+    }
+
+    /// The same statement with these values as the names of models and queries that parameters give, and the types that
+    /// the client declared; `None`: no parameter gives such a name. Its columns are known only so.
+    pub fn with_names(
+        &self,
+        values: &[ScalarValue],
+    ) -> Option<Result<(ParsedStatement, Vec<Option<DataType>>)>> {
+        let planned = self.planned();
+        let Work::Late { given, .. } = &planned.work else {
+            return None;
+        };
+        let statement = with_values(&self.statement, values);
+        Some(statement.map(|statement| (statement, given.clone())))
+    }
+
+    /// Whether parameters name its models or queries, so that its columns are not known.
+    pub fn has_late_names(&self) -> bool {
+        matches!(self.planned().work, Work::Late { .. })
+    }
+
+    /// Values of other types as its parameters.
+    pub fn cast_parameters(&self, values: &[ScalarValue]) -> Result<Vec<ScalarValue>> {
+        cast_values(values, &self.parameter_types)
     }
 
     /// Whether its only inputs are its parameters, so that `execute_point` may answer it.
@@ -276,7 +299,10 @@ impl Session {
         let named = Named::of(&self.engine.catalog.state());
         let typed = typed_values(statement, parameter_types);
         let planning = Box::pin(execute::plan(self, typed.as_ref().unwrap_or(statement)));
-        let work = named.scope(planning).await?;
+        let mut work = named.scope(planning).await?;
+        if let Work::Late { given, .. } = &mut work {
+            *given = parameter_types.to_vec();
+        }
         let parameter_types = work.parameter_types(parameter_types)?;
         let schema = work.schema(&statement.statement, &parameter_types)?;
         let planned = Planned {
@@ -429,33 +455,6 @@ impl Session {
         SessionStateBuilder::new_from_existing(state)
             .with_config(config)
             .build()
-    }
-
-    /// Schema and name of an object that a statement names; a leading database or project goes.
-    pub(crate) fn object_name(&self, name: &Name) -> Result<(String, String)> {
-        self.object_parts(&name.parts)
-    }
-
-    /// The same of an object that is to be made; `relation_parts` finds tables that are there.
-    pub(crate) fn object_parts(&self, parts: &[String]) -> Result<(String, String)> {
-        let (schema, name) = match parts {
-            [name] => (self.default_schema(), name.clone()),
-            [.., schema, name] => (schema.clone(), name.clone()),
-            [] => (PUBLIC.to_owned(), String::new()),
-        };
-        Ok((schema, name))
-    }
-
-    /// The schema of names without one: the first of `search_path` that exists, or that of the view being bound.
-    pub(crate) fn default_schema(&self) -> String {
-        if let Some(schema) = name_scope::view_schema() {
-            return schema;
-        }
-        let catalog = self.engine.catalog.state();
-        let path = self.settings.search_path();
-        path.into_iter()
-            .find(|name| catalog.schema_exists(name))
-            .unwrap_or_else(|| PUBLIC.to_owned())
     }
 }
 

@@ -215,7 +215,7 @@ const DEFINITIONS: &[Definition] = &[
         "search_path",
         "\"$user\", public",
         Check::Any,
-        "The schema of names without one: the first that exists.",
+        "The schemas in which names without one are looked for; the first that exists takes new objects.",
     ),
     setting(
         "seed",

@@ -8,12 +8,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use auspex_storage::CatalogEntry;
-use datafusion::execution::{SessionState, SessionStateBuilder};
 
 use crate::engine::lock;
-use crate::error::Result;
 use crate::name_scope;
-use crate::named::Named;
 use crate::session::Session;
 
 /// The temporary tables of a session by name.
@@ -26,8 +23,6 @@ pub(crate) struct TemporaryTables {
 
 /// The schema under which temporary tables may be named.
 pub(crate) const SCHEMA: &str = "pg_temp";
-/// The schema of names without one, for the planner: `SCHEMA`, then the default schema. No text can bring it into a name.
-pub(crate) const SEARCHED: &str = "\u{1e}searched";
 
 impl TemporaryTables {
     pub(crate) fn get(&self, name: &str) -> Option<Arc<CatalogEntry>> {
@@ -50,7 +45,7 @@ impl TemporaryTables {
         lock(&self.tables).remove(name)
     }
 
-    fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         lock(&self.tables).is_empty()
     }
 
@@ -61,44 +56,14 @@ impl TemporaryTables {
 }
 
 impl Session {
-    /// The object of a schema's name.
-    pub(crate) fn entry(&self, schema: &str, name: &str) -> Option<Arc<CatalogEntry>> {
-        if schema == SCHEMA {
-            return self.temporary_entry(name);
-        }
-        let catalog = self.engine.catalog.state();
-        let known = catalog.get(schema, name);
-        Named::note(schema, name, known);
-        known.cloned()
-    }
-
     /// A temporary table; views know none.
-    fn temporary_entry(&self, name: &str) -> Option<Arc<CatalogEntry>> {
-        if name_scope::view_schema().is_some() {
+    pub(crate) fn temporary_entry(&self, name: &str) -> Option<Arc<CatalogEntry>> {
+        if name_scope::is_in_view() {
             return None;
         }
         let entry = self.temporary.get(name)?;
         name_scope::note_temporary();
         Some(entry)
-    }
-
-    /// Schema and name of a table that a statement means: a temporary one before others, if no schema is written.
-    pub(crate) fn relation_parts(&self, parts: &[String]) -> Result<(String, String)> {
-        match parts {
-            [name] if self.temporary_entry(name).is_some() => Ok((SCHEMA.to_owned(), name.clone())),
-            parts => self.object_parts(parts),
-        }
-    }
-
-    /// A state in which names without a schema mean temporary tables first, to plan a statement with.
-    pub(crate) fn searching(&self, state: &SessionState) -> Option<SessionState> {
-        if self.temporary.is_empty() || name_scope::view_schema().is_some() {
-            return None;
-        }
-        let mut config = state.config().clone();
-        SEARCHED.clone_into(&mut config.options_mut().catalog.default_schema);
-        let state = SessionStateBuilder::new_from_existing(state.clone());
-        Some(state.with_config(config).build())
     }
 
     /// Removes a temporary table with its files; whether there was one.

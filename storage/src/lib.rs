@@ -35,8 +35,8 @@ pub use catalog::{
     Catalog, CatalogEntry, CatalogState, Change, ColumnDefinition, CredentialDefinition,
     DefaultGrant, Definition, ExternalCatalogDefinition, ExternalFormat, ExternalTableDefinition,
     GRANT_OPTION, Grants, LocationDefinition, ModelDefinition, ObjectKind, PUBLIC_ROLE,
-    PUBLIC_SCHEMA, RESERVED_SCHEMAS, RoleDefinition, TableDefinition, ViewDefinition, columns_of,
-    schema_of,
+    PUBLIC_SCHEMA, RESERVED_SCHEMAS, RoleDefinition, TableDefinition, ViewDefinition, ViewObject,
+    columns_of, schema_of,
 };
 pub use credentials::CredentialKey;
 pub use error::{Error, ErrorPlace, Result};

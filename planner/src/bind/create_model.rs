@@ -59,6 +59,10 @@ pub(crate) async fn bind_create_model(
     let mut written = json_options(&create.options)?;
     let labels = labels(create, &mut written)?;
     let model_type = model_type(create, &mut written)?;
+    if let Some(name) = &model_type {
+        auspex_ml::registry::refuse_not_built(name)?;
+    }
+    written.retain(|_, value| !value.is_null());
     let query = training_query(session, create, &labels, &written)?;
     let definition = ModelDefinition {
         statement: text.to_owned(),
@@ -154,6 +158,8 @@ pub(crate) async fn bind_train(
         ));
     }
     options.extend(written);
+    // DEFAULT takes back what the definition says.
+    options.retain(|_, value| !value.is_null());
     definition.options = Value::Object(options);
     let entry = entry.as_ref().clone();
     Box::pin(bind_fit(
@@ -195,7 +201,7 @@ async fn bind_fit(
     let mut warnings = determinism_warnings(&rows.plan);
     let estimator = estimator(&definition, &rows, &mut notices, &mut warnings).await?;
     let mut written = written_options(session, &definition);
-    let label = label(estimator, &definition, &written);
+    let label = label(estimator, &definition, &written)?;
     if let Some(label) = &label {
         let label = Value::from(vec![label.clone()]);
         written.insert("input_label_cols".to_owned(), label);
@@ -331,7 +337,8 @@ fn labels(create: &CreateModel, written: &mut Map<String, Value>) -> Result<Vec<
         .collect();
     let option = written
         .remove("input_label_cols")
-        .or_else(|| written.remove("label"));
+        .or_else(|| written.remove("label"))
+        .or_else(|| take_old_labels(written));
     let option: Vec<String> = match option {
         None | Some(Value::Null) => Vec::new(),
         Some(Value::String(name)) => vec![name],
@@ -360,10 +367,19 @@ fn labels(create: &CreateModel, written: &mut Map<String, Value>) -> Result<Vec<
     }
 }
 
+/// `labels = ['y']`, BigQuery's older name of the option; labels of a cloud account are pairs.
+fn take_old_labels(written: &mut Map<String, Value>) -> Option<Value> {
+    let names = written.get("labels")?.as_array()?;
+    match names.iter().all(Value::is_string) {
+        true => written.remove("labels"),
+        false => None,
+    }
+}
+
 /// The type of the `USING` clause or of `model_type`.
 fn model_type(create: &CreateModel, written: &mut Map<String, Value>) -> Result<Option<String>> {
     let option = match written.remove("model_type") {
-        None => None,
+        None | Some(Value::Null) => None,
         Some(Value::String(name)) => Some(name),
         Some(other) => {
             return Err(auspex_ml::error::Error::InvalidOption {
@@ -428,9 +444,18 @@ fn label(
     estimator: &dyn Estimator,
     definition: &ModelDefinition,
     written: &Map<String, Value>,
-) -> Option<String> {
-    if !estimator.spec().task.is_supervised() {
-        return definition.labels.first().cloned();
+) -> Result<Option<String>> {
+    let spec = estimator.spec();
+    if !spec.task.is_supervised() {
+        return match definition.labels.first() {
+            None => Ok(None),
+            Some(label) => Err(auspex_ml::error::Error::ConflictingOptions {
+                message: format!("model type \"{}\" learns without a label, got \"{label}\"", spec.name),
+                hint: "Leave PREDICT or input_label_cols out; a column that is no feature is left out of the query."
+                    .to_owned(),
+            }
+            .into()),
+        };
     }
     let from_option = || {
         let names = written.get("input_label_cols")?;
@@ -440,5 +465,5 @@ fn label(
             .map(ToOwned::to_owned)
     };
     let given = definition.labels.first().cloned().or_else(from_option);
-    Some(given.unwrap_or_else(|| "label".to_owned()))
+    Ok(Some(given.unwrap_or_else(|| "label".to_owned())))
 }

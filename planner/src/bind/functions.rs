@@ -19,6 +19,7 @@ use super::model_plans::{
     anomalies_plan, evaluate_plan, explain_plan, inspect_plan, lineage_plan, predict_plan,
 };
 use super::model_scope::{BoundModel, model_key, string_literal};
+use super::output_names::check_output_names;
 use super::table_functions;
 use super::values::json;
 use crate::error::{Error, Result, nearest};
@@ -234,6 +235,13 @@ impl Call {
     }
 
     fn plan(self, findings: &Findings) -> Result<LogicalPlan> {
+        self.check()?;
+        if ["predict", "explain_predict", "detect_anomalies"].contains(&self.function.as_str())
+            && let Some(rows) = &self.rows
+        {
+            let called = (self.function.as_str(), self.flat);
+            check_output_names(&self.bound, called, rows, &self.arguments)?;
+        }
         match self.function.as_str() {
             "predict" => {
                 let rows = self.rows.ok_or_else(|| needs_rows("predict"))?;
@@ -262,11 +270,58 @@ impl Call {
             _ => inspect_plan(&self.bound, self.function, self.arguments),
         }
     }
+
+    /// Fails for arguments that the function does not take.
+    fn check(&self) -> Result<()> {
+        let function = self.function.as_str();
+        let takes_none = |what: &str| {
+            let message = format!("ml.{function} takes no {what}");
+            Err(Error::invalid("42883", message, None))
+        };
+        if self.thresholds.is_some() && function != "roc_curve" {
+            return takes_none("array of numbers");
+        }
+        if !INSPECTIONS.contains(&function) {
+            return Ok(());
+        }
+        if self.rows.is_some() {
+            return takes_none("rows");
+        }
+        let flags: &[&str] = match function {
+            "weights" | "advanced_weights" | "centroids" => &["standardize"],
+            "global_explain" => &["class_level_explain"],
+            _ => &[],
+        };
+        self.arguments.allow(function, flags)?;
+        self.arguments.check_flags(flags)
+    }
+}
+
+/// That a function of rows was called as an expression, if the name is one's.
+pub(super) fn returns_rows(name: &str) -> Option<Error> {
+    let short = name.strip_prefix("ml.")?;
+    let is_known = INSPECTIONS.contains(&short) || ROW_FUNCTIONS.contains(&short);
+    is_known.then(|| {
+        let hint = format!("Write SELECT * FROM {name}(...).");
+        Error::invalid(
+            "42809",
+            format!("function {name} returns rows"),
+            Some(&hint),
+        )
+    })
 }
 
 /// The name behind `ml.`, if there is such a function.
 fn known_function(name: &str) -> Result<String> {
     let short = name.strip_prefix("ml.").unwrap_or(name);
+    if short == "train" {
+        let message = "function ml.train trains and returns no rows to select from";
+        return Err(Error::invalid(
+            "42809",
+            message,
+            Some("Write SELECT ml.train('model')."),
+        ));
+    }
     if INSPECTIONS.contains(&short) || ROW_FUNCTIONS.contains(&short) {
         return Ok(short.to_owned());
     }

@@ -13,12 +13,14 @@ mod findings;
 mod functions;
 mod given_tables;
 mod insert;
+mod late_names;
 mod letter_case;
 mod merge;
 mod model_plans;
 mod model_scope;
 mod names;
 mod output_column;
+mod output_names;
 mod predict_udf;
 mod repeat_version;
 mod returning;
@@ -51,10 +53,12 @@ pub(crate) use findings::Findings;
 pub use functions::ml_functions;
 pub(crate) use given_tables::{GivenTables, time_ms};
 pub(crate) use insert::{BoundInsert, bind_insert, bind_insert_with};
+pub(crate) use late_names::{LateNames, cast_values, late_names, with_values};
 pub(crate) use model_plans::{evaluate_plan, explain_plan, predict_plan};
 use model_scope::ModelScope;
 pub(crate) use model_scope::{BoundModel, string_literal};
 use names::output_names;
+pub(crate) use output_names::check_output_names;
 pub(crate) use predict_udf::PredictUdf;
 pub(crate) use returning::{Returned, Returning, bind_returning};
 pub(crate) use typed_values::typed_values;
@@ -121,7 +125,7 @@ async fn bind(
             Err(error) if letter_case::adopt_field(&mut statement, &error) => {}
             Err(error) if table_functions::adopt_alias(&mut statement, &error) => {}
             Err(error) if names::adopt_numbers(&mut statement, &error, REPEATED) => {}
-            Err(error) => return Err(error.into()),
+            Err(error) => return Err(names::explained(session, &mut statement, error)),
         }
     };
     Ok(BoundQuery {

@@ -8,6 +8,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use auspex_ml::compute::Compute;
+use auspex_ml::features::{Feature, FeatureKind};
 use auspex_ml::output::ScalarOutput;
 use auspex_ml::trained_model::TrainedModel;
 use auspex_sql::{
@@ -94,7 +95,10 @@ impl ModelScope {
             scope.models.insert(key, bound);
         }
         if !scope.models.is_empty()
-            && let ControlFlow::Break(error) = statement.visit(&mut Rewriter { scope: &mut scope })
+            && let ControlFlow::Break(error) = statement.visit(&mut Rewriter {
+                scope: &mut scope,
+                functions: Vec::new(),
+            })
         {
             return Err(error);
         }
@@ -202,6 +206,8 @@ impl VisitorMut for Collector {
 /// Second pass: scalar predictions become calls of functions that are bound to their model.
 struct Rewriter<'a> {
     scope: &'a mut ModelScope,
+    /// The functions made so far, by model and by what is asked of it.
+    functions: Vec<((String, ScalarOutput), String)>,
 }
 
 impl VisitorMut for Rewriter<'_> {
@@ -251,14 +257,22 @@ impl Rewriter<'_> {
             .map(|f| f.name.as_str())
             .collect();
         let args = feature_arguments(&bound.name, &features, call.args)?;
+        let features = &bound.model.encoder.schema.features;
+        let args = features.iter().zip(args).map(typed).collect();
+        let key = (model_key(&call.model), output);
+        // Calls that ask a model for the same are one function, so that GROUP BY finds the call that SELECT has.
+        if let Some((_, name)) = self.functions.iter().find(|(known, _)| *known == key) {
+            return Ok((name.clone(), args));
+        }
         let surprises = Arc::default();
         let udf = PredictUdf::scalar(
             format!("predict#{}", self.scope.functions.len()),
             &bound,
-            output,
+            key.1.clone(),
             Arc::clone(&surprises),
         )?;
         let name = udf.name().to_owned();
+        self.functions.push((key, name.clone()));
         self.scope.functions.push(Arc::new(udf));
         self.scope.findings.count(&bound, "PREDICT", surprises);
         Ok((name, args))
@@ -307,6 +321,41 @@ fn feature_arguments(model: &str, features: &[&str], args: PredictArgs) -> Resul
         return Err(Error::invalid("42883", message, Some(&hint)));
     }
     Ok(exprs)
+}
+
+/// An argument with its feature's type, where it has none of its own: a parameter or a quoted constant.
+fn typed((feature, expr): (&Feature, Expr)) -> Expr {
+    let is_untyped = match &expr {
+        Expr::Value(value) => matches!(
+            value.value,
+            Value::Placeholder(_) | Value::SingleQuotedString(_)
+        ),
+        _ => false,
+    };
+    let data_type = match feature.sql_type.as_str() {
+        "text" => return expr,
+        "boolean" => ast::DataType::Boolean,
+        "date" => ast::DataType::Date,
+        "timestamp without time zone" => {
+            ast::DataType::Timestamp(None, ast::TimezoneInfo::WithoutTimeZone)
+        }
+        "timestamp with time zone" => {
+            ast::DataType::Timestamp(None, ast::TimezoneInfo::WithTimeZone)
+        }
+        // Models take any number for any other: a fraction may stand where training saw none.
+        _ if feature.kind != FeatureKind::Categorical => ast::DataType::DoublePrecision,
+        _ => return expr,
+    };
+    if !is_untyped {
+        return expr;
+    }
+    Expr::Cast {
+        kind: ast::CastKind::Cast,
+        expr: Box::new(expr),
+        data_type,
+        array: false,
+        format: None,
+    }
 }
 
 /// The text of a string literal.

@@ -5,10 +5,16 @@
 
 use std::ops::ControlFlow;
 
+use datafusion::common::SchemaError;
 use datafusion::error::DataFusionError;
 use datafusion::sql::sqlparser::ast::{
     Expr, Ident, Query, Select, SelectItem, SetExpr, Statement, VisitMut, VisitorMut,
 };
+
+use super::functions::returns_rows;
+use crate::error::{Error, report_of};
+use crate::search_path::SEARCHED;
+use crate::session::Session;
 
 /// A name for each output column that has none of its own; empty where a wildcard makes their number
 /// unknown.
@@ -83,6 +89,69 @@ fn expression_name(expr: &Expr) -> Option<String> {
             _ => None,
         },
         _ => Some("?column?".to_owned()),
+    }
+}
+
+/// The error of planning a statement, with what is known of the names that it did not find: the nearest table, or that a
+/// text was written in double quotes, which in PostgreSQL's dialect make a name.
+pub(super) fn explained(
+    session: &Session,
+    statement: &mut Statement,
+    error: DataFusionError,
+) -> Error {
+    if let DataFusionError::Plan(message) = error.find_root()
+        && let Some(rest) = message.strip_prefix("table '")
+        && let Some(name) = rest.strip_suffix("' not found")
+    {
+        let mut parts = name.rsplit('.');
+        let (name, schema) = (parts.next().unwrap_or(name), parts.next());
+        return match schema {
+            Some(schema) if schema != SEARCHED => session.undefined_relation(schema, name),
+            _ => session.undefined_in_path(name),
+        };
+    }
+    if let DataFusionError::Plan(message) = error.find_root()
+        && let Some(rest) = message.strip_prefix("Invalid function '")
+        && let Some(found) = rest.split('\'').next().and_then(returns_rows)
+    {
+        return found;
+    }
+    let report = report_of(&error);
+    let DataFusionError::SchemaError(cause, _) = error.find_root() else {
+        return error.into();
+    };
+    let SchemaError::FieldNotFound { field, .. } = cause.as_ref() else {
+        return error.into();
+    };
+    let mut quoted = Quoted(field.name().to_owned());
+    if report.hint.is_some() || statement.visit(&mut quoted).is_continue() {
+        return error.into();
+    }
+    let name = field.name();
+    let text = name.replace('\'', "''");
+    Error::Invalid {
+        sqlstate: report.sqlstate,
+        message: report.message,
+        hint: Some(format!(
+            "\"{name}\" in double quotes is the name of a column; a text is written '{text}', or SET ml.dialect = 'googlesql'."
+        )),
+        position: report.position,
+    }
+}
+
+/// Looks for a column that is written in double quotes.
+struct Quoted(String);
+
+impl VisitorMut for Quoted {
+    type Break = ();
+
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        match expr {
+            Expr::Identifier(name) if name.quote_style == Some('"') && name.value == self.0 => {
+                ControlFlow::Break(())
+            }
+            _ => ControlFlow::Continue(()),
+        }
     }
 }
 

@@ -166,10 +166,16 @@ impl ScalarUDFImpl for PredictUdf {
         &self.name
     }
 
-    fn schema_name(&self, _args: &[datafusion::prelude::Expr]) -> Result<String> {
-        // Two predictions in one query need different names; clients see PostgreSQL's name.
+    fn schema_name(&self, args: &[datafusion::prelude::Expr]) -> Result<String> {
+        // Other predictions in one query need other names; clients see PostgreSQL's name.
         let place = self.name.trim_start_matches("predict");
-        Ok(format!("predict({}){place}", self.label))
+        let args = args.iter().map(|arg| arg.schema_name().to_string());
+        let args: Vec<String> = args.collect();
+        Ok(format!(
+            "predict({}; {}){place}",
+            self.label,
+            args.join(", ")
+        ))
     }
 
     fn display_name(&self, _args: &[datafusion::prelude::Expr]) -> Result<String> {

@@ -27,13 +27,10 @@ pub(crate) fn json(value: &OptionValue) -> Result<Value> {
     })
 }
 
-/// The options of a statement by name; a name written twice is an error, `DEFAULT` is left out.
+/// The options of a statement by name; a name written twice is an error, `DEFAULT` is NULL.
 pub(crate) fn json_options(options: &[auspex_sql::ModelOption]) -> Result<Map<String, Value>> {
     let mut map = Map::new();
     for option in options {
-        if option.value == OptionValue::Default {
-            continue;
-        }
         if map
             .insert(option.name.value.clone(), json(&option.value)?)
             .is_some()

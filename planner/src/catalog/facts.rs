@@ -11,6 +11,7 @@ use auspex_storage::{
 use datafusion::error::DataFusionError;
 use datafusion::sql::sqlparser::ast::Ident;
 
+use super::PG_CATALOG;
 use crate::error::{Error, Result};
 use crate::session::Session;
 
@@ -106,6 +107,15 @@ impl CatalogFacts {
         self.session
             .upgrade()
             .ok_or_else(|| DataFusionError::Internal("the session has ended".to_owned()).into())
+    }
+
+    /// The schemas of names without one, in the order in which they are searched, `pg_catalog` at last.
+    pub fn search_path(&self) -> Result<Vec<String>> {
+        let mut path = self.session()?.search_path();
+        if !path.iter().any(|schema| schema == PG_CATALOG) {
+            path.push(PG_CATALOG.to_owned());
+        }
+        Ok(path)
     }
 
     /// The schemas that have a number of their own.

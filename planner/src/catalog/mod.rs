@@ -22,8 +22,9 @@ use datafusion::error::Result;
 use crate::access::as_system;
 use crate::engine::{Engine, lock};
 use crate::named::Named;
+use crate::search_path::{SEARCHED, SearchedSchemas};
 use crate::session::Session;
-use crate::temporary::{SCHEMA as TEMPORARY, SEARCHED};
+use crate::temporary::SCHEMA as TEMPORARY;
 pub(crate) use foreign::SessionCatalogs;
 use schema::WarehouseSchema;
 use system::SystemSchema;
@@ -99,9 +100,13 @@ impl CatalogProvider for SessionCatalog {
         }
         if name == SEARCHED {
             let session = self.session.upgrade()?;
-            let further = self.schema(&session.default_schema());
-            let session = self.session.clone();
-            return Some(Arc::new(WarehouseSchema::new(TEMPORARY, session, further)));
+            let mut path = session.search_path();
+            if !path.iter().any(|schema| schema == PG_CATALOG) {
+                path.push(PG_CATALOG.to_owned());
+            }
+            path.insert(0, TEMPORARY.to_owned());
+            let schemas = path.iter().filter_map(|schema| self.schema(schema));
+            return Some(Arc::new(SearchedSchemas(schemas.collect())));
         }
         let is_known = self.engine.catalog.state().schema_exists(name);
         if !is_known && name != TEMPORARY {

@@ -16,7 +16,7 @@ use super::pins;
 use crate::access::{as_role, is_writer_of};
 use crate::bind::bind_query;
 use crate::error::Error;
-use crate::name_scope::in_view;
+use crate::name_scope::{in_view, note_object};
 use crate::session::Session;
 
 /// How deep views may stand on views; beyond it they stand on themselves.
@@ -79,7 +79,9 @@ impl SchemaProvider for WarehouseSchema {
 
     async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
         let session = self.session()?;
-        let Some(entry) = self.entry(name) else {
+        let entry = self.entry(name);
+        entry.iter().for_each(|entry| note_object(entry));
+        let Some(entry) = entry else {
             let is_further = |schema: &Arc<dyn SchemaProvider>| schema.table_exist(name);
             if is_path(name) && !self.fallback.as_ref().is_some_and(is_further) {
                 let state = session.context().state();
@@ -97,7 +99,7 @@ impl SchemaProvider for WarehouseSchema {
             Definition::View(view) => {
                 // Who may read a view needs no privilege on what the view reads: its owner does.
                 let reading = view_table(&session, name, view);
-                let reading = in_view(view.schema_of_names(&entry.schema), reading);
+                let reading = in_view(view, &entry.schema, reading);
                 as_role(&entry.owner, reading).await.map(Some)
             }
             Definition::Model(_) => Err(Error::invalid(
@@ -174,12 +176,10 @@ fn named_columns(
 impl Session {
     fn relation_entry(&self, parts: &[String]) -> std::result::Result<Arc<CatalogEntry>, Error> {
         let (schema, name) = self.relation_parts(parts)?;
-        let entry = self.entry(&schema, &name).ok_or(Error::Undefined {
-            kind: "relation",
-            name,
-            nearest: None,
-            position: None,
-        })?;
+        let entry = self
+            .entry(&schema, &name)
+            .ok_or_else(|| self.undefined_relation(&schema, &name))?;
+        note_object(&entry);
         self.access().check(&entry, "SELECT")?;
         Ok(entry)
     }

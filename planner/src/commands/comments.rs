@@ -32,7 +32,7 @@ pub(super) async fn comment(
             .schema(parts.last().map_or("", String::as_str))
             .cloned()
     } else {
-        let (schema, name) = session.object_parts(&parts)?;
+        let (schema, name) = session.lasting_parts(&parts)?;
         catalog.get(&schema, &name).cloned()
     };
     let entry = entry.ok_or_else(|| Error::Undefined {

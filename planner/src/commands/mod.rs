@@ -106,7 +106,7 @@ pub(crate) async fn run(
         Statement::CreateModel(create) => models::create(session, create, text, control).await?,
         Statement::Train(train) => models::train(session, train, text, control).await?,
         Statement::AlterModel(alter) => models::alter(session, alter, text).await?,
-        Statement::DropModel(drop) => models::drop(session, drop, text).await?,
+        Statement::DropModel(drop) => models::drop(session, drop, text, control).await?,
         Statement::Restore(restore) => maintenance::restore(session, restore).await?,
         Statement::Vacuum(vacuum) => maintenance::vacuum(session, vacuum, control).await?,
         Statement::CreateTable(create) => {

@@ -274,11 +274,16 @@ pub(super) async fn alter(
             Box::new(move |entry, _| entry.owner.clone_from(&role))
         }
         AlterAction::SetOptions(options) => {
-            let written = json_options(options)?;
+            let mut written = json_options(options)?;
+            let description = description(&mut written)?;
             check_options(&definition, &written)?;
-            Box::new(move |_, definition| {
+            Box::new(move |entry, definition| {
+                if let Some(text) = &description {
+                    entry.comment.clone_from(text);
+                }
                 if let Value::Object(options) = &mut definition.options {
                     options.extend(written.clone());
+                    options.retain(|_, value| !value.is_null());
                 }
             })
         }
@@ -318,6 +323,21 @@ pub(super) async fn alter(
     commit(session, &entry.id, text, change.as_ref()).await?;
     let is_comment = matches!(alter.action, AlterAction::Comment(_));
     Ok(if is_comment { "COMMENT" } else { TAG }.to_owned())
+}
+
+/// Takes BigQuery's option `description` out, which is the comment of the model; NULL takes the comment away.
+fn description(written: &mut serde_json::Map<String, Value>) -> Result<Option<Option<String>>> {
+    match written.remove("description") {
+        None => Ok(None),
+        Some(Value::Null) => Ok(Some(None)),
+        Some(Value::String(text)) => Ok(Some(Some(text))),
+        Some(other) => Err(auspex_ml::error::Error::InvalidOption {
+            name: "description".to_owned(),
+            expected: "a text".to_owned(),
+            found: other.to_string(),
+        }
+        .into()),
+    }
 }
 
 /// Options that `SET` stores must be ones that the next training accepts.
@@ -400,11 +420,22 @@ async fn drop_version(
 }
 
 /// `DROP MODEL`.
-pub(super) async fn drop(session: &Arc<Session>, drop: &DropModel, text: &str) -> Result<String> {
+pub(super) async fn drop(
+    session: &Arc<Session>,
+    drop: &DropModel,
+    text: &str,
+    control: &StatementControl,
+) -> Result<String> {
     let mut whole: Vec<Arc<CatalogEntry>> = Vec::new();
     for model in &drop.models {
         let (entry, definition) = match session.model_entry(&model.name) {
-            Err(Error::Undefined { .. }) if drop.if_exists => continue,
+            Err(Error::Undefined { .. }) if drop.if_exists => {
+                let name = model.name.parts.join(".");
+                control.notify(Notice::plain(format!(
+                    "model \"{name}\" does not exist, skipping"
+                )));
+                continue;
+            }
             found => found?,
         };
         session.access().check_drop(&entry)?;
@@ -450,6 +481,18 @@ pub(crate) async fn describe_model(
         let version = session
             .model_version(&entry, &definition, model.version.as_ref())
             .await?;
+        let of_version = version_definition(session, &entry, version).await?;
+        match of_version {
+            // A version is described as it was trained, whatever the model is now.
+            Some(of_version) if model.version.is_some() => {
+                rows = defined_properties(&entry, &of_version);
+            }
+            Some(of_version) if of_version.options != definition.options => {
+                let options = of_version.options.to_string();
+                rows.push(("version_options".to_owned(), options.into()));
+            }
+            _ => {}
+        }
         let trained = session.load_version(&entry.id, version).await?;
         rows.push(("version".to_owned(), version.to_string().into()));
         rows.extend(learned_properties(&trained));
@@ -470,6 +513,25 @@ pub(crate) async fn describe_model(
         .map(|(property, value)| vec![property.into(), value])
         .collect();
     Ok(batch_of(DESCRIPTION, &rows)?)
+}
+
+/// The definition that a version was trained by, with the statement that trained it.
+async fn version_definition(
+    session: &Session,
+    entry: &CatalogEntry,
+    version: u64,
+) -> Result<Option<ModelDefinition>> {
+    let manifest = session.engine.models.manifest(&entry.id, version).await?;
+    let recorded = manifest.get("definition").cloned();
+    let recorded = recorded.and_then(|value| serde_json::from_value(value).ok());
+    Ok(recorded.map(|definition: ModelDefinition| {
+        let statement = manifest.get("statement").and_then(Value::as_str);
+        let statement = statement.map_or(definition.statement.clone(), ToOwned::to_owned);
+        ModelDefinition {
+            statement,
+            ..definition
+        }
+    }))
 }
 
 /// What the catalog says of a model.

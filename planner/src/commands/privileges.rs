@@ -231,7 +231,7 @@ fn find(
         }
         PrivilegeKind::Database => Ok(database(state)),
         PrivilegeKind::Table => {
-            let (schema, relation) = session.object_name(name)?;
+            let (schema, relation) = session.lasting_parts(&name.parts)?;
             match state.get(&schema, &relation) {
                 Some(entry) if entry.kind() == ObjectKind::Model => Err(Error::WrongKind {
                     name: relation,

@@ -522,7 +522,7 @@ fn find_for_drop(
         let name = parts.last().cloned().unwrap_or_default();
         return Ok(catalog.schema(&name).cloned());
     }
-    let (schema, name) = session.object_parts(&parts)?;
+    let (schema, name) = session.lasting_parts(&parts)?;
     let Some(entry) = catalog.get(&schema, &name) else {
         return Ok(None);
     };
@@ -557,21 +557,15 @@ pub(crate) async fn describe_table(
     name: &ObjectName,
 ) -> Result<RecordBatch> {
     let parts = name_parts(name);
-    let (schema, table) = session.relation_parts(&parts)?;
+    let (schema, short) = session.relation_parts(&parts)?;
     let provider = session.context().catalog(crate::session::DATABASE);
     let provider = provider.and_then(|catalog| catalog.schema(&schema));
     let table = match provider {
-        Some(provider) => provider.table(&table).await?,
+        Some(provider) => provider.table(&short).await?,
         None => None,
     };
     let Some(table) = table else {
-        let name = parts.join(".");
-        return Err(Error::Undefined {
-            kind: "relation",
-            name,
-            nearest: None,
-            position: None,
-        });
+        return Err(session.undefined_relation(&schema, &parts.join(".")));
     };
     let columns = table.schema();
     let row = |field: &Arc<Field>| {
@@ -605,12 +599,7 @@ impl Session {
                 let hint = "Only managed tables take rows; make one with CREATE TABLE.";
                 Err(Error::invalid("42809", message, Some(hint)))
             }
-            None => Err(Error::Undefined {
-                kind: "relation",
-                name: name.to_owned(),
-                nearest: None,
-                position: None,
-            }),
+            None => Err(self.undefined_relation(schema, name)),
         }
     }
 }

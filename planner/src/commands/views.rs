@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use auspex_storage::{CatalogEntry, Change, Definition, ViewDefinition};
+use auspex_storage::{CatalogEntry, Change, Definition, ViewDefinition, ViewObject};
 use datafusion::sql::sqlparser::ast;
 
 use super::{folded, name_parts, settings::dialect_name};
@@ -27,7 +27,7 @@ pub(super) async fn create(
         return Err(Error::unsupported("CREATE TEMPORARY VIEW"));
     }
     let (schema, name) = session.object_parts(&name_parts(&create.name))?;
-    let columns = checked_columns(session, create).await?;
+    let (columns, objects) = checked_columns(session, create).await?;
     session.access().check_schema(&schema, "CREATE")?;
     let state = session.engine.catalog.state();
     let existing = state.get(&schema, &name).cloned();
@@ -45,6 +45,8 @@ pub(super) async fn create(
         columns,
         dialect: dialect_name(session.settings().dialect()),
         default_schema: Some(session.default_schema()),
+        search_path: session.search_path(),
+        objects,
     });
     let entry = match existing {
         Some(old) if create.or_replace && is_view(&old) => {
@@ -74,13 +76,16 @@ pub(super) async fn create(
     Ok("CREATE VIEW".to_owned())
 }
 
-/// The column names that a view is given, once its query is known to be sound.
-async fn checked_columns(session: &Arc<Session>, create: &ast::CreateView) -> Result<Vec<String>> {
+/// The column names that a view is given and the objects that it names, once its query is known to be sound.
+async fn checked_columns(
+    session: &Arc<Session>,
+    create: &ast::CreateView,
+) -> Result<(Vec<String>, Vec<ViewObject>)> {
     let query = create.query.as_ref().clone();
     let binding = Box::pin(bind_query(session, query, session.state(None)));
-    let (bound, is_temporary) = defining(binding).await;
+    let (bound, met) = defining(binding).await;
     let bound = bound?;
-    if is_temporary {
+    if met.temporary {
         return Err(Error::Unsupported {
             what: "CREATE VIEW over a temporary table".to_owned(),
             hint: Some("A table that it hides is named with its schema.".to_owned()),
@@ -97,5 +102,5 @@ async fn checked_columns(session: &Arc<Session>, create: &ast::CreateView) -> Re
         );
         return Err(Error::invalid("42601", message, None));
     }
-    Ok(columns)
+    Ok((columns, met.objects.into_iter().collect()))
 }

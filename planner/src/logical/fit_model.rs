@@ -10,9 +10,9 @@ use std::sync::Arc;
 
 use auspex_ml::compute::{Compute, Work};
 use auspex_ml::estimator::Estimator;
-use auspex_ml::model::Model;
 use auspex_ml::options::Options;
 use auspex_ml::run::Warning;
+use auspex_ml::trained_model::TrainedModel;
 use auspex_ml::training::SampleShape;
 use auspex_storage::{CatalogEntry, ModelDefinition};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
@@ -54,7 +54,7 @@ pub(crate) struct FitTask {
     pub(crate) compute: Compute,
     pub(crate) label: Option<String>,
     pub(crate) shape: SampleShape,
-    pub(crate) warm_start: Option<Arc<dyn Model>>,
+    pub(crate) warm_start: Option<Arc<TrainedModel>>,
     pub(crate) snapshots: serde_json::Value,
     /// What was surprising before any row was read; kept with the version.
     pub(crate) warnings: Vec<Warning>,

@@ -247,8 +247,15 @@ async fn run(
         Arc::new(move |progress| reporter.report(progress)),
         Arc::new(move || started.elapsed()),
     );
-    run.warm_start.clone_from(&task.warm_start);
+    run.warm_start = task.warm_start.as_ref().map(|last| Arc::clone(&last.model));
     let mut model = train(request, &run).await?;
+    let starts_anew = |warning: &Warning| warning.code == "no_warm_start";
+    model.record.training_run = match &task.warm_start {
+        Some(last) if !model.record.warnings.iter().any(starts_anew) => {
+            last.record.training_run + 1
+        }
+        _ => 0,
+    };
     model.record.duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
     model
         .record
@@ -320,14 +327,21 @@ async fn name_version(task: &FitTask, version: u64) -> Result<()> {
                 object: format!("model \"{}\"", entry.name),
             });
         }
-        // Aliases and dropped versions may have changed while the training ran.
+        // The rows and options of a TRAIN are its version's alone; the model stays as CREATE and ALTER made it, also
+        // while the training ran.
         let mut definition: ModelDefinition = task.definition.clone();
-        if let Some(Definition::Model(now)) = found.map(|found| &found.definition) {
-            definition.aliases.clone_from(&now.aliases);
-            definition
-                .dropped_versions
-                .clone_from(&now.dropped_versions);
-            definition.current_version = now.current_version;
+        match found.map(|found| &found.definition) {
+            Some(Definition::Model(now)) if matches!(task.mode, FitMode::Train { .. }) => {
+                definition.clone_from(now);
+            }
+            Some(Definition::Model(now)) => {
+                definition.aliases.clone_from(&now.aliases);
+                definition
+                    .dropped_versions
+                    .clone_from(&now.dropped_versions);
+                definition.current_version = now.current_version;
+            }
+            _ => {}
         }
         definition.current_version = definition.current_version.max(version);
         let definition = Definition::Model(definition);

@@ -25,6 +25,8 @@ pub(super) struct Reporter {
     phase_rows: AtomicU64,
     /// About how many rows a reading gives.
     n_rows: Option<usize>,
+    /// Iterations that ended.
+    n_iterations: AtomicU64,
     notices: Mutex<IterationNotices>,
 }
 
@@ -59,6 +61,7 @@ impl Reporter {
             earlier_rows: AtomicU64::new(0),
             phase_rows: AtomicU64::new(0),
             n_rows,
+            n_iterations: AtomicU64::new(0),
             notices: Mutex::default(),
         }
     }
@@ -82,7 +85,7 @@ impl Reporter {
             }
             Progress::Iteration(iteration) => {
                 self.tell(Notice {
-                    progress: self.share_done(&iteration),
+                    progress: self.share_done(),
                     ..Notice::plain(self.describe(&iteration))
                 });
                 engine.update_training(id, |training| training.iteration = Some(iteration));
@@ -133,13 +136,14 @@ impl Reporter {
         });
     }
 
-    /// The share of the iterations that are allowed at most.
-    fn share_done(&self, iteration: &Iteration) -> Option<f64> {
+    /// The share of the iterations that are allowed at most. Estimators number them from 0 or from 1, so they are counted.
+    fn share_done(&self) -> Option<f64> {
+        let n_iterations = self.n_iterations.fetch_add(1, Ordering::Relaxed) + 1;
         let task = &self.task;
         let passes = task.estimator.passes(&task.options, &task.shape);
         let depth = task.options.opt_f64_if_known("max_tree_depth");
         let most = passes.kept as f64 / depth.unwrap_or(1.0).max(1.0);
-        (most > 0.0).then(|| (iteration.iteration + 1) as f64 / most)
+        (most > 0.0).then(|| (n_iterations as f64 / most).min(1.0))
     }
 
     fn describe(&self, iteration: &Iteration) -> String {

@@ -4,7 +4,6 @@
 
 use std::sync::Arc;
 
-use auspex_ml::model::Model;
 use auspex_ml::trained_model::TrainedModel;
 use auspex_sql::{ModelRef, Name, VersionRef};
 use auspex_storage::{CatalogEntry, Definition, ModelDefinition};
@@ -14,7 +13,7 @@ use super::{Session, display_name};
 use crate::bind::BoundModel;
 use crate::commands;
 use crate::error::{Error, Result, nearest};
-use crate::named::Named;
+use crate::name_scope::note_object;
 
 impl Session {
     /// A model's entry and definition, if something of that name exists and is a model.
@@ -46,22 +45,20 @@ impl Session {
 
     /// A model's entry and definition.
     pub(crate) fn model_entry(&self, name: &Name) -> Result<(Arc<CatalogEntry>, ModelDefinition)> {
-        let (schema, short) = self.object_name(name)?;
-        let catalog = self.engine.catalog.state();
-        Named::note(&schema, &short, catalog.get(&schema, &short));
-        match catalog
-            .get(&schema, &short)
-            .map(|entry| (entry, &entry.definition))
-        {
-            Some((entry, Definition::Model(definition))) => {
-                Ok((Arc::clone(entry), definition.clone()))
+        let (schema, short) = self.model_parts(&name.parts)?;
+        let entry = self.entry(&schema, &short);
+        match entry.map(|entry| (entry.definition.clone(), entry)) {
+            Some((Definition::Model(definition), entry)) => {
+                note_object(&entry);
+                Ok((entry, definition))
             }
-            Some((entry, _)) => Err(Error::WrongKind {
+            Some((definition, _)) => Err(Error::WrongKind {
                 name: short,
                 expected: "model",
-                found: commands::kind_name(&entry.definition),
+                found: commands::kind_name(&definition),
             }),
             None => {
+                let catalog = self.engine.catalog.state();
                 let is_model =
                     |entry: &&Arc<CatalogEntry>| matches!(entry.definition, Definition::Model(_));
                 let names = catalog.entries(&schema).filter(is_model);
@@ -161,13 +158,11 @@ impl Session {
     pub(crate) async fn previous_model(
         &self,
         entry: &CatalogEntry,
-    ) -> Result<Option<Arc<dyn Model>>> {
+    ) -> Result<Option<Arc<TrainedModel>>> {
         match &entry.definition {
             Definition::Model(definition) if definition.current_version > 0 => {
-                let model = self
-                    .load_version(&entry.id, definition.current_version)
-                    .await?;
-                Ok(Some(Arc::clone(&model.model)))
+                let version = definition.current_version;
+                self.load_version(&entry.id, version).await.map(Some)
             }
             _ => Ok(None),
         }

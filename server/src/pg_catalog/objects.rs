@@ -166,15 +166,18 @@ impl Objects {
         Ok(found.map(|namespace| namespace.oid))
     }
 
-    /// The number of the relation that a name means, looked for in `path` if it names no schema.
-    pub(super) fn find(
-        &self,
-        schema: Option<&str>,
-        name: &str,
-        path: &[&str],
-    ) -> Result<Option<i32>> {
-        let path = schema.as_ref().map_or(path, std::slice::from_ref);
-        for candidate in path {
+    /// The schemas of names without one, in order.
+    pub(super) fn search_path(&self) -> Result<Vec<String>> {
+        Ok(self.facts.search_path()?)
+    }
+
+    /// The number of the relation that a name means, looked for in all schemas of the path if it names none.
+    pub(super) fn find(&self, schema: Option<&str>, name: &str) -> Result<Option<i32>> {
+        let path = match schema {
+            Some(schema) => vec![schema.to_owned()],
+            None => self.search_path()?,
+        };
+        for candidate in &path {
             if let Some(object) = self.facts.object(candidate, name)? {
                 return Ok(Some(number(&object)));
             }
@@ -197,6 +200,21 @@ impl Objects {
             Some(object) => Some((object.schema, object.name)),
             None => self.oids.name(oid),
         }
+    }
+
+    /// Whether a relation is found without naming its schema; `None`: there is no such relation.
+    pub(super) fn is_visible(&self, oid: i32) -> Result<Option<bool>> {
+        match self.name(oid) {
+            Some((_, name)) => Ok(Some(self.find(None, &name)? == Some(oid))),
+            None => Ok(None),
+        }
+    }
+
+    /// The schema in which a relation without one is found, else the first of the path.
+    pub(super) fn schema_of(&self, name: &str) -> Result<String> {
+        let found = self.find(None, name)?.and_then(|oid| self.name(oid));
+        let first = || Ok(self.search_path()?.into_iter().next().unwrap_or_default());
+        found.map_or_else(first, |(schema, _)| Ok(schema))
     }
 
     /// The comment on a relation or schema.

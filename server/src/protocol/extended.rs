@@ -55,6 +55,11 @@ impl Prepared {
         self.own.is_some()
     }
 
+    /// Whether parameters name its models or queries.
+    fn has_late_names(&self) -> bool {
+        self.plan.as_ref().is_some_and(|plan| plan.has_late_names())
+    }
+
     fn without_own(&self) -> Prepared {
         Prepared {
             text: self.text.clone(),
@@ -391,6 +396,7 @@ impl<S: Stream> Connection<S> {
             &bind.parameter_format_codes,
             &zone,
         )?;
+        let (prepared, parameters) = self.with_names(prepared, parameters).await?;
         let n_columns = prepared.columns.as_ref().map_or(0, |columns| columns.len());
         let formats = spread(&bind.result_column_format_codes, n_columns).ok_or_else(|| {
             Failure::protocol(format!(
@@ -404,6 +410,33 @@ impl<S: Stream> Connection<S> {
             .socket
             .feed(PgWireBackendMessage::BindComplete(BindComplete::new()))
             .await?)
+    }
+
+    /// A statement with its values: planned anew where they name its models or queries.
+    pub(super) async fn with_names(
+        &mut self,
+        prepared: Arc<Prepared>,
+        values: Vec<ScalarValue>,
+    ) -> Result<(Arc<Prepared>, Vec<ScalarValue>), Interruption> {
+        let Some(named) = prepared
+            .plan
+            .as_ref()
+            .and_then(|plan| plan.with_names(&values))
+        else {
+            return Ok((prepared, values));
+        };
+        let text = prepared.text.clone();
+        let failure = |error: auspex_planner::Error| {
+            Failure::from_report(error.report(), &prepared.text, prepared.start)
+        };
+        let (statement, declared) = named.map_err(failure)?;
+        let declared = declared.iter().map(|known| known.as_ref().map(pg_type));
+        let declared = declared.collect();
+        let mut bound = Box::pin(self.prepare_one(text, statement, declared)).await?;
+        let plan = bound.plan.as_ref();
+        let values = plan.map_or(Ok(Vec::new()), |plan| plan.cast_parameters(&values));
+        bound.own.clone_from(&prepared.own);
+        Ok((Arc::new(bound), values.map_err(failure)?))
     }
 
     pub(super) fn prepared(&self, name: Option<&str>) -> Result<Arc<Prepared>, Failure> {
@@ -423,6 +456,9 @@ impl<S: Stream> Connection<S> {
     async fn describe(&mut self, describe: Describe) -> Result<(), Interruption> {
         let (columns, formats) = if describe.target_type == TARGET_TYPE_BYTE_STATEMENT {
             let prepared = self.prepared(describe.name.as_deref())?;
+            if prepared.has_late_names() {
+                return Err(unknown_columns().into());
+            }
             let columns = prepared.told_columns();
             let oids = prepared.parameters.iter().map(Type::oid).collect();
             let parameters = ParameterDescription::new(oids);
@@ -476,6 +512,12 @@ impl<S: Stream> Connection<S> {
             .feed(PgWireBackendMessage::CloseComplete(CloseComplete::new()))
             .await?)
     }
+}
+
+/// Of a statement whose columns depend on values that are not here yet.
+fn unknown_columns() -> Failure {
+    let message = "the columns are not known before the model that a parameter names";
+    Failure::error("0A000", message).with_hint("Write the model's name into the statement.")
 }
 
 pub(super) fn missing_portal(name: &str) -> Failure {

@@ -257,6 +257,7 @@ impl<S: Stream> Connection<S> {
         let values = self.session.evaluate(arguments, types).await;
         let parameters = values
             .map_err(|error| Failure::from_report(error.report(), sending.text, sending.start))?;
+        let (prepared, parameters) = self.with_names(prepared, parameters).await?;
         if sending.describes
             && let Some(columns) = &prepared.columns
         {

@@ -283,12 +283,38 @@ pub struct ViewDefinition {
     /// The schema of names without one in the text, as its creator's `search_path` had it; entries of old have none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub default_schema: Option<String>,
+    /// The schemas in which names without one were looked for when it was made; entries of old have none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub search_path: Vec<String>,
+    /// What its names meant when it was made, so that a rename leaves it what it was; entries of old have none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub objects: Vec<ViewObject>,
+}
+
+/// An object that a view's text names.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ViewObject {
+    /// The schema that it was found in.
+    pub schema: String,
+    /// The name that the text has.
+    pub name: String,
+    /// The object's identity.
+    pub id: String,
 }
 
 impl ViewDefinition {
     /// The schema of names without one in the text of a view in this schema: of an entry of old, the view's own.
     pub fn schema_of_names<'a>(&'a self, own: &'a str) -> &'a str {
         self.default_schema.as_deref().unwrap_or(own)
+    }
+
+    /// The schemas in which names without one are looked for, in order.
+    pub fn schemas_of_names(&self, own: &str) -> Vec<String> {
+        match self.search_path.is_empty() {
+            true => vec![self.schema_of_names(own).to_owned()],
+            false => self.search_path.clone(),
+        }
     }
 }
 

@@ -21,7 +21,7 @@ use tokio::time::Instant;
 pub use definition::{
     CatalogEntry, ColumnDefinition, CredentialDefinition, Definition, ExternalCatalogDefinition,
     ExternalFormat, ExternalTableDefinition, LocationDefinition, ModelDefinition, ObjectKind,
-    TableDefinition, ViewDefinition, columns_of, schema_of,
+    TableDefinition, ViewDefinition, ViewObject, columns_of, schema_of,
 };
 pub(crate) use inspect::{LEAST_RECORD_AGE, LogCheck};
 pub use roles::{DefaultGrant, GRANT_OPTION, Grants, PUBLIC_ROLE, RoleDefinition};
@@ -315,6 +315,8 @@ mod tests {
             columns: vec!["x".into()],
             dialect: "postgres".into(),
             default_schema: None,
+            search_path: vec![],
+            objects: vec![],
         };
         let model = ModelDefinition {
             statement: "CREATE MODEL m".into(),

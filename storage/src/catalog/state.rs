@@ -386,6 +386,8 @@ mod tests {
             columns: vec![],
             dialect: "pg".into(),
             default_schema: None,
+            search_path: vec![],
+            objects: vec![],
         };
         CatalogEntry::new(schema, name, Definition::View(view))
     }

@@ -79,6 +79,8 @@ fn view(n: usize) -> CatalogEntry {
         columns: vec![],
         dialect: "postgres".into(),
         default_schema: None,
+        search_path: vec![],
+        objects: vec![],
     };
     entry(&format!("v{n}"), Definition::View(definition))
 }

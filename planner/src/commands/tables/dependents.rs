@@ -1,13 +1,13 @@
 //! What stands on an object: the views and models that name it.
 //!
-//! In: the objects to drop; out: all that goes with them, or an error that lists it. Texts of views are parsed again, so
-//! that no list of dependencies can be out of date.
+//! In: the objects to drop; out: all that goes with them, or an error that lists it. A view keeps what its names
+//! meant; of what was replaced since, and in views of old, its text is parsed again.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use auspex_sql::{Dialect, MlArg, ml_function, parse_query};
-use auspex_storage::{CatalogEntry, CatalogState, Definition};
+use auspex_storage::{CatalogEntry, CatalogState, Definition, ViewObject};
 use datafusion::sql::sqlparser::ast::{self, ObjectName, TableFactor, Visit, Visitor};
 
 use crate::commands::{kind_name, name_parts};
@@ -26,7 +26,7 @@ pub(in crate::commands) fn with_dependents(
         let dependents: Vec<Arc<CatalogEntry>> = catalog
             .all()
             .filter(|other| !all.iter().any(|known| known.id == other.id))
-            .filter(|other| depends_on(other, &entry))
+            .filter(|other| depends_on(catalog, other, &entry))
             .cloned()
             .collect();
         if !cascade && !dependents.is_empty() {
@@ -45,37 +45,51 @@ pub(in crate::commands) fn with_dependents(
     Ok(all)
 }
 
-fn depends_on(other: &CatalogEntry, entry: &CatalogEntry) -> bool {
+fn depends_on(catalog: &CatalogState, other: &CatalogEntry, entry: &CatalogEntry) -> bool {
     if matches!(entry.definition, Definition::Schema) {
         return other.schema == entry.name;
     }
     let Definition::View(view) = &other.definition else {
         return false;
     };
+    if view.objects.iter().any(|object| object.id == entry.id) {
+        return true;
+    }
     let dialect = Dialect::parse(&view.dialect).unwrap_or(Dialect::Auto);
     let Ok(query) = parse_query(&view.text, dialect) else {
         return false;
     };
-    let schema = view.schema_of_names(&other.schema);
-    let mut finder = Finder { schema, entry };
+    let means_another = |object: &&ViewObject| catalog.by_id(&object.id).is_some();
+    let mut finder = Finder {
+        schemas: view.schemas_of_names(&other.schema),
+        others: view.objects.iter().filter(means_another).collect(),
+        entry,
+    };
     query.visit(&mut finder).is_break()
 }
 
 /// Looks for a name in a view's query.
 struct Finder<'a> {
-    /// The schema of names without one.
-    schema: &'a str,
+    /// The schemas of names without one.
+    schemas: Vec<String>,
+    /// Names that are known to mean something else.
+    others: Vec<&'a ViewObject>,
     entry: &'a CatalogEntry,
 }
 
 impl Finder<'_> {
     fn is_it(&self, parts: &[String]) -> bool {
-        let (schema, name) = match parts {
-            [name] => (self.schema, name),
-            [.., schema, name] => (schema.as_str(), name),
+        let (schemas, name) = match parts {
+            [name] => (self.schemas.as_slice(), name),
+            [.., schema, name] => (std::slice::from_ref(schema), name),
             [] => return false,
         };
-        schema == self.entry.schema && *name == self.entry.name
+        let is_other = |schema: &&String| {
+            let mut others = self.others.iter();
+            others.any(|other| other.schema == **schema && other.name == *name)
+        };
+        let mut schemas = schemas.iter().take_while(|schema| !is_other(schema));
+        *name == self.entry.name && schemas.any(|schema| *schema == self.entry.schema)
     }
 }
 

@@ -35,12 +35,12 @@ fn json(name: &str) -> Field {
     Field::new(name, DataType::Utf8, true).with_metadata(HashMap::from([mark]))
 }
 
-fn column(call: &Call<'_>, idx: usize) -> Result<Vec<String>> {
+fn column(call: &Call, idx: usize) -> Result<Vec<String>> {
     json_texts(&call.args[idx], &call.fields[idx])
 }
 
 /// NULL gives NULL, not json's null.
-fn one(call: &Call<'_>) -> Result<ArrayRef> {
+fn one(call: &Call) -> Result<ArrayRef> {
     let [value] = call.args.as_slice() else {
         let message = "to_json takes one argument".to_owned();
         return Err(DataFusionError::Plan(message));
@@ -52,7 +52,7 @@ fn one(call: &Call<'_>) -> Result<ArrayRef> {
     Ok(Arc::new(texts))
 }
 
-fn array(call: &Call<'_>) -> Result<ArrayRef> {
+fn array(call: &Call) -> Result<ArrayRef> {
     let columns = (0..call.args.len()).map(|idx| column(call, idx));
     let columns = columns.collect::<Result<Vec<_>>>()?;
     let row = |row: usize| {
@@ -62,7 +62,7 @@ fn array(call: &Call<'_>) -> Result<ArrayRef> {
     Ok(Arc::new((0..call.n_rows).map(row).collect::<StringArray>()))
 }
 
-fn object(call: &Call<'_>) -> Result<ArrayRef> {
+fn object(call: &Call) -> Result<ArrayRef> {
     if !call.args.len().is_multiple_of(2) {
         let message = "argument list must have even number of elements".to_owned();
         return Err(DataFusionError::Execution(message));

@@ -154,7 +154,7 @@ impl Lookup {
     }
 
     /// The numbers of relations that are given by number or by name.
-    fn numbers(&self, argument: &ArrayRef, schema: &str) -> Result<Vec<Option<i32>>> {
+    fn numbers(&self, argument: &ArrayRef) -> Result<Vec<Option<i32>>> {
         if !argument.data_type().is_string() {
             let oids = cast(argument, &DataType::Int32)?;
             return Ok(oids.as_primitive::<Int32Type>().iter().collect());
@@ -167,8 +167,8 @@ impl Lookup {
             }
             let parts = identifier_parts(name);
             let found = match parts.as_slice() {
-                [.., schema, name] => self.objects.find(Some(schema), name, &[])?,
-                [name] => self.objects.find(None, name, &[schema, PG_CATALOG])?,
+                [.., schema, name] => self.objects.find(Some(schema), name)?,
+                [name] => self.objects.find(None, name)?,
                 [] => None,
             };
             // The planner's own words, from which the SQLSTATE follows.
@@ -213,11 +213,10 @@ impl AsyncScalarUDFImpl for Lookup {
             return Err(DataFusionError::Internal(message));
         };
         let argument = argument.to_array(args.number_rows)?;
-        let schema = &args.config_options.catalog.default_schema;
         let texts = self.texts().await?;
         let parts = self.parts(&args)?;
         let mut answers = Vec::with_capacity(args.number_rows);
-        for (row, oid) in self.numbers(&argument, schema)?.into_iter().enumerate() {
+        for (row, oid) in self.numbers(&argument)?.into_iter().enumerate() {
             let part = parts.get(row).copied().unwrap_or_default();
             answers.push(match oid {
                 Some(oid) => self.answer(oid, &texts, part).await?,

@@ -58,6 +58,7 @@ pub(super) fn all(session: &SessionFacts, objects: &Objects) -> Vec<ScalarUDF> {
     functions.extend(text::functions());
     functions.extend(identity(session));
     functions.extend(clock(session, objects));
+    functions.extend(path(objects));
     functions.extend(visibility(objects));
     functions.extend(privileges::functions(session, objects));
     functions.extend(absent());
@@ -109,31 +110,33 @@ fn identity(session: &SessionFacts) -> Vec<ScalarUDF> {
             let found = roles(&known).into_iter().find(|(known, _)| *known == oid);
             Some(found.map_or_else(|| format!("unknown (OID={oid})"), |(_, name)| name.clone()))
         }),
-        function("current_schema", &[0], DataType::Utf8, |call| {
-            ScalarValue::from(call.default_schema()).to_array_of_size(call.n_rows)
-        }),
-        function(
-            "current_schemas",
-            &[1],
-            DataType::new_list(DataType::Utf8, true),
-            |call| {
-                let implicit = call.args.first().is_some_and(|array| {
-                    array
-                        .as_boolean_opt()
-                        .is_some_and(|value| !value.is_empty() && value.value(0))
-                });
-                let system = implicit.then_some(super::PG_CATALOG);
-                let schemas: Vec<ScalarValue> = system
-                    .into_iter()
-                    .chain([call.default_schema()])
-                    .map(ScalarValue::from)
-                    .collect();
-                ScalarValue::List(ScalarValue::new_list(&schemas, &DataType::Utf8, true))
-                    .to_array_of_size(call.n_rows)
-            },
-        ),
     ]);
     functions
+}
+
+/// Where names without a schema are looked for.
+fn path(objects: &Objects) -> Vec<ScalarUDF> {
+    let (first, all) = (objects.clone(), objects.clone());
+    let texts = DataType::new_list(DataType::Utf8, true);
+    vec![
+        function("current_schema", &[0], DataType::Utf8, move |call| {
+            let schema = first.search_path()?.into_iter().next();
+            ScalarValue::Utf8(schema).to_array_of_size(call.n_rows)
+        }),
+        function("current_schemas", &[1], texts, move |call| {
+            let flags = call.args.first().and_then(|array| array.as_boolean_opt());
+            let implicit = flags.is_some_and(|flags| !flags.is_empty() && flags.value(0));
+            let mut path = all.search_path()?;
+            // It is searched at last, but the list has it first, as PostgreSQL's has.
+            path.retain(|schema| schema != super::PG_CATALOG);
+            if implicit {
+                path.insert(0, super::PG_CATALOG.to_owned());
+            }
+            let schemas: Vec<ScalarValue> = path.into_iter().map(ScalarValue::from).collect();
+            ScalarValue::List(ScalarValue::new_list(&schemas, &DataType::Utf8, true))
+                .to_array_of_size(call.n_rows)
+        }),
+    ]
 }
 
 /// Whether an object is found without naming its schema.
@@ -144,11 +147,10 @@ fn visibility(objects: &Objects) -> Vec<ScalarUDF> {
         &[1],
         DataType::Boolean,
         move |call| {
-            let visible = |oid: Option<i32>| {
-                let (schema, _) = known.name(oid?)?;
-                Some(schema == super::PG_CATALOG || schema == call.default_schema())
-            };
-            let answers: BooleanArray = call.oids(0)?.iter().map(visible).collect();
+            let visible = |oid: Option<i32>| oid.map_or(Ok(None), |oid| known.is_visible(oid));
+            let oids = call.oids(0)?;
+            let answers = oids.iter().map(visible);
+            let answers = answers.collect::<Result<BooleanArray, DataFusionError>>()?;
             Ok(Arc::new(answers) as ArrayRef)
         },
     );
@@ -258,7 +260,7 @@ fn clock(session: &SessionFacts, objects: &Objects) -> Vec<ScalarUDF> {
 }
 
 fn size_pretty() -> ScalarUDF {
-    function("pg_size_pretty", &[1], DataType::Utf8, |call: &Call<'_>| {
+    function("pg_size_pretty", &[1], DataType::Utf8, |call: &Call| {
         let answers: StringArray = call
             .bigints(0)?
             .iter()

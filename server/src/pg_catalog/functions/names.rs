@@ -97,10 +97,10 @@ struct Lookup {
 }
 
 impl Lookup {
-    fn numbers(&self, kind: Registered, call: &Call<'_>, must_exist: bool) -> Result<ArrayRef> {
+    fn numbers(&self, kind: Registered, call: &Call, must_exist: bool) -> Result<ArrayRef> {
         let number = |name: Option<&str>| match name {
             None => Ok(None),
-            Some(name) => match self.number(kind, name, call.default_schema())? {
+            Some(name) => match self.number(kind, name)? {
                 None if must_exist => Err(missing(kind, name)),
                 found => Ok(found),
             },
@@ -113,7 +113,7 @@ impl Lookup {
         Ok(Arc::new(numbers))
     }
 
-    fn number(&self, kind: Registered, name: &str, schema: &str) -> Result<Option<i32>> {
+    fn number(&self, kind: Registered, name: &str) -> Result<Option<i32>> {
         if let Ok(number) = name.parse() {
             return Ok(Some(number));
         }
@@ -127,7 +127,7 @@ impl Lookup {
             [] => return Ok(None),
         };
         match kind {
-            Registered::Class => self.objects.find(qualifier, last, &[schema, PG_CATALOG]),
+            Registered::Class => self.objects.find(qualifier, last),
             Registered::Namespace => self.objects.find_schema(last),
             Registered::Proc => Ok(procedure(qualifier, last)),
             Registered::Role => Ok(self
@@ -143,8 +143,7 @@ impl Lookup {
         }
     }
 
-    fn names(&self, kind: Registered, call: &Call<'_>) -> Result<ArrayRef> {
-        let schema = call.default_schema().to_owned();
+    fn names(&self, kind: Registered, call: &Call) -> Result<ArrayRef> {
         let is_text = call
             .args
             .first()
@@ -157,19 +156,19 @@ impl Lookup {
         let texts: StringArray = oids
             .as_primitive::<Int32Type>()
             .iter()
-            .map(|oid| Some(self.name(kind, oid?, &schema)))
+            .map(|oid| Some(self.name(kind, oid?)))
             .collect();
         Ok(Arc::new(texts))
     }
 
     /// The name of a number; a number without a name stands for itself, and 0 is `-`.
-    fn name(&self, kind: Registered, oid: i32, default_schema: &str) -> String {
+    fn name(&self, kind: Registered, oid: i32) -> String {
         if oid == 0 {
             return "-".to_owned();
         }
         let name = match kind {
             Registered::Class => self.objects.name(oid).map(|(schema, name)| {
-                if schema == default_schema || schema == PG_CATALOG {
+                if self.objects.is_visible(oid).ok().flatten() == Some(true) {
                     quoted(&name)
                 } else {
                     format!("{}.{}", quoted(&schema), quoted(&name))

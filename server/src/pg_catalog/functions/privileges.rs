@@ -72,7 +72,7 @@ fn has_column(session: &SessionFacts, objects: &Objects) -> ScalarUDF {
 fn answers(
     session: &SessionFacts,
     objects: &Objects,
-    call: &Call<'_>,
+    call: &Call,
     kind: Kind,
     [object, privileges]: [usize; 2],
 ) -> Result<ArrayRef> {
@@ -94,7 +94,7 @@ fn answers(
             Some(roles) => roles.get(row).cloned().flatten()?,
         };
         let named = (names.value(row), privileges.value(row));
-        has(&engine, objects, call, kind, &role, named)
+        has(&engine, objects, kind, &role, named)
     };
     let answers: BooleanArray = (0..call.n_rows).map(answer).collect();
     Ok(Arc::new(answers))
@@ -104,7 +104,6 @@ fn answers(
 fn has(
     engine: &Engine,
     objects: &Objects,
-    call: &Call<'_>,
     kind: Kind,
     role: &str,
     (name, privileges): (&str, &str),
@@ -119,7 +118,7 @@ fn has(
             match parts.as_slice() {
                 [.., schema, name] => (schema.clone(), name.clone()),
                 [name] if kind == Kind::Schema => (name.clone(), String::new()),
-                [name] => (call.default_schema().to_owned(), name.clone()),
+                [name] => (objects.schema_of(name).ok()?, name.clone()),
                 [] => return None,
             }
         }
@@ -145,7 +144,7 @@ fn unquoted(part: &str) -> String {
 }
 
 /// An argument that names roles, or gives their numbers.
-fn role_names(session: &SessionFacts, call: &Call<'_>, idx: usize) -> Result<Vec<Option<String>>> {
+fn role_names(session: &SessionFacts, call: &Call, idx: usize) -> Result<Vec<Option<String>>> {
     let known = roles::roles(session);
     let name = |text: &str| match text.parse::<i32>() {
         Ok(number) => known

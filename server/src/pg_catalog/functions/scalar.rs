@@ -10,7 +10,6 @@ use std::sync::Arc;
 use datafusion::arrow::array::{ArrayRef, AsArray, Int32Array, Int64Array, StringArray};
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Int32Type, Int64Type};
-use datafusion::config::ConfigOptions;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::{
     ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
@@ -18,19 +17,13 @@ use datafusion::logical_expr::{
 };
 
 /// The arguments of a call.
-pub(super) struct Call<'a> {
+pub(super) struct Call {
     pub(super) args: Vec<ArrayRef>,
     pub(super) fields: Vec<FieldRef>,
     pub(super) n_rows: usize,
-    pub(super) config: &'a ConfigOptions,
 }
 
-impl Call<'_> {
-    /// The schema in which names are looked for first.
-    pub(super) fn default_schema(&self) -> &str {
-        &self.config.catalog.default_schema
-    }
-
+impl Call {
     /// An argument as object identifiers; what is none is NULL.
     pub(super) fn oids(&self, idx: usize) -> Result<Int32Array> {
         Ok(self
@@ -65,14 +58,14 @@ impl Call<'_> {
     }
 }
 
-type Body = Arc<dyn Fn(&Call<'_>) -> Result<ArrayRef> + Send + Sync>;
+type Body = Arc<dyn Fn(&Call) -> Result<ArrayRef> + Send + Sync>;
 
 /// A function of `name` that takes any of `arities` arguments.
 pub(super) fn function(
     name: &'static str,
     arities: &[usize],
     returns: DataType,
-    body: impl Fn(&Call<'_>) -> Result<ArrayRef> + Send + Sync + 'static,
+    body: impl Fn(&Call) -> Result<ArrayRef> + Send + Sync + 'static,
 ) -> ScalarUDF {
     let arity = |n: &usize| match n {
         0 => TypeSignature::Nullary,
@@ -91,7 +84,7 @@ pub(super) fn function(
 pub(super) fn variadic(
     name: &'static str,
     returns: Field,
-    body: impl Fn(&Call<'_>) -> Result<ArrayRef> + Send + Sync + 'static,
+    body: impl Fn(&Call) -> Result<ArrayRef> + Send + Sync + 'static,
 ) -> ScalarUDF {
     let any = vec![TypeSignature::VariadicAny, TypeSignature::Nullary];
     ScalarUDF::from(CatalogFunction {
@@ -163,14 +156,12 @@ impl ScalarUDFImpl for CatalogFunction {
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
         let n_rows = args.number_rows;
-        let config = Arc::clone(&args.config_options);
         let args_fields = args.arg_fields;
         let args = args.args.into_iter().map(|value| value.into_array(n_rows));
         let call = Call {
             args: args.collect::<Result<_>>()?,
             fields: args_fields,
             n_rows,
-            config: &config,
         };
         (self.body)(&call).map(ColumnarValue::Array)
     }

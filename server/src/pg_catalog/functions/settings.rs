@@ -27,23 +27,18 @@ pub(super) fn functions(objects: &Objects) -> Vec<ScalarUDF> {
             };
             texts(call.texts(0)?.iter().enumerate().map(value))
         }),
-        function(
-            "set_config",
-            &[3],
-            DataType::Utf8,
-            move |call: &Call<'_>| {
-                let (names, values) = (call.texts(0)?, call.texts(1)?);
-                let set = |(name, value): (Option<&str>, Option<&str>)| match name {
-                    None => Ok(None),
-                    Some(name) => {
-                        let value = value.unwrap_or_default();
-                        let set = writes.facts().set_setting(name, value);
-                        set.map(Some).map_err(DataFusionError::from)
-                    }
-                };
-                texts(names.iter().zip(values.iter()).map(set))
-            },
-        ),
+        function("set_config", &[3], DataType::Utf8, move |call: &Call| {
+            let (names, values) = (call.texts(0)?, call.texts(1)?);
+            let set = |(name, value): (Option<&str>, Option<&str>)| match name {
+                None => Ok(None),
+                Some(name) => {
+                    let value = value.unwrap_or_default();
+                    let set = writes.facts().set_setting(name, value);
+                    set.map(Some).map_err(DataFusionError::from)
+                }
+            };
+            texts(names.iter().zip(values.iter()).map(set))
+        }),
     ]
 }
 

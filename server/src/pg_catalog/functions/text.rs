@@ -66,7 +66,7 @@ fn with_backslashes(pattern: &str, escape: &str) -> String {
 }
 
 /// `format(pattern, …)` with `%s`, `%I`, `%L`, `%%` and positions such as `%1$s`.
-fn format(call: &Call<'_>) -> Result<ArrayRef> {
+fn format(call: &Call) -> Result<ArrayRef> {
     let patterns = call.texts(0)?;
     let arguments = (1..call.args.len()).map(|idx| call.texts(idx));
     let arguments = arguments.collect::<Result<Vec<_>>>()?;

@@ -291,6 +291,8 @@ async fn views_and_models_are_not_tables() {
         columns: vec![],
         dialect: "pg".into(),
         default_schema: None,
+        search_path: vec![],
+        objects: vec![],
     };
     let view = CatalogEntry::new("public", "v", Definition::View(view));
     let error = f

@@ -1,0 +1,201 @@
+//! Which object a name means: the schemas of `search_path` in order, temporary tables before them.
+//!
+//! In: the parts of a name; out: a schema and a name, or the entry itself. A view's names mean what they meant when it
+//! was made (`name_scope`). What is to be made goes into the first schema, what is used is looked for in all.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use auspex_sql::Name;
+use auspex_storage::{CatalogEntry, CatalogState, Definition};
+use datafusion::catalog::{SchemaProvider, TableProvider};
+use datafusion::error::Result as DfResult;
+use datafusion::execution::{SessionState, SessionStateBuilder};
+
+use crate::error::{Error, Result, nearest};
+use crate::name_scope;
+use crate::named::Named;
+use crate::session::{PUBLIC, Session};
+use crate::temporary::SCHEMA as TEMPORARY;
+
+/// The schema of names without one, for the planner: all schemas that are searched. No text can bring it into a name.
+pub(crate) const SEARCHED: &str = "\u{1e}searched";
+
+/// Whether an object is a table or a view.
+fn is_relation(entry: &CatalogEntry) -> bool {
+    !matches!(entry.definition, Definition::Model(_))
+}
+
+/// The name of a relation that was probably meant, among those of a schema.
+pub(crate) fn nearest_relation(catalog: &CatalogState, schema: &str, name: &str) -> Option<String> {
+    let relations = catalog.entries(schema).filter(|entry| is_relation(entry));
+    nearest(name, relations.map(|entry| entry.name.as_str()))
+}
+
+impl Session {
+    /// The schemas of names without one: those of `search_path` that exist, or those of the view being bound.
+    pub(crate) fn search_path(&self) -> Vec<String> {
+        if let Some(schemas) = name_scope::view_schemas() {
+            return schemas;
+        }
+        let catalog = self.engine.catalog.state();
+        let mut path = self.settings().search_path();
+        path.retain(|name| catalog.schema_exists(name));
+        if path.is_empty() {
+            path.push(PUBLIC.to_owned());
+        }
+        path
+    }
+
+    /// The schema in which names without one are made: the first of the path.
+    pub(crate) fn default_schema(&self) -> String {
+        let mut path = self.search_path();
+        path.truncate(1);
+        path.pop().unwrap_or_else(|| PUBLIC.to_owned())
+    }
+
+    /// Schema and name of an object that is to be made; a leading database or project goes.
+    pub(crate) fn object_parts(&self, parts: &[String]) -> Result<(String, String)> {
+        Ok(match parts {
+            [name] => (self.default_schema(), name.clone()),
+            [.., schema, name] => (schema.clone(), name.clone()),
+            [] => (PUBLIC.to_owned(), String::new()),
+        })
+    }
+
+    /// Schema and name of an object that a statement makes.
+    pub(crate) fn object_name(&self, name: &Name) -> Result<(String, String)> {
+        self.object_parts(&name.parts)
+    }
+
+    /// Schema and name of an object that is there: of a name without a schema the first in the path of the kind that
+    /// is wanted, else the first of any kind, else none in the first schema.
+    fn found_parts(
+        &self,
+        parts: &[String],
+        is_wanted: fn(&CatalogEntry) -> bool,
+    ) -> Result<(String, String)> {
+        let [name] = parts else {
+            return self.object_parts(parts);
+        };
+        let path = self.search_path();
+        let found: Vec<_> = path.iter().map(|schema| self.entry(schema, name)).collect();
+        let place = |is_it: &dyn Fn(&CatalogEntry) -> bool| {
+            found
+                .iter()
+                .position(|entry| entry.as_deref().is_some_and(is_it))
+        };
+        let place = place(&is_wanted).or_else(|| place(&|_| true)).unwrap_or(0);
+        match path.into_iter().nth(place) {
+            Some(schema) => Ok((schema, name.clone())),
+            None => self.object_parts(parts),
+        }
+    }
+
+    /// Schema and name of a table or view that a statement means: a temporary one before others, if no schema is written.
+    pub(crate) fn relation_parts(&self, parts: &[String]) -> Result<(String, String)> {
+        match parts {
+            [name] if self.temporary_entry(name).is_some() => {
+                Ok((TEMPORARY.to_owned(), name.clone()))
+            }
+            parts => self.lasting_parts(parts),
+        }
+    }
+
+    /// The same where temporary tables do not count.
+    pub(crate) fn lasting_parts(&self, parts: &[String]) -> Result<(String, String)> {
+        self.found_parts(parts, is_relation)
+    }
+
+    /// Schema and name of a model that a statement means.
+    pub(crate) fn model_parts(&self, parts: &[String]) -> Result<(String, String)> {
+        self.found_parts(parts, |entry| !is_relation(entry))
+    }
+
+    /// The object of a schema's name; in a view that which had the name when the view was made, whatever its name now.
+    pub(crate) fn entry(&self, schema: &str, name: &str) -> Option<Arc<CatalogEntry>> {
+        if schema == TEMPORARY {
+            return self.temporary_entry(name);
+        }
+        let catalog = self.engine.catalog.state();
+        let id = name_scope::object_of_view(schema, name);
+        if let Some(entry) = id.and_then(|id| catalog.by_id(&id)) {
+            Named::note(&entry.schema, &entry.name, Some(entry));
+            return Some(Arc::clone(entry));
+        }
+        if name_scope::is_hidden_from_view(schema, name) {
+            return None;
+        }
+        let known = catalog.get(schema, name);
+        Named::note(schema, name, known);
+        known.cloned()
+    }
+
+    /// That a name means nothing, with what it probably should.
+    pub(crate) fn undefined_relation(&self, schema: &str, name: &str) -> Error {
+        let catalog = self.engine.catalog.state();
+        Error::Undefined {
+            kind: "relation",
+            nearest: nearest_relation(&catalog, schema, name),
+            name: name.to_owned(),
+            position: None,
+        }
+    }
+
+    /// The same of a name without a schema.
+    pub(crate) fn undefined_in_path(&self, name: &str) -> Error {
+        let catalog = self.engine.catalog.state();
+        let path = self.search_path();
+        let nearest = |schema: &String| nearest_relation(&catalog, schema, name);
+        Error::Undefined {
+            kind: "relation",
+            nearest: path.iter().find_map(nearest),
+            name: name.to_owned(),
+            position: None,
+        }
+    }
+
+    /// A state in which names without a schema are looked for in all schemas of the path and among temporary tables, to
+    /// plan a statement with; `None` where the default schema alone does.
+    pub(crate) fn searching(&self, state: &SessionState) -> Option<SessionState> {
+        let knows_temporary = !self.temporary.is_empty() && !name_scope::is_in_view();
+        if self.search_path() == [PUBLIC] && !knows_temporary {
+            return None;
+        }
+        let mut config = state.config().clone();
+        SEARCHED.clone_into(&mut config.options_mut().catalog.default_schema);
+        let state = SessionStateBuilder::new_from_existing(state.clone());
+        Some(state.with_config(config).build())
+    }
+}
+
+/// Schemas that are searched in their order.
+#[derive(Debug)]
+pub(crate) struct SearchedSchemas(pub(crate) Vec<Arc<dyn SchemaProvider>>);
+
+#[async_trait]
+impl SchemaProvider for SearchedSchemas {
+    fn table_names(&self) -> Vec<String> {
+        self.0
+            .iter()
+            .flat_map(|schema| schema.table_names())
+            .collect()
+    }
+
+    async fn table(&self, name: &str) -> DfResult<Option<Arc<dyn TableProvider>>> {
+        if let Some(schema) = self.0.iter().find(|schema| schema.table_exist(name)) {
+            return schema.table(name).await;
+        }
+        // A model of this name, or a file.
+        for schema in &self.0 {
+            if let Some(table) = schema.table(name).await? {
+                return Ok(Some(table));
+            }
+        }
+        Ok(None)
+    }
+
+    fn table_exist(&self, name: &str) -> bool {
+        self.0.iter().any(|schema| schema.table_exist(name))
+    }
+}
