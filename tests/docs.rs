@@ -15,7 +15,7 @@
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
-use auspex_ml::estimator::EstimatorSpec;
+use auspex_ml::estimator::{EstimatorSpec, Task};
 use auspex_ml::options::options_table;
 use auspex_ml::registry;
 use auspex_tests::root;
@@ -45,11 +45,29 @@ fn page(spec: &EstimatorSpec) -> String {
     }
     let functions: Vec<String> = ["evaluate", "predict", "feature_info", "training_info"]
         .iter()
+        .chain(of_task(spec))
         .chain(spec.inspections)
         .map(|name| format!("`ML.{}`", name.to_uppercase()))
         .collect();
     write!(text, "\n## Functions\n\n{}\n", functions.join(", ")).unwrap();
     text
+}
+
+/// The functions that all estimators of a task have.
+fn of_task(spec: &EstimatorSpec) -> &'static [&'static str] {
+    match spec.task {
+        Task::Regression => &["explain_predict", "global_explain"],
+        Task::Classification => &[
+            "confusion_matrix",
+            "roc_curve",
+            "classes",
+            "explain_predict",
+            "global_explain",
+        ],
+        // Noise is dbscan's own word for anomalies.
+        Task::Clustering if spec.name == "dbscan" => &[],
+        Task::Clustering | Task::Decomposition => &["detect_anomalies"],
+    }
 }
 
 /// The pages of a folder that are written by hand.

@@ -67,6 +67,12 @@ def predicts():
     rows = connection.execute("SELECT PREDICT(mass USING *) FROM penguins LIMIT 3").fetchall()
     assert len(rows) == 3 and all(2000 < mass < 7000 for (mass,) in rows), rows
     connection.execute("SELECT * FROM ml.models WHERE name = %s", ("mass",)).fetchone()
+    # The model and the query as parameters: the columns are those of the portal.
+    query = "SELECT * FROM penguins WHERE island = 'Dream'"
+    rows = connection.execute("SELECT prediction FROM ml.predict(%s, %s)", ("mass", query)).fetchall()
+    assert len(rows) == 124 and all(2000 < mass < 7000 for (mass,) in rows), rows
+    row = connection.execute("SELECT mean_absolute_error FROM ml.evaluate(%s)", ("mass",)).fetchone()
+    assert 0 < row[0] < 1000, row
 
 
 def tells_errors_apart():
