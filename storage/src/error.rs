@@ -16,6 +16,8 @@ use deltalake::DeltaTableError;
 use crate::catalog::ObjectKind;
 pub use place::ErrorPlace;
 
+pub(crate) use causes::without_backtrace;
+
 /// The result of this crate's functions.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 

@@ -185,6 +185,12 @@ impl From<ArrowError> for Error {
     }
 }
 
+/// A library's message without the trace of calls that it may carry.
+pub(crate) fn without_backtrace(message: &str) -> String {
+    let end = message.find("\n   0: ").unwrap_or(message.len());
+    message[..end].to_owned()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

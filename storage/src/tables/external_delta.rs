@@ -13,7 +13,7 @@ use deltalake::logstore::{
 use object_store::path::Path;
 use url::Url;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, without_backtrace};
 use crate::locations::Locations;
 use crate::stores::shown;
 use crate::tables::delta_log::{DeltaLog, DeltaVersion, LOG_FOLDER, VersionSpec};
@@ -130,7 +130,7 @@ fn failed(url: &Url, error: deltalake::DeltaTableError) -> Error {
         None => Error::TableFormat {
             table: shown(url),
             format: "Delta",
-            reason: error.to_string(),
+            reason: without_backtrace(&error.to_string()),
         },
     }
 }

@@ -15,7 +15,7 @@ use crate::catalog::ExternalFormat;
 use crate::error::{Error, Result};
 use crate::tables::json_lines::first_bad_line;
 use crate::tables::listing::{ListedFile, Listing, shown};
-use crate::tables::located::{Place, at_line, bad_file};
+use crate::tables::located::{Place, at_line, bad_file, reading};
 
 /// Files whose columns are read at once.
 const PARALLEL_FILES: usize = 32;
@@ -33,7 +33,12 @@ pub(crate) async fn infer(
         async move {
             let path = meta.location.clone();
             let name = path.to_string();
-            match format.infer_schema(session, &listing.store, &[meta]).await {
+            let inferred = async {
+                let files = [meta];
+                let inferred = format.infer_schema(session, &listing.store, &files);
+                reading(place, &name, inferred).await
+            };
+            match inferred.await {
                 Ok(schema) => Ok::<_, Error>((name, schema)),
                 Err(error) => {
                     let is_lines = listing.format == ExternalFormat::NdJson

@@ -4,6 +4,7 @@
 //! met in. What is read, pruned and pushed down is the format's business.
 
 use std::fmt;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use datafusion::arrow::array::RecordBatch;
@@ -25,14 +26,15 @@ use datafusion::physical_plan::filter_pushdown::FilterPushdownPropagation;
 use datafusion::physical_plan::metrics::ExecutionPlanMetricsSet;
 use datafusion::physical_plan::{DisplayFormatType, ExecutionPlan, SortOrderPushdownResult};
 use datafusion_datasource::morsel::{Morsel, MorselPlan, MorselPlanner, Morselizer};
-use futures::StreamExt as _;
 use futures::stream::BoxStream;
+use futures::{FutureExt as _, StreamExt as _};
 use object_store::ObjectStore;
 use object_store::path::Path;
 use url::Url;
 
 use crate::error::Error;
 use crate::stores::ObjectUrl;
+use crate::tables::avro_watch::BlockWatch;
 use crate::tables::csv_quotes::Dialect;
 use crate::tables::csv_watch::QuoteWatch;
 use crate::tables::json_lines::first_bad_line;
@@ -69,6 +71,23 @@ pub(crate) fn bad_file(place: &Place, file: &str, error: DataFusionError) -> Dat
         return DataFusionError::External(Box::new(error));
     }
     error
+}
+
+/// What a reader gives; a panic of its own, as of lengths that no file has, is an error about the file.
+pub(crate) async fn reading<T>(
+    place: &Place,
+    file: &str,
+    read: impl Future<Output = Result<T>>,
+) -> Result<T> {
+    let read = AssertUnwindSafe(read).catch_unwind().await;
+    read.unwrap_or_else(|_| {
+        let error = Error::BadFile {
+            file: place.url(file),
+            format: place.format,
+            reason: "its sizes and places do not fit together: the file is damaged".to_owned(),
+        };
+        Err(DataFusionError::External(Box::new(error)))
+    })
 }
 
 /// The same error of a file with the number of the line.
@@ -137,6 +156,10 @@ fn without_prefixes(message: String) -> String {
     ];
     while let Some(rest) = prefixes.iter().find_map(|prefix| text.strip_prefix(prefix)) {
         text = rest;
+    }
+    if text.starts_with("incorrect number of fields for line 1,") {
+        // The line that the columns were taken from can have more fields than columns only so.
+        return format!("{text}: its header may name a column twice");
     }
     match text.starts_with("Error while parsing value") {
         true => next_line(text),
@@ -246,6 +269,10 @@ impl FileSource for Located {
         if let Some(csv) = self.inner.downcast_ref::<CsvSource>() {
             return self.watched_csv(csv, store, config, partition);
         }
+        let store = match self.place.format {
+            "avro" => BlockWatch::over(store, &self.place),
+            _ => store,
+        };
         let is_lines =
             self.place.format == "ndjson" && !config.file_compression_type.is_compressed();
         let lines = is_lines.then(|| Lines {
@@ -424,7 +451,8 @@ impl MorselPlanner for LocatedPlanner {
         located = located.with_planners(planners.collect());
         if let Some(pending) = plan.take_pending_planner() {
             located.set_pending_planner(async move {
-                let planner = pending.await.map_err(|error| name.blame(error))?;
+                let planner = reading(&name.place, &name.file, pending).await;
+                let planner = planner.map_err(|error| name.blame(error))?;
                 Ok(wrap_planner(planner))
             });
         }

@@ -3,6 +3,7 @@
 //! Entries, paths and streams of batches flow in; DataFusion providers, schemas and pinned snapshots flow out. Managed
 //! tables are Delta Lake tables, external ones files in place. Names are the catalog's business, not this module's.
 
+mod avro_watch;
 mod block;
 mod csv_quotes;
 mod csv_watch;

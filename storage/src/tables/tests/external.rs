@@ -49,6 +49,49 @@ async fn files_are_read_by_their_names() {
 }
 
 #[tokio::test]
+async fn damaged_files_are_told() {
+    let f = fixture().await;
+    let schema = r#"{"type":"record","name":"r","fields":[{"name":"i","type":"long"}]}"#;
+    let mut avro = b"Obj\x01\x02\x16avro.schema".to_vec();
+    // A length of two bytes, seven bits each.
+    let length = schema.len() * 2;
+    avro.extend([(length & 0x7f) as u8 | 0x80, (length >> 7) as u8]);
+    avro.extend(schema.as_bytes());
+    avro.push(0);
+    let mark = [9; 16];
+    avro.extend(mark);
+    for number in [1_u8, 2] {
+        avro.extend([2, 2, number * 2]);
+        avro.extend(mark);
+    }
+    f.write("whole.avro", &avro);
+    let count = f.file("whole.avro", "SELECT count(*) AS n, sum(i) AS s FROM t");
+    assert_eq!(count.await, counted(2, 3));
+    f.write("torn.avro", &avro[..avro.len() - 7]);
+    f.write("footer.parquet", "PAR1hello worldPAR1");
+    let state = f.session.state();
+    let torn = f.tables.file_provider("torn.avro", &state).await.unwrap();
+    let torn = f.session.read_table(torn).unwrap().collect().await;
+    for (file, reason, error) in [
+        (
+            "torn.avro",
+            "it ends within a block",
+            torn.unwrap_err().to_string(),
+        ),
+        (
+            "footer.parquet",
+            "damaged",
+            f.file_error("footer.parquet").await.to_string(),
+        ),
+    ] {
+        assert!(
+            error.contains(file) && error.contains(reason),
+            "{file}: {error}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn folders_are_read_as_one_table() {
     let f = fixture().await;
     f.write_parquet("p/a.parquet", "SELECT 1 AS i").await;
