@@ -144,27 +144,32 @@ impl Session {
     /// Fails if the session's block may not change a table; from then on it changes this one.
     pub(crate) fn change_table(&self, verb: &str, table: &CatalogEntry) -> Result<()> {
         let name = display_name(table);
-        let checked = self.transaction.with(|block| {
-            if block.read_only {
-                let message = format!("cannot execute {verb} in a read-only transaction");
-                return Err(Error::invalid("25006", message, None));
-            }
-            match &block.written {
-                Some((id, other)) if *id != table.id => {
-                    let message = format!(
-                        "a transaction block can change one table: this one has changed \
+        self.refuse_read_only(verb)?;
+        let checked = self.transaction.with(|block| match &block.written {
+            Some((id, other)) if *id != table.id => {
+                let message = format!(
+                    "a transaction block can change one table: this one has changed \
                          \"{other}\" and cannot change \"{name}\""
-                    );
-                    let hint = "COMMIT in between, or change both in blocks of their own.";
-                    Err(Error::invalid("0A000", message, Some(hint)))
-                }
-                _ => {
-                    block.written = Some((table.id.clone(), name));
-                    Ok(())
-                }
+                );
+                let hint = "COMMIT in between, or change both in blocks of their own.";
+                Err(Error::invalid("0A000", message, Some(hint)))
+            }
+            _ => {
+                block.written = Some((table.id.clone(), name));
+                Ok(())
             }
         });
         checked.unwrap_or(Ok(()))
+    }
+
+    /// Fails where nothing may be changed: in a read-only block, or outside of blocks if they are read-only by default.
+    pub(crate) fn refuse_read_only(&self, verb: &str) -> Result<()> {
+        let of_block = self.transaction.with(|block| block.read_only);
+        if of_block.unwrap_or_else(|| self.settings().is_on("default_transaction_read_only")) {
+            let message = format!("cannot execute {verb} in a read-only transaction");
+            return Err(Error::invalid("25006", message, None));
+        }
+        Ok(())
     }
 
     /// Fails inside a block: what the statement does cannot be rolled back.

@@ -6,12 +6,13 @@
 use std::sync::{Arc, Weak};
 
 use auspex_storage::{
-    CatalogEntry, Definition, Identity, Key, ModelDefinition, TableShape, TextLimit,
+    CatalogEntry, Definition, GRANT_OPTION, Identity, Key, ModelDefinition, TableShape, TextLimit,
 };
 use datafusion::error::DataFusionError;
 use datafusion::sql::sqlparser::ast::Ident;
 
 use super::PG_CATALOG;
+use crate::access::Subject;
 use crate::error::{Error, Result};
 use crate::session::Session;
 
@@ -152,6 +153,33 @@ impl CatalogFacts {
         let mut entries = names.flat_map(|schema| state.entries(schema));
         let entry = entries.find(|entry| entry.oid == oid);
         Ok(entry.and_then(facts))
+    }
+
+    /// The privileges on a relation, or on a schema where `name` is `None`, as PostgreSQL spells them; `None` where nobody
+    /// changed them.
+    pub fn acl(&self, schema: &str, name: Option<&str>) -> Result<Option<Vec<String>>> {
+        let engine = Arc::clone(&self.session()?.engine);
+        let found = engine.privileges_of(&match name {
+            Some(name) => Subject::Relation(schema, name),
+            None => Subject::Schema(schema),
+        });
+        Ok(found.and_then(|(_, acl)| acl))
+    }
+
+    /// The privileges that others than the owner have on a relation: role, privilege, whether the role may grant it.
+    pub fn grants(&self, schema: &str, name: &str) -> Result<Vec<(String, String, bool)>> {
+        let state = self.session()?.engine.catalog.state();
+        let Some(entry) = state.get(schema, name) else {
+            return Ok(Vec::new());
+        };
+        let grants = entry.granted().iter().flat_map(|(role, privileges)| {
+            privileges.iter().map(|word| {
+                let plain = word.strip_suffix(GRANT_OPTION);
+                let is_grantable = plain.is_some();
+                (role.clone(), plain.unwrap_or(word).to_owned(), is_grantable)
+            })
+        });
+        Ok(grants.collect())
     }
 
     /// The rules of a table; none for what is no managed table, or cannot be opened.

@@ -34,6 +34,7 @@ pub(super) async fn create(
             position: None,
         });
     };
+    session.access().check_owner(&table)?;
     if index.unique {
         return create_unique(session, index, text, control).await;
     }

@@ -93,6 +93,9 @@ pub(crate) async fn run(
     control: &StatementControl,
 ) -> Result<Outcome> {
     let (verb, text) = (first_words(&parsed.text), parsed.text.as_str());
+    if changes_definitions(&parsed.statement) {
+        session.refuse_read_only(&verb)?;
+    }
     session.engine.catalog.refresh_now().await?;
     let before = match place_in_block(&parsed.statement) {
         InBlock::Part => None,
@@ -253,6 +256,29 @@ fn place_in_block(statement: &Statement) -> InBlock {
         | Statement::AlterOwner(_)
         | Statement::Role(_) => InBlock::Beside,
         _ => InBlock::Never,
+    }
+}
+
+/// Whether a command changes what the catalog defines. Those that change rows ask when they open their table.
+fn changes_definitions(statement: &Statement) -> bool {
+    use ast::Statement as S;
+    match statement {
+        Statement::Vacuum(_) => false,
+        Statement::Sql(sql) => match sql.as_ref() {
+            SqlStatement::Statement(statement) => matches!(
+                statement.as_ref(),
+                S::CreateTable(_)
+                    | S::CreateView(_)
+                    | S::CreateSchema { .. }
+                    | S::CreateIndex(_)
+                    | S::AlterTable(_)
+                    | S::Drop { .. }
+                    | S::Comment { .. }
+            ),
+            SqlStatement::CreateExternalTable(_) => true,
+            _ => false,
+        },
+        statement => !changes_role(statement),
     }
 }
 

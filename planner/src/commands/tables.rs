@@ -18,7 +18,7 @@ use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::{Field, SchemaRef};
 use datafusion::logical_expr::{DdlStatement, LogicalPlan};
 use datafusion::sql::parser::{CreateExternalTable, Statement as SqlStatement};
-use datafusion::sql::sqlparser::ast::{self, ObjectName, ObjectType, SchemaName};
+use datafusion::sql::sqlparser::ast::{self, ObjectName, ObjectType, OnCommit, SchemaName};
 
 pub(super) use dependents::with_dependents;
 
@@ -159,8 +159,8 @@ fn with_clauses(
 fn refuse(create: &ast::CreateTable) -> Result<()> {
     let missing = [
         (
-            create.temporary && create.on_commit.is_some(),
-            "CREATE TEMPORARY TABLE ... ON COMMIT",
+            create.temporary && !matches!(create.on_commit, None | Some(OnCommit::PreserveRows)),
+            "CREATE TEMPORARY TABLE ... ON COMMIT DELETE ROWS and DROP",
         ),
         (create.like.is_some(), "CREATE TABLE ... LIKE"),
         (create.partition_by.is_some(), "PARTITION BY"),
@@ -185,6 +185,8 @@ pub(super) async fn declared_schema(
     declared.name = ObjectName::from(vec![ast::Ident::new("declared")]);
     declared.if_not_exists = false;
     declared.temporary = false;
+    declared.global = None;
+    declared.on_commit = None;
     for column in &mut declared.columns {
         if let ast::DataType::Float(precision) = &column.data_type {
             column.data_type = float_type(precision);

@@ -25,7 +25,7 @@ pub(super) fn of_relations(name: &str) -> Option<RelationRows> {
         "table_constraints" => |o, relation| Ok(table_constraints(&View::new(o, relation))),
         "constraint_column_usage" => |o, relation| Ok(constraint_columns(&View::new(o, relation))),
         "table_privileges" | "role_table_grants" => {
-            |objects, relation| Ok(privileges(&View::new(objects, relation)))
+            |objects, relation| privileges(objects, &View::new(objects, relation))
         }
         "foreign_tables" => |objects, relation| Ok(foreign_tables(&View::new(objects, relation))),
         "foreign_table_options" => |o, relation| Ok(foreign_options(&View::new(o, relation))),
@@ -47,6 +47,9 @@ pub(super) fn rows(objects: &Objects, session: &SessionFacts, name: &str) -> Res
         _ => Vec::new(),
     })
 }
+
+/// The name under which the planner keeps grants to everybody.
+const PUBLIC_ROLE: &str = "public";
 
 /// A relation in its database.
 struct View<'a> {
@@ -320,23 +323,32 @@ fn constraint_columns(view: &View<'_>) -> Vec<Row> {
 }
 
 /// What the owner may do, which is everything.
-fn privileges(view: &View<'_>) -> Vec<Row> {
-    let all: &[&str] = match is_users_table(view.relation) {
-        true => &["INSERT", "SELECT", "UPDATE", "DELETE"],
+/// What the owner may do, then what others were granted.
+fn privileges(objects: &Objects, view: &View<'_>) -> Result<Vec<Row>> {
+    let relation = view.relation;
+    let owner = relation.owner.as_str();
+    let all: &[&str] = match is_users_table(relation) {
+        true => &["INSERT", "SELECT", "UPDATE", "DELETE", "TRUNCATE"],
         false => &["SELECT"],
     };
-    let row = |privilege: &&str| {
+    let row = |grantee: &str, privilege: &str, is_grantable: bool| {
         let mut row = view.table();
         row.extend([
-            ("grantor", view.relation.owner.as_str().into()),
-            ("grantee", view.relation.owner.as_str().into()),
-            ("privilege_type", (*privilege).into()),
-            ("is_grantable", yes_or_no(true)),
-            ("with_hierarchy", yes_or_no(*privilege == "SELECT")),
+            ("grantor", owner.into()),
+            ("grantee", grantee.into()),
+            ("privilege_type", privilege.into()),
+            ("is_grantable", yes_or_no(is_grantable)),
+            ("with_hierarchy", yes_or_no(privilege == "SELECT")),
         ]);
         row
     };
-    all.iter().map(row).collect()
+    let own = all.iter().map(|privilege| row(owner, privilege, true));
+    let granted = objects.facts().grants(&relation.schema, &relation.name)?;
+    let others = granted.iter().map(|(role, privilege, is_grantable)| {
+        let grantee = if role == PUBLIC_ROLE { "PUBLIC" } else { role };
+        row(grantee, privilege, *is_grantable)
+    });
+    Ok(own.chain(others).collect())
 }
 
 const FOREIGN: [&str; 3] = [

@@ -84,13 +84,20 @@ fn comments(objects: &Objects) -> Result<Vec<Row>> {
 fn namespaces(objects: &Objects) -> Result<Vec<Row>> {
     let namespaces = objects.namespaces()?;
     let row = |namespace: &super::objects::Namespace| {
-        vec![
+        Ok(vec![
             ("oid", namespace.oid.into()),
             ("nspname", namespace.name.as_str().into()),
             ("nspowner", owner(&namespace.owner)),
-        ]
+            ("nspacl", acl(objects, &namespace.name, None)?),
+        ])
     };
-    Ok(namespaces.iter().map(row).collect())
+    namespaces.iter().map(row).collect()
+}
+
+/// The privileges on a relation or schema; NULL where nobody changed them.
+fn acl(objects: &Objects, schema: &str, name: Option<&str>) -> Result<Cell> {
+    let items = objects.facts().acl(schema, name)?;
+    Ok(items.map_or(Cell::Null, Cell::Texts))
 }
 
 fn schema_oid(objects: &Objects, relation: &Relation) -> Result<Cell> {
@@ -139,6 +146,10 @@ fn class(objects: &Objects, relation: &Relation) -> Result<Vec<Row>> {
         ("relrewrite", zero()),
         ("relfrozenxid", zero()),
         ("relminmxid", zero()),
+        (
+            "relacl",
+            acl(objects, &relation.schema, Some(&relation.name))?,
+        ),
     ];
     let mut rows = key_rows::classes(objects, relation, &row);
     rows.insert(0, row);
