@@ -13,7 +13,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 
 use super::column_rules::{
-    as_table_rows, cast_ast, column_place, default_of, generated_value, is_default,
+    as_table_rows, cast_ast, column_place, default_of, generated_value, is_computed, is_default,
 };
 use super::{BoundQuery, GivenTables, bind_sql_with, merge, upsert};
 use crate::access::TableUse;
@@ -285,7 +285,7 @@ impl Target<'_> {
                 }
                 let value = match is_default(&value) {
                     true => default_of(self.shape, field)?,
-                    false if self.shape.generated_of(field).is_some() => {
+                    false if is_computed(self.shape, field) => {
                         return Err(generated_value(field.name(), true));
                     }
                     false => value,

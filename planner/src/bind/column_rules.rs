@@ -5,7 +5,7 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use auspex_storage::{RowChecks, TableShape};
+use auspex_storage::{Identity, RowChecks, TableShape};
 use datafusion::arrow::datatypes::{DataType, Field};
 use datafusion::common::{Column, DFSchema};
 use datafusion::execution::SessionState;
@@ -114,6 +114,12 @@ pub(crate) fn as_table_rows(
         });
     }
     Ok(LogicalPlanBuilder::from(plan).project(computed)?.build()?)
+}
+
+/// Whether a column's values are made by the table alone: generated, or numbered ALWAYS.
+pub(crate) fn is_computed(shape: &TableShape, column: &Field) -> bool {
+    let is_always = |identity: Identity| identity.always;
+    shape.generated_of(column).is_some() || shape.identity_of(column).is_some_and(is_always)
 }
 
 /// The error that a statement gives a value to a generated column.

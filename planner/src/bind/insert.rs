@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use auspex_storage::{CatalogEntry, Identity, RowChecks, TableShape};
+use auspex_storage::{CatalogEntry, RowChecks, TableShape};
 use datafusion::arrow::datatypes::FieldRef;
 use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::logical_expr::{DmlStatement, Expr, ExprSchemable as _, LogicalPlan, lit};
@@ -13,7 +13,7 @@ use datafusion::logical_expr::{LogicalPlanBuilder, WriteOp};
 use datafusion::sql::sqlparser::ast::{self, Ident, ObjectName, SetExpr, TableObject};
 
 use super::column_rules::{
-    as_table_rows, column_place, default_of, generated_value, is_default, row_checks,
+    as_table_rows, column_place, default_of, generated_value, is_computed, is_default, row_checks,
 };
 use super::returning::{Returning, bind_returning};
 use super::{BoundQuery, GivenTables, bind_sql_with};
@@ -258,10 +258,7 @@ fn columns_of(
         }
         columns = Some(places);
     }
-    let generated = |field: &FieldRef| {
-        let always = |identity: Identity| identity.always;
-        shape.generated_of(field).is_some() || shape.identity_of(field).is_some_and(always)
-    };
+    let generated = |field: &FieldRef| is_computed(shape, field);
     let Some(source) = &mut insert.source else {
         // DEFAULT VALUES: the first column shows how many rows.
         let first = &shape.columns()[0];

@@ -9,7 +9,9 @@ use datafusion::sql::sqlparser::ast::{
 };
 
 use super::change::{Parts, Target, action, table_alias};
-use super::column_rules::{cast_ast, column_place, default_of, generated_value, is_default};
+use super::column_rules::{
+    cast_ast, column_place, default_of, generated_value, is_computed, is_default,
+};
 use crate::commands::name_parts;
 use crate::error::{Error, Result};
 
@@ -176,7 +178,7 @@ fn inserted(insert: &ast::MergeInsertExpr, target: &Target<'_>) -> Result<Vec<Ex
             .map(|at| &row.content[at])
             .filter(|expr| !is_default(expr));
         let value = match given {
-            Some(_) if shape.generated_of(field).is_some() => {
+            Some(_) if is_computed(shape, field) => {
                 return Err(generated_value(field.name(), false));
             }
             Some(value) => value.clone(),
