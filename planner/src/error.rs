@@ -510,6 +510,14 @@ fn invalid_argument(message: &str) -> Report {
     let column = message
         .strip_prefix("Column '")
         .and_then(|rest| rest.split('\'').next());
+    if message.contains(" is too large to store in a Decimal") {
+        let (_, limit) = message.rsplit_once("Max is ").unwrap_or_default();
+        let detail = format!("The largest value of the type is {limit}.");
+        return Report {
+            detail: Some(detail),
+            ..Report::new("22003", "numeric field overflow".to_owned())
+        };
+    }
     match column.filter(|_| message.contains("non-nullable")) {
         Some(column) => {
             let message = format!("null value in column \"{column}\" violates not-null constraint");
@@ -543,6 +551,8 @@ fn plan_report(message: &str) -> Report {
             .split("Did you mean '")
             .nth(1)
             .and_then(|tail| tail.split('\'').next());
+        // The planner names some function, however unlike it is.
+        let nearest = nearest.and_then(|known| self::nearest(name, [known].into_iter()));
         let hint = nearest.map(|name| format!("Did you mean \"{name}\"?"));
         let message = format!("function {name} does not exist");
         return Report {

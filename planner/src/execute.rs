@@ -3,18 +3,17 @@
 //! In: a parsed statement; out: [`Work`], then an [`Outcome`]. Rows are streamed; nothing is collected
 //! that a client reads.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use auspex_sql::{ParsedStatement, Statement};
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::{DataType, SchemaRef};
 use datafusion::common::metadata::ScalarAndMetadata;
-use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{ParamValues, ScalarValue};
 use datafusion::datasource::source_as_provider;
 use datafusion::error::DataFusionError;
-use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
+use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::sql::parser::Statement as SqlStatement;
 use datafusion::sql::sqlparser::ast;
@@ -30,6 +29,7 @@ use crate::commands::{self, ClientCopy};
 use crate::copy_options::CopyOptions;
 use crate::error::{Error, Result};
 use crate::explain;
+use crate::parameter_types::known_parameters;
 use crate::point_plan::PointPlan;
 use crate::session::{Planned, Prepared, Session};
 use crate::statement_run::{Notice, Outcome, StatementControl};
@@ -151,37 +151,26 @@ impl Work {
             _ => return Ok(Vec::new()),
         };
         let mut inferred = plan.get_parameter_types()?;
-        inferred.extend(cast_parameters(plan)?);
+        for (name, data_type) in known_parameters(plan)? {
+            let open = inferred.entry(name).or_default();
+            *open = Some(data_type);
+        }
         let places = inferred
             .keys()
             .filter_map(|name| name.strip_prefix('$')?.parse().ok());
         let n_parameters: usize = places.max().unwrap_or(0);
         let type_of = |idx: usize| {
             let given = given.get(idx).cloned().flatten();
-            let inferred = || inferred.get(&format!("${}", idx + 1)).cloned().flatten();
-            given.or_else(inferred).unwrap_or(DataType::Utf8)
+            let inferred = inferred.get(&format!("${}", idx + 1)).cloned().flatten();
+            match given {
+                // A numeric takes the scale of the column that it is for.
+                Some(DataType::Decimal128(..)) => inferred.or(given),
+                _ => given.or(inferred),
+            }
+            .unwrap_or(DataType::Utf8)
         };
         Ok((0..n_parameters.max(given.len())).map(type_of).collect())
     }
-}
-
-/// The types that `$1::type` and `CAST($1 AS type)` give parameters, which the planner leaves open.
-fn cast_parameters(plan: &LogicalPlan) -> Result<HashMap<String, Option<DataType>>> {
-    let mut types = HashMap::new();
-    plan.apply_with_subqueries(|node| {
-        node.apply_expressions(|expr| {
-            expr.apply(|expr| {
-                if let Expr::Cast(cast) = expr
-                    && let Expr::Placeholder(placeholder) = cast.expr.as_ref()
-                {
-                    let data_type = cast.field.data_type().clone();
-                    types.insert(placeholder.id.clone(), Some(data_type));
-                }
-                Ok(TreeNodeRecursion::Continue)
-            })
-        })
-    })?;
-    Ok(types)
 }
 
 /// Whether a statement ends a block by committing it.

@@ -27,6 +27,7 @@ mod name_scope;
 mod named;
 mod observe;
 mod optimize;
+mod parameter_types;
 mod physical;
 mod point_plan;
 mod search_path;

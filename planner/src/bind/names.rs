@@ -12,6 +12,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 
 use super::functions::returns_rows;
+use super::typed_values::is_declared;
 use crate::error::{Error, report_of};
 use crate::search_path::SEARCHED;
 use crate::session::Session;
@@ -53,6 +54,7 @@ fn expression_name(expr: &Expr) -> Option<String> {
         Expr::Cast {
             expr, data_type, ..
         } => match expr.as_ref() {
+            inner if is_declared(inner) => Some("?column?".to_owned()),
             Expr::Identifier(name) => Some(name.value.clone()),
             Expr::CompoundIdentifier(names) => names.last().map(|name| name.value.clone()),
             Expr::Function(_) | Expr::Cast { .. } | Expr::Nested(_) => expression_name(expr),

@@ -10,12 +10,13 @@ use auspex_storage::{
     CatalogEntry, ColumnDefinition, Definition, ExternalFormat, ExternalTableDefinition, TableShape,
 };
 use datafusion::arrow::array::AsArray as _;
-use datafusion::arrow::datatypes::UInt64Type;
+use datafusion::arrow::datatypes::{DataType, UInt64Type};
+use datafusion::common::Column;
 use datafusion::datasource::file_format::csv::CsvFormatFactory;
 use datafusion::datasource::file_format::json::JsonFormatFactory;
 use datafusion::datasource::file_format::parquet::ParquetFormatFactory;
 use datafusion::datasource::file_format::{FileFormatFactory, format_as_file_type};
-use datafusion::logical_expr::LogicalPlanBuilder;
+use datafusion::logical_expr::{Expr, ExprSchemable as _, LogicalPlan, LogicalPlanBuilder};
 use datafusion::sql::parser::{CopyToSource, CopyToStatement};
 use datafusion::sql::sqlparser::ast::{
     self, CopyLegacyCsvOption, CopyLegacyOption, CopyOption, CopySource, CopyTarget, Ident,
@@ -349,6 +350,7 @@ impl Copy {
             options.insert(name.to_owned(), value.clone());
         }
         if format == ExternalFormat::Csv {
+            bound.plan = with_array_texts(bound.plan)?;
             options
                 .entry("format.has_header".to_owned())
                 .or_insert_with(|| "false".to_owned());
@@ -367,6 +369,27 @@ impl Copy {
         }
         Ok(n_rows)
     }
+}
+
+/// The rows with their arrays as texts, of which alone a CSV file can consist.
+fn with_array_texts(plan: LogicalPlan) -> Result<LogicalPlan> {
+    let is_array = |data_type: &DataType| matches!(data_type, DataType::List(_));
+    let fields = plan.schema().fields();
+    if !fields.iter().any(|field| is_array(field.data_type())) {
+        return Ok(plan);
+    }
+    let mut columns = Vec::with_capacity(fields.len());
+    for idx in 0..fields.len() {
+        let (qualifier, field) = plan.schema().qualified_field(idx);
+        let column = Expr::Column(Column::from((qualifier, field)));
+        columns.push(match is_array(field.data_type()) {
+            true => column
+                .cast_to(&DataType::Utf8, plan.schema())?
+                .alias(field.name()),
+            false => column,
+        });
+    }
+    Ok(LogicalPlanBuilder::from(plan).project(columns)?.build()?)
 }
 
 fn is_utf8(encoding: &str) -> bool {

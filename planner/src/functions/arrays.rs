@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use datafusion::arrow::array::{Array, ArrayRef, AsArray, BooleanArray, ListArray, UInt64Array};
+use datafusion::arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, ListArray, StringArray, UInt64Array,
+};
 use datafusion::arrow::buffer::OffsetBuffer;
 use datafusion::arrow::compute::kernels::cmp::eq;
 use datafusion::arrow::compute::{cast, take};
@@ -15,6 +17,7 @@ use super::call::{Call, Function, failure, function, function_of};
 pub(super) fn functions() -> Vec<Function> {
     vec![
         function("in_array", &[2], DataType::Boolean, in_array),
+        function("array_bounds", &[1], DataType::Utf8, array_bounds),
         function_of("trim_array", &[2], |types| Ok(types[0].clone()), trim_array),
         function_of(
             "array_fill",
@@ -64,6 +67,24 @@ fn in_array(call: &Call<'_>) -> Result<ArrayRef> {
     };
     let found: Result<BooleanArray> = (0..call.n_rows).map(of).collect();
     Ok(Arc::new(found?))
+}
+
+/// `[1:n]`; of an empty array there are no bounds.
+fn array_bounds(call: &Call<'_>) -> Result<ArrayRef> {
+    let lists = lists(call, 0)?;
+    let of = |row: usize| {
+        let length = lists.is_valid(row).then(|| lists.value_length(row))?;
+        let inner = lists.value(row);
+        let inner = match inner.as_list_opt::<i32>() {
+            Some(inner) if length > 0 && inner.is_valid(0) => {
+                format!("[1:{}]", inner.value_length(0))
+            }
+            _ => String::new(),
+        };
+        (length > 0).then(|| format!("[1:{length}]{inner}"))
+    };
+    let texts = (0..call.n_rows).map(of);
+    Ok(Arc::new(texts.collect::<StringArray>()))
 }
 
 /// An array without its last `n` elements.

@@ -22,14 +22,17 @@ mod server_side;
 mod strings;
 mod syntax;
 mod template;
+mod text_input;
 mod to_char;
 mod types;
+mod unknown;
 
 use std::sync::Arc;
 
 use datafusion::error::Result;
 use datafusion::execution::FunctionRegistry as _;
 use datafusion::logical_expr::ScalarUDF;
+use datafusion::optimizer::analyzer::function_rewrite::ApplyFunctionRewrites;
 use datafusion::prelude::SessionContext;
 
 use operators::Operators;
@@ -78,6 +81,10 @@ pub(crate) fn install(context: &mut SessionContext) -> Result<()> {
     {
         context.register_udaf(Arc::new(function))?;
     }
+    // Once before types are coerced, which single expressions see alone, and once after.
+    context.register_function_rewrite(Arc::new(text_input::ReadTexts))?;
+    let coerced = ApplyFunctionRewrites::new(vec![Arc::new(text_input::ReadTexts)]);
+    context.add_analyzer_rule(Arc::new(coerced));
     let functions = functions.into_iter().map(Arc::new).collect();
     context.register_expr_planner(Arc::new(Operators::new(functions)))
 }

@@ -15,6 +15,7 @@ use datafusion::sql::sqlparser::ast::BinaryOperator;
 
 use super::checked::Checked;
 use super::interval::is_interval;
+use super::unknown;
 
 /// Plans operators.
 #[derive(Debug)]
@@ -34,7 +35,6 @@ impl Operators {
     }
 
     fn planned(&self, raw: &RawBinaryExpr, schema: &dyn ExprSchema) -> Result<Option<Expr>> {
-        // A parameter has no type yet: the planner infers it from the operator.
         let (Ok(left), Ok(right)) = (raw.left.get_type(schema), raw.right.get_type(schema)) else {
             return Ok(None);
         };
@@ -89,9 +89,10 @@ impl Operators {
 impl ExprPlanner for Operators {
     fn plan_binary_op(
         &self,
-        raw: RawBinaryExpr,
+        mut raw: RawBinaryExpr,
         schema: &DFSchema,
     ) -> Result<PlannerResult<RawBinaryExpr>> {
+        unknown::resolve(&mut raw, schema);
         Ok(match self.planned(&raw, schema)? {
             Some(expr) => PlannerResult::Planned(expr),
             None => PlannerResult::Original(raw),

@@ -4,13 +4,14 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use datafusion::arrow::array::{
-    Array, ArrayRef, Int64Array, ListBuilder, StringArray, StringBuilder,
+    Array, ArrayRef, AsArray as _, BinaryArray, Int64Array, ListBuilder, StringArray, StringBuilder,
 };
 use datafusion::arrow::datatypes::{DataType, Field};
 use datafusion::error::Result;
 use regex::{Regex, RegexBuilder};
 
 use super::call::{Call, Function, failure, function};
+use super::text_input;
 
 /// The functions of this family.
 pub(super) fn functions() -> Vec<Function> {
@@ -42,6 +43,8 @@ pub(super) fn functions() -> Vec<Function> {
         ),
         function("regexp_substring", &[2], DataType::Utf8, regexp_substring),
         function("string_to_table", &[2, 3], texts, string_to_table),
+        function("convert_from", &[2], DataType::Utf8, convert_from),
+        function("convert_to", &[2], DataType::Binary, convert_to),
         digits("to_bin", |number| format!("{number:b}")),
         digits("to_oct", |number| format!("{number:o}")),
     ]
@@ -232,6 +235,47 @@ fn regexp_substring(call: &Call<'_>) -> Result<ArrayRef> {
             .map(Option::flatten)
             .collect::<StringArray>(),
     ))
+}
+
+/// Fails unless all texts name the one encoding that there is.
+fn check_encodings(call: &Call<'_>) -> Result<()> {
+    let names = call.texts(1)?;
+    let is_known =
+        |name: &str| ["utf8", "utf-8", "unicode"].contains(&name.to_lowercase().as_str());
+    match names.iter().flatten().find(|name| !is_known(name)) {
+        None => Ok(()),
+        Some(name) => {
+            let message = format!("encoding \"{name}\" is not supported");
+            Err(failure("0A000", message))
+        }
+    }
+}
+
+/// `convert_from(bytes, 'UTF8')`.
+fn convert_from(call: &Call<'_>) -> Result<ArrayRef> {
+    check_encodings(call)?;
+    let bytes = match call.arg(0)?.data_type().is_string() {
+        // A literal, which has no type of its own.
+        true => {
+            let texts = call.texts(0)?;
+            let bytes = texts.iter().map(|text| text.map(text_input::bytes));
+            Arc::new(bytes.collect::<BinaryArray>())
+        }
+        false => call.converted(0, &DataType::Binary)?,
+    };
+    let texts = bytes.as_binary::<i32>().iter().map(decoded);
+    Ok(Arc::new(texts.collect::<Result<StringArray>>()?))
+}
+
+fn decoded(bytes: Option<&[u8]>) -> Result<Option<&str>> {
+    let text = bytes.map(std::str::from_utf8).transpose();
+    text.map_err(|_| failure("22021", "invalid byte sequence for encoding \"UTF8\""))
+}
+
+/// `convert_to(text, 'UTF8')`.
+fn convert_to(call: &Call<'_>) -> Result<ArrayRef> {
+    check_encodings(call)?;
+    call.converted(0, &DataType::Binary)
 }
 
 /// `string_to_table(text, separator, null_text)`; without a separator, characters.

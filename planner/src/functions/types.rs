@@ -1,12 +1,13 @@
 //! Names of types that the planner lacks.
 //!
 //! In: a type as it is written; out: the Arrow type that holds its values. `json` is text with a mark
-//! that tells clients its type; `uuid` is text.
+//! that tells clients its type; `uuid` is text; a `timestamp` counts microseconds, as in PostgreSQL and in tables: in
+//! nanoseconds it could hold neither the year 1600 nor 2300.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
+use datafusion::arrow::datatypes::{DataType, Field, FieldRef, TimeUnit};
 use datafusion::error::Result;
 use datafusion::logical_expr::planner::TypePlanner;
 use datafusion::sql::sqlparser::ast;
@@ -17,7 +18,12 @@ pub(crate) struct Types;
 
 impl TypePlanner for Types {
     fn plan_type_field(&self, sql_type: &ast::DataType) -> Result<Option<FieldRef>> {
+        use ast::TimezoneInfo;
         let mark = match sql_type {
+            ast::DataType::Timestamp(None, TimezoneInfo::None | TimezoneInfo::WithoutTimeZone) => {
+                let data_type = DataType::Timestamp(TimeUnit::Microsecond, None);
+                return Ok(Some(Arc::new(Field::new("", data_type, true))));
+            }
             ast::DataType::JSON | ast::DataType::JSONB => HashMap::from([super::json::mark()]),
             ast::DataType::Uuid => HashMap::new(),
             _ => return Ok(None),

@@ -38,7 +38,7 @@ use oids::Oids;
 use schema::SystemSchema;
 
 pub(crate) use functions::procedure_name;
-pub(crate) use rewrite::displayed_name;
+pub(crate) use rewrite::{catalog_table, displayed_name};
 
 const PG_CATALOG: &str = "pg_catalog";
 const INFORMATION_SCHEMA: &str = "information_schema";
@@ -71,6 +71,7 @@ impl SessionExtension for PgCatalog {
             context.register_udf(function);
         }
         functions::register(context);
+        functions::register_texts(&mut context.clone())?;
         if let Some(keywords) = fresh::keywords() {
             context.register_udtf("pg_get_keywords", keywords);
         }

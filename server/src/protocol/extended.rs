@@ -24,6 +24,7 @@ use pgwire::messages::{PgWireBackendMessage, PgWireFrontendMessage};
 
 use super::connection::{Connection, Interruption, ends_transaction};
 use super::own::Own;
+use super::parameter_casts::{add_cast_types, reads_catalogs};
 use super::running::{Event, Running, Work};
 use super::socket::Stream;
 use super::types::{
@@ -337,9 +338,11 @@ impl<S: Stream> Connection<S> {
         &mut self,
         text: String,
         statement: ParsedStatement,
-        declared: Vec<Option<Type>>,
+        mut declared: Vec<Option<Type>>,
     ) -> Result<Prepared, Interruption> {
+        add_cast_types(&statement, &mut declared);
         let ends_transaction = ends_transaction(&statement);
+        let has_oids = reads_catalogs(&statement);
         self.check_transaction(ends_transaction)?;
         let start = statement.span.start;
         let types = declared
@@ -368,6 +371,12 @@ impl<S: Stream> Connection<S> {
             .schema()
             .map(|schema| wire_columns_as(schema, self.nested()))
             .transpose()?;
+        let columns = columns.map(|mut columns| {
+            let arrays = columns.iter_mut();
+            let arrays = arrays.filter(|column| has_oids && column.pg_type == Type::INT4_ARRAY);
+            arrays.for_each(|column| column.pg_type = Type::OID_ARRAY);
+            columns
+        });
         let (plan, columns) = (Some(plan), columns.map(Into::into));
         Ok(Prepared {
             text,

@@ -17,6 +17,7 @@ mod extended;
 mod listener;
 mod login;
 mod own;
+mod parameter_casts;
 mod running;
 mod server_options;
 mod simple;

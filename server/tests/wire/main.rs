@@ -21,6 +21,7 @@ mod copy;
 mod cursors;
 mod fast_path;
 mod long_statements;
+mod parameters;
 mod security;
 mod sessions;
 mod statements;

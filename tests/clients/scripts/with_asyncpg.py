@@ -66,6 +66,17 @@ def copies_rows():
     asyncio.run(connected(work))
 
 
+def takes_arrays():
+    async def work(connection):
+        assert await connection.fetchval("SELECT $1::int[]", [1, 2]) == [1, 2]
+        assert await connection.fetchval("SELECT '{1,2}'::int[]") == [1, 2]
+        assert await connection.fetchval("SELECT $1::text[]", ["a", None]) == ["a", None]
+        rows = await connection.fetch("SELECT id FROM readings WHERE name = ANY($1) ORDER BY id", ["one", "three"])
+        assert [row["id"] for row in rows] == [1, 3], rows
+
+    asyncio.run(connected(work))
+
+
 def reads_by_cursors_and_generates_keys():
     async def work(connection):
         async with connection.transaction():
@@ -85,4 +96,26 @@ def reads_by_cursors_and_generates_keys():
     asyncio.run(connected(work))
 
 
-run(reads_rows, prepares, reads_the_catalogs_for_types, copies_rows, reads_by_cursors_and_generates_keys)
+def sends_what_the_statement_asks_for():
+    async def work(connection):
+        assert await connection.fetchval("SELECT $1::numeric", Decimal("1.5")) == Decimal("1.5")
+        assert await connection.fetchval("SELECT $1::interval", datetime.timedelta(1)) == datetime.timedelta(1)
+        rows = await connection.fetch("SELECT id FROM readings ORDER BY id LIMIT $1", 2)
+        assert len(rows) == 2, rows
+        later = await connection.fetchval("SELECT at + $1 FROM readings WHERE id = 1", datetime.timedelta(hours=1))
+        assert later == datetime.datetime(2026, 1, 1, 11), later
+        rows = await connection.fetch("SELECT * FROM generate_series(1, $1) AS g", 3)
+        assert len(rows) == 3, rows
+
+    asyncio.run(connected(work))
+
+
+run(
+    reads_rows,
+    prepares,
+    reads_the_catalogs_for_types,
+    copies_rows,
+    reads_by_cursors_and_generates_keys,
+    takes_arrays,
+    sends_what_the_statement_asks_for,
+)

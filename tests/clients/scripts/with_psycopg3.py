@@ -44,6 +44,36 @@ def finds_rows_by_a_list():
     assert connection.execute(query, ([1, 3, 9],)).fetchone() == (2,)
 
 
+def finds_rows_by_a_list_of_texts():
+    query = "SELECT count(*) FROM readings WHERE name = ANY(%s)"
+    assert connection.execute(query, (["one", "three"],)).fetchone() == (2,)
+
+
+def inserts_and_hears_what_was_inserted():
+    connection.execute("CREATE TABLE typed (id int, big bigint, f float8, n numeric(12,3), d date, at timestamp, tags int[])")
+    insert = "INSERT INTO typed VALUES (%s, %s, %s, %s, %s, %s, %s) RETURNING id, big, f, n, d, at, tags"
+    at = datetime.datetime(2026, 1, 1, 23)
+    row = connection.execute(insert, (2, 3, 5, Decimal("1.25"), at, datetime.date(2026, 1, 2), [1, 2])).fetchone()
+    expected = (2, 3, 5.0, Decimal("1.250"), datetime.date(2026, 1, 1), datetime.datetime(2026, 1, 2), [1, 2])
+    assert row == expected, row
+    row = connection.execute("UPDATE typed SET f = %s, id = id + %s WHERE id = %s RETURNING id, f", (7, 1, 2)).fetchone()
+    assert row == (3, 7.0), row
+    connection.execute("DROP TABLE typed")
+
+
+def computes_with_parameters():
+    for query, values, expected in (
+        ("SELECT at + %s FROM readings WHERE id = 1", (datetime.timedelta(hours=1),), datetime.datetime(2026, 1, 1, 11)),
+        ("SELECT interval '1 day' * %s", (2,), datetime.timedelta(days=2)),
+        ("SELECT substring(%s from %s for %s)", ("hello", 2, 3), "ell"),
+        ("SELECT count(*) FROM readings WHERE id > %s", (Decimal("1.5"),), 2),
+        ("SELECT round(%s, 2)", (Decimal("1.005"),), Decimal("1.01")),
+        ("SELECT count(*) FROM (SELECT %s UNION ALL SELECT %s) AS u", (1, 2), 2),
+    ):
+        row = connection.execute(query, values).fetchone()
+        assert row == (expected,), (query, row)
+
+
 def prepares_what_is_run_often():
     for id in range(1, 4):
         row = connection.execute("SELECT name FROM readings WHERE id = %s", (id,), prepare=True).fetchone()
@@ -185,6 +215,9 @@ run(
     reads_types_as_text_and_binary,
     sends_parameters,
     finds_rows_by_a_list,
+    finds_rows_by_a_list_of_texts,
+    inserts_and_hears_what_was_inserted,
+    computes_with_parameters,
     prepares_what_is_run_often,
     pipelines,
     names_columns,

@@ -7,13 +7,15 @@ use datafusion::sql::sqlparser::ast::{
     FunctionArg, FunctionArgExpr, FunctionArguments, UnaryOperator, Value,
 };
 
-use super::{call, function_name, googlesql, literal, number, plain_arguments, text};
+use super::{
+    arrays, call, function_name, googlesql, is_parameter, literal, number, plain_arguments, text,
+};
 use crate::error::{Error, Result};
 use crate::functions::interval;
 
 /// Rewrites one expression.
 pub(super) fn rewrite(expr: &mut Expr) -> Result<()> {
-    let found = match form(expr)? {
+    let found = match form(expr)?.or_else(|| arrays::form(expr)) {
         Some(found) => Some(found),
         None => replacement(expr)?,
     };
@@ -156,6 +158,8 @@ fn cast(inner: &Expr, data_type: &DataType) -> Result<Option<Expr>> {
         (DataType::Interval { .. }, Some(word)) => Some(interval_literal(word)?),
         (DataType::Interval { .. }, None) => match inner {
             Expr::Interval(_) => None,
+            // A cast tells the parameter its type.
+            inner if is_parameter(inner) => None,
             _ => Some(call("to_interval", vec![inner.clone()])),
         },
         (DataType::Array(ArrayElemTypeDef::SquareBracket(element, _)), Some(word)) => {
@@ -204,6 +208,9 @@ fn lacks_seconds(word: &str) -> bool {
 /// `'{1,2}'::int[]` is `ARRAY['1', '2']`, each cast; nested arrays are left to the planner.
 fn array_literal(word: &str, element: &DataType) -> Option<Expr> {
     let inner = word.strip_prefix('{')?.strip_suffix('}')?;
+    if inner.starts_with('{') {
+        return nested_literal(inner, element);
+    }
     if inner.contains(['{', '\\']) || inner.trim().is_empty() {
         return None;
     }
@@ -238,6 +245,33 @@ fn array_literal(word: &str, element: &DataType) -> Option<Expr> {
     };
     Some(Expr::Array(datafusion::sql::sqlparser::ast::Array {
         elem: items.into_iter().map(cast).collect(),
+        named: true,
+    }))
+}
+
+/// `'{{1,2},{3,4}}'::int[]` is an array of arrays.
+fn nested_literal(inner: &str, element: &DataType) -> Option<Expr> {
+    let mut depth = 0_usize;
+    let mut items = vec![String::new()];
+    for c in inner.chars() {
+        match c {
+            // Braces between quotes are none.
+            '"' => return None,
+            '{' => depth += 1,
+            '}' => depth = depth.checked_sub(1)?,
+            _ => {}
+        }
+        match (c, depth) {
+            (',', 0) => items.push(String::new()),
+            (c, _) => items.last_mut()?.push(c),
+        }
+    }
+    let items = items
+        .iter()
+        .map(|item| array_literal(item.trim(), element))
+        .collect::<Option<_>>()?;
+    Some(Expr::Array(datafusion::sql::sqlparser::ast::Array {
+        elem: items,
         named: true,
     }))
 }
@@ -356,7 +390,7 @@ fn called(function: &Function) -> Result<Option<Expr>> {
             Some(Expr::Function(function))
         }
         "percentile_disc" => percentile_disc(function),
-        "percentile_cont" => percentiles(function),
+        "percentile_cont" => percentiles(function, |one| Some(Expr::Function(one.clone()))),
         "date_part" => match plain_arguments(function).as_deref() {
             Some([field, moment]) => literal(field).and_then(|field| {
                 let known = ["century", "decade", "millennium", "julian", "timezone"];
@@ -418,7 +452,7 @@ fn named_parts(function: &Function) -> Result<Option<Expr>> {
 }
 
 /// `percentile_disc(p) WITHIN GROUP (ORDER BY x)` is `percentile_disc(x, p, descending)`.
-fn percentile_disc(function: &Function) -> Option<Expr> {
+pub(super) fn percentile_disc(function: &Function) -> Option<Expr> {
     let [order] = function.within_group.as_slice() else {
         return None;
     };
@@ -436,7 +470,7 @@ fn percentile_disc(function: &Function) -> Option<Expr> {
 }
 
 /// `percentile_cont(ARRAY[p, q])` is `ARRAY[percentile_cont(p), percentile_cont(q)]`.
-fn percentiles(function: &Function) -> Option<Expr> {
+pub(super) fn percentiles(function: &Function, one: fn(&Function) -> Option<Expr>) -> Option<Expr> {
     let args = plain_arguments(function)?;
     let [Expr::Array(array)] = args.as_slice() else {
         return None;
@@ -444,9 +478,9 @@ fn percentiles(function: &Function) -> Option<Expr> {
     let each = |fraction: &Expr| {
         let mut function = function.clone();
         with_arguments(&mut function, vec![fraction.clone()]);
-        Expr::Function(function)
+        one(&function)
     };
-    let elem = array.elem.iter().map(each).collect();
+    let elem = array.elem.iter().map(each).collect::<Option<_>>()?;
     Some(Expr::Array(datafusion::sql::sqlparser::ast::Array {
         elem,
         named: true,

@@ -4,6 +4,7 @@
 //! that names it. `expressions` has operators and literals, `googlesql` the forms of BigQuery, `relations` what stands
 //! in FROM, `unnest` arrays there, `elements` subqueries over them, `subqueries` EXISTS and IN among the columns of a result. Plans nothing.
 
+mod arrays;
 mod elements;
 mod expressions;
 mod googlesql;
@@ -16,8 +17,9 @@ pub(crate) use subqueries::unsupported_subquery;
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments, Ident,
-    LimitClause, ObjectName, Query, Select, Statement, TableFactor, Value, VisitMut, VisitorMut,
+    CastKind, DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList,
+    FunctionArguments, Ident, LimitClause, ObjectName, Query, Select, Statement, TableFactor,
+    Value, VisitMut, VisitorMut,
 };
 
 use crate::error::{Error, Result};
@@ -43,6 +45,7 @@ impl VisitorMut for Spelling {
     type Break = Error;
 
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<Error> {
+        counts(query);
         flow(fetch(query))
     }
 
@@ -73,6 +76,36 @@ impl VisitorMut for Spelling {
 
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Error> {
         flow(expressions::rewrite(expr))
+    }
+}
+
+/// A parameter of LIMIT and OFFSET counts rows.
+fn counts(query: &mut Query) {
+    if let Some(LimitClause::LimitOffset { limit, offset, .. }) = &mut query.limit_clause {
+        let offset = offset.as_mut().map(|offset| &mut offset.value);
+        limit.iter_mut().chain(offset).for_each(as_bigint);
+    }
+}
+
+/// A parameter as a bigint.
+fn as_bigint(expr: &mut Expr) {
+    if is_parameter(expr) {
+        *expr = Expr::Cast {
+            kind: CastKind::Cast,
+            expr: Box::new(expr.clone()),
+            data_type: DataType::BigInt(None),
+            array: false,
+            format: None,
+        };
+    }
+}
+
+/// Whether an expression is a parameter, with or without the type that the client declared.
+fn is_parameter(expr: &Expr) -> bool {
+    match expr {
+        Expr::Value(value) => matches!(value.value, Value::Placeholder(_)),
+        Expr::Cast { expr, .. } => is_parameter(expr),
+        _ => false,
     }
 }
 

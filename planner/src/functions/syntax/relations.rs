@@ -200,12 +200,22 @@ fn called(factor: &TableFactor) -> Option<(String, Vec<Expr>, bool, Option<Table
     }
 }
 
+/// Whether a call is a series with parameters, which become bigints: the planner's own takes constants alone.
+fn is_series_of_parameters(name: &str, args: &mut [Expr]) -> bool {
+    let waits = name == "generate_series" && args.iter().any(super::is_parameter);
+    if waits {
+        args.iter_mut().for_each(super::as_bigint);
+    }
+    waits
+}
+
 /// `f(x) WITH ORDINALITY`, and functions that give an array: their elements are the rows.
 fn rows(factor: &TableFactor) -> Result<Option<TableFactor>> {
-    let Some((name, args, is_numbered, alias)) = called(factor) else {
+    let Some((name, mut args, is_numbered, alias)) = called(factor) else {
         return Ok(None);
     };
-    let is_ours = gives_rows(&name) && name != "generate_series";
+    let waits = is_series_of_parameters(&name, &mut args);
+    let is_ours = gives_rows(&name) && (name != "generate_series" || waits);
     if !is_ours && !(is_numbered && (name == "unnest" || name == "generate_series")) {
         return match is_numbered {
             true => Err(Error::unsupported(format!("WITH ORDINALITY of {name}"))),

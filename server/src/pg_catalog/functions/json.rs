@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use datafusion::arrow::array::{Array, ArrayRef, StringArray};
+use datafusion::arrow::array::{Array, ArrayRef, AsArray as _, StringArray};
 use datafusion::arrow::datatypes::{DataType, Field};
 use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::ScalarUDF;
@@ -26,7 +26,37 @@ pub(super) fn functions() -> Vec<ScalarUDF> {
     for name in ["to_json", "to_jsonb", "row_to_json"] {
         functions.push(variadic(name, json(name), one));
     }
+    for name in ["json_agg_of", "jsonb_agg_of"] {
+        functions.push(variadic(name, json(name), joined));
+    }
     functions
+}
+
+/// An array of json texts as one json array.
+fn joined(call: &Call<'_>) -> Result<ArrayRef> {
+    let Some(lists) = call
+        .args
+        .first()
+        .and_then(|array| array.as_list_opt::<i32>())
+    else {
+        return new_null(call.n_rows);
+    };
+    let row = |row: usize| {
+        lists.is_valid(row).then(|| {
+            let items = lists.value(row);
+            let texts = items.as_string_opt::<i32>();
+            let items: Vec<&str> = texts
+                .into_iter()
+                .flat_map(|texts| texts.iter().map(|text| text.unwrap_or("null")))
+                .collect();
+            format!("[{}]", items.join(", "))
+        })
+    };
+    Ok(Arc::new((0..call.n_rows).map(row).collect::<StringArray>()))
+}
+
+fn new_null(n_rows: usize) -> Result<ArrayRef> {
+    Ok(Arc::new(StringArray::new_null(n_rows)))
 }
 
 /// A column of json, by the mark that Arrow has for it.

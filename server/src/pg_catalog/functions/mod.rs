@@ -4,6 +4,7 @@
 //! asks for what Auspex has none of (partitions, triggers) answers
 //! as PostgreSQL does of a database without them.
 
+mod as_text;
 mod expand_array;
 mod json;
 mod lookups;
@@ -33,6 +34,7 @@ use datafusion_pg_catalog::pg_catalog::quote_ident_udf::{
 use super::objects::Objects;
 use super::roles::roles;
 use super::server_tables::UTF8;
+pub(super) use as_text::register as register_texts;
 pub(super) use expand_array::NAME as EXPAND_ARRAY;
 pub(crate) use names::procedure_name;
 pub(super) use names::{quoted, type_text};

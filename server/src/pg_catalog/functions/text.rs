@@ -4,11 +4,12 @@
 
 use std::sync::Arc;
 
-use datafusion::arrow::array::{Array, ArrayRef, StringArray};
+use datafusion::arrow::array::{Array, ArrayRef, AsArray as _, StringArray};
 use datafusion::arrow::datatypes::{DataType, Field};
 use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::ScalarUDF;
 
+use super::as_text::shown;
 use super::names::quoted;
 use super::scalar::{Call, function, variadic};
 
@@ -68,8 +69,11 @@ fn with_backslashes(pattern: &str, escape: &str) -> String {
 /// `format(pattern, …)` with `%s`, `%I`, `%L`, `%%` and positions such as `%1$s`.
 fn format(call: &Call) -> Result<ArrayRef> {
     let patterns = call.texts(0)?;
-    let arguments = (1..call.args.len()).map(|idx| call.texts(idx));
-    let arguments = arguments.collect::<Result<Vec<_>>>()?;
+    let arguments = (1..call.args.len()).map(|idx| {
+        let texts = shown(call, idx)?;
+        Ok(texts.as_string::<i32>().clone())
+    });
+    let arguments: Vec<StringArray> = arguments.collect::<Result<_>>()?;
     let filled = |(row, pattern): (usize, Option<&str>)| {
         let Some(pattern) = pattern else {
             return Ok(None);
@@ -100,6 +104,8 @@ fn fill<'a>(pattern: &str, argument: impl Fn(usize) -> Result<Option<&'a str>>) 
             (Some(position), Some(after)) => (position.saturating_sub(1), after),
             _ => (next, after),
         };
+        let (width, after) = Width::read(after);
+        let start = text.len();
         let mut characters = after.chars();
         match characters.next() {
             Some('%') => text.push('%'),
@@ -123,12 +129,49 @@ fn fill<'a>(pattern: &str, argument: impl Fn(usize) -> Result<Option<&'a str>>) 
             }
         }
         if !after.starts_with('%') {
+            width.fill(&mut text, start);
             next = idx + 1;
         }
         rest = characters.as_str();
     }
     text.push_str(rest);
     Ok(text)
+}
+
+/// How wide a value is written at least, as in `%-10s`.
+struct Width {
+    n_characters: usize,
+    is_left: bool,
+}
+
+/// No text that a client can use is wider.
+const MAX_WIDTH: usize = 1 << 20;
+
+impl Width {
+    fn read(text: &str) -> (Width, &str) {
+        let is_left = text.starts_with('-');
+        let text = text.trim_start_matches('-');
+        let n_digits = text.bytes().take_while(u8::is_ascii_digit).count();
+        let (digits, rest) = text.split_at(n_digits);
+        let n_characters = digits.parse().unwrap_or(0).min(MAX_WIDTH);
+        let width = Width {
+            n_characters,
+            is_left,
+        };
+        (width, rest)
+    }
+
+    /// Fills up what was written from `start` on.
+    fn fill(&self, text: &mut String, start: usize) {
+        let missing = self
+            .n_characters
+            .saturating_sub(text[start..].chars().count());
+        let spaces = " ".repeat(missing);
+        match self.is_left {
+            true => text.push_str(&spaces),
+            false => text.insert_str(start, &spaces),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -142,6 +185,7 @@ mod tests {
         let filled = |pattern: &str| fill(pattern, argument).unwrap();
         assert_eq!(filled("%I.%L %s%%"), "\"A b\".NULL it's%");
         assert_eq!(filled("%3$L %1$s"), "'it''s' A b");
+        assert_eq!(filled("[%-5s][%5s][%3$6s]"), "[A b  ][     ][  it's]");
         assert!(fill("%s %s %s %s", argument).is_err());
         assert!(fill("%d", argument).is_err());
     }

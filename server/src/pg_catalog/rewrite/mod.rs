@@ -55,7 +55,7 @@ pub(super) fn rewrite(statement: &mut Statement) {
 }
 
 /// The name of a table that is, or without a schema may be, of `pg_catalog`.
-fn catalog_table(name: &ObjectName) -> Option<String> {
+pub(crate) fn catalog_table(name: &ObjectName) -> Option<String> {
     let mut parts = name
         .0
         .iter()

@@ -1,7 +1,7 @@
 //! What PostgreSQL has and the planner has under another name, or not at all.
 //!
 //! In and out: a syntax tree. `pg_catalog.t.c` is `t.c`; `x LIKE p ESCAPE e` gets a pattern with backslashes; `t.tableoid` of a catalog table
-//! is its number; `json_agg(x)` is `to_json(array_agg(x))`; `'{1,2}'::int[]` is an
+//! is its number; `json_agg(x)` joins `array_agg(to_json(x))`; `'{1,2}'::int[]` is an
 //! array; `generate_subscripts` counts an array's elements; and words such as `localtimestamp` are calls.
 
 use std::collections::BTreeMap;
@@ -353,7 +353,15 @@ fn call(function: &Function) -> Option<Expr> {
         "json_agg" | "jsonb_agg" => {
             let mut aggregate = function.clone();
             aggregate.name = ObjectName::from(vec![Ident::new("array_agg")]);
-            parsed(&format!("to_json({aggregate})"))
+            let to_json = if name == "json_agg" {
+                "to_json"
+            } else {
+                "to_jsonb"
+            };
+            for argument in arguments_mut(&mut aggregate) {
+                *argument = parsed(&format!("{to_json}({argument})"))?;
+            }
+            parsed(&format!("{name}_of({aggregate})"))
         }
         "clock_timestamp" | "statement_timestamp" | "transaction_timestamp"
             if list.args.is_empty() =>

@@ -34,7 +34,10 @@ impl VisitorMut for Rewriter {
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
         let replacement = match &*expr {
             Expr::Function(function) => array_query(function).and_then(array_of),
-            Expr::Subquery(query) => lookup(query),
+            Expr::Subquery(query) => match base_of_domain(query) {
+                Some(base) => lookup(&base).or_else(|| Some(Expr::Subquery(Box::new(base)))),
+                None => lookup(query),
+            },
             _ => None,
         };
         if let Some(replacement) = replacement {
@@ -69,8 +72,21 @@ fn array_of(query: &Query) -> Option<Expr> {
             "coalesce(array_transform({array}, {element} -> {body}), {NO_TEXTS})"
         ));
     }
-    let aggregate = parsed(&format!("array_agg({item}{})", order_within(query, item)))?;
-    Some(Expr::Subquery(Box::new(aggregated(query, aggregate))))
+    if query.limit_clause.is_some() || query.fetch.is_some() {
+        return parsed(&format!(
+            "coalesce((SELECT array_agg(array_rows.x) FROM ({query}) AS array_rows(x)), make_array())"
+        ));
+    }
+    let distinct = if select.distinct.is_some() {
+        "DISTINCT "
+    } else {
+        ""
+    };
+    let order = order_within(query, item);
+    let aggregate = parsed(&format!("array_agg({distinct}{item}{order})"))?;
+    let rows = aggregated(query, aggregate);
+    // Of no rows there is an empty array.
+    parsed(&format!("coalesce(({rows}), make_array())"))
 }
 
 fn single_select(query: &Query) -> Option<&Select> {
@@ -185,6 +201,55 @@ fn substitute(body: &mut Expr, column: &str, replacement: &Expr) {
         }
         ControlFlow::<()>::Continue(())
     });
+}
+
+/// `(WITH RECURSIVE b AS (SELECT t.typbasetype AS x, … UNION ALL …) SELECT x FROM b …)`, which walks from a domain to the
+/// type at its base: no domain here is over another one, so that the first step is all of the way.
+fn base_of_domain(query: &Query) -> Option<Query> {
+    let with = query.with.as_ref().filter(|with| with.recursive)?;
+    let [walk] = with.cte_tables.as_slice() else {
+        return None;
+    };
+    let SetExpr::SetOperation { left, .. } = walk.query.body.as_ref() else {
+        return None;
+    };
+    let SetExpr::Select(seed) = left.as_ref() else {
+        return None;
+    };
+    let SetExpr::Select(outer) = query.body.as_ref() else {
+        return None;
+    };
+    let wanted = single_item(outer)?.to_string();
+    let names = walk
+        .alias
+        .columns
+        .iter()
+        .map(|column| column.name.value.as_str());
+    let names: Vec<&str> = names.collect();
+    let named = |(idx, item): (usize, &SelectItem)| match item {
+        SelectItem::ExprWithAlias { expr, alias } => {
+            let name = names.get(idx).copied().unwrap_or(alias.value.as_str());
+            (name == wanted).then(|| expr.clone())
+        }
+        SelectItem::UnnamedExpr(expr) => {
+            (names.get(idx).copied() == Some(wanted.as_str())).then(|| expr.clone())
+        }
+        _ => None,
+    };
+    let base = seed.projection.iter().enumerate().find_map(named)?;
+    let is_base = match &base {
+        Expr::Identifier(name) => name.value == "typbasetype",
+        Expr::CompoundIdentifier(names) => names.last()?.value == "typbasetype",
+        _ => false,
+    };
+    if !is_base || catalog_aliases(seed).is_none() {
+        return None;
+    }
+    let mut seed = seed.clone();
+    seed.projection = vec![SelectItem::UnnamedExpr(base)];
+    let mut first = walk.query.as_ref().clone();
+    *first.body = SetExpr::Select(seed);
+    Some(first)
 }
 
 /// A correlated lookup in the catalogs, as an aggregate; `None` for any other subquery.

@@ -133,7 +133,8 @@ fn from_text(text: &str, pg_type: &Type, zone: &str) -> Result<ScalarValue, Para
             let value = local.and_then(|value| value.cast_to(&DataType::Timestamp(unit, utc)));
             value.map_err(|_| wrong())
         }
-        (_, Some(DataType::Utf8) | None) => Ok(plain),
+        // Its scale is that of what needs it.
+        (&Type::NUMERIC, _) | (_, Some(DataType::Utf8) | None) => Ok(plain),
         (_, Some(data_type)) => {
             let trimmed = ScalarValue::Utf8(Some(text.trim().to_owned()));
             let value = trimmed.cast_to(&data_type).map_err(|_| wrong())?;
@@ -214,8 +215,11 @@ fn list(items: Vec<Option<ScalarValue>>, element: &Type) -> Option<ScalarValue> 
     let null = ScalarValue::try_from(&data_type).ok()?;
     let items: Vec<ScalarValue> = items
         .into_iter()
-        .map(|item| item.unwrap_or_else(|| null.clone()))
-        .collect();
+        .map(|item| match item {
+            Some(item) => item.cast_to(&data_type).ok(),
+            None => Some(null.clone()),
+        })
+        .collect::<Option<_>>()?;
     Some(ScalarValue::List(ScalarValue::new_list(
         &items, &data_type, true,
     )))

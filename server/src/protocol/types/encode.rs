@@ -12,7 +12,7 @@ use datafusion::arrow::array::types::{
 };
 use datafusion::arrow::array::{
     Array, ArrayRef, ArrowPrimitiveType, AsArray, Decimal32Array, Decimal64Array, Decimal128Array,
-    Decimal256Array, PrimitiveArray, RecordBatch,
+    Decimal256Array, PrimitiveArray, RecordBatch, StringArray,
 };
 use datafusion::arrow::buffer::NullBuffer;
 use datafusion::arrow::compute::cast;
@@ -27,7 +27,7 @@ use super::moments::moment_writer;
 use super::numeric::put_numeric;
 use super::record::record_writer;
 use super::text::{TimeZone, write_f32, write_f64};
-use super::wire_type::{WireColumn, element_type};
+use super::wire_type::{WireColumn, element_type, field_type};
 
 /// Writes one value of a column; never called for NULL.
 pub(super) type CellWriter = Box<dyn Fn(usize, &mut BytesMut) + Send>;
@@ -106,6 +106,26 @@ impl RowEncoder {
         // Lossless: a schema of more columns than the protocol can count is refused before.
         DataRow::new(data, self.columns.len() as i16)
     }
+}
+
+/// The text of each value, as a client that asks for text gets it.
+pub(crate) fn wire_texts(array: &ArrayRef, field: &Field, zone: TimeZone) -> Result<StringArray> {
+    let style = Style {
+        format: FieldFormat::Text,
+        zone,
+        separator: ' ',
+    };
+    let column = ColumnWriter::try_new(array, &field_type(field), style)?;
+    let mut out = BytesMut::new();
+    let text = |row: usize| {
+        if column.is_null(row) {
+            return None;
+        }
+        out.clear();
+        column.write(row, &mut out);
+        Some(String::from_utf8_lossy(&out).into_owned())
+    };
+    Ok((0..array.len()).map(text).collect())
 }
 
 /// Writes the values of one column with their lengths.

@@ -15,7 +15,7 @@ mod text;
 mod wire_type;
 
 pub(crate) use decode::{ParameterError, decode_parameter};
-pub(crate) use encode::RowEncoder;
+pub(crate) use encode::{RowEncoder, wire_texts};
 pub(crate) use json::json_texts;
 pub(crate) use text::TimeZone;
 pub(crate) use wire_type::{

@@ -214,8 +214,8 @@ pub(super) fn element_type(array: &Type) -> Option<Type> {
 
 /// The Arrow type of a parameter that the client declared as `pg_type`.
 ///
-/// `None` leaves the choice to the planner: for types that Arrow needs more facts for (numeric has
-/// no scale of its own) and for those that are read as text and cast.
+/// `None` leaves the choice to the planner: for those that are read as text and cast. A numeric, which has no scale
+/// of its own, is as `$1::numeric` unless a column gives it one.
 pub(crate) fn arrow_type(pg_type: &Type) -> Option<DataType> {
     if let Some(element) = element_type(pg_type) {
         let item = arrow_type(&element)?;
@@ -228,6 +228,7 @@ pub(crate) fn arrow_type(pg_type: &Type) -> Option<DataType> {
         Type::INT8 => DataType::Int64,
         Type::FLOAT4 => DataType::Float32,
         Type::FLOAT8 => DataType::Float64,
+        Type::NUMERIC => DataType::Decimal128(38, 10),
         Type::TEXT | Type::VARCHAR | Type::BPCHAR | Type::NAME | Type::CHAR => DataType::Utf8,
         Type::BYTEA => DataType::Binary,
         Type::DATE => DataType::Date32,

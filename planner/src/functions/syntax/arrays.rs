@@ -1,0 +1,189 @@
+//! Operators and calls of PostgreSQL about arrays, counts and parts of texts.
+//!
+//! In: one expression whose parts were rewritten before; out: what means the same to the planner.
+
+use datafusion::sql::sqlparser::ast::{
+    AccessExpr, BinaryOperator, CastKind, DataType, Expr, Function, Subscript, UnaryOperator,
+};
+
+use super::expressions::{percentile_disc, percentiles, with_arguments};
+use super::{call, function_name, is_parameter, literal, number, plain_arguments, text};
+
+/// The same in the planner's words; `None` for any other expression.
+pub(super) fn form(expr: &Expr) -> Option<Expr> {
+    match expr {
+        Expr::UnaryOp {
+            op: UnaryOperator::Minus,
+            expr,
+        } => negative_base(expr),
+        Expr::BinaryOp { left, op, right } => operator(left, op, right),
+        Expr::CompoundFieldAccess { root, access_chain } => {
+            let mut access_chain = access_chain.clone();
+            let open = access_chain.iter_mut().map(close_slice);
+            let n_open = open.filter(|open| *open).count();
+            (n_open > 0).then(|| Expr::CompoundFieldAccess {
+                root: root.clone(),
+                access_chain,
+            })
+        }
+        Expr::Substring { .. } => wider_substring(expr),
+        Expr::Function(function) => called(function),
+        _ => None,
+    }
+}
+
+fn operator(left: &Expr, op: &BinaryOperator, right: &Expr) -> Option<Expr> {
+    let accesses = match op {
+        BinaryOperator::PGStartsWith => {
+            return Some(call("starts_with", vec![left.clone(), right.clone()]));
+        }
+        // `j->>-1` without a space is read as one operator.
+        BinaryOperator::Custom(op) if op == "->-" => BinaryOperator::Arrow,
+        BinaryOperator::Custom(op) if op == "->>-" => BinaryOperator::LongArrow,
+        _ => return None,
+    };
+    Some(Expr::BinaryOp {
+        left: Box::new(left.clone()),
+        op: accesses,
+        right: Box::new(Expr::UnaryOp {
+            op: UnaryOperator::Minus,
+            expr: Box::new(right.clone()),
+        }),
+    })
+}
+
+/// Gives `[:2]` and `[2:]` the bounds that an array has at most; whether they were missing.
+fn close_slice(access: &mut AccessExpr) -> bool {
+    let AccessExpr::Subscript(Subscript::Slice {
+        lower_bound,
+        upper_bound,
+        ..
+    }) = access
+    else {
+        return false;
+    };
+    let is_open = lower_bound.is_none() || upper_bound.is_none();
+    lower_bound.get_or_insert_with(|| number("1"));
+    upper_bound.get_or_insert_with(|| number(&i32::MAX.to_string()));
+    is_open
+}
+
+/// `-2 ^ 2` is `(-2) ^ 2`: in PostgreSQL a sign binds closer than a power.
+fn negative_base(operand: &Expr) -> Option<Expr> {
+    let Expr::BinaryOp {
+        left,
+        op: BinaryOperator::PGExp,
+        right,
+    } = operand
+    else {
+        return None;
+    };
+    let base = negative_base(left).unwrap_or_else(|| Expr::UnaryOp {
+        op: UnaryOperator::Minus,
+        expr: left.clone(),
+    });
+    Some(Expr::BinaryOp {
+        left: Box::new(base),
+        op: BinaryOperator::PGExp,
+        right: right.clone(),
+    })
+}
+
+/// `substring(x from $1 for $2)` with parameters that are small integers.
+fn wider_substring(expr: &Expr) -> Option<Expr> {
+    let mut wider = expr.clone();
+    let Expr::Substring {
+        substring_from,
+        substring_for,
+        ..
+    } = &mut wider
+    else {
+        return None;
+    };
+    let parts = substring_from.iter_mut().chain(substring_for);
+    let widened = parts.map(|part| widen(part)).filter(|wider| *wider);
+    (widened.count() > 0).then_some(wider)
+}
+
+fn called(function: &Function) -> Option<Expr> {
+    let name = function_name(function)?;
+    if let Some(data_type) = count_type(&name, function) {
+        return Some(cast_to(Expr::Function(function.clone()), data_type));
+    }
+    match name.as_str() {
+        // Nothing has no length.
+        "array_length" => {
+            let length = vec![Expr::Function(function.clone()), number("0")];
+            Some(cast_to(call("nullif", length), DataType::Integer(None)))
+        }
+        "array_dims" => plain_arguments(function).map(|args| call("array_bounds", args)),
+        "array_remove" | "array_replace" => {
+            plain_arguments(function).map(|args| call(&format!("{name}_all"), args))
+        }
+        "encode" => match plain_arguments(function)?.as_slice() {
+            [value, format] if literal(format).is_some_and(is_base64) => {
+                Some(call("encode", vec![value.clone(), text("base64pad")]))
+            }
+            _ => None,
+        },
+        "percentile_disc" => percentiles(function, percentile_disc),
+        name if TEXT_PARTS.contains(&name) => {
+            let mut args = plain_arguments(function)?;
+            let widened = args.iter_mut().skip(1).map(widen).filter(|wider| *wider);
+            (widened.count() > 0).then(|| {
+                let mut function = function.clone();
+                with_arguments(&mut function, args);
+                Expr::Function(function)
+            })
+        }
+        _ => None,
+    }
+}
+
+/// Functions of a text whose counts and places the planner takes as bigint alone.
+const TEXT_PARTS: [&str; 8] = [
+    "left",
+    "lpad",
+    "repeat",
+    "right",
+    "rpad",
+    "split_part",
+    "substr",
+    "substring",
+];
+
+/// An expression as a value of a type.
+fn cast_to(expr: Expr, data_type: DataType) -> Expr {
+    Expr::Cast {
+        kind: CastKind::Cast,
+        expr: Box::new(expr),
+        data_type,
+        array: false,
+        format: None,
+    }
+}
+
+/// The type of counts for which the planner has unsigned numbers.
+fn count_type(name: &str, function: &Function) -> Option<DataType> {
+    match (name, function.over.is_some()) {
+        ("rank" | "dense_rank" | "row_number", true) => Some(DataType::BigInt(None)),
+        ("ntile", true) => Some(DataType::Integer(None)),
+        ("cardinality" | "array_ndims" | "array_position", false) => Some(DataType::Integer(None)),
+        _ => None,
+    }
+}
+
+/// Makes a parameter that the client declared as a small integer a bigint; whether it was one.
+fn widen(expr: &mut Expr) -> bool {
+    let is_small = matches!(expr, Expr::Cast { data_type, .. }
+        if matches!(data_type, DataType::SmallInt(_) | DataType::Integer(_)));
+    let widens = is_small && is_parameter(expr);
+    if widens {
+        *expr = cast_to(expr.clone(), DataType::BigInt(None));
+    }
+    widens
+}
+
+fn is_base64(format: &str) -> bool {
+    format.eq_ignore_ascii_case("base64")
+}

@@ -1,0 +1,69 @@
+//! Operands without a type: quoted literals and parameters, which take the type that the other side asks for.
+//!
+//! In: an operator with its operands; out: the same with a cast around what has no type. As in PostgreSQL, a literal is
+//! read as a value of the other side's type: `active = 'true'`, `tags = '{a,b}'`, `at > '2024-01-31 05:00'`.
+
+use datafusion::arrow::datatypes::DataType;
+use datafusion::common::{ExprSchema, ScalarValue};
+use datafusion::logical_expr::planner::RawBinaryExpr;
+use datafusion::logical_expr::{Cast, Expr, ExprSchemable as _};
+use datafusion::sql::sqlparser::ast::BinaryOperator;
+
+use super::call::INTERVAL;
+use super::interval::is_interval;
+
+/// Gives operands without a type one.
+pub(super) fn resolve(raw: &mut RawBinaryExpr, schema: &dyn ExprSchema) {
+    let (left, right) = (is_unknown(&raw.left), is_unknown(&raw.right));
+    if left == right {
+        return;
+    }
+    let (open, known) = match left {
+        true => (&mut raw.left, &raw.right),
+        false => (&mut raw.right, &raw.left),
+    };
+    let Ok(known) = known.get_type(schema) else {
+        return;
+    };
+    let is_parameter = matches!(open, Expr::Placeholder(_));
+    let wanted = match is_parameter {
+        true => parameter_type(&raw.op, &known),
+        false => literal_type(&raw.op, known),
+    };
+    if let Some(data_type) = wanted {
+        let inner = Box::new(std::mem::take(open));
+        *open = Expr::Cast(Cast::new(inner, data_type));
+    }
+}
+
+fn is_unknown(expr: &Expr) -> bool {
+    match expr {
+        Expr::Literal(ScalarValue::Utf8(Some(_)), metadata) => metadata.is_none(),
+        Expr::Placeholder(placeholder) => placeholder.field.is_none(),
+        _ => false,
+    }
+}
+
+/// What a literal is read as beside a value of a type; `None`: the planner knows.
+fn literal_type(op: &BinaryOperator, known: DataType) -> Option<DataType> {
+    use BinaryOperator::{Eq, Gt, GtEq, Lt, LtEq, NotEq, PGOverlap};
+    let compares = matches!(op, Eq | NotEq | Lt | LtEq | Gt | GtEq);
+    match known {
+        DataType::Boolean | DataType::Binary | DataType::Decimal128(..) if compares => Some(known),
+        DataType::Date32 | DataType::Timestamp(..) if compares => Some(known),
+        DataType::List(_) if compares || *op == PGOverlap => Some(known),
+        _ => None,
+    }
+}
+
+/// What a parameter is beside a value of a type; `None`: of the same type.
+fn parameter_type(op: &BinaryOperator, known: &DataType) -> Option<DataType> {
+    match (op, known) {
+        (BinaryOperator::Plus, DataType::Timestamp(..)) => Some(INTERVAL),
+        (BinaryOperator::Plus, DataType::Date32) => Some(DataType::Int32),
+        (BinaryOperator::Multiply | BinaryOperator::Divide, known) if is_interval(known) => {
+            Some(DataType::Float64)
+        }
+        _ => None,
+    }
+}

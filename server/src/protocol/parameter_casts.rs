@@ -1,0 +1,127 @@
+//! Types that a statement gives its parameters by casts and that only PostgreSQL has: `$1::oid[]`, `$1::uuid`; and
+//! whether its arrays of integers are oids.
+//!
+//! In: a statement; out: a type for each such parameter. Arrow holds these values as numbers and texts, by which alone
+//! a client would be told another type than the one it must send.
+
+use std::ops::ControlFlow;
+
+use auspex_sql::{ParsedStatement, Statement};
+use datafusion::sql::parser::Statement as SqlStatement;
+use datafusion::sql::sqlparser::ast::{
+    ArrayElemTypeDef, DataType, Expr, ObjectName, ObjectNamePart, Value, Visit, Visitor,
+    visit_relations,
+};
+use pgwire::api::Type;
+
+use crate::pg_catalog::catalog_table;
+
+/// Adds the types of casts to those that the client declared.
+pub(super) fn add_cast_types(statement: &ParsedStatement, declared: &mut Vec<Option<Type>>) {
+    let Statement::Sql(statement) = &statement.statement else {
+        return;
+    };
+    let SqlStatement::Statement(statement) = statement.as_ref() else {
+        return;
+    };
+    // The visitor never breaks off.
+    let _ = statement.visit(&mut Casts { declared });
+}
+
+/// Whether a statement reads PostgreSQL's catalogs, which have no arrays of plain integers: what a query over them gathers
+/// in one are oids.
+pub(super) fn reads_catalogs(statement: &ParsedStatement) -> bool {
+    let Statement::Sql(statement) = &statement.statement else {
+        return false;
+    };
+    let SqlStatement::Statement(statement) = statement.as_ref() else {
+        return false;
+    };
+    let of_catalogs = |name: &ObjectName| match catalog_table(name) {
+        Some(_) => ControlFlow::Break(()),
+        None => ControlFlow::Continue(()),
+    };
+    visit_relations(statement.as_ref(), of_catalogs).is_break()
+}
+
+struct Casts<'a> {
+    declared: &'a mut Vec<Option<Type>>,
+}
+
+impl Visitor for Casts<'_> {
+    type Break = ();
+
+    fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
+        if let Expr::Cast {
+            expr, data_type, ..
+        } = expr
+            && let Some(idx) = parameter(expr)
+            && let Some(found) = own_type(data_type)
+        {
+            if self.declared.len() <= idx {
+                self.declared.resize(idx + 1, None);
+            }
+            self.declared[idx].get_or_insert(found);
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// How many parameters a statement may have, as the protocol counts them.
+const MAX_PARAMETERS: usize = u16::MAX as usize;
+
+fn parameter(expr: &Expr) -> Option<usize> {
+    let Expr::Value(value) = expr else {
+        return None;
+    };
+    let Value::Placeholder(name) = &value.value else {
+        return None;
+    };
+    let number: usize = name.strip_prefix('$')?.parse().ok()?;
+    number.checked_sub(1).filter(|idx| *idx < MAX_PARAMETERS)
+}
+
+/// The type, if Arrow has none for it.
+fn own_type(data_type: &DataType) -> Option<Type> {
+    Some(match data_type {
+        DataType::Uuid => Type::UUID,
+        DataType::JSON => Type::JSON,
+        DataType::JSONB => Type::JSONB,
+        DataType::Array(ArrayElemTypeDef::SquareBracket(element, _)) => match own_type(element)? {
+            Type::OID => Type::OID_ARRAY,
+            Type::NAME => Type::NAME_ARRAY,
+            Type::UUID => Type::UUID_ARRAY,
+            _ => return None,
+        },
+        DataType::Custom(name, modifiers) if modifiers.is_empty() => {
+            let last = name.0.last().and_then(ObjectNamePart::as_ident)?;
+            match last.value.to_lowercase().as_str() {
+                "oid" => Type::OID,
+                "name" => Type::NAME,
+                _ => return None,
+            }
+        }
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn casts_tell_types_that_arrow_lacks() {
+        let text = "SELECT $1::oid[], $3::uuid, CAST($2 AS pg_catalog.name), $4::int, $5::jsonb";
+        let parsed = auspex_sql::parse(text, auspex_sql::Dialect::Postgres).unwrap();
+        let mut declared = vec![None, Some(Type::TEXT)];
+        add_cast_types(&parsed[0], &mut declared);
+        let expected = [
+            Some(Type::OID_ARRAY),
+            Some(Type::TEXT),
+            Some(Type::UUID),
+            None,
+            Some(Type::JSONB),
+        ];
+        assert_eq!(declared, expected);
+    }
+}

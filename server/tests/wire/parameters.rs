@@ -1,0 +1,132 @@
+//! Types of parameters: what the client declared, else what the statement says.
+
+use tokio_postgres::types::Type;
+
+use crate::{Fixture, rows};
+
+#[tokio::test]
+async fn declared_types_are_kept_on_the_way_into_columns() {
+    let fixture = Fixture::start().await;
+    let client = fixture.connect().await;
+    let table =
+        "CREATE TABLE t (id int, f float8, n numeric(12,3), ts timestamp, d date, name text)";
+    client.batch_execute(table).await.unwrap();
+    // As psycopg does: the smallest integer type that holds the value.
+    let insert = "INSERT INTO t (id, f, n, name) VALUES ($1, $2, $3, $4) RETURNING id, f, n::text";
+    let types = [Type::INT2, Type::INT2, Type::INT2, Type::TEXT];
+    let insert = client.prepare_typed(insert, &types).await.unwrap();
+    assert_eq!(insert.params(), types);
+    let row = client
+        .query_one(&insert, &[&2_i16, &3_i16, &4_i16, &"x"])
+        .await
+        .unwrap();
+    assert_eq!(row.get::<_, i32>(0), 2);
+    assert_eq!(row.get::<_, f64>(1), 3.0);
+    assert_eq!(row.get::<_, &str>(2), "4.000");
+    let update = "UPDATE t SET f = $1, id = id + $2 WHERE id = $3 RETURNING id, f";
+    let types = [Type::INT4, Type::INT2, Type::INT8];
+    let update = client.prepare_typed(update, &types).await.unwrap();
+    let row = client
+        .query_one(&update, &[&7_i32, &1_i16, &2_i64])
+        .await
+        .unwrap();
+    assert_eq!((row.get::<_, i32>(0), row.get::<_, f64>(1)), (3, 7.0));
+    assert_eq!(
+        rows(&client, "SELECT id, f, n, name FROM t").await,
+        ["3|7|4.000|x"]
+    );
+}
+
+#[tokio::test]
+async fn declared_types_win_over_those_beside_them() {
+    let fixture = Fixture::start().await;
+    let client = fixture.connect().await;
+    let days = "SELECT (date '2024-01-31' + $1)::text AS x";
+    let days = client.prepare_typed(days, &[Type::INT2]).await.unwrap();
+    let row = client.query_one(&days, &[&1_i16]).await.unwrap();
+    assert!(row.get::<_, &str>(0).starts_with("2024-02-01"));
+    let product = "SELECT (interval '1 day' * $1)::text";
+    let product = client.prepare_typed(product, &[Type::INT2]).await.unwrap();
+    let row = client.query_one(&product, &[&2_i16]).await.unwrap();
+    assert_eq!(row.get::<_, &str>(0), "2 days");
+    let union = "SELECT $1 UNION ALL SELECT $2";
+    let union = client
+        .prepare_typed(union, &[Type::INT2, Type::INT2])
+        .await
+        .unwrap();
+    let found = client.query(&union, &[&1_i16, &2_i16]).await.unwrap();
+    assert_eq!(found.len(), 2);
+    let names = "SELECT count(*) FROM (VALUES ('a'), ('b'), ('c')) AS t(x) WHERE x = ANY ($1)";
+    let names = client
+        .prepare_typed(names, &[Type::TEXT_ARRAY])
+        .await
+        .unwrap();
+    let row = client.query_one(&names, &[&vec!["a", "c"]]).await.unwrap();
+    assert_eq!(row.get::<_, i64>(0), 2);
+    let part = client
+        .prepare_typed(
+            "SELECT substring($1 from $2 for $3)",
+            &[Type::TEXT, Type::INT2, Type::INT2],
+        )
+        .await
+        .unwrap();
+    let row = client
+        .query_one(&part, &[&"hello", &2_i16, &3_i16])
+        .await
+        .unwrap();
+    assert_eq!(row.get::<_, &str>(0), "ell");
+}
+
+#[tokio::test]
+async fn undeclared_types_follow_from_the_statement() {
+    let fixture = Fixture::start().await;
+    let client = fixture.connect().await;
+    client
+        .batch_execute("CREATE TABLE t (id int, name text, ts timestamp, tags text[])")
+        .await
+        .unwrap();
+    for (text, types) in [
+        (
+            "SELECT id FROM t LIMIT $1 OFFSET $2",
+            vec![Type::INT8, Type::INT8],
+        ),
+        (
+            "SELECT id FROM t WHERE name = ANY ($1)",
+            vec![Type::TEXT_ARRAY],
+        ),
+        (
+            "SELECT id FROM t WHERE id = ANY ($1)",
+            vec![Type::INT4_ARRAY],
+        ),
+        ("SELECT id FROM t WHERE $1 = ANY (tags)", vec![Type::TEXT]),
+        ("SELECT ts + $1 FROM t", vec![Type::INTERVAL]),
+        ("SELECT ts - $1 FROM t", vec![Type::TIMESTAMP]),
+        ("SELECT now() - interval '1 hour' * $1", vec![Type::FLOAT8]),
+        ("SELECT $1::interval", vec![Type::INTERVAL]),
+        ("SELECT round($1, 2)", vec![Type::NUMERIC]),
+        ("SELECT left(name, $1) FROM t", vec![Type::INT8]),
+        (
+            "SELECT * FROM generate_series(1, $1) AS g",
+            vec![Type::INT8],
+        ),
+    ] {
+        let prepared = client
+            .prepare(text)
+            .await
+            .unwrap_or_else(|e| panic!("{text}: {e:?}"));
+        assert_eq!(prepared.params(), types, "{text}");
+    }
+    let series = client
+        .query("SELECT g FROM generate_series(1, $1) AS g", &[&3_i64])
+        .await
+        .unwrap();
+    assert_eq!(series.len(), 3);
+    let limited = client
+        .query(
+            "SELECT x FROM (VALUES (1), (2), (3)) AS t(x) LIMIT $1",
+            &[&2_i64],
+        )
+        .await
+        .unwrap();
+    assert_eq!(limited.len(), 2);
+}
