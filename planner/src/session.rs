@@ -44,6 +44,9 @@ use crate::workload::{RoleLimits, Slot};
 
 /// The one database of a warehouse, which every tool guesses.
 pub(crate) const DATABASE: &str = "postgres";
+/// The stack of a thread that plans, runs or drops statements: enough for the deepest tree that `sql` lets through, in an
+/// unoptimised build. Only what is touched becomes memory.
+pub const STACK_BYTES: usize = 128 << 20;
 /// The schema of names without one.
 pub(crate) const PUBLIC: &str = "public";
 
@@ -102,6 +105,11 @@ impl Prepared {
     /// Its text.
     pub fn text(&self) -> &str {
         &self.statement.text
+    }
+
+    /// Whether it ends a block by committing it.
+    pub fn is_commit(&self) -> bool {
+        execute::is_commit(&self.statement)
     }
 
     /// Whether its only inputs are its parameters, so that `execute_point` may answer it.
@@ -334,7 +342,7 @@ impl Session {
             .engine
             .workload
             .enter(self.identity.authenticated_user(), &role)?;
-        let timeout = role.timeout(self.settings.statement_timeout());
+        let timeout = self.time_limit();
         let limits = Limits::start(control, timeout, &self.engine.timers, slot);
         self.engine
             .set_running(self.process_id, Some(&limits.token));
@@ -395,6 +403,12 @@ impl Session {
             Err(_) if limits.timed_out() => Err(Error::TimedOut),
             other => other,
         }
+    }
+
+    /// How long a statement may take, its planning included.
+    pub fn time_limit(&self) -> Option<Duration> {
+        let timeout = self.settings.statement_timeout();
+        self.role_limits().timeout(timeout)
     }
 
     /// What the role that logged in may use.

@@ -19,6 +19,7 @@ mod model_plans;
 mod model_scope;
 mod names;
 mod output_column;
+mod plan_limits;
 mod predict_udf;
 mod repeat_version;
 mod returning;
@@ -54,6 +55,7 @@ pub(crate) use model_plans::{evaluate_plan, explain_plan, predict_plan};
 use model_scope::ModelScope;
 pub(crate) use model_scope::{BoundModel, string_literal};
 use names::output_names;
+pub(crate) use plan_limits::too_complex;
 pub(crate) use predict_udf::PredictUdf;
 pub(crate) use returning::{Returned, Returning, bind_returning};
 pub(crate) use typed_values::typed_values;
@@ -123,6 +125,7 @@ async fn bind(
             Err(error) => return Err(error.into()),
         }
     };
+    plan_limits::check(&plan)?;
     Ok(BoundQuery {
         plan,
         state,

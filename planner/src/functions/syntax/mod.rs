@@ -4,6 +4,7 @@
 //! that names it. `expressions` has operators and literals, `googlesql` the forms of BigQuery, `relations` what stands
 //! in FROM, `unnest` arrays there, `elements` subqueries over them, `subqueries` EXISTS and IN among the columns of a result. Plans nothing.
 
+mod chains;
 mod elements;
 mod expressions;
 mod googlesql;
@@ -20,6 +21,7 @@ use datafusion::sql::sqlparser::ast::{
     LimitClause, ObjectName, Query, Select, Statement, TableFactor, Value, VisitMut, VisitorMut,
 };
 
+use crate::bind::too_complex;
 use crate::error::{Error, Result};
 
 /// Rewrites a statement in place.
@@ -29,6 +31,9 @@ pub(crate) fn rewrite(statement: &mut Statement) -> Result<()> {
         ControlFlow::Break(error) => Err(error),
     }
 }
+
+/// How many tables one FROM may join: the schema of each join has the columns of all before it.
+const TABLE_LIMIT: usize = 1_000;
 
 struct Spelling;
 
@@ -47,7 +52,11 @@ impl VisitorMut for Spelling {
     }
 
     fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<Error> {
-        flow(unnest::rewrite(select))
+        let joins = select.from.iter().map(|table| table.joins.len() + 1);
+        match joins.sum::<usize>() > TABLE_LIMIT {
+            true => ControlFlow::Break(too_complex()),
+            false => flow(unnest::rewrite(select)),
+        }
     }
 
     fn post_visit_select(&mut self, select: &mut Select) -> ControlFlow<Error> {
@@ -60,6 +69,7 @@ impl VisitorMut for Spelling {
     }
 
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Error> {
+        chains::balance(expr);
         let elements = match &*expr {
             Expr::Subquery(query) => elements::value(query),
             Expr::Exists { subquery, negated } => elements::exists(subquery, *negated),
