@@ -89,6 +89,8 @@ pub(crate) struct Planned {
     search_path: Option<String>,
     /// Where its predictions are computed.
     device: [Option<String>; 2],
+    /// The clock that it reads.
+    time_zone: Option<String>,
 }
 
 impl Prepared {
@@ -130,6 +132,7 @@ impl Planned {
             || self.role_change != session.identity.changes()
             || self.search_path != session.settings.get("search_path")
             || self.device != session.settings.device_settings()
+            || self.time_zone != session.settings.get("timezone")
         {
             return false;
         }
@@ -281,6 +284,7 @@ impl Session {
         let role_change = self.identity.changes();
         let search_path = self.settings.get("search_path");
         let device = self.settings.device_settings();
+        let time_zone = self.settings.get("timezone");
         let named = Named::of(&self.engine.catalog.state());
         let typed = typed_values(statement, parameter_types);
         let planning = Box::pin(execute::plan(self, typed.as_ref().unwrap_or(statement)));
@@ -297,6 +301,7 @@ impl Session {
             role_change,
             search_path,
             device,
+            time_zone,
         };
         Ok(Prepared {
             statement: statement.clone(),

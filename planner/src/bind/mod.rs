@@ -4,6 +4,7 @@
 //! resolved. Runs nothing.
 
 mod arguments;
+mod bags;
 mod change;
 mod choose_estimator;
 mod column_rules;
@@ -13,6 +14,7 @@ mod findings;
 mod functions;
 mod given_tables;
 mod insert;
+mod interval_order;
 mod letter_case;
 mod merge;
 mod model_plans;
@@ -103,7 +105,8 @@ async fn bind(
         _ => Vec::new(),
     };
     wildcards::expand(session, &mut statement)?;
-    crate::functions::rewrite(&mut statement)?;
+    let zone = state.config().options().execution.time_zone.clone();
+    crate::functions::rewrite(&mut statement, zone.as_deref())?;
     let scope = ModelScope::bind(session, &mut statement).await?;
     given.open(session, &mut statement).await?;
     let files = FileScope::bind(session, &statement).await?;
@@ -126,6 +129,7 @@ async fn bind(
         }
     };
     plan_limits::check(&plan)?;
+    let plan = interval_order::ordered(bags::counted(plan)?, &state)?;
     Ok(BoundQuery {
         plan,
         state,

@@ -4,6 +4,7 @@
 //! that names it. `expressions` has operators and literals, `googlesql` the forms of BigQuery, `relations` what stands
 //! in FROM, `unnest` arrays there, `elements` subqueries over them, `subqueries` EXISTS and IN among the columns of a result. Plans nothing.
 
+mod casts;
 mod chains;
 mod elements;
 mod expressions;
@@ -25,8 +26,14 @@ use crate::bind::too_complex;
 use crate::error::{Error, Result};
 
 /// Rewrites a statement in place.
-pub(crate) fn rewrite(statement: &mut Statement) -> Result<()> {
-    match statement.visit(&mut Spelling) {
+///
+/// `zone` is the client's time zone.
+pub(crate) fn rewrite(statement: &mut Statement, zone: Option<&str>) -> Result<()> {
+    let is_greenwich = |zone: &&str| ["utc", "etc/utc", "gmt", "z", "+00:00"].contains(zone);
+    let zone = zone.map(str::to_owned);
+    let lower = zone.as_deref().map(str::to_lowercase);
+    let zone = zone.filter(|_| lower.as_deref().filter(is_greenwich).is_none());
+    match statement.visit(&mut Spelling { zone }) {
         ControlFlow::Continue(()) => Ok(()),
         ControlFlow::Break(error) => Err(error),
     }
@@ -35,7 +42,9 @@ pub(crate) fn rewrite(statement: &mut Statement) -> Result<()> {
 /// How many tables one FROM may join: the schema of each join has the columns of all before it.
 const TABLE_LIMIT: usize = 1_000;
 
-struct Spelling;
+struct Spelling {
+    zone: Option<String>,
+}
 
 fn flow(result: Result<()>) -> ControlFlow<Error> {
     match result {
@@ -82,7 +91,7 @@ impl VisitorMut for Spelling {
     }
 
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Error> {
-        flow(expressions::rewrite(expr))
+        flow(expressions::rewrite(expr, self.zone.as_deref()))
     }
 }
 
