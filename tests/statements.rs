@@ -85,6 +85,45 @@ async fn a_timeout_ends_a_training() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn no_chain_of_operators_ends_the_server() {
+    let server = TestServer::start().await;
+    let client = server.client().await;
+    let chain = |part: &str, link: &str, n: usize| format!("SELECT {}", vec![part; n].join(link));
+    let sum = chain("1", "+", 4_900);
+    assert_eq!(rows(&client, &sum).await.unwrap(), [["4900"]]);
+    client
+        .batch_execute("SET statement_timeout = '2s'")
+        .await
+        .unwrap();
+    let long = [
+        chain("'a'", "||", 1_500),
+        chain("(1.5::numeric(5,2))", "+", 300),
+        chain("NOT true", " OR ", 1_500),
+        chain("1 AS a", " UNION ALL SELECT ", 1_000),
+        format!(
+            "{} FROM generate_series(1, 2) t",
+            chain("value", "-", 4_900)
+        ),
+        format!("SELECT 1 FROM {}", vec!["pg_class"; 1_200].join(", ")),
+    ];
+    for query in long {
+        let asked = Instant::now();
+        if let Err(error) = client.simple_query(&query).await {
+            let code = error.code().map(|code| code.code().to_owned());
+            let known = code.filter(|code| ["57014", "54001"].contains(&code.as_str()));
+            assert!(known.is_some(), "{}", describe(&error));
+        }
+        assert!(asked.elapsed() < PROMPT + PROMPT, "{:.40}", query);
+    }
+    // The session lives on, and the server.
+    assert_eq!(rows(&client, "SELECT 1").await.unwrap(), [["1"]]);
+    assert_eq!(
+        rows(&server.client().await, "SELECT 1").await.unwrap(),
+        [["1"]]
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn of_two_creators_of_one_model_one_wins() {
     let server = TestServer::start().await;
     let create = "CREATE MODEL m PREDICT y USING linear AS SELECT value AS x, value * 2.0 AS y FROM generate_series(1, 200000)";

@@ -55,7 +55,7 @@ pub use copy_options::{CopyColumns, CopyFormat, CopyOptions};
 pub use engine::{ClientFacts, Engine, EngineConfig, SecretText, SessionExtension, SessionFacts};
 pub use error::{Error, Report, Result, report_of};
 pub use observe::StatementWatch;
-pub use session::{Prepared, Session};
+pub use session::{Prepared, STACK_BYTES, Session};
 pub use settings::Settings;
 pub use statement_run::{CopyIn, Notice, Outcome, Severity, StatementControl};
 pub use transaction::TransactionState;

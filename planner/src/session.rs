@@ -43,6 +43,9 @@ use crate::workload::{RoleLimits, Slot};
 
 /// The one database of a warehouse, which every tool guesses.
 pub(crate) const DATABASE: &str = "postgres";
+/// The stack of a thread that plans, runs or drops statements: enough for the deepest tree that `sql` lets through, in an
+/// unoptimised build. Only what is touched becomes memory.
+pub const STACK_BYTES: usize = 128 << 20;
 /// The schema of names without one.
 pub(crate) const PUBLIC: &str = "public";
 
@@ -85,6 +88,8 @@ pub(crate) struct Planned {
     search_path: Option<String>,
     /// Where its predictions are computed.
     device: [Option<String>; 2],
+    /// The clock that it reads.
+    time_zone: Option<String>,
 }
 
 impl Prepared {
@@ -127,6 +132,11 @@ impl Prepared {
         cast_values(values, &self.parameter_types)
     }
 
+    /// Whether it ends a block by committing it.
+    pub fn is_commit(&self) -> bool {
+        execute::is_commit(&self.statement)
+    }
+
     /// Whether its only inputs are its parameters, so that `execute_point` may answer it.
     pub fn is_point(&self) -> bool {
         lock(&self.planned).point.is_some()
@@ -145,6 +155,7 @@ impl Planned {
             || self.role_change != session.identity.changes()
             || self.search_path != session.settings.get("search_path")
             || self.device != session.settings.device_settings()
+            || self.time_zone != session.settings.get("timezone")
         {
             return false;
         }
@@ -296,6 +307,7 @@ impl Session {
         let role_change = self.identity.changes();
         let search_path = self.settings.get("search_path");
         let device = self.settings.device_settings();
+        let time_zone = self.settings.get("timezone");
         let named = Named::of(&self.engine.catalog.state());
         let typed = typed_values(statement, parameter_types);
         let planning = Box::pin(execute::plan(self, typed.as_ref().unwrap_or(statement)));
@@ -315,6 +327,7 @@ impl Session {
             role_change,
             search_path,
             device,
+            time_zone,
         };
         Ok(Prepared {
             statement: statement.clone(),
@@ -360,7 +373,7 @@ impl Session {
             .engine
             .workload
             .enter(self.identity.authenticated_user(), &role)?;
-        let timeout = role.timeout(self.settings.statement_timeout());
+        let timeout = self.time_limit();
         let limits = Limits::start(control, timeout, &self.engine.timers, slot);
         self.engine
             .set_running(self.process_id, Some(&limits.token));
@@ -421,6 +434,12 @@ impl Session {
             Err(_) if limits.timed_out() => Err(Error::TimedOut),
             other => other,
         }
+    }
+
+    /// How long a statement may take, its planning included.
+    pub fn time_limit(&self) -> Option<Duration> {
+        let timeout = self.settings.statement_timeout();
+        self.role_limits().timeout(timeout)
     }
 
     /// What the role that logged in may use.

@@ -10,6 +10,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinHandle;
 
 use crate::error::{Error, Result};
+use crate::session::STACK_BYTES;
 
 /// The threads.
 #[derive(Debug)]
@@ -21,6 +22,7 @@ impl TrainingThreads {
         let runtime = Builder::new_multi_thread()
             .worker_threads(threads)
             .thread_name("auspex-training")
+            .thread_stack_size(STACK_BYTES)
             .enable_all()
             .build();
         Ok(TrainingThreads(Some(runtime?)))

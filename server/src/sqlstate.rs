@@ -101,6 +101,11 @@ impl Failure {
         Failure::error("57014", "canceling statement due to user request")
     }
 
+    /// The statement's time is over.
+    pub(crate) fn timed_out() -> Failure {
+        Failure::error("57014", "canceling statement due to statement timeout")
+    }
+
     /// The server stops.
     pub(crate) fn shutdown() -> Failure {
         Failure::fatal(

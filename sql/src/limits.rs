@@ -25,7 +25,8 @@ const TOKENS_ON_CALLERS_STACK: usize = 64;
 /// Enough for `RECURSION_LIMIT` in an unoptimised build; only what is touched becomes memory.
 const LARGE_STACK_BYTES: usize = 64 << 20;
 
-/// How many operators may follow one another without a comma or bracket: each makes the tree one deeper.
+/// How deep a tree may become. Operators and joins that follow one another without a comma make it one deeper each, and
+/// brackets as deep as what they hold.
 const CHAIN_LIMIT: usize = 5_000;
 
 /// How often a word may follow itself, as `INTERVAL INTERVAL …`, on which sqlparser recurses without a count.
@@ -36,13 +37,16 @@ pub(crate) fn check(tokens: &[TokenWithSpan]) -> Result<bool, ParseError> {
     let mut deepest = 0;
     let mut types = 0_usize;
     let mut repetitions = 0;
-    // For each open bracket, the operators seen in it so far.
-    let mut chains = vec![0_usize];
+    // For each open bracket.
+    let mut chains = vec![Chain::default()];
     for (at, token) in tokens.iter().enumerate() {
         match &token.token {
-            Token::LParen | Token::LBracket => chains.push(0),
+            Token::LParen | Token::LBracket => chains.push(Chain::default()),
             Token::RParen | Token::RBracket if chains.len() > 1 => {
-                chains.pop();
+                let inner = chains.pop().map_or(0, |chain| chain.depth());
+                if let Some(outer) = chains.last_mut() {
+                    outer.inner = outer.inner.max(inner);
+                }
                 let again = tokens
                     .get(at + 1)
                     .is_some_and(|next| matches!(next.token, Token::LParen | Token::LBracket));
@@ -52,7 +56,7 @@ pub(crate) fn check(tokens: &[TokenWithSpan]) -> Result<bool, ParseError> {
             Token::Lt if is_word(tokens.get(at.wrapping_sub(1)), "STRUCT") => types += 1,
             Token::Gt => types = types.saturating_sub(1),
             Token::ShiftRight => types = types.saturating_sub(2),
-            Token::Comma => chains.last_mut().into_iter().for_each(|chain| *chain = 0),
+            Token::Comma => chains.last_mut().into_iter().for_each(Chain::next),
             token if is_operator(token) => lengthen(&mut chains, 1),
             _ => {}
         }
@@ -61,7 +65,7 @@ pub(crate) fn check(tokens: &[TokenWithSpan]) -> Result<bool, ParseError> {
         repetitions = if repeated { repetitions + 1 } else { 0 };
         let depth = chains.len() - 1 + types;
         deepest = deepest.max(depth);
-        let chain = chains.last().copied().unwrap_or(0);
+        let chain = chains.last().map_or(0, Chain::depth);
         if depth > RECURSION_LIMIT || chain > CHAIN_LIMIT || repetitions > REPETITION_LIMIT {
             let place = span_of(token.span).start;
             return Err(ParseError::new(ParseErrorKind::TooDeep, Some(place)));
@@ -70,9 +74,33 @@ pub(crate) fn check(tokens: &[TokenWithSpan]) -> Result<bool, ParseError> {
     Ok(deepest > DEPTH_ON_CALLERS_STACK || tokens.len() > TOKENS_ON_CALLERS_STACK)
 }
 
-fn lengthen(chains: &mut [usize], by: usize) {
+/// What stands between two brackets, so far.
+#[derive(Debug, Default, Clone, Copy)]
+struct Chain {
+    /// Operators since the last comma.
+    operators: usize,
+    /// How deep the brackets since the last comma are.
+    inner: usize,
+    /// How deep what stands before the last comma is.
+    before: usize,
+}
+
+impl Chain {
+    fn depth(&self) -> usize {
+        self.before.max(self.operators + self.inner)
+    }
+
+    fn next(&mut self) {
+        *self = Chain {
+            before: self.depth(),
+            ..Chain::default()
+        };
+    }
+}
+
+fn lengthen(chains: &mut [Chain], by: usize) {
     if let Some(chain) = chains.last_mut() {
-        *chain += by;
+        chain.operators += by;
     }
 }
 
@@ -87,6 +115,7 @@ fn is_operator(token: &Token) -> bool {
                     "UNION",
                     "EXCEPT",
                     "INTERSECT",
+                    "JOIN",
                     "IS",
                     "LIKE",
                     "ILIKE",

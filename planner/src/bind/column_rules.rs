@@ -13,6 +13,7 @@ use datafusion::logical_expr::{Expr, ExprSchemable as _, LogicalPlan, LogicalPla
 use datafusion::sql::sqlparser::ast::{self, SetExpr, VisitMut, VisitorMut};
 
 use crate::error::{Error, Result};
+use crate::functions::assigned;
 
 /// The syntax tree of an expression's text.
 pub(crate) fn parse_expr(text: &str) -> Result<ast::Expr> {
@@ -87,7 +88,7 @@ pub(crate) fn as_table_rows(
         typed.push(match in_table.contains(&idx) {
             true => {
                 let field = &shape.columns()[idx - first];
-                let cast = column.cast_to(field.data_type(), plan.schema())?;
+                let cast = assigned(column, field.data_type(), plan.schema())?;
                 cast.alias(field.name())
             }
             false => column,
@@ -107,7 +108,7 @@ pub(crate) fn as_table_rows(
         computed.push(match (field, text) {
             (Some(field), Some(text)) => {
                 let expr = state.create_logical_expr(&text, plan.schema())?;
-                let expr = expr.cast_to(field.data_type(), plan.schema())?;
+                let expr = assigned(expr, field.data_type(), plan.schema())?;
                 expr.alias(field.name())
             }
             _ => place(&plan, idx),

@@ -6,20 +6,22 @@
 use std::sync::Arc;
 
 use auspex_storage::{CatalogEntry, RowChecks, TableShape};
-use datafusion::arrow::datatypes::FieldRef;
+use datafusion::arrow::datatypes::{DataType, FieldRef};
 use datafusion::common::{DFSchema, ScalarValue};
-use datafusion::logical_expr::{DmlStatement, Expr, ExprSchemable as _, LogicalPlan, lit};
+use datafusion::logical_expr::{DmlStatement, Expr, LogicalPlan, lit};
 use datafusion::logical_expr::{LogicalPlanBuilder, WriteOp};
 use datafusion::sql::sqlparser::ast::{self, Ident, ObjectName, SetExpr, TableObject};
 
 use super::column_rules::{
-    as_table_rows, column_place, default_of, generated_value, is_computed, is_default, row_checks,
+    as_table_rows, cast_ast, column_place, default_of, generated_value, is_computed, is_default,
+    row_checks,
 };
 use super::returning::{Returning, bind_returning};
 use super::{BoundQuery, GivenTables, bind_sql_with};
 use crate::access::{TableUse, as_writer};
 use crate::commands::name_parts;
 use crate::error::{Error, Result};
+use crate::functions::assigned;
 use crate::session::Session;
 
 /// An INSERT that is ready to run.
@@ -84,9 +86,7 @@ pub(crate) async fn bind_insert_with(
             Some(text) => {
                 let none = DFSchema::empty();
                 let default = state.create_logical_expr(&text, &none)?;
-                default
-                    .cast_to(field.data_type(), &none)?
-                    .alias(field.name())
+                assigned(default, field.data_type(), &none)?.alias(field.name())
             }
             None => column,
         });
@@ -214,6 +214,24 @@ fn from_query(
     Ok((planned, Some(places)))
 }
 
+/// Whether a value of VALUES is cast here, where its digits are seen, rather than by the planner, which cuts off.
+fn is_fitted(value: &ast::Expr, data_type: &DataType) -> bool {
+    let is_number = match data_type {
+        DataType::Decimal128(_, scale) => *scale >= 0,
+        DataType::Float32 => true,
+        data_type => data_type.is_signed_integer(),
+    };
+    let is_whole = |digits: &str| digits.bytes().all(|b| b.is_ascii_digit());
+    is_number
+        && match value {
+            ast::Expr::Value(value) => match &value.value {
+                ast::Value::Number(digits, _) => !is_whole(digits),
+                _ => false,
+            },
+            _ => true,
+        }
+}
+
 /// The error that a source has not as many columns as are to be filled.
 pub(super) fn counts_differ(found: usize, wanted: usize) -> Error {
     let (more, less) = match found > wanted {
@@ -294,6 +312,9 @@ fn columns_of(
                 *expr = default_of(shape, field)?;
             } else if generated(field) {
                 return Err(generated_value(field.name(), false));
+            }
+            if is_fitted(expr, field.data_type()) {
+                *expr = cast_ast(expr.clone(), field.data_type());
             }
         }
     }

@@ -4,6 +4,7 @@
 //! resolved. Runs nothing.
 
 mod arguments;
+mod bags;
 mod change;
 mod choose_estimator;
 mod column_rules;
@@ -13,6 +14,7 @@ mod findings;
 mod functions;
 mod given_tables;
 mod insert;
+mod interval_order;
 mod late_names;
 mod letter_case;
 mod merge;
@@ -21,6 +23,7 @@ mod model_scope;
 mod names;
 mod output_column;
 mod output_names;
+mod plan_limits;
 mod predict_udf;
 mod repeat_version;
 mod returning;
@@ -59,6 +62,7 @@ use model_scope::ModelScope;
 pub(crate) use model_scope::{BoundModel, string_literal};
 use names::output_names;
 pub(crate) use output_names::check_output_names;
+pub(crate) use plan_limits::too_complex;
 pub(crate) use predict_udf::PredictUdf;
 pub(crate) use returning::{Returned, Returning, bind_returning};
 pub(crate) use typed_values::typed_values;
@@ -106,7 +110,8 @@ async fn bind(
         _ => Vec::new(),
     };
     wildcards::expand(session, &mut statement)?;
-    crate::functions::rewrite(&mut statement)?;
+    let zone = state.config().options().execution.time_zone.clone();
+    crate::functions::rewrite(&mut statement, zone.as_deref())?;
     let scope = ModelScope::bind(session, &mut statement).await?;
     given.open(session, &mut statement).await?;
     let files = FileScope::bind(session, &statement).await?;
@@ -128,6 +133,8 @@ async fn bind(
             Err(error) => return Err(names::explained(session, &mut statement, error)),
         }
     };
+    plan_limits::check(&plan)?;
+    let plan = interval_order::ordered(bags::counted(plan)?, &state)?;
     Ok(BoundQuery {
         plan,
         state,

@@ -1,12 +1,17 @@
-//! Sums, differences and products of whole numbers that fail when they do not fit.
+//! Arithmetic that fails where its result does not fit, instead of wrapping or becoming infinite.
 //!
-//! In: two whole numbers of any width; out: one of the wider width, or PostgreSQL's "integer out of
-//! range". The planner's own operators start again at the smallest number, silently.
+//! In: numbers that a chain such as `a + b - c` joins; out: one number of the wider type, or PostgreSQL's
+//! "out of range". Texts joined by `||` are chains as well. A chain is one call, however long, so that planning it is linear in its length.
 
+use std::sync::Arc;
+
+use datafusion::arrow::array::{Array, ArrayRef, AsArray, Datum, StringArray};
 use datafusion::arrow::compute::kernels::numeric::{add, mul, sub};
-use datafusion::arrow::datatypes::DataType;
-use datafusion::common::ExprSchema;
+use datafusion::arrow::datatypes::{ArrowPrimitiveType, DataType, Float32Type, Float64Type};
+use datafusion::arrow::error::ArrowError;
+use datafusion::common::{ExprSchema, ScalarValue};
 use datafusion::error::Result;
+use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::{
     ColumnarValue, Expr, ExprSchemable as _, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl,
     Signature, Volatility,
@@ -15,69 +20,137 @@ use datafusion::sql::sqlparser::ast::BinaryOperator;
 
 use super::call::failure;
 
-/// One operator on whole numbers of one width.
+/// Operators of one width, applied from left to right.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Checked {
-    symbol: &'static str,
+    symbols: Vec<&'static str>,
     data_type: DataType,
     signature: Signature,
 }
 
 impl Checked {
-    /// The checked operator for two types; `None` where the planner's own will do.
-    pub(super) fn of(op: &BinaryOperator, left: &DataType, right: &DataType) -> Option<Checked> {
+    fn new(symbols: Vec<&'static str>, data_type: DataType) -> Checked {
+        let types = vec![data_type.clone()];
+        Checked {
+            signature: Signature::uniform(symbols.len() + 1, types, Volatility::Immutable),
+            symbols,
+            data_type,
+        }
+    }
+
+    /// The type of an expression that is a checked chain already: known without asking its parts.
+    pub(super) fn type_of(expr: &Expr) -> Option<DataType> {
+        match expr {
+            Expr::ScalarFunction(call) => Some(Checked::in_call(call)?.data_type.clone()),
+            _ => None,
+        }
+    }
+
+    fn in_call(call: &ScalarFunction) -> Option<&Checked> {
+        call.func.inner().downcast_ref::<Checked>()
+    }
+
+    /// The symbol and the type of the checked operator for two types; `None` where the planner's own will do.
+    pub(super) fn of(
+        op: &BinaryOperator,
+        left: &DataType,
+        right: &DataType,
+    ) -> Option<(&'static str, DataType)> {
+        if (op, left, right)
+            == (
+                &BinaryOperator::StringConcat,
+                &DataType::Utf8,
+                &DataType::Utf8,
+            )
+        {
+            return Some(("||", DataType::Utf8));
+        }
+        let (left, right) = (signed(left)?, signed(right)?);
+        let data_type = match (&left, &right) {
+            (DataType::Float32, DataType::Float32) => DataType::Float32,
+            (left, right) if left.is_floating() || right.is_floating() => DataType::Float64,
+            (left, right) if left.primitive_width() >= right.primitive_width() => left.clone(),
+            (_, right) => right.clone(),
+        };
         let symbol = match op {
             BinaryOperator::Plus => "+",
             BinaryOperator::Minus => "-",
             BinaryOperator::Multiply => "*",
             _ => return None,
         };
-        let is_whole = |t: &DataType| t.is_signed_integer();
-        if !is_whole(left) || !is_whole(right) {
-            return None;
-        }
-        let width = |t: &DataType| t.primitive_width().unwrap_or(8);
-        let wider = if width(left) >= width(right) {
-            left
-        } else {
-            right
-        };
-        Some(Checked {
-            symbol,
-            data_type: wider.clone(),
-            signature: Signature::uniform(2, vec![wider.clone()], Volatility::Immutable),
-        })
+        Some((symbol, data_type))
     }
 
-    /// The call on two operands.
+    /// The call on two operands, of which the left one may be a chain that becomes longer.
     pub(super) fn call(
-        self,
+        symbol: &'static str,
+        data_type: DataType,
         left: Expr,
         right: Expr,
         schema: &dyn ExprSchema,
-    ) -> Result<Option<Expr>> {
-        let to = self.data_type.clone();
-        let args = vec![left.cast_to(&to, schema)?, right.cast_to(&to, schema)?];
-        Ok(Some(ScalarUDF::from(self).call(args)))
+    ) -> Result<Expr> {
+        let right = right.cast_to(&data_type, schema)?;
+        match left {
+            Expr::ScalarFunction(mut call)
+                if Checked::in_call(&call).is_some_and(|chain| chain.data_type == data_type) =>
+            {
+                let mut symbols = Checked::in_call(&call)
+                    .map(|chain| chain.symbols.clone())
+                    .unwrap_or_default();
+                symbols.push(symbol);
+                call.args.push(right);
+                Ok(ScalarUDF::from(Checked::new(symbols, data_type)).call(call.args))
+            }
+            left => {
+                let left = left.cast_to(&data_type, schema)?;
+                let chain = Checked::new(vec![symbol], data_type);
+                Ok(ScalarUDF::from(chain).call(vec![left, right]))
+            }
+        }
     }
+
+    fn spelled(&self, args: impl Iterator<Item = String>) -> String {
+        let mut text = String::new();
+        let symbols = std::iter::once("").chain(self.symbols.iter().copied());
+        for (symbol, arg) in symbols.zip(args) {
+            if !symbol.is_empty() {
+                text = text + " " + symbol + " ";
+            }
+            text.push_str(&arg);
+        }
+        text
+    }
+}
+
+/// The signed type in which the numbers of a type are computed with; `None` for what is no such number.
+pub(super) fn signed(data_type: &DataType) -> Option<DataType> {
+    Some(match data_type {
+        DataType::UInt8 => DataType::Int16,
+        DataType::UInt16 => DataType::Int32,
+        DataType::UInt32 => DataType::Int64,
+        DataType::Float32 | DataType::Float64 => data_type.clone(),
+        whole if whole.is_signed_integer() => whole.clone(),
+        _ => return None,
+    })
 }
 
 impl ScalarUDFImpl for Checked {
     fn name(&self) -> &str {
-        match self.symbol {
-            "+" => "sum_of",
-            "-" => "difference_of",
-            _ => "product_of",
+        match self.symbols.as_slice() {
+            ["+"] => "sum_of",
+            ["-"] => "difference_of",
+            ["*"] => "product_of",
+            ["||", ..] => "joined_texts",
+            _ => "chain_of",
         }
     }
 
     fn display_name(&self, args: &[Expr]) -> Result<String> {
-        Ok(format!("{} {} {}", args[0], self.symbol, args[1]))
+        Ok(self.spelled(args.iter().map(ToString::to_string)))
     }
 
     fn schema_name(&self, args: &[Expr]) -> Result<String> {
-        let (left, right) = (args[0].schema_name(), args[1].schema_name());
-        Ok(format!("{left} {} {right}", self.symbol))
+        Ok(self.spelled(args.iter().map(|arg| arg.schema_name().to_string())))
     }
 
     fn signature(&self) -> &Signature {
@@ -89,21 +162,106 @@ impl ScalarUDFImpl for Checked {
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        let kernel = match self.symbol {
-            "+" => add,
-            "-" => sub,
-            _ => mul,
-        };
-        let out_of_range = |_| {
-            let name = super::server_side::type_name(&self.data_type);
-            failure("22003", format!("{name} out of range"))
-        };
-        let [left, right] = args.args.as_slice() else {
-            return Err(failure("XX000", "an operator takes two operands"));
-        };
-        datafusion::physical_expr_common::datum::apply(left, right, |left, right| {
-            kernel(left, right)
-        })
-        .map_err(out_of_range)
+        if self.data_type == DataType::Utf8 {
+            return joined(&args.args, args.number_rows);
+        }
+        let mut operands = args.args.into_iter();
+        let mut result = operands
+            .next()
+            .ok_or_else(|| failure("XX000", "a chain of operators without operands"))?;
+        for (symbol, operand) in self.symbols.iter().zip(operands) {
+            result = apply(symbol, &result, &operand, &self.data_type)?;
+        }
+        Ok(result)
     }
+}
+
+/// Texts one after the other; NULL if one of them is.
+fn joined(texts: &[ColumnarValue], n_rows: usize) -> Result<ColumnarValue> {
+    let is_scalar = |text: &ColumnarValue| matches!(text, ColumnarValue::Scalar(_));
+    let is_constant = texts.iter().all(is_scalar);
+    let n_rows = if is_constant { 1 } else { n_rows };
+    let columns: Vec<ArrayRef> = texts
+        .iter()
+        .map(|text| text.to_array(n_rows))
+        .collect::<Result<_>>()?;
+    let columns: Vec<_> = columns
+        .iter()
+        .map(|column| column.as_string::<i32>())
+        .collect();
+    let of_row = |row: usize| {
+        let parts = columns
+            .iter()
+            .map(|column| column.is_valid(row).then(|| column.value(row)));
+        parts.collect::<Option<String>>()
+    };
+    let joined: StringArray = (0..n_rows).map(of_row).collect();
+    Ok(match is_constant {
+        true => ColumnarValue::Scalar(ScalarValue::try_from_array(&joined, 0)?),
+        false => ColumnarValue::Array(Arc::new(joined)),
+    })
+}
+
+fn apply(
+    symbol: &str,
+    left: &ColumnarValue,
+    right: &ColumnarValue,
+    data_type: &DataType,
+) -> Result<ColumnarValue> {
+    let kernel = match symbol {
+        "+" => add,
+        "-" => sub,
+        _ => mul,
+    };
+    let checked =
+        |left: &dyn Datum, right: &dyn Datum| -> std::result::Result<ArrayRef, ArrowError> {
+            let result = kernel(left, right)?;
+            match data_type {
+                DataType::Float32 => fits::<Float32Type>(&result, left, right)?,
+                DataType::Float64 => fits::<Float64Type>(&result, left, right)?,
+                _ => {}
+            }
+            Ok(result)
+        };
+    let applied = datafusion::physical_expr_common::datum::apply(left, right, checked);
+    applied.map_err(|error| match data_type.is_floating() {
+        true => error,
+        false => {
+            let name = super::server_side::type_name(data_type);
+            failure("22003", format!("{name} out of range"))
+        }
+    })
+}
+
+/// Fails where finite numbers gave an infinite one. Quotients stay infinite: a condition that keeps zeros away from a
+/// division does not keep the planner from dividing first.
+fn fits<T: ArrowPrimitiveType>(
+    result: &ArrayRef,
+    left: &dyn Datum,
+    right: &dyn Datum,
+) -> std::result::Result<(), ArrowError>
+where
+    T::Native: Into<f64>,
+{
+    let result = result.as_primitive::<T>();
+    let is_finite = |value: T::Native| {
+        let value: f64 = value.into();
+        value.is_finite()
+    };
+    // What is not finite is rare, so one pass without branches over all values decides.
+    if result.values().iter().all(|value| is_finite(*value)) {
+        return Ok(());
+    }
+    let ((left, one_left), (right, one_right)) = (left.get(), right.get());
+    let (left, right) = (left.as_primitive::<T>(), right.as_primitive::<T>());
+    for row in (0..result.len()).filter(|row| result.is_valid(*row)) {
+        let value: f64 = result.value(row).into();
+        let a: f64 = left.value(if one_left { 0 } else { row }).into();
+        let b: f64 = right.value(if one_right { 0 } else { row }).into();
+        if value.is_infinite() && a.is_finite() && b.is_finite() {
+            let message = "value out of range: overflow".to_owned();
+            return Err(ArrowError::ArithmeticOverflow(message));
+        }
+    }
+    Ok(())
 }

@@ -6,7 +6,9 @@
 use std::sync::Arc;
 
 use chrono::{Datelike, NaiveDate, NaiveDateTime, Timelike};
-use datafusion::arrow::array::{Array, ArrayRef, IntervalMonthDayNanoArray};
+use datafusion::arrow::array::{
+    Array, ArrayRef, Decimal128Array, Float64Array, IntervalMonthDayNanoArray, StringArray,
+};
 use datafusion::arrow::datatypes::{DataType, IntervalMonthDayNano};
 use datafusion::error::Result;
 
@@ -18,6 +20,9 @@ const MICROS_PER_DAY: i64 = 86_400 * MICROS_PER_SECOND;
 const MONTHS_PER_YEAR: f64 = 12.0;
 const DAYS_PER_MONTH: f64 = 30.0;
 
+/// A number in the order of intervals.
+const KEY: DataType = DataType::Decimal128(38, 0);
+
 /// The functions of this family.
 pub(super) fn functions() -> Vec<Function> {
     vec![
@@ -28,6 +33,7 @@ pub(super) fn functions() -> Vec<Function> {
         function("interval_divided", &[2], INTERVAL, |call| {
             scaled(call, |x| 1.0 / x)
         }),
+        function("interval_key", &[1], KEY, key),
         function("justify_days", &[1], INTERVAL, |call| {
             each(call, |parts| parts.justify_days())
         }),
@@ -172,6 +178,53 @@ fn scaled(call: &Call<'_>, factor: impl Fn(f64) -> f64) -> Result<ArrayRef> {
     let scaled: Result<IntervalMonthDayNanoArray> =
         values.iter().zip(numbers.iter()).map(product).collect();
     Ok(Arc::new(scaled?))
+}
+
+/// Microseconds, of months with 30 days and days with 24 hours: by these, intervals are compared.
+fn key(call: &Call<'_>) -> Result<ArrayRef> {
+    let of = |value: IntervalMonthDayNano| {
+        let days = i128::from(value.months) * 30 + i128::from(value.days);
+        days * i128::from(MICROS_PER_DAY) + i128::from(value.nanoseconds / 1000)
+    };
+    let keys: Decimal128Array = call
+        .intervals(0)?
+        .iter()
+        .map(|value| value.map(of))
+        .collect();
+    Ok(Arc::new(keys.with_precision_and_scale(38, 0)?))
+}
+
+/// `extract` of an interval: what its time shows, and its length in seconds.
+pub(super) fn extract(call: &Call<'_>, fields: &StringArray) -> Result<ArrayRef> {
+    const SECONDS_PER_YEAR: f64 = 365.25 * 86_400.0;
+    let intervals = call.intervals(1)?;
+    let of_row = |(field, value): (Option<&str>, Option<IntervalMonthDayNano>)| {
+        let (Some(field), Some(value)) = (field, value) else {
+            return Ok(None);
+        };
+        let micros = (value.nanoseconds / 1000) as f64;
+        let of_minute = (value.nanoseconds / 1000 % 60_000_000) as f64;
+        let (years, months) = (value.months / 12, value.months % 12);
+        let years = f64::from(years);
+        Ok(Some(match field {
+            "second" => of_minute / 1e6,
+            "milliseconds" => of_minute / 1e3,
+            "microseconds" => of_minute,
+            "epoch" => {
+                let days = f64::from(months) * DAYS_PER_MONTH + f64::from(value.days);
+                years * SECONDS_PER_YEAR + days * 86_400.0 + micros / 1e6
+            }
+            "decade" => (years / 10.0).trunc(),
+            "century" => (years / 100.0).trunc(),
+            "millennium" => (years / 1000.0).trunc(),
+            _ => {
+                let message = format!("unit \"{field}\" not supported for type interval");
+                return Err(failure("0A000", message));
+            }
+        }))
+    };
+    let values = fields.iter().zip(intervals.iter()).map(of_row);
+    Ok(Arc::new(values.collect::<Result<Float64Array>>()?))
 }
 
 /// `make_interval(years, months, weeks, days, hours, mins, secs)`.

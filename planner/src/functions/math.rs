@@ -6,15 +6,18 @@ use datafusion::arrow::array::{
     Array, ArrayRef, AsArray, Float64Array, Int32Array, Int64Array, ListArray,
 };
 use datafusion::arrow::compute::cast;
+use datafusion::arrow::compute::kernels::numeric::neg;
 use datafusion::arrow::datatypes::{DataType, Float64Type};
 use datafusion::error::Result;
 
 use super::call::{Call, Function, failure, function, function_of};
+use super::interval::is_interval;
 
 /// The functions of this family.
 pub(super) fn functions() -> Vec<Function> {
     vec![
         function_of("div", &[2], |types| Ok(whole_or_float(types)), div),
+        function_of("negated", &[1], |types| negated_type(&types[0]), negated),
         function("width_bucket", &[2, 4], DataType::Int32, width_bucket),
         function_of(
             "random_between",
@@ -44,6 +47,33 @@ fn whole_or_float(types: &[DataType]) -> DataType {
         true => DataType::Int64,
         false => DataType::Float64,
     }
+}
+
+fn negated_type(data_type: &DataType) -> Result<DataType> {
+    match super::checked::signed(data_type) {
+        Some(signed) => Ok(signed),
+        None if data_type.is_numeric() || data_type.is_null() || is_interval(data_type) => {
+            Ok(data_type.clone())
+        }
+        None => {
+            let name = super::server_side::type_name(data_type);
+            Err(failure(
+                "42883",
+                format!("operator does not exist: - {name}"),
+            ))
+        }
+    }
+}
+
+/// `-x`, which fails where there is no such number.
+fn negated(call: &Call<'_>) -> Result<ArrayRef> {
+    let to = negated_type(call.arg(0)?.data_type())?;
+    let value = call.converted(0, &to)?;
+    if to.is_null() {
+        return Ok(value);
+    }
+    let name = super::server_side::type_name(&to);
+    neg(&value).map_err(|_| failure("22003", format!("{name} out of range")))
 }
 
 fn degrees_to(name: &'static str, of: impl Fn(f64) -> f64 + Send + Sync + 'static) -> Function {

@@ -3,7 +3,8 @@
 //! In: a session's context; out: the same with the functions of each family. Code map: `call` describes
 //! a function; `moment`, `interval`, `template`, `number_template` and `to_char` are about time and
 //! its text; `math`, `strings`, `arrays`, `json` what their names say;  `aggregates` look at whole groups;
-//! `googlesql` has those of BigQuery; `operators` and `checked` plan operators; `server_side` waits; `syntax` spells a
+//! `googlesql` has those of BigQuery; `operators` and `checked` plan operators; `fitted` prepares what is cast,
+//! `quantified` compares with all rows of a subquery; `server_side` waits; `syntax` spells a
 //! statement anew before it is planned, `types` names its types. Functions about catalogs, and those that write
 //! values as the wire does (`format`, `to_json`), are the server's.
 
@@ -11,6 +12,7 @@ mod aggregates;
 mod arrays;
 mod call;
 mod checked;
+mod fitted;
 mod googlesql;
 mod interval;
 mod json;
@@ -18,8 +20,10 @@ mod math;
 mod moment;
 mod number_template;
 mod operators;
+mod quantified;
 mod server_side;
 mod strings;
+mod sums;
 mod syntax;
 mod template;
 mod text_input;
@@ -35,6 +39,7 @@ use datafusion::logical_expr::ScalarUDF;
 use datafusion::optimizer::analyzer::function_rewrite::ApplyFunctionRewrites;
 use datafusion::prelude::SessionContext;
 
+pub(crate) use fitted::assigned;
 use operators::Operators;
 pub(crate) use syntax::{rewrite, unsupported_subquery};
 pub(crate) use types::Types;
@@ -50,12 +55,14 @@ pub(crate) fn install(context: &mut SessionContext) -> Result<()> {
         arrays::functions(),
         json::functions(),
         googlesql::functions(),
+        quantified::functions(),
     ];
     let mut functions: Vec<ScalarUDF> = Vec::new();
     for function in families.into_iter().flatten() {
         functions.push(function.build());
     }
     functions.push(server_side::pg_sleep());
+    functions.extend(fitted::functions());
     let uuid = datafusion::functions::string::uuid();
     functions.push(
         uuid.as_ref()
@@ -78,6 +85,7 @@ pub(crate) fn install(context: &mut SessionContext) -> Result<()> {
         .into_iter()
         .chain(json::aggregates())
         .chain(googlesql::aggregates())
+        .chain([sums::function()])
     {
         context.register_udaf(Arc::new(function))?;
     }

@@ -9,13 +9,15 @@ use chrono::{
 };
 use datafusion::arrow::array::timezone::Tz;
 use datafusion::arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, Float64Array, StringArray, Time64MicrosecondArray,
-    TimestampMicrosecondArray,
+    Array, ArrayRef, AsArray, BooleanArray, Float64Array, IntervalMonthDayNanoArray, StringArray,
+    Time64MicrosecondArray, TimestampMicrosecondArray,
 };
-use datafusion::arrow::datatypes::{DataType, TimeUnit, TimestampMicrosecondType};
+use datafusion::arrow::datatypes::{
+    DataType, IntervalMonthDayNano, Time64MicrosecondType, TimeUnit, TimestampMicrosecondType,
+};
 use datafusion::error::Result;
 
-use super::call::{Call, Function, failure, function, function_of};
+use super::call::{Call, Function, INTERVAL, failure, function, function_of};
 
 /// A point of time on the client's clock.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -101,6 +103,7 @@ pub(super) fn functions() -> Vec<Function> {
         )
         .stable(),
         function("pg_extract", &[2], DataType::Float64, extract).stable(),
+        function("moments_apart", &[2], INTERVAL, apart).stable(),
         function("overlaps", &[4], DataType::Boolean, overlaps).stable(),
     ]
 }
@@ -281,9 +284,44 @@ fn timezone(call: &Call<'_>) -> Result<ArrayRef> {
     })
 }
 
-/// The fields of `extract` that the planner lacks.
+/// Seconds of the minute, with their fraction.
+fn seconds(time: NaiveTime) -> f64 {
+    f64::from(time.second()) + f64::from(time.nanosecond() / 1000) / 1e6
+}
+
+/// Microseconds since 1970.
+fn micros(moment: Moment) -> i64 {
+    moment.local.and_utc().timestamp_micros() - i64::from(moment.offset.unwrap_or(0)) * 1_000_000
+}
+
+/// The time from the second moment to the first, in days of 24 hours.
+fn apart(call: &Call<'_>) -> Result<ArrayRef> {
+    const MICROS_PER_DAY: i64 = 86_400_000_000;
+    let of = |(later, earlier): (Option<Moment>, Option<Moment>)| {
+        let (Some(later), Some(earlier)) = (later, earlier) else {
+            return Ok(None);
+        };
+        let apart = micros(later) - micros(earlier);
+        let days = i32::try_from(apart / MICROS_PER_DAY)
+            .map_err(|_| failure("22008", "interval out of range"))?;
+        let nanoseconds = apart % MICROS_PER_DAY * 1000;
+        Ok(Some(IntervalMonthDayNano::new(0, days, nanoseconds)))
+    };
+    let moments = moments(call, 0)?.into_iter().zip(moments(call, 1)?);
+    let intervals: Result<IntervalMonthDayNanoArray> = moments.map(of).collect();
+    Ok(Arc::new(intervals?))
+}
+
+/// The fields of `extract` that the planner lacks, or cuts off.
 fn extract(call: &Call<'_>) -> Result<ArrayRef> {
     let fields = call.texts(0)?;
+    let data_type = call.arg(1)?.data_type();
+    if matches!(data_type, DataType::Interval(_) | DataType::Duration(_)) {
+        return super::interval::extract(call, &fields);
+    }
+    if matches!(data_type, DataType::Time32(_) | DataType::Time64(_)) {
+        return extract_of_day(call, &fields);
+    }
     let of_row = |(field, moment): (Option<&str>, Option<Moment>)| {
         let (Some(field), Some(moment)) = (field, moment) else {
             return Ok(None);
@@ -297,6 +335,10 @@ fn extract(call: &Call<'_>) -> Result<ArrayRef> {
             "millennium" => (year / 1000.0).ceil(),
             // Julian days count from noon of a day in 4713 BC; PostgreSQL's from midnight.
             "julian" => f64::from(moment.local.num_days_from_ce()) + 1_721_425.0 + of_day,
+            "second" => seconds(moment.local.time()),
+            "milliseconds" => seconds(moment.local.time()) * 1e3,
+            "microseconds" => (seconds(moment.local.time()) * 1e6).round(),
+            "epoch" => micros(moment) as f64 / 1e6,
             "timezone" => offset,
             "timezone_hour" => (offset / 3600.0).trunc(),
             "timezone_minute" => (offset / 60.0).trunc() % 60.0,
@@ -307,6 +349,31 @@ fn extract(call: &Call<'_>) -> Result<ArrayRef> {
         }))
     };
     let values = fields.iter().zip(moments(call, 1)?).map(of_row);
+    Ok(Arc::new(values.collect::<Result<Float64Array>>()?))
+}
+
+/// The same of a time of day.
+fn extract_of_day(call: &Call<'_>, fields: &StringArray) -> Result<ArrayRef> {
+    let micros = call.converted(1, &TIME)?;
+    let micros = micros.as_primitive::<Time64MicrosecondType>();
+    let of_row = |(field, micros): (Option<&str>, Option<i64>)| {
+        let (Some(field), Some(micros)) = (field, micros) else {
+            return Ok(None);
+        };
+        let of_minute = (micros % 60_000_000) as f64;
+        Ok(Some(match field {
+            "second" => of_minute / 1e6,
+            "milliseconds" => of_minute / 1e3,
+            "microseconds" => of_minute,
+            "epoch" => micros as f64 / 1e6,
+            _ => {
+                let message =
+                    format!("unit \"{field}\" not supported for type time without time zone");
+                return Err(failure("0A000", message));
+            }
+        }))
+    };
+    let values = fields.iter().zip(micros).map(of_row);
     Ok(Arc::new(values.collect::<Result<Float64Array>>()?))
 }
 

@@ -6,15 +6,18 @@
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::DataType;
-use datafusion::common::{DFSchema, ExprSchema};
+use datafusion::common::{DFSchema, ExprSchema, ScalarValue};
 use datafusion::error::Result;
 use datafusion::functions_nested::array_has::array_has_any_udf;
 use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr};
-use datafusion::logical_expr::{Expr, ExprSchemable as _, ScalarUDF};
+use datafusion::logical_expr::{
+    BinaryExpr, Expr, ExprSchemable as _, Operator, ScalarUDF, binary_expr, lit,
+};
 use datafusion::sql::sqlparser::ast::BinaryOperator;
 
 use super::checked::Checked;
 use super::interval::is_interval;
+use super::moment::TIMESTAMP;
 use super::unknown;
 
 /// Plans operators.
@@ -34,17 +37,23 @@ impl Operators {
         Some(function.call(args))
     }
 
-    fn planned(&self, raw: &RawBinaryExpr, schema: &dyn ExprSchema) -> Result<Option<Expr>> {
-        let (Ok(left), Ok(right)) = (raw.left.get_type(schema), raw.right.get_type(schema)) else {
-            return Ok(None);
-        };
+    fn planned(
+        &self,
+        raw: &RawBinaryExpr,
+        left: &DataType,
+        right: &DataType,
+        schema: &dyn ExprSchema,
+    ) -> Option<Expr> {
+        if let Some(expr) = moments(raw, left, right, schema) {
+            return Some(expr);
+        }
+        if let Some(expr) = decimals(raw, left, right) {
+            return Some(expr);
+        }
         let args = || vec![raw.left.clone(), raw.right.clone()];
         let swapped = || vec![raw.right.clone(), raw.left.clone()];
         let is_list = |data_type: &DataType| matches!(data_type, DataType::List(_));
-        let holds_json = |expr: &Expr| {
-            let field = expr.to_field(schema);
-            field.is_ok_and(|(_, field)| super::json::is_json(&field))
-        };
+        let holds_json = |expr: &Expr| holds_json(expr, schema);
         if left.is_string() || left.is_null() {
             let is_json = || holds_json(&raw.left) || holds_json(&raw.right);
             let name = match &raw.op {
@@ -62,28 +71,191 @@ impl Operators {
             };
             let is_reversed = raw.op == BinaryOperator::ArrowAt;
             if let Some(call) = self.call(name, if is_reversed { swapped() } else { args() }) {
-                return Ok(Some(call));
+                return Some(call);
             }
         }
-        Ok(match &raw.op {
-            BinaryOperator::Multiply if is_interval(&left) && right.is_numeric() => {
+        match &raw.op {
+            BinaryOperator::Minus if is_moment(left) && is_moment(right) => {
+                let are_dates = is_date(left) && is_date(right);
+                let call = (!are_dates).then(|| self.call("moments_apart", args()));
+                call.flatten()
+            }
+            op if is_interval(left) && is_interval(right) && comparison(op).is_some() => {
+                let key = |expr: &Expr| self.call("interval_key", vec![expr.clone()]);
+                Some(binary_expr(
+                    key(&raw.left)?,
+                    comparison(op)?,
+                    key(&raw.right)?,
+                ))
+            }
+            BinaryOperator::Multiply if is_interval(left) && right.is_numeric() => {
                 self.call("interval_times", args())
             }
-            BinaryOperator::Multiply if is_interval(&right) && left.is_numeric() => {
+            BinaryOperator::Multiply if is_interval(right) && left.is_numeric() => {
                 self.call("interval_times", swapped())
             }
-            BinaryOperator::Divide if is_interval(&left) && right.is_numeric() => {
+            BinaryOperator::Divide if is_interval(left) && right.is_numeric() => {
                 self.call("interval_divided", args())
             }
-            BinaryOperator::PGOverlap if is_list(&left) && is_list(&right) => {
+            BinaryOperator::PGOverlap if is_list(left) && is_list(right) => {
                 Some(array_has_any_udf().call(args()))
             }
-            op => match Checked::of(op, &left, &right) {
-                Some(checked) => checked.call(raw.left.clone(), raw.right.clone(), schema)?,
-                None => None,
-            },
-        })
+            _ => None,
+        }
     }
+}
+
+/// Operators that may mean something else here. The types of the others are not asked for, which costs as much as their
+/// operands are large.
+fn is_ours(op: &BinaryOperator) -> bool {
+    use BinaryOperator as B;
+    matches!(
+        op,
+        B::Eq
+            | B::NotEq
+            | B::Lt
+            | B::LtEq
+            | B::Gt
+            | B::GtEq
+            | B::Plus
+            | B::Minus
+            | B::Multiply
+            | B::Divide
+            | B::StringConcat
+            | B::PGOverlap
+            | B::Arrow
+            | B::LongArrow
+            | B::HashArrow
+            | B::HashLongArrow
+            | B::AtArrow
+            | B::ArrowAt
+            | B::Question
+            | B::QuestionPipe
+            | B::QuestionAnd
+    )
+}
+
+fn holds_json(expr: &Expr, schema: &dyn ExprSchema) -> bool {
+    let field = expr.to_field(schema);
+    field.is_ok_and(|(_, field)| super::json::is_json(&field))
+}
+
+fn comparison(op: &BinaryOperator) -> Option<Operator> {
+    Some(match op {
+        BinaryOperator::Eq => Operator::Eq,
+        BinaryOperator::NotEq => Operator::NotEq,
+        BinaryOperator::Lt => Operator::Lt,
+        BinaryOperator::LtEq => Operator::LtEq,
+        BinaryOperator::Gt => Operator::Gt,
+        BinaryOperator::GtEq => Operator::GtEq,
+        _ => return None,
+    })
+}
+
+fn is_date(data_type: &DataType) -> bool {
+    matches!(data_type, DataType::Date32 | DataType::Date64)
+}
+
+fn is_moment(data_type: &DataType) -> bool {
+    is_date(data_type) || matches!(data_type, DataType::Timestamp(..))
+}
+
+/// A date and an interval are a time stamp; a date compared with a date and whole days stays a date.
+fn moments(
+    raw: &RawBinaryExpr,
+    left: &DataType,
+    right: &DataType,
+    schema: &dyn ExprSchema,
+) -> Option<Expr> {
+    let at_midnight = |date: &Expr| date.clone().cast_to(&TIMESTAMP, schema).ok();
+    match &raw.op {
+        BinaryOperator::Plus if is_date(left) && is_interval(right) => Some(binary_expr(
+            at_midnight(&raw.left)?,
+            Operator::Plus,
+            raw.right.clone(),
+        )),
+        BinaryOperator::Plus if is_interval(left) && is_date(right) => Some(binary_expr(
+            raw.left.clone(),
+            Operator::Plus,
+            at_midnight(&raw.right)?,
+        )),
+        BinaryOperator::Minus if is_date(left) && is_interval(right) => Some(binary_expr(
+            at_midnight(&raw.left)?,
+            Operator::Minus,
+            raw.right.clone(),
+        )),
+        op if is_date(left) => {
+            let date = days_later(&raw.right, schema)?;
+            Some(binary_expr(raw.left.clone(), comparison(op)?, date))
+        }
+        op if is_date(right) => {
+            let date = days_later(&raw.left, schema)?;
+            Some(binary_expr(date, comparison(op)?, raw.right.clone()))
+        }
+        _ => None,
+    }
+}
+
+/// A date and an interval of whole days, as a date: files are skipped by comparing dates alone.
+fn days_later(sum: &Expr, schema: &dyn ExprSchema) -> Option<Expr> {
+    let Expr::BinaryExpr(BinaryExpr { left, op, right }) = sum else {
+        return None;
+    };
+    let (Expr::Cast(cast), Expr::Literal(ScalarValue::IntervalMonthDayNano(Some(interval)), _)) =
+        (left.as_ref(), right.as_ref())
+    else {
+        return None;
+    };
+    let is_date = cast
+        .expr
+        .get_type(schema)
+        .is_ok_and(|found| is_date(&found));
+    let sums = matches!(op, Operator::Plus | Operator::Minus);
+    (is_date && sums && interval.nanoseconds == 0)
+        .then(|| binary_expr(cast.expr.as_ref().clone(), *op, right.as_ref().clone()))
+}
+
+/// What is written as a number with a fraction means that decimal number beside a decimal one.
+fn decimals(raw: &RawBinaryExpr, left: &DataType, right: &DataType) -> Option<Expr> {
+    let op = match &raw.op {
+        BinaryOperator::Plus => Operator::Plus,
+        BinaryOperator::Minus => Operator::Minus,
+        BinaryOperator::Multiply => Operator::Multiply,
+        op => comparison(op)?,
+    };
+    let is_decimal = |data_type: &DataType| matches!(data_type, DataType::Decimal128(..));
+    if is_decimal(left) {
+        let right = decimal_literal(&raw.right)?;
+        return Some(binary_expr(raw.left.clone(), op, right));
+    }
+    if is_decimal(right) {
+        let left = decimal_literal(&raw.left)?;
+        return Some(binary_expr(left, op, raw.right.clone()));
+    }
+    None
+}
+
+/// The decimal number that a number with a fraction is written as.
+fn decimal_literal(expr: &Expr) -> Option<Expr> {
+    // Beyond these, digits may have been lost when the number was read.
+    const DIGITS: usize = 15;
+    let Expr::Literal(ScalarValue::Float64(Some(value)), _) = expr else {
+        return None;
+    };
+    let written = value.to_string();
+    let n_decimals = written
+        .split_once('.')
+        .map_or(0, |(_, decimals)| decimals.len());
+    let digits = written.replace(['.', '-'], "");
+    (digits.len() <= DIGITS).then_some(())?;
+    let value: i128 = written.replace('.', "").parse().ok()?;
+    let scale = i8::try_from(n_decimals).ok()?;
+    let precision = u8::try_from(digits.len().max(n_decimals).max(1)).ok()?;
+    Some(lit(ScalarValue::Decimal128(Some(value), precision, scale)))
+}
+
+fn type_of(expr: &Expr, schema: &dyn ExprSchema) -> Option<DataType> {
+    Checked::type_of(expr).or_else(|| expr.get_type(schema).ok())
 }
 
 impl ExprPlanner for Operators {
@@ -92,8 +264,23 @@ impl ExprPlanner for Operators {
         mut raw: RawBinaryExpr,
         schema: &DFSchema,
     ) -> Result<PlannerResult<RawBinaryExpr>> {
+        if !is_ours(&raw.op) {
+            return Ok(PlannerResult::Original(raw));
+        }
         unknown::resolve(&mut raw, schema);
-        Ok(match self.planned(&raw, schema)? {
+        // A parameter has no type yet: the planner infers it from the operator.
+        let (Some(left), Some(right)) = (type_of(&raw.left, schema), type_of(&raw.right, schema))
+        else {
+            return Ok(PlannerResult::Original(raw));
+        };
+        let is_json = || Checked::type_of(&raw.left).is_none() && holds_json(&raw.left, schema);
+        if let Some((symbol, data_type)) = Checked::of(&raw.op, &left, &right)
+            && (data_type != DataType::Utf8 || !is_json())
+        {
+            let call = Checked::call(symbol, data_type, raw.left, raw.right, schema)?;
+            return Ok(PlannerResult::Planned(call));
+        }
+        Ok(match self.planned(&raw, &left, &right, schema) {
             Some(expr) => PlannerResult::Planned(expr),
             None => PlannerResult::Original(raw),
         })

@@ -41,6 +41,12 @@ pub(super) fn functions() -> Vec<Function> {
             DataType::Utf8,
             regexp_substr,
         ),
+        function(
+            "similar_to_regex",
+            &[1, 2],
+            DataType::Utf8,
+            similar_patterns,
+        ),
         function("regexp_substring", &[2], DataType::Utf8, regexp_substring),
         function("string_to_table", &[2, 3], texts, string_to_table),
         function("convert_from", &[2], DataType::Utf8, convert_from),
@@ -48,6 +54,56 @@ pub(super) fn functions() -> Vec<Function> {
         digits("to_bin", |number| format!("{number:b}")),
         digits("to_oct", |number| format!("{number:o}")),
     ]
+}
+
+/// The regular expressions of patterns of `SIMILAR TO`; the second argument is the escape character.
+fn similar_patterns(call: &Call<'_>) -> Result<ArrayRef> {
+    let patterns = call.texts(0)?;
+    let escape = match call.args.len() {
+        1 => Some('\\'),
+        _ => call
+            .texts(1)?
+            .iter()
+            .next()
+            .flatten()
+            .and_then(|text| text.chars().next()),
+    };
+    let found = patterns
+        .iter()
+        .map(|pattern| pattern.map(|pattern| similar_regex(pattern, escape)));
+    Ok(Arc::new(found.collect::<StringArray>()))
+}
+
+/// `%` is any text and `_` any character; `|`, `*`, `+`, `?`, `{m,n}`, brackets mean what they do in regular expressions.
+fn similar_regex(pattern: &str, escape: Option<char>) -> String {
+    let mut regex = "(?s)^(?:".to_owned();
+    let mut chars = pattern.chars();
+    let mut in_class = false;
+    while let Some(c) = chars.next() {
+        match c {
+            c if Some(c) == escape => {
+                let escaped = chars.next().map(String::from).unwrap_or_default();
+                regex.push_str(&regex::escape(&escaped));
+            }
+            ']' => {
+                in_class = false;
+                regex.push(c);
+            }
+            '[' => {
+                in_class = true;
+                regex.push(c);
+            }
+            c if in_class => regex.push(c),
+            '%' => regex.push_str(".*"),
+            '_' => regex.push('.'),
+            '.' | '^' | '$' | '\\' => {
+                regex.push('\\');
+                regex.push(c);
+            }
+            c => regex.push(c),
+        }
+    }
+    regex + ")$"
 }
 
 fn list_of(item: DataType) -> DataType {

@@ -19,7 +19,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use auspex_planner::Engine;
+use auspex_planner::{Engine, STACK_BYTES};
 use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
@@ -239,6 +239,7 @@ fn on_runtime(
     command: impl Future<Output = Result<Success, CliError>>,
 ) -> Result<Success, CliError> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
+        .thread_stack_size(STACK_BYTES)
         .enable_all()
         .build()?;
     let result = runtime.block_on(Box::pin(command));

@@ -219,6 +219,7 @@ impl Event {
         match self {
             Event::Failed(report) => Failure::from_report(report, text, start),
             Event::Overdue => Failure::cancelled(),
+            Event::TimedOut => Failure::timed_out(),
             _ => Failure::panic(),
         }
     }

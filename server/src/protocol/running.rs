@@ -25,6 +25,7 @@ use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::mpsc::{self, UnboundedReceiver};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use super::connection::ends_transaction;
 use super::copy::CopyRequest;
 
 /// Batches that may wait for a slow client.
@@ -42,6 +43,7 @@ impl QueryThreads {
     pub(super) fn start() -> io::Result<QueryThreads> {
         let runtime = Builder::new_multi_thread()
             .thread_name("auspex-query")
+            .thread_stack_size(STACK_BYTES)
             .enable_all()
             .build();
         Ok(QueryThreads(Some(runtime?)))
@@ -78,6 +80,14 @@ impl Work {
         !matches!(self, Work::Prepare(..))
     }
 
+    /// Whether it may have made something durable before it says so, so that only its own result tells.
+    fn is_commit(&self) -> bool {
+        match self {
+            Work::Prepare(statement, _) | Work::Run(statement) => ends_transaction(statement),
+            Work::Execute(prepared, _) => prepared.is_commit(),
+        }
+    }
+
     /// The statement's text.
     fn text(&self) -> &str {
         match self {
@@ -107,6 +117,8 @@ pub(super) enum Event {
     Panicked,
     /// The end: cancelled, and too busy to say so.
     Overdue,
+    /// The end: its time is over, and it is too busy to say so. Planning is: it never waits.
+    TimedOut,
 }
 
 impl Event {
@@ -129,7 +141,7 @@ pub(super) enum Next {
 pub(super) struct Running {
     events: mpsc::Receiver<Event>,
     notices: UnboundedReceiver<Notice>,
-    overdue: BoxFuture<'static, ()>,
+    overdue: BoxFuture<'static, Event>,
     cancel: CancellationToken,
     _cancel_when_dropped: DropGuard,
 }
@@ -144,11 +156,23 @@ impl Running {
             cancel: cancel.clone(),
             notices: notices_in,
         };
+        let time_limit = session.time_limit().filter(|_| !work.is_commit());
         queries.spawn(attend(Arc::clone(session), work, control, events_in));
         let token = cancel.clone();
         let overdue = async move {
-            token.cancelled().await;
-            tokio::time::sleep(GRACE).await;
+            let is_late = async {
+                match time_limit {
+                    Some(limit) => tokio::time::sleep(limit + GRACE).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = token.cancelled() => {
+                    tokio::time::sleep(GRACE).await;
+                    Event::Overdue
+                }
+                () = is_late => Event::TimedOut,
+            }
         };
         Running {
             events,
@@ -166,7 +190,7 @@ impl Running {
             Some(notice) = self.notices.recv() => Next::Notice(notice),
             // The channel closes without a last event only when the runtime stops.
             event = self.events.recv() => Next::Event(event.unwrap_or(Event::Overdue)),
-            () = &mut self.overdue => Next::Event(Event::Overdue),
+            event = &mut self.overdue => Next::Event(event),
         }
     }
 

@@ -270,6 +270,16 @@ fn each_cause_has_its_sqlstate() {
         "[".repeat(500)
     );
     assert_eq!(fails(&deep).sqlstate(), "54001");
+    // Brackets are as deep as what they hold: 40 chains of 200 operators, each in the one before.
+    let chain = "1 + ".repeat(200);
+    let nested = format!(
+        "SELECT {}1{}",
+        format!("{chain}(").repeat(40),
+        ")".repeat(40)
+    );
+    assert_eq!(fails(&nested).sqlstate(), "54001");
+    let joined = format!("SELECT 1 FROM t{}", " JOIN t ON true".repeat(6_000));
+    assert_eq!(fails(&joined).sqlstate(), "54001");
 }
 
 #[test]

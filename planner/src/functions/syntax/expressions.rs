@@ -8,19 +8,25 @@ use datafusion::sql::sqlparser::ast::{
 };
 
 use super::{
-    arrays, call, function_name, googlesql, is_parameter, literal, number, plain_arguments, text,
+    arrays, call, casts, function_name, googlesql, is_parameter, literal, number, plain_arguments,
+    subqueries, text,
 };
 use crate::error::{Error, Result};
 use crate::functions::interval;
 
 /// Rewrites one expression.
-pub(super) fn rewrite(expr: &mut Expr) -> Result<()> {
+///
+/// `zone` is the client's, if its clock is not that of Greenwich.
+pub(super) fn rewrite(expr: &mut Expr, zone: Option<&str>) -> Result<()> {
     let found = match form(expr)?.or_else(|| arrays::form(expr)) {
         Some(found) => Some(found),
-        None => replacement(expr)?,
+        None => replacement(expr, zone)?,
     };
     if let Some(found) = found {
         *expr = found;
+    }
+    if let Some(fitted) = casts::fitted(expr, zone)? {
+        *expr = fitted;
     }
     Ok(())
 }
@@ -47,12 +53,16 @@ fn form(expr: &Expr) -> Result<Option<Expr>> {
     })
 }
 
-fn replacement(expr: &Expr) -> Result<Option<Expr>> {
+fn replacement(expr: &Expr, zone: Option<&str>) -> Result<Option<Expr>> {
     let part = |expr: &Expr| expr.clone();
     Ok(match expr {
         Expr::UnaryOp { op, expr } => unary(*op, expr),
         Expr::Value(value) => match &value.value {
             Value::UnicodeStringLiteral(content) => Some(text(content.as_str())),
+            Value::Number(..) => {
+                casts::refuse_infinite(expr, &DataType::DoublePrecision)?;
+                None
+            }
             _ => None,
         },
         Expr::Interval(found)
@@ -66,7 +76,16 @@ fn replacement(expr: &Expr) -> Result<Option<Expr>> {
         Expr::TypedString(typed) => match &typed.value.value {
             Value::SingleQuotedString(content) => {
                 let content = text(content.as_str());
-                cast(&content, &typed.data_type)?
+                match cast(&content, &typed.data_type)? {
+                    None if zone.is_some() => Some(Expr::Cast {
+                        kind: CastKind::Cast,
+                        expr: Box::new(content),
+                        data_type: typed.data_type.clone(),
+                        array: false,
+                        format: None,
+                    }),
+                    cast => cast,
+                }
             }
             _ => None,
         },
@@ -77,7 +96,9 @@ fn replacement(expr: &Expr) -> Result<Option<Expr>> {
         Expr::Extract { field, expr, .. } => {
             let own = extracted(field).map(|name| call("pg_extract", vec![text(name), part(expr)]));
             own.or_else(|| googlesql::extracted(field, expr))
+                .or_else(|| casts::extract_on_clock(field, expr, zone?))
         }
+        Expr::AnyOp { .. } | Expr::AllOp { .. } | Expr::SimilarTo { .. } => compared(expr)?,
         Expr::Substring {
             expr,
             substring_from: Some(from),
@@ -113,8 +134,43 @@ fn replacement(expr: &Expr) -> Result<Option<Expr>> {
         }
         Expr::Function(function) => match googlesql::called(function)? {
             Some(found) => Some(found),
-            None => called(function)?,
+            None => called(function, zone)?,
         },
+        _ => None,
+    })
+}
+
+/// Comparisons with all rows of a query, and patterns of SQL as regular expressions.
+fn compared(expr: &Expr) -> Result<Option<Expr>> {
+    Ok(match expr {
+        Expr::AnyOp {
+            left,
+            compare_op,
+            right,
+            ..
+        } => subqueries::quantified(left, compare_op, right, false)?,
+        Expr::AllOp {
+            left,
+            compare_op,
+            right,
+        } => subqueries::quantified(left, compare_op, right, true)?,
+        Expr::SimilarTo {
+            negated,
+            expr,
+            pattern,
+            escape_char,
+        } => {
+            let escape = escape_char.clone().map(Expr::Value);
+            let args = std::iter::once(pattern.as_ref().clone()).chain(escape);
+            Some(Expr::Nested(Box::new(Expr::BinaryOp {
+                left: expr.clone(),
+                op: match negated {
+                    true => BinaryOperator::PGRegexNotMatch,
+                    false => BinaryOperator::PGRegexMatch,
+                },
+                right: Box::new(call("similar_to_regex", args.collect())),
+            })))
+        }
         _ => None,
     })
 }
@@ -128,6 +184,8 @@ fn unary(operator: UnaryOperator, operand: &Expr) -> Option<Expr> {
         })));
     }
     let name = match operator {
+        // The digits of a number are read with their sign, and a parameter has no type yet.
+        UnaryOperator::Minus if !matches!(operand, Expr::Value(_)) => "negated",
         UnaryOperator::PGSquareRoot => "sqrt",
         UnaryOperator::PGCubeRoot => "cbrt",
         UnaryOperator::PGAbs => "abs",
@@ -279,6 +337,10 @@ fn nested_literal(inner: &str, element: &DataType) -> Option<Expr> {
 /// The fields of `extract` that the planner lacks.
 fn extracted(field: &DateTimeField) -> Option<&'static str> {
     Some(match field {
+        DateTimeField::Second | DateTimeField::Seconds => "second",
+        DateTimeField::Millisecond | DateTimeField::Milliseconds => "milliseconds",
+        DateTimeField::Microsecond | DateTimeField::Microseconds => "microseconds",
+        DateTimeField::Epoch => "epoch",
         DateTimeField::Century => "century",
         DateTimeField::Decade => "decade",
         DateTimeField::Millenium | DateTimeField::Millennium => "millennium",
@@ -353,7 +415,7 @@ fn like_any(expr: &Expr, pattern: &Expr, negated: bool, ignores_case: bool) -> O
 }
 
 /// Calls with arguments of another shape.
-fn called(function: &Function) -> Result<Option<Expr>> {
+fn called(function: &Function, zone: Option<&str>) -> Result<Option<Expr>> {
     let Some(name) = function_name(function) else {
         return Ok(None);
     };
@@ -380,6 +442,11 @@ fn called(function: &Function) -> Result<Option<Expr>> {
                 let cut = call("date_trunc", vec![unit.clone(), there]);
                 Some(call("timezone", vec![zone.clone(), cut]))
             }
+            Some([unit, moment]) => zone.map(|zone| {
+                let there = casts::in_zone(moment, zone);
+                let cut = call("date_trunc", vec![unit.clone(), there]);
+                call("in_zone", vec![cut, text("UTC")])
+            }),
             _ => None,
         },
         "mode" if function.within_group.len() == 1 => {
@@ -392,12 +459,7 @@ fn called(function: &Function) -> Result<Option<Expr>> {
         "percentile_disc" => percentile_disc(function),
         "percentile_cont" => percentiles(function, |one| Some(Expr::Function(one.clone()))),
         "date_part" => match plain_arguments(function).as_deref() {
-            Some([field, moment]) => literal(field).and_then(|field| {
-                let known = ["century", "decade", "millennium", "julian", "timezone"];
-                let field = field.to_lowercase();
-                let known = known.contains(&field.as_str());
-                known.then(|| call("pg_extract", vec![text(field), moment.clone()]))
-            }),
+            Some([field, moment]) => date_part(field, moment, zone),
             _ => None,
         },
         "setseed" => {
@@ -405,6 +467,22 @@ fn called(function: &Function) -> Result<Option<Expr>> {
         }
         _ => None,
     })
+}
+
+/// `date_part` of what the planner lacks or cuts off, and of the client's clock.
+fn date_part(field: &Expr, moment: &Expr, zone: Option<&str>) -> Option<Expr> {
+    let word = literal(field)?.trim().to_lowercase();
+    let ours = match word.as_str() {
+        "second" | "seconds" | "sec" | "secs" | "s" => "second",
+        "millisecond" | "milliseconds" | "msec" | "msecs" | "ms" => "milliseconds",
+        "microsecond" | "microseconds" | "usec" | "usecs" | "us" => "microseconds",
+        word @ ("epoch" | "century" | "decade" | "millennium" | "julian" | "timezone") => word,
+        _ => {
+            let there = casts::in_zone(moment, zone?);
+            return (there != *moment).then(|| call("date_part", vec![field.clone(), there]));
+        }
+    };
+    Some(call("pg_extract", vec![text(ours), moment.clone()]))
 }
 
 pub(super) fn with_arguments(function: &mut Function, args: Vec<Expr>) {

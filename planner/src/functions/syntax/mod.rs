@@ -5,6 +5,8 @@
 //! in FROM, `unnest` arrays there, `elements` subqueries over them, `subqueries` EXISTS and IN among the columns of a result. Plans nothing.
 
 mod arrays;
+mod casts;
+mod chains;
 mod elements;
 mod expressions;
 mod googlesql;
@@ -22,17 +24,29 @@ use datafusion::sql::sqlparser::ast::{
     Value, VisitMut, VisitorMut,
 };
 
+use crate::bind::too_complex;
 use crate::error::{Error, Result};
 
 /// Rewrites a statement in place.
-pub(crate) fn rewrite(statement: &mut Statement) -> Result<()> {
-    match statement.visit(&mut Spelling) {
+///
+/// `zone` is the client's time zone.
+pub(crate) fn rewrite(statement: &mut Statement, zone: Option<&str>) -> Result<()> {
+    let is_greenwich = |zone: &&str| ["utc", "etc/utc", "gmt", "z", "+00:00"].contains(zone);
+    let zone = zone.map(str::to_owned);
+    let lower = zone.as_deref().map(str::to_lowercase);
+    let zone = zone.filter(|_| lower.as_deref().filter(is_greenwich).is_none());
+    match statement.visit(&mut Spelling { zone }) {
         ControlFlow::Continue(()) => Ok(()),
         ControlFlow::Break(error) => Err(error),
     }
 }
 
-struct Spelling;
+/// How many tables one FROM may join: the schema of each join has the columns of all before it.
+const TABLE_LIMIT: usize = 1_000;
+
+struct Spelling {
+    zone: Option<String>,
+}
 
 fn flow(result: Result<()>) -> ControlFlow<Error> {
     match result {
@@ -50,7 +64,11 @@ impl VisitorMut for Spelling {
     }
 
     fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<Error> {
-        flow(unnest::rewrite(select))
+        let joins = select.from.iter().map(|table| table.joins.len() + 1);
+        match joins.sum::<usize>() > TABLE_LIMIT {
+            true => ControlFlow::Break(too_complex()),
+            false => flow(unnest::rewrite(select)),
+        }
     }
 
     fn post_visit_select(&mut self, select: &mut Select) -> ControlFlow<Error> {
@@ -63,6 +81,7 @@ impl VisitorMut for Spelling {
     }
 
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Error> {
+        chains::balance(expr);
         let elements = match &*expr {
             Expr::Subquery(query) => elements::value(query),
             Expr::Exists { subquery, negated } => elements::exists(subquery, *negated),
@@ -75,7 +94,7 @@ impl VisitorMut for Spelling {
     }
 
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Error> {
-        flow(expressions::rewrite(expr))
+        flow(expressions::rewrite(expr, self.zone.as_deref()))
     }
 }
 

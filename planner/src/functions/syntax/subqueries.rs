@@ -6,12 +6,12 @@
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    Expr, GroupByExpr, Ident, Query, Select, SelectItem, SetExpr, TableAlias, TableAliasColumnDef,
-    TableFactor, UnaryOperator, VisitMut, VisitorMut,
+    BinaryOperator, Expr, GroupByExpr, Ident, Query, Select, SelectItem, SetExpr, TableAlias,
+    TableAliasColumnDef, TableFactor, UnaryOperator, Value, VisitMut, VisitorMut,
 };
 
-use super::call;
-use crate::error::Report;
+use super::{call, text};
+use crate::error::{Report, Result};
 
 /// What a client is told of a subquery that the planner could not turn into a join.
 pub(crate) fn unsupported_subquery(message: &str) -> Option<Report> {
@@ -131,6 +131,44 @@ fn gathered(query: &Query) -> Option<Expr> {
     Some(Expr::Subquery(rows))
 }
 
+/// `x op ANY (q)` and `x op ALL (q)`; `None` where the right side is an array.
+pub(super) fn quantified(
+    left: &Expr,
+    op: &BinaryOperator,
+    right: &Expr,
+    is_all: bool,
+) -> Result<Option<Expr>> {
+    let Expr::Subquery(query) = right else {
+        return Ok(None);
+    };
+    let (is_eq, is_ne) = (*op == BinaryOperator::Eq, *op == BinaryOperator::NotEq);
+    if (is_eq && !is_all) || (is_ne && is_all) {
+        return Ok(Some(Expr::InSubquery {
+            expr: Box::new(left.clone()),
+            subquery: query.clone(),
+            negated: is_all,
+        }));
+    }
+    use BinaryOperator as B;
+    if !matches!(op, B::Eq | B::NotEq | B::Lt | B::LtEq | B::Gt | B::GtEq) {
+        return Ok(None);
+    }
+    let digest = "SELECT named_struct('lo', min(in_rows.x), 'hi', max(in_rows.x), \
+                  'n', count(*), 'c', count(in_rows.x)) FROM q";
+    let mut digest = auspex_sql::parse_query(digest, auspex_sql::Dialect::Postgres)?;
+    if let Some(from) = from_of(&mut digest) {
+        *from = derived(query, vec!["x"]);
+    }
+    let is_all = Expr::Value(Value::Boolean(is_all).with_empty_span());
+    let args = vec![
+        left.clone(),
+        Expr::Subquery(digest),
+        text(op.to_string()),
+        is_all,
+    ];
+    Ok(Some(call("quantified", args)))
+}
+
 fn from_of(query: &mut Query) -> Option<&mut TableFactor> {
     let select = select_of(query)?;
     select.from.first_mut().map(|table| &mut table.relation)
@@ -182,7 +220,7 @@ mod tests {
     fn rewritten(text: &str) -> String {
         let query = auspex_sql::parse_query(text, auspex_sql::Dialect::Postgres).unwrap();
         let mut statement = Statement::Query(query);
-        super::super::rewrite(&mut statement).unwrap();
+        super::super::rewrite(&mut statement, None).unwrap();
         statement.to_string()
     }
 

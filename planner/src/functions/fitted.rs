@@ -1,0 +1,367 @@
+//! What PostgreSQL does to a value before it becomes one of another type: it rounds, checks, or moves the clock.
+//!
+//! In: the operand of a cast, or a value for a column; out: a value that a plain cast makes right. The type decides, which
+//! no syntax tree tells: an operand that needs nothing is passed on, and the call is gone once the plan is simplified.
+
+use std::sync::Arc;
+
+use chrono::DateTime;
+use datafusion::arrow::array::timezone::Tz;
+use datafusion::arrow::array::{
+    Array, ArrayRef, AsArray, Decimal128Array, Float32Array, Float64Array,
+    TimestampMicrosecondArray,
+};
+use datafusion::arrow::compute::{cast, kernels::cast_utils::string_to_datetime};
+use datafusion::arrow::datatypes::{
+    DataType, Decimal128Type, FieldRef, Float32Type, Float64Type, TimeUnit,
+    TimestampMicrosecondType,
+};
+use datafusion::common::{ExprSchema, ScalarValue};
+use datafusion::error::Result;
+use datafusion::logical_expr::simplify::{ExprSimplifyResult, SimplifyContext};
+use datafusion::logical_expr::{
+    ColumnarValue, Expr, ExprSchemable as _, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF,
+    ScalarUDFImpl, Signature, TypeSignature, Volatility, lit,
+};
+
+use super::call::failure;
+use super::moment::{TIMESTAMP, in_zone, timestamptz, zone};
+
+/// What is done to the operand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Step {
+    /// Numbers with a fraction become whole: `float8` half to even, `numeric` half away from zero.
+    Whole,
+    /// Numbers that `real` cannot hold fail.
+    Real,
+    /// Binary fractions become the decimal ones that they are shown as; precision and scale follow.
+    Decimal,
+    /// A moment with a zone is marked with the client's, whose clock then counts. The zone follows.
+    Zone,
+    /// A moment with a zone becomes what the client's clock shows. The zone follows.
+    Clock,
+    /// What the client's clock shows becomes a moment. The zone follows.
+    Moment,
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Fitted {
+    name: &'static str,
+    step: Step,
+    signature: Signature,
+}
+
+/// The functions of this family.
+pub(super) fn functions() -> Vec<ScalarUDF> {
+    [
+        ("as_whole", Step::Whole, 1),
+        ("as_real", Step::Real, 1),
+        ("as_decimal", Step::Decimal, 3),
+        ("in_zone", Step::Zone, 2),
+        ("on_clock", Step::Clock, 2),
+        ("at_moment", Step::Moment, 2),
+    ]
+    .map(|(name, step, n_args)| function(name, step, n_args))
+    .into()
+}
+
+fn function(name: &'static str, step: Step, n_args: usize) -> ScalarUDF {
+    let signature = Signature::one_of(vec![TypeSignature::Any(n_args)], Volatility::Immutable);
+    ScalarUDF::from(Fitted {
+        name,
+        step,
+        signature,
+    })
+}
+
+/// A value for a column of a type, as PostgreSQL assigns it.
+pub(crate) fn assigned(value: Expr, to: &DataType, schema: &dyn ExprSchema) -> Result<Expr> {
+    let from = value.get_type(schema)?;
+    let fits = |name, step, args: Vec<Expr>| {
+        let changes = changed(step, &from).is_some();
+        match changes {
+            true => function(name, step, args.len()).call(args),
+            false => args
+                .into_iter()
+                .next()
+                .unwrap_or_else(|| lit(ScalarValue::Null)),
+        }
+    };
+    let value = match to {
+        to if to.is_signed_integer() => fits("as_whole", Step::Whole, vec![value]),
+        DataType::Float32 => fits("as_real", Step::Real, vec![value]),
+        DataType::Decimal128(precision, scale) if *scale >= 0 => {
+            let args = vec![value, lit(i64::from(*precision)), lit(i64::from(*scale))];
+            fits("as_decimal", Step::Decimal, args)
+        }
+        _ => value,
+    };
+    value.cast_to(to, schema)
+}
+
+/// Whether a step does something to values of a type, and the type that it makes of them but for its parameters.
+fn changed(step: Step, from: &DataType) -> Option<DataType> {
+    let is_float = matches!(from, DataType::Float32 | DataType::Float64);
+    let has_zone = matches!(from, DataType::Timestamp(_, Some(_)));
+    match step {
+        Step::Whole if is_float || matches!(from, DataType::Decimal128(..)) => Some(from.clone()),
+        Step::Real if *from == DataType::Float64 => Some(from.clone()),
+        Step::Decimal if is_float => Some(DataType::Decimal128(38, 10)),
+        Step::Zone if has_zone => Some(from.clone()),
+        Step::Clock if has_zone => Some(TIMESTAMP),
+        Step::Moment => match from {
+            DataType::Timestamp(_, None) | DataType::Date32 | DataType::Date64 => {
+                Some(timestamptz())
+            }
+            text if text.is_string() => Some(timestamptz()),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+impl Fitted {
+    fn data_type(&self, from: &DataType, given: &[Option<&ScalarValue>]) -> Option<DataType> {
+        let plain = changed(self.step, from)?;
+        let number = |idx: usize| match given.get(idx).copied().flatten() {
+            Some(ScalarValue::Int64(Some(number))) => Some(*number),
+            _ => None,
+        };
+        Some(match (self.step, from) {
+            (Step::Decimal, _) => {
+                let precision = u8::try_from(number(1)?).ok()?;
+                DataType::Decimal128(precision, i8::try_from(number(2)?).ok()?)
+            }
+            (Step::Zone, DataType::Timestamp(unit, _)) => match given.get(1).copied().flatten() {
+                Some(ScalarValue::Utf8(Some(zone))) => {
+                    DataType::Timestamp(*unit, Some(zone.as_str().into()))
+                }
+                _ => plain,
+            },
+            _ => plain,
+        })
+    }
+}
+
+impl ScalarUDFImpl for Fitted {
+    fn name(&self) -> &str {
+        self.name
+    }
+
+    fn display_name(&self, args: &[Expr]) -> Result<String> {
+        Ok(args[0].to_string())
+    }
+
+    fn schema_name(&self, args: &[Expr]) -> Result<String> {
+        Ok(args[0].schema_name().to_string())
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, types: &[DataType]) -> Result<DataType> {
+        let from = types.first().cloned().unwrap_or(DataType::Null);
+        Ok(self.data_type(&from, &[]).unwrap_or(from))
+    }
+
+    fn return_field_from_args(&self, args: ReturnFieldArgs) -> Result<FieldRef> {
+        let field = Arc::clone(&args.arg_fields[0]);
+        Ok(
+            match self.data_type(field.data_type(), args.scalar_arguments) {
+                Some(data_type) => Arc::new(field.as_ref().clone().with_data_type(data_type)),
+                None => field,
+            },
+        )
+    }
+
+    fn simplify(&self, args: Vec<Expr>, info: &SimplifyContext) -> Result<ExprSimplifyResult> {
+        let from = info.get_data_type(&args[0])?;
+        if changed(self.step, &from).is_some() {
+            return Ok(ExprSimplifyResult::Original(args));
+        }
+        Ok(match args.into_iter().next() {
+            Some(value) => ExprSimplifyResult::Simplified(value),
+            None => ExprSimplifyResult::Original(Vec::new()),
+        })
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let to = args.return_field.data_type().clone();
+        let zone = match args.args.get(1) {
+            Some(ColumnarValue::Scalar(ScalarValue::Utf8(Some(zone)))) => zone.clone(),
+            _ => String::new(),
+        };
+        let Some(value) = args.args.into_iter().next() else {
+            return Err(failure(
+                "XX000",
+                "a function was called without its argument",
+            ));
+        };
+        if changed(self.step, &value.data_type()).is_none() {
+            return Ok(value);
+        }
+        let fit = |array: &ArrayRef| fitted(self.step, array, &to, &zone);
+        Ok(match value {
+            ColumnarValue::Array(array) => ColumnarValue::Array(fit(&array)?),
+            ColumnarValue::Scalar(value) => {
+                let array = fit(&value.to_array()?)?;
+                ColumnarValue::Scalar(ScalarValue::try_from_array(&array, 0)?)
+            }
+        })
+    }
+}
+
+fn fitted(step: Step, array: &ArrayRef, to: &DataType, zone_name: &str) -> Result<ArrayRef> {
+    match step {
+        Step::Whole => whole(array),
+        Step::Real => real(array),
+        Step::Decimal => decimal(array, to),
+        Step::Zone => Ok(cast(array, to)?),
+        Step::Clock => on_clock(array, &zone(zone_name)?),
+        Step::Moment => at_moment(array, &zone(zone_name)?),
+    }
+}
+
+fn whole(array: &ArrayRef) -> Result<ArrayRef> {
+    Ok(match array.data_type() {
+        DataType::Float32 => {
+            let array = array.as_primitive::<Float32Type>();
+            let rounded: Float32Array = array.unary(f32::round_ties_even);
+            Arc::new(rounded)
+        }
+        DataType::Float64 => {
+            let array = array.as_primitive::<Float64Type>();
+            let rounded: Float64Array = array.unary(f64::round_ties_even);
+            Arc::new(rounded)
+        }
+        DataType::Decimal128(precision, scale) if *scale > 0 => {
+            let unit = 10_i128.pow(scale.unsigned_abs().into());
+            let round = |value: i128| (value + value.signum() * (unit / 2)) / unit * unit;
+            let rounded: Decimal128Array = array.as_primitive::<Decimal128Type>().unary(round);
+            // A digit more than the type has is the cast's to judge.
+            Arc::new(rounded.with_data_type(DataType::Decimal128(*precision, *scale)))
+        }
+        _ => Arc::clone(array),
+    })
+}
+
+fn real(array: &ArrayRef) -> Result<ArrayRef> {
+    let values = array.as_primitive::<Float64Type>();
+    let is_too_large = |value: f64| value.is_finite() && (value as f32).is_infinite();
+    match values.iter().flatten().find(|value| is_too_large(*value)) {
+        None => Ok(Arc::clone(array)),
+        Some(_) => Err(failure("22003", "value out of range: overflow")),
+    }
+}
+
+fn decimal(array: &ArrayRef, to: &DataType) -> Result<ArrayRef> {
+    let DataType::Decimal128(precision, scale) = to else {
+        return Ok(cast(array, to)?);
+    };
+    let (single, values) = (
+        array.data_type() == &DataType::Float32,
+        cast(array, &DataType::Float64)?,
+    );
+    let values = values.as_primitive::<Float64Type>();
+    let overflow = || failure("22003", "numeric field overflow");
+    let of = |value: f64| {
+        let digits = match single {
+            true => format!("{:.5e}", value as f32),
+            false => format!("{value:.14e}"),
+        };
+        scaled(&digits, i32::from(*scale), u32::from(*precision)).ok_or_else(overflow)
+    };
+    let values = values.iter().map(|value| value.map(of).transpose());
+    let values: Decimal128Array = values.collect::<Result<_>>()?;
+    Ok(Arc::new(
+        values.with_precision_and_scale(*precision, *scale)?,
+    ))
+}
+
+/// `d.ddde±x` times ten to the `scale`, half away from zero; `None` if it has more digits than `precision`.
+fn scaled(scientific: &str, scale: i32, precision: u32) -> Option<i128> {
+    let (digits, exponent) = scientific.split_once('e')?;
+    let exponent: i32 = exponent.parse().ok()?;
+    let (sign, digits) = match digits.strip_prefix('-') {
+        Some(digits) => (-1, digits),
+        None => (1, digits),
+    };
+    let n_decimals = digits
+        .split_once('.')
+        .map_or(0, |(_, decimals)| decimals.len());
+    let digits: i128 = digits.replace('.', "").parse().ok()?;
+    let shift = exponent + scale - i32::try_from(n_decimals).ok()?;
+    let value = match u32::try_from(shift) {
+        Ok(up) => match digits {
+            0 => 0,
+            digits => digits.checked_mul(10_i128.checked_pow(up)?)?,
+        },
+        Err(_) => match 10_i128.checked_pow(shift.unsigned_abs()) {
+            Some(unit) => (digits + unit / 2) / unit,
+            None => 0,
+        },
+    };
+    let limit = 10_i128.checked_pow(precision)?;
+    (value < limit).then_some(sign * value)
+}
+
+fn on_clock(array: &ArrayRef, zone: &Tz) -> Result<ArrayRef> {
+    let micros = cast(array, &timestamptz())?;
+    let local = |value: i64| {
+        let utc = DateTime::from_timestamp_micros(value)?;
+        let local = utc.with_timezone(zone).naive_local();
+        Some(local.and_utc().timestamp_micros())
+    };
+    let micros = micros.as_primitive::<TimestampMicrosecondType>();
+    let local: TimestampMicrosecondArray =
+        micros.iter().map(|value| value.and_then(local)).collect();
+    Ok(Arc::new(local))
+}
+
+fn at_moment(array: &ArrayRef, zone: &Tz) -> Result<ArrayRef> {
+    let moments: TimestampMicrosecondArray = if array.data_type().is_string() {
+        let texts = cast(array, &DataType::Utf8)?;
+        let read = |text: &str| {
+            let moment = string_to_datetime(zone, text.trim()).map_err(|_| {
+                let message =
+                    format!("invalid input syntax for type timestamp with time zone: \"{text}\"");
+                failure("22007", message)
+            })?;
+            Ok(moment.timestamp_micros())
+        };
+        let texts = texts.as_string::<i32>().iter();
+        texts
+            .map(|text| text.map(read).transpose())
+            .collect::<Result<_>>()?
+    } else {
+        let local = cast(array, &DataType::Timestamp(TimeUnit::Microsecond, None))?;
+        let of = |value: i64| {
+            let local = DateTime::from_timestamp_micros(value)
+                .ok_or_else(|| failure("22008", "timestamp out of range"))?;
+            Ok(in_zone(local.naive_utc(), zone)?.timestamp_micros())
+        };
+        let local = local.as_primitive::<TimestampMicrosecondType>().iter();
+        local
+            .map(|value| value.map(of).transpose())
+            .collect::<Result<_>>()?
+    };
+    Ok(Arc::new(moments.with_timezone("UTC")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn binary_fractions_become_the_decimals_that_they_are_shown_as() {
+        let scaled = |value: f64, scale| scaled(&format!("{value:.14e}"), scale, 38);
+        assert_eq!(scaled(1.005, 2), Some(101));
+        assert_eq!(scaled(-1.005, 2), Some(-101));
+        assert_eq!(scaled(0.1, 20), Some(10_000_000_000_000_000_000));
+        assert_eq!(scaled(1e-40, 2), Some(0));
+        assert_eq!(scaled(0.0, 2), Some(0));
+        assert_eq!(scaled(1e38, 2), None);
+        assert_eq!(scaled(f64::INFINITY, 2), None);
+    }
+}

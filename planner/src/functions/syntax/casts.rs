@@ -1,0 +1,199 @@
+//! Casts that PostgreSQL does not do by cutting off: it rounds, refuses what does not fit, and reads the client's clock.
+//!
+//! In: a cast whose operand was rewritten before; out: the same cast of an operand that `functions/fitted.rs` prepares.
+
+use datafusion::sql::sqlparser::ast::{
+    CastKind, DataType, DateTimeField, ExactNumberInfo, Expr, TimezoneInfo, UnaryOperator, Value,
+};
+
+use super::{call, function_name, literal, number, text};
+use crate::error::{Error, Result};
+
+/// The cast, prepared; `None` if it is right as it stands.
+pub(super) fn fitted(cast: &Expr, zone: Option<&str>) -> Result<Option<Expr>> {
+    let Expr::Cast {
+        kind,
+        expr: inner,
+        data_type,
+        ..
+    } = cast
+    else {
+        return Ok(None);
+    };
+    let is_open = matches!(inner.as_ref(), Expr::Value(value)
+        if matches!(value.value, Value::Placeholder(_) | Value::Null));
+    if is_open {
+        return Ok(None);
+    }
+    if is_float(data_type) {
+        refuse_infinite(inner, data_type)?;
+    }
+    let may_fail = !matches!(kind, CastKind::TryCast | CastKind::SafeCast);
+    let operand = match data_type {
+        _ if literal(inner).is_some() => moment(inner, data_type, zone),
+        data_type if is_whole(data_type) => match number_text(inner) {
+            Some(digits) if digits.bytes().all(|b| b.is_ascii_digit() || b == b'-') => None,
+            _ => Some(prepared("as_whole", inner, Vec::new())),
+        },
+        DataType::Real | DataType::Float4 if may_fail => {
+            Some(prepared("as_real", inner, Vec::new()))
+        }
+        data_type => match decimal(data_type).filter(|_| may_fail) {
+            Some((precision, scale)) => Some(match number_text(inner) {
+                // As it is written: a binary fraction would lose digits.
+                Some(digits) if !digits.contains(['e', 'E']) => text(digits),
+                _ => {
+                    let [precision, scale] = [precision, scale].map(|n| number(&n.to_string()));
+                    prepared("as_decimal", inner, vec![precision, scale])
+                }
+            }),
+            None => moment(inner, data_type, zone),
+        },
+    };
+    Ok(operand.map(|operand| {
+        let mut cast = cast.clone();
+        if let Expr::Cast { expr, .. } = &mut cast {
+            **expr = operand;
+        }
+        cast
+    }))
+}
+
+/// `name(operand, …)`, once.
+fn prepared(name: &str, operand: &Expr, more: Vec<Expr>) -> Expr {
+    let is_prepared = match operand {
+        Expr::Function(function) => function_name(function).is_some_and(|known| known == name),
+        _ => false,
+    };
+    if is_prepared {
+        return operand.clone();
+    }
+    let mut args = vec![operand.clone()];
+    args.extend(more);
+    call(name, args)
+}
+
+/// The operand of a cast between what has a zone and what has none, where the client's zone is not Greenwich.
+fn moment(operand: &Expr, data_type: &DataType, zone: Option<&str>) -> Option<Expr> {
+    let zone = zone?;
+    let is_text = literal(operand).is_some();
+    let name = match data_type {
+        DataType::Timestamp(_, TimezoneInfo::Tz | TimezoneInfo::WithTimeZone) => {
+            let is_now =
+                literal(operand).is_some_and(|word| word.trim().eq_ignore_ascii_case("now"));
+            if is_now {
+                return None;
+            }
+            "at_moment"
+        }
+        DataType::Timestamp(..) | DataType::Date | DataType::Time(..) if !is_text => "on_clock",
+        _ => return None,
+    };
+    Some(prepared(name, operand, vec![text(zone)]))
+}
+
+/// `extract(field FROM x)` of the client's clock.
+pub(super) fn extract_on_clock(field: &DateTimeField, operand: &Expr, zone: &str) -> Option<Expr> {
+    let is_prepared = matches!(operand, Expr::Function(function)
+        if function_name(function).is_some_and(|name| name == "in_zone"));
+    (!is_prepared).then(|| {
+        let args = vec![
+            text(field.to_string().to_lowercase()),
+            in_zone(operand, zone),
+        ];
+        call("date_part", args)
+    })
+}
+
+/// The same moment, marked with a zone.
+pub(super) fn in_zone(operand: &Expr, zone: &str) -> Expr {
+    prepared("in_zone", operand, vec![text(zone)])
+}
+
+/// The digits of a number that is written out.
+pub(super) fn number_text(expr: &Expr) -> Option<String> {
+    match expr {
+        Expr::Value(value) => match &value.value {
+            Value::Number(digits, _) => Some(digits.clone()),
+            _ => None,
+        },
+        Expr::Nested(inner) => number_text(inner),
+        Expr::UnaryOp {
+            op: UnaryOperator::Minus,
+            expr,
+        } => match number_text(expr)? {
+            digits if digits.starts_with('-') => None,
+            digits => Some(format!("-{digits}")),
+        },
+        _ => None,
+    }
+}
+
+/// Fails for a number that no float can hold.
+pub(super) fn refuse_infinite(expr: &Expr, data_type: &DataType) -> Result<()> {
+    let digits = number_text(expr).or_else(|| literal(expr).map(|text| text.trim().to_owned()));
+    let Some(digits) = digits.filter(|digits| digits.bytes().any(|b| b.is_ascii_digit())) else {
+        return Ok(());
+    };
+    let (is_infinite, name) = match data_type {
+        DataType::Real | DataType::Float4 => {
+            (digits.parse::<f32>().is_ok_and(f32::is_infinite), "real")
+        }
+        _ => (
+            digits.parse::<f64>().is_ok_and(f64::is_infinite),
+            "double precision",
+        ),
+    };
+    match is_infinite {
+        true => {
+            let message = format!("\"{digits}\" is out of range for type {name}");
+            Err(Error::invalid("22003", message, None))
+        }
+        false => Ok(()),
+    }
+}
+
+fn is_float(data_type: &DataType) -> bool {
+    matches!(
+        data_type,
+        DataType::Real
+            | DataType::Float4
+            | DataType::Float8
+            | DataType::Float64
+            | DataType::Double(_)
+            | DataType::DoublePrecision
+    )
+}
+
+fn is_whole(data_type: &DataType) -> bool {
+    matches!(
+        data_type,
+        DataType::TinyInt(_)
+            | DataType::SmallInt(_)
+            | DataType::Int2(_)
+            | DataType::Int(_)
+            | DataType::Int4(_)
+            | DataType::Integer(_)
+            | DataType::BigInt(_)
+            | DataType::Int8(_)
+            | DataType::Int16
+            | DataType::Int32
+            | DataType::Int64
+    )
+}
+
+/// Precision and scale of a decimal type that fits 38 digits.
+fn decimal(data_type: &DataType) -> Option<(u64, u64)> {
+    let (DataType::Numeric(info) | DataType::Decimal(info) | DataType::Dec(info)) = data_type
+    else {
+        return None;
+    };
+    let found = match info {
+        ExactNumberInfo::None => (38, 10),
+        ExactNumberInfo::Precision(precision) => (*precision, 0),
+        ExactNumberInfo::PrecisionAndScale(precision, scale) => {
+            (*precision, u64::try_from(*scale).ok()?)
+        }
+    };
+    (found.0 <= 38).then_some(found)
+}
