@@ -15,6 +15,7 @@
 mod needed;
 mod python;
 mod s3;
+mod sql_wire;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -27,6 +28,7 @@ use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
 pub use needed::{given, test_data};
 pub use python::{python, run_python};
 pub use s3::{KEY_ID, S3Server, SECRET};
+pub use sql_wire::{SqlFailure, SqlWire};
 
 /// What the test servers seal secrets with.
 const CREDENTIAL_KEY: &str = "a key of tests, which is long enough";

@@ -5,7 +5,8 @@
 //!
 //! Files with the line `# tags: device` run once more where `device` is the stand-in CUDA driver, those with `# tags:
 //! device, long` only with `AUSPEX_TEST_FULL=1`. The files of `device/` run on that driver alone, each in a process of
-//! its own whose driver is what the line `# driver: …` says.
+//! its own whose driver is what the line `# driver: …` says. Files with the tag `cluster` run on a cluster, too, which
+//! is the test `cluster`.
 
 #![allow(
     clippy::unwrap_used,
@@ -19,81 +20,8 @@
 
 use std::path::PathBuf;
 
-use async_trait::async_trait;
-use auspex_tests::{TestServer, describe, root};
-use sqllogictest::{AsyncDB, DBOutput, DefaultColumnType, Runner};
-use tokio_postgres::{Client, SimpleQueryMessage};
-
-struct Wire {
-    client: Client,
-}
-
-/// A failed statement as psql prints it.
-#[derive(Debug)]
-struct Failure {
-    text: String,
-    sqlstate: Option<String>,
-}
-
-impl std::fmt::Display for Failure {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}", self.text)
-    }
-}
-
-impl std::error::Error for Failure {}
-
-#[async_trait]
-impl AsyncDB for Wire {
-    type Error = Failure;
-    type ColumnType = DefaultColumnType;
-
-    async fn run(&mut self, sql: &str) -> Result<DBOutput<DefaultColumnType>, Failure> {
-        let messages = self
-            .client
-            .simple_query(sql)
-            .await
-            .map_err(|error| Failure {
-                text: describe(&error),
-                sqlstate: error.code().map(|code| code.code().to_owned()),
-            })?;
-        let mut n_columns = None;
-        let mut rows = Vec::new();
-        let mut count = 0;
-        for message in messages {
-            match message {
-                SimpleQueryMessage::RowDescription(columns) => n_columns = Some(columns.len()),
-                SimpleQueryMessage::Row(row) => {
-                    let cell = |idx| match row.get(idx) {
-                        None => "NULL".to_owned(),
-                        Some("") => "(empty)".to_owned(),
-                        Some(text) => text.to_owned(),
-                    };
-                    rows.push((0..row.len()).map(cell).collect());
-                }
-                SimpleQueryMessage::CommandComplete(n_rows) => count = n_rows,
-                _ => {}
-            }
-        }
-        Ok(match n_columns {
-            Some(n) => DBOutput::Rows {
-                types: vec![DefaultColumnType::Any; n],
-                rows,
-            },
-            None => DBOutput::StatementComplete(count),
-        })
-    }
-
-    async fn shutdown(&mut self) {}
-
-    fn engine_name(&self) -> &str {
-        "auspex"
-    }
-
-    fn error_sql_state(error: &Failure) -> Option<String> {
-        error.sqlstate.clone()
-    }
-}
+use auspex_tests::{SqlFailure, SqlWire, TestServer, root};
+use sqllogictest::Runner;
 
 /// The SQL files of a folder of the tests.
 fn files(folder: &str) -> Vec<PathBuf> {
@@ -118,11 +46,9 @@ async fn run(file: PathBuf, first: &str) -> Result<(), String> {
     let server = TestServer::start().await;
     let connect = || async {
         let client = server.client().await;
-        client.simple_query(first).await.map_err(|error| Failure {
-            text: describe(&error),
-            sqlstate: None,
-        })?;
-        Ok(Wire { client })
+        let began = client.simple_query(first).await;
+        began.map_err(|error| SqlFailure::of(&error))?;
+        Ok(SqlWire { client })
     };
     let mut runner = Runner::new(connect);
     let name = file.display().to_string();
@@ -227,10 +153,10 @@ async fn files_tagged_device_give_the_same_on_a_device() {
         return run_all(files, "SET device = 'cuda'").await;
     }
     let is_full = std::env::var_os("AUSPEX_TEST_FULL").is_some();
-    let is_tagged = |file: &PathBuf| match line_of(file, "# tags:").as_deref() {
-        Some("device") => true,
-        Some("device, long") => is_full,
-        _ => false,
+    let is_tagged = |file: &PathBuf| {
+        let tags = line_of(file, "# tags:").unwrap_or_default();
+        let has = |tag: &str| tags.split(',').any(|found| found.trim() == tag);
+        has("device") && (is_full || !has("long"))
     };
     let tagged = files("slt").into_iter().filter(wanted).filter(is_tagged);
     let tagged: Vec<PathBuf> = tagged.collect();

@@ -36,6 +36,9 @@ const OWNERS: &[(&str, &str)] = &[
     ("deltalake", "auspex-storage"),
     ("iceberg", "auspex-storage"),
     ("object_store", "auspex-storage"),
+    ("datafusion-distributed", "auspex-planner"),
+    ("datafusion-proto", "auspex-planner"),
+    ("tonic", "auspex-planner"),
     ("linfa", "auspex-ml"),
     ("linfa-clustering", "auspex-ml"),
 ];

@@ -117,6 +117,9 @@ pub enum Error {
     /// There is nothing to learn from.
     #[error("the training query has no column that can be a feature")]
     NoFeatures,
+    /// Machines that host the samples are lost faster than others can take over.
+    #[error("the training lost its workers again and again")]
+    HostsLost,
     /// Numbers ran out of range.
     #[error("training of \"{estimator}\" diverged: {what}")]
     Diverged {
@@ -207,6 +210,7 @@ impl Error {
             Error::OutOfMemory { .. } => "53200",
             Error::Unsupported { .. } => "0A000",
             Error::UnstableQuery => "55000",
+            Error::HostsLost => "57P01",
             Error::DamagedModel { .. } => "XX001",
             Error::Spill { source } if source.kind() == std::io::ErrorKind::StorageFull => "53100",
             Error::Spill { .. } => "58030",
@@ -261,6 +265,10 @@ impl Error {
             } => Some(format!("Cast it in the query: {column}::{expected}.")),
             Error::UnstableQuery => Some(
                 "Write its rows to a table first: CREATE TABLE ... AS, then train on the table."
+                    .to_owned(),
+            ),
+            Error::HostsLost => Some(
+                "SHOW WORKERS tells which answer. Nothing was stored; run the statement again."
                     .to_owned(),
             ),
             Error::NoFeatures => Some("Select at least one column beside the label.".to_owned()),

@@ -31,7 +31,7 @@ use crate::model::{Model, Prediction};
 use crate::trained_model::TrainedModel;
 
 /// What a scalar function returns.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub enum ScalarOutput {
     /// `PREDICT(m USING …)`: the label's type, FLOAT8, the INT8 cluster, or FLOAT8[].
     Predict,

@@ -53,6 +53,8 @@ pub enum Progress {
     Iteration(Iteration),
     /// A warning.
     Warning(Warning),
+    /// A machine that hosted samples is gone, for this reason; others take over.
+    HostLost(String),
 }
 
 /// Receives progress; called from worker threads, must not block.

@@ -25,7 +25,8 @@ use crate::options::Options;
 use crate::run::{Progress, TrainingRun};
 use crate::trained_model::{TrainedModel, TrainingRecord};
 use crate::training_set::{
-    LocalTrainingSet, LoopbackTrainingSet, Part, Roles, StepDecoder, TrainingSet,
+    HostPool, LocalTrainingSet, LoopbackTrainingSet, Part, RemoteTrainingSet, Roles, StepDecoder,
+    TrainingSet,
 };
 
 use usage::MeasuredPool;
@@ -134,7 +135,7 @@ impl TrainingRequest {
     }
 
     /// The same, with its memory counted by the run.
-    fn measured(self, run: &TrainingRun) -> TrainingRequest {
+    pub(crate) fn measured(self, run: &TrainingRun) -> TrainingRequest {
         let memory = MeasuredPool::new(self.memory, Arc::clone(&run.usage));
         TrainingRequest {
             memory: Arc::new(memory),
@@ -149,7 +150,14 @@ pub async fn train(request: TrainingRequest, run: &TrainingRun) -> Result<Traine
     run.report(Progress::Phase("reading"));
     let started_ms = now_ms(run);
     let samples = Box::pin(LocalTrainingSet::open(&request, run)).await?;
-    Box::pin(learn(&request, &samples, &samples, started_ms, run)).await
+    Box::pin(learn(
+        &request,
+        Held::Local(&samples),
+        &samples,
+        started_ms,
+        run,
+    ))
+    .await
 }
 
 /// [`train`] with every step, partial and state sent through bytes, as between machines; the model is
@@ -160,24 +168,77 @@ pub async fn train_over_bytes(request: TrainingRequest, run: &TrainingRun) -> Re
     let started_ms = now_ms(run);
     let local = Box::pin(LocalTrainingSet::open(&request, run)).await?;
     let samples = LoopbackTrainingSet::new(&local)?;
-    Box::pin(learn(&request, &local, &samples, started_ms, run)).await
+    Box::pin(learn(
+        &request,
+        Held::Local(&local),
+        &samples,
+        started_ms,
+        run,
+    ))
+    .await
+}
+
+/// [`train`] on the machines of a pool, each of which reads and keeps some of the partitions; the model is the same to
+/// the bit. Of the request's source only the schema and the number of partitions are asked.
+pub async fn train_on(
+    request: TrainingRequest,
+    pool: Arc<dyn HostPool>,
+    run: &TrainingRun,
+) -> Result<TrainedModel> {
+    let request = request.measured(run);
+    run.report(Progress::Phase("reading"));
+    let started_ms = now_ms(run);
+    let samples = Box::pin(RemoteTrainingSet::open(&request, pool, run)).await?;
+    let held = Held::Remote(&samples);
+    Box::pin(learn(&request, held, &samples, started_ms, run)).await
+}
+
+/// What holds the samples, for what estimators need not know of them.
+#[derive(Clone, Copy)]
+enum Held<'a> {
+    Local(&'a LocalTrainingSet),
+    Remote(&'a RemoteTrainingSet),
+}
+
+impl Held<'_> {
+    fn begin_phase(self, phase: &'static str, run: &TrainingRun) {
+        match self {
+            Held::Local(samples) => samples.begin_phase(phase, run),
+            Held::Remote(_) => run.report(Progress::Phase(phase)),
+        }
+    }
+
+    async fn drop_states(self, run: &TrainingRun) -> Result<()> {
+        match self {
+            Held::Local(samples) => samples.drop_states(),
+            Held::Remote(samples) => samples.drop_states(run).await?,
+        }
+        Ok(())
+    }
+
+    fn n_dropped(self) -> u64 {
+        match self {
+            Held::Local(samples) => samples.n_dropped(),
+            Held::Remote(samples) => samples.n_dropped(),
+        }
+    }
 }
 
 async fn learn(
     request: &TrainingRequest,
-    local: &LocalTrainingSet,
+    held: Held<'_>,
     samples: &dyn TrainingSet,
     started_ms: u64,
     run: &TrainingRun,
 ) -> Result<TrainedModel> {
     let spec = request.estimator.spec();
-    local.begin_phase("training", run);
+    held.begin_phase("training", run);
     let model = request
         .estimator
         .fit(samples, &request.options, run)
         .await?;
-    local.drop_states();
-    local.begin_phase("evaluating", run);
+    held.drop_states(run).await?;
+    held.begin_phase("evaluating", run);
     let context = ModelContext {
         encoder: samples.encoder(),
         target: samples.target(),
@@ -197,7 +258,7 @@ async fn learn(
     let record = TrainingRecord {
         training_rows: samples.n_samples(Part::Training),
         evaluation_rows: samples.n_samples(Part::Evaluation),
-        dropped_rows: local.n_dropped(),
+        dropped_rows: held.n_dropped(),
         split_method: split_method(spec.task, &request.options),
         iterations: run.iterations(),
         warnings: run.warnings(),

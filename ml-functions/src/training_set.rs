@@ -2,17 +2,21 @@
 //!
 //! In: a [`PartitionStep`]; out: its partial, merged along a fixed binary tree over the chunks, so that
 //! a sum does not depend on threads or on how rows were batched. `local` holds the samples of one
-//! machine, `loopback` sends everything through bytes, to prove that another machine could.
+//! machine, `loopback` sends everything through bytes, to prove that another machine could; `remote` asks the
+//! machines that `host` some partitions each, in the words of `hosting`.
 
 mod chunks;
 mod first_blocks;
 mod first_step;
 mod gathering;
+mod host;
+mod hosting;
 mod local;
 mod loopback;
 mod merge_tree;
 mod passes;
 mod prepare;
+mod remote;
 mod roles;
 mod sample_encoder;
 mod sections;
@@ -26,6 +30,7 @@ use std::any::Any;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryLimit, MemoryPool};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -34,8 +39,11 @@ use crate::error::{Error, Result};
 use crate::features::{FeatureBlock, FeatureEncoder, TargetEncoding};
 use crate::run::TrainingRun;
 
+pub use host::HostedPartitions;
+pub use hosting::{HostFailure, HostPool, PartitionHost};
 pub use local::LocalTrainingSet;
 pub use loopback::LoopbackTrainingSet;
+pub use remote::RemoteTrainingSet;
 pub(crate) use roles::Roles;
 pub use sections::Values;
 #[cfg(test)]
@@ -55,7 +63,7 @@ pub enum Part {
 }
 
 /// Whether the samples will be visited again: decides if encoded blocks are kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Visit {
     /// This pass is the only one or one of two; stream from the source, keep nothing.
     Once,
@@ -244,6 +252,27 @@ pub struct WorkingMemory {
     /// How much it is.
     pub n_bytes: usize,
     _guard: Box<dyn Any + Send + Sync>,
+}
+
+/// An estimator's work between passes gets at most this share of the pool.
+const WORKING_SHARE: usize = 8;
+
+impl WorkingMemory {
+    /// As much as the pool grants of `most_bytes`.
+    fn of(pool: &Arc<dyn MemoryPool>, most_bytes: usize) -> WorkingMemory {
+        let memory = MemoryConsumer::new("training").register(pool);
+        let mut n_bytes = match pool.memory_limit() {
+            MemoryLimit::Finite(limit) => most_bytes.min(limit / WORKING_SHARE),
+            MemoryLimit::Infinite | MemoryLimit::Unknown => most_bytes,
+        };
+        while n_bytes > 0 && memory.try_grow(n_bytes).is_err() {
+            n_bytes /= 2;
+        }
+        WorkingMemory {
+            n_bytes,
+            _guard: Box::new(memory),
+        }
+    }
 }
 
 /// Runs `step` over every block of `part`; `None` when the part has no sample.

@@ -11,7 +11,9 @@
 )]
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
+use async_trait::async_trait;
 use auspex_gpu::{Device, OnFailure};
 use auspex_ml::compute::{Compute, DeviceChoice};
 use auspex_ml::error::{Error, Result};
@@ -21,7 +23,8 @@ use auspex_ml::options::{Kind, Options, options_table};
 use auspex_ml::registry;
 use auspex_ml::run::{TrainingRun, Warning};
 use auspex_ml::trained_model::TrainedModel;
-use auspex_ml::training::{SampleSource, TrainingRequest, train, train_over_bytes};
+use auspex_ml::training::{SampleSource, TrainingRequest, train, train_on, train_over_bytes};
+use auspex_ml::training_set::{HostFailure, HostPool, HostedPartitions, PartitionHost};
 use datafusion::arrow::array::{
     ArrayRef, BooleanArray, Date32Array, Float32Array, Float64Array, Int64Array, RecordBatch,
     StringArray, UInt32Array,
@@ -342,6 +345,87 @@ async fn bytes_on_the_way_change_nothing() {
         )
         .await;
         assert_same(estimator.spec().name, "the transport", &found, &expected);
+    }
+}
+
+/// Machines that host partitions, some of which are lost at some of the requests.
+struct Machines {
+    estimator: &'static dyn Estimator,
+    /// The requests, counted over all machines, at which the machine that is asked is lost.
+    lost_at: Vec<usize>,
+    n_asked: Arc<AtomicUsize>,
+}
+
+/// One of them.
+struct Machine {
+    hosted: HostedPartitions,
+    lost_at: Vec<usize>,
+    n_asked: Arc<AtomicUsize>,
+}
+
+#[async_trait]
+impl HostPool for Machines {
+    async fn open(&self, partitions: &[usize]) -> Result<Vec<Arc<dyn PartitionHost>>> {
+        let half = partitions.len().div_ceil(2);
+        let machine = |share: &[usize]| -> Result<Arc<dyn PartitionHost>> {
+            let run = TrainingRun::quiet(7, Compute::cpu());
+            let request = request(self.estimator, PLAIN);
+            Ok(Arc::new(Machine {
+                hosted: HostedPartitions::open(request, share, run)?,
+                lost_at: self.lost_at.clone(),
+                n_asked: Arc::clone(&self.n_asked),
+            }))
+        };
+        partitions.chunks(half).map(machine).collect()
+    }
+}
+
+#[async_trait]
+impl PartitionHost for Machine {
+    fn partitions(&self) -> &[usize] {
+        self.hosted.partitions()
+    }
+
+    async fn ask(&self, request: Arc<[u8]>) -> std::result::Result<Vec<u8>, HostFailure> {
+        let number = self.n_asked.fetch_add(1, Ordering::Relaxed);
+        // What it did before it was lost is lost, too.
+        let reply = self.hosted.ask(request).await?;
+        match self.lost_at.contains(&number) {
+            true => Err(HostFailure::Lost(format!("at request {number}"))),
+            false => Ok(reply),
+        }
+    }
+}
+
+#[tokio::test]
+async fn machines_and_their_loss_change_nothing() {
+    for estimator in estimators() {
+        let spec = estimator.spec();
+        if spec.tags.gathers {
+            continue;
+        }
+        let expected = model(estimator, PLAIN).await;
+        let mut n_requests = 0;
+        // Never; at the first readings; between; two at a time; again while a state is made again.
+        for lost_at in [vec![], vec![1], vec![6], vec![9, 10], vec![7, 12, 13, 14]] {
+            let n_asked = Arc::new(AtomicUsize::new(0));
+            let is_whole = lost_at.is_empty();
+            let loses = lost_at.iter().any(|number| *number < n_requests);
+            let pool = Arc::new(Machines {
+                estimator,
+                lost_at,
+                n_asked: Arc::clone(&n_asked),
+            });
+            let run = TrainingRun::quiet(7, Compute::cpu());
+            let found = train_on(request(estimator, PLAIN), pool, &run).await;
+            let found = found.unwrap_or_else(|error| panic!("{}: {error}", spec.name));
+            assert_same(spec.name, "the machines", &found, &expected);
+            let n_asked = n_asked.load(Ordering::Relaxed);
+            match is_whole {
+                true => n_requests = n_asked,
+                false => assert_eq!(n_asked > n_requests, loses, "{}", spec.name),
+            }
+        }
     }
 }
 

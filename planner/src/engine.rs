@@ -7,7 +7,7 @@ use std::fmt::Debug;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicI32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use auspex_ml::run::{Iteration, Warning};
@@ -23,11 +23,13 @@ use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::prelude::SessionContext;
 use datafusion::sql::sqlparser::ast;
+use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use crate::access::Identity;
 use crate::activity::{Activity, BackendFacts};
 use crate::catalog::facts::CatalogFacts;
+use crate::distributed::Cluster;
 use crate::error::Result;
 use crate::observe::Observer;
 use crate::optimize::with_projections_above_filters;
@@ -186,6 +188,7 @@ pub struct Engine {
     pub(crate) training_threads: TrainingThreads,
     /// Random bytes of this start.
     pub(crate) secret: [u8; 32],
+    cluster: OnceLock<Arc<Cluster>>,
     base: SessionContext,
     loaded: Mutex<VecDeque<(String, u64, Arc<TrainedModel>)>>,
     trainings: Mutex<BTreeMap<i32, TrainingProgress>>,
@@ -201,13 +204,16 @@ impl Debug for Engine {
     }
 }
 
-async fn open_warehouse(config: &EngineConfig) -> Result<Arc<Warehouse>> {
+fn store_options(config: &EngineConfig) -> Result<StoreOptions> {
     let key = config.credential_key.as_ref();
-    let stores = StoreOptions {
+    Ok(StoreOptions {
         cache_bytes: config.cache_bytes,
         credential_key: key.map(|key| CredentialKey::new(&key.0)).transpose()?,
-    };
-    Ok(Warehouse::open_with(&config.warehouse, stores).await?)
+    })
+}
+
+async fn open_warehouse(config: &EngineConfig) -> Result<Arc<Warehouse>> {
+    Ok(Warehouse::open_with(&config.warehouse, store_options(config)?).await?)
 }
 
 impl Engine {
@@ -265,6 +271,7 @@ impl Engine {
             workload: Workload::default(),
             training_threads: TrainingThreads::start(threads).map_err(DataFusionError::from)?,
             secret,
+            cluster: OnceLock::new(),
             base,
             loaded: Mutex::default(),
             trainings: Mutex::default(),
@@ -377,6 +384,47 @@ impl Engine {
             .find(|(model, number, _)| model == id && *number == version);
         self.observer.metrics.model_lookup(found.is_some());
         found.map(|(_, _, model)| Arc::clone(model))
+    }
+
+    /// A model version, from memory or from storage.
+    pub(crate) async fn load_version(&self, id: &str, version: u64) -> Result<Arc<TrainedModel>> {
+        if let Some(model) = self.loaded_model(id, version) {
+            return Ok(model);
+        }
+        let manifest = self.models.manifest(id, version).await?;
+        let tensors = self.models.tensors(id, &manifest).await?;
+        let trained = manifest.get("trained").unwrap_or(&Value::Null);
+        let model = Arc::new(TrainedModel::from_parts(trained, &tensors)?);
+        self.keep_model(id, version, Arc::clone(&model));
+        Ok(model)
+    }
+
+    /// Which version of which model this is, if it was loaded lately.
+    pub(crate) fn id_of_model(&self, model: &Arc<TrainedModel>) -> Option<(String, u64)> {
+        let loaded = lock(&self.loaded);
+        let mut found = loaded.iter();
+        let found = found.find(|(_, _, known)| Arc::ptr_eq(known, model))?;
+        Some((found.0.clone(), found.1))
+    }
+
+    /// From now on, queries and trainings may run on the cluster's workers.
+    pub(crate) fn use_cluster(&self, cluster: Arc<Cluster>) {
+        // A second cluster would find the engine's sessions with the first.
+        let _ = self.cluster.set(cluster);
+    }
+
+    /// The cluster whose coordinator this is.
+    pub(crate) fn cluster(&self) -> Option<Arc<Cluster>> {
+        self.cluster.get().cloned()
+    }
+
+    /// Whether a warehouse is the one in which another machine wrote the probe.
+    pub(crate) async fn finds_probe(
+        config: &EngineConfig,
+        (name, content): &(String, String),
+    ) -> Result<bool> {
+        let stores = store_options(config)?;
+        Ok(Warehouse::finds_probe(&config.warehouse, stores, name, content).await?)
     }
 
     /// Keeps a model version ready; the oldest one makes room.

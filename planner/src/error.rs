@@ -8,6 +8,8 @@ use auspex_storage::{Error as StorageError, ErrorPlace};
 use datafusion::common::SchemaError;
 use datafusion::error::DataFusionError;
 
+use crate::distributed::ClusterError;
+
 /// A result of this crate.
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -26,6 +28,9 @@ pub enum Error {
     /// Planning or running a query failed.
     #[error(transparent)]
     Query(#[from] DataFusionError),
+    /// Another machine of the cluster failed.
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
     /// The client asked to stop.
     #[error("canceling statement due to user request")]
     Cancelled,
@@ -301,6 +306,7 @@ impl Error {
             Error::Parse(error) => error.sqlstate(),
             Error::Ml(error) => error.sqlstate(),
             Error::Storage(error) => error.sqlstate(),
+            Error::Cluster(error) => error.sqlstate(),
             Error::Query(error) => report_of(error).sqlstate,
             Error::Inner { error, .. } | Error::InPlace { error, .. } => error.sqlstate(),
             Error::NotUnique { .. } => "23505",
@@ -332,6 +338,7 @@ impl Error {
             Error::Parse(error) => error.hint.clone(),
             Error::Ml(error) => error.hint(),
             Error::Storage(error) => error.hint(),
+            Error::Cluster(error) => error.hint(),
             Error::Undefined { nearest, .. } => {
                 let name = nearest.as_ref()?;
                 Some(format!("Did you mean \"{name}\"?"))
@@ -374,6 +381,7 @@ impl Error {
         match self {
             Error::Storage(error) => error.detail(),
             Error::NotUnique { key, .. } => Some(format!("Key {key} is duplicated.")),
+            Error::Cluster(error) => error.detail(),
             Error::WrongKind { found, name, .. } => {
                 let article = if found.starts_with(['a', 'e', 'i', 'o', 'u']) {
                     "an"

@@ -219,7 +219,7 @@ pub(crate) async fn plan(session: &Arc<Session>, parsed: &ParsedStatement) -> Re
         Statement::Evaluate(evaluate) => plan_evaluate(session, evaluate).await,
         Statement::ShowModels => select(session, commands::SHOW_MODELS).await,
         Statement::ShowDevices => select(session, "SELECT * FROM ml.devices").await,
-        Statement::ShowWorkers => Err(Error::unsupported("SHOW WORKERS")),
+        Statement::ShowWorkers => select(session, "SELECT * FROM ml.workers").await,
         Statement::DescribeModel(model) => {
             let batch = commands::describe_model(session, model).await?;
             table(session, batch).await

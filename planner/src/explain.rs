@@ -19,6 +19,7 @@ use datafusion::sql::sqlparser::ast;
 use crate::bind::{
     BoundQuery, Change, Findings, bind_change, bind_create_model, bind_insert, bind_sql, bind_train,
 };
+use crate::distributed::describe;
 use crate::error::{Error, Result};
 use crate::execute::{Work, plan};
 use crate::session::Session;
@@ -195,13 +196,19 @@ fn check_format(format: &str) -> Result<()> {
 
 /// `told` are further rows.
 async fn explain_query(
-    session: &Session,
+    session: &Arc<Session>,
     query: BoundQuery,
     verbose: bool,
     analyze: bool,
     mut told: Vec<(&'static str, String)>,
 ) -> Result<Work> {
     let models = query.findings.models();
+    if let Some(cluster) = session.engine.cluster().filter(|_| !analyze) {
+        let physical = query.state.create_physical_plan(&query.plan).await?;
+        let bytes = session.settings().min_distributed_bytes();
+        let place = describe(&cluster, &session.engine, &query.state, &physical, bytes);
+        told.push(("place", Box::pin(place).await?));
+    }
     if !models.is_empty() {
         let physical = query.state.create_physical_plan(&query.plan).await?;
         let device = session.settings().compute_predictions()?.info();

@@ -4,7 +4,7 @@
 //! statements of one client; `settings` holds what `SET` changes; `bind` resolves names, options and
 //! models; `access` checks who may do what, `activity` lists the sessions; `logical`, `physical` have the operators that SQL lacks, `optimize` our rules; `catalog` shows the warehouse to
 //! the planner; `functions` are PostgreSQL's that the planner lacks; `transaction` is a block of statements; `named` and
-//! `point_plan` are what makes a prepared statement cheap to run again; `execute` runs plans, `explain` shows them, and
+//! `point_plan` are what makes a prepared statement cheap to run again; `distributed` brings plans and trainings to other machines; `execute` runs plans, `explain` shows them, and
 //! `commands` runs what is not a query. Parses no text itself, knows no wire protocol.
 
 mod access;
@@ -16,6 +16,7 @@ mod catalog;
 mod commands;
 mod constants;
 mod copy_options;
+mod distributed;
 mod engine;
 mod error;
 mod execute;
@@ -52,6 +53,9 @@ pub use catalog::facts::{
     CatalogFacts, FactsKind, ModelFacts, ObjectFacts, SettingFacts, TableRules,
 };
 pub use copy_options::{CopyColumns, CopyFormat, CopyOptions};
+pub use distributed::{
+    Cluster, ClusterConfig, ClusterError, ClusterToken, WorkerConfig, WorkerNode,
+};
 pub use engine::{ClientFacts, Engine, EngineConfig, SecretText, SessionExtension, SessionFacts};
 pub use error::{Error, Report, Result, report_of};
 pub use observe::StatementWatch;

@@ -471,6 +471,12 @@ impl Session {
             options.execution.target_partitions = threads;
         }
         options.catalog.default_schema = self.default_schema();
+        if self.engine.cluster().is_some() {
+            // Joins can be cut into stages; a subquery that an operator asks while it runs cannot.
+            options
+                .optimizer
+                .enable_physical_uncorrelated_scalar_subquery = false;
+        }
         SessionStateBuilder::new_from_existing(state)
             .with_config(config)
             .build()

@@ -194,6 +194,12 @@ const DEFINITIONS: &[Definition] = &[
         "Memory for queries and trainings; --memory-limit.",
     ),
     setting(
+        "min_distributed_size",
+        "64MB",
+        Check::Size,
+        "Bytes of files that a query or training must read to run on the cluster's workers.",
+    ),
+    setting(
         "ml.dialect",
         "auto",
         Check::Words(&["auto", "postgres", "googlesql"]),
@@ -493,6 +499,12 @@ impl Settings {
     /// What plans of predictions depend on.
     pub(crate) fn device_settings(&self) -> [Option<String>; 2] {
         ["device", "gpu_memory_limit"].map(|name| self.get(name))
+    }
+
+    /// `min_distributed_size` in bytes.
+    pub(crate) fn min_distributed_bytes(&self) -> u64 {
+        let size = self.get("min_distributed_size");
+        size.and_then(|size| size_bytes(&size)).unwrap_or(0) as u64
     }
 
     /// The names of `search_path` in order.

@@ -16,12 +16,14 @@ use datafusion::error::DataFusionError;
 use datafusion::execution::{
     SendableRecordBatchStream, SessionState, SessionStateBuilder, TaskContext,
 };
+use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::repartition::RepartitionExec;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream, execute_stream_partitioned};
 use futures::StreamExt;
 
 use crate::bind::{BoundQuery, Findings};
+use crate::distributed;
 use crate::engine::StatementWarning;
 use crate::error::{Error, Result};
 use crate::physical::warning_notice;
@@ -35,18 +37,23 @@ pub(crate) async fn stream(
     parameters: Vec<ScalarValue>,
     control: &StatementControl,
 ) -> Result<SendableRecordBatchStream> {
-    let (physical, task) = physical(query, &query.state, parameters, control).await?;
-    one_stream(session, query, physical, task, control)
+    let Some(cluster) = session.engine.cluster() else {
+        let (physical, task) = physical(query, &query.state, parameters, control).await?;
+        return one_stream(session, query, execute_stream(physical, task)?, control);
+    };
+    let (state, plan) = ready_to_plan(query, &query.state, parameters, control)?;
+    let plan = state.create_physical_plan(&plan).await?;
+    let (engine, bytes) = (&session.engine, session.settings().min_distributed_bytes());
+    let rows = distributed::rows(&cluster, engine, &state, plan, bytes, &control.cancel);
+    one_stream(session, query, Box::pin(rows).await?, control)
 }
 
 fn one_stream(
     session: &Arc<Session>,
     query: &BoundQuery,
-    physical: Arc<dyn ExecutionPlan>,
-    task: Arc<TaskContext>,
+    stream: SendableRecordBatchStream,
     control: &StatementControl,
 ) -> Result<SendableRecordBatchStream> {
-    let stream = execute_stream(physical, task)?;
     tell(session, query.findings.known(), control);
     let n_open = Arc::new(AtomicUsize::new(1));
     Ok(telling(session, query, stream, control, n_open))
@@ -99,7 +106,8 @@ pub(crate) async fn streams(
     let (physical, task) = physical(query, &state, parameters, control).await?;
     let is_small = scanned_bytes(&physical) < PARALLEL_BYTES;
     if is_small && has_exchange(&physical) {
-        return Ok(vec![one_stream(session, query, physical, task, control)?]);
+        let stream = execute_stream(physical, task)?;
+        return Ok(vec![one_stream(session, query, stream, control)?]);
     }
     let streams = execute_stream_partitioned(physical, task)?;
     tell(session, query.findings.known(), control);
@@ -147,6 +155,18 @@ async fn physical(
     parameters: Vec<ScalarValue>,
     control: &StatementControl,
 ) -> Result<(Arc<dyn ExecutionPlan>, Arc<TaskContext>)> {
+    let (state, plan) = ready_to_plan(query, state, parameters, control)?;
+    let physical = crate::physical::ready(&state, &plan).await?;
+    Ok((physical, Arc::new(TaskContext::from(&state))))
+}
+
+/// The query with its parameters, and the state that plans it for its statement.
+fn ready_to_plan(
+    query: &BoundQuery,
+    state: &SessionState,
+    parameters: Vec<ScalarValue>,
+    control: &StatementControl,
+) -> Result<(SessionState, LogicalPlan)> {
     let mut plan = query.plan.clone();
     if !parameters.is_empty() {
         let values = parameters
@@ -161,8 +181,7 @@ async fn physical(
     let state = SessionStateBuilder::new_from_existing(state.clone())
         .with_config(config)
         .build();
-    let physical = crate::physical::ready(&state, &plan).await?;
-    Ok((physical, Arc::new(TaskContext::from(&state))))
+    Ok((state, plan))
 }
 
 type Batch = std::result::Result<RecordBatch, DataFusionError>;

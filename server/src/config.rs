@@ -26,6 +26,7 @@ const NAMES: &[&str] = &[
     "authentication_timeout",
     "cache_size",
     "catalog_refresh_interval",
+    "cluster_token_file",
     "hba",
     "http",
     "listen",
@@ -39,6 +40,8 @@ const NAMES: &[&str] = &[
     "tls_client_ca",
     "tls_key",
     "warehouse",
+    "worker_listen",
+    "workers",
 ];
 
 /// A configuration that cannot be used.
@@ -283,7 +286,7 @@ impl File {
         }
     }
 
-    fn texts(&self, name: &str) -> Result<Vec<String>, ConfigError> {
+    pub(crate) fn texts(&self, name: &str) -> Result<Vec<String>, ConfigError> {
         let Some(value) = self.table.get(name) else {
             return Ok(Vec::new());
         };

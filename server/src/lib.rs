@@ -1,7 +1,7 @@
 //! auspex-server: the process that clients talk to.
 //!
 //! In: bytes of PostgreSQL's protocol, or a command line; out: answers of the planner. Code map, in
-//! reading order: `cli` has the commands; `config` reads flags, environment and file; `auth` decides who is
+//! reading order: `cli` has the commands; `config` and its siblings read flags, environment and file; `auth` decides who is
 //! let in; `protocol` is the wire; `pg_catalog` is what clients ask about the database itself; `http` is the port for health and metrics, `json_log` the
 //! log as JSON; `sqlstate` turns failures
 //! into what clients read. Plans no query and learns no model: that is `auspex-planner`'s.
@@ -9,6 +9,7 @@
 mod auth;
 pub mod cli;
 mod config;
+mod config_cluster;
 mod config_server;
 mod http;
 mod json_log;

@@ -6,16 +6,20 @@
 use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
 
-use object_store::ObjectStore;
 use object_store::local::LocalFileSystem;
 use object_store::prefix::PrefixStore;
+use object_store::{ObjectStore, ObjectStoreExt as _, PutMode};
 use url::Url;
 
 use crate::durable_store::DurableStore;
 use crate::error::{Error, Result};
 use crate::locations::remote_url;
+use crate::passwords::random;
 use crate::stores::{StoreKind, StoreOptions, Stores, shown};
 use crate::tables::register_log_stores;
+
+/// Where coordinators of clusters write what their workers must find.
+const PROBES: &str = "cluster";
 
 /// The root of everything that an engine keeps.
 #[derive(Debug)]
@@ -111,6 +115,40 @@ impl Warehouse {
         self.local_root.is_some()
     }
 
+    /// Writes a file that shows another machine that it found this warehouse: its name and its content.
+    pub async fn write_probe(&self) -> Result<(String, String)> {
+        let (mut name, mut content) = ([0; 8], [0; 16]);
+        random(&mut name)?;
+        random(&mut content)?;
+        let hex = |bytes: &[u8]| bytes.iter().map(|b| format!("{b:02x}")).collect::<String>();
+        let name = format!("{PROBES}/{}.probe", hex(&name));
+        let content = hex(&content);
+        let path = object_store::path::Path::from(name.as_str());
+        self.store
+            .put_opts(&path, content.clone().into(), PutMode::Create.into())
+            .await?;
+        Ok((name, content))
+    }
+
+    /// Whether a warehouse has the file that another machine wrote; a local folder is not made.
+    pub async fn finds_probe(
+        location: &str,
+        options: StoreOptions,
+        name: &str,
+        content: &str,
+    ) -> Result<bool> {
+        if remote_url(location)?.is_none() && !local_path(location)?.is_dir() {
+            return Ok(false);
+        }
+        let warehouse = Self::open_with(location, options).await?;
+        let path = object_store::path::Path::from(name);
+        match warehouse.store.get(&path).await {
+            Ok(found) => Ok(found.bytes().await? == content.as_bytes()),
+            Err(object_store::Error::NotFound { .. }) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// The store that table formats address with the whole path of their URL.
     pub(crate) fn root_store(&self) -> &Arc<dyn ObjectStore> {
         &self.root_store
@@ -170,7 +208,6 @@ pub(crate) fn local_path(location: &str) -> Result<PathBuf> {
 #[cfg(test)]
 mod tests {
     use object_store::path::Path;
-    use object_store::{ObjectStoreExt as _, PutMode};
 
     use super::*;
 

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use datafusion::arrow::array::{Array, ArrayRef};
 use datafusion::common::HashMap;
+use serde::{Deserialize, Serialize};
 
 use super::columns::{Element, Rows, append_codes, numbers};
 use super::moments::{Moments, is_bad};
@@ -65,7 +66,7 @@ pub(crate) struct EncoderFit {
 }
 
 /// What chunks tell of one numeric feature.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 struct NumericPartial {
     moments: Moments,
     null_count: u64,
@@ -74,7 +75,7 @@ struct NumericPartial {
 }
 
 /// What is odd in the held-out rows of a numeric feature; nothing is learned from them.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 struct HeldOut {
     null_count: u64,
     nan_count: u64,
@@ -98,7 +99,7 @@ impl HeldOut {
 }
 
 /// What chunks tell of one categorical feature.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 struct CategoryPartial {
     /// Each text with the rows that have it, in sort order.
     counts: Vec<(Box<str>, u64)>,
@@ -108,7 +109,7 @@ struct CategoryPartial {
 }
 
 /// What some chunks tell of all features.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct EncoderPartial {
     numeric: Vec<NumericPartial>,
     categorical: Vec<CategoryPartial>,

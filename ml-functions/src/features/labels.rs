@@ -10,6 +10,7 @@ use datafusion::arrow::array::{Array, ArrayRef, AsArray, Float64Array};
 use datafusion::arrow::compute::{CastOptions, cast, cast_with_options};
 use datafusion::arrow::datatypes::{DataType, Float64Type, Int64Type};
 use datafusion::common::HashMap;
+use serde::{Deserialize, Serialize};
 
 use super::columns::{Rows, append_codes, numbers};
 use super::schema::sql_type;
@@ -21,8 +22,40 @@ use crate::estimator::Task;
 const NULL_LABEL: u32 = u32::MAX;
 
 /// A class label with the total order of its type.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(from = "TaggedLabel", into = "TaggedLabel")]
 pub(crate) struct ClassKey(pub(crate) ClassLabel);
+
+/// A label with the name of its type, as machines tell it each other; manifests do without.
+#[derive(Serialize, Deserialize)]
+enum TaggedLabel {
+    Bool(bool),
+    Integer(i64),
+    Float(f64),
+    Text(String),
+}
+
+impl From<TaggedLabel> for ClassKey {
+    fn from(label: TaggedLabel) -> ClassKey {
+        ClassKey(match label {
+            TaggedLabel::Bool(value) => ClassLabel::Bool(value),
+            TaggedLabel::Integer(value) => ClassLabel::Integer(value),
+            TaggedLabel::Float(value) => ClassLabel::Float(value),
+            TaggedLabel::Text(value) => ClassLabel::Text(value),
+        })
+    }
+}
+
+impl From<ClassKey> for TaggedLabel {
+    fn from(key: ClassKey) -> TaggedLabel {
+        match key.0 {
+            ClassLabel::Bool(value) => TaggedLabel::Bool(value),
+            ClassLabel::Integer(value) => TaggedLabel::Integer(value),
+            ClassLabel::Float(value) => TaggedLabel::Float(value),
+            ClassLabel::Text(value) => TaggedLabel::Text(value),
+        }
+    }
+}
 
 impl PartialEq for ClassKey {
     fn eq(&self, other: &ClassKey) -> bool {

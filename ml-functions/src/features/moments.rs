@@ -3,6 +3,8 @@
 //! In: the values of a column in one chunk; out: moments that do not depend on how rows were batched,
 //! and whether a value is among them that no model can learn from.
 
+use serde::{Deserialize, Serialize};
+
 use super::columns::Element;
 use crate::error::{Error, Result};
 
@@ -10,7 +12,7 @@ use crate::error::{Error, Result};
 const MAX_MAGNITUDE: f64 = 1e150;
 
 /// Count, mean and squared deviations of some numbers.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Moments {
     pub(crate) count: u64,
     pub(crate) mean: f64,

@@ -2,8 +2,10 @@
 //!
 //! In: the sampled rows of chunks; out: those of all, by a merge that forgets what cannot be among them.
 
+use serde::{Deserialize, Serialize};
+
 /// The rows with the smallest hashes, in their order.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct RowSample {
     pub(super) hashes: Vec<u64>,
     /// Of each numeric feature the value in each row; NaN for NULL.

@@ -18,6 +18,7 @@ use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::utils::format_state_name;
 use datafusion::logical_expr::{Accumulator, AggregateUDFImpl, Signature, Volatility};
 use datafusion::scalar::ScalarValue;
+use serde::{Deserialize, Serialize};
 
 use super::{Evaluation, check_threshold, confusion_matrix_fields, roc_curve_fields};
 use crate::compute::Compute;
@@ -28,7 +29,7 @@ use crate::surprises::Surprises;
 use crate::trained_model::TrainedModel;
 
 /// What an evaluation answers.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum EvaluationOutput {
     /// `ML.EVALUATE`: one row.
     Metrics {
@@ -184,6 +185,16 @@ impl EvaluateUdaf {
         label
             .chain(features.iter().map(|feature| feature.name.clone()))
             .collect()
+    }
+
+    /// The model.
+    pub fn model(&self) -> &Arc<TrainedModel> {
+        &self.bound.model
+    }
+
+    /// Where it predicts.
+    pub fn compute(&self) -> &Compute {
+        &self.bound.compute
     }
 
     /// What it answers.

@@ -51,6 +51,19 @@ impl Cost {
     }
 }
 
+impl Cost {
+    /// What was counted since; the most memory is that of all the time.
+    pub(crate) fn since(&self, before: &Cost) -> Cost {
+        Cost {
+            source_passes: self.source_passes - before.source_passes,
+            kept_passes: self.kept_passes - before.kept_passes,
+            memory_bytes: self.memory_bytes,
+            spilled_bytes: self.spilled_bytes - before.spilled_bytes,
+            ..*self
+        }
+    }
+}
+
 /// Counts while a training runs.
 #[derive(Debug, Default)]
 pub struct Usage {
@@ -71,6 +84,26 @@ impl Usage {
             spilled_bytes: self.spilled_bytes.load(Ordering::Relaxed),
             ..Cost::default()
         }
+    }
+
+    /// Bytes that are accounted now.
+    pub(crate) fn held_bytes(&self) -> u64 {
+        self.memory_bytes.load(Ordering::Relaxed) as u64
+    }
+
+    /// Adds what one pass cost on several machines, which ran it at the same time.
+    pub(crate) fn add_hosted(&self, costs: &[Cost]) {
+        let most = |count: fn(&Cost) -> u64| costs.iter().map(count).max().unwrap_or(0);
+        let sum = |count: fn(&Cost) -> u64| costs.iter().map(count).sum::<u64>();
+        let source_passes = most(|cost| cost.source_passes);
+        self.source_passes
+            .fetch_add(source_passes, Ordering::Relaxed);
+        let kept_passes = most(|cost| cost.kept_passes);
+        self.kept_passes.fetch_add(kept_passes, Ordering::Relaxed);
+        self.add_spilled(sum(|cost| cost.spilled_bytes));
+        let memory_bytes = usize::try_from(sum(|cost| cost.memory_bytes)).unwrap_or(usize::MAX);
+        self.most_memory_bytes
+            .fetch_max(memory_bytes, Ordering::Relaxed);
     }
 
     pub(crate) fn add_source_pass(&self) {

@@ -65,6 +65,11 @@ impl FirstBlocks {
         })
     }
 
+    /// The same without the estimator's first step, whose partial is of all machines.
+    pub(super) fn without_step(self) -> FirstBlocks {
+        FirstBlocks { step: None, ..self }
+    }
+
     /// Encodes the rows of a chunk.
     pub(super) fn keep(
         &self,

@@ -17,9 +17,9 @@ use datafusion::execution::memory_pool::{
 use super::chunks::{ChunkSource, RawChunk, TooLarge};
 use super::first_blocks::FirstBlocks;
 use super::gathering::copy_block;
-use super::merge_tree::{Merge, MergeTree};
+use super::merge_tree::{Merge, MergeTree, Subtree};
 use super::passes::{Stop, Workers};
-use super::prepare::prepare;
+use super::prepare::{Prepared, prepare};
 use super::roles::{Roles, chunk_rows};
 use super::sample_encoder::SampleEncoder;
 use super::spill::{BlockStore, Spill, StoredBlocks};
@@ -35,9 +35,6 @@ use crate::training::TrainingRequest;
 /// An evaluation part up to this size is kept when a pass over the training part meets it, which
 /// spares a pass over the source.
 const SMALL_EVALUATION_BYTES: u64 = 16 << 20;
-
-/// An estimator's work between passes gets at most this share of the pool.
-const WORKING_SHARE: usize = 8;
 
 /// The samples of one machine.
 pub struct LocalTrainingSet {
@@ -93,6 +90,25 @@ impl LocalTrainingSet {
             Some(Some(blocks)) => blocks.finish(&prepared, &source.n_chunks())?,
             Some(None) => return Err(blocks_in_use()),
         };
+        let samples = LocalTrainingSet {
+            first_partial: Mutex::new(first_partial),
+            stored: Mutex::new(stored),
+            phase_rows,
+            ..LocalTrainingSet::of(request, roles, source, prepared, spill, run)
+        };
+        samples.forget_source_if_stored();
+        Ok(samples)
+    }
+
+    /// A training set of what the first reading found, wherever it was done; keeps no block yet.
+    fn of(
+        request: &TrainingRequest,
+        roles: Roles,
+        source: Arc<ChunkSource>,
+        prepared: Prepared,
+        spill: Arc<Spill>,
+        run: &TrainingRun,
+    ) -> LocalTrainingSet {
         let shared = SampleEncoder {
             task: request.estimator.spec().task,
             seed: run.seed,
@@ -110,17 +126,37 @@ impl LocalTrainingSet {
             prepared,
         };
         let gathered = MemoryConsumer::new("gathered samples").register(&request.memory);
-        let samples = LocalTrainingSet {
+        LocalTrainingSet {
             shared: Arc::new(shared),
             memory: Arc::clone(&request.memory),
             threads: request.threads,
             one_pass: tokio::sync::Mutex::new(()),
             spill,
-            stored: Mutex::new(stored),
-            first_partial: Mutex::new(first_partial),
+            stored: Mutex::default(),
+            first_partial: Mutex::default(),
             states: Mutex::default(),
             gathered: Arc::new(gathered),
-            phase_rows,
+            phase_rows: Arc::default(),
+        }
+    }
+
+    /// The same over the partitions of one machine of several, with the blocks of their first reading, if
+    /// it was done here.
+    pub(super) fn hosted(
+        request: &TrainingRequest,
+        roles: Roles,
+        source: Arc<ChunkSource>,
+        prepared: Prepared,
+        (spill, first_blocks): (Arc<Spill>, Option<FirstBlocks>),
+        run: &TrainingRun,
+    ) -> Result<LocalTrainingSet> {
+        let stored = match first_blocks {
+            Some(blocks) => blocks.finish(&prepared, &source.n_chunks())?.0,
+            None => [None, None],
+        };
+        let samples = LocalTrainingSet {
+            stored: Mutex::new(stored),
+            ..LocalTrainingSet::of(request, roles, source, prepared, spill, run)
         };
         samples.forget_source_if_stored();
         Ok(samples)
@@ -145,9 +181,40 @@ impl LocalTrainingSet {
         visit: Visit,
         run: &TrainingRun,
     ) -> Result<Option<AnyPartial>> {
+        let Some(tree) = self.merged_chunks(&step, part, visit, run).await? else {
+            return Ok(None);
+        };
+        let merge: Merge<'_, AnyPartial> = &|into, later| step.merge_any(into, later);
+        tree.finish(&self.shared.source.n_chunks(), merge)
+    }
+
+    /// The same over the partitions that `has` names, as far as they merge here.
+    pub(super) async fn reduce_subtrees(
+        &self,
+        step: Arc<dyn AnyStep>,
+        part: Part,
+        visit: Visit,
+        has: impl Fn(usize) -> bool,
+        run: &TrainingRun,
+    ) -> Result<Vec<Subtree<AnyPartial>>> {
+        let Some(tree) = self.merged_chunks(&step, part, visit, run).await? else {
+            return Ok(Vec::new());
+        };
+        let merge: Merge<'_, AnyPartial> = &|into, later| step.merge_any(into, later);
+        tree.subtrees(&self.shared.source.n_chunks(), has, merge)
+    }
+
+    /// Runs a step over every block of a part; `None` when the part has no sample.
+    async fn merged_chunks(
+        &self,
+        step: &Arc<dyn AnyStep>,
+        part: Part,
+        visit: Visit,
+        run: &TrainingRun,
+    ) -> Result<Option<Arc<MergeTree<AnyPartial>>>> {
         let tree = Arc::new(MergeTree::<AnyPartial>::new());
         let on_block = {
-            let (tree, step, compute) = (Arc::clone(&tree), Arc::clone(&step), run.compute.clone());
+            let (tree, step, compute) = (Arc::clone(&tree), Arc::clone(step), run.compute.clone());
             move |(partition, chunk): (usize, usize), block: Option<&FeatureBlock>| {
                 let visit = |block: &FeatureBlock| {
                     let chunk = chunk_id((partition, chunk));
@@ -158,14 +225,9 @@ impl LocalTrainingSet {
                 tree.insert(partition, chunk, partial, merge)
             }
         };
-        if !self
-            .for_each_block(part, visit, run, Arc::new(on_block))
-            .await?
-        {
-            return Ok(None);
-        }
-        let merge: Merge<'_, AnyPartial> = &|into, later| step.merge_any(into, later);
-        tree.finish(&self.shared.source.n_chunks(), merge)
+        let on_block = Arc::new(on_block);
+        let has_samples = self.for_each_block(part, visit, run, on_block).await?;
+        Ok(has_samples.then_some(tree))
     }
 
     /// Hands the block of every chunk to `on_block`; false when the part has no sample.
@@ -490,18 +552,7 @@ impl TrainingSet for LocalTrainingSet {
     }
 
     fn working_memory(&self, most_bytes: usize) -> WorkingMemory {
-        let memory = MemoryConsumer::new("training").register(&self.memory);
-        let mut n_bytes = match self.memory.memory_limit() {
-            MemoryLimit::Finite(limit) => most_bytes.min(limit / WORKING_SHARE),
-            MemoryLimit::Infinite | MemoryLimit::Unknown => most_bytes,
-        };
-        while n_bytes > 0 && memory.try_grow(n_bytes).is_err() {
-            n_bytes /= 2;
-        }
-        WorkingMemory {
-            n_bytes,
-            _guard: Box::new(memory),
-        }
+        WorkingMemory::of(&self.memory, most_bytes)
     }
 
     fn memory_guard(&self) -> Arc<dyn Any + Send + Sync> {

@@ -7,6 +7,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
+use serde::{Deserialize, Serialize};
+
 use crate::error::{Error, Result};
 
 /// Partition, level and number of a node; a node of level `l` covers `2^l` chunks.
@@ -14,6 +16,26 @@ type Position = (usize, u32, usize);
 
 /// How a partial takes in a later one.
 pub(super) type Merge<'a, P> = &'a (dyn Fn(&mut P, P) -> Result<()> + Sync);
+
+/// A node of the tree over partitions whose partitions one machine has all: `2^level` of them.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Subtree<P> {
+    level: u32,
+    number: usize,
+    /// `None` where none of them has a sample.
+    pub(super) partial: Option<P>,
+}
+
+impl<P> Subtree<P> {
+    /// The same with the partial in another form.
+    pub(super) fn try_map<Q>(self, form: impl Fn(P) -> Result<Q>) -> Result<Subtree<Q>> {
+        Ok(Subtree {
+            level: self.level,
+            number: self.number,
+            partial: self.partial.map(form).transpose()?,
+        })
+    }
+}
 
 /// The nodes that wait for their neighbour; `None` is a chunk without samples.
 pub(super) struct MergeTree<P> {
@@ -36,7 +58,15 @@ impl<P> MergeTree<P> {
         partial: Option<P>,
         merge: Merge<'_, P>,
     ) -> Result<()> {
-        let (mut level, mut number, mut partial) = (0, chunk, partial);
+        self.insert_node((partition, 0, chunk), partial, merge)
+    }
+
+    fn insert_node(
+        &self,
+        (partition, mut level, mut number): Position,
+        mut partial: Option<P>,
+        merge: Merge<'_, P>,
+    ) -> Result<()> {
         loop {
             let neighbour = {
                 let mut nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
@@ -61,18 +91,62 @@ impl<P> MergeTree<P> {
 
     /// The partial of all chunks, once each of `n_chunks[partition]` was inserted.
     pub(super) fn finish(&self, n_chunks: &[usize], merge: Merge<'_, P>) -> Result<Option<P>> {
+        let partitions = self.over_partitions(n_chunks, |_| true, merge)?;
+        merge_rest(&mut partitions.take_nodes(), 0, n_chunks.len(), merge)
+    }
+
+    /// What one machine can merge of the partitions that it has, once each of their chunks was inserted.
+    pub(super) fn subtrees(
+        &self,
+        n_chunks: &[usize],
+        has: impl Fn(usize) -> bool,
+        merge: Merge<'_, P>,
+    ) -> Result<Vec<Subtree<P>>> {
+        let partitions = self.over_partitions(n_chunks, has, merge)?;
+        let subtree = |((_, level, number), partial)| Subtree {
+            level,
+            number,
+            partial,
+        };
+        Ok(partitions.take_nodes().into_iter().map(subtree).collect())
+    }
+
+    fn over_partitions(
+        &self,
+        n_chunks: &[usize],
+        has: impl Fn(usize) -> bool,
+        merge: Merge<'_, P>,
+    ) -> Result<MergeTree<P>> {
         let mut nodes = self.take_nodes();
         let partitions = MergeTree::new();
-        for (partition, n_chunks) in n_chunks.iter().enumerate() {
+        for (partition, n_chunks) in n_chunks.iter().enumerate().filter(|(idx, _)| has(*idx)) {
             let merged = merge_rest(&mut nodes, partition, *n_chunks, merge)?;
             partitions.insert(0, partition, merged, merge)?;
         }
-        merge_rest(&mut partitions.take_nodes(), 0, n_chunks.len(), merge)
+        Ok(partitions)
     }
 
     fn take_nodes(&self) -> BTreeMap<Position, Option<P>> {
         std::mem::take(&mut *self.nodes.lock().unwrap_or_else(PoisonError::into_inner))
     }
+}
+
+/// The partial of all partitions, of the subtrees that all machines together have.
+pub(super) fn join_subtrees<P>(
+    subtrees: impl IntoIterator<Item = Subtree<P>>,
+    n_partitions: usize,
+    merge: Merge<'_, P>,
+) -> Result<Option<P>> {
+    let partitions = MergeTree::new();
+    for Subtree {
+        level,
+        number,
+        partial,
+    } in subtrees
+    {
+        partitions.insert_node((0, level, number), partial, merge)?;
+    }
+    merge_rest(&mut partitions.take_nodes(), 0, n_partitions, merge)
 }
 
 /// The nodes left of a partition are one for each set bit of its number of chunks; they merge from
@@ -147,6 +221,34 @@ mod tests {
         assert_eq!(describe(&backward, &[5, 1, 3]), expected);
         backward.swap(1, 6);
         assert_eq!(describe(&backward, &[5, 1, 3]), expected);
+    }
+
+    #[test]
+    fn machines_merge_as_one_does() {
+        let merge: Merge<'_, String> = &|into, later| {
+            *into = format!("({into} {later})");
+            Ok(())
+        };
+        let n_chunks = [2, 1, 0, 3, 1, 2, 1];
+        let all: Vec<(usize, usize)> = (0..7)
+            .flat_map(|partition| (0..n_chunks[partition]).map(move |chunk| (partition, chunk)))
+            .collect();
+        let expected = describe(&all, &n_chunks);
+        for owners in [[0, 0, 0, 1, 1, 1, 2], [1, 0, 1, 0, 2, 2, 0]] {
+            let of_machine = |machine: usize| {
+                let tree = MergeTree::new();
+                let mut rows = [0; 7];
+                for (partition, chunk) in all.iter().filter(|(p, _)| owners[*p] == machine) {
+                    rows[*partition] += 1;
+                    let partial = (*chunk != 2).then(|| format!("{partition}{chunk}"));
+                    tree.insert(*partition, *chunk, partial, merge).unwrap();
+                }
+                tree.subtrees(&rows, |partition| owners[partition] == machine, merge)
+                    .unwrap()
+            };
+            let subtrees = [2, 0, 1].into_iter().flat_map(of_machine);
+            assert_eq!(join_subtrees(subtrees, 7, merge).unwrap(), expected);
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use datafusion::execution::memory_pool::MemoryConsumer;
+use serde::{Deserialize, Serialize};
 
 use super::chunks::{ChunkSource, PassEnd, RawChunk, TooLarge};
 use super::first_blocks::FirstBlocks;
@@ -49,11 +50,12 @@ pub(super) struct Prepared {
     pub(super) n_samples: [u64; 2],
     pub(super) n_dropped: u64,
     /// Training and evaluation samples of each chunk.
-    pub(super) of_chunk: BTreeMap<(usize, usize), [usize; 2]>,
+    pub(super) of_chunk: SamplesOfChunk,
 }
 
 /// What some chunks tell.
-struct FitPartial {
+#[derive(Serialize, Deserialize)]
+pub(super) struct FitPartial {
     encoder: EncoderPartial,
     target: TargetPartial,
     weights: WeightPartial,
@@ -62,13 +64,16 @@ struct FitPartial {
     n_nan_labels: u64,
 }
 
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 struct TargetPartial {
     /// Training and evaluation rows of each class.
     classes: BTreeMap<ClassKey, [u64; 2]>,
     /// Of a regression's label, in both parts.
     moments: [Moments; 2],
 }
+
+/// Of each chunk its training and evaluation samples.
+pub(super) type SamplesOfChunk = BTreeMap<(usize, usize), [usize; 2]>;
 
 /// Reads what is needed to split and to encode.
 pub(super) async fn prepare(
@@ -79,26 +84,57 @@ pub(super) async fn prepare(
     first_blocks: Option<&Arc<FirstBlocks>>,
     run: &TrainingRun,
 ) -> Result<Prepared> {
-    let task = request.estimator.spec().task;
-    let split = match split::plan(task, &request.options) {
+    let split = match split::plan(request.estimator.spec().task, &request.options) {
         (split, None) => split,
         (_, Some(kind)) => {
-            let survey = survey(request, kind, roles, source, workers, run.seed).await?;
+            let tree = survey(request, kind, roles, source, workers, run.seed).await?;
+            let survey = tree.finish(&source.n_chunks(), &Survey::merge)?;
             split::decide(survey, &request.options)
         }
     };
-    let fit = Arc::new(EncoderFit::new(roles.features.clone(), limits(request)));
+    let fit = Arc::new(encoder_fit(request, roles));
+    let pass = FitPass {
+        fit: Arc::clone(&fit),
+        split: split.clone(),
+        first_blocks: first_blocks.cloned(),
+    };
+    let (tree, of_chunk) = fit_pass(request, pass, roles, source, workers, run.seed).await?;
+    let merge: Merge<'_, FitPartial> = &|into, later| into.merge(later, &fit);
+    let partial = tree.finish(&source.n_chunks(), merge)?;
+    finish(partial, &fit, roles, request, split, of_chunk, run)
+}
+
+/// What fits the encoder of a training.
+pub(super) fn encoder_fit(request: &TrainingRequest, roles: &Roles) -> EncoderFit {
+    EncoderFit::new(roles.features.clone(), limits(request))
+}
+
+/// The reading that fits the encoder.
+pub(super) struct FitPass {
+    pub(super) fit: Arc<EncoderFit>,
+    pub(super) split: Split,
+    pub(super) first_blocks: Option<Arc<FirstBlocks>>,
+}
+
+/// Reads all columns; the partials of the chunks are merged as far as the chunks of a partition go.
+pub(super) async fn fit_pass(
+    request: &TrainingRequest,
+    pass: FitPass,
+    roles: &Roles,
+    source: &Arc<ChunkSource>,
+    workers: &Workers,
+    seed: u64,
+) -> Result<(Arc<MergeTree<FitPartial>>, SamplesOfChunk)> {
+    let task = request.estimator.spec().task;
     let tree = Arc::new(MergeTree::new());
     let of_chunk = Arc::new(Mutex::new(BTreeMap::new()));
     let visit = {
-        let (fit, tree, of_chunk) = (Arc::clone(&fit), Arc::clone(&tree), Arc::clone(&of_chunk));
-        let (split, seed) = (split.clone(), run.seed);
-        let first_blocks = first_blocks.cloned();
+        let (tree, of_chunk) = (Arc::clone(&tree), Arc::clone(&of_chunk));
         move |chunk: &RawChunk| {
             let labels = read_labels(task, chunk)?;
-            let selection = split.select(chunk, &labels, seed)?;
-            let (partial, n_samples) = fit_chunk(&fit, chunk, &labels, &selection)?;
-            if let Some(first_blocks) = &first_blocks {
+            let selection = pass.split.select(chunk, &labels, seed)?;
+            let (partial, n_samples) = fit_chunk(&pass.fit, chunk, &labels, &selection)?;
+            if let Some(first_blocks) = &pass.first_blocks {
                 first_blocks.keep(chunk, &labels, &selection)?;
             }
             let position = (chunk.partition, chunk.number);
@@ -106,42 +142,34 @@ pub(super) async fn prepare(
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
                 .insert(position, n_samples);
-            let merge: Merge<'_, FitPartial> = &|into, later| into.merge(later, &fit);
+            let merge: Merge<'_, FitPartial> = &|into, later| into.merge(later, &pass.fit);
             tree.insert(position.0, position.1, Some(partial), merge)
         }
     };
-    source
-        .for_each(
-            roles.all_columns(),
-            Some(TooLarge::Continue),
-            workers,
-            visit,
-        )
-        .await?;
-    let merge: Merge<'_, FitPartial> = &|into, later| into.merge(later, &fit);
-    let partial = tree.finish(&source.n_chunks(), merge)?;
+    let (columns, keep) = (roles.all_columns(), Some(TooLarge::Continue));
+    source.for_each(columns, keep, workers, visit).await?;
     let of_chunk = std::mem::take(&mut *of_chunk.lock().unwrap_or_else(PoisonError::into_inner));
-    finish(partial, &fit, roles, request, split, of_chunk, run)
+    Ok((tree, of_chunk))
 }
 
 /// What the split needs to know of all rows. Small sources are read with all columns and kept; for
 /// others a second start reads only the columns of the split.
-async fn survey(
+pub(super) async fn survey(
     request: &TrainingRequest,
     kind: SurveyKind,
     roles: &Roles,
     source: &Arc<ChunkSource>,
     workers: &Workers,
     seed: u64,
-) -> Result<Option<Survey>> {
+) -> Result<Arc<MergeTree<Survey>>> {
     let task = request.estimator.spec().task;
-    let merge: Merge<'_, Survey> = &|into, later| into.merge(later);
+    let mut tree = Arc::new(MergeTree::new());
     for (columns, keep) in [
         (roles.all_columns(), Some(TooLarge::Stop)),
         (roles.split_columns(), None),
     ] {
         let memory = MemoryConsumer::new("keys of the split column").register(&request.memory);
-        let tree = Arc::new(MergeTree::new());
+        tree = Arc::new(MergeTree::new());
         let visit = {
             let tree = Arc::clone(&tree);
             move |chunk: &RawChunk| {
@@ -154,19 +182,14 @@ async fn survey(
                     available_bytes: memory.size(),
                     hint: "Split by data_split_method = 'RANDOM' or 'CUSTOM', which need no memory.".to_owned(),
                 })?;
-                tree.insert(
-                    chunk.partition,
-                    chunk.number,
-                    Some(survey),
-                    &|into, later| into.merge(later),
-                )
+                tree.insert(chunk.partition, chunk.number, Some(survey), &Survey::merge)
             }
         };
         if source.for_each(columns, keep, workers, visit).await? == PassEnd::Complete {
-            return tree.finish(&source.n_chunks(), merge);
+            break;
         }
     }
-    Ok(None)
+    Ok(tree)
 }
 
 /// The labels of a chunk.
@@ -229,7 +252,7 @@ fn fit_chunk(
 }
 
 impl FitPartial {
-    fn merge(&mut self, later: FitPartial, fit: &EncoderFit) -> Result<()> {
+    pub(super) fn merge(&mut self, later: FitPartial, fit: &EncoderFit) -> Result<()> {
         fit.merge(&mut self.encoder, later.encoder);
         for (class, counts) in later.target.classes {
             let known = &mut self.target.classes;
@@ -254,13 +277,14 @@ impl FitPartial {
     }
 }
 
-fn finish(
+/// What the partial of all chunks comes to; tells of what is surprising in it.
+pub(super) fn finish(
     partial: Option<FitPartial>,
     fit: &EncoderFit,
     roles: &Roles,
     request: &TrainingRequest,
     split: Split,
-    of_chunk: BTreeMap<(usize, usize), [usize; 2]>,
+    of_chunk: SamplesOfChunk,
     run: &TrainingRun,
 ) -> Result<Prepared> {
     let Some(partial) = partial else {

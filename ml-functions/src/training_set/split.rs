@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use datafusion::arrow::array::{Array, ArrayRef, AsArray};
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Float64Type, Int64Type};
+use serde::{Deserialize, Serialize};
 
 use super::chunks::RawChunk;
 use crate::error::{Error, Result};
@@ -29,7 +30,7 @@ const HASH_BUCKETS: usize = 4096;
 pub(super) const MAX_CLASSES: usize = 10_000;
 
 /// How rows are split.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) enum Split {
     /// All rows train.
     None,
@@ -44,7 +45,7 @@ pub(super) enum Split {
 }
 
 /// What must be known of all rows before they can be split.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum SurveyKind {
     /// The hashes of each class.
     Hashes,
@@ -53,7 +54,7 @@ pub(super) enum SurveyKind {
 }
 
 /// What chunks tell of the rows that have a label.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Survey {
     /// Of each class; of a regression's rows under one key.
     Hashes(BTreeMap<Option<ClassKey>, HashSketch>),
@@ -61,14 +62,14 @@ pub(super) enum Survey {
 }
 
 /// The split keys of some rows.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) enum SortKeys {
     Numbers(Vec<u64>),
     Texts(Vec<Option<String>>),
 }
 
 /// A place in the order of the split column, NULL first.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(super) enum SortKey {
     /// Any type with an order-preserving integer.
     Number(u64),
@@ -318,7 +319,7 @@ impl SortKeys {
 }
 
 /// The distribution of the hashes of some rows: the smallest exactly, the others in buckets.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(super) struct HashSketch {
     count: u64,
     /// The smallest hashes, unsorted, at most twice as many as are kept.

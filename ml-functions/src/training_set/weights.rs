@@ -4,6 +4,7 @@
 //! and infinite weights are errors; NULL weighs nothing and is a warning.
 
 use datafusion::arrow::array::AsArray;
+use serde::{Deserialize, Serialize};
 
 use super::chunks::RawChunk;
 use super::roles::RoleColumn;
@@ -13,7 +14,7 @@ use crate::options::Options;
 use crate::run::TrainingRun;
 
 /// What chunks tell of the weight column.
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 pub(super) struct WeightPartial {
     n_null: u64,
     /// The first that is negative or infinite.

@@ -239,6 +239,7 @@ async fn bind_fit(
         shape,
         warm_start,
         snapshots: pins.to_json(),
+        min_distributed_bytes: session.settings().min_distributed_bytes(),
         warnings,
     };
     let node = FitModelNode::new(Arc::new(task), rows.plan)?;

@@ -24,6 +24,11 @@ pub(super) fn output_column(prediction: Expr, name: &str) -> Expr {
     OUTPUT_COLUMN.call(vec![prediction, lit(name)]).alias(name)
 }
 
+/// The function that gives outputs, which no SQL names.
+pub(crate) fn output_function() -> &'static ScalarUDF {
+    &OUTPUT_COLUMN
+}
+
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct OutputColumn {
     access: GetFieldFunc,

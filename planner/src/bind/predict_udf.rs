@@ -18,12 +18,14 @@ use datafusion::logical_expr::{
     ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
 
+use serde::{Deserialize, Serialize};
+
 use super::model_scope::BoundModel;
 use crate::engine::lock;
 use crate::observe::Counter;
 
 /// What a prediction function returns for each row.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) enum PredictShape {
     /// One value.
     Scalar(ScalarOutput),
@@ -70,6 +72,51 @@ impl PredictUdf {
             return_type,
             surprises,
         ))
+    }
+
+    /// The function of a shape under a name, as another machine called it.
+    pub(crate) fn of_shape(
+        name: &str,
+        bound: &BoundModel,
+        shape: PredictShape,
+        surprises: Arc<Mutex<Surprises>>,
+    ) -> crate::error::Result<ScalarUDF> {
+        let model = &bound.model;
+        let row = |fields: Vec<Field>| DataType::Struct(Fields::from(fields));
+        let return_type = match &shape {
+            PredictShape::Scalar(output) => output::scalar_type(model, output)?,
+            PredictShape::Columns { .. } => row(output::predict_fields(model)),
+            PredictShape::Flat => row(output::flat_fields(model)),
+            PredictShape::Anomalies { .. } => row(output::anomaly_fields(model)?),
+            PredictShape::Explanations { .. } => row(output::explain_fields(model)),
+        };
+        let name = name.to_owned();
+        Ok(Self::build(name, bound, shape, return_type, surprises))
+    }
+
+    /// The model.
+    pub(crate) fn model(&self) -> &Arc<TrainedModel> {
+        &self.model
+    }
+
+    /// Where it predicts.
+    pub(crate) fn compute(&self) -> &Compute {
+        &self.compute
+    }
+
+    /// The model's name in the catalog.
+    pub(crate) fn model_name(&self) -> &str {
+        self.label.split('@').next().unwrap_or_default()
+    }
+
+    /// What it returns.
+    pub(crate) fn shape(&self) -> &PredictShape {
+        &self.shape
+    }
+
+    /// Where it counts what is surprising, and the rows that it predicts.
+    pub(crate) fn counts(&self) -> (Arc<Mutex<Surprises>>, Counter) {
+        (Arc::clone(&self.surprises), Arc::clone(&self.predicted))
     }
 
     /// A function that returns a struct a row.

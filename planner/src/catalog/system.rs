@@ -18,6 +18,7 @@ use super::lake_views;
 use super::lineage;
 use super::rows::{Cell, ColumnType, batch_of};
 use crate::access::{as_system, roles};
+use crate::distributed::WorkerRow;
 use crate::named::Named;
 use crate::session::{Session, display_name};
 
@@ -93,6 +94,18 @@ const DEVICES: Columns = &[
     ("memory_bytes", Integer),
     ("driver", Text),
 ];
+const WORKERS: Columns = &[
+    ("address", Text),
+    ("state", Text),
+    ("cores", Integer),
+    ("memory_bytes", Integer),
+    ("version", Text),
+    ("tasks", Integer),
+    ("partitions_held", Integer),
+    ("bytes_held", Integer),
+    ("last_seen", Timestamp),
+    ("reason", Text),
+];
 const PROGRESS: Columns = &[
     ("pid", Integer),
     ("model", Text),
@@ -133,6 +146,7 @@ const NAMES: &[&str] = &[
     "models",
     "options",
     "warnings",
+    "workers",
 ];
 const PROGRESS_VIEW: &str = "pg_stat_progress_train";
 
@@ -197,6 +211,7 @@ impl SchemaProvider for SystemSchema {
             "estimators" => (ESTIMATORS, estimators()),
             "options" => (OPTIONS, options()),
             "devices" => (DEVICES, devices()),
+            "workers" => (WORKERS, workers(&session)),
             "catalogs" => (
                 lake_views::CATALOGS,
                 lake_views::rows(&session, ObjectKind::Catalog),
@@ -461,6 +476,26 @@ fn devices() -> Vec<Vec<Cell>> {
         ]
     };
     list_devices().into_iter().map(row).collect()
+}
+
+fn workers(session: &Session) -> Vec<Vec<Cell>> {
+    let row = |worker: WorkerRow| {
+        vec![
+            worker.address.into(),
+            worker.state.into(),
+            worker.cores.into(),
+            worker.memory_bytes.into(),
+            worker.version.into(),
+            worker.tasks.into(),
+            worker.partitions_held.into(),
+            worker.bytes_held.into(),
+            worker.last_seen_ms.map_or(Cell::Null, Cell::Timestamp),
+            worker.reason.into(),
+        ]
+    };
+    let cluster = session.engine.cluster();
+    let workers = cluster.map(|cluster| cluster.rows()).unwrap_or_default();
+    workers.into_iter().map(row).collect()
 }
 
 fn progress(session: &Session) -> Vec<Vec<Cell>> {

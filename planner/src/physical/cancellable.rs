@@ -28,6 +28,7 @@ use datafusion::physical_plan::{
     ChildStats, ChildrenPropertiesMode, DisplayAs, DisplayFormatType, ExecutionPlan,
     PlanProperties, ReplaceChildrenOptions, StatisticsArgs,
 };
+use datafusion_distributed::NetworkBoundaryExt as _;
 use futures::StreamExt;
 use tokio_util::sync::CancellationToken;
 
@@ -38,8 +39,9 @@ pub(crate) fn cancellable(
     plan: Arc<dyn ExecutionPlan>,
     token: &CancellationToken,
 ) -> Result<Arc<dyn ExecutionPlan>> {
-    // The steps of a recursion are planned again from inside, by operators that look for their own.
-    let children = if plan.is::<RecursiveQueryExec>() {
+    // The steps of a recursion are planned again from inside, by operators that look for their own; what is below a
+    // boundary runs on other machines, which end it when nobody reads it.
+    let children = if plan.is::<RecursiveQueryExec>() || plan.is_network_boundary() {
         Vec::new()
     } else {
         plan.children().into_iter().cloned().collect()

@@ -9,12 +9,11 @@ use std::time::Instant;
 
 use auspex_ml::run::{TrainingRun, Warning};
 use auspex_ml::trained_model::TrainedModel;
-use auspex_ml::training::{SampleSource, TrainingRequest, train};
+use auspex_ml::training::{TrainingRequest, train, train_on};
 use auspex_storage::{
     CatalogEntry, Change, Definition, Error as StorageError, ModelDefinition, ObjectKind,
 };
 use datafusion::arrow::array::{Int64Array, RecordBatch, StringArray};
-use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::error::{DataFusionError, Result as DfResult};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
@@ -28,7 +27,9 @@ use datafusion::physical_plan::{
 };
 use serde_json::json;
 
+use super::plan_source::PlanSource;
 use super::report::Reporter;
+use crate::distributed::{TrainingPlace, describe_training};
 use crate::engine::TrainingProgress;
 use crate::error::{Error, Result};
 use crate::explain::{Estimate, about};
@@ -92,6 +93,9 @@ impl DisplayAs for FitModelExec {
                 passes.kept,
                 about(kept)
             )?;
+        }
+        if let Some(place) = describe_training(task, &self.input) {
+            write!(f, ", place=[{place}]")?;
         }
         Ok(())
     }
@@ -170,26 +174,6 @@ impl ExecutionPlan for FitModelExec {
     }
 }
 
-/// The partitions of a physical plan as samples.
-struct PlanSource {
-    plan: Arc<dyn ExecutionPlan>,
-    context: Arc<TaskContext>,
-}
-
-impl SampleSource for PlanSource {
-    fn schema(&self) -> SchemaRef {
-        self.plan.schema()
-    }
-
-    fn n_partitions(&self) -> usize {
-        self.plan.output_partitioning().partition_count()
-    }
-
-    fn open(&self, partition: usize) -> DfResult<SendableRecordBatchStream> {
-        self.plan.execute(partition, Arc::clone(&self.context))
-    }
-}
-
 /// Takes the training out of `pg_stat_progress_train` however it ends.
 struct Listed<'a>(&'a FitTask);
 
@@ -229,6 +213,7 @@ async fn run(
     task.engine.set_training(task.process_id, Some(progress));
     let listed = Listed(task);
     let n_rows = Estimate::of(source.plan.as_ref()).n_rows;
+    let place = TrainingPlace::of(task, &source.plan, &source.context)?;
     let request = TrainingRequest {
         estimator: task.estimator,
         options: task.options.clone(),
@@ -248,7 +233,13 @@ async fn run(
         Arc::new(move || started.elapsed()),
     );
     run.warm_start = task.warm_start.as_ref().map(|last| Arc::clone(&last.model));
-    let mut model = train(request, &run).await?;
+    let mut model = match place {
+        TrainingPlace::Workers(pool) => train_on(request, pool, &run).await?,
+        TrainingPlace::Here(reason) => {
+            tracing::debug!(reason, "a training stays on this machine");
+            train(request, &run).await?
+        }
+    };
     let starts_anew = |warning: &Warning| warning.code == "no_warm_start";
     model.record.training_run = match &task.warm_start {
         Some(last) if !model.record.warnings.iter().any(starts_anew) => {

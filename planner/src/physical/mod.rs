@@ -3,6 +3,7 @@
 
 mod cancellable;
 mod fit_model;
+mod plan_source;
 mod report;
 
 use std::sync::Arc;
@@ -19,8 +20,9 @@ use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, Phy
 
 use crate::logical::FitModelNode;
 use crate::statement_run::StatementControl;
-use cancellable::cancellable;
+pub(crate) use cancellable::cancellable;
 pub(crate) use fit_model::{FitModelExec, define_without_training, warning_notice};
+pub(crate) use plan_source::PlanSource;
 
 /// Starts a plan; its rows end with an error when the statement of `state` is cancelled.
 pub(crate) async fn open(

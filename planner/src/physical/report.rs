@@ -90,6 +90,11 @@ impl Reporter {
                 });
                 engine.update_training(id, |training| training.iteration = Some(iteration));
             }
+            Progress::HostLost(reason) => {
+                self.tell_held();
+                let message = format!("the training lost worker {reason}; others take over");
+                self.control.notify(Notice::warning(message));
+            }
             Progress::Warning(warning) => {
                 self.tell_held();
                 self.control.notify(warning_notice(&warning));

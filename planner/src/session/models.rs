@@ -7,7 +7,6 @@ use std::sync::Arc;
 use auspex_ml::trained_model::TrainedModel;
 use auspex_sql::{ModelRef, Name, VersionRef};
 use auspex_storage::{CatalogEntry, Definition, ModelDefinition};
-use serde_json::Value;
 
 use super::{Session, display_name};
 use crate::bind::BoundModel;
@@ -143,15 +142,7 @@ impl Session {
     }
 
     pub(crate) async fn load_version(&self, id: &str, version: u64) -> Result<Arc<TrainedModel>> {
-        if let Some(model) = self.engine.loaded_model(id, version) {
-            return Ok(model);
-        }
-        let manifest = self.engine.models.manifest(id, version).await?;
-        let tensors = self.engine.models.tensors(id, &manifest).await?;
-        let trained = manifest.get("trained").unwrap_or(&Value::Null);
-        let model = Arc::new(TrainedModel::from_parts(trained, &tensors)?);
-        self.engine.keep_model(id, version, Arc::clone(&model));
-        Ok(model)
+        self.engine.load_version(id, version).await
     }
 
     /// The current version's model, to start from.

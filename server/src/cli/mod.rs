@@ -1,7 +1,7 @@
-//! The `auspex` command line: `serve`, `sql`, `demo`, `catalog` and `version`.
+//! The `auspex` command line: `serve`, `worker`, `sql`, `demo`, `catalog` and `version`.
 //!
 //! In: arguments, environment, standard input; out: text on standard output, messages on standard
-//! error, an exit status. Code map: `serve`, `sql`, `demo` and `catalog` are the commands; `client` speaks the
+//! error, an exit status. Code map: `serve`, `worker`, `sql`, `demo` and `catalog` are the commands; `client` speaks the
 //! protocol as a client; `script` cuts a text into statements; `runner` runs one and prints what comes;
 //! `table` lays rows out.
 
@@ -13,6 +13,7 @@ mod script;
 mod serve;
 mod sql;
 mod table;
+mod worker;
 
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
@@ -24,6 +25,7 @@ use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
 use crate::config::{ConfigError, EngineArgs};
+use crate::config_cluster::{ClusterArgs, ClusterConfigError, TokenArgs};
 use crate::config_server::{LogFormat, ServerArgs, ServerConfigError};
 use crate::json_log::JsonLines;
 use crate::protocol::ListenError;
@@ -61,6 +63,18 @@ enum Command {
 Connect with psql -h 127.0.0.1 -U postgres postgres. Clients of this machine need no password; any
 other does, unless [[hba]] in the configuration file says otherwise. Stop with Ctrl-C. Logs go to standard error; AUSPEX_LOG=debug tells more.")]
     Serve(ServeArgs),
+    /// Run queries and trainings of a coordinator on this machine
+    #[command(after_help = "Examples:
+  auspex serve --worker-listen 10.0.0.7:5433 --cluster-token-file token --warehouse s3://lake/house
+      on one machine: the coordinator, which clients connect to
+  auspex worker --coordinator 10.0.0.7:5433 --listen 10.0.0.8:5433 --cluster-token-file token
+      on each other machine: it learns the warehouse from the coordinator
+  auspex worker --listen 10.0.0.8:5433 --cluster-token-file token
+      the same where the coordinator names its workers: auspex serve --workers 10.0.0.8:5433
+
+All machines must run the same version and reach the same warehouse. SHOW WORKERS on the coordinator lists
+them. Stop with SIGTERM: the worker takes no new work and ends with what it runs.")]
+    Worker(WorkerArgs),
     /// Run SQL: given as arguments, from a file, from standard input, or typed
     #[command(after_help = "Examples:
   auspex sql                                        type statements
@@ -122,6 +136,43 @@ struct ServeArgs {
     server: ServerArgs,
 
     #[command(flatten)]
+    cluster: ClusterArgs,
+
+    #[command(flatten)]
+    engine: EngineArgs,
+}
+
+#[derive(Debug, clap::Args)]
+struct WorkerArgs {
+    /// The coordinator to join: HOST:PORT of its --worker-listen [default: one that has this worker in its --workers]
+    #[arg(long, value_name = "HOST:PORT", env = "AUSPEX_COORDINATOR")]
+    coordinator: Option<String>,
+
+    /// Where to listen: HOST:PORT; port 0 takes a free one [default: 127.0.0.1:5433]
+    #[arg(long, value_name = "HOST:PORT", env = "AUSPEX_LISTEN")]
+    listen: Option<String>,
+
+    /// Where the other machines reach this one, if that is not where it listens
+    #[arg(long, value_name = "HOST:PORT", env = "AUSPEX_ADVERTISE")]
+    advertise: Option<String>,
+
+    /// How the log on standard error is written
+    #[arg(long, value_enum, default_value_t, env = "AUSPEX_LOG_FORMAT")]
+    log_format: LogFormat,
+
+    /// How long work may go on after SIGTERM or SIGINT
+    #[arg(
+        long,
+        value_name = "DURATION",
+        env = "AUSPEX_SHUTDOWN_TIMEOUT",
+        default_value = "20s"
+    )]
+    shutdown_timeout: String,
+
+    #[command(flatten)]
+    token: TokenArgs,
+
+    #[command(flatten)]
     engine: EngineArgs,
 }
 
@@ -167,6 +218,8 @@ enum CliError {
     #[error(transparent)]
     Server(#[from] ServerConfigError),
     #[error(transparent)]
+    Cluster(#[from] ClusterConfigError),
+    #[error(transparent)]
     Listen(#[from] ListenError),
     #[error(transparent)]
     Engine(#[from] auspex_planner::Error),
@@ -188,6 +241,7 @@ impl CliError {
         match self {
             CliError::Config(error) => error.hint(),
             CliError::Server(error) => error.hint(),
+            CliError::Cluster(error) => error.hint(),
             CliError::Listen(error) => Some(error.hint().to_owned()),
             CliError::Engine(error) => error.report().hint,
             CliError::Client(error) => error.hint(),
@@ -212,6 +266,7 @@ pub fn run() -> ExitCode {
     let result = match arguments.command {
         Command::Version => print_line(&version()).map(|()| Success::All),
         Command::Serve(args) => on_runtime(serve::serve(args)),
+        Command::Worker(args) => on_runtime(worker::worker(args)),
         Command::Sql(args) => on_runtime(sql::sql(args)),
         Command::Demo(args) => on_runtime(demo::demo(args)),
         Command::Catalog(command) => on_runtime(catalog::catalog(command)),

@@ -4,11 +4,12 @@
 
 use std::sync::Arc;
 
-use auspex_planner::{Engine, generated_password};
+use auspex_planner::{Cluster, Engine, generated_password};
 
 use super::{CliError, ServeArgs, Success, open, print_line, start_logging};
 use crate::auth::HbaRule;
 use crate::config::Config;
+use crate::config_cluster;
 use crate::config_server::{self, ServerConfig};
 use crate::http::HttpServer;
 use crate::protocol::{Listener, Server, ServerOptions};
@@ -27,12 +28,19 @@ pub(super) async fn serve(args: ServeArgs) -> Result<Success, CliError> {
         audit_log,
     } = config_server::resolve(args.server, &config.file)?;
     config.engine.audit_log = audit_log;
+    let cluster = config_cluster::resolve(args.cluster, &config.file, &config.engine)?;
     let listener = Listener::bind(&config.listen).await?;
     let engine = open(config.engine).await?;
     tracing::info!(warehouse = engine.warehouse_url(), "warehouse opened");
     if !listener.is_loopback() {
         warn_of_strangers(&options);
         give_password(&engine).await?;
+    }
+    if let Some(cluster) = cluster {
+        let cluster = Cluster::start(&engine, cluster).await?;
+        if let Some(address) = cluster.address() {
+            tracing::info!(%address, "workers may join");
+        }
     }
     let server = Server::new(Arc::clone(&engine), listener, options)?;
     let address = server.address();

@@ -30,7 +30,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use object_store::ObjectStore;
 
 use crate::tables::delta_files::{DeltaFiles, merged};
-use crate::tables::located::located;
+use crate::tables::located::{located, located_ours};
 use crate::tables::scans::{of_no_files, pushdown};
 
 /// The hidden column with a row's file: its index among the files of the version.
@@ -403,6 +403,9 @@ impl TableProvider for DeltaScan {
             .with_projection_indices(Some(positions))?
             .with_limit(limit)
             .build();
-        Ok(located(DataSourceExec::from_data_source(config), "Parquet"))
+        Ok(match self.newest_of {
+            Some(_) => located_ours(config, "Parquet"),
+            None => located(DataSourceExec::from_data_source(config), "Parquet"),
+        })
     }
 }

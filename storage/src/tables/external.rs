@@ -265,6 +265,7 @@ impl Listing {
         Place {
             root,
             format: self.format.name(),
+            is_ours: false,
         }
     }
 

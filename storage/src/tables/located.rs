@@ -54,6 +54,22 @@ pub(crate) fn located(
     let place = Place {
         root: root.clone(),
         format,
+        is_ours: false,
+    };
+    config.file_source = wrap(&place, Arc::clone(&config.file_source));
+    DataSourceExec::from_data_source(config)
+}
+
+/// A scan whose errors name their files, all of which our own log names.
+pub(crate) fn located_ours(
+    mut config: FileScanConfig,
+    format: &'static str,
+) -> Arc<dyn ExecutionPlan> {
+    let root: &Url = config.object_store_url.as_ref();
+    let place = Place {
+        root: root.clone(),
+        format,
+        is_ours: true,
     };
     config.file_source = wrap(&place, Arc::clone(&config.file_source));
     DataSourceExec::from_data_source(config)
@@ -184,6 +200,8 @@ fn next_line(text: &str) -> String {
 pub(crate) struct Place {
     pub(crate) root: Url,
     pub(crate) format: &'static str,
+    /// Whether our own log names the files, so that nobody else could make it name others.
+    pub(crate) is_ours: bool,
 }
 
 impl Place {
@@ -197,7 +215,7 @@ impl Place {
     }
 }
 
-fn wrap(place: &Place, inner: Arc<dyn FileSource>) -> Arc<dyn FileSource> {
+pub(super) fn wrap(place: &Place, inner: Arc<dyn FileSource>) -> Arc<dyn FileSource> {
     Arc::new(Located {
         place: place.clone(),
         inner,
@@ -211,6 +229,11 @@ pub(crate) struct Located {
 }
 
 impl Located {
+    /// Where the files lie.
+    pub(super) fn place(&self) -> &Place {
+        &self.place
+    }
+
     /// The format's own source.
     pub(crate) fn inner(&self) -> &Arc<dyn FileSource> {
         &self.inner

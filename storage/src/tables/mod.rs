@@ -33,6 +33,7 @@ mod row_marks;
 mod row_ranges;
 mod scans;
 mod shape;
+mod shipping;
 mod snapshot;
 mod staged_store;
 #[cfg(test)]
@@ -61,6 +62,7 @@ pub use rewrite::{
 pub use row_checks::RowChecks;
 pub use row_ranges::divide_by_rows;
 pub use shape::{Identity, TableShape};
+pub use shipping::ScanForm;
 pub use snapshot::{SnapshotFile, TableSnapshot};
 pub use text_limits::TextLimit;
 pub use types::stored_schema;

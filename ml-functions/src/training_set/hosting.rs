@@ -1,0 +1,147 @@
+//! What a training asks of the machines that host its partitions.
+//!
+//! In: a [`HostRequest`], as bytes; out: its reply, as bytes. Whoever carries them need not look inside. Partials and
+//! steps are written by their own types, encoder and target in the form of manifests.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::merge_tree::Subtree;
+use super::prepare::{FitPartial, Prepared, SamplesOfChunk};
+use super::split::{Split, Survey, SurveyKind};
+use super::{Part, Visit};
+use crate::error::{Error, Result};
+use crate::training::Cost;
+
+/// Some partitions of a training, on some machine.
+#[async_trait]
+pub trait PartitionHost: Send + Sync {
+    /// The partitions.
+    fn partitions(&self) -> &[usize];
+
+    /// Answers a request of a training; dropping the future ends the work.
+    async fn ask(&self, request: Arc<[u8]>) -> std::result::Result<Vec<u8>, HostFailure>;
+}
+
+/// The machines that can host partitions.
+#[async_trait]
+pub trait HostPool: Send + Sync {
+    /// Opens hosts that together have these partitions, each once, on machines that answer now.
+    async fn open(&self, partitions: &[usize]) -> Result<Vec<Arc<dyn PartitionHost>>>;
+}
+
+/// Why a host gave no answer.
+#[derive(Debug)]
+pub enum HostFailure {
+    /// It is gone with all that it kept; others can take over.
+    Lost(String),
+    /// The work failed, as it would anywhere.
+    Failed(Error),
+}
+
+/// What a host is asked.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum HostRequest {
+    /// What the split must know of all rows: a `Vec<Subtree<Survey>>`.
+    Survey(SurveyKind),
+    /// Reads the rows and fits the encoder: a `FitReply`.
+    Fit(Split),
+    /// Takes over what the first reading of all hosts came to: nothing.
+    Prepare(PreparedForm),
+    /// A pass over blocks: a `Vec<Subtree<Vec<u8>>>` of encoded partials.
+    Reduce {
+        name: String,
+        step: Vec<u8>,
+        part: Part,
+        visit: Visit,
+    },
+    /// Makes states: nothing.
+    Start {
+        name: String,
+        start: Vec<u8>,
+        part: Part,
+    },
+    /// A pass over states: the encoded partial.
+    ReduceStates {
+        name: String,
+        step: Vec<u8>,
+        part: Part,
+    },
+    /// Gives up the states: nothing.
+    DropStates,
+}
+
+/// What a host answers.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct HostReply {
+    /// What it cost since the last reply.
+    pub(super) cost: Cost,
+    pub(super) reply: Vec<u8>,
+}
+
+/// What the first reading found in a host's partitions.
+#[derive(Serialize, Deserialize)]
+pub(super) struct FitReply {
+    pub(super) subtrees: Vec<Subtree<FitPartial>>,
+    pub(super) of_chunk: SamplesOfChunk,
+}
+
+/// What a host replies to a survey.
+pub(super) type SurveyReply = Vec<Subtree<Survey>>;
+
+/// [`Prepared`] between machines.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct PreparedForm {
+    split: Split,
+    encoder: Vec<u8>,
+    target: Vec<u8>,
+    class_weights: Option<Vec<f64>>,
+    n_samples: [u64; 2],
+    n_dropped: u64,
+    of_chunk: SamplesOfChunk,
+}
+
+impl PreparedForm {
+    pub(super) fn of(prepared: &Prepared) -> Result<PreparedForm> {
+        Ok(PreparedForm {
+            split: prepared.split.clone(),
+            encoder: to_json(&prepared.encoder)?,
+            target: to_json(&prepared.target)?,
+            class_weights: prepared.class_weights.clone(),
+            n_samples: prepared.n_samples,
+            n_dropped: prepared.n_dropped,
+            of_chunk: prepared.of_chunk.clone(),
+        })
+    }
+
+    /// Without the sample of rows, which only the coordinator needs.
+    pub(super) fn prepared(self) -> Result<Prepared> {
+        Ok(Prepared {
+            split: self.split,
+            encoder: from_json(&self.encoder)?,
+            sample: None,
+            target: from_json(&self.target)?,
+            class_weights: self.class_weights,
+            n_samples: self.n_samples,
+            n_dropped: self.n_dropped,
+            of_chunk: self.of_chunk,
+        })
+    }
+}
+
+fn to_json<T: Serialize>(value: &T) -> Result<Vec<u8>> {
+    serde_json::to_vec(value).map_err(|source| unreadable(&source))
+}
+
+fn from_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
+    serde_json::from_slice(bytes).map_err(|source| unreadable(&source))
+}
+
+fn unreadable(source: &serde_json::Error) -> Error {
+    Error::Internal {
+        what: format!("an encoder cannot be sent: {source}"),
+    }
+}

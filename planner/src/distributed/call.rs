@@ -1,0 +1,145 @@
+//! What the machines of a cluster say to each other beside the streams of queries.
+//!
+//! In: a [`Call`], as bytes; out: its reply, as bytes, or what went wrong in the words of a report. Both machines run
+//! the same version, which is checked before a call is read.
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Report, Result};
+
+/// The version that both sides of a connection must have.
+pub(super) const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// What a machine is asked.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum Call {
+    /// A coordinator takes a worker in: a `WorkerFacts`.
+    Hello(Hello),
+    /// A worker asks a coordinator to take it in at this address: nothing.
+    Join(String),
+    /// How a worker is: a `Pong`.
+    Ping {
+        /// Which coordinator asks; what it keeps on the worker stays as long as it does.
+        coordinator: u64,
+    },
+    /// Hosts partitions of a training: nothing.
+    OpenHost(Box<OpenHost>),
+    /// Asks a host of partitions: its reply.
+    AskHost { host: u64, request: Vec<u8> },
+    /// Forgets a host of partitions: nothing.
+    CloseHost(u64),
+    /// What predictions of a statement met on this worker: a `Vec<Found>`.
+    TakeFindings(String),
+}
+
+/// What a worker needs to know of its coordinator.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Hello {
+    pub(super) coordinator: u64,
+    /// The warehouse's URL.
+    pub(super) warehouse: String,
+    /// A file of the warehouse and what it holds, to be read before anything else.
+    pub(super) probe: (String, String),
+    /// What secrets of credentials are sealed with. Kept in memory only.
+    pub(super) credential_key: Option<Secret>,
+}
+
+/// A text that no message shows.
+#[derive(Clone, Serialize, Deserialize)]
+pub(super) struct Secret(pub(super) String);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("***")
+    }
+}
+
+/// What a worker is.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct WorkerFacts {
+    /// A random number of this start: a worker that was started again has lost what it kept.
+    pub(super) instance: u64,
+    pub(super) version: String,
+    pub(super) threads: u64,
+    /// Of queries and trainings.
+    pub(super) memory_bytes: u64,
+}
+
+/// How a worker is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Pong {
+    pub(super) instance: u64,
+    /// Takes no new work.
+    pub(super) is_draining: bool,
+    /// Tasks of queries that run.
+    pub(super) n_tasks: u64,
+    /// Partitions of trainings that it keeps.
+    pub(super) n_partitions: u64,
+    /// Memory that those take.
+    pub(super) held_bytes: u64,
+}
+
+/// Partitions of a training.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct OpenHost {
+    pub(super) coordinator: u64,
+    pub(super) host: u64,
+    pub(super) partitions: Vec<usize>,
+    pub(super) estimator: String,
+    /// `Options`, as JSON.
+    pub(super) options: String,
+    pub(super) label: Option<String>,
+    pub(super) seed: u64,
+    /// What the plan needs, see `StatementForm`.
+    pub(super) statement: String,
+    /// The plan of the training query.
+    pub(super) plan: Vec<u8>,
+}
+
+/// What the predictions of one function met.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Found {
+    pub(super) function: String,
+    /// `Surprises`, as JSON.
+    pub(super) surprises: String,
+    pub(super) n_rows: u64,
+}
+
+/// A report between machines.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct ReportForm {
+    pub(super) sqlstate: String,
+    pub(super) message: String,
+    pub(super) detail: Option<String>,
+    pub(super) hint: Option<String>,
+}
+
+impl From<Report> for ReportForm {
+    fn from(report: Report) -> ReportForm {
+        ReportForm {
+            sqlstate: report.sqlstate.to_owned(),
+            message: report.message,
+            detail: report.detail,
+            hint: report.hint,
+        }
+    }
+}
+
+/// A call or a reply as bytes.
+pub(super) fn to_bytes<T: Serialize>(value: &T) -> Result<Vec<u8>> {
+    postcard::to_allocvec(value).map_err(|error| unreadable(&error))
+}
+
+/// A call or a reply from bytes.
+pub(super) fn from_bytes<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
+    postcard::from_bytes(bytes).map_err(|error| unreadable(&error))
+}
+
+fn unreadable(error: &postcard::Error) -> Error {
+    Error::invalid(
+        "XX000",
+        format!("a message between machines is damaged: {error}"),
+        None,
+    )
+}

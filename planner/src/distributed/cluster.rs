@@ -1,0 +1,396 @@
+//! What a coordinator knows of its workers.
+//!
+//! In: addresses, from a list, from DNS, or from workers that join; out: those that answer now. Each is asked how it is
+//! every second; who does not answer gets no new work, and is taken in again when it does. Joining and leaving need no
+//! restart of anything.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, Weak};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use url::Url;
+
+use super::call::{Call, Hello, Pong, Secret, VERSION, WorkerFacts, to_bytes};
+use super::connections::{CallFailure, Connections, address_of, url_of};
+use super::error::ClusterError;
+use super::node::{ClusterToken, Node, NodePort};
+use crate::engine::{Engine, SecretText, lock};
+use crate::error::{Error, Result};
+
+/// How often each worker is asked how it is.
+const PING_INTERVAL: Duration = Duration::from_secs(1);
+/// How long it has to say so.
+const PING_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long it has to open the warehouse.
+const HELLO_TIMEOUT: Duration = Duration::from_secs(20);
+/// How often names are looked up again.
+const LOOKUP_EVERY: u64 = 5;
+
+/// What a coordinator is started with.
+#[derive(Debug, Clone, Default)]
+pub struct ClusterConfig {
+    /// Workers: `HOST:PORT`, or `dns:NAME:PORT` for all addresses of a name.
+    pub workers: Vec<String>,
+    /// Where workers may join: `HOST:PORT`.
+    pub worker_listen: Option<String>,
+    /// What all machines of the cluster know.
+    pub token: Option<ClusterToken>,
+    /// What secrets of credentials are sealed with.
+    pub credential_key: Option<SecretText>,
+}
+
+/// A coordinator's workers.
+#[derive(Debug)]
+pub struct Cluster {
+    pub(super) connections: Arc<Connections>,
+    pub(super) hello: Hello,
+    names: Vec<(String, u16)>,
+    workers: Mutex<BTreeMap<Url, Member>>,
+    next: AtomicU64,
+    address: Option<SocketAddr>,
+    _stop: DropGuard,
+}
+
+/// A worker as its coordinator sees it.
+#[derive(Debug, Clone)]
+pub(super) struct Member {
+    state: MemberState,
+    facts: Option<WorkerFacts>,
+    pong: Pong,
+    /// Milliseconds since 1970.
+    last_seen_ms: Option<i64>,
+    /// Nobody asked for it to be there: it goes when it does not answer.
+    has_joined: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum MemberState {
+    /// It was never heard of.
+    Expected,
+    Ready,
+    /// It answers, and takes no new work.
+    Draining,
+    /// It does not answer, for this reason.
+    Lost(String),
+    /// It does not want to, for this reason.
+    Refused(String),
+}
+
+/// A row of `ml.workers`.
+#[derive(Debug, Clone)]
+pub(crate) struct WorkerRow {
+    pub(crate) address: String,
+    pub(crate) state: &'static str,
+    pub(crate) reason: Option<String>,
+    pub(crate) cores: Option<u64>,
+    pub(crate) memory_bytes: Option<u64>,
+    pub(crate) version: Option<String>,
+    pub(crate) tasks: Option<u64>,
+    pub(crate) partitions_held: Option<u64>,
+    pub(crate) bytes_held: Option<u64>,
+    pub(crate) last_seen_ms: Option<i64>,
+}
+
+impl Member {
+    fn expected(has_joined: bool) -> Member {
+        Member {
+            state: MemberState::Expected,
+            facts: None,
+            pong: Pong::default(),
+            last_seen_ms: None,
+            has_joined,
+        }
+    }
+
+    fn row(&self, address: &Url) -> WorkerRow {
+        let (state, reason) = match &self.state {
+            MemberState::Expected => ("expected", None),
+            MemberState::Ready => ("ready", None),
+            MemberState::Draining => ("draining", None),
+            MemberState::Lost(reason) => ("lost", Some(reason.clone())),
+            MemberState::Refused(reason) => ("refused", Some(reason.clone())),
+        };
+        let facts = self.facts.as_ref();
+        let pong = facts.map(|_| self.pong);
+        WorkerRow {
+            address: address_of(address),
+            state,
+            reason,
+            cores: facts.map(|facts| facts.threads),
+            memory_bytes: facts.map(|facts| facts.memory_bytes),
+            version: facts.map(|facts| facts.version.clone()),
+            tasks: pong.map(|pong| pong.n_tasks),
+            partitions_held: pong.map(|pong| pong.n_partitions),
+            bytes_held: pong.map(|pong| pong.held_bytes),
+            last_seen_ms: self.last_seen_ms,
+        }
+    }
+}
+
+impl Cluster {
+    /// Starts to look for workers, and lets the engine use them. What is started ends with the cluster.
+    pub async fn start(engine: &Arc<Engine>, config: ClusterConfig) -> Result<Arc<Cluster>> {
+        let (mut workers, mut names) = (BTreeMap::new(), Vec::new());
+        for worker in &config.workers {
+            match worker.strip_prefix("dns:") {
+                None => {
+                    workers.insert(url_of(worker)?, Member::expected(false));
+                }
+                Some(name) => {
+                    let url = url_of(name)?;
+                    let host = url.host_str().unwrap_or_default().to_owned();
+                    names.push((host, url.port_or_known_default().unwrap_or(80)));
+                }
+            }
+        }
+        let connections = Connections::new(config.token.clone())?;
+        let port = match &config.worker_listen {
+            Some(address) => Some(NodePort::bind(address, config.token.as_ref()).await?),
+            None => None,
+        };
+        let mut coordinator = [0; 8];
+        auspex_storage::random(&mut coordinator)?;
+        let hello = Hello {
+            coordinator: u64::from_le_bytes(coordinator),
+            warehouse: engine.warehouse_url(),
+            probe: engine.warehouse.write_probe().await?,
+            credential_key: config.credential_key.map(|key| Secret(key.0)),
+        };
+        let stop = CancellationToken::new();
+        let cluster = Arc::new(Cluster {
+            address: port.as_ref().map(NodePort::address),
+            hello,
+            names,
+            workers: Mutex::new(workers),
+            next: AtomicU64::new(1),
+            _stop: stop.clone().drop_guard(),
+            connections: Arc::clone(&connections),
+        });
+        if let Some(port) = port {
+            let node: Arc<dyn Node> = Arc::new(Gate(Arc::downgrade(&cluster)));
+            let runtimes = (connections.wire(), tokio::runtime::Handle::current());
+            port.serve(config.token, node, None, runtimes, stop.clone());
+        }
+        tokio::spawn(watch(Arc::downgrade(&cluster), stop));
+        engine.use_cluster(Arc::clone(&cluster));
+        Ok(cluster)
+    }
+
+    /// Where workers may join.
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.address
+    }
+
+    /// A number that this cluster gave to nothing else.
+    pub(super) fn new_number(&self) -> u64 {
+        self.next.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// The workers that take work, with their threads.
+    pub(super) fn ready(&self) -> Vec<(Url, u64)> {
+        let workers = lock(&self.workers);
+        workers
+            .iter()
+            .filter(|(_, member)| member.state == MemberState::Ready)
+            .map(|(url, member)| (url.clone(), member.facts.as_ref().map_or(1, |f| f.threads)))
+            .collect()
+    }
+
+    /// The rows of `ml.workers`.
+    pub(crate) fn rows(&self) -> Vec<WorkerRow> {
+        let workers = lock(&self.workers);
+        workers
+            .iter()
+            .map(|(url, member)| member.row(url))
+            .collect()
+    }
+
+    /// A worker gets no new work until it answers again.
+    pub(super) fn lose(&self, url: &Url, reason: &str) {
+        if let Some(member) = lock(&self.workers).get_mut(url)
+            && member.state == MemberState::Ready
+        {
+            tracing::warn!(worker = address_of(url), reason, "worker lost");
+            member.state = MemberState::Lost(reason.to_owned());
+        }
+    }
+
+    /// Which of these workers are gone, or were started again and have lost what they kept.
+    pub(super) async fn lost_of(&self, workers: &BTreeMap<Url, u64>) -> Vec<Url> {
+        let asked = workers.iter().map(|(url, instance)| async move {
+            let reason = match self.ping(url).await {
+                Ok(pong) if pong.instance == *instance => return None,
+                Ok(_) => "it was started again".to_owned(),
+                Err(CallFailure::Lost(reason)) => reason,
+                Err(CallFailure::Refused(error)) => error.to_string(),
+            };
+            self.lose(url, &reason);
+            Some(url.clone())
+        });
+        let asked = futures::future::join_all(asked).await;
+        asked.into_iter().flatten().collect()
+    }
+
+    /// Which start of each worker is the present one.
+    pub(super) fn instances(&self) -> BTreeMap<Url, u64> {
+        let workers = lock(&self.workers);
+        workers
+            .iter()
+            .filter_map(|(url, member)| Some((url.clone(), member.facts.as_ref()?.instance)))
+            .collect()
+    }
+
+    async fn ping(&self, url: &Url) -> std::result::Result<Pong, CallFailure> {
+        let coordinator = self.hello.coordinator;
+        let ping = Call::Ping { coordinator };
+        self.connections.call(url, &ping, Some(PING_TIMEOUT)).await
+    }
+
+    async fn greet(&self, url: &Url) -> std::result::Result<(WorkerFacts, Pong), CallFailure> {
+        let hello = Call::Hello(self.hello.clone());
+        let facts: WorkerFacts = self
+            .connections
+            .call(url, &hello, Some(HELLO_TIMEOUT))
+            .await?;
+        Ok((facts, self.ping(url).await?))
+    }
+
+    /// Asks one worker how it is.
+    async fn visit(&self, url: Url) {
+        let known = lock(&self.workers).get(&url).cloned();
+        let Some(known) = known else { return };
+        let is_known = matches!(known.state, MemberState::Ready | MemberState::Draining);
+        let found = match is_known.then_some(known.facts).flatten() {
+            Some(facts) => match self.ping(&url).await {
+                Ok(pong) if pong.instance == facts.instance => Ok((facts, pong)),
+                Ok(_) => self.greet(&url).await,
+                Err(failure) => Err(failure),
+            },
+            None => self.greet(&url).await,
+        };
+        self.note(&url, found);
+    }
+
+    fn note(&self, url: &Url, found: std::result::Result<(WorkerFacts, Pong), CallFailure>) {
+        let mut workers = lock(&self.workers);
+        let Some(member) = workers.get_mut(url) else {
+            return;
+        };
+        let before = member.state.clone();
+        match found {
+            Ok((facts, pong)) => {
+                member.state = match pong.is_draining {
+                    true => MemberState::Draining,
+                    false => MemberState::Ready,
+                };
+                (member.facts, member.pong) = (Some(facts), pong);
+                member.last_seen_ms = Some(chrono::Utc::now().timestamp_millis());
+            }
+            Err(CallFailure::Lost(reason)) if before != MemberState::Expected => {
+                member.state = MemberState::Lost(reason);
+            }
+            Err(CallFailure::Lost(_)) => {}
+            Err(CallFailure::Refused(ClusterError::Draining)) => {
+                member.state = MemberState::Draining;
+            }
+            Err(CallFailure::Refused(error)) => {
+                member.state = MemberState::Refused(error.to_string());
+            }
+        }
+        if std::mem::discriminant(&before) != std::mem::discriminant(&member.state) {
+            let WorkerRow {
+                address,
+                state,
+                reason,
+                ..
+            } = member.row(url);
+            tracing::info!(worker = address, reason, "worker is {state}");
+        }
+        let is_gone = matches!(member.state, MemberState::Lost(_));
+        if is_gone && member.has_joined {
+            // It joins again when it is back.
+            workers.remove(url);
+        }
+    }
+
+    /// Looks names up; addresses that a name no longer has go once they do not answer.
+    async fn look_up(&self) {
+        for (name, port) in &self.names {
+            let Ok(found) = tokio::net::lookup_host((name.as_str(), *port)).await else {
+                continue;
+            };
+            for address in found.collect::<BTreeSet<_>>() {
+                if let Ok(url) = url_of(&address.to_string()) {
+                    self.expect(url);
+                }
+            }
+        }
+    }
+
+    fn expect(&self, url: Url) {
+        lock(&self.workers)
+            .entry(url)
+            .or_insert_with(|| Member::expected(true));
+    }
+}
+
+/// Visits all workers again and again, each at its own pace.
+async fn watch(cluster: Weak<Cluster>, stop: CancellationToken) {
+    let busy: Arc<Mutex<BTreeSet<Url>>> = Arc::default();
+    for round in 0_u64.. {
+        {
+            let Some(cluster) = cluster.upgrade() else {
+                return;
+            };
+            if round % LOOKUP_EVERY == 0 {
+                cluster.look_up().await;
+            }
+            let workers: Vec<Url> = lock(&cluster.workers).keys().cloned().collect();
+            for url in workers {
+                if !lock(&busy).insert(url.clone()) {
+                    continue;
+                }
+                let (cluster, busy) = (Arc::clone(&cluster), Arc::clone(&busy));
+                tokio::spawn(async move {
+                    cluster.visit(url.clone()).await;
+                    lock(&busy).remove(&url);
+                });
+            }
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(PING_INTERVAL) => {}
+        }
+    }
+}
+
+/// The coordinator's port: workers join there.
+struct Gate(Weak<Cluster>);
+
+#[async_trait]
+impl Node for Gate {
+    async fn answer(self: Arc<Self>, call: Call) -> Result<Vec<u8>> {
+        let Call::Join(address) = call else {
+            return Err(Error::unsupported("this call of a coordinator"));
+        };
+        let url = url_of(&address)?;
+        if let Some(cluster) = self.0.upgrade() {
+            cluster.expect(url);
+        }
+        to_bytes(&())
+    }
+}
+
+/// What the log and `SHOW` say of the version of this machine.
+pub(super) fn own_facts(instance: u64, threads: usize, memory_bytes: usize) -> WorkerFacts {
+    WorkerFacts {
+        instance,
+        version: VERSION.to_owned(),
+        threads: threads as u64,
+        memory_bytes: memory_bytes as u64,
+    }
+}

@@ -1,0 +1,243 @@
+//! Connections to other machines: one a machine, shared by calls and by the streams of queries.
+//!
+//! In: addresses; out: channels that carry the cluster's token and our version with each request, connect within two
+//! seconds, and fail within ten when the other side no longer answers, however long its answer may take. They live on a
+//! thread of their own, so that a query that keeps all others busy does not look like a machine that is gone.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use datafusion::error::DataFusionError;
+use datafusion_distributed::grpc::{BoxCloneSyncChannel, create_worker_client};
+use datafusion_distributed::{ChannelResolver, WorkerChannel};
+use serde::de::DeserializeOwned;
+use tokio::runtime::{Builder, Handle, Runtime};
+use tonic::body::Body;
+use tonic::codegen::http::uri::PathAndQuery;
+use tonic::codegen::http::{HeaderValue, Request};
+use tonic::transport::Endpoint;
+use tonic::{Code, Status};
+use tower::util::{BoxCloneSyncService, MapRequest};
+use url::Url;
+
+use super::call::{Call, ReportForm, VERSION, from_bytes, to_bytes};
+use super::error::ClusterError;
+use super::node::{BytesCodec, CALL_PATH, ClusterToken, TOKEN_HEADER, VERSION_HEADER};
+use crate::engine::lock;
+use crate::error::Result;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// How often a silent machine is asked for a sign of life.
+const ALIVE_INTERVAL: Duration = Duration::from_secs(4);
+/// How long it has for one.
+const ALIVE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The connections of this machine.
+pub(super) struct Connections {
+    token: Option<ClusterToken>,
+    channels: Mutex<BTreeMap<Url, BoxCloneSyncChannel>>,
+    wire: Wire,
+}
+
+/// The thread on which connections live.
+pub(super) struct Wire(Option<Runtime>);
+
+impl Wire {
+    pub(super) fn start() -> Result<Wire> {
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(1)
+            .thread_name("auspex-cluster")
+            .enable_all()
+            .build()
+            .map_err(DataFusionError::from)?;
+        Ok(Wire(Some(runtime)))
+    }
+
+    pub(super) fn handle(&self) -> Handle {
+        match &self.0 {
+            Some(runtime) => runtime.handle().clone(),
+            // Only while it is dropped.
+            None => Handle::current(),
+        }
+    }
+}
+
+impl Drop for Wire {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            // A runtime must not be waited for on a thread of another one.
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// Why a call has no reply.
+#[derive(Debug)]
+pub(super) enum CallFailure {
+    /// The machine does not answer, or not any more.
+    Lost(String),
+    /// It answers, and says no.
+    Refused(ClusterError),
+}
+
+impl std::fmt::Debug for Connections {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Connections")
+    }
+}
+
+impl Connections {
+    pub(super) fn new(token: Option<ClusterToken>) -> Result<Arc<Connections>> {
+        Ok(Arc::new(Connections {
+            token,
+            channels: Mutex::default(),
+            wire: Wire::start()?,
+        }))
+    }
+
+    /// Where connections live, and what listens for them.
+    pub(super) fn wire(&self) -> Handle {
+        self.wire.handle()
+    }
+
+    fn channel(&self, address: &Url) -> std::result::Result<BoxCloneSyncChannel, CallFailure> {
+        let mut channels = lock(&self.channels);
+        if let Some(channel) = channels.get(address) {
+            return Ok(channel.clone());
+        }
+        let lost = |error: tonic::transport::Error| CallFailure::Lost(error.to_string());
+        let wire = self.wire();
+        let endpoint = Endpoint::from_shared(address.to_string())
+            .map_err(lost)?
+            .connect_timeout(CONNECT_TIMEOUT)
+            .tcp_nodelay(true)
+            .http2_keep_alive_interval(ALIVE_INTERVAL)
+            .keep_alive_timeout(ALIVE_TIMEOUT)
+            .keep_alive_while_idle(true)
+            .initial_stream_window_size(4 << 20)
+            .initial_connection_window_size(16 << 20);
+        // Whatever the connection spawns, now and later, it spawns there.
+        let _on_wire = wire.enter();
+        let token = self.token.as_ref().map(ClusterToken::header);
+        let introduce = move |mut request: Request<Body>| {
+            let headers = request.headers_mut();
+            headers.insert(VERSION_HEADER, HeaderValue::from_static(VERSION));
+            if let Some(token) = &token {
+                headers.insert(TOKEN_HEADER, token.clone());
+            }
+            request
+        };
+        let channel = MapRequest::new(endpoint.connect_lazy(), introduce);
+        let channel = BoxCloneSyncService::new(channel);
+        channels.insert(address.clone(), channel.clone());
+        Ok(channel)
+    }
+
+    /// Calls a machine; `within` bounds the wait, where the reply takes no work.
+    pub(super) async fn call<R: DeserializeOwned>(
+        &self,
+        address: &Url,
+        call: &Call,
+        within: Option<Duration>,
+    ) -> std::result::Result<R, CallFailure> {
+        let internal = |error: crate::error::Error| CallFailure::Lost(error.to_string());
+        let bytes = to_bytes(call).map_err(internal)?;
+        let calling = self.call_bytes(address, bytes);
+        let reply = match within {
+            None => calling.await?,
+            Some(within) => match tokio::time::timeout(within, calling).await {
+                Ok(reply) => reply?,
+                Err(_) => {
+                    let seconds = within.as_secs();
+                    return Err(CallFailure::Lost(format!("no answer within {seconds} s")));
+                }
+            },
+        };
+        let reply: std::result::Result<Vec<u8>, ReportForm> =
+            from_bytes(&reply).map_err(internal)?;
+        match reply {
+            Ok(reply) => from_bytes(&reply).map_err(internal),
+            Err(report) => Err(CallFailure::Refused(report.into())),
+        }
+    }
+
+    async fn call_bytes(
+        &self,
+        address: &Url,
+        call: Vec<u8>,
+    ) -> std::result::Result<Vec<u8>, CallFailure> {
+        let mut client = tonic::client::Grpc::new(self.channel(address)?)
+            .max_decoding_message_size(usize::MAX)
+            .max_encoding_message_size(usize::MAX);
+        client
+            .ready()
+            .await
+            .map_err(|error| CallFailure::Lost(error.to_string()))?;
+        let path = PathAndQuery::from_static(CALL_PATH);
+        let reply = client.unary(tonic::Request::new(call), path, BytesCodec);
+        Ok(reply.await.map_err(failure)?.into_inner())
+    }
+}
+
+/// A failure of the transport, or the refusal of a machine that did not read the call.
+fn failure(status: Status) -> CallFailure {
+    match status.code() {
+        Code::Unauthenticated => CallFailure::Refused(ClusterError::Stranger),
+        Code::FailedPrecondition => CallFailure::Refused(ClusterError::OtherVersion {
+            own: status.message().to_owned(),
+            other: VERSION.to_owned(),
+        }),
+        _ => CallFailure::Lost(status.message().to_owned()),
+    }
+}
+
+#[async_trait]
+impl ChannelResolver for Connections {
+    async fn get_worker_client_for_url(
+        &self,
+        url: &Url,
+    ) -> std::result::Result<Box<dyn WorkerChannel>, DataFusionError> {
+        let channel = self.channel(url).map_err(|failure| match failure {
+            CallFailure::Lost(reason) => ClusterError::Unreachable {
+                address: url.to_string(),
+                reason,
+            },
+            CallFailure::Refused(error) => error,
+        })?;
+        Ok(create_worker_client(channel))
+    }
+}
+
+/// [`Connections`] as the library wants them.
+#[derive(Debug, Clone)]
+pub(super) struct Channels(pub(super) Arc<Connections>);
+
+#[async_trait]
+impl ChannelResolver for Channels {
+    async fn get_worker_client_for_url(
+        &self,
+        url: &Url,
+    ) -> std::result::Result<Box<dyn WorkerChannel>, DataFusionError> {
+        self.0.get_worker_client_for_url(url).await
+    }
+}
+
+/// The URL of a machine.
+pub(super) fn url_of(address: &str) -> std::result::Result<Url, ClusterError> {
+    let invalid = || ClusterError::Address {
+        address: address.to_owned(),
+    };
+    let (host, port) = address.rsplit_once(':').ok_or_else(invalid)?;
+    if host.is_empty() || port.parse::<u16>().is_err() {
+        return Err(invalid());
+    }
+    Url::parse(&format!("http://{address}")).map_err(|_| invalid())
+}
+
+/// The address in a URL of a machine.
+pub(super) fn address_of(url: &Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    format!("{host}:{}", url.port_or_known_default().unwrap_or(80))
+}

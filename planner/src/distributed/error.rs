@@ -1,0 +1,257 @@
+//! What goes wrong between machines, and errors of other machines told here.
+//!
+//! In: failures of connections and reports of workers; out: SQLSTATE, message and hint as of any error.
+
+use std::collections::BTreeSet;
+use std::sync::Mutex;
+
+use datafusion::error::DataFusionError;
+
+use super::call::ReportForm;
+use crate::engine::lock;
+use crate::error::{Error, Report, report_of};
+
+/// A failure of the cluster.
+#[derive(Debug, thiserror::Error)]
+pub enum ClusterError {
+    /// A worker was lost while its rows were already on their way to the client.
+    #[error("worker {worker} was lost")]
+    WorkerLost {
+        /// Its address.
+        worker: String,
+    },
+    /// Worker after worker was lost.
+    #[error("the statement lost its workers again and again")]
+    WorkersLost,
+    /// The other machine runs another version.
+    #[error("this machine runs auspex {own}, the other one {other}")]
+    OtherVersion {
+        /// Of the machine that refuses.
+        own: String,
+        /// Of the machine that is refused.
+        other: String,
+    },
+    /// The other machine does not know the cluster's token.
+    #[error("the cluster's token is missing or wrong")]
+    Stranger,
+    /// A port that other machines reach needs a token.
+    #[error("\"{address}\" is reached by other machines, so that a token is needed")]
+    NoToken {
+        /// The address.
+        address: String,
+    },
+    /// A token that is too easily guessed.
+    #[error("the cluster's token must have at least {least} characters")]
+    ShortToken {
+        /// How many.
+        least: usize,
+    },
+    /// A worker cannot read the coordinator's warehouse.
+    #[error("the warehouse \"{warehouse}\" is not the coordinator's on this machine")]
+    OtherWarehouse {
+        /// Its URL.
+        warehouse: String,
+    },
+    /// A worker belongs to one warehouse.
+    #[error("this worker works for the warehouse \"{own}\", not for \"{other}\"")]
+    WarehouseTaken {
+        /// Its warehouse.
+        own: String,
+        /// The one that it was asked to work for.
+        other: String,
+    },
+    /// A worker that no coordinator took in.
+    #[error("this worker takes no work before a coordinator took it in")]
+    NotTakenIn,
+    /// A worker that ends.
+    #[error("this worker takes no work, since it is being stopped")]
+    Draining,
+    /// A training asks for partitions that this worker does not keep, since it was started again.
+    #[error("this worker no longer keeps these partitions")]
+    HostUnknown,
+    /// An address that is none.
+    #[error("\"{address}\" is not an address of the form HOST:PORT")]
+    Address {
+        /// The address.
+        address: String,
+    },
+    /// A worker must tell its coordinator where it is reached.
+    #[error("a worker that listens on \"{address}\" must say where others reach it")]
+    NoAdvertise {
+        /// The address.
+        address: String,
+    },
+    /// The port cannot be listened on.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// The address.
+        address: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A machine cannot be reached.
+    #[error("{address} does not answer: {reason}")]
+    Unreachable {
+        /// Its address.
+        address: String,
+        /// Why.
+        reason: String,
+    },
+    /// A worker's own error.
+    #[error("{message}")]
+    OnWorker {
+        /// The SQLSTATE.
+        sqlstate: &'static str,
+        /// The message.
+        message: String,
+        /// The detail.
+        detail: Option<String>,
+        /// The hint.
+        hint: Option<String>,
+    },
+}
+
+impl ClusterError {
+    /// The five-character code of the condition, as PostgreSQL names it.
+    pub fn sqlstate(&self) -> &'static str {
+        match self {
+            ClusterError::WorkerLost { .. }
+            | ClusterError::WorkersLost
+            | ClusterError::HostUnknown
+            | ClusterError::Draining => "57P01",
+            ClusterError::OtherVersion { .. } | ClusterError::Stranger => "28000",
+            ClusterError::NoToken { .. }
+            | ClusterError::ShortToken { .. }
+            | ClusterError::NoAdvertise { .. }
+            | ClusterError::Address { .. } => "22023",
+            ClusterError::OtherWarehouse { .. }
+            | ClusterError::WarehouseTaken { .. }
+            | ClusterError::NotTakenIn => "55000",
+            ClusterError::Listen { .. } | ClusterError::Unreachable { .. } => "08006",
+            ClusterError::OnWorker { sqlstate, .. } => sqlstate,
+        }
+    }
+
+    /// A sentence that helps.
+    pub fn hint(&self) -> Option<String> {
+        let hint = match self {
+            ClusterError::WorkerLost { .. } => {
+                "Rows of the result had been sent already. Run the statement again; SHOW WORKERS tells which workers answer."
+            }
+            ClusterError::WorkersLost => {
+                "SHOW WORKERS tells which workers answer. Run the statement again."
+            }
+            ClusterError::OtherVersion { .. } => {
+                "Start the same version of auspex on all machines of a cluster."
+            }
+            ClusterError::Stranger => {
+                "Give --cluster-token-file with the same content on all machines of a cluster."
+            }
+            ClusterError::NoToken { .. } => "Give --cluster-token-file, or listen on 127.0.0.1.",
+            ClusterError::ShortToken { .. } => "A good one: openssl rand -hex 32 > token.",
+            ClusterError::OtherWarehouse { .. } => {
+                "All machines of a cluster must reach one warehouse: an object store, or a folder that is shared under the same path."
+            }
+            ClusterError::NoAdvertise { .. } => "Give --advertise HOST:PORT.",
+            ClusterError::Address { .. } => "For example 10.0.0.7:5433.",
+            ClusterError::OnWorker { hint, .. } => return hint.clone(),
+            _ => return None,
+        };
+        Some(hint.to_owned())
+    }
+
+    /// More about the cause.
+    pub fn detail(&self) -> Option<String> {
+        match self {
+            ClusterError::OnWorker { detail, .. } => detail.clone(),
+            _ => None,
+        }
+    }
+}
+
+impl From<ReportForm> for ClusterError {
+    fn from(report: ReportForm) -> ClusterError {
+        ClusterError::OnWorker {
+            sqlstate: interned(&report.sqlstate),
+            message: report.message,
+            detail: report.detail,
+            hint: report.hint,
+        }
+    }
+}
+
+impl From<ClusterError> for DataFusionError {
+    fn from(error: ClusterError) -> DataFusionError {
+        Error::from(error).into()
+    }
+}
+
+/// A code for as long as the process lives; there are some hundred of them at most.
+fn interned(sqlstate: &str) -> &'static str {
+    static KNOWN: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
+    let is_code = sqlstate.len() == 5 && sqlstate.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    if !is_code {
+        return "XX000";
+    }
+    let mut known = lock(&KNOWN);
+    if let Some(found) = known.get(sqlstate) {
+        return found;
+    }
+    let leaked: &'static str = Box::leak(sqlstate.to_owned().into_boxed_str());
+    known.insert(leaked);
+    leaked
+}
+
+/// What begins the text of an error that a worker has already put into the words of a report.
+const MARK: &str = "auspex-report:";
+
+/// An error of a stage in a form that survives the way: the library keeps no more of ours than their text.
+pub(super) fn for_the_way(error: DataFusionError) -> DataFusionError {
+    if told_by_worker(&error).is_some() {
+        return error;
+    }
+    let form = ReportForm::from(report_of(&error));
+    match serde_json::to_string(&form) {
+        Ok(json) => DataFusionError::External(format!("{MARK}{json}").into()),
+        Err(_) => error,
+    }
+}
+
+/// The worker's report in an error of a distributed plan, if it is one.
+pub(super) fn told_by_worker(error: &DataFusionError) -> Option<ClusterError> {
+    let text = error.find_root().to_string();
+    let (_, json) = text.split_once(MARK)?;
+    let mut reports = serde_json::Deserializer::from_str(json).into_iter::<ReportForm>();
+    let form = reports.next()?.ok()?;
+    Some(form.into())
+}
+
+/// A report as an error, for what was told on another machine.
+pub(super) fn report_form(error: &Error) -> ReportForm {
+    let report: Report = error.report();
+    report.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_of_workers_keep_their_words() {
+        let error = Error::invalid("22P02", "no number: \"x\"", Some("Write a number."));
+        let sent = for_the_way(error.into()).to_string();
+        // As the library gives it back: the text alone, within others.
+        let received = DataFusionError::External(format!("stage 2: {sent}").into());
+        let told = told_by_worker(&received).unwrap();
+        assert_eq!(told.sqlstate(), "22P02");
+        assert_eq!(told.to_string(), "no number: \"x\"");
+        assert_eq!(told.hint().as_deref(), Some("Write a number."));
+        assert!(told_by_worker(&DataFusionError::Execution("lost".to_owned())).is_none());
+    }
+
+    #[test]
+    fn codes_are_codes() {
+        assert_eq!(interned("57P01"), "57P01");
+        assert_eq!(interned("nonsense"), "XX000");
+    }
+}

@@ -1,0 +1,36 @@
+//! Many machines: one coordinator, workers that run stages of its plans and keep partitions of its trainings.
+//!
+//! In: a finished physical plan or a training; out: the same rows and the same model. A query is cut at its exchanges by
+//! the library `datafusion-distributed`, which streams batches between machines. A pass of a training is a call of a
+//! service of our own on the same port: it has parameters and a partial rather than rows, goes to the machine that keeps
+//! the encoded block, and leaves state there, none of which is a plan's.
+//!
+//! Code map, in reading order: `call` is what machines say to each other; `connections` carries it, with the cluster's
+//! token; `node` listens. `worker` is a machine that executes: `worker_session` runs stages of queries there,
+//! `worker_hosts` keeps partitions of trainings. `cluster` is what a coordinator knows of its workers. `statement_form`
+//! and `codec` are what a plan needs on another machine; `place` decides where a query runs; `running` runs it, again if
+//! a worker was lost; `training` finds hosts for partitions. Nothing here runs on a server without workers.
+
+mod call;
+mod cluster;
+mod codec;
+mod connections;
+mod error;
+mod node;
+mod place;
+mod running;
+mod statement_form;
+mod training;
+mod worker;
+mod worker_hosts;
+mod worker_session;
+
+pub use cluster::{Cluster, ClusterConfig};
+pub use error::ClusterError;
+pub use node::ClusterToken;
+pub use worker::{WorkerConfig, WorkerNode};
+
+pub(crate) use cluster::WorkerRow;
+pub(crate) use place::describe;
+pub(crate) use running::rows;
+pub(crate) use training::{TrainingPlace, describe_training};

@@ -1,0 +1,332 @@
+//! The port of a machine of a cluster.
+//!
+//! In: connections of other machines; out: their calls, and the library's requests, from machines that know the token
+//! and run our version; the others are told no before anything of theirs is read.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use async_trait::async_trait;
+use bytes::{Buf, BufMut};
+use datafusion_distributed::Worker;
+use tokio::net::TcpListener;
+use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tonic::body::Body;
+use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
+use tonic::codegen::http::{HeaderValue, Request as HttpRequest, Response as HttpResponse};
+use tonic::codegen::{BoxFuture, Service};
+use tonic::server::{Grpc, NamedService, UnaryService};
+use tonic::service::InterceptorLayer;
+use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
+use tonic::{Request, Response, Status};
+
+use super::call::{Call, VERSION, from_bytes, to_bytes};
+use super::error::{ClusterError, report_form};
+use crate::error::Result;
+
+/// The method of calls.
+pub(super) const CALL_PATH: &str = "/auspex.Node/Call";
+pub(super) const TOKEN_HEADER: &str = "x-auspex-token";
+pub(super) const VERSION_HEADER: &str = "x-auspex-version";
+
+/// Characters of a token at least: as many as nobody guesses.
+const LEAST_TOKEN: usize = 16;
+
+/// What the machines of a cluster know and others do not.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ClusterToken(Arc<str>);
+
+impl std::fmt::Debug for ClusterToken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("***")
+    }
+}
+
+impl ClusterToken {
+    /// The token in a file's content.
+    ///
+    /// Errors: `ShortToken`, also for one with characters that no header may have.
+    pub fn new(text: &str) -> std::result::Result<ClusterToken, ClusterError> {
+        let text = text.trim();
+        let is_plain = text.bytes().all(|byte| byte.is_ascii_graphic());
+        if text.len() < LEAST_TOKEN || !is_plain {
+            return Err(ClusterError::ShortToken { least: LEAST_TOKEN });
+        }
+        Ok(ClusterToken(text.into()))
+    }
+
+    /// As a header's value; the content was checked.
+    pub(super) fn header(&self) -> HeaderValue {
+        HeaderValue::from_str(&self.0).unwrap_or_else(|_| HeaderValue::from_static(""))
+    }
+
+    /// Compares all characters, so that the time does not tell how many are right.
+    fn is(&self, found: &[u8]) -> bool {
+        let own = self.0.as_bytes();
+        let differing = own.iter().zip(found).fold(0, |bits, (a, b)| bits | (a ^ b));
+        own.len() == found.len() && differing == 0
+    }
+}
+
+/// What answers the calls of other machines.
+#[async_trait]
+pub(super) trait Node: Send + Sync + 'static {
+    /// The reply; dropping the future ends the work.
+    async fn answer(self: Arc<Self>, call: Call) -> Result<Vec<u8>>;
+}
+
+/// A port that is bound, and not yet served.
+#[derive(Debug)]
+pub(super) struct NodePort {
+    listener: TcpListener,
+    address: SocketAddr,
+}
+
+impl NodePort {
+    /// Binds a port; those that other machines reach need a token.
+    pub(super) async fn bind(
+        address: &str,
+        token: Option<&ClusterToken>,
+    ) -> std::result::Result<NodePort, ClusterError> {
+        let failed = |source| ClusterError::Listen {
+            address: address.to_owned(),
+            source,
+        };
+        let listener = TcpListener::bind(address).await.map_err(failed)?;
+        let bound = listener.local_addr().map_err(failed)?;
+        if !bound.ip().is_loopback() && token.is_none() {
+            return Err(ClusterError::NoToken {
+                address: address.to_owned(),
+            });
+        }
+        Ok(NodePort {
+            listener,
+            address: bound,
+        })
+    }
+
+    /// Where it listens.
+    pub(super) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves it on `wire` until `stop`: calls, and stages of queries where there is a `worker`. `work` is where calls are
+    /// answered, so that the wire stays free.
+    pub(super) fn serve(
+        self,
+        token: Option<ClusterToken>,
+        node: Arc<dyn Node>,
+        worker: Option<Worker>,
+        (wire, work): (Handle, Handle),
+        stop: CancellationToken,
+    ) -> JoinHandle<()> {
+        let check = move |request: Request<()>| introduced(request, token.as_ref());
+        let stages = worker.map(|worker| OnWork {
+            service: worker.into_worker_server(),
+            work: work.clone(),
+        });
+        let service = CallService { node, work };
+        let on_wire = wire.clone();
+        wire.spawn(async move {
+            // A listener belongs to the runtime that made it.
+            let incoming = self.listener.into_std().and_then(TcpListener::from_std);
+            let incoming = match incoming {
+                Ok(listener) => TcpIncoming::from(listener).with_nodelay(Some(true)),
+                Err(error) => return tracing::error!(%error, "the cluster's port is closed"),
+            };
+            let _on_wire = on_wire;
+            let served = Server::builder()
+                .initial_stream_window_size(4 << 20)
+                .initial_connection_window_size(16 << 20)
+                .layer(InterceptorLayer::new(check))
+                .add_service(service)
+                .add_optional_service(stages)
+                .serve_with_incoming_shutdown(incoming, stop.cancelled_owned());
+            if let Err(error) = served.await {
+                tracing::error!(%error, "the cluster's port failed");
+            }
+        })
+    }
+}
+
+/// Lets a request pass from a machine that knows the token and runs our version.
+#[allow(
+    clippy::result_large_err,
+    reason = "the error is the library's, and made once a refusal"
+)]
+fn introduced(
+    request: Request<()>,
+    token: Option<&ClusterToken>,
+) -> std::result::Result<Request<()>, Status> {
+    let header = |name| request.metadata().get(name).map(|value| value.as_bytes());
+    let is_known = token.is_none_or(|token| token.is(header(TOKEN_HEADER).unwrap_or_default()));
+    if !is_known {
+        return Err(Status::unauthenticated(ClusterError::Stranger.to_string()));
+    }
+    if header(VERSION_HEADER) != Some(VERSION.as_bytes()) {
+        return Err(Status::failed_precondition(VERSION));
+    }
+    Ok(request)
+}
+
+/// The service of calls: one method, bytes in and out.
+#[derive(Clone)]
+struct CallService {
+    node: Arc<dyn Node>,
+    work: Handle,
+}
+
+impl NamedService for CallService {
+    const NAME: &'static str = "auspex.Node";
+}
+
+impl Service<HttpRequest<Body>> for CallService {
+    type Response = HttpResponse<Body>;
+    type Error = std::convert::Infallible;
+    type Future = BoxFuture<Self::Response, Self::Error>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<std::result::Result<(), Self::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: HttpRequest<Body>) -> Self::Future {
+        let service = self.clone();
+        Box::pin(async move {
+            if request.uri().path() != CALL_PATH {
+                return Ok(Status::unimplemented("no such method").into_http());
+            }
+            let mut grpc = Grpc::new(BytesCodec)
+                .apply_max_message_size_config(Some(usize::MAX), Some(usize::MAX));
+            Ok(grpc.unary(service, request).await)
+        })
+    }
+}
+
+impl UnaryService<Vec<u8>> for CallService {
+    type Response = Vec<u8>;
+    type Future = BoxFuture<Response<Vec<u8>>, Status>;
+
+    fn call(&mut self, request: Request<Vec<u8>>) -> Self::Future {
+        let (node, work) = (Arc::clone(&self.node), self.work.clone());
+        Box::pin(async move {
+            let reply = match from_bytes(request.get_ref()) {
+                // A machine whose threads all compute still says how it is.
+                Ok(call @ Call::Ping { .. }) => node.answer(call).await,
+                call => {
+                    let answer = async move { node.answer(call?).await };
+                    AbortOnDrop(work.spawn(answer)).wait().await?
+                }
+            };
+            let reply = reply.map_err(|error| report_form(&error));
+            let bytes = to_bytes(&reply).map_err(|error| Status::internal(error.to_string()))?;
+            Ok(Response::new(bytes))
+        })
+    }
+}
+
+/// A service whose requests are answered elsewhere than on the wire, and whose streams compute there.
+#[derive(Clone)]
+struct OnWork<S> {
+    service: S,
+    work: Handle,
+}
+
+impl<S: NamedService> NamedService for OnWork<S> {
+    const NAME: &'static str = S::NAME;
+}
+
+impl<S> Service<HttpRequest<Body>> for OnWork<S>
+where
+    S: Service<HttpRequest<Body>, Response = HttpResponse<Body>, Error = std::convert::Infallible>
+        + Clone
+        + Send
+        + 'static,
+    S::Future: Send + 'static,
+{
+    type Response = HttpResponse<Body>;
+    type Error = std::convert::Infallible;
+    type Future = BoxFuture<Self::Response, Self::Error>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<std::result::Result<(), Self::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: HttpRequest<Body>) -> Self::Future {
+        let (mut service, work) = (self.service.clone(), self.work.clone());
+        Box::pin(async move {
+            let answering = AbortOnDrop(work.spawn(async move { service.call(request).await }));
+            match answering.wait().await {
+                Ok(answer) => answer,
+                Err(status) => Ok(status.into_http()),
+            }
+        })
+    }
+}
+
+/// A task that ends with whoever waits for it.
+struct AbortOnDrop<T>(JoinHandle<T>);
+
+impl<T> AbortOnDrop<T> {
+    #[allow(clippy::result_large_err, reason = "the error is the library's")]
+    async fn wait(mut self) -> std::result::Result<T, Status> {
+        let ended = (&mut self.0).await;
+        ended.map_err(|error| Status::internal(format!("the work ended: {error}")))
+    }
+}
+
+impl<T> Drop for AbortOnDrop<T> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Messages that are bytes already.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct BytesCodec;
+
+impl Codec for BytesCodec {
+    type Encode = Vec<u8>;
+    type Decode = Vec<u8>;
+    type Encoder = BytesCodec;
+    type Decoder = BytesCodec;
+
+    fn encoder(&mut self) -> BytesCodec {
+        BytesCodec
+    }
+
+    fn decoder(&mut self) -> BytesCodec {
+        BytesCodec
+    }
+}
+
+impl Encoder for BytesCodec {
+    type Item = Vec<u8>;
+    type Error = Status;
+
+    fn encode(
+        &mut self,
+        item: Vec<u8>,
+        buffer: &mut EncodeBuf<'_>,
+    ) -> std::result::Result<(), Status> {
+        buffer.put_slice(&item);
+        Ok(())
+    }
+}
+
+impl Decoder for BytesCodec {
+    type Item = Vec<u8>;
+    type Error = Status;
+
+    fn decode(
+        &mut self,
+        buffer: &mut DecodeBuf<'_>,
+    ) -> std::result::Result<Option<Vec<u8>>, Status> {
+        let mut bytes = vec![0; buffer.remaining()];
+        buffer.copy_to_slice(&mut bytes);
+        Ok(Some(bytes))
+    }
+}

@@ -1,0 +1,231 @@
+//! Runs a query on the workers, and again on the rest if one was lost before any row left.
+//!
+//! In: a physical plan; out: its rows. The plan is placed anew for each attempt, at last on the coordinator alone.
+//! Whether an error means that a worker is gone is asked of the workers, not read from the error.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use auspex_ml::surprises::Surprises;
+use datafusion::arrow::array::RecordBatch;
+use datafusion::error::{DataFusionError, Result as DfResult};
+use datafusion::execution::{SendableRecordBatchStream, SessionState, TaskContext};
+use datafusion::physical_plan::execution_plan::reset_plan_states;
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::{ExecutionPlan, execute_stream};
+use futures::StreamExt as _;
+use tokio_util::sync::CancellationToken;
+use url::Url;
+
+use super::call::{Call, Found};
+use super::cluster::Cluster;
+use super::connections::{Connections, address_of};
+use super::error::{ClusterError, told_by_worker};
+use super::place::{Distributed, Place, place};
+use super::statement_form::LocalFunction;
+use crate::engine::{Engine, lock};
+use crate::physical::cancellable;
+
+/// How often a query is run again.
+const MAX_ATTEMPTS: usize = 8;
+/// How long a worker has to tell what predictions met.
+const FINDINGS_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A query and where it may run.
+struct Query {
+    cluster: Arc<Cluster>,
+    engine: Arc<Engine>,
+    state: SessionState,
+    plan: Arc<dyn ExecutionPlan>,
+    task_bytes: u64,
+    cancel: CancellationToken,
+}
+
+/// One attempt.
+struct Attempt {
+    stream: SendableRecordBatchStream,
+    /// `None`: on the coordinator alone.
+    on_workers: Option<OnWorkers>,
+}
+
+struct OnWorkers {
+    workers: BTreeMap<Url, u64>,
+    statement: String,
+    functions: Vec<LocalFunction>,
+}
+
+/// The rows of a plan, from wherever it runs best.
+pub(crate) async fn rows(
+    cluster: &Arc<Cluster>,
+    engine: &Arc<Engine>,
+    state: &SessionState,
+    plan: Arc<dyn ExecutionPlan>,
+    task_bytes: u64,
+    cancel: &CancellationToken,
+) -> DfResult<SendableRecordBatchStream> {
+    let query = Query {
+        cluster: Arc::clone(cluster),
+        engine: Arc::clone(engine),
+        state: state.clone(),
+        plan,
+        task_bytes,
+        cancel: cancel.clone(),
+    };
+    let first = query.start().await?;
+    if first.on_workers.is_none() {
+        return Ok(first.stream);
+    }
+    let schema = first.stream.schema();
+    let rows = futures::stream::unfold(Some(Going::new(query, first)), |going| async move {
+        let mut going = going?;
+        match going.next().await {
+            Some(Ok(batch)) => Some((Ok(batch), Some(going))),
+            Some(Err(error)) => Some((Err(error), None)),
+            None => None,
+        }
+    });
+    Ok(Box::pin(RecordBatchStreamAdapter::new(schema, rows)))
+}
+
+impl Query {
+    async fn start(&self) -> DfResult<Attempt> {
+        let Query {
+            cluster,
+            engine,
+            state,
+            plan,
+            task_bytes,
+            ..
+        } = self;
+        let placed = Box::pin(place(cluster, engine, state, plan, *task_bytes)).await?;
+        let distributed = match placed {
+            Place::Here(_) => return self.start_here(),
+            Place::Workers(distributed) => *distributed,
+        };
+        let Distributed {
+            plan,
+            context,
+            workers,
+            statement,
+            functions,
+        } = distributed;
+        let plan = cancellable(plan, &self.cancel)?;
+        Ok(Attempt {
+            stream: execute_stream(plan, context)?,
+            on_workers: Some(OnWorkers {
+                workers,
+                statement,
+                functions,
+            }),
+        })
+    }
+
+    fn start_here(&self) -> DfResult<Attempt> {
+        let plan = cancellable(Arc::clone(&self.plan), &self.cancel)?;
+        let context = Arc::new(TaskContext::from(&self.state));
+        Ok(Attempt {
+            stream: execute_stream(plan, context)?,
+            on_workers: None,
+        })
+    }
+}
+
+/// A query that runs.
+struct Going {
+    query: Query,
+    attempt: Attempt,
+    n_attempts: usize,
+    /// Whether a row has left.
+    has_begun: bool,
+}
+
+impl Going {
+    fn new(query: Query, attempt: Attempt) -> Going {
+        Going {
+            query,
+            attempt,
+            n_attempts: 1,
+            has_begun: false,
+        }
+    }
+
+    async fn next(&mut self) -> Option<DfResult<RecordBatch>> {
+        loop {
+            match self.attempt.stream.next().await {
+                Some(Ok(batch)) if batch.num_rows() == 0 => {}
+                Some(Ok(batch)) => {
+                    self.has_begun = true;
+                    return Some(Ok(batch));
+                }
+                Some(Err(error)) => {
+                    if let Err(error) = self.recover(error).await {
+                        return Some(Err(error));
+                    }
+                }
+                None => {
+                    let connections = Arc::clone(&self.query.cluster.connections);
+                    if let Some(on_workers) = self.attempt.on_workers.take() {
+                        collect_findings(connections, on_workers).await;
+                    }
+                    return None;
+                }
+            }
+        }
+    }
+
+    /// Begins anew if a worker is gone and nothing has left; else the error that the client is told.
+    async fn recover(&mut self, error: DataFusionError) -> DfResult<()> {
+        let Some(on_workers) = &self.attempt.on_workers else {
+            return Err(error);
+        };
+        if self.query.cancel.is_cancelled() {
+            return Err(error);
+        }
+        // A worker that misses another one tells of that in its own words.
+        let lost = self.query.cluster.lost_of(&on_workers.workers).await;
+        let Some(first) = lost.first() else {
+            return Err(told_by_worker(&error).map_or(error, DataFusionError::from));
+        };
+        if self.has_begun {
+            let worker = address_of(first);
+            return Err(ClusterError::WorkerLost { worker }.into());
+        }
+        if self.n_attempts >= MAX_ATTEMPTS {
+            return Err(ClusterError::WorkersLost.into());
+        }
+        self.n_attempts += 1;
+        tracing::info!(worker = address_of(first), "a query runs again without it");
+        self.query.plan = reset_plan_states(Arc::clone(&self.query.plan))?;
+        self.attempt = self.query.start().await?;
+        Ok(())
+    }
+}
+
+/// Adds what predictions on workers met to what they met here; a worker that does not answer tells nothing.
+async fn collect_findings(connections: Arc<Connections>, on_workers: OnWorkers) {
+    if on_workers.functions.is_empty() {
+        return;
+    }
+    let take = Call::TakeFindings(on_workers.statement);
+    let asked = on_workers.workers.keys().map(|worker| async {
+        let found: std::result::Result<Vec<Found>, _> = connections
+            .call(worker, &take, Some(FINDINGS_TIMEOUT))
+            .await;
+        found.unwrap_or_default()
+    });
+    let found = futures::future::join_all(asked).await;
+    for found in found.into_iter().flatten() {
+        let mut functions = on_workers.functions.iter();
+        let Some(function) = functions.find(|own| own.name == found.function) else {
+            continue;
+        };
+        if let Ok(surprises) = serde_json::from_str::<Surprises>(&found.surprises) {
+            lock(&function.surprises).merge(&surprises);
+        }
+        function
+            .predicted
+            .fetch_add(found.n_rows, Ordering::Relaxed);
+    }
+}

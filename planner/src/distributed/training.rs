@@ -1,0 +1,391 @@
+//! Hosts of a training's partitions: the workers, each with a share of the bytes to read.
+//!
+//! In: the plan of a training query; out: hosts that read its partitions where they are, or the reason why the training
+//! stays on this machine. A partition stays with its host from pass to pass; of a host that is lost, the others take
+//! over, at last the coordinator itself.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use auspex_ml::compute::Compute;
+use auspex_ml::error::{Error as MlError, Result as MlResult};
+use auspex_ml::run::TrainingRun;
+use auspex_ml::training::TrainingRequest;
+use auspex_ml::training_set::{HostFailure, HostPool, HostedPartitions, PartitionHost};
+use datafusion::datasource::listing::PartitionedFile;
+use datafusion::datasource::physical_plan::FileGroup;
+use datafusion::datasource::physical_plan::parquet::ParquetRowSelection;
+use datafusion::error::DataFusionError;
+use datafusion::execution::TaskContext;
+use datafusion::physical_plan::coop::CooperativeExec;
+use datafusion::physical_plan::filter::FilterExec;
+use datafusion::physical_plan::projection::ProjectionExec;
+use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties as _};
+use datafusion_distributed::DistributedExt as _;
+use url::Url;
+
+use super::call::{Call, OpenHost};
+use super::cluster::Cluster;
+use super::codec::{PlanCodec, encode_plan};
+use super::connections::{CallFailure, Connections, address_of};
+use super::error::ClusterError;
+use super::place::{files_of, scanned_bytes};
+use super::statement_form::StatementForm;
+use crate::error::Result;
+use crate::logical::FitTask;
+use crate::physical::PlanSource;
+
+/// How long a worker has to open a host, which loads models but reads no rows.
+const OPEN_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(20);
+
+/// Where a training runs.
+pub(crate) enum TrainingPlace {
+    /// On this machine, for this reason.
+    Here(String),
+    /// On these workers.
+    Workers(Arc<WorkerPool>),
+}
+
+/// The workers as hosts of the partitions of one training.
+pub(crate) struct WorkerPool {
+    cluster: Arc<Cluster>,
+    task: Arc<FitTask>,
+    plan: Arc<dyn ExecutionPlan>,
+    context: Arc<TaskContext>,
+    options: String,
+    statement: String,
+    encoded: Vec<u8>,
+    /// Bytes that each partition reads.
+    weights: Vec<u64>,
+}
+
+/// Why a training stays on this machine, as far as its plan tells; `None`: the workers may have it.
+pub(crate) fn stays_here(task: &FitTask, plan: &Arc<dyn ExecutionPlan>) -> Option<String> {
+    let cluster = task.engine.cluster()?;
+    if task.estimator.spec().tags.gathers {
+        return Some("this model type gathers all samples in one place".to_owned());
+    }
+    if let Some(device) = task.compute.accelerator() {
+        let kind = device.info().kind;
+        return Some(format!("device {kind} is this machine's"));
+    }
+    let Some(scan) = scan_below(plan) else {
+        return Some("only scans, filters and projections are read where the files are".to_owned());
+    };
+    let read = scanned_bytes(scan).unwrap_or(0);
+    if read < task.min_distributed_bytes.max(1) {
+        return Some(format!(
+            "it reads {read} bytes of files, less than min_distributed_size"
+        ));
+    }
+    if cluster.ready().is_empty() {
+        return Some("no worker is ready".to_owned());
+    }
+    None
+}
+
+/// What `EXPLAIN` says of where a training runs; `None` without a cluster.
+pub(crate) fn describe_training(task: &FitTask, plan: &Arc<dyn ExecutionPlan>) -> Option<String> {
+    let cluster = task.engine.cluster()?;
+    Some(match stays_here(task, plan) {
+        Some(reason) => format!("on this machine: {reason}"),
+        None => {
+            let ready = cluster.ready();
+            let workers: Vec<String> = ready.iter().map(|(url, _)| address_of(url)).collect();
+            format!("workers: {}", workers.join(" "))
+        }
+    })
+}
+
+/// The scan of a plan whose partitions can be read apart from each other.
+fn scan_below(plan: &Arc<dyn ExecutionPlan>) -> Option<&Arc<dyn ExecutionPlan>> {
+    if files_of(plan.as_ref()).is_some() {
+        return Some(plan);
+    }
+    let is_apart =
+        plan.is::<FilterExec>() || plan.is::<ProjectionExec>() || plan.is::<CooperativeExec>();
+    match plan.children().as_slice() {
+        [child] if is_apart => scan_below(child),
+        _ => None,
+    }
+}
+
+impl TrainingPlace {
+    /// Places a training.
+    pub(crate) fn of(
+        task: &Arc<FitTask>,
+        plan: &Arc<dyn ExecutionPlan>,
+        context: &Arc<TaskContext>,
+    ) -> Result<TrainingPlace> {
+        let Some(cluster) = task.engine.cluster() else {
+            return Ok(TrainingPlace::Here("there is no cluster".to_owned()));
+        };
+        if let Some(reason) = stays_here(task, plan) {
+            return Ok(TrainingPlace::Here(reason));
+        }
+        let id = format!(
+            "{:016x}-{}",
+            cluster.hello.coordinator,
+            cluster.new_number()
+        );
+        let config = context.session_config();
+        let form = match StatementForm::of(&task.engine, config, plan, id)? {
+            Ok((form, _)) => form,
+            Err(reason) => return Ok(TrainingPlace::Here(format!("it needs {reason}"))),
+        };
+        let config = config
+            .clone()
+            .with_distributed_user_codec(PlanCodec::of(&task.engine));
+        let shipping = TaskContext::new(
+            None,
+            context.session_id(),
+            config,
+            context.scalar_functions().clone(),
+            context.higher_order_functions().clone(),
+            context.aggregate_functions().clone(),
+            context.window_functions().clone(),
+            context.runtime_env(),
+        );
+        let encoded = match encode_plan(plan, &shipping) {
+            Ok(encoded) => encoded,
+            Err(error) => {
+                tracing::debug!(%error, "a training stays on the coordinator");
+                let reason = "an operator of its query cannot be sent".to_owned();
+                return Ok(TrainingPlace::Here(reason));
+            }
+        };
+        Ok(TrainingPlace::Workers(Arc::new(WorkerPool {
+            options: serde_json::to_string(&task.options).unwrap_or_default(),
+            statement: form.text()?,
+            weights: weights_of(plan),
+            encoded,
+            cluster,
+            task: Arc::clone(task),
+            plan: Arc::clone(plan),
+            context: Arc::clone(context),
+        })))
+    }
+}
+
+/// Bytes that each partition reads; 1 where that is not known.
+fn weights_of(plan: &Arc<dyn ExecutionPlan>) -> Vec<u64> {
+    let n_partitions = plan.output_partitioning().partition_count();
+    let files = scan_below(plan).and_then(|scan| files_of(scan.as_ref()));
+    let bytes = |group: &FileGroup| group.iter().map(bytes_of).sum::<u64>();
+    match files {
+        Some(files) if files.file_groups.len() == n_partitions => {
+            files.file_groups.iter().map(bytes).collect()
+        }
+        _ => vec![1; n_partitions],
+    }
+}
+
+/// Bytes that are read of a file, some of whose rows may be skipped.
+fn bytes_of(file: &PartitionedFile) -> u64 {
+    let whole = file.effective_size();
+    let Some(selection) = file.extension::<ParquetRowSelection>() else {
+        return whole;
+    };
+    let selection = selection.selection();
+    let n_selected = selection.row_count() as u64;
+    let n_rows = n_selected + selection.skipped_row_count() as u64;
+    u64::try_from(u128::from(whole) * u128::from(n_selected) / u128::from(n_rows.max(1)))
+        .unwrap_or(whole)
+}
+
+/// Consecutive partitions for each worker, so that each reads a share of the bytes like its share of the threads.
+fn divide(partitions: &[usize], weights: &[u64], threads: &[u64]) -> Vec<Vec<usize>> {
+    let weight = |partition: &usize| u128::from(weights.get(*partition).copied().unwrap_or(1));
+    let total: u128 = partitions.iter().map(weight).sum();
+    let all_threads: u128 = threads.iter().map(|n| u128::from(*n)).sum::<u128>().max(1);
+    let mut shares = vec![Vec::new(); threads.len()];
+    let (mut worker, mut given, mut threads_so_far) = (0, 0, 0);
+    for partition in partitions {
+        // The next worker begins where half of the partition would be beyond this one's share.
+        while worker + 1 < threads.len() {
+            let end = total * (threads_so_far + u128::from(threads[worker])) / all_threads;
+            if given + weight(partition) / 2 < end || total == 0 {
+                break;
+            }
+            threads_so_far += u128::from(threads[worker]);
+            worker += 1;
+        }
+        given += weight(partition);
+        shares[worker].push(*partition);
+    }
+    shares
+}
+
+impl WorkerPool {
+    async fn open_on(
+        &self,
+        worker: &Url,
+        partitions: Vec<usize>,
+    ) -> std::result::Result<Arc<dyn PartitionHost>, (Vec<usize>, CallFailure)> {
+        let host = self.cluster.new_number();
+        let open = OpenHost {
+            coordinator: self.cluster.hello.coordinator,
+            host,
+            partitions: partitions.clone(),
+            estimator: self.task.estimator.spec().name.to_owned(),
+            options: self.options.clone(),
+            label: self.task.label.clone(),
+            seed: self.task.options.u64("seed"),
+            statement: self.statement.clone(),
+            plan: self.encoded.clone(),
+        };
+        let call = Call::OpenHost(Box::new(open));
+        let connections = &self.cluster.connections;
+        let opened: std::result::Result<(), _> =
+            connections.call(worker, &call, Some(OPEN_TIMEOUT)).await;
+        match opened {
+            Ok(()) => Ok(Arc::new(RemoteHost {
+                connections: Arc::clone(connections),
+                worker: worker.clone(),
+                host,
+                partitions,
+            })),
+            Err(failure) => Err((partitions, failure)),
+        }
+    }
+
+    /// Hosts partitions on this machine, since no other is left.
+    fn open_here(&self, partitions: &[usize]) -> MlResult<Arc<dyn PartitionHost>> {
+        let task = &self.task;
+        let request = TrainingRequest {
+            estimator: task.estimator,
+            options: task.options.clone(),
+            source: Arc::new(PlanSource {
+                plan: Arc::clone(&self.plan),
+                context: Arc::clone(&self.context),
+            }),
+            label: task.label.clone(),
+            features: None,
+            memory: Arc::clone(self.context.memory_pool()),
+            spill: Arc::clone(&self.context.runtime_env().disk_manager),
+            threads: task.threads,
+        };
+        let run = TrainingRun::quiet(task.options.u64("seed"), Compute::cpu());
+        Ok(Arc::new(HostedPartitions::open(request, partitions, run)?))
+    }
+}
+
+#[async_trait]
+impl HostPool for WorkerPool {
+    async fn open(&self, partitions: &[usize]) -> MlResult<Vec<Arc<dyn PartitionHost>>> {
+        let mut hosts = Vec::new();
+        let mut waiting = partitions.to_vec();
+        while !waiting.is_empty() {
+            let (workers, threads): (Vec<Url>, Vec<u64>) = self.cluster.ready().into_iter().unzip();
+            if workers.is_empty() {
+                hosts.push(self.open_here(&waiting)?);
+                break;
+            }
+            let shares = divide(&waiting, &self.weights, &threads);
+            let opening = workers
+                .iter()
+                .zip(shares)
+                .filter(|(_, share)| !share.is_empty())
+                .map(|(worker, share)| async move { (worker, self.open_on(worker, share).await) });
+            waiting.clear();
+            for (worker, opened) in futures::future::join_all(opening).await {
+                match opened {
+                    Ok(host) => hosts.push(host),
+                    Err((share, CallFailure::Lost(reason))) => {
+                        self.cluster.lose(worker, &reason);
+                        waiting.extend(share);
+                    }
+                    Err((share, CallFailure::Refused(error))) if is_gone(&error) => {
+                        self.cluster.lose(worker, &error.to_string());
+                        waiting.extend(share);
+                    }
+                    Err((_, CallFailure::Refused(error))) => return Err(query_error(error)),
+                }
+            }
+            waiting.sort_unstable();
+        }
+        Ok(hosts)
+    }
+}
+
+/// Whether a worker's words mean that it keeps nothing for us any more.
+fn is_gone(error: &ClusterError) -> bool {
+    let is_of_end = |sqlstate: &str| sqlstate == "57P01";
+    matches!(
+        error,
+        ClusterError::Draining | ClusterError::NotTakenIn | ClusterError::OtherVersion { .. }
+    ) || is_of_end(error.sqlstate())
+}
+
+fn query_error(error: ClusterError) -> MlError {
+    MlError::Query(DataFusionError::from(error))
+}
+
+/// A host on a worker.
+struct RemoteHost {
+    connections: Arc<Connections>,
+    worker: Url,
+    host: u64,
+    partitions: Vec<usize>,
+}
+
+#[async_trait]
+impl PartitionHost for RemoteHost {
+    fn partitions(&self) -> &[usize] {
+        &self.partitions
+    }
+
+    async fn ask(&self, request: Arc<[u8]>) -> std::result::Result<Vec<u8>, HostFailure> {
+        let call = Call::AskHost {
+            host: self.host,
+            request: request.to_vec(),
+        };
+        let name = || address_of(&self.worker);
+        match self.connections.call(&self.worker, &call, None).await {
+            Ok(reply) => Ok(reply),
+            Err(CallFailure::Lost(reason)) => {
+                Err(HostFailure::Lost(format!("{}: {reason}", name())))
+            }
+            Err(CallFailure::Refused(error)) if is_gone(&error) => {
+                Err(HostFailure::Lost(format!("{}: {error}", name())))
+            }
+            Err(CallFailure::Refused(error)) => Err(HostFailure::Failed(query_error(error))),
+        }
+    }
+}
+
+impl Drop for RemoteHost {
+    fn drop(&mut self) {
+        let (connections, worker, host) = (
+            Arc::clone(&self.connections),
+            self.worker.clone(),
+            self.host,
+        );
+        self.connections.wire().spawn(async move {
+            let close = Call::CloseHost(host);
+            // A worker that does not hear it forgets the host when it no longer hears the coordinator.
+            let _: std::result::Result<(), _> =
+                connections.call(&worker, &close, Some(OPEN_TIMEOUT)).await;
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::divide;
+
+    #[test]
+    fn shares_follow_bytes_and_threads() {
+        let partitions: Vec<usize> = (0..8).collect();
+        // Small tables fill the first partitions only.
+        let shares = divide(&partitions, &[10, 10, 10, 10, 0, 0, 0, 0], &[2, 2]);
+        assert_eq!(shares[0], [0, 1]);
+        assert_eq!(shares[1], [2, 3, 4, 5, 6, 7]);
+        let shares = divide(&partitions, &[1; 8], &[1, 3]);
+        assert_eq!(shares[0], [0, 1]);
+        assert_eq!(shares[1].len(), 6);
+        let shares = divide(&[3, 5], &[1; 8], &[1, 1, 1]);
+        assert_eq!(shares.concat(), [3, 5]);
+        assert_eq!(divide(&partitions, &[0; 8], &[1, 1])[0].len(), 8);
+    }
+}

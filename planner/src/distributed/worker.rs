@@ -1,0 +1,300 @@
+//! A machine that executes: it runs stages of queries and keeps partitions of trainings, for one coordinator or several
+//! over one warehouse.
+//!
+//! In: calls; out: replies. It learns the warehouse and the key of its credentials from the first coordinator that takes
+//! it in, keeps them in memory only, and opens an engine on it after it has read what that coordinator wrote there.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use datafusion::execution::memory_pool::MemoryLimit;
+use tokio::sync::OnceCell;
+use tokio_util::sync::CancellationToken;
+use url::Url;
+
+use super::call::{Call, Hello, Pong, to_bytes};
+use super::cluster::own_facts;
+use super::connections::{CallFailure, Connections, url_of};
+use super::error::ClusterError;
+use super::node::{ClusterToken, Node, NodePort};
+use super::worker_hosts::WorkerHosts;
+use super::worker_session::{Tasks, worker_service};
+use crate::engine::{Engine, EngineConfig, SecretText, lock};
+use crate::error::Result;
+
+/// How often a worker that no coordinator hears asks to be taken in.
+const JOIN_INTERVAL: Duration = Duration::from_secs(1);
+const JOIN_TIMEOUT: Duration = Duration::from_secs(5);
+/// What a coordinator keeps on a worker goes this long after it was last heard of.
+const COORDINATOR_LEASE: Duration = Duration::from_secs(60);
+/// How often a worker that ends looks whether its work is done.
+const DRAIN_INTERVAL: Duration = Duration::from_millis(50);
+
+/// Within this time a coordinator notices that a worker ends.
+const NOTICE_TIME: Duration = Duration::from_secs(2);
+
+/// What a worker is started with.
+#[derive(Debug, Clone)]
+pub struct WorkerConfig {
+    /// Where it listens: `HOST:PORT`.
+    pub listen: String,
+    /// Where others reach it, if that is not where it listens.
+    pub advertise: Option<String>,
+    /// The coordinator to ask to be taken in.
+    pub coordinator: Option<String>,
+    /// What all machines of the cluster know.
+    pub token: Option<ClusterToken>,
+    /// Memory, threads and disk; its warehouse counts only where `has_warehouse` is.
+    pub engine: EngineConfig,
+    /// Whether the worker works for the warehouse of `engine` alone.
+    pub has_warehouse: bool,
+}
+
+/// A worker that listens.
+#[derive(Debug)]
+pub struct WorkerNode {
+    worker: Arc<Worker>,
+    address: SocketAddr,
+    stop: CancellationToken,
+}
+
+/// What a worker has and keeps.
+pub(super) struct Worker {
+    config: WorkerConfig,
+    instance: u64,
+    pub(super) connections: Arc<Connections>,
+    engine: OnceCell<Arc<Engine>>,
+    pub(super) tasks: Tasks,
+    hosts: WorkerHosts,
+    is_draining: AtomicBool,
+    /// When each coordinator was last heard of.
+    heard: Mutex<BTreeMap<u64, Instant>>,
+}
+
+impl std::fmt::Debug for Worker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Worker({})", self.config.listen)
+    }
+}
+
+impl WorkerNode {
+    /// Binds the port and serves it.
+    pub async fn start(config: WorkerConfig) -> Result<WorkerNode> {
+        let coordinator = config.coordinator.as_deref().map(url_of).transpose()?;
+        let port = NodePort::bind(&config.listen, config.token.as_ref()).await?;
+        let address = port.address();
+        let advertised = match &config.advertise {
+            Some(advertised) => advertised.clone(),
+            None if coordinator.is_some() && address.ip().is_unspecified() => {
+                let address = config.listen;
+                return Err(ClusterError::NoAdvertise { address }.into());
+            }
+            None => address.to_string(),
+        };
+        url_of(&advertised)?;
+        let mut instance = [0; 8];
+        auspex_storage::random(&mut instance)?;
+        let connections = Connections::new(config.token.clone())?;
+        let worker = Arc::new(Worker {
+            instance: u64::from_le_bytes(instance),
+            connections: Arc::clone(&connections),
+            engine: OnceCell::new(),
+            tasks: Tasks::default(),
+            hosts: WorkerHosts::default(),
+            is_draining: AtomicBool::new(false),
+            heard: Mutex::default(),
+            config,
+        });
+        if worker.config.has_warehouse {
+            let engine = Box::pin(Engine::open(worker.config.engine.clone())).await?;
+            // Nobody else sets it yet.
+            let _ = worker.engine.set(engine);
+        }
+        let stop = CancellationToken::new();
+        let node: Arc<dyn Node> = Arc::<Worker>::clone(&worker);
+        let service = worker_service(&worker);
+        let runtimes = (connections.wire(), tokio::runtime::Handle::current());
+        let token = worker.config.token.clone();
+        port.serve(token, node, Some(service), runtimes, stop.clone());
+        tokio::spawn(keep_up(
+            Arc::clone(&worker),
+            coordinator.map(|coordinator| (coordinator, advertised)),
+            stop.clone(),
+        ));
+        Ok(WorkerNode {
+            worker,
+            address,
+            stop,
+        })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Takes no new work, waits for what runs, and ends; after `within` in any case.
+    pub async fn drain(self, within: Duration) {
+        self.worker.is_draining.store(true, Ordering::Relaxed);
+        let ended = async {
+            // Until the coordinator has noticed, it may still send work.
+            tokio::time::sleep(NOTICE_TIME).await;
+            while self.worker.is_busy() {
+                tokio::time::sleep(DRAIN_INTERVAL).await;
+            }
+        };
+        // Whoever waits longer is told that the worker is lost, and goes on elsewhere.
+        let _ = tokio::time::timeout(within, ended).await;
+        self.stop.cancel();
+    }
+}
+
+impl Worker {
+    /// The engine on the coordinator's warehouse. Errors: `NotTakenIn`.
+    pub(super) fn engine(&self) -> std::result::Result<&Arc<Engine>, ClusterError> {
+        self.engine.get().ok_or(ClusterError::NotTakenIn)
+    }
+
+    fn is_busy(&self) -> bool {
+        self.tasks.n_running() > 0 || self.hosts.n_partitions() > 0
+    }
+
+    fn check_not_draining(&self) -> std::result::Result<(), ClusterError> {
+        match self.is_draining.load(Ordering::Relaxed) {
+            true => Err(ClusterError::Draining),
+            false => Ok(()),
+        }
+    }
+
+    async fn take_in(&self, hello: Hello) -> Result<Vec<u8>> {
+        self.check_not_draining()?;
+        let engine = self
+            .engine
+            .get_or_try_init(|| Box::pin(self.open(&hello)))
+            .await?;
+        if engine.warehouse_url() != hello.warehouse {
+            let (own, other) = (engine.warehouse_url(), hello.warehouse);
+            return Err(ClusterError::WarehouseTaken { own, other }.into());
+        }
+        self.hear(hello.coordinator);
+        let runtime = engine.base_state().runtime_env().clone();
+        let memory = match runtime.memory_pool.memory_limit() {
+            MemoryLimit::Finite(limit) => limit,
+            _ => 0,
+        };
+        to_bytes(&own_facts(self.instance, engine.threads, memory))
+    }
+
+    async fn open(&self, hello: &Hello) -> Result<Arc<Engine>> {
+        let key = hello.credential_key.as_ref();
+        let config = EngineConfig {
+            warehouse: hello.warehouse.clone(),
+            credential_key: key.map(|key| SecretText(key.0.clone())),
+            ..self.config.engine.clone()
+        };
+        let is_same = Engine::finds_probe(&config, &hello.probe).await?;
+        if !is_same {
+            let warehouse = hello.warehouse.clone();
+            return Err(ClusterError::OtherWarehouse { warehouse }.into());
+        }
+        let engine = Box::pin(Engine::open(config)).await?;
+        tracing::info!(
+            warehouse = engine.warehouse_url(),
+            "taken in by a coordinator"
+        );
+        Ok(engine)
+    }
+
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "the time since a coordinator was heard of, which no result depends on"
+    )]
+    fn hear(&self, coordinator: u64) {
+        lock(&self.heard).insert(coordinator, Instant::now());
+    }
+
+    /// Forgets coordinators that were not heard of for long, with what they kept; whether any is left.
+    fn forget(&self) -> bool {
+        let mut heard = lock(&self.heard);
+        heard.retain(|coordinator, at| {
+            let is_kept = at.elapsed() < COORDINATOR_LEASE;
+            if !is_kept {
+                self.hosts.close_all_of(*coordinator);
+            }
+            is_kept
+        });
+        heard.values().any(|at| at.elapsed() < 5 * JOIN_INTERVAL)
+    }
+
+    fn pong(&self) -> Pong {
+        Pong {
+            instance: self.instance,
+            is_draining: self.is_draining.load(Ordering::Relaxed),
+            n_tasks: self.tasks.n_running(),
+            n_partitions: self.hosts.n_partitions(),
+            held_bytes: self.hosts.held_bytes(),
+        }
+    }
+}
+
+#[async_trait]
+impl Node for Worker {
+    async fn answer(self: Arc<Self>, call: Call) -> Result<Vec<u8>> {
+        match call {
+            Call::Hello(hello) => self.take_in(hello).await,
+            Call::Ping { coordinator } => {
+                self.hear(coordinator);
+                to_bytes(&self.pong())
+            }
+            Call::OpenHost(open) => {
+                self.check_not_draining()?;
+                self.hosts.open(self.engine()?, *open).await?;
+                to_bytes(&())
+            }
+            Call::AskHost { host, request } => {
+                to_bytes(&self.hosts.ask(self.engine()?, host, request).await?)
+            }
+            Call::CloseHost(host) => {
+                self.hosts.close(host);
+                to_bytes(&())
+            }
+            Call::TakeFindings(statement) => to_bytes(&self.tasks.take_findings(&statement)?),
+            Call::Join(_) => Err(crate::error::Error::unsupported("joining a worker")),
+        }
+    }
+}
+
+/// Asks the coordinator to be taken in as long as none is heard, and forgets those that are gone.
+async fn keep_up(worker: Arc<Worker>, coordinator: Option<(Url, String)>, stop: CancellationToken) {
+    let mut told = None;
+    while !stop.is_cancelled() {
+        let is_heard = worker.forget();
+        if let Some((url, address)) = coordinator.as_ref().filter(|_| !is_heard) {
+            let join = Call::Join(address.clone());
+            let joined: std::result::Result<(), _> = worker
+                .connections
+                .call(url, &join, Some(JOIN_TIMEOUT))
+                .await;
+            let reason = match joined {
+                Ok(()) => None,
+                Err(CallFailure::Lost(reason)) => Some(reason),
+                Err(CallFailure::Refused(error)) => Some(error.to_string()),
+            };
+            if let Some(reason) = reason
+                .as_ref()
+                .filter(|reason| told.as_ref() != Some(*reason))
+            {
+                tracing::warn!(coordinator = %url, reason, "cannot join");
+            }
+            told = reason;
+        }
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = tokio::time::sleep(JOIN_INTERVAL) => {}
+        }
+    }
+}

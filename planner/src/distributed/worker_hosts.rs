@@ -1,0 +1,112 @@
+//! The partitions of trainings that a worker keeps.
+//!
+//! In: trainings that coordinators open here, and their requests; out: replies. A training's threads are apart from
+//! those of queries, as on any server.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use auspex_ml::compute::Compute;
+use auspex_ml::registry;
+use auspex_ml::run::TrainingRun;
+use auspex_ml::training::TrainingRequest;
+use auspex_ml::training_set::{HostedPartitions, PartitionHost as _};
+use datafusion::execution::TaskContext;
+use datafusion::prelude::SessionConfig;
+use datafusion_distributed::DistributedExt as _;
+
+use super::call::OpenHost;
+use super::codec::{PlanCodec, decode_plan};
+use super::error::ClusterError;
+use super::statement_form::StatementForm;
+use crate::engine::{Engine, lock};
+use crate::error::{Error, Result};
+use crate::physical::PlanSource;
+
+/// The hosts of a worker, by number.
+#[derive(Default)]
+pub(super) struct WorkerHosts(Mutex<BTreeMap<u64, Host>>);
+
+struct Host {
+    coordinator: u64,
+    partitions: Arc<HostedPartitions>,
+}
+
+impl WorkerHosts {
+    /// Hosts partitions of a training; reads nothing yet.
+    pub(super) async fn open(&self, engine: &Arc<Engine>, open: OpenHost) -> Result<()> {
+        let form = StatementForm::parse(&open.statement)?;
+        let config = SessionConfig::new().with_distributed_user_codec(PlanCodec::of(engine));
+        let state = form.session(engine, config, None).await?;
+        let context = Arc::new(TaskContext::from(&state));
+        let plan = decode_plan(&open.plan, &context)?;
+        let options = serde_json::from_str(&open.options).map_err(|error| damaged(&error))?;
+        let request = TrainingRequest {
+            estimator: registry::find(&open.estimator)?,
+            options,
+            source: Arc::new(PlanSource { plan, context }),
+            label: open.label,
+            features: None,
+            memory: Arc::clone(&state.runtime_env().memory_pool),
+            spill: Arc::clone(&state.runtime_env().disk_manager),
+            threads: engine.threads,
+        };
+        let run = TrainingRun::quiet(open.seed, Compute::cpu());
+        let partitions = HostedPartitions::open(request, &open.partitions, run)?;
+        let host = Host {
+            coordinator: open.coordinator,
+            partitions: Arc::new(partitions),
+        };
+        lock(&self.0).insert(open.host, host);
+        Ok(())
+    }
+
+    /// Asks a host; dropping the future ends its work.
+    pub(super) async fn ask(
+        &self,
+        engine: &Engine,
+        host: u64,
+        request: Vec<u8>,
+    ) -> Result<Vec<u8>> {
+        let found = lock(&self.0)
+            .get(&host)
+            .map(|host| Arc::clone(&host.partitions));
+        let host = found.ok_or(ClusterError::HostUnknown)?;
+        let asked = async move { Ok(host.answer(&request).await?) };
+        engine.training_threads.run(asked).await
+    }
+
+    /// Forgets a host.
+    pub(super) fn close(&self, host: u64) {
+        lock(&self.0).remove(&host);
+    }
+
+    /// Forgets all hosts of a coordinator.
+    pub(super) fn close_all_of(&self, coordinator: u64) {
+        lock(&self.0).retain(|_, host| host.coordinator != coordinator);
+    }
+
+    pub(super) fn n_partitions(&self) -> u64 {
+        let hosts = lock(&self.0);
+        hosts
+            .values()
+            .map(|host| host.partitions.partitions().len() as u64)
+            .sum()
+    }
+
+    pub(super) fn held_bytes(&self) -> u64 {
+        let hosts = lock(&self.0);
+        hosts
+            .values()
+            .map(|host| host.partitions.memory_bytes())
+            .sum()
+    }
+}
+
+fn damaged(error: &serde_json::Error) -> Error {
+    Error::invalid(
+        "XX000",
+        format!("options from another machine are damaged: {error}"),
+        None,
+    )
+}

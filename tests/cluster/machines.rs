@@ -1,0 +1,213 @@
+//! A cluster of processes on this machine: a coordinator, and workers that join it.
+//!
+//! In: a number of workers; out: clients of the coordinator, and workers that can be killed, stopped and replaced. All
+//! end with the test.
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use auspex_tests::{binary, examples, root, rows};
+use tempfile::TempDir;
+use tokio_postgres::{Client, NoTls};
+
+/// Rows to learn from: numbers, a NULL now and then, a category, a number and a class to predict.
+pub(crate) const SAMPLES: &str = "CREATE TABLE samples AS SELECT \
+    value * 0.37 % 11 AS x1, CASE WHEN value % 97 = 0 THEN NULL ELSE value * 1.3 % 7 END AS x2, \
+    (value * 7919 % 1009)::float8 AS x3, 'k' || value % 5 AS k, \
+    value * 0.37 % 11 * 2 - value * 1.3 % 7 AS y, (value * 0.37 % 11 + value * 1.3 % 7) > 9 AS c \
+    FROM generate_series(1, 300000)";
+
+/// A coordinator with its workers.
+pub(crate) struct Machines {
+    folder: TempDir,
+    port: u16,
+    worker_port: u16,
+    coordinator: Child,
+    workers: Vec<Child>,
+}
+
+impl Drop for Machines {
+    fn drop(&mut self) {
+        for process in self.workers.iter_mut().chain([&mut self.coordinator]) {
+            // It may have ended already.
+            let _ = process.kill();
+            let _ = process.wait();
+        }
+    }
+}
+
+/// A port that nothing listens on.
+pub(crate) fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().port()
+}
+
+/// Sends a signal to a process that the test started.
+pub(crate) fn signal(process: &Child, name: &str) {
+    let sent = Command::new("kill")
+        .args([format!("-{name}"), process.id().to_string()])
+        .status()
+        .unwrap();
+    assert!(sent.success(), "signal {name} was not sent");
+}
+
+impl Machines {
+    /// Starts a coordinator that distributes whatever it can, and `n_workers` that join it.
+    pub(crate) async fn start(n_workers: usize) -> Machines {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("files")).unwrap();
+        let config = folder.path().join("auspex.toml");
+        std::fs::write(&config, "[settings]\nmin_distributed_size = \"0\"\n").unwrap();
+        let (port, worker_port) = (free_port(), free_port());
+        let allowed = [
+            examples(),
+            root().join("tests/data"),
+            folder.path().join("files"),
+        ];
+        let mut serve = Command::new(binary());
+        serve.args(["serve", "--listen", &format!("127.0.0.1:{port}")]);
+        serve.args(["--worker-listen", &format!("127.0.0.1:{worker_port}")]);
+        serve.arg("--config").arg(&config);
+        serve
+            .arg("--warehouse")
+            .arg(folder.path().join("warehouse"));
+        for location in &allowed {
+            serve.arg("--allow-location").arg(location);
+        }
+        let coordinator = spawn_logged(serve, &log(folder.path(), "coordinator"));
+        let mut machines = Machines {
+            folder,
+            port,
+            worker_port,
+            coordinator,
+            workers: Vec::new(),
+        };
+        for _ in 0..n_workers {
+            machines.add_worker();
+        }
+        let client = machines.client().await;
+        machines.wait_for_workers(&client, n_workers).await;
+        machines
+    }
+
+    /// Starts one more worker.
+    pub(crate) fn add_worker(&mut self) {
+        let mut worker = Command::new(binary());
+        worker.args(["worker", "--listen", "127.0.0.1:0"]);
+        worker.args(["--coordinator", &format!("127.0.0.1:{}", self.worker_port)]);
+        let name = format!("worker-{}", self.workers.len());
+        let process = spawn_logged(worker, &log(self.folder.path(), &name));
+        self.workers.push(process);
+    }
+
+    /// Starts a worker in the place of one that ended.
+    pub(crate) fn replace_worker(&mut self, number: usize) {
+        // It has ended.
+        let _ = self.workers[number].wait();
+        self.add_worker();
+    }
+
+    /// A worker's process.
+    pub(crate) fn worker(&mut self, number: usize) -> &mut Child {
+        &mut self.workers[number]
+    }
+
+    /// How many workers were started so far.
+    pub(crate) fn n_started(&self) -> usize {
+        self.workers.len()
+    }
+
+    /// The hash of the parameters of a model's first version.
+    pub(crate) fn tensors(&self, model: &str) -> String {
+        let models = self.folder.path().join("warehouse/models");
+        for folder in std::fs::read_dir(models).unwrap() {
+            let manifest = folder.unwrap().path().join("1/manifest.json");
+            let Ok(text) = std::fs::read_to_string(manifest) else {
+                continue;
+            };
+            let manifest: serde_json::Value = serde_json::from_str(&text).unwrap();
+            if manifest["model"] == model {
+                return manifest["tensors"]["sha256"].as_str().unwrap().to_owned();
+            }
+        }
+        panic!("model {model} was not stored")
+    }
+
+    /// A client of the coordinator, which may still be starting.
+    pub(crate) async fn client(&self) -> Client {
+        let config = format!(
+            "host=127.0.0.1 port={} user=postgres dbname=postgres",
+            self.port
+        );
+        for _ in 0..3_000 {
+            if let Ok((client, connection)) = tokio_postgres::connect(&config, NoTls).await {
+                tokio::spawn(connection);
+                return client;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("the coordinator never answered: {}", self.logs());
+    }
+
+    /// Waits until so many workers take work.
+    pub(crate) async fn wait_for_workers(&self, client: &Client, n_workers: usize) {
+        let started = Instant::now();
+        let mut found = Vec::new();
+        while started.elapsed() < Duration::from_secs(60) {
+            let ready = "SELECT count(*) FROM ml.workers WHERE state = 'ready'";
+            let count = rows(client, ready).await.unwrap();
+            if count == [[n_workers.to_string()]] {
+                return;
+            }
+            found = rows(client, "SHOW WORKERS").await.unwrap();
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!(
+            "{n_workers} workers were expected, found {found:?}: {}",
+            self.logs()
+        );
+    }
+
+    /// What the processes wrote.
+    pub(crate) fn logs(&self) -> String {
+        let mut text = String::new();
+        for entry in std::fs::read_dir(self.folder.path()).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_some_and(|extension| extension == "log") {
+                let log = std::fs::read_to_string(&path).unwrap();
+                text.push_str(&format!("\n== {}\n{log}", path.display()));
+            }
+        }
+        text
+    }
+}
+
+fn log(folder: &Path, name: &str) -> PathBuf {
+    folder.join(format!("{name}.log"))
+}
+
+/// Waits until a text is in a log.
+pub(crate) async fn wait_for_text(log: &Path, text: &str) -> String {
+    let mut found = String::new();
+    for _ in 0..3_000 {
+        found = std::fs::read_to_string(log).unwrap_or_default();
+        if found.contains(text) {
+            return found;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("\"{text}\" never came: {found}")
+}
+
+/// Starts a process that writes to a log.
+pub(crate) fn spawn_logged(mut command: Command, log: &Path) -> Child {
+    let log = std::fs::File::create(log).unwrap();
+    command
+        .env("AUSPEX_LOG", "info")
+        .stdout(Stdio::null())
+        .stderr(log)
+        .spawn()
+        .unwrap()
+}

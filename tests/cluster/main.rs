@@ -1,0 +1,19 @@
+//! The same SQL and the same models on a cluster, also when workers are lost.
+//!
+//! A coordinator and its workers are processes of their own on loopback addresses. What is lost at which moment comes
+//! from a seed.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::disallowed_methods,
+    reason = "a test that cannot go on must stop, and waits are bounded by the clock"
+)]
+
+mod faults;
+mod machines;
+mod sql;
+mod trust;

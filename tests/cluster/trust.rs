@@ -1,0 +1,80 @@
+//! Who may be part of a cluster: machines with the token, of the same version, with the same warehouse.
+
+use std::process::Command;
+
+use auspex_tests::binary;
+
+use crate::machines::{free_port, spawn_logged, wait_for_text};
+
+/// Starts a worker and returns what it writes until `text` is in it.
+async fn worker_says(arguments: &[&str], text: &str) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("worker.log");
+    let mut worker = Command::new(binary());
+    worker.arg("worker").args(arguments);
+    let mut process = spawn_logged(worker, &log);
+    let found = wait_for_text(&log, text).await;
+    // It may have ended already.
+    let _ = process.kill();
+    let _ = process.wait();
+    found
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn other_machines_need_a_token() {
+    let found = worker_says(&["--listen", "0.0.0.0:0"], "hint:").await;
+    let expected = "error: \"0.0.0.0:0\" is reached by other machines, so that a token is needed\n\
+                    hint: Give --cluster-token-file, or listen on 127.0.0.1.";
+    assert!(found.contains(expected), "{found}");
+    let folder = tempfile::tempdir().unwrap();
+    let token = folder.path().join("token");
+    std::fs::write(&token, "short").unwrap();
+    let path = token.to_str().unwrap();
+    let found = worker_says(&["--cluster-token-file", path], "hint:").await;
+    assert!(
+        found.contains("must have at least 16 characters"),
+        "{found}"
+    );
+    std::fs::write(&token, "0123456789abcdef").unwrap();
+    let known = ["--cluster-token-file", path, "--listen", "0.0.0.0:0"];
+    let unnamed = [&known[..], &["--coordinator", "127.0.0.1:9"]].concat();
+    let found = worker_says(&unnamed, "hint:").await;
+    assert!(
+        found.contains("hint: Give --advertise HOST:PORT."),
+        "{found}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn strangers_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let token = folder.path().join("token");
+    std::fs::write(&token, "a token of tests, long enough".replace(' ', "-")).unwrap();
+    let (port, worker_port) = (free_port(), free_port());
+    let mut serve = Command::new(binary());
+    serve.args(["serve", "--listen", &format!("127.0.0.1:{port}")]);
+    serve.args(["--worker-listen", &format!("127.0.0.1:{worker_port}")]);
+    serve.arg("--cluster-token-file").arg(&token);
+    serve
+        .arg("--warehouse")
+        .arg(folder.path().join("warehouse"));
+    let log = folder.path().join("serve.log");
+    let mut process = spawn_logged(serve, &log);
+    wait_for_text(&log, "workers may join").await;
+    let coordinator = format!("127.0.0.1:{worker_port}");
+    let stranger = ["--listen", "127.0.0.1:0", "--coordinator", &coordinator];
+    let found = worker_says(&stranger, "cannot join").await;
+    assert!(
+        found.contains("the cluster's token is missing or wrong"),
+        "{found}"
+    );
+    let known = [
+        &stranger[..],
+        &["--cluster-token-file", token.to_str().unwrap()],
+    ]
+    .concat();
+    worker_says(&known, "taken in by a coordinator").await;
+    // It may have ended already.
+    let _ = process.kill();
+    let _ = process.wait();
+}
