@@ -68,6 +68,11 @@ pub(super) fn unnest_columns(select: &mut Select) -> Result<()> {
 
 /// Rewrites a relation.
 pub(super) fn rewrite(factor: &mut TableFactor) -> Result<()> {
+    match factor {
+        TableFactor::Pivot { .. } => return Err(Error::unsupported("PIVOT")),
+        TableFactor::Unpivot { .. } => return Err(Error::unsupported("UNPIVOT")),
+        _ => {}
+    }
     if let Some(sampled) = sampled(factor)? {
         *factor = sampled;
     }

@@ -93,9 +93,12 @@ pub(super) fn rewrite(select: &mut Select) -> Result<()> {
         if let Some(mut last) = kept.pop() {
             for join in std::mem::take(&mut last.joins) {
                 kept.push(last);
-                match beside(&join.relation, &kept).filter(|_| is_cross(&join)) {
-                    Some(elements) => spread(&elements, &mut kept)?,
-                    None => {
+                match beside(&join.relation, &kept) {
+                    Some(elements) if is_cross(&join) => spread(&elements, &mut kept)?,
+                    Some(_) if is_left(&join) => {
+                        return Err(Error::unsupported("LEFT JOIN UNNEST of the same row"));
+                    }
+                    _ => {
                         if let Some(last) = kept.last_mut() {
                             last.joins.push(join);
                         }
@@ -111,6 +114,13 @@ pub(super) fn rewrite(select: &mut Select) -> Result<()> {
     }
     select.from = kept;
     Ok(())
+}
+
+fn is_left(join: &Join) -> bool {
+    matches!(
+        join.join_operator,
+        JoinOperator::Left(_) | JoinOperator::LeftOuter(_)
+    )
 }
 
 fn is_cross(join: &Join) -> bool {
