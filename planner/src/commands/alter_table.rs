@@ -45,14 +45,9 @@ pub(super) async fn alter(
     control: &StatementControl,
 ) -> Result<String> {
     let operations = alter.operations.as_slice();
-    change_definition(
-        session,
-        (&alter.name, alter.if_exists),
-        operations,
-        text,
-        control,
-    )
-    .await
+    let table = (&alter.name, alter.if_exists);
+    let change = change_definition(session, table, operations, text, control);
+    Box::pin(change).await
 }
 
 /// Carries out operations on a table.

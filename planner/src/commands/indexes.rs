@@ -77,7 +77,14 @@ async fn create_unique(
         not_valid: false,
     };
     let table = (&index.table_name, false);
-    match change_definition(session, table, &[operation], text, control).await {
+    let change = change_definition(
+        session,
+        table,
+        std::slice::from_ref(&operation),
+        text,
+        control,
+    );
+    match Box::pin(change).await {
         Ok(_) => Ok(TAG.to_owned()),
         Err(Error::Invalid {
             sqlstate: "42710",

@@ -75,7 +75,8 @@ async fn try_to_append(
         }
         let adds = in_order(adds.clone(), &newest);
         let actions: Vec<Action> = adds.into_iter().map(Action::Add).collect();
-        check(&newest, &actions, &shape.keys(), checks, checks.session()?).await?;
+        let keys = shape.keys();
+        Box::pin(check(&newest, &actions, &keys, checks, checks.session()?)).await?;
         let committed = log.commit(&newest, actions, operation.clone(), Rebase::Nothing);
         match committed.await {
             Err(Error::Conflict { .. }) => {}

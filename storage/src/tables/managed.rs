@@ -118,7 +118,7 @@ impl Managed {
             predicate: None,
         };
         if !current.keys().is_empty() {
-            append_unique(&log, &newest, adds, operation, &sink.checks).await?;
+            Box::pin(append_unique(&log, &newest, adds, operation, &sink.checks)).await?;
             return Ok(n_rows);
         }
         let adds = in_order(adds, &newest);

@@ -215,7 +215,8 @@ impl Rewrite {
         checks: &RowChecks,
         session: &dyn Session,
     ) -> Result<()> {
-        let checked = key_checks::check(&self.version, actions, keys, checks, session).await;
+        let check = key_checks::check(&self.version, actions, keys, checks, session);
+        let checked = Box::pin(check).await;
         if checked.is_err() {
             let path = |action: &Action| match action {
                 Action::Add(add) => Some(add.path.clone()),

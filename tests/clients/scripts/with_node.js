@@ -22,8 +22,8 @@ const steps = {
     assert(rows.length === 2 && rows.every((row) => row.mass > 2000 && row.mass < 7000));
   },
   async asks_at_once() {
-    const answers = await Promise.all([1, 2, 3, 4, 5, 6].map((n) => pool.query("SELECT $1::int + 1 AS n", [n])));
-    assert.deepStrictEqual(answers.map(({ rows }) => rows[0].n), [2, 3, 4, 5, 6, 7]);
+    const answers = await Promise.all([1, 2, 3, 4, 5, 6].map((n) => pool.query("SELECT $1::int AS n", [n])));
+    assert.deepStrictEqual(answers.map(({ rows }) => rows[0].n), [1, 2, 3, 4, 5, 6]);
   },
   async writes_in_a_transaction() {
     const client = await pool.connect();

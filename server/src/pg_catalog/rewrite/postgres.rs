@@ -8,9 +8,9 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    AccessExpr, DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident,
-    ObjectName, ObjectNamePart, SelectItem, SetExpr, Statement, TableFactor, Value, ValueWithSpan,
-    Visit, VisitMut, Visitor, VisitorMut,
+    AccessExpr, BinaryOperator, DataType, Expr, Function, FunctionArg, FunctionArgExpr,
+    FunctionArguments, Ident, ObjectName, ObjectNamePart, SelectItem, SetExpr, Statement,
+    TableFactor, Value, ValueWithSpan, Visit, VisitMut, Visitor, VisitorMut,
 };
 
 use super::super::functions::EXPAND_ARRAY;
@@ -92,9 +92,15 @@ impl VisitorMut for Postgres {
         match expr {
             Expr::Like { .. } | Expr::ILike { .. } => plain_escape(expr),
             Expr::CompoundFieldAccess { root, access_chain } => {
+                qualify(root, access_chain);
                 if let Some(field) = field_of(root, access_chain) {
                     *expr = field;
                 }
+            }
+            Expr::BinaryOp { left, op, right }
+                if matches!(op, BinaryOperator::Eq | BinaryOperator::NotEq) =>
+            {
+                truth_value(left, right);
             }
             Expr::CompoundIdentifier(names) => {
                 // A table of the catalogs is known by its name alone.
@@ -389,6 +395,45 @@ fn call(function: &Function) -> Option<Expr> {
             ))
         }
         _ => None,
+    }
+}
+
+/// `t.c[n]` is an element of the column `t.c`, not a field of a column `t`.
+fn qualify(root: &mut Expr, chain: &mut Vec<AccessExpr>) {
+    if let (
+        Expr::Identifier(relation),
+        [
+            AccessExpr::Dot(Expr::Identifier(column)),
+            AccessExpr::Subscript(_),
+            ..,
+        ],
+    ) = (&*root, chain.as_slice())
+    {
+        *root = Expr::CompoundIdentifier(vec![relation.clone(), column.clone()]);
+        chain.remove(0);
+    }
+}
+
+/// `indisprimary = 't'`: a text beside a column of `pg_index` that is a truth value.
+fn truth_value(column: &Expr, text: &mut Expr) {
+    let name = match column {
+        Expr::Identifier(name) => Some(name),
+        Expr::CompoundIdentifier(names) => names.last(),
+        _ => None,
+    };
+    let Expr::Value(value) = &mut *text else {
+        return;
+    };
+    let Value::SingleQuotedString(written) = &value.value else {
+        return;
+    };
+    let is_true = match written.as_str() {
+        "t" | "true" => true,
+        "f" | "false" => false,
+        _ => return,
+    };
+    if name.is_some_and(|name| name.value.starts_with("indis")) {
+        value.value = Value::Boolean(is_true);
     }
 }
 
