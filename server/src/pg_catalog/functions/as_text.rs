@@ -153,7 +153,7 @@ fn wire_text() -> ScalarUDF {
 }
 
 /// An argument as the wire's text.
-pub(super) fn shown(call: &Call<'_>, idx: usize) -> Result<ArrayRef> {
+pub(super) fn shown(call: &Call, idx: usize) -> Result<ArrayRef> {
     let array = &call.args[idx];
     if array.data_type().is_string() {
         return Ok(cast(array, &DataType::Utf8)?);

@@ -33,7 +33,7 @@ pub(super) fn functions() -> Vec<ScalarUDF> {
 }
 
 /// An array of json texts as one json array.
-fn joined(call: &Call<'_>) -> Result<ArrayRef> {
+fn joined(call: &Call) -> Result<ArrayRef> {
     let Some(lists) = call
         .args
         .first()

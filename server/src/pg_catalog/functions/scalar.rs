@@ -10,6 +10,7 @@ use std::sync::Arc;
 use datafusion::arrow::array::{ArrayRef, AsArray, Int32Array, Int64Array, StringArray};
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Int32Type, Int64Type};
+use datafusion::config::ConfigOptions;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::{
     ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
@@ -21,6 +22,7 @@ pub(super) struct Call {
     pub(super) args: Vec<ArrayRef>,
     pub(super) fields: Vec<FieldRef>,
     pub(super) n_rows: usize,
+    pub(super) config: Arc<ConfigOptions>,
 }
 
 impl Call {
@@ -156,12 +158,14 @@ impl ScalarUDFImpl for CatalogFunction {
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
         let n_rows = args.number_rows;
+        let config = args.config_options;
         let args_fields = args.arg_fields;
         let args = args.args.into_iter().map(|value| value.into_array(n_rows));
         let call = Call {
             args: args.collect::<Result<_>>()?,
             fields: args_fields,
             n_rows,
+            config,
         };
         (self.body)(&call).map(ColumnarValue::Array)
     }
