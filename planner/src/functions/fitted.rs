@@ -11,7 +11,7 @@ use datafusion::arrow::array::{
     Array, ArrayRef, AsArray, Decimal128Array, Float32Array, Float64Array,
     TimestampMicrosecondArray,
 };
-use datafusion::arrow::compute::{cast, kernels::cast_utils::string_to_datetime};
+use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{
     DataType, Decimal128Type, FieldRef, Float32Type, Float64Type, TimeUnit,
     TimestampMicrosecondType,
@@ -113,7 +113,7 @@ fn changed(step: Step, from: &DataType) -> Option<DataType> {
             DataType::Timestamp(_, None) | DataType::Date32 | DataType::Date64 => {
                 Some(timestamptz())
             }
-            text if text.is_string() => Some(timestamptz()),
+            // Texts are read by the cast itself, on the client's clock.
             _ => None,
         },
         _ => None,
@@ -320,32 +320,16 @@ fn on_clock(array: &ArrayRef, zone: &Tz) -> Result<ArrayRef> {
 }
 
 fn at_moment(array: &ArrayRef, zone: &Tz) -> Result<ArrayRef> {
-    let moments: TimestampMicrosecondArray = if array.data_type().is_string() {
-        let texts = cast(array, &DataType::Utf8)?;
-        let read = |text: &str| {
-            let moment = string_to_datetime(zone, text.trim()).map_err(|_| {
-                let message =
-                    format!("invalid input syntax for type timestamp with time zone: \"{text}\"");
-                failure("22007", message)
-            })?;
-            Ok(moment.timestamp_micros())
-        };
-        let texts = texts.as_string::<i32>().iter();
-        texts
-            .map(|text| text.map(read).transpose())
-            .collect::<Result<_>>()?
-    } else {
-        let local = cast(array, &DataType::Timestamp(TimeUnit::Microsecond, None))?;
-        let of = |value: i64| {
-            let local = DateTime::from_timestamp_micros(value)
-                .ok_or_else(|| failure("22008", "timestamp out of range"))?;
-            Ok(in_zone(local.naive_utc(), zone)?.timestamp_micros())
-        };
-        let local = local.as_primitive::<TimestampMicrosecondType>().iter();
-        local
-            .map(|value| value.map(of).transpose())
-            .collect::<Result<_>>()?
+    let local = cast(array, &DataType::Timestamp(TimeUnit::Microsecond, None))?;
+    let of = |value: i64| {
+        let local = DateTime::from_timestamp_micros(value)
+            .ok_or_else(|| failure("22008", "timestamp out of range"))?;
+        Ok(in_zone(local.naive_utc(), zone)?.timestamp_micros())
     };
+    let local = local.as_primitive::<TimestampMicrosecondType>().iter();
+    let moments: TimestampMicrosecondArray = local
+        .map(|value| value.map(of).transpose())
+        .collect::<Result<_>>()?;
     Ok(Arc::new(moments.with_timezone("UTC")))
 }
 
