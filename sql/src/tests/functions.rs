@@ -66,7 +66,7 @@ fn table_functions_are_taken_apart() {
             "ml.predict",
             vec![
                 "model \"p-1\".d.m",
-                "query WITH a AS (SELECT 1) SELECT * FROM a",
+                "query WITH a AS (SELECT 1 AS f0_) SELECT * FROM a",
             ],
         ),
         (
