@@ -18,7 +18,7 @@
     reason = "a test that cannot go on must stop, and waits are bounded by the clock"
 )]
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use auspex_tests::{SqlFailure, SqlWire, TestServer, root};
 use sqllogictest::Runner;
@@ -73,8 +73,11 @@ async fn run(file: PathBuf, first: &str) -> Result<(), String> {
 #[tokio::test(flavor = "multi_thread")]
 async fn sql_files_give_what_they_say() {
     let only = only();
-    let files: Vec<PathBuf> = files("slt").into_iter().filter(wanted).collect();
-    let is_of_device = || self::files("device").iter().any(wanted);
+    let files: Vec<PathBuf> = files("slt")
+        .into_iter()
+        .filter(|file| wanted(file))
+        .collect();
+    let is_of_device = || self::files("device").iter().any(|file| wanted(file));
     assert!(
         !files.is_empty() || is_of_device(),
         "no file matches \"{only}\""
@@ -86,7 +89,7 @@ fn only() -> String {
     std::env::var("AUSPEX_SLT").unwrap_or_default()
 }
 
-fn wanted(file: &PathBuf) -> bool {
+fn wanted(file: &Path) -> bool {
     file.to_string_lossy().contains(&only())
 }
 
@@ -158,7 +161,10 @@ async fn files_tagged_device_give_the_same_on_a_device() {
         let has = |tag: &str| tags.split(',').any(|found| found.trim() == tag);
         has("device") && (is_full || !has("long"))
     };
-    let tagged = files("slt").into_iter().filter(wanted).filter(is_tagged);
+    let tagged = files("slt")
+        .into_iter()
+        .filter(|file| wanted(file))
+        .filter(is_tagged);
     let tagged: Vec<PathBuf> = tagged.collect();
     if !tagged.is_empty() {
         let test = "files_tagged_device_give_the_same_on_a_device";
@@ -174,7 +180,7 @@ async fn files_of_devices_give_what_they_say() {
     }
     let test = "files_of_devices_give_what_they_say";
     let mut failures = Vec::new();
-    for file in files("device").into_iter().filter(wanted) {
+    for file in files("device").into_iter().filter(|file| wanted(file)) {
         let settings = line_of(&file, "# driver:").unwrap();
         failures.extend(run_on_simulated_driver(test, &[file], &settings).err());
     }

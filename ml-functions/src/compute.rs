@@ -1,7 +1,7 @@
 //! The device that a run computes on. Estimators and models call kernels only through this.
 //!
 //! In: the text of option or setting `device`; out: a [`Compute`], or why that device is not there. What `auto` means
-//! is decided where the size of the work is known, by [`cost`].
+//! is decided where the size of the work is known, by `cost`.
 
 mod cost;
 

@@ -129,7 +129,7 @@ pub enum Error {
         /// The error.
         error: Box<Error>,
         /// What it is about.
-        place: ErrorPlace,
+        place: Box<ErrorPlace>,
     },
     /// An error in a text that stands inside the statement's own.
     #[error("{error}")]
@@ -281,7 +281,7 @@ impl Error {
             Error::Storage(StorageError::DataFusion { source }) => report_of(source),
             Error::Storage(error) => Report::of_storage(error),
             Error::InPlace { error, place } => Report {
-                place: place.clone(),
+                place: ErrorPlace::clone(place),
                 ..error.report()
             },
             Error::Inner { error, offset } => {

@@ -415,7 +415,7 @@ pub enum Error {
         /// The stored type.
         data_type: String,
         /// What the conversion said.
-        source: ArrowError,
+        source: Box<ArrowError>,
     },
     /// A table that does not keep the changes of its rows.
     #[error("the table does not keep the changes of its rows")]

@@ -67,7 +67,10 @@ fn in_place(error: Error, table: &CatalogEntry) -> Error {
     place.table = Some(table.name.clone());
     place.column = place.column.or_else(|| quoted(&error.report().message));
     let error = Box::new(error);
-    Error::InPlace { error, place }
+    Error::InPlace {
+        error,
+        place: Box::new(place),
+    }
 }
 
 /// What a message quotes.

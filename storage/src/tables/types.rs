@@ -120,7 +120,7 @@ pub(crate) fn conform(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordB
                     relation: String::new(),
                     column: field.name().clone(),
                     data_type: field.data_type().to_string(),
-                    source,
+                    source: Box::new(source),
                 }
             })?,
         };

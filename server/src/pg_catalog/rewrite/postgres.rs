@@ -97,11 +97,11 @@ impl VisitorMut for Postgres {
                     *expr = field;
                 }
             }
-            Expr::BinaryOp { left, op, right }
-                if matches!(op, BinaryOperator::Eq | BinaryOperator::NotEq) =>
-            {
-                truth_value(left, right);
-            }
+            Expr::BinaryOp {
+                left,
+                op: BinaryOperator::Eq | BinaryOperator::NotEq,
+                right,
+            } => truth_value(left, right),
             Expr::CompoundIdentifier(names) => {
                 // A table of the catalogs is known by its name alone.
                 if names.len() == 3 && names[0].value == PG_CATALOG {
