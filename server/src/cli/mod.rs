@@ -26,7 +26,7 @@ use tracing_subscriber::EnvFilter;
 use crate::config::{ConfigError, EngineArgs};
 use crate::config_server::{LogFormat, ServerArgs, ServerConfigError};
 use crate::json_log::JsonLines;
-use crate::protocol::ListenError;
+use crate::protocol::{ListenError, STACK_BYTES};
 use client::ClientError;
 use table::OutputFormat;
 
@@ -240,6 +240,7 @@ fn on_runtime(
 ) -> Result<Success, CliError> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
+        .thread_stack_size(STACK_BYTES)
         .build()?;
     let result = runtime.block_on(Box::pin(command));
     // A statement that was cancelled may still be winding up on its thread.

@@ -25,4 +25,5 @@ pub(crate) mod types;
 
 pub(crate) use listener::{InProcessCancel, connect_in_process};
 pub use listener::{ListenError, Listener, Server, ServerHandle};
+pub(crate) use running::STACK_BYTES;
 pub use server_options::ServerOptions;

@@ -33,6 +33,10 @@ const WAITING_EVENTS: usize = 2;
 /// cancel request is to be answered.
 const GRACE: Duration = Duration::from_millis(150);
 
+/// Stack of a thread that plans: plans nest as deeply as expressions and set operations do, and a thread that runs out of
+/// stack ends the server. Only what is used takes memory.
+pub(crate) const STACK_BYTES: usize = 128 << 20;
+
 /// Threads for queries, apart from those that serve connections: an operator may compute for seconds
 /// without a pause, and cancel requests must be heard meanwhile.
 pub(super) struct QueryThreads(Option<Runtime>);
@@ -42,6 +46,7 @@ impl QueryThreads {
     pub(super) fn start() -> io::Result<QueryThreads> {
         let runtime = Builder::new_multi_thread()
             .thread_name("auspex-query")
+            .thread_stack_size(STACK_BYTES)
             .enable_all()
             .build();
         Ok(QueryThreads(Some(runtime?)))
