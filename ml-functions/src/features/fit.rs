@@ -12,7 +12,7 @@ use datafusion::common::HashMap;
 use serde::{Deserialize, Serialize};
 
 use super::columns::{Element, Rows, append_codes, numbers};
-use super::moments::{Moments, is_bad};
+use super::moments::Moments;
 use super::row_sample::RowSample;
 use super::{
     CategoricalStatistics, Feature, FeatureEncoder, FeatureKind, FeatureSchema, FeatureStatistics,
@@ -68,33 +68,37 @@ pub(crate) struct EncoderFit {
 /// What chunks tell of one numeric feature.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct NumericPartial {
+    learned: Numbers,
+    /// Nothing is learned from these rows, but the model is judged by them.
+    held_out: Numbers,
+}
+
+/// What some rows tell of a numeric feature.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Numbers {
     moments: Moments,
     null_count: u64,
     nan_count: u64,
-    held_out: HeldOut,
 }
 
-/// What is odd in the held-out rows of a numeric feature; nothing is learned from them.
-#[derive(Debug, Default, Serialize, Deserialize)]
-struct HeldOut {
-    null_count: u64,
-    nan_count: u64,
-    /// The first value that is infinite or too large, and how many there are.
-    bad: Option<f64>,
-    n_bad: u64,
-}
-
-impl HeldOut {
-    /// Of some values, of which so many stand for NULL.
-    fn of<T: Element>(values: &[T], null_count: u64) -> HeldOut {
-        let n_missing = values.iter().filter(|value| value.to_f64().is_nan());
-        let bad = || values.iter().map(|value| value.to_f64()).filter(is_bad);
-        HeldOut {
+impl Numbers {
+    /// Of values of which so many stand for NULL.
+    fn of<T: Element>(values: &mut Vec<T>, null_count: u64) -> Numbers {
+        let n_values = values.len() as u64;
+        let moments = Moments::of(values);
+        let nan_count = n_values - null_count - moments.count;
+        Numbers {
+            moments,
             null_count,
-            nan_count: n_missing.count() as u64 - null_count,
-            bad: bad().next(),
-            n_bad: bad().count() as u64,
+            nan_count,
         }
+    }
+
+    /// Adds what later rows tell.
+    fn merge(&mut self, later: &Numbers) {
+        self.moments.merge(&later.moments);
+        self.null_count += later.null_count;
+        self.nan_count += later.nan_count;
     }
 }
 
@@ -203,13 +207,8 @@ impl EncoderFit {
     /// Adds what later chunks tell.
     pub(crate) fn merge(&self, into: &mut EncoderPartial, later: EncoderPartial) {
         for (into, later) in into.numeric.iter_mut().zip(later.numeric) {
-            into.moments.merge(&later.moments);
-            into.null_count += later.null_count;
-            into.nan_count += later.nan_count;
-            into.held_out.null_count += later.held_out.null_count;
-            into.held_out.nan_count += later.held_out.nan_count;
-            into.held_out.bad = into.held_out.bad.or(later.held_out.bad);
-            into.held_out.n_bad += later.held_out.n_bad;
+            into.learned.merge(&later.learned);
+            into.held_out.merge(&later.held_out);
         }
         for (into, later) in into.categorical.iter_mut().zip(later.categorical) {
             into.merge(later);
@@ -281,15 +280,10 @@ impl<'a, T: Element> NumericRows<'a, T> {
             .map(|(_, sample)| values[*sample].to_f64())
             .collect();
         partial.sample.columns.push(sample);
-        let n_values = values.len() as u64;
-        let moments = Moments::of(&mut values);
-        let nan_count = n_values - null_count - moments.count;
-        let (values, held_out_nulls) = self.values(self.held_out)?;
+        let (mut held_out, held_out_nulls) = self.values(self.held_out)?;
         partial.numeric.push(NumericPartial {
-            moments,
-            null_count,
-            nan_count,
-            held_out: HeldOut::of(&values, held_out_nulls),
+            learned: Numbers::of(&mut values, null_count),
+            held_out: Numbers::of(&mut held_out, held_out_nulls),
         });
         Ok(())
     }
@@ -329,21 +323,21 @@ fn lost_feature() -> Error {
 
 impl NumericPartial {
     fn finish(
-        mut self,
+        self,
         feature: &Feature,
         sample: &mut Vec<f64>,
         noted: &mut Noted,
     ) -> Result<NumericStatistics> {
-        let (name, held_out) = (&feature.name, &self.held_out);
-        self.moments.bad = self.moments.bad.or(held_out.bad);
-        self.moments.n_bad += held_out.n_bad;
-        self.moments.check(name)?;
-        let nan_count = self.nan_count + held_out.nan_count;
+        let name = &feature.name;
+        let NumericPartial { learned, held_out } = self;
+        learned.moments.check(name)?;
+        held_out.moments.check(name)?;
+        let nan_count = learned.nan_count + held_out.nan_count;
         noted.add("nan_as_null", nan_count, name);
-        if self.moments.count == 0 {
+        if learned.moments.count == 0 {
             noted.add("all_null_feature", 1, name);
         } else {
-            let null_count = self.null_count + held_out.null_count;
+            let null_count = learned.null_count + held_out.null_count;
             noted.add("nulls_filled", null_count + nan_count, name);
         }
         sample.retain(|value| !value.is_nan());
@@ -354,13 +348,13 @@ impl NumericPartial {
             *sample.select_nth_unstable_by(middle, f64::total_cmp).1
         };
         Ok(NumericStatistics {
-            count: self.moments.count,
-            null_count: self.null_count + self.nan_count,
-            min: self.moments.min,
-            max: self.moments.max,
-            mean: self.moments.mean,
+            count: learned.moments.count,
+            null_count: learned.null_count + learned.nan_count,
+            min: learned.moments.min,
+            max: learned.moments.max,
+            mean: learned.moments.mean,
             median,
-            stddev: self.moments.stddev(),
+            stddev: learned.moments.stddev(),
         })
     }
 }

@@ -41,6 +41,7 @@ impl Moments {
         let mean = sum / values.len() as f64;
         let (squared_deviations, min, max) =
             pulp::Arch::new().dispatch(|| spread_in_lanes(values, mean));
+        let is_bad = |value: &f64| value.abs() > MAX_MAGNITUDE;
         let mut bad = None;
         let mut n_bad = 0;
         if is_bad(&min) || is_bad(&max) {
@@ -110,11 +111,6 @@ impl Moments {
             },
         })
     }
-}
-
-/// Whether no model can learn from a value, or be judged by it: it is infinite or too large.
-pub(crate) fn is_bad(value: &f64) -> bool {
-    value.abs() > MAX_MAGNITUDE
 }
 
 /// The mean of some values; NaN if one of them is, or if there are none.

@@ -129,8 +129,10 @@ async fn a_role_has_limits_that_it_cannot_lift() {
     one.batch_execute("SET statement_timeout = '1h'")
         .await
         .unwrap();
-    // One statement runs, the next is refused, the first ends in time.
-    let slow = async { error_of(&one, ENDLESS).await };
+    // One statement, which needs no memory, runs, the next is refused, the first ends in time.
+    let endless =
+        "SELECT count(*) FROM generate_series(1, 100000000000) AS a WHERE a.value % 7 = 9";
+    let slow = async { error_of(&one, endless).await };
     let next = async {
         let active =
             "SELECT count(*) FROM pg_stat_activity WHERE usename = 'ada' AND state = 'active'";
