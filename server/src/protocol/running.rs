@@ -11,8 +11,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use auspex_planner::{
-    CopyOptions, Notice, Outcome, Prepared, Report, Session, StatementControl, StatementWatch,
-    report_of,
+    CopyOptions, Notice, Outcome, Prepared, Report, STACK_BYTES, Session, StatementControl,
+    StatementWatch, report_of,
 };
 use auspex_sql::ParsedStatement;
 use datafusion::arrow::array::RecordBatch;

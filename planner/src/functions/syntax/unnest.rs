@@ -264,7 +264,7 @@ mod tests {
     fn rewritten(text: &str) -> String {
         let query = auspex_sql::parse_query(text, auspex_sql::Dialect::GoogleSql).unwrap();
         let mut statement = Statement::Query(query);
-        super::super::rewrite(&mut statement).unwrap();
+        super::super::rewrite(&mut statement, None).unwrap();
         statement.to_string()
     }
 
@@ -291,6 +291,6 @@ mod tests {
             auspex_sql::Dialect::GoogleSql,
         );
         let mut statement = Statement::Query(query.unwrap());
-        assert!(super::super::rewrite(&mut statement).is_err());
+        assert!(super::super::rewrite(&mut statement, None).is_err());
     }
 }
