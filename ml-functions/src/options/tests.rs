@@ -109,7 +109,11 @@ fn ranges_are_named() {
     );
     assert_eq!(
         message(json!({"num_clusters": "abc"})),
-        "option \"num_clusters\" must be an integer of at least 1, got 'abc'"
+        "option \"num_clusters\" must be an integer, got 'abc'"
+    );
+    assert_eq!(
+        message(json!({"num_clusters": 0})),
+        "option \"num_clusters\" must be an integer of at least 1, got 0"
     );
     assert_eq!(
         message(json!({"data_split_method": "RANDOM", "data_split_eval_fraction": 1})),

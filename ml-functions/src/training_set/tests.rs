@@ -541,7 +541,7 @@ async fn bad_labels_are_told() {
         "column \"y\" holds the value Infinity, which training cannot use"
     );
     let error = failure(regression(numbers([]))).await;
-    assert_eq!(error.to_string(), "training needs at least 1 rows, got 0");
+    assert_eq!(error.to_string(), "training needs at least 1 row, got 0");
 
     let classes = |y: ArrayRef| {
         let columns = vec![("x", numbers(vec![1.0; y.len()])), ("y", y)];

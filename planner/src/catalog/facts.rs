@@ -155,6 +155,21 @@ impl CatalogFacts {
         Ok(entry.and_then(facts))
     }
 
+    /// The numbers of each view and of an object that its query names.
+    pub fn named_by_views(&self) -> Result<Vec<(u32, u32)>> {
+        let state = self.session()?.engine.catalog.state();
+        let mut pairs = Vec::new();
+        for entry in state.all() {
+            let Definition::View(view) = &entry.definition else {
+                continue;
+            };
+            let named = view.objects.iter();
+            let named = named.filter_map(|object| state.by_id(&object.id));
+            pairs.extend(named.map(|object| (entry.oid, object.oid)));
+        }
+        Ok(pairs)
+    }
+
     /// The privileges on a relation, or on a schema where `name` is `None`, as PostgreSQL spells them; `None` where nobody
     /// changed them.
     pub fn acl(&self, schema: &str, name: Option<&str>) -> Result<Option<Vec<String>>> {

@@ -336,7 +336,7 @@ fn extract(call: &Call<'_>) -> Result<ArrayRef> {
             // Julian days count from noon of a day in 4713 BC; PostgreSQL's from midnight.
             "julian" => f64::from(moment.local.num_days_from_ce()) + 1_721_425.0 + of_day,
             "second" => seconds(moment.local.time()),
-            "milliseconds" => seconds(moment.local.time()) * 1e3,
+            "milliseconds" => (seconds(moment.local.time()) * 1e6).round() / 1e3,
             "microseconds" => (seconds(moment.local.time()) * 1e6).round(),
             "epoch" => micros(moment) as f64 / 1e6,
             "timezone" => offset,

@@ -25,6 +25,7 @@ mod rewrite;
 mod roles;
 mod schema;
 mod server_tables;
+mod view_rows;
 
 use std::sync::Arc;
 

@@ -337,7 +337,7 @@ impl Objects {
 }
 
 /// Lossless: entries count up from 16384.
-fn number(object: &ObjectFacts) -> i32 {
+pub(super) fn number(object: &ObjectFacts) -> i32 {
     object.oid as i32
 }
 

@@ -11,7 +11,7 @@ use super::columns;
 use super::objects::{Objects, Relation};
 use super::roles::SUPERUSER_OID;
 use super::server_tables::owner;
-use super::{INFORMATION_SCHEMA, PG_CATALOG, key_rows};
+use super::{INFORMATION_SCHEMA, PG_CATALOG, key_rows, view_rows};
 use crate::protocol::types::{WireColumn, wire_columns};
 
 /// The foreign server that models are shown on.
@@ -50,7 +50,9 @@ pub(super) fn of_relations(name: &str) -> Option<RelationRows> {
 pub(super) fn rows(objects: &Objects, name: &str) -> Result<Option<Vec<Row>>> {
     Ok(Some(match name {
         "pg_namespace" => namespaces(objects)?,
+        "pg_depend" => view_rows::dependencies(objects)?,
         "pg_description" => comments(objects)?,
+        "pg_rewrite" => view_rows::rules(objects)?,
         "pg_foreign_server" => foreign_server(objects),
         "pg_foreign_data_wrapper" => foreign_data_wrapper(objects),
         _ => return Ok(None),

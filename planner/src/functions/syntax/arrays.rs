@@ -3,11 +3,11 @@
 //! In: one expression whose parts were rewritten before; out: what means the same to the planner.
 
 use datafusion::sql::sqlparser::ast::{
-    AccessExpr, BinaryOperator, CastKind, DataType, Expr, Function, Subscript, UnaryOperator,
+    AccessExpr, BinaryOperator, DataType, Expr, Function, Subscript, UnaryOperator,
 };
 
 use super::expressions::{percentile_disc, percentiles, with_arguments};
-use super::{call, function_name, is_parameter, literal, number, plain_arguments, text};
+use super::{call, cast_to, function_name, is_parameter, literal, number, plain_arguments, text};
 
 /// The same in the planner's words; `None` for any other expression.
 pub(super) fn form(expr: &Expr) -> Option<Expr> {
@@ -111,8 +111,8 @@ fn called(function: &Function) -> Option<Expr> {
         return Some(cast_to(Expr::Function(function.clone()), data_type));
     }
     match name.as_str() {
-        // Nothing has no length.
-        "array_length" => {
+        // Nothing has no length. BigQuery's function, of one argument, is another.
+        "array_length" if plain_arguments(function)?.len() == 2 => {
             let length = vec![Expr::Function(function.clone()), number("0")];
             Some(cast_to(call("nullif", length), DataType::Integer(None)))
         }
@@ -151,17 +151,6 @@ const TEXT_PARTS: [&str; 8] = [
     "substr",
     "substring",
 ];
-
-/// An expression as a value of a type.
-fn cast_to(expr: Expr, data_type: DataType) -> Expr {
-    Expr::Cast {
-        kind: CastKind::Cast,
-        expr: Box::new(expr),
-        data_type,
-        array: false,
-        format: None,
-    }
-}
 
 /// The type of counts for which the planner has unsigned numbers.
 fn count_type(name: &str, function: &Function) -> Option<DataType> {

@@ -6,7 +6,7 @@ use datafusion::sql::sqlparser::ast::{
     CastKind, DataType, DateTimeField, ExactNumberInfo, Expr, TimezoneInfo, UnaryOperator, Value,
 };
 
-use super::{call, function_name, literal, number, text};
+use super::{call, cast_to, function_name, literal, number, text};
 use crate::error::{Error, Result};
 
 /// The cast, prepared; `None` if it is right as it stands.
@@ -33,7 +33,8 @@ pub(super) fn fitted(cast: &Expr, zone: Option<&str>) -> Result<Option<Expr>> {
         _ if literal(inner).is_some() => moment(inner, data_type, zone),
         data_type if is_whole(data_type) => match number_text(inner) {
             Some(digits) if digits.bytes().all(|b| b.is_ascii_digit() || b == b'-') => None,
-            _ => Some(prepared("as_whole", inner, Vec::new())),
+            Some(digits) => Some(prepared("as_whole", &exact(inner, &digits), Vec::new())),
+            None => Some(prepared("as_whole", inner, Vec::new())),
         },
         DataType::Real | DataType::Float4 if may_fail => {
             Some(prepared("as_real", inner, Vec::new()))
@@ -57,6 +58,18 @@ pub(super) fn fitted(cast: &Expr, zone: Option<&str>) -> Result<Option<Expr>> {
         }
         cast
     }))
+}
+
+/// A number that is written out, as the decimal that its digits are; as it stands if it has an exponent.
+fn exact(number: &Expr, digits: &str) -> Expr {
+    match digits.split_once('.') {
+        Some((_, fraction)) if !digits.contains(['e', 'E']) && fraction.len() <= 38 => {
+            let scale = i64::try_from(fraction.len()).unwrap_or(0);
+            let info = ExactNumberInfo::PrecisionAndScale(38, scale);
+            cast_to(text(digits.to_owned()), DataType::Decimal(info))
+        }
+        _ => number.clone(),
+    }
 }
 
 /// `name(operand, …)`, once.

@@ -6,13 +6,13 @@
 
 use datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken;
 use datafusion::sql::sqlparser::ast::{
-    AccessExpr, CaseWhen, CastKind, DataType, DateTimeField, DuplicateTreatment, Expr, Function,
+    AccessExpr, CaseWhen, DataType, DateTimeField, DuplicateTreatment, Expr, Function,
     FunctionArgumentClause, FunctionArguments, Ident, Interval, NullTreatment, ObjectName,
     UnaryOperator,
 };
 
 use super::expressions::with_arguments;
-use super::{call, function_name, literal, number, plain_arguments, text};
+use super::{call, cast_to, function_name, literal, number, plain_arguments, text};
 use crate::error::{Error, Result};
 
 /// What an interval of GoogleSQL counts, and a calendar is cut by.
@@ -292,7 +292,9 @@ fn expression(name: &str, args: Vec<Expr>) -> Option<Expr> {
     Some(match (name, args.as_slice()) {
         ("if", [condition, yes, no]) => case(condition, yes, Some(no)),
         ("array_length", [array]) => call("googlesql.array_length", vec![array.clone()]),
-        ("to_json_string", [value]) => cast(call("to_json", vec![value.clone()]), DataType::Text),
+        ("to_json_string", [value]) => {
+            cast_to(call("to_json", vec![value.clone()]), DataType::Text)
+        }
         ("to_base64", [value]) => call("encode", vec![value.clone(), text("base64pad")]),
         ("from_base64", [value]) => call("decode", vec![value.clone(), text("base64pad")]),
         ("from_hex", [value]) => call("decode", vec![value.clone(), text("hex")]),
@@ -328,7 +330,7 @@ fn aggregate(name: &str, function: &Function) -> Result<Option<Expr>> {
         }
         ("approx_count_distinct", Some([_])) => {
             let count = with_name(function, "approx_distinct");
-            Some(cast(count, DataType::BigInt(None)))
+            Some(cast_to(count, DataType::BigInt(None)))
         }
         ("string_agg", Some([value])) => {
             let mut function = function.clone();
@@ -418,15 +420,5 @@ fn case(condition: &Expr, yes: &Expr, no: Option<&Expr>) -> Expr {
             result: yes.clone(),
         }],
         else_result: no.map(|no| Box::new(no.clone())),
-    }
-}
-
-fn cast(expr: Expr, data_type: DataType) -> Expr {
-    Expr::Cast {
-        kind: CastKind::Cast,
-        expr: Box::new(expr),
-        data_type,
-        array: false,
-        format: None,
     }
 }

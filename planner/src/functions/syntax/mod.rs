@@ -109,13 +109,7 @@ fn counts(query: &mut Query) {
 /// A parameter as a bigint.
 fn as_bigint(expr: &mut Expr) {
     if is_parameter(expr) {
-        *expr = Expr::Cast {
-            kind: CastKind::Cast,
-            expr: Box::new(expr.clone()),
-            data_type: DataType::BigInt(None),
-            array: false,
-            format: None,
-        };
+        *expr = cast_to(expr.clone(), DataType::BigInt(None));
     }
 }
 
@@ -167,6 +161,17 @@ fn number(digits: &str) -> Expr {
 /// A text.
 fn text(text: impl Into<String>) -> Expr {
     Expr::Value(Value::SingleQuotedString(text.into()).with_empty_span())
+}
+
+/// An expression as a value of a type.
+fn cast_to(expr: Expr, data_type: DataType) -> Expr {
+    Expr::Cast {
+        kind: CastKind::Cast,
+        expr: Box::new(expr),
+        data_type,
+        array: false,
+        format: None,
+    }
 }
 
 /// The text of a literal.

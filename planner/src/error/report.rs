@@ -1,0 +1,247 @@
+//! What a client is told of an error.
+//!
+//! In: errors of any stage, those of the query engine by their kind and words; out: SQLSTATE, message, detail, hint and position.
+
+use auspex_ml::error::Error as MlError;
+use auspex_storage::{Error as StorageError, ErrorPlace};
+use datafusion::common::SchemaError;
+use datafusion::error::DataFusionError;
+
+use super::{Error, nearest};
+
+/// What a client is told of an error.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// The SQLSTATE.
+    pub sqlstate: &'static str,
+    /// The message.
+    pub message: String,
+    /// More about the cause.
+    pub detail: Option<String>,
+    /// What may help.
+    pub hint: Option<String>,
+    /// Byte offset in the statement's own text.
+    pub position: Option<usize>,
+    /// The table, column or constraint that it is about.
+    pub place: ErrorPlace,
+}
+
+impl Report {
+    pub(crate) fn new(sqlstate: &'static str, message: String) -> Report {
+        Report {
+            sqlstate,
+            message,
+            detail: None,
+            hint: None,
+            position: None,
+            place: ErrorPlace::default(),
+        }
+    }
+
+    pub(super) fn of_storage(error: &StorageError) -> Report {
+        Report {
+            detail: error.detail(),
+            hint: error.hint(),
+            place: error.place(),
+            ..Report::new(error.sqlstate(), error.to_string())
+        }
+    }
+}
+
+/// What a client is told of an error that came out of a plan or a stream.
+pub fn report_of(error: &DataFusionError) -> Report {
+    let root = error.find_root();
+    if let Some(error) = StorageError::found_in(root) {
+        return Report::of_storage(&error);
+    }
+    if let DataFusionError::External(source) = root {
+        if let Some(error) = source.downcast_ref::<Error>() {
+            return error.report();
+        }
+        if let Some(error) = source.downcast_ref::<MlError>() {
+            return Report {
+                hint: error.hint(),
+                ..Report::new(error.sqlstate(), error.to_string())
+            };
+        }
+        if let Some(error) = source.downcast_ref::<StorageError>() {
+            return Report::of_storage(error);
+        }
+    }
+    use datafusion::arrow::error::ArrowError;
+    match root {
+        DataFusionError::SQL(..) => Report::new("42601", plain_message(root)),
+        DataFusionError::SchemaError(cause, _) => Report {
+            position: position_of(error),
+            ..schema_report(cause, plain_message(root))
+        },
+        DataFusionError::ArrowError(cause, _) => match cause.as_ref() {
+            ArrowError::DivideByZero => Report::new("22012", "division by zero".to_owned()),
+            ArrowError::CastError(message) => crate::cast_errors::report(message)
+                .unwrap_or_else(|| Report::new("22P02", lower_first(message))),
+            ArrowError::ArithmeticOverflow(message) => Report::new("22003", lower_first(message)),
+            ArrowError::CsvError(message) => Report::new("22P04", lower_first(message)),
+            ArrowError::JsonError(message) => Report::new("22P02", lower_first(message)),
+            ArrowError::ParseError(message) => Report::new("22P02", lower_first(message)),
+            ArrowError::InvalidArgumentError(message) => invalid_argument(message),
+            other => Report::new("XX000", other.to_string()),
+        },
+        DataFusionError::NotImplemented(message) => crate::functions::unsupported_subquery(message)
+            .unwrap_or_else(|| Report::new("0A000", lower_first(message))),
+        DataFusionError::ResourcesExhausted(message) => Report {
+            hint: Some("Raise --memory-limit, or select fewer columns or rows.".to_owned()),
+            ..Report::new("53200", lower_first(message))
+        },
+        DataFusionError::Plan(message) => plan_report(message),
+        DataFusionError::Execution(message) => Report::new("22000", lower_first(message)),
+        DataFusionError::Configuration(message) => Report::new("22023", lower_first(message)),
+        DataFusionError::IoError(source) if source.kind() == std::io::ErrorKind::StorageFull => {
+            Report::new(
+                "53100",
+                "could not write: no space left on device".to_owned(),
+            )
+        }
+        DataFusionError::IoError(source) => Report::new("58030", source.to_string()),
+        _ => Report::new("XX000", plain_message(root)),
+    }
+}
+
+/// Where the planner met a name; our tokens carry their byte offset as a column of line 1.
+fn position_of(error: &DataFusionError) -> Option<usize> {
+    let span = error.diagnostic()?.span?;
+    usize::try_from(span.start.column).ok()?.checked_sub(1)
+}
+
+/// A column that the planner did not find.
+fn schema_report(error: &SchemaError, message: String) -> Report {
+    match error {
+        SchemaError::FieldNotFound {
+            field,
+            valid_fields,
+        } => {
+            let names: Vec<&str> = valid_fields.iter().map(|column| column.name()).collect();
+            let hint = nearest(field.name(), names.into_iter())
+                .map(|name| format!("Perhaps you meant to reference the column \"{name}\"."));
+            let message = format!("column \"{}\" does not exist", field.name());
+            Report {
+                hint,
+                ..Report::new("42703", message)
+            }
+        }
+        SchemaError::AmbiguousReference { field } => {
+            let message = format!("column reference \"{}\" is ambiguous", field.name());
+            Report::new("42702", message)
+        }
+        SchemaError::DuplicateUnqualifiedField { name } => Report::new(
+            "42701",
+            format!("column name \"{name}\" appears more than once"),
+        ),
+        SchemaError::DuplicateQualifiedField { name, .. } => Report::new(
+            "42701",
+            format!("column name \"{name}\" appears more than once"),
+        ),
+        #[allow(unreachable_patterns, reason = "the enum may grow")]
+        _ => Report::new("42000", message),
+    }
+}
+
+/// A batch that does not fit its schema: a NULL where there may be none.
+fn invalid_argument(message: &str) -> Report {
+    let column = message
+        .strip_prefix("Column '")
+        .and_then(|rest| rest.split('\'').next());
+    if message.contains(" is too large to store in a Decimal") {
+        let (_, limit) = message.rsplit_once("Max is ").unwrap_or_default();
+        let detail = format!("The largest value of the type is {limit}.");
+        return Report {
+            detail: Some(detail),
+            ..Report::new("22003", "numeric field overflow".to_owned())
+        };
+    }
+    match column.filter(|_| message.contains("non-nullable")) {
+        Some(column) => {
+            let message = format!("null value in column \"{column}\" violates not-null constraint");
+            Report::new("23502", message)
+        }
+        None => Report::new("22023", lower_first(message)),
+    }
+}
+
+/// The planner has one variant for many causes; its fixed phrases tell them apart.
+fn plan_report(message: &str) -> Report {
+    if let Some(rest) = message.strip_prefix("table '")
+        && let Some(name) = rest.strip_suffix("' not found")
+    {
+        let short = name.rsplit('.').next().unwrap_or(name);
+        return Report::new("42P01", format!("relation \"{short}\" does not exist"));
+    }
+    let table_function = message.strip_prefix("table function '");
+    if let Some(name) = table_function.and_then(|rest| rest.strip_suffix("' not found")) {
+        let hint = nearest(name, ["generate_series", "range"].into_iter())
+            .map(|name| format!("Did you mean \"{name}\"?"));
+        let message = format!("function {name} does not exist");
+        return Report {
+            hint,
+            ..Report::new("42883", message)
+        };
+    }
+    if let Some(rest) = message.strip_prefix("Invalid function '") {
+        let name = rest.split('\'').next().unwrap_or(rest);
+        let nearest = rest
+            .split("Did you mean '")
+            .nth(1)
+            .and_then(|tail| tail.split('\'').next());
+        // The planner names some function, however unlike it is.
+        let nearest = nearest.and_then(|known| super::nearest(name, [known].into_iter()));
+        let hint = nearest.map(|name| format!("Did you mean \"{name}\"?"));
+        let message = format!("function {name} does not exist");
+        return Report {
+            hint,
+            ..Report::new("42883", message)
+        };
+    }
+    // Functions of rows take their arguments when the statement is planned.
+    if message.contains("got Column(Column {") {
+        let message = "a function in FROM cannot take columns of other relations".to_owned();
+        return Report {
+            hint: Some("Call it in the SELECT list, where each row may have its own.".to_owned()),
+            ..Report::new("0A000", message)
+        };
+    }
+    let sqlstate = if message.contains("must be in the GROUP BY") || message.contains("GROUP BY") {
+        "42803"
+    } else if message.contains("coerce") || message.contains("type") {
+        "42804"
+    } else {
+        "42000"
+    };
+    Report::new(sqlstate, lower_first(message))
+}
+
+/// An error's message without DataFusion's prefixes and backtraces.
+fn plain_message(error: &DataFusionError) -> String {
+    let text = error.strip_backtrace();
+    let text = [
+        "SQL error: ",
+        "Schema error: ",
+        "Arrow error: ",
+        "External error: ",
+    ]
+    .iter()
+    .fold(text.as_str(), |text, prefix| {
+        text.strip_prefix(prefix).unwrap_or(text)
+    });
+    lower_first(text)
+}
+
+/// Messages start with a lower-case letter, unless the word is a name in capitals.
+fn lower_first(message: &str) -> String {
+    let mut chars = message.trim_end_matches('.').chars();
+    match (chars.next(), chars.clone().next()) {
+        (Some(first), Some(second)) if second.is_lowercase() => {
+            first.to_lowercase().chain(chars).collect()
+        }
+        (Some(first), _) => std::iter::once(first).chain(chars).collect(),
+        (None, _) => String::new(),
+    }
+}

@@ -1,0 +1,391 @@
+//! The settings that there are, and how their values are checked.
+//!
+//! In: a name and a value as text; out: the value in its canonical form, or an error that names what is allowed.
+
+use auspex_ml::compute::DeviceChoice;
+
+use crate::error::{Error, Result, nearest};
+
+/// How a setting's value is checked.
+pub(super) enum Check {
+    /// Any text.
+    Any,
+    /// One of some words, in any case.
+    Words(&'static [&'static str]),
+    /// A device as option `device` names it.
+    Device,
+    /// `on` or `off` and PostgreSQL's other spellings.
+    Switch,
+    /// Milliseconds, or a number with a unit; 0 turns it off.
+    Duration,
+    /// Bytes with a unit; 0 is no limit.
+    Size,
+    /// A whole number of at least this.
+    Integer(i64),
+    /// Cannot be set.
+    ReadOnly,
+}
+
+/// A setting that there is.
+pub(super) struct Definition {
+    pub(super) name: &'static str,
+    /// Its value where nobody set it.
+    pub(super) default: &'static str,
+    pub(super) check: Check,
+    pub(super) description: &'static str,
+}
+
+const fn setting(
+    name: &'static str,
+    default: &'static str,
+    check: Check,
+    description: &'static str,
+) -> Definition {
+    Definition {
+        name,
+        default,
+        check,
+        description,
+    }
+}
+
+/// The settings in alphabetical order. Those that only PostgreSQL knows are here when clients send
+/// them at start; their description says what they do not do.
+pub(super) const DEFINITIONS: &[Definition] = &[
+    setting(
+        "allow_locations",
+        "",
+        Check::ReadOnly,
+        "Locations beyond the warehouse that SQL may read; --allow-location.",
+    ),
+    setting(
+        "application_name",
+        "",
+        Check::Any,
+        "The application's name, shown in activity views.",
+    ),
+    setting(
+        "bytea_output",
+        "hex",
+        Check::Words(&["hex"]),
+        "The text form of bytea.",
+    ),
+    setting(
+        "cache_size",
+        "",
+        Check::ReadOnly,
+        "Memory for footers and hot ranges of remote files, set by --cache-size.",
+    ),
+    setting(
+        "catalog_refresh_interval",
+        "",
+        Check::ReadOnly,
+        "How soon changes by other servers are seen, set by --catalog-refresh-interval.",
+    ),
+    setting(
+        "client_encoding",
+        "UTF8",
+        Check::Words(&["utf8", "utf-8", "unicode"]),
+        "The client's encoding.",
+    ),
+    setting(
+        "client_min_messages",
+        "notice",
+        Check::Words(&[
+            "debug5", "debug4", "debug3", "debug2", "debug1", "log", "notice", "warning", "error",
+        ]),
+        "The least serious messages that are sent.",
+    ),
+    setting(
+        "datestyle",
+        "ISO, MDY",
+        Check::Any,
+        "The text form of dates; output is always ISO.",
+    ),
+    setting(
+        "default_transaction_isolation",
+        "read committed",
+        Check::Any,
+        "Accepted for clients.",
+    ),
+    setting(
+        "default_transaction_read_only",
+        "off",
+        Check::Switch,
+        "Accepted for clients.",
+    ),
+    setting(
+        "device",
+        "auto",
+        Check::Device,
+        "The device that trains and predicts.",
+    ),
+    setting(
+        "extra_float_digits",
+        "1",
+        Check::Any,
+        "Accepted for clients; floats always print all digits.",
+    ),
+    setting(
+        "gpu_memory_limit",
+        "0",
+        Check::Size,
+        "Memory of a device that a statement may take, blocks and partials together; 0 is all that is free.",
+    ),
+    setting(
+        "idle_in_transaction_session_timeout",
+        "0",
+        Check::Duration,
+        "Ends sessions that do nothing in a transaction block for so long; 0 is never.",
+    ),
+    setting(
+        "idle_session_timeout",
+        "0",
+        Check::Duration,
+        "Ends sessions that do nothing for so long; 0 is never.",
+    ),
+    setting(
+        "integer_datetimes",
+        "on",
+        Check::ReadOnly,
+        "Timestamps are integers.",
+    ),
+    setting(
+        "intervalstyle",
+        "postgres",
+        Check::Words(&["postgres"]),
+        "The text form of intervals.",
+    ),
+    setting(
+        "is_superuser",
+        "on",
+        Check::ReadOnly,
+        "Whether the current role is a superuser.",
+    ),
+    setting("jit", "off", Check::Switch, "Accepted for clients."),
+    setting(
+        "listen",
+        "",
+        Check::ReadOnly,
+        "Where the server listens; --listen.",
+    ),
+    setting(
+        "lock_timeout",
+        "0",
+        Check::Duration,
+        "Accepted for clients; there are no locks.",
+    ),
+    setting(
+        "max_identifier_length",
+        "63",
+        Check::ReadOnly,
+        "Accepted for clients; names may be longer.",
+    ),
+    setting(
+        "memory_limit",
+        "80% of the machine",
+        Check::ReadOnly,
+        "Memory for queries and trainings; --memory-limit.",
+    ),
+    setting(
+        "min_distributed_size",
+        "64MB",
+        Check::Size,
+        "Bytes of files that a query or training must read to run on the cluster's workers.",
+    ),
+    setting(
+        "ml.dialect",
+        "auto",
+        Check::Words(&["auto", "postgres", "googlesql"]),
+        "How text is read: by evidence, or as one dialect.",
+    ),
+    setting(
+        "ml.nested",
+        "json",
+        Check::Words(&["json", "composite"]),
+        "How structs reach the wire.",
+    ),
+    setting(
+        "role",
+        "none",
+        Check::ReadOnly,
+        "The role that the session acts as; SET ROLE.",
+    ),
+    setting(
+        "search_path",
+        "\"$user\", public",
+        Check::Any,
+        "The schemas in which names without one are looked for; the first that exists takes new objects.",
+    ),
+    setting(
+        "seed",
+        "0",
+        Check::Integer(0),
+        "The seed of trainings that name none.",
+    ),
+    setting(
+        "server_encoding",
+        "UTF8",
+        Check::ReadOnly,
+        "The server's encoding.",
+    ),
+    setting(
+        "server_version",
+        "15.0",
+        Check::ReadOnly,
+        "The version of PostgreSQL whose protocol and catalogs are spoken.",
+    ),
+    setting(
+        "server_version_num",
+        "150000",
+        Check::ReadOnly,
+        "The same as a number.",
+    ),
+    setting(
+        "session_authorization",
+        "postgres",
+        Check::ReadOnly,
+        "The role of the session; SET SESSION AUTHORIZATION.",
+    ),
+    setting(
+        "spill_dir",
+        "",
+        Check::ReadOnly,
+        "Where to spill; empty is the temporary folder; --spill-dir.",
+    ),
+    setting(
+        "standard_conforming_strings",
+        "on",
+        Check::Words(&["on"]),
+        "Backslashes in strings are plain.",
+    ),
+    setting(
+        "statement_timeout",
+        "0",
+        Check::Duration,
+        "Ends statements that take longer; 0 is never.",
+    ),
+    setting(
+        "threads",
+        "0",
+        Check::Integer(0),
+        "Threads of this session's statements; 0 is the server's number.",
+    ),
+    setting(
+        "timezone",
+        "UTC",
+        Check::Any,
+        "The time zone of timestamps with time zone.",
+    ),
+    setting(
+        "transaction_isolation",
+        "read committed",
+        Check::Any,
+        "Accepted for clients.",
+    ),
+    setting(
+        "transaction_read_only",
+        "off",
+        Check::Switch,
+        "Accepted for clients.",
+    ),
+    setting(
+        "warehouse",
+        "",
+        Check::ReadOnly,
+        "Where tables, models and the catalog lie; --warehouse.",
+    ),
+    setting(
+        "work_mem",
+        "4MB",
+        Check::Any,
+        "Accepted for clients; memory is limited by --memory-limit.",
+    ),
+];
+
+/// The setting of a canonical name.
+pub(super) fn find(name: &str) -> Result<&'static Definition> {
+    DEFINITIONS
+        .iter()
+        .find(|definition| definition.name == name)
+        .ok_or_else(|| {
+            let names = DEFINITIONS.iter().map(|definition| definition.name);
+            Error::invalid(
+                "42704",
+                format!("unrecognized configuration parameter \"{name}\""),
+                nearest(name, names)
+                    .map(|name| format!("Did you mean \"{name}\"?"))
+                    .as_deref(),
+            )
+        })
+}
+
+/// The value in its canonical form, or an error that names what is allowed.
+pub(super) fn check(definition: &Definition, value: &str) -> Result<String> {
+    let wrong = |expected: String| Error::InvalidSetting {
+        name: definition.name.to_owned(),
+        value: value.to_owned(),
+        expected,
+    };
+    let lower = value.to_lowercase();
+    match &definition.check {
+        Check::Any | Check::ReadOnly => Ok(value.to_owned()),
+        Check::Words(words) if words.contains(&lower.as_str()) => Ok(lower),
+        Check::Words(words) => Err(wrong(words.join(", "))),
+        Check::Device if DeviceChoice::parse(&lower).is_some() => Ok(lower),
+        Check::Device => Err(wrong("auto, cpu, gpu, cuda, cuda:N".to_owned())),
+        Check::Switch => match lower.as_str() {
+            "on" | "true" | "yes" | "1" => Ok("on".to_owned()),
+            "off" | "false" | "no" | "0" => Ok("off".to_owned()),
+            _ => Err(wrong("on, off".to_owned())),
+        },
+        Check::Duration => milliseconds(&lower).map(|_| lower).ok_or_else(|| {
+            wrong("a number of milliseconds, or a number with ms, s, min, h or d".to_owned())
+        }),
+        Check::Size if lower.trim() == "0" || size_bytes(&lower).is_some() => {
+            Ok(value.trim().to_owned())
+        }
+        Check::Size => Err(wrong("0, or a size such as 512MB or 8GB".to_owned())),
+        Check::Integer(least) => match lower.parse::<i64>() {
+            Ok(number) if number >= *least => Ok(lower),
+            _ => Err(wrong(format!("a whole number of at least {least}"))),
+        },
+    }
+}
+
+/// A duration as PostgreSQL writes it: `250`, `250ms`, `2s`, `5min`, `1h`, `1d`.
+pub(crate) fn milliseconds(text: &str) -> Option<u64> {
+    let text = text.trim();
+    let digits = text
+        .find(|c: char| !c.is_ascii_digit() && c != '.')
+        .unwrap_or(text.len());
+    let number: f64 = text[..digits].parse().ok()?;
+    let factor = match text[digits..].trim() {
+        "" | "ms" => 1.0,
+        "s" => 1_000.0,
+        "min" => 60_000.0,
+        "h" => 3_600_000.0,
+        "d" => 86_400_000.0,
+        _ => return None,
+    };
+    Some((number * factor).round() as u64)
+}
+
+/// A size as PostgreSQL writes it: `512MB`, `1.5GB`; a number alone is bytes.
+pub(crate) fn size_bytes(text: &str) -> Option<usize> {
+    let text = text.trim();
+    let digits = text
+        .find(|c: char| !c.is_ascii_digit() && c != '.')
+        .unwrap_or(text.len());
+    let number: f64 = text[..digits].parse().ok()?;
+    let power = match text[digits..].trim().to_lowercase().as_str() {
+        "" | "b" => 0,
+        "kb" => 1,
+        "mb" => 2,
+        "gb" => 3,
+        "tb" => 4,
+        _ => return None,
+    };
+    let bytes = number * 1024_f64.powi(power);
+    (bytes >= 1.0 && bytes < usize::MAX as f64).then_some(bytes as usize)
+}

@@ -1,0 +1,62 @@
+//! Views as PostgreSQL's catalogs tell them: the rule that stands for each, and what its query names.
+//!
+//! In: what exists; out: rows. Tools that rename and drop tables, such as dbt, learn here which views go with a table.
+
+use datafusion::error::Result;
+
+use super::cells::{Cell, Row};
+use super::objects::{Objects, number};
+use super::{PG_CATALOG, columns};
+use auspex_planner::FactsKind;
+
+/// The number of a view's rule.
+fn rule(objects: &Objects, view: i32) -> i32 {
+    objects.number("rule", &view.to_string())
+}
+
+/// Rows of `pg_rewrite`.
+pub(super) fn rules(objects: &Objects) -> Result<Vec<Row>> {
+    let known = objects.facts().objects()?;
+    let views = known
+        .iter()
+        .filter(|object| matches!(object.kind, FactsKind::View(_)));
+    let row = |view: i32| {
+        vec![
+            ("oid", rule(objects, view).into()),
+            ("rulename", "_RETURN".into()),
+            ("ev_class", view.into()),
+            ("ev_type", "1".into()),
+            ("ev_enabled", "O".into()),
+            ("is_instead", true.into()),
+        ]
+    };
+    Ok(views.map(|view| row(number(view))).collect())
+}
+
+/// Rows of `pg_depend`: each view's rule belongs to it, and stands on what its query names.
+pub(super) fn dependencies(objects: &Objects) -> Result<Vec<Row>> {
+    let class = |name: &str| columns::find(PG_CATALOG, name).map_or(0, |relation| relation.oid);
+    let row = |view: i32, on: i32, kind: &str| -> Row {
+        vec![
+            ("classid", class("pg_rewrite").into()),
+            ("objid", rule(objects, view).into()),
+            ("objsubid", Cell::from(0)),
+            ("refclassid", class("pg_class").into()),
+            ("refobjid", on.into()),
+            ("refobjsubid", Cell::from(0)),
+            ("deptype", kind.into()),
+        ]
+    };
+    let known = objects.facts().objects()?;
+    let views = known
+        .iter()
+        .filter(|object| matches!(object.kind, FactsKind::View(_)));
+    let mut rows: Vec<Row> = views
+        .map(|view| row(number(view), number(view), "i"))
+        .collect();
+    for (view, named) in objects.facts().named_by_views()? {
+        // Lossless: entries count up from 16384.
+        rows.push(row(view as i32, named as i32, "n"));
+    }
+    Ok(rows)
+}
