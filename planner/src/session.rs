@@ -477,9 +477,12 @@ impl Session {
                 .optimizer
                 .enable_physical_uncorrelated_scalar_subquery = false;
         }
-        SessionStateBuilder::new_from_existing(state)
+        let mut state = SessionStateBuilder::new_from_existing(state)
             .with_config(config)
-            .build()
+            .build();
+        // Functions read the settings where the start of the statement is marked.
+        state.mark_start_execution();
+        state
     }
 }
 

@@ -17,7 +17,7 @@ use crate::protocol::connection::{Connection, Interruption};
 use crate::protocol::own::Sending;
 use crate::protocol::running::{Event, Work};
 use crate::protocol::socket::Stream;
-use crate::protocol::types::{RowEncoder, TimeZone, wire_columns_as};
+use crate::protocol::types::{RowEncoder, TimeZone, are_described, wire_columns_as};
 use crate::sqlstate::Failure;
 
 impl<S: Stream> Connection<S> {
@@ -70,7 +70,8 @@ impl<S: Stream> Connection<S> {
                     Event::Done(tag) => return Ok(self.complete(tag.unwrap_or_default()).await?),
                     Event::Rows(schema, tag) => {
                         let columns = prepared.columns.clone().unwrap_or_default();
-                        if *wire_columns_as(&schema, nested_of(&columns))? != *columns {
+                        let found = wire_columns_as(&schema, nested_of(&columns))?;
+                        if !are_described(&found, &columns) {
                             return Err(Failure::changed_result().into());
                         }
                         let formats = Arc::clone(&portal.formats);

@@ -19,6 +19,6 @@ pub(crate) use encode::{RowEncoder, wire_texts};
 pub(crate) use json::json_texts;
 pub(crate) use text::TimeZone;
 pub(crate) use wire_type::{
-    Nested, TYPE_KEY, WireColumn, arrow_type, field_type, pg_type, row_description, wire_columns,
-    wire_columns_as,
+    Nested, TYPE_KEY, WireColumn, are_described, arrow_type, field_type, pg_type, row_description,
+    wire_columns, wire_columns_as,
 };

@@ -74,6 +74,18 @@ pub(crate) fn wire_columns_as(schema: &Schema, nested: Nested) -> Result<Vec<Wir
     Ok(schema.fields().iter().map(column).collect())
 }
 
+/// Whether rows of such columns are those that were described. In an array, numbers of catalogs are plain numbers to the
+/// planner, and were described as what they are.
+pub(crate) fn are_described(found: &[WireColumn], described: &[WireColumn]) -> bool {
+    let is_same = |(found, described): (&WireColumn, &WireColumn)| {
+        found == described
+            || (found.name == described.name
+                && found.pg_type == Type::INT4_ARRAY
+                && described.pg_type == Type::OID_ARRAY)
+    };
+    found.len() == described.len() && found.iter().zip(described).all(is_same)
+}
+
 /// The message that describes the columns, each in its format.
 pub(crate) fn row_description(columns: &[WireColumn], formats: &[FieldFormat]) -> RowDescription {
     let describe = |(column, format): (&WireColumn, &FieldFormat)| {
