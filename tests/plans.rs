@@ -26,8 +26,8 @@ async fn explain(statements: &[&str]) -> String {
             .await
             .unwrap();
         text.push_str(&format!("{statement}\n"));
-        for row in plan {
-            text.push_str(&format!("{}:\n{}\n", row[0], row[1]));
+        for line in plan.concat() {
+            text.push_str(&format!("{line}\n"));
         }
     }
     let folder = examples()

@@ -14,10 +14,8 @@ use datafusion::common::{ParamValues, ScalarValue};
 use datafusion::datasource::source_as_provider;
 use datafusion::error::DataFusionError;
 use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
-use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::sql::parser::Statement as SqlStatement;
 use datafusion::sql::sqlparser::ast;
-use futures::StreamExt as _;
 
 use crate::bind::{
     Arguments, BoundInsert, BoundQuery, Change, Findings, LateNames, Returned, Returning,
@@ -28,7 +26,7 @@ use crate::bind::{
 use crate::commands::{self, ClientCopy};
 use crate::copy_options::CopyOptions;
 use crate::error::{Error, Result};
-use crate::explain;
+use crate::explain::{self, Explained};
 use crate::parameter_types::known_parameters;
 use crate::point_plan::PointPlan;
 use crate::session::{Planned, Prepared, Session};
@@ -42,9 +40,9 @@ pub(crate) enum Work {
         query: Box<BoundQuery>,
         tag: &'static str,
         notices: Vec<Notice>,
-        /// Rows that follow those of the plan.
-        tail: Option<RecordBatch>,
     },
+    /// Tells a plan.
+    Explain(Box<Explained>),
     /// Appends the rows of a plan to a managed table.
     Insert(Box<BoundInsert>),
     /// Changes rows of a managed table; `query` tells the types of the parameters, and is made anew to run.
@@ -79,7 +77,6 @@ impl Work {
             query: Box::new(query),
             tag,
             notices: Vec::new(),
-            tail: None,
         }
     }
 
@@ -104,6 +101,7 @@ impl Work {
                 let plan = query.plan.clone().replace_params_with_values(&values)?;
                 Some(renamed(plan.schema().inner(), &query.names))
             }
+            Work::Explain(_) => Some(explain::schema()),
             Work::Show { setting } => Some(commands::show_schema(setting.as_deref())),
             Work::TrainCall(_) => Some(commands::train_call_schema()),
             Work::Insert(insert) => insert.returning.as_ref().map(|r| Arc::clone(r.schema())),
@@ -124,7 +122,6 @@ impl Work {
             query,
             tag: "SELECT",
             notices,
-            tail: None,
         } = self
         else {
             return None;
@@ -409,6 +406,7 @@ pub(crate) async fn is_outdated(
     }
     let plan = match &planned.work {
         Work::Query { query, .. } | Work::CopyOut(query, _) => &query.plan,
+        Work::Explain(explained) => &explained.query.plan,
         Work::Insert(insert) => &insert.query.plan,
         _ => return Ok(false),
     };
@@ -442,20 +440,27 @@ pub(crate) async fn run(
             query,
             tag,
             notices,
-            tail,
         } => {
             notices
                 .iter()
                 .cloned()
                 .for_each(|notice| control.notify(notice));
             let stream = stream(session, query, parameters, control).await?;
-            let schema = stream.schema();
-            let tail = futures::stream::iter(tail.clone().map(Ok));
-            let rows = RecordBatchStreamAdapter::new(Arc::clone(&schema), stream.chain(tail));
             Ok(Outcome::Rows {
-                schema,
-                stream: Box::pin(rows),
+                schema: stream.schema(),
+                stream,
                 tag,
+            })
+        }
+        Work::Explain(explained) => {
+            let notices = explained.notices.iter().cloned();
+            notices.for_each(|notice| control.notify(notice));
+            let stream = stream(session, &explained.query, parameters, control).await?;
+            let stream = explain::lines(stream, explained).await?;
+            Ok(Outcome::Rows {
+                schema: stream.schema(),
+                stream,
+                tag: "EXPLAIN",
             })
         }
         Work::Insert(insert) => {

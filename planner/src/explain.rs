@@ -1,15 +1,20 @@
 //! `EXPLAIN [ANALYZE]` of queries, of model statements and of those that change rows.
 //!
-//! In: a statement; out: the plan that it would run, and a last row that names its models, the device,
+//! In: a statement; out: the lines of the plan that it would run, and at their end its models, the device,
 //! and about how many rows and bytes are read. Trains and stores nothing without ANALYZE.
 
 use std::sync::Arc;
 
 use auspex_sql::{ParsedStatement, Statement};
-use datafusion::arrow::array::{ArrayRef, RecordBatch, StringArray};
-use datafusion::arrow::datatypes::Schema;
+use datafusion::arrow::array::{ArrayRef, AsArray, RecordBatch, StringArray};
+use datafusion::arrow::compute::cast;
+use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::stats::Precision;
+use datafusion::error::DataFusionError;
+use datafusion::execution::SendableRecordBatchStream;
 use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
+use datafusion::physical_plan::common::collect;
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{
     ExecutionPlan, ExecutionPlanProperties, StatisticsArgs, StatisticsContext,
 };
@@ -23,6 +28,18 @@ use crate::distributed::describe;
 use crate::error::{Error, Result};
 use crate::execute::{Work, plan};
 use crate::session::Session;
+use crate::statement_run::Notice;
+
+/// A plan that is to be told.
+pub(crate) struct Explained {
+    /// The planner's own EXPLAIN.
+    pub(crate) query: BoundQuery,
+    /// Whether all steps of planning are told.
+    verbose: bool,
+    /// What follows the plan: names and texts.
+    told: Vec<(&'static str, String)>,
+    pub(crate) notices: Vec<Notice>,
+}
 
 /// About how many rows and bytes something gives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -126,12 +143,12 @@ pub(crate) async fn plan_explain(
             findings: Findings::default(),
             names: Vec::new(),
         };
-        return Ok(Work::Query {
-            query: Box::new(query),
-            tag: "EXPLAIN",
+        return Ok(Work::Explain(Box::new(Explained {
+            query,
+            verbose: false,
+            told: Vec::new(),
             notices: fit.notices,
-            tail: None,
-        });
+        })));
     }
     match Box::pin(plan(session, &inner)).await? {
         Work::Query { query, .. } => {
@@ -217,21 +234,17 @@ async fn explain_query(
             models_text(&models, device.kind, physical.as_ref()),
         ));
     }
-    let tail = match told.is_empty() {
-        true => None,
-        false => Some(rows_of(told)?),
-    };
     let query = BoundQuery {
         plan: explained(query.plan, verbose, analyze)?,
         names: Vec::new(),
         ..query
     };
-    Ok(Work::Query {
-        query: Box::new(query),
-        tag: "EXPLAIN",
+    Ok(Work::Explain(Box::new(Explained {
+        query,
+        verbose,
+        told,
         notices: Vec::new(),
-        tail,
-    })
+    })))
 }
 
 fn explained(plan: LogicalPlan, verbose: bool, analyze: bool) -> Result<LogicalPlan> {
@@ -239,16 +252,44 @@ fn explained(plan: LogicalPlan, verbose: bool, analyze: bool) -> Result<LogicalP
     Ok(plan.build()?)
 }
 
-/// Rows as EXPLAIN gives them.
-fn rows_of(told: Vec<(&'static str, String)>) -> Result<RecordBatch> {
-    let (kinds, texts): (Vec<&str>, Vec<String>) = told.into_iter().unzip();
-    let columns: [ArrayRef; 2] = [
-        Arc::new(StringArray::from(kinds)),
-        Arc::new(StringArray::from(texts)),
-    ];
-    let schema = LogicalPlan::explain_schema();
-    Ok(RecordBatch::try_new(schema, columns.to_vec())
-        .map_err(datafusion::error::DataFusionError::from)?)
+/// The one column that PostgreSQL's clients look for.
+pub(crate) fn schema() -> SchemaRef {
+    let column = Field::new("QUERY PLAN", DataType::Utf8, false);
+    Arc::new(Schema::new(vec![column]))
+}
+
+/// The planner's rows, which are the plans of its steps, as lines: of the last step, or of all under their names.
+pub(crate) async fn lines(
+    stream: SendableRecordBatchStream,
+    explained: &Explained,
+) -> Result<SendableRecordBatchStream> {
+    const LAST: [&str; 2] = ["physical_plan", "Plan with Metrics"];
+    let mut lines: Vec<String> = Vec::new();
+    let mut tell = |step: &str, plan: &str| {
+        let is_last = LAST.contains(&step);
+        if is_last && !explained.verbose {
+            lines.extend(plan.lines().map(ToOwned::to_owned));
+        } else if explained.verbose || !step.starts_with("logical_plan") {
+            lines.push(format!("{step}:"));
+            lines.extend(plan.lines().map(|line| format!("  {line}")));
+        }
+    };
+    for batch in &collect(stream).await? {
+        let (steps, plans) = (batch.column(0), batch.column(1));
+        let steps = cast(steps, &DataType::Utf8).map_err(DataFusionError::from)?;
+        let plans = cast(plans, &DataType::Utf8).map_err(DataFusionError::from)?;
+        let plans = plans.as_string::<i32>();
+        for (step, plan) in steps.as_string::<i32>().iter().zip(plans) {
+            tell(step.unwrap_or_default(), plan.unwrap_or_default());
+        }
+    }
+    for (what, text) in &explained.told {
+        tell(what, text);
+    }
+    let rows: ArrayRef = Arc::new(StringArray::from(lines));
+    let batch = RecordBatch::try_new(schema(), vec![rows]).map_err(DataFusionError::from)?;
+    let rows = futures::stream::iter([Ok(batch)]);
+    Ok(Box::pin(RecordBatchStreamAdapter::new(schema(), rows)))
 }
 
 /// What the models do; rows are passed over once, whatever is asked of them.

@@ -1,4 +1,4 @@
-//! Forms of PostgreSQL that sqlparser lacks, settled on the tokens: `TABLE t`, `BETWEEN SYMMETRIC`.
+//! Forms of PostgreSQL that sqlparser lacks, settled on the tokens: `TABLE t`, `BETWEEN SYMMETRIC`, `int8 ARRAY`.
 //!
 //! In: tokens of one statement; out: tokens that read as the same. Rewritten tokens keep the place of what they replace.
 
@@ -12,7 +12,7 @@ const SYMMETRIC: &str = "between_symmetric";
 
 /// Settles the forms.
 pub(crate) fn settle(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
-    symmetric(table(tokens))
+    symmetric(array_types(table(tokens)))
 }
 
 fn made(token: Token, at: &TokenWithSpan) -> TokenWithSpan {
@@ -34,6 +34,39 @@ fn table(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
     ];
     let select = select.map(|token| made(token, &tokens[0]));
     tokens.splice(0..1, select);
+    tokens
+}
+
+/// A column of the type `int8 ARRAY` or `int8 ARRAY[3]` has the type `int8[]`.
+fn array_types(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    let defines = |token| ["CREATE", "ALTER"].iter().any(|word| is_word(token, word));
+    if !defines(tokens.first()) {
+        return tokens;
+    }
+    const BEHIND: [&str; 6] = ["NOT", "NULL", "DEFAULT", "PRIMARY", "UNIQUE", "CHECK"];
+    let mut at = 2;
+    // A query behind AS may call a column so.
+    while at < tokens.len() && !is_word(tokens.get(at), "AS") {
+        let next = tokens.get(at + 1);
+        let has_bounds = next.is_some_and(|next| next.token == Token::LBracket);
+        let ends = next.is_none_or(|next| match next.token {
+            Token::Comma | Token::RParen | Token::SemiColon | Token::EOF => true,
+            _ => BEHIND.iter().any(|word| is_word(Some(next), word)),
+        });
+        let is_type = matches!(tokens[at - 1].token, Token::Word(_) | Token::RParen)
+            && !is_word(tokens.get(at - 1), "DEFAULT");
+        if is_type && is_word(tokens.get(at), "ARRAY") && (ends || has_bounds) {
+            let close = made(Token::RBracket, &tokens[at]);
+            let open = made(Token::LBracket, &tokens[at]);
+            let brackets = if has_bounds {
+                vec![]
+            } else {
+                vec![open, close]
+            };
+            tokens.splice(at..=at, brackets);
+        }
+        at += 1;
+    }
     tokens
 }
 

@@ -20,8 +20,15 @@ use crate::session::Session;
 /// A name for each output column that has none of its own; empty where a wildcard makes their number
 /// unknown.
 pub(crate) fn output_names(query: &Query) -> Vec<Option<String>> {
-    let SetExpr::Select(select) = query.body.as_ref() else {
-        return Vec::new();
+    let mut body = query.body.as_ref();
+    // The first of united queries names the columns of all.
+    let select = loop {
+        body = match body {
+            SetExpr::Select(select) => break select,
+            SetExpr::SetOperation { left, .. } => left,
+            SetExpr::Query(query) => query.body.as_ref(),
+            _ => return Vec::new(),
+        };
     };
     let is_wildcard = |item: &SelectItem| {
         matches!(

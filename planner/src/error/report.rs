@@ -84,6 +84,7 @@ pub fn report_of(error: &DataFusionError) -> Report {
             ArrowError::JsonError(message) => Report::new("22P02", lower_first(message)),
             ArrowError::ParseError(message) => Report::new("22P02", lower_first(message)),
             ArrowError::InvalidArgumentError(message) => invalid_argument(message),
+            ArrowError::ComputeError(message) => computed(message),
             other => Report::new("XX000", other.to_string()),
         },
         DataFusionError::NotImplemented(message) => crate::functions::unsupported_subquery(message)
@@ -93,7 +94,7 @@ pub fn report_of(error: &DataFusionError) -> Report {
             ..Report::new("53200", lower_first(message))
         },
         DataFusionError::Plan(message) => plan_report(message),
-        DataFusionError::Execution(message) => Report::new("22000", lower_first(message)),
+        DataFusionError::Execution(message) => computed(message),
         DataFusionError::Configuration(message) => Report::new("22023", lower_first(message)),
         DataFusionError::IoError(source) if source.kind() == std::io::ErrorKind::StorageFull => {
             Report::new(
@@ -165,6 +166,17 @@ fn invalid_argument(message: &str) -> Report {
         }
         None => Report::new("22023", lower_first(message)),
     }
+}
+
+/// A function that has no value for its arguments.
+fn computed(message: &str) -> Report {
+    let message = message.strip_prefix("Execution error: ").unwrap_or(message);
+    let is_about = |words: &str| message.contains(words);
+    let sqlstate = match () {
+        () if is_about("square root of a negative") || is_about("raised to a") => "2201F",
+        () => "22000",
+    };
+    Report::new(sqlstate, lower_first(message))
 }
 
 /// The planner has one variant for many causes; its fixed phrases tell them apart.

@@ -33,6 +33,9 @@ pub(super) fn functions() -> Vec<Function> {
         degrees_to("asind", |x| snapped(x.asin().to_degrees())),
         degrees_to("acosd", |x| snapped(x.acos().to_degrees())),
         degrees_to("atand", |x| snapped(x.atan().to_degrees())),
+        logarithm("ln", f64::ln),
+        logarithm("log10", f64::log10),
+        function("log", &[1, 2], DataType::Float64, log),
         function("num_nulls", super::call::ANY, DataType::Int32, |call| {
             count_nulls(call, true)
         }),
@@ -85,6 +88,55 @@ fn degrees_to(name: &'static str, of: impl Fn(f64) -> f64 + Send + Sync + 'stati
             .collect::<Float64Array>();
         Ok(Arc::new(values))
     })
+}
+
+/// A logarithm of positive numbers; of others there is none.
+fn logarithm(name: &'static str, of: fn(f64) -> f64) -> Function {
+    function(name, &[1], DataType::Float64, move |call| {
+        let values = call.floats(0)?;
+        let values = values.iter().map(|x| x.map(|x| Ok(of(positive(x)?))));
+        let values = values.map(Option::transpose);
+        Ok(Arc::new(values.collect::<Result<Float64Array>>()?))
+    })
+}
+
+/// `log(x)` to the base 10, `log(base, x)`.
+fn log(call: &Call<'_>) -> Result<ArrayRef> {
+    let of = |(base, x): (Option<f64>, Option<f64>)| match (base, x) {
+        (Some(base), Some(x)) => {
+            let (base, x) = (positive(base)?, positive(x)?);
+            match base {
+                2.0 => Ok(Some(x.log2())),
+                10.0 => Ok(Some(x.log10())),
+                1.0 => Err(failure("22012", "division by zero")),
+                base => Ok(Some(snapped(x.ln() / base.ln()))),
+            }
+        }
+        _ => Ok(None),
+    };
+    let values: Float64Array = match call.args.len() {
+        1 => {
+            let values = call.floats(0)?;
+            let pairs = values.iter().map(|x| (Some(10.0), x));
+            pairs.map(of).collect::<Result<_>>()?
+        }
+        _ => {
+            let (bases, values) = (call.floats(0)?, call.floats(1)?);
+            let pairs = bases.iter().zip(&values);
+            pairs.map(of).collect::<Result<_>>()?
+        }
+    };
+    Ok(Arc::new(values))
+}
+
+/// The number, if it has a logarithm; NaN has itself.
+fn positive(x: f64) -> Result<f64> {
+    let what = match x {
+        0.0 => "zero",
+        x if x < 0.0 => "a negative number",
+        _ => return Ok(x),
+    };
+    Err(failure("2201E", format!("cannot take logarithm of {what}")))
 }
 
 /// The whole number that a result misses by rounding alone, as in `tand(45)`.

@@ -254,6 +254,11 @@ fn forms_that_sqlparser_lacks_are_settled() {
             "SELECT x BETWEEN between_symmetric((a AND b)) AND c AND d",
         ),
         ("SELECT symmetric FROM t", "SELECT symmetric FROM t"),
+        (
+            "CREATE TABLE t (a int8 ARRAY, b text ARRAY[3] NOT NULL, c int[] DEFAULT ARRAY[1], array int)",
+            "CREATE TABLE t (a INT8[], b TEXT[3] NOT NULL, c INT[] DEFAULT ARRAY[1], array INT)",
+        ),
+        ("SELECT x array FROM t", "SELECT x AS array FROM t"),
     ] {
         let statements = parse(text, Dialect::Auto).unwrap();
         assert_eq!(ast(&statements[0].statement).to_string(), expected);
