@@ -333,6 +333,14 @@ impl Options {
                 hint: "Leave one of them out.".to_owned(),
             });
         }
+        let weights = self.class_weights();
+        if weights.is_some_and(|weights| weights.values().all(|weight| *weight == 0.0)) {
+            return Err(Error::InvalidOption {
+                name: "class_weights".to_owned(),
+                expected: "greater than 0 for one class at least".to_owned(),
+                found: "0 for all".to_owned(),
+            });
+        }
         Ok(())
     }
 }

@@ -30,6 +30,7 @@ use crate::explain::{self, Explained};
 use crate::parameter_types::known_parameters;
 use crate::point_plan::PointPlan;
 use crate::session::{Planned, Prepared, Session};
+use crate::settings::canonical;
 use crate::statement_run::{Notice, Outcome, StatementControl};
 use crate::streams::{renamed, stream};
 
@@ -348,6 +349,9 @@ async fn plan_sql(session: &Arc<Session>, statement: &SqlStatement) -> Result<Wo
                 .collect();
             let name = words.join(" ");
             let name = name.trim_end_matches(" verbose").to_owned();
+            // Of words, only those of PostgreSQL make one name; all others are the parts of a name with dots.
+            let is_phrase = canonical(&name) != name;
+            let name = if is_phrase { name } else { words.join(".") };
             Ok(Work::Show {
                 setting: (name != "all").then_some(name),
             })

@@ -220,7 +220,9 @@ async fn explain_query(
     mut told: Vec<(&'static str, String)>,
 ) -> Result<Work> {
     let models = query.findings.models();
-    if let Some(cluster) = session.engine.cluster().filter(|_| !analyze) {
+    if !told.is_empty() && session.engine.cluster().is_some() {
+        told.push(("place", "on this machine: it writes".to_owned()));
+    } else if let Some(cluster) = session.engine.cluster().filter(|_| !analyze) {
         let physical = query.state.create_physical_plan(&query.plan).await?;
         let bytes = session.settings().min_distributed_bytes();
         let place = describe(&cluster, &session.engine, &query.state, &physical, bytes);

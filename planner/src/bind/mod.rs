@@ -183,6 +183,8 @@ pub(crate) fn canonical_state(state: SessionState) -> SessionState {
     options.execution.target_partitions = CANONICAL_PARTITIONS;
     options.execution.enable_file_stream_work_stealing = false;
     options.optimizer.enable_round_robin_repartition = false;
+    // A join that waits until all its partitions are asked for would wait for ever: a training asks for a few at a time.
+    options.optimizer.enable_join_dynamic_filter_pushdown = false;
     options.optimizer.repartition_file_scans = true;
     options.optimizer.repartition_file_min_size = 1 << 20;
     let divide_scans = DivideScans::new(Arc::clone(state.runtime_env()));

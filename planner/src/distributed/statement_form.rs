@@ -3,7 +3,7 @@
 //! In: a plan with its session; out: a text that goes with it in a header, and on the other machine a session with the
 //! same functions. The library sends functions by name alone, so each that is bound to a model needs a name of its own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 use auspex_ml::compute::Compute;
@@ -27,6 +27,7 @@ use super::worker_session::{Finding, Tasks};
 use crate::bind::{BoundModel, PredictShape, PredictUdf, output_function};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
+use crate::functions::{chain_of_name, is_chain};
 use crate::observe::Counter;
 
 const HEADER: &str = "x-auspex-statement";
@@ -41,6 +42,8 @@ pub(super) struct StatementForm {
     /// The configuration, where it differs from a new session's.
     options: BTreeMap<String, String>,
     functions: Vec<FunctionForm>,
+    /// The names of chains of operators, which tell them whole.
+    chains: BTreeSet<String>,
 }
 
 /// A function that is bound to a model.
@@ -78,6 +81,7 @@ impl StatementForm {
         id: String,
     ) -> DfResult<std::result::Result<(StatementForm, Vec<LocalFunction>), String>> {
         let (mut forms, mut local) = (Vec::new(), Vec::new());
+        let mut chains = BTreeSet::new();
         let base = engine.base_state();
         let (scalars, aggregates) = functions_of(plan)?;
         for function in &scalars {
@@ -95,6 +99,8 @@ impl StatementForm {
                     predicted,
                 });
                 forms.push(form);
+            } else if is_chain(function) {
+                chains.insert(function.name().to_owned());
             } else if function.as_ref() == output_function() {
                 // It is in every session that another machine makes.
             } else if base.scalar_functions().get(function.name()) != Some(function) {
@@ -137,6 +143,7 @@ impl StatementForm {
             id,
             options: changed_options(config),
             functions: forms,
+            chains,
         };
         Ok(Ok((form, local)))
     }
@@ -186,6 +193,8 @@ impl StatementForm {
         let mut builder = SessionStateBuilder::new_from_existing(engine.base_state());
         let functions = builder.scalar_functions().get_or_insert_default();
         functions.push(Arc::new(output_function().clone()));
+        let chains = self.chains.iter().filter_map(|name| chain_of_name(name));
+        functions.extend(chains.map(Arc::new));
         for form in &self.functions {
             let bound = BoundModel {
                 name: form.model.clone(),

@@ -21,6 +21,7 @@ use datafusion::physical_plan::coop::CooperativeExec;
 use datafusion::physical_plan::filter::FilterExec;
 use datafusion::physical_plan::projection::ProjectionExec;
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties as _};
+use datafusion::prelude::SessionConfig;
 use datafusion_distributed::DistributedExt as _;
 use url::Url;
 
@@ -84,10 +85,32 @@ pub(crate) fn stays_here(task: &FitTask, plan: &Arc<dyn ExecutionPlan>) -> Optio
     None
 }
 
+/// The plan as bytes, or why it cannot be sent.
+fn encoded(
+    task: &FitTask,
+    plan: &Arc<dyn ExecutionPlan>,
+    config: &SessionConfig,
+) -> std::result::Result<Vec<u8>, String> {
+    let config = config
+        .clone()
+        .with_distributed_user_codec(PlanCodec::of(&task.engine));
+    let context = TaskContext::default().with_session_config(config);
+    encode_plan(plan, &context).map_err(|error| {
+        tracing::debug!(%error, "a training stays on the coordinator");
+        "an operator of its query cannot be sent".to_owned()
+    })
+}
+
 /// What `EXPLAIN` says of where a training runs; `None` without a cluster.
 pub(crate) fn describe_training(task: &FitTask, plan: &Arc<dyn ExecutionPlan>) -> Option<String> {
     let cluster = task.engine.cluster()?;
-    Some(match stays_here(task, plan) {
+    let config = SessionConfig::new();
+    let sent = || match StatementForm::of(&task.engine, &config, plan, String::new()) {
+        Ok(Ok(_)) => encoded(task, plan, &config).err(),
+        Ok(Err(reason)) => Some(format!("it needs {reason}")),
+        Err(error) => Some(error.to_string()),
+    };
+    Some(match stays_here(task, plan).or_else(sent) {
         Some(reason) => format!("on this machine: {reason}"),
         None => {
             let ready = cluster.ready();
@@ -133,26 +156,9 @@ impl TrainingPlace {
             Ok((form, _)) => form,
             Err(reason) => return Ok(TrainingPlace::Here(format!("it needs {reason}"))),
         };
-        let config = config
-            .clone()
-            .with_distributed_user_codec(PlanCodec::of(&task.engine));
-        let shipping = TaskContext::new(
-            None,
-            context.session_id(),
-            config,
-            context.scalar_functions().clone(),
-            context.higher_order_functions().clone(),
-            context.aggregate_functions().clone(),
-            context.window_functions().clone(),
-            context.runtime_env(),
-        );
-        let encoded = match encode_plan(plan, &shipping) {
+        let encoded = match encoded(task, plan, config) {
             Ok(encoded) => encoded,
-            Err(error) => {
-                tracing::debug!(%error, "a training stays on the coordinator");
-                let reason = "an operator of its query cannot be sent".to_owned();
-                return Ok(TrainingPlace::Here(reason));
-            }
+            Err(reason) => return Ok(TrainingPlace::Here(reason)),
         };
         Ok(TrainingPlace::Workers(Arc::new(WorkerPool {
             options: serde_json::to_string(&task.options).unwrap_or_default(),

@@ -20,18 +20,40 @@ use datafusion::sql::sqlparser::ast::BinaryOperator;
 
 use super::call::failure;
 
+/// What the names of chains begin with.
+const PREFIX: &str = "chain_of ";
+/// The operators that are checked.
+const SYMBOLS: [&str; 4] = ["+", "-", "*", "||"];
+
 /// Operators of one width, applied from left to right.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Checked {
+    /// Tells the whole: `chain_of + - Int64`.
+    name: String,
     symbols: Vec<&'static str>,
     data_type: DataType,
     signature: Signature,
+}
+
+/// The chain of operators that a function of this name is, as another machine sent it.
+pub(crate) fn chain_of_name(name: &str) -> Option<ScalarUDF> {
+    let mut words: Vec<&str> = name.strip_prefix(PREFIX)?.split(' ').collect();
+    let data_type = words.pop()?.parse().ok()?;
+    let known = |word| SYMBOLS.into_iter().find(|symbol| *symbol == word);
+    let symbols = words.into_iter().map(known).collect::<Option<Vec<_>>>()?;
+    Some(ScalarUDF::from(Checked::new(symbols, data_type)))
+}
+
+/// Whether a function is a chain of operators, which its name tells whole.
+pub(crate) fn is_chain(function: &ScalarUDF) -> bool {
+    function.inner().downcast_ref::<Checked>().is_some()
 }
 
 impl Checked {
     fn new(symbols: Vec<&'static str>, data_type: DataType) -> Checked {
         let types = vec![data_type.clone()];
         Checked {
+            name: format!("{PREFIX}{} {data_type}", symbols.join(" ")),
             signature: Signature::uniform(symbols.len() + 1, types, Volatility::Immutable),
             symbols,
             data_type,
@@ -136,13 +158,7 @@ pub(super) fn signed(data_type: &DataType) -> Option<DataType> {
 
 impl ScalarUDFImpl for Checked {
     fn name(&self) -> &str {
-        match self.symbols.as_slice() {
-            ["+"] => "sum_of",
-            ["-"] => "difference_of",
-            ["*"] => "product_of",
-            ["||", ..] => "joined_texts",
-            _ => "chain_of",
-        }
+        &self.name
     }
 
     fn display_name(&self, args: &[Expr]) -> Result<String> {

@@ -39,6 +39,7 @@ use datafusion::logical_expr::ScalarUDF;
 use datafusion::optimizer::analyzer::function_rewrite::ApplyFunctionRewrites;
 use datafusion::prelude::SessionContext;
 
+pub(crate) use checked::{chain_of_name, is_chain};
 pub(crate) use fitted::assigned;
 use operators::Operators;
 pub(crate) use syntax::{rewrite, unsupported_subquery};

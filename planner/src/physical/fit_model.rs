@@ -310,10 +310,18 @@ async fn name_version(task: &FitTask, version: u64) -> Result<()> {
     let committed = task.engine.catalog.commit(&task.statement, |state| {
         let found = state.get(&entry.schema, &entry.name);
         let is_same = found.is_some_and(|found| found.id == entry.id);
-        if !is_same && (found.is_some() || state.by_id(&entry.id).is_some()) {
+        let is_new = matches!(
+            task.mode,
+            FitMode::Create {
+                or_replace: false,
+                ..
+            }
+        );
+        if !is_same && is_new && (found.is_some() || state.by_id(&entry.id).is_some()) {
             return Err(duplicate(entry));
         }
-        if !is_same && matches!(task.mode, FitMode::Train { .. }) {
+        let adds = matches!(task.mode, FitMode::Train { .. });
+        if !is_same && (adds || found.is_some()) {
             return Err(StorageError::Conflict {
                 object: format!("model \"{}\"", entry.name),
             });

@@ -141,7 +141,12 @@ fn clause(cursor: &mut Cursor<'_>, model: &mut CreateModel) -> Result<&'static s
         "TRANSFORM"
     } else if cursor.eat_word("FEATURES") {
         let length = features_length(cursor.rest());
-        model.features = Some(source::select_list(&cursor.take(length))?);
+        let is_bracketed = closing(cursor.rest(), 0).is_some_and(|close| close + 1 == length);
+        let list = match is_bracketed {
+            true => cursor.group("a select list")?,
+            false => cursor.take(length),
+        };
+        model.features = Some(source::select_list(&list)?);
         "FEATURES"
     } else if cursor.eat_word("INPUT") {
         model.input = typed_names(cursor)?;

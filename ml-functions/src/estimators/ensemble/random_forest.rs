@@ -20,9 +20,9 @@ or memory.
 Errors: a monotone direction for a column that is no numeric feature.
 Source: Breiman 2001, doi:10.1023/A:1010933404324.";
 
-static REGRESSION: [Hyperparameter; 17] = concat(&[
+static REGRESSION: [Hyperparameter; 18] = concat(&[
     &[
-        num_parallel_tree("100", 2),
+        num_parallel_tree("100", 2, &["n_estimators", "num_trees"]),
         // BigQuery ML's default for forests.
         max_tree_depth("15"),
         MAX_LEAVES,
@@ -34,7 +34,7 @@ static REGRESSION: [Hyperparameter; 17] = concat(&[
     &SHARED,
 ]);
 
-static CLASSIFICATION: [Hyperparameter; 18] = concat(&[&REGRESSION, &[SCALE_POS_WEIGHT]]);
+static CLASSIFICATION: [Hyperparameter; 19] = concat(&[&REGRESSION, &[SCALE_POS_WEIGHT]]);
 
 static CLASSIFIER: EstimatorSpec = tree_spec(
     "random_forest_classifier",

@@ -32,7 +32,7 @@ static REGRESSION: [Hyperparameter; 28] = concat(&[
     &[
         max_tree_depth("6"),
         MAX_LEAVES,
-        num_parallel_tree("1", 1),
+        num_parallel_tree("1", 1, &[]),
         subsample("1"),
         colsample_bynode("1"),
         l2_reg("1"),
@@ -46,7 +46,7 @@ static CLASSIFICATION: [Hyperparameter; 25] = concat(&[
     &[
         max_tree_depth("6"),
         MAX_LEAVES,
-        num_parallel_tree("1", 1),
+        num_parallel_tree("1", 1, &[]),
         subsample("1"),
         colsample_bynode("1"),
         l2_reg("1"),

@@ -20,7 +20,7 @@ Deterministic: sums are integers, so the tree does not depend on threads, partit
 Errors: a monotone direction for a column that is no numeric feature.
 Source: Breiman, Friedman, Olshen and Stone 1984, Classification and Regression Trees.";
 
-static REGRESSION: [Hyperparameter; 15] = concat(&[
+static REGRESSION: [Hyperparameter; 16] = concat(&[
     &[
         // As Spark MLlib's: a tree of any depth learns its training rows by heart.
         max_tree_depth("5"),
@@ -32,7 +32,7 @@ static REGRESSION: [Hyperparameter; 15] = concat(&[
     &SHARED,
 ]);
 
-static CLASSIFICATION: [Hyperparameter; 16] = concat(&[&REGRESSION, &[SCALE_POS_WEIGHT]]);
+static CLASSIFICATION: [Hyperparameter; 17] = concat(&[&REGRESSION, &[SCALE_POS_WEIGHT]]);
 
 static CLASSIFIER: EstimatorSpec = tree_spec(
     "decision_tree_classifier",

@@ -57,8 +57,8 @@ pub(in crate::estimators) const fn colsample_bynode(default: &'static str) -> Hy
 pub(in crate::estimators) const fn num_parallel_tree(
     default: &'static str,
     min: i64,
+    aliases: &'static [&'static str],
 ) -> Hyperparameter {
-    let aliases = &["n_estimators", "num_trees"];
     let doc = "Trees grown on the same gradients, each for its share of the step.";
     Hyperparameter::new(
         "num_parallel_tree",
@@ -167,7 +167,7 @@ pub(in crate::estimators) const SCALE_POS_WEIGHT: Hyperparameter = Hyperparamete
 );
 
 /// Options of boosting that every tree accepts, and that change nothing where there is one iteration.
-pub(in crate::estimators) const ONE_ITERATION: [Hyperparameter; 2] = [
+pub(in crate::estimators) const ONE_ITERATION: [Hyperparameter; 3] = [
     Hyperparameter::new(
         "early_stop",
         &["early_stopping"],
@@ -182,13 +182,20 @@ pub(in crate::estimators) const ONE_ITERATION: [Hyperparameter; 2] = [
         "0.01",
         "See early_stop.",
     ),
+    APPROX_GLOBAL_FEATURE_CONTRIB,
 ];
 
 /// The hyperparameters of boosting.
 pub(in crate::estimators) const BOOSTING: [Hyperparameter; 9] = [
     Hyperparameter::new(
         "max_iterations",
-        &["num_boost_round", "num_iterations", "n_iter"],
+        &[
+            "num_boost_round",
+            "num_iterations",
+            "n_iter",
+            "n_estimators",
+            "num_trees",
+        ],
         integer(1, MAX_TREES),
         "20",
         "Iterations at most; each adds num_parallel_tree trees, a classifier of several classes as many for each class.",
@@ -246,14 +253,17 @@ pub(in crate::estimators) const BOOSTING: [Hyperparameter; 9] = [
         "TREE",
         "DART: whether a new tree weighs as each of the trees left out, or as all of them.",
     ),
-    Hyperparameter::new(
-        "approx_global_feature_contrib",
-        &[],
-        Kind::Bool,
-        "FALSE",
-        "Accepted for BigQuery's text; attributions are exact.",
-    ),
+    APPROX_GLOBAL_FEATURE_CONTRIB,
 ];
+
+/// BigQuery's choice between exact and approximate attributions.
+const APPROX_GLOBAL_FEATURE_CONTRIB: Hyperparameter = Hyperparameter::new(
+    "approx_global_feature_contrib",
+    &[],
+    Kind::Bool,
+    "FALSE",
+    "Accepted for BigQuery's text; attributions are exact.",
+);
 
 /// The losses of regressors.
 pub(in crate::estimators) const LOSSES: [Hyperparameter; 4] = [
@@ -350,6 +360,23 @@ pub(in crate::estimators) fn check(options: &Options) -> Result<()> {
             "Write one of them.",
         );
     }
+    let boosts = options.opt_f64_if_known("learn_rate").is_some();
+    if options.is_true("warm_start") && !boosts {
+        return conflict(
+            "warm_start adds trees that correct the last version's, which only boosted trees have",
+            "Leave out warm_start to train anew.",
+        );
+    }
+    for (name, end) in [("quantile_alpha", 1.0), ("tweedie_variance_power", 2.0)] {
+        if options.is_written(name) && options.f64(name) >= end {
+            let least = end - 1.0;
+            return Err(Error::InvalidOption {
+                name: name.to_owned(),
+                expected: format!("greater than {least} and less than {end}"),
+                found: end.to_string(),
+            });
+        }
+    }
     let is_loss_guide = is_loss_guide(options);
     let is_bounded = options.usize("max_tree_depth") > 0 || options.usize("max_leaves") > 0;
     if is_loss_guide && !is_bounded {
@@ -374,10 +401,10 @@ pub(in crate::estimators) fn regression_objective(options: &Options) -> Objectiv
         Some("POISSON") => Objective::Poisson,
         Some("TWEEDIE") => Objective::Tweedie {
             // The range is closed in the option's description, open in the formula.
-            variance_power: options.f64("tweedie_variance_power").min(2.0 - 1e-9),
+            variance_power: options.f64("tweedie_variance_power"),
         },
         Some("QUANTILE") => Objective::Quantile {
-            alpha: options.f64("quantile_alpha").min(1.0 - 1e-9),
+            alpha: options.f64("quantile_alpha"),
         },
         Some("HUBER") => Objective::Huber {
             slope: options.f64("huber_slope"),
