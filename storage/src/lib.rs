@@ -43,7 +43,7 @@ pub use error::{Error, ErrorPlace, Result};
 pub use locations::Locations;
 pub use models::{ModelStore, Published};
 pub use passwords::{PasswordVerifier, generated_password, random};
-pub use stores::{StoreOptions, StoreRegistry, Stores};
+pub use stores::{PostponedFiles, StoreOptions, StoreRegistry, Stores};
 pub use tables::{
     BlockMark, CHANGE_COLUMNS, ChangeCounts, FILE_COLUMN, Identity, Key, OptimizeOptions,
     Optimized, ROW_COLUMN, Repeated, Rewrite, RewriteOptions, RowAction, RowChecks, ScanForm,

@@ -11,6 +11,7 @@ mod faulty;
 mod layer;
 mod object_url;
 mod patient;
+mod postponed;
 mod range_cache;
 mod read_only;
 mod registry;
@@ -36,6 +37,7 @@ pub(crate) use faulty::{ALL_FAULTS, Fault, FaultyStore, Plan};
 pub(crate) use layer::{Layer, Layered, Request};
 pub(crate) use object_url::{ObjectUrl, shown};
 pub(crate) use patient::{Patience, PatientStore};
+pub use postponed::PostponedFiles;
 use range_cache::RangeCache;
 pub use registry::StoreRegistry;
 

@@ -32,6 +32,11 @@ impl Acting {
         ACTING.try_with(Clone::clone).unwrap_or(Acting::Session)
     }
 
+    /// Does something later as who acted then.
+    pub(crate) async fn during<T>(self, doing: impl Future<Output = T>) -> T {
+        ACTING.scope(self, doing).await
+    }
+
     /// Whether the engine describes its catalog.
     pub(crate) fn is_system() -> bool {
         Acting::now() == Acting::System

@@ -10,14 +10,17 @@ use auspex_ml::compute::{ListedDevice, list_devices};
 use auspex_ml::options::options_table;
 use auspex_ml::registry;
 use auspex_storage::{CatalogEntry, Definition, ModelDefinition, ObjectKind};
-use datafusion::catalog::{MemTable, SchemaProvider, TableProvider};
+use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::catalog::{MemTable, SchemaProvider, Session as PlanningSession, TableProvider};
 use datafusion::error::{DataFusionError, Result};
+use datafusion::logical_expr::{Expr, TableType};
+use datafusion::physical_plan::ExecutionPlan;
 use serde_json::Value;
 
 use super::lake_views;
 use super::lineage;
-use super::rows::{Cell, ColumnType, batch_of};
-use crate::access::{as_system, roles};
+use super::rows::{Cell, ColumnType, batch_of, schema_of};
+use crate::access::{Acting, as_system, roles};
 use crate::distributed::WorkerRow;
 use crate::named::Named;
 use crate::session::{Session, display_name};
@@ -199,38 +202,15 @@ impl SchemaProvider for SystemSchema {
             .session
             .upgrade()
             .ok_or_else(|| DataFusionError::Internal("the session has ended".to_owned()))?;
-        let (columns, rows) = match name {
-            "audit_log" => {
-                session.access().check_superuser("read the audit log")?;
-                (AUDIT_LOG, audit_log(&session))
-            }
-            "lineage" => (lineage::COLUMNS, lineage::rows(&session).await?),
-            "models" => (MODELS, models(&session).await?),
-            "model_versions" => (MODEL_VERSIONS, model_versions(&session).await?),
-            "warnings" => (WARNINGS, warnings(&session).await?),
-            "estimators" => (ESTIMATORS, estimators()),
-            "options" => (OPTIONS, options()),
-            "devices" => (DEVICES, devices()),
-            "workers" => (WORKERS, workers(&session)),
-            "catalogs" => (
-                lake_views::CATALOGS,
-                lake_views::rows(&session, ObjectKind::Catalog),
-            ),
-            "credentials" => (
-                lake_views::CREDENTIALS,
-                lake_views::rows(&session, ObjectKind::Credential),
-            ),
-            "external_locations" => (
-                lake_views::EXTERNAL_LOCATIONS,
-                lake_views::rows(&session, ObjectKind::Location),
-            ),
-            _ => (PROGRESS, progress(&session)),
-        };
-        let batch = batch_of(columns, &rows)?;
-        Ok(Some(Arc::new(MemTable::try_new(
-            batch.schema(),
-            vec![vec![batch]],
-        )?)))
+        if name == "audit_log" {
+            session.access().check_superuser("read the audit log")?;
+        }
+        let known = self.names.iter().find(|known| **known == name);
+        Ok(Some(Arc::new(SystemTable {
+            session: Weak::clone(&self.session),
+            name: known.copied().unwrap_or(PROGRESS_VIEW),
+            acting: Acting::now(),
+        })))
     }
 
     fn table_exist(&self, name: &str) -> bool {
@@ -239,6 +219,80 @@ impl SchemaProvider for SystemSchema {
                 .base
                 .as_ref()
                 .is_some_and(|base| base.table_exist(name))
+    }
+}
+
+/// One of the views. Its rows are made when they are asked for: those about versions read a manifest of each.
+#[derive(Debug)]
+struct SystemTable {
+    session: Weak<Session>,
+    name: &'static str,
+    /// Whose rights count: within another view, those of its owner.
+    acting: Acting,
+}
+
+impl SystemTable {
+    fn columns(&self) -> Columns {
+        match self.name {
+            "audit_log" => AUDIT_LOG,
+            "lineage" => lineage::COLUMNS,
+            "models" => MODELS,
+            "model_versions" => MODEL_VERSIONS,
+            "warnings" => WARNINGS,
+            "estimators" => ESTIMATORS,
+            "options" => OPTIONS,
+            "devices" => DEVICES,
+            "workers" => WORKERS,
+            "catalogs" => lake_views::CATALOGS,
+            "credentials" => lake_views::CREDENTIALS,
+            "external_locations" => lake_views::EXTERNAL_LOCATIONS,
+            _ => PROGRESS,
+        }
+    }
+
+    async fn rows(&self, session: &Session) -> Result<Vec<Vec<Cell>>> {
+        Ok(match self.name {
+            "audit_log" => audit_log(session),
+            "lineage" => lineage::rows(session).await?,
+            "models" => models(session).await?,
+            "model_versions" => model_versions(session).await?,
+            "warnings" => warnings(session).await?,
+            "estimators" => estimators(),
+            "options" => options(),
+            "devices" => devices(),
+            "workers" => workers(session),
+            "catalogs" => lake_views::rows(session, ObjectKind::Catalog),
+            "credentials" => lake_views::rows(session, ObjectKind::Credential),
+            "external_locations" => lake_views::rows(session, ObjectKind::Location),
+            _ => progress(session),
+        })
+    }
+}
+
+#[async_trait]
+impl TableProvider for SystemTable {
+    fn schema(&self) -> SchemaRef {
+        schema_of(self.columns())
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    async fn scan(
+        &self,
+        state: &dyn PlanningSession,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let session = self.session.upgrade();
+        let session =
+            session.ok_or_else(|| DataFusionError::Internal("the session has ended".to_owned()))?;
+        let rows = Box::pin(self.acting.clone().during(self.rows(&session))).await?;
+        let batch = batch_of(self.columns(), &rows)?;
+        let table = MemTable::try_new(batch.schema(), vec![vec![batch]])?;
+        table.scan(state, projection, filters, limit).await
     }
 }
 

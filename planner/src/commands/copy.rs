@@ -5,9 +5,11 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use auspex_storage::{
-    CatalogEntry, ColumnDefinition, Definition, ExternalFormat, ExternalTableDefinition, TableShape,
+    CatalogEntry, ColumnDefinition, Definition, ExternalFormat, ExternalTableDefinition,
+    PostponedFiles, TableShape,
 };
 use datafusion::arrow::array::AsArray as _;
 use datafusion::arrow::datatypes::{DataType, UInt64Type};
@@ -16,12 +18,16 @@ use datafusion::datasource::file_format::csv::CsvFormatFactory;
 use datafusion::datasource::file_format::json::JsonFormatFactory;
 use datafusion::datasource::file_format::parquet::ParquetFormatFactory;
 use datafusion::datasource::file_format::{FileFormatFactory, format_as_file_type};
+use datafusion::error::DataFusionError;
+use datafusion::execution::SendableRecordBatchStream;
+use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::logical_expr::{Expr, ExprSchemable as _, LogicalPlan, LogicalPlanBuilder};
 use datafusion::sql::parser::{CopyToSource, CopyToStatement};
 use datafusion::sql::sqlparser::ast::{
     self, CopyLegacyCsvOption, CopyLegacyOption, CopyOption, CopySource, CopyTarget, Ident,
 };
 use futures::StreamExt as _;
+use url::Url;
 
 use super::{dml, folded, name_parts};
 use crate::access::{FileUse, TableUse};
@@ -357,17 +363,79 @@ impl Copy {
         }
         options.insert("single_file_output".to_owned(), "true".to_owned());
         let file_type = format_as_file_type(factory);
-        let target = url.to_string();
+        let target = Target::new(session, &url)?;
+        let place = target.place(&url);
         bound.plan =
-            LogicalPlanBuilder::copy_to(bound.plan, target, file_type, options, vec![])?.build()?;
-        let mut counts = stream(session, &bound, Vec::new(), control).await?;
-        let mut n_rows = 0;
-        while let Some(batch) = counts.next().await {
-            let batch = batch?;
-            let column = batch.column(0).as_primitive_opt::<UInt64Type>();
-            n_rows += column.map_or(0, |column| column.values().iter().sum());
+            LogicalPlanBuilder::copy_to(bound.plan, place, file_type, options, vec![])?.build()?;
+        let written = count_rows(stream(session, &bound, Vec::new(), control).await?);
+        target.finish(written).await
+    }
+}
+
+/// The number of rows that the operator at the end of a plan has written.
+async fn count_rows(mut counts: SendableRecordBatchStream) -> Result<u64> {
+    let mut n_rows = 0;
+    while let Some(batch) = counts.next().await {
+        let batch = batch?;
+        let column = batch.column(0).as_primitive_opt::<UInt64Type>();
+        n_rows += column.map_or(0, |column| column.values().iter().sum());
+    }
+    Ok(n_rows)
+}
+
+/// Where a plan writes a file that appears when the plan has ended well. While it is there, the query engine finds it
+/// under a URL that nobody else has.
+struct Target {
+    files: PostponedFiles,
+    root: Url,
+    runtime: Arc<RuntimeEnv>,
+}
+
+impl Target {
+    fn new(session: &Session, url: &Url) -> Result<Target> {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let root = Url::parse(&format!("copy-{number}://file"))
+            .map_err(|error| DataFusionError::External(error.into()))?;
+        let files = PostponedFiles::over(session.engine.warehouse.stores(), url)?;
+        let runtime = Arc::clone(session.context().state_ref().read().runtime_env());
+        runtime.register_object_store(&root, files.store());
+        Ok(Target {
+            files,
+            root,
+            runtime,
+        })
+    }
+
+    /// The file's URL for the query engine.
+    fn place(&self, url: &Url) -> String {
+        format!("{}{}", self.root, url.path())
+    }
+
+    /// Waits for the rows, and makes the file appear.
+    async fn finish(self, written: impl Future<Output = Result<u64>>) -> Result<u64> {
+        let written = tokio::select! {
+            written = written => written.map(Some),
+            // It will tell of that itself.
+            () = self.files.failed() => Ok(None),
+        };
+        match written {
+            Ok(n_rows) => {
+                self.files.finish().await?;
+                Ok(n_rows.unwrap_or_default())
+            }
+            Err(error) => {
+                self.files.discard().await;
+                Err(error)
+            }
         }
-        Ok(n_rows)
+    }
+}
+
+impl Drop for Target {
+    fn drop(&mut self) {
+        // It was registered above.
+        let _ = self.runtime.deregister_object_store(&self.root);
     }
 }
 

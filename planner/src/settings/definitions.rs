@@ -164,6 +164,42 @@ pub(super) const DEFINITIONS: &[Definition] = &[
     ),
     setting("jit", "off", Check::Switch, "Accepted for clients."),
     setting(
+        "lc_collate",
+        "C",
+        Check::ReadOnly,
+        "Texts compare by their bytes.",
+    ),
+    setting(
+        "lc_ctype",
+        "C.UTF-8",
+        Check::ReadOnly,
+        "Letters are those of Unicode.",
+    ),
+    setting(
+        "lc_messages",
+        "C",
+        Check::Any,
+        "Accepted for clients; messages are English.",
+    ),
+    setting(
+        "lc_monetary",
+        "C",
+        Check::Any,
+        "Accepted for clients; there is no money.",
+    ),
+    setting(
+        "lc_numeric",
+        "C",
+        Check::Any,
+        "Accepted for clients; decimals have a point.",
+    ),
+    setting(
+        "lc_time",
+        "C",
+        Check::Any,
+        "Accepted for clients; months are named in English.",
+    ),
+    setting(
         "listen",
         "",
         Check::ReadOnly,
@@ -174,6 +210,12 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         "0",
         Check::Duration,
         "Accepted for clients; there are no locks.",
+    ),
+    setting(
+        "max_connections",
+        "1000",
+        Check::ReadOnly,
+        "Clients at a time; --max-connections.",
     ),
     setting(
         "max_identifier_length",
@@ -204,6 +246,12 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         "json",
         Check::Words(&["json", "composite"]),
         "How structs reach the wire.",
+    ),
+    setting(
+        "password_encryption",
+        "scram-sha-256",
+        Check::Words(&["scram-sha-256"]),
+        "How passwords are kept.",
     ),
     setting(
         "role",
@@ -252,6 +300,12 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         "",
         Check::ReadOnly,
         "Where to spill; empty is the temporary folder; --spill-dir.",
+    ),
+    setting(
+        "ssl",
+        "off",
+        Check::ReadOnly,
+        "Whether connections may be encrypted; --tls-cert.",
     ),
     setting(
         "standard_conforming_strings",

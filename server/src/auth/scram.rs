@@ -60,6 +60,12 @@ impl Scram {
         verifier: PasswordVerifier,
         is_encrypted: bool,
     ) -> Result<(Bytes, Exchange), ExchangeError> {
+        if let PasswordMessageFamily::Raw(body) = &message
+            && !is_whole(body)
+        {
+            let message = "invalid SASL initial response".to_owned();
+            return Err(ExchangeError::Malformed(message));
+        }
         let first = message.into_sasl_initial_response().map_err(malformed)?;
         let wants_bound = first.auth_method == BOUND;
         let authenticator = match self.bound.as_ref().filter(|_| is_encrypted) {
@@ -102,6 +108,19 @@ impl Exchange {
     }
 }
 
+/// Whether a body is the name of a mechanism and as many bytes as it tells, which its decoder takes for granted.
+fn is_whole(body: &[u8]) -> bool {
+    let name_end = body.iter().position(|byte| *byte == 0);
+    let rest = name_end.filter(|end| *end > 0).map(|end| &body[end + 1..]);
+    let Some((length, data)) = rest.and_then(|rest| rest.split_first_chunk()) else {
+        return false;
+    };
+    match i32::from_be_bytes(*length) {
+        -1 => data.is_empty(),
+        length => usize::try_from(length) == Ok(data.len()),
+    }
+}
+
 fn malformed(error: pgwire::error::PgWireError) -> ExchangeError {
     ExchangeError::Malformed(error.to_string())
 }
@@ -110,4 +129,31 @@ fn unknown_mechanism(name: &str) -> ExchangeError {
     ExchangeError::Malformed(format!(
         "client selected an invalid SASL authentication mechanism \"{name}\""
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_whole;
+
+    #[test]
+    fn bodies_are_as_long_as_they_say() {
+        for body in [
+            &b"SCRAM-SHA-256\0\0\0\0\x01n"[..],
+            b"SCRAM-SHA-256\0\xff\xff\xff\xff",
+        ] {
+            assert!(is_whole(body), "{body:?}");
+        }
+        for body in [
+            &b""[..],
+            b"x",
+            b"x\0",
+            b"x\0\0\0",
+            b"\0\0\0\0\x01n",
+            b"x\0\0\0\0\x02n",
+            b"x\0\0\0\0\0n",
+            b"x\0\xff\xff\xff\xfe",
+        ] {
+            assert!(!is_whole(body), "{body:?}");
+        }
+    }
 }

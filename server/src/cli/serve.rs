@@ -28,6 +28,13 @@ pub(super) async fn serve(args: ServeArgs) -> Result<Success, CliError> {
         audit_log,
     } = config_server::resolve(args.server, &config.file)?;
     config.engine.audit_log = audit_log;
+    let ssl = if options.tls.is_some() { "on" } else { "off" };
+    let shown = [
+        ("max_connections", options.max_connections.to_string()),
+        ("ssl", ssl.to_owned()),
+    ];
+    let shown = shown.map(|(name, value)| (name.to_owned(), value));
+    config.engine.default_settings.extend(shown);
     let cluster = config_cluster::resolve(args.cluster, &config.file, &config.engine)?;
     let listener = Listener::bind(&config.listen).await?;
     let engine = open(config.engine).await?;

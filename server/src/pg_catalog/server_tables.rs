@@ -30,14 +30,12 @@ const PRESETS: &[(&str, &str, &str)] = &[
     ),
     ("default_tablespace", "", "There is one tablespace."),
     ("default_with_oids", "off", "Rows have no numbers."),
-    ("max_connections", "100", "Clients at a time."),
     (
         "max_index_keys",
         "32",
         "The columns of a key that clients may rely on.",
     ),
     ("row_security", "on", "Rows are hidden by views."),
-    ("ssl", "off", "Whether connections are encrypted."),
     ("xmlbinary", "base64", "There is no xml."),
 ];
 

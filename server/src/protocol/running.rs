@@ -30,6 +30,8 @@ use super::copy::CopyRequest;
 
 /// Batches that may wait for a slow client.
 const WAITING_EVENTS: usize = 2;
+/// Threads for queries, for each core.
+const THREADS_PER_CORE: usize = 4;
 /// How long a cancelled statement may take to say so itself. Somewhat below the 200 ms in which a
 /// cancel request is to be answered.
 const GRACE: Duration = Duration::from_millis(150);
@@ -39,9 +41,12 @@ const GRACE: Duration = Duration::from_millis(150);
 pub(super) struct QueryThreads(Option<Runtime>);
 
 impl QueryThreads {
-    /// Starts one thread a core.
+    /// Starts more threads than there are cores: an operator that computes for minutes without a pause keeps as many
+    /// threads as its query has partitions, and the system divides the cores among it and all others.
     pub(super) fn start() -> io::Result<QueryThreads> {
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let runtime = Builder::new_multi_thread()
+            .worker_threads(THREADS_PER_CORE * cores)
             .thread_name("auspex-query")
             .thread_stack_size(STACK_BYTES)
             .enable_all()

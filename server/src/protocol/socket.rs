@@ -5,10 +5,11 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::panic::AssertUnwindSafe;
 
-use futures::{SinkExt, StreamExt};
+use futures::{FutureExt, SinkExt, StreamExt};
 use pgwire::api::{ClientInfo, PgWireConnectionState};
-use pgwire::error::{ErrorInfo, PgWireResult};
+use pgwire::error::{ErrorInfo, PgWireError, PgWireResult};
 use pgwire::messages::{PgWireBackendMessage, PgWireFrontendMessage};
 use pgwire::tokio::server::PgWireMessageServerCodec;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -47,8 +48,18 @@ impl<S: Stream> Socket<S> {
     pub(super) async fn next(&mut self) -> Option<PgWireResult<PgWireFrontendMessage>> {
         match self.ahead.pop_front() {
             Some(message) => Some(Ok(message)),
-            None => self.frames.next().await,
+            None => self.read().await,
         }
+    }
+
+    /// A message from the network. pgwire's decoder trusts the counts and lengths within a message, and panics where they
+    /// lead beyond its end; what follows such a message cannot be read.
+    async fn read(&mut self) -> Option<PgWireResult<PgWireFrontendMessage>> {
+        let reading = AssertUnwindSafe(self.frames.next()).catch_unwind();
+        reading.await.unwrap_or_else(|_| {
+            let error = "invalid message format".into();
+            Some(Err(PgWireError::ApiError(error)))
+        })
     }
 
     /// Resolves when the client goes away; messages that arrive are kept for `next`.
@@ -57,7 +68,7 @@ impl<S: Stream> Socket<S> {
             if self.ahead.len() >= READ_AHEAD {
                 std::future::pending::<()>().await;
             }
-            match self.frames.next().await {
+            match self.read().await {
                 Some(Ok(PgWireFrontendMessage::Terminate(_)) | Err(_)) | None => return,
                 Some(Ok(message)) => self.ahead.push_back(message),
             }

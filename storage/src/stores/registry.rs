@@ -34,6 +34,10 @@ fn key(url: &Url) -> String {
     url[..Position::AfterPort].to_owned()
 }
 
+fn unknown(url: &Url) -> DataFusionError {
+    DataFusionError::Internal(format!("no object store for \"{}\"", url.scheme()))
+}
+
 impl ObjectStoreRegistry for StoreRegistry {
     fn register_store(
         &self,
@@ -47,6 +51,14 @@ impl ObjectStoreRegistry for StoreRegistry {
         registered.insert(key(url), store)
     }
 
+    fn deregister_store(&self, url: &Url) -> Result<Arc<dyn ObjectStore>> {
+        let mut registered = self
+            .registered
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        registered.remove(&key(url)).ok_or_else(|| unknown(url))
+    }
+
     fn get_store(&self, url: &Url) -> Result<Arc<dyn ObjectStore>> {
         if url.scheme() == "file" || StoreKind::of_scheme(url.scheme()).is_some() {
             let store = self.stores.root_store(url);
@@ -56,8 +68,7 @@ impl ObjectStoreRegistry for StoreRegistry {
             .registered
             .read()
             .unwrap_or_else(PoisonError::into_inner);
-        registered.get(&key(url)).map(Arc::clone).ok_or_else(|| {
-            DataFusionError::Internal(format!("no object store for \"{}\"", url.scheme()))
-        })
+        let found = registered.get(&key(url)).map(Arc::clone);
+        found.ok_or_else(|| unknown(url))
     }
 }
