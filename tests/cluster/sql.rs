@@ -60,7 +60,8 @@ async fn plans_go_to_the_workers_and_say_so() {
     let make = "CREATE TABLE t AS SELECT value AS id, value % 7 AS g, value * 0.5 AS x \
                 FROM generate_series(1, 200000)";
     client.batch_execute(make).await.unwrap();
-    let query = "SELECT g, count(*), sum(x) FROM t GROUP BY g ORDER BY g";
+    let query =
+        "SELECT g, count(*), sum(x * 2 + id - 1), max(g || '!') FROM t GROUP BY g ORDER BY g";
     let plan = rows(&client, &format!("EXPLAIN {query}")).await.unwrap();
     let plan = plan.concat().join("\n");
     let (_, place) = plan.split_once("place:").unwrap();

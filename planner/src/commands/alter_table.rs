@@ -21,6 +21,7 @@ use datafusion::sql::sqlparser::ast::{
 use futures::StreamExt as _;
 
 use super::table_shape::{add_constraint, add_option, checked_default, set_property, text_limit};
+use super::tables::check_unnamed;
 use super::{folded, name_parts};
 use crate::access::TableUse;
 use crate::bind::{
@@ -78,6 +79,9 @@ pub(super) async fn change_definition(
     if let [AlterTableOperation::RenameTable { table_name }] = operations {
         return rename(session, &table, new_name(table_name), text).await;
     }
+    for column in operations.iter().flat_map(taken_names) {
+        check_unnamed(&session.engine.catalog.state(), &table, &folded(column))?;
+    }
     for _ in 0..MAX_ROUNDS {
         let rewrite = session.engine.tables.rewrite(&table.id).await?;
         let mut altering = Altering::new(&table.name, rewrite.shape());
@@ -98,6 +102,17 @@ pub(super) async fn change_definition(
     }
     let object = format!("table \"{}\"", table.name);
     Err(StorageError::Conflict { object }.into())
+}
+
+/// The names of columns that there are no more after an operation.
+fn taken_names(operation: &AlterTableOperation) -> &[Ident] {
+    match operation {
+        AlterTableOperation::DropColumn { column_names, .. } => column_names,
+        AlterTableOperation::RenameColumn {
+            old_column_name, ..
+        } => std::slice::from_ref(old_column_name),
+        _ => &[],
+    }
 }
 
 fn new_name(name: &ast::RenameTableNameKind) -> &ObjectName {

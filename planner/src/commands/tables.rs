@@ -20,7 +20,7 @@ use datafusion::logical_expr::{DdlStatement, LogicalPlan};
 use datafusion::sql::parser::{CreateExternalTable, Statement as SqlStatement};
 use datafusion::sql::sqlparser::ast::{self, ObjectName, ObjectType, OnCommit, SchemaName};
 
-pub(super) use dependents::with_dependents;
+pub(super) use dependents::{check_unnamed, with_dependents};
 
 use super::privileges::check_new_owner;
 use super::table_shape::{declared_shape, query_shape, set_partitions, set_property};

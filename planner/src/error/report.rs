@@ -4,10 +4,12 @@
 
 use auspex_ml::error::Error as MlError;
 use auspex_storage::{Error as StorageError, ErrorPlace};
+use datafusion::arrow::datatypes::DataType;
 use datafusion::common::SchemaError;
 use datafusion::error::DataFusionError;
 
 use super::{Error, nearest};
+use crate::functions::type_name;
 
 /// What a client is told of an error.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -212,6 +214,9 @@ fn plan_report(message: &str) -> Report {
             ..Report::new("42883", message)
         };
     }
+    if let Some(report) = not_grouped(message).or_else(|| no_operator(message)) {
+        return report;
+    }
     // Functions of rows take their arguments when the statement is planned.
     if message.contains("got Column(Column {") {
         let message = "a function in FROM cannot take columns of other relations".to_owned();
@@ -228,6 +233,37 @@ fn plan_report(message: &str) -> Report {
         "42000"
     };
     Report::new(sqlstate, lower_first(message))
+}
+
+/// A column that is neither grouped by nor aggregated.
+fn not_grouped(message: &str) -> Option<Report> {
+    let (_, rest) = message.split_once("While expanding wildcard, column \"")?;
+    let (column, _) = rest.split_once("\" must appear in the GROUP BY clause")?;
+    let message = format!(
+        "column \"{column}\" must appear in the GROUP BY clause or be used in an aggregate function"
+    );
+    Some(Report::new("42803", message))
+}
+
+/// Operands of types that have no such operator.
+fn no_operator(message: &str) -> Option<Report> {
+    let rest = message.strip_prefix("Cannot coerce arithmetic expression ")?;
+    let rest = rest.strip_suffix(" to valid types")?;
+    let (operator, left, right) = ["+", "-", "*", "/", "%"].iter().find_map(|operator| {
+        let (left, right) = rest.split_once(&format!(" {operator} "))?;
+        Some((operator, left, right))
+    })?;
+    let name = |text: &str| {
+        let known = text.parse::<DataType>().ok();
+        known.map_or_else(|| text.to_lowercase(), |known| type_name(&known))
+    };
+    let (left, right) = (name(left), name(right));
+    let message = format!("operator does not exist: {left} {operator} {right}");
+    let hint = "No operator has these types; a cast such as x::bigint may help.".to_owned();
+    Some(Report {
+        hint: Some(hint),
+        ..Report::new("42883", message)
+    })
 }
 
 /// An error's message without DataFusion's prefixes and backtraces.

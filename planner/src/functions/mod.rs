@@ -1,7 +1,7 @@
 //! PostgreSQL's functions and operators that the planner lacks, or gives another meaning.
 //!
 //! In: a session's context; out: the same with the functions of each family. Code map: `call` describes
-//! a function; `moment`, `interval`, `template`, `number_template` and `to_char` are about time and
+//! a function; `moment`, `interval`, `truncation`, `template`, `number_template` and `to_char` are about time and
 //! its text; `math`, `strings`, `arrays`, `json` what their names say;  `aggregates` look at whole groups;
 //! `googlesql` has those of BigQuery; `operators` and `checked` plan operators; `fitted` prepares what is cast,
 //! `quantified` compares with all rows of a subquery; `server_side` waits; `syntax` spells a
@@ -28,6 +28,7 @@ mod syntax;
 mod template;
 mod text_input;
 mod to_char;
+mod truncation;
 mod types;
 mod unknown;
 
@@ -42,6 +43,7 @@ use datafusion::prelude::SessionContext;
 pub(crate) use checked::{chain_of_name, is_chain};
 pub(crate) use fitted::assigned;
 use operators::Operators;
+pub(crate) use server_side::type_name;
 pub(crate) use syntax::{rewrite, unsupported_subquery};
 pub(crate) use types::Types;
 
@@ -51,6 +53,7 @@ pub(crate) fn install(context: &mut SessionContext) -> Result<()> {
         moment::functions(),
         interval::functions(),
         to_char::functions(),
+        truncation::functions(),
         math::functions(),
         strings::functions(),
         arrays::functions(),

@@ -17,7 +17,7 @@ use datafusion::logical_expr::{
 use super::call::failure;
 
 /// The name of a type as PostgreSQL writes it out.
-pub(super) fn type_name(data_type: &DataType) -> String {
+pub(crate) fn type_name(data_type: &DataType) -> String {
     let name = match data_type {
         DataType::Boolean => "boolean",
         DataType::Int8 | DataType::Int16 | DataType::UInt8 => "smallint",

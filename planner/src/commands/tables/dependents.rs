@@ -45,6 +45,51 @@ pub(in crate::commands) fn with_dependents(
     Ok(all)
 }
 
+/// Fails where the query of a view names a column of a table that is to go or to have another name.
+pub(in crate::commands) fn check_unnamed(
+    catalog: &CatalogState,
+    table: &CatalogEntry,
+    column: &str,
+) -> Result<()> {
+    let names_it = |view: &&Arc<CatalogEntry>| {
+        let Definition::View(definition) = &view.definition else {
+            return false;
+        };
+        let dialect = Dialect::parse(&definition.dialect).unwrap_or(Dialect::Auto);
+        let query = parse_query(&definition.text, dialect);
+        depends_on(catalog, view, table)
+            && query.is_ok_and(|query| query.visit(&mut ColumnFinder(column)).is_break())
+    };
+    let Some(view) = catalog.all().find(names_it) else {
+        return Ok(());
+    };
+    let (table, view) = (&table.name, &view.name);
+    let message = format!(
+        "cannot drop or rename column \"{column}\" of table \"{table}\" because view \"{view}\" names it"
+    );
+    let hint = format!("Drop view \"{view}\" first, and create it anew.");
+    Err(Error::invalid("2BP01", message, Some(&hint)))
+}
+
+/// Looks for a column's name.
+struct ColumnFinder<'a>(&'a str);
+
+impl Visitor for ColumnFinder<'_> {
+    type Break = ();
+
+    fn pre_visit_expr(&mut self, expr: &ast::Expr) -> ControlFlow<()> {
+        let name = match expr {
+            ast::Expr::Identifier(name) => Some(name),
+            ast::Expr::CompoundIdentifier(names) => names.last(),
+            _ => None,
+        };
+        match name.is_some_and(|name| name.value.eq_ignore_ascii_case(self.0)) {
+            true => ControlFlow::Break(()),
+            false => ControlFlow::Continue(()),
+        }
+    }
+}
+
 fn depends_on(catalog: &CatalogState, other: &CatalogEntry, entry: &CatalogEntry) -> bool {
     if matches!(entry.definition, Definition::Schema) {
         return other.schema == entry.name;

@@ -25,9 +25,7 @@ pub(super) fn fitted(cast: &Expr, zone: Option<&str>) -> Result<Option<Expr>> {
     if is_open {
         return Ok(None);
     }
-    if is_float(data_type) {
-        refuse_infinite(inner, data_type)?;
-    }
+    refuse_infinite_text(inner, data_type)?;
     let may_fail = !matches!(kind, CastKind::TryCast | CastKind::SafeCast);
     let operand = match data_type {
         _ if literal(inner).is_some() => moment(inner, data_type, zone),
@@ -139,6 +137,14 @@ pub(super) fn number_text(expr: &Expr) -> Option<String> {
             digits => Some(format!("-{digits}")),
         },
         _ => None,
+    }
+}
+
+/// Fails for the text of a number that the type, if it is one of floats, cannot hold.
+pub(super) fn refuse_infinite_text(text: &Expr, data_type: &DataType) -> Result<()> {
+    match is_float(data_type) {
+        true => refuse_infinite(text, data_type),
+        false => Ok(()),
     }
 }
 

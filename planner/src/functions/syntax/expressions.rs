@@ -12,7 +12,7 @@ use super::{
     subqueries, text,
 };
 use crate::error::{Error, Result};
-use crate::functions::interval;
+use crate::functions::{interval, truncation};
 
 /// Rewrites one expression.
 ///
@@ -76,6 +76,7 @@ fn replacement(expr: &Expr, zone: Option<&str>) -> Result<Option<Expr>> {
         Expr::TypedString(typed) => match &typed.value.value {
             Value::SingleQuotedString(content) => {
                 let content = text(content.as_str());
+                casts::refuse_infinite_text(&content, &typed.data_type)?;
                 match cast(&content, &typed.data_type)? {
                     None if zone.is_some() => Some(Expr::Cast {
                         kind: CastKind::Cast,
@@ -442,6 +443,9 @@ fn called(function: &Function, zone: Option<&str>) -> Result<Option<Expr>> {
                 let cut = call("date_trunc", vec![unit.clone(), there]);
                 Some(call("timezone", vec![zone.clone(), cut]))
             }
+            Some([unit, value]) if is_cut_far(unit, value) => {
+                Some(call(truncation::NAME, vec![unit.clone(), value.clone()]))
+            }
             Some([unit, moment]) => zone.map(|zone| {
                 let there = casts::in_zone(moment, zone);
                 let cut = call("date_trunc", vec![unit.clone(), there]);
@@ -467,6 +471,19 @@ fn called(function: &Function, zone: Option<&str>) -> Result<Option<Expr>> {
         }
         _ => None,
     })
+}
+
+/// Whether `date_trunc` is of a unit or a type that the planner's own does not know.
+fn is_cut_far(unit: &Expr, value: &Expr) -> bool {
+    let unit = literal(unit).map(str::to_lowercase);
+    let is_far = |unit: &str| truncation::YEARS.iter().any(|(name, _)| *name == unit);
+    let is_interval = match value {
+        Expr::Interval(_) => true,
+        Expr::Cast { data_type, .. } => matches!(data_type, DataType::Interval { .. }),
+        Expr::Function(function) => function_name(function).as_deref() == Some("to_interval"),
+        _ => false,
+    };
+    is_interval || unit.is_some_and(|unit| is_far(&unit))
 }
 
 /// `date_part` of what the planner lacks or cuts off, and of the client's clock.

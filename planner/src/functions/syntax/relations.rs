@@ -3,8 +3,9 @@
 //! In and out: a relation, or the columns of a SELECT.
 
 use datafusion::sql::sqlparser::ast::{
-    Expr, FunctionArg, FunctionArgExpr, Ident, ObjectName, Query, Select, SelectItem, SetExpr,
-    TableAlias, TableAliasColumnDef, TableFactor, TableSampleKind, TableSampleMethod,
+    DataType, Expr, FunctionArg, FunctionArgExpr, Ident, ObjectName, Query, Select, SelectItem,
+    SetExpr, TableAlias, TableAliasColumnDef, TableFactor, TableSampleKind, TableSampleMethod,
+    TimezoneInfo,
 };
 
 use super::{call, function_name};
@@ -73,6 +74,7 @@ pub(super) fn rewrite(factor: &mut TableFactor) -> Result<()> {
         TableFactor::Unpivot { .. } => return Err(Error::unsupported("UNPIVOT")),
         _ => {}
     }
+    type_step(factor);
     if let Some(sampled) = sampled(factor)? {
         *factor = sampled;
     }
@@ -203,6 +205,55 @@ fn called(factor: &TableFactor) -> Option<(String, Vec<Expr>, bool, Option<Table
         )),
         _ => None,
     }
+}
+
+/// The step of a series of times may be a text: `generate_series(date '2024-01-01', date '2024-01-31', '1 day')`.
+fn type_step(factor: &mut TableFactor) {
+    let TableFactor::Table { name, args, .. } = factor else {
+        return;
+    };
+    let is_series = |name: &ObjectName| match name.0.as_slice() {
+        [part] => part
+            .as_ident()
+            .is_some_and(|name| name.value.eq_ignore_ascii_case("generate_series")),
+        _ => false,
+    };
+    let Some(args) = args.as_mut().filter(|_| is_series(name)) else {
+        return;
+    };
+    let [ends @ .., FunctionArg::Unnamed(FunctionArgExpr::Expr(step))] = args.args.as_mut_slice()
+    else {
+        return;
+    };
+    if ends.len() == 2 && super::literal(step).is_some() {
+        let interval = DataType::Interval {
+            fields: None,
+            precision: None,
+        };
+        *step = super::cast_to(step.clone(), interval);
+    }
+    for end in ends {
+        if let FunctionArg::Unnamed(FunctionArgExpr::Expr(end)) = end
+            && is_time(end)
+        {
+            // The planner's own series counts nanoseconds.
+            let kind = super::text("Timestamp(Nanosecond, None)");
+            *end = call("arrow_cast", vec![end.clone(), kind]);
+        }
+    }
+}
+
+/// Whether an expression says itself that it is a time without a zone.
+fn is_time(expr: &Expr) -> bool {
+    let data_type = match expr {
+        Expr::TypedString(typed) => &typed.data_type,
+        Expr::Cast { data_type, .. } => data_type,
+        _ => return false,
+    };
+    matches!(
+        data_type,
+        DataType::Timestamp(_, TimezoneInfo::None | TimezoneInfo::WithoutTimeZone)
+    )
 }
 
 /// Whether a call is a series with parameters, which become bigints: the planner's own takes constants alone.
