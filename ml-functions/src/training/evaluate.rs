@@ -131,9 +131,11 @@ fn warn_if_worse(
         return;
     };
     let weighted = if is_weighted { "weighted " } else { "" };
-    if of_model > of_baseline * (1.0 + TOLERANCE) {
+    let is_worse = of_model > of_baseline * (1.0 + TOLERANCE);
+    let [of_model, of_baseline] = [of_model, of_baseline].map(|loss| format!("{loss:.6}"));
+    if is_worse && of_model != of_baseline {
         let message = format!(
-            "the model is worse than always predicting {simple}: {weighted}{metric} {of_model:.6} against {of_baseline:.6}"
+            "the model is worse than always predicting {simple}: {weighted}{metric} {of_model} against {of_baseline}"
         );
         let hint = "The features may say nothing of the label; compare other features or another model type.";
         run.warn("worse_than_baseline", message, Some(hint));

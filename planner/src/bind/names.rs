@@ -17,6 +17,9 @@ use crate::error::{Error, report_of};
 use crate::search_path::SEARCHED;
 use crate::session::Session;
 
+/// The name of a column that nothing names.
+const NAMELESS: &str = "?column?";
+
 /// A name for each output column that has none of its own; empty where a wildcard makes their number
 /// unknown.
 pub(crate) fn output_names(query: &Query) -> Vec<Option<String>> {
@@ -61,13 +64,19 @@ fn expression_name(expr: &Expr) -> Option<String> {
         Expr::Cast {
             expr, data_type, ..
         } => match expr.as_ref() {
-            inner if is_declared(inner) => Some("?column?".to_owned()),
+            inner if is_declared(inner) => Some(NAMELESS.to_owned()),
             Expr::Identifier(name) => Some(name.value.clone()),
             Expr::CompoundIdentifier(names) => names.last().map(|name| name.value.clone()),
-            Expr::Function(_) | Expr::Cast { .. } | Expr::Nested(_) => expression_name(expr),
-            _ => {
-                let text = data_type.to_string().to_lowercase();
-                text.split('(').next().map(ToOwned::to_owned)
+            inner => {
+                let names_itself = matches!(
+                    inner,
+                    Expr::Function(_) | Expr::Cast { .. } | Expr::Nested(_)
+                );
+                let inner = names_itself.then(|| expression_name(inner)).flatten();
+                inner.filter(|name| name != NAMELESS).or_else(|| {
+                    let text = data_type.to_string().to_lowercase();
+                    text.split('(').next().map(ToOwned::to_owned)
+                })
             }
         },
         Expr::Nested(expr) => expression_name(expr).or_else(|| match expr.as_ref() {
@@ -97,7 +106,7 @@ fn expression_name(expr: &Expr) -> Option<String> {
             },
             _ => None,
         },
-        _ => Some("?column?".to_owned()),
+        _ => Some(NAMELESS.to_owned()),
     }
 }
 

@@ -8,8 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Report, Result};
 
-/// The version that both sides of a connection must have.
-pub(super) const VERSION: &str = env!("CARGO_PKG_VERSION");
+/// The version that both sides of a connection must have: of the program, and of the calls, whose number is raised with
+/// every change of their form between releases.
+pub(super) const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "+calls.2");
 
 /// What a machine is asked.
 #[derive(Debug, Serialize, Deserialize)]

@@ -28,6 +28,8 @@ use crate::error::Result;
 
 /// How often a worker that no coordinator hears asks to be taken in.
 const JOIN_INTERVAL: Duration = Duration::from_secs(1);
+/// Rounds of that interval after which a worker asks although some coordinator was heard.
+const REJOIN_EVERY: u64 = 15;
 const JOIN_TIMEOUT: Duration = Duration::from_secs(5);
 /// What a coordinator keeps on a worker goes this long after it was last heard of.
 const COORDINATOR_LEASE: Duration = Duration::from_secs(60);
@@ -268,11 +270,15 @@ impl Node for Worker {
     }
 }
 
-/// Asks the coordinator to be taken in as long as none is heard, and forgets those that are gone.
+/// Asks the coordinator to be taken in as long as none is heard, and now and then beside another one, since its own may
+/// have been started anew; forgets those that are gone.
 async fn keep_up(worker: Arc<Worker>, coordinator: Option<(Url, String)>, stop: CancellationToken) {
     let mut told = None;
-    while !stop.is_cancelled() {
-        let is_heard = worker.forget();
+    for round in 0_u64.. {
+        if stop.is_cancelled() {
+            return;
+        }
+        let is_heard = worker.forget() && round % REJOIN_EVERY != 0;
         if let Some((url, address)) = coordinator.as_ref().filter(|_| !is_heard) {
             let join = Call::Join(address.clone());
             let joined: std::result::Result<(), _> = worker

@@ -10,6 +10,7 @@ use super::distance::Distance;
 use super::kmeans_init::{Choice, MarkedStep, SampleStep, Starter, too_few};
 use super::kmeans_model::KMeansModel;
 use super::lloyd::{LloydStep, Update};
+use crate::compute::Compute;
 use crate::error::{Error, Result};
 use crate::estimator::{Estimator, EstimatorSpec, Tags, Task};
 use crate::estimators::feature_space::{FeatureSpace, Scaling};
@@ -272,7 +273,8 @@ impl Fit<'_> {
             sample,
             space: self.space.clone(),
             distance: self.distance,
-            compute: self.run.compute.clone(),
+            // The sample is small and does not stay on a device, to which every look at it would send it anew.
+            compute: Compute::cpu(),
             seed: self.run.seed,
             cancel: self.run.cancel.clone(),
         }

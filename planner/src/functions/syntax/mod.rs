@@ -2,7 +2,8 @@
 //!
 //! In and out: a statement's syntax tree. Every step keeps the meaning; what cannot be kept is an error
 //! that names it. `expressions` has operators and literals, `googlesql` the forms of BigQuery, `relations` what stands
-//! in FROM, `unnest` arrays there, `elements` subqueries over them, `subqueries` EXISTS and IN among the columns of a result. Plans nothing.
+//! in FROM, `unnest` arrays there, `elements` subqueries over them, `subqueries` EXISTS and IN among the columns of a result,
+//! `ordered` the order in which aggregates gather. Plans nothing.
 
 mod arrays;
 mod casts;
@@ -10,6 +11,7 @@ mod chains;
 mod elements;
 mod expressions;
 mod googlesql;
+mod ordered;
 mod relations;
 mod subqueries;
 mod unnest;
@@ -67,7 +69,10 @@ impl VisitorMut for Spelling {
         let joins = select.from.iter().map(|table| table.joins.len() + 1);
         match joins.sum::<usize>() > TABLE_LIMIT {
             true => ControlFlow::Break(too_complex()),
-            false => flow(unnest::rewrite(select)),
+            false => {
+                ordered::rewrite(select);
+                flow(unnest::rewrite(select))
+            }
         }
     }
 
