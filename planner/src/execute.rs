@@ -13,6 +13,7 @@ use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{ParamValues, ScalarValue};
 use datafusion::datasource::source_as_provider;
 use datafusion::error::DataFusionError;
+use datafusion::execution::SendableRecordBatchStream;
 use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
 use datafusion::sql::parser::Statement as SqlStatement;
 use datafusion::sql::sqlparser::ast;
@@ -343,15 +344,7 @@ async fn plan_sql(session: &Arc<Session>, statement: &SqlStatement) -> Result<Wo
             Ok(Work::query(query, "SELECT"))
         }
         ast::Statement::ShowVariable { variable } => {
-            let words: Vec<String> = variable
-                .iter()
-                .map(|word| word.value.to_lowercase())
-                .collect();
-            let name = words.join(" ");
-            let name = name.trim_end_matches(" verbose").to_owned();
-            // Of words, only those of PostgreSQL make one name; all others are the parts of a name with dots.
-            let is_phrase = canonical(&name) != name;
-            let name = if is_phrase { name } else { words.join(".") };
+            let name = shown_setting(variable);
             Ok(Work::Show {
                 setting: (name != "all").then_some(name),
             })
@@ -375,27 +368,41 @@ async fn plan_sql(session: &Arc<Session>, statement: &SqlStatement) -> Result<Wo
             Ok(client.unwrap_or(Work::Command))
         }
         _ => match Change::of(statement) {
-            Some(change) => {
-                let table = change.table(session)?;
-                let rewrite = session.tables().inspect(&table.id).await?;
-                let query = Box::pin(bind_change(session, &change, &rewrite)).await?;
-                let returning = match change.returning() {
-                    Some(items) => {
-                        let alias = change.alias()?;
-                        let shape = rewrite.shape();
-                        Some(Box::pin(bind_returning(session, items, shape, &alias)).await?)
-                    }
-                    None => None,
-                };
-                Ok(Work::Change {
-                    change,
-                    query: Box::new(query),
-                    returning,
-                })
-            }
+            Some(change) => plan_change(session, change).await,
             None => commands::check(statement),
         },
     }
+}
+
+/// The setting that `SHOW` names.
+fn shown_setting(words: &[ast::Ident]) -> String {
+    let words: Vec<String> = words.iter().map(|word| word.value.to_lowercase()).collect();
+    let name = words.join(" ");
+    let name = name.trim_end_matches(" verbose");
+    // Of words, only those of PostgreSQL make one name; all others are the parts of a name with dots.
+    match canonical(name) == name {
+        true => name.replace(' ', "."),
+        false => name.to_owned(),
+    }
+}
+
+async fn plan_change(session: &Arc<Session>, change: Change) -> Result<Work> {
+    let table = change.table(session)?;
+    let rewrite = session.tables().inspect(&table.id).await?;
+    let query = Box::pin(bind_change(session, &change, &rewrite)).await?;
+    let returning = match change.returning() {
+        Some(items) => {
+            let alias = change.alias()?;
+            let shape = rewrite.shape();
+            Some(Box::pin(bind_returning(session, items, shape, &alias)).await?)
+        }
+        None => None,
+    };
+    Ok(Work::Change {
+        change,
+        query: Box::new(query),
+        returning,
+    })
 }
 
 /// Whether a query reads a managed table that has rows since, or no more, that its plan does not know of.
@@ -445,27 +452,17 @@ pub(crate) async fn run(
             tag,
             notices,
         } => {
-            notices
-                .iter()
-                .cloned()
-                .for_each(|notice| control.notify(notice));
+            let notices = notices.iter().cloned();
+            notices.for_each(|notice| control.notify(notice));
             let stream = stream(session, query, parameters, control).await?;
-            Ok(Outcome::Rows {
-                schema: stream.schema(),
-                stream,
-                tag,
-            })
+            Ok(rows_of(stream, tag))
         }
         Work::Explain(explained) => {
             let notices = explained.notices.iter().cloned();
             notices.for_each(|notice| control.notify(notice));
             let stream = stream(session, &explained.query, parameters, control).await?;
             let stream = explain::lines(stream, explained).await?;
-            Ok(Outcome::Rows {
-                schema: stream.schema(),
-                stream,
-                tag: "EXPLAIN",
-            })
+            Ok(rows_of(stream, "EXPLAIN"))
         }
         Work::Insert(insert) => {
             let returned = insert.returning.as_ref().map(Returned::new);
@@ -515,6 +512,14 @@ pub(crate) async fn run(
         }
         Work::Command => Box::pin(commands::run(session, &prepared.statement, control)).await,
         Work::Nothing(tag) => Ok(Outcome::Command((*tag).to_owned())),
+    }
+}
+
+fn rows_of(stream: SendableRecordBatchStream, tag: &'static str) -> Outcome {
+    Outcome::Rows {
+        schema: stream.schema(),
+        stream,
+        tag,
     }
 }
 

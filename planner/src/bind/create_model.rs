@@ -88,31 +88,21 @@ pub(crate) async fn bind_create_model(
         or_replace: create.or_replace,
         no_train: create.no_train,
     };
+    let described = Definition::Model(definition.clone());
     let entry = match existing {
-        Some((entry, _)) => {
-            let definition = Definition::Model(definition.clone());
-            CatalogEntry {
-                definition,
-                ..entry.as_ref().clone()
-            }
-        }
+        Some((entry, _)) => CatalogEntry {
+            definition: described,
+            ..entry.as_ref().clone()
+        },
         None => {
-            let definition = Definition::Model(definition.clone());
-            let mut entry = CatalogEntry::new(&schema, &name, definition);
+            let mut entry = CatalogEntry::new(&schema, &name, described);
             own(session, &mut entry);
             entry
         }
     };
-    Box::pin(bind_fit(
-        session,
-        entry,
-        definition,
-        mode,
-        text,
-        (Arc::default(), state),
-    ))
-    .await
-    .map(Some)
+    let scope = (Arc::default(), state);
+    let fit = bind_fit(session, entry, definition, mode, text, scope);
+    Box::pin(fit).await.map(Some)
 }
 
 /// The role must be allowed to make models in the schema, and own the one that it replaces.

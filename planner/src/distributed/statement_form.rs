@@ -246,10 +246,11 @@ fn predict_form(engine: &Engine, name: &str, predict: &PredictUdf) -> Option<Fun
     })
 }
 
+/// Functions of values, and of groups.
+type Functions = (Vec<Arc<ScalarUDF>>, Vec<Arc<AggregateUDF>>);
+
 /// The functions that a plan calls.
-fn functions_of(
-    plan: &Arc<dyn ExecutionPlan>,
-) -> DfResult<(Vec<Arc<ScalarUDF>>, Vec<Arc<AggregateUDF>>)> {
+fn functions_of(plan: &Arc<dyn ExecutionPlan>) -> DfResult<Functions> {
     let (mut scalars, mut aggregates) = (Vec::new(), Vec::new());
     plan.apply(|node| {
         node.apply_expressions(&mut |expr| {

@@ -4,12 +4,12 @@
 
 use datafusion::sql::sqlparser::ast::{
     ArrayElemTypeDef, BinaryOperator, CastKind, DataType, DateTimeField, Expr, Function,
-    FunctionArg, FunctionArgExpr, FunctionArguments, UnaryOperator, Value,
+    FunctionArg, FunctionArgExpr, FunctionArguments, TypedString, UnaryOperator, Value,
 };
 
 use super::{
-    arrays, call, casts, function_name, googlesql, is_parameter, literal, number, plain_arguments,
-    subqueries, text,
+    arrays, call, cast_to, casts, function_name, googlesql, is_parameter, literal, number,
+    plain_arguments, subqueries, text,
 };
 use crate::error::{Error, Result};
 use crate::functions::{interval, truncation};
@@ -73,23 +73,7 @@ fn replacement(expr: &Expr, zone: Option<&str>) -> Result<Option<Expr>> {
         Expr::Cast {
             expr, data_type, ..
         } => cast(expr, data_type)?,
-        Expr::TypedString(typed) => match &typed.value.value {
-            Value::SingleQuotedString(content) => {
-                let content = text(content.as_str());
-                casts::refuse_infinite_text(&content, &typed.data_type)?;
-                match cast(&content, &typed.data_type)? {
-                    None if zone.is_some() => Some(Expr::Cast {
-                        kind: CastKind::Cast,
-                        expr: Box::new(content),
-                        data_type: typed.data_type.clone(),
-                        array: false,
-                        format: None,
-                    }),
-                    cast => cast,
-                }
-            }
-            _ => None,
-        },
+        Expr::TypedString(typed) => typed_text(typed, zone)?,
         Expr::AtTimeZone {
             timestamp,
             time_zone,
@@ -123,15 +107,7 @@ fn replacement(expr: &Expr, zone: Option<&str>) -> Result<Option<Expr>> {
             ..
         } => like_any(expr, pattern, *negated, true),
         Expr::BinaryOp { left, op, right } if *op == BinaryOperator::Overlaps => {
-            match (left.as_ref(), right.as_ref()) {
-                (Expr::Tuple(first), Expr::Tuple(second))
-                    if first.len() == 2 && second.len() == 2 =>
-                {
-                    let args = first.iter().chain(second).cloned();
-                    Some(call("overlaps", args.collect()))
-                }
-                _ => None,
-            }
+            overlaps(left, right)
         }
         Expr::Function(function) => match googlesql::called(function)? {
             Some(found) => Some(found),
@@ -139,6 +115,30 @@ fn replacement(expr: &Expr, zone: Option<&str>) -> Result<Option<Expr>> {
         },
         _ => None,
     })
+}
+
+/// A text with the type before it.
+fn typed_text(typed: &TypedString, zone: Option<&str>) -> Result<Option<Expr>> {
+    let Value::SingleQuotedString(content) = &typed.value.value else {
+        return Ok(None);
+    };
+    let content = text(content.as_str());
+    casts::refuse_infinite_text(&content, &typed.data_type)?;
+    Ok(match cast(&content, &typed.data_type)? {
+        None if zone.is_some() => Some(cast_to(content, typed.data_type.clone())),
+        cast => cast,
+    })
+}
+
+/// `(a, b) OVERLAPS (c, d)`.
+fn overlaps(left: &Expr, right: &Expr) -> Option<Expr> {
+    match (left, right) {
+        (Expr::Tuple(first), Expr::Tuple(second)) if first.len() == 2 && second.len() == 2 => {
+            let args = first.iter().chain(second).cloned();
+            Some(call("overlaps", args.collect()))
+        }
+        _ => None,
+    }
 }
 
 /// Comparisons with all rows of a query, and patterns of SQL as regular expressions.

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use auspex_planner::{Prepared as Plan, StatementControl};
+use datafusion::arrow::datatypes::Schema;
 use datafusion::common::ScalarValue;
 use pgwire::api::results::FieldFormat;
 use pgwire::messages::PgWireBackendMessage;
@@ -17,7 +18,7 @@ use crate::protocol::connection::{Connection, Interruption};
 use crate::protocol::own::Sending;
 use crate::protocol::running::{Event, Work};
 use crate::protocol::socket::Stream;
-use crate::protocol::types::{RowEncoder, TimeZone, are_described, wire_columns_as};
+use crate::protocol::types::{RowEncoder, TimeZone, WireColumn, are_described, wire_columns_as};
 use crate::sqlstate::Failure;
 
 impl<S: Stream> Connection<S> {
@@ -70,10 +71,7 @@ impl<S: Stream> Connection<S> {
                     Event::Done(tag) => return Ok(self.complete(tag.unwrap_or_default()).await?),
                     Event::Rows(schema, tag) => {
                         let columns = prepared.columns.clone().unwrap_or_default();
-                        let found = wire_columns_as(&schema, nested_of(&columns))?;
-                        if !are_described(&found, &columns) {
-                            return Err(Failure::changed_result().into());
-                        }
+                        check_described(&schema, &columns)?;
                         let formats = Arc::clone(&portal.formats);
                         Box::new(Cursor::new(running, columns, formats, tag, &self.session))
                     }
@@ -183,5 +181,14 @@ impl<S: Stream> Connection<S> {
                 event => return Err(event.failure(text, start).into()),
             }
         }
+    }
+}
+
+/// Fails where rows have other columns than those that the client was told.
+fn check_described(schema: &Schema, described: &[WireColumn]) -> Result<(), Failure> {
+    let found = wire_columns_as(schema, nested_of(described))?;
+    match are_described(&found, described) {
+        true => Ok(()),
+        false => Err(Failure::changed_result()),
     }
 }
