@@ -24,7 +24,7 @@ pub struct Surprises {
     filled: Vec<u64>,
     /// Of each numeric feature the values outside of what training saw.
     out_of_range: Vec<u64>,
-    /// Of each categorical feature the values that training never saw.
+    /// Of each categorical feature the values that training never saw, NULL among them.
     unseen: Vec<u64>,
 }
 
@@ -69,8 +69,10 @@ impl Surprises {
             .categorical()
             .zip(&block.codes)
             .map(|((_, categories), codes)| {
-                let unseen_code = categories.null_code() as u32 + 1;
-                codes.iter().filter(|code| **code == unseen_code).count() as u64
+                let null_code = categories.null_code() as u32;
+                // A NULL is a category too, if training saw one.
+                let first_unseen = null_code + u32::from(categories.null_count > 0);
+                codes.iter().filter(|code| **code >= first_unseen).count() as u64
             });
         add(&mut self.unseen, unseen);
     }
