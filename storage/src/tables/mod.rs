@@ -27,6 +27,7 @@ mod located;
 mod maintenance;
 mod managed;
 mod page_locations;
+mod partition_values;
 mod rewrite;
 mod row_checks;
 mod row_marks;
