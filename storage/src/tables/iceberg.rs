@@ -25,7 +25,7 @@ use crate::error::{Error, Result};
 use crate::locations::Locations;
 use crate::stores::shown;
 use crate::tables::iceberg::provider::IcebergProvider;
-use crate::tables::iceberg::storage::file_io;
+use crate::tables::iceberg::storage::{file_io, location_of};
 use crate::tables::snapshot::{SnapshotFile, TableSnapshot};
 
 pub(crate) use catalogs::IcebergCatalogs;
@@ -56,7 +56,7 @@ impl IcebergTable {
         let metadata = metadata_file(url, store.as_ref()).await?;
         let name = TableIdent::from_strs(["files", "table"]).map_err(|e| failed(url, e))?;
         let io = file_io(locations);
-        let table = StaticTable::from_metadata_file(metadata.as_str(), name, io)
+        let table = StaticTable::from_metadata_file(&location_of(&metadata)?, name, io)
             .await
             .map_err(|error| failed(url, error))?;
         Self::at(table.into_table(), options, locations)
