@@ -21,9 +21,11 @@ use object_store::{ObjectStore, ObjectStoreExt as _};
 use url::{Position, Url};
 
 use crate::error::{Error, Result};
+use crate::locations::Locations;
 use crate::tables::block::Staging;
-use crate::tables::delta_files::DeltaFiles;
+use crate::tables::delta_files::{DeltaFiles, object_path};
 use crate::tables::delta_scan::DeltaScan;
+use crate::tables::library_scan::{LibraryScan, Reach};
 use crate::tables::shape::TableShape;
 use crate::tables::snapshot::{SnapshotFile, TableSnapshot};
 use crate::tables::staged_store::StagedStore;
@@ -75,6 +77,7 @@ pub(crate) struct DeltaLog {
     url: Url,
     /// Addressed with whole paths.
     store: Arc<dyn ObjectStore>,
+    reach: Reach,
     /// Its newest known state.
     newest: tokio::sync::Mutex<DeltaTable>,
     /// Held while committing, so that sessions of one server do not race each other.
@@ -97,6 +100,7 @@ pub(crate) struct DeltaVersion {
     pub(crate) table: DeltaTable,
     url: Url,
     store: Arc<dyn ObjectStore>,
+    reach: Reach,
     files: KnownFiles,
     /// Tells states of transaction blocks apart; 0: it is committed.
     stage: u64,
@@ -114,6 +118,7 @@ impl DeltaLog {
     /// A table that was just created.
     pub(crate) fn of(table: DeltaTable, url: Url, store: Arc<dyn ObjectStore>) -> Self {
         Self {
+            reach: Reach::Folder(url.clone()),
             url,
             store,
             newest: tokio::sync::Mutex::new(table),
@@ -123,6 +128,12 @@ impl DeltaLog {
             known: AtomicU64::new(0),
             staging: None,
         }
+    }
+
+    /// The same table, whose log others write: its files may lie wherever SQL may read.
+    pub(crate) fn within(mut self, locations: &Arc<Locations>) -> Self {
+        self.reach = Reach::Locations(Arc::clone(locations));
+        self
     }
 
     /// The table as a transaction block sees it: its log ends at `base`, and further commits are the block's own.
@@ -262,6 +273,7 @@ impl DeltaLog {
             table,
             url: self.url.clone(),
             store: Arc::clone(&self.store),
+            reach: self.reach.clone(),
             files,
             stage: self
                 .staging
@@ -304,7 +316,7 @@ impl DeltaLog {
             .map(|file| {
                 let root = Arc::clone(&root);
                 async move {
-                    let found = root.head(&Path::from(file.path.as_str())).await;
+                    let found = root.head(&object_path(&file.path)).await;
                     (file.path, found)
                 }
             })
@@ -442,9 +454,12 @@ impl DeltaVersion {
         if let Some(scan) = self.scan()? {
             return Ok(Arc::new(scan));
         }
-        let snapshot = self.snapshot()?.clone();
+        let snapshot = Arc::new(self.snapshot()?.clone());
         let provider = self.table.table_provider();
-        Ok(provider.with_eager_snapshot(Arc::new(snapshot)).await?)
+        let provider = provider.with_eager_snapshot(Arc::clone(&snapshot)).await?;
+        let reach = self.reach.clone();
+        let checked = LibraryScan::new(provider, &snapshot, &self.url, reach)?;
+        Ok(Arc::new(checked))
     }
 
     /// What a model pins of it.
@@ -503,13 +518,10 @@ fn conflict() -> Error {
     }
 }
 
-/// Removes files that no log names; `paths` are as a log would have them.
+/// Removes files that no log names; `paths` are those of actions, which are encoded only when they are written.
 pub(crate) async fn discard(store: &dyn ObjectStore, paths: &[String]) {
     for path in paths {
-        let Ok(file) = Path::from_url_path(path) else {
-            continue;
-        };
-        if let Err(error) = store.delete(&file).await {
+        if let Err(error) = store.delete(&object_path(path)).await {
             tracing::warn!(%error, path, "could not remove a file of a commit that was not made");
         }
     }

@@ -22,6 +22,7 @@ mod inference;
 mod json_lines;
 mod key_checks;
 mod keys;
+mod library_scan;
 mod listing;
 mod located;
 mod maintenance;
@@ -50,6 +51,7 @@ use datafusion::execution::SendableRecordBatchStream;
 use url::Url;
 
 pub use block::BlockMark;
+pub(crate) use delta_files::object_path;
 pub use delta_log::VersionSpec;
 pub use delta_scan::{FILE_COLUMN, ROW_COLUMN};
 pub(crate) use external_delta::register_log_stores;
