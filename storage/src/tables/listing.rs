@@ -175,16 +175,16 @@ async fn list(store: &Arc<dyn ObjectStore>, url: &Url) -> Result<Entries> {
             location: shown(url),
         });
     }
-    if !url.path().ends_with('/') {
-        if let Some((folder, pattern)) = split_pattern(&root) {
-            let matched = matching(store, &folder, &pattern).await?;
-            return match matched.is_empty() {
-                true => Err(Error::NoMatch {
-                    pattern: shown(url),
-                }),
-                false => Ok(Entries::Files(matched, folder_path(&folder))),
-            };
-        }
+    if !url.path().ends_with('/')
+        && let Some((folder, pattern)) = split_pattern(&root)
+    {
+        let matched = matching(store, &folder, &pattern).await?;
+        return match matched.is_empty() {
+            true => Err(Error::NoMatch {
+                pattern: shown(url),
+            }),
+            false => Ok(Entries::Files(matched, folder_path(&folder))),
+        };
     }
     let found = below_folder(store, &root, &root, false).await?;
     if found.is_empty() && !url.path().ends_with('/') {
