@@ -109,6 +109,27 @@ async fn tables_of_another_engine_are_read() {
     );
     assert_eq!(one(&client, &sql).await, "4 48");
 
+    // Partitions whose values have a meaning in URLs.
+    let sql = format!("SELECT count(*), sum(id), min(s) FROM {}", table("strange"));
+    assert_eq!(one(&client, &sql).await, "9 36 100%");
+    let sql = format!("SELECT id FROM {} WHERE s = 'a/b'", table("strange"));
+    assert_eq!(one(&client, &sql).await, "1");
+
+    // An external table has versions, a history and a state.
+    let (old, newest) = (id("plain_0"), id("plain_2"));
+    let sql = format!("SELECT count(*) FROM plain VERSION AS OF {old}");
+    assert_eq!(one(&client, &sql).await, "2");
+    let sql = "SELECT count(*) FROM plain TIMESTAMP AS OF '2200-01-01'";
+    assert_eq!(one(&client, sql).await, "6");
+    let unknown = error(&client, "SELECT * FROM plain VERSION AS OF 1").await;
+    assert!(unknown.contains("42704"), "{unknown}");
+    let sql = "SELECT count(*), min(operation), sum(files_added) FROM table_history('plain')";
+    assert_eq!(one(&client, sql).await, "3 APPEND 3");
+    let sql = "SELECT format, version, num_rows, num_files FROM table_detail('plain')";
+    assert_eq!(one(&client, sql).await, format!("iceberg {newest} 6 3"));
+    let changes = error(&client, "SELECT * FROM table_changes('plain', 1)").await;
+    assert!(changes.contains("42809"), "{changes}");
+
     // Columns are known by their ids: renamed, widened, dropped and made again under the name of another.
     let sql = format!("SELECT a, label, c, b FROM {} ORDER BY a", table("evolved"));
     assert_eq!(
@@ -150,9 +171,9 @@ async fn tables_of_another_engine_are_read() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_catalog_names_its_tables() {
     let server = TestServer::start().await;
-    if tables(&server.files()).is_none() {
+    let Some(found) = tables(&server.files()) else {
         return;
-    }
+    };
     let client = server.client().await;
     let database = server.files().join("catalog.db");
     let create = |uri: &str| {
@@ -168,6 +189,16 @@ async fn a_catalog_names_its_tables() {
         one(&client, "SELECT count(*) FROM lake.sales.plain").await,
         "6"
     );
+    for (k, count) in [(0, 2), (1, 4)] {
+        let id = found[format!("plain_{k}")].as_i64().unwrap();
+        let sql = format!("SELECT count(*) FROM lake.sales.plain VERSION AS OF {id}");
+        assert_eq!(one(&client, &sql).await, count.to_string());
+    }
+    let sql = "SELECT count(*) FROM lake.sales.plain TIMESTAMP AS OF now()";
+    assert_eq!(one(&client, sql).await, "6");
+    let past = "SELECT count(*) FROM lake.sales.plain TIMESTAMP AS OF now() - interval '1 year'";
+    let past = error(&client, past).await;
+    assert!(past.contains("42704"), "{past}");
     let join = "SELECT count(*) FROM lake.sales.plain p JOIN lake.sales.deleted d ON p.id = d.id";
     assert_eq!(one(&client, join).await, "3");
     let absent = error(&client, "SELECT * FROM lake.sales.nothing").await;

@@ -281,9 +281,16 @@ impl Engine {
         }))
     }
 
+    /// Opens a warehouse that is there. Errors: those of `open`, and that its folder does not exist.
+    pub async fn open_existing(config: EngineConfig) -> Result<Arc<Engine>> {
+        Warehouse::require(&config.warehouse)?;
+        Engine::open(config).await
+    }
+
     /// Checks a warehouse: the catalog's log and the files that it names. Of a log that no engine can be opened with,
     /// the log alone.
     pub async fn check(config: EngineConfig) -> Result<CheckReport> {
+        Warehouse::require(&config.warehouse)?;
         match Box::pin(Engine::open(config.clone())).await {
             Ok(engine) => Ok(engine.upkeep().check().await?),
             Err(error) => {

@@ -6,7 +6,6 @@ mod causes;
 mod place;
 mod report;
 
-use std::error::Error as StdError;
 use std::time::Duration;
 
 use datafusion::arrow::error::ArrowError;
@@ -16,13 +15,10 @@ use deltalake::DeltaTableError;
 use crate::catalog::ObjectKind;
 pub use place::ErrorPlace;
 
-pub(crate) use causes::without_backtrace;
+pub(crate) use causes::{Source, without_backtrace};
 
 /// The result of this crate's functions.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
-
-/// An error of a library, kept as the source.
-pub(crate) type Source = Box<dyn StdError + Send + Sync>;
 
 /// What went wrong in storage.
 #[derive(Debug, thiserror::Error)]
@@ -104,6 +100,12 @@ pub enum Error {
         /// The pattern.
         pattern: String,
     },
+    /// A set of files in a store that lists none.
+    #[error("\"{location}\" is not one file, and HTTP servers do not list files")]
+    NoListing {
+        /// The folder or pattern.
+        location: String,
+    },
     /// A pattern that cannot be read.
     #[error("\"{pattern}\" is not a valid pattern: {reason}")]
     InvalidPattern {
@@ -134,8 +136,7 @@ pub enum Error {
     },
     /// A column has types in two files that no one type can hold.
     #[error(
-        "column \"{column}\" is {first_type} in \"{first_file}\" but {second_type} in \
-         \"{second_file}\""
+        "column \"{column}\" is {first_type} in \"{first_file}\" but {second_type} in \"{second_file}\""
     )]
     MixedTypes {
         /// The column.
@@ -403,6 +404,23 @@ pub enum Error {
         /// The type: `character varying(10)`.
         data_type: String,
     },
+    /// A value that a partition column would give back as NULL.
+    #[error("partition column \"{column}\" cannot hold the text \"{value}\"")]
+    PartitionRefused {
+        /// The column.
+        column: String,
+        /// The text.
+        value: String,
+    },
+    /// A value too long for the name of a folder.
+    #[error("value too long for partition column \"{column}\"")]
+    PartitionTooLong {
+        /// The column.
+        column: String,
+    },
+    /// Rows of a table that only takes rows were to be changed or removed.
+    #[error("rows of the table cannot be changed or removed: it is append-only")]
+    AppendOnly,
     /// A value that the column's type cannot hold.
     #[error("value out of range for column \"{column}\" of type {data_type}")]
     ValueOutOfRange {
@@ -420,6 +438,22 @@ pub enum Error {
     /// A table that does not keep the changes of its rows.
     #[error("the table does not keep the changes of its rows")]
     ChangesNotKept,
+    /// Changes of rows that the commits of a table do not tell.
+    #[error("the changes of rows at version {version} are not known: {reason}")]
+    ChangesLost {
+        /// The first such version of those asked for.
+        version: u64,
+        /// Why.
+        reason: &'static str,
+    },
+    /// A range of versions that ends before it begins.
+    #[error("the range of versions from {from} to {to} ends before it begins")]
+    VersionOrder {
+        /// Its first version.
+        from: u64,
+        /// Its last version.
+        to: u64,
+    },
     /// A condition of OPTIMIZE over other columns than those that divide the files.
     #[error("the condition of OPTIMIZE must be over partition columns alone")]
     NotPartitionFilter,

@@ -48,7 +48,7 @@ pub use tables::{
     BlockMark, CHANGE_COLUMNS, ChangeCounts, FILE_COLUMN, Identity, Key, OptimizeOptions,
     Optimized, ROW_COLUMN, Repeated, Rewrite, RewriteOptions, RowAction, RowChecks, ScanForm,
     SnapshotFile, TableCommit, TableDetail, TableOperation, TableShape, TableSnapshot, Tables,
-    TextLimit, VersionSpec, divide_by_rows, format_by_name, stored_schema,
+    TextLimit, VersionSpec, divide_by_rows, format_by_name, shown_time, stored_schema,
 };
 pub use upkeep::{CheckReport, Garbage, GarbageOptions, Problem, Removed, Upkeep};
 pub use warehouse::Warehouse;

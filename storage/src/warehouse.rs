@@ -39,6 +39,16 @@ impl Warehouse {
         Self::open_with(location, StoreOptions::default()).await
     }
 
+    /// Fails if a local warehouse is not there. Errors: `LocationNotFound`, `InvalidLocation`.
+    pub fn require(location: &str) -> Result<()> {
+        match remote_url(location)?.is_some() || local_path(location)?.is_dir() {
+            true => Ok(()),
+            false => Err(Error::LocationNotFound {
+                location: location.into(),
+            }),
+        }
+    }
+
     /// Opens a warehouse, and creates its folder if it is a local one that is absent.
     ///
     /// `location` is a path or a URL of a store that can be written. A warehouse in a store is reached with the secrets

@@ -114,6 +114,18 @@ def partitioned():
     table.append(rows(list(range(12, 24))))
 
 
+def strange():
+    """Partitions whose values are characters with a meaning in URLs; the metadata name the files as they are."""
+    schema = Schema(
+        NestedField(1, "id", LongType(), required=False), NestedField(2, "s", StringType(), required=False),
+    )
+    spec = PartitionSpec(PartitionField(2, 1000, IdentityTransform(), "s"))
+    table = catalog.create_table("sales.strange", schema, partition_spec=spec)
+    names = ["New York", "a/b", "x:y", "k=v", "a&b", "a,b", "a+b", "100%", "Zürich", "#?"]
+    table.append(pa.table({"id": pa.array(range(len(names)), pa.int64()), "s": names}))
+    table.delete("id = 9")
+
+
 def evolved():
     schema = Schema(
         NestedField(1, "a", IntegerType(), required=False), NestedField(2, "b", StringType(), required=False),
@@ -165,6 +177,7 @@ def deleted():
 
 plain()
 partitioned()
+strange()
 evolved()
 widened()
 deleted()

@@ -4,14 +4,15 @@
 //! In: a syntax tree; out: the tree with a private name in each such place, and the relations that stand for them. A
 //! table is opened once for a statement and place, before it is planned.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use auspex_storage::VersionSpec;
+use auspex_storage::{VersionSpec, shown_time};
 use datafusion::arrow::array::{AsArray as _, RecordBatch};
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, TimeUnit, TimestampMillisecondType};
+use datafusion::arrow::error::ArrowError;
 use datafusion::catalog::{MemTable, TableProvider};
 use datafusion::common::TableReference;
 use datafusion::datasource::provider_as_source;
@@ -164,6 +165,55 @@ impl Finder {
     }
 }
 
+/// Writes the times that expressions of `AS OF` mean in their place, before anything else reads these.
+pub(crate) async fn settle_times(
+    session: &Arc<Session>,
+    statement: &mut ast::Statement,
+) -> Result<()> {
+    let mut times = Times::default();
+    let _: ControlFlow<()> = statement.visit(&mut times);
+    if times.found.is_empty() {
+        return Ok(());
+    }
+    for expr in std::mem::take(&mut times.found) {
+        let shown = shown_time(time_ms(session, &expr).await?);
+        let literal = Value::SingleQuotedString(shown);
+        times.settled.push_back(Expr::value(literal));
+    }
+    let _: ControlFlow<()> = statement.visit(&mut times);
+    Ok(())
+}
+
+/// Finds the expressions, then puts others in their place.
+#[derive(Default)]
+struct Times {
+    found: Vec<Expr>,
+    settled: VecDeque<Expr>,
+}
+
+impl VisitorMut for Times {
+    type Break = ();
+
+    fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
+        if let TableFactor::Table {
+            version: Some(TableVersion::TimestampAsOf(expr) | TableVersion::ForSystemTimeAsOf(expr)),
+            ..
+        } = factor
+            && !matches!(expr, Expr::Value(_))
+        {
+            match self.settled.pop_front() {
+                Some(settled) => *expr = settled,
+                // What stands within it is its own query's, and is not looked at here.
+                None => {
+                    let mark = Expr::Identifier(Ident::new(PRIVATE));
+                    self.found.push(std::mem::replace(expr, mark));
+                }
+            }
+        }
+        ControlFlow::Continue(())
+    }
+}
+
 impl VisitorMut for Finder {
     type Break = Error;
 
@@ -246,33 +296,60 @@ async fn version_spec(session: &Arc<Session>, version: &TableVersion) -> Result<
                 Error::invalid("22023", format!("invalid version number {expr}"), None)
             })
         }
-        TableVersion::TimestampAsOf(expr) | TableVersion::ForSystemTimeAsOf(expr) => Ok(
-            VersionSpec::AtMs(time_ms(session, &expr.to_string()).await?),
-        ),
+        TableVersion::TimestampAsOf(expr) | TableVersion::ForSystemTimeAsOf(expr) => {
+            Ok(VersionSpec::AtMs(time_ms(session, expr).await?))
+        }
         other => Err(Error::unsupported(other.to_string())),
     }
 }
 
+/// The time that a text means, in milliseconds since 1970.
+pub(crate) async fn time_of_text(session: &Arc<Session>, text: &str) -> Result<i64> {
+    let text = Value::SingleQuotedString(text.to_owned());
+    time_ms(session, &Expr::value(text)).await
+}
+
 /// The time that a constant expression means, in milliseconds since 1970.
-pub(crate) async fn time_ms(session: &Arc<Session>, expr: &str) -> Result<i64> {
+async fn time_ms(session: &Arc<Session>, expr: &Expr) -> Result<i64> {
     let invalid = || {
         let message = format!("{expr} is not a time");
         Error::invalid("22007", message, Some("Write '2026-01-31 12:00:00'."))
     };
-    let text = format!("SELECT CAST(({expr}) AS TIMESTAMP)");
-    let query = auspex_sql::parse_query(&text, auspex_sql::Dialect::Postgres)?;
+    // The expression itself, not its text, which need not mean the same.
+    let text = "SELECT CAST(NULL AS TIMESTAMP) AS local, NULL AS given";
+    let mut query = auspex_sql::parse_query(text, auspex_sql::Dialect::Postgres)?;
+    if let ast::SetExpr::Select(select) = query.body.as_mut() {
+        let meant = Expr::Nested(Box::new(expr.clone()));
+        for item in &mut select.projection {
+            match item {
+                ast::SelectItem::ExprWithAlias {
+                    expr: Expr::Cast { expr, .. },
+                    ..
+                } => **expr = meant.clone(),
+                ast::SelectItem::ExprWithAlias { expr, .. } => *expr = meant.clone(),
+                _ => {}
+            }
+        }
+    }
     let state = session.state(None);
     let bound = Box::pin(super::bind_query(session, *query, state)).await?;
     let plan = bound.state.create_physical_plan(&bound.plan).await?;
     let task = Arc::new(datafusion::execution::TaskContext::from(&bound.state));
     let stream = datafusion::physical_plan::execute_stream(plan, task)?;
     let rows: Vec<_> = stream.try_collect().await?;
-    let column = rows
-        .first()
-        .map(|rows| rows.column(0))
-        .ok_or_else(invalid)?;
+    let rows = rows.first().ok_or_else(invalid)?;
+    // An instant is one in every time zone.
+    let column = match rows.column(1).data_type() {
+        DataType::Timestamp(_, Some(_)) => rows.column(1),
+        _ => rows.column(0),
+    };
     let milliseconds = DataType::Timestamp(TimeUnit::Millisecond, None);
-    let column = cast(column, &milliseconds).map_err(|_| invalid())?;
+    let number = match column.data_type() {
+        DataType::Timestamp(unit, _) => cast(column, &DataType::Timestamp(*unit, None)),
+        _ => Err(ArrowError::CastError(String::new())),
+    };
+    let column = number.and_then(|number| cast(&number, &milliseconds));
+    let column = column.map_err(|_| invalid())?;
     let times = column.as_primitive::<TimestampMillisecondType>();
     times.iter().next().flatten().ok_or_else(invalid)
 }

@@ -54,7 +54,7 @@ pub(crate) use create_model::{FitPlan, bind_create_model, bind_train};
 use file_functions::FileScope;
 pub(crate) use findings::Findings;
 pub use functions::ml_functions;
-pub(crate) use given_tables::{GivenTables, time_ms};
+pub(crate) use given_tables::{GivenTables, time_of_text};
 pub(crate) use insert::{BoundInsert, bind_insert, bind_insert_with};
 pub(crate) use late_names::{LateNames, cast_values, late_names, with_values};
 pub(crate) use model_plans::{evaluate_plan, explain_plan, predict_plan};
@@ -111,6 +111,7 @@ async fn bind(
         _ => Vec::new(),
     };
     wildcards::expand(session, &mut statement)?;
+    given_tables::settle_times(session, &mut statement).await?;
     let zone = state.config().options().execution.time_zone.clone();
     crate::functions::rewrite(&mut statement, zone.as_deref())?;
     let scope = ModelScope::bind(session, &mut statement).await?;

@@ -6,7 +6,7 @@
 use std::sync::{Arc, Weak};
 
 use async_trait::async_trait;
-use auspex_storage::{CatalogEntry, ObjectKind};
+use auspex_storage::{CatalogEntry, ObjectKind, VersionSpec};
 use datafusion::catalog::{CatalogProvider, CatalogProviderList, SchemaProvider, TableProvider};
 use datafusion::error::{DataFusionError, Result};
 
@@ -101,7 +101,8 @@ impl SchemaProvider for ForeignSchema {
             .upgrade()
             .ok_or_else(|| DataFusionError::Internal("the session has ended".to_owned()))?;
         session.access().check(&self.entry, "USAGE")?;
-        Ok(pins::foreign(&session, &self.entry, &self.namespace, name).await?)
+        let newest = (name, VersionSpec::Newest);
+        Ok(pins::foreign(&session, &self.entry, &self.namespace, newest).await?)
     }
 
     fn table_exist(&self, _name: &str) -> bool {

@@ -205,21 +205,26 @@ pub(crate) async fn function(
     }
 }
 
-/// The rows of a table that another catalog names; `None`: it has no such table.
+/// The rows of a version of a table that another catalog names; `None`: it has no such table.
 pub(crate) async fn foreign(
     session: &Session,
     catalog: &CatalogEntry,
     namespace: &str,
-    table: &str,
+    (table, version): (&str, VersionSpec),
 ) -> Result<Option<Arc<dyn TableProvider>>> {
     Named::note_catalog();
     Named::note_files();
     let tables = session.tables();
     let Ok(pins) = PINS.try_with(Arc::clone) else {
-        let found = tables.foreign(catalog, namespace, table).await?;
+        let found = tables.foreign(catalog, namespace, table, version).await?;
         return Ok(found.map(|(provider, _)| provider));
     };
     let name = format!("{}.{namespace}.{table}", catalog.name);
+    let name = match version {
+        VersionSpec::Newest => name,
+        VersionSpec::Number(number) => format!("{name} VERSION AS OF {number}"),
+        VersionSpec::AtMs(at) => format!("{name} TIMESTAMP AS OF {at} ms"),
+    };
     let known = lock(&pins.read).get(&name).cloned();
     if let Some(known) = known {
         return Ok(Some(known.provider));
@@ -229,7 +234,7 @@ pub(crate) async fn foreign(
             "ON SNAPSHOT OF a table of another catalog",
         ));
     }
-    match tables.foreign(catalog, namespace, table).await? {
+    match tables.foreign(catalog, namespace, table, version).await? {
         None => Ok(None),
         Some(found) => pins.provider(&name, async { Ok(found) }).await.map(Some),
     }

@@ -6,7 +6,7 @@
 use std::sync::{Arc, Weak};
 
 use async_trait::async_trait;
-use auspex_storage::{CatalogEntry, Definition, VersionSpec, ViewDefinition};
+use auspex_storage::{CatalogEntry, Definition, ObjectKind, VersionSpec, ViewDefinition};
 use datafusion::catalog::{SchemaProvider, TableProvider};
 use datafusion::datasource::ViewTable;
 use datafusion::error::{DataFusionError, Result};
@@ -17,7 +17,7 @@ use crate::access::{as_role, is_writer_of};
 use crate::bind::bind_query;
 use crate::error::Error;
 use crate::name_scope::{in_view, note_object};
-use crate::session::Session;
+use crate::session::{DATABASE, Session};
 
 /// How deep views may stand on views; beyond it they stand on themselves.
 const MAX_VIEW_DEPTH: usize = 64;
@@ -174,7 +174,25 @@ fn named_columns(
 }
 
 impl Session {
-    fn relation_entry(&self, parts: &[String]) -> std::result::Result<Arc<CatalogEntry>, Error> {
+    /// Catalog, namespace and table, if a name is that of a table in another catalog.
+    fn foreign_parts<'a>(
+        &self,
+        parts: &'a [String],
+    ) -> Option<(Arc<CatalogEntry>, String, &'a str)> {
+        let [catalog, namespace @ .., name] = parts else {
+            return None;
+        };
+        let state = self.engine.catalog.state();
+        let catalog = state.global(ObjectKind::Catalog, catalog)?;
+        let is_foreign = !namespace.is_empty() && catalog.name != DATABASE;
+        is_foreign.then(|| (Arc::clone(catalog), namespace.join("."), name.as_str()))
+    }
+
+    /// What a name means, if its rows may be read.
+    pub(crate) fn read_relation(
+        &self,
+        parts: &[String],
+    ) -> std::result::Result<Arc<CatalogEntry>, Error> {
         let (schema, name) = self.relation_parts(parts)?;
         let entry = self
             .entry(&schema, &name)
@@ -190,7 +208,12 @@ impl Session {
         parts: &[String],
         version: VersionSpec,
     ) -> std::result::Result<Arc<dyn TableProvider>, Error> {
-        let entry = self.relation_entry(parts)?;
+        if let Some((catalog, namespace, name)) = self.foreign_parts(parts) {
+            self.access().check(&catalog, "USAGE")?;
+            let found = pins::foreign(self, &catalog, &namespace, (name, version)).await?;
+            return found.ok_or_else(|| self.undefined_relation(&namespace, name));
+        }
+        let entry = self.read_relation(parts)?;
         super::pins::version(self, &entry, version).await
     }
 
@@ -201,7 +224,7 @@ impl Session {
         from: u64,
         to: Option<u64>,
     ) -> std::result::Result<Arc<dyn TableProvider>, Error> {
-        let entry = self.relation_entry(parts)?;
-        Ok(self.tables().changes(&entry, from, to).await?)
+        let entry = self.read_relation(parts)?;
+        Ok(Box::pin(self.tables().changes(&entry, from, to)).await?)
     }
 }

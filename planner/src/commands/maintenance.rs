@@ -1,4 +1,4 @@
-//! `OPTIMIZE`, `VACUUM`, `RESTORE TABLE`, `TRUNCATE`, `DESCRIBE HISTORY` and `DESCRIBE DETAIL` of managed tables.
+//! `OPTIMIZE`, `VACUUM`, `RESTORE TABLE`, `TRUNCATE`, `DESCRIBE HISTORY` and `DESCRIBE DETAIL`.
 //!
 //! In: a syntax tree; out: a command tag with notices that say what was done, or the rows of a description.
 
@@ -12,7 +12,7 @@ use datafusion::sql::sqlparser::ast::{self, ObjectName};
 
 use super::name_parts;
 use crate::access::TableUse;
-use crate::bind::{column_place, time_ms};
+use crate::bind::{column_place, time_of_text};
 use crate::catalog::rows::{Cell, ColumnType, batch_of};
 use crate::error::{Error, Result};
 use crate::session::Session;
@@ -129,10 +129,7 @@ pub(super) async fn restore(session: &Arc<Session>, restore: &Restore) -> Result
     let table = entry(session, &restore.table.parts, TableUse::Define)?;
     let version = match &restore.to {
         RestorePoint::Version(number) => VersionSpec::Number(*number),
-        RestorePoint::Time(text) => {
-            let literal = format!("'{}'", text.replace('\'', "''"));
-            VersionSpec::AtMs(time_ms(session, &literal).await?)
-        }
+        RestorePoint::Time(text) => VersionSpec::AtMs(time_of_text(session, text).await?),
     };
     session.tables().restore(&table.id, version).await?;
     Ok("RESTORE TABLE".to_owned())
@@ -175,8 +172,8 @@ const HISTORY: &[(&str, ColumnType)] = &[
 
 /// The rows of `DESCRIBE HISTORY t`, the newest commit first.
 pub(crate) async fn table_history(session: &Session, name: &[String]) -> Result<RecordBatch> {
-    let table = entry(session, name, TableUse::Read)?;
-    let commits = session.tables().history(&table.id).await?;
+    let table = session.read_relation(name)?;
+    let commits = Box::pin(session.tables().history(&table)).await?;
     let row = |commit: auspex_storage::TableCommit| {
         vec![
             commit.version.into(),
@@ -209,10 +206,10 @@ const DETAIL: &[(&str, ColumnType)] = &[
 
 /// The row of `DESCRIBE DETAIL t`.
 pub(crate) async fn table_detail(session: &Session, name: &[String]) -> Result<RecordBatch> {
-    let table = entry(session, name, TableUse::Read)?;
-    let detail = session.tables().detail(&table.id).await?;
+    let table = session.read_relation(name)?;
+    let detail = Box::pin(session.tables().detail(&table)).await?;
     let row = vec![
-        "delta".into(),
+        detail.format.into(),
         detail.id.into(),
         format!("{}.{}", table.schema, table.name).into(),
         detail.location.into(),

@@ -14,7 +14,7 @@ use auspex_storage::{
 
 use super::{role_dependents, set_role};
 use crate::access::{Access, roles};
-use crate::bind::time_ms;
+use crate::bind::time_of_text;
 use crate::error::{Error, Result};
 use crate::session::Session;
 use crate::settings;
@@ -233,10 +233,7 @@ impl Rights<'_> {
         let valid_until_ms = match options.valid_until.as_deref() {
             None => None,
             Some("infinity") => Some(None),
-            Some(time) => {
-                let literal = format!("'{}'", time.replace('\'', "''"));
-                Some(Some(time_ms(session, &literal).await?))
-            }
+            Some(time) => Some(Some(time_of_text(session, time).await?)),
         };
         Ok(Rights {
             options,

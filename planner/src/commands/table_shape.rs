@@ -8,9 +8,11 @@ use std::sync::Arc;
 
 use auspex_sql::Word;
 use auspex_storage::{Identity, TableShape, TextLimit, stored_schema};
+use datafusion::arrow::array::{RecordBatch, RecordBatchOptions};
 use datafusion::arrow::datatypes::{DataType, Schema};
 use datafusion::common::DFSchema;
-use datafusion::logical_expr::ExprSchemable as _;
+use datafusion::error::DataFusionError;
+use datafusion::logical_expr::{Expr, ExprSchemable as _};
 use datafusion::sql::sqlparser::ast::{self, ColumnOption, GeneratedAs, TableConstraint};
 
 use super::folded;
@@ -18,6 +20,7 @@ use super::table_keys::{DeclaredKey, add_key, check_reference, free_name, is_tak
 use super::tables::declared_schema;
 use crate::bind::undefined_column;
 use crate::error::{Error, Result};
+use crate::functions::assigned;
 use crate::session::Session;
 
 /// PostgreSQL's limit of `VARCHAR(n)`.
@@ -267,7 +270,15 @@ pub(super) fn checked_default(
             )
         }
     })?;
-    planned.cast_to(column.data_type(), &none)?;
+    let is_literal = matches!(planned, Expr::Literal(..));
+    let value = assigned(planned, column.data_type(), &none)?;
+    // What does not fit is told now, not with the first row. Texts of times may mean the day of the row.
+    if is_literal && column.data_type().is_numeric() {
+        let value = session.state(None).create_physical_expr(value, &none)?;
+        let options = RecordBatchOptions::new().with_row_count(Some(1));
+        let row = RecordBatch::try_new_with_options(Arc::new(Schema::empty()), vec![], &options);
+        value.evaluate(&row.map_err(DataFusionError::from)?)?;
+    }
     Ok(Some(text))
 }
 
@@ -286,15 +297,27 @@ fn checked_generation(
     if planned.is_volatile() {
         return invalid("generation expression is not immutable".to_owned());
     }
+    let using = |used: &str| {
+        invalid(format!(
+            "cannot use generated column \"{used}\" in column generation expression"
+        ))
+    };
     let used: BTreeSet<_> = planned.column_refs().into_iter().collect();
     for used in used {
         let used = shape.position(used.name()).map(|idx| &shape.columns()[idx]);
         let Some(used) = used else { continue };
         if used.name() == name || shape.generated_of(used).is_some() {
-            let used = used.name();
-            return invalid(format!(
-                "cannot use generated column \"{used}\" in column generation expression"
-            ));
+            return using(used.name());
+        }
+    }
+    // A column before it may use this one, which was not generated then.
+    for other in shape.columns() {
+        let Some(other) = shape.generated_of(other) else {
+            continue;
+        };
+        let other = session.state(None).create_logical_expr(&other, &schema)?;
+        if other.column_refs().iter().any(|used| used.name() == name) {
+            return using(name);
         }
     }
     planned.cast_to(column.data_type(), &schema)?;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use auspex_planner::{Engine, GarbageOptions};
 
-use super::{CatalogCommand, CliError, GcArgs, Success, open, print_line, start_logging};
+use super::{CatalogCommand, CliError, GcArgs, Success, print_line, start_logging};
 use crate::config::{Config, EngineArgs, age};
 use crate::config_server::LogFormat;
 
@@ -44,7 +44,8 @@ async fn check(args: EngineArgs) -> Result<Success, CliError> {
 
 async fn collect(args: GcArgs) -> Result<Success, CliError> {
     let older_than: Duration = age(&args.older_than)?;
-    let engine = open(Config::resolve(args.engine, None)?.engine).await?;
+    let config = Config::resolve(args.engine, None)?.engine;
+    let engine = Box::pin(Engine::open_existing(config)).await?;
     let options = GarbageOptions {
         older_than,
         dry_run: args.dry_run,

@@ -10,8 +10,11 @@ use datafusion::error::DataFusionError;
 use deltalake::DeltaTableError;
 use deltalake::kernel::transaction::TransactionError;
 
-use crate::error::{Error, Source};
+use crate::error::Error;
 use crate::stores::StoreFailure;
+
+/// An error of a library, kept as the source.
+pub(crate) type Source = Box<dyn StdError + Send + Sync>;
 
 impl Error {
     /// Sorts an error of the file system by cause.

@@ -13,6 +13,7 @@ impl Error {
             Self::UnsupportedScheme { .. }
             | Self::UnsupportedType { .. }
             | Self::NotPlainTable
+            | Self::NoListing { .. }
             | Self::NewerFormat { .. } => "0A000",
             Self::InvalidLocation { .. }
             | Self::UnsupportedFormat { .. }
@@ -47,9 +48,12 @@ impl Error {
             Self::UndefinedVersion { .. }
             | Self::UndefinedGlobal { .. }
             | Self::UndefinedTableVersion { .. } => "42704",
-            Self::VersionVacuumed { .. } | Self::SnapshotLost { .. } | Self::ChangesNotKept => {
-                "55000"
-            }
+            Self::VersionVacuumed { .. }
+            | Self::SnapshotLost { .. }
+            | Self::ChangesNotKept
+            | Self::ChangesLost { .. }
+            | Self::AppendOnly => "55000",
+            Self::VersionOrder { .. } | Self::PartitionRefused { .. } => "22023",
             Self::NotPartitionFilter => "0A000",
             // A value of another type than its column is the value's fault, all else the file's.
             Self::BadFile {
@@ -79,7 +83,7 @@ impl Error {
             Self::RepeatedChange => "21000",
             Self::IdentityExhausted { .. } => "2200H",
             Self::ChangesInBlock => "0A000",
-            Self::TextTooLong { .. } => "22001",
+            Self::TextTooLong { .. } | Self::PartitionTooLong { .. } => "22001",
             Self::ValueOutOfRange { .. } => "22003",
             Self::Conflict { .. } | Self::VersionTaken { .. } => "40001",
             Self::DiskFull { .. } => "53100",
@@ -153,8 +157,27 @@ impl Error {
             Self::ChangesNotKept => "Run ALTER TABLE ... SET TBLPROPERTIES \
                  ('delta.enableChangeDataFeed' = 'true'); changes are kept from then on."
                 .into(),
+            Self::ChangesLost { version, .. } => format!(
+                "Ask for the changes up to version {} and from version {} on apart.",
+                version.saturating_sub(1),
+                version + 1
+            ),
+            Self::NoListing { .. } => "Name the files one by one.".into(),
+            Self::PartitionRefused { .. } => {
+                "Delta tables keep this text of a partition column as NULL; write NULL, or another \
+                 text."
+                    .into()
+            }
+            Self::PartitionTooLong { .. } => "The value and the column's name are the name of a \
+                 folder, which has at most 255 bytes; most characters that are no letters or \
+                 digits take three."
+                .into(),
+            Self::AppendOnly => {
+                "Run ALTER TABLE ... UNSET TBLPROPERTIES ('delta.appendOnly') first.".into()
+            }
+            Self::VersionOrder { .. } => "Write the lower version first.".into(),
             Self::NoVersions { .. } => {
-                "Managed tables and Delta tables keep their versions.".into()
+                "Managed tables, Delta tables and Iceberg tables keep their versions.".into()
             }
             Self::ChangesInBlock => "Commit between the statements.".into(),
             Self::RepeatedChange => "Ensure that not more than one source row matches any one \

@@ -100,7 +100,7 @@ impl PatientStore {
         for n in 1.. {
             let answer = tokio::time::timeout(self.patience.attempt, attempt()).await;
             let error = match answer {
-                Ok(Err(error @ Error::Generic { .. })) => error,
+                Ok(Err(error @ Error::Generic { .. })) if !is_unable(&error) => error,
                 Ok(answer) => return answer,
                 Err(_) => no_answer(self.patience.attempt),
             };
@@ -331,6 +331,11 @@ impl MultipartUpload for NamedUpload {
         let aborted = self.inner.abort().await;
         aborted.map_err(|error| named(&self.root, &self.path, error))
     }
+}
+
+/// Whether a store says that it cannot do what was asked, now or later.
+fn is_unable(error: &Error) -> bool {
+    error.to_string().contains("status code: 501")
 }
 
 #[cfg(test)]

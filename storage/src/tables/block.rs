@@ -9,10 +9,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use deltalake::kernel::{Action, Add, Remove};
 use deltalake::protocol::{DeltaOperation, SaveMode};
-use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt as _};
 
 use crate::error::{Error, Result};
+use crate::tables::delta_files::object_path;
 use crate::tables::delta_log::{DeltaLog, DeltaVersion, Rebase, VersionSpec};
 use crate::tables::managed::Managed;
 use crate::tables::staged_store::StagedStore;
@@ -332,8 +332,7 @@ async fn remove_files(staging: &Staging, commits: &[StagedCommit]) {
 async fn remove(staging: &Staging, names: Vec<String>) {
     let store: Arc<dyn ObjectStore> = staging.base.table.object_store();
     for name in names {
-        let path = Path::from_url_path(&name).unwrap_or_else(|_| Path::from(name.as_str()));
-        if let Err(error) = store.delete(&path).await {
+        if let Err(error) = store.delete(&object_path(&name)).await {
             tracing::warn!(%error, name, "could not remove a file of a block that was rolled back");
         }
     }

@@ -207,17 +207,24 @@ pub(crate) fn merged<'a>(
     Ok(Statistics::try_merge_iter(files, schema)?)
 }
 
+/// Whether columns may have other names in files than in the table.
+pub(crate) fn has_mapped_columns(snapshot: &EagerSnapshot) -> bool {
+    let mode = snapshot.metadata().configuration().get(COLUMN_MAPPING);
+    mode.is_some_and(|mode| mode != "none")
+}
+
 /// The files as the log has them, each with its place there, in the order of scans: as they were written, so that rows
 /// come in the order of their statements. `None` if some are not plain Parquet in the table's folder.
 fn plain_files(snapshot: &EagerSnapshot) -> Option<Vec<(usize, LogicalFileView)>> {
-    let mode = snapshot.metadata().configuration().get(COLUMN_MAPPING);
-    if mode.is_some_and(|mode| mode != "none") {
+    if has_mapped_columns(snapshot) {
         return None;
     }
     let log = snapshot.log_data();
     let mut views: Vec<(usize, LogicalFileView)> = log.iter().enumerate().collect();
     let is_plain = |view: &LogicalFileView| {
-        view.deletion_vector_descriptor().is_none() && !view.path().contains("://")
+        view.deletion_vector_descriptor().is_none()
+            && !view.path().contains("://")
+            && Path::parse(view.path()).is_ok()
     };
     if !views.iter().all(|(_, view)| is_plain(view)) {
         return None;
@@ -229,8 +236,13 @@ fn plain_files(snapshot: &EagerSnapshot) -> Option<Vec<(usize, LogicalFileView)>
     Some(views)
 }
 
+/// The object that a log's name of a file, its percent signs decoded once, means: no character of it is special.
+pub(crate) fn object_path(name: &str) -> Path {
+    Path::parse(name).unwrap_or_else(|_| Path::from(name))
+}
+
 fn located(view: &LogicalFileView, root: &Path) -> Result<PartitionedFile> {
-    let path = view.object_store_path();
+    let path = object_path(&view.path());
     Ok(PartitionedFile::new_from_meta(ObjectMeta {
         location: root.parts().chain(path.parts()).collect(),
         last_modified: view.modification_datetime()?,

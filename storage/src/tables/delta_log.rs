@@ -10,20 +10,26 @@ use std::time::Duration;
 
 use datafusion::catalog::TableProvider;
 use datafusion::execution::object_store::ObjectStoreUrl;
-use deltalake::kernel::transaction::{CommitBuilder, CommitProperties};
 use deltalake::kernel::{Action, EagerSnapshot};
 use deltalake::protocol::DeltaOperation;
 use deltalake::table::state::DeltaTableState;
 use deltalake::{DeltaTable, DeltaTableBuilder};
-use futures::{StreamExt as _, TryStreamExt as _};
+use futures::StreamExt as _;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt as _};
 use url::{Position, Url};
 
 use crate::error::{Error, Result};
+use crate::locations::Locations;
 use crate::tables::block::Staging;
-use crate::tables::delta_files::DeltaFiles;
+use crate::tables::commit_times::{
+    TIMES_IN_COMMITS, check_whole, commit_times, first_version, read_commit,
+};
+use crate::tables::delta_commit::{allow, conflict, discard, put};
+use crate::tables::delta_files::{DeltaFiles, has_mapped_columns, object_path};
 use crate::tables::delta_scan::DeltaScan;
+use crate::tables::lease::Lease;
+use crate::tables::library_scan::{LibraryScan, Reach};
 use crate::tables::shape::TableShape;
 use crate::tables::snapshot::{SnapshotFile, TableSnapshot};
 use crate::tables::staged_store::StagedStore;
@@ -75,6 +81,9 @@ pub(crate) struct DeltaLog {
     url: Url,
     /// Addressed with whole paths.
     store: Arc<dyn ObjectStore>,
+    reach: Reach,
+    /// Of a managed table.
+    lease: Option<Arc<Lease>>,
     /// Its newest known state.
     newest: tokio::sync::Mutex<DeltaTable>,
     /// Held while committing, so that sessions of one server do not race each other.
@@ -97,6 +106,8 @@ pub(crate) struct DeltaVersion {
     pub(crate) table: DeltaTable,
     url: Url,
     store: Arc<dyn ObjectStore>,
+    reach: Reach,
+    lease: Option<Arc<Lease>>,
     files: KnownFiles,
     /// Tells states of transaction blocks apart; 0: it is committed.
     stage: u64,
@@ -114,8 +125,10 @@ impl DeltaLog {
     /// A table that was just created.
     pub(crate) fn of(table: DeltaTable, url: Url, store: Arc<dyn ObjectStore>) -> Self {
         Self {
+            reach: Reach::Folder(url.clone()),
             url,
             store,
+            lease: None,
             newest: tokio::sync::Mutex::new(table),
             commit: tokio::sync::Mutex::default(),
             rewrite: Arc::default(),
@@ -125,16 +138,30 @@ impl DeltaLog {
         }
     }
 
+    /// The same table, whose log others write: its files may lie wherever SQL may read.
+    pub(crate) fn within(mut self, locations: &Arc<Locations>) -> Self {
+        self.reach = Reach::Locations(Arc::clone(locations));
+        self
+    }
+
+    /// The same table, a managed one whose files are kept while something holds them.
+    pub(crate) fn under(mut self, lease: Option<Arc<Lease>>) -> Self {
+        self.lease = lease;
+        self
+    }
+
+    pub(crate) fn lease(&self) -> Option<&Arc<Lease>> {
+        self.lease.as_ref()
+    }
+
     /// The table as a transaction block sees it: its log ends at `base`, and further commits are the block's own.
     pub(crate) fn staged(base: DeltaVersion) -> Result<Self> {
-        let location = |_| Error::InvalidLocation {
-            location: base.url.to_string(),
-        };
-        let folder = Path::from_url_path(base.url.path()).map_err(location)?;
+        let folder = folder_of(&base.url)?;
         let below = Arc::clone(&base.store);
         let store = StagedStore::new(below, folder.join(LOG_FOLDER), base.number());
         let store = Arc::new(store);
         let mut log = Self::new(base.url.clone(), Arc::clone(&store) as Arc<dyn ObjectStore>)?;
+        log.lease.clone_from(&base.lease);
         log.newest.get_mut().state = base.table.state.clone();
         log.known = AtomicU64::new(base.number());
         log.lock().push_back((base.number(), base.files.clone()));
@@ -174,8 +201,13 @@ impl DeltaLog {
     /// The table as deltalake sees it, with the newest version loaded.
     pub(crate) async fn newest_table(&self) -> Result<DeltaTable> {
         let mut newest = self.newest.lock().await;
+        let before = newest.version();
         newest.update_incremental(None).await?;
         let number = newest.version().unwrap_or_default();
+        if newest.version() != before {
+            let log = self.folder()?.join(LOG_FOLDER);
+            check_whole(&self.store, &log, before, number).await?;
+        }
         self.known.fetch_max(number, Ordering::Relaxed);
         Ok(newest.clone())
     }
@@ -205,24 +237,31 @@ impl DeltaLog {
             }
             VersionSpec::AtMs(at) => {
                 let known = self.known_versions().await?;
-                let before = known.iter().rev().find(|(_, made)| *made <= at);
-                before
-                    .ok_or_else(|| undefined(&format!("version at {}", shown_time(at)), &known))?
-                    .0
+                match known.iter().rev().find(|(_, made)| *made <= at) {
+                    Some((number, _)) => *number,
+                    None => {
+                        let what = format!("version at {}", shown_time(at));
+                        return Err(self.undefined(&what).await?);
+                    }
+                }
             }
         };
         if number == newest.number() {
             return Ok(newest);
         }
-        let mut table = self.unread().await;
-        if let Err(error) = table.load_version(number).await {
-            let known = self.known_versions().await?;
-            tracing::debug!(%error, number, "a version of a table could not be read");
-            return Err(undefined(&format!("version {number}"), &known));
-        }
-        let version = self.version(table)?;
+        let version = self.unchecked(number).await?;
         self.check_files(&version, &newest).await?;
         Ok(version)
+    }
+
+    /// A version whose files may be gone. Errors: `UndefinedTableVersion`.
+    pub(crate) async fn unchecked(&self, number: u64) -> Result<DeltaVersion> {
+        let mut table = self.unread().await;
+        if let Err(error) = table.load_version(number).await {
+            tracing::debug!(%error, number, "a version of a table could not be read");
+            return Err(self.undefined(&format!("version {number}")).await?);
+        }
+        self.version(table)
     }
 
     /// Fails if the log does not have a version.
@@ -230,7 +269,7 @@ impl DeltaLog {
         let known = self.known_versions().await?;
         match known.iter().any(|(known, _)| *known == number) {
             true => Ok(()),
-            false => Err(undefined(&format!("version {number}"), &known)),
+            false => Err(self.undefined(&format!("version {number}")).await?),
         }
     }
 
@@ -245,11 +284,7 @@ impl DeltaLog {
         let files = match known {
             Some(files) => files,
             None => {
-                let root =
-                    Path::from_url_path(self.url.path()).map_err(|_| Error::InvalidLocation {
-                        location: self.url.to_string(),
-                    })?;
-                let files = DeltaFiles::of(snapshot, &root)?.map(Arc::new);
+                let files = DeltaFiles::of(snapshot, &self.folder()?)?.map(Arc::new);
                 let mut versions = self.lock();
                 if versions.len() >= KEPT_VERSIONS {
                     versions.pop_front();
@@ -262,6 +297,8 @@ impl DeltaLog {
             table,
             url: self.url.clone(),
             store: Arc::clone(&self.store),
+            reach: self.reach.clone(),
+            lease: self.lease.clone(),
             files,
             stage: self
                 .staging
@@ -274,22 +311,61 @@ impl DeltaLog {
         self.versions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The versions in the log with the time of their commit in milliseconds since 1970, ascending.
+    /// The versions in the log with their times in milliseconds since 1970, ascending.
     pub(crate) async fn known_versions(&self) -> Result<Vec<(u64, i64)>> {
-        let log = Path::from_url_path(self.url.path())
-            .map_err(|_| Error::InvalidLocation {
-                location: self.url.to_string(),
-            })?
-            .join(LOG_FOLDER);
-        let files: Vec<_> = self.store.list(Some(&log)).try_collect().await?;
-        let commit = |file: &object_store::ObjectMeta| {
-            let number = file.location.filename()?.strip_suffix(".json")?;
-            let number = number.parse().ok()?;
-            Some((number, file.last_modified.timestamp_millis()))
+        let noted = self.newest.lock().await.snapshot().map(|state| {
+            let configuration = state.snapshot().metadata().configuration();
+            configuration
+                .get(TIMES_IN_COMMITS)
+                .is_some_and(|value| value == "true")
+        });
+        let are_in_commits = noted.unwrap_or(false);
+        commit_times(
+            &self.store,
+            &self.folder()?.join(LOG_FOLDER),
+            are_in_commits,
+        )
+        .await
+    }
+
+    /// The error that a version does not exist, with those that do.
+    async fn undefined(&self, what: &str) -> Result<Error> {
+        let first = first_version(&self.store, &self.folder()?.join(LOG_FOLDER)).await?;
+        let mut known = self.known_versions().await?;
+        known.retain(|(number, _)| first.is_some_and(|first| *number >= first));
+        let range = match (known.first(), known.last()) {
+            (Some((first, made)), Some((last, newest))) => format!(
+                "Versions {first} ({}) to {last} ({}) exist.",
+                shown_time(*made),
+                shown_time(*newest)
+            ),
+            _ => "No version exists.".into(),
         };
-        let mut known: Vec<(u64, i64)> = files.iter().filter_map(commit).collect();
-        known.sort_unstable();
-        Ok(known)
+        Ok(Error::UndefinedTableVersion {
+            what: what.into(),
+            range,
+        })
+    }
+
+    /// The actions of a commit as JSON.
+    pub(crate) async fn read_commit(&self, number: u64) -> Result<Vec<serde_json::Value>> {
+        let log = self.folder()?.join(LOG_FOLDER);
+        read_commit(self.store.as_ref(), &log, number).await
+    }
+
+    /// The path of the table's folder in its store.
+    pub(crate) fn folder(&self) -> Result<Path> {
+        folder_of(&self.url)
+    }
+
+    /// What the table's files are read from, by whole paths.
+    pub(crate) fn store(&self) -> Arc<dyn ObjectStore> {
+        Arc::clone(&self.store)
+    }
+
+    /// What other machines find that store under.
+    pub(crate) fn store_url(&self) -> Result<ObjectStoreUrl> {
+        Ok(ObjectStoreUrl::parse(&self.url[..Position::BeforePath])?)
     }
 
     /// Fails when a file of `version` that `newest` has no more was removed from the store.
@@ -304,7 +380,7 @@ impl DeltaLog {
             .map(|file| {
                 let root = Arc::clone(&root);
                 async move {
-                    let found = root.head(&Path::from(file.path.as_str())).await;
+                    let found = root.head(&object_path(&file.path)).await;
                     (file.path, found)
                 }
             })
@@ -426,6 +502,11 @@ impl DeltaVersion {
         Ok(TableShape::of(self.snapshot()?))
     }
 
+    /// Whether columns may have other names in files than in the table.
+    pub(crate) fn has_mapped_columns(&self) -> Result<bool> {
+        Ok(has_mapped_columns(self.snapshot()?))
+    }
+
     /// Its rows as a scan of Parquet files; `None` if they are not plain ones.
     pub(crate) fn scan(&self) -> Result<Option<DeltaScan>> {
         let Some(files) = &self.files else {
@@ -433,7 +514,8 @@ impl DeltaVersion {
         };
         let store_url = ObjectStoreUrl::parse(&self.url[..Position::BeforePath])?;
         let store = Arc::clone(&self.store);
-        Ok(Some(DeltaScan::new(Arc::clone(files), store, store_url)))
+        let scan = DeltaScan::new(Arc::clone(files), store, store_url);
+        Ok(Some(scan.under(self.lease.clone())))
     }
 
     /// Its rows. Tables with deletion vectors or mapped columns are read by deltalake's own operator, which stays on
@@ -442,9 +524,12 @@ impl DeltaVersion {
         if let Some(scan) = self.scan()? {
             return Ok(Arc::new(scan));
         }
-        let snapshot = self.snapshot()?.clone();
+        let snapshot = Arc::new(self.snapshot()?.clone());
         let provider = self.table.table_provider();
-        Ok(provider.with_eager_snapshot(Arc::new(snapshot)).await?)
+        let provider = provider.with_eager_snapshot(Arc::clone(&snapshot)).await?;
+        let reach = self.reach.clone();
+        let checked = LibraryScan::new(provider, &snapshot, &self.url, reach)?;
+        Ok(Arc::new(checked))
     }
 
     /// What a model pins of it.
@@ -478,88 +563,14 @@ fn listed(snapshot: &EagerSnapshot) -> Vec<SnapshotFile> {
     files
 }
 
-/// Fails if a commit that was made from `base` may not follow `newest`.
-fn allow(base: &DeltaTable, newest: &DeltaTable, rebase: Rebase) -> Result<()> {
-    let (base, newest) = (base.snapshot()?.snapshot(), newest.snapshot()?.snapshot());
-    let same_table = base.metadata() == newest.metadata() && base.protocol() == newest.protocol();
-    if !same_table || rebase == Rebase::Nothing {
-        return Err(conflict());
-    }
-    if rebase == Rebase::AddedRows {
-        let log = newest.log_data();
-        let there: std::collections::BTreeSet<String> =
-            log.iter().map(|file| file.path().into_owned()).collect();
-        let log = base.log_data();
-        if log.iter().any(|file| !there.contains(file.path().as_ref())) {
-            return Err(conflict());
-        }
-    }
-    Ok(())
+fn folder_of(url: &Url) -> Result<Path> {
+    Path::from_url_path(url.path()).map_err(|_| Error::InvalidLocation {
+        location: url.to_string(),
+    })
 }
 
-fn conflict() -> Error {
-    Error::Conflict {
-        object: "a table".into(),
-    }
-}
-
-/// Removes files that no log names; `paths` are as a log would have them.
-pub(crate) async fn discard(store: &dyn ObjectStore, paths: &[String]) {
-    for path in paths {
-        let Ok(file) = Path::from_url_path(path) else {
-            continue;
-        };
-        if let Err(error) = store.delete(&file).await {
-            tracing::warn!(%error, path, "could not remove a file of a commit that was not made");
-        }
-    }
-}
-
-/// One attempt to put a commit behind the version that `table` has loaded; `Conflict` if another was put there.
-async fn put(
-    table: &DeltaTable,
-    actions: Vec<Action>,
-    operation: DeltaOperation,
-) -> Result<(u64, Option<DeltaTableState>)> {
-    let snapshot = table.snapshot()?.snapshot();
-    // Old versions stay, since models pin them; only VACUUM removes their files.
-    let properties = CommitProperties::default()
-        .with_max_retries(0)
-        .with_cleanup_expired_logs(Some(false));
-    let committed = CommitBuilder::from(properties)
-        .with_actions(actions)
-        .build(Some(snapshot), table.log_store(), operation)
-        .into_prepared_commit_future()
-        .await?
-        .await?;
-    // The rows are in the table now: what follows only makes its log quicker to read.
-    let version = committed.version;
-    match committed.await {
-        Ok(finished) => Ok((version, Some(finished.snapshot))),
-        Err(error) => {
-            tracing::warn!(%error, version, "could not finish the upkeep of a table's log");
-            Ok((version, None))
-        }
-    }
-}
-
-fn undefined(what: &str, known: &[(u64, i64)]) -> Error {
-    let range = match (known.first(), known.last()) {
-        (Some((first, made)), Some((last, newest))) => format!(
-            "Versions {first} ({}) to {last} ({}) exist.",
-            shown_time(*made),
-            shown_time(*newest)
-        ),
-        _ => "No version exists.".into(),
-    };
-    Error::UndefinedTableVersion {
-        what: what.into(),
-        range,
-    }
-}
-
-/// A time as SQL writes it.
-pub(crate) fn shown_time(at_ms: i64) -> String {
+/// A time in milliseconds since 1970 as SQL writes it.
+pub fn shown_time(at_ms: i64) -> String {
     chrono::DateTime::from_timestamp_millis(at_ms).map_or_else(
         || at_ms.to_string(),
         |time| time.format("%Y-%m-%d %H:%M:%S%.3f").to_string(),

@@ -30,7 +30,8 @@ use datafusion::physical_plan::ExecutionPlan;
 use object_store::ObjectStore;
 
 use crate::tables::delta_files::{DeltaFiles, merged};
-use crate::tables::located::{located, located_ours};
+use crate::tables::lease::Lease;
+use crate::tables::located::{located_ours, located_under};
 use crate::tables::scans::{of_no_files, pushdown};
 
 /// The hidden column with a row's file: its index among the files of the version.
@@ -44,6 +45,7 @@ pub(crate) struct DeltaScan {
     files: Arc<DeltaFiles>,
     store: Arc<dyn ObjectStore>,
     store_url: ObjectStoreUrl,
+    lease: Option<Arc<Lease>>,
     /// The columns of the table, then those of row addresses, if wanted.
     schema: SchemaRef,
     has_addresses: bool,
@@ -76,11 +78,18 @@ impl DeltaScan {
             files,
             store,
             store_url,
+            lease: None,
             has_addresses: false,
             only: None,
             is_one_group: false,
             newest_of: None,
         }
+    }
+
+    /// The same that holds the lease of a managed table.
+    pub(crate) fn under(mut self, lease: Option<Arc<Lease>>) -> Self {
+        self.lease = lease;
+        self
     }
 
     /// The same with the columns `FILE_COLUMN` and `ROW_COLUMN` behind the others.
@@ -308,7 +317,7 @@ impl DeltaScan {
 }
 
 /// Groups of about as many files each, in order; DataFusion's own division would sort them by path.
-fn consecutive_groups(files: Vec<PartitionedFile>, n_groups: usize) -> Vec<FileGroup> {
+pub(crate) fn consecutive_groups(files: Vec<PartitionedFile>, n_groups: usize) -> Vec<FileGroup> {
     let size = files.len().div_ceil(n_groups.max(1)).max(1);
     let mut groups = Vec::with_capacity(n_groups);
     let mut files = files.into_iter().peekable();
@@ -404,8 +413,11 @@ impl TableProvider for DeltaScan {
             .with_limit(limit)
             .build();
         Ok(match self.newest_of {
-            Some(_) => located_ours(config, "Parquet"),
-            None => located(DataSourceExec::from_data_source(config), "Parquet"),
+            Some(_) => located_ours(config, "Parquet", self.lease.clone()),
+            None => {
+                let scan = DataSourceExec::from_data_source(config);
+                located_under(scan, "Parquet", self.lease.clone())
+            }
         })
     }
 }

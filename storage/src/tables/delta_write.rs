@@ -22,6 +22,7 @@ use tokio::task::JoinSet;
 
 use crate::error::{Error, Result};
 use crate::tables::delta_log::DeltaVersion;
+use crate::tables::partition_values;
 use crate::tables::row_checks::RowChecks;
 use crate::tables::shape::TableShape;
 use crate::tables::text_limits::{self, TextLimit};
@@ -47,6 +48,8 @@ pub(crate) struct DeltaSink {
     stats: WriterStatsConfig,
     pub(crate) checks: Arc<RowChecks>,
     text_limits: Vec<(usize, TextLimit)>,
+    /// The places of the partition columns.
+    partitions: Vec<usize>,
 }
 
 impl DeltaSink {
@@ -59,6 +62,8 @@ impl DeltaSink {
     ) -> Result<Self> {
         let snapshot = version.snapshot()?;
         let schema = shape.schema();
+        let places = shape.partition_columns.iter();
+        let places = places.filter_map(|column| shape.position(column));
         let stats = WriterStatsConfig::from_config(snapshot.table_configuration());
         let config = WriterConfig::new(
             Arc::clone(&schema),
@@ -77,6 +82,7 @@ impl DeltaSink {
             stats,
             checks,
             text_limits: shape.text_limits(),
+            partitions: places.collect(),
         })
     }
 
@@ -142,6 +148,7 @@ impl DeltaSink {
             schema,
             checks: Arc::default(),
             text_limits: vec![],
+            partitions: vec![],
             partition_columns: self.partition_columns.clone(),
             stats: self.stats.clone(),
         }
@@ -203,6 +210,7 @@ impl OpenFiles {
         let batch =
             conforming.map_err(|error| error.of_relation(&checks.schema, &checks.relation))?;
         text_limits::check(&batch, &self.sink.text_limits, checks)?;
+        partition_values::check(&batch, &self.sink.partitions)?;
         checks.check(&batch)?;
         self.put(&batch).await
     }

@@ -23,10 +23,11 @@ use crate::catalog::{
 use crate::error::{Error, Result};
 use crate::locations::Locations;
 use crate::tables::csv_watch::has_quoted_breaks;
-use crate::tables::delta_log::{DeltaVersion, VersionSpec};
+use crate::tables::delta_log::{DeltaLog, DeltaVersion, VersionSpec};
 use crate::tables::external_delta;
 use crate::tables::file_table::{Columns, FileTable};
 use crate::tables::format::{FileHints, csv_dialect, is_compressed, null_text, reader};
+use crate::tables::history::{self, TableCommit, TableDetail};
 use crate::tables::iceberg::{IcebergCatalogs, IcebergTable};
 use crate::tables::inference::infer;
 use crate::tables::listing::{Found, ListedFile, Listing, TableFolder, find, shown};
@@ -38,6 +39,9 @@ use crate::warehouse::Warehouse;
 const JSON_HEAD_BYTES: u64 = 1024;
 /// The folder that Hive writes for a NULL.
 const NULL_PARTITION: &str = "__HIVE_DEFAULT_PARTITION__";
+
+/// The rows of a table, and what a model pins of it.
+pub(crate) type Pinned = (Arc<dyn TableProvider>, TableSnapshot);
 
 /// Reads files in place.
 #[derive(Debug)]
@@ -108,7 +112,7 @@ impl External {
         &self,
         definition: &ExternalTableDefinition,
         session: &dyn Session,
-    ) -> Result<(Arc<dyn TableProvider>, TableSnapshot)> {
+    ) -> Result<Pinned> {
         match definition.format {
             ExternalFormat::Iceberg => {
                 let table = self.iceberg(definition).await?;
@@ -174,7 +178,8 @@ impl External {
         catalog: &ExternalCatalogDefinition,
         namespace: &str,
         name: &str,
-    ) -> Result<Option<(Arc<dyn TableProvider>, TableSnapshot)>> {
+        version: VersionSpec,
+    ) -> Result<Option<Pinned>> {
         let stores = self.warehouse.stores();
         let catalogs = &self.catalogs;
         let named = (namespace, name);
@@ -182,6 +187,7 @@ impl External {
         let Some(table) = found.await? else {
             return Ok(None);
         };
+        let table = table.at_version(version)?;
         let snapshot = table.describe().await?;
         Ok(Some((table.provider()?, snapshot)))
     }
@@ -211,14 +217,12 @@ impl External {
     }
 
     async fn iceberg(&self, definition: &ExternalTableDefinition) -> Result<IcebergTable> {
-        one_location(definition)?;
-        let url = self.locations.resolve(&definition.location)?;
+        let url = self.table_folder(definition)?;
         IcebergTable::open(&url, &definition.options, &self.locations).await
     }
 
     async fn delta(&self, definition: &ExternalTableDefinition) -> Result<DeltaVersion> {
-        one_location(definition)?;
-        let url = self.locations.resolve(&definition.location)?;
+        let url = self.table_folder(definition)?;
         external_delta::open(&url, &definition.options, &self.locations).await
     }
 
@@ -227,14 +231,68 @@ impl External {
         &self,
         definition: &ExternalTableDefinition,
         version: VersionSpec,
-    ) -> Result<Option<DeltaVersion>> {
+    ) -> Result<Option<Pinned>> {
+        match definition.format {
+            ExternalFormat::Delta => {
+                let url = self.table_folder(definition)?;
+                let found = external_delta::open_at(&url, version, &self.locations).await?;
+                Ok(Some((found.provider().await?, found.pinned())))
+            }
+            ExternalFormat::Iceberg => {
+                let table = self.iceberg(definition).await?.at_version(version)?;
+                let snapshot = table.describe().await?;
+                Ok(Some((table.provider()?, snapshot)))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// The log of a Delta table; `None` for another format.
+    pub(crate) async fn log(
+        &self,
+        definition: &ExternalTableDefinition,
+    ) -> Result<Option<DeltaLog>> {
         if definition.format != ExternalFormat::Delta {
             return Ok(None);
         }
+        let url = self.table_folder(definition)?;
+        external_delta::log_of(&url, &self.locations)
+            .await
+            .map(Some)
+    }
+
+    /// The commits of a table that keeps its versions, the newest first; `None` for another format.
+    pub(crate) async fn history(
+        &self,
+        definition: &ExternalTableDefinition,
+    ) -> Result<Option<Vec<TableCommit>>> {
+        if definition.format == ExternalFormat::Iceberg {
+            return Ok(Some(self.iceberg(definition).await?.history()));
+        }
+        match self.log(definition).await? {
+            Some(log) => history::history(&log).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// The state in numbers of a table that keeps its versions; `None` for another format.
+    pub(crate) async fn detail(
+        &self,
+        definition: &ExternalTableDefinition,
+    ) -> Result<Option<TableDetail>> {
+        match definition.format {
+            ExternalFormat::Iceberg => {
+                let table = self.iceberg(definition).await?;
+                table.detail().await.map(Some)
+            }
+            ExternalFormat::Delta => history::detail(&self.delta(definition).await?).map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    fn table_folder(&self, definition: &ExternalTableDefinition) -> Result<Url> {
         one_location(definition)?;
-        let url = self.locations.resolve(&definition.location)?;
-        let opened = external_delta::open_at(&url, version, &self.locations).await;
-        opened.map(Some)
+        self.locations.resolve(&definition.location)
     }
 
     async fn list(&self, definition: &ExternalTableDefinition) -> Result<Listing> {
@@ -266,6 +324,7 @@ impl Listing {
             root,
             format: self.format.name(),
             is_ours: false,
+            _lease: None,
         }
     }
 

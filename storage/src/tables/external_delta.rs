@@ -75,6 +75,15 @@ pub(crate) async fn open_at(
     version: VersionSpec,
     locations: &Arc<Locations>,
 ) -> Result<DeltaVersion> {
+    let opened = log_of(url, locations).await?.at(version).await;
+    opened.map_err(|error| match error {
+        Error::Delta { source } => failed(url, *source),
+        error => error,
+    })
+}
+
+/// The log of the table in a folder. Errors: `LocationNotFound`, `LocationRefused`.
+pub(crate) async fn log_of(url: &Url, locations: &Arc<Locations>) -> Result<DeltaLog> {
     let mut url = url.clone();
     if !url.path().ends_with('/') {
         url.set_path(&format!("{}/", url.path()));
@@ -90,11 +99,7 @@ pub(crate) async fn open_at(
             location: shown(&url),
         });
     }
-    let opened = DeltaLog::new(url.clone(), store)?.at(version).await;
-    opened.map_err(|error| match error {
-        Error::Delta { source } => failed(&url, *source),
-        error => error,
-    })
+    Ok(DeltaLog::new(url, store)?.within(locations))
 }
 
 /// The version that the options of a table name.

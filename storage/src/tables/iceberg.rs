@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use datafusion::catalog::TableProvider;
 use iceberg::TableIdent;
-use iceberg::spec::{SnapshotRef, TableMetadata};
+use iceberg::spec::{SnapshotLog, SnapshotRef, TableMetadata};
 use iceberg::table::{StaticTable, Table};
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt as _};
@@ -24,8 +24,10 @@ use url::Url;
 use crate::error::{Error, Result};
 use crate::locations::Locations;
 use crate::stores::shown;
+use crate::tables::delta_log::{VersionSpec, shown_time};
+use crate::tables::history::{TableCommit, TableDetail};
 use crate::tables::iceberg::provider::IcebergProvider;
-use crate::tables::iceberg::storage::file_io;
+use crate::tables::iceberg::storage::{file_io, location_of};
 use crate::tables::snapshot::{SnapshotFile, TableSnapshot};
 
 pub(crate) use catalogs::IcebergCatalogs;
@@ -56,7 +58,7 @@ impl IcebergTable {
         let metadata = metadata_file(url, store.as_ref()).await?;
         let name = TableIdent::from_strs(["files", "table"]).map_err(|e| failed(url, e))?;
         let io = file_io(locations);
-        let table = StaticTable::from_metadata_file(metadata.as_str(), name, io)
+        let table = StaticTable::from_metadata_file(&location_of(&metadata)?, name, io)
             .await
             .map_err(|error| failed(url, error))?;
         Self::at(table.into_table(), options, locations)
@@ -73,6 +75,65 @@ impl IcebergTable {
             table,
             snapshot,
             locations: Arc::clone(locations),
+        })
+    }
+
+    /// The same at another version, whose number is the id of its snapshot. Errors: `UndefinedSnapshot`.
+    pub(crate) fn at_version(self, version: VersionSpec) -> Result<Self> {
+        let option = match version {
+            VersionSpec::Newest => return Ok(self),
+            VersionSpec::Number(number) => ("snapshot_id".to_owned(), number.to_string()),
+            VersionSpec::AtMs(at) => ("timestamp".to_owned(), shown_time(at)),
+        };
+        Self::at(self.table, &BTreeMap::from([option]), &self.locations)
+    }
+
+    /// The snapshots that were the newest one after the other, the newest first.
+    pub(crate) fn history(&self) -> Vec<TableCommit> {
+        let metadata = self.table.metadata();
+        let commit = |log: &SnapshotLog| {
+            let snapshot = metadata.snapshot_by_id(log.snapshot_id)?;
+            let summary = snapshot.summary();
+            let notes = &summary.additional_properties;
+            let count = |note: &str| notes.get(note).and_then(|n| n.parse().ok()).unwrap_or(0);
+            let sorted: BTreeMap<&String, &String> = notes.iter().collect();
+            Some(TableCommit {
+                version: log.snapshot_id.unsigned_abs(),
+                timestamp_ms: log.timestamp_ms(),
+                operation: summary.operation.as_str().to_uppercase(),
+                parameters: serde_json::json!(sorted).to_string(),
+                files_added: count("added-data-files"),
+                files_removed: count("deleted-data-files"),
+            })
+        };
+        metadata.history().iter().rev().filter_map(commit).collect()
+    }
+
+    /// The state in numbers.
+    pub(crate) async fn detail(&self) -> Result<TableDetail> {
+        let metadata = self.table.metadata();
+        let pinned = self.describe().await?;
+        let notes = self
+            .snapshot
+            .as_ref()
+            .map(|s| &s.summary().additional_properties);
+        let n_rows = notes.and_then(|notes| notes.get("total-records")?.parse().ok());
+        let partitions = metadata.default_partition_spec().fields().iter();
+        let format_version = metadata.format_version() as i32;
+        let properties: BTreeMap<_, _> = metadata.properties().iter().collect();
+        Ok(TableDetail {
+            format: "iceberg",
+            id: metadata.uuid().to_string(),
+            location: pinned.location,
+            version: pinned.version.unwrap_or_default(),
+            created_ms: metadata.history().first().map(SnapshotLog::timestamp_ms),
+            partition_columns: partitions.map(|field| field.name.clone()).collect(),
+            n_files: pinned.files.len() as u64,
+            bytes: pinned.files.iter().map(|file| file.bytes).sum(),
+            n_rows,
+            properties: serde_json::json!(properties).to_string(),
+            min_reader_version: format_version,
+            min_writer_version: format_version,
         })
     }
 

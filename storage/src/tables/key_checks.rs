@@ -22,7 +22,8 @@ use deltalake::protocol::{DeltaOperation, SaveMode};
 use futures::StreamExt as _;
 
 use crate::error::{Error, Result};
-use crate::tables::delta_log::{DeltaLog, DeltaVersion, Rebase, discard};
+use crate::tables::delta_commit::discard;
+use crate::tables::delta_log::{DeltaLog, DeltaVersion, Rebase};
 use crate::tables::delta_scan::DeltaScan;
 use crate::tables::delta_write::in_order;
 use crate::tables::keys::Key;

@@ -164,15 +164,27 @@ async fn list(store: &Arc<dyn ObjectStore>, url: &Url) -> Result<Entries> {
             Err(object_store::Error::NotFound { .. }) => {}
             Err(error) => return Err(error.into()),
         }
-        if let Some((folder, pattern)) = split_pattern(&root) {
-            let matched = matching(store, &folder, &pattern).await?;
-            return match matched.is_empty() {
-                true => Err(Error::NoMatch {
-                    pattern: shown(url),
-                }),
-                false => Ok(Entries::Files(matched, folder_path(&folder))),
-            };
+        if is_http(url) && !is_pattern(root.as_ref()) {
+            return Err(Error::LocationNotFound {
+                location: shown(url),
+            });
         }
+    }
+    if is_http(url) {
+        return Err(Error::NoListing {
+            location: shown(url),
+        });
+    }
+    if !url.path().ends_with('/')
+        && let Some((folder, pattern)) = split_pattern(&root)
+    {
+        let matched = matching(store, &folder, &pattern).await?;
+        return match matched.is_empty() {
+            true => Err(Error::NoMatch {
+                pattern: shown(url),
+            }),
+            false => Ok(Entries::Files(matched, folder_path(&folder))),
+        };
     }
     let found = below_folder(store, &root, &root, false).await?;
     if found.is_empty() && !url.path().ends_with('/') {
@@ -184,6 +196,11 @@ async fn list(store: &Arc<dyn ObjectStore>, url: &Url) -> Result<Entries> {
         Some(table) => Entries::Table(table),
         None => Entries::Files(found, folder_path(&root)),
     })
+}
+
+/// Whether a location is of a store whose servers list no files; some do (WebDAV), most take the request for a fault.
+fn is_http(url: &Url) -> bool {
+    matches!(url.scheme(), "http" | "https")
 }
 
 /// The path of a folder's URL.

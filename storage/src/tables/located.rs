@@ -38,11 +38,21 @@ use crate::tables::avro_watch::BlockWatch;
 use crate::tables::csv_quotes::Dialect;
 use crate::tables::csv_watch::QuoteWatch;
 use crate::tables::json_lines::first_bad_line;
+use crate::tables::lease::Lease;
 
 /// A scan whose errors name their files; `plan` as it was, if it is no scan of files.
 pub(crate) fn located(
     plan: Arc<dyn ExecutionPlan>,
     format: &'static str,
+) -> Arc<dyn ExecutionPlan> {
+    located_under(plan, format, None)
+}
+
+/// The same that holds the lease of a managed table.
+pub(crate) fn located_under(
+    plan: Arc<dyn ExecutionPlan>,
+    format: &'static str,
+    lease: Option<Arc<Lease>>,
 ) -> Arc<dyn ExecutionPlan> {
     let scan = plan.downcast_ref::<DataSourceExec>();
     let Some(config) = scan.and_then(|scan| scan.data_source().downcast_ref::<FileScanConfig>())
@@ -55,6 +65,7 @@ pub(crate) fn located(
         root: root.clone(),
         format,
         is_ours: false,
+        _lease: lease,
     };
     config.file_source = wrap(&place, Arc::clone(&config.file_source));
     DataSourceExec::from_data_source(config)
@@ -64,12 +75,14 @@ pub(crate) fn located(
 pub(crate) fn located_ours(
     mut config: FileScanConfig,
     format: &'static str,
+    lease: Option<Arc<Lease>>,
 ) -> Arc<dyn ExecutionPlan> {
     let root: &Url = config.object_store_url.as_ref();
     let place = Place {
         root: root.clone(),
         format,
         is_ours: true,
+        _lease: lease,
     };
     config.file_source = wrap(&place, Arc::clone(&config.file_source));
     DataSourceExec::from_data_source(config)
@@ -202,6 +215,8 @@ pub(crate) struct Place {
     pub(crate) format: &'static str,
     /// Whether our own log names the files, so that nobody else could make it name others.
     pub(crate) is_ours: bool,
+    /// What keeps the files of a managed table while they are read.
+    pub(crate) _lease: Option<Arc<Lease>>,
 }
 
 impl Place {

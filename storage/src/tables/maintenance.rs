@@ -273,11 +273,14 @@ pub(crate) async fn vacuum(
 
 /// Makes the table what it was; returns the new version's number.
 ///
-/// Errors: `UndefinedTableVersion`, `VersionVacuumed`, `Conflict`.
+/// Errors: `UndefinedTableVersion`, `VersionVacuumed`, `AppendOnly`, `Conflict`.
 pub(crate) async fn restore(log: &Arc<DeltaLog>, spec: VersionSpec) -> Result<u64> {
     let _turn = log.turn().await;
     for _ in 0..MAX_ROUNDS {
         let newest = log.newest().await?;
+        if newest.shape()?.only_appends() {
+            return Err(Error::AppendOnly);
+        }
         let old = log.at(spec).await?;
         let restored = restore_once(log, &newest, &old).await;
         match restored {

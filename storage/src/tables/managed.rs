@@ -10,7 +10,7 @@ use datafusion::execution::SendableRecordBatchStream;
 use deltalake::kernel::Action;
 use deltalake::kernel::transaction::{CommitBuilder, CommitProperties};
 use deltalake::protocol::{DeltaOperation, SaveMode};
-use futures::{StreamExt as _, TryStreamExt as _};
+use futures::TryStreamExt as _;
 use object_store::path::Path;
 use url::Url;
 
@@ -19,6 +19,7 @@ use crate::tables::block::Block;
 use crate::tables::delta_log::{DeltaLog, DeltaVersion, LOG_FOLDER, Rebase, VersionSpec};
 use crate::tables::delta_write::{DeltaSink, in_order};
 use crate::tables::key_checks::append_unique;
+use crate::tables::lease::Lease;
 use crate::tables::row_checks::RowChecks;
 use crate::tables::shape::TableShape;
 use crate::warehouse::Warehouse;
@@ -137,32 +138,15 @@ impl Managed {
         }
     }
 
-    /// Removes the files of a table, its log last, so that a half-removed one is still a table without some files
-    /// rather than files without a table.
+    /// Removes the files of a table, once no statement of this server uses them any more.
     pub(crate) async fn remove(&self, id: &str) -> Result<()> {
-        self.lock().remove(id);
-        let store = self.warehouse.store();
-        let folder = folder(id);
-        let files: Vec<Path> = store
-            .list(Some(&folder))
-            .map_ok(|file| file.location)
-            .try_collect()
-            .await?;
-        let log = folder.join(LOG_FOLDER);
-        let (last, first): (Vec<Path>, Vec<Path>) = files
-            .into_iter()
-            .partition(|file| file.prefix_matches(&log));
-        for files in [first, last] {
-            let locations = futures::stream::iter(files).map(Ok).boxed();
-            let mut deletions = store.delete_stream(locations);
-            while let Some(deleted) = deletions.next().await {
-                match deleted {
-                    Ok(_) | Err(object_store::Error::NotFound { .. }) => {}
-                    Err(error) => return Err(error.into()),
-                }
-            }
-        }
-        Ok(())
+        let known = self.lock().remove(id);
+        let lease = known.and_then(|log| log.lease().cloned());
+        lease.unwrap_or_else(|| self.lease(id)).end().await
+    }
+
+    fn lease(&self, id: &str) -> Arc<Lease> {
+        Lease::new(self.warehouse.store(), folder(id))
     }
 
     /// Reads the log, or only its news.
@@ -205,7 +189,8 @@ impl Managed {
     }
 
     fn unread(&self, id: &str) -> Result<DeltaLog> {
-        DeltaLog::new(self.url(id), Arc::clone(self.warehouse.root_store()))
+        let log = DeltaLog::new(self.url(id), Arc::clone(self.warehouse.root_store()))?;
+        Ok(log.under(Some(self.lease(id))))
     }
 
     fn url(&self, id: &str) -> Url {

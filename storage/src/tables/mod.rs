@@ -5,8 +5,10 @@
 
 mod avro_watch;
 mod block;
+mod commit_times;
 mod csv_quotes;
 mod csv_watch;
+mod delta_commit;
 mod delta_files;
 mod delta_log;
 mod delta_scan;
@@ -22,12 +24,16 @@ mod inference;
 mod json_lines;
 mod key_checks;
 mod keys;
+mod lease;
+mod library_scan;
 mod listing;
 mod located;
 mod maintenance;
 mod managed;
 mod page_locations;
+mod partition_values;
 mod rewrite;
+mod row_changes;
 mod row_checks;
 mod row_marks;
 mod row_ranges;
@@ -49,7 +55,8 @@ use datafusion::execution::SendableRecordBatchStream;
 use url::Url;
 
 pub use block::BlockMark;
-pub use delta_log::VersionSpec;
+pub(crate) use delta_files::object_path;
+pub use delta_log::{VersionSpec, shown_time};
 pub use delta_scan::{FILE_COLUMN, ROW_COLUMN};
 pub(crate) use external_delta::register_log_stores;
 pub use format::format_by_name;
@@ -246,52 +253,67 @@ impl Tables {
         maintenance::restore(&log, version).await
     }
 
-    /// The commits of a managed table, the newest first.
-    pub async fn history(&self, id: &str) -> Result<Vec<TableCommit>> {
-        history::history(&self.managed.newest(id).await?.0).await
+    /// The commits of the table of an entry, the newest first. Errors: `NoVersions`.
+    pub async fn history(&self, entry: &CatalogEntry) -> Result<Vec<TableCommit>> {
+        let commits = match &entry.definition {
+            Definition::Table(_) => {
+                Some(history::history(&self.managed.newest(&entry.id).await?.0).await?)
+            }
+            Definition::ExternalTable(external) => self.external.history(external).await?,
+            _ => None,
+        };
+        commits.ok_or_else(|| no_versions(entry))
     }
 
-    /// The state of a managed table in numbers.
-    pub async fn detail(&self, id: &str) -> Result<TableDetail> {
-        history::detail(&self.managed.newest(id).await?.1)
+    /// The state of the table of an entry in numbers. Errors: `NoVersions`.
+    pub async fn detail(&self, entry: &CatalogEntry) -> Result<TableDetail> {
+        let detail = match &entry.definition {
+            Definition::Table(_) => {
+                Some(history::detail(&self.managed.newest(&entry.id).await?.1)?)
+            }
+            Definition::ExternalTable(external) => self.external.detail(external).await?,
+            _ => None,
+        };
+        detail.ok_or_else(|| no_versions(entry))
     }
 
     /// How the rows of the table of an entry changed from a version to another.
     ///
-    /// Errors: `UndefinedTableVersion`, `ChangesNotKept`, `NoVersions`.
+    /// Errors: `UndefinedTableVersion`, `VersionOrder`, `ChangesNotKept`, `ChangesLost`, `NoVersions`.
     pub async fn changes(
         &self,
         entry: &CatalogEntry,
         from: u64,
         to: Option<u64>,
     ) -> Result<Arc<dyn TableProvider>> {
-        match &entry.definition {
-            Definition::Table(_) => {
-                history::changes(&self.managed.newest(&entry.id).await?.0, from, to).await
-            }
-            _ => Err(Error::NoVersions {
-                name: entry.name.clone(),
-            }),
-        }
+        let log = match &entry.definition {
+            Definition::Table(_) => Some(self.managed.newest(&entry.id).await?.0),
+            Definition::ExternalTable(external) => self.external.log(external).await?.map(Arc::new),
+            _ => None,
+        };
+        let log = log.ok_or_else(|| no_versions(entry))?;
+        Box::pin(row_changes::row_changes(&log, from, to)).await
     }
 
     /// A version of the table of an entry, with what a model pins of it.
     ///
-    /// Errors: `UndefinedTableVersion`, `VersionVacuumed`, `NoVersions`.
+    /// Errors: `UndefinedTableVersion`, `UndefinedSnapshot`, `VersionVacuumed`, `NoVersions`.
     pub async fn pinned_version(
         &self,
         entry: &CatalogEntry,
         version: VersionSpec,
     ) -> Result<(Arc<dyn TableProvider>, TableSnapshot)> {
-        let version = match &entry.definition {
-            Definition::Table(_) => Some(self.managed.open(&entry.id, version).await?),
-            Definition::ExternalTable(external) => self.external.version(external, version).await?,
-            _ => None,
-        };
-        let version = version.ok_or_else(|| Error::NoVersions {
-            name: entry.name.clone(),
-        })?;
-        Ok((version.provider().await?, version.pinned()))
+        match &entry.definition {
+            Definition::Table(_) => {
+                let version = self.managed.open(&entry.id, version).await?;
+                Ok((version.provider().await?, version.pinned()))
+            }
+            Definition::ExternalTable(external) => {
+                let found = self.external.version(external, version).await?;
+                found.ok_or_else(|| no_versions(entry))
+            }
+            _ => Err(no_versions(entry)),
+        }
     }
 
     /// The table of an entry as it is now. Errors: `NotATable` for another kind, `TableGone`, those of files.
@@ -408,7 +430,8 @@ impl Tables {
         self.external.open_pinned(definition, session).await
     }
 
-    /// The rows of a table that another catalog names, and what a model pins of it; `None`: it has no such table.
+    /// The rows of a version of a table that another catalog names, and what a model pins of it; `None`: it has no such
+    /// table.
     ///
     /// Errors: `NotATable` if the entry is no catalog, `TableFormat`, `LocationRefused`, `SealedCredential`.
     pub async fn foreign(
@@ -416,10 +439,14 @@ impl Tables {
         entry: &CatalogEntry,
         namespace: &str,
         name: &str,
+        version: VersionSpec,
     ) -> Result<Option<(Arc<dyn TableProvider>, TableSnapshot)>> {
         match &entry.definition {
             Definition::Catalog(catalog) => {
-                self.external.foreign(entry, catalog, namespace, name).await
+                let found = self
+                    .external
+                    .foreign(entry, catalog, namespace, name, version);
+                found.await
             }
             _ => Err(not_a_table(entry)),
         }
@@ -473,6 +500,12 @@ impl Tables {
     /// Removes the files of a managed table, once the catalog names it no more.
     pub async fn remove_managed(&self, id: &str) -> Result<()> {
         self.managed.remove(id).await
+    }
+}
+
+fn no_versions(entry: &CatalogEntry) -> Error {
+    Error::NoVersions {
+        name: entry.name.clone(),
     }
 }
 

@@ -21,7 +21,8 @@ use futures::StreamExt as _;
 use tokio::sync::OwnedMutexGuard;
 
 use crate::error::{Error, Result};
-use crate::tables::delta_log::{DeltaLog, DeltaVersion, Rebase, discard};
+use crate::tables::delta_commit::discard;
+use crate::tables::delta_log::{DeltaLog, DeltaVersion, Rebase};
 use crate::tables::delta_scan::DeltaScan;
 use crate::tables::delta_write::{DeltaSink, OpenFiles, in_order};
 use crate::tables::key_checks;
@@ -139,7 +140,7 @@ impl Rewrite {
     ///
     /// A batch has the action, the file and the row, then the new values of all columns (which a deletion may leave
     /// out), then, if the table keeps changes, the old values of all columns. Errors: those of the stream, `Conflict`
-    /// if others changed the table meanwhile, `RepeatedChange`, `CheckViolation`, `NullViolation`, `DiskFull`.
+    /// if others changed the table meanwhile, `RepeatedChange`, `AppendOnly`, `CheckViolation`, `NullViolation`, `DiskFull`.
     pub async fn apply(
         &self,
         mut changes: SendableRecordBatchStream,
@@ -174,6 +175,10 @@ impl Rewrite {
         if counts.total() == 0 {
             writing.discard().await;
             return Ok(counts);
+        }
+        if counts.updated + counts.deleted > 0 && self.shape.only_appends() {
+            writing.discard().await;
+            return Err(Error::AppendOnly);
         }
         let rest = self.rest(&marks, session, n_threads).await?;
         let (mut adds, rest) = match rest.small {
@@ -272,8 +277,11 @@ impl Rewrite {
         Ok(())
     }
 
-    /// Removes all rows.
+    /// Removes all rows. Errors: `AppendOnly`, `Conflict`.
     pub async fn truncate(&self) -> Result<()> {
+        if self.shape.only_appends() {
+            return Err(Error::AppendOnly);
+        }
         let actions = removals(&self.version, true, |_| true)?;
         if actions.is_empty() {
             return Ok(());

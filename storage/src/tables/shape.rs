@@ -23,7 +23,8 @@ const GENERATED_KEY: &str = "delta.generationExpression";
 const IDENTITY_KEY: &str = "auspex.identity";
 /// What the names of properties with checks start with.
 const CHECK_PREFIX: &str = "delta.constraints.";
-const CHANGE_DATA_FEED: &str = "delta.enableChangeDataFeed";
+/// The property of tables that keep the changes of their rows.
+pub(crate) const CHANGE_DATA_FEED: &str = "delta.enableChangeDataFeed";
 const APPEND_ONLY: &str = "delta.appendOnly";
 
 /// An identity column: what is left out gets a number that no other row has.
@@ -130,6 +131,11 @@ impl TableShape {
     /// Whether each change of rows is kept for `table_changes`.
     pub fn keeps_changes(&self) -> bool {
         self.is_on(CHANGE_DATA_FEED)
+    }
+
+    /// Whether rows may only be added.
+    pub(crate) fn only_appends(&self) -> bool {
+        self.is_on(APPEND_ONLY)
     }
 
     fn is_on(&self, property: &str) -> bool {

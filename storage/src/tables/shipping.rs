@@ -120,6 +120,7 @@ impl ScanForm {
             root: Url::parse(&self.root).map_err(|_| damaged())?,
             format,
             is_ours: self.is_ours,
+            _lease: None,
         };
         let source: Arc<dyn FileSource> = wrap(&place, Arc::new(source));
         let restored = FileScanConfigBuilder::from(config.clone())

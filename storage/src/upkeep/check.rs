@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::catalog::{CatalogEntry, Definition, LogCheck, ModelDefinition};
 use crate::error::Result;
+use crate::tables::object_path;
 use crate::upkeep::{Upkeep, ids};
 use crate::warehouse::Warehouse;
 
@@ -117,12 +118,8 @@ impl Upkeep {
             .map(|file| (file.location.to_string(), file.size))
             .collect();
         for file in &snapshot.files {
-            // The table's log encodes paths as URLs do.
-            let path =
-                Path::from_url_path(&file.path).unwrap_or_else(|_| file.path.as_str().into());
-            let full = path
-                .parts()
-                .fold(folder.clone(), |path, part| path.join(part));
+            let path = object_path(&file.path);
+            let full: Path = folder.parts().chain(path.parts()).collect();
             match present.get(full.as_ref()) {
                 None => report.add(&place, format!("file \"{full}\" is missing")),
                 Some(bytes) if *bytes != file.bytes => report.add(

@@ -3,7 +3,7 @@
 use std::path::{Path as FilePath, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use datafusion::arrow::array::{ArrayRef, Int64Array, RecordBatch};
+use datafusion::arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use serde_json::json;
 
@@ -299,4 +299,33 @@ async fn a_bound_that_servers_need_is_refused() {
         error.to_string(),
         "only files older than 60 minutes can be removed"
     );
+}
+
+#[tokio::test]
+async fn files_of_strange_partitions_are_found() {
+    let f = fixture().await;
+    let names: ArrayRef = Arc::new(StringArray::from(vec!["New York", "a/b", "%2F", "ä:?"]));
+    let numbers: ArrayRef = Arc::new(Int64Array::from(vec![1, 2, 3, 4]));
+    let batch = RecordBatch::try_from_iter([("i", numbers), ("name", names)]).unwrap();
+    let mut shape = TableShape::new(stored_schema(&batch.schema()).unwrap().as_ref());
+    shape.partition_columns.push("name".into());
+    let schema = batch.schema();
+    let rows = RecordBatchStreamAdapter::new(schema, futures::stream::iter([Ok(batch)]));
+    let tables = &f.upkeep.tables;
+    let written = tables.create_managed_from("s", &shape, vec![Box::pin(rows)]);
+    written.await.unwrap();
+    let columns = vec![];
+    f.commit(entry("s", Definition::Table(TableDefinition { columns })))
+        .await;
+    assert_eq!(f.problems().await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn only_a_warehouse_that_is_there_is_checked() {
+    let f = fixture().await;
+    Warehouse::require(f.dir.path().to_str().unwrap()).unwrap();
+    let absent = f.path("nosuch");
+    let error = Warehouse::require(absent.to_str().unwrap()).unwrap_err();
+    assert_eq!(error.sqlstate(), "58P01");
+    assert!(!absent.exists());
 }

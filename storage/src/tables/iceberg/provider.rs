@@ -31,11 +31,12 @@ use iceberg::expr::Predicate;
 use iceberg::scan::FileScanTask;
 use iceberg::spec::{DataFileFormat, SchemaRef as IcebergSchema, SnapshotRef, TableMetadata};
 use iceberg::table::Table;
+use object_store::ObjectMeta;
 use url::{Position, Url};
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::locations::Locations;
-use crate::stores::ObjectUrl;
+use crate::tables::iceberg::storage::object_of;
 use crate::tables::iceberg::{arrow_bridge, failed_at, predicate};
 use crate::tables::located::located;
 use crate::tables::scans::of_no_files;
@@ -281,17 +282,17 @@ impl IcebergProvider {
 
     /// The store and the file of a task, which must lie within the locations.
     fn file_of(&self, task: &FileScanTask) -> Result<(Url, PartitionedFile)> {
-        let path = task.data_file_path.as_str();
-        let url = match Url::parse(path) {
-            Ok(url) => url,
-            Err(_) => Url::from_file_path(path).map_err(|()| Error::InvalidLocation {
-                location: path.into(),
-            })?,
-        };
-        let place = ObjectUrl::of(&url)?;
-        self.locations.check_object(place.root(), place.path())?;
-        let file = PartitionedFile::new(place.path().as_ref(), task.file_size_in_bytes);
-        Ok((place.root().clone(), file))
+        let (root, location) = object_of(&task.data_file_path)?;
+        self.locations.check_object(&root, &location)?;
+        // A file made from a text would have its name encoded once more.
+        let file = PartitionedFile::new_from_meta(ObjectMeta {
+            location,
+            last_modified: chrono::DateTime::UNIX_EPOCH,
+            size: task.file_size_in_bytes,
+            e_tag: None,
+            version: None,
+        });
+        Ok((root, file))
     }
 }
 

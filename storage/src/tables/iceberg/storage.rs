@@ -19,6 +19,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use url::Url;
 
 use crate::locations::Locations;
+use crate::stores::ObjectUrl;
 
 /// The library's view of the files that SQL may read.
 pub(super) fn file_io(locations: &Arc<Locations>) -> FileIO {
@@ -30,6 +31,38 @@ pub(super) fn factory(locations: &Arc<Locations>) -> Arc<dyn StorageFactory> {
     Arc::new(ConfinedStorage {
         locations: Arc::clone(locations),
     })
+}
+
+/// The store's root and the object that a location in metadata means. The format's locations are plain texts: what is
+/// special in a URL is a character of the name.
+///
+/// Errors: `InvalidLocation`.
+pub(super) fn object_of(location: &str) -> crate::error::Result<(Url, Path)> {
+    let invalid = || crate::error::Error::InvalidLocation {
+        location: location.into(),
+    };
+    let (root, path) = match location.split_once("://") {
+        Some((scheme, rest)) => {
+            let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
+            (format!("{scheme}://{host}/"), path)
+        }
+        // Writers on local disk may name a file by its path, or with the scheme alone.
+        None => {
+            let path = location.strip_prefix("file:").unwrap_or(location);
+            let path = path.strip_prefix('/').ok_or_else(invalid)?;
+            ("file:///".to_owned(), path)
+        }
+    };
+    let root = Url::parse(&root).map_err(|_| invalid())?;
+    let place = ObjectUrl::of(&root)?;
+    let path = Path::parse(path).map_err(|_| invalid())?;
+    Ok((place.root().clone(), path))
+}
+
+/// A URL as the format's metadata would write it.
+pub(super) fn location_of(url: &Url) -> crate::error::Result<String> {
+    let place = ObjectUrl::of(url)?;
+    Ok(format!("{}{}", place.root(), place.path()))
 }
 
 #[derive(Debug, Clone)]
@@ -63,16 +96,9 @@ fn read_only() -> Error {
 
 impl ConfinedStorage {
     fn find(&self, path: &str) -> Result<(Arc<dyn ObjectStore>, Path)> {
-        let url = match Url::parse(path) {
-            Ok(url) if url.scheme().len() > 1 => url,
-            // Writers on local disk may name a file by its path.
-            _ => Url::from_file_path(path).map_err(|()| {
-                Error::new(ErrorKind::DataInvalid, format!("\"{path}\" is no location"))
-            })?,
-        };
-        let store = self.locations.confine(&url).map_err(failed)?;
-        let path = Path::from_url_path(url.path()).map_err(failed)?;
-        Ok((store, path))
+        let named = object_of(path).map_err(failed)?;
+        let store = self.locations.confine(&named.0).map_err(failed)?;
+        Ok((store, named.1))
     }
 }
 

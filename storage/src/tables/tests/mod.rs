@@ -9,6 +9,8 @@ mod changes;
 mod external;
 mod faults;
 mod managed;
+mod others;
+mod versions;
 
 use std::path::PathBuf;
 

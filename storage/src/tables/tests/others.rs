@@ -1,0 +1,243 @@
+//! Delta tables whose logs others wrote, by hand here: where their files may lie, and what is refused.
+
+use serde_json::{Value, json};
+
+use super::*;
+
+/// A file of the log, as text.
+fn commit(actions: &[Value]) -> String {
+    let lines: Vec<String> = actions.iter().map(Value::to_string).collect();
+    lines.join("\n")
+}
+
+fn mapped() -> Value {
+    json!({"delta.columnMapping.mode": "name", "delta.columnMapping.maxColumnId": "1"})
+}
+
+fn start(configuration: &Value) -> [Value; 2] {
+    let is_mapped = configuration.get("delta.columnMapping.mode").is_some();
+    let notes = match is_mapped {
+        true => json!({"delta.columnMapping.id": 1, "delta.columnMapping.physicalName": "i"}),
+        false => json!({}),
+    };
+    let schema = json!({"type": "struct", "fields": [
+        {"name": "i", "type": "long", "nullable": true, "metadata": notes}]});
+    let metadata = json!({"metaData": {
+        "id": "t", "format": {"provider": "parquet", "options": {}},
+        "schemaString": schema.to_string(), "partitionColumns": [],
+        "configuration": configuration, "createdTime": 0}});
+    let protocol = match is_mapped {
+        true => json!({"protocol": {"minReaderVersion": 2, "minWriterVersion": 5}}),
+        false => json!({"protocol": {"minReaderVersion": 3, "minWriterVersion": 7,
+            "readerFeatures": ["deletionVectors"], "writerFeatures": ["deletionVectors"]}}),
+    };
+    [protocol, metadata]
+}
+
+fn add(path: &str, bytes: u64) -> Value {
+    json!({"add": {"path": path, "partitionValues": {}, "size": bytes, "modificationTime": 0,
+        "dataChange": true, "stats": "{\"numRecords\":1}"}})
+}
+
+impl Fixture {
+    /// A file with one row outside of all locations; its path and size.
+    async fn outside(&self) -> (String, u64) {
+        self.write_parquet("../outside/s.parquet", "SELECT 7 AS i")
+            .await;
+        let path = self.dir.path().canonicalize().unwrap();
+        let path = path.join("outside/s.parquet");
+        let bytes = std::fs::metadata(&path).unwrap().len();
+        (path.to_str().unwrap().to_owned(), bytes)
+    }
+
+    fn write_log(&self, table: &str, actions: &[Value]) {
+        let log = format!("{table}/_delta_log/00000000000000000000.json");
+        self.write(&log, commit(actions));
+    }
+
+    /// The rows of a folder, or the code of the error.
+    async fn rows_or_code(&self, folder: &str) -> String {
+        let state = self.session.state();
+        let table = match self.tables.file_provider(folder, &state).await {
+            Ok(table) => table,
+            Err(error) => return error.sqlstate().into(),
+        };
+        let rows = self.session.read_table(table).unwrap().collect().await;
+        match rows {
+            Ok(rows) => pretty_format_batches(&rows).unwrap().to_string(),
+            Err(error) => Error::from(error).sqlstate().into(),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_log_does_not_lead_outside() {
+    let f = fixture().await;
+    let (secret, bytes) = f.outside().await;
+    let url = format!("file://{secret}");
+    let encoded = "%2E%2E/%2E%2E/outside/s.parquet";
+    let cases = [
+        (json!({}), url.as_str()),
+        (json!({}), "../../outside/s.parquet"),
+        (mapped(), url.as_str()),
+        (mapped(), secret.as_str()),
+        (mapped(), "../../outside/s.parquet"),
+        (mapped(), encoded),
+        (mapped(), "x%3F/../../../outside/s.parquet"),
+    ];
+    for (i, (configuration, path)) in cases.into_iter().enumerate() {
+        let table = format!("t{i}");
+        let [protocol, metadata] = start(&configuration);
+        f.write_log(&table, &[protocol, metadata, add(path, bytes)]);
+        assert_eq!(f.rows_or_code(&table).await, "42501", "{path}");
+    }
+}
+
+#[tokio::test]
+async fn deletion_vectors_do_not_lead_outside() {
+    let f = fixture().await;
+    let (secret, _) = f.outside().await;
+    f.write_parquet("v/a.parquet", "SELECT 1 AS i").await;
+    let bytes = std::fs::metadata(f.path("v/a.parquet")).unwrap().len();
+    let absolute = json!({"storageType": "p", "pathOrInlineDv": format!("file://{secret}"),
+        "offset": 1, "sizeInBytes": 36, "cardinality": 1});
+    let relative = json!({"storageType": "u", "offset": 1, "sizeInBytes": 36, "cardinality": 1,
+        "pathOrInlineDv": "../../outside/ab^-aqEH.-t@S}K{vb[*k^"});
+    for vector in [absolute, relative] {
+        let [protocol, metadata] = start(&json!({"delta.enableDeletionVectors": "true"}));
+        let mut file = add("a.parquet", bytes);
+        file["add"]["deletionVector"] = vector;
+        f.write_log("v", &[protocol, metadata, file]);
+        assert_eq!(f.rows_or_code("v").await, "42501");
+    }
+}
+
+#[tokio::test]
+async fn files_of_others_within_the_locations_are_read() {
+    let f = fixture().await;
+    f.write_parquet("m/a b.parquet", "SELECT 7 AS i").await;
+    let path = f.path("m/a b.parquet").canonicalize().unwrap();
+    let bytes = std::fs::metadata(&path).unwrap().len();
+    let elsewhere = Url::from_file_path(&path).unwrap();
+    for (table, configuration, path) in [
+        ("m", mapped(), "a%20b.parquet"),
+        // As a shallow clone names the files of its source.
+        ("clone", json!({}), elsewhere.as_str()),
+    ] {
+        let [protocol, metadata] = start(&configuration);
+        f.write_log(table, &[protocol, metadata, add(path, bytes)]);
+        let found = f.rows_or_code(table).await;
+        assert!(found.contains("| 7 |"), "{table}: {found}");
+    }
+}
+
+/// Answers requests as plain web servers do; tells how many came.
+async fn web_server() -> (String, Arc<std::sync::atomic::AtomicUsize>) {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let count = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let counted = Arc::clone(&count);
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            counted.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            let mut request = vec![0; 4096];
+            let n = stream.read(&mut request).await.unwrap_or(0);
+            let is_head = request[..n].starts_with(b"HEAD") || request[..n].starts_with(b"GET");
+            let status = match is_head {
+                true => "404 Not Found",
+                false => "501 Not Implemented",
+            };
+            let answer =
+                format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+            let _ = stream.write_all(answer.as_bytes()).await;
+        }
+    });
+    (format!("http://{address}/"), count)
+}
+
+#[tokio::test]
+async fn web_servers_have_single_files() {
+    let (root, count) = web_server().await;
+    let dir = tempfile::tempdir().unwrap();
+    let warehouse = Warehouse::open(dir.path().to_str().unwrap()).await.unwrap();
+    let locations = Locations::new(&warehouse, std::slice::from_ref(&root)).unwrap();
+    let tables = Tables::new(warehouse, Arc::new(locations));
+    let session = SessionContext::new();
+    for (path, code) in [
+        ("none.csv", "58P01"),
+        ("*.csv", "0A000"),
+        ("folder/", "0A000"),
+    ] {
+        let location = format!("{root}{path}");
+        let found = tables.file_provider(&location, &session.state()).await;
+        let error = found.map(|_| ()).unwrap_err();
+        assert_eq!(error.sqlstate(), code, "{path}: {error}");
+    }
+    assert!(count.load(std::sync::atomic::Ordering::SeqCst) <= 3);
+}
+
+fn external(url: &str) -> CatalogEntry {
+    let definition = ExternalTableDefinition {
+        location: url.into(),
+        further_locations: vec![],
+        format: crate::catalog::ExternalFormat::Delta,
+        options: BTreeMap::new(),
+        schema: None,
+        partition_columns: vec![],
+    };
+    CatalogEntry::new("public", "e", Definition::ExternalTable(definition))
+}
+
+#[tokio::test]
+async fn the_past_of_a_table_of_others_is_told() {
+    let f = fixture().await;
+    let mut shape = TableShape::new(&numbers(0..1).schema());
+    shape.set_property("delta.enableChangeDataFeed", "true");
+    f.tables.create_managed("t", &shape).await.unwrap();
+    let batch = numbers(0..3);
+    let schema = batch.schema();
+    let rows = futures::stream::iter([Ok(batch)]);
+    let rows = datafusion::physical_plan::stream::RecordBatchStreamAdapter::new(schema, rows);
+    f.append("t", Box::pin(rows)).await.unwrap();
+    let entry = external("tables/t");
+    let commits = f.tables.history(&entry).await.unwrap();
+    let versions: Vec<u64> = commits.iter().map(|commit| commit.version).collect();
+    assert_eq!(versions, [1, 0]);
+    let detail = f.tables.detail(&entry).await.unwrap();
+    assert_eq!((detail.format, detail.n_rows), ("delta", Some(3)));
+    let changes = f.tables.changes(&entry, 1, None).await;
+    assert_eq!(f.show(COUNT, changes).await, counted(3, 3));
+    let state = f.session.state();
+    let csv = "i\n1\n";
+    f.write("a.csv", csv);
+    let mut plain = external("a.csv");
+    if let Definition::ExternalTable(definition) = &mut plain.definition {
+        definition.format = crate::catalog::ExternalFormat::Csv;
+    }
+    f.tables.provider(&plain, &state).await.unwrap();
+    let error = f.tables.history(&plain).await.unwrap_err();
+    assert_eq!(error.sqlstate(), "42809");
+}
+
+#[tokio::test]
+async fn changes_do_not_lead_outside() {
+    let f = fixture().await;
+    let (secret, bytes) = f.outside().await;
+    let url = format!("file://{secret}");
+    for (i, path) in [url.as_str(), "../../outside/s.parquet", secret.as_str()]
+        .into_iter()
+        .enumerate()
+    {
+        let table = format!("c{i}");
+        let [_, metadata] = start(&json!({"delta.enableChangeDataFeed": "true"}));
+        let protocol = json!({"protocol": {"minReaderVersion": 1, "minWriterVersion": 4}});
+        let told = json!({"cdc": {"path": path, "partitionValues": {}, "size": bytes,
+            "dataChange": false}});
+        f.write_log(&table, &[protocol, metadata, told]);
+        let changes = f.tables.changes(&external(&table), 0, None).await;
+        let Ok(changes) = changes else { continue };
+        let rows = f.session.read_table(changes).unwrap().collect().await;
+        assert!(rows.is_err(), "{path}");
+    }
+}
