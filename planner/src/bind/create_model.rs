@@ -18,7 +18,9 @@ use serde_json::{Map, Value};
 
 use super::choose_estimator::{determinism_warnings, estimator};
 use super::repeat_version::repeat_version;
-use super::{bind_query, canonical_state, distinct_names, values::json_options};
+use super::{
+    BoundQuery, bind_query, canonical_state, distinct_names, settled_state, values::json_options,
+};
 use crate::access::own;
 use crate::catalog::pins::Pins;
 use crate::error::{Error, Result};
@@ -186,6 +188,8 @@ async fn bind_fit(
         .scope(Box::pin(bind_query(session, *query, state)))
         .await
         .map_err(|error| error.inside(&text_of_query, text))?;
+    let state = settled_state(rows.state.clone(), &rows.plan);
+    let rows = BoundQuery { state, ..rows };
     distinct_names(&rows.plan, "training query")?;
     let mut notices = Vec::new();
     let mut warnings = determinism_warnings(&rows.plan);

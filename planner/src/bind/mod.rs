@@ -35,8 +35,9 @@ mod wildcards;
 
 use std::sync::Arc;
 
+use datafusion::common::tree_node::{TreeNode as _, TreeNodeRecursion};
 use datafusion::execution::{SessionState, SessionStateBuilder};
-use datafusion::logical_expr::LogicalPlan;
+use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::sql::parser::Statement as SqlStatement;
 use datafusion::sql::sqlparser::ast;
 
@@ -193,4 +194,47 @@ pub(crate) fn canonical_state(state: SessionState) -> SessionState {
         .with_config(config)
         .with_physical_optimizer_rule(Arc::new(divide_scans))
         .build()
+}
+
+/// The same for the plan of a training query: where operators bring rows of several partitions together, they come in the
+/// order in which threads happen to have them, so that such a query has one partition.
+pub(crate) fn settled_state(state: SessionState, plan: &LogicalPlan) -> SessionState {
+    let mut is_apart = true;
+    let walk = plan.apply_with_subqueries(|node| {
+        is_apart &= matches!(
+            node,
+            LogicalPlan::TableScan(_)
+                | LogicalPlan::Filter(_)
+                | LogicalPlan::Projection(_)
+                | LogicalPlan::SubqueryAlias(_)
+                | LogicalPlan::Union(_)
+                | LogicalPlan::Values(_)
+                | LogicalPlan::EmptyRelation(_)
+                | LogicalPlan::Unnest(_)
+        ) && !node.expressions().iter().any(asks_a_query);
+        Ok(TreeNodeRecursion::Continue)
+    });
+    if is_apart && walk.is_ok() {
+        return state;
+    }
+    let mut config = state.config().clone();
+    config.options_mut().execution.target_partitions = 1;
+    config.options_mut().optimizer.repartition_file_scans = false;
+    SessionStateBuilder::new_from_existing(state)
+        .with_config(config)
+        .build()
+}
+
+/// Whether an expression has a subquery, which becomes a join.
+fn asks_a_query(expr: &Expr) -> bool {
+    let is_query = |expr: &Expr| {
+        Ok(matches!(
+            expr,
+            Expr::InSubquery(_)
+                | Expr::Exists(_)
+                | Expr::ScalarSubquery(_)
+                | Expr::SetComparison(_)
+        ))
+    };
+    expr.exists(is_query).unwrap_or(true)
 }
