@@ -18,9 +18,7 @@ use serde_json::{Map, Value};
 
 use super::choose_estimator::{determinism_warnings, estimator};
 use super::repeat_version::repeat_version;
-use super::{
-    BoundQuery, bind_query, canonical_state, distinct_names, settled_state, values::json_options,
-};
+use super::{bind_query, canonical_state, distinct_names, settled, values::json_options};
 use crate::access::own;
 use crate::catalog::pins::Pins;
 use crate::error::{Error, Result};
@@ -183,13 +181,10 @@ async fn bind_fit(
         )
     })?;
     let query = auspex_sql::parse_query(&text_of_query, session.settings().dialect())?;
-    let state = canonical_state(state);
-    let rows = pins
-        .scope(Box::pin(bind_query(session, *query, state)))
-        .await
-        .map_err(|error| error.inside(&text_of_query, text))?;
-    let state = settled_state(rows.state.clone(), &rows.plan);
-    let rows = BoundQuery { state, ..rows };
+    let binding = bind_query(session, *query, canonical_state(state));
+    let bound = pins.scope(Box::pin(binding)).await;
+    let rows = bound.map_err(|error| error.inside(&text_of_query, text))?;
+    let rows = settled(rows);
     distinct_names(&rows.plan, "training query")?;
     let mut notices = Vec::new();
     let mut warnings = determinism_warnings(&rows.plan);

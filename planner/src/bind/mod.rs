@@ -196,11 +196,11 @@ pub(crate) fn canonical_state(state: SessionState) -> SessionState {
         .build()
 }
 
-/// The same for the plan of a training query: where operators bring rows of several partitions together, they come in the
+/// A training query in its last form: where operators bring rows of several partitions together, they come in the
 /// order in which threads happen to have them, so that such a query has one partition.
-pub(crate) fn settled_state(state: SessionState, plan: &LogicalPlan) -> SessionState {
+pub(crate) fn settled(rows: BoundQuery) -> BoundQuery {
     let mut is_apart = true;
-    let walk = plan.apply_with_subqueries(|node| {
+    let walk = rows.plan.apply_with_subqueries(|node| {
         is_apart &= matches!(
             node,
             LogicalPlan::TableScan(_)
@@ -215,14 +215,15 @@ pub(crate) fn settled_state(state: SessionState, plan: &LogicalPlan) -> SessionS
         Ok(TreeNodeRecursion::Continue)
     });
     if is_apart && walk.is_ok() {
-        return state;
+        return rows;
     }
-    let mut config = state.config().clone();
+    let mut config = rows.state.config().clone();
     config.options_mut().execution.target_partitions = 1;
     config.options_mut().optimizer.repartition_file_scans = false;
-    SessionStateBuilder::new_from_existing(state)
+    let state = SessionStateBuilder::new_from_existing(rows.state)
         .with_config(config)
-        .build()
+        .build();
+    BoundQuery { state, ..rows }
 }
 
 /// Whether an expression has a subquery, which becomes a join.
