@@ -14,12 +14,17 @@ fn rule(objects: &Objects, view: i32) -> i32 {
     objects.number("rule", &view.to_string())
 }
 
-/// Rows of `pg_rewrite`.
-pub(super) fn rules(objects: &Objects) -> Result<Vec<Row>> {
+/// The numbers of the views.
+fn views(objects: &Objects) -> Result<Vec<i32>> {
     let known = objects.facts().objects()?;
     let views = known
         .iter()
         .filter(|object| matches!(object.kind, FactsKind::View(_)));
+    Ok(views.map(number).collect())
+}
+
+/// Rows of `pg_rewrite`.
+pub(super) fn rules(objects: &Objects) -> Result<Vec<Row>> {
     let row = |view: i32| {
         vec![
             ("oid", rule(objects, view).into()),
@@ -30,7 +35,7 @@ pub(super) fn rules(objects: &Objects) -> Result<Vec<Row>> {
             ("is_instead", true.into()),
         ]
     };
-    Ok(views.map(|view| row(number(view))).collect())
+    Ok(views(objects)?.into_iter().map(row).collect())
 }
 
 /// Rows of `pg_depend`: each view's rule belongs to it, and stands on what its query names.
@@ -47,13 +52,8 @@ pub(super) fn dependencies(objects: &Objects) -> Result<Vec<Row>> {
             ("deptype", kind.into()),
         ]
     };
-    let known = objects.facts().objects()?;
-    let views = known
-        .iter()
-        .filter(|object| matches!(object.kind, FactsKind::View(_)));
-    let mut rows: Vec<Row> = views
-        .map(|view| row(number(view), number(view), "i"))
-        .collect();
+    let views = views(objects)?.into_iter();
+    let mut rows: Vec<Row> = views.map(|view| row(view, view, "i")).collect();
     for (view, named) in objects.facts().named_by_views()? {
         // Lossless: entries count up from 16384.
         rows.push(row(view as i32, named as i32, "n"));

@@ -316,6 +316,31 @@ impl DeltaScan {
     }
 }
 
+/// How the Parquet files of a Delta table in a store are read.
+pub(crate) fn parquet_source(
+    session: &dyn Session,
+    table: TableSchema,
+    store: &Arc<dyn ObjectStore>,
+    store_url: &ObjectStoreUrl,
+) -> Arc<ParquetSource> {
+    let mut options = TableParquetOptions {
+        global: session.config_options().execution.parquet.clone(),
+        ..TableParquetOptions::default()
+    };
+    // Spark writes some timestamps in 96 bits; the table's are microseconds.
+    options.global.coerce_int96.get_or_insert("us".into());
+    let runtime = session.runtime_env();
+    let footers = runtime.cache_manager.get_file_metadata_cache();
+    let reader = CachedParquetFileReaderFactory::new(Arc::clone(store), footers);
+    if runtime.object_store(store_url).is_err() {
+        runtime.register_object_store(store_url.as_ref(), Arc::clone(store));
+    }
+    let source = ParquetSource::new(table)
+        .with_table_parquet_options(options)
+        .with_parquet_file_reader_factory(Arc::new(reader));
+    Arc::new(source)
+}
+
 /// Groups of about as many files each, in order; DataFusion's own division would sort them by path.
 pub(crate) fn consecutive_groups(files: Vec<PartitionedFile>, n_groups: usize) -> Vec<FileGroup> {
     let size = files.len().div_ceil(n_groups.max(1)).max(1);
@@ -391,22 +416,8 @@ impl TableProvider for DeltaScan {
             false => session.config().target_partitions(),
         };
         let groups = consecutive_groups(files, n_groups);
-        let mut options = TableParquetOptions {
-            global: session.config_options().execution.parquet.clone(),
-            ..TableParquetOptions::default()
-        };
-        // Spark writes some timestamps in 96 bits; the table's are microseconds.
-        options.global.coerce_int96.get_or_insert("us".into());
-        let runtime = session.runtime_env();
-        let footers = runtime.cache_manager.get_file_metadata_cache();
-        let reader = CachedParquetFileReaderFactory::new(Arc::clone(&self.store), footers);
-        let source = ParquetSource::new(table)
-            .with_table_parquet_options(options)
-            .with_parquet_file_reader_factory(Arc::new(reader));
-        if runtime.object_store(&self.store_url).is_err() {
-            runtime.register_object_store(self.store_url.as_ref(), Arc::clone(&self.store));
-        }
-        let config = FileScanConfigBuilder::new(self.store_url.clone(), Arc::new(source))
+        let source = parquet_source(session, table, &self.store, &self.store_url);
+        let config = FileScanConfigBuilder::new(self.store_url.clone(), source)
             .with_file_groups(groups)
             .with_statistics(statistics)
             .with_projection_indices(Some(positions))?

@@ -12,11 +12,9 @@ use chrono::DateTime;
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef, TimeUnit};
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::ScalarValue;
-use datafusion::common::config::TableParquetOptions;
 use datafusion::datasource::TableType;
 use datafusion::datasource::listing::PartitionedFile;
-use datafusion::datasource::physical_plan::parquet::CachedParquetFileReaderFactory;
-use datafusion::datasource::physical_plan::{FileScanConfigBuilder, ParquetSource};
+use datafusion::datasource::physical_plan::FileScanConfigBuilder;
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::datasource::table_schema::TableSchema;
 use datafusion::error::Result as DfResult;
@@ -35,7 +33,7 @@ use crate::error::{Error, Result};
 use crate::tables::commit_times::READS_IN_FLIGHT;
 use crate::tables::delta_files::object_path;
 use crate::tables::delta_log::{DeltaLog, DeltaVersion, LOG_FOLDER};
-use crate::tables::delta_scan::consecutive_groups;
+use crate::tables::delta_scan::{consecutive_groups, parquet_source};
 use crate::tables::lease::Lease;
 use crate::tables::located::located_under;
 use crate::tables::scans::of_no_files;
@@ -335,22 +333,9 @@ impl RowChanges {
                 .index_of(self.schema.field(*idx).name())
         };
         let positions: Vec<usize> = wanted.map(position).collect::<Result<_, _>>()?;
-        let mut options = TableParquetOptions {
-            global: session.config_options().execution.parquet.clone(),
-            ..TableParquetOptions::default()
-        };
-        options.global.coerce_int96.get_or_insert("us".into());
-        let runtime = session.runtime_env();
-        let footers = runtime.cache_manager.get_file_metadata_cache();
-        let reader = CachedParquetFileReaderFactory::new(Arc::clone(&self.store), footers);
-        let source = ParquetSource::new(table)
-            .with_table_parquet_options(options)
-            .with_parquet_file_reader_factory(Arc::new(reader));
-        if runtime.object_store(&self.store_url).is_err() {
-            runtime.register_object_store(self.store_url.as_ref(), Arc::clone(&self.store));
-        }
+        let source = parquet_source(session, table, &self.store, &self.store_url);
         let groups = consecutive_groups(files.to_vec(), session.config().target_partitions());
-        let config = FileScanConfigBuilder::new(self.store_url.clone(), Arc::new(source))
+        let config = FileScanConfigBuilder::new(self.store_url.clone(), source)
             .with_file_groups(groups)
             .with_projection_indices(Some(positions))?
             .build();

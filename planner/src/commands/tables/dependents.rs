@@ -1,6 +1,6 @@
 //! What stands on an object: the views and models that name it.
 //!
-//! In: the objects to drop; out: all that goes with them, or an error that lists it. A view keeps what its names
+//! In: the objects to drop, or a column of one; out: all that goes with them, or an error that names what stands on it. A view keeps what its names
 //! meant; of what was replaced since, and in views of old, its text is parsed again.
 
 use std::ops::ControlFlow;
