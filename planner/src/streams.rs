@@ -21,6 +21,7 @@ use datafusion::physical_plan::repartition::RepartitionExec;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream, execute_stream_partitioned};
 use futures::StreamExt;
+use tokio::sync::Semaphore;
 
 use crate::bind::{BoundQuery, Findings};
 use crate::distributed;
@@ -109,7 +110,13 @@ pub(crate) async fn streams(
         let stream = execute_stream(physical, task)?;
         return Ok(vec![one_stream(session, query, stream, control)?]);
     }
-    let streams = execute_stream_partitioned(physical, task)?;
+    let is_chain = is_chain(&physical);
+    let mut streams = execute_stream_partitioned(physical, task)?;
+    if is_chain {
+        let turns = Arc::new(Semaphore::new(query.state.config().target_partitions()));
+        let in_turn = |stream| in_turn(stream, Arc::clone(&turns));
+        streams = streams.into_iter().map(in_turn).collect();
+    }
     tell(session, query.findings.known(), control);
     let n_open = Arc::new(AtomicUsize::new(streams.len()));
     let streams: Vec<SendableRecordBatchStream> = streams
@@ -135,6 +142,29 @@ pub(crate) fn one_after_the_other(
 fn has_exchange(plan: &Arc<dyn ExecutionPlan>) -> bool {
     plan.downcast_ref::<RepartitionExec>().is_some()
         || plan.children().into_iter().any(has_exchange)
+}
+
+/// Whether no partition of a plan waits for another one.
+fn is_chain(plan: &Arc<dyn ExecutionPlan>) -> bool {
+    !has_exchange(plan)
+        && match plan.children().as_slice() {
+            [] => true,
+            [input] => is_chain(input),
+            _ => false,
+        }
+}
+
+/// A stream that begins when one of those before it has ended, so that only as many writers hold rows as are at work.
+fn in_turn(stream: SendableRecordBatchStream, turns: Arc<Semaphore>) -> SendableRecordBatchStream {
+    let schema = stream.schema();
+    let begun = async move {
+        let turn = turns.acquire_owned().await;
+        stream.inspect(move |_| {
+            let _held = &turn;
+        })
+    };
+    let rows = futures::stream::once(begun).flatten();
+    Box::pin(RecordBatchStreamAdapter::new(schema, rows))
 }
 
 /// How many bytes of files a plan reads.

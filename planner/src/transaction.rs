@@ -391,20 +391,24 @@ fn no_transaction(control: &StatementControl) {
 }
 
 /// `SAVEPOINT name`.
-pub(crate) fn savepoint(session: &Session, name: &str) -> Result<String> {
+pub(crate) async fn savepoint(session: &Session, name: &str) -> Result<String> {
+    let tables = session.transaction.with(|block| block.tables.clone());
+    let tables = tables.ok_or_else(|| only_in_block("SAVEPOINT"))?;
+    let mark = match tables {
+        Some(tables) => tables.block_mark().await?,
+        None => BlockMark::default(),
+    };
     let (settings, roles) = (session.settings().saved(), session.identity().saved());
-    let made = session.transaction.with(|block| {
-        let mark = block.tables.as_ref().map(|tables| tables.block_mark());
+    session.transaction.with(|block| {
         block.savepoints.push(Savepoint {
             name: name.to_owned(),
-            mark: mark.unwrap_or_default(),
+            mark,
             written: block.written.clone(),
             settings,
             roles,
             local_roles: block.local_roles.clone(),
         });
     });
-    made.ok_or_else(|| only_in_block("SAVEPOINT"))?;
     Ok("SAVEPOINT".to_owned())
 }
 

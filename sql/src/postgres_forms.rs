@@ -1,10 +1,11 @@
-//! Forms of PostgreSQL that sqlparser lacks, settled on the tokens: `TABLE t`, `BETWEEN SYMMETRIC`, `int8 ARRAY`.
+//! Forms of PostgreSQL and Delta Lake that sqlparser lacks, settled on the tokens: `TABLE t`, `BETWEEN SYMMETRIC`,
+//! `int8 ARRAY`, the short actions of MERGE, `UNSET TBLPROPERTIES`.
 //!
 //! In: tokens of one statement; out: tokens that read as the same. Rewritten tokens keep the place of what they replace.
 
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
-use crate::lexer::{are_words, is_word};
+use crate::lexer::{are_words, closing, is_word};
 use crate::reference::read_name;
 
 /// The call around the lower bound of `BETWEEN SYMMETRIC`, which the planner takes away.
@@ -12,6 +13,7 @@ const SYMMETRIC: &str = "between_symmetric";
 
 /// Settles the forms.
 pub(crate) fn settle(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    let tokens = unset_properties(merge_actions(tokens));
     symmetric(array_types(table(tokens)))
 }
 
@@ -64,6 +66,106 @@ fn array_types(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
                 vec![open, close]
             };
             tokens.splice(at..=at, brackets);
+        }
+        at += 1;
+    }
+    tokens
+}
+
+/// `ALTER TABLE t UNSET TBLPROPERTIES [IF EXISTS] ('a', 'b')` sets them to NULL.
+fn unset_properties(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    let unset = ["UNSET", "TBLPROPERTIES"];
+    let found = (2..tokens.len()).find(|at| are_words(&tokens, *at, &unset));
+    let Some(at) = found.filter(|_| are_words(&tokens, 0, &["ALTER", "TABLE"])) else {
+        return tokens;
+    };
+    tokens[at].token = Token::make_keyword("SET");
+    if are_words(&tokens, at + 2, &["IF", "EXISTS"]) {
+        tokens.drain(at + 2..at + 4);
+    }
+    let Some(close) = closing(&tokens, at + 2) else {
+        return tokens;
+    };
+    for end in (at + 3..=close).rev() {
+        if end == close || tokens[end].token == Token::Comma {
+            let place = tokens[end].clone();
+            let null = [Token::Eq, Token::make_keyword("NULL")];
+            tokens.splice(end..end, null.map(|token| made(token, &place)));
+        }
+    }
+    tokens
+}
+
+/// The column that stands in a WHEN of MERGE for all columns, each with the source's value of the same name.
+pub const EVERY_COLUMN: &str = "__auspex_every";
+/// The column that stands there for none, in a WHEN that does nothing.
+pub const NO_COLUMN: &str = "__auspex_none";
+
+/// `THEN UPDATE SET *`, `INSERT *`, `INSERT ROW`, `INSERT DEFAULT VALUES` and `DO NOTHING` with columns that mean it.
+fn merge_actions(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    if !is_word(tokens.first(), "MERGE") {
+        return tokens;
+    }
+    let word = |word: &str| Token::make_word(word, None);
+    let assigned = |column: &str| {
+        let parts = [
+            word("UPDATE"),
+            word("SET"),
+            word(column),
+            Token::Eq,
+            word("NULL"),
+        ];
+        parts.to_vec()
+    };
+    let inserted = |column: Option<&str>, value: &str| {
+        let mut parts = vec![word("INSERT")];
+        if let Some(column) = column {
+            parts.extend([Token::LParen, word(column), Token::RParen]);
+        }
+        parts.extend([word("VALUES"), Token::LParen, word(value), Token::RParen]);
+        parts
+    };
+    let mut is_missing = false;
+    let mut at = 0;
+    while at < tokens.len() {
+        if are_words(&tokens, at, &["WHEN"]) {
+            // A WHEN of a CASE is followed by a condition.
+            is_missing = match (are_words(&tokens, at + 1, &["NOT", "MATCHED"]), is_missing) {
+                (true, _) => !are_words(&tokens, at + 3, &["BY", "SOURCE"]),
+                (false, was) => was && !are_words(&tokens, at + 1, &["MATCHED"]),
+            };
+        }
+        let is_star = |at: usize| {
+            tokens
+                .get(at)
+                .is_some_and(|token| token.token == Token::Mul)
+        };
+        let short = match are_words(&tokens, at, &["THEN"]) {
+            true if are_words(&tokens, at + 1, &["UPDATE", "SET"]) && is_star(at + 3) => {
+                Some((3, assigned(EVERY_COLUMN)))
+            }
+            true if are_words(&tokens, at + 1, &["INSERT"]) && is_star(at + 2) => {
+                Some((2, inserted(Some(EVERY_COLUMN), "NULL")))
+            }
+            true if are_words(&tokens, at + 1, &["INSERT", "ROW"]) => {
+                Some((2, inserted(Some(EVERY_COLUMN), "NULL")))
+            }
+            true if are_words(&tokens, at + 1, &["INSERT", "DEFAULT", "VALUES"]) => {
+                Some((3, inserted(None, "DEFAULT")))
+            }
+            true if are_words(&tokens, at + 1, &["DO", "NOTHING"]) => Some((
+                2,
+                match is_missing {
+                    true => inserted(Some(NO_COLUMN), "NULL"),
+                    false => assigned(NO_COLUMN),
+                },
+            )),
+            _ => None,
+        };
+        if let Some((n_tokens, meaning)) = short {
+            let place = tokens[at + 1].clone();
+            let meaning = meaning.into_iter().map(|token| made(token, &place));
+            tokens.splice(at + 1..=at + n_tokens, meaning);
         }
         at += 1;
     }

@@ -2,10 +2,12 @@
 //!
 //! In: the syntax tree; out: the parts of a query of changes. One join serves all clauses; the first that applies wins.
 
+use auspex_sql::{EVERY_COLUMN, NO_COLUMN};
 use auspex_storage::{ROW_COLUMN, RowAction};
+use datafusion::arrow::datatypes::FieldRef;
 use datafusion::sql::sqlparser::ast::{
-    self, CaseWhen, Expr, Ident, Join, JoinConstraint, JoinOperator, MergeAction, MergeClause,
-    MergeClauseKind, MergeInsertKind, TableFactor, TableWithJoins,
+    self, AssignmentTarget, CaseWhen, Expr, Ident, Join, JoinConstraint, JoinOperator, MergeAction,
+    MergeClause, MergeClauseKind, MergeInsertKind, ObjectName, TableFactor, TableWithJoins,
 };
 
 use super::change::{Parts, Target, action, table_alias};
@@ -128,6 +130,16 @@ fn read(clause: &MergeClause, target: &Target<'_>, source: &Ident) -> Result<Cla
     };
     let (action, values) = match &clause.action {
         MergeAction::Delete { .. } => (RowAction::Delete, None),
+        MergeAction::Update(update) if assigns(update, NO_COLUMN) => (RowAction::Keep, None),
+        MergeAction::Update(update) if assigns(update, EVERY_COLUMN) => {
+            let kept = |name: &str| target.column(name);
+            (RowAction::Update, Some(of_source(target, source, kept)))
+        }
+        MergeAction::Insert(insert) if names(insert, NO_COLUMN) => (RowAction::Keep, None),
+        MergeAction::Insert(insert) if names(insert, EVERY_COLUMN) => (
+            RowAction::Insert,
+            Some(of_source(target, source, |_| null())),
+        ),
         MergeAction::Update(update) => {
             if update.update_predicate.is_some() || update.delete_predicate.is_some() {
                 return Err(Error::unsupported("WHERE in a WHEN clause"));
@@ -144,6 +156,31 @@ fn read(clause: &MergeClause, target: &Target<'_>, source: &Ident) -> Result<Cla
         action,
         values,
     })
+}
+
+fn assigns(update: &ast::MergeUpdateExpr, column: &str) -> bool {
+    let is_it = |name: &ObjectName| name_parts(name) == [column];
+    matches!(update.assignments.as_slice(), [only]
+        if matches!(&only.target, AssignmentTarget::ColumnName(name) if is_it(name)))
+}
+
+fn names(insert: &ast::MergeInsertExpr, column: &str) -> bool {
+    matches!(insert.columns.as_slice(), [only] if name_parts(only) == [column])
+}
+
+/// The row that `UPDATE SET *` and `INSERT *` make: each column has the value of the source's column of its name, save
+/// for `computed` ones.
+fn of_source(target: &Target<'_>, source: &Ident, computed: impl Fn(&str) -> Expr) -> Vec<Expr> {
+    let columns = target.shape.columns().iter();
+    let value = |field: &FieldRef| {
+        let name = Ident::with_quote('"', field.name());
+        let value = match is_computed(target.shape, field) {
+            true => computed(field.name()),
+            false => Expr::CompoundIdentifier(vec![source.clone(), name]),
+        };
+        cast_ast(value, field.data_type())
+    };
+    columns.map(value).collect()
 }
 
 /// The row that `INSERT (…) VALUES (…)` makes.

@@ -67,7 +67,7 @@ pub(crate) use output_names::check_output_names;
 pub(crate) use plan_limits::too_complex;
 pub(crate) use predict_udf::{PredictShape, PredictUdf};
 pub(crate) use returning::{Returned, Returning, bind_returning};
-pub(crate) use typed_values::typed_values;
+pub(crate) use typed_values::{sql_type, typed_values};
 pub(crate) use values::json_options;
 
 /// A query that is ready to run.

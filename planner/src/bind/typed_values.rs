@@ -160,7 +160,7 @@ fn bare_numeric(expr: &mut Expr) {
 }
 
 /// The SQL of a declared type.
-fn sql_type(data_type: &DataType) -> Option<ast::DataType> {
+pub(crate) fn sql_type(data_type: &DataType) -> Option<ast::DataType> {
     Some(match data_type {
         DataType::Decimal128(..) => ast::DataType::Numeric(ExactNumberInfo::None),
         DataType::Time64(_) => ast::DataType::Time(None, TimezoneInfo::None),

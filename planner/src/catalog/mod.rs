@@ -27,6 +27,7 @@ use crate::session::Session;
 use crate::temporary::SCHEMA as TEMPORARY;
 pub(crate) use foreign::SessionCatalogs;
 use schema::WarehouseSchema;
+pub(crate) use schema::named_columns;
 use system::SystemSchema;
 
 /// The schema of the functions and views about models.

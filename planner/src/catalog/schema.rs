@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use auspex_storage::{CatalogEntry, Definition, ObjectKind, VersionSpec, ViewDefinition};
 use datafusion::catalog::{SchemaProvider, TableProvider};
 use datafusion::datasource::ViewTable;
+use datafusion::datasource::empty::EmptyTable;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
 
@@ -92,7 +93,11 @@ impl SchemaProvider for WarehouseSchema {
                 None => Ok(None),
             };
         };
-        if !matches!(entry.definition, Definition::Model(_)) && !is_writer_of(&entry.id) {
+        if is_writer_of(&entry.id) {
+            let shape = session.tables().shape(&entry.id).await?;
+            return Ok(Some(Arc::new(EmptyTable::new(shape.schema()))));
+        }
+        if !matches!(entry.definition, Definition::Model(_)) {
             session.access().check(&entry, "SELECT")?;
         }
         match &entry.definition {
@@ -155,7 +160,7 @@ async fn view_table(
 }
 
 /// A plan whose columns have the view's names, or PostgreSQL's.
-fn named_columns(
+pub(crate) fn named_columns(
     plan: LogicalPlan,
     names: &[Option<String>],
     columns: &[String],

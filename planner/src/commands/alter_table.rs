@@ -20,7 +20,9 @@ use datafusion::sql::sqlparser::ast::{
 };
 use futures::StreamExt as _;
 
-use super::table_shape::{add_constraint, add_option, checked_default, set_property, text_limit};
+use super::table_shape::{
+    add_constraint, add_option, checked_default, set_property, text_limit, unset_property,
+};
 use super::tables::check_unnamed;
 use super::{folded, name_parts};
 use crate::access::TableUse;
@@ -415,6 +417,7 @@ impl<'a> Altering<'a> {
         };
         let value = match value {
             Expr::Value(value) => match &value.value {
+                ast::Value::Null => return unset_property(&mut self.shape, &key.value),
                 ast::Value::SingleQuotedString(text) => text.clone(),
                 other => other.to_string(),
             },

@@ -12,8 +12,7 @@ use auspex_storage::{
     PostponedFiles, TableShape,
 };
 use datafusion::arrow::array::AsArray as _;
-use datafusion::arrow::datatypes::{DataType, UInt64Type};
-use datafusion::common::Column;
+use datafusion::arrow::datatypes::{DataType, FieldRef, Schema, UInt64Type};
 use datafusion::datasource::file_format::csv::CsvFormatFactory;
 use datafusion::datasource::file_format::json::JsonFormatFactory;
 use datafusion::datasource::file_format::parquet::ParquetFormatFactory;
@@ -21,7 +20,7 @@ use datafusion::datasource::file_format::{FileFormatFactory, format_as_file_type
 use datafusion::error::DataFusionError;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::runtime_env::RuntimeEnv;
-use datafusion::logical_expr::{Expr, ExprSchemable as _, LogicalPlan, LogicalPlanBuilder};
+use datafusion::logical_expr::LogicalPlanBuilder;
 use datafusion::sql::parser::{CopyToSource, CopyToStatement};
 use datafusion::sql::sqlparser::ast::{
     self, CopyLegacyCsvOption, CopyLegacyOption, CopyOption, CopySource, CopyTarget, Ident,
@@ -31,7 +30,8 @@ use url::Url;
 
 use super::{dml, folded, name_parts};
 use crate::access::{FileUse, TableUse};
-use crate::bind::{GivenTables, bind_insert_with, bind_query, column_place};
+use crate::bind::{GivenTables, bind_insert_with, bind_query, column_place, sql_type};
+use crate::catalog::named_columns;
 use crate::error::{Error, Result};
 use crate::session::Session;
 use crate::statement_run::StatementControl;
@@ -257,17 +257,26 @@ impl Copy {
         let rows = engine.tables.provider(&file, &state).await?;
         let mut given = GivenTables::default();
         let private = given.give("copy", rows);
-        let names: Vec<String> = places
-            .iter()
-            .map(|idx| Ident::with_quote('"', shape.columns()[*idx].name()).to_string())
-            .collect();
-        let names = names.join(", ");
+        let is_csv = self.format()? == ExternalFormat::Csv;
+        let (mut names, mut values) = (Vec::new(), Vec::new());
+        for idx in &places {
+            let field = &shape.columns()[*idx];
+            let name = Ident::with_quote('"', field.name()).to_string();
+            let read =
+                sql_type(field.data_type()).filter(|_| is_csv && is_text_in_csv(field.data_type()));
+            values.push(match read {
+                Some(data_type) => format!("CAST({name} AS {data_type})"),
+                None => name.clone(),
+            });
+            names.push(name);
+        }
+        let (names, values) = (names.join(", "), values.join(", "));
         let target = [
             Ident::with_quote('"', schema),
             Ident::with_quote('"', relation),
         ];
         let text = format!(
-            "INSERT INTO {}.{} ({names}) SELECT {names} FROM {private}",
+            "INSERT INTO {}.{} ({names}) SELECT {values} FROM {private}",
             target[0], target[1]
         );
         let insert = parsed_insert(&text)?;
@@ -294,9 +303,14 @@ impl Copy {
         let mut options = self.options.clone();
         let column = |idx: &usize| {
             let field = &shape.columns()[*idx];
+            let data_type = match format == ExternalFormat::Csv && is_text_in_csv(field.data_type())
+            {
+                true => &DataType::Utf8,
+                false => field.data_type(),
+            };
             ColumnDefinition {
                 name: field.name().clone(),
-                data_type: field.data_type().to_string(),
+                data_type: data_type.to_string(),
                 nullable: true,
             }
         };
@@ -341,7 +355,13 @@ impl Copy {
             ExternalFormat::NdJson => Arc::new(JsonFormatFactory::new()),
             _ => return Err(Error::unsupported("COPY TO a file of this format")),
         };
-        let mut bound = bind_query(session, query, session.state(None)).await?;
+        let mut bound = bind_query(session, query.clone(), session.state(None)).await?;
+        bound.plan = named_columns(bound.plan, &bound.names, &[])?;
+        if format == ExternalFormat::Csv
+            && let Some(query) = with_texts(&query, bound.plan.schema().inner())?
+        {
+            bound = bind_query(session, query, session.state(None)).await?;
+        }
         bound.names.clear();
         let mut options: HashMap<String, String> = HashMap::new();
         for (name, value) in &self.options {
@@ -356,7 +376,6 @@ impl Copy {
             options.insert(name.to_owned(), value.clone());
         }
         if format == ExternalFormat::Csv {
-            bound.plan = with_array_texts(bound.plan)?;
             options
                 .entry("format.has_header".to_owned())
                 .or_insert_with(|| "false".to_owned());
@@ -439,25 +458,31 @@ impl Drop for Target {
     }
 }
 
-/// The rows with their arrays as texts, of which alone a CSV file can consist.
-fn with_array_texts(plan: LogicalPlan) -> Result<LogicalPlan> {
-    let is_array = |data_type: &DataType| matches!(data_type, DataType::List(_));
-    let fields = plan.schema().fields();
-    if !fields.iter().any(|field| is_array(field.data_type())) {
-        return Ok(plan);
+/// Whether a CSV file can hold the values of a type only as PostgreSQL's texts of them.
+fn is_text_in_csv(data_type: &DataType) -> bool {
+    data_type.is_nested() || data_type.is_binary() || matches!(data_type, DataType::Interval(_))
+}
+
+/// A query of the same rows in which some columns of `schema` are texts; `None` if there are no such columns.
+fn with_texts(query: &ast::Query, schema: &Schema) -> Result<Option<ast::Query>> {
+    let fields = schema.fields();
+    if !fields.iter().any(|field| is_text_in_csv(field.data_type())) {
+        return Ok(None);
     }
-    let mut columns = Vec::with_capacity(fields.len());
-    for idx in 0..fields.len() {
-        let (qualifier, field) = plan.schema().qualified_field(idx);
-        let column = Expr::Column(Column::from((qualifier, field)));
-        columns.push(match is_array(field.data_type()) {
-            true => column
-                .cast_to(&DataType::Utf8, plan.schema())?
-                .alias(field.name()),
-            false => column,
-        });
-    }
-    Ok(LogicalPlanBuilder::from(plan).project(columns)?.build()?)
+    let item = |(idx, field): (usize, &FieldRef)| {
+        let name = Ident::with_quote('"', field.name().replace('"', "\"\""));
+        match is_text_in_csv(field.data_type()) {
+            true => format!("c{idx}::text AS {name}"),
+            false => format!("c{idx} AS {name}"),
+        }
+    };
+    let items: Vec<String> = fields.iter().enumerate().map(item).collect();
+    let names: Vec<String> = (0..fields.len()).map(|idx| format!("c{idx}")).collect();
+    let (items, names) = (items.join(", "), names.join(", "));
+    query_text(&format!(
+        "SELECT {items} FROM ({query}) AS copied ({names})"
+    ))
+    .map(Some)
 }
 
 fn is_utf8(encoding: &str) -> bool {

@@ -332,7 +332,7 @@ async fn in_transaction(
             ..
         } => transaction::rollback_to(session, &folded(name)).await,
         S::Rollback { chain, .. } => Ok(transaction::rollback(session, *chain, control).await),
-        S::Savepoint { name } => transaction::savepoint(session, &folded(name)),
+        S::Savepoint { name } => transaction::savepoint(session, &folded(name)).await,
         S::ReleaseSavepoint { name } => transaction::release(session, &folded(name)),
         other => Err(Error::unsupported(verb(other))),
     }

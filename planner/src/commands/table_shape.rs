@@ -362,13 +362,28 @@ pub(super) fn set_property(shape: &mut TableShape, name: &str, value: &str) -> R
             "the table property \"{name}\" = '{value}'"
         )));
     }
-    if CONSTRAINTS.iter().any(|prefix| name.starts_with(prefix)) {
+    if is_constraint(name) {
         let message = format!("property \"{name}\" cannot be set");
         let hint = "Use ALTER TABLE ... ADD CONSTRAINT.";
         return Err(Error::invalid("22023", message, Some(hint)));
     }
     shape.set_property(name, value);
     Ok(())
+}
+
+/// Takes away a property, if there is one.
+pub(super) fn unset_property(shape: &mut TableShape, name: &str) -> Result<()> {
+    if is_constraint(name) {
+        let message = format!("property \"{name}\" cannot be unset");
+        let hint = "Use ALTER TABLE ... DROP CONSTRAINT.";
+        return Err(Error::invalid("22023", message, Some(hint)));
+    }
+    shape.unset_property(name);
+    Ok(())
+}
+
+fn is_constraint(name: &str) -> bool {
+    CONSTRAINTS.iter().any(|prefix| name.starts_with(prefix))
 }
 
 /// A definition of the columns of a query: as in PostgreSQL, none is NOT NULL.

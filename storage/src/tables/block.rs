@@ -8,13 +8,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use deltalake::kernel::{Action, Add, Remove};
-use deltalake::protocol::{DeltaOperation, SaveMode};
+use deltalake::protocol::DeltaOperation;
 use object_store::{ObjectStore, ObjectStoreExt as _};
 
 use crate::error::{Error, Result};
 use crate::tables::delta_files::object_path;
 use crate::tables::delta_log::{DeltaLog, DeltaVersion, Rebase, VersionSpec};
+use crate::tables::delta_write::append_operation;
 use crate::tables::managed::Managed;
+use crate::tables::pending_rows::PendingRows;
 use crate::tables::staged_store::StagedStore;
 
 /// A commit of another server this long before the block began is surely older: clocks of files tick slowly.
@@ -41,6 +43,8 @@ pub(crate) struct Staging {
     pub(crate) base: DeltaVersion,
     pub(crate) store: Arc<StagedStore>,
     commits: Mutex<Vec<StagedCommit>>,
+    /// Held while they become a file.
+    pub(crate) pending: tokio::sync::Mutex<PendingRows>,
     stage: AtomicU64,
 }
 
@@ -63,6 +67,7 @@ impl Staging {
             base,
             store,
             commits: Mutex::default(),
+            pending: tokio::sync::Mutex::default(),
             stage: AtomicU64::new(next_stage()),
         }
     }
@@ -107,6 +112,11 @@ impl Staging {
             operation,
             rebase,
         });
+    }
+
+    fn has_changes(&self) -> bool {
+        let pending = self.pending.try_lock();
+        !self.lock().is_empty() || pending.is_ok_and(|pending| !pending.is_empty())
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<StagedCommit>> {
@@ -168,35 +178,35 @@ impl Block {
         }
     }
 
-    pub(crate) fn mark(&self) -> BlockMark {
+    pub(crate) async fn mark(&self) -> Result<BlockMark> {
+        let mut mark = BTreeMap::new();
+        for (id, log) in self.known_logs() {
+            log.settle().await?;
+            mark.insert(id, log.known_number());
+        }
+        Ok(BlockMark(mark))
+    }
+
+    fn known_logs(&self) -> Vec<(String, Arc<DeltaLog>)> {
         let logs = self.lock();
-        BlockMark(
-            logs.iter()
-                .map(|(id, log)| (id.clone(), log.known_number()))
-                .collect(),
-        )
+        let logs = logs.iter().map(|(id, log)| (id.clone(), Arc::clone(log)));
+        logs.collect()
     }
 
     /// Whether the block changed rows.
     pub(crate) fn has_changes(&self) -> bool {
         let logs = self.lock();
-        logs.values().any(|log| {
-            log.staging()
-                .is_some_and(|staging| !staging.lock().is_empty())
-        })
+        logs.values()
+            .any(|log| log.staging().is_some_and(Staging::has_changes))
     }
 
     /// Takes back what was done after a mark.
     pub(crate) async fn return_to(&self, mark: &BlockMark) -> Result<()> {
-        let logs: Vec<(String, Arc<DeltaLog>)> = self
-            .lock()
-            .iter()
-            .map(|(id, log)| (id.clone(), Arc::clone(log)))
-            .collect();
-        for (id, log) in logs {
+        for (id, log) in self.known_logs() {
             let Some(staging) = log.staging() else {
                 continue;
             };
+            *staging.pending.lock().await = PendingRows::default();
             let version = mark.0.get(&id).copied().unwrap_or(staging.base.number());
             let version = version.max(staging.base.number());
             if log.known_number() <= version {
@@ -217,7 +227,12 @@ impl Block {
             let Some(staging) = log.staging() else {
                 continue;
             };
+            let settled = log.settle_last().await;
             let commits = std::mem::take(&mut *staging.lock());
+            if let Err(error) = settled {
+                remove_files(staging, &commits).await;
+                return Err(error);
+            }
             if commits.is_empty() {
                 continue;
             }
@@ -289,11 +304,7 @@ impl Folded {
         let is_append = removes.is_empty();
         let operation = match commits {
             [only] => only.operation.clone(),
-            _ if is_append => DeltaOperation::Write {
-                mode: SaveMode::Append,
-                partition_by: None,
-                predicate: None,
-            },
+            _ if is_append => append_operation(),
             _ => DeltaOperation::Merge {
                 predicate: None,
                 merge_predicate: None,

@@ -202,6 +202,10 @@ impl DeltaLog {
     pub(crate) async fn newest_table(&self) -> Result<DeltaTable> {
         let mut newest = self.newest.lock().await;
         let before = newest.version();
+        if self.staging.is_some() && before == Some(self.known_number()) {
+            // Nobody else adds to the log of a block.
+            return Ok(newest.clone());
+        }
         newest.update_incremental(None).await?;
         let number = newest.version().unwrap_or_default();
         if newest.version() != before {
@@ -424,6 +428,7 @@ impl DeltaLog {
             }
             match put(&onto, actions.clone(), operation.clone()).await {
                 Ok((version, state)) => {
+                    self.known.fetch_max(version, Ordering::Relaxed);
                     self.learn(state).await;
                     if let Some(staging) = &self.staging {
                         staging.keep(version, actions, operation, rebase);
@@ -466,7 +471,6 @@ impl DeltaLog {
     async fn learn(&self, state: Option<DeltaTableState>) {
         let Some(state) = state else { return };
         let mut newest = self.newest.lock().await;
-        self.known.fetch_max(state.version(), Ordering::Relaxed);
         if newest.version() < Some(state.version()) {
             newest.state = Some(state);
         }

@@ -16,6 +16,7 @@ use deltalake::datafile::writer::{DeltaWriter, WriterConfig};
 use deltalake::kernel::Add;
 use deltalake::logstore::ObjectStoreRef;
 use deltalake::operations::write::configs::WriterStatsConfig;
+use deltalake::protocol::{DeltaOperation, SaveMode};
 use futures::StreamExt as _;
 use object_store::prefix::PrefixStore;
 use tokio::task::JoinSet;
@@ -154,6 +155,20 @@ impl DeltaSink {
         }
     }
 
+    /// Rows as the table stores them, once they have passed its checks: columns count by their place.
+    ///
+    /// Errors: those of `conform` and of the checks.
+    pub(crate) fn checked(&self, rows: &RecordBatch) -> Result<RecordBatch> {
+        let checks = &self.checks;
+        let conforming = conform(rows, &self.schema);
+        let rows =
+            conforming.map_err(|error| error.of_relation(&checks.schema, &checks.relation))?;
+        text_limits::check(&rows, &self.text_limits, checks)?;
+        partition_values::check(&rows, &self.partitions)?;
+        checks.check(&rows)?;
+        Ok(rows)
+    }
+
     async fn write_one(self, mut rows: SendableRecordBatchStream) -> Result<(Vec<Add>, u64)> {
         let mut files = self.start();
         loop {
@@ -200,18 +215,12 @@ pub(crate) struct OpenFiles {
 }
 
 impl OpenFiles {
-    /// Adds rows: columns count by their place. Errors: those of `conform` and of the checks.
+    /// Adds new rows. Errors: those of `checked`.
     pub(crate) async fn write(&mut self, batch: &RecordBatch) -> Result<()> {
         if batch.num_rows() == 0 {
             return Ok(());
         }
-        let checks = &self.sink.checks;
-        let conforming = conform(batch, &self.sink.schema);
-        let batch =
-            conforming.map_err(|error| error.of_relation(&checks.schema, &checks.relation))?;
-        text_limits::check(&batch, &self.sink.text_limits, checks)?;
-        partition_values::check(&batch, &self.sink.partitions)?;
-        checks.check(&batch)?;
+        let batch = self.sink.checked(batch)?;
         self.put(&batch).await
     }
 
@@ -239,6 +248,15 @@ impl OpenFiles {
     /// What a commit needs to name the files, and the number of their rows.
     pub(crate) async fn close(self) -> Result<(Vec<Add>, u64)> {
         Ok((self.writer.close().await?, self.n_rows))
+    }
+}
+
+/// What a log calls a commit that only adds rows.
+pub(crate) fn append_operation() -> DeltaOperation {
+    DeltaOperation::Write {
+        mode: SaveMode::Append,
+        partition_by: None,
+        predicate: None,
     }
 }
 

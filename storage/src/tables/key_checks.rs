@@ -18,14 +18,14 @@ use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, lit};
 use datafusion::physical_plan::execute_stream;
 use deltalake::kernel::{Action, Add};
-use deltalake::protocol::{DeltaOperation, SaveMode};
+use deltalake::protocol::DeltaOperation;
 use futures::StreamExt as _;
 
 use crate::error::{Error, Result};
 use crate::tables::delta_commit::discard;
 use crate::tables::delta_log::{DeltaLog, DeltaVersion, Rebase};
 use crate::tables::delta_scan::DeltaScan;
-use crate::tables::delta_write::in_order;
+use crate::tables::delta_write::{append_operation, in_order};
 use crate::tables::keys::Key;
 use crate::tables::row_checks::RowChecks;
 
@@ -100,11 +100,7 @@ pub(crate) async fn check(
         return Ok(());
     }
     let trial = DeltaLog::staged(version.clone())?;
-    let operation = DeltaOperation::Write {
-        mode: SaveMode::Append,
-        partition_by: None,
-        predicate: None,
-    };
+    let operation = append_operation();
     // The version as the trial has it: what is committed behind it stays in memory.
     let base = trial.newest().await?;
     let committed = trial.commit(&base, actions.to_vec(), operation, Rebase::Nothing);

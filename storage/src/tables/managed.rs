@@ -17,9 +17,10 @@ use url::Url;
 use crate::error::{Error, Result};
 use crate::tables::block::Block;
 use crate::tables::delta_log::{DeltaLog, DeltaVersion, LOG_FOLDER, Rebase, VersionSpec};
-use crate::tables::delta_write::{DeltaSink, in_order};
+use crate::tables::delta_write::{DeltaSink, append_operation, in_order};
 use crate::tables::key_checks::append_unique;
 use crate::tables::lease::Lease;
+use crate::tables::pending_rows::Inserted;
 use crate::tables::row_checks::RowChecks;
 use crate::tables::shape::TableShape;
 use crate::warehouse::Warehouse;
@@ -101,6 +102,16 @@ impl Managed {
         rows: Vec<SendableRecordBatchStream>,
         checks: Arc<RowChecks>,
     ) -> Result<u64> {
+        let rows = match (&self.block, shape) {
+            (Some((block, parent)), Some(shape)) => {
+                let log = Box::pin(block.log(parent, id)).await?;
+                match log.keep_few(shape, rows, &checks).await? {
+                    Inserted::Kept(n_rows) => return Ok(n_rows),
+                    Inserted::Streams(rows) => rows,
+                }
+            }
+            _ => rows,
+        };
         let (log, newest) = self.newest(id).await?;
         let current = newest.shape()?;
         if shape.is_some_and(|shape| *shape != current) {
@@ -113,11 +124,7 @@ impl Managed {
         if adds.is_empty() {
             return Ok(0);
         }
-        let operation = DeltaOperation::Write {
-            mode: SaveMode::Append,
-            partition_by: None,
-            predicate: None,
-        };
+        let operation = append_operation();
         if !current.keys().is_empty() {
             Box::pin(append_unique(&log, &newest, adds, operation, &sink.checks)).await?;
             return Ok(n_rows);
@@ -127,6 +134,18 @@ impl Managed {
         log.commit_written(&newest, actions, operation, Rebase::Rows)
             .await?;
         Ok(n_rows)
+    }
+
+    /// The definition of a table as it is now.
+    pub(crate) async fn shape(&self, id: &str) -> Result<TableShape> {
+        match &self.block {
+            // Rows that wait for a file have no part in it.
+            Some((block, parent)) => {
+                let log = Box::pin(block.log(parent, id)).await?;
+                log.newest().await?.shape()
+            }
+            None => self.newest(id).await?.1.shape(),
+        }
     }
 
     /// A version, as what a scan reads and what a model pins.
@@ -153,6 +172,7 @@ impl Managed {
     pub(crate) async fn newest(&self, id: &str) -> Result<(Arc<DeltaLog>, DeltaVersion)> {
         if let Some((block, parent)) = &self.block {
             let log = Box::pin(block.log(parent, id)).await?;
+            log.settle().await?;
             let newest = log.newest().await?;
             return Ok((log, newest));
         }

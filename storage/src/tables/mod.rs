@@ -32,6 +32,7 @@ mod maintenance;
 mod managed;
 mod page_locations;
 mod partition_values;
+mod pending_rows;
 mod rewrite;
 mod row_changes;
 mod row_checks;
@@ -146,9 +147,11 @@ impl Tables {
     }
 
     /// How far a block has come.
-    pub fn block_mark(&self) -> BlockMark {
-        let block = self.managed.block();
-        block.map(|(block, _)| block.mark()).unwrap_or_default()
+    pub async fn block_mark(&self) -> Result<BlockMark> {
+        match self.managed.block() {
+            Some((block, _)) => block.mark().await,
+            None => Ok(BlockMark::default()),
+        }
     }
 
     /// Takes back what a block did after a mark.
@@ -210,7 +213,7 @@ impl Tables {
 
     /// The definition of a managed table as it is now.
     pub async fn shape(&self, id: &str) -> Result<TableShape> {
-        self.managed.newest(id).await?.1.shape()
+        self.managed.shape(id).await
     }
 
     /// Begins a statement that changes rows of a managed table; waits for those of this server before it.
