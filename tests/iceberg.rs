@@ -169,6 +169,86 @@ async fn tables_of_another_engine_are_read() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn equality_deletes_know_null() {
+    let server = TestServer::start().await;
+    let Some(found) = tables(&server.files()) else {
+        return;
+    };
+    let client = server.client().await;
+    // By `k = a`, by `k = NULL`, by pairs of values of which one is NULL, by either zero, and by NaN.
+    for (name, left) in [
+        ("nulls_a", [1, 2, 4, 5].as_slice()),
+        ("nulls_null", &[0, 1, 3, 4]),
+        ("nulls_both", &[0, 1, 2, 3]),
+        ("nulls_zero", &[2, 3, 4, 5]),
+        ("nulls_nan", &[0, 1, 3, 4, 5]),
+    ] {
+        let id = found[name].as_i64().unwrap();
+        let table = format!("read_iceberg('house/sales/nulls', snapshot_id => {id})");
+        let shown: Vec<String> = left.iter().map(ToString::to_string).collect();
+        let sql = format!("SELECT id FROM {table} ORDER BY id");
+        assert_eq!(one(&client, &sql).await, shown.join("; "), "{name}");
+        // Columns by which rows are deleted need not be asked for, nor any column.
+        let sql = format!("SELECT count(*) FROM {table}");
+        assert_eq!(one(&client, &sql).await, left.len().to_string(), "{name}");
+        let sql = format!("SELECT old, k, id FROM {table} WHERE id = 1");
+        let expected = if left.contains(&1) { "o b 1" } else { "" };
+        assert_eq!(one(&client, &sql).await, expected, "{name}");
+    }
+    let table = format!(
+        "read_iceberg('house/sales/nulls', snapshot_id => {})",
+        found["nulls_a"].as_i64().unwrap()
+    );
+    for (filter, left) in [
+        ("k IS NULL", "2; 5"),
+        ("k <> 'a'", "1; 4"),
+        ("k = 'a'", ""),
+        ("x >= 2", "2; 5"),
+        ("x = 0", "1"),
+    ] {
+        let sql = format!("SELECT id FROM {table} WHERE {filter} ORDER BY id");
+        assert_eq!(one(&client, &sql).await, left, "{filter}");
+    }
+    // A column by which rows were deleted, and which was dropped then.
+    let sql = "SELECT * FROM read_iceberg('house/sales/nulls') ORDER BY id";
+    let left = "0 a 0; 1 b -0; 2 NULL NaN; 3 a 1; 4 b NULL";
+    assert_eq!(one(&client, sql).await, left);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn fields_within_columns_are_known_by_their_ids() {
+    let server = TestServer::start().await;
+    if tables(&server.files()).is_none() {
+        return;
+    }
+    let client = server.client().await;
+    let fields = |x: &str| {
+        format!("id, s['{x}'], s['y'], l[1]['{x}'], l[1]['y'], m['k']['{x}'], m['k']['y']")
+    };
+    // Fields were added: without a delete, so that only the map needs the library.
+    let sql = format!(
+        "SELECT {} FROM read_iceberg('house/sales/grown') ORDER BY id",
+        fields("x")
+    );
+    let rows = "1 10 NULL 11 NULL 12 NULL; 2 NULL NULL NULL NULL NULL NULL; \
+                3 20 a 21 b 22 c; 4 NULL NULL NULL NULL NULL NULL";
+    assert_eq!(one(&client, &sql).await, rows);
+    let sql = "SELECT id FROM read_iceberg('house/sales/grown') WHERE s IS NULL ORDER BY id";
+    assert_eq!(one(&client, sql).await, "2; 4");
+    // They were renamed and widened too, there is a new list, and a row was deleted.
+    let sql = format!(
+        "SELECT {}, tags[1] FROM read_iceberg('house/sales/nested') ORDER BY id",
+        fields("xx")
+    );
+    let rows = "1 10 NULL 11 NULL 12 NULL NULL; 2 NULL NULL NULL NULL NULL NULL NULL; \
+                3 20 a 21 b 22 c t";
+    assert_eq!(one(&client, &sql).await, rows);
+    let sql = "SELECT count(*), sum(cardinality(l)), sum(cardinality(m)) \
+               FROM read_iceberg('house/sales/nested')";
+    assert_eq!(one(&client, sql).await, "3 3 2");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_catalog_names_its_tables() {
     let server = TestServer::start().await;
     let Some(found) = tables(&server.files()) else {

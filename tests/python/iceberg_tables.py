@@ -20,7 +20,7 @@ from pyiceberg.table.update.snapshot import _FastAppendFiles
 from pyiceberg.transforms import BucketTransform, DayTransform, IdentityTransform
 from pyiceberg.typedef import Record
 from pyiceberg.types import (
-    DateType, DoubleType, IntegerType, LongType, NestedField, StringType, TimestampType,
+    DateType, DoubleType, IntegerType, ListType, LongType, MapType, NestedField, StringType, StructType, TimestampType,
 )
 
 folder = sys.argv[1]
@@ -175,10 +175,85 @@ def deleted():
     table.append(pa.table({"id": pa.array([100], pa.int64()), "name": ["n1"]}))
 
 
+def nulls():
+    """Deletes by columns that hold NULL, NaN and both zeros, by several columns, and by one that is dropped later."""
+    schema = Schema(
+        NestedField(1, "id", LongType(), required=False), NestedField(2, "k", StringType(), required=False),
+        NestedField(3, "x", DoubleType(), required=False), NestedField(4, "old", StringType(), required=False),
+    )
+    table = catalog.create_table("sales.nulls", schema, properties={"format-version": "2"})
+    table.append(pa.table({
+        "id": pa.array(range(6), pa.int64()), "k": ["a", "b", None, "a", "b", None],
+        "x": [0.0, -0.0, float("nan"), 1.0, None, 2.0], "old": ["o", "o", "o", "o", None, "p"],
+    }))
+    equal = DataFileContent.EQUALITY_DELETES
+    before = table.current_snapshot().snapshot_id
+    text = lambda *values: pa.array(values, pa.string())
+
+    def deleted_alone(name, rows, ids):
+        """Deletes from the rows as they were at first."""
+        now = delete_by(catalog.load_table("sales.nulls"), equal, rows, name, ids, ids)
+        found[name] = now.current_snapshot().snapshot_id
+        now.manage_snapshots().rollback_to_snapshot(before).commit()
+
+    deleted_alone("nulls_a", pa.table({"k": text("a")}), [2])
+    deleted_alone("nulls_null", pa.table({"k": text(None)}), [2])
+    deleted_alone("nulls_both", pa.table({"k": text(None, "b"), "x": pa.array([2.0, None], pa.float64())}), [2, 3])
+    deleted_alone("nulls_zero", pa.table({"x": pa.array([-0.0], pa.float64())}), [3])
+    deleted_alone("nulls_nan", pa.table({"x": pa.array([float("nan")], pa.float64())}), [3])
+    table = delete_by(catalog.load_table("sales.nulls"), equal, pa.table({"old": text("p")}), "nulls_old", [4], [4])
+    with table.update_schema() as update:
+        update.delete_column("old")
+
+
+def nested():
+    """Columns whose fields change, and a delete, for which the library reads the files; without one DataFusion does."""
+    inner = lambda i: StructType(NestedField(i, "x", IntegerType(), required=False))
+    schema = Schema(
+        NestedField(1, "id", LongType(), required=False), NestedField(2, "s", inner(20), required=False),
+        NestedField(3, "l", ListType(30, inner(31), element_required=False), required=False),
+        NestedField(4, "m", MapType(40, StringType(), 41, inner(42), value_required=False), required=False),
+    )
+    x = pa.struct([("x", pa.int32())])
+    old = pa.table({
+        "id": pa.array([1, 2], pa.int64()), "s": pa.array([{"x": 10}, None], x),
+        "l": pa.array([[{"x": 11}, None], []], pa.list_(x)),
+        "m": pa.array([[("k", {"x": 12})], None], pa.map_(pa.string(), x)),
+    })
+    for name in ("grown", "nested"):
+        table = catalog.create_table(f"sales.{name}", schema, properties={"format-version": "2"})
+        table.append(old)
+        renamed = "xx" if name == "nested" else "x"
+        with table.update_schema() as update:
+            for column in ("s", "l", "m"):
+                update.add_column((column, "y"), StringType())
+        if name == "nested":
+            with table.update_schema() as update:
+                update.rename_column(("s", "x"), "xx")
+                update.rename_column(("l", "element", "x"), "xx")
+                update.rename_column(("m", "value", "x"), "xx")
+                update.update_column(("s", "x"), LongType())
+                update.add_column("tags", ListType(1, StringType(), element_required=False))
+        kind = lambda x: pa.struct([(renamed, x), ("y", pa.string())])
+        new = {
+            "id": pa.array([3, 4], pa.int64()),
+            "s": pa.array([{renamed: 20, "y": "a"}, None], kind(pa.int64() if name == "nested" else pa.int32())),
+            "l": pa.array([[{renamed: 21, "y": "b"}], None], pa.list_(kind(pa.int32()))),
+            "m": pa.array([[("k", {renamed: 22, "y": "c"})], None], pa.map_(pa.string(), kind(pa.int32()))),
+        }
+        if name == "nested":
+            new["tags"] = pa.array([["t"], None], pa.list_(pa.string()))
+        table.append(pa.table(new))
+    ids = pa.table({"id": pa.array([4], pa.int64())})
+    delete_by(table, DataFileContent.EQUALITY_DELETES, ids, "nested", [1], [1])
+
+
 plain()
 partitioned()
 strange()
 evolved()
 widened()
 deleted()
+nulls()
+nested()
 print(json.dumps(found))

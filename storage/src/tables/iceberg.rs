@@ -6,6 +6,9 @@
 
 mod arrow_bridge;
 mod catalogs;
+mod equality_deletes;
+mod library;
+mod nested_columns;
 mod predicate;
 mod provider;
 mod storage;

@@ -28,8 +28,9 @@ fn predicate(expr: &Expr, schema: &Schema) -> Option<Predicate> {
             op => comparison(left, *op, right, schema)
                 .or_else(|| comparison(right, op.swap()?, left, schema)),
         },
-        Expr::IsNull(inner) => Some(reference(inner)?.is_null()),
-        Expr::IsNotNull(inner) => Some(reference(inner)?.is_not_null()),
+        // Of columns with fields of their own the library knows nothing.
+        Expr::IsNull(inner) => type_of(inner, schema).and(Some(reference(inner)?.is_null())),
+        Expr::IsNotNull(inner) => type_of(inner, schema).and(Some(reference(inner)?.is_not_null())),
         Expr::InList(list) if !list.negated => {
             let column = reference(&list.expr)?;
             let values: Option<Vec<Datum>> = list
@@ -52,7 +53,13 @@ fn predicate(expr: &Expr, schema: &Schema) -> Option<Predicate> {
 }
 
 fn comparison(left: &Expr, op: Operator, right: &Expr, schema: &Schema) -> Option<Predicate> {
-    let value = datum(right, type_of(left, schema)?)?;
+    let data_type = type_of(left, schema)?;
+    let is_float = matches!(data_type, PrimitiveType::Float | PrimitiveType::Double);
+    if is_float && !matches!(op, Operator::Lt | Operator::LtEq | Operator::Eq) {
+        // Bounds say nothing of NaN, which is greater than every number.
+        return None;
+    }
+    let value = datum(right, data_type).filter(|value| !value.is_nan())?;
     let column = reference(left)?;
     Some(match op {
         Operator::Eq => column.equal_to(value),
@@ -94,8 +101,11 @@ fn datum(expr: &Expr, data_type: PrimitiveType) -> Option<Datum> {
         (PrimitiveType::Int, V::Int64(Some(v))) => Datum::int(i32::try_from(*v).ok()?),
         (PrimitiveType::Long, V::Int64(Some(v))) => Datum::long(*v),
         (PrimitiveType::Long, V::Int32(Some(v))) => Datum::long(i64::from(*v)),
-        (PrimitiveType::Float, V::Float32(Some(v))) => Datum::float(*v),
-        (PrimitiveType::Double, V::Float64(Some(v))) => Datum::double(*v),
+        // To the library the two zeros are different numbers, and NaN is within no bounds.
+        (PrimitiveType::Float, V::Float32(Some(v))) if *v != 0.0 && !v.is_nan() => Datum::float(*v),
+        (PrimitiveType::Double, V::Float64(Some(v))) if *v != 0.0 && !v.is_nan() => {
+            Datum::double(*v)
+        }
         (
             PrimitiveType::String,
             V::Utf8(Some(v)) | V::LargeUtf8(Some(v)) | V::Utf8View(Some(v)),
@@ -114,7 +124,7 @@ fn datum(expr: &Expr, data_type: PrimitiveType) -> Option<Datum> {
 #[cfg(test)]
 mod tests {
     use datafusion::logical_expr::{col, lit};
-    use iceberg::spec::NestedField;
+    use iceberg::spec::{NestedField, StructType};
 
     use super::*;
 
@@ -126,6 +136,8 @@ mod tests {
             .with_fields(vec![
                 field(1, "i", PrimitiveType::Long),
                 field(2, "s", PrimitiveType::String),
+                field(3, "x", PrimitiveType::Double),
+                NestedField::optional(4, "inner", Type::Struct(StructType::new(vec![]))).into(),
             ])
             .build()
             .unwrap()
@@ -151,5 +163,20 @@ mod tests {
         assert_eq!(shown(col("i").in_list(vec![lit(1_i64)], true)), None);
         let between = col("i").between(lit(1_i64), lit(2_i64));
         assert_eq!(shown(between).unwrap(), "(i >= 1) AND (i <= 2)");
+    }
+    #[test]
+    fn zeros_and_not_a_numbers_are_left_out() {
+        assert_eq!(shown(col("x").eq(lit(3.5))).unwrap(), "x = 3.5");
+        assert_eq!(shown(col("x").eq(lit(-0.0))), None);
+        assert_eq!(shown(col("x").lt_eq(lit(0.0))), None);
+        assert_eq!(shown(col("x").between(lit(0.0), lit(1.0))), None);
+        let listed = col("x").in_list(vec![lit(1.0), lit(f64::NAN)], false);
+        assert_eq!(shown(listed), None);
+    }
+
+    #[test]
+    fn columns_with_fields_of_their_own_are_left_out() {
+        assert_eq!(shown(col("inner").is_null()), None);
+        assert_eq!(shown(col("inner").is_not_null()), None);
     }
 }

@@ -4,6 +4,7 @@
 //! need more than that, because rows in them were deleted or their columns have other names than now, are read by the
 //! Iceberg library, whose batches cross the bridge.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -17,15 +18,13 @@ use datafusion::datasource::file_format::parquet::ParquetFormat;
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder};
 use datafusion::datasource::table_schema::TableSchemaBuilder;
-use datafusion::error::{DataFusionError, Result as DfResult};
+use datafusion::error::Result as DfResult;
 use datafusion::execution::object_store::ObjectStoreUrl;
-use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
 use datafusion::physical_plan::ExecutionPlan;
-use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::streaming::PartitionStream;
 use datafusion::physical_plan::union::UnionExec;
-use futures::{StreamExt as _, TryStreamExt as _};
+use futures::TryStreamExt as _;
 use iceberg::arrow::schema_to_arrow_schema;
 use iceberg::expr::Predicate;
 use iceberg::scan::FileScanTask;
@@ -36,8 +35,10 @@ use url::{Position, Url};
 
 use crate::error::Result;
 use crate::locations::Locations;
+use crate::tables::iceberg::equality_deletes::EqualityDeletes;
+use crate::tables::iceberg::library::{LibraryScan, LibraryTask};
 use crate::tables::iceberg::storage::object_of;
-use crate::tables::iceberg::{arrow_bridge, failed_at, predicate};
+use crate::tables::iceberg::{arrow_bridge, failed_at, nested_columns, predicate};
 use crate::tables::located::located;
 use crate::tables::scans::of_no_files;
 
@@ -52,6 +53,8 @@ pub(super) struct IcebergProvider {
     schema: SchemaRef,
     /// Whether a column of any file is the column of the same name now.
     is_named_as_now: bool,
+    /// The columns that files may hold with other fields within them, by their ids.
+    changed: Arc<BTreeSet<i32>>,
     locations: Arc<Locations>,
 }
 
@@ -83,12 +86,14 @@ impl IcebergProvider {
             schema_to_arrow_schema(&iceberg_schema).map_err(|error| failed_at(&location, error))?;
         let schema = arrow_bridge::schema(&theirs)?;
         let is_named_as_now = is_named_alike(metadata, &iceberg_schema);
+        let changed = Arc::new(nested_columns::changed(metadata, &iceberg_schema));
         Ok(Self {
             table,
             snapshot,
             iceberg_schema,
             schema,
             is_named_as_now,
+            changed,
             locations,
         })
     }
@@ -98,6 +103,15 @@ impl IcebergProvider {
         self.is_named_as_now
             && task.deletes.is_empty()
             && task.data_file_format == DataFileFormat::Parquet
+    }
+
+    /// Whether a column has maps in it that files may hold otherwise, which DataFusion does not bring up to date.
+    fn has_changed_maps(&self, projection: Option<&Vec<usize>>) -> bool {
+        let fields = self.iceberg_schema.as_struct().fields().iter().enumerate();
+        let mut read = fields.filter(|(at, _)| projection.is_none_or(|all| all.contains(at)));
+        read.any(|(_, field)| {
+            self.changed.contains(&field.id) && nested_columns::holds_map(&field.field_type)
+        })
     }
 
     /// The files that DataFusion reads itself; all in one store.
@@ -126,7 +140,7 @@ impl IcebergProvider {
     async fn library_scan(
         &self,
         session: &dyn Session,
-        mut tasks: Vec<FileScanTask>,
+        tasks: Vec<FileScanTask>,
         projection: Option<&Vec<usize>>,
     ) -> DfResult<Arc<dyn ExecutionPlan>> {
         let all: Vec<usize> = (0..self.schema.fields().len()).collect();
@@ -139,24 +153,29 @@ impl IcebergProvider {
         let schema = Arc::new(self.schema.project(read)?);
         let fields = self.iceberg_schema.as_struct().fields();
         let ids: Vec<i32> = read.iter().map(|at| fields[*at].id).collect();
-        for task in &mut tasks {
+        let n_partitions = session.config().target_partitions().clamp(1, tasks.len());
+        let mut dealt: Vec<Vec<LibraryTask>> = vec![Vec::new(); n_partitions];
+        let metadata = self.table.metadata();
+        let mut deletes = EqualityDeletes::of(metadata, &self.iceberg_schema, &tasks)?;
+        for (i, mut task) in tasks.into_iter().enumerate() {
             // The columns of now, not those of the time when the snapshot was made.
             if task.schema.schema_id() != self.iceberg_schema.schema_id() {
                 task.predicate = None;
-                task.schema = Arc::clone(&self.iceberg_schema);
             }
             task.project_field_ids.clone_from(&ids);
-        }
-        let n_partitions = session.config().target_partitions().clamp(1, tasks.len());
-        let mut dealt: Vec<Vec<FileScanTask>> = vec![Vec::new(); n_partitions];
-        for (i, task) in tasks.into_iter().enumerate() {
-            dealt[i % n_partitions].push(task);
+            let (read, deletes) = deletes.take(&mut task)?;
+            dealt[i % n_partitions].push(LibraryTask {
+                task,
+                read,
+                deletes,
+            });
         }
         let partition = |tasks| -> Arc<dyn PartitionStream> {
             Arc::new(LibraryScan {
                 table: self.table.clone(),
                 tasks,
                 schema: Arc::clone(&schema),
+                changed: Arc::clone(&self.changed),
             })
         };
         let partitions = dealt.into_iter().map(partition).collect();
@@ -246,8 +265,10 @@ impl TableProvider for IcebergProvider {
             false => None,
         };
         let tasks = plan(&self.table, snapshot, wanted).await?;
-        let (plain, other): (Vec<_>, Vec<_>) =
-            tasks.into_iter().partition(|task| self.is_plain(task));
+        let has_changed_maps = self.has_changed_maps(projection);
+        let (plain, other): (Vec<_>, Vec<_>) = tasks
+            .into_iter()
+            .partition(|task| self.is_plain(task) && !has_changed_maps);
         let mut plans = Vec::new();
         let mut stores: Vec<(Url, Vec<PartitionedFile>)> = Vec::new();
         for task in plain {
@@ -293,47 +314,5 @@ impl IcebergProvider {
             version: None,
         });
         Ok((root, file))
-    }
-}
-
-/// Tasks that the library reads, one after the other.
-struct LibraryScan {
-    table: Table,
-    tasks: Vec<FileScanTask>,
-    schema: SchemaRef,
-}
-
-impl fmt::Debug for LibraryScan {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "LibraryScan({} files)", self.tasks.len())
-    }
-}
-
-impl PartitionStream for LibraryScan {
-    fn schema(&self) -> &SchemaRef {
-        &self.schema
-    }
-
-    fn execute(&self, context: Arc<TaskContext>) -> SendableRecordBatchStream {
-        let schema = Arc::clone(&self.schema);
-        let location = self.table.metadata().location().to_owned();
-        let failed = move |error| DataFusionError::from(failed_at(&location, error));
-        let reader = self
-            .table
-            .reader_builder()
-            .with_batch_size(context.session_config().batch_size())
-            .with_data_file_concurrency_limit(1)
-            .build();
-        let tasks = futures::stream::iter(self.tasks.clone()).map(Ok).boxed();
-        let batches = match reader.read(tasks) {
-            Ok(read) => read.stream(),
-            Err(error) => futures::stream::once(async { Err(error) }).boxed(),
-        };
-        let output = Arc::clone(&schema);
-        let batches = batches.map(move |batch| {
-            let batch = batch.map_err(&failed)?;
-            Ok(arrow_bridge::batch(batch, &output)?)
-        });
-        Box::pin(RecordBatchStreamAdapter::new(schema, batches))
     }
 }
