@@ -3,30 +3,24 @@
 //! A store flows in, one flows out whose whole files fail at their end if a quote was never closed: the reader would take
 //! all lines behind it for one field. Compressed files come out of it plain, so that the same eye sees them.
 
-use std::fs::File;
-use std::io::Read as _;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use datafusion::datasource::file_format::file_compression_type::FileCompressionType;
-use datafusion::error::DataFusionError;
-use futures::stream::BoxStream;
 use futures::{StreamExt as _, TryStreamExt as _};
 use object_store::path::Path;
 use object_store::{
-    Error as StoreError, GetOptions, GetResult, GetResultPayload, ObjectMeta, ObjectStore,
-    ObjectStoreExt as _, Result as StoreResult,
+    GetOptions, GetResult, GetResultPayload, ObjectMeta, ObjectStore, ObjectStoreExt as _,
+    Result as StoreResult,
 };
 
 use crate::error::{Error, Result};
 use crate::stores::{Layer, Layered};
 use crate::tables::csv_quotes::{Dialect, Quotes};
 use crate::tables::located::Place;
+use crate::tables::plain_bytes::{Body, body, failed, plain};
 
-/// How much is read and looked at in one piece.
-const PIECE_BYTES: u64 = 1 << 20;
-/// The same where a file is only looked at.
+/// How much is looked at in one piece.
 const LOOK_BYTES: u64 = 8 << 20;
 /// How many pieces are fetched at a time.
 const PIECES_IN_FLIGHT: usize = 4;
@@ -94,11 +88,7 @@ impl QuoteWatch {
         }))
     }
 
-    fn watched(
-        &self,
-        path: &Path,
-        body: BoxStream<'static, StoreResult<Bytes>>,
-    ) -> BoxStream<'static, StoreResult<Bytes>> {
+    fn watched(&self, path: &Path, body: Body) -> Body {
         let (place, path) = (self.place.clone(), path.clone());
         let state = (body, Quotes::new(self.dialect));
         futures::stream::try_unfold(state, move |(mut body, mut quotes)| {
@@ -116,40 +106,6 @@ impl QuoteWatch {
         })
         .boxed()
     }
-
-    fn plain(
-        &self,
-        body: BoxStream<'static, StoreResult<Bytes>>,
-    ) -> StoreResult<BoxStream<'static, StoreResult<Bytes>>> {
-        if !self.compression.is_compressed() {
-            return Ok(body);
-        }
-        let body = body.map_err(DataFusionError::from).boxed();
-        let plain = self.compression.convert_stream(body).map_err(failed)?;
-        Ok(plain.map_err(failed).boxed())
-    }
-}
-
-fn failed(error: impl std::error::Error + Send + Sync + 'static) -> StoreError {
-    StoreError::Generic {
-        store: "csv",
-        source: Box::new(error),
-    }
-}
-
-/// The content of a file of this machine.
-fn pieces(file: File) -> BoxStream<'static, StoreResult<Bytes>> {
-    futures::stream::try_unfold(file, |file| async move {
-        let read = move || {
-            let mut piece = Vec::with_capacity(PIECE_BYTES as usize);
-            let mut rest = (&file).take(PIECE_BYTES);
-            rest.read_to_end(&mut piece).map(|_| (piece, file))
-        };
-        let read = tokio::task::spawn_blocking(read).await.map_err(failed)?;
-        let (piece, file) = read.map_err(failed)?;
-        Ok((!piece.is_empty()).then(|| (Bytes::from(piece), file)))
-    })
-    .boxed()
 }
 
 #[async_trait]
@@ -164,14 +120,13 @@ impl Layer for QuoteWatch {
         if !is_whole {
             return Ok(got);
         }
-        let body = match got.payload {
-            GetResultPayload::Stream(body) => body,
-            GetResultPayload::File(file, _) => pieces(file),
-        };
-        let body = self.watched(path, self.plain(body)?);
+        let (meta, range, attributes) = (got.meta, got.range, got.attributes);
+        let text = plain(body(got.payload), self.compression);
         Ok(GetResult {
-            payload: GetResultPayload::Stream(body),
-            ..got
+            payload: GetResultPayload::Stream(self.watched(path, text)),
+            meta,
+            range,
+            attributes,
         })
     }
 }

@@ -5,15 +5,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use datafusion::catalog::view::ViewTable;
+use datafusion::arrow::datatypes::{DataType, Schema, SchemaRef};
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::ScalarValue;
 use datafusion::datasource::listing::PartitionedFile;
-use datafusion::datasource::provider_as_source;
 use datafusion::execution::object_store::ObjectStoreUrl;
-use datafusion::functions::core::expr_fn::nullif;
-use datafusion::logical_expr::{LogicalPlanBuilder, UNNAMED_TABLE, cast, ident, lit};
 use object_store::ObjectStoreExt as _;
 use url::{Position, Url};
 
@@ -22,6 +18,7 @@ use crate::catalog::{
 };
 use crate::error::{Error, Result};
 use crate::locations::Locations;
+use crate::tables::csv_values::CsvTexts;
 use crate::tables::csv_watch::has_quoted_breaks;
 use crate::tables::delta_log::{DeltaLog, DeltaVersion, VersionSpec};
 use crate::tables::external_delta;
@@ -30,8 +27,10 @@ use crate::tables::format::{FileHints, csv_dialect, is_compressed, null_text, re
 use crate::tables::history::{self, TableCommit, TableDetail};
 use crate::tables::iceberg::{IcebergCatalogs, IcebergTable};
 use crate::tables::inference::infer;
+use crate::tables::json_source::JsonForm;
 use crate::tables::listing::{Found, ListedFile, Listing, TableFolder, find, shown};
 use crate::tables::located::Place;
+use crate::tables::plain_bytes::without_mark;
 use crate::tables::snapshot::TableSnapshot;
 use crate::warehouse::Warehouse;
 
@@ -343,29 +342,32 @@ impl Listing {
         let format = reader(self.format, &definition.options, hints, session)?;
         let declared = definition.schema.as_deref().map(schema_of).transpose()?;
         let partitions = self.partitions(definition, declared.as_deref())?;
-        let schema = match declared {
-            Some(schema) => schema,
+        let (found, is_sampled) = match declared {
+            Some(schema) => (schema, false),
             None => infer(self, format.as_ref(), session).await?,
         };
-        let schema = self.without(&schema, &partitions.columns)?;
+        let schema = self.without(&found, &partitions.columns)?;
+        let json = (self.format == ExternalFormat::NdJson).then(|| JsonForm {
+            is_array: json_array,
+            // A copy of a partition's column is a key without a column of its own.
+            is_sampled: is_sampled && schema.fields().len() == found.fields().len(),
+        });
         let null_text = null_text(self.format, &definition.options)?;
-        let in_files = match null_text {
-            Some(_) => all_text(&schema),
-            None => Arc::clone(&schema),
+        let texts = CsvTexts {
+            null_text: null_text.map(Arc::from),
+            batch_size: None,
         };
         let store_url = ObjectStoreUrl::parse(&self.base[..Position::BeforePath])?;
-        let table = Arc::new(FileTable {
+        Ok(Arc::new(FileTable {
             store_url,
             store: Arc::clone(&self.store),
             format,
             format_name: self.format.name(),
             files: partitions.files,
-            columns: Columns::new(in_files, &partitions.columns),
-        });
-        match null_text {
-            Some(null_text) => with_nulls(table, &schema, null_text),
-            None => Ok(table),
-        }
+            columns: Columns::new(schema, &partitions.columns),
+            json,
+            texts,
+        }))
     }
 
     /// The columns that the folders' names hold, with their types, and the files with their values.
@@ -449,7 +451,8 @@ impl Listing {
         }
         let head = 0..file.meta.size.min(JSON_HEAD_BYTES);
         let head = self.store.get_range(&file.meta.location, head).await?;
-        Ok(head.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'['))
+        let text = without_mark(&head).trim_ascii_start();
+        Ok(text.first() == Some(&b'['))
     }
 }
 
@@ -529,35 +532,4 @@ fn percent_decoded(text: &str) -> String {
         }
     }
     String::from_utf8(bytes).unwrap_or_else(|_| text.to_owned())
-}
-
-/// The columns of a file as the text that they are written in.
-fn all_text(schema: &Schema) -> SchemaRef {
-    let text = |field: &Arc<Field>| field.as_ref().clone().with_data_type(DataType::Utf8);
-    Arc::new(Schema::new(
-        schema.fields().iter().map(text).collect::<Vec<_>>(),
-    ))
-}
-
-/// A view over a table of texts: the null text becomes NULL, all else the type of the column in `schema`.
-fn with_nulls(
-    table: Arc<FileTable>,
-    schema: &Schema,
-    null_text: &str,
-) -> Result<Arc<dyn TableProvider>> {
-    let columns = table.schema();
-    let columns = columns.fields().iter().map(|field| {
-        let column = ident(field.name());
-        match schema.field_with_name(field.name()) {
-            Ok(field) => {
-                cast(nullif(column, lit(null_text)), field.data_type().clone()).alias(field.name())
-            }
-            // The columns of partitions come from the names of folders.
-            Err(_) => column,
-        }
-    });
-    let plan = LogicalPlanBuilder::scan(UNNAMED_TABLE, provider_as_source(table), None)?
-        .project(columns.collect::<Vec<_>>())?
-        .build()?;
-    Ok(Arc::new(ViewTable::new(plan, None)))
 }

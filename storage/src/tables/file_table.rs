@@ -27,7 +27,10 @@ use datafusion_datasource::compute_all_files_statistics;
 use futures::{StreamExt as _, TryStreamExt as _};
 use object_store::ObjectStore;
 
-use crate::tables::located::located;
+use crate::tables::csv_values::CsvTexts;
+use crate::tables::json_source::{JsonForm, JsonSource};
+use crate::tables::located::located_texts;
+use crate::tables::nan_bounds::without_greatest;
 use crate::tables::scans::{of_no_files, pushdown};
 
 /// Files of one store and one format, read as a table.
@@ -38,6 +41,10 @@ pub(crate) struct FileTable {
     pub(crate) format_name: &'static str,
     pub(crate) files: Vec<PartitionedFile>,
     pub(crate) columns: Columns,
+    /// How JSON is read, of files of that format.
+    pub(crate) json: Option<JsonForm>,
+    /// How CSV is read.
+    pub(crate) texts: CsvTexts,
 }
 
 /// The columns of a table of files.
@@ -130,7 +137,8 @@ impl FileTable {
             .format
             .infer_stats_and_ordering(session, &self.store, schema, &file.object_meta)
             .await?;
-        let statistics = Arc::new(found.statistics);
+        let statistics = without_greatest(found.statistics, &self.columns.in_files);
+        let statistics = Arc::new(statistics);
         if let Some(cache) = cache {
             let entry = CachedFileMetadata::new(
                 file.object_meta.clone(),
@@ -208,7 +216,10 @@ impl TableProvider for FileTable {
         let schema = TableSchemaBuilder::from(&self.columns.in_files)
             .with_table_partition_cols(self.columns.partitions.clone())
             .build();
-        let source = self.format.file_source(schema);
+        let source = match self.json {
+            Some(form) => Arc::new(JsonSource::new(schema, form)),
+            None => self.format.file_source(schema),
+        };
         let config = FileScanConfigBuilder::new(self.store_url.clone(), source)
             .with_file_groups(groups)
             .with_statistics(statistics)
@@ -216,6 +227,6 @@ impl TableProvider for FileTable {
             .with_limit(limit)
             .build();
         let plan = self.format.create_physical_plan(session, config).await?;
-        Ok(located(plan, self.format_name))
+        Ok(located_texts(plan, self.format_name, self.texts.clone()))
     }
 }

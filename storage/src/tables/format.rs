@@ -39,6 +39,8 @@ const ALIASES: &[(&str, &str)] = &[
     ("has_header", "header"),
     ("null_value", "null"),
     ("nullstr", "null"),
+    ("sample_rows", "infer_rows"),
+    ("sample_size", "infer_rows"),
     ("schema_infer_max_rec", "infer_rows"),
     ("sep", "delimiter"),
 ];
@@ -120,6 +122,12 @@ pub(crate) fn format_of(file_name: &str) -> Option<(ExternalFormat, &str)> {
 /// The format that a file's name means.
 pub fn format_by_name(file_name: &str) -> Option<ExternalFormat> {
     format_of(file_name).map(|(format, _)| format)
+}
+
+/// How a text file is compressed, by its name: `gz`, `bz2`, `xz` or `zst`; `None`: not.
+pub fn compression_by_name(file_name: &str) -> Option<&'static str> {
+    let (ending, _) = compression_of(&file_name.to_ascii_lowercase());
+    ending.strip_prefix('.')
 }
 
 fn compression_of(lower_name: &str) -> (&'static str, FileCompressionType) {
@@ -283,12 +291,13 @@ impl<'a> FormatOptions<'a> {
         let Some(value) = self.values.get(option) else {
             return Ok(None);
         };
-        match value.parse() {
-            Ok(count) if count > 0 => Ok(Some(count)),
+        match value.parse::<i64>() {
+            Ok(-1) => Ok(Some(usize::MAX)),
+            Ok(count) if count > 0 => Ok(Some(count as usize)),
             _ => Err(Self::invalid(
                 option,
                 value,
-                "a whole number greater than 0",
+                "a whole number greater than 0, or -1 for all rows",
             )),
         }
     }
@@ -417,12 +426,14 @@ mod tests {
             ("FORMAT.HAS_HEADER", "off"),
             ("sep", "\\t"),
             ("null_value", "N.A"),
+            ("sample_size", "-1"),
         ];
         let format = read_with(ExternalFormat::Csv, &given).unwrap();
         let format: &dyn std::any::Any = format.as_ref();
         let csv = format.downcast_ref::<CsvFormat>().unwrap();
         assert_eq!(csv.has_header(), Some(false));
         assert_eq!(csv.delimiter(), b'\t');
+        assert_eq!(csv.options().schema_infer_max_rec, Some(usize::MAX));
         assert_eq!(csv.options().null_regex.as_deref(), Some("^(?:N\\.A)?$"));
     }
 }

@@ -3,71 +3,177 @@
 //! Listed files flow in, one schema flows out: the union of the columns by name, each of a type that holds the values of
 //! all files. What cannot be one column is an error that names the column and two files.
 
+use std::any::Any;
 use std::sync::Arc;
 
-use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef};
 use datafusion::catalog::Session;
 use datafusion::datasource::file_format::FileFormat;
+use datafusion::datasource::file_format::csv::CsvFormat;
+use datafusion::datasource::file_format::file_compression_type::FileCompressionType;
+use datafusion::datasource::file_format::json::JsonFormat;
+use datafusion::error::Result as DataFusionResult;
 use datafusion::logical_expr::type_coercion::binary::comparison_coercion;
 use futures::{StreamExt as _, TryStreamExt as _};
+use object_store::{ObjectMeta, ObjectStoreExt as _};
 
 use crate::catalog::ExternalFormat;
 use crate::error::{Error, Result};
-use crate::tables::json_lines::first_bad_line;
-use crate::tables::listing::{ListedFile, Listing, shown};
+use crate::tables::csv_quotes::Dialect;
+use crate::tables::csv_types::csv_columns;
+use crate::tables::csv_watch::QuoteWatch;
+use crate::tables::json_types::json_columns;
+use crate::tables::listing::{Listing, shown};
 use crate::tables::located::{Place, at_line, bad_file, reading};
+use crate::tables::plain_bytes::{body, plain};
+use crate::tables::sample::Sample;
 
 /// Files whose columns are read at once.
 const PARALLEL_FILES: usize = 32;
 
-/// The columns of all files. Errors: `NoColumns`, `MixedColumns`, `MixedTypes`, `BadFile`.
+/// The columns of all files, and whether there may be more in rows that were not looked at.
+///
+/// Errors: `NoColumns`, `MixedColumns`, `MixedTypes`, `BadFile`.
 pub(crate) async fn infer(
     listing: &Listing,
     format: &dyn FileFormat,
     session: &dyn Session,
-) -> Result<SchemaRef> {
-    let place = listing.place();
-    let place = &place;
-    let schema_of = |file: &ListedFile| {
-        let meta = file.meta.clone();
-        async move {
-            let path = meta.location.clone();
-            let name = path.to_string();
-            let inferred = async {
-                let files = [meta];
-                let inferred = format.infer_schema(session, &listing.store, &files);
-                reading(place, &name, inferred).await
-            };
-            match inferred.await {
-                Ok(schema) => Ok::<_, Error>((name, schema)),
-                Err(error) => {
-                    let is_lines = listing.format == ExternalFormat::NdJson
-                        && !format.compression_type().is_some_and(|c| c.is_compressed());
-                    let line = match is_lines {
-                        true => first_bad_line(&listing.store, &path, None).await,
-                        false => None,
-                    };
-                    Err(at_line(line, bad_file(place, &name, error)).into())
-                }
-            }
-        }
-    };
+) -> Result<(SchemaRef, bool)> {
+    let place = &listing.place();
     // A file without a byte has no columns to say.
-    let files: Vec<_> = listing.files.iter().filter(|f| f.meta.size > 0).collect();
-    let schemas: Vec<(String, SchemaRef)> = futures::stream::iter(files.into_iter().map(schema_of))
-        .buffered(PARALLEL_FILES)
-        .try_collect()
-        .await?;
+    let files = listing.files.iter().map(|file| &file.meta);
+    let files: Vec<&ObjectMeta> = files.filter(|meta| meta.size > 0).collect();
+    let n_bytes = files.iter().map(|meta| meta.size).sum();
+    let sample = Sample::of(listing.format, n_rows_of(format), files.len(), n_bytes);
+    let columns = |meta: &ObjectMeta| {
+        let looked = Looked {
+            listing,
+            place,
+            format,
+            sample,
+        };
+        looked.columns_of(meta.clone(), session)
+    };
+    let found: Vec<(String, SchemaRef, bool)> =
+        futures::stream::iter(files.into_iter().map(columns))
+            .buffered(PARALLEL_FILES)
+            .try_collect()
+            .await?;
+    let is_sampled = found.iter().any(|(_, _, is_sampled)| *is_sampled);
+    let found = found.into_iter().map(|(file, schema, _)| (file, schema));
+    let schemas: Vec<(String, SchemaRef)> = found.collect();
     let schema = match listing.format {
         ExternalFormat::Csv => by_place(place, &schemas)?,
         _ => by_name(place, &schemas)?,
     };
-    match schema.fields().is_empty() {
-        true => Err(Error::NoColumns {
+    if schema.fields().is_empty() {
+        return Err(Error::NoColumns {
             location: shown(&listing.base),
-        }),
-        false => Ok(Arc::new(schema)),
+        });
     }
+    let schema = match listing.format {
+        // Rows that were not looked at may have values, and text holds them all.
+        ExternalFormat::Csv | ExternalFormat::NdJson => {
+            let fields = schema.fields().iter().map(known);
+            Schema::new(fields.collect::<Vec<_>>())
+        }
+        _ => schema,
+    };
+    Ok((Arc::new(schema), is_sampled))
+}
+
+/// The rows that the statement says are to be looked at.
+fn n_rows_of(format: &dyn FileFormat) -> Option<usize> {
+    let format: &dyn Any = format;
+    match (
+        format.downcast_ref::<CsvFormat>(),
+        format.downcast_ref::<JsonFormat>(),
+    ) {
+        (Some(csv), _) => csv.options().schema_infer_max_rec,
+        (_, Some(json)) => json.options().schema_infer_max_rec,
+        (None, None) => None,
+    }
+}
+
+/// What looking at a file takes.
+#[derive(Clone, Copy)]
+struct Looked<'a> {
+    listing: &'a Listing,
+    place: &'a Place,
+    format: &'a dyn FileFormat,
+    sample: Sample,
+}
+
+impl Looked<'_> {
+    /// The name and the columns of a file, and whether there may be more in other rows.
+    async fn columns_of(
+        self,
+        file: ObjectMeta,
+        session: &dyn Session,
+    ) -> Result<(String, SchemaRef, bool)> {
+        let name = file.location.to_string();
+        let mut line = None;
+        let found = async {
+            match self.listing.format {
+                ExternalFormat::Csv => Ok((self.csv(&file).await?, false)),
+                ExternalFormat::NdJson => {
+                    let store = &self.listing.store;
+                    let whole = body(store.get(&file.location).await?.payload);
+                    let found = json_columns(plain(whole, self.compression()), self.sample).await;
+                    match found {
+                        Ok(found) => Ok((Arc::new(found.schema), found.is_sampled)),
+                        Err((at, error)) => {
+                            line = at;
+                            Err(error)
+                        }
+                    }
+                }
+                _ => {
+                    let files = [file];
+                    let store = &self.listing.store;
+                    let schema = self.format.infer_schema(session, store, &files).await?;
+                    Ok((schema, false))
+                }
+            }
+        };
+        match reading(self.place, &name, found).await {
+            Ok((schema, is_sampled)) => Ok((name, schema, is_sampled)),
+            Err(error) => Err(at_line(line, bad_file(self.place, &name, error)).into()),
+        }
+    }
+
+    async fn csv(&self, file: &ObjectMeta) -> DataFusionResult<SchemaRef> {
+        let format: &dyn Any = self.format;
+        let options = format.downcast_ref::<CsvFormat>().map(CsvFormat::options);
+        let options = options.cloned().unwrap_or_default();
+        let dialect = Dialect {
+            delimiter: options.delimiter,
+            quote: options.quote,
+            escape: options.escape,
+            comment: options.comment,
+        };
+        let store = Arc::clone(&self.listing.store);
+        let store = QuoteWatch::over(store, self.place, dialect, self.compression());
+        let text = body(store.get(&file.location).await?.payload);
+        let schema = csv_columns(text, &options, self.sample.n_rows).await?;
+        Ok(Arc::new(schema))
+    }
+
+    fn compression(&self) -> FileCompressionType {
+        let compression = self.format.compression_type();
+        compression.unwrap_or(FileCompressionType::UNCOMPRESSED)
+    }
+}
+
+/// The column as text, where all values that were seen are NULL.
+fn known(field: &FieldRef) -> FieldRef {
+    let data_type = match field.data_type() {
+        DataType::Null => DataType::Utf8,
+        DataType::List(element) => DataType::List(known(element)),
+        DataType::Struct(fields) => DataType::Struct(fields.iter().map(known).collect()),
+        _ => return Arc::clone(field),
+    };
+    Arc::new(field.as_ref().clone().with_data_type(data_type))
 }
 
 /// The columns of CSV files count by their place, so all must have the same.
@@ -106,7 +212,11 @@ fn by_name(place: &Place, schemas: &[(String, SchemaRef)]) -> Result<Schema> {
                 continue;
             };
             let (first, second) = (fields[at].data_type(), field.data_type());
-            let data_type = one_type(first, second).ok_or_else(|| Error::MixedTypes {
+            let both = match place.format {
+                "ndjson" => one_json_type(first, second),
+                _ => one_type(first, second),
+            };
+            let data_type = both.ok_or_else(|| Error::MixedTypes {
                 column: field.name().clone(),
                 first_file: place.url(origins[at]),
                 first_type: first.to_string(),
@@ -137,4 +247,28 @@ fn one_type(a: &DataType, b: &DataType) -> Option<DataType> {
         || (is_text(a) && is_text(b))
         || (is_time(a) && is_time(b));
     alike.then(|| comparison_coercion(a, b)).flatten()
+}
+
+/// The same of JSON, where lists and objects may have elements and keys that others lack.
+fn one_json_type(a: &DataType, b: &DataType) -> Option<DataType> {
+    let both = |a: &Field, b: &Field| -> Option<Field> {
+        let data_type = one_json_type(a.data_type(), b.data_type())?;
+        Some(a.clone().with_data_type(data_type))
+    };
+    match (a, b) {
+        (DataType::List(first), DataType::List(second)) => {
+            Some(DataType::List(Arc::new(both(first, second)?)))
+        }
+        (DataType::Struct(first), DataType::Struct(second)) => {
+            let mut fields: Vec<Field> = first.iter().map(|field| field.as_ref().clone()).collect();
+            for field in second {
+                match fields.iter().position(|known| known.name() == field.name()) {
+                    Some(at) => fields[at] = both(&fields[at], field)?,
+                    None => fields.push(field.as_ref().clone()),
+                }
+            }
+            Some(DataType::Struct(Fields::from(fields)))
+        }
+        _ => one_type(a, b),
+    }
 }

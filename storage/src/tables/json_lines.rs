@@ -5,47 +5,48 @@
 
 use std::sync::Arc;
 
-use datafusion::arrow::datatypes::SchemaRef;
-use datafusion::arrow::json::ReaderBuilder;
+use datafusion::datasource::file_format::file_compression_type::FileCompressionType;
 use futures::StreamExt as _;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt as _};
 
-/// The number of the first line that is no object of these columns; `None` schema: that is no JSON.
+use crate::tables::json_array::json_text;
+use crate::tables::json_rows::{JsonRows, RowReader};
+use crate::tables::plain_bytes::{body, plain};
+
+/// The number of the first line that is no row; `None`, too, for an array, whose elements are not its lines.
 pub(crate) async fn first_bad_line(
     store: &Arc<dyn ObjectStore>,
     path: &Path,
-    schema: Option<&SchemaRef>,
+    compression: FileCompressionType,
+    rows: &JsonRows,
 ) -> Option<u64> {
-    let mut bytes = store.get(path).await.ok()?.into_stream();
+    let whole = body(store.get(path).await.ok()?.payload);
+    let mut text = json_text(plain(whole, compression)).await.ok()?;
+    if text.is_array {
+        return None;
+    }
+    let mut reader = rows.reader(1).ok()?;
     let mut line = Vec::new();
     let mut number = 0;
-    while let Some(Ok(chunk)) = bytes.next().await {
-        for part in chunk.split_inclusive(|byte| *byte == b'\n') {
+    while let Some(piece) = text.lines.next().await {
+        for part in piece.ok()?.split_inclusive(|byte| *byte == b'\n') {
             line.extend_from_slice(part);
             if part.ends_with(b"\n") {
                 number += 1;
-                if !is_readable(&line, schema) {
+                if !is_readable(&line, &mut reader) {
                     return Some(number);
                 }
                 line.clear();
             }
         }
     }
-    (!is_readable(&line, schema)).then_some(number + 1)
+    (!is_readable(&line, &mut reader)).then_some(number + 1)
 }
 
-fn is_readable(line: &[u8], schema: Option<&SchemaRef>) -> bool {
-    if line.trim_ascii().is_empty() {
-        return true;
-    }
-    let Some(schema) = schema else {
-        return serde_json::from_slice::<serde_json::Value>(line).is_ok();
-    };
-    let decoder = ReaderBuilder::new(Arc::clone(schema)).build_decoder();
-    decoder.is_ok_and(|mut decoder| {
-        decoder.decode(line).is_ok_and(|n| n == line.len()) && decoder.flush().is_ok()
-    })
+fn is_readable(line: &[u8], reader: &mut RowReader) -> bool {
+    let is_whole = reader.decode(line).is_ok_and(|n| n == line.len());
+    is_whole && reader.flush().is_ok()
 }
 
 #[cfg(test)]
@@ -60,19 +61,19 @@ mod tests {
         let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
         let path = Path::from("a.ndjson");
         let schema = Arc::new(Schema::new(vec![Field::new("a", DataType::Int64, true)]));
-        for (text, syntax, types) in [
-            ("{\"a\": 1}\n\n{\"a\": }\n", Some(3), Some(3)),
-            ("{\"a\": 1}\n{\"a\": \"x\"}", None, Some(2)),
-            ("{\"a\": 1}\n{\"a\": 2", Some(2), Some(2)),
-            ("{\"a\": 1}\n", None, None),
+        let rows = JsonRows::new(schema, false);
+        for (text, expected) in [
+            ("{\"a\": 1}\n\n{\"a\": }\n", Some(3)),
+            ("{\"a\": 1}\n{\"a\": \"x\"}", Some(2)),
+            ("{\"a\": 1}\n{\"a\": 1.5}", Some(2)),
+            ("{\"a\": 1}\n{\"a\": 2", Some(2)),
+            ("\u{feff}{\"a\": 1}\n", None),
+            ("[{\"a\": 1},\n{\"a\": \"x\"}]", None),
         ] {
             store.put(&path, text.to_owned().into()).await.unwrap();
-            assert_eq!(first_bad_line(&store, &path, None).await, syntax, "{text}");
-            assert_eq!(
-                first_bad_line(&store, &path, Some(&schema)).await,
-                types,
-                "{text}"
-            );
+            let plain = FileCompressionType::UNCOMPRESSED;
+            let found = first_bad_line(&store, &path, plain, &rows).await;
+            assert_eq!(found, expected, "{text}");
         }
     }
 }

@@ -1,0 +1,154 @@
+//! The columns that CSV files have, from their first rows.
+//!
+//! A file's bytes and the options of its format flow in; a schema flows out. The library finds the types, in one go over
+//! the rows, so that a quoted line break at the end of a piece is none of a row. A column without a value has no type yet.
+
+use std::io::{Error as IoError, Read, Result as IoResult};
+
+use bytes::{Buf as _, Bytes};
+use datafusion::arrow::csv::reader::Format;
+use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Schema, TimeUnit};
+use datafusion::common::config::CsvOptions;
+use datafusion::error::{DataFusionError, Result};
+use futures::TryStreamExt as _;
+use regex::Regex;
+use tokio::sync::mpsc::{Receiver, channel};
+
+use crate::tables::plain_bytes::{Body, failed};
+
+/// Pieces that wait to be looked at.
+const PIECES_IN_FLIGHT: usize = 2;
+
+/// The columns of so many rows of a file.
+pub(crate) async fn csv_columns(
+    mut body: Body,
+    options: &CsvOptions,
+    n_rows: usize,
+) -> Result<Schema> {
+    let format = format(options)?;
+    let (sender, receiver) = channel(PIECES_IN_FLIGHT);
+    let look = move || {
+        let pieces = Pieces {
+            receiver,
+            piece: Bytes::new(),
+        };
+        format.infer_schema(pieces, Some(n_rows))
+    };
+    let looked = tokio::task::spawn_blocking(look);
+    while let Some(piece) = body.try_next().await? {
+        // Enough was seen.
+        if sender.send(piece).await.is_err() {
+            break;
+        }
+    }
+    drop(sender);
+    let (schema, _) = looked.await.map_err(failed)??;
+    let fields: Vec<Field> = schema.fields().iter().map(column).collect();
+    Ok(Schema::new(fields))
+}
+
+fn column(field: &FieldRef) -> Field {
+    let data_type = match field.data_type() {
+        // Later rows may be more exact than the first ones.
+        DataType::Timestamp(TimeUnit::Second | TimeUnit::Millisecond, zone) => {
+            DataType::Timestamp(TimeUnit::Microsecond, zone.clone())
+        }
+        other => other.clone(),
+    };
+    field.as_ref().clone().with_data_type(data_type)
+}
+
+fn format(options: &CsvOptions) -> Result<Format> {
+    let mut format = Format::default()
+        .with_header(options.has_header.unwrap_or(true))
+        .with_delimiter(options.delimiter)
+        .with_quote(options.quote)
+        .with_truncated_rows(options.truncated_rows.unwrap_or(false));
+    if let Some(nulls) = &options.null_regex {
+        let nulls = Regex::new(nulls).map_err(|e| DataFusionError::External(Box::new(e)))?;
+        format = format.with_null_regex(nulls);
+    }
+    if let Some(escape) = options.escape {
+        format = format.with_escape(escape);
+    }
+    if let Some(comment) = options.comment {
+        format = format.with_comment(comment);
+    }
+    Ok(format)
+}
+
+/// Pieces that come from a task, for one that waits.
+struct Pieces {
+    receiver: Receiver<Bytes>,
+    piece: Bytes,
+}
+
+impl Read for Pieces {
+    fn read(&mut self, buffer: &mut [u8]) -> IoResult<usize> {
+        while self.piece.is_empty() {
+            match self.receiver.blocking_recv() {
+                Some(piece) => self.piece = piece,
+                None => return Ok(0),
+            }
+        }
+        let n_bytes = buffer.len().min(self.piece.len());
+        let taken = self
+            .piece
+            .get(..n_bytes)
+            .ok_or_else(|| IoError::other("no piece"))?;
+        buffer[..n_bytes].copy_from_slice(taken);
+        self.piece.advance(n_bytes);
+        Ok(n_bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::StreamExt as _;
+
+    use super::*;
+
+    async fn types(text: &str, options: &CsvOptions, n_rows: usize) -> Vec<String> {
+        // Cut anywhere, also within quotes.
+        let pieces: Vec<_> = text.as_bytes().chunks(3).collect();
+        let pieces: Vec<_> = pieces
+            .iter()
+            .map(|piece| Ok(piece.to_vec().into()))
+            .collect();
+        let body = futures::stream::iter(pieces).boxed();
+        let schema = csv_columns(body, options, n_rows).await.unwrap();
+        let fields = schema.fields().iter();
+        fields.map(|field| field.data_type().to_string()).collect()
+    }
+
+    #[tokio::test]
+    async fn a_type_holds_all_values() {
+        let options = CsvOptions::default();
+        for (values, expected) in [
+            ("1,\n2,", ["Int64", "Null"]),
+            (
+                "1,2026-01-01\n2,2026-01-01 10:00:00",
+                ["Int64", "Timestamp(µs)"],
+            ),
+            ("1,2026-01-01\n2.5,2026-01-02", ["Float64", "Date32"]),
+            ("1,\"x\ny\"\n2,\"\nz\"", ["Int64", "Utf8"]),
+        ] {
+            let text = format!("a,b\n{values}\n");
+            assert_eq!(types(&text, &options, 100).await, expected, "{values}");
+        }
+        // What comes later is not looked at.
+        assert_eq!(types("a\n1\nx\n", &options, 1).await, ["Int64"]);
+    }
+
+    #[tokio::test]
+    async fn texts_for_null_have_no_type() {
+        let options = CsvOptions {
+            null_regex: Some("^(?:NA)?$".to_owned()),
+            quote: b'\'',
+            has_header: Some(false),
+            ..CsvOptions::default()
+        };
+        let found = types("NA,NA,'x\ny'\n1,,z\n", &options, 100).await;
+        assert_eq!(found, ["Int64", "Null", "Utf8"]);
+    }
+}
