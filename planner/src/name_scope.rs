@@ -1,6 +1,7 @@
-//! What unqualified names mean: the session's search_path and temporary tables, or what a view's creator meant.
+//! What unqualified names mean: the session's search_path and temporary tables, or what the creator of a view or model
+//! meant.
 //!
-//! In: a future that binds a view; out: its result, bound by the names of the view's creator. The choice holds for what
+//! In: a future that binds a view or a training query; out: its result, bound by the names of the creator. The choice holds for what
 //! the future does itself, not for what it spawns.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,22 +16,38 @@ tokio::task_local! {
     static NAMES: NameScope;
 }
 
-/// What the query of a view to be names.
+/// What the query of a view to be, or of a training, names.
 #[derive(Debug, Default)]
 pub(crate) struct Met {
-    /// It means a temporary table.
-    pub(crate) temporary: bool,
+    /// The temporary tables that it means.
+    pub(crate) temporary: BTreeSet<String>,
     /// What its names mean.
     pub(crate) objects: BTreeSet<ViewObject>,
 }
 
-/// What a view's names mean.
+/// What the names of a view or training query mean.
 #[derive(Debug)]
 struct ViewNames {
     /// The schemas of names without one, in order.
     schemas: Vec<String>,
     /// The identities of objects by the schema and name that they had.
     objects: BTreeMap<(String, String), String>,
+}
+
+impl ViewNames {
+    fn new<'a>(
+        schemas: Vec<String>,
+        objects: impl IntoIterator<Item = &'a ViewObject>,
+    ) -> ViewNames {
+        let object = |object: &ViewObject| {
+            let place = (object.schema.clone(), object.name.clone());
+            (place, object.id.clone())
+        };
+        ViewNames {
+            schemas,
+            objects: objects.into_iter().map(object).collect(),
+        }
+    }
 }
 
 /// Whose names count while something is bound.
@@ -40,6 +57,13 @@ enum NameScope {
     Defining(Arc<Mutex<Met>>),
     /// The view's. No temporary table is known.
     View(Arc<ViewNames>),
+    /// The model's, in its training query.
+    Training {
+        names: Arc<ViewNames>,
+        /// The temporary tables that are known; `None`: all.
+        temporary: Option<Arc<BTreeSet<String>>>,
+        met: Arc<Mutex<Met>>,
+    },
 }
 
 /// Binds a view of this schema with the names of its creator.
@@ -48,15 +72,25 @@ pub(crate) async fn in_view<T>(
     own_schema: &str,
     binding: impl Future<Output = T>,
 ) -> T {
-    let object = |object: &ViewObject| {
-        let place = (object.schema.clone(), object.name.clone());
-        (place, object.id.clone())
-    };
-    let names = ViewNames {
-        schemas: view.schemas_of_names(own_schema),
-        objects: view.objects.iter().map(object).collect(),
-    };
+    let names = ViewNames::new(view.schemas_of_names(own_schema), &view.objects);
     NAMES.scope(NameScope::View(Arc::new(names)), binding).await
+}
+
+/// Binds a training query with the names of the model's creator; the second value: what it names.
+pub(crate) async fn in_training<T>(
+    (schemas, objects): (Vec<String>, &BTreeSet<ViewObject>),
+    temporary: Option<Arc<BTreeSet<String>>>,
+    binding: impl Future<Output = T>,
+) -> (T, Met) {
+    let met = Arc::<Mutex<Met>>::default();
+    let scope = NameScope::Training {
+        names: Arc::new(ViewNames::new(schemas, objects)),
+        temporary,
+        met: Arc::clone(&met),
+    };
+    let bound = NAMES.scope(scope, binding).await;
+    let met = std::mem::take(&mut *lock(&met));
+    (bound, met)
 }
 
 /// Binds the query of a view to be; the second value: what it names.
@@ -68,26 +102,39 @@ pub(crate) async fn defining<T>(binding: impl Future<Output = T>) -> (T, Met) {
     (bound, met)
 }
 
-/// Asks the view that is being bound, if one is.
+/// Asks the view or training query that is being bound, if one is.
 fn of_view<T>(ask: impl FnOnce(&ViewNames) -> T) -> Option<T> {
     let ask = |names: &NameScope| match names {
-        NameScope::View(view) => Some(ask(view)),
+        NameScope::View(names) | NameScope::Training { names, .. } => Some(ask(names)),
         NameScope::Defining(_) => None,
     };
     NAMES.try_with(ask).ok().flatten()
 }
 
-/// The schemas of names without one in the view that is being bound.
+/// The schemas of names without one in the view or training query that is being bound.
 pub(crate) fn view_schemas() -> Option<Vec<String>> {
     of_view(|view| view.schemas.clone())
 }
 
 /// Whether a view is being bound.
 pub(crate) fn is_in_view() -> bool {
-    of_view(|_| ()).is_some()
+    let is_view = |names: &NameScope| matches!(names, NameScope::View(_));
+    NAMES.try_with(is_view).unwrap_or(false)
 }
 
-/// The identity of what a name meant when the view that is being bound was made.
+/// Whether a name may mean a temporary table; views know none, a training query those that it was made with.
+pub(crate) fn knows_temporary(name: &str) -> bool {
+    let knows = |names: &NameScope| match names {
+        NameScope::Defining(_) => true,
+        NameScope::View(_) => false,
+        NameScope::Training { temporary, .. } => {
+            temporary.as_ref().is_none_or(|known| known.contains(name))
+        }
+    };
+    NAMES.try_with(knows).unwrap_or(true)
+}
+
+/// The identity of what a name meant when the view that is being bound was made, or the training that is repeated ran.
 pub(crate) fn object_of_view(schema: &str, name: &str) -> Option<String> {
     let place = (schema.to_owned(), name.to_owned());
     of_view(|view| view.objects.get(&place).cloned()).flatten()
@@ -104,8 +151,10 @@ pub(crate) fn is_hidden_from_view(schema: &str, name: &str) -> bool {
 }
 
 /// Says that a name means a temporary table.
-pub(crate) fn note_temporary() {
-    note(|met| met.temporary = true);
+pub(crate) fn note_temporary(name: &str) {
+    note(|met| {
+        met.temporary.insert(name.to_owned());
+    });
 }
 
 /// Says that a name means an object of the catalog.
@@ -120,10 +169,9 @@ pub(crate) fn note_object(entry: &CatalogEntry) {
 }
 
 fn note(change: impl FnOnce(&mut Met)) {
-    // Nobody asks where no view is defined.
-    let _ = NAMES.try_with(|names| {
-        if let NameScope::Defining(met) = names {
-            change(&mut lock(met));
-        }
+    // Nobody asks where no view is defined and nothing is trained.
+    let _ = NAMES.try_with(|names| match names {
+        NameScope::Defining(met) | NameScope::Training { met, .. } => change(&mut lock(met)),
+        NameScope::View(_) => {}
     });
 }

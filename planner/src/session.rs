@@ -33,6 +33,7 @@ use crate::execute::{self, Work};
 use crate::named::Named;
 use crate::physical::AuspexQueryPlanner;
 use crate::point_plan::PointPlan;
+use crate::query_meaning;
 use crate::settings::Settings;
 use crate::statement_run::{CopyIn, Outcome, StatementControl};
 use crate::streams;
@@ -466,7 +467,8 @@ impl Session {
             config = config.with_extension(Arc::new(control.clone()));
         }
         let options = config.options_mut();
-        options.execution.time_zone = self.settings.get("timezone");
+        options.execution.time_zone =
+            query_meaning::time_zone().or_else(|| self.settings.get("timezone"));
         if let Some(threads) = self.settings.threads() {
             options.execution.target_partitions = threads;
         }
@@ -481,7 +483,7 @@ impl Session {
             .with_config(config)
             .build();
         // Functions read the settings where the start of the statement is marked.
-        state.mark_start_execution();
+        query_meaning::mark_start(&mut state);
         state
     }
 }

@@ -56,13 +56,13 @@ impl TemporaryTables {
 }
 
 impl Session {
-    /// A temporary table; views know none.
+    /// A temporary table, where names may mean one.
     pub(crate) fn temporary_entry(&self, name: &str) -> Option<Arc<CatalogEntry>> {
-        if name_scope::is_in_view() {
+        if !name_scope::knows_temporary(name) {
             return None;
         }
         let entry = self.temporary.get(name)?;
-        name_scope::note_temporary();
+        name_scope::note_temporary(name);
         Some(entry)
     }
 

@@ -18,12 +18,14 @@ use serde_json::{Map, Value};
 
 use super::choose_estimator::{determinism_warnings, estimator};
 use super::repeat_version::repeat_version;
-use super::{bind_query, canonical_state, distinct_names, settled, values::json_options};
+use super::training_query::training_query;
+use super::values::json_options;
 use crate::access::own;
 use crate::catalog::pins::Pins;
 use crate::error::{Error, Result};
 use crate::logical::{FitMode, FitModelNode, FitTask};
 use crate::physical::warning_notice;
+use crate::query_meaning::QueryMeaning;
 use crate::session::Session;
 use crate::statement_run::Notice;
 
@@ -63,8 +65,8 @@ pub(crate) async fn bind_create_model(
         auspex_ml::registry::refuse_not_built(name)?;
     }
     written.retain(|_, value| !value.is_null());
-    let query = training_query(session, create, &labels, &written)?;
-    let definition = ModelDefinition {
+    let query = source_query(session, create, &labels, &written)?;
+    let mut definition = ModelDefinition {
         statement: text.to_owned(),
         query: query.map(|query| query.to_string()),
         model_type: model_type.unwrap_or_default(),
@@ -84,6 +86,7 @@ pub(crate) async fn bind_create_model(
             .unwrap_or_default(),
         extra: Value::Null,
     };
+    QueryMeaning::of_session(session).keep(&mut definition);
     let mode = FitMode::Create {
         or_replace: create.or_replace,
         no_train: create.no_train,
@@ -129,7 +132,11 @@ pub(crate) async fn bind_train(
     let mut pins = Arc::new(Pins::default());
     match &train.rows {
         TrainRows::Own => {}
-        TrainRows::On(source) => definition.query = Some(source.text.clone()),
+        TrainRows::On(source) => {
+            definition.query = Some(source.text.clone());
+            definition.dialect = session.settings().get("ml.dialect").unwrap_or_default();
+            QueryMeaning::of_session(session).keep(&mut definition);
+        }
         TrainRows::Snapshot(source) => {
             pins = repeat_version(session, &entry, &mut definition, source).await?;
         }
@@ -173,19 +180,7 @@ async fn bind_fit(
     text: &str,
     (pins, state): (Arc<Pins>, SessionState),
 ) -> Result<FitPlan> {
-    let text_of_query = definition.query.clone().ok_or_else(|| {
-        Error::invalid(
-            "42601",
-            "the model has no training query",
-            Some("Add AS SELECT ..."),
-        )
-    })?;
-    let query = auspex_sql::parse_query(&text_of_query, session.settings().dialect())?;
-    let binding = bind_query(session, *query, canonical_state(state));
-    let bound = pins.scope(Box::pin(binding)).await;
-    let rows = bound.map_err(|error| error.inside(&text_of_query, text))?;
-    let rows = settled(rows);
-    distinct_names(&rows.plan, "training query")?;
+    let (rows, mut binding) = training_query(session, &mut definition, &pins, text, state).await?;
     let mut notices = Vec::new();
     let mut warnings = determinism_warnings(&rows.plan);
     let estimator = estimator(&definition, &rows, &mut notices, &mut warnings).await?;
@@ -210,8 +205,13 @@ async fn bind_fit(
     definition.model_type = estimator.spec().name.to_owned();
     definition.labels = label.iter().cloned().collect();
     let warm_start = match options.is_true("warm_start") {
-        true => session.previous_model(&entry).await?,
+        true => previous_version(&entry, &pins),
         false => None,
+    };
+    binding.warm_start = warm_start;
+    let warm_start = match warm_start {
+        Some(version) => Some(session.load_version(&entry.id, version).await?),
+        None => None,
     };
     let task = FitTask {
         engine: Arc::clone(&session.engine),
@@ -228,6 +228,7 @@ async fn bind_fit(
         shape,
         warm_start,
         snapshots: pins.to_json(),
+        binding: serde_json::to_value(binding).unwrap_or(Value::Null),
         min_distributed_bytes: session.settings().min_distributed_bytes(),
         warnings,
     };
@@ -240,6 +241,15 @@ async fn bind_fit(
         state: rows.state,
         notices,
     })
+}
+
+/// The version that a training goes on from: the current one, or that of the training that is repeated.
+fn previous_version(entry: &CatalogEntry, pins: &Pins) -> Option<u64> {
+    let current = || match &entry.definition {
+        Definition::Model(definition) => Some(definition.current_version).filter(|now| *now > 0),
+        _ => None,
+    };
+    pins.warm_start().unwrap_or_else(current)
 }
 
 /// The threads of a session's trainings.
@@ -392,7 +402,7 @@ fn model_type(create: &CreateModel, written: &mut Map<String, Value>) -> Result<
 }
 
 /// The query whose rows the model learns from: the source, cut to `FEATURES` where they are given.
-fn training_query(
+fn source_query(
     session: &Session,
     create: &CreateModel,
     labels: &[String],

@@ -26,6 +26,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 use futures::TryStreamExt as _;
 
+use crate::catalog::pins::refuse_unpinned;
 use crate::commands::{name_parts, table_detail, table_history};
 use crate::error::{Error, Result};
 use crate::session::Session;
@@ -79,6 +80,9 @@ impl GivenTables {
         }
         for place in finder.places {
             let name = place.parts.last().cloned().unwrap_or_default();
+            if !matches!(place.meant, Meant::Version(_)) {
+                refuse_unpinned(&place.parts.join("."))?;
+            }
             let table = match &place.meant {
                 Meant::Version(version) => {
                     let version = version_spec(session, version).await?;

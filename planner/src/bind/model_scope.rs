@@ -29,6 +29,7 @@ use super::given_tables::GivenTables;
 use super::predict_udf::PredictUdf;
 use crate::error::{Error, Result};
 use crate::observe::Counter;
+use crate::query_meaning;
 use crate::session::Session;
 
 /// A model version that a statement uses.
@@ -72,7 +73,7 @@ impl ModelScope {
         statement: &mut ast::Statement,
     ) -> Result<ModelScope> {
         let mut collector = Collector {
-            dialect: session.settings().dialect(),
+            dialect: query_meaning::dialect().unwrap_or_else(|| session.settings().dialect()),
             found: BTreeMap::new(),
         };
         if let ControlFlow::Break(error) = statement.visit(&mut collector) {

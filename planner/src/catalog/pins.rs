@@ -1,19 +1,24 @@
-//! The tables that a training's query reads, each at one version.
+//! The tables that a training's query reads, each at one version, with the views and models that it uses.
 //!
 //! While a training is bound, each table that the query names, also inside views, is opened once together with its
-//! snapshot: so the rows that are read are those of the snapshot that the model records. Other queries pin nothing.
+//! snapshot: so the rows that are read are those of the snapshot that the model records. Where a training is repeated,
+//! what is not as it was is an error. Other queries pin nothing.
 
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::{Arc, Mutex};
 
+use auspex_sql::VersionRef;
 use auspex_storage::{
     CatalogEntry, Definition, ExternalTableDefinition, TableSnapshot, Tables, VersionSpec,
+    ViewDefinition,
 };
 use datafusion::catalog::TableProvider;
 use datafusion::execution::SessionState;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::binding::{Binding, BoundView, UsedModel, asked};
 use crate::access::FileUse;
 use crate::engine::lock;
 use crate::error::{Error, Result};
@@ -24,48 +29,124 @@ tokio::task_local! {
     static PINS: Arc<Pins>;
 }
 
-/// What was opened, by name.
+/// What was opened and used, tables by name.
 #[derive(Default)]
 pub(crate) struct Pins {
     /// What to open, where the rows of an earlier training are wanted.
     wanted: Option<Wanted>,
     read: Mutex<BTreeMap<String, Pinned>>,
+    /// The views and models met so far.
+    used: Mutex<Binding>,
 }
 
-/// The tables of a model version.
-struct Wanted {
-    version: String,
-    snapshots: BTreeMap<String, TableSnapshot>,
+/// What a model version was trained on.
+pub(crate) struct Wanted {
+    /// The version's name.
+    pub(crate) version: String,
+    pub(crate) snapshots: BTreeMap<String, Recorded>,
+    /// `None` in manifests of old.
+    pub(crate) binding: Option<Binding>,
+    /// Whether it is a version of the model that is trained.
+    pub(crate) is_own: bool,
+}
+
+/// What a manifest says of a table.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Recorded {
+    #[serde(flatten)]
+    snapshot: TableSnapshot,
+    /// The table's identity, which a rename keeps; manifests of old have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    id: Option<String>,
+    /// How the files of an external table were read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    definition: Option<ExternalTableDefinition>,
+}
+
+impl Recorded {
+    fn of_file(snapshot: TableSnapshot) -> Recorded {
+        Recorded {
+            snapshot,
+            id: None,
+            definition: None,
+        }
+    }
+
+    fn of_table(entry: &CatalogEntry, snapshot: TableSnapshot) -> Recorded {
+        let definition = match &entry.definition {
+            Definition::ExternalTable(external) => Some(external.clone()),
+            _ => None,
+        };
+        Recorded {
+            snapshot,
+            id: Some(entry.id.clone()),
+            definition,
+        }
+    }
 }
 
 #[derive(Clone)]
 struct Pinned {
     provider: Arc<dyn TableProvider>,
-    snapshot: TableSnapshot,
+    recorded: Recorded,
 }
 
 impl Pins {
     /// Tables as a model version read them.
-    pub(crate) fn of_version(version: String, snapshots: BTreeMap<String, TableSnapshot>) -> Pins {
+    pub(crate) fn of_version(wanted: Wanted) -> Pins {
         Pins {
-            wanted: Some(Wanted { version, snapshots }),
-            read: Mutex::default(),
+            wanted: Some(wanted),
+            ..Pins::default()
         }
     }
 
-    /// The snapshot to open a table at; `None` means as it is now.
-    fn wanted(&self, name: &str) -> Result<Option<&TableSnapshot>> {
+    /// What the version that is repeated was bound by.
+    pub(crate) fn repeated(&self) -> Option<(&str, Option<&Binding>)> {
+        let wanted = self.wanted.as_ref()?;
+        Some((&wanted.version, wanted.binding.as_ref()))
+    }
+
+    /// The version that a repeated training went on from; `None`: that is not known.
+    pub(crate) fn warm_start(&self) -> Option<Option<u64>> {
+        let wanted = self.wanted.as_ref().filter(|wanted| wanted.is_own)?;
+        wanted.binding.as_ref().map(|binding| binding.warm_start)
+    }
+
+    /// The record of the table to open, found by its identity or else by its name; `None` means as it is now.
+    fn wanted(&self, name: &str, id: Option<&str>) -> Result<Option<&Recorded>> {
         let Some(wanted) = &self.wanted else {
             return Ok(None);
         };
-        wanted.snapshots.get(name).map(Some).ok_or_else(|| {
+        let is_it = |recorded: &&Recorded| id.is_some() && recorded.id.as_deref() == id;
+        let by_id = wanted.snapshots.values().find(is_it);
+        let found = by_id.or_else(|| wanted.snapshots.get(name));
+        found.map(Some).ok_or_else(|| {
             let message = format!(
                 "model version \"{}\" was not trained on table \"{name}\"",
                 wanted.version
             );
-            let hint = "A view that its query names has changed; train on the rows of now.";
+            let hint = "What its query names means other tables now; train on the rows of now.";
             Error::invalid("55000", message, Some(hint))
         })
+    }
+
+    /// The same of a table of the catalog, whose files must be read as they were.
+    fn wanted_table(&self, name: &str, entry: &CatalogEntry) -> Result<Option<&Recorded>> {
+        let found = self.wanted(name, Some(&entry.id))?;
+        if let Some(Recorded {
+            definition: Some(then),
+            ..
+        }) = found
+            && !matches!(&entry.definition, Definition::ExternalTable(now) if now == then)
+        {
+            let version = self.wanted.as_ref().map_or("", |wanted| &wanted.version);
+            let message = format!(
+                "external table \"{name}\" was made anew in another way since model version \"{version}\" was trained"
+            );
+            let hint = "Its location, format, options and columns must be what they were; train on the rows of now.";
+            return Err(Error::invalid("55000", message, Some(hint)));
+        }
+        Ok(found)
     }
 
     /// Runs a binding whose tables are pinned.
@@ -77,10 +158,15 @@ impl Pins {
     pub(crate) fn to_json(&self) -> Value {
         let read = lock(&self.read);
         let snapshots = read.iter().map(|(name, pinned)| {
-            let snapshot = serde_json::to_value(&pinned.snapshot).unwrap_or(Value::Null);
+            let snapshot = serde_json::to_value(&pinned.recorded).unwrap_or(Value::Null);
             (name.clone(), snapshot)
         });
         Value::Object(snapshots.collect())
+    }
+
+    /// The views and models that were used.
+    pub(crate) fn used(&self) -> Binding {
+        lock(&self.used).clone()
     }
 
     /// An unnamed external table as it is wanted.
@@ -90,12 +176,16 @@ impl Pins {
         name: &str,
         definition: &ExternalTableDefinition,
         state: &SessionState,
-    ) -> Result<(Arc<dyn TableProvider>, TableSnapshot)> {
-        Ok(match self.wanted(name)? {
-            None => tables.pinned_external(definition, state).await?,
-            Some(snapshot) => {
+    ) -> Result<(Arc<dyn TableProvider>, Recorded)> {
+        Ok(match self.wanted(name, None)? {
+            None => {
+                let (provider, snapshot) = tables.pinned_external(definition, state).await?;
+                (provider, Recorded::of_file(snapshot))
+            }
+            Some(recorded) => {
+                let snapshot = &recorded.snapshot;
                 let provider = tables.external_at(definition, snapshot, state).await?;
-                (provider, snapshot.clone())
+                (provider, recorded.clone())
             }
         })
     }
@@ -103,16 +193,16 @@ impl Pins {
     async fn provider(
         &self,
         name: &str,
-        open: impl Future<Output = Result<(Arc<dyn TableProvider>, TableSnapshot)>>,
+        open: impl Future<Output = Result<(Arc<dyn TableProvider>, Recorded)>>,
     ) -> Result<Arc<dyn TableProvider>> {
         let known = lock(&self.read).get(name).cloned();
         if let Some(known) = known {
             return Ok(known.provider);
         }
-        let (provider, snapshot) = open.await?;
+        let (provider, recorded) = open.await?;
         let pinned = Pinned {
             provider: Arc::clone(&provider),
-            snapshot,
+            recorded,
         };
         lock(&self.read).insert(name.to_owned(), pinned);
         Ok(provider)
@@ -133,13 +223,17 @@ pub(crate) async fn table(
         Err(_) => Ok(tables.provider(entry, state).await?),
         Ok(pins) => {
             let name = display_name(entry);
-            let wanted = pins.wanted(&name)?;
+            let wanted = pins.wanted_table(&name, entry)?;
             let open = async {
                 Ok(match wanted {
-                    None => tables.pinned_provider(entry, state).await?,
-                    Some(snapshot) => {
+                    None => {
+                        let (provider, snapshot) = tables.pinned_provider(entry, state).await?;
+                        (provider, Recorded::of_table(entry, snapshot))
+                    }
+                    Some(recorded) => {
+                        let snapshot = &recorded.snapshot;
                         let provider = tables.provider_at(entry, snapshot, state).await?;
-                        (provider, snapshot.clone())
+                        (provider, Recorded::of_table(entry, snapshot.clone()))
                     }
                 })
             };
@@ -160,7 +254,19 @@ pub(crate) async fn version(
         Ok(pins) => {
             let number = snapshot.version.unwrap_or_default();
             let name = format!("{} VERSION AS OF {number}", display_name(entry));
-            pins.provider(&name, async { Ok((provider, snapshot)) })
+            let id = format!("{} VERSION AS OF {number}", entry.id);
+            let wanted = pins.wanted(&name, Some(&id))?;
+            if wanted.is_some_and(|then| then.snapshot.location != snapshot.location) {
+                let message =
+                    format!("table \"{name}\" is not the one that a model was trained on");
+                let hint = "Another table has its name now; train on the rows of now.";
+                return Err(Error::invalid("55000", message, Some(hint)));
+            }
+            let recorded = Recorded {
+                id: Some(id),
+                ..Recorded::of_file(snapshot)
+            };
+            pins.provider(&name, async { Ok((provider, recorded)) })
                 .await
         }
     }
@@ -236,6 +342,64 @@ pub(crate) async fn foreign(
     }
     match tables.foreign(catalog, namespace, table, version).await? {
         None => Ok(None),
-        Some(found) => pins.provider(&name, async { Ok(found) }).await.map(Some),
+        Some((provider, snapshot)) => {
+            let recorded = Recorded::of_file(snapshot);
+            pins.provider(&name, async { Ok((provider, recorded)) })
+                .await
+                .map(Some)
+        }
+    }
+}
+
+/// Takes down a view that a training reads, or fails if it is not what the training that is repeated read.
+pub(crate) fn view(entry: &CatalogEntry, definition: &ViewDefinition) -> Result<()> {
+    let Ok(pins) = PINS.try_with(Arc::clone) else {
+        return Ok(());
+    };
+    if let Some((version, Some(binding))) = pins.repeated() {
+        binding.check_view(version, entry, definition)?;
+    }
+    let view = BoundView::new(entry, definition);
+    lock(&pins.used).views.insert(display_name(entry), view);
+    Ok(())
+}
+
+/// The version of a model that the training that is repeated used; `None`: it is the one that the query names.
+pub(crate) fn used_version(
+    entry: &CatalogEntry,
+    version: Option<&VersionRef>,
+) -> Result<Option<VersionRef>> {
+    let Ok(pins) = PINS.try_with(Arc::clone) else {
+        return Ok(None);
+    };
+    let Some((of, Some(binding))) = pins.repeated() else {
+        return Ok(None);
+    };
+    let number = binding.used_version(of, entry, asked(version).as_deref())?;
+    Ok(Some(VersionRef::Number(number)))
+}
+
+/// Takes down a model version that a training uses.
+pub(crate) fn note_model(entry: &CatalogEntry, asked_for: Option<&VersionRef>, version: u64) {
+    // Other queries pin nothing.
+    let _ = PINS.try_with(|pins| {
+        lock(&pins.used).models.insert(UsedModel {
+            name: display_name(entry),
+            id: entry.id.clone(),
+            asked: asked(asked_for),
+            version,
+        })
+    });
+}
+
+/// Fails where a training is repeated: what these rows of a system view, a table's changes or its history were, nobody
+/// keeps.
+pub(crate) fn refuse_unpinned(what: &str) -> Result<()> {
+    let repeats = PINS.try_with(|pins| pins.wanted.is_some());
+    match repeats.unwrap_or(false) {
+        true => Err(Error::unsupported(format!(
+            "ON SNAPSHOT OF a version whose query reads the state or the changes of \"{what}\""
+        ))),
+        false => Ok(()),
     }
 }

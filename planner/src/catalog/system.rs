@@ -19,6 +19,7 @@ use serde_json::Value;
 
 use super::lake_views;
 use super::lineage;
+use super::pins::refuse_unpinned;
 use super::rows::{Cell, ColumnType, batch_of, schema_of};
 use crate::access::{Acting, as_system, roles};
 use crate::distributed::WorkerRow;
@@ -194,10 +195,17 @@ impl SchemaProvider for SystemSchema {
         Named::note_catalog();
         if !self.names.contains(&name) {
             return match &self.base {
-                Some(base) => as_system(base.table(name)).await,
+                Some(base) => {
+                    let found = as_system(base.table(name)).await?;
+                    if found.is_some() {
+                        refuse_unpinned(name)?;
+                    }
+                    Ok(found)
+                }
                 None => Ok(None),
             };
         }
+        refuse_unpinned(name)?;
         let session = self
             .session
             .upgrade()

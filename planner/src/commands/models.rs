@@ -24,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 use super::privileges::check_new_owner;
 use super::tables::{drop_entries, with_dependents};
 use crate::bind::{FitPlan, bind_create_model, bind_train, json_options, string_literal};
+use crate::catalog::lineage::read_properties;
 use crate::catalog::rows::{Cell, ColumnType, batch_of, schema_of};
 use crate::catalog::system::metrics_text;
 use crate::engine::StatementWarning;
@@ -481,8 +482,8 @@ pub(crate) async fn describe_model(
         let version = session
             .model_version(&entry, &definition, model.version.as_ref())
             .await?;
-        let of_version = version_definition(session, &entry, version).await?;
-        match of_version {
+        let manifest = session.engine.models.manifest(&entry.id, version).await?;
+        match version_definition(&manifest) {
             // A version is described as it was trained, whatever the model is now.
             Some(of_version) if model.version.is_some() => {
                 rows = defined_properties(&entry, &of_version);
@@ -496,6 +497,8 @@ pub(crate) async fn describe_model(
         let trained = session.load_version(&entry.id, version).await?;
         rows.push(("version".to_owned(), version.to_string().into()));
         rows.extend(learned_properties(&trained));
+        let read = read_properties(&manifest).into_iter();
+        rows.extend(read.map(|(property, value)| (property, value.into())));
     }
     if let Some(part) = part {
         rows.retain(|(property, _)| *property == part || property.starts_with(&format!("{part} ")));
@@ -516,22 +519,17 @@ pub(crate) async fn describe_model(
 }
 
 /// The definition that a version was trained by, with the statement that trained it.
-async fn version_definition(
-    session: &Session,
-    entry: &CatalogEntry,
-    version: u64,
-) -> Result<Option<ModelDefinition>> {
-    let manifest = session.engine.models.manifest(&entry.id, version).await?;
+fn version_definition(manifest: &Value) -> Option<ModelDefinition> {
     let recorded = manifest.get("definition").cloned();
     let recorded = recorded.and_then(|value| serde_json::from_value(value).ok());
-    Ok(recorded.map(|definition: ModelDefinition| {
+    recorded.map(|definition: ModelDefinition| {
         let statement = manifest.get("statement").and_then(Value::as_str);
         let statement = statement.map_or(definition.statement.clone(), ToOwned::to_owned);
         ModelDefinition {
             statement,
             ..definition
         }
-    }))
+    })
 }
 
 /// What the catalog says of a model.

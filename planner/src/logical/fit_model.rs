@@ -56,6 +56,8 @@ pub(crate) struct FitTask {
     pub(crate) shape: SampleShape,
     pub(crate) warm_start: Option<Arc<TrainedModel>>,
     pub(crate) snapshots: serde_json::Value,
+    /// What bound its query beside the tables, for the record.
+    pub(crate) binding: serde_json::Value,
     /// Bytes of files that it must read to run on the cluster's workers.
     pub(crate) min_distributed_bytes: u64,
     /// What was surprising before any row was read; kept with the version.

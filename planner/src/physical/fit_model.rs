@@ -286,6 +286,7 @@ async fn publish(task: &FitTask, model: &TrainedModel) -> Result<u64> {
             "query": task.definition.query,
             "definition": task.definition,
             "snapshots": task.snapshots,
+            "binding": task.binding,
             "created_at_ms": chrono::Utc::now().timestamp_millis(),
             "auspex_version": env!("CARGO_PKG_VERSION"),
             "trained": trained,

@@ -10,6 +10,7 @@ use auspex_storage::{CatalogEntry, Definition, ModelDefinition};
 
 use super::{Session, display_name};
 use crate::bind::BoundModel;
+use crate::catalog::pins;
 use crate::commands;
 use crate::error::{Error, Result, nearest};
 use crate::name_scope::note_object;
@@ -126,9 +127,12 @@ impl Session {
     ) -> Result<BoundModel> {
         let (entry, definition) = self.model_entry(&model.name)?;
         self.access().check(&entry, privilege)?;
+        let asked = model.version.as_ref();
+        let used = pins::used_version(&entry, asked)?;
         let version = self
-            .model_version(&entry, &definition, model.version.as_ref())
+            .model_version(&entry, &definition, used.as_ref().or(asked))
             .await?;
+        pins::note_model(&entry, asked, version);
         let name = display_name(&entry);
         let model = self.load_version(&entry.id, version).await?;
         let predicted = self.engine.observer.metrics.predictions(&name, version);
@@ -143,19 +147,5 @@ impl Session {
 
     pub(crate) async fn load_version(&self, id: &str, version: u64) -> Result<Arc<TrainedModel>> {
         self.engine.load_version(id, version).await
-    }
-
-    /// The current version's model, to start from.
-    pub(crate) async fn previous_model(
-        &self,
-        entry: &CatalogEntry,
-    ) -> Result<Option<Arc<TrainedModel>>> {
-        match &entry.definition {
-            Definition::Model(definition) if definition.current_version > 0 => {
-                let version = definition.current_version;
-                self.load_version(&entry.id, version).await.map(Some)
-            }
-            _ => Ok(None),
-        }
     }
 }
