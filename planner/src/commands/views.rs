@@ -5,7 +5,7 @@ use std::sync::Arc;
 use auspex_storage::{CatalogEntry, Change, Definition, ViewDefinition, ViewObject};
 use datafusion::sql::sqlparser::ast;
 
-use super::{folded, name_parts, settings::dialect_name};
+use super::{folded, name_parts, settings::dialect_name, view_options};
 use crate::access::own;
 use crate::bind::{bind_query, distinct_names};
 use crate::error::{Error, Result};
@@ -47,6 +47,7 @@ pub(super) async fn create(
         default_schema: Some(session.default_schema()),
         search_path: session.search_path(),
         objects,
+        security_barrier: view_options::is_barrier(&create.options)?,
     });
     let entry = match existing {
         Some(old) if create.or_replace && is_view(&old) => {
@@ -85,7 +86,7 @@ async fn checked_columns(
     let binding = Box::pin(bind_query(session, query, session.state(None)));
     let (bound, met) = defining(binding).await;
     let bound = bound?;
-    if met.temporary {
+    if !met.temporary.is_empty() {
         return Err(Error::Unsupported {
             what: "CREATE VIEW over a temporary table".to_owned(),
             hint: Some("A table that it hides is named with its schema.".to_owned()),

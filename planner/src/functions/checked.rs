@@ -49,6 +49,56 @@ pub(crate) fn is_chain(function: &ScalarUDF) -> bool {
     function.inner().downcast_ref::<Checked>().is_some()
 }
 
+/// Whether a chain has a result for all operands in these bounds; `None`: an operand may be any value.
+pub(crate) fn always_fits(function: &ScalarUDF, operands: &[Option<(i128, i128)>]) -> bool {
+    let Some(chain) = function.inner().downcast_ref::<Checked>() else {
+        return false;
+    };
+    if chain.data_type == DataType::Utf8 {
+        return true;
+    }
+    let mut operands = operands.iter().copied();
+    let (Some((least, most)), Some(Some(mut result))) =
+        (whole_numbers(&chain.data_type), operands.next())
+    else {
+        return false;
+    };
+    for (symbol, operand) in chain.symbols.iter().zip(operands) {
+        let Some((low, high)) = operand else {
+            return false;
+        };
+        result = match *symbol {
+            "+" => (result.0 + low, result.1 + high),
+            "-" => (result.0 - high, result.1 - low),
+            _ => {
+                let (a, b) = (result.0 * low, result.0 * high);
+                let (c, d) = (result.1 * low, result.1 * high);
+                (a.min(b).min(c).min(d), a.max(b).max(c).max(d))
+            }
+        };
+        // What fits has 64 bits, so that the next step cannot leave 128.
+        if result.0 < least || result.1 > most {
+            return false;
+        }
+    }
+    true
+}
+
+/// The least and the largest value of a type of whole numbers.
+pub(crate) fn whole_numbers(data_type: &DataType) -> Option<(i128, i128)> {
+    Some(match data_type {
+        DataType::Int8 => (i8::MIN.into(), i8::MAX.into()),
+        DataType::Int16 => (i16::MIN.into(), i16::MAX.into()),
+        DataType::Int32 => (i32::MIN.into(), i32::MAX.into()),
+        DataType::Int64 => (i64::MIN.into(), i64::MAX.into()),
+        DataType::UInt8 => (0, u8::MAX.into()),
+        DataType::UInt16 => (0, u16::MAX.into()),
+        DataType::UInt32 => (0, u32::MAX.into()),
+        DataType::UInt64 => (0, u64::MAX.into()),
+        _ => return None,
+    })
+}
+
 impl Checked {
     fn new(symbols: Vec<&'static str>, data_type: DataType) -> Checked {
         let types = vec![data_type.clone()];
@@ -280,4 +330,29 @@ where
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn narrow_numbers_fit_into_wide_sums() {
+        let chain = |symbols, data_type| ScalarUDF::from(Checked::new(symbols, data_type));
+        let int = whole_numbers(&DataType::Int32);
+        let sum = chain(vec!["+", "-"], DataType::Int64);
+        assert!(always_fits(&sum, &[int, int, Some((1, 1))]));
+        assert!(!always_fits(&sum, &[int, None, int]));
+        let product = chain(vec!["*"], DataType::Int32);
+        assert!(always_fits(&product, &[int, Some((1, 1))]));
+        assert!(!always_fits(&product, &[int, Some((-1, -1))]));
+        assert!(!always_fits(
+            &chain(vec!["+"], DataType::Float64),
+            &[None, None]
+        ));
+        assert!(always_fits(
+            &chain(vec!["||"], DataType::Utf8),
+            &[None, None]
+        ));
+    }
 }

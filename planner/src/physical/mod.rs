@@ -1,6 +1,7 @@
 //! The physical operators that SQL lacks, the planner that makes them of their logical twins, and how
 //! plans are started.
 
+mod barrier;
 mod cancellable;
 mod fit_model;
 mod plan_source;
@@ -18,8 +19,9 @@ use datafusion::logical_expr::{LogicalPlan, UserDefinedLogicalNode};
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, PhysicalPlanner};
 
-use crate::logical::FitModelNode;
+use crate::logical::{BarrierNode, FitModelNode};
 use crate::statement_run::StatementControl;
+pub(crate) use barrier::BarrierExec;
 pub(crate) use cancellable::cancellable;
 pub(crate) use fit_model::{FitModelExec, define_without_training, warning_notice};
 pub(crate) use plan_source::PlanSource;
@@ -83,6 +85,9 @@ impl ExtensionPlanner for ModelPlanner {
                 Arc::clone(&fit.task),
                 Arc::clone(input),
             ))),
+            (None, [input]) if node.as_any().is::<BarrierNode>() => {
+                Some(Arc::new(BarrierExec::new(Arc::clone(input))))
+            }
             _ => None,
         })
     }
