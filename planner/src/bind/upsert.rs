@@ -24,6 +24,8 @@ const EXCLUDED: &str = "excluded";
 /// The columns of the given rows that tell which of equal ones comes first.
 const PLACE: &str = "__auspex_place";
 const TURN: &str = "__auspex_turn";
+/// The rows that are there, where those of other keys than the first are looked for.
+const TAKEN: &str = "__auspex_taken";
 
 /// The clause, if the statement has one.
 pub(crate) fn conflict_of(insert: &ast::Insert) -> Option<&OnConflict> {
@@ -33,7 +35,25 @@ pub(crate) fn conflict_of(insert: &ast::Insert) -> Option<&OnConflict> {
     }
 }
 
-/// The key that a clause means; `None`: the table has none, so that nothing conflicts.
+/// The keys of a table where a clause names none of several: a row that meets any of them is left out.
+pub(super) fn any_keys(insert: &ast::Insert, shape: &TableShape) -> Vec<Key> {
+    let names_none = |conflict: &OnConflict| {
+        conflict.conflict_target.is_none() && matches!(conflict.action, OnConflictAction::DoNothing)
+    };
+    let mut keys = shape.keys();
+    if keys.len() < 2 || !conflict_of(insert).is_some_and(names_none) {
+        keys.clear();
+    }
+    keys
+}
+
+/// What the changes must be in the order of: which of equal rows is the first one is seen when they come.
+pub(super) fn order(insert: &ast::Insert, shape: &TableShape) -> Option<Expr> {
+    let place = || vec![Ident::new(EXCLUDED), Ident::new(PLACE)];
+    (!any_keys(insert, shape).is_empty()).then(|| Expr::CompoundIdentifier(place()))
+}
+
+/// The key that a clause means, or the first one if it names none; `None`: the table has none, so that nothing conflicts.
 pub(crate) fn key_of(
     conflict: &OnConflict,
     shape: &TableShape,
@@ -71,10 +91,6 @@ pub(crate) fn key_of(
             let hint = "For example, ON CONFLICT (column_name).";
             Err(Error::invalid("42601", message, Some(hint)))
         }
-        None if keys.len() > 1 => Err(Error::Unsupported {
-            what: "ON CONFLICT DO NOTHING on all keys of a table".to_owned(),
-            hint: Some("Name the columns of one: ON CONFLICT (column_name) DO NOTHING.".to_owned()),
-        }),
         None => Ok(keys.into_iter().next()),
     }
 }
@@ -86,8 +102,12 @@ fn no_such_key() -> Error {
     Error::invalid("42P10", message, Some(hint))
 }
 
-/// The statement as a MERGE into the table.
-pub(super) fn as_merge(insert: &ast::Insert, target: &Target<'_>) -> Result<ast::Merge> {
+/// The statement as a MERGE into the table, which `table` is in a FROM.
+pub(super) fn as_merge(
+    insert: &ast::Insert,
+    target: &Target<'_>,
+    table: &TableFactor,
+) -> Result<ast::Merge> {
     let Some(conflict) = conflict_of(insert) else {
         return Err(Error::unsupported("ON DUPLICATE KEY UPDATE"));
     };
@@ -126,8 +146,23 @@ pub(super) fn as_merge(insert: &ast::Insert, target: &Target<'_>) -> Result<ast:
     if let Some(key) = &key {
         *merge.on = same_key(key, target);
     }
-    let first_only = key.filter(|_| matches!(conflict.action, OnConflictAction::DoNothing));
-    merge.source = source(insert, target, &places, first_only.as_ref())?;
+    let given = given(insert, target, &places)?;
+    let columns = columns(target, &places)?;
+    let any = any_keys(insert, shape);
+    let text = match (key, any.as_slice()) {
+        (Some(_), [_, others @ ..]) => without_taken(&columns, others),
+        (Some(key), _) if matches!(conflict.action, OnConflictAction::DoNothing) => {
+            first_only(&columns, &key)
+        }
+        _ => format!("SELECT {columns} FROM given"),
+    };
+    let mut query = auspex_sql::parse_query(&text, Dialect::Postgres)?;
+    let mut taken = table.clone();
+    if let TableFactor::Table { alias, .. } = &mut taken {
+        *alias = Some(table_alias(Ident::new(TAKEN)));
+    }
+    let _ = VisitMut::visit(&mut query, &mut Given { given, taken });
+    merge.source = derived(query, table_alias(Ident::new(EXCLUDED)));
     Ok(merge)
 }
 
@@ -174,14 +209,8 @@ fn same_key(key: &Key, target: &Target<'_>) -> Expr {
     pairs.reduce(both).unwrap_or(none)
 }
 
-/// The rows that were to be inserted, all columns wide; with `first_only` the first ones of each key.
-fn source(
-    insert: &ast::Insert,
-    target: &Target<'_>,
-    places: &[usize],
-    first_only: Option<&Key>,
-) -> Result<TableFactor> {
-    let given = given(insert, target, places)?;
+/// The columns of the rows that were to be inserted: all those of the table.
+fn columns(target: &Target<'_>, places: &[usize]) -> Result<String> {
     let shape = target.shape;
     let mut columns = Vec::new();
     for (idx, field) in shape.columns().iter().enumerate() {
@@ -192,25 +221,45 @@ fn source(
         };
         columns.push(format!("{} AS {name}", cast_ast(value, field.data_type())));
     }
-    let columns = columns.join(", ");
-    let text = match first_only {
-        None => format!("SELECT {columns} FROM given"),
-        Some(key) => {
-            let names = key.columns.iter().map(|name| Ident::with_quote('"', name));
-            let names: Vec<String> = names.map(|name| name.to_string()).collect();
-            let null: Vec<String> = names.iter().map(|name| format!("{name} IS NULL")).collect();
-            format!(
-                "SELECT * FROM (SELECT *, row_number() OVER (PARTITION BY {} ORDER BY {PLACE}) AS {TURN} \
-                 FROM (SELECT {columns}, row_number() OVER () AS {PLACE} FROM given) AS placed) AS turns \
-                 WHERE {TURN} = 1 OR {}",
-                names.join(", "),
-                null.join(" OR ")
-            )
-        }
+    Ok(columns.join(", "))
+}
+
+fn quoted(key: &Key) -> Vec<String> {
+    let names = key.columns.iter().map(|name| Ident::with_quote('"', name));
+    names.map(|name| name.to_string()).collect()
+}
+
+/// The first given rows of each key.
+fn first_only(columns: &str, key: &Key) -> String {
+    let names = quoted(key);
+    let null: Vec<String> = names.iter().map(|name| format!("{name} IS NULL")).collect();
+    format!(
+        "SELECT * FROM (SELECT *, row_number() OVER (PARTITION BY {} ORDER BY {PLACE}) AS {TURN} \
+         FROM (SELECT {columns}, row_number() OVER () AS {PLACE} FROM given) AS placed) AS turns \
+         WHERE {TURN} = 1 OR {}",
+        names.join(", "),
+        null.join(" OR ")
+    )
+}
+
+/// The given rows with their places, without those that meet a row of the table by one of the keys.
+fn without_taken(columns: &str, keys: &[Key]) -> String {
+    let is_free = |key: &Key| {
+        let same = quoted(key).into_iter();
+        let same: Vec<String> = same
+            .map(|name| format!("{TAKEN}.{name} = placed.{name}"))
+            .collect();
+        format!(
+            "NOT EXISTS (SELECT 1 FROM {TAKEN} WHERE {})",
+            same.join(" AND ")
+        )
     };
-    let mut query = auspex_sql::parse_query(&text, Dialect::Postgres)?;
-    let _ = VisitMut::visit(&mut query, &mut Given(given));
-    Ok(derived(query, table_alias(Ident::new(EXCLUDED))))
+    let are_free: Vec<String> = keys.iter().map(is_free).collect();
+    format!(
+        "SELECT * FROM (SELECT {columns}, row_number() OVER () AS {PLACE} FROM given) AS placed \
+         WHERE {}",
+        are_free.join(" AND ")
+    )
 }
 
 fn derived(subquery: Box<ast::Query>, alias: ast::TableAlias) -> TableFactor {
@@ -265,17 +314,22 @@ fn given(insert: &ast::Insert, target: &Target<'_>, places: &[usize]) -> Result<
     Ok(derived(source, alias))
 }
 
-/// Puts the given rows in the place of the relation `given`.
-struct Given(TableFactor);
+/// Puts the given rows in the place of the relation `given`, and the table in that of `TAKEN`.
+struct Given {
+    given: TableFactor,
+    taken: TableFactor,
+}
 
 impl VisitorMut for Given {
     type Break = ();
 
     fn post_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
-        if let TableFactor::Table { name, .. } = factor
-            && name_parts(name) == ["given"]
-        {
-            *factor = self.0.clone();
+        if let TableFactor::Table { name, .. } = factor {
+            match name_parts(name).as_slice() {
+                [name] if name == "given" => *factor = self.given.clone(),
+                [name] if name == TAKEN => *factor = self.taken.clone(),
+                _ => {}
+            }
         }
         ControlFlow::Continue(())
     }

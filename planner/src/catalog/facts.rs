@@ -12,6 +12,7 @@ use datafusion::error::DataFusionError;
 use datafusion::sql::sqlparser::ast::Ident;
 
 use super::PG_CATALOG;
+use super::reference_facts::{ReferenceFacts, is_referred, references};
 use crate::access::Subject;
 use crate::error::{Error, Result};
 use crate::session::Session;
@@ -80,6 +81,10 @@ pub struct TableRules {
     pub checks: Vec<(String, String)>,
     /// The primary key and the unique constraints.
     pub keys: Vec<Key>,
+    /// The references to keys of tables.
+    pub references: Vec<ReferenceFacts>,
+    /// Whether a table refers to it.
+    pub is_referred: bool,
 }
 
 /// A setting of the session.
@@ -208,7 +213,11 @@ impl CatalogFacts {
             return Ok(TableRules::default());
         }
         match session.engine.tables.shape(&entry.id).await {
-            Ok(shape) => Ok(rules_of(&shape)),
+            Ok(shape) => Ok(TableRules {
+                references: Box::pin(references(&session, entry, &shape)).await,
+                is_referred: is_referred(&state, entry),
+                ..rules_of(&shape)
+            }),
             Err(error) => {
                 tracing::debug!(schema, name, %error, "a table cannot be opened");
                 Ok(TableRules::default())
@@ -290,6 +299,7 @@ fn rules_of(shape: &TableShape) -> TableRules {
             .filter(|(_, text)| !is_of_identity(shape, text))
             .collect(),
         keys: shape.keys(),
+        ..TableRules::default()
     }
 }
 

@@ -1,12 +1,10 @@
-//! PRIMARY KEY, UNIQUE and REFERENCES as definitions write them.
+//! PRIMARY KEY and UNIQUE as definitions write them.
 //!
-//! In: syntax trees; out: keys of a `TableShape`, which statements that write rows keep to. References to other tables are
-//! not looked up by anything, so that only those that say so themselves are taken.
+//! In: syntax trees; out: keys of a `TableShape`, which statements that write rows keep to.
 
 use auspex_storage::{Key, TableShape};
 use datafusion::sql::sqlparser::ast::{
-    self, ConstraintCharacteristics, Expr, ForeignKeyConstraint, Ident, IndexColumn,
-    NullsDistinctOption,
+    self, ConstraintCharacteristics, Expr, Ident, IndexColumn, NullsDistinctOption,
 };
 
 use super::folded;
@@ -158,7 +156,12 @@ fn name_of(
 
 /// Whether a constraint has this name.
 pub(super) fn is_taken(shape: &TableShape, name: &str) -> bool {
-    shape.checks().contains_key(name) || shape.keys().iter().any(|key| key.name == name)
+    shape.checks().contains_key(name)
+        || shape.keys().iter().any(|key| key.name == name)
+        || shape
+            .references()
+            .iter()
+            .any(|reference| reference.name == name)
 }
 
 /// The error that a constraint has this name already.
@@ -176,16 +179,4 @@ pub(super) fn free_name(shape: &TableShape, wish: &str) -> String {
         number += 1;
     }
     name
-}
-
-/// Takes a reference to another table that says itself that nothing enforces it.
-pub(super) fn check_reference(reference: &ForeignKeyConstraint) -> Result<()> {
-    let characteristics = reference.characteristics.as_ref();
-    match characteristics.and_then(|c| c.enforced) {
-        Some(false) => Ok(()),
-        _ => Err(Error::Unsupported {
-            what: "an enforced FOREIGN KEY".to_owned(),
-            hint: Some("Write REFERENCES ... NOT ENFORCED, or leave it out.".to_owned()),
-        }),
-    }
 }

@@ -4,30 +4,31 @@
 //! that a failure in between leaves nothing that a query could see.
 
 mod dependents;
+mod describe;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use auspex_ml::features::sql_type;
 use auspex_sql::Word;
 use auspex_storage::{
     CatalogEntry, CatalogState, Change, ColumnDefinition, Definition, ExternalFormat,
     ExternalTableDefinition, TableDefinition, TableShape, columns_of,
 };
-use datafusion::arrow::array::RecordBatch;
-use datafusion::arrow::datatypes::{Field, SchemaRef};
+use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::logical_expr::{DdlStatement, LogicalPlan};
 use datafusion::sql::parser::{CreateExternalTable, Statement as SqlStatement};
 use datafusion::sql::sqlparser::ast::{self, ObjectName, ObjectType, OnCommit, SchemaName};
 
+use dependents::check_not_referred;
 pub(super) use dependents::{check_unnamed, with_dependents};
+pub(crate) use describe::describe_table;
 
 use super::privileges::check_new_owner;
+use super::table_references::{DeclaredReference, add_reference, release_tables, tell};
 use super::table_shape::{declared_shape, query_shape, set_partitions, set_property};
 use super::{folded, kind_name, name_parts};
 use crate::access::{FileUse, TableUse, own};
 use crate::bind::{bind_query, distinct_names};
-use crate::catalog::rows::{Cell, ColumnType, batch_of};
 use crate::error::{Error, Result, nearest};
 use crate::session::Session;
 use crate::statement_run::{Notice, StatementControl};
@@ -67,10 +68,8 @@ pub(super) async fn create(
             replaced(session, &schema, &name, create.or_replace)?
         }
     };
-    let definition = TableDefinition {
-        columns: Vec::new(),
-    };
-    let mut entry = CatalogEntry::new(&schema, &name, Definition::Table(definition));
+    let definition = Definition::Table(TableDefinition::default());
+    let mut entry = CatalogEntry::new(&schema, &name, definition);
     own(session, &mut entry);
     let (shape, rows) = match &create.query {
         Some(query) => {
@@ -82,7 +81,7 @@ pub(super) async fn create(
             let schema = schema.unwrap_or_else(|| Arc::clone(bound.plan.schema().inner()));
             (query_shape(&schema)?, Some(rows))
         }
-        None => (declared_shape(session, create, &name).await?, None),
+        None => (declared(session, create, &entry, control).await?, None),
     };
     let shape = with_clauses(shape, &clauses, &name)?;
     let tables = &session.engine.tables;
@@ -96,9 +95,7 @@ pub(super) async fn create(
             "CREATE TABLE".to_owned()
         }
     };
-    entry.definition = Definition::Table(TableDefinition {
-        columns: columns_of(&shape.schema()),
-    });
+    entry.definition = Definition::Table(shape.definition());
     if create.temporary {
         session.drop_temporary(&name).await;
         session.temporary.add(entry);
@@ -117,6 +114,21 @@ pub(super) async fn create(
         let _ = tables.remove_managed(&old.id).await;
     }
     Ok(tag)
+}
+
+/// The definition that a `CREATE TABLE` without a query writes.
+async fn declared(
+    session: &Arc<Session>,
+    create: &ast::CreateTable,
+    entry: &CatalogEntry,
+    control: &StatementControl,
+) -> Result<TableShape> {
+    let mut shape = declared_shape(session, create, &entry.name).await?;
+    for reference in DeclaredReference::of_create(create) {
+        add_reference(session, &mut shape, entry, &reference).await?;
+    }
+    tell(&entry.name, &[], &shape, control);
+    Ok(shape)
 }
 
 /// Whether `IF NOT EXISTS` leaves nothing to do for a temporary table. Error: it is there.
@@ -256,6 +268,7 @@ fn replaced(
         None => Ok(None),
         Some(old) if or_replace && is_table(&old.definition) => {
             session.access().check_owner(old)?;
+            check_not_referred(&session.engine.catalog.state(), old)?;
             Ok(Some(Arc::clone(old)))
         }
         Some(old) if matches!(old.definition, Definition::Model(_)) => Err(Error::Duplicate {
@@ -492,6 +505,7 @@ pub(super) async fn drop_entries(
             id: entry.id.clone(),
         })
         .collect();
+    Box::pin(release_tables(session, entries, text)).await?;
     session
         .engine
         .catalog
@@ -545,41 +559,6 @@ fn find_for_drop(
         expected,
         found: kind_name(&entry.definition),
     })
-}
-
-const DESCRIPTION: &[(&str, ColumnType)] = &[
-    ("column_name", ColumnType::Text),
-    ("data_type", ColumnType::Text),
-    ("is_nullable", ColumnType::Text),
-];
-
-/// The rows of `DESCRIBE table`.
-pub(crate) async fn describe_table(
-    session: &Arc<Session>,
-    name: &ObjectName,
-) -> Result<RecordBatch> {
-    let parts = name_parts(name);
-    let (schema, short) = session.relation_parts(&parts)?;
-    let provider = session.context().catalog(crate::session::DATABASE);
-    let provider = provider.and_then(|catalog| catalog.schema(&schema));
-    let table = match provider {
-        Some(provider) => provider.table(&short).await?,
-        None => None,
-    };
-    let Some(table) = table else {
-        return Err(session.undefined_relation(&schema, &parts.join(".")));
-    };
-    let columns = table.schema();
-    let row = |field: &Arc<Field>| {
-        let nullable = if field.is_nullable() { "YES" } else { "NO" };
-        vec![
-            field.name().as_str().into(),
-            sql_type(field.data_type()).into(),
-            nullable.into(),
-        ]
-    };
-    let rows: Vec<Vec<Cell>> = columns.fields().iter().map(row).collect();
-    Ok(batch_of(DESCRIPTION, &rows)?)
 }
 
 impl Session {

@@ -20,7 +20,7 @@ use datafusion::common::{ExprSchema, ScalarValue};
 use datafusion::error::Result;
 use datafusion::logical_expr::simplify::{ExprSimplifyResult, SimplifyContext};
 use datafusion::logical_expr::{
-    ColumnarValue, Expr, ExprSchemable as _, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF,
+    Cast, ColumnarValue, Expr, ExprSchemable as _, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF,
     ScalarUDFImpl, Signature, TypeSignature, Volatility, lit,
 };
 
@@ -96,6 +96,10 @@ pub(crate) fn assigned(value: Expr, to: &DataType, schema: &dyn ExprSchema) -> R
         }
         _ => value,
     };
+    // The type of a CASE is known for good when those of its branches have been made one: this cast may not be idle.
+    if matches!(to, DataType::Timestamp(..)) && from == *to {
+        return Ok(Expr::Cast(Cast::new(Box::new(value), to.clone())));
+    }
     value.cast_to(to, schema)
 }
 

@@ -5,17 +5,20 @@
 
 mod alter_model;
 mod apply;
+mod constraints;
 mod create_model;
 mod create_table;
 mod cursor;
 mod cursors;
 mod explain;
+mod into_table;
 mod lake;
 mod manage;
 mod options;
 mod privileges;
 mod roles;
 mod scripts;
+mod silent_clauses;
 mod source;
 mod sql;
 mod tables;
@@ -117,7 +120,7 @@ fn prepare(
     tokens: Vec<TokenWithSpan>,
     grammar: Grammar,
 ) -> Result<Vec<TokenWithSpan>, ParseError> {
-    let tokens = postgres_forms::settle(tokens);
+    let tokens = postgres_forms::settle(silent_clauses::leave_out(tokens));
     model_forms::rewrite(text, googlesql::rewrite(text, tokens, grammar)?)
 }
 
@@ -186,6 +189,8 @@ fn model_statement(tokens: &[TokenWithSpan]) -> Option<ParseModelStatement> {
         create_table::parse
     } else if starts(&["FETCH"]) || starts(&["MOVE"]) {
         cursors::parse
+    } else if starts(&["SET", "CONSTRAINTS"]) {
+        constraints::parse
     } else if starts(&["VACUUM"]) {
         tables::parse_vacuum
     } else if starts(&["RESTORE"]) {

@@ -13,6 +13,9 @@ use crate::googlesql::{normalize_statement, settle_statement};
 use crate::lexer::{Grammar, are_words, bare_word, closing, is_word, string_value};
 use crate::limits::RECURSION_LIMIT;
 use crate::parser::cursor::Cursor;
+use crate::parser::into_table;
+use crate::parser::silent_clauses::Data;
+use crate::view_options;
 
 /// Reads all that is left as one statement.
 pub(super) fn parse(cursor: &Cursor<'_>) -> Result<SqlStatement, ParseError> {
@@ -25,7 +28,9 @@ pub(super) fn parse(cursor: &Cursor<'_>) -> Result<SqlStatement, ParseError> {
             "the statement to explain",
         ));
     }
-    let tokens = renamed_view(explain_format(cursor.rest().to_vec()));
+    let data = Data::of(cursor.rest());
+    let mut tokens = view_options::settle(renamed_view(explain_format(cursor.rest().to_vec())));
+    tokens.truncate(tokens.len() - data.n_tokens());
     let refined = |error: DataFusionError| {
         let error = cursor.refine(cursor.reword(parser_error(error)));
         with_suggestion(cursor, error)
@@ -56,6 +61,7 @@ pub(super) fn parse(cursor: &Cursor<'_>) -> Result<SqlStatement, ParseError> {
         settle_statement(&mut statement);
     }
     normalize_statement(&mut statement);
+    into_table::settle(&mut statement, data);
     Ok(statement)
 }
 

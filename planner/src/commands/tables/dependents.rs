@@ -1,4 +1,4 @@
-//! What stands on an object: the views and models that name it.
+//! What stands on an object: the views and models that name it, and the references of tables.
 //!
 //! In: the objects to drop, or a column of one; out: all that goes with them, or an error that names what stands on it. A view keeps what its names
 //! meant; of what was replaced since, and in views of old, its text is parsed again.
@@ -10,6 +10,7 @@ use auspex_sql::{Dialect, MlArg, ml_function, parse_query};
 use auspex_storage::{CatalogEntry, CatalogState, Definition, ViewObject};
 use datafusion::sql::sqlparser::ast::{self, ObjectName, TableFactor, Visit, Visitor};
 
+use crate::commands::table_references::{referring, shown};
 use crate::commands::{kind_name, name_parts};
 use crate::error::{Error, Result};
 
@@ -29,20 +30,51 @@ pub(in crate::commands) fn with_dependents(
             .filter(|other| depends_on(catalog, other, &entry))
             .cloned()
             .collect();
-        if !cascade && !dependents.is_empty() {
+        if !cascade {
             let name = |entry: &Arc<CatalogEntry>| {
                 format!("{} {}", kind_name(&entry.definition), entry.name)
             };
-            return Err(Error::Dependents {
-                kind: kind_name(&entry.definition),
-                name: entry.name.clone(),
-                dependents: dependents.iter().map(name).collect(),
-            });
+            let mut names: Vec<String> = dependents.iter().map(name).collect();
+            names.extend(references_to(catalog, &entry, &all));
+            refuse(&entry, names)?;
         }
         all.extend(dependents);
         idx += 1;
     }
     Ok(all)
+}
+
+/// Fails if references of other tables stand on one.
+pub(in crate::commands) fn check_not_referred(
+    catalog: &CatalogState,
+    table: &Arc<CatalogEntry>,
+) -> Result<()> {
+    let own = std::slice::from_ref(table);
+    refuse(table, references_to(catalog, table, own))
+}
+
+/// The references to a table of others than those that go with it.
+fn references_to(
+    catalog: &CatalogState,
+    table: &CatalogEntry,
+    dropped: &[Arc<CatalogEntry>],
+) -> Vec<String> {
+    let stays = |entry: &CatalogEntry| !dropped.iter().any(|known| known.id == entry.id);
+    referring(catalog, &table.id)
+        .filter(|(entry, _)| stays(entry))
+        .map(|(entry, reference)| shown(entry, reference))
+        .collect()
+}
+
+fn refuse(entry: &CatalogEntry, dependents: Vec<String>) -> Result<()> {
+    match dependents.is_empty() {
+        true => Ok(()),
+        false => Err(Error::Dependents {
+            kind: kind_name(&entry.definition),
+            name: entry.name.clone(),
+            dependents,
+        }),
+    }
 }
 
 /// Fails where the query of a view names a column of a table that is to go or to have another name.

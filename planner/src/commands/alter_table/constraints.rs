@@ -1,0 +1,170 @@
+//! Constraints that come and go: `ADD CONSTRAINT`, `DROP CONSTRAINT`, and the references that columns and keys take along.
+//!
+//! In: an operation of `ALTER TABLE`; out: the definition that it makes. References of other tables to a key that goes
+//! are taken away once the definition is committed.
+
+use std::sync::Arc;
+
+use auspex_storage::{CatalogEntry, Error as StorageError, Key, TableOperation, TableShape};
+use datafusion::sql::sqlparser::ast::{DropBehavior, TableConstraint};
+
+use super::{Altering, MAX_ROUNDS, record};
+use crate::commands::table_references::{
+    DeclaredReference, add_reference, referring, release_keys, shown, tell,
+};
+use crate::commands::table_shape::add_constraint;
+use crate::error::{Error, Result};
+use crate::session::Session;
+use crate::statement_run::{Notice, StatementControl};
+
+impl Altering<'_> {
+    pub(super) async fn add_constraint(
+        &mut self,
+        session: &Arc<Session>,
+        constraint: &TableConstraint,
+    ) -> Result<()> {
+        if let TableConstraint::ForeignKey(reference) = constraint {
+            let declared = [DeclaredReference::of_table(reference)];
+            return self.add_references(session, &declared).await;
+        }
+        let (before, keys) = (self.shape.checks(), self.shape.keys());
+        add_constraint(session, &mut self.shape, constraint, self.relation)?;
+        let added = self.shape.keys().into_iter();
+        for key in added.filter(|key| !keys.contains(key)) {
+            self.demand_key(key);
+        }
+        let added = self.shape.checks().into_iter();
+        for (name, check) in added.filter(|(name, _)| !before.contains_key(name)) {
+            self.forbid_violations(&name, &check)?;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn add_references(
+        &mut self,
+        session: &Arc<Session>,
+        declared: &[DeclaredReference<'_>],
+    ) -> Result<()> {
+        for reference in declared {
+            add_reference(session, &mut self.shape, self.table, reference).await?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn drop_constraint(
+        &mut self,
+        session: &Session,
+        (name, if_exists): (&str, bool),
+        behavior: Option<DropBehavior>,
+        control: &StatementControl,
+    ) -> Result<()> {
+        let keys = self.shape.keys().into_iter();
+        for key in keys.filter(|key| key.name == name) {
+            self.free_key(session, &key, behavior)?;
+        }
+        if self.shape.drop_check(name)
+            || self.shape.drop_key(name)
+            || self.shape.drop_reference(name)
+        {
+            return Ok(());
+        }
+        let message = format!(
+            "constraint \"{name}\" of relation \"{}\" does not exist",
+            self.relation
+        );
+        if if_exists {
+            control.notify(Notice::plain(format!("{message}, skipping")));
+            return Ok(());
+        }
+        Err(Error::invalid("42704", message, None))
+    }
+
+    /// Makes sure that nothing refers to the keys of a column that is to go.
+    pub(super) fn free_keys_of(
+        &mut self,
+        session: &Session,
+        idx: usize,
+        behavior: Option<DropBehavior>,
+    ) -> Result<()> {
+        let column = self.shape.columns()[idx].name().clone();
+        let keys = self.shape.keys().into_iter();
+        for key in keys.filter(|key| key.columns.contains(&column)) {
+            self.free_key(session, &key, behavior)?;
+        }
+        Ok(())
+    }
+
+    /// Fails if anything refers to a key, unless that goes too.
+    fn free_key(
+        &mut self,
+        session: &Session,
+        key: &Key,
+        behavior: Option<DropBehavior>,
+    ) -> Result<()> {
+        let cascade = matches!(behavior, Some(DropBehavior::Cascade));
+        let own = self.shape.references().into_iter();
+        let own = own.filter(|own| own.table == self.table.id && own.key == key.name);
+        let own: Vec<String> = own.map(|own| own.name).collect();
+        let catalog = session.engine.catalog.state();
+        let others = referring(&catalog, &self.table.id)
+            .filter(|(entry, other)| entry.id != self.table.id && other.key == key.name);
+        let mut dependents: Vec<String> =
+            others.map(|(entry, other)| shown(entry, other)).collect();
+        if cascade {
+            for name in own {
+                self.shape.drop_reference(&name);
+            }
+            return Ok(());
+        }
+        let of_own = |name| format!("constraint {name} on table {}", self.relation);
+        dependents.extend(own.into_iter().map(of_own));
+        match dependents.is_empty() {
+            true => Ok(()),
+            false => Err(Error::Dependents {
+                kind: "constraint",
+                name: key.name.clone(),
+                dependents,
+            }),
+        }
+    }
+}
+
+/// What follows when a definition is committed: a word about references, and those of other tables to keys that went.
+pub(super) async fn settle(
+    session: &Session,
+    table: &Arc<CatalogEntry>,
+    (before, after): (&TableShape, &TableShape),
+    text: &str,
+    control: &StatementControl,
+) -> Result<()> {
+    tell(&table.name, &before.references(), after, control);
+    let left = after.keys();
+    let gone = before.keys().into_iter();
+    let gone = gone.filter(|key| !left.iter().any(|other| other.name == key.name));
+    let gone: Vec<String> = gone.map(|key| key.name).collect();
+    release_keys(session, table, &gone, text).await
+}
+
+/// Takes references away from a table, whoever owns it: what they refer to goes.
+pub(in crate::commands) async fn drop_references(
+    session: &Session,
+    table: &CatalogEntry,
+    names: &[String],
+    text: &str,
+) -> Result<()> {
+    for _ in 0..MAX_ROUNDS {
+        let rewrite = session.engine.tables.rewrite(&table.id).await?;
+        let mut shape = rewrite.shape().clone();
+        for name in names {
+            shape.drop_reference(name);
+        }
+        let redefined = rewrite.redefine(&shape, None, TableOperation::Properties);
+        match Box::pin(redefined).await {
+            Ok(_) => return record(session, table, &shape, text).await,
+            Err(StorageError::Conflict { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let object = format!("table \"{}\"", table.name);
+    Err(StorageError::Conflict { object }.into())
+}

@@ -1,0 +1,50 @@
+//! `DESCRIBE table`: its columns as rows.
+//!
+//! In: a name; out: one batch. Reads no row of the table.
+
+use std::sync::Arc;
+
+use auspex_ml::features::sql_type;
+use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::datatypes::Field;
+use datafusion::sql::sqlparser::ast::ObjectName;
+
+use crate::catalog::rows::{Cell, ColumnType, batch_of};
+use crate::commands::name_parts;
+use crate::error::Result;
+use crate::session::Session;
+
+const DESCRIPTION: &[(&str, ColumnType)] = &[
+    ("column_name", ColumnType::Text),
+    ("data_type", ColumnType::Text),
+    ("is_nullable", ColumnType::Text),
+];
+
+/// The rows of `DESCRIBE table`.
+pub(crate) async fn describe_table(
+    session: &Arc<Session>,
+    name: &ObjectName,
+) -> Result<RecordBatch> {
+    let parts = name_parts(name);
+    let (schema, short) = session.relation_parts(&parts)?;
+    let provider = session.context().catalog(crate::session::DATABASE);
+    let provider = provider.and_then(|catalog| catalog.schema(&schema));
+    let table = match provider {
+        Some(provider) => provider.table(&short).await?,
+        None => None,
+    };
+    let Some(table) = table else {
+        return Err(session.undefined_relation(&schema, &parts.join(".")));
+    };
+    let columns = table.schema();
+    let row = |field: &Arc<Field>| {
+        let nullable = if field.is_nullable() { "YES" } else { "NO" };
+        vec![
+            field.name().as_str().into(),
+            sql_type(field.data_type()).into(),
+            nullable.into(),
+        ]
+    };
+    let rows: Vec<Vec<Cell>> = columns.fields().iter().map(row).collect();
+    Ok(batch_of(DESCRIPTION, &rows)?)
+}

@@ -1,0 +1,88 @@
+//! Clauses of PostgreSQL that ask for nothing which is not so here: `UNLOGGED`, `[NOT] DEFERRABLE` of a transaction,
+//! `WITH DATA`.
+//!
+//! In: tokens of one statement; out: the tokens without them. A table is as durable as any, and a block never waits for
+//! others before its first statement.
+
+use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
+
+use crate::lexer::{are_words, is_token, is_word};
+
+/// Leaves the clauses out.
+pub(super) fn leave_out(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    deferrable(unlogged(tokens))
+}
+
+/// `CREATE UNLOGGED TABLE` is `CREATE TABLE`.
+fn unlogged(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    if are_words(&tokens, 0, &["CREATE", "UNLOGGED", "TABLE"]) {
+        tokens.remove(1);
+    }
+    tokens
+}
+
+/// `BEGIN ISOLATION LEVEL SERIALIZABLE, READ ONLY, DEFERRABLE` and its kin.
+fn deferrable(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    const OPENINGS: [&[&str]; 4] = [
+        &["BEGIN"],
+        &["START", "TRANSACTION"],
+        &["SET", "TRANSACTION"],
+        &["SET", "SESSION", "CHARACTERISTICS"],
+    ];
+    if !OPENINGS.iter().any(|words| are_words(&tokens, 0, words)) {
+        return tokens;
+    }
+    let found = (1..tokens.len()).find(|at| is_word(tokens.get(*at), "DEFERRABLE"));
+    let Some(at) = found else {
+        return tokens;
+    };
+    let first = match is_word(tokens.get(at - 1), "NOT") {
+        true => at - 1,
+        false => at,
+    };
+    let is_comma = |at: usize| is_token(&tokens, at, &Token::Comma);
+    let (first, end) = match (is_comma(first - 1), is_comma(at + 1)) {
+        (true, _) => (first - 1, at + 1),
+        (false, true) => (first, at + 2),
+        (false, false) => (first, at + 1),
+    };
+    tokens.drain(first..end);
+    tokens
+}
+
+/// What the end of a `CREATE TABLE … AS` says of its rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Data {
+    /// Nothing.
+    Unsaid,
+    /// `WITH DATA`.
+    Wanted,
+    /// `WITH NO DATA`.
+    Unwanted,
+}
+
+impl Data {
+    /// What the tokens of a statement end with.
+    pub(super) fn of(tokens: &[TokenWithSpan]) -> Data {
+        let ends = |words: &[&str]| {
+            let at = tokens.len().checked_sub(words.len());
+            at.is_some_and(|at| are_words(tokens, at, words))
+        };
+        // Before it there may be OR REPLACE, TEMPORARY and their kin.
+        let makes_table = (1..=4).any(|at| is_word(tokens.get(at), "TABLE"));
+        match is_word(tokens.first(), "CREATE") && makes_table {
+            true if ends(&["WITH", "NO", "DATA"]) => Data::Unwanted,
+            true if ends(&["WITH", "DATA"]) => Data::Wanted,
+            _ => Data::Unsaid,
+        }
+    }
+
+    /// How many tokens say it.
+    pub(super) fn n_tokens(self) -> usize {
+        match self {
+            Data::Unsaid => 0,
+            Data::Wanted => 2,
+            Data::Unwanted => 3,
+        }
+    }
+}
