@@ -7,6 +7,8 @@
 mod definitions;
 mod implicit;
 
+pub use implicit::BlockPart;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 

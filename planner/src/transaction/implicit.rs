@@ -1,7 +1,8 @@
-//! One block around the statements of one text, as PostgreSQL has it for every text.
+//! Blocks that nobody asked for: one around the statements of one text, and one around those of a pipeline.
 //!
-//! In: the statements of a simple query; out: a block, if they are such as one block can hold: queries and at least two
-//! statements that change rows, all of the same table. Any other text commits statement by statement.
+//! In: the statements of a simple query, or one of the extended protocol; out: a block, if it can hold them: queries and
+//! statements that change rows, all of the same table. A text needs at least two changes for that, any other commits
+//! statement by statement; of a pipeline the server knows which messages come, and where the block ends.
 
 use auspex_sql::{ParsedStatement, Statement};
 use datafusion::sql::parser::Statement as SqlStatement;
@@ -9,17 +10,59 @@ use datafusion::sql::sqlparser::ast;
 
 use super::{TransactionState, commit_block, open, roll_back};
 use crate::bind::changed_table;
+use crate::commands;
 use crate::error::Result;
 use crate::session::Session;
 
+/// What a statement is to a block that nobody asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BlockPart {
+    /// It changes nothing: it may stand in a block, and needs none.
+    Query,
+    /// It changes rows of the table of this name.
+    Change(Vec<String>),
+    /// It takes back what is open.
+    Rollback,
+    /// It stands by itself, behind what was committed before it.
+    Alone,
+}
+
+impl BlockPart {
+    /// Of a statement.
+    pub fn of(parsed: &ParsedStatement) -> BlockPart {
+        let Statement::Sql(statement) = &parsed.statement else {
+            return BlockPart::Alone;
+        };
+        let SqlStatement::Statement(statement) = statement.as_ref() else {
+            return BlockPart::Alone;
+        };
+        match statement.as_ref() {
+            // A training that is called is no query.
+            ast::Statement::Query(query) => match commands::train_call(query) {
+                Ok(None) => BlockPart::Query,
+                _ => BlockPart::Alone,
+            },
+            ast::Statement::Rollback {
+                savepoint: None, ..
+            } => BlockPart::Rollback,
+            statement => changed_table(statement).map_or(BlockPart::Alone, BlockPart::Change),
+        }
+    }
+}
+
 impl Session {
-    /// Begins a block around the statements of a text if it can hold them; whether it did.
-    pub fn begin_implicit(&self, statements: &[ParsedStatement]) -> bool {
-        if self.transaction() != TransactionState::Idle || !fit_one_block(statements) {
+    /// Begins a block for the statements of a pipeline; whether it did.
+    pub fn open_implicit(&self) -> bool {
+        if self.transaction() != TransactionState::Idle {
             return false;
         }
         open(self, self.settings().is_on("default_transaction_read_only"));
         true
+    }
+
+    /// Begins a block around the statements of a text if it can hold them; whether it did.
+    pub fn begin_implicit(&self, statements: &[ParsedStatement]) -> bool {
+        fit_one_block(statements) && self.open_implicit()
     }
 
     /// Ends such a block: commits it, or rolls it back after a failure.
@@ -39,22 +82,16 @@ fn fit_one_block(statements: &[ParsedStatement]) -> bool {
     let mut table: Option<Vec<String>> = None;
     let mut n_changes = 0;
     for parsed in statements {
-        let Statement::Sql(statement) = &parsed.statement else {
-            return false;
-        };
-        let SqlStatement::Statement(statement) = statement.as_ref() else {
-            return false;
-        };
-        if matches!(statement.as_ref(), ast::Statement::Query(_)) {
-            continue;
-        }
-        let Some(changed) = changed_table(statement) else {
-            return false;
-        };
-        n_changes += 1;
-        match &table {
-            Some(table) if *table != changed => return false,
-            _ => table = Some(changed),
+        match BlockPart::of(parsed) {
+            BlockPart::Query => {}
+            BlockPart::Rollback | BlockPart::Alone => return false,
+            BlockPart::Change(changed) => {
+                n_changes += 1;
+                match &table {
+                    Some(table) if *table != changed => return false,
+                    _ => table = Some(changed),
+                }
+            }
         }
     }
     n_changes > 1

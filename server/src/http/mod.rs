@@ -4,6 +4,7 @@
 //! changes nothing and shows no statement, so that it asks for no password; it listens where the operator says.
 //! Written by hand since the HTTP library is built here as a client, and three texts need no more.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,10 +19,14 @@ use crate::protocol::{ListenError, Listener};
 
 /// Bytes of a request's head; a longer one is refused.
 const MAX_HEAD: usize = 8 * 1024;
-/// How long a client may take over its request.
+/// How long a client may take to send its request.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long an answer may take.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// Requests at a time.
+/// Requests that are answered at a time.
 const MAX_CLIENTS: usize = 64;
+/// Clients whose request is awaited; who comes beyond them takes the place of the one that came first.
+const MAX_WAITING: usize = 64;
 /// How long the catalog may take to answer for the server to be called ready.
 const READY_TIMEOUT: Duration = Duration::from_secs(5);
 /// The pause after a connection could not be accepted.
@@ -45,6 +50,7 @@ impl HttpServer {
         let ended = stopped.clone();
         let clients = Arc::new(Semaphore::new(MAX_CLIENTS));
         tokio::spawn(async move {
+            let mut waiting: VecDeque<CancellationToken> = VecDeque::new();
             loop {
                 let accepted = tokio::select! {
                     accepted = listener.accept() => accepted,
@@ -54,16 +60,20 @@ impl HttpServer {
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                     continue;
                 };
-                // Beyond so many, the client is hung up on.
-                if let Ok(permit) = Arc::clone(&clients).try_acquire_owned() {
-                    let (engine, draining) = (Arc::clone(&engine), draining.clone());
-                    tokio::spawn(async move {
-                        // A client that is slow or gone is nobody's loss.
-                        let _ =
-                            tokio::time::timeout(TIMEOUT, attend(stream, &engine, &draining)).await;
-                        drop(permit);
-                    });
+                if waiting.len() == MAX_WAITING
+                    && let Some(oldest) = waiting.pop_front()
+                {
+                    // It hears this only while it has sent no request.
+                    oldest.cancel();
                 }
+                let leaves = CancellationToken::new();
+                waiting.push_back(leaves.clone());
+                let (engine, draining) = (Arc::clone(&engine), draining.clone());
+                let clients = Arc::clone(&clients);
+                tokio::spawn(async move {
+                    // A client that is slow or gone is nobody's loss.
+                    let _ = attend(stream, &leaves, &clients, (&*engine, &draining)).await;
+                });
             }
         });
         Ok(HttpServer { address, stopped })
@@ -98,14 +108,35 @@ impl Answer {
     }
 }
 
+/// Waits for a client's request, unless others push it out, and answers. Beyond so many requests, it is hung up on.
 async fn attend(
     mut stream: TcpStream,
-    engine: &Engine,
-    draining: &CancellationToken,
+    leaves: &CancellationToken,
+    clients: &Semaphore,
+    server: (&Engine, &CancellationToken),
 ) -> std::io::Result<()> {
-    let head = read_head(&mut stream).await?;
-    let (answer, with_body) = match head.as_deref().map(parse) {
-        None | Some(None) => (Answer::text("400 Bad Request", "bad request\n"), true),
+    let head = tokio::select! {
+        head = tokio::time::timeout(HEAD_TIMEOUT, read_head(&mut stream)) => head,
+        () = leaves.cancelled() => return Ok(()),
+    };
+    let head = head.ok().transpose()?;
+    let Ok(_permit) = clients.try_acquire() else {
+        return Ok(());
+    };
+    let answered = tokio::time::timeout(TIMEOUT, respond(stream, head, server)).await;
+    answered.unwrap_or(Ok(()))
+}
+
+/// Answers a request; `None`: it did not come in time.
+async fn respond(
+    mut stream: TcpStream,
+    head: Option<Option<String>>,
+    (engine, draining): (&Engine, &CancellationToken),
+) -> std::io::Result<()> {
+    let request = head.as_ref().map(|head| head.as_deref().and_then(parse));
+    let (answer, with_body) = match request {
+        None => (Answer::text("408 Request Timeout", "no request\n"), true),
+        Some(None) => (Answer::text("400 Bad Request", "bad request\n"), true),
         Some(Some((method @ ("GET" | "HEAD"), path))) => {
             (answer(path, engine, draining).await, method == "GET")
         }
@@ -128,7 +159,7 @@ async fn attend(
     stream.shutdown().await
 }
 
-/// The head of a request; `None` if it is too long, ends early, or is no text.
+/// The head of a request; `None` if it is too long, ends early, or is no text, which is said as soon as it shows.
 async fn read_head(stream: &mut TcpStream) -> std::io::Result<Option<String>> {
     let mut head = Vec::new();
     let mut chunk = [0; 1024];
@@ -138,11 +169,27 @@ async fn read_head(stream: &mut TcpStream) -> std::io::Result<Option<String>> {
             return Ok(None);
         }
         head.extend_from_slice(&chunk[..n_read]);
+        if !may_be_request(&head) {
+            return Ok(None);
+        }
         if head.windows(4).any(|window| window == b"\r\n\r\n") {
             return Ok(String::from_utf8(head).ok());
         }
     }
     Ok(None)
+}
+
+/// Whether bytes may be the beginning of a request: its first line so far is text, and has all words when it ends.
+fn may_be_request(head: &[u8]) -> bool {
+    let mut lines = head.splitn(2, |byte| *byte == b'\n');
+    let line = lines.next().unwrap_or_default();
+    let is_whole = lines.next().is_some();
+    let is_text = |byte: &u8| byte.is_ascii_graphic() || matches!(byte, b' ' | b'\r');
+    line.iter().all(is_text) && (!is_whole || std::str::from_utf8(line).is_ok_and(is_request))
+}
+
+fn is_request(line: &str) -> bool {
+    parse(line).is_some()
 }
 
 /// The method and the path of a request.
@@ -186,6 +233,16 @@ async fn ready(engine: &Engine, draining: &CancellationToken) -> Answer {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_no_request_shows_early() {
+        for beginning in ["", "G", "GET / HTTP/1.1", "GET / HTTP/1.1\r\nHost: \u{e4}"] {
+            assert!(may_be_request(beginning.as_bytes()), "{beginning}");
+        }
+        for wrong in [&b"\x16\x03\x01"[..], b"\xff", b"hello\r\n", b"\r\n"] {
+            assert!(!may_be_request(wrong), "{wrong:?}");
+        }
+    }
 
     #[test]
     fn requests_are_read() {

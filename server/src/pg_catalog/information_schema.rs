@@ -7,9 +7,11 @@ use datafusion::error::Result;
 
 use super::cells::{Cell, Row};
 use super::check_columns::columns_of_check;
+use super::default_texts::shown_default;
 use super::functions::type_text;
 use super::ml_functions;
 use super::objects::{Key, Objects, Relation};
+use super::reference_rows;
 use super::relation_rows::RelationRows;
 use super::roles;
 use crate::protocol::types::{WireColumn, wire_columns};
@@ -23,6 +25,9 @@ pub(super) fn of_relations(name: &str) -> Option<RelationRows> {
         "check_constraints" => |o, relation| Ok(check_constraints(&View::new(o, relation))),
         "key_column_usage" => |o, relation| Ok(key_columns(&View::new(o, relation))),
         "table_constraints" => |o, relation| Ok(table_constraints(&View::new(o, relation))),
+        "referential_constraints" => {
+            |o, relation| Ok(reference_rows::rules(o.database(), relation))
+        }
         "constraint_column_usage" => |o, relation| Ok(constraint_columns(&View::new(o, relation))),
         "table_privileges" | "role_table_grants" => {
             |objects, relation| privileges(objects, &View::new(objects, relation))
@@ -126,7 +131,7 @@ fn columns(view: &View<'_>) -> Vec<Row> {
     let row = |(idx, column): (usize, &WireColumn)| {
         let identity = relation.identity(idx);
         let generated = rules.generated.get(idx).cloned().flatten();
-        let default = rules.defaults.get(idx).cloned().flatten();
+        let default = shown_default(relation, idx, column);
         let mut row = view.table();
         row.extend([
             ("column_name", column.name.clone().into()),
@@ -277,7 +282,12 @@ fn table_constraints(view: &View<'_>) -> Vec<Row> {
         true => row(&key.name, "PRIMARY KEY"),
         false => row(&key.name, "UNIQUE"),
     });
-    checks.chain(keys).collect()
+    let mut rows: Vec<Row> = checks.chain(keys).collect();
+    rows.extend(reference_rows::table_constraints(
+        view.database,
+        view.relation,
+    ));
+    rows
 }
 
 fn key_columns(view: &View<'_>) -> Vec<Row> {
@@ -291,7 +301,9 @@ fn key_columns(view: &View<'_>) -> Vec<Row> {
         };
         key.columns.iter().enumerate().map(row).collect::<Vec<_>>()
     };
-    view.relation.rules.keys.iter().flat_map(rows).collect()
+    let mut rows: Vec<Row> = view.relation.rules.keys.iter().flat_map(rows).collect();
+    rows.extend(reference_rows::columns(view.database, view.relation));
+    rows
 }
 
 fn constraint_columns(view: &View<'_>) -> Vec<Row> {
@@ -319,6 +331,7 @@ fn constraint_columns(view: &View<'_>) -> Vec<Row> {
     let rules = &view.relation.rules;
     let mut columns: Vec<Row> = rules.checks.iter().flat_map(rows).collect();
     columns.extend(rules.keys.iter().flat_map(of_key));
+    columns.extend(reference_rows::used_columns(view.database, view.relation));
     columns
 }
 

@@ -13,6 +13,7 @@
 mod cells;
 mod check_columns;
 mod columns;
+mod default_texts;
 mod fresh;
 mod functions;
 mod information_schema;
@@ -20,6 +21,7 @@ mod key_rows;
 mod ml_functions;
 mod objects;
 mod oids;
+mod reference_rows;
 mod relation_rows;
 mod rewrite;
 mod roles;

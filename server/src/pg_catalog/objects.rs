@@ -5,7 +5,7 @@
 
 use std::sync::{Arc, Weak};
 
-pub(super) use auspex_planner::Key;
+pub(super) use auspex_planner::{Key, ReferenceFacts};
 use auspex_planner::TextLimit;
 use auspex_planner::{CatalogFacts, FactsKind, ModelFacts, ObjectFacts, TableRules};
 use datafusion::arrow::datatypes::{Schema, SchemaRef};

@@ -8,10 +8,11 @@ use datafusion::error::Result;
 use super::cells::{Cell, Row};
 use super::check_columns::columns_of_check;
 use super::columns;
+use super::default_texts::shown_default;
 use super::objects::{Objects, Relation};
 use super::roles::SUPERUSER_OID;
 use super::server_tables::owner;
-use super::{INFORMATION_SCHEMA, PG_CATALOG, key_rows, view_rows};
+use super::{INFORMATION_SCHEMA, PG_CATALOG, key_rows, reference_rows, view_rows};
 use crate::protocol::types::{WireColumn, wire_columns};
 
 /// The foreign server that models are shown on.
@@ -138,7 +139,10 @@ fn class(objects: &Objects, relation: &Relation) -> Result<Vec<Row>> {
         ("relnatts", relation.columns.fields().len().into()),
         ("relchecks", relation.rules.checks.len().into()),
         ("relhasrules", (relation.kind == "v").into()),
-        ("relhastriggers", no()),
+        (
+            "relhastriggers",
+            reference_rows::has_triggers(relation).into(),
+        ),
         ("relhassubclass", no()),
         ("relrowsecurity", no()),
         ("relforcerowsecurity", no()),
@@ -261,18 +265,23 @@ fn view(_: &Objects, relation: &Relation) -> Result<Vec<Row>> {
 }
 
 fn defaults(objects: &Objects, relation: &Relation) -> Result<Vec<Row>> {
-    let row = |idx: usize| {
-        let (text, _) = rule_of(relation, idx);
+    let Ok(columns) = wire_columns(&relation.columns) else {
+        return Ok(Vec::new());
+    };
+    let row = |(idx, column): (usize, &WireColumn)| {
+        let text = match rule_of(relation, idx) {
+            (rule, true) => rule.cloned(),
+            (_, false) => shown_default(relation, idx, column),
+        };
         let number = objects.number("default", &format!("{}.{idx}", relation.oid));
         Some(vec![
             ("oid", number.into()),
             ("adrelid", relation.oid.into()),
             ("adnum", (idx + 1).into()),
-            ("adbin", text?.as_str().into()),
+            ("adbin", text?.into()),
         ])
     };
-    let columns = 0..relation.columns.fields().len();
-    Ok(columns.filter_map(row).collect())
+    Ok(columns.iter().enumerate().filter_map(row).collect())
 }
 
 /// The number of a check.
@@ -311,6 +320,7 @@ fn constraints(objects: &Objects, relation: &Relation) -> Result<Vec<Row>> {
     };
     let mut rows: Vec<Row> = relation.rules.checks.iter().map(row).collect();
     rows.extend(key_rows::constraints(objects, relation, &schema));
+    rows.extend(reference_rows::constraints(objects, relation, &schema));
     Ok(rows)
 }
 

@@ -8,14 +8,14 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use auspex_planner::SessionFacts;
+use auspex_planner::{SessionFacts, Subject};
 use datafusion::arrow::array::RecordBatch;
 use datafusion::catalog::{MemTable, SchemaProvider, TableProvider};
 use datafusion::error::Result;
 
 use super::cells::{Row, batch_of, schema_of};
 use super::columns::{self, SystemRelation};
-use super::objects::Objects;
+use super::objects::{Objects, Relation};
 use super::relation_rows::RelationRows;
 use super::{
     INFORMATION_SCHEMA, PG_CATALOG, fresh, information_schema, ml_functions, relation_rows, roles,
@@ -55,6 +55,9 @@ const OWN: &[&str] = &[
     "pg_user",
     "pg_views",
 ];
+
+/// The privileges on relations, of which one is enough to see one.
+const ANY_PRIVILEGE: &str = "SELECT, INSERT, UPDATE, DELETE, TRUNCATE, EXECUTE";
 
 /// Whether a relation of `pg_catalog` never has a row.
 pub(super) fn is_always_empty(name: &str) -> bool {
@@ -121,6 +124,18 @@ impl SystemSchema {
         Ok(batch)
     }
 
+    /// Whether the role has any privilege on a relation; the views of the standard show no others.
+    fn may_see(&self, relation: &Relation) -> bool {
+        let subject = Subject::Relation(&relation.schema, &relation.name);
+        let role = self.session.identity.current_user();
+        let engine = self.session.engine.upgrade();
+        // What has no entry, as the views of models, is everybody's.
+        engine.is_none_or(|engine| {
+            let found = engine.has_privilege(&role, &subject, ANY_PRIVILEGE);
+            found.unwrap_or(true)
+        })
+    }
+
     async fn contents(&self, relation: &SystemRelation) -> Result<MemTable> {
         let carried = fresh::rows(relation.name).filter(|_| self.name == PG_CATALOG);
         let mut batches: Vec<_> = carried.into_iter().cloned().collect();
@@ -129,7 +144,9 @@ impl SystemSchema {
                 batches.push(self.of_system(relation, rows)?);
                 let mut own = Vec::new();
                 for object in self.objects.own_relations().await? {
-                    own.extend(rows(&self.objects, &object)?);
+                    if self.name != INFORMATION_SCHEMA || self.may_see(&object) {
+                        own.extend(rows(&self.objects, &object)?);
+                    }
                 }
                 own
             }

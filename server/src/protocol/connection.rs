@@ -14,8 +14,9 @@ use auspex_planner::{
 use auspex_sql::{ParsedStatement, Statement as SqlStatement};
 use datafusion::sql::parser::Statement as AnyStatement;
 use datafusion::sql::sqlparser::ast;
-use pgwire::api::auth::protocol_negotiation;
-use pgwire::api::{PgWireConnectionState, PidSecretKeyGenerator, RandomPidSecretKeyGenerator};
+use pgwire::api::{
+    ClientInfo as _, PgWireConnectionState, PidSecretKeyGenerator, RandomPidSecretKeyGenerator,
+};
 use pgwire::messages::response::{
     CommandComplete, EmptyQueryResponse, ReadyForQuery, TransactionStatus,
 };
@@ -25,10 +26,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::cancel::{CancelEntry, CancelRegistry};
 use super::extended::{Portal, Prepared};
+use super::layout::Malformed;
 use super::login::{Names, authenticate};
 use super::running::{Event, Next, QueryThreads, Running, Work};
 use super::server_options::ServerOptions;
-use super::socket::{Frames, Socket, Stream};
+use super::socket::{Frames, Socket, Stream, Unreadable};
+use super::startup::{settled_version, startup_settings};
 use super::types::Nested;
 use crate::auth::{Peer, Scram, Throttle};
 use crate::sqlstate::{Failure, notice_info};
@@ -108,6 +111,8 @@ pub(super) struct Connection<S> {
     pub(super) session: Arc<Session>,
     pub(super) statements: BTreeMap<String, Arc<Prepared>>,
     pub(super) portals: BTreeMap<String, Portal>,
+    /// The table that the block of a pipeline changes, if there is such a block.
+    pub(super) pipeline: Option<Vec<String>>,
     cancel: CancelEntry,
     shared: Arc<Shared>,
     reported: BTreeMap<&'static str, String>,
@@ -141,7 +146,7 @@ pub(super) async fn serve<S: Stream>(frames: Frames<S>, peer: Peer, shared: Arc<
             tracing::debug!(process = request.pid, known, "cancel request");
         }
         Some(Err(error)) => {
-            let _ = socket.end(Failure::fatal("08P01", error.to_string())).await;
+            let _ = socket.end(Failure::fatal("08P01", error.message())).await;
         }
         _ => {}
     }
@@ -156,11 +161,18 @@ impl<S: Stream> Connection<S> {
         shared: &Arc<Shared>,
     ) -> io::Result<Connection<S>> {
         let refused = io::Error::from(io::ErrorKind::ConnectionRefused);
-        if let Err(error) = protocol_negotiation(socket.client_mut(), startup).await {
+        let (version, negotiated) = match settled_version(startup) {
+            Ok(settled) => settled,
+            Err(failure) => {
+                socket.end(failure).await?;
+                return Err(refused);
+            }
+        };
+        socket.client_mut().set_protocol_version(version);
+        if let Some(negotiated) = negotiated {
             socket
-                .end(Failure::fatal("0A000", error.to_string()))
+                .feed(PgWireBackendMessage::NegotiateProtocolVersion(negotiated))
                 .await?;
-            return Err(refused);
         }
         let admitted = tokio::select! {
             admitted = admit(&mut socket, startup, peer, shared) => admitted,
@@ -197,6 +209,7 @@ impl<S: Stream> Connection<S> {
             session,
             statements: BTreeMap::new(),
             portals: BTreeMap::new(),
+            pipeline: None,
             reported: BTreeMap::new(),
         };
         connection.welcome(startup, secret).await?;
@@ -244,30 +257,48 @@ impl<S: Stream> Connection<S> {
             let message = match message {
                 Some(Ok(PgWireFrontendMessage::Terminate(_))) | None => return Ok(()),
                 Some(Ok(message)) => message,
+                Some(Err(Unreadable::Malformed(malformed))) => {
+                    if !skipping || malformed.is_sync() {
+                        skipping = self.refuse(&malformed).await?;
+                    }
+                    continue;
+                }
                 Some(Err(error)) => {
                     self.socket
-                        .end(Failure::fatal("08P01", error.to_string()))
+                        .end(Failure::fatal("08P01", error.message()))
                         .await?;
                     return Ok(());
                 }
             };
-            if matches!(message, PgWireFrontendMessage::Sync(_)) {
-                skipping = false;
-                self.sync().await?;
-            } else if let PgWireFrontendMessage::Query(query) = message {
-                skipping = false;
-                Box::pin(self.simple_query(&query.query)).await?;
-            } else if !skipping {
-                match Box::pin(self.extended_message(message)).await {
+            match message {
+                PgWireFrontendMessage::Sync(_) => {
+                    skipping = false;
+                    self.sync().await?;
+                }
+                _ if skipping => {}
+                PgWireFrontendMessage::Query(query) => {
+                    Box::pin(self.simple_query(&query.query)).await?;
+                }
+                message => match Box::pin(self.extended_message(message)).await {
                     Err(Interruption::Failed(failure)) => {
                         skipping = true;
                         self.fail(failure).await?;
                         self.socket.flush().await?;
                     }
                     other => other?,
-                }
+                },
             }
         }
+    }
+
+    /// Tells what is wrong with a message; whether those behind it are skipped until the client syncs.
+    async fn refuse(&mut self, malformed: &Malformed) -> Result<bool, Interruption> {
+        self.fail(malformed.failure()).await?;
+        match malformed.is_skipped_behind() {
+            true => self.socket.flush().await?,
+            false => self.sync().await?,
+        }
+        Ok(malformed.is_skipped_behind())
     }
 
     /// Tells a failure; a transaction in progress has failed with it.
@@ -341,6 +372,11 @@ impl<S: Stream> Connection<S> {
             Some("composite") => Nested::Composite,
             _ => Nested::Json,
         }
+    }
+
+    /// Cancelled when those who wait for their clients are to leave.
+    pub(super) fn draining(&self) -> CancellationToken {
+        self.shared.draining.clone()
     }
 
     /// Cancelled when the server stops.
@@ -439,7 +475,7 @@ impl<S: Stream> Connection<S> {
 }
 
 /// Resolves when a connection that waits for its client is to end.
-async fn ended(session: &Session) -> Failure {
+pub(super) async fn ended(session: &Session) -> Failure {
     let (setting, failure) = match session.transaction() {
         TransactionState::Idle => ("idle_session_timeout", Failure::idle_session()),
         _ => (
@@ -511,88 +547,4 @@ async fn admit<S: Stream>(
             .fold(failure, Failure::with_hint)
             .into()
     })
-}
-
-/// The settings that a startup message carries, those of `options` (`-c name=value`) included.
-fn startup_settings(startup: &Startup) -> Vec<(String, String)> {
-    let own = [
-        "user",
-        "database",
-        "options",
-        "replication",
-        "client_encoding",
-    ];
-    let direct = startup
-        .parameters
-        .iter()
-        .filter(|(name, _)| !own.contains(&name.as_str()) && !name.starts_with("_pq_."))
-        .map(|(name, value)| (name.clone(), value.clone()));
-    let options = startup
-        .parameters
-        .get("options")
-        .map(String::as_str)
-        .unwrap_or_default();
-    let words: Vec<String> = split_options(options);
-    let mut settings: Vec<(String, String)> = direct.collect();
-    let mut words = words.into_iter();
-    while let Some(word) = words.next() {
-        let assignment = match word.strip_prefix("--") {
-            Some(assignment) => Some(assignment.to_owned()),
-            None if word == "-c" => words.next(),
-            None => word.strip_prefix("-c").map(ToOwned::to_owned),
-        };
-        if let Some((name, value)) = assignment.as_deref().and_then(|text| text.split_once('=')) {
-            settings.push((name.replace('-', "_"), value.to_owned()));
-        }
-    }
-    settings
-}
-
-/// Words between white space; a backslash keeps the character behind it.
-fn split_options(text: &str) -> Vec<String> {
-    let mut words = vec![String::new()];
-    let mut chars = text.chars();
-    while let Some(c) = chars.next() {
-        match (c, words.last_mut()) {
-            ('\\', Some(word)) => word.extend(chars.next()),
-            (c, Some(word)) if !c.is_whitespace() => word.push(c),
-            (_, _) => words.push(String::new()),
-        }
-    }
-    words.retain(|word| !word.is_empty());
-    words
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn settings_come_from_parameters_and_options() {
-        let mut startup = Startup::default();
-        for (name, value) in [
-            ("user", "ada"),
-            ("TimeZone", "Europe/Berlin"),
-            (
-                "options",
-                r"-c seed=7 --statement-timeout=5s -csearch_path=a\ b",
-            ),
-        ] {
-            startup.parameters.insert(name.to_owned(), value.to_owned());
-        }
-        let settings = startup_settings(&startup);
-        let settings: Vec<(&str, &str)> = settings
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.as_str()))
-            .collect();
-        assert_eq!(
-            settings,
-            [
-                ("TimeZone", "Europe/Berlin"),
-                ("seed", "7"),
-                ("statement_timeout", "5s"),
-                ("search_path", "a b"),
-            ]
-        );
-    }
 }

@@ -3,11 +3,12 @@
 //! In: parse, bind, describe, execute and close messages; out: their answers. An error is the
 //! caller's to tell, who then skips to the next sync.
 
+mod pipeline;
 mod portals;
 
 use std::sync::Arc;
 
-use auspex_planner::{Prepared as Plan, Session, TransactionState};
+use auspex_planner::{BlockPart, Prepared as Plan, Session};
 use auspex_sql::ParsedStatement;
 use bytes::Bytes;
 use datafusion::arrow::array::RecordBatch;
@@ -47,6 +48,8 @@ pub(super) struct Prepared {
     /// `None` when there are no rows.
     pub(super) columns: Option<Arc<[WireColumn]>>,
     ends_transaction: bool,
+    /// What the plan's statement is to the block of a pipeline.
+    part: BlockPart,
 }
 
 impl Prepared {
@@ -70,6 +73,7 @@ impl Prepared {
             parameters: self.parameters.clone(),
             columns: self.columns.clone(),
             ends_transaction: false,
+            part: self.part.clone(),
         }
     }
 
@@ -243,14 +247,6 @@ impl<S: Stream> Connection<S> {
         }
     }
 
-    /// Answers a sync: outside a transaction block, portals end with it.
-    pub(super) async fn sync(&mut self) -> Result<(), Interruption> {
-        if self.session.transaction() == TransactionState::Idle {
-            self.portals.retain(|_, portal| portal.holds);
-        }
-        Ok(self.ready().await?)
-    }
-
     async fn parse(&mut self, parse: Parse) -> Result<(), Interruption> {
         let name = parse.name.unwrap_or_default();
         if !name.is_empty() {
@@ -292,6 +288,7 @@ impl<S: Stream> Connection<S> {
                 parameters,
                 columns,
                 ends_transaction: false,
+                part: BlockPart::Query,
             });
         };
         match Own::of(&statement) {
@@ -331,6 +328,7 @@ impl<S: Stream> Connection<S> {
             parameters: Vec::new(),
             columns,
             ends_transaction: false,
+            part: BlockPart::Alone,
         })
     }
 
@@ -343,6 +341,7 @@ impl<S: Stream> Connection<S> {
     ) -> Result<Prepared, Interruption> {
         add_cast_types(&statement, &mut declared);
         let ends_transaction = ends_transaction(&statement);
+        let part = BlockPart::of(&statement);
         let has_oids = reads_catalogs(&statement);
         self.check_transaction(ends_transaction)?;
         let start = statement.span.start;
@@ -387,6 +386,7 @@ impl<S: Stream> Connection<S> {
             parameters,
             columns,
             ends_transaction,
+            part,
         })
     }
 
@@ -504,6 +504,10 @@ impl<S: Stream> Connection<S> {
         let limit = usize::try_from(execute.max_rows)
             .ok()
             .filter(|limit| *limit > 0);
+        if matches!(portal.state, PortalState::New) {
+            let prepared = Arc::clone(&portal.prepared);
+            self.enter_pipeline(&prepared).await?;
+        }
         self.run_portal(&mut portal, limit).await?;
         self.portals.insert(name, portal);
         Ok(())

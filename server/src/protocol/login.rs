@@ -199,7 +199,7 @@ async fn answer<S: Stream>(socket: &mut Socket<S>) -> Result<PasswordMessageFami
     match socket.next().await {
         Some(Ok(PgWireFrontendMessage::PasswordMessageFamily(message))) => Ok(message),
         Some(Ok(_)) => Err(Ended::Malformed("expected SASL response".to_owned())),
-        Some(Err(error)) => Err(Ended::Malformed(error.to_string())),
+        Some(Err(error)) => Err(Ended::Malformed(error.message())),
         None => Err(Ended::Lost),
     }
 }

@@ -1,7 +1,7 @@
 //! PostgreSQL's wire protocol, version 3: what clients send becomes calls of the planner.
 //!
 //! In: bytes of a client; out: bytes to it. Code map: `listener` accepts connections; `login`
-//! lets a client prove who it is; `connection` is one, from the startup message to the end; `simple` and `extended` are the two ways to
+//! lets a client prove who it is; `startup` is what it asks for first; `layout` checks what messages must look like; `connection` is one, from the startup message to the end; `simple` and `extended` are the two ways to
 //! send a statement; `own` are the statements about what a connection keeps; `copy` moves rows as messages of their own; `running` is a statement at work; `cancel` finds it from another connection;
 //! `types` are the values. Plans nothing and knows no table.
 
@@ -14,6 +14,7 @@ mod cancel;
 mod connection;
 mod copy;
 mod extended;
+mod layout;
 mod listener;
 mod login;
 mod own;
@@ -22,6 +23,7 @@ mod running;
 mod server_options;
 mod simple;
 mod socket;
+mod startup;
 pub(crate) mod types;
 
 pub(crate) use listener::{InProcessCancel, connect_in_process};

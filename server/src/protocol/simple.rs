@@ -24,6 +24,11 @@ impl<S: Stream> Connection<S> {
         self.statements.remove("");
         self.portals.remove("");
         self.session.backend().begin(text);
+        // A query ends a pipeline as a sync does.
+        if let Err(failure) = self.end_pipeline(false).await {
+            self.fail(failure).await?;
+            return Ok(self.ready().await?);
+        }
         match self.session.parse(text) {
             Err(error) => {
                 self.fail(Failure::from_report(error.report(), text, 0))

@@ -1,24 +1,29 @@
 //! Messages from and to one client, over any stream.
 //!
 //! In and out: pgwire's messages. Can watch for the client's departure while a statement runs,
-//! keeping what arrives meanwhile. Understands no message but the one that says goodbye.
+//! keeping what arrives meanwhile. Understands no message but the one that says goodbye; what has not the form of its
+//! kind never reaches pgwire's decoder.
 
 use std::collections::VecDeque;
 use std::io;
-use std::panic::AssertUnwindSafe;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use futures::{FutureExt, SinkExt, StreamExt};
+use bytes::{Buf as _, BytesMut};
+use futures::SinkExt as _;
 use pgwire::api::{ClientInfo, PgWireConnectionState};
-use pgwire::error::{ErrorInfo, PgWireError, PgWireResult};
+use pgwire::error::{ErrorInfo, PgWireError};
 use pgwire::messages::{PgWireBackendMessage, PgWireFrontendMessage};
 use pgwire::tokio::server::PgWireMessageServerCodec;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio_util::codec::Framed;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
+use tokio_util::codec::{Decoder as _, Framed};
 
+use super::layout::{self, Malformed};
 use crate::sqlstate::Failure;
 
 /// Messages that a client may send ahead while a statement runs; beyond them the network holds it.
 const READ_AHEAD: usize = 1_000;
+/// Bytes that are read at a time, at least.
+const READ_BUFFER_BYTES: usize = 8 * 1024;
 /// Bytes that are gathered before they are sent.
 const WRITE_BUFFER_BYTES: usize = 64 * 1024;
 
@@ -29,37 +34,114 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Send + 'static> Stream for T {}
 /// pgwire's framing; our statements and portals are kept by `extended`, so that it stores none.
 pub(super) type Frames<S> = Framed<S, PgWireMessageServerCodec<()>>;
 
+/// Why there is no message.
+pub(super) enum Unreadable {
+    /// It has not the form of its kind; what follows it can be read.
+    Malformed(Malformed),
+    /// Nothing that follows can be read, and why.
+    Rest(String),
+}
+
+impl Unreadable {
+    /// What is wrong.
+    pub(super) fn message(&self) -> String {
+        match self {
+            Unreadable::Malformed(malformed) => malformed.failure().message().to_owned(),
+            Unreadable::Rest(message) => message.clone(),
+        }
+    }
+}
+
+impl From<PgWireError> for Unreadable {
+    fn from(error: PgWireError) -> Unreadable {
+        Unreadable::Rest(match error {
+            PgWireError::InvalidMessageType(kind) => {
+                format!("invalid frontend message type {kind}")
+            }
+            error => error.to_string(),
+        })
+    }
+}
+
 /// One client's connection.
 pub(super) struct Socket<S> {
+    /// Only written to: what is read passes `received`.
     frames: Frames<S>,
-    ahead: VecDeque<PgWireFrontendMessage>,
+    /// What the client sent and is not a message yet.
+    received: BytesMut,
+    ahead: VecDeque<Result<PgWireFrontendMessage, Malformed>>,
 }
 
 impl<S: Stream> Socket<S> {
     pub(super) fn new(mut frames: Frames<S>) -> Socket<S> {
         frames.set_backpressure_boundary(WRITE_BUFFER_BYTES);
         Socket {
+            received: frames.read_buffer_mut().split(),
             frames,
             ahead: VecDeque::new(),
         }
     }
 
     /// The next message; `None` when the client has gone.
-    pub(super) async fn next(&mut self) -> Option<PgWireResult<PgWireFrontendMessage>> {
+    pub(super) async fn next(&mut self) -> Option<Result<PgWireFrontendMessage, Unreadable>> {
         match self.ahead.pop_front() {
-            Some(message) => Some(Ok(message)),
+            Some(message) => Some(message.map_err(Unreadable::Malformed)),
             None => self.read().await,
         }
     }
 
-    /// A message from the network. pgwire's decoder trusts the counts and lengths within a message, and panics where they
-    /// lead beyond its end; what follows such a message cannot be read.
-    async fn read(&mut self) -> Option<PgWireResult<PgWireFrontendMessage>> {
-        let reading = AssertUnwindSafe(self.frames.next()).catch_unwind();
-        reading.await.unwrap_or_else(|_| {
-            let error = "invalid message format".into();
-            Some(Err(PgWireError::ApiError(error)))
-        })
+    /// Waits for the next message, which `next` gives, and tells whether it is a sync; `None` when the client has gone.
+    pub(super) async fn next_is_sync(&mut self) -> Option<Result<bool, Unreadable>> {
+        if self.ahead.is_empty() {
+            match self.read().await? {
+                Ok(message) => self.ahead.push_back(Ok(message)),
+                Err(Unreadable::Malformed(malformed)) => self.ahead.push_back(Err(malformed)),
+                Err(error) => return Some(Err(error)),
+            }
+        }
+        let next = self.ahead.front();
+        Some(Ok(matches!(next, Some(Ok(PgWireFrontendMessage::Sync(_))))))
+    }
+
+    /// A message from the network. May be given up at any time.
+    async fn read(&mut self) -> Option<Result<PgWireFrontendMessage, Unreadable>> {
+        loop {
+            match self.decode() {
+                Ok(None) => {}
+                Ok(Some(message)) => return Some(Ok(message)),
+                Err(error) => return Some(Err(error)),
+            }
+            self.received.reserve(READ_BUFFER_BYTES);
+            match self.frames.get_mut().read_buf(&mut self.received).await {
+                Ok(0) => return None,
+                Ok(_) => {}
+                Err(error) => return Some(Err(Unreadable::Rest(error.to_string()))),
+            }
+        }
+    }
+
+    /// A message of what was read, if there is a whole one.
+    fn decode(&mut self) -> Result<Option<PgWireFrontendMessage>, Unreadable> {
+        use PgWireConnectionState as State;
+        let has_kinds = !matches!(
+            self.frames.state(),
+            State::AwaitingSslRequest | State::AwaitingStartup
+        );
+        if has_kinds && !layout::has_length(&self.received) {
+            return Err(Unreadable::Rest("invalid message length".to_owned()));
+        }
+        if has_kinds && let Some(message) = layout::first_message(&self.received) {
+            let (length, checked) = (message.len(), layout::check(message));
+            if let Err(malformed) = checked {
+                self.received.advance(length);
+                return Err(Unreadable::Malformed(malformed));
+            }
+        }
+        // What was checked does not panic; the rest, as of the login, may.
+        let (codec, received) = (self.frames.codec_mut(), &mut self.received);
+        let decoded = catch_unwind(AssertUnwindSafe(|| codec.decode(received)));
+        let decoded = decoded.map_err(|_| Unreadable::Rest("invalid message format".to_owned()))?;
+        Ok(decoded?)
     }
 
     /// Resolves when the client goes away; messages that arrive are kept for `next`.
@@ -69,8 +151,11 @@ impl<S: Stream> Socket<S> {
                 std::future::pending::<()>().await;
             }
             match self.read().await {
-                Some(Ok(PgWireFrontendMessage::Terminate(_)) | Err(_)) | None => return,
-                Some(Ok(message)) => self.ahead.push_back(message),
+                Some(Ok(PgWireFrontendMessage::Terminate(_)) | Err(Unreadable::Rest(_))) | None => {
+                    return;
+                }
+                Some(Ok(message)) => self.ahead.push_back(Ok(message)),
+                Some(Err(Unreadable::Malformed(malformed))) => self.ahead.push_back(Err(malformed)),
             }
         }
     }

@@ -120,6 +120,31 @@ async fn rows_come_and_go_in_binary() {
     assert_eq!(id, 20_000);
 }
 
+/// As ADBC and polars send it.
+#[tokio::test]
+async fn a_binary_copy_may_lack_its_trailer() {
+    let fixture = Fixture::start().await;
+    let client = people(&fixture).await;
+    let mut data = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0".to_vec();
+    data.extend(b"\0\x02\0\0\0\x08\0\0\0\0\0\0\0\x07\0\0\0\x02ab");
+    let text = "COPY people (id, name) FROM STDIN BINARY";
+    for (n_bytes, wanted) in [(data.len(), None), (data.len() - 1, Some("22P04"))] {
+        let sink = client.copy_in::<_, Bytes>(text).await.unwrap();
+        pin_mut!(sink);
+        let piece = Bytes::copy_from_slice(&data[..n_bytes]);
+        sink.send(piece).await.unwrap();
+        let code = match sink.finish().await {
+            Ok(n_rows) => {
+                assert_eq!(n_rows, 1);
+                None
+            }
+            Err(error) => Some(error.code().unwrap().code().to_owned()),
+        };
+        assert_eq!(code.as_deref(), wanted);
+    }
+    assert_eq!(rows(&client, "SELECT id, name FROM people").await, ["7|ab"]);
+}
+
 #[tokio::test]
 async fn errors_name_the_line_and_leave_the_table_as_it_was() {
     let fixture = Fixture::start().await;

@@ -21,6 +21,7 @@ mod copy;
 mod cursors;
 mod fast_path;
 mod long_statements;
+mod messages;
 mod parameters;
 mod security;
 mod sessions;

@@ -130,3 +130,17 @@ async fn undeclared_types_follow_from_the_statement() {
         .unwrap();
     assert_eq!(limited.len(), 2);
 }
+
+/// As asyncpg writes the reflection of SQLAlchemy.
+#[tokio::test]
+async fn a_dimension_may_be_a_parameter() {
+    let fixture = Fixture::start().await;
+    let client = fixture.connect().await;
+    let text = "SELECT generate_subscripts(ARRAY[7, 8], $1::INTEGER) AS ord";
+    let statement = client.prepare(text).await.unwrap();
+    assert_eq!(statement.params(), [Type::INT4]);
+    for (dimension, n_rows) in [(1, 2), (2, 0)] {
+        let found = client.query(&statement, &[&dimension]).await.unwrap();
+        assert_eq!(found.len(), n_rows, "{dimension}");
+    }
+}

@@ -268,6 +268,28 @@ async fn health_and_metrics_are_served_over_http() {
 }
 
 #[tokio::test]
+async fn who_sends_no_request_keeps_nobody_waiting() {
+    let fixture = Fixture::start().await;
+    let draining = fixture.server.draining();
+    let engine = std::sync::Arc::clone(&fixture.engine);
+    let http = HttpServer::start(engine, "127.0.0.1:0", draining)
+        .await
+        .unwrap();
+    let mut idle = Vec::new();
+    for _ in 0..300 {
+        idle.push(TcpStream::connect(http.address()).await.unwrap());
+    }
+    let asked = std::time::Instant::now();
+    let health = get(&http, b"GET /healthz HTTP/1.1\r\n\r\n").await;
+    assert_eq!(health, ("200".to_owned(), "ok\n".to_owned()));
+    assert!(asked.elapsed() < Duration::from_secs(2));
+    drop(idle);
+    // What cannot become a request is answered at once, what stays short of one after a while.
+    assert_eq!(get(&http, b"\x16\x03\x01\x02").await.0, "400");
+    assert_eq!(get(&http, b"GET /healthz").await.0, "408");
+}
+
+#[tokio::test]
 async fn the_audit_log_tells_who_did_what() {
     let fixture = Fixture::start().await;
     let root = fixture.connect().await;

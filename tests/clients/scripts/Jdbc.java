@@ -73,7 +73,7 @@ public class Jdbc {
             Map<String, String> price = columns.get(3);
             check("10".equals(price.get("COLUMN_SIZE")) && "2".equals(price.get("DECIMAL_DIGITS")), price);
             check("NO".equals(columns.get(0).get("IS_NULLABLE")) && "YES".equals(price.get("IS_NULLABLE")), columns);
-            check("'nobody'".equals(columns.get(2).get("COLUMN_DEF")), columns.get(2));
+            check("'nobody'::text".equals(columns.get(2).get("COLUMN_DEF")), columns.get(2));
         });
         step("finds no keys and indexes where there are none", () -> {
             check(rows(data.getPrimaryKeys(null, "public", "readings")).isEmpty(), "primary keys");

@@ -38,7 +38,7 @@ def reflects_columns():
     assert types["price"] == "NUMERIC(10, 2)" and types["at"] == "TIMESTAMP", types
     assert types["tags"] == "TEXT[]" or types["tags"] == "ARRAY", types
     assert not columns["id"]["nullable"] and columns["name"]["nullable"]
-    assert columns["name"]["default"] == "'nobody'", columns["name"]
+    assert columns["name"]["default"] == "'nobody'::text", columns["name"]
 
 
 def reflects_rules():

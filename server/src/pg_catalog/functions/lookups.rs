@@ -18,7 +18,7 @@ use datafusion::logical_expr::{
     Volatility,
 };
 
-use super::super::key_rows;
+use super::super::{key_rows, reference_rows};
 use super::super::objects::Objects;
 use super::super::relation_rows::check_oid;
 use super::names::{identifier_parts, quoted};
@@ -119,6 +119,11 @@ impl Lookup {
             for (name, text) in relation.rules.checks.iter().filter(|_| constraints) {
                 let oid = check_oid(&self.objects, &relation, name);
                 texts.insert(oid, vec![format!("CHECK (({text}))")]);
+            }
+            for reference in relation.rules.references.iter().filter(|_| constraints) {
+                let oid = reference_rows::oid(&self.objects, &relation, reference);
+                let text = reference_rows::constraint_text(&self.objects, reference)?;
+                texts.insert(oid, vec![text]);
             }
             for key in &relation.rules.keys {
                 if constraints {

@@ -11,6 +11,7 @@ mod lookups;
 mod names;
 mod privileges;
 mod scalar;
+mod server_files;
 mod settings;
 mod signatures;
 mod table_functions;
@@ -66,6 +67,7 @@ pub(super) fn all(session: &SessionFacts, objects: &Objects) -> Vec<ScalarUDF> {
     functions.extend(absent());
     functions.extend(names::functions(session, objects));
     functions.extend(signatures::functions());
+    functions.extend(server_files::functions(objects));
     functions
 }
 

@@ -3,10 +3,12 @@
 //! In: a function's number; out: text such as `integer, text`. Read once from `pg_proc`.
 
 use std::collections::BTreeMap;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
-use datafusion::arrow::array::{AsArray, RecordBatch};
+use datafusion::arrow::array::{Array as _, ArrayRef, AsArray, RecordBatch, StringArray};
+use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Int32Type};
+use datafusion::error::Result;
 use datafusion::logical_expr::ScalarUDF;
 
 use super::super::PG_CATALOG;
@@ -14,7 +16,7 @@ use super::super::fresh;
 use super::super::ml_functions;
 use super::super::oids::ML_SCHEMA;
 use super::names::{column, procedure_name, type_text};
-use super::scalar::text_of_oid;
+use super::scalar::{Call, function, text_of_oid};
 
 struct FunctionTypes {
     result: String,
@@ -78,6 +80,24 @@ fn definition(oid: i32) -> Option<String> {
     ))
 }
 
+/// `oidvectortypes(vector)`: the types of a vector of numbers.
+fn type_names(call: &Call) -> Result<ArrayRef> {
+    let vectors = DataType::new_list(DataType::Int32, true);
+    let vectors = match call.args.first() {
+        Some(vectors_given) => cast(vectors_given, &vectors)?,
+        None => return Ok(Arc::new(StringArray::new_null(call.n_rows))),
+    };
+    let names = |row: usize| {
+        let vector = vectors.as_list::<i32>();
+        let oids = vector.is_valid(row).then(|| vector.value(row))?;
+        let oids = oids.as_primitive::<Int32Type>().iter().flatten();
+        let names: Vec<String> = oids.map(|oid| type_text(oid, -1)).collect();
+        Some(names.join(", "))
+    };
+    let names: StringArray = (0..vectors.len()).map(names).collect();
+    Ok(Arc::new(names))
+}
+
 /// The functions that `\df` calls.
 pub(super) fn functions() -> Vec<ScalarUDF> {
     let arguments = |oid: i32| {
@@ -91,6 +111,7 @@ pub(super) fn functions() -> Vec<ScalarUDF> {
                 .get(&oid)
                 .map(|signature| signature.result.clone())
         }),
+        function("oidvectortypes", &[1], DataType::Utf8, type_names),
         text_of_oid("pg_get_functiondef", &[1], definition),
         text_of_oid("pg_get_function_arguments", &[1], arguments),
         text_of_oid("pg_get_function_identity_arguments", &[1], arguments),

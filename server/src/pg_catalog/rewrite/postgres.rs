@@ -2,7 +2,7 @@
 //!
 //! In and out: a syntax tree. `pg_catalog.t.c` is `t.c`; `x LIKE p ESCAPE e` gets a pattern with backslashes; `t.tableoid` of a catalog table
 //! is its number; `json_agg(x)` joins `array_agg(to_json(x))`; `'{1,2}'::int[]` is an
-//! array; `generate_subscripts` counts an array's elements; and words such as `localtimestamp` are calls.
+//! array; and words such as `localtimestamp` are calls.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -15,7 +15,7 @@ use datafusion::sql::sqlparser::ast::{
 
 use super::super::functions::EXPAND_ARRAY;
 use super::super::{INFORMATION_SCHEMA, columns};
-use super::{PG_CATALOG, catalog_table, parsed};
+use super::{PG_CATALOG, catalog_table, parsed, subscripts};
 
 /// Rewrites the statement.
 pub(super) fn rewrite(statement: &mut Statement) {
@@ -71,7 +71,7 @@ impl VisitorMut for Postgres {
     }
 
     fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
-        if let Some(row) = one_row(factor) {
+        if let Some(row) = one_row(factor).or_else(|| subscripts::relation(factor)) {
             *factor = row;
         }
         match factor {
@@ -210,6 +210,7 @@ const VALUES: &[&str] = &[
     "current_setting",
     "now",
     "pg_backend_pid",
+    "pg_sleep",
     "string_to_array",
     "version",
 ];
@@ -386,14 +387,7 @@ fn call(function: &Function) -> Option<Expr> {
             };
             parsed(&format!("(({left}) % ({right}))"))
         }
-        "generate_subscripts" => {
-            let array = list.args.first()?;
-            // Vectors, unlike arrays, count from 0.
-            let (first, less) = if is_vector(array) { (0, 1) } else { (1, 0) };
-            parsed(&format!(
-                "unnest(generate_series({first}, CAST(cardinality({array}) AS BIGINT) - {less}))"
-            ))
-        }
+        subscripts::NAME => subscripts::rows(&list.args),
         _ => None,
     }
 }
@@ -444,20 +438,6 @@ fn field_of(root: &Expr, fields: &[AccessExpr]) -> Option<Expr> {
     };
     let field = Value::SingleQuotedString(field.value.clone());
     parsed(&format!("get_field({row}, {field})"))
-}
-
-/// Whether an argument is a column of `pg_index` that is a vector.
-fn is_vector(argument: &FunctionArg) -> bool {
-    const VECTORS: [&str; 4] = ["indkey", "indclass", "indoption", "indcollation"];
-    let FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) = argument else {
-        return false;
-    };
-    let column = match expr {
-        Expr::Identifier(name) => Some(name),
-        Expr::CompoundIdentifier(names) => names.last(),
-        _ => None,
-    };
-    column.is_some_and(|column| VECTORS.contains(&column.value.as_str()))
 }
 
 /// `'{1,2}'`, cast to an array, is an array of its items.

@@ -31,7 +31,9 @@ impl BinaryRows {
         };
         match found {
             Some(found) => Ok(found),
-            // Without a trailer, the copy was cut.
+            // Some clients leave the trailer out, and PostgreSQL takes the end of the data for it.
+            None if at_end && self.has_header && input.is_empty() => Ok(Found::End),
+            // Within a row, the copy was cut.
             None if at_end => Err(cut()),
             None => Ok(Found::Partial),
         }

@@ -16,7 +16,7 @@ use pgwire::api::results::FieldFormat;
 
 use super::CopyRequest;
 use super::decoder::RowValues;
-use crate::protocol::types::{ParameterError, WireColumn, decode_parameter};
+use crate::protocol::types::{ParameterError, WireColumn, ZERO_IN_TEXT, decode_parameter};
 use crate::sqlstate::Failure;
 
 /// Characters of a value that an error shows.
@@ -83,6 +83,10 @@ impl Columns {
                 Values::Text(builder) => {
                     let text = value.map(std::str::from_utf8).transpose();
                     match text {
+                        Ok(Some(text)) if text.contains('\0') => {
+                            let message = ZERO_IN_TEXT.to_owned();
+                            return Err(self.value_failure("22021", message, place, idx, None));
+                        }
                         Ok(text) => builder.append_option(text),
                         Err(_) => {
                             let message = "invalid byte sequence for encoding \"UTF8\"".to_owned();

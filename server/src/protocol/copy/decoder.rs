@@ -302,6 +302,10 @@ mod tests {
         let failure = rows(options(CopyFormat::Csv), b"1,x,y\n", 3).unwrap_err();
         let info = failure.into_info();
         assert_eq!(info.message, "extra data after last expected column");
+        let failure = rows(options(CopyFormat::Text), b"1\tx\n2\ta\\000b\n", 3).unwrap_err();
+        let info = failure.into_info();
+        assert_eq!(info.code, "22021");
+        assert_eq!(info.where_context.unwrap(), "COPY t, line 2, column b");
         let failure = rows(options(CopyFormat::Csv), b"1,\"x\n", 3).unwrap_err();
         assert_eq!(failure.message(), "unterminated CSV quoted field");
     }
@@ -314,7 +318,16 @@ mod tests {
         for piece in 1..bytes.len() {
             let found = rows(options(CopyFormat::Binary), &bytes, piece).unwrap();
             assert_eq!(found, [row(7, "ab"), (None, None)], "{piece}");
+            // The trailer may be left out.
+            let found = rows(
+                options(CopyFormat::Binary),
+                &bytes[..bytes.len() - 2],
+                piece,
+            );
+            assert_eq!(found.unwrap(), [row(7, "ab"), (None, None)], "{piece}");
         }
+        let found = rows(options(CopyFormat::Binary), &bytes[..19], 5).unwrap();
+        assert_eq!(found, []);
         let failure = rows(options(CopyFormat::Binary), b"not a copy at all, really", 5);
         assert_eq!(
             failure.unwrap_err().message(),

@@ -23,7 +23,7 @@ use tokio::sync::mpsc::Sender;
 use super::connection::{Connection, Interruption};
 use super::extended::time_zone;
 use super::running::{Event, Running};
-use super::socket::Stream;
+use super::socket::{Stream, Unreadable};
 use super::types::{TimeZone, wire_columns, wire_columns_as};
 use crate::sqlstate::Failure;
 use decoder::RowDecoder;
@@ -191,6 +191,9 @@ impl<S: Stream> Connection<S> {
                 }
                 // Clients of the extended protocol send these ahead.
                 Some(Ok(PgWireFrontendMessage::Flush(_) | PgWireFrontendMessage::Sync(_))) => {}
+                Some(Err(Unreadable::Malformed(malformed))) => {
+                    return Err(malformed.failure().into());
+                }
                 Some(Ok(PgWireFrontendMessage::Terminate(_))) | Some(Err(_)) | None => {
                     return Err(Interruption::Lost);
                 }

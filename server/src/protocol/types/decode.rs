@@ -12,6 +12,9 @@ use super::moments::{EPOCH_DAYS, EPOCH_MICROS, parse_interval};
 use super::numeric::numeric_text;
 use super::wire_type::{arrow_type, element_type};
 
+/// PostgreSQL's words about a zero in a text.
+pub(crate) const ZERO_IN_TEXT: &str = "invalid byte sequence for encoding \"UTF8\": 0x00";
+
 /// A parameter that cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ParameterError {
@@ -24,6 +27,9 @@ pub(crate) enum ParameterError {
     /// The bytes are not UTF-8.
     #[error("invalid byte sequence for encoding \"UTF8\" in parameter of type {pg_type}")]
     Encoding { pg_type: String },
+    /// A text holds a zero, which no text of PostgreSQL may.
+    #[error("{}", ZERO_IN_TEXT)]
+    Zero,
     /// The type has no binary form here.
     #[error("binary parameters of type {pg_type} are not supported")]
     Unsupported { pg_type: String },
@@ -38,7 +44,7 @@ impl ParameterError {
         match self {
             ParameterError::Text { .. } => "22P02",
             ParameterError::Binary { .. } => "22P03",
-            ParameterError::Encoding { .. } => "22021",
+            ParameterError::Encoding { .. } | ParameterError::Zero => "22021",
             ParameterError::Unsupported { .. } => "0A000",
             ParameterError::Mismatch { .. } => "42804",
         }
@@ -95,9 +101,13 @@ fn shown_name(pg_type: &Type) -> String {
 }
 
 fn utf8<'a>(bytes: &'a [u8], pg_type: &Type) -> Result<&'a str, ParameterError> {
-    std::str::from_utf8(bytes).map_err(|_| ParameterError::Encoding {
+    let text = std::str::from_utf8(bytes).map_err(|_| ParameterError::Encoding {
         pg_type: shown_name(pg_type),
-    })
+    })?;
+    match text.contains('\0') {
+        true => Err(ParameterError::Zero),
+        false => Ok(text),
+    }
 }
 
 /// Types that have no Arrow type of their own stay text: the planner's type decides.
@@ -416,6 +426,20 @@ mod tests {
             panic!("not a list");
         };
         assert_eq!(list.values().len(), 3);
+    }
+
+    #[test]
+    fn no_text_holds_a_zero() {
+        for format in [FieldFormat::Text, FieldFormat::Binary] {
+            let bytes = Some(&b"a\0b"[..]);
+            let found = decode_parameter(bytes, &Type::TEXT, format, &DataType::Utf8, "UTC");
+            let error = found.unwrap_err();
+            assert_eq!(error.sqlstate(), "22021");
+            assert_eq!(
+                error.to_string(),
+                "invalid byte sequence for encoding \"UTF8\": 0x00"
+            );
+        }
     }
 
     #[test]

@@ -14,7 +14,7 @@ mod record;
 mod text;
 mod wire_type;
 
-pub(crate) use decode::{ParameterError, decode_parameter};
+pub(crate) use decode::{ParameterError, ZERO_IN_TEXT, decode_parameter};
 pub(crate) use encode::{RowEncoder, wire_texts};
 pub(crate) use json::json_texts;
 pub(crate) use text::TimeZone;

@@ -1,0 +1,53 @@
+//! Defaults of columns as PostgreSQL shows them.
+//!
+//! In: the text of a default and the column's type; out: the text that clients expect, in which a literal tells its type:
+//! `'x'::text`.
+
+use super::functions::type_text;
+use super::objects::Relation;
+use crate::protocol::types::WireColumn;
+
+const VARCHAR: i32 = 1043;
+
+/// The default of a column.
+pub(super) fn shown_default(
+    relation: &Relation,
+    idx: usize,
+    column: &WireColumn,
+) -> Option<String> {
+    let text = relation.rules.defaults.get(idx)?.as_ref()?;
+    if !is_literal(text) {
+        return Some(text.clone());
+    }
+    let name = match relation.text_limit(idx) {
+        // PostgreSQL's own name, since `character` alone has one character.
+        Some(limit) if limit.is_fixed => "bpchar".to_owned(),
+        Some(_) => type_text(VARCHAR, -1),
+        // Lossless: the numbers of built-in types are small.
+        None => type_text(column.pg_type.oid() as i32, -1),
+    };
+    Some(format!("{text}::{name}"))
+}
+
+/// Whether a text of SQL is one literal in quotes.
+fn is_literal(text: &str) -> bool {
+    let inner = text
+        .strip_prefix('\'')
+        .and_then(|text| text.strip_suffix('\''));
+    inner.is_some_and(|inner| !inner.replace("''", "").contains('\''))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_whole_literal_is_one() {
+        for literal in ["''", "'x'", "'it''s'"] {
+            assert!(is_literal(literal), "{literal}");
+        }
+        for other in ["'", "1", "now()", "'a' || 'b'", "upper('a')"] {
+            assert!(!is_literal(other), "{other}");
+        }
+    }
+}

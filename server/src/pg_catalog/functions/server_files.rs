@@ -1,0 +1,69 @@
+//! What PostgreSQL's tools ask about files, logs and snapshots of its storage.
+//!
+//! In: a relation's number, or nothing; out: numbers that change when they must. Nobody finds a file by them.
+
+use std::sync::Arc;
+
+use auspex_planner::FactsKind;
+use datafusion::arrow::array::{ArrayRef, Int32Array};
+use datafusion::arrow::datatypes::DataType;
+use datafusion::common::ScalarValue;
+use datafusion::error::{DataFusionError, Result};
+use datafusion::logical_expr::ScalarUDF;
+
+use super::super::objects::Objects;
+use super::constant;
+use super::scalar::function;
+
+/// The functions, over a session's catalog.
+pub(super) fn functions(objects: &Objects) -> Vec<ScalarUDF> {
+    let mut functions = vec![
+        file_node(objects),
+        // Scans are not counted.
+        constant("pg_stat_get_numscans", &[1], 0_i64),
+        export_snapshot(),
+    ];
+    let positions = [
+        "pg_current_wal_lsn",
+        "pg_current_wal_insert_lsn",
+        "pg_current_wal_flush_lsn",
+    ];
+    functions.extend(positions.map(|name| log_position(name, objects)));
+    functions
+}
+
+/// `pg_relation_filenode(oid)`: a table's own number, as in `pg_class.relfilenode`; NULL for what has no files.
+fn file_node(objects: &Objects) -> ScalarUDF {
+    let objects = objects.clone();
+    let name = "pg_relation_filenode";
+    function(name, &[1], DataType::Int32, move |call| {
+        let node = |oid: Option<i32>| -> Result<Option<i32>> {
+            let Some(number) = oid.and_then(|oid| u32::try_from(oid).ok()) else {
+                return Ok(None);
+            };
+            let object = objects.facts().by_oid(number)?;
+            Ok(oid.filter(|_| object.is_some_and(|it| matches!(it.kind, FactsKind::Table))))
+        };
+        let oids = call.oids(0)?;
+        let nodes = oids.iter().map(node).collect::<Result<Int32Array>>()?;
+        Ok(Arc::new(nodes) as ArrayRef)
+    })
+}
+
+/// The place in the log of definitions, as PostgreSQL writes places in its log.
+fn log_position(name: &'static str, objects: &Objects) -> ScalarUDF {
+    let objects = objects.clone();
+    function(name, &[0], DataType::Utf8, move |call| {
+        let generation = objects.facts().generation()?;
+        let (high, low) = (generation >> 32, generation & 0xffff_ffff);
+        ScalarValue::from(format!("{high:X}/{low:X}")).to_array_of_size(call.n_rows)
+    })
+}
+
+/// `pg_export_snapshot()`: a block's snapshot is its session's own.
+fn export_snapshot() -> ScalarUDF {
+    function("pg_export_snapshot", &[0], DataType::Utf8, |_| {
+        let message = "snapshots cannot be exported";
+        Err(DataFusionError::NotImplemented(message.to_owned()))
+    })
+}

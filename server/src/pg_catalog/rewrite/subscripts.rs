@@ -1,0 +1,127 @@
+//! `generate_subscripts(array, dimension)`: the numbers by which an array's elements are found.
+//!
+//! In: a call, as an expression or in FROM; out: a series up to the array's length, as rows. Arrays have one dimension:
+//! any other gives no rows. The dimension is kept, since it may be a parameter, whose type it tells.
+
+use datafusion::sql::sqlparser::ast::{
+    Expr, FunctionArg, FunctionArgExpr, Ident, ObjectName, TableAlias, TableFactor,
+};
+
+use super::parsed;
+
+/// The function's name.
+pub(super) const NAME: &str = "generate_subscripts";
+
+/// The call as an expression: the numbers as rows.
+pub(super) fn rows(arguments: &[FunctionArg]) -> Option<Expr> {
+    parsed(&format!("unnest({})", numbers(arguments)?))
+}
+
+/// The call in FROM: the elements of the array of numbers, which may stand beside the rows that hold the array.
+pub(super) fn relation(factor: &TableFactor) -> Option<TableFactor> {
+    let (name, arguments, alias, with_ordinality) = match factor {
+        TableFactor::Table {
+            name,
+            args: Some(args),
+            alias,
+            with_ordinality,
+            ..
+        } => (name, args.args.as_slice(), alias, *with_ordinality),
+        TableFactor::Function {
+            name,
+            args,
+            alias,
+            with_ordinality,
+            ..
+        } => (name, args.as_slice(), alias, *with_ordinality),
+        _ => return None,
+    };
+    if !is_it(name) {
+        return None;
+    }
+    let numbers = parsed(&numbers(arguments)?)?;
+    let mut alias = alias.clone().unwrap_or_else(|| TableAlias {
+        explicit: true,
+        name: Ident::new(NAME),
+        columns: Vec::new(),
+        at: None,
+    });
+    // The one column of `AS s (n)` is what statements name.
+    if let ([column], false) = (alias.columns.as_slice(), with_ordinality) {
+        alias.name = column.name.clone();
+        alias.columns.clear();
+    }
+    Some(TableFactor::UNNEST {
+        alias: Some(alias),
+        array_exprs: vec![numbers],
+        with_offset: false,
+        with_offset_alias: None,
+        with_ordinality,
+    })
+}
+
+fn is_it(name: &ObjectName) -> bool {
+    let mut parts = name.0.iter().rev();
+    let last = parts.next().and_then(|part| part.as_ident());
+    let schema = parts.next().and_then(|part| part.as_ident());
+    last.is_some_and(|last| last.value.eq_ignore_ascii_case(NAME))
+        && schema.is_none_or(|schema| schema.value.eq_ignore_ascii_case(super::PG_CATALOG))
+}
+
+/// The array of the numbers.
+fn numbers(arguments: &[FunctionArg]) -> Option<String> {
+    let array = arguments.first()?;
+    // Vectors, unlike arrays, count from 0.
+    let (first, less) = if is_vector(array) { (0, 1) } else { (1, 0) };
+    let last = format!("CAST(cardinality({array}) AS BIGINT) - {less}");
+    let last = match arguments.get(1).map(ToString::to_string).as_deref() {
+        None | Some("1") => last,
+        Some(dimension) => format!(
+            "CASE WHEN CAST(({dimension}) AS INTEGER) = 1 THEN {last} ELSE {} END",
+            first - 1
+        ),
+    };
+    Some(format!("generate_series({first}, {last})"))
+}
+
+/// Whether an argument is a column of `pg_index` that is a vector.
+fn is_vector(argument: &FunctionArg) -> bool {
+    const VECTORS: [&str; 4] = ["indkey", "indclass", "indoption", "indcollation"];
+    let FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) = argument else {
+        return false;
+    };
+    let column = match expr {
+        Expr::Identifier(name) => Some(name),
+        Expr::CompoundIdentifier(names) => names.last(),
+        _ => None,
+    };
+    column.is_some_and(|column| VECTORS.contains(&column.value.as_str()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{rewrite, statement_of};
+
+    fn rewritten(text: &str) -> String {
+        let mut statement = statement_of(text).unwrap();
+        rewrite(&mut statement);
+        statement.to_string()
+    }
+
+    #[test]
+    fn the_dimension_is_kept() {
+        assert_eq!(
+            rewritten("SELECT generate_subscripts(a, 1) FROM t"),
+            "SELECT unnest(generate_series(1, CAST(cardinality(a) AS BIGINT) - 0)) FROM t"
+        );
+        let text = rewritten("SELECT generate_subscripts(a, $1::INTEGER) FROM t");
+        assert!(text.contains("$1::INTEGER"), "{text}");
+    }
+
+    #[test]
+    fn in_from_the_numbers_are_unnested() {
+        let text = rewritten("SELECT s FROM t, generate_subscripts(t.a, 1) AS s");
+        assert!(text.contains("UNNEST(generate_series(1, "), "{text}");
+        assert!(text.ends_with(" AS s"), "{text}");
+    }
+}

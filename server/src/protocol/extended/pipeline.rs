@@ -1,0 +1,87 @@
+//! A pipeline: statements that a client sends before it syncs. In PostgreSQL they are one transaction.
+//!
+//! In: what a portal is to a block, and whether a sync is next; out: a block around what one block can hold, which the
+//! sync ends. A statement that is alone before its sync stays by itself, and so does what cannot stand in a block: what is
+//! open is committed before it.
+
+use auspex_planner::{BlockPart, TransactionState};
+
+use super::Prepared;
+use crate::protocol::connection::{Connection, Interruption, ended};
+use crate::protocol::own::Own;
+use crate::protocol::socket::Stream;
+use crate::sqlstate::Failure;
+
+impl<S: Stream> Connection<S> {
+    /// Prepares for a statement whose portal is about to be run.
+    pub(super) async fn enter_pipeline(&mut self, prepared: &Prepared) -> Result<(), Interruption> {
+        let is_block_of_client =
+            self.pipeline.is_none() && self.session.transaction() != TransactionState::Idle;
+        if is_block_of_client {
+            return Ok(());
+        }
+        match self.block_part(prepared) {
+            BlockPart::Query => {}
+            BlockPart::Change(table) if self.pipeline.as_ref() == Some(&table) => {}
+            BlockPart::Change(table) => {
+                self.end_pipeline(false).await?;
+                // Nothing is committed before a sync, so that a client that waits now waits for no answer to this.
+                if !self.sync_is_next().await? && self.session.open_implicit() {
+                    self.pipeline = Some(table);
+                }
+            }
+            BlockPart::Rollback => self.end_pipeline(true).await?,
+            BlockPart::Alone => self.end_pipeline(false).await?,
+        }
+        Ok(())
+    }
+
+    /// Answers a sync: it ends a pipeline, and outside a transaction block, portals end with it.
+    pub(in crate::protocol) async fn sync(&mut self) -> Result<(), Interruption> {
+        if let Err(failure) = self.end_pipeline(false).await {
+            self.fail(failure).await?;
+        }
+        if self.session.transaction() == TransactionState::Idle {
+            self.portals.retain(|_, portal| portal.holds);
+        }
+        Ok(self.ready().await?)
+    }
+
+    /// What a statement is to a block; one that the connection carries out itself is that which it runs.
+    fn block_part(&self, prepared: &Prepared) -> BlockPart {
+        match &prepared.own {
+            None => prepared.part.clone(),
+            Some(Own::Execute { name, .. }) => match self.statements.get(name) {
+                Some(named) if !named.is_own() => named.part.clone(),
+                _ => BlockPart::Alone,
+            },
+            Some(Own::Declare(_) | Own::DiscardAll) => BlockPart::Alone,
+            Some(_) => BlockPart::Query,
+        }
+    }
+
+    /// Ends the block of a pipeline, if there is one: commits it, or rolls it back after a failure.
+    pub(in crate::protocol) async fn end_pipeline(&mut self, failed: bool) -> Result<(), Failure> {
+        if self.pipeline.take().is_none() {
+            return Ok(());
+        }
+        let ended = self.session.end_implicit(failed).await;
+        ended.map_err(|error| Failure::from_report(error.report(), "", 0))
+    }
+
+    async fn sync_is_next(&mut self) -> Result<bool, Interruption> {
+        let (shutdown, draining) = (self.shutdown(), self.draining());
+        tokio::select! {
+            next = self.socket.next_is_sync() => match next {
+                Some(Ok(is_sync)) => Ok(is_sync),
+                Some(Err(error)) => {
+                    Err(Interruption::Ended(Failure::fatal("08P01", error.message())))
+                }
+                None => Err(Interruption::Lost),
+            },
+            () = shutdown.cancelled() => Err(Interruption::Shutdown),
+            () = draining.cancelled() => Err(Interruption::Shutdown),
+            failure = ended(&self.session) => Err(Interruption::Ended(failure)),
+        }
+    }
+}

@@ -1,0 +1,254 @@
+//! Messages as no driver of these tests sends them: pipelines before one sync, and messages that have not their form.
+
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::{Fixture, error_of, rows};
+
+fn message(kind: u8, body: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(body.len() + 4).unwrap();
+    [&[kind][..], &length.to_be_bytes(), body].concat()
+}
+
+fn sync() -> Vec<u8> {
+    message(b'S', b"")
+}
+
+fn query(text: &str) -> Vec<u8> {
+    message(b'Q', format!("{text}\0").as_bytes())
+}
+
+/// A statement without parameters: parsed, bound and executed.
+fn statement(text: &str) -> Vec<u8> {
+    [
+        message(b'P', format!("\0{text}\0\0\0").as_bytes()),
+        message(b'B', b"\0\0\0\0\0\0\0\0"),
+        message(b'E', b"\0\0\0\0\0"),
+    ]
+    .concat()
+}
+
+/// A connection without a driver.
+struct Raw(TcpStream);
+
+impl Raw {
+    /// Connects with a minor version of the protocol; what is answered until the server is ready.
+    async fn connect(fixture: &Fixture, minor: u16) -> (Raw, Vec<String>) {
+        let address = fixture.server.address();
+        let mut raw = Raw(TcpStream::connect(address).await.unwrap());
+        let version = [&3_u16.to_be_bytes()[..], &minor.to_be_bytes()].concat();
+        let body = [&version, &b"user\0postgres\0\0"[..]].concat();
+        let length = u32::try_from(body.len() + 4).unwrap();
+        let startup = [&length.to_be_bytes()[..], &body].concat();
+        let answers = raw.ask(&[startup]).await;
+        (raw, answers)
+    }
+
+    /// Sends messages, and reads what is answered until the server is ready.
+    async fn ask(&mut self, messages: &[Vec<u8>]) -> Vec<String> {
+        self.send(messages).await;
+        self.until('Z').await
+    }
+
+    async fn send(&mut self, messages: &[Vec<u8>]) {
+        self.0.write_all(&messages.concat()).await.unwrap();
+    }
+
+    /// Reads answers up to one of a kind: a completion with its tag, an error with its code, a state; of others the kind.
+    async fn until(&mut self, kind: char) -> Vec<String> {
+        let mut answers: Vec<String> = Vec::new();
+        while !answers.last().is_some_and(|last| last.starts_with(kind)) {
+            let next = tokio::time::timeout(Duration::from_secs(30), self.next()).await;
+            answers.push(next.unwrap_or_else(|_| panic!("no more answers after {answers:?}")));
+        }
+        answers
+    }
+
+    async fn next(&mut self) -> String {
+        let kind = char::from(self.0.read_u8().await.unwrap());
+        let length = usize::try_from(self.0.read_u32().await.unwrap()).unwrap();
+        let mut body = vec![0; length - 4];
+        self.0.read_exact(&mut body).await.unwrap();
+        let fields = body.split(|byte| *byte == 0);
+        let texts = fields.map(|field| String::from_utf8_lossy(field).into_owned());
+        let texts: Vec<String> = texts.collect();
+        let said = match kind {
+            'C' | 'Z' => texts.first().cloned(),
+            'E' => texts
+                .iter()
+                .find_map(|text| text.strip_prefix('C').map(str::to_owned)),
+            _ => None,
+        };
+        said.map_or_else(|| kind.to_string(), |said| format!("{kind} {said}"))
+    }
+}
+
+/// The answers that tell how statements ended.
+fn ends(answers: Vec<String>) -> Vec<String> {
+    let tells = |answer: &String| answer.starts_with(['C', 'E', 'Z']);
+    answers.into_iter().filter(tells).collect()
+}
+
+#[tokio::test]
+async fn a_pipeline_is_one_transaction() {
+    let fixture = Fixture::start().await;
+    let client = fixture.connect().await;
+    let tables = "CREATE TABLE t (id INT); CREATE TABLE u (id INT)";
+    client.batch_execute(tables).await.unwrap();
+    let (mut raw, _) = Raw::connect(&fixture, 0).await;
+    let failing = [
+        statement("INSERT INTO t VALUES (1)"),
+        statement("SELECT missing FROM t"),
+        statement("INSERT INTO t VALUES (2)"),
+        sync(),
+    ];
+    let answers = ends(raw.ask(&failing).await);
+    assert_eq!(answers, ["C INSERT 0 1", "E 42703", "Z I"]);
+    assert_eq!(rows(&client, "SELECT count(*) FROM t").await, ["0"]);
+    let both = [
+        statement("INSERT INTO t VALUES (1)"),
+        statement("SELECT id FROM t"),
+        statement("INSERT INTO t VALUES (2)"),
+        sync(),
+    ];
+    let answers = ends(raw.ask(&both).await);
+    assert_eq!(
+        answers,
+        ["C INSERT 0 1", "C SELECT 1", "C INSERT 0 1", "Z I"]
+    );
+    assert_eq!(
+        rows(&client, "SELECT id FROM t ORDER BY id").await,
+        ["1", "2"]
+    );
+    // One commit beside the definition.
+    let versions = "SELECT count(*) FROM table_history('t')";
+    assert_eq!(rows(&client, versions).await, ["2"]);
+    // A second table, and a definition, commit what is open.
+    let two = [
+        statement("INSERT INTO t VALUES (3)"),
+        statement("INSERT INTO u VALUES (3)"),
+        statement("SELECT missing FROM t"),
+        sync(),
+    ];
+    assert_eq!(ends(raw.ask(&two).await).last().unwrap(), "Z I");
+    assert_eq!(rows(&client, "SELECT count(*) FROM t").await, ["3"]);
+    assert_eq!(rows(&client, "SELECT count(*) FROM u").await, ["0"]);
+    let definition = [
+        statement("INSERT INTO t VALUES (4)"),
+        statement("CREATE TABLE v (id INT)"),
+        statement("SELECT missing FROM t"),
+        sync(),
+    ];
+    let answers = ends(raw.ask(&definition).await);
+    assert_eq!(
+        answers,
+        ["C INSERT 0 1", "C CREATE TABLE", "E 42703", "Z I"]
+    );
+    assert_eq!(rows(&client, "SELECT count(*) FROM t").await, ["4"]);
+}
+
+#[tokio::test]
+async fn a_pipeline_ends_with_its_sync_or_a_query() {
+    let fixture = Fixture::start().await;
+    let client = fixture.connect().await;
+    client
+        .batch_execute("CREATE TABLE t (id INT)")
+        .await
+        .unwrap();
+    let (mut raw, _) = Raw::connect(&fixture, 0).await;
+    let count = "SELECT count(*) FROM t";
+    raw.send(&[statement("INSERT INTO t VALUES (1)"), message(b'H', b"")])
+        .await;
+    assert_eq!(raw.until('C').await.last().unwrap(), "C INSERT 0 1");
+    assert_eq!(rows(&client, count).await, ["0"]);
+    assert_eq!(raw.ask(&[sync()]).await, ["Z I"]);
+    assert_eq!(rows(&client, count).await, ["1"]);
+    let asked = [statement("INSERT INTO t VALUES (2)"), query(count)];
+    let answers = ends(raw.ask(&asked).await);
+    assert_eq!(answers, ["C INSERT 0 1", "C SELECT 1", "Z I"]);
+    assert_eq!(rows(&client, count).await, ["2"]);
+    // A block of the client's own is its own to end.
+    let own = [
+        statement("BEGIN"),
+        statement("INSERT INTO t VALUES (3)"),
+        sync(),
+    ];
+    assert_eq!(raw.ask(&own).await.last().unwrap(), "Z T");
+    assert_eq!(raw.ask(&[query("ROLLBACK")]).await.last().unwrap(), "Z I");
+    assert_eq!(rows(&client, count).await, ["2"]);
+    // What nobody syncs is not there.
+    raw.send(&[statement("INSERT INTO t VALUES (4)"), message(b'H', b"")])
+        .await;
+    raw.until('C').await;
+    drop(raw);
+    let (mut raw, _) = Raw::connect(&fixture, 0).await;
+    let alone = [statement("INSERT INTO t VALUES (5)"), sync()];
+    let answers = ends(raw.ask(&alone).await);
+    assert_eq!(answers, ["C INSERT 0 1", "Z I"]);
+    assert_eq!(
+        rows(&client, "SELECT id FROM t ORDER BY id").await,
+        ["1", "2", "5"]
+    );
+}
+
+#[tokio::test]
+async fn messages_without_their_form_are_refused_and_the_connection_goes_on() {
+    let fixture = Fixture::start().await;
+    let (mut raw, _) = Raw::connect(&fixture, 0).await;
+    let binds: [&[u8]; 4] = [
+        b"\0\0\xff\xff\0\0\0\0",
+        b"\0\0\0\0\xff\xff",
+        b"\0\0\0\0\0\x01\x7f\xff\xff\xffx\0\0",
+        b"\0\0\0\0\0\x01\xff\xff\xff\x00x\0\0",
+    ];
+    for bind in binds {
+        let parse = message(b'P', b"\0SELECT $1\0\0\0");
+        let asked = [parse, message(b'B', bind), query("SELECT 1"), sync()];
+        assert_eq!(raw.ask(&asked).await, ["1", "E 08P01", "Z I"], "{bind:?}");
+    }
+    let unterminated = message(b'Q', b"SELECT 1");
+    assert_eq!(raw.ask(&[unterminated]).await, ["E 08P01", "Z I"]);
+    let call = message(b'F', b"\0\0\0\x01\0\0\0\0\0\0");
+    assert_eq!(raw.ask(&[call]).await, ["E 0A000", "Z I"]);
+    let answers = raw.ask(&[query("SELECT 1")]).await;
+    assert_eq!(answers, ["T", "D", "C SELECT 1", "Z I"]);
+    // After an error, a query waits for the sync as all else does.
+    let asked = [statement("SELECT missing"), query("SELECT 1"), sync()];
+    assert_eq!(raw.ask(&asked).await, ["E 42703", "Z I"]);
+    raw.send(&[message(b'y', b"")]).await;
+    assert_eq!(raw.until('E').await, ["E 08P01"]);
+}
+
+#[tokio::test]
+async fn another_minor_version_is_told() {
+    let fixture = Fixture::start().await;
+    for (minor, told) in [(0, false), (1, true), (2, false), (9999, true)] {
+        let (mut raw, answers) = Raw::connect(&fixture, minor).await;
+        assert_eq!(answers[0] == "v", told, "{minor}: {answers:?}");
+        assert_eq!(answers.last().unwrap(), "Z I");
+        assert_eq!(ends(raw.ask(&[query("SELECT 1")]).await)[0], "C SELECT 1");
+    }
+}
+
+#[tokio::test]
+async fn no_text_holds_a_zero() {
+    let fixture = Fixture::start().await;
+    let client = fixture.connect().await;
+    let error = client
+        .query("SELECT $1::text", &[&"a\0b"])
+        .await
+        .unwrap_err();
+    let error = error.as_db_error().unwrap();
+    assert_eq!(error.code().code(), "22021");
+    assert_eq!(
+        error.message(),
+        "invalid byte sequence for encoding \"UTF8\": 0x00"
+    );
+    // The connection goes on.
+    assert_eq!(
+        error_of(&client, "SELECT missing").await.code().code(),
+        "42703"
+    );
+}
