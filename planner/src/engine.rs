@@ -20,6 +20,7 @@ use datafusion::error::DataFusionError;
 use datafusion::execution::SessionStateBuilder;
 use datafusion::execution::memory_pool::{FairSpillPool, MemoryPool, TrackConsumersPool};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
+use datafusion::optimizer::Optimizer;
 use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::prelude::SessionContext;
 use datafusion::sql::sqlparser::ast;
@@ -32,7 +33,7 @@ use crate::catalog::facts::CatalogFacts;
 use crate::distributed::Cluster;
 use crate::error::Result;
 use crate::observe::Observer;
-use crate::optimize::with_projections_above_filters;
+use crate::optimize::{with_guards, with_projections_above_filters, with_sure_first};
 use crate::session::Session;
 use crate::timers::Timers;
 use crate::training_threads::TrainingThreads;
@@ -249,9 +250,10 @@ impl Engine {
                 .with_default_features()
                 .with_runtime_env(runtime)
                 .with_type_planner(Arc::new(crate::functions::Types))
-                .with_physical_optimizer_rules(with_projections_above_filters(
+                .with_optimizer_rules(with_sure_first(Optimizer::new().rules))
+                .with_physical_optimizer_rules(with_guards(with_projections_above_filters(
                     PhysicalOptimizer::new().rules,
-                ))
+                )))
                 .build(),
         );
         crate::functions::install(&mut base)?;

@@ -242,6 +242,7 @@ pub(crate) async fn plan(session: &Arc<Session>, parsed: &ParsedStatement) -> Re
         | Statement::CreateTable(_)
         | Statement::Restore(_)
         | Statement::Vacuum(_) => Ok(Work::Command),
+        Statement::SetConstraints => Ok(Work::Nothing("SET CONSTRAINTS")),
         // The server, which keeps the cursors, runs it itself.
         Statement::Fetch(_) => Err(Error::unsupported("FETCH outside a connection")),
         Statement::TableHistory(name) => {

@@ -3,8 +3,8 @@
 //! Code map, in reading order: `engine` opens a warehouse; `session` prepares and executes the
 //! statements of one client; `settings` holds what `SET` changes; `bind` resolves names, options and
 //! models; `access` checks who may do what, `activity` lists the sessions; `logical`, `physical` have the operators that SQL lacks, `optimize` our rules; `catalog` shows the warehouse to
-//! the planner; `functions` are PostgreSQL's that the planner lacks; `transaction` is a block of statements; `named` and
-//! `point_plan` are what makes a prepared statement cheap to run again; `distributed` brings plans and trainings to other machines; `execute` runs plans, `explain` shows them, and
+//! the planner; `functions` are PostgreSQL's that the planner lacks; `transaction` is a block of statements; `query_meaning`
+//! is what a model's query means whoever trains it; `named` and `point_plan` are what makes a prepared statement cheap to run again; `distributed` brings plans and trainings to other machines; `execute` runs plans, `explain` shows them, and
 //! `commands` runs what is not a query. Parses no text itself, knows no wire protocol.
 
 mod access;
@@ -31,6 +31,7 @@ mod optimize;
 mod parameter_types;
 mod physical;
 mod point_plan;
+mod query_meaning;
 mod search_path;
 mod session;
 mod settings;
@@ -45,13 +46,14 @@ mod workload;
 pub use access::{Identity, LoginFacts, RoleFacts, Subject};
 pub use activity::{Backend, BackendFacts, BackendState};
 pub use auspex_storage::{
-    CheckReport, ErrorPlace, Garbage, GarbageOptions, Key, PasswordVerifier, Problem, Removed,
-    TextLimit, generated_password,
+    CheckReport, Deferral, ErrorPlace, Garbage, GarbageOptions, Key, PasswordVerifier, Problem,
+    ReferenceAction, Removed, TextLimit, generated_password,
 };
 pub use bind::ml_functions;
 pub use catalog::facts::{
     CatalogFacts, FactsKind, ModelFacts, ObjectFacts, SettingFacts, TableRules,
 };
+pub use catalog::reference_facts::ReferenceFacts;
 pub use copy_options::{CopyColumns, CopyFormat, CopyOptions};
 pub use distributed::{
     Cluster, ClusterConfig, ClusterError, ClusterToken, WorkerConfig, WorkerNode,
@@ -62,4 +64,4 @@ pub use observe::StatementWatch;
 pub use session::{Prepared, STACK_BYTES, Session};
 pub use settings::Settings;
 pub use statement_run::{CopyIn, Notice, Outcome, Severity, StatementControl};
-pub use transaction::TransactionState;
+pub use transaction::{BlockPart, TransactionState};

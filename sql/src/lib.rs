@@ -32,6 +32,7 @@ mod postgres_forms;
 mod redact;
 mod reference;
 mod statement;
+mod view_options;
 #[cfg(test)]
 mod tests;
 

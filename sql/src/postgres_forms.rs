@@ -13,7 +13,7 @@ const SYMMETRIC: &str = "between_symmetric";
 
 /// Settles the forms.
 pub(crate) fn settle(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
-    let tokens = unset_properties(merge_actions(tokens));
+    let tokens = versions_first(unset_properties(merge_actions(tokens)));
     symmetric(array_types(table(tokens)))
 }
 
@@ -94,6 +94,92 @@ fn unset_properties(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
         }
     }
     tokens
+}
+
+/// `t x VERSION AS OF 3`, as BigQuery has it and syntax trees are printed, is `t VERSION AS OF 3 x`.
+fn versions_first(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    let mut at = 2;
+    while at < tokens.len() {
+        let first = match VERSIONS
+            .iter()
+            .any(|word| are_words(&tokens, at, &[word, "AS", "OF"]))
+        {
+            true if is_word(tokens.get(at - 1), "FOR") => at - 1,
+            true => at,
+            false => {
+                at += 1;
+                continue;
+            }
+        };
+        let alias = alias_before(&tokens, first);
+        let end = version_end(&tokens, at + 3);
+        if let Some(alias) = alias {
+            tokens[alias..end].rotate_left(first - alias);
+        }
+        at = end.max(at + 3);
+    }
+    tokens
+}
+
+const VERSIONS: [&str; 3] = ["VERSION", "TIMESTAMP", "SYSTEM_TIME"];
+
+/// Where `x` or `AS x` begins that stands between a table's name and an index.
+fn alias_before(tokens: &[TokenWithSpan], end: usize) -> Option<usize> {
+    let is_name = |at: usize| matches!(tokens[at].token, Token::Word(_));
+    let begins = |at: usize| {
+        const BEFORE: [&str; 10] = [
+            "FROM", "JOIN", "USING", "INTO", "UPDATE", "TABLE", "ONLY", "LATERAL", "AND", "OF",
+        ];
+        BEFORE.iter().any(|word| is_word(tokens.get(at), word))
+    };
+    let alias = end.checked_sub(1).filter(|at| is_name(*at))?;
+    let before = alias.checked_sub(1)?;
+    match is_word(tokens.get(before), "AS") {
+        true => (before > 0 && is_name(before - 1)).then_some(before),
+        false => (is_name(before) && !begins(before)).then_some(alias),
+    }
+}
+
+/// Where the expression of a version ends.
+fn version_end(tokens: &[TokenWithSpan], from: usize) -> usize {
+    const BEHIND: [&str; 24] = [
+        "WHERE",
+        "JOIN",
+        "INNER",
+        "LEFT",
+        "RIGHT",
+        "FULL",
+        "CROSS",
+        "NATURAL",
+        "ON",
+        "USING",
+        "GROUP",
+        "HAVING",
+        "WINDOW",
+        "QUALIFY",
+        "ORDER",
+        "LIMIT",
+        "OFFSET",
+        "FETCH",
+        "UNION",
+        "INTERSECT",
+        "EXCEPT",
+        "SET",
+        "WHEN",
+        "TABLESAMPLE",
+    ];
+    let mut depth = 0_usize;
+    for (at, token) in tokens.iter().enumerate().skip(from) {
+        match token.token {
+            Token::LParen | Token::LBracket => depth += 1,
+            Token::RParen | Token::RBracket if depth > 0 => depth -= 1,
+            Token::RParen | Token::RBracket | Token::SemiColon | Token::EOF => return at,
+            Token::Comma if depth == 0 => return at,
+            _ if depth == 0 && BEHIND.iter().any(|word| is_word(Some(token), word)) => return at,
+            _ => {}
+        }
+    }
+    tokens.len()
 }
 
 /// The column that stands in a WHEN of MERGE for all columns, each with the source's value of the same name.

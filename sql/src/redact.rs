@@ -10,17 +10,17 @@ const SECRET_WORDS: [&str; 3] = ["CREDENTIAL", "CATALOG", "PASSWORD"];
 /// What stands for a string.
 const HIDDEN: &str = "'***'";
 
-/// The text with `'***'` for every string, if one of its statements may hold a secret.
+/// The text with `'***'` for every string, if one of its statements may hold a secret, and for words in a string's place.
 pub fn redacted(text: &str) -> Cow<'_, str> {
     let upper = text.to_ascii_uppercase();
     match SECRET_WORDS.iter().any(|word| upper.contains(word)) {
-        true => Cow::Owned(without_strings(text)),
+        true => Cow::Owned(without_strings(text, !upper.contains("PG_CATALOG"))),
         false => Cow::Borrowed(text),
     }
 }
 
 /// Replaces what stands in quotes of any kind; a quote without an end takes the rest with it.
-fn without_strings(text: &str) -> String {
+fn without_strings(text: &str, hides_bare: bool) -> String {
     // A backslash before a quote keeps a string open in one dialect and not in the other, and a quote in a comment opens
     // none, so that nobody can tell here what stands inside one.
     if ["\\", "--", "/*", "#"]
@@ -34,7 +34,7 @@ fn without_strings(text: &str) -> String {
     let mut rest = text;
     while let Some(at) = rest.find(['\'', '"', '$', '`']) {
         let (before, quoted) = rest.split_at(at);
-        shown.push_str(before);
+        shown.push_str(&outside_quotes(before, hides_bare));
         let Some(end) = quoted_end(quoted) else {
             // A lone dollar, as in `$1`.
             shown.push('$');
@@ -45,8 +45,29 @@ fn without_strings(text: &str) -> String {
         shown.push_str(HIDDEN);
         rest = quoted.get(end..).unwrap_or_default();
     }
-    shown.push_str(rest);
+    shown.push_str(&outside_quotes(rest, hides_bare));
     shown
+}
+
+/// Replaces words behind `=`, as of `secret = hush`, which a statement refuses but a log would keep.
+fn outside_quotes(text: &str, hides_bare: bool) -> Cow<'_, str> {
+    if !hides_bare {
+        return Cow::Borrowed(text);
+    }
+    let mut parts = text.split('=');
+    let mut shown = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let value = part.trim_start_matches(['>', ' ', '\n', '\t', '\r']);
+        let ends = |c: char| c.is_whitespace() || matches!(c, ',' | ')' | ';');
+        let end = value.find(ends).unwrap_or(value.len());
+        shown.push('=');
+        shown.push_str(&part[..part.len() - value.len()]);
+        if end > 0 {
+            shown.push_str(HIDDEN);
+        }
+        shown.push_str(&value[end..]);
+    }
+    Cow::Owned(shown)
 }
 
 /// The length of what stands in quotes at the start; `None` for a dollar that opens nothing.
@@ -108,6 +129,14 @@ mod tests {
             (
                 "CREATE CREDENTIAL c WITH (secret = \"hush\")",
                 "CREATE CREDENTIAL c WITH (secret = '***')",
+            ),
+            (
+                "CREATE CREDENTIAL c WITH (type='s3', secret=hush,key => hush)",
+                "CREATE CREDENTIAL c WITH (type='***', secret='***',key => '***')",
+            ),
+            (
+                "SELECT 'x' FROM pg_catalog.pg_class a WHERE a.oid = 3",
+                "SELECT '***' FROM pg_catalog.pg_class a WHERE a.oid = 3",
             ),
             (
                 "CREATE ROLE a PASSWORD 'ü' x",

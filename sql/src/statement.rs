@@ -85,6 +85,8 @@ pub enum Statement {
     DropLakeObject(DropLakeObject),
     /// `SHOW CREDENTIALS`, `SHOW EXTERNAL LOCATIONS`, `SHOW CATALOGS`.
     ShowLakeObjects(LakeObject),
+    /// `SET CONSTRAINTS`: each statement looks at keys, and none at references, so that it changes nothing.
+    SetConstraints,
     /// `FETCH`, `MOVE`.
     Fetch(Fetch),
     /// Any other SQL.

@@ -203,6 +203,10 @@ impl ExternalCatalogDefinition {
         if let Some(expected) = expected {
             return Err(invalid("uri", uri, expected));
         }
+        let has_user = |url: Url| !url.username().is_empty() || url.password().is_some();
+        if Url::parse(uri).is_ok_and(has_user) {
+            return Err(invalid("uri", "***", "a URL without user and password"));
+        }
         let sealed = match sealed.is_empty() {
             true => String::new(),
             false => {

@@ -390,7 +390,7 @@ pub enum Error {
     )]
     ChangesInBlock,
     /// A table whose rows cannot be addressed in their files.
-    #[error("rows of a table with deletion vectors or mapped columns cannot be changed")]
+    #[error("rows of tables with deletion vectors, mapped columns or invariants cannot change")]
     NotPlainTable,
     /// A text that is longer than its column allows.
     #[error("value too long for type {data_type}")]

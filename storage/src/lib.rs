@@ -35,8 +35,8 @@ pub use catalog::{
     Catalog, CatalogEntry, CatalogState, Change, ColumnDefinition, CredentialDefinition,
     DefaultGrant, Definition, ExternalCatalogDefinition, ExternalFormat, ExternalTableDefinition,
     GRANT_OPTION, Grants, LocationDefinition, ModelDefinition, ObjectKind, PUBLIC_ROLE,
-    PUBLIC_SCHEMA, RESERVED_SCHEMAS, RoleDefinition, TableDefinition, ViewDefinition, ViewObject,
-    columns_of, schema_of,
+    PUBLIC_SCHEMA, RESERVED_SCHEMAS, RoleDefinition, TableDefinition, TableReference,
+    ViewDefinition, ViewObject, columns_of, schema_of,
 };
 pub use credentials::CredentialKey;
 pub use error::{Error, ErrorPlace, Result};
@@ -45,10 +45,10 @@ pub use models::{ModelStore, Published};
 pub use passwords::{PasswordVerifier, generated_password, random};
 pub use stores::{PostponedFiles, StoreOptions, StoreRegistry, Stores};
 pub use tables::{
-    BlockMark, CHANGE_COLUMNS, ChangeCounts, FILE_COLUMN, Identity, Key, OptimizeOptions,
-    Optimized, ROW_COLUMN, Repeated, Rewrite, RewriteOptions, RowAction, RowChecks, ScanForm,
-    SnapshotFile, TableCommit, TableDetail, TableOperation, TableShape, TableSnapshot, Tables,
-    TextLimit, VersionSpec, divide_by_rows, format_by_name, shown_time, stored_schema,
+    BlockMark, CHANGE_COLUMNS, ChangeCounts, Deferral, FILE_COLUMN, Identity, Key, OptimizeOptions,
+    Optimized, ROW_COLUMN, Reference, ReferenceAction, Repeated, Rewrite, RewriteOptions,
+    RowAction, RowChecks, ScanForm, SnapshotFile, TableCommit, TableDetail, TableOperation, TableShape, TableSnapshot, Tables,
+    TextLimit, VersionSpec, divide_by_rows, compression_by_name, format_by_name, shown_time, stored_schema,
 };
 pub use upkeep::{CheckReport, Garbage, GarbageOptions, Problem, Removed, Upkeep};
 pub use warehouse::Warehouse;

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use auspex_storage::{CHANGE_COLUMNS, FILE_COLUMN, ROW_COLUMN, Repeated, Rewrite, RowAction};
-use auspex_storage::{CatalogEntry, Error as StorageError, TableShape};
+use auspex_storage::{CatalogEntry, Error as StorageError, Key, TableShape};
 use datafusion::sql::sqlparser::ast::{
     self, Assignment, AssignmentTarget, Expr, Ident, ObjectName, TableFactor, TableWithJoins,
 };
@@ -143,6 +143,16 @@ impl Change {
             Change::Update(_) => return Err(Error::unsupported("UPDATE of several tables")),
         };
         match factor {
+            TableFactor::Table {
+                version: Some(_), ..
+            } => {
+                let message = format!(
+                    "{} cannot change an earlier version of a table",
+                    self.verb()
+                );
+                let hint = "RESTORE TABLE makes a table what it was at a version.";
+                Err(Error::invalid("42601", message, Some(hint)))
+            }
             TableFactor::Table { name, alias, .. } => {
                 Ok((name, alias.as_ref().map(|alias| &alias.name)))
             }
@@ -197,6 +207,14 @@ impl Change {
             .iter()
             .flat_map(|key| &key.columns)
             .any(may_change)
+    }
+
+    /// The keys of which any one met stands in the way of a row, if the statement names none of several.
+    pub(crate) fn any_keys(&self, shape: &TableShape) -> Vec<Key> {
+        match self {
+            Change::Upsert(insert) => upsert::any_keys(insert, shape),
+            _ => Vec::new(),
+        }
     }
 
     /// Whether an error means that two rows of an ON CONFLICT DO UPDATE have the key that it names.
@@ -383,6 +401,8 @@ fn columns_apart(query: &ast::Query, n_wanted: usize) -> Result<Vec<Expr>> {
 pub(super) struct Parts {
     pub(super) from: Vec<TableWithJoins>,
     pub(super) condition: Option<Expr>,
+    /// What the changes are in the order of, if that matters.
+    pub(super) order: Option<Expr>,
     pub(super) action: Expr,
     /// The new values; `None` for statements that make none.
     pub(super) values: Option<Vec<Expr>>,
@@ -411,7 +431,11 @@ pub(crate) async fn bind_change(
         Change::Delete(delete) => delete_parts(delete, factor),
         Change::Merge(merge) => merge::parts(merge, &target, factor)?,
         Change::Upsert(insert) => {
-            merge::parts(&upsert::as_merge(insert, &target)?, &target, factor)?
+            let merge = upsert::as_merge(insert, &target, &factor)?;
+            Parts {
+                order: upsert::order(insert, shape),
+                ..merge::parts(&merge, &target, factor)?
+            }
         }
     };
     let has_values = parts.values.is_some();
@@ -475,6 +499,7 @@ fn update_parts(update: &ast::Update, target: &Target<'_>, factor: TableFactor) 
     Ok(Parts {
         from,
         condition: update.selection.clone(),
+        order: None,
         action: action(RowAction::Update),
         values: Some(target.updated(&update.assignments)?),
     })
@@ -486,6 +511,7 @@ fn delete_parts(delete: &ast::Delete, factor: TableFactor) -> Parts {
     Parts {
         from,
         condition: delete.selection.clone(),
+        order: None,
         action: action(RowAction::Delete),
         values: None,
     }
@@ -526,5 +552,13 @@ fn query(parts: Parts, target: &Target<'_>, has_old: bool) -> Result<ast::Statem
     select.projection = columns.into_iter().map(item).collect();
     select.from = parts.from;
     select.selection = parts.condition;
+    query.order_by = parts.order.map(|expr| ast::OrderBy {
+        kind: ast::OrderByKind::Expressions(vec![ast::OrderByExpr {
+            expr,
+            options: ast::OrderByOptions::default(),
+            with_fill: None,
+        }]),
+        interpolate: None,
+    });
     Ok(ast::Statement::Query(query))
 }

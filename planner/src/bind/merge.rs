@@ -75,6 +75,7 @@ pub(super) fn parts(merge: &ast::Merge, target: &Target<'_>, factor: TableFactor
             joins: vec![join],
         }],
         condition: None,
+        order: None,
         values: Some(values),
     })
 }

@@ -25,9 +25,12 @@ mod output_column;
 mod output_names;
 mod plan_limits;
 mod predict_udf;
+mod qualified_stars;
 mod repeat_version;
 mod returning;
+mod single_rows;
 mod table_functions;
+mod training_query;
 mod typed_values;
 mod upsert;
 mod values;
@@ -112,6 +115,7 @@ async fn bind(
         _ => Vec::new(),
     };
     wildcards::expand(session, &mut statement)?;
+    qualified_stars::spell(&mut statement);
     given_tables::settle_times(session, &mut statement).await?;
     let zone = state.config().options().execution.time_zone.clone();
     crate::functions::rewrite(&mut statement, zone.as_deref())?;
@@ -137,7 +141,8 @@ async fn bind(
         }
     };
     plan_limits::check(&plan)?;
-    let plan = interval_order::ordered(bags::counted(plan)?, &state)?;
+    let plan = single_rows::looked_up(bags::counted(plan)?)?;
+    let plan = interval_order::ordered(plan, &state)?;
     Ok(BoundQuery {
         plan,
         state,
@@ -211,6 +216,8 @@ pub(crate) fn settled(rows: BoundQuery) -> BoundQuery {
                 | LogicalPlan::Values(_)
                 | LogicalPlan::EmptyRelation(_)
                 | LogicalPlan::Unnest(_)
+                // The barrier of a view.
+                | LogicalPlan::Extension(_)
         ) && !node.expressions().iter().any(asks_a_query);
         Ok(TreeNodeRecursion::Continue)
     });

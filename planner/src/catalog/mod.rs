@@ -3,11 +3,13 @@
 //! In: names; out: table providers. Views are planned here, since a view is a query; the system views
 //! about models are in `system`.
 
+pub(crate) mod binding;
 pub(crate) mod facts;
 mod foreign;
 mod lake_views;
-mod lineage;
+pub(crate) mod lineage;
 pub(crate) mod pins;
+pub(crate) mod reference_facts;
 pub(crate) mod rows;
 mod schema;
 pub(crate) mod system;
@@ -63,7 +65,11 @@ impl SchemaProvider for EngineSchema {
     }
 
     async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
-        as_system(self.0.table(name)).await
+        let found = as_system(self.0.table(name)).await?;
+        if found.is_some() {
+            pins::refuse_unpinned(name)?;
+        }
+        Ok(found)
     }
 
     fn table_exist(&self, name: &str) -> bool {

@@ -17,6 +17,7 @@ use super::pins;
 use crate::access::{as_role, is_writer_of};
 use crate::bind::bind_query;
 use crate::error::Error;
+use crate::logical::BarrierNode;
 use crate::name_scope::{in_view, note_object};
 use crate::session::{DATABASE, Session};
 
@@ -102,6 +103,7 @@ impl SchemaProvider for WarehouseSchema {
         }
         match &entry.definition {
             Definition::View(view) => {
+                pins::view(&entry, view)?;
                 // Who may read a view needs no privilege on what the view reads: its owner does.
                 let reading = view_table(&session, name, view);
                 let reading = in_view(view, &entry.schema, reading);
@@ -156,6 +158,10 @@ async fn view_table(
         .await
         .map_err(|error| error.inside(&view.text, ""))?;
     let plan = named_columns(bound.plan, &bound.names, &view.columns)?;
+    let plan = match view.security_barrier {
+        true => BarrierNode::before(plan),
+        false => plan,
+    };
     Ok(Arc::new(ViewTable::new(plan, Some(view.text.clone()))))
 }
 

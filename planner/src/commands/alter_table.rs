@@ -5,13 +5,14 @@
 //! and adding one whose rows have values, write the rows anew, so that every reader of the format finds plain files.
 
 mod column_type;
+mod constraints;
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use auspex_storage::{
-    CatalogEntry, Change, Definition, Error as StorageError, Key, Rewrite, TableDefinition,
-    TableOperation, TableShape, TextLimit, columns_of,
+    CatalogEntry, Change, Definition, Error as StorageError, Key, Rewrite, TableOperation,
+    TableShape, TextLimit,
 };
 use datafusion::arrow::datatypes::Field;
 use datafusion::sql::sqlparser::ast::{
@@ -20,11 +21,12 @@ use datafusion::sql::sqlparser::ast::{
 };
 use futures::StreamExt as _;
 
-use super::table_shape::{
-    add_constraint, add_option, checked_default, set_property, text_limit, unset_property,
-};
+pub(super) use constraints::drop_references;
+
+use super::table_references::DeclaredReference;
+use super::table_shape::{add_option, checked_default, set_property, text_limit, unset_property};
 use super::tables::check_unnamed;
-use super::{folded, name_parts};
+use super::{folded, name_parts, view_options};
 use crate::access::TableUse;
 use crate::bind::{
     GivenTables, as_table_rows, bind_sql_with, column_place, default_of, names_column, parse_expr,
@@ -64,11 +66,18 @@ pub(super) async fn change_definition(
     let (schema, name) = session.relation_parts(&name_parts(name))?;
     if let Some(view) = session.entry(&schema, &name)
         && matches!(view.definition, Definition::View(_))
-        && let [AlterTableOperation::RenameTable { table_name }] = operations
     {
-        session.access().check_owner(&view)?;
-        rename(session, &view, new_name(table_name), text).await?;
-        return Ok("ALTER VIEW".to_owned());
+        match operations {
+            [AlterTableOperation::RenameTable { table_name }] => {
+                session.access().check_owner(&view)?;
+                rename(session, &view, new_name(table_name), text).await?;
+                return Ok("ALTER VIEW".to_owned());
+            }
+            [AlterTableOperation::SetOptionsParens { options }] => {
+                return view_options::set(session, &view, options, text).await;
+            }
+            _ => {}
+        }
     }
     let table = match session.managed_table(&schema, &name, TableUse::Define) {
         Err(Error::Undefined { .. }) if if_exists => {
@@ -86,7 +95,7 @@ pub(super) async fn change_definition(
     }
     for _ in 0..MAX_ROUNDS {
         let rewrite = session.engine.tables.rewrite(&table.id).await?;
-        let mut altering = Altering::new(&table.name, rewrite.shape());
+        let mut altering = Altering::new(&table, rewrite.shape());
         for operation in operations {
             altering.apply(session, operation, control).await?;
         }
@@ -95,7 +104,11 @@ pub(super) async fn change_definition(
             .await
         {
             Ok(shape) => {
+                let before = rewrite.shape().clone();
+                // What follows may change other tables, whose statements wait for this one.
+                drop(rewrite);
                 record(session, &table, &shape, text).await?;
+                constraints::settle(session, &table, (&before, &shape), text, control).await?;
                 return Ok(TAG.to_owned());
             }
             Err(Error::Storage(StorageError::Conflict { .. })) => {}
@@ -141,15 +154,13 @@ async fn rename(
 }
 
 /// Keeps the columns in the catalog too, so that prepared statements are planned again.
-async fn record(
-    session: &Arc<Session>,
+pub(super) async fn record(
+    session: &Session,
     table: &CatalogEntry,
     shape: &TableShape,
     text: &str,
 ) -> Result<()> {
-    let definition = Definition::Table(TableDefinition {
-        columns: columns_of(&shape.schema()),
-    });
+    let definition = Definition::Table(shape.definition());
     let define = |entry: &mut CatalogEntry| entry.definition.clone_from(&definition);
     put(session, table, text, define).await
 }
@@ -197,6 +208,7 @@ struct Forbidden {
 
 /// The definition while operations change it.
 struct Altering<'a> {
+    table: &'a CatalogEntry,
     relation: &'a str,
     shape: TableShape,
     sources: Vec<Source>,
@@ -208,10 +220,11 @@ struct Altering<'a> {
 }
 
 impl<'a> Altering<'a> {
-    fn new(relation: &'a str, shape: &TableShape) -> Self {
+    fn new(table: &'a CatalogEntry, shape: &TableShape) -> Self {
         let columns = shape.columns().iter();
         Self {
-            relation,
+            table,
+            relation: &table.name,
             sources: columns
                 .map(|column| Source::Column(column.name().clone()))
                 .collect(),
@@ -245,17 +258,24 @@ impl<'a> Altering<'a> {
                     control.notify(Notice::plain(message));
                     return Ok(());
                 }
-                self.add_column(session, column_def).await
+                self.add_column(session, column_def).await?;
+                let declared = DeclaredReference::of_column(column_def);
+                self.add_references(session, &declared).await
             }
             AlterTableOperation::DropColumn {
                 column_names,
                 if_exists,
+                drop_behavior,
                 ..
             } => column_names
                 .iter()
                 .try_for_each(|column| match self.place(column) {
                     Err(_) if *if_exists => Ok(()),
-                    place => self.drop_column(place?),
+                    place => {
+                        let idx = place?;
+                        self.free_keys_of(session, idx, *drop_behavior)?;
+                        self.drop_column(idx)
+                    }
                 }),
             AlterTableOperation::RenameColumn {
                 old_column_name,
@@ -281,21 +301,16 @@ impl<'a> Altering<'a> {
                 self.alter_column(session, column_name, op)
             }
             AlterTableOperation::AddConstraint { constraint, .. } => {
-                let (before, keys) = (self.shape.checks(), self.shape.keys());
-                add_constraint(session, &mut self.shape, constraint, self.relation)?;
-                let added = self.shape.keys().into_iter();
-                for key in added.filter(|key| !keys.contains(key)) {
-                    self.demand_key(key);
-                }
-                let added = self.shape.checks().into_iter();
-                for (name, check) in added.filter(|(name, _)| !before.contains_key(name)) {
-                    self.forbid_violations(&name, &check)?;
-                }
-                Ok(())
+                self.add_constraint(session, constraint).await
             }
             AlterTableOperation::DropConstraint {
-                if_exists, name, ..
-            } => self.drop_constraint(&folded(name), *if_exists, control),
+                if_exists,
+                name,
+                drop_behavior,
+            } => {
+                let named = (folded(name), *if_exists);
+                self.drop_constraint(session, (&named.0, named.1), *drop_behavior, control)
+            }
             other => Err(Error::unsupported(format!("ALTER TABLE ... {other}"))),
         }
     }
@@ -320,7 +335,10 @@ impl<'a> Altering<'a> {
         }
         let field = &self.shape.columns()[idx];
         let is_filled = |option: &ast::ColumnOptionDef| {
-            !matches!(option.option, ColumnOption::Null | ColumnOption::Comment(_))
+            !matches!(
+                option.option,
+                ColumnOption::Null | ColumnOption::Comment(_) | ColumnOption::ForeignKey(_)
+            )
         };
         self.needs_rows |= column.options.iter().any(is_filled);
         self.operation = TableOperation::Columns;
@@ -371,6 +389,7 @@ impl<'a> Altering<'a> {
             }
         }
         self.shape.drop_keys_of(&name);
+        self.shape.drop_references_of(&name);
         if self.shape.columns().len() == 1 {
             return Err(StorageError::NoTableColumns.into());
         }
@@ -505,26 +524,6 @@ impl<'a> Altering<'a> {
             error: Error::invalid("23514", message, None),
         });
         Ok(())
-    }
-
-    fn drop_constraint(
-        &mut self,
-        name: &str,
-        if_exists: bool,
-        control: &StatementControl,
-    ) -> Result<()> {
-        if self.shape.drop_check(name) || self.shape.drop_key(name) {
-            return Ok(());
-        }
-        let message = format!(
-            "constraint \"{name}\" of relation \"{}\" does not exist",
-            self.relation
-        );
-        if if_exists {
-            control.notify(Notice::plain(format!("{message}, skipping")));
-            return Ok(());
-        }
-        Err(Error::invalid("42704", message, None))
     }
 
     /// Looks at the rows where that is needed, and commits the definition.

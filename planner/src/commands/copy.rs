@@ -348,6 +348,13 @@ impl Copy {
         control: &StatementControl,
     ) -> Result<u64> {
         let format = self.format()?;
+        let mark = |name: &str, usual: &str| {
+            self.options.get(name).cloned().unwrap_or_else(|| usual.to_owned())
+        };
+        if format == ExternalFormat::Csv && mark("delimiter", ",") == mark("quote", "\"") {
+            let message = "COPY delimiter and quote must be different";
+            return Err(Error::invalid("22023", message, None));
+        }
         let url = session.file_url(&self.path, FileUse::Write)?;
         let factory: Arc<dyn FileFormatFactory> = match format {
             ExternalFormat::Csv => Arc::new(CsvFormatFactory::new()),
@@ -379,6 +386,11 @@ impl Copy {
             options
                 .entry("format.has_header".to_owned())
                 .or_insert_with(|| "false".to_owned());
+        }
+        if format != ExternalFormat::Parquet
+            && let Some(compression) = auspex_storage::compression_by_name(&self.path)
+        {
+            options.insert("format.compression".to_owned(), compression.to_owned());
         }
         options.insert("single_file_output".to_owned(), "true".to_owned());
         let file_type = format_as_file_type(factory);

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use auspex_storage::{CatalogEntry, Error as StorageError, RewriteOptions};
 use datafusion::common::ScalarValue;
 
+use super::first_rows::first_rows;
 use crate::bind::{BoundInsert, Change, Returned, Returning, bind_change, row_checks};
 use crate::error::{Error, Result};
 use crate::identity::{numbered, numbered_changes};
@@ -122,6 +123,11 @@ pub(crate) async fn change(
             predicate: change.condition(),
         };
         let mut changes = stream(session, &query, parameters.clone(), control).await?;
+        let any_keys = change.any_keys(rewrite.shape());
+        if !any_keys.is_empty() {
+            let memory = &query.state.runtime_env().memory_pool;
+            changes = first_rows(changes, &any_keys, rewrite.shape(), memory)?;
+        }
         changes = numbered_changes(session, &table.id, rewrite.shape(), changes);
         let returned = returning.map(Returned::new);
         if let Some(returned) = &returned {

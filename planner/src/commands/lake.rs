@@ -111,12 +111,15 @@ fn texts(options: &[ModelOption]) -> Result<BTreeMap<String, String>> {
     let text = |option: &ModelOption| {
         let name = option.name.value.clone();
         let value = match &option.value {
-            OptionValue::String(text) | OptionValue::Name(text) => text.clone(),
+            OptionValue::String(text) => text.clone(),
+            // A bare word is folded, which no secret survives.
+            OptionValue::Name(text) if name == "type" => text.clone(),
             OptionValue::Bool(value) => value.to_string(),
             OptionValue::Integer(value) => value.to_string(),
             _ => {
                 let message = format!("option \"{name}\" must be a string, a number or a boolean");
-                return Err(Error::invalid("22023", message, None));
+                let hint = "Write the value in single quotes.";
+                return Err(Error::invalid("22023", message, Some(hint)));
             }
         };
         Ok((name, value))

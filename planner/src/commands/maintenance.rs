@@ -10,7 +10,9 @@ use datafusion::arrow::array::RecordBatch;
 use datafusion::common::DFSchema;
 use datafusion::sql::sqlparser::ast::{self, ObjectName};
 
+use super::alter_table::record;
 use super::name_parts;
+use super::table_references::referring;
 use crate::access::TableUse;
 use crate::bind::{column_place, time_of_text};
 use crate::catalog::rows::{Cell, ColumnType, batch_of};
@@ -125,13 +127,23 @@ pub(super) async fn vacuum(
 }
 
 /// `RESTORE TABLE t TO …`.
-pub(super) async fn restore(session: &Arc<Session>, restore: &Restore) -> Result<String> {
+pub(super) async fn restore(
+    session: &Arc<Session>,
+    restore: &Restore,
+    text: &str,
+) -> Result<String> {
     let table = entry(session, &restore.table.parts, TableUse::Define)?;
     let version = match &restore.to {
         RestorePoint::Version(number) => VersionSpec::Number(*number),
         RestorePoint::Time(text) => VersionSpec::AtMs(time_of_text(session, text).await?),
     };
-    session.tables().restore(&table.id, version).await?;
+    let tables = session.tables();
+    let before = tables.shape(&table.id).await?;
+    tables.restore(&table.id, version).await?;
+    let after = tables.shape(&table.id).await?;
+    if before.references() != after.references() {
+        record(session, &table, &after, text).await?;
+    }
     Ok("RESTORE TABLE".to_owned())
 }
 
@@ -148,12 +160,35 @@ pub(super) async fn truncate(session: &Arc<Session>, truncate: &ast::Truncate) -
             found => tables.push(found?),
         }
     }
+    let restarts = matches!(
+        truncate.identity,
+        Some(ast::TruncateIdentityOption::Restart)
+    );
+    if matches!(truncate.cascade, Some(ast::CascadeOption::Cascade)) {
+        check_alone(session, &tables)?;
+    }
     for table in tables {
         session.change_table("TRUNCATE", &table)?;
         let rewrite = session.tables().rewrite(&table.id).await?;
-        rewrite.truncate().await?;
+        rewrite.truncate(restarts).await?;
     }
     Ok("TRUNCATE TABLE".to_owned())
+}
+
+/// Fails where CASCADE would empty other tables, too: those that refer to the named ones.
+fn check_alone(session: &Session, tables: &[Arc<CatalogEntry>]) -> Result<()> {
+    let catalog = session.engine.catalog.state();
+    for table in tables {
+        let is_named = |entry: &CatalogEntry| tables.iter().any(|table| table.id == entry.id);
+        let mut others = referring(&catalog, &table.id).filter(|(entry, _)| !is_named(entry));
+        if let Some((other, _)) = others.next() {
+            return Err(Error::Unsupported {
+                what: format!("TRUNCATE ... CASCADE over table \"{}\"", other.name),
+                hint: Some("Name the tables that refer to it, too.".to_owned()),
+            });
+        }
+    }
+    Ok(())
 }
 
 fn entry(session: &Session, parts: &[String], usage: TableUse) -> Result<Arc<CatalogEntry>> {

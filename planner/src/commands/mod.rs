@@ -8,6 +8,8 @@ mod comments;
 mod copy;
 mod copy_client;
 mod dml;
+mod extensions;
+mod first_rows;
 mod indexes;
 mod lake;
 mod maintenance;
@@ -18,8 +20,10 @@ mod roles;
 mod set_role;
 mod settings;
 mod table_keys;
+mod table_references;
 mod table_shape;
 mod tables;
+mod view_options;
 mod views;
 
 use std::sync::Arc;
@@ -59,7 +63,7 @@ pub(crate) fn check(statement: &ast::Statement) -> Result<Work> {
             object_type: ObjectType::Table | ObjectType::View | ObjectType::Schema,
             ..
         } => Work::Command,
-        S::Discard { .. } => Work::Command,
+        S::Discard { .. } | S::CreateExtension(_) => Work::Command,
         S::Analyze(_) => Work::Nothing("ANALYZE"),
         S::Truncate(_) | S::OptimizeTable { .. } | S::AlterTable(_) | S::Copy { .. } => {
             Work::Command
@@ -110,7 +114,7 @@ pub(crate) async fn run(
         Statement::Train(train) => models::train(session, train, text, control).await?,
         Statement::AlterModel(alter) => models::alter(session, alter, text).await?,
         Statement::DropModel(drop) => models::drop(session, drop, text, control).await?,
-        Statement::Restore(restore) => maintenance::restore(session, restore).await?,
+        Statement::Restore(restore) => maintenance::restore(session, restore, text).await?,
         Statement::Vacuum(vacuum) => maintenance::vacuum(session, vacuum, control).await?,
         Statement::CreateTable(create) => {
             let clauses = tables::TableClauses {
@@ -191,6 +195,7 @@ async fn sql(
         } => comments::comment(session, *object_type, object_name, comment.clone(), text).await,
         S::CreateIndex(index) => Box::pin(indexes::create(session, index, text, control)).await,
         S::Set(set) => settings::set(session, set, control),
+        S::CreateExtension(extension) => extensions::create(extension, control),
         S::Reset(reset) => settings::reset_any(session, reset),
         S::StartTransaction { .. }
         | S::Commit { .. }
@@ -235,6 +240,7 @@ fn place_in_block(statement: &Statement) -> InBlock {
                 | S::Savepoint { .. }
                 | S::ReleaseSavepoint { .. }
                 | S::Copy { .. }
+                | S::CreateExtension(_)
                 | S::Truncate(_) => InBlock::Part,
                 // One that is not unique builds nothing.
                 S::CreateIndex(index) if !index.unique => InBlock::Part,

@@ -16,7 +16,7 @@ use datafusion::logical_expr::{Expr, ExprSchemable as _};
 use datafusion::sql::sqlparser::ast::{self, ColumnOption, GeneratedAs, TableConstraint};
 
 use super::folded;
-use super::table_keys::{DeclaredKey, add_key, check_reference, free_name, is_taken, name_taken};
+use super::table_keys::{DeclaredKey, add_key, free_name, is_taken, name_taken};
 use super::tables::declared_schema;
 use crate::bind::undefined_column;
 use crate::error::{Error, Result};
@@ -141,7 +141,8 @@ pub(super) fn add_option(
             let key = DeclaredKey::unique(option.name.as_ref(), key, Some(&column))?;
             add_key(shape, &key, relation)?;
         }
-        ColumnOption::ForeignKey(reference) => check_reference(reference)?,
+        // References are added when all columns and keys are there.
+        ColumnOption::ForeignKey(_) => {}
         other => return Err(Error::unsupported(format!("the column option {other}"))),
     }
     Ok(())
@@ -210,7 +211,7 @@ pub(super) fn add_constraint(
         TableConstraint::Unique(key) => {
             add_key(shape, &DeclaredKey::unique(None, key, None)?, relation).map(|_| ())
         }
-        TableConstraint::ForeignKey(reference) => check_reference(reference),
+        TableConstraint::ForeignKey(_) => Ok(()),
         _ => Err(Error::unsupported("this table constraint")),
     }
 }
@@ -351,13 +352,30 @@ pub(super) fn set_partitions(
 }
 
 /// Properties that change how files are read, which the engine does not write.
-const REFUSED: &[&str] = &["delta.columnMapping.mode", "delta.enableDeletionVectors"];
+const REFUSED: &[&str] = &[
+    "delta.columnMapping.mode",
+    "delta.enableDeletionVectors",
+    "delta.enableIcebergCompatV1",
+    "delta.enableIcebergCompatV2",
+    "delta.enableInCommitTimestamps",
+    "delta.enableRowTracking",
+    "delta.enableTypeWidening",
+    "delta.enableVariantShredding",
+];
+/// Properties that ask for a feature of the format by its name.
+const FEATURES: &str = "delta.feature.";
+/// Properties that are true or false.
+const SWITCHES: [&str; 2] = ["delta.appendOnly", "delta.enableChangeDataFeed"];
+/// Properties that are whole numbers from 1 on.
+const COUNTS: [&str; 1] = ["delta.checkpointInterval"];
 /// Properties that have statements of their own.
-const CONSTRAINTS: [&str; 2] = ["delta.constraints.", "auspex.key."];
+const CONSTRAINTS: [&str; 3] = ["delta.constraints.", "auspex.key.", "auspex.reference."];
 
 /// Sets a property after looking whether the engine can keep its promise.
 pub(super) fn set_property(shape: &mut TableShape, name: &str, value: &str) -> Result<()> {
-    if REFUSED.contains(&name) && !["none", "false"].contains(&value.to_lowercase().as_str()) {
+    let asks =
+        REFUSED.contains(&name) && !["none", "false"].contains(&value.to_lowercase().as_str());
+    if asks || name.starts_with(FEATURES) {
         return Err(Error::unsupported(format!(
             "the table property \"{name}\" = '{value}'"
         )));
@@ -367,8 +385,19 @@ pub(super) fn set_property(shape: &mut TableShape, name: &str, value: &str) -> R
         let hint = "Use ALTER TABLE ... ADD CONSTRAINT.";
         return Err(Error::invalid("22023", message, Some(hint)));
     }
-    shape.set_property(name, value);
-    Ok(())
+    let expected = match name {
+        name if SWITCHES.contains(&name) && value.parse::<bool>().is_err() => "true or false",
+        name if COUNTS.contains(&name) && !value.parse::<u32>().is_ok_and(|n| n > 0) => {
+            "a whole number from 1 on"
+        }
+        _ => {
+            shape.set_property(name, value);
+            return Ok(());
+        }
+    };
+    let message = format!("invalid value for property \"{name}\": \"{value}\"");
+    let hint = format!("The value is {expected}.");
+    Err(Error::invalid("22023", message, Some(&hint)))
 }
 
 /// Takes away a property, if there is one.

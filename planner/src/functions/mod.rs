@@ -1,7 +1,7 @@
 //! PostgreSQL's functions and operators that the planner lacks, or gives another meaning.
 //!
 //! In: a session's context; out: the same with the functions of each family. Code map: `call` describes
-//! a function; `moment`, `interval`, `truncation`, `template`, `number_template` and `to_char` are about time and
+//! a function; `moment`, `interval`, `truncation`, `precision`, `template`, `number_template` and `to_char` are about time and
 //! its text; `math`, `strings`, `arrays`, `json` what their names say;  `aggregates` look at whole groups;
 //! `googlesql` has those of BigQuery; `operators` and `checked` plan operators; `fitted` prepares what is cast,
 //! `quantified` compares with all rows of a subquery; `server_side` waits; `syntax` spells a
@@ -20,9 +20,11 @@ mod math;
 mod moment;
 mod number_template;
 mod operators;
+mod precision;
 mod quantified;
 mod server_side;
 mod strings;
+mod single_value;
 mod sums;
 mod syntax;
 mod template;
@@ -40,10 +42,11 @@ use datafusion::logical_expr::ScalarUDF;
 use datafusion::optimizer::analyzer::function_rewrite::ApplyFunctionRewrites;
 use datafusion::prelude::SessionContext;
 
-pub(crate) use checked::{chain_of_name, is_chain};
+pub(crate) use checked::{always_fits, chain_of_name, is_chain, whole_numbers};
 pub(crate) use fitted::assigned;
 use operators::Operators;
 pub(crate) use server_side::type_name;
+pub(crate) use single_value::single_value;
 pub(crate) use syntax::{rewrite, unsupported_subquery};
 pub(crate) use types::Types;
 
@@ -53,6 +56,7 @@ pub(crate) fn install(context: &mut SessionContext) -> Result<()> {
         moment::functions(),
         interval::functions(),
         to_char::functions(),
+        precision::functions(),
         truncation::functions(),
         math::functions(),
         strings::functions(),
@@ -89,7 +93,7 @@ pub(crate) fn install(context: &mut SessionContext) -> Result<()> {
         .into_iter()
         .chain(json::aggregates())
         .chain(googlesql::aggregates())
-        .chain([sums::function()])
+        .chain([sums::function(), single_value().as_ref().clone()])
     {
         context.register_udaf(Arc::new(function))?;
     }

@@ -187,11 +187,26 @@ impl Definition {
 }
 
 /// A managed table.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TableDefinition {
     /// The columns as they were created; the table's own log says what they are now.
     pub columns: Vec<ColumnDefinition>,
+    /// Its references to keys of tables, so that these tables know of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub references: Vec<TableReference>,
+}
+
+/// A reference to a key of a table; the table's own log says the rest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TableReference {
+    /// The constraint's name.
+    pub name: String,
+    /// The id of the other table.
+    pub table: String,
+    /// The name of the other table's key.
+    pub key: String,
 }
 
 /// One column.
@@ -289,6 +304,9 @@ pub struct ViewDefinition {
     /// What its names meant when it was made, so that a rename leaves it what it was; entries of old have none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub objects: Vec<ViewObject>,
+    /// Whether conditions of queries are kept from the rows that it leaves out (`WITH (security_barrier)`).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub security_barrier: bool,
 }
 
 /// An object that a view's text names.

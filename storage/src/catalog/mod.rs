@@ -21,7 +21,7 @@ use tokio::time::Instant;
 pub use definition::{
     CatalogEntry, ColumnDefinition, CredentialDefinition, Definition, ExternalCatalogDefinition,
     ExternalFormat, ExternalTableDefinition, LocationDefinition, ModelDefinition, ObjectKind,
-    TableDefinition, ViewDefinition, ViewObject, columns_of, schema_of,
+    TableDefinition, TableReference, ViewDefinition, ViewObject, columns_of, schema_of,
 };
 pub(crate) use inspect::{LEAST_RECORD_AGE, LogCheck};
 pub use roles::{DefaultGrant, GRANT_OPTION, Grants, PUBLIC_ROLE, RoleDefinition};
@@ -286,7 +286,10 @@ mod tests {
         CatalogEntry::new(
             "public",
             name,
-            Definition::Table(TableDefinition { columns }),
+            Definition::Table(TableDefinition {
+                columns,
+                references: vec![],
+            }),
         )
     }
 
@@ -317,6 +320,7 @@ mod tests {
             default_schema: None,
             search_path: vec![],
             objects: vec![],
+            security_barrier: false,
         };
         let model = ModelDefinition {
             statement: "CREATE MODEL m".into(),

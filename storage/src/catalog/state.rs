@@ -259,8 +259,9 @@ fn change_entries(
         match change {
             Change::Drop { id } => {
                 let gone = by_id.remove(id);
-                gone.ok_or_else(|| Error::Internal {
-                    what: format!("no entry {id}"),
+                // Another server was first.
+                gone.ok_or_else(|| Error::Conflict {
+                    object: "an object that is dropped".into(),
                 })?;
             }
             Change::Put(entry) => {
@@ -376,7 +377,10 @@ mod tests {
         CatalogEntry::new(
             schema,
             name,
-            Definition::Table(TableDefinition { columns: vec![] }),
+            Definition::Table(TableDefinition {
+                columns: vec![],
+                references: vec![],
+            }),
         )
     }
 
@@ -388,6 +392,7 @@ mod tests {
             default_schema: None,
             search_path: vec![],
             objects: vec![],
+            security_barrier: false,
         };
         CatalogEntry::new(schema, name, Definition::View(view))
     }

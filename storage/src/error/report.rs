@@ -88,6 +88,7 @@ impl Error {
             Self::Conflict { .. } | Self::VersionTaken { .. } => "40001",
             Self::DiskFull { .. } => "53100",
             Self::Corrupt { .. } => "XX001",
+            Self::Delta { source } if source.to_string().contains("nsupported") => "0A000",
             Self::ObjectFailed { .. } | Self::Io { .. } | Self::Delta { .. } => "58030",
             Self::DataFusion { .. } | Self::Arrow { .. } | Self::Internal { .. } => "XX000",
         }

@@ -297,6 +297,11 @@ impl Folded {
                         Some(idx) => superseded.push(adds.remove(idx).path),
                         None => removes.push(gone.clone()),
                     },
+                    Action::Metadata(_) => {
+                        // A commit has one definition, the last.
+                        others.retain(|other| !matches!(other, Action::Metadata(_)));
+                        others.push(action.clone());
+                    }
                     other => others.push(other.clone()),
                 }
             }

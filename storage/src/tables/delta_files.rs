@@ -283,7 +283,11 @@ impl LogColumns<'_> {
 
     fn bounds(&self, field: &FieldRef) -> ColumnBounds {
         let column = Column::from_name(field.name());
-        let max = self.sorted(self.log.max_values(&column), field.data_type());
+        let max = match field.data_type().is_floating() {
+            // It says nothing of NaN, which is greater.
+            true => None,
+            false => self.sorted(self.log.max_values(&column), field.data_type()),
+        };
         ColumnBounds {
             min: self.sorted(self.log.min_values(&column), field.data_type()),
             max: max.map(|max| later(&max)),

@@ -377,32 +377,16 @@ impl DeltaLog {
         let pinned = newest.pinned();
         let kept: std::collections::BTreeSet<String> =
             pinned.files.into_iter().map(|file| file.path).collect();
-        let root = version.table.object_store();
-        let removed = version.pinned().files.into_iter();
-        let removed = removed.filter(|file| !kept.contains(&file.path));
-        let mut checks = futures::stream::iter(removed)
-            .map(|file| {
-                let root = Arc::clone(&root);
-                async move {
-                    let found = root.head(&object_path(&file.path)).await;
-                    (file.path, found)
-                }
-            })
-            .buffer_unordered(CHECKS_IN_FLIGHT);
-        while let Some((file, found)) = checks.next().await {
-            match found {
-                Ok(_) => {}
-                Err(object_store::Error::NotFound { .. }) => {
-                    return Err(Error::VersionVacuumed {
-                        version: version.number(),
-                        file,
-                        newest: newest.number(),
-                    });
-                }
-                Err(error) => return Err(error.into()),
-            }
+        let removed = version.pinned().files.into_iter().map(|file| file.path);
+        let removed = removed.filter(|file| !kept.contains(file)).collect();
+        match missing(&version.table, removed).await? {
+            Some(file) => Err(Error::VersionVacuumed {
+                version: version.number(),
+                file,
+                newest: newest.number(),
+            }),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     /// Puts actions that were made from `base` behind the newest version; returns the new version's number.
@@ -550,6 +534,28 @@ impl DeltaVersion {
             files,
         }
     }
+}
+
+/// One of some files of a table that its store has no more.
+pub(crate) async fn missing(table: &DeltaTable, names: Vec<String>) -> Result<Option<String>> {
+    let root = table.object_store();
+    let mut checks = futures::stream::iter(names)
+        .map(|name| {
+            let root = Arc::clone(&root);
+            async move {
+                let found = root.head(&object_path(&name)).await;
+                (name, found)
+            }
+        })
+        .buffer_unordered(CHECKS_IN_FLIGHT);
+    while let Some((name, found)) = checks.next().await {
+        match found {
+            Ok(_) => {}
+            Err(object_store::Error::NotFound { .. }) => return Ok(Some(name)),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(None)
 }
 
 fn listed(snapshot: &EagerSnapshot) -> Vec<SnapshotFile> {

@@ -8,7 +8,6 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use datafusion::arrow::array::RecordBatch;
-use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::arrow::error::ArrowError;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::TreeNodeRecursion;
@@ -22,7 +21,7 @@ use datafusion::physical_expr::projection::ProjectionExprs;
 use datafusion::physical_expr::{
     EquivalenceProperties, LexOrdering, PhysicalExpr, PhysicalSortExpr,
 };
-use datafusion::physical_plan::filter_pushdown::FilterPushdownPropagation;
+use datafusion::physical_plan::filter_pushdown::{FilterPushdownPropagation, PushedDown};
 use datafusion::physical_plan::metrics::ExecutionPlanMetricsSet;
 use datafusion::physical_plan::{DisplayFormatType, ExecutionPlan, SortOrderPushdownResult};
 use datafusion_datasource::morsel::{Morsel, MorselPlan, MorselPlanner, Morselizer};
@@ -35,10 +34,15 @@ use url::Url;
 use crate::error::Error;
 use crate::stores::ObjectUrl;
 use crate::tables::avro_watch::BlockWatch;
+use crate::tables::csv_lines::{lines_before, with_line_of_file};
 use crate::tables::csv_quotes::Dialect;
+use crate::tables::csv_values::CsvTexts;
 use crate::tables::csv_watch::QuoteWatch;
 use crate::tables::json_lines::first_bad_line;
+use crate::tables::json_rows::JsonRows;
+use crate::tables::json_source::JsonSource;
 use crate::tables::lease::Lease;
+use crate::tables::nan_bounds::may_prune;
 
 /// A scan whose errors name their files; `plan` as it was, if it is no scan of files.
 pub(crate) fn located(
@@ -54,6 +58,24 @@ pub(crate) fn located_under(
     format: &'static str,
     lease: Option<Arc<Lease>>,
 ) -> Arc<dyn ExecutionPlan> {
+    located_by(plan, format, lease, CsvTexts::default())
+}
+
+/// The same of text files.
+pub(crate) fn located_texts(
+    plan: Arc<dyn ExecutionPlan>,
+    format: &'static str,
+    texts: CsvTexts,
+) -> Arc<dyn ExecutionPlan> {
+    located_by(plan, format, None, texts)
+}
+
+fn located_by(
+    plan: Arc<dyn ExecutionPlan>,
+    format: &'static str,
+    lease: Option<Arc<Lease>>,
+    texts: CsvTexts,
+) -> Arc<dyn ExecutionPlan> {
     let scan = plan.downcast_ref::<DataSourceExec>();
     let Some(config) = scan.and_then(|scan| scan.data_source().downcast_ref::<FileScanConfig>())
     else {
@@ -67,7 +89,11 @@ pub(crate) fn located_under(
         is_ours: false,
         _lease: lease,
     };
-    config.file_source = wrap(&place, Arc::clone(&config.file_source));
+    config.file_source = Arc::new(Located {
+        place,
+        inner: Arc::clone(&config.file_source),
+        texts,
+    });
     DataSourceExec::from_data_source(config)
 }
 
@@ -121,27 +147,32 @@ pub(crate) async fn reading<T>(
 
 /// The same error of a file with the number of the line.
 pub(crate) fn at_line(line: Option<u64>, error: DataFusionError) -> DataFusionError {
-    match (line, error) {
-        (Some(line), DataFusionError::External(error)) => match error.downcast::<Error>() {
-            Ok(error) => match *error {
-                Error::BadFile {
-                    file,
-                    format,
-                    reason,
-                } => {
-                    let reason = format!("line {line}: {reason}");
-                    let error = Error::BadFile {
-                        file,
-                        format,
-                        reason,
-                    };
-                    error.into()
-                }
-                error => error.into(),
-            },
-            Err(error) => DataFusionError::External(error),
+    match line {
+        Some(line) => with_reason(error, |reason| format!("line {line}: {reason}")),
+        None => error,
+    }
+}
+
+/// The same error of a file for another reason.
+fn with_reason(error: DataFusionError, change: impl FnOnce(String) -> String) -> DataFusionError {
+    let DataFusionError::External(error) = error else {
+        return error;
+    };
+    match error.downcast::<Error>() {
+        Ok(error) => match *error {
+            Error::BadFile {
+                file,
+                format,
+                reason,
+            } => Error::BadFile {
+                file,
+                format,
+                reason: change(reason),
+            }
+            .into(),
+            error => error.into(),
         },
-        (_, error) => error,
+        Err(error) => DataFusionError::External(error),
     }
 }
 
@@ -177,8 +208,10 @@ fn without_prefixes(message: String) -> String {
         "Csv error: ",
         "Execution error: ",
         "External: ",
+        "Generic text error: ",
         "Internal error: ",
         "Json error: ",
+        "Object Store error: ",
         "Parquet argument error: ",
         "Parquet error: ",
         "Parser error: ",
@@ -234,6 +267,7 @@ pub(super) fn wrap(place: &Place, inner: Arc<dyn FileSource>) -> Arc<dyn FileSou
     Arc::new(Located {
         place: place.clone(),
         inner,
+        texts: CsvTexts::default(),
     })
 }
 
@@ -241,6 +275,7 @@ pub(super) fn wrap(place: &Place, inner: Arc<dyn FileSource>) -> Arc<dyn FileSou
 pub(crate) struct Located {
     place: Place,
     inner: Arc<dyn FileSource>,
+    texts: CsvTexts,
 }
 
 impl Located {
@@ -270,21 +305,26 @@ impl Located {
         partition: usize,
     ) -> Result<Box<dyn Morselizer>> {
         let compression = config.file_compression_type;
-        let store = QuoteWatch::over(store, &self.place, Dialect::of(csv), compression);
-        let inner = match compression.is_compressed() {
-            false => csv.create_morselizer(store, config, partition)?,
-            true => {
-                let mut plain = config.clone();
-                plain.file_compression_type = FileCompressionType::UNCOMPRESSED;
-                csv.create_morselizer(store, &plain, partition)?
-            }
+        let lines = Lines::Csv {
+            store: Arc::clone(&store),
         };
-        Ok(self.located(inner, None))
+        let store = QuoteWatch::over(store, &self.place, Dialect::of(csv), compression);
+        let mut plain = config.clone();
+        plain.file_compression_type = FileCompressionType::UNCOMPRESSED;
+        let inner = match self.texts.source(csv, &store, &plain, partition)? {
+            Some(texts) => texts.create_morselizer(store, &plain, partition)?,
+            None => csv.create_morselizer(store, &plain, partition)?,
+        };
+        Ok(self.located(inner, Some(lines)))
     }
 
     /// The same around another source of the same files.
     pub(crate) fn around(&self, inner: Arc<dyn FileSource>) -> Arc<dyn FileSource> {
-        wrap(&self.place, inner)
+        Arc::new(Self {
+            place: self.place.clone(),
+            inner,
+            texts: self.texts.clone(),
+        })
     }
 }
 
@@ -311,12 +351,14 @@ impl FileSource for Located {
             "avro" => BlockWatch::over(store, &self.place),
             _ => store,
         };
-        let is_lines =
-            self.place.format == "ndjson" && !config.file_compression_type.is_compressed();
-        let lines = is_lines.then(|| Lines {
-            store: Arc::clone(&store),
-            schema: Arc::clone(config.file_schema()),
-        });
+        let lines = match self.inner.downcast_ref::<JsonSource>() {
+            Some(json) => Some(Lines::Json {
+                store: Arc::clone(&store),
+                compression: config.file_compression_type,
+                rows: json.rows()?,
+            }),
+            None => None,
+        };
         let inner = self.inner.create_morselizer(store, config, partition)?;
         Ok(self.located(inner, lines))
     }
@@ -326,7 +368,15 @@ impl FileSource for Located {
     }
 
     fn with_batch_size(&self, batch_size: usize) -> Arc<dyn FileSource> {
-        wrap(&self.place, self.inner.with_batch_size(batch_size))
+        let texts = CsvTexts {
+            batch_size: Some(batch_size),
+            ..self.texts.clone()
+        };
+        Arc::new(Self {
+            place: self.place.clone(),
+            inner: self.inner.with_batch_size(batch_size),
+            texts,
+        })
     }
 
     fn filter(&self) -> Option<Arc<dyn PhysicalExpr>> {
@@ -373,9 +423,20 @@ impl FileSource for Located {
         filters: Vec<Arc<dyn PhysicalExpr>>,
         config: &ConfigOptions,
     ) -> Result<FilterPushdownPropagation<Arc<dyn FileSource>>> {
-        let mut pushed = self.inner.try_pushdown_filters(filters, config)?;
-        pushed.updated_node = pushed.updated_node.map(|inner| wrap(&self.place, inner));
-        Ok(pushed)
+        let schema = self.inner.table_schema().table_schema();
+        let may_prune = may_prune(&filters, schema);
+        let mut taken = may_prune.iter();
+        let given = filters.into_iter().filter(|_| taken.next() == Some(&true));
+        let pushed = self.inner.try_pushdown_filters(given.collect(), config)?;
+        let mut answers = pushed.filters.into_iter();
+        let answers = may_prune.into_iter().map(|is_given| match is_given {
+            true => answers.next().unwrap_or(PushedDown::No),
+            false => PushedDown::No,
+        });
+        Ok(FilterPushdownPropagation {
+            filters: answers.collect(),
+            updated_node: pushed.updated_node.map(|inner| self.around(inner)),
+        })
     }
 
     fn try_pushdown_sort(
@@ -384,7 +445,7 @@ impl FileSource for Located {
         properties: &EquivalenceProperties,
     ) -> Result<SortOrderPushdownResult<Arc<dyn FileSource>>> {
         let pushed = self.inner.try_pushdown_sort(order, properties)?;
-        Ok(pushed.map(|inner| wrap(&self.place, inner)))
+        Ok(pushed.map(|inner| self.around(inner)))
     }
 
     fn reorder_files(&self, files: Vec<PartitionedFile>) -> Vec<PartitionedFile> {
@@ -396,7 +457,7 @@ impl FileSource for Located {
         projection: &ProjectionExprs,
     ) -> Result<Option<Arc<dyn FileSource>>> {
         let pushed = self.inner.try_pushdown_projection(projection)?;
-        Ok(pushed.map(|inner| wrap(&self.place, inner)))
+        Ok(pushed.map(|inner| self.around(inner)))
     }
 
     fn apply_expressions(
@@ -416,9 +477,15 @@ struct LocatedMorselizer {
 
 /// What finding a bad line takes.
 #[derive(Debug, Clone)]
-struct Lines {
-    store: Arc<dyn ObjectStore>,
-    schema: SchemaRef,
+enum Lines {
+    Csv {
+        store: Arc<dyn ObjectStore>,
+    },
+    Json {
+        store: Arc<dyn ObjectStore>,
+        compression: FileCompressionType,
+        rows: JsonRows,
+    },
 }
 
 impl Morselizer for LocatedMorselizer {
@@ -426,6 +493,7 @@ impl Morselizer for LocatedMorselizer {
         let name = Name {
             place: self.place.clone(),
             file: Arc::from(file.object_meta.location.as_ref()),
+            start: file.range.as_ref().map_or(0, |range| range.start),
             lines: self.lines.clone(),
         };
         let planner = self.inner.plan_file(file);
@@ -439,6 +507,8 @@ impl Morselizer for LocatedMorselizer {
 struct Name {
     place: Place,
     file: Arc<str>,
+    /// Where the range begins that is read of it.
+    start: i64,
     lines: Option<Lines>,
 }
 
@@ -447,16 +517,27 @@ impl Name {
         bad_file(&self.place, &self.file, error)
     }
 
-    /// The same with the line, where the format has lines that its reader does not count.
+    /// The same with the line of the file, where the format's reader does not count lines, or only those of a range.
     async fn blame_line(&self, error: DataFusionError) -> DataFusionError {
-        let line = match &self.lines {
-            Some(lines) if is_about_file(&error) => {
-                let path = Path::from(self.file.as_ref());
-                first_bad_line(&lines.store, &path, Some(&lines.schema)).await
+        let path = Path::from(self.file.as_ref());
+        match &self.lines {
+            Some(Lines::Json {
+                store,
+                compression,
+                rows,
+            }) if is_about_file(&error) => {
+                let line = first_bad_line(store, &path, *compression, rows).await;
+                at_line(line, self.blame(error))
             }
-            _ => None,
-        };
-        at_line(line, self.blame(error))
+            Some(Lines::Csv { store }) if self.start > 0 && is_about_file(&error) => {
+                let error = self.blame(error);
+                match lines_before(store, &path, self.start as u64).await {
+                    Some(n) => with_reason(error, |reason| with_line_of_file(reason, n)),
+                    None => error,
+                }
+            }
+            _ => self.blame(error),
+        }
     }
 }
 

@@ -119,6 +119,7 @@ impl Managed {
                 object: "a table".into(),
             });
         }
+        check_writable(&newest)?;
         let sink = DeltaSink::new(&newest, &current, checks, rows.len())?;
         let (adds, n_rows) = sink.write(rows).await?;
         if adds.is_empty() {
@@ -219,6 +220,20 @@ impl Managed {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Arc<DeltaLog>>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Fails for tables whose new rows would be stored under other names, or would have to fulfil what other engines have
+/// noted in a form that this one does not evaluate. Error: `NotPlainTable`.
+pub(crate) fn check_writable(version: &DeltaVersion) -> Result<()> {
+    const INVARIANTS: &str = "delta.invariants";
+    let shape = version.shape()?;
+    let mut columns = shape.columns().iter();
+    match version.has_mapped_columns()?
+        || columns.any(|column| column.metadata().contains_key(INVARIANTS))
+    {
+        true => Err(Error::NotPlainTable),
+        false => Ok(()),
     }
 }
 

@@ -16,6 +16,7 @@ use futures::StreamExt as _;
 use crate::error::{Error, Result};
 use crate::tables::delta_log::{DeltaLog, DeltaVersion, Rebase};
 use crate::tables::delta_write::{DeltaSink, append_operation, in_order};
+use crate::tables::managed::check_writable;
 use crate::tables::row_checks::RowChecks;
 use crate::tables::shape::TableShape;
 
@@ -99,6 +100,7 @@ impl DeltaLog {
                 object: "a table".into(),
             });
         }
+        check_writable(&newest)?;
         staging.check(&[])?;
         let Some(mut stream) = rows.pop() else {
             return Ok(Inserted::Kept(0));

@@ -277,12 +277,16 @@ impl Rewrite {
         Ok(())
     }
 
-    /// Removes all rows. Errors: `AppendOnly`, `Conflict`.
-    pub async fn truncate(&self) -> Result<()> {
+    /// Removes all rows; with `restarts` the numbers of identity columns begin anew. Errors: `AppendOnly`, `Conflict`.
+    pub async fn truncate(&self, restarts: bool) -> Result<()> {
         if self.shape.only_appends() {
             return Err(Error::AppendOnly);
         }
-        let actions = removals(&self.version, true, |_| true)?;
+        let mut actions = removals(&self.version, true, |_| true)?;
+        let mut shape = self.shape.clone();
+        if restarts && shape.restart_identities() {
+            actions.extend(shape.changing(self.version.snapshot()?)?);
+        }
         if actions.is_empty() {
             return Ok(());
         }

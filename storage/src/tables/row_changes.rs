@@ -32,7 +32,7 @@ use serde_json::Value;
 use crate::error::{Error, Result};
 use crate::tables::commit_times::READS_IN_FLIGHT;
 use crate::tables::delta_files::object_path;
-use crate::tables::delta_log::{DeltaLog, DeltaVersion, LOG_FOLDER};
+use crate::tables::delta_log::{DeltaLog, DeltaVersion, LOG_FOLDER, missing};
 use crate::tables::delta_scan::{consecutive_groups, parquet_source};
 use crate::tables::lease::Lease;
 use crate::tables::located::located_under;
@@ -45,7 +45,7 @@ const COMMIT_TIMESTAMP: &str = "_commit_timestamp";
 
 /// The changes from one version to another, both included; `None`: to the newest.
 ///
-/// Errors: `UndefinedTableVersion`, `VersionOrder`, `ChangesNotKept`, `ChangesLost`, `NotPlainTable`.
+/// Errors: `UndefinedTableVersion`, `VersionOrder`, `ChangesNotKept`, `ChangesLost`, `VersionVacuumed`, `NotPlainTable`.
 pub(crate) async fn row_changes(
     log: &DeltaLog,
     from: u64,
@@ -76,6 +76,18 @@ pub(crate) async fn row_changes(
         true => newest,
         false => log.unchecked(to).await?,
     };
+    let read = commits.iter().flat_map(|commit| match commit.told.is_empty() {
+        true => [commit.added.as_slice(), commit.removed.as_slice()],
+        false => [commit.told.as_slice(), &[]],
+    });
+    let names = read.flatten().map(|file| file.name.clone()).collect();
+    if let Some(file) = missing(&end.table, names).await? {
+        return Err(Error::VersionVacuumed {
+            version: from,
+            file,
+            newest: end.number(),
+        });
+    }
     Ok(Arc::new(RowChanges::new(log, &end, commits)?))
 }
 

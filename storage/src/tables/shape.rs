@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 use crate::error::{Error, Result};
 use crate::tables::keys::KEY_PREFIX;
+use crate::tables::references::REFERENCE_PREFIX;
 
 /// Where columns keep the text of their default.
 const DEFAULT_KEY: &str = "CURRENT_DEFAULT";
@@ -106,6 +107,21 @@ impl TableShape {
         self.set_note(idx, IDENTITY_KEY, Some(&note));
     }
 
+    /// Gives the identity columns numbers that begin anew, under a name that none had; whether there are such columns.
+    pub(crate) fn restart_identities(&mut self) -> bool {
+        let mut is_changed = false;
+        for idx in 0..self.schema.fields().len() {
+            let column = Arc::clone(&self.schema.fields()[idx]);
+            if let Some(identity) = self.identity_of(&column) {
+                let sequence = format!("{}.{}", column.name(), uuid::Uuid::new_v4());
+                let always = identity.always;
+                self.set_identity(idx, &Identity { always, sequence });
+                is_changed = true;
+            }
+        }
+        is_changed
+    }
+
     /// The checks by name, with their texts.
     pub fn checks(&self) -> BTreeMap<String, String> {
         let check = |(key, text): (&String, &String)| {
@@ -121,8 +137,9 @@ impl TableShape {
 
     /// The properties that are not constraints.
     pub fn properties(&self) -> BTreeMap<String, String> {
+        let constraints = [CHECK_PREFIX, KEY_PREFIX, REFERENCE_PREFIX];
         let is_plain = |(key, _): &(&String, &String)| {
-            !key.starts_with(CHECK_PREFIX) && !key.starts_with(KEY_PREFIX)
+            !constraints.iter().any(|prefix| key.starts_with(prefix))
         };
         let properties = self.properties.iter().filter(is_plain);
         properties.map(|(k, v)| (k.clone(), v.clone())).collect()
@@ -199,6 +216,7 @@ impl TableShape {
             }
         }
         self.rename_in_keys(&old, name);
+        self.rename_in_references(&old, name);
     }
 
     /// Gives a column another type, one of `stored_schema`.

@@ -1,7 +1,8 @@
 //! `auspex catalog gc`: removing what nothing names any more.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::path::Path as FilePath;
+use std::time::{Duration, SystemTime};
 
 use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStoreExt as _};
@@ -80,7 +81,20 @@ impl Upkeep {
                 garbage.extend(unnamed.map(|file| (file, "tensors that no version names")));
             }
         }
-        self.remove(garbage, options.dry_run).await
+        let mut removed = self.remove(garbage, options.dry_run).await?;
+        if let Some(root) = self.warehouse.local_root() {
+            let root = root.to_owned();
+            let swept = tokio::task::spawn_blocking(move || {
+                let mut halves = Vec::new();
+                sweep(&root, &root, before.into(), options.dry_run, &mut halves)?;
+                Ok::<_, std::io::Error>(halves)
+            });
+            let swept = swept.await.map_err(|error| Error::Internal {
+                what: format!("a task that removes files ended early: {error}"),
+            })?;
+            removed.removed.extend(swept.map_err(|error| Error::Io { source: error.into() })?);
+        }
+        Ok(removed)
     }
 
     /// The tensor files of a model that none of its manifests names.
@@ -121,4 +135,39 @@ impl Upkeep {
         }
         Ok(Garbage { removed })
     }
+}
+
+/// Removes what writers that were killed left below a folder: files are written as `name#number` beside their place, and
+/// the store does not list them.
+fn sweep(
+    root: &FilePath,
+    folder: &FilePath,
+    before: SystemTime,
+    dry_run: bool,
+    swept: &mut Vec<Removed>,
+) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        let kind = entry.file_type()?;
+        if kind.is_dir() {
+            sweep(root, &entry.path(), before, dry_run, swept)?;
+        }
+        let name = entry.file_name();
+        let number = name.to_str().and_then(|name| Some(name.rsplit_once('#')?.1));
+        let is_half = number.is_some_and(|number| number.bytes().all(|byte| byte.is_ascii_digit()));
+        let meta = entry.metadata()?;
+        if !kind.is_file() || !is_half || meta.modified()? >= before {
+            continue;
+        }
+        if !dry_run {
+            std::fs::remove_file(entry.path())?;
+        }
+        let path = entry.path();
+        swept.push(Removed {
+            path: path.strip_prefix(root).unwrap_or(&path).display().to_string(),
+            bytes: meta.len(),
+            reason: "half of a file whose writer has gone",
+        });
+    }
+    Ok(())
 }

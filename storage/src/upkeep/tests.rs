@@ -81,6 +81,7 @@ fn view(n: usize) -> CatalogEntry {
         default_schema: None,
         search_path: vec![],
         objects: vec![],
+        security_barrier: false,
     };
     entry(&format!("v{n}"), Definition::View(definition))
 }
@@ -109,8 +110,14 @@ async fn fixture() -> Fixture {
     }
     let f = Fixture { dir, upkeep };
     let columns = vec![];
-    f.commit(entry("t", Definition::Table(TableDefinition { columns })))
-        .await;
+    f.commit(entry(
+        "t",
+        Definition::Table(TableDefinition {
+            columns,
+            references: vec![],
+        }),
+    ))
+    .await;
     let model = ModelDefinition {
         statement: "CREATE MODEL".into(),
         query: None,
@@ -197,6 +204,19 @@ async fn each_fault_is_named() {
 }
 
 #[tokio::test]
+async fn tensors_that_were_cut_are_found() {
+    let f = fixture().await;
+    let manifest = std::fs::read_to_string(f.path("models/m/1/manifest.json")).unwrap();
+    let manifest: serde_json::Value = serde_json::from_str(&manifest).unwrap();
+    let hash = manifest["tensors"]["sha256"].as_str().unwrap();
+    let blob = f.path(&format!("models/m/blobs/{hash}.safetensors"));
+    std::fs::write(blob, [1_u8; 5]).unwrap();
+    let problems = f.problems().await;
+    assert_eq!(problems.len(), 1, "{problems:?}");
+    assert!(problems[0].contains("its content has the hash"), "{problems:?}");
+}
+
+#[tokio::test]
 async fn a_log_that_cannot_be_opened_is_told_whole() {
     let f = fixture().await;
     for n in 0..100 {
@@ -239,6 +259,8 @@ async fn only_what_is_old_and_needless_goes() {
         ("models/gone/1/manifest.json", true),
         ("models/m/blobs/00.safetensors", true),
         ("models/m/blobs/01.safetensors", false),
+        ("models/m/3/manifest.json#17", true),
+        ("models/m/4/manifest.json#17", false),
     ] {
         let path = f.path(path);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -250,6 +272,7 @@ async fn only_what_is_old_and_needless_goes() {
     // Nothing of the log is old yet, whatever the snapshot covers.
     let orphans = [
         "models/gone/1/manifest.json",
+        "models/m/3/manifest.json#17",
         "models/m/blobs/00.safetensors",
         "tables/gone/part.parquet",
     ];
@@ -274,10 +297,11 @@ async fn only_what_is_old_and_needless_goes() {
             .clone()
             .all(|file| file.reason == "superseded by a snapshot")
     );
-    assert_eq!(removed.len(), 103);
+    assert_eq!(removed.len(), 104);
     assert!(orphans.iter().all(|path| !f.path(path).exists()));
     assert!(f.path("tables/new/part.parquet").exists());
     assert!(f.path("models/m/blobs/01.safetensors").exists());
+    assert!(f.path("models/m/4/manifest.json#17").exists());
     // What is left is whole, and a server that starts now reads the same catalog.
     assert_eq!(f.problems().await, Vec::<String>::new());
     let warehouse = Arc::clone(&f.upkeep.warehouse);
@@ -315,8 +339,14 @@ async fn files_of_strange_partitions_are_found() {
     let written = tables.create_managed_from("s", &shape, vec![Box::pin(rows)]);
     written.await.unwrap();
     let columns = vec![];
-    f.commit(entry("s", Definition::Table(TableDefinition { columns })))
-        .await;
+    f.commit(entry(
+        "s",
+        Definition::Table(TableDefinition {
+            columns,
+            references: vec![],
+        }),
+    ))
+    .await;
     assert_eq!(f.problems().await, Vec::<String>::new());
 }
 

@@ -12,7 +12,7 @@ use super::{
     plain_arguments, subqueries, text,
 };
 use crate::error::{Error, Result};
-use crate::functions::{interval, truncation};
+use crate::functions::{interval, precision, truncation};
 
 /// Rewrites one expression.
 ///
@@ -464,6 +464,14 @@ fn called(function: &Function, zone: Option<&str>) -> Result<Option<Expr>> {
         "percentile_cont" => percentiles(function, |one| Some(Expr::Function(one.clone()))),
         "date_part" => match plain_arguments(function).as_deref() {
             Some([field, moment]) => date_part(field, moment, zone),
+            _ => None,
+        },
+        // The planner's own take no number of digits, or pass over it.
+        "current_timestamp" | "localtimestamp" => match plain_arguments(function).as_deref() {
+            Some([digits]) => {
+                let now = call(&name, Vec::new());
+                Some(call(precision::NAME, vec![now, digits.clone()]))
+            }
             _ => None,
         },
         "setseed" => {

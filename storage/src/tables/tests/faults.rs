@@ -67,7 +67,7 @@ async fn rows_definitions_and_models_outlast_faults() {
     let catalog = catalog.unwrap();
     let models = ModelStore::new(Arc::clone(&faulty.warehouse));
     for n in 0..12 {
-        let definition = Definition::Table(TableDefinition { columns: vec![] });
+        let definition = Definition::Table(TableDefinition::default());
         let entry = CatalogEntry::new("public", format!("t{n}"), definition);
         let put = |_: &_| Ok(vec![Change::Put(entry.clone())]);
         catalog.commit("CREATE TABLE", put).await.unwrap();

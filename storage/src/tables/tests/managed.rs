@@ -293,6 +293,7 @@ async fn views_and_models_are_not_tables() {
         default_schema: None,
         search_path: vec![],
         objects: vec![],
+        security_barrier: false,
     };
     let view = CatalogEntry::new("public", "v", Definition::View(view));
     let error = f

@@ -8,6 +8,7 @@
 mod changes;
 mod external;
 mod faults;
+mod late_values;
 mod managed;
 mod others;
 mod versions;
@@ -141,7 +142,7 @@ async fn append_to(tables: &Tables, id: &str, rows: SendableRecordBatchStream) -
 }
 
 fn managed(id: &str) -> CatalogEntry {
-    let definition = Definition::Table(TableDefinition { columns: vec![] });
+    let definition = Definition::Table(TableDefinition::default());
     CatalogEntry {
         id: id.into(),
         ..CatalogEntry::new("public", "t", definition)

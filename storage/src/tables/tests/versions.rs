@@ -112,7 +112,7 @@ async fn old_versions_of_strange_partitions_are_read() {
     let batch = RecordBatch::try_from_iter(columns).unwrap();
     f.append("t", rows(batch)).await.unwrap();
     let rewrite = f.tables.rewrite("t").await.unwrap();
-    rewrite.truncate().await.unwrap();
+    rewrite.truncate(false).await.unwrap();
     drop(rewrite);
     let entry = managed("t");
     let old = f.tables.pinned_version(&entry, VersionSpec::Number(1));

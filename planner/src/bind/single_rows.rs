@@ -1,0 +1,80 @@
+//! Scalar subqueries that look up one row for each outer row: `(SELECT d.name FROM dept d WHERE d.id = e.dept_id)`.
+//!
+//! In: a plan whose correlated scalar subqueries give rows as they are, which the planner refuses; out: a plan in which
+//! they are aggregates, which it turns into joins: of the one value that there may be, or, behind `LIMIT 1`, of the first.
+
+use std::sync::Arc;
+
+use datafusion::common::Column;
+use datafusion::common::tree_node::{Transformed, TreeNode as _};
+use datafusion::error::Result;
+use datafusion::functions_aggregate::first_last::first_value;
+use datafusion::logical_expr::{FetchType, SkipType};
+use datafusion::logical_expr::{
+    Expr, Limit, LogicalPlan, LogicalPlanBuilder, SortExpr, Subquery,
+};
+
+use crate::functions::single_value;
+
+/// Rewrites a plan.
+pub(super) fn looked_up(plan: LogicalPlan) -> Result<LogicalPlan> {
+    let done = plan.transform_up_with_subqueries(|node| {
+        node.map_expressions(|expr| {
+            expr.transform_up(|expr| match expr {
+                Expr::ScalarSubquery(query) if is_look_up(&query) => {
+                    let subquery = Arc::new(one_row(query.subquery.as_ref())?);
+                    let query = Subquery { subquery, ..query };
+                    Ok(Transformed::yes(Expr::ScalarSubquery(query)))
+                }
+                expr => Ok(Transformed::no(expr)),
+            })
+        })
+    })?;
+    Ok(done.data)
+}
+
+/// Whether a subquery reads outer columns and may give several rows, of one column.
+fn is_look_up(query: &Subquery) -> bool {
+    let plan = query.subquery.as_ref();
+    let gives_one = !matches!(plan, LogicalPlan::Limit(_)) && plan.max_rows() == Some(1);
+    !query.outer_ref_columns.is_empty() && plan.schema().fields().len() == 1 && !gives_one
+}
+
+/// The same rows as one.
+fn one_row(plan: &LogicalPlan) -> Result<LogicalPlan> {
+    let (qualifier, field) = plan.schema().qualified_field(0);
+    let name = field.name().clone();
+    let value = Expr::Column(Column::from((qualifier, field)));
+    let (input, value) = match plan {
+        LogicalPlan::Limit(limit) if is_first(limit) => {
+            let (input, value, order) = ordered(&limit.input, value);
+            (input, first_value(value, order))
+        }
+        _ => (plan, single_value().call(vec![value])),
+    };
+    LogicalPlanBuilder::from(input.clone())
+        .aggregate(Vec::<Expr>::new(), vec![value.alias(&name)])?
+        .project(vec![Expr::Column(Column::from_name(name))])?
+        .build()
+}
+
+fn is_first(limit: &Limit) -> bool {
+    matches!(limit.get_fetch_type(), Ok(FetchType::Literal(Some(1))))
+        && matches!(limit.get_skip_type(), Ok(SkipType::Literal(0)))
+}
+
+/// The rows below a sort, the value over them, and their order.
+fn ordered(plan: &LogicalPlan, value: Expr) -> (&LogicalPlan, Expr, Vec<SortExpr>) {
+    match plan {
+        LogicalPlan::Sort(sort) => (sort.input.as_ref(), value, sort.expr.clone()),
+        // What is sorted by is not selected.
+        LogicalPlan::Projection(projection) => match (projection.input.as_ref(), projection.expr.as_slice()) {
+            (LogicalPlan::Sort(sort), [expr]) => {
+                let value = expr.clone().unalias();
+                (sort.input.as_ref(), value, sort.expr.clone())
+            }
+            _ => (plan, value, vec![]),
+        },
+        _ => (plan, value, vec![]),
+    }
+}
