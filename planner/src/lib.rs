@@ -45,8 +45,8 @@ mod workload;
 pub use access::{Identity, LoginFacts, RoleFacts, Subject};
 pub use activity::{Backend, BackendFacts, BackendState};
 pub use auspex_storage::{
-    CheckReport, ErrorPlace, Garbage, GarbageOptions, Key, PasswordVerifier, Problem, Removed,
-    TextLimit, generated_password,
+    CheckReport, ErrorPlace, Garbage, GarbageOptions, JsonKind, Key, PasswordVerifier, Problem,
+    Removed, TextLimit, generated_password,
 };
 pub use bind::ml_functions;
 pub use catalog::facts::{
@@ -58,6 +58,7 @@ pub use distributed::{
 };
 pub use engine::{ClientFacts, Engine, EngineConfig, SecretText, SessionExtension, SessionFacts};
 pub use error::{Error, Report, Result, report_of};
+pub use functions::jsonb_text;
 pub use observe::StatementWatch;
 pub use session::{Prepared, STACK_BYTES, Session};
 pub use settings::Settings;

@@ -45,7 +45,7 @@ pub use models::{ModelStore, Published};
 pub use passwords::{PasswordVerifier, generated_password, random};
 pub use stores::{PostponedFiles, StoreOptions, StoreRegistry, Stores};
 pub use tables::{
-    BlockMark, CHANGE_COLUMNS, ChangeCounts, FILE_COLUMN, Identity, Key, OptimizeOptions,
+    BlockMark, CHANGE_COLUMNS, ChangeCounts, FILE_COLUMN, Identity, JsonKind, Key, OptimizeOptions,
     Optimized, ROW_COLUMN, Repeated, Rewrite, RewriteOptions, RowAction, RowChecks, ScanForm,
     SnapshotFile, TableCommit, TableDetail, TableOperation, TableShape, TableSnapshot, Tables,
     TextLimit, VersionSpec, divide_by_rows, format_by_name, shown_time, stored_schema,

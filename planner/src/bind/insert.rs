@@ -5,9 +5,10 @@
 
 use std::sync::Arc;
 
-use auspex_storage::{CatalogEntry, RowChecks, TableShape};
+use auspex_storage::{CatalogEntry, JsonKind, RowChecks, TableShape};
 use datafusion::arrow::datatypes::{DataType, FieldRef};
 use datafusion::common::{DFSchema, ScalarValue};
+use datafusion::logical_expr::expr::Cast;
 use datafusion::logical_expr::{DmlStatement, Expr, LogicalPlan, lit};
 use datafusion::logical_expr::{LogicalPlanBuilder, WriteOp};
 use datafusion::sql::sqlparser::ast::{self, Ident, ObjectName, SetExpr, TableObject};
@@ -72,25 +73,12 @@ pub(crate) async fn bind_insert_with(
     let columns = columns_of(&mut insert, &shape, &relation)?;
     // The planner opens the target of VALUES to learn its columns, which is no reading of its rows.
     let target = (!reads_relations(&insert)).then(|| table.id.clone());
+    let source = insert.source.as_ref();
+    let is_values = source.is_none_or(|source| matches!(source.body.as_ref(), SetExpr::Values(_)));
     let planning = Box::pin(plan(session, insert, &shape, columns, given));
     let (query, columns) = as_writer(target, planning).await?;
     let state = query.state.clone();
-    let given = |idx: usize| match &columns {
-        Some(columns) => columns.contains(&idx),
-        None => true,
-    };
-    let mut filled = Vec::new();
-    for (idx, field) in shape.columns().iter().enumerate() {
-        let column = Expr::Column(query.plan.schema().qualified_field(idx).into());
-        filled.push(match shape.default_of(field).filter(|_| !given(idx)) {
-            Some(text) => {
-                let none = DFSchema::empty();
-                let default = state.create_logical_expr(&text, &none)?;
-                assigned(default, field.data_type(), &none)?.alias(field.name())
-            }
-            None => column,
-        });
-    }
+    let filled = filled(&query, &shape, columns.as_deref(), is_values)?;
     let names = |places: Vec<usize>| -> Vec<String> {
         let columns = places
             .into_iter()
@@ -116,6 +104,34 @@ pub(crate) async fn bind_insert_with(
             ..query.rest
         },
     })
+}
+
+/// The columns of the table as the source gives them, with defaults in those that it leaves out.
+fn filled(
+    query: &Planned,
+    shape: &TableShape,
+    given: Option<&[usize]>,
+    is_values: bool,
+) -> Result<Vec<Expr>> {
+    let is_given = |idx: usize| given.is_none_or(|given| given.contains(&idx));
+    let mut filled = Vec::with_capacity(shape.columns().len());
+    for (idx, field) in shape.columns().iter().enumerate() {
+        let column = Expr::Column(query.plan.schema().qualified_field(idx).into());
+        // A parameter has the mark of its column, whatever text it will be.
+        let column = match is_values && JsonKind::of(field).is_some() {
+            true => Expr::Cast(Cast::new(Box::new(column), field.data_type().clone())),
+            false => column,
+        };
+        filled.push(match shape.default_of(field).filter(|_| !is_given(idx)) {
+            Some(text) => {
+                let none = DFSchema::empty();
+                let default = query.state.create_logical_expr(&text, &none)?;
+                assigned(default, field, &none)?.alias(field.name())
+            }
+            None => column,
+        });
+    }
+    Ok(filled)
 }
 
 /// Whether the source of an INSERT names a relation, in whatever place.

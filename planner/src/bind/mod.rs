@@ -31,6 +31,7 @@ mod table_functions;
 mod typed_values;
 mod upsert;
 mod values;
+mod whole_rows;
 mod wildcards;
 
 use std::sync::Arc;
@@ -132,6 +133,8 @@ async fn bind(
             Err(error) if letter_case::adopt(&mut statement, &error) => {}
             Err(error) if letter_case::adopt_field(&mut statement, &error) => {}
             Err(error) if table_functions::adopt_alias(&mut statement, &error) => {}
+            Err(error) if table_functions::adopt_scalar(&mut statement, &error, &state) => {}
+            Err(error) if whole_rows::adopt(&mut statement, &error, &state).await => {}
             Err(error) if names::adopt_numbers(&mut statement, &error, REPEATED) => {}
             Err(error) => return Err(names::explained(session, &mut statement, error)),
         }

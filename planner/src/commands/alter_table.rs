@@ -13,7 +13,6 @@ use auspex_storage::{
     CatalogEntry, Change, Definition, Error as StorageError, Key, Rewrite, TableDefinition,
     TableOperation, TableShape, TextLimit, columns_of,
 };
-use datafusion::arrow::datatypes::Field;
 use datafusion::sql::sqlparser::ast::{
     self, AlterColumnOperation, AlterTableOperation, ColumnOption, Expr, Ident, ObjectName,
     VisitMut, VisitorMut,
@@ -271,7 +270,7 @@ impl<'a> Altering<'a> {
             } => {
                 let idx = self.place(column_name)?;
                 let stored = column_type::declared(session, data_type).await?;
-                self.set_type(session, idx, stored, using.as_ref())?;
+                self.set_type(session, idx, &stored, using.as_ref())?;
                 self.limit_texts(idx, text_limit(data_type)?);
                 Ok(())
             }
@@ -299,7 +298,7 @@ impl<'a> Altering<'a> {
     }
 
     async fn add_column(&mut self, session: &Arc<Session>, column: &ast::ColumnDef) -> Result<()> {
-        let data_type = column_type::declared(session, &column.data_type).await?;
+        let declared = column_type::declared(session, &column.data_type).await?;
         let name = folded(&column.name);
         if self.shape.position(&name).is_some() {
             let message = format!(
@@ -309,7 +308,7 @@ impl<'a> Altering<'a> {
             return Err(Error::invalid("42701", message, None));
         }
         let idx = self.shape.columns().len();
-        let field = Field::new(name, data_type, true);
+        let field = declared.as_ref().clone().with_name(name);
         self.shape.add_column(field)?;
         self.shape
             .set_text_limit(idx, text_limit(&column.data_type)?);

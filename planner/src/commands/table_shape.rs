@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use auspex_sql::Word;
-use auspex_storage::{Identity, TableShape, TextLimit, stored_schema};
+use auspex_storage::{Identity, JsonKind, TableShape, TextLimit, stored_schema};
 use datafusion::arrow::array::{RecordBatch, RecordBatchOptions};
 use datafusion::arrow::datatypes::{DataType, Schema};
 use datafusion::common::DFSchema;
@@ -271,9 +271,9 @@ pub(super) fn checked_default(
         }
     })?;
     let is_literal = matches!(planned, Expr::Literal(..));
-    let value = assigned(planned, column.data_type(), &none)?;
+    let value = assigned(planned, column, &none)?;
     // What does not fit is told now, not with the first row. Texts of times may mean the day of the row.
-    if is_literal && column.data_type().is_numeric() {
+    if is_literal && (column.data_type().is_numeric() || JsonKind::of(column).is_some()) {
         let value = session.state(None).create_physical_expr(value, &none)?;
         let options = RecordBatchOptions::new().with_row_count(Some(1));
         let row = RecordBatch::try_new_with_options(Arc::new(Schema::empty()), vec![], &options);

@@ -42,6 +42,8 @@ use datafusion::prelude::SessionContext;
 
 pub(crate) use checked::{chain_of_name, is_chain};
 pub(crate) use fitted::assigned;
+pub(crate) use json::WHOLE_ROW;
+pub use json::jsonb_text;
 use operators::Operators;
 pub(crate) use server_side::type_name;
 pub(crate) use syntax::{rewrite, unsupported_subquery};
@@ -66,6 +68,8 @@ pub(crate) fn install(context: &mut SessionContext) -> Result<()> {
         functions.push(function.build());
     }
     functions.push(server_side::pg_sleep());
+    functions.push(json::coalesce());
+    functions.push(json::whole_row());
     functions.extend(fitted::functions());
     let uuid = datafusion::functions::string::uuid();
     functions.push(

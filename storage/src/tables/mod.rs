@@ -22,6 +22,7 @@ mod iceberg;
 mod identity;
 mod inference;
 mod json_lines;
+mod json_mark;
 mod key_checks;
 mod keys;
 mod lease;
@@ -61,6 +62,7 @@ pub use delta_scan::{FILE_COLUMN, ROW_COLUMN};
 pub(crate) use external_delta::register_log_stores;
 pub use format::format_by_name;
 pub use history::{TableCommit, TableDetail};
+pub use json_mark::JsonKind;
 pub use keys::Key;
 pub use maintenance::{OptimizeOptions, Optimized};
 pub use rewrite::{

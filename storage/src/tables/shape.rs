@@ -13,6 +13,7 @@ use deltalake::kernel::{Action, EagerSnapshot, Metadata, Protocol, StructType, n
 use serde_json::{Value, json};
 
 use crate::error::{Error, Result};
+use crate::tables::json_mark::JsonKind;
 use crate::tables::keys::KEY_PREFIX;
 
 /// Where columns keep the text of their default.
@@ -65,8 +66,13 @@ impl TableShape {
         }
     }
 
-    /// The columns as rows have them.
+    /// The columns as rows have them, with the marks of json.
     pub fn schema(&self) -> SchemaRef {
+        super::delta_files::without_notes(&self.schema)
+    }
+
+    /// The columns as data files have them.
+    pub(crate) fn file_schema(&self) -> SchemaRef {
         super::delta_files::without_metadata(&self.schema)
     }
 
@@ -201,9 +207,16 @@ impl TableShape {
         self.rename_in_keys(&old, name);
     }
 
-    /// Gives a column another type, one of `stored_schema`.
-    pub fn set_type(&mut self, idx: usize, data_type: DataType) {
-        self.change(idx, |field| field.with_data_type(data_type));
+    /// Gives a column another type, that of a field of `stored_schema`.
+    pub fn set_type(&mut self, idx: usize, declared: &Field) {
+        self.change(idx, |field| {
+            let mut notes = field.metadata().clone();
+            notes.retain(|key, _| !JsonKind::KEYS.contains(&key.as_str()));
+            notes.extend(JsonKind::marks_of(declared));
+            field
+                .with_data_type(declared.data_type().clone())
+                .with_metadata(notes)
+        });
     }
 
     fn change(&mut self, idx: usize, change: impl FnOnce(Field) -> Field) {

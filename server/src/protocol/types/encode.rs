@@ -222,7 +222,13 @@ fn cell_writer(array: &ArrayRef, pg_type: &Type, style: Style) -> Result<CellWri
             moment_writer(array, pg_type, style)
         }
         Type::BYTEA | Type::UUID => bytes_writer(array, pg_type, text),
-        // The binary form of text and json is the text.
+        // The binary form of jsonb is its version and the text, that of text and json the text.
+        Type::JSONB if !text => string_writer(array).map(|write| -> CellWriter {
+            Box::new(move |row, out| {
+                out.put_u8(1);
+                write(row, out);
+            })
+        }),
         _ if array.data_type().is_string() => string_writer(array),
         Type::JSON => Some(json_writer(array, style)?),
         Type::RECORD => Some(record_writer(array, style)?),

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use auspex_planner::JsonKind;
 use datafusion::arrow::datatypes::{DataType, Field, IntervalUnit, Schema, TimeUnit};
 use pgwire::api::Type;
 use pgwire::api::results::FieldFormat;
@@ -112,8 +113,11 @@ pub(crate) fn field_type(field: &Field) -> Type {
     }
     match metadata.get(EXTENSION_KEY).map(String::as_str) {
         Some("arrow.uuid") if *field.data_type() == DataType::FixedSizeBinary(16) => Type::UUID,
-        Some("arrow.json") if field.data_type().is_string() => Type::JSON,
-        _ => pg_type(field.data_type()),
+        _ => match JsonKind::of(field) {
+            Some(JsonKind::Json) => Type::JSON,
+            Some(JsonKind::Jsonb) => Type::JSONB,
+            None => pg_type(field.data_type()),
+        },
     }
 }
 
