@@ -142,6 +142,7 @@ pub(crate) async fn plan_explain(
             state: fit.state,
             findings: Findings::default(),
             names: Vec::new(),
+            origins: Vec::new(),
         };
         return Ok(Work::Explain(Box::new(Explained {
             query,
@@ -239,6 +240,7 @@ async fn explain_query(
     let query = BoundQuery {
         plan: explained(query.plan, verbose, analyze)?,
         names: Vec::new(),
+        origins: Vec::new(),
         ..query
     };
     Ok(Work::Explain(Box::new(Explained {

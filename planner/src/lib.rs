@@ -48,7 +48,7 @@ pub use auspex_storage::{
     CheckReport, ErrorPlace, Garbage, GarbageOptions, JsonKind, Key, PasswordVerifier, Problem,
     Removed, TextLimit, generated_password,
 };
-pub use bind::ml_functions;
+pub use bind::{ORIGIN_KEY, ml_functions};
 pub use catalog::facts::{
     CatalogFacts, FactsKind, ModelFacts, ObjectFacts, SettingFacts, TableRules,
 };

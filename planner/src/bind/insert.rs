@@ -101,6 +101,7 @@ pub(crate) async fn bind_insert_with(
             plan,
             state,
             names: Vec::new(),
+            origins: Vec::new(),
             ..query.rest
         },
     })

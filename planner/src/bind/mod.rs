@@ -21,6 +21,7 @@ mod merge;
 mod model_plans;
 mod model_scope;
 mod names;
+mod origins;
 mod output_column;
 mod output_names;
 mod plan_limits;
@@ -63,6 +64,8 @@ pub(crate) use model_plans::{evaluate_plan, explain_plan, predict_plan};
 use model_scope::ModelScope;
 pub(crate) use model_scope::{BoundModel, string_literal};
 use names::output_names;
+pub use origins::ORIGIN_KEY;
+pub(crate) use origins::{Origin, origins};
 pub(crate) use output_column::output_function;
 pub(crate) use output_names::check_output_names;
 pub(crate) use plan_limits::too_complex;
@@ -78,6 +81,8 @@ pub(crate) struct BoundQuery {
     pub(crate) findings: Findings,
     /// PostgreSQL's names of the output columns, where they differ.
     pub(crate) names: Vec<Option<String>>,
+    /// Where the output columns come from, if a client is told.
+    pub(crate) origins: Vec<Option<Origin>>,
 }
 
 /// Binds and plans one SQL statement with its models.
@@ -146,6 +151,7 @@ async fn bind(
         state,
         findings: scope.findings,
         names,
+        origins: Vec::new(),
     })
 }
 

@@ -25,6 +25,7 @@ mod rewrite;
 mod roles;
 mod schema;
 mod server_tables;
+mod shown;
 mod view_rows;
 
 use std::sync::Arc;
@@ -32,6 +33,8 @@ use std::sync::Arc;
 use auspex_planner::{SessionExtension, SessionFacts};
 use datafusion::catalog::CatalogProviderList;
 use datafusion::error::{DataFusionError, Result};
+use datafusion::execution::SessionState;
+use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::SessionContext;
 use datafusion::sql::sqlparser::ast::Statement;
 
@@ -82,5 +85,9 @@ impl SessionExtension for PgCatalog {
     fn rewrite(&self, statement: &mut Statement) -> Result<()> {
         rewrite::rewrite(statement);
         Ok(())
+    }
+
+    fn present(&self, plan: LogicalPlan, state: &SessionState) -> Result<LogicalPlan> {
+        shown::present(plan, state)
     }
 }

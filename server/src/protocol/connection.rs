@@ -256,9 +256,19 @@ impl<S: Stream> Connection<S> {
                 self.sync().await?;
             } else if let PgWireFrontendMessage::Query(query) = message {
                 skipping = false;
-                Box::pin(self.simple_query(&query.query)).await?;
+                match self.socket.take_fault() {
+                    Some(fault) => {
+                        self.fail(fault).await?;
+                        self.ready().await?;
+                    }
+                    None => Box::pin(self.simple_query(&query.query)).await?,
+                }
             } else if !skipping {
-                match Box::pin(self.extended_message(message)).await {
+                let done = match self.socket.take_fault() {
+                    Some(fault) => Err(fault.into()),
+                    None => Box::pin(self.extended_message(message)).await,
+                };
+                match done {
                     Err(Interruption::Failed(failure)) => {
                         skipping = true;
                         self.fail(failure).await?;

@@ -4,6 +4,7 @@
 //! caller's to tell, who then skips to the next sync.
 
 mod portals;
+mod scroll;
 
 use std::sync::Arc;
 
@@ -32,6 +33,7 @@ use super::types::{
     row_description, wire_columns_as,
 };
 use crate::sqlstate::Failure;
+use scroll::Kept;
 
 /// A statement that was parsed and planned.
 pub(super) struct Prepared {
@@ -149,6 +151,8 @@ pub(super) struct Cursor {
     rows: Option<RecordBatch>,
     /// Whether rows are counted but not sent.
     pub(super) passes_over: bool,
+    /// What a cursor that moves backwards has read.
+    kept: Option<Kept>,
 }
 
 /// How a fetch ended.
@@ -177,6 +181,7 @@ impl Cursor {
             batch: None,
             rows: None,
             passes_over: false,
+            kept: None,
         }
     }
 

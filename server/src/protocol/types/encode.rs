@@ -196,6 +196,9 @@ fn cell_writer(array: &ArrayRef, pg_type: &Type, style: Style) -> Result<CellWri
         Type::INT2 | Type::INT4 | Type::INT8 | Type::OID | Type::XID => {
             integers(array).map(|get| integer_writer(get, pg_type, text))
         }
+        Type::REGCLASS | Type::REGNAMESPACE | Type::REGROLE | Type::REGTYPE => {
+            name_writer(array, text)
+        }
         Type::REGPROC => integers(array).map(|get| procedure_writer(get, text)),
         Type::FLOAT4 => singles(array).map(|get| -> CellWriter {
             if text {
@@ -293,6 +296,17 @@ fn procedure_writer(get: Getter<i64>, text: bool) -> CellWriter {
         let name = crate::pg_catalog::procedure_name(get(row) as i32);
         out.put_slice(name.as_bytes());
     })
+}
+
+/// An object's name as text, and its number in binary.
+fn name_writer(array: &ArrayRef, text: bool) -> Option<CellWriter> {
+    let Some(both) = array.as_struct_opt() else {
+        return integers(array).map(|get| integer_writer(get, &Type::OID, text));
+    };
+    match text {
+        true => string_writer(both.columns().get(1)?),
+        false => integers(both.columns().first()?).map(|get| integer_writer(get, &Type::OID, text)),
+    }
 }
 
 fn singles(array: &ArrayRef) -> Option<Getter<f32>> {
