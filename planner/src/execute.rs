@@ -103,7 +103,7 @@ impl Work {
                 let plan = query.plan.clone().replace_params_with_values(&values)?;
                 Some(told(plan.schema().inner(), query))
             }
-            Work::Explain(_) => Some(explain::schema()),
+            Work::Explain(explained) => Some(explained.schema()),
             Work::Show { setting } => Some(commands::show_schema(setting.as_deref())),
             Work::TrainCall(_) => Some(commands::train_call_schema()),
             Work::Insert(insert) => insert.returning.as_ref().map(|r| Arc::clone(r.schema())),
@@ -198,6 +198,7 @@ fn reads(parsed: &ParsedStatement) -> bool {
                 | S::Rollback { .. }
                 | S::Savepoint { .. }
                 | S::ReleaseSavepoint { .. }
+                | S::Lock(_)
                 | S::Set(_)
                 | S::Reset(_)
                 | S::ShowVariable { .. }

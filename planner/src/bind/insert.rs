@@ -107,6 +107,35 @@ pub(crate) async fn bind_insert_with(
     })
 }
 
+/// What a statement says of the values that it gives identity columns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Overriding {
+    /// They are taken, also where the column is numbered ALWAYS.
+    System,
+    /// They are ignored, and the column is numbered.
+    User,
+}
+
+/// The clause `OVERRIDING … VALUE`.
+pub(super) fn overriding(insert: &ast::Insert) -> Option<Overriding> {
+    let [ast::Expr::Identifier(name)] = insert.partitioned.as_deref()? else {
+        return None;
+    };
+    match name.value.as_str() {
+        auspex_sql::OVERRIDING_SYSTEM => Some(Overriding::System),
+        auspex_sql::OVERRIDING_USER => Some(Overriding::User),
+        _ => None,
+    }
+}
+
+/// Whether a column takes no value of a statement, which may say otherwise.
+fn is_fixed(shape: &TableShape, column: &FieldRef, overriding: Option<Overriding>) -> bool {
+    match (overriding, shape.identity_of(column)) {
+        (Some(_), Some(_)) => false,
+        _ => is_computed(shape, column),
+    }
+}
+
 /// The columns of the table as the source gives them, with defaults in those that it leaves out.
 fn filled(
     query: &Planned,
@@ -264,7 +293,10 @@ fn refuse(insert: &ast::Insert) -> Result<()> {
         (insert.on.is_some(), "INSERT ... ON CONFLICT in this place"),
         (insert.overwrite, "INSERT OVERWRITE"),
         (insert.replace_into, "REPLACE INTO"),
-        (insert.partitioned.is_some(), "INSERT ... PARTITION"),
+        (
+            insert.partitioned.is_some() && overriding(insert).is_none(),
+            "INSERT ... PARTITION",
+        ),
         (!insert.assignments.is_empty(), "INSERT ... SET"),
     ];
     match missing.iter().find(|(is_written, _)| *is_written) {
@@ -293,7 +325,12 @@ fn columns_of(
         }
         columns = Some(places);
     }
-    let generated = |field: &FieldRef| is_computed(shape, field);
+    let overriding = overriding(insert);
+    insert.partitioned = None;
+    let generated = |field: &FieldRef| is_fixed(shape, field, overriding);
+    let is_ignored = |field: &FieldRef| {
+        overriding == Some(Overriding::User) && shape.identity_of(field).is_some()
+    };
     let Some(source) = &mut insert.source else {
         // DEFAULT VALUES: the first column shows how many rows.
         let first = &shape.columns()[0];
@@ -308,9 +345,13 @@ fn columns_of(
     let SetExpr::Values(values) = source.body.as_mut() else {
         let places = columns.clone().unwrap_or_default();
         let mut filled = places.iter().map(|idx| &shape.columns()[*idx]);
-        return match filled.find(|field| generated(field)) {
-            Some(field) => Err(generated_value(field.name(), false)),
-            None => Ok(columns),
+        if let Some(field) = filled.find(|field| generated(field)) {
+            return Err(generated_value(field.name(), false));
+        }
+        let mut filled = places.iter().map(|idx| &shape.columns()[*idx]);
+        return match filled.any(is_ignored) {
+            true => Err(Error::unsupported("OVERRIDING USER VALUE of a query")),
+            false => Ok(columns),
         };
     };
     let width = values.rows.first().map_or(0, |row| row.content.len());
@@ -325,7 +366,7 @@ fn columns_of(
         }
         for (expr, idx) in row.content.iter_mut().zip(&places) {
             let field = &shape.columns()[*idx];
-            if is_default(expr) {
+            if is_default(expr) || is_ignored(field) {
                 *expr = default_of(shape, field)?;
             } else if generated(field) {
                 return Err(generated_value(field.name(), false));

@@ -28,6 +28,7 @@ mod plan_limits;
 mod predict_udf;
 mod repeat_version;
 mod returning;
+mod sequences;
 mod table_functions;
 mod typed_values;
 mod upsert;
@@ -110,6 +111,7 @@ async fn bind(
     state: SessionState,
     mut given: GivenTables,
 ) -> Result<BoundQuery> {
+    sequences::settle(session, &mut statement).await?;
     if let Some(extension) = &session.engine.extension {
         extension.rewrite(&mut statement)?;
     }

@@ -19,6 +19,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 use futures::StreamExt as _;
 
+use super::comments::carry_comments;
 use super::table_shape::{add_constraint, add_option, checked_default, set_property, text_limit};
 use super::tables::check_unnamed;
 use super::{folded, name_parts};
@@ -92,7 +93,7 @@ pub(super) async fn change_definition(
             .await
         {
             Ok(shape) => {
-                record(session, &table, &shape, text).await?;
+                record(session, &table, &shape, operations, text).await?;
                 return Ok(TAG.to_owned());
             }
             Err(Error::Storage(StorageError::Conflict { .. })) => {}
@@ -142,12 +143,16 @@ async fn record(
     session: &Arc<Session>,
     table: &CatalogEntry,
     shape: &TableShape,
+    operations: &[AlterTableOperation],
     text: &str,
 ) -> Result<()> {
     let definition = Definition::Table(TableDefinition {
         columns: columns_of(&shape.schema()),
     });
-    let define = |entry: &mut CatalogEntry| entry.definition.clone_from(&definition);
+    let define = |entry: &mut CatalogEntry| {
+        entry.definition.clone_from(&definition);
+        carry_comments(entry, shape, operations);
+    };
     put(session, table, text, define).await
 }
 

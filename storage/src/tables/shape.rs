@@ -35,6 +35,22 @@ pub struct Identity {
     pub always: bool,
     /// The name of the numbers, which a rename of the column keeps.
     pub sequence: String,
+    /// The first number.
+    pub start: i64,
+    /// From each number to the next.
+    pub increment: i64,
+}
+
+impl Identity {
+    /// The number of the row that is the `count`th to get one, from 1. Error: `IdentityExhausted`.
+    pub fn number(&self, count: i64) -> Result<i64> {
+        let steps = count.checked_sub(1);
+        let far = steps.and_then(|steps| steps.checked_mul(self.increment));
+        let number = far.and_then(|far| self.start.checked_add(far));
+        number.ok_or_else(|| Error::IdentityExhausted {
+            column: self.sequence.clone(),
+        })
+    }
 }
 
 /// The definition of a table as one version of its log has it.
@@ -99,16 +115,26 @@ impl TableShape {
     /// How the numbers of an identity column are given.
     pub fn identity_of(&self, column: &Field) -> Option<Identity> {
         let (kind, sequence) = column.metadata().get(IDENTITY_KEY)?.split_once(':')?;
+        // `always`, or with a start and steps of its own `always,10,5`.
+        let mut parts = kind.split(',');
+        let always = parts.next()? == "always";
+        let mut number = || parts.next().and_then(|digits| digits.parse().ok());
         Some(Identity {
-            always: kind == "always",
+            always,
             sequence: sequence.to_owned(),
+            start: number().unwrap_or(1),
+            increment: number().unwrap_or(1),
         })
     }
 
     /// Makes a column an identity column.
     pub fn set_identity(&mut self, idx: usize, identity: &Identity) {
         let kind = if identity.always { "always" } else { "default" };
-        let note = format!("{kind}:{}", identity.sequence);
+        let steps = match (identity.start, identity.increment) {
+            (1, 1) => String::new(),
+            (start, increment) => format!(",{start},{increment}"),
+        };
+        let note = format!("{kind}{steps}:{}", identity.sequence);
         self.set_note(idx, IDENTITY_KEY, Some(&note));
     }
 

@@ -140,6 +140,7 @@ pub(super) fn functions(session: &SessionFacts, objects: &Objects) -> Vec<Scalar
         Ok(Arc::new(texts) as ArrayRef)
     }));
     functions.push(obj_description(objects));
+    functions.push(col_description(objects));
     functions
 }
 
@@ -525,6 +526,22 @@ fn obj_description(objects: &Objects) -> ScalarUDF {
         };
         let oids = call.oids(0)?;
         let texts = oids.iter().enumerate().map(comment);
+        let texts = texts.collect::<Result<StringArray>>()?;
+        Ok(Arc::new(texts) as ArrayRef)
+    })
+}
+
+fn col_description(objects: &Objects) -> ScalarUDF {
+    let objects = objects.clone();
+    function("col_description", &[2], DataType::Utf8, move |call| {
+        let (oids, columns) = (call.oids(0)?, call.bigints(1)?);
+        let comment = |(oid, column): (Option<i32>, Option<i64>)| -> Result<Option<String>> {
+            let (Some(oid), Some(column)) = (oid, column) else {
+                return Ok(None);
+            };
+            objects.column_comment(oid, column)
+        };
+        let texts = oids.iter().zip(columns.iter()).map(comment);
         let texts = texts.collect::<Result<StringArray>>()?;
         Ok(Arc::new(texts) as ArrayRef)
     })
