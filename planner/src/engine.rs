@@ -17,9 +17,10 @@ use auspex_storage::{
     StoreOptions, StoreRegistry, Tables, Upkeep, Warehouse,
 };
 use datafusion::error::DataFusionError;
-use datafusion::execution::SessionStateBuilder;
 use datafusion::execution::memory_pool::{FairSpillPool, MemoryPool, TrackConsumersPool};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
+use datafusion::execution::{SessionState, SessionStateBuilder};
+use datafusion::logical_expr::LogicalPlan;
 use datafusion::optimizer::Optimizer;
 use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::prelude::SessionContext;
@@ -149,6 +150,13 @@ pub trait SessionExtension: Send + Sync + Debug {
 
     /// Rewrites what clients of PostgreSQL write and the planner does not know; leaves the rest alone.
     fn rewrite(&self, statement: &mut ast::Statement) -> datafusion::error::Result<()>;
+
+    /// Gives the columns of a client's query the form in which they travel; leaves the rest alone.
+    fn present(
+        &self,
+        plan: LogicalPlan,
+        state: &SessionState,
+    ) -> datafusion::error::Result<LogicalPlan>;
 }
 
 /// The state of a running training, a row of `pg_stat_progress_train`.

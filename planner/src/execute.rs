@@ -21,8 +21,8 @@ use datafusion::sql::sqlparser::ast;
 use crate::bind::{
     Arguments, BoundInsert, BoundQuery, Change, Findings, LateNames, Returned, Returning,
     bind_change, bind_insert, bind_query, bind_returning, bind_sql, cast_values,
-    check_output_names, evaluate_plan, explain_plan, json_options, late_names, predict_plan,
-    with_values,
+    check_output_names, evaluate_plan, explain_plan, json_options, late_names, origins,
+    predict_plan, with_values,
 };
 use crate::commands::{self, ClientCopy};
 use crate::copy_options::CopyOptions;
@@ -33,7 +33,7 @@ use crate::point_plan::PointPlan;
 use crate::session::{Planned, Prepared, Session};
 use crate::settings::canonical;
 use crate::statement_run::{Notice, Outcome, StatementControl};
-use crate::streams::{renamed, stream};
+use crate::streams::{stream, told};
 
 /// What a prepared statement will do.
 pub(crate) enum Work {
@@ -90,7 +90,7 @@ impl Work {
     ) -> Result<Option<SchemaRef>> {
         Ok(match self {
             Work::Query { query, .. } if parameter_types.is_empty() => {
-                Some(renamed(query.plan.schema().inner(), &query.names))
+                Some(told(query.plan.schema().inner(), query))
             }
             Work::Query { query, .. } => {
                 // The type of `SELECT $1` is that of its parameter, so any value shows it.
@@ -101,9 +101,9 @@ impl Work {
                     .map(|value| ScalarAndMetadata::new(value, None));
                 let values = ParamValues::List(values.collect());
                 let plan = query.plan.clone().replace_params_with_values(&values)?;
-                Some(renamed(plan.schema().inner(), &query.names))
+                Some(told(plan.schema().inner(), query))
             }
-            Work::Explain(_) => Some(explain::schema()),
+            Work::Explain(explained) => Some(explained.schema()),
             Work::Show { setting } => Some(commands::show_schema(setting.as_deref())),
             Work::TrainCall(_) => Some(commands::train_call_schema()),
             Work::Insert(insert) => insert.returning.as_ref().map(|r| Arc::clone(r.schema())),
@@ -198,6 +198,7 @@ fn reads(parsed: &ParsedStatement) -> bool {
                 | S::Rollback { .. }
                 | S::Savepoint { .. }
                 | S::ReleaseSavepoint { .. }
+                | S::Lock(_)
                 | S::Set(_)
                 | S::Reset(_)
                 | S::ShowVariable { .. }
@@ -287,6 +288,7 @@ async fn plan_evaluate(session: &Arc<Session>, evaluate: &auspex_sql::Evaluate) 
             state: session.state(None),
             findings,
             names: Vec::new(),
+            origins: Vec::new(),
         };
         return Ok(Work::query(query, "SELECT"));
     };
@@ -318,6 +320,7 @@ async fn table(session: &Arc<Session>, batch: RecordBatch) -> Result<Work> {
         state,
         findings: Findings::default(),
         names: Vec::new(),
+        origins: Vec::new(),
     };
     Ok(Work::query(query, "SHOW"))
 }
@@ -341,7 +344,11 @@ async fn plan_sql(session: &Arc<Session>, statement: &SqlStatement) -> Result<Wo
             if let Some(train) = commands::train_call(query)? {
                 return Ok(Work::TrainCall(Box::new(train)));
             }
-            let query = bind_sql(session, statement.clone(), session.state(None)).await?;
+            let mut query = bind_sql(session, statement.clone(), session.state(None)).await?;
+            query.origins = origins(session, &query.plan);
+            if let Some(extension) = &session.engine.extension {
+                query.plan = extension.present(query.plan, &query.state)?;
+            }
             Ok(Work::query(query, "SELECT"))
         }
         ast::Statement::ShowVariable { variable } => {

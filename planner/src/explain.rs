@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use auspex_sql::{ParsedStatement, Statement};
+use auspex_storage::JsonKind;
 use datafusion::arrow::array::{ArrayRef, AsArray, RecordBatch, StringArray};
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
@@ -34,11 +35,21 @@ use crate::statement_run::Notice;
 pub(crate) struct Explained {
     /// The planner's own EXPLAIN.
     pub(crate) query: BoundQuery,
-    /// Whether all steps of planning are told.
-    verbose: bool,
+    form: Form,
     /// What follows the plan: names and texts.
     told: Vec<(&'static str, String)>,
     pub(crate) notices: Vec<Notice>,
+}
+
+/// What is told of a plan, and how.
+#[derive(Debug, Clone, Copy, Default)]
+struct Form {
+    /// Whether all steps of planning are told.
+    verbose: bool,
+    /// Whether it is run and measured.
+    analyze: bool,
+    /// As one json value rather than lines.
+    is_json: bool,
 }
 
 /// About how many rows and bytes something gives.
@@ -106,6 +117,10 @@ pub(crate) async fn plan_explain(
     explain: &auspex_sql::Explain,
     parsed: &ParsedStatement,
 ) -> Result<Work> {
+    let mut form = Form {
+        analyze: explain.analyze,
+        ..Form::default()
+    };
     for option in explain
         .options
         .iter()
@@ -114,7 +129,7 @@ pub(crate) async fn plan_explain(
         if let auspex_sql::OptionValue::Name(format) | auspex_sql::OptionValue::String(format) =
             &option.value
         {
-            check_format(format)?;
+            form.is_json = check_format(format)?;
         }
     }
     let inner = ParsedStatement {
@@ -142,18 +157,17 @@ pub(crate) async fn plan_explain(
             state: fit.state,
             findings: Findings::default(),
             names: Vec::new(),
+            origins: Vec::new(),
         };
         return Ok(Work::Explain(Box::new(Explained {
             query,
-            verbose: false,
+            form,
             told: Vec::new(),
             notices: fit.notices,
         })));
     }
     match Box::pin(plan(session, &inner)).await? {
-        Work::Query { query, .. } => {
-            explain_query(session, *query, false, explain.analyze, vec![]).await
-        }
+        Work::Query { query, .. } => explain_query(session, *query, form, vec![]).await,
         _ => Err(Error::unsupported("EXPLAIN of this statement")),
     }
 }
@@ -163,9 +177,13 @@ pub(crate) async fn plan_sql_explain(
     session: &Arc<Session>,
     explain: &ExplainStatement,
 ) -> Result<Work> {
-    let (verbose, analyze) = (explain.options.verbose, explain.options.analyze);
+    let mut form = Form {
+        verbose: explain.options.verbose,
+        analyze: explain.options.analyze,
+        is_json: false,
+    };
     if let Some(format) = &explain.options.format {
-        check_format(&format.to_string())?;
+        form.is_json = check_format(&format.to_string())?;
     }
     let SqlStatement::Statement(statement) = explain.statement.as_ref() else {
         return Err(Error::unsupported("EXPLAIN of this statement"));
@@ -173,7 +191,7 @@ pub(crate) async fn plan_sql_explain(
     let (query, verb, table) = match statement.as_ref() {
         ast::Statement::Query(_) => {
             let query = bind_sql(session, statement.as_ref().clone(), session.state(None)).await?;
-            return explain_query(session, query, verbose, analyze, vec![]).await;
+            return explain_query(session, query, form, vec![]).await;
         }
         ast::Statement::Insert(insert) if insert.on.is_none() => {
             let insert = Box::pin(bind_insert(session, insert)).await?;
@@ -188,41 +206,40 @@ pub(crate) async fn plan_sql_explain(
             (query, change.verb(), table)
         }
     };
-    if analyze {
+    if form.analyze {
         return Err(Error::Unsupported {
             what: format!("EXPLAIN ANALYZE of {verb}"),
             hint: Some("EXPLAIN without ANALYZE shows its plan and changes nothing.".into()),
         });
     }
     let target = format!("{verb}: table={}.{}", table.schema, table.name);
-    explain_query(session, query, verbose, false, vec![("target", target)]).await
+    explain_query(session, query, form, vec![("target", target)]).await
 }
 
-/// Plans are told as text alone.
-fn check_format(format: &str) -> Result<()> {
-    if ["text", "indent"]
-        .iter()
-        .any(|known| known.eq_ignore_ascii_case(format))
-    {
-        return Ok(());
+/// Whether a format is json; others than that and text are not there.
+fn check_format(format: &str) -> Result<bool> {
+    match format.to_lowercase().as_str() {
+        "text" | "indent" => Ok(false),
+        // The planner has its own word for PostgreSQL's JSON.
+        "json" | "pgjson" => Ok(true),
+        other => {
+            let format = other.to_uppercase();
+            Err(Error::unsupported(format!("EXPLAIN (FORMAT {format})")))
+        }
     }
-    // The planner has its own word for PostgreSQL's JSON.
-    let format = format.to_uppercase().replace("PGJSON", "JSON");
-    Err(Error::unsupported(format!("EXPLAIN (FORMAT {format})")))
 }
 
 /// `told` are further rows.
 async fn explain_query(
     session: &Arc<Session>,
     query: BoundQuery,
-    verbose: bool,
-    analyze: bool,
+    form: Form,
     mut told: Vec<(&'static str, String)>,
 ) -> Result<Work> {
     let models = query.findings.models();
     if !told.is_empty() && session.engine.cluster().is_some() {
         told.push(("place", "on this machine: it writes".to_owned()));
-    } else if let Some(cluster) = session.engine.cluster().filter(|_| !analyze) {
+    } else if let Some(cluster) = session.engine.cluster().filter(|_| !form.analyze) {
         let physical = query.state.create_physical_plan(&query.plan).await?;
         let bytes = session.settings().min_distributed_bytes();
         let place = describe(&cluster, &session.engine, &query.state, &physical, bytes);
@@ -237,13 +254,14 @@ async fn explain_query(
         ));
     }
     let query = BoundQuery {
-        plan: explained(query.plan, verbose, analyze)?,
+        plan: explained(query.plan, form.verbose, form.analyze)?,
         names: Vec::new(),
+        origins: Vec::new(),
         ..query
     };
     Ok(Work::Explain(Box::new(Explained {
         query,
-        verbose,
+        form,
         told,
         notices: Vec::new(),
     })))
@@ -254,10 +272,16 @@ fn explained(plan: LogicalPlan, verbose: bool, analyze: bool) -> Result<LogicalP
     Ok(plan.build()?)
 }
 
-/// The one column that PostgreSQL's clients look for.
-pub(crate) fn schema() -> SchemaRef {
-    let column = Field::new("QUERY PLAN", DataType::Utf8, false);
-    Arc::new(Schema::new(vec![column]))
+impl Explained {
+    /// The one column that PostgreSQL's clients look for.
+    pub(crate) fn schema(&self) -> SchemaRef {
+        let column = Field::new("QUERY PLAN", DataType::Utf8, false);
+        let column = match self.form.is_json {
+            true => column.with_metadata(JsonKind::Json.marks()),
+            false => column,
+        };
+        Arc::new(Schema::new(vec![column]))
+    }
 }
 
 /// The planner's rows, which are the plans of its steps, as lines: of the last step, or of all under their names.
@@ -267,11 +291,15 @@ pub(crate) async fn lines(
 ) -> Result<SendableRecordBatchStream> {
     const LAST: [&str; 2] = ["physical_plan", "Plan with Metrics"];
     let mut lines: Vec<String> = Vec::new();
+    let mut last = String::new();
     let mut tell = |step: &str, plan: &str| {
         let is_last = LAST.contains(&step);
-        if is_last && !explained.verbose {
+        if is_last {
+            plan.clone_into(&mut last);
+        }
+        if is_last && !explained.form.verbose {
             lines.extend(plan.lines().map(ToOwned::to_owned));
-        } else if explained.verbose || !step.starts_with("logical_plan") {
+        } else if explained.form.verbose || !step.starts_with("logical_plan") {
             lines.push(format!("{step}:"));
             lines.extend(plan.lines().map(|line| format!("  {line}")));
         }
@@ -288,10 +316,15 @@ pub(crate) async fn lines(
     for (what, text) in &explained.told {
         tell(what, text);
     }
+    if explained.form.is_json {
+        lines = vec![crate::explain_json::tree(&last, &explained.told)];
+    }
+    let schema = explained.schema();
     let rows: ArrayRef = Arc::new(StringArray::from(lines));
-    let batch = RecordBatch::try_new(schema(), vec![rows]).map_err(DataFusionError::from)?;
+    let batch =
+        RecordBatch::try_new(Arc::clone(&schema), vec![rows]).map_err(DataFusionError::from)?;
     let rows = futures::stream::iter([Ok(batch)]);
-    Ok(Box::pin(RecordBatchStreamAdapter::new(schema(), rows)))
+    Ok(Box::pin(RecordBatchStreamAdapter::new(schema, rows)))
 }
 
 /// What the models do; rows are passed over once, whatever is asked of them.

@@ -2,9 +2,9 @@
 //!
 //! In: streams of rows of a table; out: one stream in which no identity column is NULL.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
-use auspex_storage::{CHANGE_COLUMNS, RowAction, TableShape, Tables};
+use auspex_storage::{CHANGE_COLUMNS, Identity, RowAction, TableShape, Tables};
 use datafusion::arrow::array::{Array as _, ArrayRef, AsArray as _, Int64Array, RecordBatch};
 use datafusion::arrow::compute::{CastOptions, cast, cast_with_options};
 use datafusion::arrow::datatypes::{DataType, Int32Type, Int64Type};
@@ -13,15 +13,18 @@ use datafusion::execution::SendableRecordBatchStream;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use futures::StreamExt as _;
 
+use crate::engine::lock;
 use crate::error::Error;
+use crate::sequences::Taken;
 use crate::session::Session;
 use crate::streams::one_after_the_other;
 
-/// An identity column of a table: its place and the name of its numbers.
+/// An identity column of a table: its place, its name and its numbers.
 #[derive(Debug, Clone)]
 struct Numbered {
     idx: usize,
-    sequence: String,
+    column: String,
+    identity: Identity,
 }
 
 /// Fills the identity columns of a table, if it has any; numbers follow the order of the rows.
@@ -37,6 +40,7 @@ pub(crate) fn numbered(
     }
     let filler = Arc::new(Filler {
         tables: session.tables(),
+        taken: Arc::clone(&session.taken),
         id: id.to_owned(),
         columns,
     });
@@ -65,6 +69,7 @@ pub(crate) fn numbered_changes(
     }
     let filler = Arc::new(Filler {
         tables: session.tables(),
+        taken: Arc::clone(&session.taken),
         id: id.to_owned(),
         columns,
     });
@@ -90,15 +95,18 @@ pub(crate) fn numbered_changes(
 fn columns_of(shape: &TableShape, first: usize) -> Vec<Numbered> {
     let columns = shape.columns().iter().enumerate();
     let numbered = columns.filter_map(|(idx, field)| {
-        let sequence = shape.identity_of(field)?.sequence;
-        let idx = first + idx;
-        Some(Numbered { idx, sequence })
+        Some(Numbered {
+            idx: first + idx,
+            column: field.name().clone(),
+            identity: shape.identity_of(field)?,
+        })
     });
     numbered.collect()
 }
 
 struct Filler {
     tables: Arc<Tables>,
+    taken: Arc<Mutex<Taken>>,
     id: String,
     columns: Vec<Numbered>,
 }
@@ -120,10 +128,19 @@ impl Filler {
             }
             let taken = self
                 .tables
-                .next_identities(&self.id, &column.sequence, missing);
+                .next_identities(&self.id, &column.identity.sequence, missing);
             let numbers = taken
                 .await
                 .map_err(|error| DataFusionError::from(Error::from(error)))?;
+            let numbers = numbers
+                .into_iter()
+                .map(|count| column.identity.number(count));
+            let numbers: Vec<i64> = numbers
+                .collect::<auspex_storage::Result<_>>()
+                .map_err(|error| DataFusionError::from(Error::from(error)))?;
+            if let Some(last) = numbers.last() {
+                lock(&self.taken).note(&self.id, &column.column, *last);
+            }
             let mut numbers = numbers.into_iter();
             let given = cast(array, &DataType::Int64)?;
             let given = given.as_primitive::<Int64Type>().iter();

@@ -21,6 +21,7 @@ mod engine;
 mod error;
 mod execute;
 mod explain;
+mod explain_json;
 mod functions;
 mod identity;
 mod logical;
@@ -33,6 +34,7 @@ mod physical;
 mod point_plan;
 mod query_meaning;
 mod search_path;
+mod sequences;
 mod session;
 mod settings;
 mod statement_run;
@@ -46,10 +48,10 @@ mod workload;
 pub use access::{Identity, LoginFacts, RoleFacts, Subject};
 pub use activity::{Backend, BackendFacts, BackendState};
 pub use auspex_storage::{
-    CheckReport, Deferral, ErrorPlace, Garbage, GarbageOptions, Key, PasswordVerifier, Problem,
-    ReferenceAction, Removed, TextLimit, generated_password,
+    CheckReport, Deferral, ErrorPlace, Garbage, GarbageOptions, JsonKind, Key, PasswordVerifier,
+    Problem, ReferenceAction, Removed, TextLimit, generated_password,
 };
-pub use bind::ml_functions;
+pub use bind::{ORIGIN_KEY, ml_functions};
 pub use catalog::facts::{
     CatalogFacts, FactsKind, ModelFacts, ObjectFacts, SettingFacts, TableRules,
 };
@@ -60,6 +62,7 @@ pub use distributed::{
 };
 pub use engine::{ClientFacts, Engine, EngineConfig, SecretText, SessionExtension, SessionFacts};
 pub use error::{Error, Report, Result, report_of};
+pub use functions::jsonb_text;
 pub use observe::StatementWatch;
 pub use session::{Prepared, STACK_BYTES, Session};
 pub use settings::Settings;

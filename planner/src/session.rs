@@ -34,6 +34,7 @@ use crate::named::Named;
 use crate::physical::AuspexQueryPlanner;
 use crate::point_plan::PointPlan;
 use crate::query_meaning;
+use crate::sequences::Taken;
 use crate::settings::Settings;
 use crate::statement_run::{CopyIn, Outcome, StatementControl};
 use crate::streams;
@@ -60,6 +61,8 @@ pub struct Session {
     context: SessionContext,
     pub(crate) transaction: Transaction,
     pub(crate) temporary: TemporaryTables,
+    /// The numbers of identity columns that it got.
+    pub(crate) taken: Arc<Mutex<Taken>>,
 }
 
 /// A statement that is ready to run, any number of times.
@@ -219,6 +222,7 @@ impl Session {
                 context: SessionContext::new_with_state(state),
                 transaction: Transaction::default(),
                 temporary: TemporaryTables::default(),
+                taken: Arc::default(),
             }
         });
         session
@@ -226,6 +230,9 @@ impl Session {
             .set_running(process_id, Some(&CancellationToken::new()));
         let backend = Arc::clone(session.backend());
         session.engine.activity.enter(backend);
+        for function in crate::sequences::functions(&session) {
+            session.context.register_udf(function);
+        }
         for function in backend::functions(&session) {
             session.context.register_udf(function);
         }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use datafusion::arrow::array::RecordBatch;
-use datafusion::arrow::datatypes::{Field, Schema, SchemaRef};
+use datafusion::arrow::datatypes::{Field, FieldRef, Schema, SchemaRef};
 use datafusion::common::metadata::ScalarAndMetadata;
 use datafusion::common::{ParamValues, ScalarValue};
 use datafusion::datasource::physical_plan::FileScanConfig;
@@ -221,7 +221,7 @@ fn with_names(
     query: &BoundQuery,
     at_end: impl Future<Output = Option<Batch>> + Send + 'static,
 ) -> SendableRecordBatchStream {
-    let schema = renamed(&stream.schema(), &query.names);
+    let schema = told(&stream.schema(), query);
     let output = Arc::clone(&schema);
     let batches = stream.map(move |batch| {
         let (_, columns, n_rows) = batch?.into_parts();
@@ -262,6 +262,20 @@ pub(crate) fn renamed(schema: &Schema, names: &[Option<String>]) -> SchemaRef {
             _ => field.as_ref().clone(),
         })
         .collect();
+    Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone()))
+}
+
+/// The schema of a query's rows as its client is told it.
+pub(crate) fn told(schema: &Schema, query: &BoundQuery) -> SchemaRef {
+    let schema = renamed(schema, &query.names);
+    if query.origins.iter().all(Option::is_none) {
+        return schema;
+    }
+    let marked = |(idx, field): (usize, &FieldRef)| match query.origins.get(idx) {
+        Some(Some(origin)) => origin.mark(field.as_ref().clone()),
+        _ => field.as_ref().clone(),
+    };
+    let fields: Vec<Field> = schema.fields().iter().enumerate().map(marked).collect();
     Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone()))
 }
 

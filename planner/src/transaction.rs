@@ -22,6 +22,7 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 
 use crate::access::Names;
+use crate::commands::name_parts;
 use crate::engine::lock;
 use crate::error::{Error, Result};
 use crate::session::{Session, display_name};
@@ -366,6 +367,24 @@ fn named(error: auspex_storage::Error, table: Option<&(String, String)>) -> Erro
         }
         (error, _) => error.into(),
     }
+}
+
+/// `LOCK TABLE`: who loses a race is told so at COMMIT, so that there is nothing to wait for.
+pub(crate) fn lock_tables(
+    session: &Session,
+    lock: &datafusion::sql::sqlparser::ast::Lock,
+) -> Result<String> {
+    if session.transaction() == TransactionState::Idle {
+        let message = "LOCK TABLE can only be used in transaction blocks";
+        return Err(Error::invalid("25P01", message, None));
+    }
+    for target in &lock.tables {
+        let (schema, name) = session.relation_parts(&name_parts(&target.name))?;
+        let entry = session.entry(&schema, &name);
+        let entry = entry.ok_or_else(|| session.undefined_relation(&schema, &name))?;
+        session.access().check(&entry, "SELECT")?;
+    }
+    Ok("LOCK TABLE".to_owned())
 }
 
 /// `ROLLBACK`.

@@ -45,7 +45,7 @@ pub use error::{ParseError, ParseErrorKind};
 pub use function::{PredictArgs, PredictKind, ScalarPredict, ml_function, scalar_predict};
 pub use lexer::span_of;
 pub use parser::{literal_option, parse, parse_query};
-pub use postgres_forms::{EVERY_COLUMN, NO_COLUMN};
+pub use postgres_forms::{EVERY_COLUMN, NO_COLUMN, OVERRIDING_SYSTEM, OVERRIDING_USER};
 pub use redact::redacted;
 pub use reference::parse_model_ref;
 pub use statement::{

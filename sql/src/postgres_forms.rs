@@ -1,11 +1,11 @@
 //! Forms of PostgreSQL and Delta Lake that sqlparser lacks, settled on the tokens: `TABLE t`, `BETWEEN SYMMETRIC`,
-//! `int8 ARRAY`, the short actions of MERGE, `UNSET TBLPROPERTIES`.
+//! `int8 ARRAY`, `OVERRIDING SYSTEM VALUE`, the short actions of MERGE, `UNSET TBLPROPERTIES`.
 //!
 //! In: tokens of one statement; out: tokens that read as the same. Rewritten tokens keep the place of what they replace.
 
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
-use crate::lexer::{are_words, closing, is_word};
+use crate::lexer::{are_words, closing, is_token, is_word};
 use crate::reference::read_name;
 
 /// The call around the lower bound of `BETWEEN SYMMETRIC`, which the planner takes away.
@@ -14,7 +14,82 @@ const SYMMETRIC: &str = "between_symmetric";
 /// Settles the forms.
 pub(crate) fn settle(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
     let tokens = versions_first(unset_properties(merge_actions(tokens)));
-    symmetric(array_types(table(tokens)))
+    symmetric(overriding(identity_options(array_types(table(tokens)))))
+}
+
+/// What `OVERRIDING SYSTEM VALUE` and `OVERRIDING USER VALUE` become: the partition of an INSERT, which PostgreSQL does not
+/// have. No text can bring these names into a statement.
+pub const OVERRIDING_SYSTEM: &str = "\u{1e}system";
+/// See [`OVERRIDING_SYSTEM`].
+pub const OVERRIDING_USER: &str = "\u{1e}user";
+
+/// The options of `AS IDENTITY (START WITH 10 INCREMENT BY 5)`, which may come in any order, in the one that is read.
+fn identity_options(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    const ORDER: [&str; 6] = [
+        "INCREMENT",
+        "MINVALUE",
+        "MAXVALUE",
+        "START",
+        "CACHE",
+        "CYCLE",
+    ];
+    let opens = (2..tokens.len()).filter(|at| {
+        are_words(&tokens, at - 2, &["AS", "IDENTITY"]) && is_token(&tokens, *at, &Token::LParen)
+    });
+    for open in opens.collect::<Vec<_>>() {
+        let Some(close) = closing(&tokens, open) else {
+            continue;
+        };
+        let mut options: Vec<(usize, Vec<TokenWithSpan>)> = Vec::new();
+        for at in open + 1..close {
+            let rank = |at| ORDER.iter().position(|word| is_word(tokens.get(at), word));
+            // `NO CYCLE` begins with the word before.
+            let begins = match is_word(tokens.get(at), "NO") {
+                true => rank(at + 1),
+                false => rank(at).filter(|_| !is_word(tokens.get(at - 1), "NO")),
+            };
+            if let Some(rank) = begins {
+                options.push((rank, Vec::new()));
+            }
+            match options.last_mut() {
+                Some((_, option)) => option.push(tokens[at].clone()),
+                None => return tokens,
+            }
+        }
+        options.sort_by_key(|(rank, _)| *rank);
+        let sorted = options.into_iter().flat_map(|(_, option)| option);
+        tokens.splice(open + 1..close, sorted.collect::<Vec<_>>());
+    }
+    tokens
+}
+
+/// `INSERT INTO t (c) OVERRIDING SYSTEM VALUE` is `INSERT INTO t (c) PARTITION (name)`.
+fn overriding(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    if !is_word(tokens.first(), "INSERT") {
+        return tokens;
+    }
+    let closes = |at: usize| {
+        let before = at.checked_sub(1).and_then(|before| tokens.get(before));
+        before.is_some_and(|token| token.token == Token::RParen)
+    };
+    for (words, name) in [
+        (["OVERRIDING", "SYSTEM", "VALUE"], OVERRIDING_SYSTEM),
+        (["OVERRIDING", "USER", "VALUE"], OVERRIDING_USER),
+    ] {
+        let at = (1..tokens.len()).find(|at| are_words(&tokens, *at, &words) && closes(*at));
+        if let Some(at) = at {
+            let partition = [
+                Token::make_keyword("PARTITION"),
+                Token::LParen,
+                Token::make_word(name, Some('"')),
+                Token::RParen,
+            ];
+            let partition = partition.map(|token| made(token, &tokens[at]));
+            tokens.splice(at..at + 3, partition);
+            break;
+        }
+    }
+    tokens
 }
 
 fn made(token: Token, at: &TokenWithSpan) -> TokenWithSpan {

@@ -104,15 +104,21 @@ pub struct Fetch {
     pub moves: bool,
 }
 
-/// How many rows of a cursor are wanted.
+/// Which rows of a cursor are wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FetchCount {
-    /// The next ones.
-    Rows(u64),
+    /// The next ones, at least one.
+    Forward(u64),
     /// All that are left.
-    All,
-    /// Rows that were passed before, or at a place counted from the ends.
-    Back,
+    ForwardAll,
+    /// The ones before, at least one, the nearest first.
+    Backward(u64),
+    /// All before, the nearest first.
+    BackwardAll,
+    /// The one at a place from the start, or, below 0, from the end; 0 is before the first.
+    Absolute(i64),
+    /// The one at a distance; 0 is the same again.
+    Relative(i64),
 }
 
 /// `CREATE TABLE … PARTITIONED BY (…) TBLPROPERTIES (…)`.

@@ -45,10 +45,11 @@ pub use models::{ModelStore, Published};
 pub use passwords::{PasswordVerifier, generated_password, random};
 pub use stores::{PostponedFiles, StoreOptions, StoreRegistry, Stores};
 pub use tables::{
-    BlockMark, CHANGE_COLUMNS, ChangeCounts, Deferral, FILE_COLUMN, Identity, Key, OptimizeOptions,
-    Optimized, ROW_COLUMN, Reference, ReferenceAction, Repeated, Rewrite, RewriteOptions,
-    RowAction, RowChecks, ScanForm, SnapshotFile, TableCommit, TableDetail, TableOperation, TableShape, TableSnapshot, Tables,
-    TextLimit, VersionSpec, divide_by_rows, compression_by_name, format_by_name, shown_time, stored_schema,
+    BlockMark, CHANGE_COLUMNS, ChangeCounts, Deferral, FILE_COLUMN, Identity, JsonKind, Key,
+    OptimizeOptions, Optimized, ROW_COLUMN, Reference, ReferenceAction, Repeated, Rewrite,
+    RewriteOptions, RowAction, RowChecks, ScanForm, SnapshotFile, TableCommit, TableDetail,
+    TableOperation, TableShape, TableSnapshot, Tables, TextLimit, VersionSpec, compression_by_name,
+    divide_by_rows, format_by_name, shown_time, stored_schema,
 };
 pub use upkeep::{CheckReport, Garbage, GarbageOptions, Problem, Removed, Upkeep};
 pub use warehouse::Warehouse;

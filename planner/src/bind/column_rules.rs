@@ -88,7 +88,7 @@ pub(crate) fn as_table_rows(
         typed.push(match in_table.contains(&idx) {
             true => {
                 let field = &shape.columns()[idx - first];
-                let cast = assigned(column, field.data_type(), plan.schema())?;
+                let cast = assigned(column, field, plan.schema())?;
                 cast.alias(field.name())
             }
             false => column,
@@ -108,7 +108,7 @@ pub(crate) fn as_table_rows(
         computed.push(match (field, text) {
             (Some(field), Some(text)) => {
                 let expr = state.create_logical_expr(&text, plan.schema())?;
-                let expr = assigned(expr, field.data_type(), plan.schema())?;
+                let expr = assigned(expr, field, plan.schema())?;
                 expr.alias(field.name())
             }
             _ => place(&plan, idx),

@@ -5,9 +5,10 @@
 
 use std::sync::Arc;
 
-use auspex_storage::{CatalogEntry, RowChecks, TableShape};
+use auspex_storage::{CatalogEntry, JsonKind, RowChecks, TableShape};
 use datafusion::arrow::datatypes::{DataType, FieldRef};
 use datafusion::common::{DFSchema, ScalarValue};
+use datafusion::logical_expr::expr::Cast;
 use datafusion::logical_expr::{DmlStatement, Expr, LogicalPlan, lit};
 use datafusion::logical_expr::{LogicalPlanBuilder, WriteOp};
 use datafusion::sql::sqlparser::ast::{self, Ident, ObjectName, SetExpr, TableObject};
@@ -72,25 +73,12 @@ pub(crate) async fn bind_insert_with(
     let columns = columns_of(&mut insert, &shape, &relation)?;
     // The planner opens the target of VALUES to learn its columns, which is no reading of its rows.
     let target = (!reads_relations(&insert)).then(|| table.id.clone());
+    let source = insert.source.as_ref();
+    let is_values = source.is_none_or(|source| matches!(source.body.as_ref(), SetExpr::Values(_)));
     let planning = Box::pin(plan(session, insert, &shape, columns, given));
     let (query, columns) = as_writer(target, planning).await?;
     let state = query.state.clone();
-    let given = |idx: usize| match &columns {
-        Some(columns) => columns.contains(&idx),
-        None => true,
-    };
-    let mut filled = Vec::new();
-    for (idx, field) in shape.columns().iter().enumerate() {
-        let column = Expr::Column(query.plan.schema().qualified_field(idx).into());
-        filled.push(match shape.default_of(field).filter(|_| !given(idx)) {
-            Some(text) => {
-                let none = DFSchema::empty();
-                let default = state.create_logical_expr(&text, &none)?;
-                assigned(default, field.data_type(), &none)?.alias(field.name())
-            }
-            None => column,
-        });
-    }
+    let filled = filled(&query, &shape, columns.as_deref(), is_values)?;
     let names = |places: Vec<usize>| -> Vec<String> {
         let columns = places
             .into_iter()
@@ -113,9 +101,67 @@ pub(crate) async fn bind_insert_with(
             plan,
             state,
             names: Vec::new(),
+            origins: Vec::new(),
             ..query.rest
         },
     })
+}
+
+/// What a statement says of the values that it gives identity columns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Overriding {
+    /// They are taken, also where the column is numbered ALWAYS.
+    System,
+    /// They are ignored, and the column is numbered.
+    User,
+}
+
+/// The clause `OVERRIDING … VALUE`.
+pub(super) fn overriding(insert: &ast::Insert) -> Option<Overriding> {
+    let [ast::Expr::Identifier(name)] = insert.partitioned.as_deref()? else {
+        return None;
+    };
+    match name.value.as_str() {
+        auspex_sql::OVERRIDING_SYSTEM => Some(Overriding::System),
+        auspex_sql::OVERRIDING_USER => Some(Overriding::User),
+        _ => None,
+    }
+}
+
+/// Whether a column takes no value of a statement, which may say otherwise.
+fn is_fixed(shape: &TableShape, column: &FieldRef, overriding: Option<Overriding>) -> bool {
+    match (overriding, shape.identity_of(column)) {
+        (Some(_), Some(_)) => false,
+        _ => is_computed(shape, column),
+    }
+}
+
+/// The columns of the table as the source gives them, with defaults in those that it leaves out.
+fn filled(
+    query: &Planned,
+    shape: &TableShape,
+    given: Option<&[usize]>,
+    is_values: bool,
+) -> Result<Vec<Expr>> {
+    let is_given = |idx: usize| given.is_none_or(|given| given.contains(&idx));
+    let mut filled = Vec::with_capacity(shape.columns().len());
+    for (idx, field) in shape.columns().iter().enumerate() {
+        let column = Expr::Column(query.plan.schema().qualified_field(idx).into());
+        // A parameter has the mark of its column, whatever text it will be.
+        let column = match is_values && JsonKind::of(field).is_some() {
+            true => Expr::Cast(Cast::new(Box::new(column), field.data_type().clone())),
+            false => column,
+        };
+        filled.push(match shape.default_of(field).filter(|_| !is_given(idx)) {
+            Some(text) => {
+                let none = DFSchema::empty();
+                let default = query.state.create_logical_expr(&text, &none)?;
+                assigned(default, field, &none)?.alias(field.name())
+            }
+            None => column,
+        });
+    }
+    Ok(filled)
 }
 
 /// Whether the source of an INSERT names a relation, in whatever place.
@@ -247,7 +293,10 @@ fn refuse(insert: &ast::Insert) -> Result<()> {
         (insert.on.is_some(), "INSERT ... ON CONFLICT in this place"),
         (insert.overwrite, "INSERT OVERWRITE"),
         (insert.replace_into, "REPLACE INTO"),
-        (insert.partitioned.is_some(), "INSERT ... PARTITION"),
+        (
+            insert.partitioned.is_some() && overriding(insert).is_none(),
+            "INSERT ... PARTITION",
+        ),
         (!insert.assignments.is_empty(), "INSERT ... SET"),
     ];
     match missing.iter().find(|(is_written, _)| *is_written) {
@@ -276,7 +325,12 @@ fn columns_of(
         }
         columns = Some(places);
     }
-    let generated = |field: &FieldRef| is_computed(shape, field);
+    let overriding = overriding(insert);
+    insert.partitioned = None;
+    let generated = |field: &FieldRef| is_fixed(shape, field, overriding);
+    let is_ignored = |field: &FieldRef| {
+        overriding == Some(Overriding::User) && shape.identity_of(field).is_some()
+    };
     let Some(source) = &mut insert.source else {
         // DEFAULT VALUES: the first column shows how many rows.
         let first = &shape.columns()[0];
@@ -291,9 +345,13 @@ fn columns_of(
     let SetExpr::Values(values) = source.body.as_mut() else {
         let places = columns.clone().unwrap_or_default();
         let mut filled = places.iter().map(|idx| &shape.columns()[*idx]);
-        return match filled.find(|field| generated(field)) {
-            Some(field) => Err(generated_value(field.name(), false)),
-            None => Ok(columns),
+        if let Some(field) = filled.find(|field| generated(field)) {
+            return Err(generated_value(field.name(), false));
+        }
+        let mut filled = places.iter().map(|idx| &shape.columns()[*idx]);
+        return match filled.any(is_ignored) {
+            true => Err(Error::unsupported("OVERRIDING USER VALUE of a query")),
+            false => Ok(columns),
         };
     };
     let width = values.rows.first().map_or(0, |row| row.content.len());
@@ -308,7 +366,7 @@ fn columns_of(
         }
         for (expr, idx) in row.content.iter_mut().zip(&places) {
             let field = &shape.columns()[*idx];
-            if is_default(expr) {
+            if is_default(expr) || is_ignored(field) {
                 *expr = default_of(shape, field)?;
             } else if generated(field) {
                 return Err(generated_value(field.name(), false));

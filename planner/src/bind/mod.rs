@@ -21,6 +21,7 @@ mod merge;
 mod model_plans;
 mod model_scope;
 mod names;
+mod origins;
 mod output_column;
 mod output_names;
 mod plan_limits;
@@ -28,12 +29,14 @@ mod predict_udf;
 mod qualified_stars;
 mod repeat_version;
 mod returning;
+mod sequences;
 mod single_rows;
 mod table_functions;
 mod training_query;
 mod typed_values;
 mod upsert;
 mod values;
+mod whole_rows;
 mod wildcards;
 
 use std::sync::Arc;
@@ -65,6 +68,8 @@ pub(crate) use model_plans::{evaluate_plan, explain_plan, predict_plan};
 use model_scope::ModelScope;
 pub(crate) use model_scope::{BoundModel, string_literal};
 use names::output_names;
+pub use origins::ORIGIN_KEY;
+pub(crate) use origins::{Origin, origins};
 pub(crate) use output_column::output_function;
 pub(crate) use output_names::check_output_names;
 pub(crate) use plan_limits::too_complex;
@@ -80,6 +85,8 @@ pub(crate) struct BoundQuery {
     pub(crate) findings: Findings,
     /// PostgreSQL's names of the output columns, where they differ.
     pub(crate) names: Vec<Option<String>>,
+    /// Where the output columns come from, if a client is told.
+    pub(crate) origins: Vec<Option<Origin>>,
 }
 
 /// Binds and plans one SQL statement with its models.
@@ -107,6 +114,7 @@ async fn bind(
     state: SessionState,
     mut given: GivenTables,
 ) -> Result<BoundQuery> {
+    sequences::settle(session, &mut statement).await?;
     if let Some(extension) = &session.engine.extension {
         extension.rewrite(&mut statement)?;
     }
@@ -136,6 +144,8 @@ async fn bind(
             Err(error) if letter_case::adopt(&mut statement, &error) => {}
             Err(error) if letter_case::adopt_field(&mut statement, &error) => {}
             Err(error) if table_functions::adopt_alias(&mut statement, &error) => {}
+            Err(error) if table_functions::adopt_scalar(&mut statement, &error, &state) => {}
+            Err(error) if whole_rows::adopt(&mut statement, &error, &state).await => {}
             Err(error) if names::adopt_numbers(&mut statement, &error, REPEATED) => {}
             Err(error) => return Err(names::explained(session, &mut statement, error)),
         }
@@ -148,6 +158,7 @@ async fn bind(
         state,
         findings: scope.findings,
         names,
+        origins: Vec::new(),
     })
 }
 

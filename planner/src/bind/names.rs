@@ -8,7 +8,8 @@ use std::ops::ControlFlow;
 use datafusion::common::SchemaError;
 use datafusion::error::DataFusionError;
 use datafusion::sql::sqlparser::ast::{
-    Expr, Ident, Query, Select, SelectItem, SetExpr, Statement, VisitMut, VisitorMut,
+    Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, Query, Select,
+    SelectItem, SetExpr, Statement, VisitMut, VisitorMut,
 };
 
 use super::functions::returns_rows;
@@ -52,14 +53,52 @@ pub(crate) fn output_names(query: &Query) -> Vec<Option<String>> {
         .collect()
 }
 
+/// The name of what the server wrote as a call: an aggregate of json, or a cast such as `oid::regclass`.
+fn written_name(function: &Function, name: &str) -> Option<String> {
+    if let Some(aggregate) = name
+        .strip_suffix("_of")
+        .filter(|name| ["json_agg", "jsonb_agg"].contains(name))
+    {
+        return Some(aggregate.to_owned());
+    }
+    let is_number = |cast: &str| CASTS.contains(&cast);
+    if name.strip_suffix("number").is_some_and(is_number) {
+        return Some(NAMELESS.to_owned());
+    }
+    let cast = name
+        .strip_suffix("in")
+        .or_else(|| name.strip_suffix("out"))?;
+    if !CASTS.contains(&cast) {
+        return None;
+    }
+    let column = match &function.args {
+        FunctionArguments::List(list) => match list.args.as_slice() {
+            [FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Identifier(name)))] => Some(name),
+            [FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::CompoundIdentifier(names)))] => {
+                names.last()
+            }
+            _ => None,
+        },
+        _ => None,
+    };
+    Some(
+        column
+            .map_or(cast, |column| column.value.as_str())
+            .to_owned(),
+    )
+}
+
+/// The types of names of objects.
+const CASTS: [&str; 5] = ["regclass", "regnamespace", "regproc", "regrole", "regtype"];
+
 fn expression_name(expr: &Expr) -> Option<String> {
     match expr {
         Expr::Identifier(_) | Expr::CompoundIdentifier(_) | Expr::CompoundFieldAccess { .. } => {
             None
         }
         Expr::Function(function) => {
-            let name = function.name.0.last()?.as_ident()?;
-            Some(name.value.to_lowercase())
+            let name = function.name.0.last()?.as_ident()?.value.to_lowercase();
+            written_name(function, &name).or(Some(name))
         }
         Expr::Cast {
             expr, data_type, ..

@@ -7,6 +7,7 @@ use std::ops::ControlFlow;
 
 use datafusion::common::{DFSchema, SchemaError, TableReference};
 use datafusion::error::{DataFusionError, Result};
+use datafusion::execution::SessionState;
 use datafusion::logical_expr::LogicalPlanBuilder;
 use datafusion::logical_expr::planner::{
     PlannedRelation, RelationPlannerContext, RelationPlanning,
@@ -15,6 +16,8 @@ use datafusion::sql::sqlparser::ast::{
     self, FunctionArg, FunctionArgExpr, Ident, TableAliasColumnDef, TableFactor, VisitMut,
     VisitorMut,
 };
+
+use super::change::table_alias;
 
 /// Plans a call in `FROM`, and hands back every other relation. DataFusion takes two scans of one name
 /// for the same scan, whatever they read, so that the name must say what the arguments are.
@@ -55,6 +58,81 @@ pub(super) fn plan(
     let plan = scan.alias(function.as_str())?.build()?;
     let planned = PlannedRelation::new(plan, alias.clone());
     Ok(RelationPlanning::Planned(Box::new(planned)))
+}
+
+/// Makes a query of one row of a call in `FROM`, if `error` says that it is no function of relations, and it is one of values.
+pub(super) fn adopt_scalar(
+    statement: &mut ast::Statement,
+    error: &DataFusionError,
+    state: &SessionState,
+) -> bool {
+    let message = error.strip_backtrace();
+    let name = message
+        .split_once("able function '")
+        .and_then(|(_, rest)| rest.split_once("' not found"));
+    let Some((name, _)) = name.filter(|(name, _)| state.scalar_functions().contains_key(*name))
+    else {
+        return false;
+    };
+    let mut calls = ScalarCalls {
+        name,
+        is_changed: false,
+    };
+    let _ = VisitMut::visit(statement, &mut calls);
+    calls.is_changed
+}
+
+struct ScalarCalls<'a> {
+    name: &'a str,
+    is_changed: bool,
+}
+
+impl VisitorMut for ScalarCalls<'_> {
+    type Break = ();
+
+    fn post_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
+        if let Some(row) = self.one_row(factor) {
+            *factor = row;
+            self.is_changed = true;
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+impl ScalarCalls<'_> {
+    /// The call as a query of one row, whose column has the alias's or the function's name.
+    fn one_row(&self, factor: &TableFactor) -> Option<TableFactor> {
+        let TableFactor::Table {
+            name,
+            alias,
+            args: Some(_),
+            ..
+        } = factor
+        else {
+            return None;
+        };
+        let [part] = name.0.as_slice() else {
+            return None;
+        };
+        (part.as_ident()?.value.to_lowercase() == self.name).then_some(())?;
+        let relation = match alias {
+            Some(alias) => alias.name.clone(),
+            None => Ident::with_quote('"', self.name),
+        };
+        let column = alias.as_ref().and_then(|alias| alias.columns.first());
+        let column = column.map_or_else(|| relation.clone(), |column| column.name.clone());
+        let mut call = factor.clone();
+        if let TableFactor::Table { alias, .. } = &mut call {
+            *alias = None;
+        }
+        let text = format!("SELECT {call} AS {column}");
+        Some(TableFactor::Derived {
+            lateral: false,
+            subquery: auspex_sql::parse_query(&text, auspex_sql::Dialect::Postgres).ok()?,
+            alias: Some(table_alias(relation)),
+            sample: None,
+        })
+    }
 }
 
 /// Names the one column of a call after the call's alias, if `error` did not find such a column:

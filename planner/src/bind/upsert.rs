@@ -15,7 +15,7 @@ use datafusion::sql::sqlparser::ast::{
 
 use super::change::{Target, table_alias};
 use super::column_rules::{cast_ast, column_place, default_of, generated_value, is_default};
-use super::insert::counts_differ;
+use super::insert::{Overriding, counts_differ, overriding};
 use crate::commands::{folded, name_parts};
 use crate::error::{Error, Result};
 
@@ -278,10 +278,14 @@ fn given(insert: &ast::Insert, target: &Target<'_>, places: &[usize]) -> Result<
     };
     let shape = target.shape;
     let fields: Vec<_> = places.iter().map(|idx| &shape.columns()[*idx]).collect();
+    let overriding = overriding(insert);
+    if overriding == Some(Overriding::User) {
+        return Err(Error::unsupported("OVERRIDING USER VALUE with ON CONFLICT"));
+    }
     let fixed = fields.iter().find(|field| {
         let is_always = shape
             .identity_of(field)
-            .is_some_and(|identity| identity.always);
+            .is_some_and(|identity| identity.always && overriding.is_none());
         is_always || shape.generated_of(field).is_some()
     });
     if let Some(field) = fixed {

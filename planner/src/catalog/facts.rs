@@ -3,6 +3,7 @@
 //! In: a session; out: numbers, owners, comments, column rules and settings, as they are at the moment of asking.
 //! Reads the catalog and the tables' own logs; changes nothing but settings, which `set_config` may.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 
 use auspex_storage::{
@@ -36,6 +37,8 @@ pub struct ObjectFacts {
     pub owner: String,
     /// The text of COMMENT ON.
     pub comment: Option<String>,
+    /// Those of COMMENT ON COLUMN, by the column's number from 1.
+    pub column_comments: BTreeMap<usize, String>,
     /// What it is.
     pub kind: FactsKind,
 }
@@ -272,8 +275,21 @@ fn facts(entry: &Arc<CatalogEntry>) -> Option<ObjectFacts> {
         name: entry.name.clone(),
         owner: entry.owner.clone(),
         comment: entry.comment.clone(),
+        column_comments: column_comments(entry),
         kind,
     })
+}
+
+fn column_comments(entry: &CatalogEntry) -> BTreeMap<usize, String> {
+    let Definition::Table(table) = &entry.definition else {
+        return BTreeMap::new();
+    };
+    let columns = table.columns.iter().enumerate();
+    let comment = |(idx, column): (usize, &auspex_storage::ColumnDefinition)| {
+        let comment = entry.column_comments.get(&column.name)?;
+        Some((idx + 1, comment.clone()))
+    };
+    columns.filter_map(comment).collect()
 }
 
 fn model_facts(model: &ModelDefinition) -> ModelFacts {

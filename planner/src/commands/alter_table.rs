@@ -14,7 +14,6 @@ use auspex_storage::{
     CatalogEntry, Change, Definition, Error as StorageError, Key, Rewrite, TableOperation,
     TableShape, TextLimit,
 };
-use datafusion::arrow::datatypes::Field;
 use datafusion::sql::sqlparser::ast::{
     self, AlterColumnOperation, AlterTableOperation, ColumnOption, Expr, Ident, ObjectName,
     VisitMut, VisitorMut,
@@ -23,6 +22,7 @@ use futures::StreamExt as _;
 
 pub(super) use constraints::drop_references;
 
+use super::comments::carry_comments;
 use super::table_references::DeclaredReference;
 use super::table_shape::{add_option, checked_default, set_property, text_limit, unset_property};
 use super::tables::check_unnamed;
@@ -51,8 +51,7 @@ pub(super) async fn alter(
 ) -> Result<String> {
     let operations = alter.operations.as_slice();
     let table = (&alter.name, alter.if_exists);
-    let change = change_definition(session, table, operations, text, control);
-    Box::pin(change).await
+    Box::pin(change_definition(session, table, operations, text, control)).await
 }
 
 /// Carries out operations on a table.
@@ -107,7 +106,7 @@ pub(super) async fn change_definition(
                 let before = rewrite.shape().clone();
                 // What follows may change other tables, whose statements wait for this one.
                 drop(rewrite);
-                record(session, &table, &shape, text).await?;
+                record(session, &table, &shape, operations, text).await?;
                 constraints::settle(session, &table, (&before, &shape), text, control).await?;
                 return Ok(TAG.to_owned());
             }
@@ -158,10 +157,14 @@ pub(super) async fn record(
     session: &Session,
     table: &CatalogEntry,
     shape: &TableShape,
+    operations: &[AlterTableOperation],
     text: &str,
 ) -> Result<()> {
     let definition = Definition::Table(shape.definition());
-    let define = |entry: &mut CatalogEntry| entry.definition.clone_from(&definition);
+    let define = |entry: &mut CatalogEntry| {
+        entry.definition.clone_from(&definition);
+        carry_comments(entry, shape, operations);
+    };
     put(session, table, text, define).await
 }
 
@@ -293,7 +296,7 @@ impl<'a> Altering<'a> {
             } => {
                 let idx = self.place(column_name)?;
                 let stored = column_type::declared(session, data_type).await?;
-                self.set_type(session, idx, stored, using.as_ref())?;
+                self.set_type(session, idx, &stored, using.as_ref())?;
                 self.limit_texts(idx, text_limit(data_type)?);
                 Ok(())
             }
@@ -316,7 +319,7 @@ impl<'a> Altering<'a> {
     }
 
     async fn add_column(&mut self, session: &Arc<Session>, column: &ast::ColumnDef) -> Result<()> {
-        let data_type = column_type::declared(session, &column.data_type).await?;
+        let declared = column_type::declared(session, &column.data_type).await?;
         let name = folded(&column.name);
         if self.shape.position(&name).is_some() {
             let message = format!(
@@ -326,7 +329,7 @@ impl<'a> Altering<'a> {
             return Err(Error::invalid("42701", message, None));
         }
         let idx = self.shape.columns().len();
-        let field = Field::new(name, data_type, true);
+        let field = declared.as_ref().clone().with_name(name);
         self.shape.add_column(field)?;
         self.shape
             .set_text_limit(idx, text_limit(&column.data_type)?);

@@ -4,10 +4,11 @@
 
 use std::sync::Arc;
 
-use auspex_storage::{CatalogEntry, Change};
-use datafusion::sql::sqlparser::ast::{CommentObject, ObjectName};
+use auspex_storage::{CatalogEntry, Change, Definition, TableShape};
+use datafusion::sql::sqlparser::ast::{AlterTableOperation, CommentObject, ObjectName};
 
-use super::name_parts;
+use super::{folded, name_parts};
+use crate::bind::undefined_column;
 use crate::error::{Error, Result};
 use crate::session::Session;
 
@@ -19,6 +20,9 @@ pub(super) async fn comment(
     comment: Option<String>,
     text: &str,
 ) -> Result<String> {
+    if matches!(object_type, CommentObject::Column) {
+        return comment_column(session, name, comment, text).await;
+    }
     if !matches!(
         object_type,
         CommentObject::Table | CommentObject::View | CommentObject::Schema
@@ -52,4 +56,73 @@ pub(super) async fn comment(
     });
     commit.await?;
     Ok("COMMENT".to_owned())
+}
+
+/// `COMMENT ON COLUMN table.column`.
+async fn comment_column(
+    session: &Arc<Session>,
+    name: &ObjectName,
+    comment: Option<String>,
+    text: &str,
+) -> Result<String> {
+    let mut parts = name_parts(name);
+    let column = parts.pop().unwrap_or_default();
+    if parts.is_empty() {
+        return Err(Error::invalid(
+            "42601",
+            "column name must be qualified",
+            None,
+        ));
+    }
+    let (schema, relation) = session.lasting_parts(&parts)?;
+    let entry = session
+        .engine
+        .catalog
+        .state()
+        .get(&schema, &relation)
+        .cloned();
+    let entry = entry.ok_or_else(|| session.undefined_relation(&schema, &relation))?;
+    session.access().check_owner(&entry)?;
+    let Definition::Table(table) = &entry.definition else {
+        return Err(Error::unsupported(
+            "COMMENT ON COLUMN of what is no managed table",
+        ));
+    };
+    if !table.columns.iter().any(|known| known.name == column) {
+        return Err(undefined_column(&column, &relation));
+    }
+    let commit = session.engine.catalog.commit(text, |state| {
+        let now = state.by_id(&entry.id).unwrap_or(&entry);
+        let mut changed = now.as_ref().clone();
+        match &comment {
+            Some(comment) => changed
+                .column_comments
+                .insert(column.clone(), comment.clone()),
+            None => changed.column_comments.remove(&column),
+        };
+        Ok(vec![Change::Put(changed)])
+    });
+    commit.await?;
+    Ok("COMMENT".to_owned())
+}
+
+/// Lets the comments on columns follow renames, and go with columns that are no more.
+pub(super) fn carry_comments(
+    entry: &mut CatalogEntry,
+    shape: &TableShape,
+    operations: &[AlterTableOperation],
+) {
+    for operation in operations {
+        if let AlterTableOperation::RenameColumn {
+            old_column_name,
+            new_column_name,
+        } = operation
+            && let Some(comment) = entry.column_comments.remove(&folded(old_column_name))
+        {
+            let new = folded(new_column_name);
+            entry.column_comments.insert(new, comment);
+        }
+    }
+    let comments = &mut entry.column_comments;
+    comments.retain(|column, _| shape.position(column).is_some());
 }

@@ -3,6 +3,7 @@
 //! In: a syntax tree; out: where to put the rows that a client sends, or a bound query whose rows it gets. What the
 //! bytes look like is the server's business; here rows are record batches, a few at a time.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use auspex_storage::TableShape;
@@ -126,7 +127,12 @@ pub(crate) async fn copy_in(
     control: &StatementControl,
 ) -> Result<CopyIn> {
     let target = copy.target(session).await?;
-    let schema = Arc::new(Schema::new(target.fields.clone()));
+    let columns = Arc::new(Schema::new(target.fields.clone()));
+    // What comes is text, also for columns of json, which are read from it.
+    let plain = |field: &Arc<Field>| field.as_ref().clone().with_metadata(HashMap::new());
+    let schema = Arc::new(Schema::new(
+        target.fields.iter().map(plain).collect::<Vec<_>>(),
+    ));
     let (rows, received) = mpsc::channel(WAITING_BATCHES);
     let partition = Received {
         schema: Arc::clone(&schema),
@@ -157,7 +163,7 @@ pub(crate) async fn copy_in(
     };
     Ok(CopyIn {
         table: target.relation,
-        columns: schema,
+        columns,
         options: copy.options.clone(),
         rows,
         end: end.boxed(),

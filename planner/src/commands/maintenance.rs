@@ -142,7 +142,7 @@ pub(super) async fn restore(
     tables.restore(&table.id, version).await?;
     let after = tables.shape(&table.id).await?;
     if before.references() != after.references() {
-        record(session, &table, &after, text).await?;
+        record(session, &table, &after, &[], text).await?;
     }
     Ok("RESTORE TABLE".to_owned())
 }

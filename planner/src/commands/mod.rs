@@ -56,7 +56,7 @@ pub(crate) fn check(statement: &ast::Statement) -> Result<Work> {
     Ok(match statement {
         S::CreateTable(_) | S::CreateView(_) | S::CreateSchema { .. } | S::Set(_) => Work::Command,
         S::StartTransaction { .. } | S::Commit { .. } | S::Rollback { .. } => Work::Command,
-        S::Savepoint { .. } | S::ReleaseSavepoint { .. } => Work::Command,
+        S::Savepoint { .. } | S::ReleaseSavepoint { .. } | S::Lock(_) => Work::Command,
         S::UNLISTEN { .. } => Work::Nothing("UNLISTEN"),
         S::Reset(_) | S::Comment { .. } | S::CreateIndex(_) => Work::Command,
         S::Drop {
@@ -202,6 +202,7 @@ async fn sql(
         | S::Rollback { .. }
         | S::Savepoint { .. }
         | S::ReleaseSavepoint { .. } => in_transaction(session, statement, control).await,
+        S::Lock(lock) => transaction::lock_tables(session, lock),
         S::Discard { object_type } => {
             match object_type {
                 ast::DiscardObject::ALL => session.discard().await,
@@ -239,6 +240,7 @@ fn place_in_block(statement: &Statement) -> InBlock {
                 | S::Rollback { .. }
                 | S::Savepoint { .. }
                 | S::ReleaseSavepoint { .. }
+                | S::Lock(_)
                 | S::Copy { .. }
                 | S::CreateExtension(_)
                 | S::Truncate(_) => InBlock::Part,

@@ -7,13 +7,15 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use auspex_sql::Word;
-use auspex_storage::{Identity, TableShape, TextLimit, stored_schema};
+use auspex_storage::{Identity, JsonKind, TableShape, TextLimit, stored_schema};
 use datafusion::arrow::array::{RecordBatch, RecordBatchOptions};
 use datafusion::arrow::datatypes::{DataType, Schema};
 use datafusion::common::DFSchema;
 use datafusion::error::DataFusionError;
 use datafusion::logical_expr::{Expr, ExprSchemable as _};
-use datafusion::sql::sqlparser::ast::{self, ColumnOption, GeneratedAs, TableConstraint};
+use datafusion::sql::sqlparser::ast::{
+    self, ColumnOption, GeneratedAs, SequenceOptions, TableConstraint,
+};
 
 use super::folded;
 use super::table_keys::{DeclaredKey, add_key, free_name, is_taken, name_taken};
@@ -122,13 +124,9 @@ pub(super) fn add_option(
             sequence_options,
             ..
         } => {
-            if sequence_options
-                .as_ref()
-                .is_some_and(|options| !options.is_empty())
-            {
-                return Err(Error::unsupported("IDENTITY with options"));
-            }
-            set_identity(shape, idx, *kind == GeneratedAs::Always, relation)?;
+            let always = *kind == GeneratedAs::Always;
+            let options = sequence_options.as_deref().unwrap_or_default();
+            set_identity(shape, idx, steps(options)?, always, relation)?;
         }
         ColumnOption::Generated { .. } | ColumnOption::Identity(_) => {
             return Err(Error::unsupported("this form of an identity column"));
@@ -172,9 +170,44 @@ fn spell_serial(column: &mut ast::ColumnDef) {
     });
 }
 
+/// The first number and the step of an identity column.
+fn steps(options: &[SequenceOptions]) -> Result<(i64, i64)> {
+    let number = |expr: &ast::Expr| {
+        let text = expr.to_string().replace(' ', "");
+        let unread = |_| Error::invalid("42601", format!("\"{text}\" is not a whole number"), None);
+        text.parse::<i64>().map_err(unread)
+    };
+    let (mut start, mut increment) = (None, 1);
+    for option in options {
+        match option {
+            SequenceOptions::StartWith(expr, _) => start = Some(number(expr)?),
+            SequenceOptions::IncrementBy(expr, _) => increment = number(expr)?,
+            // How many numbers a server takes at a time is its own affair.
+            SequenceOptions::Cache(_)
+            | SequenceOptions::Cycle(false)
+            | SequenceOptions::MinValue(None)
+            | SequenceOptions::MaxValue(None) => {}
+            other => return Err(Error::unsupported(format!("IDENTITY with{other}"))),
+        }
+    }
+    if increment == 0 {
+        return Err(Error::invalid("22023", "INCREMENT must not be zero", None));
+    }
+    Ok((
+        start.unwrap_or(if increment > 0 { 1 } else { -1 }),
+        increment,
+    ))
+}
+
 /// Makes a column an identity column. NULL is what a number takes the place of, so that not the column's type but a check
 /// forbids it.
-fn set_identity(shape: &mut TableShape, idx: usize, always: bool, relation: &str) -> Result<()> {
+fn set_identity(
+    shape: &mut TableShape,
+    idx: usize,
+    (start, increment): (i64, i64),
+    always: bool,
+    relation: &str,
+) -> Result<()> {
     let column = shape.columns()[idx].name().clone();
     if !shape.columns()[idx].data_type().is_integer() {
         let message = "identity column type must be smallint, integer, or bigint";
@@ -184,6 +217,8 @@ fn set_identity(shape: &mut TableShape, idx: usize, always: bool, relation: &str
     let identity = Identity {
         always,
         sequence: column.clone(),
+        start,
+        increment,
     };
     shape.set_identity(idx, &identity);
     let quoted = ast::Ident::with_quote('"', &column);
@@ -272,9 +307,9 @@ pub(super) fn checked_default(
         }
     })?;
     let is_literal = matches!(planned, Expr::Literal(..));
-    let value = assigned(planned, column.data_type(), &none)?;
+    let value = assigned(planned, column, &none)?;
     // What does not fit is told now, not with the first row. Texts of times may mean the day of the row.
-    if is_literal && column.data_type().is_numeric() {
+    if is_literal && (column.data_type().is_numeric() || JsonKind::of(column).is_some()) {
         let value = session.state(None).create_physical_expr(value, &none)?;
         let options = RecordBatchOptions::new().with_row_count(Some(1));
         let row = RecordBatch::try_new_with_options(Arc::new(Schema::empty()), vec![], &options);

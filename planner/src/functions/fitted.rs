@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use auspex_storage::JsonKind;
 use chrono::DateTime;
 use datafusion::arrow::array::timezone::Tz;
 use datafusion::arrow::array::{
@@ -13,7 +14,7 @@ use datafusion::arrow::array::{
 };
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{
-    DataType, Decimal128Type, FieldRef, Float32Type, Float64Type, TimeUnit,
+    DataType, Decimal128Type, Field, FieldRef, Float32Type, Float64Type, TimeUnit,
     TimestampMicrosecondType,
 };
 use datafusion::common::{ExprSchema, ScalarValue};
@@ -74,9 +75,20 @@ fn function(name: &'static str, step: Step, n_args: usize) -> ScalarUDF {
     })
 }
 
-/// A value for a column of a type, as PostgreSQL assigns it.
-pub(crate) fn assigned(value: Expr, to: &DataType, schema: &dyn ExprSchema) -> Result<Expr> {
-    let from = value.get_type(schema)?;
+/// A value for a column, as PostgreSQL assigns it.
+pub(crate) fn assigned(value: Expr, column: &Field, schema: &dyn ExprSchema) -> Result<Expr> {
+    let (to, kind) = (column.data_type(), JsonKind::of(column));
+    let (_, found) = value.to_field(schema)?;
+    if let Some(kind) = kind {
+        let value = value.cast_to(to, schema)?;
+        // What is json already was read before.
+        return Ok(match (JsonKind::of(&found), kind) {
+            (Some(found), kind) if found == kind => value,
+            (Some(_), JsonKind::Json) => value,
+            _ => super::json::read_as(kind, value),
+        });
+    }
+    let from = found.data_type().clone();
     let fits = |name, step, args: Vec<Expr>| {
         let changes = changed(step, &from).is_some();
         match changes {

@@ -44,6 +44,8 @@ use datafusion::prelude::SessionContext;
 
 pub(crate) use checked::{always_fits, chain_of_name, is_chain, whole_numbers};
 pub(crate) use fitted::assigned;
+pub(crate) use json::WHOLE_ROW;
+pub use json::jsonb_text;
 use operators::Operators;
 pub(crate) use server_side::type_name;
 pub(crate) use single_value::single_value;
@@ -70,6 +72,8 @@ pub(crate) fn install(context: &mut SessionContext) -> Result<()> {
         functions.push(function.build());
     }
     functions.push(server_side::pg_sleep());
+    functions.push(json::coalesce());
+    functions.push(json::whole_row());
     functions.extend(fitted::functions());
     let uuid = datafusion::functions::string::uuid();
     functions.push(

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use auspex_storage::JsonKind;
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::{DFSchema, ExprSchema, ScalarValue};
 use datafusion::error::Result;
@@ -137,7 +138,7 @@ fn is_ours(op: &BinaryOperator) -> bool {
 
 fn holds_json(expr: &Expr, schema: &dyn ExprSchema) -> bool {
     let field = expr.to_field(schema);
-    field.is_ok_and(|(_, field)| super::json::is_json(&field))
+    field.is_ok_and(|(_, field)| JsonKind::of(&field).is_some())
 }
 
 fn comparison(op: &BinaryOperator) -> Option<Operator> {

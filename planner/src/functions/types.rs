@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use auspex_storage::JsonKind;
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, TimeUnit};
 use datafusion::error::Result;
 use datafusion::logical_expr::planner::TypePlanner;
@@ -24,7 +25,8 @@ impl TypePlanner for Types {
                 let data_type = DataType::Timestamp(TimeUnit::Microsecond, None);
                 return Ok(Some(Arc::new(Field::new("", data_type, true))));
             }
-            ast::DataType::JSON | ast::DataType::JSONB => HashMap::from([super::json::mark()]),
+            ast::DataType::JSON => JsonKind::Json.marks(),
+            ast::DataType::JSONB => JsonKind::Jsonb.marks(),
             ast::DataType::Uuid => HashMap::new(),
             _ => return Ok(None),
         };

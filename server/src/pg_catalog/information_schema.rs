@@ -130,6 +130,11 @@ fn columns(view: &View<'_>) -> Vec<Row> {
     let rules = &relation.rules;
     let row = |(idx, column): (usize, &WireColumn)| {
         let identity = relation.identity(idx);
+        let steps = rules.identities.get(idx).and_then(Option::as_ref);
+        let steps = steps.map(|found| (found.start.to_string(), found.increment.to_string()));
+        let steps = steps
+            .as_ref()
+            .map(|(start, step)| (start.as_str(), step.as_str()));
         let generated = rules.generated.get(idx).cloned().flatten();
         let default = shown_default(relation, idx, column);
         let mut row = view.table();
@@ -147,6 +152,8 @@ fn columns(view: &View<'_>) -> Vec<Row> {
                     .map(|kind| if kind == "a" { "ALWAYS" } else { "BY DEFAULT" })
                     .into(),
             ),
+            ("identity_start", steps.map(|(start, _)| start).into()),
+            ("identity_increment", steps.map(|(_, step)| step).into()),
             ("identity_cycle", yes_or_no(false)),
             (
                 "is_generated",

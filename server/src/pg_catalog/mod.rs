@@ -27,6 +27,7 @@ mod rewrite;
 mod roles;
 mod schema;
 mod server_tables;
+mod shown;
 mod view_rows;
 
 use std::sync::Arc;
@@ -34,6 +35,8 @@ use std::sync::Arc;
 use auspex_planner::{SessionExtension, SessionFacts};
 use datafusion::catalog::CatalogProviderList;
 use datafusion::error::{DataFusionError, Result};
+use datafusion::execution::SessionState;
+use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::SessionContext;
 use datafusion::sql::sqlparser::ast::Statement;
 
@@ -84,5 +87,9 @@ impl SessionExtension for PgCatalog {
     fn rewrite(&self, statement: &mut Statement) -> Result<()> {
         rewrite::rewrite(statement);
         Ok(())
+    }
+
+    fn present(&self, plan: LogicalPlan, state: &SessionState) -> Result<LogicalPlan> {
+        shown::present(plan, state)
     }
 }

@@ -222,6 +222,13 @@ impl Objects {
         Ok(self.object(oid)?.and_then(|object| object.comment))
     }
 
+    /// The comment on a column, by its number from 1.
+    pub(super) fn column_comment(&self, oid: i32, column: i64) -> Result<Option<String>> {
+        let column = usize::try_from(column).unwrap_or(0);
+        let object = self.object(oid)?;
+        Ok(object.and_then(|mut object| object.column_comments.remove(&column)))
+    }
+
     fn object(&self, oid: i32) -> Result<Option<ObjectFacts>> {
         match u32::try_from(oid) {
             Ok(oid) => Ok(self.facts.by_oid(oid)?),

@@ -60,7 +60,7 @@ pub(super) fn rows(objects: &Objects, name: &str) -> Result<Option<Vec<Row>>> {
     }))
 }
 
-/// The comments on schemas and relations.
+/// The comments on schemas, relations and columns.
 fn comments(objects: &Objects) -> Result<Vec<Row>> {
     let facts = objects.facts();
     let mut rows = Vec::new();
@@ -70,15 +70,15 @@ fn comments(objects: &Objects) -> Result<Vec<Row>> {
     ] {
         let class = columns::find(PG_CATALOG, catalog).map_or(0, |relation| relation.oid);
         for object in described {
-            let Some(comment) = object.comment else {
-                continue;
-            };
-            rows.push(vec![
-                ("objoid", Cell::Int(i64::from(object.oid))),
-                ("classoid", class.into()),
-                ("objsubid", 0.into()),
-                ("description", comment.into()),
-            ]);
+            let own = object.comment.map(|comment| (0, comment));
+            for (column, comment) in own.into_iter().chain(object.column_comments) {
+                rows.push(vec![
+                    ("objoid", Cell::Int(i64::from(object.oid))),
+                    ("classoid", class.into()),
+                    ("objsubid", column.into()),
+                    ("description", comment.into()),
+                ]);
+            }
         }
     }
     Ok(rows)

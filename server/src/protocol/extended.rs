@@ -5,6 +5,7 @@
 
 mod pipeline;
 mod portals;
+mod scroll;
 
 use std::sync::Arc;
 
@@ -33,6 +34,7 @@ use super::types::{
     row_description, wire_columns_as,
 };
 use crate::sqlstate::Failure;
+use scroll::Kept;
 
 /// A statement that was parsed and planned.
 pub(super) struct Prepared {
@@ -153,6 +155,8 @@ pub(super) struct Cursor {
     rows: Option<RecordBatch>,
     /// Whether rows are counted but not sent.
     pub(super) passes_over: bool,
+    /// What a cursor that moves backwards has read.
+    kept: Option<Kept>,
 }
 
 /// How a fetch ended.
@@ -181,6 +185,7 @@ impl Cursor {
             batch: None,
             rows: None,
             passes_over: false,
+            kept: None,
         }
     }
 

@@ -3,6 +3,7 @@
 //! In: a whole message as it came; out: nothing, or what is wrong with it. The library trusts the counts and lengths in
 //! a message, and leaves what stands behind its end to the next one. What a message says is not judged here.
 
+use super::encoding::fault_of;
 use crate::sqlstate::Failure;
 
 /// Bytes of a message before its body: its kind and its length, which counts itself.
@@ -16,7 +17,7 @@ pub(super) struct Malformed {
 }
 
 /// What is wrong with a message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum Wrong {
     /// A count or a length leads beyond its end.
     Short,
@@ -24,6 +25,8 @@ enum Wrong {
     Long,
     /// A text has no end.
     Unterminated,
+    /// A text is no UTF-8, as the message says.
+    Encoding(String),
     /// It calls a function by its number, which only PostgreSQL has.
     FunctionCall,
 }
@@ -41,10 +44,11 @@ impl Malformed {
 
     /// In PostgreSQL's words.
     pub(super) fn failure(&self) -> Failure {
-        match self.wrong {
+        match &self.wrong {
             Wrong::Short => Failure::protocol("insufficient data left in message"),
             Wrong::Long => Failure::protocol("invalid message format"),
             Wrong::Unterminated => Failure::protocol("invalid string in message"),
+            Wrong::Encoding(message) => Failure::error("22021", message.clone()),
             Wrong::FunctionCall => {
                 let message = "function calls by number are not supported";
                 Failure::error("0A000", message).with_hint("Call the function in a SELECT.")
@@ -85,6 +89,10 @@ pub(super) fn check(message: &[u8]) -> Result<(), Malformed> {
     let checked = checked.and_then(|()| match body.0.is_empty() {
         true => Ok(()),
         false => Err(Wrong::Long),
+    });
+    let checked = checked.and_then(|()| match fault_of(message) {
+        Some(wrong) => Err(Wrong::Encoding(wrong)),
+        None => Ok(()),
     });
     checked.map_err(|wrong| Malformed { kind, wrong })
 }

@@ -13,6 +13,7 @@
 mod cancel;
 mod connection;
 mod copy;
+mod encoding;
 mod extended;
 mod layout;
 mod listener;

@@ -317,19 +317,12 @@ impl<S: Stream> Connection<S> {
     ) -> Result<(), Interruption> {
         let name = &fetch.cursor;
         let portal = self.portals.get(name).ok_or_else(|| missing_cursor(name))?;
-        let limit = match fetch.count {
-            FetchCount::Rows(0) | FetchCount::Back if portal.scrolls => {
-                let message = "moving a cursor backwards is not supported yet";
-                return Err(Failure::error("0A000", message).into());
-            }
-            FetchCount::Rows(0) | FetchCount::Back => {
-                let hint = "Only FETCH NEXT, FETCH n, FETCH FORWARD and FETCH ALL are there.";
-                let failure = Failure::error("55000", "cursor can only scan forward");
-                return Err(failure.with_hint(hint).into());
-            }
-            FetchCount::Rows(n) => Some(usize::try_from(n).unwrap_or(usize::MAX)),
-            FetchCount::All => None,
-        };
+        let scrolls = portal.scrolls;
+        if !scrolls && !is_forward(fetch.count) {
+            let hint = "Declare it with SCROLL option to enable backward scan.";
+            let failure = Failure::error("55000", "cursor can only scan forward");
+            return Err(failure.with_hint(hint).into());
+        }
         let prepared = Arc::clone(&portal.prepared);
         let formats = match portal.formats.first() {
             // A binary cursor is binary whatever is asked for.
@@ -349,12 +342,47 @@ impl<S: Stream> Connection<S> {
         let Some(mut portal) = self.portals.remove(name) else {
             return Err(missing_portal(name).into());
         };
-        let n_rows = self
-            .fetch_rows(&mut portal, formats, limit, fetch.moves)
-            .await?;
+        let n_rows = match (scrolls, fetch.count) {
+            (true, _) => self.scroll_rows(&mut portal, formats, fetch).await?,
+            (false, FetchCount::Relative(by)) => {
+                // Those between are passed over.
+                let between = usize::try_from(by - 1).ok();
+                let passed = Arc::clone(&formats);
+                self.fetch_rows(&mut portal, passed, between, true).await?;
+                let moves = fetch.moves;
+                self.fetch_rows(&mut portal, formats, Some(1), moves)
+                    .await?
+            }
+            (false, count) => {
+                let limit = match count {
+                    FetchCount::Forward(n) => Some(usize::try_from(n).unwrap_or(usize::MAX)),
+                    _ => None,
+                };
+                let moves = fetch.moves;
+                self.fetch_rows(&mut portal, formats, limit, moves).await?
+            }
+        };
         self.portals.insert(name.clone(), portal);
         let verb = if fetch.moves { "MOVE" } else { "FETCH" };
         Ok(self.complete(format!("{verb} {n_rows}")).await?)
+    }
+
+    async fn scroll_rows(
+        &mut self,
+        portal: &mut Portal,
+        formats: Arc<[FieldFormat]>,
+        fetch: &Fetch,
+    ) -> Result<usize, Interruption> {
+        let prepared = Arc::clone(&portal.prepared);
+        let Some(mut cursor) = portal.take_open() else {
+            return Ok(0);
+        };
+        cursor.use_formats(formats)?;
+        cursor.passes_over = fetch.moves;
+        let (text, start) = (prepared.text.as_str(), prepared.start);
+        let n_rows = self.scroll(&mut cursor, fetch.count, text, start).await?;
+        portal.put_open(cursor);
+        Ok(n_rows)
     }
 
     async fn fetch_rows(
@@ -399,6 +427,15 @@ impl<S: Stream> Connection<S> {
             Event::Done(_) => Ok(()),
             event => Err(event.failure(&prepared.text, prepared.start).into()),
         }
+    }
+}
+
+/// Whether a fetch asks for rows that come next.
+fn is_forward(count: FetchCount) -> bool {
+    match count {
+        FetchCount::Forward(_) | FetchCount::ForwardAll => true,
+        FetchCount::Relative(by) => by > 0,
+        FetchCount::Backward(_) | FetchCount::BackwardAll | FetchCount::Absolute(_) => false,
     }
 }
 

@@ -235,3 +235,40 @@ async fn a_statement_may_have_ten_thousand_parameters() {
         (10_000, 50_005_000)
     );
 }
+
+/// A text that is no UTF-8 is refused as such, and nothing else is.
+#[tokio::test]
+async fn texts_that_are_not_utf8_are_refused() {
+    let fixture = Fixture::start().await;
+    let mut stream = TcpStream::connect(fixture.server.address()).await.unwrap();
+    stream.write_all(&startup()).await.unwrap();
+    stream
+        .write_all(&message(b'Q', b"SELECT 'a\xffb'\0"))
+        .await
+        .unwrap();
+    let mut parse = message(b'P', b"\0SELECT '\xc3('\0\0\0");
+    parse.extend(message(b'D', b"S\0"));
+    parse.extend(message(b'S', b""));
+    stream.write_all(&parse).await.unwrap();
+    stream
+        .write_all(&message(b'Q', "SELECT 'ä\u{fffd}'\0".as_bytes()))
+        .await
+        .unwrap();
+    let mut answer = Vec::new();
+    let last = "ä\u{fffd}".as_bytes();
+    while !answer.windows(last.len()).any(|bytes| bytes == last) {
+        let read = stream.read_buf(&mut answer);
+        let read = tokio::time::timeout(Duration::from_secs(30), read).await;
+        assert_ne!(read.unwrap().unwrap(), 0, "the connection ended");
+    }
+    let answer = String::from_utf8_lossy(&answer);
+    let failures = answer.matches("C22021").count();
+    assert_eq!(failures, 2, "{answer}");
+    for expected in [
+        "invalid byte sequence for encoding \"UTF8\": 0xff",
+        "invalid byte sequence for encoding \"UTF8\": 0xc3 0x28",
+        "ä\u{fffd}",
+    ] {
+        assert!(answer.contains(expected), "{expected}: {answer}");
+    }
+}

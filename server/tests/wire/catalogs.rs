@@ -166,3 +166,47 @@ async fn psql_itself_shows_the_catalog() {
     shows("\\df", "");
     shows("\\dfS upper", "pg_catalog|upper|text|text|func");
 }
+
+/// A result's columns say which column of which relation they are; names of objects have a type of their own.
+#[tokio::test]
+async fn results_tell_where_their_columns_come_from() {
+    let fixture = Fixture::start().await;
+    let client = fixture.connect().await;
+    client
+        .batch_execute(
+            "CREATE TABLE dept (id INT, name TEXT); CREATE TABLE emp (name TEXT, dept INT);
+             CREATE VIEW names AS SELECT name, id FROM dept",
+        )
+        .await
+        .unwrap();
+    let oid = async |name: &str| -> u32 {
+        let text = format!("SELECT '{name}'::regclass::oid");
+        rows(&client, &text).await[0].parse().unwrap()
+    };
+    let (dept, emp, names) = (oid("dept").await, oid("emp").await, oid("names").await);
+    let text = "SELECT d.name, e.name AS who, d.id + 1, n.id, x.dept \
+                FROM dept d JOIN emp e ON e.dept = d.id JOIN names n ON n.id = d.id \
+                JOIN (SELECT dept FROM emp) x ON x.dept = d.id WHERE d.id > 0 ORDER BY 1 LIMIT 5";
+    let statement = client.prepare(text).await.unwrap();
+    let origin = |column: &tokio_postgres::Column| (column.table_oid(), column.column_id());
+    let origins: Vec<_> = statement.columns().iter().map(origin).collect();
+    let expected = [
+        (Some(dept), Some(2)),
+        (Some(emp), Some(1)),
+        (None, None),
+        (Some(names), Some(2)),
+        (Some(emp), Some(2)),
+    ];
+    assert_eq!(origins, expected);
+    client.query(&statement, &[]).await.unwrap();
+    let text = "SELECT 'emp'::regclass, c.oid::regclass AS o, 'int4'::regtype FROM pg_class c WHERE relname = 'emp'";
+    assert_eq!(rows(&client, text).await, ["emp|emp|integer"]);
+    let statement = client.prepare(text).await.unwrap();
+    let types: Vec<u32> = statement
+        .columns()
+        .iter()
+        .map(|c| c.type_().oid())
+        .collect();
+    assert_eq!(types, [2205, 2205, 2206]);
+    assert_eq!(statement.columns()[0].name(), "regclass");
+}

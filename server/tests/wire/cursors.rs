@@ -139,6 +139,65 @@ async fn a_cursor_sees_what_was_there_when_it_was_declared() {
     assert_eq!(error_of(&client, "FETCH held").await.code().code(), "34000");
 }
 
+#[tokio::test]
+async fn a_scrollable_cursor_moves_backwards() {
+    let fixture = Fixture::start().await;
+    let client = fixture.connect().await;
+    client
+        .batch_execute(
+            "BEGIN; DECLARE c SCROLL CURSOR FOR SELECT value FROM generate_series(1, 20000) ORDER BY value",
+        )
+        .await
+        .unwrap();
+    for (fetch, expected) in [
+        ("FETCH 3 FROM c", &["1", "2", "3"][..]),
+        ("FETCH PRIOR FROM c", &["2"]),
+        ("FETCH RELATIVE 0 FROM c", &["2"]),
+        ("FETCH LAST FROM c", &["20000"]),
+        ("FETCH NEXT FROM c", &[]),
+        ("FETCH BACKWARD 2 FROM c", &["20000", "19999"]),
+        ("FETCH ABSOLUTE 9000 FROM c", &["9000"]),
+        ("FETCH RELATIVE -2 FROM c", &["8998"]),
+        ("FETCH ABSOLUTE -2 IN c", &["19999"]),
+        ("FETCH FIRST IN c", &["1"]),
+        ("FETCH -1 FROM c", &[]),
+        ("FETCH FORWARD 2 FROM c", &["1", "2"]),
+        ("FETCH BACKWARD ALL FROM c", &["1"]),
+        ("MOVE ABSOLUTE 4 FROM c; FETCH c", &["5"]),
+    ] {
+        assert_eq!(rows(&client, fetch).await, expected, "{fetch}");
+    }
+    let messages = client
+        .simple_query("MOVE LAST IN c; MOVE BACKWARD ALL IN c")
+        .await;
+    let counts: Vec<u64> = messages
+        .unwrap()
+        .iter()
+        .filter_map(|message| match message {
+            SimpleQueryMessage::CommandComplete(n) => Some(*n),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(counts, [1, 19_999]);
+    // Binary rows of the same cursor.
+    let row = client.query_one("FETCH ABSOLUTE 7 FROM c", &[]).await;
+    assert_eq!(row.unwrap().get::<_, i64>(0), 7);
+    // Without SCROLL a cursor can still pass rows over.
+    client
+        .batch_execute(
+            "DECLARE d CURSOR FOR SELECT value FROM generate_series(1, 9) ORDER BY value",
+        )
+        .await
+        .unwrap();
+    assert_eq!(rows(&client, "FETCH RELATIVE 3 FROM d").await, ["3"]);
+    let error = error_of(&client, "FETCH ABSOLUTE 1 FROM d").await;
+    assert_eq!(error.code().code(), "55000");
+    assert_eq!(
+        error.hint(),
+        Some("Declare it with SCROLL option to enable backward scan.")
+    );
+}
+
 /// psql reads by a cursor when it is told to, where psql is there.
 #[tokio::test]
 async fn psql_fetches_by_count() {

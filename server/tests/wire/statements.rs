@@ -244,3 +244,42 @@ async fn models_are_trained_and_used_through_the_wire() {
     let row = client.query_one(&predict, &[]).await.unwrap();
     assert!(row.get::<_, f64>(0) > 2_000.0);
 }
+
+/// `EXPLAIN (FORMAT JSON)` is one value of json that PostgreSQL's tools can draw.
+#[tokio::test]
+async fn plans_are_told_as_json() {
+    let fixture = Fixture::start().await;
+    let client = fixture.connect().await;
+    client
+        .batch_execute(
+            "CREATE TABLE t (id BIGINT, name TEXT); INSERT INTO t VALUES (1, 'a'), (2, 'b')",
+        )
+        .await
+        .unwrap();
+    let query = "SELECT name, count(*) FROM t WHERE id > 1 GROUP BY name ORDER BY 1";
+    for (text, is_measured) in [
+        (format!("EXPLAIN (FORMAT JSON) {query}"), false),
+        (format!("EXPLAIN (ANALYZE, FORMAT JSON) {query}"), true),
+    ] {
+        let statement = client.prepare(&text).await.unwrap();
+        let column = &statement.columns()[0];
+        assert_eq!(
+            (column.name(), column.type_().name()),
+            ("QUERY PLAN", "json")
+        );
+        let told = rows(&client, &text).await;
+        assert_eq!(told.len(), 1, "{text}");
+        let told: serde_json::Value = serde_json::from_str(&told[0]).unwrap();
+        let mut node = &told[0]["Plan"];
+        let mut names = Vec::new();
+        let mut is_counted = false;
+        while let Some(name) = node["Node Type"].as_str() {
+            names.push(name.to_owned());
+            is_counted |= node["Actual Rows"].is_u64();
+            node = &node["Plans"][0];
+        }
+        assert_eq!(is_counted, is_measured, "{told}");
+        assert!(names.iter().any(|name| name == "AggregateExec"), "{told}");
+        assert_eq!(names.last().map(String::as_str), Some("DataSourceExec"));
+    }
+}

@@ -2,7 +2,8 @@
 
 use std::error::Error;
 
-use tokio_postgres::types::{FromSql, Type};
+use bytes::BytesMut;
+use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
 
 use crate::{Fixture, rows};
 
@@ -19,6 +20,23 @@ impl<'a> FromSql<'a> for Raw {
     }
 }
 
+/// A binary value as it is sent.
+#[derive(Debug)]
+struct Sent(Vec<u8>);
+
+impl ToSql for Sent {
+    fn to_sql(&self, _: &Type, out: &mut BytesMut) -> Result<IsNull, Box<dyn Error + Sync + Send>> {
+        out.extend_from_slice(&self.0);
+        Ok(IsNull::No)
+    }
+
+    fn accepts(_: &Type) -> bool {
+        true
+    }
+
+    to_sql_checked!();
+}
+
 /// SQL, the wire type, the text form, and the binary form in hexadecimal.
 const VALUES: &[(&str, Type, &str, &str)] = &[
     ("true", Type::BOOL, "t", "01"),
@@ -26,6 +44,18 @@ const VALUES: &[(&str, Type, &str, &str)] = &[
     ("CAST(-2 AS SMALLINT)", Type::INT2, "-2", "fffe"),
     ("arrow_cast(200, 'UInt8')", Type::INT2, "200", "00c8"),
     ("CAST(70000 AS INT)", Type::INT4, "70000", "00011170"),
+    (
+        r#"'{"b":1}'::json"#,
+        Type::JSON,
+        r#"{"b":1}"#,
+        "7b2262223a317d",
+    ),
+    (
+        r#"'{"b":1}'::jsonb"#,
+        Type::JSONB,
+        r#"{"b": 1}"#,
+        "017b2262223a20317d",
+    ),
     (
         "arrow_cast(60000, 'UInt16')",
         Type::INT4,
@@ -309,4 +339,39 @@ async fn structs_travel_as_json_or_as_composite_values() {
     wanted.extend([0, 0, 0, 25, 0xff, 0xff, 0xff, 0xff]);
     wanted.extend([0, 0, 0, 16, 0, 0, 0, 1, 1]);
     assert_eq!(bytes, wanted);
+}
+
+#[tokio::test]
+async fn columns_of_json_are_json_to_clients() {
+    let fixture = Fixture::start().await;
+    let client = fixture.connect().await;
+    let text = "CREATE TABLE docs (id BIGINT, doc JSONB, raw JSON)";
+    client.batch_execute(text).await.unwrap();
+    // Parameters come in the binary form of the type that the client names, or as text.
+    let insert = "INSERT INTO docs VALUES (1, $1, $2)";
+    let insert = client
+        .prepare_typed(insert, &[Type::JSONB, Type::JSON])
+        .await
+        .unwrap();
+    let text = r#"{"a": [1, null]}"#;
+    let version = [b"\x01", text.as_bytes()].concat();
+    let (jsonb, json) = (Sent(version.clone()), Sent(text.into()));
+    client.execute(&insert, &[&jsonb, &json]).await.unwrap();
+    let bad = client
+        .execute("INSERT INTO docs VALUES (2, $1, NULL)", &[&"{"])
+        .await;
+    let error = bad.unwrap_err();
+    assert_eq!(error.as_db_error().unwrap().code().code(), "22P02");
+    let found = client
+        .query("SELECT doc, raw FROM docs", &[])
+        .await
+        .unwrap();
+    let types: Vec<Type> = found[0]
+        .columns()
+        .iter()
+        .map(|c| c.type_().clone())
+        .collect();
+    assert_eq!(types, [Type::JSONB, Type::JSON]);
+    let [Raw(doc), Raw(raw)] = [found[0].get(0), found[0].get(1)];
+    assert_eq!((doc, raw), (version, text.into()));
 }

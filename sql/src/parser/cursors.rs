@@ -15,7 +15,7 @@ pub(super) fn parse(cursor: &mut Cursor<'_>) -> Result<Statement, ParseError> {
     }
     // A name alone may also be one of the words below.
     let count = match cursor.rest().len() {
-        0 | 1 => FetchCount::Rows(1),
+        0 | 1 => FetchCount::Forward(1),
         _ => direction(cursor)?,
     };
     if !cursor.eat_word("FROM") {
@@ -30,50 +30,62 @@ pub(super) fn parse(cursor: &mut Cursor<'_>) -> Result<Statement, ParseError> {
 }
 
 fn direction(cursor: &mut Cursor<'_>) -> Result<FetchCount, ParseError> {
-    if cursor.eat_word("ALL") {
-        return Ok(FetchCount::All);
-    }
-    if cursor.eat_word("NEXT") {
-        return Ok(FetchCount::Rows(1));
-    }
-    if cursor.eat_word("FORWARD") {
-        return match cursor.eat_word("ALL") {
-            true => Ok(FetchCount::All),
-            false => count(cursor),
-        };
+    for (word, count) in [
+        ("ALL", FetchCount::ForwardAll),
+        ("NEXT", FetchCount::Forward(1)),
+        ("PRIOR", FetchCount::Backward(1)),
+        ("FIRST", FetchCount::Absolute(1)),
+        ("LAST", FetchCount::Absolute(-1)),
+    ] {
+        if cursor.eat_word(word) {
+            return Ok(count);
+        }
     }
     if cursor.eat_word("RELATIVE") {
-        return count(cursor);
-    }
-    for word in ["PRIOR", "FIRST", "LAST"] {
-        if cursor.eat_word(word) {
-            return Ok(FetchCount::Back);
-        }
-    }
-    if cursor.eat_word("BACKWARD") {
-        if !cursor.eat_word("ALL") {
-            count(cursor)?;
-        }
-        return Ok(FetchCount::Back);
+        return Ok(FetchCount::Relative(distance(cursor)?));
     }
     if cursor.eat_word("ABSOLUTE") {
-        count(cursor)?;
-        return Ok(FetchCount::Back);
+        return Ok(FetchCount::Absolute(distance(cursor)?));
     }
-    count(cursor)
+    if cursor.eat_word("BACKWARD") {
+        return match cursor.eat_word("ALL") {
+            true => Ok(FetchCount::BackwardAll),
+            false => Ok(steps(-count(cursor)?)),
+        };
+    }
+    if cursor.eat_word("FORWARD") && cursor.eat_word("ALL") {
+        return Ok(FetchCount::ForwardAll);
+    }
+    Ok(steps(count(cursor)?))
+}
+
+/// So many rows ahead, or behind if there are less than none; none is the same row again.
+fn steps(count: i64) -> FetchCount {
+    match count {
+        0 => FetchCount::Relative(0),
+        count if count > 0 => FetchCount::Forward(count.unsigned_abs()),
+        count => FetchCount::Backward(count.unsigned_abs()),
+    }
 }
 
 /// A number, or one row where none stands.
-fn count(cursor: &mut Cursor<'_>) -> Result<FetchCount, ParseError> {
+fn count(cursor: &mut Cursor<'_>) -> Result<i64, ParseError> {
     let is_number =
         |at: usize| matches!(cursor.peek(at).map(|t| &t.token), Some(Token::Number(..)));
-    if cursor.at_token(0, &Token::Minus) && is_number(1) {
-        cursor.advance(1);
-        cursor.integer("a number of rows")?;
-        return Ok(FetchCount::Back);
+    let is_signed = cursor.at_token(0, &Token::Minus) && is_number(1);
+    match is_signed || is_number(0) {
+        true => distance(cursor),
+        false => Ok(1),
     }
-    match is_number(0) {
-        true => Ok(FetchCount::Rows(cursor.integer("a number of rows")?)),
-        false => Ok(FetchCount::Rows(1)),
+}
+
+/// A whole number with or without a sign.
+fn distance(cursor: &mut Cursor<'_>) -> Result<i64, ParseError> {
+    let is_negative = cursor.eat_token(&Token::Minus);
+    if !is_negative {
+        cursor.eat_token(&Token::Plus);
     }
+    // Beyond this there are no rows.
+    let number = i64::try_from(cursor.integer("a number of rows")?).unwrap_or(i64::MAX);
+    Ok(if is_negative { -number } else { number })
 }

@@ -32,6 +32,9 @@ pub struct CatalogEntry {
     pub created_at_ms: i64,
     /// The text of COMMENT ON.
     pub comment: Option<String>,
+    /// Those of COMMENT ON COLUMN, by column.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub column_comments: BTreeMap<String, String>,
     /// Who may do what with it; of the objects about files of others, the definition says so.
     #[serde(default, skip_serializing_if = "Grants::is_empty")]
     pub grants: Grants,
@@ -50,6 +53,7 @@ impl CatalogEntry {
             owner: "postgres".into(),
             created_at_ms: 0,
             comment: None,
+            column_comments: BTreeMap::new(),
             grants: Grants::new(),
             definition,
         }

@@ -24,6 +24,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::error::Result;
+use crate::tables::json_mark::JsonKind;
 use crate::tables::snapshot::SnapshotFile;
 
 /// Some writers cut timestamps of the log to milliseconds.
@@ -75,7 +76,7 @@ impl DeltaFiles {
         let Some(views) = plain_files(snapshot) else {
             return Ok(None);
         };
-        let schema = without_metadata(&snapshot.arrow_schema());
+        let schema = without_notes(&snapshot.arrow_schema());
         let partition_columns = snapshot.metadata().partition_columns();
         let (partition_fields, file_fields): (Vec<FieldRef>, Vec<FieldRef>) = schema
             .fields()
@@ -315,13 +316,23 @@ impl LogColumns<'_> {
     }
 }
 
-/// A schema without what formats note on fields, which would make equal columns unequal.
+/// A schema without what formats note on fields, which would make equal columns unequal, but for the marks of json.
+pub(crate) fn without_notes(schema: &Schema) -> SchemaRef {
+    let marked = |field: &FieldRef| plain(field).with_metadata(JsonKind::marks_of(field));
+    Arc::new(Schema::new(
+        schema.fields().iter().map(marked).collect::<Vec<_>>(),
+    ))
+}
+
+/// A schema without any metadata, as data files have it.
 pub(crate) fn without_metadata(schema: &Schema) -> SchemaRef {
-    let plain =
-        |field: &FieldRef| Field::new(field.name(), field.data_type().clone(), field.is_nullable());
     Arc::new(Schema::new(
         schema.fields().iter().map(plain).collect::<Vec<_>>(),
     ))
+}
+
+fn plain(field: &FieldRef) -> Field {
+    Field::new(field.name(), field.data_type().clone(), field.is_nullable())
 }
 
 /// Upper bounds that hold although the log may have cut them.

@@ -62,7 +62,7 @@ impl DeltaSink {
         n_writers: usize,
     ) -> Result<Self> {
         let snapshot = version.snapshot()?;
-        let schema = shape.schema();
+        let schema = shape.file_schema();
         let places = shape.partition_columns.iter();
         let places = places.filter_map(|column| shape.position(column));
         let stats = WriterStatsConfig::from_config(snapshot.table_configuration());

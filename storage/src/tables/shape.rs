@@ -13,6 +13,7 @@ use deltalake::kernel::{Action, EagerSnapshot, Metadata, Protocol, StructType, n
 use serde_json::{Value, json};
 
 use crate::error::{Error, Result};
+use crate::tables::json_mark::JsonKind;
 use crate::tables::keys::KEY_PREFIX;
 use crate::tables::references::REFERENCE_PREFIX;
 
@@ -35,6 +36,22 @@ pub struct Identity {
     pub always: bool,
     /// The name of the numbers, which a rename of the column keeps.
     pub sequence: String,
+    /// The first number.
+    pub start: i64,
+    /// From each number to the next.
+    pub increment: i64,
+}
+
+impl Identity {
+    /// The number of the row that is the `count`th to get one, from 1. Error: `IdentityExhausted`.
+    pub fn number(&self, count: i64) -> Result<i64> {
+        let steps = count.checked_sub(1);
+        let far = steps.and_then(|steps| steps.checked_mul(self.increment));
+        let number = far.and_then(|far| self.start.checked_add(far));
+        number.ok_or_else(|| Error::IdentityExhausted {
+            column: self.sequence.clone(),
+        })
+    }
 }
 
 /// The definition of a table as one version of its log has it.
@@ -66,8 +83,13 @@ impl TableShape {
         }
     }
 
-    /// The columns as rows have them.
+    /// The columns as rows have them, with the marks of json.
     pub fn schema(&self) -> SchemaRef {
+        super::delta_files::without_notes(&self.schema)
+    }
+
+    /// The columns as data files have them.
+    pub(crate) fn file_schema(&self) -> SchemaRef {
         super::delta_files::without_metadata(&self.schema)
     }
 
@@ -94,16 +116,26 @@ impl TableShape {
     /// How the numbers of an identity column are given.
     pub fn identity_of(&self, column: &Field) -> Option<Identity> {
         let (kind, sequence) = column.metadata().get(IDENTITY_KEY)?.split_once(':')?;
+        // `always`, or with a start and steps of its own `always,10,5`.
+        let mut parts = kind.split(',');
+        let always = parts.next()? == "always";
+        let mut number = || parts.next().and_then(|digits| digits.parse().ok());
         Some(Identity {
-            always: kind == "always",
+            always,
             sequence: sequence.to_owned(),
+            start: number().unwrap_or(1),
+            increment: number().unwrap_or(1),
         })
     }
 
     /// Makes a column an identity column.
     pub fn set_identity(&mut self, idx: usize, identity: &Identity) {
         let kind = if identity.always { "always" } else { "default" };
-        let note = format!("{kind}:{}", identity.sequence);
+        let steps = match (identity.start, identity.increment) {
+            (1, 1) => String::new(),
+            (start, increment) => format!(",{start},{increment}"),
+        };
+        let note = format!("{kind}{steps}:{}", identity.sequence);
         self.set_note(idx, IDENTITY_KEY, Some(&note));
     }
 
@@ -219,9 +251,16 @@ impl TableShape {
         self.rename_in_references(&old, name);
     }
 
-    /// Gives a column another type, one of `stored_schema`.
-    pub fn set_type(&mut self, idx: usize, data_type: DataType) {
-        self.change(idx, |field| field.with_data_type(data_type));
+    /// Gives a column another type, that of a field of `stored_schema`.
+    pub fn set_type(&mut self, idx: usize, declared: &Field) {
+        self.change(idx, |field| {
+            let mut notes = field.metadata().clone();
+            notes.retain(|key, _| !JsonKind::KEYS.contains(&key.as_str()));
+            notes.extend(JsonKind::marks_of(declared));
+            field
+                .with_data_type(declared.data_type().clone())
+                .with_metadata(notes)
+        });
     }
 
     fn change(&mut self, idx: usize, change: impl FnOnce(Field) -> Field) {

@@ -11,6 +11,7 @@ use datafusion::arrow::compute::{CastOptions, cast_with_options};
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef, TimeUnit};
 
 use crate::error::{Error, Result};
+use crate::tables::json_mark::JsonKind;
 use crate::tables::row_checks::shown_row;
 
 /// The largest precision of a decimal that a Delta table stores.
@@ -20,6 +21,7 @@ const MAX_PRECISION: u8 = 38;
 ///
 /// Unsigned integers become the next wider signed ones, `UInt64` becomes `Int64` with a check of each value; all text
 /// types become `Utf8`, all byte strings `Binary`; dictionaries their values; `Null` becomes text, as in PostgreSQL.
+/// Json stays marked as such.
 /// Errors: `UnsupportedType` with the column, `DuplicateColumn` (names differ by more than case), `NoTableColumns`.
 pub fn stored_schema(schema: &Schema) -> Result<SchemaRef> {
     if schema.fields().is_empty() {
@@ -38,7 +40,8 @@ pub fn stored_schema(schema: &Schema) -> Result<SchemaRef> {
             column: field.name().clone(),
             data_type: field.data_type().to_string(),
         })?;
-        fields.push(Field::new(field.name(), data_type, field.is_nullable()));
+        let stored = Field::new(field.name(), data_type, field.is_nullable());
+        fields.push(stored.with_metadata(JsonKind::marks_of(field)));
     }
     Ok(Arc::new(Schema::new(fields)))
 }

@@ -131,6 +131,7 @@ public class Jdbc {
             try (PreparedStatement query = connection.prepareStatement("SELECT id, price FROM readings WHERE name = ?")) {
                 ResultSetMetaData columns = query.getMetaData();
                 check(columns.getPrecision(2) == 10 && columns.getScale(2) == 2, columns.getPrecision(2));
+                check(columns.getTableName(1).equals("readings"), columns.getTableName(1));
                 check(query.getParameterMetaData().getParameterTypeName(1).equals("text"), query.getParameterMetaData().getParameterTypeName(1));
             }
         });

@@ -7,6 +7,7 @@ from decimal import Decimal
 
 import psycopg
 from psycopg.rows import dict_row
+from psycopg.types.json import Json, Jsonb
 
 from steps import DSN, run
 
@@ -211,6 +212,33 @@ def works_asynchronously():
     assert asyncio.run(all()) == [0, 1, 2, 3]
 
 
+def decodes_columns_of_json():
+    connection.execute("CREATE TABLE docs (id int, doc jsonb, raw json)")
+    document = {"user": "ann", "tags": ["a", None], "n": 1.5}
+    insert = "INSERT INTO docs VALUES (1, %s, %s)"
+    connection.execute(insert, (Jsonb(document), Json([1, {"x": True}])))
+    for binary in (False, True):
+        cursor = connection.cursor(binary=binary).execute("SELECT doc, raw, doc->'tags', row_to_json(docs) FROM docs")
+        row = {"id": 1, "doc": document, "raw": [1, {"x": True}]}
+        assert cursor.fetchone() == (document, [1, {"x": True}], ["a", None], row), binary
+        assert [column.type_code for column in cursor.description] == [3802, 114, 3802, 114]
+    try:
+        connection.execute("INSERT INTO docs (doc) VALUES (%s)", ("{",))
+        raise AssertionError("no json was taken")
+    except psycopg.errors.InvalidTextRepresentation:
+        pass
+
+
+def scrolls():
+    with connection.transaction(), connection.cursor("there", scrollable=True) as cursor:
+        cursor.execute("SELECT generate_series(1, 100) AS n ORDER BY n")
+        assert cursor.fetchmany(3) == [(1,), (2,), (3,)]
+        cursor.scroll(-2)
+        assert cursor.fetchone() == (2,)
+        cursor.scroll(99, mode="absolute")
+        assert cursor.fetchall() == [(100,)]
+
+
 run(
     reads_types_as_text_and_binary,
     sends_parameters,
@@ -230,4 +258,6 @@ run(
     generates_keys,
     is_cancelled,
     works_asynchronously,
+    decodes_columns_of_json,
+    scrolls,
 )

@@ -5,8 +5,8 @@
 
 use std::sync::Arc;
 
-use auspex_storage::TableOperation;
-use datafusion::arrow::datatypes::DataType;
+use auspex_storage::{JsonKind, TableOperation};
+use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::sql::sqlparser::ast::{self, Expr, Ident};
 
 use super::{Altering, Source};
@@ -16,11 +16,11 @@ use crate::commands::tables::declared_schema;
 use crate::error::{Error, Result};
 use crate::session::Session;
 
-/// The type that a column of this declaration is stored with.
+/// The field that a column of this declaration is stored as.
 pub(super) async fn declared(
     session: &Arc<Session>,
     data_type: &ast::DataType,
-) -> Result<DataType> {
+) -> Result<FieldRef> {
     use auspex_sql::Statement;
     use datafusion::sql::parser::Statement as SqlStatement;
     let text = format!("CREATE TABLE declared (c {data_type})");
@@ -32,7 +32,7 @@ pub(super) async fn declared(
     {
         let schema = declared_schema(session, &create).await?;
         let schema = auspex_storage::stored_schema(&schema)?;
-        return Ok(schema.field(0).data_type().clone());
+        return Ok(Arc::clone(&schema.fields()[0]));
     }
     Err(Error::unsupported(format!("the column type {data_type}")))
 }
@@ -42,18 +42,24 @@ impl Altering<'_> {
         &mut self,
         session: &Arc<Session>,
         idx: usize,
-        data_type: DataType,
+        declared: &Field,
         using: Option<&Expr>,
     ) -> Result<()> {
         let field = Arc::clone(&self.shape.columns()[idx]);
-        let name = field.name();
-        if field.data_type() == &data_type && using.is_none() {
+        let (name, data_type) = (field.name(), declared.data_type());
+        let (found, wanted) = (JsonKind::of(&field), JsonKind::of(declared));
+        if field.data_type() == data_type && found == wanted && using.is_none() {
             return Ok(());
         }
         self.check_free(idx)?;
-        if using.is_none() && !converts(field.data_type(), &data_type) {
-            let message =
-                format!("column \"{name}\" cannot be cast automatically to type {data_type}");
+        let becomes_json = wanted.is_some() && found.is_none();
+        if using.is_none() && (becomes_json || !converts(field.data_type(), data_type)) {
+            let shown = match wanted {
+                Some(JsonKind::Json) => "json".to_owned(),
+                Some(JsonKind::Jsonb) => "jsonb".to_owned(),
+                None => data_type.to_string(),
+            };
+            let message = format!("column \"{name}\" cannot be cast automatically to type {shown}");
             let hint = "Say how values are converted: ALTER COLUMN ... TYPE ... USING expression.";
             return Err(Error::invalid("42804", message, Some(hint)));
         }
@@ -64,8 +70,8 @@ impl Altering<'_> {
             }
             (None, Source::Value(value)) => value.as_ref().clone(),
         };
-        self.sources[idx] = Source::Value(Box::new(cast_ast(value, &data_type)));
-        self.shape.set_type(idx, data_type);
+        self.sources[idx] = Source::Value(Box::new(cast_ast(value, data_type)));
+        self.shape.set_type(idx, declared);
         if let Some(default) = self.shape.default_of(&field) {
             let text = checked_default(session, &self.shape, idx, &parse_expr(&default)?)?;
             self.shape.set_default(idx, text.as_deref());

@@ -160,7 +160,7 @@ pub(in crate::commands) async fn drop_references(
         }
         let redefined = rewrite.redefine(&shape, None, TableOperation::Properties);
         match Box::pin(redefined).await {
-            Ok(_) => return record(session, table, &shape, text).await,
+            Ok(_) => return record(session, table, &shape, &[], text).await,
             Err(StorageError::Conflict { .. }) => {}
             Err(error) => return Err(error.into()),
         }

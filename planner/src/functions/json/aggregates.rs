@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use auspex_storage::JsonKind;
 use datafusion::arrow::array::{Array, ArrayRef, AsArray};
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
@@ -56,7 +57,11 @@ impl AggregateUDFImpl for JsonAggregate {
     }
 
     fn return_field(&self, _: &[FieldRef]) -> Result<FieldRef> {
-        Ok(Arc::new(json_field(self.name)))
+        let kind = match self.is_binary {
+            true => JsonKind::Jsonb,
+            false => JsonKind::Json,
+        };
+        Ok(Arc::new(json_field(self.name, kind)))
     }
 
     fn accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {

@@ -2,22 +2,13 @@
 //!
 //! In: an array and whether its texts are json already; out: one json value a row.
 
+use auspex_storage::JsonKind;
 use datafusion::arrow::array::{Array, ArrayRef, AsArray};
 use datafusion::arrow::datatypes::{DataType, Field};
 use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
 use datafusion::error::Result;
 
 use super::value::Json;
-
-/// Arrow's key of extension types, and its name of json.
-pub(super) const EXTENSION_KEY: &str = "ARROW:extension:name";
-pub(super) const JSON_NAME: &str = "arrow.json";
-
-/// Whether a column holds json.
-pub(crate) fn is_json(field: &Field) -> bool {
-    let extension = field.metadata().get(EXTENSION_KEY);
-    extension.is_some_and(|name| name == JSON_NAME)
-}
 
 /// The rows of an array as json.
 pub(super) fn to_json(array: &ArrayRef, field: &Field) -> Result<Vec<Json>> {
@@ -56,7 +47,7 @@ pub(super) fn to_json(array: &ArrayRef, field: &Field) -> Result<Vec<Json>> {
     }
     let options = FormatOptions::default();
     let formatter = ArrayFormatter::try_new(array.as_ref(), &options)?;
-    let is_json = is_json(field);
+    let is_json = JsonKind::of(field).is_some();
     let is_number = data_type.is_numeric();
     present(&|row| {
         let text = formatter.value(row).to_string();

@@ -6,11 +6,13 @@
 mod aggregates;
 mod convert;
 mod json_path;
+mod kept;
+mod row;
 mod value;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
+use auspex_storage::JsonKind;
 use datafusion::arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, Int32Array, ListBuilder, StringArray, StringBuilder,
     StructBuilder,
@@ -18,32 +20,75 @@ use datafusion::arrow::array::{
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Field, Fields};
 use datafusion::error::Result;
-use datafusion::logical_expr::{AggregateUDF, ReturnFieldArgs};
+use datafusion::logical_expr::{AggregateUDF, Expr, ReturnFieldArgs};
 
 use super::call::{ANY, Call, Function, failure, function};
-pub(super) use convert::is_json;
-use convert::{EXTENSION_KEY, JSON_NAME};
+pub(super) use kept::coalesce;
+pub(crate) use row::WHOLE_ROW;
+pub(super) use row::whole_row;
 use value::{Json, Layout};
 
-/// The metadata that tells of a column that it holds json.
-pub(super) fn mark() -> (String, String) {
-    (EXTENSION_KEY.to_owned(), JSON_NAME.to_owned())
+/// The text of a json value in the one form that `jsonb` has.
+pub fn jsonb_text(json: &str) -> Result<String> {
+    Ok(Json::read(json)?.normalized().write(Layout::Spaced))
 }
 
 /// The field of json.
-fn json_field(name: &str) -> Field {
-    let mark = HashMap::from([mark()]);
-    Field::new(name, DataType::Utf8, true).with_metadata(mark)
+fn json_field(name: &str, kind: JsonKind) -> Field {
+    Field::new(name, DataType::Utf8, true).with_metadata(kind.marks())
 }
 
-/// A function whose result is json.
+/// A function whose result is json: `jsonb` if its name or its first argument says so.
 fn json_function(
     name: &'static str,
     arities: &'static [usize],
     body: impl Fn(&Call<'_>) -> Result<ArrayRef> + Send + Sync + 'static,
 ) -> Function {
-    function(name, arities, DataType::Utf8, body)
-        .returning(|_: &ReturnFieldArgs| Ok(json_field("json")))
+    let returns = move |args: &ReturnFieldArgs| {
+        let given = args
+            .arg_fields
+            .first()
+            .and_then(|field| JsonKind::of(field));
+        let kind = match name.starts_with("jsonb") || name == AS_JSONB {
+            true => JsonKind::Jsonb,
+            false if IS_JSON.contains(&name) => JsonKind::Json,
+            false => given.unwrap_or(JsonKind::Json),
+        };
+        Ok(json_field("json", kind))
+    };
+    function(name, arities, DataType::Utf8, body).returning(returns)
+}
+
+/// Functions whose result is `json` whatever they are given.
+const IS_JSON: [&str; 2] = ["json_in", AS_JSON];
+/// Functions that say of a text that it is json already.
+const AS_JSON: &str = "as_json";
+const AS_JSONB: &str = "as_jsonb";
+
+/// A value as a column of json takes it: checked, and for `jsonb` in its one form.
+pub(super) fn read_as(kind: JsonKind, value: Expr) -> Expr {
+    let name = match kind {
+        JsonKind::Json => "json_in",
+        JsonKind::Jsonb => "jsonb_in",
+    };
+    let found = readers().into_iter().map(Function::build);
+    match found.into_iter().find(|function| function.name() == name) {
+        Some(function) => function.call(vec![value]),
+        None => value,
+    }
+}
+
+/// A text that is json, marked as such.
+pub(super) fn marked(kind: JsonKind, value: Expr) -> Expr {
+    marker(kind).build().call(vec![value])
+}
+
+fn marker(kind: JsonKind) -> Function {
+    let name = match kind {
+        JsonKind::Json => AS_JSON,
+        JsonKind::Jsonb => AS_JSONB,
+    };
+    json_function(name, &[1], |call| Ok(Arc::new(call.texts(0)?)))
 }
 
 /// The aggregates of this family.
@@ -58,6 +103,7 @@ pub(super) fn functions() -> Vec<Function> {
     functions.extend(spreaders());
     functions.extend(changers());
     functions.extend(json_path::functions());
+    functions.extend([JsonKind::Json, JsonKind::Jsonb].map(marker));
     functions
 }
 

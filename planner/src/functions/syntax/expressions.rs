@@ -106,6 +106,11 @@ fn replacement(expr: &Expr, zone: Option<&str>) -> Result<Option<Expr>> {
             pattern,
             ..
         } => like_any(expr, pattern, *negated, true),
+        Expr::BinaryOp { left, op, right }
+            if matches!(op, BinaryOperator::And | BinaryOperator::Or) =>
+        {
+            truths(left, op, right)
+        }
         Expr::BinaryOp { left, op, right } if *op == BinaryOperator::Overlaps => {
             overlaps(left, right)
         }
@@ -115,6 +120,24 @@ fn replacement(expr: &Expr, zone: Option<&str>) -> Result<Option<Expr>> {
         },
         _ => None,
     })
+}
+
+/// `'true' AND x`: a text beside AND and OR is a truth value.
+fn truths(left: &Expr, op: &BinaryOperator, right: &Expr) -> Option<Expr> {
+    let (is_left, is_right) = (truth(left), truth(right));
+    (is_left.is_some() || is_right.is_some()).then(|| Expr::BinaryOp {
+        left: Box::new(is_left.unwrap_or_else(|| left.clone())),
+        op: op.clone(),
+        right: Box::new(is_right.unwrap_or_else(|| right.clone())),
+    })
+}
+
+/// A text that stands for a truth value, as one; `None` for anything else.
+pub(super) fn truth(expr: &Expr) -> Option<Expr> {
+    match expr {
+        Expr::Nested(inner) => truth(inner),
+        expr => literal(expr).map(|_| cast_to(expr.clone(), DataType::Boolean)),
+    }
 }
 
 /// A text with the type before it.

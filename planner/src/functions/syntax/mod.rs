@@ -2,7 +2,7 @@
 //!
 //! In and out: a statement's syntax tree. Every step keeps the meaning; what cannot be kept is an error
 //! that names it. `expressions` has operators and literals, `googlesql` the forms of BigQuery, `relations` what stands
-//! in FROM, `unnest` arrays there, `elements` subqueries over them, `subqueries` EXISTS and IN among the columns of a result,
+//! in FROM, `unnest` arrays there, `elements` subqueries over them, `rows` subqueries that make a row, `subqueries` EXISTS and IN among the columns of a result,
 //! `ordered` the order in which aggregates gather. Plans nothing.
 
 mod arrays;
@@ -13,6 +13,7 @@ mod expressions;
 mod googlesql;
 mod ordered;
 mod relations;
+mod rows;
 mod subqueries;
 mod unnest;
 
@@ -77,6 +78,9 @@ impl VisitorMut for Spelling {
     }
 
     fn post_visit_select(&mut self, select: &mut Select) -> ControlFlow<Error> {
+        if let Some(truth) = select.selection.as_ref().and_then(expressions::truth) {
+            select.selection = Some(truth);
+        }
         subqueries::rewrite(select);
         flow(relations::unnest_columns(select))
     }
@@ -88,7 +92,7 @@ impl VisitorMut for Spelling {
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Error> {
         chains::balance(expr);
         let elements = match &*expr {
-            Expr::Subquery(query) => elements::value(query),
+            Expr::Subquery(query) => elements::value(query).or_else(|| rows::value(query)),
             Expr::Exists { subquery, negated } => elements::exists(subquery, *negated),
             _ => None,
         };

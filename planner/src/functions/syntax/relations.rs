@@ -304,15 +304,11 @@ fn rows(factor: &TableFactor) -> Result<Option<TableFactor>> {
         });
     let columns: Vec<TableAliasColumnDef> = named.collect();
     let (query, mut select) = template("SELECT 1")?;
-    let field = |name: &str| {
-        call(
-            "get_field",
-            vec![call("unnest", vec![array.clone()]), super::text(name)],
-        )
-    };
+    let element = || call("unnest", vec![array.clone()]);
+    let field = |name: &str| call("get_field", vec![element(), super::text(name)]);
     let mut exprs = match is_pairs {
-        true => vec![field("key"), field("value")],
-        false => vec![call("unnest", vec![array.clone()])],
+        true => vec![field("key"), as_elements(&name, field("value"))],
+        false => vec![as_elements(&name, element())],
     };
     if is_numbered {
         let numbers = vec![
@@ -333,6 +329,15 @@ fn rows(factor: &TableFactor) -> Result<Option<TableFactor>> {
         at: None,
     };
     Ok(Some(derived(query, select, Some(alias))))
+}
+
+/// The elements that a function of json gives, with the type that they have.
+fn as_elements(name: &str, element: Expr) -> Expr {
+    match name {
+        "json_array_elements" | "json_each" => call("as_json", vec![element]),
+        "jsonb_array_elements" | "jsonb_each" => call("as_jsonb", vec![element]),
+        _ => element,
+    }
 }
 
 /// The names of the columns of a call.

@@ -3,9 +3,9 @@
 //! In: columns of any type; out: json texts, in the forms in which structs travel. The text is compact, as that of
 //! PostgreSQL's `row_to_json`; where PostgreSQL puts spaces (`json_build_object`), so does this.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
+use auspex_planner::{JsonKind, jsonb_text};
 use datafusion::arrow::array::{Array, ArrayRef, AsArray as _, StringArray};
 use datafusion::arrow::datatypes::{DataType, Field};
 use datafusion::error::{DataFusionError, Result};
@@ -17,18 +17,19 @@ use crate::protocol::types::json_texts;
 /// The functions.
 pub(super) fn functions() -> Vec<ScalarUDF> {
     let mut functions = Vec::new();
-    for name in ["json_build_object", "jsonb_build_object"] {
-        functions.push(variadic(name, json(name), object));
+    let families: [([&'static str; 2], Body); 3] = [
+        (["json_build_object", "jsonb_build_object"], object),
+        (["json_build_array", "jsonb_build_array"], array),
+        (["json_agg_of", "jsonb_agg_of"], joined),
+    ];
+    for ([json, jsonb], body) in families {
+        functions.push(variadic(json, field(json, JsonKind::Json), body));
+        functions.push(binary(jsonb, body));
     }
-    for name in ["json_build_array", "jsonb_build_array"] {
-        functions.push(variadic(name, json(name), array));
+    for name in ["to_json", "row_to_json"] {
+        functions.push(variadic(name, field(name, JsonKind::Json), one));
     }
-    for name in ["to_json", "to_jsonb", "row_to_json"] {
-        functions.push(variadic(name, json(name), one));
-    }
-    for name in ["json_agg_of", "jsonb_agg_of"] {
-        functions.push(variadic(name, json(name), joined));
-    }
+    functions.push(binary("to_jsonb", one));
     functions
 }
 
@@ -59,10 +60,20 @@ fn new_null(n_rows: usize) -> Result<ArrayRef> {
     Ok(Arc::new(StringArray::new_null(n_rows)))
 }
 
-/// A column of json, by the mark that Arrow has for it.
-fn json(name: &str) -> Field {
-    let mark = ("ARROW:extension:name".to_owned(), "arrow.json".to_owned());
-    Field::new(name, DataType::Utf8, true).with_metadata(HashMap::from([mark]))
+type Body = fn(&Call) -> Result<ArrayRef>;
+
+/// A function whose result is `jsonb`: its values in their one form.
+fn binary(name: &'static str, body: Body) -> ScalarUDF {
+    variadic(name, field(name, JsonKind::Jsonb), move |call| {
+        let texts = body(call)?;
+        let texts = texts.as_string::<i32>().iter();
+        let texts = texts.map(|text| text.map(jsonb_text).transpose());
+        Ok(Arc::new(texts.collect::<Result<StringArray>>()?))
+    })
+}
+
+fn field(name: &str, kind: JsonKind) -> Field {
+    Field::new(name, DataType::Utf8, true).with_metadata(kind.marks())
 }
 
 fn column(call: &Call, idx: usize) -> Result<Vec<String>> {

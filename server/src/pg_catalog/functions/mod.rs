@@ -183,7 +183,7 @@ fn visibility(objects: &Objects) -> Vec<ScalarUDF> {
 
 /// Functions about what Auspex has none of.
 fn absent() -> Vec<ScalarUDF> {
-    let texts: [(&'static str, &[usize]); 11] = [
+    let texts: [(&'static str, &[usize]); 10] = [
         ("inet_server_addr", &[0]),
         ("inet_client_addr", &[0]),
         ("pg_get_triggerdef", &[1, 2]),
@@ -193,7 +193,6 @@ fn absent() -> Vec<ScalarUDF> {
         ("pg_get_serial_sequence", &[2]),
         ("pg_get_function_sqlbody", &[1]),
         ("pg_tablespace_location", &[1]),
-        ("col_description", &[2]),
         ("shobj_description", &[2]),
     ];
     let mut functions: Vec<ScalarUDF> = texts

@@ -4,13 +4,15 @@
 //! functions have PostgreSQL's own names for these conversions (`regclassin`, `regclassout` …), which
 //! no client writes; `rewrite` writes them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, LazyLock};
 
 use auspex_planner::SessionFacts;
-use datafusion::arrow::array::{ArrayRef, AsArray, Int32Array, RecordBatch, StringArray};
+use datafusion::arrow::array::{
+    Array as _, ArrayRef, AsArray, Int32Array, RecordBatch, StringArray, StructArray,
+};
 use datafusion::arrow::compute::cast;
-use datafusion::arrow::datatypes::{DataType, Int32Type};
+use datafusion::arrow::datatypes::{DataType, Field, Fields, Int32Type};
 use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::ScalarUDF;
 
@@ -20,7 +22,48 @@ use super::super::fresh;
 use super::super::ml_functions;
 use super::super::objects::Objects;
 use super::super::roles::roles;
-use super::scalar::{Call, function};
+use super::scalar::{Call, function, returning};
+use crate::protocol::types::TYPE_KEY;
+
+/// The conversions of names to plain numbers, and those to what a client is shown.
+const NUMBERS: [&str; 6] = [
+    "regclassnumber",
+    "regnamespacenumber",
+    "regtypenumber",
+    "regprocnumber",
+    "regrolenumber",
+    "regoperatornumber",
+];
+const SHOW: [&str; 4] = [
+    "regclassshow",
+    "regnamespaceshow",
+    "regtypeshow",
+    "regroleshow",
+];
+
+/// A function of one argument whose result is marked with a type.
+fn marked(
+    name: &'static str,
+    pg_type: &str,
+    data_type: DataType,
+    body: impl Fn(&Call) -> Result<ArrayRef> + Send + Sync + 'static,
+) -> ScalarUDF {
+    let mark = HashMap::from([(TYPE_KEY.to_owned(), pg_type.to_owned())]);
+    let field = Field::new(name, data_type, true).with_metadata(mark);
+    returning(name, &[1], field, body)
+}
+
+/// A number and its name.
+fn shown_struct() -> DataType {
+    DataType::Struct(shown_fields())
+}
+
+fn shown_fields() -> Fields {
+    Fields::from(vec![
+        Field::new("oid", DataType::Int32, true),
+        Field::new("name", DataType::Utf8, true),
+    ])
+}
 
 /// The kinds of objects that have such conversions.
 #[derive(Debug, Clone, Copy)]
@@ -64,16 +107,26 @@ pub(super) fn functions(session: &SessionFacts, objects: &Objects) -> Vec<Scalar
         ),
     ];
     for (kind, must, may, back) in names {
+        let stem = must.trim_end_matches("in");
         let strict = lookup.clone();
-        functions.push(function(must, &[1], DataType::Int32, move |call| {
-            strict.numbers(kind, call, true)
+        let numbers = move |call: &Call| strict.numbers(kind, call, true);
+        functions.push(marked(must, stem, DataType::Int32, numbers.clone()));
+        // The same as a plain number.
+        let plain = NUMBERS.iter().find(|name| name.starts_with(stem));
+        functions.extend(plain.map(|name| function(name, &[1], DataType::Int32, numbers)));
+        let shown = lookup.clone();
+        let show = SHOW.iter().find(|name| name.starts_with(stem));
+        functions.extend(show.map(|name| {
+            marked(name, stem, shown_struct(), move |call| {
+                shown.shown(kind, call)
+            })
         }));
         let lenient = lookup.clone();
         functions.push(function(may, &[1], DataType::Int32, move |call| {
             lenient.numbers(kind, call, false)
         }));
         let reverse = lookup.clone();
-        functions.push(function(back, &[1], DataType::Utf8, move |call| {
+        functions.push(marked(back, stem, DataType::Utf8, move |call| {
             reverse.names(kind, call)
         }));
     }
@@ -87,6 +140,7 @@ pub(super) fn functions(session: &SessionFacts, objects: &Objects) -> Vec<Scalar
         Ok(Arc::new(texts) as ArrayRef)
     }));
     functions.push(obj_description(objects));
+    functions.push(col_description(objects));
     functions
 }
 
@@ -159,6 +213,30 @@ impl Lookup {
             .map(|oid| Some(self.name(kind, oid?)))
             .collect();
         Ok(Arc::new(texts))
+    }
+
+    /// Numbers with their names, of either.
+    fn shown(&self, kind: Registered, call: &Call) -> Result<ArrayRef> {
+        let is_text = call.args.first().is_some_and(|a| a.data_type().is_string());
+        let (oids, names): (Int32Array, StringArray) = match is_text {
+            true => {
+                let names = call.texts(0)?;
+                let number = |name| self.number(kind, name).ok().flatten().unwrap_or(0);
+                (names.iter().map(|name| name.map(number)).collect(), names)
+            }
+            false => {
+                let oids = call.oids(0)?;
+                let names = oids.iter().map(|oid| Some(self.name(kind, oid?)));
+                (oids.clone(), names.collect())
+            }
+        };
+        let nulls = oids.nulls().cloned();
+        let columns: Vec<ArrayRef> = vec![Arc::new(oids), Arc::new(names)];
+        Ok(Arc::new(StructArray::try_new(
+            shown_fields(),
+            columns,
+            nulls,
+        )?))
     }
 
     /// The name of a number; a number without a name stands for itself, and 0 is `-`.
@@ -448,6 +526,22 @@ fn obj_description(objects: &Objects) -> ScalarUDF {
         };
         let oids = call.oids(0)?;
         let texts = oids.iter().enumerate().map(comment);
+        let texts = texts.collect::<Result<StringArray>>()?;
+        Ok(Arc::new(texts) as ArrayRef)
+    })
+}
+
+fn col_description(objects: &Objects) -> ScalarUDF {
+    let objects = objects.clone();
+    function("col_description", &[2], DataType::Utf8, move |call| {
+        let (oids, columns) = (call.oids(0)?, call.bigints(1)?);
+        let comment = |(oid, column): (Option<i32>, Option<i64>)| -> Result<Option<String>> {
+            let (Some(oid), Some(column)) = (oid, column) else {
+                return Ok(None);
+            };
+            objects.column_comment(oid, column)
+        };
+        let texts = oids.iter().zip(columns.iter()).map(comment);
         let texts = texts.collect::<Result<StringArray>>()?;
         Ok(Arc::new(texts) as ArrayRef)
     })

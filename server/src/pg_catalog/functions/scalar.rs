@@ -69,6 +69,16 @@ pub(super) fn function(
     returns: DataType,
     body: impl Fn(&Call) -> Result<ArrayRef> + Send + Sync + 'static,
 ) -> ScalarUDF {
+    returning(name, arities, Field::new(name, returns, true), body)
+}
+
+/// The same with the field of the result.
+pub(super) fn returning(
+    name: &'static str,
+    arities: &[usize],
+    returns: Field,
+    body: impl Fn(&Call) -> Result<ArrayRef> + Send + Sync + 'static,
+) -> ScalarUDF {
     let arity = |n: &usize| match n {
         0 => TypeSignature::Nullary,
         n => TypeSignature::Any(*n),
@@ -77,7 +87,7 @@ pub(super) fn function(
     ScalarUDF::from(CatalogFunction {
         name,
         signature,
-        returns: Arc::new(Field::new(name, returns, true)),
+        returns: Arc::new(returns),
         body: Arc::new(body),
     })
 }

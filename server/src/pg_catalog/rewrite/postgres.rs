@@ -9,8 +9,8 @@ use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
     AccessExpr, BinaryOperator, DataType, Expr, Function, FunctionArg, FunctionArgExpr,
-    FunctionArguments, Ident, ObjectName, ObjectNamePart, SelectItem, SetExpr, Statement,
-    TableFactor, Value, ValueWithSpan, Visit, VisitMut, Visitor, VisitorMut,
+    FunctionArguments, Ident, ObjectName, ObjectNamePart, SelectItem, Statement, TableFactor,
+    Value, ValueWithSpan, Visit, VisitMut, Visitor, VisitorMut,
 };
 
 use super::super::functions::EXPAND_ARRAY;
@@ -71,7 +71,7 @@ impl VisitorMut for Postgres {
     }
 
     fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
-        if let Some(row) = one_row(factor).or_else(|| subscripts::relation(factor)) {
+        if let Some(row) = subscripts::relation(factor) {
             *factor = row;
         }
         match factor {
@@ -202,49 +202,6 @@ fn is_series(name: &ObjectName) -> bool {
     last_name(name).is_some_and(|name| name == "generate_series")
 }
 
-/// Functions of one value that clients put into FROM.
-const VALUES: &[&str] = &[
-    "current_database",
-    "current_schema",
-    "current_schemas",
-    "current_setting",
-    "now",
-    "pg_backend_pid",
-    "pg_sleep",
-    "string_to_array",
-    "version",
-];
-
-/// A function of one value in FROM as a query of one row, whose column has the alias's or the function's name.
-fn one_row(factor: &TableFactor) -> Option<TableFactor> {
-    let (name, alias) = match factor {
-        TableFactor::Table {
-            name,
-            alias,
-            args: Some(_),
-            ..
-        } => (last_name(name)?, alias),
-        TableFactor::Function { name, alias, .. } => (last_name(name)?, alias),
-        _ => return None,
-    };
-    if !VALUES.contains(&name.as_str()) {
-        return None;
-    }
-    let alias = alias.as_ref().map_or(name, |alias| alias.name.to_string());
-    let mut call = factor.clone();
-    if let TableFactor::Table { alias, .. } | TableFactor::Function { alias, .. } = &mut call {
-        *alias = None;
-    }
-    let text = format!("SELECT * FROM (SELECT {call} AS {alias}) AS {alias}");
-    let Some(Statement::Query(query)) = super::statement_of(&text) else {
-        return None;
-    };
-    match *query.body {
-        SetExpr::Select(select) => select.from.into_iter().next().map(|from| from.relation),
-        _ => None,
-    }
-}
-
 /// The planner's series take bigints only; what is written out is one already.
 fn as_bigint(argument: &mut FunctionArg) {
     let FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) = argument else {
@@ -360,13 +317,8 @@ fn call(function: &Function) -> Option<Expr> {
         "json_agg" | "jsonb_agg" => {
             let mut aggregate = function.clone();
             aggregate.name = ObjectName::from(vec![Ident::new("array_agg")]);
-            let to_json = if name == "json_agg" {
-                "to_json"
-            } else {
-                "to_jsonb"
-            };
             for argument in arguments_mut(&mut aggregate) {
-                *argument = parsed(&format!("{to_json}({argument})"))?;
+                *argument = parsed(&format!("to_json({argument})"))?;
             }
             parsed(&format!("{name}_of({aggregate})"))
         }

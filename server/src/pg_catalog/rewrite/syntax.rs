@@ -263,12 +263,12 @@ fn cast(expr: &mut Expr) {
             replace(expr, &text);
         }
         // A number stays one; a text, as that of a call, is looked up.
-        (false, false) => {
-            if let Some(number) = parsed(&format!("{stem}in({innermost})")) {
+        (false, _) => {
+            if let Some(number) = parsed(&format!("{stem}number({innermost})")) {
                 **inner = number;
             }
         }
-        // Looked up, or shown, when the inner cast is visited.
-        (true, false) | (false, true) => {}
+        // Shown, when the inner cast is visited.
+        (true, false) => {}
     }
 }

@@ -196,6 +196,9 @@ fn cell_writer(array: &ArrayRef, pg_type: &Type, style: Style) -> Result<CellWri
         Type::INT2 | Type::INT4 | Type::INT8 | Type::OID | Type::XID => {
             integers(array).map(|get| integer_writer(get, pg_type, text))
         }
+        Type::REGCLASS | Type::REGNAMESPACE | Type::REGROLE | Type::REGTYPE => {
+            name_writer(array, text)
+        }
         Type::REGPROC => integers(array).map(|get| procedure_writer(get, text)),
         Type::FLOAT4 => singles(array).map(|get| -> CellWriter {
             if text {
@@ -222,7 +225,13 @@ fn cell_writer(array: &ArrayRef, pg_type: &Type, style: Style) -> Result<CellWri
             moment_writer(array, pg_type, style)
         }
         Type::BYTEA | Type::UUID => bytes_writer(array, pg_type, text),
-        // The binary form of text and json is the text.
+        // The binary form of jsonb is its version and the text, that of text and json the text.
+        Type::JSONB if !text => string_writer(array).map(|write| -> CellWriter {
+            Box::new(move |row, out| {
+                out.put_u8(1);
+                write(row, out);
+            })
+        }),
         _ if array.data_type().is_string() => string_writer(array),
         Type::JSON => Some(json_writer(array, style)?),
         Type::RECORD => Some(record_writer(array, style)?),
@@ -287,6 +296,17 @@ fn procedure_writer(get: Getter<i64>, text: bool) -> CellWriter {
         let name = crate::pg_catalog::procedure_name(get(row) as i32);
         out.put_slice(name.as_bytes());
     })
+}
+
+/// An object's name as text, and its number in binary.
+fn name_writer(array: &ArrayRef, text: bool) -> Option<CellWriter> {
+    let Some(both) = array.as_struct_opt() else {
+        return integers(array).map(|get| integer_writer(get, &Type::OID, text));
+    };
+    match text {
+        true => string_writer(both.columns().get(1)?),
+        false => integers(both.columns().first()?).map(|get| integer_writer(get, &Type::OID, text)),
+    }
 }
 
 fn singles(array: &ArrayRef) -> Option<Getter<f32>> {

@@ -3,6 +3,7 @@
 //! In: a nested array; out: one json value a row, in the forms of PostgreSQL's `to_json`: numbers and
 //! booleans plain, everything else a string in its text form. Never pretty-prints.
 
+use auspex_planner::JsonKind;
 use bytes::{BufMut, BytesMut};
 use datafusion::arrow::array::{Array, ArrayRef, AsArray};
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
@@ -13,7 +14,6 @@ use pgwire::api::results::FieldFormat;
 
 use super::encode::{CellWriter, ColumnWriter, Style, list_parts, nested_type, unpacked};
 use super::text::TimeZone;
-use super::wire_type::field_type;
 
 /// A writer of one json value a row.
 pub(super) fn json_writer(array: &ArrayRef, style: Style) -> Result<CellWriter> {
@@ -32,23 +32,25 @@ pub(crate) fn json_texts(array: &ArrayRef, field: &Field) -> Result<Vec<String>>
         zone: TimeZone::of("UTC"),
         separator: 'T',
     };
-    let write = if field_type(field) == Type::JSON && array.data_type().is_string() {
-        let column = ColumnWriter::try_new(array, &Type::JSON, style)?;
-        Box::new(
-            move |row: usize, out: &mut BytesMut| match column.is_null(row) {
-                true => out.put_slice(b"null"),
-                false => column.write(row, out),
-            },
-        )
-    } else {
-        nullable_writer(array, style)?
-    };
+    let write = field_writer(array, field, style)?;
     let text = |row| {
         let mut out = BytesMut::new();
         write(row, &mut out);
         String::from_utf8_lossy(&out).into_owned()
     };
     Ok((0..array.len()).map(text).collect())
+}
+
+/// A writer of the values of a field; what is json already stays as it is.
+fn field_writer(array: &ArrayRef, field: &Field, style: Style) -> Result<CellWriter> {
+    if JsonKind::of(field).is_none() {
+        return nullable_writer(array, style);
+    }
+    let column = ColumnWriter::try_new(array, &Type::JSON, style)?;
+    Ok(Box::new(move |row, out| match column.is_null(row) {
+        true => out.put_slice(b"null"),
+        false => column.write(row, out),
+    }))
 }
 
 /// As [`json_writer`], with `null` where the value is NULL.
@@ -103,7 +105,7 @@ fn struct_writer<'a>(
     let columns = array.as_struct().columns();
     let members = fields
         .zip(columns)
-        .map(|(field, column)| Ok((quoted(field.name()), nullable_writer(column, style)?)))
+        .map(|(field, column)| Ok((quoted(field.name()), field_writer(column, field, style)?)))
         .collect::<Result<Vec<_>>>()?;
     Ok(Box::new(move |row, out| {
         out.put_u8(b'{');

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use auspex_planner::{JsonKind, ORIGIN_KEY};
 use datafusion::arrow::datatypes::{DataType, Field, IntervalUnit, Schema, TimeUnit};
 use pgwire::api::Type;
 use pgwire::api::results::FieldFormat;
@@ -24,6 +25,8 @@ pub(crate) struct WireColumn {
     pub(crate) name: String,
     pub(crate) pg_type: Type,
     type_modifier: i32,
+    /// The number of the relation and that of the column in it; zeros for what is no column.
+    origin: (u32, i16),
 }
 
 impl WireColumn {
@@ -67,9 +70,13 @@ pub(crate) fn wire_columns_as(schema: &Schema, nested: Nested) -> Result<Vec<Wir
         name: crate::pg_catalog::displayed_name(field.name()).to_owned(),
         pg_type: match nested {
             Nested::Json => field_type(field),
-            Nested::Composite => composite_type(field),
+            Nested::Composite => match field_type(field) {
+                Type::JSON => composite_type(field),
+                known => known,
+            },
         },
         type_modifier: type_modifier(field.data_type()),
+        origin: origin(field).unwrap_or_default(),
     };
     Ok(schema.fields().iter().map(column).collect())
 }
@@ -78,10 +85,11 @@ pub(crate) fn wire_columns_as(schema: &Schema, nested: Nested) -> Result<Vec<Wir
 /// planner, and were described as what they are.
 pub(crate) fn are_described(found: &[WireColumn], described: &[WireColumn]) -> bool {
     let is_same = |(found, described): (&WireColumn, &WireColumn)| {
-        found == described
-            || (found.name == described.name
-                && found.pg_type == Type::INT4_ARRAY
-                && described.pg_type == Type::OID_ARRAY)
+        let are_same =
+            found.pg_type == described.pg_type && found.type_modifier == described.type_modifier;
+        let are_numbers = found.pg_type == Type::INT4_ARRAY && described.pg_type == Type::OID_ARRAY;
+        // Which table they come from may change.
+        found.name == described.name && (are_same || are_numbers)
     };
     found.len() == described.len() && found.iter().zip(described).all(is_same)
 }
@@ -91,8 +99,9 @@ pub(crate) fn row_description(columns: &[WireColumn], formats: &[FieldFormat]) -
     let describe = |(column, format): (&WireColumn, &FieldFormat)| {
         FieldDescription::new(
             column.name.clone(),
-            0,
-            0,
+            // The protocol's numbers are unsigned, pgwire's are not.
+            column.origin.0 as i32,
+            column.origin.1,
             column.pg_type.oid(),
             column.type_size(),
             column.type_modifier(),
@@ -100,6 +109,12 @@ pub(crate) fn row_description(columns: &[WireColumn], formats: &[FieldFormat]) -
         )
     };
     RowDescription::new(columns.iter().zip(formats).map(describe).collect())
+}
+
+/// Where a column of a result comes from, if the planner noted it.
+fn origin(field: &Field) -> Option<(u32, i16)> {
+    let (relation, column) = field.metadata().get(ORIGIN_KEY)?.split_once(':')?;
+    Some((relation.parse().ok()?, column.parse().ok()?))
 }
 
 /// The PostgreSQL type of a column, by its marks and its Arrow type.
@@ -112,18 +127,27 @@ pub(crate) fn field_type(field: &Field) -> Type {
     }
     match metadata.get(EXTENSION_KEY).map(String::as_str) {
         Some("arrow.uuid") if *field.data_type() == DataType::FixedSizeBinary(16) => Type::UUID,
-        Some("arrow.json") if field.data_type().is_string() => Type::JSON,
-        _ => pg_type(field.data_type()),
+        _ => match JsonKind::of(field) {
+            Some(JsonKind::Json) => Type::JSON,
+            Some(JsonKind::Jsonb) => Type::JSONB,
+            None => pg_type(field.data_type()),
+        },
     }
 }
 
 /// The type that a catalog column is marked with, where the values can travel as it.
 fn marked_type(name: &str, data_type: &DataType) -> Option<Type> {
     let is_list = matches!(data_type, DataType::List(_));
+    // A number, or both the number and the name.
+    let is_named = data_type.is_integer() || matches!(data_type, DataType::Struct(_));
     let marked = match name {
         "oid" if data_type.is_integer() => Type::OID,
         "xid" if data_type.is_integer() => Type::XID,
         "regproc" if data_type.is_integer() => Type::REGPROC,
+        "regclass" if is_named => Type::REGCLASS,
+        "regnamespace" if is_named => Type::REGNAMESPACE,
+        "regrole" if is_named => Type::REGROLE,
+        "regtype" if is_named => Type::REGTYPE,
         "name" if data_type.is_string() => Type::NAME,
         "char" if data_type.is_string() => Type::CHAR,
         "varchar" if data_type.is_string() => Type::VARCHAR,
@@ -257,6 +281,7 @@ fn type_size(pg_type: &Type) -> i16 {
         Type::BOOL => 1,
         Type::INT2 => 2,
         Type::INT4 | Type::FLOAT4 | Type::DATE | Type::OID | Type::XID | Type::REGPROC => 4,
+        Type::REGCLASS | Type::REGNAMESPACE | Type::REGROLE | Type::REGTYPE => 4,
         Type::CHAR => 1,
         Type::NAME => 64,
         Type::INT8 | Type::FLOAT8 | Type::TIME | Type::TIMESTAMP | Type::TIMESTAMPTZ => 8,

@@ -1,0 +1,157 @@
+//! Sequences in a statement: `pg_get_serial_sequence('t', 'id')` becomes the name, `'s'::regclass` the text.
+//!
+//! In: a syntax tree; out: the same with names that the functions of sequences take. Which columns are numbered stands in
+//! their table's log, which is read here.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use datafusion::sql::sqlparser::ast::{
+    DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, Statement,
+    Value, Visit, VisitMut, Visitor, VisitorMut,
+};
+
+use super::column_rules::{column_place, parse_expr};
+use super::model_scope::string_literal;
+use crate::access::TableUse;
+use crate::commands::name_parts;
+use crate::error::Result;
+use crate::sequences::sequence_name;
+use crate::session::Session;
+
+const SERIAL: &str = "pg_get_serial_sequence";
+
+/// Settles what a statement says of sequences.
+pub(super) async fn settle(session: &Arc<Session>, statement: &mut Statement) -> Result<()> {
+    let mut asked = Asked(Vec::new());
+    let _ = VisitMut::visit(statement, &mut Plain);
+    let _ = Visit::visit(&*statement, &mut asked);
+    let mut names = Vec::with_capacity(asked.0.len());
+    for (table, column) in asked.0 {
+        names.push(name_of(session, &table, &column).await?);
+    }
+    if !names.is_empty() {
+        names.reverse();
+        let _ = VisitMut::visit(statement, &mut Named(names));
+    }
+    Ok(())
+}
+
+/// The name of the sequence of a column as SQL writes it; `None` if it has none.
+async fn name_of(session: &Arc<Session>, table: &str, column: &str) -> Result<Option<String>> {
+    let parts = match parse_expr(table)? {
+        Expr::Identifier(name) => name_parts(&vec![name].into()),
+        Expr::CompoundIdentifier(names) => name_parts(&names.into()),
+        _ => vec![table.to_owned()],
+    };
+    let (schema, relation) = session.relation_parts(&parts)?;
+    let entry = session.managed_table(&schema, &relation, TableUse::Read)?;
+    let shape = session.tables().shape(&entry.id).await?;
+    // The column's name is no identifier: its letters are kept.
+    let idx = column_place(&shape, column, &relation)?;
+    let field = &shape.columns()[idx];
+    let quoted = |name: &str| match name
+        .chars()
+        .all(|c| c.is_ascii_lowercase() || c == '_' || c.is_ascii_digit())
+    {
+        true => name.to_owned(),
+        false => Ident::with_quote('"', name).to_string(),
+    };
+    Ok(shape.identity_of(field).map(|_| {
+        let sequence = sequence_name(&entry.name, field.name());
+        format!("{}.{}", quoted(&entry.schema), quoted(&sequence))
+    }))
+}
+
+fn name(function: &Function) -> String {
+    let last = function.name.0.last().and_then(|part| part.as_ident());
+    last.map_or_else(String::new, |name| name.value.to_lowercase())
+}
+
+/// The texts that the sequence of a column is asked for with.
+fn asked(expr: &Expr) -> Option<(String, String)> {
+    let Expr::Function(function) = expr else {
+        return None;
+    };
+    if name(function) != SERIAL {
+        return None;
+    }
+    let FunctionArguments::List(list) = &function.args else {
+        return None;
+    };
+    let text = |arg: &FunctionArg| match arg {
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => {
+            string_literal(expr).map(ToOwned::to_owned)
+        }
+        _ => None,
+    };
+    match list.args.as_slice() {
+        [table, column] => Some((text(table)?, text(column)?)),
+        _ => None,
+    }
+}
+
+/// Collects what is asked, in the order of visits.
+struct Asked(Vec<(String, String)>);
+
+impl Visitor for Asked {
+    type Break = ();
+
+    fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
+        self.0.extend(asked(expr));
+        ControlFlow::Continue(())
+    }
+}
+
+/// Puts the names in the place of the calls; the last one comes first.
+struct Named(Vec<Option<String>>);
+
+impl VisitorMut for Named {
+    type Break = ();
+
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        if asked(expr).is_some()
+            && let Some(name) = self.0.pop()
+        {
+            let value = name.map_or(Value::Null, Value::SingleQuotedString);
+            *expr = Expr::Cast {
+                kind: datafusion::sql::sqlparser::ast::CastKind::Cast,
+                expr: Box::new(Expr::Value(value.with_empty_span())),
+                data_type: DataType::Text,
+                array: false,
+                format: None,
+            };
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// A sequence is no relation here: its name stays a text.
+struct Plain;
+
+impl VisitorMut for Plain {
+    type Break = ();
+
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        let Expr::Function(function) = expr else {
+            return ControlFlow::Continue(());
+        };
+        if !["nextval", "currval"].contains(&name(function).as_str()) {
+            return ControlFlow::Continue(());
+        }
+        let FunctionArguments::List(list) = &mut function.args else {
+            return ControlFlow::Continue(());
+        };
+        for arg in &mut list.args {
+            if let FunctionArg::Unnamed(FunctionArgExpr::Expr(arg)) = arg
+                && let Expr::Cast {
+                    expr, data_type, ..
+                } = &*arg
+                && data_type.to_string().eq_ignore_ascii_case("regclass")
+            {
+                *arg = expr.as_ref().clone();
+            }
+        }
+        ControlFlow::Continue(())
+    }
+}

@@ -1,0 +1,41 @@
+//! `SELECT 'emp'::regclass`: names of objects as columns of a result, which have a type of their own.
+//!
+//! In: a client's query; out: the same, where such a column has both the number, which clients read in binary, and the
+//! name, which they read as text. Within a query a number is a number, and a name a text.
+
+use datafusion::arrow::datatypes::Field;
+use datafusion::common::Column;
+use datafusion::error::Result;
+use datafusion::execution::SessionState;
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
+
+use crate::protocol::types::TYPE_KEY;
+
+/// The types of such names.
+pub(super) const SHOWN: [&str; 4] = ["regclass", "regnamespace", "regrole", "regtype"];
+
+/// The type that a column is marked with.
+fn shown_type(field: &Field) -> Option<&'static str> {
+    let marked = field.metadata().get(TYPE_KEY)?;
+    let is_plain = field.data_type().is_integer() || field.data_type().is_string();
+    SHOWN.into_iter().find(|name| is_plain && name == marked)
+}
+
+/// The plan with such columns in the form in which they travel.
+pub(super) fn present(plan: LogicalPlan, state: &SessionState) -> Result<LogicalPlan> {
+    let fields = plan.schema().fields();
+    if !fields.iter().any(|field| shown_type(field).is_some()) {
+        return Ok(plan);
+    }
+    let mut columns = Vec::with_capacity(fields.len());
+    for (idx, field) in fields.iter().enumerate() {
+        let column = Expr::Column(Column::from(plan.schema().qualified_field(idx)));
+        let function = shown_type(field).map(|name| format!("{name}show"));
+        let function = function.and_then(|name| state.scalar_functions().get(&name));
+        columns.push(match function {
+            Some(function) => function.call(vec![column]).alias(field.name()),
+            None => column,
+        });
+    }
+    LogicalPlanBuilder::from(plan).project(columns)?.build()
+}
