@@ -208,6 +208,10 @@ fn alias_before(tokens: &[TokenWithSpan], end: usize) -> Option<usize> {
         BEFORE.iter().any(|word| is_word(tokens.get(at), word))
     };
     let alias = end.checked_sub(1).filter(|at| is_name(*at))?;
+    if is_word(tokens.get(alias), "TO") {
+        // RESTORE TABLE t TO VERSION AS OF 3.
+        return None;
+    }
     let before = alias.checked_sub(1)?;
     match is_word(tokens.get(before), "AS") {
         true => (before > 0 && is_name(before - 1)).then_some(before),

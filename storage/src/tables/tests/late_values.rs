@@ -126,7 +126,7 @@ async fn dates_do_not_lose_their_time_of_day() {
         let error = failure(&f, few, max).await;
         assert_eq!(error.sqlstate(), "22P02");
         let reason = "'2026-01-02T10:00:00' as type 'Date32' for column 0 at line 3";
-        assert!(error.to_string().ends_with(reason), "{error}");
+        assert!(error.to_string().contains(reason), "{error}");
     }
 }
 
