@@ -32,9 +32,9 @@ mod postgres_forms;
 mod redact;
 mod reference;
 mod statement;
-mod view_options;
 #[cfg(test)]
 mod tests;
+mod view_options;
 
 pub use access_statement::{
     AlterOwner, DefaultPrivileges, Grant, PrivilegeKind, PrivilegeObjects, RoleName, RoleOptions,

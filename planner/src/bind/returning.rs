@@ -15,7 +15,9 @@ use datafusion::datasource::empty::EmptyTable;
 use datafusion::error::{DataFusionError, Result as DfResult};
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryPool, MemoryReservation};
-use datafusion::logical_expr::LogicalPlan;
+use datafusion::logical_expr::simplify::SimplifyContext;
+use datafusion::logical_expr::{Expr, LogicalPlan};
+use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_plan::memory::MemoryStream;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
@@ -85,11 +87,19 @@ pub(crate) async fn bind_returning(
         ));
     }
     let seen = projection.input.schema();
-    let exprs = projection
-        .expr
-        .iter()
-        .map(|expr| bound.state.create_physical_expr(expr.clone(), seen))
-        .collect::<DfResult<Vec<_>>>()?;
+    // `now()` has a value only once it is simplified.
+    let context = SimplifyContext::builder()
+        .with_schema(Arc::clone(seen))
+        .with_config_options(Arc::clone(bound.state.config_options()))
+        .with_query_execution_start_time(bound.state.execution_props().query_execution_start_time)
+        .build();
+    let simplifier = ExprSimplifier::new(context);
+    let physical = |expr: &Expr| {
+        let simple = simplifier.simplify(simplifier.coerce(expr.clone(), seen)?)?;
+        bound.state.create_physical_expr(simple, seen)
+    };
+    let exprs = projection.expr.iter().map(physical);
+    let exprs = exprs.collect::<DfResult<Vec<_>>>()?;
     let nullable = columns.fields().iter();
     let nullable = nullable.map(|field| field.as_ref().clone().with_nullable(true));
     Ok(Arc::new(Returning {

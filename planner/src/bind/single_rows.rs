@@ -9,10 +9,8 @@ use datafusion::common::Column;
 use datafusion::common::tree_node::{Transformed, TreeNode as _};
 use datafusion::error::Result;
 use datafusion::functions_aggregate::first_last::first_value;
+use datafusion::logical_expr::{Expr, Limit, LogicalPlan, LogicalPlanBuilder, SortExpr, Subquery};
 use datafusion::logical_expr::{FetchType, SkipType};
-use datafusion::logical_expr::{
-    Expr, Limit, LogicalPlan, LogicalPlanBuilder, SortExpr, Subquery,
-};
 
 use crate::functions::single_value;
 
@@ -68,13 +66,15 @@ fn ordered(plan: &LogicalPlan, value: Expr) -> (&LogicalPlan, Expr, Vec<SortExpr
     match plan {
         LogicalPlan::Sort(sort) => (sort.input.as_ref(), value, sort.expr.clone()),
         // What is sorted by is not selected.
-        LogicalPlan::Projection(projection) => match (projection.input.as_ref(), projection.expr.as_slice()) {
-            (LogicalPlan::Sort(sort), [expr]) => {
-                let value = expr.clone().unalias();
-                (sort.input.as_ref(), value, sort.expr.clone())
+        LogicalPlan::Projection(projection) => {
+            match (projection.input.as_ref(), projection.expr.as_slice()) {
+                (LogicalPlan::Sort(sort), [expr]) => {
+                    let value = expr.clone().unalias();
+                    (sort.input.as_ref(), value, sort.expr.clone())
+                }
+                _ => (plan, value, vec![]),
             }
-            _ => (plan, value, vec![]),
-        },
+        }
         _ => (plan, value, vec![]),
     }
 }

@@ -237,7 +237,7 @@ pub(crate) async fn table(
                     }
                 })
             };
-            pins.provider(&name, open).await
+            pins.provider(&name, Box::pin(open)).await
         }
     }
 }

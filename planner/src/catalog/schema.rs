@@ -117,7 +117,7 @@ impl SchemaProvider for WarehouseSchema {
             .into()),
             _ => {
                 let state = session.context().state();
-                Ok(Some(pins::table(&session, &entry, &state).await?))
+                Ok(Some(Box::pin(pins::table(&session, &entry, &state)).await?))
             }
         }
     }

@@ -349,7 +349,10 @@ impl Copy {
     ) -> Result<u64> {
         let format = self.format()?;
         let mark = |name: &str, usual: &str| {
-            self.options.get(name).cloned().unwrap_or_else(|| usual.to_owned())
+            self.options
+                .get(name)
+                .cloned()
+                .unwrap_or_else(|| usual.to_owned())
         };
         if format == ExternalFormat::Csv && mark("delimiter", ",") == mark("quote", "\"") {
             let message = "COPY delimiter and quote must be different";

@@ -44,7 +44,12 @@ impl AggregateUDFImpl for SingleValue {
     }
 
     fn state_fields(&self, args: StateFieldsArgs) -> Result<Vec<FieldRef>> {
-        let value = args.return_field.as_ref().clone().with_name("value").with_nullable(true);
+        let value = args
+            .return_field
+            .as_ref()
+            .clone()
+            .with_name("value")
+            .with_nullable(true);
         let rows = Field::new("rows", DataType::UInt64, false);
         Ok(vec![Arc::new(value), Arc::new(rows)])
     }
@@ -88,7 +93,10 @@ impl Accumulator for Found {
     }
 
     fn state(&mut self) -> Result<Vec<ScalarValue>> {
-        Ok(vec![self.value.clone(), ScalarValue::UInt64(Some(self.n_rows))])
+        Ok(vec![
+            self.value.clone(),
+            ScalarValue::UInt64(Some(self.n_rows)),
+        ])
     }
 
     fn evaluate(&mut self) -> Result<ScalarValue> {

@@ -47,7 +47,38 @@ pub(crate) fn with_guards(mut rules: Vec<Rule>) -> Vec<Rule> {
     let last = FilterPushdown::new_post_optimization();
     let place = rules.iter().rposition(|rule| rule.name() == last.name());
     rules.insert(place.unwrap_or(rules.len()), Arc::new(Guards));
+    // Scans take in the columns that are computed of theirs, where nobody guards them any more.
+    let taken_in = rules
+        .iter()
+        .position(|rule| rule.name() == "ProjectionPushdown");
+    rules.insert(taken_in.unwrap_or(0), Arc::new(GuardedColumns));
     rules
+}
+
+/// Guards what is computed of rows.
+#[derive(Debug)]
+struct GuardedColumns;
+
+impl PhysicalOptimizerRule for GuardedColumns {
+    fn optimize(&self, plan: Plan, _config: &ConfigOptions) -> Result<Plan> {
+        plan.transform_up(|node| {
+            let projection = node.downcast_ref::<ProjectionExec>();
+            let guarded = projection.map(guarded_projection).transpose()?;
+            Ok(match guarded.flatten() {
+                Some(guarded) => Transformed::yes(guarded),
+                None => Transformed::no(node),
+            })
+        })
+        .data()
+    }
+
+    fn name(&self) -> &str {
+        "GuardedColumns"
+    }
+
+    fn schema_check(&self) -> bool {
+        true
+    }
 }
 
 /// See the module. It also takes out the barriers that kept the rules before it from moving conditions into views.
@@ -81,9 +112,6 @@ fn guarded(node: &Plan) -> Result<Option<Plan>> {
     }
     if let Some(filter) = node.downcast_ref::<FilterExec>() {
         return guarded_filter(filter);
-    }
-    if let Some(projection) = node.downcast_ref::<ProjectionExec>() {
-        return guarded_projection(projection);
     }
     if let Some(aggregate) = node.downcast_ref::<AggregateExec>() {
         return guarded_aggregate(aggregate);

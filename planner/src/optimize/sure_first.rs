@@ -53,7 +53,7 @@ impl OptimizerRule for SureFirst {
         let conditions = split_conjunction(&filter.predicate);
         let cannot_fail = |condition: &&Expr| cannot_fail(condition, schema);
         let is_first = conditions.first().is_none_or(cannot_fail);
-        if is_first || !conditions.iter().any(|condition| cannot_fail(condition)) {
+        if is_first || !conditions.iter().any(&cannot_fail) {
             return Ok(Transformed::no(LogicalPlan::Filter(filter)));
         }
         let (sure, others): (Vec<&Expr>, Vec<&Expr>) =

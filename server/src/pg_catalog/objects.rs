@@ -5,9 +5,9 @@
 
 use std::sync::{Arc, Weak};
 
-pub(super) use auspex_planner::{Key, ReferenceFacts};
 use auspex_planner::TextLimit;
 use auspex_planner::{CatalogFacts, FactsKind, ModelFacts, ObjectFacts, TableRules};
+pub(super) use auspex_planner::{Key, ReferenceFacts};
 use datafusion::arrow::datatypes::{Schema, SchemaRef};
 use datafusion::catalog::{CatalogProvider, CatalogProviderList, SchemaProvider, TableProvider};
 use datafusion::datasource::TableType;

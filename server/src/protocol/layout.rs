@@ -86,15 +86,15 @@ pub(super) fn check(message: &[u8]) -> Result<(), Malformed> {
         // Of others the library knows what to do, or that it does not know them.
         _ => return Ok(()),
     };
-    let checked = checked.and_then(|()| match body.0.is_empty() {
-        true => Ok(()),
-        false => Err(Wrong::Long),
-    });
-    let checked = checked.and_then(|()| match fault_of(message) {
-        Some(wrong) => Err(Wrong::Encoding(wrong)),
-        None => Ok(()),
-    });
-    checked.map_err(|wrong| Malformed { kind, wrong })
+    let wrong = match checked {
+        Err(wrong) => wrong,
+        Ok(()) if !body.0.is_empty() => Wrong::Long,
+        Ok(()) => match fault_of(message) {
+            Some(wrong) => Wrong::Encoding(wrong),
+            None => return Ok(()),
+        },
+    };
+    Err(Malformed { kind, wrong })
 }
 
 /// Name, text, and a number for each parameter type.

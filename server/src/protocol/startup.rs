@@ -126,7 +126,7 @@ mod tests {
             let mut startup = Startup::new();
             startup.protocol_number_major = major;
             startup.protocol_number_minor = minor;
-            for name in option {
+            if let Some(name) = option {
                 startup.parameters.insert(name.to_owned(), String::new());
             }
             let (version, told) = settled_version(&startup).ok()?;

@@ -76,10 +76,12 @@ pub(crate) async fn row_changes(
         true => newest,
         false => log.unchecked(to).await?,
     };
-    let read = commits.iter().flat_map(|commit| match commit.told.is_empty() {
-        true => [commit.added.as_slice(), commit.removed.as_slice()],
-        false => [commit.told.as_slice(), &[]],
-    });
+    let read = commits
+        .iter()
+        .flat_map(|commit| match commit.told.is_empty() {
+            true => [commit.added.as_slice(), commit.removed.as_slice()],
+            false => [commit.told.as_slice(), &[]],
+        });
     let names = read.flatten().map(|file| file.name.clone()).collect();
     if let Some(file) = missing(&end.table, names).await? {
         return Err(Error::VersionVacuumed {

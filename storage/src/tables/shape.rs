@@ -146,8 +146,11 @@ impl TableShape {
             let column = Arc::clone(&self.schema.fields()[idx]);
             if let Some(identity) = self.identity_of(&column) {
                 let sequence = format!("{}.{}", column.name(), uuid::Uuid::new_v4());
-                let always = identity.always;
-                self.set_identity(idx, &Identity { always, sequence });
+                let anew = Identity {
+                    sequence,
+                    ..identity
+                };
+                self.set_identity(idx, &anew);
                 is_changed = true;
             }
         }

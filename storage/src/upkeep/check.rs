@@ -167,7 +167,8 @@ impl Upkeep {
                 Ok(manifest) => {
                     report.files += 1;
                     let hash = manifest.pointer("/tensors/sha256").and_then(Value::as_str);
-                    let blob = hash.map(|hash| format!("models/{}/blobs/{hash}.safetensors", entry.id));
+                    let blob =
+                        hash.map(|hash| format!("models/{}/blobs/{hash}.safetensors", entry.id));
                     match blob {
                         Some(blob) if !present.contains(blob.as_str()) => {
                             report.add(&place, format!("file \"{blob}\" is missing"));

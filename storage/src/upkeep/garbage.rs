@@ -92,7 +92,9 @@ impl Upkeep {
             let swept = swept.await.map_err(|error| Error::Internal {
                 what: format!("a task that removes files ended early: {error}"),
             })?;
-            removed.removed.extend(swept.map_err(|error| Error::Io { source: error.into() })?);
+            removed.removed.extend(swept.map_err(|error| Error::Io {
+                source: error.into(),
+            })?);
         }
         Ok(removed)
     }
@@ -153,7 +155,9 @@ fn sweep(
             sweep(root, &entry.path(), before, dry_run, swept)?;
         }
         let name = entry.file_name();
-        let number = name.to_str().and_then(|name| Some(name.rsplit_once('#')?.1));
+        let number = name
+            .to_str()
+            .and_then(|name| Some(name.rsplit_once('#')?.1));
         let is_half = number.is_some_and(|number| number.bytes().all(|byte| byte.is_ascii_digit()));
         let meta = entry.metadata()?;
         if !kind.is_file() || !is_half || meta.modified()? >= before {
@@ -164,7 +168,11 @@ fn sweep(
         }
         let path = entry.path();
         swept.push(Removed {
-            path: path.strip_prefix(root).unwrap_or(&path).display().to_string(),
+            path: path
+                .strip_prefix(root)
+                .unwrap_or(&path)
+                .display()
+                .to_string(),
             bytes: meta.len(),
             reason: "half of a file whose writer has gone",
         });

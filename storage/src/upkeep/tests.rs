@@ -213,7 +213,10 @@ async fn tensors_that_were_cut_are_found() {
     std::fs::write(blob, [1_u8; 5]).unwrap();
     let problems = f.problems().await;
     assert_eq!(problems.len(), 1, "{problems:?}");
-    assert!(problems[0].contains("its content has the hash"), "{problems:?}");
+    assert!(
+        problems[0].contains("its content has the hash"),
+        "{problems:?}"
+    );
 }
 
 #[tokio::test]

@@ -18,9 +18,9 @@ use datafusion::logical_expr::{
     Volatility,
 };
 
-use super::super::{key_rows, reference_rows};
 use super::super::objects::Objects;
 use super::super::relation_rows::check_oid;
+use super::super::{key_rows, reference_rows};
 use super::names::{identifier_parts, quoted};
 
 /// Texts by number: the whole, then its parts.

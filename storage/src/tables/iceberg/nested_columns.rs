@@ -71,7 +71,11 @@ enum Source {
     /// A column of the file, as the library gives it.
     AsGiven(usize),
     /// A column whose fields are others in the file.
-    Written { at: usize, then: Type, now: Type },
+    Written {
+        at: usize,
+        then: Box<Type>,
+        now: Box<Type>,
+    },
     /// The file has nothing of it.
     Absent,
 }
@@ -167,8 +171,8 @@ fn ask(
         asked.push(*id);
         sources.push(Source::Written {
             at,
-            then: then.field_type.as_ref().clone(),
-            now: now.field_type.as_ref().clone(),
+            then: then.field_type.clone(),
+            now: now.field_type.clone(),
         });
         // Two columns must not have one name, which an old name of one may be.
         let name = now.name.clone();
