@@ -11,6 +11,7 @@ use auspex_storage::{CHANGE_COLUMNS, RowAction, TableShape};
 use datafusion::arrow::array::{Array as _, ArrayRef, AsArray as _, BooleanArray, RecordBatch};
 use datafusion::arrow::compute::filter_record_batch;
 use datafusion::arrow::datatypes::{Int32Type, Int64Type, Schema, SchemaRef};
+use datafusion::common::tree_node::TreeNode as _;
 use datafusion::datasource::empty::EmptyTable;
 use datafusion::error::{DataFusionError, Result as DfResult};
 use datafusion::execution::SendableRecordBatchStream;
@@ -95,8 +96,14 @@ pub(crate) async fn bind_returning(
         .build();
     let simplifier = ExprSimplifier::new(context);
     let physical = |expr: &Expr| {
-        let simple = simplifier.simplify(simplifier.coerce(expr.clone(), seen)?)?;
-        bound.state.create_physical_expr(simple, seen)
+        let mut expr = simplifier.coerce(expr.clone(), seen)?;
+        for rule in bound.state.analyzer().function_rewrites() {
+            let rewrite = |expr| rule.rewrite(expr, seen, bound.state.config_options());
+            expr = expr.transform_up(rewrite)?.data;
+        }
+        bound
+            .state
+            .create_physical_expr(simplifier.simplify(expr)?, seen)
     };
     let exprs = projection.expr.iter().map(physical);
     let exprs = exprs.collect::<DfResult<Vec<_>>>()?;

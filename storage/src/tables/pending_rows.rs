@@ -12,6 +12,7 @@ use datafusion::execution::SendableRecordBatchStream;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use deltalake::kernel::Action;
 use futures::StreamExt as _;
+use tokio::sync::MutexGuard;
 
 use crate::error::{Error, Result};
 use crate::tables::delta_log::{DeltaLog, DeltaVersion, Rebase};
@@ -132,37 +133,38 @@ impl DeltaLog {
 
     /// Shows the rows that wait for a file to whoever reads the log next.
     pub(crate) async fn settle(&self) -> Result<()> {
-        let Some(staging) = self.staging() else {
-            return Ok(());
-        };
-        let mut pending = staging.pending.lock().await;
-        if pending.is_empty() {
-            return Ok(());
+        if let Some((_held, newest, actions)) = self.write_pending().await? {
+            self.commit_written(&newest, actions, append_operation(), Rebase::Rows)
+                .await?;
         }
-        let newest = self.newest().await?;
-        let actions = pending.write(&newest).await?;
-        self.commit_written(&newest, actions, append_operation(), Rebase::Rows)
-            .await?;
         Ok(())
     }
 
     /// The same at the block's end, when only its commit will read them.
     pub(crate) async fn settle_last(&self) -> Result<()> {
+        if let (Some(staging), Some((_held, newest, actions))) =
+            (self.staging(), self.write_pending().await?)
+        {
+            let version = newest.number() + 1;
+            staging.keep(version, actions, append_operation(), Rebase::Rows);
+        }
+        Ok(())
+    }
+
+    /// Writes the rows that wait for a file, if there are some; what names it must follow the version at once, while
+    /// nobody else may look for such rows.
+    async fn write_pending(
+        &self,
+    ) -> Result<Option<(MutexGuard<'_, PendingRows>, DeltaVersion, Vec<Action>)>> {
         let Some(staging) = self.staging() else {
-            return Ok(());
+            return Ok(None);
         };
         let mut pending = staging.pending.lock().await;
         if pending.is_empty() {
-            return Ok(());
+            return Ok(None);
         }
         let newest = self.newest().await?;
         let actions = pending.write(&newest).await?;
-        staging.keep(
-            newest.number() + 1,
-            actions,
-            append_operation(),
-            Rebase::Rows,
-        );
-        Ok(())
+        Ok(Some((pending, newest, actions)))
     }
 }
