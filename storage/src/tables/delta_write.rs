@@ -33,6 +33,8 @@ use crate::tables::types::conform;
 const ROW_GROUP_BYTES: usize = 64 << 20;
 /// Bounds the row groups of narrow tables, so that a scan can be divided.
 const ROW_GROUP_ROWS: usize = 256 << 10;
+/// A page is read whole for the sake of one row of it: a look-up by key reads one of each column.
+const PAGE_ROWS: usize = 4 << 10;
 /// Columns with larger dictionaries are stored plain; each writer holds one for each column.
 const DICTIONARY_BYTES: usize = 256 << 10;
 const FILE_BYTES: NonZeroU64 = NonZeroU64::new(256 << 20).unwrap();
@@ -194,6 +196,7 @@ fn properties(schema: &Schema, n_writers: usize) -> WriterProperties {
     let mut properties = WriterProperties::builder()
         .set_compression(Compression::SNAPPY)
         .set_dictionary_page_size_limit(DICTIONARY_BYTES)
+        .set_data_page_row_count_limit(PAGE_ROWS)
         .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
         .set_max_row_group_bytes(Some(ROW_GROUP_BYTES / n_writers.max(1)));
     for field in schema
