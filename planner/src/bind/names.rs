@@ -220,6 +220,9 @@ pub(super) fn adopt_numbers(
     mark: char,
 ) -> bool {
     let message = error.strip_backtrace();
+    if message.contains("which would be ambiguous") {
+        return number_aliases(statement, mark);
+    }
     if !message.contains("Projections require unique expression names") {
         return false;
     }
@@ -229,6 +232,25 @@ pub(super) fn adopt_numbers(
     };
     let _ = VisitMut::visit(statement, &mut numbering);
     numbering.is_changed
+}
+
+/// Numbers the other names of a query's columns, of which one is that of a table's column: `SELECT e.id, 1 AS id FROM e`.
+fn number_aliases(statement: &mut Statement, mark: char) -> bool {
+    let mut is_changed = false;
+    if let Statement::Query(query) = statement
+        && let SetExpr::Select(select) = query.body.as_mut()
+    {
+        for (idx, item) in select.projection.iter_mut().enumerate() {
+            if let SelectItem::ExprWithAlias { alias, .. } = item
+                && !alias.value.contains(mark)
+            {
+                let name = crate::commands::folded(alias);
+                *alias = Ident::with_quote('"', format!("{name}{mark}{idx}"));
+                is_changed = true;
+            }
+        }
+    }
+    is_changed
 }
 
 struct Numbering {

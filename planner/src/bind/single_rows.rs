@@ -14,15 +14,24 @@ use datafusion::logical_expr::{FetchType, SkipType};
 
 use crate::functions::single_value;
 
+/// What the value is called: the join has the columns of the key beside it, of which it may be one.
+const VALUE: &str = "__auspex_value";
+
 /// Rewrites a plan.
 pub(super) fn looked_up(plan: LogicalPlan) -> Result<LogicalPlan> {
     let done = plan.transform_up_with_subqueries(|node| {
+        // Columns are known by the names of their expressions.
+        let has_columns = !matches!(node, LogicalPlan::Filter(_) | LogicalPlan::Join(_));
         node.map_expressions(|expr| {
             expr.transform_up(|expr| match expr {
                 Expr::ScalarSubquery(query) if is_look_up(&query) => {
                     let subquery = Arc::new(one_row(query.subquery.as_ref())?);
-                    let query = Subquery { subquery, ..query };
-                    Ok(Transformed::yes(Expr::ScalarSubquery(query)))
+                    let name = query.subquery.schema().field(0).name().clone();
+                    let value = Expr::ScalarSubquery(Subquery { subquery, ..query });
+                    Ok(Transformed::yes(match has_columns {
+                        true => value.alias(name),
+                        false => value,
+                    }))
                 }
                 expr => Ok(Transformed::no(expr)),
             })
@@ -40,9 +49,7 @@ fn is_look_up(query: &Subquery) -> bool {
 
 /// The same rows as one.
 fn one_row(plan: &LogicalPlan) -> Result<LogicalPlan> {
-    let (qualifier, field) = plan.schema().qualified_field(0);
-    let name = field.name().clone();
-    let value = Expr::Column(Column::from((qualifier, field)));
+    let value = Expr::Column(Column::from(plan.schema().qualified_field(0)));
     let (input, value) = match plan {
         LogicalPlan::Limit(limit) if is_first(limit) => {
             let (input, value, order) = ordered(&limit.input, value);
@@ -51,8 +58,8 @@ fn one_row(plan: &LogicalPlan) -> Result<LogicalPlan> {
         _ => (plan, single_value().call(vec![value])),
     };
     LogicalPlanBuilder::from(input.clone())
-        .aggregate(Vec::<Expr>::new(), vec![value.alias(&name)])?
-        .project(vec![Expr::Column(Column::from_name(name))])?
+        .aggregate(Vec::<Expr>::new(), vec![value.alias(VALUE)])?
+        .project(vec![Expr::Column(Column::from_name(VALUE))])?
         .build()
 }
 

@@ -86,12 +86,14 @@ fn explained_twice(tokens: &[TokenWithSpan]) -> Option<&TokenWithSpan> {
         .filter(|token| is_word(Some(token), "EXPLAIN"))
 }
 
-/// `EXPLAIN (FORMAT json)`, as PostgreSQL's clients write it, is DataFusion's `pgjson`.
+/// `EXPLAIN (FORMAT json)` and `text`, as PostgreSQL's clients write them, are DataFusion's `pgjson` and `indent`.
 fn explain_format(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
     if is_word(tokens.first(), "EXPLAIN") {
         for at in 2..closing(&tokens, 1).unwrap_or(0) {
             if are_words(&tokens, at, &["FORMAT", "JSON"]) {
                 tokens[at + 1].token = Token::make_word("pgjson", None);
+            } else if are_words(&tokens, at, &["FORMAT", "TEXT"]) {
+                tokens[at + 1].token = Token::make_word("indent", None);
             }
         }
     }
