@@ -81,8 +81,8 @@ fn telling(
 
 /// What reads fewer bytes of files is written by one thread, into one file.
 const PARALLEL_BYTES: u64 = 8 << 20;
-/// Into how many files larger sources are written at a time, whatever the machine: the division of a table's rows among
-/// files decides the parts in which a training reads them.
+/// Into how many files larger sources are written, whatever the machine and however many at a time: the division of a
+/// table's rows among files decides the parts in which a training reads them.
 const WRITERS: usize = 8;
 
 /// The rows of a plan for a table: in several streams where much is read.

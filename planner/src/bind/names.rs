@@ -21,18 +21,24 @@ use crate::session::Session;
 /// The name of a column that nothing names.
 const NAMELESS: &str = "?column?";
 
+/// The SELECT that names a query's columns: the first of united queries names those of all.
+pub(super) fn naming_select(query: &Query) -> Option<&Select> {
+    let mut body = query.body.as_ref();
+    loop {
+        body = match body {
+            SetExpr::Select(select) => return Some(select),
+            SetExpr::SetOperation { left, .. } => left,
+            SetExpr::Query(query) => query.body.as_ref(),
+            _ => return None,
+        };
+    }
+}
+
 /// A name for each output column that has none of its own; empty where a wildcard makes their number
 /// unknown.
 pub(crate) fn output_names(query: &Query) -> Vec<Option<String>> {
-    let mut body = query.body.as_ref();
-    // The first of united queries names the columns of all.
-    let select = loop {
-        body = match body {
-            SetExpr::Select(select) => break select,
-            SetExpr::SetOperation { left, .. } => left,
-            SetExpr::Query(query) => query.body.as_ref(),
-            _ => return Vec::new(),
-        };
+    let Some(select) = naming_select(query) else {
+        return Vec::new();
     };
     let is_wildcard = |item: &SelectItem| {
         matches!(

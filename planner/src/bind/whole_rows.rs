@@ -18,6 +18,7 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 
 use super::column_rules::parse_expr;
+use super::names::naming_select;
 use crate::commands::{folded, name_parts};
 use crate::functions::WHOLE_ROW;
 
@@ -200,15 +201,7 @@ impl Finder {
 
     /// The names that a query gives its columns; `None` if one has no name of its own.
     async fn query_columns(&self, query: &Query, state: &SessionState) -> Option<Vec<String>> {
-        let mut body = query.body.as_ref();
-        let select = loop {
-            body = match body {
-                SetExpr::Select(select) => break select,
-                SetExpr::SetOperation { left, .. } => left,
-                SetExpr::Query(query) => query.body.as_ref(),
-                _ => return None,
-            };
-        };
+        let select = naming_select(query)?;
         let mut columns = Vec::new();
         for item in &select.projection {
             match item {

@@ -40,8 +40,8 @@ pub struct Removed {
 }
 
 impl Upkeep {
-    /// Removes superseded entries of the log, folders of tables and models that the catalog does not name, and tensor
-    /// files that no manifest names.
+    /// Removes superseded entries of the log, folders of tables and models that the catalog does not name, tensor files
+    /// that no manifest names, and, on this machine's disks, halves of files whose writers were killed.
     ///
     /// Errors: `YoungGarbage` for a bound under an hour, which running servers need to see each other's commits.
     pub async fn collect_garbage(&self, options: GarbageOptions) -> Result<Garbage> {
