@@ -93,6 +93,55 @@ extern "C" __global__ void nearest_f64(Design design, Centroids centroids, u32 *
     nearest<double>(design, centroids, ids, squared_distances);
 }
 
+// The nearest centroids of each row: ids and distances (n_neighbours, n_rows), the nearest first, the lower number at
+// ties; what is no number counts as infinity. A thread keeps the sorted list of a row, into which few distances
+// come after the first ones. There are at least n_neighbours centroids, and at least one neighbour.
+template <typename T>
+__device__ __forceinline__ void neighbours(const Design &design, const Centroids &centroids,
+                                           u32 n_neighbours, u32 *ids, double *squared_distances)
+{
+    u32 row = blockIdx.x * blockDim.x + threadIdx.x;
+    if (row >= design.n_rows) return;
+    u64 step = design.n_rows;
+    double *list = squared_distances + row;
+    u32 *list_ids = ids + row;
+    u32 n_kept = 0;
+    double farthest = 1.0 / 0.0;
+    for (u32 first = 0; first < centroids.n_centroids; first += GROUP) {
+        double distances[GROUP];
+        group_distances<T>(design, centroids, first, row, distances);
+#pragma unroll
+        for (u32 lane = 0; lane < GROUP; ++lane) {
+            double distance = distances[lane] == distances[lane] ? distances[lane] : 1.0 / 0.0;
+            bool is_full = n_kept == n_neighbours;
+            if (first + lane >= centroids.n_centroids || (is_full && distance >= farthest)) continue;
+            u32 at = is_full ? n_kept - 1 : n_kept;
+            // Those at the same distance came earlier and stay before.
+            while (at > 0 && list[(at - 1) * step] > distance) {
+                list[at * step] = list[(at - 1) * step];
+                list_ids[at * step] = list_ids[(at - 1) * step];
+                --at;
+            }
+            list[at * step] = distance;
+            list_ids[at * step] = first + lane;
+            n_kept += is_full ? 0 : 1;
+            if (n_kept == n_neighbours) farthest = list[(n_kept - 1) * step];
+        }
+    }
+}
+
+extern "C" __global__ void neighbours_f32(Design design, Centroids centroids, u32 n_neighbours,
+                                          u32 *ids, double *squared_distances)
+{
+    neighbours<float>(design, centroids, n_neighbours, ids, squared_distances);
+}
+
+extern "C" __global__ void neighbours_f64(Design design, Centroids centroids, u32 n_neighbours,
+                                          u32 *ids, double *squared_distances)
+{
+    neighbours<double>(design, centroids, n_neighbours, ids, squared_distances);
+}
+
 // All distances, (n_rows, n_centroids) row-major; a thread has a row and `GROUP` centroids.
 template <typename T>
 __device__ __forceinline__ void distances(const Design &design, const Centroids &centroids,

@@ -105,6 +105,48 @@ extern "C" __global__ void link(u32 n_rows, u32 n_outputs, u32 loss, const doubl
     }
 }
 
+// u <- weight * (second derivative of the loss in z) * u, for the predictors z (n_outputs, n_rows), which are scratch
+// behind it. The curvature of outputs a and b is p_a * ([a = b] - p_b), so its product with u is
+// p_a * (u_a - sum of p_b * u_b).
+extern "C" __global__ void bend(u32 n_rows, u32 n_outputs, u32 loss, const double *weights,
+                                double *z, double *u)
+{
+    u32 row = blockIdx.x * blockDim.x + threadIdx.x;
+    if (row >= n_rows) return;
+    double w = weights ? weights[row] : 1.0;
+    if (loss == SQUARED) {
+        u[row] *= w;
+        return;
+    }
+    if (loss == LOGISTIC) {
+        double predictor = z[row];
+        double t = exponential(-fabs(predictor));
+        double p = (predictor < 0.0 ? t : 1.0) / (1.0 + t);
+        u[row] *= w * p * (1.0 - p);
+        return;
+    }
+    double greatest = -1.0 / 0.0, total = 0.0, mean = 0.0;
+    for (u32 output = 0; output < n_outputs; ++output) {
+        double predictor = z[(u64)output * n_rows + row];
+        greatest = predictor <= greatest ? greatest : predictor;
+    }
+    for (u32 output = 0; output < n_outputs; ++output) {
+        double share = exponential(z[(u64)output * n_rows + row] - greatest);
+        z[(u64)output * n_rows + row] = share;
+        total += share;
+    }
+    double scale = 1.0 / total;
+    for (u32 output = 0; output < n_outputs; ++output) {
+        double p = z[(u64)output * n_rows + row] * scale;
+        z[(u64)output * n_rows + row] = p;
+        mean = fma(p, u[(u64)output * n_rows + row], mean);
+    }
+    for (u32 output = 0; output < n_outputs; ++output) {
+        u64 place = (u64)output * n_rows + row;
+        u[place] = w * z[place] * (u[place] - mean);
+    }
+}
+
 // out[chunk][vector][column] = sum over the chunk's rows of vector * column, with ones behind the columns;
 // vectors are (n_vectors, n_rows). A block has one chunk, column and vector.
 template <typename T>

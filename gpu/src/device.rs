@@ -7,6 +7,7 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 use crate::error::Result;
+use crate::product::{Neighbours, Network, Product, ProductElements};
 use crate::trees::{Bins, Forest, Pairs, Parted, RowOrder, RowSets, RowSplit, Version};
 
 /// What a device is.
@@ -200,6 +201,35 @@ pub trait Device: Debug + Send + Sync {
         with_hessian: bool,
     ) -> Result<GlmPartial>;
 
+    /// The Hessian of a generalised linear model times a direction, without the Hessian: a vector like the gradient.
+    /// `coefficients` and `direction` are `(n_outputs, p + 1)` row-major with the intercept last.
+    fn hessian_product(
+        &self,
+        design: &Design<'_>,
+        weights: Option<&[f64]>,
+        coefficients: &[f64],
+        direction: &[f64],
+        n_outputs: usize,
+        loss: Loss,
+    ) -> Result<Vec<f64>>;
+
+    /// A product of two matrices in the type of their elements, column after column.
+    fn gemm(&self, product: &Product<'_>) -> Result<ProductElements>;
+
+    /// Loss and gradient of a dense network, whose last layer's outputs are the predictors of the loss. The
+    /// gradient lies as the parameters do; there is no Hessian.
+    fn network(
+        &self,
+        design: &Design<'_>,
+        response: &[f64],
+        weights: Option<&[f64]>,
+        network: &Network<'_>,
+        loss: Loss,
+    ) -> Result<GlmPartial>;
+
+    /// The outputs of a dense network's last layer, `(n_rows, n_outputs)` row-major.
+    fn network_outputs(&self, design: &Design<'_>, network: &Network<'_>) -> Result<Vec<f64>>;
+
     /// The nearest of `centroids` `(n_centroids, p)` row-major by Euclid, over the design's columns.
     fn nearest(
         &self,
@@ -210,6 +240,14 @@ pub trait Device: Debug + Send + Sync {
 
     /// Squared distances to every centroid, `(n_rows, n_centroids)` row-major.
     fn squared_distances(&self, design: &Design<'_>, centroids: &[f64]) -> Result<Vec<f64>>;
+
+    /// The `n_neighbours` nearest of `points` `(n_points, p)` row-major of each row, the nearest first.
+    fn neighbours(
+        &self,
+        design: &Design<'_>,
+        points: &[f64],
+        n_neighbours: usize,
+    ) -> Result<Neighbours>;
 
     /// Sums of gradients and hessians by bin, `(n_sets, columns.len(), 256)` row-major; exact.
     fn histogram(

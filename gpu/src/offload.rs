@@ -12,6 +12,7 @@ use crate::device::{
     Design, Device, DeviceInfo, Elements, Figures, GlmPartial, Gram, Loss, Nearest, RowsId,
 };
 use crate::error::{Error, Result};
+use crate::product::{Neighbours, Network, Product, ProductElements};
 use crate::trees::{Bins, Forest, Pairs, Parted, RowOrder, RowSets, RowSplit, Version};
 
 /// What a failure of a device does to a run.
@@ -234,6 +235,46 @@ impl Device for Offload {
         })
     }
 
+    fn hessian_product(
+        &self,
+        design: &Design<'_>,
+        weights: Option<&[f64]>,
+        coefficients: &[f64],
+        direction: &[f64],
+        n_outputs: usize,
+        loss: Loss,
+    ) -> Result<Vec<f64>> {
+        let design = self.named(design);
+        self.run(design.rows, |device| {
+            device.hessian_product(&design, weights, coefficients, direction, n_outputs, loss)
+        })
+    }
+
+    fn gemm(&self, product: &Product<'_>) -> Result<ProductElements> {
+        self.run(None, |device| device.gemm(product))
+    }
+
+    fn network(
+        &self,
+        design: &Design<'_>,
+        response: &[f64],
+        weights: Option<&[f64]>,
+        network: &Network<'_>,
+        loss: Loss,
+    ) -> Result<GlmPartial> {
+        let design = self.named(design);
+        self.run(design.rows, |device| {
+            device.network(&design, response, weights, network, loss)
+        })
+    }
+
+    fn network_outputs(&self, design: &Design<'_>, network: &Network<'_>) -> Result<Vec<f64>> {
+        let design = self.named(design);
+        self.run(design.rows, |device| {
+            device.network_outputs(&design, network)
+        })
+    }
+
     fn nearest(
         &self,
         design: &Design<'_>,
@@ -250,6 +291,18 @@ impl Device for Offload {
         let design = self.named(design);
         self.run(design.rows, |device| {
             device.squared_distances(&design, centroids)
+        })
+    }
+
+    fn neighbours(
+        &self,
+        design: &Design<'_>,
+        points: &[f64],
+        n_neighbours: usize,
+    ) -> Result<Neighbours> {
+        let design = self.named(design);
+        self.run(design.rows, |device| {
+            device.neighbours(&design, points, n_neighbours)
         })
     }
 

@@ -6,15 +6,16 @@
 //! `|x|² − 2·x·c + |c|²`, so that near distances keep all their digits. Multiplications and additions are
 //! not fused: every machine then gives the same bits. Never allocates per tile.
 
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
 
+use super::wide;
 use crate::device::{Design, Elements, Nearest};
 use crate::error::{Error, Result};
 
 /// Rows that are compared at once; two registers of AVX2.
 const LANES: usize = 8;
 /// Centroids that are compared at once: with `LANES` rows they fill half of AVX2's registers.
-const GROUP: usize = 4;
+pub(super) const GROUP: usize = 4;
 /// Elements of a tile: 16 KiB, half of a common first-level cache.
 const TILE_VALUES: usize = 2048;
 /// Most rows of a tile, where the design has few dense columns.
@@ -33,7 +34,7 @@ pub(super) fn nearest(
         expect("nearest", design.dense.n_rows, weights.len())?;
     }
     let packed = PackedCentroids::new(design, centroids, n_centroids);
-    Ok(Arch::new().dispatch(FindNearest {
+    Ok(wide::dispatch(FindNearest {
         design,
         packed,
         weights,
@@ -44,7 +45,7 @@ pub(super) fn nearest(
 pub(super) fn squared_distances(design: &Design<'_>, centroids: &[f64]) -> Result<Vec<f64>> {
     let n_centroids = check("squared_distances", design, centroids)?;
     let packed = PackedCentroids::new(design, centroids, n_centroids);
-    Ok(Arch::new().dispatch(AllDistances { design, packed }))
+    Ok(wide::dispatch(AllDistances { design, packed }))
 }
 
 /// The kernel of [`nearest`]; a type of its own, since a closure would not be compiled for the
@@ -67,6 +68,7 @@ impl WithSimd for FindNearest<'_> {
         } = self;
         let n_rows = design.dense.n_rows;
         let mut tile = Tile::new(design);
+        tile.counts = vec![0; packed.n_centroids];
         let mut nearest = Nearest {
             ids: vec![0; n_rows],
             squared_distances: vec![0.0; n_rows],
@@ -120,9 +122,9 @@ impl WithSimd for AllDistances<'_> {
 }
 
 /// The centroids in the order in which the inner loop reads them.
-struct PackedCentroids {
-    n_centroids: usize,
-    n_groups: usize,
+pub(super) struct PackedCentroids {
+    pub(super) n_centroids: usize,
+    pub(super) n_groups: usize,
     /// For each group of centroids and each dense column: the group's coordinates.
     dense: Vec<[f64; GROUP]>,
     /// For each group and each code of each code column (one more than its width, for codes without
@@ -135,7 +137,11 @@ struct PackedCentroids {
 }
 
 impl PackedCentroids {
-    fn new(design: &Design<'_>, centroids: &[f64], n_centroids: usize) -> PackedCentroids {
+    pub(super) fn new(
+        design: &Design<'_>,
+        centroids: &[f64],
+        n_centroids: usize,
+    ) -> PackedCentroids {
         let (n_dense, n_cols) = (design.dense.n_cols, design.n_cols());
         let n_groups = n_centroids.div_ceil(GROUP);
         let mut offsets = Vec::with_capacity(design.widths.len());
@@ -199,23 +205,25 @@ pub(crate) fn code_distances(column: &[f64]) -> Vec<f64> {
 }
 
 /// Some rows in the cache, and what was found for them.
-struct Tile {
+pub(super) struct Tile {
     /// Rows that fit; a multiple of `LANES`.
-    rows: usize,
+    pub(super) rows: usize,
     /// Rows that are there.
-    n: usize,
+    pub(super) n: usize,
     /// Shifted and scaled dense values: column `j`'s lanes are `values[j * rows / LANES..]`.
     values: Vec<[f64; LANES]>,
     /// Distances to the centroids of the current group: `(GROUP, rows)`.
-    distances: Vec<f64>,
+    pub(super) distances: Vec<f64>,
     /// Least distance so far.
     best: Vec<f64>,
     /// Its centroid, as f64 so that comparing and choosing stay in one register width.
     ids: Vec<f64>,
+    /// Rows of each centroid.
+    counts: Vec<u32>,
 }
 
 impl Tile {
-    fn new(design: &Design<'_>) -> Tile {
+    pub(super) fn new(design: &Design<'_>) -> Tile {
         let fitting = TILE_VALUES / design.dense.n_cols.max(1);
         let wanted = design.dense.n_rows.next_multiple_of(LANES);
         let rows = (fitting / LANES * LANES)
@@ -228,12 +236,13 @@ impl Tile {
             distances: vec![0.0; GROUP * rows],
             best: vec![0.0; rows],
             ids: vec![0.0; rows],
+            counts: Vec::new(),
         }
     }
 
     /// Loads the rows from `start`.
     #[inline(always)]
-    fn fill(&mut self, design: &Design<'_>, start: usize) {
+    pub(super) fn fill(&mut self, design: &Design<'_>, start: usize) {
         let n_rows = design.dense.n_rows;
         self.n = self.rows.min(n_rows - start);
         let columns = self.values.as_flattened_mut().chunks_exact_mut(self.rows);
@@ -241,15 +250,20 @@ impl Tile {
             .zip(design.shift.iter().zip(design.scale))
             .enumerate()
         {
-            let from = j * n_rows + start;
+            let of_column = j * n_rows..(j + 1) * n_rows;
+            let rows = start..start + self.n;
             match design.dense.elements {
                 Elements::F32(values) => {
-                    for (value, &x) in column.iter_mut().zip(&values[from..from + self.n]) {
+                    let values = &values[of_column];
+                    wide::prefetch(wide::following(values, rows.end, self.rows));
+                    for (value, &x) in column.iter_mut().zip(&values[rows]) {
                         *value = (f64::from(x) - shift) * scale;
                     }
                 }
                 Elements::F64(values) => {
-                    for (value, &x) in column.iter_mut().zip(&values[from..from + self.n]) {
+                    let values = &values[of_column];
+                    wide::prefetch(wide::following(values, rows.end, self.rows));
+                    for (value, &x) in column.iter_mut().zip(&values[rows]) {
                         *value = (x - shift) * scale;
                     }
                 }
@@ -259,7 +273,7 @@ impl Tile {
 
     /// Computes the distances of the loaded rows to a group of centroids.
     #[inline(always)]
-    fn compare(
+    pub(super) fn compare(
         &mut self,
         design: &Design<'_>,
         start: usize,
@@ -267,7 +281,10 @@ impl Tile {
         group: usize,
     ) {
         let (rows, n) = (self.rows, self.n);
-        self.distances.fill(0.0);
+        let has_codes = !design.codes.is_empty();
+        if has_codes {
+            self.distances.fill(0.0);
+        }
         let codes = &packed.codes[group * packed.n_codes..][..packed.n_codes];
         for ((codes_of_rows, &width), &offset) in
             design.codes.iter().zip(design.widths).zip(&packed.offsets)
@@ -301,8 +318,12 @@ impl Tile {
             }
             for (i, sums) in sums.iter().enumerate() {
                 let distances = &mut self.distances[i * rows + lane * LANES..][..LANES];
-                for (distance, sum) in distances.iter_mut().zip(sums) {
-                    *distance += sum;
+                if has_codes {
+                    for (distance, sum) in distances.iter_mut().zip(sums) {
+                        *distance += sum;
+                    }
+                } else {
+                    distances.copy_from_slice(sums);
                 }
             }
         }
@@ -335,7 +356,7 @@ impl Tile {
     /// Adds the loaded rows to the sums of their nearest centroids.
     #[inline(always)]
     fn add_to(
-        &self,
+        &mut self,
         design: &Design<'_>,
         start: usize,
         weights: Option<&[f64]>,
@@ -343,20 +364,35 @@ impl Tile {
     ) {
         let ids = &nearest.ids[start..start + self.n];
         let ones = [1.0; MAX_TILE_ROWS];
-        let weights = weights.map_or(&ones[..self.n], |weights| &weights[start..start + self.n]);
-        for (&id, &weight) in ids.iter().zip(weights) {
-            nearest.weights[id as usize] += weight;
+        match weights {
+            Some(weights) => {
+                for (&id, &weight) in ids.iter().zip(&weights[start..start + self.n]) {
+                    nearest.weights[id as usize] += weight;
+                }
+            }
+            // Counted as whole numbers, which sums of ones are.
+            None => {
+                self.counts.fill(0);
+                for &id in ids {
+                    self.counts[id as usize] += 1;
+                }
+                for (sum, &count) in nearest.weights.iter_mut().zip(&self.counts) {
+                    *sum += f64::from(count);
+                }
+            }
         }
+        let weights = weights.map_or(&ones[..self.n], |weights| &weights[start..start + self.n]);
         let (n_cols, n_dense) = (design.n_cols(), design.dense.n_cols);
+        let n_lanes = self.rows / LANES;
         let mut j = 0;
         while j < n_dense {
-            let columns = &self.values.as_flattened()[j * self.rows..];
+            let columns = &self.values[j * n_lanes..];
             let sums = &mut nearest.sums[j..];
             if j + SUM_COLUMNS <= n_dense {
-                add_columns::<SUM_COLUMNS>(columns, self.rows, ids, weights, n_cols, sums);
+                add_columns::<SUM_COLUMNS>(columns, n_lanes, ids, weights, n_cols, sums);
                 j += SUM_COLUMNS;
             } else {
-                add_columns::<1>(columns, self.rows, ids, weights, n_cols, sums);
+                add_columns::<1>(columns, n_lanes, ids, weights, n_cols, sums);
                 j += 1;
             }
         }
@@ -373,21 +409,39 @@ impl Tile {
     }
 }
 
-/// `sums[id · n_cols + j] += w · x[j]` for `N` neighbouring columns, row by row.
+/// `sums[id · n_cols + j] += w · x[j]` for `N` neighbouring columns, row by row; `columns` have their lanes
+/// `n_lanes` apart. Some rows are turned at a time, so that what is added of a row lies side by side.
 #[inline(always)]
 fn add_columns<const N: usize>(
-    columns: &[f64],
-    rows: usize,
+    columns: &[[f64; LANES]],
+    n_lanes: usize,
     ids: &[u32],
     weights: &[f64],
     n_cols: usize,
     sums: &mut [f64],
 ) {
-    let columns: [&[f64]; N] = std::array::from_fn(|i| &columns[i * rows..][..ids.len()]);
-    for (r, (&id, &weight)) in ids.iter().zip(weights).enumerate() {
-        let from = id as usize * n_cols;
-        for (sum, column) in sums[from..from + N].iter_mut().zip(&columns) {
-            *sum += weight * column[r];
+    for (lane, (ids, weights)) in ids.chunks(LANES).zip(weights.chunks(LANES)).enumerate() {
+        let mut rows = [[0.0; N]; LANES];
+        for (j, column) in columns
+            .iter()
+            .skip(lane)
+            .step_by(n_lanes)
+            .take(N)
+            .enumerate()
+        {
+            for (row, &x) in rows.iter_mut().zip(column) {
+                row[j] = x;
+            }
+        }
+        for ((row, &id), &weight) in rows.iter().zip(ids).zip(weights) {
+            if let Some(into) = sums[id as usize * n_cols..].first_chunk_mut::<N>() {
+                // All are read before any is written, so that they go through one register.
+                let mut all = *into;
+                for (sum, x) in all.iter_mut().zip(row) {
+                    *sum += weight * x;
+                }
+                *into = all;
+            }
         }
     }
 }

@@ -4,16 +4,17 @@
 //! tiles of rows: predictors column by column, the loss row by row in lanes, then the gradient
 //! column by column. A row's predictor never depends on the rows around it.
 
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
 
 use super::elementary::{exp, log, log_1p};
 use super::gram::{self, GramSums};
 use super::tile::{self, Columns, LANES, TILE_ROWS};
+use super::wide;
 use crate::device::{Design, GlmPartial, Loss};
 use crate::error::Result;
 
 /// Dense columns that are converted at a time: 64 KiB of scratch, whatever the width.
-const CHUNK_COLUMNS: usize = 32;
+pub(super) const CHUNK_COLUMNS: usize = 32;
 
 /// See [`crate::Device::linear`].
 pub(super) fn linear(
@@ -27,7 +28,7 @@ pub(super) fn linear(
         n_outputs * (design.n_cols() + 1),
         coefficients.len(),
     )?;
-    Ok(Arch::new().dispatch(LinearPass {
+    Ok(wide::dispatch(LinearPass {
         design,
         coefficients,
         n_outputs,
@@ -57,7 +58,7 @@ pub(super) fn glm(
         coefficients,
         n_outputs,
     };
-    Ok(Arch::new().dispatch(GlmPass {
+    Ok(wide::dispatch(GlmPass {
         linear,
         response,
         weights,
@@ -66,11 +67,12 @@ pub(super) fn glm(
     }))
 }
 
+/// Predictors by coefficients, and sums of columns by residuals.
 #[derive(Clone, Copy)]
-struct LinearPass<'a> {
-    design: &'a Design<'a>,
-    coefficients: &'a [f64],
-    n_outputs: usize,
+pub(super) struct LinearPass<'a> {
+    pub(super) design: &'a Design<'a>,
+    pub(super) coefficients: &'a [f64],
+    pub(super) n_outputs: usize,
 }
 
 impl WithSimd for LinearPass<'_> {
@@ -101,7 +103,7 @@ impl LinearPass<'_> {
     /// Writes the linear predictors of a tile to the columns of `z`, and leaves the last `chunk`
     /// of dense columns in `columns`.
     #[inline(always)]
-    fn predict_tile(
+    pub(super) fn predict_tile(
         &self,
         chunk: usize,
         start: usize,
@@ -139,7 +141,7 @@ impl LinearPass<'_> {
 
     /// Adds to the gradient the products of a tile's columns with its residuals.
     #[inline(always)]
-    fn add_gradient(
+    pub(super) fn add_gradient(
         &self,
         chunk: usize,
         start: usize,
@@ -336,9 +338,9 @@ fn assemble_hessian(
 }
 
 /// From linear predictors to losses and residuals, for the rows of a tile.
-struct Link {
-    weights: Vec<f64>,
-    losses: Vec<f64>,
+pub(super) struct Link {
+    pub(super) weights: Vec<f64>,
+    pub(super) losses: Vec<f64>,
     /// Probabilities of each output, for the curvature only.
     probabilities: Columns,
     greatest: Vec<f64>,
@@ -348,7 +350,7 @@ struct Link {
 }
 
 impl Link {
-    fn new(n_outputs: usize, n_rows: usize, with_hessian: bool) -> Link {
+    pub(super) fn new(n_outputs: usize, n_rows: usize, with_hessian: bool) -> Link {
         let column = || vec![0.0; n_rows.min(TILE_ROWS)];
         Link {
             weights: column(),
@@ -362,7 +364,7 @@ impl Link {
     }
 
     #[inline(always)]
-    fn load_weights(&mut self, weights: Option<&[f64]>, n_rows: usize) {
+    pub(super) fn load_weights(&mut self, weights: Option<&[f64]>, n_rows: usize) {
         self.weights.truncate(n_rows);
         self.losses.truncate(n_rows);
         self.greatest.truncate(n_rows);
@@ -376,7 +378,7 @@ impl Link {
 
     /// Writes the losses, and turns the predictors in `z` into residuals ∂loss/∂z.
     #[inline(always)]
-    fn apply(&mut self, loss: Loss, z: &mut Columns, response: &[f64]) {
+    pub(super) fn apply(&mut self, loss: Loss, z: &mut Columns, response: &[f64]) {
         let n_rows = response.len();
         match loss {
             Loss::Squared => {

@@ -4,19 +4,16 @@
 //! register blocks; an indicator column never exists, its products are scattered by code. Also sums
 //! the weighted products of a tile for the Hessians of `glm`.
 
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
 
+use super::block::{LEFT, Multiply, RIGHT, fastest};
 use super::tile::{self, Columns, LANES, TILE_ROWS};
+use super::wide;
 use crate::device::{Design, Gram};
 use crate::error::Result;
 
-/// Rows and columns of a register block: 12 sums of 4 lanes leave room for the operands in the 16
-/// vector registers of AVX2.
-const BLOCK_ROWS: usize = 3;
-const BLOCK_COLUMNS: usize = 4;
-const BLOCK_LANES: usize = 4;
 /// Left operands that stay in the second-level cache while right operands stream past.
-const CACHED_COLUMNS: usize = 32 * BLOCK_ROWS;
+const CACHED_COLUMNS: usize = 16 * LEFT;
 
 /// See [`crate::Device::gram`].
 pub(super) fn gram(
@@ -28,7 +25,7 @@ pub(super) fn gram(
     tile::check_design("gram", design)?;
     tile::check_length("gram", n_rows, response.map_or(n_rows, <[f64]>::len))?;
     tile::check_length("gram", n_rows, weights.map_or(n_rows, <[f64]>::len))?;
-    Ok(Arch::new().dispatch(GramPass {
+    Ok(wide::dispatch(GramPass {
         design,
         response,
         weights,
@@ -115,6 +112,7 @@ pub(super) struct GramSums<'a> {
     /// Scratch: the weighted columns of a tile, and the same row by row for the scatter.
     weighted: Columns,
     rows: Vec<f64>,
+    multiply: Multiply,
 }
 
 impl<'a> GramSums<'a> {
@@ -144,6 +142,7 @@ impl<'a> GramSums<'a> {
             indicators: vec![0.0; n_pairs],
             weighted: Columns::new(if is_weighted { n_stored } else { 0 }, n_rows),
             rows: vec![0.0; n_scattered],
+            multiply: fastest(),
         }
     }
 
@@ -174,7 +173,8 @@ impl<'a> GramSums<'a> {
         } else {
             columns
         };
-        add_products(&mut self.stored, weighted, columns, self.n_stored, n_padded);
+        let sides = (weighted, columns);
+        add_products(&mut self.stored, sides, n_padded, self.multiply);
         if !self.mixed.is_empty() {
             for (row, into) in self
                 .rows
@@ -250,23 +250,24 @@ impl<'a> GramSums<'a> {
 #[inline(always)]
 fn add_products(
     sums: &mut [f64],
-    weighted: &Columns,
-    columns: &Columns,
-    n_columns: usize,
+    (weighted, columns): (&Columns, &Columns),
     n_padded: usize,
+    multiply: Multiply,
 ) {
+    let n_columns = sums.len().isqrt();
     // A block that sticks out at the edge repeats the last column and drops what it gives.
     let last = n_columns - 1;
     for cached in (0..n_columns).step_by(CACHED_COLUMNS) {
         let cached_end = (cached + CACHED_COLUMNS).min(n_columns);
-        for j in (0..cached_end).step_by(BLOCK_COLUMNS) {
+        for j in (0..cached_end).step_by(RIGHT) {
             let right = [0, 1, 2, 3].map(|offset| columns.column(last.min(j + offset), n_padded));
-            for i in (cached..cached_end).step_by(BLOCK_ROWS) {
-                if i + BLOCK_ROWS <= j {
+            for i in (cached..cached_end).step_by(LEFT) {
+                if i + LEFT <= j {
                     continue;
                 }
-                let left = [0, 1, 2].map(|offset| weighted.column(last.min(i + offset), n_padded));
-                let block = multiply_block(left, right);
+                let left = [0, 1, 2, 3, 4, 5]
+                    .map(|offset| weighted.column(last.min(i + offset), n_padded));
+                let block = multiply(left, right);
                 for (row, products) in block.iter().enumerate() {
                     let i = i + row;
                     if i >= cached_end {
@@ -281,55 +282,6 @@ fn add_products(
             }
         }
     }
-}
-
-/// The first blocks of lanes of a column.
-#[inline(always)]
-fn blocks(column: &[f64], n_blocks: usize) -> &[[f64; BLOCK_LANES]] {
-    &column.as_chunks::<BLOCK_LANES>().0[..n_blocks]
-}
-
-/// The inner products of three columns with four.
-#[inline(always)]
-fn multiply_block(
-    left: [&[f64]; BLOCK_ROWS],
-    right: [&[f64]; BLOCK_COLUMNS],
-) -> [[f64; BLOCK_COLUMNS]; BLOCK_ROWS] {
-    let n_chunks = left[0].len() / BLOCK_LANES;
-    // Written out, since closures over arrays are called rather than inlined into code that was
-    // compiled for other instructions.
-    let [l0, l1, l2] = left;
-    let [r0, r1, r2, r3] = right;
-    let left = [
-        blocks(l0, n_chunks),
-        blocks(l1, n_chunks),
-        blocks(l2, n_chunks),
-    ];
-    let right = [
-        blocks(r0, n_chunks),
-        blocks(r1, n_chunks),
-        blocks(r2, n_chunks),
-        blocks(r3, n_chunks),
-    ];
-    let mut sums = [[[0.0f64; BLOCK_LANES]; BLOCK_COLUMNS]; BLOCK_ROWS];
-    for chunk in 0..n_chunks {
-        let a = [left[0][chunk], left[1][chunk], left[2][chunk]];
-        for j in 0..BLOCK_COLUMNS {
-            let b = right[j][chunk];
-            for i in 0..BLOCK_ROWS {
-                for lane in 0..BLOCK_LANES {
-                    sums[i][j][lane] = a[i][lane].mul_add(b[lane], sums[i][j][lane]);
-                }
-            }
-        }
-    }
-    let mut products = [[0.0; BLOCK_COLUMNS]; BLOCK_ROWS];
-    for i in 0..BLOCK_ROWS {
-        for j in 0..BLOCK_COLUMNS {
-            products[i][j] = tile::sum_lanes(&sums[i][j]);
-        }
-    }
-    products
 }
 
 #[cfg(test)]

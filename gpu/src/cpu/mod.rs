@@ -3,20 +3,30 @@
 //! In: one block; out: partials in f64. Each kernel walks tiles of rows that fit the cache, with the
 //! instructions of the machine chosen at run time by `pulp`.
 
+mod block;
+mod curvature;
 mod distances;
 mod elementary;
 mod glm;
 mod gram;
+mod neighbours;
+mod network;
+mod product;
 mod tile;
 mod trees;
+mod wide;
 
+pub(crate) use curvature::check as check_hessian_product;
 pub(crate) use distances::{check as check_centroids, code_distances};
+pub(crate) use neighbours::check as check_neighbours;
+pub(crate) use network::check as check_network_pass;
 pub(crate) use tile::{check_design, check_length};
 
 use std::sync::Arc;
 
 use crate::device::{Design, Device, DeviceInfo, GlmPartial, Gram, Loss, Nearest};
 use crate::error::Result;
+use crate::product::{Neighbours, Network, Product, ProductElements};
 use crate::trees::{Bins, Forest, Pairs, Parted, RowOrder, RowSets, RowSplit, Version};
 
 /// The CPU of this machine, one thread a call.
@@ -78,6 +88,37 @@ impl Device for CpuDevice {
         )
     }
 
+    fn hessian_product(
+        &self,
+        design: &Design<'_>,
+        weights: Option<&[f64]>,
+        coefficients: &[f64],
+        direction: &[f64],
+        n_outputs: usize,
+        loss: Loss,
+    ) -> Result<Vec<f64>> {
+        curvature::hessian_product(design, weights, coefficients, direction, n_outputs, loss)
+    }
+
+    fn gemm(&self, product: &Product<'_>) -> Result<ProductElements> {
+        product::gemm(product)
+    }
+
+    fn network(
+        &self,
+        design: &Design<'_>,
+        response: &[f64],
+        weights: Option<&[f64]>,
+        network: &Network<'_>,
+        loss: Loss,
+    ) -> Result<GlmPartial> {
+        network::network(design, response, weights, network, loss)
+    }
+
+    fn network_outputs(&self, design: &Design<'_>, network: &Network<'_>) -> Result<Vec<f64>> {
+        network::network_outputs(design, network)
+    }
+
     fn nearest(
         &self,
         design: &Design<'_>,
@@ -89,6 +130,15 @@ impl Device for CpuDevice {
 
     fn squared_distances(&self, design: &Design<'_>, centroids: &[f64]) -> Result<Vec<f64>> {
         distances::squared_distances(design, centroids)
+    }
+
+    fn neighbours(
+        &self,
+        design: &Design<'_>,
+        points: &[f64],
+        n_neighbours: usize,
+    ) -> Result<Neighbours> {
+        neighbours::neighbours(design, points, n_neighbours)
     }
 
     fn histogram(

@@ -4,6 +4,7 @@
 //! padded with zeros to whole vectors. Allocates once a call, never once a tile. The inner loops
 //! keep one running sum a lane, so that an order of addition is fixed whatever the vector width.
 
+use super::wide;
 use crate::device::{Design, Elements};
 use crate::error::{Error, Result};
 
@@ -65,16 +66,22 @@ pub(super) fn load_dense(
     into: &mut [f64],
 ) {
     let (shift, scale) = (design.shift[column], design.scale[column]);
-    let first = column * design.dense.n_rows + start;
+    let first = column * design.dense.n_rows;
+    let of_column = first..first + design.dense.n_rows;
+    let rows = start..start + n_rows;
     let (filled, padding) = into.split_at_mut(n_rows);
     match design.dense.elements {
         Elements::F32(elements) => {
-            for (into, &x) in filled.iter_mut().zip(&elements[first..first + n_rows]) {
+            let elements = &elements[of_column];
+            wide::prefetch(wide::following(elements, rows.end, n_rows));
+            for (into, &x) in filled.iter_mut().zip(&elements[rows]) {
                 *into = (f64::from(x) - shift) * scale;
             }
         }
         Elements::F64(elements) => {
-            for (into, &x) in filled.iter_mut().zip(&elements[first..first + n_rows]) {
+            let elements = &elements[of_column];
+            wide::prefetch(wide::following(elements, rows.end, n_rows));
+            for (into, &x) in filled.iter_mut().zip(&elements[rows]) {
                 *into = (x - shift) * scale;
             }
         }

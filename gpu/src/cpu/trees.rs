@@ -1,7 +1,7 @@
-//! The kernels of decision trees, written to be read: the reference of other devices.
+//! The kernels of decision trees, the reference of other devices.
 //!
-//! Tree estimators have loops of their own for the CPU, which keep sums and rows in their own form; tests hold both
-//! against each other.
+//! In: bins, pairs and rows, or a design and an ensemble; out: sums, parted rows, scores. Tree estimators have loops of
+//! their own for the CPU, which keep sums and rows in their own form; tests hold both against each other.
 
 use crate::device::{Design, Elements};
 use crate::error::Result;
@@ -65,46 +65,119 @@ pub(super) fn partition(
     Ok(parted)
 }
 
+/// Rows whose numbers lie in the first-level cache while all trees are asked.
+const TILE_ROWS: usize = 64;
+/// Walks that go on side by side, so that one waits for memory while others go.
+const WALKS: usize = 8;
+
 /// See [`crate::Device::forest`].
 pub(super) fn forest(design: &Design<'_>, forest: &Forest<'_>) -> Result<Vec<f64>> {
     let n_features = design.dense.n_cols + design.codes.len();
     check_forest(forest, n_features)?;
-    let mut scores = forest.base_scores.repeat(design.dense.n_rows);
+    let n_rows = design.dense.n_rows;
     let n_outputs = forest.base_scores.len();
-    for (row, scores) in scores.chunks_exact_mut(n_outputs.max(1)).enumerate() {
+    let nodes: Vec<Node> = (0..forest.feature.len())
+        .map(|node| Node::new(forest, node))
+        .collect();
+    let mut scores = forest.base_scores.repeat(n_rows);
+    let mut numbers = vec![0.0; design.dense.n_cols * TILE_ROWS];
+    for start in (0..n_rows).step_by(TILE_ROWS) {
+        let n_tile = TILE_ROWS.min(n_rows - start);
+        load(design, start, n_tile, &mut numbers);
+        let scores = &mut scores[start * n_outputs..(start + n_tile) * n_outputs];
         for (&root, &output) in forest.roots.iter().zip(forest.outputs) {
-            let mut node = root as usize;
-            while let Ok(feature) = usize::try_from(forest.feature[node]) {
-                node = match goes_left(design, forest, (node, feature), row) {
-                    true => forest.left[node] as usize,
-                    false => forest.right[node] as usize,
+            let rows = scores.chunks_mut(WALKS * n_outputs.max(1)).enumerate();
+            for (number, scores) in rows {
+                let first = number * WALKS;
+                let mut walks = [root; WALKS];
+                let walks = &mut walks[..WALKS.min(n_tile - first)];
+                let code_goes_left = |node: &Node, feature: usize, row: usize| {
+                    let code = design.codes[feature - design.dense.n_cols][start + row];
+                    node.code_goes_left(forest, code)
                 };
+                while walk(&nodes, &numbers, first, walks, code_goes_left) {}
+                let scores = scores.iter_mut().skip(output as usize).step_by(n_outputs);
+                for (score, &node) in scores.zip(&*walks) {
+                    *score += forest.threshold[node as usize];
+                }
             }
-            scores[output as usize] += forest.threshold[node];
         }
     }
     Ok(scores)
 }
 
-fn goes_left(
-    design: &Design<'_>,
-    forest: &Forest<'_>,
-    (node, feature): (usize, usize),
-    row: usize,
+/// What a step asks of a node, side by side.
+#[derive(Clone, Copy)]
+struct Node {
+    threshold: f64,
+    /// The right child, then the left one; of a leaf itself.
+    children: [u32; 2],
+    /// -1 for a leaf.
+    feature: i32,
+    missing_left: bool,
+    set_start: u32,
+    set_codes: u32,
+}
+
+impl Node {
+    fn new(forest: &Forest<'_>, node: usize) -> Node {
+        Node {
+            threshold: forest.threshold[node],
+            children: [forest.right[node], forest.left[node]],
+            feature: forest.feature[node],
+            missing_left: forest.missing_left[node] != 0,
+            set_start: forest.set_start[node],
+            set_codes: forest.set_codes[node],
+        }
+    }
+
+    fn code_goes_left(&self, forest: &Forest<'_>, code: u32) -> bool {
+        if code >= self.set_codes {
+            return self.missing_left;
+        }
+        let word = self.set_start as usize + code as usize / 64;
+        forest.words[word] >> (code % 64) & 1 == 1
+    }
+}
+
+/// The dense columns of some rows, each [`TILE_ROWS`] long.
+fn load(design: &Design<'_>, start: usize, n_rows: usize, into: &mut [f64]) {
+    for (column, into) in into.chunks_exact_mut(TILE_ROWS).enumerate() {
+        let from = column * design.dense.n_rows + start;
+        let rows = into[..n_rows].iter_mut();
+        match design.dense.elements {
+            Elements::F32(values) => {
+                for (into, &x) in rows.zip(&values[from..from + n_rows]) {
+                    *into = f64::from(x);
+                }
+            }
+            Elements::F64(values) => into[..n_rows].copy_from_slice(&values[from..from + n_rows]),
+        }
+    }
+}
+
+/// Takes the walks of neighbouring rows a step down; false once all are at leaves.
+#[inline(always)]
+fn walk(
+    nodes: &[Node],
+    numbers: &[f64],
+    first_row: usize,
+    walks: &mut [u32],
+    code_goes_left: impl Fn(&Node, usize, usize) -> bool,
 ) -> bool {
-    let missing_left = forest.missing_left[node] != 0;
-    if feature < design.dense.n_cols {
-        let at = feature * design.dense.n_rows + row;
-        let x = match design.dense.elements {
-            Elements::F32(values) => f64::from(values[at]),
-            Elements::F64(values) => values[at],
+    let mut has_moved = false;
+    for (row, walk) in (first_row..).zip(walks) {
+        let node = &nodes[*walk as usize];
+        let Ok(feature) = usize::try_from(node.feature) else {
+            continue;
         };
-        return x <= forest.threshold[node] || (x.is_nan() && missing_left);
+        has_moved = true;
+        // Behind the numbers come the codes.
+        let goes_left = match numbers.get(feature * TILE_ROWS + row) {
+            Some(x) => (*x <= node.threshold) | (x.is_nan() & node.missing_left),
+            None => code_goes_left(node, feature, row),
+        };
+        *walk = node.children[usize::from(goes_left)];
     }
-    let code = design.codes[feature - design.dense.n_cols][row];
-    if code >= forest.set_codes[node] {
-        return missing_left;
-    }
-    let word = forest.set_start[node] as usize + code as usize / 64;
-    forest.words[word] >> (code % 64) & 1 == 1
+    has_moved
 }

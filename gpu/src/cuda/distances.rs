@@ -6,6 +6,7 @@ use super::session::{Argument, Failure, Lane, Session, Shape};
 use crate::cpu::{check_centroids, check_length, code_distances};
 use crate::device::{Design, Nearest};
 use crate::error::Result;
+use crate::product::Neighbours;
 
 /// Bytes of shared memory that each launch may ask for on every device.
 const SHARED_BYTES: usize = 48 << 10;
@@ -151,6 +152,56 @@ pub(super) fn nearest(
         }
     }
     Ok(nearest)
+}
+
+/// See [`crate::Device::neighbours`].
+pub(super) fn neighbours(
+    session: &Session,
+    design: &Design<'_>,
+    points: &[f64],
+    n_points: usize,
+    n_neighbours: usize,
+) -> std::result::Result<Neighbours, Failure> {
+    let n_found = design.dense.n_rows * n_neighbours;
+    let mut found = Neighbours {
+        ids: vec![0; n_found],
+        squared_distances: vec![f64::INFINITY; n_found],
+    };
+    if n_found == 0 {
+        return Ok(found);
+    }
+    let on_device = Centroids::new(session, design, points, n_points)?;
+    let needs = Needs {
+        row_bytes: 12 * n_neighbours,
+        chunk_bytes: 0,
+    };
+    layout::for_each_segment(session, design, needs, |segment| {
+        let (lane, n) = (segment.lane, segment.n_rows());
+        let ids = session.room(lane, n * n_neighbours)?;
+        let distances = session.room(lane, n * n_neighbours)?;
+        let arguments = [
+            segment.design(),
+            on_device.argument(session, lane),
+            Argument::Count(count(n_neighbours)?),
+            session.address(lane, &ids),
+            session.address(lane, &distances),
+        ];
+        let kernel = segment.kernel("neighbours_f32", "neighbours_f64");
+        session.launch(lane, kernel, each(n, 1), &arguments)?;
+        // By places in the lists, so that neighbouring threads write side by side.
+        let mut ids_by_place = vec![0u32; n * n_neighbours];
+        let mut distances_by_place = vec![0.0; n * n_neighbours];
+        session.download(lane, &ids, &mut ids_by_place)?;
+        session.download(lane, &distances, &mut distances_by_place)?;
+        let first = segment.rows.start * n_neighbours;
+        for at in 0..n * n_neighbours {
+            let (place, row) = (at / n, at % n);
+            found.ids[first + row * n_neighbours + place] = ids_by_place[at];
+            found.squared_distances[first + row * n_neighbours + place] = distances_by_place[at];
+        }
+        Ok(())
+    })?;
+    Ok(found)
 }
 
 /// Adds the rows of a segment to the sums of their centroids, `(n_columns + 1, n_centroids)`.

@@ -51,7 +51,10 @@ pub(super) fn linear(
     Ok(predictors)
 }
 
-fn check_blocks(design: &Design<'_>, n_outputs: usize) -> std::result::Result<(), Failure> {
+pub(super) fn check_blocks(
+    design: &Design<'_>,
+    n_outputs: usize,
+) -> std::result::Result<(), Failure> {
     if design.n_cols().max(n_outputs) >= MAX_BLOCKS {
         return Err(Failure::Declined(
             "there are more than 65534 columns or outputs",
@@ -61,7 +64,7 @@ fn check_blocks(design: &Design<'_>, n_outputs: usize) -> std::result::Result<()
 }
 
 /// Writes the predictors of a segment with the strides of rows and outputs.
-fn predict(
+pub(super) fn predict(
     session: &Session,
     segment: &Segment,
     coefficients: &Buffer<f64>,
@@ -246,7 +249,7 @@ impl Pass<'_> {
 }
 
 /// Adds a segment's sums of vectors times columns to running sums `(n_vectors, n_columns)`.
-fn add_sums(
+pub(super) fn add_sums(
     session: &Session,
     segment: &Segment,
     (design, n_columns): (Argument, usize),
@@ -272,7 +275,7 @@ fn add_sums(
 }
 
 /// The number of a loss in `glm.cu`.
-fn number(loss: Loss) -> u32 {
+pub(super) fn number(loss: Loss) -> u32 {
     match loss {
         Loss::Squared => 0,
         Loss::Logistic => 1,

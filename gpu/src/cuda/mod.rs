@@ -8,12 +8,15 @@
 //! `library` finds the driver, `session` is an open device with its kernels, `residents` what stays there, `layout` brings designs to it,
 //! the other modules have one family of kernels each, `probe` tells what there is.
 
+mod curvature;
 mod distances;
 mod glm;
 mod gram;
 mod layout;
 mod library;
+mod network;
 mod probe;
+mod product;
 mod residents;
 mod session;
 mod trees;
@@ -23,8 +26,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub use probe::{CudaProbe, probe_cuda};
 
+use crate::cpu::{check_design, check_hessian_product, check_neighbours, check_network_pass};
 use crate::device::{Design, Device, DeviceInfo, Figures, GlmPartial, Gram, Loss, Nearest};
 use crate::error::{Error, Result};
+use crate::product::{Neighbours, Network, Product, ProductElements, check_network, check_product};
 use crate::trees::{
     Bins, Forest, Pairs, Parted, RowOrder, RowSets, RowSplit, Version, check_histogram,
     check_partition,
@@ -230,6 +235,54 @@ impl Device for CudaDevice {
         self.run("glm", |session| pass.run(session))
     }
 
+    fn hessian_product(
+        &self,
+        design: &Design<'_>,
+        weights: Option<&[f64]>,
+        coefficients: &[f64],
+        direction: &[f64],
+        n_outputs: usize,
+        loss: Loss,
+    ) -> Result<Vec<f64>> {
+        let vectors = [coefficients, direction];
+        check_hessian_product(design, weights, vectors, n_outputs, loss)?;
+        self.run("hessian_product", |session| {
+            curvature::hessian_product(session, design, weights, vectors, n_outputs, loss)
+        })
+    }
+
+    fn gemm(&self, product: &Product<'_>) -> Result<ProductElements> {
+        check_product(product)?;
+        self.run("gemm", |session| product::gemm(session, product))
+    }
+
+    fn network(
+        &self,
+        design: &Design<'_>,
+        response: &[f64],
+        weights: Option<&[f64]>,
+        network: &Network<'_>,
+        loss: Loss,
+    ) -> Result<GlmPartial> {
+        let pass = network::Pass {
+            layers: check_network_pass(design, response, weights, network, loss)?,
+            design,
+            response,
+            weights,
+            network,
+            loss,
+        };
+        self.run("network", |session| pass.run(session))
+    }
+
+    fn network_outputs(&self, design: &Design<'_>, network: &Network<'_>) -> Result<Vec<f64>> {
+        check_design("network", design)?;
+        let layers = check_network(design, network)?;
+        self.run("network", |session| {
+            network::outputs(session, design, network, &layers)
+        })
+    }
+
     fn nearest(
         &self,
         design: &Design<'_>,
@@ -246,6 +299,18 @@ impl Device for CudaDevice {
         let n_centroids = distances::check(design, centroids, None)?;
         self.run("squared_distances", |session| {
             distances::squared_distances(session, design, centroids, n_centroids)
+        })
+    }
+
+    fn neighbours(
+        &self,
+        design: &Design<'_>,
+        points: &[f64],
+        n_neighbours: usize,
+    ) -> Result<Neighbours> {
+        let n_points = check_neighbours(design, points, n_neighbours)?;
+        self.run("neighbours", |session| {
+            distances::neighbours(session, design, points, n_points, n_neighbours)
         })
     }
 

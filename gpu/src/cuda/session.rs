@@ -17,13 +17,14 @@ use cudarc::nvrtc::Ptx;
 
 use super::layout::{CentroidsArgument, DesignArgument};
 use super::library;
+use super::product::FactorsArgument;
 use super::residents::{Budget, Buffer, Key, Residents, Stamp};
 use super::trees::{ForestArgument, SetsArgument, SplitsArgument};
 use crate::device::{DeviceInfo, Figures};
 use crate::error::Error;
 
 /// The kernels as PTX for compute capability 7.0 and later; `gpu/kernels/check.py` makes them.
-const MODULES: [(&str, &[&str]); 4] = [
+const MODULES: [(&str, &[&str]); 6] = [
     (
         include_str!("../../kernels/ptx/gram.ptx"),
         &["gram_f32", "gram_f64", "sum_chunks"],
@@ -34,6 +35,7 @@ const MODULES: [(&str, &[&str]); 4] = [
             "linear_f32",
             "linear_f64",
             "link",
+            "bend",
             "weighted_sums_f32",
             "weighted_sums_f64",
         ],
@@ -43,11 +45,26 @@ const MODULES: [(&str, &[&str]); 4] = [
         &[
             "nearest_f32",
             "nearest_f64",
+            "neighbours_f32",
+            "neighbours_f64",
             "distances_f32",
             "distances_f64",
             "cluster_sums_f32",
             "cluster_sums_f64",
         ],
+    ),
+    (
+        include_str!("../../kernels/ptx/product.ptx"),
+        &[
+            "gemm_f32",
+            "gemm_f64",
+            "sum_products_f32",
+            "sum_products_f64",
+        ],
+    ),
+    (
+        include_str!("../../kernels/ptx/network.ptx"),
+        &["activate", "descend"],
     ),
     (
         include_str!("../../kernels/ptx/trees.ptx"),
@@ -134,6 +151,7 @@ impl Failure {
 pub(super) enum Argument {
     Design(DesignArgument),
     Centroids(CentroidsArgument),
+    Factors(FactorsArgument),
     Sets(SetsArgument),
     Splits(SplitsArgument),
     Forest(ForestArgument),
@@ -449,6 +467,7 @@ impl Session {
             match argument {
                 Argument::Design(design) => launch.arg(design),
                 Argument::Centroids(centroids) => launch.arg(centroids),
+                Argument::Factors(factors) => launch.arg(factors),
                 Argument::Sets(sets) => launch.arg(sets),
                 Argument::Splits(splits) => launch.arg(splits),
                 Argument::Forest(forest) => launch.arg(forest),

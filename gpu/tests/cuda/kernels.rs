@@ -8,18 +8,18 @@ use crate::driver::Driver;
 
 /// A block with random values.
 pub(crate) struct Samples {
-    n_rows: usize,
+    pub(crate) n_rows: usize,
     n_dense: usize,
     is_f32: bool,
     f32s: Vec<f32>,
-    f64s: Vec<f64>,
+    pub(crate) f64s: Vec<f64>,
     shift: Vec<f64>,
     scale: Vec<f64>,
     codes: Vec<Vec<u32>>,
     widths: Vec<usize>,
     pub(crate) response: Vec<f64>,
     pub(crate) weights: Vec<f64>,
-    random: Random,
+    pub(crate) random: Random,
 }
 
 pub(crate) struct Random(pub(crate) u64);
@@ -84,7 +84,7 @@ impl Samples {
         }
     }
 
-    fn n_cols(&self) -> usize {
+    pub(crate) fn n_cols(&self) -> usize {
         self.design().n_cols()
     }
 
@@ -96,7 +96,7 @@ impl Samples {
 
 /// Blocks of no row, one row, around the sizes of warps, blocks and tiles, without columns, with
 /// codes alone, with more columns than a tile.
-fn shapes() -> Vec<Samples> {
+pub(crate) fn shapes() -> Vec<Samples> {
     let shape = |(n_rows, n_dense, widths, is_f32): (usize, usize, &[usize], bool)| {
         Samples::new(n_rows, n_dense, widths, is_f32)
     };
@@ -118,7 +118,7 @@ fn shapes() -> Vec<Samples> {
     shapes.into_iter().map(shape).collect()
 }
 
-fn assert_close(found: &[f64], expected: &[f64], what: &str) {
+pub(crate) fn assert_close(found: &[f64], expected: &[f64], what: &str) {
     assert_eq!(found.len(), expected.len(), "{what}");
     for (idx, (found, expected)) in found.iter().zip(expected).enumerate() {
         let is_close = (found - expected).abs() <= 1e-9 * expected.abs().max(1.0)

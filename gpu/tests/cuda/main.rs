@@ -9,6 +9,7 @@
     reason = "a test that cannot go on must stop; one set of rows is a list of one range"
 )]
 
+mod dense;
 mod driver;
 mod faults;
 mod kernels;
