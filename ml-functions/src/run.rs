@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
+use crate::checkpoint::Checkpoints;
 use crate::compute::Compute;
 use crate::error::{Error, Result};
 use crate::model::Model;
@@ -70,6 +71,8 @@ pub struct TrainingRun {
     pub compute: Compute,
     /// The model to start from, where `warm_start` was asked for.
     pub warm_start: Option<Arc<dyn Model>>,
+    /// What the run keeps of itself, where it is to survive its machine.
+    pub checkpoints: Option<Arc<Checkpoints>>,
     /// Counts passes, memory and disk.
     pub usage: Arc<Usage>,
     progress: ProgressSink,
@@ -92,6 +95,7 @@ impl TrainingRun {
             seed,
             compute: compute.for_run(),
             warm_start: None,
+            checkpoints: None,
             usage: Arc::default(),
             progress,
             clock,

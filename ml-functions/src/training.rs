@@ -25,8 +25,8 @@ use crate::options::Options;
 use crate::run::{Progress, TrainingRun};
 use crate::trained_model::{TrainedModel, TrainingRecord};
 use crate::training_set::{
-    HostPool, LocalTrainingSet, LoopbackTrainingSet, Part, RemoteTrainingSet, Roles, StepDecoder,
-    TrainingSet,
+    CheckpointedTrainingSet, HostPool, LocalTrainingSet, LoopbackTrainingSet, Part,
+    RemoteTrainingSet, Roles, StepDecoder, TrainingSet,
 };
 
 use usage::MeasuredPool;
@@ -232,6 +232,11 @@ async fn learn(
     run: &TrainingRun,
 ) -> Result<TrainedModel> {
     let spec = request.estimator.spec();
+    let kept = run.checkpoints.as_ref();
+    let kept = kept.map(|checkpoints| CheckpointedTrainingSet::new(samples, checkpoints));
+    let samples = kept
+        .as_ref()
+        .map_or(samples, |kept| kept as &dyn TrainingSet);
     held.begin_phase("training", run);
     let model = request
         .estimator

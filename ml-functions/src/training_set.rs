@@ -3,8 +3,9 @@
 //! In: a [`PartitionStep`]; out: its partial, merged along a fixed binary tree over the chunks, so that
 //! a sum does not depend on threads or on how rows were batched. `local` holds the samples of one
 //! machine, `loopback` sends everything through bytes, to prove that another machine could; `remote` asks the
-//! machines that `host` some partitions each, in the words of `hosting`.
+//! machines that `host` some partitions each, in the words of `hosting`; `checkpointed` keeps what passes came to.
 
+mod checkpointed;
 mod chunks;
 mod first_blocks;
 mod first_step;
@@ -39,6 +40,7 @@ use crate::error::{Error, Result};
 use crate::features::{FeatureBlock, FeatureEncoder, TargetEncoding};
 use crate::run::TrainingRun;
 
+pub(crate) use checkpointed::CheckpointedTrainingSet;
 pub use host::HostedPartitions;
 pub use hosting::{HostFailure, HostPool, PartitionHost};
 pub use local::LocalTrainingSet;

@@ -10,11 +10,13 @@
     reason = "a failed expectation is a failed test"
 )]
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use auspex_gpu::{Device, OnFailure};
+use auspex_ml::checkpoint::{CheckpointRecord, Checkpoints};
 use auspex_ml::compute::{Compute, DeviceChoice};
 use auspex_ml::error::{Error, Result};
 use auspex_ml::estimator::{Estimator, EstimatorSpec, Task};
@@ -309,6 +311,40 @@ async fn the_same_seed_gives_the_same_bytes() {
             first.record.evaluation.n_samples() > 0,
             "{name} was not evaluated"
         );
+    }
+}
+
+/// A training after `earlier`, and what it kept.
+async fn model_after(
+    estimator: &'static dyn Estimator,
+    earlier: &[CheckpointRecord],
+) -> (TrainedModel, Vec<CheckpointRecord>) {
+    let kept: Arc<Mutex<Vec<CheckpointRecord>>> = Arc::default();
+    let mut run = TrainingRun::quiet(7, Compute::cpu());
+    let sink = {
+        let kept = Arc::clone(&kept);
+        Arc::new(move |record| kept.lock().unwrap().push(record))
+    };
+    run.checkpoints = Some(Arc::new(Checkpoints::new(earlier.to_vec(), sink)));
+    let model = train(request(estimator, PLAIN), &run).await.unwrap();
+    let kept = kept.lock().unwrap().clone();
+    (model, kept)
+}
+
+#[tokio::test]
+async fn a_training_that_was_cut_goes_on_to_the_same_model() {
+    for estimator in estimators() {
+        let name = estimator.spec().name;
+        let expected = model(estimator, PLAIN).await;
+        let (whole, records) = model_after(estimator, &[]).await;
+        assert_same(name, "checkpoints", &whole, &expected);
+        let n_records = records.len();
+        for cut in BTreeSet::from([1, n_records / 2, n_records]) {
+            let cut = cut.min(n_records);
+            let (found, later) = model_after(estimator, &records[..cut]).await;
+            assert_same(name, "where it was cut", &found, &expected);
+            assert!(later.len() <= n_records - cut, "{name}: a pass ran twice");
+        }
     }
 }
 

@@ -1,11 +1,12 @@
-//! What a server is started with as a machine of a cluster: its workers, its own port for them, the shared token.
+//! What a server is started with as a machine of a cluster: its workers, its own port for them, the shared token and the
+//! certificates.
 //!
 //! In: flags, environment and the configuration file; out: what the engine wants to know of the cluster. The token is read
 //! from a file, since flags are seen by others.
 
 use std::path::{Path, PathBuf};
 
-use auspex_planner::{ClusterConfig, ClusterError, ClusterToken, EngineConfig};
+use auspex_planner::{ClusterConfig, ClusterError, ClusterTls, ClusterToken, EngineConfig};
 use clap::Args;
 
 use crate::config::{ConfigError, File};
@@ -46,6 +47,10 @@ pub(crate) struct TokenArgs {
     /// File with a token that all machines of the cluster share; needed beyond 127.0.0.1
     #[arg(long, value_name = "FILE", env = "AUSPEX_CLUSTER_TOKEN_FILE")]
     cluster_token_file: Option<PathBuf>,
+
+    /// Folder with ca.pem, cert.pem and key.pem: the machines of the cluster encrypt, and show certificates to each other
+    #[arg(long, value_name = "DIR", env = "AUSPEX_CLUSTER_TLS")]
+    cluster_tls: Option<PathBuf>,
 }
 
 /// The coordinator's part of a command line.
@@ -69,6 +74,16 @@ pub(crate) struct ClusterArgs {
 }
 
 impl TokenArgs {
+    /// The certificates, if there are any.
+    pub(crate) fn tls(&self, file: &File) -> Result<Option<ClusterTls>, ClusterConfigError> {
+        let folder = match &self.cluster_tls {
+            Some(folder) => Some(folder.clone()),
+            None => file.text("cluster_tls")?.map(PathBuf::from),
+        };
+        let loaded = folder.map(|folder| ClusterTls::load(&folder));
+        Ok(loaded.transpose()?)
+    }
+
     /// The token, if there is one.
     pub(crate) fn resolve(self, file: &File) -> Result<Option<ClusterToken>, ClusterConfigError> {
         let path = match self.cluster_token_file {
@@ -90,6 +105,7 @@ pub(crate) fn resolve(
         false => args.workers,
     };
     let worker_listen = args.worker_listen.or(file.text("worker_listen")?);
+    let tls = args.token.tls(file)?;
     let token = args.token.resolve(file)?;
     if workers.is_empty() && worker_listen.is_none() {
         return Ok(None);
@@ -98,6 +114,7 @@ pub(crate) fn resolve(
         workers,
         worker_listen,
         token,
+        tls,
         credential_key: engine.credential_key.clone(),
     }))
 }

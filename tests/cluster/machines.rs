@@ -59,24 +59,9 @@ impl Machines {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join("files")).unwrap();
         let config = folder.path().join("auspex.toml");
-        std::fs::write(&config, "[settings]\nmin_distributed_size = \"0\"\n").unwrap();
+        std::fs::write(config, "[settings]\nmin_distributed_size = \"0\"\n").unwrap();
         let (port, worker_port) = (free_port(), free_port());
-        let allowed = [
-            examples(),
-            root().join("tests/data"),
-            folder.path().join("files"),
-        ];
-        let mut serve = Command::new(binary());
-        serve.args(["serve", "--listen", &format!("127.0.0.1:{port}")]);
-        serve.args(["--worker-listen", &format!("127.0.0.1:{worker_port}")]);
-        serve.arg("--config").arg(&config);
-        serve
-            .arg("--warehouse")
-            .arg(folder.path().join("warehouse"));
-        for location in &allowed {
-            serve.arg("--allow-location").arg(location);
-        }
-        let coordinator = spawn_logged(serve, &log(folder.path(), "coordinator"));
+        let coordinator = serve(folder.path(), port, worker_port);
         let mut machines = Machines {
             folder,
             port,
@@ -90,6 +75,22 @@ impl Machines {
         let client = machines.client().await;
         machines.wait_for_workers(&client, n_workers).await;
         machines
+    }
+
+    /// Kills the coordinator.
+    pub(crate) fn kill_coordinator(&mut self) {
+        self.coordinator.kill().unwrap();
+        self.coordinator.wait().unwrap();
+    }
+
+    /// Starts the coordinator anew, once it was killed.
+    pub(crate) fn start_coordinator(&mut self) {
+        self.coordinator = serve(self.folder.path(), self.port, self.worker_port);
+    }
+
+    /// Where models and tables are.
+    pub(crate) fn warehouse(&self) -> PathBuf {
+        self.folder.path().join("warehouse")
     }
 
     /// Starts one more worker.
@@ -121,9 +122,15 @@ impl Machines {
 
     /// The hash of the parameters of a model's first version.
     pub(crate) fn tensors(&self, model: &str) -> String {
-        let models = self.folder.path().join("warehouse/models");
+        self.tensors_of(model, 1)
+    }
+
+    /// The same of a version.
+    pub(crate) fn tensors_of(&self, model: &str, version: u64) -> String {
+        let models = self.warehouse().join("models");
         for folder in std::fs::read_dir(models).unwrap() {
-            let manifest = folder.unwrap().path().join("1/manifest.json");
+            let manifest = folder.unwrap().path();
+            let manifest = manifest.join(version.to_string()).join("manifest.json");
             let Ok(text) = std::fs::read_to_string(manifest) else {
                 continue;
             };
@@ -182,6 +189,20 @@ impl Machines {
         }
         text
     }
+}
+
+/// Starts a coordinator over the warehouse of a folder.
+fn serve(folder: &Path, port: u16, worker_port: u16) -> Child {
+    let allowed = [examples(), root().join("tests/data"), folder.join("files")];
+    let mut serve = Command::new(binary());
+    serve.args(["serve", "--listen", &format!("127.0.0.1:{port}")]);
+    serve.args(["--worker-listen", &format!("127.0.0.1:{worker_port}")]);
+    serve.arg("--config").arg(folder.join("auspex.toml"));
+    serve.arg("--warehouse").arg(folder.join("warehouse"));
+    for location in &allowed {
+        serve.arg("--allow-location").arg(location);
+    }
+    spawn_logged(serve, &log(folder, "coordinator"))
 }
 
 fn log(folder: &Path, name: &str) -> PathBuf {

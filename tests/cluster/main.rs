@@ -13,7 +13,9 @@
     reason = "a test that cannot go on must stop, and waits are bounded by the clock"
 )]
 
+mod checkpoints;
 mod faults;
 mod machines;
 mod sql;
 mod trust;
+mod watching;

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use auspex_tests::binary;
+use auspex_tests::{binary, root};
 
 use crate::machines::{free_port, spawn_logged, wait_for_text};
 
@@ -24,7 +24,7 @@ async fn worker_says(arguments: &[&str], text: &str) -> String {
 async fn other_machines_need_a_token() {
     let found = worker_says(&["--listen", "0.0.0.0:0"], "hint:").await;
     let expected = "error: \"0.0.0.0:0\" is reached by other machines, so that a token is needed\n\
-                    hint: Give --cluster-token-file, or listen on 127.0.0.1.";
+                    hint: Give --cluster-token-file or --cluster-tls, or listen on 127.0.0.1.";
     assert!(found.contains(expected), "{found}");
     let folder = tempfile::tempdir().unwrap();
     let token = folder.path().join("token");
@@ -68,6 +68,11 @@ async fn strangers_are_refused() {
         found.contains("the cluster's token is missing or wrong"),
         "{found}"
     );
+    let refused = wait_for_text(&log, "a machine was refused").await;
+    assert!(
+        refused.contains("it does not know the cluster's token"),
+        "{refused}"
+    );
     let known = [
         &stranger[..],
         &["--cluster-token-file", token.to_str().unwrap()],
@@ -77,4 +82,58 @@ async fn strangers_are_refused() {
     // It may have ended already.
     let _ = process.kill();
     let _ = process.wait();
+}
+
+/// A folder with certificates of the tests' authority, which are those of 127.0.0.1.
+fn certificates() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let made = root().join("server/tests/wire/certificates");
+    for (from, to) in [
+        ("ca.pem", "ca.pem"),
+        ("server.pem", "cert.pem"),
+        ("server.key", "key.pem"),
+    ] {
+        std::fs::copy(made.join(from), folder.path().join(to)).unwrap();
+    }
+    folder
+}
+
+/// With certificates no token is needed; who has none is refused before a word is read.
+#[tokio::test(flavor = "multi_thread")]
+async fn machines_show_certificates_to_each_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let tls = certificates();
+    let tls = tls.path().to_str().unwrap();
+    let (port, worker_port) = (free_port(), free_port());
+    let mut serve = Command::new(binary());
+    serve.args(["serve", "--listen", &format!("127.0.0.1:{port}")]);
+    serve.args(["--worker-listen", &format!("0.0.0.0:{worker_port}")]);
+    serve.args(["--cluster-tls", tls]);
+    serve
+        .arg("--warehouse")
+        .arg(folder.path().join("warehouse"));
+    let log = folder.path().join("serve.log");
+    let mut process = spawn_logged(serve, &log);
+    wait_for_text(&log, "workers may join").await;
+    let coordinator = format!("127.0.0.1:{worker_port}");
+    let plain = ["--listen", "127.0.0.1:0", "--coordinator", &coordinator];
+    worker_says(&plain, "cannot join").await;
+    wait_for_text(&log, "it showed no certificate").await;
+    let known = [&plain[..], &["--cluster-tls", tls]].concat();
+    worker_says(&known, "taken in by a coordinator").await;
+    // It may have ended already.
+    let _ = process.kill();
+    let _ = process.wait();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_without_certificates_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().to_str().unwrap();
+    let found = worker_says(&["--cluster-tls", path], "hint:").await;
+    assert!(found.contains("ca.pem"), "{found}");
+    assert!(
+        found.contains("hint: --cluster-tls names a folder with ca.pem, cert.pem and key.pem."),
+        "{found}"
+    );
 }

@@ -3,7 +3,7 @@
 //! In: the statement; out: a [`FitPlan`] in which the estimator, its checked options, the label and
 //! the training query are fixed. Trains nothing.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use auspex_ml::estimator::Estimator;
 use auspex_ml::options::Options;
@@ -18,10 +18,12 @@ use serde_json::{Map, Value};
 
 use super::choose_estimator::{determinism_warnings, estimator};
 use super::repeat_version::repeat_version;
+use super::resume::{ResumedRun, resumed_run};
 use super::training_query::training_query;
 use super::values::json_options;
 use crate::access::own;
 use crate::catalog::pins::Pins;
+use crate::checkpoints::EarlierRun;
 use crate::error::{Error, Result};
 use crate::logical::{FitMode, FitModelNode, FitTask};
 use crate::physical::warning_notice;
@@ -103,7 +105,7 @@ pub(crate) async fn bind_create_model(
             entry
         }
     };
-    let scope = (Arc::default(), state);
+    let scope = FitScope::new(Arc::default(), state, text);
     let fit = bind_fit(session, entry, definition, mode, text, scope);
     Box::pin(fit).await.map(Some)
 }
@@ -127,11 +129,14 @@ pub(crate) async fn bind_train(
     state: SessionState,
 ) -> Result<FitPlan> {
     session.engine.catalog.refresh_now().await?;
+    if matches!(train.rows, TrainRows::Resume) {
+        return Box::pin(bind_resume(session, train, text, state)).await;
+    }
     let (entry, mut definition) = session.model_entry(&train.name)?;
     session.access().check_owner(&entry)?;
     let mut pins = Arc::new(Pins::default());
     match &train.rows {
-        TrainRows::Own => {}
+        TrainRows::Own | TrainRows::Resume => {}
         TrainRows::On(source) => {
             definition.query = Some(source.text.clone());
             definition.dialect = session.settings().get("ml.dialect").unwrap_or_default();
@@ -140,7 +145,6 @@ pub(crate) async fn bind_train(
         TrainRows::Snapshot(source) => {
             pins = repeat_version(session, &entry, &mut definition, source).await?;
         }
-        TrainRows::Resume => return Err(Error::unsupported("TRAIN MODEL ... RESUME")),
     }
     let mut options = match definition.options {
         Value::Object(map) => map,
@@ -167,9 +171,60 @@ pub(crate) async fn bind_train(
             in_background: train.in_background,
         },
         text,
-        (pins, state),
+        FitScope {
+            in_background: train.in_background,
+            ..FitScope::new(pins, state, text)
+        },
     ))
     .await
+}
+
+/// Binds `TRAIN MODEL … RESUME`: what the run's own statement said.
+async fn bind_resume(
+    session: &Arc<Session>,
+    train: &Train,
+    text: &str,
+    state: SessionState,
+) -> Result<FitPlan> {
+    let ResumedRun {
+        head,
+        pins,
+        earlier,
+    } = resumed_run(session, train).await?;
+    let n_kept = earlier.records.len();
+    let scope = FitScope {
+        in_background: train.in_background,
+        earlier: Some(earlier),
+        ..FitScope::new(pins, state, &head.statement)
+    };
+    let bound = bind_fit(session, head.entry, head.definition, head.mode, text, scope);
+    let mut fit = bound.await?;
+    let message = format!("the training goes on: {n_kept} passes and trees are there already");
+    fit.notices.insert(0, Notice::plain(message));
+    Ok(fit)
+}
+
+/// What a training is bound in.
+struct FitScope {
+    pins: Arc<Pins>,
+    state: SessionState,
+    /// The statement that its record names.
+    statement: String,
+    in_background: bool,
+    /// What it goes on after.
+    earlier: Option<EarlierRun>,
+}
+
+impl FitScope {
+    fn new(pins: Arc<Pins>, state: SessionState, statement: &str) -> FitScope {
+        FitScope {
+            pins,
+            state,
+            statement: statement.to_owned(),
+            in_background: false,
+            earlier: None,
+        }
+    }
 }
 
 async fn bind_fit(
@@ -178,18 +233,16 @@ async fn bind_fit(
     mut definition: ModelDefinition,
     mode: FitMode,
     text: &str,
-    (pins, state): (Arc<Pins>, SessionState),
+    scope: FitScope,
 ) -> Result<FitPlan> {
+    let (pins, state) = (scope.pins, scope.state);
     let (rows, mut binding) = training_query(session, &mut definition, &pins, text, state).await?;
     let mut notices = Vec::new();
     let mut warnings = determinism_warnings(&rows.plan);
     let estimator = estimator(&definition, &rows, &mut notices, &mut warnings).await?;
     let mut written = written_options(session, &definition);
     let label = label(estimator, &definition, &written)?;
-    if let Some(label) = &label {
-        let label = Value::from(vec![label.clone()]);
-        written.insert("input_label_cols".to_owned(), label);
-    }
+    written.extend(label.iter().map(|label| label_option(label)));
     let (options, messages) = Options::check(estimator.spec(), &written)?;
     notices.extend(messages.into_iter().map(Notice::plain));
     let compute = session.settings().compute(options.text("device"))?;
@@ -204,23 +257,22 @@ async fn bind_fit(
     })?;
     definition.model_type = estimator.spec().name.to_owned();
     definition.labels = label.iter().cloned().collect();
-    let warm_start = match options.is_true("warm_start") {
+    binding.warm_start = match options.is_true("warm_start") {
         true => previous_version(&entry, &pins),
         false => None,
     };
-    binding.warm_start = warm_start;
-    let warm_start = match warm_start {
+    let warm_start = match binding.warm_start {
         Some(version) => Some(session.load_version(&entry.id, version).await?),
         None => None,
     };
     let task = FitTask {
         engine: Arc::clone(&session.engine),
-        process_id: process_of(session, mode),
+        process_id: process_of(session, scope.in_background),
         threads: threads_of(session),
         entry,
         definition,
         mode,
-        statement: text.to_owned(),
+        statement: scope.statement,
         estimator,
         compute,
         options,
@@ -230,6 +282,9 @@ async fn bind_fit(
         snapshots: pins.to_json(),
         binding: serde_json::to_value(binding).unwrap_or(Value::Null),
         min_distributed_bytes: session.settings().min_distributed_bytes(),
+        checkpoint_interval: session.settings().duration("checkpoint_interval"),
+        earlier: Mutex::new(scope.earlier),
+        user: session.user(),
         warnings,
     };
     let node = FitModelNode::new(Arc::new(task), rows.plan)?;
@@ -252,6 +307,12 @@ fn previous_version(entry: &CatalogEntry, pins: &Pins) -> Option<u64> {
     pins.warm_start().unwrap_or_else(current)
 }
 
+/// The option that names a label.
+fn label_option(label: &str) -> (String, Value) {
+    let names = Value::from(vec![label.to_owned()]);
+    ("input_label_cols".to_owned(), names)
+}
+
 /// The threads of a session's trainings.
 fn threads_of(session: &Session) -> usize {
     let own = session.settings().threads();
@@ -259,12 +320,10 @@ fn threads_of(session: &Session) -> usize {
 }
 
 /// The number of the process that a training is.
-fn process_of(session: &Session, mode: FitMode) -> i32 {
-    match mode {
-        FitMode::Train {
-            in_background: true,
-        } => session.engine.new_process_id(),
-        _ => session.process_id(),
+fn process_of(session: &Session, in_background: bool) -> i32 {
+    match in_background {
+        true => session.engine.new_process_id(),
+        false => session.process_id(),
     }
 }
 

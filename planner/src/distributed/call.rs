@@ -10,7 +10,7 @@ use crate::error::{Error, Report, Result};
 
 /// The version that both sides of a connection must have: of the program, and of the calls, whose number is raised with
 /// every change of their form between releases.
-pub(super) const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "+calls.2");
+pub(super) const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "+calls.3");
 
 /// What a machine is asked.
 #[derive(Debug, Serialize, Deserialize)]
@@ -32,6 +32,8 @@ pub(super) enum Call {
     CloseHost(u64),
     /// What predictions of a statement met on this worker: a `Vec<Found>`.
     TakeFindings(String),
+    /// Ends what runs of a statement: nothing.
+    Cancel(String),
 }
 
 /// What a worker needs to know of its coordinator.

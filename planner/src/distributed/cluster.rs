@@ -18,6 +18,7 @@ use super::call::{Call, Hello, Pong, Secret, VERSION, WorkerFacts, to_bytes};
 use super::connections::{CallFailure, Connections, address_of, url_of};
 use super::error::ClusterError;
 use super::node::{ClusterToken, Node, NodePort};
+use super::tls::ClusterTls;
 use crate::engine::{Engine, SecretText, lock};
 use crate::error::{Error, Result};
 
@@ -27,6 +28,8 @@ const PING_INTERVAL: Duration = Duration::from_secs(1);
 const PING_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long it has to open the warehouse.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long a worker that nobody named stays in the list when it is lost, in milliseconds.
+const LOST_STAYS_MS: i64 = 3_600_000;
 /// How often names are looked up again.
 const LOOKUP_EVERY: u64 = 5;
 
@@ -39,6 +42,8 @@ pub struct ClusterConfig {
     pub worker_listen: Option<String>,
     /// What all machines of the cluster know.
     pub token: Option<ClusterToken>,
+    /// What their connections are encrypted with.
+    pub tls: Option<ClusterTls>,
     /// What secrets of credentials are sealed with.
     pub credential_key: Option<SecretText>,
 }
@@ -63,7 +68,7 @@ pub(super) struct Member {
     pong: Pong,
     /// Milliseconds since 1970.
     last_seen_ms: Option<i64>,
-    /// Nobody asked for it to be there: it goes when it does not answer.
+    /// Nobody asked for it to be there: it goes when it left in order, or has not answered for long.
     has_joined: bool,
 }
 
@@ -147,9 +152,12 @@ impl Cluster {
                 }
             }
         }
-        let connections = Connections::new(config.token.clone())?;
+        let connections = Connections::new(config.token.clone(), config.tls.clone())?;
         let port = match &config.worker_listen {
-            Some(address) => Some(NodePort::bind(address, config.token.as_ref()).await?),
+            Some(address) => {
+                let (token, tls) = (config.token.as_ref(), config.tls.as_ref());
+                Some(NodePort::bind(address, token, tls).await?)
+            }
             None => None,
         };
         let mut coordinator = [0; 8];
@@ -310,7 +318,15 @@ impl Cluster {
             } = member.row(url);
             tracing::info!(worker = address, reason, "worker is {state}");
         }
-        let is_gone = matches!(member.state, MemberState::Lost(_));
+        let is_gone = match &member.state {
+            // Of one that was drained, or that never answered, there is nothing to tell.
+            MemberState::Lost(_) => {
+                let since = member.last_seen_ms.unwrap_or(0);
+                let silent_ms = chrono::Utc::now().timestamp_millis() - since;
+                before == MemberState::Draining || silent_ms > LOST_STAYS_MS
+            }
+            _ => false,
+        };
         if is_gone && member.has_joined {
             // It joins again when it is back.
             workers.remove(url);

@@ -25,6 +25,7 @@ use url::Url;
 use super::call::{Call, ReportForm, VERSION, from_bytes, to_bytes};
 use super::error::ClusterError;
 use super::node::{BytesCodec, CALL_PATH, ClusterToken, TOKEN_HEADER, VERSION_HEADER};
+use super::tls::ClusterTls;
 use crate::engine::lock;
 use crate::error::Result;
 
@@ -37,6 +38,7 @@ const ALIVE_TIMEOUT: Duration = Duration::from_secs(5);
 /// The connections of this machine.
 pub(super) struct Connections {
     token: Option<ClusterToken>,
+    tls: Option<ClusterTls>,
     channels: Mutex<BTreeMap<Url, BoxCloneSyncChannel>>,
     wire: Wire,
 }
@@ -89,9 +91,13 @@ impl std::fmt::Debug for Connections {
 }
 
 impl Connections {
-    pub(super) fn new(token: Option<ClusterToken>) -> Result<Arc<Connections>> {
+    pub(super) fn new(
+        token: Option<ClusterToken>,
+        tls: Option<ClusterTls>,
+    ) -> Result<Arc<Connections>> {
         Ok(Arc::new(Connections {
             token,
+            tls,
             channels: Mutex::default(),
             wire: Wire::start()?,
         }))
@@ -129,7 +135,11 @@ impl Connections {
             }
             request
         };
-        let channel = MapRequest::new(endpoint.connect_lazy(), introduce);
+        let channel = match &self.tls {
+            None => endpoint.connect_lazy(),
+            Some(tls) => tls.channel(&endpoint),
+        };
+        let channel = MapRequest::new(channel, introduce);
         let channel = BoxCloneSyncService::new(channel);
         channels.insert(address.clone(), channel.clone());
         Ok(channel)

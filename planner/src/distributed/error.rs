@@ -46,6 +46,14 @@ pub enum ClusterError {
         /// How many.
         least: usize,
     },
+    /// A certificate of the cluster's TLS that is of no use.
+    #[error("cannot use \"{path}\" for the cluster's TLS: {reason}")]
+    Certificate {
+        /// The file.
+        path: String,
+        /// Why.
+        reason: String,
+    },
     /// A worker cannot read the coordinator's warehouse.
     #[error("the warehouse \"{warehouse}\" is not the coordinator's on this machine")]
     OtherWarehouse {
@@ -122,6 +130,7 @@ impl ClusterError {
             ClusterError::OtherVersion { .. } | ClusterError::Stranger => "28000",
             ClusterError::NoToken { .. }
             | ClusterError::ShortToken { .. }
+            | ClusterError::Certificate { .. }
             | ClusterError::NoAdvertise { .. }
             | ClusterError::Address { .. } => "22023",
             ClusterError::OtherWarehouse { .. }
@@ -147,7 +156,12 @@ impl ClusterError {
             ClusterError::Stranger => {
                 "Give --cluster-token-file with the same content on all machines of a cluster."
             }
-            ClusterError::NoToken { .. } => "Give --cluster-token-file, or listen on 127.0.0.1.",
+            ClusterError::NoToken { .. } => {
+                "Give --cluster-token-file or --cluster-tls, or listen on 127.0.0.1."
+            }
+            ClusterError::Certificate { .. } => {
+                "--cluster-tls names a folder with ca.pem, cert.pem and key.pem."
+            }
             ClusterError::ShortToken { .. } => "A good one: openssl rand -hex 32 > token.",
             ClusterError::OtherWarehouse { .. } => {
                 "All machines of a cluster must reach one warehouse: an object store, or a folder that is shared under the same path."

@@ -10,6 +10,7 @@ use std::task::{Context, Poll};
 use async_trait::async_trait;
 use bytes::{Buf, BufMut};
 use datafusion_distributed::Worker;
+use futures::{Stream, StreamExt as _};
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
@@ -21,17 +22,23 @@ use tonic::codegen::{BoxFuture, Service};
 use tonic::server::{Grpc, NamedService, UnaryService};
 use tonic::service::InterceptorLayer;
 use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
+use tonic::transport::server::{Connected as _, TcpIncoming};
 use tonic::{Request, Response, Status};
 
 use super::call::{Call, VERSION, from_bytes, to_bytes};
+use super::counted::{Counted, PortStream, WireBytes};
 use super::error::{ClusterError, report_form};
+use super::refusals::Refusals;
+use super::tls::ClusterTls;
 use crate::error::Result;
 
 /// The method of calls.
 pub(super) const CALL_PATH: &str = "/auspex.Node/Call";
 pub(super) const TOKEN_HEADER: &str = "x-auspex-token";
 pub(super) const VERSION_HEADER: &str = "x-auspex-version";
+
+/// Machines that show their certificates at a time.
+const MAX_HANDSHAKES: usize = 64;
 
 /// Characters of a token at least: as many as nobody guesses.
 const LEAST_TOKEN: usize = 16;
@@ -84,13 +91,16 @@ pub(super) trait Node: Send + Sync + 'static {
 pub(super) struct NodePort {
     listener: TcpListener,
     address: SocketAddr,
+    bytes: Arc<WireBytes>,
+    tls: Option<ClusterTls>,
 }
 
 impl NodePort {
-    /// Binds a port; those that other machines reach need a token.
+    /// Binds a port; those that other machines reach need a token or certificates.
     pub(super) async fn bind(
         address: &str,
         token: Option<&ClusterToken>,
+        tls: Option<&ClusterTls>,
     ) -> std::result::Result<NodePort, ClusterError> {
         let failed = |source| ClusterError::Listen {
             address: address.to_owned(),
@@ -98,7 +108,7 @@ impl NodePort {
         };
         let listener = TcpListener::bind(address).await.map_err(failed)?;
         let bound = listener.local_addr().map_err(failed)?;
-        if !bound.ip().is_loopback() && token.is_none() {
+        if !bound.ip().is_loopback() && token.is_none() && tls.is_none() {
             return Err(ClusterError::NoToken {
                 address: address.to_owned(),
             });
@@ -106,12 +116,19 @@ impl NodePort {
         Ok(NodePort {
             listener,
             address: bound,
+            bytes: Arc::default(),
+            tls: tls.cloned(),
         })
     }
 
     /// Where it listens.
     pub(super) fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// What counts its bytes.
+    pub(super) fn bytes(&self) -> Arc<WireBytes> {
+        Arc::clone(&self.bytes)
     }
 
     /// Serves it on `wire` until `stop`: calls, and stages of queries where there is a `worker`. `work` is where calls are
@@ -124,7 +141,9 @@ impl NodePort {
         (wire, work): (Handle, Handle),
         stop: CancellationToken,
     ) -> JoinHandle<()> {
-        let check = move |request: Request<()>| introduced(request, token.as_ref());
+        let refusals = Arc::new(Refusals::default());
+        let strangers = Arc::clone(&refusals);
+        let check = move |request: Request<()>| introduced(request, token.as_ref(), &refusals);
         let stages = worker.map(|worker| OnWork {
             service: worker.into_worker_server(),
             work: work.clone(),
@@ -138,6 +157,7 @@ impl NodePort {
                 Ok(listener) => TcpIncoming::from(listener).with_nodelay(Some(true)),
                 Err(error) => return tracing::error!(%error, "the cluster's port is closed"),
             };
+            let incoming = port_streams(incoming, (self.bytes, self.tls), strangers);
             let _on_wire = on_wire;
             let served = Server::builder()
                 .initial_stream_window_size(4 << 20)
@@ -153,6 +173,38 @@ impl NodePort {
     }
 }
 
+/// The connections of a port, once each has shown its certificate where that is wanted, several at a time.
+fn port_streams(
+    incoming: TcpIncoming,
+    (bytes, tls): (Arc<WireBytes>, Option<ClusterTls>),
+    refusals: Arc<Refusals>,
+) -> impl Stream<Item = std::io::Result<PortStream>> {
+    let accepted = incoming.map(move |stream| {
+        let (bytes, tls, refusals) = (Arc::clone(&bytes), tls.clone(), Arc::clone(&refusals));
+        async move {
+            let stream = match stream {
+                Ok(stream) => Counted::new(stream, &bytes),
+                Err(error) => return Some(Err(error)),
+            };
+            let from = stream.connect_info().remote_addr();
+            match PortStream::of(stream, tls.as_ref()).await {
+                Ok(stream) => Some(Ok(stream)),
+                Err(error) => {
+                    tracing::debug!(%error, "a machine showed no good certificate");
+                    refusals.tell(
+                        from,
+                        "it showed no certificate that the cluster's authority signed",
+                    );
+                    None
+                }
+            }
+        }
+    });
+    accepted
+        .buffer_unordered(MAX_HANDSHAKES)
+        .filter_map(std::future::ready)
+}
+
 /// Lets a request pass from a machine that knows the token and runs our version.
 #[allow(
     clippy::result_large_err,
@@ -161,13 +213,17 @@ impl NodePort {
 fn introduced(
     request: Request<()>,
     token: Option<&ClusterToken>,
+    refusals: &Refusals,
 ) -> std::result::Result<Request<()>, Status> {
+    let from = request.remote_addr();
     let header = |name| request.metadata().get(name).map(|value| value.as_bytes());
     let is_known = token.is_none_or(|token| token.is(header(TOKEN_HEADER).unwrap_or_default()));
     if !is_known {
+        refusals.tell(from, "it does not know the cluster's token");
         return Err(Status::unauthenticated(ClusterError::Stranger.to_string()));
     }
     if header(VERSION_HEADER) != Some(VERSION.as_bytes()) {
+        refusals.tell(from, "it runs another version");
         return Err(Status::failed_precondition(VERSION));
     }
     Ok(request)

@@ -30,6 +30,8 @@ use crate::physical::cancellable;
 
 /// How often a query is run again.
 const MAX_ATTEMPTS: usize = 8;
+/// How long a worker has to hear that a query ends.
+const CANCEL_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a worker has to tell what predictions met.
 const FINDINGS_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -54,6 +56,27 @@ struct OnWorkers {
     workers: BTreeMap<Url, u64>,
     statement: String,
     functions: Vec<LocalFunction>,
+    /// Where to tell that it ends early; `None` once it has ended.
+    tell: Option<Arc<Connections>>,
+}
+
+impl Drop for OnWorkers {
+    /// Nobody reads what workers still compute: they end it now, not at their next batch.
+    fn drop(&mut self) {
+        let Some(connections) = self.tell.take() else {
+            return;
+        };
+        for worker in std::mem::take(&mut self.workers).into_keys() {
+            let (connections, cancel) = (Arc::clone(&connections), self.statement.clone());
+            connections.wire().spawn(async move {
+                let cancel = Call::Cancel(cancel);
+                // One that does not hear it ends when its connection does.
+                let _: std::result::Result<(), _> = connections
+                    .call(&worker, &cancel, Some(CANCEL_TIMEOUT))
+                    .await;
+            });
+        }
+    }
 }
 
 /// The rows of a plan, from wherever it runs best.
@@ -118,6 +141,7 @@ impl Query {
                 workers,
                 statement,
                 functions,
+                tell: Some(Arc::clone(&cluster.connections)),
             }),
         })
     }
@@ -166,7 +190,8 @@ impl Going {
                 }
                 None => {
                     let connections = Arc::clone(&self.query.cluster.connections);
-                    if let Some(on_workers) = self.attempt.on_workers.take() {
+                    if let Some(mut on_workers) = self.attempt.on_workers.take() {
+                        on_workers.tell = None;
                         collect_findings(connections, on_workers).await;
                     }
                     return None;
@@ -208,7 +233,7 @@ async fn collect_findings(connections: Arc<Connections>, on_workers: OnWorkers) 
     if on_workers.functions.is_empty() {
         return;
     }
-    let take = Call::TakeFindings(on_workers.statement);
+    let take = Call::TakeFindings(on_workers.statement.clone());
     let asked = on_workers.workers.keys().map(|worker| async {
         let found: std::result::Result<Vec<Found>, _> = connections
             .call(worker, &take, Some(FINDINGS_TIMEOUT))

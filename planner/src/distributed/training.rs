@@ -4,7 +4,8 @@
 //! stays on this machine. A partition stays with its host from pass to pass; of a host that is lost, the others take
 //! over, at last the coordinator itself.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use auspex_ml::compute::Compute;
@@ -32,6 +33,7 @@ use super::connections::{CallFailure, Connections, address_of};
 use super::error::ClusterError;
 use super::place::{files_of, scanned_bytes};
 use super::statement_form::StatementForm;
+use crate::engine::lock;
 use crate::error::Result;
 use crate::logical::FitTask;
 use crate::physical::PlanSource;
@@ -58,6 +60,14 @@ pub(crate) struct WorkerPool {
     encoded: Vec<u8>,
     /// Bytes that each partition reads.
     weights: Vec<u64>,
+    /// How many hosts each worker has now.
+    hosts: Arc<Mutex<BTreeMap<String, usize>>>,
+}
+
+impl std::fmt::Debug for WorkerPool {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "WorkerPool({:?})", self.addresses())
+    }
 }
 
 /// Why a training stays on this machine, as far as its plan tells; `None`: the workers may have it.
@@ -164,6 +174,7 @@ impl TrainingPlace {
             options: serde_json::to_string(&task.options).unwrap_or_default(),
             statement: form.text()?,
             weights: weights_of(plan),
+            hosts: Arc::default(),
             encoded,
             cluster,
             task: Arc::clone(task),
@@ -223,6 +234,11 @@ fn divide(partitions: &[usize], weights: &[u64], threads: &[u64]) -> Vec<Vec<usi
 }
 
 impl WorkerPool {
+    /// The workers that have partitions now.
+    pub(crate) fn addresses(&self) -> Vec<String> {
+        lock(&self.hosts).keys().cloned().collect()
+    }
+
     async fn open_on(
         &self,
         worker: &Url,
@@ -245,12 +261,17 @@ impl WorkerPool {
         let opened: std::result::Result<(), _> =
             connections.call(worker, &call, Some(OPEN_TIMEOUT)).await;
         match opened {
-            Ok(()) => Ok(Arc::new(RemoteHost {
-                connections: Arc::clone(connections),
-                worker: worker.clone(),
-                host,
-                partitions,
-            })),
+            Ok(()) => {
+                let address = address_of(worker);
+                *lock(&self.hosts).entry(address).or_default() += 1;
+                Ok(Arc::new(RemoteHost {
+                    connections: Arc::clone(connections),
+                    worker: worker.clone(),
+                    host,
+                    partitions,
+                    hosts: Arc::clone(&self.hosts),
+                }))
+            }
             Err(failure) => Err((partitions, failure)),
         }
     }
@@ -333,6 +354,8 @@ struct RemoteHost {
     worker: Url,
     host: u64,
     partitions: Vec<usize>,
+    /// Of the pool.
+    hosts: Arc<Mutex<BTreeMap<String, usize>>>,
 }
 
 #[async_trait]
@@ -362,6 +385,12 @@ impl PartitionHost for RemoteHost {
 
 impl Drop for RemoteHost {
     fn drop(&mut self) {
+        let mut hosts = lock(&self.hosts);
+        let address = address_of(&self.worker);
+        match hosts.get_mut(&address) {
+            Some(n_hosts) if *n_hosts > 1 => *n_hosts -= 1,
+            _ => drop(hosts.remove(&address)),
+        }
         let (connections, worker, host) = (
             Arc::clone(&self.connections),
             self.worker.clone(),

@@ -19,9 +19,12 @@ use url::Url;
 use super::call::{Call, Hello, Pong, to_bytes};
 use super::cluster::own_facts;
 use super::connections::{CallFailure, Connections, url_of};
+use super::counted::WireBytes;
 use super::error::ClusterError;
 use super::node::{ClusterToken, Node, NodePort};
+use super::tls::ClusterTls;
 use super::worker_hosts::WorkerHosts;
+use super::worker_metrics::WorkerWatch;
 use super::worker_session::{Tasks, worker_service};
 use crate::engine::{Engine, EngineConfig, SecretText, lock};
 use crate::error::Result;
@@ -50,6 +53,8 @@ pub struct WorkerConfig {
     pub coordinator: Option<String>,
     /// What all machines of the cluster know.
     pub token: Option<ClusterToken>,
+    /// What their connections are encrypted with.
+    pub tls: Option<ClusterTls>,
     /// Memory, threads and disk; its warehouse counts only where `has_warehouse` is.
     pub engine: EngineConfig,
     /// Whether the worker works for the warehouse of `engine` alone.
@@ -71,8 +76,10 @@ pub(super) struct Worker {
     pub(super) connections: Arc<Connections>,
     engine: OnceCell<Arc<Engine>>,
     pub(super) tasks: Tasks,
-    hosts: WorkerHosts,
-    is_draining: AtomicBool,
+    pub(super) hosts: WorkerHosts,
+    pub(super) is_draining: AtomicBool,
+    /// Bytes of its port.
+    pub(super) wire_bytes: Arc<WireBytes>,
     /// When each coordinator was last heard of.
     heard: Mutex<BTreeMap<u64, Instant>>,
 }
@@ -87,7 +94,8 @@ impl WorkerNode {
     /// Binds the port and serves it.
     pub async fn start(config: WorkerConfig) -> Result<WorkerNode> {
         let coordinator = config.coordinator.as_deref().map(url_of).transpose()?;
-        let port = NodePort::bind(&config.listen, config.token.as_ref()).await?;
+        let port = NodePort::bind(&config.listen, config.token.as_ref(), config.tls.as_ref());
+        let port = port.await?;
         let address = port.address();
         let advertised = match &config.advertise {
             Some(advertised) => advertised.clone(),
@@ -100,7 +108,7 @@ impl WorkerNode {
         url_of(&advertised)?;
         let mut instance = [0; 8];
         auspex_storage::random(&mut instance)?;
-        let connections = Connections::new(config.token.clone())?;
+        let connections = Connections::new(config.token.clone(), config.tls.clone())?;
         let worker = Arc::new(Worker {
             instance: u64::from_le_bytes(instance),
             connections: Arc::clone(&connections),
@@ -108,6 +116,7 @@ impl WorkerNode {
             tasks: Tasks::default(),
             hosts: WorkerHosts::default(),
             is_draining: AtomicBool::new(false),
+            wire_bytes: port.bytes(),
             heard: Mutex::default(),
             config,
         });
@@ -137,6 +146,11 @@ impl WorkerNode {
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// What watches it.
+    pub fn watch(&self) -> WorkerWatch {
+        WorkerWatch::new(&self.worker)
     }
 
     /// Takes no new work, waits for what runs, and ends; after `within` in any case.
@@ -265,6 +279,10 @@ impl Node for Worker {
                 to_bytes(&())
             }
             Call::TakeFindings(statement) => to_bytes(&self.tasks.take_findings(&statement)?),
+            Call::Cancel(statement) => {
+                self.tasks.cancel(&statement);
+                to_bytes(&())
+            }
             Call::Join(_) => Err(crate::error::Error::unsupported("joining a worker")),
         }
     }

@@ -26,6 +26,7 @@ use datafusion_distributed::{
     WorkerPlanRewriteEventResponse, WorkerQueryContext, WorkerSessionBuilder,
 };
 use futures::StreamExt as _;
+use tokio_util::sync::CancellationToken;
 
 use super::call::{Found, VERSION};
 use super::codec::PlanCodec;
@@ -36,6 +37,7 @@ use super::worker::Worker;
 use crate::engine::lock;
 use crate::error::{Error, Result};
 use crate::observe::Counter;
+use crate::physical::cancellable;
 
 /// The service that runs stages on a worker.
 pub(super) fn worker_service(worker: &Arc<Worker>) -> StageWorker {
@@ -47,6 +49,10 @@ pub(super) fn worker_service(worker: &Arc<Worker>) -> StageWorker {
 #[derive(Debug, Default, Clone)]
 pub(super) struct Tasks {
     n_running: Arc<AtomicU64>,
+    n_started: Arc<AtomicU64>,
+    n_cancelled: Arc<AtomicU64>,
+    /// What ends the tasks of each statement, as long as one is there.
+    tokens: Arc<Mutex<BTreeMap<String, Weak<CancellationToken>>>>,
     findings: Arc<Mutex<BTreeMap<String, Vec<Finding>>>>,
 }
 
@@ -64,6 +70,37 @@ const KEPT_STATEMENTS: usize = 1000;
 impl Tasks {
     pub(super) fn n_running(&self) -> u64 {
         self.n_running.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn n_started(&self) -> u64 {
+        self.n_started.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn n_cancelled(&self) -> u64 {
+        self.n_cancelled.load(Ordering::Relaxed)
+    }
+
+    /// What ends the tasks of a statement.
+    fn token(&self, statement: &str) -> Arc<CancellationToken> {
+        let mut tokens = lock(&self.tokens);
+        if let Some(token) = tokens.get(statement).and_then(Weak::upgrade) {
+            return token;
+        }
+        if tokens.len() >= KEPT_STATEMENTS {
+            tokens.retain(|_, token| token.strong_count() > 0);
+        }
+        let token = Arc::new(CancellationToken::new());
+        tokens.insert(statement.to_owned(), Arc::downgrade(&token));
+        token
+    }
+
+    /// Ends what runs of a statement.
+    pub(super) fn cancel(&self, statement: &str) {
+        let token = lock(&self.tokens).remove(statement);
+        if let Some(token) = token.and_then(|token| token.upgrade()) {
+            self.n_cancelled.fetch_add(1, Ordering::Relaxed);
+            token.cancel();
+        }
     }
 
     /// Remembers where a function of a statement will count.
@@ -112,8 +149,11 @@ async fn session(worker: &Arc<Worker>, mut query: WorkerQueryContext) -> DfResul
     let form = StatementForm::from_headers(&query.headers)?;
     let config = std::mem::take(query.builder.config()).unwrap_or_default();
     let n_running = Arc::clone(&worker.tasks.n_running);
+    worker.tasks.n_started.fetch_add(1, Ordering::Relaxed);
+    // The plan and its session keep it.
+    let token = worker.tasks.token(&form.id);
     let rewrite = move |event: WorkerPlanRewriteEvent<'_>| {
-        let plan = watched(event.plan, &n_running)?;
+        let plan = watched(cancellable(event.plan, &token)?, &n_running)?;
         Ok(WorkerPlanRewriteEventResponse::new(plan))
     };
     let config = config

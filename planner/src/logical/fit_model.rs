@@ -6,7 +6,8 @@
 use std::cmp::Ordering;
 use std::fmt::{Debug, Formatter};
 use std::hash::{Hash, Hasher};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use auspex_ml::compute::{Compute, Work};
 use auspex_ml::estimator::Estimator;
@@ -20,10 +21,11 @@ use datafusion::common::{DFSchema, DFSchemaRef};
 use datafusion::error::Result;
 use datafusion::logical_expr::{Expr, LogicalPlan, UserDefinedLogicalNodeCore};
 
+use crate::checkpoints::EarlierRun;
 use crate::engine::Engine;
 
 /// What a training does to the catalog.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub(crate) enum FitMode {
     /// Adds or replaces the model.
     Create {
@@ -60,6 +62,12 @@ pub(crate) struct FitTask {
     pub(crate) binding: serde_json::Value,
     /// Bytes of files that it must read to run on the cluster's workers.
     pub(crate) min_distributed_bytes: u64,
+    /// How often checkpoints are written; `None`: never.
+    pub(crate) checkpoint_interval: Option<Duration>,
+    /// What it goes on after, until it runs.
+    pub(crate) earlier: Mutex<Option<EarlierRun>>,
+    /// Whose it is.
+    pub(crate) user: String,
     /// What was surprising before any row was read; kept with the version.
     pub(crate) warnings: Vec<Warning>,
 }

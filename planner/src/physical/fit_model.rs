@@ -7,6 +7,7 @@ use std::fmt::Formatter;
 use std::sync::Arc;
 use std::time::Instant;
 
+use auspex_ml::checkpoint::Checkpoints;
 use auspex_ml::run::{TrainingRun, Warning};
 use auspex_ml::trained_model::TrainedModel;
 use auspex_ml::training::{TrainingRequest, train, train_on};
@@ -29,10 +30,12 @@ use serde_json::json;
 
 use super::plan_source::PlanSource;
 use super::report::Reporter;
+use crate::checkpoints::Keeper;
 use crate::distributed::{TrainingPlace, describe_training};
-use crate::engine::TrainingProgress;
+use crate::engine::{TrainingProgress, lock};
 use crate::error::{Error, Result};
 use crate::explain::{Estimate, about};
+use crate::jobs::RunningJob;
 use crate::logical::{FitMode, FitTask, output_schema};
 use crate::statement_run::{Notice, StatementControl};
 
@@ -174,12 +177,24 @@ impl ExecutionPlan for FitModelExec {
     }
 }
 
-/// Takes the training out of `pg_stat_progress_train` however it ends.
-struct Listed<'a>(&'a FitTask);
+/// A training in `pg_stat_progress_train` and `ml.jobs`; it leaves the one and ends in the other however it ends.
+struct Listed<'a> {
+    task: &'a FitTask,
+    job: RunningJob,
+}
+
+impl Listed<'_> {
+    fn end(&self, outcome: std::result::Result<u64, &Error>) {
+        let trainings = self.task.engine.trainings().into_iter();
+        let mut own = trainings.filter(|(process_id, _)| *process_id == self.task.process_id);
+        self.job
+            .end(outcome, own.next().map(|(_, progress)| progress));
+    }
+}
 
 impl Drop for Listed<'_> {
     fn drop(&mut self) {
-        self.0.engine.set_training(self.0.process_id, None);
+        self.task.engine.set_training(self.task.process_id, None);
     }
 }
 
@@ -203,6 +218,7 @@ async fn run(
         reason = "measures the statement, not its result"
     )]
     let started = Instant::now();
+    let earlier = lock(&task.earlier).take();
     let progress = TrainingProgress {
         model: task.display_name(),
         phase: "reading",
@@ -211,7 +227,51 @@ async fn run(
         started,
     };
     task.engine.set_training(task.process_id, Some(progress));
-    let listed = Listed(task);
+    let names = (task.display_name(), task.user.clone());
+    let jobs = &task.engine.jobs;
+    let listed = Listed {
+        task,
+        job: jobs.begin(task.process_id, names, earlier.is_some()),
+    };
+    let (keeper, checkpoints) = match (task.checkpoint_interval, earlier) {
+        (None, None) => (None, None),
+        (interval, earlier) => {
+            let (keeper, checkpoints) = Keeper::start(task, interval, earlier)?;
+            listed.job.keeps(keeper.last_ms());
+            (Some(keeper), Some(checkpoints))
+        }
+    };
+    let run_id = keeper.as_ref().map(|keeper| keeper.run().to_owned());
+    let learning = learn(
+        task,
+        source,
+        context,
+        (&control, started),
+        &listed,
+        checkpoints,
+    );
+    let outcome = match Box::pin(learning).await {
+        Ok(model) => publish(task, &model, run_id.as_deref())
+            .await
+            .map(|version| (version, model)),
+        Err(error) => Err(error),
+    };
+    if let Some(keeper) = keeper {
+        keeper.end(outcome.as_ref().err()).await;
+    }
+    listed.end(outcome.as_ref().map(|(version, _)| *version));
+    outcome
+}
+
+/// Learns the model; publishes nothing.
+async fn learn(
+    task: &Arc<FitTask>,
+    source: Arc<PlanSource>,
+    context: &TaskContext,
+    (control, started): (&Arc<StatementControl>, Instant),
+    listed: &Listed<'_>,
+    checkpoints: Option<Arc<Checkpoints>>,
+) -> Result<TrainedModel> {
     let n_rows = Estimate::of(source.plan.as_ref()).n_rows;
     let place = TrainingPlace::of(task, &source.plan, &source.context)?;
     let request = TrainingRequest {
@@ -224,7 +284,7 @@ async fn run(
         spill: Arc::clone(&context.runtime_env().disk_manager),
         threads: task.threads,
     };
-    let reporter = Reporter::new(Arc::clone(task), Arc::clone(&control), started, n_rows);
+    let reporter = Reporter::new(Arc::clone(task), Arc::clone(control), started, n_rows);
     let mut run = TrainingRun::new(
         task.options.u64("seed"),
         task.compute_for(n_rows),
@@ -233,8 +293,13 @@ async fn run(
         Arc::new(move || started.elapsed()),
     );
     run.warm_start = task.warm_start.as_ref().map(|last| Arc::clone(&last.model));
+    run.checkpoints = checkpoints;
+    listed.job.counts(&run.usage);
     let mut model = match place {
-        TrainingPlace::Workers(pool) => train_on(request, pool, &run).await?,
+        TrainingPlace::Workers(pool) => {
+            listed.job.runs_on(&pool);
+            train_on(request, pool, &run).await?
+        }
         TrainingPlace::Here(reason) => {
             tracing::debug!(reason, "a training stays on this machine");
             train(request, &run).await?
@@ -253,9 +318,7 @@ async fn run(
         .warnings
         .splice(0..0, task.warnings.iter().cloned());
     run.check_cancelled()?;
-    let version = publish(task, &model).await?;
-    drop(listed);
-    Ok((version, model))
+    Ok(model)
 }
 
 pub(crate) fn warning_notice(warning: &Warning) -> Notice {
@@ -266,7 +329,7 @@ pub(crate) fn warning_notice(warning: &Warning) -> Notice {
 }
 
 /// Stores the version, then lets the catalog name it. Until the last step the model is as it was.
-async fn publish(task: &FitTask, model: &TrainedModel) -> Result<u64> {
+async fn publish(task: &FitTask, model: &TrainedModel, run: Option<&str>) -> Result<u64> {
     let (trained, tensors) = model.to_parts()?;
     let tensors = bytes::Bytes::from(tensors);
     let engine = &task.engine;
@@ -287,6 +350,7 @@ async fn publish(task: &FitTask, model: &TrainedModel) -> Result<u64> {
             "definition": task.definition,
             "snapshots": task.snapshots,
             "binding": task.binding,
+            "run": run,
             "created_at_ms": chrono::Utc::now().timestamp_millis(),
             "auspex_version": env!("CARGO_PKG_VERSION"),
             "trained": trained,

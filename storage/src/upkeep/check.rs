@@ -7,6 +7,7 @@ use object_store::path::Path;
 use serde_json::Value;
 
 use crate::catalog::{CatalogEntry, Definition, LogCheck, ModelDefinition};
+use crate::checkpoints::CHECKPOINTS;
 use crate::error::Result;
 use crate::tables::object_path;
 use crate::upkeep::{Upkeep, ids};
@@ -56,7 +57,9 @@ impl Upkeep {
     pub async fn check(&self) -> Result<CheckReport> {
         let mut report = Self::check_log(&self.warehouse).await?;
         let tables = self.files_by_id("tables").await?;
-        let models = self.files_by_id("models").await?;
+        let mut models = self.files_by_id("models").await?;
+        // Those of trainings that run name no object yet.
+        models.remove(CHECKPOINTS);
         self.catalog.refresh_now().await?;
         let state = self.catalog.state();
         for entry in state.all() {
@@ -69,7 +72,9 @@ impl Upkeep {
                 _ => {}
             }
         }
-        let table_ids = ids(&state, |d| matches!(d, Definition::Table(_)));
+        let table_ids = ids(&state, |d| {
+            matches!(d, Definition::Table(_) | Definition::Sequence(_))
+        });
         let model_ids = ids(&state, |d| matches!(d, Definition::Model(_)));
         for (files, named) in [(&tables, table_ids), (&models, model_ids)] {
             let unnamed = files.iter().filter(|(id, _)| !named.contains(*id));

@@ -1,6 +1,6 @@
 //! `auspex catalog gc`: removing what nothing names any more.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path as FilePath;
 use std::time::{Duration, SystemTime};
 
@@ -9,6 +9,7 @@ use object_store::{ObjectMeta, ObjectStoreExt as _};
 use serde_json::Value;
 
 use crate::catalog::{Definition, LEAST_RECORD_AGE};
+use crate::checkpoints::CHECKPOINTS;
 use crate::error::{Error, Result};
 use crate::upkeep::{Upkeep, ids};
 
@@ -41,7 +42,8 @@ pub struct Removed {
 
 impl Upkeep {
     /// Removes superseded entries of the log, folders of tables and models that the catalog does not name, tensor files
-    /// that no manifest names, and, on this machine's disks, halves of files whose writers were killed.
+    /// that no manifest names, checkpoints of trainings with which nobody went on, and, on this machine's disks, halves of
+    /// files whose writers were killed.
     ///
     /// Errors: `YoungGarbage` for a bound under an hour, which running servers need to see each other's commits.
     pub async fn collect_garbage(&self, options: GarbageOptions) -> Result<Garbage> {
@@ -61,10 +63,13 @@ impl Upkeep {
         }
         // Listed before the catalog is read: what is new in the list is in the catalog, or too young.
         let tables = self.files_by_id("tables").await?;
-        let models = self.files_by_id("models").await?;
+        let mut models = self.files_by_id("models").await?;
+        let checkpoints = models.remove(CHECKPOINTS).unwrap_or_default();
         self.catalog.refresh_now().await?;
         let state = self.catalog.state();
-        let table_ids = ids(&state, |d| matches!(d, Definition::Table(_)));
+        let table_ids = ids(&state, |d| {
+            matches!(d, Definition::Table(_) | Definition::Sequence(_))
+        });
         let model_ids = ids(&state, |d| matches!(d, Definition::Model(_)));
         for (files, named) in [(&tables, &table_ids), (&models, &model_ids)] {
             for (id, files) in files {
@@ -80,6 +85,11 @@ impl Upkeep {
                 let unnamed = unnamed.into_iter().filter(is_old);
                 garbage.extend(unnamed.map(|file| (file, "tensors that no version names")));
             }
+        }
+        let abandoned = runs(checkpoints).into_values();
+        for files in abandoned.filter(|files| files.iter().all(is_old)) {
+            let files = files.into_iter();
+            garbage.extend(files.map(|file| (file, "checkpoint of a training that was abandoned")));
         }
         let mut removed = self.remove(garbage, options.dry_run).await?;
         if let Some(root) = self.warehouse.local_root() {
@@ -137,6 +147,17 @@ impl Upkeep {
         }
         Ok(Garbage { removed })
     }
+}
+
+/// The files of checkpoints by their runs.
+fn runs(files: Vec<ObjectMeta>) -> BTreeMap<String, Vec<ObjectMeta>> {
+    let mut runs: BTreeMap<String, Vec<ObjectMeta>> = BTreeMap::new();
+    for file in files {
+        let run = file.location.parts().nth(2);
+        let run = run.map(|part| part.as_ref().to_owned()).unwrap_or_default();
+        runs.entry(run).or_default().push(file);
+    }
+    runs
 }
 
 /// Removes what writers that were killed left below a folder: files are written as `name#number` beside their place, and

@@ -264,6 +264,10 @@ async fn only_what_is_old_and_needless_goes() {
         ("models/m/blobs/01.safetensors", false),
         ("models/m/3/manifest.json#17", true),
         ("models/m/4/manifest.json#17", false),
+        ("models/checkpoints/r1/head.json", true),
+        ("models/checkpoints/r1/00000001.part", true),
+        ("models/checkpoints/r2/head.json", true),
+        ("models/checkpoints/r2/00000001.part", false),
     ] {
         let path = f.path(path);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -274,6 +278,8 @@ async fn only_what_is_old_and_needless_goes() {
     }
     // Nothing of the log is old yet, whatever the snapshot covers.
     let orphans = [
+        "models/checkpoints/r1/00000001.part",
+        "models/checkpoints/r1/head.json",
         "models/gone/1/manifest.json",
         "models/m/3/manifest.json#17",
         "models/m/blobs/00.safetensors",
@@ -300,11 +306,12 @@ async fn only_what_is_old_and_needless_goes() {
             .clone()
             .all(|file| file.reason == "superseded by a snapshot")
     );
-    assert_eq!(removed.len(), 104);
+    assert_eq!(removed.len(), 106);
     assert!(orphans.iter().all(|path| !f.path(path).exists()));
     assert!(f.path("tables/new/part.parquet").exists());
     assert!(f.path("models/m/blobs/01.safetensors").exists());
     assert!(f.path("models/m/4/manifest.json#17").exists());
+    assert!(f.path("models/checkpoints/r2/head.json").exists());
     // What is left is whole, and a server that starts now reads the same catalog.
     assert_eq!(f.problems().await, Vec::<String>::new());
     let warehouse = Arc::clone(&f.upkeep.warehouse);

@@ -16,6 +16,7 @@ use super::math::power_of_two_scale;
 use super::parameters::{DartNormalization, TreeParameters};
 use super::quantile_step::residual_quantiles;
 use super::random;
+use super::resume::{Applied, Place, ScoreLog, TreeRecord};
 use super::score_step::{LeafStep, Quantization, ScoreStep, ScoreUpdate, Scored};
 use super::split::ColumnKind;
 use super::walk::BinnedTree;
@@ -31,7 +32,7 @@ const WIDE_BELOW_ROWS: u64 = 65_536;
 const WIDE_BELOW_RATIO: f64 = 1.0 / 512.0;
 
 /// How well an iteration's ensemble fits.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize, serde::Deserialize)]
 pub(crate) struct IterationLoss {
     /// From 0.
     pub(crate) iteration: usize,
@@ -41,12 +42,16 @@ pub(crate) struct IterationLoss {
     pub(crate) eval_loss: Option<f64>,
 }
 
+/// An update of the scores, and its record.
+type Update = (ScoreUpdate, Applied);
+
 /// What is told after each iteration; an error ends the training.
 pub(crate) type OnIteration<'a> = &'a mut (dyn FnMut(IterationLoss) -> Result<()> + Send);
 
 /// Learns an ensemble: `start` with more trees.
 ///
-/// The chunks of both parts must have been made by `StartTreeChunk` with the same bins and `start`.
+/// The chunks of both parts must have been made by `StartTreeChunk` with the same bins and `start`. What an earlier life of
+/// the training kept is taken over first; its losses are told again.
 pub(crate) async fn boost<P: Pass>(
     passes: &P,
     parameters: &TreeParameters,
@@ -69,6 +74,7 @@ pub(crate) async fn boost<P: Pass>(
         dropped: Vec::new(),
         quantization: None,
         scored: Scored::default(),
+        log: ScoreLog::default(),
     };
     boosting.scored = boosting.score(Part::Training, Vec::new(), None).await?;
     let held_out = boosting.score(Part::Evaluation, Vec::new(), None).await?;
@@ -78,73 +84,91 @@ pub(crate) async fn boost<P: Pass>(
     } else {
         boosting.scored.mean_loss()
     };
-    for iteration in 0..parameters.max_iterations {
+    let records = passes.earlier_records()?;
+    for loss in records.iter().filter_map(|record| record.loss) {
+        on_iteration(loss)?;
+        before = loss.eval_loss.unwrap_or(loss.loss);
+    }
+    let mut place = boosting.go_on_from(records).await?;
+    for iteration in place.iteration..parameters.max_iterations {
         if boosting.scored.n_rows == 0 {
             break;
         }
-        let held_out = boosting.iterate(iteration, has_evaluation).await?;
+        place.iteration = iteration;
+        let held_out = boosting.iterate(place, has_evaluation).await?;
+        place.n_done = 0;
         let loss = boosting.scored.mean_loss();
         let eval_loss = held_out.map(|held_out| held_out.mean_loss());
-        on_iteration(IterationLoss {
+        let told = IterationLoss {
             iteration,
             loss,
             eval_loss,
-        })?;
-        let now = eval_loss.unwrap_or(loss);
-        // No progress is possible from a loss of 0.
-        let progress = if before == 0.0 {
-            0.0
-        } else {
-            (before - now) / before.abs()
         };
-        if parameters
-            .min_rel_progress
-            .is_some_and(|least| progress < least)
-        {
+        on_iteration(told)?;
+        let now = eval_loss.unwrap_or(loss);
+        if ends(parameters, before, now) {
             break;
         }
         before = now;
+        boosting.keep_iteration(told)?;
     }
     Ok(boosting.ensemble)
 }
 
+/// Whether an iteration brought too little for another one.
+fn ends(parameters: &TreeParameters, before: f64, now: f64) -> bool {
+    // No progress is possible from a loss of 0.
+    let progress = if before == 0.0 {
+        0.0
+    } else {
+        (before - now) / before.abs()
+    };
+    parameters
+        .min_rel_progress
+        .is_some_and(|least| progress < least)
+}
+
 /// What is known between iterations.
-struct Boosting<'a, P> {
-    passes: &'a P,
-    parameters: &'a TreeParameters,
+pub(super) struct Boosting<'a, P> {
+    pub(super) passes: &'a P,
+    pub(super) parameters: &'a TreeParameters,
     bins: &'a FeatureBins,
     columns: Columns,
     /// Number of trees of the warm start: they are never dropped.
-    first_tree: usize,
-    ensemble: TreeEnsemble,
-    /// The trees since then over bins, kept for DART alone.
-    binned: Vec<BinnedTree>,
+    pub(super) first_tree: usize,
+    pub(super) ensemble: TreeEnsemble,
+    /// The trees since then over bins, kept for DART and for records.
+    pub(super) binned: Vec<BinnedTree>,
     /// Trees that the scores leave out in this iteration.
-    dropped: Vec<usize>,
+    pub(super) dropped: Vec<usize>,
     /// How the gradients in the chunks were quantised, if they are those of the scores.
-    quantization: Option<Quantization>,
+    pub(super) quantization: Option<Quantization>,
     /// Of the training part, at the current scores.
-    scored: Scored,
+    pub(super) scored: Scored,
+    /// What the scores have had.
+    pub(super) log: ScoreLog,
 }
 
 impl<P: Pass> Boosting<'_, P> {
-    /// One iteration; returns what the held-out part scores.
-    async fn iterate(&mut self, iteration: usize, has_evaluation: bool) -> Result<Option<Scored>> {
-        self.drop_trees().await?;
-        let quantization = match self.quantization.take() {
-            Some(quantization) => quantization,
-            None => {
-                let quantization = self.quantization_of(self.maxima());
-                let step = Some(quantization.clone());
-                self.scored = self.score(Part::Training, Vec::new(), step).await?;
-                quantization
-            }
-        };
+    /// One iteration, or what is left of it; returns what the held-out part scores.
+    async fn iterate(&mut self, place: Place, has_evaluation: bool) -> Result<Option<Scored>> {
+        if place.n_done == 0 {
+            self.drop_trees().await?;
+        }
+        let quantization = self.quantized().await?;
+        if place.n_done == 0 {
+            self.log.measured();
+        }
         let units = quantization.scales.map(|scale| 1.0 / scale);
         let n_trees = self.n_trees();
-        let mut updates = self.returning_updates();
-        let mut held_out_updates = updates.clone();
-        for number in 0..n_trees {
+        // Residuals are those of the iteration's start: the rows walk the trees when it ends.
+        let waits = n_trees > 1 && self.parameters.objective.leaf_quantile().is_some();
+        let mut held_out = self.begun_updates(place.n_done);
+        let mut updates = match place.n_done == 0 || waits {
+            true => held_out.clone(),
+            false => Vec::new(),
+        };
+        for number in place.n_done..n_trees {
             let output = number / self.parameters.num_parallel_tree;
             let key = random::hash(&[self.parameters.seed, 2, self.ensemble.trees.len() as u64]);
             let task = TreeTask {
@@ -156,34 +180,83 @@ impl<P: Pass> Boosting<'_, P> {
             let grown = Grower::grow(self.passes, self.parameters, &self.columns, task).await?;
             let tree = self.finish(grown, task).await?;
             let factor = self.new_weight();
+            let number_since = (self.ensemble.trees.len() - self.first_tree) as u32;
             let update = |segments| ScoreUpdate {
                 tree: tree.binned.clone(),
                 output,
                 factor,
                 segments,
             };
-            // Residuals are those of the iteration's start: the rows walk the trees when it ends.
-            let waits = n_trees > 1 && self.parameters.objective.leaf_quantile().is_some();
-            updates.push(update((!waits).then(|| tree.segments.clone())));
-            held_out_updates.push(update(None));
+            let segments = (!waits).then(|| tree.segments.clone());
+            updates.push((update(segments), (number_since, factor)));
+            held_out.push((update(None), (number_since, factor)));
             self.push(&tree, output, factor);
             if number + 1 == n_trees {
-                let is_last = iteration + 1 == self.parameters.max_iterations;
+                let is_last = place.iteration + 1 == self.parameters.max_iterations;
                 let next = self.next_quantization().filter(|_| !is_last);
-                let updates = std::mem::take(&mut updates);
+                let updates = self.taken(&mut updates);
                 self.scored = self.score(Part::Training, updates, next.clone()).await?;
                 self.quantization = next;
-            } else if !waits {
-                self.update(Part::Training, std::mem::take(&mut updates))
-                    .await?;
+                break;
             }
+            if !waits {
+                let updates = self.taken(&mut updates);
+                self.update(Part::Training, updates).await?;
+            }
+            let n_done = number + 1;
+            self.keep(Place { n_done, ..place }, Some(&quantization), None)?;
         }
         self.settle_dropped();
+        let held_out = held_out.into_iter().map(|(update, _)| update).collect();
         match has_evaluation {
-            true => Ok(Some(
-                self.score(Part::Evaluation, held_out_updates, None).await?,
-            )),
+            true => Ok(Some(self.score(Part::Evaluation, held_out, None).await?)),
             false => Ok(None),
+        }
+    }
+
+    /// How the gradients in the chunks are quantised, which they are after this.
+    async fn quantized(&mut self) -> Result<Quantization> {
+        if let Some(quantization) = self.quantization.take() {
+            return Ok(quantization);
+        }
+        let quantization = self.quantization_of(self.maxima());
+        let step = Some(quantization.clone());
+        self.scored = self.score(Part::Training, Vec::new(), step).await?;
+        Ok(quantization)
+    }
+
+    /// Updates that the scores of the training part are about to get.
+    fn taken(&mut self, updates: &mut Vec<Update>) -> Vec<ScoreUpdate> {
+        let (updates, applied): (Vec<ScoreUpdate>, Vec<Applied>) =
+            std::mem::take(updates).into_iter().unzip();
+        self.log.applied(&applied);
+        updates
+    }
+
+    /// The updates of an iteration some of whose trees are there: the trees that come back, and those that are new.
+    fn begun_updates(&self, n_done: usize) -> Vec<Update> {
+        let mut updates = self.returning_updates();
+        let factor = self.new_weight();
+        let n_trees = self.ensemble.trees.len();
+        for tree in n_trees - n_done.min(n_trees)..n_trees {
+            updates.push(self.update_with(tree, factor));
+        }
+        updates
+    }
+
+    fn keep_iteration(&mut self, loss: IterationLoss) -> Result<()> {
+        self.log.measured();
+        let (iteration, n_done) = (loss.iteration, self.n_trees());
+        let quantization = self.quantization.clone();
+        let place = Place { iteration, n_done };
+        self.keep(place, quantization.as_ref(), Some(loss))
+    }
+
+    /// See [`Boosting::go_on`].
+    async fn go_on_from(&mut self, records: Vec<TreeRecord>) -> Result<Place> {
+        match records.is_empty() {
+            true => Ok(Place::default()),
+            false => self.go_on(records).await,
         }
     }
 
@@ -212,7 +285,7 @@ impl<P: Pass> Boosting<'_, P> {
     }
 
     /// Trees of an iteration.
-    fn n_trees(&self) -> usize {
+    pub(super) fn n_trees(&self) -> usize {
         self.parameters.objective.n_outputs() * self.parameters.num_parallel_tree
     }
 
@@ -260,7 +333,7 @@ impl<P: Pass> Boosting<'_, P> {
         self.ensemble.trees.push(tree.tree.clone());
         self.ensemble.outputs.push(output as u32);
         self.ensemble.weights.push(weight);
-        if self.parameters.dart.is_some() {
+        if self.parameters.dart.is_some() || self.passes.keeps_records() {
             self.binned.push(tree.binned.clone());
         }
     }
@@ -280,7 +353,7 @@ impl<P: Pass> Boosting<'_, P> {
         self.passes.state_pass(part, &step).await
     }
 
-    async fn update(&self, part: Part, updates: Vec<ScoreUpdate>) -> Result<()> {
+    pub(super) async fn update(&self, part: Part, updates: Vec<ScoreUpdate>) -> Result<()> {
         let step = ScoreStep {
             objective: self.parameters.objective,
             updates,
@@ -343,26 +416,34 @@ impl<P: Pass> Boosting<'_, P> {
         if self.dropped.is_empty() {
             return Ok(());
         }
-        let updates = self.dropped_updates(|weight| -weight);
+        let mut updates = self.dropped_updates(|weight| -weight);
+        let updates = self.taken(&mut updates);
         self.update(Part::Evaluation, updates.clone()).await?;
         self.scored = self.score(Part::Training, updates, None).await?;
         Ok(())
     }
 
-    fn dropped_updates(&self, factor: impl Fn(f64) -> f64) -> Vec<ScoreUpdate> {
+    fn dropped_updates(&self, factor: impl Fn(f64) -> f64) -> Vec<Update> {
         self.dropped
             .iter()
-            .map(|&tree| ScoreUpdate {
-                tree: self.binned[tree - self.first_tree].clone(),
-                output: self.ensemble.outputs[tree] as usize,
-                factor: factor(self.ensemble.weights[tree]),
-                segments: None,
-            })
+            .map(|&tree| self.update_with(tree, factor(self.ensemble.weights[tree])))
             .collect()
     }
 
+    /// An update by a tree of the ensemble that is kept over bins.
+    fn update_with(&self, tree: usize, factor: f64) -> Update {
+        let number = tree - self.first_tree;
+        let update = ScoreUpdate {
+            tree: self.binned[number].clone(),
+            output: self.ensemble.outputs[tree] as usize,
+            factor,
+            segments: None,
+        };
+        (update, (number as u32, factor))
+    }
+
     /// What brings the dropped trees back with their new weights.
-    fn returning_updates(&self) -> Vec<ScoreUpdate> {
+    fn returning_updates(&self) -> Vec<Update> {
         let factor = self.dropped_factor();
         self.dropped_updates(|weight| weight * factor)
     }

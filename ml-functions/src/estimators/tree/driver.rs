@@ -1,8 +1,9 @@
-//! What boosting asks of the training set: passes over the chunks' states.
+//! What boosting asks of the training set: passes over the chunks' states, and a place for what it keeps of itself.
 
 use std::future::Future;
 
 use super::chunk::TreeChunk;
+use super::resume::TreeRecord;
 use crate::error::Result;
 use crate::training_set::{Part, StateStep};
 
@@ -17,4 +18,19 @@ pub(crate) trait Pass: Send + Sync {
 
     /// Threads for work between passes.
     fn threads(&self) -> usize;
+
+    /// Whether records of trees are wanted.
+    fn keeps_records(&self) -> bool {
+        false
+    }
+
+    /// Keeps the record of a tree.
+    fn keep_record(&self, _record: &TreeRecord) -> Result<()> {
+        Ok(())
+    }
+
+    /// The records that an earlier life of the training kept.
+    fn earlier_records(&self) -> Result<Vec<TreeRecord>> {
+        Ok(Vec::new())
+    }
 }

@@ -12,6 +12,7 @@ use super::ensemble::TreeEnsemble;
 use super::model::TreeModel;
 use super::objective::Objective;
 use super::options::parameters;
+use super::resume::TreeRecord;
 use super::survey::{Survey, SurveyStep};
 use crate::error::{Error, Result};
 use crate::features::TargetEncoding;
@@ -21,6 +22,9 @@ use crate::training_set::{Part, StateStep, TrainingSet, Visit, reduce, reduce_st
 
 /// Nodes of up to so many rows are split on the CPU also where a device sums: a launch takes longer.
 const DEVICE_GATHER_ROWS: u64 = 32;
+
+/// Under this name trees are kept in checkpoints.
+const RECORDS: &str = "tree.boost";
 
 /// Learns an ensemble.
 pub(in crate::estimators) async fn fit(
@@ -175,6 +179,22 @@ impl Pass for Passes<'_> {
 
     fn threads(&self) -> usize {
         self.samples.threads()
+    }
+
+    fn keeps_records(&self) -> bool {
+        self.run.checkpoints.is_some()
+    }
+
+    fn keep_record(&self, record: &TreeRecord) -> Result<()> {
+        match &self.run.checkpoints {
+            Some(checkpoints) => checkpoints.keep_state(RECORDS, record),
+            None => Ok(()),
+        }
+    }
+
+    fn earlier_records(&self) -> Result<Vec<TreeRecord>> {
+        let checkpoints = self.run.checkpoints.as_ref();
+        checkpoints.map_or(Ok(Vec::new()), |checkpoints| checkpoints.states(RECORDS))
     }
 }
 

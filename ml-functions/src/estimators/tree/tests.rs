@@ -8,6 +8,7 @@ mod devices;
 mod growing;
 mod kernels;
 mod reference;
+mod resume;
 
 use std::sync::Mutex;
 

@@ -1,0 +1,92 @@
+//! What those who watch a cluster see: workers that were lost, their counters, and that nothing goes on for nobody.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::process::Command;
+use std::time::Duration;
+
+use auspex_tests::{binary, rows};
+use tokio_postgres::{Client, NoTls};
+
+use crate::machines::{Machines, SAMPLES, free_port, spawn_logged, wait_for_text};
+
+/// Asks until a query of one value gives what is wanted.
+async fn wait_for(client: &Client, query: &str, wanted: &str) {
+    let mut found = Vec::new();
+    for _ in 0..600 {
+        found = rows(client, query).await.unwrap();
+        if found == [[wanted.to_owned()]] {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("{query} should give {wanted}, found {found:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lost_workers_stay_in_the_list() {
+    let mut machines = Machines::start(2).await;
+    let client = machines.client().await;
+    machines.worker(0).kill().unwrap();
+    let lost = "SELECT count(*) FROM ml.workers WHERE state = 'lost' AND last_seen IS NOT NULL AND reason IS NOT NULL";
+    wait_for(&client, lost, "1").await;
+    machines.replace_worker(0);
+    machines.wait_for_workers(&client, 2).await;
+    wait_for(&client, lost, "1").await;
+}
+
+/// A join whose condition is never true gives no batch at which its workers could end.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_query_on_workers_is_cancelled_at_once() {
+    let machines = Machines::start(2).await;
+    let client = machines.client().await;
+    client.batch_execute(SAMPLES).await.unwrap();
+    let other = machines.client().await;
+    let cancel = other.cancel_token();
+    let running = tokio::spawn(async move {
+        let query =
+            "SELECT count(*) FROM samples a JOIN samples b ON a.k = b.k AND a.x1 + b.x3 > 1e9";
+        rows(&other, query).await
+    });
+    let is_busy = "SELECT sum(tasks) > 0 FROM ml.workers";
+    wait_for(&client, is_busy, "t").await;
+    cancel.cancel_query(NoTls).await.unwrap();
+    let error = running.await.unwrap().unwrap_err();
+    assert!(error.to_string().contains("cancel"), "{error}");
+}
+
+/// The body of an answer.
+fn get(port: u16, path: &str) -> String {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn workers_tell_how_they_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("worker.log");
+    let port = free_port();
+    let mut worker = Command::new(binary());
+    worker.args(["worker", "--listen", "127.0.0.1:0"]);
+    worker.args(["--http", &format!("127.0.0.1:{port}")]);
+    let mut process = spawn_logged(worker, &log);
+    wait_for_text(&log, "health and metrics").await;
+    assert!(get(port, "/healthz").ends_with("ok\n"));
+    let ready = get(port, "/readyz");
+    assert!(ready.starts_with("HTTP/1.1 503"), "{ready}");
+    let metrics = get(port, "/metrics");
+    for line in [
+        "auspex_worker_taken_in 0",
+        "auspex_worker_tasks 0",
+        "auspex_worker_partitions_held 0",
+        "# TYPE auspex_worker_sent_bytes_total counter",
+    ] {
+        assert!(metrics.contains(line), "{line}: {metrics}");
+    }
+    // It may have ended already.
+    let _ = process.kill();
+    let _ = process.wait();
+}
