@@ -12,7 +12,9 @@
     reason = "a test that cannot go on must stop, and waits are bounded by the clock"
 )]
 
+mod emulators;
 mod needed;
+mod process;
 mod python;
 mod s3;
 mod sql_wire;
@@ -25,7 +27,9 @@ use auspex_server::{PgCatalog, Server, ServerHandle};
 use tempfile::TempDir;
 use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
 
-pub use needed::{given, test_data};
+pub use emulators::Emulator;
+pub use needed::{given, skip, test_data};
+pub use process::ServerProcess;
 pub use python::{python, run_python};
 pub use s3::{KEY_ID, S3Server, SECRET};
 pub use sql_wire::{SqlFailure, SqlWire};

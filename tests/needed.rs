@@ -22,6 +22,17 @@ pub fn given(variable: &str, what: &str) -> Option<PathBuf> {
         return Some(path);
     }
     println!("skipped: {variable} does not name {what}");
+    note_skipped(variable);
+    None
+}
+
+/// A machine on which a test cannot run is told of, `right` being what the test's process lacks there.
+pub fn skip(right: &str, what: &str) {
+    println!("skipped: without {right} this process cannot {what}");
+    note_skipped(right);
+}
+
+fn note_skipped(lacking: &str) {
     if let Some(list) = std::env::var_os("AUSPEX_TEST_SKIPPED") {
         let test = std::thread::current().name().unwrap_or("a test").to_owned();
         let mut list = OpenOptions::new()
@@ -29,9 +40,8 @@ pub fn given(variable: &str, what: &str) -> Option<PathBuf> {
             .append(true)
             .open(list)
             .expect("the list of skipped tests can be written");
-        writeln!(list, "{variable} {test}").expect("the list of skipped tests can be written");
+        writeln!(list, "{lacking} {test}").expect("the list of skipped tests can be written");
     }
-    None
 }
 
 /// A real table of `AUSPEX_TEST_DATA`; `None` where that is not set. Panics if the table is missing there.

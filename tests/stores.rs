@@ -10,57 +10,21 @@
     reason = "a test that cannot go on must stop, and waits are bounded by the clock"
 )]
 
-use std::io::{BufRead as _, BufReader};
-use std::process::{Child, Command, Stdio};
+use auspex_tests::{
+    KEY_ID, S3Server, SECRET, ServerOptions, ServerProcess, TestServer, describe, rows,
+};
+use tokio_postgres::Client;
 
-use auspex_tests::{KEY_ID, S3Server, SECRET, ServerOptions, TestServer, binary, describe, rows};
-use tokio_postgres::{Client, NoTls};
-
-/// A server process that is killed at the end.
-struct Process {
-    child: Child,
-    port: u16,
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-impl Process {
-    /// Starts a server whose warehouse lies in a bucket.
-    fn start(s3: &S3Server, warehouse: &str) -> Process {
-        let mut child = Command::new(binary())
-            .args(["serve", "--listen", "127.0.0.1:0", "--warehouse", warehouse])
-            .args(["--catalog-refresh-interval", "0"])
-            .env("AWS_ENDPOINT_URL", s3.endpoint())
-            .env("AWS_ALLOW_HTTP", "true")
-            .env("AWS_REGION", "us-east-1")
-            .env("AWS_ACCESS_KEY_ID", KEY_ID)
-            .env("AWS_SECRET_ACCESS_KEY", SECRET)
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        let mut output = BufReader::new(child.stdout.take().unwrap());
-        output.read_line(&mut line).unwrap();
-        let port = line
-            .split_once("127.0.0.1:")
-            .and_then(|(_, rest)| rest.split(';').next()?.parse().ok());
-        Process {
-            port: port.unwrap_or_else(|| panic!("the server said {line:?}")),
-            child,
-        }
-    }
-
-    async fn client(&self) -> Client {
-        let config = format!("host=127.0.0.1 port={} user=postgres", self.port);
-        let (client, connection) = tokio_postgres::connect(&config, NoTls).await.unwrap();
-        tokio::spawn(connection);
-        client
-    }
+/// Starts a server whose warehouse lies in a bucket.
+fn serve(s3: &S3Server, warehouse: &str) -> ServerProcess {
+    let environment = [
+        ("AWS_ENDPOINT_URL", s3.endpoint()),
+        ("AWS_ALLOW_HTTP", "true".into()),
+        ("AWS_REGION", "us-east-1".into()),
+        ("AWS_ACCESS_KEY_ID", KEY_ID.into()),
+        ("AWS_SECRET_ACCESS_KEY", SECRET.into()),
+    ];
+    ServerProcess::start(warehouse, &[], &environment)
 }
 
 async fn error(client: &Client, sql: &str) -> String {
@@ -77,7 +41,7 @@ async fn a_warehouse_lives_in_a_bucket() {
     };
     let warehouse = "s3://lake/house/one";
     {
-        let server = Process::start(&s3, warehouse);
+        let server = serve(&s3, warehouse);
         let client = server.client().await;
         for sql in [
             "CREATE TABLE t (x double precision, y double precision)",
@@ -93,7 +57,7 @@ async fn a_warehouse_lives_in_a_bucket() {
         assert_eq!(listed, [[warehouse]]);
     }
     assert!(s3.bucket("lake").join("house/one/catalog").is_dir());
-    let server = Process::start(&s3, warehouse);
+    let server = serve(&s3, warehouse);
     let client = server.client().await;
     let sql = "SELECT count(*), round(sum(y)), round(max(PREDICT(m USING x))) FROM t";
     assert_eq!(
@@ -122,7 +86,7 @@ async fn two_servers_over_one_bucket_lose_nothing() {
     let Some(s3) = S3Server::start(&["lake"]) else {
         return;
     };
-    let servers = [1, 2].map(|_| Process::start(&s3, "s3://lake/shared"));
+    let servers = [1, 2].map(|_| serve(&s3, "s3://lake/shared"));
     let first = servers[0].client().await;
     first
         .batch_execute("CREATE TABLE t (i bigint)")
@@ -308,7 +272,7 @@ async fn a_bucket_that_fails_loses_and_repeats_nothing() {
     let Some(s3) = S3Server::start_failing(&["lake"], 11, 80) else {
         return;
     };
-    let server = Process::start(&s3, "s3://lake/house");
+    let server = serve(&s3, "s3://lake/house");
     let client = server.client().await;
     for sql in [
         "CREATE TABLE t (i bigint)",
@@ -341,7 +305,7 @@ async fn a_bucket_that_fails_loses_and_repeats_nothing() {
     );
     // Another server, and one that asks a bucket that never answers.
     drop(server);
-    let server = Process::start(&s3, "s3://lake/house");
+    let server = serve(&s3, "s3://lake/house");
     let client = server.client().await;
     assert_eq!(counted(&client, "t").await, expected);
 }

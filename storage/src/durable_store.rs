@@ -17,7 +17,8 @@ use object_store::{
     PutMultipartOptions, PutOptions, PutPayload, PutResult, RenameOptions, Result, UploadPart,
 };
 
-use crate::stores::{Layer, Layered};
+use crate::error::is_disk_full;
+use crate::stores::{Layer, Layered, StoreFailure};
 
 /// Numbers the files that are being written, so that no two have one name.
 static NEXT_STAGED: AtomicU64 = AtomicU64::new(0);
@@ -37,6 +38,13 @@ impl DurableStore {
 impl Layer for DurableStore {
     fn below(&self, _: &Path) -> Result<&dyn ObjectStore> {
         Ok(&self.0)
+    }
+
+    fn failed(&self, path: &Path, error: Error) -> Error {
+        match self.0.path_to_filesystem(path) {
+            Ok(file) => named_if_full(&file, error),
+            Err(_) => error,
+        }
     }
 
     async fn put(&self, path: &Path, body: PutPayload, options: PutOptions) -> Result<PutResult> {
@@ -97,7 +105,9 @@ struct DurableUpload {
 #[async_trait]
 impl MultipartUpload for DurableUpload {
     fn put_part(&mut self, data: PutPayload) -> UploadPart {
-        self.inner.put_part(data)
+        let part = self.inner.put_part(data);
+        let path = self.path.clone();
+        Box::pin(async move { part.await.map_err(|error| named_if_full(&path, error)) })
     }
 
     async fn complete(&mut self) -> Result<PutResult> {
@@ -195,6 +205,18 @@ fn folder_of(path: &FilePath) -> PathBuf {
     path.parent().unwrap_or(path).to_path_buf()
 }
 
+/// The error of a full disk, with the file that did not fit: which of several disks it is, only the file tells.
+fn named_if_full(file: &FilePath, error: Error) -> Error {
+    match error {
+        Error::Generic { store, source } if is_disk_full(source.as_ref()) => {
+            let url = file.display().to_string();
+            let source = Box::new(StoreFailure { url, source });
+            Error::Generic { store, source }
+        }
+        error => error,
+    }
+}
+
 fn failed(source: io::Error) -> Error {
     Error::Generic {
         store: "local disk",
@@ -272,5 +294,20 @@ mod tests {
         store.put(&Path::from("a"), "file".into()).await.unwrap();
         let below = store.put(&Path::from("a/b"), "x".into()).await;
         assert!(matches!(below, Err(Error::Generic { .. })), "{below:?}");
+    }
+
+    #[test]
+    fn a_full_disk_names_the_file() {
+        let full = failed(io::Error::from_raw_os_error(28));
+        let error = crate::error::Error::from(named_if_full(FilePath::new("/d/a.csv"), full));
+        assert_eq!(error.sqlstate(), "53100");
+        assert!(
+            error
+                .detail()
+                .is_some_and(|detail| detail.contains("/d/a.csv"))
+        );
+        let other = failed(io::Error::from(ErrorKind::PermissionDenied));
+        let error = crate::error::Error::from(named_if_full(FilePath::new("/d/a.csv"), other));
+        assert_eq!(error.sqlstate(), "58030");
     }
 }

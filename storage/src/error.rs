@@ -1,21 +1,18 @@
-//! The errors of the crate: one variant per cause, with its SQLSTATE, hint and detail.
-//!
-//! Errors of the libraries below flow in through `causes`; nothing here formats for a protocol.
+//! The errors of the crate: one variant per cause. Those of the libraries below flow in through `causes`.
 
 mod causes;
+mod foreign_catalog;
 mod place;
 mod report;
-
-use std::time::Duration;
 
 use datafusion::arrow::error::ArrowError;
 use datafusion::error::DataFusionError;
 use deltalake::DeltaTableError;
 
 use crate::catalog::ObjectKind;
+pub(crate) use causes::{Source, is_disk_full, without_backtrace};
+pub use foreign_catalog::CatalogFailure;
 pub use place::ErrorPlace;
-
-pub(crate) use causes::{Source, without_backtrace};
 
 /// The result of this crate's functions.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -252,7 +249,7 @@ pub enum Error {
     #[error("only files older than {} minutes can be removed", least.as_secs() / 60)]
     YoungGarbage {
         /// The least bound.
-        least: Duration,
+        least: std::time::Duration,
     },
     /// The rows of a table are gone: it was dropped meanwhile.
     #[error("the files of table \"{id}\" do not exist")]
@@ -549,6 +546,9 @@ pub enum Error {
         /// The object.
         url: String,
     },
+    /// A catalog of others did not answer.
+    #[error(transparent)]
+    Catalog(#[from] CatalogFailure),
     /// A store cannot be reached with what is configured.
     #[error("no access to \"{location}\" is configured: {reason}")]
     StoreConfiguration {

@@ -10,6 +10,7 @@
     reason = "a test that cannot go on must stop, and waits are bounded by the clock"
 )]
 
+mod disk_full;
 mod tables;
 mod trainings;
 

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use auspex_tests::rows;
+use futures::SinkExt as _;
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 
@@ -194,6 +195,30 @@ async fn two_servers_over_one_warehouse_lose_no_update() {
             "SELECT who, count(*) FROM log GROUP BY who ORDER BY who",
         );
         assert_eq!(logged.await.unwrap(), [["1", "5"], ["2", "5"]]);
+    }
+    for server in &mut servers {
+        server.kill().unwrap();
+        server.wait().unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_for_a_table_that_another_server_drops_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let ports = [free_port(), free_port()];
+    let mut servers = ports.map(|port| serve(folder.path(), port));
+    let [first, second] = [connect(ports[0]).await, connect(ports[1]).await];
+    let setup = "CREATE TABLE gone (x BIGINT); INSERT INTO gone VALUES (1)";
+    first.batch_execute(setup).await.unwrap();
+    let sink = first.copy_in::<_, &'static [u8]>("COPY gone FROM STDIN");
+    let mut sink = Box::pin(sink.await.unwrap());
+    sink.send(b"2\n").await.unwrap();
+    second.batch_execute("DROP TABLE gone").await.unwrap();
+    let error = sink.as_mut().finish().await.unwrap_err();
+    assert_eq!(error.code(), Some(&SqlState::UNDEFINED_TABLE), "{error:?}");
+    for client in [&first, &second] {
+        let error = client.simple_query("SELECT * FROM gone").await.unwrap_err();
+        assert_eq!(error.code(), Some(&SqlState::UNDEFINED_TABLE), "{error:?}");
     }
     for server in &mut servers {
         server.kill().unwrap();

@@ -89,6 +89,10 @@ fn refusal(error: &Error) -> Option<Error> {
 fn of_store(error: &object_store::Error) -> Option<Error> {
     use object_store::Error as E;
     match error {
+        E::Generic { source, .. } if is_disk_full(source.as_ref()) => {
+            let source = source.to_string().into();
+            Some(Error::DiskFull { source })
+        }
         E::Generic { source, .. } => {
             if let Some(StoreFailure { url, source }) = source.downcast_ref() {
                 let (url, reason) = (url.clone(), source.to_string());
@@ -115,7 +119,7 @@ fn classify(source: impl Into<Source>) -> Error {
 }
 
 /// Whether an error or one of its sources is the file system's "no space" or "quota exceeded".
-fn is_disk_full(error: &(dyn StdError + 'static)) -> bool {
+pub(crate) fn is_disk_full(error: &(dyn StdError + 'static)) -> bool {
     let mut next = Some(error);
     while let Some(error) = next {
         if let Some(io) = error.downcast_ref::<std::io::Error>() {

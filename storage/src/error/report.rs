@@ -87,6 +87,7 @@ impl Error {
             Self::ValueOutOfRange { .. } => "22003",
             Self::Conflict { .. } | Self::VersionTaken { .. } => "40001",
             Self::DiskFull { .. } => "53100",
+            Self::Catalog(failure) => failure.sqlstate(),
             Self::Corrupt { .. } => "XX001",
             Self::Delta { source } if source.to_string().contains("nsupported") => "0A000",
             Self::ObjectFailed { .. } | Self::Io { .. } | Self::Delta { .. } => "58030",
@@ -106,6 +107,7 @@ impl Error {
             Self::ObjectDenied { url, .. } => {
                 format!("Give the server a secret for it: CREATE CREDENTIAL ... FOR '{url}'.")
             }
+            Self::Catalog(failure) => failure.hint(),
             Self::StoreConfiguration { location, .. } => format!(
                 "Create a credential, CREATE CREDENTIAL ... FOR '{location}', or set the \
                  environment variables of the store."
@@ -217,6 +219,7 @@ impl Error {
             Self::LocationReserved { folder, .. } => {
                 format!("The folder \"{folder}\" of the warehouse holds the engine's own files.")
             }
+            Self::Catalog(failure) => failure.detail(),
             Self::ObjectFailed { reason, .. } | Self::ObjectDenied { reason, .. } => {
                 format!("{}.", reason.trim_end_matches(['.', '\n']))
             }

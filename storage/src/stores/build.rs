@@ -132,12 +132,16 @@ impl StoreKind {
 
 /// Divides the options of a credential into plain and secret ones.
 ///
-/// Errors: `UnknownOption`, `InvalidOption` for a flag that is neither true nor false.
+/// Errors: `UnknownOption`, `InvalidOption` for a flag that is neither true nor false, and for an endpoint that
+/// `check_endpoint` refuses.
 pub(crate) fn divide_options(
     kind: StoreKind,
     options: BTreeMap<String, String>,
 ) -> Result<(BTreeMap<String, String>, BTreeMap<String, String>)> {
     let (mut open, mut sealed) = (BTreeMap::new(), BTreeMap::new());
+    if let Some(endpoint) = options.get("endpoint") {
+        check_endpoint(endpoint, is_set(&options, "allow_http"))?;
+    }
     for (name, value) in options {
         let known = kind.options().iter().find(|option| option.name == name);
         let Some(known) = known else {
@@ -156,6 +160,30 @@ pub(crate) fn divide_options(
         };
     }
     Ok((open, sealed))
+}
+
+/// An endpoint is shown, so that it holds no secret; one without TLS must be wished for.
+fn check_endpoint(endpoint: &str, allows_http: bool) -> Result<()> {
+    let (value, expected) = match Url::parse(endpoint) {
+        Ok(url)
+            if !url.username().is_empty() || url.password().is_some() || url.query().is_some() =>
+        {
+            ("***", "a URL without user, password and parameters")
+        }
+        Ok(url) if url.scheme() == "https" || url.scheme() == "http" && allows_http => {
+            return Ok(());
+        }
+        Ok(url) if url.scheme() == "http" => (
+            endpoint,
+            "an https URL, or an http one with allow_http = true",
+        ),
+        _ => ("***", "an https URL"),
+    };
+    Err(Error::InvalidOption {
+        option: "endpoint".into(),
+        value: value.into(),
+        expected,
+    })
 }
 
 fn is_flag(name: &str) -> bool {
@@ -390,6 +418,18 @@ mod tests {
         assert_eq!(error.sqlstate(), "22023");
         assert!(error.hint().unwrap().contains("secret"));
         assert!(divide_options(StoreKind::Gcs, options(&[("anonymous", "maybe")])).is_err());
+        let plain = [("endpoint", "http://127.0.0.1:1"), ("allow_http", "on")];
+        assert!(divide_options(StoreKind::Azure, options(&plain)).is_ok());
+        let error = divide_options(StoreKind::Azure, options(&plain[..1])).unwrap_err();
+        assert!(error.to_string().contains("allow_http"), "{error}");
+        for endpoint in ["https://hush:hush@h/", "https://h/?sv=1&sig=hush", "hush"] {
+            let error = divide_options(StoreKind::Azure, options(&[("endpoint", endpoint)]));
+            let error = error.unwrap_err().to_string();
+            assert!(
+                error.contains("endpoint") && !error.contains("hush"),
+                "{error}"
+            );
+        }
         assert!(StoreKind::of_type("ftp").is_err());
     }
 

@@ -24,7 +24,7 @@ use object_store::{
 use tokio::time::Instant;
 use url::Url;
 
-use crate::stores::failure::named;
+use crate::stores::failure::{Lasting, named};
 use crate::stores::layer::{Layer, Layered, once};
 
 /// Ranges up to this size are read whole before they are passed on, so that a short one can be read again.
@@ -270,7 +270,8 @@ impl Layer for PatientStore {
         self.patiently(path, get).await
     }
 
-    /// A listing that fails before its first file is begun again.
+    /// A listing that fails before its first file is begun again. Files up to the offset are left out here too: stores
+    /// that speak the protocol of Azure Blob, but not its newest version, take no offset and begin at the first file.
     fn list(
         &self,
         folder: Option<&Path>,
@@ -282,6 +283,7 @@ impl Layer for PatientStore {
             patience: self.patience,
         };
         let (folder, offset) = (folder.cloned(), offset.cloned());
+        let begin = offset.clone();
         let listed = async move {
             let (this, folder, offset) = (&this, folder.as_ref(), offset.as_ref());
             let list = || async move {
@@ -296,7 +298,12 @@ impl Layer for PatientStore {
             this.patiently(&folder.cloned().unwrap_or_default(), list)
                 .await
         };
-        Ok(futures::stream::once(listed).try_flatten().boxed())
+        let files = futures::stream::once(listed).try_flatten();
+        let is_behind =
+            move |file: &ObjectMeta| begin.as_ref().is_none_or(|begin| file.location > *begin);
+        Ok(files
+            .try_filter(move |file| std::future::ready(is_behind(file)))
+            .boxed())
     }
 
     async fn list_folder(&self, folder: Option<&Path>) -> Result<ListResult> {
@@ -335,7 +342,11 @@ impl MultipartUpload for NamedUpload {
 
 /// Whether a store says that it cannot do what was asked, now or later.
 fn is_unable(error: &Error) -> bool {
-    error.to_string().contains("status code: 501")
+    let text = error.to_string();
+    text.contains("status code: 501")
+        // A request that could not be made is none that failed.
+        || text.contains("HTTP error: builder error")
+        || Lasting::of(error).is_some()
 }
 
 #[cfg(test)]

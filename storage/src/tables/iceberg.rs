@@ -4,6 +4,7 @@
 //! partitions and deletes are the library's business; it sees the stores only through `storage`, so that credentials, the
 //! cache and confinement hold there too. Nothing is written.
 
+mod answers;
 mod arrow_bridge;
 mod catalogs;
 mod equality_deletes;

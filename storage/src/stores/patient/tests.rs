@@ -175,3 +175,39 @@ async fn a_large_file_that_ends_early_fails_at_its_end() {
     );
     assert!(error.detail().unwrap().contains("range 0 to 1048577"));
 }
+
+/// A store that lists all its files, whatever file is to come before them.
+#[derive(Debug)]
+struct Heedless(InMemory);
+
+impl Layer for Heedless {
+    fn below(&self, _: &Path) -> Result<&dyn ObjectStore> {
+        Ok(&self.0)
+    }
+
+    fn list(
+        &self,
+        folder: Option<&Path>,
+        _: Option<&Path>,
+    ) -> Result<BoxStream<'static, Result<ObjectMeta>>> {
+        Ok(self.0.list(folder))
+    }
+}
+
+#[tokio::test]
+async fn a_listing_begins_behind_its_offset() {
+    let inner = InMemory::new();
+    for n in 0..4 {
+        let path = Path::from(format!("d/{n}"));
+        inner.put(&path, "x".into()).await.unwrap();
+    }
+    let root = Url::parse("az://container/").unwrap();
+    let heedless = Arc::new(Layered::new(Heedless(inner)));
+    let store = PatientStore::over(&root, heedless, Patience::of_tests(2));
+    let (folder, offset) = (Path::from("d"), Path::from("d/1"));
+    let listed = store.list_with_offset(Some(&folder), &offset);
+    let listed: Vec<_> = listed.try_collect().await.unwrap();
+    let names: Vec<_> = listed.iter().map(|file| file.location.as_ref()).collect();
+    assert_eq!(names, ["d/2", "d/3"]);
+    assert_eq!(store.list(Some(&folder)).count().await, 4);
+}

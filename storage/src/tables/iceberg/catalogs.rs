@@ -5,17 +5,22 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use iceberg::{Catalog, CatalogBuilder as _, NamespaceIdent, TableIdent};
 use iceberg_catalog_rest::RestCatalogBuilder;
 use iceberg_catalog_sql::SqlCatalogBuilder;
 
 use crate::catalog::{CatalogEntry, ExternalCatalogDefinition};
-use crate::error::{Error, Result};
+use crate::error::{CatalogFailure, Error, Result};
 use crate::locations::Locations;
 use crate::stores::Stores;
+use crate::tables::iceberg::answers::failure;
 use crate::tables::iceberg::storage::factory;
 use crate::tables::iceberg::{IcebergTable, failed_at};
+
+/// How long a catalog is waited for, all its answers for one table together.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The catalogs that were opened, by the id of their entry.
 #[derive(Default)]
@@ -27,6 +32,8 @@ pub(crate) struct IcebergCatalogs {
 struct Opened {
     definition: ExternalCatalogDefinition,
     catalog: Arc<dyn Catalog>,
+    /// What no message shows.
+    secrets: Vec<String>,
 }
 
 impl std::fmt::Debug for IcebergCatalogs {
@@ -38,8 +45,49 @@ impl std::fmt::Debug for IcebergCatalogs {
 impl IcebergCatalogs {
     /// The table of a namespace, whose levels dots divide; `None` if the catalog has none of that name.
     ///
-    /// Errors: `TableFormat` if the catalog cannot be reached, `LocationRefused`, `SealedCredential`.
+    /// Errors: `Catalog` if a service cannot be reached or denies access, `TableFormat`, `LocationRefused`,
+    /// `SealedCredential`.
     pub(crate) async fn table(
+        &self,
+        entry: &CatalogEntry,
+        definition: &ExternalCatalogDefinition,
+        name: (&str, &str),
+        locations: &Arc<Locations>,
+        stores: &Stores,
+    ) -> Result<Option<IcebergTable>> {
+        // The library waits without end.
+        let asked = self.ask_again(entry, definition, name, locations, stores);
+        match tokio::time::timeout(ANSWER_TIMEOUT, asked).await {
+            Ok(found) => found,
+            Err(_) => Err(Error::Catalog(CatalogFailure::Failed {
+                name: entry.name.clone(),
+                reason: format!("no answer for {} s", ANSWER_TIMEOUT.as_secs()),
+            })),
+        }
+    }
+
+    /// A catalog that was opened before is opened anew if it fails: a token that a credential was exchanged for ends, and so
+    /// do connections that are kept; the library asks for another token only at its start.
+    async fn ask_again(
+        &self,
+        entry: &CatalogEntry,
+        definition: &ExternalCatalogDefinition,
+        name: (&str, &str),
+        locations: &Arc<Locations>,
+        stores: &Stores,
+    ) -> Result<Option<IcebergTable>> {
+        let was_open = self.lock().contains_key(&entry.id);
+        let asked = self.ask(entry, definition, name, locations, stores).await;
+        match asked {
+            Err(Error::Catalog(_)) if was_open => {
+                self.lock().remove(&entry.id);
+                self.ask(entry, definition, name, locations, stores).await
+            }
+            asked => asked,
+        }
+    }
+
+    async fn ask(
         &self,
         entry: &CatalogEntry,
         definition: &ExternalCatalogDefinition,
@@ -47,19 +95,26 @@ impl IcebergCatalogs {
         locations: &Arc<Locations>,
         stores: &Stores,
     ) -> Result<Option<IcebergTable>> {
-        let catalog = self.catalog(entry, definition, locations, stores).await?;
+        let opened = self.catalog(entry, definition, locations, stores).await?;
         let levels = namespace.split('.').map(ToOwned::to_owned).collect();
         let shown = format!("{}.{namespace}.{name}", entry.name);
         let namespace =
             NamespaceIdent::from_vec(levels).map_err(|error| failed_at(&shown, error))?;
         let ident = TableIdent::new(namespace, name.to_owned());
-        let exists = catalog.table_exists(&ident).await;
-        if !exists.map_err(|error| failed_at(&shown, error))? {
-            return Ok(None);
-        }
-        let table = catalog.load_table(&ident).await;
-        let table = table.map_err(|error| failed_at(&shown, error))?;
-        IcebergTable::at(table, &BTreeMap::new(), locations).map(Some)
+        let asked = async {
+            match opened.catalog.table_exists(&ident).await? {
+                true => opened.catalog.load_table(&ident).await.map(Some),
+                false => Ok(None),
+            }
+        };
+        let table = asked
+            .await
+            .map_err(|error| match definition.catalog.as_str() {
+                "sql" => failed_at(&shown, error),
+                _ => failure(&entry.name, &error, &opened.secrets),
+            })?;
+        let table = table.map(|table| IcebergTable::at(table, &BTreeMap::new(), locations));
+        table.transpose()
     }
 
     async fn catalog(
@@ -68,26 +123,40 @@ impl IcebergCatalogs {
         definition: &ExternalCatalogDefinition,
         locations: &Arc<Locations>,
         stores: &Stores,
-    ) -> Result<Arc<dyn Catalog>> {
+    ) -> Result<Opened> {
         let known = self.lock().get(&entry.id).cloned();
         if let Some(known) = known
             && known.definition == *definition
         {
-            return Ok(known.catalog);
+            return Ok(known);
         }
         let options = definition.open(&entry.name, stores)?;
+        let secrets = secrets(definition, &options);
         let catalog = open(&entry.name, definition, options, locations).await?;
         let opened = Opened {
             definition: definition.clone(),
-            catalog: Arc::clone(&catalog),
+            catalog,
+            secrets,
         };
-        self.lock().insert(entry.id.clone(), opened);
-        Ok(catalog)
+        self.lock().insert(entry.id.clone(), opened.clone());
+        Ok(opened)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Opened>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The options that are sealed, and the second half of a credential `client:secret`.
+fn secrets(definition: &ExternalCatalogDefinition, all: &BTreeMap<String, String>) -> Vec<String> {
+    let sealed = all
+        .iter()
+        .filter(|(option, _)| !definition.options.contains_key(*option));
+    let parts = sealed.flat_map(|(_, value)| {
+        let half = value.split_once(':').map(|(_, half)| half.to_owned());
+        [Some(value.clone()), half]
+    });
+    parts.flatten().collect()
 }
 
 async fn open(
