@@ -29,23 +29,20 @@ pub struct Surprises {
 }
 
 impl Surprises {
-    /// Adds what is surprising in a block and the feature columns behind it.
+    /// Adds what is surprising in a block; `n_missing` are the NULL and NaN values of the features behind it, asked for
+    /// where they were filled.
     pub(crate) fn note(
         &mut self,
         model: &TrainedModel,
-        features: &[ArrayRef],
+        n_missing: impl Iterator<Item = u64>,
         block: &FeatureBlock,
     ) {
         let encoder = &model.encoder;
         if !model.spec.tags.keeps_missing {
-            let numeric = encoder.statistics.iter().zip(features);
-            let filled = numeric.filter_map(|(statistics, array)| {
+            let numeric = encoder.statistics.iter().zip(n_missing);
+            let filled = numeric.filter_map(|(statistics, n_missing)| {
                 let statistics = statistics.numeric()?;
-                Some(if statistics.count == 0 {
-                    0
-                } else {
-                    n_missing(array)
-                })
+                Some(if statistics.count == 0 { 0 } else { n_missing })
             });
             add(&mut self.filled, filled);
         }
@@ -158,7 +155,7 @@ impl Surprises {
 }
 
 /// NULL and NaN values.
-fn n_missing(array: &ArrayRef) -> u64 {
+pub(crate) fn n_missing(array: &ArrayRef) -> u64 {
     fn n_nan<T: Copy + PartialEq>(values: &[T]) -> usize {
         // Only NaN differs from itself.
         #[allow(

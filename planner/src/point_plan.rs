@@ -4,10 +4,12 @@
 //! runs then has no task, no stream and no planning. Never holds a function whose value may differ from one execution
 //! to the next.
 
+mod direct;
+
 use std::any::Any;
 use std::sync::Arc;
 
-use datafusion::arrow::array::{Array as _, ArrayRef, RecordBatch, RecordBatchOptions};
+use datafusion::arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
 use datafusion::arrow::compute::concat;
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::tree_node::{Transformed, TreeNode as _, TreeNodeRecursion};
@@ -20,7 +22,9 @@ use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::utils::collect_columns;
 
 use crate::bind::{BoundQuery, PredictUdf};
+use crate::functions::is_chain;
 use crate::streams::renamed;
+use direct::Direct;
 
 /// Rows of VALUES that are computed on the thread of a connection, which no clock watches.
 const MAX_ROWS: usize = 256;
@@ -56,6 +60,8 @@ enum Node {
         /// Of the columns that the expressions see: those of the input, then the parameters if one is read.
         seen: SchemaRef,
         schema: SchemaRef,
+        /// The same expressions, where all are predictions of parameters.
+        direct: Option<Vec<Direct>>,
     },
 }
 
@@ -109,24 +115,51 @@ impl PointPlan {
 
     /// The rows for these values of the parameters.
     pub(crate) fn run(&self, parameters: &[ScalarValue]) -> Result<RecordBatch> {
-        let given: Result<Vec<ArrayRef>> =
-            parameters.iter().map(|value| value.to_array()).collect();
-        let given = given?;
-        let fits = given.len() == self.parameters.fields().len()
-            && given
+        let fits = parameters.len() == self.parameters.fields().len()
+            && parameters
                 .iter()
                 .zip(self.parameters.fields())
-                .all(|(array, field)| array.data_type() == field.data_type());
+                .all(|(value, field)| value.data_type() == *field.data_type());
         if !fits {
             let message = "the parameters are not of the types that the plan was made for";
             return Err(DataFusionError::Internal(message.to_owned()));
         }
-        let (columns, n_rows) = self.node.rows(&given, parameters, &self.parameters)?;
+        let (columns, n_rows) = match self.node.direct_rows(parameters)? {
+            Some(rows) => rows,
+            None => {
+                let given = parameters.iter().map(ScalarValue::to_array);
+                let given = given.collect::<Result<Vec<ArrayRef>>>()?;
+                self.node.rows(&given, parameters, &self.parameters)?
+            }
+        };
         batch(&self.schema, columns, n_rows)
     }
 }
 
 impl Node {
+    /// The rows of predictions of parameters; `None` if they are something else.
+    fn direct_rows(&self, parameters: &[ScalarValue]) -> Result<Option<Rows>> {
+        let Node::Project {
+            direct: Some(direct),
+            input,
+            ..
+        } = self
+        else {
+            return Ok(None);
+        };
+        let columns = direct.iter().map(|direct| direct.run(parameters));
+        let columns: Option<Vec<ArrayRef>> = columns.collect::<Result<_>>()?;
+        Ok(columns.map(|columns| (columns, input.n_rows())))
+    }
+
+    fn n_rows(&self) -> usize {
+        match self {
+            Node::One => 1,
+            Node::Values { rows, .. } => rows.len(),
+            Node::Project { input, .. } => input.n_rows(),
+        }
+    }
+
     fn rows(
         &self,
         given: &[ArrayRef],
@@ -263,8 +296,9 @@ fn is_constant(expr: &Expr) -> bool {
     match expr {
         Expr::ScalarFunction(function) => {
             let implementation: &dyn Any = function.func.inner().as_ref();
-            let known =
-                implementation.is::<PredictUdf>() || FUNCTIONS.contains(&function.func.name());
+            let known = implementation.is::<PredictUdf>()
+                || is_chain(&function.func)
+                || FUNCTIONS.contains(&function.func.name());
             known && function.func.signature().volatility == Volatility::Immutable
         }
         Expr::Alias(_)
@@ -326,6 +360,7 @@ impl Builder<'_> {
                     fields.extend(self.parameters.inner().fields().iter().cloned());
                 }
                 Ok(Some(Node::Project {
+                    direct: Direct::all(&exprs, &input),
                     input: Box::new(input),
                     exprs,
                     seen: Arc::new(Schema::new(fields)),

@@ -121,12 +121,12 @@ impl FeatureEncoder {
 /// A [`FeatureEncoder`] made ready for its inner loops: dictionaries as hash maps.
 #[derive(Debug)]
 pub(crate) struct BatchEncoder {
-    columns: Vec<ColumnEncoder>,
-    is_f32: bool,
+    pub(super) columns: Vec<ColumnEncoder>,
+    pub(super) is_f32: bool,
 }
 
 #[derive(Debug)]
-enum ColumnEncoder {
+pub(super) enum ColumnEncoder {
     /// NULL and NaN become `missing`: the mean, or NaN.
     Numeric { missing: f64 },
     Categorical {

@@ -13,6 +13,7 @@ mod moments;
 mod row_sample;
 mod schema;
 mod target;
+mod values;
 
 pub use block::{Dense, FeatureBlock, TargetValues};
 pub use encoder::{CategoricalStatistics, FeatureEncoder, FeatureStatistics, NumericStatistics};
@@ -26,3 +27,4 @@ pub(crate) use labels::{
     ClassCodes, ClassKey, Labels, append_with_nan, check_label_type, count_nan,
 };
 pub(crate) use moments::{Moments, mean};
+pub(crate) use values::is_missing;

@@ -8,11 +8,13 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
 use auspex_ml::compute::Compute;
+use auspex_ml::features::FeatureBlock;
 use auspex_ml::output::{self, ScalarOutput};
 use auspex_ml::surprises::Surprises;
 use auspex_ml::trained_model::TrainedModel;
 use datafusion::arrow::array::{ArrayRef, StructArray};
 use datafusion::arrow::datatypes::{DataType, Field, Fields};
+use datafusion::common::ScalarValue;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::{
     ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
@@ -150,12 +152,35 @@ impl PredictUdf {
         })
     }
 
+    /// Predicts rows of single values, the features in the model's order; `None` if they must be arrays.
+    pub(crate) fn predict_values(
+        &self,
+        rows: &[Vec<&ScalarValue>],
+    ) -> Option<auspex_ml::error::Result<ArrayRef>> {
+        let mut surprises = Surprises::default();
+        match self.model.encode_values(rows, &mut surprises) {
+            Ok(None) => None,
+            Ok(Some(block)) => Some(self.answer(&block, &surprises)),
+            Err(error) => Some(Err(error)),
+        }
+    }
+
     fn predict(&self, arrays: &[ArrayRef], n_rows: usize) -> auspex_ml::error::Result<ArrayRef> {
         let mut surprises = Surprises::default();
         let block = self.model.encode_features(arrays, n_rows, &mut surprises)?;
-        lock(&self.surprises).merge(&surprises);
-        let prediction = self.model.model.predict(&block, &self.compute)?;
-        self.predicted.fetch_add(n_rows as u64, Ordering::Relaxed);
+        self.answer(&block, &surprises)
+    }
+
+    /// What the function returns for encoded rows.
+    fn answer(
+        &self,
+        block: &FeatureBlock,
+        surprises: &Surprises,
+    ) -> auspex_ml::error::Result<ArrayRef> {
+        lock(&self.surprises).merge(surprises);
+        let prediction = self.model.model.predict(block, &self.compute)?;
+        self.predicted
+            .fetch_add(block.n_samples as u64, Ordering::Relaxed);
         let (fields, arrays) = match &self.shape {
             PredictShape::Scalar(output) => {
                 return output::scalar_array(&self.model, &prediction, output);
@@ -172,7 +197,7 @@ impl PredictUdf {
                 let found =
                     self.model
                         .model
-                        .attributions(&block, &self.model.context(), &self.compute)?;
+                        .attributions(block, &self.model.context(), &self.compute)?;
                 (
                     output::explain_fields(&self.model),
                     output::explain_arrays(&self.model, &prediction, &found, *top_k, *threshold)?,

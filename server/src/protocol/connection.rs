@@ -247,7 +247,15 @@ impl<S: Stream> Connection<S> {
         // After an error in the extended protocol, everything is skipped until the client syncs.
         let mut skipping = false;
         loop {
+            if self.shared.draining.is_cancelled() {
+                return Err(Interruption::Shutdown);
+            }
+            if self.session.backend().terminated().is_cancelled() {
+                return Err(Interruption::Ended(Failure::shutdown()));
+            }
             let message = tokio::select! {
+                // A message that is here already is answered without a look at the rest, which costs as much as a message.
+                biased;
                 message = self.socket.next() => message,
                 () = self.shared.draining.cancelled() => return Err(Interruption::Shutdown),
                 failure = ended(&self.session) => {
@@ -538,13 +546,14 @@ async fn admit<S: Stream>(
         application: parameter("application_name").unwrap_or_default().to_owned(),
         address: peer.address,
     };
-    shared.engine.connect(&client).map_err(|error| {
+    let session = shared.engine.connect(&client).map_err(|error| {
         let report = error.report();
         let failure = Failure::fatal(report.sqlstate, report.message);
-        report
-            .hint
-            .into_iter()
-            .fold(failure, Failure::with_hint)
-            .into()
-    })
+        let hints = report.hint.into_iter();
+        hints.fold(failure, Failure::with_hint)
+    })?;
+    if let Some(encryption) = &peer.encryption {
+        session.backend().note_encryption(encryption.clone());
+    }
+    Ok(session)
 }
