@@ -4,8 +4,7 @@
 //! compute both operands of all rows of a batch unless few rows are left; its optimizer puts cheap conditions first,
 //! whatever they guard. Here conditions that cannot fail come first, in filters as a filter of their own, elsewhere as
 //! branches of a CASE, which computes a branch of its rows alone. What cannot fail is left as it is, scans keep the
-//! conditions by which they skip files. Keys of sorts, groups and windows are not guarded, nor what a join without an
-//! equality has of one side alone, which DataFusion computes before it.
+//! conditions by which they skip files. Keys of sorts, groups and windows are not guarded.
 
 use std::sync::Arc;
 

@@ -1,12 +1,15 @@
-//! Rules of the optimizers that are ours, one a file; `failing` is what two of them ask.
+//! Rules of the optimizers that are ours, one a file; `failing` and `guarded_joins` are what they ask.
 
 mod divide_scans;
 mod failing;
+mod guarded_joins;
 mod guards;
 mod projections;
 mod sure_first;
+mod wide_projections;
 
 pub(crate) use divide_scans::DivideScans;
 pub(crate) use guards::with_guards;
 pub(crate) use projections::with_projections_above_filters;
 pub(crate) use sure_first::with_sure_first;
+pub(crate) use wide_projections::with_wide_projections;

@@ -20,6 +20,8 @@ use datafusion::physical_plan::projection::{
 };
 use datafusion::physical_plan::sorts::sort::SortExec;
 
+use super::guarded_joins::has_guarded_condition;
+
 type Rule = Arc<dyn PhysicalOptimizerRule + Send + Sync>;
 
 /// Rules of DataFusion with its own for projections replaced by [`ProjectionsAboveFilters`].
@@ -44,7 +46,7 @@ impl PhysicalOptimizerRule for ProjectionsAboveFilters {
         config: &ConfigOptions,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         // The standard rule does more for joins, and can be trusted where nothing would pass a filter.
-        if !plan.exists(|node| Ok(drops_rows(node)))? {
+        if !plan.exists(|node| Ok(drops_rows(node)))? && !has_guarded_condition(&plan)? {
             return ProjectionPushdown::new().optimize(plan, config);
         }
         plan.transform_down(|node| match staying(&node) {

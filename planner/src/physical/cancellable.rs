@@ -3,7 +3,8 @@
 //! In: a finished physical plan and the statement's token; out: the same plan, in which operators fail
 //! at the next batch, and conditions of joins at the next evaluation, once the token is cancelled.
 //! Dropping a stream ends it only between two polls, and one poll of an aggregate over a join may last
-//! for hours. Plans are wrapped when they are run: `EXPLAIN` and optimizers see none of it.
+//! for hours. Plans are wrapped when they are run: `EXPLAIN` and optimizers see none of it. The wrapping also watches what
+//! memory rows take (`watch`).
 
 use std::fmt::{Debug, Display, Formatter};
 use std::hash::{Hash, Hasher};
@@ -32,6 +33,8 @@ use datafusion_distributed::NetworkBoundaryExt as _;
 use futures::StreamExt;
 use tokio_util::sync::CancellationToken;
 
+use super::batch_rows::{batch_rows, with_batch_rows};
+use super::watch::{Reader, Watch};
 use crate::error::Error;
 
 /// The plan, ending soon after `token` is cancelled.
@@ -39,6 +42,18 @@ pub(crate) fn cancellable(
     plan: Arc<dyn ExecutionPlan>,
     token: &CancellationToken,
 ) -> Result<Arc<dyn ExecutionPlan>> {
+    let batch_rows = Some(batch_rows(&plan)?);
+    let plan = wrapped(plan, token, Reader::default())?;
+    Ok(Arc::new(CancellableExec { batch_rows, ..plan }))
+}
+
+/// The same for an operator whose rows a reader reads.
+fn wrapped(
+    plan: Arc<dyn ExecutionPlan>,
+    token: &CancellationToken,
+    reader: Reader,
+) -> Result<CancellableExec> {
+    let own = Reader::new(&plan)?;
     // The steps of a recursion are planned again from inside, by operators that look for their own; what is below a
     // boundary runs on other machines, which end it when nobody reads it.
     let children = if plan.is::<RecursiveQueryExec>() || plan.is_network_boundary() {
@@ -49,13 +64,21 @@ pub(crate) fn cancellable(
     let plan = if children.is_empty() {
         plan
     } else {
-        let children = children.into_iter().map(|child| cancellable(child, token));
+        let wrapped = |child| -> Result<Arc<dyn ExecutionPlan>> {
+            Ok(Arc::new(wrapped(child, token, own.clone())?))
+        };
+        let children = children.into_iter().map(wrapped);
         let same = ReplaceChildrenOptions::new(ChildrenPropertiesMode::Keep);
         plan.replace_children(children.collect::<Result<_>>()?, same)?
     };
+    let watch = Watch::new(&plan, own, reader);
     let inner = with_cancellable_condition(plan, token)?;
-    let token = token.clone();
-    Ok(Arc::new(CancellableExec { inner, token }))
+    Ok(CancellableExec {
+        inner,
+        token: token.clone(),
+        watch,
+        batch_rows: None,
+    })
 }
 
 /// A join whose condition ends it: a condition that is never true gives no batch to end at.
@@ -63,7 +86,7 @@ fn with_cancellable_condition(
     plan: Arc<dyn ExecutionPlan>,
     token: &CancellationToken,
 ) -> Result<Arc<dyn ExecutionPlan>> {
-    let wrapped = |filter: &JoinFilter| {
+    let filtered = |filter: &JoinFilter| {
         let condition = CancellableExpr {
             inner: Arc::clone(filter.expression()),
             token: token.clone(),
@@ -76,7 +99,7 @@ fn with_cancellable_condition(
     {
         return join
             .builder()
-            .with_filter(Some(wrapped(filter)))
+            .with_filter(Some(filtered(filter)))
             .build_exec();
     }
     if let Some(join) = plan.downcast_ref::<NestedLoopJoinExec>()
@@ -85,7 +108,7 @@ fn with_cancellable_condition(
         let (left, right) = (Arc::clone(join.left()), Arc::clone(join.right()));
         let join = NestedLoopJoinExecBuilder::new(left, right, *join.join_type())
             .with_projection_ref(join.projection().clone())
-            .with_filter(Some(wrapped(filter)))
+            .with_filter(Some(filtered(filter)))
             .build()?;
         return Ok(Arc::new(join));
     }
@@ -100,12 +123,19 @@ fn cancelled() -> DataFusionError {
 struct CancellableExec {
     inner: Arc<dyn ExecutionPlan>,
     token: CancellationToken,
+    watch: Watch,
+    /// Of the plan's last operator, the most rows that batches of the plan should have.
+    batch_rows: Option<usize>,
 }
 
 impl CancellableExec {
     fn around(&self, inner: Arc<dyn ExecutionPlan>) -> Arc<dyn ExecutionPlan> {
-        let token = self.token.clone();
-        Arc::new(CancellableExec { inner, token })
+        Arc::new(CancellableExec {
+            inner,
+            token: self.token.clone(),
+            watch: self.watch.clone(),
+            batch_rows: self.batch_rows,
+        })
     }
 }
 
@@ -188,8 +218,14 @@ impl ExecutionPlan for CancellableExec {
         partition: usize,
         context: Arc<TaskContext>,
     ) -> Result<SendableRecordBatchStream> {
+        let context = match self.batch_rows {
+            Some(n_rows) => with_batch_rows(&context, n_rows),
+            None => context,
+        };
+        let pool = Arc::clone(context.memory_pool());
         let stream = self.inner.execute(partition, context)?;
         let (schema, token) = (stream.schema(), self.token.clone());
+        let stream = self.watch.stream(stream, partition, &pool);
         let batches = stream.map(move |batch| {
             if token.is_cancelled() {
                 Err(cancelled())

@@ -2,10 +2,13 @@
 //! plans are started.
 
 mod barrier;
+mod batch_rows;
 mod cancellable;
 mod fit_model;
 mod plan_source;
+mod ration;
 mod report;
+mod watch;
 
 use std::sync::Arc;
 
@@ -25,6 +28,7 @@ pub(crate) use barrier::BarrierExec;
 pub(crate) use cancellable::cancellable;
 pub(crate) use fit_model::{FitModelExec, define_without_training, warning_notice};
 pub(crate) use plan_source::PlanSource;
+pub(crate) use ration::rows_at_first;
 
 /// Starts a plan; its rows end with an error when the statement of `state` is cancelled.
 pub(crate) async fn open(
