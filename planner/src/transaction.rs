@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use auspex_storage::{BlockMark, CatalogEntry, Tables};
+use chrono::{DateTime, Utc};
 use datafusion::error::DataFusionError;
 use datafusion::sql::sqlparser::ast::{
     TransactionAccessMode, TransactionIsolationLevel, TransactionMode,
@@ -46,6 +47,8 @@ pub(crate) struct Transaction(Mutex<Option<Block>>);
 
 #[derive(Debug, Clone)]
 struct Block {
+    /// What `now()` is in it.
+    began: DateTime<Utc>,
     failed: bool,
     read_only: bool,
     /// From its first statement on.
@@ -123,6 +126,12 @@ impl Session {
         self.transaction.state()
     }
 
+    /// What `now()` is: the start of the block, else that of the statement.
+    pub(crate) fn now(&self) -> DateTime<Utc> {
+        let began = self.transaction.with(|block| block.began);
+        began.unwrap_or_else(|| self.clock.started())
+    }
+
     /// Says that a statement failed: a block that it stood in can only be rolled back.
     pub fn statement_failed(&self) {
         self.transaction.with(|block| block.failed = true);
@@ -154,7 +163,8 @@ impl Session {
                     "a transaction block can change one table: this one has changed \
                          \"{other}\" and cannot change \"{name}\""
                 );
-                let hint = "COMMIT in between, or change both in blocks of their own.";
+                let hint = "COMMIT in between, or change both in blocks of their own: the statements of a \
+                            pipeline up to its Sync are one block.";
                 Err(Error::invalid("0A000", message, Some(hint)))
             }
             _ => {
@@ -254,7 +264,9 @@ pub(crate) fn begin(
 }
 
 fn open(session: &Session, read_only: bool) {
+    let began = session.clock.started();
     *lock(&session.transaction.0) = Some(Block {
+        began,
         failed: false,
         read_only,
         tables: None,

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use auspex_storage::{CHANGE_COLUMNS, FILE_COLUMN, ROW_COLUMN, Repeated, Rewrite, RowAction};
-use auspex_storage::{CatalogEntry, Error as StorageError, Key, TableShape};
+use auspex_storage::{CatalogEntry, Error as StorageError, Key, OnConflict, TableShape};
 use datafusion::sql::sqlparser::ast::{
     self, Assignment, AssignmentTarget, Expr, Ident, ObjectName, TableFactor, TableWithJoins,
 };
@@ -15,6 +15,8 @@ use datafusion::sql::sqlparser::ast::{
 use super::column_rules::{
     as_table_rows, cast_ast, column_place, default_of, generated_value, is_computed, is_default,
 };
+use super::returning::Returning;
+use super::returning_relations::merge_items;
 use super::{BoundQuery, GivenTables, bind_sql_with, merge, upsert};
 use crate::access::TableUse;
 use crate::commands::name_parts;
@@ -166,7 +168,7 @@ impl Change {
             Change::Update(update) => update.returning.as_deref(),
             Change::Delete(delete) => delete.returning.as_deref(),
             Change::Upsert(insert) => insert.returning.as_deref(),
-            Change::Merge(_) => None,
+            Change::Merge(merge) => merge_items(merge),
         }
     }
 
@@ -181,7 +183,7 @@ impl Change {
 
     /// Whether the old values of rows are wanted although the table does not keep them.
     fn returns_old(&self) -> bool {
-        matches!(self, Change::Delete(_)) && self.returning().is_some()
+        matches!(self, Change::Delete(_) | Change::Merge(_)) && self.returning().is_some()
     }
 
     /// Whether rows may have other keys than before.
@@ -207,6 +209,20 @@ impl Change {
             .iter()
             .flat_map(|key| &key.columns)
             .any(may_change)
+    }
+
+    /// An `INSERT … ON CONFLICT` of values as an INSERT, and what becomes of rows whose key is taken. A table that keeps
+    /// changes has them all from one kind of statement.
+    pub(crate) fn as_insert(
+        &self,
+        shape: &TableShape,
+    ) -> Result<Option<(ast::Insert, OnConflict)>> {
+        match self {
+            Change::Upsert(insert) if !shape.keeps_changes() => {
+                upsert::as_insert(insert, shape, &last(self.target()?.0))
+            }
+            _ => Ok(None),
+        }
     }
 
     /// The keys of which any one met stands in the way of a row, if the statement names none of several.
@@ -251,7 +267,10 @@ impl Change {
                 (!insert.assignments.is_empty(), "INSERT ... SET"),
             ],
             Change::Merge(merge) => vec![
-                (merge.output.is_some(), "MERGE ... RETURNING"),
+                (
+                    merge.output.is_some() && merge_items(merge).is_none(),
+                    "MERGE ... OUTPUT",
+                ),
                 (merge.clauses.is_empty(), "MERGE without WHEN"),
             ],
         };
@@ -413,6 +432,7 @@ pub(crate) async fn bind_change(
     session: &Arc<Session>,
     change: &Change,
     rewrite: &Rewrite,
+    returning: Option<&Returning>,
 ) -> Result<BoundQuery> {
     change.refuse()?;
     let shape = rewrite.shape();
@@ -440,8 +460,13 @@ pub(crate) async fn bind_change(
     };
     let has_values = parts.values.is_some();
     let has_old = shape.keeps_changes() || change.returns_old();
-    let statement = query(parts, &target, has_old)?;
-    let mut query = bind_sql_with(session, statement, session.state(None), given).await?;
+    let more = returning.map_or_else(Vec::new, |returning| returning.more(&parts.action));
+    let statement = query(parts, &target, has_old, more)?;
+    let bound = bind_sql_with(session, statement, session.state(None), given).await;
+    let mut query = bound.map_err(|error| match change {
+        Change::Merge(merge) => merge::lack_of_source(error, merge, shape),
+        _ => error,
+    })?;
     query.names.clear();
     if has_values {
         query.plan = as_table_rows(&query.state, shape, query.plan, CHANGE_COLUMNS)?;
@@ -517,8 +542,13 @@ fn delete_parts(delete: &ast::Delete, factor: TableFactor) -> Parts {
     }
 }
 
-/// `SELECT action, file, row, new values, old values FROM … WHERE …`.
-fn query(parts: Parts, target: &Target<'_>, has_old: bool) -> Result<ast::Statement> {
+/// `SELECT action, file, row, new values, old values, what is returned besides FROM … WHERE …`.
+fn query(
+    parts: Parts,
+    target: &Target<'_>,
+    has_old: bool,
+    more: Vec<Expr>,
+) -> Result<ast::Statement> {
     let text = "SELECT 1";
     let mut query = auspex_sql::parse_query(text, auspex_sql::Dialect::Postgres)?;
     let ast::SetExpr::Select(select) = query.body.as_mut() else {
@@ -544,6 +574,9 @@ fn query(parts: Parts, target: &Target<'_>, has_old: bool) -> Result<ast::Statem
         for (idx, field) in target.shape.columns().iter().enumerate() {
             columns.push((format!("__auspex_old_{idx}"), target.column(field.name())));
         }
+    }
+    for (idx, expr) in more.into_iter().enumerate() {
+        columns.push((format!("__auspex_more_{idx}"), expr));
     }
     let item = |(name, expr): (String, Expr)| ast::SelectItem::ExprWithAlias {
         expr,

@@ -3,7 +3,7 @@
 //! In: the syntax tree; out: the parts of a query of changes. One join serves all clauses; the first that applies wins.
 
 use auspex_sql::{EVERY_COLUMN, NO_COLUMN};
-use auspex_storage::{ROW_COLUMN, RowAction};
+use auspex_storage::{ROW_COLUMN, RowAction, TableShape};
 use datafusion::arrow::datatypes::FieldRef;
 use datafusion::sql::sqlparser::ast::{
     self, AssignmentTarget, CaseWhen, Expr, Ident, Join, JoinConstraint, JoinOperator, MergeAction,
@@ -182,6 +182,29 @@ fn of_source(target: &Target<'_>, source: &Ident, computed: impl Fn(&str) -> Exp
         cast_ast(value, field.data_type())
     };
     columns.map(value).collect()
+}
+
+/// An error of binding, in other words if it is that the source lacks a column which `UPDATE SET *` or `INSERT *` takes.
+pub(super) fn lack_of_source(error: Error, merge: &ast::Merge, shape: &TableShape) -> Error {
+    let takes_all = merge.clauses.iter().any(|clause| match &clause.action {
+        MergeAction::Update(update) => assigns(update, EVERY_COLUMN),
+        MergeAction::Insert(insert) => names(insert, EVERY_COLUMN),
+        MergeAction::Delete { .. } => false,
+    });
+    let report = error.report();
+    let column = report.message.strip_prefix("column \"");
+    let column = column.and_then(|rest| rest.strip_suffix("\" does not exist"));
+    let is_ours = |name: &&str| shape.columns().iter().any(|field| field.name() == *name);
+    match column.filter(is_ours) {
+        Some(column) if takes_all && report.sqlstate == "42703" => Error::invalid(
+            "42703",
+            format!("the source of MERGE has no column \"{column}\""),
+            Some(
+                "UPDATE SET * and INSERT * take every column of the table from the source; name the columns that it has, as in UPDATE SET a = s.a.",
+            ),
+        ),
+        _ => error,
+    }
 }
 
 /// The row that `INSERT (…) VALUES (…)` makes.

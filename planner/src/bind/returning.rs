@@ -1,21 +1,23 @@
 //! `RETURNING`: expressions over the rows that a statement changes.
 //!
-//! In: the select list and the table; out: physical expressions that are evaluated on each batch of changed rows while
-//! it is on its way to the table, so that a failure of theirs fails the statement. What they gave is kept until the
-//! rows are committed, and accounted in the statement's memory.
+//! In: the select list, the table and the other relations of the statement; out: physical expressions that are evaluated
+//! on each batch of changed rows while it is on its way to the table, so that a failure of theirs fails the statement.
+//! What they gave is kept until the rows are committed, and accounted in the statement's memory.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 
 use auspex_storage::{CHANGE_COLUMNS, RowAction, TableShape};
 use datafusion::arrow::array::{Array as _, ArrayRef, AsArray as _, BooleanArray, RecordBatch};
 use datafusion::arrow::compute::filter_record_batch;
-use datafusion::arrow::datatypes::{Int32Type, Int64Type, Schema, SchemaRef};
+use datafusion::arrow::compute::kernels::zip::zip;
+use datafusion::arrow::datatypes::{FieldRef, Int32Type, Int64Type, Schema, SchemaRef};
 use datafusion::common::tree_node::TreeNode as _;
+use datafusion::common::{DFSchema, DFSchemaRef, TableReference};
 use datafusion::datasource::empty::EmptyTable;
 use datafusion::error::{DataFusionError, Result as DfResult};
-use datafusion::execution::SendableRecordBatchStream;
-use datafusion::execution::memory_pool::{MemoryConsumer, MemoryPool, MemoryReservation};
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
+use datafusion::execution::{SendableRecordBatchStream, SessionState};
 use datafusion::logical_expr::simplify::SimplifyContext;
 use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::optimizer::simplify_expressions::ExprSimplifier;
@@ -26,10 +28,14 @@ use datafusion::sql::sqlparser::ast::{self, Ident, SelectItem, SetExpr};
 use futures::StreamExt as _;
 
 use super::change::table_factor;
+use super::returning_relations::{Others, column_of};
+use super::scalar_answers::{answered, queries_of};
 use super::{GivenTables, bind_sql_with};
+use crate::commands::folded;
 use crate::engine::lock;
 use crate::error::{Error, Result};
 use crate::session::Session;
+use crate::statement_clock::with_statement_time;
 use crate::streams::renamed;
 
 /// Memory of the address of a row that was changed.
@@ -38,20 +44,24 @@ const ADDRESS_BYTES: usize = 32;
 /// The expressions of a `RETURNING`.
 #[derive(Debug)]
 pub(crate) struct Returning {
-    exprs: Vec<Arc<dyn PhysicalExpr>>,
+    exprs: Vec<Expr>,
+    /// What they are about: the columns of the table, then those of other relations.
+    input: DFSchemaRef,
+    state: SessionState,
     /// Of what they give, under PostgreSQL's names.
     schema: SchemaRef,
-    /// The columns of the table, which may be NULL on the way to it.
+    /// The columns of the rows, which may be NULL on the way to the table.
     columns: SchemaRef,
-    memory: Arc<dyn MemoryPool>,
+    /// The columns of other relations, which the statement's query gives behind its own; `None`: what a MERGE does.
+    more: Vec<Option<ast::Expr>>,
 }
 
 /// Binds the select list of a `RETURNING`; `alias` is what the statement calls the table.
 pub(crate) async fn bind_returning(
     session: &Arc<Session>,
     items: &[SelectItem],
-    shape: &TableShape,
-    alias: &Ident,
+    (shape, alias): (&TableShape, &Ident),
+    others: Others,
 ) -> Result<Arc<Returning>> {
     let mut given = GivenTables::default();
     let columns = shape.schema();
@@ -64,63 +74,160 @@ pub(crate) async fn bind_returning(
         return Err(Error::unsupported("RETURNING"));
     };
     select.projection = items.to_vec();
-    select.from = vec![ast::TableWithJoins {
+    let is_alone = others.is_empty();
+    let target = ast::TableWithJoins {
         relation: table_factor(private, alias.clone()),
         joins: vec![],
-    }];
+    };
+    select.from = others.around(target);
     let statement = ast::Statement::Query(query);
     let bound = bind_sql_with(session, statement, session.state(None), given).await?;
     let LogicalPlan::Projection(projection) = &bound.plan else {
-        return Err(Error::unsupported(
-            "RETURNING of more than expressions over a row",
-        ));
+        return Err(not_of_a_row());
     };
     let is_row = match projection.input.as_ref() {
         LogicalPlan::SubqueryAlias(alias) => {
             matches!(alias.input.as_ref(), LogicalPlan::TableScan(_))
         }
         LogicalPlan::TableScan(_) => true,
+        LogicalPlan::Join(_) => !is_alone,
         _ => false,
     };
     if !is_row {
-        return Err(Error::unsupported(
-            "RETURNING of more than expressions over a row",
-        ));
+        return Err(not_of_a_row());
     }
-    let seen = projection.input.schema();
-    // `now()` has a value only once it is simplified.
-    let context = SimplifyContext::builder()
-        .with_schema(Arc::clone(seen))
-        .with_config_options(Arc::clone(bound.state.config_options()))
-        .with_query_execution_start_time(bound.state.execution_props().query_execution_start_time)
-        .build();
-    let simplifier = ExprSimplifier::new(context);
-    let physical = |expr: &Expr| {
-        let mut expr = simplifier.coerce(expr.clone(), seen)?;
-        for rule in bound.state.analyzer().function_rewrites() {
-            let rewrite = |expr| rule.rewrite(expr, seen, bound.state.config_options());
-            expr = expr.transform_up(rewrite)?.data;
-        }
-        bound
-            .state
-            .create_physical_expr(simplifier.simplify(expr)?, seen)
-    };
-    let exprs = projection.expr.iter().map(physical);
-    let exprs = exprs.collect::<DfResult<Vec<_>>>()?;
-    let nullable = columns.fields().iter();
+    let (input, more) = input_of(projection, &folded(alias))?;
+    let nullable = input.fields().iter();
     let nullable = nullable.map(|field| field.as_ref().clone().with_nullable(true));
-    Ok(Arc::new(Returning {
-        exprs,
+    let returning = Returning {
+        exprs: projection.expr.clone(),
         schema: renamed(bound.plan.schema().inner(), &bound.names),
         columns: Arc::new(Schema::new(nullable.collect::<Vec<_>>())),
-        memory: Arc::clone(&bound.state.runtime_env().memory_pool),
-    }))
+        input,
+        state: bound.state,
+        more,
+    };
+    // What cannot be computed is an error before anything is done.
+    for expr in &returning.exprs {
+        if queries_of(expr)?.is_empty() {
+            returning.physical(session, expr.clone())?;
+        }
+    }
+    Ok(Arc::new(returning))
+}
+
+fn not_of_a_row() -> Error {
+    Error::unsupported("RETURNING of more than expressions over a row")
+}
+
+/// The columns that the expressions of a projection are about: all of the table, those that they name of others.
+fn input_of(
+    projection: &datafusion::logical_expr::Projection,
+    table: &str,
+) -> Result<(DFSchemaRef, Vec<Option<ast::Expr>>)> {
+    let named: HashSet<_> = projection.expr.iter().flat_map(Expr::column_refs).collect();
+    let mut fields: Vec<(Option<TableReference>, FieldRef)> = Vec::new();
+    let mut others = Vec::new();
+    let mut more = Vec::new();
+    let seen = projection.input.schema();
+    for (column, (qualifier, field)) in seen.columns().iter().zip(seen.iter()) {
+        let field = (qualifier.cloned(), Arc::clone(field));
+        match qualifier {
+            Some(qualifier) if qualifier.table() != table => {
+                if named.contains(column) {
+                    more.push(column_of(qualifier.table(), &column.name));
+                    others.push(field);
+                }
+            }
+            _ => fields.push(field),
+        }
+    }
+    fields.extend(others);
+    let schema = DFSchema::new_with_metadata(fields, HashMap::new())?;
+    Ok((Arc::new(schema), more))
 }
 
 impl Returning {
     /// The columns of the rows.
     pub(crate) fn schema(&self) -> &SchemaRef {
         &self.schema
+    }
+
+    /// What the statement's query must give behind its own columns, where `action` tells what becomes of a row.
+    pub(crate) fn more(&self, action: &ast::Expr) -> Vec<ast::Expr> {
+        let more = self.more.iter().cloned();
+        more.map(|expr| expr.unwrap_or_else(|| super::returning_relations::merge_action(action)))
+            .collect()
+    }
+
+    /// The queries whose values are returned.
+    pub(crate) fn queries(&self) -> Result<Vec<Arc<LogicalPlan>>> {
+        let queries = self.exprs.iter().map(queries_of);
+        let queries = queries.collect::<Result<Vec<_>>>()?;
+        Ok(queries.into_iter().flatten().collect())
+    }
+
+    /// An expression with the times of the statement.
+    fn physical(&self, session: &Session, expr: Expr) -> DfResult<Arc<dyn PhysicalExpr>> {
+        let options = self.state.config_options();
+        // `now()` has a value only once it is simplified.
+        let context = SimplifyContext::builder()
+            .with_schema(Arc::clone(&self.input))
+            .with_config_options(Arc::clone(options))
+            .with_query_execution_start_time(Some(session.now()))
+            .build();
+        let simplifier = ExprSimplifier::new(context);
+        let expr = with_statement_time(expr, session.clock.started())?.data;
+        let mut expr = simplifier.coerce(expr, &self.input)?;
+        for rule in self.state.analyzer().function_rewrites() {
+            let rewrite = |expr| rule.rewrite(expr, &self.input, options);
+            expr = expr.transform_up(rewrite)?.data;
+        }
+        let expr = simplifier.simplify(expr)?;
+        self.state.create_physical_expr(expr, &self.input)
+    }
+}
+
+/// The rows that a statement returns, in the order of its streams.
+#[derive(Debug, Clone)]
+pub(crate) struct Returned {
+    exprs: Arc<[Arc<dyn PhysicalExpr>]>,
+    schema: SchemaRef,
+    columns: SchemaRef,
+    /// How many of the columns are not of the table.
+    n_more: usize,
+    batches: Arc<Mutex<Vec<(usize, RecordBatch)>>>,
+    memory: Arc<MemoryReservation>,
+}
+
+impl Returned {
+    /// What a run of the statement returns: nothing yet.
+    async fn new(session: &Arc<Session>, returning: &Returning) -> Result<Returned> {
+        let mut exprs = Vec::with_capacity(returning.exprs.len());
+        for expr in &returning.exprs {
+            let expr = answered(session, expr.clone(), &returning.state).await?;
+            exprs.push(returning.physical(session, expr)?);
+        }
+        let pool = &returning.state.runtime_env().memory_pool;
+        Ok(Returned {
+            exprs: exprs.into(),
+            schema: Arc::clone(&returning.schema),
+            columns: Arc::clone(&returning.columns),
+            n_more: returning.more.len(),
+            batches: Arc::default(),
+            memory: Arc::new(MemoryConsumer::new("RETURNING").register(pool)),
+        })
+    }
+
+    /// The same of a statement that may have no `RETURNING`.
+    pub(crate) async fn of(
+        session: &Arc<Session>,
+        returning: Option<&Arc<Returning>>,
+    ) -> Result<Option<Returned>> {
+        match returning {
+            Some(returning) => Ok(Some(Returned::new(session, returning).await?)),
+            None => Ok(None),
+        }
     }
 
     fn evaluate(&self, rows: &RecordBatch) -> DfResult<RecordBatch> {
@@ -131,24 +238,6 @@ impl Returning {
             .map(|expr| expr.evaluate(rows)?.into_array(n_rows))
             .collect::<DfResult<Vec<_>>>()?;
         Ok(RecordBatch::try_new(Arc::clone(&self.schema), columns)?)
-    }
-}
-
-/// The rows that a statement returns, in the order of its streams.
-#[derive(Debug, Clone)]
-pub(crate) struct Returned {
-    returning: Arc<Returning>,
-    batches: Arc<Mutex<Vec<(usize, RecordBatch)>>>,
-    memory: Arc<MemoryReservation>,
-}
-
-impl Returned {
-    pub(crate) fn new(returning: &Arc<Returning>) -> Returned {
-        Returned {
-            returning: Arc::clone(returning),
-            batches: Arc::default(),
-            memory: Arc::new(MemoryConsumer::new("RETURNING").register(&returning.memory)),
-        }
     }
 
     /// The same stream of rows of the table; what is returned of them is kept.
@@ -166,36 +255,65 @@ impl Returned {
         Box::pin(RecordBatchStreamAdapter::new(schema, rows))
     }
 
-    /// The same stream of changes; what is returned of the rows that they concern is kept. Of a row that is met again,
-    /// the first change counts, as for the table.
+    /// The same stream of changes, without what it has for this alone; what is returned of the rows that they concern is
+    /// kept. Of a row that is met again, the first change counts, as for the table.
     pub(crate) fn of_changes(
         &self,
         stream: SendableRecordBatchStream,
-    ) -> SendableRecordBatchStream {
-        let (schema, kept) = (stream.schema(), self.clone());
+    ) -> DfResult<SendableRecordBatchStream> {
+        let n_own = stream.schema().fields().len() - self.n_more;
+        let own: Vec<usize> = (0..n_own).collect();
+        let (schema, kept) = (stream.schema().project(&own)?, self.clone());
         let mut met = BTreeSet::new();
         let changes = stream.map(move |batch| {
             let batch = batch?;
             let concerned = concerned(&batch, &mut met)?;
             kept.memory
                 .try_grow(concerned.true_count() * ADDRESS_BYTES)?;
-            let n_columns = kept.returning.columns.fields().len();
-            // The new values of rows that stay stand before the old ones; of those that go there are only old ones.
-            let first = CHANGE_COLUMNS;
-            let places: Vec<usize> = (first..first + n_columns).collect();
-            let rows = filter_record_batch(&batch.project(&places)?, &concerned)?;
+            let rows = kept.rows_of(&batch, n_own)?;
+            let rows = filter_record_batch(&rows, &concerned)?;
             kept.keep(0, rows.columns().to_vec(), rows.num_rows())?;
-            Ok(batch)
+            Ok(batch.project(&own)?)
         });
-        Box::pin(RecordBatchStreamAdapter::new(schema, changes))
+        Ok(Box::pin(RecordBatchStreamAdapter::new(
+            Arc::new(schema),
+            changes,
+        )))
+    }
+
+    /// The rows that changes are about: as they will be, or as they were if they go.
+    fn rows_of(&self, batch: &RecordBatch, n_own: usize) -> DfResult<RecordBatch> {
+        let n_columns = self.columns.fields().len() - self.n_more;
+        let first = CHANGE_COLUMNS;
+        // The new values stand before the old ones; where all rows go there are only old ones.
+        let mut columns = batch.columns()[first..first + n_columns].to_vec();
+        if n_own >= first + 2 * n_columns {
+            let actions = batch.column(0).as_primitive::<Int32Type>().iter();
+            let goes: BooleanArray = actions
+                .map(|action| Some(action == Some(RowAction::Delete as i32)))
+                .collect();
+            for (idx, column) in columns.iter_mut().enumerate() {
+                *column = zip(&goes, batch.column(first + n_columns + idx), column)?;
+            }
+        }
+        columns.extend_from_slice(&batch.columns()[n_own..]);
+        Ok(RecordBatch::try_new(Arc::clone(&self.columns), columns)?)
+    }
+
+    /// Keeps what is returned of some rows of the table, and nothing else.
+    pub(crate) fn only_of(&self, rows: &[RecordBatch]) -> DfResult<()> {
+        lock(&self.batches).clear();
+        self.memory.free();
+        let mut rows = rows.iter();
+        rows.try_for_each(|rows| self.keep(0, rows.columns().to_vec(), rows.num_rows()))
     }
 
     fn keep(&self, place: usize, columns: Vec<ArrayRef>, n_rows: usize) -> DfResult<()> {
         if n_rows == 0 {
             return Ok(());
         }
-        let rows = RecordBatch::try_new(Arc::clone(&self.returning.columns), columns)?;
-        let returned = self.returning.evaluate(&rows)?;
+        let rows = RecordBatch::try_new(Arc::clone(&self.columns), columns)?;
+        let returned = self.evaluate(&rows)?;
         self.memory.try_grow(returned.get_array_memory_size())?;
         lock(&self.batches).push((place, returned));
         Ok(())
@@ -206,7 +324,7 @@ impl Returned {
         let mut batches = std::mem::take(&mut *lock(&self.batches));
         batches.sort_by_key(|(place, _)| *place);
         let batches = batches.into_iter().map(|(_, batch)| batch).collect();
-        let schema = Arc::clone(&self.returning.schema);
+        let schema = Arc::clone(&self.schema);
         let rows = MemoryStream::try_new(batches, schema, None)?;
         // Moved, so that it is given back when the client has the rows.
         let memory = self.memory.new_empty();
@@ -237,7 +355,7 @@ fn concerned(
 mod tests {
     use datafusion::arrow::array::Int64Array;
     use datafusion::arrow::datatypes::{DataType, Field};
-    use datafusion::execution::memory_pool::GreedyMemoryPool;
+    use datafusion::execution::memory_pool::{GreedyMemoryPool, MemoryPool};
     use datafusion::physical_expr::expressions::Column;
 
     use super::*;
@@ -246,13 +364,15 @@ mod tests {
     async fn kept_rows_are_accounted_until_they_are_read() {
         let pool: Arc<dyn MemoryPool> = Arc::new(GreedyMemoryPool::new(10_000));
         let columns = Arc::new(Schema::new(vec![Field::new("a", DataType::Int64, true)]));
-        let returning = Arc::new(Returning {
-            exprs: vec![Arc::new(Column::new("a", 0))],
+        let a: Arc<dyn PhysicalExpr> = Arc::new(Column::new("a", 0));
+        let returned = Returned {
+            exprs: [a].into(),
             schema: Arc::clone(&columns),
             columns,
-            memory: Arc::clone(&pool),
-        });
-        let returned = Returned::new(&returning);
+            n_more: 0,
+            batches: Arc::default(),
+            memory: Arc::new(MemoryConsumer::new("RETURNING").register(&pool)),
+        };
         let keep = |n_rows: i64| {
             let values: ArrayRef = Arc::new(Int64Array::from_iter_values(0..n_rows));
             returned.keep(0, vec![values], n_rows as usize)

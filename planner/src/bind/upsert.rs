@@ -6,7 +6,7 @@
 use std::ops::ControlFlow;
 
 use auspex_sql::{Dialect, Statement};
-use auspex_storage::{Key, TableShape};
+use auspex_storage::{Key, OnConflict as Taken, TableShape};
 use datafusion::sql::parser::Statement as SqlStatement;
 use datafusion::sql::sqlparser::ast::{
     self, Assignment, ConflictTarget, Expr, Ident, MergeAction, OnConflict, OnConflictAction,
@@ -33,6 +33,32 @@ pub(crate) fn conflict_of(insert: &ast::Insert) -> Option<&OnConflict> {
         Some(OnInsert::OnConflict(conflict)) => Some(conflict),
         _ => None,
     }
+}
+
+/// An INSERT of values without its clauses, and what becomes of its rows whose key is taken; `None` for other statements.
+/// It needs no look at the table's rows where none is taken.
+pub(super) fn as_insert(
+    insert: &ast::Insert,
+    shape: &TableShape,
+    relation: &str,
+) -> Result<Option<(ast::Insert, Taken)>> {
+    let source = insert.source.as_ref().map(|source| source.body.as_ref());
+    let (Some(conflict), Some(SetExpr::Values(_))) = (conflict_of(insert), source) else {
+        return Ok(None);
+    };
+    let key = key_of(conflict, shape, relation)?;
+    let on_conflict = match (&conflict.action, &conflict.conflict_target) {
+        (OnConflictAction::DoUpdate(_), _) => Taken::GiveUp,
+        (OnConflictAction::DoNothing, None) => Taken::LeaveOut(None),
+        (OnConflictAction::DoNothing, Some(_)) => Taken::LeaveOut(key.map(|key| key.name)),
+    };
+    let plain = ast::Insert {
+        on: None,
+        returning: None,
+        table_alias: None,
+        ..insert.clone()
+    };
+    Ok(Some((plain, on_conflict)))
 }
 
 /// The keys of a table where a clause names none of several: a row that meets any of them is left out.

@@ -9,18 +9,55 @@ use auspex_storage::{CatalogEntry, Error as StorageError, RewriteOptions};
 use datafusion::common::ScalarValue;
 
 use super::first_rows::first_rows;
+use super::insert_values::insert_values;
 use crate::bind::{BoundInsert, Change, Returned, Returning, bind_change, row_checks};
 use crate::error::{Error, Result};
 use crate::identity::{numbered, numbered_changes};
 use crate::session::Session;
 use crate::statement_run::StatementControl;
 use crate::streams::{stream, streams};
+use crate::temporary;
 
 /// How often a statement is tried on a table that others change.
 const MAX_ROUNDS: usize = 20;
 
 /// Appends the rows of an INSERT; `None`: the table's definition is no more the one that it was planned for.
 pub(crate) async fn insert(
+    session: &Arc<Session>,
+    insert: &BoundInsert,
+    parameters: Vec<ScalarValue>,
+    returned: Option<&Returned>,
+    control: &StatementControl,
+) -> Result<Option<u64>> {
+    let done = insert_rows(session, insert, parameters, returned, control).await;
+    while_there(session, &insert.table, done).await
+}
+
+/// What came of a statement that changes a table; what it failed with because another server dropped the table
+/// meanwhile is that there is no such table. Nothing of it is left then: its files go with the table's.
+async fn while_there<T>(
+    session: &Arc<Session>,
+    table: &CatalogEntry,
+    done: Result<T>,
+) -> Result<T> {
+    /// What a folder fails with that is being removed.
+    const OF_FILES: [&str; 5] = ["58030", "58P01", "XX001", "42P01", "40001"];
+    let Err(error) = done else {
+        return done;
+    };
+    let catalog = &session.engine.catalog;
+    let is_of_files = OF_FILES.contains(&error.report().sqlstate);
+    let is_temporary = table.schema == temporary::SCHEMA;
+    if !is_of_files || is_temporary || catalog.refresh_now().await.is_err() {
+        return Err(error);
+    }
+    match catalog.state().by_id(&table.id) {
+        Some(_) => Err(error),
+        None => Err(session.undefined_relation(&table.schema, &table.name)),
+    }
+}
+
+async fn insert_rows(
     session: &Arc<Session>,
     insert: &BoundInsert,
     parameters: Vec<ScalarValue>,
@@ -59,7 +96,7 @@ pub(crate) async fn insert(
 }
 
 /// An error about a value, with the table that the value was for.
-fn in_place(error: Error, table: &CatalogEntry) -> Error {
+pub(super) fn in_place(error: Error, table: &CatalogEntry) -> Error {
     let mut place = error.report().place;
     if error.report().sqlstate != "23502" || place.table.is_some() {
         return error;
@@ -88,7 +125,7 @@ fn row_twice() -> Error {
 }
 
 /// The error of a NULL in VALUES under the column's own name: the planner calls the columns of VALUES by number.
-fn named_null(error: Error, columns: &[String]) -> Error {
+pub(super) fn named_null(error: Error, columns: &[String]) -> Error {
     let report = error.report();
     let number = report.message.split("\"column").nth(1);
     let number = number.and_then(|rest| rest.split('"').next()?.parse::<usize>().ok());
@@ -111,10 +148,27 @@ pub(crate) async fn change(
     control: &StatementControl,
 ) -> Result<(String, Option<Returned>)> {
     let table = change.table(session)?;
-    session.change_table(change.verb(), &table)?;
+    let done = change_rows(session, change, (&table, returning), parameters, control);
+    let done = Box::pin(done).await;
+    while_there(session, &table, done).await
+}
+
+async fn change_rows(
+    session: &Arc<Session>,
+    change: &Change,
+    (table, returning): (&Arc<CatalogEntry>, Option<&Arc<Returning>>),
+    parameters: Vec<ScalarValue>,
+    control: &StatementControl,
+) -> Result<(String, Option<Returned>)> {
+    session.change_table(change.verb(), table)?;
+    let quick = insert_values(session, change, (table, returning), &parameters, control);
+    if let Some(done) = Box::pin(quick).await? {
+        return Ok(done);
+    }
     for _ in 0..MAX_ROUNDS {
         let rewrite = session.tables().rewrite(&table.id).await?;
-        let query = bind_change(session, change, &rewrite).await?;
+        let bound = bind_change(session, change, &rewrite, returning.map(Arc::as_ref));
+        let query = Box::pin(bound).await?;
         let options = RewriteOptions {
             checks: row_checks(&query.state, (&table.schema, &table.name), rewrite.shape())?,
             changes_keys: change.changes_keys(rewrite.shape()),
@@ -129,9 +183,9 @@ pub(crate) async fn change(
             changes = first_rows(changes, &any_keys, rewrite.shape(), memory)?;
         }
         changes = numbered_changes(session, &table.id, rewrite.shape(), changes);
-        let returned = returning.map(Returned::new);
+        let returned = Returned::of(session, returning).await?;
         if let Some(returned) = &returned {
-            changes = returned.of_changes(changes);
+            changes = returned.of_changes(changes)?;
         }
         match Box::pin(rewrite.apply(changes, &options, &query.state)).await {
             Ok(counts) => {
@@ -142,7 +196,7 @@ pub(crate) async fn change(
             Err(error) if change.meets_row_twice(&error, rewrite.shape())? => {
                 return Err(row_twice());
             }
-            Err(error) => return Err(in_place(error.into(), &table)),
+            Err(error) => return Err(in_place(error.into(), table)),
         }
     }
     let object = format!("table \"{}\"", table.name);

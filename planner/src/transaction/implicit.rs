@@ -2,7 +2,8 @@
 //!
 //! In: the statements of a simple query, or one of the extended protocol; out: a block, if it can hold them: queries and
 //! statements that change rows, all of the same table. A text needs at least two changes for that, any other commits
-//! statement by statement; of a pipeline the server knows which messages come, and where the block ends.
+//! statement by statement; of a pipeline the server knows which messages come, and where the block ends. What does not fit
+//! into the block of a pipeline fails, so that nothing of the pipeline stays.
 
 use auspex_sql::{ParsedStatement, Statement};
 use datafusion::sql::parser::Statement as SqlStatement;
@@ -23,7 +24,9 @@ pub enum BlockPart {
     Change(Vec<String>),
     /// It takes back what is open.
     Rollback,
-    /// It stands by itself, behind what was committed before it.
+    /// It begins or ends a block: what is open is committed before it.
+    Control,
+    /// It is committed by itself, and cannot be taken back with what is open.
     Alone,
 }
 
@@ -31,10 +34,12 @@ impl BlockPart {
     /// Of a statement.
     pub fn of(parsed: &ParsedStatement) -> BlockPart {
         let Statement::Sql(statement) = &parsed.statement else {
-            return BlockPart::Alone;
+            return of_our_own(&parsed.statement);
         };
-        let SqlStatement::Statement(statement) = statement.as_ref() else {
-            return BlockPart::Alone;
+        let statement = match statement.as_ref() {
+            SqlStatement::Statement(statement) => statement,
+            SqlStatement::Explain(_) | SqlStatement::Reset(_) => return BlockPart::Query,
+            _ => return BlockPart::Alone,
         };
         match statement.as_ref() {
             // A training that is called is no query.
@@ -45,8 +50,39 @@ impl BlockPart {
             ast::Statement::Rollback {
                 savepoint: None, ..
             } => BlockPart::Rollback,
+            ast::Statement::StartTransaction { .. }
+            | ast::Statement::Commit { .. }
+            | ast::Statement::Rollback { .. }
+            | ast::Statement::Savepoint { .. }
+            | ast::Statement::ReleaseSavepoint { .. } => BlockPart::Control,
+            ast::Statement::Set(_)
+            | ast::Statement::Reset(_)
+            | ast::Statement::ShowVariable { .. }
+            | ast::Statement::ShowTables { .. }
+            | ast::Statement::ShowColumns { .. }
+            | ast::Statement::ShowFunctions { .. }
+            | ast::Statement::ExplainTable { .. } => BlockPart::Query,
             statement => changed_table(statement).map_or(BlockPart::Alone, BlockPart::Change),
         }
+    }
+}
+
+/// Of a statement that other databases do not have.
+fn of_our_own(statement: &Statement) -> BlockPart {
+    match statement {
+        Statement::Evaluate(_)
+        | Statement::Predict(_)
+        | Statement::ExplainPredict(_)
+        | Statement::ShowModels
+        | Statement::DescribeModel(_)
+        | Statement::ShowDevices
+        | Statement::ShowWorkers
+        | Statement::Explain(_)
+        | Statement::TableHistory(_)
+        | Statement::TableDetail(_)
+        | Statement::ShowLakeObjects(_)
+        | Statement::SetConstraints => BlockPart::Query,
+        _ => BlockPart::Alone,
     }
 }
 
@@ -56,6 +92,7 @@ impl Session {
         if self.transaction() != TransactionState::Idle {
             return false;
         }
+        self.clock.start();
         open(self, self.settings().is_on("default_transaction_read_only"));
         true
     }
@@ -84,7 +121,7 @@ fn fit_one_block(statements: &[ParsedStatement]) -> bool {
     for parsed in statements {
         match BlockPart::of(parsed) {
             BlockPart::Query => {}
-            BlockPart::Rollback | BlockPart::Alone => return false,
+            BlockPart::Rollback | BlockPart::Control | BlockPart::Alone => return false,
             BlockPart::Change(changed) => {
                 n_changes += 1;
                 match &table {

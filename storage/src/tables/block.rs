@@ -15,8 +15,10 @@ use crate::error::{Error, Result};
 use crate::tables::delta_files::object_path;
 use crate::tables::delta_log::{DeltaLog, DeltaVersion, Rebase, VersionSpec};
 use crate::tables::delta_write::append_operation;
+use crate::tables::key_checks::append_of_block;
 use crate::tables::managed::Managed;
 use crate::tables::pending_rows::PendingRows;
+use crate::tables::row_checks::RowChecks;
 use crate::tables::staged_store::StagedStore;
 
 /// A commit of another server this long before the block began is surely older: clocks of files tick slowly.
@@ -45,6 +47,8 @@ pub(crate) struct Staging {
     commits: Mutex<Vec<StagedCommit>>,
     /// Held while they become a file.
     pub(crate) pending: tokio::sync::Mutex<PendingRows>,
+    /// What looks for rows of the same key at the block's end, once it has added rows to a table with keys.
+    checks: Mutex<Option<Arc<RowChecks>>>,
     stage: AtomicU64,
 }
 
@@ -68,6 +72,7 @@ impl Staging {
             store,
             commits: Mutex::default(),
             pending: tokio::sync::Mutex::default(),
+            checks: Mutex::default(),
             stage: AtomicU64::new(next_stage()),
         }
     }
@@ -112,6 +117,17 @@ impl Staging {
             operation,
             rebase,
         });
+    }
+
+    /// Remembers what looks for rows of the same key.
+    pub(crate) fn look_with(&self, checks: &Arc<RowChecks>) {
+        let mut known = self.checks.lock().unwrap_or_else(PoisonError::into_inner);
+        *known = Some(Arc::clone(checks));
+    }
+
+    fn checks(&self) -> Option<Arc<RowChecks>> {
+        let known = self.checks.lock().unwrap_or_else(PoisonError::into_inner);
+        known.clone()
     }
 
     fn has_changes(&self) -> bool {
@@ -219,7 +235,8 @@ impl Block {
         Ok(())
     }
 
-    /// Makes one commit of all that the block did. Errors: `Conflict`, those of the store; nothing of it stays then.
+    /// Makes one commit of all that the block did. Errors: `Conflict`, `KeyViolation` if others have added a key meanwhile,
+    /// those of the store; nothing of it stays then.
     pub(crate) async fn commit(&self, parent: &Managed) -> Result<()> {
         let logs: Vec<(String, Arc<DeltaLog>)> =
             std::mem::take(&mut *self.lock()).into_iter().collect();
@@ -236,24 +253,15 @@ impl Block {
             if commits.is_empty() {
                 continue;
             }
-            let folded = Folded::of(&commits);
-            let mut superseded = folded.superseded.clone();
-            if !folded.actions.is_empty() {
-                let (real, _) = parent.newest(&id).await?;
-                let committed = real
-                    .commit(
-                        &staging.base,
-                        folded.actions,
-                        folded.operation,
-                        folded.rebase,
-                    )
-                    .await;
-                if let Err(error) = committed {
-                    remove_files(staging, &commits).await;
-                    return Err(error);
-                }
+            let mut folded = Folded::of(&commits);
+            let superseded = std::mem::take(&mut folded.superseded);
+            if !folded.actions.is_empty()
+                && let Err(error) = folded.commit(parent, &id, staging).await
+            {
+                remove_files(staging, &commits).await;
+                return Err(error);
             }
-            remove(staging, std::mem::take(&mut superseded)).await;
+            remove(staging, superseded).await;
         }
         Ok(())
     }
@@ -281,6 +289,19 @@ struct Folded {
 }
 
 impl Folded {
+    /// Puts the commit behind those of others. Files that the block itself replaced are not part of it.
+    async fn commit(&mut self, parent: &Managed, id: &str, staging: &Staging) -> Result<()> {
+        let (real, _) = parent.newest(id).await?;
+        let actions = std::mem::take(&mut self.actions);
+        let (operation, rebase) = (self.operation.clone(), self.rebase);
+        if let (Rebase::NewKeys, Some(checks)) = (rebase, staging.checks()) {
+            let append = append_of_block(&real, &staging.base, actions, operation, &checks);
+            return Box::pin(append).await;
+        }
+        let committed = real.commit(&staging.base, actions, operation, rebase);
+        committed.await.map(|_| ())
+    }
+
     fn of(commits: &[StagedCommit]) -> Self {
         let mut adds: Vec<Add> = Vec::new();
         let mut removes: Vec<Remove> = Vec::new();

@@ -58,12 +58,12 @@ async fn noted(
 }
 
 /// The number in the name of a commit: `00000000000000000007.json`.
-fn number_of(file: &Path) -> Option<u64> {
+pub(crate) fn number_of(file: &Path) -> Option<u64> {
     file.filename()?.strip_suffix(".json")?.parse().ok()
 }
 
 /// The number in the name of a checkpoint, or of a part of one.
-fn checkpoint_of(file: &ObjectMeta) -> Option<u64> {
+pub(crate) fn checkpoint_of(file: &ObjectMeta) -> Option<u64> {
     let (number, _) = file.location.filename()?.split_once(".checkpoint.")?;
     number.parse().ok()
 }
@@ -100,6 +100,13 @@ pub(crate) async fn read_commit(
         })
     };
     lines.map(action).collect()
+}
+
+/// Whether a version is there and none behind it: two requests, where a listing goes through the names of all.
+pub(crate) async fn is_last(store: &dyn ObjectStore, log: &Path, number: u64) -> bool {
+    let (last, next) = (file_of(log, number), file_of(log, number + 1));
+    let (last, next) = futures::join!(store.head(&last), store.head(&next));
+    last.is_ok() && matches!(next, Err(object_store::Error::NotFound { .. }))
 }
 
 /// Fails if a commit behind version `after` and up to `last` is an empty file, as a lost write leaves it: the library

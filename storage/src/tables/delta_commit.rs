@@ -17,7 +17,7 @@ use crate::tables::delta_log::Rebase;
 pub(crate) fn allow(base: &DeltaTable, newest: &DeltaTable, rebase: Rebase) -> Result<()> {
     let (base, newest) = (base.snapshot()?.snapshot(), newest.snapshot()?.snapshot());
     let same_table = base.metadata() == newest.metadata() && base.protocol() == newest.protocol();
-    if !same_table || rebase == Rebase::Nothing {
+    if !same_table || matches!(rebase, Rebase::Nothing | Rebase::NewKeys) {
         return Err(conflict());
     }
     if rebase == Rebase::AddedRows {
@@ -47,16 +47,19 @@ pub(crate) async fn discard(store: &dyn ObjectStore, paths: &[String]) {
     }
 }
 
-/// One attempt to put a commit behind the version that `table` has loaded; `Conflict` if another was put there.
+/// One attempt to put a commit behind the version that `table` has loaded; `Conflict` if another was put there. The log
+/// of a block is read by nobody later, so that it needs no checkpoints.
 pub(crate) async fn put(
     table: &DeltaTable,
     actions: Vec<Action>,
     operation: DeltaOperation,
+    is_block: bool,
 ) -> Result<(u64, Option<DeltaTableState>)> {
     let snapshot = table.snapshot()?.snapshot();
     // Old versions stay, since models pin them; only VACUUM removes their files.
     let properties = CommitProperties::default()
         .with_max_retries(0)
+        .with_create_checkpoint(!is_block)
         .with_cleanup_expired_logs(Some(false));
     let committed = CommitBuilder::from(properties)
         .with_actions(actions)
@@ -67,6 +70,13 @@ pub(crate) async fn put(
     // The rows are in the table now: what follows only makes its log quicker to read.
     let version = committed.version;
     match committed.await {
+        // A state that goes on from commit to commit has a piece of each, all of which every next one looks through; from a
+        // checkpoint it has few.
+        Ok(finished) if finished.metrics.new_checkpoint_created => {
+            let log_store = table.log_store();
+            let read = DeltaTableState::try_new(log_store.as_ref(), Some(version)).await;
+            Ok((version, Some(read.unwrap_or(finished.snapshot))))
+        }
         Ok(finished) => Ok((version, Some(finished.snapshot))),
         Err(error) => {
             tracing::warn!(%error, version, "could not finish the upkeep of a table's log");

@@ -24,8 +24,9 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::error::Result;
-use crate::tables::json_mark::JsonKind;
+use crate::tables::partition_values::unescaped;
 use crate::tables::snapshot::SnapshotFile;
+use crate::tables::uuid_mark::marks_of;
 
 /// Some writers cut timestamps of the log to milliseconds.
 const TIMESTAMP_SLACK_US: i64 = 999;
@@ -309,16 +310,17 @@ impl LogColumns<'_> {
             true => Some(new_empty_array(field.data_type())),
             false => {
                 let column = Column::from_name(field.name());
-                self.sorted(self.log.min_values(&column), field.data_type())
+                let values = self.sorted(self.log.min_values(&column), field.data_type());
+                values.map(unescaped)
             }
         };
         fields.iter().map(values).collect()
     }
 }
 
-/// A schema without what formats note on fields, which would make equal columns unequal, but for the marks of json.
+/// A schema without what formats note on fields, which would make equal columns unequal, but for the marks of json and uuids.
 pub(crate) fn without_notes(schema: &Schema) -> SchemaRef {
-    let marked = |field: &FieldRef| plain(field).with_metadata(JsonKind::marks_of(field));
+    let marked = |field: &FieldRef| plain(field).with_metadata(marks_of(field));
     Arc::new(Schema::new(
         schema.fields().iter().map(marked).collect::<Vec<_>>(),
     ))

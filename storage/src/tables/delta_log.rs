@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use datafusion::catalog::TableProvider;
@@ -23,11 +23,12 @@ use crate::error::{Error, Result};
 use crate::locations::Locations;
 use crate::tables::block::Staging;
 use crate::tables::commit_times::{
-    TIMES_IN_COMMITS, check_whole, commit_times, first_version, read_commit,
+    TIMES_IN_COMMITS, check_whole, commit_times, first_version, is_last, read_commit,
 };
 use crate::tables::delta_commit::{allow, conflict, discard, put};
 use crate::tables::delta_files::{DeltaFiles, has_mapped_columns, object_path};
 use crate::tables::delta_scan::DeltaScan;
+use crate::tables::key_filter::KeyFilters;
 use crate::tables::lease::Lease;
 use crate::tables::library_scan::{LibraryScan, Reach};
 use crate::tables::shape::TableShape;
@@ -58,6 +59,8 @@ pub enum VersionSpec {
 pub(crate) enum Rebase {
     /// Rows: the commit adds some and has read none.
     Rows,
+    /// Nothing, unless the rows that the commit adds, and it does nothing else, are compared anew with those of the table.
+    NewKeys,
     /// Added rows: the commit replaces files, which must all still be there.
     AddedRows,
     /// Nothing.
@@ -68,9 +71,12 @@ impl Rebase {
     /// What allows only what both allow.
     pub(crate) fn stricter(self, other: Rebase) -> Rebase {
         match (self, other) {
-            (Rebase::Nothing, _) | (_, Rebase::Nothing) => Rebase::Nothing,
-            (Rebase::AddedRows, _) | (_, Rebase::AddedRows) => Rebase::AddedRows,
             (Rebase::Rows, Rebase::Rows) => Rebase::Rows,
+            (Rebase::Rows | Rebase::NewKeys, Rebase::Rows | Rebase::NewKeys) => Rebase::NewKeys,
+            (Rebase::Rows | Rebase::AddedRows, Rebase::Rows | Rebase::AddedRows) => {
+                Rebase::AddedRows
+            }
+            _ => Rebase::Nothing,
         }
     }
 }
@@ -93,12 +99,13 @@ pub(crate) struct DeltaLog {
     versions: Mutex<VecDeque<(u64, KnownFiles)>>,
     /// The number of the newest known state, for who may not wait.
     known: AtomicU64,
+    filters: Arc<KeyFilters>,
     /// What the log of a transaction block has besides.
     staging: Option<Staging>,
 }
 
-/// `None`: the files of a version are not plain Parquet.
-type KnownFiles = Option<Arc<DeltaFiles>>;
+/// Read when they are asked for first. `None`: the files of a version are not plain Parquet.
+type KnownFiles = Arc<OnceLock<Option<Arc<DeltaFiles>>>>;
 
 /// One version of a table.
 #[derive(Debug, Clone)]
@@ -109,6 +116,7 @@ pub(crate) struct DeltaVersion {
     reach: Reach,
     lease: Option<Arc<Lease>>,
     files: KnownFiles,
+    filters: Arc<KeyFilters>,
     /// Tells states of transaction blocks apart; 0: it is committed.
     stage: u64,
 }
@@ -134,6 +142,7 @@ impl DeltaLog {
             rewrite: Arc::default(),
             versions: Mutex::default(),
             known: AtomicU64::new(0),
+            filters: Arc::default(),
             staging: None,
         }
     }
@@ -165,6 +174,7 @@ impl DeltaLog {
         log.newest.get_mut().state = base.table.state.clone();
         log.known = AtomicU64::new(base.number());
         log.lock().push_back((base.number(), base.files.clone()));
+        log.filters = Arc::clone(&base.filters);
         log.staging = Some(Staging::new(base, store));
         Ok(log)
     }
@@ -206,10 +216,15 @@ impl DeltaLog {
             // Nobody else adds to the log of a block.
             return Ok(newest.clone());
         }
+        let log = self.folder()?.join(LOG_FOLDER);
+        if let Some(before) = before
+            && is_last(self.store.as_ref(), &log, before).await
+        {
+            return Ok(newest.clone());
+        }
         newest.update_incremental(None).await?;
         let number = newest.version().unwrap_or_default();
         if newest.version() != before {
-            let log = self.folder()?.join(LOG_FOLDER);
             check_whole(&self.store, &log, before, number).await?;
         }
         self.known.fetch_max(number, Ordering::Relaxed);
@@ -278,25 +293,8 @@ impl DeltaLog {
     }
 
     fn version(&self, table: DeltaTable) -> Result<DeltaVersion> {
-        let snapshot = table.snapshot()?.snapshot();
-        let number = snapshot.version();
-        let known = {
-            let versions = self.lock();
-            let found = versions.iter().find(|(known, _)| *known == number);
-            found.map(|(_, files)| files.clone())
-        };
-        let files = match known {
-            Some(files) => files,
-            None => {
-                let files = DeltaFiles::of(snapshot, &self.folder()?)?.map(Arc::new);
-                let mut versions = self.lock();
-                if versions.len() >= KEPT_VERSIONS {
-                    versions.pop_front();
-                }
-                versions.push_back((number, files.clone()));
-                files
-            }
-        };
+        let number = table.snapshot()?.version();
+        let files = self.files_of(number);
         Ok(DeltaVersion {
             table,
             url: self.url.clone(),
@@ -304,11 +302,25 @@ impl DeltaLog {
             reach: self.reach.clone(),
             lease: self.lease.clone(),
             files,
+            filters: Arc::clone(&self.filters),
             stage: self
                 .staging
                 .as_ref()
                 .map_or(0, |staging| staging.stage_of(number)),
         })
+    }
+
+    fn files_of(&self, number: u64) -> KnownFiles {
+        let mut versions = self.lock();
+        if let Some((_, files)) = versions.iter().find(|(known, _)| *known == number) {
+            return Arc::clone(files);
+        }
+        if versions.len() >= KEPT_VERSIONS {
+            versions.pop_front();
+        }
+        let files = KnownFiles::default();
+        versions.push_back((number, Arc::clone(&files)));
+        files
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, VecDeque<(u64, KnownFiles)>> {
@@ -410,7 +422,8 @@ impl DeltaLog {
                 allow(&base.table, &newest, rebase)?;
                 onto = newest;
             }
-            match put(&onto, actions.clone(), operation.clone()).await {
+            let is_block = self.staging.is_some();
+            match put(&onto, actions.clone(), operation.clone(), is_block).await {
                 Ok((version, state)) => {
                     self.known.fetch_max(version, Ordering::Relaxed);
                     self.learn(state).await;
@@ -478,11 +491,30 @@ impl DeltaVersion {
 
     /// A time for new files, later than those of its own.
     pub(crate) fn next_modified_ms(&self) -> i64 {
-        let last = self
-            .files
-            .as_ref()
-            .map_or(0, |files| files.next_modified_ms());
-        chrono::Utc::now().timestamp_millis().max(last)
+        let next = match (self.files.get(), self.table.snapshot()) {
+            (Some(files), _) => files.as_ref().map(|files| files.next_modified_ms()),
+            (None, Ok(state)) => {
+                let log = state.snapshot().log_data();
+                let last = log.iter().map(|file| file.modification_time()).max();
+                last.map(|last| last + 1)
+            }
+            (None, Err(_)) => None,
+        };
+        let now = chrono::Utc::now().timestamp_millis();
+        now.max(next.unwrap_or(0))
+    }
+
+    /// Which keys its files may hold.
+    pub(crate) fn filters(&self) -> &KeyFilters {
+        &self.filters
+    }
+
+    fn files(&self) -> Result<Option<Arc<DeltaFiles>>> {
+        if let Some(files) = self.files.get() {
+            return Ok(files.clone());
+        }
+        let files = DeltaFiles::of(self.snapshot()?, &folder_of(&self.url)?)?;
+        Ok(self.files.get_or_init(|| files.map(Arc::new)).clone())
     }
 
     /// Its definition.
@@ -497,12 +529,12 @@ impl DeltaVersion {
 
     /// Its rows as a scan of Parquet files; `None` if they are not plain ones.
     pub(crate) fn scan(&self) -> Result<Option<DeltaScan>> {
-        let Some(files) = &self.files else {
+        let Some(files) = self.files()? else {
             return Ok(None);
         };
         let store_url = ObjectStoreUrl::parse(&self.url[..Position::BeforePath])?;
         let store = Arc::clone(&self.store);
-        let scan = DeltaScan::new(Arc::clone(files), store, store_url);
+        let scan = DeltaScan::new(files, store, store_url);
         Ok(Some(scan.under(self.lease.clone())))
     }
 
@@ -522,10 +554,10 @@ impl DeltaVersion {
 
     /// What a model pins of it.
     pub(crate) fn pinned(&self) -> TableSnapshot {
-        let files = match (&self.files, self.table.snapshot()) {
-            (Some(files), _) => files.pinned(),
-            (None, Ok(state)) => listed(state.snapshot()),
-            (None, Err(_)) => vec![],
+        let files = match (self.files(), self.table.snapshot()) {
+            (Ok(Some(files)), _) => files.pinned(),
+            (_, Ok(state)) => listed(state.snapshot()),
+            (_, Err(_)) => vec![],
         };
         TableSnapshot {
             format: "delta".into(),

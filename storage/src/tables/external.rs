@@ -19,11 +19,13 @@ use crate::catalog::{
 use crate::error::{Error, Result};
 use crate::locations::Locations;
 use crate::tables::csv_values::CsvTexts;
-use crate::tables::csv_watch::has_quoted_breaks;
+use crate::tables::csv_watch::{has_quoted_breaks, has_quoted_nulls};
 use crate::tables::delta_log::{DeltaLog, DeltaVersion, VersionSpec};
 use crate::tables::external_delta;
 use crate::tables::file_table::{Columns, FileTable};
-use crate::tables::format::{FileHints, csv_dialect, is_compressed, null_text, reader};
+use crate::tables::format::{
+    FileHints, csv_dialect, is_compressed, may_be_divided, null_text, reader,
+};
 use crate::tables::history::{self, TableCommit, TableDetail};
 use crate::tables::iceberg::{IcebergCatalogs, IcebergTable};
 use crate::tables::inference::infer;
@@ -338,13 +340,21 @@ impl Listing {
             .and_then(|file| file.meta.location.filename())
             .unwrap_or_default();
         let json_array = self.is_json_array(&definition.options, name).await?;
-        let hints = FileHints { name, json_array };
+        let null_text: Option<Arc<str>> =
+            null_text(self.format, &definition.options)?.map(Arc::from);
+        let hints = FileHints {
+            name,
+            json_array,
+            is_whole: self
+                .has_quoted_nulls(definition, null_text.as_ref())
+                .await?,
+        };
         let format = reader(self.format, &definition.options, hints, session)?;
         let declared = definition.schema.as_deref().map(schema_of).transpose()?;
         let partitions = self.partitions(definition, declared.as_deref())?;
         let (found, is_sampled) = match declared {
             Some(schema) => (schema, false),
-            None => infer(self, format.as_ref(), session).await?,
+            None => infer(self, format.as_ref(), null_text.as_ref(), session).await?,
         };
         let schema = self.without(&found, &partitions.columns)?;
         let json = (self.format == ExternalFormat::NdJson).then(|| JsonForm {
@@ -352,9 +362,8 @@ impl Listing {
             // A copy of a partition's column is a key without a column of its own.
             is_sampled: is_sampled && schema.fields().len() == found.fields().len(),
         });
-        let null_text = null_text(self.format, &definition.options)?;
         let texts = CsvTexts {
-            null_text: null_text.map(Arc::from),
+            null_text,
             batch_size: None,
         };
         let store_url = ObjectStoreUrl::parse(&self.base[..Position::BeforePath])?;
@@ -368,6 +377,28 @@ impl Listing {
             json,
             texts,
         }))
+    }
+
+    /// Whether files that may be read in pieces cannot, since texts for NULL stand in quotes in one of them.
+    async fn has_quoted_nulls(
+        &self,
+        definition: &ExternalTableDefinition,
+        null_text: Option<&Arc<str>>,
+    ) -> Result<bool> {
+        let Some(null_text) = null_text.filter(|_| self.format == ExternalFormat::Csv) else {
+            return Ok(false);
+        };
+        if !may_be_divided(&definition.options)? {
+            return Ok(false);
+        }
+        for file in &self.files {
+            let name = file.meta.location.filename().unwrap_or_default();
+            let dialect = csv_dialect(&definition.options, name)?;
+            if has_quoted_nulls(&self.store, &file.meta, dialect, null_text).await? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// The columns that the folders' names hold, with their types, and the files with their values.

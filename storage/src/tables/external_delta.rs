@@ -18,6 +18,7 @@ use crate::locations::Locations;
 use crate::stores::shown;
 use crate::tables::delta_log::{DeltaLog, DeltaVersion, LOG_FOLDER, VersionSpec};
 use crate::tables::iceberg::time_ms;
+use crate::tables::log_faults::blamed;
 
 const OPTIONS: &[&str] = &["timestamp", "version"];
 const SCHEMES: &[&str] = &[
@@ -75,8 +76,12 @@ pub(crate) async fn open_at(
     version: VersionSpec,
     locations: &Arc<Locations>,
 ) -> Result<DeltaVersion> {
-    let opened = log_of(url, locations).await?.at(version).await;
-    opened.map_err(|error| match error {
+    let log = log_of(url, locations).await?;
+    let error = match log.at(version).await {
+        Ok(found) => return Ok(found),
+        Err(error) => blamed(error, &log.store(), url).await,
+    };
+    Err(match error {
         Error::Delta { source } => failed(url, *source),
         error => error,
     })

@@ -146,6 +146,8 @@ pub(crate) struct FileHints<'a> {
     pub(crate) name: &'a str,
     /// Whether JSON is one array instead of lines.
     pub(crate) json_array: bool,
+    /// Whether each file must be read as a whole, whatever the options say.
+    pub(crate) is_whole: bool,
 }
 
 /// The reader for a format. Errors: `UnknownOption`, `InvalidOption`.
@@ -177,7 +179,7 @@ pub(crate) fn reader(
                 // Only types are found with it; the reader itself knows but the empty field.
                 .with_null_regex(options.null_text().map(exactly_or_empty))
                 // A quoted line break would be cut in two if a file were read in ranges.
-                .with_newlines_in_values(options.flag("newlines_in_values")?.unwrap_or(true));
+                .with_newlines_in_values(hints.is_whole || options.has_breaks()?);
             if let Some(n_rows) = options.count("infer_rows")? {
                 csv = csv.with_schema_infer_max_rec(n_rows);
             }
@@ -214,6 +216,11 @@ pub(crate) fn null_text(
 /// The characters that the options and the name of a CSV file give a meaning.
 pub(crate) fn csv_dialect(options: &BTreeMap<String, String>, name: &str) -> Result<Dialect> {
     FormatOptions::parse(ExternalFormat::Csv, options)?.dialect(&name.to_ascii_lowercase())
+}
+
+/// Whether the options say that a line of a CSV file is a row, so that it may be read in pieces.
+pub(crate) fn may_be_divided(options: &BTreeMap<String, String>) -> Result<bool> {
+    Ok(!FormatOptions::parse(ExternalFormat::Csv, options)?.has_breaks()?)
 }
 
 /// Whether the options or the name say that a file is compressed.
@@ -329,6 +336,11 @@ impl<'a> FormatOptions<'a> {
         })
     }
 
+    /// Whether line breaks may stand within values.
+    fn has_breaks(&self) -> Result<bool> {
+        Ok(self.flag("newlines_in_values")?.unwrap_or(true))
+    }
+
     /// The text that means NULL beside the empty field.
     fn null_text(&self) -> Option<&'a str> {
         self.values
@@ -387,6 +399,7 @@ mod tests {
         let hints = FileHints {
             name: "a.csv",
             json_array: false,
+            is_whole: false,
         };
         reader(
             format,

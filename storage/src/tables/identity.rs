@@ -1,4 +1,4 @@
-//! Numbers of identity columns: no two rows get one, whichever server they are written by.
+//! Numbers of identity columns and sequences: no two rows get one, whichever server they are written by.
 //!
 //! A table, a column and a count flow in; numbers flow out. Servers claim ranges by creating numbered objects beside
 //! the table's files, each of which begins where the one before it ends; so a number that was claimed is nobody else's,
@@ -60,42 +60,80 @@ impl Identities {
         range.start += here;
         let missing = wanted - here;
         if missing > 0 {
-            let new = claim(warehouse.store(), id, sequence, missing.max(CLAIM)).await?;
+            let wanted = missing.max(CLAIM);
+            let next = |first: i64| Some(first..first.checked_add(wanted)?);
+            let new = claim(warehouse.store(), id, sequence, next).await?;
             numbers.extend(new.start..new.start + missing);
             *range = new.start + missing..new.end;
         }
         Ok(numbers)
     }
+
+    /// How many numbers of a sequence were given, as far as this server knows: all that another one has claimed, and those
+    /// that were given here.
+    pub(crate) async fn taken(
+        &self,
+        warehouse: &Warehouse,
+        id: &str,
+        sequence: &str,
+    ) -> Result<i64> {
+        let claimed = self.claimed.lock().await;
+        let here = claimed.get(&(id.to_owned(), sequence.to_owned()));
+        if let Some(range) = here.filter(|range| !range.is_empty()) {
+            return Ok(range.start - 1);
+        }
+        let (_, first) = next_claim(warehouse.store(), &folder(id, sequence)).await?;
+        Ok(first - 1)
+    }
+
+    /// Lets the numbers of a sequence go on at another one. Other servers first give what they have claimed.
+    pub(crate) async fn go_on(
+        &self,
+        warehouse: &Warehouse,
+        id: &str,
+        sequence: &str,
+        next: i64,
+    ) -> Result<()> {
+        let mut claimed = self.claimed.lock().await;
+        claim(warehouse.store(), id, sequence, |_| Some(next..next)).await?;
+        claimed.remove(&(id.to_owned(), sequence.to_owned()));
+        Ok(())
+    }
 }
 
+fn folder(id: &str, sequence: &str) -> Path {
+    Path::from_iter(["tables", id, FOLDER, sequence])
+}
+
+/// The number of the last claim of a sequence, and where the next one begins.
+async fn next_claim(store: &Arc<dyn ObjectStore>, folder: &Path) -> Result<(Option<u64>, i64)> {
+    let files: Vec<_> = store.list(Some(folder)).try_collect().await?;
+    let number = |file: &object_store::ObjectMeta| -> Option<u64> {
+        let name = file.location.filename()?;
+        name.strip_suffix(".json")?.parse().ok()
+    };
+    let Some(last) = files.iter().filter_map(number).max() else {
+        return Ok((None, 1));
+    };
+    let path = folder.clone().join(file_name(last));
+    let bytes = store.get(&path).await?.bytes().await?;
+    let claim: Claim = serde_json::from_slice(&bytes).map_err(|e| Error::Internal {
+        what: format!("cannot read \"{path}\": {e}"),
+    })?;
+    Ok((Some(last), claim.end))
+}
+
+/// Claims the numbers that `range` makes of the first one that is free.
 async fn claim(
     store: &Arc<dyn ObjectStore>,
     id: &str,
     sequence: &str,
-    count: i64,
+    range: impl Fn(i64) -> Option<Range<i64>>,
 ) -> Result<Range<i64>> {
-    let folder = Path::from_iter(["tables", id, FOLDER, sequence]);
+    let folder = folder(id, sequence);
     for _ in 0..MAX_ATTEMPTS {
-        let files: Vec<_> = store.list(Some(&folder)).try_collect().await?;
-        let number = |file: &object_store::ObjectMeta| -> Option<u64> {
-            let name = file.location.filename()?;
-            name.strip_suffix(".json")?.parse().ok()
-        };
-        let last = files.iter().filter_map(number).max();
-        let first = match last {
-            None => 1,
-            Some(last) => {
-                let path = folder.clone().join(file_name(last));
-                let bytes = store.get(&path).await?.bytes().await?;
-                let claim: Claim = serde_json::from_slice(&bytes).map_err(|e| Error::Internal {
-                    what: format!("cannot read \"{path}\": {e}"),
-                })?;
-                claim.end
-            }
-        };
-        let end = first
-            .checked_add(count)
-            .ok_or_else(|| exhausted(sequence))?;
+        let (last, first) = next_claim(store, &folder).await?;
+        let Range { start: first, end } = range(first).ok_or_else(|| exhausted(sequence))?;
         let claim = Claim {
             first,
             end,
@@ -161,5 +199,14 @@ mod tests {
             servers[0].take(&warehouse, "u", "id", 1).await.unwrap(),
             [1]
         );
+        assert_eq!(servers[0].taken(&warehouse, "u", "id").await.unwrap(), 1);
+        assert_eq!(servers[0].taken(&warehouse, "v", "id").await.unwrap(), 0);
+        let next = servers[0].go_on(&warehouse, "u", "id", -4);
+        next.await.unwrap();
+        assert_eq!(servers[0].taken(&warehouse, "u", "id").await.unwrap(), -5);
+        for server in &servers {
+            let taken = server.take(&warehouse, "u", "id", 1).await.unwrap();
+            assert!(taken == [-4] || taken == [96], "{taken:?}");
+        }
     }
 }

@@ -37,6 +37,7 @@ const PARALLEL_FILES: usize = 32;
 pub(crate) async fn infer(
     listing: &Listing,
     format: &dyn FileFormat,
+    null_text: Option<&Arc<str>>,
     session: &dyn Session,
 ) -> Result<(SchemaRef, bool)> {
     let place = &listing.place();
@@ -50,6 +51,7 @@ pub(crate) async fn infer(
             listing,
             place,
             format,
+            null_text,
             sample,
         };
         looked.columns_of(meta.clone(), session)
@@ -101,6 +103,8 @@ struct Looked<'a> {
     listing: &'a Listing,
     place: &'a Place,
     format: &'a dyn FileFormat,
+    /// What means NULL in CSV unless it is quoted.
+    null_text: Option<&'a Arc<str>>,
     sample: Sample,
 }
 
@@ -153,7 +157,8 @@ impl Looked<'_> {
             comment: options.comment,
         };
         let store = Arc::clone(&self.listing.store);
-        let store = QuoteWatch::over(store, self.place, dialect, self.compression());
+        let compression = self.compression();
+        let store = QuoteWatch::over(store, self.place, dialect, compression, self.null_text);
         let text = body(store.get(&file.location).await?.payload);
         let schema = csv_columns(text, &options, self.sample.n_rows).await?;
         Ok(Arc::new(schema))

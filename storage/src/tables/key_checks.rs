@@ -30,7 +30,7 @@ use crate::tables::keys::Key;
 use crate::tables::row_checks::RowChecks;
 
 /// How often a commit is tried on a table that others change.
-const MAX_ROUNDS: usize = 100;
+pub(crate) const MAX_ROUNDS: usize = 100;
 /// The log may cut longer texts.
 const WHOLE_TEXT_BYTES: usize = 16;
 const NEW: &str = "new_rows";
@@ -44,10 +44,13 @@ pub(crate) async fn append_unique(
     version: &DeltaVersion,
     adds: Vec<Add>,
     operation: DeltaOperation,
-    checks: &RowChecks,
+    checks: &Arc<RowChecks>,
 ) -> Result<()> {
     let written: Vec<String> = adds.iter().map(|add| add.path.clone()).collect();
-    let committed = try_to_append(log, version, adds, operation, checks).await;
+    if let Some(staging) = log.staging() {
+        staging.look_with(checks);
+    }
+    let committed = try_to_append(log, (version, None), adds, operation, checks).await;
     if let Err(Error::Conflict { .. } | Error::KeyViolation { .. } | Error::DataFusion { .. }) =
         &committed
     {
@@ -56,9 +59,29 @@ pub(crate) async fn append_unique(
     committed
 }
 
+/// Commits the files that a transaction block has added to a table with keys, whose rows it has compared with each other
+/// and with those of `base`. Rows that others have added meanwhile are looked at now.
+///
+/// Errors: as `append_unique`; the files stay.
+pub(crate) async fn append_of_block(
+    log: &Arc<DeltaLog>,
+    base: &DeltaVersion,
+    actions: Vec<Action>,
+    operation: DeltaOperation,
+    checks: &RowChecks,
+) -> Result<()> {
+    let add = |action| match action {
+        Action::Add(add) => Some(add),
+        _ => None,
+    };
+    let adds = actions.into_iter().filter_map(add).collect();
+    try_to_append(log, (base, Some(base.number())), adds, operation, checks).await
+}
+
+/// `compared`: the version with whose rows the new ones were compared already.
 async fn try_to_append(
     log: &Arc<DeltaLog>,
-    version: &DeltaVersion,
+    (version, compared): (&DeltaVersion, Option<u64>),
     adds: Vec<Add>,
     operation: DeltaOperation,
     checks: &RowChecks,
@@ -77,8 +100,10 @@ async fn try_to_append(
         let adds = in_order(adds.clone(), &newest);
         let actions: Vec<Action> = adds.into_iter().map(Action::Add).collect();
         let keys = shape.keys();
-        Box::pin(check(&newest, &actions, &keys, checks, checks.session()?)).await?;
-        let committed = log.commit(&newest, actions, operation.clone(), Rebase::Nothing);
+        if compared != Some(newest.number()) {
+            Box::pin(check(&newest, &actions, &keys, checks, checks.session()?)).await?;
+        }
+        let committed = log.commit(&newest, actions, operation.clone(), Rebase::NewKeys);
         match committed.await {
             Err(Error::Conflict { .. }) => {}
             done => return done.map(|_| ()),
@@ -183,7 +208,7 @@ fn columns(relation: &str, key: &Key) -> Vec<Expr> {
 }
 
 /// The columns of a key, of the rows that have all of them.
-fn rows(
+pub(crate) fn rows(
     scan: &DeltaScan,
     relation: &str,
     key: &Key,
@@ -239,7 +264,7 @@ async fn first(plan: &LogicalPlan, key: &Key, session: &dyn Session) -> Result<O
     Ok(None)
 }
 
-fn shown(key: &Key, rows: &RecordBatch) -> String {
+pub(crate) fn shown(key: &Key, rows: &RecordBatch) -> String {
     let options = FormatOptions::default().with_null("null");
     let values = rows.columns().iter().map(|column| {
         let formatter = ArrayFormatter::try_new(column, &options);

@@ -308,7 +308,8 @@ impl Located {
         let lines = Lines::Csv {
             store: Arc::clone(&store),
         };
-        let store = QuoteWatch::over(store, &self.place, Dialect::of(csv), compression);
+        let nulls = self.texts.null_text.as_ref();
+        let store = QuoteWatch::over(store, &self.place, Dialect::of(csv), compression, nulls);
         let mut plain = config.clone();
         plain.file_compression_type = FileCompressionType::UNCOMPRESSED;
         let inner = match self.texts.source(csv, &store, &plain, partition)? {

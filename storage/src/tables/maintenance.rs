@@ -27,6 +27,7 @@ use crate::error::{Error, Result};
 use crate::tables::delta_log::{DeltaLog, DeltaVersion, Rebase, VersionSpec};
 use crate::tables::delta_scan::DeltaScan;
 use crate::tables::delta_write::{DeltaSink, in_order};
+use crate::tables::features::check_features;
 use crate::tables::rewrite::removals;
 use crate::tables::row_checks::RowChecks;
 
@@ -82,6 +83,7 @@ async fn optimize_once(
     options: &OptimizeOptions,
     session: &dyn Session,
 ) -> Result<Optimized> {
+    check_features(version.snapshot()?.protocol())?;
     let scan = version.scan()?.ok_or(Error::NotPlainTable)?;
     let files = match &options.filter {
         Some(filter) if !scan.is_of_partitions(filter) => return Err(Error::NotPartitionFilter),
@@ -255,6 +257,7 @@ pub(crate) async fn vacuum(
 ) -> Result<Vec<String>> {
     let _turn = log.turn().await;
     let table = log.newest_table().await?;
+    check_features(table.snapshot()?.snapshot().protocol())?;
     let properties = CommitProperties::default().with_cleanup_expired_logs(Some(false));
     let mut vacuum = table
         .vacuum()

@@ -16,11 +16,14 @@ use url::Url;
 
 use crate::error::{Error, Result};
 use crate::tables::block::Block;
+use crate::tables::delta_commit::conflict;
 use crate::tables::delta_log::{DeltaLog, DeltaVersion, LOG_FOLDER, Rebase, VersionSpec};
 use crate::tables::delta_write::{DeltaSink, append_operation, in_order};
+use crate::tables::few_rows::Inserted;
 use crate::tables::key_checks::append_unique;
 use crate::tables::lease::Lease;
-use crate::tables::pending_rows::Inserted;
+use crate::tables::log_faults::blamed;
+use crate::tables::new_keys::{InsertRules, OnConflict};
 use crate::tables::row_checks::RowChecks;
 use crate::tables::shape::TableShape;
 use crate::warehouse::Warehouse;
@@ -102,12 +105,18 @@ impl Managed {
         rows: Vec<SendableRecordBatchStream>,
         checks: Arc<RowChecks>,
     ) -> Result<u64> {
-        let rows = match (&self.block, shape) {
-            (Some((block, parent)), Some(shape)) => {
-                let log = Box::pin(block.log(parent, id)).await?;
-                match log.keep_few(shape, rows, &checks).await? {
-                    Inserted::Kept(n_rows) => return Ok(n_rows),
+        let rows = match shape {
+            Some(shape) if self.block.is_some() || !shape.keys().is_empty() => {
+                let rules = InsertRules {
+                    checks: &checks,
+                    on_conflict: &OnConflict::Fail,
+                    number: None,
+                    accept: None,
+                };
+                match self.insert_few(id, shape, rows, &rules).await? {
+                    Inserted::Rows(n_rows) => return Ok(n_rows),
                     Inserted::Streams(rows) => rows,
+                    Inserted::Taken => return Err(conflict()),
                 }
             }
             _ => rows,
@@ -115,9 +124,7 @@ impl Managed {
         let (log, newest) = self.newest(id).await?;
         let current = newest.shape()?;
         if shape.is_some_and(|shape| *shape != current) {
-            return Err(Error::Conflict {
-                object: "a table".into(),
-            });
+            return Err(conflict());
         }
         check_writable(&newest)?;
         let sink = DeltaSink::new(&newest, &current, checks, rows.len())?;
@@ -137,14 +144,31 @@ impl Managed {
         Ok(n_rows)
     }
 
+    /// Adds the rows of streams if they are few; without reading what a block has added itself.
+    pub(crate) async fn insert_few(
+        &self,
+        id: &str,
+        shape: &TableShape,
+        rows: Vec<SendableRecordBatchStream>,
+        rules: &InsertRules<'_>,
+    ) -> Result<Inserted> {
+        let log = self.unsettled(id).await?;
+        Box::pin(log.insert_few(shape, rows, rules)).await
+    }
+
+    /// The log of a table without the rows of a block that lie in no file yet.
+    pub(crate) async fn unsettled(&self, id: &str) -> Result<Arc<DeltaLog>> {
+        match &self.block {
+            Some((block, parent)) => Box::pin(block.log(parent, id)).await,
+            None => Ok(self.newest(id).await?.0),
+        }
+    }
+
     /// The definition of a table as it is now.
     pub(crate) async fn shape(&self, id: &str) -> Result<TableShape> {
         match &self.block {
             // Rows that wait for a file have no part in it.
-            Some((block, parent)) => {
-                let log = Box::pin(block.log(parent, id)).await?;
-                log.newest().await?.shape()
-            }
+            Some(_) => self.unsettled(id).await?.newest().await?.shape(),
             None => self.newest(id).await?.1.shape(),
         }
     }
@@ -191,7 +215,10 @@ impl Managed {
             Err(error) => {
                 self.lock().remove(id);
                 match self.has_log(id).await? {
-                    true => Err(error),
+                    true => {
+                        let store = self.warehouse.root_store();
+                        Err(blamed(error, store, &self.url(id)).await)
+                    }
                     false => Err(Error::TableGone { id: id.into() }),
                 }
             }

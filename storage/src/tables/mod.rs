@@ -7,6 +7,7 @@ mod avro_watch;
 mod block;
 mod commit_times;
 mod csv_lines;
+mod csv_nulls;
 mod csv_quotes;
 mod csv_types;
 mod csv_values;
@@ -18,6 +19,8 @@ mod delta_scan;
 mod delta_write;
 mod external;
 mod external_delta;
+mod features;
+mod few_rows;
 mod file_table;
 mod format;
 mod history;
@@ -31,14 +34,18 @@ mod json_rows;
 mod json_source;
 mod json_types;
 mod key_checks;
+mod key_filter;
+mod key_values;
 mod keys;
 mod lease;
 mod library_scan;
 mod listing;
 mod located;
+mod log_faults;
 mod maintenance;
 mod managed;
 mod nan_bounds;
+mod new_keys;
 mod page_locations;
 mod partition_values;
 mod pending_rows;
@@ -60,6 +67,7 @@ mod strict_values;
 mod tests;
 mod text_limits;
 mod types;
+mod uuid_mark;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -78,6 +86,7 @@ pub use history::{TableCommit, TableDetail};
 pub use json_mark::JsonKind;
 pub use keys::Key;
 pub use maintenance::{OptimizeOptions, Optimized};
+pub use new_keys::{Accept, InsertRules, Number, OnConflict};
 pub use references::{Deferral, Reference, ReferenceAction};
 pub use rewrite::{
     CHANGE_COLUMNS, ChangeCounts, Repeated, Rewrite, RewriteOptions, RowAction, TableOperation,
@@ -89,12 +98,14 @@ pub use shipping::ScanForm;
 pub use snapshot::{SnapshotFile, TableSnapshot};
 pub use text_limits::TextLimit;
 pub use types::stored_schema;
+pub use uuid_mark::{is_uuid, uuid_marks};
 
 use crate::catalog::{CatalogEntry, Definition, ExternalTableDefinition};
 use crate::error::{Error, Result};
 use crate::locations::Locations;
 use crate::tables::delta_scan::{DeltaScan, NewestOf};
 use crate::tables::external::External;
+use crate::tables::few_rows::Inserted;
 use crate::tables::identity::Identities;
 use crate::tables::managed::Managed;
 use crate::warehouse::Warehouse;
@@ -159,6 +170,17 @@ impl Tables {
         self.identities
             .take(&self.warehouse, id, sequence, count)
             .await
+    }
+
+    /// How many numbers of an identity column or sequence were given.
+    pub async fn taken_identities(&self, id: &str, sequence: &str) -> Result<i64> {
+        self.identities.taken(&self.warehouse, id, sequence).await
+    }
+
+    /// Lets the numbers of an identity column go on with the `next`th one.
+    pub async fn move_identity(&self, id: &str, sequence: &str, next: i64) -> Result<()> {
+        let moved = self.identities.go_on(&self.warehouse, id, sequence, next);
+        moved.await
     }
 
     /// How far a block has come.
@@ -226,6 +248,27 @@ impl Tables {
         self.managed.append(id, Some(shape), rows, checks).await
     }
 
+    /// Appends the rows of one stream, if they are few, as an INSERT that says what becomes of keys that are taken; returns
+    /// the number of those that were added. `None`: nothing was done, since they are many, or for `OnConflict::GiveUp`.
+    ///
+    /// Errors: those of `append`, `KeyViolation`, those of who is told of the rows.
+    pub async fn insert_few(
+        &self,
+        id: &str,
+        shape: &TableShape,
+        rows: SendableRecordBatchStream,
+        rules: &InsertRules<'_>,
+    ) -> Result<Option<u64>> {
+        match self
+            .managed
+            .insert_few(id, shape, vec![rows], rules)
+            .await?
+        {
+            Inserted::Rows(n_rows) => Ok(Some(n_rows)),
+            Inserted::Taken | Inserted::Streams(_) => Ok(None),
+        }
+    }
+
     /// The definition of a managed table as it is now.
     pub async fn shape(&self, id: &str) -> Result<TableShape> {
         self.managed.shape(id).await
@@ -238,9 +281,9 @@ impl Tables {
         Rewrite::begin(self.managed.newest(id).await?.0, true).await
     }
 
-    /// The same without waiting, for a statement that is only planned.
+    /// The same without waiting, for a statement that is only planned: rows of a block that lie in no file yet stay there.
     pub async fn inspect(&self, id: &str) -> Result<Rewrite> {
-        Rewrite::begin(self.managed.newest(id).await?.0, false).await
+        Rewrite::begin(self.managed.unsettled(id).await?, false).await
     }
 
     /// Puts small files of a managed table together, or orders its rows anew.

@@ -1,8 +1,11 @@
 //! What values partition columns can have: each is the name of a folder, and Delta keeps an empty text as NULL.
 //!
-//! Rows flow in before they are written; nothing or the first value that would not come back as it is flows out.
+//! Rows flow in before they are written; nothing or the first value that would not come back as it is flows out. Bytes
+//! that other engines wrote flow in as the log has them, and out as they are.
 
-use datafusion::arrow::array::{Array, AsArray as _, RecordBatch};
+use std::sync::Arc;
+
+use datafusion::arrow::array::{Array, ArrayRef, AsArray as _, BinaryArray, RecordBatch};
 use datafusion::arrow::datatypes::{DataType, Float32Type, Float64Type};
 
 use crate::error::{Error, Result};
@@ -60,11 +63,35 @@ fn encoded_bytes(text: &str) -> usize {
     bytes.map(|byte| if is_plain(&byte) { 1 } else { 3 }).sum()
 }
 
+/// Values of a partition column as they are: the log has bytes as `\u0001\u00ff`.
+pub(crate) fn unescaped(values: ArrayRef) -> ArrayRef {
+    match values.as_binary_opt::<i32>() {
+        Some(texts) => {
+            let bytes = |text: Option<&[u8]>| {
+                let text = text?;
+                Some(bytes_of(text).unwrap_or_else(|| text.to_vec()))
+            };
+            Arc::new(texts.iter().map(bytes).collect::<BinaryArray>())
+        }
+        None => values,
+    }
+}
+
+/// `None` for a text that is none of escapes, as some engines write it.
+fn bytes_of(text: &[u8]) -> Option<Vec<u8>> {
+    let escapes = text.chunks(6);
+    let byte = |escape: &[u8]| {
+        let digits = escape
+            .strip_prefix(b"\\u00")
+            .filter(|digits| digits.len() == 2)?;
+        u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
+    };
+    escapes.map(byte).collect()
+}
+
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
-    use datafusion::arrow::array::{ArrayRef, Float64Array, StringArray};
+    use datafusion::arrow::array::{Float64Array, StringArray};
 
     use super::*;
 
@@ -87,5 +114,16 @@ mod tests {
         assert_eq!(code(number(1e200)), "ok");
         assert_eq!(code(number(1e300)), "22001");
         assert_eq!(code(number(f64::NAN)), "ok");
+    }
+    #[test]
+    fn bytes_are_read_from_their_escapes() {
+        let written = ["\\u0061\\u0000\\u00fF", "plain", "\\u00zz", "", "\\u0061x"];
+        let written: BinaryArray = written.iter().map(|text| Some(text.as_bytes())).collect();
+        let read = unescaped(Arc::new(written));
+        let read: Vec<&[u8]> = read.as_binary::<i32>().iter().flatten().collect();
+        let expected: [&[u8]; 5] = [b"a\0\xff", b"plain", b"\\u00zz", b"", b"\\u0061x"];
+        assert_eq!(read, expected);
+        let texts: ArrayRef = Arc::new(StringArray::from(vec!["\\u0061"]));
+        assert_eq!(&unescaped(Arc::clone(&texts)), &texts);
     }
 }

@@ -16,6 +16,7 @@ use crate::error::{Error, Result};
 use crate::tables::json_mark::JsonKind;
 use crate::tables::keys::KEY_PREFIX;
 use crate::tables::references::REFERENCE_PREFIX;
+use crate::tables::uuid_mark::marks_of;
 
 /// Where columns keep the text of their default.
 const DEFAULT_KEY: &str = "CURRENT_DEFAULT";
@@ -259,7 +260,7 @@ impl TableShape {
         self.change(idx, |field| {
             let mut notes = field.metadata().clone();
             notes.retain(|key, _| !JsonKind::KEYS.contains(&key.as_str()));
-            notes.extend(JsonKind::marks_of(declared));
+            notes.extend(marks_of(declared));
             field
                 .with_data_type(declared.data_type().clone())
                 .with_metadata(notes)

@@ -17,6 +17,8 @@ use datafusion::arrow::datatypes::{
 };
 use datafusion::arrow::error::ArrowError;
 
+use crate::tables::csv_nulls::QUOTED;
+
 /// More digits than any integer type has.
 const MOST_DIGITS: usize = 38;
 
@@ -98,14 +100,18 @@ pub(crate) fn values(column: &ArrayRef, wanted: &DataType) -> Result<ArrayRef> {
     }
 }
 
-/// The texts but those that mean NULL.
+/// The texts but those that mean NULL; those in quotes were marked, and are texts.
 pub(crate) fn without_nulls(texts: &StringViewArray, null_text: &str) -> StringViewArray {
-    let other = |text: Option<&str>| text.is_some_and(|text| text != null_text);
-    match texts.iter().all(|text| text.is_none() || other(text)) {
+    let is_quoted = |text: &str| text.strip_prefix(QUOTED) == Some(null_text);
+    let is_other = |text: &str| text != null_text && !is_quoted(text);
+    match texts.iter().flatten().all(is_other) {
         true => texts.clone(),
         false => texts
             .iter()
-            .map(|text| text.filter(|_| other(text)))
+            .map(|text| match text? {
+                text if is_quoted(text) => Some(null_text),
+                text => Some(text).filter(|text| *text != null_text),
+            })
             .collect(),
     }
 }
@@ -289,6 +295,9 @@ mod tests {
         assert!(matches!(&error, Fault::Value { row: 1, text, .. } if text == "soon"));
         let texts = StringViewArray::from(vec![Some("NA"), None, Some("1")]);
         let kept: Vec<Option<&str>> = vec![None, None, Some("1")];
+        assert_eq!(without_nulls(&texts, "NA"), StringViewArray::from(kept));
+        let texts = StringViewArray::from(vec!["\u{ffff}NA", "\u{ffff}", "NA"]);
+        let kept = vec![Some("NA"), Some("\u{ffff}"), None];
         assert_eq!(without_nulls(&texts, "NA"), StringViewArray::from(kept));
     }
 

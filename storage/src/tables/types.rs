@@ -11,8 +11,8 @@ use datafusion::arrow::compute::{CastOptions, cast_with_options};
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef, TimeUnit};
 
 use crate::error::{Error, Result};
-use crate::tables::json_mark::JsonKind;
 use crate::tables::row_checks::shown_row;
+use crate::tables::uuid_mark::marks_of;
 
 /// The largest precision of a decimal that a Delta table stores.
 const MAX_PRECISION: u8 = 38;
@@ -21,7 +21,7 @@ const MAX_PRECISION: u8 = 38;
 ///
 /// Unsigned integers become the next wider signed ones, `UInt64` becomes `Int64` with a check of each value; all text
 /// types become `Utf8`, all byte strings `Binary`; dictionaries their values; `Null` becomes text, as in PostgreSQL.
-/// Json stays marked as such.
+/// Json and uuids stay marked as such.
 /// Errors: `UnsupportedType` with the column, `DuplicateColumn` (names differ by more than case), `NoTableColumns`.
 pub fn stored_schema(schema: &Schema) -> Result<SchemaRef> {
     if schema.fields().is_empty() {
@@ -38,12 +38,21 @@ pub fn stored_schema(schema: &Schema) -> Result<SchemaRef> {
         }
         let data_type = stored_type(field.data_type()).ok_or_else(|| Error::UnsupportedType {
             column: field.name().clone(),
-            data_type: field.data_type().to_string(),
+            data_type: shown_type(field.data_type()),
         })?;
         let stored = Field::new(field.name(), data_type, field.is_nullable());
-        fields.push(stored.with_metadata(JsonKind::marks_of(field)));
+        fields.push(stored.with_metadata(marks_of(field)));
     }
     Ok(Arc::new(Schema::new(fields)))
+}
+
+/// PostgreSQL's names of the types that its users would store.
+fn shown_type(data_type: &DataType) -> String {
+    match data_type {
+        DataType::Time32(_) | DataType::Time64(_) => "time without time zone".to_owned(),
+        DataType::Interval(_) | DataType::Duration(_) => "interval".to_owned(),
+        data_type => data_type.to_string(),
+    }
 }
 
 /// `None`: no type of a Delta table holds its values.
@@ -187,8 +196,13 @@ mod tests {
                 &to
             );
         }
+        let time = DataType::Time64(TimeUnit::Microsecond);
+        let error = stored_schema(&one("when", time)).unwrap_err();
+        assert!(
+            error.to_string().contains("time without time zone"),
+            "{error}"
+        );
         for bad in [
-            DataType::Time64(TimeUnit::Microsecond),
             DataType::Duration(TimeUnit::Second),
             DataType::Decimal256(60, 2),
             list(DataType::Interval(

@@ -8,6 +8,7 @@
 mod changes;
 mod external;
 mod faults;
+mod keys;
 mod late_values;
 mod managed;
 mod others;
