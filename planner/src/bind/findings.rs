@@ -77,6 +77,32 @@ impl Findings {
         models
     }
 
+    /// What devices did so far for each model that has asked one: name and version, then the figures.
+    pub(crate) fn device_figures(&self) -> Vec<String> {
+        let findings = lock(&self.0);
+        let mut lines: Vec<String> = findings
+            .iter()
+            .filter_map(|finding| match finding {
+                Finding::Model(bound) => {
+                    let figures = bound.compute.figures()?;
+                    Some(format!(
+                        "model={}@{}, device={}, kernel_launches={}, kernel_us={}, uploaded_bytes={}, downloaded_bytes={}",
+                        bound.name,
+                        bound.version,
+                        bound.compute.used(),
+                        figures.n_launches,
+                        figures.kernel_ns / 1000,
+                        figures.uploaded_bytes,
+                        figures.downloaded_bytes,
+                    ))
+                }
+                _ => None,
+            })
+            .collect();
+        lines.sort();
+        lines
+    }
+
     /// Adds a warning that no row changes.
     pub(crate) fn warn(&self, bound: &BoundModel, statement: &'static str, warning: Warning) {
         let warning = StatementWarning::of(bound, statement, warning);

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use auspex_storage::{CatalogEntry, JsonKind, RowChecks, TableShape};
+use auspex_storage::{CatalogEntry, JsonKind, RowChecks, TableShape, is_uuid};
 use datafusion::arrow::datatypes::{DataType, FieldRef};
 use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::logical_expr::expr::Cast;
@@ -18,6 +18,7 @@ use super::column_rules::{
     row_checks,
 };
 use super::returning::{Returning, bind_returning};
+use super::returning_relations::Others;
 use super::{BoundQuery, GivenTables, bind_sql_with};
 use crate::access::{TableUse, as_writer};
 use crate::commands::name_parts;
@@ -66,7 +67,8 @@ pub(crate) async fn bind_insert_with(
     let returning = match insert.returning.take() {
         Some(items) => {
             let alias = Ident::with_quote('"', relation.as_str());
-            Some(bind_returning(session, &items, &shape, &alias).await?)
+            let table = (&shape, &alias);
+            Some(bind_returning(session, &items, table, Others::default()).await?)
         }
         None => None,
     };
@@ -148,7 +150,7 @@ fn filled(
     for (idx, field) in shape.columns().iter().enumerate() {
         let column = Expr::Column(query.plan.schema().qualified_field(idx).into());
         // A parameter has the mark of its column, whatever text it will be.
-        let column = match is_values && JsonKind::of(field).is_some() {
+        let column = match is_values && (JsonKind::of(field).is_some() || is_uuid(field)) {
             true => Expr::Cast(Cast::new(Box::new(column), field.data_type().clone())),
             false => column,
         };

@@ -5,10 +5,13 @@
 
 mod arguments;
 mod bags;
+mod branch_types;
 mod change;
 mod choose_estimator;
 mod column_rules;
 mod create_model;
+mod dependent;
+mod element_names;
 mod file_functions;
 mod findings;
 mod functions;
@@ -28,14 +31,19 @@ mod plan_limits;
 mod predict_udf;
 mod qualified_stars;
 mod repeat_version;
+mod resume;
 mod returning;
+mod returning_relations;
+mod scalar_answers;
 mod sequences;
 mod single_rows;
 mod table_functions;
 mod training_query;
 mod typed_values;
 mod upsert;
+mod using_columns;
 mod values;
+mod waiting_values;
 mod whole_rows;
 mod wildcards;
 
@@ -75,6 +83,8 @@ pub(crate) use output_names::check_output_names;
 pub(crate) use plan_limits::too_complex;
 pub(crate) use predict_udf::{PredictShape, PredictUdf};
 pub(crate) use returning::{Returned, Returning, bind_returning};
+pub(crate) use returning_relations::returned_items;
+pub(crate) use sequences::{default_of_sequences, sequence_of_column};
 pub(crate) use typed_values::{sql_type, typed_values};
 pub(crate) use values::json_options;
 
@@ -123,6 +133,7 @@ async fn bind(
         _ => Vec::new(),
     };
     wildcards::expand(session, &mut statement)?;
+    using_columns::spell(&mut statement);
     qualified_stars::spell(&mut statement);
     given_tables::settle_times(session, &mut statement).await?;
     let zone = state.config().options().execution.time_zone.clone();
@@ -133,7 +144,9 @@ async fn bind(
     let state = scope.install(state, given, files);
     let searching = session.searching(&state);
     let plan = loop {
-        let planned = SqlStatement::Statement(Box::new(statement.clone()));
+        let mut typed = statement.clone();
+        crate::functions::type_numbers(&mut typed);
+        let planned = SqlStatement::Statement(Box::new(typed));
         let planning = searching
             .as_ref()
             .unwrap_or(&state)
@@ -144,6 +157,7 @@ async fn bind(
             Err(error) if letter_case::adopt(&mut statement, &error) => {}
             Err(error) if letter_case::adopt_field(&mut statement, &error) => {}
             Err(error) if table_functions::adopt_alias(&mut statement, &error) => {}
+            Err(error) if element_names::adopt(&mut statement, &error) => {}
             Err(error) if table_functions::adopt_scalar(&mut statement, &error, &state) => {}
             Err(error) if whole_rows::adopt(&mut statement, &error, &state).await => {}
             Err(error) if names::adopt_numbers(&mut statement, &error, REPEATED) => {}
@@ -151,7 +165,9 @@ async fn bind(
         }
     };
     plan_limits::check(&plan)?;
+    let plan = branch_types::settled(waiting_values::lifted(plan)?)?;
     let plan = single_rows::looked_up(bags::counted(plan)?)?;
+    let plan = dependent::joined(plan, &state)?;
     let plan = interval_order::ordered(plan, &state)?;
     Ok(BoundQuery {
         plan,

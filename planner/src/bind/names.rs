@@ -8,8 +8,8 @@ use std::ops::ControlFlow;
 use datafusion::common::SchemaError;
 use datafusion::error::DataFusionError;
 use datafusion::sql::sqlparser::ast::{
-    Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, Query, Select,
-    SelectItem, SetExpr, Statement, VisitMut, VisitorMut,
+    AccessExpr, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, Query,
+    Select, SelectItem, SetExpr, Statement, VisitMut, VisitorMut,
 };
 
 use super::functions::returns_rows;
@@ -94,14 +94,41 @@ fn written_name(function: &Function, name: &str) -> Option<String> {
     )
 }
 
+/// Whether a call is what the server made of `ARRAY(SELECT …)`: `coalesce((SELECT array_agg(…) …), make_array())`.
+fn is_array_of_query(function: &Function) -> bool {
+    let FunctionArguments::List(list) = &function.args else {
+        return false;
+    };
+    let is_empty = |arg: &FunctionArg| {
+        let FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Function(call))) = arg else {
+            return false;
+        };
+        call.name.to_string() == "make_array"
+    };
+    list.args.len() == 2 && list.args.last().is_some_and(is_empty)
+}
+
+/// The name of a field, or that of the array of an element.
+fn part_name(root: &Expr, steps: &[AccessExpr]) -> Option<String> {
+    match (steps.last()?, root) {
+        (AccessExpr::Dot(Expr::Identifier(name)), _) => Some(name.value.clone()),
+        (AccessExpr::Subscript(_), Expr::Identifier(name)) => Some(name.value.clone()),
+        (AccessExpr::Subscript(_), Expr::CompoundIdentifier(names)) => {
+            names.last().map(|name| name.value.clone())
+        }
+        (AccessExpr::Subscript(_), root) => expression_name(root),
+        _ => None,
+    }
+}
+
 /// The types of names of objects.
 const CASTS: [&str; 5] = ["regclass", "regnamespace", "regproc", "regrole", "regtype"];
 
 fn expression_name(expr: &Expr) -> Option<String> {
     match expr {
-        Expr::Identifier(_) | Expr::CompoundIdentifier(_) | Expr::CompoundFieldAccess { .. } => {
-            None
-        }
+        Expr::Identifier(_) | Expr::CompoundIdentifier(_) => None,
+        Expr::CompoundFieldAccess { root, access_chain } => part_name(root, access_chain),
+        Expr::Function(function) if is_array_of_query(function) => Some("array".to_owned()),
         Expr::Function(function) => {
             let name = function.name.0.last()?.as_ident()?.value.to_lowercase();
             written_name(function, &name).or(Some(name))
@@ -133,7 +160,10 @@ fn expression_name(expr: &Expr) -> Option<String> {
             Some(Expr::Function(_)) => else_result.as_deref().and_then(expression_name),
             _ => Some("case".to_owned()),
         },
-        Expr::Exists { .. } => Some("exists".to_owned()),
+        Expr::Exists { negated: false, .. } => Some("exists".to_owned()),
+        Expr::AtTimeZone { .. } => Some("timezone".to_owned()),
+        Expr::Overlay { .. } => Some("overlay".to_owned()),
+        Expr::Interval(_) => Some("interval".to_owned()),
         Expr::Extract { .. } => Some("extract".to_owned()),
         Expr::Substring { .. } => Some("substring".to_owned()),
         Expr::Trim { .. } => Some("btrim".to_owned()),
@@ -146,6 +176,9 @@ fn expression_name(expr: &Expr) -> Option<String> {
             SetExpr::Select(select) => match select.projection.first()? {
                 SelectItem::ExprWithAlias { alias, .. } => Some(alias.value.clone()),
                 SelectItem::UnnamedExpr(Expr::Identifier(name)) => Some(name.value.clone()),
+                SelectItem::UnnamedExpr(Expr::CompoundIdentifier(names)) => {
+                    names.last().map(|name| name.value.clone())
+                }
                 SelectItem::UnnamedExpr(expr) => expression_name(expr),
                 _ => None,
             },
@@ -240,23 +273,78 @@ pub(super) fn adopt_numbers(
     numbering.is_changed
 }
 
-/// Numbers the other names of a query's columns, of which one is that of a table's column: `SELECT e.id, 1 AS id FROM e`.
+/// Numbers the names of columns that are not a table's, where another column of the SELECT has the same name:
+/// `SELECT e.id, 1 AS id FROM e`, `SELECT e.id, (SELECT d.id FROM d) FROM e`. Beside a wildcard, whose names are not known
+/// here, all of them.
 fn number_aliases(statement: &mut Statement, mark: char) -> bool {
-    let mut is_changed = false;
+    let mut numbering = NumberingAliases {
+        mark,
+        is_changed: false,
+    };
+    let _ = VisitMut::visit(statement, &mut numbering);
     if let Statement::Query(query) = statement
+        && !numbering.is_changed
         && let SetExpr::Select(select) = query.body.as_mut()
     {
+        numbering.number(select, |_| true);
+    }
+    numbering.is_changed
+}
+
+struct NumberingAliases {
+    mark: char,
+    is_changed: bool,
+}
+
+impl NumberingAliases {
+    fn number(&mut self, select: &mut Select, is_chosen: impl Fn(&str) -> bool) {
         for (idx, item) in select.projection.iter_mut().enumerate() {
-            if let SelectItem::ExprWithAlias { alias, .. } = item
-                && !alias.value.contains(mark)
-            {
-                let name = crate::commands::folded(alias);
-                *alias = Ident::with_quote('"', format!("{name}{mark}{idx}"));
-                is_changed = true;
+            let Some(name) = name_of_its_own(item).filter(|name| !name.contains(self.mark)) else {
+                continue;
+            };
+            if !is_chosen(&name) {
+                continue;
             }
+            let (SelectItem::ExprWithAlias { expr, .. } | SelectItem::UnnamedExpr(expr)) = &*item
+            else {
+                continue;
+            };
+            let alias = Ident::with_quote('"', format!("{name}{}{idx}", self.mark));
+            let expr = expr.clone();
+            *item = SelectItem::ExprWithAlias { expr, alias };
+            self.is_changed = true;
         }
     }
-    is_changed
+}
+
+impl VisitorMut for NumberingAliases {
+    type Break = ();
+
+    fn post_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
+        let names: Vec<String> = select.projection.iter().filter_map(column_name).collect();
+        let is_repeated = |name: &str| names.iter().filter(|other| *other == name).count() > 1;
+        self.number(select, is_repeated);
+        ControlFlow::Continue(())
+    }
+}
+
+/// The name of a column that is no table's.
+fn name_of_its_own(item: &SelectItem) -> Option<String> {
+    match item {
+        SelectItem::ExprWithAlias { alias, .. } => Some(crate::commands::folded(alias)),
+        SelectItem::UnnamedExpr(expr @ Expr::Subquery(_)) => expression_name(expr),
+        _ => None,
+    }
+}
+
+fn column_name(item: &SelectItem) -> Option<String> {
+    match item {
+        SelectItem::UnnamedExpr(Expr::Identifier(name)) => Some(crate::commands::folded(name)),
+        SelectItem::UnnamedExpr(Expr::CompoundIdentifier(names)) => {
+            names.last().map(crate::commands::folded)
+        }
+        item => name_of_its_own(item),
+    }
 }
 
 struct Numbering {

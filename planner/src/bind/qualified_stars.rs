@@ -1,13 +1,13 @@
 //! `emp.*` where FROM names the table with its schema: `SELECT emp.* FROM public.emp`.
 //!
 //! In: a syntax tree; out: the tree whose stars name such a table as FROM does, since the planner compares qualifiers of
-//! stars to the letter. A table with an alias has no other name.
+//! stars to the letter. A table with an alias has no other name. As an argument, `row_to_json(emp.*)`, a star is the row.
 
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    ObjectName, Select, SelectItem, SelectItemQualifiedWildcardKind, Statement, TableFactor,
-    TableWithJoins, VisitMut, VisitorMut,
+    Expr, FunctionArg, FunctionArgExpr, FunctionArguments, ObjectName, Select, SelectItem,
+    SelectItemQualifiedWildcardKind, Statement, TableFactor, TableWithJoins, VisitMut, VisitorMut,
 };
 
 use crate::commands::{folded, name_parts};
@@ -21,6 +21,15 @@ struct Stars;
 
 impl VisitorMut for Stars {
     type Break = ();
+
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        if let Expr::Function(function) = expr
+            && let FunctionArguments::List(list) = &mut function.args
+        {
+            list.args.iter_mut().for_each(as_row);
+        }
+        ControlFlow::Continue(())
+    }
 
     fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
         let is_qualified = |item: &SelectItem| matches!(item, SelectItem::QualifiedWildcard(..));
@@ -42,6 +51,16 @@ impl VisitorMut for Stars {
             }
         }
         ControlFlow::Continue(())
+    }
+}
+
+/// The relation in the place of a star of all its columns.
+fn as_row(arg: &mut FunctionArg) {
+    if let FunctionArg::Unnamed(arg) = arg
+        && let FunctionArgExpr::QualifiedWildcard(name) = arg
+        && let Some(relation) = name.0.last().and_then(|part| part.as_ident())
+    {
+        *arg = FunctionArgExpr::Expr(Expr::Identifier(relation.clone()));
     }
 }
 
@@ -134,6 +153,10 @@ mod tests {
             (
                 "SELECT emp.* FROM s.emp, t AS emp",
                 "SELECT emp.* FROM s.emp, t AS emp",
+            ),
+            (
+                "SELECT row_to_json(emp.*) FROM emp",
+                "SELECT row_to_json(emp) FROM emp",
             ),
         ] {
             assert_eq!(spelled(query), expected);

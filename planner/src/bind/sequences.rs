@@ -6,17 +6,20 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use auspex_storage::{Definition, RESERVED_SCHEMAS};
 use datafusion::sql::sqlparser::ast::{
-    DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, Statement,
-    Value, Visit, VisitMut, Visitor, VisitorMut,
+    DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Statement, Value,
+    Visit, VisitMut, Visitor, VisitorMut,
 };
 
 use super::column_rules::{column_place, parse_expr};
 use super::model_scope::string_literal;
 use crate::access::TableUse;
 use crate::commands::name_parts;
-use crate::error::Result;
-use crate::sequences::sequence_name;
+use crate::error::{Error, Result};
+use crate::sequences::{
+    Numbers, default_text, numbers_of_name, parts_of, qualified, sequence_name,
+};
 use crate::session::Session;
 
 const SERIAL: &str = "pg_get_serial_sequence";
@@ -28,7 +31,7 @@ pub(super) async fn settle(session: &Arc<Session>, statement: &mut Statement) ->
     let _ = Visit::visit(&*statement, &mut asked);
     let mut names = Vec::with_capacity(asked.0.len());
     for (table, column) in asked.0 {
-        names.push(name_of(session, &table, &column).await?);
+        names.push(sequence_of_column(session, &table, &column).await?);
     }
     if !names.is_empty() {
         names.reverse();
@@ -38,29 +41,41 @@ pub(super) async fn settle(session: &Arc<Session>, statement: &mut Statement) ->
 }
 
 /// The name of the sequence of a column as SQL writes it; `None` if it has none.
-async fn name_of(session: &Arc<Session>, table: &str, column: &str) -> Result<Option<String>> {
+pub(crate) async fn sequence_of_column(
+    session: &Arc<Session>,
+    table: &str,
+    column: &str,
+) -> Result<Option<String>> {
     let parts = match parse_expr(table)? {
         Expr::Identifier(name) => name_parts(&vec![name].into()),
         Expr::CompoundIdentifier(names) => name_parts(&names.into()),
         _ => vec![table.to_owned()],
     };
     let (schema, relation) = session.relation_parts(&parts)?;
+    match session.entry(&schema, &relation) {
+        // What others than managed tables hold comes from no sequence.
+        Some(entry) if !matches!(entry.definition, Definition::Table(_)) => return Ok(None),
+        None if RESERVED_SCHEMAS.contains(&schema.as_str()) => return Ok(None),
+        _ => {}
+    }
     let entry = session.managed_table(&schema, &relation, TableUse::Read)?;
     let shape = session.tables().shape(&entry.id).await?;
     // The column's name is no identifier: its letters are kept.
     let idx = column_place(&shape, column, &relation)?;
     let field = &shape.columns()[idx];
-    let quoted = |name: &str| match name
-        .chars()
-        .all(|c| c.is_ascii_lowercase() || c == '_' || c.is_ascii_digit())
-    {
-        true => name.to_owned(),
-        false => Ident::with_quote('"', name).to_string(),
-    };
-    Ok(shape.identity_of(field).map(|_| {
+    if shape.identity_of(field).is_some() {
         let sequence = sequence_name(&entry.name, field.name());
-        format!("{}.{}", quoted(&entry.schema), quoted(&sequence))
-    }))
+        return Ok(Some(qualified(&entry.schema, &sequence)));
+    }
+    let state = session.engine.catalog.state();
+    let owned = state.all().find(|other| match &other.definition {
+        Definition::Sequence(sequence) => {
+            let owner = sequence.owned_by.as_ref();
+            owner.is_some_and(|owner| owner.table == entry.id && owner.column == *field.name())
+        }
+        _ => false,
+    });
+    Ok(owned.map(|sequence| qualified(&sequence.schema, &sequence.name)))
 }
 
 fn name(function: &Function) -> String {
@@ -126,6 +141,61 @@ impl VisitorMut for Named {
     }
 }
 
+/// The expression of a default whose sequences are named with their schemas, so that they mean the same in every session.
+pub(crate) fn default_of_sequences(session: &Session, expr: &Expr) -> Result<Expr> {
+    let mut expr = expr.clone();
+    let _ = VisitMut::visit(&mut expr, &mut Plain);
+    let mut named = Qualified {
+        session,
+        error: None,
+    };
+    let _ = VisitMut::visit(&mut expr, &mut named);
+    named.error.map_or(Ok(expr), Err)
+}
+
+/// Writes out the schemas of the sequences whose numbers are taken.
+struct Qualified<'a> {
+    session: &'a Session,
+    error: Option<Error>,
+}
+
+impl Qualified<'_> {
+    fn call(&self, expr: &Expr) -> Result<Option<Expr>> {
+        let Expr::Function(function) = expr else {
+            return Ok(None);
+        };
+        let FunctionArguments::List(list) = &function.args else {
+            return Ok(None);
+        };
+        let [FunctionArg::Unnamed(FunctionArgExpr::Expr(arg))] = list.args.as_slice() else {
+            return Ok(None);
+        };
+        let Some(text) = string_literal(arg).filter(|_| name(function) == "nextval") else {
+            return Ok(None);
+        };
+        match numbers_of_name(self.session, &parts_of(text))? {
+            Numbers::Own(entry, _) => {
+                Ok(Some(parse_expr(&default_text(&entry.schema, &entry.name))?))
+            }
+            // Those of a column go with its table.
+            Numbers::Column(..) => Ok(None),
+        }
+    }
+}
+
+impl VisitorMut for Qualified<'_> {
+    type Break = ();
+
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        match self.call(expr) {
+            Ok(Some(call)) => *expr = call,
+            Ok(None) => {}
+            Err(error) => self.error = Some(error),
+        }
+        ControlFlow::Continue(())
+    }
+}
+
 /// A sequence is no relation here: its name stays a text.
 struct Plain;
 
@@ -136,7 +206,7 @@ impl VisitorMut for Plain {
         let Expr::Function(function) = expr else {
             return ControlFlow::Continue(());
         };
-        if !["nextval", "currval"].contains(&name(function).as_str()) {
+        if !["nextval", "currval", "setval"].contains(&name(function).as_str()) {
             return ControlFlow::Continue(());
         }
         let FunctionArguments::List(list) = &mut function.args else {

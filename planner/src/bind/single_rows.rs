@@ -6,13 +6,13 @@
 use std::sync::Arc;
 
 use datafusion::common::Column;
-use datafusion::common::tree_node::{Transformed, TreeNode as _};
+use datafusion::common::tree_node::{Transformed, TreeNode as _, TreeNodeRecursion};
 use datafusion::error::Result;
 use datafusion::functions_aggregate::first_last::first_value;
 use datafusion::logical_expr::{Expr, Limit, LogicalPlan, LogicalPlanBuilder, SortExpr, Subquery};
 use datafusion::logical_expr::{FetchType, SkipType};
 
-use crate::functions::single_value;
+use crate::functions::{only_value, single_value};
 
 /// What the value is called: the join has the columns of the key beside it, of which it may be one.
 const VALUE: &str = "__auspex_value";
@@ -25,9 +25,14 @@ pub(super) fn looked_up(plan: LogicalPlan) -> Result<LogicalPlan> {
         node.map_expressions(|expr| {
             expr.transform_up(|expr| match expr {
                 Expr::ScalarSubquery(query) if is_look_up(&query) => {
-                    let subquery = Arc::new(one_row(query.subquery.as_ref())?);
+                    let (row, is_checked) = one_row(query.subquery.as_ref())?;
+                    let subquery = Arc::new(row);
                     let name = query.subquery.schema().field(0).name().clone();
                     let value = Expr::ScalarSubquery(Subquery { subquery, ..query });
+                    let value = match is_checked {
+                        true => value,
+                        false => only_value().call(vec![value]),
+                    };
                     Ok(Transformed::yes(match has_columns {
                         true => value.alias(name),
                         false => value,
@@ -44,23 +49,37 @@ pub(super) fn looked_up(plan: LogicalPlan) -> Result<LogicalPlan> {
 fn is_look_up(query: &Subquery) -> bool {
     let plan = query.subquery.as_ref();
     let gives_one = !matches!(plan, LogicalPlan::Limit(_)) && plan.max_rows() == Some(1);
-    !query.outer_ref_columns.is_empty() && plan.schema().fields().len() == 1 && !gives_one
+    is_correlated(query) && plan.schema().fields().len() == 1 && !gives_one
 }
 
-/// The same rows as one.
-fn one_row(plan: &LogicalPlan) -> Result<LogicalPlan> {
+/// Whether a subquery, or one in it, reads columns of a query around it.
+fn is_correlated(query: &Subquery) -> bool {
+    if !query.outer_ref_columns.is_empty() {
+        return true;
+    }
+    let mut is_correlated = false;
+    let walk = query.subquery.apply_with_subqueries(|node| {
+        is_correlated |= node.contains_outer_reference();
+        Ok(TreeNodeRecursion::Continue)
+    });
+    is_correlated && walk.is_ok()
+}
+
+/// The same rows as one, and whether it holds the value itself: else a struct that tells how many rows there were.
+fn one_row(plan: &LogicalPlan) -> Result<(LogicalPlan, bool)> {
     let value = Expr::Column(Column::from(plan.schema().qualified_field(0)));
-    let (input, value) = match plan {
+    let (input, value, is_checked) = match plan {
         LogicalPlan::Limit(limit) if is_first(limit) => {
             let (input, value, order) = ordered(&limit.input, value);
-            (input, first_value(value, order))
+            (input, first_value(value, order), true)
         }
-        _ => (plan, single_value().call(vec![value])),
+        _ => (plan, single_value().call(vec![value]), false),
     };
-    LogicalPlanBuilder::from(input.clone())
+    let row = LogicalPlanBuilder::from(input.clone())
         .aggregate(Vec::<Expr>::new(), vec![value.alias(VALUE)])?
         .project(vec![Expr::Column(Column::from_name(VALUE))])?
-        .build()
+        .build()?;
+    Ok((row, is_checked))
 }
 
 fn is_first(limit: &Limit) -> bool {

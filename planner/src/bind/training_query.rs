@@ -18,14 +18,10 @@ use crate::error::{Error, Result};
 use crate::name_scope::Met;
 use crate::query_meaning::{QueryMeaning, mark_start};
 use crate::session::Session;
+use crate::statement_clock::timed;
 
 /// Functions that read the clock itself; those that do not are `now()` and what stands for it.
-const CLOCKS: &[&str] = &[
-    "statement_timestamp",
-    "transaction_timestamp",
-    "localtimestamp",
-    "localtime",
-];
+const CLOCKS: &[&str] = &["transaction_timestamp", "localtimestamp", "localtime"];
 
 /// Functions that ask who acts.
 const ROLES: &[&str] = &["current_user", "session_user", "current_role", "user"];
@@ -59,7 +55,10 @@ pub(super) async fn training_query(
     let objects = (&then.objects, then.start());
     let binding = meaning.scope(dialect, objects, Box::pin(binding));
     let (bound, met) = pins.scope(Box::pin(binding)).await;
-    let rows = settled(bound.map_err(|error| error.inside(&text, statement))?);
+    let mut rows = settled(bound.map_err(|error| error.inside(&text, statement))?);
+    if let Some(start) = rows.state.execution_props().query_execution_start_time {
+        rows.plan = timed(rows.plan, start)?;
+    }
     distinct_names(&rows.plan, "training query")?;
     meaning.settle(&met)?;
     meaning.keep(definition);
@@ -86,7 +85,7 @@ fn meant_state(session: &Session, state: SessionState) -> SessionState {
     let mut state = SessionStateBuilder::new_from_existing(state)
         .with_config(config)
         .build();
-    mark_start(&mut state);
+    mark_start(&mut state, session.now());
     state
 }
 

@@ -130,7 +130,11 @@ impl Wildcards<'_> {
         let access = self.session.access();
         let entries = catalog.entries(schema);
         let relations = entries.filter(|entry| {
-            !matches!(entry.definition, Definition::Model(_)) && access.sees(entry)
+            let is_read = !matches!(
+                entry.definition,
+                Definition::Model(_) | Definition::Sequence(_)
+            );
+            is_read && access.sees(entry)
         });
         let mut suffixes: Vec<String> = relations
             .filter_map(|entry| entry.name.strip_prefix(start).map(ToOwned::to_owned))

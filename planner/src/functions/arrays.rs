@@ -46,7 +46,13 @@ fn lists(call: &Call<'_>, idx: usize) -> Result<ListArray> {
 /// Whether a value is among the elements of an array; a NULL array is one without elements.
 fn in_array(call: &Call<'_>) -> Result<ArrayRef> {
     let lists = lists(call, 1)?;
-    let values = call.converted(0, &lists.value_type())?;
+    let found = call.arg(0)?.data_type();
+    let to = match found.is_integer() && lists.value_type().is_integer() {
+        // A number that the elements' type does not have is not among them.
+        true => DataType::Int64,
+        false => lists.value_type(),
+    };
+    let values = call.converted(0, &to)?;
     let is_null = values.logical_nulls();
     let of = |row: usize| -> Result<Option<bool>> {
         if lists.is_null(row) || lists.value_length(row) == 0 {
@@ -55,7 +61,7 @@ fn in_array(call: &Call<'_>) -> Result<ArrayRef> {
         if is_null.as_ref().is_some_and(|nulls| nulls.is_null(row)) {
             return Ok(None);
         }
-        let elements = lists.value(row);
+        let elements = cast(&lists.value(row), &to)?;
         let same = eq(
             &elements,
             &datafusion::arrow::array::Scalar::new(values.slice(row, 1)),
@@ -143,6 +149,8 @@ fn array_fill(call: &Call<'_>) -> Result<ArrayRef> {
                 return Err(failure("0A000", message));
             }
         };
+        // The place of an element takes as much as most elements do.
+        crate::memory::ask_for((places.len() + n).saturating_mul(16))?;
         places.extend(std::iter::repeat_n(row as u64, n));
         lengths.push(n);
     }

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, Datum, StringArray};
+use datafusion::arrow::compute::cast;
 use datafusion::arrow::compute::kernels::numeric::{add, mul, sub};
 use datafusion::arrow::datatypes::{ArrowPrimitiveType, DataType, Float32Type, Float64Type};
 use datafusion::arrow::error::ArrowError;
@@ -19,6 +20,8 @@ use datafusion::logical_expr::{
 use datafusion::sql::sqlparser::ast::BinaryOperator;
 
 use super::call::failure;
+use super::quotients::PRECISION;
+use super::sized::ask_for_joined;
 
 /// What the names of chains begin with.
 const PREFIX: &str = "chain_of ";
@@ -47,6 +50,12 @@ pub(crate) fn chain_of_name(name: &str) -> Option<ScalarUDF> {
 /// Whether a function is a chain of operators, which its name tells whole.
 pub(crate) fn is_chain(function: &ScalarUDF) -> bool {
     function.inner().downcast_ref::<Checked>().is_some()
+}
+
+/// Whether a function is a chain of texts.
+pub(super) fn is_chain_of_texts(function: &ScalarUDF) -> bool {
+    let chain = function.inner().downcast_ref::<Checked>();
+    chain.is_some_and(|chain| chain.data_type == DataType::Utf8)
 }
 
 /// Whether a chain has a result for all operands in these bounds; `None`: an operand may be any value.
@@ -101,10 +110,17 @@ pub(crate) fn whole_numbers(data_type: &DataType) -> Option<(i128, i128)> {
 
 impl Checked {
     fn new(symbols: Vec<&'static str>, data_type: DataType) -> Checked {
-        let types = vec![data_type.clone()];
+        let signature = match &data_type {
+            DataType::Utf8 => {
+                let types = vec![data_type.clone()];
+                Signature::uniform(symbols.len() + 1, types, Volatility::Immutable)
+            }
+            // Operands may turn out wider than they were told: those of CASE and UNION are, once all branches are seen.
+            _ => Signature::user_defined(Volatility::Immutable),
+        };
         Checked {
             name: format!("{PREFIX}{} {data_type}", symbols.join(" ")),
-            signature: Signature::uniform(symbols.len() + 1, types, Volatility::Immutable),
+            signature,
             symbols,
             data_type,
         }
@@ -137,13 +153,7 @@ impl Checked {
         {
             return Some(("||", DataType::Utf8));
         }
-        let (left, right) = (signed(left)?, signed(right)?);
-        let data_type = match (&left, &right) {
-            (DataType::Float32, DataType::Float32) => DataType::Float32,
-            (left, right) if left.is_floating() || right.is_floating() => DataType::Float64,
-            (left, right) if left.primitive_width() >= right.primitive_width() => left.clone(),
-            (_, right) => right.clone(),
-        };
+        let data_type = wider(left, right)?;
         let symbol = match op {
             BinaryOperator::Plus => "+",
             BinaryOperator::Minus => "-",
@@ -194,6 +204,32 @@ impl Checked {
     }
 }
 
+/// The type in which two numbers are computed with.
+fn wider(left: &DataType, right: &DataType) -> Option<DataType> {
+    let (left, right) = (signed(left)?, signed(right)?);
+    Some(match (&left, &right) {
+        (DataType::Float32, DataType::Float32) => DataType::Float32,
+        (left, right) if left.is_floating() || right.is_floating() => DataType::Float64,
+        (left, right) if left.primitive_width() >= right.primitive_width() => left.clone(),
+        (_, right) => right.clone(),
+    })
+}
+
+/// The same where a number turned out to be a decimal.
+fn common(left: &DataType, right: &DataType) -> Option<DataType> {
+    use DataType::Decimal128;
+    match (left, right) {
+        (Decimal128(_, a), Decimal128(_, b)) => Some(Decimal128(PRECISION, *a.max(b))),
+        (Decimal128(_, scale), other) | (other, Decimal128(_, scale)) => {
+            match signed(other)?.is_floating() {
+                true => Some(DataType::Float64),
+                false => Some(Decimal128(PRECISION, *scale)),
+            }
+        }
+        (left, right) => wider(left, right),
+    }
+}
+
 /// The signed type in which the numbers of a type are computed with; `None` for what is no such number.
 pub(super) fn signed(data_type: &DataType) -> Option<DataType> {
     Some(match data_type {
@@ -223,20 +259,34 @@ impl ScalarUDFImpl for Checked {
         &self.signature
     }
 
-    fn return_type(&self, _: &[DataType]) -> Result<DataType> {
-        Ok(self.data_type.clone())
+    fn coerce_types(&self, types: &[DataType]) -> Result<Vec<DataType>> {
+        let mut known = types.iter().filter(|data_type| !data_type.is_null());
+        let wide = known.try_fold(self.data_type.clone(), |wide, found| common(&wide, found));
+        let wide = wide.ok_or_else(|| {
+            let names: Vec<String> = types.iter().map(super::server_side::type_name).collect();
+            let operator = self.symbols.first().copied().unwrap_or_default();
+            let names = names.join(&format!(" {operator} "));
+            failure("42883", format!("operator does not exist: {names}"))
+        })?;
+        Ok(vec![wide; types.len()])
+    }
+
+    fn return_type(&self, types: &[DataType]) -> Result<DataType> {
+        let found = types.first().filter(|found| found.is_numeric());
+        Ok(found.unwrap_or(&self.data_type).clone())
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
         if self.data_type == DataType::Utf8 {
             return joined(&args.args, args.number_rows);
         }
+        let data_type = args.return_field.data_type();
         let mut operands = args.args.into_iter();
         let mut result = operands
             .next()
             .ok_or_else(|| failure("XX000", "a chain of operators without operands"))?;
         for (symbol, operand) in self.symbols.iter().zip(operands) {
-            result = apply(symbol, &result, &operand, &self.data_type)?;
+            result = apply(symbol, &result, &operand, data_type)?;
         }
         Ok(result)
     }
@@ -247,6 +297,7 @@ fn joined(texts: &[ColumnarValue], n_rows: usize) -> Result<ColumnarValue> {
     let is_scalar = |text: &ColumnarValue| matches!(text, ColumnarValue::Scalar(_));
     let is_constant = texts.iter().all(is_scalar);
     let n_rows = if is_constant { 1 } else { n_rows };
+    ask_for_joined(texts, n_rows)?;
     let columns: Vec<ArrayRef> = texts
         .iter()
         .map(|text| text.to_array(n_rows))
@@ -285,6 +336,7 @@ fn apply(
             match data_type {
                 DataType::Float32 => fits::<Float32Type>(&result, left, right)?,
                 DataType::Float64 => fits::<Float64Type>(&result, left, right)?,
+                DataType::Decimal128(..) => return cast(&result, data_type),
                 _ => {}
             }
             Ok(result)

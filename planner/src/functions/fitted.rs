@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use auspex_storage::JsonKind;
+use auspex_storage::{JsonKind, is_uuid};
 use chrono::DateTime;
 use datafusion::arrow::array::timezone::Tz;
 use datafusion::arrow::array::{
@@ -86,6 +86,13 @@ pub(crate) fn assigned(value: Expr, column: &Field, schema: &dyn ExprSchema) -> 
             (Some(found), kind) if found == kind => value,
             (Some(_), JsonKind::Json) => value,
             _ => super::json::read_as(kind, value),
+        });
+    }
+    if is_uuid(column) {
+        let value = value.cast_to(to, schema)?;
+        return Ok(match is_uuid(&found) {
+            true => value,
+            false => super::uuid::read(value),
         });
     }
     let from = found.data_type().clone();

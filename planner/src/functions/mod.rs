@@ -2,28 +2,32 @@
 //!
 //! In: a session's context; out: the same with the functions of each family. Code map: `call` describes
 //! a function; `moment`, `interval`, `truncation`, `precision`, `template`, `number_template` and `to_char` are about time and
-//! its text; `math`, `strings`, `arrays`, `json` what their names say;  `aggregates` look at whole groups;
-//! `googlesql` has those of BigQuery; `operators` and `checked` plan operators; `fitted` prepares what is cast,
+//! its text; `math`, `strings`, `arrays`, `json`, `uuid` what their names say;  `aggregates`, `sums` and `averages` look at whole groups;
+//! `googlesql` has those of BigQuery; `operators` and `checked` plan operators, `literals` types numbers; `fitted` prepares what is cast,
 //! `quantified` compares with all rows of a subquery; `server_side` waits; `syntax` spells a
 //! statement anew before it is planned, `types` names its types. Functions about catalogs, and those that write
 //! values as the wire does (`format`, `to_json`), are the server's.
 
 mod aggregates;
 mod arrays;
+mod averages;
 mod call;
 mod checked;
 mod fitted;
 mod googlesql;
 mod interval;
 mod json;
+mod literals;
 mod math;
 mod moment;
 mod number_template;
 mod operators;
 mod precision;
 mod quantified;
+mod quotients;
 mod server_side;
 mod single_value;
+mod sized;
 mod strings;
 mod sums;
 mod syntax;
@@ -33,6 +37,7 @@ mod to_char;
 mod truncation;
 mod types;
 mod unknown;
+mod uuid;
 
 use std::sync::Arc;
 
@@ -46,11 +51,15 @@ pub(crate) use checked::{always_fits, chain_of_name, is_chain, whole_numbers};
 pub(crate) use fitted::assigned;
 pub(crate) use json::WHOLE_ROW;
 pub use json::jsonb_text;
+pub(crate) use literals::type_numbers;
 use operators::Operators;
 pub(crate) use server_side::type_name;
-pub(crate) use single_value::single_value;
+pub(crate) use single_value::{only_value, single_value};
+pub(crate) use sized::{Growth, growth};
 pub(crate) use syntax::{rewrite, unsupported_subquery};
 pub(crate) use types::Types;
+pub(crate) use uuid::READ as READ_UUID;
+pub use uuid::uuid_text;
 
 /// Adds the functions and operators to a context.
 pub(crate) fn install(context: &mut SessionContext) -> Result<()> {
@@ -66,6 +75,8 @@ pub(crate) fn install(context: &mut SessionContext) -> Result<()> {
         json::functions(),
         googlesql::functions(),
         quantified::functions(),
+        uuid::functions(),
+        quotients::functions(),
     ];
     let mut functions: Vec<ScalarUDF> = Vec::new();
     for function in families.into_iter().flatten() {
@@ -74,19 +85,19 @@ pub(crate) fn install(context: &mut SessionContext) -> Result<()> {
     functions.push(server_side::pg_sleep());
     functions.push(json::coalesce());
     functions.push(json::whole_row());
+    functions.push(only_value().as_ref().clone());
     functions.extend(fitted::functions());
-    let uuid = datafusion::functions::string::uuid();
-    functions.push(
-        uuid.as_ref()
-            .clone()
-            .with_aliases(["gen_random_uuid", "uuid_generate_v4"]),
-    );
+    functions.push(uuid::random());
     let ceil = datafusion::functions::math::ceil();
     functions.push(ceil.as_ref().clone().with_aliases(["ceiling"]));
     let signum = datafusion::functions::math::signum();
     functions.push(signum.as_ref().clone().with_aliases(["sign"]));
     for function in &functions {
         context.register_udf(Arc::new(function.clone()))?;
+    }
+    let state = context.state();
+    for function in sized::functions(&|name| state.scalar_functions().get(name).cloned()) {
+        context.register_udf(Arc::new(function))?;
     }
     let state = context.state();
     let known = |name: &str| state.scalar_functions().get(name).cloned();
@@ -97,12 +108,17 @@ pub(crate) fn install(context: &mut SessionContext) -> Result<()> {
         .into_iter()
         .chain(json::aggregates())
         .chain(googlesql::aggregates())
-        .chain([sums::function(), single_value().as_ref().clone()])
+        .chain([
+            sums::function(),
+            averages::function(),
+            single_value().as_ref().clone(),
+        ])
     {
         context.register_udaf(Arc::new(function))?;
     }
     // Once before types are coerced, which single expressions see alone, and once after.
     context.register_function_rewrite(Arc::new(text_input::ReadTexts))?;
+    context.register_function_rewrite(Arc::new(json::WriteObjects))?;
     let coerced = ApplyFunctionRewrites::new(vec![Arc::new(text_input::ReadTexts)]);
     context.add_analyzer_rule(Arc::new(coerced));
     let functions = functions.into_iter().map(Arc::new).collect();

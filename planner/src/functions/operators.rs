@@ -18,8 +18,9 @@ use datafusion::sql::sqlparser::ast::BinaryOperator;
 
 use super::checked::Checked;
 use super::interval::is_interval;
+use super::literals;
 use super::moment::TIMESTAMP;
-use super::unknown;
+use super::{quotients, unknown};
 
 /// Plans operators.
 #[derive(Debug)]
@@ -38,6 +39,29 @@ impl Operators {
         Some(function.call(args))
     }
 
+    /// Quotients of decimals, and products that the planner would give too many digits.
+    fn fine_decimals(
+        &self,
+        raw: &RawBinaryExpr,
+        left: &DataType,
+        right: &DataType,
+    ) -> Option<Expr> {
+        let name = match &raw.op {
+            BinaryOperator::Divide => quotients::QUOTIENT,
+            BinaryOperator::Multiply if quotients::is_fine_product(left, right) => {
+                quotients::PRODUCT
+            }
+            _ => return None,
+        };
+        (is_decimal(left) || is_decimal(right)).then_some(())?;
+        let exact = |expr: &Expr, data_type: &DataType| match quotients::is_exact(data_type) {
+            true => Some(expr.clone()),
+            false => decimal_literal(expr),
+        };
+        let args = vec![exact(&raw.left, left)?, exact(&raw.right, right)?];
+        self.call(name, args)
+    }
+
     fn planned(
         &self,
         raw: &RawBinaryExpr,
@@ -46,6 +70,9 @@ impl Operators {
         schema: &dyn ExprSchema,
     ) -> Option<Expr> {
         if let Some(expr) = moments(raw, left, right, schema) {
+            return Some(expr);
+        }
+        if let Some(expr) = self.fine_decimals(raw, left, right) {
             return Some(expr);
         }
         if let Some(expr) = decimals(raw, left, right) {
@@ -66,6 +93,9 @@ impl Operators {
                 BinaryOperator::Question => "json_has",
                 BinaryOperator::QuestionPipe => "json_has_any",
                 BinaryOperator::QuestionAnd => "json_has_all",
+                BinaryOperator::AtQuestion => "jsonb_path_exists",
+                BinaryOperator::AtAt => "jsonb_path_match",
+                BinaryOperator::HashMinus => "json_without_path",
                 BinaryOperator::StringConcat if holds_json(&raw.left) && is_json() => "json_merged",
                 BinaryOperator::Minus if holds_json(&raw.left) => "json_without",
                 _ => "",
@@ -133,6 +163,9 @@ fn is_ours(op: &BinaryOperator) -> bool {
             | B::Question
             | B::QuestionPipe
             | B::QuestionAnd
+            | B::AtQuestion
+            | B::AtAt
+            | B::HashMinus
     )
 }
 
@@ -216,6 +249,10 @@ fn days_later(sum: &Expr, schema: &dyn ExprSchema) -> Option<Expr> {
         .then(|| binary_expr(cast.expr.as_ref().clone(), *op, right.as_ref().clone()))
 }
 
+fn is_decimal(data_type: &DataType) -> bool {
+    matches!(data_type, DataType::Decimal128(..))
+}
+
 /// What is written as a number with a fraction means that decimal number beside a decimal one.
 fn decimals(raw: &RawBinaryExpr, left: &DataType, right: &DataType) -> Option<Expr> {
     let op = match &raw.op {
@@ -224,7 +261,6 @@ fn decimals(raw: &RawBinaryExpr, left: &DataType, right: &DataType) -> Option<Ex
         BinaryOperator::Multiply => Operator::Multiply,
         op => comparison(op)?,
     };
-    let is_decimal = |data_type: &DataType| matches!(data_type, DataType::Decimal128(..));
     if is_decimal(left) {
         let right = decimal_literal(&raw.right)?;
         return Some(binary_expr(raw.left.clone(), op, right));
@@ -265,6 +301,9 @@ impl ExprPlanner for Operators {
         mut raw: RawBinaryExpr,
         schema: &DFSchema,
     ) -> Result<PlannerResult<RawBinaryExpr>> {
+        if let Some(number) = literals::planned(&raw) {
+            return Ok(PlannerResult::Planned(number));
+        }
         if !is_ours(&raw.op) {
             return Ok(PlannerResult::Original(raw));
         }

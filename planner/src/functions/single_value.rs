@@ -1,16 +1,19 @@
 //! The one value that there may be: what a subquery gives that stands for a value.
 //!
-//! In: the values of a group, of any type; out: the value, NULL for none, an error for more than one row.
+//! In: the values of a group, of any type; out: a struct of the value, NULL for none, and of the number of rows. `only_value`
+//! takes the value out, with an error for more than one row, where the value is needed: a CASE may not need it.
 
 use std::sync::{Arc, LazyLock};
 
-use datafusion::arrow::array::{ArrayRef, AsArray as _};
-use datafusion::arrow::datatypes::{DataType, Field, FieldRef, UInt64Type};
+use datafusion::arrow::array::{Array as _, ArrayRef, AsArray as _, StructArray, UInt64Array};
+use datafusion::arrow::compute::{is_null, nullif};
+use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Fields, UInt64Type};
 use datafusion::common::ScalarValue;
-use datafusion::error::Result;
+use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::{
-    Accumulator, AggregateUDF, AggregateUDFImpl, Signature, Volatility,
+    Accumulator, AggregateUDF, AggregateUDFImpl, ColumnarValue, ReturnFieldArgs,
+    ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
 
 use super::call::failure;
@@ -40,32 +43,49 @@ impl AggregateUDFImpl for SingleValue {
     }
 
     fn return_type(&self, types: &[DataType]) -> Result<DataType> {
-        Ok(types[0].clone())
+        let value = Field::new(VALUE, types[0].clone(), true);
+        Ok(DataType::Struct(fields_of(&value)))
+    }
+
+    fn return_field(&self, args: &[FieldRef]) -> Result<FieldRef> {
+        let fields = DataType::Struct(fields_of(&args[0]));
+        Ok(Arc::new(Field::new(self.name(), fields, true)))
     }
 
     fn state_fields(&self, args: StateFieldsArgs) -> Result<Vec<FieldRef>> {
-        let value = args
-            .return_field
-            .as_ref()
-            .clone()
-            .with_name("value")
-            .with_nullable(true);
-        let rows = Field::new("rows", DataType::UInt64, false);
-        Ok(vec![Arc::new(value), Arc::new(rows)])
+        Ok(fields_of(&args.input_fields[0]).iter().cloned().collect())
     }
 
     fn accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
+        let DataType::Struct(fields) = args.return_field.data_type() else {
+            return Err(no_struct());
+        };
         Ok(Box::new(Found {
-            value: ScalarValue::try_from(args.return_field.data_type())?,
+            value: ScalarValue::try_from(fields[0].data_type())?,
             n_rows: 0,
+            fields: fields.clone(),
         }))
     }
+}
+
+const VALUE: &str = "value";
+
+/// The fields of the struct: those of the state as well.
+fn fields_of(value: &Field) -> Fields {
+    let value = value.clone().with_name(VALUE).with_nullable(true);
+    let rows = Field::new("rows", DataType::UInt64, true);
+    Fields::from(vec![value, rows])
+}
+
+fn no_struct() -> DataFusionError {
+    DataFusionError::Internal("a single value stands in a struct".to_owned())
 }
 
 #[derive(Debug)]
 struct Found {
     value: ScalarValue,
     n_rows: u64,
+    fields: Fields,
 }
 
 impl Found {
@@ -100,16 +120,71 @@ impl Accumulator for Found {
     }
 
     fn evaluate(&mut self) -> Result<ScalarValue> {
-        match self.n_rows {
-            0 | 1 => Ok(self.value.clone()),
-            _ => Err(failure(
-                "21000",
-                "more than one row returned by a subquery used as an expression",
-            )),
-        }
+        let value = self.value.cast_to(self.fields[0].data_type())?;
+        let columns: Vec<ArrayRef> = vec![
+            value.to_array()?,
+            Arc::new(UInt64Array::from(vec![self.n_rows])),
+        ];
+        let row = StructArray::try_new(self.fields.clone(), columns, None)?;
+        Ok(ScalarValue::Struct(Arc::new(row)))
     }
 
     fn size(&self) -> usize {
         size_of_val(self) + self.value.size()
+    }
+}
+
+/// Takes the value out of the struct.
+pub(crate) fn only_value() -> Arc<ScalarUDF> {
+    static FUNCTION: LazyLock<Arc<ScalarUDF>> = LazyLock::new(|| {
+        Arc::new(ScalarUDF::from(OnlyValue {
+            signature: Signature::any(1, Volatility::Immutable),
+        }))
+    });
+    Arc::clone(&FUNCTION)
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct OnlyValue {
+    signature: Signature,
+}
+
+impl ScalarUDFImpl for OnlyValue {
+    fn name(&self) -> &str {
+        "__auspex_only_value"
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, types: &[DataType]) -> Result<DataType> {
+        match &types[0] {
+            DataType::Struct(fields) => Ok(fields[0].data_type().clone()),
+            _ => Err(no_struct()),
+        }
+    }
+
+    fn return_field_from_args(&self, args: ReturnFieldArgs) -> Result<FieldRef> {
+        match args.arg_fields[0].data_type() {
+            DataType::Struct(fields) => Ok(Arc::clone(&fields[0])),
+            _ => Err(no_struct()),
+        }
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let found = args.args[0].to_array(args.number_rows)?;
+        let found = found.as_struct_opt().ok_or_else(no_struct)?;
+        let counts = found.column(1).as_primitive::<UInt64Type>();
+        let is_many =
+            |row: &usize| found.is_valid(*row) && counts.is_valid(*row) && counts.value(*row) > 1;
+        if (0..found.len()).any(|row| is_many(&row)) {
+            return Err(failure(
+                "21000",
+                "more than one row returned by a subquery used as an expression",
+            ));
+        }
+        let values = nullif(found.column(0), &is_null(found)?)?;
+        Ok(ColumnarValue::Array(values))
     }
 }

@@ -1,13 +1,12 @@
 //! Names of types that the planner lacks.
 //!
-//! In: a type as it is written; out: the Arrow type that holds its values. `json` is text with a mark
-//! that tells clients its type; `uuid` is text; a `timestamp` counts microseconds, as in PostgreSQL and in tables: in
+//! In: a type as it is written; out: the Arrow type that holds its values. `json` and `uuid` are text
+//! with a mark that tells clients the type; a `timestamp` counts microseconds, as in PostgreSQL and in tables: in
 //! nanoseconds it could hold neither the year 1600 nor 2300.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
-use auspex_storage::JsonKind;
+use auspex_storage::{JsonKind, uuid_marks};
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, TimeUnit};
 use datafusion::error::Result;
 use datafusion::logical_expr::planner::TypePlanner;
@@ -27,7 +26,7 @@ impl TypePlanner for Types {
             }
             ast::DataType::JSON => JsonKind::Json.marks(),
             ast::DataType::JSONB => JsonKind::Jsonb.marks(),
-            ast::DataType::Uuid => HashMap::new(),
+            ast::DataType::Uuid => uuid_marks(),
             _ => return Ok(None),
         };
         let field = Field::new("", DataType::Utf8, true).with_metadata(mark);

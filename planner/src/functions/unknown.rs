@@ -3,6 +3,7 @@
 //! In: an operator with its operands; out: the same with a cast around what has no type. As in PostgreSQL, a literal is
 //! read as a value of the other side's type: `active = 'true'`, `tags = '{a,b}'`, `at > '2024-01-31 05:00'`.
 
+use auspex_storage::is_uuid;
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::{ExprSchema, ScalarValue};
 use datafusion::logical_expr::planner::RawBinaryExpr;
@@ -22,9 +23,15 @@ pub(super) fn resolve(raw: &mut RawBinaryExpr, schema: &dyn ExprSchema) {
         true => (&mut raw.left, &raw.right),
         false => (&mut raw.right, &raw.left),
     };
-    let Ok(known) = known.get_type(schema) else {
+    let Ok((_, field)) = known.to_field(schema) else {
         return;
     };
+    let is_literal = matches!(open, Expr::Literal(..));
+    if is_literal && compares(&raw.op) && is_uuid(&field) {
+        *open = super::uuid::read(std::mem::take(open));
+        return;
+    }
+    let known = field.data_type().clone();
     let is_parameter = matches!(open, Expr::Placeholder(_));
     let wanted = match is_parameter {
         true => parameter_type(&raw.op, &known),
@@ -44,14 +51,18 @@ fn is_unknown(expr: &Expr) -> bool {
     }
 }
 
+fn compares(op: &BinaryOperator) -> bool {
+    use BinaryOperator::{Eq, Gt, GtEq, Lt, LtEq, NotEq};
+    matches!(op, Eq | NotEq | Lt | LtEq | Gt | GtEq)
+}
+
 /// What a literal is read as beside a value of a type; `None`: the planner knows.
 fn literal_type(op: &BinaryOperator, known: DataType) -> Option<DataType> {
-    use BinaryOperator::{Eq, Gt, GtEq, Lt, LtEq, NotEq, PGOverlap};
-    let compares = matches!(op, Eq | NotEq | Lt | LtEq | Gt | GtEq);
+    let compares = compares(op);
     match known {
         DataType::Boolean | DataType::Binary | DataType::Decimal128(..) if compares => Some(known),
         DataType::Date32 | DataType::Timestamp(..) if compares => Some(known),
-        DataType::List(_) if compares || *op == PGOverlap => Some(known),
+        DataType::List(_) if compares || *op == BinaryOperator::PGOverlap => Some(known),
         _ => None,
     }
 }
@@ -63,6 +74,10 @@ fn parameter_type(op: &BinaryOperator, known: &DataType) -> Option<DataType> {
         (BinaryOperator::Plus, DataType::Date32) => Some(DataType::Int32),
         (BinaryOperator::Multiply | BinaryOperator::Divide, known) if is_interval(known) => {
             Some(DataType::Float64)
+        }
+        // Told here, since the planner would infer the type too late for the operator to be checked.
+        (BinaryOperator::Plus | BinaryOperator::Minus | BinaryOperator::Multiply, known) => {
+            super::checked::signed(known).filter(DataType::is_signed_integer)
         }
         _ => None,
     }

@@ -1,10 +1,10 @@
-//! `coalesce` of json is json: clients decode `coalesce(json_agg(x), '[]')` by its type.
+//! `coalesce` of json is json: clients decode `coalesce(json_agg(x), '[]')` by its type. That of uuids is a uuid.
 //!
-//! In: the planner's own `coalesce`; out: the same with the mark of json kept.
+//! In: the planner's own `coalesce`; out: the same with the mark of json or uuids kept.
 
 use std::sync::Arc;
 
-use auspex_storage::JsonKind;
+use auspex_storage::{JsonKind, is_uuid, uuid_marks};
 use datafusion::arrow::datatypes::{DataType, FieldRef};
 use datafusion::error::Result;
 use datafusion::logical_expr::simplify::{ExprSimplifyResult, SimplifyContext};
@@ -14,6 +14,7 @@ use datafusion::logical_expr::{
 };
 
 use super::marked;
+use crate::functions::uuid;
 
 /// The function in the place of the planner's.
 pub(in crate::functions) fn coalesce() -> ScalarUDF {
@@ -42,22 +43,27 @@ impl ScalarUDFImpl for Kept {
 
     fn return_field_from_args(&self, args: ReturnFieldArgs) -> Result<FieldRef> {
         let kind = args.arg_fields.iter().find_map(|field| JsonKind::of(field));
+        let has_uuids = args.arg_fields.iter().any(|field| is_uuid(field));
         let field = self.inner.return_field_from_args(args)?;
+        let marked = |marks| Arc::new(field.as_ref().clone().with_metadata(marks));
         Ok(match kind.filter(|_| field.data_type().is_string()) {
-            Some(kind) => Arc::new(field.as_ref().clone().with_metadata(kind.marks())),
+            Some(kind) => marked(kind.marks()),
+            None if has_uuids => marked(uuid_marks()),
             None => field,
         })
     }
 
     fn simplify(&self, args: Vec<Expr>, info: &SimplifyContext) -> Result<ExprSimplifyResult> {
-        let kind = |arg: &Expr| {
-            let (_, field) = arg.to_field(info.schema().as_ref()).ok()?;
-            JsonKind::of(&field)
-        };
-        let kind = args.iter().find_map(kind);
+        let field = |arg: &Expr| Some(arg.to_field(info.schema().as_ref()).ok()?.1);
+        let fields: Vec<FieldRef> = args.iter().filter_map(field).collect();
+        let kind = fields.iter().find_map(|field| JsonKind::of(field));
+        let has_uuids = fields.iter().any(|field| is_uuid(field));
         Ok(match (kind, self.inner.simplify(args, info)?) {
             (Some(kind), ExprSimplifyResult::Simplified(expr)) => {
                 ExprSimplifyResult::Simplified(marked(kind, expr))
+            }
+            (None, ExprSimplifyResult::Simplified(expr)) if has_uuids => {
+                ExprSimplifyResult::Simplified(uuid::read(expr))
             }
             (_, result) => result,
         })

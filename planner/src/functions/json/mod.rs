@@ -1,13 +1,18 @@
 //! `json` and `jsonb`: text with a mark that tells clients its type.
 //!
 //! In: text that is json, and values of any type; out: text with Arrow's mark of json, or plain text.
-//! `value` is the value itself, `convert` makes it of columns, `aggregates` of groups.
+//! `value` is the value itself, `convert` makes it of columns, `aggregates` of groups, `objects` of arrays; `sql_path` follows
+//! paths of SQL/JSON.
 
 mod aggregates;
 mod convert;
 mod json_path;
 mod kept;
+mod object_text;
+mod objects;
+mod path_text;
 mod row;
+mod sql_path;
 mod value;
 
 use std::sync::Arc;
@@ -24,6 +29,7 @@ use datafusion::logical_expr::{AggregateUDF, Expr, ReturnFieldArgs};
 
 use super::call::{ANY, Call, Function, failure, function};
 pub(super) use kept::coalesce;
+pub(super) use object_text::WriteObjects;
 pub(crate) use row::WHOLE_ROW;
 pub(super) use row::whole_row;
 use value::{Json, Layout};
@@ -103,6 +109,8 @@ pub(super) fn functions() -> Vec<Function> {
     functions.extend(spreaders());
     functions.extend(changers());
     functions.extend(json_path::functions());
+    functions.extend(objects::functions());
+    functions.extend(sql_path::functions());
     functions.extend([JsonKind::Json, JsonKind::Jsonb].map(marker));
     functions
 }
@@ -483,8 +491,11 @@ fn merged(a: Json, b: Json) -> Json {
     }
 }
 
-/// `value - key` and `value - place`.
+/// `value - key`, `value - keys` and `value - place`.
 fn json_without(call: &Call<'_>) -> Result<ArrayRef> {
+    if call.arg(1)?.data_type().is_list() {
+        return objects::without_all(call);
+    }
     let by_place = call.arg(1)?.data_type().is_integer();
     let keys = call.texts(1)?;
     let of = |(value, key): (Option<Json>, Option<&str>)| {

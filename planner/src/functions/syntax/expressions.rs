@@ -12,7 +12,7 @@ use super::{
     plain_arguments, subqueries, text,
 };
 use crate::error::{Error, Result};
-use crate::functions::{interval, precision, truncation};
+use crate::functions::{READ_UUID, interval, precision, truncation};
 
 /// Rewrites one expression.
 ///
@@ -204,7 +204,8 @@ fn unary(operator: UnaryOperator, operand: &Expr) -> Option<Expr> {
         return Some(Expr::Nested(Box::new(Expr::BinaryOp {
             left: Box::new(operand.clone()),
             op: BinaryOperator::PGBitwiseXor,
-            right: Box::new(number("-1")),
+            // Narrow, so that the result has the operand's type.
+            right: Box::new(cast_to(number("-1"), DataType::SmallInt(None))),
         })));
     }
     let name = match operator {
@@ -237,6 +238,7 @@ fn cast(inner: &Expr, data_type: &DataType) -> Result<Option<Expr>> {
     Ok(match (data_type, word) {
         (DataType::JSON, _) => Some(call("json_in", vec![inner.clone()])),
         (DataType::JSONB, _) => Some(call("jsonb_in", vec![inner.clone()])),
+        (DataType::Uuid, _) => Some(call(READ_UUID, vec![inner.clone()])),
         (DataType::Interval { .. }, Some(word)) => Some(interval_literal(word)?),
         (DataType::Interval { .. }, None) => match inner {
             Expr::Interval(_) => None,

@@ -249,7 +249,8 @@ fn renamed(name: &str) -> Option<&'static str> {
         "logical_and" => "bool_and",
         "logical_or" => "bool_or",
         "rand" => "random",
-        "generate_uuid" => "gen_random_uuid",
+        // A text in GoogleSQL.
+        "generate_uuid" => "uuid",
         "byte_length" => "octet_length",
         "ifnull" => "coalesce",
         "is_nan" => "isnan",

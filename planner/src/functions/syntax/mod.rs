@@ -2,7 +2,7 @@
 //!
 //! In and out: a statement's syntax tree. Every step keeps the meaning; what cannot be kept is an error
 //! that names it. `expressions` has operators and literals, `googlesql` the forms of BigQuery, `relations` what stands
-//! in FROM, `unnest` arrays there, `elements` subqueries over them, `rows` subqueries that make a row, `subqueries` EXISTS and IN among the columns of a result,
+//! in FROM, `unnest` arrays there, `records` json with a list of columns, `outer_names` columns of LATERAL, `elements` subqueries over them, `rows` subqueries that make a row, `row_comparisons` what compares rows, `subqueries` EXISTS and IN among the columns of a result,
 //! `ordered` the order in which aggregates gather. Plans nothing.
 
 mod arrays;
@@ -12,7 +12,10 @@ mod elements;
 mod expressions;
 mod googlesql;
 mod ordered;
+mod outer_names;
+mod records;
 mod relations;
+mod row_comparisons;
 mod rows;
 mod subqueries;
 mod unnest;
@@ -103,6 +106,9 @@ impl VisitorMut for Spelling {
     }
 
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Error> {
+        if let Some(comparisons) = row_comparisons::spelt(expr) {
+            *expr = comparisons;
+        }
         flow(expressions::rewrite(expr, self.zone.as_deref()))
     }
 }
@@ -168,7 +174,7 @@ fn number(digits: &str) -> Expr {
 }
 
 /// A text.
-fn text(text: impl Into<String>) -> Expr {
+pub(super) fn text(text: impl Into<String>) -> Expr {
     Expr::Value(Value::SingleQuotedString(text.into()).with_empty_span())
 }
 
@@ -184,7 +190,7 @@ fn cast_to(expr: Expr, data_type: DataType) -> Expr {
 }
 
 /// The text of a literal.
-fn literal(expr: &Expr) -> Option<&str> {
+pub(super) fn literal(expr: &Expr) -> Option<&str> {
     match expr {
         Expr::Value(value) => match &value.value {
             Value::SingleQuotedString(text) | Value::EscapedStringLiteral(text) => Some(text),
@@ -216,7 +222,7 @@ fn call(name: &str, args: Vec<Expr>) -> Expr {
 }
 
 /// The lower-case name of a function without a schema.
-fn function_name(function: &Function) -> Option<String> {
+pub(super) fn function_name(function: &Function) -> Option<String> {
     match function.name.0.as_slice() {
         [part] => Some(part.as_ident()?.value.to_lowercase()),
         _ => None,

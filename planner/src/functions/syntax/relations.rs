@@ -12,7 +12,7 @@ use super::{call, function_name};
 use crate::error::{Error, Result};
 
 /// Functions that give an array here and rows in PostgreSQL.
-const ROW_FUNCTIONS: [&str; 9] = [
+const ROW_FUNCTIONS: [&str; 10] = [
     "generate_series",
     "regexp_matches",
     "regexp_split_to_table",
@@ -21,6 +21,7 @@ const ROW_FUNCTIONS: [&str; 9] = [
     "json_array_elements_text",
     "jsonb_array_elements",
     "jsonb_array_elements_text",
+    "jsonb_path_query",
     "generate_subscripts",
 ];
 /// The same, of keys and of keys with values.
@@ -44,6 +45,13 @@ pub(super) fn unnest_columns(select: &mut Select) -> Result<()> {
             continue;
         };
         let Expr::Function(function) = &*expr else {
+            if let Some(name) = unnest_within(expr)
+                && let SelectItem::UnnamedExpr(expr) = &*item
+                && !matches!(expr, Expr::BinaryOp { .. } | Expr::UnaryOp { .. })
+            {
+                let (expr, alias) = (expr.clone(), Ident::with_quote('"', name));
+                *item = SelectItem::ExprWithAlias { expr, alias };
+            }
             continue;
         };
         let Some(name) = function_name(function).filter(|name| gives_rows(name)) else {
@@ -53,6 +61,10 @@ pub(super) fn unnest_columns(select: &mut Select) -> Result<()> {
             continue;
         }
         let unnested = call("unnest", vec![expr.clone()]);
+        let unnested = match KEY_FUNCTIONS.contains(&name.as_str()) {
+            true => unnested,
+            false => as_elements(&name, unnested),
+        };
         *item = match std::mem::replace(item, SelectItem::UnnamedExpr(unnested.clone())) {
             SelectItem::ExprWithAlias { alias, .. } => SelectItem::ExprWithAlias {
                 expr: unnested,
@@ -67,6 +79,31 @@ pub(super) fn unnest_columns(select: &mut Select) -> Result<()> {
     Ok(())
 }
 
+/// `generate_series(…)::date` and `(regexp_matches(s, '(a)(b)'))[1]` have as many rows as the function: its name, if there
+/// is one.
+fn unnest_within(expr: &mut Expr) -> Option<String> {
+    match expr {
+        Expr::Function(function) => {
+            let name = function_name(function).filter(|name| gives_rows(name))?;
+            let unnested = call("unnest", vec![expr.clone()]);
+            *expr = match KEY_FUNCTIONS.contains(&name.as_str()) {
+                true => unnested,
+                false => as_elements(&name, unnested),
+            };
+            Some(name)
+        }
+        Expr::Cast { expr, .. } | Expr::Nested(expr) | Expr::UnaryOp { expr, .. } => {
+            unnest_within(expr)
+        }
+        Expr::CompoundFieldAccess { root, .. } => unnest_within(root),
+        Expr::BinaryOp { left, right, .. } => {
+            let (left, right) = (unnest_within(left), unnest_within(right));
+            left.or(right)
+        }
+        _ => None,
+    }
+}
+
 /// Rewrites a relation.
 pub(super) fn rewrite(factor: &mut TableFactor) -> Result<()> {
     match factor {
@@ -74,9 +111,15 @@ pub(super) fn rewrite(factor: &mut TableFactor) -> Result<()> {
         TableFactor::Unpivot { .. } => return Err(Error::unsupported("UNPIVOT")),
         _ => {}
     }
+    super::outer_names::keep(factor);
+    lateral_unnest(factor);
     type_step(factor);
     if let Some(sampled) = sampled(factor)? {
         *factor = sampled;
+    }
+    if let Some(records) = super::records::rows(factor)? {
+        *factor = records;
+        return Ok(());
     }
     if let Some(rows) = rows(factor)? {
         *factor = rows;
@@ -162,7 +205,9 @@ fn sampled(factor: &mut TableFactor) -> Result<Option<TableFactor>> {
 }
 
 /// The call of a relation: its name and arguments, and whether its rows are numbered.
-fn called(factor: &TableFactor) -> Option<(String, Vec<Expr>, bool, Option<TableAlias>)> {
+pub(super) fn called(
+    factor: &TableFactor,
+) -> Option<(String, Vec<Expr>, bool, Option<TableAlias>)> {
     let plain = |arg: &FunctionArg| match arg {
         FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => Some(expr.clone()),
         _ => None,
@@ -183,7 +228,7 @@ fn called(factor: &TableFactor) -> Option<(String, Vec<Expr>, bool, Option<Table
             Some((name_of(name)?, args, *with_ordinality, alias.clone()))
         }
         TableFactor::Function {
-            lateral: false,
+            lateral: _,
             name,
             args,
             with_ordinality,
@@ -270,8 +315,10 @@ fn rows(factor: &TableFactor) -> Result<Option<TableFactor>> {
     let Some((name, mut args, is_numbered, alias)) = called(factor) else {
         return Ok(None);
     };
+    // The planner's own series takes constants alone.
     let waits = is_series_of_parameters(&name, &mut args);
-    let is_ours = gives_rows(&name) && (name != "generate_series" || waits);
+    let is_lateral = args.iter().any(super::unnest::names_columns);
+    let is_ours = gives_rows(&name) && (name != "generate_series" || waits || is_lateral);
     if !is_ours && !(is_numbered && (name == "unnest" || name == "generate_series")) {
         return match is_numbered {
             true => Err(Error::unsupported(format!("WITH ORDINALITY of {name}"))),
@@ -328,14 +375,51 @@ fn rows(factor: &TableFactor) -> Result<Option<TableFactor>> {
         columns: Vec::new(),
         at: None,
     };
-    Ok(Some(derived(query, select, Some(alias))))
+    let mut rows = derived(query, select, Some(alias));
+    if let TableFactor::Derived { lateral, .. } = &mut rows {
+        *lateral = is_lateral;
+    }
+    Ok(Some(rows))
+}
+
+/// `LATERAL unnest(t.items)` is `unnest(t.items)`, which sees the relations before it anyway; other calls become derived
+/// relations below.
+fn lateral_unnest(factor: &mut TableFactor) {
+    let TableFactor::Function {
+        lateral: true,
+        name,
+        args,
+        with_ordinality,
+        alias,
+    } = factor
+    else {
+        return;
+    };
+    if !name.to_string().eq_ignore_ascii_case("unnest") {
+        return;
+    }
+    let plain = |arg: &FunctionArg| match arg {
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => Some(expr.clone()),
+        _ => None,
+    };
+    if let Some(array_exprs) = args.iter().map(plain).collect() {
+        *factor = TableFactor::UNNEST {
+            alias: alias.take(),
+            array_exprs,
+            with_offset: false,
+            with_offset_alias: None,
+            with_ordinality: *with_ordinality,
+        };
+    }
 }
 
 /// The elements that a function of json gives, with the type that they have.
 fn as_elements(name: &str, element: Expr) -> Expr {
     match name {
         "json_array_elements" | "json_each" => call("as_json", vec![element]),
-        "jsonb_array_elements" | "jsonb_each" => call("as_jsonb", vec![element]),
+        "jsonb_array_elements" | "jsonb_path_query" | "jsonb_each" => {
+            call("as_jsonb", vec![element])
+        }
         _ => element,
     }
 }

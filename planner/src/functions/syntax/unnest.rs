@@ -95,7 +95,9 @@ pub(super) fn rewrite(select: &mut Select) -> Result<()> {
                 kept.push(last);
                 match beside(&join.relation, &kept) {
                     Some(elements) if is_cross(&join) => spread(&elements, &mut kept)?,
-                    Some(_) if is_left(&join) => {
+                    Some(elements)
+                        if is_left(&join) && (elements.offset.is_some() || is_bare(&join)) =>
+                    {
                         return Err(Error::unsupported("LEFT JOIN UNNEST of the same row"));
                     }
                     _ => {
@@ -120,6 +122,14 @@ fn is_left(join: &Join) -> bool {
     matches!(
         join.join_operator,
         JoinOperator::Left(_) | JoinOperator::LeftOuter(_)
+    )
+}
+
+/// Whether a left join has no condition, as GoogleSQL writes it.
+fn is_bare(join: &Join) -> bool {
+    matches!(
+        join.join_operator,
+        JoinOperator::Left(JoinConstraint::None) | JoinOperator::LeftOuter(JoinConstraint::None)
     )
 }
 

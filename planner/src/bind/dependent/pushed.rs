@@ -1,0 +1,425 @@
+//! A subquery computed for each row of a domain.
+//!
+//! In: a plan that reads outer columns; out: a plan with the keys of the domain beside the same columns, whose rows are those
+//! that the plan has for each row of the domain. Each operator takes the keys along: groups and windows have them among their
+//! keys, a LIMIT counts the rows of each, an aggregate without groups has a row for each.
+
+use std::sync::Arc;
+
+use datafusion::common::tree_node::{Transformed, TransformedResult as _, TreeNode as _};
+use datafusion::common::{Column, JoinType, NullEquality, ScalarValue};
+use datafusion::error::Result;
+use datafusion::functions_window::expr_fn::row_number;
+use datafusion::logical_expr::expr_rewriter::NamePreserver;
+use datafusion::logical_expr::{
+    Aggregate, Distinct, DistinctOn, Expr, ExprFunctionExt as _, FetchType, Filter, Join,
+    JoinConstraint, Limit, LogicalPlan, Operator, Projection, SkipType, Sort, SortExpr,
+    SubqueryAlias, Union, Unnest, Values, Window, binary_expr, lit, when,
+};
+
+use super::domain::{Domain, unknown};
+use super::{outer_columns, plain, project, same_keys};
+
+/// Whether a row of the domain without rows of the query has one of its aggregates over none.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Empty {
+    Kept,
+    /// It may be missing: its values are NULL, as those of a join that finds no row.
+    Dropped,
+}
+
+impl Domain<'_> {
+    /// The plan for each row of the domain.
+    pub(super) fn pushed(&self, plan: &LogicalPlan, empty: Empty) -> Result<LogicalPlan> {
+        if !self.is_used_by(plan) {
+            return self.beside(plan);
+        }
+        match plan {
+            LogicalPlan::Projection(node) => self.projected(node, empty),
+            LogicalPlan::Filter(node) => {
+                let input = self.pushed(&node.input, Empty::Kept)?;
+                let predicate = self.replaced(node.predicate.clone())?;
+                Filter::try_new(predicate, Arc::new(input)).map(LogicalPlan::Filter)
+            }
+            LogicalPlan::Subquery(node) => self.pushed(&node.subquery, empty),
+            LogicalPlan::SubqueryAlias(node) => self.renamed(node, empty),
+            LogicalPlan::Sort(node) => match node.fetch {
+                Some(fetch) => self.first_of(&node.expr, &node.input, (0, Some(fetch)), None),
+                None => Ok(LogicalPlan::Sort(Sort {
+                    expr: self.sort_keys(&node.expr)?,
+                    input: Arc::new(self.pushed(&node.input, Empty::Kept)?),
+                    fetch: None,
+                })),
+            },
+            LogicalPlan::Limit(node) => self.limited(node),
+            LogicalPlan::Distinct(Distinct::All(input)) => {
+                let input = self.pushed(input, Empty::Kept)?;
+                Ok(LogicalPlan::Distinct(Distinct::All(Arc::new(input))))
+            }
+            LogicalPlan::Distinct(Distinct::On(node)) => self.distinct_on(node),
+            LogicalPlan::Aggregate(node) => self.aggregated(node, empty),
+            LogicalPlan::Window(node) => self.windowed(node),
+            LogicalPlan::Union(node) => self.united(node),
+            LogicalPlan::Values(node) => self.listed(node),
+            LogicalPlan::Unnest(node) => {
+                let input = Arc::new(self.pushed(&node.input, Empty::Kept)?);
+                let columns = node.exec_columns.clone();
+                Unnest::try_new(input, columns, node.options.clone()).map(LogicalPlan::Unnest)
+            }
+            LogicalPlan::Join(node) => self.met(node),
+            _ => Err(unknown("operator")),
+        }
+    }
+
+    fn is_used_by(&self, plan: &LogicalPlan) -> bool {
+        let used = outer_columns(plan);
+        used.iter().any(|column| self.outer.contains(column))
+    }
+
+    fn key_exprs(&self) -> impl Iterator<Item = Expr> {
+        plain(self.keys.iter().cloned())
+    }
+
+    /// The rows of a plan that uses nothing of the domain beside each row of it.
+    fn beside(&self, plan: &LogicalPlan) -> Result<LogicalPlan> {
+        if let LogicalPlan::EmptyRelation(empty) = plan
+            && empty.produce_one_row
+        {
+            return Ok(self.plan.clone());
+        }
+        let (left, right) = (Arc::new(self.plan.clone()), Arc::new(plan.clone()));
+        join(left, right, JoinType::Inner, (Vec::new(), None), false)
+    }
+
+    /// An expression that reads the keys instead of the outer columns.
+    fn replaced(&self, expr: Expr) -> Result<Expr> {
+        let replaced = expr.transform(|expr| {
+            let Expr::OuterReferenceColumn(_, column) = &expr else {
+                return Ok(Transformed::no(expr));
+            };
+            let place = self.outer.iter().position(|outer| outer == column);
+            Ok(match place.and_then(|place| self.keys.get(place)) {
+                Some(key) => Transformed::yes(Expr::Column(key.clone())),
+                None => Transformed::no(expr),
+            })
+        });
+        replaced.data()
+    }
+
+    /// The same of several expressions, which keep their names.
+    fn renamed_exprs(&self, exprs: &[Expr]) -> Result<Vec<Expr>> {
+        let names = NamePreserver::new_for_projection();
+        let replaced = exprs.iter().map(|expr| {
+            let name = names.save(expr);
+            Ok(name.restore(self.replaced(expr.clone())?))
+        });
+        replaced.collect()
+    }
+
+    fn with_keys(&self, exprs: Vec<Expr>) -> Vec<Expr> {
+        self.key_exprs().chain(exprs).collect()
+    }
+
+    fn sort_keys(&self, keys: &[SortExpr]) -> Result<Vec<SortExpr>> {
+        let keys = keys.iter();
+        let keys = keys.map(|key| Ok(key.with_expr(self.replaced(key.expr.clone())?)));
+        keys.collect()
+    }
+
+    fn projected(&self, node: &Projection, empty: Empty) -> Result<LogicalPlan> {
+        let is_column = |expr: &Expr| match expr {
+            Expr::Alias(alias) => matches!(alias.expr.as_ref(), Expr::Column(_)),
+            expr => matches!(expr, Expr::Column(_)),
+        };
+        let empty = match node.expr.iter().all(is_column) {
+            true => empty,
+            false => Empty::Kept,
+        };
+        let input = self.pushed(&node.input, empty)?;
+        project(input, self.with_keys(self.renamed_exprs(&node.expr)?))
+    }
+
+    fn renamed(&self, node: &SubqueryAlias, empty: Empty) -> Result<LogicalPlan> {
+        let input = self.pushed(&node.input, empty)?;
+        let columns = node.input.schema().columns();
+        let columns = plain(columns).zip(node.schema.columns());
+        let columns =
+            columns.map(|(expr, column)| expr.alias_qualified(column.relation, column.name));
+        project(input, self.with_keys(columns.collect()))
+    }
+
+    fn limited(&self, node: &Limit) -> Result<LogicalPlan> {
+        let (SkipType::Literal(skip), FetchType::Literal(fetch)) =
+            (node.get_skip_type()?, node.get_fetch_type()?)
+        else {
+            return Err(unknown("LIMIT of a parameter"));
+        };
+        match node.input.as_ref() {
+            LogicalPlan::Sort(sort) if sort.fetch.is_none() => {
+                self.first_of(&sort.expr, &sort.input, (skip, fetch), None)
+            }
+            LogicalPlan::Projection(above) => match above.input.as_ref() {
+                // What is sorted by is not selected.
+                LogicalPlan::Sort(sort) if sort.fetch.is_none() => {
+                    self.first_of(&sort.expr, &sort.input, (skip, fetch), Some(above))
+                }
+                _ => self.first_of(&[], &node.input, (skip, fetch), None),
+            },
+            _ => self.first_of(&[], &node.input, (skip, fetch), None),
+        }
+    }
+
+    /// The rows behind the first `skip`, at most `fetch`, of each row of the domain.
+    fn first_of(
+        &self,
+        order: &[SortExpr],
+        input: &LogicalPlan,
+        (skip, fetch): (usize, Option<usize>),
+        above: Option<&Projection>,
+    ) -> Result<LogicalPlan> {
+        let rows = self.pushed(input, Empty::Kept)?;
+        let place = self.numbers.column("place");
+        let number = row_number().partition_by(self.key_exprs().collect());
+        let number = match order {
+            [] => number,
+            order => number.order_by(self.sort_keys(order)?),
+        };
+        let number = number.build()?.alias(place.name.clone());
+        let rows = Window::try_new(vec![number], Arc::new(rows))?;
+        let place = || Expr::Column(place.clone());
+        let last = fetch.map(|fetch| place().lt_eq(lit(skip.saturating_add(fetch) as u64)));
+        let first = (skip > 0).then(|| place().gt(lit(skip as u64)));
+        let bounds = first.into_iter().chain(last).reduce(Expr::and);
+        let rows = Arc::new(LogicalPlan::Window(rows));
+        let rows = Filter::try_new(bounds.unwrap_or_else(|| lit(true)), rows)?;
+        let columns = match above {
+            Some(above) => self.renamed_exprs(&above.expr)?,
+            None => plain(input.schema().columns()).collect(),
+        };
+        project(LogicalPlan::Filter(rows), self.with_keys(columns))
+    }
+
+    fn distinct_on(&self, node: &DistinctOn) -> Result<LogicalPlan> {
+        let input = Arc::new(self.pushed(&node.input, Empty::Kept)?);
+        let of = |exprs: &[Expr]| Ok(self.with_keys(self.renamed_exprs(exprs)?));
+        let order = node.sort_expr.as_ref().map(|order| {
+            let keys = self.key_exprs().map(|key| key.sort(true, false));
+            Ok(keys.chain(self.sort_keys(order)?).collect())
+        });
+        let on = self.key_exprs().chain(
+            node.on_expr
+                .iter()
+                .cloned()
+                .map(|expr| self.replaced(expr))
+                .collect::<Result<Vec<Expr>>>()?,
+        );
+        let select: Result<Vec<Expr>> = of(&node.select_expr);
+        let order: Option<Result<Vec<SortExpr>>> = order;
+        let distinct = DistinctOn::try_new(on.collect(), select?, order.transpose()?, input)?;
+        Ok(LogicalPlan::Distinct(Distinct::On(distinct)))
+    }
+
+    fn aggregated(&self, node: &Aggregate, empty: Empty) -> Result<LogicalPlan> {
+        let is_set = |expr: &Expr| matches!(expr, Expr::GroupingSet(_));
+        if node.group_expr.iter().any(is_set) {
+            return Err(unknown("GROUPING SETS"));
+        }
+        let input = Arc::new(self.pushed(&node.input, Empty::Kept)?);
+        let groups = self.with_keys(self.renamed_exprs(&node.group_expr)?);
+        let values = self.renamed_exprs(&node.aggr_expr)?;
+        let rows = LogicalPlan::Aggregate(Aggregate::try_new(input, groups, values)?);
+        if !node.group_expr.is_empty() {
+            return Ok(rows);
+        }
+        let fields = node.schema.fields().iter();
+        let values =
+            node.aggr_expr
+                .iter()
+                .zip(fields)
+                .map(|(value, field)| match value.clone().unalias() {
+                    Expr::AggregateFunction(function) => {
+                        function.func.default_value(field.data_type())
+                    }
+                    _ => Err(unknown("aggregate")),
+                });
+        let values: Vec<ScalarValue> = values.collect::<Result<_>>()?;
+        match empty == Empty::Dropped && values.iter().all(ScalarValue::is_null) {
+            true => Ok(rows),
+            false => self.with_empty(rows, &node.schema.columns(), values),
+        }
+    }
+
+    /// Aggregates of all rows of the domain: of those without rows they are `values`.
+    fn with_empty(
+        &self,
+        rows: LogicalPlan,
+        columns: &[Column],
+        values: Vec<ScalarValue>,
+    ) -> Result<LogicalPlan> {
+        let found = self.numbers.column("found");
+        let (rows, keys) = self.under_other_names(rows, columns, Some(&found))?;
+        let on = same_keys(&self.plan, &self.keys, &keys)?;
+        let (left, right) = (Arc::new(self.plan.clone()), Arc::new(rows));
+        let joined = join(left, right, JoinType::Left, (on, None), false)?;
+        let columns = columns.iter().zip(values).map(|(column, value)| {
+            let given = Expr::Column(column.clone());
+            if value.is_null() {
+                return Ok(given);
+            }
+            let is_missing = Expr::Column(found.clone()).is_null();
+            let value = when(is_missing, Expr::Literal(value, None)).otherwise(given)?;
+            Ok(value.alias_qualified(column.relation.clone(), column.name.clone()))
+        });
+        let columns = columns.collect::<Result<Vec<Expr>>>()?;
+        project(joined, self.with_keys(columns))
+    }
+
+    /// Rows whose keys have new names, so that they meet those of the domain in a join; `found` is true.
+    fn under_other_names(
+        &self,
+        rows: LogicalPlan,
+        columns: &[Column],
+        found: Option<&Column>,
+    ) -> Result<(LogicalPlan, Vec<Column>)> {
+        let keys = self.keys.iter().map(|_| self.numbers.column("outer"));
+        let keys: Vec<Column> = keys.collect();
+        let renamed = self.key_exprs().zip(&keys);
+        let renamed = renamed.map(|(expr, key)| expr.alias(key.name.clone()));
+        let found = found.map(|found| lit(true).alias(found.name.clone()));
+        let exprs = renamed.chain(plain(columns.iter().cloned())).chain(found);
+        let rows = project(rows, exprs.collect())?;
+        Ok((rows, keys))
+    }
+
+    fn windowed(&self, node: &Window) -> Result<LogicalPlan> {
+        let input = Arc::new(self.pushed(&node.input, Empty::Kept)?);
+        let names = NamePreserver::new_for_projection();
+        let exprs = node.window_expr.iter().map(|expr| {
+            let name = names.save(expr);
+            let replaced = self.replaced(expr.clone())?;
+            let divided = replaced.transform(|expr| match expr {
+                Expr::WindowFunction(mut window) => {
+                    window.params.partition_by.extend(self.key_exprs());
+                    Ok(Transformed::yes(Expr::WindowFunction(window)))
+                }
+                expr => Ok(Transformed::no(expr)),
+            });
+            Ok(name.restore(divided.data()?))
+        });
+        let exprs = exprs.collect::<Result<Vec<Expr>>>()?;
+        Window::try_new(exprs, input).map(LogicalPlan::Window)
+    }
+
+    fn united(&self, node: &Union) -> Result<LogicalPlan> {
+        let parts = node.inputs.iter().map(|input| {
+            let rows = self.pushed(input, Empty::Kept)?;
+            let columns = plain(input.schema().columns());
+            project(rows, self.with_keys(columns.collect())).map(Arc::new)
+        });
+        self.union(parts.collect::<Result<_>>()?, &node.schema.columns())
+    }
+
+    /// Each row of VALUES is a query of its own.
+    fn listed(&self, node: &Values) -> Result<LogicalPlan> {
+        let columns = node.schema.columns();
+        let parts = node.values.iter().map(|row| {
+            let row = row.iter().zip(&columns).map(|(expr, column)| {
+                let value = self.replaced(expr.clone())?;
+                Ok(value.alias_qualified(column.relation.clone(), column.name.clone()))
+            });
+            let row = row.collect::<Result<Vec<Expr>>>()?;
+            project(self.plan.clone(), self.with_keys(row)).map(Arc::new)
+        });
+        self.union(parts.collect::<Result<_>>()?, &columns)
+    }
+
+    /// The rows of all parts, under the names of `columns`.
+    fn union(&self, mut parts: Vec<Arc<LogicalPlan>>, columns: &[Column]) -> Result<LogicalPlan> {
+        let rows = match parts.len() {
+            1 => Arc::unwrap_or_clone(parts.remove(0)),
+            _ => LogicalPlan::Union(Union::try_new_with_loose_types(parts)?),
+        };
+        let given = rows.schema().columns().into_iter().skip(self.keys.len());
+        let named = plain(given).zip(columns).map(|(expr, column)| {
+            expr.alias_qualified(column.relation.clone(), column.name.clone())
+        });
+        let named = named.collect();
+        project(rows, self.with_keys(named))
+    }
+
+    fn met(&self, node: &Join) -> Result<LogicalPlan> {
+        let (left, right) = (self.is_used_by(&node.left), self.is_used_by(&node.right));
+        let (left, right) = match node.join_type {
+            JoinType::Inner => (left || !right, right),
+            JoinType::Left | JoinType::LeftSemi | JoinType::LeftAnti => (true, right),
+            JoinType::Right => (left, true),
+            _ => return Err(unknown("join")),
+        };
+        if node.null_aware {
+            return Err(unknown("join"));
+        }
+        let of_side = |input: &Arc<LogicalPlan>, is_pushed: bool| match is_pushed {
+            true => self.pushed(input, Empty::Kept),
+            false => Ok(input.as_ref().clone()),
+        };
+        let (mut first, mut second) = (of_side(&node.left, left)?, of_side(&node.right, right)?);
+        let filter = node.filter.clone().map(|filter| self.replaced(filter));
+        let filter = filter.transpose()?;
+        let pairs = node.on.iter().cloned();
+        let pairs = pairs.map(|(left, right)| Ok((self.replaced(left)?, self.replaced(right)?)));
+        let pairs: Vec<(Expr, Expr)> = pairs.collect::<Result<_>>()?;
+        let nulls_match = node.null_equality == NullEquality::NullEqualsNull;
+        if !(left && right) {
+            let (first, second) = (Arc::new(first), Arc::new(second));
+            return join(first, second, node.join_type, (pairs, filter), nulls_match);
+        }
+        let keys = match node.join_type {
+            JoinType::Right => {
+                let columns = node.left.schema().columns();
+                let (rows, keys) = self.under_other_names(first, &columns, None)?;
+                first = rows;
+                same_keys(&first, &keys, &self.keys)?
+            }
+            _ => {
+                let columns = node.right.schema().columns();
+                let (rows, keys) = self.under_other_names(second, &columns, None)?;
+                second = rows;
+                same_keys(&first, &self.keys, &keys)?
+            }
+        };
+        let pairs = pairs.into_iter().map(|(left, right)| match nulls_match {
+            true => binary_expr(left, Operator::IsNotDistinctFrom, right),
+            false => left.eq(right),
+        });
+        let filter = pairs.chain(filter).reduce(Expr::and);
+        let (first, second) = (Arc::new(first), Arc::new(second));
+        let joined = join(first, second, node.join_type, (keys, filter), false)?;
+        let columns = plain(node.schema.columns()).collect();
+        project(joined, self.with_keys(columns))
+    }
+}
+
+fn join(
+    left: Arc<LogicalPlan>,
+    right: Arc<LogicalPlan>,
+    join_type: JoinType,
+    (on, filter): (Vec<(Expr, Expr)>, Option<Expr>),
+    nulls_match: bool,
+) -> Result<LogicalPlan> {
+    let null_equality = match nulls_match {
+        true => NullEquality::NullEqualsNull,
+        false => NullEquality::NullEqualsNothing,
+    };
+    let constraint = JoinConstraint::On;
+    let join = Join::try_new(
+        left,
+        right,
+        on,
+        filter,
+        join_type,
+        constraint,
+        null_equality,
+        false,
+    )?;
+    Ok(LogicalPlan::Join(join))
+}

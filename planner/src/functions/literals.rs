@@ -1,0 +1,344 @@
+//! Whole numbers that are written out have PostgreSQL's types: `integer`, else `bigint`, else `numeric`.
+//!
+//! In: a statement in its last form before it is planned; out: the same with a mark around each number that the planner,
+//! to which all of them are `bigint`, would type otherwise; `planned` makes the literal of a mark. So operators, CASE,
+//! VALUES, UNION and arrays see the type as they see that of a column, and no plan is changed afterwards.
+//!
+//! A number without a place in its text is not marked: GoogleSQL's numbers, which are INT64, and those that the planner's
+//! own rewriting wrote. Nor is one that stands where its type decides nothing and the planner looks for its own:
+//! positions, limits, frames, subscripts, and arguments of functions whose results do not take their type.
+
+use std::ops::ControlFlow;
+
+use datafusion::common::ScalarValue;
+use datafusion::logical_expr::planner::RawBinaryExpr;
+use datafusion::logical_expr::{Expr as Planned, lit};
+use datafusion::sql::sqlparser::ast::{
+    AccessExpr, BinaryOperator, Distinct, Expr, Function, FunctionArg, FunctionArgExpr,
+    FunctionArguments, GroupByExpr, LimitClause, NamedWindowExpr, OrderByKind, Query, Select,
+    Statement, Subscript, TableFactor, UnaryOperator, Value, VisitMut, VisitorMut, WindowFrame,
+    WindowFrameBound, WindowType,
+};
+use datafusion::sql::sqlparser::tokenizer::Span;
+
+use super::syntax::{function_name, text};
+
+/// The operator of a mark, which no text can write: a number as it was written, and its digits.
+const MARK: &str = "\u{1e}number";
+
+/// Functions whose results have the types of arguments, and the places of these.
+const OF_ONE_TYPE: [(&str, std::ops::Range<usize>); 28] = [
+    ("abs", 0..1),
+    ("any_value", 0..1),
+    ("array_agg", 0..1),
+    ("array_append", 0..2),
+    ("array_cat", 0..2),
+    ("array_prepend", 0..2),
+    ("array_remove", 0..2),
+    ("array_replace", 0..3),
+    ("avg", 0..1),
+    ("coalesce", 0..usize::MAX),
+    ("first_value", 0..1),
+    ("gcd", 0..2),
+    ("greatest", 0..usize::MAX),
+    ("ifnull", 0..2),
+    ("lag", 0..1),
+    ("last_value", 0..1),
+    ("lcm", 0..2),
+    ("lead", 0..1),
+    ("least", 0..usize::MAX),
+    ("max", 0..1),
+    ("min", 0..1),
+    ("mod", 0..2),
+    ("negated", 0..1),
+    ("nth_value", 0..1),
+    ("nullif", 0..2),
+    ("nvl", 0..2),
+    ("pg_typeof", 0..1),
+    ("sum", 0..1),
+];
+
+/// Marks the whole numbers of a statement.
+pub(crate) fn type_numbers(statement: &mut Statement) {
+    // The visitor never breaks off.
+    let _ = statement.visit(&mut Typing);
+}
+
+/// The literal of a mark.
+pub(super) fn planned(raw: &RawBinaryExpr) -> Option<Planned> {
+    match (&raw.op, &raw.right) {
+        (BinaryOperator::Custom(op), Planned::Literal(ScalarValue::Utf8(Some(digits)), _))
+            if op == MARK =>
+        {
+            literal_of(digits)
+        }
+        _ => None,
+    }
+}
+
+fn literal_of(digits: &str) -> Option<Planned> {
+    let value: i128 = digits.parse().ok()?;
+    Some(match i32::try_from(value) {
+        Ok(value) => lit(value),
+        Err(_) => {
+            let precision = u8::try_from(digits.trim_start_matches('-').len()).ok()?;
+            lit(ScalarValue::Decimal128(Some(value), precision, 0))
+        }
+    })
+}
+
+/// The digits of a number that the planner types otherwise than PostgreSQL.
+fn typed_digits(digits: &str) -> Option<String> {
+    const MOST_DIGITS: usize = 38;
+    let digits: String = digits.chars().filter(|c| *c != '_').collect();
+    if !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let digits = digits.trim_start_matches('0');
+    let digits = if digits.is_empty() { "0" } else { digits };
+    let is_integer = digits.parse::<i32>().is_ok();
+    let is_numeric = digits.parse::<i64>().is_err() && digits.len() <= MOST_DIGITS;
+    (is_integer || is_numeric).then(|| digits.to_owned())
+}
+
+struct Typing;
+
+impl VisitorMut for Typing {
+    type Break = ();
+
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        match expr {
+            Expr::Value(value) if value.span != Span::empty() => {
+                if let Value::Number(digits, _) = &value.value
+                    && let Some(digits) = typed_digits(digits)
+                {
+                    mark(expr, digits);
+                }
+            }
+            Expr::UnaryOp {
+                op: UnaryOperator::Minus,
+                expr: operand,
+            } => {
+                if let Some(digits) = unmark(operand) {
+                    mark(expr, format!("-{digits}"));
+                }
+            }
+            // A cast tells the type.
+            Expr::Cast { expr, .. } => {
+                unmark(expr);
+            }
+            Expr::Tuple(columns) => {
+                for column in columns {
+                    unmark(column);
+                }
+            }
+            Expr::Interval(interval) => unmark_all(interval.value.as_mut()),
+            Expr::CompoundFieldAccess { access_chain, .. } => {
+                access_chain.iter_mut().for_each(subscript);
+            }
+            Expr::Function(function) => arguments(function),
+            _ => {}
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+        if let Some(order) = &mut query.order_by
+            && let OrderByKind::Expressions(exprs) = &mut order.kind
+        {
+            for position in exprs {
+                unmark(&mut position.expr);
+            }
+        }
+        match &mut query.limit_clause {
+            Some(LimitClause::LimitOffset { limit, offset, .. }) => {
+                limit.iter_mut().for_each(unmark_all);
+                if let Some(offset) = offset {
+                    unmark_all(&mut offset.value);
+                }
+            }
+            Some(LimitClause::OffsetCommaLimit { offset, limit }) => {
+                unmark_all(offset);
+                unmark_all(limit);
+            }
+            None => {}
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
+        if let GroupByExpr::Expressions(exprs, _) = &mut select.group_by {
+            for position in exprs {
+                unmark(position);
+            }
+        }
+        if let Some(Distinct::On(exprs)) = &mut select.distinct {
+            for position in exprs {
+                unmark(position);
+            }
+        }
+        for window in &mut select.named_window {
+            if let NamedWindowExpr::WindowSpec(spec) = &mut window.1 {
+                spec.window_frame.iter_mut().for_each(frame);
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
+        match factor {
+            TableFactor::Table {
+                args: Some(args), ..
+            } => unmark_all(&mut args.args),
+            TableFactor::Function { args, .. } => unmark_all(args),
+            _ => {}
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+fn mark(expr: &mut Expr, digits: String) {
+    let written = std::mem::replace(expr, text(""));
+    *expr = Expr::BinaryOp {
+        left: Box::new(written),
+        op: BinaryOperator::Custom(MARK.to_owned()),
+        right: Box::new(text(digits)),
+    };
+}
+
+/// Puts the number of a mark in its place again; returns its digits.
+fn unmark(expr: &mut Expr) -> Option<String> {
+    let Expr::BinaryOp { left, op, right } = expr else {
+        return None;
+    };
+    let BinaryOperator::Custom(op) = op else {
+        return None;
+    };
+    if op != MARK {
+        return None;
+    }
+    let digits = super::syntax::literal(right).map(str::to_owned);
+    let written = std::mem::replace(left.as_mut(), text(""));
+    *expr = written;
+    digits
+}
+
+/// The same of all numbers within something.
+fn unmark_all<T: VisitMut + ?Sized>(tree: &mut T) {
+    let _ = tree.visit(&mut Unmarking);
+}
+
+struct Unmarking;
+
+impl VisitorMut for Unmarking {
+    type Break = ();
+
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        unmark(expr);
+        ControlFlow::Continue(())
+    }
+}
+
+fn subscript(access: &mut AccessExpr) {
+    match access {
+        AccessExpr::Subscript(Subscript::Index { index }) => {
+            unmark(index);
+        }
+        AccessExpr::Subscript(Subscript::Slice {
+            lower_bound,
+            upper_bound,
+            stride,
+        }) => {
+            for bound in [lower_bound, upper_bound, stride].into_iter().flatten() {
+                unmark(bound);
+            }
+        }
+        AccessExpr::Dot(_) => {}
+    }
+}
+
+fn frame(frame: &mut WindowFrame) {
+    let bounds = std::iter::once(&mut frame.start_bound).chain(frame.end_bound.as_mut());
+    for bound in bounds {
+        if let WindowFrameBound::Preceding(Some(n)) | WindowFrameBound::Following(Some(n)) = bound {
+            unmark_all(n.as_mut());
+        }
+    }
+}
+
+/// Only the arguments whose type a function's result takes keep their marks.
+fn arguments(function: &mut Function) {
+    if let Some(WindowType::WindowSpec(spec)) = &mut function.over {
+        spec.window_frame.iter_mut().for_each(frame);
+    }
+    let name = function_name(function).unwrap_or_default();
+    let mut known = OF_ONE_TYPE.iter().filter(|(known, _)| *known == name);
+    let typed = known.next().map_or(0..0, |(_, places)| places.clone());
+    let FunctionArguments::List(list) = &mut function.args else {
+        return;
+    };
+    for (idx, arg) in list.args.iter_mut().enumerate() {
+        let (FunctionArg::Unnamed(arg)
+        | FunctionArg::Named { arg, .. }
+        | FunctionArg::ExprNamed { arg, .. }) = arg;
+        if let FunctionArgExpr::Expr(arg) = arg
+            && !typed.contains(&idx)
+        {
+            unmark(arg);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
+    use datafusion::sql::sqlparser::parser::Parser;
+
+    use super::*;
+
+    /// The statement with `{}` around each number that has a mark.
+    fn marked(sql: &str) -> String {
+        let mut statements = Parser::parse_sql(&PostgreSqlDialect {}, sql).unwrap();
+        type_numbers(&mut statements[0]);
+        let mut text = statements[0].to_string();
+        while let Some(at) = text.find(MARK) {
+            let behind = &text[at + MARK.len()..];
+            let digits = behind.trim_start_matches(" '");
+            let length = digits.find('\'').unwrap();
+            let end = text.len() - digits.len() + length + 1;
+            let digits = digits[..length].to_owned();
+            let start = text[..at].trim_end().rfind(digits.as_str()).unwrap();
+            text.replace_range(start..end, &format!("{{{digits}}}"));
+        }
+        text
+    }
+
+    #[test]
+    fn numbers_have_marks_where_their_type_counts() {
+        assert_eq!(marked("SELECT 1, -2, x + 3"), "SELECT {1}, {-2}, x + {3}");
+        assert_eq!(marked("VALUES (1), (2)"), "VALUES ({1}), ({2})");
+        assert_eq!(
+            marked("SELECT coalesce(x, 0), round(x, 2), substr(s, 1 + 1)"),
+            "SELECT coalesce(x, {0}), round(x, 2), SUBSTR(s, {1} + {1})"
+        );
+        for kept in [
+            "SELECT x FROM t GROUP BY 1 ORDER BY 1 LIMIT 3 + 1 OFFSET 2",
+            "SELECT a[1], 5::BIGINT, lag(x, 1, 0) OVER (ORDER BY y) FROM t",
+            "SELECT sum(x) OVER (ORDER BY y ROWS BETWEEN 1 PRECEDING AND 2 FOLLOWING) FROM t",
+            "SELECT * FROM generate_series(1, 2 + 3)",
+            "SELECT 3000000000, -3000000000, 1.5, 1e3",
+        ] {
+            assert_eq!(marked(kept), kept);
+        }
+    }
+
+    #[test]
+    fn marks_become_literals_of_their_types() {
+        assert_eq!(literal_of("-7"), Some(lit(-7_i32)));
+        let large = ScalarValue::Decimal128(Some(9_223_372_036_854_775_808), 19, 0);
+        let digits = typed_digits("9_223_372_036_854_775_808").unwrap();
+        assert_eq!(literal_of(&digits), Some(lit(large)));
+        assert_eq!(typed_digits("2147483648"), None);
+        assert_eq!(typed_digits("1.0"), None);
+    }
+}

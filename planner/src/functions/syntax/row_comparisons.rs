@@ -1,0 +1,197 @@
+//! Comparisons of rows: `(a, b) < (1, 2)`, `(a, b) IN ((1, 2), (3, 4))`, `(a, b) IN (SELECT x, y FROM t)`.
+//!
+//! In: an expression; out: the comparisons of its columns. Rows compare from left to right, and a NULL is unknown only where
+//! the columns before it do not decide.
+
+use datafusion::sql::sqlparser::ast::{
+    BinaryOperator, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, Query, SetExpr,
+    TableAlias, TableAliasColumnDef, TableFactor, UnaryOperator,
+};
+
+use super::function_name;
+
+/// Longer lists are compared as structs.
+const MAX_LISTED: usize = 200;
+
+/// The comparisons that an expression stands for; `None`: it compares no rows.
+pub(super) fn spelt(expr: &Expr) -> Option<Expr> {
+    match expr {
+        Expr::BinaryOp { left, op, right } => compared(&row(left)?, op, &row(right)?),
+        Expr::InList {
+            expr,
+            list,
+            negated,
+        } if list.len() <= MAX_LISTED => {
+            let wanted = row(expr)?;
+            let rows = list.iter().map(|listed| {
+                let listed = row(listed)?;
+                compared(&wanted, &BinaryOperator::Eq, &listed)
+            });
+            let rows: Vec<Expr> = rows.collect::<Option<_>>()?;
+            Some(negate(nested(any_of(&rows)?), *negated))
+        }
+        Expr::InSubquery {
+            expr,
+            subquery,
+            negated,
+        } => among(&row(expr)?, subquery, *negated),
+        _ => None,
+    }
+}
+
+/// The columns of a row of several.
+fn row(expr: &Expr) -> Option<Vec<Expr>> {
+    let columns = match expr {
+        Expr::Tuple(columns) => columns.clone(),
+        Expr::Function(function) if function_name(function)? == "row" => {
+            let FunctionArguments::List(list) = &function.args else {
+                return None;
+            };
+            let plain = |arg: &FunctionArg| match arg {
+                FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => Some(expr.clone()),
+                _ => None,
+            };
+            list.args.iter().map(plain).collect::<Option<_>>()?
+        }
+        _ => return None,
+    };
+    (columns.len() > 1).then_some(columns)
+}
+
+fn nested(expr: Expr) -> Expr {
+    Expr::Nested(Box::new(expr))
+}
+
+fn negate(expr: Expr, negated: bool) -> Expr {
+    match negated {
+        false => expr,
+        true => nested(Expr::UnaryOp {
+            op: UnaryOperator::Not,
+            expr: Box::new(expr),
+        }),
+    }
+}
+
+fn binary(left: Expr, op: BinaryOperator, right: Expr) -> Expr {
+    Expr::BinaryOp {
+        left: Box::new(left),
+        op,
+        right: Box::new(right),
+    }
+}
+
+/// `a OR b OR …`, no deeper than needed.
+fn any_of(exprs: &[Expr]) -> Option<Expr> {
+    match exprs {
+        [] => None,
+        [expr] => Some(expr.clone()),
+        exprs => {
+            let (left, right) = exprs.split_at(exprs.len() / 2);
+            let (left, right) = (any_of(left)?, any_of(right)?);
+            Some(nested(binary(left, BinaryOperator::Or, right)))
+        }
+    }
+}
+
+fn compared(left: &[Expr], op: &BinaryOperator, right: &[Expr]) -> Option<Expr> {
+    use BinaryOperator as B;
+    if left.len() != right.len() {
+        return None;
+    }
+    let strict = match op {
+        B::Eq | B::NotEq => {
+            let pairs = left.iter().zip(right);
+            let pairs = pairs.map(|(left, right)| binary(left.clone(), op.clone(), right.clone()));
+            let joiner = match op {
+                B::Eq => B::And,
+                _ => B::Or,
+            };
+            return pairs
+                .reduce(|before, pair| binary(before, joiner.clone(), pair))
+                .map(nested);
+        }
+        B::Lt | B::LtEq => B::Lt,
+        B::Gt | B::GtEq => B::Gt,
+        _ => return None,
+    };
+    let ((left, lefts), (right, rights)) = (left.split_first()?, right.split_first()?);
+    if lefts.is_empty() {
+        return Some(binary(left.clone(), op.clone(), right.clone()));
+    }
+    let decided = binary(left.clone(), strict, right.clone());
+    let equal = binary(left.clone(), B::Eq, right.clone());
+    let rest = compared(lefts, op, rights)?;
+    let undecided = nested(binary(equal, B::And, rest));
+    Some(nested(binary(decided, B::Or, undecided)))
+}
+
+/// `EXISTS` of a row like it, or of one that may be like it where there must be none.
+fn among(wanted: &[Expr], query: &Query, negated: bool) -> Option<Expr> {
+    let text = "SELECT 1 FROM q";
+    let mut exists = auspex_sql::parse_query(text, auspex_sql::Dialect::Postgres).ok()?;
+    let SetExpr::Select(select) = exists.body.as_mut() else {
+        return None;
+    };
+    let relation = || Ident::new("in_rows");
+    let names = (1..=wanted.len()).map(|number| Ident::new(format!("in_column_{number}")));
+    let names: Vec<Ident> = names.collect();
+    let column = |name: &Ident| Expr::CompoundIdentifier(vec![relation(), name.clone()]);
+    let columns: Vec<Expr> = names.iter().map(column).collect();
+    let same = compared(&columns, &BinaryOperator::Eq, wanted)?;
+    select.selection = Some(match negated {
+        true => Expr::IsNotFalse(Box::new(same)),
+        false => same,
+    });
+    let column = |name: Ident| TableAliasColumnDef {
+        name,
+        data_type: None,
+    };
+    select.from.first_mut()?.relation = TableFactor::Derived {
+        lateral: false,
+        subquery: Box::new(query.clone()),
+        alias: Some(TableAlias {
+            explicit: true,
+            name: relation(),
+            columns: names.into_iter().map(column).collect(),
+            at: None,
+        }),
+        sample: None,
+    };
+    Some(Expr::Exists {
+        subquery: exists,
+        negated,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use datafusion::sql::sqlparser::ast::Statement;
+
+    fn rewritten(condition: &str) -> String {
+        let text = format!("SELECT 1 FROM t WHERE {condition}");
+        let query = auspex_sql::parse_query(&text, auspex_sql::Dialect::Postgres).unwrap();
+        let mut statement = Statement::Query(query);
+        super::super::rewrite(&mut statement, None).unwrap();
+        let text = statement.to_string();
+        text.split_once(" WHERE ").unwrap().1.to_owned()
+    }
+
+    #[test]
+    fn rows_compare_column_by_column() {
+        assert_eq!(rewritten("(a, b) = (1, c)"), "(a = 1 AND b = c)");
+        assert_eq!(rewritten("(a, b) < (1, 2)"), "(a < 1 OR (a = 1 AND b < 2))");
+        assert_eq!(
+            rewritten("(a, b) IN ((1, 2), (3, 4))"),
+            "(((a = 1 AND b = 2) OR (a = 3 AND b = 4)))"
+        );
+    }
+
+    #[test]
+    fn rows_of_a_query_are_looked_for() {
+        assert_eq!(
+            rewritten("(a, b) IN (SELECT x, y FROM u)"),
+            "EXISTS (SELECT 1 FROM (SELECT x, y FROM u) AS in_rows (in_column_1, in_column_2) \
+             WHERE (in_rows.in_column_1 = a AND in_rows.in_column_2 = b))"
+        );
+    }
+}
