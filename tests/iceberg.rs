@@ -288,6 +288,13 @@ async fn a_catalog_names_its_tables() {
     client.batch_execute(train).await.unwrap();
     let lineage = one(&client, "SELECT * FROM ml.lineage('m')").await;
     assert!(lineage.contains("iceberg"), "{lineage}");
+    // The snapshot that it read is read again.
+    let again = "TRAIN MODEL m ON SNAPSHOT OF m@1";
+    client.batch_execute(again).await.unwrap();
+    let read = "SELECT count(*), count(DISTINCT table_version) FROM ml.lineage('m')";
+    assert_eq!(one(&client, read).await, "2 1");
+    let described = one(&client, "DESCRIBE lake.sales.plain").await;
+    assert!(described.starts_with("id bigint"), "{described}");
     // A database outside the locations is not opened, nor files that a table names outside.
     client.batch_execute(&create("/etc/passwd")).await.unwrap();
     let refused = error(&client, "SELECT * FROM lake.sales.plain").await;

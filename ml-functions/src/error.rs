@@ -227,6 +227,16 @@ impl Error {
                 .map(|name| format!("Did you mean \"{name}\"?"))
         };
         match self {
+            Error::Spill { source } if source.kind() == std::io::ErrorKind::StorageFull => Some(
+                "Free space in the folder that --spill-dir names, or that of the system for \
+                 temporary files, or raise --memory-limit, so that less is written there."
+                    .to_owned(),
+            ),
+            Error::Device(auspex_gpu::Error::OutOfMemory { .. }) => Some(
+                "SHOW gpu_memory_limit tells what a statement may take of a device; with \
+                 device = 'cpu' the CPU computes."
+                    .to_owned(),
+            ),
             Error::Device(error) if device_sqlstate(error) != "XX000" => Some(
                 "SHOW DEVICES lists what was found; with device = 'cpu' the CPU computes."
                     .to_owned(),

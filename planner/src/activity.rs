@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use tokio_util::sync::CancellationToken;
 
@@ -46,8 +46,22 @@ pub struct Backend {
     user: String,
     address: Option<SocketAddr>,
     started_us: i64,
+    encryption: OnceLock<Encryption>,
     doing: Mutex<Doing>,
     terminated: CancellationToken,
+}
+
+/// How a connection is encrypted, as `pg_stat_ssl` shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Encryption {
+    /// `TLSv1.3`.
+    pub version: String,
+    /// `TLS_AES_256_GCM_SHA384`.
+    pub cipher: String,
+    /// The length of its keys.
+    pub bits: i32,
+    /// The name in the client's certificate.
+    pub client: Option<String>,
 }
 
 #[derive(Debug, Clone)]
@@ -69,6 +83,8 @@ pub struct BackendFacts {
     pub user: String,
     /// Where from; `None` in this process.
     pub address: Option<SocketAddr>,
+    /// How its connection is encrypted, if it is.
+    pub encryption: Option<Encryption>,
     /// The application's name.
     pub application: String,
     /// When it came.
@@ -98,6 +114,7 @@ impl Backend {
             user: user.to_owned(),
             address,
             started_us: now,
+            encryption: OnceLock::new(),
             doing: Mutex::new(Doing {
                 state: BackendState::Idle,
                 text: "".into(),
@@ -110,10 +127,14 @@ impl Backend {
         }
     }
 
+    /// Says how its connection is encrypted, once.
+    pub fn note_encryption(&self, encryption: Encryption) {
+        let _ = self.encryption.set(encryption);
+    }
+
     /// It begins a statement.
     pub fn begin(&self, text: &str) {
-        let end = text.floor_char_boundary(TEXT_BYTES);
-        let text = auspex_sql::redacted(&text[..end]).into();
+        let text = auspex_sql::redacted_start(text, TEXT_BYTES).into();
         let now = now_us();
         let mut doing = lock(&self.doing);
         doing.state = BackendState::Active;
@@ -156,6 +177,7 @@ impl Backend {
             process_id: self.process_id,
             user: self.user.clone(),
             address: self.address,
+            encryption: self.encryption.get().cloned(),
             application: doing.application,
             started_us: self.started_us,
             state: doing.state,

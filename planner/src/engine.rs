@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 use auspex_ml::run::{Iteration, Warning};
 use auspex_ml::trained_model::TrainedModel;
 use auspex_storage::{
-    Catalog, CheckReport, CredentialKey, Garbage, GarbageOptions, Locations, ModelStore,
-    StoreOptions, StoreRegistry, Tables, Upkeep, Warehouse,
+    Catalog, CheckReport, CheckpointStore, CredentialKey, Garbage, GarbageOptions, Locations,
+    ModelStore, StoreOptions, StoreRegistry, Tables, Upkeep, Warehouse,
 };
 use datafusion::error::DataFusionError;
 use datafusion::execution::memory_pool::{FairSpillPool, MemoryPool, TrackConsumersPool};
@@ -22,6 +22,7 @@ use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::optimizer::Optimizer;
+use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::prelude::SessionContext;
 use datafusion::sql::sqlparser::ast;
@@ -31,10 +32,14 @@ use tokio_util::sync::CancellationToken;
 use crate::access::Identity;
 use crate::activity::{Activity, BackendFacts};
 use crate::catalog::facts::CatalogFacts;
+use crate::checkpoints::LiveRuns;
 use crate::distributed::Cluster;
 use crate::error::Result;
+use crate::jobs::Jobs;
 use crate::observe::Observer;
-use crate::optimize::{with_guards, with_projections_above_filters, with_sure_first};
+use crate::optimize::{
+    with_guards, with_projections_above_filters, with_sure_first, with_wide_projections,
+};
 use crate::session::Session;
 use crate::timers::Timers;
 use crate::training_threads::TrainingThreads;
@@ -195,6 +200,10 @@ pub struct Engine {
     pub(crate) observer: Observer,
     pub(crate) workload: Workload,
     pub(crate) training_threads: TrainingThreads,
+    /// Trainings that run, or ran lately.
+    pub(crate) jobs: Jobs,
+    /// Those of them that keep checkpoints.
+    pub(crate) live_runs: LiveRuns,
     /// Random bytes of this start.
     pub(crate) secret: [u8; 32],
     cluster: OnceLock<Arc<Cluster>>,
@@ -259,9 +268,7 @@ impl Engine {
                 .with_runtime_env(runtime)
                 .with_type_planner(Arc::new(crate::functions::Types))
                 .with_optimizer_rules(with_sure_first(Optimizer::new().rules))
-                .with_physical_optimizer_rules(with_guards(with_projections_above_filters(
-                    PhysicalOptimizer::new().rules,
-                )))
+                .with_physical_optimizer_rules(physical_rules())
                 .build(),
         );
         crate::functions::install(&mut base)?;
@@ -280,6 +287,8 @@ impl Engine {
             observer,
             workload: Workload::default(),
             training_threads: TrainingThreads::start(threads).map_err(DataFusionError::from)?,
+            jobs: Jobs::default(),
+            live_runs: LiveRuns::default(),
             secret,
             cluster: OnceLock::new(),
             base,
@@ -316,6 +325,11 @@ impl Engine {
     /// Removes files that nothing names any more.
     pub async fn collect_garbage(&self, options: GarbageOptions) -> Result<Garbage> {
         Ok(self.upkeep().collect_garbage(options).await?)
+    }
+
+    /// The checkpoints of the warehouse's trainings.
+    pub(crate) fn checkpoints(&self) -> CheckpointStore {
+        CheckpointStore::new(Arc::clone(&self.warehouse))
     }
 
     fn upkeep(&self) -> Upkeep {
@@ -502,6 +516,12 @@ fn now_us() -> i64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     // Lossless for the next 290,000 years.
     since.map_or(0, |since| since.as_micros() as i64)
+}
+
+/// The rules of physical plans: DataFusion's with ours among them.
+fn physical_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
+    let rules = with_projections_above_filters(PhysicalOptimizer::new().rules);
+    with_wide_projections(with_guards(rules))
 }
 
 /// Memory and disk for queries and trainings.

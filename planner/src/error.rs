@@ -240,7 +240,7 @@ impl Error {
 
     /// What a client is told.
     pub fn report(&self) -> Report {
-        match self {
+        let report = match self {
             Error::Query(error) | Error::Ml(MlError::Query(error)) => report_of(error),
             Error::Storage(StorageError::DataFusion { source }) => report_of(source),
             Error::Storage(error) => Report::of_storage(error),
@@ -262,7 +262,8 @@ impl Error {
                 position: self.position(),
                 ..Report::new(self.sqlstate(), self.to_string())
             },
-        }
+        };
+        report.without_secrets()
     }
 
     fn sqlstate(&self) -> &'static str {

@@ -3,11 +3,12 @@
 //! In: a parsed statement; out: [`Work`], then an [`Outcome`]. Rows are streamed; nothing is collected
 //! that a client reads.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use auspex_sql::{ParsedStatement, Statement};
 use datafusion::arrow::array::RecordBatch;
-use datafusion::arrow::datatypes::{DataType, SchemaRef};
+use datafusion::arrow::datatypes::{DataType, FieldRef, SchemaRef};
 use datafusion::common::metadata::ScalarAndMetadata;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{ParamValues, ScalarValue};
@@ -15,6 +16,7 @@ use datafusion::datasource::source_as_provider;
 use datafusion::error::DataFusionError;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::sql::parser::Statement as SqlStatement;
 use datafusion::sql::sqlparser::ast;
 
@@ -22,13 +24,13 @@ use crate::bind::{
     Arguments, BoundInsert, BoundQuery, Change, Findings, LateNames, Returned, Returning,
     bind_change, bind_insert, bind_query, bind_returning, bind_sql, cast_values,
     check_output_names, evaluate_plan, explain_plan, json_options, late_names, origins,
-    predict_plan, with_values,
+    predict_plan, returned_items, with_values,
 };
 use crate::commands::{self, ClientCopy};
 use crate::copy_options::CopyOptions;
 use crate::error::{Error, Result};
 use crate::explain::{self, Explained};
-use crate::parameter_types::known_parameters;
+use crate::parameter_types::{known_parameters, uuid_parameters};
 use crate::point_plan::PointPlan;
 use crate::session::{Planned, Prepared, Session};
 use crate::settings::canonical;
@@ -135,19 +137,37 @@ impl Work {
         found.eq(told).then_some(plan)
     }
 
+    /// The plan that has its parameters.
+    fn parameters_plan(&self) -> Option<&LogicalPlan> {
+        match self {
+            Work::Query { query, .. } | Work::Change { query, .. } | Work::CopyOut(query, _) => {
+                Some(&query.plan)
+            }
+            Work::Insert(insert) => Some(&insert.query.plan),
+            _ => None,
+        }
+    }
+
+    /// The parameters that are uuids, by their places.
+    pub(crate) fn uuid_parameters(&self) -> Result<BTreeMap<usize, FieldRef>> {
+        match self.parameters_plan() {
+            Some(plan) => Ok(uuid_parameters(plan)?),
+            None => Ok(BTreeMap::new()),
+        }
+    }
+
     pub(crate) fn parameter_types(&self, given: &[Option<DataType>]) -> Result<Vec<DataType>> {
         let plan = match self {
-            Work::Query { query, .. } | Work::Change { query, .. } | Work::CopyOut(query, _) => {
-                &query.plan
-            }
-            Work::Insert(insert) => &insert.query.plan,
             Work::Late { names, .. } => {
                 let n_parameters = names.n_parameters.max(given.len());
                 let type_of = |idx: usize| given.get(idx).cloned().flatten();
                 let types = (0..n_parameters).map(|idx| type_of(idx).unwrap_or(DataType::Utf8));
                 return Ok(types.collect());
             }
-            _ => return Ok(Vec::new()),
+            _ => match self.parameters_plan() {
+                Some(plan) => plan,
+                None => return Ok(Vec::new()),
+            },
         };
         let mut inferred = plan.get_parameter_types()?;
         for (name, data_type) in known_parameters(plan)? {
@@ -235,6 +255,7 @@ pub(crate) async fn plan(session: &Arc<Session>, parsed: &ParsedStatement) -> Re
         | Statement::Grant(_)
         | Statement::DefaultPrivileges(_)
         | Statement::AlterOwner(_)
+        | Statement::Sequence(_)
         | Statement::Role(_) => Ok(Work::Command),
         Statement::CreateModel(_)
         | Statement::Train(_)
@@ -367,6 +388,10 @@ async fn plan_sql(session: &Arc<Session>, statement: &SqlStatement) -> Result<Wo
             let batch = commands::describe_table(session, table_name).await?;
             table(session, batch).await
         }
+        ast::Statement::ShowCreate { obj_type, obj_name } => {
+            let batch = commands::show_create(session, *obj_type, obj_name).await?;
+            table(session, batch).await
+        }
         ast::Statement::Insert(insert) if insert.on.is_none() => {
             let insert = Box::pin(bind_insert(session, insert)).await?;
             Ok(Work::Insert(Box::new(insert)))
@@ -397,15 +422,16 @@ fn shown_setting(words: &[ast::Ident]) -> String {
 async fn plan_change(session: &Arc<Session>, change: Change) -> Result<Work> {
     let table = change.table(session)?;
     let rewrite = session.tables().inspect(&table.id).await?;
-    let query = Box::pin(bind_change(session, &change, &rewrite)).await?;
-    let returning = match change.returning() {
-        Some(items) => {
+    let returning = match returned_items(&change)? {
+        Some((items, others)) => {
             let alias = change.alias()?;
-            let shape = rewrite.shape();
-            Some(Box::pin(bind_returning(session, items, shape, &alias)).await?)
+            let table = (rewrite.shape(), &alias);
+            Some(Box::pin(bind_returning(session, &items, table, others)).await?)
         }
         None => None,
     };
+    let bound = bind_change(session, &change, &rewrite, returning.as_deref());
+    let query = Box::pin(bound).await?;
     Ok(Work::Change {
         change,
         query: Box::new(query),
@@ -423,21 +449,26 @@ pub(crate) async fn is_outdated(
     if reads(&prepared.statement) {
         session.take_snapshot();
     }
-    let plan = match &planned.work {
-        Work::Query { query, .. } | Work::CopyOut(query, _) => &query.plan,
-        Work::Explain(explained) => &explained.query.plan,
-        Work::Insert(insert) => &insert.query.plan,
+    let (plan, returning) = match &planned.work {
+        Work::Query { query, .. } | Work::CopyOut(query, _) => (Some(&query.plan), None),
+        Work::Explain(explained) => (Some(&explained.query.plan), None),
+        Work::Insert(insert) => (Some(&insert.query.plan), insert.returning.as_ref()),
+        // It is bound anew each time, what it returns is not.
+        Work::Change { returning, .. } => (None, returning.as_ref()),
         _ => return Ok(false),
     };
+    let queries = returning.map_or(Ok(Vec::new()), |returning| returning.queries())?;
     let mut read = Vec::new();
-    plan.apply_with_subqueries(|node| {
-        if let LogicalPlan::TableScan(scan) = node
-            && let Ok(table) = source_as_provider(&scan.source)
-        {
-            read.push(table);
-        }
-        Ok(TreeNodeRecursion::Continue)
-    })?;
+    for plan in plan.into_iter().chain(queries.iter().map(Arc::as_ref)) {
+        plan.apply_with_subqueries(|node| {
+            if let LogicalPlan::TableScan(scan) = node
+                && let Ok(table) = source_as_provider(&scan.source)
+            {
+                read.push(table);
+            }
+            Ok(TreeNodeRecursion::Continue)
+        })?;
+    }
     for table in read {
         if session.tables().is_outdated(table.as_ref()).await? {
             return Ok(true);
@@ -462,6 +493,13 @@ pub(crate) async fn run(
         } => {
             let notices = notices.iter().cloned();
             notices.for_each(|notice| control.notify(notice));
+            if let Some(rows) = session.point_rows(planned, &parameters, control) {
+                let rows = rows?;
+                let schema = rows.schema();
+                let rows = futures::stream::iter([Ok(rows)]);
+                let stream = RecordBatchStreamAdapter::new(schema, rows);
+                return Ok(rows_of(Box::pin(stream), tag));
+            }
             let stream = stream(session, query, parameters, control).await?;
             Ok(rows_of(stream, tag))
         }
@@ -473,19 +511,7 @@ pub(crate) async fn run(
             Ok(rows_of(stream, "EXPLAIN"))
         }
         Work::Insert(insert) => {
-            let returned = insert.returning.as_ref().map(Returned::new);
-            let values = parameters.clone();
-            let insert = commands::insert(session, insert, values, returned.as_ref(), control);
-            let n_rows = Box::pin(insert).await?;
-            match (n_rows, returned) {
-                (Some(_), Some(returned)) => returned_rows(&returned, "INSERT 0"),
-                (Some(n_rows), None) => Ok(Outcome::Command(format!("INSERT 0 {n_rows}"))),
-                (None, _) => {
-                    // The table is another one now.
-                    let again = session.replan(prepared).await?;
-                    Box::pin(run(session, prepared, &again, parameters, control)).await
-                }
-            }
+            Box::pin(run_insert(session, prepared, insert, parameters, control)).await
         }
         Work::Change {
             change, returning, ..
@@ -520,6 +546,28 @@ pub(crate) async fn run(
         }
         Work::Command => Box::pin(commands::run(session, &prepared.statement, control)).await,
         Work::Nothing(tag) => Ok(Outcome::Command((*tag).to_owned())),
+    }
+}
+
+async fn run_insert(
+    session: &Arc<Session>,
+    prepared: &Prepared,
+    insert: &BoundInsert,
+    parameters: Vec<ScalarValue>,
+    control: &StatementControl,
+) -> Result<Outcome> {
+    let returned = Returned::of(session, insert.returning.as_ref()).await?;
+    let values = parameters.clone();
+    let inserting = commands::insert(session, insert, values, returned.as_ref(), control);
+    let n_rows = Box::pin(inserting).await?;
+    match (n_rows, returned) {
+        (Some(_), Some(returned)) => returned_rows(&returned, "INSERT 0"),
+        (Some(n_rows), None) => Ok(Outcome::Command(format!("INSERT 0 {n_rows}"))),
+        (None, _) => {
+            // The table is another one now.
+            let again = session.replan(prepared).await?;
+            Box::pin(run(session, prepared, &again, parameters, control)).await
+        }
     }
 }
 

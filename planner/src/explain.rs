@@ -202,7 +202,7 @@ pub(crate) async fn plan_sql_explain(
             let change = change.ok_or_else(|| Error::unsupported("EXPLAIN of this statement"))?;
             let table = change.table(session)?;
             let rewrite = session.engine.tables.inspect(&table.id).await?;
-            let query = Box::pin(bind_change(session, &change, &rewrite)).await?;
+            let query = Box::pin(bind_change(session, &change, &rewrite, None)).await?;
             (query, change.verb(), table)
         }
     };
@@ -313,11 +313,19 @@ pub(crate) async fn lines(
             tell(step.unwrap_or_default(), plan.unwrap_or_default());
         }
     }
-    for (what, text) in &explained.told {
+    let mut told = explained.told.clone();
+    if explained.form.analyze {
+        // The plan has run by now.
+        let figures = explained.query.findings.device_figures();
+        if !figures.is_empty() {
+            told.push(("devices", figures.join("\n")));
+        }
+    }
+    for (what, text) in &told {
         tell(what, text);
     }
     if explained.form.is_json {
-        lines = vec![crate::explain_json::tree(&last, &explained.told)];
+        lines = vec![crate::explain_json::tree(&last, &told)];
     }
     let schema = explained.schema();
     let rows: ArrayRef = Arc::new(StringArray::from(lines));

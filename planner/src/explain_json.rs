@@ -44,7 +44,13 @@ fn operator(lines: &[(usize, &str)], at: &mut usize, depth: usize) -> Value {
 
 /// What a line says of its operator: `FilterExec: id@0 > 1, metrics=[output_rows=2, elapsed_compute=5µs]`.
 fn described(line: &str) -> Map<String, Value> {
-    let (name, rest) = line.split_once(": ").unwrap_or((line, ""));
+    // An operator without a detail has a comma before its figures.
+    let line = line.replacen(
+        ", metrics=[",
+        ": metrics=[",
+        usize::from(!line.contains(": ")),
+    );
+    let (name, rest) = line.split_once(": ").unwrap_or((&line, ""));
     let name = name.trim_end_matches(':');
     let (detail, figures) = match rest.split_once("metrics=[") {
         Some((detail, figures)) => (
@@ -121,7 +127,7 @@ mod tests {
     #[test]
     fn lines_become_a_tree() {
         let plan = "SortExec: expr=[id@0 ASC], metrics=[output_rows=1.50 K, elapsed_compute=2.5µs, spills=0]\n  \
-                    UnionExec\n    DataSourceExec: a\n    DataSourceExec: b";
+                    UnionExec, metrics=[]\n    DataSourceExec: a\n    DataSourceExec: b";
         let tree = tree(plan, &[("models", "m@1".to_owned())]);
         let found: Value = serde_json::from_str(&tree).unwrap();
         let expected = json!([{

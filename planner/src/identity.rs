@@ -11,7 +11,8 @@ use datafusion::arrow::datatypes::{DataType, Int32Type, Int64Type};
 use datafusion::error::DataFusionError;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
-use futures::StreamExt as _;
+use futures::future::BoxFuture;
+use futures::{FutureExt as _, StreamExt as _};
 
 use crate::engine::lock;
 use crate::error::Error;
@@ -54,6 +55,28 @@ pub(crate) fn numbered(
         Box::pin(RecordBatchStreamAdapter::new(schema, filled))
     };
     rows.map(fill).into_iter().collect()
+}
+
+/// What fills the identity columns of rows of a table; `None`: it has none.
+pub(crate) fn numberer(
+    session: &Session,
+    id: &str,
+    shape: &TableShape,
+) -> Option<impl Fn(RecordBatch) -> BoxFuture<'static, Result<RecordBatch, DataFusionError>>> {
+    let columns = columns_of(shape, 0);
+    let filler = (!columns.is_empty()).then(|| {
+        Arc::new(Filler {
+            tables: session.tables(),
+            taken: Arc::clone(&session.taken),
+            id: id.to_owned(),
+            columns,
+        })
+    })?;
+    Some(move |rows| {
+        let filler = Arc::clone(&filler);
+        let fill = async move { filler.fill(rows, |_| true).await };
+        fill.boxed()
+    })
 }
 
 /// Fills the identity columns of the rows that a stream of changes adds, if the table has any.

@@ -3,7 +3,7 @@
 //! Code map, in reading order: `engine` opens a warehouse; `session` prepares and executes the
 //! statements of one client; `settings` holds what `SET` changes; `bind` resolves names, options and
 //! models; `access` checks who may do what, `activity` lists the sessions; `logical`, `physical` have the operators that SQL lacks, `optimize` our rules; `catalog` shows the warehouse to
-//! the planner; `functions` are PostgreSQL's that the planner lacks; `transaction` is a block of statements; `query_meaning`
+//! the planner; `functions` are PostgreSQL's that the planner lacks; `memory` is what their values and batches on their way take; `transaction` is a block of statements; `query_meaning`
 //! is what a model's query means whoever trains it; `named` and `point_plan` are what makes a prepared statement cheap to run again; `distributed` brings plans and trainings to other machines; `execute` runs plans, `explain` shows them, and
 //! `commands` runs what is not a query. Parses no text itself, knows no wire protocol.
 
@@ -13,6 +13,7 @@ mod backend;
 mod bind;
 mod cast_errors;
 mod catalog;
+mod checkpoints;
 mod commands;
 mod constants;
 mod copy_options;
@@ -24,7 +25,9 @@ mod explain;
 mod explain_json;
 mod functions;
 mod identity;
+mod jobs;
 mod logical;
+mod memory;
 mod name_scope;
 mod named;
 mod observe;
@@ -35,8 +38,10 @@ mod point_plan;
 mod query_meaning;
 mod search_path;
 mod sequences;
+mod serial_sequence;
 mod session;
 mod settings;
+mod statement_clock;
 mod statement_run;
 mod streams;
 mod temporary;
@@ -46,23 +51,26 @@ mod transaction;
 mod workload;
 
 pub use access::{Identity, LoginFacts, RoleFacts, Subject};
-pub use activity::{Backend, BackendFacts, BackendState};
+pub use activity::{Backend, BackendFacts, BackendState, Encryption};
 pub use auspex_storage::{
     CheckReport, Deferral, ErrorPlace, Garbage, GarbageOptions, JsonKind, Key, PasswordVerifier,
-    Problem, ReferenceAction, Removed, TextLimit, generated_password,
+    Problem, ReferenceAction, Removed, TextLimit, generated_password, is_uuid, uuid_marks,
 };
 pub use bind::{ORIGIN_KEY, ml_functions};
 pub use catalog::facts::{
     CatalogFacts, FactsKind, ModelFacts, ObjectFacts, SettingFacts, TableRules,
 };
 pub use catalog::reference_facts::ReferenceFacts;
+pub use catalog::sequence_row::SequenceFacts;
 pub use copy_options::{CopyColumns, CopyFormat, CopyOptions};
 pub use distributed::{
-    Cluster, ClusterConfig, ClusterError, ClusterToken, WorkerConfig, WorkerNode,
+    Cluster, ClusterConfig, ClusterError, ClusterTls, ClusterToken, WorkerConfig, WorkerNode,
+    WorkerWatch,
 };
 pub use engine::{ClientFacts, Engine, EngineConfig, SecretText, SessionExtension, SessionFacts};
 pub use error::{Error, Report, Result, report_of};
-pub use functions::jsonb_text;
+pub use functions::{jsonb_text, uuid_text};
+pub use memory::KeptRows;
 pub use observe::StatementWatch;
 pub use session::{Prepared, STACK_BYTES, Session};
 pub use settings::Settings;

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex};
 use auspex_storage::{CatalogEntry, ViewDefinition, ViewObject};
 
 use crate::engine::lock;
+use crate::temporary::SCHEMA as TEMPORARY;
 
 tokio::task_local! {
     static NAMES: NameScope;
@@ -32,6 +33,8 @@ struct ViewNames {
     schemas: Vec<String>,
     /// The identities of objects by the schema and name that they had.
     objects: BTreeMap<(String, String), String>,
+    /// Whether names may mean temporary tables, as in a temporary view.
+    knows_temporary: bool,
 }
 
 impl ViewNames {
@@ -46,7 +49,16 @@ impl ViewNames {
         ViewNames {
             schemas,
             objects: objects.into_iter().map(object).collect(),
+            knows_temporary: false,
         }
+    }
+}
+
+impl ViewNames {
+    /// Whether a name may mean a temporary table: not where it meant another one when the view was made.
+    fn means_temporary(&self, name: &str) -> bool {
+        let mut objects = self.objects.keys();
+        self.knows_temporary && !objects.any(|(schema, known)| known == name && schema != TEMPORARY)
     }
 }
 
@@ -55,7 +67,7 @@ impl ViewNames {
 enum NameScope {
     /// The session's, in the query of a view to be.
     Defining(Arc<Mutex<Met>>),
-    /// The view's. No temporary table is known.
+    /// The view's. No temporary table is known, unless it is one itself.
     View(Arc<ViewNames>),
     /// The model's, in its training query.
     Training {
@@ -72,7 +84,10 @@ pub(crate) async fn in_view<T>(
     own_schema: &str,
     binding: impl Future<Output = T>,
 ) -> T {
-    let names = ViewNames::new(view.schemas_of_names(own_schema), &view.objects);
+    let names = ViewNames {
+        knows_temporary: own_schema == TEMPORARY,
+        ..ViewNames::new(view.schemas_of_names(own_schema), &view.objects)
+    };
     NAMES.scope(NameScope::View(Arc::new(names)), binding).await
 }
 
@@ -116,17 +131,18 @@ pub(crate) fn view_schemas() -> Option<Vec<String>> {
     of_view(|view| view.schemas.clone())
 }
 
-/// Whether a view is being bound.
+/// Whether a view is being bound that knows no temporary tables.
 pub(crate) fn is_in_view() -> bool {
-    let is_view = |names: &NameScope| matches!(names, NameScope::View(_));
+    let is_view =
+        |names: &NameScope| matches!(names, NameScope::View(view) if !view.knows_temporary);
     NAMES.try_with(is_view).unwrap_or(false)
 }
 
-/// Whether a name may mean a temporary table; views know none, a training query those that it was made with.
+/// Whether a name may mean a temporary table; lasting views know none, a training query those that it was made with.
 pub(crate) fn knows_temporary(name: &str) -> bool {
     let knows = |names: &NameScope| match names {
         NameScope::Defining(_) => true,
-        NameScope::View(_) => false,
+        NameScope::View(view) => view.means_temporary(name),
         NameScope::Training { temporary, .. } => {
             temporary.as_ref().is_none_or(|known| known.contains(name))
         }

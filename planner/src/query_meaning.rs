@@ -117,11 +117,10 @@ pub(crate) fn dialect() -> Option<Dialect> {
 
 /// Marks the start of a statement in a state, from which functions read the settings and the time: that of the training
 /// that is being repeated, if one is.
-pub(crate) fn mark_start(state: &mut SessionState) {
+pub(crate) fn mark_start(state: &mut SessionState, now: DateTime<Utc>) {
     state.mark_start_execution();
-    if let Ok(Some(start)) = BOUND.try_with(|bound| bound.start) {
-        state.execution_props_mut().query_execution_start_time = Some(start);
-    }
+    let start = BOUND.try_with(|bound| bound.start).ok().flatten();
+    state.execution_props_mut().query_execution_start_time = Some(start.unwrap_or(now));
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 
 mod models;
 
+use std::collections::BTreeMap;
 use std::fmt::{Debug, Formatter};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
@@ -13,7 +14,7 @@ use std::time::Duration;
 use auspex_sql::ParsedStatement;
 use auspex_storage::{CatalogEntry, RoleDefinition};
 use datafusion::arrow::array::RecordBatch;
-use datafusion::arrow::datatypes::{DataType, SchemaRef};
+use datafusion::arrow::datatypes::{DataType, FieldRef, SchemaRef};
 use datafusion::common::ScalarValue;
 use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion::prelude::{SessionConfig, SessionContext};
@@ -36,6 +37,7 @@ use crate::point_plan::PointPlan;
 use crate::query_meaning;
 use crate::sequences::Taken;
 use crate::settings::Settings;
+use crate::statement_clock::StatementClock;
 use crate::statement_run::{CopyIn, Outcome, StatementControl};
 use crate::streams;
 use crate::temporary::TemporaryTables;
@@ -59,6 +61,7 @@ pub struct Session {
     process_id: i32,
     settings: Settings,
     context: SessionContext,
+    pub(crate) clock: StatementClock,
     pub(crate) transaction: Transaction,
     pub(crate) temporary: TemporaryTables,
     /// The numbers of identity columns that it got.
@@ -70,6 +73,8 @@ pub struct Prepared {
     pub(crate) statement: ParsedStatement,
     schema: Option<SchemaRef>,
     parameter_types: Vec<DataType>,
+    /// The parameters that are uuids.
+    uuid_parameters: BTreeMap<usize, FieldRef>,
     /// Only the session that prepared it asks for it, so that nobody ever waits here.
     planned: Mutex<Arc<Planned>>,
 }
@@ -105,6 +110,11 @@ impl Prepared {
     /// The types of its parameters.
     pub fn parameter_types(&self) -> &[DataType] {
         &self.parameter_types
+    }
+
+    /// What tells of a parameter that it is a uuid, or an array of them.
+    pub fn uuid_parameter(&self, idx: usize) -> Option<&FieldRef> {
+        self.uuid_parameters.get(&idx)
     }
 
     /// Its text.
@@ -220,6 +230,7 @@ impl Session {
                 process_id,
                 settings,
                 context: SessionContext::new_with_state(state),
+                clock: StatementClock::default(),
                 transaction: Transaction::default(),
                 temporary: TemporaryTables::default(),
                 taken: Arc::default(),
@@ -310,6 +321,7 @@ impl Session {
         statement: &ParsedStatement,
         parameter_types: &[Option<DataType>],
     ) -> Result<Prepared> {
+        self.clock.start();
         self.engine.catalog.refresh().await?;
         let generation = self.engine.catalog.generation();
         let role_change = self.identity.changes();
@@ -319,12 +331,13 @@ impl Session {
         let named = Named::of(&self.engine.catalog.state());
         let typed = typed_values(statement, parameter_types);
         let planning = Box::pin(execute::plan(self, typed.as_ref().unwrap_or(statement)));
-        let mut work = named.scope(planning).await?;
+        let mut work = self.room().scope(named.scope(planning)).await?;
         if let Work::Late { given, .. } = &mut work {
             *given = parameter_types.to_vec();
         }
         let parameter_types = work.parameter_types(parameter_types)?;
         let schema = work.schema(&statement.statement, &parameter_types)?;
+        let uuid_parameters = work.uuid_parameters()?;
         let planned = Planned {
             generation: AtomicU64::new(generation),
             point: work.point_plan(&parameter_types, schema.as_ref()),
@@ -341,6 +354,7 @@ impl Session {
             statement: statement.clone(),
             schema,
             parameter_types,
+            uuid_parameters,
             planned: Mutex::new(Arc::new(planned)),
         })
     }
@@ -354,14 +368,23 @@ impl Session {
         control: &StatementControl,
     ) -> Option<Result<RecordBatch>> {
         let planned = prepared.planned();
+        if !self.engine.catalog.is_fresh() || !planned.is_current(self) {
+            return None;
+        }
+        self.point_rows(&planned, parameters, control)
+    }
+
+    /// The rows of a plan whose only inputs are parameters; `None` if it is another.
+    pub(crate) fn point_rows(
+        self: &Arc<Session>,
+        planned: &Planned,
+        parameters: &[ScalarValue],
+        control: &StatementControl,
+    ) -> Option<Result<RecordBatch>> {
         let point = planned.point.as_ref()?;
         let Work::Query { query, .. } = &planned.work else {
             return None;
         };
-        let catalog = &self.engine.catalog;
-        if !catalog.is_fresh() || !planned.is_current(self) {
-            return None;
-        }
         self.take_snapshot();
         let rows = point.run(parameters);
         streams::tell_findings(self, &query.findings, control);
@@ -375,6 +398,7 @@ impl Session {
         parameters: Vec<ScalarValue>,
         control: &StatementControl,
     ) -> Result<Outcome> {
+        self.clock.start();
         self.engine.catalog.refresh().await?;
         let role = self.role_limits();
         let slot = self
@@ -402,9 +426,10 @@ impl Session {
             let again = self.replan(prepared).await?;
             execute::run(self, prepared, &again, parameters, &inner).await
         };
+        let room = self.room();
         let outcome = tokio::select! {
             biased;
-            outcome = Box::pin(run) => outcome,
+            outcome = Box::pin(room.scope(run)) => outcome,
             // A commit may be durable already: only its own result tells.
             () = limits.token.cancelled(), if !execute::is_commit(&prepared.statement) => {
                 Err(Error::Cancelled)
@@ -490,7 +515,7 @@ impl Session {
             .with_config(config)
             .build();
         // Functions read the settings where the start of the statement is marked.
-        query_meaning::mark_start(&mut state);
+        query_meaning::mark_start(&mut state, self.now());
         state
     }
 }

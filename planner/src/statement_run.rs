@@ -2,6 +2,7 @@
 //!
 //! In: a cancel token and a channel for notices; out: rows or a command tag.
 
+use auspex_sql::without_url_secrets;
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::error::DataFusionError;
@@ -71,8 +72,9 @@ pub struct StatementControl {
 }
 
 impl StatementControl {
-    /// Sends a notice, if anybody listens.
-    pub fn notify(&self, notice: Notice) {
+    /// Sends a notice, if anybody listens; what it quotes of URLs is shown without secrets.
+    pub fn notify(&self, mut notice: Notice) {
+        notice.message = without_url_secrets(&notice.message).into_owned();
         // A closed channel means that the client has gone; the cancel token says so.
         let _ = self.notices.send(notice);
     }

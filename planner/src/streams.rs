@@ -29,6 +29,7 @@ use crate::engine::StatementWarning;
 use crate::error::{Error, Result};
 use crate::physical::warning_notice;
 use crate::session::{Limits, Session};
+use crate::statement_clock::timed;
 use crate::statement_run::StatementControl;
 
 /// The rows of a plan under PostgreSQL's column names; warns at its end of what predictions met.
@@ -39,10 +40,10 @@ pub(crate) async fn stream(
     control: &StatementControl,
 ) -> Result<SendableRecordBatchStream> {
     let Some(cluster) = session.engine.cluster() else {
-        let (physical, task) = physical(query, &query.state, parameters, control).await?;
+        let (physical, task) = physical(session, query, &query.state, parameters, control).await?;
         return one_stream(session, query, execute_stream(physical, task)?, control);
     };
-    let (state, plan) = ready_to_plan(query, &query.state, parameters, control)?;
+    let (state, plan) = ready_to_plan(session, query, &query.state, parameters, control)?;
     let plan = state.create_physical_plan(&plan).await?;
     let (engine, bytes) = (&session.engine, session.settings().min_distributed_bytes());
     let rows = distributed::rows(&cluster, engine, &state, plan, bytes, &control.cancel);
@@ -104,7 +105,7 @@ pub(crate) async fn streams(
     let state = SessionStateBuilder::new_from_existing(query.state.clone())
         .with_config(config)
         .build();
-    let (physical, task) = physical(query, &state, parameters, control).await?;
+    let (physical, task) = physical(session, query, &state, parameters, control).await?;
     let is_small = scanned_bytes(&physical) < PARALLEL_BYTES;
     if is_small && has_exchange(&physical) {
         let stream = execute_stream(physical, task)?;
@@ -180,18 +181,20 @@ fn scanned_bytes(plan: &Arc<dyn ExecutionPlan>) -> u64 {
 }
 
 async fn physical(
+    session: &Session,
     query: &BoundQuery,
     state: &SessionState,
     parameters: Vec<ScalarValue>,
     control: &StatementControl,
 ) -> Result<(Arc<dyn ExecutionPlan>, Arc<TaskContext>)> {
-    let (state, plan) = ready_to_plan(query, state, parameters, control)?;
+    let (state, plan) = ready_to_plan(session, query, state, parameters, control)?;
     let physical = crate::physical::ready(&state, &plan).await?;
     Ok((physical, Arc::new(TaskContext::from(&state))))
 }
 
 /// The query with its parameters, and the state that plans it for its statement.
 fn ready_to_plan(
+    session: &Session,
     query: &BoundQuery,
     state: &SessionState,
     parameters: Vec<ScalarValue>,
@@ -208,10 +211,12 @@ fn ready_to_plan(
         .config()
         .clone()
         .with_extension(Arc::new(control.clone()));
-    let state = SessionStateBuilder::new_from_existing(state.clone())
+    let mut state = SessionStateBuilder::new_from_existing(state.clone())
         .with_config(config)
         .build();
-    Ok((state, plan))
+    // It may have been bound long before.
+    state.execution_props_mut().query_execution_start_time = Some(session.now());
+    Ok((state, timed(plan, session.clock.started())?))
 }
 
 type Batch = std::result::Result<RecordBatch, DataFusionError>;

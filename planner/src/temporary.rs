@@ -1,13 +1,13 @@
-//! Temporary tables: managed tables that one session alone knows, and that end with it.
+//! Temporary tables and views: managed tables and stored queries that one session alone knows, and that end with it.
 //!
-//! In: `CREATE TEMPORARY TABLE`; out: entries that the catalog does not have. Their files lie among those of other tables;
+//! In: `CREATE TEMPORARY TABLE`, `CREATE TEMPORARY VIEW`; out: entries that the catalog does not have. Their files lie among those of other tables;
 //! what a crash leaves is garbage that no log names.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use auspex_storage::CatalogEntry;
+use auspex_storage::{CatalogEntry, Definition};
 
 use crate::engine::lock;
 use crate::name_scope;
@@ -71,6 +71,9 @@ impl Session {
         let Some(entry) = self.temporary.remove(name) else {
             return false;
         };
+        if !matches!(entry.definition, Definition::Table(_)) {
+            return true;
+        }
         if let Err(error) = self.engine.tables.remove_managed(&entry.id).await {
             tracing::warn!(%error, name, "could not remove the files of a temporary table");
         }

@@ -116,6 +116,11 @@ impl Workload {
     }
 }
 
+/// The engine's pool, if a pool is a role's.
+pub(crate) fn pool_below(pool: &Arc<dyn MemoryPool>) -> Option<&Arc<dyn MemoryPool>> {
+    pool.downcast_ref::<RolePool>().map(|pool| &pool.engine)
+}
+
 /// The engine's memory with a bound for one role.
 struct RolePool {
     role: String,

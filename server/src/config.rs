@@ -26,6 +26,7 @@ const NAMES: &[&str] = &[
     "authentication_timeout",
     "cache_size",
     "catalog_refresh_interval",
+    "cluster_tls",
     "cluster_token_file",
     "hba",
     "http",
@@ -200,6 +201,7 @@ impl Config {
             Some(size) => engine.cache_bytes = bytes(size)?,
         }
         show(&mut engine, &listen, memory_limit);
+        crate::allocator::suit(engine.memory_limit_bytes);
         Ok(Config {
             listen,
             engine,

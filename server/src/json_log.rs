@@ -1,9 +1,11 @@
-//! The server's log as one JSON object a line, for those who collect logs.
+//! The server's log: one JSON object a line, for those who collect logs, or lines for people.
 //!
-//! In: events; out: lines with time, level, target, message and the event's own fields.
+//! In: events; out: lines with time, level, target, message and the event's own fields, without secrets of URLs.
 
 use std::fmt::{Debug, Write as _};
+use std::io::Write;
 
+use auspex_sql::without_url_secrets;
 use serde_json::{Map, Value};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber};
@@ -48,11 +50,12 @@ impl Visit for Fields {
         let mut text = String::new();
         // Writing into a string does not fail.
         let _ = write!(text, "{value:?}");
-        self.0.insert(field.name().to_owned(), text.into());
+        self.record_str(field, &text);
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.0.insert(field.name().to_owned(), value.into());
+        let shown = without_url_secrets(value).into_owned();
+        self.0.insert(field.name().to_owned(), shown.into());
     }
 
     fn record_i64(&mut self, field: &Field, value: i64) {
@@ -69,5 +72,22 @@ impl Visit for Fields {
 
     fn record_bool(&mut self, field: &Field, value: bool) {
         self.0.insert(field.name().to_owned(), value.into());
+    }
+}
+
+/// Standard error for lines that people read, each of which arrives in one piece.
+#[derive(Debug)]
+pub(crate) struct LogLines;
+
+impl Write for LogLines {
+    fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
+        let text = String::from_utf8_lossy(line);
+        let shown = without_url_secrets(&text);
+        std::io::stderr().lock().write_all(shown.as_bytes())?;
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        std::io::stderr().flush()
     }
 }

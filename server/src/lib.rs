@@ -3,9 +3,10 @@
 //! In: bytes of PostgreSQL's protocol, or a command line; out: answers of the planner. Code map, in
 //! reading order: `cli` has the commands; `config` and its siblings read flags, environment and file; `auth` decides who is
 //! let in; `protocol` is the wire; `pg_catalog` is what clients ask about the database itself; `http` is the port for health and metrics, `json_log` the
-//! log as JSON; `sqlstate` turns failures
+//! log as JSON, `allocator` what the process keeps of freed memory; `sqlstate` turns failures
 //! into what clients read. Plans no query and learns no model: that is `auspex-planner`'s.
 
+mod allocator;
 mod auth;
 pub mod cli;
 mod config;
@@ -18,6 +19,6 @@ mod protocol;
 mod sqlstate;
 
 pub use auth::{HbaRule, RuleError, Tls, TlsError, TlsFiles, default_rules, hba_rules};
-pub use http::HttpServer;
+pub use http::{HttpServer, Watched};
 pub use pg_catalog::PgCatalog;
 pub use protocol::{ListenError, Listener, Server, ServerHandle, ServerOptions};

@@ -142,6 +142,8 @@ pub enum RoleStatement {
 pub enum PrivilegeKind {
     /// A table or view.
     Table,
+    /// A sequence.
+    Sequence,
     /// A schema.
     Schema,
     /// A model.
@@ -161,6 +163,7 @@ impl PrivilegeKind {
     pub fn words(self) -> &'static str {
         match self {
             Self::Table => "TABLE",
+            Self::Sequence => "SEQUENCE",
             Self::Schema => "SCHEMA",
             Self::Model => "MODEL",
             Self::Location => "EXTERNAL LOCATION",
@@ -174,6 +177,7 @@ impl PrivilegeKind {
     pub fn privileges(self) -> &'static [&'static str] {
         match self {
             Self::Table => &["SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE"],
+            Self::Sequence => &["USAGE", "SELECT", "UPDATE"],
             Self::Schema => &["USAGE", "CREATE", "CREATE MODEL"],
             Self::Model => &["EXECUTE", "SELECT"],
             Self::Location => &["READ", "WRITE"],

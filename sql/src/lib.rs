@@ -14,7 +14,7 @@
 //! - `reference`: names of models and versions.
 //! - `parser`: one module per family of statements; `parser::sql` hands the rest to DataFusion.
 //! - `function`: calls of model functions in the parsed tree.
-//! - `redact`: a text as logs may keep it.
+//! - `redact`, `redact_urls`: a text as logs may keep it.
 //! - `error`: what can go wrong.
 //!
 //! **Invariant:** every span in the tree, sqlparser's included, is a byte range of the parsed text ([`span_of`]).
@@ -30,7 +30,9 @@ mod model_forms;
 mod parser;
 mod postgres_forms;
 mod redact;
+mod redact_urls;
 mod reference;
+mod sequence_statement;
 mod statement;
 #[cfg(test)]
 mod tests;
@@ -46,8 +48,10 @@ pub use function::{PredictArgs, PredictKind, ScalarPredict, ml_function, scalar_
 pub use lexer::span_of;
 pub use parser::{literal_option, parse, parse_query};
 pub use postgres_forms::{EVERY_COLUMN, NO_COLUMN, OVERRIDING_SYSTEM, OVERRIDING_USER};
-pub use redact::redacted;
+pub use redact::{redacted, redacted_start};
+pub use redact_urls::without_url_secrets;
 pub use reference::parse_model_ref;
+pub use sequence_statement::{SequenceAction, SequenceOptions, SequenceStatement};
 pub use statement::{
     AlterAction, AlterModel, Apply, Connection, CreateLakeObject, CreateModel, CreateTable,
     DropLakeObject, DropModel, Evaluate, Explain, ExportModel, Fetch, FetchCount, Forecast,

@@ -198,7 +198,7 @@ fn versions_first(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
 
 const VERSIONS: [&str; 3] = ["VERSION", "TIMESTAMP", "SYSTEM_TIME"];
 
-/// Where `x` or `AS x` begins that stands between a table's name and an index.
+/// Where `x`, `AS x` or `x(a, b)` begins that stands between a table's name and an index.
 fn alias_before(tokens: &[TokenWithSpan], end: usize) -> Option<usize> {
     let is_name = |at: usize| matches!(tokens[at].token, Token::Word(_));
     let begins = |at: usize| {
@@ -207,6 +207,7 @@ fn alias_before(tokens: &[TokenWithSpan], end: usize) -> Option<usize> {
         ];
         BEFORE.iter().any(|word| is_word(tokens.get(at), word))
     };
+    let end = column_names_before(tokens, end).unwrap_or(end);
     let alias = end.checked_sub(1).filter(|at| is_name(*at))?;
     if is_word(tokens.get(alias), "TO") {
         // RESTORE TABLE t TO VERSION AS OF 3.
@@ -217,6 +218,21 @@ fn alias_before(tokens: &[TokenWithSpan], end: usize) -> Option<usize> {
         true => (before > 0 && is_name(before - 1)).then_some(before),
         false => (is_name(before) && !begins(before)).then_some(alias),
     }
+}
+
+/// Where the `(a, b)` begins that stands before an index.
+fn column_names_before(tokens: &[TokenWithSpan], end: usize) -> Option<usize> {
+    let close = end.checked_sub(1)?;
+    if tokens[close].token != Token::RParen {
+        return None;
+    }
+    let is_listed = |token: &TokenWithSpan| matches!(token.token, Token::Word(_) | Token::Comma);
+    let names = tokens[..close]
+        .iter()
+        .rev()
+        .take_while(|token| is_listed(token));
+    let open = close.checked_sub(names.count() + 1)?;
+    (tokens[open].token == Token::LParen).then_some(open)
 }
 
 /// Where the expression of a version ends.

@@ -5,18 +5,37 @@
 
 use std::borrow::Cow;
 
+use crate::redact_urls::without_url_secrets;
+
 /// Words of the statements that carry secrets.
 const SECRET_WORDS: [&str; 3] = ["CREDENTIAL", "CATALOG", "PASSWORD"];
 /// What stands for a string.
 const HIDDEN: &str = "'***'";
 
-/// The text with `'***'` for every string, if one of its statements may hold a secret, and for words in a string's place.
+/// The text with `'***'` for every string, if one of its statements may hold a secret, and for words in a string's place;
+/// URLs lose theirs in any statement.
 pub fn redacted(text: &str) -> Cow<'_, str> {
     let upper = text.to_ascii_uppercase();
     match SECRET_WORDS.iter().any(|word| upper.contains(word)) {
-        true => Cow::Owned(without_strings(text, !upper.contains("PG_CATALOG"))),
-        false => Cow::Borrowed(text),
+        true => {
+            let shown = without_strings(text, !upper.contains("PG_CATALOG"));
+            Cow::Owned(without_url_secrets(&shown).into_owned())
+        }
+        false => without_url_secrets(text),
     }
+}
+
+/// The first bytes of a text, about `n_bytes` of them, without secrets.
+pub fn redacted_start(text: &str, n_bytes: usize) -> Cow<'_, str> {
+    let mut start = &text[..text.floor_char_boundary(n_bytes)];
+    // Of a URL that is cut off nobody can tell what is a password.
+    if start.len() < text.len()
+        && let Some(at) = start.rfind("://")
+        && !start[at..].contains(|c: char| c.is_whitespace() || matches!(c, '\'' | '"' | '`'))
+    {
+        start = &start[..at + 3];
+    }
+    redacted(start)
 }
 
 /// Replaces what stands in quotes of any kind; a quote without an end takes the rest with it.
@@ -92,6 +111,21 @@ fn quoted_end(text: &str) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_url_that_is_cut_off_shows_nothing() {
+        let text = "COPY t FROM 'https://user:1234@host/x.csv'";
+        assert_eq!(redacted_start(text, 30), "COPY t FROM 'https://");
+        assert_eq!(redacted_start(text, 8), "COPY t F");
+        assert_eq!(
+            redacted_start(text, 99),
+            "COPY t FROM 'https://***@host/x.csv'"
+        );
+        assert_eq!(
+            redacted("CREATE CATALOG c TYPE iceberg WITH (uri = https://u:hush@h)"),
+            "CREATE CATALOG c TYPE iceberg WITH (uri = '***')"
+        );
+    }
 
     #[test]
     fn strings_of_statements_with_secrets_are_hidden() {

@@ -7,6 +7,7 @@ use datafusion::sql::parser::Statement as SqlStatement;
 use datafusion::sql::sqlparser::ast::{CreateTable as SqlCreateTable, Expr, Query, SelectItem};
 
 use crate::access_statement::{AlterOwner, DefaultPrivileges, Grant, RoleStatement};
+use crate::sequence_statement::SequenceStatement;
 
 /// A half-open range of byte offsets in the text that was parsed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -87,6 +88,8 @@ pub enum Statement {
     ShowLakeObjects(LakeObject),
     /// `SET CONSTRAINTS`: each statement looks at keys, and none at references, so that it changes nothing.
     SetConstraints,
+    /// `CREATE SEQUENCE`, `ALTER SEQUENCE`.
+    Sequence(Box<SequenceStatement>),
     /// `FETCH`, `MOVE`.
     Fetch(Fetch),
     /// Any other SQL.

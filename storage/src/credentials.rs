@@ -203,9 +203,19 @@ impl ExternalCatalogDefinition {
         if let Some(expected) = expected {
             return Err(invalid("uri", uri, expected));
         }
-        let has_user = |url: Url| !url.username().is_empty() || url.password().is_some();
-        if Url::parse(uri).is_ok_and(has_user) {
-            return Err(invalid("uri", "***", "a URL without user and password"));
+        let is_rest = kind == "rest";
+        let shows_secret = |text: &String| match Url::parse(text) {
+            Ok(url) => {
+                let has_user = !url.username().is_empty() || url.password().is_some();
+                has_user || is_rest && url.query().is_some()
+            }
+            Err(_) => is_rest,
+        };
+        for option in ["uri", "oauth2_server_uri"] {
+            if open.get(option).is_some_and(shows_secret) {
+                let expected = "a URL without user, password and parameters";
+                return Err(invalid(option, "***", expected));
+            }
         }
         let sealed = match sealed.is_empty() {
             true => String::new(),

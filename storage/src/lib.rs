@@ -18,6 +18,7 @@
 //! **Invariant:** only `Warehouse::open_with`, `Stores` and `Locations` know that files can be local.
 
 mod catalog;
+mod checkpoints;
 mod credentials;
 mod durable_store;
 mod error;
@@ -35,21 +36,23 @@ pub use catalog::{
     Catalog, CatalogEntry, CatalogState, Change, ColumnDefinition, CredentialDefinition,
     DefaultGrant, Definition, ExternalCatalogDefinition, ExternalFormat, ExternalTableDefinition,
     GRANT_OPTION, Grants, LocationDefinition, ModelDefinition, ObjectKind, PUBLIC_ROLE,
-    PUBLIC_SCHEMA, RESERVED_SCHEMAS, RoleDefinition, TableDefinition, TableReference,
-    ViewDefinition, ViewObject, columns_of, schema_of,
+    PUBLIC_SCHEMA, RESERVED_SCHEMAS, RoleDefinition, SequenceDefinition, SequenceOwner,
+    TableDefinition, TableReference, ViewDefinition, ViewObject, columns_of, schema_of,
 };
+pub use checkpoints::{CheckpointStore, CheckpointedRun};
 pub use credentials::CredentialKey;
-pub use error::{Error, ErrorPlace, Result};
+pub use error::{CatalogFailure, Error, ErrorPlace, Result};
 pub use locations::Locations;
 pub use models::{ModelStore, Published};
 pub use passwords::{PasswordVerifier, generated_password, random};
 pub use stores::{PostponedFiles, StoreOptions, StoreRegistry, Stores};
 pub use tables::{
-    BlockMark, CHANGE_COLUMNS, ChangeCounts, Deferral, FILE_COLUMN, Identity, JsonKind, Key,
-    OptimizeOptions, Optimized, ROW_COLUMN, Reference, ReferenceAction, Repeated, Rewrite,
-    RewriteOptions, RowAction, RowChecks, ScanForm, SnapshotFile, TableCommit, TableDetail,
-    TableOperation, TableShape, TableSnapshot, Tables, TextLimit, VersionSpec, compression_by_name,
-    divide_by_rows, format_by_name, shown_time, stored_schema,
+    Accept, BlockMark, CHANGE_COLUMNS, ChangeCounts, Deferral, FILE_COLUMN, Identity, InsertRules,
+    JsonKind, Key, Number, OnConflict, OptimizeOptions, Optimized, ROW_COLUMN, Reference,
+    ReferenceAction, Repeated, Rewrite, RewriteOptions, RowAction, RowChecks, ScanForm,
+    SnapshotFile, TableCommit, TableDetail, TableOperation, TableShape, TableSnapshot, Tables,
+    TextLimit, VersionSpec, compression_by_name, divide_by_rows, format_by_name, is_uuid,
+    shown_time, stored_schema, uuid_marks,
 };
 pub use upkeep::{CheckReport, Garbage, GarbageOptions, Problem, Removed, Upkeep};
 pub use warehouse::Warehouse;

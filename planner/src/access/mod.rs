@@ -192,6 +192,7 @@ impl Access {
             }
             Definition::Schema => format!("SCHEMA {}", entry.name),
             Definition::Model(_) => format!("MODEL {}", display_name(entry)),
+            Definition::Sequence(_) => format!("SEQUENCE {}", display_name(entry)),
             definition => format!("{} {}", kind_name(definition).to_uppercase(), entry.name),
         };
         Error::PermissionDenied {
@@ -213,6 +214,7 @@ pub(crate) fn own(session: &Session, entry: &mut CatalogEntry) {
         ObjectKind::Table | ObjectKind::ExternalTable | ObjectKind::View => "TABLE",
         ObjectKind::Model => "MODEL",
         ObjectKind::Schema => "SCHEMA",
+        ObjectKind::Sequence => "SEQUENCE",
         _ => return,
     };
     for default in &owner.default_grants {

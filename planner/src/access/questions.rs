@@ -157,6 +157,7 @@ fn acl(entry: &CatalogEntry) -> Option<Vec<String>> {
     let all = match entry.kind() {
         ObjectKind::Schema => "UCM",
         ObjectKind::Model => "rX",
+        ObjectKind::Sequence => "rwU",
         _ => "arwdD",
     };
     let mut items = vec![format!("{0}={all}/{0}", entry.owner)];

@@ -39,6 +39,8 @@ pub struct ObjectFacts {
     pub comment: Option<String>,
     /// Those of COMMENT ON COLUMN, by the column's number from 1.
     pub column_comments: BTreeMap<usize, String>,
+    /// Its options as PostgreSQL spells them: `security_barrier=true`.
+    pub options: Vec<String>,
     /// What it is.
     pub kind: FactsKind,
 }
@@ -54,6 +56,8 @@ pub enum FactsKind {
     ExternalTable,
     /// A stored query.
     View(String),
+    /// Numbers, one after the other.
+    Sequence,
     /// A model.
     Model(ModelFacts),
 }
@@ -112,7 +116,7 @@ impl CatalogFacts {
         CatalogFacts { session }
     }
 
-    fn session(&self) -> Result<Arc<Session>> {
+    pub(super) fn session(&self) -> Result<Arc<Session>> {
         self.session
             .upgrade()
             .ok_or_else(|| DataFusionError::Internal("the session has ended".to_owned()).into())
@@ -265,6 +269,7 @@ fn facts(entry: &Arc<CatalogEntry>) -> Option<ObjectFacts> {
         Definition::Table(_) => FactsKind::Table,
         Definition::ExternalTable(_) => FactsKind::ExternalTable,
         Definition::View(view) => FactsKind::View(view.text.clone()),
+        Definition::Sequence(_) => FactsKind::Sequence,
         Definition::Model(model) => FactsKind::Model(model_facts(model)),
         // What lies in no schema is no relation.
         _ => return None,
@@ -276,6 +281,12 @@ fn facts(entry: &Arc<CatalogEntry>) -> Option<ObjectFacts> {
         owner: entry.owner.clone(),
         comment: entry.comment.clone(),
         column_comments: column_comments(entry),
+        options: match &entry.definition {
+            Definition::View(view) if view.security_barrier => {
+                vec!["security_barrier=true".to_owned()]
+            }
+            _ => Vec::new(),
+        },
         kind,
     })
 }

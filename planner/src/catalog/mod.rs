@@ -6,12 +6,14 @@
 pub(crate) mod binding;
 pub(crate) mod facts;
 mod foreign;
+mod job_views;
 mod lake_views;
 pub(crate) mod lineage;
 pub(crate) mod pins;
 pub(crate) mod reference_facts;
 pub(crate) mod rows;
 mod schema;
+pub(crate) mod sequence_row;
 pub(crate) mod system;
 
 use std::collections::BTreeMap;

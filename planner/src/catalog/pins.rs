@@ -10,8 +10,8 @@ use std::sync::{Arc, Mutex};
 
 use auspex_sql::VersionRef;
 use auspex_storage::{
-    CatalogEntry, Definition, ExternalTableDefinition, TableSnapshot, Tables, VersionSpec,
-    ViewDefinition,
+    CatalogEntry, Definition, Error as StorageError, ExternalTableDefinition, TableSnapshot,
+    Tables, VersionSpec, ViewDefinition,
 };
 use datafusion::catalog::TableProvider;
 use datafusion::execution::SessionState;
@@ -190,6 +190,15 @@ impl Pins {
         })
     }
 
+    /// A table of another catalog is not there as the version that is repeated read it.
+    fn lost_snapshot(&self, name: &str, what: &str) -> Error {
+        let version = self.wanted.as_ref().map_or("", |wanted| &wanted.version);
+        let message =
+            format!("table \"{name}\", on which model version \"{version}\" was trained, {what}");
+        let hint = "Its own catalog keeps and expires its snapshots; train on the rows of now.";
+        Error::invalid("55000", message, Some(hint))
+    }
+
     async fn provider(
         &self,
         name: &str,
@@ -335,14 +344,27 @@ pub(crate) async fn foreign(
     if let Some(known) = known {
         return Ok(Some(known.provider));
     }
-    if pins.wanted.is_some() {
-        return Err(Error::unsupported(
-            "ON SNAPSHOT OF a table of another catalog",
-        ));
-    }
-    match tables.foreign(catalog, namespace, table, version).await? {
-        None => Ok(None),
-        Some((provider, snapshot)) => {
+    let wanted = pins.wanted(&name, None)?;
+    let snapshot = wanted.map(|recorded| &recorded.snapshot);
+    let at = snapshot.and_then(|snapshot| snapshot.version);
+    let version = at.map_or(version, VersionSpec::Number);
+    let opened = tables.foreign(catalog, namespace, table, version).await;
+    let found = match (opened, at) {
+        (Err(StorageError::UndefinedSnapshot { .. }), Some(at)) => {
+            return Err(pins.lost_snapshot(&name, &format!("has snapshot {at} no more")));
+        }
+        (opened, _) => opened?,
+    };
+    match (found, snapshot) {
+        (None, None) => Ok(None),
+        (None, Some(_)) => Err(pins.lost_snapshot(&name, "was dropped")),
+        (Some((_, now)), Some(then)) if now.location != then.location => {
+            Err(pins.lost_snapshot(&name, "is another table"))
+        }
+        (Some((_, now)), Some(then)) if now.version != then.version => {
+            Err(pins.lost_snapshot(&name, "had no snapshot then"))
+        }
+        (Some((provider, snapshot)), _) => {
             let recorded = Recorded::of_file(snapshot);
             pins.provider(&name, async { Ok((provider, recorded)) })
                 .await
@@ -377,6 +399,30 @@ pub(crate) fn used_version(
     };
     let number = binding.used_version(of, entry, asked(version).as_deref())?;
     Ok(Some(VersionRef::Number(number)))
+}
+
+/// A model or a version of it as it was found; in a training that is repeated, what was used then and is gone is that.
+pub(crate) fn found_model<T>(found: Result<T>) -> Result<T> {
+    let Ok(pins) = PINS.try_with(Arc::clone) else {
+        return found;
+    };
+    let (Some((of, _)), Err(error)) = (pins.repeated(), &found) else {
+        return found;
+    };
+    let what = match error {
+        Error::Undefined {
+            kind: "model",
+            name,
+            ..
+        } => format!("model \"{name}\""),
+        Error::UndefinedVersion { model, version, .. } => {
+            format!("version {version} of model \"{model}\"")
+        }
+        _ => return found,
+    };
+    let message = format!("{what}, with which model version \"{of}\" was trained, was dropped");
+    let hint = "Its predictions were among the rows of that training; train on the rows of now.";
+    Err(Error::invalid("55000", message, Some(hint)))
 }
 
 /// Takes down a model version that a training uses.

@@ -24,7 +24,7 @@ pub struct ReferenceFacts {
 }
 
 /// The references of a table.
-pub(super) async fn references(
+pub(crate) async fn references(
     session: &Session,
     entry: &CatalogEntry,
     shape: &TableShape,

@@ -13,7 +13,7 @@ use datafusion::datasource::empty::EmptyTable;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
 
-use super::pins;
+use super::{pins, sequence_row};
 use crate::access::{as_role, is_writer_of};
 use crate::bind::bind_query;
 use crate::error::Error;
@@ -115,6 +115,9 @@ impl SchemaProvider for WarehouseSchema {
                 Some("Use it in ML.PREDICT(MODEL name, ...), or DESCRIBE MODEL name."),
             )
             .into()),
+            Definition::Sequence(sequence) => Ok(Some(
+                Box::pin(sequence_row::of(&session, &entry, sequence)).await?,
+            )),
             _ => {
                 let state = session.context().state();
                 Ok(Some(Box::pin(pins::table(&session, &entry, &state)).await?))

@@ -17,6 +17,7 @@ use datafusion::logical_expr::{Expr, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 use serde_json::Value;
 
+use super::job_views;
 use super::lake_views;
 use super::lineage;
 use super::pins::refuse_unpinned;
@@ -145,6 +146,7 @@ const NAMES: &[&str] = &[
     "devices",
     "estimators",
     "external_locations",
+    "jobs",
     "lineage",
     "model_versions",
     "models",
@@ -243,6 +245,7 @@ impl SystemTable {
     fn columns(&self) -> Columns {
         match self.name {
             "audit_log" => AUDIT_LOG,
+            "jobs" => job_views::COLUMNS,
             "lineage" => lineage::COLUMNS,
             "models" => MODELS,
             "model_versions" => MODEL_VERSIONS,
@@ -261,6 +264,7 @@ impl SystemTable {
     async fn rows(&self, session: &Session) -> Result<Vec<Vec<Cell>>> {
         Ok(match self.name {
             "audit_log" => audit_log(session),
+            "jobs" => job_views::rows(session),
             "lineage" => lineage::rows(session).await?,
             "models" => models(session).await?,
             "model_versions" => model_versions(session).await?,

@@ -255,6 +255,8 @@ impl Copy {
         let file = self.file(session, &shape, &places).await?;
         let state = session.state(None);
         let rows = engine.tables.provider(&file, &state).await?;
+        let wanted = places.iter().map(|idx| shape.columns()[*idx].name());
+        check_columns(&self.path, &rows.schema(), wanted)?;
         let mut given = GivenTables::default();
         let private = given.give("copy", rows);
         let is_csv = self.format()? == ExternalFormat::Csv;
@@ -403,6 +405,27 @@ impl Copy {
             LogicalPlanBuilder::copy_to(bound.plan, place, file_type, options, vec![])?.build()?;
         let written = count_rows(stream(session, &bound, Vec::new(), control).await?);
         target.finish(written).await
+    }
+}
+
+/// Fails if a file that says its columns itself lacks one that is to be filled.
+fn check_columns<'a>(
+    path: &str,
+    found: &Schema,
+    mut wanted: impl Iterator<Item = &'a String>,
+) -> Result<()> {
+    let lacks = |name: &&String| found.column_with_name(name).is_none();
+    match wanted.find(lacks) {
+        Some(name) => {
+            let message = format!("file \"{path}\" has no column \"{name}\"");
+            let found: Vec<&str> = found.fields().iter().map(|f| f.name().as_str()).collect();
+            let hint = format!(
+                "Its columns are {}. Name those to fill: COPY t (a, b) FROM ...",
+                found.join(", ")
+            );
+            Err(Error::invalid("42703", message, Some(&hint)))
+        }
+        None => Ok(()),
     }
 }
 

@@ -1,13 +1,14 @@
-//! `CREATE INDEX`, which tools send along with their tables.
+//! `CREATE INDEX` and `DROP INDEX`, which tools send along with their tables.
 //!
-//! In: the statement; out: of a unique index a unique constraint; of any other a NOTICE that nothing was built, since files
-//! are left out by the bounds of their columns.
+//! In: the statement; out: of a unique index a unique constraint, which a drop takes away again; of any other a NOTICE that
+//! nothing was built, since files are left out by the bounds of their columns.
 
 use std::sync::Arc;
 
+use auspex_storage::{CatalogEntry, Definition, Key};
 use datafusion::sql::sqlparser::ast::{
-    self, AlterTableOperation, Ident, KeyOrIndexDisplay, NullsDistinctOption, TableConstraint,
-    UniqueConstraint,
+    self, AlterTableOperation, Ident, KeyOrIndexDisplay, NullsDistinctOption, ObjectName,
+    TableConstraint, UniqueConstraint,
 };
 
 use super::alter_table::change_definition;
@@ -96,4 +97,63 @@ async fn create_unique(
         }
         Err(error) => Err(error),
     }
+}
+
+/// `DROP INDEX`.
+pub(super) async fn drop(
+    session: &Arc<Session>,
+    names: &[ObjectName],
+    if_exists: bool,
+    text: &str,
+    control: &StatementControl,
+) -> Result<String> {
+    for name in names {
+        let (schema, index) = session.object_parts(&name_parts(name))?;
+        let Some((table, key)) = keyed(session, &schema, &index).await else {
+            let message = match if_exists {
+                true => format!("index \"{index}\" does not exist, skipping"),
+                false => format!("no index \"{index}\" was built, nothing is dropped"),
+            };
+            control.notify(Notice::plain(message));
+            continue;
+        };
+        if key.is_primary {
+            let message = format!(
+                "cannot drop index {index} because constraint {index} on table {} requires it",
+                table.name
+            );
+            let hint = "ALTER TABLE ... DROP CONSTRAINT drops the constraint.";
+            return Err(Error::invalid("2BP01", message, Some(hint)));
+        }
+        let operation = AlterTableOperation::DropConstraint {
+            if_exists: false,
+            name: Ident::with_quote('"', index),
+            drop_behavior: None,
+        };
+        let place = [&table.schema, &table.name].map(|part| Ident::with_quote('"', part.as_str()));
+        let place = ObjectName::from(place.to_vec());
+        let operations = std::slice::from_ref(&operation);
+        let change = change_definition(session, (&place, false), operations, text, control);
+        Box::pin(change).await?;
+    }
+    Ok("DROP INDEX".to_owned())
+}
+
+/// The table of a schema that has a key of a name.
+async fn keyed(session: &Session, schema: &str, name: &str) -> Option<(Arc<CatalogEntry>, Key)> {
+    let state = session.engine.catalog.state();
+    for table in state.entries(schema) {
+        if !matches!(table.definition, Definition::Table(_)) {
+            continue;
+        }
+        // A table that cannot be read has no key to drop.
+        let Ok(shape) = session.engine.tables.shape(&table.id).await else {
+            continue;
+        };
+        let key = shape.keys().into_iter().find(|key| key.name == name);
+        if let Some(key) = key {
+            return Some((Arc::clone(table), key));
+        }
+    }
+    None
 }

@@ -11,14 +11,17 @@ mod dml;
 mod extensions;
 mod first_rows;
 mod indexes;
+mod insert_values;
 mod lake;
 mod maintenance;
 mod models;
 mod privileges;
 mod role_dependents;
 mod roles;
+mod sequences;
 mod set_role;
 mod settings;
+mod show_create;
 mod table_keys;
 mod table_references;
 mod table_shape;
@@ -48,6 +51,7 @@ pub(crate) use models::{
     SHOW_MODELS, describe_model, run_train_call, train_call, train_call_schema,
 };
 pub(crate) use settings::{show, show_schema};
+pub(crate) use show_create::show_create;
 pub(crate) use tables::describe_table;
 
 /// Whether a statement can be run at all; settles those that need no work.
@@ -60,13 +64,26 @@ pub(crate) fn check(statement: &ast::Statement) -> Result<Work> {
         S::UNLISTEN { .. } => Work::Nothing("UNLISTEN"),
         S::Reset(_) | S::Comment { .. } | S::CreateIndex(_) => Work::Command,
         S::Drop {
-            object_type: ObjectType::Table | ObjectType::View | ObjectType::Schema,
+            object_type:
+                ObjectType::Table
+                | ObjectType::View
+                | ObjectType::Schema
+                | ObjectType::Sequence
+                | ObjectType::Index,
             ..
         } => Work::Command,
         S::Discard { .. } | S::CreateExtension(_) => Work::Command,
         S::Analyze(_) => Work::Nothing("ANALYZE"),
         S::Truncate(_) | S::OptimizeTable { .. } | S::AlterTable(_) | S::Copy { .. } => {
             Work::Command
+        }
+        S::CreateType { .. } => {
+            return Err(Error::Unsupported {
+                what: "CREATE TYPE".to_owned(),
+                hint: Some(
+                    "An enum is a text column with CHECK (column IN ('a', 'b')).".to_owned(),
+                ),
+            });
         }
         other => return Err(Error::unsupported(verb(other))),
     })
@@ -136,6 +153,9 @@ pub(crate) async fn run(
         Statement::Role(statement) => {
             Box::pin(roles::run(session, statement, text, control)).await?
         }
+        Statement::Sequence(statement) => {
+            Box::pin(sequences::run(session, statement, text, control)).await?
+        }
         Statement::Sql(statement) => Box::pin(sql(session, statement, text, control)).await?,
         _ => return Err(Error::unsupported("this statement")),
     };
@@ -174,19 +194,7 @@ async fn sql(
             if_not_exists,
             ..
         } => tables::create_schema(session, schema_name, *if_not_exists, text, control).await,
-        S::Drop {
-            object_type,
-            if_exists,
-            names,
-            cascade,
-            ..
-        } => {
-            let drop = tables::Drop {
-                if_exists: *if_exists,
-                cascade: *cascade,
-            };
-            tables::drop(session, *object_type, names, drop, text, control).await
-        }
+        S::Drop { .. } => Box::pin(drop(session, statement, text, control)).await,
         S::Comment {
             object_type,
             object_name,
@@ -207,12 +215,40 @@ async fn sql(
             match object_type {
                 ast::DiscardObject::ALL => session.discard().await,
                 ast::DiscardObject::TEMP => session.drop_all_temporary().await,
-                // Plans are made anew where they must be, and there are no sequences.
-                ast::DiscardObject::PLANS | ast::DiscardObject::SEQUENCES => {}
+                ast::DiscardObject::SEQUENCES => session.forget_numbers(),
+                // Plans are made anew where they must be.
+                ast::DiscardObject::PLANS => {}
             }
             Ok(format!("DISCARD {object_type}"))
         }
         other => managed_table(session, other, text, control).await,
+    }
+}
+
+/// `DROP` of what schemas hold.
+async fn drop(
+    session: &Arc<Session>,
+    statement: &ast::Statement,
+    text: &str,
+    control: &StatementControl,
+) -> Result<String> {
+    let ast::Statement::Drop {
+        object_type,
+        if_exists,
+        names,
+        cascade,
+        ..
+    } = statement
+    else {
+        return Err(Error::unsupported(verb(statement)));
+    };
+    let drop = tables::Drop {
+        if_exists: *if_exists,
+        cascade: *cascade,
+    };
+    match object_type {
+        ObjectType::Index => indexes::drop(session, names, *if_exists, text, control).await,
+        _ => tables::drop(session, *object_type, names, drop, text, control).await,
     }
 }
 
@@ -262,6 +298,7 @@ fn place_in_block(statement: &Statement) -> InBlock {
         | Statement::Grant(_)
         | Statement::DefaultPrivileges(_)
         | Statement::AlterOwner(_)
+        | Statement::Sequence(_)
         | Statement::Role(_) => InBlock::Beside,
         _ => InBlock::Never,
     }
@@ -312,6 +349,7 @@ fn first_words(text: &str) -> String {
         "TABLE",
         "VIEW",
         "SCHEMA",
+        "SEQUENCE",
         "MODEL",
         "CREDENTIAL",
         "LOCATION",
@@ -396,6 +434,7 @@ pub(crate) fn kind_name(definition: &Definition) -> &'static str {
         Definition::Table(_) => "table",
         Definition::ExternalTable(_) => "external table",
         Definition::View(_) => "view",
+        Definition::Sequence(_) => "sequence",
         Definition::Model(_) => "model",
         Definition::Credential(_) => "credential",
         Definition::Location(_) => "external location",

@@ -169,8 +169,10 @@ fn objects(session: &Session, access: &Access, grant: &Grant) -> Result<Vec<Arc<
             for schema in schemas {
                 require_schema(access.state(), &schema.value)?;
                 let entries = access.state().entries(&schema.value);
-                let fits = |entry: &&Arc<CatalogEntry>| {
-                    (entry.kind() == ObjectKind::Model) == (grant.kind == PrivilegeKind::Model)
+                let fits = |entry: &&Arc<CatalogEntry>| match entry.kind() {
+                    ObjectKind::Model => grant.kind == PrivilegeKind::Model,
+                    ObjectKind::Sequence => grant.kind == PrivilegeKind::Sequence,
+                    _ => grant.kind == PrivilegeKind::Table,
                 };
                 all.extend(entries.filter(fits).cloned());
             }
@@ -230,6 +232,7 @@ fn find(
             Err(Error::invalid("3D000", message, None))
         }
         PrivilegeKind::Database => Ok(database(state)),
+        PrivilegeKind::Sequence => Ok(session.sequence(&name.parts)?.0),
         PrivilegeKind::Table => {
             let (schema, relation) = session.lasting_parts(&name.parts)?;
             match state.get(&schema, &relation) {

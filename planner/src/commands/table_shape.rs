@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use auspex_sql::Word;
-use auspex_storage::{Identity, JsonKind, TableShape, TextLimit, stored_schema};
+use auspex_storage::{Identity, JsonKind, TableShape, TextLimit, is_uuid, stored_schema};
 use datafusion::arrow::array::{RecordBatch, RecordBatchOptions};
 use datafusion::arrow::datatypes::{DataType, Schema};
 use datafusion::common::DFSchema;
@@ -20,7 +20,7 @@ use datafusion::sql::sqlparser::ast::{
 use super::folded;
 use super::table_keys::{DeclaredKey, add_key, free_name, is_taken, name_taken};
 use super::tables::declared_schema;
-use crate::bind::undefined_column;
+use crate::bind::{default_of_sequences, undefined_column};
 use crate::error::{Error, Result};
 use crate::functions::assigned;
 use crate::session::Session;
@@ -286,6 +286,7 @@ pub(super) fn checked_default(
             format!("both default and generation expression specified for column \"{name}\"");
         return Err(Error::invalid("42601", message, None));
     }
+    let expr = default_of_sequences(session, expr)?;
     let text = expr.to_string();
     if text.eq_ignore_ascii_case("null") {
         return Ok(None);
@@ -309,7 +310,8 @@ pub(super) fn checked_default(
     let is_literal = matches!(planned, Expr::Literal(..));
     let value = assigned(planned, column, &none)?;
     // What does not fit is told now, not with the first row. Texts of times may mean the day of the row.
-    if is_literal && (column.data_type().is_numeric() || JsonKind::of(column).is_some()) {
+    let is_read = || JsonKind::of(column).is_some() || is_uuid(column);
+    if is_literal && (column.data_type().is_numeric() || is_read()) {
         let value = session.state(None).create_physical_expr(value, &none)?;
         let options = RecordBatchOptions::new().with_row_count(Some(1));
         let row = RecordBatch::try_new_with_options(Arc::new(Schema::empty()), vec![], &options);

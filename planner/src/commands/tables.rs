@@ -26,7 +26,7 @@ pub(crate) use describe::describe_table;
 use super::privileges::check_new_owner;
 use super::table_references::{DeclaredReference, add_reference, release_tables, tell};
 use super::table_shape::{declared_shape, query_shape, set_partitions, set_property};
-use super::{folded, kind_name, name_parts};
+use super::{folded, kind_name, name_parts, sequences};
 use crate::access::{FileUse, TableUse, own};
 use crate::bind::{bind_query, distinct_names};
 use crate::error::{Error, Result, nearest};
@@ -439,7 +439,7 @@ pub(super) struct Drop {
     pub(super) cascade: bool,
 }
 
-/// `DROP TABLE | VIEW | SCHEMA`.
+/// `DROP TABLE | VIEW | SCHEMA | SEQUENCE`.
 pub(super) async fn drop(
     session: &Arc<Session>,
     object_type: ObjectType,
@@ -451,7 +451,7 @@ pub(super) async fn drop(
     let catalog = session.engine.catalog.state();
     let mut dropped: Vec<Arc<CatalogEntry>> = Vec::new();
     for name in names {
-        if object_type == ObjectType::Table && drops_temporary(session, name).await? {
+        if drops_temporary(session, object_type, name).await? {
             continue;
         }
         match find_for_drop(session, &catalog, object_type, name)? {
@@ -483,14 +483,33 @@ pub(super) async fn drop(
     if dropped.is_empty() {
         return Ok(format!("DROP {object_type}"));
     }
-    let all = with_dependents(&catalog, dropped, words.cascade)?;
+    let mut all = with_dependents(&catalog, dropped, words.cascade)?;
+    Box::pin(sequences::drop_along(session, &mut all)).await?;
     drop_entries(session, &all, text).await?;
     Ok(format!("DROP {object_type}"))
 }
 
-async fn drops_temporary(session: &Session, name: &ObjectName) -> Result<bool> {
+async fn drops_temporary(
+    session: &Session,
+    object_type: ObjectType,
+    name: &ObjectName,
+) -> Result<bool> {
+    if !matches!(object_type, ObjectType::Table | ObjectType::View) {
+        return Ok(false);
+    }
     let (schema, name) = session.relation_parts(&name_parts(name))?;
-    Ok(schema == TEMPORARY && session.drop_temporary(&name).await)
+    let Some(entry) = session.temporary.get(&name).filter(|_| schema == TEMPORARY) else {
+        return Ok(false);
+    };
+    let is_view = matches!(entry.definition, Definition::View(_));
+    if is_view != (object_type == ObjectType::View) {
+        return Err(Error::WrongKind {
+            name,
+            expected: if is_view { "table" } else { "view" },
+            found: kind_name(&entry.definition),
+        });
+    }
+    Ok(session.drop_temporary(&name).await)
 }
 
 /// Puts the tombstones of objects in one catalog entry, then removes their files.
@@ -521,7 +540,9 @@ pub(super) async fn drop_entries(
 async fn remove_files(session: &Session, entry: &CatalogEntry) {
     let engine = &session.engine;
     let _ = match entry.definition {
-        Definition::Table(_) => engine.tables.remove_managed(&entry.id).await,
+        Definition::Table(_) | Definition::Sequence(_) => {
+            engine.tables.remove_managed(&entry.id).await
+        }
         Definition::Model(_) => engine.models.remove(&entry.id).await,
         _ => Ok(()),
     };
@@ -544,15 +565,16 @@ fn find_for_drop(
     };
     let fits = match object_type {
         ObjectType::View => matches!(entry.definition, Definition::View(_)),
+        ObjectType::Sequence => matches!(entry.definition, Definition::Sequence(_)),
         _ => is_table(&entry.definition),
     };
     if fits {
         return Ok(Some(Arc::clone(entry)));
     }
-    let expected = if object_type == ObjectType::View {
-        "view"
-    } else {
-        "table"
+    let expected = match object_type {
+        ObjectType::View => "view",
+        ObjectType::Sequence => "sequence",
+        _ => "table",
     };
     Err(Error::WrongKind {
         name,

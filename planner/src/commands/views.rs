@@ -1,4 +1,4 @@
-//! `CREATE VIEW`: the query is checked by planning it, then stored as text.
+//! `CREATE [TEMPORARY] VIEW`: the query is checked by planning it, then stored as text.
 
 use std::sync::Arc;
 
@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::name_scope::defining;
 use crate::session::Session;
 use crate::statement_run::{Notice, StatementControl};
+use crate::temporary::SCHEMA as TEMPORARY;
 
 /// `CREATE [OR REPLACE] VIEW`.
 pub(super) async fn create(
@@ -23,14 +24,20 @@ pub(super) async fn create(
     if create.materialized {
         return Err(Error::unsupported("CREATE MATERIALIZED VIEW"));
     }
-    if create.temporary {
-        return Err(Error::unsupported("CREATE TEMPORARY VIEW"));
-    }
-    let (schema, name) = session.object_parts(&name_parts(&create.name))?;
-    let (columns, objects) = checked_columns(session, create).await?;
-    session.access().check_schema(&schema, "CREATE")?;
+    let (mut schema, name) = session.object_parts(&name_parts(&create.name))?;
+    let is_temporary = create.temporary || schema == TEMPORARY;
+    let (columns, objects) = checked_columns(session, create, is_temporary).await?;
     let state = session.engine.catalog.state();
-    let existing = state.get(&schema, &name).cloned();
+    let existing = match is_temporary {
+        true => {
+            TEMPORARY.clone_into(&mut schema);
+            session.temporary.get(&name)
+        }
+        false => {
+            session.access().check_schema(&schema, "CREATE")?;
+            state.get(&schema, &name).cloned()
+        }
+    };
     let is_view = |entry: &CatalogEntry| matches!(entry.definition, Definition::View(_));
     if existing.is_some() && create.if_not_exists {
         let message = format!("relation \"{name}\" already exists, skipping");
@@ -69,6 +76,10 @@ pub(super) async fn create(
             entry
         }
     };
+    if is_temporary {
+        session.temporary.replace(&name, entry);
+        return Ok("CREATE VIEW".to_owned());
+    }
     session
         .engine
         .catalog
@@ -81,15 +92,19 @@ pub(super) async fn create(
 async fn checked_columns(
     session: &Arc<Session>,
     create: &ast::CreateView,
+    is_temporary: bool,
 ) -> Result<(Vec<String>, Vec<ViewObject>)> {
     let query = create.query.as_ref().clone();
     let binding = Box::pin(bind_query(session, query, session.state(None)));
     let (bound, met) = defining(binding).await;
     let bound = bound?;
-    if !met.temporary.is_empty() {
+    if !met.temporary.is_empty() && !is_temporary {
         return Err(Error::Unsupported {
             what: "CREATE VIEW over a temporary table".to_owned(),
-            hint: Some("A table that it hides is named with its schema.".to_owned()),
+            hint: Some(
+                "CREATE TEMPORARY VIEW may read it. A table that it hides is named with its schema."
+                    .to_owned(),
+            ),
         });
     }
     distinct_names(&bound.plan, "query")?;

@@ -3,6 +3,7 @@
 //! In: errors of any stage, those of the query engine by their kind and words; out: SQLSTATE, message, detail, hint and position.
 
 use auspex_ml::error::Error as MlError;
+use auspex_sql::without_url_secrets;
 use auspex_storage::{Error as StorageError, ErrorPlace};
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::SchemaError;
@@ -48,10 +49,28 @@ impl Report {
             ..Report::new(error.sqlstate(), error.to_string())
         }
     }
+
+    /// The same without secrets of URLs that its texts quote.
+    pub(super) fn without_secrets(mut self) -> Report {
+        let texts = [
+            Some(&mut self.message),
+            self.detail.as_mut(),
+            self.hint.as_mut(),
+        ];
+        for text in texts.into_iter().flatten() {
+            let shown = without_url_secrets(text).into_owned();
+            *text = shown;
+        }
+        self
+    }
 }
 
 /// What a client is told of an error that came out of a plan or a stream.
 pub fn report_of(error: &DataFusionError) -> Report {
+    report_in_full(error).without_secrets()
+}
+
+fn report_in_full(error: &DataFusionError) -> Report {
     let root = error.find_root();
     if let Some(error) = StorageError::found_in(root) {
         return Report::of_storage(&error);
@@ -69,6 +88,9 @@ pub fn report_of(error: &DataFusionError) -> Report {
         if let Some(error) = source.downcast_ref::<StorageError>() {
             return Report::of_storage(error);
         }
+    }
+    if is_disk_full(root) {
+        return spill_disk_full();
     }
     use datafusion::arrow::error::ArrowError;
     match root {
@@ -98,14 +120,39 @@ pub fn report_of(error: &DataFusionError) -> Report {
         DataFusionError::Plan(message) => plan_report(message),
         DataFusionError::Execution(message) => computed(message),
         DataFusionError::Configuration(message) => Report::new("22023", lower_first(message)),
-        DataFusionError::IoError(source) if source.kind() == std::io::ErrorKind::StorageFull => {
-            Report::new(
-                "53100",
-                "could not write: no space left on device".to_owned(),
-            )
-        }
         DataFusionError::IoError(source) => Report::new("58030", source.to_string()),
         _ => Report::new("XX000", plain_message(root)),
+    }
+}
+
+/// The system's words for it.
+const NO_SPACE: &str = "No space left on device";
+
+/// Whether a disk is full on which a query puts what it has no memory for; that of files and tables is the store's to tell.
+fn is_disk_full(error: &(dyn std::error::Error + 'static)) -> bool {
+    use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(io) = error.downcast_ref::<std::io::Error>() {
+            // Compressing writers make a text of the system's error.
+            return matches!(io.kind(), StorageFull | QuotaExceeded)
+                || io.to_string().contains(NO_SPACE);
+        }
+        next = error.source();
+    }
+    false
+}
+
+fn spill_disk_full() -> Report {
+    let hint = "Free space in the folder that --spill-dir names, or that of the system for temporary files, or raise \
+                --memory-limit, so that less is written there.";
+    Report {
+        hint: Some(hint.to_owned()),
+        ..Report::new(
+            "53100",
+            "could not write a temporary file: no space left on device".to_owned(),
+        )
     }
 }
 
@@ -174,6 +221,10 @@ fn invalid_argument(message: &str) -> Report {
 fn computed(message: &str) -> Report {
     let message = message.strip_prefix("Execution error: ").unwrap_or(message);
     let is_about = |words: &str| message.contains(words);
+    if is_about("Scalar subquery returned more than one row") {
+        let message = "more than one row returned by a subquery used as an expression";
+        return Report::new("21000", message.to_owned());
+    }
     let sqlstate = match () {
         () if is_about("square root of a negative") || is_about("raised to a") => "2201F",
         () => "22000",

@@ -55,7 +55,6 @@ pub struct StatementWatch {
 impl Session {
     /// Watches a statement from now on.
     pub fn watch(&self, text: &str) -> StatementWatch {
-        let end = text.floor_char_boundary(TEXT_BYTES);
         let request = self
             .engine
             .observer
@@ -73,7 +72,7 @@ impl Session {
             address: address.map(|address| address.ip().to_canonical().to_string()),
             application: self.settings().get("application_name").unwrap_or_default(),
             kind: kind_of(text),
-            statement: auspex_sql::redacted(&text[..end]).into_owned(),
+            statement: auspex_sql::redacted_start(text, TEXT_BYTES).into_owned(),
             duration_ms: 0.0,
             rows: 0,
             outcome: "abandoned",

@@ -125,13 +125,14 @@ impl Session {
         model: &ModelRef,
         privilege: &'static str,
     ) -> Result<BoundModel> {
-        let (entry, definition) = self.model_entry(&model.name)?;
+        let (entry, definition) = pins::found_model(self.model_entry(&model.name))?;
         self.access().check(&entry, privilege)?;
         let asked = model.version.as_ref();
         let used = pins::used_version(&entry, asked)?;
-        let version = self
+        let found = self
             .model_version(&entry, &definition, used.as_ref().or(asked))
-            .await?;
+            .await;
+        let version = pins::found_model(found)?;
         pins::note_model(&entry, asked, version);
         let name = display_name(&entry);
         let model = self.load_version(&entry.id, version).await?;

@@ -83,6 +83,12 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         "How soon changes by other servers are seen, set by --catalog-refresh-interval.",
     ),
     setting(
+        "checkpoint_interval",
+        "30s",
+        Check::Duration,
+        "How often a training keeps what it has come to, for TRAIN MODEL ... RESUME; 0 is never.",
+    ),
+    setting(
         "client_encoding",
         "UTF8",
         Check::Words(&["utf8", "utf-8", "unicode"]),

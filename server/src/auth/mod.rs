@@ -11,6 +11,8 @@ mod tls;
 
 use std::net::SocketAddr;
 
+use auspex_planner::Encryption;
+
 pub use rules::{HbaRule, RuleError, default_rules, hba_rules};
 pub(crate) use rules::{Method, Wants, decide, read_rules};
 pub(crate) use scram::{ExchangeError, Scram};
@@ -27,4 +29,6 @@ pub(crate) struct Peer {
     pub(crate) is_encrypted: bool,
     /// The name in a certificate that was checked.
     pub(crate) certificate_name: Option<String>,
+    /// How it is encrypted, for `pg_stat_ssl`.
+    pub(crate) encryption: Option<Encryption>,
 }

@@ -304,7 +304,7 @@ mod tests {
         let peer = Peer {
             address: Some(format!("{address}:1").parse().unwrap()),
             is_encrypted,
-            certificate_name: None,
+            ..Peer::default()
         };
         let is_member = |group: &str| user == "ada" && group == "analysts";
         let wants = Wants {

@@ -7,13 +7,14 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use auspex_planner::Encryption;
 use pgwire::api::{ClientInfo as _, DefaultClient, PgWireConnectionState};
 use pgwire::tokio::TlsAcceptor;
 use pgwire::tokio::server::{MaybeTls, PgWireMessageServerCodec};
-use rustls::RootCertStore;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::{ServerConfig, WebPkiClientVerifier};
+use rustls::server::{ServerConfig, ServerConnection, WebPkiClientVerifier};
+use rustls::{ProtocolVersion, RootCertStore};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_util::codec::{Framed, FramedParts};
@@ -202,6 +203,7 @@ fn plain(stream: TcpStream, read: &[u8]) -> io::Result<Negotiated> {
         address: Some(address),
         is_encrypted: false,
         certificate_name: None,
+        encryption: None,
     };
     Ok(ready(Framed::from_parts(parts), peer))
 }
@@ -213,10 +215,12 @@ async fn encrypted(stream: TcpStream, tls: &Tls) -> io::Result<Negotiated> {
     let certificate = connection
         .peer_certificates()
         .and_then(|chain| chain.first());
+    let certificate_name = certificate.and_then(common_name);
     let peer = Peer {
         address: Some(address),
         is_encrypted: true,
-        certificate_name: certificate.and_then(common_name),
+        encryption: encryption(connection, certificate_name.as_deref()),
+        certificate_name,
     };
     let codec = PgWireMessageServerCodec::new(DefaultClient::new(address, true));
     let frames = Framed::new(MaybeTls::Tls(Box::new(stream)), codec);
@@ -233,6 +237,27 @@ fn is_ours(frames: &Framed<MaybeTls, PgWireMessageServerCodec<()>>) -> bool {
         MaybeTls::Tls(stream) => stream.get_ref().1.alpn_protocol() == Some(PROTOCOL),
         _ => false,
     }
+}
+
+/// What was agreed on, in OpenSSL's words where they are the standard's, too.
+fn encryption(connection: &ServerConnection, client: Option<&str>) -> Option<Encryption> {
+    let version = match connection.protocol_version()? {
+        ProtocolVersion::TLSv1_2 => "TLSv1.2".to_owned(),
+        ProtocolVersion::TLSv1_3 => "TLSv1.3".to_owned(),
+        other => format!("{other:?}"),
+    };
+    let suite = connection.negotiated_cipher_suite()?.suite();
+    let cipher = format!("{suite:?}").replacen("TLS13_", "TLS_", 1);
+    let bits = match cipher.contains("256_GCM") || cipher.contains("CHACHA20") {
+        true => 256,
+        false => 128,
+    };
+    Some(Encryption {
+        version,
+        cipher,
+        bits,
+        client: client.map(|name| format!("/CN={name}")),
+    })
 }
 
 /// The name of whom a certificate is about.

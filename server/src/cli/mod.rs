@@ -21,13 +21,14 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use auspex_planner::{Engine, STACK_BYTES};
+use auspex_sql::without_url_secrets;
 use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
 use crate::config::{ConfigError, EngineArgs};
 use crate::config_cluster::{ClusterArgs, ClusterConfigError, TokenArgs};
 use crate::config_server::{LogFormat, ServerArgs, ServerConfigError};
-use crate::json_log::JsonLines;
+use crate::json_log::{JsonLines, LogLines};
 use crate::protocol::ListenError;
 use client::ClientError;
 use table::OutputFormat;
@@ -156,6 +157,10 @@ struct WorkerArgs {
     #[arg(long, value_name = "HOST:PORT", env = "AUSPEX_ADVERTISE")]
     advertise: Option<String>,
 
+    /// Where to answer /healthz, /readyz and /metrics: HOST:PORT; port 0 takes a free one [default: nowhere]
+    #[arg(long, value_name = "HOST:PORT", env = "AUSPEX_HTTP")]
+    http: Option<String>,
+
     /// How the log on standard error is written
     #[arg(long, value_enum, default_value_t, env = "AUSPEX_LOG_FORMAT")]
     log_format: LogFormat,
@@ -257,8 +262,9 @@ enum Success {
     NotAll,
 }
 
-/// Runs the command that the process was started with.
-pub fn run() -> ExitCode {
+/// Runs the command that the process was started with; `keep_little` makes the allocator keep little of what is freed.
+pub fn run(keep_little: fn()) -> ExitCode {
+    crate::allocator::install(keep_little);
     let arguments = Arguments::parse();
     // Two providers are linked; without a choice, the first connection would panic. An error means
     // that the choice was made before.
@@ -284,7 +290,8 @@ pub fn run() -> ExitCode {
                 .map(|hint| format!("\nhint: {hint}"))
                 .unwrap_or_default();
             // Standard error may be closed; the exit status tells as well.
-            let _ = writeln!(std::io::stderr(), "error: {error}{hint}");
+            let text = format!("error: {error}{hint}");
+            let _ = writeln!(std::io::stderr(), "{}", without_url_secrets(&text));
             ExitCode::from(2)
         }
     }
@@ -330,7 +337,7 @@ fn start_logging(level: &str, format: LogFormat) {
         .with_ansi(std::io::stderr().is_terminal());
     // An error means that logging was started before.
     let _ = match format {
-        LogFormat::Text => logging.try_init(),
+        LogFormat::Text => logging.with_writer(|| LogLines).try_init(),
         LogFormat::Json => logging.event_format(JsonLines).try_init(),
     };
 }

@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use auspex_planner::Engine;
+use auspex_planner::{Engine, WorkerWatch};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
@@ -32,6 +32,27 @@ const READY_TIMEOUT: Duration = Duration::from_secs(5);
 /// The pause after a connection could not be accepted.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// What the port tells of.
+#[derive(Debug, Clone)]
+pub enum Watched {
+    /// A server.
+    Server(Arc<Engine>),
+    /// A worker of a cluster.
+    Worker(WorkerWatch),
+}
+
+impl From<Arc<Engine>> for Watched {
+    fn from(engine: Arc<Engine>) -> Watched {
+        Watched::Server(engine)
+    }
+}
+
+impl From<WorkerWatch> for Watched {
+    fn from(worker: WorkerWatch) -> Watched {
+        Watched::Worker(worker)
+    }
+}
+
 /// The HTTP port at work; ends when dropped.
 pub struct HttpServer {
     address: SocketAddr,
@@ -41,10 +62,11 @@ pub struct HttpServer {
 impl HttpServer {
     /// Takes a port and answers in the background until `draining`, from which on it says that the server is not ready.
     pub async fn start(
-        engine: Arc<Engine>,
+        watched: impl Into<Watched>,
         listen: &str,
         draining: CancellationToken,
     ) -> Result<HttpServer, ListenError> {
+        let watched = watched.into();
         let (listener, address) = Listener::bind(listen).await?.into_parts();
         let stopped = CancellationToken::new();
         let ended = stopped.clone();
@@ -68,11 +90,11 @@ impl HttpServer {
                 }
                 let leaves = CancellationToken::new();
                 waiting.push_back(leaves.clone());
-                let (engine, draining) = (Arc::clone(&engine), draining.clone());
+                let (watched, draining) = (watched.clone(), draining.clone());
                 let clients = Arc::clone(&clients);
                 tokio::spawn(async move {
                     // A client that is slow or gone is nobody's loss.
-                    let _ = attend(stream, &leaves, &clients, (&*engine, &draining)).await;
+                    let _ = attend(stream, &leaves, &clients, (&watched, &draining)).await;
                 });
             }
         });
@@ -113,7 +135,7 @@ async fn attend(
     mut stream: TcpStream,
     leaves: &CancellationToken,
     clients: &Semaphore,
-    server: (&Engine, &CancellationToken),
+    server: (&Watched, &CancellationToken),
 ) -> std::io::Result<()> {
     let head = tokio::select! {
         head = tokio::time::timeout(HEAD_TIMEOUT, read_head(&mut stream)) => head,
@@ -131,14 +153,14 @@ async fn attend(
 async fn respond(
     mut stream: TcpStream,
     head: Option<Option<String>>,
-    (engine, draining): (&Engine, &CancellationToken),
+    (watched, draining): (&Watched, &CancellationToken),
 ) -> std::io::Result<()> {
     let request = head.as_ref().map(|head| head.as_deref().and_then(parse));
     let (answer, with_body) = match request {
         None => (Answer::text("408 Request Timeout", "no request\n"), true),
         Some(None) => (Answer::text("400 Bad Request", "bad request\n"), true),
         Some(Some((method @ ("GET" | "HEAD"), path))) => {
-            (answer(path, engine, draining).await, method == "GET")
+            (answer(path, watched, draining).await, method == "GET")
         }
         Some(Some(_)) => (
             Answer::text("405 Method Not Allowed", "only GET is known here\n"),
@@ -201,25 +223,41 @@ fn parse(head: &str) -> Option<(&str, &str)> {
     (is_http && path.starts_with('/')).then_some((method, path))
 }
 
-async fn answer(path: &str, engine: &Engine, draining: &CancellationToken) -> Answer {
+async fn answer(path: &str, watched: &Watched, draining: &CancellationToken) -> Answer {
     match path {
         "/healthz" => Answer::text("200 OK", "ok\n"),
-        "/readyz" => ready(engine, draining).await,
+        "/readyz" => ready(watched, draining).await,
         "/metrics" => Answer {
             content_type: "text/plain; version=0.0.4; charset=utf-8",
-            ..Answer::text("200 OK", engine.metrics_text())
+            ..Answer::text("200 OK", watched.metrics_text())
         },
         "/" => Answer::text("200 OK", "auspex: /healthz, /readyz, /metrics\n"),
         _ => Answer::text("404 Not Found", "not found\n"),
     }
 }
 
-/// Ready is who lets clients in and can read the catalog.
-async fn ready(engine: &Engine, draining: &CancellationToken) -> Answer {
+impl Watched {
+    fn metrics_text(&self) -> String {
+        match self {
+            Watched::Server(engine) => engine.metrics_text(),
+            Watched::Worker(worker) => worker.metrics_text(),
+        }
+    }
+}
+
+/// Ready is who lets clients in and can read the catalog; of workers, whoever was taken in.
+async fn ready(watched: &Watched, draining: &CancellationToken) -> Answer {
     const NOT: &str = "503 Service Unavailable";
     if draining.is_cancelled() {
         return Answer::text(NOT, "stopping\n");
     }
+    let engine = match watched {
+        Watched::Server(engine) => engine,
+        Watched::Worker(worker) if worker.is_ready() => return Answer::text("200 OK", "ready\n"),
+        Watched::Worker(_) => {
+            return Answer::text(NOT, "no coordinator has taken it in, or it drains\n");
+        }
+    };
     match tokio::time::timeout(READY_TIMEOUT, engine.check_ready()).await {
         Ok(Ok(())) => Answer::text("200 OK", "ready\n"),
         Ok(Err(error)) => {

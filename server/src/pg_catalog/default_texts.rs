@@ -16,6 +16,9 @@ pub(super) fn shown_default(
     column: &WireColumn,
 ) -> Option<String> {
     let text = relation.rules.defaults.get(idx)?.as_ref()?;
+    if let Some(sequence) = sequence_of(text) {
+        return Some(format!("nextval({sequence}::regclass)"));
+    }
     if !is_literal(text) {
         return Some(text.clone());
     }
@@ -27,6 +30,12 @@ pub(super) fn shown_default(
         None => type_text(column.pg_type.oid() as i32, -1),
     };
     Some(format!("{text}::{name}"))
+}
+
+/// The literal of a sequence whose numbers are a default; clients know such a column by `nextval('…'::regclass)`.
+fn sequence_of(text: &str) -> Option<&str> {
+    let literal = text.strip_prefix("nextval(")?.strip_suffix(')')?;
+    is_literal(literal).then_some(literal)
 }
 
 /// Whether a text of SQL is one literal in quotes.
@@ -46,6 +55,8 @@ mod tests {
         for literal in ["''", "'x'", "'it''s'"] {
             assert!(is_literal(literal), "{literal}");
         }
+        assert_eq!(sequence_of("nextval('public.s')"), Some("'public.s'"));
+        assert_eq!(sequence_of("nextval('a') + nextval('b')"), None);
         for other in ["'", "1", "now()", "'a' || 'b'", "upper('a')"] {
             assert!(!is_literal(other), "{other}");
         }

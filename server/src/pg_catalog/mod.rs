@@ -26,6 +26,7 @@ mod relation_rows;
 mod rewrite;
 mod roles;
 mod schema;
+mod sequence_rows;
 mod server_tables;
 mod shown;
 mod view_rows;

@@ -40,7 +40,7 @@ pub(super) struct Relation {
     pub(super) oid: i32,
     pub(super) schema: String,
     pub(super) name: String,
-    /// `r`, `v` or `f`, as in `pg_class.relkind`.
+    /// `r`, `v`, `S` or `f`, as in `pg_class.relkind`.
     pub(super) kind: &'static str,
     pub(super) owner: String,
     pub(super) comment: Option<String>,
@@ -48,6 +48,8 @@ pub(super) struct Relation {
     /// The text of a view.
     pub(super) definition: Option<String>,
     pub(super) rules: TableRules,
+    /// Its options, as `pg_class.reloptions` has them.
+    pub(super) options: Vec<String>,
     /// What is known of a model.
     pub(super) model: Option<ModelFacts>,
     /// Rows, where the files tell it.
@@ -89,6 +91,7 @@ impl Relation {
             columns: Arc::new(Schema::empty()),
             definition: None,
             rules: TableRules::default(),
+            options: Vec::new(),
             model: None,
             n_rows: None,
             n_bytes: None,
@@ -331,11 +334,13 @@ impl Objects {
         };
         relation.owner = object.owner;
         relation.comment = object.comment;
+        relation.options = object.options;
         match object.kind {
             FactsKind::View(text) => {
                 relation.kind = "v";
                 relation.definition = Some(text);
             }
+            FactsKind::Sequence => relation.kind = "S",
             FactsKind::Table => relation.rules = self.facts.rules(schema, name).await?,
             _ => {}
         }

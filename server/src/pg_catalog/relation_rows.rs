@@ -156,6 +156,13 @@ fn class(objects: &Objects, relation: &Relation) -> Result<Vec<Row>> {
             "relacl",
             acl(objects, &relation.schema, Some(&relation.name))?,
         ),
+        (
+            "reloptions",
+            match relation.options.is_empty() {
+                true => Cell::Null,
+                false => Cell::Texts(relation.options.clone()),
+            },
+        ),
     ];
     let mut rows = key_rows::classes(objects, relation, &row);
     rows.insert(0, row);

@@ -46,6 +46,7 @@ pub(super) fn rows(name: &str, session: &SessionFacts) -> Option<Vec<Row>> {
         "pg_auth_members" => return Some(facts(session).iter().flat_map(memberships).collect()),
         "pg_group" => return Some(groups(&facts(session))),
         "pg_stat_activity" => return Some(activity(session)),
+        "pg_stat_ssl" => return Some(encryption(session)),
         _ => return None,
     };
     let can_log_in = |role: &&RoleFacts| name != "pg_user" && name != "pg_shadow" || role.login;
@@ -125,6 +126,32 @@ fn groups(roles: &[RoleFacts]) -> Vec<Row> {
         ]
     };
     roles.iter().filter(|role| !role.login).map(row).collect()
+}
+
+/// How the connections of the open sessions are encrypted.
+fn encryption(session: &SessionFacts) -> Vec<Row> {
+    let Some(engine) = session.engine.upgrade() else {
+        return Vec::new();
+    };
+    let viewer = session.identity.current_user();
+    let sees_all = engine.is_member(&viewer, MONITOR);
+    let row = |backend: BackendFacts| {
+        let mut row: Row = vec![("pid", backend.process_id.into())];
+        if !sees_all && !engine.is_member(&viewer, &backend.user) {
+            return row;
+        }
+        row.push(("ssl", backend.encryption.is_some().into()));
+        if let Some(encryption) = backend.encryption {
+            row.extend([
+                ("version", encryption.version.into()),
+                ("cipher", encryption.cipher.into()),
+                ("bits", encryption.bits.into()),
+                ("client_dn", encryption.client.into()),
+            ]);
+        }
+        row
+    };
+    engine.sessions().into_iter().map(row).collect()
 }
 
 /// The open sessions.

@@ -19,7 +19,7 @@ use super::objects::{Objects, Relation};
 use super::relation_rows::RelationRows;
 use super::{
     INFORMATION_SCHEMA, PG_CATALOG, fresh, information_schema, ml_functions, relation_rows, roles,
-    server_tables,
+    sequence_rows, server_tables,
 };
 
 /// Relations of `pg_catalog` that Auspex fills, beside those of a fresh PostgreSQL.
@@ -42,11 +42,13 @@ const OWN: &[&str] = &[
     "pg_namespace",
     "pg_rewrite",
     "pg_roles",
+    "pg_sequences",
     "pg_settings",
     "pg_shadow",
     "pg_stat_activity",
     "pg_stat_all_tables",
     "pg_stat_database",
+    "pg_stat_ssl",
     "pg_stat_user_tables",
     "pg_statio_all_tables",
     "pg_statio_user_tables",
@@ -57,7 +59,7 @@ const OWN: &[&str] = &[
 ];
 
 /// The privileges on relations, of which one is enough to see one.
-const ANY_PRIVILEGE: &str = "SELECT, INSERT, UPDATE, DELETE, TRUNCATE, EXECUTE";
+const ANY_PRIVILEGE: &str = "SELECT, INSERT, UPDATE, DELETE, TRUNCATE, EXECUTE, USAGE";
 
 /// Whether a relation of `pg_catalog` never has a row.
 pub(super) fn is_always_empty(name: &str) -> bool {
@@ -126,7 +128,11 @@ impl SystemSchema {
 
     /// Whether the role has any privilege on a relation; the views of the standard show no others.
     fn may_see(&self, relation: &Relation) -> bool {
-        let subject = Subject::Relation(&relation.schema, &relation.name);
+        self.may_see_name(&relation.schema, &relation.name)
+    }
+
+    fn may_see_name(&self, schema: &str, name: &str) -> bool {
+        let subject = Subject::Relation(schema, name);
         let role = self.session.identity.current_user();
         let engine = self.session.engine.upgrade();
         // What has no entry, as the views of models, is everybody's.
@@ -144,11 +150,16 @@ impl SystemSchema {
                 batches.push(self.of_system(relation, rows)?);
                 let mut own = Vec::new();
                 for object in self.objects.own_relations().await? {
-                    if self.name != INFORMATION_SCHEMA || self.may_see(&object) {
+                    let is_shown = !sequence_rows::is_sequence(&object) && self.may_see(&object);
+                    if self.name != INFORMATION_SCHEMA || is_shown {
                         own.extend(rows(&self.objects, &object)?);
                     }
                 }
                 own
+            }
+            None if sequence_rows::is_of_sequences(relation.name) => {
+                let may_see = |schema: &str, name: &str| self.may_see_name(schema, name);
+                sequence_rows::rows(&self.objects, relation.name, may_see).await?
             }
             None => self.other_rows(relation.name)?,
         };

@@ -30,7 +30,7 @@ use super::parameter_casts::{add_cast_types, reads_catalogs};
 use super::running::{Event, Running, Work};
 use super::socket::Stream;
 use super::types::{
-    Nested, RowEncoder, TimeZone, WireColumn, arrow_type, decode_parameter, pg_type,
+    Nested, RowEncoder, TimeZone, WireColumn, arrow_type, decode_parameter, field_type, pg_type,
     row_description, wire_columns_as,
 };
 use crate::sqlstate::Failure;
@@ -364,6 +364,7 @@ impl<S: Stream> Connection<S> {
                 .get(index)
                 .cloned()
                 .flatten()
+                .or_else(|| plan.uuid_parameter(index).map(|field| field_type(field)))
                 .unwrap_or_else(|| pg_type(planned))
         };
         let parameters = plan

@@ -135,5 +135,5 @@ async fn concurrent_rows_keep_to_a_key() {
     }
     client.batch_execute("COMMIT").await.unwrap();
     let lost = error_of(&other, "COMMIT").await;
-    assert_eq!(lost.code().code(), "40001");
+    assert_eq!(lost.code().code(), "23505");
 }

@@ -147,7 +147,11 @@ async fn prepared_queries_follow_their_tables() {
     assert_eq!(ask(7).await.unwrap_err().code().unwrap().code(), "42703");
     run(&other, "DROP TABLE t").await;
     assert_eq!(ask(7).await.unwrap_err().code().unwrap().code(), "42P01");
-    run(&other, "CREATE TABLE t AS SELECT 7 AS id, 9.5::float8 AS a").await;
+    run(
+        &other,
+        "CREATE TABLE t AS SELECT 7::bigint AS id, 9.5::float8 AS a",
+    )
+    .await;
     assert_eq!(ask(7).await.unwrap()[0].get::<_, f64>(0), 9.5);
 }
 
@@ -163,11 +167,11 @@ async fn what_may_change_is_computed_each_time() {
     found.dedup();
     assert_eq!(found.len(), 3);
     let zero = client.prepare("SELECT 1 / $1::int").await.unwrap();
-    let one: i64 = client.query_one(&zero, &[&1_i32]).await.unwrap().get(0);
+    let one: i32 = client.query_one(&zero, &[&1_i32]).await.unwrap().get(0);
     assert_eq!(one, 1);
     let error = client.query_one(&zero, &[&0_i32]).await.unwrap_err();
     assert_eq!(error.code().unwrap().code(), "22012");
-    let one: i64 = client.query_one(&zero, &[&1_i32]).await.unwrap().get(0);
+    let one: i32 = client.query_one(&zero, &[&1_i32]).await.unwrap().get(0);
     assert_eq!(one, 1);
 }
 

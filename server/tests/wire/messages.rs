@@ -125,28 +125,42 @@ async fn a_pipeline_is_one_transaction() {
     // One commit beside the definition.
     let versions = "SELECT count(*) FROM table_history('t')";
     assert_eq!(rows(&client, versions).await, ["2"]);
-    // A second table, and a definition, commit what is open.
+    // A second table, and a definition behind a change, are refused, and nothing of the pipeline stays.
     let two = [
         statement("INSERT INTO t VALUES (3)"),
         statement("INSERT INTO u VALUES (3)"),
-        statement("SELECT missing FROM t"),
+        statement("SELECT id FROM t"),
         sync(),
     ];
-    assert_eq!(ends(raw.ask(&two).await).last().unwrap(), "Z I");
-    assert_eq!(rows(&client, "SELECT count(*) FROM t").await, ["3"]);
+    let answers = ends(raw.ask(&two).await);
+    assert_eq!(answers, ["C INSERT 0 1", "E 0A000", "Z I"]);
+    assert_eq!(rows(&client, "SELECT count(*) FROM t").await, ["2"]);
     assert_eq!(rows(&client, "SELECT count(*) FROM u").await, ["0"]);
+    // The same table under another name, and settings in between.
+    let same = [
+        statement("INSERT INTO t VALUES (3)"),
+        statement("SET application_name = 'x'"),
+        statement("INSERT INTO public.t VALUES (4)"),
+        sync(),
+    ];
+    let answers = ends(raw.ask(&same).await);
+    assert_eq!(answers, ["C INSERT 0 1", "C SET", "C INSERT 0 1", "Z I"]);
+    assert_eq!(rows(&client, versions).await, ["3"]);
     let definition = [
         statement("INSERT INTO t VALUES (4)"),
         statement("CREATE TABLE v (id INT)"),
-        statement("SELECT missing FROM t"),
         sync(),
     ];
     let answers = ends(raw.ask(&definition).await);
-    assert_eq!(
-        answers,
-        ["C INSERT 0 1", "C CREATE TABLE", "E 42703", "Z I"]
-    );
+    assert_eq!(answers, ["C INSERT 0 1", "E 25001", "Z I"]);
     assert_eq!(rows(&client, "SELECT count(*) FROM t").await, ["4"]);
+    let before = [
+        statement("CREATE TABLE v (id INT)"),
+        statement("INSERT INTO v VALUES (1)"),
+        sync(),
+    ];
+    let answers = ends(raw.ask(&before).await);
+    assert_eq!(answers, ["C CREATE TABLE", "C INSERT 0 1", "Z I"]);
 }
 
 #[tokio::test]

@@ -82,7 +82,10 @@ async fn undeclared_types_follow_from_the_statement() {
     let fixture = Fixture::start().await;
     let client = fixture.connect().await;
     client
-        .batch_execute("CREATE TABLE t (id int, name text, ts timestamp, tags text[])")
+        .batch_execute(
+            "CREATE TABLE t (id int, name text, ts timestamp, tags text[]); \
+             CREATE TABLE u (id uuid)",
+        )
         .await
         .unwrap();
     for (text, types) in [
@@ -105,6 +108,15 @@ async fn undeclared_types_follow_from_the_statement() {
         ("SELECT $1::interval", vec![Type::INTERVAL]),
         ("SELECT round($1, 2)", vec![Type::NUMERIC]),
         ("SELECT left(name, $1) FROM t", vec![Type::INT8]),
+        ("SELECT $1 + 1", vec![Type::INT4]),
+        ("SELECT $1::int8 + 1", vec![Type::INT8]),
+        ("SELECT $1::uuid", vec![Type::UUID]),
+        ("SELECT id FROM u WHERE id = $1", vec![Type::UUID]),
+        (
+            "SELECT id FROM u WHERE id = ANY ($1)",
+            vec![Type::UUID_ARRAY],
+        ),
+        ("INSERT INTO u VALUES ($1)", vec![Type::UUID]),
         (
             "SELECT * FROM generate_series(1, $1) AS g",
             vec![Type::INT8],

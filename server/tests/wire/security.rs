@@ -162,6 +162,40 @@ async fn passwords_are_nowhere_to_be_seen() {
 }
 
 #[tokio::test]
+async fn secrets_of_urls_are_nowhere_to_be_seen() {
+    let fixture = Fixture::start().await;
+    let client = fixture.connect().await;
+    client
+        .batch_execute("CREATE TABLE t (a bigint)")
+        .await
+        .unwrap();
+    for statement in [
+        "SELECT * FROM 'https://user:hush@host.invalid/x.csv'",
+        "SELECT * FROM 'https://host.invalid/x.csv?token=hush'",
+        "SELECT * FROM read_parquet('s3://key:hush@bucket/x.parquet')",
+        "COPY t FROM 'https://host.invalid/x.csv?sv=1&sig=hush'",
+        "COPY t TO 's3://bucket/x.csv?X-Amz-Signature=hush'",
+        "CREATE EXTERNAL TABLE e STORED AS CSV LOCATION 'ftp://user:hush@host.invalid/x.csv'",
+        "CREATE EXTERNAL LOCATION l URL 'https://user:hu/sh@host.invalid/'",
+        "CREATE CATALOG c TYPE iceberg WITH (type = 'sql', uri = 'postgresql://user:hush@host.invalid/db')",
+        "CREATE CATALOG c TYPE iceberg WITH (type = 'rest', uri = 'https://host.invalid/?token=hush')",
+        "SELECT * FORM 'https://user:hush@host.invalid/x.csv'",
+        "SELECT 'https://user:hush@host.invalid/x.csv'::bigint",
+    ] {
+        let error = client.batch_execute(statement).await.unwrap_err();
+        let error = error.as_db_error().unwrap();
+        assert!(
+            !format!("{error:?}").contains("hush"),
+            "{statement}: {error:?}"
+        );
+    }
+    for column in ["statement FROM ml.audit_log", "query FROM pg_stat_activity"] {
+        let seen = rows(&client, &format!("SELECT {column}")).await;
+        assert!(seen.iter().all(|text| !text.contains("hush")), "{seen:?}");
+    }
+}
+
+#[tokio::test]
 async fn rules_decide_who_comes_in() {
     let fixture = Fixture::start_with(rules(
         "[[hba]]\nuser = \"eve\"\nmethod = \"reject\"\n\
@@ -357,13 +391,18 @@ async fn with_tls(text: &str) -> Fixture {
 
 /// What psql says of a connection with these parameters; `None` without psql.
 fn psql(fixture: &Fixture, parameters: &str) -> Option<(bool, String)> {
+    ask(fixture, parameters, "SELECT current_user")
+}
+
+/// What psql says to a query.
+fn ask(fixture: &Fixture, parameters: &str, query: &str) -> Option<(bool, String)> {
     let port = fixture.server.address().port();
     let connection = format!(
         "host=127.0.0.1 port={port} dbname=postgres sslrootcert={} {parameters}",
         certificate("ca.pem").display()
     );
     let output = Command::new("psql")
-        .args(["-X", "-A", "-t", "-c", "SELECT current_user", &connection])
+        .args(["-X", "-A", "-t", "-c", query, &connection])
         .env("PGPASSWORD", "first")
         .output()
         .ok()?;
@@ -427,6 +466,10 @@ async fn a_certificate_is_a_password() {
         return;
     };
     assert_eq!(answer, (true, "ada".to_owned()));
+    let how = "SELECT ssl, version, bits >= 128, cipher LIKE 'TLS_%', client_dn FROM pg_stat_ssl \
+               WHERE pid = pg_backend_pid()";
+    let answer = ask(&fixture, &format!("user=ada {with_key}"), how).unwrap();
+    assert_eq!(answer, (true, "t|TLSv1.3|t|t|/CN=ada".to_owned()));
     let (success, text) = psql(&fixture, &format!("user=postgres {with_key}")).unwrap();
     assert!(
         !success && text.contains("certificate authentication failed for user \"postgres\""),

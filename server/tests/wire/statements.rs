@@ -168,7 +168,7 @@ async fn a_portal_is_read_in_parts() {
             .query_one("SELECT 7", &[])
             .await
             .unwrap()
-            .get::<_, i64>(0),
+            .get::<_, i32>(0),
         7
     );
     assert_eq!(
@@ -215,7 +215,7 @@ async fn errors_of_the_extended_protocol_leave_the_connection_usable() {
             .query_one("SELECT 1", &[])
             .await
             .unwrap()
-            .get::<_, i64>(0),
+            .get::<_, i32>(0),
         1
     );
 }

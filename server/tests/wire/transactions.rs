@@ -275,3 +275,36 @@ async fn a_cancel_does_not_cut_a_commit_short() {
     run_one("COMMIT", true).await.unwrap();
     assert_eq!(rows(&client, "SELECT count(*) FROM t").await, ["3"]);
 }
+
+#[tokio::test]
+async fn blocks_that_add_keys_go_together_unless_they_add_the_same() {
+    let fixture = Fixture::start().await;
+    let (one, two) = (fixture.connect().await, fixture.connect().await);
+    run(&one, "CREATE TABLE k (id BIGINT PRIMARY KEY, v BIGINT)").await;
+    run(&one, "INSERT INTO k VALUES (1, 1)").await;
+    let begin = "BEGIN; SELECT count(*) FROM k";
+    run(&one, begin).await;
+    run(&two, begin).await;
+    for id in 10..20 {
+        run(&one, &format!("INSERT INTO k VALUES ({id}, 1)")).await;
+        run(&two, &format!("INSERT INTO k VALUES ({}, 2)", id + 10)).await;
+    }
+    run(&one, "COMMIT").await;
+    run(&two, "COMMIT").await;
+    assert_eq!(rows(&one, "SELECT count(*) FROM k").await, ["21"]);
+    // One file for each block, and one for the row before.
+    assert_eq!(data_files(fixture.folder.path()), 3);
+    run(&one, begin).await;
+    run(&two, begin).await;
+    run(&one, "INSERT INTO k VALUES (30, 1), (31, 1)").await;
+    run(&two, "INSERT INTO k VALUES (32, 2), (31, 2)").await;
+    run(&one, "COMMIT").await;
+    let error = error_of(&two, "COMMIT").await;
+    assert_eq!(error.code().code(), "23505");
+    assert_eq!(error.detail(), Some("Key (id)=(31) already exists."));
+    assert_eq!(
+        rows(&one, "SELECT v FROM k WHERE id > 29").await,
+        ["1", "1"]
+    );
+    assert_eq!(data_files(fixture.folder.path()), 4);
+}

@@ -111,6 +111,32 @@ const VALUES: &[(&str, Type, &str, &str)] = &[
         "-1234.50",
         "000200004000000204d21388",
     ),
+    (
+        "'A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11'::uuid",
+        Type::UUID,
+        "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11",
+        "a0eebc999c0b4ef8bb6d6bb9bd380a11",
+    ),
+    ("ARRAY[1, 2]", Type::INT4_ARRAY, "{1,2}", ""),
+    (
+        "CASE WHEN true THEN 1 ELSE 0 END + 1",
+        Type::INT4,
+        "2",
+        "00000002",
+    ),
+    (
+        "CASE WHEN random() > 2 THEN 0 ELSE 5000000000 END",
+        Type::INT8,
+        "5000000000",
+        "000000012a05f200",
+    ),
+    ("2147483648", Type::INT8, "2147483648", "0000000080000000"),
+    (
+        "18446744073709551616",
+        Type::NUMERIC,
+        "18446744073709551616",
+        "",
+    ),
     ("'ä;\"'", Type::TEXT, "ä;\"", "c3a43b22"),
     ("NULL", Type::TEXT, "∅", ""),
     ("arrow_cast('x', 'Utf8View')", Type::TEXT, "x", "78"),
@@ -199,7 +225,7 @@ async fn typed_values_are_read_by_a_driver() {
         .unwrap();
     assert_eq!(row.get::<_, i16>(0), 1);
     assert_eq!(row.get::<_, i32>(1), 2);
-    assert_eq!(row.get::<_, i64>(2), 3);
+    assert_eq!(row.get::<_, i32>(2), 3);
     assert_eq!(row.get::<_, f32>(3), 4.5);
     assert_eq!(row.get::<_, f64>(4), 5.5);
     assert_eq!(row.get::<_, &str>(5), "six");
@@ -224,7 +250,7 @@ async fn parameters_are_bound_in_binary() {
         .query_one(&one("$1::int + 1"), &[&41_i32])
         .await
         .unwrap();
-    assert_eq!(row.get::<_, i64>(0), 42);
+    assert_eq!(row.get::<_, i32>(0), 42);
     let row = client
         .query_one(&one("$1::float8 * 2"), &[&1.25_f64])
         .await

@@ -13,9 +13,10 @@ use datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken;
 use datafusion::sql::sqlparser::ast::{
     BinaryOperator, CaseWhen, CastKind, DataType, Expr, Function, FunctionArg, FunctionArgExpr,
     FunctionArgumentClause, FunctionArgumentList, FunctionArguments, Ident, NamedWindowExpr,
-    ObjectName, OrderByExpr, OrderByKind, Query, Select, SelectItem, StructField, Value, VisitMut,
-    VisitorMut, WindowType,
+    ObjectName, OrderByExpr, OrderByKind, Query, Select, SelectItem, StructField, Value,
+    ValueWithSpan, VisitMut, VisitorMut, WindowType,
 };
+use datafusion::sql::sqlparser::tokenizer::Span;
 
 /// Functions of which PostgreSQL has one of the same name with another meaning.
 const OTHERWISE: [&str; 8] = [
@@ -70,6 +71,14 @@ impl VisitorMut for Meaning {
             }
         }
         name_columns(&mut select.projection);
+        ControlFlow::Continue(())
+    }
+
+    /// Numbers without a place in the text keep GoogleSQL's type, INT64; the planner gives others PostgreSQL's.
+    fn pre_visit_value(&mut self, value: &mut ValueWithSpan) -> ControlFlow<()> {
+        if matches!(value.value, Value::Number(..)) {
+            value.span = Span::empty();
+        }
         ControlFlow::Continue(())
     }
 

@@ -18,6 +18,7 @@ mod options;
 mod privileges;
 mod roles;
 mod scripts;
+mod sequences;
 mod silent_clauses;
 mod source;
 mod sql;
@@ -213,6 +214,8 @@ fn model_statement(tokens: &[TokenWithSpan]) -> Option<ParseModelStatement> {
         privileges::parse_owner
     } else if roles::opens(tokens) {
         roles::parse
+    } else if sequences::opens(tokens) {
+        sequences::parse
     } else if scripts::opens(tokens) {
         scripts::parse
     } else if explain::subject(tokens).is_some() {

@@ -20,6 +20,7 @@ const KINDS: &[(PrivilegeKind, &[&str])] = &[
     (PrivilegeKind::Table, &["EXTERNAL", "TABLE"]),
     (PrivilegeKind::Table, &["TABLE"]),
     (PrivilegeKind::Table, &["VIEW"]),
+    (PrivilegeKind::Sequence, &["SEQUENCE"]),
     (PrivilegeKind::Schema, &["SCHEMA"]),
     (PrivilegeKind::Model, &["MODEL"]),
     (PrivilegeKind::Location, &["EXTERNAL", "LOCATION"]),
@@ -29,11 +30,10 @@ const KINDS: &[(PrivilegeKind, &[&str])] = &[
     (PrivilegeKind::Database, &["DATABASE"]),
 ];
 /// Kinds of PostgreSQL's objects that there are none of.
-const ABSENT: [&str; 9] = [
+const ABSENT: [&str; 8] = [
     "FUNCTION",
     "PROCEDURE",
     "ROUTINE",
-    "SEQUENCE",
     "DOMAIN",
     "LANGUAGE",
     "LARGE",
@@ -225,24 +225,25 @@ fn objects(cursor: &mut Cursor<'_>) -> Result<(PrivilegeKind, PrivilegeObjects),
     Ok((kind, PrivilegeObjects::Named(names)))
 }
 
-/// `TABLES`, `MODELS`, `SCHEMAS`.
+/// `TABLES`, `MODELS`, `SCHEMAS`, `SEQUENCES`.
 fn future_kind(cursor: &mut Cursor<'_>) -> Result<PrivilegeKind, ParseError> {
     let kinds = [
         ("TABLES", PrivilegeKind::Table),
         ("MODELS", PrivilegeKind::Model),
         ("SCHEMAS", PrivilegeKind::Schema),
+        ("SEQUENCES", PrivilegeKind::Sequence),
     ];
     for (word, kind) in kinds {
         if cursor.eat_word(word) {
             return Ok(kind);
         }
     }
-    for word in ["FUNCTIONS", "ROUTINES", "SEQUENCES", "TYPES"] {
+    for word in ["FUNCTIONS", "ROUTINES", "TYPES"] {
         if cursor.at_words(&[word]) {
             return Err(cursor.unsupported(&format!("privileges on {}", word.to_lowercase())));
         }
     }
-    Err(cursor.unexpected("TABLES, MODELS or SCHEMAS"))
+    Err(cursor.unexpected("TABLES, SEQUENCES, MODELS or SCHEMAS"))
 }
 
 pub(super) fn parse_owner(cursor: &mut Cursor<'_>) -> Result<Statement, ParseError> {

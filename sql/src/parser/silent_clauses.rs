@@ -1,5 +1,5 @@
 //! Clauses of PostgreSQL that ask for nothing which is not so here: `UNLOGGED`, `[NOT] DEFERRABLE` of a transaction,
-//! `WITH DATA`.
+//! `WITH DATA`, and what is weaker in `FOR NO KEY UPDATE` than in `FOR UPDATE`.
 //!
 //! In: tokens of one statement; out: the tokens without them. A table is as durable as any, and a block never waits for
 //! others before its first statement.
@@ -10,13 +10,30 @@ use crate::lexer::{are_words, is_token, is_word};
 
 /// Leaves the clauses out.
 pub(super) fn leave_out(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
-    deferrable(unlogged(tokens))
+    weak_locks(deferrable(unlogged(tokens)))
 }
 
 /// `CREATE UNLOGGED TABLE` is `CREATE TABLE`.
 fn unlogged(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
     if are_words(&tokens, 0, &["CREATE", "UNLOGGED", "TABLE"]) {
         tokens.remove(1);
+    }
+    tokens
+}
+
+/// `FOR NO KEY UPDATE` is `FOR UPDATE`, `FOR KEY SHARE` is `FOR SHARE`: no row is locked.
+fn weak_locks(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    if !is_word(tokens.first(), "SELECT") && !is_word(tokens.first(), "WITH") {
+        return tokens;
+    }
+    let mut at = 1;
+    while at < tokens.len() {
+        if are_words(&tokens, at, &["FOR", "NO", "KEY", "UPDATE"]) {
+            tokens.drain(at + 1..at + 3);
+        } else if are_words(&tokens, at, &["FOR", "KEY", "SHARE"]) {
+            tokens.remove(at + 1);
+        }
+        at += 1;
     }
     tokens
 }

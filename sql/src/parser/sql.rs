@@ -28,6 +28,10 @@ pub(super) fn parse(cursor: &Cursor<'_>) -> Result<SqlStatement, ParseError> {
             "the statement to explain",
         ));
     }
+    if let Some(format) = missing_format(cursor.rest()) {
+        let error = cursor.unsupported(&format!("EXPLAIN (FORMAT {format})"));
+        return Err(error.with_hint("Its formats are TEXT and JSON."));
+    }
     let data = Data::of(cursor.rest());
     let mut tokens = view_options::settle(renamed_view(explain_format(cursor.rest().to_vec())));
     tokens.truncate(tokens.len() - data.n_tokens());
@@ -98,6 +102,18 @@ fn explain_format(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
         }
     }
     tokens
+}
+
+/// A format of PostgreSQL's EXPLAIN that there is not.
+fn missing_format(tokens: &[TokenWithSpan]) -> Option<&'static str> {
+    if !is_word(tokens.first(), "EXPLAIN") {
+        return None;
+    }
+    let places = 2..closing(tokens, 1).unwrap_or(0);
+    places.into_iter().find_map(|at| {
+        let mut formats = ["YAML", "XML"].into_iter();
+        formats.find(|format| are_words(tokens, at, &["FORMAT", format]))
+    })
 }
 
 /// `ALTER VIEW name RENAME TO name` is what `ALTER TABLE` does to a view, which the parser knows.

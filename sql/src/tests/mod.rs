@@ -6,6 +6,7 @@ mod forms;
 mod functions;
 mod googlesql;
 mod random;
+mod sequences;
 mod sql;
 mod tables;
 

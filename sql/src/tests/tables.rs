@@ -89,6 +89,16 @@ fn versions_follow_a_table() {
             ..
         }
     ));
+    for text in [
+        "SELECT * FROM t VERSION AS OF 3 x(a, b)",
+        "SELECT * FROM t AS x (a, b) VERSION AS OF 3 WHERE a = 1",
+        "SELECT * FROM t x(a, b) VERSION AS OF 3, u",
+    ] {
+        assert_eq!(versions(text), ["VERSION AS OF 3"], "{text}");
+        // As it is printed, it is read again.
+        let printed = ast(&one(text)).to_string();
+        assert_eq!(ast(&one(&printed)).to_string(), printed);
+    }
     // Without AS OF the words are names.
     for text in [
         "SELECT version FROM t version",

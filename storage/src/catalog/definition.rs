@@ -12,6 +12,7 @@ use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use serde::{Deserialize, Serialize};
 
 use crate::catalog::roles::{Grants, RoleDefinition};
+use crate::catalog::sequence::SequenceDefinition;
 use crate::error::{Error, Result};
 
 /// One named object: a schema, a table, a view, a model, a role.
@@ -101,6 +102,8 @@ pub enum ObjectKind {
     ExternalTable,
     /// A stored query.
     View,
+    /// Numbers, one after the other.
+    Sequence,
     /// A model.
     Model,
     /// Secrets of a store.
@@ -132,6 +135,7 @@ impl fmt::Display for ObjectKind {
             Self::Table => "table",
             Self::ExternalTable => "external table",
             Self::View => "view",
+            Self::Sequence => "sequence",
             Self::Model => "model",
             Self::Credential => "credential",
             Self::Location => "external location",
@@ -158,6 +162,8 @@ pub enum Definition {
     ExternalTable(ExternalTableDefinition),
     /// A stored query.
     View(ViewDefinition),
+    /// Numbers, one after the other; what was claimed of them lies in `tables/<id>/`.
+    Sequence(SequenceDefinition),
     /// A model; its versions lie in `models/<id>/`.
     Model(ModelDefinition),
     /// Secrets of a store.
@@ -180,6 +186,7 @@ impl Definition {
             Self::Table(_) => ObjectKind::Table,
             Self::ExternalTable(_) => ObjectKind::ExternalTable,
             Self::View(_) => ObjectKind::View,
+            Self::Sequence(_) => ObjectKind::Sequence,
             Self::Model(_) => ObjectKind::Model,
             Self::Credential(_) => ObjectKind::Credential,
             Self::Location(_) => ObjectKind::Location,

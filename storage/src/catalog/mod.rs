@@ -8,6 +8,7 @@ mod definition;
 mod inspect;
 mod log;
 mod roles;
+mod sequence;
 mod state;
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -25,6 +26,7 @@ pub use definition::{
 };
 pub(crate) use inspect::{LEAST_RECORD_AGE, LogCheck};
 pub use roles::{DefaultGrant, GRANT_OPTION, Grants, PUBLIC_ROLE, RoleDefinition};
+pub use sequence::{SequenceDefinition, SequenceOwner};
 pub use state::{CatalogState, Change, PUBLIC_SCHEMA, RESERVED_SCHEMAS};
 
 use crate::error::{Error, Result};

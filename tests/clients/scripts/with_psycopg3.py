@@ -3,6 +3,7 @@
 import asyncio
 import datetime
 import threading
+import uuid
 from decimal import Decimal
 
 import psycopg
@@ -229,6 +230,27 @@ def decodes_columns_of_json():
         pass
 
 
+def keeps_uuids():
+    key = uuid.uuid4()
+    connection.execute("CREATE TABLE keyed (id uuid PRIMARY KEY DEFAULT gen_random_uuid(), note text)")
+    connection.execute("INSERT INTO keyed VALUES (%s, 'given')", (key,))
+    drawn = connection.execute("INSERT INTO keyed (note) VALUES ('drawn') RETURNING id").fetchone()[0]
+    assert isinstance(drawn, uuid.UUID) and drawn.version == 4, drawn
+    for form in ("%s", "%t", "%b"):
+        for binary in (False, True):
+            cursor = connection.cursor(binary=binary)
+            row = cursor.execute(f"SELECT id, note FROM keyed WHERE id = {form}", (key,)).fetchone()
+            assert row == (key, "given"), (form, binary, row)
+    count = connection.execute("SELECT count(*) FROM keyed WHERE id = ANY(%s)", ([key, drawn],)).fetchone()
+    assert count == (2,), count
+    for form in ("text", "binary"):
+        with connection.cursor().copy(f"COPY keyed FROM STDIN (FORMAT {form})") as copy:
+            copy.set_types(["uuid", "text"])
+            copy.write_row((uuid.uuid4(), form))
+    assert connection.execute("SELECT count(*) FROM keyed").fetchone() == (4,)
+    connection.execute("DROP TABLE keyed")
+
+
 def scrolls():
     with connection.transaction(), connection.cursor("there", scrollable=True) as cursor:
         cursor.execute("SELECT generate_series(1, 100) AS n ORDER BY n")
@@ -259,5 +281,6 @@ run(
     is_cancelled,
     works_asynchronously,
     decodes_columns_of_json,
+    keeps_uuids,
     scrolls,
 )

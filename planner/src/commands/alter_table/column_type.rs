@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use auspex_storage::{JsonKind, TableOperation};
+use auspex_storage::{JsonKind, TableOperation, is_uuid};
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::sql::sqlparser::ast::{self, Expr, Ident};
 
@@ -48,15 +48,18 @@ impl Altering<'_> {
         let field = Arc::clone(&self.shape.columns()[idx]);
         let (name, data_type) = (field.name(), declared.data_type());
         let (found, wanted) = (JsonKind::of(&field), JsonKind::of(declared));
-        if field.data_type() == data_type && found == wanted && using.is_none() {
+        let (was_uuid, is_uuid) = (is_uuid(&field), is_uuid(declared));
+        let is_same = found == wanted && was_uuid == is_uuid;
+        if field.data_type() == data_type && is_same && using.is_none() {
             return Ok(());
         }
         self.check_free(idx)?;
-        let becomes_json = wanted.is_some() && found.is_none();
-        if using.is_none() && (becomes_json || !converts(field.data_type(), data_type)) {
+        let is_read = (wanted.is_some() && found.is_none()) || (is_uuid && !was_uuid);
+        if using.is_none() && (is_read || !converts(field.data_type(), data_type)) {
             let shown = match wanted {
                 Some(JsonKind::Json) => "json".to_owned(),
                 Some(JsonKind::Jsonb) => "jsonb".to_owned(),
+                None if is_uuid => "uuid".to_owned(),
                 None => data_type.to_string(),
             };
             let message = format!("column \"{name}\" cannot be cast automatically to type {shown}");

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use auspex_ml::features::sql_type;
+use auspex_storage::ObjectKind;
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::Field;
 use datafusion::sql::sqlparser::ast::ObjectName;
@@ -12,7 +13,7 @@ use datafusion::sql::sqlparser::ast::ObjectName;
 use crate::catalog::rows::{Cell, ColumnType, batch_of};
 use crate::commands::name_parts;
 use crate::error::Result;
-use crate::session::Session;
+use crate::session::{DATABASE, Session};
 
 const DESCRIPTION: &[(&str, ColumnType)] = &[
     ("column_name", ColumnType::Text),
@@ -26,8 +27,17 @@ pub(crate) async fn describe_table(
     name: &ObjectName,
 ) -> Result<RecordBatch> {
     let parts = name_parts(name);
-    let (schema, short) = session.relation_parts(&parts)?;
-    let provider = session.context().catalog(crate::session::DATABASE);
+    let state = session.engine.catalog.state();
+    let (catalog, schema, short) = match parts.as_slice() {
+        [catalog, namespace, short] if state.global(ObjectKind::Catalog, catalog).is_some() => {
+            (catalog.as_str(), namespace.clone(), short.clone())
+        }
+        parts => {
+            let (schema, short) = session.relation_parts(parts)?;
+            (DATABASE, schema, short)
+        }
+    };
+    let provider = session.context().catalog(catalog);
     let provider = provider.and_then(|catalog| catalog.schema(&schema));
     let table = match provider {
         Some(provider) => provider.table(&short).await?,

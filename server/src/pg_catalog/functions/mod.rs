@@ -183,14 +183,13 @@ fn visibility(objects: &Objects) -> Vec<ScalarUDF> {
 
 /// Functions about what Auspex has none of.
 fn absent() -> Vec<ScalarUDF> {
-    let texts: [(&'static str, &[usize]); 10] = [
+    let texts: [(&'static str, &[usize]); 9] = [
         ("inet_server_addr", &[0]),
         ("inet_client_addr", &[0]),
         ("pg_get_triggerdef", &[1, 2]),
         ("pg_get_ruledef", &[1, 2]),
         ("pg_get_partkeydef", &[1]),
         ("pg_get_statisticsobjdef_columns", &[1]),
-        ("pg_get_serial_sequence", &[2]),
         ("pg_get_function_sqlbody", &[1]),
         ("pg_tablespace_location", &[1]),
         ("shobj_description", &[2]),

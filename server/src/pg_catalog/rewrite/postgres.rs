@@ -322,11 +322,7 @@ fn call(function: &Function) -> Option<Expr> {
             }
             parsed(&format!("{name}_of({aggregate})"))
         }
-        "clock_timestamp" | "statement_timestamp" | "transaction_timestamp"
-            if list.args.is_empty() =>
-        {
-            parsed("now()")
-        }
+        "transaction_timestamp" if list.args.is_empty() => parsed("now()"),
         "sign" | "ceiling" => {
             let mut renamed = function.clone();
             let known = if name == "sign" { "signum" } else { "ceil" };

@@ -142,7 +142,8 @@ impl Columns {
         idx: usize,
         data_type: &DataType,
     ) -> Result<ArrayRef, Failure> {
-        if *data_type == DataType::Utf8 {
+        let is_uuid = self.wire[idx].pg_type == Type::UUID;
+        if *data_type == DataType::Utf8 && !is_uuid {
             return Ok(Arc::new(text));
         }
         if is_plain(data_type) {

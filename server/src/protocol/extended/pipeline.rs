@@ -1,8 +1,8 @@
 //! A pipeline: statements that a client sends before it syncs. In PostgreSQL they are one transaction.
 //!
-//! In: what a portal is to a block, and whether a sync is next; out: a block around what one block can hold, which the
-//! sync ends. A statement that is alone before its sync stays by itself, and so does what cannot stand in a block: what is
-//! open is committed before it.
+//! In: what a portal is to a block, and whether a sync is next; out: a block around the statements from the first change
+//! on, which the sync ends. A statement that is alone before its sync stays by itself, and so does a definition before any
+//! change. Behind one it is refused, as is the change of a second table: then nothing of the pipeline stays.
 
 use auspex_planner::{BlockPart, TransactionState};
 
@@ -11,6 +11,11 @@ use crate::protocol::connection::{Connection, Interruption, ended};
 use crate::protocol::own::Own;
 use crate::protocol::socket::Stream;
 use crate::sqlstate::Failure;
+
+fn not_in_pipeline() -> Failure {
+    let message = "a statement that is committed by itself cannot follow a change in a pipeline";
+    Failure::error("25001", message).with_hint("Send a Sync before it.")
+}
 
 impl<S: Stream> Connection<S> {
     /// Prepares for a statement whose portal is about to be run.
@@ -22,16 +27,18 @@ impl<S: Stream> Connection<S> {
         }
         match self.block_part(prepared) {
             BlockPart::Query => {}
-            BlockPart::Change(table) if self.pipeline.as_ref() == Some(&table) => {}
+            // Whether it is of the block's table is seen where names have a meaning.
+            BlockPart::Change(_) if self.pipeline.is_some() => {}
             BlockPart::Change(table) => {
-                self.end_pipeline(false).await?;
                 // Nothing is committed before a sync, so that a client that waits now waits for no answer to this.
                 if !self.sync_is_next().await? && self.session.open_implicit() {
                     self.pipeline = Some(table);
                 }
             }
             BlockPart::Rollback => self.end_pipeline(true).await?,
-            BlockPart::Alone => self.end_pipeline(false).await?,
+            BlockPart::Control => self.end_pipeline(false).await?,
+            BlockPart::Alone if self.pipeline.is_some() => return Err(not_in_pipeline().into()),
+            BlockPart::Alone => {}
         }
         Ok(())
     }

@@ -3,6 +3,7 @@
 //! In: a cursor and which of its rows are wanted; out: those rows on the socket. What was read of the query is kept,
 //! since no query runs backwards.
 
+use auspex_planner::{Error, KeptRows};
 use auspex_sql::FetchCount;
 use datafusion::arrow::array::RecordBatch;
 use pgwire::messages::PgWireBackendMessage;
@@ -13,7 +14,7 @@ use crate::protocol::running::Event;
 use crate::protocol::socket::Stream;
 use crate::sqlstate::Failure;
 
-/// The most that a cursor keeps, which no memory pool accounts for.
+/// The most that a cursor keeps, however much memory its session has.
 const MAX_KEPT_BYTES: usize = 256 << 20;
 
 /// The rows that a cursor has read, and where it stands among them.
@@ -21,7 +22,7 @@ const MAX_KEPT_BYTES: usize = 256 << 20;
 pub(in crate::protocol) struct Kept {
     batches: Vec<RecordBatch>,
     n_rows: usize,
-    n_bytes: usize,
+    memory: Option<KeptRows>,
     is_complete: bool,
     /// From 1; 0 is before the first row, one more than there are is behind the last.
     position: usize,
@@ -121,13 +122,17 @@ impl<S: Stream> Connection<S> {
             match self.next_event(&mut cursor.running).await? {
                 Event::Batch(batch) => {
                     kept.n_rows += batch.num_rows();
-                    kept.n_bytes += batch.get_array_memory_size();
+                    let new = || self.session.kept_rows();
+                    let memory = kept.memory.get_or_insert_with(new);
+                    let failed = |error: Error| Failure::from_report(error.report(), text, start);
+                    memory.keep(&batch).map_err(failed)?;
                     kept.batches.push(batch);
                 }
                 Event::Done(_) => kept.is_complete = true,
                 event => return Err(event.failure(text, start).into()),
             }
-            if kept.n_bytes > MAX_KEPT_BYTES {
+            let n_bytes = kept.memory.as_ref().map_or(0, KeptRows::n_bytes);
+            if n_bytes > MAX_KEPT_BYTES {
                 let message =
                     format!("a scrollable cursor keeps at most {MAX_KEPT_BYTES} bytes of rows");
                 let hint = "Declare it without SCROLL, or let its query give fewer rows.";

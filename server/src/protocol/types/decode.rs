@@ -3,6 +3,7 @@
 //! In: the bytes of one parameter, the type that was described and its format; out: a value of the
 //! type that the planner prepared for. Bytes that do not fit are errors, never panics.
 
+use auspex_planner::uuid_text;
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::ScalarValue;
 use pgwire::api::Type;
@@ -110,7 +111,7 @@ fn utf8<'a>(bytes: &'a [u8], pg_type: &Type) -> Result<&'a str, ParameterError> 
     }
 }
 
-/// Types that have no Arrow type of their own stay text: the planner's type decides.
+/// Types that have no Arrow type of their own stay text: the planner's type decides. A uuid gets its one form.
 fn from_text(text: &str, pg_type: &Type, zone: &str) -> Result<ScalarValue, ParameterError> {
     let wrong = || ParameterError::Text {
         pg_type: shown_name(pg_type),
@@ -134,6 +135,7 @@ fn from_text(text: &str, pg_type: &Type, zone: &str) -> Result<ScalarValue, Para
         return Ok(ScalarValue::new_interval_mdn(months, days, nanos));
     }
     match (pg_type, arrow_type(pg_type)) {
+        (&Type::UUID, _) => uuid_text(text).map(ScalarValue::from).ok_or_else(wrong),
         (&Type::BYTEA, _) => bytea(text)
             .map(|value| ScalarValue::Binary(Some(value)))
             .ok_or_else(wrong),
@@ -251,7 +253,10 @@ fn from_binary(bytes: &[u8], pg_type: &Type) -> Result<ScalarValue, ParameterErr
         Type::FLOAT8 => fixed(bytes).map(|b| ScalarValue::from(f64::from_be_bytes(b))),
         Type::NUMERIC => numeric_text(bytes).map(ScalarValue::from),
         Type::BYTEA => Some(ScalarValue::Binary(Some(bytes.to_vec()))),
-        Type::UUID => fixed::<16>(bytes).map(|b| ScalarValue::from(uuid_text(&b))),
+        Type::UUID => fixed::<16>(bytes).and_then(|b| {
+            let digits = format!("{:032x}", u128::from_be_bytes(b));
+            uuid_text(&digits).map(ScalarValue::from)
+        }),
         Type::DATE => fixed(bytes).map(|b| {
             // Lossless: dates of both epochs fit in 32 bits.
             let days = i32::from_be_bytes(b).saturating_add(EPOCH_DAYS as i32);
@@ -299,18 +304,6 @@ fn interval(bytes: &[u8; 16]) -> ScalarValue {
     let high = i64::from(word(0)) << 32;
     let micros = high | i64::from(word(4) as u32);
     ScalarValue::new_interval_mdn(word(12), word(8), micros.saturating_mul(1_000))
-}
-
-fn uuid_text(bytes: &[u8; 16]) -> String {
-    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    [
-        &hex[..8],
-        &hex[8..12],
-        &hex[12..16],
-        &hex[16..20],
-        &hex[20..],
-    ]
-    .join("-")
 }
 
 fn array_from_binary(

@@ -224,7 +224,10 @@ fn cell_writer(array: &ArrayRef, pg_type: &Type, style: Style) -> Result<CellWri
         Type::DATE | Type::TIME | Type::TIMESTAMP | Type::TIMESTAMPTZ | Type::INTERVAL => {
             moment_writer(array, pg_type, style)
         }
-        Type::BYTEA | Type::UUID => bytes_writer(array, pg_type, text),
+        Type::UUID if array.data_type().is_string() && !text => uuid_writer(array),
+        Type::BYTEA | Type::UUID if !array.data_type().is_string() => {
+            bytes_writer(array, pg_type, text)
+        }
         // The binary form of jsonb is its version and the text, that of text and json the text.
         Type::JSONB if !text => string_writer(array).map(|write| -> CellWriter {
             Box::new(move |row, out| {
@@ -349,6 +352,19 @@ fn string_writer(array: &ArrayRef) -> Option<CellWriter> {
         DataType::Utf8View => strings!(array.as_string_view_opt()?),
         _ => None,
     }
+}
+
+/// The sixteen bytes of a uuid's text.
+fn uuid_writer(array: &ArrayRef) -> Option<CellWriter> {
+    let write = string_writer(array)?;
+    Some(Box::new(move |row, out| {
+        let mut text = BytesMut::new();
+        write(row, &mut text);
+        let digit = |byte: &u8| char::from(*byte).to_digit(16);
+        let digits = text.iter().filter_map(digit);
+        let value = digits.fold(0_u128, |value, digit| (value << 4) | u128::from(digit));
+        out.put_u128(value);
+    }))
 }
 
 fn bytes_writer(array: &ArrayRef, pg_type: &Type, text: bool) -> Option<CellWriter> {

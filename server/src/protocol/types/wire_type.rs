@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use auspex_planner::{JsonKind, ORIGIN_KEY};
+use auspex_planner::{JsonKind, ORIGIN_KEY, is_uuid};
 use datafusion::arrow::datatypes::{DataType, Field, IntervalUnit, Schema, TimeUnit};
 use pgwire::api::Type;
 use pgwire::api::results::FieldFormat;
@@ -130,6 +130,7 @@ pub(crate) fn field_type(field: &Field) -> Type {
         _ => match JsonKind::of(field) {
             Some(JsonKind::Json) => Type::JSON,
             Some(JsonKind::Jsonb) => Type::JSONB,
+            None if is_uuid(field) => Type::UUID,
             None => pg_type(field.data_type()),
         },
     }

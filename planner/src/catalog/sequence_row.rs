@@ -1,0 +1,170 @@
+//! Sequences as relations: the one row of `SELECT * FROM s`, and what catalogs tell of all of them.
+//!
+//! In: a sequence; out: its last number and whether it was given. Takes no number.
+
+use std::sync::Arc;
+
+use auspex_storage::{CatalogEntry, Definition, Identity, SequenceDefinition};
+use datafusion::arrow::array::{BooleanArray, Int64Array, RecordBatch};
+use datafusion::arrow::datatypes::{DataType, Field, Schema};
+use datafusion::catalog::{MemTable, TableProvider};
+
+use super::facts::CatalogFacts;
+use crate::error::{Error, Result};
+use crate::named::Named;
+use crate::sequences::sequence_name;
+use crate::session::Session;
+
+/// A sequence of its own, or the numbers of an identity column, as catalogs show it.
+#[derive(Debug, Clone)]
+pub struct SequenceFacts {
+    /// The schema's name.
+    pub schema: String,
+    /// The name.
+    pub name: String,
+    /// The role that owns it.
+    pub owner: String,
+    /// `smallint`, `integer` or `bigint`.
+    pub data_type: String,
+    /// The number that it was declared to start with.
+    pub start: i64,
+    /// The least number.
+    pub min: i64,
+    /// The greatest number.
+    pub max: i64,
+    /// From each number to the next.
+    pub increment: i64,
+    /// Whether it begins anew behind its last number.
+    pub cycle: bool,
+    /// The numbers that a session was to take at a time.
+    pub cache: i64,
+    /// The number that was given last.
+    pub last: Option<i64>,
+    /// Whether `CREATE SEQUENCE` made it.
+    pub is_own: bool,
+}
+
+/// The row of a sequence.
+pub(super) async fn of(
+    session: &Session,
+    entry: &CatalogEntry,
+    sequence: &SequenceDefinition,
+) -> Result<Arc<dyn TableProvider>> {
+    // It is another one at the next statement, as files are.
+    Named::note_files();
+    let tables = session.tables();
+    let taken = tables.taken_identities(&entry.id, &sequence.run).await?;
+    let (last, called) = sequence.last(taken);
+    let schema = Arc::new(Schema::new(vec![
+        Field::new("last_value", DataType::Int64, false),
+        Field::new("log_cnt", DataType::Int64, false),
+        Field::new("is_called", DataType::Boolean, false),
+    ]));
+    let row = RecordBatch::try_new(
+        Arc::clone(&schema),
+        vec![
+            Arc::new(Int64Array::from(vec![last])),
+            Arc::new(Int64Array::from(vec![0])),
+            Arc::new(BooleanArray::from(vec![called])),
+        ],
+    );
+    let row = row.map_err(datafusion::error::DataFusionError::from)?;
+    Ok(Arc::new(MemTable::try_new(schema, vec![vec![row]])?))
+}
+
+impl CatalogFacts {
+    /// The sequences, and the numbers of identity columns as sequences.
+    pub async fn sequences(&self) -> Result<Vec<SequenceFacts>> {
+        let session = self.session()?;
+        let state = session.engine.catalog.state();
+        let mut found = Vec::new();
+        for entry in state.all() {
+            match &entry.definition {
+                Definition::Sequence(sequence) => {
+                    found.push(own_facts(&session, entry, sequence).await?);
+                }
+                Definition::Table(_) => {
+                    // A table that cannot be read shows none.
+                    let columns = of_columns(&session, entry).await;
+                    found.extend(columns.unwrap_or_default());
+                }
+                _ => {}
+            }
+        }
+        Ok(found)
+    }
+}
+
+async fn own_facts(
+    session: &Session,
+    entry: &CatalogEntry,
+    sequence: &SequenceDefinition,
+) -> Result<SequenceFacts> {
+    let tables = &session.engine.tables;
+    let taken = tables.taken_identities(&entry.id, &sequence.run).await?;
+    let (last, called) = sequence.last(taken);
+    Ok(SequenceFacts {
+        schema: entry.schema.clone(),
+        name: entry.name.clone(),
+        owner: entry.owner.clone(),
+        data_type: sequence.data_type.clone(),
+        start: sequence.start,
+        min: sequence.min,
+        max: sequence.max,
+        increment: sequence.increment,
+        cycle: sequence.cycle,
+        cache: sequence.cache,
+        last: called.then_some(last),
+        is_own: true,
+    })
+}
+
+async fn of_columns(session: &Session, table: &CatalogEntry) -> Result<Vec<SequenceFacts>> {
+    let tables = &session.engine.tables;
+    let shape = tables.shape(&table.id).await?;
+    let mut found = Vec::new();
+    for field in shape.columns() {
+        let Some(identity) = shape.identity_of(field) else {
+            continue;
+        };
+        let taken = tables.taken_identities(&table.id, &identity.sequence);
+        let last = match taken.await? {
+            taken if taken > 0 => identity.number(taken).ok(),
+            _ => None,
+        };
+        found.push(of_column(table, field, &identity, last)?);
+    }
+    Ok(found)
+}
+
+fn of_column(
+    table: &CatalogEntry,
+    field: &Field,
+    identity: &Identity,
+    last: Option<i64>,
+) -> Result<SequenceFacts> {
+    let (data_type, least, greatest) = match field.data_type() {
+        DataType::Int16 => ("smallint", i64::from(i16::MIN), i64::from(i16::MAX)),
+        DataType::Int32 => ("integer", i64::from(i32::MIN), i64::from(i32::MAX)),
+        DataType::Int64 => ("bigint", i64::MIN, i64::MAX),
+        other => return Err(Error::unsupported(format!("an identity column of {other}"))),
+    };
+    let (min, max) = match identity.increment > 0 {
+        true => (1, greatest),
+        false => (least, -1),
+    };
+    Ok(SequenceFacts {
+        schema: table.schema.clone(),
+        name: sequence_name(&table.name, field.name()),
+        owner: table.owner.clone(),
+        data_type: data_type.to_owned(),
+        start: identity.start,
+        min,
+        max,
+        increment: identity.increment,
+        cycle: false,
+        cache: 1,
+        last,
+        is_own: false,
+    })
+}

@@ -1,0 +1,404 @@
+//! `CREATE SEQUENCE`, `ALTER SEQUENCE`, and what goes with the drop of a sequence or of the table that owns it.
+//!
+//! In: the statement; out: an entry of the catalog. Numbers are taken in `crate::sequences`.
+
+use std::sync::Arc;
+
+use auspex_sql::{SequenceAction, SequenceOptions, SequenceStatement};
+use auspex_storage::{
+    CatalogEntry, Change, Definition, Error as StorageError, SequenceDefinition, SequenceOwner,
+};
+
+use crate::access::{TableUse, own};
+use crate::bind::column_place;
+use crate::error::{Error, Result};
+use crate::sequences::{Numbers, default_text, identity_of, move_column, numbers_of_name};
+use crate::session::Session;
+use crate::statement_run::{Notice, StatementControl};
+
+const ALTERED: &str = "ALTER SEQUENCE";
+
+/// Runs such a statement.
+pub(super) async fn run(
+    session: &Arc<Session>,
+    statement: &SequenceStatement,
+    text: &str,
+    control: &StatementControl,
+) -> Result<String> {
+    match statement {
+        SequenceStatement::Create {
+            name,
+            if_not_exists,
+            options,
+        } => {
+            create(
+                session,
+                (&name.parts, *if_not_exists),
+                options,
+                text,
+                control,
+            )
+            .await
+        }
+        SequenceStatement::Alter {
+            name,
+            if_exists,
+            action,
+        } => match numbers_of_name(session, &name.parts) {
+            Ok(Numbers::Own(entry, _)) => alter(session, &entry, action, text).await,
+            Ok(Numbers::Column(table, column)) => {
+                restart_column(session, (table.as_ref(), &column), action).await
+            }
+            Err(_) if *if_exists => {
+                let name = name.parts.join(".");
+                let message = format!("relation \"{name}\" does not exist, skipping");
+                control.notify(Notice::plain(message));
+                Ok(ALTERED.to_owned())
+            }
+            Err(error) => Err(error),
+        },
+    }
+}
+
+async fn create(
+    session: &Arc<Session>,
+    (parts, if_not_exists): (&[String], bool),
+    options: &SequenceOptions,
+    text: &str,
+    control: &StatementControl,
+) -> Result<String> {
+    const TAG: &str = "CREATE SEQUENCE";
+    let (schema, name) = session.object_parts(parts)?;
+    session.access().check_schema(&schema, "CREATE")?;
+    let place = [schema.clone(), name.clone()];
+    let is_taken = session.engine.catalog.state().get(&schema, &name).is_some()
+        || match numbers_of_name(session, &place) {
+            Ok(Numbers::Column(table, column)) => {
+                identity_of(session, &table, &column).await.is_ok()
+            }
+            _ => false,
+        };
+    if is_taken && if_not_exists {
+        control.notify(Notice {
+            sqlstate: "42P07",
+            ..Notice::plain(format!("relation \"{name}\" already exists, skipping"))
+        });
+        return Ok(TAG.to_owned());
+    }
+    if is_taken {
+        let kind = "relation";
+        return Err(Error::Duplicate { kind, name });
+    }
+    let mut definition = declared(options, None)?;
+    definition.owned_by = owner(session, &schema, options).await?.flatten();
+    let mut entry = CatalogEntry::new(&schema, &name, Definition::Sequence(definition));
+    own(session, &mut entry);
+    let commit = session
+        .engine
+        .catalog
+        .commit(text, |_| Ok(vec![Change::Put(entry.clone())]));
+    commit.await?;
+    Ok(TAG.to_owned())
+}
+
+async fn alter(
+    session: &Arc<Session>,
+    sequence: &Arc<CatalogEntry>,
+    action: &SequenceAction,
+    text: &str,
+) -> Result<String> {
+    session.access().check_owner(sequence)?;
+    let mut changed = sequence.as_ref().clone();
+    match action {
+        SequenceAction::Rename(to) => {
+            check_unused(session, sequence, &[]).await?;
+            session.access().check_schema(&sequence.schema, "CREATE")?;
+            changed.name.clone_from(&to.value);
+        }
+        SequenceAction::SetSchema(to) => {
+            check_unused(session, sequence, &[]).await?;
+            session.access().check_schema(&to.value, "CREATE")?;
+            changed.schema.clone_from(&to.value);
+        }
+        SequenceAction::Set(options) => {
+            let Definition::Sequence(old) = &sequence.definition else {
+                return Err(Error::unsupported("ALTER SEQUENCE of this object"));
+            };
+            let tables = session.tables();
+            let taken = tables.taken_identities(&sequence.id, &old.run).await?;
+            let mut new = declared(options, Some((old, taken)))?;
+            if let Some(owner) = owner(session, &sequence.schema, options).await? {
+                new.owned_by = owner;
+            }
+            changed.definition = Definition::Sequence(new);
+        }
+    }
+    let commit = session.engine.catalog.commit(text, |state| {
+        match state.by_id(&sequence.id) {
+            // What another statement changed meanwhile is not undone.
+            Some(now) if now == sequence => Ok(vec![Change::Put(changed.clone())]),
+            _ => Err(StorageError::Conflict {
+                object: format!("sequence \"{}\"", sequence.name),
+            }),
+        }
+    });
+    commit.await?;
+    Ok(ALTERED.to_owned())
+}
+
+/// `ALTER SEQUENCE t_id_seq RESTART WITH n` of the numbers of an identity column.
+async fn restart_column(
+    session: &Arc<Session>,
+    column: (&CatalogEntry, &str),
+    action: &SequenceAction,
+) -> Result<String> {
+    let SequenceAction::Set(options) = action else {
+        return Err(only_restarts());
+    };
+    let Some(restart) = options.restart else {
+        return Err(only_restarts());
+    };
+    let others = SequenceOptions {
+        restart: None,
+        ..options.clone()
+    };
+    if others != SequenceOptions::default() {
+        return Err(only_restarts());
+    }
+    move_column(session, column, restart, false).await?;
+    Ok(ALTERED.to_owned())
+}
+
+fn only_restarts() -> Error {
+    Error::Unsupported {
+        what: "this change of the numbers of an identity column".to_owned(),
+        hint: Some("ALTER SEQUENCE ... RESTART WITH n changes the next number.".to_owned()),
+    }
+}
+
+/// The column that `OWNED BY` names; `None`: nothing was said.
+async fn owner(
+    session: &Arc<Session>,
+    schema: &str,
+    options: &SequenceOptions,
+) -> Result<Option<Option<SequenceOwner>>> {
+    let name = match &options.owned_by {
+        None => return Ok(None),
+        Some(None) => return Ok(Some(None)),
+        Some(Some(name)) => name,
+    };
+    let [table @ .., column] = name.parts.as_slice() else {
+        return Ok(None);
+    };
+    if table.is_empty() {
+        let hint = "Write OWNED BY table.column, or OWNED BY NONE.";
+        let message = "invalid OWNED BY option";
+        return Err(Error::invalid("42601", message, Some(hint)));
+    }
+    let (table_schema, relation) = session.relation_parts(table)?;
+    let table = session.managed_table(&table_schema, &relation, TableUse::Define)?;
+    if table.schema != schema {
+        let message = "sequence must be in same schema as table it is linked to";
+        return Err(Error::invalid("55000", message, None));
+    }
+    let shape = session.tables().shape(&table.id).await?;
+    let idx = column_place(&shape, column, &relation)?;
+    Ok(Some(Some(SequenceOwner {
+        table: table.id.clone(),
+        column: shape.columns()[idx].name().clone(),
+    })))
+}
+
+fn wrong(message: String) -> Error {
+    Error::invalid("22023", message, None)
+}
+
+/// A type of numbers by any of its names, with its bounds.
+fn number_type(name: &str) -> Result<(&'static str, i64, i64)> {
+    Ok(match name {
+        "smallint" | "int2" => ("smallint", i64::from(i16::MIN), i64::from(i16::MAX)),
+        "integer" | "int" | "int4" => ("integer", i64::from(i32::MIN), i64::from(i32::MAX)),
+        "bigint" | "int8" => ("bigint", i64::MIN, i64::MAX),
+        _ => {
+            let message = "sequence type must be smallint, integer, or bigint".to_owned();
+            return Err(wrong(message));
+        }
+    })
+}
+
+/// The definition that options make, of nothing or of a sequence of which so many numbers were taken.
+fn declared(
+    options: &SequenceOptions,
+    old: Option<(&SequenceDefinition, i64)>,
+) -> Result<SequenceDefinition> {
+    let before = old.map(|(old, _)| old);
+    let written = options.data_type.as_deref();
+    let name = written.or(before.map(|old| old.data_type.as_str()));
+    let (data_type, least, greatest) = number_type(name.unwrap_or("bigint"))?;
+    let increment = options
+        .increment
+        .or(before.map(|old| old.increment))
+        .unwrap_or(1);
+    if increment == 0 {
+        return Err(wrong("INCREMENT must not be zero".to_owned()));
+    }
+    let (usual_min, usual_max) = match increment > 0 {
+        true => (1, greatest),
+        false => (least, -1),
+    };
+    // Another type has other bounds, unless they are written.
+    let kept = before.filter(|_| written.is_none());
+    let min = bound(options.min, kept.map(|old| old.min), usual_min);
+    let max = bound(options.max, kept.map(|old| old.max), usual_max);
+    for (word, number) in [("MAXVALUE", max), ("MINVALUE", min)] {
+        if !(least..=greatest).contains(&number) {
+            let message =
+                format!("{word} ({number}) is out of range for sequence data type {data_type}");
+            return Err(wrong(message));
+        }
+    }
+    if min >= max {
+        let message = format!("MINVALUE ({min}) must be less than MAXVALUE ({max})");
+        return Err(wrong(message));
+    }
+    let first = if increment > 0 { min } else { max };
+    let start = options
+        .start
+        .or(before.map(|old| old.start))
+        .unwrap_or(first);
+    within("START", start, (min, max))?;
+    let cache = options.cache.or(before.map(|old| old.cache)).unwrap_or(1);
+    if cache <= 0 {
+        return Err(wrong(format!("CACHE ({cache}) must be greater than zero")));
+    }
+    let new = SequenceDefinition {
+        data_type: data_type.to_owned(),
+        start,
+        increment,
+        min,
+        max,
+        cycle: options
+            .cycle
+            .or(before.map(|old| old.cycle))
+            .unwrap_or(false),
+        cache,
+        owned_by: before.and_then(|old| old.owned_by.clone()),
+        run: String::new(),
+        origin: start,
+        called: false,
+    };
+    going_on(new, options, old)
+}
+
+/// The sequence with the place where its numbers go on.
+fn going_on(
+    new: SequenceDefinition,
+    options: &SequenceOptions,
+    old: Option<(&SequenceDefinition, i64)>,
+) -> Result<SequenceDefinition> {
+    let (min, max) = (new.min, new.max);
+    if let Some(restart) = options.restart {
+        let next = restart.unwrap_or(new.start);
+        within("RESTART", next, (min, max))?;
+        return Ok(new.restarted(next, false));
+    }
+    let Some((old, taken)) = old else {
+        let start = new.start;
+        return Ok(new.restarted(start, false));
+    };
+    let (last, called) = old.last(taken);
+    within("RESTART", last, (min, max))?;
+    let steps = |of: &SequenceDefinition| (of.increment, of.min, of.max, of.cycle);
+    Ok(match steps(old) == steps(&new) {
+        true => SequenceDefinition {
+            run: old.run.clone(),
+            origin: old.origin,
+            called: old.called,
+            ..new
+        },
+        false => new.restarted(last, called),
+    })
+}
+
+/// A bound: the one that is written, else the one of before, else the usual one.
+fn bound(written: Option<Option<i64>>, before: Option<i64>, usual: i64) -> i64 {
+    match written {
+        Some(number) => number.unwrap_or(usual),
+        None => before.unwrap_or(usual),
+    }
+}
+
+fn within(word: &str, number: i64, (min, max): (i64, i64)) -> Result<()> {
+    let message = match number {
+        number if number < min => {
+            format!("{word} value ({number}) cannot be less than MINVALUE ({min})")
+        }
+        number if number > max => {
+            format!("{word} value ({number}) cannot be greater than MAXVALUE ({max})")
+        }
+        _ => return Ok(()),
+    };
+    Err(wrong(message))
+}
+
+/// Adds the sequences that the dropped tables own; fails where a default of another table takes numbers of one that is
+/// dropped.
+pub(super) async fn drop_along(
+    session: &Arc<Session>,
+    dropped: &mut Vec<Arc<CatalogEntry>>,
+) -> Result<()> {
+    let state = session.engine.catalog.state();
+    let is_dropped = |id: &str| dropped.iter().any(|entry| entry.id == id);
+    let owned = state.all().filter(|entry| match &entry.definition {
+        Definition::Sequence(sequence) => {
+            let owner = sequence.owned_by.as_ref();
+            owner.is_some_and(|owner| is_dropped(&owner.table)) && !is_dropped(&entry.id)
+        }
+        _ => false,
+    });
+    let owned: Vec<Arc<CatalogEntry>> = owned.cloned().collect();
+    dropped.extend(owned);
+    for sequence in dropped.iter() {
+        if matches!(sequence.definition, Definition::Sequence(_)) {
+            check_unused(session, sequence, dropped).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Fails where a default takes numbers of a sequence, unless its table is dropped, too.
+async fn check_unused(
+    session: &Arc<Session>,
+    sequence: &CatalogEntry,
+    dropped: &[Arc<CatalogEntry>],
+) -> Result<()> {
+    let text = default_text(&sequence.schema, &sequence.name);
+    let state = session.engine.catalog.state();
+    for table in state.all() {
+        let stays = !dropped.iter().any(|entry| entry.id == table.id);
+        if !stays || !matches!(table.definition, Definition::Table(_)) {
+            continue;
+        }
+        // A table that cannot be read keeps nobody from anything.
+        let Ok(shape) = session.engine.tables.shape(&table.id).await else {
+            continue;
+        };
+        for column in shape.columns() {
+            let default = shape.default_of(column);
+            if default.is_some_and(|default| default.contains(&text)) {
+                let (name, column) = (&sequence.name, column.name());
+                let message = format!(
+                    "cannot drop or rename sequence {name} because the default of column {column} of table {} \
+                     takes its numbers",
+                    table.name
+                );
+                let hint = format!(
+                    "ALTER TABLE {} ALTER COLUMN {column} DROP DEFAULT first.",
+                    table.name
+                );
+                return Err(Error::invalid("2BP01", message, Some(&hint)));
+            }
+        }
+    }
+    Ok(())
+}

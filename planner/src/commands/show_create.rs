@@ -1,0 +1,310 @@
+//! `SHOW CREATE TABLE` and `SHOW CREATE VIEW`: a statement that makes the object again.
+//!
+//! In: a name; out: one row with one text. Reads no row of a table; comments and privileges have statements of their own.
+
+use std::sync::Arc;
+
+use auspex_storage::{
+    CatalogEntry, Deferral, Definition, ExternalFormat, ExternalTableDefinition, JsonKind, Key,
+    ReferenceAction, TableShape, ViewDefinition, is_uuid, schema_of,
+};
+use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Schema};
+use datafusion::sql::sqlparser::ast::{ObjectName, ShowCreateObject};
+
+use super::table_shape::set_property;
+use super::{kind_name, name_parts};
+use crate::catalog::reference_facts::{ReferenceFacts, references};
+use crate::catalog::rows::{ColumnType, batch_of};
+use crate::error::{Error, Result};
+use crate::functions::type_name;
+use crate::session::Session;
+use crate::temporary::SCHEMA as TEMPORARY;
+
+/// PostgreSQL's reserved words, which are no names without quotes.
+const RESERVED: &str = "all analyse analyze and any array as asc asymmetric authorization binary both case cast check \
+    collate collation column concurrently constraint create cross current_catalog current_date current_role \
+    current_schema current_time current_timestamp current_user default deferrable desc distinct do else end except \
+    false fetch for foreign freeze from full grant group having ilike in initially inner intersect into is isnull join \
+    lateral leading left like limit localtime localtimestamp natural not notnull null offset on only or order outer \
+    overlaps placing primary references returning right select session_user similar some symmetric table tablesample \
+    then to trailing true union unique user using variadic verbose when where window with";
+/// A property that every table is given.
+const USUAL_INTERVAL: (&str, &str) = ("delta.checkpointInterval", "20");
+
+/// The row of `SHOW CREATE`.
+pub(crate) async fn show_create(
+    session: &Arc<Session>,
+    wanted: ShowCreateObject,
+    name: &ObjectName,
+) -> Result<RecordBatch> {
+    if !matches!(wanted, ShowCreateObject::Table | ShowCreateObject::View) {
+        return Err(Error::unsupported(format!("SHOW CREATE {wanted}")));
+    }
+    let parts = name_parts(name);
+    let (schema, short) = session.relation_parts(&parts)?;
+    let Some(entry) = session.entry(&schema, &short) else {
+        return Err(session.undefined_relation(&schema, &parts.join(".")));
+    };
+    let privilege = match entry.definition {
+        Definition::Model(_) => "EXECUTE",
+        _ => "SELECT",
+    };
+    session.access().check(&entry, privilege)?;
+    let text = match &entry.definition {
+        Definition::View(view) => of_view(&entry, view),
+        other if wanted == ShowCreateObject::View => {
+            return Err(Error::WrongKind {
+                name: short,
+                expected: "view",
+                found: kind_name(other),
+            });
+        }
+        Definition::Table(_) => {
+            let shape = session.tables().shape(&entry.id).await?;
+            let references = references(session, &entry, &shape).await;
+            of_table(&entry, &shape, &references)
+        }
+        Definition::ExternalTable(external) => of_files(&entry, external)?,
+        Definition::Model(model) => model.statement.clone(),
+        other => {
+            return Err(Error::unsupported(format!(
+                "SHOW CREATE of a {}",
+                kind_name(other)
+            )));
+        }
+    };
+    Ok(batch_of(
+        &[("create_statement", ColumnType::Text)],
+        &[vec![text.into()]],
+    )?)
+}
+
+/// A name as a statement must write it.
+fn quoted(name: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+    let starts_plain = !name.starts_with(|c: char| c.is_ascii_digit());
+    let is_word = RESERVED.split(' ').any(|word| word == name);
+    match !name.is_empty() && name.chars().all(is_plain) && starts_plain && !is_word {
+        true => name.to_owned(),
+        false => format!("\"{}\"", name.replace('"', "\"\"")),
+    }
+}
+
+fn listed<'a>(names: impl IntoIterator<Item = &'a String>) -> String {
+    let names: Vec<String> = names.into_iter().map(|name| quoted(name)).collect();
+    names.join(", ")
+}
+
+fn literal(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
+}
+
+fn name_of(entry: &CatalogEntry) -> String {
+    match entry.schema == TEMPORARY {
+        true => quoted(&entry.name),
+        false => format!("{}.{}", quoted(&entry.schema), quoted(&entry.name)),
+    }
+}
+
+fn of_view(entry: &CatalogEntry, view: &ViewDefinition) -> String {
+    let columns = match view.columns.is_empty() {
+        true => String::new(),
+        false => format!(" ({})", listed(&view.columns)),
+    };
+    let options = match view.security_barrier {
+        true => " WITH (security_barrier)",
+        false => "",
+    };
+    format!(
+        "CREATE VIEW {}{columns}{options} AS {}",
+        name_of(entry),
+        view.text
+    )
+}
+
+fn of_table(entry: &CatalogEntry, shape: &TableShape, references: &[ReferenceFacts]) -> String {
+    let columns = shape.columns().iter().map(|field| column(shape, field));
+    let keys = shape.keys();
+    let checks = shape.checks();
+    // That of an identity comes with it.
+    let is_of_identity = |name: &str, text: &str| {
+        let columns = shape.columns().iter();
+        let mut columns = columns.filter(|field| shape.identity_of(field).is_some());
+        columns.any(|field| {
+            name.ends_with("_not_null") && text == format!("\"{}\" IS NOT NULL", field.name())
+        })
+    };
+    let checks = checks
+        .iter()
+        .filter(|(name, text)| !is_of_identity(name, text))
+        .map(|(name, text)| format!("CONSTRAINT {} CHECK ({text})", quoted(name)));
+    let parts: Vec<String> = columns
+        .chain(keys.iter().map(key))
+        .chain(checks)
+        .chain(references.iter().map(reference))
+        .collect();
+    let temporary = match entry.schema == TEMPORARY {
+        true => "TEMPORARY ",
+        false => "",
+    };
+    let mut text = format!(
+        "CREATE {temporary}TABLE {} (\n  {}\n)",
+        name_of(entry),
+        parts.join(",\n  ")
+    );
+    if !shape.partition_columns.is_empty() {
+        text.push_str(&format!(
+            "\nPARTITIONED BY ({})",
+            listed(&shape.partition_columns)
+        ));
+    }
+    // Some describe what the log has, and are not for statements to set.
+    let mut trial = TableShape::new(&Schema::empty());
+    let properties = shape.properties();
+    let properties: Vec<String> = properties
+        .iter()
+        .filter(|(name, value)| (name.as_str(), value.as_str()) != USUAL_INTERVAL)
+        .filter(|(name, value)| set_property(&mut trial, name, value).is_ok())
+        .map(|(name, value)| format!("{} = {}", literal(name), literal(value)))
+        .collect();
+    if !properties.is_empty() {
+        text.push_str(&format!("\nTBLPROPERTIES ({})", properties.join(", ")));
+    }
+    text
+}
+
+/// A column as `CREATE TABLE` declares it.
+fn column(shape: &TableShape, field: &FieldRef) -> String {
+    let limit = shape.text_limit_of(field).map(|limit| limit.to_string());
+    let data_type = limit.unwrap_or_else(|| declared_type(field));
+    let mut text = format!("{} {data_type}", quoted(field.name()));
+    if let Some(identity) = shape.identity_of(field) {
+        let kind = match identity.always {
+            true => "ALWAYS",
+            false => "BY DEFAULT",
+        };
+        text.push_str(&format!(" GENERATED {kind} AS IDENTITY"));
+        let steps = (identity.start, identity.increment);
+        if steps != (1, 1) {
+            text.push_str(&format!(
+                " (START WITH {} INCREMENT BY {})",
+                steps.0, steps.1
+            ));
+        }
+    }
+    if let Some(expression) = shape.generated_of(field) {
+        text.push_str(&format!(" GENERATED ALWAYS AS ({expression}) STORED"));
+    }
+    if let Some(default) = shape.default_of(field) {
+        text.push_str(&format!(" DEFAULT {default}"));
+    }
+    if !field.is_nullable() {
+        text.push_str(" NOT NULL");
+    }
+    text
+}
+
+/// The type that gives a column its own again.
+fn declared_type(field: &Field) -> String {
+    if is_uuid(field) {
+        return "uuid".to_owned();
+    }
+    match (JsonKind::of(field), field.data_type()) {
+        (Some(JsonKind::Json), _) => "json".to_owned(),
+        (Some(JsonKind::Jsonb), _) => "jsonb".to_owned(),
+        (None, DataType::Int8) => "tinyint".to_owned(),
+        (None, DataType::Decimal128(precision, scale) | DataType::Decimal256(precision, scale)) => {
+            format!("numeric({precision},{scale})")
+        }
+        (None, DataType::List(element)) => format!("{}[]", declared_type(element)),
+        (None, other) => type_name(other),
+    }
+}
+
+fn key(key: &Key) -> String {
+    let kind = match key.is_primary {
+        true => "PRIMARY KEY",
+        false => "UNIQUE",
+    };
+    let columns = listed(&key.columns);
+    format!("CONSTRAINT {} {kind} ({columns})", quoted(&key.name))
+}
+
+fn reference(facts: &ReferenceFacts) -> String {
+    let reference = &facts.reference;
+    let mut text = format!(
+        "CONSTRAINT {} FOREIGN KEY ({}) REFERENCES {}.{} ({})",
+        quoted(&reference.name),
+        listed(&reference.columns),
+        quoted(&facts.schema),
+        quoted(&facts.table),
+        listed(&facts.columns)
+    );
+    if reference.is_full {
+        text.push_str(" MATCH FULL");
+    }
+    for (on, action) in [
+        (" ON UPDATE ", reference.on_update),
+        (" ON DELETE ", reference.on_delete),
+    ] {
+        if action != ReferenceAction::NoAction {
+            text.push_str(on);
+            text.push_str(action.words());
+        }
+    }
+    text.push_str(match reference.deferral {
+        Deferral::Never => "",
+        Deferral::Possible => " DEFERRABLE",
+        Deferral::Initially => " DEFERRABLE INITIALLY DEFERRED",
+    });
+    if reference.is_declared_so {
+        text.push_str(" NOT ENFORCED");
+    }
+    text
+}
+
+fn of_files(entry: &CatalogEntry, external: &ExternalTableDefinition) -> Result<String> {
+    let columns = match &external.schema {
+        None => String::new(),
+        Some(columns) => {
+            let schema = schema_of(columns)?;
+            let column = |field: &FieldRef| {
+                let rule = if field.is_nullable() { "" } else { " NOT NULL" };
+                format!("{} {}{rule}", quoted(field.name()), declared_type(field))
+            };
+            let columns: Vec<String> = schema.fields().iter().map(column).collect();
+            format!(" (\n  {}\n)", columns.join(",\n  "))
+        }
+    };
+    let format = match external.format {
+        ExternalFormat::Parquet => "PARQUET",
+        ExternalFormat::Csv => "CSV",
+        ExternalFormat::NdJson => "JSON",
+        ExternalFormat::Arrow => "ARROW",
+        ExternalFormat::Avro => "AVRO",
+        ExternalFormat::Delta => "DELTA",
+        ExternalFormat::Iceberg => "ICEBERG",
+    };
+    let mut text = format!(
+        "CREATE EXTERNAL TABLE {}{columns}\nSTORED AS {format}",
+        name_of(entry)
+    );
+    if !external.partition_columns.is_empty() {
+        let names = listed(&external.partition_columns);
+        text.push_str(&format!("\nPARTITIONED BY ({names})"));
+    }
+    let locations = std::iter::once(&external.location).chain(&external.further_locations);
+    let locations: Vec<String> = locations.map(|location| literal(location)).collect();
+    text.push_str(&match locations.as_slice() {
+        [location] => format!("\nLOCATION {location}"),
+        several => format!("\nLOCATION ({})", several.join(", ")),
+    });
+    if !external.options.is_empty() {
+        let option =
+            |(name, value): (&String, &String)| format!("{} {}", literal(name), literal(value));
+        let options: Vec<String> = external.options.iter().map(option).collect();
+        text.push_str(&format!("\nOPTIONS ({})", options.join(", ")));
+    }
+    Ok(text)
+}
