@@ -85,6 +85,11 @@ async fn walk_a_warehouse(cloud: &Emulator, warehouse: &str) {
     run(&client, &sql).await;
     drop(client);
     drop(server);
+    find_a_warehouse(cloud, warehouse).await;
+}
+
+/// What the server before left.
+async fn find_a_warehouse(cloud: &Emulator, warehouse: &str) {
     let server = ServerProcess::start(warehouse, &[], &cloud.environment);
     let client = server.client().await;
     for (sql, expected) in [
@@ -109,7 +114,7 @@ async fn walk_a_warehouse(cloud: &Emulator, warehouse: &str) {
     ] {
         assert_eq!(one(&client, sql).await, expected, "{sql}");
     }
-    let sql = format!("SELECT count(*), count(DISTINCT s) FROM '{file}'");
+    let sql = format!("SELECT count(*), count(DISTINCT s) FROM '{warehouse}/large.csv'");
     assert_eq!(one(&client, &sql).await, "400000 400000");
     let missing = error(&client, &format!("SELECT * FROM '{warehouse}/none.csv'")).await;
     assert!(
@@ -191,36 +196,7 @@ async fn use_credentials(cloud: &Emulator, root: &str, absent: &str) {
         assert!(denied.contains("ERROR 42501"), "{denied}");
         assert!(!denied.contains("sig="), "{denied}");
     }
-    // A bucket that is not there, and an endpoint without TLS that nothing allows.
-    run(
-        &client,
-        &cloud.credential(&format!("n FOR '{absent}'"), &cloud.secret),
-    )
-    .await;
-    run(
-        &client,
-        &format!("CREATE EXTERNAL LOCATION n URL '{absent}'"),
-    )
-    .await;
-    for sql in [
-        format!("SELECT * FROM '{absent}/x.csv'"),
-        format!("COPY (SELECT 1) TO '{absent}/x.csv'"),
-    ] {
-        let missing = error(&client, &sql).await;
-        assert!(
-            missing.contains("ERROR 58P01") && missing.contains(absent),
-            "{missing}"
-        );
-    }
-    let open = cloud
-        .credential("o", &cloud.secret)
-        .replace("allow_http = true, ", "");
-    let open = error(&client, &open).await;
-    assert!(
-        open.contains("ERROR 22023") && open.contains("allow_http"),
-        "{open}"
-    );
-
+    refuse_what_is_not_there(&client, cloud, absent).await;
     let written = std::fs::read_to_string(&audit).unwrap();
     let shown = one(&client, "SELECT * FROM ml.credentials").await;
     for secret in [&cloud.secret, wrong] {
@@ -232,6 +208,38 @@ async fn use_credentials(cloud: &Emulator, root: &str, absent: &str) {
         );
     }
     assert!(!written.contains(hidden) && written.contains("***"));
+}
+
+/// A bucket that is not there, and an endpoint without TLS that nothing allows.
+async fn refuse_what_is_not_there(client: &Client, cloud: &Emulator, absent: &str) {
+    run(
+        client,
+        &cloud.credential(&format!("n FOR '{absent}'"), &cloud.secret),
+    )
+    .await;
+    run(
+        client,
+        &format!("CREATE EXTERNAL LOCATION n URL '{absent}'"),
+    )
+    .await;
+    for sql in [
+        format!("SELECT * FROM '{absent}/x.csv'"),
+        format!("COPY (SELECT 1) TO '{absent}/x.csv'"),
+    ] {
+        let missing = error(client, &sql).await;
+        assert!(
+            missing.contains("ERROR 58P01") && missing.contains(absent),
+            "{missing}"
+        );
+    }
+    let open = cloud
+        .credential("o", &cloud.secret)
+        .replace("allow_http = true, ", "");
+    let open = error(client, &open).await;
+    assert!(
+        open.contains("ERROR 22023") && open.contains("allow_http"),
+        "{open}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

@@ -41,6 +41,10 @@ impl Drop for Emulator {
 }
 
 /// Starts a program and reads the first line of its output that holds `word`.
+#[allow(
+    clippy::zombie_processes,
+    reason = "who gets it waits for it, and a test that fails here ends"
+)]
 fn started(command: &mut Command, word: &str) -> (Child, String) {
     let child = command.stdout(Stdio::piped()).spawn();
     let mut child = child.expect("the emulator starts");

@@ -132,6 +132,19 @@ async fn a_full_disk_of_files_leaves_what_was_there() {
     assert_eq!(one(&client, &sql).await, "15");
 }
 
+/// A warehouse has no problems.
+fn is_sound(warehouse: &str) {
+    let checked = Command::new(binary())
+        .args(["catalog", "check", "--warehouse", warehouse])
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&checked.stdout);
+    assert!(
+        checked.status.success() && text.contains("0 problems"),
+        "{text}"
+    );
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_full_disk_of_the_warehouse_keeps_what_is_committed() {
     let Some(disk) = SmallDisk::mount(8) else {
@@ -197,15 +210,7 @@ async fn a_full_disk_of_the_warehouse_keeps_what_is_committed() {
     );
     drop(client);
     drop(server);
-    let checked = Command::new(binary())
-        .args(["catalog", "check", "--warehouse", warehouse])
-        .output()
-        .unwrap();
-    let text = String::from_utf8_lossy(&checked.stdout);
-    assert!(
-        checked.status.success() && text.contains("0 problems"),
-        "{text}"
-    );
+    is_sound(warehouse);
     let server = ServerProcess::start(warehouse, &[], &[]);
     let client = server.client().await;
     assert_eq!(one(&client, sql).await, "101 10104");
