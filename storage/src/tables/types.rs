@@ -196,14 +196,18 @@ mod tests {
                 &to
             );
         }
-        let time = DataType::Time64(TimeUnit::Microsecond);
-        let error = stored_schema(&one("when", time)).unwrap_err();
-        assert!(
-            error.to_string().contains("time without time zone"),
-            "{error}"
-        );
+        let named = [
+            (
+                DataType::Time64(TimeUnit::Microsecond),
+                "time without time zone",
+            ),
+            (DataType::Duration(TimeUnit::Second), "interval"),
+        ];
+        for (bad, name) in named {
+            let error = stored_schema(&one("when", bad)).unwrap_err();
+            assert!(error.to_string().contains(name), "{error}");
+        }
         for bad in [
-            DataType::Duration(TimeUnit::Second),
             DataType::Decimal256(60, 2),
             list(DataType::Interval(
                 datafusion::arrow::datatypes::IntervalUnit::DayTime,
