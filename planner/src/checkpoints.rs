@@ -195,9 +195,10 @@ impl Keeper {
 
     /// Ends with the training: a run that may go on is written once more, any other is removed.
     pub(crate) async fn end(self, error: Option<&Error>) {
-        self.writing.abort();
         let may_go_on = error.is_some_and(|error| MAY_GO_ON.contains(&error.report().sqlstate));
+        // With the lock no part is on its way, which would arrive behind the removal.
         let written = self.kept.written.lock().await;
+        self.writing.abort();
         if !written.has_head || written.is_taken {
             return;
         }
