@@ -1,7 +1,7 @@
 //! Plans whose only inputs are parameters, as of `SELECT PREDICT(m USING $1, $2)`: evaluated on one record batch.
 //!
 //! In: a bound query; out: physical expressions over the parameters, or nothing if the query reads anything else. What
-//! runs then has no task, no stream and no planning. Never holds a function whose value may differ from one execution
+//! runs then has no operators and no planning. Never holds a function whose value may differ from one execution
 //! to the next.
 
 mod direct;

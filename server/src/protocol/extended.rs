@@ -55,7 +55,6 @@ pub(super) struct Prepared {
 }
 
 impl Prepared {
-    /// The query of a cursor by itself.
     /// Whether the connection itself runs it, rather than the engine.
     pub(super) fn is_own(&self) -> bool {
         self.own.is_some()
@@ -66,6 +65,7 @@ impl Prepared {
         self.plan.as_ref().is_some_and(|plan| plan.has_late_names())
     }
 
+    /// The query of a cursor by itself.
     fn without_own(&self) -> Prepared {
         Prepared {
             text: self.text.clone(),
