@@ -249,6 +249,30 @@ async fn fields_within_columns_are_known_by_their_ids() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn names_that_files_spell_otherwise_are_read() {
+    let server = TestServer::start().await;
+    if tables(&server.files()).is_none() {
+        return;
+    }
+    let client = server.client().await;
+    let columns = "\"sp ace\", \"a-b\", \"a.b\", \"1st\", \"größe\", \"数\"";
+    let from = "FROM read_iceberg('house/sales/spelled')";
+    let sql = format!("SELECT {columns}, s['x y'] {from} ORDER BY 1");
+    assert_eq!(
+        one(&client, &sql).await,
+        "0 10 20 30 40 50 7; 1 11 21 31 41 51 NULL"
+    );
+    for (i, column) in columns.split(", ").enumerate() {
+        let sql = format!("SELECT count(*), max({column}) {from} WHERE {column} = {i}1");
+        assert_eq!(
+            one(&client, &sql).await,
+            format!("1 {}", 10 * i + 1),
+            "{column}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_catalog_names_its_tables() {
     let server = TestServer::start().await;
     let Some(found) = tables(&server.files()) else {

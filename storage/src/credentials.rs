@@ -46,8 +46,12 @@ impl CredentialKey {
         }
     }
 
-    /// Seals secrets; only the same key and `context` open them.
-    pub(crate) fn seal(&self, context: &str, secrets: &BTreeMap<String, String>) -> Result<String> {
+    /// Seals secrets; only the same key opens them, and only for the same owner.
+    fn seal(&self, owner: &Owner<'_>, secrets: &BTreeMap<String, String>) -> Result<String> {
+        self.seal_in(&owner.context(), secrets)
+    }
+
+    fn seal_in(&self, context: &str, secrets: &BTreeMap<String, String>) -> Result<String> {
         let mut random = [0; SALT_BYTES + NONCE_LEN];
         let sealing = |_| internal("sealing");
         SystemRandom::new().fill(&mut random).map_err(sealing)?;
@@ -60,8 +64,13 @@ impl CredentialKey {
         Ok(hex(&random) + &hex(&bytes))
     }
 
-    /// Opens what `seal` made. `None`: another key, another context, or other bytes.
-    pub(crate) fn open(&self, context: &str, sealed: &str) -> Option<BTreeMap<String, String>> {
+    /// Opens what `seal` made. `None`: another key, another owner, or other bytes.
+    fn open(&self, owner: &Owner<'_>, sealed: &str) -> Option<BTreeMap<String, String>> {
+        let found = self.open_in(&owner.context(), sealed);
+        found.or_else(|| self.open_in(&owner.older_context(), sealed))
+    }
+
+    fn open_in(&self, context: &str, sealed: &str) -> Option<BTreeMap<String, String>> {
         let mut bytes = unhex(sealed)?;
         let (random, bytes) = bytes.split_at_mut_checked(SALT_BYTES + NONCE_LEN)?;
         let (salt, nonce) = random.split_at(SALT_BYTES);
@@ -98,9 +107,27 @@ fn unhex(text: &str) -> Option<Vec<u8>> {
     digits.map(byte).collect()
 }
 
-/// What the sealed text of a credential belongs to: moved to another one, it does not open.
-fn context(name: &str, kind: &str, scope: Option<&str>) -> String {
-    format!("{name}\n{kind}\n{}", scope.unwrap_or_default())
+/// What a sealed text belongs to: with another owner, it does not open.
+struct Owner<'a> {
+    name: &'a str,
+    kind: &'a str,
+    /// The URLs that a credential counts for, or that of a catalog.
+    place: Option<&'a str>,
+    /// The options that are no secrets; some say where the secrets are sent.
+    options: &'a BTreeMap<String, String>,
+}
+
+impl Owner<'_> {
+    fn context(&self) -> String {
+        serde_json::json!([self.name, self.kind, self.place, self.options]).to_string()
+    }
+
+    /// What secrets were sealed for before options counted. It has line breaks, which the other has not, so that no text
+    /// that was sealed for options opens without them.
+    fn older_context(&self) -> String {
+        let place = self.place.unwrap_or_default();
+        format!("{}\n{}\n{place}", self.name, self.kind)
+    }
 }
 
 impl CredentialDefinition {
@@ -141,7 +168,13 @@ impl CredentialDefinition {
         }
         let scope = scope.map(|scope| scope.to_url().to_string());
         let (options, secrets) = divide_options(kind, options)?;
-        let sealed = key.seal(&context(name, kind.name(), scope.as_deref()), &secrets)?;
+        let owner = Owner {
+            name,
+            kind: kind.name(),
+            place: scope.as_deref(),
+            options: &options,
+        };
+        let sealed = key.seal(&owner, &secrets)?;
         Ok(Self {
             store: kind.name().into(),
             scope,
@@ -220,8 +253,13 @@ impl ExternalCatalogDefinition {
         let sealed = match sealed.is_empty() {
             true => String::new(),
             false => {
-                let key = stores.credential_key()?;
-                key.seal(&context(name, kind, Some(uri)), &sealed)?
+                let owner = Owner {
+                    name,
+                    kind,
+                    place: Some(uri),
+                    options: &open,
+                };
+                stores.credential_key()?.seal(&owner, &sealed)?
             }
         };
         Ok(Self {
@@ -238,10 +276,13 @@ impl ExternalCatalogDefinition {
         if self.sealed.is_empty() {
             return Ok(all);
         }
-        let uri = self.options.get("uri").map(String::as_str);
-        let secrets = stores
-            .credential_key()?
-            .open(&context(name, &self.catalog, uri), &self.sealed);
+        let owner = Owner {
+            name,
+            kind: &self.catalog,
+            place: self.options.get("uri").map(String::as_str),
+            options: &self.options,
+        };
+        let secrets = stores.credential_key()?.open(&owner, &self.sealed);
         all.extend(secrets.ok_or_else(|| Error::SealedCredential { name: name.into() })?);
         Ok(all)
     }
@@ -276,7 +317,13 @@ impl Credential {
             sealed,
             ..
         } = &self.definition;
-        let secrets = key.open(&context(&self.name, store, scope.as_deref()), sealed);
+        let owner = Owner {
+            name: &self.name,
+            kind: store,
+            place: scope.as_deref(),
+            options,
+        };
+        let secrets = key.open(&owner, sealed);
         let mut all = secrets.ok_or_else(|| Error::SealedCredential {
             name: self.name.clone(),
         })?;
@@ -380,11 +427,35 @@ mod tests {
         moved.scope = Some("s3://evil/x".into());
         assert!(Credential::new("c", &moved).open(&key()).is_err());
         assert!(Credential::new("d", &definition).open(&key()).is_err());
+        let mut diverted = definition.clone();
+        let endpoint = "https://evil".to_owned();
+        diverted.options.insert("endpoint".into(), endpoint);
+        assert!(Credential::new("c", &diverted).open(&key()).is_err());
         let mut torn = definition;
         torn.sealed.truncate(40);
         assert!(Credential::new("c", &torn).open(&key()).is_err());
         torn.sealed = "é".repeat(60);
         assert!(Credential::new("c", &torn).open(&key()).is_err());
+    }
+
+    #[test]
+    fn secrets_that_were_sealed_without_options_open() {
+        let definition = s3(Some("s3://b/x")).unwrap();
+        let owner = Owner {
+            name: "c",
+            kind: "s3",
+            place: Some("s3://b/x"),
+            options: &definition.options,
+        };
+        // As a server of before sealed them.
+        let secrets = BTreeMap::from([("secret".to_owned(), "hush-hush".to_owned())]);
+        let sealed = key().seal_in(&owner.older_context(), &secrets).unwrap();
+        let older = CredentialDefinition {
+            sealed,
+            ..definition
+        };
+        let opened = Credential::new("c", &older).open(&key()).unwrap();
+        assert_eq!(opened["secret"], "hush-hush");
     }
 
     #[test]

@@ -18,7 +18,7 @@ use object_store::{
 };
 
 use crate::error::is_disk_full;
-use crate::stores::{Layer, Layered, StoreFailure};
+use crate::stores::{Layer, Layered, StoreFailure, Unsettled};
 
 /// Numbers the files that are being written, so that no two have one name.
 static NEXT_STAGED: AtomicU64 = AtomicU64::new(0);
@@ -55,9 +55,10 @@ impl Layer for DurableStore {
         };
         let file = self.0.path_to_filesystem(path)?;
         blocking(move || put(&file, &body, is_create)).await?;
-        let found = self.0.head(path).await?;
+        // The object is there, whatever the answer to this question.
+        let found = self.0.head(path).await;
         Ok(PutResult {
-            e_tag: found.e_tag,
+            e_tag: found.ok().and_then(|found| found.e_tag),
             version: None,
         })
     }
@@ -129,13 +130,18 @@ impl MultipartUpload for DurableUpload {
 /// Writes a file under a name that listings do not show, syncs it, and gives it its own name.
 fn put(path: &FilePath, payload: &PutPayload, is_create: bool) -> Result<()> {
     let (mut file, staged) = staged(path).map_err(failed)?;
+    // Opened before the file has its name: from then on nothing may fail but the disk.
+    let folder = open_folder(&folder_of(path));
     let written = payload
         .iter()
         .try_for_each(|bytes| file.write_all(bytes))
         .and_then(|()| file.sync_all());
-    let named = written.and_then(|()| match is_create {
-        true => fs::hard_link(&staged, path),
-        false => fs::rename(&staged, path),
+    let named = written.and(folder).and_then(|folder| {
+        match is_create {
+            true => fs::hard_link(&staged, path)?,
+            false => fs::rename(&staged, path)?,
+        }
+        Ok(folder)
     });
     if is_create || named.is_err() {
         // What is left behind after a crash is as invisible as it is harmless.
@@ -148,9 +154,12 @@ fn put(path: &FilePath, payload: &PutPayload, is_create: bool) -> Result<()> {
                 source: source.into(),
             })
         }
-        named => named
-            .and_then(|()| sync_folder(&folder_of(path)))
-            .map_err(failed),
+        Err(source) => Err(failed(source)),
+        Ok(None) => Ok(()),
+        Ok(Some(folder)) => folder.sync_all().map_err(|source| {
+            let source = Box::new(failed(source));
+            Unsettled::put(path.to_string_lossy().into_owned(), source)
+        }),
     }
 }
 
@@ -192,12 +201,19 @@ fn create_folders(folder: &FilePath) -> io::Result<()> {
     }
 }
 
+/// A folder, to have its names on the disk. Elsewhere folders cannot be opened, and the file system keeps its names itself.
+fn open_folder(folder: &FilePath) -> io::Result<Option<File>> {
+    match cfg!(unix) {
+        true => File::open(folder).map(Some),
+        false => Ok(None),
+    }
+}
+
 /// The names in a folder are on the disk.
 fn sync_folder(folder: &FilePath) -> io::Result<()> {
-    match cfg!(unix) {
-        true => File::open(folder)?.sync_all(),
-        // Elsewhere folders cannot be opened, and the file system keeps its names itself.
-        false => Ok(()),
+    match open_folder(folder)? {
+        Some(folder) => folder.sync_all(),
+        None => Ok(()),
     }
 }
 
@@ -208,7 +224,9 @@ fn folder_of(path: &FilePath) -> PathBuf {
 /// The error of a full disk, with the file that did not fit: which of several disks it is, only the file tells.
 fn named_if_full(file: &FilePath, error: Error) -> Error {
     match error {
-        Error::Generic { store, source } if is_disk_full(source.as_ref()) => {
+        Error::Generic { store, source }
+            if is_disk_full(source.as_ref()) && !source.is::<StoreFailure>() =>
+        {
             let url = file.display().to_string();
             let source = Box::new(StoreFailure { url, source });
             Error::Generic { store, source }

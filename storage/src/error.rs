@@ -5,12 +5,11 @@ mod foreign_catalog;
 mod place;
 mod report;
 
+use crate::catalog::ObjectKind;
+pub(crate) use causes::{Source, is_disk_full, without_backtrace};
 use datafusion::arrow::error::ArrowError;
 use datafusion::error::DataFusionError;
 use deltalake::DeltaTableError;
-
-use crate::catalog::ObjectKind;
-pub(crate) use causes::{Source, is_disk_full, without_backtrace};
 pub use foreign_catalog::CatalogFailure;
 pub use place::ErrorPlace;
 
@@ -531,6 +530,8 @@ pub enum Error {
         url: String,
         /// What the store said.
         reason: String,
+        /// Whether it is sure that it was not done.
+        is_settled: bool,
     },
     /// A store refused access to an object.
     #[error("the store denied access to \"{url}\"")]
@@ -606,11 +607,8 @@ pub enum Error {
         source: Box<DataFusionError>,
     },
     /// An Arrow computation failed.
-    #[error("{source}")]
-    Arrow {
-        /// What it said.
-        source: ArrowError,
-    },
+    #[error(transparent)]
+    Arrow(ArrowError),
     /// A broken invariant of the engine.
     #[error("internal error: {what}")]
     Internal {

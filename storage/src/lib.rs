@@ -35,9 +35,10 @@ mod warehouse;
 pub use catalog::{
     Catalog, CatalogEntry, CatalogState, Change, ColumnDefinition, CredentialDefinition,
     DefaultGrant, Definition, ExternalCatalogDefinition, ExternalFormat, ExternalTableDefinition,
-    GRANT_OPTION, Grants, LocationDefinition, ModelDefinition, ObjectKind, PUBLIC_ROLE,
-    PUBLIC_SCHEMA, RESERVED_SCHEMAS, RoleDefinition, SequenceDefinition, SequenceOwner,
-    TableDefinition, TableReference, ViewDefinition, ViewObject, columns_of, schema_of,
+    GRANT_OPTION, Grants, LocationDefinition, MaterializedQuery, ModelDefinition, ObjectKind,
+    PUBLIC_ROLE, PUBLIC_SCHEMA, RESERVED_SCHEMAS, RoleDefinition, SequenceDefinition,
+    SequenceOwner, TableDefinition, TableReference, ViewDefinition, ViewObject, columns_of,
+    schema_of,
 };
 pub use checkpoints::{CheckpointStore, CheckpointedRun};
 pub use credentials::CredentialKey;
@@ -47,12 +48,13 @@ pub use models::{ModelStore, Published};
 pub use passwords::{PasswordVerifier, generated_password, random};
 pub use stores::{PostponedFiles, StoreOptions, StoreRegistry, Stores};
 pub use tables::{
-    Accept, BlockMark, CHANGE_COLUMNS, ChangeCounts, Deferral, FILE_COLUMN, Identity, InsertRules,
-    JsonKind, Key, Number, OnConflict, OptimizeOptions, Optimized, ROW_COLUMN, Reference,
-    ReferenceAction, Repeated, Rewrite, RewriteOptions, RowAction, RowChecks, ScanForm,
+    Accept, Append, BlockMark, CHANGE_COLUMNS, ChangeCounts, Deferral, FILE_COLUMN, Identity,
+    InsertRules, JsonKind, Key, Number, OnConflict, OptimizeOptions, Optimized, ROW_COLUMN,
+    Reference, ReferenceAction, Repeated, Rewrite, RewriteOptions, RowAction, RowChecks, ScanForm,
     SnapshotFile, TableCommit, TableDetail, TableOperation, TableShape, TableSnapshot, Tables,
-    TextLimit, VersionSpec, compression_by_name, divide_by_rows, format_by_name, is_uuid,
-    shown_time, stored_schema, uuid_marks,
+    TextLimit, VersionSpec, WrittenFiles, compression_by_name, delimiter_by_name, divide_by_rows,
+    format_by_name, is_uuid, marked_element, marks_of, shown_time, stored_schema, uuid_marks,
+    uuid_of_bytes,
 };
 pub use upkeep::{CheckReport, Garbage, GarbageOptions, Problem, Removed, Upkeep};
 pub use warehouse::Warehouse;

@@ -23,7 +23,7 @@ use crate::warehouse::{Warehouse, local_path};
 /// Folders of the warehouse whose files SQL does not read raw.
 const UNREADABLE: &[&str] = &["catalog", "models"];
 /// Folders of the warehouse that SQL does not write through external tables.
-const UNWRITABLE: &[&str] = &["catalog", "models", "tables"];
+pub(crate) const UNWRITABLE: &[&str] = &["catalog", "models", "tables"];
 
 /// The places that SQL may name files in.
 #[derive(Debug)]

@@ -62,7 +62,8 @@ impl ModelStore {
         fields.insert("tensors".into(), json!({"sha256": sha256, "bytes": bytes}));
         let manifest = Value::Object(fields);
         // A blob that is there already has the same hash, hence the same bytes.
-        self.create(&blob_path(model_id, &sha256), tensors).await?;
+        let blob = blob_path(model_id, &sha256);
+        self.create(&blob, tensors.clone()).await?;
         let text = serde_json::to_vec_pretty(&manifest).map_err(|e| Error::Internal {
             what: format!("cannot write a manifest: {e}"),
         })?;
@@ -74,6 +75,10 @@ impl ModelStore {
                 model_id: model_id.into(),
                 version,
             });
+        }
+        // An old one that no version named may have been removed as garbage meanwhile; now that one does, it stays.
+        if let Err(object_store::Error::NotFound { .. }) = self.store().head(&blob).await {
+            self.create(&blob, tensors).await?;
         }
         Ok(Published {
             version,

@@ -31,7 +31,7 @@ use crate::durable_store::DurableStore;
 use crate::error::{Error, Result};
 
 pub(crate) use build::{StoreKind, divide_options};
-pub(crate) use failure::StoreFailure;
+pub(crate) use failure::{StoreFailure, Unsettled};
 #[cfg(test)]
 pub(crate) use faulty::{ALL_FAULTS, Fault, FaultyStore, Plan};
 pub(crate) use layer::{Layer, Layered, Request};

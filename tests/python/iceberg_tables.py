@@ -248,6 +248,17 @@ def nested():
     delete_by(table, DataFileContent.EQUALITY_DELETES, ids, "nested", [1], [1])
 
 
+def spelled():
+    """Columns whose names are none in Avro, so that files have them under others; fields within a column, too."""
+    names = ["sp ace", "a-b", "a.b", "1st", "größe", "数"]
+    inner = StructType(NestedField(20, "x y", LongType(), required=False))
+    fields = [NestedField(i + 1, name, LongType(), required=False) for i, name in enumerate(names)]
+    table = catalog.create_table("sales.spelled", Schema(*fields, NestedField(10, "s", inner, required=False)))
+    rows = {name: pa.array([10 * i, 10 * i + 1], pa.int64()) for i, name in enumerate(names)}
+    kind = pa.struct([("x y", pa.int64())])
+    table.append(pa.table({**rows, "s": pa.array([{"x y": 7}, None], kind)}))
+
+
 plain()
 partitioned()
 strange()
@@ -256,4 +267,5 @@ widened()
 deleted()
 nulls()
 nested()
+spelled()
 print(json.dumps(found))

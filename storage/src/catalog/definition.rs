@@ -102,6 +102,8 @@ pub enum ObjectKind {
     ExternalTable,
     /// A stored query.
     View,
+    /// A stored query with its rows.
+    MaterializedView,
     /// Numbers, one after the other.
     Sequence,
     /// A model.
@@ -135,6 +137,7 @@ impl fmt::Display for ObjectKind {
             Self::Table => "table",
             Self::ExternalTable => "external table",
             Self::View => "view",
+            Self::MaterializedView => "materialized view",
             Self::Sequence => "sequence",
             Self::Model => "model",
             Self::Credential => "credential",
@@ -183,6 +186,7 @@ impl Definition {
     pub fn kind(&self) -> ObjectKind {
         match self {
             Self::Schema => ObjectKind::Schema,
+            Self::Table(table) if table.materialized.is_some() => ObjectKind::MaterializedView,
             Self::Table(_) => ObjectKind::Table,
             Self::ExternalTable(_) => ObjectKind::ExternalTable,
             Self::View(_) => ObjectKind::View,
@@ -193,6 +197,22 @@ impl Definition {
             Self::Catalog(_) => ObjectKind::Catalog,
             Self::Role(_) => ObjectKind::Role,
             Self::Database => ObjectKind::Database,
+        }
+    }
+
+    /// The query of a materialized view.
+    pub fn materialized(&self) -> Option<&MaterializedQuery> {
+        match self {
+            Self::Table(table) => table.materialized.as_ref(),
+            _ => None,
+        }
+    }
+
+    /// The query of a view of either kind.
+    pub fn stored_query(&self) -> Option<&ViewDefinition> {
+        match self {
+            Self::View(view) => Some(view),
+            other => other.materialized().map(|materialized| &materialized.query),
         }
     }
 }
@@ -206,6 +226,19 @@ pub struct TableDefinition {
     /// Its references to keys of tables, so that these tables know of them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub references: Vec<TableReference>,
+    /// The query whose rows it holds, if it is a materialized view.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub materialized: Option<MaterializedQuery>,
+}
+
+/// The query of a materialized view.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MaterializedQuery {
+    /// The query.
+    pub query: ViewDefinition,
+    /// Whether its rows were ever written and not taken away since.
+    pub is_populated: bool,
 }
 
 /// A reference to a key of a table; the table's own log says the rest.

@@ -21,8 +21,9 @@ use tokio::time::Instant;
 
 pub use definition::{
     CatalogEntry, ColumnDefinition, CredentialDefinition, Definition, ExternalCatalogDefinition,
-    ExternalFormat, ExternalTableDefinition, LocationDefinition, ModelDefinition, ObjectKind,
-    TableDefinition, TableReference, ViewDefinition, ViewObject, columns_of, schema_of,
+    ExternalFormat, ExternalTableDefinition, LocationDefinition, MaterializedQuery,
+    ModelDefinition, ObjectKind, TableDefinition, TableReference, ViewDefinition, ViewObject,
+    columns_of, schema_of,
 };
 pub(crate) use inspect::{LEAST_RECORD_AGE, LogCheck};
 pub use roles::{DefaultGrant, GRANT_OPTION, Grants, PUBLIC_ROLE, RoleDefinition};
@@ -290,7 +291,7 @@ mod tests {
             name,
             Definition::Table(TableDefinition {
                 columns,
-                references: vec![],
+                ..TableDefinition::default()
             }),
         )
     }

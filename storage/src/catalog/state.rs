@@ -374,14 +374,7 @@ mod tests {
     use crate::catalog::definition::{Definition, TableDefinition, ViewDefinition};
 
     fn table(schema: &str, name: &str) -> CatalogEntry {
-        CatalogEntry::new(
-            schema,
-            name,
-            Definition::Table(TableDefinition {
-                columns: vec![],
-                references: vec![],
-            }),
-        )
+        CatalogEntry::new(schema, name, Definition::Table(TableDefinition::default()))
     }
 
     fn view(schema: &str, name: &str) -> CatalogEntry {

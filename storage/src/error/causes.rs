@@ -11,7 +11,7 @@ use deltalake::DeltaTableError;
 use deltalake::kernel::transaction::TransactionError;
 
 use crate::error::Error;
-use crate::stores::StoreFailure;
+use crate::stores::{StoreFailure, Unsettled};
 
 /// An error of a library, kept as the source.
 pub(crate) type Source = Box<dyn StdError + Send + Sync>;
@@ -89,16 +89,21 @@ fn refusal(error: &Error) -> Option<Error> {
 fn of_store(error: &object_store::Error) -> Option<Error> {
     use object_store::Error as E;
     match error {
-        E::Generic { source, .. } if is_disk_full(source.as_ref()) => {
-            let source = source.to_string().into();
-            Some(Error::DiskFull { source })
-        }
         E::Generic { source, .. } => {
-            if let Some(StoreFailure { url, source }) = source.downcast_ref() {
-                let (url, reason) = (url.clone(), source.to_string());
-                return Some(Error::ObjectFailed { url, reason });
+            let failure = source.downcast_ref::<StoreFailure>();
+            let is_settled = failure.is_none_or(|failure| !failure.source.is::<Unsettled>());
+            if is_settled && is_disk_full(source.as_ref()) {
+                let source = source.to_string().into();
+                return Some(Error::DiskFull { source });
             }
-            source.downcast_ref().and_then(refusal)
+            match failure {
+                Some(StoreFailure { url, source }) => Some(Error::ObjectFailed {
+                    url: url.clone(),
+                    reason: source.to_string(),
+                    is_settled,
+                }),
+                None => source.downcast_ref().and_then(refusal),
+            }
         }
         E::NotFound { path, .. } => Some(Error::ObjectMissing { url: path.clone() }),
         E::PermissionDenied { path, source } | E::Unauthenticated { path, source } => {
@@ -152,11 +157,14 @@ impl From<DeltaTableError> for Error {
             | DeltaTableError::VersionAlreadyExists(_) => Self::Conflict {
                 object: "a table".into(),
             },
-            source if is_disk_full(&source) => Self::DiskFull {
-                source: source.into(),
-            },
-            source => Self::Delta {
-                source: Box::new(source),
+            source => match Self::found_in(&source) {
+                Some(found) if !found.is_settled() => found,
+                _ if is_disk_full(&source) => Self::DiskFull {
+                    source: source.into(),
+                },
+                _ => Self::Delta {
+                    source: Box::new(source),
+                },
             },
         }
     }
@@ -187,7 +195,7 @@ impl From<ArrowError> for Error {
             true => Self::DiskFull {
                 source: source.into(),
             },
-            false => Self::Arrow { source },
+            false => Self::Arrow(source),
         }
     }
 }

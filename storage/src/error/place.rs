@@ -2,10 +2,12 @@
 //!
 //! In: a variant; out: the names that it carries, for clients that look at them rather than at the message.
 
+use serde::{Deserialize, Serialize};
+
 use super::Error;
 
 /// What an error is about; `None` where it is about no such thing.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct ErrorPlace {
     /// The schema of the table.
     pub schema: Option<String>,

@@ -2,6 +2,8 @@
 //!
 //! In: a variant; out: a code or a sentence. One table each, an arm a cause.
 
+use datafusion::error::DataFusionError;
+
 use super::Error;
 use crate::catalog::ObjectKind;
 
@@ -90,8 +92,13 @@ impl Error {
             Self::Catalog(failure) => failure.sqlstate(),
             Self::Corrupt { .. } => "XX001",
             Self::Delta { source } if source.to_string().contains("nsupported") => "0A000",
+            Self::DataFusion { source }
+                if matches!(source.find_root(), DataFusionError::NotImplemented(_)) =>
+            {
+                "0A000"
+            }
             Self::ObjectFailed { .. } | Self::Io { .. } | Self::Delta { .. } => "58030",
-            Self::DataFusion { .. } | Self::Arrow { .. } | Self::Internal { .. } => "XX000",
+            Self::DataFusion { .. } | Self::Arrow(_) | Self::Internal { .. } => "XX000",
         }
     }
 
@@ -205,12 +212,28 @@ impl Error {
             Self::DiskFull { .. } => "Free space, then run the statement again; nothing of it \
                  was kept."
                 .into(),
+            Self::ObjectFailed {
+                is_settled: false, ..
+            } => "What was to be written may be there all the same: look before you run the \
+                 statement again."
+                .into(),
             Self::NewerFormat { .. } => {
                 "Start the server version that wrote it, or a newer one.".into()
             }
             _ => return None,
         };
         Some(hint)
+    }
+
+    /// Whether it is sure that nothing was done; else a commit may be there all the same, and needs its files.
+    pub fn is_settled(&self) -> bool {
+        !matches!(
+            self,
+            Self::ObjectFailed {
+                is_settled: false,
+                ..
+            }
+        )
     }
 
     /// More about the circumstances, as a sentence.

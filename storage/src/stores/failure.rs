@@ -18,6 +18,24 @@ pub(crate) struct StoreFailure {
     pub(crate) source: Box<dyn std::error::Error + Send + Sync>,
 }
 
+/// The failure of a put of which nobody knows whether it was done.
+#[derive(Debug, thiserror::Error)]
+#[error("{source}")]
+pub(crate) struct Unsettled {
+    source: Box<dyn std::error::Error + Send + Sync>,
+}
+
+impl Unsettled {
+    /// The failure of the put of an object.
+    pub(crate) fn put(url: String, source: Box<dyn std::error::Error + Send + Sync>) -> StoreError {
+        let source = Box::new(Self { source });
+        StoreError::Generic {
+            store: "warehouse",
+            source: Box::new(StoreFailure { url, source }),
+        }
+    }
+}
+
 /// The same error, naming the URL of its object.
 pub(crate) fn named(root: &Url, path: &Path, error: StoreError) -> StoreError {
     let url = url_of(root, path);

@@ -24,8 +24,9 @@ use object_store::{
 use tokio::time::Instant;
 use url::Url;
 
-use crate::stores::failure::{Lasting, named};
+use crate::stores::failure::{Lasting, Unsettled, named};
 use crate::stores::layer::{Layer, Layered, once};
+use crate::stores::object_url::url_of;
 
 /// Ranges up to this size are read whole before they are passed on, so that a short one can be read again.
 const WHOLE_RANGE_BYTES: u64 = 8 << 20;
@@ -166,16 +167,28 @@ impl PatientStore {
             .boxed()
     }
 
-    /// Whether an object that stands in the way of a put is that put's own, of an attempt whose answer got lost.
-    async fn is_own(&self, path: &Path, body: &PutPayload) -> Option<PutResult> {
-        let found = self.get(path, GetOptions::new()).await.ok()?;
-        if found.meta.size != body.content_length() as u64 {
-            return None;
+    /// What became of the put of a new object that was answered by an error: an object with its bytes is there, of an
+    /// attempt whose answer got lost; or one of another writer; or nobody knows, since the store gives no word, or the
+    /// request may still arrive.
+    async fn settled(&self, path: &Path, body: &PutPayload, error: Error) -> Result<PutResult> {
+        let there = async {
+            let found = self.get(path, GetOptions::new()).await?;
+            let (e_tag, version) = (found.meta.e_tag.clone(), found.meta.version.clone());
+            let is_own = found.meta.size == body.content_length() as u64
+                && found.bytes().await? == Bytes::from(body.clone());
+            Ok(is_own.then_some(PutResult { e_tag, version }))
+        };
+        let is_taken = matches!(error, Error::AlreadyExists { .. });
+        match there.await {
+            Ok(Some(put)) => Ok(put),
+            Ok(None) if is_taken => Err(error),
+            Ok(None) => Err(Error::AlreadyExists {
+                path: path.to_string(),
+                source: error.into(),
+            }),
+            Err(Error::NotFound { .. }) if is_taken => Err(error),
+            Err(_) => Err(Unsettled::put(url_of(&self.root, path), error.into())),
         }
-        let (e_tag, version) = (found.meta.e_tag.clone(), found.meta.version.clone());
-        let there = found.bytes().await.ok()?;
-        let own = Bytes::from(body.clone());
-        (there == own).then_some(PutResult { e_tag, version })
     }
 }
 
@@ -227,8 +240,10 @@ impl Layer for PatientStore {
         let is_create = options.mode == PutMode::Create;
         let put = || self.inner.put_opts(path, body.clone(), options.clone());
         match self.patiently(path, put).await {
-            Err(error @ Error::AlreadyExists { .. }) if is_create => {
-                self.is_own(path, &body).await.ok_or(error)
+            Err(error @ (Error::AlreadyExists { .. } | Error::Generic { .. }))
+                if is_create && !is_unable(&error) =>
+            {
+                self.settled(path, &body, error).await
             }
             put => put,
         }

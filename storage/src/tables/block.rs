@@ -132,7 +132,8 @@ impl Staging {
 
     fn has_changes(&self) -> bool {
         let pending = self.pending.try_lock();
-        !self.lock().is_empty() || pending.is_ok_and(|pending| !pending.is_empty())
+        // Who holds them is writing some.
+        !self.lock().is_empty() || pending.map_or(true, |pending| !pending.is_empty())
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<StagedCommit>> {
@@ -236,7 +237,7 @@ impl Block {
     }
 
     /// Makes one commit of all that the block did. Errors: `Conflict`, `KeyViolation` if others have added a key meanwhile,
-    /// those of the store; nothing of it stays then.
+    /// those of the store. Nothing of it stays then, unless nobody knows whether the commit was made.
     pub(crate) async fn commit(&self, parent: &Managed) -> Result<()> {
         let logs: Vec<(String, Arc<DeltaLog>)> =
             std::mem::take(&mut *self.lock()).into_iter().collect();
@@ -258,7 +259,9 @@ impl Block {
             if !folded.actions.is_empty()
                 && let Err(error) = folded.commit(parent, &id, staging).await
             {
-                remove_files(staging, &commits).await;
+                if error.is_settled() {
+                    remove_files(staging, &commits).await;
+                }
                 return Err(error);
             }
             remove(staging, superseded).await;

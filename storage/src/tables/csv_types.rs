@@ -12,12 +12,16 @@ use datafusion::common::config::CsvOptions;
 use datafusion::error::{DataFusionError, Result};
 use futures::TryStreamExt as _;
 use regex::Regex;
+use tokio::sync::Semaphore;
 use tokio::sync::mpsc::{Receiver, channel};
 
 use crate::tables::plain_bytes::{Body, failed};
 
 /// Pieces that wait to be looked at.
 const PIECES_IN_FLIGHT: usize = 2;
+/// Files of all statements that are looked at together. Each holds one of the process's 512 threads for blocking work
+/// while it waits for the next piece, which another of these reads.
+static LOOKS: Semaphore = Semaphore::const_new(24);
 
 /// The columns of so many rows of a file.
 pub(crate) async fn csv_columns(
@@ -27,7 +31,9 @@ pub(crate) async fn csv_columns(
 ) -> Result<Schema> {
     let format = format(options)?;
     let (sender, receiver) = channel(PIECES_IN_FLIGHT);
+    let turn = LOOKS.acquire().await.map_err(failed)?;
     let look = move || {
+        let _turn = turn;
         let pieces = Pieces {
             receiver,
             piece: Bytes::new(),
@@ -138,6 +144,28 @@ mod tests {
         }
         // What comes later is not looked at.
         assert_eq!(types("a\n1\nx\n", &options, 1).await, ["Int64"]);
+    }
+
+    /// Pieces that are read by other threads of the runtime than the one that looks at them.
+    fn read_elsewhere() -> Body {
+        let piece = |n: i64| async move {
+            let read = tokio::task::spawn_blocking(move || Bytes::from(format!("{n}\n")));
+            let piece = read.await.map_err(failed)?;
+            Ok((n < 5).then_some((piece, n + 1)))
+        };
+        futures::stream::try_unfold(0, piece).boxed()
+    }
+
+    #[test]
+    fn many_files_do_not_wait_for_each_other() {
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = runtime.enable_all().max_blocking_threads(32).build();
+        let options = CsvOptions::default().with_has_header(false);
+        let looks = (0..100).map(|_| csv_columns(read_elsewhere(), &options, usize::MAX));
+        let looks = futures::future::try_join_all(looks);
+        let looks = async { tokio::time::timeout(std::time::Duration::from_secs(60), looks).await };
+        let found = runtime.unwrap().block_on(looks);
+        assert_eq!(found.expect("they wait for each other").unwrap().len(), 100);
     }
 
     #[tokio::test]

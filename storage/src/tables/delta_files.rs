@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use datafusion::arrow::array::{
     Array as _, ArrayRef, BooleanArray, Int64Array, RecordBatch, RecordBatchOptions, UInt32Array,
-    UInt64Array, new_empty_array, new_null_array,
+    UInt64Array, new_null_array,
 };
 use datafusion::arrow::compute::kernels::numeric::add_wrapping;
 use datafusion::arrow::compute::{cast, take};
@@ -22,16 +22,18 @@ use object_store::ObjectMeta;
 use object_store::path::Path;
 use serde::Deserialize;
 use serde_json::Value;
+use tokio::sync::OnceCell;
 
 use crate::error::Result;
-use crate::tables::partition_values::unescaped;
+use crate::tables::log_bounds;
+use crate::tables::partition_values::values_of;
 use crate::tables::snapshot::SnapshotFile;
 use crate::tables::uuid_mark::marks_of;
 
 /// Some writers cut timestamps of the log to milliseconds.
 const TIMESTAMP_SLACK_US: i64 = 999;
 /// The property of tables whose files have other column names than the table.
-const COLUMN_MAPPING: &str = "delta.columnMapping.mode";
+pub(crate) const COLUMN_MAPPING: &str = "delta.columnMapping.mode";
 
 /// The files of one version.
 #[derive(Debug)]
@@ -51,6 +53,8 @@ pub(crate) struct DeltaFiles {
     n_rows: Option<ArrayRef>,
     /// Over all files, of file columns, then partition columns.
     pub(crate) statistics: Statistics,
+    /// Whether the files were compared with what the log says of them.
+    pub(crate) are_checked: OnceCell<()>,
 }
 
 /// One data file.
@@ -89,7 +93,7 @@ impl DeltaFiles {
             counts: views.iter().map(|(_, view)| Counts::of(view)).collect(),
             log: snapshot.log_data(),
         };
-        let Some(values) = log.partition_values(&partition_fields) else {
+        let Some(values) = partition_values(&views, &partition_fields) else {
             return Ok(None);
         };
         let bounds: Vec<ColumnBounds> = file_fields.iter().map(|field| log.bounds(field)).collect();
@@ -129,6 +133,7 @@ impl DeltaFiles {
             bounds,
             n_rows,
             statistics,
+            are_checked: OnceCell::new(),
         }))
     }
 
@@ -285,6 +290,13 @@ impl LogColumns<'_> {
 
     fn bounds(&self, field: &FieldRef) -> ColumnBounds {
         let column = Column::from_name(field.name());
+        let nulls = Some(Arc::new(self.null_counts(field.name())) as ArrayRef);
+        if !log_bounds::hold(field.data_type()) {
+            return ColumnBounds {
+                nulls,
+                ..ColumnBounds::default()
+            };
+        }
         let max = match field.data_type().is_floating() {
             // It says nothing of NaN, which is greater.
             true => None,
@@ -293,7 +305,7 @@ impl LogColumns<'_> {
         ColumnBounds {
             min: self.sorted(self.log.min_values(&column), field.data_type()),
             max: max.map(|max| later(&max)),
-            nulls: Some(Arc::new(self.null_counts(field.name()))),
+            nulls,
         }
     }
 
@@ -303,19 +315,25 @@ impl LogColumns<'_> {
             .map(|counts| counts.nulls.get(column)?.as_u64())
             .collect()
     }
+}
 
-    /// `None` if the log's form of some values is not understood.
-    fn partition_values(&self, fields: &[FieldRef]) -> Option<Vec<ArrayRef>> {
-        let values = |field: &FieldRef| match self.order.is_empty() {
-            true => Some(new_empty_array(field.data_type())),
-            false => {
-                let column = Column::from_name(field.name());
-                let values = self.sorted(self.log.min_values(&column), field.data_type());
-                values.map(unescaped)
-            }
-        };
-        fields.iter().map(values).collect()
+/// The values of partition columns, one row a file; `None` if the log's form of some is not understood.
+fn partition_values(
+    views: &[(usize, LogicalFileView)],
+    fields: &[FieldRef],
+) -> Option<Vec<ArrayRef>> {
+    if fields.is_empty() {
+        return Some(vec![]);
     }
+    let views = views.iter();
+    let texts: Vec<_> = views.map(|(_, view)| view.partition_values_map()).collect();
+    let values = |field: &FieldRef| {
+        let texts = texts
+            .iter()
+            .map(|texts| texts.get(field.name())?.as_deref());
+        values_of(texts, field.data_type()).ok()
+    };
+    fields.iter().map(values).collect()
 }
 
 /// A schema without what formats note on fields, which would make equal columns unequal, but for the marks of json and uuids.

@@ -14,9 +14,8 @@ use deltalake::kernel::{Action, EagerSnapshot};
 use deltalake::protocol::DeltaOperation;
 use deltalake::table::state::DeltaTableState;
 use deltalake::{DeltaTable, DeltaTableBuilder};
-use futures::StreamExt as _;
+use object_store::ObjectStore;
 use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt as _};
 use url::{Position, Url};
 
 use crate::error::{Error, Result};
@@ -26,11 +25,12 @@ use crate::tables::commit_times::{
     TIMES_IN_COMMITS, check_whole, commit_times, first_version, is_last, read_commit,
 };
 use crate::tables::delta_commit::{allow, conflict, discard, put};
-use crate::tables::delta_files::{DeltaFiles, has_mapped_columns, object_path};
+use crate::tables::delta_files::{DeltaFiles, has_mapped_columns};
 use crate::tables::delta_scan::DeltaScan;
 use crate::tables::key_filter::KeyFilters;
 use crate::tables::lease::Lease;
 use crate::tables::library_scan::{LibraryScan, Reach};
+use crate::tables::missing_files::missing;
 use crate::tables::shape::TableShape;
 use crate::tables::snapshot::{SnapshotFile, TableSnapshot};
 use crate::tables::staged_store::StagedStore;
@@ -40,8 +40,6 @@ pub(crate) const LOG_FOLDER: &str = "_delta_log";
 const MAX_ATTEMPTS: u32 = 100;
 /// Versions whose files are kept parsed: the newest, and those that time travel or running statements still use.
 const KEPT_VERSIONS: usize = 4;
-/// Requests at a time when looking whether files are still there.
-const CHECKS_IN_FLIGHT: usize = 16;
 
 /// Which version of a table a statement means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -128,6 +126,11 @@ impl DeltaLog {
             .with_storage_backend(Arc::clone(&store), url.clone())
             .build()?;
         Ok(Self::of(table, url, store))
+    }
+
+    /// The same table in another view of its store.
+    pub(crate) fn over(&self, store: Arc<dyn ObjectStore>) -> Result<Self> {
+        Self::new(self.url.clone(), store)
     }
 
     /// A table that was just created.
@@ -276,11 +279,16 @@ impl DeltaLog {
     /// A version whose files may be gone. Errors: `UndefinedTableVersion`.
     pub(crate) async fn unchecked(&self, number: u64) -> Result<DeltaVersion> {
         let mut table = self.unread().await;
-        if let Err(error) = table.load_version(number).await {
-            tracing::debug!(%error, number, "a version of a table could not be read");
-            return Err(self.undefined(&format!("version {number}")).await?);
+        match table.load_version(number).await {
+            Ok(()) => self.version(table),
+            Err(error) => match Error::found_in(&error) {
+                None | Some(Error::ObjectMissing { .. }) => {
+                    tracing::debug!(%error, number, "a version of a table could not be read");
+                    Err(self.undefined(&format!("version {number}")).await?)
+                }
+                Some(failure) => Err(failure),
+            },
         }
-        self.version(table)
     }
 
     /// Fails if the log does not have a version.
@@ -443,8 +451,8 @@ impl DeltaLog {
         Err(conflict())
     }
 
-    /// The same with files that were written for it: they go again at once if another commit came in its way. After
-    /// other failures nobody knows whether it was made; then they stay for VACUUM.
+    /// The same with files that were written for it: they go again if the commit was not made. Where nobody knows whether
+    /// it was, they stay for VACUUM.
     pub(crate) async fn commit_written(
         &self,
         base: &DeltaVersion,
@@ -459,7 +467,9 @@ impl DeltaLog {
         };
         let written: Vec<String> = actions.iter().filter_map(path).collect();
         let committed = self.commit(base, actions, operation, rebase).await;
-        if let Err(Error::Conflict { .. }) = &committed {
+        if let Err(error) = &committed
+            && error.is_settled()
+        {
             discard(base.table.object_store().as_ref(), &written).await;
         }
         committed
@@ -542,7 +552,10 @@ impl DeltaVersion {
     /// this machine.
     pub(crate) async fn provider(&self) -> Result<Arc<dyn TableProvider>> {
         if let Some(scan) = self.scan()? {
-            return Ok(Arc::new(scan));
+            return Ok(Arc::new(match self.reach {
+                Reach::Folder(_) => scan,
+                Reach::Locations(_) => scan.of_others(),
+            }));
         }
         let snapshot = Arc::new(self.snapshot()?.clone());
         let provider = self.table.table_provider();
@@ -566,28 +579,6 @@ impl DeltaVersion {
             files,
         }
     }
-}
-
-/// One of some files of a table that its store has no more.
-pub(crate) async fn missing(table: &DeltaTable, names: Vec<String>) -> Result<Option<String>> {
-    let root = table.object_store();
-    let mut checks = futures::stream::iter(names)
-        .map(|name| {
-            let root = Arc::clone(&root);
-            async move {
-                let found = root.head(&object_path(&name)).await;
-                (name, found)
-            }
-        })
-        .buffer_unordered(CHECKS_IN_FLIGHT);
-    while let Some((name, found)) = checks.next().await {
-        match found {
-            Ok(_) => {}
-            Err(object_store::Error::NotFound { .. }) => return Ok(Some(name)),
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Ok(None)
 }
 
 fn listed(snapshot: &EagerSnapshot) -> Vec<SnapshotFile> {

@@ -7,7 +7,6 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use datafusion::arrow::array::{Array as _, AsArray as _};
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::config::TableParquetOptions;
@@ -24,15 +23,17 @@ use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
 use datafusion::parquet::arrow::RowNumber;
-use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_optimizer::pruning::PruningPredicateBuilder;
 use datafusion::physical_plan::ExecutionPlan;
 use object_store::ObjectStore;
+use url::Url;
 
+use crate::error::Result;
 use crate::tables::delta_files::{DeltaFiles, merged};
 use crate::tables::lease::Lease;
-use crate::tables::located::{located_ours, located_under};
-use crate::tables::scans::{of_no_files, pushdown};
+use crate::tables::located::{Place, located_ours, located_under};
+use crate::tables::log_claims::check;
+use crate::tables::scans::{held_by_partitions, of_no_files, pushdown};
 
 /// The hidden column with a row's file: its index among the files of the version.
 pub const FILE_COLUMN: &str = "__auspex_file";
@@ -53,6 +54,8 @@ pub(crate) struct DeltaScan {
     only: Option<Arc<[usize]>>,
     /// Whether one partition reads all files.
     is_one_group: bool,
+    /// Whether others wrote the log.
+    is_of_others: bool,
     /// The managed table and the version, if its newest version was meant.
     newest_of: Option<NewestOf>,
 }
@@ -82,6 +85,7 @@ impl DeltaScan {
             has_addresses: false,
             only: None,
             is_one_group: false,
+            is_of_others: false,
             newest_of: None,
         }
     }
@@ -89,6 +93,12 @@ impl DeltaScan {
     /// The same that holds the lease of a managed table.
     pub(crate) fn under(mut self, lease: Option<Arc<Lease>>) -> Self {
         self.lease = lease;
+        self
+    }
+
+    /// The same of a table whose log others wrote.
+    pub(crate) fn of_others(mut self) -> Self {
+        self.is_of_others = true;
         self
     }
 
@@ -232,7 +242,7 @@ impl DeltaScan {
             .iter()
             .filter(|filter| self.is_of_partitions(filter))
         {
-            let held = self.held_by_partitions(session, filter)?;
+            let held = held_by_partitions(session, &self.files.partition_values, filter)?;
             surviving.retain(|idx| held[*idx]);
         }
         Ok(surviving)
@@ -257,16 +267,21 @@ impl DeltaScan {
             && !filter.is_volatile()
     }
 
-    /// For each file, whether its partition values pass a filter over partition columns.
-    fn held_by_partitions(&self, session: &dyn Session, filter: &Expr) -> DfResult<Vec<bool>> {
-        let values = &self.files.partition_values;
-        let schema = DFSchema::try_from(values.schema())?;
-        let expr: Arc<dyn PhysicalExpr> = session.create_physical_expr(filter.clone(), &schema)?;
-        let held = expr.evaluate(values)?.into_array(values.num_rows())?;
-        let held = held.as_boolean();
-        Ok((0..held.len())
-            .map(|idx| held.is_valid(idx) && held.value(idx))
-            .collect())
+    /// Compares the files with what a log of others says of them, once.
+    async fn check_claims(&self, session: &dyn Session) -> Result<()> {
+        if !self.is_of_others {
+            return Ok(());
+        }
+        let root: &Url = self.store_url.as_ref();
+        let place = Place {
+            root: root.clone(),
+            format: "Parquet",
+            is_ours: false,
+            _lease: None,
+        };
+        let check = || check(&self.files, &place, &self.store, session);
+        let checked = self.files.are_checked.get_or_try_init(check).await;
+        checked.copied()
     }
 
     fn file(&self, idx: usize) -> PartitionedFile {
@@ -403,6 +418,7 @@ impl TableProvider for DeltaScan {
         filters: &[Expr],
         limit: Option<usize>,
     ) -> DfResult<Arc<dyn ExecutionPlan>> {
+        self.check_claims(session).await?;
         let table = self.table_schema();
         let positions = self.positions(&table, projection)?;
         let surviving = self.surviving(session, filters)?;

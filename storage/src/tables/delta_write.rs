@@ -1,13 +1,14 @@
 //! Rows become data files of a Delta table, which no commit names yet.
 //!
 //! Streams flow in, each written by a task of its own; what a commit needs to name the files flows out, in the order of
-//! the streams. A failure discards what was written.
+//! the streams. A failure removes what was written, also files that were full before it.
 
 use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::{Field, Schema, SchemaRef};
+use datafusion::error::DataFusionError;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::parquet::basic::Compression;
 use datafusion::parquet::file::properties::WriterProperties;
@@ -20,14 +21,17 @@ use deltalake::protocol::{DeltaOperation, SaveMode};
 use futures::StreamExt as _;
 use object_store::prefix::PrefixStore;
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
 use crate::error::{Error, Result};
 use crate::tables::delta_log::DeltaVersion;
+use crate::tables::log_bounds::without_unsure;
 use crate::tables::partition_values;
 use crate::tables::row_checks::RowChecks;
 use crate::tables::shape::TableShape;
 use crate::tables::text_limits::{self, TextLimit};
 use crate::tables::types::conform;
+use crate::tables::written_names::WrittenNames;
 
 /// A row group is what a writer holds in memory; all writers share this.
 const ROW_GROUP_BYTES: usize = 64 << 20;
@@ -45,6 +49,7 @@ const SLICE_ROWS: usize = 16 << 10;
 #[derive(Clone)]
 pub(crate) struct DeltaSink {
     store: ObjectStoreRef,
+    written: WrittenNames,
     config: WriterConfig,
     schema: SchemaRef,
     partition_columns: Vec<String>,
@@ -68,6 +73,7 @@ impl DeltaSink {
         let places = shape.partition_columns.iter();
         let places = places.filter_map(|column| shape.position(column));
         let stats = WriterStatsConfig::from_config(snapshot.table_configuration());
+        let (store, written) = WrittenNames::of(version.table.object_store());
         let config = WriterConfig::new(
             Arc::clone(&schema),
             shape.partition_columns.clone(),
@@ -78,7 +84,8 @@ impl DeltaSink {
             stats.stats_columns.clone(),
         );
         Ok(Self {
-            store: version.table.object_store(),
+            store,
+            written,
             config,
             schema,
             partition_columns: shape.partition_columns.clone(),
@@ -92,26 +99,53 @@ impl DeltaSink {
     /// Writes all rows; returns the files in the order of the streams, and the number of rows.
     pub(crate) async fn write(
         &self,
+        streams: Vec<SendableRecordBatchStream>,
+    ) -> Result<(Vec<Add>, u64)> {
+        let written = self.write_all(streams).await;
+        if written.is_err() {
+            self.written.remove().await;
+        }
+        written
+    }
+
+    async fn write_all(
+        &self,
         mut streams: Vec<SendableRecordBatchStream>,
     ) -> Result<(Vec<Add>, u64)> {
         let mut written = Vec::with_capacity(streams.len());
         if streams.len() == 1
             && let Some(stream) = streams.pop()
         {
-            written.push(self.clone().write_one(stream).await?);
+            let never = CancellationToken::new();
+            written.push(self.clone().write_one(stream, never).await?);
         } else {
             // Dropped with this statement, the set ends its tasks.
             let mut tasks = JoinSet::new();
+            let stop = CancellationToken::new();
             for (idx, stream) in streams.into_iter().enumerate() {
-                let sink = self.clone();
-                tasks.spawn(async move { Ok::<_, Error>((idx, sink.write_one(stream).await?)) });
+                let (sink, stop) = (self.clone(), stop.clone());
+                tasks.spawn(async move {
+                    let written = sink.write_one(stream, stop).await;
+                    Ok::<_, Error>((idx, written?))
+                });
             }
             let mut done = Vec::new();
+            let mut failure = None;
+            // To the last one, so that nothing is written any more when the files go.
             while let Some(task) = tasks.join_next().await {
-                let task = task.map_err(|error| Error::Internal {
+                let early = |error| Error::Internal {
                     what: format!("a task that writes a table ended early: {error}"),
-                })?;
-                done.push(task?);
+                };
+                match task.map_err(early).flatten() {
+                    Ok(files) => done.push(files),
+                    Err(error) => {
+                        failure.get_or_insert(error);
+                        stop.cancel();
+                    }
+                }
+            }
+            if let Some(error) = failure {
+                return Err(error);
             }
             done.sort_by_key(|(idx, _)| *idx);
             written.extend(done.into_iter().map(|(_, files)| files));
@@ -139,6 +173,7 @@ impl DeltaSink {
         let schema = Arc::new(Schema::new(fields));
         Self {
             store: Arc::new(PrefixStore::new(Arc::clone(&self.store), folder)),
+            written: self.written.clone(),
             config: WriterConfig::new(
                 Arc::clone(&schema),
                 self.partition_columns.clone(),
@@ -157,6 +192,23 @@ impl DeltaSink {
         }
     }
 
+    /// The same for rows that stay as they are, written by several writers.
+    pub(crate) fn copying(&self, n_writers: usize) -> Self {
+        Self {
+            config: WriterConfig::new(
+                Arc::clone(&self.schema),
+                self.partition_columns.clone(),
+                Some(properties(&self.schema, n_writers)),
+                Some(FILE_BYTES),
+                Some(SLICE_ROWS),
+                self.stats.num_indexed_cols,
+                self.stats.stats_columns.clone(),
+            ),
+            checks: Arc::default(),
+            ..self.clone()
+        }
+    }
+
     /// Rows as the table stores them, once they have passed its checks: columns count by their place.
     ///
     /// Errors: those of `conform` and of the checks.
@@ -171,12 +223,21 @@ impl DeltaSink {
         Ok(rows)
     }
 
-    async fn write_one(self, mut rows: SendableRecordBatchStream) -> Result<(Vec<Add>, u64)> {
+    /// Writes the rows of one stream, unless those of another one failed meanwhile.
+    async fn write_one(
+        self,
+        mut rows: SendableRecordBatchStream,
+        stop: CancellationToken,
+    ) -> Result<(Vec<Add>, u64)> {
         let mut files = self.start();
         loop {
             // Encoding a batch is work without a pause: a cancelled statement ends here.
             tokio::task::yield_now().await;
-            let written = match rows.next().await {
+            let next = tokio::select! {
+                next = rows.next() => next,
+                () = stop.cancelled() => Some(Err(given_up())),
+            };
+            let written = match next {
                 None => break,
                 Some(Err(error)) => Err(error.into()),
                 Some(Ok(batch)) => files.write(&batch).await,
@@ -188,6 +249,10 @@ impl DeltaSink {
         }
         files.close().await
     }
+}
+
+fn given_up() -> DataFusionError {
+    DataFusionError::Execution("the rows of another stream failed".to_owned())
 }
 
 /// How a column is stored. Floating-point numbers seldom repeat, so that a dictionary of them is as large
@@ -241,16 +306,22 @@ impl OpenFiles {
         Ok(self.writer.write(batch).await?)
     }
 
-    /// Gives up what was written.
+    /// Gives up what was written, with all that other files of the same sink hold.
     pub(crate) async fn discard(self) {
         if let Err(error) = self.writer.abort().await {
             tracing::warn!(%error, "could not discard the rows of a failed statement");
         }
+        self.sink.written.remove().await;
     }
 
     /// What a commit needs to name the files, and the number of their rows.
     pub(crate) async fn close(self) -> Result<(Vec<Add>, u64)> {
-        Ok((self.writer.close().await?, self.n_rows))
+        let mut files = self.writer.close().await?;
+        for file in &mut files {
+            let statistics = file.stats.take();
+            file.stats = statistics.and_then(|text| without_unsure(&text, &self.sink.schema));
+        }
+        Ok((files, self.n_rows))
     }
 }
 

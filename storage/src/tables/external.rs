@@ -21,7 +21,7 @@ use crate::locations::Locations;
 use crate::tables::csv_values::CsvTexts;
 use crate::tables::csv_watch::{has_quoted_breaks, has_quoted_nulls};
 use crate::tables::delta_log::{DeltaLog, DeltaVersion, VersionSpec};
-use crate::tables::external_delta;
+use crate::tables::external_delta::ExternalLogs;
 use crate::tables::file_table::{Columns, FileTable};
 use crate::tables::format::{
     FileHints, csv_dialect, is_compressed, may_be_divided, null_text, reader,
@@ -30,9 +30,9 @@ use crate::tables::history::{self, TableCommit, TableDetail};
 use crate::tables::iceberg::{IcebergCatalogs, IcebergTable};
 use crate::tables::inference::infer;
 use crate::tables::json_source::JsonForm;
-use crate::tables::listing::{Found, ListedFile, Listing, TableFolder, find, shown};
+use crate::tables::listing::{Found, ListedFile, Listing, TableFolder, find, is_http, shown};
 use crate::tables::located::Place;
-use crate::tables::plain_bytes::without_mark;
+use crate::tables::plain_bytes::{body, first_of, without_mark};
 use crate::tables::snapshot::TableSnapshot;
 use crate::warehouse::Warehouse;
 
@@ -50,6 +50,7 @@ pub(crate) struct External {
     warehouse: Arc<Warehouse>,
     locations: Arc<Locations>,
     catalogs: IcebergCatalogs,
+    logs: ExternalLogs,
 }
 
 /// A table of a table format is one folder.
@@ -65,7 +66,9 @@ fn one_location(definition: &ExternalTableDefinition) -> Result<()> {
 
 impl External {
     pub(crate) fn new(warehouse: Arc<Warehouse>, locations: Arc<Locations>) -> Self {
+        let stores = Arc::clone(warehouse.stores());
         Self {
+            logs: ExternalLogs::new(Arc::clone(&locations), stores),
             warehouse,
             locations,
             catalogs: IcebergCatalogs::default(),
@@ -224,7 +227,7 @@ impl External {
 
     async fn delta(&self, definition: &ExternalTableDefinition) -> Result<DeltaVersion> {
         let url = self.table_folder(definition)?;
-        external_delta::open(&url, &definition.options, &self.locations).await
+        self.logs.open(&url, &definition.options).await
     }
 
     /// A version of a table that keeps its versions; `None` for another format.
@@ -236,7 +239,7 @@ impl External {
         match definition.format {
             ExternalFormat::Delta => {
                 let url = self.table_folder(definition)?;
-                let found = external_delta::open_at(&url, version, &self.locations).await?;
+                let found = self.logs.open_at(&url, version).await?;
                 Ok(Some((found.provider().await?, found.pinned())))
             }
             ExternalFormat::Iceberg => {
@@ -252,14 +255,12 @@ impl External {
     pub(crate) async fn log(
         &self,
         definition: &ExternalTableDefinition,
-    ) -> Result<Option<DeltaLog>> {
+    ) -> Result<Option<Arc<DeltaLog>>> {
         if definition.format != ExternalFormat::Delta {
             return Ok(None);
         }
         let url = self.table_folder(definition)?;
-        external_delta::log_of(&url, &self.locations)
-            .await
-            .map(Some)
+        self.logs.log_of(&url).await.map(Some)
     }
 
     /// The commits of a table that keeps its versions, the newest first; `None` for another format.
@@ -359,6 +360,7 @@ impl Listing {
         let schema = self.without(&found, &partitions.columns)?;
         let json = (self.format == ExternalFormat::NdJson).then(|| JsonForm {
             is_array: json_array,
+            is_declared: definition.schema.is_some(),
             // A copy of a partition's column is a key without a column of its own.
             is_sampled: is_sampled && schema.fields().len() == found.fields().len(),
         });
@@ -411,11 +413,13 @@ impl Listing {
         // For each column, whether all its values are whole numbers.
         let mut are_numbers: Vec<bool> = Vec::new();
         let mut rows: Vec<Vec<Option<String>>> = Vec::new();
-        for (i, file) in self.files.iter().enumerate() {
+        if columns.is_empty() {
+            let mut all = self.files.iter().map(folder_pairs);
+            let first = all.find(|pairs| !pairs.is_empty());
+            columns.extend(first.into_iter().flatten().map(|(column, _)| column));
+        }
+        for file in &self.files {
             let pairs = folder_pairs(file);
-            if i == 0 && columns.is_empty() {
-                columns = pairs.iter().map(|(column, _)| column.clone()).collect();
-            }
             are_numbers.resize(columns.len(), true);
             // Below a partition, every folder must name one.
             let n_folders = file.names.len().saturating_sub(1);
@@ -479,6 +483,12 @@ impl Listing {
         };
         if self.format != ExternalFormat::NdJson || is_compressed(self.format, options, name)? {
             return Ok(false);
+        }
+        if is_http(&self.base) {
+            // Not every web server gives a part of a file.
+            let whole = self.store.get(&file.meta.location).await?.payload;
+            let (first, _) = first_of(body(whole)).await?;
+            return Ok(first == Some(b'['));
         }
         let head = 0..file.meta.size.min(JSON_HEAD_BYTES);
         let head = self.store.get_range(&file.meta.location, head).await?;

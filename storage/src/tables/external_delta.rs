@@ -1,25 +1,32 @@
 //! Delta tables of others, and the stores that Delta logs lie in.
 //!
 //! A URL and options flow in, one version of the table flows out, which is read as a managed one is. Its store shows only what SQL may read. The
-//! log store is the library's own for every scheme, since all our stores put conditionally.
+//! log store is the library's own for every scheme, since all our stores put conditionally. A log that was read is kept,
+//! so that the next statement reads its news alone.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Once};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
 
 use deltalake::DeltaResult;
 use deltalake::logstore::{
     LogStore, LogStoreFactory, ObjectStoreRef, StorageConfig, default_logstore, logstore_factories,
 };
 use object_store::path::Path;
+use object_store::{ObjectMeta, ObjectStore as _, ObjectStoreExt as _};
 use url::Url;
 
+use crate::credentials::Access;
 use crate::error::{Error, Result, without_backtrace};
 use crate::locations::Locations;
-use crate::stores::shown;
+use crate::stores::{Stores, shown};
+use crate::tables::commit_times::number_of;
 use crate::tables::delta_log::{DeltaLog, DeltaVersion, LOG_FOLDER, VersionSpec};
 use crate::tables::iceberg::time_ms;
+use crate::tables::listing::is_http;
 use crate::tables::log_faults::blamed;
 
+/// Each holds the names of all files of its table.
+const KEPT_LOGS: usize = 64;
 const OPTIONS: &[&str] = &["timestamp", "version"];
 const SCHEMES: &[&str] = &[
     "s3", "s3a", "az", "azure", "abfs", "abfss", "gs", "http", "https",
@@ -58,53 +65,129 @@ impl LogStoreFactory for AnyStore {
     }
 }
 
-/// Opens the version that the options name of the table in a folder, else the newest.
-///
-/// Errors: `LocationNotFound`, `UnknownOption`, `InvalidOption`, `LocationRefused`, `TableFormat`, `UndefinedTableVersion`,
-/// `VersionVacuumed`.
-pub(crate) async fn open(
-    url: &Url,
-    options: &BTreeMap<String, String>,
-    locations: &Arc<Locations>,
-) -> Result<DeltaVersion> {
-    open_at(url, version_of(options)?, locations).await
+/// The logs that were read, the one that was used last at the end.
+#[derive(Debug)]
+pub(crate) struct ExternalLogs {
+    locations: Arc<Locations>,
+    stores: Arc<Stores>,
+    kept: Mutex<VecDeque<KeptLog>>,
 }
 
-/// Opens a version of the table in a folder. Errors: those of `open`.
-pub(crate) async fn open_at(
-    url: &Url,
-    version: VersionSpec,
-    locations: &Arc<Locations>,
-) -> Result<DeltaVersion> {
-    let log = log_of(url, locations).await?;
-    let error = match log.at(version).await {
-        Ok(found) => return Ok(found),
-        Err(error) => blamed(error, &log.store(), url).await,
-    };
-    Err(match error {
-        Error::Delta { source } => failed(url, *source),
-        error => error,
-    })
+#[derive(Debug, Clone)]
+struct KeptLog {
+    url: Url,
+    log: Arc<DeltaLog>,
+    /// The secrets that it is read with.
+    access: Arc<Access>,
+    /// A commit that was there before the log was read. Another one in its place belongs to another table.
+    commit: ObjectMeta,
 }
 
-/// The log of the table in a folder. Errors: `LocationNotFound`, `LocationRefused`.
-pub(crate) async fn log_of(url: &Url, locations: &Arc<Locations>) -> Result<DeltaLog> {
-    let mut url = url.clone();
-    if !url.path().ends_with('/') {
-        url.set_path(&format!("{}/", url.path()));
+impl ExternalLogs {
+    /// None yet. Tables lie within `locations`.
+    pub(crate) fn new(locations: Arc<Locations>, stores: Arc<Stores>) -> Self {
+        Self {
+            locations,
+            stores,
+            kept: Mutex::default(),
+        }
     }
-    let store = locations.confine(&url)?;
-    let folder = Path::from_url_path(url.path()).map_err(|_| Error::InvalidLocation {
-        location: shown(&url),
-    })?;
-    let log = folder.join(LOG_FOLDER);
-    let log = store.list_with_delimiter(Some(&log));
-    if log.await?.objects.is_empty() {
-        return Err(Error::LocationNotFound {
+
+    /// Opens the version that the options name of the table in a folder, else the newest.
+    ///
+    /// Errors: `LocationNotFound`, `UnknownOption`, `InvalidOption`, `LocationRefused`, `TableFormat`,
+    /// `UndefinedTableVersion`, `VersionVacuumed`.
+    pub(crate) async fn open(
+        &self,
+        url: &Url,
+        options: &BTreeMap<String, String>,
+    ) -> Result<DeltaVersion> {
+        self.open_at(url, version_of(options)?).await
+    }
+
+    /// Opens a version of the table in a folder. Errors: those of `open`.
+    pub(crate) async fn open_at(&self, url: &Url, version: VersionSpec) -> Result<DeltaVersion> {
+        let log = self.log_of(url).await?;
+        let error = match log.at(version).await {
+            Ok(found) => return Ok(found),
+            Err(error) => blamed(error, &log.store(), url).await,
+        };
+        Err(match error {
+            Error::Delta { source } => failed(url, *source),
+            error => error,
+        })
+    }
+
+    /// The log of the table in a folder. Errors: `LocationNotFound`, `LocationRefused`, `NoListing`.
+    pub(crate) async fn log_of(&self, url: &Url) -> Result<Arc<DeltaLog>> {
+        if is_http(url) {
+            return Err(Error::NoListing {
+                location: shown(url),
+            });
+        }
+        let mut url = url.clone();
+        if !url.path().ends_with('/') {
+            url.set_path(&format!("{}/", url.path()));
+        }
+        let access = self.stores.access();
+        if let Some(log) = self.kept(&url, &access).await {
+            return Ok(log);
+        }
+        let store = self.locations.confine(&url)?;
+        let folder = Path::from_url_path(url.path()).map_err(|_| Error::InvalidLocation {
             location: shown(&url),
-        });
+        })?;
+        let listed = folder.join(LOG_FOLDER);
+        let listed = store.list_with_delimiter(Some(&listed)).await?.objects;
+        if listed.is_empty() {
+            return Err(Error::LocationNotFound {
+                location: shown(&url),
+            });
+        }
+        let commits = listed.iter().map(|file| &file.location);
+        let last = commits.max_by_key(|file| number_of(file));
+        let commit = match last {
+            Some(last) => store.head(last).await.ok(),
+            None => None,
+        };
+        let log = DeltaLog::new(url.clone(), store)?.within(&self.locations);
+        let log = Arc::new(log);
+        if let Some(commit) = commit {
+            self.keep(KeptLog {
+                url,
+                log: Arc::clone(&log),
+                access,
+                commit,
+            });
+        }
+        Ok(log)
     }
-    Ok(DeltaLog::new(url, store)?.within(locations))
+
+    /// The log of a folder that was read before, if the folder still has that table.
+    async fn kept(&self, url: &Url, access: &Arc<Access>) -> Option<Arc<DeltaLog>> {
+        let known = self.lock().iter().find(|kept| kept.url == *url).cloned()?;
+        let found = known.log.store().head(&known.commit.location).await;
+        let is_same = found.is_ok_and(|found| found == known.commit);
+        if !is_same || !Arc::ptr_eq(&known.access, access) {
+            return None;
+        }
+        let log = Arc::clone(&known.log);
+        self.keep(known);
+        Some(log)
+    }
+
+    fn keep(&self, log: KeptLog) {
+        let mut kept = self.lock();
+        kept.retain(|other| other.url != log.url);
+        if kept.len() >= KEPT_LOGS {
+            kept.pop_front();
+        }
+        kept.push_back(log);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, VecDeque<KeptLog>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// The version that the options of a table name.

@@ -8,19 +8,21 @@ use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::catalog::{Session, TableProvider};
-use datafusion::common::{DFSchema, Statistics};
+use datafusion::common::{ScalarValue, Statistics};
 use datafusion::datasource::TableType;
 use datafusion::datasource::file_format::FileFormat;
 use datafusion::datasource::listing::PartitionedFile;
-use datafusion::datasource::listing::helpers::{expr_applicable_for_cols, filter_partitioned_file};
+use datafusion::datasource::listing::helpers::expr_applicable_for_cols;
 use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder};
 use datafusion::datasource::table_schema::TableSchemaBuilder;
 use datafusion::error::Result;
 use datafusion::execution::cache::cache_manager::CachedFileMetadata;
 use datafusion::execution::cache::{SchemaFingerprint, TableScopedPath};
 use datafusion::execution::object_store::ObjectStoreUrl;
+use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion_datasource::compute_all_files_statistics;
@@ -31,7 +33,8 @@ use crate::tables::csv_values::CsvTexts;
 use crate::tables::json_source::{JsonForm, JsonSource};
 use crate::tables::located::located_texts;
 use crate::tables::nan_bounds::without_greatest;
-use crate::tables::scans::{of_no_files, pushdown};
+use crate::tables::scans::{held_by_partitions, of_no_files, pushdown};
+use crate::tables::uuid_columns::{shown_columns, shown_rows};
 
 /// Files of one store and one format, read as a table.
 pub(crate) struct FileTable {
@@ -54,7 +57,9 @@ pub(crate) struct Columns {
     pub(crate) in_files: SchemaRef,
     /// Those that the names of folders hold.
     pub(crate) partitions: Vec<Arc<Field>>,
-    /// The former, then the latter.
+    /// The former, then the latter, as files hold them.
+    held: SchemaRef,
+    /// The same as they are shown.
     all: SchemaRef,
 }
 
@@ -65,12 +70,14 @@ impl Columns {
         };
         let partitions: Vec<Arc<Field>> = partitions.iter().map(field).collect();
         let fields = in_files.fields().iter().chain(&partitions).cloned();
-        let all =
+        let held =
             Schema::new_with_metadata(fields.collect::<Vec<_>>(), in_files.metadata().clone());
+        let held = Arc::new(held);
         Self {
             in_files,
             partitions,
-            all: Arc::new(all),
+            all: shown_columns(&held),
+            held,
         }
     }
 }
@@ -94,23 +101,24 @@ impl FileTable {
     }
 
     /// The files whose partitions the filters admit.
-    fn pruned(&self, filters: &[Expr]) -> Result<Vec<PartitionedFile>> {
-        let filters: Vec<Expr> = filters
-            .iter()
-            .filter(|filter| self.is_partition_filter(filter))
-            .cloned()
-            .collect();
-        if filters.is_empty() {
+    fn pruned(&self, session: &dyn Session, filters: &[Expr]) -> Result<Vec<PartitionedFile>> {
+        let filters = filters.iter();
+        let filters = filters.filter(|filter| self.is_partition_filter(filter));
+        let Some(filter) = conjunction(filters.cloned()) else {
             return Ok(self.files.clone());
-        }
-        let schema = DFSchema::from_unqualified_fields(
-            self.columns.partitions.clone().into(),
-            Default::default(),
-        )?;
-        let admit = |file: &PartitionedFile| {
-            filter_partitioned_file(file.clone(), &filters, &schema).transpose()
         };
-        self.files.iter().filter_map(admit).collect()
+        if self.files.is_empty() {
+            return Ok(vec![]);
+        }
+        let value = |file: &PartitionedFile, at: usize| file.partition_values[at].clone();
+        let column = |at| ScalarValue::iter_to_array(self.files.iter().map(|file| value(file, at)));
+        let columns: Result<Vec<_>> = (0..self.columns.partitions.len()).map(column).collect();
+        let schema = Arc::new(Schema::new(self.columns.partitions.clone()));
+        let values = RecordBatch::try_new(schema, columns?)?;
+        let held = held_by_partitions(session, &values, &filter)?;
+        let files = self.files.iter().zip(held);
+        let files = files.filter(|(_, is_held)| *is_held);
+        Ok(files.map(|(file, _)| file.clone()).collect())
     }
 
     /// A file with what its footer tells of its rows.
@@ -180,7 +188,7 @@ impl FileTable {
         };
         let n_groups = session.config().target_partitions();
         let groups = FileGroup::new(files).split_files(n_groups);
-        compute_all_files_statistics(groups, Arc::clone(&self.columns.all), collects, false)
+        compute_all_files_statistics(groups, Arc::clone(&self.columns.held), collects, false)
     }
 }
 
@@ -208,7 +216,7 @@ impl TableProvider for FileTable {
         filters: &[Expr],
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let files = self.pruned(filters)?;
+        let files = self.pruned(session, filters)?;
         if files.is_empty() {
             return of_no_files(&self.columns.all, projection);
         }
@@ -227,6 +235,7 @@ impl TableProvider for FileTable {
             .with_limit(limit)
             .build();
         let plan = self.format.create_physical_plan(session, config).await?;
-        Ok(located_texts(plan, self.format_name, self.texts.clone()))
+        let plan = located_texts(plan, self.format_name, self.texts.clone());
+        shown_rows(plan, session, filters)
     }
 }

@@ -130,6 +130,16 @@ pub fn compression_by_name(file_name: &str) -> Option<&'static str> {
     ending.strip_prefix('.')
 }
 
+/// What stands between the values of a text file, by its name.
+pub fn delimiter_by_name(file_name: &str) -> char {
+    let lower_name = file_name.to_ascii_lowercase();
+    let (ending, _) = compression_of(&lower_name);
+    match lower_name[..lower_name.len() - ending.len()].ends_with(".tsv") {
+        true => '\t',
+        false => ',',
+    }
+}
+
 fn compression_of(lower_name: &str) -> (&'static str, FileCompressionType) {
     let found = COMPRESSIONS
         .iter()
@@ -325,9 +335,8 @@ impl<'a> FormatOptions<'a> {
     }
 
     fn dialect(&self, lower_name: &str) -> Result<Dialect> {
-        let (ending, _) = compression_of(lower_name);
-        let is_tsv = lower_name[..lower_name.len() - ending.len()].ends_with(".tsv");
-        let delimiter = if is_tsv { b'\t' } else { b',' };
+        // Lossless: both delimiters are ASCII.
+        let delimiter = delimiter_by_name(lower_name) as u8;
         Ok(Dialect {
             delimiter: self.byte("delimiter")?.unwrap_or(delimiter),
             quote: self.byte("quote")?.unwrap_or(b'"'),

@@ -4,6 +4,7 @@
 //! all files. What cannot be one column is an error that names the column and two files.
 
 use std::any::Any;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef};
@@ -12,7 +13,7 @@ use datafusion::datasource::file_format::FileFormat;
 use datafusion::datasource::file_format::csv::CsvFormat;
 use datafusion::datasource::file_format::file_compression_type::FileCompressionType;
 use datafusion::datasource::file_format::json::JsonFormat;
-use datafusion::error::Result as DataFusionResult;
+use datafusion::error::{DataFusionError, Result as DataFusionResult};
 use datafusion::logical_expr::type_coercion::binary::comparison_coercion;
 use futures::{StreamExt as _, TryStreamExt as _};
 use object_store::{ObjectMeta, ObjectStoreExt as _};
@@ -22,11 +23,13 @@ use crate::error::{Error, Result};
 use crate::tables::csv_quotes::Dialect;
 use crate::tables::csv_types::csv_columns;
 use crate::tables::csv_watch::QuoteWatch;
+use crate::tables::footers::{footer, named_twice};
 use crate::tables::json_types::json_columns;
 use crate::tables::listing::{Listing, shown};
 use crate::tables::located::{Place, at_line, bad_file, reading};
 use crate::tables::plain_bytes::{body, plain};
 use crate::tables::sample::Sample;
+use crate::tables::uuid_columns;
 
 /// Files whose columns are read at once.
 const PARALLEL_FILES: usize = 32;
@@ -132,10 +135,10 @@ impl Looked<'_> {
                         }
                     }
                 }
+                ExternalFormat::Parquet => Ok((self.parquet(file, session).await?, false)),
                 _ => {
-                    let files = [file];
                     let store = &self.listing.store;
-                    let schema = self.format.infer_schema(session, store, &files).await?;
+                    let schema = self.format.infer_schema(session, store, &[file]).await?;
                     Ok((schema, false))
                 }
             }
@@ -144,6 +147,21 @@ impl Looked<'_> {
             Ok((schema, is_sampled)) => Ok((name, schema, is_sampled)),
             Err(error) => Err(at_line(line, bad_file(self.place, &name, error)).into()),
         }
+    }
+
+    async fn parquet(
+        &self,
+        file: ObjectMeta,
+        session: &dyn Session,
+    ) -> DataFusionResult<SchemaRef> {
+        let store = &self.listing.store;
+        let footer = footer(session, store.as_ref(), &file).await?;
+        if let Some(column) = named_twice(&footer) {
+            let error = format!("column name \"{column}\" appears more than once");
+            return Err(DataFusionError::Execution(error));
+        }
+        let schema = self.format.infer_schema(session, store, &[file]).await?;
+        Ok(uuid_columns::of_parquet(schema, &footer))
     }
 
     async fn csv(&self, file: &ObjectMeta) -> DataFusionResult<SchemaRef> {
@@ -206,19 +224,20 @@ fn by_place(place: &Place, schemas: &[(String, SchemaRef)]) -> Result<Schema> {
 
 fn by_name(place: &Place, schemas: &[(String, SchemaRef)]) -> Result<Schema> {
     let mut fields: Vec<Field> = Vec::new();
+    let mut places: HashMap<&str, usize> = HashMap::new();
     // The file that each column was first met in.
     let mut origins: Vec<&str> = Vec::new();
     for (file, schema) in schemas {
         for field in schema.fields() {
-            let known = fields.iter().position(|known| known.name() == field.name());
-            let Some(at) = known else {
+            let Some(at) = places.get(field.name().as_str()).copied() else {
+                places.insert(field.name(), fields.len());
                 fields.push(field.as_ref().clone().with_nullable(true));
                 origins.push(file);
                 continue;
             };
             let (first, second) = (fields[at].data_type(), field.data_type());
             let both = match place.format {
-                "ndjson" => one_json_type(first, second),
+                "ndjson" | "parquet" => one_nested_type(first, second),
                 _ => one_type(first, second),
             };
             let data_type = both.ok_or_else(|| Error::MixedTypes {
@@ -254,22 +273,29 @@ fn one_type(a: &DataType, b: &DataType) -> Option<DataType> {
     alike.then(|| comparison_coercion(a, b)).flatten()
 }
 
-/// The same of JSON, where lists and objects may have elements and keys that others lack.
-fn one_json_type(a: &DataType, b: &DataType) -> Option<DataType> {
+/// The same where lists and objects may have elements and keys that others lack.
+fn one_nested_type(a: &DataType, b: &DataType) -> Option<DataType> {
     let both = |a: &Field, b: &Field| -> Option<Field> {
-        let data_type = one_json_type(a.data_type(), b.data_type())?;
-        Some(a.clone().with_data_type(data_type))
+        let data_type = one_nested_type(a.data_type(), b.data_type())?;
+        let is_nullable = a.is_nullable() || b.is_nullable();
+        let both = a.clone().with_data_type(data_type);
+        Some(both.with_nullable(is_nullable))
     };
     match (a, b) {
         (DataType::List(first), DataType::List(second)) => {
             Some(DataType::List(Arc::new(both(first, second)?)))
         }
         (DataType::Struct(first), DataType::Struct(second)) => {
-            let mut fields: Vec<Field> = first.iter().map(|field| field.as_ref().clone()).collect();
+            let is_lacked = |name: &str| second.find(name).is_none();
+            let known = |field: &FieldRef| -> Field {
+                let is_nullable = field.is_nullable() || is_lacked(field.name());
+                field.as_ref().clone().with_nullable(is_nullable)
+            };
+            let mut fields: Vec<Field> = first.iter().map(known).collect();
             for field in second {
                 match fields.iter().position(|known| known.name() == field.name()) {
                     Some(at) => fields[at] = both(&fields[at], field)?,
-                    None => fields.push(field.as_ref().clone()),
+                    None => fields.push(field.as_ref().clone().with_nullable(true)),
                 }
             }
             Some(DataType::Struct(Fields::from(fields)))

@@ -26,6 +26,7 @@ pub(crate) async fn first_bad_line(
     if text.is_array {
         return None;
     }
+    text.lines = rows.prepared(text.lines);
     let mut reader = rows.reader(1).ok()?;
     let mut line = Vec::new();
     let mut number = 0;

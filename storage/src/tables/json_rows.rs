@@ -6,12 +6,16 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use datafusion::arrow::array::{RecordBatch, RecordBatchOptions};
 use datafusion::arrow::datatypes::{Field, FieldRef, Schema, SchemaRef};
 use datafusion::arrow::error::ArrowError;
 use datafusion::arrow::json::ReaderBuilder;
 use datafusion::arrow::json::reader::Decoder;
+use datafusion::error::Result as DataFusionResult;
+use futures::stream::BoxStream;
 
+use crate::tables::json_texts::with_texts;
 use crate::tables::strict_values::{Fault, type_in_json, values};
 
 type Result<T> = std::result::Result<T, ArrowError>;
@@ -23,6 +27,8 @@ pub(crate) struct JsonRows {
     /// The columns as the library's reader makes them.
     read: SchemaRef,
     refuses_other_keys: bool,
+    /// The columns of texts that hold objects and lists as they are written.
+    texts: Arc<[String]>,
 }
 
 impl JsonRows {
@@ -36,7 +42,24 @@ impl JsonRows {
             wanted,
             read: Arc::new(read),
             refuses_other_keys,
+            texts: Arc::default(),
         }
+    }
+
+    /// The same where texts were asked for, whatever the values are.
+    pub(crate) fn of_declared(mut self) -> Self {
+        let fields = self.wanted.fields().iter();
+        let texts = fields.filter(|field| field.data_type().is_string());
+        self.texts = texts.map(|field| field.name().clone()).collect();
+        self
+    }
+
+    /// Lines as the reader takes them.
+    pub(crate) fn prepared(
+        &self,
+        lines: BoxStream<'static, DataFusionResult<Bytes>>,
+    ) -> BoxStream<'static, DataFusionResult<Bytes>> {
+        with_texts(lines, &self.texts)
     }
 
     /// A reader of so many rows at once.

@@ -23,6 +23,7 @@ use datafusion_datasource::projection::{ProjectionOpener, SplitProjection};
 use futures::stream::BoxStream;
 use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _};
 use object_store::{ObjectStore, ObjectStoreExt as _};
+use serde::{Deserialize, Serialize};
 
 use crate::tables::json_array::json_text;
 use crate::tables::json_rows::JsonRows;
@@ -32,10 +33,13 @@ use crate::tables::plain_bytes::{body, plain};
 const BATCH_ROWS: usize = 8192;
 
 /// What is known of JSON files before they are read.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct JsonForm {
     /// Whether the first one is an array, so that none is read in ranges.
     pub(crate) is_array: bool,
+    /// Whether a statement declares the columns, so that a text is meant where it says so.
+    #[serde(default)]
+    pub(crate) is_declared: bool,
     /// Whether the columns are those of some rows only, so that a row with another key must not lose it.
     pub(crate) is_sampled: bool,
 }
@@ -61,13 +65,22 @@ impl JsonSource {
         }
     }
 
+    /// What is known of the files.
+    pub(crate) fn form(&self) -> JsonForm {
+        self.form
+    }
+
     /// How the lines of the files become the columns that are asked for.
     pub(crate) fn rows(&self) -> Result<JsonRows> {
         let columns = self.table_schema.file_schema();
         let wanted = Arc::new(columns.project(&self.projection.file_indices)?);
         // Who names columns asks for no others.
         let is_whole = wanted.fields().len() == columns.fields().len();
-        Ok(JsonRows::new(wanted, self.form.is_sampled && is_whole))
+        let rows = JsonRows::new(wanted, self.form.is_sampled && is_whole);
+        Ok(match self.form.is_declared {
+            true => rows.of_declared(),
+            false => rows,
+        })
     }
 }
 
@@ -168,7 +181,7 @@ impl FileOpener for JsonOpener {
     fn open(&self, file: PartitionedFile) -> Result<FileOpenFuture> {
         let opener = self.clone();
         let opened = async move {
-            let lines = opener.lines(&file).await?;
+            let lines = opener.rows.prepared(opener.lines(&file).await?);
             let reader = opener.rows.reader(opener.batch_size)?;
             let batches = deserialize_stream(lines.fuse(), DecoderDeserializer::new(reader));
             Ok(batches.map_err(DataFusionError::from).boxed())

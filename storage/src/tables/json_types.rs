@@ -16,6 +16,7 @@ use futures::TryStreamExt as _;
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 
 use crate::tables::json_array::{JsonText, json_text};
+use crate::tables::json_integers::with_quoted_integers;
 use crate::tables::plain_bytes::Body;
 use crate::tables::sample::Sample;
 
@@ -99,7 +100,8 @@ impl Rows {
             return Ok(());
         }
         self.n_rows += 1;
-        let mut json = serde_json::Deserializer::from_slice(line);
+        let line = with_quoted_integers(line);
+        let mut json = serde_json::Deserializer::from_slice(&line);
         let looked = Row(&mut self.keys).deserialize(&mut json);
         let looked = looked.and_then(|()| json.end());
         looked.map_err(|error| {
@@ -322,12 +324,8 @@ impl<'de> Visitor<'de> for Value<'_> {
         self.0.add(Seen::Integer)
     }
 
-    fn visit_u64<E: serde::de::Error>(self, number: u64) -> std::result::Result<(), E> {
-        self.0.add(match i64::try_from(number) {
-            Ok(_) => Seen::Integer,
-            // A double would not keep its last digits.
-            Err(_) => Seen::Text,
-        })
+    fn visit_u64<E: serde::de::Error>(self, _: u64) -> std::result::Result<(), E> {
+        self.0.add(Seen::Integer)
     }
 
     fn visit_f64<E: serde::de::Error>(self, _: f64) -> std::result::Result<(), E> {
@@ -399,6 +397,9 @@ mod tests {
             ("true, 1", "Utf8"),
             ("null, null", "Null"),
             ("1, 18446744073709551615", "Utf8"),
+            ("1, 123456789012345678901", "Utf8"),
+            ("-9223372036854775809, 1", "Utf8"),
+            ("1, 1e300", "Float64"),
         ] {
             let rows = values
                 .split(", ")

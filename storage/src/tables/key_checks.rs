@@ -51,8 +51,8 @@ pub(crate) async fn append_unique(
         staging.look_with(checks);
     }
     let committed = try_to_append(log, (version, None), adds, operation, checks).await;
-    if let Err(Error::Conflict { .. } | Error::KeyViolation { .. } | Error::DataFusion { .. }) =
-        &committed
+    if let Err(error) = &committed
+        && error.is_settled()
     {
         discard(version.table.object_store().as_ref(), &written).await;
     }

@@ -10,6 +10,7 @@ use datafusion::arrow::datatypes::DataType;
 use datafusion::arrow::row::{RowConverter, SortField};
 
 use crate::error::{Error, Result};
+use crate::tables::floats::canonical;
 use crate::tables::keys::Key;
 use crate::tables::shape::TableShape;
 
@@ -61,7 +62,9 @@ impl KeyEncoder {
 
     /// The values of the rows whose columns of the key these are.
     pub(crate) fn values(&self, columns: &[ArrayRef]) -> Result<Vec<Option<KeyValue>>> {
-        let rows = self.converter.convert_columns(columns)?;
+        // Files of others have NaNs and zeros of both signs.
+        let columns: Vec<ArrayRef> = columns.iter().cloned().map(canonical).collect();
+        let rows = self.converter.convert_columns(&columns)?;
         let value = |row: usize| {
             let is_whole = columns.iter().all(|column| column.is_valid(row));
             is_whole.then(|| rows.row(row).as_ref().into())

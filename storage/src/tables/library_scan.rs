@@ -3,16 +3,18 @@
 //! The library's provider flows in; the same flows out, with each file that it would read checked before it is opened.
 //! A log may name files anywhere, and the library opens them by the session's own stores, which know no locations.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::catalog::{Session, TableProvider};
-use datafusion::common::Statistics;
+use datafusion::common::tree_node::{Transformed, TreeNode as _};
+use datafusion::common::{Column, DFSchema, Statistics};
 use datafusion::datasource::TableType;
 use datafusion::datasource::physical_plan::{FileGroup, FileScanConfig};
 use datafusion::datasource::source::DataSourceExec;
-use datafusion::error::Result as DfResult;
+use datafusion::error::{DataFusionError, Result as DfResult};
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
 use datafusion::physical_plan::ExecutionPlan;
 use deltalake::kernel::{DeletionVectorDescriptor, EagerSnapshot, StorageType};
@@ -22,9 +24,18 @@ use url::Url;
 use crate::error::{Error, Result};
 use crate::locations::Locations;
 use crate::stores::shown;
+use crate::tables::delta_files::COLUMN_MAPPING;
+use crate::tables::footers::footer;
+use crate::tables::located::located;
+use crate::tables::log_bounds;
+use crate::tables::nan_bounds::may_prune;
 
 /// The length of the name of a deletion vector's file, behind which its folder stands.
 const VECTOR_NAME_CHARS: usize = 20;
+
+/// Where a column keeps its id and its name in files.
+const COLUMN_ID: &str = "delta.columnMapping.id";
+const COLUMN_NAME: &str = "delta.columnMapping.physicalName";
 
 /// Where the files of a table may lie.
 #[derive(Debug, Clone)]
@@ -60,6 +71,8 @@ impl Reach {
 pub(crate) struct LibraryScan {
     inner: Arc<dyn TableProvider>,
     reach: Reach,
+    /// Where columns are known by their ids: the name that the library looks for in files.
+    names: BTreeMap<i32, String>,
 }
 
 impl LibraryScan {
@@ -77,7 +90,72 @@ impl LibraryScan {
                 check_url(&named, &reach)?;
             }
         }
-        Ok(Self { inner, reach })
+        let names = names_by_id(snapshot);
+        Ok(Self {
+            inner,
+            reach,
+            names,
+        })
+    }
+
+    /// Whether the library may leave out files and rows by a column: it does so by the log's bounds, and by those of
+    /// files without regard to NaN.
+    fn is_sure(&self, column: &Column) -> bool {
+        let schema = self.inner.schema();
+        let field = schema.field_with_name(column.name());
+        field.is_ok_and(|field| log_bounds::hold(field.data_type()))
+    }
+
+    /// The filters that the library may use.
+    fn usable(&self, session: &dyn Session, filters: &[Expr]) -> DfResult<Vec<Expr>> {
+        let schema = self.inner.schema();
+        let named = DFSchema::try_from(Arc::clone(&schema))?;
+        let physical = |filter: &Expr| session.create_physical_expr(filter.clone(), &named);
+        let physical: Vec<_> = filters.iter().map(physical).collect::<DfResult<_>>()?;
+        let usable = filters.iter().zip(may_prune(&physical, &schema));
+        let usable = usable.filter(|(filter, may_prune)| {
+            *may_prune && filter.column_refs().into_iter().all(|c| self.is_sure(c))
+        });
+        Ok(usable.map(|(filter, _)| filter.clone()).collect())
+    }
+
+    /// Whether files have the columns that are known by ids under other names, where the library would find none.
+    async fn check_names(
+        &self,
+        session: &dyn Session,
+        plan: &Arc<dyn ExecutionPlan>,
+    ) -> DfResult<()> {
+        if self.names.is_empty() {
+            return Ok(());
+        }
+        let mut plans = vec![Arc::clone(plan)];
+        while let Some(plan) = plans.pop() {
+            plans.extend(plan.children().into_iter().cloned());
+            let scan = plan.downcast_ref::<DataSourceExec>();
+            let config = scan.and_then(|scan| scan.data_source().downcast_ref::<FileScanConfig>());
+            let Some(config) = config else {
+                continue;
+            };
+            let store = session
+                .runtime_env()
+                .object_store(&config.object_store_url)?;
+            for file in config.file_groups.iter().flat_map(FileGroup::iter) {
+                let footer = footer(session, store.as_ref(), &file.object_meta).await?;
+                let columns = footer.file_metadata().schema_descr().root_schema();
+                let is_other = columns.get_fields().iter().any(|column| {
+                    let info = column.get_basic_info();
+                    let known = info.has_id().then(|| self.names.get(&info.id())).flatten();
+                    known.is_some_and(|name| name != column.name())
+                });
+                if is_other {
+                    let name = &file.object_meta.location;
+                    return Err(DataFusionError::NotImplemented(format!(
+                        "reading Delta columns by their ids is not supported; file \"{name}\" has them under other names"
+                    )));
+                }
+            }
+        }
+        Ok(())
     }
 
     fn check(&self, plan: &Arc<dyn ExecutionPlan>) -> Result<()> {
@@ -93,6 +171,20 @@ impl LibraryScan {
             .into_iter()
             .try_for_each(|child| self.check(child))
     }
+}
+
+/// The names of columns in files by their ids; empty: names say which column is meant.
+fn names_by_id(snapshot: &EagerSnapshot) -> BTreeMap<i32, String> {
+    let mode = snapshot.metadata().configuration().get(COLUMN_MAPPING);
+    if mode.is_none_or(|mode| mode != "id") {
+        return BTreeMap::new();
+    }
+    let schema = snapshot.arrow_schema();
+    let noted = schema.fields().iter().filter_map(|field| {
+        let id = field.metadata().get(COLUMN_ID)?.parse().ok()?;
+        Some((id, field.metadata().get(COLUMN_NAME)?.clone()))
+    });
+    noted.collect()
 }
 
 fn check_url(url: &Url, reach: &Reach) -> Result<()> {
@@ -145,7 +237,19 @@ impl TableProvider for LibraryScan {
         &self,
         filters: &[&Expr],
     ) -> DfResult<Vec<TableProviderFilterPushDown>> {
-        self.inner.supports_filters_pushdown(filters)
+        let schema = self.inner.schema();
+        let is_handed_down = |column: &Column| {
+            let field = schema.field_with_name(column.name());
+            self.is_sure(column) && field.is_ok_and(|field| !field.data_type().is_floating())
+        };
+        let mut answers = self.inner.supports_filters_pushdown(filters)?;
+        for (answer, filter) in answers.iter_mut().zip(filters) {
+            let mut columns = filter.column_refs().into_iter();
+            if *answer == TableProviderFilterPushDown::Exact && !columns.all(is_handed_down) {
+                *answer = TableProviderFilterPushDown::Inexact;
+            }
+        }
+        Ok(answers)
     }
 
     async fn scan(
@@ -155,8 +259,18 @@ impl TableProvider for LibraryScan {
         filters: &[Expr],
         limit: Option<usize>,
     ) -> DfResult<Arc<dyn ExecutionPlan>> {
-        let plan = self.inner.scan(session, projection, filters, limit).await?;
+        let usable = self.usable(session, filters)?;
+        let plan = self.inner.scan(session, projection, &usable, limit);
+        // Rows that bounds miss are not left out by those of files either.
+        let located = plan.await?.transform_up(|plan| {
+            Ok(match plan.is::<DataSourceExec>() {
+                true => Transformed::yes(located(plan, "parquet")),
+                false => Transformed::no(plan),
+            })
+        });
+        let plan = located?.data;
         self.check(&plan)?;
+        self.check_names(session, &plan).await?;
         Ok(plan)
     }
 }

@@ -3,6 +3,7 @@
 //! URLs flow in, the files that are there now flow out, in the order of their paths, all of one format. Each is checked
 //! against the allowed locations, also those that a link in a folder leads to. No file is opened.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use futures::TryStreamExt as _;
@@ -199,7 +200,7 @@ async fn list(store: &Arc<dyn ObjectStore>, url: &Url) -> Result<Entries> {
 }
 
 /// Whether a location is of a store whose servers list no files; some do (WebDAV), most take the request for a fault.
-fn is_http(url: &Url) -> bool {
+pub(crate) fn is_http(url: &Url) -> bool {
     matches!(url.scheme(), "http" | "https")
 }
 
@@ -349,7 +350,7 @@ fn one_format(
             _ => continue,
         };
         match &found {
-            Some((_, first)) if first != ending => {
+            Some((_, first)) if !first.eq_ignore_ascii_case(ending) => {
                 return Err(Error::MixedFiles {
                     location: location(),
                     first: first.clone(),
@@ -390,9 +391,11 @@ impl Listing {
 
     /// Leaves out the files that a snapshot does not name. Errors: `SnapshotLost` if one of its own is not what it was.
     pub(crate) fn keep(&mut self, snapshot: &TableSnapshot) -> Result<()> {
-        let found: Vec<SnapshotFile> = self.files.iter().map(ListedFile::pinned).collect();
+        let found = self.files.iter().map(ListedFile::pinned);
+        let found: BTreeMap<String, SnapshotFile> =
+            found.map(|now| (now.path.clone(), now)).collect();
         for file in &snapshot.files {
-            let now = found.iter().find(|now| now.path == file.path);
+            let now = found.get(&file.path);
             if now.is_some_and(|now| file.is_still(now)) {
                 continue;
             }
@@ -406,10 +409,9 @@ impl Listing {
                 what: format!("file \"{}\" {what}", file.path),
             });
         }
-        let mut is_pinned = found
-            .iter()
-            .map(|now| snapshot.files.iter().any(|file| file.path == now.path));
-        self.files.retain(|_| is_pinned.next().unwrap_or(false));
+        let pinned: BTreeSet<&str> = snapshot.files.iter().map(|f| f.path.as_str()).collect();
+        self.files
+            .retain(|file| pinned.contains(file.pinned().path.as_str()));
         Ok(())
     }
 }

@@ -220,8 +220,8 @@ fn without_prefixes(message: String) -> String {
         text = rest;
     }
     if text.starts_with("incorrect number of fields for line 1,") {
-        // The line that the columns were taken from can have more fields than columns only so.
-        return format!("{text}: its header may name a column twice");
+        // The line that the columns were taken from has other fields than columns only so.
+        return format!("{text}: it may have other columns than declared, or name one twice");
     }
     match text.starts_with("Error while parsing value") {
         true => next_line(text),
@@ -264,10 +264,19 @@ impl Place {
 }
 
 pub(super) fn wrap(place: &Place, inner: Arc<dyn FileSource>) -> Arc<dyn FileSource> {
+    wrap_texts(place, inner, CsvTexts::default())
+}
+
+/// The same of text files.
+pub(super) fn wrap_texts(
+    place: &Place,
+    inner: Arc<dyn FileSource>,
+    texts: CsvTexts,
+) -> Arc<dyn FileSource> {
     Arc::new(Located {
         place: place.clone(),
         inner,
-        texts: CsvTexts::default(),
+        texts,
     })
 }
 
@@ -282,6 +291,11 @@ impl Located {
     /// Where the files lie.
     pub(super) fn place(&self) -> &Place {
         &self.place
+    }
+
+    /// What means NULL in text files beside the empty field.
+    pub(super) fn null_text(&self) -> Option<&Arc<str>> {
+        self.texts.null_text.as_ref()
     }
 
     /// The format's own source.

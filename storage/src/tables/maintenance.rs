@@ -1,4 +1,4 @@
-//! Keeping a table in shape: fewer and better ordered files, no files that no version needs, an earlier state again.
+//! Keeping a table in shape: fewer and better ordered files, an earlier state again.
 //!
 //! A table and what to do with it flow in; commits that change no row, or bring an earlier version's rows back, flow out.
 
@@ -19,8 +19,6 @@ use datafusion::logical_expr::{
 };
 use datafusion::physical_plan::execute_stream;
 use deltalake::kernel::Action;
-use deltalake::kernel::transaction::CommitProperties;
-use deltalake::operations::vacuum::VacuumMode;
 use deltalake::protocol::DeltaOperation;
 
 use crate::error::{Error, Result};
@@ -120,7 +118,7 @@ async fn optimize_once(
         predicate: options.filter.as_ref().map(ToString::to_string),
         target_size: TARGET_BYTES as i64,
     };
-    log.commit(version, actions, operation, Rebase::AddedRows)
+    log.commit_written(version, actions, operation, Rebase::AddedRows)
         .await?;
     Ok(done)
 }
@@ -245,33 +243,6 @@ fn zorder_key(columns: &[ArrayRef], n_rows: usize) -> DfResult<ArrayRef> {
         Buffer::from_vec(keys),
         None,
     )?))
-}
-
-/// Removes files that no version of the last hours needs; returns their names.
-///
-/// Without `retain_hours` the table's property or 7 days hold. Errors: `Conflict`, `Io`.
-pub(crate) async fn vacuum(
-    log: &Arc<DeltaLog>,
-    retain_hours: Option<u64>,
-    dry_run: bool,
-) -> Result<Vec<String>> {
-    let _turn = log.turn().await;
-    let table = log.newest_table().await?;
-    check_features(table.snapshot()?.snapshot().protocol())?;
-    let properties = CommitProperties::default().with_cleanup_expired_logs(Some(false));
-    let mut vacuum = table
-        .vacuum()
-        .with_mode(VacuumMode::Full)
-        .with_dry_run(dry_run)
-        .with_enforce_retention_duration(false)
-        .with_commit_properties(properties);
-    if let Some(hours) = retain_hours {
-        let hours = i64::try_from(hours).unwrap_or(i64::MAX / 3_600_000);
-        let period = chrono::Duration::try_hours(hours).unwrap_or(chrono::Duration::MAX);
-        vacuum = vacuum.with_retention_period(period);
-    }
-    let (_, metrics) = vacuum.await?;
-    Ok(metrics.files_deleted)
 }
 
 /// Makes the table what it was; returns the new version's number.

@@ -17,10 +17,8 @@ use url::Url;
 use crate::error::{Error, Result};
 use crate::tables::block::Block;
 use crate::tables::delta_commit::conflict;
-use crate::tables::delta_log::{DeltaLog, DeltaVersion, LOG_FOLDER, Rebase, VersionSpec};
-use crate::tables::delta_write::{DeltaSink, append_operation, in_order};
+use crate::tables::delta_log::{DeltaLog, DeltaVersion, LOG_FOLDER, VersionSpec};
 use crate::tables::few_rows::Inserted;
-use crate::tables::key_checks::append_unique;
 use crate::tables::lease::Lease;
 use crate::tables::log_faults::blamed;
 use crate::tables::new_keys::{InsertRules, OnConflict};
@@ -121,27 +119,9 @@ impl Managed {
             }
             _ => rows,
         };
-        let (log, newest) = self.newest(id).await?;
-        let current = newest.shape()?;
-        if shape.is_some_and(|shape| *shape != current) {
-            return Err(conflict());
-        }
-        check_writable(&newest)?;
-        let sink = DeltaSink::new(&newest, &current, checks, rows.len())?;
-        let (adds, n_rows) = sink.write(rows).await?;
-        if adds.is_empty() {
-            return Ok(0);
-        }
-        let operation = append_operation();
-        if !current.keys().is_empty() {
-            Box::pin(append_unique(&log, &newest, adds, operation, &sink.checks)).await?;
-            return Ok(n_rows);
-        }
-        let adds = in_order(adds, &newest);
-        let actions = adds.into_iter().map(Action::Add).collect();
-        log.commit_written(&newest, actions, operation, Rebase::Rows)
-            .await?;
-        Ok(n_rows)
+        let append = self.begin_append(id, shape).await?;
+        let written = append.write(rows, Arc::clone(&checks)).await?;
+        append.show(vec![written], &checks).await
     }
 
     /// Adds the rows of streams if they are few; without reading what a block has added itself.
@@ -212,20 +192,21 @@ impl Managed {
                 let log = Arc::clone(self.lock().entry(id.into()).or_insert(log));
                 Ok((log, newest))
             }
-            Err(error) => {
-                self.lock().remove(id);
-                match self.has_log(id).await? {
-                    true => {
-                        let store = self.warehouse.root_store();
-                        Err(blamed(error, store, &self.url(id)).await)
-                    }
-                    false => Err(Error::TableGone { id: id.into() }),
+            Err(error) => match self.has_log(id).await? {
+                // A log that is open stays: statements and transaction blocks hold on to it.
+                true => {
+                    let store = self.warehouse.root_store();
+                    Err(blamed(error, store, &self.url(id)).await)
                 }
-            }
+                false => {
+                    self.lock().remove(id);
+                    Err(Error::TableGone { id: id.into() })
+                }
+            },
         }
     }
 
-    async fn has_log(&self, id: &str) -> Result<bool> {
+    pub(crate) async fn has_log(&self, id: &str) -> Result<bool> {
         let log = folder(id).join(LOG_FOLDER);
         Ok(self
             .warehouse
@@ -236,7 +217,7 @@ impl Managed {
             .is_some())
     }
 
-    fn unread(&self, id: &str) -> Result<DeltaLog> {
+    pub(crate) fn unread(&self, id: &str) -> Result<DeltaLog> {
         let log = DeltaLog::new(self.url(id), Arc::clone(self.warehouse.root_store()))?;
         Ok(log.under(Some(self.lease(id))))
     }

@@ -3,6 +3,7 @@
 //! Entries, paths and streams of batches flow in; DataFusion providers, schemas and pinned snapshots flow out. Managed
 //! tables are Delta Lake tables, external ones files in place. Names are the catalog's business, not this module's.
 
+mod append;
 mod avro_watch;
 mod block;
 mod commit_times;
@@ -22,16 +23,20 @@ mod external_delta;
 mod features;
 mod few_rows;
 mod file_table;
+mod floats;
+mod footers;
 mod format;
 mod history;
 mod iceberg;
 mod identity;
 mod inference;
 mod json_array;
+mod json_integers;
 mod json_lines;
 mod json_mark;
 mod json_rows;
 mod json_source;
+mod json_texts;
 mod json_types;
 mod key_checks;
 mod key_filter;
@@ -41,9 +46,12 @@ mod lease;
 mod library_scan;
 mod listing;
 mod located;
+mod log_bounds;
+mod log_claims;
 mod log_faults;
 mod maintenance;
 mod managed;
+mod missing_files;
 mod nan_bounds;
 mod new_keys;
 mod page_locations;
@@ -67,7 +75,10 @@ mod strict_values;
 mod tests;
 mod text_limits;
 mod types;
+mod uuid_columns;
 mod uuid_mark;
+mod vacuum;
+mod written_names;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -76,12 +87,13 @@ use datafusion::catalog::{Session, TableProvider};
 use datafusion::execution::SendableRecordBatchStream;
 use url::Url;
 
+pub use append::{Append, WrittenFiles};
 pub use block::BlockMark;
 pub(crate) use delta_files::object_path;
 pub use delta_log::{VersionSpec, shown_time};
 pub use delta_scan::{FILE_COLUMN, ROW_COLUMN};
 pub(crate) use external_delta::register_log_stores;
-pub use format::{compression_by_name, format_by_name};
+pub use format::{compression_by_name, delimiter_by_name, format_by_name};
 pub use history::{TableCommit, TableDetail};
 pub use json_mark::JsonKind;
 pub use keys::Key;
@@ -98,7 +110,8 @@ pub use shipping::ScanForm;
 pub use snapshot::{SnapshotFile, TableSnapshot};
 pub use text_limits::TextLimit;
 pub use types::stored_schema;
-pub use uuid_mark::{is_uuid, uuid_marks};
+pub use uuid_columns::uuid_of_bytes;
+pub use uuid_mark::{is_uuid, marked_element, marks_of, uuid_marks};
 
 use crate::catalog::{CatalogEntry, Definition, ExternalTableDefinition};
 use crate::error::{Error, Result};
@@ -305,7 +318,7 @@ impl Tables {
         dry_run: bool,
     ) -> Result<Vec<String>> {
         let (log, _) = self.managed.newest(id).await?;
-        maintenance::vacuum(&log, retain_hours, dry_run).await
+        vacuum::vacuum(&log, retain_hours, dry_run).await
     }
 
     /// Makes a managed table what it was at a version; returns the number of the new version.
@@ -349,7 +362,7 @@ impl Tables {
     ) -> Result<Arc<dyn TableProvider>> {
         let log = match &entry.definition {
             Definition::Table(_) => Some(self.managed.newest(&entry.id).await?.0),
-            Definition::ExternalTable(external) => self.external.log(external).await?.map(Arc::new),
+            Definition::ExternalTable(external) => self.external.log(external).await?,
             _ => None,
         };
         let log = log.ok_or_else(|| no_versions(entry))?;

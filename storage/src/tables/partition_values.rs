@@ -1,12 +1,16 @@
 //! What values partition columns can have: each is the name of a folder, and Delta keeps an empty text as NULL.
 //!
-//! Rows flow in before they are written; nothing or the first value that would not come back as it is flows out. Bytes
-//! that other engines wrote flow in as the log has them, and out as they are.
+//! Rows flow in before they are written; nothing or the first value that would not come back as it is flows out. Texts of a
+//! log flow in, and the values that they mean flow out.
 
 use std::sync::Arc;
 
-use datafusion::arrow::array::{Array, ArrayRef, AsArray as _, BinaryArray, RecordBatch};
+use datafusion::arrow::array::{
+    Array, ArrayRef, AsArray as _, BinaryArray, RecordBatch, StringArray,
+};
+use datafusion::arrow::compute::{CastOptions, cast_with_options};
 use datafusion::arrow::datatypes::{DataType, Float32Type, Float64Type};
+use datafusion::arrow::error::ArrowError;
 
 use crate::error::{Error, Result};
 
@@ -63,35 +67,40 @@ fn encoded_bytes(text: &str) -> usize {
     bytes.map(|byte| if is_plain(&byte) { 1 } else { 3 }).sum()
 }
 
-/// Values of a partition column as they are: the log has bytes as `\u0001\u00ff`.
-pub(crate) fn unescaped(values: ArrayRef) -> ArrayRef {
-    match values.as_binary_opt::<i32>() {
-        Some(texts) => {
-            let bytes = |text: Option<&[u8]>| {
-                let text = text?;
-                Some(bytes_of(text).unwrap_or_else(|| text.to_vec()))
-            };
-            Arc::new(texts.iter().map(bytes).collect::<BinaryArray>())
-        }
-        None => values,
+/// The values of a partition column whose texts these are in a log, one a file.
+pub(crate) fn values_of<'a>(
+    texts: impl Iterator<Item = Option<&'a str>>,
+    data_type: &DataType,
+) -> Result<ArrayRef, ArrowError> {
+    // The format has no empty text: it means NULL.
+    let texts = texts.map(|text| text.filter(|text| !text.is_empty()));
+    if *data_type == DataType::Binary {
+        let bytes = texts.map(|text| text.map(bytes_of));
+        return Ok(Arc::new(bytes.collect::<BinaryArray>()));
     }
+    let options = CastOptions {
+        safe: false,
+        ..CastOptions::default()
+    };
+    cast_with_options(&texts.collect::<StringArray>(), data_type, &options)
 }
 
-/// `None` for a text that is none of escapes, as some engines write it.
-fn bytes_of(text: &[u8]) -> Option<Vec<u8>> {
-    let escapes = text.chunks(6);
+/// The bytes of a text of escapes, `\u0001\u00ff`; of another one, as some engines write it, its own.
+fn bytes_of(text: &str) -> Vec<u8> {
+    let escapes = text.as_bytes().chunks(6);
     let byte = |escape: &[u8]| {
         let digits = escape
             .strip_prefix(b"\\u00")
             .filter(|digits| digits.len() == 2)?;
         u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
     };
-    escapes.map(byte).collect()
+    let bytes: Option<Vec<u8>> = escapes.map(byte).collect();
+    bytes.unwrap_or_else(|| text.as_bytes().to_vec())
 }
 
 #[cfg(test)]
 mod tests {
-    use datafusion::arrow::array::{Float64Array, StringArray};
+    use datafusion::arrow::array::Float64Array;
 
     use super::*;
 
@@ -115,15 +124,33 @@ mod tests {
         assert_eq!(code(number(1e300)), "22001");
         assert_eq!(code(number(f64::NAN)), "ok");
     }
+
     #[test]
-    fn bytes_are_read_from_their_escapes() {
+    fn values_are_read_from_their_texts() {
         let written = ["\\u0061\\u0000\\u00fF", "plain", "\\u00zz", "", "\\u0061x"];
-        let written: BinaryArray = written.iter().map(|text| Some(text.as_bytes())).collect();
-        let read = unescaped(Arc::new(written));
-        let read: Vec<&[u8]> = read.as_binary::<i32>().iter().flatten().collect();
-        let expected: [&[u8]; 5] = [b"a\0\xff", b"plain", b"\\u00zz", b"", b"\\u0061x"];
+        let written = || written.into_iter().map(Some).chain([None]);
+        let read = values_of(written(), &DataType::Binary).unwrap();
+        let read: Vec<Option<&[u8]>> = read.as_binary::<i32>().iter().collect();
+        let expected: [Option<&[u8]>; 6] = [
+            Some(b"a\0\xff"),
+            Some(b"plain"),
+            Some(b"\\u00zz"),
+            None,
+            Some(b"\\u0061x"),
+            None,
+        ];
         assert_eq!(read, expected);
-        let texts: ArrayRef = Arc::new(StringArray::from(vec!["\\u0061"]));
-        assert_eq!(&unescaped(Arc::clone(&texts)), &texts);
+        let texts = values_of(written(), &DataType::Utf8).unwrap();
+        assert_eq!(texts.as_string::<i32>().value(0), "\\u0061\\u0000\\u00fF");
+        assert!(values_of(written(), &DataType::Int64).is_err());
+        let numbers = ["NaN", "inf", "-Infinity", "1.0E10"].into_iter().map(Some);
+        let numbers = values_of(numbers, &DataType::Float64).unwrap();
+        let numbers = numbers.as_primitive::<Float64Type>();
+        assert!(numbers.value(0).is_nan());
+        assert_eq!(numbers.value(1), f64::INFINITY);
+        assert_eq!(
+            (numbers.value(2), numbers.value(3)),
+            (f64::NEG_INFINITY, 1e10)
+        );
     }
 }

@@ -152,6 +152,7 @@ impl TableShape {
         TableDefinition {
             columns: columns_of(&self.schema()),
             references: references.collect(),
+            materialized: None,
         }
     }
 }

@@ -143,11 +143,10 @@ impl Rewrite {
     /// if others changed the table meanwhile, `RepeatedChange`, `AppendOnly`, `CheckViolation`, `NullViolation`, `DiskFull`.
     pub async fn apply(
         &self,
-        mut changes: SendableRecordBatchStream,
+        changes: SendableRecordBatchStream,
         options: &RewriteOptions,
         session: &dyn Session,
     ) -> Result<ChangeCounts> {
-        let n_threads = session.config().target_partitions();
         let sink = DeltaSink::new(&self.version, &self.shape, Arc::clone(&options.checks), 1)?;
         let mut writing = Writing {
             n_columns: self.shape.columns().len(),
@@ -160,38 +159,18 @@ impl Rewrite {
                 .then(|| sink.below(CHANGES_FOLDER, change_type_field()).start()),
             rows: sink.start(),
         };
-        while let Some(batch) = changes.next().await {
-            tokio::task::yield_now().await;
-            let taken = match batch {
-                Ok(batch) => writing.take(&batch).await,
-                Err(error) => Err(error.into()),
-            };
-            if let Err(error) = taken {
+        let written = self.write(&mut writing, changes, &sink, session).await;
+        let counts = writing.counts;
+        let (touched, copied) = match written {
+            Ok(kept) if counts.total() > 0 => kept,
+            refused => {
                 writing.discard().await;
-                return Err(error);
+                return refused.map(|_| counts);
             }
-        }
-        let (counts, marks) = (writing.counts, Arc::new(std::mem::take(&mut writing.marks)));
-        if counts.total() == 0 {
-            writing.discard().await;
-            return Ok(counts);
-        }
-        if counts.updated + counts.deleted > 0 && self.shape.only_appends() {
-            writing.discard().await;
-            return Err(Error::AppendOnly);
-        }
-        let rest = self.rest(&marks, session, n_threads).await?;
-        let (mut adds, rest) = match rest.small {
-            true => (vec![], rest.streams),
-            false => (self.copy(rest.streams).await?, vec![]),
         };
-        if let Err(error) = writing.keep(rest).await {
-            writing.discard().await;
-            return Err(error);
-        }
-        let (added, kept_changes) = writing.close().await?;
-        adds.extend(added);
-        let mut actions = self.removals(&marks.files())?;
+        let mut actions = self.removals(&touched)?;
+        let (mut adds, kept_changes) = writing.close().await?;
+        adds.splice(0..0, copied);
         actions.extend(in_order(adds, &self.version).into_iter().map(Action::Add));
         actions.extend(kept_changes.into_iter().map(as_change_file));
         let keys = match options.changes_keys && counts.inserted + counts.updated > 0 {
@@ -210,6 +189,39 @@ impl Rewrite {
             .commit_written(&self.version, actions, operation, rebase)
             .await?;
         Ok(counts)
+    }
+
+    /// Writes new rows, and what stays of the files that they replace rows of; returns the numbers of those, and new files
+    /// that hold nothing else.
+    async fn write(
+        &self,
+        writing: &mut Writing,
+        mut changes: SendableRecordBatchStream,
+        sink: &DeltaSink,
+        session: &dyn Session,
+    ) -> Result<(BTreeSet<usize>, Vec<Add>)> {
+        while let Some(batch) = changes.next().await {
+            tokio::task::yield_now().await;
+            writing.take(&batch?).await?;
+        }
+        let counts = writing.counts;
+        if counts.updated + counts.deleted > 0 && self.shape.only_appends() {
+            return Err(Error::AppendOnly);
+        }
+        let marks = Arc::new(std::mem::take(&mut writing.marks));
+        let n_threads = session.config().target_partitions();
+        let rest = self.rest(&marks, session, n_threads).await?;
+        let copied = match rest.small {
+            true => {
+                writing.keep(rest.streams).await?;
+                vec![]
+            }
+            false => {
+                let copying = sink.copying(rest.streams.len());
+                copying.write(rest.streams).await?.0
+            }
+        };
+        Ok((marks.files(), copied))
     }
 
     /// Looks for rows of the same key; removes the files that were written if there are some.
@@ -335,13 +347,6 @@ impl Rewrite {
             .map(|stream| unmarked(stream, Arc::clone(marks), n_columns))
             .collect();
         Ok(Rest { streams, small })
-    }
-
-    /// Writes rows that stay as they are.
-    async fn copy(&self, streams: Vec<SendableRecordBatchStream>) -> Result<Vec<Add>> {
-        let checks = Arc::new(RowChecks::default());
-        let sink = DeltaSink::new(&self.version, &self.shape, checks, streams.len())?;
-        Ok(sink.write(streams).await?.0)
     }
 
     fn removals(&self, touched: &BTreeSet<usize>) -> Result<Vec<Action>> {

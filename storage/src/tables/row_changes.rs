@@ -32,10 +32,12 @@ use serde_json::Value;
 use crate::error::{Error, Result};
 use crate::tables::commit_times::READS_IN_FLIGHT;
 use crate::tables::delta_files::object_path;
-use crate::tables::delta_log::{DeltaLog, DeltaVersion, LOG_FOLDER, missing};
+use crate::tables::delta_log::{DeltaLog, DeltaVersion, LOG_FOLDER};
 use crate::tables::delta_scan::{consecutive_groups, parquet_source};
 use crate::tables::lease::Lease;
 use crate::tables::located::located_under;
+use crate::tables::missing_files::missing;
+use crate::tables::partition_values::values_of;
 use crate::tables::scans::of_no_files;
 use crate::tables::shape::{CHANGE_DATA_FEED, TableShape};
 
@@ -310,10 +312,10 @@ impl RowChanges {
             version: None,
         });
         for field in &self.partition_fields {
-            let text = file.partition_values.get(field.name()).cloned().flatten();
-            // The format has no empty text: it means NULL.
-            let text = text.filter(|text| !text.is_empty());
-            let value = ScalarValue::Utf8(text).cast_to(field.data_type())?;
+            let text = file.partition_values.get(field.name());
+            let text = text.and_then(|text| text.as_deref());
+            let value = values_of(std::iter::once(text), field.data_type())?;
+            let value = ScalarValue::try_from_array(&value, 0)?;
             located.partition_values.push(value);
         }
         located.partition_values.extend(what.map(ScalarValue::from));

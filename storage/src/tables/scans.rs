@@ -4,8 +4,10 @@
 
 use std::sync::Arc;
 
+use datafusion::arrow::array::{Array as _, AsArray as _, RecordBatch};
 use datafusion::arrow::datatypes::SchemaRef;
-use datafusion::common::project_schema;
+use datafusion::catalog::Session;
+use datafusion::common::{DFSchema, project_schema};
 use datafusion::error::Result;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
 use datafusion::physical_plan::ExecutionPlan;
@@ -21,6 +23,21 @@ pub(crate) fn pushdown(
         false => TableProviderFilterPushDown::Inexact,
     };
     filters.iter().map(support).collect()
+}
+
+/// For each file, whether its partition values, one row a file, pass a filter over them; what is NULL does not.
+pub(crate) fn held_by_partitions(
+    session: &dyn Session,
+    values: &RecordBatch,
+    filter: &Expr,
+) -> Result<Vec<bool>> {
+    let schema = DFSchema::try_from(values.schema())?;
+    let expr = session.create_physical_expr(filter.clone(), &schema)?;
+    let held = expr.evaluate(values)?.into_array(values.num_rows())?;
+    let held = held.as_boolean();
+    Ok((0..held.len())
+        .map(|idx| held.is_valid(idx) && held.value(idx))
+        .collect())
 }
 
 /// The scan of a table when none of its files is left.

@@ -140,20 +140,31 @@ impl TableShape {
         self.set_note(idx, IDENTITY_KEY, Some(&note));
     }
 
-    /// Gives the identity columns numbers that begin anew, under a name that none had; whether there are such columns.
+    /// Makes an identity column one like any other.
+    pub fn drop_identity(&mut self, idx: usize) {
+        self.set_note(idx, IDENTITY_KEY, None);
+    }
+
+    /// Gives an identity column numbers that begin anew, under a name that none had; whether it is one.
+    pub fn restart_identity(&mut self, idx: usize) -> bool {
+        let column = Arc::clone(&self.schema.fields()[idx]);
+        let Some(identity) = self.identity_of(&column) else {
+            return false;
+        };
+        let sequence = format!("{}.{}", column.name(), uuid::Uuid::new_v4());
+        let anew = Identity {
+            sequence,
+            ..identity
+        };
+        self.set_identity(idx, &anew);
+        true
+    }
+
+    /// Lets the numbers of all identity columns begin anew; whether there are such columns.
     pub(crate) fn restart_identities(&mut self) -> bool {
         let mut is_changed = false;
         for idx in 0..self.schema.fields().len() {
-            let column = Arc::clone(&self.schema.fields()[idx]);
-            if let Some(identity) = self.identity_of(&column) {
-                let sequence = format!("{}.{}", column.name(), uuid::Uuid::new_v4());
-                let anew = Identity {
-                    sequence,
-                    ..identity
-                };
-                self.set_identity(idx, &anew);
-                is_changed = true;
-            }
+            is_changed |= self.restart_identity(idx);
         }
         is_changed
     }
@@ -360,9 +371,7 @@ impl TableShape {
 
     fn kernel(&self) -> Result<StructType> {
         let schema = self.schema.as_ref();
-        schema
-            .try_into_kernel()
-            .map_err(|source| Error::Arrow { source })
+        schema.try_into_kernel().map_err(Error::Arrow)
     }
 
     /// The lowest protocol from the given one on that has what this definition uses.

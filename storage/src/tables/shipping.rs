@@ -2,14 +2,17 @@
 //!
 //! A scan flows in; what DataFusion's own serialization loses of it, and the scan that it can serialize, flow out, and
 //! the other way on the other machine. Lost would be the names of files in errors, the ranges of rows that
-//! `row_ranges` cut, and the confinement of stores: so the files are checked before they leave.
+//! `row_ranges` cut, how text files are read, and the confinement of stores: so the files are checked before they leave.
 
+use std::str::FromStr as _;
 use std::sync::Arc;
 
+use datafusion::datasource::file_format::file_compression_type::FileCompressionType;
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::physical_plan::parquet::ParquetRowSelection;
 use datafusion::datasource::physical_plan::{
-    FileGroup, FileScanConfig, FileScanConfigBuilder, FileSource, ParquetSource,
+    CsvSource, FileGroup, FileScanConfig, FileScanConfigBuilder, FileSource,
+    JsonSource as PlainJsonSource, ParquetSource,
 };
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::error::{DataFusionError, Result};
@@ -19,12 +22,14 @@ use datafusion::physical_plan::ExecutionPlan;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-use super::located::{Located, Place, wrap};
+use super::csv_values::CsvTexts;
+use super::json_source::{JsonForm, JsonSource};
+use super::located::{Located, Place, wrap_texts};
 use super::page_locations::LocatingReaderFactory;
 use crate::locations::Locations;
 
 /// The names of formats in errors, of scans that can be shipped.
-const FORMATS: [&str; 2] = ["Parquet", "parquet"];
+const FORMATS: [&str; 4] = ["Parquet", "parquet", "csv", "ndjson"];
 
 /// What is to be put back into a scan on the other machine.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -32,8 +37,95 @@ pub struct ScanForm {
     root: String,
     format: String,
     is_ours: bool,
+    source: SourceForm,
     /// Of each file in the order of the groups, how many rows are read and skipped in turn; empty: all are read.
     ranges: Vec<Vec<(bool, usize)>>,
+}
+
+/// How files are read.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+enum SourceForm {
+    Parquet,
+    Csv {
+        compression: String,
+        terminator: Option<u8>,
+        /// What means NULL beside the empty field.
+        null_text: Option<String>,
+    },
+    Json {
+        compression: String,
+        form: JsonForm,
+    },
+}
+
+impl SourceForm {
+    /// The form of a source, and the source that DataFusion serializes; `None`: it stays on this machine.
+    fn of(
+        located: &Located,
+        config: &FileScanConfig,
+    ) -> Result<Option<(SourceForm, Arc<dyn FileSource>)>> {
+        let inner = located.inner();
+        let compression = config.file_compression_type.get_variant().to_string();
+        if inner.is::<ParquetSource>() {
+            return Ok(Some((SourceForm::Parquet, Arc::clone(inner))));
+        }
+        if let Some(csv) = inner.downcast_ref::<CsvSource>() {
+            let form = SourceForm::Csv {
+                compression,
+                terminator: csv.terminator(),
+                null_text: located.null_text().map(|text| text.to_string()),
+            };
+            return Ok(Some((form, Arc::clone(inner))));
+        }
+        let Some(json) = inner.downcast_ref::<JsonSource>() else {
+            return Ok(None);
+        };
+        let form = SourceForm::Json {
+            compression,
+            form: json.form(),
+        };
+        let plain = PlainJsonSource::new(json.table_schema().clone());
+        Ok(Some((form, projected(Arc::new(plain), inner.as_ref())?)))
+    }
+
+    /// The source as it was, of what DataFusion made of its bytes, and how texts are read.
+    fn restore(&self, plain: &Arc<dyn FileSource>) -> Result<(Arc<dyn FileSource>, CsvTexts)> {
+        let mut texts = CsvTexts::default();
+        let source: Arc<dyn FileSource> = match self {
+            SourceForm::Parquet => Arc::clone(plain),
+            SourceForm::Csv {
+                terminator,
+                null_text,
+                ..
+            } => {
+                texts.null_text = null_text.as_deref().map(Arc::from);
+                let csv = plain.downcast_ref::<CsvSource>().ok_or_else(damaged)?;
+                Arc::new(csv.with_terminator(*terminator))
+            }
+            SourceForm::Json { form, .. } => {
+                let json = JsonSource::new(plain.table_schema().clone(), *form);
+                projected(Arc::new(json), plain.as_ref())?
+            }
+        };
+        Ok((source, texts))
+    }
+
+    fn compression(&self) -> Result<FileCompressionType> {
+        match self {
+            SourceForm::Parquet => Ok(FileCompressionType::UNCOMPRESSED),
+            SourceForm::Csv { compression, .. } | SourceForm::Json { compression, .. } => {
+                FileCompressionType::from_str(compression)
+            }
+        }
+    }
+}
+
+/// A new source with the columns of another one.
+fn projected(source: Arc<dyn FileSource>, of: &dyn FileSource) -> Result<Arc<dyn FileSource>> {
+    match of.projection() {
+        None => Ok(source),
+        Some(columns) => source.try_pushdown_projection(columns)?.ok_or_else(damaged),
+    }
 }
 
 impl ScanForm {
@@ -54,9 +146,9 @@ impl ScanForm {
             return Err(stays("a scan of files that nothing is known of"));
         };
         let place = located.place();
-        if located.inner().downcast_ref::<ParquetSource>().is_none() {
+        let Some((source, plain_source)) = SourceForm::of(located, config)? else {
             return Err(stays(&format!("a scan of {} files", place.format)));
-        }
+        };
         if !config
             .file_source()
             .table_schema()
@@ -77,10 +169,11 @@ impl ScanForm {
             root: place.root.to_string(),
             format: place.format.to_owned(),
             is_ours: place.is_ours,
+            source,
             ranges: files().map(ranges_of).collect(),
         };
         let mut plain = config.clone();
-        plain.file_source = Arc::clone(located.inner());
+        plain.file_source = plain_source;
         Ok(Some((form, DataSourceExec::from_data_source(plain))))
     }
 
@@ -92,11 +185,11 @@ impl ScanForm {
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let scan = plan.downcast_ref::<DataSourceExec>();
         let config = scan.and_then(|scan| scan.data_source().downcast_ref::<FileScanConfig>());
-        let source = config.and_then(|config| config.file_source().downcast_ref::<ParquetSource>());
         let format = FORMATS.into_iter().find(|format| *format == self.format);
-        let (Some(config), Some(source), Some(format)) = (config, source, format) else {
+        let (Some(config), Some(format)) = (config, format) else {
             return Err(damaged());
         };
+        let (mut source, texts) = self.source.restore(config.file_source())?;
         let mut ranges = self.ranges.into_iter();
         let mut has_ranges = false;
         let mut groups = Vec::with_capacity(config.file_groups.len());
@@ -109,12 +202,13 @@ impl ScanForm {
             }
             groups.push(FileGroup::new(files));
         }
-        let mut source = source.clone();
         if has_ranges {
+            let parquet = source.downcast_ref::<ParquetSource>().ok_or_else(damaged)?;
             let store = runtime.object_store(&config.object_store_url)?;
             let cache = runtime.cache_manager.get_file_metadata_cache();
             let readers = LocatingReaderFactory::new(store, cache);
-            source = source.with_parquet_file_reader_factory(Arc::new(readers));
+            let parquet = parquet.clone();
+            source = Arc::new(parquet.with_parquet_file_reader_factory(Arc::new(readers)));
         }
         let place = Place {
             root: Url::parse(&self.root).map_err(|_| damaged())?,
@@ -122,9 +216,9 @@ impl ScanForm {
             is_ours: self.is_ours,
             _lease: None,
         };
-        let source: Arc<dyn FileSource> = wrap(&place, Arc::new(source));
         let restored = FileScanConfigBuilder::from(config.clone())
-            .with_source(source)
+            .with_source(wrap_texts(&place, source, texts))
+            .with_file_compression_type(self.source.compression()?)
             .with_file_groups(groups)
             .build();
         Ok(DataSourceExec::from_data_source(restored))

@@ -1,4 +1,4 @@
-//! Texts of at most so many characters: `VARCHAR(n)` and `CHAR(n)`.
+//! Texts of at most so many characters: `VARCHAR(n)` and `CHAR(n)`; and `VARCHAR`, which clients tell from `TEXT`.
 //!
 //! A definition flows in and becomes a note of a column, under the key that Spark has for it; batches on their way to a
 //! table flow in, and nothing or the first text that is too long flows out.
@@ -14,28 +14,31 @@ use crate::tables::shape::TableShape;
 
 /// Where Spark keeps the type that a text column was declared with.
 const NOTE: &str = "__CHAR_VARCHAR_TYPE_STRING";
+/// The length of a `VARCHAR` without one, the largest that Spark has; it reads none without.
+const ANY_LENGTH: usize = i32::MAX as usize;
 
 /// How long the texts of a column may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TextLimit {
     /// `CHAR(n)` rather than `VARCHAR(n)`. Texts are not filled up with blanks.
     pub is_fixed: bool,
-    /// Characters.
-    pub length: usize,
+    /// Characters; `None`: as many as there are.
+    pub length: Option<usize>,
 }
 
 impl TextLimit {
     fn of(note: &str) -> Option<TextLimit> {
         let (kind, length) = note.strip_suffix(')')?.split_once('(')?;
+        let length: usize = length.parse().ok()?;
         Some(TextLimit {
             is_fixed: kind == "char",
-            length: length.parse().ok()?,
+            length: (length < ANY_LENGTH).then_some(length),
         })
     }
 
     fn note(self) -> String {
         let kind = if self.is_fixed { "char" } else { "varchar" };
-        format!("{kind}({})", self.length)
+        format!("{kind}({})", self.length.unwrap_or(ANY_LENGTH))
     }
 }
 
@@ -46,7 +49,10 @@ impl Display for TextLimit {
             true => "character",
             false => "character varying",
         };
-        write!(f, "{kind}({})", self.length)
+        match self.length {
+            Some(length) => write!(f, "{kind}({length})"),
+            None => f.write_str(kind),
+        }
     }
 }
 
@@ -81,12 +87,12 @@ pub(crate) fn check(
     place: &RowChecks,
 ) -> Result<()> {
     for (idx, limit) in limits {
-        let Some(texts) = rows.column(*idx).as_string_opt::<i32>() else {
+        let (Some(texts), Some(length)) = (rows.column(*idx).as_string_opt::<i32>(), limit.length)
+        else {
             continue;
         };
-        let is_long = |text: &str| {
-            text.len() > limit.length && text.trim_end_matches(' ').chars().count() > limit.length
-        };
+        let is_long =
+            |text: &str| text.len() > length && text.trim_end_matches(' ').chars().count() > length;
         if texts.iter().flatten().any(is_long) {
             return Err(Error::TextTooLong {
                 schema: place.schema.clone(),
@@ -115,9 +121,16 @@ mod tests {
         };
         let limit = TextLimit {
             is_fixed: false,
-            length: 3,
+            length: Some(3),
         };
         assert_eq!(TextLimit::of(&limit.note()), Some(limit));
+        let any = TextLimit {
+            is_fixed: false,
+            length: None,
+        };
+        assert_eq!(any.note(), "varchar(2147483647)");
+        assert_eq!(TextLimit::of(&any.note()), Some(any));
+        assert_eq!(any.to_string(), "character varying");
         let place = RowChecks::default();
         let limits = [(0, limit)];
         let fits = column(&[Some("äöü"), None, Some("ab    ")]);

@@ -1,7 +1,8 @@
 //! Types: what a managed table stores for an Arrow type, and turning batches into it.
 //!
 //! Schemas and batches of queries flow in, those of the table flow out. Values are never altered silently: a type is
-//! widened, a value that does not fit is an error. (Timestamps have microseconds, PostgreSQL's resolution.)
+//! widened, a value that does not fit is an error. (Timestamps have microseconds, PostgreSQL's resolution; a NaN and a
+//! zero have no sign.)
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use datafusion::arrow::compute::{CastOptions, cast_with_options};
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef, TimeUnit};
 
 use crate::error::{Error, Result};
+use crate::tables::floats::canonical;
 use crate::tables::row_checks::shown_row;
 use crate::tables::uuid_mark::marks_of;
 
@@ -149,7 +151,7 @@ pub(crate) fn conform(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordB
                 row: shown_row(batch, row.unwrap_or_default()),
             });
         }
-        columns.push(column);
+        columns.push(canonical(column));
     }
     let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
     Ok(RecordBatch::try_new_with_options(
@@ -161,7 +163,10 @@ pub(crate) fn conform(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordB
 
 #[cfg(test)]
 mod tests {
-    use datafusion::arrow::array::{ArrayRef, Int64Array, StringViewArray, UInt64Array};
+    use datafusion::arrow::array::{
+        ArrayRef, AsArray as _, Float64Array, Int64Array, StringViewArray, UInt64Array,
+    };
+    use datafusion::arrow::datatypes::Float64Type;
 
     use super::*;
 
@@ -251,6 +256,16 @@ mod tests {
             &bigint,
         );
         assert_eq!(null.unwrap_err().sqlstate(), "23502");
+        let floats = batch(Arc::new(Float64Array::from(vec![-f64::NAN, -0.0])));
+        let stored = conform(&floats, &Arc::new(one("x", DataType::Float64))).unwrap();
+        let bits = |row: usize| {
+            stored
+                .column(0)
+                .as_primitive::<Float64Type>()
+                .value(row)
+                .to_bits()
+        };
+        assert_eq!((bits(0), bits(1)), (f64::NAN.to_bits(), 0));
         let text = Arc::new(one("x", DataType::Utf8));
         let view = batch(Arc::new(StringViewArray::from(vec![Some("é"), None])));
         assert_eq!(conform(&view, &text).unwrap().column(0).null_count(), 1);

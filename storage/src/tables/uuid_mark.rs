@@ -2,11 +2,12 @@
 //!
 //! A field flows in, and whether it holds uuids flows out, or the other way round. Arrow's own mark, `arrow.uuid`, is of
 //! sixteen bytes, which Delta's types have no place for. Kept as the mark of json is (see `json_mark`), and taken away by
-//! a cast as that one.
+//! a cast as that one. An array of uuids or json has the mark itself: elements have no notes in a table's log, and types of
+//! lists with different notes would be different types.
 
 use std::collections::HashMap;
 
-use datafusion::arrow::datatypes::Field;
+use datafusion::arrow::datatypes::{DataType, Field};
 
 use crate::tables::json_mark::JsonKind;
 
@@ -25,17 +26,35 @@ pub fn uuid_marks() -> HashMap<String, String> {
     HashMap::from([(EXTENSION_KEY.to_owned(), UUID_NAME.to_owned())])
 }
 
-/// The metadata that tells a field of json or of uuids, and none of any other.
-pub(crate) fn marks_of(field: &Field) -> HashMap<String, String> {
+/// The metadata that tells a field of json or of uuids, or of arrays of them, and none of any other.
+pub fn marks_of(field: &Field) -> HashMap<String, String> {
+    if let Some(element) = marked_element(field) {
+        return marks_of(&element);
+    }
     match is_uuid(field) {
         true => uuid_marks(),
         false => JsonKind::marks_of(field),
     }
 }
 
+/// The innermost elements of an array, with what the array is marked as; `None`: no array of texts.
+pub fn marked_element(field: &Field) -> Option<Field> {
+    let mut item = field.data_type();
+    while let DataType::List(inner)
+    | DataType::LargeList(inner)
+    | DataType::FixedSizeList(inner, _)
+    | DataType::ListView(inner)
+    | DataType::LargeListView(inner) = item
+    {
+        item = inner.data_type();
+    }
+    let is_array = item.is_string() && item != field.data_type();
+    is_array.then(|| Field::new("", item.clone(), true).with_metadata(field.metadata().clone()))
+}
+
 #[cfg(test)]
 mod tests {
-    use datafusion::arrow::datatypes::DataType;
+    use std::sync::Arc;
 
     use super::*;
 
@@ -48,5 +67,18 @@ mod tests {
         let number = id.with_data_type(DataType::Int32);
         assert!(!is_uuid(&number));
         assert!(marks_of(&number).is_empty());
+    }
+
+    #[test]
+    fn arrays_have_the_marks_of_their_elements() {
+        let list = |item| DataType::List(Arc::new(Field::new_list_field(item, true)));
+        for depth in 1..3 {
+            let data_type = (0..depth).fold(DataType::Utf8, |item, _| list(item));
+            let ids = Field::new("ids", data_type, true).with_metadata(uuid_marks());
+            assert!(!is_uuid(&ids));
+            assert_eq!(marks_of(&ids), uuid_marks());
+        }
+        let numbers = Field::new("n", list(DataType::Int32), true).with_metadata(uuid_marks());
+        assert!(marks_of(&numbers).is_empty());
     }
 }

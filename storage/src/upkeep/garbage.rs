@@ -11,6 +11,7 @@ use serde_json::Value;
 use crate::catalog::{Definition, LEAST_RECORD_AGE};
 use crate::checkpoints::CHECKPOINTS;
 use crate::error::{Error, Result};
+use crate::locations::UNWRITABLE;
 use crate::upkeep::{Upkeep, ids};
 
 /// What may be removed.
@@ -96,7 +97,12 @@ impl Upkeep {
             let root = root.to_owned();
             let swept = tokio::task::spawn_blocking(move || {
                 let mut halves = Vec::new();
-                sweep(&root, &root, before.into(), options.dry_run, &mut halves)?;
+                // What lies elsewhere in the warehouse are the users' files.
+                for own in UNWRITABLE.iter().map(|own| root.join(own)) {
+                    if own.is_dir() {
+                        sweep(&root, &own, before.into(), options.dry_run, &mut halves)?;
+                    }
+                }
                 Ok::<_, std::io::Error>(halves)
             });
             let swept = swept.await.map_err(|error| Error::Internal {
@@ -180,13 +186,23 @@ fn sweep(
             .to_str()
             .and_then(|name| Some(name.rsplit_once('#')?.1));
         let is_half = number.is_some_and(|number| number.bytes().all(|byte| byte.is_ascii_digit()));
-        let meta = entry.metadata()?;
-        if !kind.is_file() || !is_half || meta.modified()? >= before {
+        if !kind.is_file() || !is_half {
             continue;
         }
-        if !dry_run {
-            std::fs::remove_file(entry.path())?;
-        }
+        let looked = entry.metadata().and_then(|meta| {
+            let is_old = meta.modified()? < before;
+            if is_old && !dry_run {
+                std::fs::remove_file(entry.path())?;
+            }
+            Ok(is_old.then_some(meta))
+        });
+        let meta = match looked {
+            Ok(Some(meta)) => meta,
+            Ok(None) => continue,
+            // A server that runs has given it its name meanwhile.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(error),
+        };
         let path = entry.path();
         swept.push(Removed {
             path: path

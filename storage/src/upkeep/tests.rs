@@ -109,15 +109,8 @@ async fn fixture() -> Fixture {
         published.await.unwrap();
     }
     let f = Fixture { dir, upkeep };
-    let columns = vec![];
-    f.commit(entry(
-        "t",
-        Definition::Table(TableDefinition {
-            columns,
-            references: vec![],
-        }),
-    ))
-    .await;
+    f.commit(entry("t", Definition::Table(TableDefinition::default())))
+        .await;
     let model = ModelDefinition {
         statement: "CREATE MODEL".into(),
         query: None,
@@ -264,6 +257,7 @@ async fn only_what_is_old_and_needless_goes() {
         ("models/m/blobs/01.safetensors", false),
         ("models/m/3/manifest.json#17", true),
         ("models/m/4/manifest.json#17", false),
+        ("exports/sales#2024", true),
         ("models/checkpoints/r1/head.json", true),
         ("models/checkpoints/r1/00000001.part", true),
         ("models/checkpoints/r2/head.json", true),
@@ -311,6 +305,7 @@ async fn only_what_is_old_and_needless_goes() {
     assert!(f.path("tables/new/part.parquet").exists());
     assert!(f.path("models/m/blobs/01.safetensors").exists());
     assert!(f.path("models/m/4/manifest.json#17").exists());
+    assert!(f.path("exports/sales#2024").exists(), "a user's file");
     assert!(f.path("models/checkpoints/r2/head.json").exists());
     // What is left is whole, and a server that starts now reads the same catalog.
     assert_eq!(f.problems().await, Vec::<String>::new());
@@ -348,15 +343,8 @@ async fn files_of_strange_partitions_are_found() {
     let tables = &f.upkeep.tables;
     let written = tables.create_managed_from("s", &shape, vec![Box::pin(rows)]);
     written.await.unwrap();
-    let columns = vec![];
-    f.commit(entry(
-        "s",
-        Definition::Table(TableDefinition {
-            columns,
-            references: vec![],
-        }),
-    ))
-    .await;
+    f.commit(entry("s", Definition::Table(TableDefinition::default())))
+        .await;
     assert_eq!(f.problems().await, Vec::<String>::new());
 }
 

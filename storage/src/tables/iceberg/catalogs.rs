@@ -209,9 +209,34 @@ fn database(uri: &str, locations: &Locations) -> Result<String> {
     let path = path.split('?').next().unwrap_or_default();
     let url = locations.resolve(path)?;
     match url.to_file_path() {
-        Ok(file) if file.is_file() => Ok(format!("sqlite://{}?mode=rw", file.display())),
+        // The library decodes percent signs, as the URL has them.
+        Ok(file) if file.is_file() => Ok(format!("sqlite://{}?mode=rw", url.path())),
         _ => Err(Error::LocationNotFound {
             location: path.into(),
         }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::warehouse::Warehouse;
+
+    #[tokio::test]
+    async fn a_database_is_the_file_that_was_looked_at() {
+        let dir = tempfile::tempdir().unwrap();
+        let warehouse = dir.path().join("warehouse");
+        let warehouse = Warehouse::open(warehouse.to_str().unwrap()).await.unwrap();
+        let root = dir.path().to_str().unwrap().to_owned();
+        let locations = Locations::new(&warehouse, &[root]).unwrap();
+        let file = dir.path().join("a%20b#.db");
+        std::fs::write(&file, "").unwrap();
+        let uri = database(&format!("sqlite://{}", file.display()), &locations).unwrap();
+        assert!(uri.ends_with("/a%2520b%23.db?mode=rw"), "{uri}");
+        let gone = database(
+            &format!("sqlite://{}/gone.db", dir.path().display()),
+            &locations,
+        );
+        assert_eq!(gone.unwrap_err().sqlstate(), "58P01");
     }
 }

@@ -4,12 +4,12 @@
 //! tasks flow out without these files, each with the filter that does their work. NULL equals NULL here, NaN equals NaN,
 //! and 0.0 equals -0.0. The library would filter by `column <> value`, which a NULL never passes.
 
-use std::collections::{BTreeMap, HashSet};
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use datafusion::arrow::array::{Array as _, ArrayRef, AsArray as _, BooleanArray, RecordBatch};
 use datafusion::arrow::compute::{filter_record_batch, is_null, nullif};
-use datafusion::arrow::datatypes::{DataType, Float32Type, Float64Type, SchemaRef};
+use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::arrow::row::{RowConverter, Rows, SortField};
 use datafusion::error::{DataFusionError, Result as DfResult};
 use datafusion::execution::TaskContext;
@@ -25,12 +25,14 @@ use iceberg::table::Table;
 use tokio::sync::OnceCell;
 
 use crate::error::Result;
+use crate::tables::floats::canonical;
 use crate::tables::iceberg::{arrow_bridge, failed_at};
 
 /// How many delete files are read at a time; writers of streams leave many small ones.
 const FILES_AT_ONCE: usize = 8;
-/// What a row takes beside its bytes: its pointer and length, its place in the table, and the allocator's part.
-const ROW_OVERHEAD_BYTES: usize = 48;
+/// What a row takes beside its bytes: its pointer and length, its place in the table, the list of its files, and the
+/// allocator's part.
+const ROW_OVERHEAD_BYTES: usize = 96;
 
 /// The equality delete files of one scan, each of which is read once.
 pub(super) struct EqualityDeletes {
@@ -130,11 +132,12 @@ impl EqualityDeletes {
             }
         };
         let file = Arc::new(DeleteFile {
+            number: self.files.len(),
             path: delete.file_path.clone(),
             bytes: delete.file_size_in_bytes,
             names: task.name_mapping.clone(),
             key,
-            rows: OnceCell::new(),
+            is_loaded: OnceCell::new(),
         });
         self.files.insert(delete.file_path, Arc::clone(&file));
         Ok(file)
@@ -165,16 +168,15 @@ impl EqualityFilter {
     ) -> DfResult<LoadedFilter> {
         let files = self.groups.iter().flat_map(|group| group.files.clone());
         let files: Vec<Arc<DeleteFile>> = files.collect();
-        let rows: Vec<Arc<DeletedRows>> = futures::stream::iter(files)
-            .map(|file| file.loaded(table.clone(), Arc::clone(context)))
+        futures::stream::iter(files)
+            .map(|file| file.load(table.clone(), Arc::clone(context)))
             .buffered(FILES_AT_ONCE)
-            .try_collect()
+            .try_collect::<()>()
             .await?;
-        let mut rows = rows.into_iter();
         let loaded = self.groups.iter().map(|group| LoadedGroup {
             key: Arc::clone(&group.key),
             paths: group.paths.clone(),
-            deleted: rows.by_ref().take(group.files.len()).collect(),
+            files: group.files.iter().map(|file| file.number).collect(),
         });
         Ok(LoadedFilter {
             groups: loaded.collect(),
@@ -190,7 +192,8 @@ pub(super) struct LoadedFilter {
 struct LoadedGroup {
     key: Arc<Key>,
     paths: Vec<Vec<usize>>,
-    deleted: Vec<Arc<DeletedRows>>,
+    /// The numbers of those that apply.
+    files: BTreeSet<usize>,
 }
 
 impl LoadedFilter {
@@ -198,8 +201,14 @@ impl LoadedFilter {
     pub(super) fn remaining(&self, mut batch: RecordBatch) -> DfResult<RecordBatch> {
         for group in &self.groups {
             let rows = group.key.rows(&batch, &group.paths)?;
-            let is_left = |row: &[u8]| !group.deleted.iter().any(|d| d.rows.contains(row));
+            let deleted = group.key.deleted.read();
+            let deleted = deleted.unwrap_or_else(PoisonError::into_inner);
+            let is_left = |row: &[u8]| {
+                let files = deleted.files_of.get(row);
+                !files.is_some_and(|files| files.iter().any(|file| group.files.contains(file)))
+            };
             let left: Vec<bool> = rows.iter().map(|row| is_left(row.as_ref())).collect();
+            drop(deleted);
             if left.contains(&false) {
                 batch = filter_record_batch(&batch, &BooleanArray::from(left))?;
             }
@@ -221,6 +230,8 @@ struct Key {
     paths: Vec<Vec<usize>>,
     /// Makes bytes of values: the same bytes of equal ones.
     converter: RowConverter,
+    /// What the files that were read delete.
+    deleted: RwLock<DeletedRows>,
 }
 
 impl Key {
@@ -251,6 +262,7 @@ impl Key {
             arrow,
             paths,
             converter: RowConverter::new(kinds)?,
+            deleted: RwLock::default(),
         })
     }
 
@@ -266,25 +278,30 @@ impl Key {
 /// An equality delete file; it is read when the first task needs it.
 #[derive(Debug)]
 struct DeleteFile {
+    /// Among those of the scan.
+    number: usize,
     path: String,
     bytes: u64,
     names: Option<Arc<NameMapping>>,
     key: Arc<Key>,
-    rows: OnceCell<Arc<DeletedRows>>,
+    is_loaded: OnceCell<()>,
 }
 
 impl DeleteFile {
-    async fn loaded(
-        self: Arc<Self>,
-        table: Table,
-        context: Arc<TaskContext>,
-    ) -> DfResult<Arc<DeletedRows>> {
-        let rows = self.rows.get_or_try_init(|| self.read(&table, &context));
-        rows.await.map(Arc::clone)
+    /// Puts the rows of the file into its key, once.
+    async fn load(self: Arc<Self>, table: Table, context: Arc<TaskContext>) -> DfResult<()> {
+        let load = || async {
+            let rows = self.read(&table, &context).await?;
+            let deleted = self.key.deleted.write();
+            let mut deleted = deleted.unwrap_or_else(PoisonError::into_inner);
+            deleted.take_in(self.number, rows);
+            Ok::<_, DataFusionError>(())
+        };
+        self.is_loaded.get_or_try_init(load).await.copied()
     }
 
     /// Reads the file as any other, so that its columns are those of the table now.
-    async fn read(&self, table: &Table, context: &TaskContext) -> DfResult<Arc<DeletedRows>> {
+    async fn read(&self, table: &Table, context: &TaskContext) -> DfResult<FileRows> {
         let failed = |error| DataFusionError::from(failed_at(table.metadata().location(), error));
         let fields = self.key.schema.as_struct().fields().iter();
         let task = FileScanTask::builder()
@@ -303,25 +320,42 @@ impl DeleteFile {
         let tasks = futures::stream::iter([Ok(task)]).boxed();
         let mut batches = reader.build().read(tasks).map_err(failed)?.stream();
         let memory = MemoryConsumer::new("equality deletes").register(context.memory_pool());
-        let mut deleted = DeletedRows {
-            rows: HashSet::new(),
+        let mut deleted = FileRows {
+            rows: vec![],
             memory,
         };
         while let Some(batch) = batches.try_next().await.map_err(failed)? {
             deleted.add(&self.key, &arrow_bridge::batch(batch, &self.key.arrow)?)?;
         }
-        Ok(Arc::new(deleted))
+        Ok(deleted)
+    }
+}
+
+/// The rows that the files of one key delete: a row is looked up once, however many files there are.
+#[derive(Debug, Default)]
+struct DeletedRows {
+    /// The numbers of the files that have a row.
+    files_of: HashMap<Box<[u8]>, Vec<usize>>,
+    memory: Vec<MemoryReservation>,
+}
+
+impl DeletedRows {
+    fn take_in(&mut self, number: usize, file: FileRows) {
+        for row in file.rows {
+            self.files_of.entry(row).or_default().push(number);
+        }
+        self.memory.push(file.memory);
     }
 }
 
 /// The rows of a delete file.
 #[derive(Debug)]
-struct DeletedRows {
-    rows: HashSet<Box<[u8]>>,
+struct FileRows {
+    rows: Vec<Box<[u8]>>,
     memory: MemoryReservation,
 }
 
-impl DeletedRows {
+impl FileRows {
     fn add(&mut self, key: &Key, batch: &RecordBatch) -> DfResult<()> {
         let rows = key.rows(batch, &key.paths)?;
         let overhead = rows.num_rows() * ROW_OVERHEAD_BYTES;
@@ -437,30 +471,10 @@ fn column_at(batch: &RecordBatch, path: &[usize]) -> DfResult<ArrayRef> {
     column.ok_or_else(|| DataFusionError::Internal("a column lies nowhere".into()))
 }
 
-/// Floats with one NaN and one zero; what else is equal has the same bytes as it is.
-fn canonical(column: ArrayRef) -> ArrayRef {
-    match column.data_type() {
-        DataType::Float32 => {
-            let floats = column.as_primitive::<Float32Type>();
-            // The sum of -0.0 and 0.0 is 0.0.
-            Arc::new(
-                floats.unary::<_, Float32Type>(|v| if v.is_nan() { f32::NAN } else { v + 0.0 }),
-            )
-        }
-        DataType::Float64 => {
-            let floats = column.as_primitive::<Float64Type>();
-            Arc::new(
-                floats.unary::<_, Float64Type>(|v| if v.is_nan() { f64::NAN } else { v + 0.0 }),
-            )
-        }
-        _ => column,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use datafusion::arrow::array::{Float64Array, Int64Array, StringArray, StructArray};
-    use datafusion::arrow::datatypes::Int64Type;
+    use datafusion::arrow::datatypes::{DataType, Float64Type, Int64Type};
     use datafusion::execution::memory_pool::{MemoryPool, UnboundedMemoryPool};
     use iceberg::spec::PrimitiveType;
 
@@ -508,20 +522,28 @@ mod tests {
 
     /// The ids of the rows that remain when rows equal to those at some places of the batch are deleted by some columns.
     fn left(ids: &[i32], deleted_at: &[usize]) -> Vec<i64> {
+        left_by(ids, &[deleted_at], &[0])
+    }
+
+    /// The same where several files delete, some of which apply.
+    fn left_by(ids: &[i32], files: &[&[usize]], applying: &[usize]) -> Vec<i64> {
         let (schema, arrow) = columns();
         let key = Key::new("t", &schema, ids.to_vec()).unwrap();
         let rows = batch(&arrow);
         let pool: Arc<dyn MemoryPool> = Arc::new(UnboundedMemoryPool::default());
-        let mut deleted = DeletedRows {
-            rows: HashSet::new(),
-            memory: MemoryConsumer::new("test").register(&pool),
-        };
         let inside = key.schema.as_struct().fields().iter();
         let places: Vec<usize> = inside.map(|f| (f.id - 1) as usize).collect();
-        for at in deleted_at {
-            let row = rows.slice(*at, 1).project(&places).unwrap();
-            let row = RecordBatch::try_new(Arc::clone(&key.arrow), row.columns().to_vec());
-            deleted.add(&key, &row.unwrap()).unwrap();
+        for (number, deleted_at) in files.iter().enumerate() {
+            let mut deleted = FileRows {
+                rows: vec![],
+                memory: MemoryConsumer::new("test").register(&pool),
+            };
+            for at in *deleted_at {
+                let row = rows.slice(*at, 1).project(&places).unwrap();
+                let row = RecordBatch::try_new(Arc::clone(&key.arrow), row.columns().to_vec());
+                deleted.add(&key, &row.unwrap()).unwrap();
+            }
+            key.deleted.write().unwrap().take_in(number, deleted);
         }
         assert!(pool.reserved() > 0);
         let all = schema.as_struct().fields();
@@ -530,7 +552,7 @@ mod tests {
             groups: vec![LoadedGroup {
                 paths: paths.collect(),
                 key: Arc::new(key),
-                deleted: vec![Arc::new(deleted)],
+                files: applying.iter().copied().collect(),
             }],
         };
         let remaining = filter.remaining(rows).unwrap();
@@ -548,6 +570,14 @@ mod tests {
         assert_eq!(left(&[2], &[0, 1, 2]), [0_i64; 0]);
         // Only rows that are equal in all columns.
         assert_eq!(left(&[1, 2], &[2]), [0, 1, 3, 4, 5]);
+    }
+
+    #[test]
+    fn files_delete_where_they_apply() {
+        let files: &[&[usize]] = &[&[0, 1], &[2], &[0]];
+        assert_eq!(left_by(&[2], files, &[1]), [0, 1, 3, 4]);
+        assert_eq!(left_by(&[2], files, &[2]), [1, 2, 4, 5]);
+        assert_eq!(left_by(&[2], files, &[0, 1]), [0_i64; 0]);
     }
 
     #[test]

@@ -35,18 +35,51 @@ use crate::tables::iceberg::{arrow_bridge, failed_at};
 
 /// How much of a file's end is read at once; most footers are shorter.
 const FOOTER_BYTES: usize = 64 * 1024;
+/// The last of the characters of which all that are alphabetic are letters.
+const LAST_LATIN: char = '\u{24f}';
 
 /// The ids of columns with fields of their own that files may hold otherwise than `schema` has them, or not at all.
 pub(super) fn changed(metadata: &TableMetadata, schema: &IcebergSchema) -> BTreeSet<i32> {
     let columns = schema.as_struct().fields().iter();
     let nested = columns.filter(|column| !column.field_type.is_primitive());
     let is_changed = |column: &&NestedFieldRef| {
-        metadata.schemas_iter().any(|other| {
-            let then = other.as_struct().field_by_id(column.id);
-            then.is_none_or(|then| then.field_type != column.field_type)
-        })
+        let mut within = names_within(&column.field_type).into_iter();
+        let mut schemas = metadata.schemas_iter();
+        within.any(|name| !is_kept(name))
+            || schemas.any(|other| {
+                let then = other.as_struct().field_by_id(column.id);
+                then.is_none_or(|then| then.field_type != column.field_type)
+            })
     };
     nested.filter(is_changed).map(|column| column.id).collect()
+}
+
+/// Whether files have a column under the name that the table gives it. Writers make a name of Avro of one that is none,
+/// as `a_x2Db` of `a-b`, and do not agree on the letters of all scripts.
+pub(super) fn is_kept(name: &str) -> bool {
+    let is_letter = |c: char| c == '_' || (c.is_alphabetic() && c <= LAST_LATIN);
+    name.starts_with(is_letter) && name.chars().all(|c| is_letter(c) || c.is_ascii_digit())
+}
+
+/// The names of the fields within the values of a type.
+fn names_within(field_type: &Type) -> Vec<&str> {
+    match field_type {
+        Type::Primitive(_) => vec![],
+        Type::Struct(inner) => {
+            let mut names = Vec::new();
+            for field in inner.fields() {
+                names.push(field.name.as_str());
+                names.extend(names_within(&field.field_type));
+            }
+            names
+        }
+        Type::List(list) => names_within(&list.element_field.field_type),
+        Type::Map(map) => {
+            let mut names = names_within(&map.key_field.field_type);
+            names.extend(names_within(&map.value_field.field_type));
+            names
+        }
+    }
 }
 
 /// Whether a map is among the values of a type.
@@ -108,7 +141,8 @@ impl FileColumns {
         {
             return Ok(as_given);
         }
-        let sources = ask(task, &file, changed).map_err(failed)?;
+        let once = |id: i32| field_of_once(table.metadata(), id);
+        let sources = ask(task, (&file, &once), changed).map_err(failed)?;
         let arrow = schema_to_arrow_schema(&task.schema).map_err(failed)?;
         let fields = task.schema.as_struct().fields();
         let place = |id: &i32| fields.iter().position(|field| field.id == *id);
@@ -148,7 +182,7 @@ impl FileColumns {
 /// Has a task ask for the changed columns as its file has them; where each column comes from.
 fn ask(
     task: &mut FileScanTask,
-    file: &ArrowSchema,
+    (file, once): (&ArrowSchema, &FieldOfOnce<'_>),
     changed: &BTreeSet<i32>,
 ) -> iceberg::Result<Vec<Source>> {
     let mut fields = task.schema.as_struct().fields().to_vec();
@@ -164,7 +198,7 @@ fn ask(
         };
         let mut columns = file.fields().iter();
         let column = columns.find(|field| id_of(field) == Some(*id));
-        let Some(then) = column.and_then(|column| as_written(now, column)) else {
+        let Some(then) = column.and_then(|column| as_written(now, column, once)) else {
             sources.push(Source::Absent);
             continue;
         };
@@ -184,29 +218,42 @@ fn ask(
     Ok(sources)
 }
 
+/// A field of any of a table's schemas by its id.
+type FieldOfOnce<'a> = dyn Fn(i32) -> Option<NestedFieldRef> + 'a;
+
+/// A field as the newest schema has it that has it at all.
+fn field_of_once(metadata: &TableMetadata, id: i32) -> Option<NestedFieldRef> {
+    let schemas = metadata.schemas_iter();
+    let found = schemas.filter_map(|schema| Some((schema.schema_id(), schema.field_by_id(id)?)));
+    let newest = found.max_by_key(|(number, _)| *number);
+    newest.map(|(_, field)| Arc::clone(field))
+}
+
 /// What a file has of a field, under the file's names and in its order; `None` if nothing.
-fn as_written(now: &NestedField, file: &Field) -> Option<NestedField> {
+fn as_written(now: &NestedField, file: &Field, once: &FieldOfOnce<'_>) -> Option<NestedField> {
     let field_type = match (now.field_type.as_ref(), file.data_type()) {
         (Type::Primitive(_), _) => now.field_type.as_ref().clone(),
         (Type::Struct(now), DataType::Struct(fields)) => {
-            let of_now = |field: &Field| as_written(now.field_by_id(id_of(field)?)?, field);
+            let of_now = |field: &Field| as_written(now.field_by_id(id_of(field)?)?, field, once);
             let found = fields
                 .iter()
                 .filter_map(|field| of_now(field).map(Arc::new));
-            let found: Vec<NestedFieldRef> = found.collect();
-            match found.is_empty() {
-                true => return None,
-                false => Type::Struct(StructType::new(found)),
+            let mut found: Vec<NestedFieldRef> = found.collect();
+            if found.is_empty() {
+                // A field that the table has no more tells which of the structs are NULL.
+                let mut dropped = fields.iter();
+                found.push(dropped.find_map(|field| as_once_written(field, once))?);
             }
+            Type::Struct(StructType::new(found))
         }
         (Type::List(now), DataType::List(element)) => {
-            let element = as_written(&now.element_field, element)?;
+            let element = as_written(&now.element_field, element, once)?;
             Type::List(ListType::new(Arc::new(element)))
         }
         (Type::Map(now), DataType::Map(entries, _)) => {
             let [key, value] = entries_of(entries)?;
-            let key = as_written(&now.key_field, key)?;
-            let value = as_written(&now.value_field, value)?;
+            let key = as_written(&now.key_field, key, once)?;
+            let value = as_written(&now.value_field, value, once)?;
             Type::Map(MapType::new(Arc::new(key), Arc::new(value)))
         }
         _ => return None,
@@ -217,6 +264,16 @@ fn as_written(now: &NestedField, file: &Field) -> Option<NestedField> {
         field_type: Box::new(field_type),
         ..now.clone()
     })
+}
+
+/// A field of a file that the table has no more; `None` if it has fields itself.
+fn as_once_written(file: &Field, once: &FieldOfOnce<'_>) -> Option<NestedFieldRef> {
+    let then = once(id_of(file)?).filter(|then| then.field_type.is_primitive())?;
+    Some(Arc::new(NestedField {
+        name: file.name().clone(),
+        required: !file.is_nullable(),
+        ..then.as_ref().clone()
+    }))
 }
 
 /// Values of a type that a file has as values of the type that the table has now. Fields that the file has not are NULL.
@@ -363,7 +420,7 @@ mod tests {
         ]);
         let element = written(2, "element", DataType::Struct(fields));
         let file = written(1, "old", DataType::List(Arc::new(element)));
-        let then = as_written(&list, &file).unwrap();
+        let then = as_written(&list, &file, &|_| None).unwrap();
         let Type::List(found) = then.field_type.as_ref() else {
             panic!("no list");
         };
@@ -400,23 +457,36 @@ mod tests {
         assert_eq!(made.column(2).null_count(), 3);
     }
 
+    /// What the table has: `struct<new int>`; the file: `struct<old int>`.
     #[test]
-    fn a_struct_of_which_a_file_has_nothing_is_absent() {
+    fn a_struct_of_which_a_file_has_no_field_is_null_where_the_file_says_so() {
         let inner = Type::Struct(StructType::new(vec![of_kind(4, "new", PrimitiveType::Int)]));
         let column = now(1, "s", inner);
         let fields = Fields::from(vec![written(3, "old", DataType::Int32)]);
         let file = written(1, "s", DataType::Struct(fields.clone()));
-        assert!(as_written(&column, &file).is_none());
-        let columns: Vec<ArrayRef> = vec![Arc::new(Int32Array::from(vec![1, 2]))];
-        let given: ArrayRef = Arc::new(StructArray::new(fields, columns, None));
-        let wanted = Arc::new(ArrowSchema::new(vec![Field::new(
-            "s",
-            DataType::Int32,
-            true,
-        )]));
+        let dropped = |id: i32| (id == 3).then(|| of_kind(3, "old", PrimitiveType::Int));
+        let then = as_written(&column, &file, &dropped).unwrap();
+        let nulls = Some(vec![true, false].into());
+        let columns: Vec<ArrayRef> = vec![Arc::new(Int32Array::from(vec![Some(1), None]))];
+        let given: ArrayRef = Arc::new(StructArray::new(fields, columns, nulls));
+        let fields = Fields::from(vec![written(4, "new", DataType::Int32)]);
+        let wanted = DataType::Struct(fields);
+        let found = conformed(&given, &then.field_type, &column.field_type, &wanted).unwrap();
+        assert_eq!((found.is_valid(0), found.is_valid(1)), (true, false));
+        assert_eq!(found.as_struct().column(0).null_count(), 2);
+    }
+
+    #[test]
+    fn a_column_of_which_a_file_has_nothing_is_null() {
+        let inner = Type::Struct(StructType::new(vec![of_kind(4, "new", PrimitiveType::Int)]));
+        let column = now(1, "s", inner);
+        let file = written(1, "s", DataType::Struct(Fields::empty()));
+        assert!(as_written(&column, &file, &|_| None).is_none());
+        let given: ArrayRef = Arc::new(Int32Array::from(vec![1, 2]));
+        let other = Field::new("other", DataType::Int32, true);
         let columns = FileColumns {
-            given: Arc::new(ArrowSchema::new(vec![file])),
-            wanted,
+            given: Arc::new(ArrowSchema::new(vec![other.clone()])),
+            wanted: Arc::new(ArrowSchema::new(vec![other])),
             sources: vec![Source::Absent],
         };
         let batch = RecordBatch::try_new(Arc::clone(columns.given()), vec![given]).unwrap();

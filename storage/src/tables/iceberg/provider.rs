@@ -9,7 +9,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::arrow::datatypes::{Schema, SchemaRef};
 use datafusion::catalog::streaming::StreamingTable;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::datasource::TableType;
@@ -28,7 +28,9 @@ use futures::TryStreamExt as _;
 use iceberg::arrow::schema_to_arrow_schema;
 use iceberg::expr::Predicate;
 use iceberg::scan::FileScanTask;
-use iceberg::spec::{DataFileFormat, SchemaRef as IcebergSchema, SnapshotRef, TableMetadata};
+use iceberg::spec::{
+    DataFileFormat, PrimitiveType, SchemaRef as IcebergSchema, SnapshotRef, TableMetadata, Type,
+};
 use iceberg::table::Table;
 use object_store::ObjectMeta;
 use url::{Position, Url};
@@ -41,6 +43,7 @@ use crate::tables::iceberg::storage::object_of;
 use crate::tables::iceberg::{arrow_bridge, failed_at, nested_columns, predicate};
 use crate::tables::located::located;
 use crate::tables::scans::of_no_files;
+use crate::tables::uuid_columns;
 
 /// The table property with names for columns of files that have no field ids.
 const NAME_MAPPING: &str = "schema.name-mapping.default";
@@ -50,6 +53,7 @@ pub(super) struct IcebergProvider {
     table: Table,
     snapshot: Option<SnapshotRef>,
     iceberg_schema: IcebergSchema,
+    /// The columns as files hold them.
     schema: SchemaRef,
     /// Whether a column of any file is the column of the same name now.
     is_named_as_now: bool,
@@ -84,7 +88,7 @@ impl IcebergProvider {
         };
         let theirs =
             schema_to_arrow_schema(&iceberg_schema).map_err(|error| failed_at(&location, error))?;
-        let schema = arrow_bridge::schema(&theirs)?;
+        let schema = with_uuids(&arrow_bridge::schema(&theirs)?, &iceberg_schema);
         let is_named_as_now = is_named_alike(metadata, &iceberg_schema);
         let changed = Arc::new(nested_columns::changed(metadata, &iceberg_schema));
         Ok(Self {
@@ -186,7 +190,18 @@ impl IcebergProvider {
     }
 }
 
-/// Whether each column had one name in all schemas that files may have been written with, and no other column had it.
+/// The columns with a note of those that are uuids.
+fn with_uuids(schema: &SchemaRef, theirs: &IcebergSchema) -> SchemaRef {
+    let fields = schema.fields().iter().zip(theirs.as_struct().fields());
+    let fields = fields.map(|(field, theirs)| match theirs.field_type.as_ref() {
+        Type::Primitive(PrimitiveType::Uuid) => uuid_columns::noted(field),
+        _ => Arc::clone(field),
+    });
+    Arc::new(Schema::new(fields.collect::<Vec<_>>()))
+}
+
+/// Whether each column had one name in all schemas that files may have been written with, and no other column had it,
+/// and files have it under that name.
 fn is_named_alike(metadata: &TableMetadata, current: &IcebergSchema) -> bool {
     if metadata.properties().contains_key(NAME_MAPPING) {
         return false;
@@ -196,6 +211,13 @@ fn is_named_alike(metadata: &TableMetadata, current: &IcebergSchema) -> bool {
         .iter()
         .map(|(id, name)| (*id, name.as_str()))
         .collect();
+    let is_kept = |(id, _): &(i32, &str)| {
+        let field = current.field_by_id(*id);
+        field.is_some_and(|field| nested_columns::is_kept(&field.name))
+    };
+    if !fields.iter().all(is_kept) {
+        return false;
+    }
     metadata.schemas_iter().all(|schema| {
         fields.iter().all(|(id, name)| {
             let same_id = schema.name_by_field_id(*id);
@@ -234,7 +256,7 @@ pub(super) async fn plan(
 #[async_trait]
 impl TableProvider for IcebergProvider {
     fn schema(&self) -> SchemaRef {
-        Arc::clone(&self.schema)
+        uuid_columns::shown_columns(&self.schema)
     }
 
     fn table_type(&self) -> TableType {
@@ -255,7 +277,7 @@ impl TableProvider for IcebergProvider {
         filters: &[Expr],
         _limit: Option<usize>,
     ) -> DfResult<Arc<dyn ExecutionPlan>> {
-        let empty = || of_no_files(&self.schema, projection);
+        let empty = || of_no_files(&self.schema(), projection);
         let Some(snapshot) = &self.snapshot else {
             return empty();
         };
@@ -286,8 +308,8 @@ impl TableProvider for IcebergProvider {
         }
         match plans.len() {
             0 => empty(),
-            1 => Ok(plans.remove(0)),
-            _ => UnionExec::try_new(plans),
+            1 => uuid_columns::shown_rows(plans.remove(0), session, filters),
+            _ => uuid_columns::shown_rows(UnionExec::try_new(plans)?, session, filters),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! External tables: files and folders as they are now, their options, and what may not be read.
 
 use datafusion::arrow::datatypes::DataType;
+use datafusion::parquet::arrow::ArrowWriter;
 
 use std::collections::BTreeMap;
 
@@ -155,6 +156,68 @@ async fn partitions_are_columns() {
     f.write_parquet("h/loose.parquet", "SELECT 3 AS i").await;
     let error = f.file_error("h").await;
     assert!(matches!(&error, Error::MixedPartitions { .. }), "{error:?}");
+    f.write("root/a.csv", "i\n1\n");
+    f.write("root/k=1/a.csv", "i\n1\n");
+    let error = f.file_error("root").await.to_string();
+    assert!(
+        error.contains("\"a.csv\"") && error.contains("(k)"),
+        "{error}"
+    );
+    f.write("letters/a.csv", "i\n1\n");
+    f.write("letters/B.CSV", "i\n2\n");
+    assert_eq!(f.file("letters", COUNT).await, counted(2, 3));
+}
+
+#[tokio::test]
+async fn a_partition_that_is_null_passes_no_comparison() {
+    let f = fixture().await;
+    f.write_parquet("h/k=5/x.parquet", "SELECT 1 AS i").await;
+    f.write_parquet("h/k=__HIVE_DEFAULT_PARTITION__/y.parquet", "SELECT 2 AS i")
+        .await;
+    for (filter, count) in [
+        ("k < 10", counted(1, 1)),
+        ("k <> 0", counted(1, 1)),
+        ("NOT (k > 7)", counted(1, 1)),
+        ("k IS NULL", counted(1, 2)),
+        ("k = 5 OR k IS NULL", counted(2, 3)),
+    ] {
+        let query = format!("{COUNT} WHERE {filter}");
+        assert_eq!(f.file("h", &query).await, count, "{filter}");
+    }
+}
+
+#[tokio::test]
+async fn structs_of_several_files_have_the_fields_of_all() {
+    let f = fixture().await;
+    f.write_parquet("s/a.parquet", "SELECT named_struct('x', 1) AS s")
+        .await;
+    f.write_parquet("s/b.parquet", "SELECT named_struct('y', 'b', 'x', 2) AS s")
+        .await;
+    let query = "SELECT s['x'] AS x, s['y'] AS y FROM t ORDER BY x";
+    let shown = f.file("s", query).await;
+    assert!(
+        shown.contains("| 1 |   |") && shown.contains("| 2 | b |"),
+        "{shown}"
+    );
+}
+
+#[tokio::test]
+async fn no_column_of_a_file_is_lost_behind_another() {
+    let f = fixture().await;
+    let numbers = || -> ArrayRef { Arc::new(Int64Array::from(vec![1])) };
+    let field = || Field::new("x", DataType::Int64, true);
+    let schema = Arc::new(Schema::new(vec![field(), field()]));
+    let batch = RecordBatch::try_new(Arc::clone(&schema), vec![numbers(), numbers()]).unwrap();
+    let mut writer = ArrowWriter::try_new(Vec::new(), schema, None).unwrap();
+    writer.write(&batch).unwrap();
+    f.write("twice.parquet", writer.into_inner().unwrap());
+    let error = f.file_error("twice.parquet").await;
+    let text = error.to_string();
+    assert_eq!(error.sqlstate(), "XX001");
+    assert!(
+        text.contains("twice.parquet") && text.contains("\"x\" appears more than once"),
+        "{text}"
+    );
 }
 
 #[tokio::test]
@@ -318,4 +381,98 @@ async fn line_breaks_inside_quotes_are_found() {
             .unwrap();
         assert_eq!(found, expected, "{text:?}");
     }
+}
+
+/// A file of two row groups, whose second has a NULL, with what Parquet calls a uuid.
+fn write_uuids(path: &std::path::Path) {
+    use datafusion::parquet::column::writer::ColumnWriter;
+    use datafusion::parquet::data_type::FixedLenByteArray;
+    use datafusion::parquet::file::properties::WriterProperties;
+    use datafusion::parquet::file::writer::SerializedFileWriter;
+    use datafusion::parquet::schema::parser::parse_message_type;
+
+    let message = "message m {
+        optional fixed_len_byte_array(16) id (UUID);
+        optional fixed_len_byte_array(16) hash;
+    }";
+    let schema = Arc::new(parse_message_type(message).unwrap());
+    let file = std::fs::File::create(path).unwrap();
+    let properties = Arc::new(WriterProperties::new());
+    let mut writer = SerializedFileWriter::new(file, schema, properties).unwrap();
+    for (first, levels) in [(0x0a_u8, [1, 1]), (0xb0, [1, 0])] {
+        let mut group = writer.next_row_group().unwrap();
+        while let Some(mut column) = group.next_column().unwrap() {
+            let n_values = levels.iter().filter(|level| **level == 1).count();
+            let value = |i: usize| FixedLenByteArray::from(vec![first + i as u8; 16]);
+            let values: Vec<FixedLenByteArray> = (0..n_values).map(value).collect();
+            match column.untyped() {
+                ColumnWriter::FixedLenByteArrayColumnWriter(column) => {
+                    column.write_batch(&values, Some(&levels), None).unwrap()
+                }
+                _ => unreachable!("both columns are of fixed lengths"),
+            };
+            column.close().unwrap();
+        }
+        group.close().unwrap();
+    }
+    writer.close().unwrap();
+}
+
+#[tokio::test]
+async fn uuids_of_files_are_texts() {
+    let f = fixture().await;
+    f.write("uuids.parquet", "");
+    write_uuids(&f.path("uuids.parquet"));
+    let state = f.session.state();
+    let table = f.tables.file_provider("uuids.parquet", &state).await;
+    let schema = table.unwrap().schema();
+    assert!(crate::tables::is_uuid(schema.field(0)));
+    assert_eq!(schema.field(1).data_type(), &DataType::FixedSizeBinary(16));
+    let [low, next, high] = ["0a", "0b", "b0"].map(|byte| {
+        let part = |n: usize| byte.repeat(n);
+        format!(
+            "{}-{}-{}-{}-{}",
+            part(4),
+            part(2),
+            part(2),
+            part(2),
+            part(6)
+        )
+    });
+    for (condition, expected) in [
+        (format!("id = '{low}'"), vec![&low]),
+        (format!("id = '{}'", low.to_uppercase()), vec![]),
+        (
+            format!("id > '{low}' AND id IS NOT NULL"),
+            vec![&next, &high],
+        ),
+        (format!("id IN ('{high}', '{low}')"), vec![&low, &high]),
+        (
+            format!("id BETWEEN '{low}' AND '{next}'"),
+            vec![&low, &next],
+        ),
+        (format!("id <> '{low}'"), vec![&next, &high]),
+        ("id < 'b'".to_owned(), vec![&low, &next]),
+        ("id LIKE 'b0%'".to_owned(), vec![&high]),
+    ] {
+        let query = format!("SELECT id FROM t WHERE {condition} ORDER BY id");
+        let shown = f.file("uuids.parquet", &query).await;
+        let found: Vec<&str> = shown.lines().filter(|line| line.contains('-')).collect();
+        let found = found.iter().filter(|line| line.starts_with("| "));
+        let found: Vec<String> = found
+            .map(|line| line.trim_matches(['|', ' ']).to_owned())
+            .collect();
+        assert_eq!(
+            found,
+            expected.into_iter().cloned().collect::<Vec<_>>(),
+            "{condition}"
+        );
+    }
+    let all = f
+        .file(
+            "uuids.parquet",
+            "SELECT count(*) AS n, min(id) AS low FROM t",
+        )
+        .await;
+    assert!(all.contains("| 4 |") && all.contains(&low), "{all}");
 }

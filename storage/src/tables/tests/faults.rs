@@ -89,7 +89,7 @@ async fn a_store_that_gives_up_loses_and_repeats_nothing() {
     let f = fixture().await;
     f.create("a", numbers(0..1).schema()).await.unwrap();
     // Without patience most statements fail; those that say so may have landed at their last moment, but not twice.
-    let faulty = faulty(&f, 60, ALL_FAULTS, Patience::of_tests(1)).await;
+    let faulty = faulty(&f, 120, ALL_FAULTS, Patience::of_tests(1)).await;
     let tables = faulty.tables();
     let mut acknowledged = Vec::new();
     for n in 0..40 {

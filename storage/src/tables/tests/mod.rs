@@ -5,6 +5,7 @@
     reason = "tests await what the planner puts on the heap"
 )]
 
+mod append;
 mod changes;
 mod external;
 mod faults;
@@ -12,6 +13,7 @@ mod keys;
 mod late_values;
 mod managed;
 mod others;
+mod unfinished;
 mod versions;
 
 use std::path::PathBuf;

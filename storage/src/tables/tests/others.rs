@@ -1,5 +1,9 @@
 //! Delta tables whose logs others wrote, by hand here: where their files may lie, and what is refused.
 
+use std::collections::HashMap;
+
+use datafusion::arrow::datatypes::DataType;
+use datafusion::parquet::arrow::ArrowWriter;
 use serde_json::{Value, json};
 
 use super::*;
@@ -131,6 +135,139 @@ async fn files_of_others_within_the_locations_are_read() {
     }
 }
 
+#[tokio::test]
+async fn the_library_leaves_out_no_nan_and_no_long_decimal() {
+    let f = fixture().await;
+    let number = "arrow_cast('12345678901234567890123', 'Decimal128(38, 0)')";
+    let rows = format!(
+        "SELECT arrow_cast(column1, 'Float64') AS x, {number} AS y \
+         FROM (VALUES ('1'), ('5'), ('NaN')) AS v"
+    );
+    f.write_parquet("n/a.parquet", &rows).await;
+    let path = f.path("n/a.parquet").canonicalize().unwrap();
+    let bytes = std::fs::metadata(&path).unwrap().len();
+    let elsewhere = Url::from_file_path(&path).unwrap();
+    let [protocol, mut metadata] = start(&json!({}));
+    let schema = json!({"type": "struct", "fields": [
+        {"name": "x", "type": "double", "nullable": true, "metadata": {}},
+        {"name": "y", "type": "decimal(38,0)", "nullable": true, "metadata": {}}]});
+    metadata["metaData"]["schemaString"] = schema.to_string().into();
+    let statistics = r#"{"numRecords":3,"nullCount":{"x":0,"y":0},
+        "minValues":{"x":1.0,"y":9223372036854775807},
+        "maxValues":{"x":5.0,"y":9223372036854775807}}"#;
+    for (table, path) in [("near", "a.parquet"), ("far", elsewhere.as_str())] {
+        f.write_parquet("near/a.parquet", &rows).await;
+        let mut file = add(path, bytes);
+        file["add"]["stats"] = statistics.into();
+        f.write_log(table, &[protocol.clone(), metadata.clone(), file]);
+        for (condition, n_rows) in [
+            ("x > 100", 1),
+            ("x < 5", 1),
+            ("x = 'NaN'", 1),
+            (&format!("y = {number}"), 3),
+            (&format!("y = {number} AND x >= 5"), 2),
+        ] {
+            let query = format!("SELECT count(*) AS n FROM t WHERE {condition}");
+            let found = f.file(table, &query).await;
+            assert!(
+                found.contains(&format!("| {n_rows} |")),
+                "{table}: {condition}: {found}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn columns_known_by_ids_are_not_lost() {
+    let f = fixture().await;
+    for (name, found) in [("i", "| 7 |"), ("other", "0A000")] {
+        let note = HashMap::from([("PARQUET:field_id".to_owned(), "1".to_owned())]);
+        let field = Field::new(name, DataType::Int64, true).with_metadata(note);
+        let schema = Arc::new(Schema::new(vec![field]));
+        let numbers: ArrayRef = Arc::new(Int64Array::from(vec![7]));
+        let batch = RecordBatch::try_new(Arc::clone(&schema), vec![numbers]).unwrap();
+        let mut writer = ArrowWriter::try_new(Vec::new(), schema, None).unwrap();
+        writer.write(&batch).unwrap();
+        let file = writer.into_inner().unwrap();
+        let bytes = file.len() as u64;
+        f.write(&format!("{name}/a.parquet"), file);
+        let by_id =
+            json!({"delta.columnMapping.mode": "id", "delta.columnMapping.maxColumnId": "1"});
+        let [protocol, metadata] = start(&by_id);
+        f.write_log(name, &[protocol, metadata, add("a.parquet", bytes)]);
+        let rows = f.rows_or_code(name).await;
+        assert!(rows.contains(found), "{name}: {rows}");
+    }
+}
+
+#[tokio::test]
+async fn a_log_that_lies_about_its_files_is_found_out() {
+    let f = fixture().await;
+    let rows = "SELECT column1 AS i FROM (VALUES (1), (2)) AS v";
+    f.write_parquet("l/a.parquet", rows).await;
+    let bytes = std::fs::metadata(f.path("l/a.parquet")).unwrap().len();
+    let statistics = |n, least, greatest| json!({"numRecords": n, "minValues": {"i": least}, "maxValues": {"i": greatest}});
+    for (stats, reason) in [
+        (statistics(2, 1, 2), None),
+        // Bounds need not be those of the rows.
+        (statistics(2, 0, 9), None),
+        (json!({}), None),
+        (
+            statistics(77, 1, 2),
+            Some("it has 2 rows, and 77 by the log"),
+        ),
+        (
+            statistics(2, 50, 60),
+            Some("column \"i\" has values beyond"),
+        ),
+        (statistics(2, 1, 1), Some("column \"i\" has values beyond")),
+    ] {
+        let _ = std::fs::remove_dir_all(f.path("l/_delta_log"));
+        let [protocol, metadata] = start(&json!({}));
+        let mut file = add("a.parquet", bytes);
+        file["add"]["stats"] = stats.to_string().into();
+        f.write_log("l", &[protocol, metadata, file]);
+        let Some(reason) = reason else {
+            assert_eq!(f.file("l", COUNT).await, counted(2, 3), "{stats}");
+            continue;
+        };
+        let state = f.session.state();
+        let table = f.tables.file_provider("l", &state).await.unwrap();
+        let table = f.session.read_table(table).unwrap();
+        // Also where the log alone would answer.
+        let error = Error::from(table.count().await.unwrap_err());
+        let text = error.to_string();
+        assert_eq!(error.sqlstate(), "XX001");
+        assert!(
+            text.contains("l/a.parquet") && text.contains(reason),
+            "{text}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn partitions_by_bytes_are_read_from_their_escapes() {
+    let f = fixture().await;
+    f.write_parquet("b/a.parquet", "SELECT 7 AS i").await;
+    let bytes = std::fs::metadata(f.path("b/a.parquet")).unwrap().len();
+    let [_, mut metadata] = start(&json!({"delta.enableChangeDataFeed": "true"}));
+    let protocol = json!({"protocol": {"minReaderVersion": 1, "minWriterVersion": 4}});
+    let schema = json!({"type": "struct", "fields": [
+        {"name": "i", "type": "long", "nullable": true, "metadata": {}},
+        {"name": "k", "type": "binary", "nullable": true, "metadata": {}}]});
+    metadata["metaData"]["schemaString"] = schema.to_string().into();
+    metadata["metaData"]["partitionColumns"] = json!(["k"]);
+    let mut file = add("a.parquet", bytes);
+    file["add"]["partitionValues"] = json!({"k": "\\u0061\\u0062"});
+    f.write_log("b", &[protocol, metadata, file]);
+    let query = "SELECT sum(i) AS s FROM t WHERE k = arrow_cast('ab', 'Binary')";
+    let found = f.file("b", query).await;
+    assert!(found.contains("| 7 |"), "{found}");
+    let changes = f.tables.changes(&external("b"), 0, None).await;
+    let found = f.show(query, changes).await;
+    assert!(found.contains("| 7 |"), "{found}");
+}
+
 /// Answers requests as plain web servers do; tells how many came.
 async fn web_server() -> (String, Arc<std::sync::atomic::AtomicUsize>) {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -174,6 +311,9 @@ async fn web_servers_have_single_files() {
         let error = found.map(|_| ()).unwrap_err();
         assert_eq!(error.sqlstate(), code, "{path}: {error}");
     }
+    let delta = external(&format!("{root}folder/"));
+    let found = tables.provider(&delta, &session.state()).await;
+    assert_eq!(found.map(|_| ()).unwrap_err().sqlstate(), "0A000");
     assert!(count.load(std::sync::atomic::Ordering::SeqCst) <= 3);
 }
 
@@ -218,6 +358,40 @@ async fn the_past_of_a_table_of_others_is_told() {
     f.tables.provider(&plain, &state).await.unwrap();
     let error = f.tables.history(&plain).await.unwrap_err();
     assert_eq!(error.sqlstate(), "42809");
+}
+
+#[tokio::test]
+async fn a_log_is_kept_while_its_table_is_there() {
+    let f = fixture().await;
+    let Definition::ExternalTable(table) = external("k").definition else {
+        panic!("no external table");
+    };
+    let mut logs = Vec::new();
+    for i in [7, 8] {
+        // The second time another table in the same folder.
+        let name = format!("k/{i}.parquet");
+        f.write_parquet(&name, &format!("SELECT {i} AS i")).await;
+        let bytes = std::fs::metadata(f.path(&name)).unwrap().len();
+        let [protocol, metadata] = start(&json!({}));
+        f.write_log(
+            "k",
+            &[protocol, metadata, add(&format!("{i}.parquet"), bytes)],
+        );
+        for _ in 0..2 {
+            let found = f.rows_or_code("k").await;
+            assert!(found.contains(&format!("| {i} |")), "{found}");
+            logs.push(f.tables.external.log(&table).await.unwrap().unwrap());
+        }
+    }
+    assert!(Arc::ptr_eq(&logs[0], &logs[1]) && Arc::ptr_eq(&logs[2], &logs[3]));
+    assert!(!Arc::ptr_eq(&logs[1], &logs[2]));
+    // News of others are read.
+    let file = add(
+        "7.parquet",
+        std::fs::metadata(f.path("k/7.parquet")).unwrap().len(),
+    );
+    f.write("k/_delta_log/00000000000000000001.json", commit(&[file]));
+    assert_eq!(f.file("k", COUNT).await, counted(2, 15));
 }
 
 #[tokio::test]
