@@ -1,45 +1,24 @@
-//! Squared Euclidean distances of rows to centroids, the nearest of them, and sums of the rows of each.
+//! Squared Euclidean distances of rows to centroids.
 //!
-//! In: a design and centroids; out: numbers in f64. A tile of rows lies in the first-level cache as
-//! f64 while four centroids at a time are compared with eight rows at a time, so the inner loop needs
-//! no memory beyond that cache. Differences are squared and added, never expanded into
-//! `|x|² − 2·x·c + |c|²`, so that near distances keep all their digits. Multiplications and additions are
-//! not fused: every machine then gives the same bits. Never allocates per tile.
+//! In: a design and centroids; out: numbers in f64. A tile of rows lies in the first-level cache as f64, in panels of
+//! eight rows whose columns lie side by side; a panel is compared with four centroids at a time, whose distances stay in
+//! registers. Differences are squared and added, never expanded into `|x|² − 2·x·c + |c|²`, so that near distances
+//! keep all their digits. Multiplications and additions are not fused: every machine then gives the same bits. Never
+//! allocates per tile.
 
 use pulp::{Simd, WithSimd};
 
+use super::panel::{Distances, GROUP, LANES, Lanes, Loops};
 use super::wide;
-use crate::device::{Design, Elements, Nearest};
+use crate::device::{Design, Elements};
 use crate::error::{Error, Result};
 
-/// Rows that are compared at once; two registers of AVX2.
-const LANES: usize = 8;
-/// Centroids that are compared at once: with `LANES` rows they fill half of AVX2's registers.
-pub(super) const GROUP: usize = 4;
 /// Elements of a tile: 16 KiB, half of a common first-level cache.
 const TILE_VALUES: usize = 2048;
 /// Most rows of a tile, where the design has few dense columns.
 const MAX_TILE_ROWS: usize = 256;
-/// Columns whose sums are carried at once, to hide the latency of adding to the same centroid.
-const SUM_COLUMNS: usize = 8;
-
-/// See [`crate::Device::nearest`]. Sums are added in the order of the rows.
-pub(super) fn nearest(
-    design: &Design<'_>,
-    centroids: &[f64],
-    weights: Option<&[f64]>,
-) -> Result<Nearest> {
-    let n_centroids = check("nearest", design, centroids)?;
-    if let Some(weights) = weights {
-        expect("nearest", design.dense.n_rows, weights.len())?;
-    }
-    let packed = PackedCentroids::new(design, centroids, n_centroids);
-    Ok(wide::dispatch(FindNearest {
-        design,
-        packed,
-        weights,
-    }))
-}
+/// Panels that are compared while those are awaited that take their places in the next tile.
+const AT_ONCE: usize = 4;
 
 /// See [`crate::Device::squared_distances`].
 pub(super) fn squared_distances(design: &Design<'_>, centroids: &[f64]) -> Result<Vec<f64>> {
@@ -48,47 +27,8 @@ pub(super) fn squared_distances(design: &Design<'_>, centroids: &[f64]) -> Resul
     Ok(wide::dispatch(AllDistances { design, packed }))
 }
 
-/// The kernel of [`nearest`]; a type of its own, since a closure would not be compiled for the
+/// The kernel of [`squared_distances`]; a type of its own, since a closure would not be compiled for the
 /// instructions that were chosen.
-struct FindNearest<'a> {
-    design: &'a Design<'a>,
-    packed: PackedCentroids,
-    weights: Option<&'a [f64]>,
-}
-
-impl WithSimd for FindNearest<'_> {
-    type Output = Nearest;
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, _simd: S) -> Nearest {
-        let FindNearest {
-            design,
-            packed,
-            weights,
-        } = self;
-        let n_rows = design.dense.n_rows;
-        let mut tile = Tile::new(design);
-        tile.counts = vec![0; packed.n_centroids];
-        let mut nearest = Nearest {
-            ids: vec![0; n_rows],
-            squared_distances: vec![0.0; n_rows],
-            weights: vec![0.0; packed.n_centroids],
-            sums: vec![0.0; packed.n_centroids * design.n_cols()],
-        };
-        for start in (0..n_rows).step_by(tile.rows) {
-            tile.nearest(design, start, &packed);
-            let n = tile.n;
-            for (id, &found) in nearest.ids[start..start + n].iter_mut().zip(&tile.ids) {
-                *id = found as u32;
-            }
-            nearest.squared_distances[start..start + n].copy_from_slice(&tile.best[..n]);
-            tile.add_to(design, start, weights, &mut nearest);
-        }
-        nearest
-    }
-}
-
-/// The kernel of [`squared_distances`].
 struct AllDistances<'a> {
     design: &'a Design<'a>,
     packed: PackedCentroids,
@@ -105,14 +45,16 @@ impl WithSimd for AllDistances<'_> {
         let mut distances = vec![0.0; n_rows * n_centroids];
         for start in (0..n_rows).step_by(tile.rows) {
             tile.fill(design, start);
+            let of_tile = &mut distances[start * n_centroids..(start + tile.n) * n_centroids];
             for group in 0..packed.n_groups {
-                tile.compare(design, start, &packed, group);
                 let first = group * GROUP;
-                for i in 0..GROUP.min(n_centroids - first) {
-                    let column = &tile.distances[i * tile.rows..][..tile.n];
-                    let target = &mut distances[start * n_centroids + first + i..];
-                    for (value, &distance) in target.iter_mut().step_by(n_centroids).zip(column) {
-                        *value = distance;
+                let n = GROUP.min(n_centroids - first);
+                let panels = of_tile.chunks_mut(LANES * n_centroids);
+                for (found, into) in tile.compare(design, &packed, group).iter().zip(panels) {
+                    for (lane, row) in into.chunks_exact_mut(n_centroids).enumerate() {
+                        for (into, found) in row[first..first + n].iter_mut().zip(found) {
+                            *into = found[lane];
+                        }
                     }
                 }
             }
@@ -121,7 +63,8 @@ impl WithSimd for AllDistances<'_> {
     }
 }
 
-/// The centroids in the order in which the inner loop reads them.
+/// The centroids in the order in which the inner loop reads them. Places of the last group that have no centroid are
+/// infinitely far from everything.
 pub(super) struct PackedCentroids {
     pub(super) n_centroids: usize,
     pub(super) n_groups: usize,
@@ -150,8 +93,8 @@ impl PackedCentroids {
             offsets.push(n_codes);
             n_codes += width + 1;
         }
-        let mut dense = vec![[0.0; GROUP]; n_groups * n_dense];
-        let mut codes = vec![[0.0; GROUP]; n_groups * n_codes];
+        let mut dense = vec![[f64::INFINITY; GROUP]; n_groups * n_dense];
+        let mut codes = vec![[f64::INFINITY; GROUP]; n_groups * n_codes];
         for (id, centroid) in centroids.chunks_exact(n_cols).enumerate() {
             let (group, lane) = (id / GROUP, id % GROUP);
             for (packed, &x) in dense[group * n_dense..]
@@ -204,27 +147,27 @@ pub(crate) fn code_distances(column: &[f64]) -> Vec<f64> {
     table.iter().map(|entry| entry[0]).collect()
 }
 
-/// Some rows in the cache, and what was found for them.
+/// Some rows in the cache.
 pub(super) struct Tile {
     /// Rows that fit; a multiple of `LANES`.
     pub(super) rows: usize,
     /// Rows that are there.
     pub(super) n: usize,
-    /// Shifted and scaled dense values: column `j`'s lanes are `values[j * rows / LANES..]`.
-    values: Vec<[f64; LANES]>,
-    /// Distances to the centroids of the current group: `(GROUP, rows)`.
-    pub(super) distances: Vec<f64>,
-    /// Least distance so far.
-    best: Vec<f64>,
-    /// Its centroid, as f64 so that comparing and choosing stay in one register width.
-    ids: Vec<f64>,
-    /// Rows of each centroid.
-    counts: Vec<u32>,
+    /// The first of them.
+    start: usize,
+    /// Columns of a panel: the dense ones, filled up with zeros to a multiple of `LANES`.
+    pub(super) width: usize,
+    /// Shifted and scaled values by panels; a panel has a column's lanes behind another's.
+    values: Vec<Lanes>,
+    /// Of each panel, to the group of centroids that was compared last.
+    distances: Vec<Distances>,
+    pub(super) loops: Loops,
 }
 
 impl Tile {
     pub(super) fn new(design: &Design<'_>) -> Tile {
-        let fitting = TILE_VALUES / design.dense.n_cols.max(1);
+        let width = design.dense.n_cols.next_multiple_of(LANES);
+        let fitting = TILE_VALUES / width.max(1);
         let wanted = design.dense.n_rows.next_multiple_of(LANES);
         let rows = (fitting / LANES * LANES)
             .min(wanted)
@@ -232,11 +175,11 @@ impl Tile {
         Tile {
             rows,
             n: 0,
-            values: vec![[0.0; LANES]; rows / LANES * design.dense.n_cols],
-            distances: vec![0.0; GROUP * rows],
-            best: vec![0.0; rows],
-            ids: vec![0.0; rows],
-            counts: Vec::new(),
+            start: 0,
+            width,
+            values: vec![[0.0; LANES]; rows / LANES * width],
+            distances: vec![[[0.0; LANES]; GROUP]; rows / LANES],
+            loops: Loops::fastest(),
         }
     }
 
@@ -244,205 +187,123 @@ impl Tile {
     #[inline(always)]
     pub(super) fn fill(&mut self, design: &Design<'_>, start: usize) {
         let n_rows = design.dense.n_rows;
-        self.n = self.rows.min(n_rows - start);
-        let columns = self.values.as_flattened_mut().chunks_exact_mut(self.rows);
-        for (j, (column, (&shift, &scale))) in columns
-            .zip(design.shift.iter().zip(design.scale))
-            .enumerate()
-        {
+        (self.start, self.n) = (start, self.rows.min(n_rows - start));
+        for (j, (&shift, &scale)) in design.shift.iter().zip(design.scale).enumerate() {
             let of_column = j * n_rows..(j + 1) * n_rows;
-            let rows = start..start + self.n;
             match design.dense.elements {
-                Elements::F32(values) => {
-                    let values = &values[of_column];
-                    wide::prefetch(wide::following(values, rows.end, self.rows));
-                    for (value, &x) in column.iter_mut().zip(&values[rows]) {
-                        *value = (f64::from(x) - shift) * scale;
-                    }
-                }
-                Elements::F64(values) => {
-                    let values = &values[of_column];
-                    wide::prefetch(wide::following(values, rows.end, self.rows));
-                    for (value, &x) in column.iter_mut().zip(&values[rows]) {
-                        *value = (x - shift) * scale;
-                    }
-                }
+                Elements::F32(values) => self.fill_column(j, &values[of_column], shift, scale),
+                Elements::F64(values) => self.fill_column(j, &values[of_column], shift, scale),
             }
         }
     }
 
-    /// Computes the distances of the loaded rows to a group of centroids.
+    #[inline(always)]
+    fn fill_column<T: Copy + Into<f64>>(&mut self, j: usize, column: &[T], shift: f64, scale: f64) {
+        let rows = self.start..self.start + self.n;
+        let (whole, rest) = column[rows].as_chunks::<LANES>();
+        let panels = self.values.chunks_exact_mut(self.width);
+        for (panel, numbers) in panels.zip(whole) {
+            // Of its own, so that all numbers are read before one is written, which makes them vectors.
+            let mut lanes = [0.0; LANES];
+            for (into, &x) in lanes.iter_mut().zip(numbers) {
+                *into = (x.into() - shift) * scale;
+            }
+            panel[j] = lanes;
+        }
+        if !rest.is_empty() {
+            let into = &mut self.values[whole.len() * self.width + j];
+            for (into, &x) in into.iter_mut().zip(rest) {
+                *into = (x.into() - shift) * scale;
+            }
+        }
+    }
+
+    /// The squared distances of each panel's rows to a group of centroids. Lanes without a row have numbers too, which
+    /// mean nothing.
     #[inline(always)]
     pub(super) fn compare(
         &mut self,
         design: &Design<'_>,
-        start: usize,
         packed: &PackedCentroids,
         group: usize,
-    ) {
-        let (rows, n) = (self.rows, self.n);
-        let has_codes = !design.codes.is_empty();
-        if has_codes {
-            self.distances.fill(0.0);
+    ) -> &[Distances] {
+        let (n_panels, n_dense) = (self.n.div_ceil(LANES), design.dense.n_cols);
+        let centroids = &packed.dense[group * n_dense..][..n_dense];
+        for first in (0..n_panels).step_by(AT_ONCE) {
+            let panels = first..(first + AT_ONCE).min(n_panels);
+            if group == 0 {
+                for panel in panels.clone() {
+                    self.prefetch(design, panel);
+                }
+            }
+            let values = &self.values[panels.start * self.width..panels.end * self.width];
+            (self.loops.compare)(values, centroids, &mut self.distances[panels]);
         }
-        let codes = &packed.codes[group * packed.n_codes..][..packed.n_codes];
-        for ((codes_of_rows, &width), &offset) in
+        if !design.codes.is_empty() {
+            for panel in 0..n_panels {
+                let of_codes = self.code_distances(design, packed, panel, group);
+                let into = self.distances[panel].as_flattened_mut();
+                for (sum, of_codes) in into.iter_mut().zip(of_codes.as_flattened()) {
+                    *sum += of_codes;
+                }
+            }
+        }
+        &self.distances[..n_panels]
+    }
+
+    /// Writes each eight columns of a panel as eight rows.
+    #[inline(always)]
+    pub(super) fn turn(&self, panel: usize, rows: &mut [Lanes]) {
+        (self.loops.turn)(&self.values[panel * self.width..][..self.width], rows);
+    }
+
+    /// Asks for the rows that the next tile has in the place of a panel; those of one panel at a time, so that they
+    /// come while others are compared.
+    #[inline(always)]
+    fn prefetch(&self, design: &Design<'_>, panel: usize) {
+        match design.dense.elements {
+            Elements::F32(values) => self.prefetch_from(design, values, panel),
+            Elements::F64(values) => self.prefetch_from(design, values, panel),
+        }
+    }
+
+    #[inline(always)]
+    fn prefetch_from<T>(&self, design: &Design<'_>, values: &[T], panel: usize) {
+        let (n_rows, first) = (design.dense.n_rows, self.start + self.rows + panel * LANES);
+        // A line of the cache may have the rows of several panels.
+        let is_first_of_line = (panel * LANES * size_of::<T>()).is_multiple_of(64);
+        if is_first_of_line && first < n_rows {
+            for x in values.iter().skip(first).step_by(n_rows) {
+                wide::prefetch_line(x);
+            }
+        }
+    }
+
+    /// What the codes of a panel's rows add to their distances.
+    #[inline(always)]
+    fn code_distances(
+        &self,
+        design: &Design<'_>,
+        packed: &PackedCentroids,
+        panel: usize,
+        group: usize,
+    ) -> Distances {
+        let first = self.start + panel * LANES;
+        let rows = first..(first + LANES).min(self.start + self.n);
+        let tables = &packed.codes[group * packed.n_codes..][..packed.n_codes];
+        let mut sums = [[0.0; LANES]; GROUP];
+        for ((codes, &width), &offset) in
             design.codes.iter().zip(design.widths).zip(&packed.offsets)
         {
-            let table = &codes[offset..=offset + width];
-            for (r, &code) in codes_of_rows[start..start + n].iter().enumerate() {
+            let table = &tables[offset..=offset + width];
+            for (lane, &code) in codes[rows.clone()].iter().enumerate() {
                 let entry = table[width.min(code as usize)];
-                for (i, distance) in entry.into_iter().enumerate() {
-                    self.distances[i * rows + r] += distance;
+                for (sums, distance) in sums.iter_mut().zip(entry) {
+                    sums[lane] += distance;
                 }
             }
         }
-        let n_dense = design.dense.n_cols;
-        let centroids = &packed.dense[group * n_dense..][..n_dense];
-        let n_lanes = rows / LANES;
-        for lane in 0..n.div_ceil(LANES) {
-            let mut sums = [[0.0_f64; LANES]; GROUP];
-            for (x, c) in self
-                .values
-                .iter()
-                .skip(lane)
-                .step_by(n_lanes)
-                .zip(centroids)
-            {
-                for (sums, c) in sums.iter_mut().zip(c) {
-                    for (sum, x) in sums.iter_mut().zip(x) {
-                        let difference = x - c;
-                        *sum += difference * difference;
-                    }
-                }
-            }
-            for (i, sums) in sums.iter().enumerate() {
-                let distances = &mut self.distances[i * rows + lane * LANES..][..LANES];
-                if has_codes {
-                    for (distance, sum) in distances.iter_mut().zip(sums) {
-                        *distance += sum;
-                    }
-                } else {
-                    distances.copy_from_slice(sums);
-                }
-            }
-        }
-    }
-
-    /// Loads the rows from `start` and finds the nearest centroid of each.
-    #[inline(always)]
-    fn nearest(&mut self, design: &Design<'_>, start: usize, packed: &PackedCentroids) {
-        self.fill(design, start);
-        self.best.fill(f64::INFINITY);
-        self.ids.fill(0.0);
-        for group in 0..packed.n_groups {
-            self.compare(design, start, packed, group);
-            let first = group * GROUP;
-            for i in 0..GROUP.min(packed.n_centroids - first) {
-                let id = (first + i) as f64;
-                let distances = &self.distances[i * self.rows..][..self.rows];
-                for ((best, best_id), &distance) in
-                    self.best.iter_mut().zip(&mut self.ids).zip(distances)
-                {
-                    // Strictly less, so that the lower number wins a tie.
-                    let is_nearer = distance < *best;
-                    *best = if is_nearer { distance } else { *best };
-                    *best_id = if is_nearer { id } else { *best_id };
-                }
-            }
-        }
-    }
-
-    /// Adds the loaded rows to the sums of their nearest centroids.
-    #[inline(always)]
-    fn add_to(
-        &mut self,
-        design: &Design<'_>,
-        start: usize,
-        weights: Option<&[f64]>,
-        nearest: &mut Nearest,
-    ) {
-        let ids = &nearest.ids[start..start + self.n];
-        let ones = [1.0; MAX_TILE_ROWS];
-        match weights {
-            Some(weights) => {
-                for (&id, &weight) in ids.iter().zip(&weights[start..start + self.n]) {
-                    nearest.weights[id as usize] += weight;
-                }
-            }
-            // Counted as whole numbers, which sums of ones are.
-            None => {
-                self.counts.fill(0);
-                for &id in ids {
-                    self.counts[id as usize] += 1;
-                }
-                for (sum, &count) in nearest.weights.iter_mut().zip(&self.counts) {
-                    *sum += f64::from(count);
-                }
-            }
-        }
-        let weights = weights.map_or(&ones[..self.n], |weights| &weights[start..start + self.n]);
-        let (n_cols, n_dense) = (design.n_cols(), design.dense.n_cols);
-        let n_lanes = self.rows / LANES;
-        let mut j = 0;
-        while j < n_dense {
-            let columns = &self.values[j * n_lanes..];
-            let sums = &mut nearest.sums[j..];
-            if j + SUM_COLUMNS <= n_dense {
-                add_columns::<SUM_COLUMNS>(columns, n_lanes, ids, weights, n_cols, sums);
-                j += SUM_COLUMNS;
-            } else {
-                add_columns::<1>(columns, n_lanes, ids, weights, n_cols, sums);
-                j += 1;
-            }
-        }
-        let mut offset = n_dense;
-        for (codes, &width) in design.codes.iter().zip(design.widths) {
-            let codes = &codes[start..start + self.n];
-            for ((&id, &weight), &code) in ids.iter().zip(weights).zip(codes) {
-                if (code as usize) < width {
-                    nearest.sums[id as usize * n_cols + offset + code as usize] += weight;
-                }
-            }
-            offset += width;
-        }
-    }
-}
-
-/// `sums[id · n_cols + j] += w · x[j]` for `N` neighbouring columns, row by row; `columns` have their lanes
-/// `n_lanes` apart. Some rows are turned at a time, so that what is added of a row lies side by side.
-#[inline(always)]
-fn add_columns<const N: usize>(
-    columns: &[[f64; LANES]],
-    n_lanes: usize,
-    ids: &[u32],
-    weights: &[f64],
-    n_cols: usize,
-    sums: &mut [f64],
-) {
-    for (lane, (ids, weights)) in ids.chunks(LANES).zip(weights.chunks(LANES)).enumerate() {
-        let mut rows = [[0.0; N]; LANES];
-        for (j, column) in columns
-            .iter()
-            .skip(lane)
-            .step_by(n_lanes)
-            .take(N)
-            .enumerate()
-        {
-            for (row, &x) in rows.iter_mut().zip(column) {
-                row[j] = x;
-            }
-        }
-        for ((row, &id), &weight) in rows.iter().zip(ids).zip(weights) {
-            if let Some(into) = sums[id as usize * n_cols..].first_chunk_mut::<N>() {
-                // All are read before any is written, so that they go through one register.
-                let mut all = *into;
-                for (sum, x) in all.iter_mut().zip(row) {
-                    *sum += weight * x;
-                }
-                *into = all;
-            }
-        }
+        sums
     }
 }
 
@@ -467,7 +328,7 @@ pub(crate) fn check(kernel: &'static str, design: &Design<'_>, centroids: &[f64]
     Ok(n_centroids)
 }
 
-fn expect(kernel: &'static str, expected: usize, found: usize) -> Result<()> {
+pub(super) fn expect(kernel: &'static str, expected: usize, found: usize) -> Result<()> {
     if expected == found {
         Ok(())
     } else {
@@ -482,6 +343,7 @@ fn expect(kernel: &'static str, expected: usize, found: usize) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cpu::nearest::nearest;
     use crate::device::MatrixView;
 
     /// A small generator, so that the samples are the same everywhere.

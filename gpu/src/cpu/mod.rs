@@ -9,8 +9,10 @@ mod distances;
 mod elementary;
 mod glm;
 mod gram;
+mod nearest;
 mod neighbours;
 mod network;
+mod panel;
 mod product;
 mod tile;
 mod trees;
@@ -125,7 +127,7 @@ impl Device for CpuDevice {
         centroids: &[f64],
         weights: Option<&[f64]>,
     ) -> Result<Nearest> {
-        distances::nearest(design, centroids, weights)
+        nearest::nearest(design, centroids, weights)
     }
 
     fn squared_distances(&self, design: &Design<'_>, centroids: &[f64]) -> Result<Vec<f64>> {

@@ -6,7 +6,8 @@
 
 use pulp::{Simd, WithSimd};
 
-use super::distances::{self, GROUP, PackedCentroids, Tile};
+use super::distances::{self, PackedCentroids, Tile};
+use super::panel::{GROUP, LANES};
 use super::wide;
 use crate::device::Design;
 use crate::error::Result;
@@ -72,14 +73,17 @@ impl WithSimd for FindNeighbours<'_> {
             let ids = &mut found.ids[lists.clone()];
             let distances = &mut found.squared_distances[lists];
             for group in 0..packed.n_groups {
-                tile.compare(design, start, &packed, group);
                 let first = group * GROUP;
-                for i in 0..GROUP.min(packed.n_centroids - first) {
-                    let column = &tile.distances[i * tile.rows..][..tile.n];
-                    let lists = ids.chunks_exact_mut(n_neighbours);
-                    let lists = lists.zip(distances.chunks_exact_mut(n_neighbours));
-                    for ((ids, distances), &distance) in lists.zip(column) {
-                        insert(ids, distances, first + i, distance);
+                let n = GROUP.min(packed.n_centroids - first);
+                let panels = tile.compare(design, &packed, group).iter().enumerate();
+                for (panel, columns) in panels {
+                    let of_panel = panel * LANES * n_neighbours;
+                    for (i, column) in columns[..n].iter().enumerate() {
+                        let lists = ids[of_panel..].chunks_exact_mut(n_neighbours);
+                        let lists = lists.zip(distances[of_panel..].chunks_exact_mut(n_neighbours));
+                        for ((ids, distances), &distance) in lists.zip(column) {
+                            insert(ids, distances, first + i, distance);
+                        }
                     }
                 }
             }

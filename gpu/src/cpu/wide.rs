@@ -30,14 +30,22 @@ fn with_512<W: WithSimd>(work: W) -> W::Output {
 /// to be read in order.
 #[inline(always)]
 pub(super) fn prefetch<T>(values: &[T]) {
-    #[cfg(target_arch = "x86_64")]
     for line in values.chunks(64 / size_of::<T>().clamp(1, 64)) {
+        prefetch_line(&line[0]);
+    }
+}
+
+/// Asks for the line of the cache that has a value.
+#[inline(always)]
+pub(super) fn prefetch_line<T>(value: &T) {
+    #[cfg(target_arch = "x86_64")]
+    {
         use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
         // SAFETY: the address is that of a value; nothing is read.
-        unsafe { _mm_prefetch::<_MM_HINT_T1>(line.as_ptr().cast()) };
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(std::ptr::from_ref(value).cast()) };
     }
     #[cfg(not(target_arch = "x86_64"))]
-    let _ = values;
+    let _ = value;
 }
 
 /// The part of a column that follows so many rows, as far as there is one.
