@@ -17,6 +17,7 @@ use datafusion::execution::{
     SendableRecordBatchStream, SessionState, SessionStateBuilder, TaskContext,
 };
 use datafusion::logical_expr::LogicalPlan;
+use datafusion::physical_plan::common::spawn_buffered;
 use datafusion::physical_plan::repartition::RepartitionExec;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream, execute_stream_partitioned};
@@ -27,7 +28,7 @@ use crate::bind::{BoundQuery, Findings};
 use crate::distributed;
 use crate::engine::StatementWarning;
 use crate::error::{Error, Result};
-use crate::physical::warning_notice;
+use crate::physical::{cancellable, warning_notice};
 use crate::session::{Limits, Session};
 use crate::statement_clock::timed;
 use crate::statement_run::StatementControl;
@@ -95,6 +96,57 @@ pub(crate) async fn streams(
     parameters: Vec<ScalarValue>,
     control: &StatementControl,
 ) -> Result<Vec<SendableRecordBatchStream>> {
+    let rows = TableRows::plan(session, query, parameters, control).await?;
+    rows.streams(session, query, control)
+}
+
+/// A query that is planned for the rows of a table.
+pub(crate) struct TableRows {
+    pub(crate) plan: Arc<dyn ExecutionPlan>,
+    pub(crate) state: SessionState,
+}
+
+impl TableRows {
+    /// Plans a query.
+    pub(crate) async fn plan(
+        session: &Session,
+        query: &BoundQuery,
+        parameters: Vec<ScalarValue>,
+        control: &StatementControl,
+    ) -> Result<TableRows> {
+        let state = for_tables(query);
+        let (state, plan) = ready_to_plan(session, query, &state, parameters, control)?;
+        let plan = state.create_physical_plan(&plan).await?;
+        Ok(TableRows { plan, state })
+    }
+
+    /// Plans a query to be shown rather than run.
+    pub(crate) async fn shown(query: &BoundQuery) -> Result<TableRows> {
+        let state = for_tables(query);
+        let plan = state.create_physical_plan(&query.plan).await?;
+        Ok(TableRows { plan, state })
+    }
+
+    /// How many bytes of files are read.
+    pub(crate) fn read_bytes(&self) -> u64 {
+        scanned_bytes(&self.plan)
+    }
+
+    /// See [`streams`].
+    pub(crate) fn streams(
+        self,
+        session: &Arc<Session>,
+        query: &BoundQuery,
+        control: &StatementControl,
+    ) -> Result<Vec<SendableRecordBatchStream>> {
+        let plan = cancellable(self.plan, &control.cancel)?;
+        let task = Arc::new(TaskContext::from(&self.state));
+        streams_of(session, query, (plan, task), control)
+    }
+}
+
+/// What plans the rows of a table.
+fn for_tables(query: &BoundQuery) -> SessionState {
     // Neither the order of rows nor the division among files may depend on which thread is faster.
     let mut config = query.state.config().clone();
     let options = config.options_mut();
@@ -102,22 +154,33 @@ pub(crate) async fn streams(
     options.execution.enable_file_stream_work_stealing = false;
     options.execution.target_partitions = WRITERS;
     options.optimizer.repartition_file_min_size = PARALLEL_BYTES as usize;
-    let state = SessionStateBuilder::new_from_existing(query.state.clone())
+    SessionStateBuilder::new_from_existing(query.state.clone())
         .with_config(config)
-        .build();
-    let (physical, task) = physical(session, query, &state, parameters, control).await?;
+        .build()
+}
+
+fn streams_of(
+    session: &Arc<Session>,
+    query: &BoundQuery,
+    (physical, task): (Arc<dyn ExecutionPlan>, Arc<TaskContext>),
+    control: &StatementControl,
+) -> Result<Vec<SendableRecordBatchStream>> {
     let is_small = scanned_bytes(&physical) < PARALLEL_BYTES;
     if is_small && has_exchange(&physical) {
         let stream = execute_stream(physical, task)?;
         return Ok(vec![one_stream(session, query, stream, control)?]);
     }
     let is_chain = is_chain(&physical);
-    let mut streams = execute_stream_partitioned(physical, task)?;
-    if is_chain {
-        let turns = Arc::new(Semaphore::new(query.state.config().target_partitions()));
-        let in_turn = |stream| in_turn(stream, Arc::clone(&turns));
-        streams = streams.into_iter().map(in_turn).collect();
-    }
+    let streams = execute_stream_partitioned(physical, task)?.into_iter();
+    let turns = Arc::new(Semaphore::new(query.state.config().target_partitions()));
+    let streams: Vec<SendableRecordBatchStream> = match is_chain {
+        true => streams
+            .map(|rows| in_turn(rows, Arc::clone(&turns)))
+            .collect(),
+        // A join tells the scan of its larger side what it looks for once all its partitions have begun: each runs until
+        // it has a batch, whoever reads first.
+        false => streams.map(|rows| spawn_buffered(rows, 1)).collect(),
+    };
     tell(session, query.findings.known(), control);
     let n_open = Arc::new(AtomicUsize::new(streams.len()));
     let streams: Vec<SendableRecordBatchStream> = streams

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use auspex_tests::{binary, examples, root, rows};
 use tempfile::TempDir;
+use tokio::task::JoinHandle;
 use tokio_postgres::{Client, NoTls};
 
 /// Rows to learn from: numbers, a NULL now and then, a category, a number and a class to predict.
@@ -93,6 +94,11 @@ impl Machines {
         self.folder.path().join("warehouse")
     }
 
+    /// A folder of files that statements may read.
+    pub(crate) fn files(&self) -> PathBuf {
+        self.folder.path().join("files")
+    }
+
     /// Starts one more worker.
     pub(crate) fn add_worker(&mut self) {
         let mut worker = Command::new(binary());
@@ -144,14 +150,20 @@ impl Machines {
 
     /// A client of the coordinator, which may still be starting.
     pub(crate) async fn client(&self) -> Client {
+        self.client_with_connection().await.0
+    }
+
+    /// The same with the task that carries its connection, which closes when the task is aborted.
+    pub(crate) async fn client_with_connection(&self) -> (Client, JoinHandle<()>) {
         let config = format!(
             "host=127.0.0.1 port={} user=postgres dbname=postgres",
             self.port
         );
         for _ in 0..3_000 {
             if let Ok((client, connection)) = tokio_postgres::connect(&config, NoTls).await {
-                tokio::spawn(connection);
-                return client;
+                // The client tells of errors.
+                let connection = tokio::spawn(async move { drop(connection.await) });
+                return (client, connection);
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }

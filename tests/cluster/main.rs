@@ -17,5 +17,7 @@ mod checkpoints;
 mod faults;
 mod machines;
 mod sql;
+mod text_files;
 mod trust;
 mod watching;
+mod writes;

@@ -3,7 +3,7 @@
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use auspex_tests::{binary, rows};
 use tokio_postgres::{Client, NoTls};
@@ -35,24 +35,66 @@ async fn lost_workers_stay_in_the_list() {
     wait_for(&client, lost, "1").await;
 }
 
-/// A join whose condition is never true gives no batch at which its workers could end.
+/// A join whose condition is never true gives no batch at which its workers could end, and keeps all their threads busy.
+const ENDLESS: &str =
+    "SELECT count(*) FROM samples a JOIN samples b ON a.k = b.k AND a.x1 + b.x3 > 1e9";
+const IS_BUSY: &str = "SELECT sum(tasks) > 0 FROM ml.workers";
+
+/// Waits until nothing runs on the workers any more, of which the coordinator hears once a second.
+async fn wait_for_idle(client: &Client, after: &str) {
+    let started = Instant::now();
+    let is_idle = "SELECT sum(tasks) = 0 FROM ml.workers WHERE state = 'ready'";
+    wait_for(client, is_idle, "t").await;
+    let waited = started.elapsed();
+    assert!(waited < Duration::from_secs(10), "{after}: {waited:?}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn a_query_on_workers_is_cancelled_at_once() {
+async fn tasks_end_with_their_statement() {
     let machines = Machines::start(2).await;
     let client = machines.client().await;
     client.batch_execute(SAMPLES).await.unwrap();
+
     let other = machines.client().await;
     let cancel = other.cancel_token();
-    let running = tokio::spawn(async move {
-        let query =
-            "SELECT count(*) FROM samples a JOIN samples b ON a.k = b.k AND a.x1 + b.x3 > 1e9";
-        rows(&other, query).await
-    });
-    let is_busy = "SELECT sum(tasks) > 0 FROM ml.workers";
-    wait_for(&client, is_busy, "t").await;
+    let running = tokio::spawn(async move { rows(&other, ENDLESS).await });
+    wait_for(&client, IS_BUSY, "t").await;
     cancel.cancel_query(NoTls).await.unwrap();
     let error = running.await.unwrap().unwrap_err();
     assert!(error.to_string().contains("cancel"), "{error}");
+    wait_for_idle(&client, "a cancelled query").await;
+
+    let other = machines.client().await;
+    let timeout = "SET statement_timeout = '8s'";
+    other.batch_execute(timeout).await.unwrap();
+    let running = tokio::spawn(async move { rows(&other, ENDLESS).await });
+    wait_for(&client, IS_BUSY, "t").await;
+    let error = running.await.unwrap().unwrap_err();
+    assert!(error.to_string().contains("timeout"), "{error}");
+    wait_for_idle(&client, "a query whose time was over").await;
+
+    let (other, connection) = machines.client_with_connection().await;
+    let running = tokio::spawn(async move { rows(&other, ENDLESS).await });
+    wait_for(&client, IS_BUSY, "t").await;
+    connection.abort();
+    assert!(running.await.unwrap().is_err());
+    wait_for_idle(&client, "a query whose client has gone").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tasks_end_with_their_coordinator() {
+    let mut machines = Machines::start(2).await;
+    let client = machines.client().await;
+    client.batch_execute(SAMPLES).await.unwrap();
+    let other = machines.client().await;
+    let running = tokio::spawn(async move { rows(&other, ENDLESS).await });
+    wait_for(&client, IS_BUSY, "t").await;
+    machines.kill_coordinator();
+    assert!(running.await.unwrap().is_err());
+    machines.start_coordinator();
+    let client = machines.client().await;
+    machines.wait_for_workers(&client, 2).await;
+    wait_for_idle(&client, "a query whose coordinator was killed").await;
 }
 
 /// The body of an answer.

@@ -3,6 +3,7 @@
 //! In: a [`Call`], as bytes; out: its reply, as bytes, or what went wrong in the words of a report. Both machines run
 //! the same version, which is checked before a call is read.
 
+use auspex_storage::ErrorPlace;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -10,7 +11,7 @@ use crate::error::{Error, Report, Result};
 
 /// The version that both sides of a connection must have: of the program, and of the calls, whose number is raised with
 /// every change of their form between releases.
-pub(super) const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "+calls.3");
+pub(super) const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "+calls.4");
 
 /// What a machine is asked.
 #[derive(Debug, Serialize, Deserialize)]
@@ -32,8 +33,6 @@ pub(super) enum Call {
     CloseHost(u64),
     /// What predictions of a statement met on this worker: a `Vec<Found>`.
     TakeFindings(String),
-    /// Ends what runs of a statement: nothing.
-    Cancel(String),
 }
 
 /// What a worker needs to know of its coordinator.
@@ -116,6 +115,7 @@ pub(super) struct ReportForm {
     pub(super) message: String,
     pub(super) detail: Option<String>,
     pub(super) hint: Option<String>,
+    pub(super) place: ErrorPlace,
 }
 
 impl From<Report> for ReportForm {
@@ -125,6 +125,7 @@ impl From<Report> for ReportForm {
             message: report.message,
             detail: report.detail,
             hint: report.hint,
+            place: report.place,
         }
     }
 }

@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 use std::sync::Mutex;
 
+use auspex_storage::ErrorPlace;
 use datafusion::error::DataFusionError;
 
 use super::call::ReportForm;
@@ -232,12 +233,20 @@ pub(super) fn for_the_way(error: DataFusionError) -> DataFusionError {
 }
 
 /// The worker's report in an error of a distributed plan, if it is one.
-pub(super) fn told_by_worker(error: &DataFusionError) -> Option<ClusterError> {
+pub(super) fn told_by_worker(error: &DataFusionError) -> Option<Error> {
     let text = error.find_root().to_string();
     let (_, json) = text.split_once(MARK)?;
     let mut reports = serde_json::Deserializer::from_str(json).into_iter::<ReportForm>();
     let form = reports.next()?.ok()?;
-    Some(form.into())
+    let place = Box::new(form.place.clone());
+    let error = Error::from(ClusterError::from(form));
+    Some(match *place == ErrorPlace::default() {
+        true => error,
+        false => Error::InPlace {
+            error: Box::new(error),
+            place,
+        },
+    })
 }
 
 /// A report as an error, for what was told on another machine.
@@ -256,11 +265,22 @@ mod tests {
         let sent = for_the_way(error.into()).to_string();
         // As the library gives it back: the text alone, within others.
         let received = DataFusionError::External(format!("stage 2: {sent}").into());
-        let told = told_by_worker(&received).unwrap();
-        assert_eq!(told.sqlstate(), "22P02");
-        assert_eq!(told.to_string(), "no number: \"x\"");
-        assert_eq!(told.hint().as_deref(), Some("Write a number."));
+        let told = told_by_worker(&received).unwrap().report();
+        assert_eq!(told.sqlstate, "22P02");
+        assert_eq!(told.message, "no number: \"x\"");
+        assert_eq!(told.hint.as_deref(), Some("Write a number."));
         assert!(told_by_worker(&DataFusionError::Execution("lost".to_owned())).is_none());
+
+        let place = ErrorPlace {
+            constraint: Some("positive".to_owned()),
+            ..ErrorPlace::default()
+        };
+        let error = Error::InPlace {
+            error: Box::new(Error::invalid("23514", "too small", None)),
+            place: Box::new(place.clone()),
+        };
+        let told = told_by_worker(&for_the_way(error.into())).unwrap().report();
+        assert_eq!((told.sqlstate, told.place), ("23514", place));
     }
 
     #[test]

@@ -8,14 +8,15 @@
 //! Code map, in reading order: `call` is what machines say to each other; `connections` carries it, with the cluster's
 //! token; `node` listens. `worker` is a machine that executes: `worker_session` runs stages of queries there,
 //! `worker_hosts` keeps partitions of trainings. `cluster` is what a coordinator knows of its workers. `statement_form`
-//! and `codec` are what a plan needs on another machine; `place` decides where a query runs; `running` runs it, again if
-//! a worker was lost; `training` finds hosts for partitions. Nothing here runs on a server without workers.
+//! and `codec` are what a plan needs on another machine; `place` decides where a query runs, `divide` what each task reads of
+//! text files; `running` runs it, again if a worker was lost; `training` finds hosts for partitions. Nothing here runs on a server without workers.
 
 mod call;
 mod cluster;
 mod codec;
 mod connections;
 mod counted;
+mod divide;
 mod error;
 mod node;
 mod place;
@@ -38,5 +39,5 @@ pub use worker_metrics::WorkerWatch;
 
 pub(crate) use cluster::WorkerRow;
 pub(crate) use place::describe;
-pub(crate) use running::rows;
+pub(crate) use running::{collected, rows};
 pub(crate) use training::{TrainingPlace, WorkerPool, describe_training};

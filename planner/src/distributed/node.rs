@@ -6,11 +6,13 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::{Buf, BufMut};
 use datafusion_distributed::Worker;
 use futures::{Stream, StreamExt as _};
+use http_body_util::BodyExt as _;
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
@@ -36,6 +38,10 @@ use crate::error::Result;
 pub(super) const CALL_PATH: &str = "/auspex.Node/Call";
 pub(super) const TOKEN_HEADER: &str = "x-auspex-token";
 pub(super) const VERSION_HEADER: &str = "x-auspex-version";
+
+/// How often a silent machine is asked for a sign of life, and how long it has for one. What a machine that is gone
+/// without a word had asked for ends then.
+const ALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Machines that show their certificates at a time.
 const MAX_HANDSHAKES: usize = 64;
@@ -162,6 +168,8 @@ impl NodePort {
             let served = Server::builder()
                 .initial_stream_window_size(4 << 20)
                 .initial_connection_window_size(16 << 20)
+                .http2_keepalive_interval(Some(ALIVE_TIMEOUT))
+                .http2_keepalive_timeout(Some(ALIVE_TIMEOUT))
                 .layer(InterceptorLayer::new(check))
                 .add_service(service)
                 .add_optional_service(stages)
@@ -284,6 +292,18 @@ impl UnaryService<Vec<u8>> for CallService {
     }
 }
 
+tokio::task_local! {
+    static UNREAD: CancellationToken;
+}
+
+/// What is cancelled once nobody reads the answer to the request that this task answers: it was read to its end, or its
+/// reader or the connection is gone. The wire notices, however long the work computes without a pause.
+pub(super) fn unread() -> CancellationToken {
+    UNREAD
+        .try_with(CancellationToken::clone)
+        .unwrap_or_default()
+}
+
 /// A service whose requests are answered elsewhere than on the wire, and whose streams compute there.
 #[derive(Clone)]
 struct OnWork<S> {
@@ -314,11 +334,20 @@ where
     fn call(&mut self, request: HttpRequest<Body>) -> Self::Future {
         let (mut service, work) = (self.service.clone(), self.work.clone());
         Box::pin(async move {
-            let answering = AbortOnDrop(work.spawn(async move { service.call(request).await }));
-            match answering.wait().await {
+            let unread = CancellationToken::new();
+            // Lives on the wire: until the request was given up, or as long as its answer.
+            let reader = unread.clone().drop_guard();
+            let answer = UNREAD.scope(unread, async move { service.call(request).await });
+            let Ok(answer) = match AbortOnDrop(work.spawn(answer)).wait().await {
                 Ok(answer) => answer,
                 Err(status) => Ok(status.into_http()),
-            }
+            };
+            Ok(answer.map(|body| {
+                Body::new(body.map_frame(move |frame| {
+                    let _reader = &reader;
+                    frame
+                }))
+            }))
         })
     }
 }
@@ -384,5 +413,80 @@ impl Decoder for BytesCodec {
         let mut bytes = vec![0; buffer.remaining()];
         buffer.copy_to_slice(&mut bytes);
         Ok(Some(bytes))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use http_body_util::Full;
+    use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+
+    use super::*;
+
+    /// Tells the token of each request, and answers it or never does.
+    #[derive(Clone)]
+    struct Told {
+        tokens: UnboundedSender<CancellationToken>,
+        answers: bool,
+    }
+
+    impl NamedService for Told {
+        const NAME: &'static str = "told";
+    }
+
+    impl Service<HttpRequest<Body>> for Told {
+        type Response = HttpResponse<Body>;
+        type Error = std::convert::Infallible;
+        type Future = BoxFuture<Self::Response, Self::Error>;
+
+        fn poll_ready(
+            &mut self,
+            _: &mut Context<'_>,
+        ) -> Poll<std::result::Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn call(&mut self, _: HttpRequest<Body>) -> Self::Future {
+            let told = self.clone();
+            Box::pin(async move {
+                told.tokens.send(unread()).unwrap();
+                match told.answers {
+                    true => {
+                        let body = Full::new(Bytes::from_static(b"rows"));
+                        Ok(HttpResponse::new(Body::new(body)))
+                    }
+                    false => std::future::pending().await,
+                }
+            })
+        }
+    }
+
+    #[tokio::test]
+    async fn work_hears_that_nobody_reads_its_answer() {
+        let (sender, mut tokens) = unbounded_channel();
+        let service = |answers| OnWork {
+            service: Told {
+                tokens: sender.clone(),
+                answers,
+            },
+            work: Handle::current(),
+        };
+        let request = || HttpRequest::new(Body::empty());
+        let answer = service(true).call(request()).await.unwrap();
+        let token = tokens.recv().await.unwrap();
+        assert!(!token.is_cancelled());
+        drop(answer);
+        assert!(token.is_cancelled());
+        // One that was given up before it was answered.
+        let mut given_up = service(false).call(request());
+        let token = tokio::select! {
+            _ = &mut given_up => unreachable!(),
+            token = tokens.recv() => token.unwrap(),
+        };
+        assert!(!token.is_cancelled());
+        drop(given_up);
+        assert!(token.is_cancelled());
+        assert!(!unread().is_cancelled());
     }
 }

@@ -27,6 +27,7 @@ use url::Url;
 use super::cluster::Cluster;
 use super::codec::{PlanCodec, encode_plan};
 use super::connections::Channels;
+use super::divide::divide_texts;
 use super::statement_form::{LocalFunction, StatementForm};
 use crate::engine::Engine;
 use crate::physical::FitModelExec;
@@ -115,6 +116,7 @@ pub(super) async fn place(
         .with_distributed_worker_resolver(Workers(workers.clone()))
         .with_distributed_channel_resolver(Channels(Arc::clone(&cluster.connections)))
         .with_distributed_user_codec(PlanCodec::of(engine))
+        .with_distributed_scale_up_leaf_node_handler(divide_texts)
         .with_distributed_file_scan_config_bytes_per_partition(partition_bytes.max(1))?
         .with_distributed_passthrough_headers(headers)?;
     let state = SessionStateBuilder::new_from_existing(state.clone())

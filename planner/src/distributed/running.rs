@@ -30,8 +30,6 @@ use crate::physical::cancellable;
 
 /// How often a query is run again.
 const MAX_ATTEMPTS: usize = 8;
-/// How long a worker has to hear that a query ends.
-const CANCEL_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a worker has to tell what predictions met.
 const FINDINGS_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -45,7 +43,7 @@ struct Query {
     cancel: CancellationToken,
 }
 
-/// One attempt.
+/// One attempt. Dropping its stream ends the requests for its tasks, and with them the tasks, see `node::unread`.
 struct Attempt {
     stream: SendableRecordBatchStream,
     /// `None`: on the coordinator alone.
@@ -56,27 +54,6 @@ struct OnWorkers {
     workers: BTreeMap<Url, u64>,
     statement: String,
     functions: Vec<LocalFunction>,
-    /// Where to tell that it ends early; `None` once it has ended.
-    tell: Option<Arc<Connections>>,
-}
-
-impl Drop for OnWorkers {
-    /// Nobody reads what workers still compute: they end it now, not at their next batch.
-    fn drop(&mut self) {
-        let Some(connections) = self.tell.take() else {
-            return;
-        };
-        for worker in std::mem::take(&mut self.workers).into_keys() {
-            let (connections, cancel) = (Arc::clone(&connections), self.statement.clone());
-            connections.wire().spawn(async move {
-                let cancel = Call::Cancel(cancel);
-                // One that does not hear it ends when its connection does.
-                let _: std::result::Result<(), _> = connections
-                    .call(&worker, &cancel, Some(CANCEL_TIMEOUT))
-                    .await;
-            });
-        }
-    }
 }
 
 /// The rows of a plan, from wherever it runs best.
@@ -88,14 +65,7 @@ pub(crate) async fn rows(
     task_bytes: u64,
     cancel: &CancellationToken,
 ) -> DfResult<SendableRecordBatchStream> {
-    let query = Query {
-        cluster: Arc::clone(cluster),
-        engine: Arc::clone(engine),
-        state: state.clone(),
-        plan,
-        task_bytes,
-        cancel: cancel.clone(),
-    };
+    let query = Query::new((cluster, engine, state), plan, task_bytes, cancel);
     let first = query.start().await?;
     if first.on_workers.is_none() {
         return Ok(first.stream);
@@ -112,21 +82,65 @@ pub(crate) async fn rows(
     Ok(Box::pin(RecordBatchStreamAdapter::new(schema, rows)))
 }
 
+/// The rows of a plan that gains by running on workers, all at once; `None`: it does not. None has left before the last
+/// is there, so that the loss of a worker costs none.
+pub(crate) async fn collected(
+    (cluster, engine, state): (&Arc<Cluster>, &Arc<Engine>, &SessionState),
+    plan: Arc<dyn ExecutionPlan>,
+    task_bytes: u64,
+    cancel: &CancellationToken,
+) -> DfResult<Option<Vec<RecordBatch>>> {
+    let query = Query::new((cluster, engine, state), plan, task_bytes, cancel);
+    let Place::Workers(distributed) = query.place().await? else {
+        return Ok(None);
+    };
+    let first = query.start_far(*distributed)?;
+    let mut going = Going::new(query, first);
+    let mut kept = Vec::new();
+    loop {
+        let n_attempts = going.n_attempts;
+        let next = going.next().await;
+        if going.n_attempts > n_attempts {
+            kept.clear();
+        }
+        match next {
+            Some(batch) => kept.push(batch?),
+            None => return Ok(Some(kept)),
+        }
+        going.has_begun = false;
+    }
+}
+
 impl Query {
-    async fn start(&self) -> DfResult<Attempt> {
-        let Query {
-            cluster,
-            engine,
-            state,
+    fn new(
+        (cluster, engine, state): (&Arc<Cluster>, &Arc<Engine>, &SessionState),
+        plan: Arc<dyn ExecutionPlan>,
+        task_bytes: u64,
+        cancel: &CancellationToken,
+    ) -> Query {
+        Query {
+            cluster: Arc::clone(cluster),
+            engine: Arc::clone(engine),
+            state: state.clone(),
             plan,
             task_bytes,
-            ..
-        } = self;
-        let placed = Box::pin(place(cluster, engine, state, plan, *task_bytes)).await?;
-        let distributed = match placed {
-            Place::Here(_) => return self.start_here(),
-            Place::Workers(distributed) => *distributed,
-        };
+            cancel: cancel.clone(),
+        }
+    }
+
+    async fn place(&self) -> DfResult<Place> {
+        let (cluster, engine, state) = (&self.cluster, &self.engine, &self.state);
+        Box::pin(place(cluster, engine, state, &self.plan, self.task_bytes)).await
+    }
+
+    async fn start(&self) -> DfResult<Attempt> {
+        match self.place().await? {
+            Place::Here(_) => self.start_here(),
+            Place::Workers(distributed) => self.start_far(*distributed),
+        }
+    }
+
+    fn start_far(&self, distributed: Distributed) -> DfResult<Attempt> {
         let Distributed {
             plan,
             context,
@@ -141,7 +155,6 @@ impl Query {
                 workers,
                 statement,
                 functions,
-                tell: Some(Arc::clone(&cluster.connections)),
             }),
         })
     }
@@ -190,8 +203,7 @@ impl Going {
                 }
                 None => {
                     let connections = Arc::clone(&self.query.cluster.connections);
-                    if let Some(mut on_workers) = self.attempt.on_workers.take() {
-                        on_workers.tell = None;
+                    if let Some(on_workers) = self.attempt.on_workers.take() {
                         collect_findings(connections, on_workers).await;
                     }
                     return None;

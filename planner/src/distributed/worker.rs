@@ -279,10 +279,6 @@ impl Node for Worker {
                 to_bytes(&())
             }
             Call::TakeFindings(statement) => to_bytes(&self.tasks.take_findings(&statement)?),
-            Call::Cancel(statement) => {
-                self.tasks.cancel(&statement);
-                to_bytes(&())
-            }
             Call::Join(_) => Err(crate::error::Error::unsupported("joining a worker")),
         }
     }

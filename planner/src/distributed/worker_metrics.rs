@@ -83,7 +83,7 @@ impl WorkerWatch {
             ),
             (
                 "tasks_cancelled_total",
-                "Statements that were cancelled while they ran here.",
+                "Tasks of queries that were ended, since nobody read them any more.",
                 worker.tasks.n_cancelled(),
             ),
             (

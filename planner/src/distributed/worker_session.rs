@@ -32,6 +32,7 @@ use super::call::{Found, VERSION};
 use super::codec::PlanCodec;
 use super::connections::Channels;
 use super::error::{ClusterError, for_the_way};
+use super::node::unread;
 use super::statement_form::StatementForm;
 use super::worker::Worker;
 use crate::engine::lock;
@@ -51,8 +52,6 @@ pub(super) struct Tasks {
     n_running: Arc<AtomicU64>,
     n_started: Arc<AtomicU64>,
     n_cancelled: Arc<AtomicU64>,
-    /// What ends the tasks of each statement, as long as one is there.
-    tokens: Arc<Mutex<BTreeMap<String, Weak<CancellationToken>>>>,
     findings: Arc<Mutex<BTreeMap<String, Vec<Finding>>>>,
 }
 
@@ -78,29 +77,6 @@ impl Tasks {
 
     pub(super) fn n_cancelled(&self) -> u64 {
         self.n_cancelled.load(Ordering::Relaxed)
-    }
-
-    /// What ends the tasks of a statement.
-    fn token(&self, statement: &str) -> Arc<CancellationToken> {
-        let mut tokens = lock(&self.tokens);
-        if let Some(token) = tokens.get(statement).and_then(Weak::upgrade) {
-            return token;
-        }
-        if tokens.len() >= KEPT_STATEMENTS {
-            tokens.retain(|_, token| token.strong_count() > 0);
-        }
-        let token = Arc::new(CancellationToken::new());
-        tokens.insert(statement.to_owned(), Arc::downgrade(&token));
-        token
-    }
-
-    /// Ends what runs of a statement.
-    pub(super) fn cancel(&self, statement: &str) {
-        let token = lock(&self.tokens).remove(statement);
-        if let Some(token) = token.and_then(|token| token.upgrade()) {
-            self.n_cancelled.fetch_add(1, Ordering::Relaxed);
-            token.cancel();
-        }
     }
 
     /// Remembers where a function of a statement will count.
@@ -148,12 +124,14 @@ async fn session(worker: &Arc<Worker>, mut query: WorkerQueryContext) -> DfResul
     let engine = worker.engine()?;
     let form = StatementForm::from_headers(&query.headers)?;
     let config = std::mem::take(query.builder.config()).unwrap_or_default();
-    let n_running = Arc::clone(&worker.tasks.n_running);
     worker.tasks.n_started.fetch_add(1, Ordering::Relaxed);
-    // The plan and its session keep it.
-    let token = worker.tasks.token(&form.id);
+    // The coordinator keeps its request for a task open as long as anybody reads the task's rows.
+    let task = Task {
+        all: worker.tasks.clone(),
+        unread: unread(),
+    };
     let rewrite = move |event: WorkerPlanRewriteEvent<'_>| {
-        let plan = watched(cancellable(event.plan, &token)?, &n_running)?;
+        let plan = watched(cancellable(event.plan, &task.unread)?, &task)?;
         Ok(WorkerPlanRewriteEventResponse::new(plan))
     };
     let config = config
@@ -165,13 +143,10 @@ async fn session(worker: &Arc<Worker>, mut query: WorkerQueryContext) -> DfResul
 }
 
 /// A stage whose errors are told in full. The library may take the head off, so that its inputs are watched, too.
-fn watched(
-    plan: Arc<dyn ExecutionPlan>,
-    n_running: &Arc<AtomicU64>,
-) -> DfResult<Arc<dyn ExecutionPlan>> {
+fn watched(plan: Arc<dyn ExecutionPlan>, task: &Task) -> DfResult<Arc<dyn ExecutionPlan>> {
     let watch = |inner: Arc<dyn ExecutionPlan>| -> Arc<dyn ExecutionPlan> {
-        let n_running = Arc::clone(n_running);
-        Arc::new(WatchedExec { inner, n_running })
+        let task = task.clone();
+        Arc::new(WatchedExec { inner, task })
     };
     let children: Vec<_> = plan.children().into_iter().cloned().map(watch).collect();
     if children.is_empty() {
@@ -184,22 +159,34 @@ fn watched(
 /// Stands for another operator in everything but its errors, and counts as a task as long as it runs.
 struct WatchedExec {
     inner: Arc<dyn ExecutionPlan>,
-    n_running: Arc<AtomicU64>,
+    task: Task,
 }
 
-/// One of the running tasks.
-struct Running(Arc<AtomicU64>);
+/// A task among those of its worker.
+#[derive(Clone)]
+struct Task {
+    all: Tasks,
+    /// Cancelled once nobody reads its rows.
+    unread: CancellationToken,
+}
+
+/// A task that runs.
+struct Running(Task);
 
 impl Running {
-    fn new(n_running: &Arc<AtomicU64>) -> Running {
-        n_running.fetch_add(1, Ordering::Relaxed);
-        Running(Arc::clone(n_running))
+    fn new(task: &Task) -> Running {
+        task.all.n_running.fetch_add(1, Ordering::Relaxed);
+        Running(task.clone())
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        let Running(Task { all, unread }) = self;
+        all.n_running.fetch_sub(1, Ordering::Relaxed);
+        if unread.is_cancelled() {
+            all.n_cancelled.fetch_add(1, Ordering::Relaxed);
+        }
     }
 }
 
@@ -246,7 +233,7 @@ impl ExecutionPlan for WatchedExec {
     ) -> DfResult<Arc<dyn ExecutionPlan>> {
         Ok(Arc::new(WatchedExec {
             inner: Arc::clone(&self.inner).replace_children(children, options)?,
-            n_running: Arc::clone(&self.n_running),
+            task: self.task.clone(),
         }))
     }
 
@@ -279,7 +266,7 @@ impl ExecutionPlan for WatchedExec {
         partition: usize,
         context: Arc<TaskContext>,
     ) -> DfResult<SendableRecordBatchStream> {
-        let running = Running::new(&self.n_running);
+        let running = Running::new(&self.task);
         let stream = self
             .inner
             .execute(partition, context)

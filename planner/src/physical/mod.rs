@@ -9,6 +9,7 @@ mod plan_source;
 mod ration;
 mod report;
 mod watch;
+mod write_files;
 
 use std::sync::Arc;
 
@@ -29,6 +30,7 @@ pub(crate) use cancellable::cancellable;
 pub(crate) use fit_model::{FitModelExec, define_without_training, warning_notice};
 pub(crate) use plan_source::PlanSource;
 pub(crate) use ration::rows_at_first;
+pub(crate) use write_files::{WriteFilesExec, WriteTarget, files_written};
 
 /// Starts a plan; its rows end with an error when the statement of `state` is cancelled.
 pub(crate) async fn open(

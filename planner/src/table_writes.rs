@@ -1,0 +1,149 @@
+//! Rows of a query on their way into a managed table, in files that workers write where that gains.
+//!
+//! In: a planned query and its table; out: the number of rows. Each writer tells this machine of its files, which show in
+//! one commit once all have ended: a worker that is lost before leaves files that no log names.
+
+use std::sync::Arc;
+
+use auspex_storage::{Append, RowChecks, TableShape};
+use datafusion::physical_plan::ExecutionPlan;
+
+use crate::bind::{BoundInsert, BoundQuery};
+use crate::distributed::{collected, describe};
+use crate::error::Result;
+use crate::physical::{WriteFilesExec, WriteTarget, files_written};
+use crate::session::Session;
+use crate::statement_run::StatementControl;
+use crate::streams::{TableRows, tell_findings};
+
+/// Creates a managed table with the rows of a query; returns their number. A failure removes what was written.
+pub(crate) async fn create_with_rows(
+    session: &Arc<Session>,
+    (id, shape): (&str, &TableShape),
+    (query, rows): (&BoundQuery, TableRows),
+    control: &StatementControl,
+) -> Result<u64> {
+    let tables = &session.engine.tables;
+    if session.engine.cluster().is_none() || !reads_much(session, &rows) {
+        let streams = rows.streams(session, query, control)?;
+        return Ok(tables.create_managed_from(id, shape, streams).await?);
+    }
+    let filling = create_and_fill(session, (id, shape), (query, rows), control);
+    let filled = Box::pin(filling).await;
+    if filled.is_err() {
+        // The error of the rows is the one to tell.
+        let _ = tables.remove_managed(id).await;
+    }
+    filled
+}
+
+async fn create_and_fill(
+    session: &Arc<Session>,
+    (id, shape): (&str, &TableShape),
+    (query, rows): (&BoundQuery, TableRows),
+    control: &StatementControl,
+) -> Result<u64> {
+    let tables = &session.engine.tables;
+    tables.create_managed(id, shape).await?;
+    // It has properties of its own by now.
+    let shape = tables.shape(id).await?;
+    let (table, checks) = ((id, &shape), Arc::default());
+    let far = append_on_workers(session, table, (query, &rows), &checks, control);
+    if let Some(n_rows) = Box::pin(far).await? {
+        return Ok(n_rows);
+    }
+    let streams = rows.streams(session, query, control)?;
+    Ok(tables.append(id, &shape, streams, checks).await?)
+}
+
+/// Appends the rows of a query to a managed table in files that workers write; returns their number. `None`: nothing was
+/// done, since workers would gain nothing, or rows must pass this machine.
+///
+/// Errors: those of the query and of [`Append::show`].
+pub(crate) async fn append_on_workers(
+    session: &Arc<Session>,
+    (id, shape): (&str, &TableShape),
+    (query, rows): (&BoundQuery, &TableRows),
+    checks: &Arc<RowChecks>,
+    control: &StatementControl,
+) -> Result<Option<u64>> {
+    let Some(cluster) = session.engine.cluster() else {
+        return Ok(None);
+    };
+    if !reads_much(session, rows) || stays(session, shape).is_some() {
+        return Ok(None);
+    }
+    let append = session.engine.tables.begin_append(id, shape).await?;
+    let plan = Arc::new(writing(session, (id, &append), rows, checks));
+    let place = (&cluster, &session.engine, &rows.state);
+    let bytes = session.settings().min_distributed_bytes();
+    let told = Box::pin(collected(place, plan, bytes, &control.cancel)).await?;
+    let Some(told) = told else {
+        return Ok(None);
+    };
+    let n_rows = append.show(files_written(&told)?, checks).await?;
+    tell_findings(session, &query.findings, control);
+    Ok(Some(n_rows))
+}
+
+/// The plan of rows, written into files.
+fn writing(
+    session: &Session,
+    (id, append): (&str, &Append),
+    rows: &TableRows,
+    checks: &Arc<RowChecks>,
+) -> WriteFilesExec {
+    let target = WriteTarget {
+        id: id.to_owned(),
+        version: append.version(),
+        checks: Arc::clone(checks),
+    };
+    let tables = Arc::clone(&session.engine.tables);
+    WriteFilesExec::new(Arc::clone(&rows.plan), tables, target)
+}
+
+/// Whether a query reads as much as several machines divide.
+fn reads_much(session: &Session, rows: &TableRows) -> bool {
+    rows.read_bytes() >= session.settings().min_distributed_bytes().max(1)
+}
+
+/// Why the rows of a table must pass this machine, whatever their query.
+fn stays(session: &Session, shape: &TableShape) -> Option<&'static str> {
+    let mut columns = shape.columns().iter();
+    if !Arc::ptr_eq(&session.tables(), &session.engine.tables) {
+        Some("a transaction block keeps its rows")
+    } else if columns.any(|column| shape.identity_of(column).is_some()) {
+        Some("identity columns are numbered in the order of the rows")
+    } else {
+        None
+    }
+}
+
+/// What `EXPLAIN` says of where an INSERT computes and writes its rows; `None` without a cluster.
+pub(crate) async fn describe_insert(
+    session: &Arc<Session>,
+    insert: &BoundInsert,
+) -> Result<Option<String>> {
+    let Some(cluster) = session.engine.cluster() else {
+        return Ok(None);
+    };
+    let returning = insert.returning.as_ref();
+    let returning = returning.map(|_| "RETURNING gives the rows to the client");
+    let has_parameters = !insert.query.plan.get_parameter_names()?.is_empty();
+    let unknown = has_parameters.then_some("its parameters are not known yet");
+    let reason = stays(session, &insert.shape).or(returning).or(unknown);
+    if let Some(reason) = reason {
+        return Ok(Some(format!("on this machine: {reason}")));
+    }
+    let rows = TableRows::shown(&insert.query).await?;
+    let (id, checks) = (insert.table.id.as_str(), &insert.checks);
+    let append = session
+        .engine
+        .tables
+        .begin_append(id, &insert.shape)
+        .await?;
+    let plan: Arc<dyn ExecutionPlan> = Arc::new(writing(session, (id, &append), &rows, checks));
+    let bytes = session.settings().min_distributed_bytes();
+    let place = describe(&cluster, &session.engine, &rows.state, &plan, bytes);
+    Ok(Some(Box::pin(place).await?))
+}
