@@ -173,7 +173,13 @@ impl Failure {
 
 impl From<ParameterError> for Failure {
     fn from(error: ParameterError) -> Failure {
-        Failure::error(error.sqlstate(), error.to_string())
+        let failure = Failure::error(error.sqlstate(), error.to_string());
+        match error {
+            ParameterError::Dimensions { .. } => {
+                failure.with_hint("Tell the parameter how many it has: $1::int[][].")
+            }
+            _ => failure,
+        }
     }
 }
 

@@ -40,12 +40,57 @@ async fn asyncpg_in_binary() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn adbc_moves_arrow_tables() {
+    run_script("with_adbc.py", &[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn duckdb_attaches_the_server() {
+    run_script("with_duckdb.py", &[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn django_migrates_and_keeps_objects() {
+    run_script("with_django.py", &[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn node_postgres() {
+    run_with("node", "with_node.js").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn knex_migrates_and_queries() {
+    run_with("node", "with_knex.js").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sequelize_synchronises_models() {
+    run_with("node", "with_sequelize.js").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn typeorm_keeps_entities() {
+    run_with("node", "with_typeorm.js").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn perl_through_dbi() {
+    run_with("perl", "with_dbi.pl").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn active_record_migrates_and_keeps_models() {
+    run_with("ruby", "with_activerecord.rb").await;
+}
+
+/// Runs a script of another language, which is told where Node's packages are.
+async fn run_with(program: &str, script: &str) {
     let Some(folder) = clients() else { return };
     let server = filled().await;
-    let mut command = Command::new("node");
+    let mut command = Command::new(program);
     command
-        .arg(scripts().join("with_node.js"))
+        .arg(scripts().join(script))
         .arg(server.port().to_string())
         .arg(folder.join("node"));
     println!("{}", run(command).await);

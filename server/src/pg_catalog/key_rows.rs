@@ -69,7 +69,7 @@ pub(super) fn classes(objects: &Objects, relation: &Relation, table: &Row) -> Ve
                 "relkind" => "i".into(),
                 "relnatts" => key.columns.len().into(),
                 "relhasindex" => false.into(),
-                "relchecks" | "relpages" => 0.into(),
+                "relchecks" | "relpages" | "reltype" => 0.into(),
                 "relreplident" => "n".into(),
                 _ => continue,
             };

@@ -40,13 +40,15 @@ pub(super) struct Relation {
     pub(super) oid: i32,
     pub(super) schema: String,
     pub(super) name: String,
-    /// `r`, `v`, `S` or `f`, as in `pg_class.relkind`.
+    /// `r`, `v`, `m`, `S` or `f`, as in `pg_class.relkind`.
     pub(super) kind: &'static str,
     pub(super) owner: String,
     pub(super) comment: Option<String>,
     pub(super) columns: SchemaRef,
     /// The text of a view.
     pub(super) definition: Option<String>,
+    /// Whether it has rows: a materialized view gets them by a refresh.
+    pub(super) is_populated: bool,
     pub(super) rules: TableRules,
     /// Its options, as `pg_class.reloptions` has them.
     pub(super) options: Vec<String>,
@@ -75,6 +77,16 @@ impl Relation {
         self.rules.text_limits.get(idx).copied().flatten()
     }
 
+    /// Whether the standard's views of tables show it: they know no sequences and no materialized views.
+    pub(super) fn is_of_standard(&self) -> bool {
+        !matches!(self.kind, "S" | "m")
+    }
+
+    /// Whether it has files of its own: a table, a materialized view.
+    pub(super) fn is_stored(&self) -> bool {
+        matches!(self.kind, "r" | "m")
+    }
+
     /// Whether it belongs to the server and not to the users.
     pub(super) fn is_system(&self) -> bool {
         [PG_CATALOG, INFORMATION_SCHEMA].contains(&self.schema.as_str())
@@ -90,6 +102,7 @@ impl Relation {
             comment: None,
             columns: Arc::new(Schema::empty()),
             definition: None,
+            is_populated: true,
             rules: TableRules::default(),
             options: Vec::new(),
             model: None,
@@ -208,7 +221,11 @@ impl Objects {
     /// Whether a relation is found without naming its schema; `None`: there is no such relation.
     pub(super) fn is_visible(&self, oid: i32) -> Result<Option<bool>> {
         match self.name(oid) {
-            Some((_, name)) => Ok(Some(self.find(None, &name)? == Some(oid))),
+            Some((schema, name)) => Ok(Some(match self.find(None, &name)? {
+                Some(found) => found == oid,
+                // Those of keys are no relations that queries find.
+                None => self.search_path()?.contains(&schema),
+            })),
             None => Ok(None),
         }
     }
@@ -339,6 +356,12 @@ impl Objects {
             FactsKind::View(text) => {
                 relation.kind = "v";
                 relation.definition = Some(text);
+            }
+            FactsKind::MaterializedView { text, is_populated } => {
+                relation.kind = "m";
+                relation.definition = Some(text);
+                relation.is_populated = is_populated;
+                relation.rules = self.facts.rules(schema, name).await?;
             }
             FactsKind::Sequence => relation.kind = "S",
             FactsKind::Table => relation.rules = self.facts.rules(schema, name).await?,

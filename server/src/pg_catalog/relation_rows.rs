@@ -13,14 +13,12 @@ use super::objects::{Objects, Relation};
 use super::roles::SUPERUSER_OID;
 use super::server_tables::owner;
 use super::{INFORMATION_SCHEMA, PG_CATALOG, key_rows, reference_rows, view_rows};
-use crate::protocol::types::{WireColumn, wire_columns};
+use crate::protocol::types::{WireColumn, n_dimensions, wire_columns};
 
 /// The foreign server that models are shown on.
 const MODEL_SERVER: &str = "models";
 /// The access method of tables, PostgreSQL's `heap`.
 const HEAP: i32 = 2;
-/// PostgreSQL's unit of the sizes of files.
-const PAGE_BYTES: usize = 8192;
 /// The collation of text columns, PostgreSQL's `default`.
 const DEFAULT_COLLATION: i32 = 100;
 
@@ -34,6 +32,7 @@ pub(super) fn of_relations(name: &str) -> Option<RelationRows> {
         "pg_attribute" => attributes,
         "pg_tables" => table,
         "pg_views" => view,
+        "pg_matviews" => materialized_view,
         "pg_attrdef" => defaults,
         "pg_constraint" => constraints,
         "pg_index" => key_rows::indexes,
@@ -108,10 +107,7 @@ fn schema_oid(objects: &Objects, relation: &Relation) -> Result<Cell> {
 }
 
 fn class(objects: &Objects, relation: &Relation) -> Result<Vec<Row>> {
-    let is_table = relation.kind == "r";
-    let n_pages = relation
-        .n_bytes
-        .map_or(0, |bytes| bytes.div_ceil(PAGE_BYTES));
+    let is_stored = relation.is_stored();
     let n_rows = relation.n_rows.map_or(-1.0, |rows| rows as f64);
     let no = || Cell::from(false);
     let zero = || Cell::from(0);
@@ -119,16 +115,18 @@ fn class(objects: &Objects, relation: &Relation) -> Result<Vec<Row>> {
         ("oid", relation.oid.into()),
         ("relname", relation.name.as_str().into()),
         ("relnamespace", schema_oid(objects, relation)?),
-        ("reltype", zero()),
+        // Rows of a relation have a type, which Prisma looks for before it reads columns; `pg_type` does not show it.
+        ("reltype", relation.oid.into()),
         ("reloftype", zero()),
         ("relowner", owner(&relation.owner)),
-        ("relam", if is_table { HEAP } else { 0 }.into()),
+        ("relam", if is_stored { HEAP } else { 0 }.into()),
         ("relfilenode", relation.oid.into()),
         ("reltablespace", zero()),
-        ("relpages", n_pages.into()),
+        // Clients divide what has pages among connections by `ctid`, which rows here do not have.
+        ("relpages", zero()),
         (
             "reltuples",
-            Cell::Float(if is_table { n_rows } else { -1.0 }),
+            Cell::Float(if is_stored { n_rows } else { -1.0 }),
         ),
         ("relallvisible", zero()),
         ("reltoastrelid", zero()),
@@ -138,7 +136,7 @@ fn class(objects: &Objects, relation: &Relation) -> Result<Vec<Row>> {
         ("relkind", relation.kind.into()),
         ("relnatts", relation.columns.fields().len().into()),
         ("relchecks", relation.rules.checks.len().into()),
-        ("relhasrules", (relation.kind == "v").into()),
+        ("relhasrules", matches!(relation.kind, "v" | "m").into()),
         (
             "relhastriggers",
             reference_rows::has_triggers(relation).into(),
@@ -146,8 +144,8 @@ fn class(objects: &Objects, relation: &Relation) -> Result<Vec<Row>> {
         ("relhassubclass", no()),
         ("relrowsecurity", no()),
         ("relforcerowsecurity", no()),
-        ("relispopulated", true.into()),
-        ("relreplident", if is_table { "d" } else { "n" }.into()),
+        ("relispopulated", relation.is_populated.into()),
+        ("relreplident", if is_stored { "d" } else { "n" }.into()),
         ("relispartition", no()),
         ("relrewrite", zero()),
         ("relfrozenxid", zero()),
@@ -188,7 +186,10 @@ fn attributes(objects: &Objects, relation: &Relation) -> Result<Vec<Row>> {
             false => 0,
         };
         let no = || Cell::from(false);
-        let is_array = column.pg_type.name().starts_with('_');
+        let n_dimensions = match column.pg_type.name().starts_with('_') {
+            true => n_dimensions(relation.columns.field(idx).data_type()),
+            false => 0,
+        };
         let (type_oid, modifier) = declared_type(relation, idx, &column);
         vec![
             ("attrelid", relation.oid.into()),
@@ -197,7 +198,7 @@ fn attributes(objects: &Objects, relation: &Relation) -> Result<Vec<Row>> {
             ("attstattarget", Cell::Int(-1)),
             ("attlen", Cell::Int(i64::from(column.type_size()))),
             ("attnum", (idx + 1).into()),
-            ("attndims", usize::from(is_array).into()),
+            ("attndims", n_dimensions.into()),
             ("attcacheoff", Cell::Int(-1)),
             ("atttypmod", modifier.into()),
             ("attbyval", (column.type_size() > 0).into()),
@@ -231,9 +232,11 @@ fn declared_type(relation: &Relation, idx: usize, column: &WireColumn) -> (i64, 
     const BPCHAR: i64 = 1042;
     const VARCHAR: i64 = 1043;
     match relation.text_limit(idx) {
-        // PostgreSQL adds the four bytes of a length header. Lossless: lengths are bounded.
-        Some(limit) if limit.is_fixed => (BPCHAR, limit.length as i32 + 4),
-        Some(limit) => (VARCHAR, limit.length as i32 + 4),
+        Some(limit) => {
+            // PostgreSQL adds the four bytes of a length header. Lossless: lengths are bounded.
+            let modifier = limit.length.map_or(-1, |length| length as i32 + 4);
+            (if limit.is_fixed { BPCHAR } else { VARCHAR }, modifier)
+        }
         None => (i64::from(column.pg_type.oid()), column.type_modifier()),
     }
 }
@@ -267,6 +270,20 @@ fn view(_: &Objects, relation: &Relation) -> Result<Vec<Row>> {
         ("schemaname", relation.schema.as_str().into()),
         ("viewname", relation.name.as_str().into()),
         ("viewowner", relation.owner.as_str().into()),
+        ("definition", relation.definition.clone().into()),
+    ]])
+}
+
+fn materialized_view(_: &Objects, relation: &Relation) -> Result<Vec<Row>> {
+    if relation.kind != "m" {
+        return Ok(Vec::new());
+    }
+    Ok(vec![vec![
+        ("schemaname", relation.schema.as_str().into()),
+        ("matviewname", relation.name.as_str().into()),
+        ("matviewowner", relation.owner.as_str().into()),
+        ("hasindexes", (!relation.rules.keys.is_empty()).into()),
+        ("ispopulated", relation.is_populated.into()),
         ("definition", relation.definition.clone().into()),
     ]])
 }
@@ -368,7 +385,7 @@ fn foreign_data_wrapper(objects: &Objects) -> Vec<Row> {
 
 fn table_statistics(_: &Objects, relation: &Relation) -> Result<Vec<Row>> {
     let is_users = ![PG_CATALOG, INFORMATION_SCHEMA].contains(&relation.schema.as_str());
-    if relation.kind != "r" || !is_users {
+    if !relation.is_stored() || !is_users {
         return Ok(Vec::new());
     }
     Ok(vec![vec![

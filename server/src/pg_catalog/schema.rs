@@ -39,6 +39,7 @@ const OWN: &[&str] = &[
     "pg_group",
     "pg_index",
     "pg_indexes",
+    "pg_matviews",
     "pg_namespace",
     "pg_rewrite",
     "pg_roles",
@@ -150,7 +151,7 @@ impl SystemSchema {
                 batches.push(self.of_system(relation, rows)?);
                 let mut own = Vec::new();
                 for object in self.objects.own_relations().await? {
-                    let is_shown = !sequence_rows::is_sequence(&object) && self.may_see(&object);
+                    let is_shown = object.is_of_standard() && self.may_see(&object);
                     if self.name != INFORMATION_SCHEMA || is_shown {
                         own.extend(rows(&self.objects, &object)?);
                     }

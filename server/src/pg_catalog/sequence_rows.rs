@@ -1,18 +1,18 @@
 //! Sequences, and the numbers of identity columns, as the catalogs tell them.
 //!
-//! In: what exists; out: rows of `pg_sequences` and `information_schema.sequences`. `pg_sequence` stays empty: queries of
-//! clients join it with functions that wait.
+//! In: what exists; out: rows of `pg_sequence`, `pg_sequences` and `information_schema.sequences`. Within other queries
+//! `pg_sequence` counts as empty (`rewrite::empty`): clients join it there with functions that wait.
 
 use auspex_planner::SequenceFacts;
 use datafusion::error::Result;
 
 use super::cells::{Cell, Row};
 use super::functions::type_text;
-use super::objects::{Objects, Relation};
+use super::objects::{Objects, number};
 
 /// Whether a relation of this name has rows from here.
 pub(super) fn is_of_sequences(name: &str) -> bool {
-    ["pg_sequences", "sequences"].contains(&name)
+    ["pg_sequence", "pg_sequences", "sequences"].contains(&name)
 }
 
 /// The rows of `pg_sequences`, or of the standard's view, which has only what `CREATE SEQUENCE` made.
@@ -22,14 +22,35 @@ pub(super) async fn rows(
     may_see: impl Fn(&str, &str) -> bool,
 ) -> Result<Vec<Row>> {
     let sequences = objects.facts().sequences().await?;
-    let rows = sequences.iter().filter_map(|sequence| match name {
-        "pg_sequences" => Some(of_postgres(sequence)),
-        _ => {
-            let is_shown = sequence.is_own && may_see(&sequence.schema, &sequence.name);
-            is_shown.then(|| of_standard(objects, sequence))
+    let mut rows = Vec::new();
+    for sequence in &sequences {
+        match name {
+            "pg_sequences" => rows.push(of_postgres(sequence)),
+            "pg_sequence" => {
+                let object = objects.facts().object(&sequence.schema, &sequence.name)?;
+                let object = object.filter(|_| sequence.is_own);
+                rows.extend(object.map(|object| of_relation(number(&object), sequence)));
+            }
+            _ if sequence.is_own && may_see(&sequence.schema, &sequence.name) => {
+                rows.push(of_standard(objects, sequence));
+            }
+            _ => {}
         }
-    });
-    Ok(rows.collect())
+    }
+    Ok(rows)
+}
+
+fn of_relation(oid: i32, sequence: &SequenceFacts) -> Row {
+    vec![
+        ("seqrelid", oid.into()),
+        ("seqtypid", type_of(sequence).0.into()),
+        ("seqstart", Cell::Int(sequence.start)),
+        ("seqincrement", Cell::Int(sequence.increment)),
+        ("seqmax", Cell::Int(sequence.max)),
+        ("seqmin", Cell::Int(sequence.min)),
+        ("seqcache", Cell::Int(sequence.cache)),
+        ("seqcycle", sequence.cycle.into()),
+    ]
 }
 
 /// The number of a type of whole numbers, and its bits.
@@ -76,9 +97,4 @@ fn of_standard(objects: &Objects, sequence: &SequenceFacts) -> Row {
             if sequence.cycle { "YES" } else { "NO" }.into(),
         ),
     ]
-}
-
-/// Whether the standard's views of tables leave a relation out.
-pub(super) fn is_sequence(relation: &Relation) -> bool {
-    relation.kind == "S"
 }

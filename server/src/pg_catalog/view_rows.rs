@@ -17,9 +17,12 @@ fn rule(objects: &Objects, view: i32) -> i32 {
 /// The numbers of the views.
 fn views(objects: &Objects) -> Result<Vec<i32>> {
     let known = objects.facts().objects()?;
-    let views = known
-        .iter()
-        .filter(|object| matches!(object.kind, FactsKind::View(_)));
+    let views = known.iter().filter(|object| {
+        matches!(
+            object.kind,
+            FactsKind::View(_) | FactsKind::MaterializedView { .. }
+        )
+    });
     Ok(views.map(number).collect())
 }
 

@@ -462,7 +462,7 @@ impl<S: Stream> Connection<S> {
             ("is_superuser", setting("is_superuser")),
             ("session_authorization", setting("session_authorization")),
             ("DateStyle", fixed("ISO, MDY")),
-            ("IntervalStyle", fixed("postgres")),
+            ("IntervalStyle", setting("intervalstyle")),
             ("TimeZone", setting("timezone")),
             ("integer_datetimes", fixed("on")),
             ("standard_conforming_strings", fixed("on")),

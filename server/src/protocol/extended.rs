@@ -9,7 +9,7 @@ mod scroll;
 
 use std::sync::Arc;
 
-use auspex_planner::{BlockPart, Prepared as Plan, Session};
+use auspex_planner::{BlockPart, Prepared as Plan, Session, StatementText};
 use auspex_sql::ParsedStatement;
 use bytes::Bytes;
 use datafusion::arrow::array::RecordBatch;
@@ -30,7 +30,7 @@ use super::parameter_casts::{add_cast_types, reads_catalogs};
 use super::running::{Event, Running, Work};
 use super::socket::Stream;
 use super::types::{
-    Nested, RowEncoder, TimeZone, WireColumn, arrow_type, decode_parameter, field_type, pg_type,
+    Nested, RowEncoder, TextForms, WireColumn, arrow_type, decode_parameter, field_type, pg_type,
     row_description, wire_columns_as,
 };
 use crate::sqlstate::Failure;
@@ -38,7 +38,7 @@ use scroll::Kept;
 
 /// A statement that was parsed and planned.
 pub(super) struct Prepared {
-    pub(super) text: String,
+    pub(super) text: StatementText,
     /// Where the statement begins in the text.
     pub(super) start: usize,
     /// `None` for an empty text.
@@ -148,7 +148,7 @@ pub(super) struct Cursor {
     columns: Arc<[WireColumn]>,
     formats: Arc<[FieldFormat]>,
     tag: &'static str,
-    zone: TimeZone,
+    forms: TextForms,
     /// The batch that is being sent and its next row.
     batch: Option<(RowEncoder, usize)>,
     /// The same batch, for other formats.
@@ -175,13 +175,13 @@ impl Cursor {
         tag: &'static str,
         session: &Session,
     ) -> Cursor {
-        let zone = TimeZone::of(&time_zone(session));
+        let forms = TextForms::of(session);
         Cursor {
             running,
             columns,
             formats,
             tag,
-            zone,
+            forms,
             batch: None,
             rows: None,
             passes_over: false,
@@ -202,7 +202,7 @@ impl Cursor {
     }
 
     fn encoder(&self, rows: &RecordBatch) -> Result<RowEncoder, Failure> {
-        RowEncoder::try_new(rows, &self.columns, &self.formats, self.zone)
+        RowEncoder::try_new(rows, &self.columns, &self.formats, self.forms)
             .map_err(|error| Failure::error("0A000", error.strip_backtrace()))
     }
 
@@ -263,7 +263,7 @@ impl<S: Stream> Connection<S> {
             .iter()
             .map(|oid| declared_type(*oid))
             .collect();
-        let prepared = self.prepare(parse.query, declared).await?;
+        let prepared = self.prepare(&parse.query, declared).await?;
         self.statements.insert(name, Arc::new(prepared));
         let complete = PgWireBackendMessage::ParseComplete(ParseComplete::new());
         Ok(self.socket.feed(complete).await?)
@@ -271,9 +271,10 @@ impl<S: Stream> Connection<S> {
 
     async fn prepare(
         &mut self,
-        text: String,
+        text: &str,
         declared: Vec<Option<Type>>,
     ) -> Result<Prepared, Interruption> {
+        let text = StatementText::new(text);
         self.session.backend().begin(&text);
         let statements = self.session.parse(&text);
         let mut statements =
@@ -305,7 +306,7 @@ impl<S: Stream> Connection<S> {
     /// Prepares a statement that the connection carries out itself.
     async fn prepare_own(
         &mut self,
-        text: String,
+        text: StatementText,
         statement: ParsedStatement,
         own: Own,
         declared: Vec<Option<Type>>,
@@ -340,7 +341,7 @@ impl<S: Stream> Connection<S> {
     /// Plans a statement that is not one of the connection's own.
     pub(super) async fn prepare_one(
         &mut self,
-        text: String,
+        text: StatementText,
         statement: ParsedStatement,
         mut declared: Vec<Option<Type>>,
     ) -> Result<Prepared, Interruption> {
@@ -364,7 +365,7 @@ impl<S: Stream> Connection<S> {
                 .get(index)
                 .cloned()
                 .flatten()
-                .or_else(|| plan.uuid_parameter(index).map(|field| field_type(field)))
+                .or_else(|| plan.marked_parameter(index).map(|field| field_type(field)))
                 .unwrap_or_else(|| pg_type(planned))
         };
         let parameters = plan
@@ -536,8 +537,9 @@ impl<S: Stream> Connection<S> {
 
 /// Of a statement whose columns depend on values that are not here yet.
 fn unknown_columns() -> Failure {
-    let message = "the columns are not known before the model that a parameter names";
-    Failure::error("0A000", message).with_hint("Write the model's name into the statement.")
+    let message = "the columns are not known before the model or version that a parameter names";
+    let hint = "Write it into the statement, or describe the portal.";
+    Failure::error("0A000", message).with_hint(hint)
 }
 
 pub(super) fn missing_portal(name: &str) -> Failure {

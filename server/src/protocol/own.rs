@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use auspex_planner::TransactionState;
+use auspex_planner::{StatementText, TransactionState};
 use auspex_sql::{Fetch, FetchCount, ParsedStatement, Statement as SqlStatement};
 use datafusion::common::ScalarValue;
 use datafusion::sql::parser::Statement as AnyStatement;
@@ -175,7 +175,7 @@ impl<S: Stream> Connection<S> {
                 })?;
                 let declared = declared.iter().map(|known| Some(pg_type(known))).collect();
                 let statement = statement.as_ref().clone();
-                let text = sending.text.to_owned();
+                let text = StatementText::new(sending.text);
                 let prepared = self.prepare_one(text, statement, declared).await?;
                 self.statements.insert(name.clone(), Arc::new(prepared));
                 "PREPARE"
@@ -292,7 +292,7 @@ impl<S: Stream> Connection<S> {
             Some(prepared) => prepared,
             None => {
                 let query = declare.query.as_ref().clone();
-                let text = sending.text.to_owned();
+                let text = StatementText::new(sending.text);
                 Arc::new(self.prepare_one(text, query, Vec::new()).await?)
             }
         };
@@ -379,7 +379,7 @@ impl<S: Stream> Connection<S> {
         };
         cursor.use_formats(formats)?;
         cursor.passes_over = fetch.moves;
-        let (text, start) = (prepared.text.as_str(), prepared.start);
+        let (text, start) = (&*prepared.text, prepared.start);
         let n_rows = self.scroll(&mut cursor, fetch.count, text, start).await?;
         portal.put_open(cursor);
         Ok(n_rows)
@@ -398,7 +398,7 @@ impl<S: Stream> Connection<S> {
         };
         cursor.use_formats(formats)?;
         cursor.passes_over = moves;
-        let (text, start) = (prepared.text.as_str(), prepared.start);
+        let (text, start) = (&*prepared.text, prepared.start);
         match self.fetch(&mut cursor, limit, text, start).await? {
             Fetched::All(n_rows) => Ok(n_rows),
             Fetched::Limit => {

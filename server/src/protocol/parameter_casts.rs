@@ -91,6 +91,10 @@ fn own_type(data_type: &DataType) -> Option<Type> {
             Type::OID => Type::OID_ARRAY,
             Type::NAME => Type::NAME_ARRAY,
             Type::UUID => Type::UUID_ARRAY,
+            Type::JSON => Type::JSON_ARRAY,
+            Type::JSONB => Type::JSONB_ARRAY,
+            // `uuid[][]` is `uuid[]`.
+            array if array.name().starts_with('_') => array,
             _ => return None,
         },
         DataType::Custom(name, modifiers) if modifiers.is_empty() => {

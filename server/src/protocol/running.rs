@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use auspex_planner::{
     CopyOptions, Notice, Outcome, Prepared, Report, STACK_BYTES, Session, StatementControl,
-    StatementWatch, report_of,
+    StatementText, StatementWatch, report_of,
 };
 use auspex_sql::ParsedStatement;
 use datafusion::arrow::array::RecordBatch;
@@ -225,8 +225,8 @@ async fn attend(
         // The token is cancelled by now: time to stop in an orderly way.
         tokio::time::sleep(GRACE).await;
     };
-    let mut watch = work.is_run().then(|| session.watch(work.text()));
-    let text = work.text().to_owned();
+    let text = StatementText::new(work.text());
+    let mut watch = work.is_run().then(|| session.watch(&text));
     let work = perform(&session, work, &control, &events, &mut watch);
     let work = AssertUnwindSafe(work).catch_unwind();
     let last = tokio::select! {

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use auspex_planner::StatementText;
 use auspex_sql::ParsedStatement;
 use pgwire::api::results::FieldFormat;
 use pgwire::messages::PgWireBackendMessage;
@@ -23,7 +24,7 @@ impl<S: Stream> Connection<S> {
         // As in PostgreSQL, a simple query replaces the unnamed statement and portal.
         self.statements.remove("");
         self.portals.remove("");
-        self.session.backend().begin(text);
+        self.session.backend().begin(&StatementText::new(text));
         // A query ends a pipeline as a sync does.
         if let Err(failure) = self.end_pipeline(false).await {
             self.fail(failure).await?;

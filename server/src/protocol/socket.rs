@@ -18,6 +18,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 use tokio_util::codec::{Decoder as _, Framed};
 
 use super::layout::{self, Malformed};
+use super::types::{RowEncoder, put_message};
 use crate::sqlstate::Failure;
 
 /// Messages that a client may send ahead while a statement runs; beyond them the network holds it.
@@ -163,6 +164,24 @@ impl<S: Stream> Socket<S> {
     /// Sends a message, not necessarily at once.
     pub(super) async fn feed(&mut self, message: PgWireBackendMessage) -> io::Result<()> {
         self.frames.feed(message).await
+    }
+
+    /// Where whole messages may be put that [`relieve`](Self::relieve) or a flush then sends.
+    pub(super) fn outgoing(&mut self) -> &mut BytesMut {
+        self.frames.write_buffer_mut()
+    }
+
+    /// Sends what was gathered, if it is enough; waits while the client does not take it.
+    pub(super) async fn relieve(&mut self) -> io::Result<()> {
+        match self.frames.write_buffer().len() < WRITE_BUFFER_BYTES {
+            true => Ok(()),
+            false => self.frames.flush().await,
+        }
+    }
+
+    /// Puts a row behind what was gathered, which [`relieve`](Self::relieve) sends.
+    pub(super) fn put_row(&mut self, rows: &RowEncoder, row: usize) {
+        put_message(b'D', self.outgoing(), |out| rows.put_row(row, out));
     }
 
     /// Sends what was gathered.

@@ -84,7 +84,7 @@ async fn undeclared_types_follow_from_the_statement() {
     client
         .batch_execute(
             "CREATE TABLE t (id int, name text, ts timestamp, tags text[]); \
-             CREATE TABLE u (id uuid)",
+             CREATE TABLE u (id uuid); CREATE TABLE several (ids uuid[], grid int[][])",
         )
         .await
         .unwrap();
@@ -117,6 +117,13 @@ async fn undeclared_types_follow_from_the_statement() {
             vec![Type::UUID_ARRAY],
         ),
         ("INSERT INTO u VALUES ($1)", vec![Type::UUID]),
+        ("SELECT $1::uuid[]", vec![Type::UUID_ARRAY]),
+        ("SELECT $1::jsonb[]", vec![Type::JSONB_ARRAY]),
+        ("SELECT $1::int[][]", vec![Type::INT4_ARRAY]),
+        (
+            "INSERT INTO several VALUES ($1, $2)",
+            vec![Type::UUID_ARRAY, Type::INT4_ARRAY],
+        ),
         (
             "SELECT * FROM generate_series(1, $1) AS g",
             vec![Type::INT8],
@@ -155,4 +162,125 @@ async fn a_dimension_may_be_a_parameter() {
         let found = client.query(&statement, &[&dimension]).await.unwrap();
         assert_eq!(found.len(), n_rows, "{dimension}");
     }
+}
+
+#[tokio::test]
+async fn open_parameters_have_the_type_of_what_stands_beside_them() {
+    let fixture = Fixture::start().await;
+    let client = fixture.connect().await;
+    let table = "CREATE TABLE t (id int PRIMARY KEY, x float8, n numeric(10,2), tags text[], u uuid, doc jsonb)";
+    client.batch_execute(table).await.unwrap();
+    let cases = [
+        (
+            "UPDATE t SET tags = $1, u = $2, doc = $3 WHERE id = $4",
+            vec![Type::TEXT_ARRAY, Type::UUID, Type::JSONB, Type::INT4],
+        ),
+        (
+            "UPDATE t SET x = coalesce($1, x), n = greatest(n, $2) WHERE id = nullif($3, id)",
+            vec![Type::FLOAT8, Type::NUMERIC, Type::INT4],
+        ),
+        (
+            "INSERT INTO t (id, tags) VALUES ($1, $2) ON CONFLICT (id) DO UPDATE SET tags = $3",
+            vec![Type::INT4, Type::TEXT_ARRAY, Type::TEXT_ARRAY],
+        ),
+        ("SELECT CASE WHEN $1 THEN 1 ELSE 2 END", vec![Type::BOOL]),
+        (
+            "SELECT CASE id WHEN $1 THEN $2 ELSE x END FROM t",
+            vec![Type::INT4, Type::FLOAT8],
+        ),
+        (
+            "SELECT count(*) FROM generate_series($1::timestamp, $2::timestamp, '1 day')",
+            vec![Type::TIMESTAMP, Type::TIMESTAMP],
+        ),
+    ];
+    for (text, types) in cases {
+        let statement = client.prepare(text).await.unwrap();
+        assert_eq!(statement.params(), types, "{text}");
+    }
+    let insert =
+        "INSERT INTO t (id, tags) VALUES ($1, $2) ON CONFLICT (id) DO UPDATE SET tags = $3";
+    for _ in 0..2 {
+        let (first, second) = (vec!["a"], vec!["b", "c"]);
+        let changed = client
+            .execute(insert, &[&1, &first, &second])
+            .await
+            .unwrap();
+        assert_eq!(changed, 1);
+    }
+    let update = "UPDATE t SET x = coalesce($1, 2.5), tags = $2 WHERE id = $3";
+    let changed = client
+        .execute(update, &[&None::<f64>, &vec!["d"], &1])
+        .await;
+    assert_eq!(changed.unwrap(), 1);
+    assert_eq!(
+        rows(&client, "SELECT id, x, tags FROM t").await,
+        ["1|2.5|{d}"]
+    );
+}
+
+#[tokio::test]
+async fn declared_types_are_assigned_as_postgresql_assigns_them() {
+    let fixture = Fixture::start().await;
+    let client = fixture.connect().await;
+    client
+        .batch_execute("CREATE TABLE t (id int, d date, b boolean)")
+        .await
+        .unwrap();
+    let insert = "INSERT INTO t VALUES ($1, $2, $3)";
+    let statement = client.prepare(insert).await.unwrap();
+    assert_eq!(statement.params(), [Type::INT4, Type::DATE, Type::BOOL]);
+    let allowed = [Type::INT8, Type::TIMESTAMP, Type::BOOL];
+    client.prepare_typed(insert, &allowed).await.unwrap();
+    let refused = [
+        (insert, vec![Type::BOOL, Type::DATE, Type::BOOL]),
+        (insert, vec![Type::INT4, Type::INT4, Type::BOOL]),
+        (insert, vec![Type::INT4, Type::TEXT, Type::BOOL]),
+        (insert, vec![Type::INT4, Type::DATE, Type::INT2]),
+        ("INSERT INTO t (d) SELECT $1", vec![Type::INT4]),
+        ("UPDATE t SET d = $1 WHERE id = 1", vec![Type::INT4]),
+        ("UPDATE t SET id = $1 WHERE d IS NULL", vec![Type::TEXT]),
+    ];
+    for (text, types) in refused {
+        let error = client.prepare_typed(text, &types).await.err().unwrap();
+        let error = error.as_db_error().unwrap().clone();
+        assert_eq!(error.code().code(), "42804", "{text} {types:?}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn prepared_statements_see_the_versions_of_now() {
+    let fixture = Fixture::start().await;
+    let client = fixture.connect().await;
+    client
+        .batch_execute(
+            "CREATE TABLE t (id int) TBLPROPERTIES ('delta.enableChangeDataFeed' = 'true'); \
+             INSERT INTO t VALUES (1)",
+        )
+        .await
+        .unwrap();
+    let texts = [
+        "SELECT max(version)::int8 FROM table_history('t')",
+        "SELECT max(num_rows)::int8 FROM table_detail('t')",
+        "SELECT count(*) FROM table_changes('t', 0)",
+        "SELECT count(*) FROM t TIMESTAMP AS OF '2100-01-01'",
+        "SELECT count(*) FROM t FOR SYSTEM_TIME AS OF now() + interval '1 hour'",
+    ];
+    let mut polls = Vec::new();
+    for text in texts {
+        polls.push((text, client.prepare(text).await.unwrap()));
+    }
+    for n_rows in 1..4_i64 {
+        for (text, poll) in &polls {
+            let row = client.query_one(poll, &[]).await.unwrap();
+            assert_eq!(row.get::<_, i64>(0), n_rows, "{text}");
+        }
+        client
+            .execute("INSERT INTO t VALUES (1)", &[])
+            .await
+            .unwrap();
+    }
+    // Which columns a version has is known with its number, so that the statement alone cannot be described.
+    let error = client.prepare("SELECT * FROM t VERSION AS OF $1").await;
+    let error = error.err().unwrap().as_db_error().unwrap().clone();
+    assert_eq!(error.code().code(), "0A000");
 }

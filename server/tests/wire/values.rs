@@ -119,6 +119,38 @@ const VALUES: &[(&str, Type, &str, &str)] = &[
     ),
     ("ARRAY[1, 2]", Type::INT4_ARRAY, "{1,2}", ""),
     (
+        "ARRAY[[1, 2], [3, 4]]",
+        Type::INT4_ARRAY,
+        "{{1,2},{3,4}}",
+        "000000020000000000000017000000020000000100000002000000010000000400000001000000040000000200000004000000030000000400000004",
+    ),
+    (
+        "make_array(make_array(1::int), make_array(2::int, NULL))",
+        Type::INT4_ARRAY,
+        "{{1,NULL},{2,NULL}}",
+        "",
+    ),
+    (
+        "ARRAY['a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11'::uuid]",
+        Type::UUID_ARRAY,
+        "{a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11}",
+        "000000010000000000000b86000000010000000100000010a0eebc999c0b4ef8bb6d6bb9bd380a11",
+    ),
+    (
+        "ARRAY['[1]'::jsonb]",
+        Type::JSONB_ARRAY,
+        "{[1]}",
+        "000000010000000000000eda000000010000000100000004015b315d",
+    ),
+    ("1::numeric", Type::NUMERIC, "1", "00010000000000000001"),
+    (
+        "'-12.340'::numeric",
+        Type::NUMERIC,
+        "-12.34",
+        "0002000040000002000c0d48",
+    ),
+    ("10::numeric / 4", Type::NUMERIC, "2.5000000000000000", ""),
+    (
         "CASE WHEN true THEN 1 ELSE 0 END + 1",
         Type::INT4,
         "2",
@@ -278,6 +310,14 @@ async fn parameters_are_bound_in_binary() {
         .unwrap();
     assert_eq!(row.columns()[0].name(), "x");
     let statement = client
+        .prepare_typed("SELECT ($1::int[][])[2][1] AS x", &[Type::INT4_ARRAY])
+        .await
+        .unwrap();
+    let words = [2, 0, 23, 2, 1, 2, 1, 4, 1, 4, 2, 4, 3, 4, 4_i32];
+    let grid: Vec<u8> = words.iter().flat_map(|word| word.to_be_bytes()).collect();
+    let row = client.query_one(&statement, &[&Sent(grid)]).await.unwrap();
+    assert_eq!(row.get::<_, i32>(0), 3);
+    let statement = client
         .prepare_typed("SELECT $1 AS x", &[Type::BYTEA])
         .await
         .unwrap();
@@ -384,7 +424,10 @@ async fn columns_of_json_are_json_to_clients() {
     let (jsonb, json) = (Sent(version.clone()), Sent(text.into()));
     client.execute(&insert, &[&jsonb, &json]).await.unwrap();
     let bad = client
-        .execute("INSERT INTO docs VALUES (2, $1, NULL)", &[&"{"])
+        .execute(
+            "INSERT INTO docs VALUES (2, $1, NULL)",
+            &[&Sent([b"\x01", "{".as_bytes()].concat())],
+        )
         .await;
     let error = bad.unwrap_err();
     assert_eq!(error.as_db_error().unwrap().code().code(), "22P02");

@@ -127,6 +127,17 @@ public class Jdbc {
                 }
             }
         });
+        step("sends typed values", () -> {
+            String query = "SELECT id FROM readings WHERE day = ? AND at <= ? AND price > ? AND name = ANY (?) AND tags @> ?";
+            try (PreparedStatement statement = connection.prepareStatement(query)) {
+                statement.setDate(1, java.sql.Date.valueOf("2026-01-01"));
+                statement.setObject(2, java.time.LocalDateTime.of(2026, 1, 1, 10, 0));
+                statement.setBigDecimal(3, java.math.BigDecimal.ONE);
+                statement.setArray(4, connection.createArrayOf("text", new String[] {"one", "two"}));
+                statement.setArray(5, connection.createArrayOf("text", new String[] {"a"}));
+                check(values(rows(statement.executeQuery()), "id").equals(Set.of("1")), query);
+            }
+        });
         step("describes a query", () -> {
             try (PreparedStatement query = connection.prepareStatement("SELECT id, price FROM readings WHERE name = ?")) {
                 ResultSetMetaData columns = query.getMetaData();

@@ -1,9 +1,10 @@
 // node-postgres as a web application uses it: a pool, parameters, transactions, generated keys, errors.
 
-const { Pool } = require(process.argv[3] + "/node_modules/pg");
 const assert = require("assert");
+const { installed, run, server } = require("./steps");
+const { Pool } = installed("pg");
 
-const pool = new Pool({ host: "127.0.0.1", port: Number(process.argv[2]), user: "postgres", database: "postgres", max: 4 });
+const pool = new Pool({ ...server, max: 4 });
 
 const steps = {
   async reads_rows() {
@@ -53,17 +54,4 @@ const steps = {
   },
 };
 
-(async () => {
-  let failed = false;
-  for (const [name, step] of Object.entries(steps)) {
-    try {
-      await step();
-      console.log("ok", name);
-    } catch (error) {
-      failed = true;
-      console.log("FAILED", name, error);
-    }
-  }
-  await pool.end();
-  process.exit(failed ? 1 : 0);
-})();
+run(steps, () => pool.end());

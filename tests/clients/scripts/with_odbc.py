@@ -27,6 +27,9 @@ def describes_columns():
 def asks_for_keys_and_indexes():
     cursor = connection.cursor()
     assert cursor.primaryKeys("readings").fetchall() == []
+    cursor.execute("CREATE TABLE keyed (a INT, b TEXT, PRIMARY KEY (b, a))")
+    assert [row.column_name for row in cursor.primaryKeys("keyed")] == ["b", "a"]
+    cursor.execute("DROP TABLE keyed")
     assert cursor.foreignKeys("readings").fetchall() == []
     cursor.statistics("readings").fetchall()
     cursor.rowIdColumns("readings").fetchall()

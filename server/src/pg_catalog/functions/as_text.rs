@@ -19,7 +19,7 @@ use datafusion::optimizer::analyzer::function_rewrite::ApplyFunctionRewrites;
 use datafusion::prelude::SessionContext;
 
 use super::scalar::{Call, function};
-use crate::protocol::types::{TimeZone, wire_texts};
+use crate::protocol::types::{TimeZone, has_own_digits, wire_texts};
 
 /// Adds the rewrites to a session.
 pub(in crate::pg_catalog) fn register(context: &mut SessionContext) -> Result<()> {
@@ -139,7 +139,11 @@ fn is_array(data_type: &DataType) -> bool {
 
 /// Whether Arrow writes the values of a type otherwise than PostgreSQL.
 fn is_other(data_type: &DataType) -> bool {
-    data_type.is_temporal() || data_type.is_floating() || is_array(data_type) || is_bytes(data_type)
+    data_type.is_temporal()
+        || data_type.is_floating()
+        || is_array(data_type)
+        || is_bytes(data_type)
+        || has_own_digits(data_type)
 }
 
 /// `concat(true)` is `t`, although `true::text` is `true`.

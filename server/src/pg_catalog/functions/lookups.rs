@@ -97,9 +97,9 @@ impl Lookup {
             Wanted::Bytes => {
                 let relation = self.objects.by_oid(oid).await?;
                 // A view has no files.
-                let n_bytes = relation.map(|relation| match relation.kind {
-                    "r" => relation.n_bytes,
-                    _ => Some(0),
+                let n_bytes = relation.map(|relation| match relation.is_stored() {
+                    true => relation.n_bytes,
+                    false => Some(0),
                 });
                 // Lossless: no table is so large.
                 ScalarValue::Int64(n_bytes.flatten().map(|bytes| bytes as i64))

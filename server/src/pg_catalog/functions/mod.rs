@@ -103,6 +103,7 @@ fn identity(session: &SessionFacts) -> Vec<ScalarUDF> {
         constant("current_catalog", &[0], session.database),
         constant("pg_backend_pid", &[0], session.process_id),
         constant("pg_is_in_recovery", &[0], false),
+        constant("pg_is_wal_replay_paused", &[0], false),
         constant("pg_my_temp_schema", &[0], 0_i32),
         constant("getdatabaseencoding", &[0], "UTF8"),
         constant("pg_client_encoding", &[0], "UTF8"),
@@ -209,11 +210,17 @@ fn absent() -> Vec<ScalarUDF> {
         // What PostgreSQL keeps as a tree is kept as text here.
         Ok(Arc::new(call.texts(0)?) as ArrayRef)
     }));
-    // There are no advisory locks, so that there are none to give back.
-    functions.push(constant("pg_advisory_unlock_all", &[0], ""));
+    // Nobody waits for another's locks but for advisory ones.
+    let nobody = ScalarValue::new_list(&[], &DataType::Int32, true);
+    functions.push(constant(
+        "pg_blocking_pids",
+        &[1],
+        ScalarValue::List(nobody),
+    ));
     functions.push(constant("inet_server_port", &[0], ScalarValue::Int32(None)));
     functions.push(constant("inet_client_port", &[0], ScalarValue::Int32(None)));
     functions.push(constant("pg_relation_is_publishable", &[1], false));
+    functions.push(constant("pg_column_is_updatable", &[3], true));
     functions.push(constant("pg_is_other_temp_schema", &[1], false));
     functions.push(constant(
         "pg_partition_ancestors",

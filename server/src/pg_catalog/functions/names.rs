@@ -296,7 +296,7 @@ fn missing(kind: Registered, name: &str) -> DataFusionError {
     })
 }
 
-/// The parts of a qualified name: unquoted ones in lower case, quoted ones as they are.
+/// The parts of a qualified name: unquoted ones in lower case, quoted ones as they are. Blanks may stand around them.
 pub(super) fn identifier_parts(text: &str) -> Vec<String> {
     let mut parts = vec![String::new()];
     let mut chars = text.trim().chars().peekable();
@@ -308,6 +308,7 @@ pub(super) fn identifier_parts(text: &str) -> Vec<String> {
             '"' => in_quotes = !in_quotes,
             '.' if !in_quotes => parts.push(String::new()),
             c if in_quotes => part.push(c),
+            c if c.is_whitespace() => {}
             c => part.extend(c.to_lowercase()),
         }
     }
@@ -450,8 +451,21 @@ pub(in super::super) fn type_text(oid: i32, modifier: i32) -> String {
     format!("{sql}{modifier}{brackets}")
 }
 
-/// The number of a type's catalog or SQL name.
+/// The number of a type of the catalog.
+fn catalog_type(wanted: &str) -> Option<i32> {
+    let found = TYPES.iter().find(|(_, name)| **name == wanted);
+    found.map(|(oid, _)| *oid)
+}
+
+/// The number of a type's catalog or SQL name; a quoted one is the catalog's.
 fn type_number(name: &str) -> Option<i32> {
+    if name.contains('"') {
+        return match identifier_parts(name).as_slice() {
+            [schema, name] if schema == "pg_catalog" => catalog_type(name),
+            [name] => catalog_type(name),
+            _ => None,
+        };
+    }
     let name = name.trim().to_lowercase();
     let name = name.strip_prefix("pg_catalog.").unwrap_or(&name);
     let (base, is_array) = match name.strip_suffix("[]") {
@@ -470,15 +484,10 @@ fn type_number(name: &str) -> Option<i32> {
         .chain(aliases)
         .find(|(sql, _)| *sql == base)
         .map_or(base, |(_, name)| name);
-    let wanted = if is_array {
-        format!("_{catalog}")
-    } else {
-        catalog.to_owned()
-    };
-    TYPES
-        .iter()
-        .find(|(_, name)| **name == wanted)
-        .map(|(oid, _)| *oid)
+    match is_array {
+        true => catalog_type(&format!("_{catalog}")),
+        false => catalog_type(catalog),
+    }
 }
 
 /// PostgreSQL's comments on its own objects, by number and catalog.
@@ -560,6 +569,7 @@ mod tests {
         assert_eq!(type_number("double precision"), Some(701));
         assert_eq!(type_number("int4[]"), Some(1007));
         assert_eq!(type_number("pg_catalog.text"), Some(25));
+        assert_eq!(type_number(r#""pg_catalog"."int4""#), Some(23));
         assert_eq!(type_number("nothing"), None);
     }
 

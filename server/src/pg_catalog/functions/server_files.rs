@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use auspex_planner::FactsKind;
+use auspex_planner::{FactsKind, ObjectFacts};
 use datafusion::arrow::array::{ArrayRef, Int32Array};
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::ScalarValue;
@@ -42,7 +42,11 @@ fn file_node(objects: &Objects) -> ScalarUDF {
                 return Ok(None);
             };
             let object = objects.facts().by_oid(number)?;
-            Ok(oid.filter(|_| object.is_some_and(|it| matches!(it.kind, FactsKind::Table))))
+            let is_stored = |it: ObjectFacts| {
+                let kind = it.kind;
+                matches!(kind, FactsKind::Table | FactsKind::MaterializedView { .. })
+            };
+            Ok(oid.filter(|_| object.is_some_and(is_stored)))
         };
         let oids = call.oids(0)?;
         let nodes = oids.iter().map(node).collect::<Result<Int32Array>>()?;

@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
+use datafusion::arrow::datatypes::FieldRef;
 use datafusion::sql::sqlparser::ast::{
     Expr, Ident, Query, Select, SelectItem, SetExpr, Value, VisitMut, VisitorMut,
 };
@@ -13,9 +14,18 @@ use datafusion::sql::sqlparser::ast::{
 /// ASCII's unit separator, which no sensible name contains.
 const MARK: char = '\u{1f}';
 
-/// A column's name without the mark that tells it from its namesakes.
-pub(crate) fn displayed_name(name: &str) -> &str {
-    name.split(MARK).next().unwrap_or(name)
+/// A column's name without what tells it from its namesakes: our mark, or the number that the planner gives a column of a
+/// relation that has one of the name before it (`id:1`).
+pub(crate) fn displayed_name<'a>(name: &'a str, before: &[FieldRef]) -> &'a str {
+    match name.rsplit_once(':') {
+        Some((column, number))
+            if number.parse::<usize>().is_ok()
+                && before.iter().any(|other| other.name() == column) =>
+        {
+            column
+        }
+        _ => name.split(MARK).next().unwrap_or(name),
+    }
 }
 
 /// Gives repeated columns of each SELECT names of their own.
@@ -36,28 +46,17 @@ impl VisitorMut for Namer {
 }
 
 fn distinguish(select: &mut Select) {
-    let is_wildcard = |item: &SelectItem| {
-        matches!(
-            item,
-            SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..)
-        )
-    };
-    let has_wildcard = select.projection.iter().any(is_wildcard);
     let mut seen = BTreeSet::new();
     for (idx, item) in select.projection.iter_mut().enumerate() {
         let (expr, name, key) = match item {
             SelectItem::UnnamedExpr(expr) => {
                 let (name, key) = (column_name(expr), planned_name(expr));
-                // Beside a wildcard, a plain column is probably one of its columns.
-                let is_column = matches!(expr, Expr::Identifier(_) | Expr::CompoundIdentifier(_));
-                if has_wildcard && is_column {
-                    seen.insert(key.clone());
-                }
                 (expr, name, key)
             }
             SelectItem::ExprWithAlias { expr, alias } => {
                 (expr, alias.value.clone(), alias.value.clone())
             }
+            // What a wildcard repeats, the planner finds.
             _ => continue,
         };
         if !seen.insert(key) {

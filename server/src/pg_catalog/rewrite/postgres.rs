@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
+use auspex_planner::{ArrayItem, split_array};
 use datafusion::sql::sqlparser::ast::{
     AccessExpr, BinaryOperator, DataType, Expr, Function, FunctionArg, FunctionArgExpr,
     FunctionArguments, Ident, ObjectName, ObjectNamePart, SelectItem, Statement, TableFactor,
@@ -16,6 +17,9 @@ use datafusion::sql::sqlparser::ast::{
 use super::super::functions::EXPAND_ARRAY;
 use super::super::{INFORMATION_SCHEMA, columns};
 use super::{PG_CATALOG, catalog_table, parsed, subscripts};
+
+/// The function of numbers and times in a row.
+const SERIES: &str = "generate_series";
 
 /// Rewrites the statement.
 pub(super) fn rewrite(statement: &mut Statement) {
@@ -63,7 +67,12 @@ impl VisitorMut for Postgres {
         select: &mut datafusion::sql::sqlparser::ast::Select,
     ) -> ControlFlow<()> {
         for item in &mut select.projection {
-            if let SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } = item {
+            if let SelectItem::UnnamedExpr(expr) = item
+                && rows_of_series(expr)
+            {
+                let (expr, alias) = (expr.clone(), Ident::with_quote('"', SERIES));
+                *item = SelectItem::ExprWithAlias { expr, alias };
+            } else if let SelectItem::ExprWithAlias { expr, .. } = item {
                 rows_of_series(expr);
             }
         }
@@ -93,6 +102,7 @@ impl VisitorMut for Postgres {
             Expr::Like { .. } | Expr::ILike { .. } => plain_escape(expr),
             Expr::CompoundFieldAccess { root, access_chain } => {
                 qualify(root, access_chain);
+                subscripts::element(root, access_chain);
                 if let Some(field) = field_of(root, access_chain) {
                     *expr = field;
                 }
@@ -102,6 +112,15 @@ impl VisitorMut for Postgres {
                 op: BinaryOperator::Eq | BinaryOperator::NotEq,
                 right,
             } => truth_value(left, right),
+            Expr::Case {
+                operand: Some(operand),
+                conditions,
+                ..
+            } => {
+                for when in conditions {
+                    truth_value(operand, &mut when.condition);
+                }
+            }
             Expr::CompoundIdentifier(names) => {
                 // A table of the catalogs is known by its name alone.
                 if names.len() == 3 && names[0].value == PG_CATALOG {
@@ -199,7 +218,7 @@ fn last_name(name: &ObjectName) -> Option<String> {
 }
 
 fn is_series(name: &ObjectName) -> bool {
-    last_name(name).is_some_and(|name| name == "generate_series")
+    last_name(name).is_some_and(|name| name == SERIES)
 }
 
 /// The planner's series take bigints only; what is written out is one already.
@@ -223,19 +242,22 @@ fn mentions_time(expr: &Expr) -> bool {
         .any(|word| text.contains(word))
 }
 
-/// `generate_series(…)` in a SELECT list gives rows; the planner's gives an array.
-fn rows_of_series(expr: &mut Expr) {
+/// `generate_series(…)` in a SELECT list gives rows; the planner's gives an array. Whether it is such a call.
+fn rows_of_series(expr: &mut Expr) -> bool {
     let Expr::Function(function) = expr else {
-        return;
+        return false;
     };
-    if is_series(&function.name) {
-        if let FunctionArguments::List(list) = &mut function.args {
-            list.args.iter_mut().for_each(as_bigint);
-        }
-        if let Some(rows) = parsed(&format!("unnest({function})")) {
-            *expr = rows;
-        }
+    if !is_series(&function.name) {
+        return false;
     }
+    if let FunctionArguments::List(list) = &mut function.args {
+        list.args.iter_mut().for_each(as_bigint);
+    }
+    let Some(rows) = parsed(&format!("unnest({function})")) else {
+        return false;
+    };
+    *expr = rows;
+    true
 }
 
 /// A LIKE whose escape character is the backslash.
@@ -356,7 +378,7 @@ fn qualify(root: &mut Expr, chain: &mut Vec<AccessExpr>) {
     }
 }
 
-/// `indisprimary = 't'`: a text beside a column of `pg_index` that is a truth value.
+/// `indisprimary = 't'`, `CASE attnotnull WHEN 't'`: a text beside a column of the catalogs that is a truth value.
 fn truth_value(column: &Expr, text: &mut Expr) {
     let name = match column {
         Expr::Identifier(name) => Some(name),
@@ -374,7 +396,9 @@ fn truth_value(column: &Expr, text: &mut Expr) {
         "f" | "false" => false,
         _ => return,
     };
-    if name.is_some_and(|name| name.value.starts_with("indis")) {
+    const OF_COLUMNS: [&str; 3] = ["attnotnull", "atthasdef", "attisdropped"];
+    let is_switch = |name: &str| name.starts_with("indis") || OF_COLUMNS.contains(&name);
+    if name.is_some_and(|name| is_switch(&name.value)) {
         value.value = Value::Boolean(is_true);
     }
 }
@@ -411,42 +435,12 @@ fn array_literal(expr: &mut Expr) {
 
 /// The items of PostgreSQL's text of an array of one dimension; `None` for any other text.
 pub(super) fn array_items(text: &str) -> Option<Vec<Option<String>>> {
-    let inner = text.trim().strip_prefix('{')?.strip_suffix('}')?;
-    let mut items = Vec::new();
-    let mut item = String::new();
-    let (mut in_quotes, mut was_quoted) = (false, false);
-    let mut characters = inner.chars();
-    loop {
-        let character = characters.next();
-        match character {
-            Some('\\') => item.extend(characters.next()),
-            Some('"') => {
-                in_quotes = !in_quotes;
-                was_quoted = true;
-            }
-            Some(character) if in_quotes => item.push(character),
-            Some('{' | '}') => return None,
-            None if in_quotes => return None,
-            Some(',') | None => {
-                let plain = item.trim();
-                let is_empty = plain.is_empty() && !was_quoted;
-                if is_empty && (character.is_some() || !items.is_empty()) {
-                    return None;
-                }
-                if !is_empty {
-                    let is_null = plain.eq_ignore_ascii_case("null") && !was_quoted;
-                    let text = if was_quoted { item.as_str() } else { plain };
-                    items.push((!is_null).then(|| text.to_owned()));
-                }
-                if character.is_none() {
-                    return Some(items);
-                }
-                item.clear();
-                was_quoted = false;
-            }
-            Some(character) => item.push(character),
-        }
-    }
+    let item = |item| match item {
+        ArrayItem::Null => Some(None),
+        ArrayItem::Value(text) => Some(Some(text)),
+        ArrayItem::Array(_) => None,
+    };
+    split_array(text)?.into_iter().map(item).collect()
 }
 
 #[cfg(test)]

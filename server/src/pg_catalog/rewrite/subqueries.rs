@@ -65,7 +65,9 @@ fn array_of(query: &Query) -> Option<Expr> {
     if is_reduced(query) {
         return parsed(NO_TEXTS);
     }
-    let select = single_select(query)?;
+    let Some(select) = single_select(query) else {
+        return gathered(query);
+    };
     let item = single_item(select)?;
     if let Some((array, element, body)) = unnested(select, item) {
         return parsed_with_lambdas(&format!(
@@ -73,9 +75,7 @@ fn array_of(query: &Query) -> Option<Expr> {
         ));
     }
     if query.limit_clause.is_some() || query.fetch.is_some() {
-        return parsed(&format!(
-            "coalesce((SELECT array_agg(array_rows.x) FROM ({query}) AS array_rows(x)), make_array())"
-        ));
+        return gathered(query);
     }
     let distinct = if select.distinct.is_some() {
         "DISTINCT "
@@ -87,6 +87,13 @@ fn array_of(query: &Query) -> Option<Expr> {
     let rows = aggregated(query, aggregate);
     // Of no rows there is an empty array.
     parsed(&format!("coalesce(({rows}), make_array())"))
+}
+
+/// The rows of any query of one column.
+fn gathered(query: &Query) -> Option<Expr> {
+    parsed(&format!(
+        "coalesce((SELECT array_agg(array_rows.x) FROM ({query}) AS array_rows(x)), make_array())"
+    ))
 }
 
 fn single_select(query: &Query) -> Option<&Select> {

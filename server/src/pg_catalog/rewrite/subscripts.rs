@@ -1,10 +1,12 @@
 //! `generate_subscripts(array, dimension)`: the numbers by which an array's elements are found.
 //!
 //! In: a call, as an expression or in FROM; out: a series up to the array's length, as rows. Arrays have one dimension:
-//! any other gives no rows. The dimension is kept, since it may be a parameter, whose type it tells.
+//! any other gives no rows. The dimension is kept, since it may be a parameter, whose type it tells. Elements of vectors,
+//! which count from 0, get the numbers of an array's.
 
 use datafusion::sql::sqlparser::ast::{
-    Expr, FunctionArg, FunctionArgExpr, Ident, ObjectName, TableAlias, TableFactor,
+    AccessExpr, Expr, FunctionArg, FunctionArgExpr, Ident, ObjectName, Subscript, TableAlias,
+    TableFactor,
 };
 
 use super::parsed;
@@ -84,12 +86,26 @@ fn numbers(arguments: &[FunctionArg]) -> Option<String> {
     Some(format!("generate_series({first}, {last})"))
 }
 
+/// `indkey[0]`: the first element of a vector is what an array has at 1.
+pub(super) fn element(root: &Expr, chain: &mut [AccessExpr]) {
+    if let [AccessExpr::Subscript(Subscript::Index { index }), ..] = chain
+        && is_vector_column(root)
+        && let Some(next) = parsed(&format!("({index}) + 1"))
+    {
+        *index = next;
+    }
+}
+
 /// Whether an argument is a column of `pg_index` that is a vector.
 fn is_vector(argument: &FunctionArg) -> bool {
+    match argument {
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => is_vector_column(expr),
+        _ => false,
+    }
+}
+
+fn is_vector_column(expr: &Expr) -> bool {
     const VECTORS: [&str; 4] = ["indkey", "indclass", "indoption", "indcollation"];
-    let FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) = argument else {
-        return false;
-    };
     let column = match expr {
         Expr::Identifier(name) => Some(name),
         Expr::CompoundIdentifier(names) => names.last(),
@@ -116,6 +132,14 @@ mod tests {
         );
         let text = rewritten("SELECT generate_subscripts(a, $1::INTEGER) FROM t");
         assert!(text.contains("$1::INTEGER"), "{text}");
+    }
+
+    #[test]
+    fn vectors_count_from_zero() {
+        assert_eq!(
+            rewritten("SELECT i.indkey[s.n], indkey[0], tags[1] FROM i, s"),
+            "SELECT i.indkey[(s.n) + 1], indkey[(0) + 1], tags[1] FROM i, s"
+        );
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Spellings: qualified functions, operators, types and collations, and conversions of object numbers.
 //!
 //! In and out: a syntax tree. `pg_catalog.f(x)` is `f(x)`; `OPERATOR(pg_catalog.~)` is `~`;
-//! `x::pg_catalog.text` is `x::text`; `'t'::regclass` looks a name up, `oid::regclass` shows one.
+//! `x::pg_catalog.text` is `x::text`; `'t'::regclass` looks a name up, `oid::regclass` shows one; `$$t$$` is `'t'`.
 
 use std::ops::ControlFlow;
 
@@ -11,7 +11,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 
 use super::postgres::array_items;
-use super::{PG_CATALOG, parsed};
+use super::{PG_CATALOG, parsed, parsed_with_lambdas};
 
 /// Rewrites the spellings.
 pub(super) fn rewrite(statement: &mut Statement) {
@@ -42,6 +42,7 @@ impl VisitorMut for Spelling {
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
         match expr {
             Expr::Function(function) => strip_schema(&mut function.name),
+            Expr::Value(value) => plain_text(&mut value.value),
             Expr::Identifier(name)
                 if name.quote_style.is_none()
                     && name.value.eq_ignore_ascii_case("current_schema") =>
@@ -80,6 +81,13 @@ impl VisitorMut for Spelling {
 fn replace(expr: &mut Expr, text: &str) {
     if let Some(replacement) = parsed(text) {
         *expr = replacement;
+    }
+}
+
+/// A text in dollars is one in quotes.
+fn plain_text(value: &mut Value) {
+    if let Value::DollarQuotedString(text) = value {
+        *value = Value::SingleQuotedString(std::mem::take(&mut text.value));
     }
 }
 
@@ -234,8 +242,30 @@ fn array_literal(expr: &mut Expr) {
     replace(expr, &format!("ARRAY[{}]", items.join(", ")));
 }
 
+/// `numbers::regtype[]` is the names of the objects.
+fn named_elements(expr: &Expr) -> Option<Expr> {
+    let Expr::Cast {
+        expr: numbers,
+        data_type: DataType::Array(ArrayElemTypeDef::SquareBracket(element, _)),
+        ..
+    } = expr
+    else {
+        return None;
+    };
+    match catalog_type(element)? {
+        CatalogType::Registered(stem) if !is_written(numbers) => parsed_with_lambdas(&format!(
+            "array_transform({numbers}, element -> {stem}out(element))"
+        )),
+        _ => None,
+    }
+}
+
 /// Casts to and from the types of the catalogs.
 fn cast(expr: &mut Expr) {
+    if let Some(names) = named_elements(expr) {
+        *expr = names;
+        return;
+    }
     if let Some((stem, inner)) = registered(expr) {
         let direction = if is_written(inner) { "in" } else { "out" };
         let text = format!("{stem}{direction}({inner})");
@@ -257,9 +287,13 @@ fn cast(expr: &mut Expr) {
     };
     let to_text = matches!(data_type, DataType::Text | DataType::Varchar(_));
     match (to_text, is_written(innermost)) {
-        // 't'::regclass::text is the name as the server writes it.
+        // 't'::regclass::text is the name as the server writes it: a text, not a name that has a number.
         (true, true) => {
-            let text = format!("{stem}out({stem}in({innermost}))");
+            let text = format!("({stem}out({stem}in({innermost})) || '')");
+            replace(expr, &text);
+        }
+        (true, false) => {
+            let text = format!("({stem}out({innermost}) || '')");
             replace(expr, &text);
         }
         // A number stays one; a text, as that of a call, is looked up.
@@ -268,7 +302,5 @@ fn cast(expr: &mut Expr) {
                 **inner = number;
             }
         }
-        // Shown, when the inner cast is visited.
-        (true, false) => {}
     }
 }

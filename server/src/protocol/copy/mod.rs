@@ -16,7 +16,7 @@ use bytes::Bytes;
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::error::DataFusionError;
-use pgwire::messages::copy::{CopyData, CopyDone, CopyInResponse, CopyOutResponse};
+use pgwire::messages::copy::{CopyDone, CopyInResponse, CopyOutResponse};
 use pgwire::messages::{PgWireBackendMessage, PgWireFrontendMessage};
 use tokio::sync::mpsc::Sender;
 
@@ -24,7 +24,7 @@ use super::connection::{Connection, Interruption};
 use super::extended::time_zone;
 use super::running::{Event, Running};
 use super::socket::{Stream, Unreadable};
-use super::types::{TimeZone, wire_columns, wire_columns_as};
+use super::types::{TextForms, wire_columns, wire_columns_as};
 use crate::sqlstate::Failure;
 use decoder::RowDecoder;
 use write::CopyWriter;
@@ -221,12 +221,10 @@ impl<S: Stream> Connection<S> {
         self.socket
             .feed(PgWireBackendMessage::CopyOutResponse(response))
             .await?;
-        let zone = TimeZone::of(&time_zone(&self.session));
-        let mut writer = CopyWriter::new(options, columns, zone);
-        if let Some(header) = writer.header() {
-            self.feed_copy(header).await?;
-        }
-        let mut n_rows = 0_u64;
+        let forms = TextForms::of(&self.session);
+        let mut writer = CopyWriter::new(options, columns, forms);
+        writer.put_header(self.socket.outgoing());
+        let mut n_rows = 0;
         loop {
             match self.next_event(running).await? {
                 Event::Batch(batch) => {
@@ -234,28 +232,20 @@ impl<S: Stream> Connection<S> {
                     let encoder = encoder
                         .map_err(|error| Failure::error("0A000", error.strip_backtrace()))?;
                     for row in 0..encoder.n_rows() {
-                        let data = writer.row(&encoder, row);
-                        self.feed_copy(data).await?;
-                        n_rows += 1;
+                        writer.put_row(&encoder, row, self.socket.outgoing());
+                        self.socket.relieve().await?;
                     }
+                    n_rows += encoder.n_rows();
                 }
                 Event::Done(_) => break,
                 event => return Err(event.failure(text, start).into()),
             }
         }
-        if let Some(trailer) = writer.trailer() {
-            self.feed_copy(trailer).await?;
-        }
+        writer.put_trailer(self.socket.outgoing());
         self.socket
             .feed(PgWireBackendMessage::CopyDone(CopyDone::new()))
             .await?;
         Ok(format!("COPY {n_rows}"))
-    }
-
-    async fn feed_copy(&mut self, data: Bytes) -> std::io::Result<()> {
-        self.socket
-            .feed(PgWireBackendMessage::CopyData(CopyData::new(data)))
-            .await
     }
 }
 

@@ -13,12 +13,12 @@ use pgwire::messages::extendedquery::PortalSuspended;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::{Cursor, Fetched, Portal, PortalState, Prepared, nested_of, time_zone};
+use super::{Cursor, Fetched, Portal, PortalState, Prepared, nested_of};
 use crate::protocol::connection::{Connection, Interruption};
 use crate::protocol::own::Sending;
 use crate::protocol::running::{Event, Work};
 use crate::protocol::socket::Stream;
-use crate::protocol::types::{RowEncoder, TimeZone, WireColumn, are_described, wire_columns_as};
+use crate::protocol::types::{RowEncoder, TextForms, WireColumn, are_described, wire_columns_as};
 use crate::sqlstate::Failure;
 
 impl<S: Stream> Connection<S> {
@@ -47,7 +47,7 @@ impl<S: Stream> Connection<S> {
         };
         self.check_transaction(prepared.ends_transaction)?;
         self.session.backend().begin(&prepared.text);
-        let (text, start) = (prepared.text.as_str(), prepared.start);
+        let (text, start) = (&*prepared.text, prepared.start);
         let mut cursor = match std::mem::replace(&mut portal.state, PortalState::Finished) {
             PortalState::Open(cursor) => cursor,
             PortalState::Finished if prepared.columns.is_some() => {
@@ -111,7 +111,7 @@ impl<S: Stream> Connection<S> {
             cancel: CancellationToken::new(),
             notices: notices_in,
         };
-        let mut watch = self.session.watch(plan.text());
+        let mut watch = self.session.watch(&prepared.text);
         let rows = match self.session.execute_point(plan, parameters, &control) {
             None => {
                 watch.ignore();
@@ -131,13 +131,13 @@ impl<S: Stream> Connection<S> {
         while let Ok(notice) = notices.try_recv() {
             self.pass_on(notice).await?;
         }
-        let zone = TimeZone::of(&time_zone(&self.session));
-        let encoder = RowEncoder::try_new(&rows, columns, formats, zone)
+        let forms = TextForms::of(&self.session);
+        let encoder = RowEncoder::try_new(&rows, columns, formats, forms)
             .map_err(|error| Failure::error("0A000", error.strip_backtrace()))?;
         for row in 0..encoder.n_rows() {
-            let message = PgWireBackendMessage::DataRow(encoder.row(row));
-            self.socket.feed(message).await?;
+            self.socket.put_row(&encoder, row);
         }
+        self.socket.relieve().await?;
         self.complete(format!("SELECT {}", encoder.n_rows()))
             .await?;
         Ok(true)
@@ -153,20 +153,18 @@ impl<S: Stream> Connection<S> {
     ) -> Result<Fetched, Interruption> {
         let mut n_sent = 0;
         loop {
-            while let Some((encoder, row)) = &mut cursor.batch {
-                if *row == encoder.n_rows() {
+            if let Some((encoder, row)) = &mut cursor.batch {
+                let wanted = limit.map_or(usize::MAX, |limit| limit - n_sent);
+                let end = encoder.n_rows().min(row.saturating_add(wanted));
+                n_sent += end - *row;
+                while *row < end && !cursor.passes_over {
+                    self.socket.put_row(encoder, *row);
+                    *row += 1;
+                    self.socket.relieve().await?;
+                }
+                *row = end;
+                if end == encoder.n_rows() {
                     cursor.batch = None;
-                    break;
-                }
-                if limit == Some(n_sent) {
-                    return Ok(Fetched::Limit);
-                }
-                let at = *row;
-                *row += 1;
-                n_sent += 1;
-                if !cursor.passes_over {
-                    let message = PgWireBackendMessage::DataRow(encoder.row(at));
-                    self.socket.feed(message).await?;
                 }
             }
             if limit == Some(n_sent) {

@@ -6,7 +6,6 @@
 use auspex_planner::{Error, KeptRows};
 use auspex_sql::FetchCount;
 use datafusion::arrow::array::RecordBatch;
-use pgwire::messages::PgWireBackendMessage;
 
 use super::{Cursor, RowEncoder};
 use crate::protocol::connection::{Connection, Interruption};
@@ -170,13 +169,9 @@ impl<S: Stream> Connection<S> {
                 let batch = &kept.batches[place];
                 open = Some((place, cursor.encoder(batch)?));
             }
-            let message = open
-                .as_ref()
-                .map(|(_, encoder)| encoder.row(row - starts[place]));
-            if let Some(message) = message {
-                self.socket
-                    .feed(PgWireBackendMessage::DataRow(message))
-                    .await?;
+            if let Some((_, encoder)) = &open {
+                self.socket.put_row(encoder, row - starts[place]);
+                self.socket.relieve().await?;
             }
         }
         Ok(())

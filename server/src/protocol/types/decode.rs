@@ -3,7 +3,10 @@
 //! In: the bytes of one parameter, the type that was described and its format; out: a value of the
 //! type that the planner prepared for. Bytes that do not fit are errors, never panics.
 
-use auspex_planner::uuid_text;
+use std::sync::Arc;
+
+use auspex_planner::{ArrayItem, split_array, uuid_text};
+use datafusion::arrow::array::{Array as _, AsArray as _};
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::ScalarValue;
 use pgwire::api::Type;
@@ -11,10 +14,13 @@ use pgwire::api::results::FieldFormat;
 
 use super::moments::{EPOCH_DAYS, EPOCH_MICROS, parse_interval};
 use super::numeric::numeric_text;
-use super::wire_type::{arrow_type, element_type};
+use super::wire_type::{arrow_type, element_type, n_dimensions};
 
 /// PostgreSQL's words about a zero in a text.
 pub(crate) const ZERO_IN_TEXT: &str = "invalid byte sequence for encoding \"UTF8\": 0x00";
+
+/// The most dimensions that an array has.
+const MAX_DIMENSIONS: i32 = 6;
 
 /// A parameter that cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +40,11 @@ pub(crate) enum ParameterError {
     /// The type has no binary form here.
     #[error("binary parameters of type {pg_type} are not supported")]
     Unsupported { pg_type: String },
+    /// An array of more dimensions, or of fewer, than the statement was planned for.
+    #[error(
+        "an array of {found} dimensions cannot be used where the statement has one of {needed}"
+    )]
+    Dimensions { found: usize, needed: usize },
     /// The value does not fit the type that the statement needs.
     #[error("parameter of type {pg_type} cannot be used as {needed}")]
     Mismatch { pg_type: String, needed: DataType },
@@ -46,7 +57,7 @@ impl ParameterError {
             ParameterError::Text { .. } => "22P02",
             ParameterError::Binary { .. } => "22P03",
             ParameterError::Encoding { .. } | ParameterError::Zero => "22021",
-            ParameterError::Unsupported { .. } => "0A000",
+            ParameterError::Unsupported { .. } | ParameterError::Dimensions { .. } => "0A000",
             ParameterError::Mismatch { .. } => "42804",
         }
     }
@@ -71,8 +82,20 @@ pub(crate) fn decode_parameter(
         FieldFormat::Text => from_text(utf8(bytes, pg_type)?, pg_type, zone)?,
         FieldFormat::Binary => from_binary(bytes, pg_type)?,
     };
-    if value.data_type() == *needed {
+    let found = value.data_type();
+    if found == *needed {
         return Ok(value);
+    }
+    let (found, needed_depth) = (n_dimensions(&found), n_dimensions(needed));
+    if found > 0 && needed_depth > 0 && found != needed_depth {
+        if is_empty(&value) {
+            let empty = ScalarValue::new_list(&[], &element_of(needed), true);
+            return Ok(ScalarValue::List(empty));
+        }
+        return Err(ParameterError::Dimensions {
+            found,
+            needed: needed_depth,
+        });
     }
     value.cast_to(needed).map_err(|_| match &value {
         ScalarValue::Utf8(Some(text)) => ParameterError::Text {
@@ -118,15 +141,7 @@ fn from_text(text: &str, pg_type: &Type, zone: &str) -> Result<ScalarValue, Para
         text: text.to_owned(),
     };
     if let Some(element) = element_type(pg_type) {
-        let items = split_array(text)
-            .ok_or_else(wrong)?
-            .into_iter()
-            .map(|item| {
-                item.map(|item| from_text(&item, &element, zone))
-                    .transpose()
-            })
-            .collect::<Result<Vec<_>, _>>()?;
-        return list(items, &element).ok_or_else(wrong);
+        return array_from_text(text, pg_type, &element, zone);
     }
     let plain = ScalarValue::Utf8(Some(text.to_owned()));
     if *pg_type == Type::INTERVAL
@@ -148,7 +163,11 @@ fn from_text(text: &str, pg_type: &Type, zone: &str) -> Result<ScalarValue, Para
         // Its scale is that of what needs it.
         (&Type::NUMERIC, _) | (_, Some(DataType::Utf8) | None) => Ok(plain),
         (_, Some(data_type)) => {
-            let trimmed = ScalarValue::Utf8(Some(text.trim().to_owned()));
+            let trimmed = match *pg_type {
+                Type::DATE => day_of(text.trim()),
+                _ => text.trim(),
+            };
+            let trimmed = ScalarValue::Utf8(Some(trimmed.to_owned()));
             let value = trimmed.cast_to(&data_type).map_err(|_| wrong())?;
             if value.is_null() {
                 Err(wrong())
@@ -156,6 +175,20 @@ fn from_text(text: &str, pg_type: &Type, zone: &str) -> Result<ScalarValue, Para
                 Ok(value)
             }
         }
+    }
+}
+
+/// The day of a date that a driver wrote with a time or an offset behind it: `2026-01-02 +00`.
+fn day_of(text: &str) -> &str {
+    match text.split_once([' ', 'T']) {
+        Some((day, rest))
+            if day.contains('-')
+                && rest
+                    .starts_with(|first: char| first.is_ascii_digit() || "+-".contains(first)) =>
+        {
+            day
+        }
+        _ => text,
     }
 }
 
@@ -172,52 +205,70 @@ fn bytea(text: &str) -> Option<Vec<u8>> {
     digits.chunks(2).map(pair).collect()
 }
 
-/// The elements of an array's text; `None` stands for NULL. Arrays have one dimension.
-fn split_array(text: &str) -> Option<Vec<Option<String>>> {
-    let inner = text.trim().strip_prefix('{')?.strip_suffix('}')?;
-    let mut items = Vec::new();
-    if inner.trim().is_empty() {
-        return Some(items);
-    }
-    let mut chars = inner.chars().peekable();
-    loop {
-        while chars.next_if(|c| c.is_whitespace()).is_some() {}
-        let mut item = String::new();
-        let quoted = chars.next_if_eq(&'"').is_some();
-        loop {
-            match chars.peek().copied() {
-                Some('\\') => {
-                    chars.next();
-                    item.push(chars.next()?);
-                }
-                Some('"') if quoted => {
-                    chars.next();
-                    break;
-                }
-                Some('{' | '}' | '"') if !quoted => return None,
-                Some(',') | None if !quoted => break,
-                Some(c) => {
-                    chars.next();
-                    item.push(c);
-                }
-                None => return None,
-            }
-        }
-        if quoted {
-            while chars.next_if(|c| c.is_whitespace()).is_some() {}
-        }
-        let item = if quoted {
-            item
-        } else {
-            item.trim_end().to_owned()
+/// An array, or one of several dimensions as lists of lists.
+fn array_from_text(
+    text: &str,
+    pg_type: &Type,
+    element: &Type,
+    zone: &str,
+) -> Result<ScalarValue, ParameterError> {
+    let wrong = || ParameterError::Text {
+        pg_type: shown_name(pg_type),
+        text: text.to_owned(),
+    };
+    let items = split_array(text).ok_or_else(wrong)?;
+    let is_nested = items.iter().any(|item| matches!(item, ArrayItem::Array(_)));
+    if is_nested {
+        let part = |item| match item {
+            ArrayItem::Array(text) => array_from_text(&text, pg_type, element, zone),
+            ArrayItem::Null | ArrayItem::Value(_) => Err(wrong()),
         };
-        let is_null = !quoted && item.eq_ignore_ascii_case("null");
-        items.push((!is_null).then_some(item));
-        match chars.next() {
-            Some(',') => {}
-            Some(_) => return None,
-            None => return Some(items),
-        }
+        let parts: Vec<ScalarValue> = items.into_iter().map(part).collect::<Result<_, _>>()?;
+        let shapes: Vec<Vec<usize>> = parts.iter().map(shape).collect();
+        return match shapes.windows(2).all(|pair| pair[0] == pair[1]) {
+            true => Ok(list_of_lists(&parts)),
+            false => Err(wrong()),
+        };
+    }
+    let value = |item| match item {
+        ArrayItem::Value(text) => from_text(&text, element, zone).map(Some),
+        ArrayItem::Null | ArrayItem::Array(_) => Ok(None),
+    };
+    let items: Vec<Option<ScalarValue>> = items.into_iter().map(value).collect::<Result<_, _>>()?;
+    list(items, element).ok_or_else(wrong)
+}
+
+/// Lists of one type, of which there is one at least.
+fn list_of_lists(parts: &[ScalarValue]) -> ScalarValue {
+    let data_type = parts.first().map_or(DataType::Null, ScalarValue::data_type);
+    ScalarValue::List(ScalarValue::new_list(parts, &data_type, true))
+}
+
+/// The lengths of an array's dimensions.
+fn shape(array: &ScalarValue) -> Vec<usize> {
+    let mut shape = Vec::new();
+    let mut list = match array {
+        ScalarValue::List(list) => Some(Arc::clone(list)),
+        _ => None,
+    };
+    while let Some(found) = list {
+        let items = found.value(0);
+        shape.push(items.len());
+        let inner = items.as_list_opt::<i32>().filter(|inner| !inner.is_empty());
+        list = inner.map(|inner| Arc::new(inner.clone()));
+    }
+    shape
+}
+
+fn is_empty(array: &ScalarValue) -> bool {
+    shape(array).first() == Some(&0)
+}
+
+/// The elements of a list.
+fn element_of(list: &DataType) -> DataType {
+    match list {
+        DataType::List(item) | DataType::LargeList(item) => item.data_type().clone(),
+        _ => DataType::Null,
     }
 }
 
@@ -320,23 +371,25 @@ fn array_from_binary(
         rest = tail;
         Some(i32::from_be_bytes(fixed(head)?))
     };
-    let n_dimensions = word().ok_or_else(wrong)?;
+    let n = word().ok_or_else(wrong)?;
     let (_has_null, _element_oid) = (word().ok_or_else(wrong)?, word().ok_or_else(wrong)?);
-    let n_items = match n_dimensions {
-        0 => 0,
-        1 => {
-            let n_items = word().ok_or_else(wrong)?;
-            let _lower_bound = word().ok_or_else(wrong)?;
-            n_items
-        }
-        _ => {
-            return Err(ParameterError::Unsupported {
-                pg_type: shown_name(pg_type),
-            });
-        }
+    if !(0..=MAX_DIMENSIONS).contains(&n) {
+        return Err(wrong());
+    }
+    let mut lengths = Vec::new();
+    for _ in 0..n {
+        let length = word().and_then(|length| usize::try_from(length).ok());
+        let _lower_bound = word().ok_or_else(wrong)?;
+        lengths.push(length.ok_or_else(wrong)?);
+    }
+    let n_items = match lengths.is_empty() {
+        true => Some(0),
+        false => lengths
+            .iter()
+            .try_fold(1_usize, |n, length| n.checked_mul(*length)),
     };
     let mut items = Vec::new();
-    for _ in 0..n_items {
+    for _ in 0..n_items.ok_or_else(wrong)? {
         let (head, tail) = rest.split_at_checked(4).ok_or_else(wrong)?;
         let length = i32::from_be_bytes(fixed(head).ok_or_else(wrong)?);
         rest = tail;
@@ -348,7 +401,24 @@ fn array_from_binary(
         rest = tail;
         items.push(Some(from_binary(item, element)?));
     }
-    list(items, element).ok_or_else(wrong)
+    boxed(items, &lengths, element).ok_or_else(wrong)
+}
+
+/// The elements of an array with the lengths of its dimensions, as lists of lists.
+fn boxed(
+    items: Vec<Option<ScalarValue>>,
+    lengths: &[usize],
+    element: &Type,
+) -> Option<ScalarValue> {
+    let (Some((_, inner)), false) = (lengths.split_first(), items.is_empty()) else {
+        return list(items, element);
+    };
+    if inner.is_empty() {
+        return list(items, element);
+    }
+    let part = |part: &[Option<ScalarValue>]| boxed(part.to_vec(), inner, element);
+    let parts: Option<Vec<_>> = items.chunks(inner.iter().product()).map(part).collect();
+    Some(list_of_lists(&parts?))
 }
 
 #[cfg(test)]
@@ -382,6 +452,11 @@ mod tests {
             text(Type::DATE, "1970-01-02").unwrap(),
             ScalarValue::Date32(Some(1))
         );
+        // As pgjdbc writes java.sql.Date.
+        assert_eq!(
+            text(Type::DATE, "1970-01-02 +01").unwrap(),
+            ScalarValue::Date32(Some(1))
+        );
         assert_eq!(text(Type::TEXT, " a ").unwrap(), ScalarValue::from(" a "));
         let utc = Some("UTC".into());
         assert_eq!(
@@ -409,16 +484,39 @@ mod tests {
 
     #[test]
     fn arrays_are_read_with_quotes_and_nulls() {
-        assert_eq!(
-            split_array(r#"{a, "b c" ,"d\"e",NULL,"NULL",""}"#).unwrap(),
-            ["a", "b c", "d\"e", "\0", "NULL", ""]
-                .map(|item| (item != "\0").then(|| item.to_owned()))
-        );
-        assert_eq!(split_array("{}").unwrap(), Vec::<Option<String>>::new());
         let ScalarValue::List(list) = text(Type::INT8_ARRAY, "{1,NULL,3}").unwrap() else {
             panic!("not a list");
         };
         assert_eq!(list.values().len(), 3);
+    }
+
+    #[test]
+    fn arrays_of_several_dimensions_are_lists_of_lists() {
+        let inner = DataType::new_list(DataType::Int32, true);
+        let needed = DataType::new_list(inner, true);
+        let read = |bytes: &[u8], format, needed: &DataType| {
+            decode_parameter(Some(bytes), &Type::INT4_ARRAY, format, needed, "UTC")
+        };
+        let of_text = read(b"{{1,2},{3,NULL}}", FieldFormat::Text, &needed).unwrap();
+        assert_eq!(of_text.to_string(), "[[1, 2], [3, ]]");
+        let words = [2, 1, 23, 2, 1, 2, 1, 4, 1, 4, 2, 4, 3, -1_i32];
+        let binary: Vec<u8> = words.iter().flat_map(|word| word.to_be_bytes()).collect();
+        assert_eq!(
+            read(&binary, FieldFormat::Binary, &needed).unwrap(),
+            of_text
+        );
+        let empty = read(b"{}", FieldFormat::Text, &needed).unwrap();
+        assert_eq!(empty.data_type(), needed);
+        let flat = DataType::new_list(DataType::Int32, true);
+        for (text, needed, sqlstate) in [
+            ("{{1,2},{3}}", &needed, "22P02"),
+            ("{{1,2},3}", &needed, "22P02"),
+            ("{{1,2}}", &flat, "0A000"),
+            ("{1,2}", &needed, "0A000"),
+        ] {
+            let error = read(text.as_bytes(), FieldFormat::Text, needed).unwrap_err();
+            assert_eq!(error.sqlstate(), sqlstate, "{text}");
+        }
     }
 
     #[test]

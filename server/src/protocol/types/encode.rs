@@ -20,14 +20,15 @@ use datafusion::arrow::datatypes::{DataType, Field};
 use datafusion::error::{DataFusionError, Result};
 use pgwire::api::Type;
 use pgwire::api::results::FieldFormat;
-use pgwire::messages::data::DataRow;
 
+use super::arrays::{is_vector, list_writer, vector_writer};
 use super::json::json_writer;
 use super::moments::moment_writer;
 use super::numeric::put_numeric;
 use super::record::record_writer;
 use super::text::{TimeZone, write_f32, write_f64};
-use super::wire_type::{WireColumn, element_type, field_type};
+use super::text_forms::{IntervalForm, TextForms};
+use super::wire_type::{WireColumn, element_type, field_type, has_own_digits};
 
 /// Writes one value of a column; never called for NULL.
 pub(super) type CellWriter = Box<dyn Fn(usize, &mut BytesMut) + Send>;
@@ -39,6 +40,7 @@ pub(super) type Getter<T> = Box<dyn Fn(usize) -> T + Send>;
 pub(super) struct Style {
     pub(super) format: FieldFormat,
     pub(super) zone: TimeZone,
+    pub(super) intervals: IntervalForm,
     /// Stands between the date and the time of a timestamp.
     pub(super) separator: char,
 }
@@ -55,7 +57,7 @@ impl RowEncoder {
         batch: &RecordBatch,
         columns: &[WireColumn],
         formats: &[FieldFormat],
-        zone: TimeZone,
+        forms: TextForms,
     ) -> Result<RowEncoder> {
         let columns = batch
             .columns()
@@ -65,7 +67,8 @@ impl RowEncoder {
             .map(|((array, column), format)| {
                 let style = Style {
                     format: *format,
-                    zone,
+                    zone: forms.zone,
+                    intervals: forms.intervals,
                     separator: ' ',
                 };
                 ColumnWriter::try_new(array, &column.pg_type, style)
@@ -92,20 +95,25 @@ impl RowEncoder {
         self.columns[column].write(row, out);
     }
 
-    /// Writes the values of one row with their lengths.
+    /// Writes the number of values of one row, and each with its length.
     pub(crate) fn put_row(&self, row: usize, out: &mut BytesMut) {
+        // Lossless: a schema of more columns than the protocol can count is refused before.
+        out.put_i16(self.columns.len() as i16);
         for column in &self.columns {
             column.put(row, out);
         }
     }
+}
 
-    /// The message of one row.
-    pub(crate) fn row(&self, row: usize) -> DataRow {
-        let mut data = BytesMut::with_capacity(self.columns.len() * 12);
-        self.put_row(row, &mut data);
-        // Lossless: a schema of more columns than the protocol can count is refused before.
-        DataRow::new(data, self.columns.len() as i16)
-    }
+/// Puts a message behind others: its kind, its length, and what `write` writes.
+pub(crate) fn put_message(kind: u8, out: &mut BytesMut, write: impl FnOnce(&mut BytesMut)) {
+    out.put_u8(kind);
+    let start = out.len();
+    out.put_i32(0);
+    write(out);
+    // Lossless: values of a row that has 2 GB do not fit into one batch.
+    let length = (out.len() - start) as i32;
+    out[start..start + 4].copy_from_slice(&length.to_be_bytes());
 }
 
 /// The text of each value, as a client that asks for text gets it.
@@ -113,6 +121,7 @@ pub(crate) fn wire_texts(array: &ArrayRef, field: &Field, zone: TimeZone) -> Res
     let style = Style {
         format: FieldFormat::Text,
         zone,
+        intervals: IntervalForm::Postgres,
         separator: ' ',
     };
     let column = ColumnWriter::try_new(array, &field_type(field), style)?;
@@ -282,7 +291,9 @@ fn integers(array: &ArrayRef) -> Option<Getter<i64>> {
 /// The described type holds every value of the Arrow type, so that the casts lose nothing.
 fn integer_writer(get: Getter<i64>, pg_type: &Type, text: bool) -> CellWriter {
     match *pg_type {
-        _ if text => Box::new(move |row, out| ignore(write!(out, "{}", get(row)))),
+        _ if text => Box::new(move |row, out| {
+            out.put_slice(itoa::Buffer::new().format(get(row)).as_bytes());
+        }),
         Type::INT2 => Box::new(move |row, out| out.put_i16(get(row) as i16)),
         Type::INT8 => Box::new(move |row, out| out.put_i64(get(row))),
         _ => Box::new(move |row, out| out.put_i32(get(row) as i32)),
@@ -321,10 +332,14 @@ fn singles(array: &ArrayRef) -> Option<Getter<f32>> {
 }
 
 fn decimals(array: &ArrayRef) -> Option<Getter<String>> {
+    let is_open = has_own_digits(array.data_type());
     macro_rules! decimal {
         ($array:ty) => {{
             let values = array.as_any().downcast_ref::<$array>()?.clone();
-            Some(Box::new(move |row| values.value_as_string(row)))
+            Some(match is_open {
+                true => Box::new(move |row| without_zeros(values.value_as_string(row))),
+                false => Box::new(move |row| values.value_as_string(row)),
+            })
         }};
     }
     match array.data_type() {
@@ -335,6 +350,15 @@ fn decimals(array: &ArrayRef) -> Option<Getter<String>> {
         DataType::Decimal256(..) => decimal!(Decimal256Array),
         _ => None,
     }
+}
+
+/// The digits of a number that has no scale of its own.
+fn without_zeros(mut digits: String) -> String {
+    if digits.contains('.') {
+        let kept = digits.trim_end_matches('0').trim_end_matches('.').len();
+        digits.truncate(kept);
+    }
+    digits
 }
 
 fn string_writer(array: &ArrayRef) -> Option<CellWriter> {
@@ -404,125 +428,6 @@ fn put_hex(bytes: &[u8], out: &mut BytesMut) {
     bytes
         .iter()
         .for_each(|byte| ignore(write!(out, "{byte:02x}")));
-}
-
-/// The elements of each row of a list: their values, and where a row's begin and end.
-pub(super) type ListParts = (ArrayRef, Getter<(usize, usize)>);
-
-/// Takes a list apart; `None` when the array is no list.
-pub(super) fn list_parts(array: &ArrayRef) -> Option<ListParts> {
-    match array.data_type() {
-        DataType::List(_) => {
-            let list = array.as_list_opt::<i32>()?.clone();
-            let values = list.values().clone();
-            let offsets = list.offsets().clone();
-            Some((
-                values,
-                Box::new(move |row| (offsets[row] as usize, offsets[row + 1] as usize)),
-            ))
-        }
-        DataType::LargeList(_) => {
-            let list = array.as_list_opt::<i64>()?.clone();
-            let values = list.values().clone();
-            let offsets = list.offsets().clone();
-            Some((
-                values,
-                Box::new(move |row| (offsets[row] as usize, offsets[row + 1] as usize)),
-            ))
-        }
-        DataType::FixedSizeList(_, size) => {
-            let list = array.as_fixed_size_list_opt()?;
-            let size = usize::try_from(*size).ok()?;
-            Some((
-                list.values().clone(),
-                Box::new(move |row| (row * size, (row + 1) * size)),
-            ))
-        }
-        _ => None,
-    }
-}
-
-fn is_vector(pg_type: &Type) -> bool {
-    [Type::OID_VECTOR, Type::INT2_VECTOR].contains(pg_type)
-}
-
-/// The text of a vector of numbers: `1 2 3`.
-fn vector_writer(array: &ArrayRef, element: &Type, style: Style) -> Result<CellWriter> {
-    let (values, range) = list_parts(array)
-        .ok_or_else(|| DataFusionError::Internal("a vector is a list".to_owned()))?;
-    let items = ColumnWriter::try_new(&values, element, style)?;
-    Ok(Box::new(move |row, out| {
-        let (start, end) = range(row);
-        for item in start..end {
-            if item > start {
-                out.put_u8(b' ');
-            }
-            items.write(item, out);
-        }
-    }))
-}
-
-/// Writes lists; `first` is the number of an array's first element, 1 but for vectors.
-fn list_writer(array: &ArrayRef, element: &Type, style: Style, first: i32) -> Result<CellWriter> {
-    let (values, range) = list_parts(array).ok_or_else(|| {
-        DataFusionError::NotImplemented(format!(
-            "values of type {} cannot be sent as an array",
-            array.data_type()
-        ))
-    })?;
-    let items = ColumnWriter::try_new(&values, element, style)?;
-    let oid = element.oid();
-    Ok(if style.format == FieldFormat::Text {
-        Box::new(move |row, out| {
-            let (start, end) = range(row);
-            out.put_u8(b'{');
-            for item in start..end {
-                if item > start {
-                    out.put_u8(b',');
-                }
-                put_element(&items, item, out);
-            }
-            out.put_u8(b'}');
-        })
-    } else {
-        Box::new(move |row, out| {
-            let (start, end) = range(row);
-            out.put_i32(i32::from(end > start));
-            out.put_i32(i32::from((start..end).any(|item| items.is_null(item))));
-            out.put_u32(oid);
-            if end > start {
-                out.put_i32((end - start) as i32);
-                out.put_i32(first);
-            }
-            (start..end).for_each(|item| items.put(item, out));
-        })
-    })
-}
-
-/// An array's element in text form, quoted where it would be misread.
-fn put_element(items: &ColumnWriter, item: usize, out: &mut BytesMut) {
-    if items.is_null(item) {
-        return out.put_slice(b"NULL");
-    }
-    let start = out.len();
-    items.write(item, out);
-    let written = &out[start..];
-    let special = |byte: &u8| b"{},\"\\ \t\n\r\x0b\x0c".contains(byte);
-    let plain = !written.is_empty()
-        && !written.eq_ignore_ascii_case(b"NULL")
-        && !written.iter().any(special);
-    if plain {
-        return;
-    }
-    let written = out.split_off(start);
-    out.put_u8(b'"');
-    for byte in written {
-        if byte == b'"' || byte == b'\\' {
-            out.put_u8(b'\\');
-        }
-        out.put_u8(byte);
-    }
-    out.put_u8(b'"');
 }
 
 /// The wire type of a nested field, for json.

@@ -3,7 +3,7 @@
 //! In: a nested array; out: one json value a row, in the forms of PostgreSQL's `to_json`: numbers and
 //! booleans plain, everything else a string in its text form. Never pretty-prints.
 
-use auspex_planner::JsonKind;
+use auspex_planner::{JsonKind, marked_element};
 use bytes::{BufMut, BytesMut};
 use datafusion::arrow::array::{Array, ArrayRef, AsArray};
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
@@ -12,8 +12,10 @@ use datafusion::error::Result;
 use pgwire::api::Type;
 use pgwire::api::results::FieldFormat;
 
-use super::encode::{CellWriter, ColumnWriter, Style, list_parts, nested_type, unpacked};
+use super::arrays::list_parts;
+use super::encode::{CellWriter, ColumnWriter, Style, nested_type, unpacked};
 use super::text::TimeZone;
+use super::text_forms::IntervalForm;
 
 /// A writer of one json value a row.
 pub(super) fn json_writer(array: &ArrayRef, style: Style) -> Result<CellWriter> {
@@ -30,6 +32,7 @@ pub(crate) fn json_texts(array: &ArrayRef, field: &Field) -> Result<Vec<String>>
     let style = Style {
         format: FieldFormat::Text,
         zone: TimeZone::of("UTC"),
+        intervals: IntervalForm::Postgres,
         separator: 'T',
     };
     let write = field_writer(array, field, style)?;
@@ -41,8 +44,12 @@ pub(crate) fn json_texts(array: &ArrayRef, field: &Field) -> Result<Vec<String>>
     Ok((0..array.len()).map(text).collect())
 }
 
-/// A writer of the values of a field; what is json already stays as it is.
+/// A writer of the values of a field; what is json already, or an array of it, stays as it is.
 fn field_writer(array: &ArrayRef, field: &Field, style: Style) -> Result<CellWriter> {
+    let holds_json = marked_element(field).is_some_and(|item| JsonKind::of(&item).is_some());
+    if holds_json {
+        return json_array_writer(array, field, style);
+    }
     if JsonKind::of(field).is_none() {
         return nullable_writer(array, style);
     }
@@ -50,6 +57,33 @@ fn field_writer(array: &ArrayRef, field: &Field, style: Style) -> Result<CellWri
     Ok(Box::new(move |row, out| match column.is_null(row) {
         true => out.put_slice(b"null"),
         false => column.write(row, out),
+    }))
+}
+
+/// A writer of arrays of json.
+fn json_array_writer(array: &ArrayRef, field: &Field, style: Style) -> Result<CellWriter> {
+    let array = unpacked(array)?;
+    let Some((values, range)) = list_parts(&array) else {
+        return nullable_writer(&array, style);
+    };
+    let item = Field::new("", values.data_type().clone(), true);
+    let item = field_writer(
+        &values,
+        &item.with_metadata(field.metadata().clone()),
+        style,
+    )?;
+    let nulls = array.logical_nulls();
+    Ok(Box::new(move |row, out| {
+        if nulls.as_ref().is_some_and(|nulls| nulls.is_null(row)) {
+            return out.put_slice(b"null");
+        }
+        let (start, end) = range(row);
+        out.put_u8(b'[');
+        for idx in start..end {
+            put_comma(idx > start, out);
+            item(idx, out);
+        }
+        out.put_u8(b']');
     }))
 }
 

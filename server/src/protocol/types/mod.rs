@@ -1,10 +1,11 @@
 //! How Arrow's values travel: PostgreSQL's types, their text and binary forms, both ways.
 //!
 //! In: record batches and parameter bytes; out: data rows and scalar values. Code map: `wire_type`
-//! chooses the type of a column; `encode` writes rows; `text`, `numeric`, `moments`, `json` and `record` are the
+//! chooses the type of a column; `encode` writes rows; `text`, `numeric`, `moments`, `arrays`, `json` and `record` are the
 //! forms that take thought; `decode` reads parameters. Knows no connection and no session beyond its
 //! time zone.
 
+mod arrays;
 mod decode;
 mod encode;
 mod json;
@@ -12,13 +13,15 @@ mod moments;
 mod numeric;
 mod record;
 mod text;
+mod text_forms;
 mod wire_type;
 
 pub(crate) use decode::{ParameterError, ZERO_IN_TEXT, decode_parameter};
-pub(crate) use encode::{RowEncoder, wire_texts};
+pub(crate) use encode::{RowEncoder, put_message, wire_texts};
 pub(crate) use json::json_texts;
 pub(crate) use text::TimeZone;
+pub(crate) use text_forms::TextForms;
 pub(crate) use wire_type::{
-    Nested, TYPE_KEY, WireColumn, are_described, arrow_type, field_type, pg_type, row_description,
-    wire_columns, wire_columns_as,
+    Nested, TYPE_KEY, WireColumn, are_described, arrow_type, field_type, has_own_digits,
+    n_dimensions, pg_type, row_description, wire_columns, wire_columns_as,
 };

@@ -18,8 +18,10 @@ use pgwire::api::results::FieldFormat;
 
 use super::encode::{CellWriter, Getter, Style, getter, ignore};
 use super::text::{
-    DAY, write_date, write_interval, write_time, write_timestamp, write_timestamptz,
+    DAY, write_date, write_interval, write_iso_interval, write_time, write_timestamp,
+    write_timestamptz,
 };
+use super::text_forms::IntervalForm;
 
 /// Days from 1970 to 2000, where PostgreSQL's binary dates begin.
 pub(super) const EPOCH_DAYS: i64 = 10_957;
@@ -34,7 +36,10 @@ pub(super) fn moment_writer(array: &ArrayRef, pg_type: &Type, style: Style) -> O
         return Some(Box::new(move |row, out| {
             let (months, days, micros) = get(row);
             if text {
-                return ignore(write_interval(months, days, micros, out));
+                return ignore(match style.intervals {
+                    IntervalForm::Postgres => write_interval(months, days, micros, out),
+                    IntervalForm::Iso8601 => write_iso_interval(months, days, micros, out),
+                });
             }
             out.put_i64(micros);
             out.put_i32(days);

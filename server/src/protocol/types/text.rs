@@ -1,7 +1,7 @@
 //! PostgreSQL's text forms of numbers, dates, times and intervals.
 //!
 //! In: plain numbers (days, microseconds, floats); out: text as PostgreSQL prints it with
-//! `DateStyle = ISO` and `IntervalStyle = postgres`. Every moment that fits the input has a text.
+//! `DateStyle = ISO` and `IntervalStyle = postgres` or `iso_8601`. Every moment that fits the input has a text.
 
 use std::fmt::{Result, Write};
 
@@ -37,12 +37,23 @@ impl TimeZone {
 /// The shortest digits that read back as the same number, as PostgreSQL 12 and later print them.
 pub(super) fn write_f64(value: f64, out: &mut impl Write) -> Result {
     // PostgreSQL changes to the exponent form at 15 digits for float8 and 6 for float4.
+    if (1e-4..1e15).contains(&value.abs()) {
+        return write_fixed(zmij::Buffer::new().format_finite(value), out);
+    }
     write_float(value, format!("{value:e}"), 15, out)
 }
 
 /// As [`write_f64`], for single precision.
 pub(super) fn write_f32(value: f32, out: &mut impl Write) -> Result {
+    if (1e-4..1e6).contains(&value.abs()) {
+        return write_fixed(zmij::Buffer::new().format_finite(value), out);
+    }
     write_float(f64::from(value), format!("{value:e}"), 6, out)
+}
+
+/// Digits with a point, of which PostgreSQL leaves out a fraction of zero.
+fn write_fixed(digits: &str, out: &mut impl Write) -> Result {
+    out.write_str(digits.strip_suffix(".0").unwrap_or(digits))
 }
 
 fn write_float(value: f64, scientific: String, fixed_below: i32, out: &mut impl Write) -> Result {
@@ -167,6 +178,42 @@ pub(super) fn write_interval(months: i32, days: i32, micros: i64, out: &mut impl
     out.write_str(&parts.join(" "))
 }
 
+/// An interval as ISO 8601 has it: `P1Y2M3DT4H5M6.5S`.
+pub(super) fn write_iso_interval(
+    months: i32,
+    days: i32,
+    micros: i64,
+    out: &mut impl Write,
+) -> Result {
+    if (months, days, micros) == (0, 0, 0) {
+        return out.write_str("PT0S");
+    }
+    out.write_char('P')?;
+    for (count, unit) in [(months / 12, 'Y'), (months % 12, 'M'), (days, 'D')] {
+        if count != 0 {
+            write!(out, "{count}{unit}")?;
+        }
+    }
+    if micros == 0 {
+        return Ok(());
+    }
+    out.write_char('T')?;
+    let minutes = micros / (60 * SECOND);
+    for (count, unit) in [(minutes / 60, 'H'), (minutes % 60, 'M')] {
+        if count != 0 {
+            write!(out, "{count}{unit}")?;
+        }
+    }
+    let rest = micros % (60 * SECOND);
+    if rest == 0 {
+        return Ok(());
+    }
+    let sign = if rest < 0 { "-" } else { "" };
+    write!(out, "{sign}{}", (rest / SECOND).abs())?;
+    write_fraction((rest % SECOND).abs(), out)?;
+    out.write_char('S')
+}
+
 fn write_fraction(micros: i64, out: &mut impl Write) -> Result {
     if micros == 0 {
         return Ok(());
@@ -233,7 +280,10 @@ mod tests {
             (123_456.789, "123456.789"),
             (1e14, "100000000000000"),
             (1e15, "1e+15"),
+            (999_999_999_999_999.9, "999999999999999.9"),
             (1e-4, "0.0001"),
+            (0.000_123_4, "0.0001234"),
+            (0.000_099_999, "9.9999e-05"),
             (1e-5, "1e-05"),
             (1.234_567_890_123_456_8e17, "1.2345678901234568e+17"),
             (f64::MAX, "1.7976931348623157e+308"),
@@ -246,6 +296,9 @@ mod tests {
         assert_eq!(text(|out| write_f32(0.1, out)), "0.1");
         assert_eq!(text(|out| write_f32(1e6, out)), "1e+06");
         assert_eq!(text(|out| write_f32(123_456.0, out)), "123456");
+        assert_eq!(text(|out| write_f32(999_999.94, out)), "999999.94");
+        assert_eq!(text(|out| write_f32(1e-4, out)), "0.0001");
+        assert_eq!(text(|out| write_f32(9.9e-5, out)), "9.9e-05");
     }
 
     #[test]
@@ -289,5 +342,14 @@ mod tests {
         assert_eq!(show(-1, 2, 0), "-1 mons +2 days");
         assert_eq!(show(0, -1, SECOND), "-1 days +00:00:01");
         assert_eq!(show(0, 0, -90 * SECOND), "-00:01:30");
+    }
+
+    #[test]
+    fn intervals_print_as_iso_8601() {
+        let show = |months, days, micros| text(|out| write_iso_interval(months, days, micros, out));
+        assert_eq!(show(0, 0, 0), "PT0S");
+        assert_eq!(show(14, 3, 14_706 * SECOND + 500_000), "P1Y2M3DT4H5M6.5S");
+        assert_eq!(show(-1, 2, 0), "P-1M2D");
+        assert_eq!(show(0, 0, -90 * SECOND - 250_000), "PT-1M-30.25S");
     }
 }

@@ -1,21 +1,22 @@
 //! The PostgreSQL type of an Arrow column, and the reverse for parameters.
 //!
 //! In: Arrow fields; out: type, size and modifier as a row description tells them. What PostgreSQL
-//! has no type for (structs, maps, lists of lists) travels as json.
+//! has no type for (structs, maps, lists of them) travels as json; lists of lists are arrays of more dimensions.
 
 use std::sync::Arc;
 
-use auspex_planner::{JsonKind, ORIGIN_KEY, is_uuid};
+use auspex_planner::{JsonKind, ORIGIN_KEY, is_uuid, marked_element};
 use datafusion::arrow::datatypes::{DataType, Field, IntervalUnit, Schema, TimeUnit};
 use pgwire::api::Type;
 use pgwire::api::results::FieldFormat;
 use pgwire::messages::data::{FieldDescription, RowDescription};
 
 use super::record::composite_type;
+use crate::pg_catalog::displayed_name;
 use crate::sqlstate::Failure;
 
 /// The key of the field metadata by which catalog tables mark a column's type, which only PostgreSQL has.
-pub(crate) const TYPE_KEY: &str = "pg.type";
+pub(crate) use auspex_planner::TYPE_KEY;
 /// Arrow's key for extension types.
 const EXTENSION_KEY: &str = "ARROW:extension:name";
 
@@ -66,8 +67,8 @@ pub(crate) fn wire_columns_as(schema: &Schema, nested: Nested) -> Result<Vec<Wir
         );
         return Err(Failure::error("54011", message));
     }
-    let column = |field: &Arc<Field>| WireColumn {
-        name: crate::pg_catalog::displayed_name(field.name()).to_owned(),
+    let column = |(idx, field): (usize, &Arc<Field>)| WireColumn {
+        name: displayed_name(field.name(), &schema.fields()[..idx]).to_owned(),
         pg_type: match nested {
             Nested::Json => field_type(field),
             Nested::Composite => match field_type(field) {
@@ -78,7 +79,7 @@ pub(crate) fn wire_columns_as(schema: &Schema, nested: Nested) -> Result<Vec<Wir
         type_modifier: type_modifier(field.data_type()),
         origin: origin(field).unwrap_or_default(),
     };
-    Ok(schema.fields().iter().map(column).collect())
+    Ok(schema.fields().iter().enumerate().map(column).collect())
 }
 
 /// Whether rows of such columns are those that were described. In an array, numbers of catalogs are plain numbers to the
@@ -127,12 +128,18 @@ pub(crate) fn field_type(field: &Field) -> Type {
     }
     match metadata.get(EXTENSION_KEY).map(String::as_str) {
         Some("arrow.uuid") if *field.data_type() == DataType::FixedSizeBinary(16) => Type::UUID,
-        _ => match JsonKind::of(field) {
-            Some(JsonKind::Json) => Type::JSON,
-            Some(JsonKind::Jsonb) => Type::JSONB,
-            None if is_uuid(field) => Type::UUID,
-            None => pg_type(field.data_type()),
-        },
+        _ => own_type(field)
+            .or_else(|| array_type(&own_type(&marked_element(field)?)?))
+            .unwrap_or_else(|| pg_type(field.data_type())),
+    }
+}
+
+/// The type that a text is marked with.
+fn own_type(field: &Field) -> Option<Type> {
+    match JsonKind::of(field) {
+        Some(JsonKind::Json) => Some(Type::JSON),
+        Some(JsonKind::Jsonb) => Some(Type::JSONB),
+        None => is_uuid(field).then_some(Type::UUID),
     }
 }
 
@@ -196,13 +203,40 @@ pub(crate) fn pg_type(data_type: &DataType) -> Type {
         | DataType::LargeList(item)
         | DataType::FixedSizeList(item, _)
         | DataType::ListView(item)
-        | DataType::LargeListView(item) => array_type(&field_type(item)).unwrap_or(Type::JSON),
+        | DataType::LargeListView(item) => list_type(item, data_type),
         DataType::Struct(_) | DataType::Map(..) | DataType::Union(..) => Type::JSON,
     }
 }
 
+/// The most dimensions that PostgreSQL's arrays have.
+const MAX_DIMENSIONS: usize = 6;
+
+/// How many lists are in one another.
+pub(crate) fn n_dimensions(data_type: &DataType) -> usize {
+    match data_type {
+        DataType::List(item)
+        | DataType::LargeList(item)
+        | DataType::FixedSizeList(item, _)
+        | DataType::ListView(item)
+        | DataType::LargeListView(item) => 1 + n_dimensions(item.data_type()),
+        _ => 0,
+    }
+}
+
+/// The type of a list: an array of arrays has the type of those.
+fn list_type(item: &Field, list: &DataType) -> Type {
+    let element = field_type(item);
+    match n_dimensions(list) {
+        // What structs and maps are in is json as a whole.
+        _ if element == Type::JSON && !item.data_type().is_string() => element,
+        1 => array_type(&element).unwrap_or(Type::JSON),
+        2..=MAX_DIMENSIONS => element,
+        _ => Type::JSON,
+    }
+}
+
 /// The element types that have an array type of their own, with it.
-const ARRAYS: [(Type, Type); 21] = [
+const ARRAYS: [(Type, Type); 23] = [
     (Type::BOOL, Type::BOOL_ARRAY),
     (Type::INT2, Type::INT2_ARRAY),
     (Type::INT4, Type::INT4_ARRAY),
@@ -224,9 +258,11 @@ const ARRAYS: [(Type, Type); 21] = [
     (Type::VARCHAR, Type::VARCHAR_ARRAY),
     (Type::ACLITEM, Type::ACLITEM_ARRAY),
     (Type::RECORD, Type::RECORD_ARRAY),
+    (Type::JSON, Type::JSON_ARRAY),
+    (Type::JSONB, Type::JSONB_ARRAY),
 ];
 
-/// The array type of an element type; `None` for arrays and json, which become json as a whole.
+/// The array type of an element type; `None` for arrays.
 fn array_type(element: &Type) -> Option<Type> {
     ARRAYS
         .iter()
@@ -291,8 +327,17 @@ fn type_size(pg_type: &Type) -> i16 {
     }
 }
 
+/// Whether a number is one of PostgreSQL's `numeric` without precision and scale, each value of which has digits of its
+/// own. Here such a column has ten digits behind the point, and products of it more; clients see no zeros at their end.
+/// Sixteen are those of quotients and averages, which PostgreSQL shows.
+pub(crate) fn has_own_digits(data_type: &DataType) -> bool {
+    matches!(data_type, DataType::Decimal128(38, scale) if *scale >= 10 && *scale != 16)
+}
+
 fn type_modifier(data_type: &DataType) -> i32 {
     match data_type {
+        // A quotient has no modifier, either.
+        DataType::Decimal128(38, scale) if *scale >= 10 => -1,
         DataType::Decimal32(precision, scale)
         | DataType::Decimal64(precision, scale)
         | DataType::Decimal128(precision, scale)
