@@ -10,9 +10,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use tokio_util::sync::CancellationToken;
 
 use crate::engine::lock;
-
-/// Of a statement's text, what is kept.
-const TEXT_BYTES: usize = 4096;
+use crate::observe::StatementText;
 
 /// What a session does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -133,12 +131,11 @@ impl Backend {
     }
 
     /// It begins a statement.
-    pub fn begin(&self, text: &str) {
-        let text = auspex_sql::redacted_start(text, TEXT_BYTES).into();
+    pub fn begin(&self, text: &StatementText) {
         let now = now_us();
         let mut doing = lock(&self.doing);
         doing.state = BackendState::Active;
-        doing.text = text;
+        doing.text = text.shown();
         doing.statement_us = Some(now);
         doing.changed_us = now;
         doing.transaction_us.get_or_insert(now);

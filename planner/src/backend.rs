@@ -19,9 +19,9 @@ use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::session::Session;
 
-/// The functions of a session.
-pub(crate) fn functions(session: &Session) -> [ScalarUDF; 2] {
-    [Signal::Cancel, Signal::Terminate].map(|signal| {
+/// The functions of a session by which it and others meet: these, and those of advisory locks.
+pub(crate) fn functions(session: &Arc<Session>) -> Vec<ScalarUDF> {
+    let signals = [Signal::Cancel, Signal::Terminate].map(|signal| {
         ScalarUDF::from(SignalBackend {
             signal,
             engine: Arc::downgrade(&session.engine),
@@ -35,7 +35,9 @@ pub(crate) fn functions(session: &Session) -> [ScalarUDF; 2] {
                 Volatility::Volatile,
             ),
         })
-    })
+    });
+    let locks = crate::advisory_locks::functions(session);
+    signals.into_iter().chain(locks).collect()
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

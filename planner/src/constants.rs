@@ -87,6 +87,7 @@ impl Session {
     /// Forgets what belongs to the session alone, as a new one would have it.
     pub fn discard(&self) -> BoxFuture<'_, ()> {
         self.settings().reset_all();
+        self.advisory_locks.release_all();
         self.identity().set_session(None);
         self.show_identity();
         self.drop_all_temporary().boxed()

@@ -31,6 +31,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::access::Identity;
 use crate::activity::{Activity, BackendFacts};
+use crate::advisory_locks::AdvisoryLocks;
 use crate::catalog::facts::CatalogFacts;
 use crate::checkpoints::LiveRuns;
 use crate::distributed::Cluster;
@@ -38,7 +39,8 @@ use crate::error::Result;
 use crate::jobs::Jobs;
 use crate::observe::Observer;
 use crate::optimize::{
-    with_guards, with_projections_above_filters, with_sure_first, with_wide_projections,
+    with_guards, with_projections_above_filters, with_sure_first, with_waiting_calls,
+    with_wide_projections,
 };
 use crate::session::Session;
 use crate::timers::Timers;
@@ -197,6 +199,7 @@ pub struct Engine {
     /// When it was opened, in microseconds since 1970.
     pub(crate) started_at_us: i64,
     pub(crate) activity: Activity,
+    pub(crate) advisory_locks: Arc<AdvisoryLocks>,
     pub(crate) observer: Observer,
     pub(crate) workload: Workload,
     pub(crate) training_threads: TrainingThreads,
@@ -264,10 +267,12 @@ impl Engine {
         let threads = config.threads.unwrap_or(cores).max(1);
         let mut base = SessionContext::new_with_state(
             SessionStateBuilder::new()
+                // Before the planner's own, which would plan every array.
+                .with_expr_planners(vec![Arc::new(crate::functions::MarkedArrays)])
                 .with_default_features()
                 .with_runtime_env(runtime)
                 .with_type_planner(Arc::new(crate::functions::Types))
-                .with_optimizer_rules(with_sure_first(Optimizer::new().rules))
+                .with_optimizer_rules(with_waiting_calls(with_sure_first(Optimizer::new().rules)))
                 .with_physical_optimizer_rules(physical_rules())
                 .build(),
         );
@@ -284,6 +289,7 @@ impl Engine {
             extension: config.extension,
             started_at_us: now_us(),
             activity: Activity::default(),
+            advisory_locks: Arc::default(),
             observer,
             workload: Workload::default(),
             training_threads: TrainingThreads::start(threads).map_err(DataFusionError::from)?,

@@ -30,7 +30,7 @@ use crate::commands::{self, ClientCopy};
 use crate::copy_options::CopyOptions;
 use crate::error::{Error, Result};
 use crate::explain::{self, Explained};
-use crate::parameter_types::{known_parameters, uuid_parameters};
+use crate::parameter_types::{inferred_parameters, marked_parameters};
 use crate::point_plan::PointPlan;
 use crate::session::{Planned, Prepared, Session};
 use crate::settings::canonical;
@@ -144,14 +144,15 @@ impl Work {
                 Some(&query.plan)
             }
             Work::Insert(insert) => Some(&insert.query.plan),
+            Work::Explain(explained) => Some(&explained.query.plan),
             _ => None,
         }
     }
 
-    /// The parameters that are uuids, by their places.
-    pub(crate) fn uuid_parameters(&self) -> Result<BTreeMap<usize, FieldRef>> {
+    /// The parameters that are uuids or json, by their places.
+    pub(crate) fn marked_parameters(&self) -> Result<BTreeMap<usize, FieldRef>> {
         match self.parameters_plan() {
-            Some(plan) => Ok(uuid_parameters(plan)?),
+            Some(plan) => Ok(marked_parameters(plan)?),
             None => Ok(BTreeMap::new()),
         }
     }
@@ -169,11 +170,7 @@ impl Work {
                 None => return Ok(Vec::new()),
             },
         };
-        let mut inferred = plan.get_parameter_types()?;
-        for (name, data_type) in known_parameters(plan)? {
-            let open = inferred.entry(name).or_default();
-            *open = Some(data_type);
-        }
+        let inferred = inferred_parameters(plan)?;
         let places = inferred
             .keys()
             .filter_map(|name| name.strip_prefix('$')?.parse().ok());
@@ -184,12 +181,20 @@ impl Work {
             match given {
                 // A numeric takes the scale of the column that it is for.
                 Some(DataType::Decimal128(..)) => inferred.or(given),
+                // Clients have one type of arrays, of however many dimensions.
+                Some(DataType::List(_)) if inferred.as_ref().is_some_and(is_list_of_lists) => {
+                    inferred
+                }
                 _ => given.or(inferred),
             }
             .unwrap_or(DataType::Utf8)
         };
         Ok((0..n_parameters.max(given.len())).map(type_of).collect())
     }
+}
+
+fn is_list_of_lists(data_type: &DataType) -> bool {
+    matches!(data_type, DataType::List(item) if matches!(item.data_type(), DataType::List(_)))
 }
 
 /// Whether a statement ends a block by committing it.
@@ -256,6 +261,8 @@ pub(crate) async fn plan(session: &Arc<Session>, parsed: &ParsedStatement) -> Re
         | Statement::DefaultPrivileges(_)
         | Statement::AlterOwner(_)
         | Statement::Sequence(_)
+        | Statement::CreateMaterializedView(_)
+        | Statement::RefreshMaterializedView(_)
         | Statement::Role(_) => Ok(Work::Command),
         Statement::CreateModel(_)
         | Statement::Train(_)

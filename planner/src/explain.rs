@@ -30,6 +30,7 @@ use crate::error::{Error, Result};
 use crate::execute::{Work, plan};
 use crate::session::Session;
 use crate::statement_run::Notice;
+use crate::table_writes::describe_insert;
 
 /// A plan that is to be told.
 pub(crate) struct Explained {
@@ -48,8 +49,19 @@ struct Form {
     verbose: bool,
     /// Whether it is run and measured.
     analyze: bool,
-    /// As one json value rather than lines.
-    is_json: bool,
+    format: Format,
+}
+
+/// As what a plan is told.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Format {
+    /// Lines.
+    #[default]
+    Text,
+    /// One json value.
+    Json,
+    /// One text of YAML.
+    Yaml,
 }
 
 /// About how many rows and bytes something gives.
@@ -129,7 +141,7 @@ pub(crate) async fn plan_explain(
         if let auspex_sql::OptionValue::Name(format) | auspex_sql::OptionValue::String(format) =
             &option.value
         {
-            form.is_json = check_format(format)?;
+            form.format = format_named(format)?;
         }
     }
     let inner = ParsedStatement {
@@ -180,14 +192,15 @@ pub(crate) async fn plan_sql_explain(
     let mut form = Form {
         verbose: explain.options.verbose,
         analyze: explain.options.analyze,
-        is_json: false,
+        format: Format::Text,
     };
     if let Some(format) = &explain.options.format {
-        form.is_json = check_format(&format.to_string())?;
+        form.format = format_named(&format.to_string())?;
     }
     let SqlStatement::Statement(statement) = explain.statement.as_ref() else {
         return Err(Error::unsupported("EXPLAIN of this statement"));
     };
+    let mut place = None;
     let (query, verb, table) = match statement.as_ref() {
         ast::Statement::Query(_) => {
             let query = bind_sql(session, statement.as_ref().clone(), session.state(None)).await?;
@@ -195,6 +208,7 @@ pub(crate) async fn plan_sql_explain(
         }
         ast::Statement::Insert(insert) if insert.on.is_none() => {
             let insert = Box::pin(bind_insert(session, insert)).await?;
+            place = Box::pin(describe_insert(session, &insert)).await?;
             (insert.query, "INSERT", insert.table)
         }
         other => {
@@ -213,15 +227,21 @@ pub(crate) async fn plan_sql_explain(
         });
     }
     let target = format!("{verb}: table={}.{}", table.schema, table.name);
-    explain_query(session, query, form, vec![("target", target)]).await
+    let mut told = vec![("target", target)];
+    if session.engine.cluster().is_some() {
+        let here = || "on this machine: it changes rows of files".to_owned();
+        told.push(("place", place.unwrap_or_else(here)));
+    }
+    explain_query(session, query, form, told).await
 }
 
-/// Whether a format is json; others than that and text are not there.
-fn check_format(format: &str) -> Result<bool> {
-    match format.to_lowercase().as_str() {
-        "text" | "indent" => Ok(false),
-        // The planner has its own word for PostgreSQL's JSON.
-        "json" | "pgjson" => Ok(true),
+/// The format of a name; there are no others.
+fn format_named(name: &str) -> Result<Format> {
+    match name.to_lowercase().as_str() {
+        "text" | "indent" => Ok(Format::Text),
+        // The planner has its own word for PostgreSQL's JSON, and reads no YAML, which comes under a word of no use here.
+        "json" | "pgjson" => Ok(Format::Json),
+        "yaml" | "graphviz" => Ok(Format::Yaml),
         other => {
             let format = other.to_uppercase();
             Err(Error::unsupported(format!("EXPLAIN (FORMAT {format})")))
@@ -237,9 +257,8 @@ async fn explain_query(
     mut told: Vec<(&'static str, String)>,
 ) -> Result<Work> {
     let models = query.findings.models();
-    if !told.is_empty() && session.engine.cluster().is_some() {
-        told.push(("place", "on this machine: it writes".to_owned()));
-    } else if let Some(cluster) = session.engine.cluster().filter(|_| !form.analyze) {
+    let is_placed = form.analyze || told.iter().any(|(what, _)| *what == "place");
+    if let Some(cluster) = session.engine.cluster().filter(|_| !is_placed) {
         let physical = query.state.create_physical_plan(&query.plan).await?;
         let bytes = session.settings().min_distributed_bytes();
         let place = describe(&cluster, &session.engine, &query.state, &physical, bytes);
@@ -276,9 +295,9 @@ impl Explained {
     /// The one column that PostgreSQL's clients look for.
     pub(crate) fn schema(&self) -> SchemaRef {
         let column = Field::new("QUERY PLAN", DataType::Utf8, false);
-        let column = match self.form.is_json {
-            true => column.with_metadata(JsonKind::Json.marks()),
-            false => column,
+        let column = match self.form.format {
+            Format::Json => column.with_metadata(JsonKind::Json.marks()),
+            Format::Text | Format::Yaml => column,
         };
         Arc::new(Schema::new(vec![column]))
     }
@@ -324,8 +343,11 @@ pub(crate) async fn lines(
     for (what, text) in &told {
         tell(what, text);
     }
-    if explained.form.is_json {
-        lines = vec![crate::explain_json::tree(&last, &told)];
+    let tree = || crate::explain_json::tree(&last, &told);
+    match explained.form.format {
+        Format::Text => {}
+        Format::Json => lines = vec![format!("{:#}", tree())],
+        Format::Yaml => lines = vec![crate::explain_yaml::text(&tree())],
     }
     let schema = explained.schema();
     let rows: ArrayRef = Arc::new(StringArray::from(lines));

@@ -1,6 +1,6 @@
 //! `EXPLAIN (FORMAT JSON)`: the lines of a plan as a tree in the form that PostgreSQL's tools read.
 //!
-//! In: the indented lines of a physical plan, with or without measured figures; out: one json text.
+//! In: the indented lines of a physical plan, with or without measured figures; out: one json value.
 
 use serde_json::{Map, Value, json};
 
@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 const STEP: usize = 2;
 
 /// The plan as PostgreSQL has it: a list of one object, whose `Plan` is the topmost operator; `told` stands beside it.
-pub(crate) fn tree(plan: &str, told: &[(&'static str, String)]) -> String {
+pub(crate) fn tree(plan: &str, told: &[(&'static str, String)]) -> Value {
     let lines: Vec<(usize, &str)> = plan
         .lines()
         .filter(|line| !line.trim().is_empty())
@@ -25,7 +25,7 @@ pub(crate) fn tree(plan: &str, told: &[(&'static str, String)]) -> String {
     for (what, text) in told {
         top.insert((*what).to_owned(), Value::from(text.as_str()));
     }
-    format!("{:#}", Value::Array(vec![Value::Object(top)]))
+    Value::Array(vec![Value::Object(top)])
 }
 
 /// The operator at a line, with those below it.
@@ -128,8 +128,7 @@ mod tests {
     fn lines_become_a_tree() {
         let plan = "SortExec: expr=[id@0 ASC], metrics=[output_rows=1.50 K, elapsed_compute=2.5µs, spills=0]\n  \
                     UnionExec, metrics=[]\n    DataSourceExec: a\n    DataSourceExec: b";
-        let tree = tree(plan, &[("models", "m@1".to_owned())]);
-        let found: Value = serde_json::from_str(&tree).unwrap();
+        let found = tree(plan, &[("models", "m@1".to_owned())]);
         let expected = json!([{
             "Plan": {
                 "Node Type": "SortExec",

@@ -9,6 +9,7 @@
 
 mod access;
 mod activity;
+mod advisory_locks;
 mod backend;
 mod bind;
 mod cast_errors;
@@ -23,6 +24,7 @@ mod error;
 mod execute;
 mod explain;
 mod explain_json;
+mod explain_yaml;
 mod functions;
 mod identity;
 mod jobs;
@@ -44,6 +46,7 @@ mod settings;
 mod statement_clock;
 mod statement_run;
 mod streams;
+mod table_writes;
 mod temporary;
 mod timers;
 mod training_threads;
@@ -54,7 +57,8 @@ pub use access::{Identity, LoginFacts, RoleFacts, Subject};
 pub use activity::{Backend, BackendFacts, BackendState, Encryption};
 pub use auspex_storage::{
     CheckReport, Deferral, ErrorPlace, Garbage, GarbageOptions, JsonKind, Key, PasswordVerifier,
-    Problem, ReferenceAction, Removed, TextLimit, generated_password, is_uuid, uuid_marks,
+    Problem, ReferenceAction, Removed, TextLimit, generated_password, is_uuid, marked_element,
+    uuid_marks,
 };
 pub use bind::{ORIGIN_KEY, ml_functions};
 pub use catalog::facts::{
@@ -69,9 +73,9 @@ pub use distributed::{
 };
 pub use engine::{ClientFacts, Engine, EngineConfig, SecretText, SessionExtension, SessionFacts};
 pub use error::{Error, Report, Result, report_of};
-pub use functions::{jsonb_text, uuid_text};
+pub use functions::{ArrayItem, TYPE_KEY, jsonb_text, split_array, uuid_text};
 pub use memory::KeptRows;
-pub use observe::StatementWatch;
+pub use observe::{StatementText, StatementWatch};
 pub use session::{Prepared, STACK_BYTES, Session};
 pub use settings::Settings;
 pub use statement_run::{CopyIn, Notice, Outcome, Severity, StatementControl};

@@ -27,7 +27,7 @@ struct Names {
     rules: Vec<Arc<CatalogEntry>>,
     /// It reads the catalog itself, so that every change concerns it.
     whole_catalog: bool,
-    /// It reads files that were listed when it was bound.
+    /// It reads files that were listed when it was bound, or versions that were looked up then.
     files: bool,
 }
 
@@ -87,7 +87,7 @@ impl Named {
         Named::change(|names| names.whole_catalog = true);
     }
 
-    /// Says that the statement that is being bound has listed files.
+    /// Says that the statement that is being bound has listed files, or looked up versions of a table.
     pub(crate) fn note_files() {
         Named::change(|names| names.files = true);
     }
@@ -97,7 +97,7 @@ impl Named {
         let _ = CURRENT.try_with(|named| change(&mut lock(&named.0)));
     }
 
-    /// Whether the plan holds a list of files, which may be another one by now.
+    /// Whether the plan holds a list of files or a version, which may be another one by now.
     pub(crate) fn reads_files(&self) -> bool {
         lock(&self.0).files
     }

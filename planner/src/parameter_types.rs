@@ -1,11 +1,12 @@
-//! Types of parameters that the planner leaves open: those of casts, and of functions that take one type in a place.
+//! Types of parameters that the planner leaves open: those of casts, of functions that take one type in a place, and of
+//! values that stand beside others.
 //!
 //! In: a plan with parameters; out: types by name (`$1`). Where the client declared a type, that one is a cast already.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use auspex_storage::{is_uuid, uuid_marks};
+use auspex_storage::{JsonKind, is_uuid, marks_of, uuid_marks};
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::common::DFSchema;
 use datafusion::common::tree_node::{TreeNode as _, TreeNodeRecursion};
@@ -16,8 +17,22 @@ use datafusion::logical_expr::{Expr, ExprSchemable as _, LogicalPlan};
 
 use crate::functions::READ_UUID;
 
+/// The types of a plan's parameters; `None` where nothing tells one.
+pub(crate) fn inferred_parameters(plan: &LogicalPlan) -> Result<HashMap<String, Option<DataType>>> {
+    let mut inferred = plan.get_parameter_types()?;
+    inferred.extend(
+        known_parameters(plan)?
+            .into_iter()
+            .map(|(name, known)| (name, Some(known))),
+    );
+    for (name, data_type) in types_beside(plan)? {
+        inferred.entry(name).or_default().get_or_insert(data_type);
+    }
+    Ok(inferred)
+}
+
 /// The types that the expressions of a plan give its parameters.
-pub(crate) fn known_parameters(plan: &LogicalPlan) -> Result<BTreeMap<String, DataType>> {
+fn known_parameters(plan: &LogicalPlan) -> Result<BTreeMap<String, DataType>> {
     let mut types = BTreeMap::new();
     plan.apply_with_subqueries(|node| {
         let seen = merge_schema(&node.inputs());
@@ -47,8 +62,75 @@ pub(crate) fn known_parameters(plan: &LogicalPlan) -> Result<BTreeMap<String, Da
     Ok(types)
 }
 
-/// The fields of the parameters that are uuids, or arrays of them, by their places; to Arrow they are texts.
-pub(crate) fn uuid_parameters(plan: &LogicalPlan) -> Result<BTreeMap<usize, FieldRef>> {
+/// The types of parameters that stand beside other values, where nothing else tells one.
+fn types_beside(plan: &LogicalPlan) -> Result<BTreeMap<String, DataType>> {
+    let mut types = BTreeMap::new();
+    plan.apply_with_subqueries(|node| {
+        let seen = merge_schema(&node.inputs());
+        node.apply_expressions(|expr| {
+            expr.apply(|expr| {
+                for (names, data_type) in alike(expr, &seen) {
+                    // A numeric has as many digits as it is given.
+                    let data_type = match data_type {
+                        DataType::Decimal128(..) => DataType::Decimal128(38, 10),
+                        known => known,
+                    };
+                    for name in names {
+                        types.entry(name).or_insert_with(|| data_type.clone());
+                    }
+                }
+                Ok(TreeNodeRecursion::Continue)
+            })
+        })
+    })?;
+    Ok(types)
+}
+
+/// Parameters that have the type of what stands beside them, as in `coalesce($1, x)` and `CASE x WHEN $1 THEN …`; those
+/// of conditions are true or false.
+fn alike(expr: &Expr, seen: &DFSchema) -> Vec<(Vec<String>, DataType)> {
+    /// Functions whose arguments are of one type.
+    const OF_ONE_TYPE: [&str; 5] = ["coalesce", "greatest", "least", "nullif", "make_array"];
+    let of_one_type = |values: &[&Expr]| {
+        let names: Vec<String> = values.iter().filter_map(|value| parameter(value)).collect();
+        let mut known = values.iter().filter(|value| parameter(value).is_none());
+        let known = known.find_map(|value| {
+            let data_type = value.get_type(seen).ok()?;
+            (!data_type.is_null()).then_some(data_type)
+        });
+        known.map(|known| (names, known))
+    };
+    let truths = |values: &[&Expr]| {
+        let names = values.iter().filter_map(|value| parameter(value)).collect();
+        Some((names, DataType::Boolean))
+    };
+    let found = match expr {
+        Expr::ScalarFunction(call) if OF_ONE_TYPE.contains(&call.func.name()) => {
+            vec![of_one_type(&call.args.iter().collect::<Vec<_>>())]
+        }
+        Expr::Case(case) => {
+            let branches = case.when_then_expr.iter();
+            let (whens, thens): (Vec<&Expr>, Vec<&Expr>) = branches
+                .map(|(when, then)| (when.as_ref(), then.as_ref()))
+                .unzip();
+            let results: Vec<&Expr> = thens.into_iter().chain(case.else_expr.as_deref()).collect();
+            let conditions = match &case.expr {
+                Some(base) => {
+                    let compared = std::iter::once(base.as_ref()).chain(whens);
+                    of_one_type(&compared.collect::<Vec<_>>())
+                }
+                None => truths(&whens),
+            };
+            vec![conditions, of_one_type(&results)]
+        }
+        Expr::Not(value) => vec![truths(&[value.as_ref()])],
+        _ => vec![],
+    };
+    found.into_iter().flatten().collect()
+}
+
+/// The fields of the parameters that are uuids or json, or arrays of them, by their places; to Arrow they are texts.
+pub(crate) fn marked_parameters(plan: &LogicalPlan) -> Result<BTreeMap<usize, FieldRef>> {
     let place = |name: &str| {
         let number: usize = name.strip_prefix('$')?.parse().ok()?;
         number.checked_sub(1)
@@ -56,7 +138,8 @@ pub(crate) fn uuid_parameters(plan: &LogicalPlan) -> Result<BTreeMap<usize, Fiel
     let mut found = BTreeMap::new();
     let inferred: BTreeMap<_, _> = plan.get_parameter_fields()?.into_iter().collect();
     for (name, field) in inferred {
-        if let (Some(place), Some(field)) = (place(&name), field.filter(|field| is_uuid(field))) {
+        let is_marked = |field: &FieldRef| !marks_of(field).is_empty();
+        if let (Some(place), Some(field)) = (place(&name), field.filter(is_marked)) {
             found.insert(place, field);
         }
     }
@@ -65,7 +148,7 @@ pub(crate) fn uuid_parameters(plan: &LogicalPlan) -> Result<BTreeMap<usize, Fiel
         node.apply_expressions(|expr| {
             expr.apply(|expr| {
                 if let Expr::ScalarFunction(call) = expr
-                    && let Some((name, field)) = uuid_argument(call, &seen)
+                    && let Some((name, field)) = marked_argument(call, &seen)
                     && let Some(place) = place(&name)
                 {
                     found.entry(place).or_insert(field);
@@ -77,16 +160,20 @@ pub(crate) fn uuid_parameters(plan: &LogicalPlan) -> Result<BTreeMap<usize, Fiel
     Ok(found)
 }
 
-/// The parameter of `$1::uuid`, or of `id = ANY ($1)`, and what it is.
-fn uuid_argument(call: &ScalarFunction, seen: &DFSchema) -> Option<(String, FieldRef)> {
-    let id = |name: &str| Field::new(name, DataType::Utf8, true).with_metadata(uuid_marks());
+/// The parameter of `$1::uuid` and `$1::jsonb`, or of `id = ANY ($1)`, and what it is.
+fn marked_argument(call: &ScalarFunction, seen: &DFSchema) -> Option<(String, FieldRef)> {
+    let value = || Field::new("value", DataType::Utf8, true);
+    let id = || value().with_metadata(uuid_marks());
+    let json = |kind: JsonKind| value().with_metadata(kind.marks());
     match (call.func.name(), call.args.as_slice()) {
-        (READ_UUID, [value]) => Some((parameter(value)?, Arc::new(id("value")))),
+        (READ_UUID, [value]) => Some((parameter(value)?, Arc::new(id()))),
+        ("json_in", [value]) => Some((parameter(value)?, Arc::new(json(JsonKind::Json)))),
+        ("jsonb_in", [value]) => Some((parameter(value)?, Arc::new(json(JsonKind::Jsonb)))),
         ("array_has", [array, value]) => {
             let (_, field) = value.to_field(seen).ok()?;
-            let list = DataType::List(Arc::new(id(Field::LIST_FIELD_DEFAULT_NAME)));
+            let list = DataType::new_list(DataType::Utf8, true);
             is_uuid(&field).then_some(())?;
-            Some((parameter(array)?, Arc::new(Field::new("value", list, true))))
+            Some((parameter(array)?, Arc::new(id().with_data_type(list))))
         }
         _ => None,
     }

@@ -26,6 +26,7 @@ use crate::commands::kind_name;
 use crate::engine::lock;
 use crate::error::{Error, Result};
 use crate::session::Session;
+use crate::temporary::SCHEMA as TEMPORARY;
 
 /// The numbers that a session got last.
 #[derive(Debug, Default)]
@@ -346,6 +347,14 @@ async fn next_of_own(
 
 /// Lets a sequence of its own go on elsewhere.
 async fn set_own(session: &Session, entry: &CatalogEntry, number: i64, called: bool) -> Result<()> {
+    if entry.schema == TEMPORARY {
+        let mut changed = entry.clone();
+        if let Definition::Sequence(sequence) = &mut changed.definition {
+            *sequence = sequence.restarted(number, called);
+        }
+        session.temporary.replace(&entry.name, changed);
+        return Ok(());
+    }
     let text = format!("SELECT setval('{}', {number}, {called})", entry.name);
     let commit = session.engine.catalog.commit(&text, |state| {
         let gone = || StorageError::TableGone {

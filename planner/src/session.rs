@@ -24,6 +24,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::access::{Identity, roles};
 use crate::activity::Backend;
+use crate::advisory_locks::SessionLocks;
 use crate::backend;
 use crate::bind::{cast_values, typed_values, with_values};
 use crate::catalog::SessionCatalogs;
@@ -66,6 +67,7 @@ pub struct Session {
     pub(crate) temporary: TemporaryTables,
     /// The numbers of identity columns that it got.
     pub(crate) taken: Arc<Mutex<Taken>>,
+    pub(crate) advisory_locks: SessionLocks,
 }
 
 /// A statement that is ready to run, any number of times.
@@ -73,8 +75,8 @@ pub struct Prepared {
     pub(crate) statement: ParsedStatement,
     schema: Option<SchemaRef>,
     parameter_types: Vec<DataType>,
-    /// The parameters that are uuids.
-    uuid_parameters: BTreeMap<usize, FieldRef>,
+    /// The parameters that are uuids or json.
+    marked_parameters: BTreeMap<usize, FieldRef>,
     /// Only the session that prepared it asks for it, so that nobody ever waits here.
     planned: Mutex<Arc<Planned>>,
 }
@@ -112,9 +114,9 @@ impl Prepared {
         &self.parameter_types
     }
 
-    /// What tells of a parameter that it is a uuid, or an array of them.
-    pub fn uuid_parameter(&self, idx: usize) -> Option<&FieldRef> {
-        self.uuid_parameters.get(&idx)
+    /// What tells of a parameter that it is a uuid or json, or an array of them.
+    pub fn marked_parameter(&self, idx: usize) -> Option<&FieldRef> {
+        self.marked_parameters.get(&idx)
     }
 
     /// Its text.
@@ -234,6 +236,7 @@ impl Session {
                 transaction: Transaction::default(),
                 temporary: TemporaryTables::default(),
                 taken: Arc::default(),
+                advisory_locks: SessionLocks::default(),
             }
         });
         session
@@ -337,7 +340,7 @@ impl Session {
         }
         let parameter_types = work.parameter_types(parameter_types)?;
         let schema = work.schema(&statement.statement, &parameter_types)?;
-        let uuid_parameters = work.uuid_parameters()?;
+        let marked_parameters = work.marked_parameters()?;
         let planned = Planned {
             generation: AtomicU64::new(generation),
             point: work.point_plan(&parameter_types, schema.as_ref()),
@@ -354,7 +357,7 @@ impl Session {
             statement: statement.clone(),
             schema,
             parameter_types,
-            uuid_parameters,
+            marked_parameters,
             planned: Mutex::new(Arc::new(planned)),
         })
     }

@@ -1,6 +1,6 @@
-//! Temporary tables and views: managed tables and stored queries that one session alone knows, and that end with it.
+//! Temporary tables, views and sequences, which one session alone knows, and which end with it.
 //!
-//! In: `CREATE TEMPORARY TABLE`, `CREATE TEMPORARY VIEW`; out: entries that the catalog does not have. Their files lie among those of other tables;
+//! In: `CREATE TEMPORARY TABLE`, `VIEW`, `SEQUENCE`; out: entries that the catalog does not have. Their files lie among those of other tables;
 //! what a crash leaves is garbage that no log names.
 
 use std::collections::BTreeMap;
@@ -27,6 +27,11 @@ pub(crate) const SCHEMA: &str = "pg_temp";
 impl TemporaryTables {
     pub(crate) fn get(&self, name: &str) -> Option<Arc<CatalogEntry>> {
         lock(&self.tables).get(name).cloned()
+    }
+
+    /// Whether a table of this id is among them.
+    pub(crate) fn has(&self, id: &str) -> bool {
+        lock(&self.tables).values().any(|entry| entry.id == id)
     }
 
     pub(crate) fn add(&self, entry: CatalogEntry) {
@@ -71,7 +76,10 @@ impl Session {
         let Some(entry) = self.temporary.remove(name) else {
             return false;
         };
-        if !matches!(entry.definition, Definition::Table(_)) {
+        if !matches!(
+            entry.definition,
+            Definition::Table(_) | Definition::Sequence(_)
+        ) {
             return true;
         }
         if let Err(error) = self.engine.tables.remove_managed(&entry.id).await {

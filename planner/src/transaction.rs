@@ -23,7 +23,8 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 
 use crate::access::Names;
-use crate::commands::name_parts;
+use crate::advisory_locks::HeldLock;
+use crate::commands::{name_parts, was_dropped};
 use crate::engine::lock;
 use crate::error::{Error, Result};
 use crate::session::{Session, display_name};
@@ -66,6 +67,8 @@ struct Block {
     roles: Names,
     /// The roles before `SET LOCAL ROLE`, unless a later `SET ROLE` made the change one of the session.
     local_roles: Option<Names>,
+    /// Advisory locks until its end.
+    locks: Vec<Arc<HeldLock>>,
 }
 
 #[derive(Debug, Clone)]
@@ -76,6 +79,15 @@ struct Savepoint {
     settings: BTreeMap<String, String>,
     roles: Names,
     local_roles: Option<Names>,
+    n_locks: usize,
+}
+
+impl Block {
+    /// Whether it changed rows.
+    fn has_changes(&self) -> bool {
+        let tables = self.tables.as_ref();
+        tables.is_some_and(|tables| tables.has_changes())
+    }
 }
 
 impl Transaction {
@@ -153,12 +165,13 @@ impl Session {
         });
     }
 
-    /// Fails if the session's block may not change a table; from then on it changes this one.
+    /// Fails if the session's block may not change a table; from then on it changes this one. Statements that met no rows
+    /// changed nothing, as those with which mappers of objects look for what depends on a row.
     pub(crate) fn change_table(&self, verb: &str, table: &CatalogEntry) -> Result<()> {
         let name = display_name(table);
         self.refuse_read_only(verb)?;
         let checked = self.transaction.with(|block| match &block.written {
-            Some((id, other)) if *id != table.id => {
+            Some((id, other)) if *id != table.id && block.has_changes() => {
                 let message = format!(
                     "a transaction block can change one table: this one has changed \
                          \"{other}\" and cannot change \"{name}\""
@@ -194,6 +207,18 @@ impl Session {
         let hint = "COMMIT or ROLLBACK first: models and files are committed by themselves. \
                     Drivers call this mode autocommit.";
         Err(Error::invalid("25001", message, Some(hint)))
+    }
+
+    /// Keeps an advisory lock until the end of the session's block. Who waits for a lock wants to see what its last holder
+    /// did: what the block sees of tables begins anew, unless it has changed rows.
+    pub(crate) fn keep_in_block(&self, held: HeldLock) {
+        self.transaction.with(|block| {
+            block.locks.push(Arc::new(held));
+            if !block.has_changes() {
+                block.written = None;
+                block.tables = None;
+            }
+        });
     }
 
     /// Remembers what `SET LOCAL` is about to change.
@@ -277,6 +302,7 @@ fn open(session: &Session, read_only: bool) {
         local: BTreeMap::new(),
         roles: session.identity().saved(),
         local_roles: None,
+        locks: Vec::new(),
     });
 }
 
@@ -326,7 +352,7 @@ pub(crate) async fn commit(
             Ok(())
         }
         false => {
-            let done = commit_block(&block).await;
+            let done = commit_block(session, &block).await;
             match &done {
                 Ok(()) => {
                     for (name, value) in block.local {
@@ -349,12 +375,21 @@ pub(crate) async fn commit(
     Ok(if failed { "ROLLBACK" } else { "COMMIT" }.to_owned())
 }
 
-async fn commit_block(block: &Block) -> Result<()> {
+async fn commit_block(session: &Session, block: &Block) -> Result<()> {
     let Some(tables) = &block.tables else {
         return Ok(());
     };
-    let done = commit_tables(Arc::clone(tables)).await;
-    done.map_err(|error| match error {
+    let Err(error) = commit_tables(Arc::clone(tables)).await else {
+        return Ok(());
+    };
+    if let Some((id, name)) = &block.written
+        && was_dropped(session, id, &error).await
+    {
+        let message = format!("relation \"{name}\" does not exist");
+        let hint = "It was dropped meanwhile; nothing of the transaction block was committed.";
+        return Err(Error::invalid("42P01", message, Some(hint)));
+    }
+    Err(match error {
         Error::Storage(error) => named(error, block.written.as_ref()),
         error => error,
     })
@@ -440,6 +475,7 @@ pub(crate) async fn savepoint(session: &Session, name: &str) -> Result<String> {
             settings,
             roles,
             local_roles: block.local_roles.clone(),
+            n_locks: block.locks.len(),
         });
     });
     Ok("SAVEPOINT".to_owned())
@@ -497,6 +533,7 @@ pub(crate) async fn rollback_to(session: &Session, name: &str) -> Result<String>
         block.failed = false;
         block.written = point.written;
         block.local_roles = point.local_roles;
+        block.locks.truncate(point.n_locks);
     });
     Ok("ROLLBACK".to_owned())
 }

@@ -105,6 +105,30 @@ impl SqlDialect for AuspexDialect {
         parse_marked(parser)
     }
 
+    /// `a IS DISTINCT FROM b AND c`: sqlparser takes all that follows for the right side.
+    fn parse_infix(
+        &self,
+        parser: &mut Parser,
+        left: &Expr,
+        precedence: u8,
+    ) -> Option<Result<Expr, ParserError>> {
+        let compared: fn(Box<Expr>, Box<Expr>) -> Expr =
+            if parser.parse_keywords(&[Keyword::IS, Keyword::DISTINCT, Keyword::FROM]) {
+                Expr::IsDistinctFrom
+            } else if parser.parse_keywords(&[
+                Keyword::IS,
+                Keyword::NOT,
+                Keyword::DISTINCT,
+                Keyword::FROM,
+            ]) {
+                Expr::IsNotDistinctFrom
+            } else {
+                return None;
+            };
+        let right = parser.parse_subexpr(precedence);
+        Some(right.map(|right| compared(Box::new(left.clone()), Box::new(right))))
+    }
+
     // What differs from PostgreSQL. A backtick quotes a name; the grammar decides later whether it may.
     fn is_delimited_identifier_start(&self, ch: char) -> bool {
         ch == '"' || ch == '`'

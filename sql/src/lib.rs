@@ -26,6 +26,7 @@ mod function;
 mod googlesql;
 mod lexer;
 mod limits;
+mod materialized_statement;
 mod model_forms;
 mod parser;
 mod postgres_forms;
@@ -46,8 +47,12 @@ pub use dialect::Dialect;
 pub use error::{ParseError, ParseErrorKind};
 pub use function::{PredictArgs, PredictKind, ScalarPredict, ml_function, scalar_predict};
 pub use lexer::span_of;
+pub use materialized_statement::{CreateMaterializedView, RefreshMaterializedView};
 pub use parser::{literal_option, parse, parse_query};
-pub use postgres_forms::{EVERY_COLUMN, NO_COLUMN, OVERRIDING_SYSTEM, OVERRIDING_USER};
+pub use postgres_forms::{
+    DROP_IDENTITY, DROP_IDENTITY_IF_EXISTS, EVERY_COLUMN, NO_COLUMN, OVERRIDING_SYSTEM,
+    OVERRIDING_USER,
+};
 pub use redact::{redacted, redacted_start};
 pub use redact_urls::without_url_secrets;
 pub use reference::parse_model_ref;

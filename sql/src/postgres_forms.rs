@@ -1,5 +1,5 @@
 //! Forms of PostgreSQL and Delta Lake that sqlparser lacks, settled on the tokens: `TABLE t`, `BETWEEN SYMMETRIC`,
-//! `int8 ARRAY`, `OVERRIDING SYSTEM VALUE`, the short actions of MERGE, `UNSET TBLPROPERTIES`.
+//! `int8 ARRAY`, `OVERRIDING SYSTEM VALUE`, `DROP IDENTITY`, the short actions of MERGE, `UNSET TBLPROPERTIES`.
 //!
 //! In: tokens of one statement; out: tokens that read as the same. Rewritten tokens keep the place of what they replace.
 
@@ -13,7 +13,8 @@ const SYMMETRIC: &str = "between_symmetric";
 
 /// Settles the forms.
 pub(crate) fn settle(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
-    let tokens = versions_first(unset_properties(merge_actions(tokens)));
+    let tokens = merge_actions(dropped_identities(tokens));
+    let tokens = versions_first(unset_properties(tokens));
     symmetric(overriding(identity_options(array_types(table(tokens)))))
 }
 
@@ -23,7 +24,40 @@ pub const OVERRIDING_SYSTEM: &str = "\u{1e}system";
 /// See [`OVERRIDING_SYSTEM`].
 pub const OVERRIDING_USER: &str = "\u{1e}user";
 
-/// The options of `AS IDENTITY (START WITH 10 INCREMENT BY 5)`, which may come in any order, in the one that is read.
+/// What `ALTER COLUMN c DROP IDENTITY` becomes: a default of a name that no text can bring into a statement.
+pub const DROP_IDENTITY: &str = "\u{1e}no identity";
+/// See [`DROP_IDENTITY`]: with `IF EXISTS`.
+pub const DROP_IDENTITY_IF_EXISTS: &str = "\u{1e}no identity if there is one";
+
+/// `ALTER TABLE … ALTER [COLUMN] c DROP IDENTITY [IF EXISTS]` as a `SET DEFAULT` that means it.
+fn dropped_identities(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    if !are_words(&tokens, 0, &["ALTER", "TABLE"]) {
+        return tokens;
+    }
+    let mut at = 2;
+    while at < tokens.len() {
+        let before = tokens.get(at - 2);
+        let is_column = is_word(before, "ALTER") || is_word(before, "COLUMN");
+        if is_column && are_words(&tokens, at, &["DROP", "IDENTITY"]) {
+            let (n_tokens, name) = match are_words(&tokens, at + 2, &["IF", "EXISTS"]) {
+                true => (4, DROP_IDENTITY_IF_EXISTS),
+                false => (2, DROP_IDENTITY),
+            };
+            let meaning = [
+                Token::make_keyword("SET"),
+                Token::make_keyword("DEFAULT"),
+                Token::make_word(name, Some('"')),
+            ];
+            let meaning = meaning.map(|token| made(token, &tokens[at]));
+            tokens.splice(at..at + n_tokens, meaning);
+        }
+        at += 1;
+    }
+    tokens
+}
+
+/// The options of `AS IDENTITY (START WITH 10 INCREMENT BY 5)`, which may come in any order, in the one that is read. The
+/// name of the sequence is left out: it is always that of the table and the column.
 fn identity_options(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
     const ORDER: [&str; 6] = [
         "INCREMENT",
@@ -36,10 +70,20 @@ fn identity_options(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
     let opens = (2..tokens.len()).filter(|at| {
         are_words(&tokens, at - 2, &["AS", "IDENTITY"]) && is_token(&tokens, *at, &Token::LParen)
     });
-    for open in opens.collect::<Vec<_>>() {
-        let Some(close) = closing(&tokens, open) else {
+    // From the end, since what is left out moves what follows.
+    for open in opens.collect::<Vec<_>>().into_iter().rev() {
+        let Some(mut close) = closing(&tokens, open) else {
             continue;
         };
+        let named = (open + 1..close).find(|at| are_words(&tokens, *at, &["SEQUENCE", "NAME"]));
+        if let Some(at) = named {
+            let n_tokens = match is_token(&tokens, at + 3, &Token::Period) {
+                true => 5,
+                false => 3,
+            };
+            tokens.drain(at..(at + n_tokens).min(close));
+            close = closing(&tokens, open).unwrap_or(open + 1);
+        }
         let mut options: Vec<(usize, Vec<TokenWithSpan>)> = Vec::new();
         for at in open + 1..close {
             let rank = |at| ORDER.iter().position(|word| is_word(tokens.get(at), word));

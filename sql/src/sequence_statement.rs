@@ -7,8 +7,10 @@ use crate::statement::{Name, Word};
 /// A statement about a sequence.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SequenceStatement {
-    /// `CREATE SEQUENCE [IF NOT EXISTS] name options`.
+    /// `CREATE [TEMPORARY] SEQUENCE [IF NOT EXISTS] name options`.
     Create {
+        /// `TEMPORARY` was written.
+        temporary: bool,
         /// The sequence.
         name: Name,
         /// `IF NOT EXISTS` was written.

@@ -7,6 +7,7 @@ use datafusion::sql::parser::Statement as SqlStatement;
 use datafusion::sql::sqlparser::ast::{CreateTable as SqlCreateTable, Expr, Query, SelectItem};
 
 use crate::access_statement::{AlterOwner, DefaultPrivileges, Grant, RoleStatement};
+use crate::materialized_statement::{CreateMaterializedView, RefreshMaterializedView};
 use crate::sequence_statement::SequenceStatement;
 
 /// A half-open range of byte offsets in the text that was parsed.
@@ -90,6 +91,10 @@ pub enum Statement {
     SetConstraints,
     /// `CREATE SEQUENCE`, `ALTER SEQUENCE`.
     Sequence(Box<SequenceStatement>),
+    /// `CREATE MATERIALIZED VIEW`.
+    CreateMaterializedView(Box<CreateMaterializedView>),
+    /// `REFRESH MATERIALIZED VIEW`.
+    RefreshMaterializedView(RefreshMaterializedView),
     /// `FETCH`, `MOVE`.
     Fetch(Fetch),
     /// Any other SQL.

@@ -211,7 +211,10 @@ pub(crate) fn own(session: &Session, entry: &mut CatalogEntry) {
         return;
     };
     let kind = match entry.kind() {
-        ObjectKind::Table | ObjectKind::ExternalTable | ObjectKind::View => "TABLE",
+        ObjectKind::Table
+        | ObjectKind::ExternalTable
+        | ObjectKind::View
+        | ObjectKind::MaterializedView => "TABLE",
         ObjectKind::Model => "MODEL",
         ObjectKind::Schema => "SCHEMA",
         ObjectKind::Sequence => "SEQUENCE",

@@ -162,7 +162,10 @@ pub(crate) fn administers(state: &CatalogState, name: &str, of: &str) -> bool {
 pub(crate) fn gives(entry: &CatalogEntry, privilege: &str) -> Option<&'static str> {
     let is_relation = matches!(
         entry.kind(),
-        ObjectKind::Table | ObjectKind::ExternalTable | ObjectKind::View
+        ObjectKind::Table
+            | ObjectKind::ExternalTable
+            | ObjectKind::View
+            | ObjectKind::MaterializedView
     );
     match privilege {
         "SELECT" if is_relation => Some(READ_ALL_DATA),

@@ -12,8 +12,9 @@ use datafusion::sql::sqlparser::ast::{
     self, Assignment, AssignmentTarget, Expr, Ident, ObjectName, TableFactor, TableWithJoins,
 };
 
+use super::assignments;
 use super::column_rules::{
-    as_table_rows, cast_ast, column_place, default_of, generated_value, is_computed, is_default,
+    as_table_rows, column_place, default_of, generated_value, is_computed, is_default, value_for,
 };
 use super::returning::Returning;
 use super::returning_relations::merge_items;
@@ -320,14 +321,13 @@ impl Target<'_> {
                     let message = format!("multiple assignments to same column \"{name}\"");
                     return Err(Error::invalid("42601", message, None));
                 }
-                let value = match is_default(&value) {
-                    true => default_of(self.shape, field)?,
+                values[idx] = Some(match is_default(&value) {
+                    true => value_for(default_of(self.shape, field)?, field),
                     false if is_computed(self.shape, field) => {
                         return Err(generated_value(field.name(), true));
                     }
-                    false => value,
-                };
-                values[idx] = Some(cast_ast(value, field.data_type()));
+                    false => assignments::given_value(value, field),
+                });
             }
         }
         let columns = self.shape.columns().iter().zip(values);
@@ -468,6 +468,7 @@ pub(crate) async fn bind_change(
         _ => error,
     })?;
     query.names.clear();
+    query.plan = assignments::checked(query.plan)?;
     if has_values {
         query.plan = as_table_rows(&query.state, shape, query.plan, CHANGE_COLUMNS)?;
     }

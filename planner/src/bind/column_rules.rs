@@ -5,12 +5,12 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use auspex_storage::{Identity, RowChecks, TableShape};
+use auspex_storage::{Identity, JsonKind, RowChecks, TableShape, is_uuid};
 use datafusion::arrow::datatypes::{DataType, Field};
 use datafusion::common::{Column, DFSchema};
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::{Expr, ExprSchemable as _, LogicalPlan, LogicalPlanBuilder};
-use datafusion::sql::sqlparser::ast::{self, SetExpr, VisitMut, VisitorMut};
+use datafusion::sql::sqlparser::ast::{self, ArrayElemTypeDef, SetExpr, VisitMut, VisitorMut};
 
 use crate::error::{Error, Result};
 use crate::functions::assigned;
@@ -184,6 +184,39 @@ pub(crate) fn cast_ast(expr: ast::Expr, data_type: &DataType) -> ast::Expr {
             format: None,
         },
         None => expr,
+    }
+}
+
+/// A value for a column: a parameter and a text have the column's type, whatever that is; others are cast where SQL has a name for it.
+pub(crate) fn value_for(value: ast::Expr, column: &Field) -> ast::Expr {
+    let is_open = matches!(&value, ast::Expr::Value(value)
+        if matches!(value.value, ast::Value::Placeholder(_) | ast::Value::SingleQuotedString(_)));
+    match column_type(column).filter(|_| is_open) {
+        Some(data_type) => ast::Expr::Cast {
+            kind: ast::CastKind::Cast,
+            expr: Box::new(value),
+            data_type,
+            array: false,
+            format: None,
+        },
+        None => cast_ast(value, column.data_type()),
+    }
+}
+
+/// The SQL of a column's type, also where Arrow has texts for it.
+fn column_type(column: &Field) -> Option<ast::DataType> {
+    if let DataType::List(item) = column.data_type() {
+        // The array says what its elements are.
+        let element = Field::new("", item.data_type().clone(), true);
+        let element = element.with_metadata(column.metadata().clone());
+        let element = ArrayElemTypeDef::SquareBracket(Box::new(column_type(&element)?), None);
+        return Some(ast::DataType::Array(element));
+    }
+    match JsonKind::of(column) {
+        Some(JsonKind::Json) => Some(ast::DataType::JSON),
+        Some(JsonKind::Jsonb) => Some(ast::DataType::JSONB),
+        None if is_uuid(column) => Some(ast::DataType::Uuid),
+        None => cast_type(column.data_type()),
     }
 }
 

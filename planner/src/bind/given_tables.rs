@@ -26,9 +26,11 @@ use datafusion::sql::sqlparser::ast::{
 };
 use futures::TryStreamExt as _;
 
+use super::late_names::is_of_versions;
 use crate::catalog::pins::refuse_unpinned;
 use crate::commands::{name_parts, table_detail, table_history};
 use crate::error::{Error, Result};
+use crate::named::Named;
 use crate::session::Session;
 
 /// What private names start with: a character that no text can bring into a name.
@@ -56,6 +58,14 @@ enum Meant {
     Detail,
 }
 
+impl Place {
+    /// Whether it means the same rows whenever the statement runs.
+    fn is_fixed(&self) -> bool {
+        matches!(&self.meant, Meant::Version(version)
+            if matches!(version.as_ref(), TableVersion::VersionAsOf(_)))
+    }
+}
+
 impl GivenTables {
     /// Adds a relation; returns the private name to write in its place.
     pub(crate) fn give(&mut self, name: &str, table: Arc<dyn TableProvider>) -> ObjectName {
@@ -63,6 +73,11 @@ impl GivenTables {
         let reference = TableReference::bare(name);
         self.tables.insert(private.clone(), (reference, table));
         private_name(&private)
+    }
+
+    /// Whether there are none.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.tables.is_empty()
     }
 
     /// Opens the versions and changes that a statement names.
@@ -82,6 +97,9 @@ impl GivenTables {
             let name = place.parts.last().cloned().unwrap_or_default();
             if !matches!(place.meant, Meant::Version(_)) {
                 refuse_unpinned(&place.parts.join("."))?;
+            }
+            if !place.is_fixed() {
+                Named::note_files();
             }
             let table = match &place.meant {
                 Meant::Version(version) => {
@@ -146,11 +164,18 @@ impl Finder {
             return Ok(());
         };
         let (parts, meant) = if let Some(args) = args {
+            if !is_of_versions(name) {
+                return Ok(());
+            }
+            for arg in &args.args {
+                if let ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(expr)) = arg {
+                    refuse_parameter(expr)?;
+                }
+            }
             match name_parts(name).last().map(String::as_str) {
-                Some("table_changes") => changes(&args.args)?,
                 Some("table_history") => (named(&args.args)?, Meant::History),
                 Some("table_detail") => (named(&args.args)?, Meant::Detail),
-                _ => return Ok(()),
+                _ => changes(&args.args)?,
             }
         } else if let Some(version) = version.take() {
             (name_parts(name), Meant::Version(Box::new(version)))
@@ -292,6 +317,7 @@ fn changes(args: &[ast::FunctionArg]) -> Result<(Vec<String>, Meant)> {
 async fn version_spec(session: &Arc<Session>, version: &TableVersion) -> Result<VersionSpec> {
     match version {
         TableVersion::VersionAsOf(expr) => {
+            refuse_parameter(expr)?;
             let number = match expr {
                 Expr::Value(value) => value.value.to_string().parse().ok(),
                 _ => None,
@@ -313,8 +339,26 @@ pub(crate) async fn time_of_text(session: &Arc<Session>, text: &str) -> Result<i
     time_ms(session, &Expr::value(text)).await
 }
 
+/// Fails for a version that is a parameter: its value, which queries wait for, is not known here.
+fn refuse_parameter(expr: &Expr) -> Result<()> {
+    let is_parameter = |expr: &Expr| match expr {
+        Expr::Value(value) if matches!(value.value, Value::Placeholder(_)) => {
+            ControlFlow::Break(())
+        }
+        _ => ControlFlow::Continue(()),
+    };
+    match ast::visit_expressions(expr, is_parameter) {
+        ControlFlow::Continue(()) => Ok(()),
+        ControlFlow::Break(()) => Err(Error::Unsupported {
+            what: "a parameter as the version of a table outside SELECT".to_owned(),
+            hint: Some("Write the version into the statement.".to_owned()),
+        }),
+    }
+}
+
 /// The time that a constant expression means, in milliseconds since 1970.
 async fn time_ms(session: &Arc<Session>, expr: &Expr) -> Result<i64> {
+    refuse_parameter(expr)?;
     let invalid = || {
         let message = format!("{expr} is not a time");
         Error::invalid("22007", message, Some("Write '2026-01-31 12:00:00'."))

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use auspex_storage::{CatalogEntry, JsonKind, RowChecks, TableShape, is_uuid};
+use auspex_storage::{CatalogEntry, RowChecks, TableShape, marks_of};
 use datafusion::arrow::datatypes::{DataType, FieldRef};
 use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::logical_expr::expr::Cast;
@@ -13,6 +13,7 @@ use datafusion::logical_expr::{DmlStatement, Expr, LogicalPlan, lit};
 use datafusion::logical_expr::{LogicalPlanBuilder, WriteOp};
 use datafusion::sql::sqlparser::ast::{self, Ident, ObjectName, SetExpr, TableObject};
 
+use super::assignments;
 use super::column_rules::{
     as_table_rows, cast_ast, column_place, default_of, generated_value, is_computed, is_default,
     row_checks,
@@ -150,7 +151,7 @@ fn filled(
     for (idx, field) in shape.columns().iter().enumerate() {
         let column = Expr::Column(query.plan.schema().qualified_field(idx).into());
         // A parameter has the mark of its column, whatever text it will be.
-        let column = match is_values && (JsonKind::of(field).is_some() || is_uuid(field)) {
+        let column = match is_values && !marks_of(field).is_empty() {
             true => Expr::Cast(Cast::new(Box::new(column), field.data_type().clone())),
             false => column,
         };
@@ -194,8 +195,10 @@ async fn plan(
     match source {
         Some(source) if !matches!(source.body.as_ref(), SetExpr::Values(_)) => {
             let statement = ast::Statement::Query(source);
+            // The rows of COPY have the types of their file.
+            let is_checked = given.is_empty();
             let query = bind_sql_with(session, statement, state, given).await?;
-            from_query(query, shape, columns)
+            from_query(query, shape, columns, is_checked)
         }
         _ => {
             let places = columns
@@ -205,7 +208,8 @@ async fn plan(
             let name = |name: &String| ObjectName::from(vec![Ident::with_quote('"', name)]);
             insert.columns = names.map(name).collect();
             let statement = ast::Statement::Insert(insert);
-            let query = bind_sql_with(session, statement, state, given).await?;
+            let mut query = bind_sql_with(session, statement, state, given).await?;
+            query.plan = assignments::checked(query.plan)?;
             match &query.plan {
                 LogicalPlan::Dml(DmlStatement {
                     op: WriteOp::Insert(_),
@@ -232,6 +236,7 @@ fn from_query(
     query: BoundQuery,
     shape: &TableShape,
     columns: Option<Vec<usize>>,
+    is_checked: bool,
 ) -> Result<(Planned, Option<Vec<usize>>)> {
     let found = query.plan.schema().fields().len();
     let all = shape.columns().len();
@@ -244,6 +249,9 @@ fn from_query(
         let given = places.iter().position(|place| *place == idx);
         if given.is_some() && shape.generated_of(field).is_some() {
             return Err(generated_value(field.name(), false));
+        }
+        if let Some(at) = given.filter(|_| is_checked) {
+            assignments::check_output(&query.plan, at, field)?;
         }
         let expr = match given {
             Some(at) => Expr::Column(query.plan.schema().qualified_field(at).into()),
@@ -307,6 +315,14 @@ fn refuse(insert: &ast::Insert) -> Result<()> {
     }
 }
 
+/// `VALUES` with the default of the first column.
+fn first_default(shape: &TableShape) -> Result<Box<ast::Query>> {
+    let expr = default_of(shape, &shape.columns()[0])?;
+    let query = format!("VALUES ({expr})");
+    let query = auspex_sql::parse_query(&query, auspex_sql::Dialect::Postgres);
+    Ok(query?)
+}
+
 /// The columns that the source fills, in its order; `None`: all. Puts defaults in the place of the word `DEFAULT`.
 fn columns_of(
     insert: &mut ast::Insert,
@@ -335,13 +351,7 @@ fn columns_of(
     };
     let Some(source) = &mut insert.source else {
         // DEFAULT VALUES: the first column shows how many rows.
-        let first = &shape.columns()[0];
-        let expr = default_of(shape, first)?;
-        let query = format!("VALUES ({expr})");
-        insert.source = Some(auspex_sql::parse_query(
-            &query,
-            auspex_sql::Dialect::Postgres,
-        )?);
+        insert.source = Some(first_default(shape)?);
         return Ok(Some(vec![0]));
     };
     let SetExpr::Values(values) = source.body.as_mut() else {
@@ -372,6 +382,8 @@ fn columns_of(
                 *expr = default_of(shape, field)?;
             } else if generated(field) {
                 return Err(generated_value(field.name(), false));
+            } else if assignments::is_checked(expr, field) {
+                *expr = assignments::marked(expr.clone(), field);
             }
             if is_fitted(expr, field.data_type()) {
                 *expr = cast_ast(expr.clone(), field.data_type());

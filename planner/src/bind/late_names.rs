@@ -1,4 +1,5 @@
-//! Calls whose model or query is a parameter: `SELECT * FROM ml.predict($1, $2)`.
+//! Calls whose model or query is a parameter, and tables whose version is one: `SELECT * FROM ml.predict($1, $2)`,
+//! `SELECT * FROM t VERSION AS OF $1`.
 //!
 //! In: a statement; out: whether it can be bound only once the values are known, and then the statement with the values
 //! in place of those parameters. What its columns are depends on them.
@@ -6,13 +7,16 @@
 use std::ops::ControlFlow;
 
 use auspex_sql::{ParsedStatement, Statement};
+use datafusion::arrow::datatypes::DataType;
 use datafusion::common::ScalarValue;
 use datafusion::sql::parser::Statement as SqlStatement;
 use datafusion::sql::sqlparser::ast::{
-    self, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, ObjectName, TableFactor, Value,
-    VisitMut as _, VisitorMut,
+    self, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, ObjectName, TableFactor,
+    TableVersion, TimezoneInfo, Value, VisitMut as _, VisitorMut,
 };
 
+use super::typed_values::is_declared;
+use crate::commands::name_parts;
 use crate::error::{Error, Result};
 
 /// A statement that must be bound with its values.
@@ -62,10 +66,7 @@ pub(crate) fn with_values(
 }
 
 /// Values of the types that a statement turned out to need.
-pub(crate) fn cast_values(
-    values: &[ScalarValue],
-    types: &[datafusion::arrow::datatypes::DataType],
-) -> Result<Vec<ScalarValue>> {
+pub(crate) fn cast_values(values: &[ScalarValue], types: &[DataType]) -> Result<Vec<ScalarValue>> {
     let cast = |(value, data_type): (&ScalarValue, _)| Ok(value.cast_to(data_type)?);
     values.iter().zip(types).map(cast).collect()
 }
@@ -79,8 +80,10 @@ struct Visit<'a> {
 
 /// The place of a parameter, counted from 0.
 fn place(expr: &Expr) -> Option<usize> {
-    let Expr::Value(value) = expr else {
-        return None;
+    let value = match expr {
+        Expr::Value(value) => value,
+        Expr::Cast { expr: inner, .. } if is_declared(inner) => return place(inner),
+        _ => return None,
     };
     let Value::Placeholder(name) = &value.value else {
         return None;
@@ -89,6 +92,14 @@ fn place(expr: &Expr) -> Option<usize> {
         .parse::<usize>()
         .ok()?
         .checked_sub(1)
+}
+
+/// Whether a name is that of a function about a table's versions.
+pub(super) fn is_of_versions(name: &ObjectName) -> bool {
+    let functions = ["table_changes", "table_history", "table_detail"];
+    let name = name_parts(name);
+    name.last()
+        .is_some_and(|name| functions.contains(&name.as_str()))
 }
 
 fn is_ml(name: &ObjectName) -> bool {
@@ -101,30 +112,94 @@ fn is_ml(name: &ObjectName) -> bool {
 }
 
 impl Visit<'_> {
-    fn arguments<'a>(&mut self, args: impl Iterator<Item = &'a mut FunctionArg>) -> Result<()> {
-        for arg in args {
-            let FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) = arg else {
-                continue;
-            };
-            let Some(place) = place(expr) else {
-                continue;
-            };
-            self.found = true;
-            let Some(values) = self.values else {
-                continue;
-            };
-            let value = values.get(place).unwrap_or(&ScalarValue::Null);
-            let text = match value.cast_to(&datafusion::arrow::datatypes::DataType::Utf8)? {
-                ScalarValue::Utf8(Some(text)) => text,
-                _ => {
-                    let message = format!("parameter ${} names nothing: it is NULL", place + 1);
-                    return Err(Error::invalid("22004", message, None));
-                }
-            };
-            *expr = Expr::Value(Value::SingleQuotedString(text).into());
+    /// Arguments of which the first `n_texts` are texts, and others numbers.
+    fn arguments<'a>(
+        &mut self,
+        args: impl Iterator<Item = &'a mut FunctionArg>,
+        n_texts: usize,
+    ) -> Result<()> {
+        for (idx, arg) in args.enumerate() {
+            if let FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) = arg {
+                self.parameter(expr, |_, text| match idx < n_texts {
+                    true => Expr::value(Value::SingleQuotedString(text)),
+                    false => number_or_text(text),
+                })?;
+            }
         }
         Ok(())
     }
+
+    /// Notes a parameter, and writes its value in its place if that is known.
+    fn parameter(
+        &mut self,
+        expr: &mut Expr,
+        written: impl Fn(&ScalarValue, String) -> Expr,
+    ) -> Result<()> {
+        let Some(place) = place(expr) else {
+            return Ok(());
+        };
+        self.found = true;
+        let Some(values) = self.values else {
+            return Ok(());
+        };
+        let value = values.get(place).unwrap_or(&ScalarValue::Null);
+        *expr = match value.cast_to(&DataType::Utf8)? {
+            ScalarValue::Utf8(Some(text)) => written(value, text),
+            _ => {
+                let message = format!("parameter ${} names nothing: it is NULL", place + 1);
+                return Err(Error::invalid("22004", message, None));
+            }
+        };
+        Ok(())
+    }
+
+    /// The parameters of `AS OF`: a number, or a time, which may be any expression.
+    fn version(&mut self, version: &mut TableVersion) -> Result<()> {
+        match version {
+            TableVersion::VersionAsOf(expr) => self.parameter(expr, |_, text| number_or_text(text)),
+            TableVersion::TimestampAsOf(expr) | TableVersion::ForSystemTimeAsOf(expr) => {
+                let mut parameters = Parameters(self);
+                match expr.visit(&mut parameters) {
+                    ControlFlow::Continue(()) => Ok(()),
+                    ControlFlow::Break(error) => Err(error),
+                }
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The parameters of an expression.
+struct Parameters<'a, 'b>(&'a mut Visit<'b>);
+
+impl VisitorMut for Parameters<'_, '_> {
+    type Break = Error;
+
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Error> {
+        flow(self.0.parameter(expr, |value, text| {
+            let text = Expr::value(Value::SingleQuotedString(text));
+            match value.data_type() {
+                // An instant, in whatever time zone it is read.
+                DataType::Timestamp(_, Some(_)) => Expr::Cast {
+                    kind: ast::CastKind::Cast,
+                    expr: Box::new(text),
+                    data_type: ast::DataType::Timestamp(None, TimezoneInfo::WithTimeZone),
+                    array: false,
+                    format: None,
+                },
+                _ => text,
+            }
+        }))
+    }
+}
+
+/// A text of digits as the number that it is.
+fn number_or_text(text: String) -> Expr {
+    let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    Expr::value(match is_number {
+        true => Value::Number(text, false),
+        false => Value::SingleQuotedString(text),
+    })
 }
 
 fn flow(result: Result<()>) -> ControlFlow<Error> {
@@ -138,17 +213,27 @@ impl VisitorMut for Visit<'_> {
     type Break = Error;
 
     fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<Error> {
-        let args = match factor {
+        flow(match factor {
             TableFactor::Table {
                 name,
                 args: Some(list),
                 ..
-            } if is_ml(name) => &mut list.args,
-            TableFactor::Function { name, args, .. } if is_ml(name) => args,
-            _ => return ControlFlow::Continue(()),
-        };
-        // A model and the text of a query.
-        flow(self.arguments(args.iter_mut().take(2)))
+            } if is_of_versions(name) => self.arguments(list.args.iter_mut(), 1),
+            // A model and the text of a query.
+            TableFactor::Table {
+                name,
+                args: Some(list),
+                ..
+            } if is_ml(name) => self.arguments(list.args.iter_mut().take(2), 2),
+            TableFactor::Function { name, args, .. } if is_ml(name) => {
+                self.arguments(args.iter_mut().take(2), 2)
+            }
+            TableFactor::Table {
+                version: Some(version),
+                ..
+            } => self.version(version),
+            _ => Ok(()),
+        })
     }
 
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Error> {
@@ -157,7 +242,9 @@ impl VisitorMut for Visit<'_> {
         }
         match expr {
             Expr::Function(function) if is_ml(&function.name) => match &mut function.args {
-                FunctionArguments::List(list) => flow(self.arguments(list.args.iter_mut().take(1))),
+                FunctionArguments::List(list) => {
+                    flow(self.arguments(list.args.iter_mut().take(1), 1))
+                }
                 _ => ControlFlow::Continue(()),
             },
             _ => ControlFlow::Continue(()),

@@ -10,9 +10,10 @@ use datafusion::sql::sqlparser::ast::{
     MergeClause, MergeClauseKind, MergeInsertKind, ObjectName, TableFactor, TableWithJoins,
 };
 
+use super::assignments::given_value;
 use super::change::{Parts, Target, action, table_alias};
 use super::column_rules::{
-    cast_ast, column_place, default_of, generated_value, is_computed, is_default,
+    cast_ast, column_place, default_of, generated_value, is_computed, is_default, value_for,
 };
 use crate::commands::name_parts;
 use crate::error::{Error, Result};
@@ -175,11 +176,10 @@ fn of_source(target: &Target<'_>, source: &Ident, computed: impl Fn(&str) -> Exp
     let columns = target.shape.columns().iter();
     let value = |field: &FieldRef| {
         let name = Ident::with_quote('"', field.name());
-        let value = match is_computed(target.shape, field) {
-            true => computed(field.name()),
-            false => Expr::CompoundIdentifier(vec![source.clone(), name]),
-        };
-        cast_ast(value, field.data_type())
+        match is_computed(target.shape, field) {
+            true => cast_ast(computed(field.name()), field.data_type()),
+            false => given_value(Expr::CompoundIdentifier(vec![source.clone(), name]), field),
+        }
     };
     columns.map(value).collect()
 }
@@ -238,14 +238,13 @@ fn inserted(insert: &ast::MergeInsertExpr, target: &Target<'_>) -> Result<Vec<Ex
         let given = given
             .map(|at| &row.content[at])
             .filter(|expr| !is_default(expr));
-        let value = match given {
+        made.push(match given {
             Some(_) if is_computed(shape, field) => {
                 return Err(generated_value(field.name(), false));
             }
-            Some(value) => value.clone(),
-            None => default_of(shape, field)?,
-        };
-        made.push(cast_ast(value, field.data_type()));
+            Some(value) => given_value(value.clone(), field),
+            None => value_for(default_of(shape, field)?, field),
+        });
     }
     Ok(made)
 }

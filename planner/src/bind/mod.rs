@@ -4,6 +4,7 @@
 //! resolved. Runs nothing.
 
 mod arguments;
+mod assignments;
 mod bags;
 mod branch_types;
 mod change;
@@ -11,11 +12,14 @@ mod choose_estimator;
 mod column_rules;
 mod create_model;
 mod dependent;
-mod element_names;
+mod derived_names;
 mod file_functions;
 mod findings;
+mod folder_names;
 mod functions;
 mod given_tables;
+mod grouped_keys;
+mod inner_names;
 mod insert;
 mod interval_order;
 mod late_names;
@@ -30,6 +34,7 @@ mod output_names;
 mod plan_limits;
 mod predict_udf;
 mod qualified_stars;
+mod recursive_types;
 mod repeat_version;
 mod resume;
 mod returning;
@@ -47,6 +52,7 @@ mod waiting_values;
 mod whole_rows;
 mod wildcards;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use datafusion::common::tree_node::{TreeNode as _, TreeNodeRecursion};
@@ -132,6 +138,7 @@ async fn bind(
         ast::Statement::Query(query) => output_names(query),
         _ => Vec::new(),
     };
+    inner_names::spell(&mut statement);
     wildcards::expand(session, &mut statement)?;
     using_columns::spell(&mut statement);
     qualified_stars::spell(&mut statement);
@@ -156,15 +163,20 @@ async fn bind(
             // Each turn spells one more name right, so that the turns end.
             Err(error) if letter_case::adopt(&mut statement, &error) => {}
             Err(error) if letter_case::adopt_field(&mut statement, &error) => {}
+            Err(error) if folder_names::adopt(&mut statement, &error) => {}
             Err(error) if table_functions::adopt_alias(&mut statement, &error) => {}
-            Err(error) if element_names::adopt(&mut statement, &error) => {}
             Err(error) if table_functions::adopt_scalar(&mut statement, &error, &state) => {}
             Err(error) if whole_rows::adopt(&mut statement, &error, &state).await => {}
+            Err(error) if grouped_keys::adopt(session, &mut statement, &error).await => {}
+            Err(error) if derived_names::adopt(&mut statement, &error, REPEATED) => {}
             Err(error) if names::adopt_numbers(&mut statement, &error, REPEATED) => {}
             Err(error) => return Err(names::explained(session, &mut statement, error)),
         }
     };
     plan_limits::check(&plan)?;
+    let planner = searching.as_ref().unwrap_or(&state);
+    let checking = Box::pin(recursive_types::check(&plan, &statement, planner));
+    scope.findings.scope(checking).await?;
     let plan = branch_types::settled(waiting_values::lifted(plan)?)?;
     let plan = single_rows::looked_up(bags::counted(plan)?)?;
     let plan = dependent::joined(plan, &state)?;
@@ -193,11 +205,15 @@ const REPEATED: char = '\u{1f}';
 
 /// Fails when two columns have one name.
 pub(crate) fn distinct_names(plan: &LogicalPlan, of: &'static str) -> Result<()> {
-    let fields = plan.schema().fields().iter();
-    let mut repeated = fields.filter_map(|field| field.name().split_once(REPEATED));
-    match repeated.next() {
+    let mut seen = BTreeSet::new();
+    let mut names = plan.schema().fields().iter().map(|field| field.name());
+    let repeated = names.find_map(|name| match name.split_once(REPEATED) {
+        Some((name, _)) => Some(name),
+        None => (!seen.insert(name)).then_some(name.as_str()),
+    });
+    match repeated {
         None => Ok(()),
-        Some((name, _)) => Err(Error::invalid(
+        Some(name) => Err(Error::invalid(
             "42701",
             format!("column name \"{name}\" appears more than once in the {of}"),
             Some("Give one of them another name with AS."),

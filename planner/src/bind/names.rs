@@ -19,7 +19,7 @@ use crate::search_path::SEARCHED;
 use crate::session::Session;
 
 /// The name of a column that nothing names.
-const NAMELESS: &str = "?column?";
+pub(super) const NAMELESS: &str = "?column?";
 
 /// The SELECT that names a query's columns: the first of united queries names those of all.
 pub(super) fn naming_select(query: &Query) -> Option<&Select> {
@@ -34,17 +34,19 @@ pub(super) fn naming_select(query: &Query) -> Option<&Select> {
     }
 }
 
+/// Whether an item of a SELECT stands for columns that are not written.
+pub(super) fn is_wildcard(item: &SelectItem) -> bool {
+    matches!(
+        item,
+        SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..)
+    )
+}
+
 /// A name for each output column that has none of its own; empty where a wildcard makes their number
 /// unknown.
 pub(crate) fn output_names(query: &Query) -> Vec<Option<String>> {
     let Some(select) = naming_select(query) else {
         return Vec::new();
-    };
-    let is_wildcard = |item: &SelectItem| {
-        matches!(
-            item,
-            SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..)
-        )
     };
     if select.projection.iter().any(is_wildcard) {
         return Vec::new();
@@ -124,7 +126,8 @@ fn part_name(root: &Expr, steps: &[AccessExpr]) -> Option<String> {
 /// The types of names of objects.
 const CASTS: [&str; 5] = ["regclass", "regnamespace", "regproc", "regrole", "regtype"];
 
-fn expression_name(expr: &Expr) -> Option<String> {
+/// The name that PostgreSQL gives the column of an expression; `None` where the planner's is the same.
+pub(super) fn expression_name(expr: &Expr) -> Option<String> {
     match expr {
         Expr::Identifier(_) | Expr::CompoundIdentifier(_) => None,
         Expr::CompoundFieldAccess { root, access_chain } => part_name(root, access_chain),
@@ -262,15 +265,25 @@ pub(super) fn adopt_numbers(
     if message.contains("which would be ambiguous") {
         return number_aliases(statement, mark);
     }
-    if !message.contains("Projections require unique expression names") {
+    let Some((_, repeated)) = message.split_once("Projections require unique expression names")
+    else {
         return false;
-    }
+    };
     let mut numbering = Numbering {
         mark,
+        repeated: repeated_column(repeated),
         is_changed: false,
     };
     let _ = VisitMut::visit(statement, &mut numbering);
     numbering.is_changed
+}
+
+/// The column that the planner found twice: ` but the expression "t.id" at position 0 and …`.
+fn repeated_column(message: &str) -> Option<String> {
+    let (_, rest) = message.split_once("the expression \"")?;
+    let (expr, _) = rest.split_once("\" at position")?;
+    let name = expr.rsplit('.').next().unwrap_or(expr);
+    Some(name.trim_matches('"').to_owned())
 }
 
 /// Numbers the names of columns that are not a table's, where another column of the SELECT has the same name:
@@ -349,16 +362,32 @@ fn column_name(item: &SelectItem) -> Option<String> {
 
 struct Numbering {
     mark: char,
+    /// A plain column that stands beside a wildcard which has it, too.
+    repeated: Option<String>,
     is_changed: bool,
+}
+
+impl Numbering {
+    /// The name of a column that is to be told from its namesakes.
+    fn name(&self, expr: &Expr, has_wildcard: bool) -> Option<String> {
+        let column = match expr {
+            Expr::Identifier(name) => name,
+            Expr::CompoundIdentifier(names) => names.last()?,
+            expr => return expression_name(expr),
+        };
+        let is_repeated = |name: &String| self.repeated.as_ref() == Some(name);
+        Some(crate::commands::folded(column)).filter(|name| has_wildcard && is_repeated(name))
+    }
 }
 
 impl VisitorMut for Numbering {
     type Break = ();
 
     fn post_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
+        let has_wildcard = select.projection.iter().any(is_wildcard);
         for (idx, item) in select.projection.iter_mut().enumerate() {
             if let SelectItem::UnnamedExpr(expr) = item
-                && let Some(name) = expression_name(expr)
+                && let Some(name) = self.name(expr, has_wildcard)
             {
                 let alias = Ident::with_quote('"', format!("{name}{}{idx}", self.mark));
                 let expr = expr.clone();

@@ -79,6 +79,7 @@ impl VisitorMut for Typer<'_> {
                 format: None,
             };
         }
+        bare_array(expr);
         // Functions of models take names, which are looked up before anything is cast.
         if let Expr::Function(function) = expr
             && is_of_models(&function.name)
@@ -144,6 +145,26 @@ fn bare_argument(argument: &mut FunctionArg) {
         && is_declared(inner)
     {
         *expr = inner.as_ref().clone();
+    }
+}
+
+/// `$1::int[][]` is no cast of an array of one dimension, as which clients declare all arrays.
+fn bare_array(expr: &mut Expr) {
+    let Expr::Cast {
+        expr: inner,
+        data_type: ast::DataType::Array(ArrayElemTypeDef::SquareBracket(item, _)),
+        ..
+    } = expr
+    else {
+        return;
+    };
+    if matches!(item.as_ref(), ast::DataType::Array(_))
+        && let Expr::Cast {
+            expr: parameter, ..
+        } = inner.as_ref()
+        && is_declared(parameter)
+    {
+        *inner = parameter.clone();
     }
 }
 

@@ -13,8 +13,9 @@ use datafusion::sql::sqlparser::ast::{
     OnInsert, SetExpr, TableAliasColumnDef, TableFactor, VisitMut, VisitorMut,
 };
 
+use super::assignments::given_value;
 use super::change::{Target, table_alias};
-use super::column_rules::{cast_ast, column_place, default_of, generated_value, is_default};
+use super::column_rules::{column_place, default_of, generated_value, is_default, value_for};
 use super::insert::{Overriding, counts_differ, overriding};
 use crate::commands::{folded, name_parts};
 use crate::error::{Error, Result};
@@ -242,10 +243,10 @@ fn columns(target: &Target<'_>, places: &[usize]) -> Result<String> {
     for (idx, field) in shape.columns().iter().enumerate() {
         let name = Ident::with_quote('"', field.name());
         let value = match places.contains(&idx) {
-            true => Expr::Identifier(name.clone()),
-            false => default_of(shape, field)?,
+            true => given_value(Expr::Identifier(name.clone()), field),
+            false => value_for(default_of(shape, field)?, field),
         };
-        columns.push(format!("{} AS {name}", cast_ast(value, field.data_type())));
+        columns.push(format!("{value} AS {name}"));
     }
     Ok(columns.join(", "))
 }
@@ -323,11 +324,11 @@ fn given(insert: &ast::Insert, target: &Target<'_>, places: &[usize]) -> Result<
                 return Err(counts_differ(row.content.len(), fields.len()));
             }
             for (value, field) in row.content.iter_mut().zip(&fields) {
-                if is_default(value) {
-                    *value = default_of(shape, field)?;
-                }
                 // A parameter has the type of its column.
-                *value = cast_ast(value.clone(), field.data_type());
+                *value = match is_default(value) {
+                    true => value_for(default_of(shape, field)?, field),
+                    false => given_value(value.clone(), field),
+                };
             }
         }
     }

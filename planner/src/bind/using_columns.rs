@@ -198,14 +198,18 @@ fn write_out(select: &mut Select, columns: &[Columns]) {
     if !select.projection.iter().all(is_plain) {
         return;
     }
-    let differing = columns.iter().filter_map(|columns| match columns {
-        Columns::Merged(merged) if merged.differs => Some(merged.clone()),
-        _ => None,
+    let all = columns.iter().filter_map(|columns| match columns {
+        Columns::Merged(merged) => Some(merged.clone()),
+        Columns::Of { .. } => None,
     });
-    let mut naming = Naming {
-        merged: differing.collect(),
+    let mut of_either = Naming {
+        merged: all.collect(),
         depth: 0,
     };
+    // To the planner, a name in WHERE may be that of either side.
+    let _ = VisitMut::visit(&mut select.selection, &mut of_either);
+    let mut naming = of_either;
+    naming.merged.retain(|merged| merged.differs);
     let mut items = Vec::with_capacity(select.projection.len());
     for mut item in std::mem::take(&mut select.projection) {
         match &mut item {
@@ -229,9 +233,7 @@ fn write_out(select: &mut Select, columns: &[Columns]) {
     if naming.merged.is_empty() {
         return;
     }
-    for condition in [&mut select.selection, &mut select.having] {
-        let _ = VisitMut::visit(condition, &mut naming);
-    }
+    let _ = VisitMut::visit(&mut select.having, &mut naming);
     if let GroupByExpr::Expressions(keys, _) = &mut select.group_by {
         let _ = VisitMut::visit(keys, &mut naming);
     }
@@ -325,8 +327,8 @@ mod tests {
                 "SELECT coalesce(a.\"id\", b.\"id\") AS \"id\" FROM a FULL JOIN b USING(id) WHERE coalesce(a.\"id\", b.\"id\") > 1",
             ),
             (
-                "SELECT id FROM a JOIN b USING (id)",
-                "SELECT id FROM a JOIN b USING(id)",
+                "SELECT id FROM a JOIN b USING (id) WHERE id > 1 GROUP BY id",
+                "SELECT id FROM a JOIN b USING(id) WHERE a.\"id\" > 1 GROUP BY id",
             ),
             (
                 "SELECT * FROM a JOIN b ON a.x = b.x",

@@ -1,4 +1,5 @@
-//! `VALUES` of functions that wait, as `nextval`: they are evaluated above the rows, since `VALUES` itself cannot wait.
+//! `VALUES` of functions that wait, as `nextval`, and of queries: they are evaluated above the rows, since `VALUES` itself
+//! is computed while it is planned.
 //!
 //! In: a plan; out: the same rows. A column of one expression in all rows is projected over the others, so that the rows
 //! keep their order; other rows become queries of their own.
@@ -14,7 +15,7 @@ use datafusion::logical_expr::{
     EmptyRelation, Expr, ExprSchemable as _, LogicalPlan, LogicalPlanBuilder, Union, Values, lit,
 };
 
-/// Takes functions that wait out of all `VALUES` of a plan.
+/// Takes functions that wait and queries out of all `VALUES` of a plan.
 pub(super) fn lifted(plan: LogicalPlan) -> Result<LogicalPlan> {
     let lifted = plan.transform_up(|plan| match plan {
         LogicalPlan::Values(values) if values.values.iter().flatten().any(waits) => {
@@ -27,7 +28,11 @@ pub(super) fn lifted(plan: LogicalPlan) -> Result<LogicalPlan> {
 
 fn waits(expr: &Expr) -> bool {
     let is_waiting = |expr: &Expr| {
-        Ok(matches!(expr, Expr::ScalarFunction(call) if call.func.as_async().is_some()))
+        Ok(match expr {
+            Expr::ScalarFunction(call) => call.func.as_async().is_some(),
+            Expr::ScalarSubquery(_) | Expr::InSubquery(_) | Expr::Exists(_) => true,
+            _ => false,
+        })
     };
     expr.exists(is_waiting).unwrap_or(false)
 }

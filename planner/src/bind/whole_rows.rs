@@ -20,7 +20,7 @@ use futures::future::BoxFuture;
 use super::column_rules::parse_expr;
 use super::names::naming_select;
 use crate::commands::{folded, name_parts};
-use crate::functions::WHOLE_ROW;
+use crate::functions::{WHOLE_ROW, elements_column};
 
 /// Puts rows in the place of the name that `error` did not find as a column; false if it is no relation's.
 pub(super) async fn adopt(
@@ -141,8 +141,12 @@ fn is_called(relation: &TableFactor, name: &str) -> bool {
 impl Finder {
     /// The row of a relation as an expression.
     async fn row(&self, found: &Found, state: &SessionState) -> Option<Expr> {
-        let columns = self.columns(&found.relation, state).await?;
         let quoted = |name: &str| Ident::with_quote('"', name).to_string();
+        if let Some(column) = elements_column(&found.relation) {
+            let text = format!("{}.{}", quoted(&self.name), quoted(&folded(column)));
+            return parse_expr(&text).ok();
+        }
+        let columns = self.columns(&found.relation, state).await?;
         let column = |name: &String| format!("{}.{}", quoted(&self.name), quoted(name));
         let pair = |name: &String| {
             let shown = name.split(super::REPEATED).next().unwrap_or(name);
@@ -260,12 +264,30 @@ struct Replacing {
     is_changed: bool,
 }
 
+impl Replacing {
+    /// The row that a name means here.
+    fn row(&self, name: &Ident) -> Option<&Expr> {
+        let mut around = self.open.iter().rev();
+        let row = around.find_map(|select| self.rows.get(*select)?.as_ref());
+        row.filter(|_| folded(name) == self.name)
+    }
+}
+
 impl VisitorMut for Replacing {
     type Break = ();
 
-    fn pre_visit_select(&mut self, _: &mut Select) -> ControlFlow<()> {
+    fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
         self.open.push(self.next);
         self.next += 1;
+        for item in &mut select.projection {
+            if let SelectItem::UnnamedExpr(expr) = item
+                && let Expr::Identifier(name) = &*expr
+                && self.row(name).is_some()
+            {
+                let (alias, expr) = (name.clone(), expr.clone());
+                *item = SelectItem::ExprWithAlias { expr, alias };
+            }
+        }
         ControlFlow::Continue(())
     }
 
@@ -276,14 +298,10 @@ impl VisitorMut for Replacing {
 
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
         if let Expr::Identifier(name) = &*expr
-            && folded(name) == self.name
+            && let Some(row) = self.row(name)
         {
-            let mut around = self.open.iter().rev();
-            let row = around.find_map(|select| self.rows.get(*select)?.as_ref());
-            if let Some(row) = row {
-                *expr = row.clone();
-                self.is_changed = true;
-            }
+            *expr = row.clone();
+            self.is_changed = true;
         }
         ControlFlow::Continue(())
     }

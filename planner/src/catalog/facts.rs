@@ -56,6 +56,13 @@ pub enum FactsKind {
     ExternalTable,
     /// A stored query.
     View(String),
+    /// A stored query with its rows.
+    MaterializedView {
+        /// The query.
+        text: String,
+        /// Whether it has rows.
+        is_populated: bool,
+    },
     /// Numbers, one after the other.
     Sequence,
     /// A model.
@@ -172,7 +179,7 @@ impl CatalogFacts {
         let state = self.session()?.engine.catalog.state();
         let mut pairs = Vec::new();
         for entry in state.all() {
-            let Definition::View(view) = &entry.definition else {
+            let Some(view) = entry.definition.stored_query() else {
                 continue;
             };
             let named = view.objects.iter();
@@ -266,7 +273,13 @@ impl CatalogFacts {
 fn facts(entry: &Arc<CatalogEntry>) -> Option<ObjectFacts> {
     let kind = match &entry.definition {
         Definition::Schema => FactsKind::Schema,
-        Definition::Table(_) => FactsKind::Table,
+        Definition::Table(table) => match &table.materialized {
+            Some(materialized) => FactsKind::MaterializedView {
+                text: materialized.query.text.clone(),
+                is_populated: materialized.is_populated,
+            },
+            None => FactsKind::Table,
+        },
         Definition::ExternalTable(_) => FactsKind::ExternalTable,
         Definition::View(view) => FactsKind::View(view.text.clone()),
         Definition::Sequence(_) => FactsKind::Sequence,

@@ -12,7 +12,7 @@ pub(crate) mod lineage;
 pub(crate) mod pins;
 pub(crate) mod reference_facts;
 pub(crate) mod rows;
-mod schema;
+pub(crate) mod schema;
 pub(crate) mod sequence_row;
 pub(crate) mod system;
 

@@ -6,7 +6,10 @@
 use std::sync::{Arc, Weak};
 
 use async_trait::async_trait;
-use auspex_storage::{CatalogEntry, Definition, ObjectKind, VersionSpec, ViewDefinition};
+use auspex_storage::{
+    CatalogEntry, Definition, ObjectKind, VersionSpec, ViewDefinition, compression_by_name,
+    format_by_name,
+};
 use datafusion::catalog::{SchemaProvider, TableProvider};
 use datafusion::datasource::ViewTable;
 use datafusion::datasource::empty::EmptyTable;
@@ -14,8 +17,9 @@ use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
 
 use super::{pins, sequence_row};
-use crate::access::{as_role, is_writer_of};
-use crate::bind::bind_query;
+use crate::access::{Acting, as_role, is_writer_of};
+use crate::bind::{BoundQuery, bind_query};
+use crate::commands::check_populated;
 use crate::error::Error;
 use crate::logical::BarrierNode;
 use crate::name_scope::{in_view, note_object};
@@ -119,6 +123,10 @@ impl SchemaProvider for WarehouseSchema {
                 Box::pin(sequence_row::of(&session, &entry, sequence)).await?,
             )),
             _ => {
+                // The engine describes it, and reads no row.
+                if !Acting::is_system() {
+                    check_populated(&entry)?;
+                }
                 let state = session.context().state();
                 Ok(Some(Box::pin(pins::table(&session, &entry, &state)).await?))
             }
@@ -133,12 +141,7 @@ impl SchemaProvider for WarehouseSchema {
 
 /// Whether a quoted name is meant as a file: it has a folder, or the ending of a format.
 fn is_path(name: &str) -> bool {
-    const ENDINGS: &[&str] = &[
-        ".parquet", ".csv", ".tsv", ".json", ".ndjson", ".jsonl", ".arrow", ".avro", ".gz", ".zst",
-        ".bz2", ".xz",
-    ];
-    let lower = name.to_lowercase();
-    name.contains('/') || ENDINGS.iter().any(|ending| lower.ends_with(ending))
+    name.contains('/') || format_by_name(name).is_some() || compression_by_name(name).is_some()
 }
 
 /// A view is planned anew at each use, so that it sees the tables and models of now.
@@ -147,6 +150,20 @@ async fn view_table(
     name: &str,
     view: &ViewDefinition,
 ) -> Result<Arc<dyn TableProvider>> {
+    let plan = bound_view(session, name, view).await?.plan;
+    let plan = match view.security_barrier {
+        true => BarrierNode::before(plan),
+        false => plan,
+    };
+    Ok(Arc::new(ViewTable::new(plan, Some(view.text.clone()))))
+}
+
+/// The query of a view, whose columns have the view's names.
+pub(crate) async fn bound_view(
+    session: &Arc<Session>,
+    name: &str,
+    view: &ViewDefinition,
+) -> Result<BoundQuery> {
     let depth = VIEW_DEPTH.try_with(|depth| *depth).unwrap_or(0);
     if depth >= MAX_VIEW_DEPTH {
         let message = format!("infinite recursion detected in view \"{name}\"");
@@ -156,16 +173,12 @@ async fn view_table(
     let query = auspex_sql::parse_query(&view.text, dialect).map_err(Error::from)?;
     let bind = Box::pin(bind_query(session, *query, session.state(None)));
     // A position in the view's text means nothing to whoever queries the view.
-    let bound = VIEW_DEPTH
+    let mut bound = VIEW_DEPTH
         .scope(depth + 1, bind)
         .await
         .map_err(|error| error.inside(&view.text, ""))?;
-    let plan = named_columns(bound.plan, &bound.names, &view.columns)?;
-    let plan = match view.security_barrier {
-        true => BarrierNode::before(plan),
-        false => plan,
-    };
-    Ok(Arc::new(ViewTable::new(plan, Some(view.text.clone()))))
+    bound.plan = named_columns(bound.plan, &bound.names, &view.columns)?;
+    Ok(bound)
 }
 
 /// A plan whose columns have the view's names, or PostgreSQL's.

@@ -514,7 +514,7 @@ fn audit_log(session: &Session) -> Vec<Vec<Cell>> {
             record.address.into(),
             record.application.into(),
             record.kind.into(),
-            record.statement.into(),
+            record.statement.as_ref().into(),
             Cell::Float(record.duration_ms),
             record.rows.into(),
             record.outcome.into(),

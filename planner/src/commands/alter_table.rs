@@ -6,36 +6,35 @@
 
 mod column_type;
 mod constraints;
+mod drop_column;
+mod identity;
 
-use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use auspex_storage::{
-    CatalogEntry, Change, Definition, Error as StorageError, Key, Rewrite, TableOperation,
-    TableShape, TextLimit,
+    CatalogEntry, Change, Definition, Error as StorageError, Key, Rewrite, TableDefinition,
+    TableOperation, TableShape, TextLimit,
 };
+use datafusion::execution::SendableRecordBatchStream;
 use datafusion::sql::sqlparser::ast::{
     self, AlterColumnOperation, AlterTableOperation, ColumnOption, Expr, Ident, ObjectName,
-    VisitMut, VisitorMut,
 };
 use futures::StreamExt as _;
 
 pub(super) use constraints::drop_references;
 
 use super::comments::carry_comments;
+use super::materialized_views::check_operations;
+use super::source_rows::SourceRows;
 use super::table_references::DeclaredReference;
 use super::table_shape::{add_option, checked_default, set_property, text_limit, unset_property};
 use super::tables::check_unnamed;
 use super::{folded, name_parts, view_options};
 use crate::access::TableUse;
-use crate::bind::{
-    GivenTables, as_table_rows, bind_sql_with, column_place, default_of, names_column, parse_expr,
-    renamed, row_checks,
-};
+use crate::bind::{column_place, default_of, parse_expr, renamed, row_checks};
 use crate::error::{Error, Result};
 use crate::session::Session;
 use crate::statement_run::{Notice, StatementControl};
-use crate::streams::streams;
 use crate::temporary::SCHEMA as TEMPORARY;
 
 const TAG: &str = "ALTER TABLE";
@@ -87,8 +86,13 @@ pub(super) async fn change_definition(
         found => found?,
     };
     if let [AlterTableOperation::RenameTable { table_name }] = operations {
-        return rename(session, &table, new_name(table_name), text).await;
+        rename(session, &table, new_name(table_name), text).await?;
+        return Ok(match table.definition.materialized() {
+            Some(_) => "ALTER MATERIALIZED VIEW".to_owned(),
+            None => TAG.to_owned(),
+        });
     }
+    check_operations(&table, operations)?;
     for column in operations.iter().flat_map(taken_names) {
         check_unnamed(&session.engine.catalog.state(), &table, &folded(column))?;
     }
@@ -139,7 +143,7 @@ async fn rename(
     table: &CatalogEntry,
     to: &ObjectName,
     text: &str,
-) -> Result<String> {
+) -> Result<()> {
     let name = name_parts(to).pop().unwrap_or_default();
     if table.schema != TEMPORARY {
         session.access().check_schema(&table.schema, "CREATE")?;
@@ -148,8 +152,7 @@ async fn rename(
         return Err(Error::Duplicate { kind, name });
     }
     let rename = |entry: &mut CatalogEntry| entry.name.clone_from(&name);
-    put(session, table, text, rename).await?;
-    Ok(TAG.to_owned())
+    put(session, table, text, rename).await
 }
 
 /// Keeps the columns in the catalog too, so that prepared statements are planned again.
@@ -160,9 +163,12 @@ pub(super) async fn record(
     operations: &[AlterTableOperation],
     text: &str,
 ) -> Result<()> {
-    let definition = Definition::Table(shape.definition());
+    let definition = shape.definition();
     let define = |entry: &mut CatalogEntry| {
-        entry.definition.clone_from(&definition);
+        entry.definition = Definition::Table(TableDefinition {
+            materialized: entry.definition.materialized().cloned(),
+            ..definition.clone()
+        });
         carry_comments(entry, shape, operations);
     };
     put(session, table, text, define).await
@@ -270,16 +276,7 @@ impl<'a> Altering<'a> {
                 if_exists,
                 drop_behavior,
                 ..
-            } => column_names
-                .iter()
-                .try_for_each(|column| match self.place(column) {
-                    Err(_) if *if_exists => Ok(()),
-                    place => {
-                        let idx = place?;
-                        self.free_keys_of(session, idx, *drop_behavior)?;
-                        self.drop_column(idx)
-                    }
-                }),
+            } => self.drop_columns(session, column_names, *if_exists, *drop_behavior),
             AlterTableOperation::RenameColumn {
                 old_column_name,
                 new_column_name,
@@ -301,10 +298,13 @@ impl<'a> Altering<'a> {
                 Ok(())
             }
             AlterTableOperation::AlterColumn { column_name, op } => {
-                self.alter_column(session, column_name, op)
+                self.alter_column(session, column_name, op, control)
             }
             AlterTableOperation::AddConstraint { constraint, .. } => {
                 self.add_constraint(session, constraint).await
+            }
+            AlterTableOperation::RenameConstraint { old_name, new_name } => {
+                self.rename_constraint(session, &folded(old_name), &folded(new_name))
             }
             AlterTableOperation::DropConstraint {
                 if_exists,
@@ -354,53 +354,12 @@ impl<'a> Altering<'a> {
     fn limit_texts(&mut self, idx: usize, limit: Option<TextLimit>) {
         let old = self.shape.text_limit_of(&self.shape.columns()[idx]);
         self.shape.set_text_limit(idx, limit);
-        let is_tighter = |limit: TextLimit| old.is_none_or(|old| limit.length < old.length);
-        if limit.is_some_and(is_tighter) {
+        let length = limit.and_then(|limit| limit.length);
+        let old = old.and_then(|old| old.length);
+        if length.is_some_and(|length| old.is_none_or(|old| length < old)) {
             self.needs_rows = true;
             self.operation = TableOperation::Columns;
         }
-    }
-
-    fn drop_column(&mut self, idx: usize) -> Result<()> {
-        let name = self.shape.columns()[idx].name().clone();
-        if self.shape.partition_columns.contains(&name) {
-            let message =
-                format!("cannot drop column \"{name}\" because it divides the table's files");
-            let hint = "Copy the table with CREATE TABLE ... AS.";
-            return Err(Error::invalid("0A000", message, Some(hint)));
-        }
-        for column in self.shape.columns() {
-            if let Some(text) = self.shape.generated_of(column)
-                && column.name() != &name
-                && names_column(&text, &name)?
-            {
-                let message = format!(
-                    "cannot drop column \"{name}\" because column \"{}\" is generated from it",
-                    column.name()
-                );
-                return Err(Error::invalid(
-                    "2BP01",
-                    message,
-                    Some("Drop the generated column first."),
-                ));
-            }
-        }
-        // As in PostgreSQL, the checks of a column go with it.
-        for (check, text) in self.shape.checks() {
-            if names_column(&text, &name)? {
-                self.shape.drop_check(&check);
-            }
-        }
-        self.shape.drop_keys_of(&name);
-        self.shape.drop_references_of(&name);
-        if self.shape.columns().len() == 1 {
-            return Err(StorageError::NoTableColumns.into());
-        }
-        self.shape.drop_column(idx);
-        self.sources.remove(idx);
-        self.needs_rows = true;
-        self.operation = TableOperation::Columns;
-        Ok(())
     }
 
     fn rename_column(&mut self, column: &Ident, to: &str) -> Result<()> {
@@ -453,6 +412,7 @@ impl<'a> Altering<'a> {
         session: &Arc<Session>,
         column: &Ident,
         operation: &AlterColumnOperation,
+        control: &StatementControl,
     ) -> Result<()> {
         let idx = self.place(column)?;
         match operation {
@@ -471,10 +431,20 @@ impl<'a> Altering<'a> {
                 self.shape.set_nullable(idx, true);
             }
             AlterColumnOperation::SetDefault { value } => {
+                if let Some(if_exists) = identity::dropped(value) {
+                    return self.drop_identity(idx, if_exists, control);
+                }
                 let text = checked_default(session, &self.shape, idx, value)?;
                 self.shape.set_default(idx, text.as_deref());
             }
             AlterColumnOperation::DropDefault => self.shape.set_default(idx, None),
+            AlterColumnOperation::AddGenerated {
+                generated_as,
+                sequence_options,
+            } => {
+                let options = sequence_options.as_deref().unwrap_or_default();
+                self.add_identity(idx, *generated_as, options)?;
+            }
             other => return Err(Error::unsupported(format!("ALTER COLUMN ... {other}"))),
         }
         Ok(())
@@ -539,8 +509,8 @@ impl<'a> Altering<'a> {
     ) -> Result<TableShape> {
         for forbidden in std::mem::take(&mut self.forbidden) {
             let columns = vec![Expr::Value(ast::Value::Boolean(true).with_empty_span())];
-            let rows = query(columns, Some(forbidden.condition))?;
-            let rows = self.rows(session, rewrite, rows, control, false).await?;
+            let wanted = (columns, Some(forbidden.condition));
+            let rows = self.rows(session, rewrite, wanted, control).await?;
             for mut rows in rows {
                 while let Some(batch) = rows.next().await {
                     if batch?.num_rows() > 0 {
@@ -559,8 +529,8 @@ impl<'a> Altering<'a> {
                     Source::Column(name) => Expr::Identifier(Ident::with_quote('"', name)),
                     Source::Value(value) => value.as_ref().clone(),
                 });
-                let query = query(columns.collect(), None)?;
-                let rows = self.rows(session, rewrite, query, control, true).await?;
+                let wanted = (columns.collect(), None);
+                let rows = self.rows(session, rewrite, wanted, control).await?;
                 let place = (schema, self.relation);
                 let checks = row_checks(&session.state(None), place, &self.shape)?;
                 Some((rows, checks))
@@ -570,51 +540,21 @@ impl<'a> Altering<'a> {
         Ok(self.shape)
     }
 
+    /// Values of the rows as they are: all of them as the table takes them, or those of the rows of a condition.
     async fn rows(
         &self,
         session: &Arc<Session>,
         rewrite: &Rewrite,
-        statement: ast::Statement,
+        (columns, condition): (Vec<Expr>, Option<Expr>),
         control: &StatementControl,
-        as_new: bool,
-    ) -> Result<Vec<datafusion::execution::SendableRecordBatchStream>> {
-        let mut given = GivenTables::default();
-        let private = given.give(self.relation, rewrite.target());
-        let mut statement = statement;
-        let _ = VisitMut::visit(&mut statement, &mut SourceName(private));
-        let state = session.state(None);
-        let mut bound = bind_sql_with(session, statement, state, given).await?;
-        bound.names.clear();
-        if as_new {
-            bound.plan = as_table_rows(&bound.state, &self.shape, bound.plan, 0)?;
-        }
-        streams(session, &bound, Vec::new(), control).await
-    }
-}
-
-/// `SELECT columns FROM source [WHERE condition]`.
-fn query(columns: Vec<Expr>, condition: Option<Expr>) -> Result<ast::Statement> {
-    let text = "SELECT 1 FROM source";
-    let mut query = auspex_sql::parse_query(text, auspex_sql::Dialect::Postgres)?;
-    if let ast::SetExpr::Select(select) = query.body.as_mut() {
-        let item = |(idx, expr): (usize, Expr)| ast::SelectItem::ExprWithAlias {
-            expr,
-            alias: Ident::with_quote('"', format!("__auspex_{idx}")),
+    ) -> Result<Vec<SendableRecordBatchStream>> {
+        let rows = SourceRows {
+            name: self.relation,
+            source: rewrite.target(),
+            taken_by: condition.is_none().then_some(&self.shape),
+            columns,
+            condition,
         };
-        select.projection = columns.into_iter().enumerate().map(item).collect();
-        select.selection = condition;
-    }
-    Ok(ast::Statement::Query(query))
-}
-
-/// Puts a name in the place of the one relation of a query.
-struct SourceName(ObjectName);
-
-impl VisitorMut for SourceName {
-    type Break = ();
-
-    fn pre_visit_relation(&mut self, relation: &mut ObjectName) -> ControlFlow<()> {
-        *relation = self.0.clone();
-        ControlFlow::Continue(())
+        rows.streams(session, control).await
     }
 }

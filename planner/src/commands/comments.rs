@@ -7,7 +7,7 @@ use std::sync::Arc;
 use auspex_storage::{CatalogEntry, Change, Definition, TableShape};
 use datafusion::sql::sqlparser::ast::{AlterTableOperation, CommentObject, ObjectName};
 
-use super::{folded, name_parts};
+use super::{folded, kind_name, name_parts};
 use crate::bind::undefined_column;
 use crate::error::{Error, Result};
 use crate::session::Session;
@@ -25,7 +25,11 @@ pub(super) async fn comment(
     }
     if !matches!(
         object_type,
-        CommentObject::Table | CommentObject::View | CommentObject::Schema
+        CommentObject::Table
+            | CommentObject::View
+            | CommentObject::MaterializedView
+            | CommentObject::Sequence
+            | CommentObject::Schema
     ) {
         return Err(Error::unsupported(format!("COMMENT ON {object_type}")));
     }
@@ -46,6 +50,7 @@ pub(super) async fn comment(
         position: None,
     })?;
     session.access().check_owner(&entry)?;
+    check_kind(object_type, &entry)?;
     let commit = session.engine.catalog.commit(text, |state| {
         let now = state.by_id(&entry.id).unwrap_or(&entry);
         let comment = comment.clone();
@@ -56,6 +61,29 @@ pub(super) async fn comment(
     });
     commit.await?;
     Ok("COMMENT".to_owned())
+}
+
+/// Fails where a statement calls an object what it is not, in the kinds that were not always told apart.
+fn check_kind(object_type: CommentObject, entry: &CatalogEntry) -> Result<()> {
+    let (expected, is_it) = match object_type {
+        CommentObject::Sequence => (
+            "sequence",
+            matches!(entry.definition, Definition::Sequence(_)),
+        ),
+        CommentObject::MaterializedView => (
+            "materialized view",
+            entry.definition.materialized().is_some(),
+        ),
+        _ => return Ok(()),
+    };
+    match is_it {
+        true => Ok(()),
+        false => Err(Error::WrongKind {
+            name: entry.name.clone(),
+            expected,
+            found: kind_name(&entry.definition),
+        }),
+    }
 }
 
 /// `COMMENT ON COLUMN table.column`.

@@ -13,7 +13,6 @@ use auspex_storage::{
 };
 use datafusion::arrow::array::AsArray as _;
 use datafusion::arrow::datatypes::{DataType, FieldRef, Schema, UInt64Type};
-use datafusion::datasource::file_format::csv::CsvFormatFactory;
 use datafusion::datasource::file_format::json::JsonFormatFactory;
 use datafusion::datasource::file_format::parquet::ParquetFormatFactory;
 use datafusion::datasource::file_format::{FileFormatFactory, format_as_file_type};
@@ -28,7 +27,7 @@ use datafusion::sql::sqlparser::ast::{
 use futures::StreamExt as _;
 use url::Url;
 
-use super::{dml, folded, name_parts};
+use super::{csv_file, dml, folded, name_parts};
 use crate::access::{FileUse, TableUse};
 use crate::bind::{GivenTables, bind_insert_with, bind_query, column_place, sql_type};
 use crate::catalog::named_columns;
@@ -350,23 +349,16 @@ impl Copy {
         control: &StatementControl,
     ) -> Result<u64> {
         let format = self.format()?;
-        let mark = |name: &str, usual: &str| {
-            self.options
-                .get(name)
-                .cloned()
-                .unwrap_or_else(|| usual.to_owned())
+        let mark = |name: &str, usual: char| {
+            let given = self.options.get(name).cloned();
+            given.unwrap_or_else(|| usual.to_string())
         };
-        if format == ExternalFormat::Csv && mark("delimiter", ",") == mark("quote", "\"") {
+        let delimiter = mark("delimiter", auspex_storage::delimiter_by_name(&self.path));
+        if format == ExternalFormat::Csv && delimiter == mark("quote", '"') {
             let message = "COPY delimiter and quote must be different";
             return Err(Error::invalid("22023", message, None));
         }
         let url = session.file_url(&self.path, FileUse::Write)?;
-        let factory: Arc<dyn FileFormatFactory> = match format {
-            ExternalFormat::Csv => Arc::new(CsvFormatFactory::new()),
-            ExternalFormat::Parquet => Arc::new(ParquetFormatFactory::new()),
-            ExternalFormat::NdJson => Arc::new(JsonFormatFactory::new()),
-            _ => return Err(Error::unsupported("COPY TO a file of this format")),
-        };
         let mut bound = bind_query(session, query.clone(), session.state(None)).await?;
         bound.plan = named_columns(bound.plan, &bound.names, &[])?;
         if format == ExternalFormat::Csv
@@ -391,12 +383,25 @@ impl Copy {
             options
                 .entry("format.has_header".to_owned())
                 .or_insert_with(|| "false".to_owned());
+            options.insert("format.delimiter".to_owned(), delimiter);
         }
         if format != ExternalFormat::Parquet
             && let Some(compression) = auspex_storage::compression_by_name(&self.path)
         {
             options.insert("format.compression".to_owned(), compression.to_owned());
         }
+        let factory: Arc<dyn FileFormatFactory> = match format {
+            ExternalFormat::Csv => {
+                let target = Target::new(session, &url)?;
+                let place = target.place(&url);
+                let file = (place.as_str(), &options);
+                let writing = csv_file::write(session, &bound, file, control);
+                return target.finish(Box::pin(writing)).await;
+            }
+            ExternalFormat::Parquet => Arc::new(ParquetFormatFactory::new()),
+            ExternalFormat::NdJson => Arc::new(JsonFormatFactory::new()),
+            _ => return Err(Error::unsupported("COPY TO a file of this format")),
+        };
         options.insert("single_file_output".to_owned(), "true".to_owned());
         let file_type = format_as_file_type(factory);
         let target = Target::new(session, &url)?;

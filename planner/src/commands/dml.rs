@@ -15,8 +15,8 @@ use crate::error::{Error, Result};
 use crate::identity::{numbered, numbered_changes};
 use crate::session::Session;
 use crate::statement_run::StatementControl;
-use crate::streams::{stream, streams};
-use crate::temporary;
+use crate::streams::{TableRows, stream};
+use crate::table_writes::append_on_workers;
 
 /// How often a statement is tried on a table that others change.
 const MAX_ROUNDS: usize = 20;
@@ -40,21 +40,24 @@ async fn while_there<T>(
     table: &CatalogEntry,
     done: Result<T>,
 ) -> Result<T> {
-    /// What a folder fails with that is being removed.
-    const OF_FILES: [&str; 5] = ["58030", "58P01", "XX001", "42P01", "40001"];
     let Err(error) = done else {
         return done;
     };
+    match was_dropped(session, &table.id, &error).await {
+        true => Err(session.undefined_relation(&table.schema, &table.name)),
+        false => Err(error),
+    }
+}
+
+/// Whether a change failed because another server dropped its table.
+pub(crate) async fn was_dropped(session: &Session, id: &str, error: &Error) -> bool {
+    /// What a folder fails with that is being removed.
+    const OF_FILES: [&str; 5] = ["58030", "58P01", "XX001", "42P01", "40001"];
     let catalog = &session.engine.catalog;
-    let is_of_files = OF_FILES.contains(&error.report().sqlstate);
-    let is_temporary = table.schema == temporary::SCHEMA;
-    if !is_of_files || is_temporary || catalog.refresh_now().await.is_err() {
-        return Err(error);
-    }
-    match catalog.state().by_id(&table.id) {
-        Some(_) => Err(error),
-        None => Err(session.undefined_relation(&table.schema, &table.name)),
-    }
+    OF_FILES.contains(&error.report().sqlstate)
+        && !session.temporary.has(id)
+        && catalog.refresh_now().await.is_ok()
+        && catalog.state().by_id(id).is_none()
 }
 
 async fn insert_rows(
@@ -65,25 +68,12 @@ async fn insert_rows(
     control: &StatementControl,
 ) -> Result<Option<u64>> {
     session.change_table("INSERT", &insert.table)?;
-    let rows = streams(session, &insert.query, parameters, control).await;
-    let mut rows =
-        rows.map_err(|error| in_place(named_null(error, &insert.columns), &insert.table))?;
-    rows = numbered(session, &insert.table.id, &insert.shape, rows);
-    if let Some(returned) = returned {
-        let streams = rows.into_iter().enumerate();
-        rows = streams
-            .map(|(place, stream)| returned.of_rows(place, stream))
-            .collect();
-    }
-    let tables = &session.tables();
-    let checks = Arc::clone(&insert.checks);
-    match tables
-        .append(&insert.table.id, &insert.shape, rows, checks)
-        .await
-    {
+    let rows = TableRows::plan(session, &insert.query, parameters, control).await;
+    let rows = rows.map_err(|error| in_place(named_null(error, &insert.columns), &insert.table))?;
+    match Box::pin(append_rows(session, insert, rows, returned, control)).await {
         Ok(n_rows) => Ok(Some(n_rows)),
-        Err(StorageError::Conflict { .. }) => {
-            match tables.shape(&insert.table.id).await? == insert.shape {
+        Err(Error::Storage(StorageError::Conflict { .. })) => {
+            match session.tables().shape(&insert.table.id).await? == insert.shape {
                 true => {
                     let object = format!("table \"{}\"", insert.table.name);
                     Err(StorageError::Conflict { object }.into())
@@ -91,8 +81,36 @@ async fn insert_rows(
                 false => Ok(None),
             }
         }
-        Err(error) => Err(in_place(error.into(), &insert.table)),
+        Err(error) => Err(in_place(error, &insert.table)),
     }
+}
+
+async fn append_rows(
+    session: &Arc<Session>,
+    insert: &BoundInsert,
+    rows: TableRows,
+    returned: Option<&Returned>,
+    control: &StatementControl,
+) -> Result<u64> {
+    let (id, shape, query) = (&insert.table.id, &insert.shape, &insert.query);
+    if returned.is_none() {
+        let table = (id.as_str(), shape);
+        let far = append_on_workers(session, table, (query, &rows), &insert.checks, control);
+        if let Some(n_rows) = Box::pin(far).await? {
+            return Ok(n_rows);
+        }
+    }
+    let rows = rows.streams(session, query, control);
+    let rows = rows.map_err(|error| named_null(error, &insert.columns))?;
+    let mut rows = numbered(session, id, shape, rows);
+    if let Some(returned) = returned {
+        let streams = rows.into_iter().enumerate();
+        rows = streams
+            .map(|(place, stream)| returned.of_rows(place, stream))
+            .collect();
+    }
+    let checks = Arc::clone(&insert.checks);
+    Ok(session.tables().append(id, shape, rows, checks).await?)
 }
 
 /// An error about a value, with the table that the value was for.

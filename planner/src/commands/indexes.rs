@@ -1,4 +1,4 @@
-//! `CREATE INDEX` and `DROP INDEX`, which tools send along with their tables.
+//! `CREATE INDEX`, `DROP INDEX` and `ALTER INDEX … RENAME TO`, which tools send along with their tables.
 //!
 //! In: the statement; out: of a unique index a unique constraint, which a drop takes away again; of any other a NOTICE that
 //! nothing was built, since files are left out by the bounds of their columns.
@@ -130,13 +130,45 @@ pub(super) async fn drop(
             name: Ident::with_quote('"', index),
             drop_behavior: None,
         };
-        let place = [&table.schema, &table.name].map(|part| Ident::with_quote('"', part.as_str()));
-        let place = ObjectName::from(place.to_vec());
+        let place = place_of(&table);
         let operations = std::slice::from_ref(&operation);
         let change = change_definition(session, (&place, false), operations, text, control);
         Box::pin(change).await?;
     }
     Ok("DROP INDEX".to_owned())
+}
+
+/// `ALTER INDEX … RENAME TO`: gives a unique constraint another name.
+pub(super) async fn rename(
+    session: &Arc<Session>,
+    name: &ObjectName,
+    to: &ObjectName,
+    text: &str,
+    control: &StatementControl,
+) -> Result<String> {
+    const TAG: &str = "ALTER INDEX";
+    let (schema, index) = session.object_parts(&name_parts(name))?;
+    let Some((table, _)) = keyed(session, &schema, &index).await else {
+        let message = format!("no index \"{index}\" was built, nothing is renamed");
+        control.notify(Notice::plain(message));
+        return Ok(TAG.to_owned());
+    };
+    let new = name_parts(to).pop().unwrap_or_default();
+    let operation = AlterTableOperation::RenameConstraint {
+        old_name: Ident::with_quote('"', index),
+        new_name: Ident::with_quote('"', new),
+    };
+    let place = place_of(&table);
+    let operations = std::slice::from_ref(&operation);
+    let change = change_definition(session, (&place, false), operations, text, control);
+    Box::pin(change).await?;
+    Ok(TAG.to_owned())
+}
+
+/// A table's name as statements write it.
+fn place_of(table: &CatalogEntry) -> ObjectName {
+    let parts = [&table.schema, &table.name].map(|part| Ident::with_quote('"', part.as_str()));
+    ObjectName::from(parts.to_vec())
 }
 
 /// The table of a schema that has a key of a name.

@@ -94,7 +94,7 @@ pub(super) async fn vacuum(
         .filter(|hours| *hours < DEFAULT_RETENTION_HOURS)
     {
         control.notify(Notice {
-            hint: Some("Statements that still read or write such files fail.".to_owned()),
+            hint: Some("Statements that still read such files fail.".to_owned()),
             ..Notice::warning(format!(
                 "files are removed that were needed {hours} hours ago"
             ))

@@ -7,6 +7,7 @@ mod alter_table;
 mod comments;
 mod copy;
 mod copy_client;
+mod csv_file;
 mod dml;
 mod extensions;
 mod first_rows;
@@ -14,14 +15,17 @@ mod indexes;
 mod insert_values;
 mod lake;
 mod maintenance;
+mod materialized_views;
 mod models;
 mod privileges;
 mod role_dependents;
 mod roles;
+mod schemas;
 mod sequences;
 mod set_role;
 mod settings;
 mod show_create;
+mod source_rows;
 mod table_keys;
 mod table_references;
 mod table_shape;
@@ -35,7 +39,7 @@ use auspex_sql::{ParsedStatement, RoleStatement, Statement};
 use auspex_storage::Definition;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::sql::parser::Statement as SqlStatement;
-use datafusion::sql::sqlparser::ast::{self, ObjectName, ObjectType};
+use datafusion::sql::sqlparser::ast::{self, AlterIndexOperation, ObjectName, ObjectType};
 
 use crate::error::{Error, Result};
 use crate::execute::Work;
@@ -44,9 +48,10 @@ use crate::statement_run::{Outcome, StatementControl};
 use crate::transaction;
 
 pub(crate) use copy_client::{ClientCopy, copy_in, plan_client_copy};
-pub(crate) use dml::{change, insert};
+pub(crate) use dml::{change, insert, was_dropped};
 pub(crate) use lake::show_query;
 pub(crate) use maintenance::{table_detail, table_history};
+pub(crate) use materialized_views::check_populated;
 pub(crate) use models::{
     SHOW_MODELS, describe_model, run_train_call, train_call, train_call_schema,
 };
@@ -62,11 +67,12 @@ pub(crate) fn check(statement: &ast::Statement) -> Result<Work> {
         S::StartTransaction { .. } | S::Commit { .. } | S::Rollback { .. } => Work::Command,
         S::Savepoint { .. } | S::ReleaseSavepoint { .. } | S::Lock(_) => Work::Command,
         S::UNLISTEN { .. } => Work::Nothing("UNLISTEN"),
-        S::Reset(_) | S::Comment { .. } | S::CreateIndex(_) => Work::Command,
+        S::Reset(_) | S::Comment { .. } | S::CreateIndex(_) | S::AlterIndex { .. } => Work::Command,
         S::Drop {
             object_type:
                 ObjectType::Table
                 | ObjectType::View
+                | ObjectType::MaterializedView
                 | ObjectType::Schema
                 | ObjectType::Sequence
                 | ObjectType::Index,
@@ -83,6 +89,12 @@ pub(crate) fn check(statement: &ast::Statement) -> Result<Work> {
                 hint: Some(
                     "An enum is a text column with CHECK (column IN ('a', 'b')).".to_owned(),
                 ),
+            });
+        }
+        S::CreateDomain(_) => {
+            return Err(Error::Unsupported {
+                what: "CREATE DOMAIN".to_owned(),
+                hint: Some("Give each column the type and a CHECK of its own.".to_owned()),
             });
         }
         other => return Err(Error::unsupported(verb(other))),
@@ -156,11 +168,19 @@ pub(crate) async fn run(
         Statement::Sequence(statement) => {
             Box::pin(sequences::run(session, statement, text, control)).await?
         }
+        Statement::CreateMaterializedView(create) => {
+            Box::pin(materialized_views::create(session, create, text, control)).await?
+        }
+        Statement::RefreshMaterializedView(refresh) => {
+            Box::pin(materialized_views::refresh(session, refresh, text, control)).await?
+        }
         Statement::Sql(statement) => Box::pin(sql(session, statement, text, control)).await?,
         _ => return Err(Error::unsupported("this statement")),
     };
-    if let Some(before) = before {
-        session.tell_definition(&verb, before, control);
+    match (before, &parsed.statement) {
+        (Some(_), Statement::RefreshMaterializedView(_)) => session.tell_committed(&verb, control),
+        (Some(before), _) => session.tell_definition(&verb, before, control),
+        (None, _) => {}
     }
     Ok(Outcome::Command(tag))
 }
@@ -193,7 +213,7 @@ async fn sql(
             schema_name,
             if_not_exists,
             ..
-        } => tables::create_schema(session, schema_name, *if_not_exists, text, control).await,
+        } => schemas::create(session, schema_name, *if_not_exists, text, control).await,
         S::Drop { .. } => Box::pin(drop(session, statement, text, control)).await,
         S::Comment {
             object_type,
@@ -202,6 +222,10 @@ async fn sql(
             ..
         } => comments::comment(session, *object_type, object_name, comment.clone(), text).await,
         S::CreateIndex(index) => Box::pin(indexes::create(session, index, text, control)).await,
+        S::AlterIndex {
+            name,
+            operation: AlterIndexOperation::RenameIndex { index_name },
+        } => Box::pin(indexes::rename(session, name, index_name, text, control)).await,
         S::Set(set) => settings::set(session, set, control),
         S::CreateExtension(extension) => extensions::create(extension, control),
         S::Reset(reset) => settings::reset_any(session, reset),
@@ -284,6 +308,7 @@ fn place_in_block(statement: &Statement) -> InBlock {
                 S::CreateIndex(index) if !index.unique => InBlock::Part,
                 S::CreateTable(_)
                 | S::CreateIndex(_)
+                | S::AlterIndex { .. }
                 | S::CreateView(_)
                 | S::CreateSchema { .. }
                 | S::AlterTable(_)
@@ -299,6 +324,8 @@ fn place_in_block(statement: &Statement) -> InBlock {
         | Statement::DefaultPrivileges(_)
         | Statement::AlterOwner(_)
         | Statement::Sequence(_)
+        | Statement::CreateMaterializedView(_)
+        | Statement::RefreshMaterializedView(_)
         | Statement::Role(_) => InBlock::Beside,
         _ => InBlock::Never,
     }
@@ -316,6 +343,7 @@ fn changes_definitions(statement: &Statement) -> bool {
                     | S::CreateView(_)
                     | S::CreateSchema { .. }
                     | S::CreateIndex(_)
+                    | S::AlterIndex { .. }
                     | S::AlterTable(_)
                     | S::Drop { .. }
                     | S::Comment { .. }
@@ -431,6 +459,7 @@ pub(crate) fn folded(ident: &ast::Ident) -> String {
 pub(crate) fn kind_name(definition: &Definition) -> &'static str {
     match definition {
         Definition::Schema => "schema",
+        Definition::Table(table) if table.materialized.is_some() => "materialized view",
         Definition::Table(_) => "table",
         Definition::ExternalTable(_) => "external table",
         Definition::View(_) => "view",

@@ -18,6 +18,7 @@ use super::kind_name;
 use super::roles::{named, require};
 use crate::access::{Access, is_everybody, roles};
 use crate::error::{Error, Result, nearest};
+use crate::sequences::{Numbers, identity_of, numbers_of_name};
 use crate::session::{DATABASE, Session};
 use crate::statement_run::{Notice, StatementControl};
 
@@ -30,6 +31,7 @@ pub(super) async fn grant(
 ) -> Result<String> {
     let access = session.access();
     let grantees = grantees(session, access.state(), &grant.roles)?;
+    let grant = &Box::pin(without_columns(session, grant, control)).await;
     let entries = objects(session, &access, grant)?;
     let privileges = expanded(grant);
     let mut changes: Vec<(Arc<CatalogEntry>, BTreeSet<String>)> = Vec::new();
@@ -57,6 +59,10 @@ pub(super) async fn grant(
         }
         changes.push((entry, allowed));
     }
+    let tag = if grant.grant { "GRANT" } else { "REVOKE" };
+    if changes.is_empty() {
+        return Ok(tag.to_owned());
+    }
     let commit = session.engine.catalog.commit(text, |state| {
         check_grantees(state, &grantees)?;
         let mut puts = Vec::new();
@@ -70,7 +76,35 @@ pub(super) async fn grant(
         Ok(puts)
     });
     commit.await?;
-    Ok(if grant.grant { "GRANT" } else { "REVOKE" }.to_owned())
+    Ok(tag.to_owned())
+}
+
+/// A statement without the sequences of identity columns, which have no privileges of their own: to take their numbers is
+/// to insert into the table.
+async fn without_columns(session: &Session, grant: &Grant, control: &StatementControl) -> Grant {
+    let mut grant = grant.clone();
+    if let (PrivilegeKind::Sequence, PrivilegeObjects::Named(names)) =
+        (grant.kind, &mut grant.objects)
+    {
+        for name in std::mem::take(names) {
+            match numbers_of_name(session, &name.parts) {
+                Ok(Numbers::Column(table, column))
+                    if identity_of(session, &table, &column).await.is_ok() =>
+                {
+                    let message = format!(
+                        "privileges on the numbers of column \"{column}\" are those on table \"{}\"",
+                        table.name
+                    );
+                    control.notify(Notice {
+                        hint: Some("GRANT INSERT ON the table lets a role take them.".to_owned()),
+                        ..Notice::plain(message)
+                    });
+                }
+                _ => names.push(name),
+            }
+        }
+    }
+    grant
 }
 
 /// An entry as it is at the moment of a commit; the database gets one with its first privilege.

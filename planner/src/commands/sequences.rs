@@ -15,6 +15,7 @@ use crate::error::{Error, Result};
 use crate::sequences::{Numbers, default_text, identity_of, move_column, numbers_of_name};
 use crate::session::Session;
 use crate::statement_run::{Notice, StatementControl};
+use crate::temporary::SCHEMA as TEMPORARY;
 
 const ALTERED: &str = "ALTER SEQUENCE";
 
@@ -27,18 +28,17 @@ pub(super) async fn run(
 ) -> Result<String> {
     match statement {
         SequenceStatement::Create {
+            temporary,
             name,
             if_not_exists,
             options,
         } => {
-            create(
-                session,
-                (&name.parts, *if_not_exists),
-                options,
-                text,
-                control,
-            )
-            .await
+            let (mut schema, name) = session.object_parts(&name.parts)?;
+            if *temporary {
+                TEMPORARY.clone_into(&mut schema);
+            }
+            let place = [schema, name];
+            create(session, (&place, *if_not_exists), options, text, control).await
         }
         SequenceStatement::Alter {
             name,
@@ -62,17 +62,16 @@ pub(super) async fn run(
 
 async fn create(
     session: &Arc<Session>,
-    (parts, if_not_exists): (&[String], bool),
+    (place, if_not_exists): (&[String; 2], bool),
     options: &SequenceOptions,
     text: &str,
     control: &StatementControl,
 ) -> Result<String> {
     const TAG: &str = "CREATE SEQUENCE";
-    let (schema, name) = session.object_parts(parts)?;
-    session.access().check_schema(&schema, "CREATE")?;
-    let place = [schema.clone(), name.clone()];
-    let is_taken = session.engine.catalog.state().get(&schema, &name).is_some()
-        || match numbers_of_name(session, &place) {
+    let [schema, name] = place;
+    session.access().check_schema(schema, "CREATE")?;
+    let is_taken = session.entry(schema, name).is_some()
+        || match numbers_of_name(session, place) {
             Ok(Numbers::Column(table, column)) => {
                 identity_of(session, &table, &column).await.is_ok()
             }
@@ -86,13 +85,17 @@ async fn create(
         return Ok(TAG.to_owned());
     }
     if is_taken {
-        let kind = "relation";
+        let (kind, name) = ("relation", name.clone());
         return Err(Error::Duplicate { kind, name });
     }
     let mut definition = declared(options, None)?;
-    definition.owned_by = owner(session, &schema, options).await?.flatten();
-    let mut entry = CatalogEntry::new(&schema, &name, Definition::Sequence(definition));
+    definition.owned_by = owner(session, schema, options).await?.flatten();
+    let mut entry = CatalogEntry::new(schema, name, Definition::Sequence(definition));
     own(session, &mut entry);
+    if schema == TEMPORARY {
+        session.temporary.add(entry);
+        return Ok(TAG.to_owned());
+    }
     let commit = session
         .engine
         .catalog
@@ -114,6 +117,10 @@ async fn alter(
             check_unused(session, sequence, &[]).await?;
             session.access().check_schema(&sequence.schema, "CREATE")?;
             changed.name.clone_from(&to.value);
+            if sequence.schema == TEMPORARY && session.temporary.get(&to.value).is_some() {
+                let (kind, name) = ("relation", to.value.clone());
+                return Err(Error::Duplicate { kind, name });
+            }
         }
         SequenceAction::SetSchema(to) => {
             check_unused(session, sequence, &[]).await?;
@@ -132,6 +139,14 @@ async fn alter(
             }
             changed.definition = Definition::Sequence(new);
         }
+    }
+    if sequence.schema == TEMPORARY {
+        if changed.schema != TEMPORARY {
+            let message = "cannot move objects into or out of temporary schemas";
+            return Err(Error::invalid("0A000", message, None));
+        }
+        session.temporary.replace(&sequence.name, changed);
+        return Ok(ALTERED.to_owned());
     }
     let commit = session.engine.catalog.commit(text, |state| {
         match state.by_id(&sequence.id) {

@@ -1,12 +1,14 @@
-//! `SHOW CREATE TABLE` and `SHOW CREATE VIEW`: a statement that makes the object again.
+//! `SHOW CREATE TABLE`, `VIEW` and `MATERIALIZED VIEW`: a statement that makes the object again.
 //!
-//! In: a name; out: one row with one text. Reads no row of a table; comments and privileges have statements of their own.
+//! In: a name; out: one row with one text. Reads no row of a table; privileges have statements of
+//! their own.
 
 use std::sync::Arc;
 
 use auspex_storage::{
     CatalogEntry, Deferral, Definition, ExternalFormat, ExternalTableDefinition, JsonKind, Key,
-    ReferenceAction, TableShape, ViewDefinition, is_uuid, schema_of,
+    ObjectKind, ReferenceAction, TableDefinition, TableShape, ViewDefinition, is_uuid,
+    marked_element, marks_of, schema_of,
 };
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Schema};
@@ -53,6 +55,10 @@ pub(crate) async fn show_create(
     session.access().check(&entry, privilege)?;
     let text = match &entry.definition {
         Definition::View(view) => of_view(&entry, view),
+        Definition::Table(TableDefinition {
+            materialized: Some(materialized),
+            ..
+        }) => of_materialized(&entry, &materialized.query),
         other if wanted == ShowCreateObject::View => {
             return Err(Error::WrongKind {
                 name: short,
@@ -74,10 +80,28 @@ pub(crate) async fn show_create(
             )));
         }
     };
+    let text = with_comments(&entry, text);
     Ok(batch_of(
         &[("create_statement", ColumnType::Text)],
         &[vec![text.into()]],
     )?)
+}
+
+/// A statement, and those that make the comments on what it makes.
+fn with_comments(entry: &CatalogEntry, mut text: String) -> String {
+    let name = name_of(entry);
+    let kind = match entry.kind() {
+        ObjectKind::ExternalTable => "TABLE".to_owned(),
+        kind => kind.to_string().to_uppercase(),
+    };
+    let own = entry.comment.iter();
+    let own = own.map(|comment| (format!("{kind} {name}"), comment));
+    let columns = entry.column_comments.iter();
+    let columns = columns.map(|(column, text)| (format!("COLUMN {name}.{}", quoted(column)), text));
+    for (of, comment) in own.chain(columns) {
+        text.push_str(&format!(";\nCOMMENT ON {of} IS {}", literal(comment)));
+    }
+    text
 }
 
 /// A name as a statement must write it.
@@ -107,11 +131,21 @@ fn name_of(entry: &CatalogEntry) -> String {
     }
 }
 
-fn of_view(entry: &CatalogEntry, view: &ViewDefinition) -> String {
-    let columns = match view.columns.is_empty() {
+/// The names that a view gives its columns.
+fn column_names(view: &ViewDefinition) -> String {
+    match view.columns.is_empty() {
         true => String::new(),
         false => format!(" ({})", listed(&view.columns)),
-    };
+    }
+}
+
+fn of_materialized(entry: &CatalogEntry, view: &ViewDefinition) -> String {
+    let (name, columns) = (name_of(entry), column_names(view));
+    format!("CREATE MATERIALIZED VIEW {name}{columns} AS {}", view.text)
+}
+
+fn of_view(entry: &CatalogEntry, view: &ViewDefinition) -> String {
+    let columns = column_names(view);
     let options = match view.security_barrier {
         true => " WITH (security_barrier)",
         false => "",
@@ -207,6 +241,10 @@ fn column(shape: &TableShape, field: &FieldRef) -> String {
 
 /// The type that gives a column its own again.
 fn declared_type(field: &Field) -> String {
+    if let Some(element) = marked_element(field).filter(|element| !marks_of(element).is_empty()) {
+        let brackets = "[]".repeat(type_name(field.data_type()).matches("[]").count());
+        return declared_type(&element) + &brackets;
+    }
     if is_uuid(field) {
         return "uuid".to_owned();
     }
@@ -214,6 +252,8 @@ fn declared_type(field: &Field) -> String {
         (Some(JsonKind::Json), _) => "json".to_owned(),
         (Some(JsonKind::Jsonb), _) => "jsonb".to_owned(),
         (None, DataType::Int8) => "tinyint".to_owned(),
+        // What a numeric without precision and scale is stored as.
+        (None, DataType::Decimal128(38, 10)) => "numeric".to_owned(),
         (None, DataType::Decimal128(precision, scale) | DataType::Decimal256(precision, scale)) => {
             format!("numeric({precision},{scale})")
         }

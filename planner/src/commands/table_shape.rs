@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use auspex_sql::Word;
-use auspex_storage::{Identity, JsonKind, TableShape, TextLimit, is_uuid, stored_schema};
+use auspex_storage::{Identity, TableShape, TextLimit, marks_of, stored_schema};
 use datafusion::arrow::array::{RecordBatch, RecordBatchOptions};
 use datafusion::arrow::datatypes::{DataType, Schema};
 use datafusion::common::DFSchema;
@@ -77,6 +77,12 @@ pub(super) fn text_limit(data_type: &ast::DataType) -> Result<Option<TextLimit>>
         T::Varchar(Some(IntegerLength { length, .. }))
         | T::CharVarying(Some(IntegerLength { length, .. }))
         | T::CharacterVarying(Some(IntegerLength { length, .. })) => (false, *length),
+        T::Varchar(None) | T::CharVarying(None) | T::CharacterVarying(None) => {
+            return Ok(Some(TextLimit {
+                is_fixed: false,
+                length: None,
+            }));
+        }
         _ => return Ok(None),
     };
     if !(1..=LONGEST_TEXT).contains(&length) {
@@ -84,7 +90,7 @@ pub(super) fn text_limit(data_type: &ast::DataType) -> Result<Option<TextLimit>>
         return Err(Error::invalid("22023", message, None));
     }
     // Lossless: it was compared just now.
-    let length = length as usize;
+    let length = Some(length as usize);
     Ok(Some(TextLimit { is_fixed, length }))
 }
 
@@ -171,17 +177,22 @@ fn spell_serial(column: &mut ast::ColumnDef) {
 }
 
 /// The first number and the step of an identity column.
-fn steps(options: &[SequenceOptions]) -> Result<(i64, i64)> {
+pub(super) fn steps(options: &[SequenceOptions]) -> Result<(i64, i64)> {
     let number = |expr: &ast::Expr| {
         let text = expr.to_string().replace(' ', "");
         let unread = |_| Error::invalid("42601", format!("\"{text}\" is not a whole number"), None);
         text.parse::<i64>().map_err(unread)
     };
-    let (mut start, mut increment) = (None, 1);
+    // The largest numbers of the types, which the type of the column guards.
+    const LARGEST: [i64; 3] = [i16::MAX as i64, i32::MAX as i64, i64::MAX];
+    let (mut start, mut increment, mut min) = (None, 1, None);
     for option in options {
         match option {
             SequenceOptions::StartWith(expr, _) => start = Some(number(expr)?),
             SequenceOptions::IncrementBy(expr, _) => increment = number(expr)?,
+            SequenceOptions::MinValue(Some(expr)) if increment > 0 => min = Some(number(expr)?),
+            SequenceOptions::MaxValue(Some(expr))
+                if increment > 0 && LARGEST.contains(&number(expr)?) => {}
             // How many numbers a server takes at a time is its own affair.
             SequenceOptions::Cache(_)
             | SequenceOptions::Cycle(false)
@@ -193,6 +204,13 @@ fn steps(options: &[SequenceOptions]) -> Result<(i64, i64)> {
     if increment == 0 {
         return Err(Error::invalid("22023", "INCREMENT must not be zero", None));
     }
+    if let (Some(first), Some(min)) = (start, min)
+        && first < min
+    {
+        let message = format!("START value ({first}) cannot be less than MINVALUE ({min})");
+        return Err(Error::invalid("22023", message, None));
+    }
+    let start = start.or(min);
     Ok((
         start.unwrap_or(if increment > 0 { 1 } else { -1 }),
         increment,
@@ -201,7 +219,7 @@ fn steps(options: &[SequenceOptions]) -> Result<(i64, i64)> {
 
 /// Makes a column an identity column. NULL is what a number takes the place of, so that not the column's type but a check
 /// forbids it.
-fn set_identity(
+pub(super) fn set_identity(
     shape: &mut TableShape,
     idx: usize,
     (start, increment): (i64, i64),
@@ -310,7 +328,7 @@ pub(super) fn checked_default(
     let is_literal = matches!(planned, Expr::Literal(..));
     let value = assigned(planned, column, &none)?;
     // What does not fit is told now, not with the first row. Texts of times may mean the day of the row.
-    let is_read = || JsonKind::of(column).is_some() || is_uuid(column);
+    let is_read = || !marks_of(column).is_empty();
     if is_literal && (column.data_type().is_numeric() || is_read()) {
         let value = session.state(None).create_physical_expr(value, &none)?;
         let options = RecordBatchOptions::new().with_row_count(Some(1));

@@ -1,4 +1,4 @@
-//! `CREATE TABLE`, `CREATE EXTERNAL TABLE`, `CREATE SCHEMA`, `DROP`, `DESCRIBE`.
+//! `CREATE TABLE`, `CREATE EXTERNAL TABLE`, `DROP`, `DESCRIBE`.
 //!
 //! In: a syntax tree; out: files of a managed table first, then one catalog entry that names them, so
 //! that a failure in between leaves nothing that a query could see.
@@ -12,27 +12,28 @@ use std::sync::Arc;
 use auspex_sql::Word;
 use auspex_storage::{
     CatalogEntry, CatalogState, Change, ColumnDefinition, Definition, ExternalFormat,
-    ExternalTableDefinition, TableDefinition, TableShape, columns_of,
+    ExternalTableDefinition, ObjectKind, TableDefinition, TableShape, columns_of,
 };
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::logical_expr::{DdlStatement, LogicalPlan};
 use datafusion::sql::parser::{CreateExternalTable, Statement as SqlStatement};
-use datafusion::sql::sqlparser::ast::{self, ObjectName, ObjectType, OnCommit, SchemaName};
+use datafusion::sql::sqlparser::ast::{self, ObjectName, ObjectType, OnCommit};
 
 use dependents::check_not_referred;
 pub(super) use dependents::{check_unnamed, with_dependents};
 pub(crate) use describe::describe_table;
 
-use super::privileges::check_new_owner;
+use super::materialized_views::check_use;
 use super::table_references::{DeclaredReference, add_reference, release_tables, tell};
 use super::table_shape::{declared_shape, query_shape, set_partitions, set_property};
-use super::{folded, kind_name, name_parts, sequences};
+use super::{kind_name, name_parts, sequences};
 use crate::access::{FileUse, TableUse, own};
 use crate::bind::{bind_query, distinct_names};
 use crate::error::{Error, Result, nearest};
 use crate::session::Session;
 use crate::statement_run::{Notice, StatementControl};
-use crate::streams::streams;
+use crate::streams::{TableRows, told};
+use crate::table_writes::create_with_rows;
 use crate::temporary::SCHEMA as TEMPORARY;
 
 /// The clauses of CREATE TABLE that PostgreSQL lacks.
@@ -76,18 +77,19 @@ pub(super) async fn create(
             let query = query.as_ref().clone();
             let bound = bind_query(session, query, session.state(None)).await?;
             distinct_names(&bound.plan, "query")?;
-            let rows = streams(session, &bound, Vec::new(), control).await?;
-            let schema = rows.first().map(|rows| rows.schema());
-            let schema = schema.unwrap_or_else(|| Arc::clone(bound.plan.schema().inner()));
-            (query_shape(&schema)?, Some(rows))
+            let rows = TableRows::plan(session, &bound, Vec::new(), control).await?;
+            let shape = query_shape(&told(&rows.plan.schema(), &bound))?;
+            (shape, Some((bound, rows)))
         }
         None => (declared(session, create, &entry, control).await?, None),
     };
     let shape = with_clauses(shape, &clauses, &name)?;
     let tables = &session.engine.tables;
     let tag = match rows {
-        Some(rows) => {
-            let n_rows = tables.create_managed_from(&entry.id, &shape, rows).await?;
+        Some((bound, rows)) => {
+            let table = (entry.id.as_str(), &shape);
+            let creating = create_with_rows(session, table, (&bound, rows), control);
+            let n_rows = Box::pin(creating).await?;
             format!("SELECT {n_rows}")
         }
         None => {
@@ -101,19 +103,30 @@ pub(super) async fn create(
         session.temporary.add(entry);
         return Ok(tag);
     }
-    let committed = session
-        .engine
-        .catalog
-        .commit(text, |_| Ok(put(&replaced, entry.clone())));
+    publish(session, &entry, replaced, text).await?;
+    Ok(tag)
+}
+
+/// Puts a table whose files are written into the catalog, in the place of another one if it replaces one.
+pub(super) async fn publish(
+    session: &Session,
+    entry: &CatalogEntry,
+    replaced: Option<Arc<CatalogEntry>>,
+    text: &str,
+) -> Result<()> {
+    let (catalog, tables) = (&session.engine.catalog, &session.engine.tables);
+    let committed = catalog.commit(text, |_| Ok(put(&replaced, entry.clone())));
     if let Err(error) = committed.await {
         // The files belong to nobody; the error of the commit is the one to tell.
-        let _ = tables.remove_managed(&entry.id).await;
+        if error.is_settled() {
+            let _ = tables.remove_managed(&entry.id).await;
+        }
         return Err(error.into());
     }
     if let Some(old) = replaced {
         let _ = tables.remove_managed(&old.id).await;
     }
-    Ok(tag)
+    Ok(())
 }
 
 /// The definition that a `CREATE TABLE` without a query writes.
@@ -177,14 +190,31 @@ fn refuse(create: &ast::CreateTable) -> Result<()> {
         (create.like.is_some(), "CREATE TABLE ... LIKE"),
         (create.partition_by.is_some(), "PARTITION BY"),
         (create.inherits.is_some(), "INHERITS"),
+        (
+            create.hive_formats.as_ref().is_some_and(is_of_files),
+            "CREATE TABLE ... LOCATION or STORED AS",
+        ),
     ];
-    match missing.iter().find(|(is_written, _)| *is_written) {
+    let hint = |what| match what {
+        "PARTITION BY" => Some("Write PARTITIONED BY (column).".to_owned()),
+        "CREATE TABLE ... LOCATION or STORED AS" => Some(
+            "CREATE EXTERNAL TABLE reads files in place; managed tables lie in the warehouse."
+                .to_owned(),
+        ),
+        _ => None,
+    };
+    match missing.into_iter().find(|(is_written, _)| *is_written) {
         Some((_, what)) => Err(Error::Unsupported {
-            what: (*what).to_owned(),
-            hint: (*what == "PARTITION BY").then(|| "Write PARTITIONED BY (column).".to_owned()),
+            what: what.to_owned(),
+            hint: hint(what),
         }),
         None => Ok(()),
     }
+}
+
+/// Whether clauses of Hive say where and how a table's files lie.
+fn is_of_files(clauses: &ast::HiveFormat) -> bool {
+    clauses.location.is_some() || clauses.storage.is_some() || clauses.row_format.is_some()
 }
 
 /// The columns of a `CREATE TABLE` without a query.
@@ -199,6 +229,9 @@ pub(super) async fn declared_schema(
     declared.temporary = false;
     declared.global = None;
     declared.on_commit = None;
+    if has_no_oids(&declared.table_options) {
+        declared.table_options = ast::CreateTableOptions::None;
+    }
     for column in &mut declared.columns {
         if let ast::DataType::Float(precision) = &column.data_type {
             column.data_type = float_type(precision);
@@ -214,6 +247,18 @@ pub(super) async fn declared_schema(
     }
 }
 
+/// `WITH (OIDS = false)`, which says what is always so.
+fn has_no_oids(options: &ast::CreateTableOptions) -> bool {
+    let says_it = |option: &ast::SqlOption| match option {
+        ast::SqlOption::KeyValue {
+            key,
+            value: ast::Expr::Value(value),
+        } => key.value.eq_ignore_ascii_case("oids") && value.value == ast::Value::Boolean(false),
+        _ => false,
+    };
+    matches!(options, ast::CreateTableOptions::With(options) if options.iter().all(says_it))
+}
+
 /// FLOAT is double precision unless few binary digits are asked for.
 fn float_type(precision: &ast::ExactNumberInfo) -> ast::DataType {
     match precision {
@@ -223,7 +268,7 @@ fn float_type(precision: &ast::ExactNumberInfo) -> ast::DataType {
 }
 
 /// Whether `IF NOT EXISTS` leaves nothing to do; a missing schema is an error.
-fn skips_existing(
+pub(super) fn skips_existing(
     session: &Session,
     schema: &str,
     name: &str,
@@ -257,8 +302,8 @@ fn require_schema(catalog: &CatalogState, schema: &str) -> Result<()> {
     })
 }
 
-/// The table that `OR REPLACE` replaces.
-fn replaced(
+/// The table that `OR REPLACE` replaces. Error: the name is taken.
+pub(super) fn replaced(
     session: &Session,
     schema: &str,
     name: &str,
@@ -283,10 +328,8 @@ fn replaced(
 }
 
 fn is_table(definition: &Definition) -> bool {
-    matches!(
-        definition,
-        Definition::Table(_) | Definition::ExternalTable(_)
-    )
+    let kind = definition.kind();
+    matches!(kind, ObjectKind::Table | ObjectKind::ExternalTable)
 }
 
 fn put(replaced: &Option<Arc<CatalogEntry>>, entry: CatalogEntry) -> Vec<Change> {
@@ -393,45 +436,6 @@ async fn external_columns(
     }
 }
 
-/// `CREATE SCHEMA`.
-pub(super) async fn create_schema(
-    session: &Arc<Session>,
-    name: &SchemaName,
-    if_not_exists: bool,
-    text: &str,
-    control: &StatementControl,
-) -> Result<String> {
-    let (name, owner) = match name {
-        SchemaName::Simple(name) => (name_parts(name).pop().unwrap_or_default(), None),
-        SchemaName::UnnamedAuthorization(owner) => (folded(owner), Some(folded(owner))),
-        SchemaName::NamedAuthorization(name, owner) => {
-            let name = name_parts(name).pop().unwrap_or_default();
-            (name, Some(folded(owner)))
-        }
-    };
-    session.access().check_create_schema()?;
-    if if_not_exists && session.engine.catalog.state().schema_exists(&name) {
-        let message = format!("schema \"{name}\" already exists, skipping");
-        control.notify(Notice {
-            sqlstate: "42P06",
-            ..Notice::plain(message)
-        });
-        return Ok("CREATE SCHEMA".to_owned());
-    }
-    let mut entry = CatalogEntry::new_schema(name);
-    own(session, &mut entry);
-    if let Some(owner) = owner {
-        check_new_owner(session, &session.access(), &entry, &owner)?;
-        entry.owner = owner;
-    }
-    session
-        .engine
-        .catalog
-        .commit(text, |_| Ok(vec![Change::Put(entry.clone())]))
-        .await?;
-    Ok("CREATE SCHEMA".to_owned())
-}
-
 /// The words behind `DROP`.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Drop {
@@ -439,7 +443,7 @@ pub(super) struct Drop {
     pub(super) cascade: bool,
 }
 
-/// `DROP TABLE | VIEW | SCHEMA | SEQUENCE`.
+/// `DROP TABLE | VIEW | MATERIALIZED VIEW | SCHEMA | SEQUENCE`.
 pub(super) async fn drop(
     session: &Arc<Session>,
     object_type: ObjectType,
@@ -494,19 +498,22 @@ async fn drops_temporary(
     object_type: ObjectType,
     name: &ObjectName,
 ) -> Result<bool> {
-    if !matches!(object_type, ObjectType::Table | ObjectType::View) {
-        return Ok(false);
-    }
+    let expected = match object_type {
+        ObjectType::Table => "table",
+        ObjectType::View => "view",
+        ObjectType::Sequence => "sequence",
+        _ => return Ok(false),
+    };
     let (schema, name) = session.relation_parts(&name_parts(name))?;
     let Some(entry) = session.temporary.get(&name).filter(|_| schema == TEMPORARY) else {
         return Ok(false);
     };
-    let is_view = matches!(entry.definition, Definition::View(_));
-    if is_view != (object_type == ObjectType::View) {
+    let found = kind_name(&entry.definition);
+    if found != expected {
         return Err(Error::WrongKind {
             name,
-            expected: if is_view { "table" } else { "view" },
-            found: kind_name(&entry.definition),
+            expected,
+            found,
         });
     }
     Ok(session.drop_temporary(&name).await)
@@ -565,6 +572,7 @@ fn find_for_drop(
     };
     let fits = match object_type {
         ObjectType::View => matches!(entry.definition, Definition::View(_)),
+        ObjectType::MaterializedView => entry.definition.materialized().is_some(),
         ObjectType::Sequence => matches!(entry.definition, Definition::Sequence(_)),
         _ => is_table(&entry.definition),
     };
@@ -573,6 +581,7 @@ fn find_for_drop(
     }
     let expected = match object_type {
         ObjectType::View => "view",
+        ObjectType::MaterializedView => "materialized view",
         ObjectType::Sequence => "sequence",
         _ => "table",
     };
@@ -594,6 +603,7 @@ impl Session {
         match self.entry(schema, name) {
             Some(entry) if matches!(entry.definition, Definition::Table(_)) => {
                 usage.check(&self.access(), &entry)?;
+                check_use(&entry, usage)?;
                 Ok(entry)
             }
             Some(entry) => {

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use auspex_storage::{CatalogEntry, Change, Definition, ViewDefinition, ViewObject};
+use auspex_storage::{CatalogEntry, Change, Definition, ViewDefinition};
 use datafusion::sql::sqlparser::ast;
 
 use super::{folded, name_parts, settings::dialect_name, view_options};
 use crate::access::own;
-use crate::bind::{bind_query, distinct_names};
+use crate::bind::{BoundQuery, bind_query, distinct_names};
 use crate::error::{Error, Result};
 use crate::name_scope::defining;
 use crate::session::Session;
@@ -22,11 +22,11 @@ pub(super) async fn create(
     control: &StatementControl,
 ) -> Result<String> {
     if create.materialized {
-        return Err(Error::unsupported("CREATE MATERIALIZED VIEW"));
+        return Err(Error::unsupported("CREATE TEMPORARY MATERIALIZED VIEW"));
     }
     let (mut schema, name) = session.object_parts(&name_parts(&create.name))?;
     let is_temporary = create.temporary || schema == TEMPORARY;
-    let (columns, objects) = checked_columns(session, create, is_temporary).await?;
+    let sound = sound_query(session, create, is_temporary).await?;
     let state = session.engine.catalog.state();
     let existing = match is_temporary {
         true => {
@@ -47,15 +47,7 @@ pub(super) async fn create(
         });
         return Ok("CREATE VIEW".to_owned());
     }
-    let view = Definition::View(ViewDefinition {
-        text: create.query.to_string(),
-        columns,
-        dialect: dialect_name(session.settings().dialect()),
-        default_schema: Some(session.default_schema()),
-        search_path: session.search_path(),
-        objects,
-        security_barrier: view_options::is_barrier(&create.options)?,
-    });
+    let view = Definition::View(sound.definition);
     let entry = match existing {
         Some(old) if create.or_replace && is_view(&old) => {
             session.access().check_owner(&old)?;
@@ -88,19 +80,25 @@ pub(super) async fn create(
     Ok("CREATE VIEW".to_owned())
 }
 
-/// The column names that a view is given and the objects that it names, once its query is known to be sound.
-async fn checked_columns(
+/// The query of a view to be, and what is stored of it.
+pub(super) struct SoundQuery {
+    pub(super) bound: BoundQuery,
+    pub(super) definition: ViewDefinition,
+}
+
+/// Binds the query of a view to be.
+pub(super) async fn sound_query(
     session: &Arc<Session>,
     create: &ast::CreateView,
     is_temporary: bool,
-) -> Result<(Vec<String>, Vec<ViewObject>)> {
+) -> Result<SoundQuery> {
     let query = create.query.as_ref().clone();
     let binding = Box::pin(bind_query(session, query, session.state(None)));
     let (bound, met) = defining(binding).await;
     let bound = bound?;
     if !met.temporary.is_empty() && !is_temporary {
         return Err(Error::Unsupported {
-            what: "CREATE VIEW over a temporary table".to_owned(),
+            what: format!("{} over a temporary table", words(create)),
             hint: Some(
                 "CREATE TEMPORARY VIEW may read it. A table that it hides is named with its schema."
                     .to_owned(),
@@ -113,10 +111,27 @@ async fn checked_columns(
     let n_columns = bound.plan.schema().fields().len();
     if columns.len() > n_columns {
         let message = format!(
-            "CREATE VIEW specifies {} column names but its query has {n_columns} columns",
+            "{} specifies {} column names but its query has {n_columns} columns",
+            words(create),
             columns.len()
         );
         return Err(Error::invalid("42601", message, None));
     }
-    Ok((columns, met.objects.into_iter().collect()))
+    let definition = ViewDefinition {
+        text: create.query.to_string(),
+        columns,
+        dialect: dialect_name(session.settings().dialect()),
+        default_schema: Some(session.default_schema()),
+        search_path: session.search_path(),
+        objects: met.objects.into_iter().collect(),
+        security_barrier: view_options::is_barrier(&create.options)?,
+    };
+    Ok(SoundQuery { bound, definition })
+}
+
+fn words(create: &ast::CreateView) -> &'static str {
+    match create.materialized {
+        true => "CREATE MATERIALIZED VIEW",
+        false => "CREATE VIEW",
+    }
 }

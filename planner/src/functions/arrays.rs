@@ -75,19 +75,18 @@ fn in_array(call: &Call<'_>) -> Result<ArrayRef> {
     Ok(Arc::new(found?))
 }
 
-/// `[1:n]`; of an empty array there are no bounds.
+/// `[1:n]`, for each dimension; of an empty array there are no bounds.
 fn array_bounds(call: &Call<'_>) -> Result<ArrayRef> {
     let lists = lists(call, 0)?;
     let of = |row: usize| {
-        let length = lists.is_valid(row).then(|| lists.value_length(row))?;
-        let inner = lists.value(row);
-        let inner = match inner.as_list_opt::<i32>() {
-            Some(inner) if length > 0 && inner.is_valid(0) => {
-                format!("[1:{}]", inner.value_length(0))
-            }
-            _ => String::new(),
-        };
-        (length > 0).then(|| format!("[1:{length}]{inner}"))
+        let mut bounds = String::new();
+        let mut part = lists.is_valid(row).then(|| lists.value(row));
+        while let Some(items) = part.filter(|items| !items.is_empty()) {
+            bounds.push_str(&format!("[1:{}]", items.len()));
+            let inner = items.as_list_opt::<i32>();
+            part = inner.and_then(|inner| inner.is_valid(0).then(|| inner.value(0)));
+        }
+        (!bounds.is_empty()).then_some(bounds)
     };
     let texts = (0..call.n_rows).map(of);
     Ok(Arc::new(texts.collect::<StringArray>()))

@@ -334,12 +334,11 @@ fn apply(
         |left: &dyn Datum, right: &dyn Datum| -> std::result::Result<ArrayRef, ArrowError> {
             let result = kernel(left, right)?;
             match data_type {
-                DataType::Float32 => fits::<Float32Type>(&result, left, right)?,
-                DataType::Float64 => fits::<Float64Type>(&result, left, right)?,
-                DataType::Decimal128(..) => return cast(&result, data_type),
-                _ => {}
+                DataType::Float32 => fitting::<Float32Type>(result, (left, right), f32::NAN),
+                DataType::Float64 => fitting::<Float64Type>(result, (left, right), f64::NAN),
+                DataType::Decimal128(..) => cast(&result, data_type),
+                _ => Ok(result),
             }
-            Ok(result)
         };
     let applied = datafusion::physical_expr_common::datum::apply(left, right, checked);
     applied.map_err(|error| match data_type.is_floating() {
@@ -352,23 +351,24 @@ fn apply(
 }
 
 /// Fails where finite numbers gave an infinite one. Quotients stay infinite: a condition that keeps zeros away from a
-/// division does not keep the planner from dividing first.
-fn fits<T: ArrowPrimitiveType>(
-    result: &ArrayRef,
-    left: &dyn Datum,
-    right: &dyn Datum,
-) -> std::result::Result<(), ArrowError>
+/// division does not keep the planner from dividing first. NaN becomes `nan`, since processors give it a sign, by which it
+/// would be less than every number.
+fn fitting<T: ArrowPrimitiveType>(
+    computed: ArrayRef,
+    (left, right): (&dyn Datum, &dyn Datum),
+    nan: T::Native,
+) -> std::result::Result<ArrayRef, ArrowError>
 where
     T::Native: Into<f64>,
 {
-    let result = result.as_primitive::<T>();
+    let result = computed.as_primitive::<T>();
     let is_finite = |value: T::Native| {
         let value: f64 = value.into();
         value.is_finite()
     };
     // What is not finite is rare, so one pass without branches over all values decides.
     if result.values().iter().all(|value| is_finite(*value)) {
-        return Ok(());
+        return Ok(computed);
     }
     let ((left, one_left), (right, one_right)) = (left.get(), right.get());
     let (left, right) = (left.as_primitive::<T>(), right.as_primitive::<T>());
@@ -381,7 +381,11 @@ where
             return Err(ArrowError::ArithmeticOverflow(message));
         }
     }
-    Ok(())
+    let of_one_kind = |value: T::Native| match Into::<f64>::into(value).is_nan() {
+        true => nan,
+        false => value,
+    };
+    Ok(Arc::new(result.unary::<_, T>(of_one_kind)))
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use auspex_storage::{JsonKind, is_uuid};
+use auspex_storage::{JsonKind, is_uuid, marked_element};
 use chrono::DateTime;
 use datafusion::arrow::array::timezone::Tz;
 use datafusion::arrow::array::{
@@ -26,7 +26,9 @@ use datafusion::logical_expr::{
 };
 
 use super::call::failure;
+use super::dimensions::parts;
 use super::moment::{TIMESTAMP, in_zone, timestamptz, zone};
+use crate::error::Error;
 
 /// What is done to the operand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -77,20 +79,25 @@ fn function(name: &'static str, step: Step, n_args: usize) -> ScalarUDF {
 
 /// A value for a column, as PostgreSQL assigns it.
 pub(crate) fn assigned(value: Expr, column: &Field, schema: &dyn ExprSchema) -> Result<Expr> {
-    let (to, kind) = (column.data_type(), JsonKind::of(column));
+    let to = column.data_type();
     let (_, found) = value.to_field(schema)?;
-    if let Some(kind) = kind {
+    as_many_dimensions(column, found.data_type())?;
+    // Arrays of json and uuids are read as such, element by element.
+    let (element, of_found) = (marked_element(column), marked_element(&found));
+    let marked = element.as_ref().unwrap_or(column);
+    let marked_found = of_found.as_ref().unwrap_or(&found);
+    if let Some(kind) = JsonKind::of(marked) {
         let value = value.cast_to(to, schema)?;
         // What is json already was read before.
-        return Ok(match (JsonKind::of(&found), kind) {
+        return Ok(match (JsonKind::of(marked_found), kind) {
             (Some(found), kind) if found == kind => value,
             (Some(_), JsonKind::Json) => value,
             _ => super::json::read_as(kind, value),
         });
     }
-    if is_uuid(column) {
+    if is_uuid(marked) {
         let value = value.cast_to(to, schema)?;
-        return Ok(match is_uuid(&found) {
+        return Ok(match is_uuid(marked_found) {
             true => value,
             false => super::uuid::read(value),
         });
@@ -120,6 +127,21 @@ pub(crate) fn assigned(value: Expr, column: &Field, schema: &dyn ExprSchema) -> 
         return Ok(Expr::Cast(Cast::new(Box::new(value), to.clone())));
     }
     value.cast_to(to, schema)
+}
+
+/// Fails where an array has other dimensions than those of a column, which has one depth.
+fn as_many_dimensions(column: &Field, found: &DataType) -> Result<()> {
+    let ((_, n_wanted), (element, n_found)) = (parts(column.data_type()), parts(found));
+    if n_wanted == 0 || n_found == 0 || n_wanted == n_found || element.is_null() {
+        return Ok(());
+    }
+    let message = format!(
+        "column \"{}\" holds arrays of {n_wanted} dimensions but expression is one of {n_found}",
+        column.name()
+    );
+    let brackets = "[]".repeat(n_found);
+    let hint = format!("Declare the column with a type such as text{brackets}.");
+    Err(Error::invalid("0A000", message, Some(&hint)).into())
 }
 
 /// Whether a step does something to values of a type, and the type that it makes of them but for its parameters.

@@ -2,17 +2,20 @@
 //!
 //! In: a session's context; out: the same with the functions of each family. Code map: `call` describes
 //! a function; `moment`, `interval`, `truncation`, `precision`, `template`, `number_template` and `to_char` are about time and
-//! its text; `math`, `strings`, `arrays`, `json`, `uuid` what their names say;  `aggregates`, `sums` and `averages` look at whole groups;
-//! `googlesql` has those of BigQuery; `operators` and `checked` plan operators, `literals` types numbers; `fitted` prepares what is cast,
+//! its text; `math`, `strings`, `arrays`, `dimensions`, `json`, `uuid` what their names say; `aggregates`, `array_agg`, `sums` and `averages` look at whole groups;
+//! `googlesql` has those of BigQuery; `operators` and `checked` plan operators, `literals` types numbers; `fitted` prepares what is cast, `assigned_value` marks it,
 //! `quantified` compares with all rows of a subquery; `server_side` waits; `syntax` spells a
 //! statement anew before it is planned, `types` names its types. Functions about catalogs, and those that write
 //! values as the wire does (`format`, `to_json`), are the server's.
 
 mod aggregates;
+mod array_agg;
 mod arrays;
+mod assigned_value;
 mod averages;
 mod call;
 mod checked;
+mod dimensions;
 mod fitted;
 mod googlesql;
 mod interval;
@@ -47,16 +50,20 @@ use datafusion::logical_expr::ScalarUDF;
 use datafusion::optimizer::analyzer::function_rewrite::ApplyFunctionRewrites;
 use datafusion::prelude::SessionContext;
 
+pub use array_agg::TYPE_KEY;
+pub(crate) use assigned_value::{MARK as ASSIGNED_VALUE, check_assignment, type_of};
 pub(crate) use checked::{always_fits, chain_of_name, is_chain, whole_numbers};
+use dimensions::FLAT;
 pub(crate) use fitted::assigned;
-pub(crate) use json::WHOLE_ROW;
 pub use json::jsonb_text;
+pub(crate) use json::{MarkedArrays, WHOLE_ROW};
 pub(crate) use literals::type_numbers;
 use operators::Operators;
 pub(crate) use server_side::type_name;
 pub(crate) use single_value::{only_value, single_value};
 pub(crate) use sized::{Growth, growth};
-pub(crate) use syntax::{rewrite, unsupported_subquery};
+pub(crate) use syntax::{elements_column, rewrite, unsupported_subquery};
+pub use text_input::{ArrayItem, split_array};
 pub(crate) use types::Types;
 pub(crate) use uuid::READ as READ_UUID;
 pub use uuid::uuid_text;
@@ -77,23 +84,29 @@ pub(crate) fn install(context: &mut SessionContext) -> Result<()> {
         quantified::functions(),
         uuid::functions(),
         quotients::functions(),
+        dimensions::functions(),
     ];
     let mut functions: Vec<ScalarUDF> = Vec::new();
     for function in families.into_iter().flatten() {
         functions.push(function.build());
     }
     functions.push(server_side::pg_sleep());
-    functions.push(json::coalesce());
     functions.push(json::whole_row());
     functions.push(only_value().as_ref().clone());
     functions.extend(fitted::functions());
+    functions.push(assigned_value::function());
     functions.push(uuid::random());
+    functions.push(auspex_storage::uuid_of_bytes());
     let ceil = datafusion::functions::math::ceil();
     functions.push(ceil.as_ref().clone().with_aliases(["ceiling"]));
     let signum = datafusion::functions::math::signum();
     functions.push(signum.as_ref().clone().with_aliases(["sign"]));
     for function in &functions {
         context.register_udf(Arc::new(function.clone()))?;
+    }
+    let state = context.state();
+    for function in json::keeping(&|name| state.scalar_functions().get(name).cloned()) {
+        context.register_udf(Arc::new(function))?;
     }
     let state = context.state();
     for function in sized::functions(&|name| state.scalar_functions().get(name).cloned()) {
@@ -110,12 +123,14 @@ pub(crate) fn install(context: &mut SessionContext) -> Result<()> {
         .chain(googlesql::aggregates())
         .chain([
             sums::function(),
+            array_agg::function(),
             averages::function(),
             single_value().as_ref().clone(),
         ])
     {
         context.register_udaf(Arc::new(function))?;
     }
+    context.register_function_rewrite(Arc::new(dimensions::KeepDimensions))?;
     // Once before types are coerced, which single expressions see alone, and once after.
     context.register_function_rewrite(Arc::new(text_input::ReadTexts))?;
     context.register_function_rewrite(Arc::new(json::WriteObjects))?;

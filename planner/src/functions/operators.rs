@@ -9,7 +9,7 @@ use auspex_storage::JsonKind;
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::{DFSchema, ExprSchema, ScalarValue};
 use datafusion::error::Result;
-use datafusion::functions_nested::array_has::array_has_any_udf;
+use datafusion::functions_nested::array_has::{array_has_all_udf, array_has_any_udf};
 use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr};
 use datafusion::logical_expr::{
     BinaryExpr, Expr, ExprSchemable as _, Operator, ScalarUDF, binary_expr, lit,
@@ -130,6 +130,12 @@ impl Operators {
             }
             BinaryOperator::PGOverlap if is_list(left) && is_list(right) => {
                 Some(array_has_any_udf().call(args()))
+            }
+            BinaryOperator::AtArrow if is_list(left) && is_list(right) => {
+                Some(array_has_all_udf().call(args()))
+            }
+            BinaryOperator::ArrowAt if is_list(left) && is_list(right) => {
+                Some(array_has_all_udf().call(swapped()))
             }
             _ => None,
         }

@@ -1,9 +1,10 @@
 //! Names of types that the planner lacks.
 //!
 //! In: a type as it is written; out: the Arrow type that holds its values. `json` and `uuid` are text
-//! with a mark that tells clients the type; a `timestamp` counts microseconds, as in PostgreSQL and in tables: in
+//! with a mark that tells clients the type, and arrays of them arrays of text with that mark; a `timestamp` counts microseconds, as in PostgreSQL and in tables: in
 //! nanoseconds it could hold neither the year 1600 nor 2300.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use auspex_storage::{JsonKind, uuid_marks};
@@ -24,12 +25,34 @@ impl TypePlanner for Types {
                 let data_type = DataType::Timestamp(TimeUnit::Microsecond, None);
                 return Ok(Some(Arc::new(Field::new("", data_type, true))));
             }
-            ast::DataType::JSON => JsonKind::Json.marks(),
-            ast::DataType::JSONB => JsonKind::Jsonb.marks(),
-            ast::DataType::Uuid => uuid_marks(),
-            _ => return Ok(None),
+            sql_type => match marks(element_type(sql_type).0) {
+                Some(marks) => marks,
+                None => return Ok(None),
+            },
         };
-        let field = Field::new("", DataType::Utf8, true).with_metadata(mark);
+        let (_, n_dimensions) = element_type(sql_type);
+        let list = |item, _| DataType::List(Arc::new(Field::new_list_field(item, true)));
+        let data_type = (0..n_dimensions).fold(DataType::Utf8, list);
+        let field = Field::new("", data_type, true).with_metadata(mark);
         Ok(Some(Arc::new(field)))
     }
+}
+
+/// The mark of a type that is kept as text.
+fn marks(sql_type: &ast::DataType) -> Option<HashMap<String, String>> {
+    Some(match sql_type {
+        ast::DataType::JSON => JsonKind::Json.marks(),
+        ast::DataType::JSONB => JsonKind::Jsonb.marks(),
+        ast::DataType::Uuid => uuid_marks(),
+        _ => return None,
+    })
+}
+
+/// The innermost elements of an array type, and how many dimensions it is written with.
+pub(super) fn element_type(sql_type: &ast::DataType) -> (&ast::DataType, usize) {
+    let (mut element, mut n) = (sql_type, 0);
+    while let ast::DataType::Array(ast::ArrayElemTypeDef::SquareBracket(inner, _)) = element {
+        (element, n) = (inner, n + 1);
+    }
+    (element, n)
 }

@@ -3,7 +3,7 @@
 //! In: an operator with its operands; out: the same with a cast around what has no type. As in PostgreSQL, a literal is
 //! read as a value of the other side's type: `active = 'true'`, `tags = '{a,b}'`, `at > '2024-01-31 05:00'`.
 
-use auspex_storage::is_uuid;
+use auspex_storage::{is_uuid, marked_element};
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::{ExprSchema, ScalarValue};
 use datafusion::logical_expr::planner::RawBinaryExpr;
@@ -27,8 +27,13 @@ pub(super) fn resolve(raw: &mut RawBinaryExpr, schema: &dyn ExprSchema) {
         return;
     };
     let is_literal = matches!(open, Expr::Literal(..));
-    if is_literal && compares(&raw.op) && is_uuid(&field) {
-        *open = super::uuid::read(std::mem::take(open));
+    let element = marked_element(&field);
+    if is_literal && compares(&raw.op) && is_uuid(element.as_ref().unwrap_or(&field)) {
+        let (inner, data_type) = (Box::new(std::mem::take(open)), field.data_type().clone());
+        *open = super::uuid::read(match element {
+            Some(_) => Expr::Cast(Cast::new(inner, data_type)),
+            None => *inner,
+        });
         return;
     }
     let known = field.data_type().clone();
@@ -56,13 +61,19 @@ fn compares(op: &BinaryOperator) -> bool {
     matches!(op, Eq | NotEq | Lt | LtEq | Gt | GtEq)
 }
 
+/// `tags @> '{a}'`, `tags && '{a, b}'`: what an array is asked for with another one.
+fn asks_elements(op: &BinaryOperator) -> bool {
+    use BinaryOperator::{ArrowAt, AtArrow, PGOverlap};
+    matches!(op, AtArrow | ArrowAt | PGOverlap)
+}
+
 /// What a literal is read as beside a value of a type; `None`: the planner knows.
 fn literal_type(op: &BinaryOperator, known: DataType) -> Option<DataType> {
     let compares = compares(op);
     match known {
         DataType::Boolean | DataType::Binary | DataType::Decimal128(..) if compares => Some(known),
         DataType::Date32 | DataType::Timestamp(..) if compares => Some(known),
-        DataType::List(_) if compares || *op == BinaryOperator::PGOverlap => Some(known),
+        DataType::List(_) if compares || asks_elements(op) => Some(known),
         _ => None,
     }
 }
@@ -70,6 +81,7 @@ fn literal_type(op: &BinaryOperator, known: DataType) -> Option<DataType> {
 /// What a parameter is beside a value of a type; `None`: of the same type.
 fn parameter_type(op: &BinaryOperator, known: &DataType) -> Option<DataType> {
     match (op, known) {
+        (op, DataType::List(_)) if asks_elements(op) => Some(known.clone()),
         (BinaryOperator::Plus, DataType::Timestamp(..)) => Some(INTERVAL),
         (BinaryOperator::Plus, DataType::Date32) => Some(DataType::Int32),
         (BinaryOperator::Multiply | BinaryOperator::Divide, known) if is_interval(known) => {

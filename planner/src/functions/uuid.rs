@@ -5,7 +5,6 @@
 use std::sync::Arc;
 
 use auspex_storage::uuid_marks;
-use datafusion::arrow::array::StringArray;
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::error::Result;
 use datafusion::logical_expr::{
@@ -13,8 +12,9 @@ use datafusion::logical_expr::{
 };
 
 use super::call::{Function, failure, function};
+use super::dimensions::{map_texts, texts_in_place_of};
 
-/// The function that reads a text.
+/// The function that reads a text, or each text of an array.
 pub(crate) const READ: &str = "uuid_in";
 
 /// The functions of this family.
@@ -24,12 +24,12 @@ pub(super) fn functions() -> Vec<Function> {
 
 fn reader() -> Function {
     function(READ, &[1], DataType::Utf8, |call| {
-        let texts = call.texts(0)?;
-        let read = |text: Option<&str>| text.map(read_uuid).transpose();
-        let uuids: Result<StringArray> = texts.iter().map(read).collect();
-        Ok(Arc::new(uuids?))
+        map_texts(call.arg(0)?, &read_uuid)
     })
-    .returning(|_| Ok(Field::new(READ, DataType::Utf8, true).with_metadata(uuid_marks())))
+    .returning(|args| {
+        let data_type = texts_in_place_of(args.arg_fields[0].data_type());
+        Ok(Field::new(READ, data_type, true).with_metadata(uuid_marks()))
+    })
 }
 
 /// A text as a column of uuids takes it.

@@ -7,9 +7,9 @@ use std::collections::VecDeque;
 use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::path::Path;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex};
 
 use datafusion::error::DataFusionError;
 use serde::Serialize;
@@ -37,7 +37,7 @@ pub(crate) struct AuditRecord {
     pub(crate) address: Option<String>,
     pub(crate) application: String,
     pub(crate) kind: &'static str,
-    pub(crate) statement: String,
+    pub(crate) statement: Arc<str>,
     pub(crate) duration_ms: f64,
     pub(crate) rows: u64,
     /// `ok`, `error`, `cancelled`, or `abandoned` by its client.
@@ -151,7 +151,7 @@ mod tests {
             address: None,
             application: String::new(),
             kind: "SELECT",
-            statement: "SELECT 1\nFROM t".to_owned(),
+            statement: "SELECT 1\nFROM t".into(),
             duration_ms: 1.5,
             rows: 1,
             outcome: "ok",

@@ -4,8 +4,8 @@
 //! file. Bounded in memory whatever clients send; slows no statement down.
 
 mod audit;
-mod kinds;
 mod metrics;
+mod statement_text;
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -14,15 +14,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 pub(crate) use audit::{Audit, AuditRecord};
-use kinds::kind_of;
 pub(crate) use metrics::{Counter, Metrics};
+pub use statement_text::StatementText;
 
 use crate::engine::Engine;
 use crate::error::Result;
 use crate::session::Session;
-
-/// Of a statement's text, what a record keeps.
-const TEXT_BYTES: usize = 2048;
 
 /// Counters and records of one engine.
 #[derive(Debug)]
@@ -46,15 +43,16 @@ impl Observer {
 /// A statement that is being watched; its end is told once, at the latest when it is dropped.
 pub struct StatementWatch {
     engine: Arc<Engine>,
-    record: AuditRecord,
+    /// What is known of it; `None` once it was told.
+    record: Option<AuditRecord>,
+    request: u64,
     started: Instant,
     rows: u64,
-    is_told: bool,
 }
 
 impl Session {
     /// Watches a statement from now on.
-    pub fn watch(&self, text: &str) -> StatementWatch {
+    pub fn watch(&self, text: &StatementText) -> StatementWatch {
         let request = self
             .engine
             .observer
@@ -71,8 +69,8 @@ impl Session {
             role: identity.current_user(),
             address: address.map(|address| address.ip().to_canonical().to_string()),
             application: self.settings().get("application_name").unwrap_or_default(),
-            kind: kind_of(text),
-            statement: auspex_sql::redacted_start(text, TEXT_BYTES).into_owned(),
+            kind: text.kind(),
+            statement: text.shown(),
             duration_ms: 0.0,
             rows: 0,
             outcome: "abandoned",
@@ -85,10 +83,10 @@ impl Session {
         let started = Instant::now();
         StatementWatch {
             engine: Arc::clone(&self.engine),
-            record,
+            record: Some(record),
+            request,
             started,
             rows: 0,
-            is_told: false,
         }
     }
 }
@@ -96,7 +94,7 @@ impl Session {
 impl StatementWatch {
     /// The number by which logs tell the statement.
     pub fn request(&self) -> u64 {
-        self.record.request
+        self.request
     }
 
     /// So many rows more went to the client.
@@ -106,7 +104,7 @@ impl StatementWatch {
 
     /// It is not run this way after all: nobody is told.
     pub fn ignore(mut self) {
-        self.is_told = true;
+        self.record = None;
     }
 
     /// It ended well; a command's tag tells how many rows it changed.
@@ -127,11 +125,10 @@ impl StatementWatch {
     }
 
     fn end(&mut self, outcome: &'static str, sqlstate: Option<String>) {
-        if std::mem::replace(&mut self.is_told, true) {
+        let Some(mut record) = self.record.take() else {
             return;
-        }
+        };
         let elapsed = self.started.elapsed();
-        let record = &mut self.record;
         record.duration_ms = elapsed.as_secs_f64() * 1e3;
         record.rows = self.rows;
         record.outcome = outcome;
@@ -151,7 +148,7 @@ impl StatementWatch {
         observer
             .metrics
             .statement(record.kind, outcome, elapsed, record.rows);
-        observer.audit.keep(record.clone());
+        observer.audit.keep(record);
     }
 }
 
@@ -177,7 +174,7 @@ impl Engine {
             address: address.map(|address| address.ip().to_canonical().to_string()),
             application: String::new(),
             kind: "LOGIN",
-            statement: String::new(),
+            statement: "".into(),
             duration_ms: 0.0,
             rows: 0,
             outcome: if is_let_in { "ok" } else { "error" },

@@ -159,8 +159,8 @@ pub(super) const DEFINITIONS: &[Definition] = &[
     setting(
         "intervalstyle",
         "postgres",
-        Check::Words(&["postgres"]),
-        "The text form of intervals.",
+        Check::Words(&["postgres", "iso_8601"]),
+        "The text form in which clients get intervals; casts to text write postgres.",
     ),
     setting(
         "is_superuser",
@@ -215,7 +215,7 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         "lock_timeout",
         "0",
         Check::Duration,
-        "Accepted for clients; there are no locks.",
+        "How long an advisory lock is waited for; 0 for as long as it takes. There are no other locks.",
     ),
     setting(
         "max_connections",

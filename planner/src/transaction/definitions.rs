@@ -36,9 +36,8 @@ impl Session {
                 let message = format!("cannot execute {verb} in a read-only transaction");
                 return Err(Error::invalid("25006", message, None));
             }
-            let has_changes = block.tables.as_ref().is_some_and(|t| t.has_changes());
             match &block.written {
-                Some((_, name)) if has_changes => Err(after_changes(verb, name)),
+                Some((_, name)) if block.has_changes() => Err(after_changes(verb, name)),
                 _ => {
                     block.written = None;
                     block.tables = None;
@@ -59,9 +58,13 @@ impl Session {
         before: ObjectsBefore,
         control: &StatementControl,
     ) {
-        if ObjectsBefore::of(self) == before {
-            return;
+        if ObjectsBefore::of(self) != before {
+            self.tell_committed(verb, control);
         }
+    }
+
+    /// Says that something in a block is there to stay.
+    pub(crate) fn tell_committed(&self, verb: &str, control: &StatementControl) {
         self.transaction.with(|block| block.has_definitions = true);
         control.notify(Notice {
             hint: Some("Definitions are committed by themselves, also inside a block.".to_owned()),

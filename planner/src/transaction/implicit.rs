@@ -110,7 +110,7 @@ impl Session {
                 roll_back(block).await;
                 Ok(())
             }
-            Some(block) => commit_block(&block).await,
+            Some(block) => commit_block(self, &block).await,
         }
     }
 }

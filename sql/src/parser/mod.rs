@@ -14,6 +14,7 @@ mod explain;
 mod into_table;
 mod lake;
 mod manage;
+mod materialized;
 mod options;
 mod privileges;
 mod roles;
@@ -216,6 +217,8 @@ fn model_statement(tokens: &[TokenWithSpan]) -> Option<ParseModelStatement> {
         roles::parse
     } else if sequences::opens(tokens) {
         sequences::parse
+    } else if materialized::opens(tokens) {
+        materialized::parse
     } else if scripts::opens(tokens) {
         scripts::parse
     } else if explain::subject(tokens).is_some() {
@@ -227,7 +230,7 @@ fn model_statement(tokens: &[TokenWithSpan]) -> Option<ParseModelStatement> {
 
 /// Whether the tokens are a statement of ours, which no PostgreSQL statement starts like.
 pub(crate) fn opens_model_statement(tokens: &[TokenWithSpan]) -> bool {
-    model_statement(tokens).is_some()
+    model_statement(tokens).is_some() && !materialized::opens(tokens)
 }
 
 fn opens_create_model(tokens: &[TokenWithSpan]) -> bool {

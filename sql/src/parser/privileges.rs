@@ -20,6 +20,7 @@ const KINDS: &[(PrivilegeKind, &[&str])] = &[
     (PrivilegeKind::Table, &["EXTERNAL", "TABLE"]),
     (PrivilegeKind::Table, &["TABLE"]),
     (PrivilegeKind::Table, &["VIEW"]),
+    (PrivilegeKind::Table, &["MATERIALIZED", "VIEW"]),
     (PrivilegeKind::Sequence, &["SEQUENCE"]),
     (PrivilegeKind::Schema, &["SCHEMA"]),
     (PrivilegeKind::Model, &["MODEL"]),
@@ -258,10 +259,10 @@ pub(super) fn parse_owner(cursor: &mut Cursor<'_>) -> Result<Statement, ParseErr
     let owner = crate::parser::roles::role_name(cursor)?;
     Ok(Statement::AlterOwner(Box::new(AlterOwner {
         kind,
-        words: if words == ["VIEW"] {
-            "VIEW"
-        } else {
-            kind.words()
+        words: match words {
+            ["VIEW"] => "VIEW",
+            ["MATERIALIZED", "VIEW"] => "MATERIALIZED VIEW",
+            _ => kind.words(),
         },
         if_exists,
         name,

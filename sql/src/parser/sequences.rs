@@ -29,9 +29,7 @@ pub(super) fn parse(cursor: &mut Cursor<'_>) -> Result<Statement, ParseError> {
 }
 
 fn create(cursor: &mut Cursor<'_>) -> Result<SequenceStatement, ParseError> {
-    if cursor.at_words(&["TEMP"]) || cursor.at_words(&["TEMPORARY"]) {
-        return Err(cursor.unsupported("CREATE TEMPORARY SEQUENCE"));
-    }
+    let temporary = cursor.eat_word("TEMP") || cursor.eat_word("TEMPORARY");
     cursor.eat_word("UNLOGGED");
     cursor.expect_words(&["SEQUENCE"])?;
     let if_not_exists = cursor.eat_words(&["IF", "NOT", "EXISTS"]);
@@ -42,6 +40,7 @@ fn create(cursor: &mut Cursor<'_>) -> Result<SequenceStatement, ParseError> {
         return Err(at.unexpected("an option of CREATE SEQUENCE, which has no RESTART"));
     }
     Ok(SequenceStatement::Create {
+        temporary,
         name,
         if_not_exists,
         options,

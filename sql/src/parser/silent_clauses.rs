@@ -7,6 +7,7 @@
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
 use crate::lexer::{are_words, is_token, is_word};
+use crate::parser::materialized;
 
 /// Leaves the clauses out.
 pub(super) fn leave_out(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
@@ -67,7 +68,7 @@ fn deferrable(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
     tokens
 }
 
-/// What the end of a `CREATE TABLE … AS` says of its rows.
+/// What the end of a `CREATE TABLE … AS` or `CREATE MATERIALIZED VIEW` says of its rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Data {
     /// Nothing.
@@ -87,7 +88,8 @@ impl Data {
         };
         // Before it there may be OR REPLACE, TEMPORARY and their kin.
         let makes_table = (1..=4).any(|at| is_word(tokens.get(at), "TABLE"));
-        match is_word(tokens.first(), "CREATE") && makes_table {
+        let has_rows = makes_table || materialized::creates(tokens);
+        match is_word(tokens.first(), "CREATE") && has_rows {
             true if ends(&["WITH", "NO", "DATA"]) => Data::Unwanted,
             true if ends(&["WITH", "DATA"]) => Data::Wanted,
             _ => Data::Unsaid,

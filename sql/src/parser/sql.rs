@@ -30,10 +30,12 @@ pub(super) fn parse(cursor: &Cursor<'_>) -> Result<SqlStatement, ParseError> {
     }
     if let Some(format) = missing_format(cursor.rest()) {
         let error = cursor.unsupported(&format!("EXPLAIN (FORMAT {format})"));
-        return Err(error.with_hint("Its formats are TEXT and JSON."));
+        return Err(error.with_hint("Its formats are TEXT, JSON and YAML."));
     }
     let data = Data::of(cursor.rest());
-    let mut tokens = view_options::settle(renamed_view(explain_format(cursor.rest().to_vec())));
+    let mut tokens = view_options::settle(shown_object(renamed_view(explain_format(
+        cursor.rest().to_vec(),
+    ))));
     tokens.truncate(tokens.len() - data.n_tokens());
     let refined = |error: DataFusionError| {
         let error = cursor.refine(cursor.reword(parser_error(error)));
@@ -90,12 +92,15 @@ fn explained_twice(tokens: &[TokenWithSpan]) -> Option<&TokenWithSpan> {
         .filter(|token| is_word(Some(token), "EXPLAIN"))
 }
 
-/// `EXPLAIN (FORMAT json)` and `text`, as PostgreSQL's clients write them, are DataFusion's `pgjson` and `indent`.
+/// `EXPLAIN (FORMAT json)` and `text`, as PostgreSQL's clients write them, are DataFusion's `pgjson` and `indent`; `yaml`,
+/// which it lacks, takes the word of a format that is not offered.
 fn explain_format(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
     if is_word(tokens.first(), "EXPLAIN") {
         for at in 2..closing(&tokens, 1).unwrap_or(0) {
             if are_words(&tokens, at, &["FORMAT", "JSON"]) {
                 tokens[at + 1].token = Token::make_word("pgjson", None);
+            } else if are_words(&tokens, at, &["FORMAT", "YAML"]) {
+                tokens[at + 1].token = Token::make_word("graphviz", None);
             } else if are_words(&tokens, at, &["FORMAT", "TEXT"]) {
                 tokens[at + 1].token = Token::make_word("indent", None);
             }
@@ -111,18 +116,32 @@ fn missing_format(tokens: &[TokenWithSpan]) -> Option<&'static str> {
     }
     let places = 2..closing(tokens, 1).unwrap_or(0);
     places.into_iter().find_map(|at| {
-        let mut formats = ["YAML", "XML"].into_iter();
+        let mut formats = ["GRAPHVIZ", "XML"].into_iter();
         formats.find(|format| are_words(tokens, at, &["FORMAT", format]))
     })
 }
 
-/// `ALTER VIEW name RENAME TO name` is what `ALTER TABLE` does to a view, which the parser knows.
+/// `ALTER [MATERIALIZED] VIEW name RENAME TO name` is what `ALTER TABLE` does to a view, which the parser knows.
 fn renamed_view(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    let kinds: [&[&str]; 2] = [&["VIEW"], &["MATERIALIZED", "VIEW"]];
+    let kind = kinds.iter().find(|kind| are_words(&tokens, 1, kind));
     let mut ends = (2..tokens.len()).rev();
-    if are_words(&tokens, 0, &["ALTER", "VIEW"])
+    if let Some(kind) = kind
+        && is_word(tokens.first(), "ALTER")
         && ends.any(|at| are_words(&tokens, at, &["RENAME", "TO"]))
     {
+        tokens.drain(1..kind.len());
         tokens[1].token = Token::make_keyword("TABLE");
+    }
+    tokens
+}
+
+/// `SHOW CREATE MODEL m` and `SHOW CREATE MATERIALIZED VIEW v`, as of the kinds of relations that the parser knows.
+fn shown_object(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    if are_words(&tokens, 0, &["SHOW", "CREATE", "MODEL"]) && tokens.len() > 3 {
+        tokens[2].token = Token::make_keyword("TABLE");
+    } else if are_words(&tokens, 0, &["SHOW", "CREATE", "MATERIALIZED", "VIEW"]) {
+        tokens.remove(2);
     }
     tokens
 }
@@ -173,11 +192,11 @@ fn is_client_copy(tokens: &[TokenWithSpan]) -> bool {
 }
 
 /// The statements that somebody may have misspelt.
-const STATEMENTS: [&str; 29] = [
+const STATEMENTS: [&str; 30] = [
     "ALTER", "ANALYZE", "BEGIN", "COMMIT", "COPY", "CREATE", "DELETE", "DESCRIBE", "DROP",
     "EVALUATE", "EXPLAIN", "EXPORT", "FORECAST", "GRANT", "INSERT", "MERGE", "OPTIMIZE", "PREDICT",
-    "RESTORE", "REVOKE", "ROLLBACK", "SELECT", "SET", "SHOW", "TRAIN", "TRUNCATE", "UPDATE",
-    "VACUUM", "WITH",
+    "REFRESH", "RESTORE", "REVOKE", "ROLLBACK", "SELECT", "SET", "SHOW", "TRAIN", "TRUNCATE",
+    "UPDATE", "VACUUM", "WITH",
 ];
 
 /// A hint with the nearest keyword, if the statement's first word was not understood.

@@ -5,6 +5,7 @@ mod errors;
 mod forms;
 mod functions;
 mod googlesql;
+mod materialized;
 mod random;
 mod sequences;
 mod sql;

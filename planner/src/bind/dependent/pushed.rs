@@ -6,15 +6,17 @@
 
 use std::sync::Arc;
 
+use datafusion::arrow::datatypes::DataType;
 use datafusion::common::tree_node::{Transformed, TransformedResult as _, TreeNode as _};
 use datafusion::common::{Column, JoinType, NullEquality, ScalarValue};
 use datafusion::error::Result;
+use datafusion::functions::core::expr_fn::coalesce;
 use datafusion::functions_window::expr_fn::row_number;
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::{
     Aggregate, Distinct, DistinctOn, Expr, ExprFunctionExt as _, FetchType, Filter, Join,
     JoinConstraint, Limit, LogicalPlan, Operator, Projection, SkipType, Sort, SortExpr,
-    SubqueryAlias, Union, Unnest, Values, Window, binary_expr, lit, when,
+    SubqueryAlias, Union, Unnest, Values, Window, binary_expr, cast, lit, when,
 };
 
 use super::domain::{Domain, unknown};
@@ -27,6 +29,46 @@ pub(super) enum Empty {
     /// It may be missing: its values are NULL, as those of a join that finds no row.
     Dropped,
 }
+
+/// The numbers of rows, from 1, that a LIMIT lets through.
+struct Bounds {
+    /// They are larger than this.
+    behind: Option<Expr>,
+    /// And not larger than this.
+    last: Option<Expr>,
+}
+
+impl Bounds {
+    fn of_numbers(skip: usize, fetch: Option<usize>) -> Bounds {
+        Bounds {
+            behind: (skip > 0).then(|| lit(skip as u64)),
+            last: fetch.map(|fetch| lit(skip.saturating_add(fetch) as u64)),
+        }
+    }
+
+    /// Of numbers that are written out, or come as parameters; NULL is no limit.
+    fn of(node: &Limit) -> Result<Bounds> {
+        if let (SkipType::Literal(skip), FetchType::Literal(fetch)) =
+            (node.get_skip_type()?, node.get_fetch_type()?)
+        {
+            return Ok(Bounds::of_numbers(skip, fetch));
+        }
+        let number = |expr: &Expr, missing: i64| {
+            let number = cast(expr.clone(), DataType::Int64);
+            coalesce(vec![number, lit(missing)])
+        };
+        let behind = node.skip.as_ref().map(|skip| number(skip, 0));
+        let fetch = node.fetch.as_ref().map(|fetch| number(fetch, MOST_ROWS));
+        let last = fetch.map(|fetch| match &behind {
+            Some(behind) => binary_expr(behind.clone(), Operator::Plus, fetch),
+            None => fetch,
+        });
+        Ok(Bounds { behind, last })
+    }
+}
+
+/// More rows than there are anywhere, with room for those that are skipped.
+const MOST_ROWS: i64 = i64::MAX / 2;
 
 impl Domain<'_> {
     /// The plan for each row of the domain.
@@ -44,7 +86,10 @@ impl Domain<'_> {
             LogicalPlan::Subquery(node) => self.pushed(&node.subquery, empty),
             LogicalPlan::SubqueryAlias(node) => self.renamed(node, empty),
             LogicalPlan::Sort(node) => match node.fetch {
-                Some(fetch) => self.first_of(&node.expr, &node.input, (0, Some(fetch)), None),
+                Some(fetch) => {
+                    let bounds = Bounds::of_numbers(0, Some(fetch));
+                    self.first_of(&node.expr, &node.input, bounds, None)
+                }
                 None => Ok(LogicalPlan::Sort(Sort {
                     expr: self.sort_keys(&node.expr)?,
                     input: Arc::new(self.pushed(&node.input, Empty::Kept)?),
@@ -149,32 +194,28 @@ impl Domain<'_> {
     }
 
     fn limited(&self, node: &Limit) -> Result<LogicalPlan> {
-        let (SkipType::Literal(skip), FetchType::Literal(fetch)) =
-            (node.get_skip_type()?, node.get_fetch_type()?)
-        else {
-            return Err(unknown("LIMIT of a parameter"));
-        };
+        let bounds = Bounds::of(node)?;
         match node.input.as_ref() {
             LogicalPlan::Sort(sort) if sort.fetch.is_none() => {
-                self.first_of(&sort.expr, &sort.input, (skip, fetch), None)
+                self.first_of(&sort.expr, &sort.input, bounds, None)
             }
             LogicalPlan::Projection(above) => match above.input.as_ref() {
                 // What is sorted by is not selected.
                 LogicalPlan::Sort(sort) if sort.fetch.is_none() => {
-                    self.first_of(&sort.expr, &sort.input, (skip, fetch), Some(above))
+                    self.first_of(&sort.expr, &sort.input, bounds, Some(above))
                 }
-                _ => self.first_of(&[], &node.input, (skip, fetch), None),
+                _ => self.first_of(&[], &node.input, bounds, None),
             },
-            _ => self.first_of(&[], &node.input, (skip, fetch), None),
+            _ => self.first_of(&[], &node.input, bounds, None),
         }
     }
 
-    /// The rows behind the first `skip`, at most `fetch`, of each row of the domain.
+    /// The rows of each row of the domain whose numbers are within bounds.
     fn first_of(
         &self,
         order: &[SortExpr],
         input: &LogicalPlan,
-        (skip, fetch): (usize, Option<usize>),
+        bounds: Bounds,
         above: Option<&Projection>,
     ) -> Result<LogicalPlan> {
         let rows = self.pushed(input, Empty::Kept)?;
@@ -187,9 +228,9 @@ impl Domain<'_> {
         let number = number.build()?.alias(place.name.clone());
         let rows = Window::try_new(vec![number], Arc::new(rows))?;
         let place = || Expr::Column(place.clone());
-        let last = fetch.map(|fetch| place().lt_eq(lit(skip.saturating_add(fetch) as u64)));
-        let first = (skip > 0).then(|| place().gt(lit(skip as u64)));
-        let bounds = first.into_iter().chain(last).reduce(Expr::and);
+        let last = bounds.last.map(|last| place().lt_eq(last));
+        let behind = bounds.behind.map(|behind| place().gt(behind));
+        let bounds = behind.into_iter().chain(last).reduce(Expr::and);
         let rows = Arc::new(LogicalPlan::Window(rows));
         let rows = Filter::try_new(bounds.unwrap_or_else(|| lit(true)), rows)?;
         let columns = match above {

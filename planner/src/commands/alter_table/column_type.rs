@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use auspex_storage::{JsonKind, TableOperation, is_uuid};
+use auspex_storage::{JsonKind, TableOperation, is_uuid, marked_element};
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::sql::sqlparser::ast::{self, Expr, Ident};
 
@@ -14,6 +14,7 @@ use crate::bind::{cast_ast, names_column, parse_expr};
 use crate::commands::table_shape::checked_default;
 use crate::commands::tables::declared_schema;
 use crate::error::{Error, Result};
+use crate::functions::type_name;
 use crate::session::Session;
 
 /// The field that a column of this declaration is stored as.
@@ -47,20 +48,27 @@ impl Altering<'_> {
     ) -> Result<()> {
         let field = Arc::clone(&self.shape.columns()[idx]);
         let (name, data_type) = (field.name(), declared.data_type());
-        let (found, wanted) = (JsonKind::of(&field), JsonKind::of(declared));
-        let (was_uuid, is_uuid) = (is_uuid(&field), is_uuid(declared));
+        // Arrays are json and uuids as their elements are.
+        let (element, of_declared) = (marked_element(&field), marked_element(declared));
+        let marked = element.as_ref().unwrap_or(&field);
+        let brackets = of_declared.as_ref().map_or("", |_| "[]");
+        let of_declared = of_declared.as_ref().unwrap_or(declared);
+        let (found, wanted) = (JsonKind::of(marked), JsonKind::of(of_declared));
+        let (was_uuid, is_uuid) = (is_uuid(marked), is_uuid(of_declared));
         let is_same = found == wanted && was_uuid == is_uuid;
-        if field.data_type() == data_type && is_same && using.is_none() {
+        // Elements of arrays have another name in files than in declarations.
+        let is_known = field.data_type().equals_datatype(data_type);
+        if is_known && is_same && using.is_none() {
             return Ok(());
         }
         self.check_free(idx)?;
         let is_read = (wanted.is_some() && found.is_none()) || (is_uuid && !was_uuid);
         if using.is_none() && (is_read || !converts(field.data_type(), data_type)) {
             let shown = match wanted {
-                Some(JsonKind::Json) => "json".to_owned(),
-                Some(JsonKind::Jsonb) => "jsonb".to_owned(),
-                None if is_uuid => "uuid".to_owned(),
-                None => data_type.to_string(),
+                Some(JsonKind::Json) => format!("json{brackets}"),
+                Some(JsonKind::Jsonb) => format!("jsonb{brackets}"),
+                None if is_uuid => format!("uuid{brackets}"),
+                None => type_name(data_type),
             };
             let message = format!("column \"{name}\" cannot be cast automatically to type {shown}");
             let hint = "Say how values are converted: ALTER COLUMN ... TYPE ... USING expression.";

@@ -9,6 +9,7 @@ use auspex_storage::{CatalogEntry, Error as StorageError, Key, TableOperation, T
 use datafusion::sql::sqlparser::ast::{DropBehavior, TableConstraint};
 
 use super::{Altering, MAX_ROUNDS, record};
+use crate::commands::table_keys::{is_taken, name_taken};
 use crate::commands::table_references::{
     DeclaredReference, add_reference, referring, release_keys, shown, tell,
 };
@@ -76,6 +77,46 @@ impl Altering<'_> {
             control.notify(Notice::plain(format!("{message}, skipping")));
             return Ok(());
         }
+        Err(Error::invalid("42704", message, None))
+    }
+
+    /// Gives a check, key or reference another name.
+    pub(super) fn rename_constraint(
+        &mut self,
+        session: &Session,
+        from: &str,
+        to: &str,
+    ) -> Result<()> {
+        if is_taken(&self.shape, to) {
+            return Err(name_taken(to, self.relation));
+        }
+        if let Some(text) = self.shape.checks().remove(from) {
+            self.shape.drop_check(from);
+            self.shape.add_check(to, &text);
+            return Ok(());
+        }
+        let mut keys = self.shape.keys().into_iter();
+        if let Some(mut key) = keys.find(|key| key.name == from) {
+            let catalog = session.engine.catalog.state();
+            let mut others = referring(&catalog, &self.table.id);
+            if others.any(|(_, other)| other.key == from) {
+                let what = format!("another name for key \"{from}\", to which tables refer");
+                return Err(Error::unsupported(what));
+            }
+            self.shape.drop_key(from);
+            to.clone_into(&mut key.name);
+            self.shape.add_key(&key);
+            return Ok(());
+        }
+        let mut references = self.shape.references().into_iter();
+        if let Some(mut reference) = references.find(|reference| reference.name == from) {
+            self.shape.drop_reference(from);
+            to.clone_into(&mut reference.name);
+            self.shape.add_reference(&reference);
+            return Ok(());
+        }
+        let relation = self.relation;
+        let message = format!("constraint \"{from}\" for table \"{relation}\" does not exist");
         Err(Error::invalid("42704", message, None))
     }
 

@@ -84,7 +84,7 @@ pub(in crate::commands) fn check_unnamed(
     column: &str,
 ) -> Result<()> {
     let names_it = |view: &&Arc<CatalogEntry>| {
-        let Definition::View(definition) = &view.definition else {
+        let Some(definition) = view.definition.stored_query() else {
             return false;
         };
         let dialect = Dialect::parse(&definition.dialect).unwrap_or(Dialect::Auto);
@@ -126,7 +126,7 @@ fn depends_on(catalog: &CatalogState, other: &CatalogEntry, entry: &CatalogEntry
     if matches!(entry.definition, Definition::Schema) {
         return other.schema == entry.name;
     }
-    let Definition::View(view) = &other.definition else {
+    let Some(view) = other.definition.stored_query() else {
         return false;
     };
     if view.objects.iter().any(|object| object.id == entry.id) {

@@ -1,26 +1,113 @@
-//! `coalesce` of json is json: clients decode `coalesce(json_agg(x), '[]')` by its type. That of uuids is a uuid.
+//! Functions whose result is of the type of their arguments, where that is `json` or `uuid`, and arrays of these.
 //!
-//! In: the planner's own `coalesce`; out: the same with the mark of json or uuids kept.
+//! In: the planner's own functions; out: the same with the mark kept. Clients decode `coalesce(json_agg(x), '[]')`, `ids[1]`
+//! and `ARRAY[id]` by their types.
 
 use std::sync::Arc;
 
-use auspex_storage::{JsonKind, is_uuid, uuid_marks};
-use datafusion::arrow::datatypes::{DataType, FieldRef};
+use auspex_storage::{JsonKind, is_uuid, marked_element, marks_of};
+use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
+use datafusion::common::DFSchema;
 use datafusion::error::Result;
+use datafusion::functions_nested::extract::{array_element_udf, array_slice_udf};
+use datafusion::functions_nested::make_array::make_array_udf;
+use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawFieldAccessExpr};
 use datafusion::logical_expr::simplify::{ExprSimplifyResult, SimplifyContext};
 use datafusion::logical_expr::{
-    ColumnarValue, Documentation, Expr, ExprSchemable as _, ReturnFieldArgs, ScalarFunctionArgs,
-    ScalarUDF, ScalarUDFImpl, Signature,
+    ColumnarValue, Documentation, Expr, ExprSchemable as _, GetFieldAccess, ReturnFieldArgs,
+    ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
 };
 
-use super::marked;
+use super::{marked, read_as};
 use crate::functions::uuid;
 
-/// The function in the place of the planner's.
-pub(in crate::functions) fn coalesce() -> ScalarUDF {
-    ScalarUDF::from(Kept {
-        inner: datafusion::functions::core::coalesce(),
-    })
+/// The planner's functions of arrays whose result is an array, or an element of one.
+const OF_ARRAYS: [&str; 11] = [
+    "array_append",
+    "array_concat",
+    "array_distinct",
+    "array_element",
+    "array_prepend",
+    "array_remove_all",
+    "array_replace_all",
+    "array_reverse",
+    "array_slice",
+    "array_sort",
+    "make_array",
+];
+
+/// The functions in the place of the planner's.
+pub(in crate::functions) fn keeping(
+    known: &dyn Fn(&str) -> Option<Arc<ScalarUDF>>,
+) -> Vec<ScalarUDF> {
+    let of_arrays = OF_ARRAYS.into_iter().filter_map(known);
+    let all = std::iter::once(datafusion::functions::core::coalesce()).chain(of_arrays);
+    all.map(kept).collect()
+}
+
+fn kept(inner: Arc<ScalarUDF>) -> ScalarUDF {
+    ScalarUDF::from(Kept { inner })
+}
+
+/// The field of a result with the mark of the first argument that has one, if its values are texts or arrays of them.
+pub(in crate::functions) fn with_marks(args: &[FieldRef], field: FieldRef) -> FieldRef {
+    let mut marks = args.iter().map(|arg| marks_of(arg));
+    let Some(marks) = marks.find(|marks| !marks.is_empty()) else {
+        return field;
+    };
+    let marked = field.as_ref().clone().with_metadata(marks);
+    match marks_of(&marked).is_empty() {
+        true => field,
+        false => Arc::new(marked),
+    }
+}
+
+/// `ARRAY[…]`, `x[1]` and `x[1:2]`, which the planner does not look up by name.
+#[derive(Debug)]
+pub(crate) struct MarkedArrays;
+
+fn is_marked(expr: &Expr, schema: &DFSchema) -> bool {
+    let field = expr.to_field(schema);
+    field.is_ok_and(|(_, field)| !marks_of(&field).is_empty())
+}
+
+impl ExprPlanner for MarkedArrays {
+    fn plan_array_literal(
+        &self,
+        exprs: Vec<Expr>,
+        schema: &DFSchema,
+    ) -> Result<PlannerResult<Vec<Expr>>> {
+        Ok(match exprs.iter().any(|expr| is_marked(expr, schema)) {
+            true => PlannerResult::Planned(kept(make_array_udf()).call(exprs)),
+            false => PlannerResult::Original(exprs),
+        })
+    }
+
+    fn plan_field_access(
+        &self,
+        access: RawFieldAccessExpr,
+        schema: &DFSchema,
+    ) -> Result<PlannerResult<RawFieldAccessExpr>> {
+        let is_plain = matches!(access.expr, Expr::AggregateFunction(_));
+        if is_plain || !is_marked(&access.expr, schema) {
+            return Ok(PlannerResult::Original(access));
+        }
+        let RawFieldAccessExpr { expr, field_access } = access;
+        Ok(match field_access {
+            GetFieldAccess::ListIndex { key } => {
+                PlannerResult::Planned(kept(array_element_udf()).call(vec![expr, *key]))
+            }
+            GetFieldAccess::ListRange {
+                start,
+                stop,
+                stride,
+            } => {
+                let args = vec![expr, *start, *stop, *stride];
+                PlannerResult::Planned(kept(array_slice_udf()).call(args))
+            }
+            field_access => PlannerResult::Original(RawFieldAccessExpr { expr, field_access }),
+        })
+    }
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -28,9 +115,30 @@ struct Kept {
     inner: Arc<ScalarUDF>,
 }
 
+/// What an expression lost of its mark when it was simplified.
+fn remarked(field: &Field, expr: Expr) -> Expr {
+    let element = marked_element(field);
+    let is_array = element.is_some();
+    let element = element.as_ref().unwrap_or(field);
+    match JsonKind::of(element) {
+        Some(kind) if is_array => read_as(kind, expr),
+        Some(kind) => marked(kind, expr),
+        None if is_uuid(element) => uuid::read(expr),
+        None => expr,
+    }
+}
+
 impl ScalarUDFImpl for Kept {
     fn name(&self) -> &str {
         self.inner.name()
+    }
+
+    fn aliases(&self) -> &[String] {
+        self.inner.aliases()
+    }
+
+    fn schema_name(&self, args: &[Expr]) -> Result<String> {
+        self.inner.schema_name(args)
     }
 
     fn signature(&self) -> &Signature {
@@ -42,30 +150,20 @@ impl ScalarUDFImpl for Kept {
     }
 
     fn return_field_from_args(&self, args: ReturnFieldArgs) -> Result<FieldRef> {
-        let kind = args.arg_fields.iter().find_map(|field| JsonKind::of(field));
-        let has_uuids = args.arg_fields.iter().any(|field| is_uuid(field));
-        let field = self.inner.return_field_from_args(args)?;
-        let marked = |marks| Arc::new(field.as_ref().clone().with_metadata(marks));
-        Ok(match kind.filter(|_| field.data_type().is_string()) {
-            Some(kind) => marked(kind.marks()),
-            None if has_uuids => marked(uuid_marks()),
-            None => field,
-        })
+        let fields = args.arg_fields;
+        Ok(with_marks(fields, self.inner.return_field_from_args(args)?))
     }
 
     fn simplify(&self, args: Vec<Expr>, info: &SimplifyContext) -> Result<ExprSimplifyResult> {
         let field = |arg: &Expr| Some(arg.to_field(info.schema().as_ref()).ok()?.1);
         let fields: Vec<FieldRef> = args.iter().filter_map(field).collect();
-        let kind = fields.iter().find_map(|field| JsonKind::of(field));
-        let has_uuids = fields.iter().any(|field| is_uuid(field));
-        Ok(match (kind, self.inner.simplify(args, info)?) {
-            (Some(kind), ExprSimplifyResult::Simplified(expr)) => {
-                ExprSimplifyResult::Simplified(marked(kind, expr))
+        Ok(match self.inner.simplify(args, info)? {
+            ExprSimplifyResult::Simplified(expr) => {
+                let (_, field) = expr.to_field(info.schema().as_ref())?;
+                let wanted = with_marks(&fields, field);
+                ExprSimplifyResult::Simplified(remarked(&wanted, expr))
             }
-            (None, ExprSimplifyResult::Simplified(expr)) if has_uuids => {
-                ExprSimplifyResult::Simplified(uuid::read(expr))
-            }
-            (_, result) => result,
+            result => result,
         })
     }
 

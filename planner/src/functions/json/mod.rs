@@ -28,7 +28,9 @@ use datafusion::error::Result;
 use datafusion::logical_expr::{AggregateUDF, Expr, ReturnFieldArgs};
 
 use super::call::{ANY, Call, Function, failure, function};
-pub(super) use kept::coalesce;
+use super::dimensions::{map_texts, texts_in_place_of};
+pub(crate) use kept::MarkedArrays;
+pub(super) use kept::{keeping, with_marks};
 pub(super) use object_text::WriteObjects;
 pub(crate) use row::WHOLE_ROW;
 pub(super) use row::whole_row;
@@ -66,7 +68,7 @@ fn json_function(
 }
 
 /// Functions whose result is `json` whatever they are given.
-const IS_JSON: [&str; 2] = ["json_in", AS_JSON];
+const IS_JSON: [&str; 1] = [AS_JSON];
 /// Functions that say of a text that it is json already.
 const AS_JSON: &str = "as_json";
 const AS_JSONB: &str = "as_jsonb";
@@ -115,23 +117,25 @@ pub(super) fn functions() -> Vec<Function> {
     functions
 }
 
+/// A function that reads a text, or each text of an array.
+fn reader(name: &'static str, kind: JsonKind, read: fn(&str) -> Result<String>) -> Function {
+    function(name, &[1], DataType::Utf8, move |call| {
+        map_texts(call.arg(0)?, &read)
+    })
+    .returning(move |args| {
+        let data_type = texts_in_place_of(args.arg_fields[0].data_type());
+        Ok(Field::new(name, data_type, true).with_metadata(kind.marks()))
+    })
+}
+
 /// Functions that look into a value.
 fn readers() -> Vec<Function> {
     vec![
-        json_function("json_in", &[1], |call| {
-            // The text stays as it was written.
-            let texts = call.texts(0)?;
-            texts
-                .iter()
-                .flatten()
-                .try_for_each(|text| Json::read(text).map(|_| ()))?;
-            Ok(Arc::new(texts))
+        // The text stays as it was written.
+        reader("json_in", JsonKind::Json, |text| {
+            Json::read(text).map(|_| text.to_owned())
         }),
-        json_function("jsonb_in", &[1], |call| {
-            mapped(call, |value| {
-                Ok(Some(value.clone().normalized().write(Layout::Spaced)))
-            })
-        }),
+        reader("jsonb_in", JsonKind::Jsonb, jsonb_text),
         json_function("json_get", &[2], |call| {
             got(call, |value| Some(value.write(Layout::Spaced)))
         }),

@@ -3,11 +3,14 @@
 //! In: one expression whose parts were rewritten before; out: what means the same to the planner.
 
 use datafusion::sql::sqlparser::ast::{
-    AccessExpr, BinaryOperator, DataType, Expr, Function, Subscript, UnaryOperator,
+    AccessExpr, Array, BinaryOperator, DataType, Expr, Function, Subscript, TableFactor,
+    UnaryOperator,
 };
 
+use super::array_literals::is_nested;
 use super::expressions::{percentile_disc, percentiles, with_arguments};
 use super::{call, cast_to, function_name, is_parameter, literal, number, plain_arguments, text};
+use crate::functions::FLAT;
 
 /// The same in the planner's words; `None` for any other expression.
 pub(super) fn form(expr: &Expr) -> Option<Expr> {
@@ -27,6 +30,13 @@ pub(super) fn form(expr: &Expr) -> Option<Expr> {
             })
         }
         Expr::Substring { .. } => wider_substring(expr),
+        Expr::AnyOp { right, .. } | Expr::AllOp { right, .. } if is_nested(right) => {
+            let mut over_all = expr.clone();
+            if let Expr::AnyOp { right, .. } | Expr::AllOp { right, .. } = &mut over_all {
+                **right = flat(right);
+            }
+            Some(over_all)
+        }
         Expr::Function(function) => called(function),
         _ => None,
     }
@@ -116,6 +126,11 @@ fn called(function: &Function) -> Option<Expr> {
             let length = vec![Expr::Function(function.clone()), number("0")];
             Some(cast_to(call("nullif", length), DataType::Integer(None)))
         }
+        "unnest" => match plain_arguments(function)?.as_slice() {
+            [array] if is_nested(array) => Some(call("unnest", vec![flat(array)])),
+            _ => None,
+        },
+        "array_fill" => filled(&plain_arguments(function)?),
         "array_dims" => plain_arguments(function).map(|args| call("array_bounds", args)),
         "array_remove" | "array_replace" => {
             plain_arguments(function).map(|args| call(&format!("{name}_all"), args))
@@ -138,6 +153,35 @@ fn called(function: &Function) -> Option<Expr> {
         }
         _ => None,
     }
+}
+
+/// All elements of an array of several dimensions.
+fn flat(array: &Expr) -> Expr {
+    call(FLAT, vec![array.clone()])
+}
+
+/// `FROM UNNEST(ARRAY[[1,2],[3,4]])` has a row for each element.
+pub(super) fn flatten(factor: &mut TableFactor) {
+    if let TableFactor::UNNEST { array_exprs, .. } = factor {
+        let nested = array_exprs.iter_mut().filter(|array| is_nested(array));
+        nested.for_each(|array| *array = flat(array));
+    }
+}
+
+/// `array_fill(x, ARRAY[2, 3])` is `array_fill(array_fill(x, ARRAY[3]), ARRAY[2])`.
+fn filled(args: &[Expr]) -> Option<Expr> {
+    let [value, Expr::Array(lengths)] = args else {
+        return None;
+    };
+    let fill = |part: Expr, length: &Expr| {
+        let length = Array {
+            elem: vec![length.clone()],
+            named: true,
+        };
+        call("array_fill", vec![part, Expr::Array(length)])
+    };
+    let is_several = lengths.elem.len() > 1;
+    is_several.then(|| lengths.elem.iter().rev().fold(value.clone(), fill))
 }
 
 /// Functions of a text whose counts and places the planner takes as bigint alone.

@@ -3,13 +3,13 @@
 //! In and out: one expression whose parts were rewritten before.
 
 use datafusion::sql::sqlparser::ast::{
-    ArrayElemTypeDef, BinaryOperator, CastKind, DataType, DateTimeField, Expr, Function,
-    FunctionArg, FunctionArgExpr, FunctionArguments, TypedString, UnaryOperator, Value,
+    BinaryOperator, CastKind, DataType, DateTimeField, Expr, Function, FunctionArg,
+    FunctionArgExpr, FunctionArguments, TypedString, UnaryOperator, Value,
 };
 
 use super::{
-    arrays, call, cast_to, casts, function_name, googlesql, is_parameter, literal, number,
-    plain_arguments, subqueries, text,
+    array_literals, arrays, call, cast_to, casts, function_name, googlesql, is_parameter, literal,
+    number, plain_arguments, subqueries, text,
 };
 use crate::error::{Error, Result};
 use crate::functions::{READ_UUID, interval, precision, truncation};
@@ -18,6 +18,7 @@ use crate::functions::{READ_UUID, interval, precision, truncation};
 ///
 /// `zone` is the client's, if its clock is not that of Greenwich.
 pub(super) fn rewrite(expr: &mut Expr, zone: Option<&str>) -> Result<()> {
+    array_literals::check(expr)?;
     let found = match form(expr)?.or_else(|| arrays::form(expr)) {
         Some(found) => Some(found),
         None => replacement(expr, zone)?,
@@ -246,9 +247,10 @@ fn cast(inner: &Expr, data_type: &DataType) -> Result<Option<Expr>> {
             inner if is_parameter(inner) => None,
             _ => Some(call("to_interval", vec![inner.clone()])),
         },
-        (DataType::Array(ArrayElemTypeDef::SquareBracket(element, _)), Some(word)) => {
-            array_literal(word, element)
-        }
+        (DataType::Array(_), _) => array_literals::cast(inner, data_type, &|item, data_type| {
+            let read = cast(&item, data_type)?;
+            Ok(read.unwrap_or_else(|| cast_to(item, data_type.clone())))
+        })?,
         (DataType::Timestamp(..), Some(word)) if lacks_seconds(word) => Some(Expr::Cast {
             kind: CastKind::Cast,
             expr: Box::new(text(format!("{word}:00"))),
@@ -287,77 +289,6 @@ fn lacks_seconds(word: &str) -> bool {
         && word.len() == 16
         && word.as_bytes()[13] == b':'
         && word.bytes().filter(|byte| *byte == b':').count() == 1
-}
-
-/// `'{1,2}'::int[]` is `ARRAY['1', '2']`, each cast; nested arrays are left to the planner.
-fn array_literal(word: &str, element: &DataType) -> Option<Expr> {
-    let inner = word.strip_prefix('{')?.strip_suffix('}')?;
-    if inner.starts_with('{') {
-        return nested_literal(inner, element);
-    }
-    if inner.contains(['{', '\\']) || inner.trim().is_empty() {
-        return None;
-    }
-    let mut items = Vec::new();
-    let mut item = String::new();
-    let (mut in_quotes, mut was_quoted) = (false, false);
-    for c in inner.chars().chain([',']) {
-        match c {
-            '"' => (in_quotes, was_quoted) = (!in_quotes, true),
-            ',' if !in_quotes => {
-                let word = std::mem::take(&mut item);
-                let word = if was_quoted {
-                    word.as_str()
-                } else {
-                    word.trim()
-                };
-                items.push(match word.eq_ignore_ascii_case("null") && !was_quoted {
-                    true => Expr::Value(Value::Null.with_empty_span()),
-                    false => text(word),
-                });
-                was_quoted = false;
-            }
-            c => item.push(c),
-        }
-    }
-    let cast = |item: Expr| Expr::Cast {
-        kind: CastKind::Cast,
-        expr: Box::new(item),
-        data_type: element.clone(),
-        array: false,
-        format: None,
-    };
-    Some(Expr::Array(datafusion::sql::sqlparser::ast::Array {
-        elem: items.into_iter().map(cast).collect(),
-        named: true,
-    }))
-}
-
-/// `'{{1,2},{3,4}}'::int[]` is an array of arrays.
-fn nested_literal(inner: &str, element: &DataType) -> Option<Expr> {
-    let mut depth = 0_usize;
-    let mut items = vec![String::new()];
-    for c in inner.chars() {
-        match c {
-            // Braces between quotes are none.
-            '"' => return None,
-            '{' => depth += 1,
-            '}' => depth = depth.checked_sub(1)?,
-            _ => {}
-        }
-        match (c, depth) {
-            (',', 0) => items.push(String::new()),
-            (c, _) => items.last_mut()?.push(c),
-        }
-    }
-    let items = items
-        .iter()
-        .map(|item| array_literal(item.trim(), element))
-        .collect::<Option<_>>()?;
-    Some(Expr::Array(datafusion::sql::sqlparser::ast::Array {
-        elem: items,
-        named: true,
-    }))
 }
 
 /// The fields of `extract` that the planner lacks.

@@ -1,10 +1,11 @@
 //! What PostgreSQL writes in its own way, spelt as the planner knows it.
 //!
 //! In and out: a statement's syntax tree. Every step keeps the meaning; what cannot be kept is an error
-//! that names it. `expressions` has operators and literals, `googlesql` the forms of BigQuery, `relations` what stands
-//! in FROM, `unnest` arrays there, `records` json with a list of columns, `outer_names` columns of LATERAL, `elements` subqueries over them, `rows` subqueries that make a row, `row_comparisons` what compares rows, `subqueries` EXISTS and IN among the columns of a result,
+//! that names it. `expressions` has operators and literals, `array_literals` texts of arrays, `googlesql` the forms of BigQuery, `relations` what stands
+//! in FROM, `unnest` arrays there, `records` json with a list of columns, `outer_names` columns of LATERAL, `elements` subqueries over them, `rows` subqueries that make a row, `row_comparisons` what compares rows, `subqueries` EXISTS and IN among the columns of a result, `ties` FETCH … WITH TIES,
 //! `ordered` the order in which aggregates gather. Plans nothing.
 
+mod array_literals;
 mod arrays;
 mod casts;
 mod chains;
@@ -18,8 +19,10 @@ mod relations;
 mod row_comparisons;
 mod rows;
 mod subqueries;
+mod ties;
 mod unnest;
 
+pub(crate) use relations::elements_column;
 pub(crate) use subqueries::unsupported_subquery;
 
 use std::ops::ControlFlow;
@@ -89,11 +92,13 @@ impl VisitorMut for Spelling {
     }
 
     fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<Error> {
+        arrays::flatten(factor);
         flow(relations::rewrite(factor))
     }
 
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Error> {
         chains::balance(expr);
+        relations::type_step_of(expr);
         let elements = match &*expr {
             Expr::Subquery(query) => elements::value(query).or_else(|| rows::value(query)),
             Expr::Exists { subquery, negated } => elements::exists(subquery, *negated),
@@ -137,20 +142,20 @@ fn is_parameter(expr: &Expr) -> bool {
     }
 }
 
-/// `FETCH FIRST n ROWS ONLY` is `LIMIT n`.
+/// `FETCH FIRST n ROWS ONLY` is `LIMIT n`; with ties it looks at ranks.
 fn fetch(query: &mut Query) -> Result<()> {
     let Some(fetch) = query.fetch.take() else {
         return Ok(());
     };
-    if fetch.with_ties || fetch.percent {
-        let what = if fetch.percent {
-            "PERCENT"
-        } else {
-            "WITH TIES"
-        };
-        return Err(Error::unsupported(format!("FETCH {what}")));
+    if fetch.percent {
+        return Err(Error::unsupported("FETCH PERCENT"));
     }
-    let n_rows = Some(fetch.quantity.unwrap_or_else(|| number("1")));
+    let mut n_rows = fetch.quantity.unwrap_or_else(|| number("1"));
+    as_bigint(&mut n_rows);
+    if fetch.with_ties {
+        return ties::keep(query, n_rows);
+    }
+    let n_rows = Some(n_rows);
     match &mut query.limit_clause {
         Some(LimitClause::LimitOffset { limit, .. }) if limit.is_none() => *limit = n_rows,
         Some(_) => {

@@ -3,9 +3,9 @@
 //! In and out: a relation, or the columns of a SELECT.
 
 use datafusion::sql::sqlparser::ast::{
-    DataType, Expr, FunctionArg, FunctionArgExpr, Ident, ObjectName, Query, Select, SelectItem,
-    SetExpr, TableAlias, TableAliasColumnDef, TableFactor, TableSampleKind, TableSampleMethod,
-    TimezoneInfo,
+    DataType, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, ObjectName, Query,
+    Select, SelectItem, SetExpr, TableAlias, TableAliasColumnDef, TableFactor, TableSampleKind,
+    TableSampleMethod, TimezoneInfo,
 };
 
 use super::{call, function_name};
@@ -33,6 +33,9 @@ const KEY_FUNCTIONS: [&str; 6] = [
     "json_each_text",
     "jsonb_each_text",
 ];
+
+/// The column of an array's elements, whatever the relation is called.
+const VALUE: &str = "value";
 
 fn gives_rows(name: &str) -> bool {
     ROW_FUNCTIONS.contains(&name) || KEY_FUNCTIONS.contains(&name)
@@ -266,26 +269,46 @@ fn type_step(factor: &mut TableFactor) {
     let Some(args) = args.as_mut().filter(|_| is_series(name)) else {
         return;
     };
-    let [ends @ .., FunctionArg::Unnamed(FunctionArgExpr::Expr(step))] = args.args.as_mut_slice()
-    else {
-        return;
-    };
-    if ends.len() == 2 && super::literal(step).is_some() {
-        let interval = DataType::Interval {
-            fields: None,
-            precision: None,
-        };
-        *step = super::cast_to(step.clone(), interval);
-    }
-    for end in ends {
+    interval_step(&mut args.args);
+    let waits = args.args.iter().any(is_parameter);
+    for end in &mut args.args {
         if let FunctionArg::Unnamed(FunctionArgExpr::Expr(end)) = end
             && is_time(end)
+            && !waits
         {
             // The planner's own series counts nanoseconds.
             let kind = super::text("Timestamp(Nanosecond, None)");
             *end = call("arrow_cast", vec![end.clone(), kind]);
         }
     }
+}
+
+/// Makes the step of a series an interval, if it is the text of one.
+fn interval_step(args: &mut [FunctionArg]) {
+    let [_, _, FunctionArg::Unnamed(FunctionArgExpr::Expr(step))] = args else {
+        return;
+    };
+    if super::literal(step).is_some_and(|text| text.trim().parse::<f64>().is_err()) {
+        let interval = DataType::Interval {
+            fields: None,
+            precision: None,
+        };
+        *step = super::cast_to(step.clone(), interval);
+    }
+}
+
+/// The same for a series among the columns: `SELECT generate_series(a, b, '1 day') FROM t`.
+pub(super) fn type_step_of(series: &mut Expr) {
+    if let Expr::Function(function) = series
+        && function_name(function).as_deref() == Some("generate_series")
+        && let FunctionArguments::List(list) = &mut function.args
+    {
+        interval_step(&mut list.args);
+    }
+}
+
+fn is_parameter(arg: &FunctionArg) -> bool {
+    matches!(arg, FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) if super::is_parameter(expr))
 }
 
 /// Whether an expression says itself that it is a time without a zone.
@@ -301,13 +324,30 @@ fn is_time(expr: &Expr) -> bool {
     )
 }
 
-/// Whether a call is a series with parameters, which become bigints: the planner's own takes constants alone.
+/// Whether a call is a series with parameters, which become bigints, or times where the step is an interval: the planner's
+/// own takes constants alone.
 fn is_series_of_parameters(name: &str, args: &mut [Expr]) -> bool {
     let waits = name == "generate_series" && args.iter().any(super::is_parameter);
-    if waits {
-        args.iter_mut().for_each(super::as_bigint);
+    if !waits {
+        return false;
     }
-    waits
+    let is_interval = |expr: &Expr| match expr {
+        Expr::Interval(_) => true,
+        Expr::Cast { data_type, .. } => matches!(data_type, DataType::Interval { .. }),
+        _ => false,
+    };
+    match args {
+        [ends @ .., step] if ends.len() == 2 && is_interval(step) => {
+            for end in ends.iter_mut().filter(|end| matches!(end, Expr::Value(_))) {
+                if super::is_parameter(end) {
+                    let moment = DataType::Timestamp(None, TimezoneInfo::Tz);
+                    *end = super::cast_to(end.clone(), moment);
+                }
+            }
+        }
+        args => args.iter_mut().for_each(super::as_bigint),
+    }
+    true
 }
 
 /// `f(x) WITH ORDINALITY`, and functions that give an array: their elements are the rows.
@@ -325,15 +365,12 @@ fn rows(factor: &TableFactor) -> Result<Option<TableFactor>> {
             false => Ok(None),
         };
     }
-    let array = match (name.as_str(), args.as_slice()) {
-        ("unnest", [array]) => array.clone(),
-        ("unnest", _) => {
-            return Err(Error::unsupported("WITH ORDINALITY of several arrays"));
-        }
-        _ => call(&name, args),
+    let arrays = match name.as_str() {
+        "unnest" => args,
+        _ => vec![call(&name, args)],
     };
-    let is_pairs = name.contains("_each");
     let mut names = column_names(&name, alias.as_ref());
+    names.resize(names.len().max(arrays.len()), &name);
     if is_numbered {
         names.push("ordinality");
     }
@@ -351,19 +388,7 @@ fn rows(factor: &TableFactor) -> Result<Option<TableFactor>> {
         });
     let columns: Vec<TableAliasColumnDef> = named.collect();
     let (query, mut select) = template("SELECT 1")?;
-    let element = || call("unnest", vec![array.clone()]);
-    let field = |name: &str| call("get_field", vec![element(), super::text(name)]);
-    let mut exprs = match is_pairs {
-        true => vec![field("key"), as_elements(&name, field("value"))],
-        false => vec![as_elements(&name, element())],
-    };
-    if is_numbered {
-        let numbers = vec![
-            super::number("1"),
-            call("array_length", vec![array, super::number("1")]),
-        ];
-        exprs.push(call("unnest", vec![call("generate_series", numbers)]));
-    }
+    let exprs = item_exprs(&name, &arrays, is_numbered);
     let item = |(idx, expr): (usize, Expr)| SelectItem::ExprWithAlias {
         expr,
         alias: columns[idx].name.clone(),
@@ -380,6 +405,36 @@ fn rows(factor: &TableFactor) -> Result<Option<TableFactor>> {
         *lateral = is_lateral;
     }
     Ok(Some(rows))
+}
+
+/// The elements of arrays side by side, or the halves of those of an array of pairs, and their numbers.
+fn item_exprs(name: &str, arrays: &[Expr], is_numbered: bool) -> Vec<Expr> {
+    let elements = |array: &Expr| call("unnest", vec![array.clone()]);
+    let mut exprs: Vec<Expr> = match arrays {
+        [pairs] if name.contains("_each") => {
+            let half = |half: &str| call("get_field", vec![elements(pairs), super::text(half)]);
+            vec![half("key"), as_elements(name, half(VALUE))]
+        }
+        arrays => {
+            let elements = arrays.iter().map(elements);
+            elements.map(|element| as_elements(name, element)).collect()
+        }
+    };
+    if is_numbered {
+        exprs.push(places(arrays));
+    }
+    exprs
+}
+
+/// The numbers of the elements of arrays side by side, from 1: NULLs fill up the shorter ones.
+fn places(arrays: &[Expr]) -> Expr {
+    let length = |array: &Expr| call("array_length", vec![array.clone(), super::number("1")]);
+    let longest = match arrays {
+        [array] => length(array),
+        _ => call("greatest", arrays.iter().map(length).collect()),
+    };
+    let numbers = call("generate_series", vec![super::number("1"), longest]);
+    call("unnest", vec![numbers])
 }
 
 /// `LATERAL unnest(t.items)` is `unnest(t.items)`, which sees the relations before it anyway; other calls become derived
@@ -427,10 +482,45 @@ fn as_elements(name: &str, element: Expr) -> Expr {
 /// The names of the columns of a call.
 fn column_names<'a>(name: &'a str, alias: Option<&'a TableAlias>) -> Vec<&'a str> {
     match alias {
-        _ if name.contains("_each") => vec!["key", "value"],
+        _ if name.contains("_each") => vec!["key", VALUE],
+        _ if name.contains("_array_elements") => vec![VALUE],
         // The one column is called as the relation is.
         Some(alias) => vec![alias.name.value.as_str()],
-        None if name.ends_with("elements") || name.ends_with("_text") => vec!["value"],
         None => vec![name],
+    }
+}
+
+/// The column of a relation that is the elements of an array of json. The relation's name, too, stands for that value, as
+/// of every function that gives one column.
+pub(crate) fn elements_column(factor: &TableFactor) -> Option<&Ident> {
+    let TableFactor::Derived { subquery, .. } = factor else {
+        return None;
+    };
+    let SetExpr::Select(select) = subquery.body.as_ref() else {
+        return None;
+    };
+    match select.projection.as_slice() {
+        [SelectItem::ExprWithAlias { expr, alias }] if gives_elements(expr) => Some(alias),
+        _ => None,
+    }
+}
+
+/// Whether an expression is what [`rows`] makes of such a call.
+fn gives_elements(expr: &Expr) -> bool {
+    let Expr::Function(function) = expr else {
+        return false;
+    };
+    let Some(name) = function_name(function) else {
+        return false;
+    };
+    let FunctionArguments::List(list) = &function.args else {
+        return false;
+    };
+    match (name.as_str(), list.args.as_slice()) {
+        (
+            "as_json" | "as_jsonb" | "unnest",
+            [FunctionArg::Unnamed(FunctionArgExpr::Expr(inner))],
+        ) => gives_elements(inner),
+        _ => name.contains("_array_elements"),
     }
 }

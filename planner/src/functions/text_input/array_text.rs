@@ -1,24 +1,46 @@
 //! The items of an array's text: `{1,NULL,"a,b"}`.
 //!
-//! In: a text; out: the text of each item, `None` for NULL. Items that are arrays keep their braces.
+//! In: a text; out: its items. Items that are arrays keep their braces.
 
 use datafusion::error::{DataFusionError, Result};
 
 use super::super::call::failure;
 
-fn malformed(text: &str) -> DataFusionError {
+/// An item of an array's text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ArrayItem {
+    /// NULL.
+    Null,
+    /// A value, without the quotes that it may have had.
+    Value(String),
+    /// An array, with its braces.
+    Array(String),
+}
+
+pub(super) fn malformed(text: &str) -> DataFusionError {
     failure("22P02", format!("malformed array literal: \"{text}\""))
 }
 
-/// Takes an array's text apart; `keeps_braces` where its items are arrays.
+/// Takes an array's text apart: the text of each item, `None` for NULL; `keeps_braces` where its items are arrays.
 pub(super) fn split(text: &str, keeps_braces: bool) -> Result<Vec<Option<String>>> {
-    let inner = text
-        .trim()
-        .strip_prefix('{')
-        .and_then(|rest| rest.strip_suffix('}'))
-        .ok_or_else(|| malformed(text))?;
+    let items = split_array(text).ok_or_else(|| malformed(text))?;
+    let text_of = |item| match item {
+        ArrayItem::Null => Ok(None),
+        ArrayItem::Array(_) if !keeps_braces => {
+            let message = "arrays of more than one dimension are not supported here";
+            Err(failure("0A000", message))
+        }
+        ArrayItem::Value(_) if keeps_braces => Err(malformed(text)),
+        ArrayItem::Value(item) | ArrayItem::Array(item) => Ok(Some(item)),
+    };
+    items.into_iter().map(text_of).collect()
+}
+
+/// Takes an array's text apart; `None`: it is malformed.
+pub fn split_array(text: &str) -> Option<Vec<ArrayItem>> {
+    let inner = text.trim().strip_prefix('{')?.strip_suffix('}')?;
     if inner.trim().is_empty() {
-        return Ok(Vec::new());
+        return Some(Vec::new());
     }
     let mut items = Vec::new();
     let mut item = Item::default();
@@ -27,52 +49,65 @@ pub(super) fn split(text: &str, keeps_braces: bool) -> Result<Vec<Option<String>
         match c {
             _ if item.depth > 0 => item.nested(c),
             '\\' => {
-                item.text.push(chars.next().ok_or_else(|| malformed(text))?);
-                item.is_quoted = true;
+                item.quote();
+                item.text.push(chars.next()?);
             }
             '"' => {
+                item.quote();
                 item.in_quotes = !item.in_quotes;
-                item.is_quoted = true;
+                item.has_quotes = true;
             }
             c if item.in_quotes => item.text.push(c),
-            '{' if keeps_braces && item.text.trim().is_empty() => {
+            '{' if item.text.trim().is_empty() && !item.is_quoted => {
                 item.text.clear();
                 item.nested(c);
             }
-            '{' if !keeps_braces => {
-                let message = "arrays of more than one dimension are not supported here";
-                return Err(failure("0A000", message));
-            }
-            '{' | '}' => return Err(malformed(text)),
-            ',' => items.push(
-                std::mem::take(&mut item)
-                    .end()
-                    .ok_or_else(|| malformed(text))?,
-            ),
+            '{' | '}' => return None,
+            ',' => items.push(std::mem::take(&mut item).end()?),
+            // White space around quotes is none of the value.
+            c if item.has_quotes && c.is_whitespace() => {}
             c => item.text.push(c),
         }
     }
     if item.in_quotes || item.depth > 0 {
-        return Err(malformed(text));
+        return None;
     }
-    items.push(item.end().ok_or_else(|| malformed(text))?);
-    Ok(items)
+    items.push(item.end()?);
+    Some(items)
 }
 
 #[derive(Default)]
 struct Item {
     text: String,
     in_quotes: bool,
+    has_quotes: bool,
+    /// Whether white space at its ends and the word NULL mean themselves.
     is_quoted: bool,
     /// Of braces, in an item that is an array.
     depth: usize,
+    is_array: bool,
+    /// Whether the last character of an array was a backslash.
+    is_escaped: bool,
 }
 
 impl Item {
+    /// What follows is meant as it is written; white space before it is not.
+    fn quote(&mut self) {
+        if !self.is_quoted && self.text.trim().is_empty() {
+            self.text.clear();
+        }
+        self.is_quoted = true;
+    }
+
     /// Keeps a character of an array within the array.
     fn nested(&mut self, c: char) {
         self.text.push(c);
+        self.is_array = true;
+        if std::mem::take(&mut self.is_escaped) {
+            return;
+        }
         match c {
+            '\\' => self.is_escaped = true,
             '"' => self.in_quotes = !self.in_quotes,
             '{' if !self.in_quotes => self.depth += 1,
             '}' if !self.in_quotes => self.depth -= 1,
@@ -81,15 +116,17 @@ impl Item {
     }
 
     /// The item; `None` if nothing is written.
-    fn end(self) -> Option<Option<String>> {
+    fn end(self) -> Option<ArrayItem> {
         if self.is_quoted {
-            return Some(Some(self.text));
+            return Some(ArrayItem::Value(self.text));
         }
-        let word = self.text.trim();
-        match word {
+        match self.text.trim() {
             "" => None,
-            word if word.eq_ignore_ascii_case("null") => Some(None),
-            word => Some(Some(word.to_owned())),
+            array if self.is_array => array
+                .ends_with('}')
+                .then(|| ArrayItem::Array(array.to_owned())),
+            word if word.eq_ignore_ascii_case("null") => Some(ArrayItem::Null),
+            word => Some(ArrayItem::Value(word.to_owned())),
         }
     }
 }
@@ -115,7 +152,15 @@ mod tests {
             items(r#"{{1,2},{"}",3}}"#, true).as_deref(),
             Some(r#"{1,2}|{"}",3}"#)
         );
-        for wrong in ["1,2", "{1,}", "{\"a}", "{{1}", "{1}}"] {
+        assert_eq!(
+            items(r#"{ {"\"}",x} , {y} }"#, true).as_deref(),
+            Some(r#"{"\"}",x}|{y}"#)
+        );
+        assert_eq!(
+            items(r#"{a, "b c" ,"d\"e",NULL}"#, false).as_deref(),
+            Some("a|b c|d\"e|∅")
+        );
+        for wrong in ["1,2", "{1,}", "{\"a}", "{{1}", "{1}}", "{{1}2}", "{1,{2}}"] {
             assert_eq!(items(wrong, true), None, "{wrong}");
         }
         assert_eq!(items("{{1},{2}}", false), None);

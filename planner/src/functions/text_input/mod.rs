@@ -9,10 +9,11 @@ mod moment_text;
 
 use std::sync::Arc;
 
+pub use array_text::{ArrayItem, split_array};
 use chrono::{NaiveDate, NaiveDateTime};
 use datafusion::arrow::array::{
-    ArrayRef, AsArray, BinaryArray, BooleanArray, Date32Array, Decimal128Array, ListArray,
-    PrimitiveArray, StringArray,
+    Array as _, ArrayRef, AsArray, BinaryArray, BooleanArray, Date32Array, Decimal128Array,
+    ListArray, PrimitiveArray, StringArray,
 };
 use datafusion::arrow::buffer::OffsetBuffer;
 use datafusion::arrow::compute::{CastOptions, cast, cast_with_options};
@@ -31,6 +32,7 @@ use datafusion::logical_expr::{
 };
 
 use super::call::failure;
+use super::dimensions::is_box;
 use super::moment::{in_zone, zone};
 
 /// Puts the functions of this module in the place of casts.
@@ -260,12 +262,17 @@ impl Reader<'_> {
             items.extend(found);
         }
         let items = self.values(&StringArray::from(items), item.data_type())?;
-        Ok(Arc::new(ListArray::try_new(
+        let lists = ListArray::try_new(
             Arc::clone(item),
             OffsetBuffer::from_lengths(lengths),
             items,
             Some(valid.into()),
-        )?))
+        )?;
+        let odd = (0..lists.len()).find(|row| !is_box(&lists.value(*row)));
+        match odd.filter(|_| keeps_braces) {
+            None => Ok(Arc::new(lists)),
+            Some(row) => Err(array_text::malformed(texts.value(row))),
+        }
     }
 }
 

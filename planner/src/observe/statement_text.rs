@@ -1,4 +1,50 @@
-//! The kinds of statements that metrics and records tell apart: few and known, whatever clients send.
+//! A statement's text and what others may see of it: the text without secrets, and its kind.
+//!
+//! In: a text; out: the same, and what sessions, metrics and records show, which is looked for once however often the
+//! statement runs. Kinds are few and known, whatever clients send.
+
+use std::ops::Deref;
+use std::sync::Arc;
+
+/// Of a statement's text, what is shown.
+const SHOWN_BYTES: usize = 4096;
+
+/// A statement's text.
+#[derive(Debug, Clone)]
+pub struct StatementText {
+    raw: Arc<str>,
+    shown: Arc<str>,
+    kind: &'static str,
+}
+
+impl StatementText {
+    /// The text as a client sent it.
+    pub fn new(text: &str) -> StatementText {
+        StatementText {
+            raw: text.into(),
+            shown: auspex_sql::redacted_start(text, SHOWN_BYTES).into(),
+            kind: kind_of(text),
+        }
+    }
+
+    /// Its first bytes, without secrets.
+    pub(crate) fn shown(&self) -> Arc<str> {
+        Arc::clone(&self.shown)
+    }
+
+    /// What it does, in a word or two.
+    pub(super) fn kind(&self) -> &'static str {
+        self.kind
+    }
+}
+
+impl Deref for StatementText {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.raw
+    }
+}
 
 /// The first words of statements.
 const KINDS: &[&str] = &[
@@ -69,7 +115,7 @@ const KINDS: &[&str] = &[
 ];
 
 /// The kind of a statement; `OTHER` for what is not known, the empty text and texts that begin with a comment.
-pub(super) fn kind_of(text: &str) -> &'static str {
+fn kind_of(text: &str) -> &'static str {
     let mut words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
     let mut next = || words.find(|word| !word.is_empty()).unwrap_or_default();
     let first = next().to_ascii_uppercase();

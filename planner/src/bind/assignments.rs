@@ -1,0 +1,192 @@
+//! The values that statements give columns: of the column's type, or of one that is cast when it is assigned.
+//!
+//! In: values of INSERT, UPDATE and MERGE in a syntax tree, which are marked with their columns; out: a plan without marks,
+//! or the error that a value is of another type (`functions/assigned_value.rs` has the rule). Defaults and generated values, which the table's own
+//! definition gives, are not looked at, nor are the rows of COPY.
+
+use datafusion::arrow::datatypes::{DataType, Field};
+use datafusion::common::tree_node::{Transformed, TreeNode as _, TreeNodeRecursion};
+use datafusion::common::{DFSchema, ScalarValue};
+use datafusion::logical_expr::expr::ScalarFunction;
+use datafusion::logical_expr::{Expr, ExprSchemable as _, LogicalPlan};
+use datafusion::sql::sqlparser::ast::{
+    self, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments, Ident,
+    ObjectName, UnaryOperator, Value,
+};
+
+use super::column_rules::value_for;
+use crate::error::Result;
+use crate::functions::{ASSIGNED_VALUE, check_assignment, type_of};
+
+/// A value that a statement gives a column, marked and of the column's type.
+pub(super) fn given_value(value: ast::Expr, column: &Field) -> ast::Expr {
+    value_for(marked(value, column), column)
+}
+
+/// The value with the mark by which its type is checked, unless there is nothing to check.
+pub(super) fn marked(value: ast::Expr, column: &Field) -> ast::Expr {
+    if !is_checked(&value, column) {
+        return value;
+    }
+    let wanted = type_of(column);
+    let text = |text: &str| ast::Expr::value(Value::SingleQuotedString(text.to_owned()));
+    let args = [value, text(column.name()), text(&wanted)];
+    let args = args.map(|arg| FunctionArg::Unnamed(FunctionArgExpr::Expr(arg)));
+    ast::Expr::Function(Function {
+        name: ObjectName::from(vec![Ident::new(ASSIGNED_VALUE)]),
+        uses_odbc_syntax: false,
+        parameters: FunctionArguments::None,
+        args: FunctionArguments::List(FunctionArgumentList {
+            duplicate_treatment: None,
+            args: args.into(),
+            clauses: Vec::new(),
+        }),
+        filter: None,
+        null_treatment: None,
+        over: None,
+        within_group: Vec::new(),
+    })
+}
+
+/// Whether a column may not take a value: its form does not tell that it does, and not everything becomes a text.
+pub(super) fn is_checked(value: &ast::Expr, column: &Field) -> bool {
+    let data_type = column.data_type();
+    !fits(value, data_type) && !data_type.is_nested() && type_of(column) != "text"
+}
+
+/// Whether the form of a value tells that a column of a type takes it: a literal or a parameter.
+fn fits(value: &ast::Expr, wanted: &DataType) -> bool {
+    match value {
+        ast::Expr::Nested(inner) => fits(inner, wanted),
+        ast::Expr::UnaryOp {
+            op: UnaryOperator::Plus | UnaryOperator::Minus,
+            expr,
+        } => wanted.is_numeric() && matches!(expr.as_ref(), ast::Expr::Value(_)),
+        ast::Expr::Value(value) => match value.value {
+            Value::Number(..) => wanted.is_numeric(),
+            Value::Boolean(_) => *wanted == DataType::Boolean,
+            _ => true,
+        },
+        _ => false,
+    }
+}
+
+/// The plan without marks. Errors: 42804.
+pub(super) fn checked(plan: LogicalPlan) -> Result<LogicalPlan> {
+    let mut is_marked = false;
+    plan.apply_with_subqueries(|node| {
+        node.apply_expressions(|expr| {
+            is_marked |= expr.exists(|expr| Ok(mark_of(expr).is_some()))?;
+            Ok(TreeNodeRecursion::Continue)
+        })
+    })?;
+    if !is_marked {
+        return Ok(plan);
+    }
+    let checked = plan.transform_up_with_subqueries(|node| {
+        let input = node.inputs().first().map(|input| (*input).clone());
+        let none = DFSchema::empty();
+        let seen = input
+            .as_ref()
+            .map_or(&none, |input| input.schema().as_ref());
+        node.map_expressions(|expr| {
+            expr.transform_up(|expr| match mark_of(&expr) {
+                Some((value, column, wanted)) => {
+                    if let Ok((_, found)) = value.to_field(seen)
+                        && !is_untyped(value, input.as_ref())
+                    {
+                        check_assignment(column, wanted, &found)?;
+                    }
+                    Ok(Transformed::yes(value.clone()))
+                }
+                None => Ok(Transformed::no(expr)),
+            })
+        })
+    })?;
+    Ok(checked.data)
+}
+
+/// The value, the column and its type, if an expression is a mark.
+fn mark_of(expr: &Expr) -> Option<(&Expr, &str, &str)> {
+    let Expr::ScalarFunction(ScalarFunction { func, args }) = expr else {
+        return None;
+    };
+    match args.as_slice() {
+        [
+            value,
+            Expr::Literal(ScalarValue::Utf8(Some(column)), _),
+            Expr::Literal(ScalarValue::Utf8(Some(wanted)), _),
+        ] if func.name() == ASSIGNED_VALUE => Some((value, column, wanted)),
+        _ => None,
+    }
+}
+
+/// Fails if a column of a query cannot be assigned to one of a table.
+pub(super) fn check_output(plan: &LogicalPlan, idx: usize, column: &Field) -> Result<()> {
+    match is_untyped_output(plan, idx) {
+        true => Ok(()),
+        false => {
+            let found = plan.schema().field(idx);
+            Ok(check_assignment(column.name(), &type_of(column), found)?)
+        }
+    }
+}
+
+/// Whether an expression is a literal or a parameter that has no type, also by the way of columns.
+fn is_untyped(expr: &Expr, input: Option<&LogicalPlan>) -> bool {
+    match expr {
+        Expr::Alias(alias) => is_untyped(&alias.expr, input),
+        Expr::Literal(ScalarValue::Utf8(_) | ScalarValue::Null, _) => true,
+        Expr::Placeholder(parameter) => parameter.field.is_none(),
+        Expr::Column(column) => input.is_some_and(|input| {
+            let idx = input.schema().maybe_index_of_column(column);
+            idx.is_some_and(|idx| is_untyped_output(input, idx))
+        }),
+        _ => false,
+    }
+}
+
+/// The same of a column of a plan.
+fn is_untyped_output(plan: &LogicalPlan, idx: usize) -> bool {
+    match plan {
+        LogicalPlan::Projection(node) => node
+            .expr
+            .get(idx)
+            .is_some_and(|expr| is_untyped(expr, Some(&node.input))),
+        LogicalPlan::Values(node) => {
+            let mut cells = node.values.iter().filter_map(|row| row.get(idx));
+            cells.all(|cell| is_untyped(cell, None))
+        }
+        LogicalPlan::SubqueryAlias(node) => is_untyped_output(&node.input, idx),
+        LogicalPlan::Filter(node) => is_untyped_output(&node.input, idx),
+        LogicalPlan::Sort(node) => is_untyped_output(&node.input, idx),
+        LogicalPlan::Limit(node) => is_untyped_output(&node.input, idx),
+        // Its own columns follow those of its input.
+        LogicalPlan::Window(node) => {
+            idx < node.input.schema().fields().len() && is_untyped_output(&node.input, idx)
+        }
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Error;
+
+    #[test]
+    fn only_values_whose_type_is_not_seen_are_marked() -> Result<()> {
+        let date = Field::new("d", DataType::Date32, true);
+        let marks = |text: &str| {
+            let value = super::super::parse_expr(text)?;
+            Ok::<_, Error>(marked(value, &date).to_string().contains(ASSIGNED_VALUE))
+        };
+        for text in ["'2026-01-01'", "NULL", "$1", "('2026-01-01')"] {
+            assert!(!marks(text)?, "{text}");
+        }
+        for text in ["5", "true", "x", "CAST($1 AS INT)", "-5", "(SELECT 5)"] {
+            assert!(marks(text)?, "{text}");
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,124 @@
+//! Names of the columns of queries in FROM and WITH that have none of their own: `SELECT count FROM (SELECT count(*) FROM t) AS n`.
+//!
+//! In: a statement; out: the statement in which such columns have the names that PostgreSQL gives them, so that the query
+//! around finds them, and `SELECT *` shows them. Those of the statement itself are given when its rows are told.
+
+use std::ops::ControlFlow;
+
+use datafusion::sql::sqlparser::ast::{
+    Expr, Ident, Query, Select, SelectItem, SetExpr, Statement, TableFactor, VisitMut, VisitorMut,
+};
+
+use super::names::{NAMELESS, expression_name, is_wildcard};
+use crate::commands::folded;
+
+/// Names the columns.
+pub(super) fn spell(statement: &mut Statement) {
+    // The visitor never breaks off.
+    let _ = VisitMut::visit(statement, &mut Naming);
+}
+
+struct Naming;
+
+impl VisitorMut for Naming {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+        for cte in query.with.iter_mut().flat_map(|with| &mut with.cte_tables) {
+            if cte.alias.columns.is_empty() {
+                name_columns(&mut cte.query.body);
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
+        if let TableFactor::Derived {
+            subquery, alias, ..
+        } = factor
+            && alias.as_ref().is_none_or(|alias| alias.columns.is_empty())
+        {
+            name_columns(&mut subquery.body);
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// Names the columns of a query; the first of united queries names those of all.
+fn name_columns(body: &mut SetExpr) {
+    match body {
+        SetExpr::Select(select) => name_items(select),
+        SetExpr::SetOperation { left, .. } => name_columns(left),
+        SetExpr::Query(query) => name_columns(&mut query.body),
+        _ => {}
+    }
+}
+
+/// Names the columns whose name no other column has. Beside a wildcard nobody knows that.
+fn name_items(select: &mut Select) {
+    let names: Vec<Option<String>> = select.projection.iter().map(item_name).collect();
+    if select.projection.iter().any(is_wildcard) {
+        return;
+    }
+    for (item, name) in select.projection.iter_mut().zip(&names) {
+        let (SelectItem::UnnamedExpr(expr), Some(known)) = (&*item, name) else {
+            continue;
+        };
+        let is_column = matches!(expr, Expr::Identifier(_) | Expr::CompoundIdentifier(_));
+        let n_same = names.iter().filter(|other| *other == name).count();
+        if is_column || known == NAMELESS || n_same > 1 {
+            continue;
+        }
+        let (expr, alias) = (expr.clone(), Ident::with_quote('"', known));
+        *item = SelectItem::ExprWithAlias { expr, alias };
+    }
+}
+
+/// What a column is called.
+fn item_name(item: &SelectItem) -> Option<String> {
+    match item {
+        SelectItem::ExprWithAlias { alias, .. } => Some(folded(alias)),
+        SelectItem::UnnamedExpr(Expr::Identifier(name)) => Some(folded(name)),
+        SelectItem::UnnamedExpr(Expr::CompoundIdentifier(names)) => names.last().map(folded),
+        SelectItem::UnnamedExpr(expr) => expression_name(expr),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spelt(text: &str) -> String {
+        let query = auspex_sql::parse_query(text, auspex_sql::Dialect::Postgres).unwrap();
+        let mut statement = Statement::Query(query);
+        spell(&mut statement);
+        statement.to_string()
+    }
+
+    #[test]
+    fn columns_of_inner_queries_get_their_names() {
+        assert_eq!(
+            spelt("SELECT count(*) FROM (SELECT count(*), id FROM t GROUP BY id) AS n"),
+            "SELECT count(*) FROM (SELECT count(*) AS \"count\", id FROM t GROUP BY id) AS n"
+        );
+        assert_eq!(
+            spelt(
+                "WITH w AS (SELECT max(x) FROM t UNION ALL SELECT min(x) FROM t) SELECT * FROM w"
+            ),
+            "WITH w AS (SELECT max(x) AS \"max\" FROM t UNION ALL SELECT min(x) FROM t) SELECT * FROM w"
+        );
+    }
+
+    #[test]
+    fn columns_that_share_a_name_or_are_renamed_keep_theirs() {
+        for text in [
+            "SELECT 1 FROM (SELECT max(a), max(b) FROM t) AS m",
+            "SELECT a FROM (SELECT max(x) FROM t) AS m (a)",
+            "SELECT 1 FROM (SELECT *, row_number() OVER () FROM t) AS m",
+            "SELECT 1 FROM (SELECT x + 1 FROM t) AS m",
+        ] {
+            assert_eq!(spelt(text), text);
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! `array_agg` of json is an array of json, that of uuids one of uuids, that of names in the catalogs one of names.
+//!
+//! In: the planner's own aggregate; out: the same with the mark of its argument kept.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use datafusion::arrow::datatypes::{DataType, FieldRef};
+use datafusion::error::Result;
+use datafusion::functions_aggregate::array_agg::array_agg_udaf;
+use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
+use datafusion::logical_expr::utils::AggregateOrderSensitivity;
+use datafusion::logical_expr::{
+    Accumulator, AggregateUDF, AggregateUDFImpl, Documentation, GroupsAccumulator, ReversedUDAF,
+    Signature,
+};
+
+use super::json::with_marks;
+
+/// The mark of a column of the catalogs that tells its type of PostgreSQL.
+pub const TYPE_KEY: &str = "pg.type";
+
+/// The function of this family.
+pub(super) fn function() -> AggregateUDF {
+    AggregateUDF::from(Gathered {
+        inner: array_agg_udaf(),
+    })
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Gathered {
+    inner: Arc<AggregateUDF>,
+}
+
+impl AggregateUDFImpl for Gathered {
+    fn name(&self) -> &str {
+        self.inner.name()
+    }
+
+    fn aliases(&self) -> &[String] {
+        self.inner.aliases()
+    }
+
+    fn signature(&self) -> &Signature {
+        self.inner.signature()
+    }
+
+    fn return_type(&self, types: &[DataType]) -> Result<DataType> {
+        self.inner.return_type(types)
+    }
+
+    fn return_field(&self, fields: &[FieldRef]) -> Result<FieldRef> {
+        let field = with_marks(fields, self.inner.return_field(fields)?);
+        let of_catalog = fields.first().and_then(|arg| arg.metadata().get(TYPE_KEY));
+        Ok(match of_catalog {
+            // What drivers read as a text, since they do not know its type.
+            Some(name) if name == "name" => {
+                let mark = HashMap::from([(TYPE_KEY.to_owned(), "_name".to_owned())]);
+                Arc::new(field.as_ref().clone().with_metadata(mark))
+            }
+            _ => field,
+        })
+    }
+
+    fn state_fields(&self, args: StateFieldsArgs) -> Result<Vec<FieldRef>> {
+        self.inner.state_fields(args)
+    }
+
+    fn order_sensitivity(&self) -> AggregateOrderSensitivity {
+        self.inner.order_sensitivity()
+    }
+
+    fn with_beneficial_ordering(
+        self: Arc<Self>,
+        beneficial_ordering: bool,
+    ) -> Result<Option<Arc<dyn AggregateUDFImpl>>> {
+        let inner = self.inner.as_ref().clone();
+        let inner = inner.with_beneficial_ordering(beneficial_ordering)?;
+        Ok(inner.map(|inner| -> Arc<dyn AggregateUDFImpl> {
+            Arc::new(Gathered {
+                inner: Arc::new(inner),
+            })
+        }))
+    }
+
+    fn accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
+        self.inner.accumulator(args)
+    }
+
+    fn groups_accumulator_supported(&self, args: AccumulatorArgs) -> bool {
+        self.inner.groups_accumulator_supported(args)
+    }
+
+    fn create_groups_accumulator(
+        &self,
+        args: AccumulatorArgs,
+    ) -> Result<Box<dyn GroupsAccumulator>> {
+        self.inner.create_groups_accumulator(args)
+    }
+
+    fn reverse_expr(&self) -> ReversedUDAF {
+        match self.inner.reverse_udf() {
+            ReversedUDAF::Reversed(inner) => {
+                ReversedUDAF::Reversed(Arc::new(AggregateUDF::from(Gathered { inner })))
+            }
+            other => other,
+        }
+    }
+
+    fn supports_null_handling_clause(&self) -> bool {
+        self.inner.supports_null_handling_clause()
+    }
+
+    fn documentation(&self) -> Option<&Documentation> {
+        self.inner.documentation()
+    }
+}

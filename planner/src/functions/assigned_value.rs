@@ -1,0 +1,171 @@
+//! Which types become which when they are assigned to a column, and the mark of a value that is to be:
+//! `as_assigned(value, 'column', 'type')`.
+//!
+//! In: a value of any type; out: the same value, or the error that the column takes none of its type. `bind/assignments.rs`
+//! writes the mark, and takes it out of the plan once all types are settled.
+
+use std::sync::Arc;
+
+use auspex_storage::{JsonKind, is_uuid, marked_element};
+use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
+use datafusion::common::ScalarValue;
+use datafusion::error::Result;
+use datafusion::logical_expr::simplify::{ExprSimplifyResult, SimplifyContext};
+use datafusion::logical_expr::{
+    ColumnarValue, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
+    Volatility,
+};
+
+use super::call::failure;
+use super::server_side::type_name;
+use crate::error::Error;
+
+const NUMBERS: &[&str] = &[
+    "smallint",
+    "integer",
+    "bigint",
+    "real",
+    "double precision",
+    "numeric",
+];
+const TEXT: &str = "text";
+const TIMESTAMP: &str = "timestamp without time zone";
+const TIMESTAMPTZ: &str = "timestamp with time zone";
+
+/// What becomes what when it is assigned: the casts whose `pg_cast.castcontext` is `i` or `a`. Anything becomes a text;
+/// literals in quotes, which have no type, become anything.
+const ASSIGNMENT_CASTS: &[(&[&str], &[&str])] = &[
+    (NUMBERS, NUMBERS),
+    (&["date"], &[TIMESTAMP, TIMESTAMPTZ]),
+    (&[TIMESTAMP, TIMESTAMPTZ], &["date", TIMESTAMP, TIMESTAMPTZ]),
+    (&["json"], &["jsonb"]),
+    (&["jsonb"], &["json"]),
+    // Unlike in PostgreSQL, since these are texts in files: what is none fails when it is read.
+    (&[TEXT], &["json", "jsonb", "uuid"]),
+];
+
+/// PostgreSQL's name of the type of a column or value.
+pub(crate) fn type_of(field: &Field) -> String {
+    if let DataType::List(item) = field.data_type() {
+        let element = marked_element(field);
+        let element = element.as_ref().map_or_else(|| type_of(item), type_of);
+        return format!("{}[]", element.trim_end_matches("[]"));
+    }
+    match JsonKind::of(field) {
+        Some(JsonKind::Json) => "json".to_owned(),
+        Some(JsonKind::Jsonb) => "jsonb".to_owned(),
+        None if is_uuid(field) => "uuid".to_owned(),
+        None => type_name(field.data_type()),
+    }
+}
+
+/// Whether a column of a type takes values of another.
+fn is_assignable(found: &str, wanted: &str) -> bool {
+    if let (Some(found), Some(wanted)) = (found.strip_suffix("[]"), wanted.strip_suffix("[]")) {
+        return is_assignable(found, wanted);
+    }
+    let is_cast = |(from, to): &(&[&str], &[&str])| from.contains(&found) && to.contains(&wanted);
+    found == wanted || wanted == TEXT || found == "unknown" || ASSIGNMENT_CASTS.iter().any(is_cast)
+}
+
+/// Fails for a value of a type that is not cast to that of a column on its own.
+pub(crate) fn check_assignment(column: &str, wanted: &str, found: &Field) -> Result<()> {
+    let found = type_of(found);
+    if is_assignable(&found, wanted) {
+        return Ok(());
+    }
+    let message =
+        format!("column \"{column}\" is of type {wanted} but expression is of type {found}");
+    let hint = "You will need to rewrite or cast the expression.";
+    Err(Error::invalid("42804", message, Some(hint)).into())
+}
+
+/// The function's name.
+pub(crate) const MARK: &str = "as_assigned";
+
+/// The function.
+pub(super) fn function() -> ScalarUDF {
+    ScalarUDF::from(AssignedValue {
+        signature: Signature::any(3, Volatility::Immutable),
+    })
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct AssignedValue {
+    signature: Signature,
+}
+
+impl ScalarUDFImpl for AssignedValue {
+    fn name(&self) -> &str {
+        MARK
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, types: &[DataType]) -> Result<DataType> {
+        Ok(types.first().cloned().unwrap_or(DataType::Null))
+    }
+
+    fn return_field_from_args(&self, args: ReturnFieldArgs) -> Result<FieldRef> {
+        let found = Arc::clone(&args.arg_fields[0]);
+        let text = |idx: usize| match args.scalar_arguments.get(idx).copied().flatten() {
+            Some(ScalarValue::Utf8(Some(text))) => Some(text.as_str()),
+            _ => None,
+        };
+        // A CASE that looks like a text may be none when all its branches are known.
+        if let (Some(column), Some(wanted), false) =
+            (text(1), text(2), found.data_type().is_string())
+        {
+            check_assignment(column, wanted, &found)?;
+        }
+        Ok(found)
+    }
+
+    fn simplify(&self, args: Vec<Expr>, _: &SimplifyContext) -> Result<ExprSimplifyResult> {
+        Ok(match args.first() {
+            Some(value) => ExprSimplifyResult::Simplified(value.clone()),
+            None => ExprSimplifyResult::Original(args),
+        })
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let value = args.args.into_iter().next();
+        value.ok_or_else(|| failure("XX000", "a function was called without its argument"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn casts_are_those_that_postgresql_makes_of_assignments() {
+        for (found, wanted) in [
+            ("numeric", "integer"),
+            ("bigint", "smallint"),
+            ("date", TIMESTAMP),
+            (TIMESTAMPTZ, "date"),
+            ("boolean", TEXT),
+            ("integer[]", "bigint[]"),
+            ("unknown", "date"),
+            ("unknown[]", "date[]"),
+        ] {
+            assert!(is_assignable(found, wanted), "{found} to {wanted}");
+        }
+        for (found, wanted) in [
+            ("integer", "date"),
+            ("boolean", "integer"),
+            ("integer", "boolean"),
+            (TEXT, "integer"),
+            ("date", "integer"),
+            ("integer", "uuid"),
+            ("integer[]", "date[]"),
+            ("integer", "integer[]"),
+            ("bytea", "integer"),
+        ] {
+            assert!(!is_assignable(found, wanted), "{found} to {wanted}");
+        }
+    }
+}

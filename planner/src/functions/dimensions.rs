@@ -1,0 +1,200 @@
+//! Arrays of several dimensions, which are lists of lists.
+//!
+//! In: casts, and arrays of any depth; out: casts that keep the depth, and arrays of one dimension. To PostgreSQL `int[]` and
+//! `int[][]` are one type, and the dimensions belong to the value; here each depth is a type.
+
+use std::sync::Arc;
+
+use datafusion::arrow::array::{
+    Array as _, ArrayRef, AsArray as _, ListArray, StringArray, UInt64Array,
+};
+use datafusion::arrow::buffer::OffsetBuffer;
+use datafusion::arrow::compute::{cast, take};
+use datafusion::arrow::datatypes::{DataType, Field};
+use datafusion::common::DFSchema;
+use datafusion::common::tree_node::Transformed;
+use datafusion::config::ConfigOptions;
+use datafusion::error::{DataFusionError, Result};
+use datafusion::logical_expr::expr_rewriter::FunctionRewrite;
+use datafusion::logical_expr::{Cast, Expr, ExprSchemable as _};
+
+use super::call::{Call, Function, failure, function_of};
+use crate::error::Error;
+
+/// The name of the function that leaves one dimension.
+pub(super) const FLAT: &str = "array_flat";
+
+/// The functions of this family.
+pub(super) fn functions() -> Vec<Function> {
+    let returns = |types: &[DataType]| {
+        let (element, n) = parts(&types[0]);
+        match n {
+            0 => Err(failure("42804", "an array is expected")),
+            _ => Ok(list(element.clone())),
+        }
+    };
+    vec![function_of(FLAT, &[1], returns, flat)]
+}
+
+fn list(item: DataType) -> DataType {
+    DataType::List(Arc::new(Field::new_list_field(item, true)))
+}
+
+/// The innermost elements of an array and how many dimensions it has, 0 of what is none.
+pub(super) fn parts(data_type: &DataType) -> (&DataType, usize) {
+    let (mut element, mut n) = (data_type, 0);
+    while let DataType::List(item) = element {
+        (element, n) = (item.data_type(), n + 1);
+    }
+    (element, n)
+}
+
+/// Whether the parts of an array are alike, as those of PostgreSQL's arrays of several dimensions.
+pub(super) fn is_box(parts: &ArrayRef) -> bool {
+    let Some(parts) = parts.as_list_opt::<i32>() else {
+        return true;
+    };
+    let shape = |idx: usize| {
+        let mut shape = Vec::new();
+        let mut part = parts.is_valid(idx).then(|| parts.value(idx));
+        while let Some(items) = part {
+            shape.push(items.len());
+            let inner = items.as_list_opt::<i32>().filter(|inner| !inner.is_empty());
+            part = inner.map(|inner| inner.value(0));
+        }
+        shape
+    };
+    (1..parts.len()).all(|idx| shape(idx) == shape(0))
+}
+
+/// The type of texts, or of arrays of them with as many dimensions.
+pub(super) fn texts_in_place_of(data_type: &DataType) -> DataType {
+    let (_, n) = parts(data_type);
+    (0..n).fold(DataType::Utf8, |item, _| list(item))
+}
+
+/// Reads texts, or those of arrays.
+pub(super) fn map_texts(
+    array: &ArrayRef,
+    read: &dyn Fn(&str) -> Result<String>,
+) -> Result<ArrayRef> {
+    if let Some(lists) = array.as_list_opt::<i32>() {
+        let items = map_texts(lists.values(), read)?;
+        let item = Arc::new(Field::new_list_field(items.data_type().clone(), true));
+        let (offsets, nulls) = (lists.offsets().clone(), lists.nulls().cloned());
+        return Ok(Arc::new(ListArray::try_new(item, offsets, items, nulls)?));
+    }
+    let texts = cast(array, &DataType::Utf8)?;
+    let texts = texts.as_string::<i32>().iter();
+    let texts: Result<StringArray> = texts.map(|text| text.map(read).transpose()).collect();
+    Ok(Arc::new(texts?))
+}
+
+/// All elements of an array, in order.
+fn flat(call: &Call<'_>) -> Result<ArrayRef> {
+    let mut array = Arc::clone(call.arg(0)?);
+    while parts(array.data_type()).1 > 1 {
+        let outer = array.as_list::<i32>();
+        let inner = outer.values().as_list::<i32>();
+        let (mut places, mut lengths) = (Vec::new(), Vec::with_capacity(outer.len()));
+        for row in 0..outer.len() {
+            let start = places.len();
+            let lists = outer
+                .is_valid(row)
+                .then(|| outer.value_offsets()[row]..outer.value_offsets()[row + 1]);
+            for list in lists.into_iter().flatten().map(|list| list as usize) {
+                if inner.is_valid(list) {
+                    let offsets = inner.value_offsets();
+                    places.extend(offsets[list] as u64..offsets[list + 1] as u64);
+                }
+            }
+            lengths.push(places.len() - start);
+        }
+        let items = take(inner.values(), &UInt64Array::from(places), None)?;
+        let item = Arc::new(Field::new_list_field(items.data_type().clone(), true));
+        let offsets = OffsetBuffer::from_lengths(lengths);
+        let nulls = outer.nulls().cloned();
+        array = Arc::new(ListArray::try_new(item, offsets, items, nulls)?);
+    }
+    Ok(array)
+}
+
+/// The error that an array has fewer dimensions than its place.
+fn too_few(n_found: usize, n_wanted: usize) -> DataFusionError {
+    let message = format!(
+        "an array with {n_found} of the {n_wanted} dimensions of its type cannot take its place"
+    );
+    let hint = "Here, unlike in PostgreSQL, int[][] has two dimensions and int[] has one.";
+    Error::invalid("0A000", message, Some(hint)).into()
+}
+
+/// Keeps the dimensions of arrays that a statement casts. Casts that the planner adds later are what it says.
+#[derive(Debug)]
+pub(super) struct KeepDimensions;
+
+impl FunctionRewrite for KeepDimensions {
+    fn name(&self) -> &str {
+        "keep_dimensions"
+    }
+
+    fn rewrite(
+        &self,
+        expr: Expr,
+        schema: &DFSchema,
+        _: &ConfigOptions,
+    ) -> Result<Transformed<Expr>> {
+        let Expr::Cast(cast) = &expr else {
+            return Ok(Transformed::no(expr));
+        };
+        let (element, n_wanted) = parts(cast.field.data_type());
+        if n_wanted == 0 {
+            return Ok(Transformed::no(expr));
+        }
+        let Ok(found) = cast.expr.get_type(schema) else {
+            return Ok(Transformed::no(expr));
+        };
+        let (inner, n_found) = parts(&found);
+        if n_found == 0 || n_found == n_wanted || inner.is_null() {
+            return Ok(Transformed::no(expr));
+        }
+        // The planner's cast would put each element into an array of its own.
+        if n_found < n_wanted {
+            return Err(too_few(n_found, n_wanted));
+        }
+        let data_type = (0..n_found).fold(element.clone(), |item, _| list(item));
+        let field = cast.field.as_ref().clone().with_data_type(data_type);
+        let cast = Cast::new_from_field(cast.expr.clone(), Arc::new(field));
+        Ok(Transformed::yes(Expr::Cast(cast)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use datafusion::arrow::array::Int32Array;
+
+    use super::*;
+
+    fn lists(values: ArrayRef, lengths: &[usize]) -> ArrayRef {
+        let item = Arc::new(Field::new_list_field(values.data_type().clone(), true));
+        let offsets = OffsetBuffer::from_lengths(lengths.iter().copied());
+        Arc::new(ListArray::try_new(item, offsets, values, None).unwrap())
+    }
+
+    #[test]
+    fn arrays_of_any_depth_become_flat() {
+        let numbers: ArrayRef = Arc::new(Int32Array::from_iter_values(1..=6));
+        let two = lists(numbers, &[2, 2, 1, 1]);
+        assert!(is_box(&two.slice(0, 2)) && !is_box(&two));
+        let three = lists(lists(two, &[2, 1, 1]), &[1, 2]);
+        let config = ConfigOptions::new();
+        let call = Call {
+            args: vec![three],
+            n_rows: 2,
+            config: &config,
+        };
+        let found = flat(&call).unwrap();
+        let found = found.as_list::<i32>();
+        assert_eq!(found.value(0).as_ref(), &Int32Array::from(vec![1, 2, 3, 4]));
+        assert_eq!(found.value(1).as_ref(), &Int32Array::from(vec![5, 6]));
+    }
+}
