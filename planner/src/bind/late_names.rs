@@ -18,6 +18,7 @@ use datafusion::sql::sqlparser::ast::{
 use super::typed_values::is_declared;
 use crate::commands::name_parts;
 use crate::error::{Error, Result};
+use crate::functions::read_array;
 
 /// A statement that must be bound with its values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,7 +68,12 @@ pub(crate) fn with_values(
 
 /// Values of the types that a statement turned out to need.
 pub(crate) fn cast_values(values: &[ScalarValue], types: &[DataType]) -> Result<Vec<ScalarValue>> {
-    let cast = |(value, data_type): (&ScalarValue, _)| Ok(value.cast_to(data_type)?);
+    let cast = |(value, data_type): (&ScalarValue, &DataType)| {
+        Ok(match (value.try_as_str().flatten(), data_type) {
+            (Some(text), DataType::List(_)) => read_array(text, data_type)?,
+            _ => value.cast_to(data_type)?,
+        })
+    };
     values.iter().zip(types).map(cast).collect()
 }
 

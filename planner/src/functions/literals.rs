@@ -27,7 +27,7 @@ use super::syntax::{function_name, text};
 const MARK: &str = "\u{1e}number";
 
 /// Functions whose results have the types of arguments, and the places of these.
-const OF_ONE_TYPE: [(&str, std::ops::Range<usize>); 28] = [
+const OF_ONE_TYPE: [(&str, std::ops::Range<usize>); 29] = [
     ("abs", 0..1),
     ("any_value", 0..1),
     ("array_agg", 0..1),
@@ -36,6 +36,7 @@ const OF_ONE_TYPE: [(&str, std::ops::Range<usize>); 28] = [
     ("array_prepend", 0..2),
     ("array_remove", 0..2),
     ("array_replace", 0..3),
+    ("as_assigned", 0..1),
     ("avg", 0..1),
     ("coalesce", 0..usize::MAX),
     ("first_value", 0..1),

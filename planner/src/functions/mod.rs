@@ -63,6 +63,7 @@ pub(crate) use server_side::type_name;
 pub(crate) use single_value::{only_value, single_value};
 pub(crate) use sized::{Growth, growth};
 pub(crate) use syntax::{elements_column, rewrite, unsupported_subquery};
+pub(crate) use text_input::read_array;
 pub use text_input::{ArrayItem, split_array};
 pub(crate) use types::Types;
 pub(crate) use uuid::READ as READ_UUID;

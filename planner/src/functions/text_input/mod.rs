@@ -139,6 +139,13 @@ impl ScalarUDFImpl for ReadText {
     }
 }
 
+/// The array that a text is, on the clock of UTC.
+pub(crate) fn read_array(text: &str, target: &DataType) -> Result<ScalarValue> {
+    let texts = StringArray::from(vec![text]);
+    let values = Reader { zone: "UTC" }.values(&texts, target)?;
+    ScalarValue::try_from_array(&values, 0)
+}
+
 /// Reads texts on the clock of a time zone.
 struct Reader<'a> {
     zone: &'a str,
