@@ -36,6 +36,9 @@ pub(super) fn split(text: &str, keeps_braces: bool) -> Result<Vec<Option<String>
     items.into_iter().map(text_of).collect()
 }
 
+/// The most dimensions that an array has. Readers go down one at a time, so that a text must not have any number.
+const MAX_DIMENSIONS: usize = 6;
+
 /// Takes an array's text apart; `None`: it is malformed.
 pub fn split_array(text: &str) -> Option<Vec<ArrayItem>> {
     let inner = text.trim().strip_prefix('{')?.strip_suffix('}')?;
@@ -46,6 +49,9 @@ pub fn split_array(text: &str) -> Option<Vec<ArrayItem>> {
     let mut item = Item::default();
     let mut chars = inner.chars();
     while let Some(c) = chars.next() {
+        if item.depth >= MAX_DIMENSIONS {
+            return None;
+        }
         match c {
             _ if item.depth > 0 => item.nested(c),
             '\\' => {
@@ -134,6 +140,15 @@ impl Item {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn arrays_of_too_many_dimensions_are_malformed() {
+        let nested = |n: usize| format!("{}1{}", "{".repeat(n), "}".repeat(n));
+        assert!(split_array(&nested(MAX_DIMENSIONS)).is_some());
+        assert!(split_array(&nested(MAX_DIMENSIONS + 1)).is_none());
+        assert!(split_array(&"{".repeat(1 << 20)).is_none());
+        assert!(split_array(&nested(100_000)).is_none());
+    }
 
     #[test]
     fn arrays_are_taken_apart() {
