@@ -13,7 +13,7 @@ use datafusion::sql::sqlparser::ast::{self, Expr, Query, SelectItem, SetExpr, Vi
 use futures::future::BoxFuture;
 use futures::{FutureExt as _, TryStreamExt as _};
 
-use crate::bind::{BoundQuery, bind_query};
+use crate::bind::{BoundQuery, bind_query, cast_values};
 use crate::error::{Error, Result};
 use crate::session::Session;
 
@@ -52,12 +52,9 @@ impl Session {
             let message = "an argument of EXECUTE must be one value";
             return Err(Error::invalid("42601", message, None));
         };
-        let mut values = Vec::with_capacity(types.len());
-        for (array, data_type) in row.columns().iter().zip(types) {
-            let value = ScalarValue::try_from_array(array, 0)?;
-            values.push(value.cast_to(data_type)?);
-        }
-        Ok(values)
+        let values = row.columns().iter();
+        let values = values.map(|array| Ok(ScalarValue::try_from_array(array, 0)?));
+        cast_values(&values.collect::<Result<Vec<_>>>()?, types)
     }
 
     /// The Arrow types that types of SQL mean.
