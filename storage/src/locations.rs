@@ -22,7 +22,8 @@ use crate::warehouse::{Warehouse, local_path};
 
 /// Folders of the warehouse whose files SQL does not read raw.
 const UNREADABLE: &[&str] = &["catalog", "models"];
-/// Folders of the warehouse that SQL does not write through external tables.
+/// The engine's own folders of the warehouse: SQL does not write them through external tables, and only in them garbage is
+/// looked for.
 pub(crate) const UNWRITABLE: &[&str] = &["catalog", "models", "tables"];
 
 /// The places that SQL may name files in.

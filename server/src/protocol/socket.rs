@@ -1,6 +1,6 @@
 //! Messages from and to one client, over any stream.
 //!
-//! In and out: pgwire's messages. Can watch for the client's departure while a statement runs,
+//! In and out: pgwire's messages; rows go out as bytes, without a message of their own each. Can watch for the client's departure while a statement runs,
 //! keeping what arrives meanwhile. Understands no message but the one that says goodbye; what has not the form of its
 //! kind never reaches pgwire's decoder.
 
