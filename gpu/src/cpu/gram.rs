@@ -6,7 +6,7 @@
 
 use pulp::{Simd, WithSimd};
 
-use super::block::{LEFT, Multiply, RIGHT, fastest};
+use super::block::{Block, LEFT, Multiply, RIGHT, fastest};
 use super::tile::{self, Columns, LANES, TILE_ROWS};
 use super::wide;
 use crate::device::{Design, Gram};
@@ -103,8 +103,8 @@ pub(super) fn load_ones(into: &mut [f64], n_rows: usize) {
 pub(super) struct GramSums<'a> {
     n_stored: usize,
     widths: &'a [usize],
-    /// Stored × stored, the lower triangle.
-    stored: Vec<f64>,
+    /// Stored × stored, by blocks of rows and columns; those above the diagonal stay zero.
+    stored: Vec<Block>,
     /// Indicator × stored.
     mixed: Vec<f64>,
     /// Indicator × indicator of an earlier code column.
@@ -137,7 +137,7 @@ impl<'a> GramSums<'a> {
         GramSums {
             n_stored,
             widths,
-            stored: vec![0.0; n_stored * n_stored],
+            stored: vec![Block::default(); n_stored.div_ceil(LEFT) * n_stored.div_ceil(RIGHT)],
             mixed: vec![0.0; n_indicators * n_stored],
             indicators: vec![0.0; n_pairs],
             weighted: Columns::new(if is_weighted { n_stored } else { 0 }, n_rows),
@@ -174,7 +174,7 @@ impl<'a> GramSums<'a> {
             columns
         };
         let sides = (weighted, columns);
-        add_products(&mut self.stored, sides, n_padded, self.multiply);
+        add_products(&mut self.stored, self.n_stored, sides, (n_padded, self.multiply));
         if !self.mixed.is_empty() {
             for (row, into) in self
                 .rows
@@ -233,7 +233,8 @@ impl<'a> GramSums<'a> {
     pub(super) fn at(&self, a: usize, b: usize) -> f64 {
         let (n, low, high) = (self.n_stored, a.min(b), a.max(b));
         if high < n {
-            self.stored[high * n + low]
+            let block = &self.stored[high / LEFT * n.div_ceil(RIGHT) + low / RIGHT];
+            block[high % LEFT][low % RIGHT]
         } else if low < n {
             self.mixed[(high - n) * n + low]
         } else if low == high {
@@ -246,17 +247,17 @@ impl<'a> GramSums<'a> {
     }
 }
 
-/// Adds the products of weighted columns (rows of the result) and columns, in its lower triangle.
+/// Adds the products of weighted columns (rows of the result) and columns, for the blocks that reach the lower triangle.
 #[inline(always)]
 fn add_products(
-    sums: &mut [f64],
+    sums: &mut [Block],
+    n_columns: usize,
     (weighted, columns): (&Columns, &Columns),
-    n_padded: usize,
-    multiply: Multiply,
+    (n_padded, multiply): (usize, Multiply),
 ) {
-    let n_columns = sums.len().isqrt();
-    // A block that sticks out at the edge repeats the last column and drops what it gives.
+    // A block that sticks out at the edge repeats the last column; nobody reads what that gives.
     let last = n_columns - 1;
+    let n_right = n_columns.div_ceil(RIGHT);
     for cached in (0..n_columns).step_by(CACHED_COLUMNS) {
         let cached_end = (cached + CACHED_COLUMNS).min(n_columns);
         for j in (0..cached_end).step_by(RIGHT) {
@@ -267,17 +268,11 @@ fn add_products(
                 }
                 let left = [0, 1, 2, 3, 4, 5]
                     .map(|offset| weighted.column(last.min(i + offset), n_padded));
-                let block = multiply(left, right);
-                for (row, products) in block.iter().enumerate() {
-                    let i = i + row;
-                    if i >= cached_end {
-                        break;
-                    }
-                    for (column, product) in products.iter().enumerate() {
-                        if j + column <= i {
-                            sums[i * n_columns + j + column] += product;
-                        }
-                    }
+                let products = multiply(left, right);
+                let sums = &mut sums[i / LEFT * n_right + j / RIGHT];
+                let sums = sums.as_flattened_mut().iter_mut();
+                for (sum, product) in sums.zip(products.as_flattened()) {
+                    *sum += product;
                 }
             }
         }

@@ -5,11 +5,12 @@
 //! service of our own on the same port: it has parameters and a partial rather than rows, goes to the machine that keeps
 //! the encoded block, and leaves state there, none of which is a plan's.
 //!
-//! Code map, in reading order: `call` is what machines say to each other; `connections` carries it, with the cluster's
-//! token; `node` listens. `worker` is a machine that executes: `worker_session` runs stages of queries there,
-//! `worker_hosts` keeps partitions of trainings. `cluster` is what a coordinator knows of its workers. `statement_form`
-//! and `codec` are what a plan needs on another machine; `place` decides where a query runs, `divide` what each task reads of
-//! text files; `running` runs it, again if a worker was lost; `training` finds hosts for partitions. Nothing here runs on a server without workers.
+//! Code map, in reading order: `call` is what machines say to each other; `connections` carries it, with the
+//! cluster's token; `node` listens. `worker` is a machine that executes: `worker_session` runs stages of queries
+//! there, `worker_hosts` keeps partitions of trainings. `cluster` is what a coordinator knows of its workers.
+//! `statement_form` and `codec` are what a plan needs on another machine; `place` decides where a query runs,
+//! `divide` what each task reads of text files; `running` runs it, again if a worker was lost; `training` finds hosts
+//! for partitions; `task_rows` ends what nobody reads. Nothing here runs on a server without workers.
 
 mod call;
 mod cluster;
@@ -23,6 +24,7 @@ mod place;
 mod refusals;
 mod running;
 mod statement_form;
+mod task_rows;
 mod tls;
 mod training;
 mod worker;

@@ -16,7 +16,6 @@ use datafusion::error::{DataFusionError, Result as DfResult};
 use datafusion::execution::{SendableRecordBatchStream, SessionState, TaskContext};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_plan::metrics::MetricsSet;
-use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{
     ChildStats, ChildrenPropertiesMode, DisplayAs, DisplayFormatType, ExecutionPlan,
     PlanProperties, ReplaceChildrenOptions, StatisticsArgs,
@@ -25,7 +24,6 @@ use datafusion_distributed::{
     DistributedExt as _, Worker as StageWorker, WorkerPlanRewriteEvent,
     WorkerPlanRewriteEventResponse, WorkerQueryContext, WorkerSessionBuilder,
 };
-use futures::StreamExt as _;
 use tokio_util::sync::CancellationToken;
 
 use super::call::{Found, VERSION};
@@ -34,6 +32,7 @@ use super::connections::Channels;
 use super::error::{ClusterError, for_the_way};
 use super::node::unread;
 use super::statement_form::StatementForm;
+use super::task_rows::TaskRows;
 use super::worker::Worker;
 use crate::engine::lock;
 use crate::error::{Error, Result};
@@ -164,17 +163,17 @@ struct WatchedExec {
 
 /// A task among those of its worker.
 #[derive(Clone)]
-struct Task {
-    all: Tasks,
+pub(super) struct Task {
+    pub(super) all: Tasks,
     /// Cancelled once nobody reads its rows.
-    unread: CancellationToken,
+    pub(super) unread: CancellationToken,
 }
 
 /// A task that runs.
-struct Running(Task);
+pub(super) struct Running(Task);
 
 impl Running {
-    fn new(task: &Task) -> Running {
+    pub(super) fn new(task: &Task) -> Running {
         task.all.n_running.fetch_add(1, Ordering::Relaxed);
         Running(task.clone())
     }
@@ -266,16 +265,8 @@ impl ExecutionPlan for WatchedExec {
         partition: usize,
         context: Arc<TaskContext>,
     ) -> DfResult<SendableRecordBatchStream> {
-        let running = Running::new(&self.task);
-        let stream = self
-            .inner
-            .execute(partition, context)
-            .map_err(for_the_way)?;
-        let schema = stream.schema();
-        let batches = stream.map(move |batch| {
-            let _running = &running;
-            batch.map_err(for_the_way)
-        });
-        Ok(Box::pin(RecordBatchStreamAdapter::new(schema, batches)))
+        let rows = self.inner.execute(partition, context);
+        let rows = rows.map_err(for_the_way)?;
+        Ok(Box::pin(TaskRows::new(&self.task, rows)))
     }
 }
