@@ -146,6 +146,12 @@ async fn tables_of_another_engine_are_read() {
     let metadata = found["evolved_metadata"].as_str().unwrap();
     let sql = format!("SELECT a, label, c, b FROM read_iceberg('{metadata}') WHERE a > 1");
     assert_eq!(one(&client, &sql).await, "2 y NULL NULL");
+    // A snapshot that is named has its own columns, though it be the newest.
+    let sql = format!(
+        "SELECT a, b, c FROM read_iceberg('{metadata}', snapshot_id => {}) ORDER BY a",
+        id("evolved_0")
+    );
+    assert_eq!(one(&client, &sql).await, "1 x old; 2 y old");
     let sql = format!("SELECT a, extra FROM {} ORDER BY a", table("widened"));
     assert_eq!(one(&client, &sql).await, "1 NULL; 2 NULL; 3 e");
 

@@ -19,6 +19,14 @@ pub enum Error {
     /// The machine has no CUDA driver.
     #[error("there is no CUDA driver on this machine")]
     NoDriver,
+    /// The file that was named as the driver's cannot be loaded.
+    #[error("the CUDA driver \"{path}\" of AUSPEX_CUDA_LIBRARY cannot be loaded: {reason}")]
+    Library {
+        /// The file.
+        path: String,
+        /// What the system says.
+        reason: String,
+    },
     /// The driver cannot run the kernels.
     #[error("the CUDA driver supports CUDA {found}, but {needed} is needed")]
     DriverTooOld {

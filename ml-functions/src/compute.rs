@@ -142,6 +142,17 @@ impl Compute {
         }
     }
 
+    /// The CPU, whatever devices `auto` may choose; any other choice stays what it is.
+    pub fn cpu_under_auto(&self, reason: &str) -> Compute {
+        match &self.offload {
+            Some(_) => self.clone(),
+            None => Compute {
+                reason: Some(reason.to_owned()),
+                ..Compute::cpu()
+            },
+        }
+    }
+
     /// What `auto` comes to for this work; any other choice stays what it is.
     pub fn decided(&self, work: &Work) -> Compute {
         let Some(device) = self.candidates.first().filter(|_| self.offload.is_none()) else {
@@ -234,14 +245,8 @@ impl Compute {
 
     /// Why the CPU computed although another device was chosen.
     pub fn left_to_cpu(&self) -> Vec<String> {
-        let Some(offload) = &self.offload else {
-            return Vec::new();
-        };
-        let mut reasons = offload.left_to_cpu();
-        if offload.n_calls() == 0 && reasons.is_empty() {
-            reasons.push("the model type has no kernels for a device".to_owned());
-        }
-        reasons
+        let offload = self.offload.as_ref();
+        offload.map(Offload::left_to_cpu).unwrap_or_default()
     }
 }
 

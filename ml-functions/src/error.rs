@@ -316,6 +316,7 @@ fn device_sqlstate(error: &auspex_gpu::Error) -> &'static str {
     use auspex_gpu::Error;
     match error {
         Error::NoDriver
+        | Error::Library { .. }
         | Error::DriverTooOld { .. }
         | Error::NoDevice
         | Error::NoSuchDevice { .. }

@@ -45,6 +45,8 @@ pub struct Tags {
     pub revisits: bool,
     /// Learns from missing numbers as such: blocks have NaN in their place, not the mean.
     pub keeps_missing: bool,
+    /// Why no device but the CPU computes, where that is so.
+    pub cpu_only: Option<&'static str>,
     /// Why the model may depend on the partitioning, where it does.
     pub inexact_over_partitions: Option<&'static str>,
 }
@@ -55,6 +57,7 @@ impl Tags {
         gathers: false,
         revisits: false,
         keeps_missing: false,
+        cpu_only: None,
         inexact_over_partitions: None,
     };
 }
@@ -104,7 +107,7 @@ pub trait Estimator: Send + Sync {
     /// Its static description.
     fn spec(&self) -> &'static EstimatorSpec;
 
-    /// About how often a training passes over its rows at most, for `EXPLAIN`.
+    /// About how often a training passes over its rows, unless it ends early, for `EXPLAIN`.
     fn passes(&self, options: &Options, shape: &SampleShape) -> Passes {
         let tags = self.spec().tags;
         let needs_dictionary = shape.n_categorical > 0 || options.weighs_classes();

@@ -18,11 +18,12 @@ use datafusion::execution::memory_pool::MemoryPool;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use futures::TryStreamExt;
 
+use crate::compute::Compute;
 use crate::error::Result;
-use crate::estimator::{Estimator, Task};
+use crate::estimator::{Estimator, EstimatorSpec, Task};
 use crate::model::ModelContext;
 use crate::options::Options;
-use crate::run::{Progress, TrainingRun};
+use crate::run::{Progress, TrainingRun, Warning};
 use crate::trained_model::{TrainedModel, TrainingRecord};
 use crate::training_set::{
     CheckpointedTrainingSet, HostPool, LocalTrainingSet, LoopbackTrainingSet, Part,
@@ -255,9 +256,8 @@ async fn learn(
     } else {
         None
     };
-    for reason in run.compute.left_to_cpu() {
-        let message = format!("the CPU computed what the device should: {reason}");
-        run.warn("device_declined", message, None);
+    for warning in declined(&run.compute, spec) {
+        run.warn(&warning.code, warning.message, None);
     }
     let (encoder, target) = (samples.encoder().clone(), samples.target().cloned());
     let record = TrainingRecord {
@@ -286,6 +286,22 @@ async fn learn(
         Arc::from(model),
         record,
     ))
+}
+
+/// What is told where the CPU computed although another device was chosen, a warning a reason.
+pub fn declined(compute: &Compute, spec: &EstimatorSpec) -> Vec<Warning> {
+    let mut reasons = compute.left_to_cpu();
+    let cpu_only = spec
+        .tags
+        .cpu_only
+        .filter(|_| compute.accelerator().is_some());
+    reasons.extend(cpu_only.map(ToOwned::to_owned));
+    let warning = |reason: String| Warning {
+        code: "device_declined".to_owned(),
+        message: format!("the CPU computed what the device should: {reason}"),
+        hint: None,
+    };
+    reasons.into_iter().map(warning).collect()
 }
 
 fn split_method(task: Task, options: &Options) -> String {

@@ -105,6 +105,11 @@ impl Session {
     }
 }
 
+/// Whether a query stands within an expression.
+pub(crate) fn holds_query(expr: &Expr) -> bool {
+    expr.visit(&mut QueryFinder).is_break()
+}
+
 /// Stops at the first query.
 struct QueryFinder;
 

@@ -3,6 +3,7 @@
 //! In: the options of the statement's syntax tree; out: a checked [`CopyOptions`]. The bytes themselves are the
 //! server's business.
 
+use auspex_sql::{EVERY_COPY_COLUMN, HEADER_MATCH};
 use datafusion::sql::sqlparser::ast::{CopyLegacyCsvOption, CopyLegacyOption, CopyOption, Ident};
 
 use crate::commands::folded;
@@ -53,6 +54,8 @@ pub struct CopyOptions {
     pub null: String,
     /// Whether the first line holds the names of the columns.
     pub has_header: bool,
+    /// Whether these must be the columns' own.
+    pub matches_header: bool,
     /// What values of CSV are wrapped in.
     pub quote: u8,
     /// What stands before a quote inside quotes.
@@ -72,6 +75,7 @@ struct Written {
     delimiter: Option<char>,
     null: Option<String>,
     has_header: bool,
+    matches_header: bool,
     quote: Option<char>,
     escape: Option<char>,
     force_quote: CopyColumns,
@@ -105,6 +109,9 @@ impl Written {
             CopyOption::Escape(mark) => self.escape = Some(*mark),
             CopyOption::ForceQuote(columns) => self.force_quote = named(columns),
             CopyOption::ForceNotNull(columns) => self.force_not_null = named(columns),
+            CopyOption::ForceNull(columns) if columns.iter().any(|c| c.value == HEADER_MATCH) => {
+                self.matches_header = true;
+            }
             CopyOption::ForceNull(columns) => self.force_null = named(columns),
             CopyOption::Encoding(name) if is_utf8(name) => {}
             CopyOption::Encoding(name) => {
@@ -189,6 +196,7 @@ impl Written {
             delimiter,
             null,
             has_header: self.has_header,
+            matches_header: self.matches_header,
             quote,
             escape,
             force_quote: self.force_quote,
@@ -228,6 +236,10 @@ impl Written {
 }
 
 fn named(columns: &[Ident]) -> CopyColumns {
+    let is_every = |column: &Ident| column.value == EVERY_COPY_COLUMN;
+    if columns.iter().any(is_every) {
+        return CopyColumns::All;
+    }
     CopyColumns::Named(columns.iter().map(folded).collect())
 }
 

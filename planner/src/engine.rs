@@ -2,7 +2,7 @@
 //!
 //! In: an [`EngineConfig`]; out: a [`Session`] for each client. Holds no per-client state.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt::Debug;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -20,7 +20,7 @@ use datafusion::error::DataFusionError;
 use datafusion::execution::memory_pool::{FairSpillPool, MemoryPool, TrackConsumersPool};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::{SessionState, SessionStateBuilder};
-use datafusion::logical_expr::LogicalPlan;
+use datafusion::logical_expr::{LogicalPlan, ScalarUDF};
 use datafusion::optimizer::Optimizer;
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
@@ -146,6 +146,15 @@ pub struct SessionFacts {
     pub started_at_us: i64,
 }
 
+/// A function that is the same on every machine.
+#[derive(Debug, Clone)]
+pub struct ValueFunction {
+    /// The function.
+    pub function: ScalarUDF,
+    /// Whether it looks at the marks of its arguments, beside their types.
+    pub reads_marks: bool,
+}
+
 /// What the server adds to the SQL of a session: `pg_catalog` and its functions.
 pub trait SessionExtension: Send + Sync + Debug {
     /// Registers schemas and functions in a new session's context.
@@ -154,6 +163,11 @@ pub trait SessionExtension: Send + Sync + Debug {
         context: &SessionContext,
         session: &SessionFacts,
     ) -> datafusion::error::Result<()>;
+
+    /// Functions that need nothing of a session, so that they are the same on every machine.
+    fn functions(&self) -> Vec<ValueFunction> {
+        Vec::new()
+    }
 
     /// Rewrites what clients of PostgreSQL write and the planner does not know; leaves the rest alone.
     fn rewrite(&self, statement: &mut ast::Statement) -> datafusion::error::Result<()>;
@@ -211,6 +225,7 @@ pub struct Engine {
     pub(crate) secret: [u8; 32],
     cluster: OnceLock<Arc<Cluster>>,
     base: SessionContext,
+    readers_of_marks: BTreeSet<String>,
     loaded: Mutex<VecDeque<(String, u64, Arc<TrainedModel>)>>,
     trainings: Mutex<BTreeMap<i32, TrainingProgress>>,
     warnings: Mutex<VecDeque<StatementWarning>>,
@@ -235,6 +250,32 @@ fn store_options(config: &EngineConfig) -> Result<StoreOptions> {
 
 async fn open_warehouse(config: &EngineConfig) -> Result<Arc<Warehouse>> {
     Ok(Warehouse::open_with(&config.warehouse, store_options(config)?).await?)
+}
+
+/// What all sessions begin with, and the names of functions that read marks of columns.
+fn base(
+    runtime: Arc<RuntimeEnv>,
+    extension: Option<&dyn SessionExtension>,
+) -> Result<(SessionContext, BTreeSet<String>)> {
+    let mut base = SessionContext::new_with_state(
+        SessionStateBuilder::new()
+            .with_expr_planners(crate::functions::first_planners())
+            .with_default_features()
+            .with_runtime_env(runtime)
+            .with_type_planner(Arc::new(crate::functions::Types))
+            .with_optimizer_rules(with_waiting_calls(with_sure_first(Optimizer::new().rules)))
+            .with_physical_optimizer_rules(physical_rules())
+            .build(),
+    );
+    crate::functions::install(&mut base)?;
+    let mut readers_of_marks = BTreeSet::new();
+    for added in extension.into_iter().flat_map(|added| added.functions()) {
+        if added.reads_marks {
+            readers_of_marks.insert(added.function.name().to_owned());
+        }
+        base.register_udf(added.function);
+    }
+    Ok((base, readers_of_marks))
 }
 
 impl Engine {
@@ -265,18 +306,7 @@ impl Engine {
         auspex_storage::random(&mut secret)?;
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let threads = config.threads.unwrap_or(cores).max(1);
-        let mut base = SessionContext::new_with_state(
-            SessionStateBuilder::new()
-                // Before the planner's own, which would plan every array.
-                .with_expr_planners(vec![Arc::new(crate::functions::MarkedArrays)])
-                .with_default_features()
-                .with_runtime_env(runtime)
-                .with_type_planner(Arc::new(crate::functions::Types))
-                .with_optimizer_rules(with_waiting_calls(with_sure_first(Optimizer::new().rules)))
-                .with_physical_optimizer_rules(physical_rules())
-                .build(),
-        );
-        crate::functions::install(&mut base)?;
+        let (base, readers_of_marks) = base(runtime, config.extension.as_deref())?;
         Ok(Arc::new(Engine {
             tables: Arc::new(Tables::new(Arc::clone(&warehouse), Arc::clone(&locations))),
             models: ModelStore::new(Arc::clone(&warehouse)),
@@ -298,6 +328,7 @@ impl Engine {
             secret,
             cluster: OnceLock::new(),
             base,
+            readers_of_marks,
             loaded: Mutex::default(),
             trainings: Mutex::default(),
             warnings: Mutex::default(),
@@ -392,6 +423,11 @@ impl Engine {
     /// The functions and planners that every session starts with.
     pub(crate) fn base_state(&self) -> datafusion::execution::SessionState {
         self.base.state()
+    }
+
+    /// The functions of every machine that look at the marks of their arguments.
+    pub(crate) fn readers_of_marks(&self) -> &BTreeSet<String> {
+        &self.readers_of_marks
     }
 
     /// The same for a role, within its memory.

@@ -24,12 +24,13 @@ use crate::bind::{
     Arguments, BoundInsert, BoundQuery, Change, Findings, LateNames, Returned, Returning,
     bind_change, bind_insert, bind_query, bind_returning, bind_sql, cast_values,
     check_output_names, evaluate_plan, explain_plan, json_options, late_names, origins,
-    predict_plan, returned_items, with_values,
+    predict_plan, refuse_parameters, returned_items, with_values,
 };
 use crate::commands::{self, ClientCopy};
 use crate::copy_options::CopyOptions;
 use crate::error::{Error, Result};
 use crate::explain::{self, Explained};
+use crate::look_up_plan::LookUpPlan;
 use crate::parameter_types::{inferred_parameters, marked_parameters};
 use crate::point_plan::PointPlan;
 use crate::session::{Planned, Prepared, Session};
@@ -42,6 +43,7 @@ pub(crate) enum Work {
     /// Streams the rows of a plan.
     Query {
         query: Box<BoundQuery>,
+        look_up: LookUpPlan,
         tag: &'static str,
         notices: Vec<Notice>,
     },
@@ -79,6 +81,7 @@ impl Work {
     fn query(query: BoundQuery, tag: &'static str) -> Work {
         Work::Query {
             query: Box::new(query),
+            look_up: LookUpPlan::default(),
             tag,
             notices: Vec::new(),
         }
@@ -126,6 +129,7 @@ impl Work {
             query,
             tag: "SELECT",
             notices,
+            ..
         } = self
         else {
             return None;
@@ -238,7 +242,7 @@ pub(crate) async fn plan(session: &Arc<Session>, parsed: &ParsedStatement) -> Re
         session.take_snapshot();
     }
     match &parsed.statement {
-        Statement::Sql(statement) => plan_sql(session, statement.as_ref()).await,
+        Statement::Sql(statement) => plan_sql(session, statement, parsed).await,
         Statement::Predict(apply) => plan_predict(session, apply, "predict").await,
         Statement::ExplainPredict(apply) => plan_predict(session, apply, "explain_predict").await,
         Statement::Evaluate(evaluate) => plan_evaluate(session, evaluate).await,
@@ -353,7 +357,11 @@ async fn table(session: &Arc<Session>, batch: RecordBatch) -> Result<Work> {
     Ok(Work::query(query, "SHOW"))
 }
 
-async fn plan_sql(session: &Arc<Session>, statement: &SqlStatement) -> Result<Work> {
+async fn plan_sql(
+    session: &Arc<Session>,
+    statement: &SqlStatement,
+    parsed: &ParsedStatement,
+) -> Result<Work> {
     let statement = match statement {
         SqlStatement::Statement(statement) => statement.as_ref(),
         SqlStatement::Explain(statement) => {
@@ -409,7 +417,7 @@ async fn plan_sql(session: &Arc<Session>, statement: &SqlStatement) -> Result<Wo
         }
         _ => match Change::of(statement) {
             Some(change) => plan_change(session, change).await,
-            None => commands::check(statement),
+            None => refuse_parameters(parsed).and_then(|()| commands::check(statement)),
         },
     }
 }
@@ -495,6 +503,7 @@ pub(crate) async fn run(
     match &planned.work {
         Work::Query {
             query,
+            look_up,
             tag,
             notices,
         } => {
@@ -502,13 +511,12 @@ pub(crate) async fn run(
             notices.for_each(|notice| control.notify(notice));
             if let Some(rows) = session.point_rows(planned, &parameters, control) {
                 let rows = rows?;
-                let schema = rows.schema();
-                let rows = futures::stream::iter([Ok(rows)]);
+                let (schema, rows) = (rows.schema(), futures::stream::iter([Ok(rows)]));
                 let stream = RecordBatchStreamAdapter::new(schema, rows);
                 return Ok(rows_of(Box::pin(stream), tag));
             }
-            let stream = stream(session, query, parameters, control).await?;
-            Ok(rows_of(stream, tag))
+            let rows = look_up.stream(session, (prepared, query), parameters, control);
+            Ok(rows_of(rows.await?, tag))
         }
         Work::Explain(explained) => {
             let notices = explained.notices.iter().cloned();

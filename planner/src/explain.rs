@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use auspex_sql::{ParsedStatement, Statement};
-use auspex_storage::JsonKind;
+use auspex_storage::{CatalogEntry, JsonKind};
 use datafusion::arrow::array::{ArrayRef, AsArray, RecordBatch, StringArray};
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
@@ -25,9 +25,11 @@ use datafusion::sql::sqlparser::ast;
 use crate::bind::{
     BoundQuery, Change, Findings, bind_change, bind_create_model, bind_insert, bind_sql, bind_train,
 };
+use crate::commands::fit_task;
 use crate::distributed::describe;
 use crate::error::{Error, Result};
 use crate::execute::{Work, plan};
+use crate::logical::FitTask;
 use crate::session::Session;
 use crate::statement_run::Notice;
 use crate::table_writes::describe_insert;
@@ -39,6 +41,8 @@ pub(crate) struct Explained {
     form: Form,
     /// What follows the plan: names and texts.
     told: Vec<(&'static str, String)>,
+    /// What workers did is told of it, once it has run.
+    training: Option<Arc<FitTask>>,
     pub(crate) notices: Vec<Notice>,
 }
 
@@ -163,6 +167,7 @@ pub(crate) async fn plan_explain(
         _ => None,
     };
     if let Some(fit) = fit {
+        let training = fit_task(&fit.plan);
         // The operator names device, passes and bytes itself.
         let query = BoundQuery {
             plan: explained(fit.plan, false, explain.analyze)?,
@@ -175,6 +180,7 @@ pub(crate) async fn plan_explain(
             query,
             form,
             told: Vec::new(),
+            training,
             notices: fit.notices,
         })));
     }
@@ -201,6 +207,7 @@ pub(crate) async fn plan_sql_explain(
         return Err(Error::unsupported("EXPLAIN of this statement"));
     };
     let mut place = None;
+    let of_table = |table: &CatalogEntry| format!("{}.{}", table.schema, table.name);
     let (query, verb, table) = match statement.as_ref() {
         ast::Statement::Query(_) => {
             let query = bind_sql(session, statement.as_ref().clone(), session.state(None)).await?;
@@ -209,7 +216,17 @@ pub(crate) async fn plan_sql_explain(
         ast::Statement::Insert(insert) if insert.on.is_none() => {
             let insert = Box::pin(bind_insert(session, insert)).await?;
             place = Box::pin(describe_insert(session, &insert)).await?;
-            (insert.query, "INSERT", insert.table)
+            (insert.query, "INSERT", of_table(&insert.table))
+        }
+        ast::Statement::CreateTable(ast::CreateTable {
+            name,
+            query: Some(query),
+            ..
+        }) => {
+            let query = ast::Statement::Query(query.clone());
+            let query = bind_sql(session, query, session.state(None)).await?;
+            place = Box::pin(place_of(session, &query)).await?;
+            (query, "CREATE TABLE", name.to_string())
         }
         other => {
             let change = Change::of(other);
@@ -217,7 +234,7 @@ pub(crate) async fn plan_sql_explain(
             let table = change.table(session)?;
             let rewrite = session.engine.tables.inspect(&table.id).await?;
             let query = Box::pin(bind_change(session, &change, &rewrite, None)).await?;
-            (query, change.verb(), table)
+            (query, change.verb(), of_table(&table))
         }
     };
     if form.analyze {
@@ -226,7 +243,7 @@ pub(crate) async fn plan_sql_explain(
             hint: Some("EXPLAIN without ANALYZE shows its plan and changes nothing.".into()),
         });
     }
-    let target = format!("{verb}: table={}.{}", table.schema, table.name);
+    let target = format!("{verb}: table={table}");
     let mut told = vec![("target", target)];
     if session.engine.cluster().is_some() {
         let here = || "on this machine: it changes rows of files".to_owned();
@@ -249,6 +266,17 @@ fn format_named(name: &str) -> Result<Format> {
     }
 }
 
+/// Where a query runs; `None` without a cluster.
+async fn place_of(session: &Arc<Session>, query: &BoundQuery) -> Result<Option<String>> {
+    let Some(cluster) = session.engine.cluster() else {
+        return Ok(None);
+    };
+    let physical = query.state.create_physical_plan(&query.plan).await?;
+    let bytes = session.settings().min_distributed_bytes();
+    let place = describe(&cluster, &session.engine, &query.state, &physical, bytes);
+    Ok(Some(Box::pin(place).await?))
+}
+
 /// `told` are further rows.
 async fn explain_query(
     session: &Arc<Session>,
@@ -258,19 +286,13 @@ async fn explain_query(
 ) -> Result<Work> {
     let models = query.findings.models();
     let is_placed = form.analyze || told.iter().any(|(what, _)| *what == "place");
-    if let Some(cluster) = session.engine.cluster().filter(|_| !is_placed) {
-        let physical = query.state.create_physical_plan(&query.plan).await?;
-        let bytes = session.settings().min_distributed_bytes();
-        let place = describe(&cluster, &session.engine, &query.state, &physical, bytes);
-        told.push(("place", Box::pin(place).await?));
+    if !is_placed && let Some(place) = Box::pin(place_of(session, &query)).await? {
+        told.push(("place", place));
     }
     if !models.is_empty() {
         let physical = query.state.create_physical_plan(&query.plan).await?;
-        let device = session.settings().compute_predictions()?.info();
-        told.push((
-            "models",
-            models_text(&models, device.kind, physical.as_ref()),
-        ));
+        let devices = query.findings.devices();
+        told.push(("models", models_text(&models, &devices, physical.as_ref())));
     }
     let query = BoundQuery {
         plan: explained(query.plan, form.verbose, form.analyze)?,
@@ -282,6 +304,7 @@ async fn explain_query(
         query,
         form,
         told,
+        training: None,
         notices: Vec::new(),
     })))
 }
@@ -338,6 +361,10 @@ pub(crate) async fn lines(
         let figures = explained.query.findings.device_figures();
         if !figures.is_empty() {
             told.push(("devices", figures.join("\n")));
+        }
+        let training = explained.training.as_ref();
+        if let Some(workers) = training.and_then(|training| training.figures.text()) {
+            told.push(("workers", workers));
         }
     }
     for (what, text) in &told {

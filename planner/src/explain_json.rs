@@ -4,11 +4,35 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::explain_stages;
+
 /// Spaces by which an operator stands further in than the one above it.
 const STEP: usize = 2;
 
-/// The plan as PostgreSQL has it: a list of one object, whose `Plan` is the topmost operator; `told` stands beside it.
+/// The plan as PostgreSQL has it: a list of one object, whose `Plan` is the topmost operator; `told` stands beside it. A
+/// plan in stages is the plan, whether it was measured or only told.
 pub(crate) fn tree(plan: &str, told: &[(&'static str, String)]) -> Value {
+    let mut top = Map::new();
+    if let Some((_, drawing)) = explain_stages::split(plan) {
+        top.insert("Plan".to_owned(), explain_stages::plan(drawing));
+    } else if let Some(topmost) = operators(plan).into_iter().next() {
+        top.insert("Plan".to_owned(), topmost);
+    }
+    for (what, text) in told {
+        let text = match explain_stages::split(text) {
+            Some((text, drawing)) => {
+                top.insert("Plan".to_owned(), explain_stages::plan(drawing));
+                text.trim_end()
+            }
+            None => text,
+        };
+        top.insert((*what).to_owned(), Value::from(text));
+    }
+    Value::Array(vec![Value::Object(top)])
+}
+
+/// The operators of indented lines, those below each within it.
+pub(crate) fn operators(plan: &str) -> Vec<Value> {
     let lines: Vec<(usize, &str)> = plan
         .lines()
         .filter(|line| !line.trim().is_empty())
@@ -17,15 +41,11 @@ pub(crate) fn tree(plan: &str, told: &[(&'static str, String)]) -> Value {
             ((line.len() - text.len()) / STEP, text)
         })
         .collect();
-    let mut top = Map::new();
-    let mut at = 0;
-    if let Some((depth, _)) = lines.first() {
-        top.insert("Plan".to_owned(), operator(&lines, &mut at, *depth));
+    let (mut operators, mut at) = (Vec::new(), 0);
+    while let Some((depth, _)) = lines.get(at) {
+        operators.push(operator(&lines, &mut at, *depth));
     }
-    for (what, text) in told {
-        top.insert((*what).to_owned(), Value::from(text.as_str()));
-    }
-    Value::Array(vec![Value::Object(top)])
+    operators
 }
 
 /// The operator at a line, with those below it.
@@ -92,7 +112,7 @@ fn described(line: &str) -> Map<String, Value> {
 }
 
 /// A number as the planner shows it: `12`, `1.50 K`.
-fn count(text: &str) -> Option<u64> {
+pub(crate) fn count(text: &str) -> Option<u64> {
     let (digits, unit) = text.split_once(' ').unwrap_or((text, ""));
     let factor = match unit {
         "" => return digits.parse().ok(),
@@ -108,7 +128,7 @@ fn count(text: &str) -> Option<u64> {
 }
 
 /// A duration as the planner shows it, in milliseconds: `5.25µs`, `12.1ms`, `1.5s`.
-fn milliseconds(text: &str) -> Option<f64> {
+pub(crate) fn milliseconds(text: &str) -> Option<f64> {
     let end = text.find(|c: char| !c.is_ascii_digit() && c != '.')?;
     let number: f64 = text[..end].parse().ok()?;
     Some(match &text[end..] {

@@ -24,11 +24,13 @@ mod error;
 mod execute;
 mod explain;
 mod explain_json;
+mod explain_stages;
 mod explain_yaml;
 mod functions;
 mod identity;
 mod jobs;
 mod logical;
+mod look_up_plan;
 mod memory;
 mod name_scope;
 mod named;
@@ -56,25 +58,29 @@ mod workload;
 pub use access::{Identity, LoginFacts, RoleFacts, Subject};
 pub use activity::{Backend, BackendFacts, BackendState, Encryption};
 pub use auspex_storage::{
-    CheckReport, Deferral, ErrorPlace, Garbage, GarbageOptions, JsonKind, Key, PasswordVerifier,
-    Problem, ReferenceAction, Removed, TextLimit, generated_password, is_uuid, marked_element,
-    uuid_marks,
+    CheckReport, Deferral, ErrorPlace, Garbage, GarbageOptions, Identity as ColumnNumbers,
+    JsonKind, Key, PasswordVerifier, Problem, ReferenceAction, Removed, TextLimit,
+    generated_password, is_uuid, marked_element, uuid_marks,
 };
-pub use bind::{ORIGIN_KEY, ml_functions};
+pub use bind::{ORIGIN_KEY, column_name_of, ml_functions};
 pub use catalog::facts::{
     CatalogFacts, FactsKind, ModelFacts, ObjectFacts, SettingFacts, TableRules,
 };
 pub use catalog::reference_facts::ReferenceFacts;
-pub use catalog::sequence_row::SequenceFacts;
+pub use catalog::sequence_row::{SequenceFacts, SequenceOwner};
 pub use copy_options::{CopyColumns, CopyFormat, CopyOptions};
 pub use distributed::{
     Cluster, ClusterConfig, ClusterError, ClusterTls, ClusterToken, WorkerConfig, WorkerNode,
     WorkerWatch,
 };
-pub use engine::{ClientFacts, Engine, EngineConfig, SecretText, SessionExtension, SessionFacts};
+pub use engine::{
+    ClientFacts, Engine, EngineConfig, SecretText, SessionExtension, SessionFacts, ValueFunction,
+};
 pub use error::{Error, Report, Result, report_of};
-pub use functions::{ArrayItem, TYPE_KEY, jsonb_text, split_array, uuid_text};
-pub use memory::KeptRows;
+pub use functions::{
+    ArrayItem, TYPE_KEY, jsonb_text, read_text, read_texts, split_array, uuid_text,
+};
+pub use memory::{KeptRows, KeptStatement};
 pub use observe::{StatementText, StatementWatch};
 pub use session::{Prepared, STACK_BYTES, Session};
 pub use settings::Settings;

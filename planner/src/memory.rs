@@ -14,6 +14,7 @@ use datafusion::execution::memory_pool::{
     MemoryConsumer, MemoryLimit, MemoryPool, MemoryReservation,
 };
 
+use crate::error::Error;
 use crate::session::Session;
 use crate::workload::pool_below;
 
@@ -21,6 +22,11 @@ use crate::workload::pool_below;
 const SMALL_BYTES: usize = 2 << 20;
 /// What is not spilled may take so much beyond a pool however small it is, for a moment.
 const MIN_SLACK_BYTES: usize = 16 << 20;
+
+/// What a prepared statement takes beside its text: a plan, and a state with the functions that it may name.
+const STATEMENT_BYTES: usize = 85 << 10;
+/// The bytes of a statement's tree, for each of its text.
+const TEXT_FACTOR: usize = 8;
 
 tokio::task_local! {
     static CURRENT: Room;
@@ -62,6 +68,21 @@ impl Session {
     /// Where what is computed for it outside of its plans finds memory.
     pub(crate) fn room(&self) -> Room {
         Room::new(&self.context().runtime_env().memory_pool)
+    }
+
+    /// The memory of a prepared statement that is kept for its client. Errors: 53200 if there is no room for it.
+    pub fn kept_statement(&self, text: &str) -> crate::error::Result<KeptStatement> {
+        let consumer = MemoryConsumer::new("a prepared statement");
+        let memory = consumer.register(&self.context().runtime_env().memory_pool);
+        let n_bytes = STATEMENT_BYTES + text.len().saturating_mul(TEXT_FACTOR);
+        match memory.try_grow(n_bytes) {
+            Ok(()) => Ok(KeptStatement { _memory: memory }),
+            Err(_) => {
+                let message = "out of memory: there is no room for one more prepared statement";
+                let hint = "DEALLOCATE statements that are not needed, or close them.";
+                Err(Error::invalid("53200", message, Some(hint)))
+            }
+        }
     }
 
     /// The memory of rows that are kept for its client: those of a cursor.
@@ -151,6 +172,12 @@ impl InFlight {
             reservation.free();
         }
     }
+}
+
+/// The memory of a prepared statement, as long as this is kept.
+#[derive(Debug)]
+pub struct KeptStatement {
+    _memory: MemoryReservation,
 }
 
 /// The memory of rows that are kept as long as this is.

@@ -222,7 +222,7 @@ fn parameter_name(idx: usize) -> String {
 }
 
 /// The plan with the types of its parameters.
-fn with_types(plan: LogicalPlan, types: &[DataType]) -> Result<LogicalPlan> {
+pub(crate) fn with_types(plan: LogicalPlan, types: &[DataType]) -> Result<LogicalPlan> {
     let typed = plan.transform_up_with_subqueries(|node| {
         let node = node.map_expressions(|expr| {
             expr.transform_up(|expr| {
@@ -246,7 +246,7 @@ fn with_types(plan: LogicalPlan, types: &[DataType]) -> Result<LogicalPlan> {
 }
 
 /// The index of a parameter by its name.
-fn place(id: &str) -> Option<usize> {
+pub(crate) fn place(id: &str) -> Option<usize> {
     id.strip_prefix('$')?.parse::<usize>().ok()?.checked_sub(1)
 }
 
@@ -276,7 +276,7 @@ fn depends_on_parameters_alone(plan: &LogicalPlan) -> Result<bool> {
 }
 
 /// How many calls of predictions a plan has.
-fn n_predictions(plan: &LogicalPlan) -> Result<usize> {
+pub(crate) fn n_predictions(plan: &LogicalPlan) -> Result<usize> {
     let mut n = 0;
     plan.apply(|node| {
         node.apply_expressions(|expr| {
@@ -292,7 +292,8 @@ fn n_predictions(plan: &LogicalPlan) -> Result<usize> {
     Ok(n)
 }
 
-fn is_constant(expr: &Expr) -> bool {
+/// Whether an expression itself, whatever its operands, gives the same for the same operands.
+pub(crate) fn is_constant(expr: &Expr) -> bool {
     match expr {
         Expr::ScalarFunction(function) => {
             let implementation: &dyn Any = function.func.inner().as_ref();

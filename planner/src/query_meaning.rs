@@ -51,7 +51,7 @@ impl QueryMeaning {
     pub(crate) fn of_session(session: &Session) -> QueryMeaning {
         QueryMeaning {
             search_path: session.search_path(),
-            time_zone: session.settings().get("timezone"),
+            time_zone: Some(session.settings().time_zone()),
             temporary: None,
         }
     }

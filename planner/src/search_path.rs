@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use auspex_sql::Name;
-use auspex_storage::{CatalogEntry, CatalogState, Definition};
+use auspex_storage::{CatalogEntry, CatalogState, Definition, ObjectKind};
 use datafusion::catalog::{SchemaProvider, TableProvider};
 use datafusion::error::Result as DfResult;
 use datafusion::execution::{SessionState, SessionStateBuilder};
@@ -15,7 +15,7 @@ use datafusion::execution::{SessionState, SessionStateBuilder};
 use crate::error::{Error, Result, nearest};
 use crate::name_scope;
 use crate::named::Named;
-use crate::session::{PUBLIC, Session};
+use crate::session::{DATABASE, PUBLIC, Session};
 use crate::temporary::SCHEMA as TEMPORARY;
 
 /// The schema of names without one, for the planner: all schemas that are searched. No text can bring it into a name.
@@ -33,18 +33,20 @@ pub(crate) fn nearest_relation(catalog: &CatalogState, schema: &str, name: &str)
 }
 
 impl Session {
-    /// The schemas of names without one: those of `search_path` that exist, or those of the view being bound.
+    /// The schemas of names without one: those of `search_path` that exist, or those of the view being bound. Where none
+    /// exists, the first by its name, in which nothing is found.
     pub(crate) fn search_path(&self) -> Vec<String> {
         if let Some(schemas) = name_scope::view_schemas() {
             return schemas;
         }
         let catalog = self.engine.catalog.state();
-        let mut path = self.settings().search_path();
-        path.retain(|name| catalog.schema_exists(name));
-        if path.is_empty() {
-            path.push(PUBLIC.to_owned());
+        let written = self.settings().search_path();
+        let exists = |name: &&String| catalog.schema_exists(name);
+        let path: Vec<String> = written.iter().filter(exists).cloned().collect();
+        match path.is_empty() {
+            true => vec![written.into_iter().next().unwrap_or_default()],
+            false => path,
         }
-        path
     }
 
     /// The schema in which names without one are made: the first of the path.
@@ -100,6 +102,27 @@ impl Session {
             }
             parts => self.lasting_parts(parts),
         }
+    }
+
+    /// Schema and name of a relation that a statement changes. Error: it is one of another catalog.
+    pub(crate) fn changed_parts(&self, parts: &[String]) -> Result<(String, String)> {
+        self.refuse_foreign(parts)?;
+        self.relation_parts(parts)
+    }
+
+    /// Fails for the name of a table of another catalog, which is read and never written.
+    pub(crate) fn refuse_foreign(&self, parts: &[String]) -> Result<()> {
+        let [catalog, _, _, ..] = parts else {
+            return Ok(());
+        };
+        let state = self.engine.catalog.state();
+        if catalog == DATABASE || state.global(ObjectKind::Catalog, catalog).is_none() {
+            return Ok(());
+        }
+        let name = parts.join(".");
+        let message = format!("cannot write to table \"{name}\" of catalog \"{catalog}\"");
+        let hint = "Tables of Iceberg catalogs are only read; CREATE TABLE ... AS copies one.";
+        Err(Error::invalid("0A000", message, Some(hint)))
     }
 
     /// The same where temporary tables do not count.

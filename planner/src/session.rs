@@ -503,7 +503,7 @@ impl Session {
         }
         let options = config.options_mut();
         options.execution.time_zone =
-            query_meaning::time_zone().or_else(|| self.settings.get("timezone"));
+            query_meaning::time_zone().or_else(|| Some(self.settings.time_zone()));
         if let Some(threads) = self.settings.threads() {
             options.execution.target_partitions = threads;
         }

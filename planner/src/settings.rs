@@ -4,6 +4,7 @@
 //! readers can trust it.
 
 mod definitions;
+mod session_values;
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -16,8 +17,10 @@ use crate::catalog::facts::SettingFacts;
 use crate::engine::lock;
 use crate::error::{Error, Result};
 use definitions::{Check, DEFINITIONS, check, find};
+use session_values::zone_of;
 
 pub(crate) use definitions::{milliseconds, size_bytes};
+pub(crate) use session_values::zone_of_interval;
 
 /// The settings of one session.
 #[derive(Debug)]
@@ -166,6 +169,12 @@ impl Settings {
     /// `statement_timeout`, if there is one.
     pub(crate) fn statement_timeout(&self) -> Option<Duration> {
         self.duration("statement_timeout")
+    }
+
+    /// The zone that `timezone` means, by the name that Arrow knows.
+    pub fn time_zone(&self) -> String {
+        let shown = self.get("timezone");
+        shown.map_or_else(|| "UTC".to_owned(), |shown| zone_of(&shown))
     }
 
     /// `ml.dialect`.

@@ -13,9 +13,7 @@ use datafusion::common::{ParamValues, ScalarValue};
 use datafusion::datasource::physical_plan::FileScanConfig;
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::error::DataFusionError;
-use datafusion::execution::{
-    SendableRecordBatchStream, SessionState, SessionStateBuilder, TaskContext,
-};
+use datafusion::execution::{SendableRecordBatchStream, SessionState, TaskContext};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::common::spawn_buffered;
 use datafusion::physical_plan::repartition::RepartitionExec;
@@ -28,6 +26,7 @@ use crate::bind::{BoundQuery, Findings};
 use crate::distributed;
 use crate::engine::StatementWarning;
 use crate::error::{Error, Result};
+use crate::look_up_plan::Reads;
 use crate::physical::{cancellable, warning_notice};
 use crate::session::{Limits, Session};
 use crate::statement_clock::timed;
@@ -49,6 +48,27 @@ pub(crate) async fn stream(
     let (engine, bytes) = (&session.engine, session.settings().min_distributed_bytes());
     let rows = distributed::rows(&cluster, engine, &state, plan, bytes, &control.cancel);
     one_stream(session, query, Box::pin(rows).await?, control)
+}
+
+/// The same of a plan that is optimized and has its parameters.
+pub(crate) async fn stream_of_optimized(
+    session: &Arc<Session>,
+    query: &BoundQuery,
+    (plan, reads): (LogicalPlan, Reads),
+    control: &StatementControl,
+) -> Result<SendableRecordBatchStream> {
+    let mut state = state_of_statement(session, &query.state, control);
+    if reads == Reads::Few {
+        // Of most files a page is read: to open them in several partitions takes longer.
+        let optimizer = &mut state.config_mut().options_mut().optimizer;
+        optimizer.repartition_file_min_size = LOOK_UP_BYTES;
+        optimizer.enable_round_robin_repartition = false;
+    }
+    let planner = Arc::clone(state.query_planner());
+    let physical = planner.create_physical_plan(&plan, &state).await?;
+    let physical = cancellable(physical, &control.cancel)?;
+    let task = Arc::new(TaskContext::from(&state));
+    one_stream(session, query, execute_stream(physical, task)?, control)
 }
 
 fn one_stream(
@@ -81,6 +101,8 @@ fn telling(
     with_names(stream, query, at_end)
 }
 
+/// Smaller files that are looked into are read by one thread.
+const LOOK_UP_BYTES: usize = 4 << 20;
 /// What reads fewer bytes of files is written by one thread, into one file.
 const PARALLEL_BYTES: u64 = 8 << 20;
 /// Into how many files larger sources are written, whatever the machine and however many at a time: the division of a
@@ -147,16 +169,14 @@ impl TableRows {
 
 /// What plans the rows of a table.
 fn for_tables(query: &BoundQuery) -> SessionState {
+    let mut state = query.state.clone();
+    let options = state.config_mut().options_mut();
     // Neither the order of rows nor the division among files may depend on which thread is faster.
-    let mut config = query.state.config().clone();
-    let options = config.options_mut();
     options.optimizer.enable_round_robin_repartition = false;
     options.execution.enable_file_stream_work_stealing = false;
     options.execution.target_partitions = WRITERS;
     options.optimizer.repartition_file_min_size = PARALLEL_BYTES as usize;
-    SessionStateBuilder::new_from_existing(query.state.clone())
-        .with_config(config)
-        .build()
+    state
 }
 
 fn streams_of(
@@ -270,16 +290,22 @@ fn ready_to_plan(
             .map(|value| ScalarAndMetadata::new(value, None));
         plan = plan.replace_params_with_values(&ParamValues::List(values.collect()))?;
     }
-    let config = state
-        .config()
-        .clone()
-        .with_extension(Arc::new(control.clone()));
-    let mut state = SessionStateBuilder::new_from_existing(state.clone())
-        .with_config(config)
-        .build();
+    let state = state_of_statement(session, state, control);
+    Ok((state, timed(plan, session.clock.started())?))
+}
+
+/// The state that plans a query, for one statement.
+fn state_of_statement(
+    session: &Session,
+    state: &SessionState,
+    control: &StatementControl,
+) -> SessionState {
+    let mut state = state.clone();
+    let config = state.config().clone();
+    *state.config_mut() = config.with_extension(Arc::new(control.clone()));
     // It may have been bound long before.
     state.execution_props_mut().query_execution_start_time = Some(session.now());
-    Ok((state, timed(plan, session.clock.started())?))
+    state
 }
 
 type Batch = std::result::Result<RecordBatch, DataFusionError>;

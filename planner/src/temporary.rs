@@ -1,13 +1,13 @@
 //! Temporary tables, views and sequences, which one session alone knows, and which end with it.
 //!
 //! In: `CREATE TEMPORARY TABLE`, `VIEW`, `SEQUENCE`; out: entries that the catalog does not have. Their files lie among those of other tables;
-//! what a crash leaves is garbage that no log names.
+//! what a crash leaves is garbage that no log names. As long as the session lives, signs in their folders tell so.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, Weak};
 
-use auspex_storage::{CatalogEntry, Definition};
+use auspex_storage::{CatalogEntry, Definition, LIFE_SIGN_INTERVAL, Tables};
 
 use crate::engine::lock;
 use crate::name_scope;
@@ -19,6 +19,8 @@ pub(crate) struct TemporaryTables {
     tables: Mutex<BTreeMap<String, Arc<CatalogEntry>>>,
     /// How often a table was added or removed, so that plans notice.
     changes: AtomicU64,
+    /// Whether signs of life are given.
+    gives_signs: AtomicBool,
 }
 
 /// The schema under which temporary tables may be named.
@@ -34,7 +36,7 @@ impl TemporaryTables {
         lock(&self.tables).values().any(|entry| entry.id == id)
     }
 
-    pub(crate) fn add(&self, entry: CatalogEntry) {
+    fn add(&self, entry: CatalogEntry) {
         lock(&self.tables).insert(entry.name.clone(), Arc::new(entry));
         self.changes.fetch_add(1, Ordering::Relaxed);
     }
@@ -50,6 +52,13 @@ impl TemporaryTables {
         lock(&self.tables).remove(name)
     }
 
+    /// The ids of those that have files.
+    fn ids(&self) -> Vec<String> {
+        let tables = lock(&self.tables);
+        let with_files = tables.values().filter(|entry| has_files(entry));
+        with_files.map(|entry| entry.id.clone()).collect()
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         lock(&self.tables).is_empty()
     }
@@ -61,6 +70,16 @@ impl TemporaryTables {
 }
 
 impl Session {
+    /// Adds a temporary table or sequence; from now on signs in its folder tell that the session lives.
+    pub(crate) async fn add_temporary(self: &Arc<Self>, entry: CatalogEntry) {
+        let id = entry.id.clone();
+        self.temporary.add(entry);
+        give_sign(&self.engine.tables, &id).await;
+        if !self.temporary.gives_signs.swap(true, Ordering::Relaxed) {
+            tokio::spawn(give_signs(Arc::downgrade(self)));
+        }
+    }
+
     /// A temporary table, where names may mean one.
     pub(crate) fn temporary_entry(&self, name: &str) -> Option<Arc<CatalogEntry>> {
         if !name_scope::knows_temporary(name) {
@@ -76,10 +95,7 @@ impl Session {
         let Some(entry) = self.temporary.remove(name) else {
             return false;
         };
-        if !matches!(
-            entry.definition,
-            Definition::Table(_) | Definition::Sequence(_)
-        ) {
+        if !has_files(&entry) {
             return true;
         }
         if let Err(error) = self.engine.tables.remove_managed(&entry.id).await {
@@ -94,5 +110,32 @@ impl Session {
         for name in names {
             self.drop_temporary(&name).await;
         }
+    }
+}
+
+fn has_files(entry: &CatalogEntry) -> bool {
+    matches!(
+        entry.definition,
+        Definition::Table(_) | Definition::Sequence(_)
+    )
+}
+
+/// Gives the temporary tables of a session signs of its life until it ends.
+async fn give_signs(session: Weak<Session>) {
+    loop {
+        tokio::time::sleep(LIFE_SIGN_INTERVAL).await;
+        let (ids, tables) = match session.upgrade() {
+            Some(session) => (session.temporary.ids(), Arc::clone(&session.engine.tables)),
+            None => return,
+        };
+        for id in ids {
+            give_sign(&tables, &id).await;
+        }
+    }
+}
+
+async fn give_sign(tables: &Tables, id: &str) {
+    if let Err(error) = tables.give_life_sign(id).await {
+        tracing::warn!(%error, id, "could not show that a temporary table is in use");
     }
 }

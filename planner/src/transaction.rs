@@ -2,7 +2,7 @@
 //!
 //! In: `BEGIN`, `SAVEPOINT` and their kin; out: the tables as the block sees them. What it writes lies in files that no
 //! commit names before its end; so a block that fails, or whose client has gone, leaves nothing behind. A block changes
-//! one table: two logs cannot be committed at once.
+//! one table, since two logs cannot be committed at once, and any temporary ones, whose logs nobody else writes.
 
 mod definitions;
 mod implicit;
@@ -69,6 +69,8 @@ struct Block {
     local_roles: Option<Names>,
     /// Advisory locks until its end.
     locks: Vec<Arc<HeldLock>>,
+    /// Names and ids of temporary tables that end with it.
+    passing: Vec<(String, String)>,
 }
 
 #[derive(Debug, Clone)]
@@ -87,6 +89,12 @@ impl Block {
     fn has_changes(&self) -> bool {
         let tables = self.tables.as_ref();
         tables.is_some_and(|tables| tables.has_changes())
+    }
+
+    /// Whether it changed rows of one table.
+    fn has_changes_in(&self, id: &str) -> bool {
+        let tables = self.tables.as_ref();
+        tables.is_some_and(|tables| tables.has_changes_in(id))
     }
 }
 
@@ -112,7 +120,7 @@ impl Transaction {
 #[derive(Debug, Clone, Copy, Default)]
 struct Modes {
     read_only: Option<bool>,
-    serializable: bool,
+    level: Option<TransactionIsolationLevel>,
 }
 
 impl Modes {
@@ -124,7 +132,7 @@ impl Modes {
                     found.read_only = Some(*access == TransactionAccessMode::ReadOnly);
                 }
                 TransactionMode::IsolationLevel(level) => {
-                    found.serializable = *level == TransactionIsolationLevel::Serializable;
+                    found.level = Some(*level);
                 }
             }
         }
@@ -166,12 +174,16 @@ impl Session {
     }
 
     /// Fails if the session's block may not change a table; from then on it changes this one. Statements that met no rows
-    /// changed nothing, as those with which mappers of objects look for what depends on a row.
+    /// changed nothing, as those with which mappers of objects look for what depends on a row. Temporary tables do not count,
+    /// also where a block is read-only.
     pub(crate) fn change_table(&self, verb: &str, table: &CatalogEntry) -> Result<()> {
+        if self.temporary.has(&table.id) {
+            return Ok(());
+        }
         let name = display_name(table);
         self.refuse_read_only(verb)?;
         let checked = self.transaction.with(|block| match &block.written {
-            Some((id, other)) if *id != table.id && block.has_changes() => {
+            Some((id, other)) if *id != table.id && block.has_changes_in(id) => {
                 let message = format!(
                     "a transaction block can change one table: this one has changed \
                          \"{other}\" and cannot change \"{name}\""
@@ -248,6 +260,23 @@ impl Session {
         self.show_identity();
     }
 
+    /// Lets a temporary table end with the block, as `ON COMMIT DROP` has it; false outside of one.
+    pub(crate) fn drop_at_end(&self, name: &str, id: &str) -> bool {
+        let table = (name.to_owned(), id.to_owned());
+        let noted = self.transaction.with(|block| block.passing.push(table));
+        noted.is_some()
+    }
+
+    /// Drops such tables, unless others have their names by now.
+    async fn drop_passing(&self, tables: Vec<(String, String)>) {
+        for (name, id) in tables {
+            let found = self.temporary.get(&name);
+            if found.is_some_and(|entry| entry.id == id) {
+                self.drop_temporary(&name).await;
+            }
+        }
+    }
+
     /// Rolls back what is open and gives up what belongs to the session alone.
     pub fn end(&self) -> BoxFuture<'_, ()> {
         let end = async {
@@ -283,7 +312,11 @@ pub(crate) fn begin(
     }
     let modes = Modes::of(modes);
     let by_default = session.settings().is_on("default_transaction_read_only");
-    open(session, modes.read_only.unwrap_or(by_default));
+    let read_only = modes.read_only.unwrap_or(by_default);
+    open(session, read_only);
+    let level = session.settings().get("default_transaction_isolation");
+    show_level(session, level_name(modes).or(level));
+    show_access(session, read_only);
     tell_level(modes, control);
     tag.to_owned()
 }
@@ -303,11 +336,37 @@ fn open(session: &Session, read_only: bool) {
         roles: session.identity().saved(),
         local_roles: None,
         locks: Vec::new(),
+        passing: Vec::new(),
     });
 }
 
+/// A level as `SHOW` tells it.
+fn level_name(modes: Modes) -> Option<String> {
+    modes.level.map(|level| level.to_string().to_lowercase())
+}
+
+/// Lets `SHOW` tell the level of the block up to its end.
+fn show_level(session: &Session, level: Option<String>) {
+    if let Some(level) = level {
+        show_in_block(session, "transaction_isolation", &level);
+    }
+}
+
+/// Lets `SHOW` tell whether the block is read-only up to its end.
+fn show_access(session: &Session, read_only: bool) {
+    let value = if read_only { "on" } else { "off" };
+    show_in_block(session, "transaction_read_only", value);
+}
+
+fn show_in_block(session: &Session, name: &str, value: &str) {
+    if session.settings().get(name).as_deref() != Some(value) {
+        session.set_local(name);
+        session.settings().show(name, value.to_owned());
+    }
+}
+
 fn tell_level(modes: Modes, control: &StatementControl) {
-    if modes.serializable {
+    if modes.level == Some(TransactionIsolationLevel::Serializable) {
         let message = "SERIALIZABLE is carried out as REPEATABLE READ";
         control.notify(Notice {
             hint: Some("Blocks that change what the other has read are not told apart.".to_owned()),
@@ -325,7 +384,13 @@ pub(crate) fn set_modes(session: &Session, modes: &[TransactionMode], control: &
         }
     });
     match is_open {
-        Some(()) => tell_level(modes, control),
+        Some(()) => {
+            show_level(session, level_name(modes));
+            if let Some(read_only) = modes.read_only {
+                show_access(session, read_only);
+            }
+            tell_level(modes, control);
+        }
         None => control.notify(Notice {
             sqlstate: "25P01",
             ..Notice::warning("SET TRANSACTION can only be used in transaction blocks")
@@ -344,6 +409,7 @@ pub(crate) async fn commit(
         return Ok("COMMIT".to_owned());
     };
     let (failed, read_only) = (block.failed, block.read_only);
+    let passing = block.passing.clone();
     let done = match failed {
         true => {
             session.take_back(block.settings.clone(), block.roles.clone());
@@ -368,6 +434,7 @@ pub(crate) async fn commit(
             done
         }
     };
+    session.drop_passing(passing).await;
     done?;
     if chain {
         open(session, read_only);
@@ -379,7 +446,8 @@ async fn commit_block(session: &Session, block: &Block) -> Result<()> {
     let Some(tables) = &block.tables else {
         return Ok(());
     };
-    let Err(error) = commit_tables(Arc::clone(tables)).await else {
+    let table = block.written.as_ref().map(|(id, _)| id.clone());
+    let Err(error) = commit_tables(Arc::clone(tables), table).await else {
         return Ok(());
     };
     if let Some((id, name)) = &block.written
@@ -396,8 +464,8 @@ async fn commit_block(session: &Session, block: &Block) -> Result<()> {
 }
 
 /// Commits a block in a task of its own, which goes on to its end when nobody waits any more.
-async fn commit_tables(tables: Arc<Tables>) -> Result<()> {
-    let committing = tokio::spawn(async move { tables.commit_block().await });
+async fn commit_tables(tables: Arc<Tables>, first: Option<String>) -> Result<()> {
+    let committing = tokio::spawn(async move { tables.commit_block(first.as_deref()).await });
     match committing.await {
         Ok(done) => Ok(done?),
         Err(error) => Err(DataFusionError::ExecutionJoin(Box::new(error)).into()),
@@ -440,9 +508,11 @@ pub(crate) async fn rollback(session: &Session, chain: bool, control: &Statement
         None => no_transaction(control),
         Some(block) => {
             let read_only = block.read_only;
+            let passing = block.passing.clone();
             session.take_back(block.settings.clone(), block.roles.clone());
             definitions::tell_what_stays(block.has_definitions, control);
             roll_back(block).await;
+            session.drop_passing(passing).await;
             if chain {
                 open(session, read_only);
             }

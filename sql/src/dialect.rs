@@ -162,6 +162,10 @@ impl SqlDialect for AuspexDialect {
     fn supports_struct_literal(&self) -> bool {
         true
     }
+    /// The type `MAP<TEXT, INT>`.
+    fn supports_map_literal_with_angle_brackets(&self) -> bool {
+        true
+    }
     fn supports_select_expr_star(&self) -> bool {
         self.lenient
     }

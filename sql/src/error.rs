@@ -57,6 +57,8 @@ pub enum ParseErrorKind {
     },
     /// Recognised, but not supported.
     Unsupported(String),
+    /// A parameter, as written, whose number none can have.
+    NoSuchParameter(String),
     /// Nested deeper than the parser's limit.
     TooDeep,
     /// Any other finding, already worded.
@@ -81,6 +83,7 @@ impl fmt::Display for ParseErrorKind {
                 write!(f, "value \"{value}\" is out of range, expected {expected}")
             }
             Self::Unsupported(what) => write!(f, "{what} is not supported"),
+            Self::NoSuchParameter(name) => write!(f, "there is no parameter {name}"),
             Self::TooDeep => f.write_str("statement is nested too deeply"),
             Self::Malformed(message) => f.write_str(message),
         }
@@ -100,6 +103,7 @@ impl ParseError {
         match self.kind {
             ParseErrorKind::Unsupported(_) => "0A000",
             ParseErrorKind::TooDeep => "54001",
+            ParseErrorKind::NoSuchParameter(_) => "42P02",
             ParseErrorKind::OutOfRange { .. } => "22003",
             _ => "42601",
         }

@@ -145,7 +145,11 @@ fn googlesql_piece(text: &str, start: usize) -> Result<(Piece, Option<usize>), P
 
 /// Reads tokens from `base` on, as far as possible.
 fn lex(text: &str, base: usize, googlesql: bool) -> (Vec<TokenWithSpan>, Option<ParseError>) {
-    let rest = &text[base..];
+    // Each blank would be a token.
+    let is_blank = |c: char| c.is_ascii_whitespace();
+    let rest = text[base..].trim_end_matches(is_blank);
+    let base = base + rest.len() - rest.trim_start_matches(is_blank).len();
+    let rest = rest.trim_start_matches(is_blank);
     let mut buffer = Vec::new();
     let outcome = if googlesql {
         Tokenizer::new(&GoogleSqlLexis, rest).tokenize_with_location_into_buf(&mut buffer)
@@ -175,7 +179,7 @@ fn lex(text: &str, base: usize, googlesql: bool) -> (Vec<TokenWithSpan>, Option<
         // The tokenizer may report the end of the text; what cannot be read starts behind the last token.
         let behind = walker.base + walker.byte;
         let reported = walker.seek(error.location);
-        let at = if reported >= text.len() {
+        let at = if reported >= base + rest.len() {
             behind
         } else {
             reported

@@ -20,6 +20,8 @@
 //! **Invariant:** every span in the tree, sqlparser's included, is a byte range of the parsed text ([`span_of`]).
 
 mod access_statement;
+mod copied_tables;
+mod copy_forms;
 mod dialect;
 mod error;
 mod function;
@@ -43,6 +45,8 @@ pub use access_statement::{
     AlterOwner, DefaultPrivileges, Grant, PrivilegeKind, PrivilegeObjects, RoleName, RoleOptions,
     RoleStatement, Secret,
 };
+pub use copied_tables::LIKE_PARTS;
+pub use copy_forms::{EVERY_COPY_COLUMN, HEADER_MATCH};
 pub use dialect::Dialect;
 pub use error::{ParseError, ParseErrorKind};
 pub use function::{PredictArgs, PredictKind, ScalarPredict, ml_function, scalar_predict};

@@ -32,6 +32,9 @@ const CHAIN_LIMIT: usize = 5_000;
 /// How often a word may follow itself, as `INTERVAL INTERVAL …`, on which sqlparser recurses without a count.
 const REPETITION_LIMIT: usize = 20;
 
+/// How many parameters a statement may have: messages count them in two bytes.
+const MAX_PARAMETERS: u32 = 65_535;
+
 /// Checks a statement and says whether it needs a large stack.
 pub(crate) fn check(tokens: &[TokenWithSpan]) -> Result<bool, ParseError> {
     let mut deepest = 0;
@@ -57,6 +60,7 @@ pub(crate) fn check(tokens: &[TokenWithSpan]) -> Result<bool, ParseError> {
             Token::Gt => types = types.saturating_sub(1),
             Token::ShiftRight => types = types.saturating_sub(2),
             Token::Comma => chains.last_mut().into_iter().for_each(Chain::next),
+            Token::Placeholder(name) => check_parameter(name, token)?,
             token if is_operator(token) => lengthen(&mut chains, 1),
             _ => {}
         }
@@ -72,6 +76,20 @@ pub(crate) fn check(tokens: &[TokenWithSpan]) -> Result<bool, ParseError> {
         }
     }
     Ok(deepest > DEPTH_ON_CALLERS_STACK || tokens.len() > TOKENS_ON_CALLERS_STACK)
+}
+
+/// Refuses parameters by numbers that no message can give values for; a value is kept for each number below the highest.
+fn check_parameter(name: &str, token: &TokenWithSpan) -> Result<(), ParseError> {
+    let Some(digits) = name.strip_prefix('$') else {
+        return Ok(());
+    };
+    let is_number = !digits.is_empty() && digits.bytes().all(|digit| digit.is_ascii_digit());
+    let is_known = matches!(digits.parse(), Ok(1..=MAX_PARAMETERS));
+    if !is_number || is_known {
+        return Ok(());
+    }
+    let kind = ParseErrorKind::NoSuchParameter(name.to_owned());
+    Err(ParseError::new(kind, Some(span_of(token.span).start)))
 }
 
 /// What stands between two brackets, so far.

@@ -1,5 +1,5 @@
 //! Forms of PostgreSQL and Delta Lake that sqlparser lacks, settled on the tokens: `TABLE t`, `BETWEEN SYMMETRIC`,
-//! `int8 ARRAY`, `OVERRIDING SYSTEM VALUE`, `DROP IDENTITY`, the short actions of MERGE, `UNSET TBLPROPERTIES`.
+//! `int8 ARRAY`, `ABORT`, `OVERRIDING SYSTEM VALUE`, `DROP IDENTITY`, the short actions of MERGE, `UNSET TBLPROPERTIES`.
 //!
 //! In: tokens of one statement; out: tokens that read as the same. Rewritten tokens keep the place of what they replace.
 
@@ -13,9 +13,11 @@ const SYMMETRIC: &str = "between_symmetric";
 
 /// Settles the forms.
 pub(crate) fn settle(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
-    let tokens = merge_actions(dropped_identities(tokens));
+    let tokens = merge_actions(dropped_identities(abort(tokens)));
     let tokens = versions_first(unset_properties(tokens));
-    symmetric(overriding(identity_options(array_types(table(tokens)))))
+    trimmed(symmetric(overriding(identity_options(array_types(table(
+        tokens,
+    ))))))
 }
 
 /// What `OVERRIDING SYSTEM VALUE` and `OVERRIDING USER VALUE` become: the partition of an INSERT, which PostgreSQL does not
@@ -28,6 +30,18 @@ pub const OVERRIDING_USER: &str = "\u{1e}user";
 pub const DROP_IDENTITY: &str = "\u{1e}no identity";
 /// See [`DROP_IDENTITY`]: with `IF EXISTS`.
 pub const DROP_IDENTITY_IF_EXISTS: &str = "\u{1e}no identity if there is one";
+
+/// `ABORT` as the `ROLLBACK` that it is.
+fn abort(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    let is_alone = ["WORK", "TRANSACTION", "AND"]
+        .iter()
+        .any(|word| is_word(tokens.get(1), word))
+        || tokens.len() == 1;
+    if is_alone && is_word(tokens.first(), "ABORT") {
+        tokens[0] = made(Token::make_keyword("ROLLBACK"), &tokens[0]);
+    }
+    tokens
+}
 
 /// `ALTER TABLE … ALTER [COLUMN] c DROP IDENTITY [IF EXISTS]` as a `SET DEFAULT` that means it.
 fn dropped_identities(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
@@ -391,6 +405,23 @@ fn merge_actions(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
             let place = tokens[at + 1].clone();
             let meaning = meaning.into_iter().map(|token| made(token, &place));
             tokens.splice(at + 1..=at + n_tokens, meaning);
+        }
+        at += 1;
+    }
+    tokens
+}
+
+/// `trim(LEADING FROM x)` and `trim(FROM x)`, which name no characters, without their `FROM`.
+fn trimmed(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    const SIDES: [&str; 3] = ["LEADING", "TRAILING", "BOTH"];
+    let mut at = 0;
+    while at < tokens.len() {
+        if is_word(tokens.get(at), "TRIM") && is_token(&tokens, at + 1, &Token::LParen) {
+            let has_side = SIDES.iter().any(|side| is_word(tokens.get(at + 2), side));
+            let from = at + 2 + usize::from(has_side);
+            if is_word(tokens.get(from), "FROM") {
+                tokens.remove(from);
+            }
         }
         at += 1;
     }

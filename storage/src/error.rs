@@ -1,6 +1,7 @@
 //! The errors of the crate: one variant per cause. Those of the libraries below flow in through `causes`.
 
 mod causes;
+mod file_columns;
 mod foreign_catalog;
 mod place;
 mod report;
@@ -10,6 +11,7 @@ pub(crate) use causes::{Source, is_disk_full, without_backtrace};
 use datafusion::arrow::error::ArrowError;
 use datafusion::error::DataFusionError;
 use deltalake::DeltaTableError;
+pub use file_columns::ColumnFailure;
 pub use foreign_catalog::CatalogFailure;
 pub use place::ErrorPlace;
 
@@ -67,6 +69,12 @@ pub enum Error {
     /// Nothing is at a location.
     #[error("location \"{location}\" does not exist")]
     LocationNotFound {
+        /// The location.
+        location: String,
+    },
+    /// A pipe, socket or device in the place of a file.
+    #[error("\"{location}\" is not a regular file")]
+    NotAFile {
         /// The location.
         location: String,
     },
@@ -130,22 +138,9 @@ pub enum Error {
         /// Its columns.
         second: Vec<String>,
     },
-    /// A column has types in two files that no one type can hold.
-    #[error(
-        "column \"{column}\" is {first_type} in \"{first_file}\" but {second_type} in \"{second_file}\""
-    )]
-    MixedTypes {
-        /// The column.
-        column: String,
-        /// A file.
-        first_file: String,
-        /// The type there.
-        first_type: String,
-        /// Another file.
-        second_file: String,
-        /// The type there.
-        second_type: String,
-    },
+    /// A column of a file is none of the table.
+    #[error(transparent)]
+    Column(#[from] ColumnFailure),
     /// The name of a folder does not hold a value of the column's type.
     #[error("partition \"{column}={value}\" of \"{file}\" is not of type {data_type}")]
     PartitionValue {

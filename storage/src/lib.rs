@@ -42,19 +42,19 @@ pub use catalog::{
 };
 pub use checkpoints::{CheckpointStore, CheckpointedRun};
 pub use credentials::CredentialKey;
-pub use error::{CatalogFailure, Error, ErrorPlace, Result};
+pub use error::{CatalogFailure, ColumnFailure, Error, ErrorPlace, Result};
 pub use locations::Locations;
 pub use models::{ModelStore, Published};
 pub use passwords::{PasswordVerifier, generated_password, random};
 pub use stores::{PostponedFiles, StoreOptions, StoreRegistry, Stores};
 pub use tables::{
     Accept, Append, BlockMark, CHANGE_COLUMNS, ChangeCounts, Deferral, FILE_COLUMN, Identity,
-    InsertRules, JsonKind, Key, Number, OnConflict, OptimizeOptions, Optimized, ROW_COLUMN,
-    Reference, ReferenceAction, Repeated, Rewrite, RewriteOptions, RowAction, RowChecks, ScanForm,
-    SnapshotFile, TableCommit, TableDetail, TableOperation, TableShape, TableSnapshot, Tables,
-    TextLimit, VersionSpec, WrittenFiles, compression_by_name, delimiter_by_name, divide_by_rows,
-    format_by_name, is_uuid, marked_element, marks_of, shown_time, stored_schema, uuid_marks,
-    uuid_of_bytes,
+    IdentityKind, InsertRules, JsonKind, Key, LIFE_SIGN_INTERVAL, Number, OnConflict,
+    OptimizeOptions, Optimized, ROW_COLUMN, Reference, ReferenceAction, Repeated, Rewrite,
+    RewriteOptions, RowAction, RowChecks, ScanForm, SnapshotFile, TableCommit, TableDetail,
+    TableOperation, TableShape, TableSnapshot, Tables, TextLimit, VersionSpec, WrittenFiles,
+    compression_by_name, delimiter_by_name, divide_by_rows, format_by_name, is_uuid,
+    marked_element, marks_of, shown_time, stored_schema, type_name, uuid_marks, uuid_of_bytes,
 };
 pub use upkeep::{CheckReport, Garbage, GarbageOptions, Problem, Removed, Upkeep};
 pub use warehouse::Warehouse;

@@ -16,6 +16,7 @@ mod range_cache;
 mod read_only;
 mod registry;
 mod routes;
+mod whole_files;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};

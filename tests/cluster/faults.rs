@@ -7,7 +7,7 @@ use auspex_tests::rows;
 
 use crate::machines::{Machines, SAMPLES, signal};
 
-const QUERY: &str = "SELECT a.k, count(*), min(a.x3), max(b.x1) FROM samples a JOIN samples b ON a.x3 = b.x3 AND a.k = b.k \
+pub(crate) const QUERY: &str = "SELECT a.k, count(*), min(a.x3), max(b.x1) FROM samples a JOIN samples b ON a.x3 = b.x3 AND a.k = b.k \
                      WHERE a.x1 < 0.5 AND b.x2 < 3 GROUP BY a.k ORDER BY a.k";
 
 /// A number below `end` that depends on the round alone.

@@ -27,11 +27,14 @@ pub(crate) struct Machines {
     worker_port: u16,
     coordinator: Child,
     workers: Vec<Child>,
+    /// Further coordinators over the same warehouse.
+    others: Vec<Child>,
 }
 
 impl Drop for Machines {
     fn drop(&mut self) {
-        for process in self.workers.iter_mut().chain([&mut self.coordinator]) {
+        let coordinators = self.others.iter_mut().chain([&mut self.coordinator]);
+        for process in self.workers.iter_mut().chain(coordinators) {
             // It may have ended already.
             let _ = process.kill();
             let _ = process.wait();
@@ -62,13 +65,15 @@ impl Machines {
         let config = folder.path().join("auspex.toml");
         std::fs::write(config, "[settings]\nmin_distributed_size = \"0\"\n").unwrap();
         let (port, worker_port) = (free_port(), free_port());
-        let coordinator = serve(folder.path(), port, worker_port);
+        let join = format!("--worker-listen=127.0.0.1:{worker_port}");
+        let coordinator = serve(folder.path(), "coordinator", port, &join);
         let mut machines = Machines {
             folder,
             port,
             worker_port,
             coordinator,
             workers: Vec::new(),
+            others: Vec::new(),
         };
         for _ in 0..n_workers {
             machines.add_worker();
@@ -86,7 +91,23 @@ impl Machines {
 
     /// Starts the coordinator anew, once it was killed.
     pub(crate) fn start_coordinator(&mut self) {
-        self.coordinator = serve(self.folder.path(), self.port, self.worker_port);
+        let join = format!("--worker-listen=127.0.0.1:{}", self.worker_port);
+        self.coordinator = serve(self.folder.path(), "coordinator", self.port, &join);
+    }
+
+    /// Starts a further coordinator over the same warehouse with these workers, and returns a client of it.
+    pub(crate) async fn add_coordinator(&mut self, workers: &[String]) -> Client {
+        let port = free_port();
+        let name = format!("coordinator-{port}");
+        let workers = format!("--workers={}", workers.join(","));
+        let process = serve(self.folder.path(), &name, port, &workers);
+        self.others.push(process);
+        self.connect(port).await.0
+    }
+
+    /// Where workers join.
+    pub(crate) fn worker_port(&self) -> u16 {
+        self.worker_port
     }
 
     /// Where models and tables are.
@@ -101,9 +122,15 @@ impl Machines {
 
     /// Starts one more worker.
     pub(crate) fn add_worker(&mut self) {
+        self.add_worker_with(&[]);
+    }
+
+    /// The same with further arguments.
+    pub(crate) fn add_worker_with(&mut self, arguments: &[&str]) {
         let mut worker = Command::new(binary());
         worker.args(["worker", "--listen", "127.0.0.1:0"]);
         worker.args(["--coordinator", &format!("127.0.0.1:{}", self.worker_port)]);
+        worker.args(arguments);
         let name = format!("worker-{}", self.workers.len());
         let process = spawn_logged(worker, &log(self.folder.path(), &name));
         self.workers.push(process);
@@ -155,10 +182,11 @@ impl Machines {
 
     /// The same with the task that carries its connection, which closes when the task is aborted.
     pub(crate) async fn client_with_connection(&self) -> (Client, JoinHandle<()>) {
-        let config = format!(
-            "host=127.0.0.1 port={} user=postgres dbname=postgres",
-            self.port
-        );
+        self.connect(self.port).await
+    }
+
+    async fn connect(&self, port: u16) -> (Client, JoinHandle<()>) {
+        let config = format!("host=127.0.0.1 port={port} user=postgres dbname=postgres");
         for _ in 0..3_000 {
             if let Ok((client, connection)) = tokio_postgres::connect(&config, NoTls).await {
                 // The client tells of errors.
@@ -203,18 +231,18 @@ impl Machines {
     }
 }
 
-/// Starts a coordinator over the warehouse of a folder.
-fn serve(folder: &Path, port: u16, worker_port: u16) -> Child {
+/// Starts a coordinator over the warehouse of a folder; `workers` says which it has.
+fn serve(folder: &Path, name: &str, port: u16, workers: &str) -> Child {
     let allowed = [examples(), root().join("tests/data"), folder.join("files")];
     let mut serve = Command::new(binary());
     serve.args(["serve", "--listen", &format!("127.0.0.1:{port}")]);
-    serve.args(["--worker-listen", &format!("127.0.0.1:{worker_port}")]);
+    serve.arg(workers);
     serve.arg("--config").arg(folder.join("auspex.toml"));
     serve.arg("--warehouse").arg(folder.join("warehouse"));
     for location in &allowed {
         serve.arg("--allow-location").arg(location);
     }
-    spawn_logged(serve, &log(folder, "coordinator"))
+    spawn_logged(serve, &log(folder, name))
 }
 
 fn log(folder: &Path, name: &str) -> PathBuf {

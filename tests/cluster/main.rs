@@ -14,10 +14,15 @@
 )]
 
 mod checkpoints;
+mod coordinators;
+mod cut;
 mod faults;
 mod machines;
+mod plans;
+mod short;
 mod sql;
 mod text_files;
 mod trust;
+mod versions;
 mod watching;
 mod writes;

@@ -11,7 +11,7 @@ use tokio_postgres::{Client, NoTls};
 use crate::machines::{Machines, SAMPLES, free_port, spawn_logged, wait_for_text};
 
 /// Asks until a query of one value gives what is wanted.
-async fn wait_for(client: &Client, query: &str, wanted: &str) {
+pub(crate) async fn wait_for(client: &Client, query: &str, wanted: &str) {
     let mut found = Vec::new();
     for _ in 0..600 {
         found = rows(client, query).await.unwrap();
@@ -30,6 +30,9 @@ async fn lost_workers_stay_in_the_list() {
     machines.worker(0).kill().unwrap();
     let lost = "SELECT count(*) FROM ml.workers WHERE state = 'lost' AND last_seen IS NOT NULL AND reason IS NOT NULL";
     wait_for(&client, lost, "1").await;
+    let held =
+        "SELECT sum(tasks + partitions_held + bytes_held) FROM ml.workers WHERE state = 'lost'";
+    wait_for(&client, held, "0").await;
     machines.replace_worker(0);
     machines.wait_for_workers(&client, 2).await;
     wait_for(&client, lost, "1").await;

@@ -174,7 +174,12 @@ impl<'a> GramSums<'a> {
             columns
         };
         let sides = (weighted, columns);
-        add_products(&mut self.stored, self.n_stored, sides, (n_padded, self.multiply));
+        add_products(
+            &mut self.stored,
+            self.n_stored,
+            sides,
+            (n_padded, self.multiply),
+        );
         if !self.mixed.is_empty() {
             for (row, into) in self
                 .rows

@@ -13,13 +13,20 @@ const MIN_VERSION: i32 = 12_000;
 
 /// Loads the driver's library, and asks whether it is new enough.
 pub(super) fn load() -> Result<()> {
-    static NAMED: OnceLock<Option<libloading::Library>> = OnceLock::new();
-    NAMED.get_or_init(|| {
+    static NAMED: OnceLock<Option<Result<libloading::Library>>> = OnceLock::new();
+    let named = NAMED.get_or_init(|| {
         let path = std::env::var_os(VARIABLE)?;
         // SAFETY: the driver's own initialisers run; the user vouches for the file that is named. Once
         // loaded, it is found under the driver's name by whoever looks for that.
-        unsafe { libloading::Library::new(path) }.ok()
+        let library = unsafe { libloading::Library::new(&path) };
+        Some(library.map_err(|error| Error::Library {
+            path: path.to_string_lossy().into_owned(),
+            reason: error.to_string(),
+        }))
     });
+    if let Some(Err(error)) = named {
+        return Err(error.clone());
+    }
     // SAFETY: as above; asking loads the library.
     if !unsafe { sys::is_culib_present() } {
         return Err(Error::NoDriver);

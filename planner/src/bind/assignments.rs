@@ -1,10 +1,12 @@
 //! The values that statements give columns: of the column's type, or of one that is cast when it is assigned.
 //!
 //! In: values of INSERT, UPDATE and MERGE in a syntax tree, which are marked with their columns; out: a plan without marks,
-//! or the error that a value is of another type (`functions/assigned_value.rs` has the rule). Defaults and generated values, which the table's own
-//! definition gives, are not looked at, nor are the rows of COPY.
+//! or the error that a value is of another type (`functions/assigned_value.rs` has the rule). Defaults and generated values are looked at
+//! where the table's definition is made; the rows of COPY are not.
 
-use datafusion::arrow::datatypes::{DataType, Field};
+use std::sync::Arc;
+
+use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::common::tree_node::{Transformed, TreeNode as _, TreeNodeRecursion};
 use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::logical_expr::expr::ScalarFunction;
@@ -16,7 +18,7 @@ use datafusion::sql::sqlparser::ast::{
 
 use super::column_rules::value_for;
 use crate::error::Result;
-use crate::functions::{ASSIGNED_VALUE, check_assignment, type_of};
+use crate::functions::{ASSIGNED_VALUE, check_assignment, check_default, type_of};
 
 /// A value that a statement gives a column, marked and of the column's type.
 pub(super) fn given_value(value: ast::Expr, column: &Field) -> ast::Expr {
@@ -130,6 +132,30 @@ pub(super) fn check_output(plan: &LogicalPlan, idx: usize, column: &Field) -> Re
             Ok(check_assignment(column.name(), &type_of(column), found)?)
         }
     }
+}
+
+/// Fails if what a definition gives a column, a default or an expression over `columns`, cannot be assigned to it.
+pub(crate) fn check_definition(value: &Expr, column: &Field, columns: &DFSchema) -> Result<()> {
+    if is_untyped(value, None) {
+        return Ok(());
+    }
+    let Some(found) = written_type(value).or_else(|| Some(value.to_field(columns).ok()?.1)) else {
+        return Ok(());
+    };
+    Ok(check_default(column, &found)?)
+}
+
+/// PostgreSQL's type of a number that is written out; expressions of definitions are planned with the planner's own.
+fn written_type(value: &Expr) -> Option<FieldRef> {
+    let data_type = match value {
+        Expr::Negative(value) => return written_type(value),
+        Expr::Literal(ScalarValue::Int64(Some(number)), _) if i32::try_from(*number).is_ok() => {
+            DataType::Int32
+        }
+        Expr::Literal(ScalarValue::Float64(_), _) => DataType::Decimal128(38, 10),
+        _ => return None,
+    };
+    Some(Arc::new(Field::new("", data_type, true)))
 }
 
 /// Whether an expression is a literal or a parameter that has no type, also by the way of columns.

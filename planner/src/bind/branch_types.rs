@@ -1,19 +1,22 @@
 //! The types of CASE and UNION, which are those of all branches: to the planner they have that of the first branch until
 //! a plan is analysed, after clients were told the columns of a statement and tables got theirs.
 //!
-//! In and out: a plan. Branches of several types become their common type, and all schemas above follow.
+//! In and out: a plan. Branches of several types become their common type, and all schemas above follow. A literal among
+//! them is read as a value of the type of the others, as PostgreSQL reads it: `CASE WHEN … THEN day ELSE '2026-01-01' END`.
 
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::DataType;
-use datafusion::common::DFSchema;
 use datafusion::common::tree_node::{Transformed, TreeNode as _, TreeNodeRecursion};
+use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::error::Result;
 use datafusion::logical_expr::expr::Case;
 use datafusion::logical_expr::type_coercion::other::get_coerce_type_for_case_expression;
 use datafusion::logical_expr::utils::merge_schema;
-use datafusion::logical_expr::{Expr, ExprSchemable as _, LogicalPlan, Union};
+use datafusion::logical_expr::{Cast, Expr, ExprSchemable as _, LogicalPlan, Projection, Union};
 use datafusion::optimizer::analyzer::type_coercion::TypeCoercionRewriter;
+
+use crate::functions::check_text;
 
 /// The plan with the types that its branches have together.
 pub(super) fn settled(plan: LogicalPlan) -> Result<LogicalPlan> {
@@ -30,6 +33,7 @@ pub(super) fn settled(plan: LogicalPlan) -> Result<LogicalPlan> {
         })?;
         let node = match node.data {
             LogicalPlan::Union(union) if differs(&union) => {
+                let union = with_literals(union)?;
                 // What has no common type is told when the plan is analysed.
                 let coerced = TypeCoercionRewriter::coerce_union(union.clone());
                 coerced.unwrap_or(LogicalPlan::Union(union))
@@ -69,8 +73,11 @@ fn differs(union: &Union) -> bool {
 }
 
 fn of_one_type(mut case: Case, seen: &DFSchema) -> Result<Transformed<Expr>> {
+    let thens = case.when_then_expr.iter_mut().map(|(_, then)| then);
+    let branches = thens.chain(&mut case.else_expr).map(AsMut::as_mut);
+    read_literals(branches.collect(), seen)?;
     let Some(wanted) = common_type(&case, seen) else {
-        return Ok(Transformed::no(Expr::Case(case)));
+        return Ok(Transformed::yes(Expr::Case(case)));
     };
     for (_, then) in &mut case.when_then_expr {
         **then = std::mem::take(then.as_mut()).cast_to(&wanted, seen)?;
@@ -79,6 +86,95 @@ fn of_one_type(mut case: Case, seen: &DFSchema) -> Result<Transformed<Expr>> {
         **other = std::mem::take(other.as_mut()).cast_to(&wanted, seen)?;
     }
     Ok(Transformed::yes(Expr::Case(case)))
+}
+
+/// The text of a literal without a type.
+fn literal(expr: &Expr) -> Option<&String> {
+    match expr {
+        Expr::Literal(ScalarValue::Utf8(Some(text)), None) => Some(text),
+        Expr::Alias(alias) => literal(&alias.expr),
+        _ => None,
+    }
+}
+
+/// The type that literals have among values of these types; `None`: that of texts, or none.
+fn type_of_literals(others: Vec<DataType>) -> Option<DataType> {
+    let others: Vec<DataType> = others
+        .into_iter()
+        .filter(|found| !found.is_null())
+        .collect();
+    let wanted = get_coerce_type_for_case_expression(&others, None)?;
+    (!wanted.is_string()).then_some(wanted)
+}
+
+/// Reads literals among the values of branches as the type of the others.
+fn read_literals(branches: Vec<&mut Expr>, seen: &DFSchema) -> Result<()> {
+    let (literals, others): (Vec<_>, Vec<_>) = branches
+        .into_iter()
+        .partition(|branch| literal(branch).is_some());
+    if literals.is_empty() {
+        return Ok(());
+    }
+    // A parameter has no type yet.
+    let types: Result<Vec<DataType>> = others.iter().map(|other| other.get_type(seen)).collect();
+    if let Some(wanted) = types.ok().and_then(type_of_literals) {
+        for branch in literals {
+            *branch = read(std::mem::take(branch), &wanted)?;
+        }
+    }
+    Ok(())
+}
+
+/// A literal as a value of a type. Error: it is the text of none, also where it would never be computed.
+fn read(expr: Expr, wanted: &DataType) -> Result<Expr> {
+    if let Expr::Alias(mut alias) = expr {
+        *alias.expr = read(std::mem::take(alias.expr.as_mut()), wanted)?;
+        return Ok(Expr::Alias(alias));
+    }
+    let wanted = match (literal(&expr), wanted) {
+        (Some(text), DataType::Decimal128(_, scale)) => {
+            // A numeric has the digits that are written.
+            let n_decimals = text
+                .trim()
+                .split_once('.')
+                .map_or(0, |(_, digits)| digits.len());
+            match i8::try_from(n_decimals) {
+                Ok(decimals) if decimals > *scale => DataType::Decimal128(38, decimals.min(37)),
+                _ => wanted.clone(),
+            }
+        }
+        _ => wanted.clone(),
+    };
+    if let Some(text) = literal(&expr) {
+        check_text(text, &wanted)?;
+    }
+    Ok(Expr::Cast(Cast::new(Box::new(expr), wanted)))
+}
+
+/// A UNION whose literals are of the type that the other inputs have in their place.
+fn with_literals(mut union: Union) -> Result<Union> {
+    let of = |input: &Arc<LogicalPlan>, idx: usize| match input.as_ref() {
+        LogicalPlan::Projection(projection) => literal(&projection.expr[idx]).is_some(),
+        _ => false,
+    };
+    for idx in 0..union.schema.fields().len() {
+        let (literals, others): (Vec<_>, Vec<_>) =
+            union.inputs.iter_mut().partition(|input| of(input, idx));
+        let types = others.iter().map(|other| other.schema().field(idx));
+        let types = types.map(|field| field.data_type().clone()).collect();
+        let Some(wanted) = type_of_literals(types) else {
+            continue;
+        };
+        for input in literals {
+            if let LogicalPlan::Projection(projection) = input.as_ref() {
+                let mut exprs = projection.expr.clone();
+                exprs[idx] = read(std::mem::take(&mut exprs[idx]), &wanted)?;
+                let read = Projection::try_new(exprs, Arc::clone(&projection.input))?;
+                *input = Arc::new(LogicalPlan::Projection(read));
+            }
+        }
+    }
+    Ok(union)
 }
 
 /// The common type of branches that have several; `None`: they have one, or a parameter has none yet.
@@ -125,5 +221,17 @@ mod tests {
         let second = row(lit(1.5)).build().unwrap();
         let both = row(lit(1_i32)).union(second).unwrap().build().unwrap();
         assert_eq!(type_of(both), DataType::Float64);
+    }
+
+    #[test]
+    fn literals_are_of_the_type_of_the_others() {
+        let day = || lit(ScalarValue::Date32(Some(1)));
+        assert_eq!(type_of(case(day(), lit("2026-01-01"))), DataType::Date32);
+        assert_eq!(type_of(case(lit("2026-01-01"), day())), DataType::Date32);
+        assert_eq!(type_of(case(lit("a"), lit("b"))), DataType::Utf8);
+        assert!(settled(case(lit(1_i32), lit("x"))).is_err());
+        let second = row(lit("2026-01-01")).build().unwrap();
+        let both = row(day()).union(second).unwrap().build().unwrap();
+        assert_eq!(type_of(both), DataType::Date32);
     }
 }

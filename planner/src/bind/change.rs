@@ -88,7 +88,7 @@ impl Change {
     /// The table that changes.
     pub(crate) fn table(&self, session: &Session) -> Result<Arc<CatalogEntry>> {
         let (name, _) = self.target()?;
-        let (schema, name) = session.relation_parts(&name_parts(name))?;
+        let (schema, name) = session.changed_parts(&name_parts(name))?;
         let table = session.managed_table(&schema, &name, self.usage())?;
         if self.returning().is_some() {
             TableUse::Read.check(&session.access(), &table)?;
@@ -185,31 +185,6 @@ impl Change {
     /// Whether the old values of rows are wanted although the table does not keep them.
     fn returns_old(&self) -> bool {
         matches!(self, Change::Delete(_) | Change::Merge(_)) && self.returning().is_some()
-    }
-
-    /// Whether rows may have other keys than before.
-    pub(crate) fn changes_keys(&self, shape: &TableShape) -> bool {
-        let Change::Update(update) = self else {
-            return true;
-        };
-        let names = |assignment: &Assignment| match &assignment.target {
-            AssignmentTarget::ColumnName(name) => vec![last(name)],
-            AssignmentTarget::Tuple(names) => names.iter().map(last).collect(),
-        };
-        let assigned: Vec<String> = update.assignments.iter().flat_map(names).collect();
-        // What is generated from other columns changes with them.
-        let may_change = |column: &String| {
-            let is_generated = |idx: usize| shape.generated_of(&shape.columns()[idx]).is_some();
-            shape.position(column).is_none_or(is_generated)
-                || assigned
-                    .iter()
-                    .any(|name| name.eq_ignore_ascii_case(column))
-        };
-        shape
-            .keys()
-            .iter()
-            .flat_map(|key| &key.columns)
-            .any(may_change)
     }
 
     /// An `INSERT … ON CONFLICT` of values as an INSERT, and what becomes of rows whose key is taken. A table that keeps
@@ -337,7 +312,7 @@ impl Target<'_> {
     }
 }
 
-fn last(name: &ObjectName) -> String {
+pub(super) fn last(name: &ObjectName) -> String {
     name_parts(name).pop().unwrap_or_default()
 }
 

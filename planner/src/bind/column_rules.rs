@@ -119,7 +119,7 @@ pub(crate) fn as_table_rows(
 
 /// Whether a column's values are made by the table alone: generated, or numbered ALWAYS.
 pub(crate) fn is_computed(shape: &TableShape, column: &Field) -> bool {
-    let is_always = |identity: Identity| identity.always;
+    let is_always = |identity: Identity| identity.is_always();
     shape.generated_of(column).is_some() || shape.identity_of(column).is_some_and(is_always)
 }
 
@@ -166,6 +166,11 @@ pub(crate) fn cast_type(data_type: &DataType) -> Option<ast::DataType> {
         DataType::Timestamp(_, Some(_)) => {
             ast::DataType::Timestamp(None, TimezoneInfo::WithTimeZone)
         }
+        DataType::Time64(_) => ast::DataType::Time(None, TimezoneInfo::None),
+        DataType::Interval(_) => ast::DataType::Interval {
+            fields: None,
+            precision: None,
+        },
         DataType::Decimal128(precision, scale) => ast::DataType::Decimal(
             ExactNumberInfo::PrecisionAndScale(u64::from(*precision), i64::from(*scale)),
         ),

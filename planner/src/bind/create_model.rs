@@ -24,6 +24,7 @@ use super::values::json_options;
 use crate::access::own;
 use crate::catalog::pins::Pins;
 use crate::checkpoints::EarlierRun;
+use crate::distributed::TrainingFigures;
 use crate::error::{Error, Result};
 use crate::logical::{FitMode, FitModelNode, FitTask};
 use crate::physical::warning_notice;
@@ -284,6 +285,7 @@ async fn bind_fit(
         min_distributed_bytes: session.settings().min_distributed_bytes(),
         checkpoint_interval: session.settings().duration("checkpoint_interval"),
         earlier: Mutex::new(scope.earlier),
+        figures: TrainingFigures::default(),
         user: session.user(),
         warnings,
     };

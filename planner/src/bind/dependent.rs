@@ -3,12 +3,15 @@
 //!
 //! In: a bound plan; out: the same rows without these subqueries. The distinct values of the outer columns that a subquery
 //! uses are its *domain*; the subquery is computed once for each of them (`pushed`), and what it gives is joined to the
-//! outer rows. `lateral` does the same for relations. What the planner's rules join, and what cannot be computed twice, is
+//! outer rows. `lateral` does the same for relations, `unknown_in` tells where NULLs make IN unknown. What the planner's rules join, and what cannot be computed twice, is
 //! left as it is.
 
 mod domain;
 mod lateral;
+mod pulled;
 mod pushed;
+mod recursive;
+mod unknown_in;
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -27,9 +30,9 @@ use datafusion::logical_expr::{
     Aggregate, Expr, Filter, Join, JoinConstraint, LogicalPlan, Projection, Sort, Subquery, lit,
     not,
 };
-use datafusion::optimizer::decorrelate::PullUpCorrelatedExpr;
 
 use domain::Domain;
+use pulled::{Asked, pulls_up};
 use pushed::Empty;
 
 /// Rewrites a plan.
@@ -152,16 +155,7 @@ fn is_left(node: &LogicalPlan, expr: &Expr) -> bool {
         || query.outer_ref_columns.is_empty()
         || !has_all(input.schema(), &outer)
         || check_subquery_expr(node, &query.subquery, expr).is_err()
-        || !pulls_up(&query.subquery, is_value)
-}
-
-/// Whether the planner's rules find the conditions that use outer columns, and may compare them in a join.
-fn pulls_up(query: &LogicalPlan, is_value: bool) -> bool {
-    let mut rule = PullUpCorrelatedExpr::new()
-        .with_need_handle_count_bug(is_value)
-        .with_exists_sub_query(!is_value);
-    let pulled = query.clone().rewrite(&mut rule).data();
-    pulled.is_ok_and(|pulled| rule.can_pull_up && pulled.all_out_ref_exprs().is_empty())
+        || !pulls_up(&query.subquery, Asked::by(expr))
 }
 
 /// Whether some expression of a node has a subquery that the planner's rules leave.
@@ -185,11 +179,13 @@ fn valued(
         LogicalPlan::Projection(_) | LogicalPlan::Aggregate(_) => false,
         _ => return Ok(Transformed::no(node)),
     };
-    if !has_left(&node) {
-        return Ok(Transformed::no(node));
+    let told = unknown_in::told(node)?;
+    if !has_left(&told.data) {
+        return Ok(told);
     }
+    let (node, is_told) = (told.data, told.transformed);
     let [input] = node.inputs()[..] else {
-        return Ok(Transformed::no(node));
+        return Ok(Transformed::new_transformed(node, is_told));
     };
     let mut outer = Outer::new(input.clone(), numbers, state);
     let is_sort = matches!(node, LogicalPlan::Sort(_));
@@ -204,7 +200,7 @@ fn valued(
         });
     }
     if !outer.is_changed {
-        return Ok(Transformed::no(node));
+        return Ok(Transformed::new_transformed(node, is_told));
     }
     let columns = node.schema().columns();
     let changed = node.with_new_exprs(exprs, vec![outer.plan])?;

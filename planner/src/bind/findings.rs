@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 
 use auspex_ml::run::Warning;
 use auspex_ml::surprises::Surprises;
+use auspex_ml::training::declined;
 
 use super::model_scope::BoundModel;
 use crate::engine::{StatementWarning, lock};
@@ -75,6 +76,25 @@ impl Findings {
         models.sort();
         models.dedup();
         models
+    }
+
+    /// The devices that compute the models' answers, each once, with the reason where that is not the one that was chosen.
+    pub(crate) fn devices(&self) -> String {
+        let findings = lock(&self.0);
+        let mut devices: Vec<String> = findings
+            .iter()
+            .filter_map(|finding| match finding {
+                Finding::Model(bound) => Some(bound),
+                _ => None,
+            })
+            .map(|bound| match bound.model.spec.tags.cpu_only {
+                Some(reason) if bound.compute.accelerator().is_some() => format!("cpu ({reason})"),
+                _ => bound.compute.info().kind.to_owned(),
+            })
+            .collect();
+        devices.sort();
+        devices.dedup();
+        devices.join(" and ")
     }
 
     /// What devices did so far for each model that has asked one: name and version, then the figures.
@@ -150,7 +170,8 @@ impl Findings {
             let bound = &counted.bound;
             let found = surprises.warnings(&bound.model, &bound.name);
             let told = |warning| StatementWarning::of(bound, counted.statement, warning);
-            warnings.extend(found.into_iter().map(told));
+            let declined = declined(&bound.compute, bound.model.spec);
+            warnings.extend(found.into_iter().chain(declined).map(told));
         }
         warnings
     }

@@ -5,18 +5,18 @@
 
 use std::sync::Arc;
 
-use auspex_storage::{CatalogEntry, RowChecks, TableShape, marks_of};
+use auspex_storage::{CatalogEntry, Error as StorageError, RowChecks, TableShape, marks_of};
 use datafusion::arrow::datatypes::{DataType, FieldRef};
 use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::logical_expr::expr::Cast;
 use datafusion::logical_expr::{DmlStatement, Expr, LogicalPlan, lit};
 use datafusion::logical_expr::{LogicalPlanBuilder, WriteOp};
-use datafusion::sql::sqlparser::ast::{self, Ident, ObjectName, SetExpr, TableObject};
+use datafusion::sql::sqlparser::ast::{self, Ident, ObjectName, SelectItem, SetExpr, TableObject};
 
 use super::assignments;
 use super::column_rules::{
     as_table_rows, cast_ast, column_place, default_of, generated_value, is_computed, is_default,
-    row_checks,
+    row_checks, value_for,
 };
 use super::returning::{Returning, bind_returning};
 use super::returning_relations::Others;
@@ -26,6 +26,9 @@ use crate::commands::name_parts;
 use crate::error::{Error, Result};
 use crate::functions::assigned;
 use crate::session::Session;
+
+/// How often an INSERT is bound to a table whose definition changes meanwhile.
+const MAX_ROUNDS: usize = 10;
 
 /// An INSERT that is ready to run.
 pub(crate) struct BoundInsert {
@@ -49,7 +52,24 @@ pub(crate) async fn bind_insert(
 }
 
 /// The same with relations under private names.
+///
+/// Another server may change the table's definition between two looks at it: then all is bound anew. Error: `Conflict` if
+/// that goes on.
 pub(crate) async fn bind_insert_with(
+    session: &Arc<Session>,
+    insert: &ast::Insert,
+    given: GivenTables,
+) -> Result<BoundInsert> {
+    for _ in 1..MAX_ROUNDS {
+        match Box::pin(bind_once(session, insert, given.clone())).await {
+            Err(Error::Storage(StorageError::Conflict { .. })) => {}
+            bound => return bound,
+        }
+    }
+    Box::pin(bind_once(session, insert, given)).await
+}
+
+async fn bind_once(
     session: &Arc<Session>,
     insert: &ast::Insert,
     given: GivenTables,
@@ -58,7 +78,7 @@ pub(crate) async fn bind_insert_with(
     let TableObject::TableName(name) = &insert.table else {
         return Err(Error::unsupported("this form of INSERT"));
     };
-    let (schema, relation) = session.relation_parts(&name_parts(name))?;
+    let (schema, relation) = session.changed_parts(&name_parts(name))?;
     let table = session.managed_table(&schema, &relation, TableUse::Insert)?;
     if insert.returning.is_some() {
         TableUse::Read.check(&session.access(), &table)?;
@@ -81,6 +101,7 @@ pub(crate) async fn bind_insert_with(
     let planning = Box::pin(plan(session, insert, &shape, columns, given));
     let (query, columns) = as_writer(target, planning).await?;
     let state = query.state.clone();
+    check_columns(&query.plan, &shape, &relation)?;
     let filled = filled(&query, &shape, columns.as_deref(), is_values)?;
     let names = |places: Vec<usize>| -> Vec<String> {
         let columns = places
@@ -108,6 +129,18 @@ pub(crate) async fn bind_insert_with(
             ..query.rest
         },
     })
+}
+
+/// Fails if a plan has other columns than the definition that was read before it.
+fn check_columns(plan: &LogicalPlan, shape: &TableShape, relation: &str) -> Result<()> {
+    let planned = plan.schema().fields().iter().map(|field| field.name());
+    match planned.eq(shape.columns().iter().map(|field| field.name())) {
+        true => Ok(()),
+        false => {
+            let object = format!("table \"{relation}\"");
+            Err(StorageError::Conflict { object }.into())
+        }
+    }
 }
 
 /// What a statement says of the values that it gives identity columns.
@@ -193,7 +226,8 @@ async fn plan(
     let state = session.state(None);
     let source = insert.source.clone();
     match source {
-        Some(source) if !matches!(source.body.as_ref(), SetExpr::Values(_)) => {
+        Some(mut source) if !matches!(source.body.as_ref(), SetExpr::Values(_)) => {
+            type_parameters(&mut source, shape, columns.as_deref());
             let statement = ast::Statement::Query(source);
             // The rows of COPY have the types of their file.
             let is_checked = given.is_empty();
@@ -225,6 +259,26 @@ async fn plan(
                 )),
                 _ => Err(Error::unsupported("this form of INSERT")),
             }
+        }
+    }
+}
+
+/// Gives the parameters that a query gives columns the types of these.
+fn type_parameters(source: &mut ast::Query, shape: &TableShape, columns: Option<&[usize]>) {
+    let SetExpr::Select(select) = source.body.as_mut() else {
+        return;
+    };
+    for (at, item) in select.projection.iter_mut().enumerate() {
+        let (SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. }) = item else {
+            // Nobody knows the places behind a star.
+            return;
+        };
+        let place = columns.map_or(Some(at), |columns| columns.get(at).copied());
+        let field = place.and_then(|place| shape.columns().get(place));
+        let is_parameter = matches!(expr, ast::Expr::Value(value)
+            if matches!(value.value, ast::Value::Placeholder(_)));
+        if let Some(field) = field.filter(|_| is_parameter) {
+            *expr = value_for(expr.clone(), field);
         }
     }
 }
@@ -391,4 +445,27 @@ fn columns_of(
         }
     }
     Ok(columns)
+}
+
+#[cfg(test)]
+mod tests {
+    use datafusion::arrow::datatypes::{Field, Schema};
+
+    use super::*;
+
+    #[test]
+    fn columns_of_another_definition_are_a_conflict() {
+        let field = |name: &str| Field::new(name, DataType::Int64, true);
+        let shape = TableShape::new(&Schema::new(vec![field("a"), field("b")]));
+        let checked = |columns: &[&str]| {
+            let row = columns.iter().map(|name| lit(1_i64).alias(*name));
+            let plan = LogicalPlanBuilder::empty(true).project(row).unwrap();
+            let checked = check_columns(&plan.build().unwrap(), &shape, "t");
+            checked.map_err(|error| error.report().sqlstate)
+        };
+        assert_eq!(checked(&["a", "b"]), Ok(()));
+        for columns in [&["a"][..], &["b", "a"], &["a", "c"], &["a", "b", "c"]] {
+            assert_eq!(checked(columns), Err("40001"), "{columns:?}");
+        }
+    }
 }

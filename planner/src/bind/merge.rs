@@ -31,6 +31,7 @@ struct Clause {
 
 /// The parts of the query of changes of a MERGE into `factor`.
 pub(super) fn parts(merge: &ast::Merge, target: &Target<'_>, factor: TableFactor) -> Result<Parts> {
+    refuse_unreachable(&merge.clauses)?;
     let (source, alias) = marked_source(&merge.source)?;
     let clauses: Vec<Clause> = merge
         .clauses
@@ -79,6 +80,25 @@ pub(super) fn parts(merge: &ast::Merge, target: &Target<'_>, factor: TableFactor
         order: None,
         values: Some(values),
     })
+}
+
+/// Fails for a WHEN that no pair reaches, since one of its kind before it has no condition.
+fn refuse_unreachable(clauses: &[MergeClause]) -> Result<()> {
+    let kind = |clause: &MergeClause| match clause.clause_kind {
+        MergeClauseKind::NotMatchedByTarget => MergeClauseKind::NotMatched,
+        kind => kind,
+    };
+    let is_reached = |(place, clause): (usize, &MergeClause)| {
+        let mut before = clauses[..place].iter();
+        !before.any(|other| other.predicate.is_none() && kind(other) == kind(clause))
+    };
+    match clauses.iter().enumerate().all(is_reached) {
+        true => Ok(()),
+        false => {
+            let message = "unreachable WHEN clause specified after unconditional WHEN clause";
+            Err(Error::invalid("42601", message, None))
+        }
+    }
 }
 
 /// The source with a column that is true in each of its rows; and its name.

@@ -8,6 +8,7 @@ mod assignments;
 mod bags;
 mod branch_types;
 mod change;
+mod changed_keys;
 mod choose_estimator;
 mod column_rules;
 mod create_model;
@@ -20,11 +21,15 @@ mod functions;
 mod given_tables;
 mod grouped_keys;
 mod inner_names;
+mod inner_with;
 mod insert;
+mod interval_groups;
 mod interval_order;
 mod late_names;
 mod letter_case;
+mod marked_literals;
 mod merge;
+mod merged_columns;
 mod model_plans;
 mod model_scope;
 mod names;
@@ -35,6 +40,7 @@ mod plan_limits;
 mod predict_udf;
 mod qualified_stars;
 mod recursive_types;
+mod relation_columns;
 mod repeat_version;
 mod resume;
 mod returning;
@@ -42,8 +48,10 @@ mod returning_relations;
 mod scalar_answers;
 mod sequences;
 mod single_rows;
+mod stray_parameters;
 mod table_functions;
 mod training_query;
+mod type_names;
 mod typed_values;
 mod upsert;
 mod using_columns;
@@ -66,6 +74,7 @@ use crate::optimize::DivideScans;
 use crate::session::Session;
 
 pub(crate) use arguments::Arguments;
+pub(crate) use assignments::check_definition;
 pub(crate) use change::{Change, bind_change, changed_table};
 pub(crate) use column_rules::{
     as_table_rows, cast_ast, column_place, default_of, names_column, parse_expr, renamed,
@@ -81,6 +90,7 @@ pub(crate) use late_names::{LateNames, cast_values, late_names, with_values};
 pub(crate) use model_plans::{evaluate_plan, explain_plan, predict_plan};
 use model_scope::ModelScope;
 pub(crate) use model_scope::{BoundModel, string_literal};
+pub use names::column_name_of;
 use names::output_names;
 pub use origins::ORIGIN_KEY;
 pub(crate) use origins::{Origin, origins};
@@ -91,6 +101,7 @@ pub(crate) use predict_udf::{PredictShape, PredictUdf};
 pub(crate) use returning::{Returned, Returning, bind_returning};
 pub(crate) use returning_relations::returned_items;
 pub(crate) use sequences::{default_of_sequences, sequence_of_column};
+pub(crate) use stray_parameters::refuse_parameters;
 pub(crate) use typed_values::{sql_type, typed_values};
 pub(crate) use values::json_options;
 
@@ -138,9 +149,11 @@ async fn bind(
         ast::Statement::Query(query) => output_names(query),
         _ => Vec::new(),
     };
+    inner_with::spell(&mut statement);
     inner_names::spell(&mut statement);
     wildcards::expand(session, &mut statement)?;
-    using_columns::spell(&mut statement);
+    let searching = session.searching(&state);
+    using_columns::spell(&mut statement, searching.as_ref().unwrap_or(&state)).await;
     qualified_stars::spell(&mut statement);
     given_tables::settle_times(session, &mut statement).await?;
     let zone = state.config().options().execution.time_zone.clone();
@@ -150,14 +163,12 @@ async fn bind(
     let files = FileScope::bind(session, &statement).await?;
     let state = scope.install(state, given, files);
     let searching = session.searching(&state);
+    let planner = searching.as_ref().unwrap_or(&state);
     let plan = loop {
         let mut typed = statement.clone();
         crate::functions::type_numbers(&mut typed);
         let planned = SqlStatement::Statement(Box::new(typed));
-        let planning = searching
-            .as_ref()
-            .unwrap_or(&state)
-            .statement_to_plan(planned);
+        let planning = planner.statement_to_plan(planned);
         match scope.findings.scope(planning).await {
             Ok(plan) => break plan,
             // Each turn spells one more name right, so that the turns end.
@@ -166,7 +177,7 @@ async fn bind(
             Err(error) if folder_names::adopt(&mut statement, &error) => {}
             Err(error) if table_functions::adopt_alias(&mut statement, &error) => {}
             Err(error) if table_functions::adopt_scalar(&mut statement, &error, &state) => {}
-            Err(error) if whole_rows::adopt(&mut statement, &error, &state).await => {}
+            Err(error) if whole_rows::adopt(&mut statement, &error, planner).await => {}
             Err(error) if grouped_keys::adopt(session, &mut statement, &error).await => {}
             Err(error) if derived_names::adopt(&mut statement, &error, REPEATED) => {}
             Err(error) if names::adopt_numbers(&mut statement, &error, REPEATED) => {}
@@ -174,13 +185,14 @@ async fn bind(
         }
     };
     plan_limits::check(&plan)?;
-    let planner = searching.as_ref().unwrap_or(&state);
     let checking = Box::pin(recursive_types::check(&plan, &statement, planner));
     scope.findings.scope(checking).await?;
-    let plan = branch_types::settled(waiting_values::lifted(plan)?)?;
+    let plan = marked_literals::read(waiting_values::lifted(plan)?)?;
+    let plan = branch_types::settled(plan)?;
     let plan = single_rows::looked_up(bags::counted(plan)?)?;
     let plan = dependent::joined(plan, &state)?;
     let plan = interval_order::ordered(plan, &state)?;
+    let plan = interval_groups::grouped(plan, &state)?;
     Ok(BoundQuery {
         plan,
         state,

@@ -13,6 +13,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 
 use super::functions::returns_rows;
+use super::type_names::short_name;
 use super::typed_values::is_declared;
 use crate::error::{Error, report_of};
 use crate::search_path::SEARCHED;
@@ -126,6 +127,26 @@ fn part_name(root: &Expr, steps: &[AccessExpr]) -> Option<String> {
 /// The types of names of objects.
 const CASTS: [&str; 5] = ["regclass", "regnamespace", "regproc", "regrole", "regtype"];
 
+/// The name of the column of an expression without an alias.
+pub fn column_name_of(expr: &Expr) -> String {
+    let name = expression_name(expr).or_else(|| strong_name(expr));
+    name.unwrap_or_else(|| NAMELESS.to_owned())
+}
+
+/// The name that an expression keeps in a cast: that of a column, a function or a field. Others are called as the type.
+fn strong_name(expr: &Expr) -> Option<String> {
+    match expr {
+        Expr::Identifier(name) => Some(name.value.clone()),
+        Expr::CompoundIdentifier(names) => names.last().map(|name| name.value.clone()),
+        Expr::Cast { expr, .. } | Expr::Nested(expr) | Expr::Collate { expr, .. } => {
+            strong_name(expr)
+        }
+        Expr::Case { else_result, .. } => else_result.as_deref().and_then(strong_name),
+        Expr::TypedString(_) | Expr::Interval(_) => None,
+        expr => expression_name(expr).filter(|name| name != NAMELESS),
+    }
+}
+
 /// The name that PostgreSQL gives the column of an expression; `None` where the planner's is the same.
 pub(super) fn expression_name(expr: &Expr) -> Option<String> {
     match expr {
@@ -140,30 +161,17 @@ pub(super) fn expression_name(expr: &Expr) -> Option<String> {
             expr, data_type, ..
         } => match expr.as_ref() {
             inner if is_declared(inner) => Some(NAMELESS.to_owned()),
-            Expr::Identifier(name) => Some(name.value.clone()),
-            Expr::CompoundIdentifier(names) => names.last().map(|name| name.value.clone()),
-            inner => {
-                let names_itself = matches!(
-                    inner,
-                    Expr::Function(_) | Expr::Cast { .. } | Expr::Nested(_)
-                );
-                let inner = names_itself.then(|| expression_name(inner)).flatten();
-                inner.filter(|name| name != NAMELESS).or_else(|| {
-                    let text = data_type.to_string().to_lowercase();
-                    text.split('(').next().map(ToOwned::to_owned)
-                })
-            }
+            inner => Some(strong_name(inner).unwrap_or_else(|| short_name(data_type))),
         },
-        Expr::Nested(expr) => expression_name(expr).or_else(|| match expr.as_ref() {
-            Expr::Identifier(name) => Some(name.value.clone()),
-            _ => None,
-        }),
+        Expr::Nested(expr) => expression_name(expr).or_else(|| strong_name(expr)),
         Expr::Case { else_result, .. } => match else_result.as_deref() {
             Some(Expr::Identifier(name)) => Some(name.value.clone()),
             Some(Expr::Function(_)) => else_result.as_deref().and_then(expression_name),
             _ => Some("case".to_owned()),
         },
         Expr::Exists { negated: false, .. } => Some("exists".to_owned()),
+        Expr::TypedString(typed) => Some(short_name(&typed.data_type)),
+        Expr::Collate { expr, .. } => expression_name(expr).or_else(|| strong_name(expr)),
         Expr::AtTimeZone { .. } => Some("timezone".to_owned()),
         Expr::Overlay { .. } => Some("overlay".to_owned()),
         Expr::Interval(_) => Some("interval".to_owned()),

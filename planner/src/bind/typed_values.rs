@@ -11,8 +11,7 @@ use datafusion::arrow::datatypes::DataType;
 use datafusion::sql::parser::Statement as SqlStatement;
 use datafusion::sql::sqlparser::ast::{
     self, ArrayElemTypeDef, ExactNumberInfo, Expr, FunctionArg, FunctionArgExpr, FunctionArguments,
-    ObjectName, ObjectNamePart, SetExpr, TableFactor, TimezoneInfo, Value, VisitMut as _,
-    VisitorMut,
+    ObjectName, ObjectNamePart, SetExpr, TableFactor, Value, VisitMut as _, VisitorMut,
 };
 use datafusion::sql::sqlparser::tokenizer::Span;
 
@@ -184,11 +183,6 @@ fn bare_numeric(expr: &mut Expr) {
 pub(crate) fn sql_type(data_type: &DataType) -> Option<ast::DataType> {
     Some(match data_type {
         DataType::Decimal128(..) => ast::DataType::Numeric(ExactNumberInfo::None),
-        DataType::Time64(_) => ast::DataType::Time(None, TimezoneInfo::None),
-        DataType::Interval(_) => ast::DataType::Interval {
-            fields: None,
-            precision: None,
-        },
         DataType::List(item) => {
             let item = Box::new(sql_type(item.data_type())?);
             ast::DataType::Array(ArrayElemTypeDef::SquareBracket(item, None))

@@ -312,7 +312,7 @@ fn given(insert: &ast::Insert, target: &Target<'_>, places: &[usize]) -> Result<
     let fixed = fields.iter().find(|field| {
         let is_always = shape
             .identity_of(field)
-            .is_some_and(|identity| identity.always && overriding.is_none());
+            .is_some_and(|identity| identity.is_always() && overriding.is_none());
         is_always || shape.generated_of(field).is_some()
     });
     if let Some(field) = fixed {

@@ -1,225 +1,172 @@
-//! The columns that `JOIN … USING` merges: `SELECT * FROM a LEFT JOIN b USING (id)` has `id` once, as the first column, and
-//! with the value of the side that has a row. The planner keeps that of one relation, whichever side it is.
+//! The columns that `JOIN … USING` and `NATURAL JOIN` merge: `SELECT * FROM a LEFT JOIN b USING (id)` has `id` once, as the
+//! first column, and with the value of the side that has a row. The planner keeps that of one relation, whichever side it is.
 //!
-//! In: a syntax tree; out: the tree with columns written out where the merged ones are meant. Joins whose left side is several
-//! relations of which it is not known which has the column stay as they are, and so does NATURAL.
+//! In: a syntax tree; out: the tree with the values of merged columns in the place of their names, and with the columns of
+//! natural joins written out. Joins of which it is not known which relation has the column stay as they are.
 
 use std::ops::ControlFlow;
 
+use datafusion::execution::SessionState;
 use datafusion::sql::sqlparser::ast::{
-    ExcludeSelectItem, Expr, GroupByExpr, Ident, JoinConstraint, JoinOperator, ObjectName, Query,
-    Select, SelectItem, SelectItemQualifiedWildcardKind, Statement, TableFactor, TableWithJoins,
-    VisitMut, VisitorMut, WildcardAdditionalOptions,
+    ExcludeSelectItem, Expr, Ident, JoinConstraint, JoinOperator, ObjectName, OrderBy, OrderByKind,
+    Query, Select, SelectItem, SelectItemQualifiedWildcardKind, SetExpr, Statement, TableFactor,
+    TableWithJoins, Visit, VisitMut, Visitor, VisitorMut, WildcardAdditionalOptions,
 };
 
-use super::column_rules::parse_expr;
+use super::merged_columns::{
+    Columns, Known, Merged, Naming, columns_of, merged_among, object_name,
+};
+use super::relation_columns::{RelationColumns, relations};
 use crate::commands::folded;
 
-/// Writes merged columns out.
-pub(super) fn spell(statement: &mut Statement) {
-    let _ = VisitMut::visit(statement, &mut Merging);
+/// Writes merged columns out. The state plans what tells the columns of relations, where these matter.
+pub(super) async fn spell(statement: &mut Statement, state: &SessionState) {
+    let mut asking = Asking::default();
+    let _ = Visit::visit(&*statement, &mut asking);
+    if !asking.merges {
+        return;
+    }
+    let mut known = Vec::with_capacity(asking.selects.len());
+    for asked in &asking.selects {
+        let mut columns = Vec::with_capacity(asked.len());
+        for relation in asked {
+            columns.push(asking.columns.of(relation, state).await);
+        }
+        known.push(columns);
+    }
+    write_all(statement, known);
 }
 
-struct Merging;
+/// Writes the merged columns of all SELECTs out, of which the columns are known in the order of visits.
+fn write_all(statement: &mut Statement, known: Vec<Known>) {
+    let mut merging = Merging {
+        known: known.into_iter(),
+        open: Vec::new(),
+    };
+    let _ = VisitMut::visit(statement, &mut merging);
+}
+
+/// Finds the relations of each SELECT whose columns must be known, in the order of visits.
+#[derive(Default)]
+struct Asking {
+    columns: RelationColumns,
+    selects: Vec<Vec<TableFactor>>,
+    merges: bool,
+}
+
+impl Visitor for Asking {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
+        self.columns.note(query);
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_select(&mut self, select: &Select) -> ControlFlow<()> {
+        let merges = |table: &TableWithJoins| {
+            let mut joins = table.joins.iter().map(|join| &join.join_operator);
+            joins.any(|operator| constraint_of(operator).is_some_and(is_merging))
+        };
+        // With two relations, USING says all.
+        let asks = |table: &TableWithJoins| {
+            let mut joins = table.joins.iter().map(|join| &join.join_operator);
+            let is_natural =
+                |operator| matches!(constraint_of(operator), Some(JoinConstraint::Natural));
+            merges(table) && (table.joins.len() > 1 || joins.any(is_natural))
+        };
+        self.merges |= select.from.iter().any(merges);
+        self.selects.push(match select.from.iter().any(asks) {
+            true => relations(&select.from).cloned().collect(),
+            false => Vec::new(),
+        });
+        ControlFlow::Continue(())
+    }
+}
+
+fn is_merging(constraint: &JoinConstraint) -> bool {
+    matches!(
+        constraint,
+        JoinConstraint::Using(_) | JoinConstraint::Natural
+    )
+}
+
+fn constraint_of(operator: &JoinOperator) -> Option<&JoinConstraint> {
+    match operator {
+        JoinOperator::Join(constraint)
+        | JoinOperator::Inner(constraint)
+        | JoinOperator::Left(constraint)
+        | JoinOperator::LeftOuter(constraint)
+        | JoinOperator::Right(constraint)
+        | JoinOperator::RightOuter(constraint)
+        | JoinOperator::FullOuter(constraint)
+        | JoinOperator::CrossJoin(constraint) => Some(constraint),
+        _ => None,
+    }
+}
+
+struct Merging {
+    known: std::vec::IntoIter<Known>,
+    /// For each query around: the merged columns that its ORDER BY may name.
+    open: Vec<Option<Vec<Merged>>>,
+}
 
 impl VisitorMut for Merging {
     type Break = ();
 
+    fn pre_visit_query(&mut self, _: &mut Query) -> ControlFlow<()> {
+        self.open.push(None);
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+        if let Some(Some(merged)) = self.open.pop()
+            && let SetExpr::Select(select) = query.body.as_ref()
+            && let Some(order_by) = &mut query.order_by
+        {
+            order_by_values(order_by, &select.projection, merged);
+        }
+        ControlFlow::Continue(())
+    }
+
     fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
-        if let Some(columns) = columns_of(&select.from) {
-            write_out(select, &columns);
+        let known = self.known.next().unwrap_or_default();
+        let merged = write_out(select, known);
+        if let Some(first) = self.open.last_mut() {
+            first.get_or_insert(merged);
         }
         ControlFlow::Continue(())
     }
 }
 
-/// What the star of a SELECT stands for.
-enum Columns {
-    /// A column that a join merged.
-    Merged(Merged),
-    /// Those of a relation that no join merged.
-    Of {
-        relation: Ident,
-        merged: Vec<String>,
-    },
-}
-
-#[derive(Clone)]
-struct Merged {
-    name: String,
-    value: Box<Expr>,
-    /// Whether the first relation that has a column of this name may have none of the value.
-    differs: bool,
-}
-
-/// The columns of a FROM in PostgreSQL's order; `None`: it merges none, or they are not known.
-fn columns_of(from: &[TableWithJoins]) -> Option<Vec<Columns>> {
-    let mut all = Vec::new();
-    let mut merges = false;
-    for table in from {
-        let mut columns = vec![relation_of(&table.relation)?];
-        for join in &table.joins {
-            let relation = relation_of(&join.relation)?;
-            let (constraint, kind) = match &join.join_operator {
-                JoinOperator::Join(constraint) | JoinOperator::Inner(constraint) => {
-                    (constraint, Kept::Left)
-                }
-                JoinOperator::Left(constraint) | JoinOperator::LeftOuter(constraint) => {
-                    (constraint, Kept::Left)
-                }
-                JoinOperator::Right(constraint) | JoinOperator::RightOuter(constraint) => {
-                    (constraint, Kept::Right)
-                }
-                JoinOperator::FullOuter(constraint) => (constraint, Kept::Both),
-                JoinOperator::CrossJoin(constraint) => (constraint, Kept::Left),
-                _ => return None,
-            };
-            match constraint {
-                JoinConstraint::Using(names) => {
-                    merges = true;
-                    let names = names.iter().map(single).collect::<Option<Vec<_>>>()?;
-                    columns = merged(columns, relation, &names, kind)?;
-                }
-                JoinConstraint::Natural => return None,
-                JoinConstraint::On(_) | JoinConstraint::None => columns.push(relation),
-            }
-        }
-        all.extend(columns);
-    }
-    merges.then_some(all)
-}
-
-/// Which side of a join has a row always.
-#[derive(Clone, Copy)]
-enum Kept {
-    Left,
-    Right,
-    Both,
-}
-
-fn single(name: &ObjectName) -> Option<String> {
-    match name.0.as_slice() {
-        [part] => part.as_ident().map(folded),
-        _ => None,
-    }
-}
-
-/// A relation by the name that its columns have in the SELECT.
-fn relation_of(factor: &TableFactor) -> Option<Columns> {
-    let alias = match factor {
-        TableFactor::Table { alias, .. }
-        | TableFactor::Derived { alias, .. }
-        | TableFactor::Function { alias, .. } => alias.as_ref(),
-        _ => return None,
-    };
-    let relation = match (alias, factor) {
-        (Some(alias), _) => alias.name.clone(),
-        (
-            None,
-            TableFactor::Table {
-                name, args: None, ..
-            },
-        ) => name.0.last()?.as_ident()?.clone(),
-        _ => return None,
-    };
-    Some(Columns::Of {
-        relation,
-        merged: Vec::new(),
-    })
-}
-
-/// The columns of a join that merges some: these first, then the others of the left side, then of the right.
-fn merged(
-    mut left: Vec<Columns>,
-    right: Columns,
-    names: &[String],
-    kept: Kept,
-) -> Option<Vec<Columns>> {
-    let Columns::Of {
-        relation: right, ..
-    } = right
-    else {
-        return None;
-    };
-    let mut columns = Vec::with_capacity(names.len());
-    for name in names {
-        let (first, differed) = taken(&mut left, name)?;
-        let second = column(&right, name);
-        let value = match kept {
-            Kept::Left => first,
-            Kept::Right => second,
-            Kept::Both => parse_expr(&format!("coalesce({first}, {second})")).ok()?,
-        };
-        columns.push(Columns::Merged(Merged {
-            name: name.clone(),
-            value: Box::new(value),
-            differs: differed || !matches!(kept, Kept::Left),
-        }));
-    }
-    columns.extend(left);
-    columns.push(Columns::Of {
-        relation: right,
-        merged: names.to_vec(),
-    });
-    Some(columns)
-}
-
-/// Takes a column out of those of the left side: its value, and whether that may differ from the first relation's.
-fn taken(left: &mut Vec<Columns>, name: &str) -> Option<(Expr, bool)> {
-    let is_it =
-        |columns: &Columns| matches!(columns, Columns::Merged(merged) if merged.name == name);
-    if let Some(place) = left.iter().position(is_it) {
-        return match left.remove(place) {
-            Columns::Merged(merged) => Some((*merged.value, merged.differs)),
-            Columns::Of { .. } => None,
-        };
-    }
-    let mut holders = left.iter_mut().filter_map(|columns| match columns {
-        Columns::Of { relation, merged } => Some((relation, merged)),
-        Columns::Merged(_) => None,
-    });
-    let (Some((relation, merged)), None) = (holders.next(), holders.next()) else {
-        return None;
-    };
-    merged.push(name.to_owned());
-    Some((column(relation, name), false))
-}
-
-fn column(relation: &Ident, name: &str) -> Expr {
-    Expr::CompoundIdentifier(vec![relation.clone(), Ident::with_quote('"', name)])
-}
-
-fn write_out(select: &mut Select, columns: &[Columns]) {
+/// Writes out the columns that a SELECT merges; those columns.
+fn write_out(select: &mut Select, known: Known) -> Vec<Merged> {
     let star = WildcardAdditionalOptions::default();
     let is_plain = |item: &SelectItem| match item {
         SelectItem::Wildcard(options) => *options == star,
         _ => true,
     };
     if !select.projection.iter().all(is_plain) {
-        return;
+        return Vec::new();
     }
-    let all = columns.iter().filter_map(|columns| match columns {
-        Columns::Merged(merged) => Some(merged.clone()),
-        Columns::Of { .. } => None,
-    });
-    let mut of_either = Naming {
-        merged: all.collect(),
-        depth: 0,
+    let mut from = select.from.clone();
+    let Some(columns) = columns_of(&mut from, known) else {
+        return Vec::new();
     };
-    // To the planner, a name in WHERE may be that of either side.
-    let _ = VisitMut::visit(&mut select.selection, &mut of_either);
-    let mut naming = of_either;
-    naming.merged.retain(|merged| merged.differs);
-    let mut items = Vec::with_capacity(select.projection.len());
-    for mut item in std::mem::take(&mut select.projection) {
+    let mut naming = Naming::of(merged_among(&columns));
+    let items = std::mem::take(&mut select.projection);
+    // All that is left of the SELECT, but for its FROM.
+    select.from = Vec::new();
+    let _ = VisitMut::visit(select, &mut naming);
+    select.from = from;
+    for mut item in items {
         match &mut item {
             SelectItem::Wildcard(_) => {
-                items.extend(columns.iter().map(star_item));
+                select.projection.extend(columns.iter().map(star_item));
                 continue;
             }
             SelectItem::UnnamedExpr(Expr::Identifier(name)) => {
                 if let Some(merged) = naming.merged_of(name) {
-                    item = as_column(merged);
+                    item = as_item(merged);
                 }
             }
             SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } => {
@@ -227,35 +174,57 @@ fn write_out(select: &mut Select, columns: &[Columns]) {
             }
             _ => {}
         }
-        items.push(item);
+        select.projection.push(item);
     }
-    select.projection = items;
-    if naming.merged.is_empty() {
+    naming.merged()
+}
+
+/// The values of merged columns in an ORDER BY. A name by itself is that of an output column first.
+fn order_by_values(order_by: &mut OrderBy, items: &[SelectItem], merged: Vec<Merged>) {
+    let output = |item: &SelectItem| match item {
+        SelectItem::ExprWithAlias { alias, .. } => Some(folded(alias)),
+        SelectItem::UnnamedExpr(Expr::Identifier(name)) => Some(folded(name)),
+        SelectItem::UnnamedExpr(Expr::CompoundIdentifier(names)) => names.last().map(folded),
+        _ => None,
+    };
+    let outputs: Vec<String> = items.iter().filter_map(output).collect();
+    let OrderByKind::Expressions(keys) = &mut order_by.kind else {
         return;
-    }
-    let _ = VisitMut::visit(&mut select.having, &mut naming);
-    if let GroupByExpr::Expressions(keys, _) = &mut select.group_by {
-        let _ = VisitMut::visit(keys, &mut naming);
+    };
+    let mut naming = Naming::of(merged);
+    for key in keys {
+        let is_output =
+            matches!(&key.expr, Expr::Identifier(name) if outputs.contains(&folded(name)));
+        if !is_output {
+            let _ = VisitMut::visit(&mut key.expr, &mut naming);
+        }
     }
 }
 
-fn as_column(merged: &Merged) -> SelectItem {
-    SelectItem::ExprWithAlias {
-        expr: merged.value.as_ref().clone(),
-        alias: Ident::with_quote('"', merged.name.as_str()),
+/// A merged column in a SELECT, with its name.
+fn as_item(merged: &Merged) -> SelectItem {
+    let expr = merged.value.as_ref().clone();
+    match merged.differs {
+        true => SelectItem::ExprWithAlias {
+            expr,
+            alias: Ident::with_quote('"', merged.name.as_str()),
+        },
+        false => SelectItem::UnnamedExpr(expr),
     }
 }
 
 fn star_item(columns: &Columns) -> SelectItem {
     match columns {
-        Columns::Merged(merged) if merged.differs => as_column(merged),
-        Columns::Merged(merged) => SelectItem::UnnamedExpr(merged.value.as_ref().clone()),
-        Columns::Of { relation, merged } => {
-            let name =
-                |name: &String| ObjectName::from(vec![Ident::with_quote('"', name.as_str())]);
+        Columns::Merged(merged) => as_item(merged),
+        Columns::Of {
+            relation, merged, ..
+        } => {
             let options = WildcardAdditionalOptions {
-                opt_exclude: (!merged.is_empty())
-                    .then(|| ExcludeSelectItem::Multiple(merged.iter().map(name).collect())),
+                opt_exclude: (!merged.is_empty()).then(|| {
+                    ExcludeSelectItem::Multiple(
+                        merged.iter().map(|name| object_name(name)).collect(),
+                    )
+                }),
                 ..Default::default()
             };
             let relation = ObjectName::from(vec![relation.clone()]);
@@ -267,51 +236,14 @@ fn star_item(columns: &Columns) -> SelectItem {
     }
 }
 
-/// Puts the values of merged columns in the place of their names, but not within subqueries.
-struct Naming {
-    merged: Vec<Merged>,
-    depth: usize,
-}
-
-impl Naming {
-    fn merged_of(&self, name: &Ident) -> Option<&Merged> {
-        let name = folded(name);
-        self.merged.iter().find(|merged| merged.name == name)
-    }
-}
-
-impl VisitorMut for Naming {
-    type Break = ();
-
-    fn pre_visit_query(&mut self, _: &mut Query) -> ControlFlow<()> {
-        self.depth += 1;
-        ControlFlow::Continue(())
-    }
-
-    fn post_visit_query(&mut self, _: &mut Query) -> ControlFlow<()> {
-        self.depth -= 1;
-        ControlFlow::Continue(())
-    }
-
-    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
-        if let Expr::Identifier(name) = &*expr
-            && self.depth == 0
-            && let Some(merged) = self.merged_of(name)
-        {
-            *expr = merged.value.as_ref().clone();
-        }
-        ControlFlow::Continue(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn spelled(query: &str) -> String {
+    fn spelled(query: &str, known: Vec<Known>) -> String {
         let query = auspex_sql::parse_query(query, auspex_sql::Dialect::Postgres).unwrap();
         let mut statement = Statement::Query(query);
-        spell(&mut statement);
+        write_all(&mut statement, known);
         statement.to_string()
     }
 
@@ -328,14 +260,50 @@ mod tests {
             ),
             (
                 "SELECT id FROM a JOIN b USING (id) WHERE id > 1 GROUP BY id",
-                "SELECT id FROM a JOIN b USING(id) WHERE a.\"id\" > 1 GROUP BY id",
+                "SELECT a.\"id\" FROM a JOIN b USING(id) WHERE a.\"id\" > 1 GROUP BY a.\"id\"",
+            ),
+            (
+                "SELECT id, x FROM a JOIN b USING (id) ORDER BY id, id + 1",
+                "SELECT a.\"id\", x FROM a JOIN b USING(id) ORDER BY id, a.\"id\" + 1",
+            ),
+            (
+                "SELECT x FROM a RIGHT JOIN b USING (id) JOIN c ON c.x = id ORDER BY id",
+                "SELECT x FROM a RIGHT JOIN b USING(id) JOIN c ON c.x = b.\"id\" ORDER BY b.\"id\"",
             ),
             (
                 "SELECT * FROM a JOIN b ON a.x = b.x",
                 "SELECT * FROM a JOIN b ON a.x = b.x",
             ),
         ] {
-            assert_eq!(spelled(query), expected);
+            assert_eq!(spelled(query, Vec::new()), expected);
         }
+    }
+
+    #[test]
+    fn natural_joins_merge_what_both_sides_have() {
+        let columns = |names: &str| Some(names.split(' ').map(ToOwned::to_owned).collect());
+        let known = || vec![vec![columns("i x"), columns("y i"), columns("z y")]];
+        for (query, expected) in [
+            (
+                "SELECT i FROM a NATURAL JOIN b WHERE i = 1",
+                "SELECT a.\"i\" FROM a JOIN b USING(\"i\") WHERE a.\"i\" = 1",
+            ),
+            (
+                "SELECT y FROM a NATURAL LEFT JOIN b NATURAL JOIN c",
+                "SELECT b.\"y\" FROM a LEFT JOIN b USING(\"i\") JOIN c ON b.\"y\" = c.\"y\"",
+            ),
+            (
+                "SELECT z FROM a NATURAL JOIN c",
+                "SELECT z FROM a JOIN c ON true",
+            ),
+        ] {
+            let mut known = known();
+            if query.ends_with("NATURAL JOIN c") && !query.contains(" b ") {
+                known[0].remove(1);
+            }
+            assert_eq!(spelled(query, known), expected);
+        }
+        let unknown = "SELECT * FROM a NATURAL JOIN b";
+        assert_eq!(spelled(unknown, Vec::new()), unknown);
     }
 }

@@ -3,23 +3,19 @@
 //! In: a statement and the error that planning it met; out: the statement with the row in the place of the name. A column
 //! of that name comes first, as in PostgreSQL, since then there is no error.
 
-use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use datafusion::common::SchemaError;
 use datafusion::error::DataFusionError;
 use datafusion::execution::SessionState;
-use datafusion::sql::parser::Statement as SqlStatement;
 use datafusion::sql::sqlparser::ast::{
-    Expr, Ident, Query, Select, SelectItem, SelectItemQualifiedWildcardKind, SetExpr, Statement,
-    TableAlias, TableFactor, TableWithJoins, Visit, VisitMut, Visitor, VisitorMut, With,
+    Expr, Ident, Query, Select, SelectItem, Statement, TableFactor, Visit, VisitMut, Visitor,
+    VisitorMut,
 };
-use futures::FutureExt as _;
-use futures::future::BoxFuture;
 
 use super::column_rules::parse_expr;
-use super::names::naming_select;
-use crate::commands::{folded, name_parts};
+use super::relation_columns::{RelationColumns, is_called, relations};
+use crate::commands::folded;
 use crate::functions::{WHOLE_ROW, elements_column};
 
 /// Puts rows in the place of the name that `error` did not find as a column; false if it is no relation's.
@@ -33,8 +29,7 @@ pub(super) async fn adopt(
     };
     let mut finder = Finder {
         name: name.clone(),
-        ctes: BTreeMap::new(),
-        with: None,
+        columns: RelationColumns::default(),
         found: Vec::new(),
     };
     let _ = Visit::visit(&*statement, &mut finder);
@@ -80,8 +75,7 @@ struct Found {
 /// Finds the relation of a name in each SELECT, in the order of visits.
 struct Finder {
     name: String,
-    ctes: BTreeMap<String, Query>,
-    with: Option<With>,
+    columns: RelationColumns,
     found: Vec<Option<Found>>,
 }
 
@@ -89,13 +83,7 @@ impl Visitor for Finder {
     type Break = ();
 
     fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
-        if let Some(with) = &query.with {
-            for cte in &with.cte_tables {
-                let known = self.ctes.entry(folded(&cte.alias.name));
-                known.or_insert_with(|| cte.query.as_ref().clone());
-            }
-            self.with.get_or_insert_with(|| with.clone());
-        }
+        self.columns.note(query);
         ControlFlow::Continue(())
     }
 
@@ -110,34 +98,6 @@ impl Visitor for Finder {
     }
 }
 
-fn relations(from: &[TableWithJoins]) -> impl Iterator<Item = &TableFactor> {
-    from.iter().flat_map(|table| {
-        let joined = table.joins.iter().map(|join| &join.relation);
-        std::iter::once(&table.relation).chain(joined)
-    })
-}
-
-fn alias_of(relation: &TableFactor) -> Option<&TableAlias> {
-    match relation {
-        TableFactor::Table { alias, .. }
-        | TableFactor::Derived { alias, .. }
-        | TableFactor::Function { alias, .. }
-        | TableFactor::UNNEST { alias, .. }
-        | TableFactor::TableFunction { alias, .. } => alias.as_ref(),
-        _ => None,
-    }
-}
-
-fn is_called(relation: &TableFactor, name: &str) -> bool {
-    match (alias_of(relation), relation) {
-        (Some(alias), _) => folded(&alias.name) == name,
-        (None, TableFactor::Table { name: table, .. }) => {
-            name_parts(table).last().is_some_and(|last| last == name)
-        }
-        _ => false,
-    }
-}
-
 impl Finder {
     /// The row of a relation as an expression.
     async fn row(&self, found: &Found, state: &SessionState) -> Option<Expr> {
@@ -146,7 +106,7 @@ impl Finder {
             let text = format!("{}.{}", quoted(&self.name), quoted(&folded(column)));
             return parse_expr(&text).ok();
         }
-        let columns = self.columns(&found.relation, state).await?;
+        let columns = self.columns.of(&found.relation, state).await?;
         let column = |name: &String| format!("{}.{}", quoted(&self.name), quoted(name));
         let pair = |name: &String| {
             let shown = name.split(super::REPEATED).next().unwrap_or(name);
@@ -166,91 +126,6 @@ impl Finder {
             false => row,
         };
         parse_expr(&text).ok()
-    }
-
-    /// The names of a relation's columns: those that are written, else those that the planner finds.
-    fn columns<'a>(
-        &'a self,
-        relation: &'a TableFactor,
-        state: &'a SessionState,
-    ) -> BoxFuture<'a, Option<Vec<String>>> {
-        async move {
-            let written = match relation {
-                TableFactor::Derived { subquery, .. } => self.query_columns(subquery, state).await,
-                TableFactor::Table {
-                    name, args: None, ..
-                } => match name_parts(name).as_slice() {
-                    [name] => match self.ctes.get(name) {
-                        Some(query) => self.query_columns(query, state).await,
-                        None => None,
-                    },
-                    _ => None,
-                },
-                _ => None,
-            };
-            let mut columns = match written {
-                Some(columns) => columns,
-                None => self.planned_columns(relation, state).await?,
-            };
-            let given = alias_of(relation)
-                .into_iter()
-                .flat_map(|alias| &alias.columns);
-            for (column, given) in columns.iter_mut().zip(given) {
-                *column = folded(&given.name);
-            }
-            Some(columns)
-        }
-        .boxed()
-    }
-
-    /// The names that a query gives its columns; `None` if one has no name of its own.
-    async fn query_columns(&self, query: &Query, state: &SessionState) -> Option<Vec<String>> {
-        let select = naming_select(query)?;
-        let mut columns = Vec::new();
-        for item in &select.projection {
-            match item {
-                SelectItem::ExprWithAlias { alias, .. } => columns.push(folded(alias)),
-                SelectItem::UnnamedExpr(Expr::Identifier(name)) => columns.push(folded(name)),
-                SelectItem::UnnamedExpr(Expr::CompoundIdentifier(names)) => {
-                    columns.push(folded(names.last()?));
-                }
-                SelectItem::Wildcard(options) if *options == Default::default() => {
-                    for relation in relations(&select.from) {
-                        columns.extend(self.columns(relation, state).await?);
-                    }
-                }
-                SelectItem::QualifiedWildcard(
-                    SelectItemQualifiedWildcardKind::ObjectName(name),
-                    options,
-                ) if *options == Default::default() => {
-                    let name = name_parts(name).pop()?;
-                    let mut relations = relations(&select.from);
-                    let relation = relations.find(|relation| is_called(relation, &name))?;
-                    columns.extend(self.columns(relation, state).await?);
-                }
-                _ => return None,
-            }
-        }
-        Some(columns)
-    }
-
-    async fn planned_columns(
-        &self,
-        relation: &TableFactor,
-        state: &SessionState,
-    ) -> Option<Vec<String>> {
-        let text = "SELECT * FROM t";
-        let mut query = auspex_sql::parse_query(text, auspex_sql::Dialect::Postgres).ok()?;
-        query.with.clone_from(&self.with);
-        if let SetExpr::Select(select) = query.body.as_mut()
-            && let Some(table) = select.from.first_mut()
-        {
-            table.relation = relation.clone();
-        }
-        let statement = SqlStatement::Statement(Box::new(Statement::Query(query)));
-        let plan = state.statement_to_plan(statement).await.ok()?;
-        let fields = plan.schema().fields().iter();
-        Some(fields.map(|field| field.name().clone()).collect())
     }
 }
 

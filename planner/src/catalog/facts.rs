@@ -131,7 +131,10 @@ impl CatalogFacts {
 
     /// The schemas of names without one, in the order in which they are searched, `pg_catalog` at last.
     pub fn search_path(&self) -> Result<Vec<String>> {
-        let mut path = self.session()?.search_path();
+        let session = self.session()?;
+        let mut path = session.search_path();
+        let catalog = session.engine.catalog.state();
+        path.retain(|schema| schema == PG_CATALOG || catalog.schema_exists(schema));
         if !path.iter().any(|schema| schema == PG_CATALOG) {
             path.push(PG_CATALOG.to_owned());
         }

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use auspex_storage::{CatalogEntry, Definition, Identity, SequenceDefinition};
+use auspex_storage::{CatalogEntry, CatalogState, Definition, Identity, SequenceDefinition};
 use datafusion::arrow::array::{BooleanArray, Int64Array, RecordBatch};
 use datafusion::arrow::datatypes::{DataType, Field, Schema};
 use datafusion::catalog::{MemTable, TableProvider};
@@ -42,6 +42,21 @@ pub struct SequenceFacts {
     pub last: Option<i64>,
     /// Whether `CREATE SEQUENCE` made it.
     pub is_own: bool,
+    /// The column that it goes with.
+    pub owner_column: Option<SequenceOwner>,
+}
+
+/// The column that owns a sequence.
+#[derive(Debug, Clone)]
+pub struct SequenceOwner {
+    /// The number of the table.
+    pub table_oid: u32,
+    /// The name of the table.
+    pub table: String,
+    /// The column's number, from 1.
+    pub position: usize,
+    /// Whether it is an identity column, and not one with a default.
+    pub is_identity: bool,
 }
 
 /// The row of a sequence.
@@ -81,7 +96,12 @@ impl CatalogFacts {
         for entry in state.all() {
             match &entry.definition {
                 Definition::Sequence(sequence) => {
-                    found.push(own_facts(&session, entry, sequence).await?);
+                    let owner = owner_of(&state, sequence);
+                    let facts = own_facts(&session, entry, sequence).await?;
+                    found.push(SequenceFacts {
+                        owner_column: owner,
+                        ..facts
+                    });
                 }
                 Definition::Table(_) => {
                     // A table that cannot be read shows none.
@@ -93,6 +113,23 @@ impl CatalogFacts {
         }
         Ok(found)
     }
+}
+
+/// The column that a sequence was given to.
+fn owner_of(state: &CatalogState, sequence: &SequenceDefinition) -> Option<SequenceOwner> {
+    let owned = sequence.owned_by.as_ref()?;
+    let table = state.by_id(&owned.table)?;
+    let Definition::Table(definition) = &table.definition else {
+        return None;
+    };
+    let mut columns = definition.columns.iter();
+    let idx = columns.position(|column| column.name == owned.column)?;
+    Some(SequenceOwner {
+        table_oid: table.oid,
+        table: table.name.clone(),
+        position: idx + 1,
+        is_identity: false,
+    })
 }
 
 async fn own_facts(
@@ -116,6 +153,7 @@ async fn own_facts(
         cache: sequence.cache,
         last: called.then_some(last),
         is_own: true,
+        owner_column: None,
     })
 }
 
@@ -123,7 +161,7 @@ async fn of_columns(session: &Session, table: &CatalogEntry) -> Result<Vec<Seque
     let tables = &session.engine.tables;
     let shape = tables.shape(&table.id).await?;
     let mut found = Vec::new();
-    for field in shape.columns() {
+    for (idx, field) in shape.columns().iter().enumerate() {
         let Some(identity) = shape.identity_of(field) else {
             continue;
         };
@@ -132,7 +170,15 @@ async fn of_columns(session: &Session, table: &CatalogEntry) -> Result<Vec<Seque
             taken if taken > 0 => identity.number(taken).ok(),
             _ => None,
         };
-        found.push(of_column(table, field, &identity, last)?);
+        found.push(SequenceFacts {
+            owner_column: Some(SequenceOwner {
+                table_oid: table.oid,
+                table: table.name.clone(),
+                position: idx + 1,
+                is_identity: !identity.is_serial(),
+            }),
+            ..of_column(table, field, &identity, last)?
+        });
     }
     Ok(found)
 }
@@ -166,5 +212,6 @@ fn of_column(
         cache: 1,
         last,
         is_own: false,
+        owner_column: None,
     })
 }

@@ -27,7 +27,9 @@ use super::comments::carry_comments;
 use super::materialized_views::check_operations;
 use super::source_rows::SourceRows;
 use super::table_references::DeclaredReference;
-use super::table_shape::{add_option, checked_default, set_property, text_limit, unset_property};
+use super::table_shape::{
+    add_option, check_change_columns, checked_default, set_property, text_limit, unset_property,
+};
 use super::tables::check_unnamed;
 use super::{folded, name_parts, view_options};
 use crate::access::TableUse;
@@ -61,7 +63,7 @@ pub(super) async fn change_definition(
     text: &str,
     control: &StatementControl,
 ) -> Result<String> {
-    let (schema, name) = session.relation_parts(&name_parts(name))?;
+    let (schema, name) = session.changed_parts(&name_parts(name))?;
     if let Some(view) = session.entry(&schema, &name)
         && matches!(view.definition, Definition::View(_))
     {
@@ -102,10 +104,8 @@ pub(super) async fn change_definition(
         for operation in operations {
             altering.apply(session, operation, control).await?;
         }
-        match altering
-            .commit(session, &table.schema, &rewrite, control)
-            .await
-        {
+        let commit = altering.commit(session, &table.schema, &rewrite, control);
+        match Box::pin(commit).await {
             Ok(shape) => {
                 let before = rewrite.shape().clone();
                 // What follows may change other tables, whose statements wait for this one.
@@ -437,7 +437,7 @@ impl<'a> Altering<'a> {
                 let text = checked_default(session, &self.shape, idx, value)?;
                 self.shape.set_default(idx, text.as_deref());
             }
-            AlterColumnOperation::DropDefault => self.shape.set_default(idx, None),
+            AlterColumnOperation::DropDefault => self.drop_default(idx),
             AlterColumnOperation::AddGenerated {
                 generated_as,
                 sequence_options,
@@ -507,6 +507,7 @@ impl<'a> Altering<'a> {
         rewrite: &Rewrite,
         control: &StatementControl,
     ) -> Result<TableShape> {
+        check_change_columns(&self.shape)?;
         for forbidden in std::mem::take(&mut self.forbidden) {
             let columns = vec![Expr::Value(ast::Value::Boolean(true).with_empty_span())];
             let wanted = (columns, Some(forbidden.condition));

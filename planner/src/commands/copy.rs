@@ -13,9 +13,8 @@ use auspex_storage::{
 };
 use datafusion::arrow::array::AsArray as _;
 use datafusion::arrow::datatypes::{DataType, FieldRef, Schema, UInt64Type};
-use datafusion::datasource::file_format::json::JsonFormatFactory;
+use datafusion::datasource::file_format::format_as_file_type;
 use datafusion::datasource::file_format::parquet::ParquetFormatFactory;
-use datafusion::datasource::file_format::{FileFormatFactory, format_as_file_type};
 use datafusion::error::DataFusionError;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::runtime_env::RuntimeEnv;
@@ -27,11 +26,12 @@ use datafusion::sql::sqlparser::ast::{
 use futures::StreamExt as _;
 use url::Url;
 
-use super::{csv_file, dml, folded, name_parts};
+use super::{csv_file, dml, folded, json_file, name_parts, text_file};
 use crate::access::{FileUse, TableUse};
 use crate::bind::{GivenTables, bind_insert_with, bind_query, column_place, sql_type};
 use crate::catalog::named_columns;
 use crate::error::{Error, Result};
+use crate::functions::{can_be_assigned, type_of};
 use crate::session::Session;
 use crate::statement_run::StatementControl;
 use crate::streams::stream;
@@ -239,7 +239,7 @@ impl Copy {
         control: &StatementControl,
     ) -> Result<u64> {
         let engine = &session.engine;
-        let (schema, relation) = session.relation_parts(table)?;
+        let (schema, relation) = session.changed_parts(table)?;
         let entry = session.managed_table(&schema, &relation, TableUse::Insert)?;
         let shape = session.tables().shape(&entry.id).await?;
         let places: Vec<usize> = match columns.is_empty() {
@@ -254,17 +254,18 @@ impl Copy {
         let file = self.file(session, &shape, &places).await?;
         let state = session.state(None);
         let rows = engine.tables.provider(&file, &state).await?;
-        let wanted = places.iter().map(|idx| shape.columns()[*idx].name());
-        check_columns(&self.path, &rows.schema(), wanted)?;
+        let wanted = places.iter().map(|idx| &shape.columns()[*idx]);
+        check_columns(&self.path, &rows.schema(), wanted.clone())?;
+        check_types(&self.path, &rows.schema(), wanted)?;
         let mut given = GivenTables::default();
         let private = given.give("copy", rows);
-        let is_csv = self.format()? == ExternalFormat::Csv;
+        let format = self.format()?;
         let (mut names, mut values) = (Vec::new(), Vec::new());
         for idx in &places {
             let field = &shape.columns()[*idx];
             let name = Ident::with_quote('"', field.name()).to_string();
             let read =
-                sql_type(field.data_type()).filter(|_| is_csv && is_text_in_csv(field.data_type()));
+                sql_type(field.data_type()).filter(|_| is_text_in(format, field.data_type()));
             values.push(match read {
                 Some(data_type) => format!("CAST({name} AS {data_type})"),
                 None => name.clone(),
@@ -304,8 +305,7 @@ impl Copy {
         let mut options = self.options.clone();
         let column = |idx: &usize| {
             let field = &shape.columns()[*idx];
-            let data_type = match format == ExternalFormat::Csv && is_text_in_csv(field.data_type())
-            {
+            let data_type = match is_text_in(format, field.data_type()) {
                 true => &DataType::Utf8,
                 false => field.data_type(),
             };
@@ -316,6 +316,12 @@ impl Copy {
             }
         };
         let columns: Vec<ColumnDefinition> = places.iter().map(column).collect();
+        // An empty field in quotes is a text, but a line of one column has them in any case: one without any is no row.
+        let is_text = |idx: &usize| {
+            let data_type = shape.columns()[*idx].data_type();
+            data_type.is_string() || is_text_in(format, data_type)
+        };
+        let has_texts = places.len() > 1 && places.iter().any(is_text);
         let schema = match format {
             ExternalFormat::Parquet => None,
             _ => Some(columns),
@@ -326,6 +332,9 @@ impl Copy {
                 .or_insert_with(|| "false".to_owned());
             let breaks = engine.tables.has_quoted_breaks(&url, &options).await?;
             options.insert("newlines_in_values".to_owned(), breaks.to_string());
+            if has_texts {
+                options.entry("null".to_owned()).or_default();
+            }
         }
         Ok(CatalogEntry::new(
             "",
@@ -361,9 +370,7 @@ impl Copy {
         let url = session.file_url(&self.path, FileUse::Write)?;
         let mut bound = bind_query(session, query.clone(), session.state(None)).await?;
         bound.plan = named_columns(bound.plan, &bound.names, &[])?;
-        if format == ExternalFormat::Csv
-            && let Some(query) = with_texts(&query, bound.plan.schema().inner())?
-        {
+        if let Some(query) = with_texts(&query, bound.plan.schema().inner(), format)? {
             bound = bind_query(session, query, session.state(None)).await?;
         }
         bound.names.clear();
@@ -390,20 +397,21 @@ impl Copy {
         {
             options.insert("format.compression".to_owned(), compression.to_owned());
         }
-        let factory: Arc<dyn FileFormatFactory> = match format {
-            ExternalFormat::Csv => {
-                let target = Target::new(session, &url)?;
-                let place = target.place(&url);
-                let file = (place.as_str(), &options);
-                let writing = csv_file::write(session, &bound, file, control);
-                return target.finish(Box::pin(writing)).await;
-            }
-            ExternalFormat::Parquet => Arc::new(ParquetFormatFactory::new()),
-            ExternalFormat::NdJson => Arc::new(JsonFormatFactory::new()),
+        let defaults = || bound.state.default_table_options();
+        let form = match format {
+            ExternalFormat::Csv => Some(csv_file::form(defaults(), &options)?),
+            ExternalFormat::NdJson => Some(json_file::form(defaults(), &options)?),
+            ExternalFormat::Parquet => None,
             _ => return Err(Error::unsupported("COPY TO a file of this format")),
         };
+        if let Some(form) = form {
+            let target = Target::new(session, &url)?;
+            let place = target.place(&url);
+            let writing = text_file::write(session, &bound, (&place, form), control);
+            return target.finish(Box::pin(writing)).await;
+        }
         options.insert("single_file_output".to_owned(), "true".to_owned());
-        let file_type = format_as_file_type(factory);
+        let file_type = format_as_file_type(Arc::new(ParquetFormatFactory::new()));
         let target = Target::new(session, &url)?;
         let place = target.place(&url);
         bound.plan =
@@ -417,11 +425,12 @@ impl Copy {
 fn check_columns<'a>(
     path: &str,
     found: &Schema,
-    mut wanted: impl Iterator<Item = &'a String>,
+    mut wanted: impl Iterator<Item = &'a FieldRef>,
 ) -> Result<()> {
-    let lacks = |name: &&String| found.column_with_name(name).is_none();
+    let lacks = |column: &&FieldRef| found.column_with_name(column.name()).is_none();
     match wanted.find(lacks) {
-        Some(name) => {
+        Some(column) => {
+            let name = column.name();
             let message = format!("file \"{path}\" has no column \"{name}\"");
             let found: Vec<&str> = found.fields().iter().map(|f| f.name().as_str()).collect();
             let hint = format!(
@@ -432,6 +441,30 @@ fn check_columns<'a>(
         }
         None => Ok(()),
     }
+}
+
+/// Fails if a column of a file is of a type that is not cast to that of the table's; texts are read as what they say.
+fn check_types<'a>(
+    path: &str,
+    found: &Schema,
+    wanted: impl Iterator<Item = &'a FieldRef>,
+) -> Result<()> {
+    for column in wanted {
+        if let Ok(held) = found.field_with_name(column.name())
+            && !held.data_type().is_string()
+            && !can_be_assigned(held, column)
+        {
+            let message = format!(
+                "column \"{}\" is of type {} but of type {} in \"{path}\"",
+                column.name(),
+                type_of(column),
+                type_of(held)
+            );
+            let hint = "INSERT INTO ... SELECT over the file can cast its values.";
+            return Err(Error::invalid("42804", message, Some(hint)));
+        }
+    }
+    Ok(())
 }
 
 /// The number of rows that the operator at the end of a plan has written.
@@ -501,20 +534,32 @@ impl Drop for Target {
     }
 }
 
-/// Whether a CSV file can hold the values of a type only as PostgreSQL's texts of them.
-fn is_text_in_csv(data_type: &DataType) -> bool {
-    data_type.is_nested() || data_type.is_binary() || matches!(data_type, DataType::Interval(_))
+/// Whether a file can hold the values of a type only as PostgreSQL's texts of them.
+fn is_text_in(format: ExternalFormat, data_type: &DataType) -> bool {
+    match data_type {
+        DataType::Interval(_) => format != ExternalFormat::Arrow,
+        data_type => {
+            format == ExternalFormat::Csv && (data_type.is_nested() || data_type.is_binary())
+        }
+    }
 }
 
 /// A query of the same rows in which some columns of `schema` are texts; `None` if there are no such columns.
-fn with_texts(query: &ast::Query, schema: &Schema) -> Result<Option<ast::Query>> {
+fn with_texts(
+    query: &ast::Query,
+    schema: &Schema,
+    format: ExternalFormat,
+) -> Result<Option<ast::Query>> {
     let fields = schema.fields();
-    if !fields.iter().any(|field| is_text_in_csv(field.data_type())) {
+    if !fields
+        .iter()
+        .any(|field| is_text_in(format, field.data_type()))
+    {
         return Ok(None);
     }
     let item = |(idx, field): (usize, &FieldRef)| {
         let name = Ident::with_quote('"', field.name().replace('"', "\"\""));
-        match is_text_in_csv(field.data_type()) {
+        match is_text_in(format, field.data_type()) {
             true => format!("c{idx}::text AS {name}"),
             false => format!("c{idx} AS {name}"),
         }

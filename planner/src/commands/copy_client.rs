@@ -59,6 +59,10 @@ pub(crate) async fn plan_client_copy(
     let options = CopyOptions::read(options, legacy_options)?;
     // As PostgreSQL has it, `TO STDIN` and `FROM STDOUT` mean the client too.
     match (to, source) {
+        (true, _) if options.matches_header => {
+            let message = "cannot use \"match\" with HEADER in COPY TO";
+            Err(Error::invalid("0A000", message, None))
+        }
         (true, source) => {
             let query = bind_query(session, query_of(source)?, session.state(None)).await?;
             Ok(Some(Work::CopyOut(Box::new(query), options)))
@@ -95,7 +99,7 @@ struct Target {
 
 impl ClientCopy {
     async fn target(&self, session: &Arc<Session>) -> Result<Target> {
-        let (schema, relation) = session.relation_parts(&self.table)?;
+        let (schema, relation) = session.changed_parts(&self.table)?;
         let entry = session.managed_table(&schema, &relation, TableUse::Insert)?;
         let shape: TableShape = session.tables().shape(&entry.id).await?;
         let places: Vec<usize> = match self.columns.is_empty() {

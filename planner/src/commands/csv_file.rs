@@ -1,141 +1,52 @@
 //! CSV files of `COPY … TO 'file'`: rows become bytes as DataFusion writes them, with the quotes of PostgreSQL.
 //!
-//! In: a bound query and the place of a file; out: the number of rows. A text that equals the one for NULL stands in
+//! In: options; out: what makes lines of rows. A text that equals the one for NULL stands in
 //! quotes, which DataFusion's writer, to which both are the same, leaves out.
 
 use std::collections::HashMap;
-use std::fmt;
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use bytes::Bytes;
 use datafusion::arrow::array::{Array as _, ArrayRef, AsArray as _, RecordBatch, StringArray};
 use datafusion::arrow::compute::cast;
-use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::arrow::datatypes::{DataType, Field, Schema};
 use datafusion::common::file_options::csv_writer::CsvWriterOptions;
-use datafusion::common::runtime::SpawnedTask;
-use datafusion::config::ConfigFileType;
+use datafusion::config::{ConfigFileType, TableOptions};
 use datafusion::datasource::file_format::csv::CsvSerializer;
 use datafusion::datasource::file_format::write::BatchSerializer;
-use datafusion::datasource::file_format::write::demux::DemuxedStreamReceiver;
-use datafusion::datasource::file_format::write::orchestration::spawn_writer_tasks_and_join;
-use datafusion::datasource::listing::ListingTableUrl;
-use datafusion::datasource::physical_plan::{FileGroup, FileOutputMode, FileSink, FileSinkConfig};
-use datafusion::datasource::sink::DataSink;
 use datafusion::error::Result as DfResult;
-use datafusion::execution::{SendableRecordBatchStream, TaskContext};
-use datafusion::logical_expr::dml::InsertOp;
-use datafusion::object_store::ObjectStore;
-use datafusion::physical_plan::{DisplayAs, DisplayFormatType};
 
-use crate::bind::BoundQuery;
+use super::text_file::TextForm;
 use crate::error::Result;
-use crate::session::Session;
-use crate::statement_run::StatementControl;
-use crate::streams::stream;
 
 /// What stands for a text to be quoted until its bytes are written: a code point that Unicode keeps free of characters.
 const QUOTED: &str = "\u{ffff}";
 
-/// Writes the rows of a query into a file; returns their number.
-pub(super) async fn write(
-    session: &Arc<Session>,
-    query: &BoundQuery,
-    (place, options): (&str, &HashMap<String, String>),
-    control: &StatementControl,
-) -> Result<u64> {
-    let mut table_options = query.state.default_table_options();
-    table_options.set_config_format(ConfigFileType::CSV);
-    table_options.alter_with_string_hash_map(options)?;
-    let csv = table_options.csv;
-    let url = ListingTableUrl::parse(place)?;
-    let rows = stream(session, query, Vec::new(), control).await?;
-    let file = CsvFile {
-        config: FileSinkConfig {
-            original_url: place.to_owned(),
-            object_store_url: url.object_store(),
-            file_group: FileGroup::default(),
-            table_paths: vec![url],
-            output_schema: rows.schema(),
-            table_partition_cols: Vec::new(),
-            insert_op: InsertOp::Append,
-            keep_partition_by_columns: false,
-            file_extension: "csv".to_owned(),
-            file_output_mode: FileOutputMode::SingleFile,
-        },
-        options: CsvWriterOptions::try_from(&csv)?,
-        null: csv.null_value.unwrap_or_default(),
-        quote: char::from(csv.quote),
+/// How rows become CSV.
+pub(super) fn form(
+    mut defaults: TableOptions,
+    options: &HashMap<String, String>,
+) -> Result<TextForm> {
+    defaults.set_config_format(ConfigFileType::CSV);
+    defaults.alter_with_string_hash_map(options)?;
+    let csv = defaults.csv;
+    let options = CsvWriterOptions::try_from(&csv)?;
+    let builder = options.writer_options.clone();
+    let header = builder.header();
+    let lines = CsvSerializer::new().with_builder(builder);
+    let quote = char::from(csv.quote).to_string();
+    let null = csv.null_value.unwrap_or_default();
+    let inner = null.replace(&quote, &quote.repeat(2));
+    let serializer = QuotedTexts {
+        lines: lines.with_header(header),
+        null,
+        quoted: format!("{quote}{inner}{quote}"),
     };
-    let task = Arc::new(TaskContext::from(&query.state));
-    Ok(DataSink::write_all(&file, rows, &task).await?)
-}
-
-/// The file.
-#[derive(Debug)]
-struct CsvFile {
-    config: FileSinkConfig,
-    options: CsvWriterOptions,
-    /// The text for NULL.
-    null: String,
-    quote: char,
-}
-
-impl DisplayAs for CsvFile {
-    fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "CsvFile")
-    }
-}
-
-#[async_trait]
-impl FileSink for CsvFile {
-    fn config(&self) -> &FileSinkConfig {
-        &self.config
-    }
-
-    async fn spawn_writer_tasks_and_join(
-        &self,
-        context: &Arc<TaskContext>,
-        demux_task: SpawnedTask<DfResult<()>>,
-        file_stream_rx: DemuxedStreamReceiver,
-        object_store: Arc<dyn ObjectStore>,
-    ) -> DfResult<u64> {
-        let builder = self.options.writer_options.clone();
-        let header = builder.header();
-        let lines = CsvSerializer::new().with_builder(builder);
-        let quote = self.quote.to_string();
-        let inner = self.null.replace(self.quote, &quote.repeat(2));
-        let serializer = QuotedTexts {
-            lines: lines.with_header(header),
-            null: self.null.clone(),
-            quoted: format!("{quote}{inner}{quote}"),
-        };
-        spawn_writer_tasks_and_join(
-            context,
-            Arc::new(serializer),
-            self.options.compression.into(),
-            self.options.compression_level,
-            object_store,
-            demux_task,
-            file_stream_rx,
-        )
-        .await
-    }
-}
-
-#[async_trait]
-impl DataSink for CsvFile {
-    fn schema(&self) -> &SchemaRef {
-        self.config.output_schema()
-    }
-
-    async fn write_all(
-        &self,
-        rows: SendableRecordBatchStream,
-        context: &Arc<TaskContext>,
-    ) -> DfResult<u64> {
-        FileSink::write_all(self, rows, context).await
-    }
+    Ok(TextForm {
+        serializer: Arc::new(serializer),
+        compression: options.compression,
+        compression_level: options.compression_level,
+    })
 }
 
 /// Lines in which texts that equal the one for NULL stand in quotes.

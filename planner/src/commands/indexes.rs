@@ -13,6 +13,7 @@ use datafusion::sql::sqlparser::ast::{
 
 use super::alter_table::change_definition;
 use super::name_parts;
+use super::storage_options::check_index_options;
 use crate::error::{Error, Result};
 use crate::session::Session;
 use crate::statement_run::{Notice, StatementControl};
@@ -36,6 +37,7 @@ pub(super) async fn create(
         });
     };
     session.access().check_owner(&table)?;
+    check_index_options(&index.with)?;
     if index.unique {
         return create_unique(session, index, text, control).await;
     }

@@ -192,7 +192,7 @@ fn check_alone(session: &Session, tables: &[Arc<CatalogEntry>]) -> Result<()> {
 }
 
 fn entry(session: &Session, parts: &[String], usage: TableUse) -> Result<Arc<CatalogEntry>> {
-    let (schema, name) = session.relation_parts(parts)?;
+    let (schema, name) = session.changed_parts(parts)?;
     session.managed_table(&schema, &name, usage)
 }
 

@@ -139,7 +139,8 @@ pub(super) async fn refresh(
     // Another refresh waits until this one has said whether there are rows.
     let rewrite = session.engine.tables.rewrite(&entry.id).await?;
     if refresh.with_data {
-        fill(session, (&entry, &materialized.query), &rewrite, control).await?;
+        let filling = fill(session, (&entry, &materialized.query), &rewrite, control);
+        Box::pin(filling).await?;
     }
     if materialized.is_populated != refresh.with_data {
         set_populated(session, &entry, refresh.with_data, text).await?;

@@ -8,11 +8,14 @@ mod comments;
 mod copy;
 mod copy_client;
 mod csv_file;
+mod declared_types;
 mod dml;
 mod extensions;
+mod external_table;
 mod first_rows;
 mod indexes;
 mod insert_values;
+mod json_file;
 mod lake;
 mod maintenance;
 mod materialized_views;
@@ -26,10 +29,13 @@ mod set_role;
 mod settings;
 mod show_create;
 mod source_rows;
+mod storage_options;
 mod table_keys;
+mod table_like;
 mod table_references;
 mod table_shape;
 mod tables;
+mod text_file;
 mod view_options;
 mod views;
 
@@ -53,7 +59,7 @@ pub(crate) use lake::show_query;
 pub(crate) use maintenance::{table_detail, table_history};
 pub(crate) use materialized_views::check_populated;
 pub(crate) use models::{
-    SHOW_MODELS, describe_model, run_train_call, train_call, train_call_schema,
+    SHOW_MODELS, describe_model, fit_task, run_train_call, train_call, train_call_schema,
 };
 pub(crate) use settings::{show, show_schema};
 pub(crate) use show_create::show_create;
@@ -195,7 +201,10 @@ async fn sql(
     let statement = match statement {
         SqlStatement::Statement(statement) => statement.as_ref(),
         SqlStatement::CreateExternalTable(create) => {
-            return Box::pin(tables::create_external(session, create, text, control)).await;
+            return Box::pin(external_table::create_external(
+                session, create, text, control,
+            ))
+            .await;
         }
         SqlStatement::CopyTo(statement) => {
             return Box::pin(copy::copy_stored(session, statement, control)).await;

@@ -136,7 +136,7 @@ fn go_on_in_background(session: &Arc<Session>, fit: FitPlan, control: &Statement
 }
 
 /// The training of a plan.
-fn fit_task(plan: &LogicalPlan) -> Option<Arc<FitTask>> {
+pub(crate) fn fit_task(plan: &LogicalPlan) -> Option<Arc<FitTask>> {
     match plan {
         LogicalPlan::Extension(extension) => {
             let node = extension.node.as_any().downcast_ref::<FitModelNode>();

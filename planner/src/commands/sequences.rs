@@ -93,7 +93,7 @@ async fn create(
     let mut entry = CatalogEntry::new(schema, name, Definition::Sequence(definition));
     own(session, &mut entry);
     if schema == TEMPORARY {
-        session.temporary.add(entry);
+        session.add_temporary(entry).await;
         return Ok(TAG.to_owned());
     }
     let commit = session

@@ -14,6 +14,7 @@ use super::name_parts;
 use crate::catalog::rows::{Cell, ColumnType, batch_of, schema_of};
 use crate::error::{Error, Result};
 use crate::session::Session;
+use crate::settings::{canonical, zone_of_interval};
 use crate::statement_run::{Notice, Outcome, StatementControl};
 use crate::transaction::{self, TransactionState};
 
@@ -133,6 +134,21 @@ fn assign(session: &Session, name: &str, values: &[Expr]) -> Result<()> {
         && !matches!(value, Expr::Value(_))
     {
         return session.settings().reset(name);
+    }
+    if canonical(name) == "timezone"
+        && let [value] = values
+    {
+        let text = text_of(value);
+        return match value {
+            Expr::Identifier(_) if text.eq_ignore_ascii_case("local") => {
+                session.settings().reset(name)
+            }
+            Expr::Interval(_) => {
+                let zone = zone_of_interval(&text).unwrap_or(text);
+                session.settings().set(name, &zone)
+            }
+            _ => session.settings().set(name, &text),
+        };
     }
     let texts: Vec<String> = values.iter().map(text_of).collect();
     session.settings().set(name, &texts.join(", "))

@@ -211,10 +211,15 @@ fn of_table(entry: &CatalogEntry, shape: &TableShape, references: &[ReferenceFac
 /// A column as `CREATE TABLE` declares it.
 fn column(shape: &TableShape, field: &FieldRef) -> String {
     let limit = shape.text_limit_of(field).map(|limit| limit.to_string());
-    let data_type = limit.unwrap_or_else(|| declared_type(field));
+    let identity = shape.identity_of(field);
+    let is_serial = identity.as_ref().is_some_and(|found| found.is_serial());
+    let data_type = match is_serial {
+        true => serial_type(field).to_owned(),
+        false => limit.unwrap_or_else(|| declared_type(field)),
+    };
     let mut text = format!("{} {data_type}", quoted(field.name()));
-    if let Some(identity) = shape.identity_of(field) {
-        let kind = match identity.always {
+    if let Some(identity) = identity.filter(|_| !is_serial) {
+        let kind = match identity.is_always() {
             true => "ALWAYS",
             false => "BY DEFAULT",
         };
@@ -239,6 +244,15 @@ fn column(shape: &TableShape, field: &FieldRef) -> String {
     text
 }
 
+/// What declares a whole number with a sequence of its own.
+fn serial_type(field: &Field) -> &'static str {
+    match field.data_type() {
+        DataType::Int16 => "smallserial",
+        DataType::Int32 => "serial",
+        _ => "bigserial",
+    }
+}
+
 /// The type that gives a column its own again.
 fn declared_type(field: &Field) -> String {
     if let Some(element) = marked_element(field).filter(|element| !marks_of(element).is_empty()) {
@@ -258,6 +272,18 @@ fn declared_type(field: &Field) -> String {
             format!("numeric({precision},{scale})")
         }
         (None, DataType::List(element)) => format!("{}[]", declared_type(element)),
+        (None, DataType::Struct(fields)) => {
+            let field = |field: &Arc<Field>| quoted(field.name()) + " " + &declared_type(field);
+            let fields: Vec<String> = fields.iter().map(field).collect();
+            format!("STRUCT<{}>", fields.join(", "))
+        }
+        (None, DataType::Map(entries, _)) => match entries.data_type() {
+            DataType::Struct(pair) => {
+                let types: Vec<String> = pair.iter().map(|field| declared_type(field)).collect();
+                format!("MAP<{}>", types.join(", "))
+            }
+            other => type_name(other),
+        },
         (None, other) => type_name(other),
     }
 }

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use auspex_sql::Word;
-use auspex_storage::{Identity, TableShape, TextLimit, marks_of, stored_schema};
+use auspex_storage::{Identity, IdentityKind, TableShape, TextLimit, marks_of, stored_schema};
 use datafusion::arrow::array::{RecordBatch, RecordBatchOptions};
 use datafusion::arrow::datatypes::{DataType, Schema};
 use datafusion::common::DFSchema;
@@ -20,9 +20,10 @@ use datafusion::sql::sqlparser::ast::{
 use super::folded;
 use super::table_keys::{DeclaredKey, add_key, free_name, is_taken, name_taken};
 use super::tables::declared_schema;
-use crate::bind::{default_of_sequences, undefined_column};
+use crate::bind::{check_definition, default_of_sequences, undefined_column};
+use crate::constants::holds_query;
 use crate::error::{Error, Result};
-use crate::functions::assigned;
+use crate::functions::{assigned, type_name};
 use crate::session::Session;
 
 /// PostgreSQL's limit of `VARCHAR(n)`.
@@ -126,13 +127,18 @@ pub(super) fn add_option(
             shape.set_generated(idx, Some(&text));
         }
         ColumnOption::Generated {
-            generated_as: kind @ (GeneratedAs::Always | GeneratedAs::ByDefault),
+            generated_as: generated @ (GeneratedAs::Always | GeneratedAs::ByDefault),
             sequence_options,
+            generated_keyword,
             ..
         } => {
-            let always = *kind == GeneratedAs::Always;
+            let kind = match generated {
+                GeneratedAs::Always => IdentityKind::Always,
+                _ if *generated_keyword => IdentityKind::ByDefault,
+                _ => IdentityKind::Serial,
+            };
             let options = sequence_options.as_deref().unwrap_or_default();
-            set_identity(shape, idx, steps(options)?, always, relation)?;
+            set_identity(shape, idx, steps(options)?, kind, relation)?;
         }
         ColumnOption::Generated { .. } | ColumnOption::Identity(_) => {
             return Err(Error::unsupported("this form of an identity column"));
@@ -147,12 +153,14 @@ pub(super) fn add_option(
         }
         // References are added when all columns and keys are there.
         ColumnOption::ForeignKey(_) => {}
+        ColumnOption::Collation(name) => super::storage_options::check_collation(name)?,
         other => return Err(Error::unsupported(format!("the column option {other}"))),
     }
     Ok(())
 }
 
-/// `SERIAL` and its kin as PostgreSQL means them: a whole number that is an identity column.
+/// `SERIAL` and its kin as PostgreSQL means them: a whole number that is an identity column. Its mark is the word
+/// `GENERATED`, which all others have.
 fn spell_serial(column: &mut ast::ColumnDef) {
     let ast::DataType::Custom(name, _) = &column.data_type else {
         return;
@@ -171,7 +179,7 @@ fn spell_serial(column: &mut ast::ColumnDef) {
             sequence_options: None,
             generation_expr: None,
             generation_expr_mode: None,
-            generated_keyword: true,
+            generated_keyword: false,
         },
     });
 }
@@ -223,7 +231,7 @@ pub(super) fn set_identity(
     shape: &mut TableShape,
     idx: usize,
     (start, increment): (i64, i64),
-    always: bool,
+    kind: IdentityKind,
     relation: &str,
 ) -> Result<()> {
     let column = shape.columns()[idx].name().clone();
@@ -233,7 +241,7 @@ pub(super) fn set_identity(
     }
     shape.set_nullable(idx, true);
     let identity = Identity {
-        always,
+        kind,
         sequence: column.clone(),
         start,
         increment,
@@ -279,15 +287,28 @@ fn add_check(
     if is_taken(shape, name) {
         return Err(name_taken(name, relation));
     }
+    refuse_queries(expr, "check constraint")?;
     let schema = DFSchema::try_from(shape.schema())?;
     let text = expr.to_string();
     let planned = session.state(None).create_logical_expr(&text, &schema)?;
     if planned.get_type(&schema)? != DataType::Boolean {
-        let message = format!("argument of CHECK must be type boolean, not that of {text}");
+        let found = type_name(&planned.get_type(&schema)?);
+        let message = format!("argument of CHECK must be type boolean, not type {found}");
         return Err(Error::invalid("42804", message, None));
     }
     shape.add_check(name, &text);
     Ok(())
+}
+
+/// Fails for a query within what a definition says of its columns.
+fn refuse_queries(expr: &ast::Expr, what: &str) -> Result<()> {
+    match holds_query(expr) {
+        true => {
+            let message = format!("cannot use subquery in {what}");
+            Err(Error::invalid("0A000", message, None))
+        }
+        false => Ok(()),
+    }
 }
 
 /// The text of a default; `None` for NULL.
@@ -304,6 +325,7 @@ pub(super) fn checked_default(
             format!("both default and generation expression specified for column \"{name}\"");
         return Err(Error::invalid("42601", message, None));
     }
+    refuse_queries(expr, "DEFAULT expression")?;
     let expr = default_of_sequences(session, expr)?;
     let text = expr.to_string();
     if text.eq_ignore_ascii_case("null") {
@@ -325,10 +347,15 @@ pub(super) fn checked_default(
             )
         }
     })?;
+    check_definition(&planned, column, &none)?;
     let is_literal = matches!(planned, Expr::Literal(..));
     let value = assigned(planned, column, &none)?;
-    // What does not fit is told now, not with the first row. Texts of times may mean the day of the row.
-    let is_read = || !marks_of(column).is_empty();
+    // What does not fit is told now, not with the first row. Texts of moments may mean the day of the row.
+    let is_read = || {
+        let data_type = column.data_type();
+        let is_clock = matches!(data_type, DataType::Time64(_) | DataType::Interval(_));
+        is_clock || !marks_of(column).is_empty()
+    };
     if is_literal && (column.data_type().is_numeric() || is_read()) {
         let value = session.state(None).create_physical_expr(value, &none)?;
         let options = RecordBatchOptions::new().with_row_count(Some(1));
@@ -346,6 +373,7 @@ fn checked_generation(
 ) -> Result<String> {
     let column = &shape.columns()[idx];
     let name = column.name();
+    refuse_queries(expr, "column generation expression")?;
     let schema = DFSchema::try_from(shape.schema())?;
     let text = expr.to_string();
     let planned = session.state(None).create_logical_expr(&text, &schema)?;
@@ -376,6 +404,7 @@ fn checked_generation(
             return using(name);
         }
     }
+    check_definition(&planned, column, &schema)?;
     planned.cast_to(column.data_type(), &schema)?;
     Ok(text)
 }
@@ -396,6 +425,11 @@ pub(super) fn set_partitions(
                 column.value
             );
             return Err(Error::invalid("42701", message, None));
+        }
+        if column.value.chars().any(char::is_control) {
+            let message = format!("column {:?} cannot divide the table's files", column.value);
+            let hint = "Its name, which has control characters, cannot be that of a folder.";
+            return Err(Error::invalid("42602", message, Some(hint)));
         }
         shape.partition_columns.push(column.value.clone());
     }
@@ -423,6 +457,15 @@ const FEATURES: &str = "delta.feature.";
 const SWITCHES: [&str; 2] = ["delta.appendOnly", "delta.enableChangeDataFeed"];
 /// Properties that are whole numbers from 1 on.
 const COUNTS: [&str; 1] = ["delta.checkpointInterval"];
+/// Properties that are spans of time, as the format's library reads them.
+const SPANS: [&str; 2] = [
+    "delta.deletedFileRetentionDuration",
+    "delta.logRetentionDuration",
+];
+/// How many columns have bounds in the log; -1: all.
+const INDEXED_COLUMNS: &str = "delta.dataSkippingNumIndexedCols";
+/// The columns that `table_changes` adds to those of a table.
+const CHANGE_COLUMNS: [&str; 3] = ["_change_type", "_commit_version", "_commit_timestamp"];
 /// Properties that have statements of their own.
 const CONSTRAINTS: [&str; 3] = ["delta.constraints.", "auspex.key.", "auspex.reference."];
 
@@ -445,6 +488,12 @@ pub(super) fn set_property(shape: &mut TableShape, name: &str, value: &str) -> R
         name if COUNTS.contains(&name) && !value.parse::<u32>().is_ok_and(|n| n > 0) => {
             "a whole number from 1 on"
         }
+        INDEXED_COLUMNS if !value.parse::<i32>().is_ok_and(|n| n >= -1) => {
+            "a whole number from -1 on"
+        }
+        name if SPANS.contains(&name) && !is_span(value) => {
+            "a number of a unit of time, as in interval 7 days"
+        }
         _ => {
             shape.set_property(name, value);
             return Ok(());
@@ -453,6 +502,40 @@ pub(super) fn set_property(shape: &mut TableShape, name: &str, value: &str) -> R
     let message = format!("invalid value for property \"{name}\": \"{value}\"");
     let hint = format!("The value is {expected}.");
     Err(Error::invalid("22023", message, Some(&hint)))
+}
+
+fn is_span(text: &str) -> bool {
+    const UNITS: [&str; 8] = [
+        "nanosecond",
+        "microsecond",
+        "millisecond",
+        "second",
+        "minute",
+        "hour",
+        "day",
+        "week",
+    ];
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let is_unit = |unit: &str| UNITS.contains(&unit.strip_suffix('s').unwrap_or(unit));
+    matches!(words.as_slice(), ["interval", number, unit]
+        if number.parse::<u64>().is_ok() && is_unit(unit))
+}
+
+/// Fails if a table that keeps changes has a column of a name that `table_changes` adds to its columns.
+pub(super) fn check_change_columns(shape: &TableShape) -> Result<()> {
+    let mut columns = shape.columns().iter();
+    let taken = columns.find(|column| CHANGE_COLUMNS.contains(&column.name().as_str()));
+    match taken.filter(|_| shape.keeps_changes()) {
+        Some(column) => {
+            let message = format!(
+                "column name \"{}\" conflicts with one of table_changes",
+                column.name()
+            );
+            let hint = "A table that keeps the changes of its rows has no columns of such names.";
+            Err(Error::invalid("42701", message, Some(hint)))
+        }
+        None => Ok(()),
+    }
 }
 
 /// Takes away a property, if there is one.

@@ -1,4 +1,4 @@
-//! `CREATE TABLE`, `CREATE EXTERNAL TABLE`, `DROP`, `DESCRIBE`.
+//! `CREATE TABLE`, `DROP`, `DESCRIBE`.
 //!
 //! In: a syntax tree; out: files of a managed table first, then one catalog entry that names them, so
 //! that a failure in between leaves nothing that a query could see.
@@ -6,17 +6,15 @@
 mod dependents;
 mod describe;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use auspex_sql::Word;
 use auspex_storage::{
-    CatalogEntry, CatalogState, Change, ColumnDefinition, Definition, ExternalFormat,
-    ExternalTableDefinition, ObjectKind, TableDefinition, TableShape, columns_of,
+    CatalogEntry, CatalogState, Change, Definition, ObjectKind, TableDefinition, TableShape,
 };
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::logical_expr::{DdlStatement, LogicalPlan};
-use datafusion::sql::parser::{CreateExternalTable, Statement as SqlStatement};
+use datafusion::sql::parser::Statement as SqlStatement;
 use datafusion::sql::sqlparser::ast::{self, ObjectName, ObjectType, OnCommit};
 
 use dependents::check_not_referred;
@@ -24,10 +22,14 @@ pub(super) use dependents::{check_unnamed, with_dependents};
 pub(crate) use describe::describe_table;
 
 use super::materialized_views::check_use;
+use super::storage_options::check_options;
+use super::table_like::copied_shape;
 use super::table_references::{DeclaredReference, add_reference, release_tables, tell};
-use super::table_shape::{declared_shape, query_shape, set_partitions, set_property};
-use super::{kind_name, name_parts, sequences};
-use crate::access::{FileUse, TableUse, own};
+use super::table_shape::{
+    check_change_columns, declared_shape, query_shape, set_partitions, set_property,
+};
+use super::{declared_types, kind_name, name_parts, sequences};
+use crate::access::{TableUse, own};
 use crate::bind::{bind_query, distinct_names};
 use crate::error::{Error, Result, nearest};
 use crate::session::Session;
@@ -52,6 +54,7 @@ pub(super) async fn create(
     control: &StatementControl,
 ) -> Result<String> {
     refuse(create)?;
+    session.refuse_foreign(&name_parts(&create.name))?;
     let (mut schema, name) = session.object_parts(&name_parts(&create.name))?;
     let replaced = match create.temporary {
         true => {
@@ -100,7 +103,11 @@ pub(super) async fn create(
     entry.definition = Definition::Table(shape.definition());
     if create.temporary {
         session.drop_temporary(&name).await;
-        session.temporary.add(entry);
+        let id = entry.id.clone();
+        session.add_temporary(entry).await;
+        if create.on_commit == Some(OnCommit::Drop) && !session.drop_at_end(&name, &id) {
+            session.drop_temporary(&name).await;
+        }
         return Ok(tag);
     }
     publish(session, &entry, replaced, text).await?;
@@ -136,6 +143,9 @@ async fn declared(
     entry: &CatalogEntry,
     control: &StatementControl,
 ) -> Result<TableShape> {
+    if let Some(like) = &create.like {
+        return copied_shape(session, like, &entry.name).await;
+    }
     let mut shape = declared_shape(session, create, &entry.name).await?;
     for reference in DeclaredReference::of_create(create) {
         add_reference(session, &mut shape, entry, &reference).await?;
@@ -177,17 +187,22 @@ fn with_clauses(
     for (name, value) in clauses.properties {
         set_property(&mut shape, &name.value, value)?;
     }
+    check_change_columns(&shape)?;
     Ok(shape)
 }
 
 /// What `CREATE TABLE` cannot do yet, by name.
 fn refuse(create: &ast::CreateTable) -> Result<()> {
+    if create.on_commit.is_some() && !create.temporary {
+        let message = "ON COMMIT can only be used on temporary tables";
+        return Err(Error::invalid("42P16", message, None));
+    }
+    check_options(&create.table_options)?;
     let missing = [
         (
-            create.temporary && !matches!(create.on_commit, None | Some(OnCommit::PreserveRows)),
-            "CREATE TEMPORARY TABLE ... ON COMMIT DELETE ROWS and DROP",
+            create.on_commit == Some(OnCommit::DeleteRows),
+            "CREATE TEMPORARY TABLE ... ON COMMIT DELETE ROWS",
         ),
-        (create.like.is_some(), "CREATE TABLE ... LIKE"),
         (create.partition_by.is_some(), "PARTITION BY"),
         (create.inherits.is_some(), "INHERITS"),
         (
@@ -229,41 +244,21 @@ pub(super) async fn declared_schema(
     declared.temporary = false;
     declared.global = None;
     declared.on_commit = None;
-    if has_no_oids(&declared.table_options) {
-        declared.table_options = ast::CreateTableOptions::None;
+    use ast::CreateTableOptions as Options;
+    // They change nothing, and were checked.
+    if matches!(declared.table_options, Options::With(_) | Options::Plain(_)) {
+        declared.table_options = Options::None;
     }
     for column in &mut declared.columns {
-        if let ast::DataType::Float(precision) = &column.data_type {
-            column.data_type = float_type(precision);
-        }
+        declared_types::spell(&mut column.data_type);
     }
     let statement = ast::Statement::CreateTable(declared);
     let statement = SqlStatement::Statement(Box::new(statement));
     match session.state(None).statement_to_plan(statement).await? {
         LogicalPlan::Ddl(DdlStatement::CreateMemoryTable(table)) => {
-            Ok(Arc::clone(table.input.schema().inner()))
+            Ok(declared_types::meant(table.input.schema().inner()))
         }
         _ => Err(Error::unsupported("this form of CREATE TABLE")),
-    }
-}
-
-/// `WITH (OIDS = false)`, which says what is always so.
-fn has_no_oids(options: &ast::CreateTableOptions) -> bool {
-    let says_it = |option: &ast::SqlOption| match option {
-        ast::SqlOption::KeyValue {
-            key,
-            value: ast::Expr::Value(value),
-        } => key.value.eq_ignore_ascii_case("oids") && value.value == ast::Value::Boolean(false),
-        _ => false,
-    };
-    matches!(options, ast::CreateTableOptions::With(options) if options.iter().all(says_it))
-}
-
-/// FLOAT is double precision unless few binary digits are asked for.
-fn float_type(precision: &ast::ExactNumberInfo) -> ast::DataType {
-    match precision {
-        ast::ExactNumberInfo::Precision(1..=24) => ast::DataType::Real,
-        _ => ast::DataType::DoublePrecision,
     }
 }
 
@@ -332,108 +327,11 @@ fn is_table(definition: &Definition) -> bool {
     matches!(kind, ObjectKind::Table | ObjectKind::ExternalTable)
 }
 
-fn put(replaced: &Option<Arc<CatalogEntry>>, entry: CatalogEntry) -> Vec<Change> {
+pub(super) fn put(replaced: &Option<Arc<CatalogEntry>>, entry: CatalogEntry) -> Vec<Change> {
     let dropped = replaced
         .iter()
         .map(|old| Change::Drop { id: old.id.clone() });
     dropped.chain(std::iter::once(Change::Put(entry))).collect()
-}
-
-/// `CREATE EXTERNAL TABLE`.
-pub(super) async fn create_external(
-    session: &Arc<Session>,
-    create: &CreateExternalTable,
-    text: &str,
-    control: &StatementControl,
-) -> Result<String> {
-    const TAG: &str = "CREATE EXTERNAL TABLE";
-    let (owner_schema, name) = session.object_parts(&name_parts(&create.name))?;
-    if skips_existing(session, &owner_schema, &name, create.if_not_exists, control)? {
-        return Ok(TAG.to_owned());
-    }
-    session.access().check_schema(&owner_schema, "CREATE")?;
-    let replaced = replaced(session, &owner_schema, &name, create.or_replace)?;
-    let format = match create.file_type.to_uppercase().as_str() {
-        "PARQUET" => ExternalFormat::Parquet,
-        "CSV" => ExternalFormat::Csv,
-        "NDJSON" | "JSON" => ExternalFormat::NdJson,
-        "ARROW" => ExternalFormat::Arrow,
-        "AVRO" => ExternalFormat::Avro,
-        "DELTA" => ExternalFormat::Delta,
-        "ICEBERG" => ExternalFormat::Iceberg,
-        other => return Err(Error::unsupported(format!("STORED AS {other}"))),
-    };
-    let engine = &session.engine;
-    let mut urls = Vec::new();
-    for location in &create.locations {
-        urls.push(session.file_url(location, FileUse::Read)?.to_string());
-    }
-    let Some((first, further)) = urls.split_first() else {
-        let hint = "Write LOCATION 'folder', 'file' or 'pattern'.";
-        return Err(Error::invalid(
-            "42601",
-            "an external table needs a LOCATION",
-            Some(hint),
-        ));
-    };
-    let options: BTreeMap<String, String> = create
-        .options
-        .iter()
-        .map(|(name, value)| {
-            let text = match value {
-                ast::Value::SingleQuotedString(text) => text.clone(),
-                other => other.to_string(),
-            };
-            (
-                name.to_lowercase().trim_start_matches("format.").to_owned(),
-                text,
-            )
-        })
-        .collect();
-    let schema: Option<Vec<ColumnDefinition>> = match create.columns.is_empty() {
-        true => None,
-        false => Some(external_columns(session, create).await?),
-    };
-    let definition = ExternalTableDefinition {
-        location: first.clone(),
-        further_locations: further.to_vec(),
-        format,
-        options,
-        schema,
-        partition_columns: create.table_partition_cols.clone(),
-    };
-    let state = session.state(None);
-    engine.tables.external_provider(&definition, &state).await?;
-    let mut entry = CatalogEntry::new(&owner_schema, &name, Definition::ExternalTable(definition));
-    own(session, &mut entry);
-    engine
-        .catalog
-        .commit(text, |_| Ok(put(&replaced, entry.clone())))
-        .await?;
-    Ok(TAG.to_owned())
-}
-
-async fn external_columns(
-    session: &Arc<Session>,
-    create: &CreateExternalTable,
-) -> Result<Vec<ColumnDefinition>> {
-    let columns: Vec<String> = create.columns.iter().map(ToString::to_string).collect();
-    let text = format!("CREATE TABLE declared ({})", columns.join(", "));
-    let parsed = auspex_sql::parse(&text, auspex_sql::Dialect::Postgres)?;
-    let Some(auspex_sql::Statement::Sql(statement)) =
-        parsed.into_iter().next().map(|parsed| parsed.statement)
-    else {
-        return Err(Error::unsupported("these columns of an external table"));
-    };
-    match *statement {
-        SqlStatement::Statement(statement) => match *statement {
-            ast::Statement::CreateTable(table) => {
-                Ok(columns_of(declared_schema(session, &table).await?.as_ref()))
-            }
-            _ => Err(Error::unsupported("these columns of an external table")),
-        },
-        _ => Err(Error::unsupported("these columns of an external table")),
-    }
 }
 
 /// The words behind `DROP`.
@@ -566,6 +464,7 @@ fn find_for_drop(
         let name = parts.last().cloned().unwrap_or_default();
         return Ok(catalog.schema(&name).cloned());
     }
+    session.refuse_foreign(&parts)?;
     let (schema, name) = session.lasting_parts(&parts)?;
     let Some(entry) = catalog.get(&schema, &name) else {
         return Ok(None);

@@ -11,7 +11,7 @@ use crate::error::{Error, Report, Result};
 
 /// The version that both sides of a connection must have: of the program, and of the calls, whose number is raised with
 /// every change of their form between releases.
-pub(super) const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "+calls.4");
+pub(super) const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "+calls.5");
 
 /// What a machine is asked.
 #[derive(Debug, Serialize, Deserialize)]
@@ -28,11 +28,18 @@ pub(super) enum Call {
     /// Hosts partitions of a training: nothing.
     OpenHost(Box<OpenHost>),
     /// Asks a host of partitions: its reply.
-    AskHost { host: u64, request: Vec<u8> },
+    AskHost { host: HostId, request: Vec<u8> },
     /// Forgets a host of partitions: nothing.
-    CloseHost(u64),
+    CloseHost(HostId),
     /// What predictions of a statement met on this worker: a `Vec<Found>`.
     TakeFindings(String),
+}
+
+/// Names a host of partitions on a worker that may work for several coordinators, each of which counts its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(super) struct HostId {
+    pub(super) coordinator: u64,
+    pub(super) number: u64,
 }
 
 /// What a worker needs to know of its coordinator.
@@ -85,8 +92,7 @@ pub(super) struct Pong {
 /// Partitions of a training.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct OpenHost {
-    pub(super) coordinator: u64,
-    pub(super) host: u64,
+    pub(super) host: HostId,
     pub(super) partitions: Vec<usize>,
     pub(super) estimator: String,
     /// `Options`, as JSON.
@@ -116,6 +122,10 @@ pub(super) struct ReportForm {
     pub(super) detail: Option<String>,
     pub(super) hint: Option<String>,
     pub(super) place: ErrorPlace,
+    /// The URL of the worker that it is from, once its words have reached another machine.
+    pub(super) worker: Option<String>,
+    /// The URL of the machine that did not answer, where that is the error.
+    pub(super) missed: Option<String>,
 }
 
 impl From<Report> for ReportForm {
@@ -126,6 +136,8 @@ impl From<Report> for ReportForm {
             detail: report.detail,
             hint: report.hint,
             place: report.place,
+            worker: None,
+            missed: None,
         }
     }
 }

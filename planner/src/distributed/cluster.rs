@@ -30,6 +30,10 @@ const PING_TIMEOUT: Duration = Duration::from_secs(5);
 const HELLO_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long a worker that nobody named stays in the list when it is lost, in milliseconds.
 const LOST_STAYS_MS: i64 = 3_600_000;
+/// How long a worker that another one does not reach gets no stages of queries, in milliseconds; then they are tried again.
+const MISSED_STAYS_MS: i64 = 60_000;
+/// Workers in the list beyond which none is added that is refused.
+const MAX_REFUSED: usize = 10_000;
 /// How often names are looked up again.
 const LOOKUP_EVERY: u64 = 5;
 
@@ -56,8 +60,18 @@ pub struct Cluster {
     names: Vec<(String, u16)>,
     workers: Mutex<BTreeMap<Url, Member>>,
     next: AtomicU64,
+    /// What those who watch the cluster count.
+    pub(super) counts: ClusterCounts,
     address: Option<SocketAddr>,
     _stop: DropGuard,
+}
+
+/// What has happened since the coordinator's start.
+#[derive(Debug, Default)]
+pub(super) struct ClusterCounts {
+    pub(super) n_losses: AtomicU64,
+    /// Queries that began anew.
+    pub(super) n_replans: AtomicU64,
 }
 
 /// A worker as its coordinator sees it.
@@ -70,6 +84,8 @@ pub(super) struct Member {
     last_seen_ms: Option<i64>,
     /// Nobody asked for it to be there: it goes when it left in order, or has not answered for long.
     has_joined: bool,
+    /// A worker that did not reach this one, and until when that counts.
+    missed: Option<(String, i64)>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -108,19 +124,33 @@ impl Member {
             pong: Pong::default(),
             last_seen_ms: None,
             has_joined,
+            missed: None,
         }
+    }
+
+    /// A worker that did not reach this one lately.
+    fn missed_by(&self) -> Option<&str> {
+        let (by, until_ms) = self.missed.as_ref()?;
+        (chrono::Utc::now().timestamp_millis() < *until_ms).then_some(by)
     }
 
     fn row(&self, address: &Url) -> WorkerRow {
         let (state, reason) = match &self.state {
             MemberState::Expected => ("expected", None),
-            MemberState::Ready => ("ready", None),
+            MemberState::Ready => {
+                let reason = self.missed_by().map(|by| format!("{by} does not reach it"));
+                ("ready", reason)
+            }
             MemberState::Draining => ("draining", None),
             MemberState::Lost(reason) => ("lost", Some(reason.clone())),
             MemberState::Refused(reason) => ("refused", Some(reason.clone())),
         };
         let facts = self.facts.as_ref();
-        let pong = facts.map(|_| self.pong);
+        let pong = facts.map(|_| match self.state {
+            // What it had is given to others.
+            MemberState::Lost(_) => Pong::default(),
+            _ => self.pong,
+        });
         WorkerRow {
             address: address_of(address),
             state,
@@ -175,6 +205,7 @@ impl Cluster {
             names,
             workers: Mutex::new(workers),
             next: AtomicU64::new(1),
+            counts: ClusterCounts::default(),
             _stop: stop.clone().drop_guard(),
             connections: Arc::clone(&connections),
         });
@@ -208,6 +239,26 @@ impl Cluster {
             .collect()
     }
 
+    /// Those that other workers reach as well, as stages of queries must.
+    pub(super) fn connected(&self) -> Vec<Url> {
+        let workers = lock(&self.workers);
+        workers
+            .iter()
+            .filter(|(_, member)| member.state == MemberState::Ready)
+            .filter(|(_, member)| member.missed_by().is_none())
+            .map(|(url, _)| url.clone())
+            .collect()
+    }
+
+    /// A worker answers here, and was not reached by another one.
+    pub(super) fn miss(&self, url: &Url, by: &str) {
+        if let Some(member) = lock(&self.workers).get_mut(url) {
+            tracing::warn!(worker = address_of(url), by, "a worker does not reach it");
+            let until_ms = chrono::Utc::now().timestamp_millis() + MISSED_STAYS_MS;
+            member.missed = Some((by.to_owned(), until_ms));
+        }
+    }
+
     /// The rows of `ml.workers`.
     pub(crate) fn rows(&self) -> Vec<WorkerRow> {
         let workers = lock(&self.workers);
@@ -224,6 +275,7 @@ impl Cluster {
         {
             tracing::warn!(worker = address_of(url), reason, "worker lost");
             member.state = MemberState::Lost(reason.to_owned());
+            self.counts.n_losses.fetch_add(1, Ordering::Relaxed);
         }
     }
 
@@ -285,20 +337,26 @@ impl Cluster {
 
     fn note(&self, url: &Url, found: std::result::Result<(WorkerFacts, Pong), CallFailure>) {
         let mut workers = lock(&self.workers);
+        let instance = found.as_ref().ok().map(|(facts, _)| facts.instance);
+        let other_name = instance.and_then(|instance| name_of(&workers, instance, url));
         let Some(member) = workers.get_mut(url) else {
             return;
         };
         let before = member.state.clone();
         match found {
             Ok((facts, pong)) => {
-                member.state = match pong.is_draining {
-                    true => MemberState::Draining,
-                    false => MemberState::Ready,
+                member.state = match (other_name, pong.is_draining) {
+                    (Some(other), _) => MemberState::Refused(format!("it is {other} already")),
+                    (None, true) => MemberState::Draining,
+                    (None, false) => MemberState::Ready,
                 };
                 (member.facts, member.pong) = (Some(facts), pong);
                 member.last_seen_ms = Some(chrono::Utc::now().timestamp_millis());
             }
             Err(CallFailure::Lost(reason)) if before != MemberState::Expected => {
+                if before == MemberState::Ready {
+                    self.counts.n_losses.fetch_add(1, Ordering::Relaxed);
+                }
                 member.state = MemberState::Lost(reason);
             }
             Err(CallFailure::Lost(_)) => {}
@@ -347,11 +405,44 @@ impl Cluster {
         }
     }
 
+    /// A worker of another version asked to join. It stays in the list, so that those who look see why it takes no work.
+    fn refuse(&self, url: Url, version: &str) {
+        let reason = ClusterError::OtherVersion {
+            own: VERSION.to_owned(),
+            other: version.to_owned(),
+        };
+        let mut workers = lock(&self.workers);
+        if !workers.contains_key(&url) && workers.len() >= MAX_REFUSED {
+            return;
+        }
+        let member = workers.entry(url).or_insert_with(|| Member::expected(true));
+        if !matches!(member.state, MemberState::Ready | MemberState::Draining) {
+            member.state = MemberState::Refused(reason.to_string());
+            member.last_seen_ms = Some(chrono::Utc::now().timestamp_millis());
+        }
+    }
+
     fn expect(&self, url: Url) {
         lock(&self.workers)
             .entry(url)
             .or_insert_with(|| Member::expected(true));
     }
+}
+
+/// The other address under which a start of a worker is in use.
+fn name_of(workers: &BTreeMap<Url, Member>, instance: u64, url: &Url) -> Option<String> {
+    let is_used =
+        |member: &Member| matches!(member.state, MemberState::Ready | MemberState::Draining);
+    let is_it = |member: &Member| {
+        member
+            .facts
+            .as_ref()
+            .is_some_and(|f| f.instance == instance)
+    };
+    workers
+        .iter()
+        .find(|(other, member)| *other != url && is_used(member) && is_it(member))
+        .map(|(other, _)| address_of(other))
 }
 
 /// Visits all workers again and again, each at its own pace.
@@ -398,6 +489,12 @@ impl Node for Gate {
             cluster.expect(url);
         }
         to_bytes(&())
+    }
+
+    fn refused_version(&self, address: &str, version: &str) {
+        if let (Some(cluster), Ok(url)) = (self.0.upgrade(), url_of(address)) {
+            cluster.refuse(url, version);
+        }
     }
 }
 

@@ -5,7 +5,7 @@
 //! thread of their own, so that a query that keeps all others busy does not look like a machine that is gone.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -24,7 +24,10 @@ use url::Url;
 
 use super::call::{Call, ReportForm, VERSION, from_bytes, to_bytes};
 use super::error::ClusterError;
-use super::node::{BytesCodec, CALL_PATH, ClusterToken, TOKEN_HEADER, VERSION_HEADER};
+use super::node::{
+    ADDRESS_HEADER, BytesCodec, CALL_PATH, ClusterToken, TOKEN_HEADER, VERSION_HEADER,
+};
+use super::peers::PeerChannel;
 use super::tls::ClusterTls;
 use crate::engine::lock;
 use crate::error::Result;
@@ -40,6 +43,8 @@ pub(super) struct Connections {
     token: Option<ClusterToken>,
     tls: Option<ClusterTls>,
     channels: Mutex<BTreeMap<Url, BoxCloneSyncChannel>>,
+    /// Where others reach this machine, if they do.
+    address: OnceLock<HeaderValue>,
     wire: Wire,
 }
 
@@ -99,8 +104,17 @@ impl Connections {
             token,
             tls,
             channels: Mutex::default(),
+            address: OnceLock::new(),
             wire: Wire::start()?,
         }))
+    }
+
+    /// Tells other machines from now on where they reach this one.
+    pub(super) fn advertise(&self, address: &str) {
+        if let Ok(address) = HeaderValue::from_str(address) {
+            // It is told once.
+            let _ = self.address.set(address);
+        }
     }
 
     /// Where connections live, and what listens for them.
@@ -127,11 +141,15 @@ impl Connections {
         // Whatever the connection spawns, now and later, it spawns there.
         let _on_wire = wire.enter();
         let token = self.token.as_ref().map(ClusterToken::header);
+        let own_address = self.address.get().cloned();
         let introduce = move |mut request: Request<Body>| {
             let headers = request.headers_mut();
             headers.insert(VERSION_HEADER, HeaderValue::from_static(VERSION));
             if let Some(token) = &token {
                 headers.insert(TOKEN_HEADER, token.clone());
+            }
+            if let Some(address) = &own_address {
+                headers.insert(ADDRESS_HEADER, address.clone());
             }
             request
         };
@@ -216,7 +234,10 @@ impl ChannelResolver for Connections {
             },
             CallFailure::Refused(error) => error,
         })?;
-        Ok(create_worker_client(channel))
+        Ok(Box::new(PeerChannel {
+            url: url.clone(),
+            channel: create_worker_client(channel),
+        }))
     }
 }
 

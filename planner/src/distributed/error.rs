@@ -3,12 +3,16 @@
 //! In: failures of connections and reports of workers; out: SQLSTATE, message and hint as of any error.
 
 use std::collections::BTreeSet;
+use std::error::Error as _;
 use std::sync::Mutex;
 
 use auspex_storage::ErrorPlace;
 use datafusion::error::DataFusionError;
+use tonic::{Code, Status};
+use url::Url;
 
 use super::call::ReportForm;
+use super::connections::address_of;
 use crate::engine::lock;
 use crate::error::{Error, Report, report_of};
 
@@ -20,6 +24,14 @@ pub enum ClusterError {
     WorkerLost {
         /// Its address.
         worker: String,
+    },
+    /// Machines do not reach each other, and rows were already on their way to the client.
+    #[error("{worker} does not reach worker {missed}")]
+    WorkersApart {
+        /// The address of the one that told of it.
+        worker: String,
+        /// That of the other one.
+        missed: String,
     },
     /// Worker after worker was lost.
     #[error("the statement lost its workers again and again")]
@@ -125,6 +137,7 @@ impl ClusterError {
     pub fn sqlstate(&self) -> &'static str {
         match self {
             ClusterError::WorkerLost { .. }
+            | ClusterError::WorkersApart { .. }
             | ClusterError::WorkersLost
             | ClusterError::HostUnknown
             | ClusterError::Draining => "57P01",
@@ -145,7 +158,7 @@ impl ClusterError {
     /// A sentence that helps.
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
-            ClusterError::WorkerLost { .. } => {
+            ClusterError::WorkerLost { .. } | ClusterError::WorkersApart { .. } => {
                 "Rows of the result had been sent already. Run the statement again; SHOW WORKERS tells which workers answer."
             }
             ClusterError::WorkersLost => {
@@ -222,31 +235,101 @@ const MARK: &str = "auspex-report:";
 
 /// An error of a stage in a form that survives the way: the library keeps no more of ours than their text.
 pub(super) fn for_the_way(error: DataFusionError) -> DataFusionError {
-    if told_by_worker(&error).is_some() {
-        return error;
-    }
-    let form = ReportForm::from(report_of(&error));
-    match serde_json::to_string(&form) {
-        Ok(json) => DataFusionError::External(format!("{MARK}{json}").into()),
-        Err(_) => error,
+    match form_in(&error) {
+        Some(_) => error,
+        None => sent(&ReportForm::from(report_of(&error))).unwrap_or(error),
     }
 }
 
-/// The worker's report in an error of a distributed plan, if it is one.
-pub(super) fn told_by_worker(error: &DataFusionError) -> Option<Error> {
+/// An error that came from another machine, or the words for one that did not answer.
+pub(super) fn from_peer(peer: &Url, error: DataFusionError) -> DataFusionError {
+    let form = match (form_in(&error), transport_failure(&error)) {
+        (Some(form), _) if form.worker.is_some() => return error,
+        (Some(form), _) => ReportForm {
+            worker: Some(peer.to_string()),
+            ..form
+        },
+        (None, Some(reason)) => {
+            let address = address_of(peer);
+            let unreachable = ClusterError::Unreachable { address, reason };
+            ReportForm {
+                missed: Some(peer.to_string()),
+                ..report_form(&unreachable.into())
+            }
+        }
+        (None, None) => return error,
+    };
+    sent(&form).unwrap_or(error)
+}
+
+/// Why a connection failed; `None`: the error is the other machine's own, whose status has no cause here.
+fn transport_failure(error: &DataFusionError) -> Option<String> {
+    let DataFusionError::External(source) = error.find_root() else {
+        return None;
+    };
+    let status = source.downcast_ref::<Status>()?;
+    let is_ours = status.code() == Code::Unavailable || status.source().is_some();
+    is_ours.then(|| status.message().to_owned())
+}
+
+fn sent(form: &ReportForm) -> Option<DataFusionError> {
+    let json = serde_json::to_string(form).ok()?;
+    Some(DataFusionError::External(format!("{MARK}{json}").into()))
+}
+
+fn form_in(error: &DataFusionError) -> Option<ReportForm> {
     let text = error.find_root().to_string();
     let (_, json) = text.split_once(MARK)?;
     let mut reports = serde_json::Deserializer::from_str(json).into_iter::<ReportForm>();
-    let form = reports.next()?.ok()?;
-    let place = Box::new(form.place.clone());
-    let error = Error::from(ClusterError::from(form));
-    Some(match *place == ErrorPlace::default() {
-        true => error,
-        false => Error::InPlace {
-            error: Box::new(error),
-            place,
-        },
-    })
+    reports.next()?.ok()
+}
+
+/// A worker's report in an error of a distributed plan.
+pub(super) struct Told {
+    /// In its own words.
+    pub(super) error: Error,
+    /// The worker that it is from; `None`: this machine.
+    pub(super) worker: Option<Url>,
+    /// The machine that it could not reach.
+    pub(super) missed: Option<Url>,
+}
+
+impl Told {
+    /// The report in an error, if there is one.
+    pub(super) fn of(error: &DataFusionError) -> Option<Told> {
+        let form = form_in(error)?;
+        let url = |text: &Option<String>| Url::parse(text.as_ref()?).ok();
+        let (worker, missed) = (url(&form.worker), url(&form.missed));
+        let place = Box::new(form.place.clone());
+        let error = Error::from(ClusterError::from(form));
+        let error = match *place == ErrorPlace::default() {
+            true => error,
+            false => Error::InPlace {
+                error: Box::new(error),
+                place,
+            },
+        };
+        Some(Told {
+            error,
+            worker,
+            missed,
+        })
+    }
+}
+
+/// Whether a machine lacked memory or disk for its part, which others may have.
+pub(super) fn is_short(sqlstate: &str) -> bool {
+    matches!(sqlstate, "53200" | "53100")
+}
+
+/// A report of a worker under its address, where it matters which one it is.
+pub(super) fn named(worker: &Url, report: Report) -> ClusterError {
+    ClusterError::OnWorker {
+        sqlstate: report.sqlstate,
+        message: format!("worker {}: {}", address_of(worker), report.message),
+        detail: report.detail,
+        hint: report.hint,
+    }
 }
 
 /// A report as an error, for what was told on another machine.
@@ -258,6 +341,7 @@ pub(super) fn report_form(error: &Error) -> ReportForm {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::distributed::connections::url_of;
 
     #[test]
     fn errors_of_workers_keep_their_words() {
@@ -265,11 +349,11 @@ mod tests {
         let sent = for_the_way(error.into()).to_string();
         // As the library gives it back: the text alone, within others.
         let received = DataFusionError::External(format!("stage 2: {sent}").into());
-        let told = told_by_worker(&received).unwrap().report();
+        let told = Told::of(&received).unwrap().error.report();
         assert_eq!(told.sqlstate, "22P02");
         assert_eq!(told.message, "no number: \"x\"");
         assert_eq!(told.hint.as_deref(), Some("Write a number."));
-        assert!(told_by_worker(&DataFusionError::Execution("lost".to_owned())).is_none());
+        assert!(Told::of(&DataFusionError::Execution("lost".to_owned())).is_none());
 
         let place = ErrorPlace {
             constraint: Some("positive".to_owned()),
@@ -279,8 +363,35 @@ mod tests {
             error: Box::new(Error::invalid("23514", "too small", None)),
             place: Box::new(place.clone()),
         };
-        let told = told_by_worker(&for_the_way(error.into())).unwrap().report();
+        let told = Told::of(&for_the_way(error.into())).unwrap();
+        let told = told.error.report();
         assert_eq!((told.sqlstate, told.place), ("23514", place));
+    }
+
+    #[test]
+    fn errors_tell_which_machine_they_are_from_and_which_is_missed() {
+        let [first, second] = ["a:1", "b:1"].map(|address| url_of(address).unwrap());
+        let error = for_the_way(Error::invalid("53200", "no memory", None).into());
+        // Whoever passes them on changes nothing.
+        let error = from_peer(&second, from_peer(&first, error));
+        let told = Told::of(&error).unwrap();
+        assert_eq!((told.worker.as_ref(), told.missed), (Some(&first), None));
+        let report = named(&first, told.error.report());
+        assert_eq!(report.to_string(), "worker a:1: no memory");
+        assert!(is_short(report.sqlstate()));
+
+        let mut status = Status::unknown("transport error");
+        status.set_source(std::sync::Arc::new(std::io::Error::other("cut")));
+        let error = from_peer(&second, DataFusionError::External(Box::new(status)));
+        let error = from_peer(&first, for_the_way(error));
+        let told = Told::of(&error).unwrap();
+        assert_eq!(
+            (told.worker, told.missed),
+            (Some(first), Some(second.clone()))
+        );
+
+        let own = DataFusionError::External(Box::new(Status::internal("no such task")));
+        assert!(Told::of(&from_peer(&second, own)).is_none());
     }
 
     #[test]

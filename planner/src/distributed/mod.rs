@@ -6,27 +6,32 @@
 //! the encoded block, and leaves state there, none of which is a plan's.
 //!
 //! Code map, in reading order: `call` is what machines say to each other; `connections` carries it, with the
-//! cluster's token; `node` listens. `worker` is a machine that executes: `worker_session` runs stages of queries
+//! cluster's token, and `peers` says whose an error is; `node` listens. `worker` is a machine that executes: `worker_session` runs stages of queries
 //! there, `worker_hosts` keeps partitions of trainings. `cluster` is what a coordinator knows of its workers.
-//! `statement_form` and `codec` are what a plan needs on another machine; `place` decides where a query runs,
-//! `divide` what each task reads of text files; `running` runs it, again if a worker was lost; `training` finds hosts
+//! `statement_form` and `codec` are what a plan needs on another machine, `marks` what it would lose; `place` decides where a query runs,
+//! `divide` what each task reads of text files; `routes` says on which worker each task runs; `running` runs it, again if a worker was lost; `training` finds hosts
 //! for partitions; `task_rows` ends what nobody reads. Nothing here runs on a server without workers.
 
 mod call;
 mod cluster;
+mod cluster_metrics;
 mod codec;
 mod connections;
 mod counted;
 mod divide;
 mod error;
+mod marks;
 mod node;
+mod peers;
 mod place;
 mod refusals;
+mod routes;
 mod running;
 mod statement_form;
 mod task_rows;
 mod tls;
 mod training;
+mod training_figures;
 mod worker;
 mod worker_hosts;
 mod worker_metrics;
@@ -43,3 +48,4 @@ pub(crate) use cluster::WorkerRow;
 pub(crate) use place::describe;
 pub(crate) use running::{collected, rows};
 pub(crate) use training::{TrainingPlace, WorkerPool, describe_training};
+pub(crate) use training_figures::TrainingFigures;

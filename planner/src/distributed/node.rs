@@ -38,6 +38,8 @@ use crate::error::Result;
 pub(super) const CALL_PATH: &str = "/auspex.Node/Call";
 pub(super) const TOKEN_HEADER: &str = "x-auspex-token";
 pub(super) const VERSION_HEADER: &str = "x-auspex-version";
+/// Where a machine that asks is reached itself, if it listens.
+pub(super) const ADDRESS_HEADER: &str = "x-auspex-address";
 
 /// How often a silent machine is asked for a sign of life, and how long it has for one. What a machine that is gone
 /// without a word had asked for ends then.
@@ -90,6 +92,9 @@ impl ClusterToken {
 pub(super) trait Node: Send + Sync + 'static {
     /// The reply; dropping the future ends the work.
     async fn answer(self: Arc<Self>, call: Call) -> Result<Vec<u8>>;
+
+    /// A machine that is reached at this address, and knows the token, was refused since it runs another version.
+    fn refused_version(&self, _address: &str, _version: &str) {}
 }
 
 /// A port that is bound, and not yet served.
@@ -149,7 +154,10 @@ impl NodePort {
     ) -> JoinHandle<()> {
         let refusals = Arc::new(Refusals::default());
         let strangers = Arc::clone(&refusals);
-        let check = move |request: Request<()>| introduced(request, token.as_ref(), &refusals);
+        let gate = Arc::clone(&node);
+        let check = move |request: Request<()>| {
+            introduced(request, token.as_ref(), (gate.as_ref(), &refusals))
+        };
         let stages = worker.map(|worker| OnWork {
             service: worker.into_worker_server(),
             work: work.clone(),
@@ -221,7 +229,7 @@ fn port_streams(
 fn introduced(
     request: Request<()>,
     token: Option<&ClusterToken>,
-    refusals: &Refusals,
+    (node, refusals): (&dyn Node, &Refusals),
 ) -> std::result::Result<Request<()>, Status> {
     let from = request.remote_addr();
     let header = |name| request.metadata().get(name).map(|value| value.as_bytes());
@@ -232,6 +240,15 @@ fn introduced(
     }
     if header(VERSION_HEADER) != Some(VERSION.as_bytes()) {
         refusals.tell(from, "it runs another version");
+        let text = |name| {
+            request
+                .metadata()
+                .get(name)
+                .and_then(|value| value.to_str().ok())
+        };
+        if let (Some(address), Some(version)) = (text(ADDRESS_HEADER), text(VERSION_HEADER)) {
+            node.refused_version(address, version);
+        }
         return Err(Status::failed_precondition(VERSION));
     }
     Ok(request)

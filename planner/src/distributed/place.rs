@@ -3,7 +3,7 @@
 //! In: a finished physical plan; out: the plan cut at its exchanges, or the reason why it stays as it is: nothing to
 //! gain, or something in it that cannot leave this machine. A plan that leaves was written as bytes before, as a whole.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -28,6 +28,7 @@ use super::cluster::Cluster;
 use super::codec::{PlanCodec, encode_plan};
 use super::connections::Channels;
 use super::divide::divide_texts;
+use super::routes::Routes;
 use super::statement_form::{LocalFunction, StatementForm};
 use crate::engine::Engine;
 use crate::physical::FitModelExec;
@@ -48,6 +49,8 @@ pub(super) struct Distributed {
     pub(super) workers: BTreeMap<Url, u64>,
     pub(super) statement: String,
     pub(super) functions: Vec<LocalFunction>,
+    /// Which worker runs which task.
+    pub(super) routes: Routes,
 }
 
 /// The workers of one plan.
@@ -74,9 +77,10 @@ impl QueryPlanner for Planned {
     }
 }
 
-/// Places a plan. A task of a stage reads about `task_bytes` of files; what reads less stays on one machine.
+/// Places a plan on the workers that are not to be avoided. A task of a stage reads about `task_bytes` of files; what
+/// reads less stays on one machine.
 pub(super) async fn place(
-    cluster: &Cluster,
+    (cluster, avoided): (&Cluster, &BTreeSet<Url>),
     engine: &Engine,
     state: &SessionState,
     plan: &Arc<dyn ExecutionPlan>,
@@ -88,18 +92,17 @@ pub(super) async fn place(
             "it reads {read} bytes of files, less than min_distributed_size"
         )));
     }
-    let workers: Vec<Url> = cluster.ready().into_iter().map(|(url, _)| url).collect();
+    let workers = cluster.connected().into_iter();
+    let workers: Vec<Url> = workers.filter(|url| !avoided.contains(url)).collect();
     if workers.is_empty() {
         return Ok(Place::Here("no worker is ready".to_owned()));
     }
     if let Some(operator) = operator_of_this_machine(plan)? {
         return Ok(Place::Here(format!("{operator} runs on one machine")));
     }
-    let statement = format!(
-        "{:016x}-{}",
-        cluster.hello.coordinator,
-        cluster.new_number()
-    );
+    let number = cluster.new_number();
+    let statement = format!("{:016x}-{number}", cluster.hello.coordinator);
+    let routes = Routes::new(workers.clone(), number);
     let (form, functions) =
         match StatementForm::of(engine, state.config(), plan, statement.clone())? {
             Ok(form) => form,
@@ -114,6 +117,7 @@ pub(super) async fn place(
         .config()
         .clone()
         .with_distributed_worker_resolver(Workers(workers.clone()))
+        .with_distributed_route_tasks_handler(routes.clone())
         .with_distributed_channel_resolver(Channels(Arc::clone(&cluster.connections)))
         .with_distributed_user_codec(PlanCodec::of(engine))
         .with_distributed_scale_up_leaf_node_handler(divide_texts)
@@ -147,6 +151,7 @@ pub(super) async fn place(
         workers: workers.into_iter().filter_map(instance).collect(),
         statement,
         functions,
+        routes,
     })))
 }
 
@@ -159,7 +164,7 @@ pub(crate) async fn describe(
     task_bytes: u64,
 ) -> DfResult<String> {
     Ok(
-        match place(cluster, engine, state, plan, task_bytes).await? {
+        match place((cluster, &BTreeSet::new()), engine, state, plan, task_bytes).await? {
             Place::Here(reason) => format!("on this machine: {reason}"),
             Place::Workers(distributed) => {
                 let workers: Vec<String> = distributed
@@ -168,6 +173,7 @@ pub(crate) async fn describe(
                     .map(super::connections::address_of)
                     .collect();
                 let stages = display_plan_ascii(distributed.plan.as_ref(), false);
+                let stages = distributed.routes.told(&stages);
                 format!("workers={}\n{stages}", workers.join(", "))
             }
         },

@@ -1,9 +1,10 @@
-//! Runs a query on the workers, and again on the rest if one was lost before any row left.
+//! Runs a query on the workers, and again on the rest if one failed it before any row left.
 //!
 //! In: a physical plan; out: its rows. The plan is placed anew for each attempt, at last on the coordinator alone.
-//! Whether an error means that a worker is gone is asked of the workers, not read from the error.
+//! Whether an error means that a worker is gone is asked of the workers, not read from the error. Of those that answer,
+//! one is left out that another one does not reach, or that had too little memory or disk.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -12,6 +13,7 @@ use auspex_ml::surprises::Surprises;
 use datafusion::arrow::array::RecordBatch;
 use datafusion::error::{DataFusionError, Result as DfResult};
 use datafusion::execution::{SendableRecordBatchStream, SessionState, TaskContext};
+use datafusion::physical_plan::analyze::AnalyzeExec;
 use datafusion::physical_plan::execution_plan::reset_plan_states;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
@@ -22,14 +24,17 @@ use url::Url;
 use super::call::{Call, Found};
 use super::cluster::Cluster;
 use super::connections::{Connections, address_of};
-use super::error::{ClusterError, told_by_worker};
+use super::error::{ClusterError, Told, is_short, named};
 use super::place::{Distributed, Place, place};
 use super::statement_form::LocalFunction;
 use crate::engine::{Engine, lock};
+use crate::error::Result;
 use crate::physical::cancellable;
 
 /// How often a query is run again.
 const MAX_ATTEMPTS: usize = 8;
+/// How many workers a query leaves out one by one that answer and fail it; then it runs on the coordinator alone.
+const MAX_AVOIDED: usize = 2;
 /// How long a worker has to tell what predictions met.
 const FINDINGS_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -41,6 +46,8 @@ struct Query {
     plan: Arc<dyn ExecutionPlan>,
     task_bytes: u64,
     cancel: CancellationToken,
+    /// Workers that answer and failed it.
+    avoided: BTreeSet<Url>,
 }
 
 /// One attempt. Dropping its stream ends the requests for its tasks, and with them the tasks, see `node::unread`.
@@ -125,15 +132,20 @@ impl Query {
             plan,
             task_bytes,
             cancel: cancel.clone(),
+            avoided: BTreeSet::new(),
         }
     }
 
     async fn place(&self) -> DfResult<Place> {
-        let (cluster, engine, state) = (&self.cluster, &self.engine, &self.state);
-        Box::pin(place(cluster, engine, state, &self.plan, self.task_bytes)).await
+        let (engine, state) = (&self.engine, &self.state);
+        let workers = (self.cluster.as_ref(), &self.avoided);
+        Box::pin(place(workers, engine, state, &self.plan, self.task_bytes)).await
     }
 
     async fn start(&self) -> DfResult<Attempt> {
+        if self.avoided.len() > MAX_AVOIDED {
+            return self.start_here();
+        }
         match self.place().await? {
             Place::Here(_) => self.start_here(),
             Place::Workers(distributed) => self.start_far(*distributed),
@@ -147,10 +159,15 @@ impl Query {
             workers,
             statement,
             functions,
+            routes,
         } = distributed;
         let plan = cancellable(plan, &self.cancel)?;
+        let rows = execute_stream(plan, context)?;
         Ok(Attempt {
-            stream: execute_stream(plan, context)?,
+            stream: match self.plan.is::<AnalyzeExec>() {
+                true => routes.told_rows(rows),
+                false => rows,
+            },
             on_workers: Some(OnWorkers {
                 workers,
                 statement,
@@ -212,7 +229,7 @@ impl Going {
         }
     }
 
-    /// Begins anew if a worker is gone and nothing has left; else the error that the client is told.
+    /// Begins anew without a worker that failed it if nothing has left; else the error that the client is told.
     async fn recover(&mut self, error: DataFusionError) -> DfResult<()> {
         let Some(on_workers) = &self.attempt.on_workers else {
             return Err(error);
@@ -220,23 +237,66 @@ impl Going {
         if self.query.cancel.is_cancelled() {
             return Err(error);
         }
-        // A worker that misses another one tells of that in its own words.
-        let lost = self.query.cluster.lost_of(&on_workers.workers).await;
-        let Some(first) = lost.first() else {
-            return Err(told_by_worker(&error).map_or(error, DataFusionError::from));
+        let cluster = Arc::clone(&self.query.cluster);
+        let lost = cluster.lost_of(&on_workers.workers).await;
+        let (worker, failure) = match (lost.first(), Told::of(&error)) {
+            (Some(first), _) => {
+                let worker = address_of(first);
+                (first.clone(), ClusterError::WorkerLost { worker })
+            }
+            (None, None) => return Err(error),
+            (None, Some(told)) => match failed_by(&cluster, told) {
+                Ok((worker, failure)) => {
+                    self.query.avoided.insert(worker.clone());
+                    (worker, failure)
+                }
+                Err(error) => return Err(error.into()),
+            },
         };
         if self.has_begun {
-            let worker = address_of(first);
-            return Err(ClusterError::WorkerLost { worker }.into());
+            return Err(failure.into());
         }
         if self.n_attempts >= MAX_ATTEMPTS {
             return Err(ClusterError::WorkersLost.into());
         }
         self.n_attempts += 1;
-        tracing::info!(worker = address_of(first), "a query runs again without it");
+        cluster.counts.n_replans.fetch_add(1, Ordering::Relaxed);
+        let reason = failure.to_string();
+        tracing::info!(
+            worker = address_of(&worker),
+            reason,
+            "a query runs again without it"
+        );
         self.query.plan = reset_plan_states(Arc::clone(&self.query.plan))?;
         self.attempt = self.query.start().await?;
         Ok(())
+    }
+}
+
+/// The worker without which a query may succeed though all answer, and what its client is told if it is too late; an
+/// error that any other worker would have, too.
+fn failed_by(cluster: &Cluster, told: Told) -> Result<(Url, ClusterError)> {
+    let report = told.error.report();
+    match (told.worker, told.missed) {
+        (worker, Some(missed)) => {
+            let by = match &worker {
+                Some(worker) => address_of(worker),
+                None => "the coordinator".to_owned(),
+            };
+            if worker.is_some() {
+                cluster.miss(&missed, &by);
+            }
+            let failure = ClusterError::WorkersApart {
+                worker: by,
+                missed: address_of(&missed),
+            };
+            Ok((missed, failure))
+        }
+        (Some(worker), None) if is_short(report.sqlstate) => {
+            let failure = named(&worker, report);
+            Ok((worker, failure))
+        }
+        _ => Err(told.error),
     }
 }
 

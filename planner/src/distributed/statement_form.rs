@@ -11,6 +11,7 @@ use auspex_ml::metrics::aggregate::{EvaluateUdaf, EvaluationOutput};
 use auspex_ml::surprises::Surprises;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use datafusion::arrow::datatypes::DataType;
 use datafusion::common::tree_node::{TreeNode as _, TreeNodeRecursion};
 use datafusion::config::ConfigOptions;
 use datafusion::error::Result as DfResult;
@@ -23,11 +24,12 @@ use datafusion::prelude::SessionConfig;
 use serde::{Deserialize, Serialize};
 use tonic::codegen::http::{HeaderMap, HeaderValue};
 
+use super::marks::reads_lost_marks;
 use super::worker_session::{Finding, Tasks};
 use crate::bind::{BoundModel, PredictShape, PredictUdf, output_function};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
-use crate::functions::{chain_of_name, is_chain};
+use crate::functions::{chain_of_name, gathers_for, is_chain, reader_of, stands_for, type_read_by};
 use crate::observe::Counter;
 
 const HEADER: &str = "x-auspex-statement";
@@ -44,6 +46,8 @@ pub(super) struct StatementForm {
     functions: Vec<FunctionForm>,
     /// The names of chains of operators, which tell them whole.
     chains: BTreeSet<String>,
+    /// The types that are read from texts, each by a function of one name.
+    texts: BTreeMap<String, String>,
 }
 
 /// A function that is bound to a model.
@@ -81,9 +85,12 @@ impl StatementForm {
         id: String,
     ) -> DfResult<std::result::Result<(StatementForm, Vec<LocalFunction>), String>> {
         let (mut forms, mut local) = (Vec::new(), Vec::new());
-        let mut chains = BTreeSet::new();
+        let (mut chains, mut texts) = (BTreeSet::new(), BTreeMap::new());
         let base = engine.base_state();
         let (scalars, aggregates) = functions_of(plan)?;
+        if let Some(name) = reads_lost_marks(plan, engine.readers_of_marks())? {
+            return Ok(Err(format!("function {name} of results of others here")));
+        }
         for function in &scalars {
             if let Some(predict) = function.inner().downcast_ref::<PredictUdf>() {
                 if predict.compute().accelerator().is_some() {
@@ -101,9 +108,13 @@ impl StatementForm {
                 forms.push(form);
             } else if is_chain(function) {
                 chains.insert(function.name().to_owned());
+            } else if let Some(data_type) = type_read_by(function) {
+                if !adds_text_type(&mut texts, function.name(), data_type) {
+                    return Ok(Err(format!("function {} of its types", function.name())));
+                }
             } else if function.as_ref() == output_function() {
                 // It is in every session that another machine makes.
-            } else if base.scalar_functions().get(function.name()) != Some(function) {
+            } else if !is_known(base.scalar_functions().get(function.name()), function) {
                 return Ok(Err(format!("function {} of this session", function.name())));
             }
         }
@@ -112,7 +123,7 @@ impl StatementForm {
                 if evaluate.compute().accelerator().is_some() {
                     return Ok(Err("a device of this machine".to_owned()));
                 }
-                let Some((id, version)) = engine.id_of_model(evaluate.model()) else {
+                let Some(form) = evaluate_form(engine, function.name(), evaluate) else {
                     return Ok(Err("a model that is not stored".to_owned()));
                 };
                 local.push(LocalFunction {
@@ -120,23 +131,14 @@ impl StatementForm {
                     surprises: evaluate.found(),
                     predicted: Counter::default(),
                 });
-                forms.push(FunctionForm {
-                    name: function.name().to_owned(),
-                    model: id.clone(),
-                    id,
-                    version,
-                    does: FunctionKind::Evaluate(evaluate.output().clone()),
-                });
-            } else if base.aggregate_functions().get(function.name()) != Some(function) {
+                forms.push(form);
+            } else if !is_known_aggregate(base.aggregate_functions().get(function.name()), function)
+            {
                 return Ok(Err(format!("function {} of this session", function.name())));
             }
         }
         forms.dedup();
-        let is_named_twice = |form: &FunctionForm| {
-            let same = forms.iter().filter(|other| other.name == form.name);
-            same.count() > 1
-        };
-        if forms.iter().any(is_named_twice) {
+        if names_one_twice(&forms) {
             return Ok(Err("two models under one function name".to_owned()));
         }
         let form = StatementForm {
@@ -144,6 +146,7 @@ impl StatementForm {
             options: changed_options(config),
             functions: forms,
             chains,
+            texts,
         };
         Ok(Ok((form, local)))
     }
@@ -195,6 +198,8 @@ impl StatementForm {
         functions.push(Arc::new(output_function().clone()));
         let chains = self.chains.iter().filter_map(|name| chain_of_name(name));
         functions.extend(chains.map(Arc::new));
+        let texts = self.texts.values().filter_map(|name| name.parse().ok());
+        functions.extend(texts.filter_map(|data_type| reader_of(&data_type).map(Arc::new)));
         for form in &self.functions {
             let bound = BoundModel {
                 name: form.model.clone(),
@@ -235,6 +240,32 @@ impl StatementForm {
     }
 }
 
+/// Whether every machine has a function under its name.
+fn is_known(found: Option<&Arc<ScalarUDF>>, function: &Arc<ScalarUDF>) -> bool {
+    found.is_some_and(|found| found == function || stands_for(found, function))
+}
+
+fn is_known_aggregate(found: Option<&Arc<AggregateUDF>>, function: &Arc<AggregateUDF>) -> bool {
+    found.is_some_and(|found| found == function || gathers_for(found, function))
+}
+
+/// Whether a type that is read from texts can be told by the name of its function.
+fn adds_text_type(texts: &mut BTreeMap<String, String>, name: &str, data_type: &DataType) -> bool {
+    let text = data_type.to_string();
+    let is_whole = text
+        .parse::<DataType>()
+        .is_ok_and(|same| same == *data_type);
+    is_whole && *texts.entry(name.to_owned()).or_insert_with(|| text.clone()) == text
+}
+
+fn names_one_twice(forms: &[FunctionForm]) -> bool {
+    let is_named_twice = |form: &FunctionForm| {
+        let same = forms.iter().filter(|other| other.name == form.name);
+        same.count() > 1
+    };
+    forms.iter().any(is_named_twice)
+}
+
 fn predict_form(engine: &Engine, name: &str, predict: &PredictUdf) -> Option<FunctionForm> {
     let (id, version) = engine.id_of_model(predict.model())?;
     Some(FunctionForm {
@@ -243,6 +274,17 @@ fn predict_form(engine: &Engine, name: &str, predict: &PredictUdf) -> Option<Fun
         id,
         version,
         does: FunctionKind::Predict(predict.shape().clone()),
+    })
+}
+
+fn evaluate_form(engine: &Engine, name: &str, evaluate: &EvaluateUdaf) -> Option<FunctionForm> {
+    let (id, version) = engine.id_of_model(evaluate.model())?;
+    Some(FunctionForm {
+        name: name.to_owned(),
+        model: id.clone(),
+        id,
+        version,
+        does: FunctionKind::Evaluate(evaluate.output().clone()),
     })
 }
 

@@ -4,8 +4,9 @@
 //! stays on this machine. A partition stays with its host from pass to pass; of a host that is lost, the others take
 //! over, at last the coordinator itself.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use async_trait::async_trait;
 use auspex_ml::compute::Compute;
@@ -26,11 +27,11 @@ use datafusion::prelude::SessionConfig;
 use datafusion_distributed::DistributedExt as _;
 use url::Url;
 
-use super::call::{Call, OpenHost};
+use super::call::{Call, HostId, OpenHost};
 use super::cluster::Cluster;
 use super::codec::{PlanCodec, encode_plan};
 use super::connections::{CallFailure, Connections, address_of};
-use super::error::ClusterError;
+use super::error::{ClusterError, is_short};
 use super::place::{files_of, scanned_bytes};
 use super::statement_form::StatementForm;
 use crate::engine::lock;
@@ -60,9 +61,14 @@ pub(crate) struct WorkerPool {
     encoded: Vec<u8>,
     /// Bytes that each partition reads.
     weights: Vec<u64>,
-    /// How many hosts each worker has now.
-    hosts: Arc<Mutex<BTreeMap<String, usize>>>,
+    /// The workers that have its partitions, or had them at its end.
+    hosts: Workers,
+    /// Those that had too little memory or disk for their share.
+    short: Workers,
 }
+
+/// Workers, shared with the hosts on them.
+type Workers = Arc<Mutex<BTreeSet<Url>>>;
 
 impl std::fmt::Debug for WorkerPool {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -175,6 +181,7 @@ impl TrainingPlace {
             statement: form.text()?,
             weights: weights_of(plan),
             hosts: Arc::default(),
+            short: Arc::default(),
             encoded,
             cluster,
             task: Arc::clone(task),
@@ -234,9 +241,9 @@ fn divide(partitions: &[usize], weights: &[u64], threads: &[u64]) -> Vec<Vec<usi
 }
 
 impl WorkerPool {
-    /// The workers that have partitions now.
+    /// The workers that have partitions.
     pub(crate) fn addresses(&self) -> Vec<String> {
-        lock(&self.hosts).keys().cloned().collect()
+        lock(&self.hosts).iter().map(address_of).collect()
     }
 
     async fn open_on(
@@ -244,9 +251,11 @@ impl WorkerPool {
         worker: &Url,
         partitions: Vec<usize>,
     ) -> std::result::Result<Arc<dyn PartitionHost>, (Vec<usize>, CallFailure)> {
-        let host = self.cluster.new_number();
-        let open = OpenHost {
+        let host = HostId {
             coordinator: self.cluster.hello.coordinator,
+            number: self.cluster.new_number(),
+        };
+        let open = OpenHost {
             host,
             partitions: partitions.clone(),
             estimator: self.task.estimator.spec().name.to_owned(),
@@ -262,14 +271,15 @@ impl WorkerPool {
             connections.call(worker, &call, Some(OPEN_TIMEOUT)).await;
         match opened {
             Ok(()) => {
-                let address = address_of(worker);
-                *lock(&self.hosts).entry(address).or_default() += 1;
+                lock(&self.hosts).insert(worker.clone());
                 Ok(Arc::new(RemoteHost {
                     connections: Arc::clone(connections),
                     worker: worker.clone(),
                     host,
                     partitions,
                     hosts: Arc::clone(&self.hosts),
+                    short: Arc::clone(&self.short),
+                    task: Arc::clone(&self.task),
                 }))
             }
             Err(failure) => Err((partitions, failure)),
@@ -303,7 +313,9 @@ impl HostPool for WorkerPool {
         let mut hosts = Vec::new();
         let mut waiting = partitions.to_vec();
         while !waiting.is_empty() {
-            let (workers, threads): (Vec<Url>, Vec<u64>) = self.cluster.ready().into_iter().unzip();
+            let mut ready = self.cluster.ready();
+            ready.retain(|(url, _)| !lock(&self.short).contains(url));
+            let (workers, threads): (Vec<Url>, Vec<u64>) = ready.into_iter().unzip();
             if workers.is_empty() {
                 hosts.push(self.open_here(&waiting)?);
                 break;
@@ -324,6 +336,10 @@ impl HostPool for WorkerPool {
                     }
                     Err((share, CallFailure::Refused(error))) if is_gone(&error) => {
                         self.cluster.lose(worker, &error.to_string());
+                        waiting.extend(share);
+                    }
+                    Err((share, CallFailure::Refused(error))) if is_short(error.sqlstate()) => {
+                        lock(&self.short).insert(worker.clone());
                         waiting.extend(share);
                     }
                     Err((_, CallFailure::Refused(error))) => return Err(query_error(error)),
@@ -352,10 +368,20 @@ fn query_error(error: ClusterError) -> MlError {
 struct RemoteHost {
     connections: Arc<Connections>,
     worker: Url,
-    host: u64,
+    host: HostId,
     partitions: Vec<usize>,
     /// Of the pool.
-    hosts: Arc<Mutex<BTreeMap<String, usize>>>,
+    hosts: Workers,
+    short: Workers,
+    task: Arc<FitTask>,
+}
+
+impl RemoteHost {
+    /// What it keeps goes to others.
+    fn lost(&self, reason: &dyn std::fmt::Display) -> HostFailure {
+        lock(&self.hosts).remove(&self.worker);
+        HostFailure::Lost(format!("{}: {reason}", address_of(&self.worker)))
+    }
 }
 
 #[async_trait]
@@ -364,19 +390,27 @@ impl PartitionHost for RemoteHost {
         &self.partitions
     }
 
+    #[allow(clippy::disallowed_methods, reason = "measures a pass, not its result")]
     async fn ask(&self, request: Arc<[u8]>) -> std::result::Result<Vec<u8>, HostFailure> {
+        let started = Instant::now();
         let call = Call::AskHost {
             host: self.host,
             request: request.to_vec(),
         };
-        let name = || address_of(&self.worker);
-        match self.connections.call(&self.worker, &call, None).await {
-            Ok(reply) => Ok(reply),
-            Err(CallFailure::Lost(reason)) => {
-                Err(HostFailure::Lost(format!("{}: {reason}", name())))
+        let reply: std::result::Result<Vec<u8>, _> =
+            self.connections.call(&self.worker, &call, None).await;
+        match reply {
+            Ok(reply) => {
+                let bytes = (request.len(), reply.len());
+                let figures = &self.task.figures;
+                figures.add(&self.worker, bytes, started.elapsed());
+                Ok(reply)
             }
-            Err(CallFailure::Refused(error)) if is_gone(&error) => {
-                Err(HostFailure::Lost(format!("{}: {error}", name())))
+            Err(CallFailure::Lost(reason)) => Err(self.lost(&reason)),
+            Err(CallFailure::Refused(error)) if is_gone(&error) => Err(self.lost(&error)),
+            Err(CallFailure::Refused(error)) if is_short(error.sqlstate()) => {
+                lock(&self.short).insert(self.worker.clone());
+                Err(self.lost(&error))
             }
             Err(CallFailure::Refused(error)) => Err(HostFailure::Failed(query_error(error))),
         }
@@ -385,12 +419,6 @@ impl PartitionHost for RemoteHost {
 
 impl Drop for RemoteHost {
     fn drop(&mut self) {
-        let mut hosts = lock(&self.hosts);
-        let address = address_of(&self.worker);
-        match hosts.get_mut(&address) {
-            Some(n_hosts) if *n_hosts > 1 => *n_hosts -= 1,
-            _ => drop(hosts.remove(&address)),
-        }
         let (connections, worker, host) = (
             Arc::clone(&self.connections),
             self.worker.clone(),

@@ -109,6 +109,7 @@ impl WorkerNode {
         let mut instance = [0; 8];
         auspex_storage::random(&mut instance)?;
         let connections = Connections::new(config.token.clone(), config.tls.clone())?;
+        connections.advertise(&advertised);
         let worker = Arc::new(Worker {
             instance: u64::from_le_bytes(instance),
             connections: Arc::clone(&connections),

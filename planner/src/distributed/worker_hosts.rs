@@ -15,7 +15,7 @@ use datafusion::execution::TaskContext;
 use datafusion::prelude::SessionConfig;
 use datafusion_distributed::DistributedExt as _;
 
-use super::call::OpenHost;
+use super::call::{HostId, OpenHost};
 use super::codec::{PlanCodec, decode_plan};
 use super::error::ClusterError;
 use super::statement_form::StatementForm;
@@ -23,14 +23,9 @@ use crate::engine::{Engine, lock};
 use crate::error::{Error, Result};
 use crate::physical::PlanSource;
 
-/// The hosts of a worker, by number.
+/// The hosts of a worker. Coordinators know nothing of each other's numbers.
 #[derive(Default)]
-pub(super) struct WorkerHosts(Mutex<BTreeMap<u64, Host>>);
-
-struct Host {
-    coordinator: u64,
-    partitions: Arc<HostedPartitions>,
-}
+pub(super) struct WorkerHosts(Mutex<BTreeMap<HostId, Arc<HostedPartitions>>>);
 
 impl WorkerHosts {
     /// Hosts partitions of a training; reads nothing yet.
@@ -53,11 +48,7 @@ impl WorkerHosts {
         };
         let run = TrainingRun::quiet(open.seed, Compute::cpu());
         let partitions = HostedPartitions::open(request, &open.partitions, run)?;
-        let host = Host {
-            coordinator: open.coordinator,
-            partitions: Arc::new(partitions),
-        };
-        lock(&self.0).insert(open.host, host);
+        lock(&self.0).insert(open.host, Arc::new(partitions));
         Ok(())
     }
 
@@ -65,41 +56,36 @@ impl WorkerHosts {
     pub(super) async fn ask(
         &self,
         engine: &Engine,
-        host: u64,
+        host: HostId,
         request: Vec<u8>,
     ) -> Result<Vec<u8>> {
-        let found = lock(&self.0)
-            .get(&host)
-            .map(|host| Arc::clone(&host.partitions));
+        let found = lock(&self.0).get(&host).cloned();
         let host = found.ok_or(ClusterError::HostUnknown)?;
         let asked = async move { Ok(host.answer(&request).await?) };
         engine.training_threads.run(asked).await
     }
 
     /// Forgets a host.
-    pub(super) fn close(&self, host: u64) {
+    pub(super) fn close(&self, host: HostId) {
         lock(&self.0).remove(&host);
     }
 
     /// Forgets all hosts of a coordinator.
     pub(super) fn close_all_of(&self, coordinator: u64) {
-        lock(&self.0).retain(|_, host| host.coordinator != coordinator);
+        lock(&self.0).retain(|host, _| host.coordinator != coordinator);
     }
 
     pub(super) fn n_partitions(&self) -> u64 {
         let hosts = lock(&self.0);
         hosts
             .values()
-            .map(|host| host.partitions.partitions().len() as u64)
+            .map(|host| host.partitions().len() as u64)
             .sum()
     }
 
     pub(super) fn held_bytes(&self) -> u64 {
         let hosts = lock(&self.0);
-        hosts
-            .values()
-            .map(|host| host.partitions.memory_bytes())
-            .sum()
+        hosts.values().map(|host| host.memory_bytes()).sum()
     }
 }
 

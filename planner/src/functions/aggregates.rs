@@ -26,6 +26,7 @@ pub(super) fn functions() -> Vec<AggregateUDF> {
     vec![
         renamed(&bool_and_udaf(), "every"),
         renamed(&var_samp_udaf(), "variance"),
+        super::string_agg::function(),
         AggregateUDF::from(Whole::new("mode", Choice::Mode, 1)),
         AggregateUDF::from(Whole::new("percentile_disc", Choice::Percentile, 3)),
     ]

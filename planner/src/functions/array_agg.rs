@@ -27,6 +27,12 @@ pub(super) fn function() -> AggregateUDF {
     })
 }
 
+/// Whether an aggregate stands in the place of the planner's own `array_agg`.
+pub(crate) fn gathers_for(function: &AggregateUDF, inner: &AggregateUDF) -> bool {
+    let gathered = function.inner().downcast_ref::<Gathered>();
+    gathered.is_some_and(|gathered| gathered.inner.as_ref() == inner)
+}
+
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Gathered {
     inner: Arc<AggregateUDF>,

@@ -17,6 +17,14 @@ use super::call::{Call, Function, failure, function, function_of};
 pub(super) fn functions() -> Vec<Function> {
     vec![
         function("in_array", &[2], DataType::Boolean, in_array),
+        function("array_nulls", &[1], DataType::Boolean, array_nulls),
+        function_of(
+            "array_without_nulls",
+            &[1],
+            |types| Ok(types[0].clone()),
+            array_without_nulls,
+        )
+        .returning(|args| Ok(args.arg_fields[0].as_ref().clone())),
         function("array_bounds", &[1], DataType::Utf8, array_bounds),
         function_of("trim_array", &[2], |types| Ok(types[0].clone()), trim_array),
         function_of(
@@ -73,6 +81,67 @@ fn in_array(call: &Call<'_>) -> Result<ArrayRef> {
     };
     let found: Result<BooleanArray> = (0..call.n_rows).map(of).collect();
     Ok(Arc::new(found?))
+}
+
+/// NULL of an array with a NULL among its elements, and of no array; else false.
+fn array_nulls(call: &Call<'_>) -> Result<ArrayRef> {
+    let array = call.arg(0)?;
+    let Some(lists) = array.as_list_opt::<i32>() else {
+        let nulls = array.logical_nulls();
+        let no_nulls = BooleanArray::from(vec![false; call.n_rows]);
+        return Ok(Arc::new(BooleanArray::new(
+            no_nulls.values().clone(),
+            nulls,
+        )));
+    };
+    let nulls = lists.values().logical_nulls();
+    let of = |row: usize| {
+        let (start, length) = (lists.value_offsets()[row] as usize, lists.value_length(row));
+        let has_null = nulls
+            .as_ref()
+            .is_some_and(|nulls| nulls.slice(start, length as usize).null_count() > 0);
+        (lists.is_valid(row) && !has_null).then_some(false)
+    };
+    Ok(Arc::new((0..call.n_rows).map(of).collect::<BooleanArray>()))
+}
+
+/// An array without the NULLs among its elements.
+fn array_without_nulls(call: &Call<'_>) -> Result<ArrayRef> {
+    let array = call.arg(0)?;
+    let Some(lists) = array.as_list_opt::<i32>() else {
+        return Ok(Arc::clone(array));
+    };
+    let Some(nulls) = lists
+        .values()
+        .logical_nulls()
+        .filter(|nulls| nulls.null_count() > 0)
+    else {
+        return Ok(Arc::clone(array));
+    };
+    let DataType::List(field) = lists.data_type() else {
+        return Err(failure("42804", "an array is expected"));
+    };
+    let mut places = Vec::new();
+    let mut lengths = Vec::with_capacity(call.n_rows);
+    for row in 0..call.n_rows {
+        let start = lists.value_offsets()[row] as usize;
+        let n_before = places.len();
+        if lists.is_valid(row) {
+            let all = start..start + lists.value_length(row) as usize;
+            places.extend(
+                all.filter(|place| nulls.is_valid(*place))
+                    .map(|place| place as u64),
+            );
+        }
+        lengths.push(places.len() - n_before);
+    }
+    let elements = take(lists.values(), &UInt64Array::from(places), None)?;
+    Ok(Arc::new(ListArray::try_new(
+        Arc::clone(field),
+        OffsetBuffer::from_lengths(lengths),
+        elements,
+        lists.nulls().cloned(),
+    )?))
 }
 
 /// `[1:n]`, for each dimension; of an empty array there are no bounds.

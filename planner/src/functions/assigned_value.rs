@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use auspex_storage::{JsonKind, is_uuid, marked_element};
+use auspex_storage::{JsonKind, is_uuid, marked_element, type_name};
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::common::ScalarValue;
 use datafusion::error::Result;
@@ -17,7 +17,6 @@ use datafusion::logical_expr::{
 };
 
 use super::call::failure;
-use super::server_side::type_name;
 use crate::error::Error;
 
 const NUMBERS: &[&str] = &[
@@ -29,6 +28,7 @@ const NUMBERS: &[&str] = &[
     "numeric",
 ];
 const TEXT: &str = "text";
+const TIME: &str = "time without time zone";
 const TIMESTAMP: &str = "timestamp without time zone";
 const TIMESTAMPTZ: &str = "timestamp with time zone";
 
@@ -38,6 +38,8 @@ const ASSIGNMENT_CASTS: &[(&[&str], &[&str])] = &[
     (NUMBERS, NUMBERS),
     (&["date"], &[TIMESTAMP, TIMESTAMPTZ]),
     (&[TIMESTAMP, TIMESTAMPTZ], &["date", TIMESTAMP, TIMESTAMPTZ]),
+    (&[TIMESTAMP, TIMESTAMPTZ, "interval"], &[TIME]),
+    (&[TIME], &["interval"]),
     (&["json"], &["jsonb"]),
     (&["jsonb"], &["json"]),
     // Unlike in PostgreSQL, since these are texts in files: what is none fails when it is read.
@@ -68,14 +70,27 @@ fn is_assignable(found: &str, wanted: &str) -> bool {
     found == wanted || wanted == TEXT || found == "unknown" || ASSIGNMENT_CASTS.iter().any(is_cast)
 }
 
+/// Whether a column takes values of another one on its own.
+pub(crate) fn can_be_assigned(found: &Field, wanted: &Field) -> bool {
+    is_assignable(&type_of(found), &type_of(wanted))
+}
+
 /// Fails for a value of a type that is not cast to that of a column on its own.
 pub(crate) fn check_assignment(column: &str, wanted: &str, found: &Field) -> Result<()> {
+    check(column, wanted, "expression", found)
+}
+
+/// The same of what a table's definition gives a column.
+pub(crate) fn check_default(column: &Field, found: &Field) -> Result<()> {
+    check(column.name(), &type_of(column), "default expression", found)
+}
+
+fn check(column: &str, wanted: &str, what: &str, found: &Field) -> Result<()> {
     let found = type_of(found);
     if is_assignable(&found, wanted) {
         return Ok(());
     }
-    let message =
-        format!("column \"{column}\" is of type {wanted} but expression is of type {found}");
+    let message = format!("column \"{column}\" is of type {wanted} but {what} is of type {found}");
     let hint = "You will need to rewrite or cast the expression.";
     Err(Error::invalid("42804", message, Some(hint)).into())
 }
@@ -147,6 +162,8 @@ mod tests {
             ("bigint", "smallint"),
             ("date", TIMESTAMP),
             (TIMESTAMPTZ, "date"),
+            (TIMESTAMP, TIME),
+            (TIME, "interval"),
             ("boolean", TEXT),
             ("integer[]", "bigint[]"),
             ("unknown", "date"),
@@ -158,6 +175,9 @@ mod tests {
             ("integer", "date"),
             ("boolean", "integer"),
             ("integer", "boolean"),
+            ("integer", TIME),
+            (TIME, TIMESTAMP),
+            ("integer", "interval"),
             (TEXT, "integer"),
             ("date", "integer"),
             ("integer", "uuid"),

@@ -63,7 +63,10 @@ impl Call<'_> {
                 .map(|text| text.map(super::interval::parse).transpose())
                 .collect();
         }
-        let array = cast(array, &INTERVAL)?;
+        let array = match super::moment::is_time(array.data_type()) {
+            true => super::moment::since_midnight(array)?,
+            false => cast(array, &INTERVAL)?,
+        };
         Ok(array.as_primitive::<IntervalMonthDayNanoType>().clone())
     }
 

@@ -263,7 +263,7 @@ impl ScalarUDFImpl for Checked {
         let mut known = types.iter().filter(|data_type| !data_type.is_null());
         let wide = known.try_fold(self.data_type.clone(), |wide, found| common(&wide, found));
         let wide = wide.ok_or_else(|| {
-            let names: Vec<String> = types.iter().map(super::server_side::type_name).collect();
+            let names: Vec<String> = types.iter().map(auspex_storage::type_name).collect();
             let operator = self.symbols.first().copied().unwrap_or_default();
             let names = names.join(&format!(" {operator} "));
             failure("42883", format!("operator does not exist: {names}"))
@@ -344,7 +344,7 @@ fn apply(
     applied.map_err(|error| match data_type.is_floating() {
         true => error,
         false => {
-            let name = super::server_side::type_name(data_type);
+            let name = auspex_storage::type_name(data_type);
             failure("22003", format!("{name} out of range"))
         }
     })

@@ -25,9 +25,10 @@ use datafusion::logical_expr::{
     ScalarUDFImpl, Signature, TypeSignature, Volatility, lit,
 };
 
-use super::call::failure;
+use super::call::{INTERVAL, failure};
 use super::dimensions::parts;
-use super::moment::{TIMESTAMP, in_zone, timestamptz, zone};
+use super::interval::is_interval;
+use super::moment::{TIME, TIMESTAMP, in_zone, is_time, timestamptz, zone};
 use crate::error::Error;
 
 /// What is done to the operand.
@@ -45,6 +46,10 @@ enum Step {
     Clock,
     /// What the client's clock shows becomes a moment. The zone follows.
     Moment,
+    /// Intervals become times of day: the rest after whole days.
+    Time,
+    /// Times of day become intervals.
+    Interval,
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -63,6 +68,8 @@ pub(super) fn functions() -> Vec<ScalarUDF> {
         ("in_zone", Step::Zone, 2),
         ("on_clock", Step::Clock, 2),
         ("at_moment", Step::Moment, 2),
+        ("as_time", Step::Time, 1),
+        ("as_interval", Step::Interval, 1),
     ]
     .map(|(name, step, n_args)| function(name, step, n_args))
     .into()
@@ -120,6 +127,8 @@ pub(crate) fn assigned(value: Expr, column: &Field, schema: &dyn ExprSchema) -> 
             let args = vec![value, lit(i64::from(*precision)), lit(i64::from(*scale))];
             fits("as_decimal", Step::Decimal, args)
         }
+        to if is_time(to) => fits("as_time", Step::Time, vec![value]),
+        to if is_interval(to) => fits("as_interval", Step::Interval, vec![value]),
         _ => value,
     };
     // The type of a CASE is known for good when those of its branches have been made one: this cast may not be idle.
@@ -127,6 +136,20 @@ pub(crate) fn assigned(value: Expr, column: &Field, schema: &dyn ExprSchema) -> 
         return Ok(Expr::Cast(Cast::new(Box::new(value), to.clone())));
     }
     value.cast_to(to, schema)
+}
+
+/// A text beside a value of json or uuid, or an array of these, as such a value; `None`: the field holds others.
+pub(crate) fn read_beside(field: &Field, text: &Expr) -> Option<Expr> {
+    let element = marked_element(field);
+    let marked = element.as_ref().unwrap_or(field);
+    let value = match element {
+        Some(_) => Expr::Cast(Cast::new(Box::new(text.clone()), field.data_type().clone())),
+        None => text.clone(),
+    };
+    match JsonKind::of(marked) {
+        Some(kind) => Some(super::json::read_as(kind, value)),
+        None => is_uuid(marked).then(|| super::uuid::read(value)),
+    }
 }
 
 /// Fails where an array has other dimensions than those of a column, which has one depth.
@@ -154,6 +177,8 @@ fn changed(step: Step, from: &DataType) -> Option<DataType> {
         Step::Decimal if is_float => Some(DataType::Decimal128(38, 10)),
         Step::Zone if has_zone => Some(from.clone()),
         Step::Clock if has_zone => Some(TIMESTAMP),
+        Step::Time if is_interval(from) => Some(TIME),
+        Step::Interval if is_time(from) => Some(INTERVAL),
         Step::Moment => match from {
             DataType::Timestamp(_, None) | DataType::Date32 | DataType::Date64 => {
                 Some(timestamptz())
@@ -265,6 +290,8 @@ fn fitted(step: Step, array: &ArrayRef, to: &DataType, zone_name: &str) -> Resul
         Step::Zone => Ok(cast(array, to)?),
         Step::Clock => on_clock(array, &zone(zone_name)?),
         Step::Moment => at_moment(array, &zone(zone_name)?),
+        Step::Time => super::moment::times_of_day(array),
+        Step::Interval => super::moment::since_midnight(array),
     }
 }
 

@@ -181,15 +181,16 @@ fn scaled(call: &Call<'_>, factor: impl Fn(f64) -> f64) -> Result<ArrayRef> {
 }
 
 /// Microseconds, of months with 30 days and days with 24 hours: by these, intervals are compared.
+pub(super) fn length(value: IntervalMonthDayNano) -> i128 {
+    let days = i128::from(value.months) * 30 + i128::from(value.days);
+    days * i128::from(MICROS_PER_DAY) + i128::from(value.nanoseconds / 1000)
+}
+
 fn key(call: &Call<'_>) -> Result<ArrayRef> {
-    let of = |value: IntervalMonthDayNano| {
-        let days = i128::from(value.months) * 30 + i128::from(value.days);
-        days * i128::from(MICROS_PER_DAY) + i128::from(value.nanoseconds / 1000)
-    };
     let keys: Decimal128Array = call
         .intervals(0)?
         .iter()
-        .map(|value| value.map(of))
+        .map(|value| value.map(length))
         .collect();
     Ok(Arc::new(keys.with_precision_and_scale(38, 0)?))
 }
@@ -379,17 +380,22 @@ fn traditional_parts(text: &str) -> Option<Parts> {
 /// Cuts at spaces and between a number and its unit: `1d` is `1`, `d`.
 fn words(text: &str) -> Vec<String> {
     let mut out: Vec<String> = Vec::new();
+    // A sign that stands alone belongs to the number behind it: `1 month - 1 day`.
+    let mut add = |piece: String| match out.last_mut() {
+        Some(sign) if sign == "+" || sign == "-" => sign.push_str(&piece),
+        _ => out.push(piece),
+    };
     for word in text.split_whitespace() {
         let mut current = String::new();
         let mut letters = false;
         for c in word.chars() {
             if !current.is_empty() && c.is_alphabetic() != letters {
-                out.push(std::mem::take(&mut current));
+                add(std::mem::take(&mut current));
             }
             letters = c.is_alphabetic();
             current.push(c);
         }
-        out.push(current);
+        add(current);
     }
     out
 }

@@ -18,6 +18,11 @@ pub(super) fn functions() -> Vec<Function> {
     vec![
         function_of("div", &[2], |types| Ok(whole_or_float(types)), div),
         function_of("negated", &[1], |types| negated_type(&types[0]), negated),
+        function("round_half_even", &[1], DataType::Float64, |call| {
+            let values = call.floats(0)?;
+            let rounded = values.iter().map(|x| x.map(f64::round_ties_even));
+            Ok(Arc::new(rounded.collect::<Float64Array>()))
+        }),
         function("width_bucket", &[2, 4], DataType::Int32, width_bucket),
         function_of(
             "random_between",
@@ -59,7 +64,7 @@ fn negated_type(data_type: &DataType) -> Result<DataType> {
             Ok(data_type.clone())
         }
         None => {
-            let name = super::server_side::type_name(data_type);
+            let name = auspex_storage::type_name(data_type);
             Err(failure(
                 "42883",
                 format!("operator does not exist: - {name}"),
@@ -75,7 +80,7 @@ fn negated(call: &Call<'_>) -> Result<ArrayRef> {
     if to.is_null() {
         return Ok(value);
     }
-    let name = super::server_side::type_name(&to);
+    let name = auspex_storage::type_name(&to);
     neg(&value).map_err(|_| failure("22003", format!("{name} out of range")))
 }
 

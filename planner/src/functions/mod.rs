@@ -2,7 +2,7 @@
 //!
 //! In: a session's context; out: the same with the functions of each family. Code map: `call` describes
 //! a function; `moment`, `interval`, `truncation`, `precision`, `template`, `number_template` and `to_char` are about time and
-//! its text; `math`, `strings`, `arrays`, `dimensions`, `json`, `uuid` what their names say; `aggregates`, `array_agg`, `sums` and `averages` look at whole groups;
+//! its text; `math`, `series`, `bytes`, `strings`, `regexps`, `arrays`, `dimensions`, `json`, `uuid` what their names say; `aggregates`, `array_agg`, `string_agg`, `sums` and `averages` look at whole groups;
 //! `googlesql` has those of BigQuery; `operators` and `checked` plan operators, `literals` types numbers; `fitted` prepares what is cast, `assigned_value` marks it,
 //! `quantified` compares with all rows of a subquery; `server_side` waits; `syntax` spells a
 //! statement anew before it is planned, `types` names its types. Functions about catalogs, and those that write
@@ -13,9 +13,11 @@ mod array_agg;
 mod arrays;
 mod assigned_value;
 mod averages;
+mod bytes;
 mod call;
 mod checked;
 mod dimensions;
+mod extremes;
 mod fitted;
 mod googlesql;
 mod interval;
@@ -28,9 +30,12 @@ mod operators;
 mod precision;
 mod quantified;
 mod quotients;
+mod regexps;
+mod series;
 mod server_side;
 mod single_value;
 mod sized;
+mod string_agg;
 mod strings;
 mod sums;
 mod syntax;
@@ -47,24 +52,29 @@ use std::sync::Arc;
 use datafusion::error::Result;
 use datafusion::execution::FunctionRegistry as _;
 use datafusion::logical_expr::ScalarUDF;
+use datafusion::logical_expr::planner::ExprPlanner;
 use datafusion::optimizer::analyzer::function_rewrite::ApplyFunctionRewrites;
 use datafusion::prelude::SessionContext;
 
 pub use array_agg::TYPE_KEY;
-pub(crate) use assigned_value::{MARK as ASSIGNED_VALUE, check_assignment, type_of};
+pub(crate) use array_agg::gathers_for;
+pub(crate) use assigned_value::{
+    MARK as ASSIGNED_VALUE, can_be_assigned, check_assignment, check_default, type_of,
+};
+pub(crate) use auspex_storage::type_name;
 pub(crate) use checked::{always_fits, chain_of_name, is_chain, whole_numbers};
 use dimensions::FLAT;
-pub(crate) use fitted::assigned;
+pub(crate) use fitted::{assigned, read_beside};
+use json::MarkedArrays;
 pub use json::jsonb_text;
-pub(crate) use json::{MarkedArrays, WHOLE_ROW};
+pub(crate) use json::{WHOLE_ROW, stands_for};
 pub(crate) use literals::type_numbers;
 use operators::Operators;
-pub(crate) use server_side::type_name;
 pub(crate) use single_value::{only_value, single_value};
 pub(crate) use sized::{Growth, growth};
 pub(crate) use syntax::{elements_column, rewrite, unsupported_subquery};
-pub(crate) use text_input::read_array;
-pub use text_input::{ArrayItem, split_array};
+pub use text_input::{ArrayItem, read_text, read_texts, split_array};
+pub(crate) use text_input::{check_text, read_array, reader_of, type_read_by};
 pub(crate) use types::Types;
 pub(crate) use uuid::READ as READ_UUID;
 pub use uuid::uuid_text;
@@ -86,6 +96,8 @@ pub(crate) fn install(context: &mut SessionContext) -> Result<()> {
         uuid::functions(),
         quotients::functions(),
         dimensions::functions(),
+        series::functions(),
+        bytes::functions(),
     ];
     let mut functions: Vec<ScalarUDF> = Vec::new();
     for function in families.into_iter().flatten() {
@@ -122,6 +134,7 @@ pub(crate) fn install(context: &mut SessionContext) -> Result<()> {
         .into_iter()
         .chain(json::aggregates())
         .chain(googlesql::aggregates())
+        .chain(extremes::functions())
         .chain([
             sums::function(),
             array_agg::function(),
@@ -139,4 +152,16 @@ pub(crate) fn install(context: &mut SessionContext) -> Result<()> {
     context.add_analyzer_rule(Arc::new(coerced));
     let functions = functions.into_iter().map(Arc::new).collect();
     context.register_expr_planner(Arc::new(Operators::new(functions)))
+}
+
+/// Planners that come before the planner's own, which would plan every array and every comparison of two.
+pub(crate) fn first_planners() -> Vec<Arc<dyn ExprPlanner>> {
+    let functions = arrays::functions()
+        .into_iter()
+        .map(|function| function.build());
+    let functions = functions.map(Arc::new).collect();
+    vec![
+        Arc::new(MarkedArrays),
+        Arc::new(operators::Lists(Operators::new(functions))),
+    ]
 }

@@ -12,12 +12,15 @@ use datafusion::arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, Float64Array, IntervalMonthDayNanoArray, StringArray,
     Time64MicrosecondArray, TimestampMicrosecondArray,
 };
+use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{
-    DataType, IntervalMonthDayNano, Time64MicrosecondType, TimeUnit, TimestampMicrosecondType,
+    DataType, IntervalMonthDayNano, IntervalMonthDayNanoType, Time64MicrosecondType, TimeUnit,
+    TimestampMicrosecondType,
 };
 use datafusion::error::Result;
 
 use super::call::{Call, Function, INTERVAL, failure, function, function_of};
+use super::text_input;
 
 /// A point of time on the client's clock.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -29,7 +32,8 @@ pub(super) struct Moment {
 
 /// A time stamp without a zone.
 pub(super) const TIMESTAMP: DataType = DataType::Timestamp(TimeUnit::Microsecond, None);
-const TIME: DataType = DataType::Time64(TimeUnit::Microsecond);
+/// A time of day.
+pub(super) const TIME: DataType = DataType::Time64(TimeUnit::Microsecond);
 
 /// A time stamp with a zone.
 pub(super) fn timestamptz() -> DataType {
@@ -102,6 +106,7 @@ pub(super) fn functions() -> Vec<Function> {
             timezone,
         )
         .stable(),
+        function("time_rounded", &[2], TIME, time_rounded),
         function("pg_extract", &[2], DataType::Float64, extract).stable(),
         function("moments_apart", &[2], INTERVAL, apart).stable(),
         function("overlaps", &[4], DataType::Boolean, overlaps).stable(),
@@ -128,9 +133,17 @@ pub(super) fn zone(name: &str) -> Result<Tz> {
         .map_err(|_| failure("22023", format!("time zone \"{name}\" not recognized")))
 }
 
-/// The moment at which the clocks of a zone show a time; the earlier one where there are two.
+/// The moment at which the clocks of a zone show a time; the later one where there are two, that of standard time.
 pub(super) fn in_zone(local: NaiveDateTime, zone: &Tz) -> Result<DateTime<Tz>> {
-    let found = zone.from_local_datetime(&local).earliest();
+    settled(local, zone, zone.from_local_datetime(&local).latest())
+}
+
+/// The same as GoogleSQL has it: the earlier one where there are two.
+pub(super) fn earlier_in_zone(local: NaiveDateTime, zone: &Tz) -> Result<DateTime<Tz>> {
+    settled(local, zone, zone.from_local_datetime(&local).earliest())
+}
+
+fn settled(local: NaiveDateTime, zone: &Tz, found: Option<DateTime<Tz>>) -> Result<DateTime<Tz>> {
     // In the hour that a zone skips, its offset before the gap counts.
     let found = found.or_else(|| {
         let before = local.checked_sub_signed(chrono::TimeDelta::hours(3))?;
@@ -140,9 +153,21 @@ pub(super) fn in_zone(local: NaiveDateTime, zone: &Tz) -> Result<DateTime<Tz>> {
     found.ok_or_else(|| failure("22008", "timestamp out of range"))
 }
 
-/// An argument as moments: dates, time stamps, texts.
+/// An argument as moments: dates, time stamps, texts; times of the first of January 1970.
 pub(super) fn moments(call: &Call<'_>, idx: usize) -> Result<Vec<Option<Moment>>> {
     let data_type = call.arg(idx)?.data_type().clone();
+    if data_type.is_string() {
+        let read = |text: &str| -> Result<Moment> {
+            let local = text_input::local_moment(text, call.time_zone())?;
+            let offset = None;
+            Ok(Moment { local, offset })
+        };
+        let texts = call.texts(idx)?;
+        return texts
+            .iter()
+            .map(|text| text.map(read).transpose())
+            .collect();
+    }
     let zone = match &data_type {
         DataType::Timestamp(_, Some(_)) => Some(zone(call.time_zone())?),
         _ => None,
@@ -151,7 +176,10 @@ pub(super) fn moments(call: &Call<'_>, idx: usize) -> Result<Vec<Option<Moment>>
         DataType::Timestamp(_, zone) => DataType::Timestamp(TimeUnit::Microsecond, zone.clone()),
         _ => TIMESTAMP,
     };
-    let micros = call.converted(idx, &to)?;
+    let micros = match is_time(&data_type) {
+        true => cast(&cast(&call.converted(idx, &TIME)?, &DataType::Int64)?, &to)?,
+        false => call.converted(idx, &to)?,
+    };
     let micros = micros.as_primitive::<TimestampMicrosecondType>();
     let moment = |value: Option<i64>| {
         let utc = DateTime::from_timestamp_micros(value?)?;
@@ -172,7 +200,12 @@ pub(super) fn moments(call: &Call<'_>, idx: usize) -> Result<Vec<Option<Moment>>
     Ok(micros.iter().map(moment).collect())
 }
 
-fn micros_of_day(time: NaiveTime) -> i64 {
+/// Whether a type is a time of day.
+pub(super) fn is_time(data_type: &DataType) -> bool {
+    matches!(data_type, DataType::Time32(_) | DataType::Time64(_))
+}
+
+pub(super) fn micros_of_day(time: NaiveTime) -> i64 {
     i64::from(time.num_seconds_from_midnight()) * 1_000_000 + i64::from(time.nanosecond() / 1000)
 }
 
@@ -242,6 +275,39 @@ fn make_time(call: &Call<'_>) -> Result<ArrayRef> {
     let column: Result<Time64MicrosecondArray> =
         numbers(call, 3)?.into_iter().map(of_row).collect();
     Ok(Arc::new(column?))
+}
+
+/// Intervals as times of day: what is left of them after whole days.
+pub(super) fn times_of_day(intervals: &ArrayRef) -> Result<ArrayRef> {
+    const NANOS_PER_DAY: i64 = 86_400_000_000_000;
+    let intervals = cast(intervals, &INTERVAL)?;
+    let intervals = intervals.as_primitive::<IntervalMonthDayNanoType>();
+    let of_day = |value: IntervalMonthDayNano| value.nanoseconds.rem_euclid(NANOS_PER_DAY) / 1000;
+    let times = intervals.iter().map(|value| value.map(of_day));
+    Ok(Arc::new(times.collect::<Time64MicrosecondArray>()))
+}
+
+/// Times of day as intervals.
+pub(super) fn since_midnight(times: &ArrayRef) -> Result<ArrayRef> {
+    let times = cast(times, &TIME)?;
+    let interval = |micros: i64| IntervalMonthDayNano::new(0, 0, micros.saturating_mul(1000));
+    let times = times.as_primitive::<Time64MicrosecondType>().iter();
+    let intervals = times.map(|micros| micros.map(interval));
+    Ok(Arc::new(intervals.collect::<IntervalMonthDayNanoArray>()))
+}
+
+/// A time with so many digits of its second: `x::time(3)`.
+fn time_rounded(call: &Call<'_>) -> Result<ArrayRef> {
+    let times = call.converted(0, &TIME)?;
+    let times = times.as_primitive::<Time64MicrosecondType>().iter();
+    let rounded = |(micros, digits): (Option<i64>, Option<i64>)| {
+        let n_lost = 6 - u32::try_from(digits?).ok()?.min(6);
+        let unit = 10_i64.pow(n_lost);
+        Some((micros? + unit / 2) / unit * unit)
+    };
+    let digits = call.integers(1)?;
+    let times = times.zip(digits.iter()).map(rounded);
+    Ok(Arc::new(times.collect::<Time64MicrosecondArray>()))
 }
 
 /// `x AT TIME ZONE z` takes the zone away from what has one, and gives one to what has none.
@@ -319,7 +385,7 @@ fn extract(call: &Call<'_>) -> Result<ArrayRef> {
     if matches!(data_type, DataType::Interval(_) | DataType::Duration(_)) {
         return super::interval::extract(call, &fields);
     }
-    if matches!(data_type, DataType::Time32(_) | DataType::Time64(_)) {
+    if is_time(data_type) {
         return extract_of_day(call, &fields);
     }
     let of_row = |(field, moment): (Option<&str>, Option<Moment>)| {

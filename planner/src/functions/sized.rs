@@ -34,7 +34,7 @@ const MIN_DAYS_OF_MONTH: i128 = 28;
 const NANOSECONDS_OF_DAY: i128 = 86_400_000_000_000;
 
 /// Functions that make values of any length of a number.
-const UNBOUNDED: [&str; 8] = [
+const UNBOUNDED: [&str; 9] = [
     "array_fill",
     "array_repeat",
     "array_resize",
@@ -43,6 +43,7 @@ const UNBOUNDED: [&str; 8] = [
     "range",
     "repeat",
     "rpad",
+    super::series::SERIES,
 ];
 /// Functions that make values as long as several of theirs together.
 const GROWING: [&str; 6] = [

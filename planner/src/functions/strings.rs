@@ -1,5 +1,6 @@
 //! Texts: patterns as PostgreSQL takes them, and arrays of pieces.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -11,7 +12,9 @@ use datafusion::error::Result;
 use regex::{Regex, RegexBuilder};
 
 use super::call::{Call, Function, failure, function};
+use super::regexps::{regexp_match, regexp_replace, translated};
 use super::text_input;
+use crate::memory::ask_for;
 
 /// The functions of this family.
 pub(super) fn functions() -> Vec<Function> {
@@ -48,6 +51,13 @@ pub(super) fn functions() -> Vec<Function> {
             similar_patterns,
         ),
         function("regexp_substring", &[2], DataType::Utf8, regexp_substring),
+        function(
+            "regexp_replace",
+            &[3, 4, 5, 6],
+            DataType::Utf8,
+            regexp_replace,
+        ),
+        function("regexp_match", &[2, 3], texts.clone(), regexp_match),
         function("string_to_table", &[2, 3], texts, string_to_table),
         function("convert_from", &[2], DataType::Utf8, convert_from),
         function("convert_to", &[2], DataType::Binary, convert_to),
@@ -123,10 +133,10 @@ fn digits(name: &'static str, of: fn(i64) -> String) -> Function {
 
 /// Patterns that were compiled: most columns have one.
 #[derive(Default)]
-struct Patterns(HashMap<(String, String), Regex>);
+pub(super) struct Patterns(HashMap<(String, String), Regex>);
 
 impl Patterns {
-    fn get(&mut self, pattern: &str, flags: &str) -> Result<&Regex> {
+    pub(super) fn get(&mut self, pattern: &str, flags: &str) -> Result<&Regex> {
         let key = (pattern.to_owned(), flags.to_owned());
         if !self.0.contains_key(&key) {
             let compiled = compiled(pattern, flags)?;
@@ -137,7 +147,7 @@ impl Patterns {
 }
 
 fn compiled(pattern: &str, flags: &str) -> Result<Regex> {
-    let mut builder = RegexBuilder::new(pattern);
+    let mut builder = RegexBuilder::new(&translated(pattern));
     // PostgreSQL's dot matches a new line.
     builder.dot_matches_new_line(true);
     for flag in flags.chars() {
@@ -162,7 +172,7 @@ fn compiled(pattern: &str, flags: &str) -> Result<Regex> {
 }
 
 /// Calls `of` on each row's text and pattern; the flags are argument `flags_idx`, if there is one.
-fn matched<T>(
+pub(super) fn matched<T>(
     call: &Call<'_>,
     flags_idx: usize,
     mut of: impl FnMut(usize, &str, &Regex, &str) -> Result<T>,
@@ -186,7 +196,7 @@ fn matched<T>(
 }
 
 /// The groups of a match, or all of it where there are none.
-fn groups(captures: &regex::Captures<'_>) -> Vec<Option<String>> {
+pub(super) fn groups(captures: &regex::Captures<'_>) -> Vec<Option<String>> {
     let text = |found: Option<regex::Match<'_>>| found.map(|found| found.as_str().to_owned());
     match captures.len() {
         1 => vec![text(captures.get(0))],
@@ -214,7 +224,8 @@ fn regexp_matches(call: &Call<'_>) -> Result<ArrayRef> {
     Ok(Arc::new(builder.finish()))
 }
 
-fn pieces(rows: impl Iterator<Item = Option<Vec<Option<String>>>>) -> ArrayRef {
+/// Lists of texts.
+pub(super) fn pieces(rows: impl Iterator<Item = Option<Vec<Option<String>>>>) -> ArrayRef {
     let mut builder = ListBuilder::new(StringBuilder::new());
     for row in rows {
         let is_valid = row.is_some();
@@ -227,10 +238,12 @@ fn pieces(rows: impl Iterator<Item = Option<Vec<Option<String>>>>) -> ArrayRef {
 }
 
 fn regexp_split(call: &Call<'_>) -> Result<ArrayRef> {
+    let count = PieceCount::default();
     let rows = matched(call, 2, |_, text, regex, _| {
         let mut out = Vec::new();
         let mut start = 0;
         for found in regex.find_iter(text) {
+            count.add()?;
             // An empty match at either end divides nothing.
             if found.is_empty() && (found.start() == 0 || found.end() == text.len()) {
                 continue;
@@ -242,6 +255,27 @@ fn regexp_split(call: &Call<'_>) -> Result<ArrayRef> {
         Ok(out)
     })?;
     Ok(pieces(rows.into_iter()))
+}
+
+/// Asks for the room of pieces of texts while they are cut: a text may have as many as bytes.
+#[derive(Default)]
+struct PieceCount(Cell<usize>);
+
+impl PieceCount {
+    /// The bytes of a piece beside its text.
+    const BYTES: usize = 64;
+    /// So many pieces need no room of their own.
+    const FEW: usize = 1 << 16;
+
+    /// One piece more. Errors: 53200.
+    fn add(&self) -> Result<()> {
+        let n_pieces = self.0.get() + 1;
+        self.0.set(n_pieces);
+        match n_pieces >= Self::FEW && n_pieces.is_power_of_two() {
+            true => ask_for(n_pieces.saturating_mul(Self::BYTES)),
+            false => Ok(()),
+        }
+    }
 }
 
 /// `regexp_substr(text, pattern, start, n, flags, group)`.
@@ -314,8 +348,10 @@ fn convert_from(call: &Call<'_>) -> Result<ArrayRef> {
         // A literal, which has no type of its own.
         true => {
             let texts = call.texts(0)?;
-            let bytes = texts.iter().map(|text| text.map(text_input::bytes));
-            Arc::new(bytes.collect::<BinaryArray>())
+            let bytes = texts
+                .iter()
+                .map(|text| text.map(text_input::bytes).transpose());
+            Arc::new(bytes.collect::<Result<BinaryArray>>()?)
         }
         false => call.converted(0, &DataType::Binary)?,
     };
@@ -341,21 +377,28 @@ fn string_to_table(call: &Call<'_>) -> Result<ArrayRef> {
         3 => Some(call.texts(2)?),
         _ => None,
     };
+    let count = PieceCount::default();
     let of = |row: usize| {
-        texts.is_valid(row).then(|| {
-            let text = texts.value(row);
-            let null = nulls
-                .as_ref()
-                .filter(|nulls| nulls.is_valid(row))
-                .map(|n| n.value(row));
-            let piece = |piece: &str| (Some(piece) != null).then(|| piece.to_owned());
-            match (separators.is_valid(row), text.is_empty()) {
-                (_, true) => Vec::new(),
-                (false, _) => text.chars().map(|c| piece(&c.to_string())).collect(),
-                (true, _) if separators.value(row).is_empty() => vec![piece(text)],
-                (true, _) => text.split(separators.value(row)).map(piece).collect(),
-            }
-        })
+        if texts.is_null(row) {
+            return Ok(None);
+        }
+        let text = texts.value(row);
+        let null = nulls
+            .as_ref()
+            .filter(|nulls| nulls.is_valid(row))
+            .map(|n| n.value(row));
+        let piece = |piece: &str| {
+            count.add()?;
+            Ok((Some(piece) != null).then(|| piece.to_owned()))
+        };
+        let found: Result<Vec<_>> = match (separators.is_valid(row), text.is_empty()) {
+            (_, true) => Ok(Vec::new()),
+            (false, _) => text.chars().map(|c| piece(&c.to_string())).collect(),
+            (true, _) if separators.value(row).is_empty() => Ok(vec![piece(text)?]),
+            (true, _) => text.split(separators.value(row)).map(piece).collect(),
+        };
+        found.map(Some)
     };
-    Ok(pieces((0..call.n_rows).map(of)))
+    let rows: Vec<_> = (0..call.n_rows).map(of).collect::<Result<_>>()?;
+    Ok(pieces(rows.into_iter()))
 }

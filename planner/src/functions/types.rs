@@ -2,7 +2,7 @@
 //!
 //! In: a type as it is written; out: the Arrow type that holds its values. `json` and `uuid` are text
 //! with a mark that tells clients the type, and arrays of them arrays of text with that mark; a `timestamp` counts microseconds, as in PostgreSQL and in tables: in
-//! nanoseconds it could hold neither the year 1600 nor 2300.
+//! nanoseconds it could hold neither the year 1600 nor 2300. So does a `time`.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,6 +12,8 @@ use datafusion::arrow::datatypes::{DataType, Field, FieldRef, TimeUnit};
 use datafusion::error::Result;
 use datafusion::logical_expr::planner::TypePlanner;
 use datafusion::sql::sqlparser::ast;
+
+use super::moment::TIME;
 
 /// Plans types.
 #[derive(Debug)]
@@ -24,6 +26,10 @@ impl TypePlanner for Types {
             ast::DataType::Timestamp(None, TimezoneInfo::None | TimezoneInfo::WithoutTimeZone) => {
                 let data_type = DataType::Timestamp(TimeUnit::Microsecond, None);
                 return Ok(Some(Arc::new(Field::new("", data_type, true))));
+            }
+            // Digits beyond those of the type are rounded by the cast (see `syntax`).
+            ast::DataType::Time(_, TimezoneInfo::None | TimezoneInfo::WithoutTimeZone) => {
+                return Ok(Some(Arc::new(Field::new("", TIME, true))));
             }
             sql_type => match marks(element_type(sql_type).0) {
                 Some(marks) => marks,

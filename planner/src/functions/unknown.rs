@@ -1,9 +1,8 @@
 //! Operands without a type: quoted literals and parameters, which take the type that the other side asks for.
 //!
 //! In: an operator with its operands; out: the same with a cast around what has no type. As in PostgreSQL, a literal is
-//! read as a value of the other side's type: `active = 'true'`, `tags = '{a,b}'`, `at > '2024-01-31 05:00'`.
+//! read as a value of the other side's type: `active = 'true'`, `tags = '{a,b}'`, `at > '2024-01-31 05:00'`, `n + '1'`.
 
-use auspex_storage::{is_uuid, marked_element};
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::{ExprSchema, ScalarValue};
 use datafusion::logical_expr::planner::RawBinaryExpr;
@@ -11,6 +10,7 @@ use datafusion::logical_expr::{Cast, Expr, ExprSchemable as _};
 use datafusion::sql::sqlparser::ast::BinaryOperator;
 
 use super::call::INTERVAL;
+use super::fitted::read_beside;
 use super::interval::is_interval;
 
 /// Gives operands without a type one.
@@ -27,13 +27,11 @@ pub(super) fn resolve(raw: &mut RawBinaryExpr, schema: &dyn ExprSchema) {
         return;
     };
     let is_literal = matches!(open, Expr::Literal(..));
-    let element = marked_element(&field);
-    if is_literal && compares(&raw.op) && is_uuid(element.as_ref().unwrap_or(&field)) {
-        let (inner, data_type) = (Box::new(std::mem::take(open)), field.data_type().clone());
-        *open = super::uuid::read(match element {
-            Some(_) => Expr::Cast(Cast::new(inner, data_type)),
-            None => *inner,
-        });
+    if is_literal
+        && compares(&raw.op)
+        && let Some(read) = read_beside(&field, open)
+    {
+        *open = read;
         return;
     }
     let known = field.data_type().clone();
@@ -69,10 +67,27 @@ fn asks_elements(op: &BinaryOperator) -> bool {
 
 /// What a literal is read as beside a value of a type; `None`: the planner knows.
 fn literal_type(op: &BinaryOperator, known: DataType) -> Option<DataType> {
+    use BinaryOperator::{Divide, Minus, Modulo, Multiply, Plus};
     let compares = compares(op);
+    let adds = matches!(op, Plus | Minus);
     match known {
+        DataType::Float32
+        | DataType::Float64
+        | DataType::Int16
+        | DataType::Int32
+        | DataType::Int64
+            if adds || matches!(op, Multiply | Divide | Modulo) =>
+        {
+            Some(known)
+        }
+        DataType::Date32 | DataType::Timestamp(..) | DataType::Time64(_) if *op == Minus => {
+            Some(known)
+        }
+        DataType::Timestamp(..) | DataType::Time64(_) if *op == Plus => Some(INTERVAL),
+        known if adds && is_interval(&known) => Some(known),
         DataType::Boolean | DataType::Binary | DataType::Decimal128(..) if compares => Some(known),
         DataType::Date32 | DataType::Timestamp(..) if compares => Some(known),
+        DataType::Time64(_) | DataType::Interval(_) if compares => Some(known),
         DataType::List(_) if compares || asks_elements(op) => Some(known),
         _ => None,
     }
@@ -82,7 +97,9 @@ fn literal_type(op: &BinaryOperator, known: DataType) -> Option<DataType> {
 fn parameter_type(op: &BinaryOperator, known: &DataType) -> Option<DataType> {
     match (op, known) {
         (op, DataType::List(_)) if asks_elements(op) => Some(known.clone()),
-        (BinaryOperator::Plus, DataType::Timestamp(..)) => Some(INTERVAL),
+        // Told here, since intervals are not compared as they are.
+        (op, known) if is_interval(known) && compares(op) => Some(INTERVAL),
+        (BinaryOperator::Plus, DataType::Timestamp(..) | DataType::Time64(_)) => Some(INTERVAL),
         (BinaryOperator::Plus, DataType::Date32) => Some(DataType::Int32),
         (BinaryOperator::Multiply | BinaryOperator::Divide, known) if is_interval(known) => {
             Some(DataType::Float64)

@@ -22,6 +22,7 @@ use datafusion::error::Result;
 use datafusion::logical_expr::{Expr, LogicalPlan, UserDefinedLogicalNodeCore};
 
 use crate::checkpoints::EarlierRun;
+use crate::distributed::TrainingFigures;
 use crate::engine::Engine;
 
 /// What a training does to the catalog.
@@ -66,6 +67,8 @@ pub(crate) struct FitTask {
     pub(crate) checkpoint_interval: Option<Duration>,
     /// What it goes on after, until it runs.
     pub(crate) earlier: Mutex<Option<EarlierRun>>,
+    /// What workers did for it.
+    pub(crate) figures: TrainingFigures,
     /// Whose it is.
     pub(crate) user: String,
     /// What was surprising before any row was read; kept with the version.
@@ -84,6 +87,9 @@ impl FitTask {
 
     /// The device that computes over about so many rows.
     pub(crate) fn compute_for(&self, n_rows: Option<usize>) -> Compute {
+        if let Some(reason) = self.estimator.spec().tags.cpu_only {
+            return self.compute.cpu_under_auto(reason);
+        }
         let passes = self.estimator.passes(&self.options, &self.shape);
         self.compute.decided(&Work {
             n_rows: n_rows.map(|n_rows| n_rows as u64),

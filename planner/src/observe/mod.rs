@@ -185,7 +185,7 @@ impl Engine {
     /// All metrics in Prometheus' text format.
     pub fn metrics_text(&self) -> String {
         let pool = &self.base_state().runtime_env().memory_pool.clone();
-        self.observer.metrics.text(&[
+        let mut text = self.observer.metrics.text(&[
             (
                 "auspex_sessions",
                 "Sessions that are open.",
@@ -206,7 +206,11 @@ impl Engine {
                 "The number of the catalog's newest entry.",
                 self.catalog.generation(),
             ),
-        ])
+        ]);
+        if let Some(cluster) = self.cluster() {
+            text.push_str(&cluster.metrics_text());
+        }
+        text
     }
 
     /// Whether the catalog can be read.

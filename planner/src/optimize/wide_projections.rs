@@ -10,8 +10,8 @@ use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TransformedResult as _, TreeNode as _};
 use datafusion::error::Result;
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
-use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::projection::ProjectionExec;
+use datafusion::physical_plan::{ChildrenPropertiesMode, ExecutionPlan, ReplaceChildrenOptions};
 
 use crate::physical::{BarrierExec, rows_at_first};
 
@@ -41,9 +41,11 @@ impl PhysicalOptimizerRule for WideProjections {
             if !input.children().is_empty() || !makes_much(projection)? {
                 return Ok(Transformed::no(node));
             }
-            let input = Arc::new(BarrierExec::new(Arc::clone(input)));
-            let above = ProjectionExec::try_new(projection.expr().to_vec(), input)?;
-            Ok(Transformed::yes(Arc::new(above)))
+            let barrier = Arc::new(BarrierExec::new(Arc::clone(input)));
+            // A projection made anew would have other notes on its columns than the planner gave them.
+            let anew = ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute);
+            let above = Arc::clone(&node).replace_children(vec![barrier], anew)?;
+            Ok(Transformed::yes(above))
         })
         .data()
     }
@@ -68,6 +70,8 @@ fn makes_much(projection: &ProjectionExec) -> Result<bool> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+
     use datafusion::arrow::datatypes::{DataType, Field, Schema};
     use datafusion::physical_expr::PhysicalExpr;
     use datafusion::physical_expr::expressions::{col, lit};
@@ -89,5 +93,24 @@ mod tests {
         assert!(!optimized(col("a", &schema).unwrap()));
         assert!(!optimized(lit("short")));
         assert!(optimized(lit("long".repeat(1000))));
+    }
+
+    #[test]
+    fn notes_on_columns_stay_as_the_planner_made_them() {
+        let noted = HashMap::from([("note".to_owned(), "of the file".to_owned())]);
+        let field = Field::new("a", DataType::Int64, true);
+        let schema = Arc::new(Schema::new(vec![field.clone().with_metadata(noted)]));
+        let rows = Arc::new(EmptyExec::new(Arc::clone(&schema)));
+        let columns = vec![
+            ProjectionExpr::new(col("a", &schema).unwrap(), "a".to_owned()),
+            ProjectionExpr::new(lit("long".repeat(1000)), "x".to_owned()),
+        ];
+        let planned = Schema::new(vec![field, Field::new("x", DataType::Utf8, false)]);
+        let plan = ProjectionExec::try_new_with_schema_metadata(columns, rows, &planned).unwrap();
+        let plan: Arc<dyn ExecutionPlan> = Arc::new(plan);
+        let after = WideProjections.optimize(Arc::clone(&plan), &ConfigOptions::default());
+        let after = after.unwrap();
+        assert!(after.children()[0].is::<BarrierExec>());
+        assert_eq!(after.schema(), plan.schema());
     }
 }

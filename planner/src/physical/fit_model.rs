@@ -74,14 +74,18 @@ impl DisplayAs for FitModelExec {
         let kept = read.n_rows.filter(|_| passes.kept > 0);
         let kept = kept.map(|n_rows| n_rows.saturating_mul(task.shape.sample_bytes));
         let compute = task.compute_for(read.n_rows);
-        let reason = compute.reason().map(|reason| format!(" ({reason})"));
+        // A device that was asked for is asked, and told of when it has declined.
+        let cpu_only = task.estimator.spec().tags.cpu_only;
+        let device = cpu_only.map_or(compute.info().kind, |_| "cpu");
+        let reason = compute.reason().or(cpu_only);
+        let reason = reason.map(|reason| format!(" ({reason})"));
         write!(
             f,
             "FitModelExec: model={}, estimator={}, device={}{}, partitions={}, threads={}, rows={}, \
              source_passes={}, read_bytes={}",
             task.display_name(),
             task.estimator.spec().name,
-            compute.info().kind,
+            device,
             reason.unwrap_or_default(),
             self.input.output_partitioning().partition_count(),
             task.threads,
@@ -92,7 +96,7 @@ impl DisplayAs for FitModelExec {
         if passes.kept > 0 {
             write!(
                 f,
-                ", kept_passes<={}, kept_bytes={}",
+                ", kept_passes=~{}, kept_bytes={}",
                 passes.kept,
                 about(kept)
             )?;

@@ -4,6 +4,7 @@
 
 use auspex_ml::compute::DeviceChoice;
 
+use super::session_values::{date_style, time_zone};
 use crate::error::{Error, Result, nearest};
 
 /// How a setting's value is checked.
@@ -22,6 +23,8 @@ pub(super) enum Check {
     Size,
     /// A whole number of at least this.
     Integer(i64),
+    /// As a function of its own reads it.
+    Own(fn(&str) -> Result<String>),
     /// Cannot be set.
     ReadOnly,
 }
@@ -105,8 +108,8 @@ pub(super) const DEFINITIONS: &[Definition] = &[
     setting(
         "datestyle",
         "ISO, MDY",
-        Check::Any,
-        "The text form of dates; output is always ISO.",
+        Check::Own(date_style),
+        "The text form of dates: ISO, MDY alone.",
     ),
     setting(
         "default_transaction_isolation",
@@ -334,7 +337,7 @@ pub(super) const DEFINITIONS: &[Definition] = &[
     setting(
         "timezone",
         "UTC",
-        Check::Any,
+        Check::Own(time_zone),
         "The time zone of timestamps with time zone.",
     ),
     setting(
@@ -390,6 +393,7 @@ pub(super) fn check(definition: &Definition, value: &str) -> Result<String> {
     let lower = value.to_lowercase();
     match &definition.check {
         Check::Any | Check::ReadOnly => Ok(value.to_owned()),
+        Check::Own(read) => read(value),
         Check::Words(words) if words.contains(&lower.as_str()) => Ok(lower),
         Check::Words(words) => Err(wrong(words.join(", "))),
         Check::Device if DeviceChoice::parse(&lower).is_some() => Ok(lower),

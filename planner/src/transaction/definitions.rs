@@ -36,14 +36,14 @@ impl Session {
                 let message = format!("cannot execute {verb} in a read-only transaction");
                 return Err(Error::invalid("25006", message, None));
             }
-            match &block.written {
-                Some((_, name)) if block.has_changes() => Err(after_changes(verb, name)),
-                _ => {
-                    block.written = None;
-                    block.tables = None;
-                    Ok(())
-                }
+            if block.has_changes() {
+                let written = block.written.as_ref();
+                let changed = written.filter(|(id, _)| block.has_changes_in(id));
+                return Err(after_changes(verb, changed.map(|(_, name)| name.as_str())));
             }
+            block.written = None;
+            block.tables = None;
+            Ok(())
         });
         match allowed {
             None => Ok(None),
@@ -83,10 +83,14 @@ pub(super) fn tell_what_stays(has_definitions: bool, control: &StatementControl)
     }
 }
 
-fn after_changes(verb: &str, table: &str) -> Error {
-    let message = format!(
-        "{verb} cannot run inside a transaction block that has changed rows of \"{table}\""
+/// The error of a definition behind changes, of temporary tables if of no other one.
+fn after_changes(verb: &str, table: Option<&str>) -> Error {
+    let table = table.map_or_else(
+        || "a temporary table".to_owned(),
+        |table| format!("\"{table}\""),
     );
+    let message =
+        format!("{verb} cannot run inside a transaction block that has changed rows of {table}");
     let hint = "COMMIT or ROLLBACK first, or define before the first change: definitions are \
                 committed by themselves. Drivers call the mode without blocks autocommit.";
     Error::invalid("25001", message, Some(hint))

@@ -15,7 +15,7 @@ use crate::config_server::LogFormat;
 pub(super) async fn catalog(command: CatalogCommand) -> Result<Success, CliError> {
     start_logging("warn", LogFormat::Text);
     match command {
-        CatalogCommand::Check(args) => check(args).await,
+        CatalogCommand::Check(args) => Box::pin(check(args)).await,
         CatalogCommand::Gc(args) => collect(args).await,
     }
 }
@@ -50,7 +50,7 @@ async fn collect(args: GcArgs) -> Result<Success, CliError> {
         older_than,
         dry_run: args.dry_run,
     };
-    let garbage = engine.collect_garbage(options).await?;
+    let garbage = Box::pin(engine.collect_garbage(options)).await?;
     for file in &garbage.removed {
         print_line(&format!("{}: {}", file.path, file.reason))?;
     }

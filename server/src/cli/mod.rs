@@ -329,7 +329,9 @@ fn start_logging(level: &str, format: LogFormat) {
     ];
     let filter = EnvFilter::try_from_env("AUSPEX_LOG").unwrap_or_else(|_| {
         let ours: Vec<String> = OURS.iter().map(|name| format!("{name}={level}")).collect();
-        EnvFilter::new(format!("error,{}", ours.join(",")))
+        // What its races end with is told to whoever lost them.
+        let races = "deltalake_core::kernel::transaction=off";
+        EnvFilter::new(format!("error,{races},{}", ours.join(",")))
     });
     let logging = tracing_subscriber::fmt()
         .with_env_filter(filter)

@@ -1,21 +1,26 @@
 //! Defaults of columns as PostgreSQL shows them.
 //!
 //! In: the text of a default and the column's type; out: the text that clients expect, in which a literal tells its type:
-//! `'x'::text`.
+//! `'x'::text`, and a column declared as `SERIAL` its sequence.
 
-use super::functions::type_text;
-use super::objects::Relation;
+use super::functions::{quoted, type_text};
+use super::objects::{Objects, Relation};
+use super::sequence_rows::{column_sequence, is_default};
 use crate::protocol::types::WireColumn;
 
 const VARCHAR: i32 = 1043;
 
 /// The default of a column.
 pub(super) fn shown_default(
+    objects: &Objects,
     relation: &Relation,
     idx: usize,
     column: &WireColumn,
 ) -> Option<String> {
-    let text = relation.rules.defaults.get(idx)?.as_ref()?;
+    let default = relation.rules.defaults.get(idx).and_then(Option::as_ref);
+    let Some(text) = default else {
+        return is_default(relation, idx).then(|| of_serial(objects, relation, idx));
+    };
     if let Some(sequence) = sequence_of(text) {
         return Some(format!("nextval({sequence}::regclass)"));
     }
@@ -30,6 +35,17 @@ pub(super) fn shown_default(
         None => type_text(column.pg_type.oid() as i32, -1),
     };
     Some(format!("{text}::{name}"))
+}
+
+/// The default of a column declared as `SERIAL`. As PostgreSQL does, it names the schema where the search path does not find
+/// the table.
+fn of_serial(objects: &Objects, relation: &Relation, idx: usize) -> String {
+    let mut name = quoted(&column_sequence(relation, idx));
+    let found = objects.find(None, &relation.name);
+    if !matches!(found, Ok(Some(oid)) if oid == relation.oid) {
+        name = format!("{}.{name}", quoted(&relation.schema));
+    }
+    format!("nextval('{}'::regclass)", name.replace('\'', "''"))
 }
 
 /// The literal of a sequence whose numbers are a default; clients know such a column by `nextval('…'::regclass)`.

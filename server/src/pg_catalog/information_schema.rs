@@ -59,13 +59,15 @@ const PUBLIC_ROLE: &str = "public";
 /// A relation in its database.
 struct View<'a> {
     database: &'static str,
+    objects: &'a Objects,
     relation: &'a Relation,
 }
 
 impl<'a> View<'a> {
-    fn new(objects: &Objects, relation: &'a Relation) -> View<'a> {
+    fn new(objects: &'a Objects, relation: &'a Relation) -> View<'a> {
         View {
             database: objects.database(),
+            objects,
             relation,
         }
     }
@@ -130,13 +132,12 @@ fn columns(view: &View<'_>) -> Vec<Row> {
     let rules = &relation.rules;
     let row = |(idx, column): (usize, &WireColumn)| {
         let identity = relation.identity(idx);
-        let steps = rules.identities.get(idx).and_then(Option::as_ref);
-        let steps = steps.map(|found| (found.start.to_string(), found.increment.to_string()));
+        let steps = identity.map(|found| (found.start.to_string(), found.increment.to_string()));
         let steps = steps
             .as_ref()
             .map(|(start, step)| (start.as_str(), step.as_str()));
         let generated = rules.generated.get(idx).cloned().flatten();
-        let default = shown_default(relation, idx, column);
+        let default = shown_default(view.objects, relation, idx, column);
         let mut row = view.table();
         row.extend([
             ("column_name", column.name.clone().into()),
@@ -149,7 +150,10 @@ fn columns(view: &View<'_>) -> Vec<Row> {
             (
                 "identity_generation",
                 identity
-                    .map(|kind| if kind == "a" { "ALWAYS" } else { "BY DEFAULT" })
+                    .map(|numbers| match numbers.is_always() {
+                        true => "ALWAYS",
+                        false => "BY DEFAULT",
+                    })
                     .into(),
             ),
             ("identity_start", steps.map(|(start, _)| start).into()),

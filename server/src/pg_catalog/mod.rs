@@ -29,11 +29,12 @@ mod schema;
 mod sequence_rows;
 mod server_tables;
 mod shown;
+mod time_zones;
 mod view_rows;
 
 use std::sync::Arc;
 
-use auspex_planner::{SessionExtension, SessionFacts};
+use auspex_planner::{SessionExtension, SessionFacts, ValueFunction};
 use datafusion::catalog::CatalogProviderList;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::SessionState;
@@ -83,6 +84,10 @@ impl SessionExtension for PgCatalog {
             context.register_udtf("pg_get_keywords", keywords);
         }
         Ok(())
+    }
+
+    fn functions(&self) -> Vec<ValueFunction> {
+        functions::of_values()
     }
 
     fn rewrite(&self, statement: &mut Statement) -> Result<()> {

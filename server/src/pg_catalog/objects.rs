@@ -7,7 +7,7 @@ use std::sync::{Arc, Weak};
 
 use auspex_planner::TextLimit;
 use auspex_planner::{CatalogFacts, FactsKind, ModelFacts, ObjectFacts, TableRules};
-pub(super) use auspex_planner::{Key, ReferenceFacts};
+pub(super) use auspex_planner::{ColumnNumbers, Key, ReferenceFacts};
 use datafusion::arrow::datatypes::{Schema, SchemaRef};
 use datafusion::catalog::{CatalogProvider, CatalogProviderList, SchemaProvider, TableProvider};
 use datafusion::datasource::TableType;
@@ -63,13 +63,17 @@ pub(super) struct Relation {
 impl Relation {
     /// Whether a column holds no NULL; one of an identity column gets a number before it is stored.
     pub(super) fn forbids_null(&self, idx: usize) -> bool {
-        !self.columns.field(idx).is_nullable() || self.identity(idx).is_some()
+        !self.columns.field(idx).is_nullable() || self.numbers(idx).is_some()
     }
 
-    /// `a` or `d`, as in `pg_attribute.attidentity`, if a column is an identity column.
-    pub(super) fn identity(&self, idx: usize) -> Option<&'static str> {
-        let identity = self.rules.identities.get(idx)?.as_ref()?;
-        Some(if identity.always { "a" } else { "d" })
+    /// How a column's numbers are given, if it is an identity column or declared as `SERIAL`.
+    pub(super) fn numbers(&self, idx: usize) -> Option<&ColumnNumbers> {
+        self.rules.identities.get(idx)?.as_ref()
+    }
+
+    /// The same where clients are to see an identity column.
+    pub(super) fn identity(&self, idx: usize) -> Option<&ColumnNumbers> {
+        self.numbers(idx).filter(|numbers| !numbers.is_serial())
     }
 
     /// How long a column's texts may be.
@@ -361,10 +365,10 @@ impl Objects {
                 relation.kind = "m";
                 relation.definition = Some(text);
                 relation.is_populated = is_populated;
-                relation.rules = self.facts.rules(schema, name).await?;
+                relation.rules = Box::pin(self.facts.rules(schema, name)).await?;
             }
             FactsKind::Sequence => relation.kind = "S",
-            FactsKind::Table => relation.rules = self.facts.rules(schema, name).await?,
+            FactsKind::Table => relation.rules = Box::pin(self.facts.rules(schema, name)).await?,
             _ => {}
         }
         Ok(relation)

@@ -7,12 +7,13 @@ use datafusion::error::Result;
 
 use super::cells::{Cell, Row};
 use super::check_columns::columns_of_check;
-use super::columns;
 use super::default_texts::shown_default;
 use super::objects::{Objects, Relation};
 use super::roles::SUPERUSER_OID;
 use super::server_tables::owner;
-use super::{INFORMATION_SCHEMA, PG_CATALOG, key_rows, reference_rows, view_rows};
+use super::{
+    INFORMATION_SCHEMA, PG_CATALOG, columns, key_rows, reference_rows, sequence_rows, view_rows,
+};
 use crate::protocol::types::{WireColumn, n_dimensions, wire_columns};
 
 /// The foreign server that models are shown on.
@@ -50,7 +51,6 @@ pub(super) fn of_relations(name: &str) -> Option<RelationRows> {
 pub(super) fn rows(objects: &Objects, name: &str) -> Result<Option<Vec<Row>>> {
     Ok(Some(match name {
         "pg_namespace" => namespaces(objects)?,
-        "pg_depend" => view_rows::dependencies(objects)?,
         "pg_description" => comments(objects)?,
         "pg_rewrite" => view_rows::rules(objects)?,
         "pg_foreign_server" => foreign_server(objects),
@@ -163,6 +163,7 @@ fn class(objects: &Objects, relation: &Relation) -> Result<Vec<Row>> {
         ),
     ];
     let mut rows = key_rows::classes(objects, relation, &row);
+    rows.extend(sequence_rows::classes(objects, relation, &row));
     rows.insert(0, row);
     Ok(rows)
 }
@@ -209,11 +210,19 @@ fn attributes(objects: &Objects, relation: &Relation) -> Result<Vec<Row>> {
             ),
             ("attcompression", "".into()),
             ("attnotnull", relation.forbids_null(idx).into()),
-            ("atthasdef", rule.is_some().into()),
+            (
+                "atthasdef",
+                (rule.is_some() || sequence_rows::is_default(relation, idx)).into(),
+            ),
             ("atthasmissing", no()),
             (
                 "attidentity",
-                relation.identity(idx).unwrap_or_default().into(),
+                match relation.identity(idx) {
+                    Some(numbers) if numbers.is_always() => "a",
+                    Some(_) => "d",
+                    None => "",
+                }
+                .into(),
             ),
             ("attgenerated", if is_generated { "s" } else { "" }.into()),
             ("attisdropped", no()),
@@ -295,7 +304,7 @@ fn defaults(objects: &Objects, relation: &Relation) -> Result<Vec<Row>> {
     let row = |(idx, column): (usize, &WireColumn)| {
         let text = match rule_of(relation, idx) {
             (rule, true) => rule.cloned(),
-            (_, false) => shown_default(relation, idx, column),
+            (_, false) => shown_default(objects, relation, idx, column),
         };
         let number = objects.number("default", &format!("{}.{idx}", relation.oid));
         Some(vec![

@@ -19,7 +19,7 @@ use super::objects::{Objects, Relation};
 use super::relation_rows::RelationRows;
 use super::{
     INFORMATION_SCHEMA, PG_CATALOG, fresh, information_schema, ml_functions, relation_rows, roles,
-    sequence_rows, server_tables,
+    sequence_rows, server_tables, view_rows,
 };
 
 /// Relations of `pg_catalog` that Auspex fills, beside those of a fresh PostgreSQL.
@@ -55,6 +55,7 @@ const OWN: &[&str] = &[
     "pg_statio_user_tables",
     "pg_tables",
     "pg_tablespace",
+    "pg_timezone_names",
     "pg_user",
     "pg_views",
 ];
@@ -161,6 +162,11 @@ impl SystemSchema {
             None if sequence_rows::is_of_sequences(relation.name) => {
                 let may_see = |schema: &str, name: &str| self.may_see_name(schema, name);
                 sequence_rows::rows(&self.objects, relation.name, may_see).await?
+            }
+            None if relation.name == "pg_depend" => {
+                let mut rows = view_rows::dependencies(&self.objects)?;
+                rows.extend(sequence_rows::dependencies(&self.objects).await?);
+                rows
             }
             None => self.other_rows(relation.name)?,
         };

@@ -1,21 +1,96 @@
 //! Sequences, and the numbers of identity columns, as the catalogs tell them.
 //!
-//! In: what exists; out: rows of `pg_sequence`, `pg_sequences` and `information_schema.sequences`. Within other queries
-//! `pg_sequence` counts as empty (`rewrite::empty`): clients join it there with functions that wait.
+//! In: what exists; out: rows of `pg_sequence`, `pg_sequences` and `information_schema.sequences`, and those of `pg_class` and
+//! `pg_depend` for the sequences of columns. Within other queries `pg_sequence` counts as empty (`rewrite::empty`): clients
+//! join it there with functions that wait.
 
-use auspex_planner::SequenceFacts;
+use auspex_planner::{SequenceFacts, SequenceOwner};
 use datafusion::error::Result;
 
 use super::cells::{Cell, Row};
 use super::functions::type_text;
-use super::objects::{Objects, number};
+use super::objects::{Objects, Relation, number};
+use super::{PG_CATALOG, columns};
 
 /// Whether a relation of this name has rows from here.
 pub(super) fn is_of_sequences(name: &str) -> bool {
     ["pg_sequence", "pg_sequences", "sequences"].contains(&name)
 }
 
-/// The rows of `pg_sequences`, or of the standard's view, which has only what `CREATE SEQUENCE` made.
+/// The name of the sequence of a column.
+pub(super) fn column_sequence(relation: &Relation, idx: usize) -> String {
+    format!(
+        "{}_{}_seq",
+        relation.name,
+        relation.columns.field(idx).name()
+    )
+}
+
+/// Whether a column's default takes the numbers of its sequence.
+pub(super) fn is_default(relation: &Relation, idx: usize) -> bool {
+    relation
+        .numbers(idx)
+        .is_some_and(|numbers| numbers.is_serial())
+}
+
+/// Rows of `pg_class` for the sequences of a relation's columns, `table` being its own.
+pub(super) fn classes(objects: &Objects, relation: &Relation, table: &Row) -> Vec<Row> {
+    let row = |idx: usize| {
+        let name = column_sequence(relation, idx);
+        let mut row: Row = table.clone();
+        for (column, cell) in &mut row {
+            *cell = match *column {
+                "oid" | "relfilenode" => objects.number(&relation.schema, &name).into(),
+                "relname" => name.as_str().into(),
+                "relkind" => "S".into(),
+                "relnatts" => 3.into(),
+                "relhasindex" | "relhastriggers" => false.into(),
+                "relam" | "relchecks" | "reltype" => 0.into(),
+                "reltuples" => Cell::Float(1.0),
+                "relreplident" => "n".into(),
+                "relacl" | "reloptions" => Cell::Null,
+                _ => continue,
+            };
+        }
+        row
+    };
+    let columns = 0..relation.columns.fields().len();
+    let numbered = columns.filter(|idx| relation.numbers(*idx).is_some());
+    numbered.map(row).collect()
+}
+
+/// Rows of `pg_depend`: each sequence belongs to the column that owns it.
+pub(super) async fn dependencies(objects: &Objects) -> Result<Vec<Row>> {
+    let class = columns::find(PG_CATALOG, "pg_class").map_or(0, |relation| relation.oid);
+    let mut rows = Vec::new();
+    for sequence in objects.facts().sequences().await? {
+        let Some(owner) = &sequence.owner_column else {
+            continue;
+        };
+        rows.push(vec![
+            ("classid", class.into()),
+            ("objid", oid(objects, &sequence)?.into()),
+            ("objsubid", 0.into()),
+            ("refclassid", class.into()),
+            ("refobjid", Cell::Int(i64::from(owner.table_oid))),
+            ("refobjsubid", owner.position.into()),
+            ("deptype", if owner.is_identity { "i" } else { "a" }.into()),
+        ]);
+    }
+    Ok(rows)
+}
+
+/// The number of a sequence.
+fn oid(objects: &Objects, sequence: &SequenceFacts) -> Result<i32> {
+    let (schema, name) = (&sequence.schema, &sequence.name);
+    let own = match sequence.is_own {
+        true => objects.facts().object(schema, name)?,
+        false => None,
+    };
+    Ok(own.map_or_else(|| objects.number(schema, name), |object| number(&object)))
+}
+
+/// The rows of `pg_sequences`, or of the standard's view, which knows no sequences of identity columns.
 pub(super) async fn rows(
     objects: &Objects,
     name: &str,
@@ -26,18 +101,21 @@ pub(super) async fn rows(
     for sequence in &sequences {
         match name {
             "pg_sequences" => rows.push(of_postgres(sequence)),
-            "pg_sequence" => {
-                let object = objects.facts().object(&sequence.schema, &sequence.name)?;
-                let object = object.filter(|_| sequence.is_own);
-                rows.extend(object.map(|object| of_relation(number(&object), sequence)));
-            }
-            _ if sequence.is_own && may_see(&sequence.schema, &sequence.name) => {
-                rows.push(of_standard(objects, sequence));
-            }
+            "pg_sequence" => rows.push(of_relation(oid(objects, sequence)?, sequence)),
+            _ if is_of_standard(sequence, &may_see) => rows.push(of_standard(objects, sequence)),
             _ => {}
         }
     }
     Ok(rows)
+}
+
+/// Whether the standard's view shows a sequence: one of a column to those who see its table.
+fn is_of_standard(sequence: &SequenceFacts, may_see: impl Fn(&str, &str) -> bool) -> bool {
+    match &sequence.owner_column {
+        Some(SequenceOwner { is_identity, .. }) if *is_identity => false,
+        Some(owner) if !sequence.is_own => may_see(&sequence.schema, &owner.table),
+        _ => may_see(&sequence.schema, &sequence.name),
+    }
 }
 
 fn of_relation(oid: i32, sequence: &SequenceFacts) -> Row {

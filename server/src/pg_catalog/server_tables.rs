@@ -8,6 +8,7 @@ use datafusion::error::Result;
 use super::cells::{Cell, Row};
 use super::oids::PG_CATALOG_OID;
 use super::roles::{SUPERUSER_OID, number};
+use super::time_zones;
 
 /// The database's number, which is the one of PostgreSQL's `postgres`.
 const DATABASE_OID: i32 = 5;
@@ -57,6 +58,7 @@ pub(super) fn rows(name: &str, session: &SessionFacts) -> Result<Option<Vec<Row>
         "pg_tablespace" => TABLESPACES.iter().map(tablespace).collect(),
         "pg_collation" => COLLATIONS.iter().map(collation).collect(),
         "pg_settings" => settings(session)?,
+        "pg_timezone_names" => time_zones::rows(),
         _ => return Ok(None),
     }))
 }
@@ -126,6 +128,16 @@ fn settings(session: &SessionFacts) -> Result<Vec<Row>> {
     Ok(rows)
 }
 
+/// A setting's name in the letters that PostgreSQL has for it.
+fn shown_name(name: &str) -> &str {
+    match name {
+        "datestyle" => "DateStyle",
+        "intervalstyle" => "IntervalStyle",
+        "timezone" => "TimeZone",
+        name => name,
+    }
+}
+
 fn setting(setting: &SettingFacts) -> Row {
     let is_default = setting.value == setting.default;
     let is_switch = ["on", "off"].contains(&setting.value.as_str());
@@ -138,7 +150,7 @@ fn setting(setting: &SettingFacts) -> Row {
         }
     };
     vec![
-        ("name", setting.name.as_str().into()),
+        ("name", shown_name(&setting.name).into()),
         ("setting", setting.value.as_str().into()),
         ("category", category(&setting.name).into()),
         ("short_desc", setting.description.into()),

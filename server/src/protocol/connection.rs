@@ -199,6 +199,8 @@ impl<S: Stream> Connection<S> {
         };
         let user = session.identity().authenticated_user();
         shared.engine.observe_login(user, peer.address, None);
+        let terminated = session.backend().terminated().clone();
+        socket.end_with([terminated, shared.shutdown.clone()]);
         let (_, secret) = RandomPidSecretKeyGenerator::default().generate(socket.client_mut());
         let mut connection = Connection {
             cancel: shared
@@ -390,6 +392,11 @@ impl<S: Stream> Connection<S> {
     /// Cancelled when the server stops.
     pub(super) fn shutdown(&self) -> CancellationToken {
         self.shared.shutdown.clone()
+    }
+
+    /// Cancelled when this session is to end.
+    pub(super) fn terminated(&self) -> CancellationToken {
+        self.session.backend().terminated().clone()
     }
 
     /// Sends a notice, if the client wants ones of its severity.

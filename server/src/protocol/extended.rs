@@ -3,13 +3,14 @@
 //! In: parse, bind, describe, execute and close messages; out: their answers. An error is the
 //! caller's to tell, who then skips to the next sync.
 
+mod kept;
 mod pipeline;
 mod portals;
 mod scroll;
 
 use std::sync::Arc;
 
-use auspex_planner::{BlockPart, Prepared as Plan, Session, StatementText};
+use auspex_planner::{BlockPart, KeptStatement, Prepared as Plan, Session, StatementText};
 use auspex_sql::ParsedStatement;
 use bytes::Bytes;
 use datafusion::arrow::array::RecordBatch;
@@ -52,6 +53,8 @@ pub(super) struct Prepared {
     ends_transaction: bool,
     /// What the plan's statement is to the block of a pipeline.
     part: BlockPart,
+    /// The memory that it is charged with while it is kept by its name.
+    memory: Option<KeptStatement>,
 }
 
 impl Prepared {
@@ -76,6 +79,7 @@ impl Prepared {
             columns: self.columns.clone(),
             ends_transaction: false,
             part: self.part.clone(),
+            memory: None,
         }
     }
 
@@ -216,10 +220,7 @@ impl Cursor {
 }
 
 pub(super) fn time_zone(session: &Session) -> String {
-    session
-        .settings()
-        .get("timezone")
-        .unwrap_or_else(|| "UTC".to_owned())
+    session.settings().time_zone()
 }
 
 impl Event {
@@ -264,7 +265,7 @@ impl<S: Stream> Connection<S> {
             .map(|oid| declared_type(*oid))
             .collect();
         let prepared = self.prepare(&parse.query, declared).await?;
-        self.statements.insert(name, Arc::new(prepared));
+        self.keep_statement(name, prepared)?;
         let complete = PgWireBackendMessage::ParseComplete(ParseComplete::new());
         Ok(self.socket.feed(complete).await?)
     }
@@ -295,6 +296,7 @@ impl<S: Stream> Connection<S> {
                 columns,
                 ends_transaction: false,
                 part: BlockPart::Query,
+                memory: None,
             });
         };
         match Own::of(&statement) {
@@ -335,6 +337,7 @@ impl<S: Stream> Connection<S> {
             columns,
             ends_transaction: false,
             part: BlockPart::Alone,
+            memory: None,
         })
     }
 
@@ -394,6 +397,7 @@ impl<S: Stream> Connection<S> {
             columns,
             ends_transaction,
             part,
+            memory: None,
         })
     }
 

@@ -177,7 +177,7 @@ impl<S: Stream> Connection<S> {
                 let statement = statement.as_ref().clone();
                 let text = StatementText::new(sending.text);
                 let prepared = self.prepare_one(text, statement, declared).await?;
-                self.statements.insert(name.clone(), Arc::new(prepared));
+                self.keep_statement(name.clone(), prepared)?;
                 "PREPARE"
             }
             Own::Execute { name, arguments } => {

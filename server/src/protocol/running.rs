@@ -162,23 +162,8 @@ impl Running {
             notices: notices_in,
         };
         let time_limit = session.time_limit().filter(|_| !work.is_commit());
+        let overdue = overdue(cancel.clone(), time_limit);
         queries.spawn(attend(Arc::clone(session), work, control, events_in));
-        let token = cancel.clone();
-        let overdue = async move {
-            let is_late = async {
-                match time_limit {
-                    Some(limit) => tokio::time::sleep(limit + GRACE).await,
-                    None => std::future::pending().await,
-                }
-            };
-            tokio::select! {
-                () = token.cancelled() => {
-                    tokio::time::sleep(GRACE).await;
-                    Event::Overdue
-                }
-                () = is_late => Event::TimedOut,
-            }
-        };
         Running {
             events,
             notices,
@@ -213,6 +198,23 @@ impl Running {
     }
 }
 
+/// The end of a statement that was cancelled, or whose time is over, and that is too busy to say so.
+async fn overdue(cancel: CancellationToken, time_limit: Option<Duration>) -> Event {
+    let is_late = async {
+        match time_limit {
+            Some(limit) => tokio::time::sleep(limit + GRACE).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        () = cancel.cancelled() => {
+            tokio::time::sleep(GRACE).await;
+            Event::Overdue
+        }
+        () = is_late => Event::TimedOut,
+    }
+}
+
 /// The statement's task: works, tells how it ended, and gives up when nobody listens any more.
 async fn attend(
     session: Arc<Session>,
@@ -225,11 +227,21 @@ async fn attend(
         // The token is cancelled by now: time to stop in an orderly way.
         tokio::time::sleep(GRACE).await;
     };
+    // Its rows may wait for a client that does not read, which must not keep what the statement holds.
+    let time_limit = session.time_limit();
+    let (is_commit, cancel) = (work.is_commit(), control.cancel.clone());
+    let late = async move {
+        match is_commit {
+            true => std::future::pending().await,
+            false => overdue(cancel, time_limit).await,
+        }
+    };
     let text = StatementText::new(work.text());
     let mut watch = work.is_run().then(|| session.watch(&text));
     let work = perform(&session, work, &control, &events, &mut watch);
     let work = AssertUnwindSafe(work).catch_unwind();
     let last = tokio::select! {
+        biased;
         result = work => match result {
             Ok(Ok(event)) => {
                 if let Some(watch) = watch {
@@ -249,6 +261,10 @@ async fn attend(
             }
         },
         () = abandoned => return,
+        event = late => {
+            watch.unwrap_or_else(|| session.watch(&text)).failed("57014");
+            event
+        }
     };
     // Nobody waits for the end of a statement whose client has gone.
     let _ = events.send(last).await;
@@ -272,7 +288,12 @@ async fn perform(
             return Ok(Event::Prepared(Arc::new(prepare(statement, types).await?)));
         }
         Work::Execute(prepared, parameters) => (prepared, parameters),
-        Work::Run(statement) => (Arc::new(prepare(statement, Vec::new()).await?), Vec::new()),
+        Work::Run(statement) => {
+            let prepared = prepare(statement, Vec::new()).await?;
+            let complete = prepared.refuse_parameters();
+            complete.map_err(|error| error.report())?;
+            (Arc::new(prepared), Vec::new())
+        }
     };
     let outcome = session.execute(&prepared, parameters, control).await;
     match outcome.map_err(|error| error.report())? {

@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
 
 use bytes::{Buf as _, BytesMut};
 use futures::SinkExt as _;
@@ -16,6 +17,7 @@ use pgwire::messages::{PgWireBackendMessage, PgWireFrontendMessage};
 use pgwire::tokio::server::PgWireMessageServerCodec;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 use tokio_util::codec::{Decoder as _, Framed};
+use tokio_util::sync::CancellationToken;
 
 use super::layout::{self, Malformed};
 use super::types::{RowEncoder, put_message};
@@ -23,10 +25,15 @@ use crate::sqlstate::Failure;
 
 /// Messages that a client may send ahead while a statement runs; beyond them the network holds it.
 const READ_AHEAD: usize = 1_000;
+/// The same in bytes. A message that is longer is read ahead if it is the first.
+const READ_AHEAD_BYTES: usize = 1 << 20;
 /// Bytes that are read at a time, at least.
 const READ_BUFFER_BYTES: usize = 8 * 1024;
 /// Bytes that are gathered before they are sent.
 const WRITE_BUFFER_BYTES: usize = 64 * 1024;
+
+/// How long a farewell may take: its client may not read.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// What a client's stream must be.
 pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
@@ -70,7 +77,19 @@ pub(super) struct Socket<S> {
     frames: Frames<S>,
     /// What the client sent and is not a message yet.
     received: BytesMut,
-    ahead: VecDeque<Result<PgWireFrontendMessage, Malformed>>,
+    ahead: VecDeque<Ahead>,
+    /// The bytes of what is `ahead`.
+    ahead_bytes: usize,
+    /// The bytes of the last message that was taken out of `received`.
+    message_bytes: usize,
+    /// What ends the connection though its client takes nothing.
+    ends: Option<[CancellationToken; 2]>,
+}
+
+/// A message that arrived before it was asked for.
+struct Ahead {
+    message: Result<PgWireFrontendMessage, Malformed>,
+    n_bytes: usize,
 }
 
 impl<S: Stream> Socket<S> {
@@ -80,13 +99,24 @@ impl<S: Stream> Socket<S> {
             received: frames.read_buffer_mut().split(),
             frames,
             ahead: VecDeque::new(),
+            ahead_bytes: 0,
+            message_bytes: 0,
+            ends: None,
         }
+    }
+
+    /// From now on, nothing waits for the client to read once one of these is cancelled.
+    pub(super) fn end_with(&mut self, ends: [CancellationToken; 2]) {
+        self.ends = Some(ends);
     }
 
     /// The next message; `None` when the client has gone.
     pub(super) async fn next(&mut self) -> Option<Result<PgWireFrontendMessage, Unreadable>> {
         match self.ahead.pop_front() {
-            Some(message) => Some(message.map_err(Unreadable::Malformed)),
+            Some(Ahead { message, n_bytes }) => {
+                self.ahead_bytes -= n_bytes;
+                Some(message.map_err(Unreadable::Malformed))
+            }
             None => self.read().await,
         }
     }
@@ -95,13 +125,20 @@ impl<S: Stream> Socket<S> {
     pub(super) async fn next_is_sync(&mut self) -> Option<Result<bool, Unreadable>> {
         if self.ahead.is_empty() {
             match self.read().await? {
-                Ok(message) => self.ahead.push_back(Ok(message)),
-                Err(Unreadable::Malformed(malformed)) => self.ahead.push_back(Err(malformed)),
+                Ok(message) => self.keep(Ok(message)),
+                Err(Unreadable::Malformed(malformed)) => self.keep(Err(malformed)),
                 Err(error) => return Some(Err(error)),
             }
         }
-        let next = self.ahead.front();
+        let next = self.ahead.front().map(|ahead| &ahead.message);
         Some(Ok(matches!(next, Some(Ok(PgWireFrontendMessage::Sync(_))))))
+    }
+
+    /// Keeps the message that was read last for `next`.
+    fn keep(&mut self, message: Result<PgWireFrontendMessage, Malformed>) {
+        let n_bytes = self.message_bytes;
+        self.ahead_bytes += n_bytes;
+        self.ahead.push_back(Ahead { message, n_bytes });
     }
 
     /// A message from the network. May be given up at any time.
@@ -123,6 +160,13 @@ impl<S: Stream> Socket<S> {
 
     /// A message of what was read, if there is a whole one.
     fn decode(&mut self) -> Result<Option<PgWireFrontendMessage>, Unreadable> {
+        let n_bytes = self.received.len();
+        let decoded = self.decode_received();
+        self.message_bytes = n_bytes - self.received.len();
+        decoded
+    }
+
+    fn decode_received(&mut self) -> Result<Option<PgWireFrontendMessage>, Unreadable> {
         use PgWireConnectionState as State;
         let has_kinds = !matches!(
             self.frames.state(),
@@ -148,22 +192,22 @@ impl<S: Stream> Socket<S> {
     /// Resolves when the client goes away; messages that arrive are kept for `next`.
     pub(super) async fn departure(&mut self) {
         loop {
-            if self.ahead.len() >= READ_AHEAD {
+            if self.ahead.len() >= READ_AHEAD || self.ahead_bytes >= READ_AHEAD_BYTES {
                 std::future::pending::<()>().await;
             }
             match self.read().await {
                 Some(Ok(PgWireFrontendMessage::Terminate(_)) | Err(Unreadable::Rest(_))) | None => {
                     return;
                 }
-                Some(Ok(message)) => self.ahead.push_back(Ok(message)),
-                Some(Err(Unreadable::Malformed(malformed))) => self.ahead.push_back(Err(malformed)),
+                Some(Ok(message)) => self.keep(Ok(message)),
+                Some(Err(Unreadable::Malformed(malformed))) => self.keep(Err(malformed)),
             }
         }
     }
 
     /// Sends a message, not necessarily at once.
     pub(super) async fn feed(&mut self, message: PgWireBackendMessage) -> io::Result<()> {
-        self.frames.feed(message).await
+        within(&self.ends, self.frames.feed(message)).await
     }
 
     /// Where whole messages may be put that [`relieve`](Self::relieve) or a flush then sends.
@@ -175,7 +219,7 @@ impl<S: Stream> Socket<S> {
     pub(super) async fn relieve(&mut self) -> io::Result<()> {
         match self.frames.write_buffer().len() < WRITE_BUFFER_BYTES {
             true => Ok(()),
-            false => self.frames.flush().await,
+            false => self.flush().await,
         }
     }
 
@@ -186,7 +230,7 @@ impl<S: Stream> Socket<S> {
 
     /// Sends what was gathered.
     pub(super) async fn flush(&mut self) -> io::Result<()> {
-        self.frames.flush().await
+        within(&self.ends, self.frames.flush()).await
     }
 
     /// Sends a failure, not necessarily at once.
@@ -199,15 +243,18 @@ impl<S: Stream> Socket<S> {
 
     /// Sends a notice at once.
     pub(super) async fn send_notice(&mut self, info: ErrorInfo) -> io::Result<()> {
-        self.frames
-            .send(PgWireBackendMessage::NoticeResponse(info.into()))
-            .await
+        let notice = PgWireBackendMessage::NoticeResponse(info.into());
+        within(&self.ends, self.frames.send(notice)).await
     }
 
-    /// Says farewell and closes.
+    /// Says farewell and closes, within a limit.
     pub(super) async fn end(&mut self, failure: Failure) -> io::Result<()> {
-        self.feed_failure(failure).await?;
-        self.frames.close().await
+        let farewell = PgWireBackendMessage::ErrorResponse(failure.into_info().into());
+        let said = async {
+            self.frames.feed(farewell).await?;
+            self.frames.close().await
+        };
+        tokio::time::timeout(FAREWELL, said).await?
     }
 
     /// From now on, messages are read in the given state of the protocol.
@@ -218,5 +265,26 @@ impl<S: Stream> Socket<S> {
     /// What pgwire keeps of the client.
     pub(super) fn client_mut(&mut self) -> &mut Frames<S> {
         &mut self.frames
+    }
+}
+
+/// Writes, unless the connection is to end while the client takes nothing.
+async fn within(
+    ends: &Option<[CancellationToken; 2]>,
+    write: impl Future<Output = io::Result<()>>,
+) -> io::Result<()> {
+    let ended = async {
+        match ends {
+            None => std::future::pending().await,
+            Some([one, other]) => tokio::select! {
+                () = one.cancelled() => {}
+                () = other.cancelled() => {}
+            },
+        }
+    };
+    tokio::select! {
+        biased;
+        written = write => written,
+        () = ended => Err(io::ErrorKind::ConnectionAborted.into()),
     }
 }

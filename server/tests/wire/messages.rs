@@ -266,3 +266,83 @@ async fn no_text_holds_a_zero() {
         "42703"
     );
 }
+
+#[tokio::test]
+async fn parameters_by_impossible_numbers_are_refused() {
+    let fixture = Fixture::start().await;
+    let client = fixture.connect().await;
+    for number in ["0", "65536", "20000000", "99999999999999"] {
+        for text in [
+            format!("SELECT ${number}"),
+            format!("PREPARE p AS SELECT ${number}"),
+            format!("CREATE VIEW v AS SELECT ${number} AS x"),
+        ] {
+            let error = error_of(&client, &text).await;
+            assert_eq!(error.code().code(), "42P02", "{text}");
+            assert_eq!(error.message(), format!("there is no parameter ${number}"));
+        }
+        let prepared = client.prepare(&format!("SELECT ${number}")).await;
+        let error = prepared.unwrap_err();
+        assert_eq!(error.as_db_error().unwrap().code().code(), "42P02");
+    }
+    // The simple protocol gives no values, and a definition takes none.
+    for text in ["SELECT 1, $1", "CREATE VIEW v AS SELECT $1::int AS x"] {
+        let error = error_of(&client, text).await;
+        assert_eq!(error.code().code(), "42P02", "{text}");
+        assert_eq!(error.message(), "there is no parameter $1");
+    }
+}
+
+#[tokio::test]
+async fn long_messages_are_not_read_ahead_and_none_is_lost() {
+    let fixture = Fixture::start().await;
+    let (raw, _) = Raw::connect(&fixture, 0).await;
+    let long = "x".repeat(700_000);
+    let mut asked = vec![query("SELECT pg_sleep(0.3)")];
+    asked.extend((0..8).map(|_| query(&format!("SELECT length('{long}')"))));
+    let (mut reading, mut writing) = raw.0.into_split();
+    let sent = asked.concat();
+    let writer = tokio::spawn(async move { writing.write_all(&sent).await.map(|()| writing) });
+    let mut n_ready = 0;
+    while n_ready < asked.len() {
+        let kind = reading.read_u8().await.unwrap();
+        let length = usize::try_from(reading.read_u32().await.unwrap()).unwrap();
+        let mut body = vec![0; length - 4];
+        reading.read_exact(&mut body).await.unwrap();
+        assert_ne!(kind, b'E');
+        n_ready += usize::from(kind == b'Z');
+    }
+    writer.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_client_that_never_reads_can_be_ended() {
+    let fixture = Fixture::start().await;
+    let client = fixture.connect().await;
+    let (mut raw, _) = Raw::connect(&fixture, 0).await;
+    let rows_of = "SELECT repeat('x', 1000) FROM generate_series(1, 1000000)";
+    raw.send(&[query(rows_of)]).await;
+    let others =
+        "SELECT pid FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND state = 'active'";
+    let changed = async |wanted: usize| {
+        let waited = async {
+            loop {
+                let found = rows(&client, others).await;
+                if found.len() == wanted {
+                    return found;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), waited)
+            .await
+            .unwrap()
+    };
+    let pid = changed(1).await.remove(0);
+    // Its buffers are full by now, or soon.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let ended = rows(&client, &format!("SELECT pg_terminate_backend({pid})")).await;
+    assert_eq!(ended, ["t"]);
+    changed(0).await;
+    drop(raw);
+}

@@ -78,6 +78,25 @@ async fn declared_types_win_over_those_beside_them() {
 }
 
 #[tokio::test]
+async fn parameters_beside_times_and_intervals_are_such() {
+    let fixture = Fixture::start().await;
+    let client = fixture.connect().await;
+    let table = "CREATE TABLE clock (at time, long interval)";
+    client.batch_execute(table).await.unwrap();
+    let both = || vec![Type::TIME, Type::INTERVAL];
+    for (text, types) in [
+        ("SELECT $1::time", vec![Type::TIME]),
+        ("SELECT at + $1 FROM clock", vec![Type::INTERVAL]),
+        ("SELECT at FROM clock WHERE at < $1 AND long > $2", both()),
+        ("INSERT INTO clock VALUES ($1, $2)", both()),
+        ("UPDATE clock SET at = $1, long = $2", both()),
+    ] {
+        let prepared = client.prepare(text).await.unwrap();
+        assert_eq!(prepared.params(), types, "{text}");
+    }
+}
+
+#[tokio::test]
 async fn undeclared_types_follow_from_the_statement() {
     let fixture = Fixture::start().await;
     let client = fixture.connect().await;

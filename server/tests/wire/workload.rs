@@ -151,6 +151,17 @@ async fn a_role_has_limits_that_it_cannot_lift() {
     assert_eq!(error.code().code(), "53200", "{error:?}");
     assert_eq!(rows(&root, hungry).await, ["50000000"]);
     assert_eq!(rows(&two, "SELECT 1").await, ["1"]);
+    // Prepared statements that are kept count, too.
+    let mut refused = None;
+    for idx in 0..50 {
+        let prepare = format!("PREPARE p{idx} AS SELECT {idx}");
+        refused = refused.or(two.batch_execute(&prepare).await.err());
+    }
+    let refused = refused.expect("there is no room for so many");
+    assert_eq!(refused.as_db_error().unwrap().code().code(), "53200");
+    two.batch_execute("DEALLOCATE ALL; PREPARE again AS SELECT 1")
+        .await
+        .unwrap();
 }
 
 #[tokio::test]

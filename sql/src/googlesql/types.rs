@@ -101,6 +101,10 @@ fn normalize(data_type: &mut DataType) {
                 .iter_mut()
                 .for_each(|field| normalize(&mut field.field_type));
         }
+        DataType::Map(key, value) => {
+            normalize(key);
+            return normalize(value);
+        }
         _ => return,
     };
     *data_type = renamed;

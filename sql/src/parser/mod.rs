@@ -29,6 +29,8 @@ mod train;
 use datafusion::sql::sqlparser::ast::Query;
 use datafusion::sql::sqlparser::tokenizer::TokenWithSpan;
 
+use crate::copied_tables;
+use crate::copy_forms;
 use crate::dialect::Dialect;
 use crate::error::{ParseError, ParseErrorKind};
 use crate::googlesql::{self, normalize_types};
@@ -122,7 +124,8 @@ fn prepare(
     tokens: Vec<TokenWithSpan>,
     grammar: Grammar,
 ) -> Result<Vec<TokenWithSpan>, ParseError> {
-    let tokens = postgres_forms::settle(silent_clauses::leave_out(tokens));
+    let tokens = copied_tables::settle(silent_clauses::leave_out(tokens));
+    let tokens = postgres_forms::settle(copy_forms::settle(tokens));
     model_forms::rewrite(text, googlesql::rewrite(text, tokens, grammar)?)
 }
 

@@ -1,17 +1,52 @@
 //! Clauses of PostgreSQL that ask for nothing which is not so here: `UNLOGGED`, `[NOT] DEFERRABLE` of a transaction,
-//! `WITH DATA`, and what is weaker in `FOR NO KEY UPDATE` than in `FOR UPDATE`.
+//! `WITH DATA`, `ONLY` before a table, `WITHOUT OIDS`, and what is weaker in `FOR NO KEY UPDATE` than in `FOR UPDATE`.
 //!
 //! In: tokens of one statement; out: the tokens without them. A table is as durable as any, and a block never waits for
 //! others before its first statement.
 
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
-use crate::lexer::{are_words, is_token, is_word};
+use crate::lexer::{are_words, closing, is_token, is_word};
 use crate::parser::materialized;
+use crate::reference::{read_name, read_word};
 
 /// Leaves the clauses out.
 pub(super) fn leave_out(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
-    weak_locks(deferrable(unlogged(tokens)))
+    weak_locks(deferrable(without_oids(unlogged(only(tokens)))))
+}
+
+/// `FROM ONLY t` and `FROM ONLY (t)` are `FROM t`: no table inherits from another.
+fn only(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    const BEFORE: [&str; 5] = ["FROM", "JOIN", "UPDATE", "TRUNCATE", "TABLE"];
+    let mut at = 1;
+    while at + 1 < tokens.len() {
+        let is_only = is_word(tokens.get(at), "ONLY")
+            && BEFORE.iter().any(|word| is_word(tokens.get(at - 1), word));
+        at += 1;
+        if !is_only {
+            continue;
+        }
+        let bracketed = closing(&tokens, at)
+            .filter(|close| read_name(&tokens, at + 1).is_some_and(|(_, end)| end == *close));
+        if let Some(close) = bracketed {
+            tokens.remove(close);
+            tokens.drain(at - 1..=at);
+        } else if read_word(tokens.get(at)).is_some() {
+            tokens.remove(at - 1);
+        }
+    }
+    tokens
+}
+
+/// `CREATE TABLE t (…) WITHOUT OIDS`: there are none.
+fn without_oids(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    if is_word(tokens.first(), "CREATE") {
+        let found = (1..tokens.len()).find(|at| are_words(&tokens, *at, &["WITHOUT", "OIDS"]));
+        if let Some(at) = found {
+            tokens.drain(at..at + 2);
+        }
+    }
+    tokens
 }
 
 /// `CREATE UNLOGGED TABLE` is `CREATE TABLE`.

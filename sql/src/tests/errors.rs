@@ -290,3 +290,24 @@ fn positions_count_bytes_of_the_whole_text() {
     let statement = one("EVALUATE \"ü\"@x");
     assert!(matches!(statement, Statement::Evaluate(e) if e.model.name.parts == ["ü"]));
 }
+
+#[test]
+fn parameters_have_numbers_that_messages_can_count() {
+    one("SELECT $1, $65535");
+    for text in ["SELECT $0", "SELECT $65536", "SELECT $99999999999999"] {
+        let error = fails(text);
+        assert_eq!(error.sqlstate(), "42P02", "{text}");
+        assert_eq!(error.position, Some(7));
+    }
+}
+
+#[test]
+fn blanks_around_a_text_count_as_bytes_alone() {
+    let blanks = " \n".repeat(1_000_000);
+    let error = fails(&format!("{blanks}SELECT 1 +{blanks}"));
+    assert_eq!(error.sqlstate(), "42601");
+    let mut statements = super::all(&format!("{blanks}ABORT WORK{blanks}"));
+    let statement = statements.remove(0);
+    assert_eq!(statement.span.start, blanks.len());
+    assert_eq!(statement.text, "ABORT WORK");
+}

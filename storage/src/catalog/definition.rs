@@ -453,7 +453,7 @@ pub struct ExternalCatalogDefinition {
 
 #[cfg(test)]
 mod tests {
-    use datafusion::arrow::datatypes::TimeUnit;
+    use datafusion::arrow::datatypes::{IntervalUnit, TimeUnit};
 
     use super::*;
 
@@ -471,6 +471,8 @@ mod tests {
             DataType::Date32,
             DataType::Decimal128(12, 2),
             DataType::Timestamp(TimeUnit::Microsecond, None),
+            DataType::Time64(TimeUnit::Microsecond),
+            DataType::Interval(IntervalUnit::MonthDayNano),
             DataType::Timestamp(TimeUnit::Nanosecond, Some("UTC".into())),
             DataType::Dictionary(Box::new(DataType::UInt16), Box::new(DataType::Utf8)),
             DataType::List(item),

@@ -74,6 +74,7 @@ fn refusal(error: &Error) -> Option<Error> {
             format,
             reason: reason.clone(),
         }),
+        Error::Column(failure) => Some(Error::Column(failure.clone())),
         Error::LocationRefused { location } => Some(Error::LocationRefused {
             location: location.clone(),
         }),

@@ -76,6 +76,7 @@ impl Error {
                 constraint: Some(constraint.clone()),
                 ..ErrorPlace::table(schema, relation)
             },
+            Self::Column(failure) => failure.place(),
             _ => ErrorPlace::default(),
         }
     }

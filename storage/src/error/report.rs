@@ -22,7 +22,6 @@ impl Error {
             | Self::InvalidPattern { .. }
             | Self::DistantLocations { .. }
             | Self::MixedColumns { .. }
-            | Self::MixedTypes { .. }
             | Self::PartitionValue { .. }
             | Self::UnknownFormat { .. }
             | Self::MixedFiles { .. }
@@ -77,7 +76,7 @@ impl Error {
             Self::DuplicateColumn { .. } => "42701",
             Self::ReservedName { .. } => "42939",
             Self::SchemaNotEmpty { .. } => "2BP01",
-            Self::NotATable { .. } | Self::NoVersions { .. } => "42809",
+            Self::NotATable { .. } | Self::NoVersions { .. } | Self::NotAFile { .. } => "42809",
             Self::ColumnCount { .. } => "42804",
             Self::NullViolation { .. } => "23502",
             Self::CheckViolation { .. } => "23514",
@@ -90,6 +89,7 @@ impl Error {
             Self::Conflict { .. } | Self::VersionTaken { .. } => "40001",
             Self::DiskFull { .. } => "53100",
             Self::Catalog(failure) => failure.sqlstate(),
+            Self::Column(failure) => failure.sqlstate(),
             Self::Corrupt { .. } => "XX001",
             Self::Delta { source } if source.to_string().contains("nsupported") => "0A000",
             Self::DataFusion { source }
@@ -115,6 +115,7 @@ impl Error {
                 format!("Give the server a secret for it: CREATE CREDENTIAL ... FOR '{url}'.")
             }
             Self::Catalog(failure) => failure.hint(),
+            Self::Column(failure) => failure.hint(),
             Self::StoreConfiguration { location, .. } => format!(
                 "Create a credential, CREATE CREDENTIAL ... FOR '{location}', or set the \
                  environment variables of the store."
@@ -153,11 +154,8 @@ impl Error {
                 let ids: Vec<String> = existing.iter().map(i64::to_string).collect();
                 format!("Its snapshots are {}.", ids.join(", "))
             }
-            Self::MixedTypes { .. } => {
-                "Declare the columns of the table, or read the files apart.".into()
-            }
-            Self::MixedColumns { .. } => "The columns of CSV files count by their place; read the \
-                 files apart."
+            Self::MixedColumns { .. } => "The columns of CSV and Arrow files count by their \
+                 place; read the files apart."
                 .into(),
             Self::DistantLocations { .. } => {
                 "Make a table of each, and a view that joins them with UNION ALL.".into()

@@ -17,6 +17,7 @@ use url::Url;
 use crate::error::{Error, Result};
 use crate::stores::layer::Layered;
 use crate::stores::read_only::ReadOnly;
+use crate::stores::whole_files::WholeFiles;
 
 /// One request, its body included.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
@@ -356,7 +357,8 @@ fn http(root: &Url) -> object_store::Result<Arc<dyn ObjectStore>> {
         .with_client_options(client().with_allow_http(root.scheme() == "http"))
         .with_retry(retry())
         .build()?;
-    Ok(Arc::new(Layered::new(ReadOnly(Arc::new(store)))))
+    let store = Arc::new(Layered::new(WholeFiles::over(Arc::new(store))));
+    Ok(Arc::new(Layered::new(ReadOnly(store))))
 }
 
 /// The builders' own reading of this variable is lost with their default client options.

@@ -217,6 +217,12 @@ impl Block {
             .any(|log| log.staging().is_some_and(Staging::has_changes))
     }
 
+    /// Whether it changed rows of one table.
+    pub(crate) fn has_changes_in(&self, id: &str) -> bool {
+        let log = self.lock().get(id).cloned();
+        log.is_some_and(|log| log.staging().is_some_and(Staging::has_changes))
+    }
+
     /// Takes back what was done after a mark.
     pub(crate) async fn return_to(&self, mark: &BlockMark) -> Result<()> {
         for (id, log) in self.known_logs() {
@@ -236,35 +242,24 @@ impl Block {
         Ok(())
     }
 
-    /// Makes one commit of all that the block did. Errors: `Conflict`, `KeyViolation` if others have added a key meanwhile,
-    /// those of the store. Nothing of it stays then, unless nobody knows whether the commit was made.
-    pub(crate) async fn commit(&self, parent: &Managed) -> Result<()> {
-        let logs: Vec<(String, Arc<DeltaLog>)> =
+    /// Makes one commit of all that the block did in each table, `first` that of the one which others change, too. Errors:
+    /// `Conflict`, `KeyViolation` if others have added a key meanwhile, those of the store. Nothing of it stays then, unless
+    /// nobody knows whether the commit was made.
+    pub(crate) async fn commit(&self, parent: &Managed, first: Option<&str>) -> Result<()> {
+        let mut logs: Vec<(String, Arc<DeltaLog>)> =
             std::mem::take(&mut *self.lock()).into_iter().collect();
-        for (id, log) in logs {
+        logs.sort_by_key(|(id, _)| first != Some(id.as_str()));
+        let mut logs = logs.into_iter();
+        while let Some((id, log)) = logs.next() {
             let Some(staging) = log.staging() else {
                 continue;
             };
-            let settled = log.settle_last().await;
-            let commits = std::mem::take(&mut *staging.lock());
-            if let Err(error) = settled {
-                remove_files(staging, &commits).await;
-                return Err(error);
-            }
-            if commits.is_empty() {
-                continue;
-            }
-            let mut folded = Folded::of(&commits);
-            let superseded = std::mem::take(&mut folded.superseded);
-            if !folded.actions.is_empty()
-                && let Err(error) = folded.commit(parent, &id, staging).await
-            {
-                if error.is_settled() {
-                    remove_files(staging, &commits).await;
+            if let Err(error) = commit_log(parent, &id, &log, staging).await {
+                for (_, log) in logs {
+                    discard_log(&log).await;
                 }
                 return Err(error);
             }
-            remove(staging, superseded).await;
         }
         Ok(())
     }
@@ -273,12 +268,41 @@ impl Block {
     pub(crate) async fn discard(&self) {
         let logs = std::mem::take(&mut *self.lock());
         for log in logs.into_values() {
-            let Some(staging) = log.staging() else {
-                continue;
-            };
-            let commits = std::mem::take(&mut *staging.lock());
+            discard_log(&log).await;
+        }
+    }
+}
+
+/// Makes one commit of what a block did in a table.
+async fn commit_log(parent: &Managed, id: &str, log: &DeltaLog, staging: &Staging) -> Result<()> {
+    let settled = log.settle_last().await;
+    let commits = std::mem::take(&mut *staging.lock());
+    if let Err(error) = settled {
+        remove_files(staging, &commits).await;
+        return Err(error);
+    }
+    if commits.is_empty() {
+        return Ok(());
+    }
+    let mut folded = Folded::of(&commits);
+    let superseded = std::mem::take(&mut folded.superseded);
+    if !folded.actions.is_empty()
+        && let Err(error) = folded.commit(parent, id, staging).await
+    {
+        if error.is_settled() {
             remove_files(staging, &commits).await;
         }
+        return Err(error);
+    }
+    remove(staging, superseded).await;
+    Ok(())
+}
+
+/// Removes what a block wrote into a table.
+async fn discard_log(log: &DeltaLog) {
+    if let Some(staging) = log.staging() {
+        let commits = std::mem::take(&mut *staging.lock());
+        remove_files(staging, &commits).await;
     }
 }
 

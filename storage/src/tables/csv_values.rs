@@ -5,8 +5,8 @@
 
 use std::sync::Arc;
 
-use datafusion::arrow::array::{ArrayRef, AsArray as _, RecordBatch};
-use datafusion::arrow::datatypes::{DataType, Schema, SchemaRef};
+use datafusion::arrow::array::{ArrayRef, AsArray as _, RecordBatch, StringViewArray};
+use datafusion::arrow::datatypes::{DataType, FieldRef, Schema, SchemaRef};
 use datafusion::arrow::error::ArrowError;
 use datafusion::common::config::CsvOptions;
 use datafusion::common::tree_node::TreeNodeRecursion;
@@ -23,6 +23,7 @@ use datafusion_datasource::projection::{ProjectionOpener, SplitProjection};
 use futures::{FutureExt as _, StreamExt as _};
 use object_store::ObjectStore;
 
+use crate::tables::csv_nulls::QUOTED;
 use crate::tables::strict_values::{Fault, field_in_csv, values, without_nulls};
 
 /// How a scan reads texts.
@@ -175,7 +176,7 @@ impl TextRows {
         let mut columns = Vec::with_capacity(read.num_columns());
         let wanted = self.wanted.fields().iter().zip(&self.places);
         for (column, (field, place)) in read.columns().iter().zip(wanted) {
-            let found = values(&self.without_nulls(column), field.data_type());
+            let found = values(&self.without_nulls(column, field), field.data_type());
             columns.push(found.map_err(|fault| match fault {
                 Fault::Other(error) => error,
                 // The same words as the library's for the columns that it reads.
@@ -193,8 +194,16 @@ impl TextRows {
         Ok(RecordBatch::try_new(Arc::clone(&self.wanted), columns)?)
     }
 
-    fn without_nulls(&self, column: &ArrayRef) -> ArrayRef {
+    fn without_nulls(&self, column: &ArrayRef, field: &FieldRef) -> ArrayRef {
         match (&self.null_text, column.as_string_view_opt()) {
+            // What is empty, also in quotes, is a value of texts alone.
+            (Some(null_text), Some(texts))
+                if null_text.is_empty() && !field.data_type().is_string() =>
+            {
+                let is_value = |text: &&str| !text.chars().eq([QUOTED]);
+                let values = texts.iter().map(|text| text.filter(is_value));
+                Arc::new(values.collect::<StringViewArray>())
+            }
             (Some(null_text), Some(texts)) => Arc::new(without_nulls(texts, null_text)),
             _ => Arc::clone(column),
         }

@@ -28,7 +28,7 @@ use crate::error::Result;
 use crate::tables::log_bounds;
 use crate::tables::partition_values::values_of;
 use crate::tables::snapshot::SnapshotFile;
-use crate::tables::uuid_mark::marks_of;
+use crate::tables::time_columns::{log_marks_of, shown_columns};
 
 /// Some writers cut timestamps of the log to milliseconds.
 const TIMESTAMP_SLACK_US: i64 = 999;
@@ -81,7 +81,7 @@ impl DeltaFiles {
         let Some(views) = plain_files(snapshot) else {
             return Ok(None);
         };
-        let schema = without_notes(&snapshot.arrow_schema());
+        let schema = without_notes(&shown_columns(&snapshot.arrow_schema()));
         let partition_columns = snapshot.metadata().partition_columns();
         let (partition_fields, file_fields): (Vec<FieldRef>, Vec<FieldRef>) = schema
             .fields()
@@ -336,9 +336,10 @@ fn partition_values(
     fields.iter().map(values).collect()
 }
 
-/// A schema without what formats note on fields, which would make equal columns unequal, but for the marks of json and uuids.
+/// A schema without what formats note on fields, which would make equal columns unequal, but for the marks of json, uuids,
+/// times and intervals.
 pub(crate) fn without_notes(schema: &Schema) -> SchemaRef {
-    let marked = |field: &FieldRef| plain(field).with_metadata(marks_of(field));
+    let marked = |field: &FieldRef| plain(field).with_metadata(log_marks_of(field));
     Arc::new(Schema::new(
         schema.fields().iter().map(marked).collect::<Vec<_>>(),
     ))

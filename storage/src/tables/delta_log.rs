@@ -192,6 +192,12 @@ impl DeltaLog {
         self.known.load(Ordering::Relaxed)
     }
 
+    /// Whether a version is known to be the newest, and no other is there.
+    pub(crate) async fn ends_at(&self, number: u64) -> Result<bool> {
+        let log = self.folder()?.join(LOG_FOLDER);
+        Ok(self.known_number() == number && is_last(self.store.as_ref(), &log, number).await)
+    }
+
     /// Forgets the block's own commits behind a version.
     pub(crate) async fn return_to(&self, version: u64) -> Result<()> {
         let Some(staging) = &self.staging else {

@@ -112,6 +112,10 @@ impl DeltaScan {
         self
     }
 
+    pub(crate) fn has_addresses(&self) -> bool {
+        self.has_addresses
+    }
+
     /// The same over some of the files.
     pub(crate) fn of_files(mut self, only: Vec<usize>) -> Self {
         self.only = Some(only.into());

@@ -24,12 +24,15 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::{Error, Result};
+use crate::tables::delta_files::without_metadata;
 use crate::tables::delta_log::DeltaVersion;
+use crate::tables::dictionaries::{SAMPLE_ROWS, overflowing};
 use crate::tables::log_bounds::without_unsure;
 use crate::tables::partition_values;
 use crate::tables::row_checks::RowChecks;
 use crate::tables::shape::TableShape;
 use crate::tables::text_limits::{self, TextLimit};
+use crate::tables::time_columns::{stored_columns, stored_rows};
 use crate::tables::types::conform;
 use crate::tables::written_names::WrittenNames;
 
@@ -42,6 +45,8 @@ const PAGE_ROWS: usize = 4 << 10;
 /// Columns with larger dictionaries are stored plain; each writer holds one for each column.
 const DICTIONARY_BYTES: usize = 256 << 10;
 const FILE_BYTES: NonZeroU64 = NonZeroU64::new(256 << 20).unwrap();
+/// First rows are written at once where they take more.
+const SAMPLE_BYTES: usize = 4 << 20;
 /// Rows between two looks at the size of a file.
 const SLICE_ROWS: usize = 16 << 10;
 
@@ -51,13 +56,17 @@ pub(crate) struct DeltaSink {
     store: ObjectStoreRef,
     written: WrittenNames,
     config: WriterConfig,
+    /// The columns as rows have them, and as files do.
     schema: SchemaRef,
+    files: SchemaRef,
     partition_columns: Vec<String>,
     stats: WriterStatsConfig,
     pub(crate) checks: Arc<RowChecks>,
     text_limits: Vec<(usize, TextLimit)>,
     /// The places of the partition columns.
     partitions: Vec<usize>,
+    /// How many share the memory of writers; `None`: columns are stored as Parquet's writers have it.
+    n_writers: Option<usize>,
 }
 
 impl DeltaSink {
@@ -69,15 +78,16 @@ impl DeltaSink {
         n_writers: usize,
     ) -> Result<Self> {
         let snapshot = version.snapshot()?;
-        let schema = shape.file_schema();
+        let schema = shape.row_schema();
+        let files = without_metadata(&stored_columns(&schema));
         let places = shape.partition_columns.iter();
         let places = places.filter_map(|column| shape.position(column));
         let stats = WriterStatsConfig::from_config(snapshot.table_configuration());
         let (store, written) = WrittenNames::of(version.table.object_store());
         let config = WriterConfig::new(
-            Arc::clone(&schema),
+            Arc::clone(&files),
             shape.partition_columns.clone(),
-            Some(properties(&schema, n_writers)),
+            Some(properties(&schema, n_writers, &[])),
             Some(FILE_BYTES),
             Some(SLICE_ROWS),
             stats.num_indexed_cols,
@@ -88,11 +98,13 @@ impl DeltaSink {
             written,
             config,
             schema,
+            files,
             partition_columns: shape.partition_columns.clone(),
             stats,
             checks,
             text_limits: shape.text_limits(),
             partitions: places.collect(),
+            n_writers: Some(n_writers),
         })
     }
 
@@ -163,6 +175,9 @@ impl DeltaSink {
             writer: DeltaWriter::new(Arc::clone(&self.store), self.config.clone()),
             sink: self.clone(),
             n_rows: 0,
+            first: vec![],
+            first_bytes: 0,
+            is_begun: false,
         }
     }
 
@@ -171,11 +186,12 @@ impl DeltaSink {
         let mut fields = self.schema.fields().to_vec();
         fields.push(Arc::new(column));
         let schema = Arc::new(Schema::new(fields));
+        let files = without_metadata(&stored_columns(&schema));
         Self {
             store: Arc::new(PrefixStore::new(Arc::clone(&self.store), folder)),
             written: self.written.clone(),
             config: WriterConfig::new(
-                Arc::clone(&schema),
+                Arc::clone(&files),
                 self.partition_columns.clone(),
                 None,
                 Some(FILE_BYTES),
@@ -184,9 +200,11 @@ impl DeltaSink {
                 self.stats.stats_columns.clone(),
             ),
             schema,
+            files,
             checks: Arc::default(),
             text_limits: vec![],
             partitions: vec![],
+            n_writers: None,
             partition_columns: self.partition_columns.clone(),
             stats: self.stats.clone(),
         }
@@ -196,15 +214,16 @@ impl DeltaSink {
     pub(crate) fn copying(&self, n_writers: usize) -> Self {
         Self {
             config: WriterConfig::new(
-                Arc::clone(&self.schema),
+                Arc::clone(&self.files),
                 self.partition_columns.clone(),
-                Some(properties(&self.schema, n_writers)),
+                Some(properties(&self.schema, n_writers, &[])),
                 Some(FILE_BYTES),
                 Some(SLICE_ROWS),
                 self.stats.num_indexed_cols,
                 self.stats.stats_columns.clone(),
             ),
             checks: Arc::default(),
+            n_writers: Some(n_writers),
             ..self.clone()
         }
     }
@@ -255,9 +274,10 @@ fn given_up() -> DataFusionError {
     DataFusionError::Execution("the rows of another stream failed".to_owned())
 }
 
-/// How a column is stored. Floating-point numbers seldom repeat, so that a dictionary of them is as large
-/// as they are, and costs its writer and every reader the memory of a hash table and of a page.
-fn properties(schema: &Schema, n_writers: usize) -> WriterProperties {
+/// How columns are stored. Floating-point numbers seldom repeat, so that a dictionary of them is as large
+/// as they are, and costs its writer and every reader the memory of a hash table and of a page; so do columns of which
+/// this is known (`plain`).
+fn properties(schema: &Schema, n_writers: usize, plain: &[String]) -> WriterProperties {
     let mut properties = WriterProperties::builder()
         .set_compression(Compression::SNAPPY)
         .set_dictionary_page_size_limit(DICTIONARY_BYTES)
@@ -267,7 +287,7 @@ fn properties(schema: &Schema, n_writers: usize) -> WriterProperties {
     for field in schema
         .fields()
         .iter()
-        .filter(|field| field.data_type().is_floating())
+        .filter(|field| field.data_type().is_floating() || plain.contains(field.name()))
     {
         let column = ColumnPath::new(vec![field.name().clone()]);
         properties = properties.set_column_dictionary_enabled(column, false);
@@ -280,6 +300,10 @@ pub(crate) struct OpenFiles {
     sink: DeltaSink,
     writer: DeltaWriter,
     n_rows: u64,
+    /// The first rows, by which it is seen how columns are stored, until they are written.
+    first: Vec<RecordBatch>,
+    first_bytes: usize,
+    is_begun: bool,
 }
 
 impl OpenFiles {
@@ -292,7 +316,12 @@ impl OpenFiles {
         self.put(&batch).await
     }
 
-    /// Adds rows that were in the table before.
+    /// Rows as `write_kept` takes them. Errors: those of the sink's `checked`.
+    pub(crate) fn checked(&self, batch: &RecordBatch) -> Result<RecordBatch> {
+        self.sink.checked(batch)
+    }
+
+    /// Adds rows that were in the table before, or are checked.
     pub(crate) async fn write_kept(&mut self, batch: &RecordBatch) -> Result<()> {
         if batch.num_rows() == 0 {
             return Ok(());
@@ -303,7 +332,33 @@ impl OpenFiles {
 
     async fn put(&mut self, batch: &RecordBatch) -> Result<()> {
         self.n_rows += batch.num_rows() as u64;
-        Ok(self.writer.write(batch).await?)
+        let stored = stored_rows(batch, &self.sink.files)?;
+        if self.is_begun {
+            return Ok(self.writer.write(&stored).await?);
+        }
+        self.first_bytes += stored.get_array_memory_size();
+        self.first.push(stored);
+        match self.n_rows >= SAMPLE_ROWS as u64 || self.first_bytes > SAMPLE_BYTES {
+            true => self.begin().await,
+            false => Ok(()),
+        }
+    }
+
+    /// Writes the first rows.
+    async fn begin(&mut self) -> Result<()> {
+        self.is_begun = true;
+        let first = std::mem::take(&mut self.first);
+        if let Some(n_writers) = self.sink.n_writers {
+            let plain = overflowing(&first, DICTIONARY_BYTES)?;
+            let sink = &self.sink;
+            let properties = properties(&sink.schema, n_writers, &plain);
+            let writer = DeltaWriter::new(Arc::clone(&sink.store), sink.config.clone());
+            self.writer = writer.with_writer_properties(properties);
+        }
+        for batch in &first {
+            self.writer.write(batch).await?;
+        }
+        Ok(())
     }
 
     /// Gives up what was written, with all that other files of the same sink hold.
@@ -315,7 +370,13 @@ impl OpenFiles {
     }
 
     /// What a commit needs to name the files, and the number of their rows.
-    pub(crate) async fn close(self) -> Result<(Vec<Add>, u64)> {
+    pub(crate) async fn close(mut self) -> Result<(Vec<Add>, u64)> {
+        if !self.is_begun
+            && let Err(error) = self.begin().await
+        {
+            self.discard().await;
+            return Err(error);
+        }
         let mut files = self.writer.close().await?;
         for file in &mut files {
             let statistics = file.stats.take();

@@ -20,6 +20,7 @@ use crate::error::{Error, Result};
 use crate::locations::Locations;
 use crate::tables::csv_values::CsvTexts;
 use crate::tables::csv_watch::{has_quoted_breaks, has_quoted_nulls};
+use crate::tables::declared_table::DeclaredTable;
 use crate::tables::delta_log::{DeltaLog, DeltaVersion, VersionSpec};
 use crate::tables::external_delta::ExternalLogs;
 use crate::tables::file_table::{Columns, FileTable};
@@ -343,19 +344,30 @@ impl Listing {
         let json_array = self.is_json_array(&definition.options, name).await?;
         let null_text: Option<Arc<str>> =
             null_text(self.format, &definition.options)?.map(Arc::from);
+        let is_whole = self
+            .has_quoted_nulls(definition, null_text.as_ref())
+            .await?;
+        // Of files without quoted texts for NULL, the reader itself knows the empty field.
+        let null_text = match null_text {
+            Some(text) if text.is_empty() && !is_whole && may_be_divided(&definition.options)? => {
+                None
+            }
+            null_text => null_text,
+        };
         let hints = FileHints {
             name,
             json_array,
-            is_whole: self
-                .has_quoted_nulls(definition, null_text.as_ref())
-                .await?,
+            is_whole,
         };
         let format = reader(self.format, &definition.options, hints, session)?;
         let declared = definition.schema.as_deref().map(schema_of).transpose()?;
         let partitions = self.partitions(definition, declared.as_deref())?;
-        let (found, is_sampled) = match declared {
-            Some(schema) => (schema, false),
-            None => infer(self, format.as_ref(), null_text.as_ref(), session).await?,
+        // Their readers give columns by place, or of other types without a word.
+        let has_own = matches!(self.format, ExternalFormat::Arrow | ExternalFormat::Avro)
+            && self.files.iter().any(|file| file.meta.size > 0);
+        let (found, is_sampled) = match &declared {
+            Some(schema) if !has_own => (Arc::clone(schema), false),
+            _ => infer(self, format.as_ref(), null_text.as_ref(), session).await?,
         };
         let schema = self.without(&found, &partitions.columns)?;
         let json = (self.format == ExternalFormat::NdJson).then(|| JsonForm {
@@ -369,7 +381,7 @@ impl Listing {
             batch_size: None,
         };
         let store_url = ObjectStoreUrl::parse(&self.base[..Position::BeforePath])?;
-        Ok(Arc::new(FileTable {
+        let table: Arc<dyn TableProvider> = Arc::new(FileTable {
             store_url,
             store: Arc::clone(&self.store),
             format,
@@ -378,7 +390,16 @@ impl Listing {
             columns: Columns::new(schema, &partitions.columns),
             json,
             texts,
-        }))
+        });
+        let Some(declared) = declared.filter(|_| has_own) else {
+            return Ok(table);
+        };
+        let declared = self.without(&declared, &partitions.columns)?;
+        let first = self.files.first().map(|file| &file.meta.location);
+        let first = first.map_or_else(String::new, |file| self.place().url(file.as_ref()));
+        let n_partitions = partitions.columns.len();
+        let table = DeclaredTable::new(table, &declared, n_partitions, first);
+        Ok(Arc::new(table))
     }
 
     /// Whether files that may be read in pieces cannot, since texts for NULL stand in quotes in one of them.

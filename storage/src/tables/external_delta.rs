@@ -22,6 +22,7 @@ use crate::stores::{Stores, shown};
 use crate::tables::commit_times::number_of;
 use crate::tables::delta_log::{DeltaLog, DeltaVersion, LOG_FOLDER, VersionSpec};
 use crate::tables::iceberg::time_ms;
+use crate::tables::library_words::log_words;
 use crate::tables::listing::is_http;
 use crate::tables::log_faults::blamed;
 
@@ -223,7 +224,7 @@ fn failed(url: &Url, error: deltalake::DeltaTableError) -> Error {
         None => Error::TableFormat {
             table: shown(url),
             format: "Delta",
-            reason: without_backtrace(&error.to_string()),
+            reason: log_words(&without_backtrace(&error.to_string())),
         },
     }
 }

@@ -196,7 +196,7 @@ impl DeltaLog {
                 Err(crate::error::Error::Conflict { .. }) => {}
                 Err(error) => return Err(error),
                 Ok(_) => {
-                    learn_keys(&newest, shape, (&keys, &files), &new.keys).await?;
+                    learn_keys(&newest, shape, (&[], &files), &new.keys).await?;
                     return Ok(Inserted::Rows(n_rows));
                 }
             }
@@ -262,18 +262,21 @@ pub(crate) fn names_of(actions: &[Action]) -> Vec<String> {
     actions.iter().filter_map(name).collect()
 }
 
-/// Lets the filters of a table know the keys of rows that were just written.
+/// Lets the filters of a table know the keys of files that were just written: they have the rows of those that they
+/// replace, and rows of these values.
 pub(crate) async fn learn_keys(
     version: &DeltaVersion,
     shape: &TableShape,
-    (keys, files): (&[Key], &[String]),
+    (replaced, files): (&[String], &[String]),
     values: &KeyValues,
 ) -> Result<()> {
+    let keys = shape.keys();
     if keys.is_empty() {
         return Ok(());
     }
     let encoder = |key| Ok((key, KeyEncoder::new(key, shape)?));
     let encoders: Vec<(&Key, KeyEncoder)> = keys.iter().map(encoder).collect::<Result<_>>()?;
-    version.filters().learn(files, &encoders, values).await;
+    let written = (replaced, files);
+    version.filters().learn(written, &encoders, values).await;
     Ok(())
 }

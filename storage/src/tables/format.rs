@@ -215,7 +215,8 @@ pub(crate) fn reader(
     })
 }
 
-/// The text that means NULL beside the empty field, if the options name one.
+/// The text that means NULL beside the empty field, if the options name one; the empty text tells that an empty field in
+/// quotes is none.
 pub(crate) fn null_text(
     format: ExternalFormat,
     options: &BTreeMap<String, String>,
@@ -352,10 +353,7 @@ impl<'a> FormatOptions<'a> {
 
     /// The text that means NULL beside the empty field.
     fn null_text(&self) -> Option<&'a str> {
-        self.values
-            .get("null")
-            .copied()
-            .filter(|text| !text.is_empty())
+        self.values.get("null").copied()
     }
 }
 

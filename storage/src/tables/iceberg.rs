@@ -46,6 +46,8 @@ pub(crate) struct IcebergTable {
     table: Table,
     /// `None`: a table that never had a row.
     snapshot: Option<SnapshotRef>,
+    /// Whether the options name the snapshot.
+    is_named: bool,
     locations: Arc<Locations>,
 }
 
@@ -78,6 +80,7 @@ impl IcebergTable {
         Ok(Self {
             table,
             snapshot,
+            is_named: !options.is_empty(),
             locations: Arc::clone(locations),
         })
     }
@@ -143,7 +146,8 @@ impl IcebergTable {
 
     /// The rows.
     pub(crate) fn provider(self) -> Result<Arc<dyn TableProvider>> {
-        let provider = IcebergProvider::new(self.table, self.snapshot, self.locations)?;
+        let provider =
+            IcebergProvider::new(self.table, self.snapshot, self.is_named, self.locations)?;
         Ok(Arc::new(provider))
     }
 

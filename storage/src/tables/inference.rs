@@ -19,7 +19,7 @@ use futures::{StreamExt as _, TryStreamExt as _};
 use object_store::{ObjectMeta, ObjectStoreExt as _};
 
 use crate::catalog::ExternalFormat;
-use crate::error::{Error, Result};
+use crate::error::{ColumnFailure, Error, Result};
 use crate::tables::csv_quotes::Dialect;
 use crate::tables::csv_types::csv_columns;
 use crate::tables::csv_watch::QuoteWatch;
@@ -29,6 +29,7 @@ use crate::tables::listing::{Listing, shown};
 use crate::tables::located::{Place, at_line, bad_file, reading};
 use crate::tables::plain_bytes::{body, plain};
 use crate::tables::sample::Sample;
+use crate::tables::type_names::type_name;
 use crate::tables::uuid_columns;
 
 /// Files whose columns are read at once.
@@ -36,7 +37,7 @@ const PARALLEL_FILES: usize = 32;
 
 /// The columns of all files, and whether there may be more in rows that were not looked at.
 ///
-/// Errors: `NoColumns`, `MixedColumns`, `MixedTypes`, `BadFile`.
+/// Errors: `NoColumns`, `MixedColumns`, `Column`, `BadFile`.
 pub(crate) async fn infer(
     listing: &Listing,
     format: &dyn FileFormat,
@@ -68,7 +69,7 @@ pub(crate) async fn infer(
     let found = found.into_iter().map(|(file, schema, _)| (file, schema));
     let schemas: Vec<(String, SchemaRef)> = found.collect();
     let schema = match listing.format {
-        ExternalFormat::Csv => by_place(place, &schemas)?,
+        ExternalFormat::Arrow | ExternalFormat::Csv => by_place(place, &schemas)?,
         _ => by_name(place, &schemas)?,
     };
     if schema.fields().is_empty() {
@@ -199,7 +200,7 @@ fn known(field: &FieldRef) -> FieldRef {
     Arc::new(field.as_ref().clone().with_data_type(data_type))
 }
 
-/// The columns of CSV files count by their place, so all must have the same.
+/// The columns of such files count by their place, so all must have the same.
 fn by_place(place: &Place, schemas: &[(String, SchemaRef)]) -> Result<Schema> {
     let Some((first_file, first)) = schemas.first() else {
         return Ok(Schema::empty());
@@ -238,14 +239,16 @@ fn by_name(place: &Place, schemas: &[(String, SchemaRef)]) -> Result<Schema> {
             let (first, second) = (fields[at].data_type(), field.data_type());
             let both = match place.format {
                 "ndjson" | "parquet" => one_nested_type(first, second),
+                // What these are read as is what they are.
+                "arrow" => (first == second).then(|| first.clone()),
                 _ => one_type(first, second),
             };
-            let data_type = both.ok_or_else(|| Error::MixedTypes {
+            let data_type = both.ok_or_else(|| ColumnFailure::Mixed {
                 column: field.name().clone(),
                 first_file: place.url(origins[at]),
-                first_type: first.to_string(),
+                first_type: type_name(first),
                 second_file: place.url(file),
-                second_type: second.to_string(),
+                second_type: type_name(second),
             })?;
             fields[at] = fields[at].clone().with_data_type(data_type);
         }

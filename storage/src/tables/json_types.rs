@@ -137,6 +137,8 @@ enum Seen {
     Boolean,
     Integer,
     Double,
+    /// Texts by which floats are written that are no JSON numbers.
+    NotFinite,
     Text,
     List(Box<Seen>),
     Object(Keys),
@@ -148,7 +150,7 @@ impl Seen {
             Self::Nothing => "NULL",
             Self::Boolean => "a boolean",
             Self::Integer | Self::Double => "a number",
-            Self::Text => "a text",
+            Self::NotFinite | Self::Text => "a text",
             Self::List(_) => "a list",
             Self::Object(_) => "an object",
         }
@@ -160,7 +162,11 @@ impl Seen {
             (Self::Nothing, _) => scalar,
             (Self::Boolean, Self::Boolean) => return Ok(()),
             (Self::Integer, Self::Integer) => return Ok(()),
-            (Self::Integer | Self::Double, Self::Integer | Self::Double) => Self::Double,
+            (Self::NotFinite, Self::NotFinite) => return Ok(()),
+            (
+                Self::Integer | Self::Double | Self::NotFinite,
+                Self::Integer | Self::Double | Self::NotFinite,
+            ) => Self::Double,
             _ => Self::Text,
         };
         *self = both;
@@ -172,7 +178,7 @@ impl Seen {
             Self::Boolean => DataType::Boolean,
             Self::Integer => DataType::Int64,
             Self::Double => DataType::Float64,
-            Self::Text => DataType::Utf8,
+            Self::NotFinite | Self::Text => DataType::Utf8,
             Self::Nothing => DataType::Null,
             Self::List(elements) => {
                 DataType::List(Arc::new(Field::new_list_field(elements.data_type(), true)))
@@ -332,8 +338,11 @@ impl<'de> Visitor<'de> for Value<'_> {
         self.0.add(Seen::Double)
     }
 
-    fn visit_str<E: serde::de::Error>(self, _: &str) -> std::result::Result<(), E> {
-        self.0.add(Seen::Text)
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> std::result::Result<(), E> {
+        self.0.add(match text {
+            "NaN" | "Infinity" | "-Infinity" => Seen::NotFinite,
+            _ => Seen::Text,
+        })
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> std::result::Result<(), A::Error> {
@@ -394,6 +403,10 @@ mod tests {
             ("2.5, 1", "Float64"),
             ("true, false", "Boolean"),
             ("1, \"two\"", "Utf8"),
+            ("1.5, \"NaN\"", "Float64"),
+            ("\"-Infinity\", 1, \"NaN\"", "Float64"),
+            ("\"NaN\", \"Infinity\"", "Utf8"),
+            ("\"NaN\", 1, \"x\"", "Utf8"),
             ("true, 1", "Utf8"),
             ("null, null", "Null"),
             ("1, 18446744073709551615", "Utf8"),

@@ -24,7 +24,7 @@ use futures::StreamExt as _;
 use crate::error::{Error, Result};
 use crate::tables::delta_commit::discard;
 use crate::tables::delta_log::{DeltaLog, DeltaVersion, Rebase};
-use crate::tables::delta_scan::DeltaScan;
+use crate::tables::delta_scan::{DeltaScan, FILE_COLUMN, ROW_COLUMN};
 use crate::tables::delta_write::{append_operation, in_order};
 use crate::tables::keys::Key;
 use crate::tables::row_checks::RowChecks;
@@ -207,7 +207,7 @@ fn columns(relation: &str, key: &Key) -> Vec<Expr> {
         .collect()
 }
 
-/// The columns of a key, of the rows that have all of them.
+/// The columns of a key, of the rows that have all of them; behind them the addresses, where the scan has them.
 pub(crate) fn rows(
     scan: &DeltaScan,
     relation: &str,
@@ -215,8 +215,12 @@ pub(crate) fn rows(
     mut conditions: Vec<Expr>,
 ) -> Result<LogicalPlanBuilder> {
     let source = provider_as_source(Arc::new(scan.clone()));
-    let columns = columns(relation, key);
+    let mut columns = columns(relation, key);
     conditions.extend(columns.iter().map(|column| column.clone().is_not_null()));
+    if scan.has_addresses() {
+        let address = |name: &str| Expr::Column(Column::new(Some(relation), name));
+        columns.extend([FILE_COLUMN, ROW_COLUMN].map(address));
+    }
     let mut plan = LogicalPlanBuilder::scan(relation, source, None)?;
     if let Some(condition) = conjunction(conditions) {
         plan = plan.filter(condition)?;

@@ -43,17 +43,21 @@ struct KeyFilter {
 }
 
 impl KeyFilters {
-    /// The places of those values that a row of the files may have; `None`: the files have too many rows.
+    /// The places of those values that a row of the files may have; `None`: the files have too many rows, or some that
+    /// are not known where no `reader` is to read them.
     pub(crate) async fn possible(
         &self,
         (scan, files): (&DeltaScan, &[usize]),
         (key, encoder): (&Key, &KeyEncoder),
         values: &[Option<KeyValue>],
-        session: &dyn Session,
+        reader: Option<&dyn Session>,
     ) -> Result<Option<Vec<usize>>> {
         let mut filters = self.0.lock().await;
         let filter = filters.entry(encoder.name()).or_default();
         let mut unknown = filter.unknown(scan, files);
+        if reader.is_none() && !unknown.is_empty() {
+            return Ok(None);
+        }
         let Some(mut n_rows) = n_rows(scan, &unknown) else {
             return Ok(None);
         };
@@ -66,7 +70,7 @@ impl KeyFilters {
         if n_rows > MOST_ROWS || N_HASHES.load(Ordering::Relaxed) + n_rows > MOST_HASHES {
             return Ok(None);
         }
-        if !unknown.is_empty() {
+        if let (Some(session), false) = (reader, unknown.is_empty()) {
             filter.read(scan, unknown, (key, encoder), session).await?;
         }
         let known = |place: &usize| {
@@ -76,10 +80,10 @@ impl KeyFilters {
         Ok(Some((0..values.len()).filter(known).collect()))
     }
 
-    /// Learns the rows of files that were just written from their values.
+    /// Learns the rows of files that were just written: those of the files that they replace, and rows of these values.
     pub(crate) async fn learn(
         &self,
-        files: &[String],
+        (replaced, files): (&[String], &[String]),
         keys: &[(&Key, KeyEncoder)],
         values: &KeyValues,
     ) {
@@ -89,10 +93,14 @@ impl KeyFilters {
             let n_values = values.of(&key.name).count();
             if filter.hashes.len() + n_values > MOST_ROWS
                 || N_HASHES.load(Ordering::Relaxed) + n_values > MOST_HASHES
+                || !replaced.iter().all(|name| filter.files.contains(name))
             {
                 continue;
             }
             filter.remember(values.of(&key.name));
+            for name in replaced {
+                filter.files.remove(name);
+            }
             filter.files.extend(files.iter().cloned());
         }
     }
@@ -154,5 +162,50 @@ impl KeyFilter {
 impl Drop for KeyFilter {
     fn drop(&mut self) {
         self.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use datafusion::arrow::datatypes::{DataType, Field, Schema};
+
+    use super::*;
+    use crate::tables::shape::TableShape;
+
+    #[tokio::test]
+    async fn a_file_is_known_if_those_that_it_replaces_are() {
+        let shape = TableShape::new(&Schema::new(vec![Field::new("i", DataType::Int64, true)]));
+        let key = Key {
+            name: "k".to_owned(),
+            is_primary: false,
+            columns: vec!["i".to_owned()],
+        };
+        let encoder = KeyEncoder::new(&key, &shape).unwrap();
+        let name = encoder.name();
+        let keys = [(&key, encoder)];
+        let values = |value: u8| {
+            let mut values = KeyValues::default();
+            values.insert("k", [value].into());
+            values
+        };
+        let names =
+            |names: &[&str]| -> Vec<String> { names.iter().map(|&name| name.to_owned()).collect() };
+        let filters = KeyFilters::default();
+        for (replaced, files, value) in [
+            (vec![], vec!["a", "b"], 1),
+            (vec!["a"], vec!["c"], 2),
+            (vec!["x"], vec!["d"], 3),
+            (vec!["a", "b"], vec!["e"], 4),
+        ] {
+            let (replaced, files) = (names(&replaced), names(&files));
+            filters
+                .learn((&replaced, &files), &keys, &values(value))
+                .await;
+        }
+        let filters = filters.0.lock().await;
+        let filter = &filters[&name];
+        let mut known: Vec<&str> = filter.files.iter().map(String::as_str).collect();
+        known.sort_unstable();
+        assert_eq!((known, filter.hashes.len()), (vec!["b", "c"], 2));
     }
 }

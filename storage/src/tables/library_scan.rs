@@ -173,6 +173,18 @@ impl LibraryScan {
     }
 }
 
+/// The error of a file of deletion vectors that is gone, which the library tells in words alone.
+fn of_vector(error: DataFusionError) -> DataFusionError {
+    let text = error.to_string();
+    match text.split_once("File not found: ") {
+        Some((_, path)) => Error::ObjectMissing {
+            url: path.lines().next().unwrap_or_default().to_owned(),
+        }
+        .into(),
+        None => error,
+    }
+}
+
 /// The names of columns in files by their ids; empty: names say which column is meant.
 fn names_by_id(snapshot: &EagerSnapshot) -> BTreeMap<i32, String> {
     let mode = snapshot.metadata().configuration().get(COLUMN_MAPPING);
@@ -262,7 +274,7 @@ impl TableProvider for LibraryScan {
         let usable = self.usable(session, filters)?;
         let plan = self.inner.scan(session, projection, &usable, limit);
         // Rows that bounds miss are not left out by those of files either.
-        let located = plan.await?.transform_up(|plan| {
+        let located = plan.await.map_err(of_vector)?.transform_up(|plan| {
             Ok(match plan.is::<DataSourceExec>() {
                 true => Transformed::yes(located(plan, "parquet")),
                 false => Transformed::no(plan),

@@ -17,6 +17,7 @@ use crate::error::{Error, Result};
 use crate::locations::Locations;
 use crate::stores::Stores;
 use crate::tables::format::format_of;
+use crate::tables::local_files::{is_circle, is_readable, without_circles};
 use crate::tables::snapshot::{SnapshotFile, TableSnapshot};
 
 /// A star stays within one name; two stars are any folders.
@@ -157,6 +158,11 @@ enum Entries {
 async fn list(store: &Arc<dyn ObjectStore>, url: &Url) -> Result<Entries> {
     let root = path_of(url)?;
     if !url.path().ends_with('/') {
+        if !is_readable(url, &root) {
+            return Err(Error::NotAFile {
+                location: shown(url),
+            });
+        }
         match store.head(&root).await {
             Ok(meta) => {
                 let file = ListedFile::new(&root, meta, true);
@@ -179,7 +185,7 @@ async fn list(store: &Arc<dyn ObjectStore>, url: &Url) -> Result<Entries> {
     if !url.path().ends_with('/')
         && let Some((folder, pattern)) = split_pattern(&root)
     {
-        let matched = matching(store, &folder, &pattern).await?;
+        let matched = matching(store, url, &folder, &pattern).await?;
         return match matched.is_empty() {
             true => Err(Error::NoMatch {
                 pattern: shown(url),
@@ -187,7 +193,7 @@ async fn list(store: &Arc<dyn ObjectStore>, url: &Url) -> Result<Entries> {
             false => Ok(Entries::Files(matched, folder_path(&folder))),
         };
     }
-    let found = below_folder(store, &root, &root, false).await?;
+    let found = below_folder(store, url, (&root, &root), false).await?;
     if found.is_empty() && !url.path().ends_with('/') {
         return Err(Error::LocationNotFound {
             location: shown(url),
@@ -226,15 +232,18 @@ fn table_folder(files: &[ListedFile]) -> Option<TableFolder> {
 /// All files below a folder, with their names as seen from `root`.
 async fn below_folder(
     store: &Arc<dyn ObjectStore>,
-    folder: &Path,
-    root: &Path,
+    url: &Url,
+    (folder, root): (&Path, &Path),
     is_named: bool,
 ) -> Result<Vec<ListedFile>> {
-    let mut files: Vec<ListedFile> = store
-        .list(Some(folder))
-        .map_ok(|meta| ListedFile::new(root, meta, is_named))
-        .try_collect()
-        .await?;
+    let found: Result<Vec<ObjectMeta>, _> = store.list(Some(folder)).try_collect().await;
+    let found = match found {
+        Err(error) if is_circle(&error) => without_circles(store, url, folder, true).await?.0,
+        found => found?,
+    };
+    let files = found.into_iter();
+    let files = files.map(|meta| ListedFile::new(root, meta, is_named));
+    let mut files: Vec<ListedFile> = files.collect();
     files.sort_by(|a, b| a.meta.location.cmp(&b.meta.location));
     Ok(files)
 }
@@ -255,6 +264,7 @@ fn split_pattern(path: &Path) -> Option<(Path, Vec<String>)> {
 /// The files that match patterns below a folder; of a folder that matches, all files.
 async fn matching(
     store: &Arc<dyn ObjectStore>,
+    url: &Url,
     folder: &Path,
     patterns: &[String],
 ) -> Result<Vec<ListedFile>> {
@@ -263,7 +273,8 @@ async fn matching(
     for (level, text) in patterns.iter().enumerate() {
         if text == "**" {
             for below in &folders {
-                files.extend(matching_anywhere(store, folder, below, &patterns[level..]).await?);
+                let found = matching_anywhere(store, url, (folder, below), &patterns[level..]);
+                files.extend(found.await?);
             }
             return Ok(files);
         }
@@ -271,40 +282,51 @@ async fn matching(
         let is_last = level + 1 == patterns.len();
         let mut next = Vec::new();
         for folder_here in &folders {
-            let listed = store.list_with_delimiter(Some(folder_here)).await?;
+            let (objects, folders) = in_folder(store, url, folder_here).await?;
             let matches = |path: &Path| {
                 path.filename()
                     .is_some_and(|name| pattern.matches_with(name, MATCHING))
             };
-            next.extend(
-                listed
-                    .common_prefixes
-                    .into_iter()
-                    .filter(|path| matches(path)),
-            );
+            next.extend(folders.into_iter().filter(|path| matches(path)));
             if is_last {
-                let objects = listed.objects.into_iter();
+                let objects = objects.into_iter();
                 let found = objects.filter(|meta| matches(&meta.location));
+                // What has bytes is a file.
+                let found = found.filter(|meta| meta.size > 0 || is_readable(url, &meta.location));
                 files.extend(found.map(|meta| ListedFile::new(folder, meta, true)));
             }
         }
         folders = next;
     }
     for matched in &folders {
-        files.extend(below_folder(store, matched, folder, false).await?);
+        files.extend(below_folder(store, url, (matched, folder), false).await?);
     }
     Ok(files)
+}
+
+/// The objects and folders in a folder.
+async fn in_folder(
+    store: &Arc<dyn ObjectStore>,
+    url: &Url,
+    folder: &Path,
+) -> Result<(Vec<ObjectMeta>, Vec<Path>)> {
+    match store.list_with_delimiter(Some(folder)).await {
+        Err(error) if is_circle(&error) => without_circles(store, url, folder, false).await,
+        listed => listed
+            .map(|listed| (listed.objects, listed.common_prefixes))
+            .map_err(Error::from),
+    }
 }
 
 /// The files below a folder whose path from there matches patterns that begin with two stars.
 async fn matching_anywhere(
     store: &Arc<dyn ObjectStore>,
-    root: &Path,
-    folder: &Path,
+    url: &Url,
+    (root, folder): (&Path, &Path),
     patterns: &[String],
 ) -> Result<Vec<ListedFile>> {
     let pattern = compile(&patterns.join("/"))?;
-    let mut files = below_folder(store, folder, root, true).await?;
+    let mut files = below_folder(store, url, (folder, root), true).await?;
     files.retain(|file| {
         let parts = file
             .meta

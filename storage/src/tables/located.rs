@@ -42,7 +42,9 @@ use crate::tables::json_lines::first_bad_line;
 use crate::tables::json_rows::JsonRows;
 use crate::tables::json_source::JsonSource;
 use crate::tables::lease::Lease;
+use crate::tables::library_words::without_prefixes;
 use crate::tables::nan_bounds::may_prune;
+use crate::tables::read_types::read_types;
 
 /// A scan whose errors name their files; `plan` as it was, if it is no scan of files.
 pub(crate) fn located(
@@ -94,6 +96,7 @@ fn located_by(
         inner: Arc::clone(&config.file_source),
         texts,
     });
+    config.expr_adapter_factory = config.expr_adapter_factory.or_else(read_types);
     DataSourceExec::from_data_source(config)
 }
 
@@ -111,6 +114,7 @@ pub(crate) fn located_ours(
         _lease: lease,
     };
     config.file_source = wrap(&place, Arc::clone(&config.file_source));
+    config.expr_adapter_factory = read_types();
     DataSourceExec::from_data_source(config)
 }
 
@@ -125,7 +129,10 @@ pub(crate) fn bad_file(place: &Place, file: &str, error: DataFusionError) -> Dat
         };
         return DataFusionError::External(Box::new(error));
     }
-    error
+    match Error::found_in(&error) {
+        Some(Error::Column(failure)) => Error::from(failure.in_file(place.url(file))).into(),
+        _ => error,
+    }
 }
 
 /// What a reader gives; a panic of its own, as of lengths that no file has, is an error about the file.
@@ -194,51 +201,6 @@ fn is_computed(error: &ArrowError) -> bool {
             | ArrowError::ComputeError(_)
             | ArrowError::DivideByZero
     )
-}
-
-/// A library's message without the layers that it came through, and with lines counted from one.
-fn without_prefixes(message: String) -> String {
-    let mut text = message
-        .split("\nThis issue was likely caused by")
-        .next()
-        .unwrap_or_default();
-    let prefixes = [
-        "Arrow error: ",
-        "Avro error: ",
-        "Csv error: ",
-        "Execution error: ",
-        "External: ",
-        "Generic text error: ",
-        "Internal error: ",
-        "Json error: ",
-        "Object Store error: ",
-        "Parquet argument error: ",
-        "Parquet error: ",
-        "Parser error: ",
-    ];
-    while let Some(rest) = prefixes.iter().find_map(|prefix| text.strip_prefix(prefix)) {
-        text = rest;
-    }
-    if text.starts_with("incorrect number of fields for line 1,") {
-        // The line that the columns were taken from has other fields than columns only so.
-        return format!("{text}: it may have other columns than declared, or name one twice");
-    }
-    match text.starts_with("Error while parsing value") {
-        true => next_line(text),
-        false => text.trim_end_matches('.').to_owned(),
-    }
-}
-
-/// The CSV reader counts the header as line zero where a value does not fit its column.
-fn next_line(text: &str) -> String {
-    let Some((before, after)) = text.split_once(" at line ") else {
-        return text.to_owned();
-    };
-    let (number, rest) = after.split_once('.').unwrap_or((after, ""));
-    match number.parse::<u64>() {
-        Ok(number) => format!("{before} at line {}.{rest}", number + 1),
-        Err(_) => text.to_owned(),
-    }
 }
 
 /// Where files lie, and of what format they are.

@@ -16,6 +16,8 @@ pub(crate) fn hold(data_type: &DataType) -> bool {
         DataType::Decimal128(precision, _) | DataType::Decimal256(precision, _) => {
             *precision <= DIGITS_OF_FLOATS
         }
+        // Texts of intervals are in another order than intervals.
+        DataType::Interval(_) => false,
         // Bounds of fields are none of the whole.
         data_type => !data_type.is_nested(),
     }
@@ -53,9 +55,10 @@ mod tests {
     use datafusion::arrow::datatypes::Field;
 
     use super::*;
+    use crate::tables::time_columns::INTERVAL;
 
     #[test]
-    fn bounds_of_long_decimals_are_none() {
+    fn bounds_of_long_decimals_and_intervals_are_none() {
         let fields = |prefix: &str| -> Vec<Field> {
             let field =
                 |name: &str, data_type| Field::new(format!("{prefix}{name}"), data_type, true);
@@ -63,12 +66,13 @@ mod tests {
                 field("short", DataType::Decimal128(15, 2)),
                 field("long", DataType::Decimal128(16, 2)),
                 field("float", DataType::Float64),
+                field("interval", INTERVAL),
             ]
         };
         let mut all = fields("");
         all.push(Field::new("s", DataType::Struct(fields("s_").into()), true));
         let statistics = r#"{"numRecords":2,
-            "minValues":{"short":1.25,"long":1.5,"float":0.1,"s":{"s_short":2.5,"s_long":2.5}},
+            "minValues":{"short":1.25,"long":1.5,"float":0.1,"interval":"1 days","s":{"s_short":2.5,"s_long":2.5}},
             "maxValues":{"short":1.25,"long":1e30,"float":2.2250738585072014e-308},
             "nullCount":{"long":1}}"#;
         let sure = without_unsure(statistics, &Schema::new(all)).unwrap();

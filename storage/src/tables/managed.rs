@@ -173,6 +173,16 @@ impl Managed {
         Lease::new(self.warehouse.store(), folder(id))
     }
 
+    /// Whether a version is known to be the newest: a look at the store that waits for nobody who reads the log. Blocks
+    /// have versions of their own, of which this tells nothing.
+    pub(crate) async fn ends_at(&self, id: &str, number: u64) -> Result<bool> {
+        let known = self.lock().get(id).cloned();
+        match known.filter(|_| self.block.is_none()) {
+            Some(log) => log.ends_at(number).await,
+            None => Ok(false),
+        }
+    }
+
     /// Reads the log, or only its news.
     pub(crate) async fn newest(&self, id: &str) -> Result<(Arc<DeltaLog>, DeltaVersion)> {
         if let Some((block, parent)) = &self.block {

@@ -6,6 +6,7 @@
 mod append;
 mod avro_watch;
 mod block;
+mod changed_keys;
 mod commit_times;
 mod csv_lines;
 mod csv_nulls;
@@ -13,11 +14,13 @@ mod csv_quotes;
 mod csv_types;
 mod csv_values;
 mod csv_watch;
+mod declared_table;
 mod delta_commit;
 mod delta_files;
 mod delta_log;
 mod delta_scan;
 mod delta_write;
+mod dictionaries;
 mod external;
 mod external_delta;
 mod features;
@@ -44,7 +47,10 @@ mod key_values;
 mod keys;
 mod lease;
 mod library_scan;
+mod library_words;
+pub(crate) mod life_sign;
 mod listing;
+mod local_files;
 mod located;
 mod log_bounds;
 mod log_claims;
@@ -58,6 +64,7 @@ mod page_locations;
 mod partition_values;
 mod pending_rows;
 mod plain_bytes;
+mod read_types;
 mod references;
 mod rewrite;
 mod row_changes;
@@ -74,6 +81,8 @@ mod strict_values;
 #[cfg(test)]
 mod tests;
 mod text_limits;
+mod time_columns;
+mod type_names;
 mod types;
 mod uuid_columns;
 mod uuid_mark;
@@ -97,6 +106,7 @@ pub use format::{compression_by_name, delimiter_by_name, format_by_name};
 pub use history::{TableCommit, TableDetail};
 pub use json_mark::JsonKind;
 pub use keys::Key;
+pub use life_sign::LIFE_SIGN_INTERVAL;
 pub use maintenance::{OptimizeOptions, Optimized};
 pub use new_keys::{Accept, InsertRules, Number, OnConflict};
 pub use references::{Deferral, Reference, ReferenceAction};
@@ -105,10 +115,11 @@ pub use rewrite::{
 };
 pub use row_checks::RowChecks;
 pub use row_ranges::divide_by_rows;
-pub use shape::{Identity, TableShape};
+pub use shape::{Identity, IdentityKind, TableShape};
 pub use shipping::ScanForm;
 pub use snapshot::{SnapshotFile, TableSnapshot};
 pub use text_limits::TextLimit;
+pub use type_names::type_name;
 pub use types::stored_schema;
 pub use uuid_columns::uuid_of_bytes;
 pub use uuid_mark::{is_uuid, marked_element, marks_of, uuid_marks};
@@ -154,13 +165,14 @@ impl Tables {
         }
     }
 
-    /// Makes one commit of all that a block did to its table.
+    /// Makes one commit of all that a block did to its table, which is `first`, and then of what it did to tables that
+    /// nobody else knows.
     ///
     /// Errors: `Conflict` if others changed the table meanwhile in a way that does not go together with it; then, and
     /// after any other error, nothing of the block stays.
-    pub async fn commit_block(&self) -> Result<()> {
+    pub async fn commit_block(&self, first: Option<&str>) -> Result<()> {
         match self.managed.block() {
-            Some((block, parent)) => block.commit(parent).await,
+            Some((block, parent)) => block.commit(parent, first).await,
             None => Ok(()),
         }
     }
@@ -216,6 +228,12 @@ impl Tables {
     pub fn has_changes(&self) -> bool {
         let block = self.managed.block();
         block.is_some_and(|(block, _)| block.has_changes())
+    }
+
+    /// The same of one table.
+    pub fn has_changes_in(&self, id: &str) -> bool {
+        let block = self.managed.block();
+        block.is_some_and(|(block, _)| block.has_changes_in(id))
     }
 
     /// Creates an empty managed table. It has no name until the catalog gives one.
@@ -486,7 +504,7 @@ impl Tables {
     /// The rows of an external table's definition, with the columns of its partitions last.
     ///
     /// Errors: `LocationRefused`, `LocationNotFound`, `EmptyFolder`, `NoMatch`, `MixedFiles`, `MixedPartitions`,
-    /// `MixedTypes`, `NoColumns`, `UnknownOption`, `InvalidOption`, `BadFile` for a file that is not of the format.
+    /// `Column`, `NoColumns`, `UnknownOption`, `InvalidOption`, `BadFile` for a file that is not of the format.
     pub async fn external_provider(
         &self,
         definition: &ExternalTableDefinition,
@@ -553,6 +571,9 @@ impl Tables {
         let scan = provider.downcast_ref::<DeltaScan>();
         match scan.and_then(DeltaScan::newest_of) {
             Some(known) => {
+                if known.stage == 0 && self.managed.ends_at(&known.id, known.version).await? {
+                    return Ok(false);
+                }
                 let newest = self.managed.newest(&known.id).await?.1;
                 Ok((newest.number(), newest.stage()) != (known.version, known.stage))
             }
@@ -569,6 +590,13 @@ impl Tables {
         options: &BTreeMap<String, String>,
     ) -> Result<bool> {
         self.external.has_quoted_breaks(url, options).await
+    }
+
+    /// Shows that a session has a temporary table, whose files the catalog does not name.
+    ///
+    /// To be called again every [`LIFE_SIGN_INTERVAL`].
+    pub async fn give_life_sign(&self, id: &str) -> Result<()> {
+        life_sign::give(self.warehouse.store().as_ref(), id).await
     }
 
     /// Removes the files of a managed table, once the catalog names it no more.

@@ -26,6 +26,7 @@ use crate::tables::key_checks::{rows, shown};
 use crate::tables::key_values::{KeyEncoder, KeyValue, KeyValues};
 use crate::tables::keys::Key;
 use crate::tables::row_checks::RowChecks;
+use crate::tables::row_marks::{Marks, unmarked};
 
 const NEW: &str = "new_rows";
 const KEPT: &str = "kept_rows";
@@ -121,7 +122,7 @@ pub(crate) async fn new_rows(
     let all = concat_batches(&first.schema(), &batches)?;
     let mut tests = Vec::with_capacity(keys.len());
     for key in keys {
-        let test = KeyTest::new(version, key, &all, rules.checks.session()?);
+        let test = KeyTest::new(version, key, &all, None, rules.checks.session()?);
         tests.push(Box::pin(test).await?);
     }
     let mut own = KeyValues::default();
@@ -129,7 +130,7 @@ pub(crate) async fn new_rows(
     for row in 0..all.num_rows() {
         let mut taken = tests
             .iter()
-            .filter(|test| test.is_taken(row, [pending, &own]));
+            .filter(|test| test.is_taken(row, &[pending, &own]));
         let first = taken.next();
         let is_left_out = |test: &KeyTest<'_>| rules.on_conflict.leaves_out(test.key);
         match first {
@@ -158,12 +159,39 @@ pub(crate) async fn new_rows(
     }))
 }
 
+/// The keys of rows that a statement adds or changes, if neither two of them share one, nor one of them and a row of the
+/// version that stays; `gone` has those that do not. Errors: as `new_rows`.
+pub(crate) async fn changed_keys(
+    version: &DeltaVersion,
+    (keys, gone): (&[Key], &Arc<Marks>),
+    rows: &RecordBatch,
+    checks: &RowChecks,
+    session: &dyn Session,
+) -> Result<KeyValues> {
+    let mut own = KeyValues::default();
+    for key in keys {
+        let test = KeyTest::new(version, key, rows, Some(gone), session);
+        let mut test = Box::pin(test).await?;
+        for row in 0..rows.num_rows() {
+            if test.is_taken(row, &[&own]) {
+                return Err(test.violation(row, checks));
+            }
+            if let Some(value) = test.values[row].take() {
+                own.insert(&key.name, value);
+            }
+        }
+    }
+    Ok(own)
+}
+
 /// One key of new rows.
 struct KeyTest<'a> {
     key: &'a Key,
     columns: RecordBatch,
     values: Vec<Option<KeyValue>>,
-    /// Those that rows of the version have.
+    /// The rows of the version that the new ones replace; `None`: they replace none.
+    gone: Option<&'a Arc<Marks>>,
+    /// Those of the values that other rows of the version have.
     met: HashSet<KeyValue>,
 }
 
@@ -172,6 +200,7 @@ impl<'a> KeyTest<'a> {
         version: &DeltaVersion,
         key: &'a Key,
         new: &RecordBatch,
+        gone: Option<&'a Arc<Marks>>,
         session: &dyn Session,
     ) -> Result<Self> {
         let scan = version.scan()?.ok_or(Error::NotPlainTable)?;
@@ -182,6 +211,7 @@ impl<'a> KeyTest<'a> {
             key,
             columns: named(key, columns)?,
             values,
+            gone,
             met: HashSet::new(),
         };
         let given = test.places_given();
@@ -190,10 +220,10 @@ impl<'a> KeyTest<'a> {
         if given.is_empty() || files.is_empty() {
             return Ok(test);
         }
-        let possible =
-            version
-                .filters()
-                .possible((&scan, &files), (key, &encoder), &test.values, session);
+        // To read all rows of a file pays off where many INSERTs follow each other, not for a change.
+        let reader = gone.is_none().then_some(session);
+        let filters = version.filters();
+        let possible = filters.possible((&scan, &files), (key, &encoder), &test.values, reader);
         let places = possible.await?.unwrap_or(given);
         if !places.is_empty() {
             let values = test.look_up((scan, files), &places, &encoder, session);
@@ -208,7 +238,7 @@ impl<'a> KeyTest<'a> {
         places.filter(|row| self.values[*row].is_some()).collect()
     }
 
-    fn is_taken(&self, row: usize, others: [&KeyValues; 2]) -> bool {
+    fn is_taken(&self, row: usize, others: &[&KeyValues]) -> bool {
         self.values[row].as_ref().is_some_and(|value| {
             self.met.contains(value)
                 || others
@@ -226,7 +256,7 @@ impl<'a> KeyTest<'a> {
         }
     }
 
-    /// Those of the values at some places that rows of files have.
+    /// Those of the values at some places that rows of files have, without the rows that go.
     async fn look_up(
         &self,
         (scan, files): (DeltaScan, Vec<usize>),
@@ -242,6 +272,10 @@ impl<'a> KeyTest<'a> {
             .collect::<Result<_, _>>()?;
         let new = RecordBatch::try_new(self.columns.schema(), columns)?;
         let new = MemTable::try_new(new.schema(), vec![vec![new]])?;
+        let scan = match self.gone {
+            Some(_) => scan.with_addresses(),
+            None => scan,
+        };
         let kept = rows(&scan.of_files(files), KEPT, self.key, conditions)?.build()?;
         let names = |relation| -> Vec<Column> {
             let names = self.key.columns.iter();
@@ -250,10 +284,13 @@ impl<'a> KeyTest<'a> {
                 .collect()
         };
         let plan = LogicalPlanBuilder::scan(NEW, provider_as_source(Arc::new(new)), None)?
-            .join(kept, JoinType::LeftSemi, (names(NEW), names(KEPT)), None)?
+            .join(kept, JoinType::RightSemi, (names(NEW), names(KEPT)), None)?
             .build()?;
         let plan = session.create_physical_plan(&plan).await?;
         let mut batches = execute_stream(plan, session.task_ctx())?;
+        if let Some(gone) = self.gone {
+            batches = unmarked(batches, Arc::clone(gone), self.key.columns.len());
+        }
         let mut met = HashSet::new();
         while let Some(batch) = batches.next().await {
             let values = encoder.values(&encoder.columns_of(&batch?)?)?;

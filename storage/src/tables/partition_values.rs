@@ -13,6 +13,7 @@ use datafusion::arrow::datatypes::{DataType, Float32Type, Float64Type};
 use datafusion::arrow::error::ArrowError;
 
 use crate::error::{Error, Result};
+use crate::tables::time_columns::TIME;
 
 /// The folder that Hive writes for a NULL.
 const NULL_FOLDER: &str = "__HIVE_DEFAULT_PARTITION__";
@@ -82,7 +83,13 @@ pub(crate) fn values_of<'a>(
         safe: false,
         ..CastOptions::default()
     };
-    cast_with_options(&texts.collect::<StringArray>(), data_type, &options)
+    let texts = texts.collect::<StringArray>();
+    if *data_type == TIME {
+        // The log has them as files do.
+        let numbers = cast_with_options(&texts, &DataType::Int64, &options)?;
+        return cast_with_options(&numbers, data_type, &options);
+    }
+    cast_with_options(&texts, data_type, &options)
 }
 
 /// The bytes of a text of escapes, `\u0001\u00ff`; of another one, as some engines write it, its own.
@@ -143,6 +150,8 @@ mod tests {
         let texts = values_of(written(), &DataType::Utf8).unwrap();
         assert_eq!(texts.as_string::<i32>().value(0), "\\u0061\\u0000\\u00fF");
         assert!(values_of(written(), &DataType::Int64).is_err());
+        let times = values_of([Some("36000000000"), None].into_iter(), &TIME).unwrap();
+        assert_eq!((times.data_type(), times.null_count()), (&TIME, 1));
         let numbers = ["NaN", "inf", "-Infinity", "1.0E10"].into_iter().map(Some);
         let numbers = values_of(numbers, &DataType::Float64).unwrap();
         let numbers = numbers.as_primitive::<Float64Type>();

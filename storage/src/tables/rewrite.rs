@@ -14,6 +14,7 @@ use datafusion::arrow::compute::filter_record_batch;
 use datafusion::arrow::datatypes::{DataType, Field, Int32Type, Int64Type};
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::execution::SendableRecordBatchStream;
+use datafusion::physical_plan::common::spawn_buffered;
 use datafusion::physical_plan::execute_stream_partitioned;
 use deltalake::kernel::{Action, Add, AddCDCFile};
 use deltalake::protocol::{DeltaOperation, SaveMode};
@@ -21,12 +22,16 @@ use futures::StreamExt as _;
 use tokio::sync::OwnedMutexGuard;
 
 use crate::error::{Error, Result};
+use crate::tables::changed_keys::ChangedKeys;
 use crate::tables::delta_commit::discard;
 use crate::tables::delta_log::{DeltaLog, DeltaVersion, Rebase};
 use crate::tables::delta_scan::DeltaScan;
 use crate::tables::delta_write::{DeltaSink, OpenFiles, in_order};
+use crate::tables::few_rows::{learn_keys, names_of};
 use crate::tables::key_checks;
+use crate::tables::key_values::KeyValues;
 use crate::tables::keys::Key;
+use crate::tables::new_keys::changed_keys;
 use crate::tables::row_checks::RowChecks;
 use crate::tables::row_marks::{Marks, unmarked};
 use crate::tables::shape::TableShape;
@@ -68,7 +73,7 @@ pub struct RewriteOptions {
     pub operation: &'static str,
     /// The condition, for the history.
     pub predicate: Option<String>,
-    /// Whether new rows may have other keys than the rows that they replace.
+    /// Whether rows may have other keys than the rows that they replace.
     pub changes_keys: bool,
 }
 
@@ -152,6 +157,7 @@ impl Rewrite {
             n_columns: self.shape.columns().len(),
             repeated: options.repeated,
             marks: Marks::default(),
+            keys: ChangedKeys::new(&self.shape, options.changes_keys),
             counts: ChangeCounts::default(),
             changes: self
                 .shape
@@ -161,45 +167,59 @@ impl Rewrite {
         };
         let written = self.write(&mut writing, changes, &sink, session).await;
         let counts = writing.counts;
-        let (touched, copied) = match written {
-            Ok(kept) if counts.total() > 0 => kept,
+        let mut rest = match written {
+            Ok(rest) if counts.total() > 0 => rest,
             refused => {
                 writing.discard().await;
                 return refused.map(|_| counts);
             }
         };
-        let mut actions = self.removals(&touched)?;
-        let (mut adds, kept_changes) = writing.close().await?;
-        adds.splice(0..0, copied);
+        let mut actions = self.removals(&rest.touched)?;
+        let keys = std::mem::take(&mut writing.keys);
+        let (mut adds, kept_changes) = Box::pin(writing.close()).await?;
+        adds.splice(0..0, std::mem::take(&mut rest.copied));
         actions.extend(in_order(adds, &self.version).into_iter().map(Action::Add));
         actions.extend(kept_changes.into_iter().map(as_change_file));
-        let keys = match options.changes_keys && counts.inserted + counts.updated > 0 {
-            true => self.shape.keys(),
-            false => vec![],
-        };
-        self.check_keys(&actions, &keys, &options.checks, session)
-            .await?;
-        // Rows that others added meanwhile were not compared with these.
-        let rebase = match keys.is_empty() {
+        if keys.are_many() {
+            self.check_keys(&actions, keys.keys(), &options.checks, session)
+                .await?;
+        }
+        // Rows that others added meanwhile were not compared with these: neither keys, nor what MERGE adds since no row
+        // matched it.
+        let rebase = match keys.is_empty() && counts.inserted == 0 {
             true => Rebase::AddedRows,
             false => Rebase::Nothing,
         };
+        let files = names_of(&actions);
         let operation = operation(options);
         self.log
             .commit_written(&self.version, actions, operation, rebase)
             .await?;
+        if !keys.are_many() {
+            self.learn(&rest, &files).await;
+        }
         Ok(counts)
     }
 
-    /// Writes new rows, and what stays of the files that they replace rows of; returns the numbers of those, and new files
-    /// that hold nothing else.
+    /// Lets the filters of keys know what the new files hold, so that the next INSERT need not read them.
+    async fn learn(&self, written: &Written, files: &[String]) {
+        let name = |file: &usize| self.scan.name(*file).to_owned();
+        let touched: Vec<String> = written.touched.iter().map(name).collect();
+        let files = (touched.as_slice(), files);
+        // The rows are in the table now: what is not learnt is read when it is needed.
+        if let Err(error) = learn_keys(&self.version, &self.shape, files, &written.keys).await {
+            tracing::warn!(%error, "could not learn the keys of new files");
+        }
+    }
+
+    /// Writes new rows, and what stays of the files that they replace rows of.
     async fn write(
         &self,
         writing: &mut Writing,
         mut changes: SendableRecordBatchStream,
         sink: &DeltaSink,
         session: &dyn Session,
-    ) -> Result<(BTreeSet<usize>, Vec<Add>)> {
+    ) -> Result<Written> {
         while let Some(batch) = changes.next().await {
             tokio::task::yield_now().await;
             writing.take(&batch?).await?;
@@ -209,6 +229,14 @@ impl Rewrite {
             return Err(Error::AppendOnly);
         }
         let marks = Arc::new(std::mem::take(&mut writing.marks));
+        let keys = match writing.keys.rows()? {
+            Some(rows) => {
+                let keys = (writing.keys.keys(), &marks);
+                let look = changed_keys(&self.version, keys, &rows, &sink.checks, session);
+                Box::pin(look).await?
+            }
+            None => KeyValues::default(),
+        };
         let n_threads = session.config().target_partitions();
         let rest = self.rest(&marks, session, n_threads).await?;
         let copied = match rest.small {
@@ -221,7 +249,11 @@ impl Rewrite {
                 copying.write(rest.streams).await?.0
             }
         };
-        Ok((marks.files(), copied))
+        Ok(Written {
+            touched: marks.files(),
+            copied,
+            keys,
+        })
     }
 
     /// Looks for rows of the same key; removes the files that were written if there are some.
@@ -377,11 +409,22 @@ struct Rest {
     small: bool,
 }
 
+/// What was written of a statement's changes besides their rows.
+struct Written {
+    /// The files that they replace rows of.
+    touched: BTreeSet<usize>,
+    /// New files that hold nothing but rows that stay.
+    copied: Vec<Add>,
+    /// The keys of their rows that may be new to the table, while those are few.
+    keys: KeyValues,
+}
+
 /// The changes of a statement while they are taken.
 struct Writing {
     n_columns: usize,
     repeated: Repeated,
     marks: Marks,
+    keys: ChangedKeys,
     counts: ChangeCounts,
     rows: OpenFiles,
     /// The old and new rows themselves, if the table keeps them.
@@ -400,7 +443,13 @@ impl Writing {
         if columns.len() >= CHANGE_COLUMNS + self.n_columns {
             let written = chosen(&[RowAction::Update, RowAction::Insert]);
             let rows = filter_record_batch(&batch.project(&new)?, &written)?;
-            self.rows.write(&rows).await?;
+            if rows.num_rows() > 0 {
+                let rows = self.rows.checked(&rows)?;
+                let done = actions.iter().zip(written.values());
+                let done = done.filter_map(|(action, is_written)| is_written.then_some(*action));
+                self.keys.take(&rows, done)?;
+                self.rows.write_kept(&rows).await?;
+            }
         }
         let Some(changes) = &mut self.changes else {
             return Ok(());
@@ -456,7 +505,9 @@ impl Writing {
 
     /// Adds rows that stay as they are.
     async fn keep(&mut self, streams: Vec<SendableRecordBatchStream>) -> Result<()> {
-        for mut stream in streams {
+        for stream in streams {
+            // The next rows are read while these are written.
+            let mut stream = spawn_buffered(stream, 1);
             while let Some(batch) = stream.next().await {
                 tokio::task::yield_now().await;
                 self.rows.write_kept(&batch?).await?;

@@ -4,7 +4,7 @@
 //! changes that a commit wrote, else of the data files that it added or removed. The library's own reader encodes the
 //! names of files once more than the log does, and gives NULL for columns that had other names.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -39,7 +39,7 @@ use crate::tables::located::located_under;
 use crate::tables::missing_files::missing;
 use crate::tables::partition_values::values_of;
 use crate::tables::scans::of_no_files;
-use crate::tables::shape::{CHANGE_DATA_FEED, TableShape};
+use crate::tables::shape::CHANGE_DATA_FEED;
 
 const CHANGE_TYPE: &str = "_change_type";
 const COMMIT_VERSION: &str = "_commit_version";
@@ -73,7 +73,7 @@ pub(crate) async fn row_changes(
         .first()
         .is_some_and(|commit| commit.metadata.is_some());
     let before = log.unchecked(from - u64::from(first && from > 0)).await?;
-    check(&before.shape()?, &commits)?;
+    check(&before, &commits)?;
     let end = match to == newest.number() {
         true => newest,
         false => log.unchecked(to).await?,
@@ -190,13 +190,9 @@ impl Commit {
         })
     }
 
-    /// The names of the columns that the commit gives the table.
-    fn columns(&self) -> Option<BTreeSet<String>> {
-        let schema = self.metadata.as_ref()?.get("schemaString")?.as_str()?;
-        let schema: Value = serde_json::from_str(schema).ok()?;
-        let fields = schema.get("fields")?.as_array()?.iter();
-        let name = |field: &Value| Some(field.get("name")?.as_str()?.to_owned());
-        Some(fields.filter_map(name).collect())
+    /// The columns that the commit gives the table.
+    fn columns(&self) -> Option<Columns> {
+        columns_of(self.metadata.as_ref()?)
     }
 
     /// Whether the table keeps changes from this commit on, if it says so.
@@ -218,32 +214,89 @@ async fn read(log: &DeltaLog, from: u64, to: u64) -> Result<Vec<Commit>> {
     reads.try_collect().await
 }
 
+/// The names and types of columns in their order.
+type Columns = Vec<(String, Value)>;
+
+/// The columns that the metadata of a log names.
+fn columns_of(metadata: &Value) -> Option<Columns> {
+    let schema = metadata.get("schemaString")?.as_str()?;
+    let schema: Value = serde_json::from_str(schema).ok()?;
+    let fields = schema.get("fields")?.as_array()?.iter();
+    let column = |field: &Value| {
+        let name = field.get("name")?.as_str()?.to_owned();
+        Some((name, field.get("type")?.clone()))
+    };
+    Some(fields.filter_map(column).collect())
+}
+
 /// Fails where commits do not tell the changes of all rows under the names of their columns.
-fn check(before: &TableShape, commits: &[Commit]) -> Result<()> {
-    let names = before.columns().iter().map(|column| column.name().clone());
-    let mut names: BTreeSet<String> = names.collect();
-    let mut keeps_changes = before.keeps_changes();
+fn check(before: &DeltaVersion, commits: &[Commit]) -> Result<()> {
+    let metadata = serde_json::to_value(before.snapshot()?.metadata());
+    let mut columns = metadata.ok().and_then(|metadata| columns_of(&metadata));
+    let mut gone = Columns::new();
+    let mut keeps_changes = before.shape()?.keeps_changes();
     for commit in commits {
         keeps_changes = commit.keeps_changes().unwrap_or(keeps_changes);
+        let lost = |reason| {
+            let version = commit.version;
+            Err(Error::ChangesLost { version, reason })
+        };
         if !keeps_changes {
-            return Err(Error::ChangesLost {
-                version: commit.version,
-                reason: "the table did not keep them",
-            });
+            return lost("the table did not keep them");
         }
         let Some(now) = commit.columns() else {
             continue;
         };
-        // One statement that takes a name away and brings another renames a column.
-        if !names.is_subset(&now) && !now.is_subset(&names) {
-            return Err(Error::ChangesLost {
-                version: commit.version,
-                reason: "columns were renamed",
-            });
+        let earlier = columns.take().unwrap_or_default();
+        if let Some(reason) = changed_meaning(&earlier, &now) {
+            return lost(reason);
         }
-        names = now;
+        if now.iter().any(|column| gets_other_type(&gone, column)) {
+            return lost("a column has the name of one that was dropped");
+        }
+        let dropped = |column: &(String, Value)| type_of(&now, &column.0).is_none();
+        gone.extend(earlier.into_iter().filter(dropped));
+        columns = Some(now);
     }
     Ok(())
+}
+
+/// Why a name may mean another column after a commit than before; `None`: it means the same.
+fn changed_meaning(earlier: &Columns, now: &Columns) -> Option<&'static str> {
+    let kept = |columns: &Columns, others: &Columns| -> Vec<String> {
+        let names = columns.iter().map(|(name, _)| name.clone());
+        names
+            .filter(|name| type_of(others, name).is_some())
+            .collect()
+    };
+    let (kept_before, kept_now) = (kept(earlier, now), kept(now, earlier));
+    // One statement that takes a name away and brings another renames a column, one that swaps their places renames two.
+    let is_other = kept_before.len() < earlier.len() && kept_now.len() < now.len();
+    if is_other || kept_before != kept_now {
+        return Some("columns were renamed");
+    }
+    now.iter()
+        .any(|column| gets_other_type(earlier, column))
+        .then_some("a column got another type")
+}
+
+fn type_of<'a>(columns: &'a Columns, name: &str) -> Option<&'a Value> {
+    let mut columns = columns.iter();
+    columns
+        .find(|(other, _)| other == name)
+        .map(|(_, data_type)| data_type)
+}
+
+/// Whether a column has a type by which values of its name before would be read as something else. Fields within it may
+/// have come, and numbers may be wider.
+fn gets_other_type(earlier: &Columns, (name, data_type): &(String, Value)) -> bool {
+    const NUMBERS: [&str; 6] = ["byte", "short", "integer", "long", "float", "double"];
+    let is_number = |name: &str| NUMBERS.contains(&name) || name.starts_with("decimal");
+    type_of(earlier, name).is_some_and(|before| match (before.as_str(), data_type.as_str()) {
+        (Some(before), Some(now)) => before != now && !(is_number(before) && is_number(now)),
+        (None, None) => false,
+        _ => true,
+    })
 }
 
 /// Changes of rows, with the columns of the last version.

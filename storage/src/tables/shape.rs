@@ -12,11 +12,12 @@ use deltalake::kernel::engine::arrow_conversion::TryIntoKernel as _;
 use deltalake::kernel::{Action, EagerSnapshot, Metadata, Protocol, StructType, new_metadata};
 use serde_json::{Value, json};
 
-use crate::error::{Error, Result};
+use crate::error::{ColumnFailure, Error, Result};
 use crate::tables::json_mark::JsonKind;
 use crate::tables::keys::KEY_PREFIX;
 use crate::tables::references::REFERENCE_PREFIX;
-use crate::tables::uuid_mark::marks_of;
+use crate::tables::time_columns::{log_marks_of, shown_columns, stored_columns};
+use crate::tables::type_names::type_name;
 
 /// Where columns keep the text of their default.
 const DEFAULT_KEY: &str = "CURRENT_DEFAULT";
@@ -30,11 +31,22 @@ const CHECK_PREFIX: &str = "delta.constraints.";
 pub(crate) const CHANGE_DATA_FEED: &str = "delta.enableChangeDataFeed";
 const APPEND_ONLY: &str = "delta.appendOnly";
 
+/// How an identity column is declared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IdentityKind {
+    /// Statements may give no values of their own.
+    Always,
+    /// They may.
+    ByDefault,
+    /// As `SERIAL`: to clients a column whose default takes a sequence's numbers.
+    Serial,
+}
+
 /// An identity column: what is left out gets a number that no other row has.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
-    /// Whether statements may give no values of their own.
-    pub always: bool,
+    /// How it is declared.
+    pub kind: IdentityKind,
     /// The name of the numbers, which a rename of the column keeps.
     pub sequence: String,
     /// The first number.
@@ -44,6 +56,16 @@ pub struct Identity {
 }
 
 impl Identity {
+    /// Whether statements may give no values of their own.
+    pub fn is_always(&self) -> bool {
+        self.kind == IdentityKind::Always
+    }
+
+    /// Whether clients are to see a default in its place.
+    pub fn is_serial(&self) -> bool {
+        self.kind == IdentityKind::Serial
+    }
+
     /// The number of the row that is the `count`th to get one, from 1. Error: `IdentityExhausted`.
     pub fn number(&self, count: i64) -> Result<i64> {
         let steps = count.checked_sub(1);
@@ -78,19 +100,19 @@ impl TableShape {
     pub(crate) fn of(snapshot: &EagerSnapshot) -> Self {
         let properties = snapshot.metadata().configuration().iter();
         Self {
-            schema: snapshot.arrow_schema(),
+            schema: shown_columns(&snapshot.arrow_schema()),
             partition_columns: snapshot.metadata().partition_columns().to_vec(),
             properties: properties.map(|(k, v)| (k.clone(), v.clone())).collect(),
         }
     }
 
-    /// The columns as rows have them, with the marks of json.
+    /// The columns as rows have them, with the marks of their types.
     pub fn schema(&self) -> SchemaRef {
         super::delta_files::without_notes(&self.schema)
     }
 
-    /// The columns as data files have them.
-    pub(crate) fn file_schema(&self) -> SchemaRef {
+    /// The columns as rows have them, without marks.
+    pub(crate) fn row_schema(&self) -> SchemaRef {
         super::delta_files::without_metadata(&self.schema)
     }
 
@@ -119,10 +141,14 @@ impl TableShape {
         let (kind, sequence) = column.metadata().get(IDENTITY_KEY)?.split_once(':')?;
         // `always`, or with a start and steps of its own `always,10,5`.
         let mut parts = kind.split(',');
-        let always = parts.next()? == "always";
+        let kind = match parts.next()? {
+            "always" => IdentityKind::Always,
+            "serial" => IdentityKind::Serial,
+            _ => IdentityKind::ByDefault,
+        };
         let mut number = || parts.next().and_then(|digits| digits.parse().ok());
         Some(Identity {
-            always,
+            kind,
             sequence: sequence.to_owned(),
             start: number().unwrap_or(1),
             increment: number().unwrap_or(1),
@@ -131,7 +157,11 @@ impl TableShape {
 
     /// Makes a column an identity column.
     pub fn set_identity(&mut self, idx: usize, identity: &Identity) {
-        let kind = if identity.always { "always" } else { "default" };
+        let kind = match identity.kind {
+            IdentityKind::Always => "always",
+            IdentityKind::ByDefault => "default",
+            IdentityKind::Serial => "serial",
+        };
         let steps = match (identity.start, identity.increment) {
             (1, 1) => String::new(),
             (start, increment) => format!(",{start},{increment}"),
@@ -271,7 +301,7 @@ impl TableShape {
         self.change(idx, |field| {
             let mut notes = field.metadata().clone();
             notes.retain(|key, _| !JsonKind::KEYS.contains(&key.as_str()));
-            notes.extend(marks_of(declared));
+            notes.extend(log_marks_of(declared));
             field
                 .with_data_type(declared.data_type().clone())
                 .with_metadata(notes)
@@ -309,17 +339,17 @@ impl TableShape {
 
     /// Fails for what the engine cannot write.
     ///
-    /// Errors: `UnsupportedType` for a partition column of a type whose values have no text form, `NoTableColumns`.
+    /// Errors: `Column` for a partition column of a type whose values have no text form, `NoTableColumns`.
     pub(crate) fn check(&self) -> Result<()> {
         let is_partition = |field: &&FieldRef| self.partition_columns.contains(field.name());
         let partitions = self.schema.fields().iter().filter(is_partition);
         for field in partitions {
             let data_type = field.data_type();
             if data_type.is_nested() || *data_type == DataType::Binary {
-                return Err(Error::UnsupportedType {
+                return Err(Error::from(ColumnFailure::Partition {
                     column: field.name().clone(),
-                    data_type: data_type.to_string(),
-                });
+                    data_type: type_name(data_type),
+                }));
             }
         }
         match self.schema.fields().len() > self.partition_columns.len() {
@@ -370,8 +400,8 @@ impl TableShape {
     }
 
     fn kernel(&self) -> Result<StructType> {
-        let schema = self.schema.as_ref();
-        schema.try_into_kernel().map_err(Error::Arrow)
+        let schema = stored_columns(&self.schema);
+        schema.as_ref().try_into_kernel().map_err(Error::Arrow)
     }
 
     /// The lowest protocol from the given one on that has what this definition uses.

@@ -26,6 +26,7 @@ use super::csv_values::CsvTexts;
 use super::json_source::{JsonForm, JsonSource};
 use super::located::{Located, Place, wrap_texts};
 use super::page_locations::LocatingReaderFactory;
+use super::read_types::read_types;
 use crate::locations::Locations;
 
 /// The names of formats in errors, of scans that can be shipped.
@@ -220,6 +221,7 @@ impl ScanForm {
             .with_source(wrap_texts(&place, source, texts))
             .with_file_compression_type(self.source.compression()?)
             .with_file_groups(groups)
+            .with_expr_adapter(read_types())
             .build();
         Ok(DataSourceExec::from_data_source(restored))
     }

@@ -9,6 +9,7 @@ use serde_json::Value;
 use crate::catalog::{CatalogEntry, Definition, LogCheck, ModelDefinition};
 use crate::checkpoints::CHECKPOINTS;
 use crate::error::Result;
+use crate::tables::life_sign::is_alive;
 use crate::tables::object_path;
 use crate::upkeep::{Upkeep, ids};
 use crate::warehouse::Warehouse;
@@ -26,7 +27,7 @@ pub struct CheckReport {
     pub files: u64,
     /// What is wrong.
     pub problems: Vec<Problem>,
-    /// Files that nothing names, which `gc` removes once they are old enough.
+    /// Files that nothing names, which `gc` removes once they are old enough; those of temporary tables are none.
     pub unnamed_files: u64,
     /// Their bytes.
     pub unnamed_bytes: u64,
@@ -77,7 +78,8 @@ impl Upkeep {
         });
         let model_ids = ids(&state, |d| matches!(d, Definition::Model(_)));
         for (files, named) in [(&tables, table_ids), (&models, model_ids)] {
-            let unnamed = files.iter().filter(|(id, _)| !named.contains(*id));
+            let unnamed = files.iter();
+            let unnamed = unnamed.filter(|(id, files)| !named.contains(*id) && !is_alive(files));
             for file in unnamed.flat_map(|(_, files)| files) {
                 report.unnamed_files += 1;
                 report.unnamed_bytes += file.size;

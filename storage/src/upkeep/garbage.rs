@@ -74,6 +74,7 @@ impl Upkeep {
         let model_ids = ids(&state, |d| matches!(d, Definition::Model(_)));
         for (files, named) in [(&tables, &table_ids), (&models, &model_ids)] {
             for (id, files) in files {
+                // The temporary tables of sessions have a young file, see `life_sign`.
                 if !named.contains(id) && files.iter().all(is_old) {
                     let unnamed = files.iter().cloned();
                     garbage.extend(unnamed.map(|file| (file, "of an object that does not exist")));

@@ -99,7 +99,7 @@ async fn fixture() -> Fixture {
     let schema = batch.schema();
     let rows = RecordBatchStreamAdapter::new(schema, futures::stream::iter([Ok(batch)]));
     let written = tables.create_managed_from("t", &shape, vec![Box::pin(rows)]);
-    written.await.unwrap();
+    Box::pin(written).await.unwrap();
     let upkeep = Upkeep::new(warehouse, catalog.unwrap(), tables);
     for version in 1..=2_u8 {
         let published =
@@ -314,6 +314,24 @@ async fn only_what_is_old_and_needless_goes() {
     assert_eq!(again.generation(), f.upkeep.catalog.generation());
     assert_eq!(*again.state(), *f.upkeep.catalog.state());
     assert_eq!(f.collect(false).await, []);
+}
+
+#[tokio::test]
+async fn tables_of_living_sessions_stay() {
+    let f = fixture().await;
+    for id in ["living", "dead"] {
+        f.upkeep.tables.give_life_sign(id).await.unwrap();
+        std::fs::write(f.path(&format!("tables/{id}/part.parquet")), "x").unwrap();
+        age(&f.path(&format!("tables/{id}/part.parquet")));
+    }
+    let unnamed = async || f.upkeep.check().await.unwrap().unnamed_files;
+    assert_eq!(unnamed().await, 0);
+    age(&f.path("tables/dead/_session"));
+    assert_eq!(unnamed().await, 2, "the file and the sign of the dead one");
+    let removed = f.collect(false).await;
+    assert_eq!(removed.len(), 2, "{removed:?}");
+    assert!(removed.iter().all(|file| file.path.contains("dead")));
+    assert!(f.path("tables/living/part.parquet").exists());
 }
 
 #[tokio::test]

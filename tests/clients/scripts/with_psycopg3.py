@@ -63,6 +63,26 @@ def inserts_and_hears_what_was_inserted():
     connection.execute("DROP TABLE typed")
 
 
+def keeps_times_and_durations():
+    connection.execute("CREATE TABLE lessons (id int, begins time, takes interval)")
+    day = datetime.timedelta(days=1, hours=2, seconds=1, microseconds=500000)
+    rows = [(1, datetime.time(10, 30), day), (2, datetime.time(8, 0, 0, 5), datetime.timedelta(minutes=-5)), (3, None, None)]
+    for (form, row) in zip(("%s", "%t", "%b"), rows):
+        connection.execute(f"INSERT INTO lessons VALUES ({form}, {form}, {form})", row)
+    for binary in (False, True):
+        found = connection.cursor(binary=binary).execute("SELECT * FROM lessons ORDER BY id").fetchall()
+        assert found == rows, (binary, found)
+    for options in ("", " (FORMAT BINARY)"):
+        with connection.cursor() as cursor, cursor.copy("COPY lessons FROM STDIN" + options) as copy:
+            copy.set_types(["int4", "time", "interval"])
+            copy.write_row((4, datetime.time(23, 59, 59), datetime.timedelta(hours=30)))
+    query = "SELECT id FROM lessons WHERE begins < %s AND takes > %s"
+    assert connection.execute(query, (datetime.time(11), datetime.timedelta(hours=25))).fetchall() == [(1,)]
+    query = "SELECT max(begins), max(takes), count(*) FROM lessons"
+    assert connection.execute(query).fetchone() == (datetime.time(23, 59, 59), datetime.timedelta(hours=30), 5)
+    connection.execute("DROP TABLE lessons")
+
+
 def computes_with_parameters():
     for query, values, expected in (
         ("SELECT at + %s FROM readings WHERE id = 1", (datetime.timedelta(hours=1),), datetime.datetime(2026, 1, 1, 11)),
@@ -267,6 +287,7 @@ run(
     finds_rows_by_a_list,
     finds_rows_by_a_list_of_texts,
     inserts_and_hears_what_was_inserted,
+    keeps_times_and_durations,
     computes_with_parameters,
     prepares_what_is_run_often,
     pipelines,

@@ -1,5 +1,6 @@
 """SQLAlchemy 2 as an application uses it: reflection of what others made, tables and rows of its own."""
 
+import datetime
 import sys
 
 import sqlalchemy as sa
@@ -87,6 +88,24 @@ def makes_tables_and_rows():
     metadata.drop_all(engine)
 
 
+def keeps_times_and_intervals():
+    metadata = sa.MetaData()
+    columns = sa.Column("begins", sa.Time, nullable=False), sa.Column("takes", sa.Interval)
+    table = sa.Table("lessons", metadata, sa.Column("id", sa.Integer, primary_key=True), *columns)
+    metadata.create_all(engine)
+    half, day = datetime.time(10, 30), datetime.timedelta(days=1, minutes=5)
+    with engine.begin() as connection:
+        rows = [{"id": 1, "begins": half, "takes": day}, {"id": 2, "begins": datetime.time(8), "takes": None}]
+        connection.execute(table.insert(), rows)
+        query = sa.select(table.c.id, table.c.begins, table.c.takes).where(table.c.begins > datetime.time(9))
+        assert connection.execute(query).all() == [(1, half, day)]
+        query = sa.select(table.c.id).where(table.c.takes >= datetime.timedelta(hours=24))
+        assert connection.execute(query).scalars().all() == [1]
+    types = {column["name"]: column["type"] for column in sa.inspect(engine).get_columns("lessons")}
+    assert isinstance(types["begins"], sa.Time) and isinstance(types["takes"], postgresql.INTERVAL), types
+    metadata.drop_all(engine)
+
+
 class Base(orm.DeclarativeBase):
     pass
 
@@ -143,4 +162,4 @@ def reflects_keys():
 
 
 run(connects, lists_relations, reflects_columns, reflects_rules, reflects_everything_at_once, makes_tables_and_rows,
-    maps_objects, reflects_keys)
+    keeps_times_and_intervals, maps_objects, reflects_keys)

@@ -12,10 +12,10 @@ const DEVICE_NAME: &[u8] = b"PTX interpreter (no GPU)\0";
 
 #[unsafe(no_mangle)]
 pub(super) extern "C" fn cuInit(_flags: c_uint) -> Code {
-    match state::with(|state| state.settings.n_devices) {
+    state::with(|state| match state.settings.n_devices {
         0 => codes::NO_DEVICE,
-        _ => codes::SUCCESS,
-    }
+        _ => state.initialised,
+    })
 }
 
 /// # Safety

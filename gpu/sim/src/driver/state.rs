@@ -46,6 +46,8 @@ pub(super) struct State {
     pub(super) counters: Counters,
     /// What went wrong, in words, since it was last asked for.
     pub(super) report: String,
+    /// What initialising answers: an error where the environment's settings are none.
+    pub(super) initialised: Code,
 }
 
 static STATE: Mutex<Option<State>> = Mutex::new(None);
@@ -96,9 +98,9 @@ fn current_device() -> Option<usize> {
 impl State {
     fn from_environment() -> State {
         let text = std::env::var(settings::VARIABLE).unwrap_or_default();
-        let (settings, report) = match Settings::parse(&text) {
-            Ok(settings) => (settings, String::new()),
-            Err(what) => (Settings::default(), what),
+        let (settings, report, initialised) = match Settings::parse(&text) {
+            Ok(settings) => (settings, String::new(), codes::SUCCESS),
+            Err(what) => (Settings::default(), what, codes::INVALID_VALUE),
         };
         State {
             settings,
@@ -106,6 +108,7 @@ impl State {
             next_handle: 0x1000,
             counters: Counters::default(),
             report,
+            initialised,
         }
     }
 
@@ -117,6 +120,7 @@ impl State {
         self.settings = settings;
         self.counters = Counters::default();
         self.report.clear();
+        self.initialised = codes::SUCCESS;
     }
 
     /// A handle that nothing else has.

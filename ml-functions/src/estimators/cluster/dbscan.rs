@@ -80,6 +80,7 @@ static SPEC: EstimatorSpec = EstimatorSpec {
     check: |_| Ok(()),
     tags: Tags {
         gathers: true,
+        cpu_only: Some("its k-d tree has no kernels for a device"),
         ..Tags::NONE
     },
     inspections: &[],

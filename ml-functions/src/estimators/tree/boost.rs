@@ -9,10 +9,11 @@ use super::bundling::{Bundles, bundle};
 use super::driver::Pass;
 use super::ensemble::TreeEnsemble;
 use super::grow::Grower;
-use super::grow_step::{GrowStep, PendingSplit};
+use super::grow_step::{GrowPartial, GrowStep, PendingSplit};
 use super::growth::{Columns, GrownTree, TreeTask};
 use super::histogram::{ColumnRuns, HistogramLayout};
 use super::math::power_of_two_scale;
+use super::next_tree::NextTreeStep;
 use super::parameters::{DartNormalization, TreeParameters};
 use super::quantile_step::residual_quantiles;
 use super::random;
@@ -73,6 +74,7 @@ pub(crate) async fn boost<P: Pass>(
         binned: Vec::new(),
         dropped: Vec::new(),
         quantization: None,
+        begun: None,
         scored: Scored::default(),
         log: ScoreLog::default(),
     };
@@ -143,6 +145,8 @@ pub(super) struct Boosting<'a, P> {
     pub(super) dropped: Vec<usize>,
     /// How the gradients in the chunks were quantised, if they are those of the scores.
     pub(super) quantization: Option<Quantization>,
+    /// What the first step of the next tree has brought, if the pass before has made it.
+    begun: Option<GrowPartial>,
     /// Of the training part, at the current scores.
     pub(super) scored: Scored,
     /// What the scores have had.
@@ -159,7 +163,6 @@ impl<P: Pass> Boosting<'_, P> {
         if place.n_done == 0 {
             self.log.measured();
         }
-        let units = quantization.scales.map(|scale| 1.0 / scale);
         let n_trees = self.n_trees();
         // Residuals are those of the iteration's start: the rows walk the trees when it ends.
         let waits = n_trees > 1 && self.parameters.objective.leaf_quantile().is_some();
@@ -169,15 +172,10 @@ impl<P: Pass> Boosting<'_, P> {
             false => Vec::new(),
         };
         for number in place.n_done..n_trees {
-            let output = number / self.parameters.num_parallel_tree;
-            let key = random::hash(&[self.parameters.seed, 2, self.ensemble.trees.len() as u64]);
-            let task = TreeTask {
-                output,
-                key,
-                units,
-                n_rows: self.scored.n_rows,
-            };
-            let grown = Grower::grow(self.passes, self.parameters, &self.columns, task).await?;
+            let task = self.task(number, &quantization);
+            let output = task.output;
+            let begun = self.begun.take();
+            let grown = self.grower(task).grow(begun).await?;
             let tree = self.finish(grown, task).await?;
             let factor = self.new_weight();
             let number_since = (self.ensemble.trees.len() - self.first_tree) as u32;
@@ -195,8 +193,7 @@ impl<P: Pass> Boosting<'_, P> {
                 let is_last = place.iteration + 1 == self.parameters.max_iterations;
                 let next = self.next_quantization().filter(|_| !is_last);
                 let updates = self.taken(&mut updates);
-                self.scored = self.score(Part::Training, updates, next.clone()).await?;
-                self.quantization = next;
+                self.score_and_begin(updates, next).await?;
                 break;
             }
             if !waits {
@@ -212,6 +209,41 @@ impl<P: Pass> Boosting<'_, P> {
             true => Ok(Some(self.score(Part::Evaluation, held_out, None).await?)),
             false => Ok(None),
         }
+    }
+
+    /// What the next tree of an iteration is to be.
+    fn task(&self, number: usize, quantization: &Quantization) -> TreeTask {
+        TreeTask {
+            output: number / self.parameters.num_parallel_tree,
+            key: random::hash(&[self.parameters.seed, 2, self.ensemble.trees.len() as u64]),
+            units: quantization.scales.map(|scale| 1.0 / scale),
+            n_rows: self.scored.n_rows,
+        }
+    }
+
+    fn grower(&self, task: TreeTask) -> Grower<'_, P> {
+        Grower::new(self.passes, self.parameters, &self.columns, task)
+    }
+
+    /// Gives the scores what an iteration has learned; in the same pass begins the next tree, where gradients follow.
+    async fn score_and_begin(
+        &mut self,
+        updates: Vec<ScoreUpdate>,
+        next: Option<Quantization>,
+    ) -> Result<()> {
+        let score = self.score_step(updates, next.clone());
+        self.scored = match &next {
+            None => self.passes.state_pass(Part::Training, &score).await?,
+            Some(next) => {
+                let grow = self.grower(self.task(0, next)).first_step();
+                let step = NextTreeStep { score, grow };
+                let (scored, begun) = self.passes.state_pass(Part::Training, &step).await?;
+                self.begun = Some(begun);
+                scored
+            }
+        };
+        self.quantization = next;
+        Ok(())
     }
 
     /// How the gradients in the chunks are quantised, which they are after this.
@@ -344,13 +376,21 @@ impl<P: Pass> Boosting<'_, P> {
         updates: Vec<ScoreUpdate>,
         quantization: Option<Quantization>,
     ) -> Result<Scored> {
-        let step = ScoreStep {
+        let step = self.score_step(updates, quantization);
+        self.passes.state_pass(part, &step).await
+    }
+
+    fn score_step(
+        &self,
+        updates: Vec<ScoreUpdate>,
+        quantization: Option<Quantization>,
+    ) -> ScoreStep {
+        ScoreStep {
             objective: self.parameters.objective,
             updates,
             measure: true,
             quantization,
-        };
-        self.passes.state_pass(part, &step).await
+        }
     }
 
     pub(super) async fn update(&self, part: Part, updates: Vec<ScoreUpdate>) -> Result<()> {

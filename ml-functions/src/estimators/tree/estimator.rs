@@ -10,10 +10,11 @@ use super::objective::Objective;
 use super::options::{check, regression_objective};
 use super::{BLOCK_STEPS, TREE_STEPS};
 use crate::error::Result;
-use crate::estimator::{Estimator, EstimatorSpec, Tags, Task};
+use crate::estimator::{Estimator, EstimatorSpec, Passes, Tags, Task};
 use crate::model::Model;
 use crate::options::{Hyperparameter, Options};
 use crate::run::TrainingRun;
+use crate::training::SampleShape;
 use crate::training_set::TrainingSet;
 
 /// The description of a tree model type.
@@ -65,6 +66,22 @@ pub(in crate::estimators) fn log_loss(n_classes: usize) -> Objective {
 impl Estimator for TreeEstimator {
     fn spec(&self) -> &'static EstimatorSpec {
         self.spec
+    }
+
+    /// A tree samples its rows, sums a level a pass, brings small nodes together, sums its leaves and scores both parts.
+    fn passes(&self, options: &Options, _: &SampleShape) -> Passes {
+        let factor = |name| {
+            options
+                .opt_f64_if_known(name)
+                .map_or(1, |value| value as u64)
+        };
+        let n_trees = factor("max_iterations").saturating_mul(factor("num_parallel_tree"));
+        let of_tree = factor("max_tree_depth").saturating_add(4);
+        Passes {
+            // The statistics, the samples and the metrics.
+            source: 3,
+            kept: n_trees.saturating_mul(of_tree).saturating_add(4),
+        }
     }
 
     async fn fit(

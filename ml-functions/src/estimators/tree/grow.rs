@@ -74,15 +74,15 @@ struct Batch {
 }
 
 impl<'a, P: Pass> Grower<'a, P> {
-    /// Grows a tree.
-    pub(crate) async fn grow(
+    /// Before the tree's first pass.
+    pub(crate) fn new(
         passes: &'a P,
         parameters: &'a TreeParameters,
         columns: &'a Columns,
         task: TreeTask,
-    ) -> Result<GrownTree> {
+    ) -> Grower<'a, P> {
         let growth = Growth::new(parameters, columns, task);
-        let mut grower = Grower {
+        Grower {
             passes,
             runs: columns.runs(&growth.tree_columns),
             growth,
@@ -91,8 +91,20 @@ impl<'a, P: Pass> Grower<'a, P> {
             frontier: Vec::new(),
             n_histograms: 0,
             gathered_bytes: 0,
+        }
+    }
+
+    /// Grows a tree; `begun` is what its first step has brought, if another pass has made it.
+    pub(crate) async fn grow(self, begun: Option<GrowPartial>) -> Result<GrownTree> {
+        let mut grower = self;
+        let begun = match begun {
+            Some(begun) => begun,
+            None => {
+                let step = grower.first_step();
+                grower.passes.state_pass(Part::Training, &step).await?
+            }
         };
-        grower.begin().await?;
+        grower.begin(begun);
         let mut is_split = if grower.makes_all_splits() {
             while !grower.frontier.is_empty() {
                 let wanted = std::mem::take(&mut grower.frontier);
@@ -130,10 +142,10 @@ impl<'a, P: Pass> Grower<'a, P> {
         self.growth.parameters.max_leaves == 0
     }
 
-    /// Samples the rows and sums the root, or brings its rows together.
-    async fn begin(&mut self) -> Result<()> {
+    /// What samples the rows and sums the root, or brings its rows together.
+    pub(crate) fn first_step(&self) -> GrowStep {
         let is_gathered = self.is_small(self.growth.task.n_rows);
-        let step = GrowStep {
+        GrowStep {
             output: self.growth.task.output,
             begin: Some(BeginTree {
                 subsample: self.growth.parameters.subsample,
@@ -143,12 +155,16 @@ impl<'a, P: Pass> Grower<'a, P> {
             splits: Vec::new(),
             gathers: if is_gathered { vec![0] } else { Vec::new() },
             runs: self.runs.clone(),
-        };
-        let mut partial = self.passes.state_pass(Part::Training, &step).await?;
+        }
+    }
+
+    /// Takes over what the first step has brought.
+    fn begin(&mut self, mut partial: GrowPartial) {
+        let is_gathered = self.is_small(self.growth.task.n_rows);
         let root = self.growth.root(partial.total, partial.n_rows);
         self.nodes.push(root);
         if !self.growth.can_split(&self.nodes[0]) {
-            return Ok(());
+            return;
         }
         let job = if is_gathered {
             let reach = if self.makes_all_splits() {
@@ -171,7 +187,6 @@ impl<'a, P: Pass> Grower<'a, P> {
             }
         };
         self.work(vec![job]);
-        Ok(())
     }
 
     /// Whether a node of so many rows is split by its rows.
@@ -264,6 +279,11 @@ impl<'a, P: Pass> Grower<'a, P> {
             let (n_rows, is_gathered) = (growing.n_rows, growing.is_gathered);
             if is_gathered {
                 batch.here.push(node);
+                continue;
+            }
+            // Its children are leaves, which need neither rows nor sums.
+            if self.growth.is_above_leaves(growing) {
+                batch.summed.push(node);
                 continue;
             }
             let bytes = usize::try_from(n_rows).unwrap_or(usize::MAX) * bytes_of_row;

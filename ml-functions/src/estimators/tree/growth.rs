@@ -193,6 +193,11 @@ impl<'a> Growth<'a> {
             && hessian >= 2.0 * self.parameters.regularization.min_tree_child_weight
     }
 
+    /// Whether a split of the node makes leaves, as the tree may not be deeper.
+    pub(crate) fn is_above_leaves(&self, node: &GrowingNode) -> bool {
+        node.depth + 1 == self.parameters.max_tree_depth
+    }
+
     /// The search for splits.
     pub(crate) fn finder(&self) -> SplitFinder<'_> {
         SplitFinder {

@@ -7,6 +7,7 @@ use datafusion::common::{Column, JoinType};
 use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::{Distinct, Expr, LogicalPlan};
 
+use super::recursive::WorkTable;
 use super::{Numbers, plain, project};
 
 /// Rows of outer columns, under names of their own.
@@ -17,6 +18,8 @@ pub(super) struct Domain<'a> {
     /// The same columns of `plan`.
     pub(super) keys: Vec<Column>,
     pub(super) numbers: &'a Numbers,
+    /// Within the recursive term of a query.
+    pub(super) work: Option<WorkTable>,
 }
 
 impl<'a> Domain<'a> {
@@ -48,6 +51,7 @@ impl<'a> Domain<'a> {
             outer,
             keys,
             numbers,
+            work: None,
         })
     }
 }

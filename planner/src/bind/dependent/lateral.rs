@@ -13,6 +13,7 @@ use datafusion::optimizer::decorrelate_lateral_join::DecorrelateLateralJoin;
 use datafusion::optimizer::{OptimizerContext, OptimizerRule as _};
 
 use super::domain::Domain;
+use super::pulled::{self, Asked};
 use super::pushed::Empty;
 use super::{Numbers, has, outer_columns, plain, project, same_keys};
 
@@ -21,7 +22,9 @@ pub(super) fn joined(join: &Join, numbers: &Numbers) -> Result<Option<LogicalPla
     let Some(query) = lateral_query(&join.right) else {
         return Ok(None);
     };
-    if !matches!(join.join_type, JoinType::Inner | JoinType::Left) || is_known(join) {
+    if !matches!(join.join_type, JoinType::Inner | JoinType::Left)
+        || (pulled::keeps_rows(query, Asked::Rows) && is_known(join))
+    {
         return Ok(None);
     }
     let schema = join.left.schema();

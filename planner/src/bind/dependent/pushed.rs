@@ -112,13 +112,18 @@ impl Domain<'_> {
                 Unnest::try_new(input, columns, node.options.clone()).map(LogicalPlan::Unnest)
             }
             LogicalPlan::Join(node) => self.met(node),
+            LogicalPlan::RecursiveQuery(node) => self.recursive(node),
+            LogicalPlan::TableScan(scan) => match self.gone_on(scan) {
+                Some(rows) => rows,
+                None => Err(unknown("operator")),
+            },
             _ => Err(unknown("operator")),
         }
     }
 
     fn is_used_by(&self, plan: &LogicalPlan) -> bool {
         let used = outer_columns(plan);
-        used.iter().any(|column| self.outer.contains(column))
+        used.iter().any(|column| self.outer.contains(column)) || self.goes_on(plan)
     }
 
     fn key_exprs(&self) -> impl Iterator<Item = Expr> {
@@ -161,7 +166,7 @@ impl Domain<'_> {
         replaced.collect()
     }
 
-    fn with_keys(&self, exprs: Vec<Expr>) -> Vec<Expr> {
+    pub(super) fn with_keys(&self, exprs: Vec<Expr>) -> Vec<Expr> {
         self.key_exprs().chain(exprs).collect()
     }
 

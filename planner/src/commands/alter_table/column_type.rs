@@ -11,6 +11,7 @@ use datafusion::sql::sqlparser::ast::{self, Expr, Ident};
 
 use super::{Altering, Source};
 use crate::bind::{cast_ast, names_column, parse_expr};
+use crate::commands::declared_types;
 use crate::commands::table_shape::checked_default;
 use crate::commands::tables::declared_schema;
 use crate::error::{Error, Result};
@@ -24,7 +25,9 @@ pub(super) async fn declared(
 ) -> Result<FieldRef> {
     use auspex_sql::Statement;
     use datafusion::sql::parser::Statement as SqlStatement;
-    let text = format!("CREATE TABLE declared (c {data_type})");
+    let mut spelt = data_type.clone();
+    declared_types::spell(&mut spelt);
+    let text = format!("CREATE TABLE declared (c {spelt})");
     let parsed = auspex_sql::parse(&text, auspex_sql::Dialect::Postgres)?;
     let parsed = parsed.into_iter().next().map(|parsed| parsed.statement);
     if let Some(Statement::Sql(statement)) = parsed

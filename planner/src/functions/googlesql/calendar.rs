@@ -13,7 +13,7 @@ use datafusion::arrow::datatypes::DataType;
 use datafusion::error::{DataFusionError, Result};
 
 use super::super::call::{Call, Function, failure, function};
-use super::super::moment::{in_zone, zone};
+use super::super::moment::{earlier_in_zone, zone};
 use super::moments::{Kind, clocks, column};
 
 /// The functions of this family.
@@ -206,7 +206,7 @@ fn cut(call: &Call<'_>) -> Result<Vec<Option<NaiveDateTime>>> {
         let zone = zone(name)?;
         let there = moment.and_utc().with_timezone(&zone).naive_local();
         let cut = start(there, unit).ok_or_else(out_of_range)?;
-        Ok(Some(in_zone(cut, &zone)?.naive_utc()))
+        Ok(Some(earlier_in_zone(cut, &zone)?.naive_utc()))
     })
 }
 

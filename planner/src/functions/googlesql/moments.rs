@@ -17,7 +17,7 @@ use datafusion::arrow::datatypes::{
 use datafusion::error::{DataFusionError, Result};
 
 use super::super::call::{Call, Function, failure, function};
-use super::super::moment::{self, TIMESTAMP, in_zone, zone};
+use super::super::moment::{self, TIMESTAMP, earlier_in_zone, zone};
 
 /// The functions of this family.
 pub(super) fn functions() -> Vec<Function> {
@@ -151,7 +151,7 @@ fn read(text: &str) -> Result<i64> {
         let zone = zone(name).ok()?;
         let local = string_to_timestamp_nanos(local.trim_end()).ok()?;
         let local = DateTime::from_timestamp_nanos(local).naive_utc();
-        Some(in_zone(local, &zone).ok()?.timestamp_micros())
+        Some(earlier_in_zone(local, &zone).ok()?.timestamp_micros())
     });
     named.ok_or_else(|| {
         let message = format!("invalid input syntax for type timestamp: \"{text}\"");
@@ -248,7 +248,7 @@ fn timestamp(call: &Call<'_>) -> Result<ArrayRef> {
     }
     let zones = call.texts(1)?;
     let here = |(moment, name): (Option<NaiveDateTime>, Option<&str>)| match (moment, name) {
-        (Some(moment), Some(name)) => Ok(Some(in_zone(moment, &zone(name)?)?.naive_utc())),
+        (Some(moment), Some(name)) => Ok(Some(earlier_in_zone(moment, &zone(name)?)?.naive_utc())),
         _ => Ok(None),
     };
     let moments: Vec<_> = moments

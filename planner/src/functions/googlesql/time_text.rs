@@ -14,7 +14,7 @@ use datafusion::arrow::datatypes::DataType;
 use datafusion::error::{DataFusionError, Result};
 
 use super::super::call::{Call, Function, failure, function};
-use super::super::moment::{in_zone, zone};
+use super::super::moment::{earlier_in_zone, zone};
 use super::moments::{Kind, clocks, column};
 
 /// The functions of this family.
@@ -225,7 +225,7 @@ fn read(call: &Call<'_>) -> Result<Vec<Option<NaiveDateTime>>> {
         let (local, offset) = parse(known.get(format)?, text).ok_or_else(failed)?;
         Ok(Some(match (&zones, offset) {
             (_, Some(offset)) => local - chrono::TimeDelta::seconds(i64::from(offset)),
-            (Some(zones), None) => in_zone(local, &zone(zones.value(row))?)?.naive_utc(),
+            (Some(zones), None) => earlier_in_zone(local, &zone(zones.value(row))?)?.naive_utc(),
             (None, None) => local,
         }))
     };

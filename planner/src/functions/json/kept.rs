@@ -15,10 +15,10 @@ use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawFieldAcce
 use datafusion::logical_expr::simplify::{ExprSimplifyResult, SimplifyContext};
 use datafusion::logical_expr::{
     ColumnarValue, Documentation, Expr, ExprSchemable as _, GetFieldAccess, ReturnFieldArgs,
-    ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
+    ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, lit,
 };
 
-use super::{marked, read_as};
+use super::{marked, member, read_as};
 use crate::functions::uuid;
 
 /// The planner's functions of arrays whose result is an array, or an element of one.
@@ -49,6 +49,12 @@ fn kept(inner: Arc<ScalarUDF>) -> ScalarUDF {
     ScalarUDF::from(Kept { inner })
 }
 
+/// Whether a function stands in the place of the planner's own: where no argument has a mark, both do the same.
+pub(crate) fn stands_for(function: &ScalarUDF, inner: &ScalarUDF) -> bool {
+    let kept = function.inner().downcast_ref::<Kept>();
+    kept.is_some_and(|kept| kept.inner.as_ref() == inner)
+}
+
 /// The field of a result with the mark of the first argument that has one, if its values are texts or arrays of them.
 pub(in crate::functions) fn with_marks(args: &[FieldRef], field: FieldRef) -> FieldRef {
     let mut marks = args.iter().map(|arg| marks_of(arg));
@@ -62,7 +68,7 @@ pub(in crate::functions) fn with_marks(args: &[FieldRef], field: FieldRef) -> Fi
     }
 }
 
-/// `ARRAY[…]`, `x[1]` and `x[1:2]`, which the planner does not look up by name.
+/// `ARRAY[…]`, `x[1]`, `x[1:2]` and `doc['key']`, which the planner does not look up by name.
 #[derive(Debug)]
 pub(crate) struct MarkedArrays;
 
@@ -93,7 +99,17 @@ impl ExprPlanner for MarkedArrays {
             return Ok(PlannerResult::Original(access));
         }
         let RawFieldAccessExpr { expr, field_access } = access;
+        let field = expr.to_field(schema).map(|(_, field)| field);
+        let is_jsonb = field.is_ok_and(|field| {
+            field.data_type().is_string() && JsonKind::of(&field) == Some(JsonKind::Jsonb)
+        });
         Ok(match field_access {
+            GetFieldAccess::NamedStructField { name } if is_jsonb => {
+                PlannerResult::Planned(member(expr, lit(name)))
+            }
+            GetFieldAccess::ListIndex { key } if is_jsonb => {
+                PlannerResult::Planned(member(expr, *key))
+            }
             GetFieldAccess::ListIndex { key } => {
                 PlannerResult::Planned(kept(array_element_udf()).call(vec![expr, *key]))
             }
@@ -113,6 +129,22 @@ impl ExprPlanner for MarkedArrays {
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Kept {
     inner: Arc<ScalarUDF>,
+}
+
+/// The type of values of one type beside which texts are read as such, where the planner would find no common one:
+/// `coalesce(day, '2026-01-01')`.
+fn read_beside(types: &[DataType]) -> Option<DataType> {
+    let is_text = |data_type: &&DataType| data_type.is_string();
+    let mut others = types
+        .iter()
+        .filter(|data_type| !is_text(data_type) && !data_type.is_null());
+    let wanted = others.next()?;
+    let is_read = matches!(
+        wanted,
+        DataType::Boolean | DataType::Date32 | DataType::Timestamp(..) | DataType::Interval(_)
+    );
+    let is_one = others.all(|other| other == wanted);
+    (is_read && is_one && types.iter().any(|found| is_text(&found))).then(|| wanted.clone())
 }
 
 /// What an expression lost of its mark when it was simplified.
@@ -183,7 +215,10 @@ impl ScalarUDFImpl for Kept {
     }
 
     fn coerce_types(&self, types: &[DataType]) -> Result<Vec<DataType>> {
-        self.inner.coerce_types(types)
+        match read_beside(types).filter(|_| self.name() == "coalesce") {
+            Some(wanted) => Ok(vec![wanted; types.len()]),
+            None => self.inner.coerce_types(types),
+        }
     }
 
     fn documentation(&self) -> Option<&Documentation> {

@@ -6,6 +6,7 @@
 
 mod aggregates;
 mod convert;
+mod exact;
 mod json_path;
 mod kept;
 mod object_text;
@@ -29,7 +30,7 @@ use datafusion::logical_expr::{AggregateUDF, Expr, ReturnFieldArgs};
 
 use super::call::{ANY, Call, Function, failure, function};
 use super::dimensions::{map_texts, texts_in_place_of};
-pub(crate) use kept::MarkedArrays;
+pub(crate) use kept::{MarkedArrays, stands_for};
 pub(super) use kept::{keeping, with_marks};
 pub(super) use object_text::WriteObjects;
 pub(crate) use row::WHOLE_ROW;
@@ -82,6 +83,15 @@ pub(super) fn read_as(kind: JsonKind, value: Expr) -> Expr {
     let found = readers().into_iter().map(Function::build);
     match found.into_iter().find(|function| function.name() == name) {
         Some(function) => function.call(vec![value]),
+        None => value,
+    }
+}
+
+/// A member or an element of a json, NULL where there is none.
+fn member(value: Expr, key: Expr) -> Expr {
+    let mut found = readers().into_iter().map(Function::build);
+    match found.find(|function| function.name() == "json_get") {
+        Some(function) => function.call(vec![value, key]),
         None => value,
     }
 }

@@ -1,7 +1,7 @@
 //! A json value that keeps the order of its keys.
 //!
-//! In: text; out: text, in the forms of PostgreSQL's `json` and `jsonb`. Numbers are those of Rust: an
-//! integer of more than 64 bits becomes the nearest double.
+//! In: text; out: text, in the forms of PostgreSQL's `json` and `jsonb`. Numbers are doubles but for those of more digits
+//! (`exact`).
 
 use std::cmp::Ordering;
 use std::fmt::{Formatter, Write as _};
@@ -10,6 +10,7 @@ use datafusion::error::Result;
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 
 use super::super::call::failure;
+use super::exact;
 
 /// A json value.
 #[derive(Debug, Clone, PartialEq)]
@@ -37,11 +38,13 @@ pub(super) enum Layout {
 impl Json {
     /// Reads a value.
     pub(super) fn read(text: &str) -> Result<Json> {
-        serde_json::from_str(text).map_err(|error| {
+        let read: Json = serde_json::from_str(text).map_err(|error| {
             let message = "invalid input syntax for type json".to_owned();
             let detail = error.to_string();
             failure("22P02", format!("{message}: {detail}"))
-        })
+        })?;
+        let exact = exact::may_have(text).then(|| exact::read(text)).flatten();
+        Ok(exact.unwrap_or(read))
     }
 
     /// The same value as `jsonb` keeps it: each key once, shorter keys first.
@@ -101,7 +104,9 @@ impl Json {
             // An array holds a plain value, though a plain value is no array.
             (Json::Array(items), part) => items.contains(part),
             (Json::Number(a), Json::Number(b)) => {
-                a == b || a.parse::<f64>().ok() == b.parse::<f64>().ok()
+                // What a double cannot tell apart is the same only digit by digit.
+                let is_exact = exact::may_have(a) && exact::may_have(b);
+                a == b || !is_exact && a.parse::<f64>().ok() == b.parse::<f64>().ok()
             }
             (a, b) => a == b,
         }

@@ -5,7 +5,7 @@
 
 use datafusion::sql::sqlparser::ast::{Array, ArrayElemTypeDef, CastKind, DataType, Expr, Value};
 
-use super::{call, cast_to, literal, text};
+use super::{call, cast_to, casts, literal, text};
 use crate::error::{Error, Result};
 use crate::functions::types::element_type;
 use crate::functions::{ArrayItem, READ_UUID, split_array};
@@ -32,6 +32,12 @@ pub(super) fn cast(
             }
         };
     }
+    if let Expr::Array(array) = inner
+        && casts::is_whole(element)
+        && !array.elem.is_empty()
+    {
+        return whole_items(array, element).map(Some);
+    }
     // An array that is written out has its own dimensions.
     let n_found = match inner {
         Expr::Array(_) => shape(inner).map_or(n_dimensions, |shape| shape.len()),
@@ -50,6 +56,21 @@ pub(super) fn cast(
     };
     let texts = cast_to(inner.clone(), arrays_of(DataType::Text));
     Ok(Some(call(reader, vec![texts])))
+}
+
+/// `ARRAY[1.5, x]::int[]`: each item becomes a whole number as it does alone.
+fn whole_items(array: &Array, element: &DataType) -> Result<Expr> {
+    let items = array.elem.iter().map(|item| match item {
+        Expr::Array(inner) if !inner.elem.is_empty() => whole_items(inner, element),
+        item => {
+            let item = cast_to(item.clone(), element.clone());
+            Ok(casts::fitted(&item, None)?.unwrap_or(item))
+        }
+    });
+    Ok(Expr::Array(Array {
+        elem: items.collect::<Result<_>>()?,
+        named: array.named,
+    }))
 }
 
 /// `'{1,2}'` is `ARRAY['1', '2']`, each cast; `None` of an empty array, which has no items to tell its type, and of a

@@ -4,7 +4,7 @@
 
 use datafusion::sql::sqlparser::ast::{
     AccessExpr, Array, BinaryOperator, DataType, Expr, Function, Subscript, TableFactor,
-    UnaryOperator,
+    UnaryOperator, Value,
 };
 
 use super::array_literals::is_nested;
@@ -30,16 +30,43 @@ pub(super) fn form(expr: &Expr) -> Option<Expr> {
             })
         }
         Expr::Substring { .. } => wider_substring(expr),
-        Expr::AnyOp { right, .. } | Expr::AllOp { right, .. } if is_nested(right) => {
+        Expr::AnyOp { right, .. } | Expr::AllOp { right, .. } => {
             let mut over_all = expr.clone();
-            if let Expr::AnyOp { right, .. } | Expr::AllOp { right, .. } = &mut over_all {
+            if let Expr::AnyOp { right, .. } | Expr::AllOp { right, .. } = &mut over_all
+                && is_nested(right)
+            {
                 **right = flat(right);
             }
-            Some(over_all)
+            match expr {
+                Expr::AnyOp { .. } if may_have_nulls(right) => Some(or_unknown(over_all, right)),
+                _ => is_nested(right).then_some(over_all),
+            }
         }
         Expr::Function(function) => called(function),
         _ => None,
     }
+}
+
+/// Whether NULLs may be among the elements of what is no subquery.
+fn may_have_nulls(array: &Expr) -> bool {
+    let is_known = |item: &Expr| match item {
+        Expr::Value(value) => !matches!(value.value, Value::Null),
+        item => is_parameter(item),
+    };
+    match array {
+        Expr::Array(array) => !array.elem.iter().all(is_known),
+        Expr::Subquery(_) => false,
+        array => !is_parameter(array) && literal(array).is_none(),
+    }
+}
+
+/// `x = ANY (a) OR array_nulls(a)`: what is not found among NULLs is unknown, which the planner's own comparison does not say.
+fn or_unknown(any: Expr, array: &Expr) -> Expr {
+    Expr::Nested(Box::new(Expr::BinaryOp {
+        left: Box::new(any),
+        op: BinaryOperator::Or,
+        right: Box::new(call("array_nulls", vec![array.clone()])),
+    }))
 }
 
 fn operator(left: &Expr, op: &BinaryOperator, right: &Expr) -> Option<Expr> {
@@ -133,7 +160,13 @@ fn called(function: &Function) -> Option<Expr> {
         "array_fill" => filled(&plain_arguments(function)?),
         "array_dims" => plain_arguments(function).map(|args| call("array_bounds", args)),
         "array_remove" | "array_replace" => {
-            plain_arguments(function).map(|args| call(&format!("{name}_all"), args))
+            let args = plain_arguments(function)?;
+            match args.as_slice() {
+                [array, item] if name == "array_remove" && is_null(item) => {
+                    Some(call("array_without_nulls", vec![array.clone()]))
+                }
+                _ => Some(call(&format!("{name}_all"), args)),
+            }
         }
         "encode" => match plain_arguments(function)?.as_slice() {
             [value, format] if literal(format).is_some_and(is_base64) => {
@@ -152,6 +185,14 @@ fn called(function: &Function) -> Option<Expr> {
             })
         }
         _ => None,
+    }
+}
+
+fn is_null(expr: &Expr) -> bool {
+    match expr {
+        Expr::Value(value) => matches!(value.value, Value::Null),
+        Expr::Cast { expr, .. } | Expr::Nested(expr) => is_null(expr),
+        _ => false,
     }
 }
 

@@ -46,7 +46,13 @@ pub(super) fn fitted(cast: &Expr, zone: Option<&str>) -> Result<Option<Expr>> {
                     prepared("as_decimal", inner, vec![precision, scale])
                 }
             }),
-            None => moment(inner, data_type, zone),
+            None => match (moment(inner, data_type, zone), data_type) {
+                (operand, DataType::Time(..)) => {
+                    let operand = operand.as_ref().unwrap_or(inner);
+                    Some(prepared("as_time", operand, Vec::new()))
+                }
+                (operand, _) => operand,
+            },
         },
     };
     Ok(operand.map(|operand| {
@@ -172,6 +178,17 @@ pub(super) fn refuse_infinite(expr: &Expr, data_type: &DataType) -> Result<()> {
     }
 }
 
+/// Whether an expression is cast to a double under a name that PostgreSQL has for it.
+pub(super) fn is_double(expr: &Expr) -> bool {
+    match expr {
+        Expr::Nested(inner) => is_double(inner),
+        Expr::Cast { data_type, .. } => {
+            is_float(data_type) && !matches!(data_type, DataType::Float64)
+        }
+        _ => false,
+    }
+}
+
 fn is_float(data_type: &DataType) -> bool {
     matches!(
         data_type,
@@ -184,7 +201,7 @@ fn is_float(data_type: &DataType) -> bool {
     )
 }
 
-fn is_whole(data_type: &DataType) -> bool {
+pub(super) fn is_whole(data_type: &DataType) -> bool {
     matches!(
         data_type,
         DataType::TinyInt(_)

@@ -2,6 +2,8 @@
 //!
 //! In and out: one expression whose parts were rewritten before.
 
+use std::borrow::Cow;
+
 use datafusion::sql::sqlparser::ast::{
     BinaryOperator, CastKind, DataType, DateTimeField, Expr, Function, FunctionArg,
     FunctionArgExpr, FunctionArguments, TypedString, UnaryOperator, Value,
@@ -9,16 +11,17 @@ use datafusion::sql::sqlparser::ast::{
 
 use super::{
     array_literals, arrays, call, cast_to, casts, function_name, googlesql, is_parameter, literal,
-    number, plain_arguments, subqueries, text,
+    number, parameters, plain_arguments, subqueries, text,
 };
 use crate::error::{Error, Result};
-use crate::functions::{READ_UUID, interval, precision, truncation};
+use crate::functions::{READ_UUID, interval, precision, regexps, truncation};
 
 /// Rewrites one expression.
 ///
 /// `zone` is the client's, if its clock is not that of Greenwich.
 pub(super) fn rewrite(expr: &mut Expr, zone: Option<&str>) -> Result<()> {
     array_literals::check(expr)?;
+    parameters::type_arguments(expr);
     let found = match form(expr)?.or_else(|| arrays::form(expr)) {
         Some(found) => Some(found),
         None => replacement(expr, zone)?,
@@ -112,6 +115,7 @@ fn replacement(expr: &Expr, zone: Option<&str>) -> Result<Option<Expr>> {
         {
             truths(left, op, right)
         }
+        Expr::BinaryOp { left, op, right } if is_pattern_match(op) => matching(left, op, right),
         Expr::BinaryOp { left, op, right } if *op == BinaryOperator::Overlaps => {
             overlaps(left, right)
         }
@@ -121,6 +125,49 @@ fn replacement(expr: &Expr, zone: Option<&str>) -> Result<Option<Expr>> {
         },
         _ => None,
     })
+}
+
+fn is_pattern_match(op: &BinaryOperator) -> bool {
+    matches!(
+        op,
+        BinaryOperator::PGRegexMatch
+            | BinaryOperator::PGRegexIMatch
+            | BinaryOperator::PGRegexNotMatch
+            | BinaryOperator::PGRegexNotIMatch
+    )
+}
+
+/// A comparison with a pattern that the planner would read otherwise.
+fn matching(left: &Expr, op: &BinaryOperator, right: &Expr) -> Option<Expr> {
+    Some(Expr::BinaryOp {
+        left: Box::new(left.clone()),
+        op: op.clone(),
+        right: Box::new(pattern(right)?),
+    })
+}
+
+/// The same of a call whose second argument is a pattern.
+fn searching(name: &str, function: &Function) -> Option<Expr> {
+    let mut args = plain_arguments(function)?;
+    let written = args.get_mut(1)?;
+    *written = pattern(written)?;
+    Some(call(name, args))
+}
+
+/// `round` of a double goes half to even.
+fn rounded(function: &Function) -> Option<Expr> {
+    match plain_arguments(function)?.as_slice() {
+        [cast] if casts::is_double(cast) => Some(call("round_half_even", vec![cast.clone()])),
+        _ => None,
+    }
+}
+
+/// A pattern that is written out, if the planner's own functions would read it otherwise.
+fn pattern(expr: &Expr) -> Option<Expr> {
+    match regexps::translated(literal(expr)?) {
+        Cow::Borrowed(_) => None,
+        Cow::Owned(pattern) => Some(text(pattern)),
+    }
 }
 
 /// `'true' AND x`: a text beside AND and OR is a truth value.
@@ -240,6 +287,13 @@ fn cast(inner: &Expr, data_type: &DataType) -> Result<Option<Expr>> {
         (DataType::JSON, _) => Some(call("json_in", vec![inner.clone()])),
         (DataType::JSONB, _) => Some(call("jsonb_in", vec![inner.clone()])),
         (DataType::Uuid, _) => Some(call(READ_UUID, vec![inner.clone()])),
+        (DataType::Time(Some(digits), zone), _) if *digits < 6 => {
+            let time = cast_to(inner.clone(), DataType::Time(None, *zone));
+            Some(call(
+                "time_rounded",
+                vec![time, number(&digits.to_string())],
+            ))
+        }
         (DataType::Interval { .. }, Some(word)) => Some(interval_literal(word)?),
         (DataType::Interval { .. }, None) => match inner {
             Expr::Interval(_) => None,
@@ -384,6 +438,8 @@ fn called(function: &Function, zone: Option<&str>) -> Result<Option<Expr>> {
             )),
             _ => None,
         },
+        "regexp_like" | "regexp_count" | "regexp_instr" => searching(&name, function),
+        "round" => rounded(function),
         "make_interval" => named_parts(function)?,
         "random" => match plain_arguments(function).as_deref() {
             Some([low, high]) => {

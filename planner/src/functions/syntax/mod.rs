@@ -2,8 +2,8 @@
 //!
 //! In and out: a statement's syntax tree. Every step keeps the meaning; what cannot be kept is an error
 //! that names it. `expressions` has operators and literals, `array_literals` texts of arrays, `googlesql` the forms of BigQuery, `relations` what stands
-//! in FROM, `unnest` arrays there, `records` json with a list of columns, `outer_names` columns of LATERAL, `elements` subqueries over them, `rows` subqueries that make a row, `row_comparisons` what compares rows, `subqueries` EXISTS and IN among the columns of a result, `ties` FETCH … WITH TIES,
-//! `ordered` the order in which aggregates gather. Plans nothing.
+//! in FROM, `unnest` arrays there, `records` json with a list of columns, `series` those of times and fractions, `outer_names` columns of LATERAL, `elements` subqueries over them, `rows` subqueries that make a row, `row_comparisons` what compares rows, `unknown_rows` NULLs in them, `subqueries` EXISTS and IN among the columns of a result, `ties` FETCH … WITH TIES,
+//! `ordered` the order in which aggregates gather, `windows` windows with names. Plans nothing.
 
 mod array_literals;
 mod arrays;
@@ -14,13 +14,18 @@ mod expressions;
 mod googlesql;
 mod ordered;
 mod outer_names;
+mod parameters;
 mod records;
 mod relations;
 mod row_comparisons;
 mod rows;
+mod series;
 mod subqueries;
 mod ties;
+mod unknown_rows;
 mod unnest;
+mod values;
+mod windows;
 
 pub(crate) use relations::elements_column;
 pub(crate) use subqueries::unsupported_subquery;
@@ -29,8 +34,8 @@ use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
     CastKind, DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList,
-    FunctionArguments, Ident, LimitClause, ObjectName, Query, Select, Statement, TableFactor,
-    Value, VisitMut, VisitorMut,
+    FunctionArguments, Ident, LimitClause, ObjectName, Query, Select, SetExpr, Statement,
+    TableFactor, Value, VisitMut, VisitorMut,
 };
 
 use crate::bind::too_complex;
@@ -68,11 +73,19 @@ impl VisitorMut for Spelling {
     type Break = Error;
 
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<Error> {
+        if let SetExpr::Select(select) = query.body.as_mut()
+            && !select.named_window.is_empty()
+        {
+            flow(windows::rewrite(select, query.order_by.as_mut()))?;
+        }
         counts(query);
+        values::rewrite(query);
         flow(fetch(query))
     }
 
     fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<Error> {
+        // Those of a set operation's part; others are written out with their order.
+        flow(windows::rewrite(select, None))?;
         let joins = select.from.iter().map(|table| table.joins.len() + 1);
         match joins.sum::<usize>() > TABLE_LIMIT {
             true => ControlFlow::Break(too_complex()),
@@ -87,6 +100,7 @@ impl VisitorMut for Spelling {
         if let Some(truth) = select.selection.as_ref().and_then(expressions::truth) {
             select.selection = Some(truth);
         }
+        unknown_rows::settle(select);
         subqueries::rewrite(select);
         flow(relations::unnest_columns(select))
     }
@@ -98,7 +112,7 @@ impl VisitorMut for Spelling {
 
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Error> {
         chains::balance(expr);
-        relations::type_step_of(expr);
+        series::spell(expr);
         let elements = match &*expr {
             Expr::Subquery(query) => elements::value(query).or_else(|| rows::value(query)),
             Expr::Exists { subquery, negated } => elements::exists(subquery, *negated),

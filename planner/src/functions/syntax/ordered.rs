@@ -6,8 +6,9 @@
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    Expr, Function, FunctionArgumentClause, FunctionArguments, OrderByExpr, OrderByKind, Query,
-    Select, SelectItem, SetExpr, TableFactor, VisitMut as _, VisitorMut,
+    Expr, Function, FunctionArgumentClause, FunctionArguments, Ident, OrderByExpr, OrderByKind,
+    Query, Select, SelectItem, SetExpr, TableAliasColumnDef, TableFactor, Value, VisitMut as _,
+    VisitorMut,
 };
 
 use super::function_name;
@@ -20,13 +21,17 @@ pub(super) fn rewrite(select: &mut Select) {
     let [from] = select.from.as_slice() else {
         return;
     };
-    let TableFactor::Derived { subquery, .. } = &from.relation else {
+    let TableFactor::Derived {
+        subquery, alias, ..
+    } = &from.relation
+    else {
         return;
     };
     if !from.joins.is_empty() {
         return;
     }
-    let Some(order) = order_of(subquery) else {
+    let renamed = alias.as_ref().map_or(&[][..], |alias| &alias.columns);
+    let Some(order) = order_of(subquery, renamed) else {
         return;
     };
     let mut orderer = Orderer(order);
@@ -36,37 +41,70 @@ pub(super) fn rewrite(select: &mut Select) {
     }
 }
 
-/// The order of a query by columns that it gives.
-fn order_of(query: &Query) -> Option<Vec<OrderByExpr>> {
+/// The order of a query by columns that it gives, under the names that the query around knows.
+fn order_of(query: &Query, renamed: &[TableAliasColumnDef]) -> Option<Vec<OrderByExpr>> {
     let OrderByKind::Expressions(order) = &query.order_by.as_ref()?.kind else {
         return None;
     };
     let SetExpr::Select(select) = query.body.as_ref() else {
         return None;
     };
-    let gives = |name: &str| {
-        select.projection.iter().any(|item| match item {
-            SelectItem::Wildcard(_) => true,
-            SelectItem::ExprWithAlias { alias, .. } => alias.value == name,
-            SelectItem::UnnamedExpr(Expr::Identifier(column)) => column.value == name,
-            SelectItem::UnnamedExpr(Expr::CompoundIdentifier(names)) => {
-                names.last().is_some_and(|column| column.value == name)
-            }
-            _ => false,
-        })
+    let names: Vec<Option<&Ident>> = select.projection.iter().map(column_name).collect();
+    let is_wild = |item: &SelectItem| matches!(item, SelectItem::Wildcard(_));
+    let has_all = renamed.is_empty() && select.projection.iter().any(is_wild);
+    let given = |idx: usize| match renamed.get(idx) {
+        // Behind a wildcard nobody knows the place of a column.
+        Some(column) => (!select.projection[..idx].iter().any(is_several)).then_some(&column.name),
+        None => *names.get(idx)?,
     };
     let outside = |item: &OrderByExpr| {
         let name = match &item.expr {
             Expr::Identifier(name) => name,
             Expr::CompoundIdentifier(names) => names.last()?,
+            Expr::Value(value) => match &value.value {
+                Value::Number(digits, _) => {
+                    let idx = digits.parse::<usize>().ok()?.checked_sub(1)?;
+                    select
+                        .projection
+                        .get(idx)
+                        .filter(|item| !is_several(item))?;
+                    return Some(by(given(idx)?, item));
+                }
+                _ => return None,
+            },
             _ => return None,
         };
-        gives(&name.value).then(|| OrderByExpr {
-            expr: Expr::Identifier(name.clone()),
-            ..item.clone()
-        })
+        let is_it = |found: &Option<&Ident>| found.is_some_and(|found| found.value == name.value);
+        match names.iter().position(is_it) {
+            Some(idx) => Some(by(given(idx)?, item)),
+            None => has_all.then(|| by(name, item)),
+        }
     };
     order.iter().map(outside).collect()
+}
+
+fn by(name: &Ident, item: &OrderByExpr) -> OrderByExpr {
+    OrderByExpr {
+        expr: Expr::Identifier(name.clone()),
+        ..item.clone()
+    }
+}
+
+fn is_several(item: &SelectItem) -> bool {
+    matches!(
+        item,
+        SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..)
+    )
+}
+
+/// The name of a column that a query gives.
+fn column_name(item: &SelectItem) -> Option<&Ident> {
+    match item {
+        SelectItem::ExprWithAlias { alias, .. } => Some(alias),
+        SelectItem::UnnamedExpr(Expr::Identifier(column)) => Some(column),
+        SelectItem::UnnamedExpr(Expr::CompoundIdentifier(names)) => names.last(),
+        _ => None,
+    }
 }
 
 /// Gives an order to the calls that have none.

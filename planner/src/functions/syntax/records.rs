@@ -84,6 +84,12 @@ fn member(value: &Expr, column: &Ident, data_type: DataType) -> Expr {
     match &data_type {
         DataType::JSON => call("as_json", vec![call("json_get", args)]),
         DataType::JSONB => call("as_jsonb", vec![call("json_get", args)]),
+        // An array of json is one of PostgreSQL. What is around the elements keeps them from becoming rows.
+        DataType::Array(_) => {
+            let text = call("json_get_text", args);
+            let elements = call("json_array_elements_text", vec![text]);
+            cast_to(call("array_flat", vec![elements]), data_type)
+        }
         _ => cast_to(call("json_get_text", args), data_type),
     }
 }

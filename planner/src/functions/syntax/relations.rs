@@ -3,17 +3,19 @@
 //! In and out: a relation, or the columns of a SELECT.
 
 use datafusion::sql::sqlparser::ast::{
-    DataType, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, ObjectName, Query,
+    Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, ObjectName, Query,
     Select, SelectItem, SetExpr, TableAlias, TableAliasColumnDef, TableFactor, TableSampleKind,
-    TableSampleMethod, TimezoneInfo,
+    TableSampleMethod,
 };
 
 use super::{call, function_name};
 use crate::error::{Error, Result};
+use crate::functions::series::SERIES;
 
 /// Functions that give an array here and rows in PostgreSQL.
-const ROW_FUNCTIONS: [&str; 10] = [
+const ROW_FUNCTIONS: [&str; 11] = [
     "generate_series",
+    SERIES,
     "regexp_matches",
     "regexp_split_to_table",
     "string_to_table",
@@ -37,6 +39,14 @@ const KEY_FUNCTIONS: [&str; 6] = [
 /// The column of an array's elements, whatever the relation is called.
 const VALUE: &str = "value";
 
+/// The name of a function as PostgreSQL knows it.
+fn shown(name: &str) -> &str {
+    match name {
+        SERIES => "generate_series",
+        name => name,
+    }
+}
+
 fn gives_rows(name: &str) -> bool {
     ROW_FUNCTIONS.contains(&name) || KEY_FUNCTIONS.contains(&name)
 }
@@ -58,6 +68,9 @@ pub(super) fn unnest_columns(select: &mut Select) -> Result<()> {
             continue;
         };
         let Some(name) = function_name(function).filter(|name| gives_rows(name)) else {
+            if is_field(function) {
+                unnest_within(expr);
+            }
             continue;
         };
         if function.over.is_some() {
@@ -75,7 +88,7 @@ pub(super) fn unnest_columns(select: &mut Select) -> Result<()> {
             },
             _ => SelectItem::ExprWithAlias {
                 expr: unnested,
-                alias: Ident::with_quote('"', name),
+                alias: Ident::with_quote('"', shown(&name)),
             },
         };
     }
@@ -86,6 +99,7 @@ pub(super) fn unnest_columns(select: &mut Select) -> Result<()> {
 /// is one.
 fn unnest_within(expr: &mut Expr) -> Option<String> {
     match expr {
+        Expr::Function(function) if is_field(function) => unnest_field(expr),
         Expr::Function(function) => {
             let name = function_name(function).filter(|name| gives_rows(name))?;
             let unnested = call("unnest", vec![expr.clone()]);
@@ -93,7 +107,7 @@ fn unnest_within(expr: &mut Expr) -> Option<String> {
                 true => unnested,
                 false => as_elements(&name, unnested),
             };
-            Some(name)
+            Some(shown(&name).to_owned())
         }
         Expr::Cast { expr, .. } | Expr::Nested(expr) | Expr::UnaryOp { expr, .. } => {
             unnest_within(expr)
@@ -107,6 +121,34 @@ fn unnest_within(expr: &mut Expr) -> Option<String> {
     }
 }
 
+/// Whether a call looks up a field, as `(jsonb_each(doc)).key` is spelt by now.
+fn is_field(function: &Function) -> bool {
+    function_name(function).as_deref() == Some("get_field")
+}
+
+/// A field of each of the rows that a function gives.
+fn unnest_field(field: &mut Expr) -> Option<String> {
+    let Expr::Function(function) = field else {
+        return None;
+    };
+    let FunctionArguments::List(list) = &mut function.args else {
+        return None;
+    };
+    let [
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(rows)),
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(key)),
+    ] = list.args.as_mut_slice()
+    else {
+        return None;
+    };
+    let is_value = super::literal(key) == Some(VALUE);
+    let name = unnest_within(rows)?;
+    if is_value {
+        *field = as_elements(&name, field.clone());
+    }
+    Some(name)
+}
+
 /// Rewrites a relation.
 pub(super) fn rewrite(factor: &mut TableFactor) -> Result<()> {
     match factor {
@@ -116,7 +158,7 @@ pub(super) fn rewrite(factor: &mut TableFactor) -> Result<()> {
     }
     super::outer_names::keep(factor);
     lateral_unnest(factor);
-    type_step(factor);
+    super::series::spell_relation(factor);
     if let Some(sampled) = sampled(factor)? {
         *factor = sampled;
     }
@@ -255,98 +297,13 @@ pub(super) fn called(
     }
 }
 
-/// The step of a series of times may be a text: `generate_series(date '2024-01-01', date '2024-01-31', '1 day')`.
-fn type_step(factor: &mut TableFactor) {
-    let TableFactor::Table { name, args, .. } = factor else {
-        return;
-    };
-    let is_series = |name: &ObjectName| match name.0.as_slice() {
-        [part] => part
-            .as_ident()
-            .is_some_and(|name| name.value.eq_ignore_ascii_case("generate_series")),
-        _ => false,
-    };
-    let Some(args) = args.as_mut().filter(|_| is_series(name)) else {
-        return;
-    };
-    interval_step(&mut args.args);
-    let waits = args.args.iter().any(is_parameter);
-    for end in &mut args.args {
-        if let FunctionArg::Unnamed(FunctionArgExpr::Expr(end)) = end
-            && is_time(end)
-            && !waits
-        {
-            // The planner's own series counts nanoseconds.
-            let kind = super::text("Timestamp(Nanosecond, None)");
-            *end = call("arrow_cast", vec![end.clone(), kind]);
-        }
-    }
-}
-
-/// Makes the step of a series an interval, if it is the text of one.
-fn interval_step(args: &mut [FunctionArg]) {
-    let [_, _, FunctionArg::Unnamed(FunctionArgExpr::Expr(step))] = args else {
-        return;
-    };
-    if super::literal(step).is_some_and(|text| text.trim().parse::<f64>().is_err()) {
-        let interval = DataType::Interval {
-            fields: None,
-            precision: None,
-        };
-        *step = super::cast_to(step.clone(), interval);
-    }
-}
-
-/// The same for a series among the columns: `SELECT generate_series(a, b, '1 day') FROM t`.
-pub(super) fn type_step_of(series: &mut Expr) {
-    if let Expr::Function(function) = series
-        && function_name(function).as_deref() == Some("generate_series")
-        && let FunctionArguments::List(list) = &mut function.args
-    {
-        interval_step(&mut list.args);
-    }
-}
-
-fn is_parameter(arg: &FunctionArg) -> bool {
-    matches!(arg, FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) if super::is_parameter(expr))
-}
-
-/// Whether an expression says itself that it is a time without a zone.
-fn is_time(expr: &Expr) -> bool {
-    let data_type = match expr {
-        Expr::TypedString(typed) => &typed.data_type,
-        Expr::Cast { data_type, .. } => data_type,
-        _ => return false,
-    };
-    matches!(
-        data_type,
-        DataType::Timestamp(_, TimezoneInfo::None | TimezoneInfo::WithoutTimeZone)
-    )
-}
-
-/// Whether a call is a series with parameters, which become bigints, or times where the step is an interval: the planner's
-/// own takes constants alone.
+/// Whether a call is a series of whole numbers with parameters, which become bigints: the planner's own takes constants alone.
 fn is_series_of_parameters(name: &str, args: &mut [Expr]) -> bool {
     let waits = name == "generate_series" && args.iter().any(super::is_parameter);
     if !waits {
         return false;
     }
-    let is_interval = |expr: &Expr| match expr {
-        Expr::Interval(_) => true,
-        Expr::Cast { data_type, .. } => matches!(data_type, DataType::Interval { .. }),
-        _ => false,
-    };
-    match args {
-        [ends @ .., step] if ends.len() == 2 && is_interval(step) => {
-            for end in ends.iter_mut().filter(|end| matches!(end, Expr::Value(_))) {
-                if super::is_parameter(end) {
-                    let moment = DataType::Timestamp(None, TimezoneInfo::Tz);
-                    *end = super::cast_to(end.clone(), moment);
-                }
-            }
-        }
-        args => args.iter_mut().for_each(super::as_bigint),
-    }
+    args.iter_mut().for_each(super::as_bigint);
     true
 }
 
@@ -370,7 +327,7 @@ fn rows(factor: &TableFactor) -> Result<Option<TableFactor>> {
         _ => vec![call(&name, args)],
     };
     let mut names = column_names(&name, alias.as_ref());
-    names.resize(names.len().max(arrays.len()), &name);
+    names.resize(names.len().max(arrays.len()), shown(&name));
     if is_numbered {
         names.push("ordinality");
     }
@@ -396,7 +353,7 @@ fn rows(factor: &TableFactor) -> Result<Option<TableFactor>> {
     select.projection = exprs.into_iter().enumerate().map(item).collect();
     let alias = TableAlias {
         explicit: true,
-        name: alias.map_or_else(|| Ident::with_quote('"', name), |alias| alias.name),
+        name: alias.map_or_else(|| Ident::with_quote('"', shown(&name)), |alias| alias.name),
         columns: Vec::new(),
         at: None,
     };
@@ -486,7 +443,7 @@ fn column_names<'a>(name: &'a str, alias: Option<&'a TableAlias>) -> Vec<&'a str
         _ if name.contains("_array_elements") => vec![VALUE],
         // The one column is called as the relation is.
         Some(alias) => vec![alias.name.value.as_str()],
-        None => vec![name],
+        None => vec![shown(name)],
     }
 }
 

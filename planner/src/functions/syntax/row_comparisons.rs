@@ -1,11 +1,11 @@
-//! Comparisons of rows: `(a, b) < (1, 2)`, `(a, b) IN ((1, 2), (3, 4))`, `(a, b) IN (SELECT x, y FROM t)`.
+//! Comparisons of rows: `(a, b) < (1, 2)`, `(a, b) IN ((1, 2), (3, 4))`, `(a, b) IN (SELECT x, y FROM t)`, `(a, b) IS NULL`.
 //!
 //! In: an expression; out: the comparisons of its columns. Rows compare from left to right, and a NULL is unknown only where
 //! the columns before it do not decide.
 
 use datafusion::sql::sqlparser::ast::{
     BinaryOperator, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, Query, SetExpr,
-    TableAlias, TableAliasColumnDef, TableFactor, UnaryOperator,
+    TableAlias, TableAliasColumnDef, TableFactor, UnaryOperator, Value,
 };
 
 use super::function_name;
@@ -35,13 +35,35 @@ pub(super) fn spelt(expr: &Expr) -> Option<Expr> {
             subquery,
             negated,
         } => among(&row(expr)?, subquery, *negated),
+        Expr::IsNull(expr) => all_are(&fields(expr)?, true),
+        Expr::IsNotNull(expr) => all_are(&fields(expr)?, false),
         _ => None,
     }
 }
 
+/// Whether all fields of a row are NULL, or none is.
+fn all_are(fields: &[Expr], null: bool) -> Option<Expr> {
+    let tests = fields
+        .iter()
+        .map(|field| match (self::fields(field), null) {
+            // A row within a row is a value.
+            (Some(_), null) => Expr::Value(Value::Boolean(!null).with_empty_span()),
+            (None, true) => Expr::IsNull(Box::new(field.clone())),
+            (None, false) => Expr::IsNotNull(Box::new(field.clone())),
+        });
+    tests
+        .reduce(|before, test| binary(before, BinaryOperator::And, test))
+        .map(nested)
+}
+
 /// The columns of a row of several.
 fn row(expr: &Expr) -> Option<Vec<Expr>> {
-    let columns = match expr {
+    fields(expr).filter(|columns| columns.len() > 1)
+}
+
+/// The fields of a row.
+fn fields(expr: &Expr) -> Option<Vec<Expr>> {
+    let fields = match expr {
         Expr::Tuple(columns) => columns.clone(),
         Expr::Function(function) if function_name(function)? == "row" => {
             let FunctionArguments::List(list) = &function.args else {
@@ -55,7 +77,7 @@ fn row(expr: &Expr) -> Option<Vec<Expr>> {
         }
         _ => return None,
     };
-    (columns.len() > 1).then_some(columns)
+    Some(fields)
 }
 
 fn nested(expr: Expr) -> Expr {
@@ -125,6 +147,9 @@ fn compared(left: &[Expr], op: &BinaryOperator, right: &[Expr]) -> Option<Expr> 
     Some(nested(binary(decided, B::Or, undecided)))
 }
 
+/// The relation of a subquery's rows among which one is looked for.
+pub(super) const ROWS: &str = "in_rows_of";
+
 /// `EXISTS` of a row like it, or of one that may be like it where there must be none.
 fn among(wanted: &[Expr], query: &Query, negated: bool) -> Option<Expr> {
     let text = "SELECT 1 FROM q";
@@ -132,7 +157,7 @@ fn among(wanted: &[Expr], query: &Query, negated: bool) -> Option<Expr> {
     let SetExpr::Select(select) = exists.body.as_mut() else {
         return None;
     };
-    let relation = || Ident::new("in_rows");
+    let relation = || Ident::new(ROWS);
     let names = (1..=wanted.len()).map(|number| Ident::new(format!("in_column_{number}")));
     let names: Vec<Ident> = names.collect();
     let column = |name: &Ident| Expr::CompoundIdentifier(vec![relation(), name.clone()]);
@@ -187,11 +212,20 @@ mod tests {
     }
 
     #[test]
+    fn a_row_is_null_if_all_its_fields_are() {
+        assert_eq!(rewritten("(a, b) IS NULL"), "(a IS NULL AND b IS NULL)");
+        assert_eq!(
+            rewritten("ROW(a, ROW(b, c)) IS NOT NULL"),
+            "(a IS NOT NULL AND true)"
+        );
+    }
+
+    #[test]
     fn rows_of_a_query_are_looked_for() {
         assert_eq!(
             rewritten("(a, b) IN (SELECT x, y FROM u)"),
-            "EXISTS (SELECT 1 FROM (SELECT x, y FROM u) AS in_rows (in_column_1, in_column_2) \
-             WHERE (in_rows.in_column_1 = a AND in_rows.in_column_2 = b))"
+            "EXISTS (SELECT 1 FROM (SELECT x, y FROM u) AS in_rows_of (in_column_1, in_column_2) \
+             WHERE (in_rows_of.in_column_1 = a AND in_rows_of.in_column_2 = b))"
         );
     }
 }

@@ -1,25 +1,29 @@
 //! Values read from text as PostgreSQL reads them, wherever a plan casts text to another type.
 //!
 //! In: a cast of text, written or put there by the planner; out: a call of a function that reads PostgreSQL's forms of
-//! dates (`Jan 5 2024`), time stamps (`2024-07-01 12:00+02`), numerics (`1e5`), booleans (`off`), arrays (`{1,2}`) and
+//! dates (`Jan 5 2024`), time stamps (`2024-07-01 12:00+02`), times (`3:04 PM`), intervals (`1 day 02:03`), numerics (`1e5`), booleans (`off`), arrays (`{1,2}`) and
 //! bytes (`\x00ff`). Other casts stay as they are.
 
 mod array_text;
+mod bytes_text;
 mod moment_text;
+mod number_text;
 
 use std::sync::Arc;
 
 pub use array_text::{ArrayItem, split_array};
+pub(super) use bytes_text::bytes;
 use chrono::{NaiveDate, NaiveDateTime};
 use datafusion::arrow::array::{
     Array as _, ArrayRef, AsArray, BinaryArray, BooleanArray, Date32Array, Decimal128Array,
-    ListArray, PrimitiveArray, StringArray,
+    IntervalMonthDayNanoArray, ListArray, PrimitiveArray, StringArray, Time64MicrosecondArray,
 };
 use datafusion::arrow::buffer::OffsetBuffer;
 use datafusion::arrow::compute::{CastOptions, cast, cast_with_options};
 use datafusion::arrow::datatypes::{
-    ArrowTimestampType, DataType, FieldRef, TimeUnit, TimestampMicrosecondType,
-    TimestampMillisecondType, TimestampNanosecondType, TimestampSecondType,
+    ArrowTimestampType, DataType, Field, FieldRef, IntervalUnit, TimeUnit,
+    TimestampMicrosecondType, TimestampMillisecondType, TimestampNanosecondType,
+    TimestampSecondType,
 };
 use datafusion::common::tree_node::Transformed;
 use datafusion::common::{DFSchema, ScalarValue};
@@ -33,7 +37,14 @@ use datafusion::logical_expr::{
 
 use super::call::failure;
 use super::dimensions::is_box;
+use super::interval;
 use super::moment::{in_zone, zone};
+use crate::error::Error;
+
+/// Reads a text as a time stamp; a zone that is written is left out.
+pub(super) fn local_moment(text: &str, session_zone: &str) -> Result<NaiveDateTime> {
+    Ok(moment_text::read(text, "timestamp", session_zone)?.local)
+}
 
 /// Puts the functions of this module in the place of casts.
 #[derive(Debug)]
@@ -60,16 +71,33 @@ impl FunctionRewrite for ReadTexts {
         if !cast.expr.get_type(schema).is_ok_and(is_text) {
             return Ok(Transformed::no(expr));
         }
-        let function = ScalarUDF::from(ReadText {
-            name,
-            target: Arc::clone(&cast.field),
-            // Words such as `now` and texts without a zone depend on the session.
-            signature: Signature::any(1, Volatility::Stable),
-        });
+        let function = reading(name, Arc::clone(&cast.field));
         Ok(Transformed::yes(
             function.call(vec![cast.expr.as_ref().clone()]),
         ))
     }
+}
+
+fn reading(name: &'static str, target: FieldRef) -> ScalarUDF {
+    ScalarUDF::from(ReadText {
+        name,
+        target,
+        // Words such as `now` and texts without a zone depend on the session.
+        signature: Signature::any(1, Volatility::Stable),
+    })
+}
+
+/// The type that a function of this module reads; `None`: it is another function.
+pub(crate) fn type_read_by(function: &ScalarUDF) -> Option<&DataType> {
+    let read = function.inner().downcast_ref::<ReadText>()?;
+    Some(read.target.data_type())
+}
+
+/// The function that reads a type, as on another machine.
+pub(crate) fn reader_of(target: &DataType) -> Option<ScalarUDF> {
+    let name = function_name(target)?;
+    let target = Field::new(name, target.clone(), true);
+    Some(reading(name, Arc::new(target)))
 }
 
 /// The name of the function that reads a type; `None`: the planner's cast does it.
@@ -79,6 +107,8 @@ fn function_name(target: &DataType) -> Option<&'static str> {
         DataType::Date32 => "date_in",
         DataType::Timestamp(_, None) => "timestamp_in",
         DataType::Timestamp(_, Some(_)) => "timestamptz_in",
+        DataType::Time64(_) => "time_in",
+        DataType::Interval(IntervalUnit::MonthDayNano) => "interval_in",
         DataType::Decimal128(..) => "numeric_in",
         DataType::Binary => "bytea_in",
         DataType::List(item) if !item.data_type().is_nested() || is_list(item.data_type()) => {
@@ -146,6 +176,26 @@ pub(crate) fn read_array(text: &str, target: &DataType) -> Result<ScalarValue> {
     ScalarValue::try_from_array(&values, 0)
 }
 
+/// The value that a text is, on the clock of a time zone.
+///
+/// Errors: those of PostgreSQL's input functions.
+pub fn read_text(text: &str, target: &DataType, zone: &str) -> Result<ScalarValue> {
+    let values = read_texts(&StringArray::from(vec![text]), target, zone)?;
+    ScalarValue::try_from_array(&values, 0)
+}
+
+/// The values that texts are, on the clock of a time zone; NULL stays NULL.
+///
+/// Errors: as [`read_text`], for the first that is none.
+pub fn read_texts(texts: &StringArray, target: &DataType, zone: &str) -> Result<ArrayRef> {
+    Reader { zone }.values(texts, target)
+}
+
+/// Fails for a text that is no value of a type.
+pub(crate) fn check_text(text: &str, target: &DataType) -> Result<()> {
+    read_array(text, target).map(drop)
+}
+
 /// Reads texts on the clock of a time zone.
 struct Reader<'a> {
     zone: &'a str,
@@ -168,16 +218,26 @@ impl Reader<'_> {
                 Arc::new(values)
             }
             DataType::Timestamp(unit, zone) => self.time_stamps(texts, *unit, zone.clone())?,
+            DataType::Time64(_) => {
+                let values: Time64MicrosecondArray =
+                    each(texts, |text| moment_text::read_time(text, self.zone))?;
+                cast(&values, target)?
+            }
+            DataType::Interval(IntervalUnit::MonthDayNano) => {
+                let values: IntervalMonthDayNanoArray = each(texts, interval::parse)?;
+                Arc::new(values)
+            }
             DataType::Decimal128(precision, scale) => {
                 let values: Decimal128Array =
                     each(texts, |text| numeric(text, *precision, *scale))?;
                 Arc::new(values.with_precision_and_scale(*precision, *scale)?)
             }
             DataType::Binary => {
-                let values = texts.iter().map(|text| text.map(bytes));
-                Arc::new(values.collect::<BinaryArray>())
+                let values: BinaryArray = each(texts, bytes)?;
+                Arc::new(values)
             }
             DataType::List(item) => self.arrays(texts, item)?,
+            number if number_text::is_number(number) => number_text::read(texts, number)?,
             other => {
                 // What does not fit is an error, not NULL.
                 let options = CastOptions {
@@ -312,58 +372,14 @@ fn boolean(text: &str) -> Option<bool> {
     }
 }
 
-/// The bytes of `\x00ff`, or of a text in which `\\` is a backslash and `\ooo` a byte by its octal digits. A text in
-/// neither form is its own bytes.
-pub(super) fn bytes(text: &str) -> Vec<u8> {
-    let read = match text.strip_prefix("\\x") {
-        Some(digits) => hexadecimal(digits),
-        None => escaped(text.as_bytes()),
-    };
-    read.unwrap_or_else(|| text.as_bytes().to_vec())
-}
-
-fn hexadecimal(digits: &str) -> Option<Vec<u8>> {
-    let digits: Vec<u8> = digits
-        .bytes()
-        .filter(|byte| !byte.is_ascii_whitespace())
-        .collect();
-    let digit = |byte: u8| char::from(byte).to_digit(16);
-    let pair = |pair: &[u8]| match pair {
-        [high, low] => Some((digit(*high)? * 16 + digit(*low)?) as u8),
-        _ => None,
-    };
-    digits.chunks(2).map(pair).collect()
-}
-
-fn escaped(text: &[u8]) -> Option<Vec<u8>> {
-    let mut out = Vec::with_capacity(text.len());
-    let mut rest = text;
-    while let Some((first, after)) = rest.split_first() {
-        rest = match (first, after) {
-            (b'\\', [b'\\', after @ ..]) => {
-                out.push(b'\\');
-                after
-            }
-            (
-                b'\\',
-                [
-                    high @ b'0'..=b'3',
-                    middle @ b'0'..=b'7',
-                    low @ b'0'..=b'7',
-                    after @ ..,
-                ],
-            ) => {
-                out.push((high - b'0') * 64 + (middle - b'0') * 8 + (low - b'0'));
-                after
-            }
-            (b'\\', _) => return None,
-            (byte, after) => {
-                out.push(*byte);
-                after
-            }
-        };
+/// The error of a numeric without digits; those that are no numbers are known, but have no place in an exact type.
+fn no_digits(word: &str, text: &str) -> DataFusionError {
+    if !["nan", "infinity", "inf"].contains(&word.to_lowercase().as_str()) {
+        return wrong("numeric", text);
     }
-    Some(out)
+    let message = format!("the numeric \"{}\" is not supported", text.trim());
+    let hint = "A double precision may be NaN or infinite.";
+    Error::invalid("0A000", message, Some(hint)).into()
 }
 
 /// How many digits a value of Arrow's widest exact type has.
@@ -386,7 +402,7 @@ fn numeric(text: &str, precision: u8, scale: i8) -> Result<i128> {
     let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
     let mut all: String = [whole, fraction].concat();
     if all.is_empty() || !all.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err(wrong("numeric", text));
+        return Err(no_digits(digits, text));
     }
     // How many digits of the fraction are too few, or too many if negative.
     let missing = i64::from(scale) + i64::from(exponent) - fraction.len() as i64;
@@ -437,15 +453,6 @@ mod tests {
         }
         let exact = numeric("123456789012345.12345", 20, 5).unwrap();
         assert_eq!(exact, 12_345_678_901_234_512_345);
-    }
-
-    #[test]
-    fn bytes_are_read_in_both_forms() {
-        assert_eq!(bytes("\\xDE ad"), [0xde, 0xad]);
-        assert_eq!(bytes("\\x"), [0_u8; 0]);
-        assert_eq!(bytes("a\\\\b\\001"), b"a\\b\x01");
-        assert_eq!(bytes("\\xzz"), b"\\xzz");
-        assert_eq!(bytes("C:\\dir"), b"C:\\dir");
     }
 
     #[test]

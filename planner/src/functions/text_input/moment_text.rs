@@ -9,7 +9,7 @@ use datafusion::arrow::array::timezone::Tz;
 use datafusion::error::{DataFusionError, Result};
 
 use super::super::call::failure;
-use super::super::moment::now_in;
+use super::super::moment::{micros_of_day, now_in};
 
 /// The zone of a text.
 pub(super) enum Zone {
@@ -28,6 +28,47 @@ pub(super) struct Read {
 enum Fault {
     Syntax,
     Range,
+}
+
+/// Reads a text as a time of day, in microseconds since midnight; a date and a zone that are written are left out.
+pub(super) fn read_time(text: &str, session_zone: &str) -> Result<i64> {
+    let trimmed = text.trim();
+    if let Some(local) = word(trimmed, session_zone)? {
+        return Ok(micros_of_day(local.time()));
+    }
+    if trimmed.eq_ignore_ascii_case("allballs") {
+        return Ok(0);
+    }
+    let clock = trimmed.strip_prefix(['T', 't']);
+    let clock = clock.filter(|clock| clock.starts_with(|c: char| c.is_ascii_digit()));
+    let clock = clock.unwrap_or(trimmed);
+    let mut parts = Parts::default();
+    let read = match compact_clock(clock) {
+        Some(clock) => parts.time_and_zone(&clock),
+        None => parts.read(clock),
+    };
+    let read = read.and_then(|()| parts.settle());
+    let read = read.and_then(|()| match parts.time {
+        Some(_) => parts.of_day(),
+        None => Err(Fault::Syntax),
+    });
+    read.map_err(|fault| error(&fault, text, "time"))
+}
+
+/// `040506.7` and `0405` with colons.
+fn compact_clock(text: &str) -> Option<String> {
+    let n_digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (digits, rest) = text.split_at(n_digits);
+    match n_digits {
+        4 if rest.is_empty() => Some(format!("{}:{}", &digits[..2], &digits[2..])),
+        6 if rest.is_empty() || rest.starts_with('.') => Some(format!(
+            "{}:{}:{}{rest}",
+            &digits[..2],
+            &digits[2..4],
+            &digits[4..]
+        )),
+        _ => None,
+    }
 }
 
 /// Reads a text as a value of a type; words such as `today` are meant in `session_zone`.
@@ -234,6 +275,21 @@ impl Parts {
         }
     }
 
+    /// Microseconds since midnight.
+    fn of_day(&self) -> std::result::Result<i64, Fault> {
+        const HOUR: i64 = 3_600_000_000;
+        let micros = self.time.unwrap_or(0);
+        match self.is_afternoon {
+            Some(_) if self.time.is_none() || !(HOUR..13 * HOUR).contains(&micros) => {
+                Err(Fault::Range)
+            }
+            Some(is_afternoon) => {
+                Ok(micros % (12 * HOUR) + if is_afternoon { 12 * HOUR } else { 0 })
+            }
+            None => Ok(micros),
+        }
+    }
+
     fn moment(&mut self) -> std::result::Result<Read, Fault> {
         self.settle()?;
         let parts = self;
@@ -247,17 +303,7 @@ impl Parts {
             (year, false) => year,
         };
         let date = NaiveDate::from_ymd_opt(year, month, day).ok_or(Fault::Range)?;
-        let mut micros = parts.time.unwrap_or(0);
-        const HOUR: i64 = 3_600_000_000;
-        match parts.is_afternoon {
-            Some(_) if parts.time.is_none() || !(HOUR..13 * HOUR).contains(&micros) => {
-                return Err(Fault::Range);
-            }
-            Some(is_afternoon) => {
-                micros = micros % (12 * HOUR) + if is_afternoon { 12 * HOUR } else { 0 }
-            }
-            None => {}
-        }
+        let micros = parts.of_day()?;
         let local = date
             .and_time(NaiveTime::MIN)
             .checked_add_signed(TimeDelta::microseconds(micros))
@@ -413,6 +459,43 @@ mod tests {
             assert_eq!(shown(text).as_deref(), Some(expected), "{text}");
         }
         assert!(shown("2024-01-31 10:00 Europe/Berlin").is_some());
+    }
+
+    #[test]
+    fn times_are_read_in_the_forms_that_postgresql_reads() {
+        const SECOND: i64 = 1_000_000;
+        let of =
+            |hour: i64, minute: i64, second: i64| ((hour * 60 + minute) * 60 + second) * SECOND;
+        for (text, expected) in [
+            ("04:05", of(4, 5, 0)),
+            ("4:05:06.789", of(4, 5, 6) + 789_000),
+            ("040506", of(4, 5, 6)),
+            ("0405", of(4, 5, 0)),
+            ("T040506.5", of(4, 5, 6) + 500_000),
+            ("T04:05", of(4, 5, 0)),
+            ("04:05 AM", of(4, 5, 0)),
+            ("04:05PM", of(16, 5, 0)),
+            ("12:30 am", of(0, 30, 0)),
+            ("04:05:06-08", of(4, 5, 6)),
+            ("24:00:00", of(24, 0, 0)),
+            ("2024-01-31 10:20", of(10, 20, 0)),
+            ("allballs", 0),
+            (" 10:00:00.1234567 ", of(10, 0, 0) + 123_457),
+        ] {
+            assert_eq!(read_time(text, "UTC").ok(), Some(expected), "{text}");
+        }
+        for text in [
+            "",
+            "abc",
+            "10",
+            "2024-01-31",
+            "25:00",
+            "10:60",
+            "13:00 PM",
+            "10:00:00:00",
+        ] {
+            assert!(read_time(text, "UTC").is_err(), "{text}");
+        }
     }
 
     #[test]

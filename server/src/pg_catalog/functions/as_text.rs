@@ -33,6 +33,11 @@ pub(in crate::pg_catalog) fn register(context: &mut SessionContext) -> Result<()
     Ok(())
 }
 
+/// What the rewrites call.
+pub(super) fn functions() -> Vec<ScalarUDF> {
+    vec![wire_text(), byte_length()]
+}
+
 #[derive(Debug)]
 struct WireTexts {
     text: Arc<ScalarUDF>,

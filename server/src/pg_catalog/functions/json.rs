@@ -33,6 +33,11 @@ pub(super) fn functions() -> Vec<ScalarUDF> {
     functions
 }
 
+/// Whether a function takes texts of json, whatever their fields say.
+pub(super) fn takes_texts(name: &str) -> bool {
+    ["json_agg_of", "jsonb_agg_of"].contains(&name)
+}
+
 /// An array of json texts as one json array.
 fn joined(call: &Call) -> Result<ArrayRef> {
     let Some(lists) = call

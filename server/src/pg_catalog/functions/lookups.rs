@@ -33,18 +33,27 @@ enum Wanted {
     ConstraintText,
     IndexText,
     Bytes,
+    /// Of all tables: there is one database.
+    AllBytes,
+}
+
+const NAMES: [(&str, Wanted); 7] = [
+    ("pg_get_viewdef", Wanted::ViewText),
+    ("pg_get_constraintdef", Wanted::ConstraintText),
+    ("pg_get_indexdef", Wanted::IndexText),
+    ("pg_relation_size", Wanted::Bytes),
+    ("pg_table_size", Wanted::Bytes),
+    ("pg_total_relation_size", Wanted::Bytes),
+    ("pg_database_size", Wanted::AllBytes),
+];
+
+/// Whether a function of this name looks something up.
+pub(in super::super) fn looks_up(name: &str) -> bool {
+    NAMES.iter().any(|(known, _)| *known == name)
 }
 
 /// The functions, over a session's catalog.
 pub(super) fn functions(objects: &Objects) -> Vec<ScalarUDF> {
-    let names = [
-        ("pg_get_viewdef", Wanted::ViewText),
-        ("pg_get_constraintdef", Wanted::ConstraintText),
-        ("pg_get_indexdef", Wanted::IndexText),
-        ("pg_relation_size", Wanted::Bytes),
-        ("pg_table_size", Wanted::Bytes),
-        ("pg_total_relation_size", Wanted::Bytes),
-    ];
     let function = |(name, wanted)| {
         let most = if wanted == Wanted::IndexText { 3 } else { 2 };
         let arities = vec![TypeSignature::Any(1), TypeSignature::Any(most)];
@@ -56,7 +65,7 @@ pub(super) fn functions(objects: &Objects) -> Vec<ScalarUDF> {
         };
         AsyncScalarUDF::new(Arc::new(lookup)).into_scalar_udf()
     };
-    names.into_iter().map(function).collect()
+    NAMES.into_iter().map(function).collect()
 }
 
 #[derive(Debug)]
@@ -103,6 +112,13 @@ impl Lookup {
                 });
                 // Lossless: no table is so large.
                 ScalarValue::Int64(n_bytes.flatten().map(|bytes| bytes as i64))
+            }
+            Wanted::AllBytes => {
+                let relations = self.objects.own_relations().await?;
+                let stored = relations.iter().filter(|relation| relation.is_stored());
+                let n_bytes: usize = stored.filter_map(|relation| relation.n_bytes).sum();
+                // Lossless, as above.
+                ScalarValue::Int64(Some(n_bytes as i64))
             }
         })
     }
@@ -160,6 +176,10 @@ impl Lookup {
 
     /// The numbers of relations that are given by number or by name.
     fn numbers(&self, argument: &ArrayRef) -> Result<Vec<Option<i32>>> {
+        if self.wanted == Wanted::AllBytes {
+            let known = |row| argument.is_valid(row).then_some(0);
+            return Ok((0..argument.len()).map(known).collect());
+        }
         if !argument.data_type().is_string() {
             let oids = cast(argument, &DataType::Int32)?;
             return Ok(oids.as_primitive::<Int32Type>().iter().collect());
@@ -197,7 +217,7 @@ impl ScalarUDFImpl for Lookup {
     fn return_type(&self, _: &[DataType]) -> Result<DataType> {
         Ok(match self.wanted {
             Wanted::ViewText | Wanted::ConstraintText | Wanted::IndexText => DataType::Utf8,
-            Wanted::Bytes => DataType::Int64,
+            Wanted::Bytes | Wanted::AllBytes => DataType::Int64,
         })
     }
 

@@ -19,7 +19,7 @@ mod text;
 
 use std::sync::Arc;
 
-use auspex_planner::SessionFacts;
+use auspex_planner::{SessionFacts, ValueFunction};
 use datafusion::arrow::array::{ArrayRef, AsArray, BooleanArray, StringArray};
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::ScalarValue;
@@ -37,6 +37,7 @@ use super::roles::roles;
 use super::server_tables::UTF8;
 pub(super) use as_text::register as register_texts;
 pub(super) use expand_array::NAME as EXPAND_ARRAY;
+pub(super) use lookups::looks_up;
 pub(crate) use names::procedure_name;
 pub(super) use names::{quoted, type_text};
 use scalar::{Call, function, text_of_oid};
@@ -44,7 +45,19 @@ pub(super) use table_functions::register;
 
 use crate::protocol::types::field_type;
 
-/// The functions of a session.
+/// The functions that need nothing of a session: those of json and texts, and what casts to text become.
+pub(super) fn of_values() -> Vec<ValueFunction> {
+    let families = [json::functions(), text::functions(), as_text::functions()];
+    let functions = families.into_iter().flatten();
+    functions
+        .map(|function| ValueFunction {
+            reads_marks: !json::takes_texts(function.name()),
+            function,
+        })
+        .collect()
+}
+
+/// The functions of a session beside those of values.
 pub(super) fn all(session: &SessionFacts, objects: &Objects) -> Vec<ScalarUDF> {
     let mut functions = vec![
         create_array_upper_udf(),
@@ -55,10 +68,8 @@ pub(super) fn all(session: &SessionFacts, objects: &Objects) -> Vec<ScalarUDF> {
         type_of(),
         expand_array::expand_array(),
     ];
-    functions.extend(json::functions());
     functions.extend(lookups::functions(objects));
     functions.extend(settings::functions(objects));
-    functions.extend(text::functions());
     functions.extend(identity(session));
     functions.extend(clock(session, objects));
     functions.extend(path(objects));
@@ -199,7 +210,7 @@ fn absent() -> Vec<ScalarUDF> {
         .into_iter()
         .map(|(name, arities)| constant(name, arities, ScalarValue::Utf8(None)))
         .collect();
-    let sizes = ["pg_indexes_size", "pg_database_size", "pg_tablespace_size"];
+    let sizes = ["pg_indexes_size", "pg_tablespace_size"];
     // The size of files in an object store is not known without asking it.
     functions.extend(
         sizes

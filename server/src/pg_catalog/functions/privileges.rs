@@ -1,11 +1,12 @@
 //! `has_table_privilege` and its siblings: what a role may do, as it is enforced.
 //!
 //! In: a role (the current one if none is named), an object by name or number, and privileges; out: whether the role has one
-//! of them. About what there is none of, or nothing to protect, the answer is yes, as it is of a superuser.
+//! of them. About what there is none of, or nothing to protect, the answer is yes, as it is of a superuser. Privileges that
+//! no such object has are errors.
 
 use std::sync::Arc;
 
-use auspex_planner::{Engine, SessionFacts, Subject};
+use auspex_planner::{Engine, Error, SessionFacts, Subject};
 use datafusion::arrow::array::{Array, ArrayRef, BooleanArray};
 use datafusion::arrow::datatypes::DataType;
 use datafusion::error::Result;
@@ -13,7 +14,6 @@ use datafusion::logical_expr::ScalarUDF;
 
 use super::super::objects::Objects;
 use super::super::roles;
-use super::constant;
 use super::scalar::{Call, function};
 
 /// The functions of a session.
@@ -25,16 +25,16 @@ pub(super) fn functions(session: &SessionFacts, objects: &Objects) -> Vec<Scalar
         about(session, objects, "has_database_privilege", Kind::Database),
         has_role(session),
     ];
-    let names = [
-        "has_foreign_data_wrapper_privilege",
-        "has_function_privilege",
-        "has_language_privilege",
-        "has_sequence_privilege",
-        "has_server_privilege",
-        "has_tablespace_privilege",
-        "has_type_privilege",
+    let always: [(&'static str, &'static [&'static str]); 7] = [
+        ("has_foreign_data_wrapper_privilege", &["USAGE"]),
+        ("has_function_privilege", &["EXECUTE"]),
+        ("has_language_privilege", &["USAGE"]),
+        ("has_sequence_privilege", &["USAGE", "SELECT", "UPDATE"]),
+        ("has_server_privilege", &["USAGE"]),
+        ("has_tablespace_privilege", &["CREATE"]),
+        ("has_type_privilege", &["USAGE"]),
     ];
-    functions.extend(names.map(|name| constant(name, &[2, 3], true)));
+    functions.extend(always.map(|(name, known)| granted(name, known)));
     functions.push(has_column(session, objects));
     functions
 }
@@ -44,6 +44,56 @@ enum Kind {
     Relation,
     Schema,
     Database,
+}
+
+impl Kind {
+    /// The privileges that such an object has, those of models among relations.
+    fn privileges(self) -> &'static [&'static str] {
+        match self {
+            Kind::Relation => &[
+                "SELECT",
+                "INSERT",
+                "UPDATE",
+                "DELETE",
+                "TRUNCATE",
+                "REFERENCES",
+                "TRIGGER",
+                "RULE",
+                "EXECUTE",
+            ],
+            Kind::Schema => &["CREATE", "USAGE", "CREATE MODEL"],
+            Kind::Database => &["CREATE", "TEMPORARY", "TEMP", "CONNECT"],
+        }
+    }
+}
+
+/// Fails for a privilege that is none of those known. Errors: 22023.
+fn check_privileges(privileges: &str, known: &[&str]) -> Result<()> {
+    for word in privileges.split(',').map(str::trim) {
+        let upper = word.to_uppercase();
+        let name = upper.strip_suffix(" WITH GRANT OPTION").unwrap_or(&upper);
+        if !known.contains(&name.trim_end()) {
+            return Err(Error::Invalid {
+                sqlstate: "22023",
+                message: format!("unrecognized privilege type: \"{word}\""),
+                hint: None,
+                position: None,
+            }
+            .into());
+        }
+    }
+    Ok(())
+}
+
+/// A function of `([role,] object, privileges)` about what everybody may use.
+fn granted(name: &'static str, known: &'static [&'static str]) -> ScalarUDF {
+    function(name, &[2, 3], DataType::Boolean, move |call| {
+        let privileges = call.texts(call.args.len() - 1)?;
+        for privileges in privileges.iter().flatten() {
+            check_privileges(privileges, known)?;
+        }
+        Ok(Arc::new(BooleanArray::from(vec![true; call.n_rows])) as ArrayRef)
+    })
 }
 
 /// A function of `([role,] object, privileges)`.
@@ -85,6 +135,9 @@ fn answers(
     };
     let names = call.texts(object)?;
     let privileges = call.texts(privileges)?;
+    for privileges in privileges.iter().flatten() {
+        check_privileges(privileges, kind.privileges())?;
+    }
     let answer = |row: usize| {
         if names.is_null(row) || privileges.is_null(row) {
             return None;

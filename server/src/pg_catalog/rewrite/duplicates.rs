@@ -6,9 +6,10 @@
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
+use auspex_planner::column_name_of;
 use datafusion::arrow::datatypes::FieldRef;
 use datafusion::sql::sqlparser::ast::{
-    Expr, Ident, Query, Select, SelectItem, SetExpr, Value, VisitMut, VisitorMut,
+    Expr, Ident, Query, Select, SelectItem, Value, VisitMut, VisitorMut,
 };
 
 /// ASCII's unit separator, which no sensible name contains.
@@ -50,7 +51,7 @@ fn distinguish(select: &mut Select) {
     for (idx, item) in select.projection.iter_mut().enumerate() {
         let (expr, name, key) = match item {
             SelectItem::UnnamedExpr(expr) => {
-                let (name, key) = (column_name(expr), planned_name(expr));
+                let (name, key) = (column_name_of(expr), planned_name(expr));
                 (expr, name, key)
             }
             SelectItem::ExprWithAlias { expr, alias } => {
@@ -96,36 +97,4 @@ fn planned_name(expr: &Expr) -> String {
     let mut expr = expr.clone();
     let _ = expr.visit(&mut Blind);
     expr.to_string()
-}
-
-/// The name of the column of a scalar subquery.
-fn subquery_name(query: &Query) -> Option<String> {
-    let SetExpr::Select(select) = query.body.as_ref() else {
-        return None;
-    };
-    match select.projection.first()? {
-        SelectItem::UnnamedExpr(expr) => Some(column_name(expr)),
-        SelectItem::ExprWithAlias { alias, .. } => Some(alias.value.clone()),
-        _ => None,
-    }
-}
-
-/// The name that PostgreSQL gives a column without an alias.
-pub(super) fn column_name(expr: &Expr) -> String {
-    match expr {
-        Expr::Identifier(name) => name.value.clone(),
-        Expr::CompoundIdentifier(names) => names
-            .last()
-            .map(|name| name.value.clone())
-            .unwrap_or_default(),
-        Expr::Function(function) => {
-            let last = function.name.0.last().and_then(|part| part.as_ident());
-            last.map_or_else(|| "?column?".to_owned(), |name| name.value.to_lowercase())
-        }
-        Expr::Cast { expr, .. } | Expr::Nested(expr) => column_name(expr),
-        Expr::Case { .. } => "case".to_owned(),
-        Expr::Exists { .. } => "exists".to_owned(),
-        Expr::Subquery(query) => subquery_name(query).unwrap_or_else(|| "?column?".to_owned()),
-        _ => "?column?".to_owned(),
-    }
 }

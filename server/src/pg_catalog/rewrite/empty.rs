@@ -8,13 +8,13 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
+use auspex_planner::column_name_of;
 use datafusion::sql::sqlparser::ast::{
     BinaryOperator, Expr, Function, GroupByExpr, Ident, JoinOperator, Query, Select, SelectItem,
     SetExpr, Statement, TableFactor, TableWithJoins, Value, Visit, VisitMut, Visitor, VisitorMut,
 };
 
 use super::super::schema::is_always_empty;
-use super::duplicates::column_name;
 use super::{catalog_table, parsed};
 
 /// Rewrites the empty SELECTs.
@@ -211,7 +211,7 @@ fn parameter_name(expr: &Expr) -> Option<String> {
 
 fn item_name(item: &SelectItem) -> Option<Ident> {
     match item {
-        SelectItem::UnnamedExpr(expr) => Some(Ident::with_quote('"', column_name(expr))),
+        SelectItem::UnnamedExpr(expr) => Some(Ident::with_quote('"', column_name_of(expr))),
         SelectItem::ExprWithAlias { alias, .. } => Some(alias.clone()),
         _ => None,
     }

@@ -7,13 +7,14 @@
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
+use auspex_planner::column_name_of;
 use datafusion::sql::sqlparser::ast::{
     BinaryOperator, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident,
-    OrderByKind, Query, Select, SelectItem, SetExpr, Statement, TableFactor, Value, Visit,
-    VisitMut, Visitor, VisitorMut, visit_expressions_mut,
+    OrderByExpr, OrderByKind, Query, Select, SelectItem, SetExpr, Statement, TableFactor, Value,
+    Visit, VisitMut, Visitor, VisitorMut, visit_expressions, visit_expressions_mut,
 };
 
-use super::duplicates::column_name;
+use super::super::functions::looks_up;
 use super::empty::is_reduced;
 use super::{catalog_table, parsed, parsed_with_lambdas};
 
@@ -69,12 +70,18 @@ fn array_of(query: &Query) -> Option<Expr> {
         return gathered(query);
     };
     let item = single_item(select)?;
-    if let Some((array, element, body)) = unnested(select, item) {
-        return parsed_with_lambdas(&format!(
-            "coalesce(array_transform({array}, {element} -> {body}), {NO_TEXTS})"
-        ));
+    let is_limited = query.limit_clause.is_some() || query.fetch.is_some();
+    let unnested = unnested(select, item).filter(|_| !is_limited && select.distinct.is_none());
+    if let (Some((array, element, body)), Some(order)) = (unnested, order_of_items(query, item)) {
+        let items = format!("array_transform({array}, {element} -> {body})");
+        let items = match order {
+            None => items,
+            Some((direction, nulls)) => format!("array_sort({items}, '{direction}', '{nulls}')"),
+        };
+        return parsed_with_lambdas(&format!("coalesce({items}, {NO_TEXTS})"));
     }
-    if query.limit_clause.is_some() || query.fetch.is_some() {
+    // What waits, and what gives rows, is computed of rows, and neither within an aggregate nor of the elements of an array.
+    if is_limited || waits(item) || gives_rows(item) {
         return gathered(query);
     }
     let distinct = if select.distinct.is_some() {
@@ -87,6 +94,56 @@ fn array_of(query: &Query) -> Option<Expr> {
     let rows = aggregated(query, aggregate);
     // Of no rows there is an empty array.
     parsed(&format!("coalesce(({rows}), make_array())"))
+}
+
+/// Whether an expression calls a function that looks something up.
+fn waits(expr: &Expr) -> bool {
+    let found = visit_expressions(expr, |expr| match expr {
+        Expr::Function(function) => {
+            let name = function.name.0.last().and_then(|part| part.as_ident());
+            match name.is_some_and(|name| looks_up(&name.value.to_lowercase())) {
+                true => ControlFlow::Break(()),
+                false => ControlFlow::Continue(()),
+            }
+        }
+        _ => ControlFlow::Continue(()),
+    });
+    found.is_break()
+}
+
+/// In which order the items themselves come, if in any; `None`: in one of something else.
+fn order_of_items(query: &Query, item: &Expr) -> Option<Option<(&'static str, &'static str)>> {
+    let Some(order) = &query.order_by else {
+        return Some(None);
+    };
+    let OrderByKind::Expressions(keys) = &order.kind else {
+        return None;
+    };
+    let [key] = keys.as_slice() else {
+        return None;
+    };
+    let is_position =
+        matches!(&key.expr, Expr::Value(value) if matches!(value.value, Value::Number(..)));
+    if !is_position && key.expr != *item {
+        return None;
+    }
+    let is_descending = key.options.asc == Some(false);
+    let direction = if is_descending { "DESC" } else { "ASC" };
+    let nulls = match key.options.nulls_first.unwrap_or(is_descending) {
+        true => "NULLS FIRST",
+        false => "NULLS LAST",
+    };
+    Some(Some((direction, nulls)))
+}
+
+/// Whether an expression gives several rows: `ARRAY(SELECT unnest(x))`.
+fn gives_rows(expr: &Expr) -> bool {
+    let Expr::Function(function) = expr else {
+        return false;
+    };
+    let name = function.name.to_string().to_lowercase();
+    let rows = ["unnest", "generate_series", "generate_subscripts"];
+    rows.contains(&name.as_str()) || name.starts_with("regexp_") && name.ends_with("_to_table")
 }
 
 /// The rows of any query of one column.
@@ -123,10 +180,13 @@ fn order_within(query: &Query, item: &Expr) -> String {
         .map(|key| {
             let is_position =
                 matches!(&key.expr, Expr::Value(value) if matches!(value.value, Value::Number(..)));
-            if is_position {
-                item.to_string()
-            } else {
-                key.to_string()
+            match is_position {
+                true => OrderByExpr {
+                    expr: item.clone(),
+                    ..key.clone()
+                }
+                .to_string(),
+                false => key.to_string(),
             }
         })
         .collect();
@@ -140,7 +200,7 @@ fn aggregated(query: &Query, aggregate: Expr) -> Query {
     query.limit_clause = None;
     query.fetch = None;
     if let SetExpr::Select(select) = query.body.as_mut() {
-        let alias = Ident::with_quote('"', column_name(&aggregate));
+        let alias = Ident::with_quote('"', column_name_of(&aggregate));
         select.projection = vec![SelectItem::ExprWithAlias {
             expr: aggregate,
             alias,

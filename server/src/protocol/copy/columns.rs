@@ -5,11 +5,12 @@
 
 use std::sync::Arc;
 
+use auspex_planner::read_texts;
 use datafusion::arrow::array::{
-    Array as _, ArrayRef, RecordBatch, StringArray, StringBuilder, new_empty_array,
+    Array as _, ArrayRef, AsArray as _, RecordBatch, StringArray, StringBuilder, new_empty_array,
 };
 use datafusion::arrow::compute::{CastOptions, cast_with_options};
-use datafusion::arrow::datatypes::{DataType, SchemaRef};
+use datafusion::arrow::datatypes::{DataType, Float32Type, Float64Type, SchemaRef};
 use datafusion::common::ScalarValue;
 use pgwire::api::Type;
 use pgwire::api::results::FieldFormat;
@@ -153,9 +154,15 @@ impl Columns {
             };
             if let Ok(array) = cast_with_options(&text, data_type, &options)
                 && array.null_count() == text.null_count()
+                && !holds_infinity(&array)
             {
                 return Ok(array);
             }
+        }
+        if is_read_whole(data_type)
+            && let Ok(array) = read_texts(&text, data_type, &self.zone)
+        {
+            return Ok(array);
         }
         let mut values = Vec::with_capacity(text.len());
         for (row, value) in text.iter().enumerate() {
@@ -231,4 +238,20 @@ fn collected(values: Vec<ScalarValue>, data_type: &DataType) -> Result<ArrayRef,
 /// Whether Arrow reads the texts of a type as PostgreSQL does.
 fn is_plain(data_type: &DataType) -> bool {
     data_type.is_numeric() || matches!(data_type, DataType::Boolean | DataType::Date32)
+}
+
+/// Whether a column's texts are read at once, as literals are.
+fn is_read_whole(data_type: &DataType) -> bool {
+    matches!(
+        data_type,
+        DataType::Timestamp(..) | DataType::Time64(_) | DataType::Binary | DataType::Decimal128(..)
+    )
+}
+
+/// Whether a column has an infinite number, which Arrow takes numbers for that are too large.
+fn holds_infinity(array: &ArrayRef) -> bool {
+    let doubles = array.as_primitive_opt::<Float64Type>();
+    let singles = array.as_primitive_opt::<Float32Type>();
+    doubles.is_some_and(|values| values.values().iter().any(|value| value.is_infinite()))
+        || singles.is_some_and(|values| values.values().iter().any(|value| value.is_infinite()))
 }

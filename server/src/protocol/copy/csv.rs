@@ -6,6 +6,7 @@ use auspex_planner::CopyOptions;
 use datafusion::arrow::datatypes::Schema;
 
 use super::decoder::{Found, RowValues, Wrong};
+use super::header::{check_header, expected_header};
 
 /// How a column takes the text that means NULL.
 #[derive(Debug, Clone, Copy, Default)]
@@ -22,6 +23,8 @@ pub(super) struct CsvRows {
     null: Vec<u8>,
     rules: Vec<NullRule>,
     skips_header: bool,
+    /// The names that the header must have.
+    header: Option<Vec<String>>,
     line: u64,
     /// Bytes of the row at hand that were looked through, and whether a quote is open behind them.
     seen: usize,
@@ -41,6 +44,7 @@ impl CsvRows {
             null: options.null.clone().into_bytes(),
             rules: columns.fields().iter().map(|f| rule(f.name())).collect(),
             skips_header: options.has_header,
+            header: expected_header(options, columns),
             line: 0,
             seen: 0,
             in_quotes: false,
@@ -73,6 +77,10 @@ impl CsvRows {
             return Ok(Found::End);
         }
         if std::mem::take(&mut self.skips_header) {
+            if let Some(names) = &self.header {
+                self.split(line, row);
+                check_header(row, names)?;
+            }
             return Ok(Found::Skip(length));
         }
         self.split(line, row);

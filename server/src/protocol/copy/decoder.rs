@@ -84,7 +84,7 @@ impl RowDecoder {
     pub(super) fn new(request: &CopyRequest, columns: Vec<WireColumn>, zone: String) -> RowDecoder {
         let options: &CopyOptions = &request.options;
         let reader = match options.format {
-            CopyFormat::Text => Reader::Text(TextRows::new(options)),
+            CopyFormat::Text => Reader::Text(TextRows::new(options, &request.columns)),
             CopyFormat::Csv => Reader::Csv(CsvRows::new(options, &request.columns)),
             CopyFormat::Binary => Reader::Binary(BinaryRows::default()),
         };
@@ -191,6 +191,7 @@ mod tests {
             delimiter: if csv { b',' } else { b'\t' },
             null: if csv { "" } else { "\\N" }.to_owned(),
             has_header: false,
+            matches_header: false,
             quote: b'"',
             escape: b'"',
             force_quote: CopyColumns::None,

@@ -8,6 +8,7 @@ mod binary;
 mod columns;
 mod csv;
 mod decoder;
+mod header;
 mod text;
 mod write;
 
@@ -152,7 +153,7 @@ impl<S: Stream> Connection<S> {
         rows: &Sender<Result<RecordBatch, DataFusionError>>,
         batch: RecordBatch,
     ) -> Result<bool, Interruption> {
-        let shutdown = self.shutdown();
+        let (shutdown, terminated) = (self.shutdown(), self.terminated());
         let waiting = rows.reserve();
         tokio::pin!(waiting);
         loop {
@@ -169,17 +170,23 @@ impl<S: Stream> Connection<S> {
                 }
                 notice = running.next_notice() => self.pass_on(notice).await?,
                 () = shutdown.cancelled() => return Err(Interruption::Shutdown),
+                () = terminated.cancelled() => {
+                    return Err(Interruption::Ended(Failure::shutdown()));
+                }
             }
         }
     }
 
     /// The next piece of data, or the end of all.
     async fn next_sent(&mut self) -> Result<Sent, Interruption> {
-        let shutdown = self.shutdown();
+        let (shutdown, terminated) = (self.shutdown(), self.terminated());
         loop {
             let message = tokio::select! {
                 message = self.socket.next() => message,
                 () = shutdown.cancelled() => return Err(Interruption::Shutdown),
+                () = terminated.cancelled() => {
+                    return Err(Interruption::Ended(Failure::shutdown()));
+                }
             };
             match message {
                 Some(Ok(PgWireFrontendMessage::CopyData(data))) => {

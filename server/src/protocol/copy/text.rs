@@ -1,27 +1,32 @@
 //! PostgreSQL's text format of COPY: a line a row, values apart by a mark, everything special behind a backslash.
 //!
-//! In: bytes that may end anywhere; out: the values of one row. Knows no column.
+//! In: bytes that may end anywhere; out: the values of one row.
 
 use auspex_planner::CopyOptions;
+use datafusion::arrow::datatypes::Schema;
 
 use super::decoder::{Found, RowValues, Wrong};
+use super::header::{check_header, expected_header};
 
 /// Reads rows of the text format.
 pub(super) struct TextRows {
     delimiter: u8,
     null: Vec<u8>,
     skips_header: bool,
+    /// The names that the header must have.
+    header: Option<Vec<String>>,
     line: u64,
     /// Bytes of the row at hand that were looked through without finding its end.
     seen: usize,
 }
 
 impl TextRows {
-    pub(super) fn new(options: &CopyOptions) -> TextRows {
+    pub(super) fn new(options: &CopyOptions, columns: &Schema) -> TextRows {
         TextRows {
             delimiter: options.delimiter,
             null: options.null.clone().into_bytes(),
             skips_header: options.has_header,
+            header: expected_header(options, columns),
             line: 0,
             seen: 0,
         }
@@ -56,6 +61,10 @@ impl TextRows {
             return Ok(Found::End);
         }
         if std::mem::take(&mut self.skips_header) {
+            if let Some(names) = &self.header {
+                self.split(line, row);
+                check_header(row, names)?;
+            }
             return Ok(Found::Skip(length));
         }
         self.split(line, row);

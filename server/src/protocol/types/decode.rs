@@ -5,15 +5,17 @@
 
 use std::sync::Arc;
 
-use auspex_planner::{ArrayItem, split_array, uuid_text};
+use auspex_planner::{ArrayItem, jsonb_text, read_text, report_of, split_array, uuid_text};
 use datafusion::arrow::array::{Array as _, AsArray as _};
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::ScalarValue;
+use datafusion::error::DataFusionError;
 use pgwire::api::Type;
 use pgwire::api::results::FieldFormat;
 
 use super::moments::{EPOCH_DAYS, EPOCH_MICROS, parse_interval};
 use super::numeric::numeric_text;
+use super::text::DAY;
 use super::wire_type::{arrow_type, element_type, n_dimensions};
 
 /// PostgreSQL's words about a zero in a text.
@@ -28,6 +30,12 @@ pub(crate) enum ParameterError {
     /// The text is not a value of the type.
     #[error("invalid input syntax for type {pg_type}: \"{text}\"")]
     Text { pg_type: String, text: String },
+    /// The text is not a value of the type, as literals are read.
+    #[error("{message}")]
+    Input {
+        sqlstate: &'static str,
+        message: String,
+    },
     /// The bytes are not the binary form of the type.
     #[error("incorrect binary data format in parameter of type {pg_type}")]
     Binary { pg_type: String },
@@ -55,10 +63,21 @@ impl ParameterError {
     pub(crate) fn sqlstate(&self) -> &'static str {
         match self {
             ParameterError::Text { .. } => "22P02",
+            ParameterError::Input { sqlstate, .. } => sqlstate,
             ParameterError::Binary { .. } => "22P03",
             ParameterError::Encoding { .. } | ParameterError::Zero => "22021",
             ParameterError::Unsupported { .. } | ParameterError::Dimensions { .. } => "0A000",
             ParameterError::Mismatch { .. } => "42804",
+        }
+    }
+}
+
+impl From<DataFusionError> for ParameterError {
+    fn from(error: DataFusionError) -> ParameterError {
+        let report = report_of(&error);
+        ParameterError::Input {
+            sqlstate: report.sqlstate,
+            message: report.message,
         }
     }
 }
@@ -97,13 +116,10 @@ pub(crate) fn decode_parameter(
             needed: needed_depth,
         });
     }
-    value.cast_to(needed).map_err(|_| match &value {
-        ScalarValue::Utf8(Some(text)) => ParameterError::Text {
-            pg_type: shown_name(&super::pg_type(needed)),
-            text: text.clone(),
-        },
-        _ => mismatch(),
-    })
+    match &value {
+        ScalarValue::Utf8(Some(text)) if !needed.is_string() => Ok(read_text(text, needed, zone)?),
+        value => value.cast_to(needed).map_err(|_| mismatch()),
+    }
 }
 
 /// A type's name as PostgreSQL's messages have it.
@@ -134,7 +150,12 @@ fn utf8<'a>(bytes: &'a [u8], pg_type: &Type) -> Result<&'a str, ParameterError> 
     }
 }
 
-/// Types that have no Arrow type of their own stay text: the planner's type decides. A uuid gets its one form.
+/// The one form of a jsonb, by which it is compared. What is no json is refused where the planner reads it.
+fn jsonb(text: &str) -> ScalarValue {
+    ScalarValue::from(jsonb_text(text).unwrap_or_else(|_| text.to_owned()))
+}
+
+/// Types that have no Arrow type of their own stay text: the planner's type decides. A uuid and a jsonb get their one form.
 fn from_text(text: &str, pg_type: &Type, zone: &str) -> Result<ScalarValue, ParameterError> {
     let wrong = || ParameterError::Text {
         pg_type: shown_name(pg_type),
@@ -151,58 +172,11 @@ fn from_text(text: &str, pg_type: &Type, zone: &str) -> Result<ScalarValue, Para
     }
     match (pg_type, arrow_type(pg_type)) {
         (&Type::UUID, _) => uuid_text(text).map(ScalarValue::from).ok_or_else(wrong),
-        (&Type::BYTEA, _) => bytea(text)
-            .map(|value| ScalarValue::Binary(Some(value)))
-            .ok_or_else(wrong),
-        (&Type::TIMESTAMPTZ, Some(DataType::Timestamp(unit, utc))) => {
-            // A text without an offset is meant in the session's zone.
-            let local = plain.cast_to(&DataType::Timestamp(unit, Some(zone.into())));
-            let value = local.and_then(|value| value.cast_to(&DataType::Timestamp(unit, utc)));
-            value.map_err(|_| wrong())
-        }
-        // Its scale is that of what needs it.
+        (&Type::JSONB, _) => Ok(jsonb(text)),
+        // A numeric's scale is that of what needs it.
         (&Type::NUMERIC, _) | (_, Some(DataType::Utf8) | None) => Ok(plain),
-        (_, Some(data_type)) => {
-            let trimmed = match *pg_type {
-                Type::DATE => day_of(text.trim()),
-                _ => text.trim(),
-            };
-            let trimmed = ScalarValue::Utf8(Some(trimmed.to_owned()));
-            let value = trimmed.cast_to(&data_type).map_err(|_| wrong())?;
-            if value.is_null() {
-                Err(wrong())
-            } else {
-                Ok(value)
-            }
-        }
+        (_, Some(data_type)) => Ok(read_text(text, &data_type, zone)?),
     }
-}
-
-/// The day of a date that a driver wrote with a time or an offset behind it: `2026-01-02 +00`.
-fn day_of(text: &str) -> &str {
-    match text.split_once([' ', 'T']) {
-        Some((day, rest))
-            if day.contains('-')
-                && rest
-                    .starts_with(|first: char| first.is_ascii_digit() || "+-".contains(first)) =>
-        {
-            day
-        }
-        _ => text,
-    }
-}
-
-/// `\x` and hexadecimal digits.
-fn bytea(text: &str) -> Option<Vec<u8>> {
-    let digits = text.strip_prefix("\\x")?.as_bytes();
-    if !digits.len().is_multiple_of(2) {
-        return None;
-    }
-    let pair = |pair: &[u8]| {
-        let text = std::str::from_utf8(pair).ok()?;
-        u8::from_str_radix(text, 16).ok()
-    };
-    digits.chunks(2).map(pair).collect()
 }
 
 /// An array, or one of several dimensions as lists of lists.
@@ -313,9 +287,10 @@ fn from_binary(bytes: &[u8], pg_type: &Type) -> Result<ScalarValue, ParameterErr
             let days = i32::from_be_bytes(b).saturating_add(EPOCH_DAYS as i32);
             ScalarValue::Date32(Some(days))
         }),
-        Type::TIME => {
-            fixed(bytes).map(|b| ScalarValue::Time64Microsecond(Some(i64::from_be_bytes(b))))
-        }
+        Type::TIME => fixed(bytes)
+            .map(i64::from_be_bytes)
+            .filter(|micros| (0..=DAY).contains(micros))
+            .map(|micros| ScalarValue::Time64Microsecond(Some(micros))),
         Type::TIMESTAMP => micros(bytes).map(|m| ScalarValue::TimestampMicrosecond(Some(m), None)),
         Type::TIMESTAMPTZ => {
             micros(bytes).map(|m| ScalarValue::TimestampMicrosecond(Some(m), Some("UTC".into())))
@@ -323,7 +298,7 @@ fn from_binary(bytes: &[u8], pg_type: &Type) -> Result<ScalarValue, ParameterErr
         Type::INTERVAL => fixed::<16>(bytes).map(|b| interval(&b)),
         Type::JSONB => {
             let text = bytes.strip_prefix(&[1]).ok_or_else(wrong)?;
-            Some(ScalarValue::from(utf8(text, pg_type)?))
+            Some(jsonb(utf8(text, pg_type)?))
         }
         Type::TEXT
         | Type::VARCHAR
@@ -452,6 +427,14 @@ mod tests {
             text(Type::DATE, "1970-01-02").unwrap(),
             ScalarValue::Date32(Some(1))
         );
+        let half_past_ten = ScalarValue::Time64Microsecond(Some(37_800_000_000));
+        assert_eq!(text(Type::TIME, "10:30").unwrap(), half_past_ten);
+        // As pgjdbc writes java.sql.Time, and Python a timedelta.
+        assert_eq!(text(Type::TIME, "10:30:00+01").unwrap(), half_past_ten);
+        assert_eq!(
+            text(Type::INTERVAL, "-1 day, 23:55:00").unwrap(),
+            ScalarValue::new_interval_mdn(0, -1, 86_100_000_000_000)
+        );
         // As pgjdbc writes java.sql.Date.
         assert_eq!(
             text(Type::DATE, "1970-01-02 +01").unwrap(),
@@ -470,6 +453,30 @@ mod tests {
     }
 
     #[test]
+    fn texts_are_read_as_literals_are() {
+        let ten = ScalarValue::TimestampMicrosecond(Some(1_704_103_200_000_000), None);
+        for written in [
+            "2024-01-01 10:00",
+            "2024-01-01T10:00Z",
+            "2024-01-01 10:00+02",
+        ] {
+            assert_eq!(text(Type::TIMESTAMP, written).unwrap(), ten, "{written}");
+        }
+        assert_eq!(
+            text(Type::BYTEA, "abc").unwrap(),
+            ScalarValue::Binary(Some(b"abc".to_vec()))
+        );
+        let needed = DataType::Decimal128(38, 0);
+        let numeric = |text: &str| {
+            let bytes = Some(text.as_bytes());
+            decode_parameter(bytes, &Type::NUMERIC, FieldFormat::Text, &needed, "UTC")
+        };
+        let large = ScalarValue::Decimal128(Some(100_000_000_000_000_000_000), 38, 0);
+        assert_eq!(numeric("1E+20").unwrap(), large);
+        assert_eq!(numeric("NaN").unwrap_err().sqlstate(), "0A000");
+    }
+
+    #[test]
     fn wrong_text_is_named() {
         let error = text(Type::INT4, "abc").unwrap_err();
         assert_eq!(error.sqlstate(), "22P02");
@@ -477,7 +484,10 @@ mod tests {
             error.to_string(),
             "invalid input syntax for type integer: \"abc\""
         );
-        assert!(text(Type::BYTEA, "zz").is_err());
+        assert_eq!(text(Type::BYTEA, "\\xzz").unwrap_err().sqlstate(), "22023");
+        let too_large = text(Type::INT4, "99999999999").unwrap_err();
+        assert_eq!(too_large.sqlstate(), "22003");
+        assert_eq!(text(Type::FLOAT8, "1e400").unwrap_err().sqlstate(), "22003");
         assert!(text(Type::INT4_ARRAY, "{1,{2}}").is_err());
         assert!(text(Type::INT4_ARRAY, "1,2").is_err());
     }

@@ -141,7 +141,8 @@ pub(super) fn parse_interval(text: &str) -> Option<(i32, i32, i64)> {
             continue;
         }
         let count: i32 = word.parse().ok()?;
-        match words.next()?.trim_end_matches('s') {
+        // Python writes `1 day, 2:03:04`.
+        match words.next()?.trim_end_matches(['s', ',']) {
             "year" => months = months.checked_add(count.checked_mul(12)?)?,
             "mon" | "month" => months = months.checked_add(count)?,
             "day" => days = days.checked_add(count)?,

@@ -25,7 +25,7 @@ impl TextForms {
     pub(crate) fn of(session: &Session) -> TextForms {
         let setting = |name: &str| session.settings().get(name).unwrap_or_default();
         TextForms {
-            zone: TimeZone::of(&setting("timezone")),
+            zone: TimeZone::of(&session.settings().time_zone()),
             intervals: match setting("intervalstyle").as_str() {
                 "iso_8601" => IntervalForm::Iso8601,
                 _ => IntervalForm::Postgres,

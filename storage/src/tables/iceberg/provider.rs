@@ -69,22 +69,20 @@ impl fmt::Debug for IcebergProvider {
 }
 
 impl IcebergProvider {
+    /// A snapshot that a statement names has the columns of its time, though it be the newest; else those of now count.
     pub(super) fn new(
         table: Table,
         snapshot: Option<SnapshotRef>,
+        is_named: bool,
         locations: Arc<Locations>,
     ) -> Result<Self> {
         let metadata = table.metadata();
         let location = metadata.location().to_owned();
-        let newest = metadata.current_schema();
-        // Time travel sees the columns of that time, the newest snapshot those of now.
-        let is_newest =
-            snapshot.as_ref().map(|s| s.snapshot_id()) == metadata.current_snapshot_id();
         let iceberg_schema = match &snapshot {
-            Some(snapshot) if !is_newest => snapshot
+            Some(snapshot) if is_named => snapshot
                 .schema(metadata)
                 .map_err(|error| failed_at(&location, error))?,
-            _ => Arc::clone(newest),
+            _ => Arc::clone(metadata.current_schema()),
         };
         let theirs =
             schema_to_arrow_schema(&iceberg_schema).map_err(|error| failed_at(&location, error))?;

@@ -14,7 +14,7 @@ fn rows(batch: RecordBatch) -> SendableRecordBatchStream {
 }
 
 /// Changes as (action, file, row, new number).
-fn changes(changes: &[(RowAction, i64, i64, i64)]) -> SendableRecordBatchStream {
+pub(super) fn changes(changes: &[(RowAction, i64, i64, i64)]) -> SendableRecordBatchStream {
     let names: StringArray = changes.iter().map(|_| Some("changed")).collect();
     let column = |pick: fn(&(RowAction, i64, i64, i64)) -> i64| -> ArrayRef {
         Arc::new(Int64Array::from_iter_values(changes.iter().map(pick)))
@@ -173,6 +173,23 @@ async fn two_servers_never_lose_an_update() {
     assert_eq!(error.sqlstate(), "40001", "{error:?}");
     drop(mine);
     assert_eq!(f.managed("t", "SELECT count(*) AS n FROM t").await, n_rows);
+}
+
+#[tokio::test]
+async fn rows_that_nothing_matched_are_not_added_beside_those_of_others() {
+    let f = filled().await;
+    let other = open(f.path("")).await;
+    let mine = f.tables.rewrite("t").await.unwrap();
+    let theirs = other.rewrite("t").await.unwrap();
+    let of = [(RowAction::Insert, 0, 0, 30)];
+    f.apply(&mine, &of).await.unwrap();
+    // Nothing that it has read was removed, but it did not see the row.
+    let (merging, state) = (options(Repeated::Refused), f.session.state());
+    let lost = theirs.apply(changes(&of), &merging, &state).await;
+    assert_eq!(lost.unwrap_err().sqlstate(), "40001");
+    drop((mine, theirs));
+    let sum: i64 = (0..20).sum::<i64>() + 30;
+    assert_eq!(f.managed("t", COUNT).await, counted(21, sum));
 }
 
 #[tokio::test]

@@ -335,10 +335,11 @@ async fn links_in_a_folder_do_not_escape() {
     std::fs::write(f.dir.path().join("outside/c.csv"), "x\n1\n").unwrap();
     std::os::unix::fs::symlink(f.dir.path().join("outside"), f.path("d/out")).unwrap();
     assert_eq!(f.file_error("d").await.sqlstate(), "42501");
-    // A link to a folder above itself ends in an error, too.
+    // A link to a folder above itself leads nowhere.
     std::fs::remove_file(f.path("d/out")).unwrap();
     std::os::unix::fs::symlink(f.dir.path(), f.path("d/up")).unwrap();
-    assert_eq!(f.file_error("d").await.sqlstate(), "58030");
+    let shown = f.file("d", "SELECT x FROM t").await;
+    assert_eq!(shown.matches("| 1 |").count(), 1, "{shown}");
 }
 
 #[tokio::test]

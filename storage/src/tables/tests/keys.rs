@@ -6,7 +6,7 @@ use super::managed::rows;
 use super::*;
 
 /// A table `a` whose key is `i`, and what checks its rows.
-async fn keyed(f: &Fixture) -> (TableShape, Arc<RowChecks>) {
+pub(super) async fn keyed(f: &Fixture) -> (TableShape, Arc<RowChecks>) {
     let schema = numbers(0..1).schema();
     let mut shape = TableShape::new(stored_schema(&schema).unwrap().as_ref());
     shape.add_key(&Key {
@@ -26,7 +26,7 @@ async fn keyed(f: &Fixture) -> (TableShape, Arc<RowChecks>) {
     (shape, Arc::new(checks))
 }
 
-async fn add(
+pub(super) async fn add(
     tables: &Tables,
     (shape, checks): &(TableShape, Arc<RowChecks>),
     range: std::ops::Range<i64>,
@@ -60,7 +60,7 @@ async fn rows_of_a_block_wait_with_their_keys() {
     add(&block, &table, 60..61).await.unwrap();
     block.return_to(&mark).await.unwrap();
     add(&block, &table, 60..62).await.unwrap();
-    block.commit_block().await.unwrap();
+    block.commit_block(None).await.unwrap();
     assert_eq!(
         f.managed("a", COUNT).await,
         counted(55, 3 + (10..62).sum::<i64>())
@@ -77,12 +77,12 @@ async fn a_block_looks_at_what_others_added_when_it_ends() {
     add(&one, &table, 0..1).await.unwrap();
     add(&two, &table, 1..2).await.unwrap();
     add(&f.tables, &table, 2..3).await.unwrap();
-    one.commit_block().await.unwrap();
-    two.commit_block().await.unwrap();
+    one.commit_block(None).await.unwrap();
+    two.commit_block(None).await.unwrap();
     let late = f.tables.begin_block();
     add(&late, &table, 5..6).await.unwrap();
     add(&f.tables, &table, 5..6).await.unwrap();
-    let ended = late.commit_block().await.map(|()| 0);
+    let ended = late.commit_block(None).await.map(|()| 0);
     assert_eq!(violated(ended), "(i)=(5)");
     assert_eq!(f.managed("a", COUNT).await, counted(4, 8));
 }
@@ -122,6 +122,6 @@ async fn rows_are_left_out_or_nothing_is_done() {
     let other = OnConflict::LeaveOut(Some("another".to_owned()));
     let refused = insert(&block, other, 6..7).await;
     assert_eq!(violated(refused.map(|_| 0)), "(i)=(6)");
-    block.commit_block().await.unwrap();
+    block.commit_block(None).await.unwrap();
     assert_eq!(f.managed("a", COUNT).await, counted(7, 21));
 }

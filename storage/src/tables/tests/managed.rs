@@ -229,10 +229,49 @@ async fn the_types_of_queries_can_be_stored() {
 }
 
 #[tokio::test]
+async fn times_and_intervals_are_numbers_and_texts_in_files() {
+    let f = fixture().await;
+    let query = "SELECT TIME '10:00:00' AS at, INTERVAL '14 months -3 days 1.5 seconds' AS long \
+        UNION ALL SELECT TIME '23:59:59.999999', NULL ORDER BY at";
+    let data = f.session.sql(query).await.unwrap();
+    let schema = Arc::new(data.schema().as_arrow().clone());
+    let stream = data.execute_stream().await.unwrap();
+    assert_eq!(f.create_from("a", schema, stream).await.unwrap(), 2);
+    let shown = f.managed("a", "SELECT * FROM t ORDER BY at").await;
+    assert!(
+        shown.contains("| 10:00:00        | 14 mons -3 days 1.500000000 secs |"),
+        "{shown}"
+    );
+    for filter in [
+        "at < '10:00:01'",
+        "at = '10:00:00'",
+        "long = INTERVAL '14 months -3 days 1.5 seconds'",
+    ] {
+        let count = f
+            .managed("a", &format!("SELECT count(*) AS n FROM t WHERE {filter}"))
+            .await;
+        assert!(count.contains("| 1 |"), "{filter}: {count}");
+    }
+    let log =
+        std::fs::read_to_string(f.path("tables/a/_delta_log/00000000000000000000.json")).unwrap();
+    assert!(
+        log.contains(r#"auspex.time"#) && log.contains(r#"auspex.interval"#),
+        "{log}"
+    );
+    let added = std::fs::read_to_string(f.path("tables/a/_delta_log/00000000000000000001.json"));
+    let log = added.map_or(log.clone(), |added| log + &added);
+    assert!(
+        log.contains("86399999999") && !log.contains("1 years 2 months"),
+        "{log}"
+    );
+}
+
+#[tokio::test]
 async fn a_type_that_cannot_be_stored_leaves_no_table() {
     let f = fixture().await;
     let time = DataType::Time64(datafusion::arrow::datatypes::TimeUnit::Nanosecond);
-    let schema = Arc::new(Schema::new(vec![Field::new("at", time, true)]));
+    let times = DataType::List(Arc::new(Field::new_list_field(time, true)));
+    let schema = Arc::new(Schema::new(vec![Field::new("at", times, true)]));
     let error = f.create("a", schema).await.unwrap_err();
     assert_eq!(error.sqlstate(), "0A000");
     assert!(!f.path("tables/a").exists());

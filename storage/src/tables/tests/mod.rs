@@ -6,6 +6,7 @@
 )]
 
 mod append;
+mod changed_keys;
 mod changes;
 mod external;
 mod faults;

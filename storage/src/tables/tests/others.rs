@@ -221,6 +221,11 @@ async fn a_log_that_lies_about_its_files_is_found_out() {
             Some("column \"i\" has values beyond"),
         ),
         (statistics(2, 1, 1), Some("column \"i\" has values beyond")),
+        (json!({"numRecords": 2, "nullCount": {"i": 0}}), None),
+        (
+            json!({"numRecords": 2, "nullCount": {"i": 2}}),
+            Some("column \"i\" is NULL in 0 rows, and in 2 by the log"),
+        ),
     ] {
         let _ = std::fs::remove_dir_all(f.path("l/_delta_log"));
         let [protocol, metadata] = start(&json!({}));

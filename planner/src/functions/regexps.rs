@@ -1,0 +1,223 @@
+//! Regular expressions of PostgreSQL: its escapes `\y`, `\Y`, `\m`, `\M` and `\Z`, `regexp_replace` and `regexp_match`.
+//!
+//! In: a pattern, and what stands in the place of its matches; out: the pattern as the engine of patterns reads it, texts and
+//! groups. In a replacement `\1` is a group, `\&` the match and `\\` a backslash; nothing else means anything but itself.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use datafusion::arrow::array::{Array, ArrayRef, Int64Array, StringArray};
+use datafusion::error::Result;
+use regex::{Captures, Regex};
+
+use super::call::{Call, failure};
+use super::strings::{Patterns, groups, matched, pieces};
+
+/// A pattern whose escapes the engine knows.
+pub(super) fn translated(pattern: &str) -> Cow<'_, str> {
+    let is_ours = |pair: &[u8]| pair[0] == b'\\' && b"yYmMZ".contains(&pair[1]);
+    if !pattern.as_bytes().windows(2).any(is_ours) {
+        return Cow::Borrowed(pattern);
+    }
+    let mut out = String::with_capacity(pattern.len() + 8);
+    let mut chars = pattern.chars();
+    let mut in_class = false;
+    while let Some(c) = chars.next() {
+        match c {
+            '[' => in_class = true,
+            ']' => in_class = false,
+            _ => {}
+        }
+        out.push(c);
+        if c != '\\' {
+            continue;
+        }
+        let Some(escaped) = chars.next() else {
+            break;
+        };
+        match escaped {
+            'y' if !in_class => out.push('b'),
+            'Y' if !in_class => out.push('B'),
+            'm' if !in_class => out.push_str("b{start}"),
+            'M' if !in_class => out.push_str("b{end}"),
+            'Z' if !in_class => out.push('z'),
+            other => out.push(other),
+        }
+    }
+    Cow::Owned(out)
+}
+
+/// `regexp_match(text, pattern [, flags])`: the groups of the first match.
+pub(super) fn regexp_match(call: &Call<'_>) -> Result<ArrayRef> {
+    let rows = matched(call, 2, |_, text, regex, flags| {
+        if flags.contains('g') {
+            let message = "regexp_match() does not support the \"global\" option";
+            return Err(failure("22023", message));
+        }
+        Ok(regex.captures(text).map(|captures| groups(&captures)))
+    })?;
+    Ok(pieces(rows.into_iter().map(Option::flatten)))
+}
+
+/// `regexp_replace(text, pattern, replacement [, flags])`, `(text, pattern, replacement, start [, n [, flags]])`.
+pub(super) fn regexp_replace(call: &Call<'_>) -> Result<ArrayRef> {
+    let (texts, patterns, replacements) = (call.texts(0)?, call.texts(1)?, call.texts(2)?);
+    let n_args = call.args.len();
+    let has_flags = n_args == 4 && call.arg(3)?.data_type().is_string();
+    let number = |idx: usize| match n_args > idx && !has_flags {
+        true => call.integers(idx).map(Some),
+        false => Ok(None),
+    };
+    let (starts, nths) = (number(3)?, number(4)?);
+    let flags = match (has_flags, n_args) {
+        (true, _) => Some(call.texts(3)?),
+        (false, 6) => Some(call.texts(5)?),
+        _ => None,
+    };
+    let mut known = Patterns::default();
+    let mut of_row = |row: usize| -> Result<Option<String>> {
+        let inputs = [&texts, &patterns, &replacements].into_iter();
+        let mut numbers = starts.iter().chain(&nths);
+        if inputs.chain(&flags).any(|input| input.is_null(row))
+            || numbers.any(|number| number.is_null(row))
+        {
+            return Ok(None);
+        }
+        let flags = flags.as_ref().map_or("", |flags| flags.value(row));
+        let wanted = Wanted {
+            start: at_least(&starts, row, ("start", 1))?.unwrap_or(1),
+            nth: match at_least(&nths, row, ("n", 0))? {
+                Some(nth) => nth,
+                None if flags.contains('g') => 0,
+                None => 1,
+            },
+        };
+        let regex = known.get(patterns.value(row), flags)?;
+        let (text, by) = (texts.value(row), replacements.value(row));
+        Ok(Some(wanted.replaced(text, regex, by)))
+    };
+    let rows = (0..call.n_rows).map(&mut of_row);
+    Ok(Arc::new(rows.collect::<Result<StringArray>>()?))
+}
+
+/// A number of a row that is not less than another.
+fn at_least(
+    numbers: &Option<Int64Array>,
+    row: usize,
+    (name, least): (&str, i64),
+) -> Result<Option<usize>> {
+    let Some(number) = numbers.as_ref().map(|numbers| numbers.value(row)) else {
+        return Ok(None);
+    };
+    match usize::try_from(number).ok().filter(|_| number >= least) {
+        Some(number) => Ok(Some(number)),
+        None => {
+            let message = format!("invalid value for parameter \"{name}\": {number}");
+            Err(failure("22023", message))
+        }
+    }
+}
+
+/// Which matches are replaced.
+struct Wanted {
+    /// From which character on, counted from 1.
+    start: usize,
+    /// The number of the match, from 1; all, if it is 0.
+    nth: usize,
+}
+
+impl Wanted {
+    fn replaced(&self, text: &str, regex: &Regex, by: &str) -> String {
+        let ends = text.char_indices().map(|(at, _)| at);
+        let mut search = ends.chain([text.len()]).nth(self.start - 1);
+        let (mut out, mut kept, mut n_found) = (String::new(), 0, 0);
+        while let Some(from) = search {
+            let Some(captures) = regex.captures_at(text, from) else {
+                break;
+            };
+            let Some(found) = captures.get(0) else {
+                break;
+            };
+            n_found += 1;
+            if self.nth == 0 || self.nth == n_found {
+                out.push_str(&text[kept..found.start()]);
+                insert(&mut out, by, &captures);
+                kept = found.end();
+            }
+            if self.nth == n_found {
+                break;
+            }
+            // Behind an empty match the search goes on with the next character.
+            search = match found.is_empty() {
+                false => Some(found.end()),
+                true => {
+                    let next = text[found.end()..].chars().next();
+                    next.map(|next| found.end() + next.len_utf8())
+                }
+            };
+        }
+        out.push_str(&text[kept..]);
+        out
+    }
+}
+
+/// Adds a replacement with the groups that it names.
+fn insert(out: &mut String, by: &str, captures: &Captures<'_>) {
+    let mut rest = by;
+    while let Some((before, after)) = rest.split_once('\\') {
+        out.push_str(before);
+        let group = match after.as_bytes().first() {
+            Some(b'&') => Some(0),
+            Some(digit @ b'1'..=b'9') => Some(usize::from(digit - b'0')),
+            Some(b'\\') => None,
+            _ => {
+                out.push('\\');
+                rest = after;
+                continue;
+            }
+        };
+        match group {
+            Some(group) => {
+                let found = captures.get(group);
+                out.push_str(found.map_or("", |found| found.as_str()));
+            }
+            None => out.push('\\'),
+        }
+        rest = &after[1..];
+    }
+    out.push_str(rest);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn replaced(text: &str, pattern: &str, by: &str, nth: usize) -> String {
+        let regex = Regex::new(&translated(pattern)).unwrap();
+        Wanted { start: 1, nth }.replaced(text, &regex, by)
+    }
+
+    #[test]
+    fn a_replacement_means_itself_but_for_backslashes() {
+        assert_eq!(replaced("price X", "X", "$5", 1), "price $5");
+        assert_eq!(replaced("abc", "(b)", r"[\1\&\\\x]", 1), r"a[bb\\x]c");
+        assert_eq!(replaced("abc", "(x)?b", r"[\1\2]", 1), "a[]c");
+    }
+
+    #[test]
+    fn empty_matches_are_replaced_as_well() {
+        assert_eq!(replaced("abc", "b*", "X", 0), "XaXXcX");
+        assert_eq!(replaced("héllo", "", "-", 0), "-h-é-l-l-o-");
+        assert_eq!(replaced("aba", "a", "x", 2), "abx");
+    }
+
+    #[test]
+    fn words_begin_and_end() {
+        assert_eq!(
+            replaced("a cat concat", r"\mcat\M", "dog", 0),
+            "a dog concat"
+        );
+        assert_eq!(replaced("foo bar", r"\y", "|", 0), "|foo| |bar|");
+        assert_eq!(translated(r"\\m[\y]"), r"\\m[\y]");
+    }
+}

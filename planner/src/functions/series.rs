@@ -1,0 +1,182 @@
+//! Series of times and of exact numbers, by PostgreSQL's rules: `generate_series(date '2024-01-01', …, '1 day')` has time
+//! stamps with a zone.
+//!
+//! In: two ends and a step, which may be texts beside times; out: an array of the values of each row. Series of whole numbers are the planner's.
+
+use std::sync::Arc;
+
+use datafusion::arrow::array::timezone::Tz;
+use datafusion::arrow::array::{
+    Array, ArrayRef, AsArray as _, Decimal128Builder, ListBuilder, TimestampMicrosecondArray,
+    TimestampMicrosecondBuilder,
+};
+use datafusion::arrow::compute::cast;
+use datafusion::arrow::datatypes::{
+    DataType, Decimal128Type, Field, TimeUnit, TimestampMicrosecondType,
+};
+use datafusion::error::{DataFusionError, Result};
+
+use super::call::{Call, Function, failure, function_of, no_function};
+use super::interval::length;
+use super::moment::{TIMESTAMP, timestamptz, zone};
+use crate::memory::ask_for;
+
+/// The name of the function.
+pub(in crate::functions) const SERIES: &str = "series_by_steps";
+
+/// Digits behind the point of a number that says nothing of them.
+const SCALE: i8 = 10;
+/// What PostgreSQL allows an array.
+const MAX_ELEMENTS: usize = (1 << 27) - 1;
+/// After how many values room for as many more is asked for.
+const STRIDE: usize = 1 << 20;
+
+/// The functions of this family.
+pub(super) fn functions() -> Vec<Function> {
+    let returns = |types: &[DataType]| {
+        let item = Field::new_list_field(element(types)?, true);
+        Ok(DataType::List(Arc::new(item)))
+    };
+    vec![function_of(SERIES, &[2, 3], returns, series).stable()]
+}
+
+/// The type of a series' values.
+fn element(types: &[DataType]) -> Result<DataType> {
+    let ends = &types[..2];
+    let is_local = |end: &DataType| matches!(end, DataType::Timestamp(_, None));
+    let is_time = |end: &DataType| end.is_temporal() && !matches!(end, DataType::Time64(_));
+    let is_open = |end: &DataType| end.is_string() || end.is_null();
+    let steps_in_time = types.get(2).is_some_and(super::interval::is_interval);
+    if steps_in_time && ends.iter().all(|end| is_time(end) || is_open(end)) {
+        let is_plain = ends.iter().any(is_local) && ends.iter().all(|e| is_local(e) || is_open(e));
+        return Ok(if is_plain { TIMESTAMP } else { timestamptz() });
+    }
+    if !types.iter().all(|each| each.is_numeric() || is_open(each)) {
+        return Err(no_function("generate_series", types));
+    }
+    let scale = |each: &DataType| match each {
+        DataType::Decimal128(_, scale) | DataType::Decimal256(_, scale) => *scale,
+        each if each.is_floating() => SCALE,
+        _ => 0,
+    };
+    let scale = types.iter().map(scale).max().unwrap_or(0);
+    Ok(DataType::Decimal128(38, scale))
+}
+
+fn series(call: &Call<'_>) -> Result<ArrayRef> {
+    let types: Vec<DataType> = call
+        .args
+        .iter()
+        .map(|arg| arg.data_type().clone())
+        .collect();
+    match element(&types)? {
+        DataType::Timestamp(_, None) => times(call, "UTC", &TIMESTAMP),
+        DataType::Timestamp(..) => times(call, call.time_zone(), &timestamptz()),
+        data_type => numbers(call, &data_type),
+    }
+}
+
+/// Counts what is made and asks for its room.
+#[derive(Default)]
+struct Count(usize);
+
+impl Count {
+    fn one_more(&mut self) -> Result<()> {
+        if self.0 > 0 && self.0.is_multiple_of(STRIDE) {
+            ask_for((self.0 + STRIDE) * size_of::<i128>())?;
+        }
+        self.0 += 1;
+        if self.0 > MAX_ELEMENTS {
+            let message = format!("array size exceeds the maximum allowed ({MAX_ELEMENTS})");
+            return Err(failure("54000", message));
+        }
+        Ok(())
+    }
+}
+
+fn no_step() -> DataFusionError {
+    failure("22023", "step size cannot equal zero")
+}
+
+/// The ends as moments: what has no zone is the time on the clock of `zone_name`.
+fn moments(call: &Call<'_>, idx: usize, zone_name: &str) -> Result<TimestampMicrosecondArray> {
+    let array = call.arg(idx)?;
+    let instant = timestamptz();
+    let array = match array.data_type() {
+        DataType::Timestamp(_, Some(_)) => cast(array, &instant)?,
+        _ => {
+            let local = cast(array, &TIMESTAMP)?;
+            let zoned = DataType::Timestamp(TimeUnit::Microsecond, Some(zone_name.into()));
+            cast(&cast(&local, &zoned)?, &instant)?
+        }
+    };
+    Ok(array.as_primitive::<TimestampMicrosecondType>().clone())
+}
+
+/// Days and months are those of the zone's calendar.
+fn times(call: &Call<'_>, zone_name: &str, data_type: &DataType) -> Result<ArrayRef> {
+    let calendar: Tz = zone(zone_name)?;
+    let (starts, stops) = (moments(call, 0, zone_name)?, moments(call, 1, zone_name)?);
+    let steps = call.intervals(2)?;
+    let values = TimestampMicrosecondBuilder::new().with_data_type(data_type.clone());
+    let mut lists = ListBuilder::new(values);
+    let mut count = Count::default();
+    for row in 0..call.n_rows {
+        if starts.is_valid(row) && stops.is_valid(row) && steps.is_valid(row) {
+            let (step, stop) = (steps.value(row), stops.value(row));
+            let way = length(step);
+            if way == 0 {
+                return Err(no_step());
+            }
+            let mut next = Some(starts.value(row));
+            while let Some(time) = next.filter(|time| {
+                if way > 0 {
+                    *time <= stop
+                } else {
+                    *time >= stop
+                }
+            }) {
+                count.one_more()?;
+                lists.values().append_value(time);
+                next = TimestampMicrosecondType::add_month_day_nano(time, step, calendar);
+            }
+        }
+        // No row where an argument is NULL.
+        lists.append(true);
+    }
+    Ok(Arc::new(lists.finish()))
+}
+
+fn numbers(call: &Call<'_>, data_type: &DataType) -> Result<ArrayRef> {
+    let DataType::Decimal128(_, scale) = data_type else {
+        return Err(no_function("generate_series", &[]));
+    };
+    let read = |idx| -> Result<_> {
+        let array = call.converted(idx, data_type)?;
+        Ok(array.as_primitive::<Decimal128Type>().clone())
+    };
+    let (starts, stops) = (read(0)?, read(1)?);
+    let steps = (call.args.len() > 2).then(|| read(2)).transpose()?;
+    let one = 10_i128.pow(u32::try_from(*scale).unwrap_or(0));
+    let mut lists = ListBuilder::new(Decimal128Builder::new().with_data_type(data_type.clone()));
+    let mut count = Count::default();
+    for row in 0..call.n_rows {
+        let has_step = steps.as_ref().is_none_or(|steps| steps.is_valid(row));
+        if starts.is_valid(row) && stops.is_valid(row) && has_step {
+            let step = steps.as_ref().map_or(one, |steps| steps.value(row));
+            let stop = stops.value(row);
+            if step == 0 {
+                return Err(no_step());
+            }
+            let mut next = Some(starts.value(row));
+            while let Some(number) = next.filter(|n| if step > 0 { *n <= stop } else { *n >= stop })
+            {
+                count.one_more()?;
+                lists.values().append_value(number);
+                next = number.checked_add(step);
+            }
+        }
+        lists.append(true);
+    }
+    Ok(Arc::new(lists.finish()))
+}

@@ -1,0 +1,146 @@
+//! `generate_series` of times and of fractions, which the planner's own does not count.
+//!
+//! In: a call among columns or in FROM; out: the same with the function that counts them, or as it was where it is one of
+//! whole numbers. A text beside times is a time, or the step's interval.
+
+use datafusion::sql::sqlparser::ast::{
+    DataType, ExactNumberInfo, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Ident,
+    ObjectName, TableFactor, TimezoneInfo, Value,
+};
+
+use crate::functions::series::SERIES;
+
+/// Spells a call in FROM.
+pub(super) fn spell_relation(factor: &mut TableFactor) {
+    match factor {
+        TableFactor::Table {
+            name,
+            args: Some(args),
+            ..
+        } => spell_call(name, &mut args.args),
+        TableFactor::Function { name, args, .. } => spell_call(name, args),
+        _ => {}
+    }
+}
+
+/// Spells a call among the columns.
+pub(super) fn spell(expr: &mut Expr) {
+    if let Expr::Function(function) = expr
+        && let FunctionArguments::List(list) = &mut function.args
+    {
+        spell_call(&mut function.name, &mut list.args);
+    }
+}
+
+fn spell_call(name: &mut ObjectName, args: &mut [FunctionArg]) {
+    let is_series = match name.0.as_slice() {
+        [part] => part
+            .as_ident()
+            .is_some_and(|name| name.value.eq_ignore_ascii_case("generate_series")),
+        _ => false,
+    };
+    if !is_series {
+        return;
+    }
+    fn plain(arg: &mut FunctionArg) -> Option<&mut Expr> {
+        match arg {
+            FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => Some(expr),
+            _ => None,
+        }
+    }
+    let Some(mut args) = args.iter_mut().map(plain).collect::<Option<Vec<_>>>() else {
+        return;
+    };
+    if type_times(&mut args) || type_fractions(&mut args) {
+        *name = ObjectName::from(vec![Ident::new(SERIES)]);
+    }
+}
+
+/// Gives the arguments of a series of times their types; false if it is none.
+fn type_times(args: &mut [&mut Expr]) -> bool {
+    let [start, stop, step] = args else {
+        return false;
+    };
+    let is_text = super::literal(step).is_some_and(|text| text.trim().parse::<f64>().is_err());
+    let is_interval = match &**step {
+        Expr::Interval(_) => true,
+        step => matches!(declared(step), Some(DataType::Interval { .. })),
+    };
+    if is_text {
+        let interval = DataType::Interval {
+            fields: None,
+            precision: None,
+        };
+        **step = super::cast_to(step.clone(), interval);
+    } else if !is_interval {
+        return false;
+    }
+    let (first, last) = (typed_like(start, stop), typed_like(stop, start));
+    (**start, **stop) = (first, last);
+    true
+}
+
+/// An end of a series of times: a text and a parameter are what the other end says that it is, or a time stamp with a zone.
+fn typed_like(end: &Expr, other: &Expr) -> Expr {
+    let is_open = |end: &Expr| super::literal(end).is_some() || is_bare_parameter(end);
+    if !is_open(end) {
+        return end.clone();
+    }
+    let moment = DataType::Timestamp(None, TimezoneInfo::Tz);
+    match declared(other) {
+        Some(found @ DataType::Timestamp(..)) => super::cast_to(end.clone(), found.clone()),
+        Some(_) => super::cast_to(end.clone(), moment),
+        None if is_open(other) => super::cast_to(end.clone(), moment),
+        // What a column is shows when the function is called.
+        None => end.clone(),
+    }
+}
+
+fn is_bare_parameter(expr: &Expr) -> bool {
+    matches!(expr, Expr::Value(value) if matches!(value.value, Value::Placeholder(_)))
+}
+
+/// Makes the numbers of a series exact, if it has fractions; false if it has none.
+fn type_fractions(args: &mut [&mut Expr]) -> bool {
+    let is_exact = |arg: &&mut Expr| {
+        matches!(
+            declared(arg),
+            Some(DataType::Numeric(_) | DataType::Decimal(_) | DataType::Dec(_))
+        )
+    };
+    let n_digits = |arg: &&mut Expr| fraction(arg);
+    let most = args.iter().filter_map(n_digits).max();
+    if args.len() < 2 || (most.is_none() && !args.iter().any(is_exact)) {
+        return false;
+    }
+    for arg in args.iter_mut().filter(|arg| fraction(arg).is_some()) {
+        let digits = i64::try_from(most.unwrap_or(0)).unwrap_or(0);
+        let exact = DataType::Numeric(ExactNumberInfo::PrecisionAndScale(38, digits));
+        **arg = super::cast_to(arg.clone(), exact);
+    }
+    true
+}
+
+/// How many digits a number that is written out has behind its point; `None` of what is no such number.
+fn fraction(expr: &Expr) -> Option<usize> {
+    match expr {
+        Expr::Value(value) => match &value.value {
+            Value::Number(digits, _) if !digits.contains(['e', 'E']) => {
+                digits.split_once('.').map(|(_, fraction)| fraction.len())
+            }
+            _ => None,
+        },
+        Expr::UnaryOp { expr, .. } | Expr::Nested(expr) => fraction(expr),
+        _ => None,
+    }
+}
+
+/// The type that an expression says itself that it has.
+fn declared(expr: &Expr) -> Option<&DataType> {
+    match expr {
+        Expr::TypedString(typed) => Some(&typed.data_type),
+        Expr::Cast { data_type, .. } => Some(data_type),
+        Expr::Nested(expr) => declared(expr),
+        _ => None,
+    }
+}

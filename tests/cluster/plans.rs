@@ -1,0 +1,143 @@
+//! What `EXPLAIN` tells of a cluster: where each task runs and for how long, in lines and as a tree, and what workers did
+//! for a training; and that functions of json, arrays and texts go to the workers.
+
+use auspex_tests::rows;
+use serde_json::Value;
+
+use crate::machines::{Machines, SAMPLES};
+
+const QUERY: &str = "SELECT k, count(*), sum(x1) FROM samples GROUP BY k ORDER BY k";
+
+/// The nodes of a plan that are of a type.
+fn nodes<'a>(plan: &'a Value, node_type: &str, found: &mut Vec<&'a Value>) {
+    if plan["Node Type"] == node_type {
+        found.push(plan);
+    }
+    for input in plan["Plans"].as_array().into_iter().flatten() {
+        nodes(input, node_type, found);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn plans_tell_where_each_task_runs() {
+    let machines = Machines::start(2).await;
+    let client = machines.client().await;
+    client.batch_execute(SAMPLES).await.unwrap();
+    let workers = rows(&client, "SELECT address FROM ml.workers").await;
+    let workers = workers.unwrap().concat();
+    let explain = |options: &str| {
+        let (client, statement) = (&client, format!("EXPLAIN {options} {QUERY}"));
+        async move {
+            let lines = rows(client, &statement).await.unwrap();
+            lines.concat().join("\n")
+        }
+    };
+    let (told, measured) = (explain("").await, explain("ANALYZE").await);
+    for worker in &workers {
+        assert!(told.contains(&format!(":{worker}")), "{told}");
+        assert!(measured.contains(&format!(":{worker}")), "{measured}");
+    }
+    assert!(measured.contains("time={0:"), "{measured}");
+    for options in ["(FORMAT JSON)", "(ANALYZE, FORMAT JSON)"] {
+        let text = explain(options).await;
+        let tree: Value = serde_json::from_str(&text).unwrap();
+        let mut stages = Vec::new();
+        nodes(&tree[0]["Plan"], "Stage", &mut stages);
+        assert!(stages.len() >= 2, "{text}");
+        for stage in &stages {
+            let tasks = stage["Tasks"].as_array().unwrap();
+            for task in tasks {
+                let worker = task["Worker"].as_str().unwrap().to_owned();
+                assert!(workers.contains(&worker), "{text}");
+                let is_measured = task["Actual Total Time"].is_number();
+                assert_eq!(is_measured, options.contains("ANALYZE"), "{text}");
+            }
+        }
+        let mut scans = Vec::new();
+        nodes(&tree[0]["Plan"], "DataSourceExec", &mut scans);
+        assert!(!scans.is_empty(), "{text}");
+    }
+    let yaml = explain("(ANALYZE, FORMAT YAML)").await;
+    assert!(yaml.contains("Node Type: \"Stage\""), "{yaml}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn trainings_tell_what_each_worker_did() {
+    let machines = Machines::start(2).await;
+    let client = machines.client().await;
+    client.batch_execute(SAMPLES).await.unwrap();
+    let train = "EXPLAIN ANALYZE CREATE MODEL m PREDICT y USING linear AS SELECT x1, x2, x3, y FROM samples";
+    let told = rows(&client, train).await.unwrap().concat().join("\n");
+    let (_, told) = told.split_once("workers:").unwrap();
+    for worker in rows(&client, "SELECT address FROM ml.workers")
+        .await
+        .unwrap()
+    {
+        let line = format!("{}: passes=", worker.concat());
+        assert!(told.contains(&line), "{told}");
+    }
+    assert!(told.contains("slowest="), "{told}");
+    assert!(told.contains("received_bytes="), "{told}");
+    let create = "EXPLAIN CREATE TABLE copied AS SELECT * FROM samples";
+    let told = rows(&client, create).await.unwrap().concat().join("\n");
+    assert!(told.contains("CREATE TABLE: table=copied"), "{told}");
+    assert!(told.contains("place:"), "{told}");
+}
+
+/// Queries that run on workers, and one whose functions need what is lost on the way.
+const FUNCTIONS: [(&str, bool); 11] = [
+    (
+        "SELECT k, cardinality(array_agg(x1)) FROM samples GROUP BY k ORDER BY k",
+        true,
+    ),
+    ("SELECT sum(cardinality(ARRAY[x1, y])) FROM samples", true),
+    (
+        "SELECT k, json_agg(k) FROM samples WHERE x3 < 5 GROUP BY k ORDER BY k",
+        true,
+    ),
+    (
+        "SELECT k, jsonb_agg(k) FROM samples WHERE x3 < 5 GROUP BY k ORDER BY k",
+        true,
+    ),
+    (
+        "SELECT k, jsonb_build_object('k', k, 'n', count(*)) FROM samples GROUP BY k ORDER BY k",
+        true,
+    ),
+    (
+        "SELECT row_to_json(q) FROM (SELECT k, max(x3) AS top FROM samples GROUP BY k) q ORDER BY k",
+        true,
+    ),
+    (
+        "SELECT k, format('%s of %L', max(x3), k) FROM samples GROUP BY k ORDER BY k",
+        true,
+    ),
+    ("SELECT count(DISTINCT k::bytea) FROM samples", true),
+    (
+        "SELECT max(('2024-01-1' || substr(k, 2))::date) FROM samples",
+        true,
+    ),
+    ("SELECT max(x3::text), max(x3 || k) FROM samples", true),
+    (
+        "SELECT jsonb_build_object('a', jsonb_build_object('k', k)) FROM samples GROUP BY k ORDER BY k",
+        false,
+    ),
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn functions_of_values_go_to_the_workers() {
+    let machines = Machines::start(2).await;
+    let client = machines.client().await;
+    client.batch_execute(SAMPLES).await.unwrap();
+    let mut found = Vec::new();
+    for (query, is_far) in FUNCTIONS {
+        let plan = rows(&client, &format!("EXPLAIN {query}")).await.unwrap();
+        let plan = plan.concat().join("\n");
+        assert_eq!(plan.contains("Stage 1"), is_far, "{query}: {plan}");
+        found.push(rows(&client, query).await.unwrap());
+    }
+    let here = "SET min_distributed_size = '1TB'";
+    client.batch_execute(here).await.unwrap();
+    for ((query, _), found) in FUNCTIONS.into_iter().zip(found) {
+        assert_eq!(found, rows(&client, query).await.unwrap(), "{query}");
+    }
+}
