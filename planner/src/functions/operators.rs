@@ -43,30 +43,12 @@ impl ExprPlanner for Lists {
         let is_list = |expr: &Expr| matches!(expr.get_type(schema), Ok(DataType::List(_)));
         let is_ours = matches!(raw.op, ArrowAt | AtArrow | PGOverlap);
         let planned = (is_ours && is_list(&raw.left) && is_list(&raw.right))
-            .then(|| self.planned(&raw))
+            .then(|| self.0.lists(&raw))
             .flatten();
         Ok(match planned {
             Some(expr) => PlannerResult::Planned(expr),
             None => PlannerResult::Original(raw),
         })
-    }
-}
-
-impl Lists {
-    fn planned(&self, raw: &RawBinaryExpr) -> Option<Expr> {
-        let known = |expr: &Expr| self.0.call("array_without_nulls", vec![expr.clone()]);
-        let holds = |list: &Expr, sought: &Expr| {
-            let found = array_has_all_udf().call(vec![known(list)?, sought.clone()]);
-            Some(found.and(known(sought)?.eq(sought.clone())))
-        };
-        match raw.op {
-            BinaryOperator::PGOverlap => {
-                Some(array_has_any_udf().call(vec![known(&raw.left)?, raw.right.clone()]))
-            }
-            BinaryOperator::AtArrow => holds(&raw.left, &raw.right),
-            BinaryOperator::ArrowAt => holds(&raw.right, &raw.left),
-            _ => None,
-        }
     }
 }
 
@@ -103,6 +85,23 @@ impl Operators {
         self.call(name, args)
     }
 
+    /// Whether lists hold one another; NULL is like nothing, NULL neither.
+    fn lists(&self, raw: &RawBinaryExpr) -> Option<Expr> {
+        let known = |expr: &Expr| self.call("array_without_nulls", vec![expr.clone()]);
+        let holds = |list: &Expr, sought: &Expr| {
+            let found = array_has_all_udf().call(vec![known(list)?, sought.clone()]);
+            Some(found.and(known(sought)?.eq(sought.clone())))
+        };
+        match raw.op {
+            BinaryOperator::PGOverlap => {
+                Some(array_has_any_udf().call(vec![known(&raw.left)?, raw.right.clone()]))
+            }
+            BinaryOperator::AtArrow => holds(&raw.left, &raw.right),
+            BinaryOperator::ArrowAt => holds(&raw.right, &raw.left),
+            _ => None,
+        }
+    }
+
     fn planned(
         &self,
         raw: &RawBinaryExpr,
@@ -121,6 +120,7 @@ impl Operators {
         }
         let args = || vec![raw.left.clone(), raw.right.clone()];
         let swapped = || vec![raw.right.clone(), raw.left.clone()];
+        let is_list = |data_type: &DataType| matches!(data_type, DataType::List(_));
         let holds_json = |expr: &Expr| holds_json(expr, schema);
         if left.is_string() || left.is_null() {
             let is_json = || holds_json(&raw.left) || holds_json(&raw.right);
@@ -168,6 +168,8 @@ impl Operators {
             BinaryOperator::Divide if is_interval(left) && right.is_numeric() => {
                 self.call("interval_divided", args())
             }
+            // Of parameters, whose types are known by now.
+            _ if is_list(left) && is_list(right) => self.lists(raw),
             _ => None,
         }
     }
@@ -190,6 +192,7 @@ fn is_ours(op: &BinaryOperator) -> bool {
             | B::Multiply
             | B::Divide
             | B::StringConcat
+            | B::PGOverlap
             | B::Arrow
             | B::LongArrow
             | B::HashArrow
