@@ -68,7 +68,8 @@ impl Estimator for TreeEstimator {
         self.spec
     }
 
-    /// A tree samples its rows, sums a level a pass, brings small nodes together, sums its leaves and scores both parts.
+    /// A tree samples its rows, sums a level a pass, brings small nodes together, sums its leaves and scores both parts; those
+    /// that begin in the pass which scores the one before, and gather nothing, need two passes less.
     fn passes(&self, options: &Options, _: &SampleShape) -> Passes {
         let factor = |name| {
             options
