@@ -46,6 +46,13 @@ struct Run {
     /// For calls over rows without a name.
     next_device: AtomicUsize,
     n_calls: AtomicU64,
+    /// That of all parts of a statement.
+    outcome: Arc<Outcome>,
+}
+
+/// What went to the CPU, and why.
+#[derive(Debug, Default)]
+struct Outcome {
     has_failed: AtomicBool,
     left_to_cpu: Mutex<BTreeSet<String>>,
 }
@@ -72,14 +79,21 @@ impl Offload {
     /// Puts the CPU behind devices of one kind: blocks are shared among them, by their numbers. Without any the CPU
     /// computes.
     pub fn new(devices: Vec<Arc<dyn Device>>, on_failure: OnFailure) -> Offload {
+        Offload::with_outcome(devices, on_failure, Arc::default())
+    }
+
+    fn with_outcome(
+        devices: Vec<Arc<dyn Device>>,
+        on_failure: OnFailure,
+        outcome: Arc<Outcome>,
+    ) -> Offload {
         Offload {
             run: Arc::new(Run {
                 devices,
                 on_failure,
                 next_device: AtomicUsize::new(0),
                 n_calls: AtomicU64::new(0),
-                has_failed: AtomicBool::new(false),
-                left_to_cpu: Mutex::default(),
+                outcome,
             }),
             visit: None,
         }
@@ -87,9 +101,23 @@ impl Offload {
 
     /// The same devices for another run.
     pub fn for_run(&self) -> Offload {
+        self.for_another(Arc::default())
+    }
+
+    /// The same devices for a part of the statement whose figures are its own; what one part leaves to the CPU, all tell.
+    pub fn for_part(&self) -> Offload {
+        self.for_another(Arc::clone(&self.run.outcome))
+    }
+
+    fn for_another(&self, outcome: Arc<Outcome>) -> Offload {
         let devices = self.run.devices.iter();
         let devices = devices.map(|device| device.another_run()).collect();
-        Offload::new(devices, self.run.on_failure)
+        Offload::with_outcome(devices, self.run.on_failure, outcome)
+    }
+
+    /// Whether both have the same figures.
+    pub fn is_same_part(&self, other: &Offload) -> bool {
+        Arc::ptr_eq(&self.run, &other.run)
     }
 
     /// The same, while it visits a block.
@@ -112,7 +140,7 @@ impl Offload {
 
     /// Why calls went to the CPU, each reason once.
     pub fn left_to_cpu(&self) -> Vec<String> {
-        let reasons = self.run.left_to_cpu.lock();
+        let reasons = self.run.outcome.left_to_cpu.lock();
         let reasons = reasons.unwrap_or_else(PoisonError::into_inner);
         reasons.iter().cloned().collect()
     }
@@ -132,7 +160,7 @@ impl Offload {
     /// The device for some rows: always the same for those that have a name.
     fn device(&self, rows: Option<RowsId>) -> Option<&dyn Device> {
         let run = &self.run;
-        if run.devices.is_empty() || run.has_failed.load(Ordering::Relaxed) {
+        if run.devices.is_empty() || run.outcome.has_failed.load(Ordering::Relaxed) {
             return None;
         }
         let number = match rows {
@@ -166,8 +194,9 @@ impl Offload {
         if is_failure && self.run.on_failure == OnFailure::Fail {
             return Err(error);
         }
-        self.run.has_failed.fetch_or(is_failure, Ordering::Relaxed);
-        let reasons = self.run.left_to_cpu.lock();
+        let outcome = &self.run.outcome;
+        outcome.has_failed.fetch_or(is_failure, Ordering::Relaxed);
+        let reasons = outcome.left_to_cpu.lock();
         let mut reasons = reasons.unwrap_or_else(PoisonError::into_inner);
         reasons.insert(error.to_string());
         drop(reasons);

@@ -4,6 +4,8 @@
 //! `AUSPEX_GPU_SIM` when the driver starts or from the entry point `auspexSimConfigure`; out:
 //! [`Settings`].
 
+use std::ops::Range;
+
 use crate::exec::Order;
 
 /// The environment variable that is read at the start.
@@ -18,12 +20,16 @@ pub struct Settings {
     pub driver_version: i32,
     /// Memory of each device.
     pub memory_bytes: usize,
+    /// Memory of the host that a context may lock.
+    pub host_bytes: usize,
     /// The order in which threads and blocks run.
     pub order: Order,
     /// A device whose kernels compute wrong results: each store of a float is one bit off.
     pub is_wrong: bool,
     /// The launch, counted from the last configuration, that has an illegal address.
     pub fault_at_launch: Option<u64>,
+    /// The allocations, counted from 1 since the last configuration, for which there is no memory.
+    pub failing_allocations: Range<u64>,
 }
 
 impl Default for Settings {
@@ -32,9 +38,11 @@ impl Default for Settings {
             n_devices: 1,
             driver_version: 12_090,
             memory_bytes: 1 << 30,
+            host_bytes: 1 << 30,
             order: Order::Forward,
             is_wrong: false,
             fault_at_launch: None,
+            failing_allocations: 0..0,
         }
     }
 }
@@ -53,9 +61,15 @@ impl Settings {
                 "devices" => settings.n_devices = number()? as usize,
                 "driver_version" => settings.driver_version = number()? as i32,
                 "memory_bytes" => settings.memory_bytes = number()? as usize,
+                "host_bytes" => settings.host_bytes = number()? as usize,
                 "order" => settings.order = Order::parse(value.trim()).ok_or_else(wrong)?,
                 "wrong" => settings.is_wrong = number()? != 0,
                 "fault_at_launch" => settings.fault_at_launch = Some(number()?),
+                "failing_allocations" => {
+                    let (first, end) = value.split_once("..").ok_or_else(wrong)?;
+                    let number = |text: &str| text.trim().parse::<u64>().map_err(|_| wrong());
+                    settings.failing_allocations = number(first)?..number(end)?;
+                }
                 _ => return Err(wrong()),
             }
         }
@@ -70,11 +84,19 @@ mod tests {
 
     #[test]
     fn settings_are_pairs() {
-        let settings = Settings::parse("devices=2, order=shuffle:7").expect("known");
+        let text = "devices=2, order=shuffle:7, failing_allocations=3..5";
+        let settings = Settings::parse(text).expect("known");
         assert_eq!(settings.n_devices, 2);
         assert_eq!(settings.order, Order::Shuffled(7));
+        assert_eq!(settings.failing_allocations, 3..5);
         assert_eq!(Settings::parse("").expect("empty"), Settings::default());
-        for wrong in ["devices", "devices=many", "order=sideways", "colour=red"] {
+        for wrong in [
+            "devices",
+            "devices=many",
+            "order=sideways",
+            "colour=red",
+            "failing_allocations=3",
+        ] {
             assert!(Settings::parse(wrong).is_err(), "{wrong}");
         }
     }

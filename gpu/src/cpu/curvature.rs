@@ -7,7 +7,7 @@
 use pulp::{Simd, WithSimd};
 
 use super::elementary::exp;
-use super::glm::{CHUNK_COLUMNS, LinearPass};
+use super::linear::{CHUNK_COLUMNS, LinearPass};
 use super::tile::{self, Columns, LANES, TILE_ROWS};
 use super::wide;
 use crate::device::{Design, Loss};

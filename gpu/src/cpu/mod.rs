@@ -9,6 +9,8 @@ mod distances;
 mod elementary;
 mod glm;
 mod gram;
+mod linear;
+mod link;
 mod nearest;
 mod neighbours;
 mod network;
@@ -66,7 +68,7 @@ impl Device for CpuDevice {
         coefficients: &[f64],
         n_outputs: usize,
     ) -> Result<Vec<f64>> {
-        glm::linear(design, coefficients, n_outputs)
+        linear::linear(design, coefficients, n_outputs)
     }
 
     fn glm(

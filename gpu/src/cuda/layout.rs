@@ -1,8 +1,9 @@
 //! Designs on the device: the mirror of `gpu/kernels/design.cuh`, and the way of a block there.
 //!
-//! In: a design on the host; out: its rows on the device, at once where they fit, else in stretches of
-//! whole chunks through two buffers on two streams. What a kernel adds up goes by chunks of [`CHUNK_ROWS`] rows
-//! in their order either way, so that results do not depend on the device's memory.
+//! In: a design on the host; out: its rows on the device, at once where they stay there, else in stretches of
+//! whole chunks through two page-locked buffers on two streams: a stretch is copied while the one before is computed.
+//! What a kernel adds up goes by chunks of [`CHUNK_ROWS`] rows in their order either way, so that results do not depend
+//! on the device's memory.
 
 use std::sync::Arc;
 
@@ -15,6 +16,9 @@ use crate::device::{Design, Elements, RowsId};
 
 /// Rows whose sums are one partial.
 pub(super) const CHUNK_ROWS: usize = 2048;
+/// Rows of a stretch where rows do not stay on the device: a quarter of a block of training, so that three quarters of its
+/// copies run beside kernels.
+const STREAM_ROWS: usize = 8 * CHUNK_ROWS;
 
 /// `Design` of `design.cuh`.
 #[repr(C)]
@@ -177,7 +181,10 @@ impl Segment {
         let values = &values[self.rows.clone()];
         match self.id {
             Some(id) => session.held(Some(Key::Rows(id, role)), || fingerprint(values), values),
-            None => Ok(Arc::new(session.upload(self.lane, values)?)),
+            None => {
+                let parts = std::iter::once(values);
+                Ok(Arc::new(session.stage(self.lane, values.len(), parts)?))
+            }
         }
     }
 
@@ -194,7 +201,7 @@ impl Segment {
 type SomeRows<'a> = (&'a Design<'a>, &'a std::ops::Range<usize>, Option<RowsId>);
 
 /// The rows of each column, one column after another.
-fn upload_columns<T: DeviceRepr + ValidAsZeroBits + Send + Sync + 'static>(
+fn upload_columns<T: DeviceRepr + ValidAsZeroBits + Copy + Send + Sync + 'static>(
     session: &Session,
     lane: Lane,
     values: &[T],
@@ -205,11 +212,9 @@ fn upload_columns<T: DeviceRepr + ValidAsZeroBits + Send + Sync + 'static>(
         let key = id.map(|id| Key::Rows(id, Role::Dense));
         return session.held(key, || CONSTANT, values);
     }
-    let mut buffer = session.room(lane, rows.len() * design.dense.n_cols)?;
-    for column in 0..design.dense.n_cols {
-        let values = &values[column * n_rows + rows.start..column * n_rows + rows.end];
-        session.write(lane, values, &mut buffer, column * rows.len())?;
-    }
+    let columns = (0..design.dense.n_cols).map(|column| column * n_rows);
+    let parts = columns.map(|first| &values[first + rows.start..first + rows.end]);
+    let buffer = session.stage(lane, rows.len() * design.dense.n_cols, parts)?;
     Ok(Arc::new(buffer))
 }
 
@@ -225,11 +230,8 @@ fn upload_codes(
     }
     let n_codes = rows.len() * design.codes.len();
     let may_keep = key.is_some() && session.may_keep(n_codes * size_of::<u32>())?;
-    let mut codes = session.room(lane, n_codes)?;
-    for (column, values) in design.codes.iter().enumerate() {
-        session.write(lane, &values[rows.clone()], &mut codes, column * rows.len())?;
-    }
-    let codes = Arc::new(codes);
+    let parts = design.codes.iter().map(|codes| &codes[rows.clone()]);
+    let codes = Arc::new(session.stage(lane, n_codes, parts)?);
     if let Some(key) = key.filter(|_| may_keep) {
         session.keep(key, CONSTANT, &codes);
     }
@@ -247,7 +249,7 @@ pub(super) struct Needs {
 
 /// Brings the rows of a design to the device, a segment at a time, and works on each.
 ///
-/// `needs` is what the work takes beside the design. Where more than one segment is needed, they
+/// `needs` is what the work takes beside the design. Rows that do not stay come in more than one segment, which
 /// alternate between the lanes, so that one is copied while the other is computed.
 pub(super) fn for_each_segment(
     session: &Session,
@@ -269,17 +271,21 @@ pub(super) fn for_each_segment(
     let is_here = design
         .rows
         .is_some_and(|id| session.has(Key::Rows(id, Role::Dense)));
+    let stays = is_here
+        || (design.rows.is_some() && session.may_keep(design_bytes.saturating_mul(n_rows))?);
     let new_bytes = needs.row_bytes + if is_here { 0 } else { design_bytes };
     let of_chunks = n_rows
         .div_ceil(CHUNK_ROWS)
         .saturating_mul(needs.chunk_bytes);
     let all_bytes = new_bytes.saturating_mul(n_rows).saturating_add(of_chunks);
-    let segment_rows = if all_bytes <= room {
-        n_rows
-    } else {
-        // Two segments are on the device at once.
-        let chunk_bytes = (design_bytes + needs.row_bytes) * CHUNK_ROWS + needs.chunk_bytes;
-        room / (2 * chunk_bytes.max(1)) * CHUNK_ROWS
+    let segment_rows = match (all_bytes <= room, stays) {
+        (true, true) => n_rows,
+        (true, false) => n_rows.min(STREAM_ROWS),
+        (false, _) => {
+            // Two segments are on the device at once.
+            let chunk_bytes = (design_bytes + needs.row_bytes) * CHUNK_ROWS + needs.chunk_bytes;
+            STREAM_ROWS.min(room / (2 * chunk_bytes.max(1)) * CHUNK_ROWS)
+        }
     };
     if segment_rows == 0 {
         return Err(Failure::Driver(CUresult::CUDA_ERROR_OUT_OF_MEMORY));
@@ -291,7 +297,7 @@ pub(super) fn for_each_segment(
     outcome.and(joined)
 }
 
-/// Works on segment after segment, on one lane after the other.
+/// Works on segment after segment, on one lane after the other; the next is on its way before a segment is worked on.
 fn alternate(
     session: &Session,
     frame: &Frame,
@@ -301,16 +307,18 @@ fn alternate(
 ) -> Result<(), Failure> {
     let n_rows = design.dense.n_rows;
     let mut lane = Lane::First;
-    let mut before: Option<Segment> = None;
-    for start in (0..n_rows).step_by(segment_rows) {
+    let mut bring = |start: usize| {
         let rows = start..n_rows.min(start + segment_rows);
-        let segment = Segment::new(session, frame, design, lane, rows)?;
-        work(&segment)?;
-        // The segment before is let go only now, after the copies of this one were started.
-        before = Some(segment);
+        let segment = Segment::new(session, frame, design, lane, rows);
         lane = lane.other();
+        segment
+    };
+    let mut starts = (0..n_rows).step_by(segment_rows);
+    let mut next = starts.next().map(&mut bring).transpose()?;
+    while let Some(segment) = next {
+        next = starts.next().map(&mut bring).transpose()?;
+        work(&segment)?;
     }
-    drop(before);
     Ok(())
 }
 

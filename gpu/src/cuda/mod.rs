@@ -5,7 +5,8 @@
 //! compiles for the device. A kernel's fault poisons its context, which is then opened anew; the process
 //! never ends for it.
 //!
-//! `library` finds the driver, `session` is an open device with its kernels, `residents` what stays there, `layout` brings designs to it,
+//! `library` finds the driver, `session` is an open device with its kernels, `residents` what stays there, `staging` the way of what does
+//! not, `layout` brings designs to it,
 //! the other modules have one family of kernels each, `probe` tells what there is.
 
 mod curvature;
@@ -19,6 +20,7 @@ mod probe;
 mod product;
 mod residents;
 mod session;
+mod staging;
 mod trees;
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -173,6 +175,10 @@ impl Opened {
 
 impl Drop for CudaDevice {
     fn drop(&mut self) {
+        // Whoever keeps nothing need not wait for the kernels of others.
+        if self.budget.used_bytes() == 0 {
+            return;
+        }
         if let Some(session) = self.device.lock().as_ref() {
             session.end_run(self.run);
         }

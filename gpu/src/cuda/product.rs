@@ -129,16 +129,7 @@ fn multiply<T: DeviceRepr + ValidAsZeroBits + Copy + Default>(
     if stretch == 0 {
         return Err(Failure::Driver(CUresult::CUDA_ERROR_OUT_OF_MEMORY));
     }
-    let mut lane = Lane::First;
-    let mut outcome = Ok(());
-    for start in (0..n_rows).step_by(stretch) {
-        let rows = start..n_rows.min(start + stretch);
-        outcome = job.run(session, lane, left, rows, &mut elements);
-        if outcome.is_err() {
-            break;
-        }
-        lane = lane.other();
-    }
+    let outcome = job.run_all(session, left, stretch, &mut elements);
     // The right factor is let go on the first lane, behind all that read it.
     session.join(Lane::First)?;
     outcome.map(|()| elements)
@@ -153,17 +144,48 @@ struct Job<'a, T> {
     right: Buffer<T>,
 }
 
+/// Some rows of the left factor, on the device.
+struct Stretch<T> {
+    lane: Lane,
+    rows: Range<usize>,
+    left: Buffer<T>,
+}
+
 impl<T: DeviceRepr + ValidAsZeroBits + Copy + Default> Job<'_, T> {
+    /// Stretch after stretch, on one lane after the other; the next is on its way before one is multiplied.
+    fn run_all(
+        &self,
+        session: &Session,
+        left: &[T],
+        stretch_rows: usize,
+        elements: &mut [T],
+    ) -> Result<(), Failure> {
+        let n_rows = self.product.n_rows;
+        let mut lane = Lane::First;
+        let mut bring = |start: usize| -> Result<Stretch<T>, Failure> {
+            let rows = start..n_rows.min(start + stretch_rows);
+            let left = self.upload_left(session, lane, left, &rows)?;
+            let stretch = Stretch { lane, rows, left };
+            lane = lane.other();
+            Ok(stretch)
+        };
+        let mut starts = (0..n_rows).step_by(stretch_rows);
+        let mut next = starts.next().map(&mut bring).transpose()?;
+        while let Some(stretch) = next {
+            next = starts.next().map(&mut bring).transpose()?;
+            self.run(session, stretch, elements)?;
+        }
+        Ok(())
+    }
+
     fn run(
         &self,
         session: &Session,
-        lane: Lane,
-        left: &[T],
-        rows: Range<usize>,
+        stretch: Stretch<T>,
         elements: &mut [T],
     ) -> Result<(), Failure> {
         let (n_inner, n_cols) = (self.product.n_inner, self.product.n_cols);
-        let left = self.upload_left(session, lane, left, &rows)?;
+        let Stretch { lane, rows, left } = stretch;
         let n_values = rows.len() * n_cols;
         let parts = session.room(lane, n_values * self.n_parts)?;
         let [left_layout, right_layout] = self.product.layouts;
@@ -221,15 +243,14 @@ impl<T: DeviceRepr + ValidAsZeroBits + Copy + Default> Job<'_, T> {
         if rows.len() == n_rows {
             return session.upload(lane, left);
         }
+        let n = rows.len() * n_inner;
         if self.product.layouts[0] == Layout::ByRows {
-            return session.upload(lane, &left[rows.start * n_inner..rows.end * n_inner]);
+            let part = &left[rows.start * n_inner..rows.end * n_inner];
+            return session.stage(lane, n, std::iter::once(part));
         }
-        let mut buffer = session.room(lane, rows.len() * n_inner)?;
-        for inner in 0..n_inner {
-            let values = &left[inner * n_rows + rows.start..inner * n_rows + rows.end];
-            session.write(lane, values, &mut buffer, inner * rows.len())?;
-        }
-        Ok(buffer)
+        let columns = (0..n_inner).map(|inner| inner * n_rows);
+        let parts = columns.map(|first| &left[first + rows.start..first + rows.end]);
+        session.stage(lane, n, parts)
     }
 }
 

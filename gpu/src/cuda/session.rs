@@ -2,7 +2,8 @@
 //!
 //! In: buffers and launches; out: what the driver made of them. A stream runs what it is given in that order;
 //! a buffer belongs to one of the two, so that the copies of one run beside the kernels of the other. Everything
-//! on the device is freed when its holder goes; what stays between calls is [`super::residents`]'.
+//! on the device is freed when its holder goes; what stays between calls is [`super::residents`]', and what does not
+//! streams through the page-locked memory of [`super::staging`].
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -19,6 +20,7 @@ use super::layout::{CentroidsArgument, DesignArgument};
 use super::library;
 use super::product::FactorsArgument;
 use super::residents::{Budget, Buffer, Key, Residents, Stamp};
+use super::staging::Staging;
 use super::trees::{ForestArgument, SetsArgument, SplitsArgument};
 use crate::device::{DeviceInfo, Figures};
 use crate::error::Error;
@@ -184,6 +186,8 @@ struct Call {
 pub(super) struct Session {
     // First, so that no buffer outlives the context.
     residents: RefCell<Residents>,
+    /// Of each lane.
+    staging: RefCell<[Staging; 2]>,
     call: RefCell<Call>,
     context: Arc<CudaContext>,
     streams: [Arc<CudaStream>; 2],
@@ -205,6 +209,7 @@ impl Session {
         }
         Ok(Session {
             residents: RefCell::default(),
+            staging: RefCell::default(),
             call: RefCell::default(),
             streams: [context.new_stream()?, context.new_stream()?],
             total_bytes: context.total_mem()?,
@@ -320,25 +325,29 @@ impl Session {
     }
 
     /// The values on the first lane: those that are kept there, or now uploaded, and kept if they have a key and there is
-    /// room.
-    pub(super) fn held<T: DeviceRepr + ValidAsZeroBits + Send + Sync + 'static>(
+    /// room; else they stream.
+    pub(super) fn held<T: DeviceRepr + ValidAsZeroBits + Copy + Send + Sync + 'static>(
         &self,
         key: Option<Key>,
         stamp: impl FnOnce() -> Stamp,
         values: &[T],
     ) -> Result<Arc<Buffer<T>>, Failure> {
+        let stream = || -> Result<Arc<Buffer<T>>, Failure> {
+            let parts = std::iter::once(values);
+            Ok(Arc::new(self.stage(Lane::First, values.len(), parts)?))
+        };
         let Some(key) = key else {
-            return Ok(Arc::new(self.upload(Lane::First, values)?));
+            return stream();
         };
         let stamp = stamp();
         if let Some(found) = self.kept(key, stamp) {
             return Ok(found);
         }
-        let may_keep = self.may_keep(size_of_val(values))?;
-        let buffer = Arc::new(self.upload(Lane::First, values)?);
-        if may_keep {
-            self.keep(key, stamp, &buffer);
+        if !self.may_keep(size_of_val(values))? {
+            return stream();
         }
+        let buffer = Arc::new(self.upload(Lane::First, values)?);
+        self.keep(key, stamp, &buffer);
         Ok(buffer)
     }
 
@@ -395,21 +404,25 @@ impl Session {
         Ok(Buffer::new(self.stream(lane).clone_htod(values)?, held))
     }
 
-    /// Copies values to `buffer[at..]`.
-    pub(super) fn write<T: DeviceRepr>(
+    /// A buffer of `n` values that are the parts one after another, which is on its way when this returns.
+    pub(super) fn stage<'a, T: DeviceRepr + Copy + 'a>(
         &self,
         lane: Lane,
-        values: &[T],
-        buffer: &mut Buffer<T>,
-        at: usize,
-    ) -> Result<(), Failure> {
-        if let Some(mut part) = buffer.try_slice_mut(at..at + values.len())
-            && !values.is_empty()
-        {
-            self.call.borrow_mut().figures.uploaded_bytes += size_of_val(values) as u64;
-            self.stream(lane).memcpy_htod(values, &mut part)?;
+        n: usize,
+        parts: impl Iterator<Item = &'a [T]>,
+    ) -> Result<Buffer<T>, Failure> {
+        let mut buffer = self.room(lane, n)?;
+        if n > 0 {
+            self.call.borrow_mut().figures.uploaded_bytes += (n * size_of::<T>()) as u64;
+            let mut staging = self.staging.borrow_mut();
+            let [first, second] = &mut *staging;
+            let of_lane = match lane {
+                Lane::First => first,
+                Lane::Second => second,
+            };
+            of_lane.copy(self.stream(lane), parts, &mut buffer)?;
         }
-        Ok(())
+        Ok(buffer)
     }
 
     /// Fills `values` from the begin of a buffer, once the lane has done what it was given.

@@ -97,7 +97,7 @@ impl Sets {
 }
 
 /// Something of the rows that is kept under its version.
-fn held<T: DeviceRepr + ValidAsZeroBits + Send + Sync + 'static>(
+fn held<T: DeviceRepr + ValidAsZeroBits + Copy + Send + Sync + 'static>(
     session: &Session,
     (rows, role): (Option<RowsId>, Role),
     version: Version,

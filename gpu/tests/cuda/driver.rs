@@ -6,12 +6,13 @@ use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 
 use cudarc::driver::sys;
 
-/// Launches, instructions, bytes to the device, bytes from it.
+/// Launches, bytes to the device, bytes from it, and those to it out of page-locked memory.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Counters {
     pub(crate) n_launches: u64,
     pub(crate) uploaded_bytes: u64,
     pub(crate) downloaded_bytes: u64,
+    pub(crate) streamed_bytes: u64,
 }
 
 /// The driver, for one test at a time: its settings are those of the process.
@@ -63,8 +64,8 @@ impl Driver {
     }
 
     pub(crate) fn counters(&self) -> Counters {
-        let mut counters = [0u64; 4];
-        // SAFETY: as above; there is room for four numbers.
+        let mut counters = [0u64; 5];
+        // SAFETY: as above; there is room for five numbers.
         unsafe {
             let read = sys::culib()
                 .get::<unsafe extern "C" fn(*mut u64) -> i32>(b"auspexSimCounters")
@@ -75,6 +76,7 @@ impl Driver {
             n_launches: counters[0],
             uploaded_bytes: counters[2],
             downloaded_bytes: counters[3],
+            streamed_bytes: counters[4],
         }
     }
 }

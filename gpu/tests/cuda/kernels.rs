@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use auspex_gpu::{CpuDevice, CudaDevice, Design, Device, Elements, Loss, MatrixView};
+use auspex_gpu::{
+    CpuDevice, CudaDevice, Design, Device, Elements, Loss, MatrixView, Offload, OnFailure,
+};
 
 use crate::driver::Driver;
 
@@ -100,7 +102,7 @@ pub(crate) fn shapes() -> Vec<Samples> {
     let shape = |(n_rows, n_dense, widths, is_f32): (usize, usize, &[usize], bool)| {
         Samples::new(n_rows, n_dense, widths, is_f32)
     };
-    let shapes: [(usize, usize, &[usize], bool); 13] = [
+    let shapes: [(usize, usize, &[usize], bool); 15] = [
         (0, 3, &[2], true),
         (1, 1, &[], true),
         (1, 0, &[], false),
@@ -113,6 +115,8 @@ pub(crate) fn shapes() -> Vec<Samples> {
         (129, 3, &[5], true),
         (255, 30, &[], true),
         (257, 35, &[3], false),
+        (2047, 1, &[], false),
+        (2048, 1, &[], true),
         (2049, 2, &[2], true),
     ];
     shapes.into_iter().map(shape).collect()
@@ -375,9 +379,12 @@ fn many_columns_run_or_are_declined() {
     let device = CudaDevice::open(0).unwrap();
     let mut samples = Samples::new(3, 10_000, &[], true);
     check_linear(&device, &mut samples);
-    let declined = device.gram(&samples.design(), None, None).unwrap_err();
-    assert_eq!(
-        declined.to_string(),
-        "kernel \"gram\" does not run on a device: there are more than 4096 columns"
-    );
+    check_distances(&device, &mut samples);
+    let gram = |device: &dyn Device| device.gram(&samples.design(), None, None);
+    let reason = "kernel \"gram\" does not run on a device: there are more than 4096 columns";
+    assert_eq!(gram(device.as_ref()).unwrap_err().to_string(), reason);
+    // The CPU computes it, also where the device was asked for, and says so.
+    let offload = Offload::new(vec![device.another_run()], OnFailure::Fail);
+    assert_eq!(gram(&offload), gram(&CpuDevice));
+    assert_eq!(offload.left_to_cpu(), [reason]);
 }

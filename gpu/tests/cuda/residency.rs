@@ -132,6 +132,58 @@ fn a_limit_counts_blocks_and_partials_and_changes_no_bit() {
 }
 
 #[test]
+fn what_does_not_stay_streams_through_page_locked_memory() {
+    // With page-locked memory, and where the system has none to give.
+    for (settings, streams) in [("", true), ("host_bytes=1000", false)] {
+        let driver = Driver::new(settings);
+        let device = CudaDevice::open(0).unwrap();
+        let mut samples = Samples::new(9000, 5, &[2], false);
+        let coefficients = samples.coefficients(1);
+        let whole = glm(device.as_ref(), &samples, 1, &coefficients);
+        driver.configure(settings);
+        glm(device.as_ref(), &samples, 1, &coefficients);
+        assert_eq!(driver.counters().streamed_bytes, 0, "they stayed");
+        // Room for stretches of a chunk.
+        let limited = device.for_run(500_000);
+        for _ in 0..2 {
+            driver.configure(settings);
+            let found = glm(&limited, &samples, 1, &coefficients);
+            assert_same_bits(&found.gradient, &whole.gradient, "gradient");
+            assert_same_bits(&found.hessian, &whole.hessian, "hessian");
+            assert_eq!(limited.kept_bytes(), 0);
+            // Numbers, codes, response and weights.
+            let of_rows = 9000 * (5 * 8 + 4 + 16);
+            let counters = driver.counters();
+            assert!(counters.uploaded_bytes >= of_rows, "{counters:?}");
+            let expected = if streams { of_rows } else { 0 };
+            assert_eq!(counters.streamed_bytes, expected, "{counters:?}");
+        }
+        drop((limited, device));
+        assert_eq!(
+            driver.report(),
+            "",
+            "no leak, and no copy of what is written anew"
+        );
+    }
+}
+
+#[test]
+fn rows_that_exceed_the_page_locked_memory_stream_in_pieces() {
+    let driver = Driver::new("");
+    let device = CudaDevice::open(0).unwrap();
+    let mut samples = Samples::new(2100, 520, &[], false);
+    let coefficients = samples.coefficients(1);
+    let design = samples.design();
+    driver.configure("");
+    let found = device.linear(&design, &coefficients, 1).unwrap();
+    let expected = CpuDevice.linear(&design, &coefficients, 1).unwrap();
+    assert_same_bits(&found, &expected, "predictors");
+    assert_eq!(driver.counters().streamed_bytes, 2100 * 520 * 8);
+    drop(device);
+    assert_eq!(driver.report(), "");
+}
+
+#[test]
 fn what_is_kept_makes_way_for_what_is_computed() {
     let driver = Driver::new("memory_bytes=1000000");
     let device = CudaDevice::open(0).unwrap();
@@ -244,6 +296,8 @@ fn the_cpu_goes_on_where_that_is_allowed_and_says_so() {
     for (settings, reason) in [
         ("fault_at_launch=7", "failed on device"),
         ("memory_bytes=100", "has too little memory"),
+        // In the midst of a pass, also once what is kept has made way.
+        ("failing_allocations=20..22", "has too little memory"),
     ] {
         let auto = Offload::new(vec![device.another_run()], OnFailure::UseCpu);
         let asked = Offload::new(vec![device.another_run()], OnFailure::Fail);

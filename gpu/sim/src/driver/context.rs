@@ -133,5 +133,8 @@ pub(super) unsafe extern "C" fn cuCtxGetCurrent(context: *mut Handle) -> Code {
 
 #[unsafe(no_mangle)]
 pub(super) extern "C" fn cuCtxSynchronize() -> Code {
-    state::in_context(|_, _| Ok(()))
+    state::in_context(|state, device| {
+        state.context(device)?.host.all_is_done();
+        Ok(())
+    })
 }

@@ -40,12 +40,12 @@ pub(super) unsafe extern "C" fn auspexSimReport(text: *mut c_char, length: usize
     length
 }
 
-/// Writes launches, instructions, bytes to the device and bytes from it since the last
-/// configuration.
+/// Writes launches, instructions, bytes to the device, bytes from it, and bytes to it out of page-locked memory, since the
+/// last configuration.
 ///
 /// # Safety
 ///
-/// `counters` must have room for four numbers.
+/// `counters` must have room for five numbers.
 #[unsafe(no_mangle)]
 pub(super) unsafe extern "C" fn auspexSimCounters(counters: *mut u64) -> Code {
     let found = state::with(|state| state.counters);
@@ -54,6 +54,7 @@ pub(super) unsafe extern "C" fn auspexSimCounters(counters: *mut u64) -> Code {
         found.n_instructions,
         found.uploaded_bytes,
         found.downloaded_bytes,
+        found.streamed_bytes,
     ];
     // SAFETY: the caller's promise.
     unsafe { std::ptr::copy_nonoverlapping(found.as_ptr(), counters, found.len()) };

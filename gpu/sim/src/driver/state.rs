@@ -6,6 +6,7 @@ use std::ffi::{c_int, c_void};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::codes;
+use super::host_memory::HostMemory;
 use crate::exec::{self, Fault, Launch};
 use crate::memory::Memory;
 use crate::ptx::{Kernel, Module};
@@ -22,6 +23,7 @@ pub(super) struct Context {
     /// How often it is retained; at none it does not exist.
     n_holders: usize,
     pub(super) memory: Memory,
+    pub(super) host: HostMemory,
     /// The code that every call returns since a kernel failed.
     failure: Option<Code>,
     modules: BTreeMap<usize, Arc<Module>>,
@@ -32,9 +34,12 @@ pub(super) struct Context {
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Counters {
     pub(super) n_launches: u64,
+    pub(super) n_allocations: u64,
     pub(super) n_instructions: u64,
     pub(super) uploaded_bytes: u64,
     pub(super) downloaded_bytes: u64,
+    /// Of those to the device, those out of page-locked memory.
+    pub(super) streamed_bytes: u64,
 }
 
 /// The whole driver.
@@ -160,6 +165,12 @@ impl State {
                     let line = format!("leak: {bytes} bytes at {address:#x} were never freed\n");
                     self.report.push_str(&line);
                 }
+                for (address, bytes) in ended.host.leaks() {
+                    let line = format!(
+                        "leak: {bytes} page-locked bytes at {address:#x} were never freed\n"
+                    );
+                    self.report.push_str(&line);
+                }
             }
         }
         codes::SUCCESS
@@ -171,6 +182,45 @@ impl State {
             Some(context) if context.n_holders > 0 => Ok(context),
             _ => Err(codes::INVALID_CONTEXT),
         }
+    }
+
+    /// Allocates memory of a device.
+    pub(super) fn allocate(&mut self, device: usize, n_bytes: usize) -> Result<u64, Code> {
+        self.counters.n_allocations += 1;
+        let number = self.counters.n_allocations;
+        if self.settings.failing_allocations.contains(&number) {
+            return Err(codes::OUT_OF_MEMORY);
+        }
+        let allocated = self.context(device)?.memory.allocate(n_bytes);
+        allocated.ok_or(codes::OUT_OF_MEMORY)
+    }
+
+    /// Frees page-locked memory of any context; one that failed says so.
+    pub(super) fn free_host(&mut self, address: usize) -> Code {
+        for device in 0..self.contexts.len() {
+            let context = &mut self.contexts[device];
+            match (context.failure, context.host.free(address)) {
+                (Some(code), Err(_) | Ok(true)) => return code,
+                (None, Ok(true)) => return codes::SUCCESS,
+                (None, Err(race)) => return self.fail(device, &race),
+                (_, Ok(false)) => {}
+            }
+        }
+        codes::INVALID_VALUE
+    }
+
+    /// Forgets an event.
+    pub(super) fn forget_event(&mut self, event: Handle) {
+        for context in &mut self.contexts {
+            context.host.forget(event.addr());
+        }
+    }
+
+    /// Spoils the context of a device.
+    pub(super) fn fail(&mut self, device: usize, what: &str) -> Code {
+        self.report.push_str(&format!("{what}\n"));
+        self.contexts[device].failure = Some(codes::ILLEGAL_ADDRESS);
+        codes::ILLEGAL_ADDRESS
     }
 
     /// Loads the text of a module.
@@ -267,6 +317,7 @@ impl Context {
         Context {
             n_holders: 0,
             memory: Memory::new(memory_bytes),
+            host: HostMemory::default(),
             failure: None,
             modules: BTreeMap::new(),
             functions: BTreeMap::new(),

@@ -1,4 +1,5 @@
-//! Streams and events: handles alone, since everything has run when a call returns.
+//! Streams and events: handles alone, since everything has run when a call returns. What the host has waited for matters
+//! to the memory that it may write.
 
 #![allow(non_snake_case, reason = "the names are the driver's")]
 
@@ -28,8 +29,11 @@ pub(super) unsafe extern "C" fn cuStreamCreate(stream: *mut Handle, _flags: c_ui
 }
 
 #[unsafe(no_mangle)]
-pub(super) extern "C" fn cuStreamSynchronize(_stream: Handle) -> Code {
-    state::in_context(|_, _| Ok(()))
+pub(super) extern "C" fn cuStreamSynchronize(stream: Handle) -> Code {
+    state::in_context(|state, device| {
+        state.context(device)?.host.stream_is_done(stream.addr());
+        Ok(())
+    })
 }
 
 #[unsafe(no_mangle)]
@@ -38,12 +42,12 @@ pub(super) extern "C" fn cuStreamDestroy_v2(_stream: Handle) -> Code {
 }
 
 #[unsafe(no_mangle)]
-pub(super) extern "C" fn cuStreamWaitEvent(
-    _stream: Handle,
-    _event: Handle,
-    _flags: c_uint,
-) -> Code {
-    state::in_context(|_, _| Ok(()))
+pub(super) extern "C" fn cuStreamWaitEvent(stream: Handle, event: Handle, _flags: c_uint) -> Code {
+    state::in_context(|state, device| {
+        let host = &mut state.context(device)?.host;
+        host.wait(stream.addr(), event.addr());
+        Ok(())
+    })
 }
 
 /// # Safety
@@ -56,22 +60,30 @@ pub(super) unsafe extern "C" fn cuEventCreate(event: *mut Handle, _flags: c_uint
 }
 
 #[unsafe(no_mangle)]
-pub(super) extern "C" fn cuEventRecord(_event: Handle, _stream: Handle) -> Code {
-    state::in_context(|_, _| Ok(()))
+pub(super) extern "C" fn cuEventRecord(event: Handle, stream: Handle) -> Code {
+    state::in_context(|state, device| {
+        let host = &mut state.context(device)?.host;
+        host.record(event.addr(), stream.addr());
+        Ok(())
+    })
 }
 
 #[unsafe(no_mangle)]
-pub(super) extern "C" fn cuEventQuery(_event: Handle) -> Code {
-    state::in_context(|_, _| Ok(()))
+pub(super) extern "C" fn cuEventQuery(event: Handle) -> Code {
+    cuEventSynchronize(event)
 }
 
 #[unsafe(no_mangle)]
-pub(super) extern "C" fn cuEventSynchronize(_event: Handle) -> Code {
-    state::in_context(|_, _| Ok(()))
+pub(super) extern "C" fn cuEventSynchronize(event: Handle) -> Code {
+    state::in_context(|state, device| {
+        state.context(device)?.host.event_is_done(event.addr());
+        Ok(())
+    })
 }
 
 #[unsafe(no_mangle)]
-pub(super) extern "C" fn cuEventDestroy_v2(_event: Handle) -> Code {
+pub(super) extern "C" fn cuEventDestroy_v2(event: Handle) -> Code {
+    state::with(|state| state.forget_event(event));
     codes::SUCCESS
 }
 

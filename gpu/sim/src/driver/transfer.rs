@@ -32,9 +32,9 @@ pub(super) unsafe extern "C" fn cuMemAlloc_v2(address: *mut u64, bytes: usize) -
         if bytes == 0 {
             return Err(codes::INVALID_VALUE);
         }
-        let allocated = state.context(device)?.memory.allocate(bytes);
+        let allocated = state.allocate(device, bytes)?;
         // SAFETY: the caller's promise.
-        unsafe { *address = allocated.ok_or(codes::OUT_OF_MEMORY)? };
+        unsafe { *address = allocated };
         Ok(())
     })
 }
@@ -80,8 +80,21 @@ pub(super) unsafe extern "C" fn cuMemcpyHtoDAsync_v2(
     target: u64,
     source: *const c_void,
     bytes: usize,
-    _stream: Handle,
+    stream: Handle,
 ) -> Code {
+    let race = state::in_context(|state, device| {
+        let from = source.addr()..source.addr() + bytes;
+        let begun = state.context(device)?.host.begin_copy(from, stream.addr());
+        match begun {
+            Ok(true) => state.counters.streamed_bytes += bytes as u64,
+            Ok(false) => {}
+            Err(race) => return Err(state.fail(device, &race)),
+        }
+        Ok(())
+    });
+    if race != codes::SUCCESS {
+        return race;
+    }
     // SAFETY: the caller's promise.
     unsafe { cuMemcpyHtoD_v2(target, source, bytes) }
 }
@@ -160,13 +173,6 @@ pub(super) extern "C" fn cuMemsetD8_v2(target: u64, value: u8, bytes: usize) -> 
     cuMemsetD8Async(target, value, bytes, std::ptr::null_mut())
 }
 
-/// The size of an allocation of the host lies in front of it.
-const HEADER: usize = 64;
-
-fn host_layout(bytes: usize) -> Option<std::alloc::Layout> {
-    std::alloc::Layout::from_size_align(bytes.checked_add(HEADER)?, HEADER).ok()
-}
-
 /// # Safety
 ///
 /// `pointer` must be writable.
@@ -176,36 +182,16 @@ pub(super) unsafe extern "C" fn cuMemHostAlloc(
     bytes: usize,
     _flags: c_uint,
 ) -> Code {
-    let Some(layout) = host_layout(bytes) else {
-        return codes::INVALID_VALUE;
-    };
-    // SAFETY: the layout is never empty.
-    let allocated = unsafe { std::alloc::alloc_zeroed(layout) };
-    if allocated.is_null() {
-        return codes::OUT_OF_MEMORY;
-    }
-    // SAFETY: the header is a part of the allocation, aligned for any number; the rest is the
-    // caller's promise.
-    unsafe {
-        allocated.cast::<usize>().write(bytes);
-        *pointer = allocated.add(HEADER).cast();
-    }
-    codes::SUCCESS
+    state::in_context(|state, device| {
+        let limit_bytes = state.settings.host_bytes;
+        let allocated = state.context(device)?.host.allocate(bytes, limit_bytes);
+        // SAFETY: the caller's promise.
+        unsafe { *pointer = allocated.ok_or(codes::OUT_OF_MEMORY)?.cast() };
+        Ok(())
+    })
 }
 
-/// # Safety
-///
-/// `pointer` must come from `cuMemHostAlloc`.
 #[unsafe(no_mangle)]
-pub(super) unsafe extern "C" fn cuMemFreeHost(pointer: *mut c_void) -> Code {
-    // SAFETY: the caller's promise; the header holds the size.
-    unsafe {
-        let allocated = pointer.cast::<u8>().sub(HEADER);
-        let bytes = allocated.cast::<usize>().read();
-        match host_layout(bytes) {
-            Some(layout) => std::alloc::dealloc(allocated, layout),
-            None => return codes::INVALID_VALUE,
-        }
-    }
-    codes::SUCCESS
+pub(super) extern "C" fn cuMemFreeHost(pointer: *mut c_void) -> Code {
+    state::with(|state| state.free_host(pointer.addr()))
 }
