@@ -5,7 +5,7 @@
 
 mod cost;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use auspex_gpu::{
     CpuDevice, CudaProbe, Device, DeviceInfo, Elements, Figures, Offload, OnFailure, RowsId, Visit,
@@ -15,7 +15,7 @@ use auspex_gpu::{
 use crate::error::Result;
 use crate::features::{Dense, FeatureBlock};
 use crate::training_set::Part;
-pub use cost::Work;
+pub use cost::{BLOCK_ROWS, Work};
 
 /// What option and setting `device` may say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,6 +54,8 @@ pub struct Compute {
     reason: Option<String>,
     /// Why the devices that there are cannot be used by `auto`.
     unusable: Option<String>,
+    /// What `auto` came to for all that have this, once their work was known.
+    settled: Arc<OnceLock<Compute>>,
 }
 
 impl Compute {
@@ -64,6 +66,7 @@ impl Compute {
             candidates: Arc::new([]),
             reason: None,
             unusable: None,
+            settled: Arc::default(),
         }
     }
 
@@ -167,22 +170,56 @@ impl Compute {
         }
     }
 
+    /// Whether `auto` may still come to a device here.
+    pub fn is_open(&self) -> bool {
+        self.offload.is_none() && !self.candidates.is_empty() && self.settled.get().is_none()
+    }
+
+    /// Lets `auto` come to what it does for this work, here and in all copies of this; once, and nothing for any other
+    /// choice. Until then it is the CPU.
+    pub fn settle(&self, work: &Work) {
+        if self.is_open() {
+            self.settled.get_or_init(|| self.decided(work));
+        }
+    }
+
+    fn chosen(&self) -> &Compute {
+        self.settled.get().unwrap_or(self)
+    }
+
     /// The same devices for a run of its own: what blocks are called in one run says nothing in another.
     pub(crate) fn for_run(&self) -> Compute {
+        self.with_offload(Offload::for_run)
+    }
+
+    /// The same devices for a part of a statement that has figures of its own.
+    pub fn for_part(&self) -> Compute {
+        self.with_offload(Offload::for_part)
+    }
+
+    fn with_offload(&self, another: impl Fn(&Offload) -> Offload) -> Compute {
+        let chosen = self.chosen();
         Compute {
-            offload: self.offload.as_ref().map(Offload::for_run),
-            ..self.clone()
+            offload: chosen.offload.as_ref().map(another),
+            settled: Arc::default(),
+            ..chosen.clone()
         }
+    }
+
+    /// Whether both have the same figures of a device.
+    pub fn is_same_part(&self, other: &Compute) -> bool {
+        let offloads = (&self.chosen().offload, &other.chosen().offload);
+        matches!(offloads, (Some(one), Some(other)) if one.is_same_part(other))
     }
 
     /// Why `auto` is the device that it is; `None` where one was asked for.
     pub fn reason(&self) -> Option<&str> {
-        self.reason.as_deref()
+        self.chosen().reason.as_deref()
     }
 
     /// The device.
     pub fn device(&self) -> &dyn Device {
-        match &self.offload {
+        match &self.chosen().offload {
             Some(offload) => offload,
             None => &CpuDevice,
         }
@@ -190,7 +227,8 @@ impl Compute {
 
     /// The device where it is not the CPU, for those whose loops on the CPU are not of the kernels' form.
     pub fn accelerator(&self) -> Option<&dyn Device> {
-        self.offload.as_ref().map(|offload| offload as &dyn Device)
+        let offload = self.chosen().offload.as_ref();
+        offload.map(|offload| offload as &dyn Device)
     }
 
     /// The same for a pass that visits a block, which then may stay on the device: the block of a chunk must have the
@@ -212,10 +250,8 @@ impl Compute {
             offload.visiting(Visit::new(rows, elements, &block.codes))
         };
         Compute {
-            offload: self.offload.as_ref().map(visit),
-            candidates: Arc::clone(&self.candidates),
-            reason: None,
-            unusable: None,
+            offload: self.chosen().offload.as_ref().map(visit),
+            ..Compute::cpu()
         }
     }
 
@@ -226,7 +262,7 @@ impl Compute {
 
     /// What has computed so far, for a model's record: `cpu`, or `cuda` with the device's name.
     pub fn used(&self) -> String {
-        match &self.offload {
+        match &self.chosen().offload {
             Some(offload) if offload.n_calls() > 0 => {
                 let info = offload.info();
                 match offload.n_devices() {
@@ -240,12 +276,12 @@ impl Compute {
 
     /// What the device did so far; `None` where it is the CPU.
     pub fn figures(&self) -> Option<Figures> {
-        self.offload.as_ref().map(Device::figures)
+        self.chosen().offload.as_ref().map(Device::figures)
     }
 
     /// Why the CPU computed although another device was chosen.
     pub fn left_to_cpu(&self) -> Vec<String> {
-        let offload = self.offload.as_ref();
+        let offload = self.chosen().offload.as_ref();
         offload.map(Offload::left_to_cpu).unwrap_or_default()
     }
 }
@@ -297,7 +333,37 @@ pub fn list_devices() -> Vec<ListedDevice> {
 
 #[cfg(test)]
 mod tests {
-    use super::DeviceChoice;
+    use super::*;
+    use crate::estimator::BesideDevice;
+
+    #[test]
+    fn auto_settles_once_for_all_copies() {
+        let device: Arc<dyn Device> = Arc::new(CpuDevice);
+        let open = Compute {
+            candidates: Arc::from(vec![device]),
+            ..Compute::cpu()
+        };
+        let copy = open.clone();
+        let work = |n_rows| Work {
+            n_rows: Some(n_rows),
+            row_bytes: 400,
+            n_passes: 1,
+            beside_device: BesideDevice::default(),
+            call_rows: BLOCK_ROWS,
+            n_threads: 1,
+        };
+        assert!(copy.is_open() && copy.accelerator().is_none());
+        open.settle(&work(10_000_000));
+        let reason = copy.reason().unwrap();
+        assert!(reason.starts_with("moving 4000 MB"), "{reason}");
+        copy.settle(&work(1));
+        assert!(!copy.is_open() && copy.accelerator().is_some());
+        // Parts have the device, too, and figures of their own.
+        let part = copy.for_part();
+        assert!(part.accelerator().is_some() && !part.is_open());
+        assert!(copy.is_same_part(&open) && !copy.is_same_part(&part));
+        assert!(!Compute::cpu().is_same_part(&Compute::cpu()));
+    }
 
     #[test]
     fn devices_are_named_in_any_case() {

@@ -47,6 +47,8 @@ pub struct Tags {
     pub keeps_missing: bool,
     /// Why no device but the CPU computes, where that is so.
     pub cpu_only: Option<&'static str>,
+    /// Its models are the CPU's to the bit on any device; those of others but for rounding.
+    pub is_exact_on_devices: bool,
     /// Why the model may depend on the partitioning, where it does.
     pub inexact_over_partitions: Option<&'static str>,
 }
@@ -58,6 +60,7 @@ impl Tags {
         revisits: false,
         keeps_missing: false,
         cpu_only: None,
+        is_exact_on_devices: false,
         inexact_over_partitions: None,
     };
 }
@@ -101,6 +104,15 @@ pub struct Passes {
     pub kept: u64,
 }
 
+/// What a training on a device takes beside its kernels, in bytes for each sample.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct BesideDevice {
+    /// What the CPU passes over, whatever the device.
+    pub on_cpu: u64,
+    /// What is moved to the device and from it beside the samples.
+    pub moved: u64,
+}
+
 /// An algorithm that learns a model from samples.
 #[async_trait]
 pub trait Estimator: Send + Sync {
@@ -123,6 +135,11 @@ pub trait Estimator: Send + Sync {
             source: 1 + u64::from(needs_dictionary || !tags.revisits) + u64::from(!keeps),
             kept: iterations.saturating_mul(factor("max_tree_depth")),
         }
+    }
+
+    /// What a device neither keeps nor computes of a training, to weigh it against the CPU.
+    fn beside_device(&self, _options: &Options, _shape: &SampleShape) -> BesideDevice {
+        BesideDevice::default()
     }
 
     /// A step that may run over the training samples while they are read for the first time, when no

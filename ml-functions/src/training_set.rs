@@ -3,7 +3,7 @@
 //! In: a [`PartitionStep`]; out: its partial, merged along a fixed binary tree over the chunks, so that
 //! a sum does not depend on threads or on how rows were batched. `local` holds the samples of one
 //! machine, `loopback` sends everything through bytes, to prove that another machine could; `remote` asks the
-//! machines that `host` some partitions each, in the words of `hosting`; `checkpointed` keeps what passes came to.
+//! machines that `host` some partitions each, in the words of `hosting` and `pass_request`, as long as `hosts` finds any; `checkpointed` keeps what passes came to.
 
 mod checkpointed;
 mod chunks;
@@ -12,9 +12,11 @@ mod first_step;
 mod gathering;
 mod host;
 mod hosting;
+mod hosts;
 mod local;
 mod loopback;
 mod merge_tree;
+mod pass_request;
 mod passes;
 mod prepare;
 mod remote;
@@ -42,7 +44,7 @@ use crate::run::TrainingRun;
 
 pub(crate) use checkpointed::CheckpointedTrainingSet;
 pub use host::HostedPartitions;
-pub use hosting::{HostFailure, HostPool, PartitionHost};
+pub use hosting::{HostFailure, HostPeers, HostPool, PartitionHost};
 pub use local::LocalTrainingSet;
 pub use loopback::LoopbackTrainingSet;
 pub use remote::RemoteTrainingSet;
@@ -52,7 +54,7 @@ pub use sections::Values;
 pub(crate) use sections::section_bytes;
 pub use states::{
     Access, AnyStart, AnyState, AnyStateStep, ChunkState, PieceId, SectionSet, StartStep,
-    StateDecoder, StateStep,
+    StateDecoder, StateStep, StateVisit,
 };
 
 /// Which samples a pass visits.
@@ -213,14 +215,13 @@ pub trait TrainingSet: Send + Sync {
         Err(keeps_no_states())
     }
 
-    /// Runs a step over the states of a part; the partial of no chunk when it has none. Callers use
-    /// [`reduce_states`].
+    /// Runs steps over the states of parts, each part at most once, in one pass; the partial of no chunk of a part
+    /// that has none. Callers use [`reduce_states`] and [`reduce_states_of_both`].
     async fn reduce_states_any(
         &self,
-        _step: &dyn AnyStateStep,
-        _part: Part,
+        _visits: &[StateVisit<'_>],
         _run: &TrainingRun,
-    ) -> Result<AnyPartial> {
+    ) -> Result<Vec<AnyPartial>> {
         Err(keeps_no_states())
     }
 
@@ -315,13 +316,37 @@ pub async fn reduce_states<S: StateStep>(
     part: Part,
     run: &TrainingRun,
 ) -> Result<S::Partial> {
-    match samples
-        .reduce_states_any(step, part, run)
-        .await?
-        .downcast::<S::Partial>()
-    {
-        Ok(partial) => Ok(*partial),
-        Err(_) => Err(wrong_partial(S::NAME)),
+    let visits = [StateVisit { part, step }];
+    let mut partials = samples.reduce_states_any(&visits, run).await?.into_iter();
+    partial_of::<S>(partials.next())
+}
+
+/// Runs a step over the states of each part, in one pass.
+pub async fn reduce_states_of_both<T: StateStep, E: StateStep>(
+    samples: &dyn TrainingSet,
+    training: &T,
+    evaluation: &E,
+    run: &TrainingRun,
+) -> Result<(T::Partial, E::Partial)> {
+    let visits = [
+        StateVisit {
+            part: Part::Training,
+            step: training,
+        },
+        StateVisit {
+            part: Part::Evaluation,
+            step: evaluation,
+        },
+    ];
+    let mut partials = samples.reduce_states_any(&visits, run).await?.into_iter();
+    let training = partial_of::<T>(partials.next())?;
+    Ok((training, partial_of::<E>(partials.next())?))
+}
+
+fn partial_of<S: StateStep>(partial: Option<AnyPartial>) -> Result<S::Partial> {
+    match partial.map(|partial| partial.downcast::<S::Partial>()) {
+        Some(Ok(partial)) => Ok(*partial),
+        Some(Err(_)) | None => Err(wrong_partial(S::NAME)),
     }
 }
 

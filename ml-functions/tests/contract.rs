@@ -3,6 +3,9 @@
 //! Over samples made here: the same seed gives the same bytes; threads, batches, bytes on the way and
 //! spilling change nothing; predictions keep rows and order; saving loses nothing; errors name what
 //! is wrong. An estimator that departs from a rule says so in its tags, with the reason.
+//!
+//! The suite runs on the CPU, and once more on the stand-in CUDA driver over few rows and iterations, since an interpreter
+//! is slow; `AUSPEX_TEST_FULL=1` gives it more rows and ways. Where `AUSPEX_CONTRACT_DEVICE` names a device, it runs there.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -84,6 +87,48 @@ fn estimators() -> impl Iterator<Item = &'static dyn Estimator> {
     registry::all()
 }
 
+/// Names the device that the suite runs on, in a process of its own.
+const DEVICE: &str = "AUSPEX_CONTRACT_DEVICE";
+
+/// The device that the suite runs on.
+fn compute() -> Compute {
+    match std::env::var(DEVICE) {
+        Ok(device) => Compute::choose(DeviceChoice::parse(&device).unwrap()).unwrap(),
+        Err(_) => Compute::cpu(),
+    }
+}
+
+/// How much the suite does.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Extent {
+    /// On the CPU: everything.
+    Whole,
+    /// On a device, which may be an interpreter, with the time for it.
+    Full,
+    /// On a device in a minute.
+    Short,
+}
+
+fn extent() -> Extent {
+    match (
+        std::env::var_os(DEVICE),
+        std::env::var_os("AUSPEX_TEST_FULL"),
+    ) {
+        (None, _) => Extent::Whole,
+        (Some(_), Some(_)) => Extent::Full,
+        (Some(_), None) => Extent::Short,
+    }
+}
+
+/// All ways to try something, the first two of them where there is little time.
+fn ways<T>(all: Vec<T>) -> impl Iterator<Item = T> {
+    let n_ways = match extent() {
+        Extent::Whole | Extent::Full => all.len(),
+        Extent::Short => 2,
+    };
+    all.into_iter().take(n_ways)
+}
+
 /// Numbers of the unit interval, the same in every run.
 fn unit(row: usize, stream: u64) -> f64 {
     let mut z =
@@ -148,12 +193,14 @@ fn samples(task: Task, first_row: usize, n_rows: usize) -> RecordBatch {
     RecordBatch::try_new(Arc::new(schema), arrays).unwrap()
 }
 
-/// Rows of each partition; the first has more than a chunk, unless all must fit one place.
+/// Rows of each partition; the first has more than a chunk, on a device more than a partial of its sums, unless all must
+/// fit one place or there is little time.
 fn partition_rows(spec: &EstimatorSpec) -> [usize; 3] {
-    if spec.tags.gathers {
-        [300, 0, 200]
-    } else {
-        [70_000, 0, 6_000]
+    match extent() {
+        _ if spec.tags.gathers => [300, 0, 200],
+        Extent::Whole => [70_000, 0, 6_000],
+        Extent::Full => [2_100, 0, 100],
+        Extent::Short => [90, 0, 60],
     }
 }
 
@@ -181,6 +228,7 @@ fn needed_options(spec: &EstimatorSpec) -> Map<String, Value> {
         ("eps", json!(1.5)),
         ("num_parallel_tree", json!(2)),
         ("max_tree_depth", json!(3)),
+        ("max_iterations", json!(3)),
     ];
     let is_declared = |name: &str| {
         spec.hyperparameters
@@ -189,11 +237,24 @@ fn needed_options(spec: &EstimatorSpec) -> Map<String, Value> {
     };
     let needed = needed.into_iter().filter(|(name, _)| is_declared(name));
     needed
+        .filter(|(name, _)| *name != "max_iterations" || extent() != Extent::Whole)
         .map(|(name, value)| (name.to_owned(), value))
         .collect()
 }
 
 fn request(estimator: &'static dyn Estimator, manner: Manner) -> TrainingRequest {
+    request_over(
+        source(estimator.spec(), manner.batch_rows),
+        estimator,
+        manner,
+    )
+}
+
+fn request_over(
+    source: Arc<dyn SampleSource>,
+    estimator: &'static dyn Estimator,
+    manner: Manner,
+) -> TrainingRequest {
     let spec = estimator.spec();
     let memory: Arc<dyn MemoryPool> = match manner.memory_bytes {
         usize::MAX => Arc::new(UnboundedMemoryPool::default()),
@@ -202,7 +263,7 @@ fn request(estimator: &'static dyn Estimator, manner: Manner) -> TrainingRequest
     TrainingRequest {
         estimator,
         options: Options::check(spec, &needed_options(spec)).unwrap().0,
-        source: source(spec, manner.batch_rows),
+        source,
         label: None,
         features: None,
         memory,
@@ -212,7 +273,7 @@ fn request(estimator: &'static dyn Estimator, manner: Manner) -> TrainingRequest
 }
 
 async fn try_model(estimator: &'static dyn Estimator, manner: Manner) -> Result<TrainedModel> {
-    let run = TrainingRun::quiet(7, Compute::cpu());
+    let run = TrainingRun::quiet(7, compute());
     let request = request(estimator, manner);
     if manner.over_bytes {
         train_over_bytes(request, &run).await
@@ -234,6 +295,10 @@ fn parts(model: &TrainedModel) -> (String, Vec<u8>) {
     let (mut manifest, tensors) = model.to_parts().unwrap();
     let record = manifest["record"].as_object_mut().unwrap();
     assert!(record.remove("cost").is_some());
+    if extent() != Extent::Whole {
+        // A coordinator knows nothing of its machines' devices, and what a checkpoint keeps no device computes again.
+        assert!(record.remove("device").is_some());
+    }
     (manifest.to_string(), tensors)
 }
 
@@ -251,9 +316,14 @@ fn assert_same(name: &str, what: &str, found: &TrainedModel, expected: &TrainedM
 
 /// Rows that training never saw, with a category and NULLs of their own.
 fn new_rows(task: Task) -> RecordBatch {
-    let batch = samples(task, 1_000_000, 1_500);
+    let n_rows = match extent() {
+        Extent::Whole => 1_500,
+        Extent::Full => 300,
+        Extent::Short => 30,
+    };
+    let batch = samples(task, 1_000_000, n_rows);
     let mut columns = batch.columns().to_vec();
-    let strange: StringArray = (0..1_500)
+    let strange: StringArray = (0..n_rows)
         .map(|row| [Some("red"), Some("violet"), None][row % 3])
         .collect();
     columns[3] = Arc::new(strange);
@@ -320,7 +390,7 @@ async fn model_after(
     earlier: &[CheckpointRecord],
 ) -> (TrainedModel, Vec<CheckpointRecord>) {
     let kept: Arc<Mutex<Vec<CheckpointRecord>>> = Arc::default();
-    let mut run = TrainingRun::quiet(7, Compute::cpu());
+    let mut run = TrainingRun::quiet(7, compute());
     let sink = {
         let kept = Arc::clone(&kept);
         Arc::new(move |record| kept.lock().unwrap().push(record))
@@ -339,7 +409,8 @@ async fn a_training_that_was_cut_goes_on_to_the_same_model() {
         let (whole, records) = model_after(estimator, &[]).await;
         assert_same(name, "checkpoints", &whole, &expected);
         let n_records = records.len();
-        for cut in BTreeSet::from([1, n_records / 2, n_records]) {
+        let cuts = BTreeSet::from([1, n_records / 2, n_records]);
+        for cut in ways(cuts.into_iter().collect()) {
             let cut = cut.min(n_records);
             let (found, later) = model_after(estimator, &records[..cut]).await;
             assert_same(name, "where it was cut", &found, &expected);
@@ -353,7 +424,7 @@ async fn threads_and_batches_change_nothing() {
     for estimator in estimators() {
         let name = estimator.spec().name;
         let expected = model(estimator, PLAIN).await;
-        for (threads, batch_rows) in [(1, 65_536), (2, 7), (4, 1_000)] {
+        for (threads, batch_rows) in ways(vec![(1, 65_536), (2, 7), (4, 1_000)]) {
             let found = model(
                 estimator,
                 Manner {
@@ -404,7 +475,7 @@ impl HostPool for Machines {
     async fn open(&self, partitions: &[usize]) -> Result<Vec<Arc<dyn PartitionHost>>> {
         let half = partitions.len().div_ceil(2);
         let machine = |share: &[usize]| -> Result<Arc<dyn PartitionHost>> {
-            let run = TrainingRun::quiet(7, Compute::cpu());
+            let run = TrainingRun::quiet(7, compute());
             let request = request(self.estimator, PLAIN);
             Ok(Arc::new(Machine {
                 hosted: HostedPartitions::open(request, share, run)?,
@@ -442,8 +513,11 @@ async fn machines_and_their_loss_change_nothing() {
         }
         let expected = model(estimator, PLAIN).await;
         let mut n_requests = 0;
-        // Never; at the first readings; between; two at a time; again while a state is made again.
-        for lost_at in [vec![], vec![1], vec![6], vec![9, 10], vec![7, 12, 13, 14]] {
+        // Never; between; at the first readings; two at a time; again while a state is made again; after a pass over the
+        // states of both parts.
+        let again = vec![7, 12, 13, 14];
+        let losses = vec![vec![], vec![6], vec![1], vec![9, 10], again, vec![27]];
+        for lost_at in ways(losses) {
             let n_asked = Arc::new(AtomicUsize::new(0));
             let is_whole = lost_at.is_empty();
             let loses = lost_at.iter().any(|number| *number < n_requests);
@@ -452,7 +526,7 @@ async fn machines_and_their_loss_change_nothing() {
                 lost_at,
                 n_asked: Arc::clone(&n_asked),
             });
-            let run = TrainingRun::quiet(7, Compute::cpu());
+            let run = TrainingRun::quiet(7, compute());
             let found = train_on(request(estimator, PLAIN), pool, &run).await;
             let found = found.unwrap_or_else(|error| panic!("{}: {error}", spec.name));
             assert_same(spec.name, "the machines", &found, &expected);
@@ -499,7 +573,7 @@ async fn predictions_keep_rows_and_order() {
     for estimator in estimators() {
         let spec = estimator.spec();
         let model = model(estimator, PLAIN).await;
-        let (rows, compute) = (new_rows(spec.task), Compute::cpu());
+        let (rows, compute) = (new_rows(spec.task), compute());
         let whole = model.predict(&rows, &compute).unwrap();
         assert_eq!(whole.len(), rows.num_rows(), "{}", spec.name);
         assert!(
@@ -550,7 +624,7 @@ async fn saving_loses_nothing() {
         let manifest = serde_json::from_str(&manifest.to_string()).unwrap();
         let loaded = TrainedModel::from_parts(&manifest, &tensors).unwrap();
         assert_same(spec.name, "saving", &loaded, &model);
-        let (rows, compute) = (new_rows(spec.task), Compute::cpu());
+        let (rows, compute) = (new_rows(spec.task), compute());
         let is_same =
             loaded.predict(&rows, &compute).unwrap() == model.predict(&rows, &compute).unwrap();
         assert!(is_same, "{}: a loaded model predicts otherwise", spec.name);
@@ -678,7 +752,7 @@ async fn missing_and_mistyped_features_are_named() {
         let model = model(estimator, PLAIN).await;
         let rows = new_rows(spec.task);
         let without = rows.project(&[0, 1, 3, 4, 5]).unwrap();
-        let error = model.predict(&without, &Compute::cpu()).unwrap_err();
+        let error = model.predict(&without, &compute()).unwrap_err();
         assert_eq!(
             error.to_string(),
             "column \"whole\" does not exist in the rows to predict"
@@ -693,7 +767,7 @@ async fn missing_and_mistyped_features_are_named() {
             .collect();
         fields[2] = Field::new("whole", DataType::Utf8, true);
         let mistyped = RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).unwrap();
-        let error = model.predict(&mistyped, &Compute::cpu()).unwrap_err();
+        let error = model.predict(&mistyped, &compute()).unwrap_err();
         assert_eq!(
             error.to_string(),
             "column \"whole\" is of type text but the model expects bigint",
@@ -706,7 +780,7 @@ async fn missing_and_mistyped_features_are_named() {
 #[tokio::test]
 async fn a_cancelled_run_ends_as_cancelled() {
     for estimator in estimators() {
-        let run = TrainingRun::quiet(7, Compute::cpu());
+        let run = TrainingRun::quiet(7, compute());
         run.cancel.cancel();
         let error = train(request(estimator, PLAIN), &run).await.err();
         assert!(
@@ -717,19 +791,6 @@ async fn a_cancelled_run_ends_as_cancelled() {
     }
 }
 
-/// Estimators whose kernels run on a device; the others say that they do not.
-const ON_A_DEVICE: [&str; 4] = ["kmeans", "linear_reg", "logistic_reg", "pca"];
-
-/// Those whose models are the CPU's to the bit on any device: trees, which sum whole numbers.
-const SAME_ON_A_DEVICE: [&str; 6] = [
-    "boosted_tree_classifier",
-    "boosted_tree_regressor",
-    "decision_tree_classifier",
-    "decision_tree_regressor",
-    "random_forest_classifier",
-    "random_forest_regressor",
-];
-
 /// The stand-in CUDA driver, which cargo builds beside the tests.
 fn simulated_driver() -> std::path::PathBuf {
     let mut path = std::env::current_exe().unwrap();
@@ -738,23 +799,48 @@ fn simulated_driver() -> std::path::PathBuf {
     path.join(format!("{prefix}auspex_gpu_sim{suffix}"))
 }
 
-/// Whether this process has the stand-in driver; if not, a test ran again in a process of its own, whose environment names
-/// the driver and its settings from the start.
+/// Names the driver's file.
+const DRIVER: &str = "AUSPEX_CUDA_LIBRARY";
+
+/// Runs tests of this file again, in a process whose environment names the stand-in driver and its settings from the start.
+fn run_again(arguments: &[&str], device: Option<&str>, settings: &str) -> String {
+    let mut again = std::process::Command::new(std::env::current_exe().unwrap());
+    again
+        .args(arguments)
+        .env(DRIVER, simulated_driver())
+        .env("AUSPEX_GPU_SIM", settings);
+    again.envs(device.map(|device| (DEVICE, device)));
+    let again = again.output().unwrap();
+    let output = String::from_utf8_lossy(&again.stdout).into_owned();
+    assert!(again.status.success(), "{output}");
+    output
+}
+
+/// Whether this process has the stand-in driver; if not, a test ran again in a process of its own.
 fn has_simulated_driver(test: &str, settings: &str) -> bool {
-    const VARIABLE: &str = "AUSPEX_CUDA_LIBRARY";
-    if std::env::var_os(VARIABLE).is_some() {
+    if std::env::var_os(DRIVER).is_some() {
         return true;
     }
-    let again = std::process::Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", test])
-        .env(VARIABLE, simulated_driver())
-        .env("AUSPEX_GPU_SIM", settings)
-        .output()
-        .unwrap();
-    let output = String::from_utf8_lossy(&again.stdout);
-    assert!(again.status.success(), "{output}");
+    let output = run_again(&["--exact", test], None, settings);
     assert!(output.contains("1 passed"), "{output}");
     false
+}
+
+#[test]
+fn the_suite_holds_on_a_device() {
+    if std::env::var_os(DRIVER).is_some() {
+        return;
+    }
+    // These have processes of their own.
+    let others = [
+        "the_suite_holds_on_a_device",
+        "a_device_learns_what_the_cpu_learns",
+        "a_device_learns_what_the_cpu_learns_by_every_choice",
+        "the_cpu_ends_what_a_failing_device_began",
+    ];
+    let arguments: Vec<&str> = others.iter().flat_map(|test| ["--skip", *test]).collect();
+    let output = run_again(&arguments, Some("cuda"), "");
+    assert!(!output.contains("running 0 tests"), "{output}");
 }
 
 /// Relative to the greatest number of the tensor, as a coefficient near 0 has no digits of its own.
@@ -765,6 +851,10 @@ fn assert_close(name: &str, found: &TrainedModel, expected: &TrainedModel) {
         expected.tensors.keys().collect::<Vec<_>>()
     );
     for (tensor, found) in &found.tensors {
+        assert_eq!(
+            found.shape, expected.tensors[tensor].shape,
+            "{name}: {tensor}"
+        );
         let (TensorData::F64(found), TensorData::F64(expected)) =
             (&found.data, &expected.tensors[tensor].data)
         else {
@@ -775,6 +865,23 @@ fn assert_close(name: &str, found: &TrainedModel, expected: &TrainedModel) {
             let is_close = (found - expected).abs() <= 1e-4 * greatest;
             assert!(is_close, "{name}: {tensor} has {found}, not {expected}");
         }
+    }
+}
+
+/// All numbers of a prediction.
+fn numbers(prediction: Prediction) -> Vec<f64> {
+    match prediction {
+        Prediction::Values(values) | Prediction::Probabilities { values, .. } => values,
+        Prediction::Clusters { ids, distances, .. } => {
+            let ids = ids.into_iter().map(|id| id.map_or(-1.0, f64::from));
+            ids.chain(distances).collect()
+        }
+        Prediction::Components {
+            values,
+            reconstruction_errors,
+            mean_squares,
+            ..
+        } => [values, reconstruction_errors, mean_squares].concat(),
     }
 }
 
@@ -791,9 +898,8 @@ fn assert_same_predictions(task: Task, model: &TrainedModel, is_exact: bool) {
     if is_exact {
         assert_eq!(format!("{cuda:?}"), format!("{cpu:?}"), "{name}");
     }
-    let (Prediction::Values(cuda), Prediction::Values(cpu)) = (cuda, cpu) else {
-        return;
-    };
+    let (cuda, cpu) = (numbers(cuda), numbers(cpu));
+    assert_eq!(cuda.len(), cpu.len(), "{name}");
     for (cuda, cpu) in cuda.iter().zip(&cpu) {
         assert!(
             (cuda - cpu).abs() <= 1e-9 * cpu.abs().max(1.0),
@@ -802,17 +908,28 @@ fn assert_same_predictions(task: Task, model: &TrainedModel, is_exact: bool) {
     }
 }
 
-/// A model of few rows, since an interpreter is slow.
-async fn small(estimator: &'static dyn Estimator, compute: Compute) -> TrainedModel {
+/// A training of few rows, since an interpreter is slow.
+async fn try_small(
+    estimator: &'static dyn Estimator,
+    options: Options,
+    compute: Compute,
+) -> Result<TrainedModel> {
     let rows = samples(estimator.spec().task, 0, 250);
-    let mut request = request(estimator, PLAIN);
-    request.source = Arc::new(Batches {
+    let source = Arc::new(Batches {
         schema: rows.schema(),
         partitions: vec![vec![rows.slice(0, 130)], vec![rows.slice(130, 120)]],
     });
-    train(request, &TrainingRun::quiet(7, compute))
-        .await
-        .unwrap()
+    let request = TrainingRequest {
+        options,
+        ..request_over(source, estimator, PLAIN)
+    };
+    train(request, &TrainingRun::quiet(7, compute)).await
+}
+
+async fn small(estimator: &'static dyn Estimator, compute: Compute) -> TrainedModel {
+    let spec = estimator.spec();
+    let (options, _) = Options::check(spec, &needed_options(spec)).unwrap();
+    try_small(estimator, options, compute).await.unwrap()
 }
 
 #[tokio::test]
@@ -826,7 +943,7 @@ async fn a_device_learns_what_the_cpu_learns() {
         let cuda = on(DeviceChoice::Cuda(None)).await;
         let cpu = on(DeviceChoice::Cpu).await;
         assert_close(spec.name, &cuda, &cpu);
-        let is_exact = SAME_ON_A_DEVICE.contains(&spec.name);
+        let is_exact = spec.tags.is_exact_on_devices;
         if is_exact {
             assert!(
                 parts(&cuda).1 == parts(&cpu).1,
@@ -842,7 +959,7 @@ async fn a_device_learns_what_the_cpu_learns() {
             &on(DeviceChoice::Cuda(Some(0))).await,
         );
         let is_declined = |warning: &Warning| warning.code == "device_declined";
-        if ON_A_DEVICE.contains(&spec.name) || is_exact {
+        if spec.tags.cpu_only.is_none() {
             assert!(cuda.record.device.starts_with("cuda: "), "{}", spec.name);
             let cost = &cuda.record.cost;
             assert!(
@@ -864,6 +981,60 @@ async fn a_device_learns_what_the_cpu_learns() {
             );
         }
     }
+}
+
+/// What each word of each option leads to, solvers and distances among them, runs on a device, too.
+#[tokio::test]
+async fn a_device_learns_what_the_cpu_learns_by_every_choice() {
+    let test = "a_device_learns_what_the_cpu_learns_by_every_choice";
+    if !has_simulated_driver(test, "") {
+        return;
+    }
+    let is_full = std::env::var_os("AUSPEX_TEST_FULL").is_some();
+    let has_kernels = |spec: &EstimatorSpec| spec.tags.cpu_only.is_none();
+    // Trees ask a device for the same whatever is chosen.
+    let is_short = |spec: &EstimatorSpec| is_full || !spec.tags.is_exact_on_devices;
+    let mut n_trained = 0;
+    for estimator in estimators() {
+        let spec = estimator.spec();
+        let all = spec.hyperparameters.iter();
+        let choices = all.filter_map(|option| match &option.kind {
+            Kind::Choice(choices) => Some(choices.iter().map(move |choice| (option.name, *choice))),
+            _ => None,
+        });
+        for (name, choice) in choices
+            .flatten()
+            .filter(|_| has_kernels(spec) && is_short(spec))
+        {
+            let mut written = needed_options(spec);
+            written.insert(name.to_owned(), json!(choice));
+            // Some need an option more.
+            let Ok((options, _)) = Options::check(spec, &written) else {
+                continue;
+            };
+            let on = async |device| {
+                let compute = Compute::choose(device).unwrap();
+                try_small(estimator, options.clone(), compute).await
+            };
+            let what = format!("{} with {name} = {choice}", spec.name);
+            match (
+                on(DeviceChoice::Cuda(None)).await,
+                on(DeviceChoice::Cpu).await,
+            ) {
+                (Ok(cuda), Ok(cpu)) => {
+                    assert_close(&what, &cuda, &cpu);
+                    assert!(cuda.record.device.starts_with("cuda: "), "{what}");
+                    assert_same_predictions(spec.task, &cuda, spec.tags.is_exact_on_devices);
+                    n_trained += 1;
+                }
+                (cuda, cpu) => {
+                    let said = |found: Result<TrainedModel>| found.err().map(|e| e.to_string());
+                    assert_eq!(said(cuda), said(cpu), "{what}");
+                }
+            }
+        }
+    }
+    assert!(n_trained > 10, "{n_trained}");
 }
 
 /// A kernel fails in the middle of a training whose device was not asked for: the CPU goes on from what the host has.

@@ -5,7 +5,9 @@
 
 use auspex_gpu::DeviceInfo;
 
-/// What a training does with its samples.
+use crate::estimator::BesideDevice;
+
+/// What a training or a prediction does with its samples.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Work {
     /// Number of samples, where it is known.
@@ -14,6 +16,10 @@ pub struct Work {
     pub row_bytes: u64,
     /// Passes over all samples, the readings of the source among them.
     pub n_passes: u64,
+    /// What goes on beside that for each sample.
+    pub beside_device: BesideDevice,
+    /// Samples of a call of a kernel.
+    pub call_rows: u64,
     /// Threads that would do it on the CPU.
     pub n_threads: u64,
 }
@@ -28,8 +34,8 @@ const DEVICE_SHARE: f64 = 0.25;
 const UNKNOWN_BYTES_PER_S: f64 = 2e11;
 /// Launching a pass over a block and fetching its partial.
 const CALL_S: f64 = 2e-4;
-/// Rows of a block.
-const BLOCK_ROWS: u64 = 65_536;
+/// Samples of a call of a kernel in a training: those of a block.
+pub const BLOCK_ROWS: u64 = 65_536;
 /// The share of the memory that blocks may stay in.
 const RESIDENT_SHARE: f64 = 0.6;
 /// How much sooner the device must end to be worth its risk.
@@ -59,16 +65,27 @@ pub(super) fn weigh(work: &Work, device: &DeviceInfo, n_devices: usize) -> Verdi
     let n_devices = n_devices.max(1) as f64;
     let room = device.memory_bytes.unwrap_or(0) as f64 * RESIDENT_SHARE * n_devices;
     // What does not fit comes anew in each pass.
-    let moved_bytes = n_bytes + (n_bytes - room).max(0.0) * (n_passes - 1.0);
+    let again_bytes = (n_bytes - room).max(0.0) * (n_passes - 1.0);
+    let moved_bytes = n_bytes + again_bytes + n_rows as f64 * work.beside_device.moved as f64;
     let memory_rate = device.memory_bytes_per_s.unwrap_or(UNKNOWN_BYTES_PER_S) * DEVICE_SHARE;
-    let n_calls = n_rows.div_ceil(BLOCK_ROWS) as f64 * n_passes;
+    let n_calls = n_rows.div_ceil(work.call_rows.max(1)) as f64 * n_passes;
     let transfer_s = moved_bytes / TRANSFER_BYTES_PER_S;
     let kernels_s = (n_bytes * n_passes / memory_rate + n_calls * CALL_S) / n_devices;
-    let cpu_s = n_bytes * n_passes / (CPU_BYTES_PER_S * work.n_threads.max(1) as f64);
-    let device_s = transfer_s + kernels_s;
+    let cpu_rate = CPU_BYTES_PER_S * work.n_threads.max(1) as f64;
+    let stays_s = n_rows as f64 * work.beside_device.on_cpu as f64 / cpu_rate;
+    let cpu_s = n_bytes * n_passes / cpu_rate + stays_s;
+    let device_s = transfer_s + kernels_s + stays_s;
     let is_device = device_s * MARGIN < cpu_s;
+    let passes = match work.n_passes {
+        0 | 1 => "a pass".to_owned(),
+        n => format!("{n} passes"),
+    };
+    let stays = match work.beside_device.on_cpu {
+        0 => String::new(),
+        _ => format!(" beside {stays_s:.2} s of the CPU"),
+    };
     let reason = format!(
-        "moving {:.0} MB takes about {:.2} s and {n_passes} passes {:.2} s, the CPU about {:.2} s",
+        "moving {:.0} MB takes about {:.2} s and {passes} {:.2} s{stays}, the CPU about {:.2} s",
         moved_bytes / 1e6,
         transfer_s,
         kernels_s,
@@ -97,6 +114,8 @@ mod tests {
             n_rows: Some(n_rows),
             row_bytes: 400,
             n_passes,
+            beside_device: BesideDevice::default(),
+            call_rows: BLOCK_ROWS,
             n_threads: 2,
         }
     }
@@ -107,6 +126,41 @@ mod tests {
         // One pass moves as much as it computes, and little work is mostly calls.
         assert!(!weigh(&work(10_000_000, 1), &device(), 1).is_device);
         assert!(!weigh(&work(1_000, 100), &device(), 1).is_device);
+    }
+
+    #[test]
+    fn small_calls_are_mostly_launches() {
+        let one_thread = |call_rows| Work {
+            n_threads: 1,
+            call_rows,
+            ..work(10_000_000, 1)
+        };
+        let verdict = weigh(&one_thread(8192), &device(), 1);
+        assert!(verdict.is_device, "{verdict:?}");
+        assert_eq!(
+            verdict.reason,
+            "moving 4000 MB takes about 0.67 s and a pass 0.26 s, the CPU about 2.00 s"
+        );
+        assert!(!weigh(&one_thread(1024), &device(), 1).is_device);
+    }
+
+    #[test]
+    fn what_stays_on_the_cpu_is_no_gain() {
+        let beside = |on_cpu, moved| {
+            let trees = Work {
+                beside_device: BesideDevice { on_cpu, moved },
+                ..work(10_000_000, 100)
+            };
+            weigh(&trees, &device(), 1)
+        };
+        assert!(beside(1000, 1000).is_device);
+        assert!(!beside(0, 40_000).is_device);
+        let verdict = beside(50_000, 0);
+        assert!(
+            verdict.reason.contains(" beside 125.00 s of the CPU, "),
+            "{verdict:?}"
+        );
+        assert!(!verdict.is_device, "{verdict:?}");
     }
 
     #[test]

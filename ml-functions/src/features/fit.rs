@@ -120,6 +120,36 @@ pub(crate) struct EncoderPartial {
     sample: RowSample,
 }
 
+impl EncoderPartial {
+    /// Takes the sampled rows out; their hashes stay.
+    pub(crate) fn take_sample(&mut self) -> RowSample {
+        RowSample {
+            hashes: self.sample.hashes.clone(),
+            columns: std::mem::take(&mut self.sample.columns),
+        }
+    }
+
+    /// The greatest hash of a sampled row.
+    pub(crate) fn greatest_hash(&self) -> Option<u64> {
+        self.sample.hashes.last().copied()
+    }
+
+    /// Puts the rows of the hashes back.
+    pub(crate) fn put_sample(&mut self, sample: RowSample) -> Result<()> {
+        if sample.hashes != self.sample.hashes {
+            return Err(Error::Internal {
+                what: "machines sent other rows of a sample than they had".to_owned(),
+            });
+        }
+        self.sample = sample;
+        // Where no row was sampled, none was sent.
+        self.sample
+            .columns
+            .resize_with(self.numeric.len(), Vec::new);
+        Ok(())
+    }
+}
+
 /// What a fit found.
 #[derive(Debug)]
 pub(crate) struct FittedEncoder {
@@ -213,9 +243,14 @@ impl EncoderFit {
         for (into, later) in into.categorical.iter_mut().zip(later.categorical) {
             into.merge(later);
         }
-        let sample = std::mem::take(&mut into.sample);
-        into.sample = sample.merge(&later.sample, self.sample_rows);
+        self.merge_samples(&mut into.sample, &later.sample);
         self.lower_bound(into.sample.hashes.len(), into.sample.hashes.last().copied());
+    }
+
+    /// Adds the sampled rows of later chunks.
+    pub(crate) fn merge_samples(&self, into: &mut RowSample, later: &RowSample) {
+        let sample = std::mem::take(into);
+        *into = sample.merge(later, self.sample_rows);
     }
 
     /// The encoder of all chunks.

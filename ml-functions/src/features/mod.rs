@@ -27,4 +27,5 @@ pub(crate) use labels::{
     ClassCodes, ClassKey, Labels, append_with_nan, check_label_type, count_nan,
 };
 pub(crate) use moments::{Moments, mean};
+pub(crate) use row_sample::RowSample;
 pub(crate) use values::is_missing;

@@ -1,14 +1,15 @@
 //! A sample of rows that does not depend on who reads them: those with the smallest hashes.
 //!
-//! In: the sampled rows of chunks; out: those of all, by a merge that forgets what cannot be among them.
+//! In: the sampled rows of chunks; out: those of all, by a merge that forgets what cannot be among them. Between
+//! machines the hashes go first, so that rows come only from where they count.
 
 use serde::{Deserialize, Serialize};
 
 /// The rows with the smallest hashes, in their order.
 #[derive(Debug, Default, Serialize, Deserialize)]
-pub(super) struct RowSample {
+pub(crate) struct RowSample {
     pub(super) hashes: Vec<u64>,
-    /// Of each numeric feature the value in each row; NaN for NULL.
+    /// Of each numeric feature the value in each row, NaN for NULL; empty where only the hashes are here.
     pub(super) columns: Vec<Vec<f64>>,
 }
 
@@ -40,5 +41,15 @@ impl RowSample {
             hashes: rows.iter().map(|(hash, _, _)| *hash).collect(),
             columns: columns.map(Iterator::collect).collect(),
         }
+    }
+
+    /// The rows whose hashes are not greater.
+    pub(crate) fn up_to(mut self, greatest: u64) -> RowSample {
+        let n_rows = self.hashes.partition_point(|hash| *hash <= greatest);
+        self.hashes.truncate(n_rows);
+        for column in &mut self.columns {
+            column.truncate(n_rows);
+        }
+        self
     }
 }

@@ -57,6 +57,15 @@ impl FeatureSchema {
             .iter()
             .all(|feature| feature.kind != FeatureKind::NumericF64)
     }
+
+    /// Size of the features of an encoded sample in memory.
+    pub fn sample_bytes(&self) -> usize {
+        let dense = match self.is_exact_in_f32() {
+            true => size_of::<f32>(),
+            false => size_of::<f64>(),
+        };
+        self.numeric().count() * dense + self.categorical().count() * size_of::<u32>()
+    }
 }
 
 impl Feature {

@@ -197,6 +197,17 @@ impl EvaluateUdaf {
         &self.bound.compute
     }
 
+    /// The same with figures of a device of its own.
+    pub fn for_part(&self) -> EvaluateUdaf {
+        EvaluateUdaf {
+            bound: Bound {
+                compute: self.bound.compute.for_part(),
+                ..self.bound.clone()
+            },
+            signature: self.signature.clone(),
+        }
+    }
+
     /// What it answers.
     pub fn output(&self) -> &EvaluationOutput {
         &self.bound.output

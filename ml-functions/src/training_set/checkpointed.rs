@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::{AnyPartial, AnyStart, AnyStateStep, AnyStep, Part, TrainingSet, Visit, WorkingMemory};
+use super::{AnyPartial, AnyStart, AnyStep, Part, StateVisit, TrainingSet, Visit, WorkingMemory};
 use crate::checkpoint::{Checkpoints, pass_key};
 use crate::error::Result;
 use crate::features::{FeatureBlock, FeatureEncoder, TargetEncoding};
@@ -85,11 +85,10 @@ impl TrainingSet for CheckpointedTrainingSet<'_> {
 
     async fn reduce_states_any(
         &self,
-        step: &dyn AnyStateStep,
-        part: Part,
+        visits: &[StateVisit<'_>],
         run: &TrainingRun,
-    ) -> Result<AnyPartial> {
-        self.samples.reduce_states_any(step, part, run).await
+    ) -> Result<Vec<AnyPartial>> {
+        self.samples.reduce_states_any(visits, run).await
     }
 
     async fn gather(&self, part: Part, run: &TrainingRun) -> Result<FeatureBlock> {

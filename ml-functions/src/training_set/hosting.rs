@@ -8,11 +8,13 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use serde_bytes::ByteBuf;
 
+use super::Part;
 use super::merge_tree::Subtree;
+use super::pass_request::PassRequest;
 use super::prepare::{FitPartial, Prepared, SamplesOfChunk};
 use super::split::{Split, Survey, SurveyKind};
-use super::{Part, Visit};
 use crate::error::{Error, Result};
 use crate::training::Cost;
 
@@ -22,15 +24,45 @@ pub trait PartitionHost: Send + Sync {
     /// The partitions.
     fn partitions(&self) -> &[usize];
 
+    /// How another host reaches it, by [`HostPeers`]; `None`: none does, nor does it reach others.
+    fn address(&self) -> Option<Vec<u8>> {
+        None
+    }
+
     /// Answers a request of a training; dropping the future ends the work.
     async fn ask(&self, request: Arc<[u8]>) -> std::result::Result<Vec<u8>, HostFailure>;
+
+    /// The same of a request for what it keeps of a pass, which belongs to that pass.
+    async fn ask_kept(&self, request: Arc<[u8]>) -> std::result::Result<Vec<u8>, HostFailure> {
+        self.ask(request).await
+    }
 }
+
+/// How a host reaches those on other machines.
+#[async_trait]
+pub trait HostPeers: Send + Sync {
+    /// Asks the host at an address. Any failure may mean that only this machine does not reach it.
+    async fn ask(
+        &self,
+        address: &[u8],
+        request: Arc<[u8]>,
+    ) -> std::result::Result<Vec<u8>, HostFailure>;
+}
+
+/// Hosts whose replies to a pass are merged in one place at most: a few, so that neither a coordinator nor a host that
+/// merges waits long, and as many as make one level suffice for 64 partitions.
+const MOST_REPLIES: usize = 8;
 
 /// The machines that can host partitions.
 #[async_trait]
 pub trait HostPool: Send + Sync {
     /// Opens hosts that together have these partitions, each once, on machines that answer now.
     async fn open(&self, partitions: &[usize]) -> Result<Vec<Arc<dyn PartitionHost>>>;
+
+    /// Hosts that send their replies to a pass; of more, some merge those of the others before.
+    fn most_replies(&self) -> usize {
+        MOST_REPLIES
+    }
 }
 
 /// Why a host gave no answer.
@@ -47,31 +79,36 @@ pub enum HostFailure {
 pub(super) enum HostRequest {
     /// What the split must know of all rows: a `Vec<Subtree<Survey>>`.
     Survey(SurveyKind),
-    /// Reads the rows and fits the encoder: a `FitReply`.
+    /// Reads the rows and fits the encoder: a `FitReply`, with the hashes of the rows that were sampled.
     Fit(Split),
+    /// The rows that were sampled and whose hashes are not greater than this: a `Vec<Subtree<RowSample>>`.
+    Sample(u64),
     /// Takes over what the first reading of all hosts came to: nothing.
     Prepare(PreparedForm),
-    /// A pass over blocks: a `Vec<Subtree<Vec<u8>>>` of encoded partials.
-    Reduce {
-        name: String,
-        step: Vec<u8>,
-        part: Part,
-        visit: Visit,
-    },
     /// Makes states: nothing.
     Start {
         name: String,
         start: Vec<u8>,
         part: Part,
     },
-    /// A pass over states: the encoded partial.
-    ReduceStates {
-        name: String,
-        step: Vec<u8>,
-        part: Part,
-    },
+    /// Runs a pass: its reply.
+    Pass(PassRequest),
+    /// Runs a pass of this number and keeps the reply until the next one: nothing.
+    Keep(u64, PassRequest),
+    /// The reply that it keeps of the pass of this number, merged with those that the hosts at some addresses keep: a
+    /// `MergedReply`.
+    Merge(u64, Vec<ByteBuf>),
     /// Gives up the states: nothing.
     DropStates,
+}
+
+/// What some hosts keep of a pass.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct MergedReply {
+    #[serde(with = "serde_bytes")]
+    pub(super) reply: Vec<u8>,
+    /// Which of the addresses it did not reach.
+    pub(super) missed: Vec<usize>,
 }
 
 /// What a host answers.
@@ -79,6 +116,7 @@ pub(super) enum HostRequest {
 pub(super) struct HostReply {
     /// What it cost since the last reply.
     pub(super) cost: Cost,
+    #[serde(with = "serde_bytes")]
     pub(super) reply: Vec<u8>,
 }
 

@@ -23,8 +23,11 @@ use super::prepare::{Prepared, prepare};
 use super::roles::{Roles, chunk_rows};
 use super::sample_encoder::SampleEncoder;
 use super::spill::{BlockStore, Spill, StoredBlocks};
-use super::state_store::States;
-use super::{AnyPartial, AnyStart, AnyStateStep, AnyStep, Part, TrainingSet, Visit, WorkingMemory};
+use super::state_store::{self, PartVisit, States};
+use super::{
+    AnyPartial, AnyStart, AnyStateStep, AnyStep, Part, StateVisit, TrainingSet, Visit,
+    WorkingMemory,
+};
 use crate::error::{Error, Result};
 use crate::features::{
     BatchEncoder, ClassCodes, FeatureBlock, FeatureEncoder, Missing, TargetEncoding,
@@ -375,23 +378,22 @@ impl LocalTrainingSet {
         }
     }
 
-    /// [`TrainingSet::reduce_states_any`] with a step that threads can share.
+    /// [`TrainingSet::reduce_states_any`] with steps that threads can share.
     pub(super) async fn reduce_states_shared(
         &self,
-        step: Arc<dyn AnyStateStep>,
-        part: Part,
+        steps: Vec<(Part, Arc<dyn AnyStateStep>)>,
         run: &TrainingRun,
-    ) -> Result<AnyPartial> {
+    ) -> Result<Vec<AnyPartial>> {
         let _pass = self.one_pass.lock().await;
         run.check_cancelled()?;
-        let states = self.lock_states()[index(part)].clone();
-        match states {
-            None => Ok(step.partial_any()),
-            Some(states) => {
-                let workers = Workers::new(self.threads, run, &self.phase_rows);
-                states.reduce(step, &workers, run.compute.clone()).await
-            }
-        }
+        let of_parts = self.lock_states().clone();
+        let visit = |(part, step)| PartVisit {
+            states: of_parts[index(part)].clone(),
+            step,
+        };
+        let visits = steps.into_iter().map(visit).collect();
+        let workers = Workers::new(self.threads, run, &self.phase_rows);
+        state_store::reduce(visits, &workers, run.compute.clone()).await
     }
 
     /// Gives up what the estimator kept, once it has learned.
@@ -513,12 +515,12 @@ impl TrainingSet for LocalTrainingSet {
 
     async fn reduce_states_any(
         &self,
-        step: &dyn AnyStateStep,
-        part: Part,
+        visits: &[StateVisit<'_>],
         run: &TrainingRun,
-    ) -> Result<AnyPartial> {
-        self.reduce_states_shared(step.to_owned_step()?, part, run)
-            .await
+    ) -> Result<Vec<AnyPartial>> {
+        let owned = |visit: &StateVisit<'_>| Ok((visit.part, visit.step.to_owned_step()?));
+        let steps: Result<Vec<_>> = visits.iter().map(owned).collect();
+        self.reduce_states_shared(steps?, run).await
     }
 
     async fn gather(&self, part: Part, run: &TrainingRun) -> Result<FeatureBlock> {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::{
-    AnyPartial, AnyStart, AnyState, AnyStateStep, AnyStep, LocalTrainingSet, Part, PieceId,
+    AnyPartial, AnyStart, AnyState, AnyStep, LocalTrainingSet, Part, PieceId, StateVisit,
     TrainingSet, Values, Visit, WorkingMemory, from_bytes, to_bytes,
 };
 use crate::compute::Compute;
@@ -93,13 +93,19 @@ impl TrainingSet for LoopbackTrainingSet<'_> {
 
     async fn reduce_states_any(
         &self,
-        step: &dyn AnyStateStep,
-        part: Part,
+        visits: &[StateVisit<'_>],
         run: &TrainingRun,
-    ) -> Result<AnyPartial> {
-        let remote = registry::decode_state_step(step.name(), &step.encode()?)?;
-        let partial = self.local.reduce_states_shared(remote, part, run).await?;
-        step.decode_partial(&step.encode_partial(&partial)?)
+    ) -> Result<Vec<AnyPartial>> {
+        let remote = |StateVisit { part, step }: &StateVisit<'_>| {
+            let step = registry::decode_state_step(step.name(), &step.encode()?)?;
+            Ok((*part, step))
+        };
+        let steps: Result<Vec<_>> = visits.iter().map(remote).collect();
+        let partials = self.local.reduce_states_shared(steps?, run).await?;
+        let resend = |(StateVisit { step, .. }, partial): (&StateVisit<'_>, AnyPartial)| {
+            step.decode_partial(&step.encode_partial(&partial)?)
+        };
+        visits.iter().zip(partials).map(resend).collect()
     }
 
     async fn gather(&self, part: Part, run: &TrainingRun) -> Result<FeatureBlock> {

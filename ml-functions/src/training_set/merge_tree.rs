@@ -27,6 +27,15 @@ pub(super) struct Subtree<P> {
 }
 
 impl<P> Subtree<P> {
+    /// What `part` takes out of the partial, at the same place of the tree.
+    pub(super) fn take<Q>(&mut self, part: impl FnOnce(&mut P) -> Q) -> Subtree<Q> {
+        Subtree {
+            level: self.level,
+            number: self.number,
+            partial: self.partial.as_mut().map(part),
+        }
+    }
+
     /// The same with the partial in another form.
     pub(super) fn try_map<Q>(self, form: impl Fn(P) -> Result<Q>) -> Result<Subtree<Q>> {
         Ok(Subtree {
@@ -103,12 +112,17 @@ impl<P> MergeTree<P> {
         merge: Merge<'_, P>,
     ) -> Result<Vec<Subtree<P>>> {
         let partitions = self.over_partitions(n_chunks, has, merge)?;
+        Ok(partitions.take_subtrees())
+    }
+
+    /// The nodes of a tree over partitions.
+    fn take_subtrees(&self) -> Vec<Subtree<P>> {
         let subtree = |((_, level, number), partial)| Subtree {
             level,
             number,
             partial,
         };
-        Ok(partitions.take_nodes().into_iter().map(subtree).collect())
+        self.take_nodes().into_iter().map(subtree).collect()
     }
 
     fn over_partitions(
@@ -137,6 +151,22 @@ pub(super) fn join_subtrees<P>(
     n_partitions: usize,
     merge: Merge<'_, P>,
 ) -> Result<Option<P>> {
+    let partitions = over_subtrees(subtrees, merge)?;
+    merge_rest(&mut partitions.take_nodes(), 0, n_partitions, merge)
+}
+
+/// The subtrees of some machines, merged as far as they are neighbours.
+pub(super) fn merge_subtrees<P>(
+    subtrees: impl IntoIterator<Item = Subtree<P>>,
+    merge: Merge<'_, P>,
+) -> Result<Vec<Subtree<P>>> {
+    Ok(over_subtrees(subtrees, merge)?.take_subtrees())
+}
+
+fn over_subtrees<P>(
+    subtrees: impl IntoIterator<Item = Subtree<P>>,
+    merge: Merge<'_, P>,
+) -> Result<MergeTree<P>> {
     let partitions = MergeTree::new();
     for Subtree {
         level,
@@ -146,7 +176,7 @@ pub(super) fn join_subtrees<P>(
     {
         partitions.insert_node((0, level, number), partial, merge)?;
     }
-    merge_rest(&mut partitions.take_nodes(), 0, n_partitions, merge)
+    Ok(partitions)
 }
 
 /// The nodes left of a partition are one for each set bit of its number of chunks; they merge from
@@ -248,6 +278,13 @@ mod tests {
             };
             let subtrees = [2, 0, 1].into_iter().flat_map(of_machine);
             assert_eq!(join_subtrees(subtrees, 7, merge).unwrap(), expected);
+            // Some machines may merge for others before.
+            for (merging, rest) in [([0, 1], 2), ([1, 2], 0), ([2, 0], 1)] {
+                let some = merging.into_iter().flat_map(of_machine);
+                let merged = merge_subtrees(some, merge).unwrap();
+                let subtrees = merged.into_iter().chain(of_machine(rest));
+                assert_eq!(join_subtrees(subtrees, 7, merge).unwrap(), expected);
+            }
         }
     }
 

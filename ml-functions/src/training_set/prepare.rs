@@ -56,7 +56,7 @@ pub(super) struct Prepared {
 /// What some chunks tell.
 #[derive(Serialize, Deserialize)]
 pub(super) struct FitPartial {
-    encoder: EncoderPartial,
+    pub(super) encoder: EncoderPartial,
     target: TargetPartial,
     weights: WeightPartial,
     n_samples: [u64; 2],

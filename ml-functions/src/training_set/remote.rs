@@ -1,35 +1,26 @@
 //! A training set whose partitions other machines host.
 //!
 //! In: passes; out: their partials, joined along the tree that one machine would merge along, so that the model is the
-//! same to the bit. Holds no sample: of a host that is lost, others take over the partitions, read them again and make
-//! their states again by the steps so far.
+//! same to the bit. Holds no sample, and knows no host: those are [`super::hosts`]'.
 
 use std::any::Any;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use datafusion::execution::memory_pool::MemoryPool;
-use serde::de::DeserializeOwned;
 
-use super::hosting::{
-    FitReply, HostFailure, HostPool, HostReply, HostRequest, PartitionHost, PreparedForm,
-    SurveyReply,
-};
+use super::hosting::{FitReply, HostPool, HostRequest, PreparedForm, SurveyReply};
+use super::hosts::Hosts;
 use super::merge_tree::{Merge, Subtree, join_subtrees};
-use super::prepare::{FitPartial, Prepared, encoder_fit, finish};
+use super::pass_request::{EncodedVisit, PassRequest, decoded_subtrees, merged_states};
+use super::prepare::{FitPartial, Prepared, SamplesOfChunk, encoder_fit, finish};
 use super::roles::Roles;
-use super::split::{self, Survey};
-use super::{
-    AnyPartial, AnyStart, AnyStateStep, AnyStep, Part, TrainingSet, Visit, WorkingMemory,
-    from_bytes, to_bytes,
-};
+use super::split::{self, Split, Survey};
+use super::{AnyPartial, AnyStart, AnyStep, Part, StateVisit, TrainingSet, Visit, WorkingMemory};
 use crate::error::{Error, Result};
-use crate::features::{FeatureBlock, FeatureEncoder, TargetEncoding};
+use crate::features::{EncoderFit, FeatureBlock, FeatureEncoder, RowSample, TargetEncoding};
 use crate::run::{Progress, TrainingRun};
 use crate::training::TrainingRequest;
-
-/// How often one pass may lose hosts: beyond it, something else is wrong.
-const MAX_LOSSES: usize = 16;
 
 /// The samples of a training on several machines.
 pub struct RemoteTrainingSet {
@@ -38,16 +29,6 @@ pub struct RemoteTrainingSet {
     prepared: Prepared,
     memory: Arc<dyn MemoryPool>,
     threads: usize,
-}
-
-/// The hosts of all partitions, and how a new one becomes what a lost one was.
-struct Hosts {
-    pool: Arc<dyn HostPool>,
-    /// Also lets one pass run at a time.
-    open: tokio::sync::Mutex<Vec<Arc<dyn PartitionHost>>>,
-    prepare: Mutex<Option<Arc<[u8]>>>,
-    /// The requests that made the states of each part as they are.
-    states: Mutex<Vec<(Part, Arc<[u8]>)>>,
 }
 
 impl RemoteTrainingSet {
@@ -60,13 +41,7 @@ impl RemoteTrainingSet {
     ) -> Result<RemoteTrainingSet> {
         let roles = Roles::resolve(&request.columns())?;
         let n_partitions = request.source.n_partitions();
-        let all: Vec<usize> = (0..n_partitions).collect();
-        let hosts = Hosts {
-            open: tokio::sync::Mutex::new(pool.open(&all).await?),
-            pool,
-            prepare: Mutex::default(),
-            states: Mutex::default(),
-        };
+        let hosts = Hosts::open(pool, n_partitions).await?;
         let split = match split::plan(request.estimator.spec().task, &request.options) {
             (split, None) => split,
             (_, Some(kind)) => {
@@ -78,18 +53,11 @@ impl RemoteTrainingSet {
             }
         };
         let fit = encoder_fit(request, &roles);
-        let replies: Vec<FitReply> = hosts.ask_all(&HostRequest::Fit(split.clone()), run).await?;
-        let (mut subtrees, mut of_chunk) = (Vec::new(), std::collections::BTreeMap::new());
-        for reply in replies {
-            subtrees.extend(reply.subtrees);
-            of_chunk.extend(reply.of_chunk);
-        }
-        let merge: Merge<'_, FitPartial> = &|into, later| into.merge(later, &fit);
-        let partial = join_subtrees(subtrees, n_partitions, merge)?;
+        let (partial, of_chunk) = fit_on(&hosts, &split, &fit, n_partitions, run).await?;
         let prepared = finish(partial, &fit, &roles, request, split, of_chunk, run)?;
         let prepare = HostRequest::Prepare(PreparedForm::of(&prepared)?);
         hosts.ask_all_bytes(&prepare, run).await?;
-        *hosts.lock_prepare() = Some(to_bytes(&prepare)?.into());
+        hosts.open_with(&prepare)?;
         Ok(RemoteTrainingSet {
             hosts,
             n_partitions,
@@ -106,7 +74,9 @@ impl RemoteTrainingSet {
 
     /// Gives up what the estimator kept, once it has learned.
     pub async fn drop_states(&self, run: &TrainingRun) -> Result<()> {
-        self.hosts.lock_states().clear();
+        for part in [Part::Training, Part::Evaluation] {
+            self.hosts.forget(part);
+        }
         self.hosts
             .ask_all_bytes(&HostRequest::DropStates, run)
             .await?;
@@ -114,125 +84,52 @@ impl RemoteTrainingSet {
     }
 }
 
-impl Hosts {
-    /// Asks every host and reads the replies.
-    async fn ask_all<R: DeserializeOwned>(
-        &self,
-        request: &HostRequest,
-        run: &TrainingRun,
-    ) -> Result<Vec<R>> {
-        let replies = self.ask_all_bytes(request, run).await?;
-        replies.iter().map(|reply| from_bytes(reply)).collect()
+/// What the first readings of all hosts come to, and the samples of each chunk.
+async fn fit_on(
+    hosts: &Hosts,
+    split: &Split,
+    fit: &EncoderFit,
+    n_partitions: usize,
+    run: &TrainingRun,
+) -> Result<(Option<FitPartial>, SamplesOfChunk)> {
+    let request = HostRequest::Fit(split.clone());
+    let replies: Vec<FitReply> = hosts.ask_all(&request, run).await?;
+    let (mut subtrees, mut of_chunk) = (Vec::new(), SamplesOfChunk::new());
+    for reply in replies {
+        subtrees.extend(reply.subtrees);
+        of_chunk.extend(reply.of_chunk);
     }
-
-    /// Asks every host; what is lost is asked of others, so that each partition is in one reply.
-    async fn ask_all_bytes(
-        &self,
-        request: &HostRequest,
-        run: &TrainingRun,
-    ) -> Result<Vec<Vec<u8>>> {
-        let request: Arc<[u8]> = to_bytes(request)?.into();
-        let mut open = self.open.lock().await;
-        let mut waiting = std::mem::take(&mut *open);
-        let mut replies = Vec::new();
-        let mut n_losses = 0;
-        while !waiting.is_empty() {
-            let asked = ask_each(&waiting, &request, run).await?;
-            let (mut lost, mut costs) = (Vec::new(), Vec::new());
-            for (host, reply) in waiting.drain(..).zip(asked) {
-                match reply {
-                    Some(HostReply { cost, reply }) => {
-                        costs.push(cost);
-                        replies.push(reply);
-                        open.push(host);
-                    }
-                    None => lost.extend_from_slice(host.partitions()),
-                }
-            }
-            run.usage.add_hosted(&costs);
-            if lost.is_empty() {
-                break;
-            }
-            waiting = self.replace(lost, &mut n_losses, run).await?;
-        }
-        Ok(replies)
-    }
-
-    /// New hosts of these partitions, in the state that the lost ones were in before the pass.
-    async fn replace(
-        &self,
-        mut lost: Vec<usize>,
-        n_losses: &mut usize,
-        run: &TrainingRun,
-    ) -> Result<Vec<Arc<dyn PartitionHost>>> {
-        let prepare = self.lock_prepare().clone();
-        let history: Vec<Arc<[u8]>> = prepare
-            .into_iter()
-            .chain(self.lock_states().iter().map(|(_, made)| Arc::clone(made)))
-            .collect();
-        let mut replaced = Vec::new();
-        while !lost.is_empty() {
-            *n_losses += 1;
-            if *n_losses > MAX_LOSSES {
-                return Err(Error::HostsLost);
-            }
-            lost.sort_unstable();
-            let mut hosts = self.pool.open(&lost).await?;
-            lost.clear();
-            for request in &history {
-                let asked = ask_each(&hosts, request, run).await?;
-                let mut alive = Vec::new();
-                for (host, reply) in hosts.into_iter().zip(asked) {
-                    match reply {
-                        Some(_) => alive.push(host),
-                        None => lost.extend_from_slice(host.partitions()),
-                    }
-                }
-                hosts = alive;
-            }
-            replaced.extend(hosts);
-        }
-        Ok(replaced)
-    }
-
-    fn remember(&self, part: Part, request: &HostRequest) -> Result<()> {
-        self.lock_states().push((part, to_bytes(request)?.into()));
-        Ok(())
-    }
-
-    fn lock_prepare(&self) -> std::sync::MutexGuard<'_, Option<Arc<[u8]>>> {
-        self.prepare.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn lock_states(&self) -> std::sync::MutexGuard<'_, Vec<(Part, Arc<[u8]>)>> {
-        self.states.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+    let merge: Merge<'_, FitPartial> = &|into, later| into.merge(later, fit);
+    let Some(mut partial) = join_subtrees(subtrees, n_partitions, merge)? else {
+        return Ok((None, of_chunk));
+    };
+    // Only who has read the rows can send those of the sample.
+    hosts.open_with(&request)?;
+    let sample = match partial.encoder.greatest_hash() {
+        Some(greatest) => sample_on(hosts, greatest, fit, n_partitions, run).await?,
+        None => RowSample::default(),
+    };
+    partial.encoder.put_sample(sample)?;
+    Ok((Some(partial), of_chunk))
 }
 
-/// Asks hosts at the same time; `None` of those that are lost. Dropping the futures ends the work of all.
-async fn ask_each(
-    hosts: &[Arc<dyn PartitionHost>],
-    request: &Arc<[u8]>,
+/// The sampled rows. Each host has sampled as many as are wanted of all, so that most of its rows do not count: those
+/// that do are known by their hashes before any is sent.
+async fn sample_on(
+    hosts: &Hosts,
+    greatest: u64,
+    fit: &EncoderFit,
+    n_partitions: usize,
     run: &TrainingRun,
-) -> Result<Vec<Option<HostReply>>> {
-    let asked = hosts.iter().map(|host| {
-        let request = Arc::clone(request);
-        async move {
-            match host.ask(request).await {
-                Ok(reply) => Ok(Some(from_bytes(&reply)?)),
-                Err(HostFailure::Lost(reason)) => {
-                    run.report(Progress::HostLost(reason));
-                    Ok(None)
-                }
-                Err(HostFailure::Failed(error)) => Err(error),
-            }
-        }
-    });
-    tokio::select! {
-        biased;
-        () = run.cancel.cancelled() => Err(Error::Cancelled),
-        replies = futures::future::try_join_all(asked) => replies,
-    }
+) -> Result<RowSample> {
+    let request = HostRequest::Sample(greatest);
+    let replies: Vec<Vec<Subtree<RowSample>>> = hosts.ask_all(&request, run).await?;
+    let merge: Merge<'_, RowSample> = &|into, later| {
+        fit.merge_samples(into, &later);
+        Ok(())
+    };
+    let sample = join_subtrees(replies.into_iter().flatten(), n_partitions, merge)?;
+    Ok(sample.unwrap_or_default())
 }
 
 #[async_trait]
@@ -267,20 +164,15 @@ impl TrainingSet for RemoteTrainingSet {
         if self.n_samples(part) == 0 {
             return Ok(None);
         }
-        let request = HostRequest::Reduce {
+        let pass = PassRequest::Blocks {
             name: step.name().to_owned(),
             step: step.encode()?,
             part,
             visit,
         };
-        let replies: Vec<Vec<Subtree<Vec<u8>>>> = self.hosts.ask_all(&request, run).await?;
+        let replies = self.hosts.pass(pass, run).await?;
         run.report(Progress::Rows(self.n_samples(part)));
-        let decode = |bytes: Vec<u8>| step.decode_partial(&bytes);
-        let subtrees: Vec<Subtree<AnyPartial>> = replies
-            .into_iter()
-            .flatten()
-            .map(|subtree| subtree.try_map(decode))
-            .collect::<Result<_>>()?;
+        let subtrees = decoded_subtrees(step, &replies)?;
         let merge: Merge<'_, AnyPartial> = &|into, later| step.merge_any(into, later);
         join_subtrees(subtrees, self.n_partitions, merge)
     }
@@ -297,31 +189,31 @@ impl TrainingSet for RemoteTrainingSet {
             part,
         };
         // Of an earlier start nothing is left, so that a host that is lost meanwhile needs none of it.
-        self.hosts.lock_states().retain(|(of, _)| *of != part);
+        self.hosts.forget(part);
         self.hosts.ask_all_bytes(&request, run).await?;
         self.hosts.remember(part, &request)
     }
 
     async fn reduce_states_any(
         &self,
-        step: &dyn AnyStateStep,
-        part: Part,
+        visits: &[StateVisit<'_>],
         run: &TrainingRun,
-    ) -> Result<AnyPartial> {
+    ) -> Result<Vec<AnyPartial>> {
         run.check_cancelled()?;
-        let request = HostRequest::ReduceStates {
-            name: step.name().to_owned(),
-            step: step.encode()?,
-            part,
-        };
-        let replies = self.hosts.ask_all_bytes(&request, run).await?;
-        self.hosts.remember(part, &request)?;
-        run.report(Progress::Rows(self.n_samples(part)));
-        let mut merged = step.partial_any();
-        for reply in replies {
-            step.merge_any(&mut merged, step.decode_partial(&reply)?)?;
+        let encoded: Result<Vec<_>> = visits.iter().map(EncodedVisit::of).collect();
+        let encoded = encoded?;
+        let pass = PassRequest::States(encoded.clone());
+        let replies = self.hosts.pass(pass, run).await?;
+        // Each part alone, since the states of one may be made anew and forget what made them before.
+        for visit in encoded {
+            let part = visit.part;
+            let made = HostRequest::Pass(PassRequest::States(vec![visit]));
+            self.hosts.remember(part, &made)?;
         }
-        Ok(merged)
+        let n_rows = visits.iter().map(|visit| self.n_samples(visit.part));
+        run.report(Progress::Rows(n_rows.sum()));
+        let steps: Result<Vec<_>> = visits.iter().map(|v| v.step.to_owned_step()).collect();
+        merged_states(&steps?, &replies)
     }
 
     async fn gather(&self, _part: Part, _run: &TrainingRun) -> Result<FeatureBlock> {

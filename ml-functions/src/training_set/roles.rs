@@ -123,20 +123,13 @@ impl Roles {
 
     /// Size of an encoded sample in memory.
     pub(crate) fn sample_bytes(&self, task: Task, has_weights: bool) -> usize {
-        let schema = &self.features;
-        let dense = if schema.is_exact_in_f32() {
-            size_of::<f32>()
-        } else {
-            size_of::<f64>()
-        };
         let target = match task {
             Task::Regression => size_of::<f64>(),
             Task::Classification => size_of::<u32>(),
             Task::Clustering | Task::Decomposition => 0,
         };
         let weight = if has_weights { size_of::<f64>() } else { 0 };
-        let codes = schema.categorical().count() * size_of::<u32>();
-        schema.numeric().count() * dense + codes + target + weight
+        self.features.sample_bytes() + target + weight
     }
 
     /// The columns that learning needs.

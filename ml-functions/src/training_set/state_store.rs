@@ -1,6 +1,6 @@
 //! The states of one part: in memory as far as the pool grants, else on disk, section by section.
 //!
-//! In: states, one a piece of a chunk, and steps that visit them; out: partials. A section that no step
+//! In: states, one a piece of a chunk, and steps that visit them; out: partials. A pass may visit both parts. A section that no step
 //! changes is written once; of the others only what a step says it changes is written again.
 
 use std::io::{Seek, SeekFrom};
@@ -26,6 +26,12 @@ const LEAST_PIECE_ROWS: u64 = 2048;
 
 /// Pieces begin at multiples of this number of rows, so that no vector unit's block is cut.
 const PIECE_GRAIN: usize = 512;
+
+/// A step, and the states of the part that it visits, if the part has any.
+pub(super) struct PartVisit {
+    pub(super) states: Option<Arc<States>>,
+    pub(super) step: Arc<dyn AnyStateStep>,
+}
 
 /// The states of one part.
 pub(super) struct States {
@@ -111,45 +117,6 @@ impl States {
             .unwrap_or_else(PoisonError::into_inner)
             .push(Arc::new(slot));
         Ok(())
-    }
-
-    /// Runs a step over every state, on the workers' threads.
-    pub(super) async fn reduce(
-        self: &Arc<Self>,
-        step: Arc<dyn AnyStateStep>,
-        workers: &Workers,
-        compute: Compute,
-    ) -> Result<AnyPartial> {
-        workers.usage.add_kept_pass();
-        let slots = self.all_slots();
-        let partials = Arc::new(Mutex::new(Vec::new()));
-        let work = {
-            let (states, step) = (Arc::clone(self), Arc::clone(&step));
-            let (partials, counter) = (Arc::clone(&partials), workers.clone());
-            let next = AtomicUsize::new(0);
-            move |stop: &Stop| {
-                let mut partial = None;
-                loop {
-                    stop.check()?;
-                    let Some(slot) = slots.get(next.fetch_add(1, Ordering::Relaxed)) else {
-                        break;
-                    };
-                    let into = partial.get_or_insert_with(|| step.partial_any());
-                    states.visit(slot, step.as_ref(), into, &compute)?;
-                    counter.count_rows(slot.n_rows);
-                }
-                let mut partials = partials.lock().unwrap_or_else(PoisonError::into_inner);
-                partials.extend(partial);
-                Ok(())
-            }
-        };
-        workers.run(work).await?;
-        let mut partials = partials.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut merged = partials.pop().unwrap_or_else(|| step.partial_any());
-        for partial in partials.drain(..) {
-            step.merge_any(&mut merged, partial)?;
-        }
-        Ok(merged)
     }
 
     fn all_slots(&self) -> Vec<Arc<Slot>> {
@@ -283,4 +250,66 @@ impl States {
         kept.places[number] = Place::Disk(extents);
         Ok(())
     }
+}
+
+/// Runs each step over every state of its part, all in one pass of the workers' threads; a partial a step.
+pub(super) async fn reduce(
+    visits: Vec<PartVisit>,
+    workers: &Workers,
+    compute: Compute,
+) -> Result<Vec<AnyPartial>> {
+    let mut slots = Vec::new();
+    for (number, visit) in visits.iter().enumerate() {
+        if let Some(states) = &visit.states {
+            let of_part = states.all_slots().into_iter();
+            slots.extend(of_part.map(|slot| (number, Arc::clone(states), slot)));
+        }
+    }
+    if visits.iter().any(|visit| visit.states.is_some()) {
+        workers.usage.add_kept_pass();
+    }
+    let steps: Vec<_> = visits.into_iter().map(|visit| visit.step).collect();
+    let of_threads = Arc::new(Mutex::new(Vec::new()));
+    let work = {
+        let (steps, of_threads) = (steps.clone(), Arc::clone(&of_threads));
+        let (next, counter) = (AtomicUsize::new(0), workers.clone());
+        move |stop: &Stop| {
+            let mut partials = no_partials(&steps);
+            loop {
+                stop.check()?;
+                let at = next.fetch_add(1, Ordering::Relaxed);
+                let Some((number, states, slot)) = slots.get(at) else {
+                    break;
+                };
+                let step = &steps[*number];
+                let into = partials[*number].get_or_insert_with(|| step.partial_any());
+                states.visit(slot, step.as_ref(), into, &compute)?;
+                counter.count_rows(slot.n_rows);
+            }
+            let mut of_threads = of_threads.lock().unwrap_or_else(PoisonError::into_inner);
+            of_threads.push(partials);
+            Ok(())
+        }
+    };
+    workers.run(work).await?;
+    let mut of_threads = of_threads.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut merged = no_partials(&steps);
+    for partials in of_threads.drain(..) {
+        for ((step, merged), partial) in steps.iter().zip(&mut merged).zip(partials) {
+            match (merged, partial) {
+                (Some(merged), Some(partial)) => step.merge_any(merged, partial)?,
+                (merged, Some(partial)) => *merged = Some(partial),
+                (_, None) => {}
+            }
+        }
+    }
+    let of_step = |(merged, step): (Option<AnyPartial>, &Arc<dyn AnyStateStep>)| {
+        merged.unwrap_or_else(|| step.partial_any())
+    };
+    Ok(merged.into_iter().zip(&steps).map(of_step).collect())
+}
+
+/// Of each step none yet.
+fn no_partials(steps: &[Arc<dyn AnyStateStep>]) -> Vec<Option<AnyPartial>> {
+    steps.iter().map(|_| None).collect()
 }

@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::sections::Values;
-use super::{AnyPartial, from_bytes, to_bytes};
+use super::{AnyPartial, Part, from_bytes, to_bytes};
 use crate::compute::Compute;
 use crate::error::{Error, Result};
 use crate::features::FeatureBlock;
@@ -185,6 +185,15 @@ pub trait AnyStateStep: Send + Sync {
     fn encode_partial(&self, partial: &AnyPartial) -> Result<Vec<u8>>;
     /// A partial from bytes.
     fn decode_partial(&self, bytes: &[u8]) -> Result<AnyPartial>;
+}
+
+/// A step over the states of a part.
+#[derive(Clone, Copy)]
+pub struct StateVisit<'a> {
+    /// The part.
+    pub part: Part,
+    /// The step.
+    pub step: &'a dyn AnyStateStep,
 }
 
 /// Makes the steps of states from their bytes on another machine; `EstimatorSpec::state_steps` lists

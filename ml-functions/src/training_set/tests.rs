@@ -1,5 +1,9 @@
 //! Tests of splitting, encoding, passes, spilling and cancelling, over sources in memory.
 
+mod both_parts;
+mod hosts;
+mod merging;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -273,7 +273,8 @@ impl Fit<'_> {
             sample,
             space: self.space.clone(),
             distance: self.distance,
-            // The sample is small and does not stay on a device, to which every look at it would send it anew.
+            // The sample is small, and of starts that are equally good a rounding would decide, so that a device would
+            // number its clusters otherwise.
             compute: Compute::cpu(),
             seed: self.run.seed,
             cancel: self.run.cancel.clone(),

@@ -6,6 +6,7 @@
 use super::assemble::{AssembledTree, TreeShape, Values};
 use super::binning::FeatureBins;
 use super::bundling::{Bundles, bundle};
+use super::chunk::TreeChunk;
 use super::driver::Pass;
 use super::ensemble::TreeEnsemble;
 use super::grow::Grower;
@@ -21,8 +22,8 @@ use super::resume::{Applied, Place, ScoreLog, TreeRecord};
 use super::score_step::{LeafStep, Quantization, ScoreStep, ScoreUpdate, Scored};
 use super::split::ColumnKind;
 use super::walk::BinnedTree;
-use crate::error::Result;
-use crate::training_set::Part;
+use crate::error::{Error, Result};
+use crate::training_set::{Part, StateStep};
 
 /// Up to this number of rows, gradients keep 32 bits: the cost is small, and so are the rounding
 /// errors that a user could find by hand.
@@ -78,14 +79,15 @@ pub(crate) async fn boost<P: Pass>(
         scored: Scored::default(),
         log: ScoreLog::default(),
     };
-    boosting.scored = boosting.score(Part::Training, Vec::new(), None).await?;
-    let held_out = boosting.score(Part::Evaluation, Vec::new(), None).await?;
+    let score = boosting.score_step(Vec::new(), None);
+    let (scored, held_out) = passes.both_parts(&score, &score).await?;
     let has_evaluation = held_out.n_rows > 0;
     let mut before = if has_evaluation {
         held_out.mean_loss()
     } else {
-        boosting.scored.mean_loss()
+        scored.mean_loss()
     };
+    boosting.scored = scored;
     let records = passes.earlier_records()?;
     for loss in records.iter().filter_map(|record| record.loss) {
         on_iteration(loss)?;
@@ -190,25 +192,23 @@ impl<P: Pass> Boosting<'_, P> {
             held_out.push((update(None), (number_since, factor)));
             self.push(&tree, output, factor);
             if number + 1 == n_trees {
-                let is_last = place.iteration + 1 == self.parameters.max_iterations;
-                let next = self.next_quantization().filter(|_| !is_last);
-                let updates = self.taken(&mut updates);
-                self.score_and_begin(updates, next).await?;
                 break;
             }
             if !waits {
                 let updates = self.taken(&mut updates);
-                self.update(Part::Training, updates).await?;
+                self.update(updates).await?;
             }
             let n_done = number + 1;
             self.keep(Place { n_done, ..place }, Some(&quantization), None)?;
         }
-        self.settle_dropped();
+        let is_last = place.iteration + 1 == self.parameters.max_iterations;
+        let next = self.next_quantization().filter(|_| !is_last);
+        let updates = self.taken(&mut updates);
         let held_out = held_out.into_iter().map(|(update, _)| update).collect();
-        match has_evaluation {
-            true => Ok(Some(self.score(Part::Evaluation, held_out, None).await?)),
-            false => Ok(None),
-        }
+        let held_out = has_evaluation.then_some(held_out);
+        let held_out = self.score_and_begin(updates, held_out, next).await?;
+        self.settle_dropped();
+        Ok(held_out)
     }
 
     /// What the next tree of an iteration is to be.
@@ -225,36 +225,53 @@ impl<P: Pass> Boosting<'_, P> {
         Grower::new(self.passes, self.parameters, &self.columns, task)
     }
 
-    /// Gives the scores what an iteration has learned; in the same pass begins the next tree, where gradients follow.
+    /// Gives the scores of both parts what an iteration has learned, those of the held-out part if it has updates; in the
+    /// same pass begins the next tree, where gradients follow. Returns what the held-out part scores.
     async fn score_and_begin(
         &mut self,
         updates: Vec<ScoreUpdate>,
+        held_out: Option<Vec<ScoreUpdate>>,
         next: Option<Quantization>,
-    ) -> Result<()> {
+    ) -> Result<Option<Scored>> {
         let score = self.score_step(updates, next.clone());
-        self.scored = match &next {
-            None => self.passes.state_pass(Part::Training, &score).await?,
+        let held_out = held_out.map(|updates| self.score_step(updates, None));
+        let (scored, held_out) = match &next {
+            None => self.pass(&score, held_out.as_ref()).await?,
             Some(next) => {
                 let grow = self.grower(self.task(0, next)).first_step();
                 let step = NextTreeStep { score, grow };
-                let (scored, begun) = self.passes.state_pass(Part::Training, &step).await?;
+                let ((scored, begun), held_out) = self.pass(&step, held_out.as_ref()).await?;
                 self.begun = Some(begun);
-                scored
+                (scored, held_out)
             }
         };
+        self.scored = scored;
         self.quantization = next;
-        Ok(())
+        Ok(held_out)
     }
 
-    /// How the gradients in the chunks are quantised, which they are after this.
+    /// A pass over the training part, and over the held-out part if there is a step for it.
+    async fn pass<S: StateStep<State = TreeChunk>>(
+        &self,
+        step: &S,
+        held_out: Option<&ScoreStep>,
+    ) -> Result<(S::Partial, Option<Scored>)> {
+        let Some(held_out) = held_out else {
+            return Ok((self.passes.state_pass(Part::Training, step).await?, None));
+        };
+        let (partial, scored) = self.passes.both_parts(step, held_out).await?;
+        Ok((partial, Some(scored)))
+    }
+
+    /// How the gradients in the chunks are quantised, which they are after this; the pass that does it begins a tree.
     async fn quantized(&mut self) -> Result<Quantization> {
-        if let Some(quantization) = self.quantization.take() {
-            return Ok(quantization);
+        if self.quantization.is_none() {
+            let next = self.quantization_of(self.maxima());
+            self.score_and_begin(Vec::new(), None, Some(next)).await?;
         }
-        let quantization = self.quantization_of(self.maxima());
-        let step = Some(quantization.clone());
-        self.scored = self.score(Part::Training, Vec::new(), step).await?;
-        Ok(quantization)
+        self.quantization.take().ok_or_else(|| Error::Internal {
+            what: "gradients are not quantised".to_owned(),
+        })
     }
 
     /// Updates that the scores of the training part are about to get.
@@ -370,16 +387,6 @@ impl<P: Pass> Boosting<'_, P> {
         }
     }
 
-    async fn score(
-        &self,
-        part: Part,
-        updates: Vec<ScoreUpdate>,
-        quantization: Option<Quantization>,
-    ) -> Result<Scored> {
-        let step = self.score_step(updates, quantization);
-        self.passes.state_pass(part, &step).await
-    }
-
     fn score_step(
         &self,
         updates: Vec<ScoreUpdate>,
@@ -393,15 +400,20 @@ impl<P: Pass> Boosting<'_, P> {
         }
     }
 
-    pub(super) async fn update(&self, part: Part, updates: Vec<ScoreUpdate>) -> Result<()> {
-        let step = ScoreStep {
+    /// Gives the scores of the training part some values, and leaves the gradients as they are.
+    pub(super) async fn update(&self, updates: Vec<ScoreUpdate>) -> Result<()> {
+        let step = self.update_step(updates);
+        self.passes.state_pass(Part::Training, &step).await?;
+        Ok(())
+    }
+
+    pub(super) fn update_step(&self, updates: Vec<ScoreUpdate>) -> ScoreStep {
+        ScoreStep {
             objective: self.parameters.objective,
             updates,
             measure: false,
             quantization: None,
-        };
-        self.passes.state_pass(part, &step).await?;
-        Ok(())
+        }
     }
 
     /// Bounds of the gradients' magnitudes at the current scores.
@@ -458,8 +470,9 @@ impl<P: Pass> Boosting<'_, P> {
         }
         let mut updates = self.dropped_updates(|weight| -weight);
         let updates = self.taken(&mut updates);
-        self.update(Part::Evaluation, updates.clone()).await?;
-        self.scored = self.score(Part::Training, updates, None).await?;
+        let held_out = self.update_step(updates.clone());
+        let score = self.score_step(updates, None);
+        (self.scored, _) = self.passes.both_parts(&score, &held_out).await?;
         Ok(())
     }
 

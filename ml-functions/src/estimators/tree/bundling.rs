@@ -12,7 +12,7 @@ use super::driver::Pass;
 use super::histogram::ColumnRuns;
 use super::split::BinSet;
 use crate::error::Result;
-use crate::training_set::{Access, Part, PieceId, SectionSet, StateStep};
+use crate::training_set::{Access, PieceId, SectionSet, StateStep};
 
 /// A column may be bundled if this share of the sampled values is in one bin.
 const LEAST_USUAL_SHARE: f64 = 0.8;
@@ -207,19 +207,14 @@ pub(crate) async fn bundle<P: Pass>(passes: &P, bins: &FeatureBins) -> Result<Op
         return Ok(None);
     }
     let conflicts = ConflictStep { candidates };
-    let mut found = passes.state_pass(Part::Training, &conflicts).await?;
-    conflicts.merge(
-        &mut found,
-        passes.state_pass(Part::Evaluation, &conflicts).await?,
-    )?;
+    let (mut found, held_out) = passes.both_parts(&conflicts, &conflicts).await?;
+    conflicts.merge(&mut found, held_out)?;
     let plan = Bundles::plan(bins.columns.len(), &conflicts.candidates, &found);
     if let Some(bundles) = &plan {
         let step = BundleStep {
             bundles: bundles.clone(),
         };
-        for part in [Part::Training, Part::Evaluation] {
-            passes.state_pass(part, &step).await?;
-        }
+        passes.both_parts(&step, &step).await?;
     }
     Ok(plan)
 }

@@ -16,6 +16,16 @@ pub(crate) trait Pass: Send + Sync {
         step: &S,
     ) -> impl Future<Output = Result<S::Partial>> + Send;
 
+    /// Runs a step over every state of each part in one pass.
+    fn both_parts<T, E>(
+        &self,
+        training: &T,
+        evaluation: &E,
+    ) -> impl Future<Output = Result<(T::Partial, E::Partial)>> + Send
+    where
+        T: StateStep<State = TreeChunk>,
+        E: StateStep<State = TreeChunk>;
+
     /// Threads for work between passes.
     fn threads(&self) -> usize;
 

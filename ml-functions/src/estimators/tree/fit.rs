@@ -18,7 +18,9 @@ use crate::error::{Error, Result};
 use crate::features::TargetEncoding;
 use crate::options::Options;
 use crate::run::{Iteration, TrainingRun};
-use crate::training_set::{Part, StateStep, TrainingSet, Visit, reduce, reduce_states};
+use crate::training_set::{
+    Part, StateStep, TrainingSet, Visit, reduce, reduce_states, reduce_states_of_both,
+};
 
 /// Nodes of up to so many rows are split on the CPU also where a device sums: a launch takes longer.
 const DEVICE_GATHER_ROWS: u64 = 32;
@@ -175,6 +177,18 @@ impl Pass for Passes<'_> {
         step: &S,
     ) -> Result<S::Partial> {
         reduce_states(self.samples, step, part, self.run).await
+    }
+
+    async fn both_parts<T, E>(
+        &self,
+        training: &T,
+        evaluation: &E,
+    ) -> Result<(T::Partial, E::Partial)>
+    where
+        T: StateStep<State = TreeChunk>,
+        E: StateStep<State = TreeChunk>,
+    {
+        reduce_states_of_both(self.samples, training, evaluation, self.run).await
     }
 
     fn threads(&self) -> usize {

@@ -17,6 +17,9 @@ const PARTS: usize = 256;
 /// Passes that narrow: a range shrinks by 2^32, beyond what a leaf's value means.
 const ROUNDS: usize = 4;
 
+/// Passes of [`residual_quantiles`]: one finds the ranges.
+pub(crate) const QUANTILE_PASSES: u64 = 1 + ROUNDS as u64;
+
 /// The parameters of the pass.
 #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
 pub(crate) struct QuantileStep {

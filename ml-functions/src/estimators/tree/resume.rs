@@ -9,7 +9,6 @@ use super::ensemble::Tree;
 use super::score_step::{Quantization, ScoreStep, ScoreUpdate, Scored};
 use super::walk::BinnedTree;
 use crate::error::{Error, Result};
-use crate::training_set::Part;
 
 /// A tree's values that the scores had: its number since the start, and the factor.
 pub(crate) type Applied = (u32, f64);
@@ -162,11 +161,12 @@ impl<P: Pass> Boosting<'_, P> {
             measure: self.quantization.is_some(),
             quantization: self.quantization.clone(),
         };
-        self.passes.state_pass(Part::Training, &step).await?;
+        let held_out = self.update_step(measured.to_vec());
+        self.passes.both_parts(&step, &held_out).await?;
         if !later.is_empty() {
-            self.update(Part::Training, later.to_vec()).await?;
+            self.update(later.to_vec()).await?;
         }
-        self.update(Part::Evaluation, measured.to_vec()).await
+        Ok(())
     }
 
     fn update_of(&self, (tree, factor): &Applied) -> Result<ScoreUpdate> {

@@ -7,6 +7,7 @@ mod chunks;
 mod devices;
 mod growing;
 mod kernels;
+mod passes;
 mod reference;
 mod resume;
 

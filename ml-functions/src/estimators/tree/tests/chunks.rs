@@ -97,6 +97,22 @@ impl Pass for Chunks {
         std::future::ready(self.run(part, step))
     }
 
+    fn both_parts<T, E>(
+        &self,
+        training: &T,
+        evaluation: &E,
+    ) -> impl Future<Output = Result<(T::Partial, E::Partial)>> + Send
+    where
+        T: StateStep<State = TreeChunk>,
+        E: StateStep<State = TreeChunk>,
+    {
+        let partials = self.run(Part::Training, training).and_then(|training| {
+            let evaluation = self.run(Part::Evaluation, evaluation)?;
+            Ok((training, evaluation))
+        });
+        std::future::ready(partials)
+    }
+
     fn threads(&self) -> usize {
         self.n_threads
     }

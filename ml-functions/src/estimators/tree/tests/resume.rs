@@ -23,6 +23,18 @@ impl Pass for Keeping {
         self.chunks.state_pass(part, step)
     }
 
+    fn both_parts<T, E>(
+        &self,
+        training: &T,
+        evaluation: &E,
+    ) -> impl Future<Output = Result<(T::Partial, E::Partial)>> + Send
+    where
+        T: StateStep<State = TreeChunk>,
+        E: StateStep<State = TreeChunk>,
+    {
+        self.chunks.both_parts(training, evaluation)
+    }
+
     fn threads(&self) -> usize {
         self.chunks.threads()
     }
