@@ -7,7 +7,7 @@ mod place;
 mod report;
 
 use crate::catalog::ObjectKind;
-pub(crate) use causes::{Source, is_disk_full, without_backtrace};
+pub(crate) use causes::{Source, is_disk_full, no_versions, not_a_table, without_backtrace};
 use datafusion::arrow::error::ArrowError;
 use datafusion::error::DataFusionError;
 use deltalake::DeltaTableError;

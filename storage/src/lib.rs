@@ -8,13 +8,14 @@
 //! 2. `stores`: the object stores of all URLs; `credentials`: their secrets; `locations`: which files SQL may name.
 //! 3. `catalog`: the log of definitions: `definition` (what an entry is), `state` (the names at one moment and the
 //!    rules that a change must keep), `log` (the files), and the `Catalog` that reads and appends.
-//! 4. `tables`: what an entry's rows are: `managed` (Delta Lake), `external` (files in place), `format`, `types`,
-//!    `row_ranges` and `page_locations` (how Parquet files are divided).
+//! 4. `tables`: what an entry's rows are: `managed` (Delta Lake), `external` (files in place), `versions` (what they
+//!    were), `format`, `types`, `row_ranges` and `page_locations` (how Parquet files are divided).
 //! 5. `models`: versions of models. `passwords`: what is kept of them.
-//! 6. `upkeep`: checks of a warehouse, and the removal of what nothing names.
+//! 6. `upkeep`: checks of a warehouse, and the removal of what nothing names. `worker_signs`: workers that show themselves.
 //! 7. `error`: one variant per cause.
 //!
-//! **Invariant:** every object is put with create-if-absent under a name that was never used; nothing is overwritten.
+//! **Invariant:** every object is put with create-if-absent under a name that was never used; nothing is overwritten but
+//! signs of life, which hold nothing new.
 //! **Invariant:** only `Warehouse::open_with`, `Stores` and `Locations` know that files can be local.
 
 mod catalog;
@@ -31,14 +32,15 @@ mod stores;
 mod tables;
 mod upkeep;
 mod warehouse;
+mod worker_signs;
 
 pub use catalog::{
     Catalog, CatalogEntry, CatalogState, Change, ColumnDefinition, CredentialDefinition,
-    DefaultGrant, Definition, ExternalCatalogDefinition, ExternalFormat, ExternalTableDefinition,
-    GRANT_OPTION, Grants, LocationDefinition, MaterializedQuery, ModelDefinition, ObjectKind,
-    PUBLIC_ROLE, PUBLIC_SCHEMA, RESERVED_SCHEMAS, RoleDefinition, SequenceDefinition,
-    SequenceOwner, TableDefinition, TableReference, ViewDefinition, ViewObject, columns_of,
-    schema_of,
+    DefaultGrant, Definition, EnumDefinition, ExternalCatalogDefinition, ExternalFormat,
+    ExternalTableDefinition, GRANT_OPTION, Grants, LocationDefinition, MaterializedQuery,
+    ModelDefinition, ObjectKind, PUBLIC_ROLE, PUBLIC_SCHEMA, RESERVED_SCHEMAS, RoleDefinition,
+    SequenceDefinition, SequenceOwner, TableDefinition, TableReference, ViewDefinition, ViewObject,
+    columns_of, schema_of,
 };
 pub use checkpoints::{CheckpointStore, CheckpointedRun};
 pub use credentials::CredentialKey;
@@ -47,14 +49,16 @@ pub use locations::Locations;
 pub use models::{ModelStore, Published};
 pub use passwords::{PasswordVerifier, generated_password, random};
 pub use stores::{PostponedFiles, StoreOptions, StoreRegistry, Stores};
+pub use tables::enum_mark::EnumType;
 pub use tables::{
     Accept, Append, BlockMark, CHANGE_COLUMNS, ChangeCounts, Deferral, FILE_COLUMN, Identity,
     IdentityKind, InsertRules, JsonKind, Key, LIFE_SIGN_INTERVAL, Number, OnConflict,
     OptimizeOptions, Optimized, ROW_COLUMN, Reference, ReferenceAction, Repeated, Rewrite,
-    RewriteOptions, RowAction, RowChecks, ScanForm, SnapshotFile, TableCommit, TableDetail,
-    TableOperation, TableShape, TableSnapshot, Tables, TextLimit, VersionSpec, WrittenFiles,
-    compression_by_name, delimiter_by_name, divide_by_rows, format_by_name, is_uuid,
+    RewriteOptions, RowAction, RowChecks, RowCopier, ScanForm, SnapshotFile, TableCommit,
+    TableDetail, TableOperation, TableShape, TableSnapshot, Tables, TextLimit, VersionSpec,
+    WrittenFiles, compression_by_name, delimiter_by_name, divide_by_rows, format_by_name, is_uuid,
     marked_element, marks_of, shown_time, stored_schema, type_name, uuid_marks, uuid_of_bytes,
 };
 pub use upkeep::{CheckReport, Garbage, GarbageOptions, Problem, Removed, Upkeep};
 pub use warehouse::Warehouse;
+pub use worker_signs::{WORKER_SIGN_INTERVAL, WorkerSign, WorkerSigns};

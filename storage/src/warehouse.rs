@@ -16,6 +16,7 @@ use crate::error::{Error, Result};
 use crate::locations::remote_url;
 use crate::passwords::random;
 use crate::stores::{StoreKind, StoreOptions, Stores, shown};
+use crate::tables::enum_mark::EnumTypes;
 use crate::tables::register_log_stores;
 
 /// Where coordinators of clusters write what their workers must find.
@@ -31,6 +32,7 @@ pub struct Warehouse {
     root_store: Arc<dyn ObjectStore>,
     local_root: Option<PathBuf>,
     stores: Arc<Stores>,
+    types: Arc<EnumTypes>,
 }
 
 impl Warehouse {
@@ -78,6 +80,7 @@ impl Warehouse {
             url,
             local_root: Some(path),
             stores,
+            types: Arc::default(),
         }))
     }
 
@@ -102,6 +105,7 @@ impl Warehouse {
             url,
             local_root: None,
             stores,
+            types: Arc::default(),
         }))
     }
 
@@ -118,6 +122,11 @@ impl Warehouse {
     /// The stores of the engine.
     pub fn stores(&self) -> &Arc<Stores> {
         &self.stores
+    }
+
+    /// The enums that its catalog defines.
+    pub(crate) fn types(&self) -> &Arc<EnumTypes> {
+        &self.types
     }
 
     /// Whether the warehouse is a folder of this machine.
@@ -190,6 +199,7 @@ impl Warehouse {
             root_store,
             local_root,
             stores: Arc::clone(&self.stores),
+            types: Arc::clone(&self.types),
         })
     }
 }

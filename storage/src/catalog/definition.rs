@@ -15,7 +15,7 @@ use crate::catalog::roles::{Grants, RoleDefinition};
 use crate::catalog::sequence::SequenceDefinition;
 use crate::error::{Error, Result};
 
-/// One named object: a schema, a table, a view, a model, a role.
+/// One named object: a schema, a table, a view, a type, a model, a role.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CatalogEntry {
@@ -106,6 +106,8 @@ pub enum ObjectKind {
     MaterializedView,
     /// Numbers, one after the other.
     Sequence,
+    /// A type whose values are labels.
+    Enum,
     /// A model.
     Model,
     /// Secrets of a store.
@@ -139,6 +141,7 @@ impl fmt::Display for ObjectKind {
             Self::View => "view",
             Self::MaterializedView => "materialized view",
             Self::Sequence => "sequence",
+            Self::Enum => "type",
             Self::Model => "model",
             Self::Credential => "credential",
             Self::Location => "external location",
@@ -167,6 +170,8 @@ pub enum Definition {
     View(ViewDefinition),
     /// Numbers, one after the other; what was claimed of them lies in `tables/<id>/`.
     Sequence(SequenceDefinition),
+    /// A type whose values are labels.
+    Enum(EnumDefinition),
     /// A model; its versions lie in `models/<id>/`.
     Model(ModelDefinition),
     /// Secrets of a store.
@@ -191,6 +196,7 @@ impl Definition {
             Self::ExternalTable(_) => ObjectKind::ExternalTable,
             Self::View(_) => ObjectKind::View,
             Self::Sequence(_) => ObjectKind::Sequence,
+            Self::Enum(_) => ObjectKind::Enum,
             Self::Model(_) => ObjectKind::Model,
             Self::Credential(_) => ObjectKind::Credential,
             Self::Location(_) => ObjectKind::Location,
@@ -378,6 +384,16 @@ impl ViewDefinition {
             false => self.search_path.clone(),
         }
     }
+}
+
+/// A type whose values are labels.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EnumDefinition {
+    /// The labels in their order.
+    pub labels: Vec<String>,
+    /// The number that PostgreSQL's catalogs show for arrays of it; 0 until the catalog assigns one.
+    pub array_oid: u32,
 }
 
 /// A model.

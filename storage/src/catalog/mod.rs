@@ -20,10 +20,10 @@ use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
 pub use definition::{
-    CatalogEntry, ColumnDefinition, CredentialDefinition, Definition, ExternalCatalogDefinition,
-    ExternalFormat, ExternalTableDefinition, LocationDefinition, MaterializedQuery,
-    ModelDefinition, ObjectKind, TableDefinition, TableReference, ViewDefinition, ViewObject,
-    columns_of, schema_of,
+    CatalogEntry, ColumnDefinition, CredentialDefinition, Definition, EnumDefinition,
+    ExternalCatalogDefinition, ExternalFormat, ExternalTableDefinition, LocationDefinition,
+    MaterializedQuery, ModelDefinition, ObjectKind, TableDefinition, TableReference,
+    ViewDefinition, ViewObject, columns_of, schema_of,
 };
 pub(crate) use inspect::{LEAST_RECORD_AGE, LogCheck};
 pub use roles::{DefaultGrant, GRANT_OPTION, Grants, PUBLIC_ROLE, RoleDefinition};
@@ -82,6 +82,7 @@ impl Catalog {
     pub async fn open(warehouse: Arc<Warehouse>, refresh_interval: Duration) -> Result<Arc<Self>> {
         let state = read_all(&warehouse).await?;
         warehouse.stores().adopt(&state);
+        warehouse.types().adopt(&state);
         let catalog = Self {
             generation: AtomicU64::new(state.number()),
             state: RwLock::new(Arc::new(state)),
@@ -102,6 +103,11 @@ impl Catalog {
     /// The number of that state: it grows with every commit. One atomic read.
     pub fn generation(&self) -> u64 {
         self.generation.load(Ordering::Acquire)
+    }
+
+    /// How soon others' commits show at the latest.
+    pub fn refresh_interval(&self) -> Duration {
+        self.refresh_interval
     }
 
     /// Whether the refresh interval has not passed yet since the log was read, so that `refresh` would do nothing. One
@@ -204,6 +210,7 @@ impl Catalog {
     fn publish(&self, state: Arc<CatalogState>) {
         let number = state.number();
         self.warehouse.stores().adopt(&state);
+        self.warehouse.types().adopt(&state);
         *self.state.write().unwrap_or_else(PoisonError::into_inner) = state;
         self.generation.store(number, Ordering::Release);
     }

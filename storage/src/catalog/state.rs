@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::catalog::definition::{CatalogEntry, ObjectKind};
+use crate::catalog::definition::{CatalogEntry, Definition, ObjectKind};
 use crate::catalog::roles::PUBLIC_ROLE;
 use crate::error::{Error, Result};
 
@@ -299,6 +299,13 @@ fn assign(
         entry.created_at_ms = at_ms;
     }
     *next_oid = (*next_oid).max(entry.oid.saturating_add(1));
+    if let Definition::Enum(definition) = &mut entry.definition {
+        // Arrays of it are a type of their own.
+        if definition.array_oid == 0 {
+            definition.array_oid = *next_oid;
+        }
+        *next_oid = (*next_oid).max(definition.array_oid.saturating_add(1));
+    }
     Ok(())
 }
 
@@ -371,7 +378,7 @@ fn dependents<'a>(entries: impl ExactSizeIterator<Item = &'a Arc<CatalogEntry>>)
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::catalog::definition::{Definition, TableDefinition, ViewDefinition};
+    use crate::catalog::definition::{TableDefinition, ViewDefinition};
 
     fn table(schema: &str, name: &str) -> CatalogEntry {
         CatalogEntry::new(schema, name, Definition::Table(TableDefinition::default()))

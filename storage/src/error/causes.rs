@@ -10,8 +10,24 @@ use datafusion::error::DataFusionError;
 use deltalake::DeltaTableError;
 use deltalake::kernel::transaction::TransactionError;
 
+use crate::catalog::CatalogEntry;
 use crate::error::Error;
 use crate::stores::{StoreFailure, Unsettled};
+
+/// The error that an object has no versions.
+pub(crate) fn no_versions(entry: &CatalogEntry) -> Error {
+    Error::NoVersions {
+        name: entry.name.clone(),
+    }
+}
+
+/// The error that an object has no rows to open.
+pub(crate) fn not_a_table(entry: &CatalogEntry) -> Error {
+    Error::NotATable {
+        name: entry.name.clone(),
+        kind: entry.kind(),
+    }
+}
 
 /// An error of a library, kept as the source.
 pub(crate) type Source = Box<dyn StdError + Send + Sync>;

@@ -70,6 +70,10 @@ impl Error {
             } => "22P04",
             Self::BadFile { .. } | Self::TableFormat { .. } => "XX001",
             Self::UndefinedSnapshot { .. } => "42704",
+            Self::DuplicateObject {
+                kind: ObjectKind::Enum,
+                ..
+            } => "42710",
             Self::DuplicateObject { kind, .. } if kind.is_global() => "42710",
             Self::DuplicateObject { .. } => "42P07",
             Self::DuplicateSchema { .. } => "42P06",

@@ -23,6 +23,13 @@ use crate::stores::layer::Layer;
 /// Bytes of a file that is read whole, and of all that are kept.
 const MAX_BYTES: u64 = 64 << 20;
 
+/// What errors say of a server that gave the whole in the place of a part.
+const SIGNS: [&str; 2] = [
+    "non-partial response",
+    // Of servers that do not answer with 206.
+    "Range request not supported",
+];
+
 /// A store whose files can be read in parts.
 #[derive(Debug)]
 pub(crate) struct WholeFiles {
@@ -44,7 +51,8 @@ impl WholeFiles {
 
     /// Whether an error says that a server gave the whole in the place of a part.
     fn is_whole(&self, error: &Error) -> bool {
-        let is_whole = error.to_string().contains("non-partial response");
+        let text = error.to_string();
+        let is_whole = SIGNS.iter().any(|sign| text.contains(sign));
         self.gives_whole.fetch_or(is_whole, Ordering::Relaxed);
         is_whole
     }
@@ -140,21 +148,21 @@ mod tests {
 
     /// A server that answers requests for parts with the whole.
     #[derive(Debug)]
-    struct Rangeless(InMemory);
+    struct Rangeless {
+        files: InMemory,
+        error: fn() -> Error,
+    }
 
     #[async_trait]
     impl Layer for Rangeless {
         fn below(&self, _: &Path) -> Result<&dyn ObjectStore> {
-            Ok(&self.0)
+            Ok(&self.files)
         }
 
         async fn get(&self, path: &Path, options: GetOptions) -> Result<GetResult> {
             match options.range {
-                None => self.0.get_opts(path, options).await,
-                Some(_) => Err(Error::Generic {
-                    store: "HTTP",
-                    source: "Received non-partial response when range requested".into(),
-                }),
+                None => self.files.get_opts(path, options).await,
+                Some(_) => Err((self.error)()),
             }
         }
 
@@ -167,19 +175,30 @@ mod tests {
 
     #[tokio::test]
     async fn parts_are_cut_out_of_the_whole() {
-        let (path, files) = (Path::from("a"), InMemory::new());
-        files.put(&path, "0123456789".into()).await.unwrap();
-        let server: Arc<dyn ObjectStore> = Arc::new(Layered::new(Rangeless(files)));
-        let store = Layered::new(WholeFiles::over(Arc::clone(&server)));
-        assert_eq!(store.get_range(&path, 2..5).await.unwrap(), "234");
-        let parts = store.get_ranges(&path, &[0..1, 8..10]).await.unwrap();
-        assert_eq!(parts, ["0", "89"]);
-        server.put(&path, "abc".into()).await.unwrap();
-        assert_eq!(store.get_range(&path, 0..2).await.unwrap(), "ab");
-        assert!(store.get_range(&path, 7..9).await.is_err());
-        assert_eq!(
-            store.get(&path).await.unwrap().bytes().await.unwrap(),
-            "abc"
-        );
+        let errors: [fn() -> Error; 2] = [
+            || Error::Generic {
+                store: "HTTP",
+                source: "Received non-partial response when range requested".into(),
+            },
+            || Error::NotSupported {
+                source: "Range request not supported by http://127.0.0.1/a".into(),
+            },
+        ];
+        for error in errors {
+            let (path, files) = (Path::from("a"), InMemory::new());
+            files.put(&path, "0123456789".into()).await.unwrap();
+            let server: Arc<dyn ObjectStore> = Arc::new(Layered::new(Rangeless { files, error }));
+            let store = Layered::new(WholeFiles::over(Arc::clone(&server)));
+            assert_eq!(store.get_range(&path, 2..5).await.unwrap(), "234");
+            let parts = store.get_ranges(&path, &[0..1, 8..10]).await.unwrap();
+            assert_eq!(parts, ["0", "89"]);
+            server.put(&path, "abc".into()).await.unwrap();
+            assert_eq!(store.get_range(&path, 0..2).await.unwrap(), "ab");
+            assert!(store.get_range(&path, 7..9).await.is_err());
+            assert_eq!(
+                store.get(&path).await.unwrap().bytes().await.unwrap(),
+                "abc"
+            );
+        }
     }
 }

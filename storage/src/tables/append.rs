@@ -41,6 +41,16 @@ impl WrittenFiles {
     }
 }
 
+/// The files of several writers, in their order.
+pub(crate) fn files_of(written: Vec<WrittenFiles>) -> Vec<Add> {
+    written.into_iter().flat_map(|files| files.adds).collect()
+}
+
+/// How many rows several writers wrote.
+pub(crate) fn rows_of(written: &[WrittenFiles]) -> u64 {
+    written.iter().map(|files| files.n_rows).sum()
+}
+
 impl Append {
     /// The version of the table that it began on, with whose definition files must be written.
     pub fn version(&self) -> u64 {
@@ -62,16 +72,17 @@ impl Append {
         Ok(WrittenFiles::of(sink.write(rows).await?))
     }
 
-    /// Writes the rows of one of `n_writers` streams. A failure discards what was written.
+    /// Writes the rows of one of `n_writers` streams, which may come in the order of a column. A failure discards what was
+    /// written.
     ///
     /// Errors: those of the stream, and of [`Tables::append`] about rows.
     pub async fn write_one(
         &self,
         rows: SendableRecordBatchStream,
         checks: Arc<RowChecks>,
-        n_writers: usize,
+        (n_writers, ordered_by): (usize, Option<usize>),
     ) -> Result<WrittenFiles> {
-        let sink = self.sink(checks, n_writers)?;
+        let sink = self.sink(checks, n_writers)?.ordered_by(ordered_by);
         Ok(WrittenFiles::of(sink.write(vec![rows]).await?))
     }
 
@@ -79,8 +90,8 @@ impl Append {
     ///
     /// Errors: `KeyViolation`; `Conflict` if the table's definition is another one by now; then the files go.
     pub async fn show(&self, written: Vec<WrittenFiles>, checks: &Arc<RowChecks>) -> Result<u64> {
-        let n_rows = written.iter().map(|written| written.n_rows).sum();
-        let adds: Vec<Add> = written.into_iter().flat_map(|files| files.adds).collect();
+        let n_rows = rows_of(&written);
+        let adds = files_of(written);
         if adds.is_empty() {
             return Ok(0);
         }

@@ -19,7 +19,7 @@ use crate::error::Error;
 use crate::stores::{Layer, Layered};
 use crate::tables::located::Place;
 
-const MAGIC: &[u8; 4] = b"Obj\x01";
+pub(super) const MAGIC: &[u8; 4] = b"Obj\x01";
 /// The mark between blocks.
 const MARK_BYTES: usize = 16;
 
@@ -155,7 +155,7 @@ fn mark_behind_header(file: &mut (impl Read + Seek)) -> Option<[u8; MARK_BYTES]>
 }
 
 /// A number in Avro's form: seven bits a byte, the sign in the lowest bit.
-fn number(file: &mut impl Read) -> Option<i64> {
+pub(super) fn number(file: &mut impl Read) -> Option<i64> {
     let mut bits = 0_u64;
     for shift in (0..64).step_by(7) {
         let mut byte = [0];

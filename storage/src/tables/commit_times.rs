@@ -57,6 +57,14 @@ async fn noted(
     reads.try_collect().await
 }
 
+/// A time in milliseconds since 1970 as SQL writes it.
+pub fn shown_time(at_ms: i64) -> String {
+    chrono::DateTime::from_timestamp_millis(at_ms).map_or_else(
+        || at_ms.to_string(),
+        |time| time.format("%Y-%m-%d %H:%M:%S%.3f").to_string(),
+    )
+}
+
 /// The number in the name of a commit: `00000000000000000007.json`.
 pub(crate) fn number_of(file: &Path) -> Option<u64> {
     file.filename()?.strip_suffix(".json")?.parse().ok()

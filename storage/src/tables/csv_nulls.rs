@@ -1,40 +1,160 @@
 //! Fields of CSV files that would mean NULL, were they not in quotes.
 //!
-//! The bytes of a file flow in, piece by piece, in order; they flow out with a mark before each such text, which the
-//! reader would else take for NULL, since it forgets which fields had quotes. The mark is a character that no text has.
+//! Bytes flow in; as many flow out, with a mark in the place of both quotes of each such field, which the reader would else
+//! take for NULL, since it forgets which fields had quotes. The mark is a character that no text has. [`QuotedNulls`] looks
+//! at a file from its beginning, [`LineNulls`] at any lines of one whose quotes hold no line breaks.
 
-use memchr::memmem;
+use std::sync::Arc;
 
-use crate::tables::csv_quotes::{Dialect, Quotes};
+use datafusion::arrow::array::StringViewArray;
+use memchr::{memmem, memrchr};
 
-/// What stands before a text for NULL that was quoted: a code point that Unicode keeps free of characters.
-pub(crate) const QUOTED: char = '\u{ffff}';
+use crate::tables::csv_quotes::Dialect;
+
+/// What stands in the place of a quote.
+const MARK: u8 = 0;
+/// The mark of an empty text, as the reader gives it.
+const MARKED_EMPTY: &str = "\0\0";
+/// The same as a view: two bytes, which are zero.
+const VIEW_OF_MARKED_EMPTY: u128 = 2;
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// Whether a text is one for NULL that was quoted.
+pub(crate) fn was_quoted(text: &str, null_text: &str) -> bool {
+    let inner = text
+        .strip_prefix('\0')
+        .and_then(|text| text.strip_suffix('\0'));
+    inner == Some(null_text)
+}
+
+/// Texts with those that were empty and quoted as they are.
+pub(crate) fn with_empty_texts(texts: &StringViewArray) -> StringViewArray {
+    if !texts.views().contains(&VIEW_OF_MARKED_EMPTY) {
+        return texts.clone();
+    }
+    texts
+        .iter()
+        .map(|text| text.map(|text| if text == MARKED_EMPTY { "" } else { text }))
+        .collect()
+}
+
+/// The columns whose fields are marked, by their place in the file; `None`: all.
+pub(crate) type Columns = Option<Arc<[bool]>>;
+
+/// How far a file was read.
+#[derive(Debug)]
+struct Place {
+    dialect: Dialect,
+    state: State,
+    /// The field's place in its record.
+    field: usize,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// At the beginning of a file, behind so many bytes of its byte order mark.
+    Start(usize),
+    Record,
+    Field,
+    /// Within a field that has no quotes.
+    Plain,
+    Quoted,
+    /// Behind the escape character in quotes.
+    Escaped,
+    /// Behind a quote in quotes: the last one, or the first one of two that mean one.
+    Closing,
+    Comment,
+}
+
+impl Place {
+    fn new(dialect: Dialect) -> Self {
+        Self {
+            dialect,
+            state: State::Start(0),
+            field: 0,
+        }
+    }
+
+    fn feed(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.state = self.step(byte);
+        }
+    }
+
+    fn step(&mut self, byte: u8) -> State {
+        let Dialect { quote, escape, .. } = self.dialect;
+        match self.state {
+            State::Escaped => State::Quoted,
+            State::Quoted if byte == quote => State::Closing,
+            State::Quoted if Some(byte) == escape => State::Escaped,
+            State::Closing if byte == quote => State::Quoted,
+            State::Quoted => State::Quoted,
+            State::Comment if byte != b'\n' => State::Comment,
+            State::Start(n) if BYTE_ORDER_MARK.get(n) == Some(&byte) => State::Start(n + 1),
+            state => self.outside(state, byte),
+        }
+    }
+
+    fn outside(&mut self, state: State, byte: u8) -> State {
+        let begins_record = matches!(state, State::Start(_) | State::Record);
+        if begins_record && Some(byte) == self.dialect.comment {
+            return State::Comment;
+        }
+        match byte {
+            b'\n' | b'\r' => {
+                self.field = 0;
+                State::Record
+            }
+            byte if byte == self.dialect.delimiter => {
+                self.field += 1;
+                State::Field
+            }
+            byte if byte == self.dialect.quote && (begins_record || state == State::Field) => {
+                State::Quoted
+            }
+            _ => State::Plain,
+        }
+    }
+
+    /// Whether a field begins here that is to be marked.
+    fn is_at(&self, columns: &Columns) -> bool {
+        let is_wanted = |columns: &Arc<[bool]>| columns.get(self.field).copied().unwrap_or(false);
+        matches!(self.state, State::Start(_) | State::Record | State::Field)
+            && columns.as_ref().is_none_or(is_wanted)
+    }
+}
+
+fn ends_field(dialect: Dialect, byte: u8) -> bool {
+    [dialect.delimiter, b'\n', b'\r'].contains(&byte)
+}
 
 /// The quoted texts for NULL of the file so far.
 #[derive(Debug)]
 pub(crate) struct QuotedNulls {
     /// The text in its quotes.
     pattern: Vec<u8>,
-    delimiter: u8,
-    quotes: Quotes,
+    place: Place,
+    columns: Columns,
     /// Bytes that may be the beginning of such a field.
     held: Vec<u8>,
     n_marked: usize,
 }
 
 impl QuotedNulls {
-    /// `None` if there is nothing to look for: no text, or one that is written otherwise within quotes.
-    pub(crate) fn new(dialect: Dialect, null_text: Option<&str>) -> Option<Self> {
+    /// `None` if there is nothing to look for: no text, or one that is written otherwise within quotes or only there.
+    pub(crate) fn new(dialect: Dialect, null_text: Option<&str>, columns: Columns) -> Option<Self> {
         let text = null_text?.as_bytes();
-        let is_special = |byte: &u8| *byte == dialect.quote || Some(*byte) == dialect.escape;
+        let is_special = |byte: &u8| {
+            *byte == dialect.quote || Some(*byte) == dialect.escape || ends_field(dialect, *byte)
+        };
         if text.iter().any(is_special) {
             return None;
         }
         let quote = [dialect.quote];
         Some(Self {
             pattern: [&quote, text, &quote].concat(),
-            delimiter: dialect.delimiter,
-            quotes: Quotes::new(dialect),
+            place: Place::new(dialect),
+            columns,
             held: Vec::new(),
             n_marked: 0,
         })
@@ -57,31 +177,72 @@ impl QuotedNulls {
         self.marked(self.held.len())
     }
 
-    /// The first bytes of those that were held back.
+    /// At least so many of the bytes that were held back, behind which a whole pattern is known, or the end.
     fn marked(&mut self, n_certain: usize) -> Vec<u8> {
-        let rest = self.held.split_off(n_certain);
-        let certain = std::mem::replace(&mut self.held, rest);
-        let text = [certain.as_slice(), &self.held].concat();
-        let mut marked = Vec::with_capacity(n_certain);
-        let mut at = 0;
-        for start in memmem::find_iter(&text, &self.pattern) {
+        let mut text = std::mem::take(&mut self.held);
+        let starts: Vec<usize> = memmem::find_iter(&text, &self.pattern).collect();
+        let (mut at, mut n_certain) = (0, n_certain);
+        for start in starts {
             if start >= n_certain {
                 break;
             }
-            self.quotes.feed(&text[at..start]);
-            marked.extend_from_slice(&text[at..=start]);
-            let next = text.get(start + self.pattern.len());
-            let ends = |byte: &u8| [self.delimiter, b'\n', b'\r'].contains(byte);
-            if self.quotes.is_at_field() && next.is_none_or(ends) {
-                marked.extend_from_slice(QUOTED.encode_utf8(&mut [0; 4]).as_bytes());
+            self.place.feed(&text[at..start]);
+            let end = start + self.pattern.len();
+            let is_whole = text
+                .get(end)
+                .is_none_or(|next| ends_field(self.place.dialect, *next));
+            at = start + 1;
+            if is_whole && self.place.is_at(&self.columns) {
+                (text[start], text[end - 1]) = (MARK, MARK);
                 self.n_marked += 1;
             }
-            self.quotes.feed(&text[start..=start]);
-            at = start + 1;
+            self.place.feed(&text[start..at]);
+            if text[start] == MARK {
+                self.place.feed(&text[at..end]);
+                (at, n_certain) = (end, n_certain.max(end));
+            }
         }
-        self.quotes.feed(&text[at..n_certain]);
-        marked.extend_from_slice(&text[at..n_certain]);
-        marked
+        self.place.feed(&text[at..n_certain]);
+        self.held = text.split_off(n_certain);
+        text
+    }
+}
+
+/// What marks empty texts in lines that are records, wherever they stand in their file.
+#[derive(Debug, Clone)]
+pub(crate) struct LineNulls {
+    dialect: Dialect,
+    columns: Columns,
+}
+
+impl LineNulls {
+    pub(crate) fn new(dialect: Dialect, columns: Columns) -> Self {
+        Self { dialect, columns }
+    }
+
+    /// Marks the fields of some lines, of which the first one is there from its beginning.
+    pub(crate) fn mark(&self, lines: &mut [u8]) {
+        let quote = self.dialect.quote;
+        let pairs: Vec<usize> = memmem::find_iter(lines, &[quote, quote])
+            .filter(|at| self.may_be_field(lines, *at))
+            .collect();
+        for start in pairs {
+            // An escaped quote in a text looks the same, so what stands before it in its line is read.
+            let line = memrchr(b'\n', &lines[..start]).map_or(0, |at| at + 1);
+            let mut place = Place::new(self.dialect);
+            place.feed(&lines[line..start]);
+            if place.is_at(&self.columns) {
+                lines[start..start + 2].fill(MARK);
+            }
+        }
+    }
+
+    /// Whether two quotes stand here alone between ends of fields.
+    fn may_be_field(&self, lines: &[u8], at: usize) -> bool {
+        let ends = |byte: u8| ends_field(self.dialect, byte);
+        let before = at.checked_sub(1).map(|before| lines[before]);
+        lines.get(at + 2).is_none_or(|next| ends(*next))
+            && before.is_none_or(|byte| ends(byte) || BYTE_ORDER_MARK.ends_with(&[byte]))
     }
 }
 
@@ -99,12 +260,13 @@ mod tests {
     /// The text with `!` for marks, however it is cut.
     fn marked(dialect: Dialect, text: &str) -> String {
         let mark = |pieces: &[&[u8]]| {
-            let mut nulls = QuotedNulls::new(dialect, Some("NA")).unwrap();
+            let mut nulls = QuotedNulls::new(dialect, Some("NA"), None).unwrap();
             let mut marked: Vec<u8> = pieces.iter().flat_map(|piece| nulls.feed(piece)).collect();
             marked.extend(nulls.end());
-            let marked = String::from_utf8(marked).unwrap().replace(QUOTED, "!");
-            assert_eq!(marked.len(), text.len() + nulls.n_marked(), "{text:?}");
-            marked
+            let n_marks = marked.iter().filter(|byte| **byte == MARK).count();
+            assert_eq!(n_marks, 2 * nulls.n_marked(), "{text:?}");
+            assert_eq!(marked.len(), text.len(), "{text:?}");
+            String::from_utf8(marked).unwrap().replace('\0', "!")
         };
         let whole = mark(&[text.as_bytes()]);
         for cut in 0..text.len() {
@@ -121,13 +283,13 @@ mod tests {
     fn whole_fields_in_quotes_are_marked() {
         for (text, expected) in [
             ("", ""),
-            ("NA,\"NA\"", "NA,\"!NA\""),
-            ("\"NA\"\r\n\"NA\",NA\n", "\"!NA\"\r\n\"!NA\",NA\n"),
-            ("\u{feff}\"NA\"\n", "\u{feff}\"!NA\"\n"),
+            ("NA,\"NA\"", "NA,!NA!"),
+            ("\"NA\"\r\n\"NA\",NA\n", "!NA!\r\n!NA!,NA\n"),
+            ("\u{feff}\"NA\"\n", "\u{feff}!NA!\n"),
             // Others only begin with it, hold it, or are no quoted fields.
             ("\"NA\"\"\",\"NA\"x,x\"NA\"", "\"NA\"\"\",\"NA\"x,x\"NA\""),
             ("\"x,\"\"NA\"\",\"", "\"x,\"\"NA\"\",\""),
-            ("\"x,\n\"\"NA\",\"NA\"", "\"x,\n\"\"NA\",\"!NA\""),
+            ("\"x,\n\"\"NA\",\"NA\"", "\"x,\n\"\"NA\",!NA!"),
             ("\"NAN\",\" NA\"", "\"NAN\",\" NA\""),
         ] {
             assert_eq!(marked(PLAIN, text), expected, "{text:?}");
@@ -141,9 +303,57 @@ mod tests {
             escape: Some(b'\\'),
             ..PLAIN
         };
-        assert!(QuotedNulls::new(dialect, Some("\\N")).is_none());
-        assert!(QuotedNulls::new(dialect, Some("'")).is_none());
-        assert!(QuotedNulls::new(dialect, None).is_none());
-        assert_eq!(marked(dialect, "'it\\'s,','NA'"), "'it\\'s,','!NA'");
+        let marks = |text| QuotedNulls::new(dialect, text, None).is_some();
+        assert!(!marks(None) && !marks(Some("it's")) && !marks(Some("\\N")));
+        assert!(!marks(Some("a,b")) && !marks(Some("\n")));
+        assert!(marks(Some("")));
+        let text = "'NA','a\\'',NA','NA'\n#'NA'";
+        assert_eq!(marked(dialect, text), "!NA!,'a\\'',NA',!NA!\n#'NA'");
+    }
+
+    #[test]
+    fn comments_have_no_fields() {
+        let dialect = Dialect {
+            comment: Some(b'#'),
+            ..PLAIN
+        };
+        let text = "#,\"NA\"\n\"NA\",#\"NA\"\n";
+        assert_eq!(marked(dialect, text), "#,\"NA\"\n!NA!,#\"NA\"\n");
+    }
+
+    #[test]
+    fn lines_are_marked_as_the_file_is() {
+        let columns: Columns = Some(Arc::from([true, false, true]));
+        for (text, expected) in [
+            ("\"\",\"\",\"\"\n", "!!,\"\",!!\n"),
+            ("\"a\",1,\"\"\r\n\"\"\n", "\"a\",1,!!\r\n!!\n"),
+            ("\u{feff}\"\",x", "\u{feff}!!,x"),
+            // An escaped quote, a comma within quotes, a fourth column.
+            ("\"x,\"\",\",2,\"\"", "\"x,\"\",\",2,!!"),
+            ("\"a,b\",\"\",\"\",\"\"", "\"a,b\",\"\",!!,\"\""),
+            ("a\"\",\"\"\"\",\"\"\"\"", "a\"\",\"\"\"\",\"\"\"\""),
+        ] {
+            let mut lines = text.as_bytes().to_vec();
+            LineNulls::new(PLAIN, columns.clone()).mark(&mut lines);
+            let found = String::from_utf8(lines).unwrap().replace('\0', "!");
+            assert_eq!(found, expected, "{text:?}");
+            let mut nulls = QuotedNulls::new(PLAIN, Some(""), columns.clone()).unwrap();
+            let mut whole = nulls.feed(text.as_bytes());
+            whole.extend(nulls.end());
+            let whole = String::from_utf8(whole).unwrap().replace('\0', "!");
+            assert_eq!(whole, expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn marks_are_taken_back() {
+        assert!(was_quoted("\0\0", "") && was_quoted("\0NA\0", "NA"));
+        assert!(!was_quoted("", "") && !was_quoted("\0", "") && !was_quoted("NA", "NA"));
+        let texts: StringViewArray = [Some("\0\0"), None, Some("a"), Some("\0\0")]
+            .into_iter()
+            .collect();
+        let found = with_empty_texts(&texts);
+        let found: Vec<_> = found.iter().collect();
+        assert_eq!(found, [Some(""), None, Some("a"), Some("")]);
     }
 }

@@ -78,12 +78,6 @@ impl Quotes {
         matches!(self.state, State::Quoted | State::Escaped).then_some(self.opened)
     }
 
-    /// Whether a quote that came next would open a field.
-    pub(crate) fn is_at_field(&self) -> bool {
-        let begins = self.last == Some(self.dialect.delimiter);
-        self.state == State::Plain && (begins || self.is_first(self.last, self.n_bytes))
-    }
-
     /// Takes the next piece of the file.
     pub(crate) fn feed(&mut self, piece: &[u8]) {
         let mut opened_at = None;

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use datafusion::arrow::array::{ArrayRef, AsArray as _, RecordBatch, StringViewArray};
-use datafusion::arrow::datatypes::{DataType, FieldRef, Schema, SchemaRef};
+use datafusion::arrow::datatypes::{FieldRef, Schema, SchemaRef};
 use datafusion::arrow::error::ArrowError;
 use datafusion::common::config::CsvOptions;
 use datafusion::common::tree_node::TreeNodeRecursion;
@@ -23,8 +23,8 @@ use datafusion_datasource::projection::{ProjectionOpener, SplitProjection};
 use futures::{FutureExt as _, StreamExt as _};
 use object_store::ObjectStore;
 
-use crate::tables::csv_nulls::QUOTED;
-use crate::tables::strict_values::{Fault, field_in_csv, values, without_nulls};
+use crate::tables::csv_nulls::{Columns, was_quoted, with_empty_texts};
+use crate::tables::strict_values::{Fault, field_in_csv, is_text_in_csv, values, without_nulls};
 
 /// How a scan reads texts.
 #[derive(Debug, Clone, Default)]
@@ -36,6 +36,20 @@ pub(crate) struct CsvTexts {
 }
 
 impl CsvTexts {
+    /// The columns of a file in which quoted empty fields are looked for by lines; `None` if each field of a file may be one
+    /// that means NULL unless it is quoted, or if none is.
+    ///
+    /// A line break in quotes would take a line for a record. Only texts can be empty: elsewhere what is empty is NULL, also
+    /// in quotes.
+    pub(crate) fn by_lines(&self, csv: &CsvSource) -> Columns {
+        let is_empty = self.null_text.as_ref().is_some_and(|text| text.is_empty());
+        if !is_empty || csv.newlines_in_values() || csv.terminator().is_some() {
+            return None;
+        }
+        let fields = csv.table_schema().file_schema().fields().iter();
+        Some(fields.map(|field| field.data_type().is_string()).collect())
+    }
+
     /// The source of a scan in which texts become values; `None` if the library's own does it right.
     pub(crate) fn source(
         &self,
@@ -50,15 +64,15 @@ impl CsvTexts {
         let schema = csv.table_schema().file_schema();
         let split = SplitProjection::new(schema, projection);
         let wanted = Arc::new(schema.project(&split.file_indices)?);
-        let is_date = |data_type: &DataType| *data_type == DataType::Date32;
-        let has_dates = wanted
-            .fields()
-            .iter()
-            .any(|field| is_date(field.data_type()));
-        if wanted.fields().is_empty() || !(has_dates || self.null_text.is_some()) {
+        let is_by_lines = self.by_lines(csv).is_some();
+        let is_text = |field: &FieldRef| match is_by_lines {
+            true => is_text_in_csv(field.data_type()) || field.data_type().is_string(),
+            false => is_text_in_csv(field.data_type()) || self.null_text.is_some(),
+        };
+        if !wanted.fields().iter().any(is_text) {
             return Ok(None);
         }
-        let as_read = |field| field_in_csv(field, self.null_text.is_some());
+        let as_read = |field: &FieldRef| field_in_csv(field, is_text(field));
         let as_read = Schema::new(schema.fields().iter().map(as_read).collect::<Vec<_>>());
         let columns = ProjectionExprs::from_indices(&split.file_indices, &as_read);
         let texts = CsvSource::new(Arc::new(as_read)).with_csv_options(options_of(csv));
@@ -70,6 +84,7 @@ impl CsvTexts {
             wanted,
             places: split.file_indices.clone(),
             null_text: self.null_text.clone(),
+            is_by_lines,
         };
         let opener = TextOpener {
             inner: texts.create_file_opener(Arc::clone(store), config, partition)?,
@@ -168,6 +183,8 @@ struct TextRows {
     /// The places of the wanted columns in the file.
     places: Vec<usize>,
     null_text: Option<Arc<str>>,
+    /// Whether the reader knows what is NULL, and only empty texts are marked.
+    is_by_lines: bool,
 }
 
 impl TextRows {
@@ -196,11 +213,15 @@ impl TextRows {
 
     fn without_nulls(&self, column: &ArrayRef, field: &FieldRef) -> ArrayRef {
         match (&self.null_text, column.as_string_view_opt()) {
+            (_, Some(texts)) if self.is_by_lines => match field.data_type().is_string() {
+                true => Arc::new(with_empty_texts(texts)),
+                false => Arc::clone(column),
+            },
             // What is empty, also in quotes, is a value of texts alone.
             (Some(null_text), Some(texts))
                 if null_text.is_empty() && !field.data_type().is_string() =>
             {
-                let is_value = |text: &&str| !text.chars().eq([QUOTED]);
+                let is_value = |text: &&str| !was_quoted(text, "");
                 let values = texts.iter().map(|text| text.filter(is_value));
                 Arc::new(values.collect::<StringViewArray>())
             }

@@ -2,32 +2,38 @@
 //!
 //! A store flows in, one flows out whose whole files fail at their end if a quote was never closed: the reader would take
 //! all lines behind it for one field. Compressed files come out of it plain, so that the same eye sees them. Texts for
-//! NULL that stand in quotes come out of it marked.
+//! NULL that stand in quotes come out of it marked, the same ones in a part of a file as in the whole.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use bytes::Bytes;
+use bytes::{Buf as _, Bytes};
 use datafusion::datasource::file_format::file_compression_type::FileCompressionType;
 use futures::stream::BoxStream;
 use futures::{StreamExt as _, TryStreamExt as _};
+use memchr::memrchr;
 use object_store::path::Path;
 use object_store::{
-    GetOptions, GetResult, GetResultPayload, ObjectMeta, ObjectStore, ObjectStoreExt as _,
-    Result as StoreResult,
+    GetOptions, GetRange, GetResult, GetResultPayload, ObjectMeta, ObjectStore,
+    ObjectStoreExt as _, Result as StoreResult,
 };
 
 use crate::error::{Error, Result};
 use crate::stores::{Layer, Layered};
-use crate::tables::csv_nulls::QuotedNulls;
+use crate::tables::csv_nulls::{Columns, LineNulls, QuotedNulls};
 use crate::tables::csv_quotes::{Dialect, Quotes};
 use crate::tables::located::Place;
-use crate::tables::plain_bytes::{Body, body, failed, plain};
+use crate::tables::plain_bytes::{Body, body, failed, part, plain};
 
 /// How much is looked at in one piece.
 const LOOK_BYTES: u64 = 8 << 20;
 /// How many pieces are fetched at a time.
 const PIECES_IN_FLIGHT: usize = 4;
+/// How much is read at once before some bytes to find the beginning of their line.
+const BEFORE_BYTES: u64 = 16 << 10;
+/// A field of two quotes and what ends it, but for its first byte.
+const BEHIND_BYTES: u64 = 2;
 
 /// Whether a line break of a file stands inside quotes, so that it cannot be divided at its line breaks.
 ///
@@ -60,7 +66,7 @@ pub(crate) async fn has_quoted_nulls(
     dialect: Dialect,
     null_text: &str,
 ) -> Result<bool> {
-    let Some(mut nulls) = QuotedNulls::new(dialect, Some(null_text)) else {
+    let Some(mut nulls) = QuotedNulls::new(dialect, Some(null_text), None) else {
         return Ok(false);
     };
     let mut pieces = pieces(store, file);
@@ -106,7 +112,16 @@ pub(crate) struct QuoteWatch {
     place: Place,
     dialect: Dialect,
     compression: FileCompressionType,
-    null_text: Option<Arc<str>>,
+    nulls: NullTexts,
+}
+
+/// What means NULL in files unless it is quoted.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct NullTexts {
+    /// The text; `None`: quotes make no difference.
+    pub(crate) text: Option<Arc<str>>,
+    /// The only columns in which they do, if lines are records, so that each can be looked at alone.
+    pub(crate) by_lines: Columns,
 }
 
 impl QuoteWatch {
@@ -115,14 +130,14 @@ impl QuoteWatch {
         place: &Place,
         dialect: Dialect,
         compression: FileCompressionType,
-        null_text: Option<&Arc<str>>,
+        nulls: NullTexts,
     ) -> Arc<dyn ObjectStore> {
         Arc::new(Layered::new(Self {
             inner,
             place: place.clone(),
             dialect,
             compression,
-            null_text: null_text.cloned(),
+            nulls,
         }))
     }
 
@@ -130,7 +145,11 @@ impl QuoteWatch {
         let watched = Watched {
             body,
             quotes: Quotes::new(self.dialect),
-            nulls: QuotedNulls::new(self.dialect, self.null_text.as_deref()),
+            nulls: QuotedNulls::new(
+                self.dialect,
+                self.nulls.text.as_deref(),
+                self.nulls.by_lines.clone(),
+            ),
             is_read: false,
         };
         let (place, path) = (self.place.clone(), path.clone());
@@ -146,6 +165,110 @@ impl QuoteWatch {
             }
         })
         .boxed()
+    }
+}
+
+impl QuoteWatch {
+    /// Some bytes of a file, in which the same are marked as in the whole file.
+    async fn marked_part(
+        &self,
+        path: &Path,
+        options: GetOptions,
+        wanted: Range<u64>,
+    ) -> StoreResult<GetResult> {
+        // A line is read from its beginning, and a field that begins in these bytes up to what stands behind it.
+        let start = self.line_start(path, wanted.start).await?;
+        let end = wanted.end.saturating_add(BEHIND_BYTES);
+        let options = GetOptions {
+            range: Some(GetRange::Bounded(start..end)),
+            ..options
+        };
+        let got = self.inner.get_opts(path, options).await?;
+        let range = wanted.start..wanted.end.min(got.range.end);
+        let lines = Lines {
+            body: part(got.payload, got.range),
+            nulls: LineNulls::new(self.dialect, self.nulls.by_lines.clone()),
+            held: Vec::new(),
+            is_read: false,
+            n_before: wanted.start - start,
+            n_left: range.end.saturating_sub(range.start),
+        };
+        let lines = futures::stream::try_unfold(lines, |mut lines| async move {
+            let piece = lines.next().await?;
+            Ok(piece.map(|piece| (piece, lines)))
+        });
+        Ok(GetResult {
+            payload: GetResultPayload::Stream(lines.boxed()),
+            meta: got.meta,
+            range,
+            attributes: got.attributes,
+        })
+    }
+
+    /// Where the line begins that a byte belongs to.
+    async fn line_start(&self, path: &Path, byte: u64) -> StoreResult<u64> {
+        let mut end = byte;
+        while end > 0 {
+            let start = end.saturating_sub(BEFORE_BYTES);
+            let before = self.inner.get_range(path, start..end).await?;
+            if let Some(at) = memrchr(b'\n', &before) {
+                return Ok(start + at as u64 + 1);
+            }
+            end = start;
+        }
+        Ok(0)
+    }
+}
+
+/// Lines on their way, of which some bytes are wanted.
+struct Lines {
+    body: Body,
+    nulls: LineNulls,
+    /// The beginning of a line whose end is not read yet.
+    held: Vec<u8>,
+    is_read: bool,
+    /// Bytes before the wanted ones.
+    n_before: u64,
+    n_left: u64,
+}
+
+impl Lines {
+    async fn next(&mut self) -> StoreResult<Option<Bytes>> {
+        while self.n_left > 0 && !(self.is_read && self.held.is_empty()) {
+            let piece = self.body.try_next().await?;
+            self.is_read = piece.is_none();
+            let piece = piece.unwrap_or_default();
+            let n_whole = match self.is_read {
+                true => 0,
+                false => memrchr(b'\n', &piece).map_or(0, |at| at + 1),
+            };
+            let (whole, rest) = piece.split_at(n_whole);
+            let mut lines = match (whole.is_empty(), self.is_read) {
+                (true, false) => {
+                    self.held.extend_from_slice(rest);
+                    continue;
+                }
+                _ => std::mem::replace(&mut self.held, rest.to_vec()),
+            };
+            lines.extend_from_slice(whole);
+            self.nulls.mark(&mut lines);
+            let lines = self.wanted(lines.into());
+            if !lines.is_empty() {
+                return Ok(Some(lines));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Those of the next bytes that are wanted.
+    fn wanted(&mut self, mut lines: Bytes) -> Bytes {
+        let n_before = self.n_before.min(lines.len() as u64);
+        self.n_before -= n_before;
+        lines.advance(n_before as usize);
+        let n_bytes = self.n_left.min(lines.len() as u64);
+        self.n_left -= n_bytes;
+        lines.truncate(n_bytes as usize);
+        lines
     }
 }
 
@@ -186,6 +309,12 @@ impl Layer for QuoteWatch {
     }
 
     async fn get(&self, path: &Path, options: GetOptions) -> StoreResult<GetResult> {
+        if let (Some(GetRange::Bounded(wanted)), Some(_), false) =
+            (&options.range, &self.nulls.by_lines, options.head)
+        {
+            let wanted = wanted.clone();
+            return self.marked_part(path, options, wanted).await;
+        }
         let is_whole = options.range.is_none() && !options.head;
         let got = self.inner.get_opts(path, options).await?;
         if !is_whole {
@@ -199,5 +328,59 @@ impl Layer for QuoteWatch {
             range,
             attributes,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use object_store::memory::InMemory;
+
+    use super::*;
+
+    const PLAIN: Dialect = Dialect {
+        delimiter: b',',
+        quote: b'"',
+        escape: None,
+        comment: None,
+    };
+
+    #[tokio::test]
+    async fn parts_of_a_file_are_marked_as_the_whole() {
+        let lines = [
+            "a,b,c\n",
+            "\"\",\"\",\"\"\r\n",
+            "\"x,\"\",\",1,\"\"\n",
+            ",,\n",
+            "\"\",2,\"y\"\n",
+            "z,\"\",\"\"",
+        ];
+        let text = lines.concat();
+        let below: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
+        let path = Path::from("t.csv");
+        below.put(&path, text.clone().into()).await.unwrap();
+        let nulls = NullTexts {
+            text: Some("".into()),
+            by_lines: Some(Arc::from([true, false, true])),
+        };
+        let place = Place {
+            root: url::Url::parse("memory:///").unwrap(),
+            format: "CSV",
+            is_ours: false,
+            _lease: None,
+        };
+        let plain = FileCompressionType::UNCOMPRESSED;
+        let store = QuoteWatch::over(below, &place, PLAIN, plain, nulls);
+        let whole = store.get(&path).await.unwrap().bytes().await.unwrap();
+        let shown = String::from_utf8(whole.to_vec()).unwrap();
+        let expected = "a,b,c\n!!,\"\",!!\r\n\"x,\"\",\",1,!!\n,,\n!!,2,\"y\"\nz,\"\",!!";
+        assert_eq!(shown.replace('\0', "!"), expected);
+        let n_bytes = text.len() as u64;
+        for start in 0..n_bytes {
+            for end in start + 1..=n_bytes {
+                let part = store.get_range(&path, start..end).await.unwrap();
+                let same = whole.slice(start as usize..end as usize);
+                assert_eq!(part, same, "{start}..{end}");
+            }
+        }
     }
 }

@@ -22,11 +22,12 @@ use crate::error::{Error, Result};
 use crate::locations::Locations;
 use crate::tables::block::Staging;
 use crate::tables::commit_times::{
-    TIMES_IN_COMMITS, check_whole, commit_times, first_version, is_last, read_commit,
+    TIMES_IN_COMMITS, check_whole, commit_times, first_version, is_last, read_commit, shown_time,
 };
 use crate::tables::delta_commit::{allow, conflict, discard, put};
 use crate::tables::delta_files::{DeltaFiles, has_mapped_columns};
 use crate::tables::delta_scan::DeltaScan;
+use crate::tables::enum_mark::EnumTypes;
 use crate::tables::key_filter::KeyFilters;
 use crate::tables::lease::Lease;
 use crate::tables::library_scan::{LibraryScan, Reach};
@@ -88,6 +89,7 @@ pub(crate) struct DeltaLog {
     reach: Reach,
     /// Of a managed table.
     lease: Option<Arc<Lease>>,
+    types: Arc<EnumTypes>,
     /// Its newest known state.
     newest: tokio::sync::Mutex<DeltaTable>,
     /// Held while committing, so that sessions of one server do not race each other.
@@ -113,6 +115,7 @@ pub(crate) struct DeltaVersion {
     store: Arc<dyn ObjectStore>,
     reach: Reach,
     lease: Option<Arc<Lease>>,
+    types: Arc<EnumTypes>,
     files: KnownFiles,
     filters: Arc<KeyFilters>,
     /// Tells states of transaction blocks apart; 0: it is committed.
@@ -130,7 +133,7 @@ impl DeltaLog {
 
     /// The same table in another view of its store.
     pub(crate) fn over(&self, store: Arc<dyn ObjectStore>) -> Result<Self> {
-        Self::new(self.url.clone(), store)
+        Ok(Self::new(self.url.clone(), store)?.under(None, &self.types))
     }
 
     /// A table that was just created.
@@ -140,6 +143,7 @@ impl DeltaLog {
             url,
             store,
             lease: None,
+            types: Arc::default(),
             newest: tokio::sync::Mutex::new(table),
             commit: tokio::sync::Mutex::default(),
             rewrite: Arc::default(),
@@ -156,9 +160,9 @@ impl DeltaLog {
         self
     }
 
-    /// The same table, a managed one whose files are kept while something holds them.
-    pub(crate) fn under(mut self, lease: Option<Arc<Lease>>) -> Self {
-        self.lease = lease;
+    /// The same table, a managed one whose files are kept while something holds them, and whose columns may be of enums.
+    pub(crate) fn under(mut self, lease: Option<Arc<Lease>>, types: &Arc<EnumTypes>) -> Self {
+        (self.lease, self.types) = (lease, Arc::clone(types));
         self
     }
 
@@ -174,6 +178,7 @@ impl DeltaLog {
         let store = Arc::new(store);
         let mut log = Self::new(base.url.clone(), Arc::clone(&store) as Arc<dyn ObjectStore>)?;
         log.lease.clone_from(&base.lease);
+        log.types = Arc::clone(&base.types);
         log.newest.get_mut().state = base.table.state.clone();
         log.known = AtomicU64::new(base.number());
         log.lock().push_back((base.number(), base.files.clone()));
@@ -315,6 +320,7 @@ impl DeltaLog {
             store: Arc::clone(&self.store),
             reach: self.reach.clone(),
             lease: self.lease.clone(),
+            types: Arc::clone(&self.types),
             files,
             filters: Arc::clone(&self.filters),
             stage: self
@@ -535,7 +541,7 @@ impl DeltaVersion {
 
     /// Its definition.
     pub(crate) fn shape(&self) -> Result<TableShape> {
-        Ok(TableShape::of(self.snapshot()?))
+        Ok(TableShape::of(self.snapshot()?).with_types(&self.types))
     }
 
     /// Whether columns may have other names in files than in the table.
@@ -551,7 +557,7 @@ impl DeltaVersion {
         let store_url = ObjectStoreUrl::parse(&self.url[..Position::BeforePath])?;
         let store = Arc::clone(&self.store);
         let scan = DeltaScan::new(files, store, store_url);
-        Ok(Some(scan.under(self.lease.clone())))
+        Ok(Some(scan.under(self.lease.clone()).with_types(&self.types)))
     }
 
     /// Its rows. Tables with deletion vectors or mapped columns are read by deltalake's own operator, which stays on
@@ -606,12 +612,4 @@ fn folder_of(url: &Url) -> Result<Path> {
     Path::from_url_path(url.path()).map_err(|_| Error::InvalidLocation {
         location: url.to_string(),
     })
-}
-
-/// A time in milliseconds since 1970 as SQL writes it.
-pub fn shown_time(at_ms: i64) -> String {
-    chrono::DateTime::from_timestamp_millis(at_ms).map_or_else(
-        || at_ms.to_string(),
-        |time| time.format("%Y-%m-%d %H:%M:%S%.3f").to_string(),
-    )
 }

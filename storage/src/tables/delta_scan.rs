@@ -4,6 +4,7 @@
 //! that it is optimised, split and shipped to other machines like any other. Files are left out by their partition
 //! values and bounds before anything is planned; row groups and pages are left out by the Parquet reader.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -14,7 +15,9 @@ use datafusion::common::stats::Precision;
 use datafusion::common::{ColumnStatistics, DFSchema, ScalarValue, Statistics};
 use datafusion::datasource::TableType;
 use datafusion::datasource::listing::PartitionedFile;
-use datafusion::datasource::physical_plan::parquet::CachedParquetFileReaderFactory;
+use datafusion::datasource::physical_plan::parquet::{
+    CachedParquetFileReaderFactory, ParquetRowSelection,
+};
 use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, ParquetSource};
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::datasource::table_schema::TableSchema;
@@ -23,6 +26,7 @@ use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
 use datafusion::parquet::arrow::RowNumber;
+use datafusion::parquet::arrow::arrow_reader::RowSelection;
 use datafusion::physical_optimizer::pruning::PruningPredicateBuilder;
 use datafusion::physical_plan::ExecutionPlan;
 use object_store::ObjectStore;
@@ -30,6 +34,7 @@ use url::Url;
 
 use crate::error::Result;
 use crate::tables::delta_files::{DeltaFiles, merged};
+use crate::tables::enum_mark::EnumTypes;
 use crate::tables::lease::Lease;
 use crate::tables::located::{Place, located_ours, located_under};
 use crate::tables::log_claims::check;
@@ -52,12 +57,24 @@ pub(crate) struct DeltaScan {
     has_addresses: bool,
     /// Only these files, by index; `None`: all.
     only: Option<Arc<[usize]>>,
-    /// Whether one partition reads all files.
-    is_one_group: bool,
+    /// Only these rows of files, by index; `None`: all.
+    kept: Option<Arc<BTreeMap<usize, RowSelection>>>,
+    groups: Groups,
     /// Whether others wrote the log.
     is_of_others: bool,
     /// The managed table and the version, if its newest version was meant.
     newest_of: Option<NewestOf>,
+}
+
+/// Which files a partition of a scan reads.
+#[derive(Debug, Clone, Copy)]
+enum Groups {
+    /// About as many as any other.
+    Even,
+    /// All.
+    One,
+    /// Those with its values of the partition columns.
+    ByPartition,
 }
 
 /// What a scan of a table's newest version was made for.
@@ -84,7 +101,8 @@ impl DeltaScan {
             lease: None,
             has_addresses: false,
             only: None,
-            is_one_group: false,
+            kept: None,
+            groups: Groups::Even,
             is_of_others: false,
             newest_of: None,
         }
@@ -96,6 +114,12 @@ impl DeltaScan {
         self
     }
 
+    /// The same with the enums of its columns as they are now.
+    pub(crate) fn with_types(mut self, types: &EnumTypes) -> Self {
+        self.schema = types.of_now(&self.schema);
+        self
+    }
+
     /// The same of a table whose log others wrote.
     pub(crate) fn of_others(mut self) -> Self {
         self.is_of_others = true;
@@ -104,7 +128,7 @@ impl DeltaScan {
 
     /// The same with the columns `FILE_COLUMN` and `ROW_COLUMN` behind the others.
     pub(crate) fn with_addresses(mut self) -> Self {
-        let mut fields: Vec<FieldRef> = self.files.schema.fields().iter().cloned().collect();
+        let mut fields: Vec<FieldRef> = self.schema.fields().iter().cloned().collect();
         fields.push(Arc::new(file_field()));
         fields.push(Arc::new(row_field()));
         self.schema = Arc::new(Schema::new(fields));
@@ -119,6 +143,12 @@ impl DeltaScan {
     /// The same over some of the files.
     pub(crate) fn of_files(mut self, only: Vec<usize>) -> Self {
         self.only = Some(only.into());
+        self
+    }
+
+    /// The same over some of the rows of files, each told whole.
+    pub(crate) fn of_rows(mut self, kept: BTreeMap<usize, RowSelection>) -> Self {
+        self.kept = Some(Arc::new(kept));
         self
     }
 
@@ -203,22 +233,41 @@ impl DeltaScan {
 
     /// The same with all files one after the other.
     pub(crate) fn in_one_group(mut self) -> Self {
-        self.is_one_group = true;
+        self.groups = Groups::One;
+        self
+    }
+
+    /// The same with the files of each partition of the table one after the other.
+    pub(crate) fn by_partition(mut self) -> Self {
+        self.groups = Groups::ByPartition;
         self
     }
 
     /// File columns, then partition columns, then hidden ones.
     fn table_schema(&self) -> TableSchema {
-        let mut partitions = self.files.partition_fields.clone();
+        let shown = |fields: &[FieldRef]| fields.iter().map(|field| self.shown(field)).collect();
+        let mut partitions: Vec<FieldRef> = shown(&self.files.partition_fields);
         let mut rows: Vec<FieldRef> = Vec::new();
         if self.has_addresses {
             partitions.push(Arc::new(file_field()));
             rows.push(Arc::new(row_field().with_extension_type(RowNumber)));
         }
-        TableSchema::builder(Arc::clone(&self.files.file_schema))
+        let columns: Vec<FieldRef> = shown(self.files.file_schema.fields());
+        TableSchema::builder(Arc::new(Schema::new(columns)))
             .with_table_partition_cols(partitions)
             .with_virtual_columns(rows)
             .build()
+    }
+
+    /// A column of the files as the scan shows it, with the marks of now.
+    fn shown(&self, field: &FieldRef) -> FieldRef {
+        match field.metadata().is_empty() {
+            true => Arc::clone(field),
+            false => {
+                let shown = self.schema.fields().find(field.name());
+                shown.map_or_else(|| Arc::clone(field), |(_, shown)| Arc::clone(shown))
+            }
+        }
     }
 
     /// Which files may hold rows that pass the filters.
@@ -290,6 +339,11 @@ impl DeltaScan {
 
     fn file(&self, idx: usize) -> PartitionedFile {
         let mut file = self.files.files[idx].file.clone();
+        if let Some(rows) = self.kept.as_ref().and_then(|kept| kept.get(&idx)) {
+            file = file.with_extension(ParquetRowSelection::new(rows.clone()));
+            let whole = file.statistics.take();
+            file.statistics = whole.map(|whole| Arc::new(whole.as_ref().clone().to_inexact()));
+        }
         if self.has_addresses {
             let value = ScalarValue::Int64(Some(idx as i64));
             file.partition_values.push(value);
@@ -310,6 +364,11 @@ impl DeltaScan {
                 return merged(known, fields.table_schema(), files.is_empty())
                     .map_err(|error| DataFusionError::External(Box::new(error)));
             }
+        };
+        // A log tells of whole files.
+        let statistics = match self.kept {
+            Some(_) => statistics.to_inexact(),
+            None => statistics,
         };
         Ok(match self.has_addresses {
             true => with_unknown(statistics, 2),
@@ -371,6 +430,16 @@ pub(crate) fn consecutive_groups(files: Vec<PartitionedFile>, n_groups: usize) -
     groups
 }
 
+/// A group for each partition of the table.
+fn groups_by_partition(files: Vec<PartitionedFile>) -> Vec<FileGroup> {
+    let mut groups: BTreeMap<String, Vec<PartitionedFile>> = BTreeMap::new();
+    for file in files {
+        let values = format!("{:?}", file.partition_values);
+        groups.entry(values).or_default().push(file);
+    }
+    groups.into_values().map(FileGroup::new).collect()
+}
+
 fn file_field() -> Field {
     Field::new(FILE_COLUMN, DataType::Int64, false)
 }
@@ -396,7 +465,7 @@ impl TableProvider for DeltaScan {
     }
 
     fn statistics(&self) -> Option<Statistics> {
-        if self.only.is_some() || self.has_addresses {
+        if self.only.is_some() || self.kept.is_some() || self.has_addresses {
             return None;
         }
         let sizes = self.files.files.iter();
@@ -431,11 +500,11 @@ impl TableProvider for DeltaScan {
         }
         let files: Vec<PartitionedFile> = surviving.iter().map(|idx| self.file(*idx)).collect();
         let statistics = self.statistics(&files)?;
-        let n_groups = match self.is_one_group {
-            true => 1,
-            false => session.config().target_partitions(),
+        let groups = match self.groups {
+            Groups::Even => consecutive_groups(files, session.config().target_partitions()),
+            Groups::One => consecutive_groups(files, 1),
+            Groups::ByPartition => groups_by_partition(files),
         };
-        let groups = consecutive_groups(files, n_groups);
         let source = parquet_source(session, table, &self.store, &self.store_url);
         let config = FileScanConfigBuilder::new(self.store_url.clone(), source)
             .with_file_groups(groups)

@@ -6,7 +6,8 @@
 use std::num::NonZeroU64;
 use std::sync::Arc;
 
-use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::array::{ArrayRef, RecordBatch};
+use datafusion::arrow::compute::partition;
 use datafusion::arrow::datatypes::{Field, Schema, SchemaRef};
 use datafusion::error::DataFusionError;
 use datafusion::execution::SendableRecordBatchStream;
@@ -67,6 +68,8 @@ pub(crate) struct DeltaSink {
     partitions: Vec<usize>,
     /// How many share the memory of writers; `None`: columns are stored as Parquet's writers have it.
     n_writers: Option<usize>,
+    /// The partition column by which rows come, one partition after the other: the files of one are open at a time.
+    ordered_by: Option<usize>,
 }
 
 impl DeltaSink {
@@ -105,7 +108,14 @@ impl DeltaSink {
             text_limits: shape.text_limits(),
             partitions: places.collect(),
             n_writers: Some(n_writers),
+            ordered_by: None,
         })
+    }
+
+    /// The same for rows in the order of a column, which counts if it alone divides the table.
+    pub(crate) fn ordered_by(mut self, column: Option<usize>) -> Self {
+        self.ordered_by = column.filter(|column| self.partitions == [*column]);
+        self
     }
 
     /// Writes all rows; returns the files in the order of the streams, and the number of rows.
@@ -205,6 +215,7 @@ impl DeltaSink {
             text_limits: vec![],
             partitions: vec![],
             n_writers: None,
+            ordered_by: None,
             partition_columns: self.partition_columns.clone(),
             stats: self.stats.clone(),
         }
@@ -248,7 +259,11 @@ impl DeltaSink {
         mut rows: SendableRecordBatchStream,
         stop: CancellationToken,
     ) -> Result<(Vec<Add>, u64)> {
-        let mut files = self.start();
+        let mut files = StreamFiles {
+            open: self.start(),
+            partition: None,
+            closed: (Vec::new(), 0),
+        };
         loop {
             // Encoding a batch is work without a pause: a cancelled statement ends here.
             tokio::task::yield_now().await;
@@ -262,11 +277,12 @@ impl DeltaSink {
                 Some(Ok(batch)) => files.write(&batch).await,
             };
             if let Err(error) = written {
-                files.discard().await;
+                files.open.discard().await;
                 return Err(error);
             }
         }
-        files.close().await
+        files.close_open().await?;
+        Ok(files.closed)
     }
 }
 
@@ -293,6 +309,46 @@ fn properties(schema: &Schema, n_writers: usize, plain: &[String]) -> WriterProp
         properties = properties.set_column_dictionary_enabled(column, false);
     }
     properties.build()
+}
+
+/// The files of one stream.
+struct StreamFiles {
+    open: OpenFiles,
+    /// The value of the partition whose files are open, where rows come one partition after the other.
+    partition: Option<ArrayRef>,
+    closed: (Vec<Add>, u64),
+}
+
+impl StreamFiles {
+    async fn write(&mut self, batch: &RecordBatch) -> Result<()> {
+        let column = self.open.sink.ordered_by;
+        let Some(values) = column.and_then(|column| batch.columns().get(column)) else {
+            return self.open.write(batch).await;
+        };
+        for run in partition(std::slice::from_ref(values))?.ranges() {
+            let value = values.slice(run.start, 1);
+            if self
+                .partition
+                .as_ref()
+                .is_some_and(|open| open.as_ref() != value.as_ref())
+            {
+                self.close_open().await?;
+            }
+            self.partition = Some(value);
+            let rows = batch.slice(run.start, run.len());
+            self.open.write(&rows).await?;
+        }
+        Ok(())
+    }
+
+    async fn close_open(&mut self) -> Result<()> {
+        let next = self.open.sink.start();
+        let full = std::mem::replace(&mut self.open, next);
+        let (adds, n_rows) = Box::pin(full.close()).await?;
+        self.closed.0.extend(adds);
+        self.closed.1 += n_rows;
+        Ok(())
+    }
 }
 
 /// Files that are being written.

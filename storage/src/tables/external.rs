@@ -176,20 +176,29 @@ impl External {
         }
     }
 
-    /// A table that another catalog names.
+    /// A table that another catalog names, by its namespace and its name there.
+    pub(crate) async fn foreign_table(
+        &self,
+        entry: &CatalogEntry,
+        catalog: &ExternalCatalogDefinition,
+        named: (&str, &str),
+    ) -> Result<Option<IcebergTable>> {
+        let stores = self.warehouse.stores();
+        let found = self
+            .catalogs
+            .table(entry, catalog, named, &self.locations, stores);
+        found.await
+    }
+
+    /// A version of such a table.
     pub(crate) async fn foreign(
         &self,
         entry: &CatalogEntry,
         catalog: &ExternalCatalogDefinition,
-        namespace: &str,
-        name: &str,
+        named: (&str, &str),
         version: VersionSpec,
     ) -> Result<Option<Pinned>> {
-        let stores = self.warehouse.stores();
-        let catalogs = &self.catalogs;
-        let named = (namespace, name);
-        let found = catalogs.table(entry, catalog, named, &self.locations, stores);
-        let Some(table) = found.await? else {
+        let Some(table) = self.foreign_table(entry, catalog, named).await? else {
             return Ok(None);
         };
         let table = table.at_version(version)?;
@@ -344,16 +353,9 @@ impl Listing {
         let json_array = self.is_json_array(&definition.options, name).await?;
         let null_text: Option<Arc<str>> =
             null_text(self.format, &definition.options)?.map(Arc::from);
-        let is_whole = self
-            .has_quoted_nulls(definition, null_text.as_ref())
-            .await?;
-        // Of files without quoted texts for NULL, the reader itself knows the empty field.
-        let null_text = match null_text {
-            Some(text) if text.is_empty() && !is_whole && may_be_divided(&definition.options)? => {
-                None
-            }
-            null_text => null_text,
-        };
+        // Empty fields are told apart on their way, also in pieces of a file.
+        let longer = null_text.as_ref().filter(|text| !text.is_empty());
+        let is_whole = self.has_quoted_nulls(definition, longer).await?;
         let hints = FileHints {
             name,
             json_array,

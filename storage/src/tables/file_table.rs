@@ -30,6 +30,7 @@ use futures::{StreamExt as _, TryStreamExt as _};
 use object_store::ObjectStore;
 
 use crate::tables::csv_values::CsvTexts;
+use crate::tables::interval_bytes::with_months;
 use crate::tables::json_source::{JsonForm, JsonSource};
 use crate::tables::located::located_texts;
 use crate::tables::nan_bounds::without_greatest;
@@ -235,6 +236,7 @@ impl TableProvider for FileTable {
             .with_limit(limit)
             .build();
         let plan = self.format.create_physical_plan(session, config).await?;
+        let plan = with_months(plan, session.runtime_env())?;
         let plan = located_texts(plan, self.format_name, self.texts.clone());
         shown_rows(plan, session, filters)
     }

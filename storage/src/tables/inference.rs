@@ -20,10 +20,12 @@ use object_store::{ObjectMeta, ObjectStoreExt as _};
 
 use crate::catalog::ExternalFormat;
 use crate::error::{ColumnFailure, Error, Result};
+use crate::tables::avro_uuids;
 use crate::tables::csv_quotes::Dialect;
 use crate::tables::csv_types::csv_columns;
-use crate::tables::csv_watch::QuoteWatch;
+use crate::tables::csv_watch::{NullTexts, QuoteWatch};
 use crate::tables::footers::{footer, named_twice};
+use crate::tables::interval_bytes;
 use crate::tables::json_types::json_columns;
 use crate::tables::listing::{Listing, shown};
 use crate::tables::located::{Place, at_line, bad_file, reading};
@@ -137,6 +139,13 @@ impl Looked<'_> {
                     }
                 }
                 ExternalFormat::Parquet => Ok((self.parquet(file, session).await?, false)),
+                ExternalFormat::Avro => {
+                    let store = &self.listing.store;
+                    let files = std::slice::from_ref(&file);
+                    let schema = self.format.infer_schema(session, store, files).await?;
+                    let schema = avro_uuids::of_avro(schema, store.as_ref(), &file).await?;
+                    Ok((schema, false))
+                }
                 _ => {
                     let store = &self.listing.store;
                     let schema = self.format.infer_schema(session, store, &[file]).await?;
@@ -162,6 +171,7 @@ impl Looked<'_> {
             return Err(DataFusionError::Execution(error));
         }
         let schema = self.format.infer_schema(session, store, &[file]).await?;
+        let schema = interval_bytes::of_parquet(schema);
         Ok(uuid_columns::of_parquet(schema, &footer))
     }
 
@@ -177,7 +187,11 @@ impl Looked<'_> {
         };
         let store = Arc::clone(&self.listing.store);
         let compression = self.compression();
-        let store = QuoteWatch::over(store, self.place, dialect, compression, self.null_text);
+        let nulls = NullTexts {
+            text: self.null_text.cloned(),
+            by_lines: None,
+        };
+        let store = QuoteWatch::over(store, self.place, dialect, compression, nulls);
         let text = body(store.get(&file.location).await?.payload);
         let schema = csv_columns(text, &options, self.sample.n_rows).await?;
         Ok(Arc::new(schema))

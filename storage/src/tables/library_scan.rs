@@ -26,7 +26,7 @@ use crate::locations::Locations;
 use crate::stores::shown;
 use crate::tables::delta_files::COLUMN_MAPPING;
 use crate::tables::footers::footer;
-use crate::tables::located::located;
+use crate::tables::located::{located, typed};
 use crate::tables::log_bounds;
 use crate::tables::nan_bounds::may_prune;
 
@@ -73,6 +73,8 @@ pub(crate) struct LibraryScan {
     reach: Reach,
     /// Where columns are known by their ids: the name that the library looks for in files.
     names: BTreeMap<i32, String>,
+    /// Whether rows of files are deleted by vectors.
+    has_vectors: bool,
 }
 
 impl LibraryScan {
@@ -83,10 +85,13 @@ impl LibraryScan {
         url: &Url,
         reach: Reach,
     ) -> Result<Self> {
+        let mut has_vectors = false;
         for view in snapshot.log_data().iter() {
-            if let Some(vector) = view.deletion_vector_descriptor()
-                && let Some(named) = vector_url(&vector, url)?
-            {
+            let Some(vector) = view.deletion_vector_descriptor() else {
+                continue;
+            };
+            has_vectors = true;
+            if let Some(named) = vector_url(&vector, url)? {
                 check_url(&named, &reach)?;
             }
         }
@@ -95,7 +100,17 @@ impl LibraryScan {
             inner,
             reach,
             names,
+            has_vectors,
         })
+    }
+
+    /// The scan of files as statements read them.
+    fn read(&self, scan: Arc<dyn ExecutionPlan>) -> Arc<dyn ExecutionPlan> {
+        match self.has_vectors {
+            // With vectors the library takes back no source but its own, and no filter.
+            true => typed(scan),
+            false => located(scan, "parquet"),
+        }
     }
 
     /// Whether the library may leave out files and rows by a column: it does so by the log's bounds, and by those of
@@ -276,7 +291,7 @@ impl TableProvider for LibraryScan {
         // Rows that bounds miss are not left out by those of files either.
         let located = plan.await.map_err(of_vector)?.transform_up(|plan| {
             Ok(match plan.is::<DataSourceExec>() {
-                true => Transformed::yes(located(plan, "parquet")),
+                true => Transformed::yes(self.read(plan)),
                 false => Transformed::no(plan),
             })
         });

@@ -37,7 +37,7 @@ use crate::tables::avro_watch::BlockWatch;
 use crate::tables::csv_lines::{lines_before, with_line_of_file};
 use crate::tables::csv_quotes::Dialect;
 use crate::tables::csv_values::CsvTexts;
-use crate::tables::csv_watch::QuoteWatch;
+use crate::tables::csv_watch::{NullTexts, QuoteWatch};
 use crate::tables::json_lines::first_bad_line;
 use crate::tables::json_rows::JsonRows;
 use crate::tables::json_source::JsonSource;
@@ -96,6 +96,18 @@ fn located_by(
         inner: Arc::clone(&config.file_source),
         texts,
     });
+    config.expr_adapter_factory = config.expr_adapter_factory.or_else(read_types);
+    DataSourceExec::from_data_source(config)
+}
+
+/// A scan of the very source that it had, whose columns are read as the table's; `plan` as it was, if it is none.
+pub(crate) fn typed(plan: Arc<dyn ExecutionPlan>) -> Arc<dyn ExecutionPlan> {
+    let scan = plan.downcast_ref::<DataSourceExec>();
+    let Some(config) = scan.and_then(|scan| scan.data_source().downcast_ref::<FileScanConfig>())
+    else {
+        return plan;
+    };
+    let mut config = config.clone();
     config.expr_adapter_factory = config.expr_adapter_factory.or_else(read_types);
     DataSourceExec::from_data_source(config)
 }
@@ -284,7 +296,10 @@ impl Located {
         let lines = Lines::Csv {
             store: Arc::clone(&store),
         };
-        let nulls = self.texts.null_text.as_ref();
+        let nulls = NullTexts {
+            text: self.texts.null_text.clone(),
+            by_lines: self.texts.by_lines(csv),
+        };
         let store = QuoteWatch::over(store, &self.place, Dialect::of(csv), compression, nulls);
         let mut plain = config.clone();
         plain.file_compression_type = FileCompressionType::UNCOMPRESSED;

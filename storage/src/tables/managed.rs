@@ -229,7 +229,7 @@ impl Managed {
 
     pub(crate) fn unread(&self, id: &str) -> Result<DeltaLog> {
         let log = DeltaLog::new(self.url(id), Arc::clone(self.warehouse.root_store()))?;
-        Ok(log.under(Some(self.lease(id))))
+        Ok(log.under(Some(self.lease(id)), self.warehouse.types()))
     }
 
     fn url(&self, id: &str) -> Url {

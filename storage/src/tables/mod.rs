@@ -4,10 +4,12 @@
 //! tables are Delta Lake tables, external ones files in place. Names are the catalog's business, not this module's.
 
 mod append;
+mod avro_uuids;
 mod avro_watch;
 mod block;
 mod changed_keys;
 mod commit_times;
+mod copied_rows;
 mod csv_lines;
 mod csv_nulls;
 mod csv_quotes;
@@ -21,6 +23,7 @@ mod delta_log;
 mod delta_scan;
 mod delta_write;
 mod dictionaries;
+pub(crate) mod enum_mark;
 mod external;
 mod external_delta;
 mod features;
@@ -33,6 +36,7 @@ mod history;
 mod iceberg;
 mod identity;
 mod inference;
+mod interval_bytes;
 mod json_array;
 mod json_integers;
 mod json_lines;
@@ -65,6 +69,7 @@ mod partition_values;
 mod pending_rows;
 mod plain_bytes;
 mod read_types;
+mod redefine;
 mod references;
 mod rewrite;
 mod row_changes;
@@ -84,22 +89,28 @@ mod text_limits;
 mod time_columns;
 mod type_names;
 mod types;
+mod union_texts;
 mod uuid_columns;
 mod uuid_mark;
 mod vacuum;
+mod versions;
 mod written_names;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::execution::SendableRecordBatchStream;
+use object_store::path::Path;
 use url::Url;
 
 pub use append::{Append, WrittenFiles};
 pub use block::BlockMark;
+pub use commit_times::shown_time;
+pub use copied_rows::RowCopier;
 pub(crate) use delta_files::object_path;
-pub use delta_log::{VersionSpec, shown_time};
+pub use delta_log::VersionSpec;
 pub use delta_scan::{FILE_COLUMN, ROW_COLUMN};
 pub(crate) use external_delta::register_log_stores;
 pub use format::{compression_by_name, delimiter_by_name, format_by_name};
@@ -125,7 +136,7 @@ pub use uuid_columns::uuid_of_bytes;
 pub use uuid_mark::{is_uuid, marked_element, marks_of, uuid_marks};
 
 use crate::catalog::{CatalogEntry, Definition, ExternalTableDefinition};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, not_a_table};
 use crate::locations::Locations;
 use crate::tables::delta_scan::{DeltaScan, NewestOf};
 use crate::tables::external::External;
@@ -339,73 +350,11 @@ impl Tables {
         vacuum::vacuum(&log, retain_hours, dry_run).await
     }
 
-    /// Makes a managed table what it was at a version; returns the number of the new version.
-    pub async fn restore(&self, id: &str, version: VersionSpec) -> Result<u64> {
-        let (log, _) = self.managed.newest(id).await?;
-        maintenance::restore(&log, version).await
-    }
-
-    /// The commits of the table of an entry, the newest first. Errors: `NoVersions`.
-    pub async fn history(&self, entry: &CatalogEntry) -> Result<Vec<TableCommit>> {
-        let commits = match &entry.definition {
-            Definition::Table(_) => {
-                Some(history::history(&self.managed.newest(&entry.id).await?.0).await?)
-            }
-            Definition::ExternalTable(external) => self.external.history(external).await?,
-            _ => None,
-        };
-        commits.ok_or_else(|| no_versions(entry))
-    }
-
-    /// The state of the table of an entry in numbers. Errors: `NoVersions`.
-    pub async fn detail(&self, entry: &CatalogEntry) -> Result<TableDetail> {
-        let detail = match &entry.definition {
-            Definition::Table(_) => {
-                Some(history::detail(&self.managed.newest(&entry.id).await?.1)?)
-            }
-            Definition::ExternalTable(external) => self.external.detail(external).await?,
-            _ => None,
-        };
-        detail.ok_or_else(|| no_versions(entry))
-    }
-
-    /// How the rows of the table of an entry changed from a version to another.
-    ///
-    /// Errors: `UndefinedTableVersion`, `VersionOrder`, `ChangesNotKept`, `ChangesLost`, `NoVersions`.
-    pub async fn changes(
-        &self,
-        entry: &CatalogEntry,
-        from: u64,
-        to: Option<u64>,
-    ) -> Result<Arc<dyn TableProvider>> {
-        let log = match &entry.definition {
-            Definition::Table(_) => Some(self.managed.newest(&entry.id).await?.0),
-            Definition::ExternalTable(external) => self.external.log(external).await?,
-            _ => None,
-        };
-        let log = log.ok_or_else(|| no_versions(entry))?;
-        Box::pin(row_changes::row_changes(&log, from, to)).await
-    }
-
-    /// A version of the table of an entry, with what a model pins of it.
-    ///
-    /// Errors: `UndefinedTableVersion`, `UndefinedSnapshot`, `VersionVacuumed`, `NoVersions`.
-    pub async fn pinned_version(
-        &self,
-        entry: &CatalogEntry,
-        version: VersionSpec,
-    ) -> Result<(Arc<dyn TableProvider>, TableSnapshot)> {
-        match &entry.definition {
-            Definition::Table(_) => {
-                let version = self.managed.open(&entry.id, version).await?;
-                Ok((version.provider().await?, version.pinned()))
-            }
-            Definition::ExternalTable(external) => {
-                let found = self.external.version(external, version).await?;
-                found.ok_or_else(|| no_versions(entry))
-            }
-            _ => Err(no_versions(entry)),
-        }
+    /// The data files of a managed table that no version has ever named, all older than a bound and than the table keeps
+    /// files; by their paths in its folder.
+    pub(crate) async fn orphans(&self, id: &str, least_age: Duration) -> Result<BTreeSet<Path>> {
+        // A log that is read for this alone is not kept open.
+        vacuum::orphans(&self.managed.unread(id)?, least_age).await
     }
 
     /// The table of an entry as it is now. Errors: `NotATable` for another kind, `TableGone`, those of files.
@@ -449,32 +398,13 @@ impl Tables {
         }
     }
 
-    /// The table of an entry as it was at a snapshot of it.
+    /// A managed table whose scans have a partition for each value of its partition columns, whoever wrote the files.
     ///
-    /// Errors: `SnapshotLost` if the table was made anew or its files have changed, `VersionVacuumed`.
-    pub async fn provider_at(
-        &self,
-        entry: &CatalogEntry,
-        snapshot: &TableSnapshot,
-        session: &dyn Session,
-    ) -> Result<Arc<dyn TableProvider>> {
-        match (&entry.definition, snapshot.version) {
-            (Definition::Table(_), Some(number)) => {
-                let version = VersionSpec::Number(number);
-                let (table, now) = self.pinned_version(entry, version).await?;
-                if now.location != snapshot.location {
-                    return Err(Error::SnapshotLost {
-                        location: snapshot.location.clone(),
-                        what: "another table has its name now".into(),
-                    });
-                }
-                Ok(table)
-            }
-            (Definition::ExternalTable(external), _) => {
-                self.external_at(external, snapshot, session).await
-            }
-            _ => Err(not_a_table(entry)),
-        }
+    /// Errors: `TableGone`, `NotPlainTable`.
+    pub async fn provider_by_partition(&self, id: &str) -> Result<Arc<dyn TableProvider>> {
+        let version = self.managed.open(id, VersionSpec::Newest).await?;
+        let scan = version.scan()?.ok_or(Error::NotPlainTable)?;
+        Ok(Arc::new(scan.by_partition()))
     }
 
     /// An external table as it was at a snapshot: the version, or exactly the files if all are what they were.
@@ -487,18 +417,6 @@ impl Tables {
         session: &dyn Session,
     ) -> Result<Arc<dyn TableProvider>> {
         self.external.open_at(definition, snapshot, session).await
-    }
-
-    /// What a model pins of the table of an entry: the version and the files of now.
-    pub async fn snapshot(&self, entry: &CatalogEntry) -> Result<TableSnapshot> {
-        match &entry.definition {
-            Definition::Table(_) => {
-                let version = self.managed.open(&entry.id, VersionSpec::Newest).await?;
-                Ok(version.pinned())
-            }
-            Definition::ExternalTable(external) => self.external.snapshot(external).await,
-            _ => Err(not_a_table(entry)),
-        }
     }
 
     /// The rows of an external table's definition, with the columns of its partitions last.
@@ -537,8 +455,46 @@ impl Tables {
             Definition::Catalog(catalog) => {
                 let found = self
                     .external
-                    .foreign(entry, catalog, namespace, name, version);
+                    .foreign(entry, catalog, (namespace, name), version);
                 found.await
+            }
+            _ => Err(not_a_table(entry)),
+        }
+    }
+
+    /// The snapshots of a table that another catalog names, the newest first; `None`: it has no such table. Errors: as
+    /// those of its rows.
+    pub async fn foreign_history(
+        &self,
+        entry: &CatalogEntry,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Option<Vec<TableCommit>>> {
+        let table = self.foreign_table(entry, (namespace, name)).await?;
+        Ok(table.map(|table| table.history()))
+    }
+
+    /// The state of such a table in numbers.
+    pub async fn foreign_detail(
+        &self,
+        entry: &CatalogEntry,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Option<TableDetail>> {
+        match self.foreign_table(entry, (namespace, name)).await? {
+            Some(table) => Ok(Some(table.detail().await?)),
+            None => Ok(None),
+        }
+    }
+
+    async fn foreign_table(
+        &self,
+        entry: &CatalogEntry,
+        named: (&str, &str),
+    ) -> Result<Option<self::iceberg::IcebergTable>> {
+        match &entry.definition {
+            Definition::Catalog(catalog) => {
+                self.external.foreign_table(entry, catalog, named).await
             }
             _ => Err(not_a_table(entry)),
         }
@@ -602,18 +558,5 @@ impl Tables {
     /// Removes the files of a managed table, once the catalog names it no more.
     pub async fn remove_managed(&self, id: &str) -> Result<()> {
         self.managed.remove(id).await
-    }
-}
-
-fn no_versions(entry: &CatalogEntry) -> Error {
-    Error::NoVersions {
-        name: entry.name.clone(),
-    }
-}
-
-fn not_a_table(entry: &CatalogEntry) -> Error {
-    Error::NotATable {
-        name: entry.name.clone(),
-        kind: entry.kind(),
     }
 }

@@ -13,7 +13,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::physical_plan::ParquetFileReaderFactory;
-use datafusion::datasource::physical_plan::parquet::CachedParquetFileReaderFactory;
 use datafusion::error::Result as DataFusionResult;
 use datafusion::execution::cache::cache_manager::FileMetadataCache;
 use datafusion::parquet::arrow::arrow_reader::ArrowReaderOptions;
@@ -32,13 +31,15 @@ use object_store::path::Path;
 use object_store::{GetResultPayload, ObjectStore, ObjectStoreExt as _};
 use tokio::sync::OnceCell;
 
+use crate::tables::interval_bytes::BytesReaderFactory;
+
 /// How much of a file is read for a page header, which takes some dozen bytes without statistics.
 const HEADER_BYTES: usize = 256;
 
 /// Makes readers that know where pages lie.
 #[derive(Debug)]
 pub(super) struct LocatingReaderFactory {
-    inner: CachedParquetFileReaderFactory,
+    inner: BytesReaderFactory,
     store: Arc<dyn ObjectStore>,
     /// Of the files of this scan, found once.
     found: Mutex<BTreeMap<Path, Arc<OnceCell<Arc<ParquetMetaData>>>>>,
@@ -48,7 +49,7 @@ impl LocatingReaderFactory {
     /// Readers over a store on local disk.
     pub(super) fn new(store: Arc<dyn ObjectStore>, cache: Arc<FileMetadataCache>) -> Self {
         Self {
-            inner: CachedParquetFileReaderFactory::new(Arc::clone(&store), cache),
+            inner: BytesReaderFactory::new(Arc::clone(&store), cache),
             store,
             found: Mutex::default(),
         }

@@ -4,7 +4,8 @@
 //! one behind the other, and without the byte order mark. What the bytes mean is not known here.
 
 use std::fs::File;
-use std::io::Read as _;
+use std::io::{Read as _, Seek as _, SeekFrom};
+use std::ops::Range;
 
 use async_compression::tokio::bufread::{BzDecoder, GzipDecoder, XzDecoder, ZstdDecoder};
 use bytes::Bytes;
@@ -25,11 +26,16 @@ const PIECE_BYTES: u64 = 1 << 20;
 const PLAIN_BYTES: usize = 1 << 18;
 const MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// The content of an answer.
+/// The content of an answer about a whole file.
 pub(crate) fn body(payload: GetResultPayload) -> Body {
+    part(payload, 0..u64::MAX)
+}
+
+/// The content of an answer about some bytes of a file.
+pub(crate) fn part(payload: GetResultPayload, bytes: Range<u64>) -> Body {
     match payload {
         GetResultPayload::Stream(body) => body,
-        GetResultPayload::File(file, _) => pieces(file),
+        GetResultPayload::File(file, _) => pieces(file, bytes),
     }
 }
 
@@ -70,16 +76,19 @@ pub(crate) fn failed(error: impl std::error::Error + Send + Sync + 'static) -> S
 }
 
 /// The content of a file of this machine.
-fn pieces(file: File) -> Body {
-    futures::stream::try_unfold(file, |file| async move {
+fn pieces(file: File, bytes: Range<u64>) -> Body {
+    futures::stream::try_unfold((file, bytes), |(mut file, mut bytes)| async move {
         let read = move || {
-            let mut piece = Vec::with_capacity(PIECE_BYTES as usize);
-            let mut rest = (&file).take(PIECE_BYTES);
-            rest.read_to_end(&mut piece).map(|_| (piece, file))
+            let n_bytes = PIECE_BYTES.min(bytes.end - bytes.start);
+            let mut piece = Vec::with_capacity(n_bytes as usize);
+            file.seek(SeekFrom::Start(bytes.start))?;
+            let n_read = (&file).take(n_bytes).read_to_end(&mut piece)?;
+            bytes.start += n_read as u64;
+            Ok::<_, std::io::Error>((piece, (file, bytes)))
         };
         let read = tokio::task::spawn_blocking(read).await.map_err(failed)?;
-        let (piece, file) = read.map_err(failed)?;
-        Ok((!piece.is_empty()).then(|| (Bytes::from(piece), file)))
+        let (piece, rest) = read.map_err(failed)?;
+        Ok((!piece.is_empty()).then(|| (Bytes::from(piece), rest)))
     })
     .boxed()
 }

@@ -9,7 +9,9 @@ use std::sync::Arc;
 use datafusion::arrow::array::{Array, ArrayRef, AsArray as _, BooleanArray};
 use datafusion::arrow::compute::kernels::cmp::distinct;
 use datafusion::arrow::compute::{CastOptions, and, cast_with_options, is_not_null, is_null};
-use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Float64Type, SchemaRef, TimeUnit};
+use datafusion::arrow::datatypes::{
+    DataType, Field, FieldRef, Float64Type, IntervalUnit, SchemaRef, TimeUnit,
+};
 use datafusion::common::ScalarValue;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode as _, TreeNodeRecursion};
@@ -25,6 +27,7 @@ use datafusion::physical_expr_adapter::{
 use datafusion::physical_plan::PhysicalExpr;
 
 use crate::error::{ColumnFailure, Error};
+use crate::tables::interval_bytes::{over_bytes, read_columns};
 use crate::tables::time_columns::holds;
 use crate::tables::type_names::type_name;
 
@@ -77,6 +80,7 @@ pub(crate) fn reading(found: &DataType, wanted: &DataType) -> Reading {
         (T::Date32 | T::Date64, T::Timestamp(unit, _)) => finer(TimeUnit::Microsecond, *unit),
         (T::Timestamp(found, _), T::Timestamp(wanted, _)) => finer(*found, *wanted),
         (T::Time32(_) | T::Time64(_), T::Time32(_) | T::Time64(_)) => Reading::All,
+        (T::Interval(_), T::Interval(IntervalUnit::MonthDayNano)) => Reading::All,
         _ => Reading::Never,
     }
 }
@@ -192,12 +196,16 @@ impl ReadTypes {
 
 impl PhysicalExprAdapterFactory for ReadTypes {
     fn create(&self, table: SchemaRef, file: SchemaRef) -> Result<Arc<dyn PhysicalExprAdapter>> {
+        let in_file = file;
+        let read = read_columns(&in_file).map(Arc::new);
+        let file = read.clone().unwrap_or_else(|| Arc::clone(&in_file));
         let casts = DefaultPhysicalExprAdapterFactory;
         let casts = casts.create(Arc::clone(&table), Arc::clone(&file))?;
         Ok(Arc::new(Adapter {
             casts,
             table,
             file,
+            in_file: read.map(|_| in_file),
             name: self.file.clone(),
         }))
     }
@@ -209,6 +217,8 @@ struct Adapter {
     casts: Arc<dyn PhysicalExprAdapter>,
     table: SchemaRef,
     file: SchemaRef,
+    /// The columns of the file, where these are not read as they are.
+    in_file: Option<SchemaRef>,
     /// The name of the file.
     name: String,
 }
@@ -275,10 +285,13 @@ impl PhysicalExprAdapter for Adapter {
             true => Reading::Whole,
             false => Reading::Fitting,
         };
-        let cast = self.casts.rewrite(expr)?;
-        match care >= least {
-            true => Ok(cast.transform_up(|expr| Ok(self.named(expr, least)))?.data),
-            false => Ok(cast),
+        let mut cast = self.casts.rewrite(expr)?;
+        if care >= least {
+            cast = cast.transform_up(|expr| Ok(self.named(expr, least)))?.data;
+        }
+        match &self.in_file {
+            Some(in_file) => over_bytes(cast, in_file),
+            None => Ok(cast),
         }
     }
 }

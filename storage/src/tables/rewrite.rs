@@ -17,12 +17,13 @@ use datafusion::execution::SendableRecordBatchStream;
 use datafusion::physical_plan::common::spawn_buffered;
 use datafusion::physical_plan::execute_stream_partitioned;
 use deltalake::kernel::{Action, Add, AddCDCFile};
-use deltalake::protocol::{DeltaOperation, SaveMode};
+use deltalake::protocol::DeltaOperation;
 use futures::StreamExt as _;
 use tokio::sync::OwnedMutexGuard;
 
 use crate::error::{Error, Result};
 use crate::tables::changed_keys::ChangedKeys;
+use crate::tables::copied_rows::{RowCopier, SMALL_BYTES, copy_elsewhere, discard_copies};
 use crate::tables::delta_commit::discard;
 use crate::tables::delta_log::{DeltaLog, DeltaVersion, Rebase};
 use crate::tables::delta_scan::DeltaScan;
@@ -107,10 +108,11 @@ impl ChangeCounts {
 /// A table whose rows a statement is about to change; others of this server wait for it.
 #[derive(Debug)]
 pub struct Rewrite {
-    log: Arc<DeltaLog>,
-    version: DeltaVersion,
+    pub(super) log: Arc<DeltaLog>,
+    pub(super) version: DeltaVersion,
     scan: DeltaScan,
-    shape: TableShape,
+    pub(super) shape: TableShape,
+    copier: Option<Arc<dyn RowCopier>>,
     _turn: Option<OwnedMutexGuard<()>>,
 }
 
@@ -127,8 +129,15 @@ impl Rewrite {
             log,
             version,
             scan,
+            copier: None,
             _turn: turn,
         })
+    }
+
+    /// The same with somebody who may copy the rows that stay.
+    pub fn copied_by(mut self, copier: Arc<dyn RowCopier>) -> Self {
+        self.copier = Some(copier);
+        self
     }
 
     /// The rows as they are, with the columns `FILE_COLUMN` and `ROW_COLUMN` behind the others.
@@ -176,7 +185,13 @@ impl Rewrite {
         };
         let mut actions = self.removals(&rest.touched)?;
         let keys = std::mem::take(&mut writing.keys);
-        let (mut adds, kept_changes) = Box::pin(writing.close()).await?;
+        let (mut adds, kept_changes) = match Box::pin(writing.close()).await {
+            Ok(closed) => closed,
+            Err(error) => {
+                discard_copies(&self.version, &rest.copied).await;
+                return Err(error);
+            }
+        };
         adds.splice(0..0, std::mem::take(&mut rest.copied));
         actions.extend(in_order(adds, &self.version).into_iter().map(Action::Add));
         actions.extend(kept_changes.into_iter().map(as_change_file));
@@ -237,17 +252,16 @@ impl Rewrite {
             }
             None => KeyValues::default(),
         };
-        let n_threads = session.config().target_partitions();
-        let rest = self.rest(&marks, session, n_threads).await?;
-        let copied = match rest.small {
-            true => {
-                writing.keep(rest.streams).await?;
-                vec![]
+        let copied = match &self.copier {
+            Some(copier) => {
+                let of = (&self.version, &self.scan);
+                Box::pin(copy_elsewhere(copier.as_ref(), of, &marks, session)).await?
             }
-            false => {
-                let copying = sink.copying(rest.streams.len());
-                copying.write(rest.streams).await?.0
-            }
+            None => None,
+        };
+        let copied = match copied {
+            Some(copied) => copied,
+            None => self.copy(writing, &marks, sink, session).await?,
         };
         Ok(Written {
             touched: marks.files(),
@@ -256,8 +270,26 @@ impl Rewrite {
         })
     }
 
+    /// Copies what stays of the touched files, if it is little, into the file of the new rows.
+    async fn copy(
+        &self,
+        writing: &mut Writing,
+        marks: &Arc<Marks>,
+        sink: &DeltaSink,
+        session: &dyn Session,
+    ) -> Result<Vec<Add>> {
+        let n_threads = session.config().target_partitions();
+        let rest = self.rest(marks, session, n_threads).await?;
+        if rest.small {
+            writing.keep(rest.streams).await?;
+            return Ok(vec![]);
+        }
+        let copying = sink.copying(rest.streams.len());
+        Ok(copying.write(rest.streams).await?.0)
+    }
+
     /// Looks for rows of the same key; removes the files that were written if there are some.
-    async fn check_keys(
+    pub(super) async fn check_keys(
         &self,
         actions: &[Action],
         keys: &[Key],
@@ -281,64 +313,6 @@ impl Rewrite {
     /// A key that two rows share, as messages show it: `(id)=(1)`.
     pub async fn duplicate(&self, key: &Key, session: &dyn Session) -> Result<Option<String>> {
         key_checks::duplicate(&self.scan, key, session).await
-    }
-
-    /// Gives the table another definition, and, where the old rows do not have it, its rows anew.
-    ///
-    /// Errors: `Conflict` if others changed the table meanwhile, those of `append`.
-    pub async fn redefine(
-        &self,
-        shape: &TableShape,
-        rows: Option<(Vec<SendableRecordBatchStream>, Arc<RowChecks>)>,
-        operation: TableOperation,
-    ) -> Result<()> {
-        let mut actions = shape.changing(self.version.snapshot()?)?;
-        if let Some((rows, checks)) = rows {
-            let sink = DeltaSink::new(&self.version, shape, Arc::clone(&checks), rows.len())?;
-            let (adds, _) = sink.write(rows).await?;
-            actions.extend(removals(&self.version, true, |_| true)?);
-            let adds = in_order(adds, &self.version);
-            actions.extend(adds.into_iter().map(Action::Add));
-            let keys = shape.keys();
-            if !keys.is_empty() {
-                self.check_keys(&actions, &keys, &checks, checks.session()?)
-                    .await?;
-            }
-        }
-        let operation = match operation {
-            TableOperation::Properties => DeltaOperation::SetTableProperties {
-                properties: shape.properties().into_iter().collect(),
-            },
-            TableOperation::Columns => DeltaOperation::Write {
-                mode: SaveMode::Overwrite,
-                partition_by: Some(shape.partition_columns.clone()),
-                predicate: None,
-            },
-        };
-        self.log
-            .commit_written(&self.version, actions, operation, Rebase::Nothing)
-            .await?;
-        Ok(())
-    }
-
-    /// Removes all rows; with `restarts` the numbers of identity columns begin anew. Errors: `AppendOnly`, `Conflict`.
-    pub async fn truncate(&self, restarts: bool) -> Result<()> {
-        if self.shape.only_appends() {
-            return Err(Error::AppendOnly);
-        }
-        let mut actions = removals(&self.version, true, |_| true)?;
-        let mut shape = self.shape.clone();
-        if restarts && shape.restart_identities() {
-            actions.extend(shape.changing(self.version.snapshot()?)?);
-        }
-        if actions.is_empty() {
-            return Ok(());
-        }
-        let operation = DeltaOperation::Delete { predicate: None };
-        self.log
-            .commit(&self.version, actions, operation, Rebase::Nothing)
-            .await?;
-        Ok(())
     }
 
     /// What is left of the touched files.
@@ -399,9 +373,6 @@ pub(crate) fn removals(
         .map(|file| Action::Remove(file.remove_action(data_change)))
         .collect())
 }
-
-/// What is left of fewer bytes goes into the file of the new rows.
-const SMALL_BYTES: u64 = 8 << 20;
 
 /// The rows of touched files that stay.
 struct Rest {

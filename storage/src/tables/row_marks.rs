@@ -9,6 +9,7 @@ use datafusion::arrow::array::{AsArray as _, BooleanArray};
 use datafusion::arrow::compute::filter_record_batch;
 use datafusion::arrow::datatypes::{Int64Type, Schema};
 use datafusion::execution::SendableRecordBatchStream;
+use datafusion::parquet::arrow::arrow_reader::RowSelector;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use futures::StreamExt as _;
 
@@ -41,6 +42,31 @@ impl Marks {
         words.map(|word| word.count_ones() as usize).sum()
     }
 
+    /// The rows of a file in runs of marked and of other ones; `None` if there are more runs than `most`.
+    pub(crate) fn runs(&self, file: usize, n_rows: usize, most: usize) -> Option<Vec<RowSelector>> {
+        let words = self.files.get(&file).map_or(&[][..], Vec::as_slice);
+        let is_marked = |row: usize| {
+            let word = words.get(row / 64);
+            word.is_some_and(|word| word & (1 << (row % 64)) != 0)
+        };
+        let mut runs: Vec<RowSelector> = Vec::new();
+        for row in 0..n_rows {
+            let skip = is_marked(row);
+            if let Some(run) = runs.last_mut().filter(|run| run.skip == skip) {
+                run.row_count += 1;
+                continue;
+            }
+            if runs.len() == most {
+                return None;
+            }
+            runs.push(match skip {
+                true => RowSelector::skip(1),
+                false => RowSelector::select(1),
+            });
+        }
+        Some(runs)
+    }
+
     pub(crate) fn files(&self) -> BTreeSet<usize> {
         self.files.keys().copied().collect()
     }
@@ -66,4 +92,37 @@ pub(crate) fn unmarked(
         Ok(filter_record_batch(&batch.project(&all)?, &mask)?)
     });
     Box::pin(RecordBatchStreamAdapter::new(schema, kept))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_that_stay_are_told_in_runs() {
+        let mut marks = Marks::default();
+        for row in [0, 1, 5, 63, 64, 65] {
+            assert!(marks.insert((2, row)));
+        }
+        let runs = |n_rows, most| {
+            let runs = marks.runs(2, n_rows, most)?.into_iter();
+            Some(
+                runs.map(|run| (run.skip, run.row_count))
+                    .collect::<Vec<_>>(),
+            )
+        };
+        let found = runs(70, 10).unwrap();
+        let expected = [
+            (true, 2),
+            (false, 3),
+            (true, 1),
+            (false, 57),
+            (true, 3),
+            (false, 4),
+        ];
+        assert_eq!(found, expected);
+        assert_eq!(runs(66, 5).unwrap().len(), 5);
+        assert_eq!(runs(70, 5), None);
+        assert_eq!(marks.runs(7, 9, 1).unwrap().len(), 1, "no row is marked");
+    }
 }

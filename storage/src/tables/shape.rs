@@ -13,6 +13,7 @@ use deltalake::kernel::{Action, EagerSnapshot, Metadata, Protocol, StructType, n
 use serde_json::{Value, json};
 
 use crate::error::{ColumnFailure, Error, Result};
+use crate::tables::enum_mark::{self, EnumTypes};
 use crate::tables::json_mark::JsonKind;
 use crate::tables::keys::KEY_PREFIX;
 use crate::tables::references::REFERENCE_PREFIX;
@@ -103,6 +104,14 @@ impl TableShape {
             schema: shown_columns(&snapshot.arrow_schema()),
             partition_columns: snapshot.metadata().partition_columns().to_vec(),
             properties: properties.map(|(k, v)| (k.clone(), v.clone())).collect(),
+        }
+    }
+
+    /// The same with the enums of its columns as they are now.
+    pub(crate) fn with_types(self, types: &EnumTypes) -> Self {
+        Self {
+            schema: types.of_now(&self.schema),
+            ..self
         }
     }
 
@@ -300,7 +309,8 @@ impl TableShape {
     pub fn set_type(&mut self, idx: usize, declared: &Field) {
         self.change(idx, |field| {
             let mut notes = field.metadata().clone();
-            notes.retain(|key, _| !JsonKind::KEYS.contains(&key.as_str()));
+            let [name, kind] = JsonKind::KEYS;
+            notes.retain(|key, _| ![name, kind, enum_mark::KEY].contains(&key.as_str()));
             notes.extend(log_marks_of(declared));
             field
                 .with_data_type(declared.data_type().clone())

@@ -23,6 +23,7 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 
 use super::csv_values::CsvTexts;
+use super::interval_bytes::source_with_months;
 use super::json_source::{JsonForm, JsonSource};
 use super::located::{Located, Place, wrap_texts};
 use super::page_locations::LocatingReaderFactory;
@@ -210,6 +211,10 @@ impl ScanForm {
             let readers = LocatingReaderFactory::new(store, cache);
             let parquet = parquet.clone();
             source = Arc::new(parquet.with_parquet_file_reader_factory(Arc::new(readers)));
+        } else if let Some(parquet) = source.downcast_ref::<ParquetSource>()
+            && let Some(whole) = source_with_months(parquet, &config.object_store_url, runtime)?
+        {
+            source = Arc::new(whole);
         }
         let place = Place {
             root: Url::parse(&self.root).map_err(|_| damaged())?,

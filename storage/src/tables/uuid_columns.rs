@@ -26,21 +26,19 @@ use datafusion::physical_plan::projection::{ProjectionExec, ProjectionExpr};
 use datafusion::physical_plan::{ExecutionPlan, PhysicalExpr};
 use uuid::Uuid;
 
+use crate::tables::union_texts::{is_union, json_of_union, shown_union};
 use crate::tables::uuid_mark::uuid_marks;
 
 /// Arrow's key of extension types, and its name of uuids.
 const EXTENSION_KEY: &str = "ARROW:extension:name";
 const UUID_NAME: &str = "arrow.uuid";
-/// Where the reader of Avro keeps what a type means.
-const AVRO_KEY: &str = "logicalType";
-const AVRO_NAME: &str = "uuid";
 /// What a uuid is in files.
 const BYTES: DataType = DataType::FixedSizeBinary(16);
 
 /// Whether a column of files holds uuids as bytes.
 fn holds_bytes(field: &Field) -> bool {
-    let has = |key: &str, name: &str| field.metadata().get(key).is_some_and(|found| found == name);
-    *field.data_type() == BYTES && (has(EXTENSION_KEY, UUID_NAME) || has(AVRO_KEY, AVRO_NAME))
+    let name = field.metadata().get(EXTENSION_KEY);
+    *field.data_type() == BYTES && name.is_some_and(|name| name == UUID_NAME)
 }
 
 /// A column of files with the note that its bytes are uuids.
@@ -52,11 +50,7 @@ pub(crate) fn noted(field: &FieldRef) -> FieldRef {
 
 /// The columns of a Parquet file, of which the file's own schema tells those that are uuids.
 pub(crate) fn of_parquet(schema: SchemaRef, footer: &ParquetMetaData) -> SchemaRef {
-    if !schema
-        .fields()
-        .iter()
-        .any(|field| *field.data_type() == BYTES)
-    {
+    if !may_hold(&schema) {
         return schema;
     }
     let fields = footer
@@ -70,12 +64,28 @@ pub(crate) fn of_parquet(schema: SchemaRef, footer: &ParquetMetaData) -> SchemaR
             field.get_basic_info().logical_type_ref() == Some(&LogicalType::Uuid)
         })
     };
+    with_notes(schema, is_uuid)
+}
+
+/// Whether a column of files may hold uuids.
+pub(crate) fn may_hold(schema: &Schema) -> bool {
+    let mut fields = schema.fields().iter();
+    fields.any(|field| *field.data_type() == BYTES)
+}
+
+/// The columns of a file with a note of those that it says are uuids.
+pub(crate) fn with_notes(schema: SchemaRef, is_uuid: impl Fn(&str) -> bool) -> SchemaRef {
     let note = |field: &FieldRef| match *field.data_type() == BYTES && is_uuid(field.name()) {
         true => noted(field),
         false => Arc::clone(field),
     };
     let fields: Vec<FieldRef> = schema.fields().iter().map(note).collect();
     Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone()))
+}
+
+/// Whether a column of files is shown as something else: uuids, and unions, too (see `union_texts`).
+fn is_shown_otherwise(field: &Field) -> bool {
+    holds_bytes(field) || is_union(field)
 }
 
 /// A column of files as it is shown.
@@ -85,13 +95,18 @@ fn shown_field(field: &FieldRef) -> FieldRef {
             let shown = Field::new(field.name(), DataType::Utf8, field.is_nullable());
             Arc::new(shown.with_metadata(uuid_marks()))
         }
+        false if is_union(field) => Arc::new(shown_union(field.name())),
         false => Arc::clone(field),
     }
 }
 
 /// The columns of files as they are shown: texts in place of bytes.
 pub(crate) fn shown_columns(schema: &SchemaRef) -> SchemaRef {
-    if !schema.fields().iter().any(|field| holds_bytes(field)) {
+    if !schema
+        .fields()
+        .iter()
+        .any(|field| is_shown_otherwise(field))
+    {
         return Arc::clone(schema);
     }
     let fields: Vec<FieldRef> = schema.fields().iter().map(shown_field).collect();
@@ -105,7 +120,11 @@ pub(crate) fn shown_rows(
     filters: &[Expr],
 ) -> Result<Arc<dyn ExecutionPlan>> {
     let schema = plan.schema();
-    if !schema.fields().iter().any(|field| holds_bytes(field)) {
+    if !schema
+        .fields()
+        .iter()
+        .any(|field| is_shown_otherwise(field))
+    {
         return Ok(plan);
     }
     let filters = filters
@@ -119,13 +138,17 @@ pub(crate) fn shown_rows(
         }
         None => plan,
     };
-    let reader = Arc::new(uuid_of_bytes());
+    let (uuids, unions) = (Arc::new(uuid_of_bytes()), Arc::new(json_of_union()));
     let shown = |(idx, field): (usize, &FieldRef)| {
         let column: Arc<dyn PhysicalExpr> = Arc::new(Column::new(field.name(), idx));
-        let expr = match holds_bytes(field) {
+        let reader = match is_union(field) {
+            true => &unions,
+            false => &uuids,
+        };
+        let expr = match is_shown_otherwise(field) {
             true => Arc::new(ScalarFunctionExpr::new(
                 reader.name(),
-                Arc::clone(&reader),
+                Arc::clone(reader),
                 vec![column],
                 shown_field(field),
                 Arc::clone(session.config().options()),
@@ -286,9 +309,8 @@ mod tests {
         assert_eq!(shown.field(0).data_type(), &DataType::Utf8);
         assert_eq!(shown.field(0).metadata(), &uuid_marks());
         assert_eq!(shown.field(1).data_type(), &BYTES);
-        let avro = Field::new("id", BYTES, true);
-        let notes = [(AVRO_KEY.to_owned(), AVRO_NAME.to_owned())];
-        assert!(holds_bytes(&avro.with_metadata(notes.into())));
+        let noted = with_notes(columns(), |name| name == "hash");
+        assert!(holds_bytes(noted.field(1)));
     }
 
     #[test]

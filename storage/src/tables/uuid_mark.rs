@@ -9,6 +9,7 @@ use std::collections::HashMap;
 
 use datafusion::arrow::datatypes::{DataType, Field};
 
+use crate::tables::enum_mark;
 use crate::tables::json_mark::JsonKind;
 
 /// Arrow's key of extension types, and our name of uuids.
@@ -26,13 +27,14 @@ pub fn uuid_marks() -> HashMap<String, String> {
     HashMap::from([(EXTENSION_KEY.to_owned(), UUID_NAME.to_owned())])
 }
 
-/// The metadata that tells a field of json or of uuids, or of arrays of them, and none of any other.
+/// The metadata that tells a field of json, of uuids or of an enum, or of arrays of them, and none of any other.
 pub fn marks_of(field: &Field) -> HashMap<String, String> {
     if let Some(element) = marked_element(field) {
         return marks_of(&element);
     }
     match is_uuid(field) {
         true => uuid_marks(),
+        false if enum_mark::is_enum(field) => enum_mark::marks_of(field),
         false => JsonKind::marks_of(field),
     }
 }

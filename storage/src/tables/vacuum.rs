@@ -1,22 +1,29 @@
-//! Removing the files that no version needs any more, but none that a commit is about to name.
+//! Removing the files that no version needs any more, or finding those that none ever had, but none that a commit is about
+//! to name.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
+use deltalake::kernel::Action;
 use deltalake::kernel::transaction::CommitProperties;
-use deltalake::operations::vacuum::VacuumMode;
+use deltalake::operations::vacuum::{VacuumBuilder, VacuumMode};
 use futures::stream::BoxStream;
 use futures::{StreamExt as _, TryStreamExt as _};
 use object_store::path::Path;
 use object_store::{ListResult, ObjectMeta, ObjectStore};
+use serde_json::Value;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::stores::{Layer, Layered};
+use crate::tables::commit_times::READS_IN_FLIGHT;
+use crate::tables::delta_files::object_path;
 use crate::tables::delta_log::{DeltaLog, LOG_FOLDER};
 use crate::tables::features::check_features;
 
 /// A statement or a transaction block names its files sooner than this after it wrote them.
-const UNFINISHED_MINUTES: i64 = 60;
+const UNFINISHED: Duration = Duration::from_secs(3600);
 
 /// Removes files that no version of the last hours needs; returns their names.
 ///
@@ -29,19 +36,7 @@ pub(crate) async fn vacuum(
     dry_run: bool,
 ) -> Result<Vec<String>> {
     let _turn = log.turn().await;
-    let finished = Arc::new(Layered::new(FinishedFiles {
-        below: log.store(),
-        log: log.folder()?.join(LOG_FOLDER),
-    }));
-    let table = log.over(finished)?.newest_table().await?;
-    check_features(table.snapshot()?.snapshot().protocol())?;
-    let properties = CommitProperties::default().with_cleanup_expired_logs(Some(false));
-    let mut vacuum = table
-        .vacuum()
-        .with_mode(VacuumMode::Full)
-        .with_dry_run(dry_run)
-        .with_enforce_retention_duration(false)
-        .with_commit_properties(properties);
+    let mut vacuum = of_finished(log, UNFINISHED).await?.with_dry_run(dry_run);
     if let Some(hours) = retain_hours {
         let hours = i64::try_from(hours).unwrap_or(i64::MAX / 3_600_000);
         let period = chrono::Duration::try_hours(hours).unwrap_or(chrono::Duration::MAX);
@@ -51,11 +46,99 @@ pub(crate) async fn vacuum(
     Ok(metrics.files_deleted)
 }
 
+/// The data files of a table that no version has ever named, as statements leave them that failed or were killed: older
+/// than `least_age`, and than the table's property or 7 days.
+///
+/// They are among those that a VACUUM without hours removes. The others are of earlier versions, which models may have
+/// pinned: those go by VACUUM alone. Errors: `Corrupt`, `Io`.
+pub(crate) async fn orphans(log: &DeltaLog, least_age: Duration) -> Result<BTreeSet<Path>> {
+    let vacuum = of_finished(log, least_age.max(UNFINISHED)).await?;
+    let (table, needless) = vacuum.with_dry_run(true).await?;
+    let files = needless.files_deleted.iter().map(|name| object_path(name));
+    let is_data = |file: &Path| file.extension() == Some("parquet");
+    let mut orphans: BTreeSet<Path> = files.filter(is_data).collect();
+    if orphans.is_empty() {
+        return Ok(orphans);
+    }
+    // The newest version knows most of what earlier ones named, without a look into every commit.
+    let log_store = table.log_store();
+    let mut tombstones = table.snapshot()?.all_tombstones(log_store.as_ref());
+    while let Some(removed) = tombstones.try_next().await? {
+        orphans.remove(&object_path(&removed.path()));
+    }
+    if orphans.is_empty() {
+        return Ok(orphans);
+    }
+    let known = log.known_versions().await?;
+    let mut commits = futures::stream::iter(known.into_iter().rev())
+        .map(|(number, _)| log.read_commit(number))
+        .buffered(READS_IN_FLIGHT);
+    while !orphans.is_empty()
+        && let Some(actions) = commits.try_next().await?
+    {
+        for action in actions {
+            if let Some(name) = named_file(action)? {
+                orphans.remove(&object_path(&name));
+            }
+        }
+    }
+    Ok(orphans)
+}
+
+/// The file that an action is about. Errors: `Corrupt` for one that cannot be read, since any file may be its.
+fn named_file(action: Value) -> Result<Option<String>> {
+    let kinds = ["add", "remove", "cdc"];
+    if kinds.iter().all(|kind| action.get(kind).is_none()) {
+        return Ok(None);
+    }
+    match serde_json::from_value(action) {
+        Ok(Action::Add(add)) => Ok(Some(add.path)),
+        Ok(Action::Remove(remove)) => Ok(Some(remove.path)),
+        Ok(Action::Cdc(changes)) => Ok(Some(changes.path)),
+        Ok(_) => Ok(None),
+        Err(error) => Err(Error::Corrupt {
+            file: LOG_FOLDER.into(),
+            reason: error.to_string(),
+        }),
+    }
+}
+
+/// What finds the files of a table that no version of the table's property or 7 days needs, where those younger than
+/// `least_age` are not seen.
+async fn of_finished(log: &DeltaLog, least_age: Duration) -> Result<VacuumBuilder> {
+    let finished = Arc::new(Layered::new(FinishedFiles {
+        below: log.store(),
+        log: log.folder()?.join(LOG_FOLDER),
+        least_age,
+    }));
+    let table = log.over(finished)?.newest_table().await?;
+    check_features(table.snapshot()?.snapshot().protocol())?;
+    let properties = CommitProperties::default().with_cleanup_expired_logs(Some(false));
+    let vacuum = table
+        .vacuum()
+        .with_mode(VacuumMode::Full)
+        .with_enforce_retention_duration(false)
+        .with_commit_properties(properties);
+    Ok(vacuum)
+}
+
 /// A table's store without the files that may belong to a commit which is not made yet.
 #[derive(Debug)]
 struct FinishedFiles {
     below: Arc<dyn ObjectStore>,
     log: Path,
+    /// Younger ones may.
+    least_age: Duration,
+}
+
+impl FinishedFiles {
+    fn filter(&self) -> impl Fn(&ObjectMeta) -> bool + use<> {
+        let (log, least_age) = (self.log.clone(), self.least_age);
+        move |file| {
+            let age = chrono::Utc::now() - file.last_modified;
+            age.to_std().is_ok_and(|age| age >= least_age) || file.location.prefix_matches(&log)
+        }
+    }
 }
 
 #[async_trait]
@@ -73,19 +156,14 @@ impl Layer for FinishedFiles {
             Some(offset) => self.below.list_with_offset(folder, offset),
             None => self.below.list(folder),
         };
-        let log = self.log.clone();
-        let finished = move |file: &ObjectMeta| std::future::ready(is_finished(file, &log));
+        let is_finished = self.filter();
+        let finished = move |file: &ObjectMeta| std::future::ready(is_finished(file));
         Ok(files.try_filter(finished).boxed())
     }
 
     async fn list_folder(&self, folder: Option<&Path>) -> object_store::Result<ListResult> {
         let mut listed = self.below.list_with_delimiter(folder).await?;
-        listed.objects.retain(|file| is_finished(file, &self.log));
+        listed.objects.retain(self.filter());
         Ok(listed)
     }
-}
-
-fn is_finished(file: &ObjectMeta, log: &Path) -> bool {
-    let age = chrono::Utc::now() - file.last_modified;
-    age.num_minutes() >= UNFINISHED_MINUTES || file.location.prefix_matches(log)
 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path as FilePath;
 use std::time::{Duration, SystemTime};
 
+use futures::StreamExt as _;
 use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStoreExt as _};
 use serde_json::Value;
@@ -13,6 +14,10 @@ use crate::checkpoints::CHECKPOINTS;
 use crate::error::{Error, Result};
 use crate::locations::UNWRITABLE;
 use crate::upkeep::{Upkeep, ids};
+use crate::worker_signs::SIGNS;
+
+/// Tables whose logs are read at once.
+const TABLES_IN_FLIGHT: usize = 8;
 
 /// What may be removed.
 #[derive(Debug, Clone, Copy)]
@@ -42,9 +47,10 @@ pub struct Removed {
 }
 
 impl Upkeep {
-    /// Removes superseded entries of the log, folders of tables and models that the catalog does not name, tensor files
-    /// that no manifest names, checkpoints of trainings with which nobody went on, and, on this machine's disks, halves of
-    /// files whose writers were killed.
+    /// Removes superseded entries of the log, folders of tables and models that the catalog does not name, data files that
+    /// no version of their table has ever named, tensor files that no manifest names, checkpoints of trainings with which
+    /// nobody went on, signs of workers that have gone, and, on this machine's disks, halves of files whose writers were
+    /// killed.
     ///
     /// Errors: `YoungGarbage` for a bound under an hour, which running servers need to see each other's commits.
     pub async fn collect_garbage(&self, options: GarbageOptions) -> Result<Garbage> {
@@ -62,6 +68,8 @@ impl Upkeep {
         for file in self.catalog.superseded(before).await? {
             garbage.push((file, "superseded by a snapshot"));
         }
+        let signs = self.files(SIGNS).await?.into_iter().filter(is_old);
+        garbage.extend(signs.map(|file| (file, "sign of a worker that has gone")));
         // Listed before the catalog is read: what is new in the list is in the catalog, or too young.
         let tables = self.files_by_id("tables").await?;
         let mut models = self.files_by_id("models").await?;
@@ -81,6 +89,17 @@ impl Upkeep {
                 }
             }
         }
+        let looks = ids(&state, |d| matches!(d, Definition::Table(_)));
+        let looks = looks.into_iter().map(|id| {
+            let old = tables.get(&id).into_iter().flatten();
+            let old: Vec<&ObjectMeta> = old.filter(|file| is_old(file)).collect();
+            self.orphans(id, old, options.older_than)
+        });
+        let mut looks = futures::stream::iter(looks).buffered(TABLES_IN_FLIGHT);
+        while let Some(orphans) = looks.next().await {
+            let orphans = orphans.into_iter();
+            garbage.extend(orphans.map(|file| (file, "data that no version has named")));
+        }
         for (id, files) in &models {
             if model_ids.contains(id) {
                 let unnamed = self.unnamed_blobs(id, files).await?;
@@ -94,26 +113,58 @@ impl Upkeep {
             garbage.extend(files.map(|file| (file, "checkpoint of a training that was abandoned")));
         }
         let mut removed = self.remove(garbage, options.dry_run).await?;
-        if let Some(root) = self.warehouse.local_root() {
-            let root = root.to_owned();
-            let swept = tokio::task::spawn_blocking(move || {
-                let mut halves = Vec::new();
-                // What lies elsewhere in the warehouse are the users' files.
-                for own in UNWRITABLE.iter().map(|own| root.join(own)) {
-                    if own.is_dir() {
-                        sweep(&root, &own, before.into(), options.dry_run, &mut halves)?;
-                    }
-                }
-                Ok::<_, std::io::Error>(halves)
-            });
-            let swept = swept.await.map_err(|error| Error::Internal {
-                what: format!("a task that removes files ended early: {error}"),
-            })?;
-            removed.removed.extend(swept.map_err(|error| Error::Io {
-                source: error.into(),
-            })?);
-        }
+        let halves = self.sweep_own(before.into(), options.dry_run).await?;
+        removed.removed.extend(halves);
         Ok(removed)
+    }
+
+    /// Those of some old files of a table that no version has ever named, as statements leave them that failed or were
+    /// killed; none of a table whose log cannot be read.
+    async fn orphans(
+        &self,
+        id: String,
+        old: Vec<&ObjectMeta>,
+        older_than: Duration,
+    ) -> Vec<ObjectMeta> {
+        let found = match old.is_empty() {
+            true => Ok(BTreeSet::new()),
+            false => self.tables.orphans(&id, older_than).await,
+        };
+        let found = found.unwrap_or_else(|error| {
+            tracing::warn!(%error, id, "files of a table stay, since its log cannot be read");
+            BTreeSet::new()
+        });
+        let folder = Path::from_iter(["tables", id.as_str()]);
+        let within = |path: &Path| -> Path { folder.parts().chain(path.parts()).collect() };
+        let found: BTreeSet<Path> = found.iter().map(within).collect();
+        let orphans = old
+            .into_iter()
+            .filter(|file| found.contains(&file.location));
+        orphans.cloned().collect()
+    }
+
+    /// Removes the halves of files that lie in our folders, where the warehouse is one of this machine.
+    async fn sweep_own(&self, before: SystemTime, dry_run: bool) -> Result<Vec<Removed>> {
+        let Some(root) = self.warehouse.local_root() else {
+            return Ok(Vec::new());
+        };
+        let root = root.to_owned();
+        let swept = tokio::task::spawn_blocking(move || {
+            let mut halves = Vec::new();
+            // What lies elsewhere in the warehouse are the users' files.
+            for own in UNWRITABLE.iter().map(|own| root.join(own)) {
+                if own.is_dir() {
+                    sweep(&root, &own, before, dry_run, &mut halves)?;
+                }
+            }
+            Ok::<_, std::io::Error>(halves)
+        });
+        let swept = swept.await.map_err(|error| Error::Internal {
+            what: format!("a task that removes files ended early: {error}"),
+        })?;
+        swept.map_err(|error| Error::Io {
+            source: error.into(),
+        })
     }
 
     /// The tensor files of a model that none of its manifests names.

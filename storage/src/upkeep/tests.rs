@@ -10,7 +10,8 @@ use serde_json::json;
 use super::*;
 use crate::catalog::{CatalogEntry, Change, ModelDefinition, TableDefinition, ViewDefinition};
 use crate::locations::Locations;
-use crate::tables::{TableShape, stored_schema};
+use crate::tables::{TableShape, VersionSpec, stored_schema};
+use crate::worker_signs::WorkerSign;
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -129,11 +130,15 @@ async fn fixture() -> Fixture {
 
 /// Makes a file look as if it was written three days ago.
 fn age(file: &FilePath) {
+    age_by(file, 3);
+}
+
+fn age_by(file: &FilePath, n_days: u32) {
     let file = std::fs::File::options().write(true).open(file).unwrap();
     // A file's time is what the collection goes by, so here it is the input.
     #[allow(clippy::disallowed_methods, reason = "files are dated by the clock")]
     let now = SystemTime::now();
-    file.set_modified(now - 3 * DAY).unwrap();
+    file.set_modified(now - n_days * DAY).unwrap();
 }
 
 fn age_all(folder: &FilePath) {
@@ -332,6 +337,104 @@ async fn tables_of_living_sessions_stay() {
     assert_eq!(removed.len(), 2, "{removed:?}");
     assert!(removed.iter().all(|file| file.path.contains("dead")));
     assert!(f.path("tables/living/part.parquet").exists());
+}
+
+#[tokio::test]
+async fn files_that_no_version_has_named_go_once_the_table_keeps_them_no_longer() {
+    let f = fixture().await;
+    age_by(&f.file("tables/t", ".parquet"), 30);
+    for (name, n_days) in [
+        ("old.parquet", 8),
+        ("kept.parquet", 6),
+        ("young.parquet", 0),
+        ("notes.txt", 30),
+        ("_hidden.parquet", 30),
+        ("_change_data/told.parquet", 8),
+    ] {
+        let path = f.path("tables/t").join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, "x").unwrap();
+        age_by(&path, n_days);
+    }
+    let orphan = |path: &str| Removed {
+        path: path.into(),
+        bytes: 1,
+        reason: "data that no version has named",
+    };
+    let orphans = [
+        orphan("tables/t/_change_data/told.parquet"),
+        orphan("tables/t/old.parquet"),
+    ];
+    let sorted = |mut removed: Vec<Removed>| {
+        removed.sort_by(|a, b| a.path.cmp(&b.path));
+        removed
+    };
+    assert_eq!(sorted(f.collect(true).await), orphans);
+    assert!(
+        f.path("tables/t/old.parquet").exists(),
+        "a dry run removes nothing"
+    );
+    assert_eq!(sorted(f.collect(false).await), orphans);
+    assert!(orphans.iter().all(|file| !f.path(&file.path).exists()));
+    assert_eq!(f.collect(false).await, []);
+    assert_eq!(f.problems().await, Vec::<String>::new());
+}
+
+/// Models may have pinned them.
+#[tokio::test]
+async fn files_of_earlier_versions_go_by_vacuum_alone() {
+    let f = fixture().await;
+    let numbers: ArrayRef = Arc::new(Int64Array::from(vec![1, 2, 3]));
+    let batch = RecordBatch::try_from_iter([("i", numbers)]).unwrap();
+    let schema = batch.schema();
+    let mut shape = TableShape::new(stored_schema(&schema).unwrap().as_ref());
+    shape.set_property("delta.deletedFileRetentionDuration", "interval 0 days");
+    let rows = RecordBatchStreamAdapter::new(schema, futures::stream::iter([Ok(batch)]));
+    let tables = &f.upkeep.tables;
+    let written = tables.create_managed_from("p", &shape, vec![Box::pin(rows)]);
+    written.await.unwrap();
+    f.commit(entry("p", Definition::Table(TableDefinition::default())))
+        .await;
+    let earlier = f.file("tables/p", ".parquet");
+    tables.restore("p", VersionSpec::Number(0)).await.unwrap();
+    let orphan = f.path("tables/p/orphan.parquet");
+    std::fs::write(&orphan, "x").unwrap();
+    for file in [&earlier, &orphan] {
+        age(file);
+    }
+    let removed = f.collect(false).await;
+    assert_eq!(removed.len(), 1, "{removed:?}");
+    assert!(earlier.exists() && !orphan.exists());
+    let needless = tables.vacuum("p", None, true).await.unwrap();
+    let name = earlier.file_name().unwrap().to_string_lossy();
+    assert_eq!(needless, [&*name]);
+}
+
+/// A commit that a lost write emptied names no file any more.
+#[tokio::test]
+async fn files_of_a_table_whose_log_cannot_be_read_stay() {
+    let f = fixture().await;
+    let data = f.file("tables/t", ".parquet");
+    age_by(&data, 30);
+    let commit = f.path(&format!("tables/t/_delta_log/{:020}.json", 1));
+    std::fs::write(commit, "").unwrap();
+    assert_eq!(f.collect(false).await, []);
+    assert!(data.exists());
+}
+
+#[tokio::test]
+async fn signs_of_workers_that_have_gone_go() {
+    let f = fixture().await;
+    let [gone, here] = ["a:1", "b:1"].map(|at| WorkerSign::new(at, None));
+    gone.give(&f.upkeep.warehouse).await.unwrap();
+    age(&f.file("catalog/workers", ".json"));
+    here.give(&f.upkeep.warehouse).await.unwrap();
+    let removed = f.collect(false).await;
+    assert_eq!(removed.len(), 1, "{removed:?}");
+    assert_eq!(removed[0].reason, "sign of a worker that has gone");
+    here.take_back(&f.upkeep.warehouse).await.unwrap();
+    assert_eq!(f.upkeep.files("catalog/workers").await.unwrap(), []);
+    assert_eq!(f.problems().await, Vec::<String>::new());
 }
 
 #[tokio::test]

@@ -29,7 +29,8 @@ use iceberg::arrow::schema_to_arrow_schema;
 use iceberg::expr::Predicate;
 use iceberg::scan::FileScanTask;
 use iceberg::spec::{
-    DataFileFormat, PrimitiveType, SchemaRef as IcebergSchema, SnapshotRef, TableMetadata, Type,
+    DataFileFormat, PartitionField, PrimitiveType, SchemaRef as IcebergSchema, SnapshotRef,
+    TableMetadata, Type,
 };
 use iceberg::table::Table;
 use object_store::ObjectMeta;
@@ -280,10 +281,13 @@ impl TableProvider for IcebergProvider {
             return empty();
         };
         // A snapshot is planned with the columns of its time; under other names they would prune the wrong files.
-        let wanted = match self.is_planned_as_named(snapshot) {
+        let mut wanted = match self.is_planned_as_named(snapshot) {
             true => predicate::of_filters(filters, &self.iceberg_schema),
             false => None,
         };
+        if wanted.is_some() && self.has_lost_partitions(snapshot).await? {
+            wanted = None;
+        }
         let tasks = plan(&self.table, snapshot, wanted).await?;
         let has_changed_maps = self.has_changed_maps(projection);
         let (plain, other): (Vec<_>, Vec<_>) = tasks
@@ -319,6 +323,27 @@ impl IcebergProvider {
             schema.schema_id() == self.iceberg_schema.schema_id()
                 || schema.as_struct() == self.iceberg_schema.as_struct()
         })
+    }
+
+    /// Whether files of the snapshot lie in partitions by a column that is no more: the library cannot leave any out.
+    async fn has_lost_partitions(&self, snapshot: &SnapshotRef) -> Result<bool> {
+        let metadata = self.table.metadata();
+        let is_lost = |field: &PartitionField| {
+            let source = self.iceberg_schema.field_by_id(field.source_id);
+            source.is_none()
+        };
+        let lost: BTreeSet<i32> = metadata
+            .partition_specs_iter()
+            .filter(|spec| spec.fields().iter().any(is_lost))
+            .map(|spec| spec.spec_id())
+            .collect();
+        if lost.is_empty() {
+            return Ok(false);
+        }
+        let manifests = self.table.manifest_list_reader(snapshot).load().await;
+        let manifests = manifests.map_err(|error| failed_at(metadata.location(), error))?;
+        let mut specs = manifests.entries().iter().map(|m| m.partition_spec_id);
+        Ok(specs.any(|spec| lost.contains(&spec)))
     }
 
     /// The store and the file of a task, which must lie within the locations.

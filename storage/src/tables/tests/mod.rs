@@ -10,6 +10,7 @@ mod changed_keys;
 mod changes;
 mod external;
 mod faults;
+mod intervals;
 mod keys;
 mod late_values;
 mod managed;

@@ -117,6 +117,53 @@ async fn deletion_vectors_do_not_lead_outside() {
 }
 
 #[tokio::test]
+async fn rows_that_vectors_delete_are_gone() {
+    let f = fixture().await;
+    let rows = "SELECT * FROM (VALUES (1), (2), (3)) AS v(i)";
+    for table in ["one", "two"] {
+        for file in ["a", "b"] {
+            f.write_parquet(&format!("{table}/{file}.parquet"), rows)
+                .await;
+        }
+    }
+    let bytes = |path: &str| std::fs::metadata(f.path(path)).unwrap().len();
+    // The second row, by a bitmap that stands in the log.
+    let vector = json!({"storageType": "i", "sizeInBytes": 34, "cardinality": 1,
+        "pathOrInlineDv": "^Bg9^0rr910000000000iXQKl0rr91000005c8Xg0rr91"});
+    let file = |table: &str, name: &str, has_vector: bool| {
+        let name = format!("{name}.parquet");
+        let mut file = add(&name, bytes(&format!("{table}/{name}")));
+        file["add"]["stats"] = "{\"numRecords\":3}".into();
+        if has_vector {
+            file["add"]["deletionVector"] = vector.clone();
+        }
+        file
+    };
+    let configuration = json!({"delta.enableDeletionVectors": "true"});
+    let [protocol, metadata] = start(&configuration);
+    let one = file("one", "a", true);
+    f.write_log("one", &[protocol.clone(), metadata.clone(), one]);
+    let (first, second) = (file("two", "a", true), file("two", "b", false));
+    f.write_log("two", &[protocol, metadata, first, second]);
+    for (table, condition, expected) in [
+        ("one", "true", &[1_i64, 3][..]),
+        ("one", "i > 1", &[3]),
+        ("one", "i = 2", &[]),
+        ("two", "true", &[1, 1, 2, 3, 3]),
+        ("two", "i = 2", &[2]),
+    ] {
+        let query = format!("SELECT i FROM t WHERE {condition} ORDER BY i");
+        let shown = f.file(table, &query).await;
+        let values = shown.lines().map(|line| line.trim_matches(['|', ' ']));
+        let values: Vec<i64> = values.filter_map(|value| value.parse().ok()).collect();
+        assert_eq!(values, expected, "{table}, {condition}:\n{shown}");
+        let shown = f.file(table, "SELECT count(*) AS n FROM t").await;
+        let n_rows = if table == "one" { 2 } else { 5 };
+        assert!(shown.contains(&format!("| {n_rows} |")), "{shown}");
+    }
+}
+
+#[tokio::test]
 async fn files_of_others_within_the_locations_are_read() {
     let f = fixture().await;
     f.write_parquet("m/a b.parquet", "SELECT 7 AS i").await;
