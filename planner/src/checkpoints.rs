@@ -4,7 +4,7 @@
 //! removed when it ends; of one that was cancelled, or whose server was lost, the checkpoint stays.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -42,6 +42,9 @@ pub(crate) struct RunHead {
     pub(crate) base_version: u64,
     /// Milliseconds since 1970.
     pub(crate) started_at_ms: i64,
+    /// The table of the rows that workers wrote for it, see `WrittenRows`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) rows: Option<String>,
 }
 
 impl RunHead {
@@ -50,7 +53,7 @@ impl RunHead {
         format!("1+{}", env!("CARGO_PKG_VERSION"))
     }
 
-    fn of(task: &FitTask) -> RunHead {
+    fn of(task: &FitTask, rows: Option<String>) -> RunHead {
         RunHead {
             format: RunHead::format(),
             entry: task.entry.clone(),
@@ -62,8 +65,16 @@ impl RunHead {
             snapshots: task.snapshots.clone(),
             binding: task.binding.clone(),
             started_at_ms: chrono::Utc::now().timestamp_millis(),
+            rows,
         }
     }
+}
+
+/// The table of the rows that workers wrote for a training, as its checkpoint names it.
+pub(crate) struct RowsOfRun {
+    pub(crate) id: String,
+    /// Whether a head in the store may name it: until then nobody needs the rows when the training ends, however it does.
+    pub(crate) is_named: Arc<AtomicBool>,
 }
 
 /// An earlier life of a training.
@@ -72,11 +83,13 @@ pub(crate) struct EarlierRun {
     pub(crate) run: String,
     pub(crate) records: Vec<CheckpointRecord>,
     pub(crate) n_parts: u64,
+    /// The table of the rows that workers wrote for it.
+    pub(crate) rows: Option<String>,
 }
 
 impl EarlierRun {
     /// Reads what a run kept.
-    pub(crate) async fn read(engine: &Engine, run: &str) -> Result<EarlierRun> {
+    pub(crate) async fn read(engine: &Engine, run: &str, head: &RunHead) -> Result<EarlierRun> {
         let parts = engine.checkpoints().parts(run).await?;
         let mut records = Vec::new();
         for part in &parts {
@@ -90,6 +103,7 @@ impl EarlierRun {
             run: run.to_owned(),
             records,
             n_parts: parts.len() as u64,
+            rows: head.rows.clone(),
         })
     }
 }
@@ -117,6 +131,8 @@ struct Kept {
     store: CheckpointStore,
     run: String,
     head: Value,
+    /// Whether the head in the store names the table of rows.
+    names_rows: Option<Arc<AtomicBool>>,
     waiting: Mutex<Vec<CheckpointRecord>>,
     waiting_bytes: AtomicUsize,
     /// So much waits that it is written at once.
@@ -135,13 +151,15 @@ struct Written {
 
 impl Keeper {
     /// Starts to keep what `task` comes to, after what an earlier life came to; without an interval nothing new is kept.
-    /// The second value goes to the task's run.
+    /// `rows` is the table that workers wrote for it; it is named from the first checkpoint to the last. The second value
+    /// goes to the task's run.
     ///
     /// Errors: 55006 if the run trains now on this server.
     pub(crate) fn start(
         task: &Arc<FitTask>,
         interval: Option<Duration>,
         earlier: Option<EarlierRun>,
+        rows: Option<RowsOfRun>,
     ) -> Result<(Keeper, Arc<Checkpoints>)> {
         let has_head = earlier.is_some();
         let earlier = match earlier {
@@ -150,17 +168,23 @@ impl Keeper {
                 run: new_run()?,
                 records: Vec::new(),
                 n_parts: 0,
+                rows: None,
             },
         };
         let engine = Arc::clone(&task.engine);
         if !lock(&engine.live_runs.0).insert(earlier.run.clone()) {
             return Err(still_runs(&task.display_name()));
         }
+        let (rows, names_rows) = match rows {
+            Some(RowsOfRun { id, is_named }) => (Some(id), Some(is_named)),
+            None => (None, None),
+        };
         let kept = Arc::new(Kept {
             store: engine.checkpoints(),
             engine,
             run: earlier.run,
-            head: serde_json::to_value(RunHead::of(task)).unwrap_or(Value::Null),
+            head: serde_json::to_value(RunHead::of(task, rows)).unwrap_or(Value::Null),
+            names_rows,
             waiting: Mutex::default(),
             waiting_bytes: AtomicUsize::new(0),
             is_full: Notify::new(),
@@ -193,23 +217,27 @@ impl Keeper {
         Arc::clone(&self.kept.last_ms)
     }
 
-    /// Ends with the training: a run that may go on is written once more, any other is removed.
-    pub(crate) async fn end(self, error: Option<&Error>) {
+    /// Ends with the training: a run that may go on is written once more, any other is removed. Returns whether somebody
+    /// may go on with it.
+    pub(crate) async fn end(self, error: Option<&Error>) -> bool {
         let may_go_on = error.is_some_and(|error| MAY_GO_ON.contains(&error.report().sqlstate));
         // With the lock no part is on its way, which would arrive behind the removal.
         let written = self.kept.written.lock().await;
         self.writing.abort();
         if !written.has_head || written.is_taken {
-            return;
+            return written.is_taken;
         }
         drop(written);
         if may_go_on {
-            return self.kept.write_or_tell().await;
+            self.kept.write_or_tell().await;
+            return true;
         }
+        self.kept.name_rows(false);
         if let Err(error) = self.kept.store.remove(&self.kept.run).await {
             let run = &self.kept.run;
             tracing::warn!(%error, run, "the checkpoint of a training stays");
         }
+        false
     }
 }
 
@@ -233,6 +261,12 @@ async fn write_often(kept: Arc<Kept>, interval: Option<Duration>) {
 }
 
 impl Kept {
+    fn name_rows(&self, are_named: bool) {
+        if let Some(named) = &self.names_rows {
+            named.store(are_named, Ordering::Release);
+        }
+    }
+
     fn take(&self, record: CheckpointRecord) {
         let n_bytes = record.n_bytes();
         lock(&self.waiting).push(record);
@@ -257,6 +291,8 @@ impl Kept {
             return Ok(());
         }
         if !written.has_head {
+            // Before it is there: a head without rows says so when somebody goes on, rows without a head nobody finds.
+            self.name_rows(true);
             self.store.put_head(&self.run, &self.head).await?;
             written.has_head = true;
         }

@@ -1,11 +1,12 @@
 //! Values of expressions that stand alone: the arguments of `EXECUTE`, and the types of `PREPARE`.
 //!
-//! In: syntax trees; out: scalar values and Arrow types.
+//! In: syntax trees; out: scalar values, and fields, which tell of texts that they are uuids, json or labels of enums.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use datafusion::arrow::datatypes::DataType;
+use auspex_storage::EnumType;
+use datafusion::arrow::datatypes::{DataType, FieldRef};
 use datafusion::common::ScalarValue;
 use datafusion::execution::TaskContext;
 use datafusion::physical_plan::execute_stream;
@@ -13,24 +14,24 @@ use datafusion::sql::sqlparser::ast::{self, Expr, Query, SelectItem, SetExpr, Vi
 use futures::future::BoxFuture;
 use futures::{FutureExt as _, TryStreamExt as _};
 
-use crate::bind::{BoundQuery, bind_query, cast_values};
+use crate::bind::{BoundQuery, bind_query, cast_as_column, cast_values};
 use crate::error::{Error, Result};
 use crate::session::Session;
 
 impl Session {
-    /// The values of expressions, converted to types.
+    /// The values of expressions, converted to the types of parameters.
     pub fn evaluate<'a>(
         self: &'a Arc<Session>,
         exprs: &'a [Expr],
-        types: &'a [DataType],
+        parameters: &'a [FieldRef],
     ) -> BoxFuture<'a, Result<Vec<ScalarValue>>> {
-        self.values_of(exprs, types).boxed()
+        self.values_of(exprs, parameters).boxed()
     }
 
     async fn values_of(
         self: &Arc<Session>,
         exprs: &[Expr],
-        types: &[DataType],
+        parameters: &[FieldRef],
     ) -> Result<Vec<ScalarValue>> {
         if exprs.is_empty() {
             return Ok(Vec::new());
@@ -43,9 +44,18 @@ impl Session {
             let message = "cannot use a subquery in an argument of EXECUTE";
             return Err(Error::invalid("0A000", message, None));
         }
-        let bound = self.bind_alone(exprs.to_vec()).await?;
+        // What is written between quotes is read as a value of the parameter's type.
+        let read = |(idx, expr): (usize, &Expr)| {
+            let parameter = parameters.get(idx).filter(|_| is_text(expr));
+            match parameter.map(|parameter| self.of_now(parameter)) {
+                Some(parameter) => cast_as_column(expr.clone(), &parameter),
+                None => expr.clone(),
+            }
+        };
+        let exprs = exprs.iter().enumerate().map(read).collect();
+        let bound = self.bind_alone(exprs).await?;
         let plan = bound.state.create_physical_plan(&bound.plan).await?;
-        let task = Arc::new(TaskContext::from(&bound.state));
+        let task = Arc::new(TaskContext::from(bound.state.as_ref()));
         let rows: Vec<_> = execute_stream(plan, task)?.try_collect().await?;
         let one_row = rows.iter().find(|batch| batch.num_rows() == 1);
         let Some(row) = one_row else {
@@ -54,18 +64,30 @@ impl Session {
         };
         let values = row.columns().iter();
         let values = values.map(|array| Ok(ScalarValue::try_from_array(array, 0)?));
-        cast_values(&values.collect::<Result<Vec<_>>>()?, types)
+        let types = parameters.iter().map(|field| field.data_type().clone());
+        let types: Vec<DataType> = types.collect();
+        cast_values(&values.collect::<Result<Vec<_>>>()?, &types)
     }
 
-    /// The Arrow types that types of SQL mean.
-    pub fn types_of<'a>(
+    /// A parameter with its enum as the catalog has it now: it may have another name than when the statement was planned.
+    fn of_now(&self, parameter: &FieldRef) -> FieldRef {
+        let state = self.engine.catalog.state();
+        let then = EnumType::of_elements(parameter);
+        match then.and_then(|then| EnumType::of_entry(state.by_id(&then.id)?)) {
+            Some(now) => Arc::new(parameter.as_ref().clone().with_metadata(now.marks())),
+            None => Arc::clone(parameter),
+        }
+    }
+
+    /// Fields of the types that SQL names.
+    pub fn fields_of<'a>(
         self: &'a Arc<Session>,
         types: &'a [ast::DataType],
-    ) -> BoxFuture<'a, Result<Vec<DataType>>> {
-        self.arrow_types_of(types).boxed()
+    ) -> BoxFuture<'a, Result<Vec<FieldRef>>> {
+        self.typed_fields(types).boxed()
     }
 
-    async fn arrow_types_of(self: &Arc<Session>, types: &[ast::DataType]) -> Result<Vec<DataType>> {
+    async fn typed_fields(self: &Arc<Session>, types: &[ast::DataType]) -> Result<Vec<FieldRef>> {
         if types.is_empty() {
             return Ok(Vec::new());
         }
@@ -77,8 +99,7 @@ impl Session {
             format: None,
         };
         let bound = self.bind_alone(types.iter().map(null).collect()).await?;
-        let fields = bound.plan.schema().fields().iter();
-        Ok(fields.map(|field| field.data_type().clone()).collect())
+        Ok(bound.plan.schema().fields().iter().cloned().collect())
     }
 
     /// Forgets what belongs to the session alone, as a new one would have it.
@@ -103,6 +124,13 @@ impl Session {
         }
         bind_query(self, *query, self.state(None)).await
     }
+}
+
+/// Whether an expression is a literal in quotes.
+fn is_text(expr: &Expr) -> bool {
+    use ast::Value::{EscapedStringLiteral, SingleQuotedString};
+    matches!(expr, Expr::Value(value)
+        if matches!(value.value, SingleQuotedString(_) | EscapedStringLiteral(_)))
 }
 
 /// Whether a query stands within an expression.

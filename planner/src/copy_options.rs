@@ -3,7 +3,7 @@
 //! In: the options of the statement's syntax tree; out: a checked [`CopyOptions`]. The bytes themselves are the
 //! server's business.
 
-use auspex_sql::{EVERY_COPY_COLUMN, HEADER_MATCH};
+use auspex_sql::{COPY_CONDITION, EVERY_COPY_COLUMN, HEADER_MATCH};
 use datafusion::sql::sqlparser::ast::{CopyLegacyCsvOption, CopyLegacyOption, CopyOption, Ident};
 
 use crate::commands::folded;
@@ -112,6 +112,7 @@ impl Written {
             CopyOption::ForceNull(columns) if columns.iter().any(|c| c.value == HEADER_MATCH) => {
                 self.matches_header = true;
             }
+            option if copy_condition(option).is_some() => {}
             CopyOption::ForceNull(columns) => self.force_null = named(columns),
             CopyOption::Encoding(name) if is_utf8(name) => {}
             CopyOption::Encoding(name) => {
@@ -232,6 +233,17 @@ impl Written {
             return Err(Error::invalid("42601", message, None));
         }
         Ok(())
+    }
+}
+
+/// The condition of `COPY t FROM … WHERE …`, if an option holds it.
+pub(crate) fn copy_condition(option: &CopyOption) -> Option<&str> {
+    match option {
+        CopyOption::ForceNull(columns) => {
+            let mut columns = columns.iter();
+            columns.find_map(|column| column.value.strip_prefix(COPY_CONDITION))
+        }
+        _ => None,
     }
 }
 

@@ -39,7 +39,8 @@ use crate::error::Result;
 use crate::jobs::Jobs;
 use crate::observe::Observer;
 use crate::optimize::{
-    with_guards, with_projections_above_filters, with_sure_first, with_waiting_calls,
+    with_decided_devices, with_flat_filters, with_guards, with_kept_order,
+    with_projections_above_filters, with_sorted_distincts, with_sure_first, with_waiting_calls,
     with_wide_projections,
 };
 use crate::session::Session;
@@ -248,7 +249,8 @@ fn store_options(config: &EngineConfig) -> Result<StoreOptions> {
     })
 }
 
-async fn open_warehouse(config: &EngineConfig) -> Result<Arc<Warehouse>> {
+/// The warehouse of a configuration alone, made if there is none.
+pub(crate) async fn open_warehouse(config: &EngineConfig) -> Result<Arc<Warehouse>> {
     Ok(Warehouse::open_with(&config.warehouse, store_options(config)?).await?)
 }
 
@@ -257,13 +259,14 @@ fn base(
     runtime: Arc<RuntimeEnv>,
     extension: Option<&dyn SessionExtension>,
 ) -> Result<(SessionContext, BTreeSet<String>)> {
+    let rules = with_waiting_calls(with_sure_first(Optimizer::new().rules));
     let mut base = SessionContext::new_with_state(
         SessionStateBuilder::new()
             .with_expr_planners(crate::functions::first_planners())
             .with_default_features()
             .with_runtime_env(runtime)
             .with_type_planner(Arc::new(crate::functions::Types))
-            .with_optimizer_rules(with_waiting_calls(with_sure_first(Optimizer::new().rules)))
+            .with_optimizer_rules(with_sorted_distincts(rules))
             .with_physical_optimizer_rules(physical_rules())
             .build(),
     );
@@ -562,8 +565,10 @@ fn now_us() -> i64 {
 
 /// The rules of physical plans: DataFusion's with ours among them.
 fn physical_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
-    let rules = with_projections_above_filters(PhysicalOptimizer::new().rules);
-    with_wide_projections(with_guards(rules))
+    let rules = with_flat_filters(PhysicalOptimizer::new().rules);
+    let rules = with_projections_above_filters(rules);
+    let rules = with_wide_projections(with_guards(rules));
+    with_decided_devices(with_kept_order(rules))
 }
 
 /// Memory and disk for queries and trainings.

@@ -3,203 +3,39 @@
 //! In: a parsed statement; out: [`Work`], then an [`Outcome`]. Rows are streamed; nothing is collected
 //! that a client reads.
 
-use std::collections::BTreeMap;
+mod work;
+
 use std::sync::Arc;
 
 use auspex_sql::{ParsedStatement, Statement};
 use datafusion::arrow::array::RecordBatch;
-use datafusion::arrow::datatypes::{DataType, FieldRef, SchemaRef};
-use datafusion::common::metadata::ScalarAndMetadata;
+use datafusion::arrow::datatypes::DataType;
+use datafusion::common::ScalarValue;
 use datafusion::common::tree_node::TreeNodeRecursion;
-use datafusion::common::{ParamValues, ScalarValue};
 use datafusion::datasource::source_as_provider;
-use datafusion::error::DataFusionError;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::sql::parser::Statement as SqlStatement;
 use datafusion::sql::sqlparser::ast;
+use futures::FutureExt as _;
 
 use crate::bind::{
-    Arguments, BoundInsert, BoundQuery, Change, Findings, LateNames, Returned, Returning,
-    bind_change, bind_insert, bind_query, bind_returning, bind_sql, cast_values,
-    check_output_names, evaluate_plan, explain_plan, json_options, late_names, origins,
-    predict_plan, refuse_parameters, returned_items, with_values,
+    Arguments, BoundInsert, BoundQuery, Change, Findings, Returned, bind_change, bind_insert,
+    bind_query, bind_returning, bind_sql, cast_values, check_output_names, evaluate_plan,
+    explain_plan, json_options, late_names, origins, predict_plan, refuse_parameters,
+    returned_items, with_values,
 };
-use crate::commands::{self, ClientCopy};
-use crate::copy_options::CopyOptions;
+use crate::change_in_with::ChangeInWith;
+use crate::commands;
 use crate::error::{Error, Result};
-use crate::explain::{self, Explained};
-use crate::look_up_plan::LookUpPlan;
-use crate::parameter_types::{inferred_parameters, marked_parameters};
-use crate::point_plan::PointPlan;
+use crate::explain;
 use crate::session::{Planned, Prepared, Session};
 use crate::settings::canonical;
-use crate::statement_run::{Notice, Outcome, StatementControl};
-use crate::streams::{stream, told};
+use crate::statement_run::{Outcome, StatementControl};
+use crate::streams::stream;
 
-/// What a prepared statement will do.
-pub(crate) enum Work {
-    /// Streams the rows of a plan.
-    Query {
-        query: Box<BoundQuery>,
-        look_up: LookUpPlan,
-        tag: &'static str,
-        notices: Vec<Notice>,
-    },
-    /// Tells a plan.
-    Explain(Box<Explained>),
-    /// Appends the rows of a plan to a managed table.
-    Insert(Box<BoundInsert>),
-    /// Changes rows of a managed table; `query` tells the types of the parameters, and is made anew to run.
-    Change {
-        change: Change,
-        query: Box<BoundQuery>,
-        returning: Option<Arc<Returning>>,
-    },
-    /// Sends the rows of a plan in the form of a COPY.
-    CopyOut(Box<BoundQuery>, CopyOptions),
-    /// Takes rows from the client.
-    CopyIn(ClientCopy),
-    /// Shows settings.
-    Show { setting: Option<String> },
-    /// A query that parameters name models or queries of: bound anew with each execution's values.
-    Late {
-        names: LateNames,
-        /// The types that the client declared.
-        given: Vec<Option<DataType>>,
-    },
-    /// `SELECT ml.train('m')`: for tools that send only `SELECT`.
-    TrainCall(Box<auspex_sql::Train>),
-    /// Everything else, run from the syntax tree.
-    Command,
-    /// A text with nothing in it, or one that needs no work: the tag.
-    Nothing(&'static str),
-}
-
-impl Work {
-    fn query(query: BoundQuery, tag: &'static str) -> Work {
-        Work::Query {
-            query: Box::new(query),
-            look_up: LookUpPlan::default(),
-            tag,
-            notices: Vec::new(),
-        }
-    }
-
-    /// The columns of the rows, once the parameters have these types; `None` for no rows.
-    pub(crate) fn schema(
-        &self,
-        statement: &Statement,
-        parameter_types: &[DataType],
-    ) -> Result<Option<SchemaRef>> {
-        Ok(match self {
-            Work::Query { query, .. } if parameter_types.is_empty() => {
-                Some(told(query.plan.schema().inner(), query))
-            }
-            Work::Query { query, .. } => {
-                // The type of `SELECT $1` is that of its parameter, so any value shows it.
-                let nulls: std::result::Result<Vec<ScalarValue>, DataFusionError> =
-                    parameter_types.iter().map(ScalarValue::try_from).collect();
-                let values = nulls?
-                    .into_iter()
-                    .map(|value| ScalarAndMetadata::new(value, None));
-                let values = ParamValues::List(values.collect());
-                let plan = query.plan.clone().replace_params_with_values(&values)?;
-                Some(told(plan.schema().inner(), query))
-            }
-            Work::Explain(explained) => Some(explained.schema()),
-            Work::Show { setting } => Some(commands::show_schema(setting.as_deref())),
-            Work::TrainCall(_) => Some(commands::train_call_schema()),
-            Work::Insert(insert) => insert.returning.as_ref().map(|r| Arc::clone(r.schema())),
-            Work::Change { returning, .. } => returning.as_ref().map(|r| Arc::clone(r.schema())),
-            Work::Nothing(_) => None,
-            Work::CopyIn(_) | Work::CopyOut(..) | Work::Late { .. } => None,
-            Work::Command => commands::schema(statement),
-        })
-    }
-
-    /// The plan as expressions over its parameters, if it reads nothing else.
-    pub(crate) fn point_plan(
-        &self,
-        parameter_types: &[DataType],
-        schema: Option<&SchemaRef>,
-    ) -> Option<PointPlan> {
-        let Work::Query {
-            query,
-            tag: "SELECT",
-            notices,
-            ..
-        } = self
-        else {
-            return None;
-        };
-        let plan = PointPlan::of(query, parameter_types).filter(|_| notices.is_empty())?;
-        // The client was told this schema.
-        let told = schema?.fields().iter().map(|field| field.data_type());
-        let found = plan.schema().fields().iter().map(|field| field.data_type());
-        found.eq(told).then_some(plan)
-    }
-
-    /// The plan that has its parameters.
-    fn parameters_plan(&self) -> Option<&LogicalPlan> {
-        match self {
-            Work::Query { query, .. } | Work::Change { query, .. } | Work::CopyOut(query, _) => {
-                Some(&query.plan)
-            }
-            Work::Insert(insert) => Some(&insert.query.plan),
-            Work::Explain(explained) => Some(&explained.query.plan),
-            _ => None,
-        }
-    }
-
-    /// The parameters that are uuids or json, by their places.
-    pub(crate) fn marked_parameters(&self) -> Result<BTreeMap<usize, FieldRef>> {
-        match self.parameters_plan() {
-            Some(plan) => Ok(marked_parameters(plan)?),
-            None => Ok(BTreeMap::new()),
-        }
-    }
-
-    pub(crate) fn parameter_types(&self, given: &[Option<DataType>]) -> Result<Vec<DataType>> {
-        let plan = match self {
-            Work::Late { names, .. } => {
-                let n_parameters = names.n_parameters.max(given.len());
-                let type_of = |idx: usize| given.get(idx).cloned().flatten();
-                let types = (0..n_parameters).map(|idx| type_of(idx).unwrap_or(DataType::Utf8));
-                return Ok(types.collect());
-            }
-            _ => match self.parameters_plan() {
-                Some(plan) => plan,
-                None => return Ok(Vec::new()),
-            },
-        };
-        let inferred = inferred_parameters(plan)?;
-        let places = inferred
-            .keys()
-            .filter_map(|name| name.strip_prefix('$')?.parse().ok());
-        let n_parameters: usize = places.max().unwrap_or(0);
-        let type_of = |idx: usize| {
-            let given = given.get(idx).cloned().flatten();
-            let inferred = inferred.get(&format!("${}", idx + 1)).cloned().flatten();
-            match given {
-                // A numeric takes the scale of the column that it is for.
-                Some(DataType::Decimal128(..)) => inferred.or(given),
-                // Clients have one type of arrays, of however many dimensions.
-                Some(DataType::List(_)) if inferred.as_ref().is_some_and(is_list_of_lists) => {
-                    inferred
-                }
-                _ => given.or(inferred),
-            }
-            .unwrap_or(DataType::Utf8)
-        };
-        Ok((0..n_parameters.max(given.len())).map(type_of).collect())
-    }
-}
-
-fn is_list_of_lists(data_type: &DataType) -> bool {
-    matches!(data_type, DataType::List(item) if matches!(item.data_type(), DataType::List(_)))
-}
+pub(crate) use work::Work;
 
 /// Whether a statement ends a block by committing it.
 pub(crate) fn is_commit(parsed: &ParsedStatement) -> bool {
@@ -317,7 +153,7 @@ async fn plan_evaluate(session: &Arc<Session>, evaluate: &auspex_sql::Evaluate) 
         let plan = evaluate_plan(&bound, "evaluate", None, &arguments, None, &findings)?;
         let query = BoundQuery {
             plan,
-            state: session.state(None),
+            state: Arc::new(session.state(None)),
             findings,
             names: Vec::new(),
             origins: Vec::new(),
@@ -349,7 +185,7 @@ async fn table(session: &Arc<Session>, batch: RecordBatch) -> Result<Work> {
     let plan = LogicalPlanBuilder::scan("description", source, None)?.build()?;
     let query = BoundQuery {
         plan,
-        state,
+        state: Arc::new(state),
         findings: Findings::default(),
         names: Vec::new(),
         origins: Vec::new(),
@@ -365,7 +201,7 @@ async fn plan_sql(
     let statement = match statement {
         SqlStatement::Statement(statement) => statement.as_ref(),
         SqlStatement::Explain(statement) => {
-            return explain::plan_sql_explain(session, statement).await;
+            return Box::pin(explain::plan_sql_explain(session, statement, parsed)).await;
         }
         SqlStatement::CreateExternalTable(_) | SqlStatement::Reset(_) | SqlStatement::CopyTo(_) => {
             return Ok(Work::Command);
@@ -379,6 +215,10 @@ async fn plan_sql(
             }
             if let Some(train) = commands::train_call(query)? {
                 return Ok(Work::TrainCall(Box::new(train)));
+            }
+            let change = ChangeInWith::bind(session, query, parsed);
+            if let Some(change) = Box::pin(change).await? {
+                return Ok(Work::ChangeInWith(Box::new(change)));
             }
             let mut query = bind_sql(session, statement.clone(), session.state(None)).await?;
             query.origins = origins(session, &query.plan);
@@ -519,11 +359,8 @@ pub(crate) async fn run(
             Ok(rows_of(rows.await?, tag))
         }
         Work::Explain(explained) => {
-            let notices = explained.notices.iter().cloned();
-            notices.for_each(|notice| control.notify(notice));
-            let stream = stream(session, &explained.query, parameters, control).await?;
-            let stream = explain::lines(stream, explained).await?;
-            Ok(rows_of(stream, "EXPLAIN"))
+            let lines = explain::run(session, (prepared, explained), parameters, control);
+            Box::pin(lines).await
         }
         Work::Insert(insert) => {
             Box::pin(run_insert(session, prepared, insert, parameters, control)).await
@@ -538,6 +375,8 @@ pub(crate) async fn run(
                 (tag, None) => Ok(Outcome::Command(tag)),
             }
         }
+        // Without its type, whose depth is beyond what the compiler looks into.
+        Work::ChangeInWith(both) => both.run(session, parameters, control).boxed().await,
         Work::CopyOut(query, options) => {
             let stream = stream(session, query, parameters, control).await?;
             Ok(Outcome::CopyOut {
@@ -586,7 +425,7 @@ async fn run_insert(
     }
 }
 
-fn rows_of(stream: SendableRecordBatchStream, tag: &'static str) -> Outcome {
+pub(crate) fn rows_of(stream: SendableRecordBatchStream, tag: &'static str) -> Outcome {
     Outcome::Rows {
         schema: stream.schema(),
         stream,

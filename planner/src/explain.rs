@@ -1,7 +1,7 @@
 //! `EXPLAIN [ANALYZE]` of queries, of model statements and of those that change rows.
 //!
 //! In: a statement; out: the lines of the plan that it would run, and at their end its models, the device,
-//! and about how many rows and bytes are read. Trains and stores nothing without ANALYZE.
+//! and about how many rows and bytes are read. Trains, stores and changes nothing without ANALYZE.
 
 use std::sync::Arc;
 
@@ -10,6 +10,7 @@ use auspex_storage::{CatalogEntry, JsonKind};
 use datafusion::arrow::array::{ArrayRef, AsArray, RecordBatch, StringArray};
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::common::ScalarValue;
 use datafusion::common::stats::Precision;
 use datafusion::error::DataFusionError;
 use datafusion::execution::SendableRecordBatchStream;
@@ -28,10 +29,14 @@ use crate::bind::{
 use crate::commands::fit_task;
 use crate::distributed::describe;
 use crate::error::{Error, Result};
-use crate::execute::{Work, plan};
+use crate::execute::{self, Work, plan, rows_of};
+use crate::explained_change::ExplainedChange;
 use crate::logical::FitTask;
-use crate::session::Session;
-use crate::statement_run::Notice;
+use crate::measured::Measured;
+use crate::model_calls::{device_figures, with_own_figures};
+use crate::session::{Prepared, Session};
+use crate::statement_run::{Notice, Outcome, StatementControl};
+use crate::streams::stream;
 use crate::table_writes::describe_insert;
 
 /// A plan that is to be told.
@@ -43,7 +48,11 @@ pub(crate) struct Explained {
     told: Vec<(&'static str, String)>,
     /// What workers did is told of it, once it has run.
     training: Option<Arc<FitTask>>,
-    pub(crate) notices: Vec<Notice>,
+    /// The plan, whose calls of models tell what devices did for each operator, once it has run.
+    calls: Option<Arc<dyn ExecutionPlan>>,
+    /// What is run and measured in its place, if it changes rows.
+    change: Option<Box<ExplainedChange>>,
+    notices: Vec<Notice>,
 }
 
 /// What is told of a plan, and how.
@@ -171,7 +180,7 @@ pub(crate) async fn plan_explain(
         // The operator names device, passes and bytes itself.
         let query = BoundQuery {
             plan: explained(fit.plan, false, explain.analyze)?,
-            state: fit.state,
+            state: Arc::new(fit.state),
             findings: Findings::default(),
             names: Vec::new(),
             origins: Vec::new(),
@@ -181,6 +190,8 @@ pub(crate) async fn plan_explain(
             form,
             told: Vec::new(),
             training,
+            calls: None,
+            change: None,
             notices: fit.notices,
         })));
     }
@@ -194,6 +205,7 @@ pub(crate) async fn plan_explain(
 pub(crate) async fn plan_sql_explain(
     session: &Arc<Session>,
     explain: &ExplainStatement,
+    parsed: &ParsedStatement,
 ) -> Result<Work> {
     let mut form = Form {
         verbose: explain.options.verbose,
@@ -203,6 +215,44 @@ pub(crate) async fn plan_sql_explain(
     if let Some(format) = &explain.options.format {
         form.format = format_named(&format.to_string())?;
     }
+    let (query, target, place) = match bound_change(session, explain, form).await? {
+        Bound::Query(query) => return explain_query(session, query, form, vec![]).await,
+        Bound::Change {
+            query,
+            target,
+            place,
+        } => (query, target, place),
+    };
+    let mut told = vec![("target", target)];
+    // What is measured tells where it ran.
+    if session.engine.cluster().is_some() && !form.analyze {
+        let here = || "on this machine: workers copy only what stays of large files".to_owned();
+        told.push(("place", place.unwrap_or_else(here)));
+    }
+    let mut work = explain_query(session, query, form, told).await?;
+    if let (Work::Explain(explained), true) = (&mut work, form.analyze) {
+        let change = ExplainedChange::bind(session, explain, parsed).await?;
+        explained.change = Some(Box::new(change));
+    }
+    Ok(work)
+}
+
+/// What is explained.
+enum Bound {
+    Query(BoundQuery),
+    /// The query makes the rows or changes.
+    Change {
+        query: BoundQuery,
+        target: String,
+        place: Option<String>,
+    },
+}
+
+async fn bound_change(
+    session: &Arc<Session>,
+    explain: &ExplainStatement,
+    form: Form,
+) -> Result<Bound> {
     let SqlStatement::Statement(statement) = explain.statement.as_ref() else {
         return Err(Error::unsupported("EXPLAIN of this statement"));
     };
@@ -211,11 +261,13 @@ pub(crate) async fn plan_sql_explain(
     let (query, verb, table) = match statement.as_ref() {
         ast::Statement::Query(_) => {
             let query = bind_sql(session, statement.as_ref().clone(), session.state(None)).await?;
-            return explain_query(session, query, form, vec![]).await;
+            return Ok(Bound::Query(query));
         }
         ast::Statement::Insert(insert) if insert.on.is_none() => {
             let insert = Box::pin(bind_insert(session, insert)).await?;
-            place = Box::pin(describe_insert(session, &insert)).await?;
+            if !form.analyze {
+                place = Box::pin(describe_insert(session, &insert)).await?;
+            }
             (insert.query, "INSERT", of_table(&insert.table))
         }
         ast::Statement::CreateTable(ast::CreateTable {
@@ -225,7 +277,9 @@ pub(crate) async fn plan_sql_explain(
         }) => {
             let query = ast::Statement::Query(query.clone());
             let query = bind_sql(session, query, session.state(None)).await?;
-            place = Box::pin(place_of(session, &query)).await?;
+            if !form.analyze {
+                place = Box::pin(place_of(session, &query)).await?;
+            }
             (query, "CREATE TABLE", name.to_string())
         }
         other => {
@@ -237,19 +291,11 @@ pub(crate) async fn plan_sql_explain(
             (query, change.verb(), of_table(&table))
         }
     };
-    if form.analyze {
-        return Err(Error::Unsupported {
-            what: format!("EXPLAIN ANALYZE of {verb}"),
-            hint: Some("EXPLAIN without ANALYZE shows its plan and changes nothing.".into()),
-        });
-    }
-    let target = format!("{verb}: table={table}");
-    let mut told = vec![("target", target)];
-    if session.engine.cluster().is_some() {
-        let here = || "on this machine: it changes rows of files".to_owned();
-        told.push(("place", place.unwrap_or_else(here)));
-    }
-    explain_query(session, query, form, told).await
+    Ok(Bound::Change {
+        query,
+        target: format!("{verb}: table={table}"),
+        place,
+    })
 }
 
 /// The format of a name; there are no others.
@@ -294,6 +340,13 @@ async fn explain_query(
         let devices = query.findings.devices();
         told.push(("models", models_text(&models, &devices, physical.as_ref())));
     }
+    let mut query = query;
+    let mut calls = None;
+    if form.analyze && query.findings.asks_devices() {
+        query.plan = with_own_figures(query.plan)?;
+        let physical = query.state.create_physical_plan(&query.plan);
+        calls = Some(Box::pin(physical).await?);
+    }
     let query = BoundQuery {
         plan: explained(query.plan, form.verbose, form.analyze)?,
         names: Vec::new(),
@@ -305,6 +358,8 @@ async fn explain_query(
         form,
         told,
         training: None,
+        calls,
+        change: None,
         notices: Vec::new(),
     })))
 }
@@ -315,6 +370,19 @@ fn explained(plan: LogicalPlan, verbose: bool, analyze: bool) -> Result<LogicalP
 }
 
 impl Explained {
+    /// The rows that the planner gives of what it has measured, of a plan that ran without it.
+    async fn measured(&self, measured: &Measured) -> Result<SendableRecordBatchStream> {
+        let plan = measured.text(self.form.verbose).await?;
+        let columns = ["plan_type", "plan"].map(|name| Field::new(name, DataType::Utf8, false));
+        let schema = Arc::new(Schema::new(columns.to_vec()));
+        let step: ArrayRef = Arc::new(StringArray::from(vec!["Plan with Metrics"]));
+        let plan: ArrayRef = Arc::new(StringArray::from(vec![plan]));
+        let rows = RecordBatch::try_new(Arc::clone(&schema), vec![step, plan]);
+        let rows = rows.map_err(DataFusionError::from)?;
+        let rows = futures::stream::iter([Ok(rows)]);
+        Ok(Box::pin(RecordBatchStreamAdapter::new(schema, rows)))
+    }
+
     /// The one column that PostgreSQL's clients look for.
     pub(crate) fn schema(&self) -> SchemaRef {
         let column = Field::new("QUERY PLAN", DataType::Utf8, false);
@@ -326,8 +394,33 @@ impl Explained {
     }
 }
 
+/// Runs `EXPLAIN`, and with ANALYZE what it names.
+pub(crate) async fn run(
+    session: &Arc<Session>,
+    (prepared, explained): (&Prepared, &Explained),
+    parameters: Vec<ScalarValue>,
+    control: &StatementControl,
+) -> Result<Outcome> {
+    let notices = explained.notices.iter().cloned();
+    notices.for_each(|notice| control.notify(notice));
+    let rows = match &explained.change {
+        None => stream(session, &explained.query, parameters, control).await?,
+        Some(change) => {
+            let measured = Measured::default();
+            let running = change.run(session, parameters.clone(), control);
+            if !measured.scope(Box::pin(running)).await? {
+                let again = session.replan(prepared).await?;
+                let again = execute::run(session, prepared, &again, parameters, control);
+                return Box::pin(again).await;
+            }
+            explained.measured(&measured).await?
+        }
+    };
+    Ok(rows_of(lines(rows, explained).await?, "EXPLAIN"))
+}
+
 /// The planner's rows, which are the plans of its steps, as lines: of the last step, or of all under their names.
-pub(crate) async fn lines(
+async fn lines(
     stream: SendableRecordBatchStream,
     explained: &Explained,
 ) -> Result<SendableRecordBatchStream> {
@@ -357,10 +450,13 @@ pub(crate) async fn lines(
     }
     let mut told = explained.told.clone();
     if explained.form.analyze {
-        // The plan has run by now.
-        let figures = explained.query.findings.device_figures();
-        if !figures.is_empty() {
-            told.push(("devices", figures.join("\n")));
+        // The plan has run by now; a change was planned anew, with other functions.
+        let calls = explained.calls.as_ref();
+        if let Some(calls) = calls.filter(|_| explained.change.is_none()) {
+            let figures = device_figures(calls, &explained.query.findings)?;
+            if !figures.is_empty() {
+                told.push(("devices", figures.join("\n")));
+            }
         }
         let training = explained.training.as_ref();
         if let Some(workers) = training.and_then(|training| training.figures.text()) {

@@ -4,7 +4,7 @@
 //! statements of one client; `settings` holds what `SET` changes; `bind` resolves names, options and
 //! models; `access` checks who may do what, `activity` lists the sessions; `logical`, `physical` have the operators that SQL lacks, `optimize` our rules; `catalog` shows the warehouse to
 //! the planner; `functions` are PostgreSQL's that the planner lacks; `memory` is what their values and batches on their way take; `transaction` is a block of statements; `query_meaning`
-//! is what a model's query means whoever trains it; `named` and `point_plan` are what makes a prepared statement cheap to run again; `distributed` brings plans and trainings to other machines; `execute` runs plans, `explain` shows them, and
+//! is what a model's query means whoever trains it; `quoted_names` writes names; `named` and `point_plan` are what makes a prepared statement cheap to run again; `distributed` brings plans and trainings to other machines; `execute` runs plans, `change_in_with` those that change rows on their way, `explain` shows them, and
 //! `commands` runs what is not a query. Parses no text itself, knows no wire protocol.
 
 mod access;
@@ -14,9 +14,11 @@ mod backend;
 mod bind;
 mod cast_errors;
 mod catalog;
+mod change_in_with;
 mod checkpoints;
 mod commands;
 mod constants;
+mod copied_rows;
 mod copy_options;
 mod distributed;
 mod engine;
@@ -26,12 +28,15 @@ mod explain;
 mod explain_json;
 mod explain_stages;
 mod explain_yaml;
+mod explained_change;
 mod functions;
 mod identity;
 mod jobs;
 mod logical;
 mod look_up_plan;
+mod measured;
 mod memory;
+mod model_calls;
 mod name_scope;
 mod named;
 mod observe;
@@ -40,6 +45,7 @@ mod parameter_types;
 mod physical;
 mod point_plan;
 mod query_meaning;
+mod quoted_names;
 mod search_path;
 mod sequences;
 mod serial_sequence;
@@ -58,11 +64,12 @@ mod workload;
 pub use access::{Identity, LoginFacts, RoleFacts, Subject};
 pub use activity::{Backend, BackendFacts, BackendState, Encryption};
 pub use auspex_storage::{
-    CheckReport, Deferral, ErrorPlace, Garbage, GarbageOptions, Identity as ColumnNumbers,
-    JsonKind, Key, PasswordVerifier, Problem, ReferenceAction, Removed, TextLimit,
-    generated_password, is_uuid, marked_element, uuid_marks,
+    CheckReport, Deferral, EnumType, ErrorPlace, Garbage, GarbageOptions,
+    Identity as ColumnNumbers, JsonKind, Key, PasswordVerifier, Problem, ReferenceAction, Removed,
+    TextLimit, generated_password, is_uuid, marked_element, uuid_marks,
 };
 pub use bind::{ORIGIN_KEY, column_name_of, ml_functions};
+pub use catalog::enum_facts::EnumFacts;
 pub use catalog::facts::{
     CatalogFacts, FactsKind, ModelFacts, ObjectFacts, SettingFacts, TableRules,
 };
@@ -80,9 +87,10 @@ pub use error::{Error, Report, Result, report_of};
 pub use functions::{
     ArrayItem, TYPE_KEY, jsonb_text, read_text, read_texts, split_array, uuid_text,
 };
-pub use memory::{KeptRows, KeptStatement};
+pub use memory::{KeptRows, ReceivedBytes, SentRows};
 pub use observe::{StatementText, StatementWatch};
-pub use session::{Prepared, STACK_BYTES, Session};
+pub use quoted_names::quoted_name;
+pub use session::{KeptStatement, Prepared, STACK_BYTES, Session};
 pub use settings::Settings;
 pub use statement_run::{CopyIn, Notice, Outcome, Severity, StatementControl};
 pub use transaction::{BlockPart, TransactionState};

@@ -1,5 +1,5 @@
 //! Memory that the query engine's operators do not account for: batches on their way, values that functions make, rows
-//! that are kept for a client.
+//! that are kept for a client or wait for it, messages that it sends.
 //!
 //! In: the pool of a session and numbers of bytes; out: room, or the error 53200 before the memory is taken. Sorts, joins and aggregates
 //! reserve what they keep; the pool is four fifths of the limit, and what is small is left to the last fifth.
@@ -14,19 +14,21 @@ use datafusion::execution::memory_pool::{
     MemoryConsumer, MemoryLimit, MemoryPool, MemoryReservation,
 };
 
+use crate::engine::Engine;
 use crate::error::Error;
 use crate::session::Session;
 use crate::workload::pool_below;
 
 /// Batches of so many bytes are not accounted for: there are few at a time, and most queries have no others.
 const SMALL_BYTES: usize = 2 << 20;
+/// What a session takes by itself: the functions that it may name, its settings and its connection.
+const SESSION_BYTES: usize = 192 << 10;
+/// What waits for a client and has no more bytes counts as nothing.
+const SMALL_SENT_BYTES: usize = 64 << 10;
+/// What a client has sent is accounted in steps of so many bytes; less counts as nothing.
+const RECEIVED_STEP_BYTES: usize = 1 << 20;
 /// What is not spilled may take so much beyond a pool however small it is, for a moment.
 const MIN_SLACK_BYTES: usize = 16 << 20;
-
-/// What a prepared statement takes beside its text: a plan, and a state with the functions that it may name.
-const STATEMENT_BYTES: usize = 85 << 10;
-/// The bytes of a statement's tree, for each of its text.
-const TEXT_FACTOR: usize = 8;
 
 tokio::task_local! {
     static CURRENT: Room;
@@ -70,25 +72,47 @@ impl Session {
         Room::new(&self.context().runtime_env().memory_pool)
     }
 
-    /// The memory of a prepared statement that is kept for its client. Errors: 53200 if there is no room for it.
-    pub fn kept_statement(&self, text: &str) -> crate::error::Result<KeptStatement> {
-        let consumer = MemoryConsumer::new("a prepared statement");
-        let memory = consumer.register(&self.context().runtime_env().memory_pool);
-        let n_bytes = STATEMENT_BYTES + text.len().saturating_mul(TEXT_FACTOR);
-        match memory.try_grow(n_bytes) {
-            Ok(()) => Ok(KeptStatement { _memory: memory }),
-            Err(_) => {
-                let message = "out of memory: there is no room for one more prepared statement";
-                let hint = "DEALLOCATE statements that are not needed, or close them.";
-                Err(Error::invalid("53200", message, Some(hint)))
-            }
-        }
-    }
-
     /// The memory of rows that are kept for its client: those of a cursor.
     pub fn kept_rows(&self) -> KeptRows {
         let consumer = MemoryConsumer::new("rows of a cursor");
         KeptRows(consumer.register(&self.context().runtime_env().memory_pool))
+    }
+}
+
+/// The memory of a session that is about to begin. Errors: 53200 if there is no room for it; a superuser, who may end others,
+/// comes in all the same.
+pub(crate) fn of_session(
+    engine: &Engine,
+    is_superuser: bool,
+) -> crate::error::Result<MemoryReservation> {
+    let state = engine.base_state();
+    let memory = MemoryConsumer::new("a session").register(&state.runtime_env().memory_pool);
+    if is_superuser {
+        memory.grow(SESSION_BYTES);
+        return Ok(memory);
+    }
+    match memory.try_grow(SESSION_BYTES) {
+        Ok(()) => Ok(memory),
+        Err(_) => {
+            let message = "out of memory: there is no room for one more session";
+            let hint = "Sessions that end, and statements, give their memory back.";
+            Err(Error::invalid("53200", message, Some(hint)))
+        }
+    }
+}
+
+impl Session {
+    /// The memory of rows that wait for its client, beside those that operators work on. Errors: 53200 if there is no room
+    /// for them.
+    pub fn sent_rows(&self, rows: &RecordBatch) -> crate::error::Result<SentRows> {
+        let runtime = self.context().runtime_env();
+        Ok(SentRows::new(&runtime.memory_pool, rows_bytes(rows))?)
+    }
+
+    /// The memory of what its client has sent and is not read yet.
+    pub fn received_bytes(&self) -> ReceivedBytes {
+        let consumer = MemoryConsumer::new("a message of a client");
+        ReceivedBytes(consumer.register(&self.context().runtime_env().memory_pool))
     }
 }
 
@@ -174,12 +198,6 @@ impl InFlight {
     }
 }
 
-/// The memory of a prepared statement, as long as this is kept.
-#[derive(Debug)]
-pub struct KeptStatement {
-    _memory: MemoryReservation,
-}
-
 /// The memory of rows that are kept as long as this is.
 #[derive(Debug)]
 pub struct KeptRows(MemoryReservation);
@@ -193,6 +211,39 @@ impl KeptRows {
     /// The bytes of the rows.
     pub fn n_bytes(&self) -> usize {
         self.0.size()
+    }
+}
+
+/// The memory of rows that wait for a client, as long as this is kept.
+#[derive(Debug)]
+pub struct SentRows {
+    _memory: Option<MemoryReservation>,
+}
+
+impl SentRows {
+    fn new(pool: &Arc<dyn MemoryPool>, n_bytes: usize) -> Result<SentRows> {
+        if n_bytes <= SMALL_SENT_BYTES {
+            return Ok(SentRows { _memory: None });
+        }
+        let memory = MemoryConsumer::new("rows for a client").register(pool);
+        memory.grow(n_bytes);
+        check(pool, 0)?;
+        Ok(SentRows {
+            _memory: Some(memory),
+        })
+    }
+}
+
+/// The memory of what a client has sent, as long as this is kept.
+#[derive(Debug)]
+pub struct ReceivedBytes(MemoryReservation);
+
+impl ReceivedBytes {
+    /// From now on it is so many bytes; whether there is room for them. If not, it is what it was.
+    pub fn hold(&self, n_bytes: usize) -> bool {
+        let steps = n_bytes / RECEIVED_STEP_BYTES;
+        let n_bytes = steps.saturating_mul(RECEIVED_STEP_BYTES);
+        n_bytes == self.0.size() || self.0.try_resize(n_bytes).is_ok()
     }
 }
 
@@ -320,6 +371,33 @@ mod tests {
         let workload = crate::workload::Workload::default();
         let role = workload.pool("ada", 1 << 40, &engine);
         assert!(Room::new(&role).within(|| ask_for(100 * MB)).is_err());
+    }
+
+    #[test]
+    fn rows_that_wait_for_clients_are_bounded() {
+        let pool = pool(10 * MB);
+        let small = SentRows::new(&pool, SMALL_SENT_BYTES).unwrap();
+        assert_eq!(pool.reserved(), 0);
+        let one = SentRows::new(&pool, 20 * MB).unwrap();
+        let error = SentRows::new(&pool, 20 * MB).unwrap_err();
+        assert!(matches!(error, DataFusionError::ResourcesExhausted(_)));
+        assert_eq!(pool.reserved(), 20 * MB);
+        drop((small, one));
+        assert_eq!(pool.reserved(), 0);
+    }
+
+    #[test]
+    fn what_clients_send_is_bounded() {
+        let pool = pool(10 * MB);
+        let received = ReceivedBytes(MemoryConsumer::new("message").register(&pool));
+        assert!(received.hold(MB - 1));
+        assert_eq!(pool.reserved(), 0);
+        assert!(received.hold(8 * MB + 1));
+        assert_eq!(pool.reserved(), 8 * MB);
+        assert!(!received.hold(11 * MB));
+        assert_eq!(pool.reserved(), 8 * MB);
+        assert!(received.hold(100));
+        assert_eq!(pool.reserved(), 0);
     }
 
     #[test]

@@ -6,16 +6,16 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use auspex_storage::{JsonKind, is_uuid, marks_of, uuid_marks};
+use auspex_storage::{EnumType, JsonKind, is_uuid, marks_of, uuid_marks};
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
-use datafusion::common::DFSchema;
 use datafusion::common::tree_node::{TreeNode as _, TreeNodeRecursion};
+use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::error::Result;
 use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{Expr, ExprSchemable as _, LogicalPlan};
 
-use crate::functions::READ_UUID;
+use crate::functions::{ENUM_POSITION, READ_ENUM, READ_UUID, TYPE_KEY};
 
 /// The types of a plan's parameters; `None` where nothing tells one.
 pub(crate) fn inferred_parameters(plan: &LogicalPlan) -> Result<HashMap<String, Option<DataType>>> {
@@ -124,12 +124,16 @@ fn alike(expr: &Expr, seen: &DFSchema) -> Vec<(Vec<String>, DataType)> {
             vec![conditions, of_one_type(&results)]
         }
         Expr::Not(value) => vec![truths(&[value.as_ref()])],
+        Expr::Between(between) => {
+            let values = [&*between.expr, &*between.low, &*between.high];
+            vec![of_one_type(&values)]
+        }
         _ => vec![],
     };
     found.into_iter().flatten().collect()
 }
 
-/// The fields of the parameters that are uuids or json, or arrays of them, by their places; to Arrow they are texts.
+/// The fields of the parameters that are uuids, json or labels of enums, or arrays of them, by their places; to Arrow they are texts.
 pub(crate) fn marked_parameters(plan: &LogicalPlan) -> Result<BTreeMap<usize, FieldRef>> {
     let place = |name: &str| {
         let number: usize = name.strip_prefix('$')?.parse().ok()?;
@@ -138,7 +142,7 @@ pub(crate) fn marked_parameters(plan: &LogicalPlan) -> Result<BTreeMap<usize, Fi
     let mut found = BTreeMap::new();
     let inferred: BTreeMap<_, _> = plan.get_parameter_fields()?.into_iter().collect();
     for (name, field) in inferred {
-        let is_marked = |field: &FieldRef| !marks_of(field).is_empty();
+        let is_marked = |field: &FieldRef| !marks_of(field).is_empty() || is_oid(field);
         if let (Some(place), Some(field)) = (place(&name), field.filter(is_marked)) {
             found.insert(place, field);
         }
@@ -160,23 +164,54 @@ pub(crate) fn marked_parameters(plan: &LogicalPlan) -> Result<BTreeMap<usize, Fi
     Ok(found)
 }
 
-/// The parameter of `$1::uuid` and `$1::jsonb`, or of `id = ANY ($1)`, and what it is.
+/// Whether a column of the catalogs holds numbers of objects, which drivers send as such; to Arrow they are plain numbers.
+fn is_oid(field: &Field) -> bool {
+    let name = field.metadata().get(TYPE_KEY);
+    name.is_some_and(|name| name == "oid") && field.data_type().is_integer()
+}
+
+/// The parameter of `$1::uuid`, `$1::jsonb` and `$1::mood`, of `m < $1`, `doc @> $1`, or of `id = ANY ($1)`, and what it is.
 fn marked_argument(call: &ScalarFunction, seen: &DFSchema) -> Option<(String, FieldRef)> {
-    let value = || Field::new("value", DataType::Utf8, true);
-    let id = || value().with_metadata(uuid_marks());
-    let json = |kind: JsonKind| value().with_metadata(kind.marks());
+    let id = || marked_text().with_metadata(uuid_marks());
+    let json = |kind: JsonKind| marked_text().with_metadata(kind.marks());
     match (call.func.name(), call.args.as_slice()) {
         (READ_UUID, [value]) => Some((parameter(value)?, Arc::new(id()))),
         ("json_in", [value]) => Some((parameter(value)?, Arc::new(json(JsonKind::Json)))),
         ("jsonb_in", [value]) => Some((parameter(value)?, Arc::new(json(JsonKind::Jsonb)))),
+        ("json_contains" | "json_merged", [left, right]) => {
+            let name = parameter(left).or_else(|| parameter(right))?;
+            Some((name, Arc::new(json(JsonKind::Jsonb))))
+        }
+        ("jsonb_set", [_, _, value, ..]) => {
+            Some((parameter(value)?, Arc::new(json(JsonKind::Jsonb))))
+        }
+        (READ_ENUM | ENUM_POSITION, [value, Expr::Literal(ScalarValue::Utf8(Some(told)), _)]) => {
+            let known = EnumType::of_text(told)?;
+            let field = marked_text().with_metadata(known.marks());
+            // `$1::mood[]` is read from an array of texts.
+            let (value, field) = match value {
+                Expr::Cast(cast) if cast.field.data_type().is_nested() => (
+                    cast.expr.as_ref(),
+                    field.with_data_type(cast.field.data_type().clone()),
+                ),
+                value => (value, field),
+            };
+            Some((parameter(value)?, Arc::new(field)))
+        }
         ("array_has", [array, value]) => {
             let (_, field) = value.to_field(seen).ok()?;
             let list = DataType::new_list(DataType::Utf8, true);
-            is_uuid(&field).then_some(())?;
-            Some((parameter(array)?, Arc::new(id().with_data_type(list))))
+            let is_own = is_uuid(&field) || EnumType::of(&field).is_some();
+            is_own.then_some(())?;
+            let field = marked_text().with_metadata(marks_of(&field));
+            Some((parameter(array)?, Arc::new(field.with_data_type(list))))
         }
         _ => None,
     }
+}
+
+fn marked_text() -> Field {
+    Field::new("value", DataType::Utf8, true)
 }
 
 /// The name of a parameter without a type.
@@ -189,32 +224,48 @@ fn parameter(expr: &Expr) -> Option<String> {
     }
 }
 
+/// Whether a function of this name takes the key of an advisory lock: one number, or two half as wide.
+fn is_advisory(name: &str) -> bool {
+    name.starts_with("pg_advisory_") || name.starts_with("pg_try_advisory_")
+}
+
 /// What a function takes in one place; `None`: whatever it is given.
 fn argument_type(call: &ScalarFunction, idx: usize, seen: &DFSchema) -> Option<DataType> {
     let type_of = |idx: usize| {
         let found = call.args.get(idx)?.get_type(seen).ok()?;
         (!found.is_null()).then_some(found)
     };
+    let element_of = |idx: usize| match type_of(idx)? {
+        DataType::List(item) => Some(item.data_type().clone()),
+        _ => None,
+    };
+    let n_args = call.args.len();
     Some(match (call.func.name(), idx) {
         // `x = ANY ($1)`, `$1 = ANY (x)`
         ("array_has", 0) => DataType::List(Field::new_list_field(type_of(1)?, true).into()),
-        ("array_has", 1) => match type_of(0)? {
-            DataType::List(item) => item.data_type().clone(),
-            _ => return None,
-        },
-        ("in_array", 0) => match type_of(1)? {
-            DataType::List(item) => item.data_type().clone(),
-            _ => return None,
-        },
+        ("array_has" | "array_append" | "array_position" | "array_remove_all", 1)
+        | ("array_replace_all", 1 | 2) => element_of(0)?,
+        ("in_array", 0) => element_of(1)?,
+        ("array_prepend", 0) => element_of(1)?,
         ("array_element", 1)
         | ("left" | "right" | "repeat" | "lpad" | "rpad" | "chr", 1)
         | ("substr", 1 | 2)
         | ("split_part", 2)
         | ("generate_series", _) => DataType::Int64,
         ("round" | "trunc", 1) => DataType::Int32,
-        ("round" | "trunc", 0) if call.args.len() == 2 => DataType::Decimal128(38, 10),
-        ("make_date", _) => DataType::Int32,
-        (READ_UUID, _) => DataType::Utf8,
+        ("round" | "trunc", 0) if n_args == 2 => DataType::Decimal128(38, 10),
+        ("make_date", _) | ("width_bucket", 3) => DataType::Int32,
+        ("width_bucket", _) | ("pg_sleep", 0) => DataType::Float64,
+        ("to_timestamp", 0) if n_args == 1 => DataType::Float64,
+        ("pg_cancel_backend" | "pg_terminate_backend", 0) => DataType::Int32,
+        ("pg_terminate_backend" | "setval", 1) => DataType::Int64,
+        ("set_config" | "setval", 2) => DataType::Boolean,
+        ("encode", 0) => DataType::Binary,
+        ("json_path" | "json_path_text" | "json_without_path" | "jsonb_set", 1)
+        | ("json_has_any" | "json_has_all", 1) => DataType::new_list(DataType::Utf8, true),
+        (name, _) if is_advisory(name) && n_args == 1 => DataType::Int64,
+        (name, _) if is_advisory(name) => DataType::Int32,
+        (READ_UUID, _) | (READ_ENUM | ENUM_POSITION, 0) => DataType::Utf8,
         _ => return None,
     })
 }

@@ -21,9 +21,9 @@ use crate::temporary::SCHEMA as TEMPORARY;
 /// The schema of names without one, for the planner: all schemas that are searched. No text can bring it into a name.
 pub(crate) const SEARCHED: &str = "\u{1e}searched";
 
-/// Whether an object is a table or a view.
-fn is_relation(entry: &CatalogEntry) -> bool {
-    !matches!(entry.definition, Definition::Model(_))
+/// Whether an object is a table or a view, or has rows like one.
+pub(crate) fn is_relation(entry: &CatalogEntry) -> bool {
+    !matches!(entry.definition, Definition::Model(_) | Definition::Enum(_))
 }
 
 /// The name of a relation that was probably meant, among those of a schema.
@@ -132,7 +132,25 @@ impl Session {
 
     /// Schema and name of a model that a statement means.
     pub(crate) fn model_parts(&self, parts: &[String]) -> Result<(String, String)> {
-        self.found_parts(parts, |entry| !is_relation(entry))
+        let is_model = |entry: &CatalogEntry| matches!(entry.definition, Definition::Model(_));
+        self.found_parts(parts, is_model)
+    }
+
+    /// Schema and name of an enum that a statement means.
+    pub(crate) fn enum_parts(&self, parts: &[String]) -> Result<(String, String)> {
+        let is_enum = |entry: &CatalogEntry| matches!(entry.definition, Definition::Enum(_));
+        self.found_parts(parts, is_enum)
+    }
+
+    /// The enum that a name means; `None`: it means none.
+    pub(crate) fn enum_entry(&self, parts: &[String]) -> Option<Arc<CatalogEntry>> {
+        let (schema, name) = self.enum_parts(parts).ok()?;
+        let entry = self.entry(&schema, &name)?;
+        let is_enum = matches!(entry.definition, Definition::Enum(_));
+        is_enum.then(|| {
+            name_scope::note_object(&entry);
+            entry
+        })
     }
 
     /// The object of a schema's name; in a view that which had the name when the view was made, whatever its name now.

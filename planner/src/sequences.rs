@@ -19,12 +19,12 @@ use datafusion::logical_expr::{
     ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, TypeSignature,
     Volatility,
 };
-use datafusion::sql::sqlparser::ast::Ident;
 
 use crate::access::TableUse;
 use crate::commands::kind_name;
 use crate::engine::lock;
 use crate::error::{Error, Result};
+use crate::quoted_names::quoted_name;
 use crate::session::Session;
 use crate::temporary::SCHEMA as TEMPORARY;
 
@@ -58,18 +58,9 @@ pub(crate) enum Numbers {
     Column(Arc<CatalogEntry>, String),
 }
 
-/// A name as SQL writes it.
-fn quoted(name: &str) -> String {
-    let is_plain = |c: char| c.is_ascii_lowercase() || c == '_' || c.is_ascii_digit();
-    match name.chars().all(is_plain) && !name.starts_with(|c: char| c.is_ascii_digit()) {
-        true => name.to_owned(),
-        false => Ident::with_quote('"', name).to_string(),
-    }
-}
-
 /// The name of a sequence as functions give it: with its schema.
 pub(crate) fn qualified(schema: &str, name: &str) -> String {
-    format!("{}.{}", quoted(schema), quoted(name))
+    format!("{}.{}", quoted_name(schema), quoted_name(name))
 }
 
 /// The call by which the default of a column takes a sequence's numbers.

@@ -3,6 +3,8 @@
 //! In: parsed statements and parameter values; out: rows or a command tag. Every statement can be
 //! cancelled and timed out here, whatever it does.
 
+mod kept;
+mod limits;
 mod models;
 
 use std::collections::BTreeMap;
@@ -12,15 +14,14 @@ use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use auspex_sql::ParsedStatement;
-use auspex_storage::{CatalogEntry, RoleDefinition};
+use auspex_storage::{CatalogEntry, RoleDefinition, marks_of};
 use datafusion::arrow::array::RecordBatch;
-use datafusion::arrow::datatypes::{DataType, FieldRef, SchemaRef};
+use datafusion::arrow::datatypes::{DataType, Field, FieldRef, SchemaRef};
 use datafusion::common::ScalarValue;
+use datafusion::execution::memory_pool::MemoryReservation;
 use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion::prelude::{SessionConfig, SessionContext};
-use futures::FutureExt as _;
-use futures::future::BoxFuture;
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::sync::CancellationToken;
 
 use crate::access::{Identity, roles};
 use crate::activity::Backend;
@@ -32,6 +33,7 @@ use crate::catalog::facts::CatalogFacts;
 use crate::engine::{ClientFacts, Engine, SessionFacts, lock};
 use crate::error::{Error, Result};
 use crate::execute::{self, Work};
+use crate::memory;
 use crate::named::Named;
 use crate::physical::AuspexQueryPlanner;
 use crate::point_plan::PointPlan;
@@ -42,9 +44,11 @@ use crate::statement_clock::StatementClock;
 use crate::statement_run::{CopyIn, Outcome, StatementControl};
 use crate::streams;
 use crate::temporary::TemporaryTables;
-use crate::timers::Timers;
 use crate::transaction::Transaction;
-use crate::workload::{RoleLimits, Slot};
+use crate::workload::RoleLimits;
+
+pub use kept::KeptStatement;
+pub(crate) use limits::Limits;
 
 /// The one database of a warehouse, which every tool guesses.
 pub(crate) const DATABASE: &str = "postgres";
@@ -62,12 +66,16 @@ pub struct Session {
     process_id: i32,
     settings: Settings,
     context: SessionContext,
+    /// What kept statements plan with, while there are some.
+    kept_state: Mutex<Weak<SessionState>>,
     pub(crate) clock: StatementClock,
     pub(crate) transaction: Transaction,
     pub(crate) temporary: TemporaryTables,
     /// The numbers of identity columns that it got.
     pub(crate) taken: Arc<Mutex<Taken>>,
     pub(crate) advisory_locks: SessionLocks,
+    /// What it takes whatever it does.
+    _memory: MemoryReservation,
 }
 
 /// A statement that is ready to run, any number of times.
@@ -79,6 +87,10 @@ pub struct Prepared {
     marked_parameters: BTreeMap<usize, FieldRef>,
     /// Only the session that prepared it asks for it, so that nobody ever waits here.
     planned: Mutex<Arc<Planned>>,
+    /// The bytes of its plan.
+    plan_bytes: usize,
+    /// Whether it is kept by a name.
+    stays: AtomicBool,
 }
 
 /// What a prepared statement does, as the catalog was at a generation.
@@ -112,6 +124,16 @@ impl Prepared {
     /// The types of its parameters.
     pub fn parameter_types(&self) -> &[DataType] {
         &self.parameter_types
+    }
+
+    /// Its parameters with what tells of one that it is a uuid, json or a label of an enum.
+    pub fn parameter_fields(&self) -> Vec<FieldRef> {
+        let field = |(idx, known): (usize, &DataType)| {
+            let marks = self.marked_parameter(idx).map(|marked| marks_of(marked));
+            let field = Field::new("value", known.clone(), true);
+            Arc::new(field.with_metadata(marks.unwrap_or_default()))
+        };
+        self.parameter_types.iter().enumerate().map(field).collect()
     }
 
     /// What tells of a parameter that it is a uuid or json, or an array of them.
@@ -217,6 +239,7 @@ impl Session {
         let backend = Arc::new(backend);
         let extension = engine.extension.clone();
         let base = engine.state_for(&client.user, &RoleLimits::of(role))?;
+        let memory = memory::of_session(&engine, engine.is_superuser(&client.user))?;
         let session = Arc::new_cyclic(|weak: &Weak<Session>| {
             let catalogs = Arc::new(SessionCatalogs::new(Arc::clone(&engine), weak.clone()));
             let state = SessionStateBuilder::new_from_existing(base)
@@ -232,11 +255,13 @@ impl Session {
                 process_id,
                 settings,
                 context: SessionContext::new_with_state(state),
+                kept_state: Mutex::default(),
                 clock: StatementClock::default(),
                 transaction: Transaction::default(),
                 temporary: TemporaryTables::default(),
                 taken: Arc::default(),
                 advisory_locks: SessionLocks::default(),
+                _memory: memory,
             }
         });
         session
@@ -341,6 +366,7 @@ impl Session {
         let parameter_types = work.parameter_types(parameter_types)?;
         let schema = work.schema(&statement.statement, &parameter_types)?;
         let marked_parameters = work.marked_parameters()?;
+        let plan_bytes = kept::plan_bytes(&work, !parameter_types.is_empty());
         let planned = Planned {
             generation: AtomicU64::new(generation),
             point: work.point_plan(&parameter_types, schema.as_ref()),
@@ -358,7 +384,9 @@ impl Session {
             schema,
             parameter_types,
             marked_parameters,
+            plan_bytes,
             planned: Mutex::new(Arc::new(planned)),
+            stays: AtomicBool::new(false),
         })
     }
 
@@ -487,8 +515,18 @@ impl Session {
 
     /// Plans a statement anew, and keeps that plan.
     pub(crate) async fn replan(self: &Arc<Session>, prepared: &Prepared) -> Result<Arc<Planned>> {
-        let types: Vec<_> = prepared.parameter_types.iter().cloned().map(Some).collect();
-        let again = self.prepare(&prepared.statement, &types).await?.planned();
+        // A marked one was left to what stands beside it: as of the type that Arrow has for it, it would be a text.
+        let declared = |(idx, known): (usize, &DataType)| {
+            let is_marked = prepared.marked_parameter(idx).is_some();
+            (!is_marked).then(|| known.clone())
+        };
+        let types = prepared.parameter_types.iter().enumerate().map(declared);
+        let types: Vec<Option<DataType>> = types.collect();
+        let again = self.prepare(&prepared.statement, &types).await?;
+        if prepared.stays.load(Ordering::Relaxed) {
+            again.stay(self)?;
+        }
+        let again = again.planned();
         again.used.store(true, Ordering::Relaxed);
         *lock(&prepared.planned) = Arc::clone(&again);
         Ok(again)
@@ -541,79 +579,10 @@ fn session_config(threads: usize) -> SessionConfig {
     let options = config.options_mut();
     options.sql_parser.map_string_types_to_utf8view = false;
     options.sql_parser.collect_spans = true;
+    // Rows keep the order of a query within where none follows, as in PostgreSQL.
+    options.sql_parser.enable_subquery_sort_elimination = false;
     options.execution.parquet.schema_force_view_types = false;
     // Small files are read faster by one thread than split among many.
     options.optimizer.repartition_file_min_size = 1 << 20;
     config
-}
-
-/// What ends a statement early: the client, the clock, or dropping its rows.
-pub(crate) struct Limits {
-    pub(crate) token: CancellationToken,
-    timed_out: Arc<AtomicBool>,
-    _ends_timer: DropGuard,
-    _slot: Option<Slot>,
-}
-
-impl Limits {
-    fn start(
-        control: &StatementControl,
-        timeout: Option<Duration>,
-        timers: &Timers,
-        slot: Option<Slot>,
-    ) -> Limits {
-        let token = control.cancel.child_token();
-        let timed_out = Arc::new(AtomicBool::new(false));
-        let finished = CancellationToken::new();
-        if let Some(timeout) = timeout {
-            let (token, timed_out) = (token.clone(), Arc::clone(&timed_out));
-            let finished = finished.clone();
-            timers.spawn(async move {
-                tokio::select! {
-                    () = tokio::time::sleep(timeout) => {
-                        timed_out.store(true, Ordering::Relaxed);
-                        token.cancel();
-                    }
-                    () = finished.cancelled() => {}
-                }
-            });
-        }
-        Limits {
-            token,
-            timed_out,
-            _ends_timer: finished.drop_guard(),
-            _slot: slot,
-        }
-    }
-
-    /// The same work, which ends early when it is cancelled or its time is over.
-    fn guard<T: Send + 'static>(
-        self,
-        work: BoxFuture<'static, Result<T>>,
-    ) -> BoxFuture<'static, Result<T>> {
-        let guarded = async move {
-            let done = tokio::select! {
-                biased;
-                () = self.token.cancelled() => Err(self.error()),
-                done = work => done,
-            };
-            match done {
-                Err(_) if self.timed_out() => Err(Error::TimedOut),
-                done => done,
-            }
-        };
-        guarded.boxed()
-    }
-
-    pub(crate) fn timed_out(&self) -> bool {
-        self.timed_out.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn error(&self) -> Error {
-        if self.timed_out() {
-            Error::TimedOut
-        } else {
-            Error::Cancelled
-        }
-    }
 }

@@ -17,10 +17,9 @@ use crate::catalog::facts::SettingFacts;
 use crate::engine::lock;
 use crate::error::{Error, Result};
 use definitions::{Check, DEFINITIONS, check, find};
-use session_values::zone_of;
 
 pub(crate) use definitions::{milliseconds, size_bytes};
-pub(crate) use session_values::zone_of_interval;
+pub(crate) use session_values::{zone_of, zone_of_interval};
 
 /// The settings of one session.
 #[derive(Debug)]
@@ -205,14 +204,11 @@ impl Settings {
         Ok(Compute::within(choice, limit.unwrap_or(usize::MAX))?)
     }
 
-    /// The device that predicts. `auto` is the CPU: each row is passed over once, which takes less time than moving it.
+    /// The device that predicts; `auto` is the CPU until a plan says how many rows there are.
     ///
     /// Errors: as [`Settings::compute`].
     pub(crate) fn compute_predictions(&self) -> Result<Compute> {
-        match self.get("device") {
-            Some(device) if device != "auto" => self.compute(Some(&device)),
-            _ => Ok(Compute::cpu()),
-        }
+        self.compute(self.get("device").as_deref())
     }
 
     /// What plans of predictions depend on.

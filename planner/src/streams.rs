@@ -27,6 +27,7 @@ use crate::distributed;
 use crate::engine::StatementWarning;
 use crate::error::{Error, Result};
 use crate::look_up_plan::Reads;
+use crate::measured::note_started;
 use crate::physical::{cancellable, warning_notice};
 use crate::session::{Limits, Session};
 use crate::statement_clock::timed;
@@ -41,6 +42,7 @@ pub(crate) async fn stream(
 ) -> Result<SendableRecordBatchStream> {
     let Some(cluster) = session.engine.cluster() else {
         let (physical, task) = physical(session, query, &query.state, parameters, control).await?;
+        note_started(&physical, None);
         return one_stream(session, query, execute_stream(physical, task)?, control);
     };
     let (state, plan) = ready_to_plan(session, query, &query.state, parameters, control)?;
@@ -142,7 +144,7 @@ impl TableRows {
         Ok(TableRows { plan, state })
     }
 
-    /// Plans a query to be shown rather than run.
+    /// Plans a query without a session's parameters: to show it, or for another statement that runs it.
     pub(crate) async fn shown(query: &BoundQuery) -> Result<TableRows> {
         let state = for_tables(query);
         let plan = state.create_physical_plan(&query.plan).await?;
@@ -162,6 +164,7 @@ impl TableRows {
         control: &StatementControl,
     ) -> Result<Vec<SendableRecordBatchStream>> {
         let plan = cancellable(self.plan, &control.cancel)?;
+        note_started(&plan, None);
         let task = Arc::new(TaskContext::from(&self.state));
         streams_of(session, query, (plan, task), control)
     }
@@ -169,7 +172,7 @@ impl TableRows {
 
 /// What plans the rows of a table.
 fn for_tables(query: &BoundQuery) -> SessionState {
-    let mut state = query.state.clone();
+    let mut state = query.state.as_ref().clone();
     let options = state.config_mut().options_mut();
     // Neither the order of rows nor the division among files may depend on which thread is faster.
     options.optimizer.enable_round_robin_repartition = false;

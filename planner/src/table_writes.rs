@@ -1,12 +1,18 @@
 //! Rows of a query on their way into a managed table, in files that workers write where that gains.
 //!
-//! In: a planned query and its table; out: the number of rows. Each writer tells this machine of its files, which show in
-//! one commit once all have ended: a worker that is lost before leaves files that no log names.
+//! In: a planned query and its table; out: rows that are added, or put in the place of all others. Each writer tells this
+//! machine of its files, which show in one commit once all have ended: a worker that is lost before leaves files that no
+//! log names.
 
 use std::sync::Arc;
 
-use auspex_storage::{Append, RowChecks, TableShape};
-use datafusion::physical_plan::ExecutionPlan;
+use auspex_storage::{Rewrite, RowChecks, TableOperation, TableShape, WrittenFiles};
+use datafusion::error::Result as DfResult;
+use datafusion::physical_plan::projection::ProjectionExec;
+use datafusion::physical_plan::{
+    ChildrenPropertiesMode, ExecutionPlan, ExecutionPlanProperties as _, ReplaceChildrenOptions,
+};
+use datafusion::prelude::SessionConfig;
 
 use crate::bind::{BoundInsert, BoundQuery};
 use crate::distributed::{collected, describe};
@@ -59,7 +65,7 @@ async fn create_and_fill(
 /// Appends the rows of a query to a managed table in files that workers write; returns their number. `None`: nothing was
 /// done, since workers would gain nothing, or rows must pass this machine.
 ///
-/// Errors: those of the query and of [`Append::show`].
+/// Errors: those of the query and of [`auspex_storage::Append::show`].
 pub(crate) async fn append_on_workers(
     session: &Arc<Session>,
     (id, shape): (&str, &TableShape),
@@ -67,39 +73,113 @@ pub(crate) async fn append_on_workers(
     checks: &Arc<RowChecks>,
     control: &StatementControl,
 ) -> Result<Option<u64>> {
-    let Some(cluster) = session.engine.cluster() else {
-        return Ok(None);
-    };
-    if !reads_much(session, rows) || stays(session, shape).is_some() {
+    if !may_leave(session, shape, rows) {
         return Ok(None);
     }
     let append = session.engine.tables.begin_append(id, shape).await?;
-    let plan = Arc::new(writing(session, (id, &append), rows, checks));
+    let target = target((id, append.version()), checks);
+    let written = Box::pin(written_by_workers(session, target, rows, control)).await?;
+    let Some(written) = written else {
+        return Ok(None);
+    };
+    let n_rows = append.show(written, checks).await?;
+    tell_findings(session, &query.findings, control);
+    Ok(Some(n_rows))
+}
+
+/// Replaces all rows of a managed table by those of a query, in one commit and in files that workers write where that
+/// gains.
+///
+/// Errors: those of the query and of [`Rewrite::redefine`].
+pub(crate) async fn replace_rows(
+    session: &Arc<Session>,
+    (id, rewrite): (&str, &Rewrite),
+    (query, rows): (&BoundQuery, TableRows),
+    checks: Arc<RowChecks>,
+    control: &StatementControl,
+) -> Result<()> {
+    let shape = rewrite.shape();
+    if may_leave(session, shape, &rows) {
+        let target = target((id, rewrite.version()), &checks);
+        let written = Box::pin(written_by_workers(session, target, &rows, control)).await?;
+        if let Some(written) = written {
+            rewrite.replace_rows(written, &checks).await?;
+            tell_findings(session, &query.findings, control);
+            return Ok(());
+        }
+    }
+    let rows = Some((rows.streams(session, query, control)?, checks));
+    Ok(rewrite
+        .redefine(shape, rows, TableOperation::Columns)
+        .await?)
+}
+
+/// Whether workers may write the rows of a query for a table.
+fn may_leave(session: &Session, shape: &TableShape, rows: &TableRows) -> bool {
+    session.engine.cluster().is_some()
+        && reads_much(session, rows)
+        && stays(session, shape).is_none()
+}
+
+/// The files that workers write, in the order of the rows; `None`: nothing was done, since they gain nothing.
+async fn written_by_workers(
+    session: &Session,
+    target: WriteTarget,
+    rows: &TableRows,
+    control: &StatementControl,
+) -> Result<Option<Vec<WrittenFiles>>> {
+    let Some(cluster) = session.engine.cluster() else {
+        return Ok(None);
+    };
+    let plan = writing(session, target, rows)?;
     let place = (&cluster, &session.engine, &rows.state);
     let bytes = session.settings().min_distributed_bytes();
     let told = Box::pin(collected(place, plan, bytes, &control.cancel)).await?;
-    let Some(told) = told else {
-        return Ok(None);
-    };
-    let n_rows = append.show(files_written(&told)?, checks).await?;
-    tell_findings(session, &query.findings, control);
-    Ok(Some(n_rows))
+    told.map(|told| files_written(&told)).transpose()
+}
+
+/// The version of a table for which files are written.
+fn target((id, version): (&str, u64), checks: &Arc<RowChecks>) -> WriteTarget {
+    WriteTarget {
+        id: id.to_owned(),
+        version,
+        checks: Arc::clone(checks),
+    }
 }
 
 /// The plan of rows, written into files.
 fn writing(
     session: &Session,
-    (id, append): (&str, &Append),
+    target: WriteTarget,
     rows: &TableRows,
-    checks: &Arc<RowChecks>,
-) -> WriteFilesExec {
-    let target = WriteTarget {
-        id: id.to_owned(),
-        version: append.version(),
-        checks: Arc::clone(checks),
-    };
+) -> DfResult<Arc<dyn ExecutionPlan>> {
+    let plan = divided(&rows.plan, rows.state.config())?;
+    let plan = plan.unwrap_or_else(|| Arc::clone(&rows.plan));
     let tables = Arc::clone(&session.engine.tables);
-    WriteFilesExec::new(Arc::clone(&rows.plan), tables, target)
+    Ok(Arc::new(WriteFilesExec::new(plan, tables, target)))
+}
+
+/// The scan of one large file in several partitions: the planner divides it only below an operator that computes.
+fn divided(
+    plan: &Arc<dyn ExecutionPlan>,
+    config: &SessionConfig,
+) -> DfResult<Option<Arc<dyn ExecutionPlan>>> {
+    let n_partitions = plan.output_partitioning().partition_count();
+    if n_partitions > 1 || plan.fetch().is_some() {
+        return Ok(None);
+    }
+    match plan.children().as_slice() {
+        [input] if plan.is::<ProjectionExec>() => {
+            let Some(input) = divided(input, config)? else {
+                return Ok(None);
+            };
+            let anew = ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute);
+            Arc::clone(plan)
+                .replace_children(vec![input], anew)
+                .map(Some)
+        }
+        _ => plan.repartitioned(config.target_partitions(), config.options()),
+    }
 }
 
 /// Whether a query reads as much as several machines divide.
@@ -142,7 +222,8 @@ pub(crate) async fn describe_insert(
         .tables
         .begin_append(id, &insert.shape)
         .await?;
-    let plan: Arc<dyn ExecutionPlan> = Arc::new(writing(session, (id, &append), &rows, checks));
+    let target = target((id, append.version()), checks);
+    let plan = writing(session, target, &rows)?;
     let bytes = session.settings().min_distributed_bytes();
     let place = describe(&cluster, &session.engine, &rows.state, &plan, bytes);
     Ok(Some(Box::pin(place).await?))

@@ -21,6 +21,8 @@ pub(crate) struct TemporaryTables {
     changes: AtomicU64,
     /// Whether signs of life are given.
     gives_signs: AtomicBool,
+    /// The ids of those whose rows end with each transaction, and whether they were changed since.
+    passing: Mutex<BTreeMap<String, bool>>,
 }
 
 /// The schema under which temporary tables may be named.
@@ -49,7 +51,32 @@ impl TemporaryTables {
 
     fn remove(&self, name: &str) -> Option<Arc<CatalogEntry>> {
         self.changes.fetch_add(1, Ordering::Relaxed);
-        lock(&self.tables).remove(name)
+        let entry = lock(&self.tables).remove(name)?;
+        lock(&self.passing).remove(&entry.id);
+        Some(entry)
+    }
+
+    /// Lets the rows of a table, those that it has now as well, end with each transaction.
+    pub(crate) fn pass_rows(&self, id: &str) {
+        lock(&self.passing).insert(id.to_owned(), true);
+    }
+
+    /// Notes that rows of a table are changed.
+    pub(crate) fn note_change(&self, id: &str) {
+        if let Some(is_changed) = lock(&self.passing).get_mut(id) {
+            *is_changed = true;
+        }
+    }
+
+    /// The ids of changed tables whose rows end now.
+    fn take_changed(&self) -> Vec<String> {
+        let mut passing = lock(&self.passing);
+        let changed = passing.iter_mut().filter(|(_, is_changed)| **is_changed);
+        let taken = changed.map(|(id, is_changed)| {
+            *is_changed = false;
+            id.clone()
+        });
+        taken.collect()
     }
 
     /// The ids of those that have files.
@@ -88,6 +115,16 @@ impl Session {
         let entry = self.temporary.get(name)?;
         name_scope::note_temporary(name);
         Some(entry)
+    }
+
+    /// Removes the rows that end with a transaction, as `ON COMMIT DELETE ROWS` has it.
+    pub(crate) async fn empty_passing(&self) {
+        for id in self.temporary.take_changed() {
+            let emptied = async { self.engine.tables.rewrite(&id).await?.truncate(false).await };
+            if let Err(error) = Box::pin(emptied).await {
+                tracing::warn!(%error, id, "could not remove the rows of a temporary table");
+            }
+        }
     }
 
     /// Removes a temporary table with its files; whether there was one.
@@ -134,7 +171,8 @@ async fn give_signs(session: Weak<Session>) {
     }
 }
 
-async fn give_sign(tables: &Tables, id: &str) {
+/// Gives a table without a name a sign that it is in use.
+pub(crate) async fn give_sign(tables: &Tables, id: &str) {
     if let Err(error) = tables.give_life_sign(id).await {
         tracing::warn!(%error, id, "could not show that a temporary table is in use");
     }

@@ -8,6 +8,7 @@ mod definitions;
 mod implicit;
 
 pub use implicit::BlockPart;
+pub(crate) use implicit::OwnBlock;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -178,6 +179,7 @@ impl Session {
     /// also where a block is read-only.
     pub(crate) fn change_table(&self, verb: &str, table: &CatalogEntry) -> Result<()> {
         if self.temporary.has(&table.id) {
+            self.temporary.note_change(&table.id);
             return Ok(());
         }
         let name = display_name(table);
@@ -267,7 +269,7 @@ impl Session {
         noted.is_some()
     }
 
-    /// Drops such tables, unless others have their names by now.
+    /// Drops such tables, unless others have their names by now, and removes the rows that end with the block.
     async fn drop_passing(&self, tables: Vec<(String, String)>) {
         for (name, id) in tables {
             let found = self.temporary.get(&name);
@@ -275,6 +277,7 @@ impl Session {
                 self.drop_temporary(&name).await;
             }
         }
+        Box::pin(self.empty_passing()).await;
     }
 
     /// Rolls back what is open and gives up what belongs to the session alone.

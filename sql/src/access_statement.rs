@@ -144,6 +144,8 @@ pub enum PrivilegeKind {
     Table,
     /// A sequence.
     Sequence,
+    /// A type, which is owned; there are no privileges on it.
+    Type,
     /// A schema.
     Schema,
     /// A model.
@@ -164,6 +166,7 @@ impl PrivilegeKind {
         match self {
             Self::Table => "TABLE",
             Self::Sequence => "SEQUENCE",
+            Self::Type => "TYPE",
             Self::Schema => "SCHEMA",
             Self::Model => "MODEL",
             Self::Location => "EXTERNAL LOCATION",
@@ -178,6 +181,7 @@ impl PrivilegeKind {
         match self {
             Self::Table => &["SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE"],
             Self::Sequence => &["USAGE", "SELECT", "UPDATE"],
+            Self::Type => &[],
             Self::Schema => &["USAGE", "CREATE", "CREATE MODEL"],
             Self::Model => &["EXECUTE", "SELECT"],
             Self::Location => &["READ", "WRITE"],

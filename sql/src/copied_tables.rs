@@ -1,6 +1,7 @@
-//! `CREATE TABLE x (LIKE t INCLUDING ALL EXCLUDING INDEXES)`: the parser knows `DEFAULTS` alone.
+//! `CREATE TABLE x (LIKE t INCLUDING ALL EXCLUDING INDEXES, extra int)`: the parser knows `DEFAULTS` alone, and no columns beside.
 //!
-//! In: tokens of one statement; out: tokens in which the parts to take are one more part of the table's name.
+//! In: tokens of one statement; out: tokens in which the parts to take are one more part of the table's name, and columns
+//! stand in brackets behind it.
 
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
@@ -34,14 +35,25 @@ pub(crate) fn settle(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
     else {
         return tokens;
     };
-    let Some(included) = included(&tokens, name_end, close) else {
+    let comma = (name_end..close).find(|at| is_token(&tokens, *at, &Token::Comma));
+    let Some(included) = included(&tokens, name_end, comma.unwrap_or(close)) else {
         return tokens;
     };
     let place = tokens[name_end - 1].span;
     let made = |token| TokenWithSpan { token, span: place };
     let list = format!("{LIKE_PARTS}{}", included.join(" "));
     let part = [Token::Period, Token::make_word(&list, Some('"'))];
-    tokens.splice(name_end..close, part.map(made));
+    match comma {
+        None => {
+            tokens.splice(name_end..close, part.map(made));
+        }
+        // The bracket before LIKE comes to stand before the columns.
+        Some(comma) => {
+            let bracket = tokens.remove(open);
+            let part = part.map(made).into_iter().chain([bracket]);
+            tokens.splice(name_end - 1..comma, part);
+        }
+    }
     tokens
 }
 

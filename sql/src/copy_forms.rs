@@ -1,21 +1,25 @@
-//! Options of COPY that sqlparser lacks: `HEADER MATCH`, and `*` for all columns behind `FORCE_QUOTE`.
+//! Options of COPY that sqlparser lacks: `HEADER MATCH`, `*` for all columns behind `FORCE_QUOTE`, and a WHERE at the end.
 //!
 //! In: tokens of one statement; out: tokens in which names that no text can bring into a statement mean them.
 
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
-use crate::lexer::{are_words, is_token, is_word};
+use crate::lexer::{are_words, closing, is_token, is_word, span_of, string_value};
 
 /// The column that stands for all of them.
 pub const EVERY_COPY_COLUMN: &str = "\u{1e}every column";
 /// The column of a `FORCE_NULL` that means `HEADER MATCH`.
 pub const HEADER_MATCH: &str = "\u{1e}header match";
 
+/// How the column of a `FORCE_NULL` begins that holds the condition of `COPY t FROM … WHERE …`.
+pub const COPY_CONDITION: &str = "\u{1e}where ";
+
 /// Settles the options.
-pub(crate) fn settle(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+pub(crate) fn settle(text: &str, mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
     if !is_word(tokens.first(), "COPY") {
         return tokens;
     }
+    condition(text, &mut tokens);
     let mut at = 1;
     while at < tokens.len() {
         let span = tokens[at].span;
@@ -49,6 +53,50 @@ pub(crate) fn settle(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
     tokens
 }
 
+/// Makes an option of the condition behind `WHERE`, as it is written.
+fn condition(text: &str, tokens: &mut Vec<TokenWithSpan>) -> Option<()> {
+    let from = outside(tokens, 1, "FROM")?;
+    let target = tokens.get(from + 1)?;
+    let is_target = is_word(Some(target), "STDIN") || string_value(&target.token).is_some();
+    is_target.then_some(())?;
+    let place = outside(tokens, from + 2, "WHERE")?;
+    let (first, last) = (tokens.get(place + 1)?, tokens.last()?);
+    let written = text.get(span_of(first.span).start..span_of(last.span).end)?;
+    let column = Token::make_word(&format!("{COPY_CONDITION}{written}"), Some('"'));
+    let option = [
+        Token::make_keyword("FORCE_NULL"),
+        Token::LParen,
+        column,
+        Token::RParen,
+    ];
+    let span = tokens.get(place)?.span;
+    tokens.truncate(place);
+    let mut at = from + 2;
+    at += usize::from(is_word(tokens.get(at), "WITH"));
+    let (at, before, behind) = match is_token(tokens, at, &Token::LParen) {
+        true => (at + 1, None, Token::Comma),
+        false => (at, Some(Token::LParen), Token::RParen),
+    };
+    let option = before.into_iter().chain(option).chain([behind]);
+    let option = option.map(|token| TokenWithSpan { token, span });
+    tokens.splice(at..at, option);
+    Some(())
+}
+
+/// The place of a word from `at` on that stands in no brackets.
+fn outside(tokens: &[TokenWithSpan], mut at: usize, word: &str) -> Option<usize> {
+    while at < tokens.len() {
+        if is_word(tokens.get(at), word) {
+            return Some(at);
+        }
+        at = match is_token(tokens, at, &Token::LParen) {
+            true => closing(tokens, at)? + 1,
+            false => at + 1,
+        };
+    }
+    None
+}
+
 #[cfg(test)]
 mod tests {
     use crate::{Dialect, Statement, parse};
@@ -67,6 +115,14 @@ mod tests {
             (
                 "COPY t TO STDOUT CSV HEADER FORCE QUOTE *",
                 "\"\u{1e}every column\"",
+            ),
+            (
+                "COPY t (a, b) FROM STDIN WHERE a > 1 AND b <> 'x''y'",
+                "STDIN (FORCE_NULL (\"\u{1e}where a > 1 AND b <> 'x''y'\"))",
+            ),
+            (
+                "COPY t FROM 'a.csv' WITH (FORMAT csv) WHERE (a IN (1, 2))",
+                "(FORCE_NULL (\"\u{1e}where (a IN (1, 2))\"), FORMAT csv)",
             ),
         ] {
             let statements = parse(text, Dialect::Postgres).unwrap();

@@ -38,6 +38,18 @@ pub(crate) fn sql_span(span: Span) -> SqlSpan {
     }
 }
 
+/// Tokens of one statement, whose spans count from its first byte.
+pub(crate) fn counted_from(start: usize, mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    for token in &mut tokens {
+        let span = span_of(token.span);
+        token.span = sql_span(Span {
+            start: span.start.saturating_sub(start),
+            end: span.end.saturating_sub(start),
+        });
+    }
+    tokens
+}
+
 /// How a statement is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Grammar {

@@ -46,7 +46,7 @@ pub use access_statement::{
     RoleStatement, Secret,
 };
 pub use copied_tables::LIKE_PARTS;
-pub use copy_forms::{EVERY_COPY_COLUMN, HEADER_MATCH};
+pub use copy_forms::{COPY_CONDITION, EVERY_COPY_COLUMN, HEADER_MATCH};
 pub use dialect::Dialect;
 pub use error::{ParseError, ParseErrorKind};
 pub use function::{PredictArgs, PredictKind, ScalarPredict, ml_function, scalar_predict};

@@ -10,7 +10,7 @@ use crate::access_statement::{AlterOwner, DefaultPrivileges, Grant, RoleStatemen
 use crate::materialized_statement::{CreateMaterializedView, RefreshMaterializedView};
 use crate::sequence_statement::SequenceStatement;
 
-/// A half-open range of byte offsets in the text that was parsed.
+/// A half-open range of byte offsets in the text that was parsed; within a statement, in the statement's own text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Span {
     /// Offset of the first byte.

@@ -1,7 +1,8 @@
 //! The types of CASE and UNION, which are those of all branches: to the planner they have that of the first branch until
 //! a plan is analysed, after clients were told the columns of a statement and tables got theirs.
 //!
-//! In and out: a plan. Branches of several types become their common type, and all schemas above follow. A literal among
+//! In and out: a plan. Branches of several types become their common type, and all schemas above follow; so do numerics
+//! beside doubles anywhere (`doubles`). A literal among
 //! them is read as a value of the type of the others, as PostgreSQL reads it: `CASE WHEN … THEN day ELSE '2026-01-01' END`.
 
 use std::sync::Arc;
@@ -11,32 +12,47 @@ use datafusion::common::tree_node::{Transformed, TreeNode as _, TreeNodeRecursio
 use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::error::Result;
 use datafusion::logical_expr::expr::Case;
+use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::type_coercion::other::get_coerce_type_for_case_expression;
 use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{Cast, Expr, ExprSchemable as _, LogicalPlan, Projection, Union};
 use datafusion::optimizer::analyzer::type_coercion::TypeCoercionRewriter;
 
+use super::doubles;
 use crate::functions::check_text;
 
 /// The plan with the types that its branches have together.
 pub(super) fn settled(plan: LogicalPlan) -> Result<LogicalPlan> {
-    if !has_branches(&plan)? {
+    if !has_branches(&plan)? && !doubles::are_beside_numerics(&plan)? {
         return Ok(plan);
     }
     let settled = plan.transform_up_with_subqueries(|node| {
         let seen = merge_schema(&node.inputs());
+        // Columns keep their names, by which operators above know them.
+        let names = NamePreserver::new(&node);
+        let is_sort = matches!(node, LogicalPlan::Sort(_));
         let node = node.map_expressions(|expr| {
-            expr.transform_up(|expr| match expr {
+            let name = names.save(&expr);
+            let typed = expr.transform_up(|expr| match expr {
                 Expr::Case(case) => of_one_type(case, &seen),
-                expr => Ok(Transformed::no(expr)),
-            })
+                expr => doubles::in_expr(expr, &seen),
+            })?;
+            Ok(typed.update_data(|expr| match is_sort {
+                true => expr,
+                false => name.restore(expr),
+            }))
         })?;
         let node = match node.data {
             LogicalPlan::Union(union) if differs(&union) => {
-                let union = with_literals(union)?;
+                let union = with_literals(doubles::in_union(union)?)?;
+                // So far the columns are those that the first input had, which may be others now.
+                let union = Union::try_new_with_loose_types(union.inputs)?;
                 // What has no common type is told when the plan is analysed.
                 let coerced = TypeCoercionRewriter::coerce_union(union.clone());
                 coerced.unwrap_or(LogicalPlan::Union(union))
+            }
+            LogicalPlan::Join(join) => {
+                LogicalPlan::Join(doubles::in_join(join)?).recompute_schema()?
             }
             node => node.recompute_schema()?,
         };
@@ -186,7 +202,11 @@ fn common_type(case: &Case, seen: &DFSchema) -> Option<DataType> {
         Some(other) => Some(other.get_type(seen).ok()?),
         None => None,
     };
-    let wanted = get_coerce_type_for_case_expression(&types, other.as_ref())?;
+    let branches = case.when_then_expr.iter().map(|(_, then)| then.as_ref());
+    let wanted = match doubles::are_among(branches.chain(case.else_expr.as_deref()), seen) {
+        true => DataType::Float64,
+        false => get_coerce_type_for_case_expression(&types, other.as_ref())?,
+    };
     let mut all = types.iter().chain(&other);
     all.any(|found| !found.is_null() && *found != wanted)
         .then_some(wanted)
@@ -233,5 +253,19 @@ mod tests {
         let second = row(lit("2026-01-01")).build().unwrap();
         let both = row(day()).union(second).unwrap().build().unwrap();
         assert_eq!(type_of(both), DataType::Date32);
+    }
+
+    #[test]
+    fn numerics_beside_doubles_are_doubles_in_unions_of_unions() {
+        let column = |data_type: DataType| {
+            let cast = Cast::new(Box::new(lit(ScalarValue::Null)), data_type);
+            row(Expr::Cast(cast))
+        };
+        let numeric = || column(DataType::Decimal128(10, 2));
+        let double = || column(DataType::Float64).build().unwrap();
+        let both = numeric().union(double()).unwrap();
+        assert_eq!(type_of(both.clone().build().unwrap()), DataType::Float64);
+        let three = both.union(numeric().build().unwrap()).unwrap();
+        assert_eq!(type_of(three.build().unwrap()), DataType::Float64);
     }
 }

@@ -5,7 +5,7 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use auspex_storage::{Identity, JsonKind, RowChecks, TableShape, is_uuid};
+use auspex_storage::{EnumType, Identity, JsonKind, RowChecks, TableShape, is_uuid};
 use datafusion::arrow::datatypes::{DataType, Field};
 use datafusion::common::{Column, DFSchema};
 use datafusion::execution::SessionState;
@@ -13,7 +13,7 @@ use datafusion::logical_expr::{Expr, ExprSchemable as _, LogicalPlan, LogicalPla
 use datafusion::sql::sqlparser::ast::{self, ArrayElemTypeDef, SetExpr, VisitMut, VisitorMut};
 
 use crate::error::{Error, Result};
-use crate::functions::assigned;
+use crate::functions::{assigned, enum_type_name};
 
 /// The syntax tree of an expression's text.
 pub(crate) fn parse_expr(text: &str) -> Result<ast::Expr> {
@@ -180,7 +180,16 @@ pub(crate) fn cast_type(data_type: &DataType) -> Option<ast::DataType> {
 
 /// `CAST(expr AS type)`, where SQL has a name for the type.
 pub(crate) fn cast_ast(expr: ast::Expr, data_type: &DataType) -> ast::Expr {
-    match cast_type(data_type) {
+    cast_to(expr, cast_type(data_type))
+}
+
+/// The same with the type of a column, whatever that is.
+pub(crate) fn cast_as_column(expr: ast::Expr, column: &Field) -> ast::Expr {
+    cast_to(expr, column_type(column))
+}
+
+fn cast_to(expr: ast::Expr, data_type: Option<ast::DataType>) -> ast::Expr {
+    match data_type {
         Some(data_type) => ast::Expr::Cast {
             kind: ast::CastKind::Cast,
             expr: Box::new(expr),
@@ -196,15 +205,9 @@ pub(crate) fn cast_ast(expr: ast::Expr, data_type: &DataType) -> ast::Expr {
 pub(crate) fn value_for(value: ast::Expr, column: &Field) -> ast::Expr {
     let is_open = matches!(&value, ast::Expr::Value(value)
         if matches!(value.value, ast::Value::Placeholder(_) | ast::Value::SingleQuotedString(_)));
-    match column_type(column).filter(|_| is_open) {
-        Some(data_type) => ast::Expr::Cast {
-            kind: ast::CastKind::Cast,
-            expr: Box::new(value),
-            data_type,
-            array: false,
-            format: None,
-        },
-        None => cast_ast(value, column.data_type()),
+    match is_open {
+        true => cast_as_column(value, column),
+        false => cast_ast(value, column.data_type()),
     }
 }
 
@@ -221,7 +224,10 @@ fn column_type(column: &Field) -> Option<ast::DataType> {
         Some(JsonKind::Json) => Some(ast::DataType::JSON),
         Some(JsonKind::Jsonb) => Some(ast::DataType::JSONB),
         None if is_uuid(column) => Some(ast::DataType::Uuid),
-        None => cast_type(column.data_type()),
+        None => match EnumType::of(column) {
+            Some(known) => Some(enum_type_name(&known)),
+            None => cast_type(column.data_type()),
+        },
     }
 }
 

@@ -19,6 +19,7 @@ use serde_json::{Map, Value};
 use super::choose_estimator::{determinism_warnings, estimator};
 use super::repeat_version::repeat_version;
 use super::resume::{ResumedRun, resumed_run};
+use super::row_order::in_no_order;
 use super::training_query::training_query;
 use super::values::json_options;
 use crate::access::own;
@@ -285,6 +286,7 @@ async fn bind_fit(
         min_distributed_bytes: session.settings().min_distributed_bytes(),
         checkpoint_interval: session.settings().duration("checkpoint_interval"),
         earlier: Mutex::new(scope.earlier),
+        in_no_order: in_no_order(&session.engine, &rows),
         figures: TrainingFigures::default(),
         user: session.user(),
         warnings,
@@ -295,7 +297,7 @@ async fn bind_fit(
     });
     Ok(FitPlan {
         plan,
-        state: rows.state,
+        state: Arc::unwrap_or_clone(rows.state),
         notices,
     })
 }

@@ -16,6 +16,7 @@ mod unknown_in;
 use std::cell::Cell;
 use std::sync::Arc;
 
+use datafusion::arrow::datatypes::DataType;
 use datafusion::common::tree_node::{Transformed, TransformedResult as _, TreeNode as _};
 use datafusion::common::{Column, DFSchema, ExprSchema as _, JoinType, NullEquality, ScalarValue};
 use datafusion::error::Result;
@@ -27,13 +28,15 @@ use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::logical_plan::check_subquery_expr;
 use datafusion::logical_expr::utils::{conjunction, split_conjunction_owned};
 use datafusion::logical_expr::{
-    Aggregate, Expr, Filter, Join, JoinConstraint, LogicalPlan, Projection, Sort, Subquery, lit,
-    not,
+    Aggregate, Expr, ExprSchemable as _, Filter, Join, JoinConstraint, LogicalPlan, Projection,
+    Sort, Subquery, lit, not,
 };
 
 use domain::Domain;
 use pulled::{Asked, pulls_up};
 use pushed::Empty;
+
+use crate::functions::interval_key;
 
 /// Rewrites a plan.
 pub(super) fn joined(plan: LogicalPlan, state: &SessionState) -> Result<LogicalPlan> {
@@ -89,20 +92,26 @@ fn has_all(schema: &DFSchema, columns: &[Column]) -> bool {
     columns.iter().all(|column| has(schema, column))
 }
 
-/// Pairs of keys that are equal where the columns are, or both NULL. The join itself does not take NULLs for equal: it would
+/// Pairs of keys that are equal where the columns are, or both NULL: of intervals, which have one value of each length among
+/// the distinct ones, the lengths. The join itself does not take NULLs for equal: it would
 /// do so with conditions of the query, too, that the optimizer moves into it.
 fn same_keys(rows: &LogicalPlan, columns: &[Column], keys: &[Column]) -> Result<Vec<(Expr, Expr)>> {
     let mut pairs = Vec::with_capacity(2 * keys.len());
     for (column, key) in columns.iter().zip(keys) {
         let field = rows.schema().field_from_column(column)?;
-        let (column, key) = (Expr::Column(column.clone()), Expr::Column(key.clone()));
+        let is_interval = matches!(field.data_type(), DataType::Interval(_));
+        let [column, key] = [column, key].map(|column| match is_interval {
+            true => interval_key().call(vec![Expr::Column(column.clone())]),
+            false => Expr::Column(column.clone()),
+        });
         if !field.is_nullable() {
             pairs.push((column, key));
             continue;
         }
         // Lists are one type only if their elements are called the same.
-        let default = ScalarValue::new_default(field.data_type())?;
-        let default = Expr::Literal(default.cast_to(field.data_type())?, None);
+        let data_type = column.get_type(rows.schema())?;
+        let default = ScalarValue::new_default(&data_type)?;
+        let default = Expr::Literal(default.cast_to(&data_type)?, None);
         let filled = |expr: &Expr| coalesce(vec![expr.clone(), default.clone()]);
         pairs.push((filled(&column), filled(&key)));
         pairs.push((column.is_null(), key.is_null()));

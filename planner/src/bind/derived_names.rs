@@ -13,7 +13,7 @@ use datafusion::sql::sqlparser::ast::{
     TableFactor, VisitMut, VisitorMut,
 };
 
-use super::names::expression_name;
+use super::names::{expression_name, says_ambiguous};
 use crate::commands::folded;
 
 /// Renames such columns; false if nothing was changed. What follows `mark` is not shown.
@@ -76,7 +76,7 @@ impl Renaming<'_> {
         let mut is_renamed = false;
         for (idx, item) in select.projection.iter_mut().enumerate() {
             if let SelectItem::ExprWithAlias { alias, .. } = item
-                && self.is_meant(alias)
+                && says_ambiguous(self.message, &folded(alias))
             {
                 *alias = Ident::with_quote('"', format!("{}{}{idx}", alias.value, self.mark));
                 is_renamed = true;
@@ -90,14 +90,6 @@ impl Renaming<'_> {
             alias.columns.extend(names.into_iter().map(column));
             self.is_changed = true;
         }
-    }
-
-    /// Whether the planner's message is about a name, which it quotes where it must.
-    fn is_meant(&self, alias: &Ident) -> bool {
-        let name = folded(alias);
-        let plain = format!("unqualified field name {name} which");
-        let quoted = format!("unqualified field name \"{name}\" which");
-        self.message.contains(&plain) || self.message.contains(&quoted)
     }
 }
 

@@ -7,8 +7,10 @@
 use std::future::Future;
 use std::sync::{Arc, Mutex};
 
+use auspex_ml::compute::Compute;
 use auspex_ml::run::Warning;
 use auspex_ml::surprises::Surprises;
+use auspex_ml::trained_model::TrainedModel;
 use auspex_ml::training::declined;
 
 use super::model_scope::BoundModel;
@@ -78,7 +80,27 @@ impl Findings {
         models
     }
 
-    /// The devices that compute the models' answers, each once, with the reason where that is not the one that was chosen.
+    /// The name and version of a model that the statement asks.
+    pub(crate) fn name_of(&self, model: &Arc<TrainedModel>) -> Option<String> {
+        let findings = lock(&self.0);
+        findings.iter().find_map(|finding| match finding {
+            Finding::Model(bound) if Arc::ptr_eq(&bound.model, model) => {
+                Some(format!("{}@{}", bound.name, bound.version))
+            }
+            _ => None,
+        })
+    }
+
+    /// Whether a device predicts.
+    pub(crate) fn asks_devices(&self) -> bool {
+        let findings = lock(&self.0);
+        findings.iter().any(|finding| {
+            matches!(finding, Finding::Model(bound) if bound.compute.accelerator().is_some())
+        })
+    }
+
+    /// The devices that compute the models' answers, each once, with the reason where that is not the one that was chosen,
+    /// or where nothing was chosen.
     pub(crate) fn devices(&self) -> String {
         let findings = lock(&self.0);
         let mut devices: Vec<String> = findings
@@ -87,40 +109,11 @@ impl Findings {
                 Finding::Model(bound) => Some(bound),
                 _ => None,
             })
-            .map(|bound| match bound.model.spec.tags.cpu_only {
-                Some(reason) if bound.compute.accelerator().is_some() => format!("cpu ({reason})"),
-                _ => bound.compute.info().kind.to_owned(),
-            })
+            .map(|bound| device_of(&bound.compute, bound.model.spec.tags.cpu_only))
             .collect();
         devices.sort();
         devices.dedup();
         devices.join(" and ")
-    }
-
-    /// What devices did so far for each model that has asked one: name and version, then the figures.
-    pub(crate) fn device_figures(&self) -> Vec<String> {
-        let findings = lock(&self.0);
-        let mut lines: Vec<String> = findings
-            .iter()
-            .filter_map(|finding| match finding {
-                Finding::Model(bound) => {
-                    let figures = bound.compute.figures()?;
-                    Some(format!(
-                        "model={}@{}, device={}, kernel_launches={}, kernel_us={}, uploaded_bytes={}, downloaded_bytes={}",
-                        bound.name,
-                        bound.version,
-                        bound.compute.used(),
-                        figures.n_launches,
-                        figures.kernel_ns / 1000,
-                        figures.uploaded_bytes,
-                        figures.downloaded_bytes,
-                    ))
-                }
-                _ => None,
-            })
-            .collect();
-        lines.sort();
-        lines
     }
 
     /// Adds a warning that no row changes.
@@ -174,6 +167,18 @@ impl Findings {
             warnings.extend(found.into_iter().chain(declined).map(told));
         }
         warnings
+    }
+}
+
+/// A device as EXPLAIN tells it. What only the CPU computes, it computes whatever was chosen.
+fn device_of(compute: &Compute, cpu_only: Option<&'static str>) -> String {
+    let was_asked_for_cpu =
+        compute.accelerator().is_none() && compute.reason().is_none() && !compute.is_open();
+    let cpu_only = cpu_only.filter(|_| !was_asked_for_cpu);
+    let kind = cpu_only.map_or(compute.info().kind, |_| "cpu");
+    match cpu_only.or(compute.reason()) {
+        Some(reason) => format!("{kind} ({reason})"),
+        None => kind.to_owned(),
     }
 }
 

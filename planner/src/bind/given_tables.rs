@@ -31,6 +31,7 @@ use crate::catalog::pins::refuse_unpinned;
 use crate::commands::{name_parts, table_detail, table_history};
 use crate::error::{Error, Result};
 use crate::named::Named;
+use crate::sequences::parts_of;
 use crate::session::Session;
 
 /// What private names start with: a character that no text can bring into a name.
@@ -266,7 +267,7 @@ fn named(args: &[ast::FunctionArg]) -> Result<Vec<String>> {
     if let [ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(Expr::Value(value)))] = args
         && let Value::SingleQuotedString(name) = &value.value
     {
-        return Ok(name.split('.').map(ToOwned::to_owned).collect());
+        return Ok(parts_of(name));
     }
     let message = "this function needs a table's name in quotes";
     Err(Error::invalid(
@@ -309,8 +310,7 @@ fn changes(args: &[ast::FunctionArg]) -> Result<(Vec<String>, Meant)> {
     if values.len() > 3 {
         return Err(wrong());
     }
-    let parts = name.split('.').map(ToOwned::to_owned).collect();
-    Ok((parts, Meant::Changes { from, to }))
+    Ok((parts_of(name), Meant::Changes { from, to }))
 }
 
 /// The version that a clause means.
@@ -382,7 +382,9 @@ async fn time_ms(session: &Arc<Session>, expr: &Expr) -> Result<i64> {
     let state = session.state(None);
     let bound = Box::pin(super::bind_query(session, *query, state)).await?;
     let plan = bound.state.create_physical_plan(&bound.plan).await?;
-    let task = Arc::new(datafusion::execution::TaskContext::from(&bound.state));
+    let task = Arc::new(datafusion::execution::TaskContext::from(
+        bound.state.as_ref(),
+    ));
     let stream = datafusion::physical_plan::execute_stream(plan, task)?;
     let rows: Vec<_> = stream.try_collect().await?;
     let rows = rows.first().ok_or_else(invalid)?;

@@ -9,7 +9,7 @@ use datafusion::sql::sqlparser::ast::{
     Expr, Ident, Query, Select, SelectItem, SetExpr, Statement, TableFactor, VisitMut, VisitorMut,
 };
 
-use super::names::{NAMELESS, expression_name, is_wildcard};
+use super::names::{NAMELESS, expression_name};
 use crate::commands::folded;
 
 /// Names the columns.
@@ -54,12 +54,10 @@ fn name_columns(body: &mut SetExpr) {
     }
 }
 
-/// Names the columns whose name no other column has. Beside a wildcard nobody knows that.
+/// Names the columns whose name no other column has. Beside a wildcard nobody knows that: the planner tells of such a
+/// column, and `names` numbers the name.
 fn name_items(select: &mut Select) {
     let names: Vec<Option<String>> = select.projection.iter().map(item_name).collect();
-    if select.projection.iter().any(is_wildcard) {
-        return;
-    }
     for (item, name) in select.projection.iter_mut().zip(&names) {
         let (SelectItem::UnnamedExpr(expr), Some(known)) = (&*item, name) else {
             continue;
@@ -108,6 +106,10 @@ mod tests {
             ),
             "WITH w AS (SELECT max(x) AS \"max\" FROM t UNION ALL SELECT min(x) FROM t) SELECT * FROM w"
         );
+        assert_eq!(
+            spelt("SELECT 1 FROM (SELECT *, row_number() OVER (), x + 1 FROM t) AS m"),
+            "SELECT 1 FROM (SELECT *, row_number() OVER () AS \"row_number\", x + 1 FROM t) AS m"
+        );
     }
 
     #[test]
@@ -115,7 +117,7 @@ mod tests {
         for text in [
             "SELECT 1 FROM (SELECT max(a), max(b) FROM t) AS m",
             "SELECT a FROM (SELECT max(x) FROM t) AS m (a)",
-            "SELECT 1 FROM (SELECT *, row_number() OVER () FROM t) AS m",
+            "SELECT 1 FROM (SELECT *, max(a), max(b) FROM t) AS m",
             "SELECT 1 FROM (SELECT x + 1 FROM t) AS m",
         ] {
             assert_eq!(spelt(text), text);

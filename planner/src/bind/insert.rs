@@ -8,6 +8,7 @@ use std::sync::Arc;
 use auspex_storage::{CatalogEntry, Error as StorageError, RowChecks, TableShape, marks_of};
 use datafusion::arrow::datatypes::{DataType, FieldRef};
 use datafusion::common::{DFSchema, ScalarValue};
+use datafusion::execution::SessionState;
 use datafusion::logical_expr::expr::Cast;
 use datafusion::logical_expr::{DmlStatement, Expr, LogicalPlan, lit};
 use datafusion::logical_expr::{LogicalPlanBuilder, WriteOp};
@@ -100,7 +101,7 @@ async fn bind_once(
     let is_values = source.is_none_or(|source| matches!(source.body.as_ref(), SetExpr::Values(_)));
     let planning = Box::pin(plan(session, insert, &shape, columns, given));
     let (query, columns) = as_writer(target, planning).await?;
-    let state = query.state.clone();
+    let state = Arc::clone(&query.state);
     check_columns(&query.plan, &shape, &relation)?;
     let filled = filled(&query, &shape, columns.as_deref(), is_values)?;
     let names = |places: Vec<usize>| -> Vec<String> {
@@ -210,7 +211,7 @@ fn reads_relations(insert: &ast::Insert) -> bool {
 /// The rows of an INSERT, all columns wide.
 struct Planned {
     plan: LogicalPlan,
-    state: datafusion::execution::SessionState,
+    state: Arc<SessionState>,
     rest: BoundQuery,
 }
 
@@ -252,7 +253,7 @@ async fn plan(
                 }) => Ok((
                     Planned {
                         plan: input.as_ref().clone(),
-                        state: query.state.clone(),
+                        state: Arc::clone(&query.state),
                         rest: query,
                     },
                     columns,
@@ -263,7 +264,7 @@ async fn plan(
     }
 }
 
-/// Gives the parameters that a query gives columns the types of these.
+/// Gives the parameters that a query gives columns the types of these, and casts numbers where all their digits are seen.
 fn type_parameters(source: &mut ast::Query, shape: &TableShape, columns: Option<&[usize]>) {
     let SetExpr::Select(select) = source.body.as_mut() else {
         return;
@@ -275,9 +276,15 @@ fn type_parameters(source: &mut ast::Query, shape: &TableShape, columns: Option<
         };
         let place = columns.map_or(Some(at), |columns| columns.get(at).copied());
         let field = place.and_then(|place| shape.columns().get(place));
-        let is_parameter = matches!(expr, ast::Expr::Value(value)
-            if matches!(value.value, ast::Value::Placeholder(_)));
-        if let Some(field) = field.filter(|_| is_parameter) {
+        let ast::Expr::Value(value) = &*expr else {
+            continue;
+        };
+        let is_parameter = matches!(value.value, ast::Value::Placeholder(_));
+        let is_number = matches!(value.value, ast::Value::Number(..));
+        let is_typed = |field: &&FieldRef| {
+            is_parameter || is_number && matches!(field.data_type(), DataType::Decimal128(..))
+        };
+        if let Some(field) = field.filter(is_typed) {
             *expr = value_for(expr.clone(), field);
         }
     }
@@ -318,7 +325,7 @@ fn from_query(
         .build()?;
     let planned = Planned {
         plan,
-        state: query.state.clone(),
+        state: Arc::clone(&query.state),
         rest: query,
     };
     Ok((planned, Some(places)))

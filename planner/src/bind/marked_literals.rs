@@ -1,20 +1,22 @@
-//! Literals beside values of json and uuid where no operator reads them: `doc IN ('{"a":1}', '[]')`, `coalesce(id, '…')`,
-//! `CASE WHEN … THEN doc ELSE '{}' END`.
+//! Literals beside values of json, uuid and moments where no operator reads them: `doc IN ('{"a":1}', '[]')`,
+//! `coalesce(id, '…')`, `CASE WHEN … THEN doc ELSE '{}' END`, `at BETWEEN '…' AND '9999-12-31'`.
 //!
-//! In and out: a plan. To Arrow both are texts, so that a literal would be compared, or given, as it is written.
+//! In and out: a plan. To Arrow json is text, so that a literal would be compared, or given, as it is written, and a literal
+//! beside a moment would make nanoseconds of both, in which there is no year 9999.
 
 use auspex_storage::marks_of;
+use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::common::tree_node::{Transformed, TreeNode as _, TreeNodeRecursion};
 use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::error::Result;
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::merge_schema;
-use datafusion::logical_expr::{Expr, ExprSchemable as _, LogicalPlan, Operator};
+use datafusion::logical_expr::{Cast, Expr, ExprSchemable as _, LogicalPlan, Operator};
 
 use crate::functions::read_beside;
 
 /// Functions whose arguments are of one type.
-const OF_ONE_TYPE: [&str; 4] = ["coalesce", "greatest", "least", "nullif"];
+const OF_ONE_TYPE: [&str; 5] = ["array_concat", "coalesce", "greatest", "least", "nullif"];
 
 /// Reads such literals.
 pub(super) fn read(plan: LogicalPlan) -> Result<LogicalPlan> {
@@ -43,7 +45,7 @@ pub(super) fn read(plan: LogicalPlan) -> Result<LogicalPlan> {
     Ok(read.data)
 }
 
-/// Whether a plan has literals beside values of json and uuid.
+/// Whether a plan has literals beside such values.
 fn asks(plan: &LogicalPlan) -> Result<bool> {
     let mut found = false;
     plan.apply_with_subqueries(|node| {
@@ -58,12 +60,12 @@ fn asks(plan: &LogicalPlan) -> Result<bool> {
     Ok(found)
 }
 
-/// Whether one of the values of one type in an expression is of json or uuid.
+/// Whether one of the values of one type in an expression is of json, uuid or a moment.
 fn has_marked(expr: &Expr, seen: &DFSchema) -> bool {
     let mut expr = expr.clone();
     values_of(&mut expr).into_iter().any(|value| {
         let field = value.to_field(seen);
-        field.is_ok_and(|(_, field)| !marks_of(&field).is_empty())
+        field.is_ok_and(|(_, field)| !marks_of(&field).is_empty() || is_moment(&field))
     })
 }
 
@@ -118,6 +120,15 @@ fn is_distinction(op: Operator) -> bool {
     matches!(op, Operator::IsDistinctFrom | Operator::IsNotDistinctFrom)
 }
 
+fn is_moment(field: &Field) -> bool {
+    matches!(field.data_type(), DataType::Timestamp(..))
+}
+
+fn moment(field: &Field, text: &Expr) -> Option<Expr> {
+    let read = || Cast::new(Box::new(text.clone()), field.data_type().clone());
+    is_moment(field).then(|| Expr::Cast(read()))
+}
+
 fn is_literal(expr: &Expr) -> bool {
     matches!(expr, Expr::Literal(ScalarValue::Utf8(Some(_)), None))
 }
@@ -133,7 +144,9 @@ fn read_in(values: Vec<&mut Expr>, seen: &DFSchema) -> bool {
     let fields = others.iter().filter_map(|other| other.to_field(seen).ok());
     let fields: Vec<_> = fields.map(|(_, field)| field).collect();
     for literal in literals {
-        let read = fields.iter().find_map(|field| read_beside(field, literal));
+        let read =
+            |field: &FieldRef| read_beside(field, literal).or_else(|| moment(field, literal));
+        let read = fields.iter().find_map(read);
         if let Some(read) = read {
             *literal = read;
             is_changed = true;

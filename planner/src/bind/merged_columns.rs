@@ -3,16 +3,14 @@
 //! In: the joins, and the columns of their relations where these are known; out: the columns in PostgreSQL's order, the value
 //! of each merged one, and joins that say what they compare.
 
-use std::ops::ControlFlow;
-
 use datafusion::sql::sqlparser::ast::{
-    Expr, Ident, JoinConstraint, JoinOperator, ObjectName, Query, TableFactor, TableWithJoins,
-    VisitMut, VisitorMut,
+    Expr, Ident, JoinConstraint, JoinOperator, ObjectName, TableFactor, TableWithJoins, VisitMut,
 };
 
 use super::column_rules::parse_expr;
 use super::relation_columns::alias_of;
 use crate::commands::folded;
+use crate::functions::change_own;
 
 /// The columns of each relation of a FROM, where they were asked for and are known.
 pub(super) type Known = Vec<Option<Vec<String>>>;
@@ -79,7 +77,7 @@ pub(super) fn columns_of(from: &mut [TableWithJoins], known: Known) -> Option<Ve
                     let mut merged = merged_among(&columns);
                     // What the new relation has, too, is ambiguous.
                     merged.retain(|merged| !relation.has(&merged.name));
-                    let _ = VisitMut::visit(condition, &mut Naming::of(merged));
+                    Naming::of(merged).put_values(condition);
                     columns.push(relation);
                     continue;
                 }
@@ -286,12 +284,11 @@ fn column(relation: &Ident, name: &str) -> Expr {
 /// Puts the values of merged columns in the place of their names, but not within subqueries.
 pub(super) struct Naming {
     merged: Vec<Merged>,
-    depth: usize,
 }
 
 impl Naming {
     pub(super) fn of(merged: Vec<Merged>) -> Naming {
-        Naming { merged, depth: 0 }
+        Naming { merged }
     }
 
     /// The merged columns.
@@ -304,28 +301,15 @@ impl Naming {
         let name = folded(name);
         self.merged.iter().find(|merged| merged.name == name)
     }
-}
 
-impl VisitorMut for Naming {
-    type Break = ();
-
-    fn pre_visit_query(&mut self, _: &mut Query) -> ControlFlow<()> {
-        self.depth += 1;
-        ControlFlow::Continue(())
-    }
-
-    fn post_visit_query(&mut self, _: &mut Query) -> ControlFlow<()> {
-        self.depth -= 1;
-        ControlFlow::Continue(())
-    }
-
-    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
-        if let Expr::Identifier(name) = &*expr
-            && self.depth == 0
-            && let Some(merged) = self.merged_of(name)
-        {
-            *expr = merged.value.as_ref().clone();
-        }
-        ControlFlow::Continue(())
+    /// Puts the values in their places.
+    pub(super) fn put_values<T: VisitMut + ?Sized>(&self, tree: &mut T) {
+        change_own(tree, |expr| {
+            if let Expr::Identifier(name) = &*expr
+                && let Some(merged) = self.merged_of(name)
+            {
+                *expr = merged.value.as_ref().clone();
+            }
+        });
     }
 }

@@ -14,6 +14,9 @@ mod column_rules;
 mod create_model;
 mod dependent;
 mod derived_names;
+mod doubles;
+mod enum_names;
+mod enum_order;
 mod file_functions;
 mod findings;
 mod folder_names;
@@ -33,6 +36,7 @@ mod merged_columns;
 mod model_plans;
 mod model_scope;
 mod names;
+mod ordered_positions;
 mod origins;
 mod output_column;
 mod output_names;
@@ -45,6 +49,7 @@ mod repeat_version;
 mod resume;
 mod returning;
 mod returning_relations;
+mod row_order;
 mod scalar_answers;
 mod sequences;
 mod single_rows;
@@ -63,12 +68,12 @@ mod wildcards;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use datafusion::common::tree_node::{TreeNode as _, TreeNodeRecursion};
 use datafusion::execution::{SessionState, SessionStateBuilder};
-use datafusion::logical_expr::{Expr, LogicalPlan};
+use datafusion::logical_expr::LogicalPlan;
 use datafusion::sql::parser::Statement as SqlStatement;
 use datafusion::sql::sqlparser::ast;
 
+use crate::change_in_with::refuse_changes_in_with;
 use crate::error::{Error, Result};
 use crate::optimize::DivideScans;
 use crate::session::Session;
@@ -77,10 +82,11 @@ pub(crate) use arguments::Arguments;
 pub(crate) use assignments::check_definition;
 pub(crate) use change::{Change, bind_change, changed_table};
 pub(crate) use column_rules::{
-    as_table_rows, cast_ast, column_place, default_of, names_column, parse_expr, renamed,
-    row_checks, undefined_column,
+    as_table_rows, cast_as_column, cast_ast, column_place, default_of, names_column, parse_expr,
+    renamed, row_checks, undefined_column,
 };
 pub(crate) use create_model::{FitPlan, bind_create_model, bind_train};
+pub(crate) use enum_names::{note_enums, settle_type};
 use file_functions::FileScope;
 pub(crate) use findings::Findings;
 pub use functions::ml_functions;
@@ -90,8 +96,8 @@ pub(crate) use late_names::{LateNames, cast_values, late_names, with_values};
 pub(crate) use model_plans::{evaluate_plan, explain_plan, predict_plan};
 use model_scope::ModelScope;
 pub(crate) use model_scope::{BoundModel, string_literal};
+use names::OutputNames;
 pub use names::column_name_of;
-use names::output_names;
 pub use origins::ORIGIN_KEY;
 pub(crate) use origins::{Origin, origins};
 pub(crate) use output_column::output_function;
@@ -108,7 +114,7 @@ pub(crate) use values::json_options;
 /// A query that is ready to run.
 pub(crate) struct BoundQuery {
     pub(crate) plan: LogicalPlan,
-    pub(crate) state: SessionState,
+    pub(crate) state: Arc<SessionState>,
     pub(crate) findings: Findings,
     /// PostgreSQL's names of the output columns, where they differ.
     pub(crate) names: Vec<Option<String>>,
@@ -141,13 +147,14 @@ async fn bind(
     state: SessionState,
     mut given: GivenTables,
 ) -> Result<BoundQuery> {
+    refuse_changes_in_with(&statement)?;
     sequences::settle(session, &mut statement).await?;
     if let Some(extension) = &session.engine.extension {
         extension.rewrite(&mut statement)?;
     }
     let names = match &statement {
-        ast::Statement::Query(query) => output_names(query),
-        _ => Vec::new(),
+        ast::Statement::Query(query) => OutputNames::of(query),
+        _ => OutputNames::default(),
     };
     inner_with::spell(&mut statement);
     inner_names::spell(&mut statement);
@@ -157,6 +164,7 @@ async fn bind(
     qualified_stars::spell(&mut statement);
     given_tables::settle_times(session, &mut statement).await?;
     let zone = state.config().options().execution.time_zone.clone();
+    enum_names::settle(session, &mut statement);
     crate::functions::rewrite(&mut statement, zone.as_deref())?;
     let scope = ModelScope::bind(session, &mut statement).await?;
     given.open(session, &mut statement).await?;
@@ -178,6 +186,7 @@ async fn bind(
             Err(error) if table_functions::adopt_alias(&mut statement, &error) => {}
             Err(error) if table_functions::adopt_scalar(&mut statement, &error, &state) => {}
             Err(error) if whole_rows::adopt(&mut statement, &error, planner).await => {}
+            Err(error) if ordered_positions::adopt(&mut statement, &error, REPEATED) => {}
             Err(error) if grouped_keys::adopt(session, &mut statement, &error).await => {}
             Err(error) if derived_names::adopt(&mut statement, &error, REPEATED) => {}
             Err(error) if names::adopt_numbers(&mut statement, &error, REPEATED) => {}
@@ -189,13 +198,15 @@ async fn bind(
     scope.findings.scope(checking).await?;
     let plan = marked_literals::read(waiting_values::lifted(plan)?)?;
     let plan = branch_types::settled(plan)?;
-    let plan = single_rows::looked_up(bags::counted(plan)?)?;
+    let plan = single_rows::looked_up(bags::counted(plan)?, &state)?;
+    let plan = interval_order::looked_up(plan, &state)?;
     let plan = dependent::joined(plan, &state)?;
-    let plan = interval_order::ordered(plan, &state)?;
+    let plan = enum_order::ordered(interval_order::ordered(plan, &state)?)?;
     let plan = interval_groups::grouped(plan, &state)?;
+    let names = names.among(plan.schema().fields().len());
     Ok(BoundQuery {
         plan,
-        state,
+        state: Arc::new(state),
         findings: scope.findings,
         names,
         origins: Vec::new(),
@@ -215,11 +226,19 @@ pub(crate) async fn bind_query(
 /// repeated names, which a result may have but a table, a view and a model may not.
 const REPEATED: char = '\u{1f}';
 
-/// Fails when two columns have one name.
-pub(crate) fn distinct_names(plan: &LogicalPlan, of: &'static str) -> Result<()> {
+/// Fails when two columns have one name. `names` are those that columns are given instead.
+pub(crate) fn distinct_names(
+    plan: &LogicalPlan,
+    names: &[Option<String>],
+    of: &'static str,
+) -> Result<()> {
     let mut seen = BTreeSet::new();
-    let mut names = plan.schema().fields().iter().map(|field| field.name());
-    let repeated = names.find_map(|name| match name.split_once(REPEATED) {
+    let fields = plan.schema().fields().iter().enumerate();
+    let mut told = fields.map(|(idx, field)| match names.get(idx) {
+        Some(Some(name)) => name,
+        _ => field.name(),
+    });
+    let repeated = told.find_map(|name| match name.split_once(REPEATED) {
         Some((name, _)) => Some(name),
         None => (!seen.insert(name)).then_some(name.as_str()),
     });
@@ -254,50 +273,4 @@ pub(crate) fn canonical_state(state: SessionState) -> SessionState {
         .with_config(config)
         .with_physical_optimizer_rule(Arc::new(divide_scans))
         .build()
-}
-
-/// A training query in its last form: where operators bring rows of several partitions together, they come in the
-/// order in which threads happen to have them, so that such a query has one partition.
-pub(crate) fn settled(rows: BoundQuery) -> BoundQuery {
-    let mut is_apart = true;
-    let walk = rows.plan.apply_with_subqueries(|node| {
-        is_apart &= matches!(
-            node,
-            LogicalPlan::TableScan(_)
-                | LogicalPlan::Filter(_)
-                | LogicalPlan::Projection(_)
-                | LogicalPlan::SubqueryAlias(_)
-                | LogicalPlan::Union(_)
-                | LogicalPlan::Values(_)
-                | LogicalPlan::EmptyRelation(_)
-                | LogicalPlan::Unnest(_)
-                // The barrier of a view.
-                | LogicalPlan::Extension(_)
-        ) && !node.expressions().iter().any(asks_a_query);
-        Ok(TreeNodeRecursion::Continue)
-    });
-    if is_apart && walk.is_ok() {
-        return rows;
-    }
-    let mut config = rows.state.config().clone();
-    config.options_mut().execution.target_partitions = 1;
-    config.options_mut().optimizer.repartition_file_scans = false;
-    let state = SessionStateBuilder::new_from_existing(rows.state)
-        .with_config(config)
-        .build();
-    BoundQuery { state, ..rows }
-}
-
-/// Whether an expression has a subquery, which becomes a join.
-fn asks_a_query(expr: &Expr) -> bool {
-    let is_query = |expr: &Expr| {
-        Ok(matches!(
-            expr,
-            Expr::InSubquery(_)
-                | Expr::Exists(_)
-                | Expr::ScalarSubquery(_)
-                | Expr::SetComparison(_)
-        ))
-    };
-    expr.exists(is_query).unwrap_or(true)
 }

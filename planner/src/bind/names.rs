@@ -9,7 +9,7 @@ use datafusion::common::SchemaError;
 use datafusion::error::DataFusionError;
 use datafusion::sql::sqlparser::ast::{
     AccessExpr, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, Query,
-    Select, SelectItem, SetExpr, Statement, VisitMut, VisitorMut,
+    Select, SelectItem, SetExpr, Statement, Value, VisitMut, VisitorMut,
 };
 
 use super::functions::returns_rows;
@@ -43,23 +43,44 @@ pub(super) fn is_wildcard(item: &SelectItem) -> bool {
     )
 }
 
-/// A name for each output column that has none of its own; empty where a wildcard makes their number
-/// unknown.
-pub(crate) fn output_names(query: &Query) -> Vec<Option<String>> {
-    let Some(select) = naming_select(query) else {
-        return Vec::new();
-    };
-    if select.projection.iter().any(is_wildcard) {
-        return Vec::new();
-    }
-    select
-        .projection
-        .iter()
-        .map(|item| match item {
+/// A name for each output column that has none of its own. How many columns wildcards stand for is known only when the
+/// query is planned.
+#[derive(Default)]
+pub(super) struct OutputNames {
+    /// Of the columns before the first wildcard.
+    first: Vec<Option<String>>,
+    /// Of those behind the last one.
+    last: Vec<Option<String>>,
+}
+
+impl OutputNames {
+    /// The names that a query's syntax tree tells.
+    pub(super) fn of(query: &Query) -> OutputNames {
+        let Some(select) = naming_select(query) else {
+            return OutputNames::default();
+        };
+        let name = |item: &SelectItem| match item {
             SelectItem::UnnamedExpr(expr) => expression_name(expr),
             _ => None,
-        })
-        .collect()
+        };
+        let items = select.projection.as_slice();
+        let n_first = items.iter().take_while(|item| !is_wildcard(item)).count();
+        let from_end = items[n_first..].iter().rev();
+        let n_last = from_end.take_while(|item| !is_wildcard(item)).count();
+        let last = &items[items.len() - n_last..];
+        OutputNames {
+            first: items[..n_first].iter().map(name).collect(),
+            last: last.iter().map(name).collect(),
+        }
+    }
+
+    /// The names of a plan's columns, in order.
+    pub(super) fn among(self, n_columns: usize) -> Vec<Option<String>> {
+        let n_others = n_columns.saturating_sub(self.first.len() + self.last.len());
+        let others = std::iter::repeat_n(None, n_others);
+        let known = self.first.into_iter().chain(others).chain(self.last);
+        known.collect()
+    }
 }
 
 /// The name of what the server wrote as a call: an aggregate of json, or a cast such as `oid::regclass`.
@@ -69,6 +90,9 @@ fn written_name(function: &Function, name: &str) -> Option<String> {
         .filter(|name| ["json_agg", "jsonb_agg"].contains(name))
     {
         return Some(aggregate.to_owned());
+    }
+    if name == "get_field" {
+        return named_field(function);
     }
     let is_number = |cast: &str| CASTS.contains(&cast);
     if name.strip_suffix("number").is_some_and(is_number) {
@@ -95,6 +119,20 @@ fn written_name(function: &Function, name: &str) -> Option<String> {
             .map_or(cast, |column| column.value.as_str())
             .to_owned(),
     )
+}
+
+/// The field that `get_field(row, 'field')` asks for.
+fn named_field(function: &Function) -> Option<String> {
+    let FunctionArguments::List(list) = &function.args else {
+        return None;
+    };
+    match list.args.last()? {
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Value(value))) => match &value.value {
+            Value::SingleQuotedString(field) => Some(field.clone()),
+            _ => None,
+        },
+        _ => None,
+    }
 }
 
 /// Whether a call is what the server made of `ARRAY(SELECT …)`: `coalesce((SELECT array_agg(…) …), make_array())`.
@@ -176,6 +214,9 @@ pub(super) fn expression_name(expr: &Expr) -> Option<String> {
         Expr::Overlay { .. } => Some("overlay".to_owned()),
         Expr::Interval(_) => Some("interval".to_owned()),
         Expr::Extract { .. } => Some("extract".to_owned()),
+        Expr::Substring {
+            shorthand: true, ..
+        } => Some("substr".to_owned()),
         Expr::Substring { .. } => Some("substring".to_owned()),
         Expr::Trim { .. } => Some("btrim".to_owned()),
         Expr::Position { .. } => Some("position".to_owned()),
@@ -271,7 +312,7 @@ pub(super) fn adopt_numbers(
 ) -> bool {
     let message = error.strip_backtrace();
     if message.contains("which would be ambiguous") {
-        return number_aliases(statement, mark);
+        return number_aliases(statement, &message, mark);
     }
     let Some((_, repeated)) = message.split_once("Projections require unique expression names")
     else {
@@ -294,11 +335,19 @@ fn repeated_column(message: &str) -> Option<String> {
     Some(name.trim_matches('"').to_owned())
 }
 
+/// Whether the planner's message is about a name that a column has beside one of a table, which it quotes where it must.
+pub(super) fn says_ambiguous(message: &str, name: &str) -> bool {
+    let plain = format!("unqualified field name {name} which");
+    let quoted = format!("unqualified field name \"{name}\" which");
+    message.contains(&plain) || message.contains(&quoted)
+}
+
 /// Numbers the names of columns that are not a table's, where another column of the SELECT has the same name:
 /// `SELECT e.id, 1 AS id FROM e`, `SELECT e.id, (SELECT d.id FROM d) FROM e`. Beside a wildcard, whose names are not known
-/// here, all of them.
-fn number_aliases(statement: &mut Statement, mark: char) -> bool {
+/// here, the name that the message is about if nobody wrote it, else all of them.
+fn number_aliases(statement: &mut Statement, message: &str, mark: char) -> bool {
     let mut numbering = NumberingAliases {
+        message,
         mark,
         is_changed: false,
     };
@@ -312,12 +361,13 @@ fn number_aliases(statement: &mut Statement, mark: char) -> bool {
     numbering.is_changed
 }
 
-struct NumberingAliases {
+struct NumberingAliases<'a> {
+    message: &'a str,
     mark: char,
     is_changed: bool,
 }
 
-impl NumberingAliases {
+impl NumberingAliases<'_> {
     fn number(&mut self, select: &mut Select, is_chosen: impl Fn(&str) -> bool) {
         for (idx, item) in select.projection.iter_mut().enumerate() {
             let Some(name) = name_of_its_own(item).filter(|name| !name.contains(self.mark)) else {
@@ -338,14 +388,32 @@ impl NumberingAliases {
     }
 }
 
-impl VisitorMut for NumberingAliases {
+impl VisitorMut for NumberingAliases<'_> {
     type Break = ();
 
     fn post_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
-        let names: Vec<String> = select.projection.iter().filter_map(column_name).collect();
-        let is_repeated = |name: &str| names.iter().filter(|other| *other == name).count() > 1;
+        let items = select.projection.as_slice();
+        let has_wildcard = items.iter().any(is_wildcard);
+        let names: Vec<String> = items.iter().filter_map(column_name).collect();
+        let implied: Vec<String> = items.iter().filter_map(implied_name).collect();
+        let message = self.message;
+        let is_repeated = |name: &str| {
+            let is_implied = implied.iter().any(|implied| implied == name);
+            names.iter().filter(|other| *other == name).count() > 1
+                || (has_wildcard && is_implied && says_ambiguous(message, name))
+        };
         self.number(select, is_repeated);
         ControlFlow::Continue(())
+    }
+}
+
+/// The name of a column that says what its expression does alone.
+fn implied_name(item: &SelectItem) -> Option<String> {
+    match item {
+        SelectItem::ExprWithAlias { expr, alias } => {
+            expression_name(expr).filter(|name| *name == alias.value)
+        }
+        _ => None,
     }
 }
 
@@ -383,8 +451,11 @@ impl Numbering {
             Expr::CompoundIdentifier(names) => names.last()?,
             expr => return expression_name(expr),
         };
-        let is_repeated = |name: &String| self.repeated.as_ref() == Some(name);
-        Some(crate::commands::folded(column)).filter(|name| has_wildcard && is_repeated(name))
+        Some(crate::commands::folded(column)).filter(|name| has_wildcard && self.is_repeated(name))
+    }
+
+    fn is_repeated(&self, name: &str) -> bool {
+        self.repeated.as_deref() == Some(name)
     }
 }
 
@@ -393,10 +464,20 @@ impl VisitorMut for Numbering {
 
     fn post_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
         let has_wildcard = select.projection.iter().any(is_wildcard);
+        let names: Vec<String> = select.projection.iter().filter_map(column_name).collect();
+        let is_twice = |name: &str| names.iter().filter(|other| *other == name).count() > 1;
         for (idx, item) in select.projection.iter_mut().enumerate() {
-            if let SelectItem::UnnamedExpr(expr) = item
-                && let Some(name) = self.name(expr, has_wildcard)
-            {
+            let written = &*item;
+            let found = match written {
+                SelectItem::UnnamedExpr(expr) => Some(expr).zip(self.name(expr, has_wildcard)),
+                SelectItem::ExprWithAlias { expr, .. } => {
+                    let name = implied_name(written);
+                    let is_beside = |name: &String| has_wildcard && self.is_repeated(name);
+                    Some(expr).zip(name.filter(|name| is_twice(name) || is_beside(name)))
+                }
+                _ => None,
+            };
+            if let Some((expr, name)) = found {
                 let alias = Ident::with_quote('"', format!("{name}{}{idx}", self.mark));
                 let expr = expr.clone();
                 *item = SelectItem::ExprWithAlias { expr, alias };

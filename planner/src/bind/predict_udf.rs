@@ -45,7 +45,7 @@ pub(crate) enum PredictShape {
 }
 
 /// A prediction function bound to a model.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct PredictUdf {
     name: String,
     label: String,
@@ -104,6 +104,14 @@ impl PredictUdf {
     /// Where it predicts.
     pub(crate) fn compute(&self) -> &Compute {
         &self.compute
+    }
+
+    /// The same with figures of a device of its own.
+    pub(crate) fn for_part(&self) -> PredictUdf {
+        PredictUdf {
+            compute: self.compute.for_part(),
+            ..self.clone()
+        }
     }
 
     /// The model's name in the catalog.

@@ -69,12 +69,15 @@ pub(super) async fn resumed_run(session: &Session, train: &Train) -> Result<Resu
     }
     if has_ended(session, &run, &head).await? {
         engine.checkpoints().remove(&run).await?;
+        if let Some(rows) = &head.rows {
+            engine.tables.remove_managed(rows).await?;
+        }
         return Err(nothing_to_resume(&name));
     }
     keep_seed(session, &mut head);
     Ok(ResumedRun {
         pins: pins(&name, &head)?,
-        earlier: EarlierRun::read(engine, &run).await?,
+        earlier: EarlierRun::read(engine, &run, &head).await?,
         head,
     })
 }

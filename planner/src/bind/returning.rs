@@ -47,7 +47,7 @@ pub(crate) struct Returning {
     exprs: Vec<Expr>,
     /// What they are about: the columns of the table, then those of other relations.
     input: DFSchemaRef,
-    state: SessionState,
+    state: Arc<SessionState>,
     /// Of what they give, under PostgreSQL's names.
     schema: SchemaRef,
     /// The columns of the rows, which may be NULL on the way to the table.
@@ -151,6 +151,11 @@ impl Returning {
     /// The columns of the rows.
     pub(crate) fn schema(&self) -> &SchemaRef {
         &self.schema
+    }
+
+    /// What plans it, which may be another state of the same settings.
+    pub(crate) fn state_mut(&mut self) -> &mut Arc<SessionState> {
+        &mut self.state
     }
 
     /// What the statement's query must give behind its own columns, where `action` tells what becomes of a row.

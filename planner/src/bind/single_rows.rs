@@ -2,12 +2,15 @@
 //!
 //! In: a plan whose correlated scalar subqueries give rows as they are, which the planner refuses; out: a plan in which
 //! they are aggregates, which it turns into joins: of the one value that there may be, or, behind `LIMIT 1`, of the first.
+//! On a cluster it turns those that read no outer columns into joins, too, which take however many rows there are: they
+//! become such aggregates as well.
 
 use std::sync::Arc;
 
 use datafusion::common::Column;
 use datafusion::common::tree_node::{Transformed, TreeNode as _, TreeNodeRecursion};
 use datafusion::error::Result;
+use datafusion::execution::SessionState;
 use datafusion::functions_aggregate::first_last::first_value;
 use datafusion::logical_expr::{Expr, Limit, LogicalPlan, LogicalPlanBuilder, SortExpr, Subquery};
 use datafusion::logical_expr::{FetchType, SkipType};
@@ -17,14 +20,16 @@ use crate::functions::{only_value, single_value};
 /// What the value is called: the join has the columns of the key beside it, of which it may be one.
 const VALUE: &str = "__auspex_value";
 
-/// Rewrites a plan.
-pub(super) fn looked_up(plan: LogicalPlan) -> Result<LogicalPlan> {
+/// Rewrites a plan that `state` will optimize.
+pub(super) fn looked_up(plan: LogicalPlan, state: &SessionState) -> Result<LogicalPlan> {
+    let options = &state.config().options().optimizer;
+    let asks_apart = options.enable_physical_uncorrelated_scalar_subquery;
     let done = plan.transform_up_with_subqueries(|node| {
         // Columns are known by the names of their expressions.
         let has_columns = !matches!(node, LogicalPlan::Filter(_) | LogicalPlan::Join(_));
         node.map_expressions(|expr| {
             expr.transform_up(|expr| match expr {
-                Expr::ScalarSubquery(query) if is_look_up(&query) => {
+                Expr::ScalarSubquery(query) if is_look_up(&query, asks_apart) => {
                     let (row, is_checked) = one_row(query.subquery.as_ref())?;
                     let subquery = Arc::new(row);
                     let name = query.subquery.schema().field(0).name().clone();
@@ -45,11 +50,16 @@ pub(super) fn looked_up(plan: LogicalPlan) -> Result<LogicalPlan> {
     Ok(done.data)
 }
 
-/// Whether a subquery reads outer columns and may give several rows, of one column.
-fn is_look_up(query: &Subquery) -> bool {
+/// Whether a subquery of one column becomes a join and may give several rows. If it reads no outer columns, it becomes
+/// one unless it is asked apart from the rows around it.
+fn is_look_up(query: &Subquery, asks_apart: bool) -> bool {
     let plan = query.subquery.as_ref();
-    let gives_one = !matches!(plan, LogicalPlan::Limit(_)) && plan.max_rows() == Some(1);
-    is_correlated(query) && plan.schema().fields().len() == 1 && !gives_one
+    let gives_one = plan.max_rows() == Some(1);
+    let becomes_look_up = match is_correlated(query) {
+        true => !gives_one || matches!(plan, LogicalPlan::Limit(_)),
+        false => !gives_one && !asks_apart,
+    };
+    becomes_look_up && plan.schema().fields().len() == 1
 }
 
 /// Whether a subquery, or one in it, reads columns of a query around it.

@@ -34,12 +34,9 @@ pub(crate) fn refuse_parameters(parsed: &ParsedStatement) -> Result<()> {
     let ControlFlow::Break((name, column)) = statement.visit(&mut FirstParameter) else {
         return Ok(());
     };
-    // A token's column is its byte in the whole text, counted from 1.
+    // A token's column is its byte in the statement's text, counted from 1.
     let column = usize::try_from(column).unwrap_or_default();
-    Err(no_parameter(
-        &name,
-        column.checked_sub(parsed.span.start + 1),
-    ))
+    Err(no_parameter(&name, column.checked_sub(1)))
 }
 
 /// The error about a parameter that has no value.

@@ -11,7 +11,8 @@ use datafusion::common::tree_node::{TreeNode as _, TreeNodeRecursion};
 use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::{Expr, LogicalPlan};
 
-use super::{BoundQuery, bind_query, canonical_state, distinct_names, settled};
+use super::row_order::settled;
+use super::{BoundQuery, bind_query, canonical_state, distinct_names};
 use crate::catalog::binding::Binding;
 use crate::catalog::pins::Pins;
 use crate::error::{Error, Result};
@@ -59,7 +60,7 @@ pub(super) async fn training_query(
     if let Some(start) = rows.state.execution_props().query_execution_start_time {
         rows.plan = timed(rows.plan, start)?;
     }
-    distinct_names(&rows.plan, "training query")?;
+    distinct_names(&rows.plan, &[], "training query")?;
     meaning.settle(&met)?;
     meaning.keep(definition);
     if let Some((version, _)) = pins.repeated() {

@@ -152,11 +152,11 @@ fn write_out(select: &mut Select, known: Known) -> Vec<Merged> {
     let Some(columns) = columns_of(&mut from, known) else {
         return Vec::new();
     };
-    let mut naming = Naming::of(merged_among(&columns));
+    let naming = Naming::of(merged_among(&columns));
     let items = std::mem::take(&mut select.projection);
     // All that is left of the SELECT, but for its FROM.
     select.from = Vec::new();
-    let _ = VisitMut::visit(select, &mut naming);
+    naming.put_values(select);
     select.from = from;
     for mut item in items {
         match &mut item {
@@ -170,7 +170,7 @@ fn write_out(select: &mut Select, known: Known) -> Vec<Merged> {
                 }
             }
             SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } => {
-                let _ = VisitMut::visit(expr, &mut naming);
+                naming.put_values(expr);
             }
             _ => {}
         }
@@ -191,12 +191,12 @@ fn order_by_values(order_by: &mut OrderBy, items: &[SelectItem], merged: Vec<Mer
     let OrderByKind::Expressions(keys) = &mut order_by.kind else {
         return;
     };
-    let mut naming = Naming::of(merged);
+    let naming = Naming::of(merged);
     for key in keys {
         let is_output =
             matches!(&key.expr, Expr::Identifier(name) if outputs.contains(&folded(name)));
         if !is_output {
-            let _ = VisitMut::visit(&mut key.expr, &mut naming);
+            naming.put_values(&mut key.expr);
         }
     }
 }

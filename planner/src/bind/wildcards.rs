@@ -12,6 +12,7 @@ use datafusion::sql::sqlparser::ast::{
 
 use crate::commands::name_parts;
 use crate::error::{Error, Result};
+use crate::search_path::is_relation;
 use crate::session::Session;
 
 /// More tables than this would be a plan of that many scans.
@@ -130,11 +131,8 @@ impl Wildcards<'_> {
         let access = self.session.access();
         let entries = catalog.entries(schema);
         let relations = entries.filter(|entry| {
-            let is_read = !matches!(
-                entry.definition,
-                Definition::Model(_) | Definition::Sequence(_)
-            );
-            is_read && access.sees(entry)
+            let is_sequence = matches!(entry.definition, Definition::Sequence(_));
+            is_relation(entry) && !is_sequence && access.sees(entry)
         });
         let mut suffixes: Vec<String> = relations
             .filter_map(|entry| entry.name.strip_prefix(start).map(ToOwned::to_owned))

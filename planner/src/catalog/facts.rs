@@ -15,8 +15,10 @@ use datafusion::sql::sqlparser::ast::Ident;
 use super::PG_CATALOG;
 use super::reference_facts::{ReferenceFacts, is_referred, references};
 use crate::access::Subject;
+use crate::commands::assign_role;
 use crate::error::{Error, Result};
 use crate::session::Session;
+use crate::transaction::TransactionState;
 
 /// A look at one session's warehouse.
 #[derive(Debug, Clone)]
@@ -265,10 +267,21 @@ impl CatalogFacts {
         Ok(self.session()?.engine.catalog.generation())
     }
 
-    /// Changes a setting, as SET does; the value as it now stands.
-    pub fn set_setting(&self, name: &str, value: &str) -> Result<String> {
+    /// Changes a setting or the role, as SET or SET LOCAL does; the value as it now stands. What is local to no block
+    /// ends with its statement, so that nothing is changed.
+    pub fn set_setting(&self, name: &str, value: &str, is_local: bool) -> Result<String> {
         let session = self.session()?;
-        session.settings().set(name, value)?;
+        if is_local && session.transaction() == TransactionState::Idle {
+            return Ok(value.to_owned());
+        }
+        if name.eq_ignore_ascii_case("role") {
+            assign_role(&session, value, is_local)?;
+        } else {
+            if is_local {
+                session.set_local(name);
+            }
+            session.settings().set(name, value)?;
+        }
         Ok(session.settings().get(name).unwrap_or_default())
     }
 }

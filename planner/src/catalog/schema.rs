@@ -18,11 +18,13 @@ use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
 
 use super::{pins, sequence_row};
 use crate::access::{Acting, as_role, is_writer_of};
-use crate::bind::{BoundQuery, bind_query};
+use crate::bind::{BoundQuery, bind_query, note_enums};
 use crate::commands::check_populated;
 use crate::error::Error;
 use crate::logical::BarrierNode;
 use crate::name_scope::{in_view, note_object};
+use crate::search_path::is_relation;
+use crate::sequences::{Numbers, numbers_of_name};
 use crate::session::{DATABASE, Session};
 
 /// How deep views may stand on views; beyond it they stand on themselves.
@@ -61,7 +63,10 @@ impl WarehouseSchema {
 
     fn entry(&self, name: &str) -> Option<Arc<CatalogEntry>> {
         let session = self.session.upgrade()?;
-        session.entry(&self.name, name)
+        // Enums share the names of relations, and are none.
+        let entry = session.entry(&self.name, name)?;
+        let is_enum = matches!(entry.definition, Definition::Enum(_));
+        (!is_enum).then_some(entry)
     }
 }
 
@@ -73,12 +78,10 @@ impl SchemaProvider for WarehouseSchema {
         };
         let catalog = session.engine.catalog.state();
         let access = session.access();
-        let is_relation = |entry: &&Arc<CatalogEntry>| {
-            !matches!(entry.definition, Definition::Model(_)) && access.sees(entry)
-        };
+        let is_seen = |entry: &&Arc<CatalogEntry>| is_relation(entry) && access.sees(entry);
         catalog
             .entries(&self.name)
-            .filter(is_relation)
+            .filter(is_seen)
             .map(|entry| entry.name.clone())
             .collect()
     }
@@ -88,6 +91,12 @@ impl SchemaProvider for WarehouseSchema {
         let entry = self.entry(name);
         entry.iter().for_each(|entry| note_object(entry));
         let Some(entry) = entry else {
+            let parts = [self.name.clone(), name.to_owned()];
+            if let Ok(Numbers::Column(table, column)) = numbers_of_name(&session, &parts) {
+                session.access().check(&table, "SELECT")?;
+                let row = sequence_row::of_identity(&session, &table, &column);
+                return Box::pin(row).await.map(Some).map_err(Into::into);
+            }
             let is_further = |schema: &Arc<dyn SchemaProvider>| schema.table_exist(name);
             if is_path(name) && !self.fallback.as_ref().is_some_and(is_further) {
                 let state = session.context().state();
@@ -128,14 +137,15 @@ impl SchemaProvider for WarehouseSchema {
                     check_populated(&entry)?;
                 }
                 let state = session.context().state();
-                Ok(Some(Box::pin(pins::table(&session, &entry, &state)).await?))
+                let table = Box::pin(pins::table(&session, &entry, &state)).await?;
+                note_enums(&session, &table.schema());
+                Ok(Some(table))
             }
         }
     }
 
     fn table_exist(&self, name: &str) -> bool {
-        self.entry(name)
-            .is_some_and(|entry| !matches!(entry.definition, Definition::Model(_)))
+        self.entry(name).is_some_and(|entry| is_relation(&entry))
     }
 }
 
@@ -181,7 +191,7 @@ pub(crate) async fn bound_view(
     Ok(bound)
 }
 
-/// A plan whose columns have the view's names, or PostgreSQL's.
+/// A plan whose columns have the view's names, or PostgreSQL's where no column beside has them.
 pub(crate) fn named_columns(
     plan: LogicalPlan,
     names: &[Option<String>],
@@ -191,7 +201,12 @@ pub(crate) fn named_columns(
     let mut exprs = Vec::with_capacity(schema.fields().len());
     for (idx, (qualifier, field)) in schema.iter().enumerate() {
         let column = datafusion::common::Column::from((qualifier, field));
-        let name = columns.get(idx).or_else(|| names.get(idx)?.as_ref());
+        let is_taken = |name: &&String| {
+            let mut fields = schema.fields().iter().enumerate();
+            fields.any(|(other, field)| other != idx && field.name() == *name)
+        };
+        let told = || names.get(idx)?.as_ref().filter(|name| !is_taken(name));
+        let name = columns.get(idx).or_else(told);
         exprs.push(match name {
             Some(name) => datafusion::logical_expr::Expr::Column(column).alias(name),
             None => datafusion::logical_expr::Expr::Column(column),
@@ -202,7 +217,7 @@ pub(crate) fn named_columns(
 
 impl Session {
     /// Catalog, namespace and table, if a name is that of a table in another catalog.
-    fn foreign_parts<'a>(
+    pub(crate) fn foreign_parts<'a>(
         &self,
         parts: &'a [String],
     ) -> Option<(Arc<CatalogEntry>, String, &'a str)> {

@@ -12,7 +12,7 @@ use datafusion::catalog::{MemTable, TableProvider};
 use super::facts::CatalogFacts;
 use crate::error::{Error, Result};
 use crate::named::Named;
-use crate::sequences::sequence_name;
+use crate::sequences::{identity_of, sequence_name};
 use crate::session::Session;
 
 /// A sequence of its own, or the numbers of an identity column, as catalogs show it.
@@ -70,6 +70,26 @@ pub(super) async fn of(
     let tables = session.tables();
     let taken = tables.taken_identities(&entry.id, &sequence.run).await?;
     let (last, called) = sequence.last(taken);
+    row(last, called)
+}
+
+/// The row of the numbers of an identity column.
+pub(super) async fn of_identity(
+    session: &Session,
+    table: &CatalogEntry,
+    column: &str,
+) -> Result<Arc<dyn TableProvider>> {
+    Named::note_files();
+    let identity = identity_of(session, table, column).await?;
+    let tables = session.tables();
+    let taken = tables.taken_identities(&table.id, &identity.sequence);
+    match taken.await? {
+        taken if taken > 0 => row(identity.number(taken)?, true),
+        _ => row(identity.start, false),
+    }
+}
+
+fn row(last: i64, called: bool) -> Result<Arc<dyn TableProvider>> {
     let schema = Arc::new(Schema::new(vec![
         Field::new("last_value", DataType::Int64, false),
         Field::new("log_cnt", DataType::Int64, false),

@@ -29,6 +29,7 @@ pub(super) async fn comment(
             | CommentObject::View
             | CommentObject::MaterializedView
             | CommentObject::Sequence
+            | CommentObject::Type
             | CommentObject::Schema
     ) {
         return Err(Error::unsupported(format!("COMMENT ON {object_type}")));
@@ -39,12 +40,17 @@ pub(super) async fn comment(
         catalog
             .schema(parts.last().map_or("", String::as_str))
             .cloned()
+    } else if matches!(object_type, CommentObject::Type) {
+        session.enum_entry(&parts)
     } else {
         let (schema, name) = session.lasting_parts(&parts)?;
         catalog.get(&schema, &name).cloned()
     };
     let entry = entry.ok_or_else(|| Error::Undefined {
-        kind: "relation",
+        kind: match object_type {
+            CommentObject::Type => "type",
+            _ => "relation",
+        },
         name: parts.join("."),
         nearest: None,
         position: None,

@@ -3,33 +3,32 @@
 //! In: a syntax tree; out: a command tag with the number of rows. Files are confined to the allowed locations. Copying
 //! with the client is done in `copy_client`.
 
+mod target;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use auspex_storage::{
-    CatalogEntry, ColumnDefinition, Definition, ExternalFormat, ExternalTableDefinition,
-    PostponedFiles, TableShape,
+    CatalogEntry, ColumnDefinition, Definition, ExternalFormat, ExternalTableDefinition, TableShape,
 };
 use datafusion::arrow::array::AsArray as _;
 use datafusion::arrow::datatypes::{DataType, FieldRef, Schema, UInt64Type};
 use datafusion::datasource::file_format::format_as_file_type;
 use datafusion::datasource::file_format::parquet::ParquetFormatFactory;
-use datafusion::error::DataFusionError;
 use datafusion::execution::SendableRecordBatchStream;
-use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::logical_expr::LogicalPlanBuilder;
 use datafusion::sql::parser::{CopyToSource, CopyToStatement};
 use datafusion::sql::sqlparser::ast::{
     self, CopyLegacyCsvOption, CopyLegacyOption, CopyOption, CopySource, CopyTarget, Ident,
 };
 use futures::StreamExt as _;
-use url::Url;
 
+use self::target::Target;
 use super::{csv_file, dml, folded, json_file, name_parts, text_file};
 use crate::access::{FileUse, TableUse};
 use crate::bind::{GivenTables, bind_insert_with, bind_query, column_place, sql_type};
 use crate::catalog::named_columns;
+use crate::copy_options::copy_condition;
 use crate::error::{Error, Result};
 use crate::functions::{can_be_assigned, type_of};
 use crate::session::Session;
@@ -43,6 +42,8 @@ struct Copy {
     format: Option<ExternalFormat>,
     /// Options as external tables have them.
     options: BTreeMap<String, String>,
+    /// Which rows go into the table, if not all.
+    condition: Option<String>,
 }
 
 /// `COPY … FROM | TO 'file'`.
@@ -73,6 +74,7 @@ pub(super) async fn copy(
         path,
         format: None,
         options: BTreeMap::new(),
+        condition: None,
     };
     for option in options {
         copy.read(option)?;
@@ -116,6 +118,7 @@ pub(super) async fn copy_stored(
         path: statement.target.clone(),
         format: None,
         options: BTreeMap::new(),
+        condition: None,
     };
     if let Some(format) = &statement.stored_as {
         copy.format = Some(format_named(format)?);
@@ -173,6 +176,10 @@ fn format_named(name: &str) -> Result<ExternalFormat> {
 
 impl Copy {
     fn read(&mut self, option: &CopyOption) -> Result<()> {
+        if let Some(condition) = copy_condition(option) {
+            self.condition = Some(condition.to_owned());
+            return Ok(());
+        }
         let (name, value) = match option {
             CopyOption::Format(name) => {
                 self.format = Some(format_named(&name.value)?);
@@ -264,10 +271,15 @@ impl Copy {
         for idx in &places {
             let field = &shape.columns()[*idx];
             let name = Ident::with_quote('"', field.name()).to_string();
-            let read =
-                sql_type(field.data_type()).filter(|_| is_text_in(format, field.data_type()));
+            let read = sql_type(field.data_type());
+            let read = read.filter(|_| is_read_as_text(format, field.data_type()));
+            let text = match is_moment_in(format, field.data_type()) {
+                // As of numbers: what is empty in quotes is no value.
+                true => format!("NULLIF({name}, '')"),
+                false => name.clone(),
+            };
             values.push(match read {
-                Some(data_type) => format!("CAST({name} AS {data_type})"),
+                Some(data_type) => format!("CAST({text} AS {data_type}) AS {name}"),
                 None => name.clone(),
             });
             names.push(name);
@@ -277,12 +289,19 @@ impl Copy {
             Ident::with_quote('"', schema),
             Ident::with_quote('"', relation),
         ];
-        let text = format!(
-            "INSERT INTO {}.{} ({names}) SELECT {values} FROM {private}",
-            target[0], target[1]
-        );
-        let insert = parsed_insert(&text)?;
-        let bound = Box::pin(bind_insert_with(session, &insert, given)).await?;
+        let rows = format!("SELECT {values} FROM {private}");
+        let rows = match &self.condition {
+            Some(condition) => {
+                format!("SELECT {names} FROM ({rows}) AS copied WHERE ({condition})")
+            }
+            None => rows,
+        };
+        let text = format!("INSERT INTO {}.{} ({names}) {rows}", target[0], target[1]);
+        // A place in this text is none in the statement's.
+        let unplaced = |error: Error| error.inside(&text, "");
+        let insert = parsed_insert(&text).map_err(unplaced)?;
+        let bound = Box::pin(bind_insert_with(session, &insert, given)).await;
+        let bound = bound.map_err(unplaced)?;
         match dml::insert(session, &bound, Vec::new(), None, control).await? {
             Some(n_rows) => Ok(n_rows),
             None => {
@@ -305,7 +324,7 @@ impl Copy {
         let mut options = self.options.clone();
         let column = |idx: &usize| {
             let field = &shape.columns()[*idx];
-            let data_type = match is_text_in(format, field.data_type()) {
+            let data_type = match is_read_as_text(format, field.data_type()) {
                 true => &DataType::Utf8,
                 false => field.data_type(),
             };
@@ -478,62 +497,6 @@ async fn count_rows(mut counts: SendableRecordBatchStream) -> Result<u64> {
     Ok(n_rows)
 }
 
-/// Where a plan writes a file that appears when the plan has ended well. While it is there, the query engine finds it
-/// under a URL that nobody else has.
-struct Target {
-    files: PostponedFiles,
-    root: Url,
-    runtime: Arc<RuntimeEnv>,
-}
-
-impl Target {
-    fn new(session: &Session, url: &Url) -> Result<Target> {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let root = Url::parse(&format!("copy-{number}://file"))
-            .map_err(|error| DataFusionError::External(error.into()))?;
-        let files = PostponedFiles::over(session.engine.warehouse.stores(), url)?;
-        let runtime = Arc::clone(session.context().state_ref().read().runtime_env());
-        runtime.register_object_store(&root, files.store());
-        Ok(Target {
-            files,
-            root,
-            runtime,
-        })
-    }
-
-    /// The file's URL for the query engine.
-    fn place(&self, url: &Url) -> String {
-        format!("{}{}", self.root, url.path())
-    }
-
-    /// Waits for the rows, and makes the file appear.
-    async fn finish(self, written: impl Future<Output = Result<u64>>) -> Result<u64> {
-        let written = tokio::select! {
-            written = written => written.map(Some),
-            // It will tell of that itself.
-            () = self.files.failed() => Ok(None),
-        };
-        match written {
-            Ok(n_rows) => {
-                self.files.finish().await?;
-                Ok(n_rows.unwrap_or_default())
-            }
-            Err(error) => {
-                self.files.discard().await;
-                Err(error)
-            }
-        }
-    }
-}
-
-impl Drop for Target {
-    fn drop(&mut self) {
-        // It was registered above.
-        let _ = self.runtime.deregister_object_store(&self.root);
-    }
-}
-
 /// Whether a file can hold the values of a type only as PostgreSQL's texts of them.
 fn is_text_in(format: ExternalFormat, data_type: &DataType) -> bool {
     match data_type {
@@ -542,6 +505,21 @@ fn is_text_in(format: ExternalFormat, data_type: &DataType) -> bool {
             format == ExternalFormat::Csv && (data_type.is_nested() || data_type.is_binary())
         }
     }
+}
+
+/// Whether a file has the values of a type as texts that mean what they mean in a statement: readers of files do not know
+/// the session's time zone. That of CSV knows what a time without one is, and is faster.
+fn is_moment_in(format: ExternalFormat, data_type: &DataType) -> bool {
+    match (format, data_type) {
+        (ExternalFormat::Csv, DataType::Timestamp(_, zone)) => zone.is_some(),
+        (ExternalFormat::NdJson, DataType::Timestamp(..)) => true,
+        _ => false,
+    }
+}
+
+/// Whether the values of a type are read of a file as texts, and cast as a statement's are.
+fn is_read_as_text(format: ExternalFormat, data_type: &DataType) -> bool {
+    is_text_in(format, data_type) || is_moment_in(format, data_type)
 }
 
 /// A query of the same rows in which some columns of `schema` are texts; `None` if there are no such columns.

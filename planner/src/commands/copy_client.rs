@@ -22,7 +22,7 @@ use super::copy::{parsed_insert, query_of};
 use super::{dml, folded, name_parts};
 use crate::access::TableUse;
 use crate::bind::{GivenTables, bind_insert_with, bind_query, column_place};
-use crate::copy_options::CopyOptions;
+use crate::copy_options::{CopyOptions, copy_condition};
 use crate::engine::lock;
 use crate::error::{Error, Result};
 use crate::execute::Work;
@@ -38,6 +38,8 @@ pub(crate) struct ClientCopy {
     table: Vec<String>,
     columns: Vec<String>,
     options: CopyOptions,
+    /// Which rows go into the table, if not all.
+    condition: Option<String>,
 }
 
 /// What a COPY with the client will do; `None` if it is one with a file.
@@ -56,6 +58,7 @@ pub(crate) async fn plan_client_copy(
     else {
         return Ok(None);
     };
+    let condition = options.iter().find_map(copy_condition).map(str::to_owned);
     let options = CopyOptions::read(options, legacy_options)?;
     // As PostgreSQL has it, `TO STDIN` and `FROM STDOUT` mean the client too.
     match (to, source) {
@@ -78,6 +81,7 @@ pub(crate) async fn plan_client_copy(
                 table: name_parts(table_name),
                 columns: columns.iter().map(folded).collect(),
                 options,
+                condition,
             };
             // A table that is not there is told now, not after the rows were sent.
             copy.target(session).await?;
@@ -148,13 +152,18 @@ pub(crate) async fn copy_in(
     let quoted = |name: &str| Ident::with_quote('"', name).to_string();
     let names: Vec<String> = schema.fields().iter().map(|f| quoted(f.name())).collect();
     let names = names.join(", ");
+    let condition = copy.condition.as_deref();
+    let condition = condition.map_or_else(String::new, |condition| format!(" WHERE ({condition})"));
     let text = format!(
-        "INSERT INTO {}.{} ({names}) SELECT {names} FROM {private}",
+        "INSERT INTO {}.{} ({names}) SELECT {names} FROM {private}{condition}",
         quoted(&target.schema),
         quoted(&target.relation)
     );
-    let insert = parsed_insert(&text)?;
-    let bound = Box::pin(bind_insert_with(session, &insert, given)).await?;
+    // A place in this text is none in the client's.
+    let unplaced = |error: Error| error.inside(&text, "");
+    let insert = parsed_insert(&text).map_err(unplaced)?;
+    let bound = Box::pin(bind_insert_with(session, &insert, given)).await;
+    let bound = bound.map_err(unplaced)?;
     let (session, control) = (Arc::clone(session), control.clone());
     let end = async move {
         match dml::insert(&session, &bound, Vec::new(), None, &control).await? {

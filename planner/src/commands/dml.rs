@@ -11,12 +11,14 @@ use datafusion::common::ScalarValue;
 use super::first_rows::first_rows;
 use super::insert_values::insert_values;
 use crate::bind::{BoundInsert, Change, Returned, Returning, bind_change, row_checks};
+use crate::copied_rows::{copier, for_copies};
 use crate::error::{Error, Result};
 use crate::identity::{numbered, numbered_changes};
 use crate::session::Session;
 use crate::statement_run::StatementControl;
 use crate::streams::{TableRows, stream};
 use crate::table_writes::append_on_workers;
+use crate::transaction::TransactionState;
 
 /// How often a statement is tried on a table that others change.
 const MAX_ROUNDS: usize = 20;
@@ -34,13 +36,17 @@ pub(crate) async fn insert(
 }
 
 /// What came of a statement that changes a table; what it failed with because another server dropped the table
-/// meanwhile is that there is no such table. Nothing of it is left then: its files go with the table's.
+/// meanwhile is that there is no such table. Nothing of it is left then: its files go with the table's. Outside of a block
+/// it is a transaction, with which rows of some temporary tables end.
 async fn while_there<T>(
     session: &Arc<Session>,
     table: &CatalogEntry,
     done: Result<T>,
 ) -> Result<T> {
     let Err(error) = done else {
+        if session.transaction() == TransactionState::Idle {
+            Box::pin(session.empty_passing()).await;
+        }
         return done;
     };
     match was_dropped(session, &table.id, &error).await {
@@ -187,6 +193,11 @@ async fn change_rows(
         let rewrite = session.tables().rewrite(&table.id).await?;
         let bound = bind_change(session, change, &rewrite, returning.map(Arc::as_ref));
         let query = Box::pin(bound).await?;
+        let copying = for_copies(&query.state);
+        let rewrite = match copier(session, &table.id, &copying, control) {
+            Some(copier) => rewrite.copied_by(copier),
+            None => rewrite,
+        };
         let options = RewriteOptions {
             checks: row_checks(&query.state, (&table.schema, &table.name), rewrite.shape())?,
             changes_keys: change.changes_keys(rewrite.shape()),
@@ -205,7 +216,7 @@ async fn change_rows(
         if let Some(returned) = &returned {
             changes = returned.of_changes(changes)?;
         }
-        match Box::pin(rewrite.apply(changes, &options, &query.state)).await {
+        match Box::pin(rewrite.apply(changes, &options, &copying)).await {
             Ok(counts) => {
                 let tag = format!("{} {}", change.tag(), counts.total());
                 return Ok((tag, returned));

@@ -148,7 +148,11 @@ pub(super) async fn restore(
 }
 
 /// `TRUNCATE [TABLE] t, …`.
-pub(super) async fn truncate(session: &Arc<Session>, truncate: &ast::Truncate) -> Result<String> {
+pub(super) async fn truncate(
+    session: &Arc<Session>,
+    truncate: &ast::Truncate,
+    control: &StatementControl,
+) -> Result<String> {
     if truncate.partitions.is_some() {
         return Err(Error::unsupported("TRUNCATE ... PARTITION"));
     }
@@ -165,7 +169,7 @@ pub(super) async fn truncate(session: &Arc<Session>, truncate: &ast::Truncate) -
         Some(ast::TruncateIdentityOption::Restart)
     );
     if matches!(truncate.cascade, Some(ast::CascadeOption::Cascade)) {
-        check_alone(session, &tables)?;
+        tables = with_referring(session, tables, control)?;
     }
     for table in tables {
         session.change_table("TRUNCATE", &table)?;
@@ -175,20 +179,26 @@ pub(super) async fn truncate(session: &Arc<Session>, truncate: &ast::Truncate) -
     Ok("TRUNCATE TABLE".to_owned())
 }
 
-/// Fails where CASCADE would empty other tables, too: those that refer to the named ones.
-fn check_alone(session: &Session, tables: &[Arc<CatalogEntry>]) -> Result<()> {
+/// The tables with those that refer to them, and to these: what CASCADE empties.
+fn with_referring(
+    session: &Session,
+    mut tables: Vec<Arc<CatalogEntry>>,
+    control: &StatementControl,
+) -> Result<Vec<Arc<CatalogEntry>>> {
     let catalog = session.engine.catalog.state();
-    for table in tables {
-        let is_named = |entry: &CatalogEntry| tables.iter().any(|table| table.id == entry.id);
-        let mut others = referring(&catalog, &table.id).filter(|(entry, _)| !is_named(entry));
-        if let Some((other, _)) = others.next() {
-            return Err(Error::Unsupported {
-                what: format!("TRUNCATE ... CASCADE over table \"{}\"", other.name),
-                hint: Some("Name the tables that refer to it, too.".to_owned()),
-            });
+    let mut idx = 0;
+    while let Some(table) = tables.get(idx).cloned() {
+        for (other, _) in referring(&catalog, &table.id) {
+            if tables.iter().all(|known| known.id != other.id) {
+                let message = format!("truncate cascades to table \"{}\"", other.name);
+                let usage = TableUse::Truncate;
+                tables.push(session.managed_table(&other.schema, &other.name, usage)?);
+                control.notify(Notice::plain(message));
+            }
         }
+        idx += 1;
     }
-    Ok(())
+    Ok(tables)
 }
 
 fn entry(session: &Session, parts: &[String], usage: TableUse) -> Result<Arc<CatalogEntry>> {
@@ -207,8 +217,18 @@ const HISTORY: &[(&str, ColumnType)] = &[
 
 /// The rows of `DESCRIBE HISTORY t`, the newest commit first.
 pub(crate) async fn table_history(session: &Session, name: &[String]) -> Result<RecordBatch> {
-    let table = session.read_relation(name)?;
-    let commits = Box::pin(session.tables().history(&table)).await?;
+    let commits = match session.foreign_parts(name) {
+        Some((catalog, namespace, name)) => {
+            session.access().check(&catalog, "USAGE")?;
+            let tables = session.tables();
+            let found = Box::pin(tables.foreign_history(&catalog, &namespace, name)).await?;
+            found.ok_or_else(|| session.undefined_relation(&namespace, name))?
+        }
+        None => {
+            let table = session.read_relation(name)?;
+            Box::pin(session.tables().history(&table)).await?
+        }
+    };
     let row = |commit: auspex_storage::TableCommit| {
         vec![
             commit.version.into(),
@@ -241,12 +261,24 @@ const DETAIL: &[(&str, ColumnType)] = &[
 
 /// The row of `DESCRIBE DETAIL t`.
 pub(crate) async fn table_detail(session: &Session, name: &[String]) -> Result<RecordBatch> {
-    let table = session.read_relation(name)?;
-    let detail = Box::pin(session.tables().detail(&table)).await?;
+    let (shown, detail) = match session.foreign_parts(name) {
+        Some((catalog, namespace, name)) => {
+            session.access().check(&catalog, "USAGE")?;
+            let tables = session.tables();
+            let found = Box::pin(tables.foreign_detail(&catalog, &namespace, name)).await?;
+            let detail = found.ok_or_else(|| session.undefined_relation(&namespace, name))?;
+            (format!("{}.{namespace}.{name}", catalog.name), detail)
+        }
+        None => {
+            let table = session.read_relation(name)?;
+            let detail = Box::pin(session.tables().detail(&table)).await?;
+            (format!("{}.{}", table.schema, table.name), detail)
+        }
+    };
     let row = vec![
         detail.format.into(),
         detail.id.into(),
-        format!("{}.{}", table.schema, table.name).into(),
+        shown.into(),
         detail.location.into(),
         detail.created_ms.map_or(Cell::Null, Cell::Timestamp),
         detail.version.into(),

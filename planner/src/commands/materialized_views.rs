@@ -8,7 +8,7 @@ use std::sync::Arc;
 use auspex_sql::{CreateMaterializedView, RefreshMaterializedView};
 use auspex_storage::{
     CatalogEntry, Change, Definition, Error as StorageError, MaterializedQuery, Rewrite,
-    TableDefinition, TableOperation, TableShape, ViewDefinition,
+    TableDefinition, TableShape, ViewDefinition,
 };
 use datafusion::common::Column;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
@@ -27,8 +27,8 @@ use crate::error::{Error, Result};
 use crate::name_scope::in_view;
 use crate::session::Session;
 use crate::statement_run::StatementControl;
-use crate::streams::{TableRows, streams, told};
-use crate::table_writes::create_with_rows;
+use crate::streams::{TableRows, told};
+use crate::table_writes::{create_with_rows, replace_rows};
 use crate::temporary::SCHEMA as TEMPORARY;
 
 /// `CREATE MATERIALIZED VIEW`.
@@ -47,13 +47,7 @@ pub(super) async fn create(
     }
     session.access().check_schema(&schema, "CREATE")?;
     replaced(session, &schema, &name, false)?;
-    let mut sound = sound_query(session, view, false).await?;
-    let names = &mut sound.bound.names;
-    let columns = &sound.definition.columns;
-    names.resize(names.len().max(columns.len()), None);
-    for (name, column) in names.iter_mut().zip(columns) {
-        *name = Some(column.clone());
-    }
+    let sound = sound_query(session, view, false).await?;
     let bound = &sound.bound;
     let mut entry = CatalogEntry::new(
         &schema,
@@ -165,12 +159,11 @@ async fn fill(
     let plan = columns_of_table(bound.plan, shape, &entry.name)?;
     bound.plan = as_table_rows(&bound.state, shape, plan, 0)?;
     bound.names.clear();
-    let rows = streams(session, &bound, Vec::new(), control).await?;
+    let rows = TableRows::plan(session, &bound, Vec::new(), control).await?;
     let checks = row_checks(&bound.state, (&entry.schema, &entry.name), shape)?;
-    rewrite
-        .redefine(shape, Some((rows, checks)), TableOperation::Columns)
-        .await?;
-    Ok(())
+    let view = (entry.id.as_str(), rewrite);
+    let replacing = replace_rows(session, view, (&bound, rows), checks, control);
+    Box::pin(replacing).await
 }
 
 /// The columns that the view was made with: what `*` of its query has become since changes nothing.

@@ -10,6 +10,8 @@ mod copy_client;
 mod csv_file;
 mod declared_types;
 mod dml;
+mod enum_labels;
+mod enums;
 mod extensions;
 mod external_table;
 mod first_rows;
@@ -61,6 +63,7 @@ pub(crate) use materialized_views::check_populated;
 pub(crate) use models::{
     SHOW_MODELS, describe_model, fit_task, run_train_call, train_call, train_call_schema,
 };
+pub(crate) use set_role::assign_role;
 pub(crate) use settings::{show, show_schema};
 pub(crate) use show_create::show_create;
 pub(crate) use tables::describe_table;
@@ -81,6 +84,7 @@ pub(crate) fn check(statement: &ast::Statement) -> Result<Work> {
                 | ObjectType::MaterializedView
                 | ObjectType::Schema
                 | ObjectType::Sequence
+                | ObjectType::Type
                 | ObjectType::Index,
             ..
         } => Work::Command,
@@ -89,14 +93,7 @@ pub(crate) fn check(statement: &ast::Statement) -> Result<Work> {
         S::Truncate(_) | S::OptimizeTable { .. } | S::AlterTable(_) | S::Copy { .. } => {
             Work::Command
         }
-        S::CreateType { .. } => {
-            return Err(Error::Unsupported {
-                what: "CREATE TYPE".to_owned(),
-                hint: Some(
-                    "An enum is a text column with CHECK (column IN ('a', 'b')).".to_owned(),
-                ),
-            });
-        }
+        S::CreateType { .. } | S::AlterType(_) => Work::Command,
         S::CreateDomain(_) => {
             return Err(Error::Unsupported {
                 what: "CREATE DOMAIN".to_owned(),
@@ -223,6 +220,11 @@ async fn sql(
             if_not_exists,
             ..
         } => schemas::create(session, schema_name, *if_not_exists, text, control).await,
+        S::CreateType {
+            name,
+            representation,
+        } => enums::create(session, name, representation.as_ref(), text).await,
+        S::AlterType(alter) => enums::alter(session, alter, text, control).await,
         S::Drop { .. } => Box::pin(drop(session, statement, text, control)).await,
         S::Comment {
             object_type,
@@ -320,6 +322,8 @@ fn place_in_block(statement: &Statement) -> InBlock {
                 | S::AlterIndex { .. }
                 | S::CreateView(_)
                 | S::CreateSchema { .. }
+                | S::CreateType { .. }
+                | S::AlterType(_)
                 | S::AlterTable(_)
                 | S::Comment { .. }
                 | S::Drop { .. } => InBlock::Beside,
@@ -351,6 +355,8 @@ fn changes_definitions(statement: &Statement) -> bool {
                 S::CreateTable(_)
                     | S::CreateView(_)
                     | S::CreateSchema { .. }
+                    | S::CreateType { .. }
+                    | S::AlterType(_)
                     | S::CreateIndex(_)
                     | S::AlterIndex { .. }
                     | S::AlterTable(_)
@@ -387,6 +393,7 @@ fn first_words(text: &str) -> String {
         "VIEW",
         "SCHEMA",
         "SEQUENCE",
+        "TYPE",
         "MODEL",
         "CREDENTIAL",
         "LOCATION",
@@ -432,7 +439,7 @@ async fn managed_table(
     match statement {
         S::Copy { .. } => Box::pin(copy::copy(session, statement, control)).await,
         S::AlterTable(alter) => Box::pin(alter_table::alter(session, alter, text, control)).await,
-        S::Truncate(truncate) => maintenance::truncate(session, truncate).await,
+        S::Truncate(truncate) => maintenance::truncate(session, truncate, control).await,
         S::OptimizeTable {
             name,
             predicate,
@@ -473,6 +480,7 @@ pub(crate) fn kind_name(definition: &Definition) -> &'static str {
         Definition::ExternalTable(_) => "external table",
         Definition::View(_) => "view",
         Definition::Sequence(_) => "sequence",
+        Definition::Enum(_) => "type",
         Definition::Model(_) => "model",
         Definition::Credential(_) => "credential",
         Definition::Location(_) => "external location",

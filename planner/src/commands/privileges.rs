@@ -18,6 +18,7 @@ use super::kind_name;
 use super::roles::{named, require};
 use crate::access::{Access, is_everybody, roles};
 use crate::error::{Error, Result, nearest};
+use crate::search_path::is_relation;
 use crate::sequences::{Numbers, identity_of, numbers_of_name};
 use crate::session::{DATABASE, Session};
 use crate::statement_run::{Notice, StatementControl};
@@ -206,6 +207,7 @@ fn objects(session: &Session, access: &Access, grant: &Grant) -> Result<Vec<Arc<
                 let fits = |entry: &&Arc<CatalogEntry>| match entry.kind() {
                     ObjectKind::Model => grant.kind == PrivilegeKind::Model,
                     ObjectKind::Sequence => grant.kind == PrivilegeKind::Sequence,
+                    ObjectKind::Enum => false,
                     _ => grant.kind == PrivilegeKind::Table,
                 };
                 all.extend(entries.filter(fits).cloned());
@@ -267,13 +269,17 @@ fn find(
         }
         PrivilegeKind::Database => Ok(database(state)),
         PrivilegeKind::Sequence => Ok(session.sequence(&name.parts)?.0),
+        PrivilegeKind::Type => {
+            let found = session.enum_entry(&name.parts);
+            found.ok_or_else(|| undefined("type", short, std::iter::empty()))
+        }
         PrivilegeKind::Table => {
             let (schema, relation) = session.lasting_parts(&name.parts)?;
             match state.get(&schema, &relation) {
-                Some(entry) if entry.kind() == ObjectKind::Model => Err(Error::WrongKind {
+                Some(entry) if !is_relation(entry) => Err(Error::WrongKind {
                     name: relation,
                     expected: "table or view",
-                    found: "model",
+                    found: kind_name(&entry.definition),
                 }),
                 Some(entry) => Ok(Arc::clone(entry)),
                 None => {

@@ -18,20 +18,33 @@ pub(super) fn set_role(
     is_local: bool,
     control: &StatementControl,
 ) -> Result<String> {
-    let state = session.engine.catalog.state();
     if let Some(Word { value, .. }) = role {
-        require(&state, value)?;
-        if !roles::is_member(&state, &session.identity().session_user(), value) {
-            return Err(Error::NotAllowed {
-                what: format!("set role \"{value}\""),
-                hint: Some(
-                    "SET ROLE takes a role that the session's user is a member of.".to_owned(),
-                ),
-            });
-        }
+        check_member(session, value)?;
     }
     let change = |identity: &Identity| identity.set_current(role.map(|role| role.value.clone()));
     Ok(set(session, role.is_some(), is_local, control, change))
+}
+
+/// The same as a function does it; `none` is the session's user.
+pub(crate) fn assign_role(session: &Session, name: &str, is_local: bool) -> Result<()> {
+    let role = (name != "none").then(|| name.to_owned());
+    if let Some(role) = &role {
+        check_member(session, role)?;
+    }
+    change_roles(session, is_local, |identity| identity.set_current(role));
+    Ok(())
+}
+
+fn check_member(session: &Session, role: &str) -> Result<()> {
+    let state = session.engine.catalog.state();
+    require(&state, role)?;
+    match roles::is_member(&state, &session.identity().session_user(), role) {
+        true => Ok(()),
+        false => Err(Error::NotAllowed {
+            what: format!("set role \"{role}\""),
+            hint: Some("SET ROLE takes a role that the session's user is a member of.".to_owned()),
+        }),
+    }
 }
 
 /// `SET SESSION AUTHORIZATION`: any role, if a superuser logged in.
@@ -71,8 +84,12 @@ fn set(
         });
         return tag;
     }
+    change_roles(session, is_local, change);
+    tag
+}
+
+fn change_roles(session: &Session, is_local: bool, change: impl FnOnce(&Identity)) {
     session.set_roles(is_local);
     change(session.identity());
     session.show_identity();
-    tag
 }

@@ -6,9 +6,9 @@
 use std::sync::Arc;
 
 use auspex_storage::{
-    CatalogEntry, Deferral, Definition, ExternalFormat, ExternalTableDefinition, JsonKind, Key,
-    ObjectKind, ReferenceAction, TableDefinition, TableShape, ViewDefinition, is_uuid,
-    marked_element, marks_of, schema_of,
+    CatalogEntry, Deferral, Definition, EnumType, ExternalFormat, ExternalTableDefinition,
+    JsonKind, Key, ObjectKind, ReferenceAction, TableDefinition, TableShape, ViewDefinition,
+    is_uuid, marked_element, marks_of, schema_of,
 };
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Schema};
@@ -20,17 +20,10 @@ use crate::catalog::reference_facts::{ReferenceFacts, references};
 use crate::catalog::rows::{ColumnType, batch_of};
 use crate::error::{Error, Result};
 use crate::functions::type_name;
+use crate::quoted_names::quoted_name as quoted;
 use crate::session::Session;
 use crate::temporary::SCHEMA as TEMPORARY;
 
-/// PostgreSQL's reserved words, which are no names without quotes.
-const RESERVED: &str = "all analyse analyze and any array as asc asymmetric authorization binary both case cast check \
-    collate collation column concurrently constraint create cross current_catalog current_date current_role \
-    current_schema current_time current_timestamp current_user default deferrable desc distinct do else end except \
-    false fetch for foreign freeze from full grant group having ilike in initially inner intersect into is isnull join \
-    lateral leading left like limit localtime localtimestamp natural not notnull null offset on only or order outer \
-    overlaps placing primary references returning right select session_user similar some symmetric table tablesample \
-    then to trailing true union unique user using variadic verbose when where window with";
 /// A property that every table is given.
 const USUAL_INTERVAL: (&str, &str) = ("delta.checkpointInterval", "20");
 
@@ -102,17 +95,6 @@ fn with_comments(entry: &CatalogEntry, mut text: String) -> String {
         text.push_str(&format!(";\nCOMMENT ON {of} IS {}", literal(comment)));
     }
     text
-}
-
-/// A name as a statement must write it.
-fn quoted(name: &str) -> String {
-    let is_plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
-    let starts_plain = !name.starts_with(|c: char| c.is_ascii_digit());
-    let is_word = RESERVED.split(' ').any(|word| word == name);
-    match !name.is_empty() && name.chars().all(is_plain) && starts_plain && !is_word {
-        true => name.to_owned(),
-        false => format!("\"{}\"", name.replace('"', "\"\"")),
-    }
 }
 
 fn listed<'a>(names: impl IntoIterator<Item = &'a String>) -> String {
@@ -254,13 +236,16 @@ fn serial_type(field: &Field) -> &'static str {
 }
 
 /// The type that gives a column its own again.
-fn declared_type(field: &Field) -> String {
+pub(super) fn declared_type(field: &Field) -> String {
     if let Some(element) = marked_element(field).filter(|element| !marks_of(element).is_empty()) {
         let brackets = "[]".repeat(type_name(field.data_type()).matches("[]").count());
         return declared_type(&element) + &brackets;
     }
     if is_uuid(field) {
         return "uuid".to_owned();
+    }
+    if let Some(known) = EnumType::of(field) {
+        return quoted(&known.schema) + "." + &quoted(&known.name);
     }
     match (JsonKind::of(field), field.data_type()) {
         (Some(JsonKind::Json), _) => "json".to_owned(),

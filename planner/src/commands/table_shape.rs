@@ -29,10 +29,11 @@ use crate::session::Session;
 /// PostgreSQL's limit of `VARCHAR(n)`.
 const LONGEST_TEXT: u64 = 10_485_760;
 
-/// The definition that `CREATE TABLE (…)` writes.
+/// The definition that `CREATE TABLE (…)` writes, behind the columns that `LIKE` copied.
 pub(super) async fn declared_shape(
     session: &Arc<Session>,
     create: &ast::CreateTable,
+    copied: Option<TableShape>,
     relation: &str,
 ) -> Result<TableShape> {
     let mut create = create.clone();
@@ -42,15 +43,26 @@ pub(super) async fn declared_shape(
     let create = &create;
     let mut plain = create.clone();
     plain.constraints.clear();
+    plain.like = None;
     for column in &mut plain.columns {
         let is_plain = |option: &ast::ColumnOptionDef| {
             matches!(option.option, ColumnOption::Null | ColumnOption::NotNull)
         };
         column.options.retain(is_plain);
     }
-    let schema = stored_schema(declared_schema(session, &plain).await?.as_ref())?;
-    let mut shape = TableShape::new(&schema);
+    let n_copied = copied.as_ref().map_or(0, |copied| copied.columns().len());
+    let mut shape = match copied {
+        Some(copied) if plain.columns.is_empty() => copied,
+        copied => {
+            let schema = stored_schema(declared_schema(session, &plain).await?.as_ref())?;
+            match copied {
+                Some(copied) => widened(copied, &schema)?,
+                None => TableShape::new(&schema),
+            }
+        }
+    };
     for (idx, column) in create.columns.iter().enumerate() {
+        let idx = n_copied + idx;
         shape.set_text_limit(idx, text_limit(&column.data_type)?);
         // A key follows what makes its column unique.
         let is_key =
@@ -62,6 +74,18 @@ pub(super) async fn declared_shape(
     }
     for constraint in &create.constraints {
         add_constraint(session, &mut shape, constraint, relation)?;
+    }
+    Ok(shape)
+}
+
+/// A definition with more columns behind its own.
+fn widened(mut shape: TableShape, more: &Schema) -> Result<TableShape> {
+    for field in more.fields() {
+        if shape.position(field.name()).is_some() {
+            let message = format!("column \"{}\" specified more than once", field.name());
+            return Err(Error::invalid("42701", message, None));
+        }
+        shape.add_column(field.as_ref().clone())?;
     }
     Ok(shape)
 }
@@ -311,6 +335,22 @@ fn refuse_queries(expr: &ast::Expr, what: &str) -> Result<()> {
     }
 }
 
+/// A literal that is cast to an enum, as which its column reads it anyway: texts of definitions name no types of the catalog.
+fn without_enum(session: &Session, expr: &ast::Expr) -> ast::Expr {
+    match expr {
+        ast::Expr::Cast {
+            expr: inner,
+            data_type: ast::DataType::Custom(name, _),
+            ..
+        } if matches!(inner.as_ref(), ast::Expr::Value(_))
+            && session.enum_entry(&super::name_parts(name)).is_some() =>
+        {
+            inner.as_ref().clone()
+        }
+        expr => expr.clone(),
+    }
+}
+
 /// The text of a default; `None` for NULL.
 pub(super) fn checked_default(
     session: &Arc<Session>,
@@ -326,7 +366,7 @@ pub(super) fn checked_default(
         return Err(Error::invalid("42601", message, None));
     }
     refuse_queries(expr, "DEFAULT expression")?;
-    let expr = default_of_sequences(session, expr)?;
+    let expr = default_of_sequences(session, &without_enum(session, expr))?;
     let text = expr.to_string();
     if text.eq_ignore_ascii_case("null") {
         return Ok(None);

@@ -28,15 +28,16 @@ use super::table_references::{DeclaredReference, add_reference, release_tables, 
 use super::table_shape::{
     check_change_columns, declared_shape, query_shape, set_partitions, set_property,
 };
-use super::{declared_types, kind_name, name_parts, sequences};
+use super::{declared_types, enums, kind_name, name_parts, sequences};
 use crate::access::{TableUse, own};
-use crate::bind::{bind_query, distinct_names};
+use crate::bind::{bind_query, distinct_names, settle_type};
 use crate::error::{Error, Result, nearest};
 use crate::session::Session;
 use crate::statement_run::{Notice, StatementControl};
 use crate::streams::{TableRows, told};
 use crate::table_writes::create_with_rows;
 use crate::temporary::SCHEMA as TEMPORARY;
+use crate::transaction::TransactionState;
 
 /// The clauses of CREATE TABLE that PostgreSQL lacks.
 #[derive(Debug, Default)]
@@ -79,7 +80,7 @@ pub(super) async fn create(
         Some(query) => {
             let query = query.as_ref().clone();
             let bound = bind_query(session, query, session.state(None)).await?;
-            distinct_names(&bound.plan, "query")?;
+            distinct_names(&bound.plan, &[], "query")?;
             let rows = TableRows::plan(session, &bound, Vec::new(), control).await?;
             let shape = query_shape(&told(&rows.plan.schema(), &bound))?;
             (shape, Some((bound, rows)))
@@ -102,16 +103,30 @@ pub(super) async fn create(
     };
     entry.definition = Definition::Table(shape.definition());
     if create.temporary {
-        session.drop_temporary(&name).await;
-        let id = entry.id.clone();
-        session.add_temporary(entry).await;
-        if create.on_commit == Some(OnCommit::Drop) && !session.drop_at_end(&name, &id) {
-            session.drop_temporary(&name).await;
-        }
+        add_temporary(session, entry, create.on_commit.as_ref()).await;
         return Ok(tag);
     }
     publish(session, &entry, replaced, text).await?;
     Ok(tag)
+}
+
+/// Adds a temporary table in the place of another one of its name. Outside of a block its transaction is over.
+async fn add_temporary(session: &Arc<Session>, entry: CatalogEntry, on_commit: Option<&OnCommit>) {
+    let (name, id) = (entry.name.clone(), entry.id.clone());
+    session.drop_temporary(&name).await;
+    session.add_temporary(entry).await;
+    match on_commit {
+        Some(OnCommit::Drop) if !session.drop_at_end(&name, &id) => {
+            session.drop_temporary(&name).await;
+        }
+        Some(OnCommit::DeleteRows) => {
+            session.temporary.pass_rows(&id);
+            if session.transaction() == TransactionState::Idle {
+                session.empty_passing().await;
+            }
+        }
+        _ => {}
+    }
 }
 
 /// Puts a table whose files are written into the catalog, in the place of another one if it replaces one.
@@ -143,10 +158,11 @@ async fn declared(
     entry: &CatalogEntry,
     control: &StatementControl,
 ) -> Result<TableShape> {
-    if let Some(like) = &create.like {
-        return copied_shape(session, like, &entry.name).await;
-    }
-    let mut shape = declared_shape(session, create, &entry.name).await?;
+    let copied = match &create.like {
+        Some(like) => Some(copied_shape(session, like, &entry.name).await?),
+        None => None,
+    };
+    let mut shape = declared_shape(session, create, copied, &entry.name).await?;
     for reference in DeclaredReference::of_create(create) {
         add_reference(session, &mut shape, entry, &reference).await?;
     }
@@ -199,10 +215,6 @@ fn refuse(create: &ast::CreateTable) -> Result<()> {
     }
     check_options(&create.table_options)?;
     let missing = [
-        (
-            create.on_commit == Some(OnCommit::DeleteRows),
-            "CREATE TEMPORARY TABLE ... ON COMMIT DELETE ROWS",
-        ),
         (create.partition_by.is_some(), "PARTITION BY"),
         (create.inherits.is_some(), "INHERITS"),
         (
@@ -251,6 +263,7 @@ pub(super) async fn declared_schema(
     }
     for column in &mut declared.columns {
         declared_types::spell(&mut column.data_type);
+        settle_type(session, &mut column.data_type);
     }
     let statement = ast::Statement::CreateTable(declared);
     let statement = SqlStatement::Statement(Box::new(statement));
@@ -341,7 +354,7 @@ pub(super) struct Drop {
     pub(super) cascade: bool,
 }
 
-/// `DROP TABLE | VIEW | MATERIALIZED VIEW | SCHEMA | SEQUENCE`.
+/// `DROP TABLE | VIEW | MATERIALIZED VIEW | SCHEMA | SEQUENCE | TYPE`.
 pub(super) async fn drop(
     session: &Arc<Session>,
     object_type: ObjectType,
@@ -368,10 +381,10 @@ pub(super) async fn drop(
             }
             None => {
                 let parts = name_parts(name);
-                let kind = if object_type == ObjectType::Schema {
-                    "schema"
-                } else {
-                    "relation"
+                let kind = match object_type {
+                    ObjectType::Schema => "schema",
+                    ObjectType::Type => "type",
+                    _ => "relation",
                 };
                 return Err(Error::Undefined {
                     kind,
@@ -387,6 +400,17 @@ pub(super) async fn drop(
     }
     let mut all = with_dependents(&catalog, dropped, words.cascade)?;
     Box::pin(sequences::drop_along(session, &mut all)).await?;
+    let held = Box::pin(enums::held_columns(session, &all, words.cascade)).await?;
+    if !held.is_empty() {
+        // Views that name columns go before these, and the columns before their types.
+        let is_late = |entry: &Arc<CatalogEntry>| {
+            matches!(entry.kind(), ObjectKind::Enum | ObjectKind::Schema)
+        };
+        let (late, early): (Vec<_>, Vec<_>) = all.into_iter().partition(is_late);
+        drop_entries(session, &early, text).await?;
+        enums::drop_columns(session, &held, text, control).await?;
+        all = late;
+    }
     drop_entries(session, &all, text).await?;
     Ok(format!("DROP {object_type}"))
 }
@@ -463,6 +487,13 @@ fn find_for_drop(
     if object_type == ObjectType::Schema {
         let name = parts.last().cloned().unwrap_or_default();
         return Ok(catalog.schema(&name).cloned());
+    }
+    if object_type == ObjectType::Type {
+        let (schema, name) = session.enum_parts(&parts)?;
+        let entry = catalog.get(&schema, &name);
+        return Ok(entry
+            .filter(|entry| entry.kind() == ObjectKind::Enum)
+            .cloned());
     }
     session.refuse_foreign(&parts)?;
     let (schema, name) = session.lasting_parts(&parts)?;

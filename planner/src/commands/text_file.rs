@@ -57,7 +57,7 @@ pub(super) async fn write(
         },
         form,
     };
-    let task = Arc::new(TaskContext::from(&query.state));
+    let task = Arc::new(TaskContext::from(query.state.as_ref()));
     Ok(DataSink::write_all(&file, rows, &task).await?)
 }
 

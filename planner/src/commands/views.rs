@@ -80,7 +80,7 @@ pub(super) async fn create(
     Ok("CREATE VIEW".to_owned())
 }
 
-/// The query of a view to be, and what is stored of it.
+/// The query of a view to be, under the names of its columns, and what is stored of it.
 pub(super) struct SoundQuery {
     pub(super) bound: BoundQuery,
     pub(super) definition: ViewDefinition,
@@ -95,7 +95,7 @@ pub(super) async fn sound_query(
     let query = create.query.as_ref().clone();
     let binding = Box::pin(bind_query(session, query, session.state(None)));
     let (bound, met) = defining(binding).await;
-    let bound = bound?;
+    let mut bound = bound?;
     if !met.temporary.is_empty() && !is_temporary {
         return Err(Error::Unsupported {
             what: format!("{} over a temporary table", words(create)),
@@ -105,7 +105,6 @@ pub(super) async fn sound_query(
             ),
         });
     }
-    distinct_names(&bound.plan, "query")?;
     let names = create.columns.iter().map(|column| folded(&column.name));
     let columns: Vec<String> = names.collect();
     let n_columns = bound.plan.schema().fields().len();
@@ -117,6 +116,12 @@ pub(super) async fn sound_query(
         );
         return Err(Error::invalid("42601", message, None));
     }
+    let n_named = bound.names.len().max(columns.len());
+    bound.names.resize(n_named, None);
+    for (name, column) in bound.names.iter_mut().zip(&columns) {
+        *name = Some(column.clone());
+    }
+    distinct_names(&bound.plan, &bound.names, "query")?;
     let definition = ViewDefinition {
         text: create.query.to_string(),
         columns,

@@ -11,7 +11,7 @@ use crate::error::{Error, Report, Result};
 
 /// The version that both sides of a connection must have: of the program, and of the calls, whose number is raised with
 /// every change of their form between releases.
-pub(super) const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "+calls.5");
+pub(super) const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "+calls.6");
 
 /// What a machine is asked.
 #[derive(Debug, Serialize, Deserialize)]

@@ -1,8 +1,8 @@
 //! What a coordinator knows of its workers.
 //!
-//! In: addresses, from a list, from DNS, or from workers that join; out: those that answer now. Each is asked how it is
-//! every second; who does not answer gets no new work, and is taken in again when it does. Joining and leaving need no
-//! restart of anything.
+//! In: addresses, from a list, from DNS, from signs in the warehouse, or from workers that join; out: those that answer now.
+//! Each is asked how it is every second; who does not answer gets no new work, and is taken in again when it does. Joining
+//! and leaving need no restart of anything.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -18,12 +18,13 @@ use super::call::{Call, Hello, Pong, Secret, VERSION, WorkerFacts, to_bytes};
 use super::connections::{CallFailure, Connections, address_of, url_of};
 use super::error::ClusterError;
 use super::node::{ClusterToken, Node, NodePort};
+use super::sources::{SignedWorkers, Sources};
 use super::tls::ClusterTls;
 use crate::engine::{Engine, SecretText, lock};
 use crate::error::{Error, Result};
 
 /// How often each worker is asked how it is.
-const PING_INTERVAL: Duration = Duration::from_secs(1);
+pub(super) const PING_INTERVAL: Duration = Duration::from_secs(1);
 /// How long it has to say so.
 const PING_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long it has to open the warehouse.
@@ -40,7 +41,8 @@ const LOOKUP_EVERY: u64 = 5;
 /// What a coordinator is started with.
 #[derive(Debug, Clone, Default)]
 pub struct ClusterConfig {
-    /// Workers: `HOST:PORT`, or `dns:NAME:PORT` for all addresses of a name.
+    /// Workers: `HOST:PORT`, `dns:NAME:PORT` for all addresses of a name, or `auto` for those that show themselves in the
+    /// warehouse.
     pub workers: Vec<String>,
     /// Where workers may join: `HOST:PORT`.
     pub worker_listen: Option<String>,
@@ -57,7 +59,7 @@ pub struct ClusterConfig {
 pub struct Cluster {
     pub(super) connections: Arc<Connections>,
     pub(super) hello: Hello,
-    names: Vec<(String, u16)>,
+    sources: Sources,
     workers: Mutex<BTreeMap<Url, Member>>,
     next: AtomicU64,
     /// What those who watch the cluster count.
@@ -84,8 +86,20 @@ pub(super) struct Member {
     last_seen_ms: Option<i64>,
     /// Nobody asked for it to be there: it goes when it left in order, or has not answered for long.
     has_joined: bool,
+    sign: Sign,
     /// A worker that did not reach this one, and until when that counts.
     missed: Option<(String, i64)>,
+}
+
+/// Whether a worker shows itself in the warehouse.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sign {
+    /// It was not found there.
+    None,
+    /// It does.
+    Given,
+    /// It did, and goes once it does not answer.
+    Lapsed,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -124,8 +138,13 @@ impl Member {
             pong: Pong::default(),
             last_seen_ms: None,
             has_joined,
+            sign: Sign::None,
             missed: None,
         }
+    }
+
+    fn answers(&self) -> bool {
+        matches!(self.state, MemberState::Ready | MemberState::Draining)
     }
 
     /// A worker that did not reach this one lately.
@@ -169,19 +188,10 @@ impl Member {
 impl Cluster {
     /// Starts to look for workers, and lets the engine use them. What is started ends with the cluster.
     pub async fn start(engine: &Arc<Engine>, config: ClusterConfig) -> Result<Arc<Cluster>> {
-        let (mut workers, mut names) = (BTreeMap::new(), Vec::new());
-        for worker in &config.workers {
-            match worker.strip_prefix("dns:") {
-                None => {
-                    workers.insert(url_of(worker)?, Member::expected(false));
-                }
-                Some(name) => {
-                    let url = url_of(name)?;
-                    let host = url.host_str().unwrap_or_default().to_owned();
-                    names.push((host, url.port_or_known_default().unwrap_or(80)));
-                }
-            }
-        }
+        let sources = Sources::parse(&config.workers)?;
+        let listed = sources.listed.iter();
+        let workers = listed.map(|url| (url.clone(), Member::expected(false)));
+        let workers = workers.collect();
         let connections = Connections::new(config.token.clone(), config.tls.clone())?;
         let port = match &config.worker_listen {
             Some(address) => {
@@ -198,11 +208,18 @@ impl Cluster {
             probe: engine.warehouse.write_probe().await?,
             credential_key: config.credential_key.map(|key| Secret(key.0)),
         };
+        let signed = match sources.has_signs {
+            true => {
+                let (token, has_tls) = (config.token.clone(), config.tls.is_some());
+                Some(SignedWorkers::of(engine, &hello.probe.0, token, has_tls).await?)
+            }
+            false => None,
+        };
         let stop = CancellationToken::new();
         let cluster = Arc::new(Cluster {
             address: port.as_ref().map(NodePort::address),
             hello,
-            names,
+            sources,
             workers: Mutex::new(workers),
             next: AtomicU64::new(1),
             counts: ClusterCounts::default(),
@@ -213,6 +230,9 @@ impl Cluster {
             let node: Arc<dyn Node> = Arc::new(Gate(Arc::downgrade(&cluster)));
             let runtimes = (connections.wire(), tokio::runtime::Handle::current());
             port.serve(config.token, node, None, runtimes, stop.clone());
+        }
+        if let Some(signed) = signed {
+            tokio::spawn(signed.tell(Arc::downgrade(&cluster), stop.clone()));
         }
         tokio::spawn(watch(Arc::downgrade(&cluster), stop));
         engine.use_cluster(Arc::clone(&cluster));
@@ -323,8 +343,7 @@ impl Cluster {
     async fn visit(&self, url: Url) {
         let known = lock(&self.workers).get(&url).cloned();
         let Some(known) = known else { return };
-        let is_known = matches!(known.state, MemberState::Ready | MemberState::Draining);
-        let found = match is_known.then_some(known.facts).flatten() {
+        let found = match known.answers().then_some(known.facts).flatten() {
             Some(facts) => match self.ping(&url).await {
                 Ok(pong) if pong.instance == facts.instance => Ok((facts, pong)),
                 Ok(_) => self.greet(&url).await,
@@ -381,7 +400,8 @@ impl Cluster {
             MemberState::Lost(_) => {
                 let since = member.last_seen_ms.unwrap_or(0);
                 let silent_ms = chrono::Utc::now().timestamp_millis() - since;
-                before == MemberState::Draining || silent_ms > LOST_STAYS_MS
+                let is_silent = silent_ms > LOST_STAYS_MS && member.sign != Sign::Given;
+                before == MemberState::Draining || member.sign == Sign::Lapsed || is_silent
             }
             _ => false,
         };
@@ -393,16 +413,30 @@ impl Cluster {
 
     /// Looks names up; addresses that a name no longer has go once they do not answer.
     async fn look_up(&self) {
-        for (name, port) in &self.names {
-            let Ok(found) = tokio::net::lookup_host((name.as_str(), *port)).await else {
-                continue;
-            };
-            for address in found.collect::<BTreeSet<_>>() {
-                if let Ok(url) = url_of(&address.to_string()) {
-                    self.expect(url);
-                }
-            }
+        for url in self.sources.look_up().await {
+            self.expect(url);
         }
+    }
+
+    /// These workers show themselves in the warehouse now. Who no longer does, and does not answer, is forgotten.
+    pub(super) fn expect_signed(&self, signed: &BTreeSet<Url>) {
+        let mut workers = lock(&self.workers);
+        for url in signed {
+            let member = workers.entry(url.clone());
+            let member = member.or_insert_with(|| Member::expected(true));
+            member.sign = Sign::Given;
+        }
+        workers.retain(|url, member| {
+            if member.sign == Sign::Given && !signed.contains(url) {
+                member.sign = Sign::Lapsed;
+            }
+            let is_forgotten =
+                member.sign == Sign::Lapsed && member.has_joined && !member.answers();
+            if is_forgotten {
+                tracing::info!(worker = address_of(url), "worker is forgotten");
+            }
+            !is_forgotten
+        });
     }
 
     /// A worker of another version asked to join. It stays in the list, so that those who look see why it takes no work.
@@ -416,7 +450,7 @@ impl Cluster {
             return;
         }
         let member = workers.entry(url).or_insert_with(|| Member::expected(true));
-        if !matches!(member.state, MemberState::Ready | MemberState::Draining) {
+        if !member.answers() {
             member.state = MemberState::Refused(reason.to_string());
             member.last_seen_ms = Some(chrono::Utc::now().timestamp_millis());
         }
@@ -431,8 +465,6 @@ impl Cluster {
 
 /// The other address under which a start of a worker is in use.
 fn name_of(workers: &BTreeMap<Url, Member>, instance: u64, url: &Url) -> Option<String> {
-    let is_used =
-        |member: &Member| matches!(member.state, MemberState::Ready | MemberState::Draining);
     let is_it = |member: &Member| {
         member
             .facts
@@ -441,7 +473,7 @@ fn name_of(workers: &BTreeMap<Url, Member>, instance: u64, url: &Url) -> Option<
     };
     workers
         .iter()
-        .find(|(other, member)| *other != url && is_used(member) && is_it(member))
+        .find(|(other, member)| *other != url && member.answers() && is_it(member))
         .map(|(other, _)| address_of(other))
 }
 

@@ -1,11 +1,13 @@
-//! How the text files of a scan are divided among the tasks of a stage.
+//! How the files of a scan are divided among the tasks of a stage where not every byte is a place to divide them.
 //!
 //! In: a scan and a number of tasks; out: a scan for each task. The library divides files at any byte, which is right for
-//! Parquet; a compressed file, a JSON array and a CSV file with line breaks in quotes are read whole.
+//! Parquet; a compressed file, a JSON array and a CSV file with line breaks in quotes are read whole, and so is a Parquet
+//! file of which some rows are read.
 
 use std::sync::Arc;
 
 use datafusion::datasource::listing::PartitionedFile;
+use datafusion::datasource::physical_plan::parquet::ParquetRowSelection;
 use datafusion::datasource::physical_plan::{FileGroup, FileGroupPartitioner, FileScanConfig};
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::error::Result as DfResult;
@@ -16,12 +18,12 @@ use datafusion_distributed::{
 
 use super::place::files_of;
 
-/// Divides a scan of text files; `None`: it is another one, which the library divides.
-pub(super) fn divide_texts(
+/// Divides a scan of text files or of some rows of files; `None`: it is another one, which the library divides.
+pub(super) fn divide_files(
     event: ScaleUpLeafNodeEvent<'_>,
 ) -> Option<DfResult<ScaleUpLeafNodeEventResponse>> {
     let scan = files_of(event.plan.as_ref())?;
-    if !matches!(scan.file_source().file_type(), "csv" | "json") {
+    if !matches!(scan.file_source().file_type(), "csv" | "json") && !has_chosen_rows(scan) {
         return None;
     }
     let plans = divided(scan, event.task_count).into_iter();
@@ -35,8 +37,9 @@ pub(super) fn divide_texts(
 fn divided(scan: &FileScanConfig, n_tasks: usize) -> Vec<FileScanConfig> {
     let n_groups = scan.file_groups.len() * n_tasks;
     let source = scan.file_source();
-    let can_be_cut =
-        source.supports_repartitioning() && !scan.file_compression_type.is_compressed();
+    let can_be_cut = source.supports_repartitioning()
+        && !scan.file_compression_type.is_compressed()
+        && !has_chosen_rows(scan);
     let cut = || {
         FileGroupPartitioner::new()
             .with_target_partitions(n_groups)
@@ -53,6 +56,11 @@ fn divided(scan: &FileScanConfig, n_tasks: usize) -> Vec<FileScanConfig> {
         scans[idx % n_tasks].file_groups.push(group);
     }
     scans
+}
+
+fn has_chosen_rows(scan: &FileScanConfig) -> bool {
+    let mut files = scan.file_groups.iter().flat_map(FileGroup::iter);
+    files.any(|file| file.extension::<ParquetRowSelection>().is_some())
 }
 
 /// The files in their order, in at most `n_groups` groups.

@@ -102,6 +102,9 @@ pub enum ClusterError {
         /// The address.
         address: String,
     },
+    /// A worker that is to show itself in a warehouse must know which.
+    #[error("a worker that coordinators find in the warehouse must know the warehouse")]
+    NoWarehouse,
     /// The port cannot be listened on.
     #[error("cannot listen on {address}: {source}")]
     Listen {
@@ -146,6 +149,7 @@ impl ClusterError {
             | ClusterError::ShortToken { .. }
             | ClusterError::Certificate { .. }
             | ClusterError::NoAdvertise { .. }
+            | ClusterError::NoWarehouse
             | ClusterError::Address { .. } => "22023",
             ClusterError::OtherWarehouse { .. }
             | ClusterError::WarehouseTaken { .. }
@@ -181,6 +185,7 @@ impl ClusterError {
                 "All machines of a cluster must reach one warehouse: an object store, or a folder that is shared under the same path."
             }
             ClusterError::NoAdvertise { .. } => "Give --advertise HOST:PORT.",
+            ClusterError::NoWarehouse => "Give --warehouse, the same as to the coordinators.",
             ClusterError::Address { .. } => "For example 10.0.0.7:5433.",
             ClusterError::OnWorker { hint, .. } => return hint.clone(),
             _ => return None,

@@ -7,10 +7,10 @@
 //!
 //! Code map, in reading order: `call` is what machines say to each other; `connections` carries it, with the
 //! cluster's token, and `peers` says whose an error is; `node` listens. `worker` is a machine that executes: `worker_session` runs stages of queries
-//! there, `worker_hosts` keeps partitions of trainings. `cluster` is what a coordinator knows of its workers.
+//! there, `worker_hosts` keeps partitions of trainings, which reach each other by `host_peers`. `cluster` is what a coordinator knows of its workers, `sources` where it finds them.
 //! `statement_form` and `codec` are what a plan needs on another machine, `marks` what it would lose; `place` decides where a query runs,
-//! `divide` what each task reads of text files; `routes` says on which worker each task runs; `running` runs it, again if a worker was lost; `training` finds hosts
-//! for partitions; `task_rows` ends what nobody reads. Nothing here runs on a server without workers.
+//! `one_task` what is not divided, `divide` what each task reads of files; `routes` says on which worker each task runs; `running` runs it, again if a worker was lost; `training` finds hosts
+//! for partitions, `written_rows` writes the rows of joins for them; `task_rows` ends what nobody reads. Nothing here runs on a server without workers.
 
 mod call;
 mod cluster;
@@ -20,13 +20,16 @@ mod connections;
 mod counted;
 mod divide;
 mod error;
+mod host_peers;
 mod marks;
 mod node;
+mod one_task;
 mod peers;
 mod place;
 mod refusals;
 mod routes;
 mod running;
+mod sources;
 mod statement_form;
 mod task_rows;
 mod tls;
@@ -36,6 +39,7 @@ mod worker;
 mod worker_hosts;
 mod worker_metrics;
 mod worker_session;
+mod written_rows;
 
 pub use cluster::{Cluster, ClusterConfig};
 pub use error::ClusterError;
@@ -46,6 +50,8 @@ pub use worker_metrics::WorkerWatch;
 
 pub(crate) use cluster::WorkerRow;
 pub(crate) use place::describe;
+pub(crate) use routes::Routes;
 pub(crate) use running::{collected, rows};
 pub(crate) use training::{TrainingPlace, WorkerPool, describe_training};
 pub(crate) use training_figures::TrainingFigures;
+pub(crate) use written_rows::WrittenRows;

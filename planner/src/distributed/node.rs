@@ -74,6 +74,11 @@ impl ClusterToken {
         Ok(ClusterToken(text.into()))
     }
 
+    /// What proves that a machine knows it is made with this.
+    pub(super) fn secret(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+
     /// As a header's value; the content was checked.
     pub(super) fn header(&self) -> HeaderValue {
         HeaderValue::from_str(&self.0).unwrap_or_else(|_| HeaderValue::from_static(""))

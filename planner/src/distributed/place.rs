@@ -27,7 +27,8 @@ use url::Url;
 use super::cluster::Cluster;
 use super::codec::{PlanCodec, encode_plan};
 use super::connections::Channels;
-use super::divide::divide_texts;
+use super::divide::divide_files;
+use super::one_task::at_most_one_task;
 use super::routes::Routes;
 use super::statement_form::{LocalFunction, StatementForm};
 use crate::engine::Engine;
@@ -120,7 +121,8 @@ pub(super) async fn place(
         .with_distributed_route_tasks_handler(routes.clone())
         .with_distributed_channel_resolver(Channels(Arc::clone(&cluster.connections)))
         .with_distributed_user_codec(PlanCodec::of(engine))
-        .with_distributed_scale_up_leaf_node_handler(divide_texts)
+        .with_distributed_scale_up_leaf_node_handler(divide_files)
+        .with_distributed_desired_task_count_handler(at_most_one_task)
         .with_distributed_file_scan_config_bytes_per_partition(partition_bytes.max(1))?
         .with_distributed_passthrough_headers(headers)?;
     let state = SessionStateBuilder::new_from_existing(state.clone())

@@ -20,7 +20,7 @@ use crate::explain_json::milliseconds;
 
 /// The workers of a query, in the order of its tasks.
 #[derive(Debug, Clone)]
-pub(super) struct Routes(Arc<[Url]>);
+pub(crate) struct Routes(Arc<[Url]>);
 
 impl RouteTasksHandler for Routes {
     fn handle(&self, event: RouteTasksEvent<'_>) -> Option<DfResult<RouteTasksEventResponse>> {
@@ -43,7 +43,7 @@ impl Routes {
     }
 
     /// The library's drawing of stages, with the worker of each task, and how long it ran where that was measured.
-    pub(super) fn told(&self, drawing: &str) -> String {
+    pub(crate) fn told(&self, drawing: &str) -> String {
         let mut told = String::with_capacity(drawing.len());
         for line in drawing.lines() {
             match self.stage_line(line) {

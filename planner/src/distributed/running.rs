@@ -29,6 +29,7 @@ use super::place::{Distributed, Place, place};
 use super::statement_form::LocalFunction;
 use crate::engine::{Engine, lock};
 use crate::error::Result;
+use crate::measured::note_started;
 use crate::physical::cancellable;
 
 /// How often a query is run again.
@@ -162,6 +163,7 @@ impl Query {
             routes,
         } = distributed;
         let plan = cancellable(plan, &self.cancel)?;
+        note_started(&plan, Some(&routes));
         let rows = execute_stream(plan, context)?;
         Ok(Attempt {
             stream: match self.plan.is::<AnalyzeExec>() {
@@ -178,6 +180,7 @@ impl Query {
 
     fn start_here(&self) -> DfResult<Attempt> {
         let plan = cancellable(Arc::clone(&self.plan), &self.cancel)?;
+        note_started(&plan, None);
         let context = Arc::new(TaskContext::from(&self.state));
         Ok(Attempt {
             stream: execute_stream(plan, context)?,

@@ -29,7 +29,9 @@ use super::worker_session::{Finding, Tasks};
 use crate::bind::{BoundModel, PredictShape, PredictUdf, output_function};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
-use crate::functions::{chain_of_name, gathers_for, is_chain, reader_of, stands_for, type_read_by};
+use crate::functions::{
+    chain_of_name, gathers_for, is_chain, reader_of, row_bucket, stands_for, type_read_by,
+};
 use crate::observe::Counter;
 
 const HEADER: &str = "x-auspex-statement";
@@ -112,8 +114,8 @@ impl StatementForm {
                 if !adds_text_type(&mut texts, function.name(), data_type) {
                     return Ok(Err(format!("function {} of its types", function.name())));
                 }
-            } else if function.as_ref() == output_function() {
-                // It is in every session that another machine makes.
+            } else if [output_function(), row_bucket()].contains(&function.as_ref()) {
+                // They are in every session that another machine makes.
             } else if !is_known(base.scalar_functions().get(function.name()), function) {
                 return Ok(Err(format!("function {} of this session", function.name())));
             }
@@ -196,6 +198,7 @@ impl StatementForm {
         let mut builder = SessionStateBuilder::new_from_existing(engine.base_state());
         let functions = builder.scalar_functions().get_or_insert_default();
         functions.push(Arc::new(output_function().clone()));
+        functions.push(Arc::new(row_bucket().clone()));
         let chains = self.chains.iter().filter_map(|name| chain_of_name(name));
         functions.extend(chains.map(Arc::new));
         let texts = self.texts.values().filter_map(|name| name.parse().ok());

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use auspex_ml::compute::Compute;
@@ -32,15 +32,19 @@ use super::cluster::Cluster;
 use super::codec::{PlanCodec, encode_plan};
 use super::connections::{CallFailure, Connections, address_of};
 use super::error::{ClusterError, is_short};
+use super::host_peers::HostPlace;
 use super::place::{files_of, scanned_bytes};
 use super::statement_form::StatementForm;
+use super::training_figures::TrainingFigures;
+use super::written_rows::unstorable;
+use crate::bind::BoundQuery;
 use crate::engine::lock;
 use crate::error::Result;
 use crate::logical::FitTask;
 use crate::physical::PlanSource;
 
 /// How long a worker has to open a host, which loads models but reads no rows.
-const OPEN_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(20);
+const OPEN_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Where a training runs.
 pub(crate) enum TrainingPlace {
@@ -77,8 +81,34 @@ impl std::fmt::Debug for WorkerPool {
 }
 
 /// Why a training stays on this machine, as far as its plan tells; `None`: the workers may have it.
-pub(crate) fn stays_here(task: &FitTask, plan: &Arc<dyn ExecutionPlan>) -> Option<String> {
+fn stays_here(task: &FitTask, plan: &Arc<dyn ExecutionPlan>) -> Option<String> {
     let cluster = task.engine.cluster()?;
+    let Some(scan) = scan_below(plan) else {
+        return Some("only scans, filters and projections are read where the files are".to_owned());
+    };
+    stays_with(&cluster, task, scan)
+}
+
+/// The query whose rows workers write into files before they train; `None`: they read the rows where these are, or the
+/// training stays here.
+pub(super) fn writes_rows<'a>(
+    task: &'a FitTask,
+    plan: &Arc<dyn ExecutionPlan>,
+) -> Option<&'a BoundQuery> {
+    let (cluster, query) = (task.engine.cluster()?, task.in_no_order.as_ref()?);
+    if scan_below(plan).is_some() || writes_here(&cluster, task, plan).is_some() {
+        return None;
+    }
+    cannot_be_sent(task, plan).is_none().then_some(query)
+}
+
+/// Why workers write no rows for a training; `None`: they may.
+fn writes_here(cluster: &Cluster, task: &FitTask, plan: &Arc<dyn ExecutionPlan>) -> Option<String> {
+    stays_with(cluster, task, plan).or_else(|| unstorable(&plan.schema()))
+}
+
+/// Why a training that reads what `scan` does stays on this machine.
+fn stays_with(cluster: &Cluster, task: &FitTask, scan: &Arc<dyn ExecutionPlan>) -> Option<String> {
     if task.estimator.spec().tags.gathers {
         return Some("this model type gathers all samples in one place".to_owned());
     }
@@ -86,9 +116,6 @@ pub(crate) fn stays_here(task: &FitTask, plan: &Arc<dyn ExecutionPlan>) -> Optio
         let kind = device.info().kind;
         return Some(format!("device {kind} is this machine's"));
     }
-    let Some(scan) = scan_below(plan) else {
-        return Some("only scans, filters and projections are read where the files are".to_owned());
-    };
     let read = scanned_bytes(scan).unwrap_or(0);
     if read < task.min_distributed_bytes.max(1) {
         return Some(format!(
@@ -117,21 +144,34 @@ fn encoded(
     })
 }
 
-/// What `EXPLAIN` says of where a training runs; `None` without a cluster.
-pub(crate) fn describe_training(task: &FitTask, plan: &Arc<dyn ExecutionPlan>) -> Option<String> {
-    let cluster = task.engine.cluster()?;
+/// Why a plan cannot be sent to the workers; `None`: it can.
+fn cannot_be_sent(task: &FitTask, plan: &Arc<dyn ExecutionPlan>) -> Option<String> {
     let config = SessionConfig::new();
-    let sent = || match StatementForm::of(&task.engine, &config, plan, String::new()) {
+    match StatementForm::of(&task.engine, &config, plan, String::new()) {
         Ok(Ok(_)) => encoded(task, plan, &config).err(),
         Ok(Err(reason)) => Some(format!("it needs {reason}")),
         Err(error) => Some(error.to_string()),
+    }
+}
+
+/// What `EXPLAIN` says of where a training runs; `None` without a cluster.
+pub(crate) fn describe_training(task: &FitTask, plan: &Arc<dyn ExecutionPlan>) -> Option<String> {
+    let cluster = task.engine.cluster()?;
+    let is_apart = scan_below(plan).is_some() || task.in_no_order.is_none();
+    let stays = match is_apart {
+        true => stays_here(task, plan),
+        false => writes_here(&cluster, task, plan),
     };
-    Some(match stays_here(task, plan).or_else(sent) {
+    Some(match stays.or_else(|| cannot_be_sent(task, plan)) {
         Some(reason) => format!("on this machine: {reason}"),
         None => {
             let ready = cluster.ready();
             let workers: Vec<String> = ready.iter().map(|(url, _)| address_of(url)).collect();
-            format!("workers: {}", workers.join(" "))
+            let first = match is_apart {
+                true => "",
+                false => ", which write its rows into files first",
+            };
+            format!("workers: {}{first}", workers.join(" "))
         }
     })
 }
@@ -364,6 +404,9 @@ fn query_error(error: ClusterError) -> MlError {
     MlError::Query(DataFusionError::from(error))
 }
 
+/// How an answer is added to the figures of a training.
+type AddFigures = fn(&TrainingFigures, &Url, (usize, usize), Duration);
+
 /// A host on a worker.
 struct RemoteHost {
     connections: Arc<Connections>,
@@ -382,16 +425,13 @@ impl RemoteHost {
         lock(&self.hosts).remove(&self.worker);
         HostFailure::Lost(format!("{}: {reason}", address_of(&self.worker)))
     }
-}
-
-#[async_trait]
-impl PartitionHost for RemoteHost {
-    fn partitions(&self) -> &[usize] {
-        &self.partitions
-    }
 
     #[allow(clippy::disallowed_methods, reason = "measures a pass, not its result")]
-    async fn ask(&self, request: Arc<[u8]>) -> std::result::Result<Vec<u8>, HostFailure> {
+    async fn answer(
+        &self,
+        request: Arc<[u8]>,
+        add: AddFigures,
+    ) -> std::result::Result<Vec<u8>, HostFailure> {
         let started = Instant::now();
         let call = Call::AskHost {
             host: self.host,
@@ -403,7 +443,7 @@ impl PartitionHost for RemoteHost {
             Ok(reply) => {
                 let bytes = (request.len(), reply.len());
                 let figures = &self.task.figures;
-                figures.add(&self.worker, bytes, started.elapsed());
+                add(figures, &self.worker, bytes, started.elapsed());
                 Ok(reply)
             }
             Err(CallFailure::Lost(reason)) => Err(self.lost(&reason)),
@@ -414,6 +454,25 @@ impl PartitionHost for RemoteHost {
             }
             Err(CallFailure::Refused(error)) => Err(HostFailure::Failed(query_error(error))),
         }
+    }
+}
+
+#[async_trait]
+impl PartitionHost for RemoteHost {
+    fn partitions(&self) -> &[usize] {
+        &self.partitions
+    }
+
+    fn address(&self) -> Option<Vec<u8>> {
+        HostPlace::bytes(&self.worker, self.host)
+    }
+
+    async fn ask(&self, request: Arc<[u8]>) -> std::result::Result<Vec<u8>, HostFailure> {
+        self.answer(request, TrainingFigures::add).await
+    }
+
+    async fn ask_kept(&self, request: Arc<[u8]>) -> std::result::Result<Vec<u8>, HostFailure> {
+        self.answer(request, TrainingFigures::add_to_last).await
     }
 }
 

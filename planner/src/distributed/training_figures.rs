@@ -34,6 +34,23 @@ impl TrainingFigures {
         figures.times.push(took);
     }
 
+    /// The same of a request that belongs to the pass before.
+    pub(super) fn add_to_last(
+        &self,
+        worker: &Url,
+        (sent, received): (usize, usize),
+        took: Duration,
+    ) {
+        let mut workers = lock(&self.0);
+        let figures = workers.entry(worker.clone()).or_default();
+        figures.sent_bytes += sent;
+        figures.received_bytes += received;
+        match figures.times.last_mut() {
+            Some(last) => *last += took,
+            None => figures.times.push(took),
+        }
+    }
+
     /// A line for the passes and one for each worker; `None`: no worker took part.
     pub(crate) fn text(&self) -> Option<String> {
         let workers = lock(&self.0);
@@ -88,9 +105,11 @@ mod tests {
                 figures.add(worker, (10, 100), Duration::from_millis(time));
             }
         }
-        let expected = "passes=2, time=5.00ms, mean=2.50ms, slowest=3.00ms (pass 2)\n\
+        // What `b` merged for others belongs to its last pass.
+        figures.add_to_last(&second, (1, 50), Duration::from_millis(2));
+        let expected = "passes=2, time=6.00ms, mean=3.00ms, slowest=4.00ms (pass 2)\n\
                         a:1: passes=2, time=4.00ms, mean=2.00ms, slowest=3.00ms (pass 2), sent_bytes=20, received_bytes=200\n\
-                        b:1: passes=2, time=4.00ms, mean=2.00ms, slowest=2.00ms (pass 2), sent_bytes=20, received_bytes=200";
+                        b:1: passes=2, time=6.00ms, mean=3.00ms, slowest=4.00ms (pass 2), sent_bytes=21, received_bytes=250";
         assert_eq!(figures.text().unwrap(), expected);
     }
 }

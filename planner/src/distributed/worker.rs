@@ -1,8 +1,9 @@
 //! A machine that executes: it runs stages of queries and keeps partitions of trainings, for one coordinator or several
 //! over one warehouse.
 //!
-//! In: calls; out: replies. It learns the warehouse and the key of its credentials from the first coordinator that takes
-//! it in, keeps them in memory only, and opens an engine on it after it has read what that coordinator wrote there.
+//! In: calls; out: replies. It learns the warehouse, unless it was told, and the key of its credentials from the first
+//! coordinator that takes it in, keeps them in memory only, and opens an engine on it after it has read what that coordinator
+//! wrote there.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -11,8 +12,10 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use auspex_storage::Warehouse;
 use datafusion::execution::memory_pool::MemoryLimit;
 use tokio::sync::OnceCell;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
@@ -22,11 +25,12 @@ use super::connections::{CallFailure, Connections, url_of};
 use super::counted::WireBytes;
 use super::error::ClusterError;
 use super::node::{ClusterToken, Node, NodePort};
+use super::sources::{AUTO, give_signs};
 use super::tls::ClusterTls;
 use super::worker_hosts::WorkerHosts;
 use super::worker_metrics::WorkerWatch;
 use super::worker_session::{Tasks, worker_service};
-use crate::engine::{Engine, EngineConfig, SecretText, lock};
+use crate::engine::{Engine, EngineConfig, SecretText, lock, open_warehouse};
 use crate::error::Result;
 
 /// How often a worker that no coordinator hears asks to be taken in.
@@ -49,7 +53,7 @@ pub struct WorkerConfig {
     pub listen: String,
     /// Where others reach it, if that is not where it listens.
     pub advertise: Option<String>,
-    /// The coordinator to ask to be taken in.
+    /// The coordinator to ask to be taken in, or `auto` for those that find workers in the warehouse.
     pub coordinator: Option<String>,
     /// What all machines of the cluster know.
     pub token: Option<ClusterToken>,
@@ -66,12 +70,18 @@ pub struct WorkerConfig {
 pub struct WorkerNode {
     worker: Arc<Worker>,
     address: SocketAddr,
+    /// It takes no new work from then on.
+    leaving: CancellationToken,
+    /// Gives signs in the warehouse until then, and takes the last one back.
+    signs: Option<JoinHandle<()>>,
     stop: CancellationToken,
 }
 
 /// What a worker has and keeps.
 pub(super) struct Worker {
     config: WorkerConfig,
+    /// The only one that it works for, if it was told.
+    warehouse: Option<Arc<Warehouse>>,
     instance: u64,
     pub(super) connections: Arc<Connections>,
     engine: OnceCell<Arc<Engine>>,
@@ -93,19 +103,17 @@ impl std::fmt::Debug for Worker {
 impl WorkerNode {
     /// Binds the port and serves it.
     pub async fn start(config: WorkerConfig) -> Result<WorkerNode> {
-        let coordinator = config.coordinator.as_deref().map(url_of).transpose()?;
+        let is_shown = config.is_shown()?;
+        let coordinator = config.coordinator.as_deref().filter(|_| !is_shown);
+        let coordinator = coordinator.map(url_of).transpose()?;
         let port = NodePort::bind(&config.listen, config.token.as_ref(), config.tls.as_ref());
         let port = port.await?;
         let address = port.address();
-        let advertised = match &config.advertise {
-            Some(advertised) => advertised.clone(),
-            None if coordinator.is_some() && address.ip().is_unspecified() => {
-                let address = config.listen;
-                return Err(ClusterError::NoAdvertise { address }.into());
-            }
-            None => address.to_string(),
+        let advertised = config.advertised(address)?;
+        let warehouse = match config.has_warehouse {
+            true => Some(open_warehouse(&config.engine).await?),
+            false => None,
         };
-        url_of(&advertised)?;
         let mut instance = [0; 8];
         auspex_storage::random(&mut instance)?;
         let connections = Connections::new(config.token.clone(), config.tls.clone())?;
@@ -115,23 +123,25 @@ impl WorkerNode {
             connections: Arc::clone(&connections),
             engine: OnceCell::new(),
             tasks: Tasks::default(),
-            hosts: WorkerHosts::default(),
+            hosts: WorkerHosts::new(&connections),
             is_draining: AtomicBool::new(false),
             wire_bytes: port.bytes(),
             heard: Mutex::default(),
+            warehouse,
             config,
         });
-        if worker.config.has_warehouse {
-            let engine = Box::pin(Engine::open(worker.config.engine.clone())).await?;
-            // Nobody else sets it yet.
-            let _ = worker.engine.set(engine);
-        }
-        let stop = CancellationToken::new();
+        let (stop, leaving) = (CancellationToken::new(), CancellationToken::new());
         let node: Arc<dyn Node> = Arc::<Worker>::clone(&worker);
         let service = worker_service(&worker);
         let runtimes = (connections.wire(), tokio::runtime::Handle::current());
         let token = worker.config.token.clone();
-        port.serve(token, node, Some(service), runtimes, stop.clone());
+        port.serve(token.clone(), node, Some(service), runtimes, stop.clone());
+        let shown_in = worker.warehouse.clone().filter(|_| is_shown);
+        let signs = shown_in.map(|warehouse| {
+            let signs = give_signs(advertised.clone(), token, warehouse, leaving.clone());
+            // Queries that keep all other threads busy do not delay them.
+            connections.wire().spawn(signs)
+        });
         tokio::spawn(keep_up(
             Arc::clone(&worker),
             coordinator.map(|coordinator| (coordinator, advertised)),
@@ -140,6 +150,8 @@ impl WorkerNode {
         Ok(WorkerNode {
             worker,
             address,
+            leaving,
+            signs,
             stop,
         })
     }
@@ -156,17 +168,47 @@ impl WorkerNode {
 
     /// Takes no new work, waits for what runs, and ends; after `within` in any case.
     pub async fn drain(self, within: Duration) {
-        self.worker.is_draining.store(true, Ordering::Relaxed);
+        let (worker, signs) = (self.worker, self.signs);
+        worker.is_draining.store(true, Ordering::Relaxed);
+        self.leaving.cancel();
         let ended = async {
             // Until the coordinator has noticed, it may still send work.
             tokio::time::sleep(NOTICE_TIME).await;
-            while self.worker.is_busy() {
+            if let Some(signs) = signs {
+                // A failure was told in the log.
+                let _ = signs.await;
+            }
+            while worker.is_busy() {
                 tokio::time::sleep(DRAIN_INTERVAL).await;
             }
         };
         // Whoever waits longer is told that the worker is lost, and goes on elsewhere.
         let _ = tokio::time::timeout(within, ended).await;
         self.stop.cancel();
+    }
+}
+
+impl WorkerConfig {
+    /// Whether coordinators look for it in the warehouse. Errors: `NoWarehouse`.
+    fn is_shown(&self) -> std::result::Result<bool, ClusterError> {
+        match self.coordinator.as_deref() {
+            Some(AUTO) if !self.has_warehouse => Err(ClusterError::NoWarehouse),
+            named => Ok(named == Some(AUTO)),
+        }
+    }
+
+    /// Where others reach a worker that listens on `address`. Errors: `NoAdvertise`, `Address`.
+    fn advertised(&self, address: SocketAddr) -> std::result::Result<String, ClusterError> {
+        let advertised = match &self.advertise {
+            Some(advertised) => advertised.clone(),
+            None if self.coordinator.is_some() && address.ip().is_unspecified() => {
+                let address = self.listen.clone();
+                return Err(ClusterError::NoAdvertise { address });
+            }
+            None => address.to_string(),
+        };
+        url_of(&advertised)?;
+        Ok(advertised)
     }
 }
 
@@ -207,6 +249,12 @@ impl Worker {
     }
 
     async fn open(&self, hello: &Hello) -> Result<Arc<Engine>> {
+        if let Some(own) = self.warehouse.as_ref().map(|own| own.url().to_string())
+            && own != hello.warehouse
+        {
+            let other = hello.warehouse.clone();
+            return Err(ClusterError::WarehouseTaken { own, other }.into());
+        }
         let key = hello.credential_key.as_ref();
         let config = EngineConfig {
             warehouse: hello.warehouse.clone(),

@@ -10,24 +10,36 @@ use auspex_ml::compute::Compute;
 use auspex_ml::registry;
 use auspex_ml::run::TrainingRun;
 use auspex_ml::training::TrainingRequest;
-use auspex_ml::training_set::{HostedPartitions, PartitionHost as _};
+use auspex_ml::training_set::{HostPeers, HostedPartitions, PartitionHost as _};
 use datafusion::execution::TaskContext;
 use datafusion::prelude::SessionConfig;
 use datafusion_distributed::DistributedExt as _;
 
 use super::call::{HostId, OpenHost};
 use super::codec::{PlanCodec, decode_plan};
+use super::connections::Connections;
 use super::error::ClusterError;
+use super::host_peers::WorkerPeers;
 use super::statement_form::StatementForm;
 use crate::engine::{Engine, lock};
 use crate::error::{Error, Result};
 use crate::physical::PlanSource;
 
 /// The hosts of a worker. Coordinators know nothing of each other's numbers.
-#[derive(Default)]
-pub(super) struct WorkerHosts(Mutex<BTreeMap<HostId, Arc<HostedPartitions>>>);
+pub(super) struct WorkerHosts {
+    hosts: Mutex<BTreeMap<HostId, Arc<HostedPartitions>>>,
+    peers: Arc<WorkerPeers>,
+}
 
 impl WorkerHosts {
+    /// None yet; those that come reach others over these connections.
+    pub(super) fn new(connections: &Arc<Connections>) -> WorkerHosts {
+        WorkerHosts {
+            hosts: Mutex::default(),
+            peers: Arc::new(WorkerPeers(Arc::clone(connections))),
+        }
+    }
+
     /// Hosts partitions of a training; reads nothing yet.
     pub(super) async fn open(&self, engine: &Arc<Engine>, open: OpenHost) -> Result<()> {
         let form = StatementForm::parse(&open.statement)?;
@@ -48,7 +60,9 @@ impl WorkerHosts {
         };
         let run = TrainingRun::quiet(open.seed, Compute::cpu());
         let partitions = HostedPartitions::open(request, &open.partitions, run)?;
-        lock(&self.0).insert(open.host, Arc::new(partitions));
+        let peers: Arc<dyn HostPeers> = Arc::<WorkerPeers>::clone(&self.peers);
+        let partitions = Arc::new(partitions.with_peers(peers));
+        lock(&self.hosts).insert(open.host, partitions);
         Ok(())
     }
 
@@ -59,7 +73,7 @@ impl WorkerHosts {
         host: HostId,
         request: Vec<u8>,
     ) -> Result<Vec<u8>> {
-        let found = lock(&self.0).get(&host).cloned();
+        let found = lock(&self.hosts).get(&host).cloned();
         let host = found.ok_or(ClusterError::HostUnknown)?;
         let asked = async move { Ok(host.answer(&request).await?) };
         engine.training_threads.run(asked).await
@@ -67,16 +81,16 @@ impl WorkerHosts {
 
     /// Forgets a host.
     pub(super) fn close(&self, host: HostId) {
-        lock(&self.0).remove(&host);
+        lock(&self.hosts).remove(&host);
     }
 
     /// Forgets all hosts of a coordinator.
     pub(super) fn close_all_of(&self, coordinator: u64) {
-        lock(&self.0).retain(|host, _| host.coordinator != coordinator);
+        lock(&self.hosts).retain(|host, _| host.coordinator != coordinator);
     }
 
     pub(super) fn n_partitions(&self) -> u64 {
-        let hosts = lock(&self.0);
+        let hosts = lock(&self.hosts);
         hosts
             .values()
             .map(|host| host.partitions().len() as u64)
@@ -84,7 +98,7 @@ impl WorkerHosts {
     }
 
     pub(super) fn held_bytes(&self) -> u64 {
-        let hosts = lock(&self.0);
+        let hosts = lock(&self.hosts);
         hosts.values().map(|host| host.memory_bytes()).sum()
     }
 }

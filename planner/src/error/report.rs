@@ -265,7 +265,8 @@ fn plan_report(message: &str) -> Report {
             ..Report::new("42883", message)
         };
     }
-    if let Some(report) = not_grouped(message).or_else(|| no_operator(message)) {
+    let known = not_grouped(message).or_else(|| no_operator(message));
+    if let Some(report) = known.or_else(|| no_function(message)) {
         return report;
     }
     // Functions of rows take their arguments when the statement is planned.
@@ -304,15 +305,52 @@ fn no_operator(message: &str) -> Option<Report> {
         let (left, right) = rest.split_once(&format!(" {operator} "))?;
         Some((operator, left, right))
     })?;
-    let name = |text: &str| {
-        let known = text.parse::<DataType>().ok();
-        known.map_or_else(|| text.to_lowercase(), |known| type_name(&known))
-    };
-    let (left, right) = (name(left), name(right));
+    let (left, right) = (shown_type(left), shown_type(right));
     let message = format!("operator does not exist: {left} {operator} {right}");
     let hint = "No operator has these types; a cast such as x::bigint may help.".to_owned();
     Some(Report {
         hint: Some(hint),
+        ..Report::new("42883", message)
+    })
+}
+
+/// A type as PostgreSQL calls it.
+fn shown_type(text: &str) -> String {
+    let known = text.parse::<DataType>().ok();
+    known.map_or_else(|| text.to_lowercase(), |known| type_name(&known))
+}
+
+/// A function that takes no arguments of such types.
+fn no_function(message: &str) -> Option<Report> {
+    const OF_ONE_TYPE: [&str; 3] = ["coalesce", "greatest", "least"];
+    let (_, rest) =
+        message.split_once("No function matches the given name and argument types '")?;
+    let (call, _) = rest.split_once("'. You might need to add explicit type casts")?;
+    let (name, types) = call.strip_suffix(')')?.split_once('(')?;
+    // Types of arrays have commas of their own.
+    let mut depth = 0_usize;
+    let types = types.split(|c: char| {
+        match c {
+            '(' => depth += 1,
+            ')' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        c == ',' && depth == 0
+    });
+    let types = types.map(str::trim).filter(|text| !text.is_empty());
+    let types: Vec<String> = types.map(shown_type).collect();
+    if OF_ONE_TYPE.contains(&name)
+        && let Some(first) = types.first()
+        && let Some(other) = types.iter().find(|other| *other != first)
+    {
+        let name = name.to_uppercase();
+        let message = format!("{name} types {first} and {other} cannot be matched");
+        return Some(Report::new("42804", message));
+    }
+    let message = format!("function {name}({}) does not exist", types.join(", "));
+    let hint = "No function has this name and these types of arguments; a cast may help.";
+    Some(Report {
+        hint: Some(hint.to_owned()),
         ..Report::new("42883", message)
     })
 }

@@ -1,10 +1,11 @@
 //! `array_agg` of json is an array of json, that of uuids one of uuids, that of names in the catalogs one of names.
 //!
-//! In: the planner's own aggregate; out: the same with the mark of its argument kept.
+//! In: the planner's own aggregate; out: the same with the mark of its argument kept. With DISTINCT, the values come sorted.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use datafusion::arrow::compute::SortOptions;
 use datafusion::arrow::datatypes::{DataType, FieldRef};
 use datafusion::error::Result;
 use datafusion::functions_aggregate::array_agg::array_agg_udaf;
@@ -14,6 +15,7 @@ use datafusion::logical_expr::{
     Accumulator, AggregateUDF, AggregateUDFImpl, Documentation, GroupsAccumulator, ReversedUDAF,
     Signature,
 };
+use datafusion::physical_expr::PhysicalSortExpr;
 
 use super::json::with_marks;
 
@@ -31,6 +33,19 @@ pub(super) fn function() -> AggregateUDF {
 pub(crate) fn gathers_for(function: &AggregateUDF, inner: &AggregateUDF) -> bool {
     let gathered = function.inner().downcast_ref::<Gathered>();
     gathered.is_some_and(|gathered| gathered.inner.as_ref() == inner)
+}
+
+/// The order in which an aggregate gathers: that of its call, or with DISTINCT that of its values, since PostgreSQL finds
+/// what is distinct by sorting.
+pub(super) fn order_of(args: &AccumulatorArgs) -> Vec<PhysicalSortExpr> {
+    let sorts = args.is_distinct && args.order_bys.is_empty();
+    match args.exprs.first().filter(|_| sorts) {
+        Some(value) => {
+            let ascending = SortOptions::new(false, false);
+            vec![PhysicalSortExpr::new(Arc::clone(value), ascending)]
+        }
+        None => args.order_bys.to_vec(),
+    }
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -90,7 +105,11 @@ impl AggregateUDFImpl for Gathered {
     }
 
     fn accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
-        self.inner.accumulator(args)
+        let order = order_of(&args);
+        self.inner.accumulator(AccumulatorArgs {
+            order_bys: &order,
+            ..args
+        })
     }
 
     fn groups_accumulator_supported(&self, args: AccumulatorArgs) -> bool {

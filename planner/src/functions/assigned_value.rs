@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use auspex_storage::{JsonKind, is_uuid, marked_element, type_name};
+use auspex_storage::{EnumType, JsonKind, is_uuid, marked_element, type_name};
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::common::ScalarValue;
 use datafusion::error::Result;
@@ -57,7 +57,10 @@ pub(crate) fn type_of(field: &Field) -> String {
         Some(JsonKind::Json) => "json".to_owned(),
         Some(JsonKind::Jsonb) => "jsonb".to_owned(),
         None if is_uuid(field) => "uuid".to_owned(),
-        None => type_name(field.data_type()),
+        None => match EnumType::of(field) {
+            Some(known) => known.name,
+            None => type_name(field.data_type()),
+        },
     }
 }
 

@@ -1,7 +1,7 @@
-//! Averages of decimals with the digits that PostgreSQL gives a quotient.
+//! Averages of decimals with the digits that PostgreSQL gives a quotient, and of intervals, of which the planner has none.
 //!
 //! In: values of any type; out: the planner's own average, of decimals with sixteen digits behind the point and rounded;
-//! the planner's has four digits more than the values and cuts off the rest.
+//! the planner's has four digits more than the values and cuts off the rest. Those of intervals are of `interval_totals`.
 
 use std::sync::Arc;
 
@@ -12,19 +12,35 @@ use datafusion::error::Result;
 use datafusion::functions_aggregate::average::Avg;
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::{
-    Accumulator, AggregateUDF, AggregateUDFImpl, EmitTo, GroupsAccumulator, ReversedUDAF, Signature,
+    Accumulator, AggregateUDF, AggregateUDFImpl, Coercion, EmitTo, GroupsAccumulator, ReversedUDAF,
+    Signature, TypeSignature, TypeSignatureClass, Volatility,
 };
 
+use super::call::INTERVAL;
+use super::interval::is_interval;
+use super::interval_totals::{self, Total};
 use super::quotients::{DIGITS, PRECISION};
 
 /// The function of this family.
 pub(super) fn function() -> AggregateUDF {
-    AggregateUDF::from(RoundedAvg { inner: Avg::new() })
+    let inner = Avg::new();
+    let mut kinds = match &inner.signature().type_signature {
+        TypeSignature::OneOf(kinds) => kinds.clone(),
+        kind => vec![kind.clone()],
+    };
+    let interval = Coercion::new_exact(TypeSignatureClass::Interval);
+    kinds.push(TypeSignature::Coercible(vec![interval]));
+    AggregateUDF::from(RoundedAvg {
+        signature: Signature::one_of(kinds, Volatility::Immutable),
+        inner,
+    })
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct RoundedAvg {
     inner: Avg,
+    /// The planner's, and intervals.
+    signature: Signature,
 }
 
 /// The field of an average with a digit more, by which it is rounded; `None`: it is no decimal, or has no room.
@@ -48,7 +64,7 @@ impl AggregateUDFImpl for RoundedAvg {
     }
 
     fn signature(&self) -> &Signature {
-        self.inner.signature()
+        &self.signature
     }
 
     fn return_type(&self, types: &[DataType]) -> Result<DataType> {
@@ -56,15 +72,22 @@ impl AggregateUDFImpl for RoundedAvg {
             Some(DataType::Decimal128(_, scale)) if *scale >= 0 => {
                 Ok(DataType::Decimal128(PRECISION, DIGITS.max(*scale)))
             }
+            Some(data_type) if is_interval(data_type) => Ok(INTERVAL),
             _ => self.inner.return_type(types),
         }
     }
 
     fn state_fields(&self, args: StateFieldsArgs) -> Result<Vec<FieldRef>> {
-        self.inner.state_fields(args)
+        match interval_totals::are_meant(&args.return_field, args.is_distinct) {
+            true => Ok(interval_totals::state_fields(args.name)),
+            false => self.inner.state_fields(args),
+        }
     }
 
     fn accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
+        if interval_totals::are_meant(&args.return_field, args.is_distinct) {
+            return Ok(Total::Average.accumulator());
+        }
         match finer(&args.return_field) {
             Some(return_field) => {
                 let inner = self.inner.accumulator(AccumulatorArgs {
@@ -78,6 +101,9 @@ impl AggregateUDFImpl for RoundedAvg {
     }
 
     fn create_sliding_accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
+        if interval_totals::are_meant(&args.return_field, args.is_distinct) {
+            return Ok(Total::Average.accumulator());
+        }
         match finer(&args.return_field) {
             Some(return_field) => {
                 let inner = self.inner.create_sliding_accumulator(AccumulatorArgs {
@@ -91,7 +117,8 @@ impl AggregateUDFImpl for RoundedAvg {
     }
 
     fn groups_accumulator_supported(&self, args: AccumulatorArgs) -> bool {
-        self.inner.groups_accumulator_supported(args)
+        !interval_totals::are_meant(&args.return_field, args.is_distinct)
+            && self.inner.groups_accumulator_supported(args)
     }
 
     fn create_groups_accumulator(

@@ -10,9 +10,9 @@ use datafusion::arrow::array::{
 };
 use datafusion::arrow::buffer::OffsetBuffer;
 use datafusion::arrow::compute::{cast, take};
-use datafusion::arrow::datatypes::{DataType, Field};
-use datafusion::common::DFSchema;
+use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::common::tree_node::Transformed;
+use datafusion::common::{DFSchema, internal_err};
 use datafusion::config::ConfigOptions;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::expr_rewriter::FunctionRewrite;
@@ -69,8 +69,17 @@ pub(super) fn is_box(parts: &ArrayRef) -> bool {
 
 /// The type of texts, or of arrays of them with as many dimensions.
 pub(super) fn texts_in_place_of(data_type: &DataType) -> DataType {
-    let (_, n) = parts(data_type);
-    (0..n).fold(DataType::Utf8, |item, _| list(item))
+    match data_type {
+        DataType::List(item) => {
+            DataType::List(with_type(item, texts_in_place_of(item.data_type())))
+        }
+        _ => DataType::Utf8,
+    }
+}
+
+/// The elements of a list, of another type.
+fn with_type(item: &FieldRef, data_type: DataType) -> FieldRef {
+    Arc::new(item.as_ref().clone().with_data_type(data_type))
 }
 
 /// Reads texts, or those of arrays.
@@ -80,7 +89,9 @@ pub(super) fn map_texts(
 ) -> Result<ArrayRef> {
     if let Some(lists) = array.as_list_opt::<i32>() {
         let items = map_texts(lists.values(), read)?;
-        let item = Arc::new(Field::new_list_field(items.data_type().clone(), true));
+        let DataType::List(item) = texts_in_place_of(array.data_type()) else {
+            return internal_err!("a list is of no type of lists");
+        };
         let (offsets, nulls) = (lists.offsets().clone(), lists.nulls().cloned());
         return Ok(Arc::new(ListArray::try_new(item, offsets, items, nulls)?));
     }

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use auspex_storage::EnumType;
 use datafusion::arrow::array::{ArrayRef, AsArray as _};
 use datafusion::arrow::datatypes::{
     DataType, FieldRef, IntervalMonthDayNano, IntervalMonthDayNanoType,
@@ -49,6 +50,16 @@ impl AggregateUDFImpl for Extreme {
 
     fn return_type(&self, types: &[DataType]) -> Result<DataType> {
         self.inner.return_type(types)
+    }
+
+    fn return_field(&self, args: &[FieldRef]) -> Result<FieldRef> {
+        let field = self.inner.return_field(args)?;
+        // What is asked of the least label is asked of a label; that it is the least sees `bind/enum_order.rs` to.
+        let known = args.first().and_then(|arg| EnumType::of(arg));
+        Ok(match known {
+            Some(known) => Arc::new(field.as_ref().clone().with_metadata(known.marks())),
+            None => field,
+        })
     }
 
     fn coerce_types(&self, types: &[DataType]) -> Result<Vec<DataType>> {

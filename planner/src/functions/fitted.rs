@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use auspex_storage::{JsonKind, is_uuid, marked_element};
+use auspex_storage::{EnumType, JsonKind, is_uuid, marked_element};
 use chrono::DateTime;
 use datafusion::arrow::array::timezone::Tz;
 use datafusion::arrow::array::{
@@ -17,8 +17,11 @@ use datafusion::arrow::datatypes::{
     DataType, Decimal128Type, Field, FieldRef, Float32Type, Float64Type, TimeUnit,
     TimestampMicrosecondType,
 };
-use datafusion::common::{ExprSchema, ScalarValue};
+use datafusion::common::tree_node::Transformed;
+use datafusion::common::{DFSchema, ExprSchema, ScalarValue};
+use datafusion::config::ConfigOptions;
 use datafusion::error::Result;
+use datafusion::logical_expr::expr_rewriter::FunctionRewrite;
 use datafusion::logical_expr::simplify::{ExprSimplifyResult, SimplifyContext};
 use datafusion::logical_expr::{
     Cast, ColumnarValue, Expr, ExprSchemable as _, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF,
@@ -84,12 +87,54 @@ fn function(name: &'static str, step: Step, n_args: usize) -> ScalarUDF {
     })
 }
 
+/// Puts the client's clock in the place of Greenwich's where the planner itself casts between moments and what a clock
+/// shows, as it does beside operators, in CASE, UNION and values for columns. Casts that are written have it already.
+#[derive(Debug)]
+pub(super) struct ClientClock;
+
+impl FunctionRewrite for ClientClock {
+    fn name(&self) -> &str {
+        "client_clock"
+    }
+
+    fn rewrite(
+        &self,
+        expr: Expr,
+        schema: &DFSchema,
+        config: &ConfigOptions,
+    ) -> Result<Transformed<Expr>> {
+        let zone = super::syntax::own_zone(config.execution.time_zone.as_deref());
+        let (Expr::Cast(cast), Some(zone)) = (&expr, zone) else {
+            return Ok(Transformed::no(expr));
+        };
+        let from = cast.expr.get_type(schema).ok();
+        let found = match (&from, cast.field.data_type()) {
+            (
+                Some(DataType::Timestamp(_, None) | DataType::Date32),
+                DataType::Timestamp(_, Some(_)),
+            ) => Some(("at_moment", Step::Moment)),
+            (
+                Some(DataType::Timestamp(_, Some(_))),
+                DataType::Timestamp(_, None) | DataType::Date32,
+            ) => Some(("on_clock", Step::Clock)),
+            _ => None,
+        };
+        let Some((name, step)) = found else {
+            return Ok(Transformed::no(expr));
+        };
+        let args = vec![cast.expr.as_ref().clone(), lit(zone)];
+        let mut cast = cast.clone();
+        *cast.expr = function(name, step, args.len()).call(args);
+        Ok(Transformed::yes(Expr::Cast(cast)))
+    }
+}
+
 /// A value for a column, as PostgreSQL assigns it.
 pub(crate) fn assigned(value: Expr, column: &Field, schema: &dyn ExprSchema) -> Result<Expr> {
     let to = column.data_type();
     let (_, found) = value.to_field(schema)?;
     as_many_dimensions(column, found.data_type())?;
-    // Arrays of json and uuids are read as such, element by element.
+    // Arrays of json, uuids and labels are read as such, element by element.
     let (element, of_found) = (marked_element(column), marked_element(&found));
     let marked = element.as_ref().unwrap_or(column);
     let marked_found = of_found.as_ref().unwrap_or(&found);
@@ -107,6 +152,14 @@ pub(crate) fn assigned(value: Expr, column: &Field, schema: &dyn ExprSchema) -> 
         return Ok(match is_uuid(marked_found) {
             true => value,
             false => super::uuid::read(value),
+        });
+    }
+    if let Some(wanted) = EnumType::of(marked) {
+        let value = value.cast_to(to, schema)?;
+        let is_read = EnumType::of(marked_found).is_some_and(|found| found.id == wanted.id);
+        return Ok(match is_read {
+            true => value,
+            false => super::enums::read(value, &wanted),
         });
     }
     let from = found.data_type().clone();
@@ -138,7 +191,7 @@ pub(crate) fn assigned(value: Expr, column: &Field, schema: &dyn ExprSchema) -> 
     value.cast_to(to, schema)
 }
 
-/// A text beside a value of json or uuid, or an array of these, as such a value; `None`: the field holds others.
+/// A text beside a value of json, uuid or an enum, or an array of these, as such a value; `None`: the field holds others.
 pub(crate) fn read_beside(field: &Field, text: &Expr) -> Option<Expr> {
     let element = marked_element(field);
     let marked = element.as_ref().unwrap_or(field);
@@ -148,7 +201,8 @@ pub(crate) fn read_beside(field: &Field, text: &Expr) -> Option<Expr> {
     };
     match JsonKind::of(marked) {
         Some(kind) => Some(super::json::read_as(kind, value)),
-        None => is_uuid(marked).then(|| super::uuid::read(value)),
+        None if is_uuid(marked) => Some(super::uuid::read(value)),
+        None => EnumType::of(marked).map(|known| super::enums::read(value, &known)),
     }
 }
 

@@ -29,11 +29,15 @@ pub(super) fn functions() -> Vec<Function> {
         function("to_interval", &[1], INTERVAL, |call| {
             Ok(Arc::new(call.intervals(0)?))
         }),
-        function("interval_times", &[2], INTERVAL, |call| scaled(call, |x| x)),
-        function("interval_divided", &[2], INTERVAL, |call| {
-            scaled(call, |x| 1.0 / x)
+        function("interval_times", &[2], INTERVAL, |call| {
+            scaled(call, |value, factor| {
+                Parts::of(value).times(factor).interval()
+            })
         }),
-        function("interval_key", &[1], KEY, key),
+        function("interval_divided", &[2], INTERVAL, |call| {
+            scaled(call, quotient)
+        }),
+        key_function(),
         function("justify_days", &[1], INTERVAL, |call| {
             each(call, |parts| parts.justify_days())
         }),
@@ -76,7 +80,7 @@ impl Parts {
     /// Carries fractions down: of months to days, of days to time.
     fn settled(self) -> Parts {
         let days = self.days + rounded(self.months.fract() * DAYS_PER_MONTH);
-        let micros = self.micros + (rounded(days.fract()) * MICROS_PER_DAY as f64);
+        let micros = self.micros + (days.fract() * MICROS_PER_DAY as f64).round();
         Parts {
             months: self.months.trunc(),
             days: days.trunc(),
@@ -103,6 +107,15 @@ impl Parts {
             months: self.months * factor,
             days: self.days * factor,
             micros: self.micros * factor,
+        }
+    }
+
+    /// Divides each part itself: times the reciprocal, 49 months by 49 would be less than a month.
+    fn divided(self, divisor: f64) -> Parts {
+        Parts {
+            months: self.months / divisor,
+            days: self.days / divisor,
+            micros: self.micros / divisor,
         }
     }
 
@@ -144,7 +157,7 @@ impl Parts {
     }
 }
 
-/// To six digits, as PostgreSQL rounds what it carries down.
+/// To six digits, as PostgreSQL rounds the days that it carries down.
 fn rounded(value: f64) -> f64 {
     (value * 1e6).round() / 1e6
 }
@@ -162,22 +175,29 @@ fn each(call: &Call<'_>, change: impl Fn(Parts) -> Parts) -> Result<ArrayRef> {
     Ok(Arc::new(changed?))
 }
 
-fn scaled(call: &Call<'_>, factor: impl Fn(f64) -> f64) -> Result<ArrayRef> {
-    let divides = factor(2.0) < 1.0;
+fn scaled(
+    call: &Call<'_>,
+    scale: impl Fn(IntervalMonthDayNano, f64) -> Result<IntervalMonthDayNano>,
+) -> Result<ArrayRef> {
     let numbers = call.floats(1)?;
     let values = call.intervals(0)?;
-    let product = |(value, number): (Option<IntervalMonthDayNano>, Option<f64>)| {
+    let pairs = values.iter().zip(numbers.iter());
+    let of_row = |(value, number): (Option<IntervalMonthDayNano>, Option<f64>)| {
         let (Some(value), Some(number)) = (value, number) else {
             return Ok(None);
         };
-        if divides && number == 0.0 {
-            return Err(failure("22012", "division by zero"));
-        }
-        Parts::of(value).times(factor(number)).interval().map(Some)
+        scale(value, number).map(Some)
     };
-    let scaled: Result<IntervalMonthDayNanoArray> =
-        values.iter().zip(numbers.iter()).map(product).collect();
+    let scaled: Result<IntervalMonthDayNanoArray> = pairs.map(of_row).collect();
     Ok(Arc::new(scaled?))
+}
+
+/// An interval divided by a number.
+pub(super) fn quotient(value: IntervalMonthDayNano, divisor: f64) -> Result<IntervalMonthDayNano> {
+    if divisor == 0.0 {
+        return Err(failure("22012", "division by zero"));
+    }
+    Parts::of(value).divided(divisor).interval()
 }
 
 /// Microseconds, of months with 30 days and days with 24 hours: by these, intervals are compared.
@@ -186,12 +206,19 @@ pub(super) fn length(value: IntervalMonthDayNano) -> i128 {
     days * i128::from(MICROS_PER_DAY) + i128::from(value.nanoseconds / 1000)
 }
 
+/// The function that gives an interval its place among all.
+pub(super) fn key_function() -> Function {
+    function("interval_key", &[1], KEY, key)
+}
+
 fn key(call: &Call<'_>) -> Result<ArrayRef> {
-    let keys: Decimal128Array = call
-        .intervals(0)?
-        .iter()
-        .map(|value| value.map(length))
-        .collect();
+    keys(&call.intervals(0)?)
+}
+
+/// The places of intervals among all.
+pub(super) fn keys(intervals: &IntervalMonthDayNanoArray) -> Result<ArrayRef> {
+    let lengths = intervals.iter().map(|value| value.map(length));
+    let keys: Decimal128Array = lengths.collect();
     Ok(Arc::new(keys.with_precision_and_scale(38, 0)?))
 }
 

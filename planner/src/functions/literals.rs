@@ -1,4 +1,5 @@
-//! Whole numbers that are written out have PostgreSQL's types: `integer`, else `bigint`, else `numeric`.
+//! Whole numbers that are written out have PostgreSQL's types: `integer`, else `bigint`, else `numeric`; fractions beside
+//! decimals keep all their digits.
 //!
 //! In: a statement in its last form before it is planned; out: the same with a mark around each number that the planner,
 //! to which all of them are `bigint`, would type otherwise; `planned` makes the literal of a mark. So operators, CASE,
@@ -7,10 +8,15 @@
 //! A number without a place in its text is not marked: GoogleSQL's numbers, which are INT64, and those that the planner's
 //! own rewriting wrote. Nor is one that stands where its type decides nothing and the planner looks for its own:
 //! positions, limits, frames, subscripts, and arguments of functions whose results do not take their type.
+//!
+//! A fraction is a double, whose digits beyond the fifteenth are lost. Where an operator has such a one beside it, a mark
+//! keeps them until the type of the other operand is known, which `settle` looks at.
 
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use datafusion::common::ScalarValue;
+use datafusion::common::metadata::FieldMetadata;
 use datafusion::logical_expr::planner::RawBinaryExpr;
 use datafusion::logical_expr::{Expr as Planned, lit};
 use datafusion::sql::sqlparser::ast::{
@@ -21,7 +27,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 use datafusion::sql::sqlparser::tokenizer::Span;
 
-use super::syntax::{function_name, text};
+use super::syntax::{function_name, number_text, text};
 
 /// The operator of a mark, which no text can write: a number as it was written, and its digits.
 const MARK: &str = "\u{1e}number";
@@ -77,7 +83,59 @@ pub(super) fn planned(raw: &RawBinaryExpr) -> Option<Planned> {
     }
 }
 
+/// Where the digits of a fraction stand beside its double.
+const DIGITS_KEY: &str = "auspex.digits";
+
+/// Makes a fraction with more digits than a double keeps what the other operand asks for: a decimal beside decimals and
+/// beside another such fraction, else a double.
+pub(super) fn settle(raw: &mut RawBinaryExpr, is_decimal: &dyn Fn(&Planned) -> bool) {
+    let digits = [digits_of(&raw.left), digits_of(&raw.right)];
+    if digits.iter().all(Option::is_none) {
+        return;
+    }
+    let is_exact =
+        digits.iter().all(Option::is_some) || is_decimal(&raw.left) || is_decimal(&raw.right);
+    for (operand, digits) in [&mut raw.left, &mut raw.right].into_iter().zip(digits) {
+        let Some(digits) = digits else {
+            continue;
+        };
+        let decimal = decimal_of(&digits).filter(|_| is_exact);
+        let double = digits.parse().ok();
+        let double = double.map(|value| ScalarValue::Float64(Some(value)));
+        if let Some(value) = decimal.or(double) {
+            *operand = lit(value);
+        }
+    }
+}
+
+/// The digits that a mark kept.
+fn digits_of(expr: &Planned) -> Option<String> {
+    match expr {
+        Planned::Literal(ScalarValue::Float64(_), Some(notes)) => {
+            notes.inner().get(DIGITS_KEY).cloned()
+        }
+        _ => None,
+    }
+}
+
+/// The decimal number that is written so; `None` if it has more digits than any decimal.
+fn decimal_of(digits: &str) -> Option<ScalarValue> {
+    const MOST_DIGITS: usize = 38;
+    let (_, fraction) = digits.split_once('.')?;
+    let value: i128 = digits.replace('.', "").parse().ok()?;
+    let n_digits = value.unsigned_abs().to_string().len().max(fraction.len());
+    (n_digits <= MOST_DIGITS).then_some(())?;
+    let precision = u8::try_from(n_digits).ok()?;
+    let scale = i8::try_from(fraction.len()).ok()?;
+    Some(ScalarValue::Decimal128(Some(value), precision, scale))
+}
+
 fn literal_of(digits: &str) -> Option<Planned> {
+    if digits.contains('.') {
+        let double = ScalarValue::Float64(Some(digits.parse().ok()?));
+        let notes = BTreeMap::from([(DIGITS_KEY.to_owned(), digits.to_owned())]);
+        return Some(Planned::Literal(double, Some(FieldMetadata::new(notes))));
+    }
     let value: i128 = digits.parse().ok()?;
     Some(match i32::try_from(value) {
         Ok(value) => lit(value),
@@ -102,6 +160,25 @@ fn typed_digits(digits: &str) -> Option<String> {
     (is_integer || is_numeric).then(|| digits.to_owned())
 }
 
+/// Whether a number has a fraction and more digits than a double keeps.
+fn is_long_fraction(number: &str) -> bool {
+    const DIGITS_OF_DOUBLES: usize = 15;
+    let unsigned = number.trim_start_matches('-');
+    let Some((whole, fraction)) = unsigned.split_once('.') else {
+        return false;
+    };
+    let digits = format!("{whole}{fraction}");
+    let is_plain = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    is_plain && digits.trim_matches('0').len() > DIGITS_OF_DOUBLES
+}
+
+/// Operators that look at what stands beside a fraction.
+fn asks_for_digits(op: &BinaryOperator) -> bool {
+    use BinaryOperator as B;
+    let compares = matches!(op, B::Eq | B::NotEq | B::Lt | B::LtEq | B::Gt | B::GtEq);
+    compares || matches!(op, B::Plus | B::Minus | B::Multiply | B::Divide)
+}
+
 struct Typing;
 
 impl VisitorMut for Typing {
@@ -122,6 +199,13 @@ impl VisitorMut for Typing {
             } => {
                 if let Some(digits) = unmark(operand) {
                     mark(expr, format!("-{digits}"));
+                }
+            }
+            Expr::BinaryOp { left, op, right } if asks_for_digits(op) => {
+                for operand in [left.as_mut(), right.as_mut()] {
+                    if let Some(digits) = number_text(operand).filter(|n| is_long_fraction(n)) {
+                        mark(operand, digits);
+                    }
                 }
             }
             // A cast tells the type.
@@ -341,5 +425,29 @@ mod tests {
         assert_eq!(literal_of(&digits), Some(lit(large)));
         assert_eq!(typed_digits("2147483648"), None);
         assert_eq!(typed_digits("1.0"), None);
+    }
+
+    #[test]
+    fn long_fractions_keep_their_digits_beside_decimals() {
+        assert_eq!(
+            marked("SELECT 0.1234567890123456 < n, -123456789012.123456 + x"),
+            "SELECT {0.1234567890123456} < n, {-123456789012.123456} + x"
+        );
+        let kept = "SELECT 0.1234567890123456, n + 0.123456789012345, n + 1000000000000000.0";
+        assert_eq!(marked(kept), kept);
+        let number = literal_of("-123456789012.123456").unwrap();
+        let settled = |is_exact: bool| {
+            let mut raw = RawBinaryExpr {
+                op: BinaryOperator::Eq,
+                left: lit(1_i32),
+                right: number.clone(),
+            };
+            settle(&mut raw, &|_| is_exact);
+            raw.right
+        };
+        let decimal = ScalarValue::Decimal128(Some(-123_456_789_012_123_456), 18, 6);
+        assert_eq!(settled(true), lit(decimal));
+        let double: f64 = "-123456789012.123456".parse().unwrap();
+        assert_eq!(settled(false), lit(double));
     }
 }

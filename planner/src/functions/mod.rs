@@ -1,10 +1,10 @@
 //! PostgreSQL's functions and operators that the planner lacks, or gives another meaning.
 //!
 //! In: a session's context; out: the same with the functions of each family. Code map: `call` describes
-//! a function; `moment`, `interval`, `truncation`, `precision`, `template`, `number_template` and `to_char` are about time and
-//! its text; `math`, `series`, `bytes`, `strings`, `regexps`, `arrays`, `dimensions`, `json`, `uuid` what their names say; `aggregates`, `array_agg`, `string_agg`, `sums` and `averages` look at whole groups;
+//! a function; `moment`, `now`, `interval`, `truncation`, `precision`, `template`, `number_template` and `to_char` are about time and
+//! its text; `math`, `series`, `bytes`, `strings`, `regexps`, `arrays`, `dimensions`, `json`, `uuid`, `enums` what their names say; `aggregates`, `array_agg`, `string_agg`, `sums`, `averages` and `interval_totals` look at whole groups, `shifts` at other rows of a window;
 //! `googlesql` has those of BigQuery; `operators` and `checked` plan operators, `literals` types numbers; `fitted` prepares what is cast, `assigned_value` marks it,
-//! `quantified` compares with all rows of a subquery; `server_side` waits; `syntax` spells a
+//! `quantified` compares with all rows of a subquery; `row_bucket` divides rows that come in no order; `server_side` waits; `syntax` spells a
 //! statement anew before it is planned, `types` names its types. Functions about catalogs, and those that write
 //! values as the wire does (`format`, `to_json`), are the server's.
 
@@ -17,22 +17,27 @@ mod bytes;
 mod call;
 mod checked;
 mod dimensions;
+mod enums;
 mod extremes;
 mod fitted;
 mod googlesql;
 mod interval;
+mod interval_totals;
 mod json;
 mod literals;
 mod math;
 mod moment;
+mod now;
 mod number_template;
 mod operators;
 mod precision;
 mod quantified;
 mod quotients;
 mod regexps;
+mod row_bucket;
 mod series;
 mod server_side;
+mod shifts;
 mod single_value;
 mod sized;
 mod string_agg;
@@ -64,15 +69,20 @@ pub(crate) use assigned_value::{
 pub(crate) use auspex_storage::type_name;
 pub(crate) use checked::{always_fits, chain_of_name, is_chain, whole_numbers};
 use dimensions::FLAT;
+pub(crate) use enums::{
+    POSITION as ENUM_POSITION, READ as READ_ENUM, enum_of, enum_type_name, is_call as is_enum_call,
+    label_of, meant as enum_call, order_key, order_keys,
+};
 pub(crate) use fitted::{assigned, read_beside};
 use json::MarkedArrays;
 pub use json::jsonb_text;
 pub(crate) use json::{WHOLE_ROW, stands_for};
 pub(crate) use literals::type_numbers;
 use operators::Operators;
+pub(crate) use row_bucket::row_bucket;
 pub(crate) use single_value::{only_value, single_value};
 pub(crate) use sized::{Growth, growth};
-pub(crate) use syntax::{elements_column, rewrite, unsupported_subquery};
+pub(crate) use syntax::{change_own, elements_column, rewrite, unsupported_subquery};
 pub use text_input::{ArrayItem, read_text, read_texts, split_array};
 pub(crate) use text_input::{check_text, read_array, reader_of, type_read_by};
 pub(crate) use types::Types;
@@ -81,26 +91,8 @@ pub use uuid::uuid_text;
 
 /// Adds the functions and operators to a context.
 pub(crate) fn install(context: &mut SessionContext) -> Result<()> {
-    let families = [
-        moment::functions(),
-        interval::functions(),
-        to_char::functions(),
-        precision::functions(),
-        truncation::functions(),
-        math::functions(),
-        strings::functions(),
-        arrays::functions(),
-        json::functions(),
-        googlesql::functions(),
-        quantified::functions(),
-        uuid::functions(),
-        quotients::functions(),
-        dimensions::functions(),
-        series::functions(),
-        bytes::functions(),
-    ];
     let mut functions: Vec<ScalarUDF> = Vec::new();
-    for function in families.into_iter().flatten() {
+    for function in families() {
         functions.push(function.build());
     }
     functions.push(server_side::pg_sleep());
@@ -108,6 +100,7 @@ pub(crate) fn install(context: &mut SessionContext) -> Result<()> {
     functions.push(only_value().as_ref().clone());
     functions.extend(fitted::functions());
     functions.push(assigned_value::function());
+    functions.push(now::function());
     functions.push(uuid::random());
     functions.push(auspex_storage::uuid_of_bytes());
     let ceil = datafusion::functions::math::ceil();
@@ -144,14 +137,51 @@ pub(crate) fn install(context: &mut SessionContext) -> Result<()> {
     {
         context.register_udaf(Arc::new(function))?;
     }
+    for function in shifts::functions() {
+        context.register_udwf(Arc::new(function))?;
+    }
     context.register_function_rewrite(Arc::new(dimensions::KeepDimensions))?;
     // Once before types are coerced, which single expressions see alone, and once after.
     context.register_function_rewrite(Arc::new(text_input::ReadTexts))?;
     context.register_function_rewrite(Arc::new(json::WriteObjects))?;
-    let coerced = ApplyFunctionRewrites::new(vec![Arc::new(text_input::ReadTexts)]);
+    context.register_function_rewrite(Arc::new(fitted::ClientClock))?;
+    let coerced = ApplyFunctionRewrites::new(vec![
+        Arc::new(text_input::ReadTexts),
+        Arc::new(fitted::ClientClock),
+    ]);
     context.add_analyzer_rule(Arc::new(coerced));
     let functions = functions.into_iter().map(Arc::new).collect();
     context.register_expr_planner(Arc::new(Operators::new(functions)))
+}
+
+/// The functions that are described rather than written out.
+fn families() -> impl Iterator<Item = call::Function> {
+    [
+        moment::functions(),
+        interval::functions(),
+        to_char::functions(),
+        precision::functions(),
+        truncation::functions(),
+        math::functions(),
+        strings::functions(),
+        arrays::functions(),
+        json::functions(),
+        googlesql::functions(),
+        quantified::functions(),
+        uuid::functions(),
+        enums::functions(),
+        quotients::functions(),
+        dimensions::functions(),
+        series::functions(),
+        bytes::functions(),
+    ]
+    .into_iter()
+    .flatten()
+}
+
+/// The function by whose values intervals are compared.
+pub(crate) fn interval_key() -> ScalarUDF {
+    interval::key_function().build()
 }
 
 /// Planners that come before the planner's own, which would plan every array and every comparison of two.

@@ -20,7 +20,9 @@ use datafusion::arrow::datatypes::{
 use datafusion::error::Result;
 
 use super::call::{Call, Function, INTERVAL, failure, function, function_of};
+use super::interval::is_interval;
 use super::text_input;
+use crate::settings::zone_of;
 
 /// A point of time on the client's clock.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -318,13 +320,35 @@ fn moved_type(data_type: &DataType) -> DataType {
     }
 }
 
+/// The zones of `AT TIME ZONE`, by the names that Arrow knows: a text of an offset counts to the west, as POSIX does, an interval
+/// to the east.
+fn zone_names(call: &Call<'_>) -> Result<Vec<Option<String>>> {
+    const NANOS_PER_MINUTE: i64 = 60_000_000_000;
+    if !is_interval(call.arg(0)?.data_type()) {
+        let names = call.texts(0)?;
+        return Ok(names.iter().map(|name| name.map(zone_of)).collect());
+    }
+    let name = |value: IntervalMonthDayNano| {
+        if value.months != 0 || value.days != 0 {
+            let message = "interval time zone must not include months or days";
+            return Err(failure("22023", message));
+        }
+        let minutes = value.nanoseconds / NANOS_PER_MINUTE;
+        let (sign, minutes) = (if minutes < 0 { '-' } else { '+' }, minutes.abs());
+        Ok(format!("{sign}{:02}:{:02}", minutes / 60, minutes % 60))
+    };
+    let intervals = call.intervals(0)?;
+    let names = intervals.iter().map(|value| value.map(name).transpose());
+    names.collect()
+}
+
 fn timezone(call: &Call<'_>) -> Result<ArrayRef> {
-    let names = call.texts(0)?;
+    let names = zone_names(call)?;
     let has_zone = matches!(call.arg(1)?.data_type(), DataType::Timestamp(_, Some(_)));
     let to = DataType::Timestamp(TimeUnit::Microsecond, has_zone.then(|| "UTC".into()));
     let values = call.converted(1, &to)?;
     let values = values.as_primitive::<TimestampMicrosecondType>();
-    let of_row = |(name, value): (Option<&str>, Option<i64>)| {
+    let of_row = |(name, value): (&Option<String>, Option<i64>)| {
         let (Some(name), Some(utc)) = (name, value.and_then(DateTime::from_timestamp_micros))
         else {
             return Ok(None);

@@ -12,7 +12,7 @@ use datafusion::error::Result;
 use datafusion::functions_nested::array_has::{array_has_all_udf, array_has_any_udf};
 use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr};
 use datafusion::logical_expr::{
-    BinaryExpr, Expr, ExprSchemable as _, Operator, ScalarUDF, binary_expr, lit,
+    BinaryExpr, Cast, Expr, ExprSchemable as _, Operator, ScalarUDF, binary_expr, lit,
 };
 use datafusion::sql::sqlparser::ast::BinaryOperator;
 
@@ -20,7 +20,7 @@ use super::checked::Checked;
 use super::interval::is_interval;
 use super::literals;
 use super::moment::TIMESTAMP;
-use super::{quotients, unknown};
+use super::{enums, quotients, unknown};
 
 /// Plans operators.
 #[derive(Debug)]
@@ -29,20 +29,26 @@ pub(super) struct Operators {
     functions: Vec<Arc<ScalarUDF>>,
 }
 
-/// Plans whether lists hold one another; NULL is like nothing, NULL neither.
+/// Plans whether lists hold one another; NULL is like nothing, NULL neither. What is joined with a list gets its type.
 #[derive(Debug)]
 pub(super) struct Lists(pub(super) Operators);
 
 impl ExprPlanner for Lists {
     fn plan_binary_op(
         &self,
-        raw: RawBinaryExpr,
+        mut raw: RawBinaryExpr,
         schema: &DFSchema,
     ) -> Result<PlannerResult<RawBinaryExpr>> {
-        use BinaryOperator::{ArrowAt, AtArrow, PGOverlap};
+        use BinaryOperator::{ArrowAt, AtArrow, PGOverlap, StringConcat};
+        // A long chain of texts is no list, and would be asked for its type again and again.
+        let is_chain = |expr: &Expr| Checked::type_of(expr).is_some();
+        let may_join = raw.op == StringConcat && !is_chain(&raw.left) && !is_chain(&raw.right);
+        if !may_join && !matches!(raw.op, ArrowAt | AtArrow | PGOverlap) {
+            return Ok(PlannerResult::Original(raw));
+        }
+        unknown::resolve(&mut raw, schema);
         let is_list = |expr: &Expr| matches!(expr.get_type(schema), Ok(DataType::List(_)));
-        let is_ours = matches!(raw.op, ArrowAt | AtArrow | PGOverlap);
-        let planned = (is_ours && is_list(&raw.left) && is_list(&raw.right))
+        let planned = (is_list(&raw.left) && is_list(&raw.right))
             .then(|| self.0.lists(&raw))
             .flatten();
         Ok(match planned {
@@ -120,7 +126,6 @@ impl Operators {
         }
         let args = || vec![raw.left.clone(), raw.right.clone()];
         let swapped = || vec![raw.right.clone(), raw.left.clone()];
-        let is_list = |data_type: &DataType| matches!(data_type, DataType::List(_));
         let holds_json = |expr: &Expr| holds_json(expr, schema);
         if left.is_string() || left.is_null() {
             let is_json = || holds_json(&raw.left) || holds_json(&raw.right);
@@ -148,7 +153,8 @@ impl Operators {
         match &raw.op {
             BinaryOperator::Minus if is_moment(left) && is_moment(right) => {
                 let are_dates = is_date(left) && is_date(right);
-                let call = (!are_dates).then(|| self.call("moments_apart", args()));
+                let call =
+                    (!are_dates).then(|| self.call("moments_apart", alike(raw, left, right)));
                 call.flatten()
             }
             op if is_interval(left) && is_interval(right) && comparison(op).is_some() => {
@@ -168,8 +174,6 @@ impl Operators {
             BinaryOperator::Divide if is_interval(left) && right.is_numeric() => {
                 self.call("interval_divided", args())
             }
-            // Of parameters, whose types are known by now.
-            _ if is_list(left) && is_list(right) => self.lists(raw),
             _ => None,
         }
     }
@@ -187,12 +191,12 @@ fn is_ours(op: &BinaryOperator) -> bool {
             | B::LtEq
             | B::Gt
             | B::GtEq
+            | B::Spaceship
             | B::Plus
             | B::Minus
             | B::Multiply
             | B::Divide
             | B::StringConcat
-            | B::PGOverlap
             | B::Arrow
             | B::LongArrow
             | B::HashArrow
@@ -221,6 +225,7 @@ fn comparison(op: &BinaryOperator) -> Option<Operator> {
         BinaryOperator::LtEq => Operator::LtEq,
         BinaryOperator::Gt => Operator::Gt,
         BinaryOperator::GtEq => Operator::GtEq,
+        BinaryOperator::Spaceship => Operator::IsNotDistinctFrom,
         _ => return None,
     })
 }
@@ -288,6 +293,20 @@ fn days_later(sum: &Expr, schema: &dyn ExprSchema) -> Option<Expr> {
         .then(|| binary_expr(cast.expr.as_ref().clone(), *op, right.as_ref().clone()))
 }
 
+/// Two moments, of which what the client's clock shows is a moment with a zone beside such a one.
+fn alike(raw: &RawBinaryExpr, left: &DataType, right: &DataType) -> Vec<Expr> {
+    let beside = |moment: &Expr, own: &DataType, other: &DataType| match (own, other) {
+        (DataType::Timestamp(_, None) | DataType::Date32, DataType::Timestamp(_, Some(_))) => {
+            Expr::Cast(Cast::new(Box::new(moment.clone()), other.clone()))
+        }
+        _ => moment.clone(),
+    };
+    vec![
+        beside(&raw.left, left, right),
+        beside(&raw.right, right, left),
+    ]
+}
+
 fn is_decimal(data_type: &DataType) -> bool {
     matches!(data_type, DataType::Decimal128(..))
 }
@@ -346,7 +365,12 @@ impl ExprPlanner for Operators {
         if !is_ours(&raw.op) {
             return Ok(PlannerResult::Original(raw));
         }
+        let is_exact = |expr: &Expr| type_of(expr, schema).is_some_and(|found| is_decimal(&found));
+        literals::settle(&mut raw, &is_exact);
         unknown::resolve(&mut raw, schema);
+        if let Some(expr) = enums::compared(&raw, schema) {
+            return Ok(PlannerResult::Planned(expr));
+        }
         // A parameter has no type yet: the planner infers it from the operator.
         let (Some(left), Some(right)) = (type_of(&raw.left, schema), type_of(&raw.right, schema))
         else {

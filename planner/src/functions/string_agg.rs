@@ -1,4 +1,4 @@
-//! `string_agg` with an order of its own: each call sorts what it gathers.
+//! `string_agg` with an order of its own: each call sorts what it gathers, with DISTINCT by itself.
 //!
 //! In: the planner's own aggregate, which wants its input sorted and so has one order in a query; out: the same without this
 //! wish, so that `string_agg(x, ',' ORDER BY a), string_agg(x, ',' ORDER BY b)` have two.
@@ -14,6 +14,8 @@ use datafusion::logical_expr::{
     Accumulator, AggregateUDF, AggregateUDFImpl, Documentation, GroupsAccumulator, ReversedUDAF,
     Signature,
 };
+
+use super::array_agg::order_of;
 
 /// The function of this family.
 pub(super) fn function() -> AggregateUDF {
@@ -58,7 +60,11 @@ impl AggregateUDFImpl for Sorting {
     }
 
     fn accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
-        self.inner.accumulator(args)
+        let order = order_of(&args);
+        self.inner.accumulator(AccumulatorArgs {
+            order_bys: &order,
+            ..args
+        })
     }
 
     fn groups_accumulator_supported(&self, args: AccumulatorArgs) -> bool {

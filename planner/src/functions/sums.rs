@@ -1,7 +1,7 @@
-//! Sums of whole numbers that fail when they do not fit, whatever the order of the numbers.
+//! Sums of whole numbers and of intervals that fail when they do not fit, whatever the order of the values.
 //!
-//! In: `bigint` and narrower; out: `bigint`. The planner's own sum starts again at the smallest number, silently; here it
-//! sums 128 bits, which no number of rows fills, and looks at the end.
+//! In: `bigint` and narrower; out: `bigint`; of intervals, what `interval_totals` makes of them. The planner's own sum starts
+//! again at the smallest number, silently; here it sums 128 bits, which no number of rows fills, and looks at the end.
 
 use std::sync::Arc;
 
@@ -19,6 +19,7 @@ use datafusion::logical_expr::{
 };
 
 use super::call::failure;
+use super::interval_totals::{self, Total};
 
 /// Wide enough for the sum of any number of rows.
 const WIDE: DataType = DataType::Decimal128(38, 0);
@@ -55,6 +56,9 @@ impl AggregateUDFImpl for CheckedSum {
     }
 
     fn state_fields(&self, args: StateFieldsArgs) -> Result<Vec<FieldRef>> {
+        if interval_totals::are_meant(&args.return_field, args.is_distinct) {
+            return Ok(interval_totals::state_fields(args.name));
+        }
         let return_field = match is_whole(&args.return_field) {
             true => wide(&args.return_field),
             false => Arc::clone(&args.return_field),
@@ -66,6 +70,9 @@ impl AggregateUDFImpl for CheckedSum {
     }
 
     fn accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
+        if interval_totals::are_meant(&args.return_field, args.is_distinct) {
+            return Ok(Total::Sum.accumulator());
+        }
         if !is_whole(&args.return_field) {
             return self.inner.accumulator(args);
         }
@@ -78,6 +85,9 @@ impl AggregateUDFImpl for CheckedSum {
     }
 
     fn create_sliding_accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
+        if interval_totals::are_meant(&args.return_field, args.is_distinct) {
+            return Ok(Total::Sum.accumulator());
+        }
         if !is_whole(&args.return_field) || args.is_distinct {
             return self.inner.create_sliding_accumulator(args);
         }
@@ -90,7 +100,8 @@ impl AggregateUDFImpl for CheckedSum {
     }
 
     fn groups_accumulator_supported(&self, args: AccumulatorArgs) -> bool {
-        self.inner.groups_accumulator_supported(args)
+        !interval_totals::are_meant(&args.return_field, args.is_distinct)
+            && self.inner.groups_accumulator_supported(args)
     }
 
     fn create_groups_accumulator(

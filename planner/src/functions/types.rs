@@ -1,7 +1,7 @@
 //! Names of types that the planner lacks.
 //!
-//! In: a type as it is written; out: the Arrow type that holds its values. `json` and `uuid` are text
-//! with a mark that tells clients the type, and arrays of them arrays of text with that mark; a `timestamp` counts microseconds, as in PostgreSQL and in tables: in
+//! In: a type as it is written; out: the Arrow type that holds its values. `json`, `uuid` and enums are text
+//! with a mark that tells clients the type, and arrays of them arrays of text with that mark; a `timestamp` with a zone or without counts microseconds, as in PostgreSQL and in tables: in
 //! nanoseconds it could hold neither the year 1600 nor 2300. So does a `time`.
 
 use std::collections::HashMap;
@@ -13,7 +13,8 @@ use datafusion::error::Result;
 use datafusion::logical_expr::planner::TypePlanner;
 use datafusion::sql::sqlparser::ast;
 
-use super::moment::TIME;
+use super::enums::enum_of_type;
+use super::moment::{TIME, timestamptz};
 
 /// Plans types.
 #[derive(Debug)]
@@ -26,6 +27,9 @@ impl TypePlanner for Types {
             ast::DataType::Timestamp(None, TimezoneInfo::None | TimezoneInfo::WithoutTimeZone) => {
                 let data_type = DataType::Timestamp(TimeUnit::Microsecond, None);
                 return Ok(Some(Arc::new(Field::new("", data_type, true))));
+            }
+            ast::DataType::Timestamp(None, TimezoneInfo::Tz | TimezoneInfo::WithTimeZone) => {
+                return Ok(Some(Arc::new(Field::new("", timestamptz(), true))));
             }
             // Digits beyond those of the type are rounded by the cast (see `syntax`).
             ast::DataType::Time(_, TimezoneInfo::None | TimezoneInfo::WithoutTimeZone) => {
@@ -50,7 +54,7 @@ fn marks(sql_type: &ast::DataType) -> Option<HashMap<String, String>> {
         ast::DataType::JSON => JsonKind::Json.marks(),
         ast::DataType::JSONB => JsonKind::Jsonb.marks(),
         ast::DataType::Uuid => uuid_marks(),
-        _ => return None,
+        other => enum_of_type(other)?.marks(),
     })
 }
 

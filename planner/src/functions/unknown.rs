@@ -1,7 +1,7 @@
 //! Operands without a type: quoted literals and parameters, which take the type that the other side asks for.
 //!
 //! In: an operator with its operands; out: the same with a cast around what has no type. As in PostgreSQL, a literal is
-//! read as a value of the other side's type: `active = 'true'`, `tags = '{a,b}'`, `at > '2024-01-31 05:00'`, `n + '1'`.
+//! read as a value of the other side's type: `active = 'true'`, `tags = '{a,b}'`, `tags || '{c}'`, `at > '2024-01-31 05:00'`, `n + '1'`.
 
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::{ExprSchema, ScalarValue};
@@ -15,7 +15,9 @@ use super::interval::is_interval;
 
 /// Gives operands without a type one.
 pub(super) fn resolve(raw: &mut RawBinaryExpr, schema: &dyn ExprSchema) {
-    let (left, right) = (is_unknown(&raw.left), is_unknown(&raw.right));
+    let joins = raw.op == BinaryOperator::StringConcat;
+    let is_open = |expr: &Expr| is_unknown(expr) || (joins && is_null(expr));
+    let (left, right) = (is_open(&raw.left), is_open(&raw.right));
     if left == right {
         return;
     }
@@ -28,7 +30,7 @@ pub(super) fn resolve(raw: &mut RawBinaryExpr, schema: &dyn ExprSchema) {
     };
     let is_literal = matches!(open, Expr::Literal(..));
     if is_literal
-        && compares(&raw.op)
+        && (compares(&raw.op) || joins_arrays(&raw.op, field.data_type()))
         && let Some(read) = read_beside(&field, open)
     {
         *open = read;
@@ -54,9 +56,20 @@ fn is_unknown(expr: &Expr) -> bool {
     }
 }
 
+/// A NULL without a type, which beside an array is no element but no array.
+fn is_null(expr: &Expr) -> bool {
+    matches!(expr, Expr::Literal(ScalarValue::Null, _))
+}
+
+/// `<=>` is IS NOT DISTINCT FROM.
 fn compares(op: &BinaryOperator) -> bool {
-    use BinaryOperator::{Eq, Gt, GtEq, Lt, LtEq, NotEq};
-    matches!(op, Eq | NotEq | Lt | LtEq | Gt | GtEq)
+    use BinaryOperator::{Eq, Gt, GtEq, Lt, LtEq, NotEq, Spaceship};
+    matches!(op, Eq | NotEq | Lt | LtEq | Gt | GtEq | Spaceship)
+}
+
+/// `tags || '{a}'`: a text without a type is an array here, never an element.
+fn joins_arrays(op: &BinaryOperator, known: &DataType) -> bool {
+    *op == BinaryOperator::StringConcat && matches!(known, DataType::List(_))
 }
 
 /// `tags @> '{a}'`, `tags && '{a, b}'`: what an array is asked for with another one.
@@ -89,6 +102,7 @@ fn literal_type(op: &BinaryOperator, known: DataType) -> Option<DataType> {
         DataType::Date32 | DataType::Timestamp(..) if compares => Some(known),
         DataType::Time64(_) | DataType::Interval(_) if compares => Some(known),
         DataType::List(_) if compares || asks_elements(op) => Some(known),
+        known if joins_arrays(op, &known) => Some(known),
         _ => None,
     }
 }
@@ -97,6 +111,7 @@ fn literal_type(op: &BinaryOperator, known: DataType) -> Option<DataType> {
 fn parameter_type(op: &BinaryOperator, known: &DataType) -> Option<DataType> {
     match (op, known) {
         (op, DataType::List(_)) if asks_elements(op) => Some(known.clone()),
+        (op, known) if joins_arrays(op, known) => Some(known.clone()),
         // Told here, since intervals are not compared as they are.
         (op, known) if is_interval(known) && compares(op) => Some(INTERVAL),
         (BinaryOperator::Plus, DataType::Timestamp(..) | DataType::Time64(_)) => Some(INTERVAL),

@@ -9,7 +9,7 @@ use std::hash::{Hash, Hasher};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use auspex_ml::compute::{Compute, Work};
+use auspex_ml::compute::{BLOCK_ROWS, Compute, Work};
 use auspex_ml::estimator::Estimator;
 use auspex_ml::options::Options;
 use auspex_ml::run::Warning;
@@ -21,6 +21,7 @@ use datafusion::common::{DFSchema, DFSchemaRef};
 use datafusion::error::Result;
 use datafusion::logical_expr::{Expr, LogicalPlan, UserDefinedLogicalNodeCore};
 
+use crate::bind::BoundQuery;
 use crate::checkpoints::EarlierRun;
 use crate::distributed::TrainingFigures;
 use crate::engine::Engine;
@@ -67,6 +68,8 @@ pub(crate) struct FitTask {
     pub(crate) checkpoint_interval: Option<Duration>,
     /// What it goes on after, until it runs.
     pub(crate) earlier: Mutex<Option<EarlierRun>>,
+    /// Its query as any other is planned, if its rows come in no order that it must keep.
+    pub(crate) in_no_order: Option<BoundQuery>,
     /// What workers did for it.
     pub(crate) figures: TrainingFigures,
     /// Whose it is.
@@ -95,6 +98,8 @@ impl FitTask {
             n_rows: n_rows.map(|n_rows| n_rows as u64),
             row_bytes: self.shape.sample_bytes as u64,
             n_passes: passes.source + passes.kept,
+            beside_device: self.estimator.beside_device(&self.options, &self.shape),
+            call_rows: BLOCK_ROWS,
             n_threads: self.threads as u64,
         })
     }

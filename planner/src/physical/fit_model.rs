@@ -30,8 +30,8 @@ use serde_json::json;
 
 use super::plan_source::PlanSource;
 use super::report::Reporter;
-use crate::checkpoints::Keeper;
-use crate::distributed::{TrainingPlace, describe_training};
+use crate::checkpoints::{EarlierRun, Keeper};
+use crate::distributed::{TrainingPlace, WrittenRows, describe_training};
 use crate::engine::{TrainingProgress, lock};
 use crate::error::{Error, Result};
 use crate::explain::{Estimate, about};
@@ -237,33 +237,54 @@ async fn run(
         task,
         job: jobs.begin(task.process_id, names, earlier.is_some()),
     };
+    let running = learn_and_publish(task, source, context, (&control, started), &listed, earlier);
+    let outcome = Box::pin(running).await;
+    listed.end(outcome.as_ref().map(|(version, _)| *version));
+    outcome
+}
+
+/// Learns and publishes with checkpoints, over rows that workers write first where these come in no order.
+async fn learn_and_publish(
+    task: &Arc<FitTask>,
+    mut source: Arc<PlanSource>,
+    context: &TaskContext,
+    (control, started): (&Arc<StatementControl>, Instant),
+    listed: &Listed<'_>,
+    earlier: Option<EarlierRun>,
+) -> Result<(u64, TrainedModel)> {
+    let written = WrittenRows::of_run(task, &source.plan, earlier.as_ref(), control);
+    let written = Box::pin(written).await?;
+    if let Some(rows) = &written {
+        source = Arc::new(PlanSource {
+            plan: Arc::clone(rows.plan()),
+            context: Arc::clone(&source.context),
+        });
+    }
     let (keeper, checkpoints) = match (task.checkpoint_interval, earlier) {
         (None, None) => (None, None),
         (interval, earlier) => {
-            let (keeper, checkpoints) = Keeper::start(task, interval, earlier)?;
+            let rows = written.as_ref().map(WrittenRows::of_checkpoint);
+            let (keeper, checkpoints) = Keeper::start(task, interval, earlier, rows)?;
             listed.job.keeps(keeper.last_ms());
             (Some(keeper), Some(checkpoints))
         }
     };
     let run_id = keeper.as_ref().map(|keeper| keeper.run().to_owned());
-    let learning = learn(
-        task,
-        source,
-        context,
-        (&control, started),
-        &listed,
-        checkpoints,
-    );
+    let control = (control, started);
+    let learning = learn(task, source, context, control, listed, checkpoints);
     let outcome = match Box::pin(learning).await {
         Ok(model) => publish(task, &model, run_id.as_deref())
             .await
             .map(|version| (version, model)),
         Err(error) => Err(error),
     };
-    if let Some(keeper) = keeper {
-        keeper.end(outcome.as_ref().err()).await;
+    let may_go_on = match keeper {
+        Some(keeper) => keeper.end(outcome.as_ref().err()).await,
+        None => false,
+    };
+    if let (Some(rows), false) = (written, may_go_on) {
+        rows.remove().await;
     }
-    listed.end(outcome.as_ref().map(|(version, _)| *version));
     outcome
 }
 

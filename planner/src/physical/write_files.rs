@@ -14,6 +14,7 @@ use datafusion::error::{DataFusionError, Result as DfResult};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
 use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
+use datafusion::physical_plan::expressions::Column;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{
     ChildrenPropertiesMode, DisplayAs, DisplayFormatType, ExecutionPlan,
@@ -181,12 +182,15 @@ impl ExecutionPlan for WriteFilesExec {
         let place = (partition * task.task_count + task.task_index) as u64;
         let rows = self.input.execute(partition, context)?;
         let n_writers = self.input.output_partitioning().partition_count();
+        let order = self.input.output_ordering();
+        let ordered_by = order.and_then(|order| order.first().expr.downcast_ref::<Column>());
+        let writers = (n_writers, ordered_by.map(Column::index));
         let (tables, target) = (Arc::clone(&self.tables), self.target.clone());
         let append = Arc::clone(&self.append);
         let written = async move {
             let join = || Box::pin(tables.join_append(&target.id, target.version));
             let append = append.get_or_try_init(join).await.map_err(Error::from)?;
-            let files = append.write_one(rows, Arc::clone(&target.checks), n_writers);
+            let files = append.write_one(rows, Arc::clone(&target.checks), writers);
             let files = Box::pin(files).await.map_err(Error::from)?;
             output_row(place, &files)
         };

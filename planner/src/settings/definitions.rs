@@ -86,6 +86,12 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         "How soon changes by other servers are seen, set by --catalog-refresh-interval.",
     ),
     setting(
+        "check_function_bodies",
+        "on",
+        Check::Switch,
+        "Accepted for dumps; functions have no bodies.",
+    ),
+    setting(
         "checkpoint_interval",
         "30s",
         Check::Duration,
@@ -110,6 +116,18 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         "ISO, MDY",
         Check::Own(date_style),
         "The text form of dates: ISO, MDY alone.",
+    ),
+    setting(
+        "default_table_access_method",
+        "heap",
+        Check::Words(&["heap"]),
+        "All tables are alike.",
+    ),
+    setting(
+        "default_tablespace",
+        "",
+        Check::Words(&["", "pg_default"]),
+        "There is one tablespace.",
     ),
     setting(
         "default_transaction_isolation",
@@ -269,6 +287,12 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         "The role that the session acts as; SET ROLE.",
     ),
     setting(
+        "row_security",
+        "on",
+        Check::Switch,
+        "Accepted for dumps; rows are hidden by views.",
+    ),
+    setting(
         "search_path",
         "\"$user\", public",
         Check::Any,
@@ -329,6 +353,18 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         "Ends statements that take longer; 0 is never.",
     ),
     setting(
+        "synchronize_seqscans",
+        "on",
+        Check::Switch,
+        "Accepted for dumps; the order of rows is that of the files.",
+    ),
+    setting(
+        "synchronous_commit",
+        "on",
+        Check::Words(&["on", "off", "local", "remote_write", "remote_apply"]),
+        "Accepted for clients; commits are always durable.",
+    ),
+    setting(
         "threads",
         "0",
         Check::Integer(0),
@@ -363,6 +399,12 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         "4MB",
         Check::Any,
         "Accepted for clients; memory is limited by --memory-limit.",
+    ),
+    setting(
+        "xmloption",
+        "content",
+        Check::Words(&["content", "document"]),
+        "Accepted for dumps; there is no xml.",
     ),
 ];
 

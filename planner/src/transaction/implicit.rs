@@ -5,14 +5,19 @@
 //! statement by statement; of a pipeline the server knows which messages come, and where the block ends. What does not fit
 //! into the block of a pipeline fails, so that nothing of the pipeline stays.
 
+use std::sync::Arc;
+
 use auspex_sql::{ParsedStatement, Statement};
 use datafusion::sql::parser::Statement as SqlStatement;
 use datafusion::sql::sqlparser::ast;
+use tokio::runtime::Handle;
 
 use super::{TransactionState, commit_block, open, roll_back};
 use crate::bind::changed_table;
+use crate::change_in_with::changed_in_with;
 use crate::commands;
 use crate::error::Result;
+use crate::explained_change::explained_statement;
 use crate::session::Session;
 
 /// What a statement is to a block that nobody asked for.
@@ -38,13 +43,17 @@ impl BlockPart {
         };
         let statement = match statement.as_ref() {
             SqlStatement::Statement(statement) => statement,
+            // It is run, too.
+            SqlStatement::Explain(explain) if explain.options.analyze => {
+                return BlockPart::of(&explained_statement(explain, parsed));
+            }
             SqlStatement::Explain(_) | SqlStatement::Reset(_) => return BlockPart::Query,
             _ => return BlockPart::Alone,
         };
         match statement.as_ref() {
             // A training that is called is no query.
             ast::Statement::Query(query) => match commands::train_call(query) {
-                Ok(None) => BlockPart::Query,
+                Ok(None) => changed_in_with(query).map_or(BlockPart::Query, BlockPart::Change),
                 _ => BlockPart::Alone,
             },
             ast::Statement::Rollback {
@@ -110,7 +119,45 @@ impl Session {
                 roll_back(block).await;
                 Ok(())
             }
-            Some(block) => commit_block(self, &block).await,
+            Some(block) => {
+                commit_block(self, &block).await?;
+                Box::pin(self.empty_passing()).await;
+                Ok(())
+            }
+        }
+    }
+}
+
+/// The block of one statement that changes rows before its end; it is rolled back unless it is ended.
+pub(crate) struct OwnBlock(Option<Arc<Session>>);
+
+impl OwnBlock {
+    /// Begins one, unless the statement stands in a block.
+    pub(crate) fn begin(session: &Arc<Session>) -> OwnBlock {
+        let is_open = session.open_implicit();
+        OwnBlock(is_open.then(|| Arc::clone(session)))
+    }
+
+    /// Whether it was begun.
+    pub(crate) fn is_own(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// Commits it, or rolls it back after a failure.
+    pub(crate) async fn end(mut self, failed: bool) -> Result<()> {
+        match self.0.take() {
+            Some(session) => session.end_implicit(failed).await,
+            None => Ok(()),
+        }
+    }
+}
+
+impl Drop for OwnBlock {
+    fn drop(&mut self) {
+        let block = self.0.take().and_then(|session| session.transaction.take());
+        if let (Some(block), Ok(runtime)) = (block, Handle::try_current()) {
+            // The statement was given up; nobody waits until its files are gone.
+            runtime.spawn(roll_back(block));
         }
     }
 }

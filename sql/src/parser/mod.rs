@@ -34,7 +34,7 @@ use crate::copy_forms;
 use crate::dialect::Dialect;
 use crate::error::{ParseError, ParseErrorKind};
 use crate::googlesql::{self, normalize_types};
-use crate::lexer::{Grammar, Piece, are_words, is_word, split};
+use crate::lexer::{Grammar, Piece, are_words, counted_from, is_word, split};
 use crate::limits;
 use crate::model_forms;
 use crate::postgres_forms;
@@ -45,7 +45,7 @@ pub use options::literal_option;
 
 /// Reads every statement of a text. Empty statements are left out.
 ///
-/// Positions, in errors and in spans, are byte offsets of the whole text.
+/// Positions in errors are byte offsets of the whole text; spans within a statement are those of its own text.
 pub fn parse(text: &str, dialect: Dialect) -> Result<Vec<ParsedStatement>, ParseError> {
     let pieces = split(text, dialect).map_err(|error| match names_secrets(text) {
         true => lake::without_secret(error),
@@ -125,7 +125,7 @@ fn prepare(
     grammar: Grammar,
 ) -> Result<Vec<TokenWithSpan>, ParseError> {
     let tokens = copied_tables::settle(silent_clauses::leave_out(tokens));
-    let tokens = postgres_forms::settle(copy_forms::settle(tokens));
+    let tokens = postgres_forms::settle(copy_forms::settle(text, tokens));
     model_forms::rewrite(text, googlesql::rewrite(text, tokens, grammar)?)
 }
 
@@ -135,11 +135,13 @@ fn parse_piece(text: &str, piece: Piece) -> Result<ParsedStatement, ParseError> 
         grammar,
         span,
     } = piece;
-    let tokens = prepare(text, tokens, grammar)?;
-    let statement = parse_statement(Cursor::new(text, &tokens, grammar, span.end))?;
+    let text = span.of(text);
+    let tokens = counted_from(span.start, tokens);
+    let statement = prepare(text, tokens, grammar)
+        .and_then(|tokens| parse_statement(Cursor::new(text, &tokens, grammar, text.len())));
     Ok(ParsedStatement {
-        statement,
-        text: span.of(text).to_owned(),
+        statement: statement.map_err(|error| error.shifted(span.start))?,
+        text: text.to_owned(),
         span,
     })
 }

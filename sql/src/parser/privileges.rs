@@ -22,6 +22,7 @@ const KINDS: &[(PrivilegeKind, &[&str])] = &[
     (PrivilegeKind::Table, &["VIEW"]),
     (PrivilegeKind::Table, &["MATERIALIZED", "VIEW"]),
     (PrivilegeKind::Sequence, &["SEQUENCE"]),
+    (PrivilegeKind::Type, &["TYPE"]),
     (PrivilegeKind::Schema, &["SCHEMA"]),
     (PrivilegeKind::Model, &["MODEL"]),
     (PrivilegeKind::Location, &["EXTERNAL", "LOCATION"]),
@@ -30,7 +31,7 @@ const KINDS: &[(PrivilegeKind, &[&str])] = &[
     (PrivilegeKind::Catalog, &["CATALOG"]),
     (PrivilegeKind::Database, &["DATABASE"]),
 ];
-/// Kinds of PostgreSQL's objects that there are none of.
+/// Kinds of PostgreSQL's objects that there are none of, or no privileges on.
 const ABSENT: [&str; 8] = [
     "FUNCTION",
     "PROCEDURE",

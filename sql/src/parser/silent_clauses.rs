@@ -1,8 +1,8 @@
 //! Clauses of PostgreSQL that ask for nothing which is not so here: `UNLOGGED`, `[NOT] DEFERRABLE` of a transaction,
 //! `WITH DATA`, `ONLY` before a table, `WITHOUT OIDS`, and what is weaker in `FOR NO KEY UPDATE` than in `FOR UPDATE`.
 //!
-//! In: tokens of one statement; out: the tokens without them. A table is as durable as any, and a block never waits for
-//! others before its first statement.
+//! In: tokens of one statement; out: the tokens without them, and with locks behind LIMIT. A table is as durable as any, and
+//! a block never waits for others before its first statement.
 
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
@@ -12,7 +12,7 @@ use crate::reference::{read_name, read_word};
 
 /// Leaves the clauses out.
 pub(super) fn leave_out(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
-    weak_locks(deferrable(without_oids(unlogged(only(tokens)))))
+    late_locks(weak_locks(deferrable(without_oids(unlogged(only(tokens))))))
 }
 
 /// `FROM ONLY t` and `FROM ONLY (t)` are `FROM t`: no table inherits from another.
@@ -57,9 +57,15 @@ fn unlogged(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
     tokens
 }
 
+/// Whether a statement may have queries that lock rows.
+fn may_lock(tokens: &[TokenWithSpan]) -> bool {
+    let mut words = ["SELECT", "WITH", "INSERT", "UPDATE", "DELETE"].into_iter();
+    words.any(|word| is_word(tokens.first(), word))
+}
+
 /// `FOR NO KEY UPDATE` is `FOR UPDATE`, `FOR KEY SHARE` is `FOR SHARE`: no row is locked.
 fn weak_locks(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
-    if !is_word(tokens.first(), "SELECT") && !is_word(tokens.first(), "WITH") {
+    if !may_lock(&tokens) {
         return tokens;
     }
     let mut at = 1;
@@ -72,6 +78,57 @@ fn weak_locks(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
         at += 1;
     }
     tokens
+}
+
+/// `FOR UPDATE SKIP LOCKED LIMIT 1` is `LIMIT 1 FOR UPDATE SKIP LOCKED`.
+fn late_locks(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    const LIMITS: [&str; 3] = ["LIMIT", "OFFSET", "FETCH"];
+    if !may_lock(&tokens) {
+        return tokens;
+    }
+    for at in 1..tokens.len() {
+        if let Some(end) = lock_end(&tokens, at)
+            && LIMITS.iter().any(|word| is_word(tokens.get(end), word))
+        {
+            let stop = query_end(&tokens, end);
+            tokens[at..stop].rotate_left(end - at);
+        }
+    }
+    tokens
+}
+
+/// Where a clause that locks rows ends; `None`: none begins here.
+fn lock_end(tokens: &[TokenWithSpan], at: usize) -> Option<usize> {
+    let mut locks = ["UPDATE", "SHARE"].into_iter();
+    let is_lock = locks.any(|lock| are_words(tokens, at, &["FOR", lock]));
+    let mut end = is_lock.then_some(at + 2)?;
+    if is_word(tokens.get(end), "OF") {
+        (_, end) = read_name(tokens, end + 1)?;
+        while is_token(tokens, end, &Token::Comma) {
+            (_, end) = read_name(tokens, end + 1)?;
+        }
+    }
+    if is_word(tokens.get(end), "NOWAIT") {
+        end += 1;
+    } else if are_words(tokens, end, &["SKIP", "LOCKED"]) {
+        end += 2;
+    }
+    Some(end)
+}
+
+/// Where the query ends that a token is of.
+fn query_end(tokens: &[TokenWithSpan], from: usize) -> usize {
+    let mut depth = 0_usize;
+    for (idx, token) in tokens.iter().enumerate().skip(from) {
+        match &token.token {
+            Token::LParen => depth += 1,
+            Token::RParen if depth == 0 => return idx,
+            Token::RParen => depth -= 1,
+            Token::SemiColon | Token::EOF => return idx,
+            _ => {}
+        }
+    }
+    tokens.len()
 }
 
 /// `BEGIN ISOLATION LEVEL SERIALIZABLE, READ ONLY, DEFERRABLE` and its kin.

@@ -77,7 +77,7 @@ fn statements_are_cut_at_semicolons_outside_quotes() {
 }
 
 #[test]
-fn spans_of_the_tree_are_bytes_of_the_text() {
+fn spans_of_the_tree_are_bytes_of_the_statement() {
     let text = "SELECT 1;\n  SELECT 'é', col FROM t";
     let statements = all(text);
     let datafusion::sql::sqlparser::ast::Statement::Query(query) = ast(&statements[1].statement)
@@ -91,7 +91,8 @@ fn spans_of_the_tree_are_bytes_of_the_text() {
     else {
         panic!();
     };
-    assert_eq!(span_of(ident.span).of(text), "col");
+    assert_eq!(span_of(ident.span).of(&statements[1].text), "col");
+    assert_eq!(statements[1].span.of(text), statements[1].text);
 }
 
 #[test]

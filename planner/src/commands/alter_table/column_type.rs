@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use auspex_storage::{JsonKind, TableOperation, is_uuid, marked_element};
+use auspex_storage::{EnumType, JsonKind, TableOperation, is_uuid, marked_element};
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::sql::sqlparser::ast::{self, Expr, Ident};
 
@@ -51,27 +51,33 @@ impl Altering<'_> {
     ) -> Result<()> {
         let field = Arc::clone(&self.shape.columns()[idx]);
         let (name, data_type) = (field.name(), declared.data_type());
-        // Arrays are json and uuids as their elements are.
+        // Arrays are json, uuids and labels as their elements are.
         let (element, of_declared) = (marked_element(&field), marked_element(declared));
         let marked = element.as_ref().unwrap_or(&field);
         let brackets = of_declared.as_ref().map_or("", |_| "[]");
         let of_declared = of_declared.as_ref().unwrap_or(declared);
         let (found, wanted) = (JsonKind::of(marked), JsonKind::of(of_declared));
         let (was_uuid, is_uuid) = (is_uuid(marked), is_uuid(of_declared));
-        let is_same = found == wanted && was_uuid == is_uuid;
+        let (was_enum, new_enum) = (EnumType::of(marked), EnumType::of(of_declared));
+        let is_same = found == wanted && was_uuid == is_uuid && was_enum == new_enum;
         // Elements of arrays have another name in files than in declarations.
         let is_known = field.data_type().equals_datatype(data_type);
         if is_known && is_same && using.is_none() {
             return Ok(());
         }
         self.check_free(idx)?;
-        let is_read = (wanted.is_some() && found.is_none()) || (is_uuid && !was_uuid);
+        let is_read = (wanted.is_some() && found.is_none())
+            || (is_uuid && !was_uuid)
+            || (new_enum.is_some() && was_enum != new_enum);
         if using.is_none() && (is_read || !converts(field.data_type(), data_type)) {
             let shown = match wanted {
                 Some(JsonKind::Json) => format!("json{brackets}"),
                 Some(JsonKind::Jsonb) => format!("jsonb{brackets}"),
                 None if is_uuid => format!("uuid{brackets}"),
-                None => type_name(data_type),
+                None => match new_enum {
+                    Some(known) => known.name + brackets,
+                    None => type_name(data_type),
+                },
             };
             let message = format!("column \"{name}\" cannot be cast automatically to type {shown}");
             let hint = "Say how values are converted: ALTER COLUMN ... TYPE ... USING expression.";

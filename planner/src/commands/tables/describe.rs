@@ -4,7 +4,6 @@
 
 use std::sync::Arc;
 
-use auspex_ml::features::sql_type;
 use auspex_storage::ObjectKind;
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::Field;
@@ -12,6 +11,7 @@ use datafusion::sql::sqlparser::ast::ObjectName;
 
 use crate::catalog::rows::{Cell, ColumnType, batch_of};
 use crate::commands::name_parts;
+use crate::commands::show_create::declared_type;
 use crate::error::Result;
 use crate::session::{DATABASE, Session};
 
@@ -51,7 +51,7 @@ pub(crate) async fn describe_table(
         let nullable = if field.is_nullable() { "YES" } else { "NO" };
         vec![
             field.name().as_str().into(),
-            sql_type(field.data_type()).into(),
+            declared_type(field).into(),
             nullable.into(),
         ]
     };

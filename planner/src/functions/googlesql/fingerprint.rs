@@ -33,7 +33,7 @@ pub(super) fn functions() -> Vec<Function> {
 /// FarmHash's Fingerprint64, which is stable for ever and on every machine.
 ///
 /// Source: Pike, Alakuijala: FarmHash 1.1, `farmhashna::Hash64`.
-fn fingerprint64(s: &[u8]) -> u64 {
+pub(in crate::functions) fn fingerprint64(s: &[u8]) -> u64 {
     match s.len() {
         0..=16 => up_to_16(s),
         17..=32 => up_to_32(s),

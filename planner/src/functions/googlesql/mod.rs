@@ -25,6 +25,7 @@ use std::sync::Arc;
 use datafusion::logical_expr::ScalarUDF;
 
 use super::call::Function;
+pub(super) use fingerprint::fingerprint64;
 pub(super) use quantiles::aggregates;
 pub(super) use safe::is_safe;
 

@@ -1,11 +1,11 @@
-//! Functions whose result is of the type of their arguments, where that is `json` or `uuid`, and arrays of these.
+//! Functions whose result is of the type of their arguments, where that is `json`, `uuid` or an enum, and arrays of these.
 //!
 //! In: the planner's own functions; out: the same with the mark kept. Clients decode `coalesce(json_agg(x), '[]')`, `ids[1]`
 //! and `ARRAY[id]` by their types.
 
 use std::sync::Arc;
 
-use auspex_storage::{JsonKind, is_uuid, marked_element, marks_of};
+use auspex_storage::{EnumType, JsonKind, is_uuid, marked_element, marks_of};
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::common::DFSchema;
 use datafusion::error::Result;
@@ -19,7 +19,7 @@ use datafusion::logical_expr::{
 };
 
 use super::{marked, member, read_as};
-use crate::functions::uuid;
+use crate::functions::{enums, uuid};
 
 /// The planner's functions of arrays whose result is an array, or an element of one.
 const OF_ARRAYS: [&str; 11] = [
@@ -131,8 +131,11 @@ struct Kept {
     inner: Arc<ScalarUDF>,
 }
 
+/// Functions whose texts are read as values of the type of the others.
+const READING: [&str; 2] = ["array_concat", "coalesce"];
+
 /// The type of values of one type beside which texts are read as such, where the planner would find no common one:
-/// `coalesce(day, '2026-01-01')`.
+/// `coalesce(day, '2026-01-01')`, `coalesce(tags, '{}')`, `array_cat(tags, '{a}')`.
 fn read_beside(types: &[DataType]) -> Option<DataType> {
     let is_text = |data_type: &&DataType| data_type.is_string();
     let mut others = types
@@ -141,7 +144,11 @@ fn read_beside(types: &[DataType]) -> Option<DataType> {
     let wanted = others.next()?;
     let is_read = matches!(
         wanted,
-        DataType::Boolean | DataType::Date32 | DataType::Timestamp(..) | DataType::Interval(_)
+        DataType::Boolean
+            | DataType::Date32
+            | DataType::Timestamp(..)
+            | DataType::Interval(_)
+            | DataType::List(_)
     );
     let is_one = others.all(|other| other == wanted);
     (is_read && is_one && types.iter().any(|found| is_text(&found))).then(|| wanted.clone())
@@ -156,7 +163,10 @@ fn remarked(field: &Field, expr: Expr) -> Expr {
         Some(kind) if is_array => read_as(kind, expr),
         Some(kind) => marked(kind, expr),
         None if is_uuid(element) => uuid::read(expr),
-        None => expr,
+        None => match EnumType::of(element) {
+            Some(known) => enums::read(expr, &known),
+            None => expr,
+        },
     }
 }
 
@@ -215,7 +225,7 @@ impl ScalarUDFImpl for Kept {
     }
 
     fn coerce_types(&self, types: &[DataType]) -> Result<Vec<DataType>> {
-        match read_beside(types).filter(|_| self.name() == "coalesce") {
+        match read_beside(types).filter(|_| READING.contains(&self.name())) {
             Some(wanted) => Ok(vec![wanted; types.len()]),
             None => self.inner.coerce_types(types),
         }

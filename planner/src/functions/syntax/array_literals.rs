@@ -7,8 +7,9 @@ use datafusion::sql::sqlparser::ast::{Array, ArrayElemTypeDef, CastKind, DataTyp
 
 use super::{call, cast_to, casts, literal, text};
 use crate::error::{Error, Result};
+use crate::functions::enums::enum_of_type;
 use crate::functions::types::element_type;
-use crate::functions::{ArrayItem, READ_UUID, split_array};
+use crate::functions::{ArrayItem, READ_ENUM, READ_UUID, split_array};
 
 /// The cast as an array; `None`: the planner reads it.
 pub(super) fn cast(
@@ -47,15 +48,18 @@ pub(super) fn cast(
         let array = |item| DataType::Array(ArrayElemTypeDef::SquareBracket(Box::new(item), None));
         (0..n_found).fold(element, |item, _| array(item))
     };
+    let told = enum_of_type(element).map(|known| text(known.to_text()));
     let reader = match element {
         DataType::JSON => "json_in",
         DataType::JSONB => "jsonb_in",
         DataType::Uuid => READ_UUID,
+        DataType::Custom(..) if told.is_some() => READ_ENUM,
         _ if n_found == n_dimensions => return Ok(None),
         _ => return Ok(Some(cast_to(inner.clone(), arrays_of(element.clone())))),
     };
     let texts = cast_to(inner.clone(), arrays_of(DataType::Text));
-    Ok(Some(call(reader, vec![texts])))
+    let args = std::iter::once(texts).chain(told);
+    Ok(Some(call(reader, args.collect())))
 }
 
 /// `ARRAY[1.5, x]::int[]`: each item becomes a whole number as it does alone.

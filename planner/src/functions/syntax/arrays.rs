@@ -8,7 +8,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 
 use super::array_literals::is_nested;
-use super::expressions::{percentile_disc, percentiles, with_arguments};
+use super::calls::{percentile_disc, percentiles, with_arguments};
 use super::{call, cast_to, function_name, is_parameter, literal, number, plain_arguments, text};
 use crate::functions::FLAT;
 
@@ -56,7 +56,7 @@ fn may_have_nulls(array: &Expr) -> bool {
     match array {
         Expr::Array(array) => !array.elem.iter().all(is_known),
         Expr::Subquery(_) => false,
-        array => !is_parameter(array) && literal(array).is_none(),
+        array => literal(array).is_none(),
     }
 }
 

@@ -128,7 +128,7 @@ pub(super) fn in_zone(operand: &Expr, zone: &str) -> Expr {
 }
 
 /// The digits of a number that is written out.
-pub(super) fn number_text(expr: &Expr) -> Option<String> {
+pub(in crate::functions) fn number_text(expr: &Expr) -> Option<String> {
     match expr {
         Expr::Value(value) => match &value.value {
             Value::Number(digits, _) => Some(digits.clone()),

@@ -5,10 +5,11 @@
 
 use std::ops::ControlFlow;
 
+use datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken;
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, GroupByExpr, Ident,
-    LambdaFunction, LambdaFunctionParameter, LambdaSyntax, OneOrManyWithParens, Query, Select,
-    SelectItem, SetExpr, VisitMut, VisitorMut,
+    BinaryOperator, CaseWhen, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, GroupByExpr,
+    Ident, LambdaFunction, LambdaFunctionParameter, LambdaSyntax, OneOrManyWithParens, Query,
+    Select, SelectItem, SetExpr, VisitMut, VisitorMut,
 };
 
 use super::unnest::{Elements, names_columns};
@@ -44,6 +45,18 @@ pub(super) fn value(query: &Query) -> Option<Expr> {
                 ("string_agg", [of, delimiter]) => {
                     let texts = each.mapped(kept, of);
                     Some(call("array_to_string", vec![texts, delimiter.clone()]))
+                }
+                ("json_agg_of" | "jsonb_agg_of", [Expr::Function(gathered)])
+                    if function_name(gathered)? == "array_agg"
+                        && gathered.filter.is_none()
+                        && !has_clauses(&gathered.args) =>
+                {
+                    let values = plain_arguments(gathered)?;
+                    let [of] = values.as_slice() else {
+                        return None;
+                    };
+                    let json = call(&name, vec![each.mapped(kept.clone(), of)]);
+                    Some(where_any(kept, json))
                 }
                 ("count", _) => None,
                 _ => Some(first(each.mapped(kept, expr))),
@@ -101,6 +114,24 @@ fn has_clauses(args: &FunctionArguments) -> bool {
 fn length(array: Expr) -> Expr {
     let length = call("googlesql.array_length", vec![array]);
     call("coalesce", vec![length, number("0")])
+}
+
+/// A value, or NULL where an array has no elements.
+fn where_any(array: Expr, value: Expr) -> Expr {
+    Expr::Case {
+        case_token: AttachedToken::empty(),
+        end_token: AttachedToken::empty(),
+        operand: None,
+        conditions: vec![CaseWhen {
+            condition: Expr::BinaryOp {
+                left: Box::new(length(array)),
+                op: BinaryOperator::Gt,
+                right: Box::new(number("0")),
+            },
+            result: value,
+        }],
+        else_result: None,
+    }
 }
 
 fn first(array: Expr) -> Expr {

@@ -11,7 +11,7 @@ use datafusion::sql::sqlparser::ast::{
     UnaryOperator,
 };
 
-use super::expressions::with_arguments;
+use super::calls::with_arguments;
 use super::{call, cast_to, function_name, literal, number, plain_arguments, text};
 use crate::error::{Error, Result};
 

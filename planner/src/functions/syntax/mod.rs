@@ -1,12 +1,13 @@
 //! What PostgreSQL writes in its own way, spelt as the planner knows it.
 //!
 //! In and out: a statement's syntax tree. Every step keeps the meaning; what cannot be kept is an error
-//! that names it. `expressions` has operators and literals, `array_literals` texts of arrays, `googlesql` the forms of BigQuery, `relations` what stands
+//! that names it. `expressions` has operators and literals, `calls` those of functions, `array_literals` texts of arrays, `googlesql` the forms of BigQuery, `relations` what stands
 //! in FROM, `unnest` arrays there, `records` json with a list of columns, `series` those of times and fractions, `outer_names` columns of LATERAL, `elements` subqueries over them, `rows` subqueries that make a row, `row_comparisons` what compares rows, `unknown_rows` NULLs in them, `subqueries` EXISTS and IN among the columns of a result, `ties` FETCH … WITH TIES,
-//! `ordered` the order in which aggregates gather, `windows` windows with names. Plans nothing.
+//! `own_expressions` the expressions of a query but for those of queries within, `ordered` the order in which aggregates gather, `windows` windows with names. Plans nothing.
 
 mod array_literals;
 mod arrays;
+mod calls;
 mod casts;
 mod chains;
 mod elements;
@@ -14,6 +15,7 @@ mod expressions;
 mod googlesql;
 mod ordered;
 mod outer_names;
+mod own_expressions;
 mod parameters;
 mod records;
 mod relations;
@@ -27,6 +29,8 @@ mod unnest;
 mod values;
 mod windows;
 
+pub(super) use casts::number_text;
+pub(crate) use own_expressions::change_own;
 pub(crate) use relations::elements_column;
 pub(crate) use subqueries::unsupported_subquery;
 
@@ -45,14 +49,17 @@ use crate::error::{Error, Result};
 ///
 /// `zone` is the client's time zone.
 pub(crate) fn rewrite(statement: &mut Statement, zone: Option<&str>) -> Result<()> {
-    let is_greenwich = |zone: &&str| ["utc", "etc/utc", "gmt", "z", "+00:00"].contains(zone);
-    let zone = zone.map(str::to_owned);
-    let lower = zone.as_deref().map(str::to_lowercase);
-    let zone = zone.filter(|_| lower.as_deref().filter(is_greenwich).is_none());
+    let zone = own_zone(zone).map(str::to_owned);
     match statement.visit(&mut Spelling { zone }) {
         ControlFlow::Continue(()) => Ok(()),
         ControlFlow::Break(error) => Err(error),
     }
+}
+
+/// A client's time zone, if its clock is not that of Greenwich.
+pub(super) fn own_zone(zone: Option<&str>) -> Option<&str> {
+    const GREENWICH: [&str; 5] = ["utc", "etc/utc", "gmt", "z", "+00:00"];
+    zone.filter(|zone| !GREENWICH.contains(&zone.to_lowercase().as_str()))
 }
 
 /// How many tables one FROM may join: the schema of each join has the columns of all before it.
@@ -79,6 +86,7 @@ impl VisitorMut for Spelling {
             flow(windows::rewrite(select, query.order_by.as_mut()))?;
         }
         counts(query);
+        ordered::rewrite_with(query);
         values::rewrite(query);
         flow(fetch(query))
     }
@@ -128,6 +136,7 @@ impl VisitorMut for Spelling {
         if let Some(comparisons) = row_comparisons::spelt(expr) {
             *expr = comparisons;
         }
+        rows::name_columns(expr);
         flow(expressions::rewrite(expr, self.zone.as_deref()))
     }
 }

@@ -1,17 +1,19 @@
 //! Aggregates that gather values take them in the order of the subquery that they read, as PostgreSQL's do.
 //!
-//! In: a SELECT over one ordered subquery; out: the same with that order in each call, since a plan keeps no order of a
-//! subquery by itself. An order by what the subquery does not give is left alone.
+//! In: a SELECT over one ordered subquery, also of WITH; out: the same with that order in each call, since aggregates keep no
+//! order of a subquery by themselves. An order by what the subquery does not give is left alone, and so are calls with
+//! DISTINCT, which sort.
 
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    Expr, Function, FunctionArgumentClause, FunctionArguments, Ident, OrderByExpr, OrderByKind,
-    Query, Select, SelectItem, SetExpr, TableAliasColumnDef, TableFactor, Value, VisitMut as _,
-    VisitorMut,
+    Cte, DuplicateTreatment, Expr, Function, FunctionArgumentClause, FunctionArguments, Ident,
+    OrderByExpr, OrderByKind, Query, Select, SelectItem, SetExpr, TableAliasColumnDef, TableFactor,
+    Value, VisitMut as _, VisitorMut,
 };
 
 use super::function_name;
+use crate::commands::{folded, name_parts};
 
 /// The aggregates whose result depends on the order.
 const GATHERING: [&str; 2] = ["array_agg", "string_agg"];
@@ -31,9 +33,51 @@ pub(super) fn rewrite(select: &mut Select) {
         return;
     }
     let renamed = alias.as_ref().map_or(&[][..], |alias| &alias.columns);
-    let Some(order) = order_of(subquery, renamed) else {
+    if let Some(order) = order_of(subquery, renamed) {
+        give(select, order);
+    }
+}
+
+/// The same where the subquery is one of WITH.
+pub(super) fn rewrite_with(query: &mut Query) {
+    let Query {
+        with: Some(with),
+        body,
+        ..
+    } = query
+    else {
         return;
     };
+    let SetExpr::Select(select) = body.as_mut() else {
+        return;
+    };
+    let [from] = select.from.as_slice() else {
+        return;
+    };
+    let TableFactor::Table {
+        name,
+        alias,
+        args: None,
+        ..
+    } = &from.relation
+    else {
+        return;
+    };
+    if !from.joins.is_empty() || with.recursive {
+        return;
+    }
+    let is_meant = |cte: &&Cte| name_parts(name) == [folded(&cte.alias.name)];
+    let Some(cte) = with.cte_tables.iter().find(is_meant) else {
+        return;
+    };
+    let given = alias.as_ref().map(|alias| &alias.columns);
+    let renamed = given.filter(|columns| !columns.is_empty());
+    if let Some(order) = order_of(&cte.query, renamed.unwrap_or(&cte.alias.columns)) {
+        give(select, order);
+    }
+}
+
+fn give(select: &mut Select, order: Vec<OrderByExpr>) {
     let mut orderer = Orderer(order);
     for item in &mut select.projection {
         // It never breaks.
@@ -131,11 +175,13 @@ impl VisitorMut for Orderer {
 }
 
 fn takes_order(function: &Function) -> bool {
+    let is_order =
+        |clause: &FunctionArgumentClause| matches!(clause, FunctionArgumentClause::OrderBy(_));
     let is_ordered = match &function.args {
-        FunctionArguments::List(list) => list
-            .clauses
-            .iter()
-            .any(|clause| matches!(clause, FunctionArgumentClause::OrderBy(_))),
+        FunctionArguments::List(list) => {
+            let is_distinct = list.duplicate_treatment == Some(DuplicateTreatment::Distinct);
+            is_distinct || list.clauses.iter().any(is_order)
+        }
         _ => true,
     };
     let name = function_name(function);

@@ -1,13 +1,15 @@
 //! A row made of expressions: `(SELECT r FROM (SELECT a.id AS id, a.name AS name) AS r)`, as Hasura writes what
 //! `row_to_json` is given.
 //!
-//! In: a subquery; out: the row, if the subquery reads no relation and only names its columns.
+//! In: a subquery; out: the row, if the subquery reads no relation and only names its columns. In calls that write json,
+//! the columns of `ROW(a, b)` and `(a, b)` are called `f1` and `f2`.
 
 use datafusion::sql::sqlparser::ast::{
-    Expr, GroupByExpr, Ident, Query, Select, SelectItem, SetExpr, TableFactor,
+    Expr, FunctionArg, FunctionArgExpr, FunctionArguments, GroupByExpr, Ident, Query, Select,
+    SelectItem, SetExpr, TableFactor,
 };
 
-use super::{call, text};
+use super::{call, function_name, plain_arguments, text};
 use crate::functions::json::WHOLE_ROW;
 
 /// The row that a subquery gives; `None` if it does anything else.
@@ -48,6 +50,36 @@ pub(super) fn value(query: &Query) -> Option<Expr> {
         args.extend([text(folded(name)), expr.clone()]);
     }
     Some(call(WHOLE_ROW, args))
+}
+
+/// Names the columns of rows that a function writes as json.
+pub(super) fn name_columns(expr: &mut Expr) {
+    let Expr::Function(function) = expr else {
+        return;
+    };
+    let writes_json = function_name(function).is_some_and(|name| name.contains("json"));
+    if let FunctionArguments::List(list) = &mut function.args
+        && writes_json
+    {
+        for arg in &mut list.args {
+            if let FunctionArg::Unnamed(FunctionArgExpr::Expr(arg)) = arg
+                && let Some(values) = values_of(arg)
+            {
+                let columns = values.into_iter().enumerate();
+                let named = columns.flat_map(|(idx, value)| [text(format!("f{}", idx + 1)), value]);
+                *arg = call(WHOLE_ROW, named.collect());
+            }
+        }
+    }
+}
+
+/// The values of a row that is written out.
+fn values_of(expr: &Expr) -> Option<Vec<Expr>> {
+    match expr {
+        Expr::Tuple(values) => Some(values.clone()),
+        Expr::Function(row) if function_name(row)? == "row" => plain_arguments(row),
+        _ => None,
+    }
 }
 
 /// The SELECT of a query that is nothing but its columns and relations.

@@ -3,13 +3,12 @@
 //! In and out: the columns of one SELECT. `EXISTS (q)` is whether the rows of `q` count more than none;
 //! `x IN (q)` looks `x` up in the array of its rows. Conditions stay as they are: there the planner joins.
 
-use std::ops::ControlFlow;
-
 use datafusion::sql::sqlparser::ast::{
     BinaryOperator, Expr, GroupByExpr, Ident, Query, Select, SelectItem, SetExpr, TableAlias,
-    TableAliasColumnDef, TableFactor, UnaryOperator, Value, VisitMut, VisitorMut,
+    TableAliasColumnDef, TableFactor, UnaryOperator, Value,
 };
 
+use super::own_expressions::change_own;
 use super::{call, text};
 use crate::error::{Report, Result};
 
@@ -37,51 +36,30 @@ pub(crate) fn unsupported_subquery(message: &str) -> Option<Report> {
 pub(super) fn rewrite(select: &mut Select) {
     for item in &mut select.projection {
         if let SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } = item {
-            // The visitor never breaks off.
-            let _ = VisitMut::visit(expr, &mut Columns { depth: 0 });
+            // Conditions of queries within are none of ours.
+            change_own(expr, |expr| {
+                if let Some(replacement) = as_value(expr) {
+                    *expr = replacement;
+                }
+            });
         }
     }
 }
 
-struct Columns {
-    /// Below how many queries: their conditions are none of ours.
-    depth: usize,
-}
-
-impl VisitorMut for Columns {
-    type Break = ();
-
-    fn pre_visit_query(&mut self, _: &mut Query) -> ControlFlow<()> {
-        self.depth += 1;
-        ControlFlow::Continue(())
-    }
-
-    fn post_visit_query(&mut self, _: &mut Query) -> ControlFlow<()> {
-        self.depth -= 1;
-        ControlFlow::Continue(())
-    }
-
-    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
-        if self.depth > 0 {
-            return ControlFlow::Continue(());
+/// A test of a subquery as a value.
+fn as_value(expr: &Expr) -> Option<Expr> {
+    match expr {
+        Expr::Exists { subquery, negated } => {
+            counted(subquery).map(|exists| negate(exists, *negated))
         }
-        let replacement = match expr {
-            Expr::Exists { subquery, negated } => {
-                counted(subquery).map(|exists| negate(exists, *negated))
-            }
-            Expr::InSubquery {
-                expr,
-                subquery,
-                negated,
-            } => gathered(subquery)
-                .map(|rows| call("in_array", vec![expr.as_ref().clone(), rows]))
-                .map(|found| negate(found, *negated)),
-            _ => None,
-        };
-        if let Some(replacement) = replacement {
-            *expr = replacement;
-        }
-        ControlFlow::Continue(())
+        Expr::InSubquery {
+            expr,
+            subquery,
+            negated,
+        } => gathered(subquery)
+            .map(|rows| call("in_array", vec![expr.as_ref().clone(), rows]))
+            .map(|found| negate(found, *negated)),
+        _ => None,
     }
 }
 

@@ -3,14 +3,13 @@
 //! In: a SELECT in which `row_comparisons` has written EXISTS for it; out: the same with three values where unknown differs from
 //! false: among its columns, and in conditions below NOT, IS NULL and whatever else is neither AND nor OR.
 
-use std::ops::ControlFlow;
-
 use datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken;
 use datafusion::sql::sqlparser::ast::{
     BinaryOperator, CaseWhen, Expr, Query, Select, SelectItem, SetExpr, TableFactor, UnaryOperator,
-    Value, VisitMut, VisitorMut,
+    Value,
 };
 
+use super::own_expressions::change_own;
 use super::row_comparisons::ROWS;
 
 /// Rewrites a SELECT whose subqueries are rewritten.
@@ -25,8 +24,12 @@ pub(super) fn settle(select: &mut Select) {
 }
 
 fn in_values(expr: &mut Expr) {
-    // The visitor never breaks off.
-    let _ = VisitMut::visit(expr, &mut Values { depth: 0 });
+    // What queries within ask is settled.
+    change_own(expr, |expr| {
+        if let Some(answer) = Sought::of(expr).map(|sought| sought.answer()) {
+            *expr = answer;
+        }
+    });
 }
 
 fn in_condition(expr: &mut Expr) {
@@ -121,34 +124,6 @@ impl<'a> Sought<'a> {
             ],
             else_result: Some(Box::new(value(Value::Boolean(self.negated)))),
         }
-    }
-}
-
-struct Values {
-    /// Below how many queries: what they ask is settled.
-    depth: usize,
-}
-
-impl VisitorMut for Values {
-    type Break = ();
-
-    fn pre_visit_query(&mut self, _: &mut Query) -> ControlFlow<()> {
-        self.depth += 1;
-        ControlFlow::Continue(())
-    }
-
-    fn post_visit_query(&mut self, _: &mut Query) -> ControlFlow<()> {
-        self.depth -= 1;
-        ControlFlow::Continue(())
-    }
-
-    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
-        if self.depth == 0
-            && let Some(answer) = Sought::of(expr).map(|sought| sought.answer())
-        {
-            *expr = answer;
-        }
-        ControlFlow::Continue(())
     }
 }
 

@@ -1,4 +1,4 @@
-//! `VALUES` of json and uuid: `VALUES ('{"a":1}'::jsonb), ('{}'), (NULL)`.
+//! `VALUES` of json, uuid and enums: `VALUES ('{"a":1}'::jsonb), ('{}'), (NULL)`.
 //!
 //! In and out: a query. A literal, a parameter and NULL are of the type to which another row's value is cast in their
 //! place; to the planner they would be texts, which it does not mix with these.
@@ -6,6 +6,7 @@
 use datafusion::sql::sqlparser::ast::{DataType, Expr, Query, SetExpr, Value};
 
 use super::cast_to;
+use crate::functions::enums::enum_of_type;
 
 /// Casts such values.
 pub(super) fn rewrite(query: &mut Query) {
@@ -31,8 +32,8 @@ pub(super) fn rewrite(query: &mut Query) {
 fn marked_cast(expr: &Expr) -> Option<&DataType> {
     match expr {
         Expr::Cast { data_type, .. } => {
-            matches!(data_type, DataType::JSON | DataType::JSONB | DataType::Uuid)
-                .then_some(data_type)
+            let is_marked = matches!(data_type, DataType::JSON | DataType::JSONB | DataType::Uuid);
+            (is_marked || enum_of_type(data_type).is_some()).then_some(data_type)
         }
         _ => None,
     }

@@ -1,0 +1,64 @@
+//! Names of enums in casts: `'happy'::mood`, `CAST(x AS app.mood[])`; and the enums that a plan stands on.
+//!
+//! In: a syntax tree; out: the same with types that tell which enum they are, so that nothing below asks the catalog. A name
+//! that means no enum stays what it is.
+
+use std::ops::ControlFlow;
+
+use auspex_storage::EnumType;
+use datafusion::arrow::datatypes::Schema;
+use datafusion::sql::sqlparser::ast::{
+    ArrayElemTypeDef, DataType, Expr, Statement, VisitMut, VisitorMut,
+};
+
+use crate::commands::name_parts;
+use crate::functions::enum_type_name;
+use crate::named::Named;
+use crate::session::Session;
+
+/// Settles the casts of a statement.
+pub(super) fn settle(session: &Session, statement: &mut Statement) {
+    // The visitor never breaks off.
+    let _ = VisitMut::visit(statement, &mut Casts(session));
+}
+
+struct Casts<'a>(&'a Session);
+
+impl VisitorMut for Casts<'_> {
+    type Break = ();
+
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        if let Expr::Cast { data_type, .. } = expr {
+            settle_type(self.0, data_type);
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// Settles a type, or that of an array's elements.
+pub(crate) fn settle_type(session: &Session, data_type: &mut DataType) {
+    match data_type {
+        DataType::Array(
+            ArrayElemTypeDef::SquareBracket(element, _) | ArrayElemTypeDef::AngleBracket(element),
+        ) => settle_type(session, element),
+        DataType::Custom(name, modifiers) if modifiers.is_empty() => {
+            let entry = session.enum_entry(&name_parts(name));
+            if let Some(known) = entry.and_then(|entry| EnumType::of_entry(&entry)) {
+                *data_type = enum_type_name(&known);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Says that the statement that is being bound stands on the enums of these columns: labels that are added later belong to
+/// another plan.
+pub(crate) fn note_enums(session: &Session, columns: &Schema) {
+    let catalog = session.engine.catalog.state();
+    for field in columns.fields() {
+        let known = EnumType::of_elements(field);
+        if let Some(entry) = known.and_then(|known| catalog.by_id(&known.id)) {
+            Named::note(&entry.schema, &entry.name, Some(entry));
+        }
+    }
+}

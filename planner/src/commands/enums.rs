@@ -1,0 +1,257 @@
+//! `CREATE TYPE … AS ENUM`, `ALTER TYPE`, and the columns that stand on an enum that is dropped.
+//!
+//! In: a syntax tree; out: one catalog entry. Tables keep labels as texts, so that a label that is added changes no file, and
+//! one that rows may hold is renamed in them, too (`enum_labels`).
+
+use std::sync::Arc;
+
+use auspex_storage::{
+    CatalogEntry, Change, Definition, EnumDefinition, EnumType, Error as StorageError,
+};
+use datafusion::sql::sqlparser::ast::{
+    AlterTableOperation, AlterType, AlterTypeAddValue, AlterTypeAddValuePosition,
+    AlterTypeOperation, Ident, ObjectName, UserDefinedTypeRepresentation,
+};
+
+use super::alter_table::change_definition;
+use super::{enum_labels, folded, name_parts};
+use crate::access::own;
+use crate::error::{Error, Result};
+use crate::session::Session;
+use crate::statement_run::{Notice, StatementControl};
+
+/// The longest label in bytes, as in PostgreSQL.
+const MAX_LABEL: usize = 63;
+
+/// `CREATE TYPE`.
+pub(super) async fn create(
+    session: &Session,
+    name: &ObjectName,
+    representation: Option<&UserDefinedTypeRepresentation>,
+    text: &str,
+) -> Result<String> {
+    let Some(UserDefinedTypeRepresentation::Enum { labels: written }) = representation else {
+        return Err(Error::Unsupported {
+            what: "CREATE TYPE of this kind".to_owned(),
+            hint: Some("CREATE TYPE name AS ENUM ('a', 'b') makes an enum.".to_owned()),
+        });
+    };
+    let mut labels = Vec::with_capacity(written.len());
+    for ident in written {
+        let label = label(ident)?;
+        if labels.contains(&label) {
+            let message = format!("enum label \"{label}\" used more than once");
+            return Err(Error::invalid("42710", message, None));
+        }
+        labels.push(label);
+    }
+    let (schema, name) = session.object_parts(&name_parts(name))?;
+    session.access().check_schema(&schema, "CREATE")?;
+    check_free(session, &schema, &name)?;
+    let definition = Definition::Enum(EnumDefinition {
+        labels,
+        array_oid: 0,
+    });
+    let mut entry = CatalogEntry::new(&schema, &name, definition);
+    own(session, &mut entry);
+    let commit = session
+        .engine
+        .catalog
+        .commit(text, |_| Ok(vec![Change::Put(entry.clone())]));
+    commit.await?;
+    Ok("CREATE TYPE".to_owned())
+}
+
+fn check_free(session: &Session, schema: &str, name: &str) -> Result<()> {
+    match session.engine.catalog.state().get(schema, name) {
+        None => Ok(()),
+        Some(_) => Err(taken("type", name)),
+    }
+}
+
+fn taken(what: &str, name: &str) -> Error {
+    Error::invalid("42710", format!("{what} \"{name}\" already exists"), None)
+}
+
+/// A label as it is written.
+fn label(ident: &Ident) -> Result<String> {
+    if ident.quote_style != Some('\'') {
+        let message = format!("syntax error at or near \"{}\"", ident.value);
+        let hint = "Labels stand in single quotes.";
+        return Err(Error::invalid("42601", message, Some(hint)));
+    }
+    if ident.value.len() > MAX_LABEL {
+        let message = format!("invalid enum label \"{}\"", ident.value);
+        let hint = format!("Labels must be {MAX_LABEL} bytes or less.");
+        return Err(Error::invalid("42602", message, Some(&hint)));
+    }
+    Ok(ident.value.clone())
+}
+
+/// `ALTER TYPE`.
+pub(super) async fn alter(
+    session: &Arc<Session>,
+    alter: &AlterType,
+    text: &str,
+    control: &StatementControl,
+) -> Result<String> {
+    const TAG: &str = "ALTER TYPE";
+    let parts = name_parts(&alter.name);
+    let entry = session.enum_entry(&parts).ok_or_else(|| Error::Undefined {
+        kind: "type",
+        name: parts.join("."),
+        nearest: None,
+        position: None,
+    })?;
+    session.access().check_owner(&entry)?;
+    let mut changed = entry.as_ref().clone();
+    let Definition::Enum(definition) = &mut changed.definition else {
+        return Err(Error::unsupported("ALTER TYPE of this type"));
+    };
+    match &alter.operation {
+        AlterTypeOperation::Rename(rename) => {
+            session.access().check_schema(&entry.schema, "CREATE")?;
+            let name = folded(&rename.new_name);
+            check_free(session, &entry.schema, &name)?;
+            changed.name = name;
+        }
+        AlterTypeOperation::AddValue(add) => {
+            if !add_label(&mut definition.labels, add)? {
+                let new = &add.value.value;
+                let message = format!("enum label \"{new}\" already exists, skipping");
+                control.notify(Notice {
+                    sqlstate: "42710",
+                    ..Notice::plain(message)
+                });
+                return Ok(TAG.to_owned());
+            }
+        }
+        AlterTypeOperation::RenameValue(rename) => {
+            let (from, to) = (label(&rename.from)?, label(&rename.to)?);
+            let place = place_of(&definition.labels, &from)?;
+            if definition.labels.contains(&to) {
+                return Err(taken("enum label", &to));
+            }
+            let columns = columns_of(session, &entry.id).await;
+            if !columns.is_empty() {
+                let (from, to) = (from.as_str(), to.as_str());
+                let label = enum_labels::Renamed { from, to };
+                let held = columns.as_slice();
+                let renaming = enum_labels::rename(session, &entry, held, label, text, control);
+                Box::pin(renaming).await?;
+                return Ok(TAG.to_owned());
+            }
+            definition.labels[place] = to;
+        }
+    }
+    let commit = session.engine.catalog.commit(text, |state| {
+        match state.by_id(&entry.id) {
+            // What another statement changed meanwhile is not undone.
+            Some(now) if *now == entry => Ok(vec![Change::Put(changed.clone())]),
+            _ => Err(StorageError::Conflict {
+                object: format!("type \"{}\"", entry.name),
+            }),
+        }
+    });
+    commit.await?;
+    Ok(TAG.to_owned())
+}
+
+/// Adds a label in its place; `false`: it is there, and nobody minds.
+fn add_label(labels: &mut Vec<String>, add: &AlterTypeAddValue) -> Result<bool> {
+    let new = label(&add.value)?;
+    if labels.contains(&new) {
+        return match add.if_not_exists {
+            true => Ok(false),
+            false => Err(taken("enum label", &new)),
+        };
+    }
+    let place = match &add.position {
+        None => labels.len(),
+        Some(AlterTypeAddValuePosition::Before(other)) => place_of(labels, &label(other)?)?,
+        Some(AlterTypeAddValuePosition::After(other)) => place_of(labels, &label(other)?)? + 1,
+    };
+    labels.insert(place, new);
+    Ok(true)
+}
+
+fn place_of(labels: &[String], label: &str) -> Result<usize> {
+    let place = labels.iter().position(|known| known == label);
+    place.ok_or_else(|| {
+        let message = format!("\"{label}\" is not an existing enum label");
+        Error::invalid("22023", message, None)
+    })
+}
+
+/// The columns of managed tables that hold labels of an enum, or arrays of them.
+async fn columns_of(session: &Session, id: &str) -> Vec<(Arc<CatalogEntry>, String)> {
+    let state = session.engine.catalog.state();
+    let mut found = Vec::new();
+    for table in state.all() {
+        if !matches!(table.definition, Definition::Table(_)) {
+            continue;
+        }
+        // A table that cannot be read keeps nobody from anything.
+        let Ok(shape) = session.engine.tables.shape(&table.id).await else {
+            continue;
+        };
+        for column in shape.columns() {
+            if EnumType::of_elements(column).is_some_and(|known| known.id == id) {
+                found.push((Arc::clone(table), column.name().clone()));
+            }
+        }
+    }
+    found
+}
+
+/// The columns of other tables that hold labels of the enums that are dropped. Error: there are such, and they shall stay.
+pub(super) async fn held_columns(
+    session: &Session,
+    dropped: &[Arc<CatalogEntry>],
+    cascade: bool,
+) -> Result<Vec<(Arc<CatalogEntry>, String)>> {
+    let mut held = Vec::new();
+    for entry in dropped {
+        if !matches!(entry.definition, Definition::Enum(_)) {
+            continue;
+        }
+        let mut columns = columns_of(session, &entry.id).await;
+        columns.retain(|(table, _)| !dropped.iter().any(|gone| gone.id == table.id));
+        if !cascade && !columns.is_empty() {
+            let shown = |(table, column): &(Arc<CatalogEntry>, String)| {
+                format!("column {column} of table {}", table.name)
+            };
+            return Err(Error::Dependents {
+                kind: "type",
+                name: entry.name.clone(),
+                dependents: columns.iter().map(shown).collect(),
+            });
+        }
+        held.extend(columns);
+    }
+    Ok(held)
+}
+
+/// Drops such columns.
+pub(super) async fn drop_columns(
+    session: &Arc<Session>,
+    held: &[(Arc<CatalogEntry>, String)],
+    text: &str,
+    control: &StatementControl,
+) -> Result<()> {
+    for (table, column) in held {
+        let quoted = |name: &str| Ident::with_quote('"', name);
+        let name = ObjectName::from(vec![quoted(&table.schema), quoted(&table.name)]);
+        let operations = [AlterTableOperation::DropColumn {
+            has_column_keyword: true,
+            column_names: vec![quoted(column)],
+            if_exists: false,
+            drop_behavior: None,
+        }];
+        let dropping = change_definition(session, (&name, false), &operations, text, control);
+        Box::pin(dropping).await?;
+        let message = format!("drop cascades to column {column} of table {}", table.name);
+        control.notify(Notice::plain(message));
+    }
+    Ok(())
+}

@@ -1,0 +1,58 @@
+//! Leaves DISTINCT to the aggregates that sort what they gather: `array_agg(DISTINCT x)`.
+//!
+//! In: DataFusion's rule that groups by the argument of DISTINCT aggregates first, so that these gather what the groups happen
+//! to come in; out: the same rule for all plans but those. The others, such as `count(DISTINCT x)`, have no order.
+
+use std::sync::Arc;
+
+use datafusion::common::tree_node::Transformed;
+use datafusion::error::Result;
+use datafusion::logical_expr::{Expr, LogicalPlan};
+use datafusion::optimizer::optimizer::ApplyOrder;
+use datafusion::optimizer::single_distinct_to_groupby::SingleDistinctToGroupBy;
+use datafusion::optimizer::{OptimizerConfig, OptimizerRule};
+
+type Rule = Arc<dyn OptimizerRule + Send + Sync>;
+
+/// The rules with [`SortedDistincts`] in the place of DataFusion's.
+pub(crate) fn with_sorted_distincts(mut rules: Vec<Rule>) -> Vec<Rule> {
+    let replaced = SingleDistinctToGroupBy::new();
+    for rule in &mut rules {
+        if rule.name() == replaced.name() {
+            *rule = Arc::new(SortedDistincts(Arc::clone(rule)));
+        }
+    }
+    rules
+}
+
+/// See the module.
+#[derive(Debug)]
+struct SortedDistincts(Rule);
+
+impl OptimizerRule for SortedDistincts {
+    fn name(&self) -> &str {
+        self.0.name()
+    }
+
+    fn apply_order(&self) -> Option<ApplyOrder> {
+        self.0.apply_order()
+    }
+
+    fn rewrite(
+        &self,
+        plan: LogicalPlan,
+        config: &dyn OptimizerConfig,
+    ) -> Result<Transformed<LogicalPlan>> {
+        match &plan {
+            LogicalPlan::Aggregate(node) if node.aggr_expr.iter().any(sorts) => {
+                Ok(Transformed::no(plan))
+            }
+            _ => self.0.rewrite(plan, config),
+        }
+    }
+}
+
+fn sorts(expr: &Expr) -> bool {
+    matches!(expr, Expr::AggregateFunction(call)
+        if call.params.distinct && call.func.name() == "array_agg")
+}
