@@ -21,6 +21,7 @@ const DEFAULT_LISTEN: &str = "127.0.0.1:5432";
 const CREDENTIAL_KEY: &str = "AUSPEX_CREDENTIAL_KEY";
 /// The names that a file may have; `settings` is a table of session settings.
 const NAMES: &[&str] = &[
+    "advertise",
     "allow_locations",
     "audit_log",
     "authentication_timeout",
@@ -28,6 +29,7 @@ const NAMES: &[&str] = &[
     "catalog_refresh_interval",
     "cluster_tls",
     "cluster_token_file",
+    "coordinator",
     "hba",
     "http",
     "listen",
@@ -36,6 +38,8 @@ const NAMES: &[&str] = &[
     "settings",
     "shutdown_timeout",
     "spill_dir",
+    "tcp_keepalives_idle",
+    "tcp_user_timeout",
     "threads",
     "tls_cert",
     "tls_client_ca",

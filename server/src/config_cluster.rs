@@ -56,10 +56,11 @@ pub(crate) struct TokenArgs {
 /// The coordinator's part of a command line.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct ClusterArgs {
-    /// Workers that run queries and trainings: HOST:PORT, or dns:NAME:PORT for all addresses of a name
+    /// Workers that run queries and trainings: HOST:PORT, dns:NAME:PORT for all addresses of a name, or auto for those
+    /// that show themselves in the warehouse
     #[arg(
         long,
-        value_name = "HOST:PORT",
+        value_name = "HOST:PORT|auto",
         env = "AUSPEX_WORKERS",
         value_delimiter = ','
     )]

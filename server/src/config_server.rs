@@ -85,6 +85,14 @@ pub(crate) struct ServerArgs {
     /// How long statements may go on after SIGTERM or SIGINT [default: 20s]
     #[arg(long, value_name = "DURATION", env = "AUSPEX_SHUTDOWN_TIMEOUT")]
     shutdown_timeout: Option<String>,
+
+    /// When the machine of a silent client is asked whether it is there; 0: when the system does [default: 1min]
+    #[arg(long, value_name = "DURATION", env = "AUSPEX_TCP_KEEPALIVES_IDLE")]
+    tcp_keepalives_idle: Option<String>,
+
+    /// How long what was sent to a client may wait until it reads on; 0: for ever [default: 0]
+    #[arg(long, value_name = "DURATION", env = "AUSPEX_TCP_USER_TIMEOUT")]
+    tcp_user_timeout: Option<String>,
 }
 
 /// How a log is written.
@@ -147,6 +155,15 @@ pub(crate) fn resolve(args: ServerArgs, file: &File) -> Result<ServerConfig, Ser
     }
     if let Some(timeout) = args.shutdown_timeout.or(file.text("shutdown_timeout")?) {
         options.shutdown_timeout = duration(&timeout)?;
+    }
+    let idle = args
+        .tcp_keepalives_idle
+        .or(file.text("tcp_keepalives_idle")?);
+    if let Some(idle) = idle {
+        options.peers.keepalives_idle = duration(&idle)?;
+    }
+    if let Some(timeout) = args.tcp_user_timeout.or(file.text("tcp_user_timeout")?) {
+        options.peers.user_timeout = duration(&timeout)?;
     }
     Ok(ServerConfig {
         options,

@@ -6,6 +6,9 @@
 //! log as JSON, `allocator` what the process keeps of freed memory; `sqlstate` turns failures
 //! into what clients read. Plans no query and learns no model: that is `auspex-planner`'s.
 
+// That a statement's future may move between threads is seen through the futures of all stages within it.
+#![recursion_limit = "256"]
+
 mod allocator;
 mod auth;
 pub mod cli;
@@ -21,4 +24,4 @@ mod sqlstate;
 pub use auth::{HbaRule, RuleError, Tls, TlsError, TlsFiles, default_rules, hba_rules};
 pub use http::{HttpServer, Watched};
 pub use pg_catalog::PgCatalog;
-pub use protocol::{ListenError, Listener, Server, ServerHandle, ServerOptions};
+pub use protocol::{ListenError, Listener, PeerLimits, Server, ServerHandle, ServerOptions};

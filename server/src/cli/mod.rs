@@ -72,6 +72,8 @@ other does, unless [[hba]] in the configuration file says otherwise. Stop with C
       on each other machine: it learns the warehouse from the coordinator
   auspex worker --listen 10.0.0.8:5433 --cluster-token-file token
       the same where the coordinator names its workers: auspex serve --workers 10.0.0.8:5433
+  auspex worker --coordinator auto --warehouse s3://lake/house --listen 10.0.0.8:5433 --cluster-token-file token
+      the same for all coordinators over the warehouse that look for it there: auspex serve --workers auto
 
 All machines must run the same version and reach the same warehouse. SHOW WORKERS on the coordinator lists
 them. Stop with SIGTERM: the worker takes no new work and ends with what it runs.")]
@@ -104,7 +106,7 @@ enum CatalogCommand {
     /// Read the whole catalog and look for every file that it names
     #[command(after_help = "The exit status is 1 if anything is wrong. Servers may run meanwhile.")]
     Check(EngineArgs),
-    /// Remove superseded entries of the catalog, files of dropped objects, and what failed statements left
+    /// Remove superseded entries of the catalog, files of dropped objects, and what failed statements and lost machines left
     #[command(after_help = "Examples:
   auspex catalog gc --warehouse /data/lake --dry-run
   auspex catalog gc --warehouse s3://lake/house --older-than 30d
@@ -145,8 +147,9 @@ struct ServeArgs {
 
 #[derive(Debug, clap::Args)]
 struct WorkerArgs {
-    /// The coordinator to join: HOST:PORT of its --worker-listen [default: one that has this worker in its --workers]
-    #[arg(long, value_name = "HOST:PORT", env = "AUSPEX_COORDINATOR")]
+    /// The coordinator to join: HOST:PORT of its --worker-listen, or auto for all that look for workers in the --warehouse
+    /// [default: one that has this worker in its --workers]
+    #[arg(long, value_name = "HOST:PORT|auto", env = "AUSPEX_COORDINATOR")]
     coordinator: Option<String>,
 
     /// Where to listen: HOST:PORT; port 0 takes a free one [default: 127.0.0.1:5433]

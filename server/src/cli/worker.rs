@@ -17,15 +17,18 @@ const DEFAULT_LISTEN: &str = "127.0.0.1:5433";
 /// Runs the worker.
 pub(super) async fn worker(args: WorkerArgs) -> Result<Success, CliError> {
     start_logging("info", args.log_format);
-    let has_warehouse = args.engine.warehouse.is_some();
+    let is_told = args.engine.warehouse.is_some();
     let within = duration(&args.shutdown_timeout)?;
     let config = Config::resolve(args.engine, None)?;
+    let has_warehouse = is_told || config.file.text("warehouse")?.is_some();
+    let coordinator = args.coordinator.or(config.file.text("coordinator")?);
+    let advertise = args.advertise.or(config.file.text("advertise")?);
     let tls = args.token.tls(&config.file)?;
     let token = args.token.resolve(&config.file)?;
     let config = WorkerConfig {
         listen: args.listen.unwrap_or_else(|| DEFAULT_LISTEN.to_owned()),
-        advertise: args.advertise,
-        coordinator: args.coordinator,
+        advertise,
+        coordinator,
         token,
         tls,
         engine: config.engine,

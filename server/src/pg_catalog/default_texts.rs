@@ -3,7 +3,7 @@
 //! In: the text of a default and the column's type; out: the text that clients expect, in which a literal tells its type:
 //! `'x'::text`, and a column declared as `SERIAL` its sequence.
 
-use super::functions::{quoted, type_text};
+use super::functions::{quoted, shown_type, type_text};
 use super::objects::{Objects, Relation};
 use super::sequence_rows::{column_sequence, is_default};
 use crate::protocol::types::WireColumn;
@@ -31,8 +31,7 @@ pub(super) fn shown_default(
         // PostgreSQL's own name, since `character` alone has one character.
         Some(limit) if limit.is_fixed => "bpchar".to_owned(),
         Some(_) => type_text(VARCHAR, -1),
-        // Lossless: the numbers of built-in types are small.
-        None => type_text(column.pg_type.oid() as i32, -1),
+        None => shown_type(&column.pg_type),
     };
     Some(format!("{text}::{name}"))
 }

@@ -194,6 +194,7 @@ fn type_columns(database: &'static str, column: &WireColumn) -> Row {
     let name = column.pg_type.name();
     let data_type = match name.starts_with('_') {
         true => "ARRAY".to_owned(),
+        false if column.pg_type.schema() != super::PG_CATALOG => "USER-DEFINED".to_owned(),
         // Lossless: the numbers of built-in types are small.
         false => type_text(column.pg_type.oid() as i32, -1),
     };
@@ -231,7 +232,7 @@ fn type_columns(database: &'static str, column: &WireColumn) -> Row {
         ("numeric_scale", scale),
         ("datetime_precision", moment),
         ("udt_catalog", database.into()),
-        ("udt_schema", super::PG_CATALOG.into()),
+        ("udt_schema", column.pg_type.schema().into()),
         ("udt_name", name.into()),
     ]
 }

@@ -14,6 +14,7 @@ mod cells;
 mod check_columns;
 mod columns;
 mod default_texts;
+mod enum_rows;
 mod fresh;
 mod functions;
 mod information_schema;

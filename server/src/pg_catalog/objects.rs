@@ -241,9 +241,14 @@ impl Objects {
         found.map_or_else(first, |(schema, _)| Ok(schema))
     }
 
-    /// The comment on a relation or schema.
+    /// The comment on a relation, schema or enum.
     pub(super) fn comment(&self, oid: i32) -> Result<Option<String>> {
-        Ok(self.object(oid)?.and_then(|object| object.comment))
+        if let Some(object) = self.object(oid)? {
+            return Ok(object.comment);
+        }
+        let mut enums = self.facts.enums()?.into_iter();
+        let found = enums.find(|found| found.known.oid as i32 == oid);
+        Ok(found.and_then(|found| found.comment))
     }
 
     /// The comment on a column, by its number from 1.

@@ -19,8 +19,8 @@ pub(super) const PG_CATALOG_OID: i32 = 11;
 const FIXED: &[(&str, i32)] = &[
     ("ml", ML_SCHEMA),
     ("pg_catalog", PG_CATALOG_OID),
-    // PostgreSQL gives it one of this range when a cluster is made.
-    ("information_schema", 13_000),
+    // PostgreSQL gives it one of this range when a cluster is made; the catalog's functions name this one.
+    ("information_schema", 13_283),
 ];
 
 /// A schema's and an object's name; the schema itself has an empty object name.

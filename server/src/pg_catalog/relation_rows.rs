@@ -12,7 +12,8 @@ use super::objects::{Objects, Relation};
 use super::roles::SUPERUSER_OID;
 use super::server_tables::owner;
 use super::{
-    INFORMATION_SCHEMA, PG_CATALOG, columns, key_rows, reference_rows, sequence_rows, view_rows,
+    INFORMATION_SCHEMA, PG_CATALOG, columns, enum_rows, key_rows, reference_rows, sequence_rows,
+    view_rows,
 };
 use crate::protocol::types::{WireColumn, n_dimensions, wire_columns};
 
@@ -53,6 +54,8 @@ pub(super) fn rows(objects: &Objects, name: &str) -> Result<Option<Vec<Row>>> {
         "pg_namespace" => namespaces(objects)?,
         "pg_description" => comments(objects)?,
         "pg_rewrite" => view_rows::rules(objects)?,
+        "pg_type" => enum_rows::types(objects)?,
+        "pg_enum" => enum_rows::labels(objects)?,
         "pg_foreign_server" => foreign_server(objects),
         "pg_foreign_data_wrapper" => foreign_data_wrapper(objects),
         _ => return Ok(None),
@@ -80,6 +83,7 @@ fn comments(objects: &Objects) -> Result<Vec<Row>> {
             }
         }
     }
+    rows.extend(enum_rows::comments(objects)?);
     Ok(rows)
 }
 

@@ -33,6 +33,7 @@ const OWN: &[&str] = &[
     "pg_constraint",
     "pg_database",
     "pg_depend",
+    "pg_enum",
     "pg_foreign_data_wrapper",
     "pg_foreign_server",
     "pg_foreign_table",

@@ -24,19 +24,12 @@ const PRESETS: &[(&str, &str, &str)] = &[
         "8192",
         "The unit in which sizes of files are told.",
     ),
-    (
-        "default_table_access_method",
-        "heap",
-        "All tables are alike.",
-    ),
-    ("default_tablespace", "", "There is one tablespace."),
     ("default_with_oids", "off", "Rows have no numbers."),
     (
         "max_index_keys",
         "32",
         "The columns of a key that clients may rely on.",
     ),
-    ("row_security", "on", "Rows are hidden by views."),
     ("xmlbinary", "base64", "There is no xml."),
 ];
 

@@ -201,6 +201,7 @@ impl<S: Stream> Connection<S> {
         shared.engine.observe_login(user, peer.address, None);
         let terminated = session.backend().terminated().clone();
         socket.end_with([terminated, shared.shutdown.clone()]);
+        socket.count_against(session.received_bytes());
         let (_, secret) = RandomPidSecretKeyGenerator::default().generate(socket.client_mut());
         let mut connection = Connection {
             cancel: shared

@@ -10,11 +10,13 @@ mod scroll;
 
 use std::sync::Arc;
 
-use auspex_planner::{BlockPart, KeptStatement, Prepared as Plan, Session, StatementText};
+use auspex_planner::{
+    BlockPart, KeptStatement, Prepared as Plan, SentRows, Session, StatementText,
+};
 use auspex_sql::ParsedStatement;
 use bytes::Bytes;
 use datafusion::arrow::array::RecordBatch;
-use datafusion::arrow::datatypes::DataType;
+use datafusion::arrow::datatypes::{DataType, FieldRef};
 use datafusion::common::ScalarValue;
 use pgwire::api::Type;
 use pgwire::api::results::FieldFormat;
@@ -91,10 +93,10 @@ impl Prepared {
         }
     }
 
-    /// The types of the parameters as the planner has them.
-    pub(super) fn plan_parameters(&self) -> &[DataType] {
+    /// The parameters as the planner has them.
+    pub(super) fn plan_parameters(&self) -> Vec<FieldRef> {
         let plan = self.plan.as_ref();
-        plan.map_or(&[], |plan| plan.parameter_types())
+        plan.map_or_else(Vec::new, |plan| plan.parameter_fields())
     }
 }
 
@@ -155,8 +157,8 @@ pub(super) struct Cursor {
     forms: TextForms,
     /// The batch that is being sent and its next row.
     batch: Option<(RowEncoder, usize)>,
-    /// The same batch, for other formats.
-    rows: Option<RecordBatch>,
+    /// The same batch, for other formats, and its memory.
+    rows: Option<(RecordBatch, SentRows)>,
     /// Whether rows are counted but not sent.
     pub(super) passes_over: bool,
     /// What a cursor that moves backwards has read.
@@ -199,7 +201,7 @@ impl Cursor {
             return Ok(());
         }
         self.formats = formats;
-        if let (Some((_, row)), Some(rows)) = (&self.batch, &self.rows) {
+        if let (Some((_, row)), Some((rows, _))) = (&self.batch, &self.rows) {
             self.batch = Some((self.encoder(rows)?, *row));
         }
         Ok(())

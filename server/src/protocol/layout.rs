@@ -29,9 +29,17 @@ enum Wrong {
     Encoding(String),
     /// It calls a function by its number, which only PostgreSQL has.
     FunctionCall,
+    /// There is no memory for it.
+    NoRoom,
 }
 
 impl Malformed {
+    /// A message that there is no memory for, and that was not kept.
+    pub(super) fn no_room(kind: u8) -> Malformed {
+        let wrong = Wrong::NoRoom;
+        Malformed { kind, wrong }
+    }
+
     /// Whether it belongs to the extended protocol, in which everything behind it is skipped until the client syncs.
     pub(super) fn is_skipped_behind(&self) -> bool {
         matches!(self.kind, b'P' | b'B' | b'D' | b'E' | b'C' | b'H')
@@ -53,15 +61,25 @@ impl Malformed {
                 let message = "function calls by number are not supported";
                 Failure::error("0A000", message).with_hint("Call the function in a SELECT.")
             }
+            Wrong::NoRoom => {
+                let message = "out of memory: there is no room for the message";
+                Failure::error("53200", message).with_hint("Send less at a time, as with COPY.")
+            }
         }
     }
 }
 
 /// The message that a client's bytes begin with, head included; `None`: more bytes are needed, or its length is none.
 pub(super) fn first_message(input: &[u8]) -> Option<&[u8]> {
+    let (_, length) = head(input)?;
+    input.get(..length)
+}
+
+/// The kind of the message that a client's bytes begin with, and its length, head included.
+pub(super) fn head(input: &[u8]) -> Option<(u8, usize)> {
     let length = u32::from_be_bytes(input.get(1..HEAD)?.try_into().ok()?);
-    let length = usize::try_from(length).ok()?;
-    input.get(..length.checked_add(1)?)
+    let length = usize::try_from(length).ok()?.checked_add(1)?;
+    Some((*input.first()?, length))
 }
 
 /// Whether the length that a message tells is one: it counts its own four bytes. `true` before it is there.

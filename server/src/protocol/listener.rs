@@ -295,6 +295,9 @@ fn shared(engine: Arc<Engine>, options: ServerOptions) -> io::Result<Shared> {
 
 /// Answers the questions that come before the startup message, then serves.
 async fn serve_tcp(stream: TcpStream, shared: Arc<Shared>) {
+    if let Err(error) = shared.options.peers.apply(&stream) {
+        tracing::debug!(%error, "the system does not watch a client");
+    }
     let negotiating = negotiate(stream, shared.options.tls.as_ref());
     let timeout = shared.options.authentication_timeout;
     match tokio::time::timeout(timeout, negotiating).await {

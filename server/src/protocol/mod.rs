@@ -1,6 +1,6 @@
 //! PostgreSQL's wire protocol, version 3: what clients send becomes calls of the planner.
 //!
-//! In: bytes of a client; out: bytes to it. Code map: `listener` accepts connections; `login`
+//! In: bytes of a client; out: bytes to it. Code map: `listener` accepts connections; `dead_peers` says when they end by themselves; `login`
 //! lets a client prove who it is; `startup` is what it asks for first; `layout` checks what messages must look like; `connection` is one, from the startup message to the end; `simple` and `extended` are the two ways to
 //! send a statement; `own` are the statements about what a connection keeps; `copy` moves rows as messages of their own; `running` is a statement at work; `cancel` finds it from another connection;
 //! `types` are the values. Plans nothing and knows no table.
@@ -13,6 +13,7 @@
 mod cancel;
 mod connection;
 mod copy;
+mod dead_peers;
 mod encoding;
 mod extended;
 mod layout;
@@ -27,6 +28,7 @@ mod socket;
 mod startup;
 pub(crate) mod types;
 
+pub use dead_peers::PeerLimits;
 pub(crate) use listener::{InProcessCancel, connect_in_process};
 pub use listener::{ListenError, Listener, Server, ServerHandle};
 pub use server_options::ServerOptions;

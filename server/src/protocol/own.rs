@@ -17,7 +17,7 @@ use super::connection::{Connection, Interruption};
 use super::extended::{Cursor, Fetched, Portal, Prepared, missing_portal};
 use super::running::{Event, Work};
 use super::socket::Stream;
-use super::types::{pg_type, row_description};
+use super::types::{field_type, row_description};
 use crate::sqlstate::Failure;
 
 /// A statement about what the connection keeps.
@@ -169,11 +169,14 @@ impl<S: Stream> Connection<S> {
                 statement,
             } => {
                 self.refuse_known_statement(name)?;
-                let declared = self.session.types_of(types).await;
+                let declared = self.session.fields_of(types).await;
                 let declared = declared.map_err(|error| {
                     Failure::from_report(error.report(), sending.text, sending.start)
                 })?;
-                let declared = declared.iter().map(|known| Some(pg_type(known))).collect();
+                let declared = declared
+                    .iter()
+                    .map(|known| Some(field_type(known)))
+                    .collect();
                 let statement = statement.as_ref().clone();
                 let text = StatementText::new(sending.text);
                 let prepared = self.prepare_one(text, statement, declared).await?;
@@ -244,17 +247,17 @@ impl<S: Stream> Connection<S> {
             let message = "a prepared statement that is no query cannot be executed by another";
             return Err(Failure::error("0A000", message).into());
         }
-        let types = prepared.plan_parameters();
-        if types.len() != arguments.len() {
+        let expected = prepared.plan_parameters();
+        if expected.len() != arguments.len() {
             let message = format!("wrong number of parameters for prepared statement \"{name}\"");
             let detail = format!(
                 "Expected {} parameters but got {}.",
-                types.len(),
+                expected.len(),
                 arguments.len()
             );
             return Err(Failure::error("42601", message).with_detail(detail).into());
         }
-        let values = self.session.evaluate(arguments, types).await;
+        let values = self.session.evaluate(arguments, &expected).await;
         let parameters = values
             .map_err(|error| Failure::from_report(error.report(), sending.text, sending.start))?;
         let (prepared, parameters) = self.with_names(prepared, parameters).await?;

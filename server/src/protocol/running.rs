@@ -11,8 +11,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use auspex_planner::{
-    CopyOptions, Notice, Outcome, Prepared, Report, STACK_BYTES, Session, StatementControl,
-    StatementText, StatementWatch, report_of,
+    CopyOptions, Notice, Outcome, Prepared, Report, STACK_BYTES, SentRows, Session,
+    StatementControl, StatementText, StatementWatch, report_of,
 };
 use auspex_sql::ParsedStatement;
 use datafusion::arrow::array::RecordBatch;
@@ -110,8 +110,8 @@ pub(super) enum Event {
     CopyOut(SchemaRef, CopyOptions),
     /// A COPY from the client waits for rows.
     CopyIn(Box<CopyRequest>),
-    /// Rows.
-    Batch(RecordBatch),
+    /// Rows, and the memory that they take until they are sent.
+    Batch(RecordBatch, SentRows),
     /// The end: of the rows, or of a statement without rows with its whole tag.
     Done(Option<String>),
     /// The end of planning.
@@ -304,7 +304,7 @@ async fn perform(
             tag,
         } => {
             let listening = events.send(Event::Rows(schema, tag)).await.is_ok();
-            send_batches(stream, events, listening, watch).await
+            send_batches(session, stream, events, listening, watch).await
         }
         Outcome::CopyOut {
             schema,
@@ -312,7 +312,7 @@ async fn perform(
             options,
         } => {
             let listening = events.send(Event::CopyOut(schema, options)).await.is_ok();
-            send_batches(stream, events, listening, watch).await
+            send_batches(session, stream, events, listening, watch).await
         }
         Outcome::CopyIn(copy) => {
             let request = CopyRequest {
@@ -331,6 +331,7 @@ async fn perform(
 }
 
 async fn send_batches(
+    session: &Session,
     mut stream: SendableRecordBatchStream,
     events: &mpsc::Sender<Event>,
     mut listening: bool,
@@ -341,7 +342,9 @@ async fn send_batches(
         if let Some(watch) = watch {
             watch.add_rows(batch.num_rows());
         }
-        listening = events.send(Event::Batch(batch)).await.is_ok();
+        let memory = session.sent_rows(&batch);
+        let memory = memory.map_err(|error| error.report())?;
+        listening = events.send(Event::Batch(batch, memory)).await.is_ok();
     }
     Ok(Event::Done(None))
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::dead_peers::PeerLimits;
 use crate::auth::{HbaRule, Tls, default_rules};
 
 /// How a server treats its clients.
@@ -19,6 +20,8 @@ pub struct ServerOptions {
     pub authentication_timeout: Duration,
     /// How long statements may go on after the server was told to stop.
     pub shutdown_timeout: Duration,
+    /// When the system ends connections by itself.
+    pub peers: PeerLimits,
 }
 
 impl Default for ServerOptions {
@@ -30,6 +33,7 @@ impl Default for ServerOptions {
             reserved_connections: 3,
             authentication_timeout: Duration::from_secs(60),
             shutdown_timeout: Duration::from_secs(20),
+            peers: PeerLimits::default(),
         }
     }
 }

@@ -9,6 +9,7 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
+use auspex_planner::ReceivedBytes;
 use bytes::{Buf as _, BytesMut};
 use futures::SinkExt as _;
 use pgwire::api::{ClientInfo, PgWireConnectionState};
@@ -82,8 +83,20 @@ pub(super) struct Socket<S> {
     ahead_bytes: usize,
     /// The bytes of the last message that was taken out of `received`.
     message_bytes: usize,
+    /// The bytes of the message that `next` gave last, which is being answered.
+    taken_bytes: usize,
+    /// What is left of a message that there was no room for.
+    refused: Option<Refused>,
+    /// What the bytes that the client sent count against, once it is known who it is.
+    memory: Option<ReceivedBytes>,
     /// What ends the connection though its client takes nothing.
     ends: Option<[CancellationToken; 2]>,
+}
+
+/// A message that is dropped as it arrives.
+struct Refused {
+    kind: u8,
+    n_left: usize,
 }
 
 /// A message that arrived before it was asked for.
@@ -101,6 +114,9 @@ impl<S: Stream> Socket<S> {
             ahead: VecDeque::new(),
             ahead_bytes: 0,
             message_bytes: 0,
+            taken_bytes: 0,
+            refused: None,
+            memory: None,
             ends: None,
         }
     }
@@ -110,15 +126,40 @@ impl<S: Stream> Socket<S> {
         self.ends = Some(ends);
     }
 
+    /// From now on, what the client sends counts against this memory.
+    pub(super) fn count_against(&mut self, memory: ReceivedBytes) {
+        self.memory = Some(memory);
+    }
+
     /// The next message; `None` when the client has gone.
     pub(super) async fn next(&mut self) -> Option<Result<PgWireFrontendMessage, Unreadable>> {
+        self.taken_bytes = 0;
         match self.ahead.pop_front() {
             Some(Ahead { message, n_bytes }) => {
                 self.ahead_bytes -= n_bytes;
+                self.take(n_bytes);
                 Some(message.map_err(Unreadable::Malformed))
             }
-            None => self.read().await,
+            None => {
+                let message = self.read().await;
+                self.take(self.message_bytes);
+                message
+            }
         }
+    }
+
+    /// A message is being answered, and those before it no more.
+    fn take(&mut self, n_bytes: usize) {
+        self.taken_bytes = n_bytes;
+        if let Some(memory) = &self.memory {
+            // It was accounted while it came.
+            memory.hold(self.held_bytes());
+        }
+    }
+
+    /// The bytes that the client sent and that are still here.
+    fn held_bytes(&self) -> usize {
+        self.taken_bytes + self.ahead_bytes + self.received.len()
     }
 
     /// Waits for the next message, which `next` gives, and tells whether it is a sync; `None` when the client has gone.
@@ -144,10 +185,18 @@ impl<S: Stream> Socket<S> {
     /// A message from the network. May be given up at any time.
     async fn read(&mut self) -> Option<Result<PgWireFrontendMessage, Unreadable>> {
         loop {
-            match self.decode() {
-                Ok(None) => {}
-                Ok(Some(message)) => return Some(Ok(message)),
-                Err(error) => return Some(Err(error)),
+            if let Some(refused) = self.pass_over() {
+                return Some(Err(Unreadable::Malformed(refused)));
+            }
+            if let Some(refused) = self.refuse_whole() {
+                return Some(Err(Unreadable::Malformed(refused)));
+            }
+            if self.refused.is_none() {
+                match self.decode() {
+                    Ok(None) => self.check_room(),
+                    Ok(Some(message)) => return Some(Ok(message)),
+                    Err(error) => return Some(Err(error)),
+                }
             }
             self.received.reserve(READ_BUFFER_BYTES);
             match self.frames.get_mut().read_buf(&mut self.received).await {
@@ -156,6 +205,50 @@ impl<S: Stream> Socket<S> {
                 Err(error) => return Some(Err(Unreadable::Rest(error.to_string()))),
             }
         }
+    }
+
+    /// Drops a message that came at once, if there is no room for it.
+    fn refuse_whole(&mut self) -> Option<Malformed> {
+        let memory = self.memory.as_ref()?;
+        let (kind, length) = layout::head(&self.received)?;
+        let held_bytes = self.taken_bytes + self.ahead_bytes + length;
+        if self.refused.is_some() || length > self.received.len() || memory.hold(held_bytes) {
+            return None;
+        }
+        self.received.advance(length);
+        self.message_bytes = 0;
+        memory.hold(self.held_bytes());
+        Some(Malformed::no_room(kind))
+    }
+
+    /// Begins to drop the message that is arriving, if there is no room for what has come of it.
+    fn check_room(&mut self) {
+        let Some(memory) = &self.memory else {
+            return;
+        };
+        if memory.hold(self.held_bytes()) {
+            return;
+        }
+        if let Some((kind, length)) = layout::head(&self.received) {
+            let n_left = length.saturating_sub(self.received.len());
+            self.refused = Some(Refused { kind, n_left });
+            self.received = BytesMut::new();
+            memory.hold(self.held_bytes());
+        }
+    }
+
+    /// Drops what has come of a message that there was no room for; tells of it at its end.
+    fn pass_over(&mut self) -> Option<Malformed> {
+        let refused = self.refused.as_mut()?;
+        let n_bytes = refused.n_left.min(self.received.len());
+        self.received.advance(n_bytes);
+        refused.n_left -= n_bytes;
+        if refused.n_left > 0 {
+            return None;
+        }
+        self.message_bytes = 0;
+        let refused = self.refused.take()?;
+        Some(Malformed::no_room(refused.kind))
     }
 
     /// A message of what was read, if there is a whole one.

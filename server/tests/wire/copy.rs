@@ -45,6 +45,21 @@ async fn people(fixture: &Fixture) -> Client {
 }
 
 #[tokio::test]
+async fn only_rows_that_meet_a_condition_are_kept() {
+    let fixture = Fixture::start().await;
+    let client = people(&fixture).await;
+    let text = "COPY people (id, name, born) FROM STDIN WITH (FORMAT csv) \
+                WHERE born >= '2000-01-01' AND name <> 'it''s'";
+    let pieces = ["1,Ann,2000-01-31\n2,it's,2001-01-01\n3,Cid,1999-12-31\n"];
+    assert_eq!(copy_in(&client, text, &pieces).await.unwrap(), 1);
+    let kept = rows(&client, "SELECT id, name FROM people").await;
+    assert_eq!(kept, ["1|Ann"]);
+    let text = "COPY people (id) FROM STDIN WHERE wrong > 1";
+    let error = copy_in(&client, text, &["1\n"]).await.unwrap_err();
+    assert_eq!(error.code().unwrap().code(), "42703");
+}
+
+#[tokio::test]
 async fn rows_come_and_go_as_text() {
     let fixture = Fixture::start().await;
     let client = people(&fixture).await;

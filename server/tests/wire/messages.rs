@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+#[cfg(target_os = "linux")]
+use auspex_server::{PeerLimits, ServerOptions};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -316,33 +318,119 @@ async fn long_messages_are_not_read_ahead_and_none_is_lost() {
 }
 
 #[tokio::test]
+async fn messages_that_there_is_no_memory_for_are_refused() {
+    let fixture = Fixture::start().await;
+    let client = fixture.connect().await;
+    client
+        .batch_execute("ALTER ROLE postgres SET max_memory = '8MB'")
+        .await
+        .unwrap();
+    let (mut raw, _) = Raw::connect(&fixture, 0).await;
+    let long = |n_megabytes: usize| format!("SELECT length('{}')", "x".repeat(n_megabytes << 20));
+    let answers = ends(raw.ask(&[query(&long(4))]).await);
+    assert_eq!(answers, ["C SELECT 1", "Z I"]);
+    let answers = ends(raw.ask(&[query(&long(16))]).await);
+    assert_eq!(answers, ["E 53200", "Z I"]);
+    // What stands behind it up to the sync is skipped.
+    let pipeline = [statement(&long(16)), statement("SELECT 1"), sync()];
+    assert_eq!(ends(raw.ask(&pipeline).await), ["E 53200", "Z I"]);
+    let answers = ends(raw.ask(&[query("SELECT 1")]).await);
+    assert_eq!(answers, ["C SELECT 1", "Z I"]);
+}
+
+/// The memory that is reserved.
+fn reserved(fixture: &Fixture) -> usize {
+    let metrics = fixture.engine.metrics_text();
+    let mut lines = metrics.lines();
+    let reserved = lines.find_map(|line| line.strip_prefix("auspex_memory_reserved_bytes "));
+    reserved.unwrap().parse().unwrap()
+}
+
+/// Waits until the memory that is reserved is as it should be.
+async fn until_reserved(fixture: &Fixture, is_right: impl Fn(usize) -> bool) {
+    let waited = async {
+        while !is_right(reserved(fixture)) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), waited)
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn sessions_and_rows_that_wait_for_a_client_take_memory() {
+    let fixture = Fixture::start().await;
+    assert_eq!(reserved(&fixture), 0);
+    let client = fixture.connect().await;
+    let before = reserved(&fixture);
+    assert!(before > 0);
+    // Batches that operators do not account for, of 8,192 rows, wait for the client, and one is being sent.
+    let raw = never_reading(&fixture, 200).await;
+    until_reserved(&fixture, |n_bytes| n_bytes > 3 * 8_192 * 200).await;
+    let pid = active_others(&client, 1).await.remove(0);
+    let ended = rows(&client, &format!("SELECT pg_terminate_backend({pid})")).await;
+    assert_eq!(ended, ["t"]);
+    until_reserved(&fixture, |n_bytes| n_bytes == before).await;
+    drop(raw);
+}
+
+/// A client that asks for more rows than fit on the way, each of so many letters, and reads none.
+async fn never_reading(fixture: &Fixture, n_letters: usize) -> Raw {
+    let (mut raw, _) = Raw::connect(fixture, 0).await;
+    let rows_of = format!("SELECT repeat('x', {n_letters}) FROM generate_series(1, 1000000)");
+    raw.send(&[query(&rows_of)]).await;
+    raw
+}
+
+/// Waits until so many other sessions are active; their numbers.
+async fn active_others(client: &tokio_postgres::Client, wanted: usize) -> Vec<String> {
+    let others =
+        "SELECT pid FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND state = 'active'";
+    let waited = async {
+        loop {
+            let found = rows(client, others).await;
+            if found.len() == wanted {
+                return found;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), waited)
+        .await
+        .unwrap()
+}
+
+#[tokio::test]
 async fn a_client_that_never_reads_can_be_ended() {
     let fixture = Fixture::start().await;
     let client = fixture.connect().await;
-    let (mut raw, _) = Raw::connect(&fixture, 0).await;
-    let rows_of = "SELECT repeat('x', 1000) FROM generate_series(1, 1000000)";
-    raw.send(&[query(rows_of)]).await;
-    let others =
-        "SELECT pid FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND state = 'active'";
-    let changed = async |wanted: usize| {
-        let waited = async {
-            loop {
-                let found = rows(&client, others).await;
-                if found.len() == wanted {
-                    return found;
-                }
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-        };
-        tokio::time::timeout(Duration::from_secs(20), waited)
-            .await
-            .unwrap()
-    };
-    let pid = changed(1).await.remove(0);
+    let raw = never_reading(&fixture, 1000).await;
+    let pid = active_others(&client, 1).await.remove(0);
     // Its buffers are full by now, or soon.
     tokio::time::sleep(Duration::from_millis(500)).await;
     let ended = rows(&client, &format!("SELECT pg_terminate_backend({pid})")).await;
     assert_eq!(ended, ["t"]);
-    changed(0).await;
+    active_others(&client, 0).await;
+    drop(raw);
+}
+
+/// Other systems have no such limit.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_client_that_never_reads_ends_by_itself_where_it_shall() {
+    let peers = PeerLimits {
+        user_timeout: Duration::from_millis(500),
+        ..PeerLimits::default()
+    };
+    let options = ServerOptions {
+        peers,
+        ..ServerOptions::default()
+    };
+    let fixture = Fixture::start_with(options).await;
+    let client = fixture.connect().await;
+    let raw = never_reading(&fixture, 1000).await;
+    active_others(&client, 1).await;
+    active_others(&client, 0).await;
     drop(raw);
 }

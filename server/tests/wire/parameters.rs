@@ -1,8 +1,33 @@
 //! Types of parameters: what the client declared, else what the statement says.
 
-use tokio_postgres::types::Type;
+use tokio_postgres::types::{Kind, Type};
 
 use crate::{Fixture, rows};
+
+#[tokio::test]
+async fn a_change_in_a_with_and_what_reads_it_share_parameters() {
+    let fixture = Fixture::start().await;
+    let client = fixture.connect().await;
+    let table = "CREATE TABLE queue (id bigint, job text); INSERT INTO queue SELECT value, 'j' FROM generate_series(1, 9)";
+    client.batch_execute(table).await.unwrap();
+    let text = "WITH gone AS (DELETE FROM queue WHERE id < $1 RETURNING id) SELECT id FROM gone WHERE id > $2 ORDER BY id";
+    let taking = client.prepare(text).await.unwrap();
+    assert_eq!(taking.params(), [Type::INT8, Type::INT8]);
+    for (below, above, expected) in [(4_i64, 1_i64, vec![2_i64, 3]), (6, 0, vec![4, 5])] {
+        let found = client.query(&taking, &[&below, &above]).await.unwrap();
+        let found: Vec<i64> = found.iter().map(|row| row.get(0)).collect();
+        assert_eq!(found, expected);
+    }
+    assert_eq!(rows(&client, "SELECT count(*) FROM queue").await, ["4"]);
+    // A failure of the query takes the change back, and no block is left open.
+    let error = client.query(
+        "WITH gone AS (DELETE FROM queue RETURNING id) SELECT 1 / (id - $1) FROM gone",
+        &[&7_i64],
+    );
+    let error = error.await.unwrap_err();
+    assert_eq!(error.code().unwrap().code(), "22012");
+    assert_eq!(rows(&client, "SELECT count(*) FROM queue").await, ["4"]);
+}
 
 #[tokio::test]
 async fn declared_types_are_kept_on_the_way_into_columns() {
@@ -137,6 +162,10 @@ async fn undeclared_types_follow_from_the_statement() {
         ),
         ("INSERT INTO u VALUES ($1)", vec![Type::UUID]),
         ("SELECT $1::uuid[]", vec![Type::UUID_ARRAY]),
+        (
+            "SELECT typname FROM pg_type WHERE oid = $1",
+            vec![Type::OID],
+        ),
         ("SELECT $1::jsonb[]", vec![Type::JSONB_ARRAY]),
         ("SELECT $1::int[][]", vec![Type::INT4_ARRAY]),
         (
@@ -154,6 +183,12 @@ async fn undeclared_types_follow_from_the_statement() {
             .unwrap_or_else(|e| panic!("{text}: {e:?}"));
         assert_eq!(prepared.params(), types, "{text}");
     }
+}
+
+#[tokio::test]
+async fn numbers_of_rows_are_bigints() {
+    let fixture = Fixture::start().await;
+    let client = fixture.connect().await;
     let series = client
         .query("SELECT g FROM generate_series(1, $1) AS g", &[&3_i64])
         .await
@@ -170,6 +205,56 @@ async fn undeclared_types_follow_from_the_statement() {
 }
 
 /// As asyncpg writes the reflection of SQLAlchemy.
+#[tokio::test]
+async fn functions_and_operators_tell_the_types_of_their_arguments() {
+    let fixture = Fixture::start().await;
+    let client = fixture.connect().await;
+    let table = "CREATE TABLE t (id int, ia int[], f float8, doc jsonb); \
+         INSERT INTO t VALUES (1, '{1,2,1}', 2.5, '{\"a\": {\"b\": 1}}')";
+    client.batch_execute(table).await.unwrap();
+    for (text, types) in [
+        ("SELECT pg_advisory_lock($1)", vec![Type::INT8]),
+        (
+            "SELECT pg_try_advisory_xact_lock($1, $2)",
+            vec![Type::INT4, Type::INT4],
+        ),
+        ("SELECT pg_terminate_backend($1)", vec![Type::INT4]),
+        ("SELECT pg_sleep($1)", vec![Type::FLOAT8]),
+        ("SELECT to_timestamp($1)", vec![Type::FLOAT8]),
+        ("SELECT encode($1, 'hex')", vec![Type::BYTEA]),
+        ("SELECT array_remove(ia, $1) FROM t", vec![Type::INT4]),
+        ("SELECT array_append(ia, $1) FROM t", vec![Type::INT4]),
+        ("SELECT id FROM t WHERE doc @> $1", vec![Type::JSONB]),
+        ("SELECT doc || $1 FROM t", vec![Type::JSONB]),
+        ("SELECT doc #>> $1 FROM t", vec![Type::TEXT_ARRAY]),
+        (
+            "SELECT jsonb_set(doc, $1, $2) FROM t",
+            vec![Type::TEXT_ARRAY, Type::JSONB],
+        ),
+        ("SELECT $1 BETWEEN 1 AND 2", vec![Type::INT4]),
+        (
+            "SELECT width_bucket(f, $1, $2, $3) FROM t",
+            vec![Type::FLOAT8, Type::FLOAT8, Type::INT4],
+        ),
+    ] {
+        let prepared = client
+            .prepare(text)
+            .await
+            .unwrap_or_else(|e| panic!("{text}: {e:?}"));
+        assert_eq!(prepared.params(), types, "{text}");
+    }
+    let taken = client
+        .query("SELECT pg_advisory_lock($1)", &[&42_i64])
+        .await;
+    assert_eq!(taken.unwrap().len(), 1);
+    let without = "SELECT array_remove(ia, $1) FROM t";
+    let row = client.query_one(without, &[&1_i32]).await.unwrap();
+    assert_eq!(row.get::<_, Vec<i32>>(0), [2]);
+    let path = vec!["a", "b"];
+    let row = client.query_one("SELECT doc #>> $1 FROM t", &[&path]).await;
+    assert_eq!(row.unwrap().get::<_, &str>(0), "1");
+}
+
 #[tokio::test]
 async fn a_dimension_may_be_a_parameter() {
     let fixture = Fixture::start().await;
@@ -302,4 +387,57 @@ async fn prepared_statements_see_the_versions_of_now() {
     let error = client.prepare("SELECT * FROM t VERSION AS OF $1").await;
     let error = error.err().unwrap().as_db_error().unwrap().clone();
     assert_eq!(error.code().code(), "0A000");
+}
+
+#[tokio::test]
+async fn enums_have_a_type_of_their_own() {
+    let fixture = Fixture::start().await;
+    let client = fixture.connect().await;
+    client
+        .batch_execute("CREATE TYPE mood AS ENUM ('sad', 'happy')")
+        .await
+        .unwrap();
+    client
+        .batch_execute("CREATE TABLE feelings (m mood, ms mood[])")
+        .await
+        .unwrap();
+    // The client asks the catalogs for a type that it does not know.
+    let labels = Kind::Enum(vec!["sad".to_owned(), "happy".to_owned()]);
+    for text in [
+        "INSERT INTO feelings (m) VALUES ($1) RETURNING m",
+        "SELECT $1::mood",
+        "SELECT m FROM feelings WHERE m = $1",
+        "SELECT m FROM feelings WHERE m < $1",
+        "SELECT m FROM feelings WHERE m BETWEEN $1 AND 'happy'",
+    ] {
+        let prepared = client.prepare(text).await.unwrap();
+        let parameter = &prepared.params()[0];
+        assert_eq!(
+            (parameter.name(), parameter.kind()),
+            ("mood", &labels),
+            "{text}"
+        );
+        assert_eq!(prepared.columns()[0].type_(), parameter, "{text}");
+    }
+    for text in [
+        "INSERT INTO feelings (ms) VALUES ($1) RETURNING ms",
+        "SELECT $1::mood[]",
+    ] {
+        let prepared = client.prepare(text).await.unwrap();
+        let Kind::Array(element) = prepared.params()[0].kind() else {
+            panic!("{text}: {:?}", prepared.params());
+        };
+        assert_eq!(element.kind(), &labels, "{text}");
+        assert_eq!(
+            prepared.columns()[0].type_(),
+            &prepared.params()[0],
+            "{text}"
+        );
+    }
+    let found = rows(
+        &client,
+        "INSERT INTO feelings VALUES ('sad', '{happy}') RETURNING m, ms",
+    )
+    .await;
+    assert_eq!(found, ["sad|{happy}"]);
 }

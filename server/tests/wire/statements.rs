@@ -62,6 +62,13 @@ async fn an_error_tells_its_place_in_characters() {
     );
     assert!(!error.message().ends_with('.'));
     assert_eq!(error.severity(), "ERROR");
+    // What is found out later counts from the beginning of the text as well.
+    let text = "SELECT 'ä';\nSELECT wrong FROM (SELECT 1 AS y) AS t";
+    let error = error_of(&client, text).await;
+    assert_eq!(error.code().code(), "42703");
+    let place = text.chars().position(|c| c == 'w').unwrap() + 1;
+    let place = tokio_postgres::error::ErrorPosition::Original(place as u32);
+    assert_eq!(error.position(), Some(&place));
 }
 
 #[tokio::test]

@@ -151,9 +151,36 @@ async fn a_role_has_limits_that_it_cannot_lift() {
     assert_eq!(error.code().code(), "53200", "{error:?}");
     assert_eq!(rows(&root, hungry).await, ["50000000"]);
     assert_eq!(rows(&two, "SELECT 1").await, ["1"]);
-    // Prepared statements that are kept count, too.
+    kept_statements_count(&root, &two).await;
+}
+
+/// Prepared statements that are kept count: each for its own plan, while functions are there once a session.
+async fn kept_statements_count(root: &tokio_postgres::Client, two: &tokio_postgres::Client) {
+    for idx in 0..60 {
+        let prepare = format!("PREPARE small{idx} AS SELECT {idx}");
+        two.batch_execute(&prepare).await.unwrap();
+    }
+    // One that is planned again, since its table is another now, goes on to share them.
+    two.batch_execute("PREPARE small AS SELECT count(*) FROM t WHERE a = $1")
+        .await
+        .unwrap();
+    assert_eq!(rows(two, "EXECUTE small(7)").await, ["1"]);
+    root.batch_execute("INSERT INTO t VALUES (7, 7)")
+        .await
+        .unwrap();
+    assert_eq!(rows(two, "EXECUTE small(7)").await, ["2"]);
+    // Other settings are another state to plan with.
+    two.batch_execute(
+        "SET timezone = 'Asia/Tokyo'; PREPARE clock AS SELECT timestamptz '2026-01-01 00:00:00+00'",
+    )
+    .await
+    .unwrap();
+    assert_eq!(rows(two, "EXECUTE clock").await, ["2026-01-01 09:00:00+09"]);
+    two.batch_execute("DEALLOCATE clock; RESET timezone")
+        .await
+        .unwrap();
     let mut refused = None;
-    for idx in 0..50 {
+    for idx in 0..300 {
         let prepare = format!("PREPARE p{idx} AS SELECT {idx}");
         refused = refused.or(two.batch_execute(&prepare).await.err());
     }

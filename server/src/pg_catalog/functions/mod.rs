@@ -4,6 +4,7 @@
 //! asks for what Auspex has none of (partitions, triggers) answers
 //! as PostgreSQL does of a database without them.
 
+mod acl_items;
 mod as_text;
 mod expand_array;
 mod json;
@@ -28,18 +29,17 @@ use datafusion::logical_expr::ScalarUDF;
 use datafusion_pg_catalog::pg_catalog::array_bounds_udf::{
     create_array_lower_udf, create_array_upper_udf,
 };
-use datafusion_pg_catalog::pg_catalog::quote_ident_udf::{
-    create_parse_ident_udf, create_quote_ident_udf,
-};
+use datafusion_pg_catalog::pg_catalog::quote_ident_udf::create_parse_ident_udf;
 
 use super::objects::Objects;
 use super::roles::roles;
 use super::server_tables::UTF8;
+pub(super) use acl_items::{COLUMNS as ACL_COLUMNS, NAME as ACL_ITEMS};
 pub(super) use as_text::register as register_texts;
 pub(super) use expand_array::NAME as EXPAND_ARRAY;
 pub(super) use lookups::looks_up;
 pub(crate) use names::procedure_name;
-pub(super) use names::{quoted, type_text};
+pub(super) use names::{quoted, shown_type, type_text};
 use scalar::{Call, function, text_of_oid};
 pub(super) use table_functions::register;
 
@@ -62,7 +62,6 @@ pub(super) fn all(session: &SessionFacts, objects: &Objects) -> Vec<ScalarUDF> {
     let mut functions = vec![
         create_array_upper_udf(),
         create_array_lower_udf(),
-        create_quote_ident_udf(),
         create_parse_ident_udf(),
         size_pretty(),
         type_of(),
@@ -75,6 +74,7 @@ pub(super) fn all(session: &SessionFacts, objects: &Objects) -> Vec<ScalarUDF> {
     functions.extend(path(objects));
     functions.extend(visibility(objects));
     functions.extend(privileges::functions(session, objects));
+    functions.extend(acl_items::functions(session));
     functions.extend(absent());
     functions.extend(names::functions(session, objects));
     functions.extend(signatures::functions());
@@ -245,10 +245,7 @@ fn absent() -> Vec<ScalarUDF> {
 fn type_of() -> ScalarUDF {
     function("pg_typeof", &[1], DataType::Utf8, |call| {
         let field = call.fields.first();
-        let name = field.map(|field| {
-            // Lossless: the numbers of built-in types are small.
-            type_text(field_type(field).oid() as i32, -1)
-        });
+        let name = field.map(|field| shown_type(&field_type(field)));
         ScalarValue::Utf8(name).to_array_of_size(call.n_rows)
     })
 }

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, LazyLock};
 
 use auspex_planner::SessionFacts;
+pub(crate) use auspex_planner::quoted_name as quoted;
 use datafusion::arrow::array::{
     Array as _, ArrayRef, AsArray, Int32Array, RecordBatch, StringArray, StructArray,
 };
@@ -15,9 +16,12 @@ use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Field, Fields, Int32Type};
 use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::ScalarUDF;
+use pgwire::api::Type;
+use postgres_types::Kind;
 
 use super::super::PG_CATALOG;
 use super::super::columns;
+use super::super::enum_rows;
 use super::super::fresh;
 use super::super::ml_functions;
 use super::super::objects::Objects;
@@ -130,18 +134,28 @@ pub(super) fn functions(session: &SessionFacts, objects: &Objects) -> Vec<Scalar
             reverse.names(kind, call)
         }));
     }
-    functions.push(function("format_type", &[2], DataType::Utf8, |call| {
-        let (oids, modifiers) = (call.oids(0)?, call.oids(1)?);
-        let texts: StringArray = oids
-            .iter()
-            .zip(modifiers.iter())
-            .map(|(oid, modifier)| oid.map(|oid| type_text(oid, modifier.unwrap_or(-1))))
-            .collect();
-        Ok(Arc::new(texts) as ArrayRef)
-    }));
+    functions.push(format_type(objects));
     functions.push(obj_description(objects));
     functions.push(col_description(objects));
     functions
+}
+
+fn format_type(objects: &Objects) -> ScalarUDF {
+    let objects = objects.clone();
+    function("format_type", &[2], DataType::Utf8, move |call| {
+        let text = |(oid, modifier): (Option<i32>, Option<i32>)| -> Result<Option<String>> {
+            let Some(oid) = oid else { return Ok(None) };
+            let own = match TYPES.contains_key(&oid) {
+                true => None,
+                false => enum_rows::name_of(&objects, oid)?,
+            };
+            Ok(own.or_else(|| Some(type_text(oid, modifier.unwrap_or(-1)))))
+        };
+        let (oids, modifiers) = (call.oids(0)?, call.oids(1)?);
+        let texts = oids.iter().zip(modifiers.iter()).map(text);
+        let texts = texts.collect::<Result<StringArray>>()?;
+        Ok(Arc::new(texts) as ArrayRef)
+    })
 }
 
 #[derive(Debug, Clone)]
@@ -171,8 +185,10 @@ impl Lookup {
         if let Ok(number) = name.parse() {
             return Ok(Some(number));
         }
-        if let Registered::Type = kind {
-            return Ok(type_number(name));
+        if let Registered::Type = kind
+            && let Some(number) = type_number(name)
+        {
+            return Ok(Some(number));
         }
         let parts = identifier_parts(name);
         let (qualifier, last) = match parts.as_slice() {
@@ -193,7 +209,7 @@ impl Lookup {
                 .iter()
                 .find(|(_, operator)| operator.split('(').next() == Some(last))
                 .map(|(oid, _)| *oid)),
-            Registered::Type => Ok(None),
+            Registered::Type => enum_rows::number_of(&self.objects, qualifier, last),
         }
     }
 
@@ -253,7 +269,10 @@ impl Lookup {
                 }
             }),
             Registered::Namespace => self.objects.name(oid).map(|(schema, _)| quoted(&schema)),
-            Registered::Type => TYPES.get(&oid).map(|_| type_text(oid, -1)),
+            Registered::Type => match TYPES.get(&oid) {
+                Some(_) => Some(type_text(oid, -1)),
+                None => enum_rows::name_of(&self.objects, oid).ok().flatten(),
+            },
             Registered::Proc => PROC_NAMES.get(&oid).cloned(),
             Registered::Operator => OPERATORS.get(&oid).cloned(),
             Registered::Role => self
@@ -313,19 +332,6 @@ pub(super) fn identifier_parts(text: &str) -> Vec<String> {
         }
     }
     parts
-}
-
-/// A name as it must be written in SQL.
-pub(crate) fn quoted(name: &str) -> String {
-    let plain = name.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')
-        && name
-            .chars()
-            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
-    if plain {
-        name.to_owned()
-    } else {
-        format!("\"{}\"", name.replace('"', "\"\""))
-    }
 }
 
 /// PostgreSQL's types: number and name.
@@ -451,6 +457,18 @@ pub(in super::super) fn type_text(oid: i32, modifier: i32) -> String {
     format!("{sql}{modifier}{brackets}")
 }
 
+/// A type as SQL writes it, also an enum of the warehouse.
+pub(in super::super) fn shown_type(pg_type: &Type) -> String {
+    if pg_type.schema() == PG_CATALOG {
+        // Lossless: the numbers of built-in types are small.
+        return type_text(pg_type.oid() as i32, -1);
+    }
+    match pg_type.kind() {
+        Kind::Array(element) => format!("{}[]", quoted(element.name())),
+        _ => quoted(pg_type.name()),
+    }
+}
+
 /// The number of a type of the catalog.
 fn catalog_type(wanted: &str) -> Option<i32> {
     let found = TYPES.iter().find(|(_, name)| **name == wanted);
@@ -574,12 +592,10 @@ mod tests {
     }
 
     #[test]
-    fn names_are_taken_apart_and_quoted() {
+    fn names_are_taken_apart() {
         assert_eq!(
             identifier_parts(r#"Public."My ""Table""#),
             ["public", "My \"Table"]
         );
-        assert_eq!(quoted("plain_1"), "plain_1");
-        assert_eq!(quoted("Not plain"), "\"Not plain\"");
     }
 }

@@ -29,15 +29,18 @@ pub(super) fn functions(objects: &Objects) -> Vec<ScalarUDF> {
         }),
         function("set_config", &[3], DataType::Utf8, move |call: &Call| {
             let (names, values) = (call.texts(0)?, call.texts(1)?);
-            let set = |(name, value): (Option<&str>, Option<&str>)| match name {
+            let local = call.args.get(2).and_then(|array| array.as_boolean_opt());
+            let set = |(row, (name, value)): (usize, (Option<&str>, Option<&str>))| match name {
                 None => Ok(None),
                 Some(name) => {
                     let value = value.unwrap_or_default();
-                    let set = writes.facts().set_setting(name, value);
+                    let is_local =
+                        local.is_some_and(|local| local.is_valid(row) && local.value(row));
+                    let set = writes.facts().set_setting(name, value, is_local);
                     set.map(Some).map_err(DataFusionError::from)
                 }
             };
-            texts(names.iter().zip(values.iter()).map(set))
+            texts(names.iter().zip(values.iter()).enumerate().map(set))
         }),
     ]
 }

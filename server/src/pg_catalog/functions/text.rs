@@ -17,6 +17,7 @@ use super::scalar::{Call, function, variadic};
 pub(super) fn functions() -> Vec<ScalarUDF> {
     vec![
         variadic("format", Field::new("format", DataType::Utf8, true), format),
+        each("quote_ident", |text| text.map(quoted)),
         each("quote_literal", |text| text.map(literal)),
         each("quote_nullable", |text| {
             Some(text.map_or_else(|| "NULL".to_owned(), literal))

@@ -2,9 +2,10 @@
 //!
 //! In and out: a statement's syntax tree. Every step keeps the meaning: `postgres` and `syntax` spell the same
 //! thing otherwise, `empty` takes out what joins a table that never has a row, `subqueries` writes arrays of
-//! subqueries and correlated lookups as aggregates, `subscripts` counts elements of arrays, `duplicates` tells columns of one name apart.
+//! subqueries and correlated lookups as aggregates, `subscripts` counts elements of arrays, `acl` takes lists of privileges apart, `duplicates` tells columns of one name apart.
 //! Other SQL passes through unchanged. Plans nothing, and compares no text.
 
+mod acl;
 mod duplicates;
 mod empty;
 mod postgres;
@@ -12,7 +13,9 @@ mod subqueries;
 mod subscripts;
 mod syntax;
 
-use datafusion::sql::sqlparser::ast::{Expr, ObjectName, Statement};
+use datafusion::sql::sqlparser::ast::{
+    Expr, FunctionArg, ObjectName, Statement, TableAlias, TableFactor,
+};
 use datafusion::sql::sqlparser::dialect::{Dialect, DuckDbDialect, GenericDialect};
 use datafusion::sql::sqlparser::parser::Parser;
 use datafusion::sql::sqlparser::tokenizer::Token;
@@ -64,6 +67,36 @@ pub(crate) fn catalog_table(name: &ObjectName) -> Option<String> {
     match (parts.next()??, parts.next()) {
         (schema, Some(Some(table))) if schema == PG_CATALOG && name.0.len() == 2 => Some(table),
         (table, None) if table.starts_with("pg_") => Some(table),
+        _ => None,
+    }
+}
+
+/// Whether a name is that of a function of `pg_catalog`, with the schema or without.
+fn is_of_catalog(name: &ObjectName, function: &str) -> bool {
+    let mut parts = name.0.iter().rev();
+    let last = parts.next().and_then(|part| part.as_ident());
+    let schema = parts.next().and_then(|part| part.as_ident());
+    last.is_some_and(|last| last.value.eq_ignore_ascii_case(function))
+        && schema.is_none_or(|schema| schema.value.eq_ignore_ascii_case(PG_CATALOG))
+}
+
+/// A function that is called in FROM for columns without numbers of rows: its name, arguments and alias.
+fn called(factor: &TableFactor) -> Option<(&ObjectName, &[FunctionArg], Option<&TableAlias>)> {
+    match factor {
+        TableFactor::Table {
+            name,
+            args: Some(args),
+            alias,
+            with_ordinality: false,
+            ..
+        } => Some((name, args.args.as_slice(), alias.as_ref())),
+        TableFactor::Function {
+            name,
+            args,
+            alias,
+            with_ordinality: false,
+            ..
+        } => Some((name, args.as_slice(), alias.as_ref())),
         _ => None,
     }
 }

@@ -10,14 +10,16 @@ use std::ops::ControlFlow;
 use auspex_planner::{ArrayItem, split_array};
 use datafusion::sql::sqlparser::ast::{
     AccessExpr, BinaryOperator, DataType, Expr, Function, FunctionArg, FunctionArgExpr,
-    FunctionArguments, Ident, ObjectName, ObjectNamePart, SelectItem, Statement, TableFactor,
-    Value, ValueWithSpan, Visit, VisitMut, Visitor, VisitorMut,
+    FunctionArguments, Ident, ObjectName, ObjectNamePart, Select, SelectItem, Statement, Subscript,
+    TableFactor, Value, ValueWithSpan, Visit, VisitMut, Visitor, VisitorMut,
 };
 
 use super::super::functions::EXPAND_ARRAY;
 use super::super::{INFORMATION_SCHEMA, columns};
-use super::{PG_CATALOG, catalog_table, parsed, subscripts};
+use super::{PG_CATALOG, acl, catalog_table, parsed, subscripts};
 
+/// The column of each table that says which one it is.
+const TABLE_OID: &str = "tableoid";
 /// The function of numbers and times in a row.
 const SERIES: &str = "generate_series";
 
@@ -55,6 +57,40 @@ impl Visitor for TableNumbers {
     }
 }
 
+impl TableNumbers {
+    /// The number that `t.tableoid` asks for.
+    fn asked(&self, expr: &Expr) -> Option<i32> {
+        match expr {
+            Expr::CompoundIdentifier(names) => match names.as_slice() {
+                [table, column] if column.value == TABLE_OID => {
+                    self.by_alias.get(&table.value).copied()
+                }
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+}
+
+/// The number of the catalog table that alone stands behind a FROM.
+fn only_table(select: &Select) -> Option<i32> {
+    let [from] = select.from.as_slice() else {
+        return None;
+    };
+    let TableFactor::Table {
+        name, args: None, ..
+    } = &from.relation
+    else {
+        return None;
+    };
+    let table = catalog_table(name).filter(|_| from.joins.is_empty())?;
+    Some(columns::find(PG_CATALOG, &table)?.oid)
+}
+
+fn is_table_oid(expr: &Expr) -> bool {
+    matches!(expr, Expr::Identifier(name) if name.quote_style.is_none() && name.value.eq_ignore_ascii_case(TABLE_OID))
+}
+
 struct Postgres {
     numbers: TableNumbers,
 }
@@ -62,12 +98,18 @@ struct Postgres {
 impl VisitorMut for Postgres {
     type Break = ();
 
-    fn pre_visit_select(
-        &mut self,
-        select: &mut datafusion::sql::sqlparser::ast::Select,
-    ) -> ControlFlow<()> {
+    fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
+        let table_oid = only_table(select);
         for item in &mut select.projection {
             if let SelectItem::UnnamedExpr(expr) = item
+                && let Some(oid) = self
+                    .numbers
+                    .asked(expr)
+                    .or_else(|| table_oid.filter(|_| is_table_oid(expr)))
+            {
+                let (expr, alias) = (number(i64::from(oid)), Ident::new(TABLE_OID));
+                *item = SelectItem::ExprWithAlias { expr, alias };
+            } else if let SelectItem::UnnamedExpr(expr) = item
                 && rows_of_series(expr)
             {
                 let (expr, alias) = (expr.clone(), Ident::with_quote('"', SERIES));
@@ -80,8 +122,8 @@ impl VisitorMut for Postgres {
     }
 
     fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
-        if let Some(row) = subscripts::relation(factor) {
-            *factor = row;
+        if let Some(rows) = subscripts::relation(factor).or_else(|| acl::relation(factor)) {
+            *factor = rows;
         }
         match factor {
             TableFactor::Table {
@@ -100,6 +142,13 @@ impl VisitorMut for Postgres {
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
         match expr {
             Expr::Like { .. } | Expr::ILike { .. } => plain_escape(expr),
+            Expr::CompoundFieldAccess { root, access_chain }
+                if self.is_of_type(root, "name") && letter(root, access_chain).is_some() =>
+            {
+                if let Some(letter) = letter(root, access_chain) {
+                    *expr = letter;
+                }
+            }
             Expr::CompoundFieldAccess { root, access_chain } => {
                 qualify(root, access_chain);
                 subscripts::element(root, access_chain);
@@ -126,11 +175,8 @@ impl VisitorMut for Postgres {
                 if names.len() == 3 && names[0].value == PG_CATALOG {
                     names.remove(0);
                 }
-                if let [table, column] = names.as_slice()
-                    && column.value == "tableoid"
-                    && let Some(oid) = self.numbers.by_alias.get(&table.value)
-                {
-                    *expr = number(i64::from(*oid));
+                if let Some(oid) = self.numbers.asked(expr) {
+                    *expr = number(i64::from(oid));
                 }
             }
             Expr::Identifier(name) if name.quote_style.is_none() => self.word(expr),
@@ -166,6 +212,11 @@ impl VisitorMut for Postgres {
 impl Postgres {
     /// Whether an expression is a catalog's column of functions, whose text is a name.
     fn is_procedure(&self, expr: &Expr) -> bool {
+        self.is_of_type(expr, "regproc")
+    }
+
+    /// Whether an expression is a catalog's column of a type.
+    fn is_of_type(&self, expr: &Expr, data_type: &str) -> bool {
         let column = match expr {
             Expr::Identifier(name) => name,
             Expr::CompoundIdentifier(names) => match names.last() {
@@ -178,7 +229,7 @@ impl Postgres {
         !self.numbers.by_alias.is_empty()
             && relations.any(|relation| {
                 let mut columns = relation.columns.iter();
-                columns.any(|(name, kind)| kind.0 == "regproc" && *name == column.value)
+                columns.any(|(name, kind)| kind.0 == data_type && *name == column.value)
             })
     }
 
@@ -190,7 +241,7 @@ impl Postgres {
         let only = self.numbers.by_alias.values().next();
         let replacement = match name.value.to_lowercase().as_str() {
             "current_role" => parsed("current_user"),
-            "tableoid" if self.numbers.by_alias.len() == 1 => {
+            TABLE_OID if self.numbers.by_alias.len() == 1 => {
                 only.map(|oid| number(i64::from(*oid)))
             }
             _ => None,
@@ -199,6 +250,14 @@ impl Postgres {
             *expr = replacement;
         }
     }
+}
+
+/// `typname[0]`, the first letter of a name, whose letters PostgreSQL counts from 0.
+fn letter(name: &Expr, access: &[AccessExpr]) -> Option<Expr> {
+    let [AccessExpr::Subscript(Subscript::Index { index })] = access else {
+        return None;
+    };
+    parsed(&format!("substr({name}, ({index}) + 1, 1)"))
 }
 
 fn is_text(data_type: &DataType) -> bool {
@@ -345,19 +404,14 @@ fn call(function: &Function) -> Option<Expr> {
             parsed(&format!("{name}_of({aggregate})"))
         }
         "transaction_timestamp" if list.args.is_empty() => parsed("now()"),
-        "sign" | "ceiling" => {
-            let mut renamed = function.clone();
-            let known = if name == "sign" { "signum" } else { "ceil" };
-            renamed.name = ObjectName::from(vec![Ident::new(known)]);
-            Some(Expr::Function(renamed))
-        }
-        "mod" => {
-            let [left, right] = list.args.as_slice() else {
-                return None;
-            };
-            parsed(&format!("(({left}) % ({right}))"))
+        // The planner knows it without the schema.
+        "mod" if function.name.0.len() > 1 => {
+            let mut plain = function.clone();
+            plain.name = ObjectName::from(vec![Ident::new("mod")]);
+            Some(Expr::Function(plain))
         }
         subscripts::NAME => subscripts::rows(&list.args),
+        acl::NAME => acl::rows(&list.args),
         _ => None,
     }
 }

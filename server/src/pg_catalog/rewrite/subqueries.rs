@@ -9,9 +9,9 @@ use std::ops::ControlFlow;
 
 use auspex_planner::column_name_of;
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident,
-    OrderByExpr, OrderByKind, Query, Select, SelectItem, SetExpr, Statement, TableFactor, Value,
-    Visit, VisitMut, Visitor, VisitorMut, visit_expressions, visit_expressions_mut,
+    BinaryOperator, Distinct, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments,
+    Ident, OrderByExpr, OrderByKind, Query, Select, SelectItem, SetExpr, Statement, TableFactor,
+    Value, Visit, VisitMut, Visitor, VisitorMut, visit_expressions, visit_expressions_mut,
 };
 
 use super::super::functions::looks_up;
@@ -71,13 +71,22 @@ fn array_of(query: &Query) -> Option<Expr> {
     };
     let item = single_item(select)?;
     let is_limited = query.limit_clause.is_some() || query.fetch.is_some();
+    if let (Some(array), Some(order)) = (whole_array(select, item), order_of_items(query, item))
+        && !is_limited
+    {
+        let items = match select.distinct {
+            Some(Distinct::Distinct) => format!("array_distinct({array})"),
+            _ => array.to_string(),
+        };
+        return parsed(&format!(
+            "coalesce({}, make_array())",
+            in_order(items, order)
+        ));
+    }
     let unnested = unnested(select, item).filter(|_| !is_limited && select.distinct.is_none());
     if let (Some((array, element, body)), Some(order)) = (unnested, order_of_items(query, item)) {
         let items = format!("array_transform({array}, {element} -> {body})");
-        let items = match order {
-            None => items,
-            Some((direction, nulls)) => format!("array_sort({items}, '{direction}', '{nulls}')"),
-        };
+        let items = in_order(items, order);
         return parsed_with_lambdas(&format!("coalesce({items}, {NO_TEXTS})"));
     }
     // What waits, and what gives rows, is computed of rows, and neither within an aggregate nor of the elements of an array.
@@ -134,6 +143,43 @@ fn order_of_items(query: &Query, item: &Expr) -> Option<Option<(&'static str, &'
         false => "NULLS LAST",
     };
     Some(Some((direction, nulls)))
+}
+
+/// An array in the order of its items.
+fn in_order(items: String, order: Option<(&str, &str)>) -> String {
+    match order {
+        None => items,
+        Some((direction, nulls)) => format!("array_sort({items}, '{direction}', '{nulls}')"),
+    }
+}
+
+/// The array of `SELECT unnest(array)`, whose rows are its elements. One that is written out may have several dimensions,
+/// and depends on no row outside.
+fn whole_array(select: &Select, item: &Expr) -> Option<Expr> {
+    let is_plain = select.from.is_empty()
+        && select.selection.is_none()
+        && !matches!(select.distinct, Some(Distinct::On(_)));
+    let Expr::Function(function) = item else {
+        return None;
+    };
+    if !is_plain || !function.name.to_string().eq_ignore_ascii_case("unnest") {
+        return None;
+    }
+    let FunctionArguments::List(list) = &function.args else {
+        return None;
+    };
+    match list.args.as_slice() {
+        [argument] => plain_argument(argument).filter(|array| !is_written_out(array)),
+        _ => None,
+    }
+}
+
+fn is_written_out(array: &Expr) -> bool {
+    match array {
+        Expr::Array(_) | Expr::Value(_) => true,
+        Expr::Cast { expr, .. } | Expr::Nested(expr) => is_written_out(expr),
+        _ => false,
+    }
 }
 
 /// Whether an expression gives several rows: `ARRAY(SELECT unnest(x))`.

@@ -5,11 +5,10 @@
 //! which count from 0, get the numbers of an array's.
 
 use datafusion::sql::sqlparser::ast::{
-    AccessExpr, Expr, FunctionArg, FunctionArgExpr, Ident, ObjectName, Subscript, TableAlias,
-    TableFactor,
+    AccessExpr, Expr, FunctionArg, FunctionArgExpr, Ident, Subscript, TableAlias, TableFactor,
 };
 
-use super::parsed;
+use super::{is_of_catalog, parsed};
 
 /// The function's name.
 pub(super) const NAME: &str = "generate_subscripts";
@@ -38,7 +37,7 @@ pub(super) fn relation(factor: &TableFactor) -> Option<TableFactor> {
         } => (name, args.as_slice(), alias, *with_ordinality),
         _ => return None,
     };
-    if !is_it(name) {
+    if !is_of_catalog(name, NAME) {
         return None;
     }
     let numbers = parsed(&numbers(arguments)?)?;
@@ -60,14 +59,6 @@ pub(super) fn relation(factor: &TableFactor) -> Option<TableFactor> {
         with_offset_alias: None,
         with_ordinality,
     })
-}
-
-fn is_it(name: &ObjectName) -> bool {
-    let mut parts = name.0.iter().rev();
-    let last = parts.next().and_then(|part| part.as_ident());
-    let schema = parts.next().and_then(|part| part.as_ident());
-    last.is_some_and(|last| last.value.eq_ignore_ascii_case(NAME))
-        && schema.is_none_or(|schema| schema.value.eq_ignore_ascii_case(super::PG_CATALOG))
 }
 
 /// The array of the numbers.

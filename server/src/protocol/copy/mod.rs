@@ -234,7 +234,7 @@ impl<S: Stream> Connection<S> {
         let mut n_rows = 0;
         loop {
             match self.next_event(running).await? {
-                Event::Batch(batch) => {
+                Event::Batch(batch, _memory) => {
                     let encoder = writer.encoder(&batch);
                     let encoder = encoder
                         .map_err(|error| Failure::error("0A000", error.strip_backtrace()))?;

@@ -19,7 +19,8 @@ impl<S: Stream> Connection<S> {
         mut prepared: Prepared,
     ) -> Result<(), Failure> {
         if !name.is_empty() {
-            let memory = self.session.kept_statement(&prepared.text);
+            let plan = prepared.plan.as_deref();
+            let memory = self.session.kept_statement(&prepared.text, plan);
             let failure = |error: Error| Failure::from_report(error.report(), &prepared.text, 0);
             prepared.memory = Some(memory.map_err(failure)?);
         }

@@ -165,15 +165,16 @@ impl<S: Stream> Connection<S> {
                 *row = end;
                 if end == encoder.n_rows() {
                     cursor.batch = None;
+                    cursor.rows = None;
                 }
             }
             if limit == Some(n_sent) {
                 return Ok(Fetched::Limit);
             }
             match self.next_event(&mut cursor.running).await? {
-                Event::Batch(batch) => {
+                Event::Batch(batch, memory) => {
                     cursor.batch = Some((cursor.encoder(&batch)?, 0));
-                    cursor.rows = Some(batch);
+                    cursor.rows = Some((batch, memory));
                 }
                 Event::Done(_) => return Ok(Fetched::All(n_sent)),
                 event => return Err(event.failure(text, start).into()),

@@ -119,7 +119,8 @@ impl<S: Stream> Connection<S> {
         let needed = kept.needed(count).unwrap_or(usize::MAX);
         while kept.n_rows < needed && !kept.is_complete {
             match self.next_event(&mut cursor.running).await? {
-                Event::Batch(batch) => {
+                Event::Batch(batch, sent) => {
+                    drop(sent);
                     kept.n_rows += batch.num_rows();
                     let new = || self.session.kept_rows();
                     let memory = kept.memory.get_or_insert_with(new);

@@ -16,7 +16,7 @@ use pgwire::api::results::FieldFormat;
 use super::moments::{EPOCH_DAYS, EPOCH_MICROS, parse_interval};
 use super::numeric::numeric_text;
 use super::text::DAY;
-use super::wire_type::{arrow_type, element_type, n_dimensions};
+use super::wire_type::{arrow_type, element_type, is_enum, n_dimensions};
 
 /// PostgreSQL's words about a zero in a text.
 pub(crate) const ZERO_IN_TEXT: &str = "invalid byte sequence for encoding \"UTF8\": 0x00";
@@ -307,6 +307,7 @@ fn from_binary(bytes: &[u8], pg_type: &Type) -> Result<ScalarValue, ParameterErr
         | Type::JSON
         | Type::UNKNOWN
         | Type::CHAR => Some(ScalarValue::from(utf8(bytes, pg_type)?)),
+        _ if is_enum(pg_type) => Some(ScalarValue::from(utf8(bytes, pg_type)?)),
         _ => {
             return Err(ParameterError::Unsupported {
                 pg_type: shown_name(pg_type),

@@ -119,7 +119,8 @@ pub(super) fn write_timestamp(micros: i64, separator: char, out: &mut impl Write
     out.write_str(era)
 }
 
-/// A timestamp with time zone, shown in `zone`.
+/// A timestamp with time zone, shown in `zone`. Behind a date and a time with `T` between them, as ISO 8601 has it, the
+/// offset has minutes, too.
 pub(super) fn write_timestamptz(
     micros: i64,
     zone: TimeZone,
@@ -138,7 +139,7 @@ pub(super) fn write_timestamptz(
         if offset < 0 { '-' } else { '+' },
         minutes / 60
     )?;
-    if minutes % 60 != 0 {
+    if minutes % 60 != 0 || separator == 'T' {
         write!(out, ":{:02}", minutes % 60)?;
     }
     out.write_str(era)
@@ -329,6 +330,8 @@ mod tests {
         assert_eq!(show("Europe/Berlin"), "2024-07-01 02:00:00+02");
         assert_eq!(show("Asia/Kolkata"), "2024-07-01 05:30:00+05:30");
         assert_eq!(show("America/New_York"), "2024-06-30 20:00:00-04");
+        let iso = text(|out| write_timestamptz(summer, TimeZone::of("UTC"), 'T', out));
+        assert_eq!(iso, "2024-07-01T00:00:00+00:00");
     }
 
     #[test]

@@ -5,11 +5,12 @@
 
 use std::sync::Arc;
 
-use auspex_planner::{JsonKind, ORIGIN_KEY, is_uuid, marked_element};
+use auspex_planner::{EnumType, JsonKind, ORIGIN_KEY, is_uuid, marked_element};
 use datafusion::arrow::datatypes::{DataType, Field, IntervalUnit, Schema, TimeUnit};
 use pgwire::api::Type;
 use pgwire::api::results::FieldFormat;
 use pgwire::messages::data::{FieldDescription, RowDescription};
+use postgres_types::Kind;
 
 use super::record::composite_type;
 use crate::pg_catalog::displayed_name;
@@ -86,8 +87,9 @@ pub(crate) fn wire_columns_as(schema: &Schema, nested: Nested) -> Result<Vec<Wir
 /// planner, and were described as what they are.
 pub(crate) fn are_described(found: &[WireColumn], described: &[WireColumn]) -> bool {
     let is_same = |(found, described): (&WireColumn, &WireColumn)| {
-        let are_same =
-            found.pg_type == described.pg_type && found.type_modifier == described.type_modifier;
+        // An enum may have got another name and more labels.
+        let are_same = found.pg_type.oid() == described.pg_type.oid()
+            && found.type_modifier == described.type_modifier;
         let are_numbers = found.pg_type == Type::INT4_ARRAY && described.pg_type == Type::OID_ARRAY;
         // Which table they come from may change.
         found.name == described.name && (are_same || are_numbers)
@@ -129,7 +131,7 @@ pub(crate) fn field_type(field: &Field) -> Type {
     match metadata.get(EXTENSION_KEY).map(String::as_str) {
         Some("arrow.uuid") if *field.data_type() == DataType::FixedSizeBinary(16) => Type::UUID,
         _ => own_type(field)
-            .or_else(|| array_type(&own_type(&marked_element(field)?)?))
+            .or_else(|| own_array(&marked_element(field)?))
             .unwrap_or_else(|| pg_type(field.data_type())),
     }
 }
@@ -139,8 +141,37 @@ fn own_type(field: &Field) -> Option<Type> {
     match JsonKind::of(field) {
         Some(JsonKind::Json) => Some(Type::JSON),
         Some(JsonKind::Jsonb) => Some(Type::JSONB),
-        None => is_uuid(field).then_some(Type::UUID),
+        None if is_uuid(field) => Some(Type::UUID),
+        None => EnumType::of(field).map(|known| enum_type(&known)),
     }
+}
+
+/// The type of arrays of such texts.
+fn own_array(element: &Field) -> Option<Type> {
+    let of = own_type(element)?;
+    match EnumType::of(element) {
+        Some(known) => {
+            let name = format!("_{}", known.name);
+            Some(Type::new(
+                name,
+                known.array_oid,
+                Kind::Array(of),
+                known.schema,
+            ))
+        }
+        None => array_type(&of),
+    }
+}
+
+/// An enum of the catalog.
+fn enum_type(known: &EnumType) -> Type {
+    let kind = Kind::Enum(known.labels.clone());
+    Type::new(known.name.clone(), known.oid, kind, known.schema.clone())
+}
+
+/// Whether a type is an enum, whose values travel as texts.
+pub(super) fn is_enum(pg_type: &Type) -> bool {
+    matches!(pg_type.kind(), Kind::Enum(_))
 }
 
 /// The type that a catalog column is marked with, where the values can travel as it.
@@ -272,6 +303,11 @@ fn array_type(element: &Type) -> Option<Type> {
 
 /// The element type of an array type; `None` for anything else.
 pub(super) fn element_type(array: &Type) -> Option<Type> {
+    if let Kind::Array(element) = array.kind()
+        && is_enum(element)
+    {
+        return Some(element.clone());
+    }
     match *array {
         // Clients send varchar[] for arrays of strings.
         Type::VARCHAR_ARRAY => return Some(Type::TEXT),
@@ -323,6 +359,8 @@ fn type_size(pg_type: &Type) -> i16 {
         Type::NAME => 64,
         Type::INT8 | Type::FLOAT8 | Type::TIME | Type::TIMESTAMP | Type::TIMESTAMPTZ => 8,
         Type::INTERVAL | Type::UUID => 16,
+        // PostgreSQL keeps the number of a label.
+        _ if is_enum(pg_type) => 4,
         _ => -1,
     }
 }

@@ -1,0 +1,165 @@
+//! Enums as the catalogs tell them: rows of `pg_type` and `pg_enum`, and their names by number.
+//!
+//! In: what exists; out: rows, or names. Arrays of an enum are a type of their own, as in PostgreSQL.
+
+use auspex_planner::EnumFacts;
+use datafusion::error::Result;
+
+use super::cells::{Cell, Row};
+use super::functions::quoted;
+use super::objects::Objects;
+use super::server_tables::owner;
+use super::{PG_CATALOG, columns};
+
+/// PostgreSQL's functions that read and write labels, and those of arrays.
+const ENUM_FUNCTIONS: [i32; 4] = [3506, 3507, 3532, 3533];
+const ARRAY_FUNCTIONS: [i32; 4] = [750, 751, 2400, 2401];
+const ARRAY_SUBSCRIPT: i32 = 6179;
+const ARRAY_ANALYZE: i32 = 3816;
+
+/// Lossless: entries count up from 16384.
+fn number(oid: u32) -> i32 {
+    oid as i32
+}
+
+/// Rows of `pg_type`: each enum and its arrays.
+pub(super) fn types(objects: &Objects) -> Result<Vec<Row>> {
+    let mut rows = Vec::new();
+    for facts in objects.facts().enums()? {
+        let schema: Cell = objects.find_schema(&facts.known.schema)?.into();
+        let both = |name: String| -> Row {
+            let (no, zero) = (|| Cell::from(false), || Cell::from(0));
+            vec![
+                ("typname", name.into()),
+                ("typnamespace", schema.clone()),
+                ("typowner", owner(&facts.owner)),
+                ("typispreferred", no()),
+                ("typisdefined", true.into()),
+                ("typdelim", ",".into()),
+                ("typrelid", zero()),
+                ("typmodin", zero()),
+                ("typmodout", zero()),
+                ("typalign", "i".into()),
+                ("typnotnull", no()),
+                ("typbasetype", zero()),
+                ("typtypmod", Cell::Int(-1)),
+                ("typndims", zero()),
+                ("typcollation", zero()),
+            ]
+        };
+        let mut own = both(facts.known.name.clone());
+        own.extend(functions(ENUM_FUNCTIONS));
+        own.extend([
+            ("oid", Cell::from(number(facts.known.oid))),
+            ("typlen", 4.into()),
+            ("typbyval", true.into()),
+            ("typtype", "e".into()),
+            ("typcategory", "E".into()),
+            ("typsubscript", 0.into()),
+            ("typelem", 0.into()),
+            ("typarray", number(facts.known.array_oid).into()),
+            ("typanalyze", 0.into()),
+            ("typstorage", "p".into()),
+        ]);
+        let mut arrays = both(format!("_{}", facts.known.name));
+        arrays.extend(functions(ARRAY_FUNCTIONS));
+        arrays.extend([
+            ("oid", Cell::from(number(facts.known.array_oid))),
+            ("typlen", Cell::Int(-1)),
+            ("typbyval", false.into()),
+            ("typtype", "b".into()),
+            ("typcategory", "A".into()),
+            ("typsubscript", ARRAY_SUBSCRIPT.into()),
+            ("typelem", number(facts.known.oid).into()),
+            ("typarray", 0.into()),
+            ("typanalyze", ARRAY_ANALYZE.into()),
+            ("typstorage", "x".into()),
+        ]);
+        rows.extend([own, arrays]);
+    }
+    Ok(rows)
+}
+
+fn functions(numbers: [i32; 4]) -> Row {
+    let columns = ["typinput", "typoutput", "typreceive", "typsend"];
+    let numbers = numbers.map(Cell::from);
+    columns.into_iter().zip(numbers).collect()
+}
+
+/// Rows of `pg_enum`: the labels in their order.
+pub(super) fn labels(objects: &Objects) -> Result<Vec<Row>> {
+    let mut rows = Vec::new();
+    for EnumFacts { known, .. } in objects.facts().enums()? {
+        for (idx, label) in known.labels.iter().enumerate() {
+            let oid = objects.number("enum", &format!("{}.{label}", known.oid));
+            rows.push(vec![
+                ("oid", oid.into()),
+                ("enumtypid", number(known.oid).into()),
+                // Lossless: an enum has few labels.
+                ("enumsortorder", Cell::Float((idx + 1) as f64)),
+                ("enumlabel", label.as_str().into()),
+            ]);
+        }
+    }
+    Ok(rows)
+}
+
+/// Rows of `pg_description`.
+pub(super) fn comments(objects: &Objects) -> Result<Vec<Row>> {
+    let class = columns::find(PG_CATALOG, "pg_type").map_or(0, |relation| relation.oid);
+    let commented = objects.facts().enums()?.into_iter();
+    let row = |facts: EnumFacts| {
+        Some(vec![
+            ("objoid", number(facts.known.oid).into()),
+            ("classoid", class.into()),
+            ("objsubid", 0.into()),
+            ("description", facts.comment?.into()),
+        ])
+    };
+    Ok(commented.filter_map(row).collect())
+}
+
+/// The name of the enum, or of the arrays of one, that has a number, as `format_type` writes it.
+pub(super) fn name_of(objects: &Objects, oid: i32) -> Result<Option<String>> {
+    for EnumFacts { known, .. } in objects.facts().enums()? {
+        let brackets = match oid {
+            oid if oid == number(known.oid) => "",
+            oid if oid == number(known.array_oid) => "[]",
+            _ => continue,
+        };
+        let name = quoted(&known.name) + brackets;
+        let found = number_of(objects, None, &known.name)?;
+        return Ok(Some(match found == Some(number(known.oid)) {
+            true => name,
+            false => format!("{}.{name}", quoted(&known.schema)),
+        }));
+    }
+    Ok(None)
+}
+
+/// The number of the enum of a name, looked for in all schemas of the path if it names none.
+pub(super) fn number_of(
+    objects: &Objects,
+    schema: Option<&str>,
+    name: &str,
+) -> Result<Option<i32>> {
+    let path = match schema {
+        Some(schema) => vec![schema.to_owned()],
+        None => objects.search_path()?,
+    };
+    let (base, is_array) = match (name.strip_suffix("[]"), name.strip_prefix('_')) {
+        (Some(element), _) | (None, Some(element)) => (element, true),
+        (None, None) => (name, false),
+    };
+    let enums = objects.facts().enums()?;
+    let found = path.iter().find_map(|schema| {
+        enums.iter().find_map(|EnumFacts { known, .. }| {
+            let is_here = known.schema == *schema;
+            if is_here && known.name == name {
+                return Some(known.oid);
+            }
+            (is_here && is_array && known.name == base).then_some(known.array_oid)
+        })
+    });
+    Ok(found.map(number))
+}
