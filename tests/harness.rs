@@ -35,7 +35,7 @@ pub use s3::{KEY_ID, S3Server, SECRET};
 pub use sql_wire::{SqlFailure, SqlWire};
 
 /// What the test servers seal secrets with.
-const CREDENTIAL_KEY: &str = "a key of tests, which is long enough";
+pub const CREDENTIAL_KEY: &str = "a key of tests, which is long enough";
 
 /// The repository's root folder: tests run in that of their package.
 pub fn root() -> PathBuf {

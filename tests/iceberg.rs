@@ -109,6 +109,17 @@ async fn tables_of_another_engine_are_read() {
     );
     assert_eq!(one(&client, &sql).await, "4 48");
 
+    // Of a column that was dropped since.
+    for (filter, found) in [
+        ("id > 2", "3 12"),
+        ("id = 1", "1 1"),
+        ("id IS NULL", "0 NULL"),
+    ] {
+        let from = table("departed");
+        let sql = format!("SELECT count(*), sum(id) FROM {from} WHERE {filter}");
+        assert_eq!(one(&client, &sql).await, found, "{filter}");
+    }
+
     // Partitions whose values have a meaning in URLs.
     let sql = format!("SELECT count(*), sum(id), min(s) FROM {}", table("strange"));
     assert_eq!(one(&client, &sql).await, "9 36 100%");
@@ -304,6 +315,16 @@ async fn a_catalog_names_its_tables() {
         let sql = format!("SELECT count(*) FROM lake.sales.plain VERSION AS OF {id}");
         assert_eq!(one(&client, &sql).await, count.to_string());
     }
+    // Its history tells the ids.
+    let sql = "SELECT version, operation FROM table_history('lake.sales.plain') ORDER BY timestamp";
+    let ids = [0, 1, 2].map(|k| format!("{} APPEND", found[format!("plain_{k}")]));
+    assert_eq!(one(&client, sql).await, ids.join("; "));
+    let described = one(&client, "DESCRIBE HISTORY lake.sales.plain").await;
+    assert_eq!(described.split("; ").count(), 3, "{described}");
+    let sql = "SELECT name, format, num_rows FROM table_detail('lake.sales.plain')";
+    assert_eq!(one(&client, sql).await, "lake.sales.plain iceberg 6");
+    let absent = error(&client, "DESCRIBE HISTORY lake.sales.nothing").await;
+    assert!(absent.contains("42P01"), "{absent}");
     let sql = "SELECT count(*) FROM lake.sales.plain TIMESTAMP AS OF now()";
     assert_eq!(one(&client, sql).await, "6");
     let past = "SELECT count(*) FROM lake.sales.plain TIMESTAMP AS OF now() - interval '1 year'";

@@ -6,7 +6,8 @@
 //! Files with the line `# tags: device` run once more where `device` is the stand-in CUDA driver, those with `# tags:
 //! device, long` only with `AUSPEX_TEST_FULL=1`. The files of `device/` run on that driver alone, each in a process of
 //! its own whose driver is what the line `# driver: …` says. Files with the tag `cluster` run on a cluster, too, which
-//! is the test `cluster`.
+//! is the test `cluster`: joins, aggregates, windows, subqueries, each model type, and what is written from queries. All do with
+//! `AUSPEX_TEST_FULL=1` but those that show plans and those with the tag `here`, which tell where something runs.
 
 #![allow(
     clippy::unwrap_used,

@@ -33,7 +33,7 @@ async fn wait_for_nothing(machines: &Machines) {
 }
 
 /// Waits until a training has written so many parts.
-async fn wait_for_parts(machines: &Machines, n_parts: usize) {
+pub(crate) async fn wait_for_parts(machines: &Machines, n_parts: usize) {
     for _ in 0..6_000 {
         let is_part = |file: &&PathBuf| file.extension().is_some_and(|ending| ending == "part");
         if parts(machines).iter().filter(is_part).count() >= n_parts {
@@ -44,7 +44,7 @@ async fn wait_for_parts(machines: &Machines, n_parts: usize) {
     panic!("no checkpoint was written: {}", machines.logs());
 }
 
-async fn often(client: &Client) {
+pub(crate) async fn often(client: &Client) {
     let often = "SET checkpoint_interval = '10ms'";
     client.batch_execute(often).await.unwrap();
 }

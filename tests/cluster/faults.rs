@@ -18,8 +18,8 @@ fn drawn(round: u64, end: u64) -> u64 {
     (x ^ (x >> 29)) % end
 }
 
-/// How many rounds: a few in a usual run.
-fn n_rounds() -> u64 {
+/// How many trainings lose a worker: a few in a usual run. As many queries do.
+fn n_trainings() -> u64 {
     match std::env::var("AUSPEX_TEST_FULL") {
         Ok(_) => 100,
         Err(_) => 5,
@@ -44,7 +44,8 @@ async fn killed_workers_cost_no_rows_and_no_model() {
     let anywhere = "RESET min_distributed_size";
     client.batch_execute(anywhere).await.unwrap();
     let expected = machines.tensors("expected");
-    for round in 0..n_rounds() {
+    let mut alive: Vec<usize> = (0..machines.n_started()).collect();
+    for round in 0..2 * n_trainings() {
         let other = machines.client().await;
         let name = format!("m{round}");
         let trains = round % 2 == 0;
@@ -56,7 +57,7 @@ async fn killed_workers_cost_no_rows_and_no_model() {
         let running = tokio::spawn(async move { rows(&other, &statement).await });
         let delay_ms = drawn(round, if trains { 2_500 } else { 600 });
         tokio::time::sleep(Duration::from_millis(delay_ms)).await;
-        let victim = machines.n_started() - 1 - drawn(round + 1_000, 3) as usize;
+        let victim = alive.swap_remove(drawn(round + 1_000, 3) as usize);
         machines.worker(victim).kill().unwrap();
         let found = running.await.unwrap();
         let context = || format!("round {round}, {delay_ms} ms: {}", machines.logs());
@@ -66,6 +67,7 @@ async fn killed_workers_cost_no_rows_and_no_model() {
             Ok(found) => assert_eq!(found, expected_rows, "{}", context()),
         }
         machines.replace_worker(victim);
+        alive.push(machines.n_started() - 1);
         machines.wait_for_workers(&client, 3).await;
     }
 }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use auspex_tests::{binary, examples, root, rows};
+use auspex_tests::{CREDENTIAL_KEY, binary, examples, root, rows};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use tokio_postgres::{Client, NoTls};
@@ -127,9 +127,20 @@ impl Machines {
 
     /// The same with further arguments.
     pub(crate) fn add_worker_with(&mut self, arguments: &[&str]) {
+        let coordinator = format!("127.0.0.1:{}", self.worker_port);
+        self.start_worker(&coordinator, arguments);
+    }
+
+    /// Starts a worker that shows itself in the warehouse.
+    pub(crate) fn add_signing_worker(&mut self) {
+        let warehouse = self.warehouse();
+        self.start_worker("auto", &["--warehouse", warehouse.to_str().unwrap()]);
+    }
+
+    fn start_worker(&mut self, coordinator: &str, arguments: &[&str]) {
         let mut worker = Command::new(binary());
         worker.args(["worker", "--listen", "127.0.0.1:0"]);
-        worker.args(["--coordinator", &format!("127.0.0.1:{}", self.worker_port)]);
+        worker.args(["--coordinator", coordinator]);
         worker.args(arguments);
         let name = format!("worker-{}", self.workers.len());
         let process = spawn_logged(worker, &log(self.folder.path(), &name));
@@ -236,6 +247,7 @@ fn serve(folder: &Path, name: &str, port: u16, workers: &str) -> Child {
     let allowed = [examples(), root().join("tests/data"), folder.join("files")];
     let mut serve = Command::new(binary());
     serve.args(["serve", "--listen", &format!("127.0.0.1:{port}")]);
+    serve.env("AUSPEX_CREDENTIAL_KEY", CREDENTIAL_KEY);
     serve.arg(workers);
     serve.arg("--config").arg(folder.join("auspex.toml"));
     serve.arg("--warehouse").arg(folder.join("warehouse"));

@@ -1,7 +1,7 @@
 //! The same SQL and the same models on a cluster, also when workers are lost.
 //!
 //! A coordinator and its workers are processes of their own on loopback addresses. What is lost at which moment comes
-//! from a seed.
+//! from a seed. Beside it: the files that start a cluster elsewhere.
 
 #![allow(
     clippy::unwrap_used,
@@ -16,10 +16,14 @@
 mod checkpoints;
 mod coordinators;
 mod cut;
+mod deploy;
 mod faults;
+mod joins;
 mod machines;
+mod many;
 mod plans;
 mod short;
+mod signs;
 mod sql;
 mod text_files;
 mod trust;

@@ -84,6 +84,37 @@ async fn trainings_tell_what_each_worker_did() {
     assert!(told.contains("place:"), "{told}");
 }
 
+/// `EXPLAIN ANALYZE` of a statement that changes rows runs it where it runs without.
+#[tokio::test(flavor = "multi_thread")]
+async fn changes_that_are_measured_run_on_the_workers() {
+    let machines = Machines::start(2).await;
+    let client = machines.client().await;
+    client.batch_execute(SAMPLES).await.unwrap();
+    let declare = "CREATE TABLE filled (k text, n bigint)";
+    client.batch_execute(declare).await.unwrap();
+    let insert = "EXPLAIN ANALYZE INSERT INTO filled SELECT k, count(*) FROM samples GROUP BY k";
+    let told = rows(&client, insert).await.unwrap().concat().join("\n");
+    assert!(told.contains("Stage 1"), "{told}");
+    assert!(
+        told.contains("WriteFilesExec: table=public.filled"),
+        "{told}"
+    );
+    assert!(told.contains("output_rows="), "{told}");
+    assert!(told.contains("INSERT: table=public.filled"), "{told}");
+    let found = rows(&client, "SELECT count(*), sum(n) FROM filled").await;
+    assert_eq!(found.unwrap(), [["5", "300000"]]);
+    let create =
+        "EXPLAIN ANALYZE CREATE TABLE copied AS SELECT k, max(x3) AS x FROM samples GROUP BY k";
+    let told = rows(&client, create).await.unwrap().concat().join("\n");
+    assert!(told.contains("Stage 1"), "{told}");
+    assert!(told.contains("CREATE TABLE: table=copied"), "{told}");
+    let update = "EXPLAIN ANALYZE UPDATE copied SET x = 0 WHERE k = 'k1'";
+    let told = rows(&client, update).await.unwrap().concat().join("\n");
+    assert!(told.contains("UPDATE: table=public.copied"), "{told}");
+    let found = rows(&client, "SELECT count(*), min(x) FROM copied").await;
+    assert_eq!(found.unwrap(), [["5", "0"]]);
+}
+
 /// Queries that run on workers, and one whose functions need what is lost on the way.
 const FUNCTIONS: [(&str, bool); 11] = [
     (

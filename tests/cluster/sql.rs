@@ -7,7 +7,8 @@ use sqllogictest::Runner;
 
 use crate::machines::{Machines, SAMPLES};
 
-/// The SQL files with the tag; all of them under `AUSPEX_TEST_FULL=1`, but for those that show plans.
+/// The SQL files with the tag; all of them under `AUSPEX_TEST_FULL=1`, but for those that tell where something runs: they
+/// show plans, or have the tag `here`.
 fn files() -> Vec<PathBuf> {
     let is_full = std::env::var("AUSPEX_TEST_FULL").is_ok();
     let mut files = Vec::new();
@@ -20,10 +21,13 @@ fn files() -> Vec<PathBuf> {
                 continue;
             }
             let text = std::fs::read_to_string(&path).unwrap_or_default();
-            let is_tagged = text
-                .lines()
-                .any(|line| line.starts_with("# tags:") && line.contains("cluster"));
-            if is_tagged || (is_full && !text.contains("EXPLAIN")) {
+            let tags = text.lines().find_map(|line| line.strip_prefix("# tags:"));
+            let has = |tag: &str| {
+                let mut tags = tags.unwrap_or_default().split(',');
+                tags.any(|found| found.trim() == tag)
+            };
+            let tells_where = text.contains("EXPLAIN") || has("here");
+            if has("cluster") || (is_full && !tells_where) {
                 files.push(path);
             }
         }
@@ -35,7 +39,7 @@ fn files() -> Vec<PathBuf> {
 #[tokio::test(flavor = "multi_thread")]
 async fn tagged_files_give_the_same_on_a_cluster() {
     let files = files();
-    assert!(files.len() >= 3, "too few files are tagged");
+    assert!(files.len() >= 30, "too few files are tagged");
     let mut failures = Vec::new();
     for file in files {
         // Each file expects an empty warehouse.

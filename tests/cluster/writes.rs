@@ -5,7 +5,8 @@ use std::time::Duration;
 use auspex_tests::rows;
 use tokio_postgres::Client;
 
-use crate::machines::{Machines, SAMPLES};
+use crate::machines::{Machines, SAMPLES, free_port};
+use crate::watching::get;
 
 /// A table of several files, so that several machines read it.
 const PARTS: &str = "CREATE TABLE parts AS SELECT * FROM samples WHERE k = 'k0'; \
@@ -145,4 +146,116 @@ async fn killed_writers_leave_no_rows() {
         machines.replace_worker(victim);
         machines.wait_for_workers(&client, 2).await;
     }
+}
+
+async fn n_files(client: &Client, table: &str) -> u32 {
+    let query = format!("SELECT num_files FROM table_detail('{table}')");
+    let found = rows(client, &query).await.unwrap();
+    found[0][0].parse().unwrap()
+}
+
+/// Materialized views, also when they are filled anew, and a file that is loaded: each machine writes files.
+#[tokio::test(flavor = "multi_thread")]
+async fn workers_write_views_and_load_files() {
+    let (machines, client) = start().await;
+    let expected = digest(&client, "samples").await;
+    let path = machines.files().join("words.csv");
+    let word = "word ".repeat(20);
+    let lines = (0..100_000).map(|id| format!("{id},{word}{},2026-01-1{}\n", id % 13, id % 9));
+    std::fs::write(&path, lines.collect::<String>()).unwrap();
+    let load = format!("COPY loaded FROM '{}' (FORMAT csv)", path.display());
+    let declare = "CREATE TABLE loaded (id bigint NOT NULL, word text, day date); \
+                   CREATE MATERIALIZED VIEW seen AS SELECT * FROM parts WHERE k <> 'k9'";
+    client.batch_execute(declare).await.unwrap();
+    assert_eq!(digest(&client, "seen").await, expected);
+    let loaded = "SELECT count(*), sum(id), count(DISTINCT word), max(day) FROM loaded";
+    let mut found = Vec::new();
+    for size in ["'1TB'", "'0'"] {
+        let place = format!("SET min_distributed_size = {size}");
+        client.batch_execute(&place).await.unwrap();
+        client.batch_execute("TRUNCATE loaded").await.unwrap();
+        client.batch_execute(&load).await.unwrap();
+        let sums = rows(&client, loaded).await.unwrap();
+        assert_eq!(sums, [["100000", "4999950000", "13", "2026-01-18"]]);
+        let refresh = "REFRESH MATERIALIZED VIEW seen";
+        client.batch_execute(refresh).await.unwrap();
+        assert_eq!(digest(&client, "seen").await, expected);
+        found.push([
+            n_files(&client, "loaded").await,
+            n_files(&client, "seen").await,
+        ]);
+    }
+    assert!(found[1][0] > found[0][0], "{found:?}");
+    assert!(found[1][1] > found[0][1], "{found:?}");
+    // The rows of before stay until the new ones are there.
+    let emptied = "UPDATE parts SET k = 'k9'";
+    client.batch_execute(emptied).await.unwrap();
+    assert_eq!(digest(&client, "seen").await, expected);
+    let refresh = "REFRESH MATERIALIZED VIEW seen";
+    client.batch_execute(refresh).await.unwrap();
+    let left = rows(&client, "SELECT count(*) FROM seen").await.unwrap();
+    assert_eq!(left, [["0"]]);
+}
+
+/// Rows of a table in four files that take more than the files that are rewritten by one machine.
+fn fill(table: &str) -> String {
+    let declare = format!("CREATE TABLE {table} (id bigint, a text, b text, g bigint, l bigint[])");
+    let inserts = (0..4).map(|part| {
+        let (first, last) = (part * 80_000 + 1, (part + 1) * 80_000);
+        format!(
+            "INSERT INTO {table} SELECT value, md5(value::text), md5((value * 7)::text), value % 97, \
+             ARRAY[value, value % 5] \
+             FROM generate_series({first}, {last})"
+        )
+    });
+    let statements = std::iter::once(declare).chain(inserts);
+    statements.collect::<Vec<_>>().join("; ")
+}
+
+/// What stays of files whose rows change is copied by workers.
+#[tokio::test(flavor = "multi_thread")]
+async fn workers_copy_the_rows_that_stay() {
+    let mut machines = Machines::start(1).await;
+    let client = machines.client().await;
+    let port = free_port();
+    machines.add_worker_with(&["--http", &format!("127.0.0.1:{port}")]);
+    machines.wait_for_workers(&client, 2).await;
+    let n_tasks = || {
+        let metrics = get(port, "/metrics");
+        let name = "\nauspex_worker_tasks_started_total ";
+        let (_, value) = metrics.split_once(name).unwrap();
+        let value = value.lines().next().unwrap();
+        value.parse::<u64>().unwrap()
+    };
+    let changes = |table: &str| {
+        [
+            format!("UPDATE {table} SET a = 'changed' WHERE id % 1000 = 7"),
+            format!("DELETE FROM {table} WHERE g = 5 AND id % 3 = 0"),
+            format!(
+                "MERGE INTO {table} t USING (SELECT value AS k FROM generate_series(11, 400000, 4999)) s \
+                 ON t.id = s.k WHEN MATCHED THEN UPDATE SET b = 'merged' \
+                 WHEN NOT MATCHED THEN INSERT (id, a, b, g) VALUES (s.k, 'new', 'new', 0)"
+            ),
+        ]
+    };
+    let mut found = Vec::new();
+    for (table, size) in [("near", "'1TB'"), ("far", "'0'")] {
+        client.batch_execute(&fill(table)).await.unwrap();
+        let place = format!("SET min_distributed_size = {size}");
+        let mut sums = Vec::new();
+        for change in changes(table) {
+            client.batch_execute(&place).await.unwrap();
+            let before = n_tasks();
+            client.batch_execute(&change).await.unwrap();
+            assert_eq!(n_tasks() > before, table == "far", "{change}");
+            let query = format!(
+                "SELECT count(*), count(DISTINCT a), count(DISTINCT b), sum(id), sum(g), min(a), max(b), \
+                 sum(l[1] * g), sum(cardinality(l)) FROM {table}"
+            );
+            sums.push(rows(&client, &query).await.unwrap());
+        }
+        found.push(sums);
+    }
+    assert_eq!(found[0], found[1]);
+    assert_eq!(found[1][0][0][0], "320000");
 }

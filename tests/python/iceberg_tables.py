@@ -17,7 +17,7 @@ from pyiceberg.manifest import (
 from pyiceberg.partitioning import PartitionField, PartitionSpec
 from pyiceberg.schema import Schema
 from pyiceberg.table.update.snapshot import _FastAppendFiles
-from pyiceberg.transforms import BucketTransform, DayTransform, IdentityTransform
+from pyiceberg.transforms import BucketTransform, DayTransform, IdentityTransform, TruncateTransform
 from pyiceberg.typedef import Record
 from pyiceberg.types import (
     DateType, DoubleType, IntegerType, ListType, LongType, MapType, NestedField, StringType, StructType, TimestampType,
@@ -112,6 +112,21 @@ def partitioned():
         update.add_field("id", BucketTransform(2), "id_bucket")
         update.remove_field("region")
     table.append(rows(list(range(12, 24))))
+
+
+def departed():
+    """A table that was in partitions by a column which is no more."""
+    schema = Schema(
+        NestedField(1, "id", LongType(), required=False), NestedField(2, "s", StringType(), required=False),
+    )
+    spec = PartitionSpec(PartitionField(2, 1000, TruncateTransform(2), "s_part"))
+    table = catalog.create_table("sales.departed", schema, partition_spec=spec)
+    table.append(pa.table({"id": pa.array([1, 2, 3], pa.int64()), "s": ["aab", "abc", "bcd"]}))
+    with table.update_spec() as update:
+        update.remove_field("s_part")
+    with table.update_schema() as update:
+        update.delete_column("s")
+    table.append(pa.table({"id": pa.array([4, 5], pa.int64())}))
 
 
 def strange():
@@ -261,6 +276,7 @@ def spelled():
 
 plain()
 partitioned()
+departed()
 strange()
 evolved()
 widened()

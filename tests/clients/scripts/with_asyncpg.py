@@ -110,6 +110,19 @@ def sends_what_the_statement_asks_for():
     asyncio.run(connected(work))
 
 
+def keeps_enums():
+    async def work(connection):
+        await connection.execute("CREATE TYPE mood AS ENUM ('sad', 'ok', 'happy')")
+        await connection.execute("CREATE TABLE feelings (id int, m mood, ms mood[])")
+        await connection.execute("INSERT INTO feelings VALUES (1, $1, '{ok,sad}')", "happy")
+        row = await connection.fetchrow("SELECT m, ms FROM feelings WHERE m > $1", "sad")
+        assert tuple(row) == ("happy", ["ok", "sad"]), row
+        await connection.execute("DROP TABLE feelings")
+        await connection.execute("DROP TYPE mood")
+
+    asyncio.run(connected(work))
+
+
 run(
     reads_rows,
     prepares,
@@ -118,4 +131,5 @@ run(
     reads_by_cursors_and_generates_keys,
     takes_arrays,
     sends_what_the_statement_asks_for,
+    keeps_enums,
 )

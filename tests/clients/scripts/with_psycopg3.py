@@ -2,12 +2,14 @@
 
 import asyncio
 import datetime
+import enum
 import threading
 import uuid
 from decimal import Decimal
 
 import psycopg
 from psycopg.rows import dict_row
+from psycopg.types.enum import EnumInfo, register_enum
 from psycopg.types.json import Json, Jsonb
 
 from steps import DSN, run
@@ -281,6 +283,30 @@ def scrolls():
         assert cursor.fetchall() == [(100,)]
 
 
+class Mood(enum.Enum):
+    sad = 1
+    ok = 2
+    happy = 3
+
+
+def keeps_enums():
+    connection.execute("CREATE TYPE mood AS ENUM ('sad', 'ok', 'happy')")
+    connection.execute("CREATE TABLE feelings (id int, m mood, ms mood[])")
+    info = EnumInfo.fetch(connection, "mood")
+    assert list(info.labels) == ["sad", "ok", "happy"], info.labels
+    register_enum(info, connection, Mood)
+    for id, mood in enumerate([Mood.happy, Mood.sad]):
+        connection.execute("INSERT INTO feelings VALUES (%s, %s, '{ok,sad}')", (id, mood))
+    for binary in (False, True):
+        cursor = connection.cursor(binary=binary).execute("SELECT m, ms FROM feelings ORDER BY m")
+        assert [column.type_code for column in cursor.description] == [info.oid, info.array_oid]
+        assert cursor.fetchall() == [(mood, [Mood.ok, Mood.sad]) for mood in (Mood.sad, Mood.happy)]
+    assert connection.execute("SELECT id FROM feelings WHERE m > %s", (Mood.sad,)).fetchall() == [(0,)]
+    assert connection.execute("SELECT %s::mood", ("ok",)).fetchone() == (Mood.ok,)
+    connection.execute("DROP TABLE feelings")
+    connection.execute("DROP TYPE mood")
+
+
 run(
     reads_types_as_text_and_binary,
     sends_parameters,
@@ -303,5 +329,6 @@ run(
     works_asynchronously,
     decodes_columns_of_json,
     keeps_uuids,
+    keeps_enums,
     scrolls,
 )

@@ -1,6 +1,7 @@
 """SQLAlchemy 2 as an application uses it: reflection of what others made, tables and rows of its own."""
 
 import datetime
+import enum
 import sys
 
 import sqlalchemy as sa
@@ -161,5 +162,40 @@ def reflects_keys():
     assert not sa.inspect(engine).has_table("orm_users")
 
 
+class Mood(enum.Enum):
+    sad = 1
+    ok = 2
+    happy = 3
+
+
+def keeps_enums():
+    metadata = sa.MetaData()
+    feels = sa.Column("feels", sa.Enum(Mood, name="mood"), server_default="ok")
+    people = sa.Table("people", metadata, sa.Column("id", sa.Integer, primary_key=True), feels)
+    metadata.create_all(engine)
+    # What is there already is not made again.
+    metadata.create_all(engine)
+    with engine.begin() as connection:
+        connection.execute(people.insert(), [{"id": 1, "feels": Mood.happy}, {"id": 2, "feels": Mood.sad}])
+        connection.execute(people.insert().values(id=3))
+    with engine.connect() as connection:
+        moods = connection.scalars(sa.select(people.c.feels).order_by(people.c.feels)).all()
+        assert moods == [Mood.sad, Mood.ok, Mood.happy], moods
+        better = sa.select(people.c.id).where(people.c.feels > Mood.sad).order_by(people.c.id)
+        assert connection.scalars(better).all() == [1, 3]
+        try:
+            connection.execute(sa.text("INSERT INTO people VALUES (4, 'angry')"))
+            raise AssertionError("no error")
+        except sa.exc.DataError as error:
+            assert error.orig.pgcode == "22P02", error.orig
+    inspector = sa.inspect(engine)
+    labels = ["sad", "ok", "happy"]
+    assert [(each["name"], each["labels"]) for each in inspector.get_enums()] == [("mood", labels)]
+    mirrored = sa.Table("people", sa.MetaData(), autoload_with=engine)
+    assert mirrored.c.feels.type.enums == labels, mirrored.c.feels.type
+    metadata.drop_all(engine)
+    assert sa.inspect(engine).get_enums() == []
+
+
 run(connects, lists_relations, reflects_columns, reflects_rules, reflects_everything_at_once, makes_tables_and_rows,
-    keeps_times_and_intervals, maps_objects, reflects_keys)
+    keeps_times_and_intervals, maps_objects, reflects_keys, keeps_enums)
