@@ -109,9 +109,7 @@ impl Written {
             CopyOption::Escape(mark) => self.escape = Some(*mark),
             CopyOption::ForceQuote(columns) => self.force_quote = named(columns),
             CopyOption::ForceNotNull(columns) => self.force_not_null = named(columns),
-            CopyOption::ForceNull(columns) if columns.iter().any(|c| c.value == HEADER_MATCH) => {
-                self.matches_header = true;
-            }
+            option if is_header_match(option) => self.matches_header = true,
             option if copy_condition(option).is_some() => {}
             CopyOption::ForceNull(columns) => self.force_null = named(columns),
             CopyOption::Encoding(name) if is_utf8(name) => {}
@@ -233,6 +231,62 @@ impl Written {
             return Err(Error::invalid("42601", message, None));
         }
         Ok(())
+    }
+}
+
+/// Whether an option is `HEADER MATCH`.
+pub(crate) fn is_header_match(option: &CopyOption) -> bool {
+    match option {
+        CopyOption::ForceNull(columns) => columns.iter().any(|c| c.value == HEADER_MATCH),
+        _ => false,
+    }
+}
+
+/// Fails for `HEADER MATCH` where rows are written, as PostgreSQL does.
+pub(crate) fn header_match_in_copy_to() -> Error {
+    let message = "cannot use \"match\" with HEADER in COPY TO";
+    Error::invalid("0A000", message, None)
+}
+
+/// What is wrong with a header that must name some columns, in PostgreSQL's words. A name that is NULL is `None`.
+pub fn header_fault(header: &[Option<&[u8]>], columns: &[String]) -> Option<String> {
+    if header.len() != columns.len() {
+        return Some(format!(
+            "wrong number of fields in header line: got {}, expected {}",
+            header.len(),
+            columns.len()
+        ));
+    }
+    let mut pairs = header.iter().zip(columns);
+    let place = pairs.position(|(found, name)| *found != Some(name.as_bytes()))?;
+    let found = match header[place] {
+        Some(found) => format!("\"{}\"", String::from_utf8_lossy(found)),
+        None => "null value".to_owned(),
+    };
+    Some(format!(
+        "column name mismatch in header line field {}: got {found}, expected \"{}\"",
+        place + 1,
+        columns[place]
+    ))
+}
+
+/// An option as it is written in a statement.
+pub(crate) fn written_option(option: &CopyOption) -> String {
+    match option {
+        CopyOption::ForceQuote(columns) if named(columns) == CopyColumns::All => {
+            "FORCE_QUOTE *".to_owned()
+        }
+        option => option.to_string(),
+    }
+}
+
+/// The same of the older form.
+pub(crate) fn written_legacy_option(option: &CopyLegacyCsvOption) -> String {
+    match option {
+        CopyLegacyCsvOption::ForceQuote(columns) if named(columns) == CopyColumns::All => {
+            "FORCE QUOTE *".to_owned()
+        }
+        option => option.to_string(),
     }
 }
 

@@ -3,6 +3,7 @@
 //! In: a syntax tree; out: a command tag with the number of rows. Files are confined to the allowed locations. Copying
 //! with the client is done in `copy_client`.
 
+mod header;
 mod target;
 
 use std::collections::{BTreeMap, HashMap};
@@ -23,12 +24,15 @@ use datafusion::sql::sqlparser::ast::{
 };
 use futures::StreamExt as _;
 
+use self::header::check_header;
 use self::target::Target;
 use super::{csv_file, dml, folded, json_file, name_parts, text_file};
 use crate::access::{FileUse, TableUse};
 use crate::bind::{GivenTables, bind_insert_with, bind_query, column_place, sql_type};
 use crate::catalog::named_columns;
-use crate::copy_options::copy_condition;
+use crate::copy_options::{
+    copy_condition, header_match_in_copy_to, is_header_match, written_legacy_option, written_option,
+};
 use crate::error::{Error, Result};
 use crate::functions::{can_be_assigned, type_of};
 use crate::session::Session;
@@ -44,6 +48,8 @@ struct Copy {
     options: BTreeMap<String, String>,
     /// Which rows go into the table, if not all.
     condition: Option<String>,
+    /// Whether the first line must name the columns.
+    matches_header: bool,
 }
 
 /// `COPY … FROM | TO 'file'`.
@@ -75,6 +81,7 @@ pub(super) async fn copy(
         format: None,
         options: BTreeMap::new(),
         condition: None,
+        matches_header: false,
     };
     for option in options {
         copy.read(option)?;
@@ -83,6 +90,7 @@ pub(super) async fn copy(
         copy.read_legacy(option)?;
     }
     let n_rows = match (to, source) {
+        (true, _) if copy.matches_header => return Err(header_match_in_copy_to()),
         (true, source) => Box::pin(copy.write(session, query_of(source)?, control)).await?,
         (
             false,
@@ -119,6 +127,7 @@ pub(super) async fn copy_stored(
         format: None,
         options: BTreeMap::new(),
         condition: None,
+        matches_header: false,
     };
     if let Some(format) = &statement.stored_as {
         copy.format = Some(format_named(format)?);
@@ -180,6 +189,10 @@ impl Copy {
             self.condition = Some(condition.to_owned());
             return Ok(());
         }
+        if is_header_match(option) {
+            self.matches_header = true;
+            return Ok(());
+        }
         let (name, value) = match option {
             CopyOption::Format(name) => {
                 self.format = Some(format_named(&name.value)?);
@@ -192,7 +205,10 @@ impl Copy {
             CopyOption::Quote(quote) => ("quote", quote.to_string()),
             CopyOption::Escape(escape) => ("escape", escape.to_string()),
             CopyOption::Encoding(encoding) if is_utf8(encoding) => return Ok(()),
-            other => return Err(Error::unsupported(format!("COPY ... ({other})"))),
+            other => {
+                let what = format!("COPY ... ({}) with a file", written_option(other));
+                return Err(Error::unsupported(what));
+            }
         };
         self.options.insert(name.to_owned(), value);
         Ok(())
@@ -207,7 +223,11 @@ impl Copy {
                         CopyLegacyCsvOption::Header => ("header", "true".to_owned()),
                         CopyLegacyCsvOption::Quote(quote) => ("quote", quote.to_string()),
                         CopyLegacyCsvOption::Escape(escape) => ("escape", escape.to_string()),
-                        other => return Err(Error::unsupported(format!("COPY ... {other}"))),
+                        other => {
+                            let other = written_legacy_option(other);
+                            let what = format!("COPY ... {other} with a file");
+                            return Err(Error::unsupported(what));
+                        }
                     };
                     self.options.insert(name.to_owned(), value);
                 }
@@ -259,6 +279,11 @@ impl Copy {
                 .collect::<Result<_>>()?,
         };
         let file = self.file(session, &shape, &places).await?;
+        if self.matches_header && self.format()? == ExternalFormat::Csv {
+            let name = |idx: &usize| shape.columns()[*idx].name().clone();
+            let names: Vec<String> = places.iter().map(name).collect();
+            Box::pin(check_header(session, &file, &names)).await?;
+        }
         let state = session.state(None);
         let rows = engine.tables.provider(&file, &state).await?;
         let wanted = places.iter().map(|idx| &shape.columns()[*idx]);
@@ -335,7 +360,7 @@ impl Copy {
             }
         };
         let columns: Vec<ColumnDefinition> = places.iter().map(column).collect();
-        // An empty field in quotes is a text, but a line of one column has them in any case: one without any is no row.
+        // An empty field in quotes is a text, but in files of one column NULL is written so, too.
         let is_text = |idx: &usize| {
             let data_type = shape.columns()[*idx].data_type();
             data_type.is_string() || is_text_in(format, data_type)

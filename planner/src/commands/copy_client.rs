@@ -22,7 +22,7 @@ use super::copy::{parsed_insert, query_of};
 use super::{dml, folded, name_parts};
 use crate::access::TableUse;
 use crate::bind::{GivenTables, bind_insert_with, bind_query, column_place};
-use crate::copy_options::{CopyOptions, copy_condition};
+use crate::copy_options::{CopyOptions, copy_condition, header_match_in_copy_to};
 use crate::engine::lock;
 use crate::error::{Error, Result};
 use crate::execute::Work;
@@ -62,10 +62,7 @@ pub(crate) async fn plan_client_copy(
     let options = CopyOptions::read(options, legacy_options)?;
     // As PostgreSQL has it, `TO STDIN` and `FROM STDOUT` mean the client too.
     match (to, source) {
-        (true, _) if options.matches_header => {
-            let message = "cannot use \"match\" with HEADER in COPY TO";
-            Err(Error::invalid("0A000", message, None))
-        }
+        (true, _) if options.matches_header => Err(header_match_in_copy_to()),
         (true, source) => {
             let query = bind_query(session, query_of(source)?, session.state(None)).await?;
             Ok(Some(Work::CopyOut(Box::new(query), options)))

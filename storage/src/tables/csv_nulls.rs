@@ -42,8 +42,8 @@ pub(crate) fn with_empty_texts(texts: &StringViewArray) -> StringViewArray {
 pub(crate) type Columns = Option<Arc<[bool]>>;
 
 /// How far a file was read.
-#[derive(Debug)]
-struct Place {
+#[derive(Debug, Clone)]
+pub(crate) struct Place {
     dialect: Dialect,
     state: State,
     /// The field's place in its record.
@@ -67,7 +67,7 @@ enum State {
 }
 
 impl Place {
-    fn new(dialect: Dialect) -> Self {
+    pub(crate) fn new(dialect: Dialect) -> Self {
         Self {
             dialect,
             state: State::Start(0),
@@ -75,7 +75,17 @@ impl Place {
         }
     }
 
-    fn feed(&mut self, bytes: &[u8]) {
+    /// Whether no byte of a record or of a comment stands before this place in its line.
+    pub(crate) fn begins_line(&self) -> bool {
+        matches!(self.state, State::Start(_) | State::Record)
+    }
+
+    /// Whether bytes of a record stand before this place in its line.
+    pub(crate) fn is_in_record(&self) -> bool {
+        !self.begins_line() && self.state != State::Comment
+    }
+
+    pub(crate) fn feed(&mut self, bytes: &[u8]) {
         for &byte in bytes {
             self.state = self.step(byte);
         }

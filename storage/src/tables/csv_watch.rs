@@ -2,7 +2,8 @@
 //!
 //! A store flows in, one flows out whose whole files fail at their end if a quote was never closed: the reader would take
 //! all lines behind it for one field. Compressed files come out of it plain, so that the same eye sees them. Texts for
-//! NULL that stand in quotes come out of it marked, the same ones in a part of a file as in the whole.
+//! NULL that stand in quotes come out of it marked, the same ones in a part of a file as in the whole; blank lines that are
+//! rows come out filled.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -21,6 +22,7 @@ use object_store::{
 
 use crate::error::{Error, Result};
 use crate::stores::{Layer, Layered};
+use crate::tables::csv_blank_lines::BlankLines;
 use crate::tables::csv_nulls::{Columns, LineNulls, QuotedNulls};
 use crate::tables::csv_quotes::{Dialect, Quotes};
 use crate::tables::located::Place;
@@ -122,6 +124,8 @@ pub(crate) struct NullTexts {
     pub(crate) text: Option<Arc<str>>,
     /// The only columns in which they do, if lines are records, so that each can be looked at alone.
     pub(crate) by_lines: Columns,
+    /// The beginning of a file whose blank lines mean it, too; `None`: they are no rows.
+    pub(crate) blank_lines: Option<BlankLines>,
 }
 
 impl QuoteWatch {
@@ -150,6 +154,7 @@ impl QuoteWatch {
                 self.nulls.text.as_deref(),
                 self.nulls.by_lines.clone(),
             ),
+            blank_lines: self.nulls.blank_lines.clone(),
             is_read: false,
         };
         let (place, path) = (self.place.clone(), path.clone());
@@ -277,6 +282,7 @@ struct Watched {
     body: Body,
     quotes: Quotes,
     nulls: Option<QuotedNulls>,
+    blank_lines: Option<BlankLines>,
     is_read: bool,
 }
 
@@ -293,6 +299,10 @@ impl Watched {
                 (Some(nulls), Some(piece)) => nulls.feed(&piece).into(),
                 (Some(nulls), None) => nulls.end().into(),
                 (None, piece) => piece.unwrap_or_default(),
+            };
+            let seen = match &mut self.blank_lines {
+                Some(lines) => lines.filled(seen),
+                None => seen,
             };
             if !seen.is_empty() {
                 return Ok(Some(seen));
@@ -361,6 +371,7 @@ mod tests {
         let nulls = NullTexts {
             text: Some("".into()),
             by_lines: Some(Arc::from([true, false, true])),
+            blank_lines: None,
         };
         let place = Place {
             root: url::Url::parse("memory:///").unwrap(),

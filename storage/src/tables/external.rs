@@ -371,6 +371,15 @@ impl Listing {
             Some(schema) if !has_own => (Arc::clone(schema), false),
             _ => infer(self, format.as_ref(), null_text.as_ref(), session).await?,
         };
+        let format = match found.fields().len() {
+            // Blank lines of CSV are rows then, which a part of a file cannot tell.
+            1 => {
+                let is_whole = true;
+                let hints = FileHints { is_whole, ..hints };
+                reader(self.format, &definition.options, hints, session)?
+            }
+            _ => format,
+        };
         let schema = self.without(&found, &partitions.columns)?;
         let json = (self.format == ExternalFormat::NdJson).then(|| JsonForm {
             is_array: json_array,

@@ -190,6 +190,7 @@ impl Looked<'_> {
         let nulls = NullTexts {
             text: self.null_text.cloned(),
             by_lines: None,
+            blank_lines: None,
         };
         let store = QuoteWatch::over(store, self.place, dialect, compression, nulls);
         let text = body(store.get(&file.location).await?.payload);

@@ -34,6 +34,7 @@ use url::Url;
 use crate::error::Error;
 use crate::stores::ObjectUrl;
 use crate::tables::avro_watch::BlockWatch;
+use crate::tables::csv_blank_lines::BlankLines;
 use crate::tables::csv_lines::{lines_before, with_line_of_file};
 use crate::tables::csv_quotes::Dialect;
 use crate::tables::csv_values::CsvTexts;
@@ -299,6 +300,7 @@ impl Located {
         let nulls = NullTexts {
             text: self.texts.null_text.clone(),
             by_lines: self.texts.by_lines(csv),
+            blank_lines: BlankLines::of(csv),
         };
         let store = QuoteWatch::over(store, &self.place, Dialect::of(csv), compression, nulls);
         let mut plain = config.clone();

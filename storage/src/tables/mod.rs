@@ -10,6 +10,7 @@ mod block;
 mod changed_keys;
 mod commit_times;
 mod copied_rows;
+mod csv_blank_lines;
 mod csv_lines;
 mod csv_nulls;
 mod csv_quotes;

@@ -2,7 +2,7 @@
 //!
 //! In: the values of that line and the columns; out: the error that PostgreSQL gives where they differ.
 
-use auspex_planner::CopyOptions;
+use auspex_planner::{CopyOptions, header_fault};
 use datafusion::arrow::datatypes::Schema;
 
 use super::decoder::{RowValues, Wrong};
@@ -15,27 +15,11 @@ pub(super) fn expected_header(options: &CopyOptions, columns: &Schema) -> Option
 
 /// Fails at the first name that is another one.
 pub(super) fn check_header(row: &RowValues, names: &[String]) -> Result<(), Wrong> {
-    let n_fields = row.values().count();
-    if n_fields != names.len() {
-        let message = format!(
-            "wrong number of fields in header line: got {n_fields}, expected {}",
-            names.len()
-        );
-        return Err(("22P04", message));
+    let header: Vec<Option<&[u8]>> = row.values().collect();
+    match header_fault(&header, names) {
+        Some(message) => Err(("22P04", message)),
+        None => Ok(()),
     }
-    for (idx, (found, name)) in row.values().zip(names).enumerate() {
-        let found = match found {
-            Some(found) if found == name.as_bytes() => continue,
-            Some(found) => format!("\"{}\"", String::from_utf8_lossy(found)),
-            None => "null value".to_owned(),
-        };
-        let message = format!(
-            "column name mismatch in header line field {}: got {found}, expected \"{name}\"",
-            idx + 1
-        );
-        return Err(("22P04", message));
-    }
-    Ok(())
 }
 
 #[cfg(test)]

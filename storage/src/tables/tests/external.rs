@@ -384,6 +384,28 @@ async fn line_breaks_inside_quotes_are_found() {
     }
 }
 
+#[tokio::test]
+async fn blank_lines_are_rows_of_files_of_one_column() {
+    let f = fixture().await;
+    let state = f.session.state();
+    for (text, expected) in [
+        ("i\n1\n\n4\n", counted(3, 5)),
+        ("\ni\n\n\n5\n\n", counted(4, 5)),
+        ("i,x\n1,a\n\n4,b\n", counted(2, 5)),
+    ] {
+        f.write("a.csv", text);
+        for may_divide in [false, true] {
+            let mut definition = external(&f, "a.csv", ExternalFormat::Csv);
+            let breaks = (!may_divide).to_string();
+            let option = "newlines_in_values".to_owned();
+            definition.options.insert(option, breaks);
+            let provider = f.tables.provider(&entry(definition), &state).await;
+            let shown = f.show(COUNT, provider).await;
+            assert_eq!(shown, expected, "{text:?}, divided: {may_divide}");
+        }
+    }
+}
+
 /// A file of two row groups, whose second has a NULL, with what Parquet calls a uuid.
 fn write_uuids(path: &std::path::Path) {
     use datafusion::parquet::column::writer::ColumnWriter;
