@@ -75,7 +75,7 @@ pub use catalog::facts::{
 };
 pub use catalog::reference_facts::ReferenceFacts;
 pub use catalog::sequence_row::{SequenceFacts, SequenceOwner};
-pub use copy_options::{CopyColumns, CopyFormat, CopyOptions};
+pub use copy_options::{CopyColumns, CopyFormat, CopyOptions, header_fault};
 pub use distributed::{
     Cluster, ClusterConfig, ClusterError, ClusterTls, ClusterToken, WorkerConfig, WorkerNode,
     WorkerWatch,

@@ -25,7 +25,7 @@ use super::{BoundQuery, GivenTables, bind_sql_with};
 use crate::access::{TableUse, as_writer};
 use crate::commands::name_parts;
 use crate::error::{Error, Result};
-use crate::functions::assigned;
+use crate::functions::{assigned, check_row_width};
 use crate::session::Session;
 
 /// How often an INSERT is bound to a table whose definition changes meanwhile.
@@ -439,6 +439,7 @@ fn columns_of(
         }
         for (expr, idx) in row.content.iter_mut().zip(&places) {
             let field = &shape.columns()[*idx];
+            check_row_width(expr, field)?;
             if is_default(expr) || is_ignored(field) {
                 *expr = default_of(shape, field)?;
             } else if generated(field) {

@@ -15,6 +15,7 @@ use super::change::{Parts, Target, action, table_alias};
 use super::column_rules::{
     cast_ast, column_place, default_of, generated_value, is_computed, is_default, value_for,
 };
+use super::one_relation::qualify;
 use crate::commands::name_parts;
 use crate::error::{Error, Result};
 
@@ -36,7 +37,7 @@ pub(super) fn parts(merge: &ast::Merge, target: &Target<'_>, factor: TableFactor
     let clauses: Vec<Clause> = merge
         .clauses
         .iter()
-        .map(|clause| read(clause, target, &alias))
+        .map(|clause| read(&seeing(clause, target, &alias), target, &alias))
         .collect::<Result<_>>()?;
     let has = |wanted: &[MergeClauseKind]| {
         let mut clauses = merge.clauses.iter();
@@ -133,6 +134,20 @@ fn marked_source(source: &TableFactor) -> Result<(TableFactor, Ident)> {
         sample: None,
     };
     Ok((marked, alias))
+}
+
+/// The clause with names that mean what it sees: a row without a partner is seen alone.
+fn seeing(clause: &MergeClause, target: &Target<'_>, source: &Ident) -> MergeClause {
+    let relation = match clause.clause_kind {
+        MergeClauseKind::Matched => None,
+        MergeClauseKind::NotMatched | MergeClauseKind::NotMatchedByTarget => Some(source),
+        MergeClauseKind::NotMatchedBySource => Some(&target.alias),
+    };
+    let mut clause = clause.clone();
+    if let Some(relation) = relation {
+        qualify(&mut clause, target.shape, relation);
+    }
+    clause
 }
 
 fn read(clause: &MergeClause, target: &Target<'_>, source: &Ident) -> Result<Clause> {

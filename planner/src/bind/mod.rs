@@ -36,6 +36,7 @@ mod merged_columns;
 mod model_plans;
 mod model_scope;
 mod names;
+mod one_relation;
 mod ordered_positions;
 mod origins;
 mod output_column;

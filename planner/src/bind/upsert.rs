@@ -9,14 +9,15 @@ use auspex_sql::{Dialect, Statement};
 use auspex_storage::{Key, OnConflict as Taken, TableShape};
 use datafusion::sql::parser::Statement as SqlStatement;
 use datafusion::sql::sqlparser::ast::{
-    self, Assignment, ConflictTarget, Expr, Ident, MergeAction, OnConflict, OnConflictAction,
-    OnInsert, SetExpr, TableAliasColumnDef, TableFactor, VisitMut, VisitorMut,
+    self, ConflictTarget, Expr, Ident, MergeAction, OnConflict, OnConflictAction, OnInsert,
+    SetExpr, TableAliasColumnDef, TableFactor, VisitMut, VisitorMut,
 };
 
 use super::assignments::given_value;
 use super::change::{Target, table_alias};
 use super::column_rules::{column_place, default_of, generated_value, is_default, value_for};
 use super::insert::{Overriding, counts_differ, overriding};
+use super::one_relation::qualify;
 use crate::commands::{folded, name_parts};
 use crate::error::{Error, Result};
 
@@ -162,13 +163,9 @@ pub(super) fn as_merge(
         && let Some(clause) = merge.clauses.first_mut()
         && let MergeAction::Update(action) = &mut clause.action
     {
-        let mut of_row = OfRow { target, depth: 0 };
         clause.predicate.clone_from(&update.selection);
-        let _ = VisitMut::visit(&mut clause.predicate, &mut of_row);
         action.assignments.clone_from(&update.assignments);
-        for Assignment { value, .. } in &mut action.assignments {
-            let _ = VisitMut::visit(value, &mut of_row);
-        }
+        qualify(clause, shape, &target.alias);
     }
     if let Some(key) = &key {
         *merge.on = same_key(key, target);
@@ -361,37 +358,6 @@ impl VisitorMut for Given {
                 [name] if name == TAKEN => *factor = self.taken.clone(),
                 _ => {}
             }
-        }
-        ControlFlow::Continue(())
-    }
-}
-
-/// Lets names without a relation mean the row that is there, as PostgreSQL does; not those of subqueries.
-struct OfRow<'a, 'b> {
-    target: &'a Target<'b>,
-    depth: usize,
-}
-
-impl VisitorMut for OfRow<'_, '_> {
-    type Break = ();
-
-    fn pre_visit_query(&mut self, _: &mut ast::Query) -> ControlFlow<()> {
-        self.depth += 1;
-        ControlFlow::Continue(())
-    }
-
-    fn post_visit_query(&mut self, _: &mut ast::Query) -> ControlFlow<()> {
-        self.depth -= 1;
-        ControlFlow::Continue(())
-    }
-
-    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
-        if let Expr::Identifier(name) = expr
-            && self.depth == 0
-            && !is_default(&Expr::Identifier(name.clone()))
-            && self.target.shape.position(&folded(name)).is_some()
-        {
-            *expr = self.target.column(&folded(name));
         }
         ControlFlow::Continue(())
     }

@@ -65,7 +65,7 @@ pub(crate) use models::{
 };
 pub(crate) use set_role::assign_role;
 pub(crate) use settings::{show, show_schema};
-pub(crate) use show_create::show_create;
+pub(crate) use show_create::{declared_type, show_create};
 pub(crate) use tables::describe_table;
 
 /// Whether a statement can be run at all; settles those that need no work.

@@ -236,7 +236,7 @@ fn serial_type(field: &Field) -> &'static str {
 }
 
 /// The type that gives a column its own again.
-pub(super) fn declared_type(field: &Field) -> String {
+pub(crate) fn declared_type(field: &Field) -> String {
     if let Some(element) = marked_element(field).filter(|element| !marks_of(element).is_empty()) {
         let brackets = "[]".repeat(type_name(field.data_type()).matches("[]").count());
         return declared_type(&element) + &brackets;

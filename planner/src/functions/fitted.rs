@@ -32,6 +32,7 @@ use super::call::{INTERVAL, failure};
 use super::dimensions::parts;
 use super::interval::is_interval;
 use super::moment::{TIME, TIMESTAMP, in_zone, is_time, timestamptz, zone};
+use super::rows_by_place::by_place;
 use crate::error::Error;
 
 /// What is done to the operand.
@@ -182,6 +183,7 @@ pub(crate) fn assigned(value: Expr, column: &Field, schema: &dyn ExprSchema) -> 
         }
         to if is_time(to) => fits("as_time", Step::Time, vec![value]),
         to if is_interval(to) => fits("as_interval", Step::Interval, vec![value]),
+        DataType::Struct(fields) => by_place(&value, fields, schema)?.unwrap_or(value),
         _ => value,
     };
     // The type of a CASE is known for good when those of its branches have been made one: this cast may not be idle.

@@ -3,7 +3,7 @@
 //! In: a session's context; out: the same with the functions of each family. Code map: `call` describes
 //! a function; `moment`, `now`, `interval`, `truncation`, `precision`, `template`, `number_template` and `to_char` are about time and
 //! its text; `math`, `series`, `bytes`, `strings`, `regexps`, `arrays`, `dimensions`, `json`, `uuid`, `enums` what their names say; `aggregates`, `array_agg`, `string_agg`, `sums`, `averages` and `interval_totals` look at whole groups, `shifts` at other rows of a window;
-//! `googlesql` has those of BigQuery; `operators` and `checked` plan operators, `literals` types numbers; `fitted` prepares what is cast, `assigned_value` marks it,
+//! `googlesql` has those of BigQuery; `operators` and `checked` plan operators, `literals` types numbers; `fitted` prepares what is cast, `rows_by_place` rows for structs, `assigned_value` marks it,
 //! `quantified` compares with all rows of a subquery; `row_bucket` divides rows that come in no order; `server_side` waits; `syntax` spells a
 //! statement anew before it is planned, `types` names its types. Functions about catalogs, and those that write
 //! values as the wire does (`format`, `to_json`), are the server's.
@@ -35,6 +35,7 @@ mod quantified;
 mod quotients;
 mod regexps;
 mod row_bucket;
+mod rows_by_place;
 mod series;
 mod server_side;
 mod shifts;
@@ -80,6 +81,7 @@ pub(crate) use json::{WHOLE_ROW, stands_for};
 pub(crate) use literals::type_numbers;
 use operators::Operators;
 pub(crate) use row_bucket::row_bucket;
+pub(crate) use rows_by_place::check_row_width;
 pub(crate) use single_value::{only_value, single_value};
 pub(crate) use sized::{Growth, growth};
 pub(crate) use syntax::{change_own, elements_column, rewrite, unsupported_subquery};
@@ -144,6 +146,7 @@ pub(crate) fn install(context: &mut SessionContext) -> Result<()> {
     // Once before types are coerced, which single expressions see alone, and once after.
     context.register_function_rewrite(Arc::new(text_input::ReadTexts))?;
     context.register_function_rewrite(Arc::new(json::WriteObjects))?;
+    context.register_function_rewrite(Arc::new(rows_by_place::RowsByPlace))?;
     context.register_function_rewrite(Arc::new(fitted::ClientClock))?;
     let coerced = ApplyFunctionRewrites::new(vec![
         Arc::new(text_input::ReadTexts),

@@ -25,6 +25,7 @@ mod source;
 mod sql;
 mod tables;
 mod train;
+mod with_changes;
 
 use datafusion::sql::sqlparser::ast::Query;
 use datafusion::sql::sqlparser::tokenizer::TokenWithSpan;

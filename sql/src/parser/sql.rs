@@ -13,8 +13,8 @@ use crate::googlesql::{normalize_statement, settle_statement};
 use crate::lexer::{Grammar, are_words, bare_word, closing, is_word, string_value};
 use crate::limits::RECURSION_LIMIT;
 use crate::parser::cursor::Cursor;
-use crate::parser::into_table;
 use crate::parser::silent_clauses::Data;
+use crate::parser::{into_table, with_changes};
 use crate::view_options;
 
 /// Reads all that is left as one statement.
@@ -68,6 +68,7 @@ pub(super) fn parse(cursor: &Cursor<'_>) -> Result<SqlStatement, ParseError> {
     }
     normalize_statement(&mut statement);
     into_table::settle(&mut statement, data);
+    with_changes::settle(&mut statement);
     Ok(statement)
 }
 

@@ -8,7 +8,7 @@ use datafusion::arrow::datatypes::{DataType, Field};
 use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
 use datafusion::error::Result;
 
-use super::value::Json;
+use super::value::{Json, Layout};
 
 /// The rows of an array as json.
 pub(super) fn to_json(array: &ArrayRef, field: &Field) -> Result<Vec<Json>> {
@@ -40,6 +40,22 @@ pub(super) fn to_json(array: &ArrayRef, field: &Field) -> Result<Vec<Json>> {
         return present(&|row| {
             let member = |(name, values): &(String, Vec<Json>)| (name.clone(), values[row].clone());
             Ok(Json::Object(columns.iter().map(member).collect()))
+        });
+    }
+    if let Some(map) = array.as_map_opt() {
+        let (key, value) = map.entries_fields();
+        let (keys, values) = (to_json(map.keys(), key)?, to_json(map.values(), value)?);
+        let member = |entry: usize| {
+            let name = match &keys[entry] {
+                Json::Text(name) => name.clone(),
+                key => key.write(Layout::Compact),
+            };
+            (name, values[entry].clone())
+        };
+        let offsets = map.value_offsets();
+        return present(&|row| {
+            let entries = offsets[row] as usize..offsets[row + 1] as usize;
+            Ok(Json::Object(entries.map(member).collect()))
         });
     }
     if let Some(value) = array.as_boolean_opt() {

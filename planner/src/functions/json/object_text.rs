@@ -1,7 +1,7 @@
 //! Objects of columns as text, wherever a plan casts them: `a::text` of a file of JSON.
 //!
-//! In: a cast of a struct to text; out: the cast of the json text of it, as clients get it without the cast. Other casts
-//! stay as they are.
+//! In: a cast of a struct or a map to text; out: the cast of the json text of it, as clients get it without the cast.
+//! Other casts stay as they are.
 
 use std::sync::Arc;
 
@@ -38,7 +38,8 @@ impl FunctionRewrite for WriteObjects {
         let Expr::Cast(cast) = &expr else {
             return Ok(Transformed::no(expr));
         };
-        let is_object = |data_type: DataType| matches!(data_type, DataType::Struct(_));
+        let is_object =
+            |data_type: DataType| matches!(data_type, DataType::Struct(_) | DataType::Map(..));
         if !cast.field.data_type().is_string() || !cast.expr.get_type(schema).is_ok_and(is_object) {
             return Ok(Transformed::no(expr));
         }

@@ -32,6 +32,7 @@ mod windows;
 pub(super) use casts::number_text;
 pub(crate) use own_expressions::change_own;
 pub(crate) use relations::elements_column;
+pub(super) use row_comparisons::fields as row_fields;
 pub(crate) use subqueries::unsupported_subquery;
 
 use std::ops::ControlFlow;

@@ -62,7 +62,7 @@ fn row(expr: &Expr) -> Option<Vec<Expr>> {
 }
 
 /// The fields of a row.
-fn fields(expr: &Expr) -> Option<Vec<Expr>> {
+pub(in crate::functions) fn fields(expr: &Expr) -> Option<Vec<Expr>> {
     let fields = match expr {
         Expr::Tuple(columns) => columns.clone(),
         Expr::Function(function) if function_name(function)? == "row" => {
