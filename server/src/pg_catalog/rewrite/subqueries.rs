@@ -16,7 +16,7 @@ use datafusion::sql::sqlparser::ast::{
 
 use super::super::functions::looks_up;
 use super::empty::is_reduced;
-use super::{catalog_table, parsed, parsed_with_lambdas};
+use super::{catalog_table, is_of_catalog, parsed, parsed_with_lambdas};
 
 /// An empty array of texts.
 const NO_TEXTS: &str = "CAST(make_array() AS TEXT[])";
@@ -133,7 +133,7 @@ fn order_of_items(query: &Query, item: &Expr) -> Option<Option<(&'static str, &'
     };
     let is_position =
         matches!(&key.expr, Expr::Value(value) if matches!(value.value, Value::Number(..)));
-    if !is_position && key.expr != *item {
+    if !is_position && key.expr != *item && !begins_with(item, &key.expr) {
         return None;
     }
     let is_descending = key.options.asc == Some(false);
@@ -143,6 +143,26 @@ fn order_of_items(query: &Query, item: &Expr) -> Option<Option<(&'static str, &'
         false => "NULLS LAST",
     };
     Some(Some((direction, nulls)))
+}
+
+/// Whether a text begins with a name, so that texts of several names are in the order of the names.
+fn begins_with(text: &Expr, name: &Expr) -> bool {
+    match text {
+        Expr::BinaryOp {
+            left,
+            op: BinaryOperator::StringConcat,
+            ..
+        } => begins_with(left, name),
+        Expr::Function(function) => {
+            let is_quoting = is_of_catalog(&function.name, "quote_ident");
+            let FunctionArguments::List(list) = &function.args else {
+                return false;
+            };
+            let quoted = list.args.first().and_then(plain_argument);
+            is_quoting && quoted.is_some_and(|quoted| quoted == *name)
+        }
+        _ => false,
+    }
 }
 
 /// An array in the order of its items.
@@ -284,7 +304,8 @@ fn unnested(select: &Select, item: &Expr) -> Option<(String, String, String)> {
         .map_or("element", |alias| alias.name.value.as_str())
         .to_owned();
     let mut body = item.clone();
-    match name.to_lowercase().as_str() {
+    let name = name.to_lowercase();
+    match name.strip_prefix("pg_catalog.").unwrap_or(&name) {
         "unnest" => {}
         // Options are texts of the form name=value.
         "pg_options_to_table" => {
