@@ -1,6 +1,6 @@
 //! Sequences as relations: the one row of `SELECT * FROM s`, and what catalogs tell of all of them.
 //!
-//! In: a sequence; out: its last number and whether it was given. Takes no number.
+//! In: a sequence, or a column that is numbered; out: its last number and whether it was given. Takes no number.
 
 use std::sync::Arc;
 

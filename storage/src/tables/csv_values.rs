@@ -1,4 +1,4 @@
-//! Values of CSV files that the library's reader would cut, or that a text for NULL stands among.
+//! Values of CSV files that the library's reader would cut or refuse, or that a text for NULL stands among.
 //!
 //! A source of CSV files flows in; one flows out that reads such columns as texts and makes values of them, or
 //! nothing, if the library's own loses nothing. A text that is no value is an error with its column and line.

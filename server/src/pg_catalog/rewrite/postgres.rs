@@ -1,7 +1,7 @@
 //! What PostgreSQL has and the planner has under another name, or not at all.
 //!
 //! In and out: a syntax tree. `pg_catalog.t.c` is `t.c`; `x LIKE p ESCAPE e` gets a pattern with backslashes; `t.tableoid` of a catalog table
-//! is its number; `json_agg(x)` joins `array_agg(to_json(x))`; `'{1,2}'::int[]` is an
+//! is its number, `name[0]` of a name its first letter; `json_agg(x)` joins `array_agg(to_json(x))`; `'{1,2}'::int[]` is an
 //! array; and words such as `localtimestamp` are calls.
 
 use std::collections::BTreeMap;
