@@ -169,10 +169,11 @@ extern "C" __global__ void distances_f64(Design design, Centroids centroids, dou
 }
 
 // out[chunk][column][centroid] = sum of weight * column over the chunk's rows of that centroid, with
-// ones behind the columns. Each thread adds its rows to sums of its own in shared memory, (threads,
+// ones behind the columns, then the squared distances. Each thread adds its rows to sums of its own in shared memory, (threads,
 // n_centroids), which are then added in the order of the threads.
 template <typename T>
 __device__ __forceinline__ void cluster_sums(const Design &design, const u32 *ids,
+                                             const double *squared_distances,
                                              const double *weights, u32 n_centroids,
                                              u32 rows_per_chunk, double *out)
 {
@@ -183,7 +184,9 @@ __device__ __forceinline__ void cluster_sums(const Design &design, const u32 *id
     double *mine = own + threadIdx.x * n_centroids;
     for (u32 id = 0; id < n_centroids; ++id) mine[id] = 0.0;
     for (u32 row = first + threadIdx.x; row < end; row += blockDim.x) {
-        double x = column < design.n_columns ? value<T>(design, column, row) : 1.0;
+        double x = column < design.n_columns    ? value<T>(design, column, row)
+                   : column == design.n_columns ? 1.0
+                                                : squared_distances[row];
         mine[ids[row]] += (weights ? weights[row] : 1.0) * x;
     }
     __syncthreads();
@@ -195,14 +198,16 @@ __device__ __forceinline__ void cluster_sums(const Design &design, const u32 *id
     }
 }
 
-extern "C" __global__ void cluster_sums_f32(Design design, const u32 *ids, const double *weights,
+extern "C" __global__ void cluster_sums_f32(Design design, const u32 *ids,
+                                            const double *squared_distances, const double *weights,
                                             u32 n_centroids, u32 rows_per_chunk, double *out)
 {
-    cluster_sums<float>(design, ids, weights, n_centroids, rows_per_chunk, out);
+    cluster_sums<float>(design, ids, squared_distances, weights, n_centroids, rows_per_chunk, out);
 }
 
-extern "C" __global__ void cluster_sums_f64(Design design, const u32 *ids, const double *weights,
+extern "C" __global__ void cluster_sums_f64(Design design, const u32 *ids,
+                                            const double *squared_distances, const double *weights,
                                             u32 n_centroids, u32 rows_per_chunk, double *out)
 {
-    cluster_sums<double>(design, ids, weights, n_centroids, rows_per_chunk, out);
+    cluster_sums<double>(design, ids, squared_distances, weights, n_centroids, rows_per_chunk, out);
 }

@@ -154,10 +154,19 @@ pub struct Nearest {
     pub ids: Vec<u32>,
     /// Squared distance of each row to its nearest centroid.
     pub squared_distances: Vec<f64>,
+    /// Sums over the rows of each centroid.
+    pub sums: ClusterSums,
+}
+
+/// Sums over rows by their nearest centroid.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ClusterSums {
     /// Σ w of each centroid's rows.
     pub weights: Vec<f64>,
     /// Σ w·x of each centroid's rows, `(n_centroids, p)` row-major.
     pub sums: Vec<f64>,
+    /// Σ w·d² of each centroid's rows, for their squared distances to it.
+    pub squares: Vec<f64>,
 }
 
 /// A device that runs kernels over one block at a time.
@@ -237,6 +246,14 @@ pub trait Device: Debug + Send + Sync {
         centroids: &[f64],
         weights: Option<&[f64]>,
     ) -> Result<Nearest>;
+
+    /// The sums of [`Device::nearest`] alone, so that nothing of each row comes back from a device.
+    fn cluster_sums(
+        &self,
+        design: &Design<'_>,
+        centroids: &[f64],
+        weights: Option<&[f64]>,
+    ) -> Result<ClusterSums>;
 
     /// Squared distances to every centroid, `(n_rows, n_centroids)` row-major.
     fn squared_distances(&self, design: &Design<'_>, centroids: &[f64]) -> Result<Vec<f64>>;

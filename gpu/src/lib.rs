@@ -16,8 +16,8 @@ mod trees;
 pub use cpu::CpuDevice;
 pub use cuda::{CudaDevice, CudaProbe, probe_cuda};
 pub use device::{
-    Design, Device, DeviceInfo, Elements, Figures, GlmPartial, Gram, Loss, MatrixView, Nearest,
-    RowsId,
+    ClusterSums, Design, Device, DeviceInfo, Elements, Figures, GlmPartial, Gram, Loss, MatrixView,
+    Nearest, RowsId,
 };
 pub use error::{Error, Result};
 pub use offload::{Offload, OnFailure, Visit};

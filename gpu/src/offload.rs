@@ -9,7 +9,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::cpu::CpuDevice;
 use crate::device::{
-    Design, Device, DeviceInfo, Elements, Figures, GlmPartial, Gram, Loss, Nearest, RowsId,
+    ClusterSums, Design, Device, DeviceInfo, Elements, Figures, GlmPartial, Gram, Loss, Nearest,
+    RowsId,
 };
 use crate::error::{Error, Result};
 use crate::product::{Neighbours, Network, Product, ProductElements};
@@ -45,7 +46,8 @@ struct Run {
     on_failure: OnFailure,
     /// For calls over rows without a name.
     next_device: AtomicUsize,
-    n_calls: AtomicU64,
+    /// Of each device, how many calls it has computed.
+    n_calls: Vec<AtomicU64>,
     /// That of all parts of a statement.
     outcome: Arc<Outcome>,
 }
@@ -89,10 +91,10 @@ impl Offload {
     ) -> Offload {
         Offload {
             run: Arc::new(Run {
+                n_calls: devices.iter().map(|_| AtomicU64::new(0)).collect(),
                 devices,
                 on_failure,
                 next_device: AtomicUsize::new(0),
-                n_calls: AtomicU64::new(0),
                 outcome,
             }),
             visit: None,
@@ -130,12 +132,17 @@ impl Offload {
 
     /// How many calls devices have computed.
     pub fn n_calls(&self) -> u64 {
-        self.run.n_calls.load(Ordering::Relaxed)
+        let n_calls = self.run.n_calls.iter();
+        n_calls.map(|calls| calls.load(Ordering::Relaxed)).sum()
     }
 
-    /// Number of devices.
-    pub fn n_devices(&self) -> usize {
-        self.run.devices.len()
+    /// The devices that have computed, whatever others there are. A call without rows starts no kernel.
+    pub fn used(&self) -> Vec<DeviceInfo> {
+        let devices = self.run.devices.iter().zip(&self.run.n_calls);
+        let used = devices.filter(|(device, n_calls)| {
+            n_calls.load(Ordering::Relaxed) > 0 && device.figures().n_launches > 0
+        });
+        used.map(|(device, _)| device.info()).collect()
     }
 
     /// Why calls went to the CPU, each reason once.
@@ -157,8 +164,8 @@ impl Offload {
         }
     }
 
-    /// The device for some rows: always the same for those that have a name.
-    fn device(&self, rows: Option<RowsId>) -> Option<&dyn Device> {
+    /// The device for some rows, by its number: always the same for those that have a name.
+    fn device(&self, rows: Option<RowsId>) -> Option<usize> {
         let run = &self.run;
         if run.devices.is_empty() || run.outcome.has_failed.load(Ordering::Relaxed) {
             return None;
@@ -171,16 +178,16 @@ impl Offload {
             }
             None => run.next_device.fetch_add(1, Ordering::Relaxed),
         };
-        Some(run.devices[number % run.devices.len()].as_ref())
+        Some(number % run.devices.len())
     }
 
     fn run<T>(&self, rows: Option<RowsId>, call: impl Fn(&dyn Device) -> Result<T>) -> Result<T> {
-        let Some(device) = self.device(rows) else {
+        let Some(number) = self.device(rows) else {
             return call(&CpuDevice);
         };
-        let error = match call(device) {
+        let error = match call(self.run.devices[number].as_ref()) {
             Ok(found) => {
-                self.run.n_calls.fetch_add(1, Ordering::Relaxed);
+                self.run.n_calls[number].fetch_add(1, Ordering::Relaxed);
                 return Ok(found);
             }
             Err(error) => error,
@@ -313,6 +320,18 @@ impl Device for Offload {
         let design = self.named(design);
         self.run(design.rows, |device| {
             device.nearest(&design, centroids, weights)
+        })
+    }
+
+    fn cluster_sums(
+        &self,
+        design: &Design<'_>,
+        centroids: &[f64],
+        weights: Option<&[f64]>,
+    ) -> Result<ClusterSums> {
+        let design = self.named(design);
+        self.run(design.rows, |device| {
+            device.cluster_sums(&design, centroids, weights)
         })
     }
 

@@ -3,7 +3,8 @@
 //! Built as a shared library it answers to the name `libcuda.so.1` and to the entry points that the
 //! project's host code calls; it names its devices "PTX interpreter (no GPU)". Kernels run one thread after
 //! another in an order that the test chooses, and every access is checked: bounds, alignment, memory
-//! that was never written, races between threads in shared memory and between blocks in global memory.
+//! that was never written, races between threads in shared memory and between blocks in global memory, and works of
+//! two streams on the same bytes that no event and no wait of the host orders.
 //! Far slower than any device: it proves what a kernel computes, never how fast.
 //!
 //! Code map, in reading order: `ptx` turns text into a [`Module`]; `memory` holds allocations and the

@@ -6,6 +6,7 @@
 //! with NaN and may not be read before it was written.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 /// Fills memory that was never written: NaN as f32 and f64, all ones as a whole number.
 const POISON: u8 = 0xff;
@@ -111,7 +112,15 @@ pub(crate) struct Region {
     start: u64,
     bytes: Vec<u8>,
     touches: Vec<Touch>,
+    /// From the first byte that the epoch's launch touched to the last: of reads, of writes.
+    touched: [Range<usize>; 2],
 }
+
+/// Nothing yet.
+const UNTOUCHED: Range<usize> = Range {
+    start: usize::MAX,
+    end: 0,
+};
 
 /// Who accesses, and in which epoch; accesses of different epochs have an order.
 #[derive(Debug, Clone, Copy)]
@@ -128,6 +137,7 @@ impl Region {
             start,
             bytes: vec![POISON; n_bytes],
             touches: vec![Touch::default(); n_bytes],
+            touched: [UNTOUCHED; 2],
         }
     }
 
@@ -202,6 +212,17 @@ impl Region {
                 });
             }
             touch.note(access, actor.id);
+        }
+        let (reads, writes) = match access {
+            Access::Read | Access::ReadOnly => (true, false),
+            Access::Write => (false, true),
+            Access::Atomic => (true, true),
+        };
+        for (touched, does) in self.touched.iter_mut().zip([reads, writes]) {
+            if does {
+                touched.start = touched.start.min(at);
+                touched.end = touched.end.max(at + n_bytes);
+            }
         }
         Ok(at)
     }
@@ -383,8 +404,32 @@ impl Memory {
 
     /// Begins a launch.
     pub(crate) fn begin_launch(&mut self) -> u32 {
+        for region in self.regions.values_mut() {
+            region.touched = [UNTOUCHED; 2];
+        }
         self.epoch += 1;
         self.epoch
+    }
+
+    /// What the last launch has touched of each allocation, and whether it wrote there.
+    pub(crate) fn touched(&self) -> Vec<(Range<u64>, bool)> {
+        let regions = self.regions.values();
+        let both = regions.flat_map(|region| {
+            let [reads, writes] = &region.touched;
+            let at = |bytes: &Range<usize>| {
+                region.start + bytes.start as u64..region.start + bytes.end as u64
+            };
+            let both = [(reads, false), (writes, true)].into_iter();
+            both.filter(|(bytes, _)| !bytes.is_empty())
+                .map(move |(bytes, is_write)| (at(bytes), is_write))
+        });
+        both.collect()
+    }
+
+    /// The bytes of the allocation that begins there.
+    pub(crate) fn block(&self, address: u64) -> Option<Range<u64>> {
+        let region = self.regions.get(&address)?;
+        Some(address..address + region.bytes.len() as u64)
     }
 
     /// The allocation that holds these bytes.

@@ -26,6 +26,8 @@ pub struct Settings {
     pub order: Order,
     /// A device whose kernels compute wrong results: each store of a float is one bit off.
     pub is_wrong: bool,
+    /// A device whose streams do not wait for events.
+    pub is_deaf: bool,
     /// The launch, counted from the last configuration, that has an illegal address.
     pub fault_at_launch: Option<u64>,
     /// The allocations, counted from 1 since the last configuration, for which there is no memory.
@@ -41,6 +43,7 @@ impl Default for Settings {
             host_bytes: 1 << 30,
             order: Order::Forward,
             is_wrong: false,
+            is_deaf: false,
             fault_at_launch: None,
             failing_allocations: 0..0,
         }
@@ -64,6 +67,7 @@ impl Settings {
                 "host_bytes" => settings.host_bytes = number()? as usize,
                 "order" => settings.order = Order::parse(value.trim()).ok_or_else(wrong)?,
                 "wrong" => settings.is_wrong = number()? != 0,
+                "deaf" => settings.is_deaf = number()? != 0,
                 "fault_at_launch" => settings.fault_at_launch = Some(number()?),
                 "failing_allocations" => {
                     let (first, end) = value.split_once("..").ok_or_else(wrong)?;

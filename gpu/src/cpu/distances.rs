@@ -483,7 +483,7 @@ mod tests {
             for weights in [None, Some(samples.weights.as_slice())] {
                 let found = nearest(&samples.design(false), &centroids, weights).unwrap();
                 let mut sums = vec![0.0; k * p];
-                let mut totals = vec![0.0; k];
+                let (mut totals, mut squares) = (vec![0.0; k], vec![0.0; k]);
                 for r in 0..n_rows {
                     let row = &distances[r * k..][..k];
                     let id = (0..k).fold(0, |id, c| if row[c] < row[id] { c } else { id });
@@ -491,12 +491,14 @@ mod tests {
                     assert_eq!(found.squared_distances[r], row[id]);
                     let weight = weights.map_or(1.0, |weights| weights[r]);
                     totals[id] += weight;
+                    squares[id] += weight * row[id];
                     for (sum, x) in sums[id * p..][..p].iter_mut().zip(samples.row(r)) {
                         *sum += weight * x;
                     }
                 }
-                assert_eq!(found.weights, totals);
-                assert_eq!(found.sums, sums);
+                assert_eq!(found.sums.weights, totals);
+                assert_eq!(found.sums.sums, sums);
+                assert_eq!(found.sums.squares, squares);
             }
         }
     }
@@ -522,7 +524,7 @@ mod tests {
     fn no_rows_give_empty_results() {
         let samples = Samples::new(0, 3, &[2]);
         let found = nearest(&samples.design(true), &samples.centroids(2), None).unwrap();
-        assert_eq!((found.ids.len(), found.weights), (0, vec![0.0, 0.0]));
+        assert_eq!((found.ids.len(), found.sums.weights), (0, vec![0.0, 0.0]));
     }
 
     #[test]

@@ -28,7 +28,7 @@ pub(crate) use tile::{check_design, check_length};
 
 use std::sync::Arc;
 
-use crate::device::{Design, Device, DeviceInfo, GlmPartial, Gram, Loss, Nearest};
+use crate::device::{ClusterSums, Design, Device, DeviceInfo, GlmPartial, Gram, Loss, Nearest};
 use crate::error::Result;
 use crate::product::{Neighbours, Network, Product, ProductElements};
 use crate::trees::{Bins, Forest, Pairs, Parted, RowOrder, RowSets, RowSplit, Version};
@@ -130,6 +130,15 @@ impl Device for CpuDevice {
         weights: Option<&[f64]>,
     ) -> Result<Nearest> {
         nearest::nearest(design, centroids, weights)
+    }
+
+    fn cluster_sums(
+        &self,
+        design: &Design<'_>,
+        centroids: &[f64],
+        weights: Option<&[f64]>,
+    ) -> Result<ClusterSums> {
+        Ok(nearest::nearest(design, centroids, weights)?.sums)
     }
 
     fn squared_distances(&self, design: &Design<'_>, centroids: &[f64]) -> Result<Vec<f64>> {

@@ -10,7 +10,7 @@ use pulp::{Simd, WithSimd};
 use super::distances::{PackedCentroids, Tile, check, expect};
 use super::panel::{GROUP, Ids, LANES, Lanes};
 use super::wide;
-use crate::device::{Design, Nearest};
+use crate::device::{ClusterSums, Design, Nearest};
 use crate::error::Result;
 
 /// See [`crate::Device::nearest`].
@@ -55,8 +55,11 @@ impl WithSimd for FindNearest<'_> {
         let mut nearest = Nearest {
             ids: Vec::with_capacity(n_rows),
             squared_distances: Vec::with_capacity(n_rows),
-            weights: vec![0.0; n_centroids],
-            sums: vec![0.0; n_centroids * design.n_cols()],
+            sums: ClusterSums {
+                weights: vec![0.0; n_centroids],
+                sums: vec![0.0; n_centroids * design.n_cols()],
+                squares: vec![0.0; n_centroids],
+            },
         };
         for start in (0..n_rows).step_by(tile.rows) {
             tile.fill(design, start);
@@ -74,9 +77,10 @@ impl WithSimd for FindNearest<'_> {
             let rows = start..start + tile.n;
             let weights = weights.map(|weights| &weights[rows.clone()]);
             sums.add(&tile, ids, weights);
-            add_codes(design, rows, weights, &mut nearest);
+            add_codes(design, rows.clone(), weights, &mut nearest);
+            add_squares(rows, weights, &mut nearest);
         }
-        sums.finish(design, &mut nearest);
+        sums.finish(design, &mut nearest.sums);
         nearest
     }
 }
@@ -140,14 +144,14 @@ impl Sums {
     }
 
     /// Hands the sums over.
-    fn finish(self, design: &Design<'_>, nearest: &mut Nearest) {
-        let totals = self.weights.iter().zip(&self.counts);
-        for (into, (weight, &count)) in nearest.weights.iter_mut().zip(totals) {
+    fn finish(self, design: &Design<'_>, totals: &mut ClusterSums) {
+        let of_rows = self.weights.iter().zip(&self.counts);
+        for (into, (weight, &count)) in totals.weights.iter_mut().zip(of_rows) {
             *into = weight + count as f64;
         }
         let rows = self.sums.chunks_exact(self.n_blocks.max(1));
         let n_dense = design.dense.n_cols;
-        for (into, row) in nearest.sums.chunks_exact_mut(design.n_cols()).zip(rows) {
+        for (into, row) in totals.sums.chunks_exact_mut(design.n_cols()).zip(rows) {
             into[..n_dense].copy_from_slice(&row.as_flattened()[..n_dense]);
         }
     }
@@ -182,9 +186,18 @@ fn add_codes(
         for (row, (&id, &code)) in ids.iter().zip(&codes[rows.clone()]).enumerate() {
             if (code as usize) < width {
                 let weight = weights.map_or(1.0, |weights| weights[row]);
-                nearest.sums[id as usize * n_cols + offset + code as usize] += weight;
+                nearest.sums.sums[id as usize * n_cols + offset + code as usize] += weight;
             }
         }
         offset += width;
+    }
+}
+
+/// Adds the squared distances of some rows to the sums of their centroids.
+fn add_squares(rows: Range<usize>, weights: Option<&[f64]>, nearest: &mut Nearest) {
+    let found = nearest.ids[rows.clone()].iter();
+    for (row, (&id, square)) in found.zip(&nearest.squared_distances[rows]).enumerate() {
+        let weight = weights.map_or(1.0, |weights| weights[row]);
+        nearest.sums.squares[id as usize] += weight * square;
     }
 }

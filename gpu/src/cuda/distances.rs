@@ -4,7 +4,7 @@ use super::layout::{self, CHUNK_ROWS, CentroidsArgument, Needs, Segment, add_chu
 use super::residents::{Buffer, Role};
 use super::session::{Argument, Failure, Lane, Session, Shape};
 use crate::cpu::{check_centroids, check_length, code_distances};
-use crate::device::{Design, Nearest};
+use crate::device::{ClusterSums, Design, Nearest};
 use crate::error::Result;
 use crate::product::Neighbours;
 
@@ -15,6 +15,8 @@ const MAX_ADDERS: usize = 64;
 /// Centroids that a thread compares at once; as in `distances.cu`.
 const GROUP: usize = 4;
 const MAX_BLOCKS: usize = 65_535;
+/// What is added up beside the columns: ones, and squared distances.
+const BEYOND_COLUMNS: usize = 2;
 
 /// The number of centroids, once the shapes were found to belong together.
 pub(super) fn check(
@@ -99,24 +101,50 @@ pub(super) fn nearest(
     n_centroids: usize,
     weights: Option<&[f64]>,
 ) -> std::result::Result<Nearest, Failure> {
+    let n_rows = design.dense.n_rows;
+    let (mut ids, mut squared_distances) = (vec![0; n_rows], vec![0.0; n_rows]);
+    let rows = Some((ids.as_mut_slice(), squared_distances.as_mut_slice()));
+    let sums = assign(session, design, (centroids, n_centroids), weights, rows)?;
+    Ok(Nearest {
+        ids,
+        squared_distances,
+        sums,
+    })
+}
+
+/// See [`crate::Device::cluster_sums`].
+pub(super) fn cluster_sums(
+    session: &Session,
+    design: &Design<'_>,
+    centroids: &[f64],
+    n_centroids: usize,
+    weights: Option<&[f64]>,
+) -> std::result::Result<ClusterSums, Failure> {
+    assign(session, design, (centroids, n_centroids), weights, None)
+}
+
+/// Adds up rows by their nearest centroid; brings what it finds of each row to the host only where there is a place for it:
+/// ids and squared distances.
+fn assign(
+    session: &Session,
+    design: &Design<'_>,
+    (centroids, n_centroids): (&[f64], usize),
+    weights: Option<&[f64]>,
+    mut of_rows: Option<(&mut [u32], &mut [f64])>,
+) -> std::result::Result<ClusterSums, Failure> {
     if n_centroids > SHARED_BYTES / 8 {
         return Err(Failure::Declined("there are more than 6144 centroids"));
     }
-    let (n_rows, p) = (design.dense.n_rows, design.n_cols());
-    if p >= MAX_BLOCKS {
-        return Err(Failure::Declined("there are more than 65534 columns"));
+    let p = design.n_cols();
+    if p + BEYOND_COLUMNS > MAX_BLOCKS {
+        return Err(Failure::Declined("there are more than 65533 columns"));
     }
+    let n_values = (p + BEYOND_COLUMNS) * n_centroids;
     let on_device = Centroids::new(session, design, centroids, n_centroids)?;
-    let sums = session.zeros(Lane::First, (p + 1) * n_centroids)?;
-    let mut nearest = Nearest {
-        ids: vec![0; n_rows],
-        squared_distances: vec![0.0; n_rows],
-        weights: vec![0.0; n_centroids],
-        sums: vec![0.0; n_centroids * p],
-    };
+    let sums = session.zeros(Lane::First, n_values)?;
     let needs = Needs {
         row_bytes: 24,
-        chunk_bytes: 8 * (p + 1) * n_centroids,
+        chunk_bytes: 8 * n_values,
     };
     layout::for_each_segment(session, design, needs, |segment| {
         let (lane, rows) = (segment.lane, segment.rows.clone());
@@ -135,23 +163,26 @@ pub(super) fn nearest(
         add_rows(
             session,
             segment,
-            (&ids, weights.as_deref()),
-            (n_centroids, p),
+            (&ids, &distances, weights.as_deref()),
+            (n_centroids, n_values),
             &sums,
         )?;
-        session.download(lane, &ids, &mut nearest.ids[rows.clone()])?;
-        session.download(lane, &distances, &mut nearest.squared_distances[rows])
+        let Some((all_ids, all_distances)) = &mut of_rows else {
+            return Ok(());
+        };
+        session.download(lane, &ids, &mut all_ids[rows.clone()])?;
+        session.download(lane, &distances, &mut all_distances[rows])
     })?;
-    // By columns, with that of ones last.
-    let mut by_column = vec![0.0; (p + 1) * n_centroids];
+    let mut by_column = vec![0.0; n_values];
     session.download(Lane::First, &sums, &mut by_column)?;
-    for id in 0..n_centroids {
-        nearest.weights[id] = by_column[p * n_centroids + id];
-        for column in 0..p {
-            nearest.sums[id * p + column] = by_column[column * n_centroids + id];
-        }
-    }
-    Ok(nearest)
+    let (columns, beyond) = by_column.split_at(p * n_centroids);
+    let (weights, squares) = beyond.split_at(n_centroids);
+    let by_centroid = (0..n_centroids * p).map(|at| columns[at % p * n_centroids + at / p]);
+    Ok(ClusterSums {
+        weights: weights.to_vec(),
+        sums: by_centroid.collect(),
+        squares: squares.to_vec(),
+    })
 }
 
 /// See [`crate::Device::neighbours`].
@@ -204,19 +235,18 @@ pub(super) fn neighbours(
     Ok(found)
 }
 
-/// Adds the rows of a segment to the sums of their centroids, `(n_columns + 1, n_centroids)`.
+/// Adds the rows of a segment to the sums of their centroids: `n_centroids` of each column and of what is beyond them.
 fn add_rows(
     session: &Session,
     segment: &Segment,
-    (ids, weights): (&Buffer<u32>, Option<&Buffer<f64>>),
-    (n_centroids, n_columns): (usize, usize),
+    (ids, squared_distances, weights): (&Buffer<u32>, &Buffer<f64>, Option<&Buffer<f64>>),
+    (n_centroids, n_values): (usize, usize),
     sums: &Buffer<f64>,
 ) -> std::result::Result<(), Failure> {
     let n_adders = (SHARED_BYTES / 8 / n_centroids).min(MAX_ADDERS);
-    let n_values = (n_columns + 1) * n_centroids;
     let partials = session.room(segment.lane, segment.n_chunks() * n_values)?;
     let shape = Shape {
-        grid: (segment.n_chunks(), n_columns + 1, 1),
+        grid: (segment.n_chunks(), n_values / n_centroids, 1),
         block: (n_adders as u32, 1),
         shared_bytes: n_adders * n_centroids * 8,
     };
@@ -224,6 +254,7 @@ fn add_rows(
     let arguments = [
         segment.design(),
         session.address(segment.lane, ids),
+        session.address(segment.lane, squared_distances),
         Argument::Address(weights),
         Argument::Count(count(n_centroids)?),
         Argument::Count(CHUNK_ROWS as u32),

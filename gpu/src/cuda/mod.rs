@@ -29,7 +29,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 pub use probe::{CudaProbe, probe_cuda};
 
 use crate::cpu::{check_design, check_hessian_product, check_neighbours, check_network_pass};
-use crate::device::{Design, Device, DeviceInfo, Figures, GlmPartial, Gram, Loss, Nearest};
+use crate::device::{
+    ClusterSums, Design, Device, DeviceInfo, Figures, GlmPartial, Gram, Loss, Nearest,
+};
 use crate::error::{Error, Result};
 use crate::product::{Neighbours, Network, Product, ProductElements, check_network, check_product};
 use crate::trees::{
@@ -298,6 +300,18 @@ impl Device for CudaDevice {
         let n_centroids = distances::check(design, centroids, weights)?;
         self.run("nearest", |session| {
             distances::nearest(session, design, centroids, n_centroids, weights)
+        })
+    }
+
+    fn cluster_sums(
+        &self,
+        design: &Design<'_>,
+        centroids: &[f64],
+        weights: Option<&[f64]>,
+    ) -> Result<ClusterSums> {
+        let n_centroids = distances::check(design, centroids, weights)?;
+        self.run("nearest", |session| {
+            distances::cluster_sums(session, design, centroids, n_centroids, weights)
         })
     }
 

@@ -285,16 +285,18 @@ impl Session {
         Ok((free / 10 * 9).min(left))
     }
 
-    /// Whether so many bytes may stay on the device: three quarters of it are for that, the rest for what calls
-    /// make of them and for blocks that stream.
+    /// Whether so many bytes may stay on the device: of it, three quarters are for what all runs keep, and of the run's
+    /// limit for what the run does; the rest is for what calls make of them and for blocks that stream.
     pub(super) fn may_keep(&self, n_bytes: usize) -> Result<bool, Failure> {
         let call = self.call.borrow();
         if call.keeps_nothing {
             return Ok(false);
         }
-        let most = (self.total_bytes / 10 * 9).min(call.budget.limit_bytes()) / 4 * 3;
-        let kept = self.residents.borrow().n_bytes(None);
-        Ok(kept + n_bytes <= most && n_bytes <= self.room_bytes()?)
+        let residents = self.residents.borrow();
+        let fits = |run, most: usize| residents.n_bytes(run) + n_bytes <= most / 4 * 3;
+        let of_all = fits(None, self.total_bytes / 10 * 9);
+        let of_run = fits(Some(call.run), call.budget.limit_bytes());
+        Ok(of_all && of_run && n_bytes <= self.room_bytes()?)
     }
 
     /// What is kept under a key, if it has the stamp.

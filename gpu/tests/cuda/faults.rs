@@ -1,6 +1,7 @@
 //! What goes wrong with drivers and devices, and that the next call works.
 
 use auspex_gpu::{CpuDevice, CudaDevice, Device, Error};
+use cudarc::driver::CudaContext;
 
 use crate::driver::Driver;
 use crate::kernels::Samples;
@@ -89,6 +90,39 @@ fn a_fault_poisons_its_context_alone_which_is_opened_anew() {
     );
     assert_eq!(gram(&devices[0]).unwrap(), expected, "and so does this one");
     assert_eq!(devices.each_ref().map(|device| device.n_rebuilt()), [1, 0]);
+}
+
+#[test]
+fn works_of_two_streams_on_the_same_memory_need_an_event() {
+    let driver = Driver::new("");
+    // The second stream reads what the first has filled, and then the first frees it.
+    for (read_waits, free_waits) in [(true, true), (true, false), (false, true)] {
+        let context = CudaContext::new(0).unwrap();
+        // SAFETY: what is missing is to be found by the stand-in driver, not by cudarc's own events.
+        unsafe { context.disable_event_tracking() };
+        let [first, second] = [(); 2].map(|()| context.new_stream().unwrap());
+        let filled = first.alloc_zeros::<u32>(8).unwrap();
+        if read_waits {
+            second.join(&first).unwrap();
+        }
+        let mut found = [7u32; 8];
+        let copied = second.memcpy_dtoh(&filled, &mut found[..]);
+        assert_eq!(copied.is_ok(), read_waits);
+        if read_waits && free_waits {
+            first.join(&second).unwrap();
+            assert_eq!(found, [0; 8]);
+        }
+        drop(filled);
+        drop((first, second, context));
+        let report = driver.report();
+        let expected = match (read_waits, free_waits) {
+            (true, true) => "",
+            (true, false) => "written by a release on stream",
+            (false, _) => "read by a copy on stream",
+        };
+        assert!(report.contains(expected), "{report}");
+        assert_eq!(report.is_empty(), expected.is_empty(), "{report}");
+    }
 }
 
 #[test]

@@ -245,8 +245,16 @@ fn check_distances(device: &CudaDevice, samples: &mut Samples) {
                 &expected.squared_distances,
                 "nearest",
             );
-            assert_close(&found.weights, &expected.weights, "weights of centroids");
-            assert_close(&found.sums, &expected.sums, "sums of centroids");
+            let (sums, of_cpu) = (&found.sums, &expected.sums);
+            assert_close(&sums.weights, &of_cpu.weights, "weights of centroids");
+            assert_close(&sums.sums, &of_cpu.sums, "sums of centroids");
+            assert_close(&sums.squares, &of_cpu.squares, "squares of centroids");
+            let alone = device
+                .cluster_sums(&samples.design(), &centroids, weights)
+                .unwrap();
+            assert_same_bits(&alone.weights, &sums.weights, "weights alone");
+            assert_same_bits(&alone.sums, &sums.sums, "sums alone");
+            assert_same_bits(&alone.squares, &sums.squares, "squares alone");
         }
         let found = device
             .squared_distances(&samples.design(), &centroids)

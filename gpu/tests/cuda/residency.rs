@@ -79,6 +79,36 @@ fn iterations_move_only_parameters_and_partials() {
 }
 
 #[test]
+fn an_iteration_of_kmeans_brings_nothing_of_each_row_back() {
+    let driver = Driver::new("");
+    let device = CudaDevice::open(0).unwrap();
+    for n_rows in [500, 9000] {
+        let mut samples = Samples::new(n_rows, 4, &[3], true);
+        let centroids = samples.random.numbers(5 * 7);
+        let design = Design {
+            rows: rows(n_rows as u64),
+            ..samples.design()
+        };
+        let weights = Some(samples.weights.as_slice());
+        let sums = || device.cluster_sums(&design, &centroids, weights).unwrap();
+        let first = sums();
+        driver.configure("");
+        assert_eq!(sums(), first);
+        assert!(driver.counters().uploaded_bytes < 1000);
+        // Of each centroid its weight, seven sums and its squares.
+        let of_sums = 5 * (1 + 7 + 1) * 8;
+        assert_eq!(driver.counters().downloaded_bytes, of_sums);
+        // Who asks for rows gets them.
+        driver.configure("");
+        device.nearest(&design, &centroids, weights).unwrap();
+        let with_rows = of_sums + 12 * n_rows as u64;
+        assert_eq!(driver.counters().downloaded_bytes, with_rows);
+    }
+    drop(device);
+    assert_eq!(driver.report(), "");
+}
+
+#[test]
 fn runs_do_not_share_what_they_call_the_same() {
     let _driver = Driver::new("");
     let device = CudaDevice::open(0).unwrap();
@@ -132,6 +162,24 @@ fn a_limit_counts_blocks_and_partials_and_changes_no_bit() {
 }
 
 #[test]
+fn a_limit_counts_what_its_own_run_keeps() {
+    let driver = Driver::new("");
+    let device = CudaDevice::open(0).unwrap();
+    let mut large = Samples::new(9000, 5, &[], false);
+    let mut small = Samples::new(1000, 3, &[], true);
+    let (of_large, of_small) = (large.coefficients(1), small.coefficients(1));
+    glm(device.as_ref(), &large, 1, &of_large);
+    let limited = device.for_run(300_000);
+    assert!(device.kept_bytes() > 300_000, "others keep more");
+    glm(&limited, &small, 1, &of_small);
+    driver.configure("");
+    glm(&limited, &small, 1, &of_small);
+    assert!(driver.counters().uploaded_bytes < 1000, "it stayed");
+    drop((limited, device));
+    assert_eq!(driver.report(), "");
+}
+
+#[test]
 fn what_does_not_stay_streams_through_page_locked_memory() {
     // With page-locked memory, and where the system has none to give.
     for (settings, streams) in [("", true), ("host_bytes=1000", false)] {
@@ -164,6 +212,29 @@ fn what_does_not_stay_streams_through_page_locked_memory() {
             "",
             "no leak, and no copy of what is written anew"
         );
+    }
+}
+
+#[test]
+fn a_missing_wait_between_streams_is_caught() {
+    let driver = Driver::new("");
+    let device = CudaDevice::open(0).unwrap();
+    let mut samples = Samples::new(9000, 5, &[2], false);
+    let coefficients = samples.coefficients(1);
+    // Room for stretches of a chunk, whose sums are added on both streams.
+    let limited = device.for_run(500_000);
+    let by_glm = || try_glm(&limited, &samples, 1, &coefficients).map(drop);
+    let by_gram = || limited.gram(&samples.design(), None, None).map(drop);
+    let calls: [&dyn Fn() -> auspex_gpu::Result<()>; 2] = [&by_glm, &by_gram];
+    for call in calls {
+        driver.configure("deaf=1");
+        let error = call().unwrap_err();
+        assert!(matches!(error, Error::Fault { .. }), "{error}");
+        let report = driver.report();
+        assert!(report.contains("race in device memory"), "{report}");
+        driver.configure("");
+        call().unwrap();
+        assert_eq!(driver.report(), "");
     }
 }
 
@@ -272,6 +343,12 @@ fn two_devices_share_the_blocks_of_a_run() {
     for run in &runs {
         assert!(run.figures().n_launches > 0);
     }
+    assert_eq!((both.used().len(), one.used().len()), (2, 1));
+    // Of two devices, one computes a block that is alone.
+    let little = both.for_run();
+    assert!(little.used().is_empty());
+    pass(&little, &blocks[..1], &coefficients).unwrap();
+    assert_eq!(little.used().len(), 1);
     // A block keeps its device: nothing but parameters is moved to another.
     driver.configure("devices=2");
     pass(&both, &blocks, &coefficients).unwrap();
@@ -280,7 +357,7 @@ fn two_devices_share_the_blocks_of_a_run() {
         both.figures().n_launches,
         runs.iter().map(|run| run.figures().n_launches).sum()
     );
-    drop((both, one, runs, devices));
+    drop((both, one, little, runs, devices));
     assert_eq!(driver.report(), "");
 }
 

@@ -34,7 +34,8 @@ pub(super) fn attribute(number: c_int) -> c_int {
         16 => 1,
         75 => 7,
         76 => 0,
-        // Memory pools among others: there are none.
+        // Memory that is allocated and freed in the order of a stream.
+        115 => 1,
         _ => 0,
     }
 }

@@ -134,7 +134,7 @@ pub(super) unsafe extern "C" fn cuCtxGetCurrent(context: *mut Handle) -> Code {
 #[unsafe(no_mangle)]
 pub(super) extern "C" fn cuCtxSynchronize() -> Code {
     state::in_context(|state, device| {
-        state.context(device)?.host.all_is_done();
+        state.context(device)?.order.all_is_done();
         Ok(())
     })
 }

@@ -3,8 +3,8 @@
 //! In: calls by the C interface of the CUDA driver; out: its codes. Streams run at once, so that what a
 //! real device does later has been done when a call returns; a fault of a kernel still shows only at
 //! the next call that waits, and then at every call until the context is released, as on a
-//! device. Copies out of page-locked memory are watched by `host_memory`, since a device makes them later. `state` is what there is
-//! behind the handles, `codes` the driver's numbers.
+//! device. `order` watches who touches memory of the device and page-locked memory, since a device does it later and runs streams
+//! beside each other. `state` is what there is behind the handles, `codes` the driver's numbers.
 //!
 //! Beyond CUDA there are `auspexSimConfigure`, `auspexSimReport` and `auspexSimCounters`, for tests.
 
@@ -13,6 +13,7 @@ mod context;
 mod control;
 mod host_memory;
 mod modules;
+mod order;
 mod state;
 mod streams;
 mod transfer;

@@ -63,7 +63,7 @@ pub(super) unsafe extern "C" fn cuLaunchKernel(
     block_y: c_uint,
     block_z: c_uint,
     shared_bytes: c_uint,
-    _stream: Handle,
+    stream: Handle,
     parameters: *mut *mut c_void,
     extra: *mut *mut c_void,
 ) -> Code {
@@ -71,7 +71,7 @@ pub(super) unsafe extern "C" fn cuLaunchKernel(
         return codes::NOT_SUPPORTED;
     }
     state::in_context(|state, device| {
-        state.launch(device, function, |kernel| {
+        state.launch(device, function, stream, |kernel| {
             let mut bytes = vec![0; kernel.parameter_bytes];
             for (idx, &(offset, size)) in kernel.parameters.iter().enumerate() {
                 // SAFETY: the caller's promise: there are as many values as parameters, each of

@@ -3,10 +3,12 @@
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::ffi::{c_int, c_void};
+use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::codes;
 use super::host_memory::HostMemory;
+use super::order::{Order, Place, Space, Touch};
 use crate::exec::{self, Fault, Launch};
 use crate::memory::Memory;
 use crate::ptx::{Kernel, Module};
@@ -24,6 +26,7 @@ pub(super) struct Context {
     n_holders: usize,
     pub(super) memory: Memory,
     pub(super) host: HostMemory,
+    pub(super) order: Order,
     /// The code that every call returns since a kernel failed.
     failure: Option<Code>,
     modules: BTreeMap<usize, Arc<Module>>,
@@ -47,6 +50,8 @@ pub(super) struct Counters {
 pub(super) struct State {
     pub(super) settings: Settings,
     contexts: Vec<Context>,
+    /// The devices of streams.
+    streams: BTreeMap<usize, usize>,
     next_handle: usize,
     pub(super) counters: Counters,
     /// What went wrong, in words, since it was last asked for.
@@ -71,15 +76,17 @@ pub(super) fn with<T>(use_state: impl FnOnce(&mut State) -> T) -> T {
 
 /// A call in the current context; fails where there is none, or where it has failed before.
 pub(super) fn in_context(call: impl FnOnce(&mut State, usize) -> Result<(), Code>) -> Code {
+    with(|state| state.call(current_device(), call))
+}
+
+/// A call in the context of a stream, which need not be the current one.
+pub(super) fn on_stream(
+    stream: Handle,
+    call: impl FnOnce(&mut State, usize) -> Result<(), Code>,
+) -> Code {
     with(|state| {
-        let Some(device) = current_device() else {
-            return codes::INVALID_CONTEXT;
-        };
-        match state.context(device).map(|context| context.failure) {
-            Ok(Some(code)) | Err(code) => return code,
-            Ok(None) => {}
-        }
-        call(state, device).err().unwrap_or(codes::SUCCESS)
+        let device = state.streams.get(&stream.addr()).copied();
+        state.call(device.or_else(current_device), call)
     })
 }
 
@@ -110,6 +117,7 @@ impl State {
         State {
             settings,
             contexts: Vec::new(),
+            streams: BTreeMap::new(),
             next_handle: 0x1000,
             counters: Counters::default(),
             report,
@@ -126,6 +134,33 @@ impl State {
         self.counters = Counters::default();
         self.report.clear();
         self.initialised = codes::SUCCESS;
+    }
+
+    fn call(
+        &mut self,
+        device: Option<usize>,
+        call: impl FnOnce(&mut State, usize) -> Result<(), Code>,
+    ) -> Code {
+        let Some(device) = device else {
+            return codes::INVALID_CONTEXT;
+        };
+        match self.context(device).map(|context| context.failure) {
+            Ok(Some(code)) | Err(code) => return code,
+            Ok(None) => {}
+        }
+        call(self, device).err().unwrap_or(codes::SUCCESS)
+    }
+
+    /// A new stream of a device.
+    pub(super) fn stream(&mut self, device: usize) -> Handle {
+        let stream = self.handle();
+        self.streams.insert(stream.addr(), device);
+        stream
+    }
+
+    /// Forgets a stream.
+    pub(super) fn forget_stream(&mut self, stream: Handle) {
+        self.streams.remove(&stream.addr());
     }
 
     /// A handle that nothing else has.
@@ -199,12 +234,18 @@ impl State {
     pub(super) fn free_host(&mut self, address: usize) -> Code {
         for device in 0..self.contexts.len() {
             let context = &mut self.contexts[device];
-            match (context.failure, context.host.free(address)) {
-                (Some(code), Err(_) | Ok(true)) => return code,
-                (None, Ok(true)) => return codes::SUCCESS,
-                (None, Err(race)) => return self.fail(device, &race),
-                (_, Ok(false)) => {}
+            let Some(bytes) = context.host.block(address) else {
+                continue;
+            };
+            if let Some(code) = context.failure {
+                return code;
             }
+            let space = Space::PageLocked;
+            if let Err(race) = context.order.host_changes(space, &bytes, "freed") {
+                return self.fail(device, &race);
+            }
+            context.host.free(address);
+            return codes::SUCCESS;
         }
         codes::INVALID_VALUE
     }
@@ -212,8 +253,82 @@ impl State {
     /// Forgets an event.
     pub(super) fn forget_event(&mut self, event: Handle) {
         for context in &mut self.contexts {
-            context.host.forget(event.addr());
+            context.order.forget(event.addr());
         }
+    }
+
+    /// Frees memory of a device; without a stream, once nothing is on its way there.
+    pub(super) fn free(
+        &mut self,
+        device: usize,
+        address: u64,
+        stream: Option<Handle>,
+    ) -> Result<(), Code> {
+        let context = self.context(device)?;
+        let bytes = context.memory.block(address).ok_or(codes::INVALID_VALUE)?;
+        match stream {
+            Some(stream) => {
+                let place = context.order.give(stream.addr());
+                self.touch(device, place, "a release", bytes.clone(), true)?;
+            }
+            None => {
+                let free = context.order.host_changes(Space::Device, &bytes, "freed");
+                free.map_err(|race| self.fail(device, &race))?;
+            }
+        }
+        let context = self.context(device)?;
+        context.order.forget_bytes(Space::Device, &bytes);
+        context.memory.free(address);
+        Ok(())
+    }
+
+    /// A work of a stream touches memory of a device; a race spoils the context.
+    pub(super) fn touch(
+        &mut self,
+        device: usize,
+        place: Place,
+        by: &str,
+        bytes: Range<u64>,
+        is_write: bool,
+    ) -> Result<(), Code> {
+        let touch = Touch {
+            space: Space::Device,
+            bytes,
+            place,
+            is_write,
+            by: by.to_owned(),
+        };
+        let touched = self.context(device)?.order.touch(touch);
+        touched.map_err(|race| self.fail(device, &race))
+    }
+
+    /// Begins a copy out of the host's memory; whether it is out of page-locked memory, which the host must not have written
+    /// anew before it was free to.
+    pub(super) fn begin_copy(
+        &mut self,
+        device: usize,
+        place: Place,
+        bytes: Range<u64>,
+    ) -> Result<bool, Code> {
+        let context = self.context(device)?;
+        if bytes.is_empty() || !context.host.holds(&bytes) {
+            return Ok(false);
+        }
+        let space = Space::PageLocked;
+        let anew = context
+            .order
+            .host_changes(space, &bytes, "copied from anew");
+        let begun = anew.and_then(|()| {
+            context.order.touch(Touch {
+                space,
+                bytes,
+                place,
+                is_write: false,
+                by: "a copy".to_owned(),
+            })
+        });
+        begun.map_err(|race| self.fail(device, &race))?;
+        Ok(true)
     }
 
     /// Spoils the context of a device.
@@ -264,6 +379,7 @@ impl State {
         &mut self,
         device: usize,
         function: Handle,
+        stream: Handle,
         launch: impl FnOnce(&Kernel) -> LaunchShape,
     ) -> Result<(), Code> {
         self.counters.n_launches += 1;
@@ -287,8 +403,18 @@ impl State {
             self.report.push_str("planted fault\n");
             return Ok(());
         }
+        let place = context.order.give(stream.addr());
         match exec::launch(kernel, &launch, &mut context.memory) {
-            Ok(statistics) => self.counters.n_instructions += statistics.n_instructions,
+            Ok(statistics) => {
+                self.counters.n_instructions += statistics.n_instructions;
+                let by = format!("kernel \"{name}\"");
+                for (bytes, is_write) in self.context(device)?.memory.touched() {
+                    // As any fault of a kernel, a race is told at the next call.
+                    if self.touch(device, place, &by, bytes, is_write).is_err() {
+                        break;
+                    }
+                }
+            }
             Err(fault) => {
                 let is_limit = matches!(fault, Fault::Limit { .. });
                 if !is_limit {
@@ -318,6 +444,7 @@ impl Context {
             n_holders: 0,
             memory: Memory::new(memory_bytes),
             host: HostMemory::default(),
+            order: Order::default(),
             failure: None,
             modules: BTreeMap::new(),
             functions: BTreeMap::new(),

@@ -1,5 +1,4 @@
-//! Streams and events: handles alone, since everything has run when a call returns. What the host has waited for matters
-//! to the memory that it may write.
+//! Streams and events: handles alone, since everything has run when a call returns, and the order that they make.
 
 #![allow(non_snake_case, reason = "the names are the driver's")]
 
@@ -10,42 +9,37 @@ use super::state::{self, Code, Handle};
 
 /// # Safety
 ///
-/// `into` must be writable.
-unsafe fn new_handle(into: *mut Handle) -> Code {
-    state::in_context(|state, _| {
-        // SAFETY: the caller's promise.
-        unsafe { *into = state.handle() };
-        Ok(())
-    })
-}
-
-/// # Safety
-///
 /// `stream` must be writable.
 #[unsafe(no_mangle)]
 pub(super) unsafe extern "C" fn cuStreamCreate(stream: *mut Handle, _flags: c_uint) -> Code {
-    // SAFETY: the caller's promise.
-    unsafe { new_handle(stream) }
+    state::in_context(|state, device| {
+        // SAFETY: the caller's promise.
+        unsafe { *stream = state.stream(device) };
+        Ok(())
+    })
 }
 
 #[unsafe(no_mangle)]
 pub(super) extern "C" fn cuStreamSynchronize(stream: Handle) -> Code {
     state::in_context(|state, device| {
-        state.context(device)?.host.stream_is_done(stream.addr());
+        state.context(device)?.order.stream_is_done(stream.addr());
         Ok(())
     })
 }
 
 #[unsafe(no_mangle)]
-pub(super) extern "C" fn cuStreamDestroy_v2(_stream: Handle) -> Code {
+pub(super) extern "C" fn cuStreamDestroy_v2(stream: Handle) -> Code {
+    state::with(|state| state.forget_stream(stream));
     codes::SUCCESS
 }
 
 #[unsafe(no_mangle)]
 pub(super) extern "C" fn cuStreamWaitEvent(stream: Handle, event: Handle, _flags: c_uint) -> Code {
     state::in_context(|state, device| {
-        let host = &mut state.context(device)?.host;
-        host.wait(stream.addr(), event.addr());
+        if !state.settings.is_deaf {
+            let order = &mut state.context(device)?.order;
+            order.wait(stream.addr(), event.addr());
+        }
         Ok(())
     })
 }
@@ -55,15 +49,18 @@ pub(super) extern "C" fn cuStreamWaitEvent(stream: Handle, event: Handle, _flags
 /// `event` must be writable.
 #[unsafe(no_mangle)]
 pub(super) unsafe extern "C" fn cuEventCreate(event: *mut Handle, _flags: c_uint) -> Code {
-    // SAFETY: the caller's promise.
-    unsafe { new_handle(event) }
+    state::in_context(|state, _| {
+        // SAFETY: the caller's promise.
+        unsafe { *event = state.handle() };
+        Ok(())
+    })
 }
 
 #[unsafe(no_mangle)]
 pub(super) extern "C" fn cuEventRecord(event: Handle, stream: Handle) -> Code {
     state::in_context(|state, device| {
-        let host = &mut state.context(device)?.host;
-        host.record(event.addr(), stream.addr());
+        let order = &mut state.context(device)?.order;
+        order.record(event.addr(), stream.addr());
         Ok(())
     })
 }
@@ -76,7 +73,7 @@ pub(super) extern "C" fn cuEventQuery(event: Handle) -> Code {
 #[unsafe(no_mangle)]
 pub(super) extern "C" fn cuEventSynchronize(event: Handle) -> Code {
     state::in_context(|state, device| {
-        state.context(device)?.host.event_is_done(event.addr());
+        state.context(device)?.order.event_is_done(event.addr());
         Ok(())
     })
 }

@@ -6,6 +6,7 @@ use std::ffi::{c_uint, c_void};
 
 use super::codes;
 use super::state::{self, Code, Handle};
+use super::streams::cuStreamSynchronize;
 
 /// # Safety
 ///
@@ -39,16 +40,43 @@ pub(super) unsafe extern "C" fn cuMemAlloc_v2(address: *mut u64, bytes: usize) -
     })
 }
 
+/// # Safety
+///
+/// `address` must be writable.
 #[unsafe(no_mangle)]
-pub(super) extern "C" fn cuMemFree_v2(address: u64) -> Code {
-    state::in_context(
-        |state, device| match state.context(device)?.memory.free(address) {
-            true => Ok(()),
-            false => Err(codes::INVALID_VALUE),
-        },
-    )
+pub(super) unsafe extern "C" fn cuMemAllocAsync(
+    address: *mut u64,
+    bytes: usize,
+    stream: Handle,
+) -> Code {
+    state::in_context(|state, device| {
+        if bytes == 0 {
+            return Err(codes::INVALID_VALUE);
+        }
+        let allocated = state.allocate(device, bytes)?;
+        let place = state.context(device)?.order.give(stream.addr());
+        let all = allocated..allocated + bytes as u64;
+        state.touch(device, place, "an allocation", all, true)?;
+        // SAFETY: the caller's promise.
+        unsafe { *address = allocated };
+        Ok(())
+    })
 }
 
+#[unsafe(no_mangle)]
+pub(super) extern "C" fn cuMemFree_v2(address: u64) -> Code {
+    state::in_context(|state, device| state.free(device, address, None))
+}
+
+#[unsafe(no_mangle)]
+pub(super) extern "C" fn cuMemFreeAsync(address: u64, stream: Handle) -> Code {
+    state::on_stream(stream, |state, device| {
+        state.free(device, address, Some(stream))
+    })
+}
+
+/// Copies on no stream, and waits for that.
+///
 /// # Safety
 ///
 /// `source` must have `bytes` bytes.
@@ -58,18 +86,12 @@ pub(super) unsafe extern "C" fn cuMemcpyHtoD_v2(
     source: *const c_void,
     bytes: usize,
 ) -> Code {
-    state::in_context(|state, device| {
-        state.counters.uploaded_bytes += bytes as u64;
-        if bytes == 0 {
-            return Ok(());
-        }
-        // SAFETY: the caller's promise.
-        let source = unsafe { std::slice::from_raw_parts(source.cast::<u8>(), bytes) };
-        let memory = &mut state.context(device)?.memory;
-        memory
-            .write(target, source)
-            .map_err(|_| codes::INVALID_VALUE)
-    })
+    let stream = std::ptr::null_mut();
+    // SAFETY: the caller's promise.
+    match unsafe { cuMemcpyHtoDAsync_v2(target, source, bytes, stream) } {
+        codes::SUCCESS => cuStreamSynchronize(stream),
+        code => code,
+    }
 }
 
 /// # Safety
@@ -82,23 +104,26 @@ pub(super) unsafe extern "C" fn cuMemcpyHtoDAsync_v2(
     bytes: usize,
     stream: Handle,
 ) -> Code {
-    let race = state::in_context(|state, device| {
-        let from = source.addr()..source.addr() + bytes;
-        let begun = state.context(device)?.host.begin_copy(from, stream.addr());
-        match begun {
-            Ok(true) => state.counters.streamed_bytes += bytes as u64,
-            Ok(false) => {}
-            Err(race) => return Err(state.fail(device, &race)),
+    state::in_context(|state, device| {
+        if bytes == 0 {
+            return Ok(());
         }
-        Ok(())
-    });
-    if race != codes::SUCCESS {
-        return race;
-    }
-    // SAFETY: the caller's promise.
-    unsafe { cuMemcpyHtoD_v2(target, source, bytes) }
+        let place = state.context(device)?.order.give(stream.addr());
+        let from = source.addr() as u64;
+        if state.begin_copy(device, place, from..from + bytes as u64)? {
+            state.counters.streamed_bytes += bytes as u64;
+        }
+        state.counters.uploaded_bytes += bytes as u64;
+        // SAFETY: the caller's promise.
+        let source = unsafe { std::slice::from_raw_parts(source.cast::<u8>(), bytes) };
+        let written = state.context(device)?.memory.write(target, source);
+        written.map_err(|_| codes::INVALID_VALUE)?;
+        state.touch(device, place, "a copy", target..target + bytes as u64, true)
+    })
 }
 
+/// Copies on no stream, and waits for that.
+///
 /// # Safety
 ///
 /// `target` must have room for `bytes` bytes.
@@ -108,18 +133,12 @@ pub(super) unsafe extern "C" fn cuMemcpyDtoH_v2(
     source: u64,
     bytes: usize,
 ) -> Code {
-    state::in_context(|state, device| {
-        state.counters.downloaded_bytes += bytes as u64;
-        if bytes == 0 {
-            return Ok(());
-        }
-        // SAFETY: the caller's promise.
-        let target = unsafe { std::slice::from_raw_parts_mut(target.cast::<u8>(), bytes) };
-        let memory = &mut state.context(device)?.memory;
-        memory
-            .read(source, target)
-            .map_err(|_| codes::INVALID_VALUE)
-    })
+    let stream = std::ptr::null_mut();
+    // SAFETY: the caller's promise.
+    match unsafe { cuMemcpyDtoHAsync_v2(target, source, bytes, stream) } {
+        codes::SUCCESS => cuStreamSynchronize(stream),
+        code => code,
+    }
 }
 
 /// # Safety
@@ -130,10 +149,27 @@ pub(super) unsafe extern "C" fn cuMemcpyDtoHAsync_v2(
     target: *mut c_void,
     source: u64,
     bytes: usize,
-    _stream: Handle,
+    stream: Handle,
 ) -> Code {
-    // SAFETY: the caller's promise.
-    unsafe { cuMemcpyDtoH_v2(target, source, bytes) }
+    state::in_context(|state, device| {
+        if bytes == 0 {
+            return Ok(());
+        }
+        state.counters.downloaded_bytes += bytes as u64;
+        // SAFETY: the caller's promise.
+        let target = unsafe { std::slice::from_raw_parts_mut(target.cast::<u8>(), bytes) };
+        let context = state.context(device)?;
+        let read = context.memory.read(source, target);
+        read.map_err(|_| codes::INVALID_VALUE)?;
+        let place = context.order.give(stream.addr());
+        state.touch(
+            device,
+            place,
+            "a copy",
+            source..source + bytes as u64,
+            false,
+        )
+    })
 }
 
 #[unsafe(no_mangle)]
@@ -141,15 +177,20 @@ pub(super) extern "C" fn cuMemcpyDtoDAsync_v2(
     target: u64,
     source: u64,
     bytes: usize,
-    _stream: Handle,
+    stream: Handle,
 ) -> Code {
     state::in_context(|state, device| {
-        let memory = &mut state.context(device)?.memory;
+        let context = state.context(device)?;
         let mut copy = vec![0; bytes];
-        let copied = memory
+        let copied = context
+            .memory
             .read(source, &mut copy)
-            .and_then(|()| memory.write(target, &copy));
-        copied.map_err(|_| codes::INVALID_VALUE)
+            .and_then(|()| context.memory.write(target, &copy));
+        copied.map_err(|_| codes::INVALID_VALUE)?;
+        let place = context.order.give(stream.addr());
+        let n = bytes as u64;
+        state.touch(device, place, "a copy", source..source + n, false)?;
+        state.touch(device, place, "a copy", target..target + n, true)
     })
 }
 
@@ -158,19 +199,24 @@ pub(super) extern "C" fn cuMemsetD8Async(
     target: u64,
     value: u8,
     bytes: usize,
-    _stream: Handle,
+    stream: Handle,
 ) -> Code {
     state::in_context(|state, device| {
-        let memory = &mut state.context(device)?.memory;
-        memory
-            .write(target, &vec![value; bytes])
-            .map_err(|_| codes::INVALID_VALUE)
+        let context = state.context(device)?;
+        let written = context.memory.write(target, &vec![value; bytes]);
+        written.map_err(|_| codes::INVALID_VALUE)?;
+        let place = context.order.give(stream.addr());
+        state.touch(device, place, "a fill", target..target + bytes as u64, true)
     })
 }
 
 #[unsafe(no_mangle)]
 pub(super) extern "C" fn cuMemsetD8_v2(target: u64, value: u8, bytes: usize) -> Code {
-    cuMemsetD8Async(target, value, bytes, std::ptr::null_mut())
+    let stream = std::ptr::null_mut();
+    match cuMemsetD8Async(target, value, bytes, stream) {
+        codes::SUCCESS => cuStreamSynchronize(stream),
+        code => code,
+    }
 }
 
 /// # Safety
