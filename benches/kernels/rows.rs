@@ -113,7 +113,7 @@ pub(crate) const KERNELS: [Kernel; 9] = [
         let ids = nearest.ids.into_iter().map(f64::from);
         Found {
             exact: ids.chain(nearest.squared_distances).collect(),
-            sums: nearest.sums,
+            sums: nearest.sums.sums,
         }
     }),
     ("squared_distances", 16, |device, block, rows| {

@@ -5,6 +5,7 @@
 
 mod cost;
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
 use auspex_gpu::{
@@ -260,18 +261,10 @@ impl Compute {
         self.device().info()
     }
 
-    /// What has computed so far, for a model's record: `cpu`, or `cuda` with the device's name.
+    /// What has computed so far, for a model's record: `cpu`, or `cuda` with the names of the devices that did.
     pub fn used(&self) -> String {
-        match &self.chosen().offload {
-            Some(offload) if offload.n_calls() > 0 => {
-                let info = offload.info();
-                match offload.n_devices() {
-                    1 => format!("{}: {}", info.kind, info.name),
-                    n => format!("{}: {n} × {}", info.kind, info.name),
-                }
-            }
-            _ => "cpu".to_owned(),
-        }
+        let offload = self.chosen().offload.as_ref();
+        named(&offload.map(Offload::used).unwrap_or_default())
     }
 
     /// What the device did so far; `None` where it is the CPU.
@@ -284,6 +277,22 @@ impl Compute {
         let offload = self.chosen().offload.as_ref();
         offload.map(Offload::left_to_cpu).unwrap_or_default()
     }
+}
+
+/// Devices of one kind as a record names them, each name once; without any it was the CPU.
+fn named(devices: &[DeviceInfo]) -> String {
+    let Some(first) = devices.first() else {
+        return "cpu".to_owned();
+    };
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for device in devices {
+        *counts.entry(&device.name).or_default() += 1;
+    }
+    let names = counts.iter().map(|(name, count)| match count {
+        1 => (*name).to_owned(),
+        n => format!("{n} × {name}"),
+    });
+    format!("{}: {}", first.kind, names.collect::<Vec<_>>().join(", "))
 }
 
 /// A device as `ml.devices` shows it.
@@ -363,6 +372,19 @@ mod tests {
         assert!(part.accelerator().is_some() && !part.is_open());
         assert!(copy.is_same_part(&open) && !copy.is_same_part(&part));
         assert!(!Compute::cpu().is_same_part(&Compute::cpu()));
+    }
+
+    #[test]
+    fn a_record_names_each_kind_of_device_once() {
+        let device = |name: &str| DeviceInfo {
+            kind: "cuda",
+            name: name.to_owned(),
+            ..CpuDevice.info()
+        };
+        let (a, b) = (device("A"), device("B"));
+        assert_eq!(named(&[]), "cpu");
+        assert_eq!(named(std::slice::from_ref(&a)), "cuda: A");
+        assert_eq!(named(&[a.clone(), b, a]), "cuda: 2 × A, B");
     }
 
     #[test]

@@ -82,16 +82,35 @@ pub(super) fn weigh(work: &Work, device: &DeviceInfo, n_devices: usize) -> Verdi
     };
     let stays = match work.beside_device.on_cpu {
         0 => String::new(),
-        _ => format!(" beside {stays_s:.2} s of the CPU"),
+        _ => format!(" beside {} of the CPU", time(stays_s)),
     };
     let reason = format!(
-        "moving {:.0} MB takes about {:.2} s and {passes} {:.2} s{stays}, the CPU about {:.2} s",
-        moved_bytes / 1e6,
-        transfer_s,
-        kernels_s,
-        cpu_s
+        "moving {} takes about {} and {passes} {}{stays}, the CPU about {}",
+        size(moved_bytes),
+        time(transfer_s),
+        time(kernels_s),
+        time(cpu_s)
     );
     Verdict { is_device, reason }
+}
+
+/// A time in a unit in which small ones can be told apart, too.
+fn time(seconds: f64) -> String {
+    if seconds < 1e-3 {
+        format!("{:.0} µs", seconds * 1e6)
+    } else if seconds < 1.0 {
+        format!("{:.1} ms", seconds * 1e3)
+    } else {
+        format!("{seconds:.2} s")
+    }
+}
+
+fn size(bytes: f64) -> String {
+    if bytes < 1e6 {
+        format!("{:.1} kB", bytes / 1e3)
+    } else {
+        format!("{:.0} MB", bytes / 1e6)
+    }
 }
 
 #[cfg(test)]
@@ -139,9 +158,15 @@ mod tests {
         assert!(verdict.is_device, "{verdict:?}");
         assert_eq!(
             verdict.reason,
-            "moving 4000 MB takes about 0.67 s and a pass 0.26 s, the CPU about 2.00 s"
+            "moving 4000 MB takes about 666.7 ms and a pass 262.0 ms, the CPU about 2.00 s"
         );
         assert!(!weigh(&one_thread(1024), &device(), 1).is_device);
+        // Little work has its reason in units of its own.
+        let verdict = weigh(&work(100, 2), &device(), 1);
+        assert_eq!(
+            verdict.reason,
+            "moving 40.0 kB takes about 7 µs and 2 passes 400 µs, the CPU about 20 µs"
+        );
     }
 
     #[test]

@@ -88,6 +88,7 @@ pub(super) enum HostRequest {
     /// Makes states: nothing.
     Start {
         name: String,
+        #[serde(with = "serde_bytes")]
         start: Vec<u8>,
         part: Part,
     },
@@ -134,7 +135,9 @@ pub(super) type SurveyReply = Vec<Subtree<Survey>>;
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct PreparedForm {
     split: Split,
+    #[serde(with = "serde_bytes")]
     encoder: Vec<u8>,
+    #[serde(with = "serde_bytes")]
     target: Vec<u8>,
     class_weights: Option<Vec<f64>>,
     n_samples: [u64; 2],

@@ -19,6 +19,7 @@ pub(super) enum PassRequest {
     /// Over blocks: a `Vec<Subtree<ByteBuf>>` of encoded partials.
     Blocks {
         name: String,
+        #[serde(with = "serde_bytes")]
         step: Vec<u8>,
         part: Part,
         visit: Visit,
@@ -32,6 +33,7 @@ pub(super) enum PassRequest {
 pub(super) struct EncodedVisit {
     pub(super) part: Part,
     name: String,
+    #[serde(with = "serde_bytes")]
     step: Vec<u8>,
 }
 

@@ -11,7 +11,7 @@ use crate::error::{Error, Report, Result};
 
 /// The version that both sides of a connection must have: of the program, and of the calls, whose number is raised with
 /// every change of their form between releases.
-pub(super) const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "+calls.6");
+pub(super) const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "+calls.7");
 
 /// What a machine is asked.
 #[derive(Debug, Serialize, Deserialize)]
@@ -27,8 +27,12 @@ pub(super) enum Call {
     },
     /// Hosts partitions of a training: nothing.
     OpenHost(Box<OpenHost>),
-    /// Asks a host of partitions: its reply.
-    AskHost { host: HostId, request: Vec<u8> },
+    /// Asks a host of partitions: its reply as it is.
+    AskHost {
+        host: HostId,
+        #[serde(with = "serde_bytes")]
+        request: Vec<u8>,
+    },
     /// Forgets a host of partitions: nothing.
     CloseHost(HostId),
     /// What predictions of a statement met on this worker: a `Vec<Found>`.
@@ -102,6 +106,7 @@ pub(super) struct OpenHost {
     /// What the plan needs, see `StatementForm`.
     pub(super) statement: String,
     /// The plan of the training query.
+    #[serde(with = "serde_bytes")]
     pub(super) plan: Vec<u8>,
 }
 

@@ -25,6 +25,7 @@ use serde::{Deserialize, Serialize};
 
 use super::call::{from_bytes, to_bytes};
 use crate::engine::Engine;
+use crate::functions::FILE_TEXTS;
 use crate::physical::{WriteFilesExec, WriteTarget};
 
 /// Writes and reads our operators.
@@ -142,7 +143,7 @@ impl PhysicalExtensionCodec for PlanCodec {
         match (from_bytes(buffer)?, inputs) {
             (OperatorForm::Scan { scan, plain }, []) => {
                 let plain = self.decode(&plain, context)?;
-                scan.restore(plain.as_ref(), &context.runtime_env())
+                scan.restore(plain.as_ref(), &context.runtime_env(), FILE_TEXTS)
             }
             (
                 OperatorForm::WriteFiles {
@@ -159,6 +160,8 @@ impl PhysicalExtensionCodec for PlanCodec {
                     schema,
                     relation,
                     checks: from_columns(checks.as_ref())?,
+                    // What is written through views that look at the rows stays on the coordinator.
+                    views: Vec::new(),
                     session: None,
                 };
                 let target = WriteTarget {

@@ -13,6 +13,7 @@ use datafusion::error::DataFusionError;
 use datafusion_distributed::grpc::{BoxCloneSyncChannel, create_worker_client};
 use datafusion_distributed::{ChannelResolver, WorkerChannel};
 use serde::de::DeserializeOwned;
+use serde_bytes::ByteBuf;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tonic::body::Body;
 use tonic::codegen::http::uri::PathAndQuery;
@@ -170,9 +171,19 @@ impl Connections {
         call: &Call,
         within: Option<Duration>,
     ) -> std::result::Result<R, CallFailure> {
-        let internal = |error: crate::error::Error| CallFailure::Lost(error.to_string());
+        let reply = self.call_for_bytes(address, call, within).await?;
+        from_bytes(&reply).map_err(internal)
+    }
+
+    /// The same where the reply is taken as it is.
+    pub(super) async fn call_for_bytes(
+        &self,
+        address: &Url,
+        call: &Call,
+        within: Option<Duration>,
+    ) -> std::result::Result<Vec<u8>, CallFailure> {
         let bytes = to_bytes(call).map_err(internal)?;
-        let calling = self.call_bytes(address, bytes);
+        let calling = self.send(address, bytes);
         let reply = match within {
             None => calling.await?,
             Some(within) => match tokio::time::timeout(within, calling).await {
@@ -183,15 +194,15 @@ impl Connections {
                 }
             },
         };
-        let reply: std::result::Result<Vec<u8>, ReportForm> =
+        let reply: std::result::Result<ByteBuf, ReportForm> =
             from_bytes(&reply).map_err(internal)?;
         match reply {
-            Ok(reply) => from_bytes(&reply).map_err(internal),
+            Ok(reply) => Ok(reply.into_vec()),
             Err(report) => Err(CallFailure::Refused(report.into())),
         }
     }
 
-    async fn call_bytes(
+    async fn send(
         &self,
         address: &Url,
         call: Vec<u8>,
@@ -207,6 +218,11 @@ impl Connections {
         let reply = client.unary(tonic::Request::new(call), path, BytesCodec);
         Ok(reply.await.map_err(failure)?.into_inner())
     }
+}
+
+/// A message that cannot be written or read.
+fn internal(error: crate::error::Error) -> CallFailure {
+    CallFailure::Lost(error.to_string())
 }
 
 /// A failure of the transport, or the refusal of a machine that did not read the call.

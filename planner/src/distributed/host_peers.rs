@@ -42,7 +42,7 @@ impl HostPeers for WorkerPeers {
             host: place.host,
             request: request.to_vec(),
         };
-        let reply = self.0.call(&worker, &call, None).await;
+        let reply = self.0.call_for_bytes(&worker, &call, None).await;
         reply.map_err(|failure| match failure {
             CallFailure::Lost(reason) => HostFailure::Lost(reason),
             CallFailure::Refused(error) => unreached(error),
@@ -70,7 +70,7 @@ mod tests {
     impl Node for Echo {
         async fn answer(self: Arc<Self>, call: Call) -> crate::error::Result<Vec<u8>> {
             match call {
-                Call::AskHost { host, request } if host == self.0 => to_bytes(&request),
+                Call::AskHost { host, request } if host == self.0 => Ok(request),
                 _ => Err(ClusterError::HostUnknown.into()),
             }
         }

@@ -10,7 +10,7 @@
 //! there, `worker_hosts` keeps partitions of trainings, which reach each other by `host_peers`. `cluster` is what a coordinator knows of its workers, `sources` where it finds them.
 //! `statement_form` and `codec` are what a plan needs on another machine, `marks` what it would lose; `place` decides where a query runs,
 //! `one_task` what is not divided, `divide` what each task reads of files; `routes` says on which worker each task runs; `running` runs it, again if a worker was lost; `training` finds hosts
-//! for partitions, `written_rows` writes the rows of joins for them; `task_rows` ends what nobody reads. Nothing here runs on a server without workers.
+//! for partitions, which `shares` deals to them, `written_rows` writes the rows of joins for them; `task_rows` ends what nobody reads. Nothing here runs on a server without workers.
 
 mod call;
 mod cluster;
@@ -29,6 +29,7 @@ mod place;
 mod refusals;
 mod routes;
 mod running;
+mod shares;
 mod sources;
 mod statement_form;
 mod task_rows;

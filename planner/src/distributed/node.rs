@@ -9,10 +9,11 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bytes::{Buf, BufMut};
+use bytes::BufMut;
 use datafusion_distributed::Worker;
 use futures::{Stream, StreamExt as _};
 use http_body_util::BodyExt as _;
+use serde_bytes::ByteBuf;
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
@@ -307,6 +308,7 @@ impl UnaryService<Vec<u8>> for CallService {
                     AbortOnDrop(work.spawn(answer)).wait().await?
                 }
             };
+            let reply = reply.map(ByteBuf::from);
             let reply = reply.map_err(|error| report_form(&error));
             let bytes = to_bytes(&reply).map_err(|error| Status::internal(error.to_string()))?;
             Ok(Response::new(bytes))
@@ -432,8 +434,8 @@ impl Decoder for BytesCodec {
         &mut self,
         buffer: &mut DecodeBuf<'_>,
     ) -> std::result::Result<Option<Vec<u8>>, Status> {
-        let mut bytes = vec![0; buffer.remaining()];
-        buffer.copy_to_slice(&mut bytes);
+        let mut bytes: Vec<u8> = Vec::new();
+        bytes.put(buffer);
         Ok(Some(bytes))
     }
 }

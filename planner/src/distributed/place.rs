@@ -18,11 +18,12 @@ use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::analyze::AnalyzeExec;
 use datafusion::physical_plan::recursive_query::RecursiveQueryExec;
+use datafusion::prelude::SessionConfig;
 use datafusion_distributed::{
     DistributedExec, DistributedExt as _, SessionStateBuilderExt as _, WorkerResolver,
     display_plan_ascii,
 };
-use url::Url;
+use url::{Host, Url};
 
 use super::cluster::Cluster;
 use super::codec::{PlanCodec, encode_plan};
@@ -32,7 +33,7 @@ use super::one_task::at_most_one_task;
 use super::routes::Routes;
 use super::statement_form::{LocalFunction, StatementForm};
 use crate::engine::Engine;
-use crate::physical::FitModelExec;
+use crate::physical::{FitModelExec, WriteFilesExec};
 
 /// Where a plan runs.
 pub(super) enum Place {
@@ -63,6 +64,10 @@ impl WorkerResolver for Workers {
     }
 }
 
+/// A task reads this part of what makes a query leave: with larger tasks the scans of smaller tables are on one worker,
+/// for which the others wait.
+const TASKS: u64 = 8;
+
 /// Gives the plan that is there already: the library plans by wrapping the planner of a session.
 #[derive(Debug)]
 struct Planned(Arc<dyn ExecutionPlan>);
@@ -78,8 +83,8 @@ impl QueryPlanner for Planned {
     }
 }
 
-/// Places a plan on the workers that are not to be avoided. A task of a stage reads about `task_bytes` of files; what
-/// reads less stays on one machine.
+/// Places a plan on the workers that are not to be avoided; what reads less than `task_bytes` of files stays on one
+/// machine.
 pub(super) async fn place(
     (cluster, avoided): (&Cluster, &BTreeSet<Url>),
     engine: &Engine,
@@ -112,8 +117,7 @@ pub(super) async fn place(
     let Some(headers) = form.headers()? else {
         return Ok(Place::Here("it names too many models".to_owned()));
     };
-    let task_bytes = usize::try_from(task_bytes).unwrap_or(usize::MAX);
-    let partition_bytes = task_bytes.div_ceil(state.config().target_partitions().max(1));
+    let partition_bytes = partition_bytes(plan, task_bytes, state.config().target_partitions())?;
     let config = state
         .config()
         .clone()
@@ -123,8 +127,9 @@ pub(super) async fn place(
         .with_distributed_user_codec(PlanCodec::of(engine))
         .with_distributed_scale_up_leaf_node_handler(divide_files)
         .with_distributed_desired_task_count_handler(at_most_one_task)
-        .with_distributed_file_scan_config_bytes_per_partition(partition_bytes.max(1))?
+        .with_distributed_file_scan_config_bytes_per_partition(partition_bytes)?
         .with_distributed_passthrough_headers(headers)?;
+    let config = packing(config, &workers)?;
     let state = SessionStateBuilder::new_from_existing(state.clone())
         .with_config(config)
         .with_query_planner(Arc::new(Planned(Arc::clone(plan))))
@@ -155,6 +160,39 @@ pub(super) async fn place(
         functions,
         routes,
     })))
+}
+
+/// What each partition of a task reads of files at least. Tasks that write files are larger, since each writes some.
+fn partition_bytes(
+    plan: &Arc<dyn ExecutionPlan>,
+    task_bytes: u64,
+    n_partitions: usize,
+) -> DfResult<usize> {
+    let task_bytes = match plan.exists(|node| Ok(node.is::<WriteFilesExec>()))? {
+        true => task_bytes,
+        false => task_bytes / TASKS,
+    };
+    let task_bytes = usize::try_from(task_bytes).unwrap_or(usize::MAX);
+    Ok(task_bytes.div_ceil(n_partitions.max(1)).max(1))
+}
+
+/// Rows are packed on their way between machines, which is the library's default; where no network is between, that takes
+/// longer than copying them.
+fn packing(config: SessionConfig, workers: &[Url]) -> DfResult<SessionConfig> {
+    match workers.iter().all(is_this_machine) {
+        true => config.with_distributed_compression(None),
+        false => Ok(config),
+    }
+}
+
+/// Whether a worker is a process of this machine.
+fn is_this_machine(worker: &Url) -> bool {
+    match worker.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    }
 }
 
 /// What `EXPLAIN` says of where a plan runs.
@@ -236,5 +274,40 @@ fn reason_of(error: &datafusion::error::DataFusionError) -> String {
             text[start..end + stays.len()].trim().to_owned()
         }
         None => "an operator of it cannot be sent".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use datafusion::arrow::datatypes::Schema;
+    use datafusion::physical_plan::empty::EmptyExec;
+
+    use super::*;
+    use crate::distributed::connections::url_of;
+
+    #[test]
+    fn tasks_read_a_part_of_what_makes_a_query_leave() {
+        let plan: Arc<dyn ExecutionPlan> = Arc::new(EmptyExec::new(Arc::new(Schema::empty())));
+        let found = |task_bytes, n_partitions| partition_bytes(&plan, task_bytes, n_partitions);
+        assert_eq!(found(64 << 20, 2).unwrap(), 4 << 20);
+        assert_eq!(found(100, 5).unwrap(), 3);
+        assert_eq!(found(0, 2).unwrap(), 1);
+        assert_eq!(found(u64::MAX, 0).unwrap(), usize::MAX / 8);
+    }
+
+    #[test]
+    fn workers_of_this_machine_are_known_by_their_addresses() {
+        let is_near = |address| is_this_machine(&url_of(address).unwrap());
+        for address in ["127.0.0.1:1", "127.8.9.10:1", "[::1]:1", "localhost:1"] {
+            assert!(is_near(address), "{address}");
+        }
+        for address in [
+            "10.0.0.7:1",
+            "[fe80::1]:1",
+            "localhost.example:1",
+            "worker:1",
+        ] {
+            assert!(!is_near(address), "{address}");
+        }
     }
 }

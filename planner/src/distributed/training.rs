@@ -34,6 +34,7 @@ use super::connections::{CallFailure, Connections, address_of};
 use super::error::{ClusterError, is_short};
 use super::host_peers::HostPlace;
 use super::place::{files_of, scanned_bytes};
+use super::shares::divide;
 use super::statement_form::StatementForm;
 use super::training_figures::TrainingFigures;
 use super::written_rows::unstorable;
@@ -257,29 +258,6 @@ fn bytes_of(file: &PartitionedFile) -> u64 {
         .unwrap_or(whole)
 }
 
-/// Consecutive partitions for each worker, so that each reads a share of the bytes like its share of the threads.
-fn divide(partitions: &[usize], weights: &[u64], threads: &[u64]) -> Vec<Vec<usize>> {
-    let weight = |partition: &usize| u128::from(weights.get(*partition).copied().unwrap_or(1));
-    let total: u128 = partitions.iter().map(weight).sum();
-    let all_threads: u128 = threads.iter().map(|n| u128::from(*n)).sum::<u128>().max(1);
-    let mut shares = vec![Vec::new(); threads.len()];
-    let (mut worker, mut given, mut threads_so_far) = (0, 0, 0);
-    for partition in partitions {
-        // The next worker begins where half of the partition would be beyond this one's share.
-        while worker + 1 < threads.len() {
-            let end = total * (threads_so_far + u128::from(threads[worker])) / all_threads;
-            if given + weight(partition) / 2 < end || total == 0 {
-                break;
-            }
-            threads_so_far += u128::from(threads[worker]);
-            worker += 1;
-        }
-        given += weight(partition);
-        shares[worker].push(*partition);
-    }
-    shares
-}
-
 impl WorkerPool {
     /// The workers that have partitions.
     pub(crate) fn addresses(&self) -> Vec<String> {
@@ -437,9 +415,8 @@ impl RemoteHost {
             host: self.host,
             request: request.to_vec(),
         };
-        let reply: std::result::Result<Vec<u8>, _> =
-            self.connections.call(&self.worker, &call, None).await;
-        match reply {
+        let connections = &self.connections;
+        match connections.call_for_bytes(&self.worker, &call, None).await {
             Ok(reply) => {
                 let bytes = (request.len(), reply.len());
                 let figures = &self.task.figures;
@@ -489,25 +466,5 @@ impl Drop for RemoteHost {
             let _: std::result::Result<(), _> =
                 connections.call(&worker, &close, Some(OPEN_TIMEOUT)).await;
         });
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::divide;
-
-    #[test]
-    fn shares_follow_bytes_and_threads() {
-        let partitions: Vec<usize> = (0..8).collect();
-        // Small tables fill the first partitions only.
-        let shares = divide(&partitions, &[10, 10, 10, 10, 0, 0, 0, 0], &[2, 2]);
-        assert_eq!(shares[0], [0, 1]);
-        assert_eq!(shares[1], [2, 3, 4, 5, 6, 7]);
-        let shares = divide(&partitions, &[1; 8], &[1, 3]);
-        assert_eq!(shares[0], [0, 1]);
-        assert_eq!(shares[1].len(), 6);
-        let shares = divide(&[3, 5], &[1; 8], &[1, 1, 1]);
-        assert_eq!(shares.concat(), [3, 5]);
-        assert_eq!(divide(&partitions, &[0; 8], &[1, 1])[0].len(), 8);
     }
 }

@@ -320,9 +320,7 @@ impl Node for Worker {
                 self.hosts.open(self.engine()?, *open).await?;
                 to_bytes(&())
             }
-            Call::AskHost { host, request } => {
-                to_bytes(&self.hosts.ask(self.engine()?, host, request).await?)
-            }
+            Call::AskHost { host, request } => self.hosts.ask(self.engine()?, host, request).await,
             Call::CloseHost(host) => {
                 self.hosts.close(host);
                 to_bytes(&())

@@ -4,7 +4,7 @@
 //! derived from Euclid's distances to centroids of length one, `x·c = (|x|² + 1 − |x − c|²) / 2`, so that
 //! one kernel serves both.
 
-use auspex_gpu::Design;
+use auspex_gpu::{ClusterSums, Design};
 use serde::{Deserialize, Serialize};
 
 use crate::compute::Compute;
@@ -28,10 +28,8 @@ pub(super) struct Assigned {
     pub(super) ids: Vec<u32>,
     /// What `distance` minimises over: the squared distance (Euclid), the distance (cosine).
     pub(super) costs: Vec<f64>,
-    /// Σ w of each centroid's samples.
-    pub(super) weights: Vec<f64>,
-    /// Σ w·x of each centroid's samples; for the cosine of the samples at length one.
-    pub(super) sums: Vec<f64>,
+    /// Of each centroid's samples; for the cosine, Σ w·x is of the samples at length one.
+    pub(super) sums: ClusterSums,
 }
 
 impl Distance {
@@ -49,11 +47,33 @@ impl Distance {
                 Ok(Assigned {
                     ids: nearest.ids,
                     costs: nearest.squared_distances,
-                    weights: nearest.weights,
                     sums: nearest.sums,
                 })
             }
             Distance::Cosine => assign_by_cosine(design, centroids, weights, compute),
+        }
+    }
+
+    /// The sums of [`Distance::assign`] alone: of Euclid's, a device moves nothing of each sample.
+    pub(super) fn sums(
+        self,
+        design: &Design<'_>,
+        centroids: &[f64],
+        weights: Option<&[f64]>,
+        compute: &Compute,
+    ) -> Result<ClusterSums> {
+        match self {
+            Distance::Euclidean => Ok(compute.device().cluster_sums(design, centroids, weights)?),
+            Distance::Cosine => Ok(self.assign(design, centroids, weights, compute)?.sums),
+        }
+    }
+
+    /// Bytes of each sample that a pass of [`Distance::sums`] moves from a device: squared lengths, ids and squared
+    /// distances.
+    pub(super) fn moved_bytes(self) -> u64 {
+        match self {
+            Distance::Euclidean => 0,
+            Distance::Cosine => 8 + 4 + 8,
         }
     }
 
@@ -83,14 +103,6 @@ impl Distance {
         match self {
             Distance::Euclidean => cost.sqrt(),
             Distance::Cosine => cost,
-        }
-    }
-
-    /// The squared distance that belongs to a cost.
-    pub(super) fn squared(self, cost: f64) -> f64 {
-        match self {
-            Distance::Euclidean => cost,
-            Distance::Cosine => cost * cost,
         }
     }
 
@@ -145,12 +157,17 @@ fn assign_by_cosine(
     let nearest = compute
         .device()
         .nearest(design, centroids, Some(&by_length))?;
+    let n_centroids = nearest.sums.weights.len();
     let mut assigned = Assigned {
         ids: nearest.ids,
         costs: nearest.squared_distances,
-        weights: vec![0.0; nearest.weights.len()],
-        sums: nearest.sums,
+        sums: ClusterSums {
+            weights: vec![0.0; n_centroids],
+            sums: nearest.sums.sums,
+            squares: vec![0.0; n_centroids],
+        },
     };
+    let sums = &mut assigned.sums;
     let rows = assigned
         .ids
         .iter_mut()
@@ -161,7 +178,8 @@ fn assign_by_cosine(
             *id = 0;
         }
         *cost = one_minus_cosine(squared_length, *cost);
-        assigned.weights[*id as usize] += weight(row);
+        sums.weights[*id as usize] += weight(row);
+        sums.squares[*id as usize] += weight(row) * (*cost * *cost);
     }
     Ok(assigned)
 }
@@ -238,9 +256,14 @@ mod tests {
                 sums[2 * id + 1] += row[1] / length;
             }
         }
-        assert_eq!(assigned.weights, [4.0, 1.0]);
-        for (found, expected) in assigned.sums.iter().zip(&sums) {
+        assert_eq!(assigned.sums.weights, [4.0, 1.0]);
+        for (found, expected) in assigned.sums.sums.iter().zip(&sums) {
             assert!((found - expected).abs() < 1e-12);
         }
+        let mut squares = [0.0; 2];
+        for (&id, cost) in assigned.ids.iter().zip(&assigned.costs) {
+            squares[id as usize] += cost * cost;
+        }
+        assert_eq!(assigned.sums.squares, squares);
     }
 }

@@ -12,12 +12,13 @@ use super::kmeans_model::KMeansModel;
 use super::lloyd::{LloydStep, Update};
 use crate::compute::Compute;
 use crate::error::{Error, Result};
-use crate::estimator::{Estimator, EstimatorSpec, Tags, Task};
+use crate::estimator::{BesideDevice, Estimator, EstimatorSpec, Tags, Task};
 use crate::estimators::feature_space::{FeatureSpace, Scaling};
 use crate::features::FeatureBlock;
 use crate::model::Model;
 use crate::options::{Hyperparameter, Kind, Options};
 use crate::run::{Iteration, TrainingRun};
+use crate::training::SampleShape;
 use crate::training_set::{Part, StepDecoder, TrainingSet, Visit, reduce};
 
 /// Groups samples around `num_clusters` centroids by Lloyd's iterations.
@@ -176,6 +177,15 @@ impl Estimator for KMeans {
         &SPEC
     }
 
+    fn beside_device(&self, options: &Options, shape: &SampleShape) -> BesideDevice {
+        let distance = distance(options.text_if_known("distance_type"));
+        let n_passes = self.passes(options, shape).kept;
+        BesideDevice {
+            on_cpu: 0,
+            moved: n_passes.saturating_mul(distance.moved_bytes()),
+        }
+    }
+
     async fn fit(
         &self,
         samples: &dyn TrainingSet,
@@ -187,10 +197,7 @@ impl Estimator for KMeans {
         } else {
             Scaling::None
         };
-        let distance = match options.text("distance_type") {
-            Some("COSINE") => Distance::Cosine,
-            _ => Distance::Euclidean,
-        };
+        let distance = distance(options.text("distance_type"));
         let space = FeatureSpace::new(samples.encoder(), scaling);
         let mut fit = Fit {
             samples,
@@ -202,6 +209,13 @@ impl Estimator for KMeans {
         };
         let centroids = fit.start().await?;
         fit.iterate(centroids).await
+    }
+}
+
+fn distance(option: Option<&str>) -> Distance {
+    match option {
+        Some("COSINE") => Distance::Cosine,
+        _ => Distance::Euclidean,
     }
 }
 

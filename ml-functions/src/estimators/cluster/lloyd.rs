@@ -55,18 +55,13 @@ impl PartitionStep for LloydStep {
     fn run(&self, block: &FeatureBlock, compute: &Compute) -> Result<LloydPartial> {
         let design = self.space.design(block);
         let weights = block.weights.as_deref();
-        let assigned = self
+        let sums = self
             .distance
-            .assign(&design, &self.centroids, weights, compute)?;
-        let mut squares = vec![0.0; assigned.weights.len()];
-        for (row, (&id, &cost)) in assigned.ids.iter().zip(&assigned.costs).enumerate() {
-            let weight = weights.map_or(1.0, |weights| weights[row]);
-            squares[id as usize] += weight * self.distance.squared(cost);
-        }
+            .sums(&design, &self.centroids, weights, compute)?;
         Ok(LloydPartial {
-            weights: assigned.weights,
-            sums: assigned.sums,
-            squares,
+            weights: sums.weights,
+            sums: sums.sums,
+            squares: sums.squares,
         })
     }
 

@@ -61,17 +61,9 @@ impl PartitionStep for TurnStep {
             sums.products.append(&mut glm.gradient);
             sums.weight = glm.weight;
         }
-        let squares = compute
-            .device()
-            .squared_distances(&design, &vec![0.0; n_cols])?;
-        sums.squares = match weights {
-            Some(weights) => squares
-                .iter()
-                .zip(weights)
-                .map(|(square, w)| square * w)
-                .sum(),
-            None => squares.iter().sum(),
-        };
+        let origin = vec![0.0; n_cols];
+        let of_lengths = compute.device().cluster_sums(&design, &origin, weights)?;
+        sums.squares = of_lengths.squares.iter().sum();
         Ok(sums)
     }
 

@@ -48,6 +48,7 @@ pub(crate) struct BeginTree {
 #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
 pub(crate) struct GatheredRows {
     /// Row-major.
+    #[serde(with = "serde_bytes")]
     pub(crate) bins: Vec<u8>,
     /// Of the tree's output.
     pub(crate) pairs: Pairs,

@@ -6,10 +6,11 @@
 
 use super::bundling::Bundles;
 use super::chunk::{MAX_ROWS, Pairs};
+use super::sums_form;
 use crate::error::Error;
 
 /// Cells of a column while rows are added: a byte indexes them without a check.
-const CELLS: usize = 256;
+pub(super) const CELLS: usize = 256;
 
 /// Rows whose pairs and offsets are gathered at a time.
 const GATHER: usize = 256;
@@ -120,7 +121,7 @@ pub(crate) struct NodeRows<'a> {
 }
 
 /// The sums of a node while chunks are added to it.
-#[derive(Debug, Clone, PartialEq, Default, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub(crate) struct NodeSums {
     /// [`CELLS`] cells a column, of at most 65,536 rows: their halves cannot overflow.
     narrow: Vec<u64>,
@@ -176,10 +177,9 @@ impl NodeSums {
 
     /// Adds these sums to a histogram.
     fn add_to(&self, cells: &mut [Sums], layout: &HistogramLayout, bundles: Option<&Bundles>) {
-        let bytes = self.narrow.len().max(self.wide.len()) / CELLS;
         let totals: Vec<Sums> = match bundles {
             None => Vec::new(),
-            Some(_) => (0..bytes).map(|byte| self.total(byte)).collect(),
+            Some(_) => (0..self.n_bytes()).map(|byte| self.total(byte)).collect(),
         };
         for (column, range) in layout.starts.windows(2).enumerate() {
             let cells = &mut cells[range[0]..range[1]];
@@ -207,6 +207,11 @@ impl NodeSums {
         }
     }
 
+    /// Bytes of a row that have cells.
+    fn n_bytes(&self) -> usize {
+        self.narrow.len().max(self.wide.len()) / CELLS
+    }
+
     /// Adds as many of the sums from a cell on.
     fn add_cells(&self, first: usize, cells: &mut [Sums]) {
         let at = first..first + cells.len();
@@ -227,21 +232,6 @@ impl NodeSums {
         let mut cells = [[0; 2]; CELLS];
         self.add_cells(byte * CELLS, &mut cells);
         cells.iter().fold([0; 2], |sum, &cell| plus(sum, cell))
-    }
-
-    /// Adds the sums of other chunks.
-    fn merge(&mut self, other: &NodeSums) {
-        self.widen();
-        self.wide
-            .resize(self.wide.len().max(other.narrow.len()), [0; 2]);
-        for (into, &cell) in self.wide.iter_mut().zip(&other.narrow) {
-            u64::add(into, unpack(cell));
-        }
-        self.wide
-            .resize(self.wide.len().max(other.wide.len()), [0; 2]);
-        for (into, &cell) in self.wide.iter_mut().zip(&other.wide) {
-            u64::add(into, cell);
-        }
     }
 }
 
@@ -283,21 +273,26 @@ impl SumsOfThreads {
 
 impl serde::Serialize for SumsOfThreads {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self.of_thread.as_slice() {
-            [one] => one.serialize(serializer),
-            several => {
-                let mut sums = NodeSums::default();
-                several.iter().for_each(|other| sums.merge(other));
-                sums.serialize(serializer)
+        let n_bytes = self.of_thread.iter().map(NodeSums::n_bytes).max();
+        let form = sums_form::encoded(n_bytes.unwrap_or(0), |byte, cells| {
+            for sums in &self.of_thread {
+                sums.add_cells(byte * CELLS, cells);
             }
-        }
+        });
+        serializer.serialize_bytes(&form)
     }
 }
 
 impl<'de> serde::Deserialize<'de> for SumsOfThreads {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let damaged = || <D::Error as serde::de::Error>::custom("the sums of a node are damaged");
+        let form = <&'de [u8]>::deserialize(deserializer)?;
+        let sums = NodeSums {
+            wide: sums_form::decoded(form).ok_or_else(damaged)?,
+            ..NodeSums::default()
+        };
         Ok(SumsOfThreads {
-            of_thread: vec![NodeSums::deserialize(deserializer)?],
+            of_thread: vec![sums],
         })
     }
 }

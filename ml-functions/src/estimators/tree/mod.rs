@@ -3,7 +3,7 @@
 //!
 //! Code map, in reading order: `boosted_tree`, `decision_tree` (and `ensemble/random_forest`) describe
 //! the model types, `options` their hyperparameters, `estimator` and `fit` walk one training; `survey` →
-//! `binning` → `lookup` → `chunk` → `bundling` turn values into bins; `histogram` → `split` → `grow_step` (`device_step` on a device) → `growth` →
+//! `binning` → `lookup` → `chunk` → `bundling` turn values into bins; `histogram` (`sums_form` between machines) → `split` → `grow_step` (`device_step` on a device) → `growth` →
 //! `gathered` → `grow` grow a tree; `objective`, `score_step`, `next_tree`, `walk`, `assemble` and `boost` make an ensemble of trees (`resume` goes on with one);
 //! `ensemble` and `state` are what is learned and stored; `model` predicts by `scoring` (`device_forest` on a device) and
 //! explains by `shap` and `importance`.
@@ -44,6 +44,7 @@ mod scoring;
 mod shap;
 mod split;
 mod state;
+mod sums_form;
 mod survey;
 #[cfg(test)]
 mod testing;

@@ -125,6 +125,30 @@ impl Table {
         pieces
     }
 
+    /// What boosting begins with: the bins, an ensemble without trees, and the states of both parts, of which one thread
+    /// takes care.
+    fn begun(
+        &self,
+        evaluation: Option<&Table>,
+        objective: Objective,
+    ) -> (FeatureBins, TreeEnsemble, Chunks) {
+        let (bins, ensemble) = self.bins(objective);
+        let start = StartTreeChunk {
+            bins: bins.clone(),
+            objective,
+            ensemble: ensemble.clone(),
+        };
+        let pieces = |table: &Table| Mutex::new(table.pieces(&start, 65_536));
+        let chunks = Chunks {
+            training: pieces(self),
+            evaluation: evaluation.map(pieces).unwrap_or_default(),
+            n_threads: 1,
+            through_bytes: false,
+            device: None,
+        };
+        (bins, ensemble, chunks)
+    }
+
     fn chunks(&self, start: &StartTreeChunk) -> Vec<TreeChunk> {
         let pieces = self.pieces(start, self.chunk_rows);
         pieces.into_iter().map(|(_, state)| state).collect()

@@ -330,19 +330,7 @@ fn stops_without_progress_on_the_held_out_part() {
 fn an_error_of_the_callback_ends_the_training() {
     let table = mixed(100, 1);
     let parameters = parameters(Objective::SquaredError);
-    let (bins, ensemble) = table.bins(parameters.objective);
-    let start = StartTreeChunk {
-        bins: bins.clone(),
-        objective: parameters.objective,
-        ensemble: ensemble.clone(),
-    };
-    let chunks = Chunks {
-        training: Mutex::new(table.pieces(&start, 65_536)),
-        evaluation: Mutex::new(Vec::new()),
-        n_threads: 1,
-        through_bytes: false,
-        device: None,
-    };
+    let (bins, ensemble, chunks) = table.begun(None, parameters.objective);
     fn is_send<T: Send>(future: T) -> T {
         future
     }

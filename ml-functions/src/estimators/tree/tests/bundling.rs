@@ -44,19 +44,10 @@ pub(super) fn one_hot(n: usize, n_groups: usize, n_values: usize, seed: u64) -> 
 }
 
 fn bundled_bytes(table: &Table) -> Option<usize> {
-    let objective = Objective::SquaredError;
-    let (bins, ensemble) = table.bins(objective);
-    let start = StartTreeChunk {
-        bins: bins.clone(),
-        objective,
-        ensemble,
-    };
+    let (bins, _, chunks) = table.begun(None, Objective::SquaredError);
     let chunks = Chunks {
-        training: Mutex::new(table.pieces(&start, 65_536)),
-        evaluation: Mutex::new(Vec::new()),
         n_threads: 2,
-        through_bytes: false,
-        device: None,
+        ..chunks
     };
     let bundles = complete(bundle(&chunks, &bins)).unwrap();
     let state = chunks.training.lock().unwrap()[0].1.clone();

@@ -58,20 +58,9 @@ fn counted(tables: &[Table; 2], objective: Objective, n_parallel: usize, n: usiz
         ..TreeParameters::boosted(objective)
     };
     let [table, evaluation] = tables;
-    let (bins, ensemble) = table.bins(objective);
-    let start = StartTreeChunk {
-        bins: bins.clone(),
-        objective,
-        ensemble: ensemble.clone(),
-    };
+    let (bins, ensemble, chunks) = table.begun(Some(evaluation), objective);
     let passes = Counting {
-        chunks: Chunks {
-            training: Mutex::new(table.pieces(&start, 65_536)),
-            evaluation: Mutex::new(evaluation.pieces(&start, 65_536)),
-            n_threads: 1,
-            through_bytes: false,
-            device: None,
-        },
+        chunks,
         n_passes: AtomicU64::new(0),
     };
     let mut ignored = |_| Ok(());

@@ -62,20 +62,9 @@ fn fit_after(
     parameters: &TreeParameters,
     earlier: &[TreeRecord],
 ) -> (TreeEnsemble, Vec<IterationLoss>, Vec<TreeRecord>) {
-    let (bins, ensemble) = table.bins(parameters.objective);
-    let start = StartTreeChunk {
-        bins: bins.clone(),
-        objective: parameters.objective,
-        ensemble: ensemble.clone(),
-    };
+    let (bins, ensemble, chunks) = table.begun(Some(evaluation), parameters.objective);
     let passes = Keeping {
-        chunks: Chunks {
-            training: Mutex::new(table.pieces(&start, 65_536)),
-            evaluation: Mutex::new(evaluation.pieces(&start, 65_536)),
-            n_threads: 1,
-            through_bytes: false,
-            device: None,
-        },
+        chunks,
         earlier: earlier.to_vec(),
         kept: Mutex::default(),
     };
@@ -158,20 +147,9 @@ fn damaged_records_are_errors() {
     let parameters = parameters(Objective::Logistic);
     let (_, _, mut records) = fit_after((&table, &table), &parameters, &[]);
     records[0].weights.clear();
-    let (bins, ensemble) = table.bins(parameters.objective);
-    let start = StartTreeChunk {
-        bins: bins.clone(),
-        objective: parameters.objective,
-        ensemble: ensemble.clone(),
-    };
+    let (bins, ensemble, chunks) = table.begun(None, parameters.objective);
     let passes = Keeping {
-        chunks: Chunks {
-            training: Mutex::new(table.pieces(&start, 65_536)),
-            evaluation: Mutex::new(Vec::new()),
-            n_threads: 1,
-            through_bytes: false,
-            device: None,
-        },
+        chunks,
         earlier: records[..1].to_vec(),
         kept: Mutex::default(),
     };
