@@ -5,8 +5,10 @@ mod file_columns;
 mod foreign_catalog;
 mod place;
 mod report;
+mod value;
 
 use crate::catalog::ObjectKind;
+use crate::tables::ViewViolation;
 pub(crate) use causes::{Source, is_disk_full, no_versions, not_a_table, without_backtrace};
 use datafusion::arrow::error::ArrowError;
 use datafusion::error::DataFusionError;
@@ -14,6 +16,7 @@ use deltalake::DeltaTableError;
 pub use file_columns::ColumnFailure;
 pub use foreign_catalog::CatalogFailure;
 pub use place::ErrorPlace;
+pub use value::ValueFailure;
 
 /// The result of this crate's functions.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -219,6 +222,9 @@ pub enum Error {
         /// What is wrong, and where.
         reason: String,
     },
+    /// A value of a file is none of the type that a statement declares for its column.
+    #[error("{} file \"{}\" cannot be read: {}", .0.format, .0.file, .0.reason)]
+    BadValue(ValueFailure),
     /// The metadata of a table of others cannot be read, or the catalog that names it.
     #[error("{format} table \"{table}\" cannot be read: {reason}")]
     TableFormat {
@@ -354,6 +360,9 @@ pub enum Error {
         /// The row's values.
         row: String,
     },
+    /// A row that is written through a view and would be none of it.
+    #[error("new row violates check option for view \"{}\"", .0.view)]
+    ViewCheckViolation(ViewViolation),
     /// Two rows of the same key.
     #[error("duplicate key value violates unique constraint \"{constraint}\"")]
     KeyViolation {
@@ -403,12 +412,9 @@ pub enum Error {
         /// The text.
         value: String,
     },
-    /// A value too long for the name of a folder.
-    #[error("value too long for partition column \"{column}\"")]
-    PartitionTooLong {
-        /// The column.
-        column: String,
-    },
+    /// A value of the named column that is too long for the name of a folder.
+    #[error("value too long for partition column \"{0}\"")]
+    PartitionTooLong(String),
     /// Rows of a table that only takes rows were to be changed or removed.
     #[error("rows of the table cannot be changed or removed: it is append-only")]
     AppendOnly,

@@ -35,16 +35,16 @@ mod warehouse;
 mod worker_signs;
 
 pub use catalog::{
-    Catalog, CatalogEntry, CatalogState, Change, ColumnDefinition, CredentialDefinition,
-    DefaultGrant, Definition, EnumDefinition, ExternalCatalogDefinition, ExternalFormat,
-    ExternalTableDefinition, GRANT_OPTION, Grants, LocationDefinition, MaterializedQuery,
-    ModelDefinition, ObjectKind, PUBLIC_ROLE, PUBLIC_SCHEMA, RESERVED_SCHEMAS, RoleDefinition,
-    SequenceDefinition, SequenceOwner, TableDefinition, TableReference, ViewDefinition, ViewObject,
-    columns_of, schema_of,
+    Catalog, CatalogEntry, CatalogState, Change, CheckOption, ColumnDefinition,
+    CredentialDefinition, DefaultGrant, Definition, EnumDefinition, ExternalCatalogDefinition,
+    ExternalFormat, ExternalTableDefinition, GRANT_OPTION, Grants, LocationDefinition,
+    MaterializedQuery, ModelDefinition, ObjectKind, PUBLIC_ROLE, PUBLIC_SCHEMA, RESERVED_SCHEMAS,
+    RoleDefinition, SequenceDefinition, SequenceOwner, TableDefinition, TableReference,
+    ViewDefinition, ViewObject, columns_of, schema_of,
 };
 pub use checkpoints::{CheckpointStore, CheckpointedRun};
 pub use credentials::CredentialKey;
-pub use error::{CatalogFailure, ColumnFailure, Error, ErrorPlace, Result};
+pub use error::{CatalogFailure, ColumnFailure, Error, ErrorPlace, Result, ValueFailure};
 pub use locations::Locations;
 pub use models::{ModelStore, Published};
 pub use passwords::{PasswordVerifier, generated_password, random};
@@ -53,11 +53,12 @@ pub use tables::enum_mark::EnumType;
 pub use tables::{
     Accept, Append, BlockMark, CHANGE_COLUMNS, ChangeCounts, Deferral, FILE_COLUMN, Identity,
     IdentityKind, InsertRules, JsonKind, Key, LIFE_SIGN_INTERVAL, Number, OnConflict,
-    OptimizeOptions, Optimized, ROW_COLUMN, Reference, ReferenceAction, Repeated, Rewrite,
-    RewriteOptions, RowAction, RowChecks, RowCopier, ScanForm, SnapshotFile, TableCommit,
-    TableDetail, TableOperation, TableShape, TableSnapshot, Tables, TextLimit, VersionSpec,
-    WrittenFiles, compression_by_name, delimiter_by_name, divide_by_rows, format_by_name, is_uuid,
-    marked_element, marks_of, shown_time, stored_schema, type_name, uuid_marks, uuid_of_bytes,
+    OptimizeOptions, Optimized, ROW_COLUMN, ReadTexts, Reference, ReferenceAction, Repeated,
+    Rewrite, RewriteOptions, RowAction, RowChecks, RowCopier, ScanForm, SnapshotFile, TableCommit,
+    TableDetail, TableOperation, TableShape, TableSnapshot, Tables, TextFault, TextLimit,
+    TextReader, VersionSpec, ViewViolation, WrittenFiles, compression_by_name, delimiter_by_name,
+    divide_by_rows, format_by_name, is_uuid, marked_element, marks_of, shown_time, stored_schema,
+    type_name, uuid_marks, uuid_of_bytes,
 };
 pub use upkeep::{CheckReport, Garbage, GarbageOptions, Problem, Removed, Upkeep};
 pub use warehouse::Warehouse;

@@ -5,6 +5,8 @@
 //! of the catalog, and outside the engine's own folders. Nothing here opens a file.
 
 mod confined;
+#[cfg(test)]
+mod tests;
 
 use std::ffi::OsString;
 use std::io::ErrorKind;
@@ -17,25 +19,30 @@ use url::Url;
 
 use crate::error::{Error, Result};
 use crate::locations::confined::Confined;
-use crate::stores::{Layered, ObjectUrl, StoreKind, Stores};
+use crate::stores::{Layered, ObjectUrl, StoreKind, Stores, object_url};
 use crate::warehouse::{Warehouse, local_path};
 
 /// Folders of the warehouse whose files SQL does not read raw.
 const UNREADABLE: &[&str] = &["catalog", "models"];
+const TABLES: &str = "tables";
 /// The engine's own folders of the warehouse: SQL does not write them through external tables, and only in them garbage is
 /// looked for.
-pub(crate) const UNWRITABLE: &[&str] = &["catalog", "models", "tables"];
+pub(crate) const UNWRITABLE: &[&str] = &["catalog", "models", TABLES];
 
 /// The places that SQL may name files in.
 #[derive(Debug)]
 pub struct Locations {
     /// The warehouse comes first.
     roots: Vec<Root>,
+    /// The only place of these that files may lie in, if there is one.
+    within: Option<Root>,
+    /// Folders of the warehouse whose files are not read raw.
+    unreadable: &'static [&'static str],
     stores: Arc<Stores>,
 }
 
 /// A place with all that lies in it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum Root {
     /// A canonical folder or file.
     Local(PathBuf),
@@ -65,6 +72,14 @@ impl Root {
         match self {
             Self::Local(root) => url.to_file_path().is_ok_and(|path| path.starts_with(root)),
             Self::Remote(root) => ObjectUrl::of(url).is_ok_and(|url| root.contains(&url)),
+        }
+    }
+
+    /// How many folders it lies in.
+    fn depth(&self) -> usize {
+        match self {
+            Self::Local(path) => path.components().count(),
+            Self::Remote(url) => url.path().parts().count(),
         }
     }
 }
@@ -100,8 +115,49 @@ impl Locations {
         for location in allowed {
             roots.push(Root::of(location)?);
         }
-        let stores = Arc::clone(warehouse.stores());
-        Ok(Self { roots, stores })
+        Ok(Self {
+            roots,
+            within: None,
+            unreadable: UNREADABLE,
+            stores: Arc::clone(warehouse.stores()),
+        })
+    }
+
+    /// Where files may lie that a listing, a log or a manifest of a location leads to: who may read the location can write
+    /// there what it leads to, so it leads only to what the same privilege reads.
+    ///
+    /// Of the external locations that hold it, the innermost counts, since the others hold what lies in that one. From
+    /// outside the folder of managed tables nothing leads into it.
+    pub(crate) fn led_to_by(&self, url: &Url) -> Arc<Self> {
+        let access = self.stores.access();
+        let external = access.locations().filter_map(|url| Root::of(url).ok());
+        let holding = external.filter(|root| root.holds(url));
+        let within = holding.max_by_key(Root::depth);
+        let is_of_tables = self.is_in_tables(url);
+        Arc::new(Self {
+            roots: self.roots.clone(),
+            within,
+            unreadable: match is_of_tables {
+                true => self.unreadable,
+                false => UNWRITABLE,
+            },
+            stores: Arc::clone(&self.stores),
+        })
+    }
+
+    /// Whether a URL lies in the folder of managed tables.
+    fn is_in_tables(&self, url: &Url) -> bool {
+        match self.roots.first() {
+            Some(Root::Local(warehouse)) => {
+                let tables = Root::Local(warehouse.join(TABLES));
+                tables.holds(url)
+            }
+            Some(Root::Remote(warehouse)) => ObjectUrl::of(url).is_ok_and(|url| {
+                let tables = warehouse.path().clone().join(TABLES);
+                warehouse.root() == url.root() && url.path().prefix_matches(&tables)
+            }),
+            None => false,
+        }
     }
 
     /// The form in which an external location is kept: the URL of a folder or file that is there, or of a store.
@@ -188,14 +244,12 @@ impl Locations {
     /// that a link leads to from outside, or one of the engine's own.
     pub(crate) fn check_object(&self, root: &Url, object: &ObjectPath) -> Result<()> {
         if root.scheme() != "file" {
-            let mut url = root.clone();
-            let encoded = object.as_ref().replace('%', "%25");
-            url.set_path(&format!("/{encoded}"));
-            return self.admit_remote(url.as_str(), &ObjectUrl::of(&url)?, UNREADABLE);
+            let url = object_url(root, object);
+            return self.admit_remote(url.as_str(), &ObjectUrl::of(&url)?, self.unreadable);
         }
         let path = FilePath::new("/").join(object.as_ref());
         let location = path.to_string_lossy();
-        self.admit(&location, FilePath::new("/"), &path, UNREADABLE)
+        self.admit(&location, FilePath::new("/"), &path, self.unreadable)
             .map(drop)
     }
 
@@ -206,8 +260,11 @@ impl Locations {
         Ok(Arc::new(Layered::new(confined)))
     }
 
-    /// All places, those that statements opened included.
-    fn all_roots(&self, test: impl Fn(&Root) -> bool) -> bool {
+    /// Whether one of the places, those that statements opened included, passes the test.
+    fn some_root(&self, test: impl Fn(&Root) -> bool) -> bool {
+        if self.within.as_ref().is_some_and(|root| !test(root)) {
+            return false;
+        }
         let access = self.stores.access();
         self.roots.iter().any(&test)
             // A local folder that is gone opens nothing.
@@ -221,7 +278,7 @@ impl Locations {
         reserved: &[&'static str],
     ) -> Result<()> {
         let holds = |root: &Root| matches!(root, Root::Remote(root) if root.contains(url));
-        if !self.all_roots(holds) {
+        if !self.some_root(holds) {
             return Err(refused(location));
         }
         let Some(Root::Remote(warehouse)) = self.roots.first() else {
@@ -249,7 +306,7 @@ impl Locations {
     ) -> Result<PathBuf> {
         let real = real_path(base, path).ok_or_else(|| refused(location))?;
         let holds = |root: &Root| matches!(root, Root::Local(root) if real.starts_with(root));
-        if !self.all_roots(holds) {
+        if !self.some_root(holds) {
             return Err(refused(location));
         }
         let Some(Root::Local(warehouse)) = self.roots.first() else {
@@ -331,228 +388,5 @@ fn to_url(location: &str, path: &FilePath) -> Result<Url> {
 fn refused(location: &str) -> Error {
     Error::LocationRefused {
         location: location.into(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::os::unix::fs::symlink;
-    use std::sync::Arc;
-
-    use super::*;
-
-    struct Fixture {
-        dir: tempfile::TempDir,
-        warehouse: Arc<Warehouse>,
-    }
-
-    /// `warehouse/`, `allowed/` and `secret/` beside each other.
-    async fn fixture() -> Fixture {
-        let dir = tempfile::tempdir().unwrap();
-        for file in [
-            "warehouse/data/a.csv",
-            "warehouse/catalog/1.json",
-            "warehouse/models/m/1/manifest.json",
-            "warehouse/tables/t/x.parquet",
-            "allowed/b.csv",
-            "allowed/data/a.csv",
-            "secret/s.csv",
-        ] {
-            let path = dir.path().join(file);
-            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            std::fs::write(path, "x\n1\n").unwrap();
-        }
-        let warehouse = Warehouse::open(dir.path().join("warehouse").to_str().unwrap())
-            .await
-            .unwrap();
-        Fixture { dir, warehouse }
-    }
-
-    impl Fixture {
-        fn path(&self, path: &str) -> String {
-            self.dir
-                .path()
-                .canonicalize()
-                .unwrap()
-                .join(path)
-                .to_str()
-                .unwrap()
-                .into()
-        }
-
-        fn locations(&self, allowed: &[&str]) -> Locations {
-            let allowed: Vec<String> = allowed.iter().map(|path| self.path(path)).collect();
-            Locations::new(&self.warehouse, &allowed).unwrap()
-        }
-    }
-
-    fn state(found: Result<Url>) -> &'static str {
-        found.map_or_else(|error| error.sqlstate(), |_| "ok")
-    }
-
-    #[tokio::test]
-    async fn relative_paths_are_tried_in_order() {
-        let f = fixture().await;
-        let locations = f.locations(&["allowed"]);
-        let url = |path: &str| locations.resolve(path).unwrap().to_file_path().unwrap();
-        assert_eq!(
-            url("data/a.csv").to_str().unwrap(),
-            f.path("warehouse/data/a.csv")
-        );
-        assert_eq!(url("b.csv").to_str().unwrap(), f.path("allowed/b.csv"));
-        assert_eq!(
-            url("none.csv").to_str().unwrap(),
-            f.path("warehouse/none.csv")
-        );
-        assert!(
-            locations
-                .resolve("data")
-                .unwrap()
-                .as_str()
-                .ends_with("/warehouse/data/")
-        );
-        assert_eq!(
-            url("data/../data/./a.csv").to_str().unwrap(),
-            f.path("warehouse/data/a.csv")
-        );
-    }
-
-    #[tokio::test]
-    async fn nothing_escapes() {
-        let f = fixture().await;
-        symlink(f.path("secret"), f.path("warehouse/link")).unwrap();
-        symlink(f.path("secret/s.csv"), f.path("warehouse/data/s.csv")).unwrap();
-        symlink(f.path("secret/new.csv"), f.path("warehouse/dangling.csv")).unwrap();
-        symlink(f.path("allowed/data"), f.path("warehouse/inside")).unwrap();
-        let locations = f.locations(&["allowed"]);
-        let file_url = |path: &str| format!("file://{}", f.path(path));
-        for path in [
-            "../secret/s.csv".to_owned(),
-            "data/../../secret/s.csv".into(),
-            "none/../../secret/s.csv".into(),
-            "link/s.csv".into(),
-            "link/none.csv".into(),
-            "data/s.csv".into(),
-            "dangling.csv".into(),
-            // The target's parent is allowed/, whose sibling is secret/.
-            "inside/../../secret/s.csv".into(),
-            f.path("secret/s.csv"),
-            f.path("secret"),
-            f.path("warehouse/../secret/s.csv"),
-            f.path("warehouse-sibling"),
-            "/etc/passwd".into(),
-            file_url("secret/s.csv"),
-            file_url("warehouse/%2e%2e/secret/s.csv"),
-            file_url("warehouse/..%2fsecret/s.csv"),
-            "file:///etc/passwd".into(),
-            "file:/etc/passwd".into(),
-        ] {
-            let error = locations.resolve(&path).unwrap_err();
-            assert!(
-                matches!(error, Error::LocationRefused { .. }),
-                "{path}: {error:?}"
-            );
-            assert!(error.hint().unwrap().contains("--allow-location"));
-            assert!(error.to_string().contains(&path));
-        }
-        assert_eq!(state(locations.resolve("inside/a.csv")), "ok");
-        assert_eq!(state(locations.resolve("inside/../b.csv")), "ok");
-        assert_eq!(state(locations.resolve("s3://bucket/x")), "42501");
-        assert_eq!(state(locations.resolve("ftp://host/x")), "0A000");
-        assert_eq!(state(locations.resolve("a\0b")), "22023");
-        // In a plain path, % is a character.
-        let literal = locations.resolve("%2e%2e/secret/s.csv").unwrap();
-        assert!(
-            literal
-                .path()
-                .ends_with("/warehouse/%252e%252e/secret/s.csv"),
-            "{literal}"
-        );
-    }
-
-    #[tokio::test]
-    async fn the_engines_folders_are_its_own() {
-        let f = fixture().await;
-        symlink(f.path("warehouse/catalog"), f.path("allowed/log")).unwrap();
-        let locations = f.locations(&["allowed"]);
-        for path in [
-            "catalog",
-            "catalog/1.json",
-            "models/m/1/manifest.json",
-            &f.path("allowed/log/1.json"),
-        ] {
-            let error = locations.resolve(path).unwrap_err();
-            assert!(
-                matches!(error, Error::LocationReserved { .. }),
-                "{path}: {error:?}"
-            );
-            assert_eq!(error.sqlstate(), "42501");
-        }
-        assert_eq!(state(f.locations(&[]).resolve(".")), "42501");
-        assert_eq!(state(locations.resolve("tables/t/x.parquet")), "ok");
-        assert_eq!(
-            state(locations.resolve_for_write("tables/t/x.parquet")),
-            "42501"
-        );
-        assert_eq!(state(locations.resolve_for_write("data/new.csv")), "ok");
-        // Allowing a folder above the warehouse does not open what the warehouse keeps.
-        let wide = f.locations(&["."]);
-        assert_eq!(state(wide.resolve(&f.path("secret/s.csv"))), "ok");
-        assert_eq!(state(wide.resolve(&f.path("."))), "42501");
-        assert_eq!(
-            state(wide.resolve(&f.path("warehouse/catalog/1.json"))),
-            "42501"
-        );
-    }
-
-    #[tokio::test]
-    async fn an_allowed_location_must_exist() {
-        let f = fixture().await;
-        let error = Locations::new(&f.warehouse, &[f.path("nowhere")]).unwrap_err();
-        assert_eq!(error.sqlstate(), "58P01");
-        let file = f.locations(&["secret/s.csv"]);
-        assert_eq!(state(file.resolve(&f.path("secret/s.csv"))), "ok");
-        assert_eq!(state(file.resolve(&f.path("secret/t.csv"))), "42501");
-    }
-
-    #[tokio::test]
-    async fn urls_are_allowed_by_whole_prefixes() {
-        let f = fixture().await;
-        let allowed = ["s3://lake/raw".to_owned(), "https://example.com/d/".into()];
-        let locations = Locations::new(&f.warehouse, &allowed).unwrap();
-        for inside in [
-            "s3://lake/raw/x.csv",
-            "s3://lake/raw/",
-            "https://example.com/d/x.csv",
-        ] {
-            assert_eq!(locations.resolve(inside).unwrap().as_str(), inside);
-        }
-        for outside in [
-            "s3://lake/rawest/x.csv",
-            "s3://lake/raw/../x.csv",
-            "s3://lake/raw/%2e%2e/x.csv",
-            "s3://other/raw/x.csv",
-            "https://example.com/x.csv",
-            "http://example.com/d/x.csv",
-            "https://example.com.evil.org/d/x.csv",
-            "https://example.com:8443/d/x.csv",
-            "gs://lake/raw/x.csv",
-        ] {
-            assert_eq!(state(locations.resolve(outside)), "42501", "{outside}");
-        }
-        for malformed in [
-            "s3://u:p@lake/raw/x",
-            "s3://lake/raw/..%2fx",
-            "https://example.com/d/x?q=1",
-        ] {
-            assert_eq!(state(locations.resolve(malformed)), "22023", "{malformed}");
-        }
-        let root = Url::parse("s3://lake/").unwrap();
-        let check = |path: &str| {
-            locations
-                .check_object(&root, &ObjectPath::from(path))
-                .is_ok()
-        };
-        assert!(check("raw/a b/%41.parquet") && !check("secret/a.parquet"));
     }
 }

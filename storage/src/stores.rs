@@ -36,7 +36,7 @@ pub(crate) use failure::{StoreFailure, Unsettled};
 #[cfg(test)]
 pub(crate) use faulty::{ALL_FAULTS, Fault, FaultyStore, Plan};
 pub(crate) use layer::{Layer, Layered, Request};
-pub(crate) use object_url::{ObjectUrl, shown};
+pub(crate) use object_url::{ObjectUrl, object_url, shown};
 pub(crate) use patient::{Patience, PatientStore};
 pub use postponed::PostponedFiles;
 use range_cache::RangeCache;

@@ -269,6 +269,9 @@ pub struct ColumnDefinition {
     pub data_type: String,
     /// Whether NULL is allowed.
     pub nullable: bool,
+    /// What tells of texts that they are uuids, json or labels, or how long they may be.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub marks: BTreeMap<String, String>,
 }
 
 /// The columns of a schema in their stored form.
@@ -277,6 +280,7 @@ pub fn columns_of(schema: &Schema) -> Vec<ColumnDefinition> {
         name: field.name().clone(),
         data_type: field.data_type().to_string(),
         nullable: field.is_nullable(),
+        marks: BTreeMap::new(),
     };
     schema.fields().iter().map(column).collect()
 }
@@ -289,7 +293,8 @@ pub fn schema_of(columns: &[ColumnDefinition]) -> Result<SchemaRef> {
                 column: column.name.clone(),
                 data_type: column.data_type.clone(),
             })?;
-        Ok(Field::new(&column.name, data_type, column.nullable))
+        let marks = column.marks.clone().into_iter().collect();
+        Ok(Field::new(&column.name, data_type, column.nullable).with_metadata(marks))
     };
     let fields = columns.iter().map(field).collect::<Result<Vec<_>>>()?;
     Ok(Arc::new(Schema::new(fields)))
@@ -357,6 +362,19 @@ pub struct ViewDefinition {
     /// Whether conditions of queries are kept from the rows that it leaves out (`WITH (security_barrier)`).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub security_barrier: bool,
+    /// Whether rows that are written through it must be rows of it (`WITH CHECK OPTION`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub check_option: Option<CheckOption>,
+}
+
+/// Whose conditions rows must fulfil that are written through a view.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CheckOption {
+    /// The view's own, and those of views below it that say so themselves.
+    Local,
+    /// The view's own and those of all views below it.
+    Cascaded,
 }
 
 /// An object that a view's text names.
@@ -509,6 +527,7 @@ mod tests {
             name: "x".into(),
             data_type: "Tensor".into(),
             nullable: true,
+            marks: BTreeMap::new(),
         };
         let error = schema_of(&[column]).unwrap_err();
         assert_eq!(error.sqlstate(), "0A000");

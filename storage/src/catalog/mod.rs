@@ -20,7 +20,7 @@ use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
 pub use definition::{
-    CatalogEntry, ColumnDefinition, CredentialDefinition, Definition, EnumDefinition,
+    CatalogEntry, CheckOption, ColumnDefinition, CredentialDefinition, Definition, EnumDefinition,
     ExternalCatalogDefinition, ExternalFormat, ExternalTableDefinition, LocationDefinition,
     MaterializedQuery, ModelDefinition, ObjectKind, TableDefinition, TableReference,
     ViewDefinition, ViewObject, columns_of, schema_of,
@@ -292,6 +292,7 @@ mod tests {
             name: "a".into(),
             data_type: "Int64".into(),
             nullable: true,
+            marks: std::collections::BTreeMap::new(),
         }];
         CatalogEntry::new(
             "public",
@@ -331,6 +332,7 @@ mod tests {
             search_path: vec![],
             objects: vec![],
             security_barrier: false,
+            check_option: None,
         };
         let model = ModelDefinition {
             statement: "CREATE MODEL m".into(),

@@ -393,6 +393,7 @@ mod tests {
             search_path: vec![],
             objects: vec![],
             security_barrier: false,
+            check_option: None,
         };
         CatalogEntry::new(schema, name, Definition::View(view))
     }

@@ -11,7 +11,7 @@ use deltalake::DeltaTableError;
 use deltalake::kernel::transaction::TransactionError;
 
 use crate::catalog::CatalogEntry;
-use crate::error::Error;
+use crate::error::{Error, ValueFailure};
 use crate::stores::{StoreFailure, Unsettled};
 
 /// The error that an object has no versions.
@@ -26,6 +26,18 @@ pub(crate) fn not_a_table(entry: &CatalogEntry) -> Error {
     Error::NotATable {
         name: entry.name.clone(),
         kind: entry.kind(),
+    }
+}
+
+impl Error {
+    /// A value of a file that is not named yet.
+    pub(crate) fn bad_value(reason: String, sqlstate: &'static str) -> Self {
+        Self::BadValue(ValueFailure {
+            file: String::new(),
+            format: "",
+            reason,
+            sqlstate,
+        })
     }
 }
 
@@ -64,6 +76,9 @@ impl Error {
             if let Some(found) = error.downcast_ref::<Self>().and_then(refusal) {
                 return Some(found);
             }
+            if let Some(found) = error.downcast_ref::<TransactionError>().and_then(unknown) {
+                return Some(found);
+            }
             // A wrapped error is not among the sources of what wraps it.
             let inner = match error.downcast_ref::<std::io::Error>() {
                 Some(io) => io.get_ref().map(|inner| inner as &(dyn StdError + 'static)),
@@ -78,6 +93,19 @@ impl Error {
     }
 }
 
+/// The features of a Delta table that the library does not know, if that is the error.
+fn unknown(error: &TransactionError) -> Option<Error> {
+    let TransactionError::UnsupportedTableFeatures(features) = error else {
+        return None;
+    };
+    let names: Vec<String> = features.iter().map(ToString::to_string).collect();
+    let names = names.join("\", \"");
+    let message = format!("this use of a Delta table with feature \"{names}\" is not supported");
+    Some(Error::DataFusion {
+        source: Box::new(DataFusionError::NotImplemented(message)),
+    })
+}
+
 /// The same refusal of a location or word on a file, if the error is one.
 fn refusal(error: &Error) -> Option<Error> {
     match error {
@@ -90,6 +118,7 @@ fn refusal(error: &Error) -> Option<Error> {
             format,
             reason: reason.clone(),
         }),
+        Error::BadValue(failure) => Some(Error::BadValue(failure.clone())),
         Error::Column(failure) => Some(Error::Column(failure.clone())),
         Error::LocationRefused { location } => Some(Error::LocationRefused {
             location: location.clone(),
@@ -175,7 +204,10 @@ impl From<DeltaTableError> for Error {
                 object: "a table".into(),
             },
             source => match Self::found_in(&source) {
-                Some(found) if !found.is_settled() => found,
+                // What is not supported comes out of `unknown`.
+                Some(found) if !found.is_settled() || matches!(found, Self::DataFusion { .. }) => {
+                    found
+                }
                 _ if is_disk_full(&source) => Self::DiskFull {
                     source: source.into(),
                 },
@@ -225,6 +257,8 @@ pub(crate) fn without_backtrace(message: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use deltalake::kernel::Protocol;
+
     use super::*;
 
     fn full() -> std::io::Error {
@@ -251,6 +285,24 @@ mod tests {
         for error in errors {
             assert_eq!(error.sqlstate(), "53100", "{error:?}");
             assert!(error.hint().is_some() && error.detail().is_some());
+        }
+    }
+
+    #[test]
+    fn features_that_the_library_does_not_know_are_named() {
+        let protocol = serde_json::json!({
+            "minReaderVersion": 3, "minWriterVersion": 7,
+            "readerFeatures": ["typeWidening"], "writerFeatures": ["typeWidening"]
+        });
+        let protocol: Protocol = serde_json::from_value(protocol).unwrap();
+        let features = protocol.reader_features().unwrap();
+        let refused = || DeltaTableError::Transaction {
+            source: TransactionError::UnsupportedTableFeatures(features.to_vec()),
+        };
+        let of_plan = DataFusionError::External(Box::new(refused()));
+        for error in [Error::from(refused()), Error::from(of_plan)] {
+            assert_eq!(error.sqlstate(), "0A000");
+            assert!(error.to_string().contains("\"typeWidening\""), "{error}");
         }
     }
 

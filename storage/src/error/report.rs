@@ -6,6 +6,7 @@ use datafusion::error::DataFusionError;
 
 use super::Error;
 use crate::catalog::ObjectKind;
+use crate::tables::ViewViolation;
 
 impl Error {
     /// The five-character code of the condition, as PostgreSQL names it.
@@ -69,6 +70,7 @@ impl Error {
                 ..
             } => "22P04",
             Self::BadFile { .. } | Self::TableFormat { .. } => "XX001",
+            Self::BadValue(failure) => failure.sqlstate,
             Self::UndefinedSnapshot { .. } => "42704",
             Self::DuplicateObject {
                 kind: ObjectKind::Enum,
@@ -84,11 +86,12 @@ impl Error {
             Self::ColumnCount { .. } => "42804",
             Self::NullViolation { .. } => "23502",
             Self::CheckViolation { .. } => "23514",
+            Self::ViewCheckViolation(_) => "44000",
             Self::KeyViolation { .. } => "23505",
             Self::RepeatedChange => "21000",
             Self::IdentityExhausted { .. } => "2200H",
             Self::ChangesInBlock => "0A000",
-            Self::TextTooLong { .. } | Self::PartitionTooLong { .. } => "22001",
+            Self::TextTooLong { .. } | Self::PartitionTooLong(_) => "22001",
             Self::ValueOutOfRange { .. } => "22003",
             Self::Conflict { .. } | Self::VersionTaken { .. } => "40001",
             Self::DiskFull { .. } => "53100",
@@ -142,7 +145,8 @@ impl Error {
             }
             Self::LocationRefused { .. } => "Files can be read from the warehouse and from the \
                  locations that the administrator allowed with --allow-location or CREATE \
-                 EXTERNAL LOCATION."
+                 EXTERNAL LOCATION. What a pattern, a link or a table's log leads to must lie in \
+                 the external location that holds it."
                 .into(),
             Self::LocationReserved { .. } => "Read tables and models by their names in SQL.".into(),
             Self::UnknownFormat { .. } => "Name the file .parquet, .csv, .tsv, .ndjson, .jsonl, \
@@ -180,7 +184,7 @@ impl Error {
                  text."
                     .into()
             }
-            Self::PartitionTooLong { .. } => "The value and the column's name are the name of a \
+            Self::PartitionTooLong(_) => "The value and the column's name are the name of a \
                  folder, which has at most 255 bytes; most characters that are no letters or \
                  digits take three."
                 .into(),
@@ -268,7 +272,9 @@ impl Error {
             Self::SchemaNotEmpty { schema, dependents } => {
                 format!("Schema \"{schema}\" holds {}.", dependents.join(", "))
             }
-            Self::NullViolation { row, .. } | Self::CheckViolation { row, .. } => {
+            Self::NullViolation { row, .. }
+            | Self::CheckViolation { row, .. }
+            | Self::ViewCheckViolation(ViewViolation { row, .. }) => {
                 format!("Failing row contains {row}.")
             }
             Self::KeyViolation { key, .. } => format!("Key {key} already exists."),

@@ -1,8 +1,9 @@
 //! What stores fail with: the library's errors, under the URL of their object.
 //!
 //! An error and a path flow in, the same variant flows out, so that callers see what they matched before; where the
-//! variant has no place for a name, a `StoreFailure` inside holds it. Two causes that the library does not tell from a
-//! failure get their own variant: a bucket that is not there, and a machine that has no secret to give.
+//! variant has no place for a name, a `StoreFailure` inside holds it, with what the error's sources tell beyond its text.
+//! Three causes that the library does not tell from a failure get their own variant: a bucket that is not there, a
+//! machine that has no secret to give, and a listing that is refused.
 
 use object_store::Error as StoreError;
 use object_store::path::Path;
@@ -16,6 +17,30 @@ use crate::stores::object_url::url_of;
 pub(crate) struct StoreFailure {
     pub(crate) url: String,
     pub(crate) source: Box<dyn std::error::Error + Send + Sync>,
+}
+
+/// A failure with what lies behind it, as why a connection could not be made.
+#[derive(Debug, thiserror::Error)]
+#[error("{source}: {causes}")]
+struct Explained {
+    causes: String,
+    source: Box<dyn std::error::Error + Send + Sync>,
+}
+
+/// The texts of an error's sources that its own text does not hold.
+pub(crate) fn causes(error: &(dyn std::error::Error + 'static)) -> Option<String> {
+    let mut told = error.to_string();
+    let mut causes = Vec::new();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let text = cause.to_string();
+        if !told.contains(&text) {
+            told.push_str(&text);
+            causes.push(text);
+        }
+        next = cause.source();
+    }
+    (!causes.is_empty()).then(|| causes.join(": "))
 }
 
 /// The failure of a put of which nobody knows whether it was done.
@@ -51,7 +76,12 @@ pub(crate) fn named(root: &Url, path: &Path, error: StoreError) -> StoreError {
                     source: format!("no secret is given, and the machine has none: {source}")
                         .into(),
                 },
+                Some(Lasting::Refused) => StoreError::PermissionDenied { path: url, source },
                 None => {
+                    let source = match causes(source.as_ref()) {
+                        Some(causes) => Box::new(Explained { causes, source }),
+                        None => source,
+                    };
                     let source = Box::new(StoreFailure { url, source });
                     StoreError::Generic { store, source }
                 }
@@ -77,6 +107,8 @@ pub(crate) enum Lasting {
     NoBucket,
     /// No secret was given, and the machine's instance gives none.
     NoSecret,
+    /// A listing is not allowed; other requests have an error of the library for that.
+    Refused,
 }
 
 impl Lasting {
@@ -86,6 +118,11 @@ impl Lasting {
         let says = |words: &[&str]| words.iter().any(|word| text.contains(word));
         if says(&["NoSuchBucket", "ContainerNotFound"]) {
             return Some(Self::NoBucket);
+        }
+        if says(&["Error performing list request"])
+            && says(&["status code: 401", "status code: 403"])
+        {
+            return Some(Self::Refused);
         }
         // The services of instances, which have one address in every cloud, and what asks them for a token.
         let is_token = says(&["Error performing token request", "://169.254.169.254/"]);
@@ -125,6 +162,12 @@ mod tests {
                 "Error performing PUT http://169.254.169.254/latest/api/token - HTTP error: error sending request",
                 "42501",
             ),
+            (
+                "Error performing list request: Error performing GET http://h/b in 1s - \
+                 Server returned non-2xx status code: 403 Forbidden: <Code>AccessDenied</Code>",
+                "42501",
+            ),
+            ("Error performing list request: status code: 500", "58030"),
             ("Error performing token request: status code: 503", "58030"),
             ("status code: 503 Slow Down", "58030"),
         ] {
@@ -134,5 +177,34 @@ mod tests {
         }
         let hint = sorted("Error performing token request: status code: 404").hint();
         assert!(hint.unwrap().contains("CREATE CREDENTIAL"));
+    }
+
+    #[test]
+    fn failures_tell_what_lies_behind_them() {
+        let root = Url::parse("http://h/").unwrap();
+        let refused = std::io::Error::other("connection refused");
+        let lost = Explained {
+            causes: "tcp connect error".to_owned(),
+            source: Box::new(refused),
+        };
+        // Its text leaves out its source, as that of a client does.
+        let error = StoreFailure {
+            url: "error sending request".to_owned(),
+            source: Box::new(lost),
+        };
+        assert_eq!(causes(&error), None, "it is told already");
+        #[derive(Debug, thiserror::Error)]
+        #[error("error sending request")]
+        struct Sending(#[source] StoreFailure);
+        let error = StoreError::Generic {
+            store: "HTTP",
+            source: Box::new(Sending(error)),
+        };
+        let found = Error::from(named(&root, &Path::from("a"), error));
+        let detail = found.detail().unwrap();
+        assert!(
+            detail.contains("connection refused: tcp connect error"),
+            "{detail}"
+        );
     }
 }

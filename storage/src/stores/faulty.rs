@@ -76,6 +76,15 @@ impl FaultyStore {
         (Arc::new(Layered::new(layer)), n_faults)
     }
 
+    /// An upload that fails at its end.
+    pub(crate) fn upload(
+        inner: Box<dyn MultipartUpload>,
+        fault: Fault,
+    ) -> Box<dyn MultipartUpload> {
+        let fault = Some(fault);
+        Box::new(FaultyUpload { inner, fault })
+    }
+
     /// The fault of the next request.
     fn next(&self) -> Option<Fault> {
         let n = self.n_requests.fetch_add(1, Ordering::Relaxed);

@@ -71,7 +71,14 @@ impl ObjectUrl {
     }
 }
 
-/// The URL of an object below a store's root.
+/// The URL of an object of a store, with its special characters encoded.
+pub(crate) fn object_url(root: &Url, object: &Path) -> Url {
+    let mut url = root.clone();
+    url.set_path(&format!("/{}", object.as_ref().replace('%', "%25")));
+    url
+}
+
+/// The URL of an object below a store's root, to be shown.
 pub(crate) fn url_of(root: &Url, path: &Path) -> String {
     format!("{}{path}", root.as_str())
 }

@@ -24,7 +24,7 @@ use object_store::{
 use tokio::time::Instant;
 use url::Url;
 
-use crate::stores::failure::{Lasting, Unsettled, named};
+use crate::stores::failure::{Lasting, Unsettled, causes, named};
 use crate::stores::layer::{Layer, Layered, once};
 use crate::stores::object_url::url_of;
 
@@ -113,6 +113,38 @@ impl PatientStore {
             pause *= 2;
         }
         Err(no_answer(self.patience.retry))
+    }
+
+    /// The same store, for what outlives the request.
+    fn again(&self) -> Self {
+        Self {
+            root: self.root.clone(),
+            inner: Arc::clone(&self.inner),
+            patience: self.patience,
+        }
+    }
+
+    async fn upload(&self, path: &Path, inner: Box<dyn MultipartUpload>) -> NamedUpload {
+        let before = match self.head(path).await {
+            Ok(found) => Some(found.e_tag),
+            Err(Error::NotFound { .. }) => Some(None),
+            Err(_) => None,
+        };
+        NamedUpload {
+            inner,
+            store: self.again(),
+            path: path.clone(),
+            before,
+            n_bytes: 0,
+        }
+    }
+
+    async fn head(&self, path: &Path) -> Result<ObjectMeta> {
+        let options = GetOptions {
+            head: true,
+            ..GetOptions::default()
+        };
+        Ok(self.get(path, options).await?.meta)
     }
 
     /// An answer whose body is as long as it must be. Small ones are read; a large one fails at its end if it is short.
@@ -249,7 +281,8 @@ impl Layer for PatientStore {
         }
     }
 
-    /// Parts are counted by their calls, so none of them can be put again here; the client does it.
+    /// Parts are counted by their calls, so none of them can be put again here; the client does it. What is there before
+    /// tells an upload whose last answer gets lost from one that was not made.
     async fn put_parts(
         &self,
         path: &Path,
@@ -257,8 +290,7 @@ impl Layer for PatientStore {
     ) -> Result<Box<dyn MultipartUpload>> {
         let begin = || self.inner.put_multipart_opts(path, options.clone());
         let inner = self.patiently(path, begin).await?;
-        let (root, path) = (self.root.clone(), path.clone());
-        Ok(Box::new(NamedUpload { inner, root, path }))
+        Ok(Box::new(self.upload(path, inner).await))
     }
 
     async fn get(&self, path: &Path, options: GetOptions) -> Result<GetResult> {
@@ -292,11 +324,7 @@ impl Layer for PatientStore {
         folder: Option<&Path>,
         offset: Option<&Path>,
     ) -> Result<BoxStream<'static, Result<ObjectMeta>>> {
-        let this = Self {
-            root: self.root.clone(),
-            inner: Arc::clone(&self.inner),
-            patience: self.patience,
-        };
+        let this = self.again();
         let (folder, offset) = (folder.cloned(), offset.cloned());
         let begin = offset.clone();
         let listed = async move {
@@ -328,30 +356,54 @@ impl Layer for PatientStore {
     }
 }
 
-/// An upload in parts whose errors name the object.
+/// An upload in parts whose errors name the object, and that is done if it was done, whatever the last answer says.
 #[derive(Debug)]
 struct NamedUpload {
     inner: Box<dyn MultipartUpload>,
-    root: Url,
+    store: PatientStore,
     path: Path,
+    /// The mark of the object that was there before, if one was; `None`: nobody knows.
+    before: Option<Option<String>>,
+    n_bytes: u64,
+}
+
+impl NamedUpload {
+    /// The object that is there now, if it is as large as the parts and another than before.
+    async fn landed(&mut self) -> Option<PutResult> {
+        let before = self.before.as_ref()?;
+        let found = self.store.head(&self.path).await.ok()?;
+        let is_new = found.e_tag.is_some() && found.e_tag != *before;
+        (is_new && found.size == self.n_bytes).then_some(PutResult {
+            e_tag: found.e_tag,
+            version: found.version,
+        })
+    }
+
+    fn named(&self, error: Error) -> Error {
+        named(&self.store.root, &self.path, error)
+    }
 }
 
 #[async_trait]
 impl MultipartUpload for NamedUpload {
     fn put_part(&mut self, data: PutPayload) -> UploadPart {
+        self.n_bytes += data.content_length() as u64;
         let part = self.inner.put_part(data);
-        let (root, path) = (self.root.clone(), self.path.clone());
+        let (root, path) = (self.store.root.clone(), self.path.clone());
         Box::pin(async move { part.await.map_err(|error| named(&root, &path, error)) })
     }
 
     async fn complete(&mut self) -> Result<PutResult> {
-        let completed = self.inner.complete().await;
-        completed.map_err(|error| named(&self.root, &self.path, error))
+        match self.inner.complete().await {
+            Ok(put) => Ok(put),
+            // The client asks again after an answer that it lost, and is told then that there is no such upload.
+            Err(error) => self.landed().await.ok_or_else(|| self.named(error)),
+        }
     }
 
     async fn abort(&mut self) -> Result<()> {
         let aborted = self.inner.abort().await;
-        aborted.map_err(|error| named(&self.root, &self.path, error))
+        aborted.map_err(|error| self.named(error))
     }
 }
 
@@ -362,6 +414,8 @@ fn is_unable(error: &Error) -> bool {
         // A request that could not be made is none that failed.
         || text.contains("HTTP error: builder error")
         || Lasting::of(error).is_some()
+        // A certificate that is not trusted.
+        || causes(error).is_some_and(|causes| causes.contains("invalid peer certificate"))
 }
 
 #[cfg(test)]

@@ -36,7 +36,7 @@ pub(crate) struct WholeFiles {
     inner: Arc<dyn ObjectStore>,
     /// Whether the server was found to give no parts.
     gives_whole: AtomicBool,
-    /// The one that was read last at the end.
+    /// The one that was fetched last at the end.
     kept: Mutex<VecDeque<(ObjectMeta, Bytes)>>,
 }
 
@@ -49,8 +49,8 @@ impl WholeFiles {
         }
     }
 
-    /// Whether an error says that a server gave the whole in the place of a part.
-    fn is_whole(&self, error: &Error) -> bool {
+    /// Whether an error says that the server gave the whole in the place of a part, which is then known of it.
+    fn gave_whole(&self, error: &Error) -> bool {
         let text = error.to_string();
         let is_whole = SIGNS.iter().any(|sign| text.contains(sign));
         self.gives_whole.fetch_or(is_whole, Ordering::Relaxed);
@@ -108,7 +108,7 @@ impl Layer for WholeFiles {
         };
         if !self.gives_whole.load(Ordering::Relaxed) {
             match self.inner.get_opts(path, options.clone()).await {
-                Err(error) if self.is_whole(&error) => {}
+                Err(error) if self.gave_whole(&error) => {}
                 answer => return answer,
             }
         }
@@ -130,7 +130,7 @@ impl Layer for WholeFiles {
     async fn get_ranges(&self, path: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
         if !self.gives_whole.load(Ordering::Relaxed) {
             match self.inner.get_ranges(path, ranges).await {
-                Err(error) if self.is_whole(&error) => {}
+                Err(error) if self.gave_whole(&error) => {}
                 answer => return answer,
             }
         }

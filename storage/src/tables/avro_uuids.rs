@@ -8,13 +8,13 @@ use datafusion::error::Result;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt as _};
 use serde_json::Value;
 
-use crate::tables::avro_watch::{MAGIC, number};
+use crate::tables::avro_watch::{MAGIC, SCHEMA_KEY, number};
 use crate::tables::uuid_columns::{may_hold, with_notes};
 
 /// How much of a file is read for its header at first; longer ones are rare.
 const HEADER_BYTES: u64 = 64 << 10;
-/// What a header has its schema under.
-const SCHEMA_KEY: &[u8] = b"avro.schema";
+/// What a schema calls uuids.
+const UUID: &str = "uuid";
 
 /// The columns of a file with a note of those that are uuids.
 ///
@@ -73,15 +73,35 @@ fn holds_uuids(written: &Value, column: &str) -> bool {
     let fields = written["fields"].as_array();
     let mut fields = fields.into_iter().flatten();
     let field = fields.find(|field| field["name"] == column);
-    field.is_some_and(|field| is_uuid(&field["type"]))
+    field.is_some_and(|field| is_uuid(&field["type"], written))
 }
 
-/// Whether a type is that of uuids, or a union of it and null.
-fn is_uuid(found: &Value) -> bool {
+/// Whether a type is that of uuids, or a union of it and null, in a schema.
+fn is_uuid(found: &Value, written: &Value) -> bool {
     match found {
-        Value::Array(branches) => branches.iter().any(is_uuid),
-        found => found["logicalType"] == "uuid",
+        Value::Array(branches) => branches.iter().any(|branch| is_uuid(branch, written)),
+        // A schema defines a type of sixteen bytes once, and names it where it uses it again.
+        Value::String(name) => defines_uuid(written, last_part(name)),
+        found => found["logicalType"] == UUID,
     }
+}
+
+/// Whether a part of a schema defines uuids under a name.
+fn defines_uuid(part: &Value, name: &str) -> bool {
+    match part {
+        Value::Array(parts) => parts.iter().any(|part| defines_uuid(part, name)),
+        Value::Object(parts) => {
+            let is_it =
+                part["logicalType"] == UUID && part["name"].as_str().map(last_part) == Some(name);
+            is_it || parts.values().any(|part| defines_uuid(part, name))
+        }
+        _ => false,
+    }
+}
+
+/// A name without its namespace.
+fn last_part(name: &str) -> &str {
+    name.rsplit_once('.').map_or(name, |(_, name)| name)
 }
 
 #[cfg(test)]
@@ -113,7 +133,10 @@ mod tests {
             {"name": "id", "type": text},
             {"name": "parent", "type": ["null", text]},
             {"name": "fixed", "type": fixed},
+            {"name": "again", "type": "u"},
+            {"name": "nullable", "type": ["null", "space.u"]},
             {"name": "raw", "type": {"type": "fixed", "size": 16, "name": "f"}},
+            {"name": "raw again", "type": "f"},
             {"name": "text", "type": "string"},
         ]});
         let bytes = header(&written);
@@ -123,7 +146,10 @@ mod tests {
             ("id", true),
             ("parent", true),
             ("fixed", true),
+            ("again", true),
+            ("nullable", true),
             ("raw", false),
+            ("raw again", false),
             ("text", false),
             ("none", false),
         ] {

@@ -1,25 +1,25 @@
 //! Avro files that are read with an eye on their blocks.
 //!
 //! A store flows in, one flows out whose whole files fail if they end within a block or a block's mark is not the file's:
-//! the reader would take such an end for the end of the rows. Looks at sizes and marks only; decodes nothing.
+//! the reader would take such an end for the end of the rows. They fail, too, if the rows of a block do not fill it (see
+//! `avro_rows`).
 
-use std::fs::File;
-use std::io::{BufReader, Cursor, Read, Seek, SeekFrom};
+use std::io::{Read, Seek};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use futures::StreamExt as _;
 use object_store::path::Path;
-use object_store::{
-    Error as StoreError, GetOptions, GetResult, GetResultPayload, ObjectStore,
-    Result as StoreResult,
-};
+use object_store::{GetOptions, GetResult, ObjectStore, Result as StoreResult};
 
-use crate::error::Error;
 use crate::stores::{Layer, Layered};
+use crate::tables::avro_rows::Rows;
 use crate::tables::located::Place;
+use crate::tables::whole_look::{Content, looked};
 
 pub(super) const MAGIC: &[u8; 4] = b"Obj\x01";
+/// What a header has its schema under, and how its blocks are compressed.
+pub(super) const SCHEMA_KEY: &[u8] = b"avro.schema";
+const CODEC_KEY: &[u8] = b"avro.codec";
 /// The mark between blocks.
 const MARK_BYTES: usize = 16;
 
@@ -35,18 +35,6 @@ impl BlockWatch {
         let place = place.clone();
         Arc::new(Layered::new(Self { inner, place }))
     }
-
-    fn torn(&self, path: &Path, reason: &'static str) -> StoreError {
-        let error = Error::BadFile {
-            file: self.place.url(path.as_ref()),
-            format: self.place.format,
-            reason: reason.to_owned(),
-        };
-        StoreError::Generic {
-            store: "avro",
-            source: Box::new(error),
-        }
-    }
 }
 
 #[async_trait]
@@ -58,47 +46,15 @@ impl Layer for BlockWatch {
     async fn get(&self, path: &Path, options: GetOptions) -> StoreResult<GetResult> {
         let is_whole = options.range.is_none() && !options.head;
         let got = self.inner.get_opts(path, options).await?;
-        if !is_whole {
-            return Ok(got);
-        }
-        let (meta, range, attributes) =
-            (got.meta.clone(), got.range.clone(), got.attributes.clone());
-        let (payload, fault) = match got.payload {
-            GetResultPayload::File(file, place) => {
-                let look = move || (fault_of_file(&file), file);
-                let looked = tokio::task::spawn_blocking(look).await;
-                let (fault, file) = looked.map_err(|error| StoreError::Generic {
-                    store: "avro",
-                    source: Box::new(error),
-                })?;
-                (GetResultPayload::File(file, place), fault)
-            }
-            GetResultPayload::Stream(_) => {
-                let bytes = got.bytes().await?;
-                let fault = fault(&mut Cursor::new(&bytes), bytes.len() as u64);
-                let whole = futures::stream::once(async move { Ok(bytes) }).boxed();
-                (GetResultPayload::Stream(whole), fault)
-            }
-        };
-        match fault {
-            Some(reason) => Err(self.torn(path, reason)),
-            None => Ok(GetResult {
-                payload,
-                meta,
-                range,
-                attributes,
-            }),
+        match is_whole {
+            true => looked(&self.place, path, got, look_at_blocks).await,
+            false => Ok(got),
         }
     }
 }
 
-fn fault_of_file(file: &File) -> Option<&'static str> {
-    let length = file.metadata().ok()?.len();
-    let found = fault(&mut BufReader::new(file), length);
-    // The reader begins where the file stands.
-    let mut file = file;
-    file.seek(SeekFrom::Start(0)).ok()?;
-    found
+fn look_at_blocks(mut file: &mut dyn Content, length: u64) -> Result<(), String> {
+    fault(&mut file, length).map_or(Ok(()), |fault| Err(fault.to_owned()))
 }
 
 /// What is wrong with the blocks of a file; what the reader itself will refuse is not looked for.
@@ -108,7 +64,7 @@ fn fault(file: &mut (impl Read + Seek), length: u64) -> Option<&'static str> {
     if length < 4 || file.read_exact(&mut magic).is_err() || &magic != MAGIC {
         return None;
     }
-    let Some(mark) = mark_behind_header(file) else {
+    let Some((mark, rows)) = header(file) else {
         return Some("it ends within its header: the file is not complete");
     };
     loop {
@@ -116,11 +72,19 @@ fn fault(file: &mut (impl Read + Seek), length: u64) -> Option<&'static str> {
         if at >= length {
             return (at > length).then_some(ENDS);
         }
-        let Some((_, n_bytes)) = number(file).zip(number(file)) else {
+        let Some((n_rows, n_bytes)) = number(file).zip(number(file)) else {
             return Some(ENDS);
         };
-        if n_bytes < 0 || file.seek(SeekFrom::Current(n_bytes)).is_err() {
+        let Ok(n_bytes) = u64::try_from(n_bytes) else {
             return Some("a block has no size: the file is damaged");
+        };
+        let at = file.stream_position().ok()?;
+        if at.checked_add(n_bytes).is_none_or(|end| end > length) {
+            return Some(ENDS);
+        }
+        let mut block = Vec::new();
+        if file.take(n_bytes).read_to_end(&mut block).is_err() {
+            return Some(ENDS);
         }
         let mut found = [0; MARK_BYTES];
         if file.read_exact(&mut found).is_err() {
@@ -129,11 +93,15 @@ fn fault(file: &mut (impl Read + Seek), length: u64) -> Option<&'static str> {
         if found != mark {
             return Some("a block does not end with the file's mark: the file is damaged");
         }
+        if rows.as_ref().is_some_and(|rows| !rows.fill(n_rows, &block)) {
+            return Some("the rows of a block do not fill it: the file is damaged");
+        }
     }
 }
 
-/// The mark behind the header's map of names and values.
-fn mark_behind_header(file: &mut (impl Read + Seek)) -> Option<[u8; MARK_BYTES]> {
+/// The mark behind the header's map of names and values, and the rows that it tells of.
+fn header(file: &mut (impl Read + Seek)) -> Option<([u8; MARK_BYTES], Option<Rows>)> {
+    let (mut schema, mut codec) = (Vec::new(), Vec::new());
     loop {
         let mut n_entries = number(file)?;
         if n_entries == 0 {
@@ -144,14 +112,26 @@ fn mark_behind_header(file: &mut (impl Read + Seek)) -> Option<[u8; MARK_BYTES]>
             n_entries = n_entries.checked_neg()?;
             number(file)?;
         }
-        for _ in 0..n_entries.checked_mul(2)? {
-            let n_bytes = number(file).filter(|n_bytes| *n_bytes >= 0)?;
-            file.seek(SeekFrom::Current(n_bytes)).ok()?;
+        for _ in 0..n_entries {
+            let (key, value) = (part(file)?, part(file)?);
+            match key.as_slice() {
+                SCHEMA_KEY => schema = value,
+                CODEC_KEY => codec = value,
+                _ => {}
+            }
         }
     }
     let mut mark = [0; MARK_BYTES];
     file.read_exact(&mut mark).ok()?;
-    Some(mark)
+    Some((mark, Rows::of(&schema, &codec)))
+}
+
+/// Bytes behind their number.
+fn part(file: &mut impl Read) -> Option<Vec<u8>> {
+    let n_bytes = u64::try_from(number(file)?).ok()?;
+    let mut part = Vec::new();
+    file.take(n_bytes).read_to_end(&mut part).ok()?;
+    (part.len() as u64 == n_bytes).then_some(part)
 }
 
 /// A number in Avro's form: seven bits a byte, the sign in the lowest bit.
@@ -170,6 +150,8 @@ pub(super) fn number(file: &mut impl Read) -> Option<i64> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Cursor;
+
     use super::*;
 
     /// A header with one entry, then blocks of these sizes.
@@ -188,6 +170,30 @@ mod tests {
 
     fn found(bytes: &[u8]) -> Option<&'static str> {
         fault(&mut Cursor::new(bytes), bytes.len() as u64)
+    }
+
+    #[test]
+    fn blocks_with_bytes_behind_their_rows_are_told() {
+        let schema =
+            br#"{"type": "record", "name": "r", "fields": [{"name": "a", "type": "string"}]}"#;
+        let mut header = MAGIC.to_vec();
+        header.extend([2, 22]);
+        header.extend(SCHEMA_KEY);
+        header.extend([
+            ((schema.len() * 2) & 0x7f) as u8 | 0x80,
+            (schema.len() >> 6) as u8,
+        ]);
+        header.extend(schema);
+        header.push(0);
+        header.extend([7; MARK_BYTES]);
+        let with_rows = |n_rows: u8| {
+            // Two texts of one byte.
+            let block = [n_rows * 2, 8, 2, b'a', 2, b'b'];
+            [&header[..], &block, &[7; MARK_BYTES]].concat()
+        };
+        assert_eq!(found(&with_rows(2)), None);
+        assert!(found(&with_rows(1)).unwrap().contains("do not fill"));
+        assert!(found(&with_rows(3)).unwrap().contains("do not fill"));
     }
 
     #[test]

@@ -11,6 +11,7 @@ use deltalake::kernel::{Action, Add, Remove};
 use deltalake::protocol::DeltaOperation;
 use object_store::{ObjectStore, ObjectStoreExt as _};
 
+use crate::catalog::CatalogState;
 use crate::error::{Error, Result};
 use crate::tables::delta_files::object_path;
 use crate::tables::delta_log::{DeltaLog, DeltaVersion, Rebase, VersionSpec};
@@ -33,7 +34,9 @@ pub(crate) fn next_stage() -> u64 {
 /// One block.
 #[derive(Debug)]
 pub(crate) struct Block {
-    /// What this server knew of each table when the block began.
+    /// What had a name when the block began.
+    catalog: Arc<CatalogState>,
+    /// What this server knew of each table then.
     known: BTreeMap<String, u64>,
     began_ms: i64,
     logs: Mutex<BTreeMap<String, Arc<DeltaLog>>>,
@@ -154,8 +157,9 @@ impl Staging {
 }
 
 impl Block {
-    pub(crate) fn begin(known: BTreeMap<String, u64>) -> Self {
+    pub(crate) fn begin(catalog: Arc<CatalogState>, known: BTreeMap<String, u64>) -> Self {
         Self {
+            catalog,
             known,
             began_ms: chrono::Utc::now().timestamp_millis(),
             logs: Mutex::default(),
@@ -177,20 +181,28 @@ impl Block {
         Ok(Arc::clone(self.lock().entry(id.to_owned()).or_insert(log)))
     }
 
-    /// The version of a table that was the newest when the block began.
+    /// The version of a table that was the newest when the block began. Of a table that got its name since, and of a
+    /// temporary one, that which is the newest when the block meets it: an older one may be without the rows that the table
+    /// was made of.
     async fn base(&self, parent: &Managed, id: &str) -> Result<DeltaVersion> {
         let (log, newest) = parent.newest(id).await?;
+        let Some(named) = self.catalog.by_id(id) else {
+            return Ok(newest);
+        };
         let known = self.known.get(id).copied();
         if known == Some(newest.number()) {
             return Ok(newest);
         }
+        let surely_ms = self.began_ms - CLOCK_SLACK_MS;
+        let is_older = |number: u64, made: i64| match known {
+            Some(known) => number <= known || made <= surely_ms,
+            // A table gets its name behind the rows that it is made of.
+            None => made <= surely_ms.max(named.created_at_ms + CLOCK_SLACK_MS),
+        };
         let versions = log.known_versions().await?;
-        let before = versions.iter().rev().find(|(number, made)| {
-            known.is_some_and(|known| *number <= known) || *made + CLOCK_SLACK_MS <= self.began_ms
-        });
-        // A table that was made since has its first version, which is empty.
-        match before.or(versions.first()) {
-            Some((number, _)) => log.at(VersionSpec::Number(*number)).await,
+        let mut versions = versions.into_iter().rev();
+        match versions.find(|(number, made)| is_older(*number, *made)) {
+            Some((number, _)) => log.at(VersionSpec::Number(number)).await,
             None => Ok(newest),
         }
     }

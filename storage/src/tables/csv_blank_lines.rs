@@ -6,17 +6,15 @@
 
 use bytes::Bytes;
 use datafusion::datasource::physical_plan::{CsvSource, FileSource as _};
+use memchr::memchr2_iter;
 
-use crate::tables::csv_nulls::Place;
-use crate::tables::csv_quotes::Dialect;
+use crate::tables::csv_quotes::{Dialect, Quotes, may_begin_line};
 
 /// The blank lines of a file so far.
 #[derive(Debug, Clone)]
 pub(crate) struct BlankLines {
-    place: Place,
+    quotes: Quotes,
     quote: u8,
-    /// The byte before the next one; none at the start of the file.
-    last: Option<u8>,
     awaits_header: bool,
 }
 
@@ -30,41 +28,48 @@ impl BlankLines {
 
     fn new(dialect: Dialect, has_header: bool) -> Self {
         Self {
-            place: Place::new(dialect),
+            quotes: Quotes::new(dialect),
             quote: dialect.quote,
-            last: None,
             awaits_header: has_header,
         }
     }
 
     /// The next piece of the file as the reader is to see it.
     pub(crate) fn filled(&mut self, piece: Bytes) -> Bytes {
+        let mut seen = 0;
+        while self.awaits_header && seen < piece.len() {
+            self.quotes.feed(&piece[seen..=seen]);
+            self.awaits_header = !self.quotes.is_in_record();
+            seen += 1;
+        }
+        let behind_header = seen;
         let mut filled = Vec::new();
         let mut from = 0;
-        for (at, &byte) in piece.iter().enumerate() {
-            if self.ends_blank_line(byte) && !self.awaits_header {
+        for at in memchr2_iter(b'\n', b'\r', &piece[behind_header..]) {
+            let at = behind_header + at;
+            let before = match at.checked_sub(1) {
+                Some(before) => Some(piece[before]),
+                None => self.quotes.last(),
+            };
+            // Most lines are not blank, so that what stands in them is not looked at for their ends.
+            let is_second = before == Some(b'\r') && piece[at] == b'\n';
+            if is_second || !may_begin_line(before) {
+                continue;
+            }
+            self.quotes.feed(&piece[seen..at]);
+            seen = at;
+            if self.quotes.begins_line() {
                 filled.extend_from_slice(&piece[from..at]);
                 filled.extend([self.quote; 2]);
                 from = at;
             }
-            self.place.feed(&[byte]);
-            self.awaits_header &= !self.place.is_in_record();
-            self.last = Some(byte);
         }
+        self.quotes.feed(&piece[seen..]);
         if filled.is_empty() {
             return piece;
         }
         filled.extend_from_slice(&piece[from..]);
         filled.into()
-    }
-
-    fn ends_blank_line(&self, byte: u8) -> bool {
-        let ends = match byte {
-            // The second byte of one line break.
-            b'\n' => self.last != Some(b'\r'),
-            byte => byte == b'\r',
-        };
-        ends && self.place.begins_line()
     }
 }
 

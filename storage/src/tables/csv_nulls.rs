@@ -9,7 +9,7 @@ use std::sync::Arc;
 use datafusion::arrow::array::StringViewArray;
 use memchr::{memmem, memrchr};
 
-use crate::tables::csv_quotes::Dialect;
+use crate::tables::csv_quotes::{Dialect, Quotes, may_begin_line};
 
 /// What stands in the place of a quote.
 const MARK: u8 = 0;
@@ -17,7 +17,6 @@ const MARK: u8 = 0;
 const MARKED_EMPTY: &str = "\0\0";
 /// The same as a view: two bytes, which are zero.
 const VIEW_OF_MARKED_EMPTY: u128 = 2;
-const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// Whether a text is one for NULL that was quoted.
 pub(crate) fn was_quoted(text: &str, null_text: &str) -> bool {
@@ -25,6 +24,14 @@ pub(crate) fn was_quoted(text: &str, null_text: &str) -> bool {
         .strip_prefix('\0')
         .and_then(|text| text.strip_suffix('\0'));
     inner == Some(null_text)
+}
+
+/// A text as it is written within quotes.
+pub(crate) fn within_quotes(text: &str, escape: Option<u8>) -> String {
+    match escape.map(char::from) {
+        Some(escape) => text.replace(escape, &format!("{escape}{escape}")),
+        None => text.to_owned(),
+    }
 }
 
 /// Texts with those that were empty and quoted as they are.
@@ -41,101 +48,21 @@ pub(crate) fn with_empty_texts(texts: &StringViewArray) -> StringViewArray {
 /// The columns whose fields are marked, by their place in the file; `None`: all.
 pub(crate) type Columns = Option<Arc<[bool]>>;
 
-/// How far a file was read.
-#[derive(Debug, Clone)]
-pub(crate) struct Place {
-    dialect: Dialect,
-    state: State,
-    /// The field's place in its record.
-    field: usize,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
-    /// At the beginning of a file, behind so many bytes of its byte order mark.
-    Start(usize),
-    Record,
-    Field,
-    /// Within a field that has no quotes.
-    Plain,
-    Quoted,
-    /// Behind the escape character in quotes.
-    Escaped,
-    /// Behind a quote in quotes: the last one, or the first one of two that mean one.
-    Closing,
-    Comment,
-}
-
-impl Place {
-    pub(crate) fn new(dialect: Dialect) -> Self {
-        Self {
-            dialect,
-            state: State::Start(0),
-            field: 0,
-        }
-    }
-
-    /// Whether no byte of a record or of a comment stands before this place in its line.
-    pub(crate) fn begins_line(&self) -> bool {
-        matches!(self.state, State::Start(_) | State::Record)
-    }
-
-    /// Whether bytes of a record stand before this place in its line.
-    pub(crate) fn is_in_record(&self) -> bool {
-        !self.begins_line() && self.state != State::Comment
-    }
-
-    pub(crate) fn feed(&mut self, bytes: &[u8]) {
-        for &byte in bytes {
-            self.state = self.step(byte);
-        }
-    }
-
-    fn step(&mut self, byte: u8) -> State {
-        let Dialect { quote, escape, .. } = self.dialect;
-        match self.state {
-            State::Escaped => State::Quoted,
-            State::Quoted if byte == quote => State::Closing,
-            State::Quoted if Some(byte) == escape => State::Escaped,
-            State::Closing if byte == quote => State::Quoted,
-            State::Quoted => State::Quoted,
-            State::Comment if byte != b'\n' => State::Comment,
-            State::Start(n) if BYTE_ORDER_MARK.get(n) == Some(&byte) => State::Start(n + 1),
-            state => self.outside(state, byte),
-        }
-    }
-
-    fn outside(&mut self, state: State, byte: u8) -> State {
-        let begins_record = matches!(state, State::Start(_) | State::Record);
-        if begins_record && Some(byte) == self.dialect.comment {
-            return State::Comment;
-        }
-        match byte {
-            b'\n' | b'\r' => {
-                self.field = 0;
-                State::Record
-            }
-            byte if byte == self.dialect.delimiter => {
-                self.field += 1;
-                State::Field
-            }
-            byte if byte == self.dialect.quote && (begins_record || state == State::Field) => {
-                State::Quoted
-            }
-            _ => State::Plain,
-        }
-    }
-
-    /// Whether a field begins here that is to be marked.
-    fn is_at(&self, columns: &Columns) -> bool {
-        let is_wanted = |columns: &Arc<[bool]>| columns.get(self.field).copied().unwrap_or(false);
-        matches!(self.state, State::Start(_) | State::Record | State::Field)
-            && columns.as_ref().is_none_or(is_wanted)
+/// What looks for fields of these columns.
+fn quotes(dialect: Dialect, columns: &Columns) -> Quotes {
+    match columns {
+        Some(_) => Quotes::new(dialect).counting_fields(),
+        None => Quotes::new(dialect),
     }
 }
 
-fn ends_field(dialect: Dialect, byte: u8) -> bool {
-    [dialect.delimiter, b'\n', b'\r'].contains(&byte)
+/// Whether a field begins here that is to be marked.
+fn is_wanted(quotes: &Quotes, columns: &Columns) -> bool {
+    quotes.begins_field()
+        && columns.as_ref().is_none_or(|columns| {
+            let is_wanted = quotes.field().and_then(|field| columns.get(field));
+            is_wanted.copied().unwrap_or(false)
+        })
 }
 
 /// The quoted texts for NULL of the file so far.
@@ -143,7 +70,9 @@ fn ends_field(dialect: Dialect, byte: u8) -> bool {
 pub(crate) struct QuotedNulls {
     /// The text in its quotes.
     pattern: Vec<u8>,
-    place: Place,
+    dialect: Dialect,
+    /// Of the bytes that are certain.
+    quotes: Quotes,
     columns: Columns,
     /// Bytes that may be the beginning of such a field.
     held: Vec<u8>,
@@ -151,19 +80,19 @@ pub(crate) struct QuotedNulls {
 }
 
 impl QuotedNulls {
-    /// `None` if there is nothing to look for: no text, or one that is written otherwise within quotes or only there.
+    /// `None` if there is nothing to look for: no text, or one that is written only within quotes.
     pub(crate) fn new(dialect: Dialect, null_text: Option<&str>, columns: Columns) -> Option<Self> {
-        let text = null_text?.as_bytes();
-        let is_special = |byte: &u8| {
-            *byte == dialect.quote || Some(*byte) == dialect.escape || ends_field(dialect, *byte)
-        };
-        if text.iter().any(is_special) {
+        let text = null_text?;
+        let is_special = |byte: u8| byte == dialect.quote || dialect.ends_field(byte);
+        if text.bytes().any(is_special) {
             return None;
         }
+        let text = within_quotes(text, dialect.escape);
         let quote = [dialect.quote];
         Some(Self {
-            pattern: [&quote, text, &quote].concat(),
-            place: Place::new(dialect),
+            pattern: [&quote, text.as_bytes(), &quote].concat(),
+            dialect,
+            quotes: quotes(dialect, &columns),
             columns,
             held: Vec::new(),
             n_marked: 0,
@@ -173,6 +102,11 @@ impl QuotedNulls {
     /// How many fields were marked.
     pub(crate) fn n_marked(&self) -> usize {
         self.n_marked
+    }
+
+    /// The line where a quote opened that has not closed, once the file has ended.
+    pub(crate) fn open(&self) -> Option<u64> {
+        self.quotes.open()
     }
 
     /// Takes the next piece of the file, and gives what is certain of it.
@@ -196,23 +130,18 @@ impl QuotedNulls {
             if start >= n_certain {
                 break;
             }
-            self.place.feed(&text[at..start]);
+            self.quotes.feed(&text[at..start]);
+            at = start;
             let end = start + self.pattern.len();
-            let is_whole = text
-                .get(end)
-                .is_none_or(|next| ends_field(self.place.dialect, *next));
-            at = start + 1;
-            if is_whole && self.place.is_at(&self.columns) {
+            let next = text.get(end);
+            let is_whole = next.is_none_or(|next| self.dialect.ends_field(*next));
+            if is_whole && is_wanted(&self.quotes, &self.columns) {
                 (text[start], text[end - 1]) = (MARK, MARK);
                 self.n_marked += 1;
-            }
-            self.place.feed(&text[start..at]);
-            if text[start] == MARK {
-                self.place.feed(&text[at..end]);
-                (at, n_certain) = (end, n_certain.max(end));
+                n_certain = n_certain.max(end);
             }
         }
-        self.place.feed(&text[at..n_certain]);
+        self.quotes.feed(&text[at..n_certain]);
         self.held = text.split_off(n_certain);
         text
     }
@@ -236,12 +165,17 @@ impl LineNulls {
         let pairs: Vec<usize> = memmem::find_iter(lines, &[quote, quote])
             .filter(|at| self.may_be_field(lines, *at))
             .collect();
+        // An escaped quote in a text looks the same, so what stands before it in its line is read.
+        let mut before = quotes(self.dialect, &self.columns);
+        let mut at = 0;
         for start in pairs {
-            // An escaped quote in a text looks the same, so what stands before it in its line is read.
-            let line = memrchr(b'\n', &lines[..start]).map_or(0, |at| at + 1);
-            let mut place = Place::new(self.dialect);
-            place.feed(&lines[line..start]);
-            if place.is_at(&self.columns) {
+            if let Some(end) = memrchr(b'\n', &lines[at..start]) {
+                before = quotes(self.dialect, &self.columns);
+                at += end + 1;
+            }
+            before.feed(&lines[at..start]);
+            at = start;
+            if is_wanted(&before, &self.columns) {
                 lines[start..start + 2].fill(MARK);
             }
         }
@@ -249,10 +183,10 @@ impl LineNulls {
 
     /// Whether two quotes stand here alone between ends of fields.
     fn may_be_field(&self, lines: &[u8], at: usize) -> bool {
-        let ends = |byte: u8| ends_field(self.dialect, byte);
         let before = at.checked_sub(1).map(|before| lines[before]);
-        lines.get(at + 2).is_none_or(|next| ends(*next))
-            && before.is_none_or(|byte| ends(byte) || BYTE_ORDER_MARK.ends_with(&[byte]))
+        let next = lines.get(at + 2);
+        next.is_none_or(|next| self.dialect.ends_field(*next))
+            && (may_begin_line(before) || before == Some(self.dialect.delimiter))
     }
 }
 
@@ -276,6 +210,9 @@ mod tests {
             let n_marks = marked.iter().filter(|byte| **byte == MARK).count();
             assert_eq!(n_marks, 2 * nulls.n_marked(), "{text:?}");
             assert_eq!(marked.len(), text.len(), "{text:?}");
+            let mut quotes = Quotes::new(dialect);
+            quotes.feed(text.as_bytes());
+            assert_eq!(nulls.open(), quotes.open(), "{text:?}");
             String::from_utf8(marked).unwrap().replace('\0', "!")
         };
         let whole = mark(&[text.as_bytes()]);
@@ -307,14 +244,19 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_otherwise_in_quotes_is_not_looked_for() {
+    fn what_is_written_only_in_quotes_is_not_looked_for() {
         let dialect = Dialect {
             quote: b'\'',
             escape: Some(b'\\'),
             ..PLAIN
         };
         let marks = |text| QuotedNulls::new(dialect, text, None).is_some();
-        assert!(!marks(None) && !marks(Some("it's")) && !marks(Some("\\N")));
+        assert!(!marks(None) && !marks(Some("it's")));
+        // It is written otherwise within quotes.
+        let mut nulls = QuotedNulls::new(dialect, Some("\\N"), None).unwrap();
+        let text = [nulls.feed(b"\\N,'\\\\N','\\N'"), nulls.end()].concat();
+        assert_eq!(text, b"\\N,\0\\\\N\0,'\\N'");
+        assert!(was_quoted("\0\\\\N\0", &within_quotes("\\N", Some(b'\\'))));
         assert!(!marks(Some("a,b")) && !marks(Some("\n")));
         assert!(marks(Some("")));
         let text = "'NA','a\\'',NA','NA'\n#'NA'";
@@ -342,6 +284,11 @@ mod tests {
             ("\"x,\"\",\",2,\"\"", "\"x,\"\",\",2,!!"),
             ("\"a,b\",\"\",\"\",\"\"", "\"a,b\",\"\",!!,\"\""),
             ("a\"\",\"\"\"\",\"\"\"\"", "a\"\",\"\"\"\",\"\"\"\""),
+            // Several in a line, and lines behind it.
+            (
+                "\"\",\"\",\"\"\"\"\n\"\",\",\",\"\"\n1\n\"\",2,\"\"\n",
+                "!!,\"\",\"\"\"\"\n!!,\",\",!!\n1\n!!,2,!!\n",
+            ),
         ] {
             let mut lines = text.as_bytes().to_vec();
             LineNulls::new(PLAIN, columns.clone()).mark(&mut lines);

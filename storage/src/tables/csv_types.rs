@@ -1,13 +1,14 @@
 //! The columns that CSV files have, from their first rows.
 //!
-//! A file's bytes and the options of its format flow in; a schema flows out. The library finds the types, in one go over
+//! A file's bytes and the options of its format flow in; a schema flows out. The library finds the fields, in one go over
 //! the rows, so that a quoted line break at the end of a piece is none of a row. A column without a value has no type yet.
 
 use std::io::{Error as IoError, Read, Result as IoResult};
 
 use bytes::{Buf as _, Bytes};
-use datafusion::arrow::csv::reader::Format;
-use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Schema, TimeUnit};
+use csv::{ErrorKind, Reader, ReaderBuilder, StringRecord};
+use datafusion::arrow::datatypes::{Field, Schema};
+use datafusion::arrow::error::ArrowError;
 use datafusion::common::config::CsvOptions;
 use datafusion::error::{DataFusionError, Result};
 use futures::TryStreamExt as _;
@@ -16,6 +17,7 @@ use tokio::sync::Semaphore;
 use tokio::sync::mpsc::{Receiver, channel};
 
 use crate::tables::plain_bytes::{Body, failed};
+use crate::tables::text_kinds::Kind;
 
 /// Pieces that wait to be looked at.
 const PIECES_IN_FLIGHT: usize = 2;
@@ -29,7 +31,7 @@ pub(crate) async fn csv_columns(
     options: &CsvOptions,
     n_rows: usize,
 ) -> Result<Schema> {
-    let format = format(options)?;
+    let look = Look::of(options, n_rows)?;
     let (sender, receiver) = channel(PIECES_IN_FLIGHT);
     let turn = LOOKS.acquire().await.map_err(failed)?;
     let look = move || {
@@ -38,7 +40,7 @@ pub(crate) async fn csv_columns(
             receiver,
             piece: Bytes::new(),
         };
-        format.infer_schema(pieces, Some(n_rows))
+        look.columns(pieces)
     };
     let looked = tokio::task::spawn_blocking(look);
     while let Some(piece) = body.try_next().await? {
@@ -48,39 +50,83 @@ pub(crate) async fn csv_columns(
         }
     }
     drop(sender);
-    let (schema, _) = looked.await.map_err(failed)??;
-    let fields: Vec<Field> = schema.fields().iter().map(column).collect();
-    Ok(Schema::new(fields))
+    Ok(looked.await.map_err(failed)??)
 }
 
-fn column(field: &FieldRef) -> Field {
-    let data_type = match field.data_type() {
-        // Later rows may be more exact than the first ones.
-        DataType::Timestamp(TimeUnit::Second | TimeUnit::Millisecond, zone) => {
-            DataType::Timestamp(TimeUnit::Microsecond, zone.clone())
+/// How rows are looked at.
+struct Look {
+    fields: ReaderBuilder,
+    has_header: bool,
+    /// What else than the empty field has no value.
+    nulls: Option<Regex>,
+    n_rows: usize,
+}
+
+impl Look {
+    fn of(options: &CsvOptions, n_rows: usize) -> Result<Self> {
+        let has_header = options.has_header.unwrap_or(true);
+        let mut fields = ReaderBuilder::new();
+        fields
+            .has_headers(has_header)
+            .flexible(options.truncated_rows.unwrap_or(false))
+            .delimiter(options.delimiter)
+            .quote(options.quote)
+            .escape(options.escape)
+            .comment(options.comment);
+        let nulls = options.null_regex.as_deref().map(Regex::new).transpose();
+        Ok(Self {
+            fields,
+            has_header,
+            nulls: nulls.map_err(|error| DataFusionError::External(Box::new(error)))?,
+            n_rows,
+        })
+    }
+
+    fn columns(&self, pieces: Pieces) -> std::result::Result<Schema, ArrowError> {
+        let mut rows: Reader<Pieces> = self.fields.from_reader(pieces);
+        let first = rows.headers().map_err(unreadable)?;
+        let names: Vec<String> = match self.has_header {
+            true => first.iter().map(ToOwned::to_owned).collect(),
+            false => (1..=first.len()).map(|n| format!("column_{n}")).collect(),
+        };
+        let mut kinds = vec![Kind::default(); names.len()];
+        let mut row = StringRecord::new();
+        let mut n_rows = 0;
+        while n_rows < self.n_rows && rows.read_record(&mut row).map_err(unreadable)? {
+            n_rows += 1;
+            for (kind, text) in kinds.iter_mut().zip(&row) {
+                if !self.is_null(text) {
+                    *kind = kind.and(text);
+                }
+            }
         }
-        other => other.clone(),
-    };
-    field.as_ref().clone().with_data_type(data_type)
+        let columns = names.iter().zip(kinds);
+        let columns = columns.map(|(name, kind)| Field::new(name, kind.data_type(), true));
+        Ok(Schema::new(columns.collect::<Vec<_>>()))
+    }
+
+    fn is_null(&self, text: &str) -> bool {
+        match &self.nulls {
+            Some(nulls) => nulls.is_match(text),
+            None => text.is_empty(),
+        }
+    }
 }
 
-fn format(options: &CsvOptions) -> Result<Format> {
-    let mut format = Format::default()
-        .with_header(options.has_header.unwrap_or(true))
-        .with_delimiter(options.delimiter)
-        .with_quote(options.quote)
-        .with_truncated_rows(options.truncated_rows.unwrap_or(false));
-    if let Some(nulls) = &options.null_regex {
-        let nulls = Regex::new(nulls).map_err(|e| DataFusionError::External(Box::new(e)))?;
-        format = format.with_null_regex(nulls);
-    }
-    if let Some(escape) = options.escape {
-        format = format.with_escape(escape);
-    }
-    if let Some(comment) = options.comment {
-        format = format.with_comment(comment);
-    }
-    Ok(format)
+/// What the rows cannot be divided into fields for.
+fn unreadable(error: csv::Error) -> ArrowError {
+    let place = error.position().map(|place| place.line());
+    let place = place.map_or_else(String::new, |line| format!(" at line {line}"));
+    ArrowError::CsvError(match error.kind() {
+        ErrorKind::Utf8 { err, .. } => format!("{err}{place}"),
+        ErrorKind::UnequalLengths {
+            expected_len, len, ..
+        } => format!(
+            "rows have different numbers of fields: expected {expected_len} records, found {len} \
+             records{place}"
+        ),
+        _ => error.to_string(),
+    })
 }
 
 /// Pieces that come from a task, for one that waits.
@@ -138,6 +184,11 @@ mod tests {
             ),
             ("1,2026-01-01\n2.5,2026-01-02", ["Float64", "Date32"]),
             ("1,\"x\ny\"\n2,\"\nz\"", ["Int64", "Utf8"]),
+            (
+                "01234,2026-01-01T10:00:00Z\n94103,2026-01-01T10:00:00+05:00",
+                ["Utf8", "Timestamp(µs, \"UTC\")"],
+            ),
+            ("1,2026-01-01\n2,0000-00-00", ["Int64", "Utf8"]),
         ] {
             let text = format!("a,b\n{values}\n");
             assert_eq!(types(&text, &options, 100).await, expected, "{values}");

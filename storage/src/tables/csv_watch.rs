@@ -9,11 +9,12 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use bytes::{Buf as _, Bytes};
+use bytes::{Buf as _, Bytes, BytesMut};
+use datafusion::common::runtime::SpawnedTask;
 use datafusion::datasource::file_format::file_compression_type::FileCompressionType;
 use futures::stream::BoxStream;
 use futures::{StreamExt as _, TryStreamExt as _};
-use memchr::memrchr;
+use memchr::{memchr, memrchr};
 use object_store::path::Path;
 use object_store::{
     GetOptions, GetRange, GetResult, GetResultPayload, ObjectMeta, ObjectStore,
@@ -29,7 +30,7 @@ use crate::tables::located::Place;
 use crate::tables::plain_bytes::{Body, body, failed, part, plain};
 
 /// How much is looked at in one piece.
-const LOOK_BYTES: u64 = 8 << 20;
+const LOOK_BYTES: u64 = 4 << 20;
 /// How many pieces are fetched at a time.
 const PIECES_IN_FLIGHT: usize = 4;
 /// How much is read at once before some bytes to find the beginning of their line.
@@ -46,11 +47,22 @@ pub(crate) async fn has_quoted_breaks(
     place: &Place,
     dialect: Dialect,
 ) -> Result<bool> {
-    let mut pieces = pieces(store, file);
+    let mut looks = pieces(store, file)
+        .enumerate()
+        .map(|(idx, piece)| {
+            let n_before = idx as u64 * LOOK_BYTES;
+            SpawnedTask::spawn(async move { piece.map(|piece| lines_of(piece, n_before, dialect)) })
+        })
+        .buffered(PIECES_IN_FLIGHT);
     let mut quotes = Quotes::new(dialect);
-    while let Some(piece) = pieces.try_next().await? {
-        quotes.feed(&piece);
-        // Whether the last one closes is seen when the file is read whole.
+    while let Some(look) = looks.next().await {
+        let (begun, lines) = look.map_err(failed)??;
+        quotes.feed(&begun);
+        // Lines were taken to begin outside of quotes, as the first one does. Each other does so if no break was inside.
+        // Whether the last quote closes is seen when the file is read whole.
+        if let (false, Some(lines)) = (quotes.has_breaks(), lines) {
+            quotes = quotes.and(lines);
+        }
         if quotes.has_breaks() {
             return Ok(true);
         }
@@ -59,6 +71,20 @@ pub(crate) async fn has_quoted_breaks(
         Some(line) => Err(never_closed(place, &file.location, line)),
         None => Ok(false),
     }
+}
+
+/// What ends the line that began before a piece, and the quotes of the lines behind it, if one begins in the piece.
+fn lines_of(piece: Bytes, n_before: u64, dialect: Dialect) -> (Bytes, Option<Quotes>) {
+    let n_begun = match n_before {
+        0 => Some(0),
+        _ => memchr(b'\n', &piece).map(|at| at + 1),
+    };
+    let quotes = n_begun.map(|n_begun| {
+        let mut quotes = Quotes::behind(dialect, n_before + n_begun as u64);
+        quotes.feed(&piece[n_begun..]);
+        quotes
+    });
+    (piece.slice(..n_begun.unwrap_or(piece.len())), quotes)
 }
 
 /// Whether a file has a quoted text for NULL, so that its bytes change on their way and it cannot be divided.
@@ -146,14 +172,13 @@ impl QuoteWatch {
     }
 
     fn watched(&self, path: &Path, body: Body) -> Body {
+        let (text, columns) = (self.nulls.text.as_deref(), self.nulls.by_lines.clone());
         let watched = Watched {
             body,
-            quotes: Quotes::new(self.dialect),
-            nulls: QuotedNulls::new(
-                self.dialect,
-                self.nulls.text.as_deref(),
-                self.nulls.by_lines.clone(),
-            ),
+            eye: match QuotedNulls::new(self.dialect, text, columns) {
+                Some(nulls) => Eye::Nulls(nulls),
+                None => Eye::Quotes(Quotes::new(self.dialect)),
+            },
             blank_lines: self.nulls.blank_lines.clone(),
             is_read: false,
         };
@@ -162,7 +187,7 @@ impl QuoteWatch {
             let (place, path) = (place.clone(), path.clone());
             async move {
                 let piece = watched.next().await?;
-                match (piece, watched.quotes.open()) {
+                match (piece, watched.eye.open()) {
                     (Some(piece), _) => Ok(Some((piece, watched))),
                     (None, Some(line)) => Err(failed(never_closed(&place, &path, line))),
                     (None, None) => Ok(None),
@@ -193,7 +218,8 @@ impl QuoteWatch {
         let lines = Lines {
             body: part(got.payload, got.range),
             nulls: LineNulls::new(self.dialect, self.nulls.by_lines.clone()),
-            held: Vec::new(),
+            held: BytesMut::new(),
+            whole: BytesMut::new(),
             is_read: false,
             n_before: wanted.start - start,
             n_left: range.end.saturating_sub(range.start),
@@ -230,7 +256,9 @@ struct Lines {
     body: Body,
     nulls: LineNulls,
     /// The beginning of a line whose end is not read yet.
-    held: Vec<u8>,
+    held: BytesMut,
+    /// Lines before it that were read with it.
+    whole: BytesMut,
     is_read: bool,
     /// Bytes before the wanted ones.
     n_before: u64,
@@ -239,30 +267,41 @@ struct Lines {
 
 impl Lines {
     async fn next(&mut self) -> StoreResult<Option<Bytes>> {
-        while self.n_left > 0 && !(self.is_read && self.held.is_empty()) {
-            let piece = self.body.try_next().await?;
-            self.is_read = piece.is_none();
-            let piece = piece.unwrap_or_default();
-            let n_whole = match self.is_read {
-                true => 0,
-                false => memrchr(b'\n', &piece).map_or(0, |at| at + 1),
+        while self.n_left > 0 && !(self.is_read && self.whole.is_empty()) {
+            let mut lines = match self.whole.is_empty() {
+                true => self.begun_line().await?,
+                false => std::mem::take(&mut self.whole),
             };
-            let (whole, rest) = piece.split_at(n_whole);
-            let mut lines = match (whole.is_empty(), self.is_read) {
-                (true, false) => {
-                    self.held.extend_from_slice(rest);
-                    continue;
-                }
-                _ => std::mem::replace(&mut self.held, rest.to_vec()),
-            };
-            lines.extend_from_slice(whole);
             self.nulls.mark(&mut lines);
-            let lines = self.wanted(lines.into());
+            let lines = self.wanted(lines.freeze());
             if !lines.is_empty() {
                 return Ok(Some(lines));
             }
         }
         Ok(None)
+    }
+
+    /// The line that was begun, up to its end. The lines behind it stay where they were read: copies of all bytes of a
+    /// file would cost more than what is looked for in them.
+    async fn begun_line(&mut self) -> StoreResult<BytesMut> {
+        let mut line = std::mem::take(&mut self.held);
+        while let Some(piece) = self.body.try_next().await? {
+            let mut piece = piece
+                .try_into_mut()
+                .unwrap_or_else(|shared| BytesMut::from(shared.as_ref()));
+            let Some(end) = memchr(b'\n', &piece) else {
+                line.extend_from_slice(&piece);
+                continue;
+            };
+            line.extend_from_slice(&piece.split_to(end + 1));
+            let n_whole = memrchr(b'\n', &piece).map_or(0, |at| at + 1);
+            self.held = BytesMut::from(&piece[n_whole..]);
+            piece.truncate(n_whole);
+            self.whole = piece;
+            return Ok(line);
+        }
+        self.is_read = true;
+        Ok(line)
     }
 
     /// Those of the next bytes that are wanted.
@@ -277,11 +316,41 @@ impl Lines {
     }
 }
 
+/// What looks at the bytes of a file on their way.
+enum Eye {
+    /// At its quotes.
+    Quotes(Quotes),
+    /// At texts for NULL in them, too.
+    Nulls(QuotedNulls),
+}
+
+impl Eye {
+    /// What is to be read of the file when its next piece is there, or its end.
+    fn seen(&mut self, piece: Option<Bytes>) -> Bytes {
+        match (self, piece) {
+            (Self::Quotes(quotes), piece) => {
+                let piece = piece.unwrap_or_default();
+                quotes.feed(&piece);
+                piece
+            }
+            (Self::Nulls(nulls), Some(piece)) => nulls.feed(&piece).into(),
+            (Self::Nulls(nulls), None) => nulls.end().into(),
+        }
+    }
+
+    /// The line where a quote opened that has not closed, once the file has ended.
+    fn open(&self) -> Option<u64> {
+        match self {
+            Self::Quotes(quotes) => quotes.open(),
+            Self::Nulls(nulls) => nulls.open(),
+        }
+    }
+}
+
 /// A file on its way.
 struct Watched {
     body: Body,
-    quotes: Quotes,
-    nulls: Option<QuotedNulls>,
+    eye: Eye,
     blank_lines: Option<BlankLines>,
     is_read: bool,
 }
@@ -291,15 +360,8 @@ impl Watched {
     async fn next(&mut self) -> StoreResult<Option<Bytes>> {
         while !self.is_read {
             let piece = self.body.try_next().await?;
-            if let Some(piece) = &piece {
-                self.quotes.feed(piece);
-            }
             self.is_read = piece.is_none();
-            let seen = match (&mut self.nulls, piece) {
-                (Some(nulls), Some(piece)) => nulls.feed(&piece).into(),
-                (Some(nulls), None) => nulls.end().into(),
-                (None, piece) => piece.unwrap_or_default(),
-            };
+            let seen = self.eye.seen(piece);
             let seen = match &mut self.blank_lines {
                 Some(lines) => lines.filled(seen),
                 None => seen,
@@ -354,6 +416,39 @@ mod tests {
         comment: None,
     };
 
+    fn place() -> Place {
+        Place {
+            root: url::Url::parse("memory:///").unwrap(),
+            format: "CSV",
+            is_ours: false,
+            _lease: None,
+        }
+    }
+
+    #[tokio::test]
+    async fn quotes_are_found_in_pieces() {
+        let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
+        let path = Path::from("t.csv");
+        let lines = "a,\"b\"\"c\",5\"\n".repeat(LOOK_BYTES as usize / 6);
+        let long = format!("x,\"{}\",z\n", "y,".repeat(LOOK_BYTES as usize));
+        let found = async |text: String| {
+            store.put(&path, text.into()).await.unwrap();
+            let file = store.head(&path).await.unwrap();
+            has_quoted_breaks(&store, &file, &place(), PLAIN).await
+        };
+        assert!(!found(format!("{lines}{long}{lines}")).await.unwrap());
+        assert!(found(format!("{lines}1,\"\n\"\n")).await.unwrap());
+        assert!(
+            found(format!("{lines}{long}1,\"\n\"\n{lines}"))
+                .await
+                .unwrap()
+        );
+        let error = found(format!("{lines}{long}1,\"x")).await.unwrap_err();
+        let line = lines.lines().count() + 2;
+        let said = format!("the quote that opens at line {line} is never closed");
+        assert!(error.to_string().contains(&said), "{error}");
+    }
+
     #[tokio::test]
     async fn parts_of_a_file_are_marked_as_the_whole() {
         let lines = [
@@ -373,14 +468,8 @@ mod tests {
             by_lines: Some(Arc::from([true, false, true])),
             blank_lines: None,
         };
-        let place = Place {
-            root: url::Url::parse("memory:///").unwrap(),
-            format: "CSV",
-            is_ours: false,
-            _lease: None,
-        };
         let plain = FileCompressionType::UNCOMPRESSED;
-        let store = QuoteWatch::over(below, &place, PLAIN, plain, nulls);
+        let store = QuoteWatch::over(below, &place(), PLAIN, plain, nulls);
         let whole = store.get(&path).await.unwrap().bytes().await.unwrap();
         let shown = String::from_utf8(whole.to_vec()).unwrap();
         let expected = "a,b,c\n!!,\"\",!!\r\n\"x,\"\",\",1,!!\n,,\n!!,2,\"y\"\nz,\"\",!!";

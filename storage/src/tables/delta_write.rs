@@ -44,7 +44,7 @@ const ROW_GROUP_ROWS: usize = 256 << 10;
 /// A page is read whole for the sake of one row of it: a look-up by key reads one of each column.
 const PAGE_ROWS: usize = 4 << 10;
 /// Columns with larger dictionaries are stored plain; each writer holds one for each column.
-const DICTIONARY_BYTES: usize = 256 << 10;
+const DICTIONARY_BYTES: usize = 512 << 10;
 const FILE_BYTES: NonZeroU64 = NonZeroU64::new(256 << 20).unwrap();
 /// First rows are written at once where they take more.
 const SAMPLE_BYTES: usize = 4 << 20;
@@ -425,7 +425,8 @@ impl OpenFiles {
         self.sink.written.remove().await;
     }
 
-    /// What a commit needs to name the files, and the number of their rows.
+    /// What a commit needs to name the files, and the number of their rows. A failure removes what other files of the same
+    /// sink hold, too.
     pub(crate) async fn close(mut self) -> Result<(Vec<Add>, u64)> {
         if !self.is_begun
             && let Err(error) = self.begin().await
@@ -433,7 +434,13 @@ impl OpenFiles {
             self.discard().await;
             return Err(error);
         }
-        let mut files = self.writer.close().await?;
+        let mut files = match self.writer.close().await {
+            Ok(files) => files,
+            Err(error) => {
+                self.sink.written.remove().await;
+                return Err(error.into());
+            }
+        };
         for file in &mut files {
             let statistics = file.stats.take();
             file.stats = statistics.and_then(|text| without_unsure(&text, &self.sink.schema));

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType, Schema, SchemaRef};
 use datafusion::catalog::{Session, TableProvider};
-use datafusion::common::ScalarValue;
-use datafusion::datasource::listing::PartitionedFile;
+use datafusion::datasource::file_format::FileFormat;
+use datafusion::datasource::file_format::file_compression_type::FileCompressionType;
 use datafusion::execution::object_store::ObjectStoreUrl;
 use object_store::ObjectStoreExt as _;
 use url::{Position, Url};
@@ -30,17 +30,17 @@ use crate::tables::format::{
 use crate::tables::history::{self, TableCommit, TableDetail};
 use crate::tables::iceberg::{IcebergCatalogs, IcebergTable};
 use crate::tables::inference::infer;
+use crate::tables::json_keys::other_keys;
 use crate::tables::json_source::JsonForm;
-use crate::tables::listing::{Found, ListedFile, Listing, TableFolder, find, is_http, shown};
+use crate::tables::listing::{Found, Listing, TableFolder, find, is_http, shown};
 use crate::tables::located::Place;
-use crate::tables::plain_bytes::{body, first_of, without_mark};
+use crate::tables::plain_bytes::{body, first_of, plain, without_mark};
+use crate::tables::settled_types::settled;
 use crate::tables::snapshot::TableSnapshot;
 use crate::warehouse::Warehouse;
 
 /// Enough of a JSON file to see its first character beyond white space.
 const JSON_HEAD_BYTES: u64 = 1024;
-/// The folder that Hive writes for a NULL.
-const NULL_PARTITION: &str = "__HIVE_DEFAULT_PARTITION__";
 
 /// The rows of a table, and what a model pins of it.
 pub(crate) type Pinned = (Arc<dyn TableProvider>, TableSnapshot);
@@ -371,7 +371,11 @@ impl Listing {
             Some(schema) if !has_own => (Arc::clone(schema), false),
             _ => infer(self, format.as_ref(), null_text.as_ref(), session).await?,
         };
-        let format = match found.fields().len() {
+        let is_settled = declared.is_some() || has_own;
+        let settled = (!is_settled).then(|| settled(&found)).flatten();
+        let found = settled.unwrap_or(found);
+        let schema = self.without(&found, &partitions.columns)?;
+        let format = match schema.fields().len() {
             // Blank lines of CSV are rows then, which a part of a file cannot tell.
             1 => {
                 let is_whole = true;
@@ -380,9 +384,13 @@ impl Listing {
             }
             _ => format,
         };
-        let schema = self.without(&found, &partitions.columns)?;
+        let keys = match definition.schema.is_some() {
+            true => self.other_keys(&schema, format.as_ref()).await?,
+            false => BTreeMap::new(),
+        };
         let json = (self.format == ExternalFormat::NdJson).then(|| JsonForm {
             is_array: json_array,
+            keys,
             is_declared: definition.schema.is_some(),
             // A copy of a partition's column is a key without a column of its own.
             is_sampled: is_sampled && schema.fields().len() == found.fields().len(),
@@ -390,6 +398,8 @@ impl Listing {
         let texts = CsvTexts {
             null_text,
             batch_size: None,
+            is_declared: definition.schema.is_some(),
+            input: None,
         };
         let store_url = ObjectStoreUrl::parse(&self.base[..Position::BeforePath])?;
         let table: Arc<dyn TableProvider> = Arc::new(FileTable {
@@ -402,15 +412,50 @@ impl Listing {
             json,
             texts,
         });
-        let Some(declared) = declared.filter(|_| has_own) else {
+        match has_own {
+            true => self.converted(table, declared.as_deref(), &partitions.columns),
+            false => Ok(table),
+        }
+    }
+
+    /// A table whose reader gives what files hold, with the columns that are declared, or that tables have for theirs.
+    fn converted(
+        &self,
+        table: Arc<dyn TableProvider>,
+        declared: Option<&Schema>,
+        partitions: &[(String, DataType)],
+    ) -> Result<Arc<dyn TableProvider>> {
+        let wanted = match declared {
+            Some(declared) => Some(self.without(declared, partitions)?),
+            None => {
+                let held = table.schema();
+                let own: Vec<usize> = (0..held.fields().len() - partitions.len()).collect();
+                settled(&held.project(&own)?)
+            }
+        };
+        let Some(wanted) = wanted else {
             return Ok(table);
         };
-        let declared = self.without(&declared, &partitions.columns)?;
         let first = self.files.first().map(|file| &file.meta.location);
         let first = first.map_or_else(String::new, |file| self.place().url(file.as_ref()));
-        let n_partitions = partitions.columns.len();
-        let table = DeclaredTable::new(table, &declared, n_partitions, first);
+        let table = DeclaredTable::new(table, &wanted, partitions.len(), first);
         Ok(Arc::new(table))
+    }
+
+    /// The keys of JSON files that are read for columns of other names.
+    async fn other_keys(
+        &self,
+        columns: &Schema,
+        format: &dyn FileFormat,
+    ) -> Result<BTreeMap<String, String>> {
+        let first = self.files.iter().find(|file| file.meta.size > 0);
+        let Some(first) = first.filter(|_| self.format == ExternalFormat::NdJson) else {
+            return Ok(BTreeMap::new());
+        };
+        let whole = body(self.store.get(&first.meta.location).await?.payload);
+        let compression = format.compression_type();
+        let compression = compression.unwrap_or(FileCompressionType::UNCOMPRESSED);
+        Ok(other_keys(columns, plain(whole, compression)).await)
     }
 
     /// Whether files that may be read in pieces cannot, since texts for NULL stand in quotes in one of them.
@@ -427,66 +472,16 @@ impl Listing {
         }
         for file in &self.files {
             let name = file.meta.location.filename().unwrap_or_default();
+            // What is compressed is read as a whole anyway.
+            if is_compressed(self.format, &definition.options, name)? {
+                continue;
+            }
             let dialect = csv_dialect(&definition.options, name)?;
             if has_quoted_nulls(&self.store, &file.meta, dialect, null_text).await? {
                 return Ok(true);
             }
         }
         Ok(false)
-    }
-
-    /// The columns that the folders' names hold, with their types, and the files with their values.
-    fn partitions(
-        &self,
-        definition: &ExternalTableDefinition,
-        declared: Option<&Schema>,
-    ) -> Result<Partitions> {
-        let mut columns: Vec<String> = definition.partition_columns.clone();
-        // For each column, whether all its values are whole numbers.
-        let mut are_numbers: Vec<bool> = Vec::new();
-        let mut rows: Vec<Vec<Option<String>>> = Vec::new();
-        if columns.is_empty() {
-            let mut all = self.files.iter().map(folder_pairs);
-            let first = all.find(|pairs| !pairs.is_empty());
-            columns.extend(first.into_iter().flatten().map(|(column, _)| column));
-        }
-        for file in &self.files {
-            let pairs = folder_pairs(file);
-            are_numbers.resize(columns.len(), true);
-            // Below a partition, every folder must name one.
-            let n_folders = file.names.len().saturating_sub(1);
-            let same = pairs.len() == columns.len()
-                && (columns.is_empty() || n_folders == pairs.len())
-                && pairs
-                    .iter()
-                    .zip(&columns)
-                    .all(|((found, _), column)| found == column);
-            if !same {
-                return Err(Error::MixedPartitions {
-                    location: shown(&self.base),
-                    file: file.names.join("/"),
-                    expected: columns,
-                });
-            }
-            let values: Vec<Option<String>> = pairs.into_iter().map(|(_, value)| value).collect();
-            for (is_number, value) in are_numbers.iter_mut().zip(&values) {
-                *is_number &= value.as_ref().is_none_or(|v| v.parse::<i64>().is_ok());
-            }
-            rows.push(values);
-        }
-        let typed = columns
-            .into_iter()
-            .zip(are_numbers)
-            .map(|(column, is_number)| {
-                let declared = declared.and_then(|schema| schema.field_with_name(&column).ok());
-                let data_type = match declared {
-                    Some(field) => field.data_type().clone(),
-                    None if is_number => DataType::Int64,
-                    None => DataType::Utf8,
-                };
-                (column, data_type)
-            });
-        Partitions::new(typed.collect(), &self.files, rows)
     }
 
     /// The columns that come from within the files. The names of folders win over a copy within them.
@@ -527,82 +522,4 @@ impl Listing {
         let text = without_mark(&head).trim_ascii_start();
         Ok(text.first() == Some(&b'['))
     }
-}
-
-/// The columns that folders name, and the files with their values in them.
-struct Partitions {
-    columns: Vec<(String, DataType)>,
-    files: Vec<PartitionedFile>,
-}
-
-impl Partitions {
-    fn new(
-        columns: Vec<(String, DataType)>,
-        files: &[ListedFile],
-        rows: Vec<Vec<Option<String>>>,
-    ) -> Result<Self> {
-        let mut partitioned = Vec::with_capacity(files.len());
-        for (file, values) in files.iter().zip(rows) {
-            // A file without a byte has no rows, whatever its format.
-            if file.meta.size == 0 {
-                continue;
-            }
-            let mut with_values: PartitionedFile = file.meta.clone().into();
-            for (value, (column, data_type)) in values.into_iter().zip(&columns) {
-                let value =
-                    match value {
-                        None => ScalarValue::try_from(data_type)?,
-                        Some(text) => ScalarValue::try_from_string(text.clone(), data_type)
-                            .map_err(|_| Error::PartitionValue {
-                                column: column.clone(),
-                                value: text,
-                                data_type: data_type.to_string(),
-                                file: file.names.join("/"),
-                            })?,
-                    };
-                with_values.partition_values.push(value);
-            }
-            partitioned.push(with_values);
-        }
-        Ok(Self {
-            columns,
-            files: partitioned,
-        })
-    }
-}
-
-/// The columns and values that the folders of a file name, up to the first folder that names none.
-fn folder_pairs(file: &ListedFile) -> Vec<(String, Option<String>)> {
-    let folders = &file.names[..file.names.len().saturating_sub(1)];
-    folders
-        .iter()
-        .map_while(|folder| folder.split_once('='))
-        .map(|(column, value)| {
-            let value = (value != NULL_PARTITION).then(|| percent_decoded(value));
-            (column.to_owned(), value)
-        })
-        .collect()
-}
-
-/// Writers encode what a folder's name cannot hold.
-fn percent_decoded(text: &str) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((first, after)) = rest.split_first() {
-        let digits = after
-            .get(..2)
-            .and_then(|pair| std::str::from_utf8(pair).ok());
-        let code = digits.and_then(|pair| u8::from_str_radix(pair, 16).ok());
-        match (first, code) {
-            (b'%', Some(code)) => {
-                bytes.push(code);
-                rest = &after[2..];
-            }
-            _ => {
-                bytes.push(*first);
-                rest = after;
-            }
-        }
-    }
-    String::from_utf8(bytes).unwrap_or_else(|_| text.to_owned())
 }

@@ -134,7 +134,8 @@ impl ExternalLogs {
         if let Some(log) = self.kept(&url, &access).await {
             return Ok(log);
         }
-        let store = self.locations.confine(&url)?;
+        let locations = self.locations.led_to_by(&url);
+        let store = locations.confine(&url)?;
         let folder = Path::from_url_path(url.path()).map_err(|_| Error::InvalidLocation {
             location: shown(&url),
         })?;
@@ -151,7 +152,7 @@ impl ExternalLogs {
             Some(last) => store.head(last).await.ok(),
             None => None,
         };
-        let log = DeltaLog::new(url.clone(), store)?.within(&self.locations);
+        let log = DeltaLog::new(url.clone(), store)?.within(&locations);
         let log = Arc::new(log);
         if let Some(commit) = commit {
             self.keep(KeptLog {

@@ -196,7 +196,7 @@ impl DeltaLog {
                 Err(crate::error::Error::Conflict { .. }) => {}
                 Err(error) => return Err(error),
                 Ok(_) => {
-                    learn_keys(&newest, shape, (&[], &files), &new.keys).await?;
+                    learn_keys(&newest, shape, (&[], &files), &new.keys).await;
                     return Ok(Inserted::Rows(n_rows));
                 }
             }
@@ -263,20 +263,22 @@ pub(crate) fn names_of(actions: &[Action]) -> Vec<String> {
 }
 
 /// Lets the filters of a table know the keys of files that were just written: they have the rows of those that they
-/// replace, and rows of these values.
+/// replace, and rows of these values. Nothing fails by it: what is not learnt is read when it is needed.
 pub(crate) async fn learn_keys(
     version: &DeltaVersion,
     shape: &TableShape,
     (replaced, files): (&[String], &[String]),
     values: &KeyValues,
-) -> Result<()> {
+) {
     let keys = shape.keys();
     if keys.is_empty() {
-        return Ok(());
+        return;
     }
     let encoder = |key| Ok((key, KeyEncoder::new(key, shape)?));
-    let encoders: Vec<(&Key, KeyEncoder)> = keys.iter().map(encoder).collect::<Result<_>>()?;
+    let encoders: Result<Vec<(&Key, KeyEncoder)>> = keys.iter().map(encoder).collect();
     let written = (replaced, files);
-    version.filters().learn(written, &encoders, values).await;
-    Ok(())
+    match encoders {
+        Ok(encoders) => version.filters().learn(written, &encoders, values).await,
+        Err(error) => tracing::warn!(%error, "could not learn the keys of new files"),
+    }
 }

@@ -35,6 +35,7 @@ use crate::tables::json_source::{JsonForm, JsonSource};
 use crate::tables::located::located_texts;
 use crate::tables::nan_bounds::without_greatest;
 use crate::tables::scans::{held_by_partitions, of_no_files, pushdown};
+use crate::tables::text_input::TextInput;
 use crate::tables::uuid_columns::{shown_columns, shown_rows};
 
 /// Files of one store and one format, read as a table.
@@ -47,7 +48,7 @@ pub(crate) struct FileTable {
     pub(crate) columns: Columns,
     /// How JSON is read, of files of that format.
     pub(crate) json: Option<JsonForm>,
-    /// How CSV is read.
+    /// How texts are read.
     pub(crate) texts: CsvTexts,
 }
 
@@ -225,8 +226,13 @@ impl TableProvider for FileTable {
         let schema = TableSchemaBuilder::from(&self.columns.in_files)
             .with_table_partition_cols(self.columns.partitions.clone())
             .build();
-        let source = match self.json {
-            Some(form) => Arc::new(JsonSource::new(schema, form)),
+        let mut texts = self.texts.clone();
+        texts.input = texts.is_declared.then(|| TextInput::of(session)).flatten();
+        let source = match &self.json {
+            Some(form) => {
+                let input = texts.input.clone();
+                Arc::new(JsonSource::new(schema, form.clone(), input))
+            }
             None => self.format.file_source(schema),
         };
         let config = FileScanConfigBuilder::new(self.store_url.clone(), source)
@@ -237,7 +243,7 @@ impl TableProvider for FileTable {
             .build();
         let plan = self.format.create_physical_plan(session, config).await?;
         let plan = with_months(plan, session.runtime_env())?;
-        let plan = located_texts(plan, self.format_name, self.texts.clone());
+        let plan = located_texts(plan, self.format_name, texts);
         shown_rows(plan, session, filters)
     }
 }

@@ -61,6 +61,7 @@ impl IcebergTable {
         options: &BTreeMap<String, String>,
         locations: &Arc<Locations>,
     ) -> Result<Self> {
+        let locations = &locations.led_to_by(url);
         let store = locations.confine(url)?;
         let metadata = metadata_file(url, store.as_ref()).await?;
         let name = TableIdent::from_strs(["files", "table"]).map_err(|e| failed(url, e))?;

@@ -13,22 +13,24 @@ use datafusion::datasource::file_format::FileFormat;
 use datafusion::datasource::file_format::csv::CsvFormat;
 use datafusion::datasource::file_format::file_compression_type::FileCompressionType;
 use datafusion::datasource::file_format::json::JsonFormat;
-use datafusion::error::{DataFusionError, Result as DataFusionResult};
+use datafusion::error::Result as DataFusionResult;
 use datafusion::logical_expr::type_coercion::binary::comparison_coercion;
 use futures::{StreamExt as _, TryStreamExt as _};
 use object_store::{ObjectMeta, ObjectStoreExt as _};
 
 use crate::catalog::ExternalFormat;
 use crate::error::{ColumnFailure, Error, Result};
+use crate::tables::arrow_watch::AsStreams;
 use crate::tables::avro_uuids;
+use crate::tables::blame::{at_line, bad_file, reading};
 use crate::tables::csv_quotes::Dialect;
 use crate::tables::csv_types::csv_columns;
 use crate::tables::csv_watch::{NullTexts, QuoteWatch};
-use crate::tables::footers::{footer, named_twice};
+use crate::tables::footers::{footer, marked, named_twice};
 use crate::tables::interval_bytes;
 use crate::tables::json_types::json_columns;
 use crate::tables::listing::{Listing, shown};
-use crate::tables::located::{Place, at_line, bad_file, reading};
+use crate::tables::located::Place;
 use crate::tables::plain_bytes::{body, plain};
 use crate::tables::sample::Sample;
 use crate::tables::type_names::type_name;
@@ -147,8 +149,8 @@ impl Looked<'_> {
                     Ok((schema, false))
                 }
                 _ => {
-                    let store = &self.listing.store;
-                    let schema = self.format.infer_schema(session, store, &[file]).await?;
+                    let store = AsStreams::over(&self.listing.store);
+                    let schema = self.format.infer_schema(session, &store, &[file]).await?;
                     Ok((schema, false))
                 }
             }
@@ -165,10 +167,15 @@ impl Looked<'_> {
         session: &dyn Session,
     ) -> DataFusionResult<SchemaRef> {
         let store = &self.listing.store;
+        let file = marked(&file);
         let footer = footer(session, store.as_ref(), &file).await?;
         if let Some(column) = named_twice(&footer) {
-            let error = format!("column name \"{column}\" appears more than once");
-            return Err(DataFusionError::Execution(error));
+            let error = Error::BadFile {
+                file: self.place.url(file.location.as_ref()),
+                format: self.place.format,
+                reason: format!("column name \"{column}\" appears more than once"),
+            };
+            return Err(error.into());
         }
         let schema = self.format.infer_schema(session, store, &[file]).await?;
         let schema = interval_bytes::of_parquet(schema);
@@ -254,6 +261,11 @@ fn by_name(place: &Place, schemas: &[(String, SchemaRef)]) -> Result<Schema> {
             let (first, second) = (fields[at].data_type(), field.data_type());
             let both = match place.format {
                 "ndjson" | "parquet" => one_nested_type(first, second),
+                // A moment without a zone is another one in each session.
+                "csv" if is_zoned(first) != is_zoned(second) => (first.is_null()
+                    || second.is_null())
+                .then(|| one_type(first, second))
+                .flatten(),
                 // What these are read as is what they are.
                 "arrow" => (first == second).then(|| first.clone()),
                 _ => one_type(first, second),
@@ -272,6 +284,10 @@ fn by_name(place: &Place, schemas: &[(String, SchemaRef)]) -> Result<Schema> {
         return Ok(only.as_ref().clone());
     }
     Ok(Schema::new(fields))
+}
+
+fn is_zoned(data_type: &DataType) -> bool {
+    matches!(data_type, DataType::Timestamp(_, Some(_)))
 }
 
 /// A type that holds the values of both.

@@ -14,7 +14,6 @@ use datafusion::arrow::array::{
 use datafusion::arrow::datatypes::{
     DataType, Field, FieldRef, Fields, IntervalMonthDayNano, Schema, SchemaRef,
 };
-use datafusion::common::ScalarValue;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode as _};
 use datafusion::datasource::listing::PartitionedFile;
@@ -49,6 +48,7 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use object_store::ObjectStore;
 
+use crate::tables::one_column::of_column;
 use crate::tables::time_columns::INTERVAL;
 
 /// Arrow's key of extension types, and our name of the bytes of intervals.
@@ -116,7 +116,10 @@ pub(crate) fn over_bytes(
 }
 
 /// The columns with some of them, or some within them, changed; `None`: none is.
-fn changed<F: Fn(&Field) -> Option<Field>>(schema: &Schema, change: &F) -> Option<Schema> {
+pub(crate) fn changed<F: Fn(&Field) -> Option<Field>>(
+    schema: &Schema,
+    change: &F,
+) -> Option<Schema> {
     let fields = changed_fields(schema.fields(), change)?;
     Some(Schema::new_with_metadata(fields, schema.metadata().clone()))
 }
@@ -346,20 +349,7 @@ impl ScalarUDFImpl for OfBytes {
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        match args.args.as_slice() {
-            [ColumnarValue::Array(array)] => {
-                Ok(ColumnarValue::Array(intervals(array, &self.wanted)?))
-            }
-            [ColumnarValue::Scalar(value)] => {
-                let read = intervals(&value.to_array()?, &self.wanted)?;
-                Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(
-                    &read, 0,
-                )?))
-            }
-            _ => Err(DataFusionError::Internal(
-                "interval_of_bytes takes one argument".to_owned(),
-            )),
-        }
+        of_column(&args, |array| intervals(array, &self.wanted))
     }
 }
 

@@ -4,6 +4,7 @@
 //! with a fraction is an error where it is an integer; a key that no column has is one where the columns are all that
 //! there should be.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -15,8 +16,10 @@ use datafusion::arrow::json::reader::Decoder;
 use datafusion::error::Result as DataFusionResult;
 use futures::stream::BoxStream;
 
+use crate::error::Error;
 use crate::tables::json_texts::with_texts;
-use crate::tables::strict_values::{Fault, type_in_json, values};
+use crate::tables::strict_values::{Fault, Reader, type_in_json};
+use crate::tables::text_input::TextInput;
 
 type Result<T> = std::result::Result<T, ArrowError>;
 
@@ -29,27 +32,33 @@ pub(crate) struct JsonRows {
     refuses_other_keys: bool,
     /// The columns of texts that hold objects and lists as they are written.
     texts: Arc<[String]>,
+    /// What has the last word on texts.
+    input: Option<TextInput>,
 }
 
 impl JsonRows {
     pub(crate) fn new(wanted: SchemaRef, refuses_other_keys: bool) -> Self {
-        let read = |field: &FieldRef| -> Field {
-            let data_type = type_in_json(field.data_type());
-            field.as_ref().clone().with_data_type(data_type)
-        };
-        let read = Schema::new(wanted.fields().iter().map(read).collect::<Vec<_>>());
         Self {
+            read: as_read(&wanted, &BTreeMap::new(), false),
             wanted,
-            read: Arc::new(read),
             refuses_other_keys,
             texts: Arc::default(),
+            input: None,
         }
     }
 
-    /// The same where texts were asked for, whatever the values are.
-    pub(crate) fn of_declared(mut self) -> Self {
-        let fields = self.wanted.fields().iter();
-        let texts = fields.filter(|field| field.data_type().is_string());
+    /// The same where texts were asked for, whatever the values are, and `input` has the last word on them; `keys` are those
+    /// of columns that have other names.
+    pub(crate) fn of_declared(
+        mut self,
+        keys: &BTreeMap<String, String>,
+        input: Option<TextInput>,
+    ) -> Self {
+        self.read = as_read(&self.wanted, keys, input.is_some());
+        self.input = input;
+        let wanted = self.wanted.fields().iter().zip(self.read.fields());
+        let texts = wanted.filter(|(field, _)| field.data_type().is_string());
+        let texts = texts.map(|(_, field)| field);
         self.texts = texts.map(|field| field.name().clone()).collect();
         self
     }
@@ -76,23 +85,60 @@ impl JsonRows {
     }
 
     fn values(&self, read: &RecordBatch) -> Result<RecordBatch> {
+        let reader = Reader {
+            is_declared: true,
+            takes_whole: true,
+            takes_digits: true,
+            others: self.input.as_ref(),
+        };
         let mut columns = Vec::with_capacity(read.num_columns());
         for (column, field) in read.columns().iter().zip(self.wanted.fields()) {
-            let column = values(column, field.data_type()).map_err(|fault| match fault {
-                Fault::Other(error) => error,
-                Fault::Value {
-                    text, data_type, ..
-                } => {
-                    let name = field.name();
-                    ArrowError::JsonError(format!(
-                        "whilst decoding field '{name}': failed to parse \"{text}\" as {data_type}"
-                    ))
-                }
-            });
+            let column = reader.values(column, field);
+            let column = column.map_err(|fault| named(fault, field.name()));
             columns.push(column?);
         }
         let options = RecordBatchOptions::new().with_row_count(Some(read.num_rows()));
         RecordBatch::try_new_with_options(Arc::clone(&self.wanted), columns, &options)
+    }
+}
+
+/// The columns as the library's reader is to make them.
+fn as_read(wanted: &Schema, keys: &BTreeMap<String, String>, is_asked: bool) -> SchemaRef {
+    let read = |field: &FieldRef| -> Field {
+        let data_type = type_in_json(field, is_asked);
+        let key = keys.get(field.name()).unwrap_or(field.name());
+        let read = field.as_ref().clone().with_data_type(data_type);
+        read.with_name(key)
+    };
+    Arc::new(Schema::new(
+        wanted.fields().iter().map(read).collect::<Vec<_>>(),
+    ))
+}
+
+/// The error that a text is no value of a column.
+fn named(fault: Fault, column: &str) -> ArrowError {
+    match fault {
+        Fault::Other(error) => error,
+        Fault::Value {
+            text,
+            data_type,
+            said,
+            ..
+        } => {
+            let what = format!(
+                "whilst decoding field '{column}': failed to parse \"{text}\" as {data_type}"
+            );
+            match said {
+                None => ArrowError::JsonError(what),
+                Some(said) => {
+                    let reason = format!("{what}: {}", said.message);
+                    ArrowError::from_external_error(Box::new(Error::bad_value(
+                        reason,
+                        said.sqlstate,
+                    )))
+                }
+            }
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 //! Files, or ranges of them, flow in; batches of the projected columns flow out. It is the library's source but for what
 //! is read: all streams of compressed files, arrays whatever their lines, and only values that their columns hold.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -28,12 +29,13 @@ use serde::{Deserialize, Serialize};
 use crate::tables::json_array::json_text;
 use crate::tables::json_rows::JsonRows;
 use crate::tables::plain_bytes::{body, plain};
+use crate::tables::text_input::TextInput;
 
 /// Rows of a batch where no session says it.
 const BATCH_ROWS: usize = 8192;
 
 /// What is known of JSON files before they are read.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct JsonForm {
     /// Whether the first one is an array, so that none is read in ranges.
     pub(crate) is_array: bool,
@@ -42,6 +44,9 @@ pub(crate) struct JsonForm {
     pub(crate) is_declared: bool,
     /// Whether the columns are those of some rows only, so that a row with another key must not lose it.
     pub(crate) is_sampled: bool,
+    /// The keys of columns that have other names.
+    #[serde(default)]
+    pub(crate) keys: BTreeMap<String, String>,
 }
 
 /// Reads JSON files.
@@ -50,13 +55,16 @@ pub(crate) struct JsonSource {
     table_schema: TableSchema,
     projection: SplitProjection,
     form: JsonForm,
+    /// What has the last word on the texts of declared columns.
+    input: Option<TextInput>,
     batch_size: usize,
     metrics: ExecutionPlanMetricsSet,
 }
 
 impl JsonSource {
-    pub(crate) fn new(table_schema: TableSchema, form: JsonForm) -> Self {
+    pub(crate) fn new(table_schema: TableSchema, form: JsonForm, input: Option<TextInput>) -> Self {
         Self {
+            input,
             projection: SplitProjection::unprojected(&table_schema),
             table_schema,
             form,
@@ -65,9 +73,14 @@ impl JsonSource {
         }
     }
 
+    /// What reads the texts of declared columns.
+    pub(crate) fn input(&self) -> Option<&TextInput> {
+        self.input.as_ref()
+    }
+
     /// What is known of the files.
     pub(crate) fn form(&self) -> JsonForm {
-        self.form
+        self.form.clone()
     }
 
     /// How the lines of the files become the columns that are asked for.
@@ -78,7 +91,7 @@ impl JsonSource {
         let is_whole = wanted.fields().len() == columns.fields().len();
         let rows = JsonRows::new(wanted, self.form.is_sampled && is_whole);
         Ok(match self.form.is_declared {
-            true => rows.of_declared(),
+            true => rows.of_declared(&self.form.keys, self.input.clone()),
             false => rows,
         })
     }

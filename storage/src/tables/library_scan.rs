@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::arrow::datatypes::{Field, SchemaRef};
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::tree_node::{Transformed, TreeNode as _};
 use datafusion::common::{Column, DFSchema, Statistics};
@@ -17,6 +17,7 @@ use datafusion::datasource::source::DataSourceExec;
 use datafusion::error::{DataFusionError, Result as DfResult};
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
 use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::projection::{ProjectionExec, ProjectionExpr};
 use deltalake::kernel::{DeletionVectorDescriptor, EagerSnapshot, StorageType};
 use object_store::path::Path;
 use url::Url;
@@ -119,6 +120,15 @@ impl LibraryScan {
         let schema = self.inner.schema();
         let field = schema.field_with_name(column.name());
         field.is_ok_and(|field| log_bounds::hold(field.data_type()))
+    }
+
+    /// The column that costs least to read.
+    fn narrowest(&self) -> usize {
+        let schema = self.inner.schema();
+        let fields = schema.fields().iter().enumerate();
+        let width = |field: &Field| field.data_type().primitive_width().unwrap_or(usize::MAX);
+        let narrowest = fields.min_by_key(|(_, field)| width(field));
+        narrowest.map_or(0, |(at, _)| at)
     }
 
     /// The filters that the library may use.
@@ -287,7 +297,14 @@ impl TableProvider for LibraryScan {
         limit: Option<usize>,
     ) -> DfResult<Arc<dyn ExecutionPlan>> {
         let usable = self.usable(session, filters)?;
-        let plan = self.inner.scan(session, projection, &usable, limit);
+        // The library counts no rows of no columns.
+        let counted = vec![self.narrowest()];
+        let reads_none = projection.is_some_and(Vec::is_empty);
+        let read = match reads_none {
+            true => Some(&counted),
+            false => projection,
+        };
+        let plan = self.inner.scan(session, read, &usable, limit);
         // Rows that bounds miss are not left out by those of files either.
         let located = plan.await.map_err(of_vector)?.transform_up(|plan| {
             Ok(match plan.is::<DataSourceExec>() {
@@ -298,6 +315,9 @@ impl TableProvider for LibraryScan {
         let plan = located?.data;
         self.check(&plan)?;
         self.check_names(session, &plan).await?;
-        Ok(plan)
+        Ok(match reads_none {
+            true => Arc::new(ProjectionExec::try_new(Vec::<ProjectionExpr>::new(), plan)?),
+            false => plan,
+        })
     }
 }

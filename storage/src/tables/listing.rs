@@ -130,17 +130,49 @@ pub(crate) async fn find(
         }
     }
     let format = one_format(&mut files, urls, wanted)?;
+    let led_to: Vec<_> = urls.iter().map(|url| locations.led_to_by(url)).collect();
     for file in &files {
-        locations.check_object(first, &file.meta.location)?;
+        check_one(&led_to, first, &file.meta.location)?;
     }
     files.sort_by(|a, b| a.meta.location.cmp(&b.meta.location));
     files.dedup_by(|a, b| a.meta.location == b.meta.location);
-    Ok(Found::Files(Listing {
+    let listing = Listing {
         base,
         store,
         format,
         files,
-    }))
+    };
+    listing.refuse_torn()?;
+    Ok(Found::Files(listing))
+}
+
+impl Listing {
+    /// Refuses a file without a byte, whose writer or upload was cut off; texts may have no rows.
+    fn refuse_torn(&self) -> Result<()> {
+        if matches!(self.format, ExternalFormat::Csv | ExternalFormat::NdJson) {
+            return Ok(());
+        }
+        match self.files.iter().find(|file| file.meta.size == 0) {
+            Some(torn) => Err(Error::BadFile {
+                file: self.place().url(torn.meta.location.as_ref()),
+                format: self.format.name(),
+                reason: "it has no bytes".into(),
+            }),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Errors: those of `check_object`, if none of the locations that a statement named leads to the object.
+fn check_one(led_to: &[Arc<Locations>], root: &Url, object: &Path) -> Result<()> {
+    let mut checked = Ok(());
+    for locations in led_to {
+        checked = locations.check_object(root, object);
+        if checked.is_ok() {
+            break;
+        }
+    }
+    checked
 }
 
 fn path_of(url: &Url) -> Result<Path> {

@@ -4,11 +4,9 @@
 //! met in. What is read, pruned and pushed down is the format's business.
 
 use std::fmt;
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use datafusion::arrow::array::RecordBatch;
-use datafusion::arrow::error::ArrowError;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::datasource::file_format::file_compression_type::FileCompressionType;
@@ -25,15 +23,16 @@ use datafusion::physical_plan::filter_pushdown::{FilterPushdownPropagation, Push
 use datafusion::physical_plan::metrics::ExecutionPlanMetricsSet;
 use datafusion::physical_plan::{DisplayFormatType, ExecutionPlan, SortOrderPushdownResult};
 use datafusion_datasource::morsel::{Morsel, MorselPlan, MorselPlanner, Morselizer};
+use futures::StreamExt as _;
 use futures::stream::BoxStream;
-use futures::{FutureExt as _, StreamExt as _};
 use object_store::ObjectStore;
 use object_store::path::Path;
 use url::Url;
 
-use crate::error::Error;
 use crate::stores::ObjectUrl;
+use crate::tables::arrow_watch::SizeWatch;
 use crate::tables::avro_watch::BlockWatch;
+use crate::tables::blame::{at_line, bad_file, has_line, reading, with_reason};
 use crate::tables::csv_blank_lines::BlankLines;
 use crate::tables::csv_lines::{lines_before, with_line_of_file};
 use crate::tables::csv_quotes::Dialect;
@@ -43,7 +42,6 @@ use crate::tables::json_lines::first_bad_line;
 use crate::tables::json_rows::JsonRows;
 use crate::tables::json_source::JsonSource;
 use crate::tables::lease::Lease;
-use crate::tables::library_words::without_prefixes;
 use crate::tables::nan_bounds::may_prune;
 use crate::tables::read_types::read_types;
 
@@ -131,91 +129,6 @@ pub(crate) fn located_ours(
     DataSourceExec::from_data_source(config)
 }
 
-/// The same error as one that names the file.
-pub(crate) fn bad_file(place: &Place, file: &str, error: DataFusionError) -> DataFusionError {
-    if is_about_file(&error) {
-        let reason = without_prefixes(error.find_root().strip_backtrace());
-        let error = Error::BadFile {
-            file: place.url(file),
-            format: place.format,
-            reason,
-        };
-        return DataFusionError::External(Box::new(error));
-    }
-    match Error::found_in(&error) {
-        Some(Error::Column(failure)) => Error::from(failure.in_file(place.url(file))).into(),
-        _ => error,
-    }
-}
-
-/// What a reader gives; a panic of its own, as of lengths that no file has, is an error about the file.
-pub(crate) async fn reading<T>(
-    place: &Place,
-    file: &str,
-    read: impl Future<Output = Result<T>>,
-) -> Result<T> {
-    let read = AssertUnwindSafe(read).catch_unwind().await;
-    read.unwrap_or_else(|_| {
-        let error = Error::BadFile {
-            file: place.url(file),
-            format: place.format,
-            reason: "its sizes and places do not fit together: the file is damaged".to_owned(),
-        };
-        Err(DataFusionError::External(Box::new(error)))
-    })
-}
-
-/// The same error of a file with the number of the line.
-pub(crate) fn at_line(line: Option<u64>, error: DataFusionError) -> DataFusionError {
-    match line {
-        Some(line) => with_reason(error, |reason| format!("line {line}: {reason}")),
-        None => error,
-    }
-}
-
-/// The same error of a file for another reason.
-fn with_reason(error: DataFusionError, change: impl FnOnce(String) -> String) -> DataFusionError {
-    let DataFusionError::External(error) = error else {
-        return error;
-    };
-    match error.downcast::<Error>() {
-        Ok(error) => match *error {
-            Error::BadFile {
-                file,
-                format,
-                reason,
-            } => Error::BadFile {
-                file,
-                format,
-                reason: change(reason),
-            }
-            .into(),
-            error => error.into(),
-        },
-        Err(error) => DataFusionError::External(error),
-    }
-}
-
-/// Whether the content of a file is to blame, not memory, the client or the store.
-fn is_about_file(error: &DataFusionError) -> bool {
-    match error.find_root() {
-        DataFusionError::ResourcesExhausted(_) | DataFusionError::External(_) => false,
-        // Expressions over columns are evaluated where the file is read; their failures are the statement's.
-        DataFusionError::ArrowError(error, _) if is_computed(error) => false,
-        root => Error::found_in(root).is_none(),
-    }
-}
-
-fn is_computed(error: &ArrowError) -> bool {
-    matches!(
-        error,
-        ArrowError::ArithmeticOverflow(_)
-            | ArrowError::CastError(_)
-            | ArrowError::ComputeError(_)
-            | ArrowError::DivideByZero
-    )
-}
-
 /// Where files lie, and of what format they are.
 #[derive(Debug, Clone)]
 pub(crate) struct Place {
@@ -228,6 +141,11 @@ pub(crate) struct Place {
 }
 
 impl Place {
+    /// Whether its files are Parquet files, whatever the format of the table.
+    pub(crate) fn is_parquet(&self) -> bool {
+        ["parquet", "delta", "iceberg"].contains(&self.format.to_lowercase().as_str())
+    }
+
     pub(crate) fn url(&self, path: &str) -> String {
         let mut url = self.root.clone();
         url.set_path(&format!("/{}", path.replace('%', "%25")));
@@ -268,9 +186,9 @@ impl Located {
         &self.place
     }
 
-    /// What means NULL in text files beside the empty field.
-    pub(super) fn null_text(&self) -> Option<&Arc<str>> {
-        self.texts.null_text.as_ref()
+    /// How the texts of CSV files are read.
+    pub(super) fn texts(&self) -> &CsvTexts {
+        &self.texts
     }
 
     /// The format's own source.
@@ -302,10 +220,12 @@ impl Located {
             by_lines: self.texts.by_lines(csv),
             blank_lines: BlankLines::of(csv),
         };
+        let is_by_lines = nulls.by_lines.is_some();
         let store = QuoteWatch::over(store, &self.place, Dialect::of(csv), compression, nulls);
         let mut plain = config.clone();
         plain.file_compression_type = FileCompressionType::UNCOMPRESSED;
-        let inner = match self.texts.source(csv, &store, &plain, partition)? {
+        let of = (&store, &plain, partition);
+        let inner = match self.texts.source(csv, is_by_lines, of)? {
             Some(texts) => texts.create_morselizer(store, &plain, partition)?,
             None => csv.create_morselizer(store, &plain, partition)?,
         };
@@ -343,6 +263,7 @@ impl FileSource for Located {
         }
         let store = match self.place.format {
             "avro" => BlockWatch::over(store, &self.place),
+            "arrow" => SizeWatch::over(store, &self.place, self.inner.file_type()),
             _ => store,
         };
         let lines = match self.inner.downcast_ref::<JsonSource>() {
@@ -519,11 +440,11 @@ impl Name {
                 store,
                 compression,
                 rows,
-            }) if is_about_file(&error) => {
+            }) if has_line(&self.place, &error) => {
                 let line = first_bad_line(store, &path, *compression, rows).await;
                 at_line(line, self.blame(error))
             }
-            Some(Lines::Csv { store }) if self.start > 0 && is_about_file(&error) => {
+            Some(Lines::Csv { store }) if self.start > 0 && has_line(&self.place, &error) => {
                 let error = self.blame(error);
                 match lines_before(store, &path, self.start as u64).await {
                     Some(n) => with_reason(error, |reason| with_line_of_file(reason, n)),

@@ -14,6 +14,7 @@ use futures::TryStreamExt as _;
 use object_store::path::Path;
 use url::Url;
 
+use crate::catalog::CatalogState;
 use crate::error::{Error, Result};
 use crate::tables::block::Block;
 use crate::tables::delta_commit::conflict;
@@ -48,13 +49,13 @@ impl Managed {
         }
     }
 
-    /// The tables as a transaction block that begins now sees them.
-    pub(crate) fn begin_block(self: &Arc<Self>) -> Self {
+    /// The tables as a transaction block that begins now sees them; `catalog` has been read before.
+    pub(crate) fn begin_block(self: &Arc<Self>, catalog: Arc<CatalogState>) -> Self {
         let open = self.lock();
         let known = open
             .iter()
             .map(|(id, log)| (id.clone(), log.known_number()));
-        let block = Block::begin(known.collect());
+        let block = Block::begin(catalog, known.collect());
         Self {
             warehouse: Arc::clone(&self.warehouse),
             open: Mutex::default(),

@@ -4,8 +4,11 @@
 //! tables are Delta Lake tables, external ones files in place. Names are the catalog's business, not this module's.
 
 mod append;
+mod arrow_watch;
+mod avro_rows;
 mod avro_uuids;
 mod avro_watch;
+mod blame;
 mod block;
 mod changed_keys;
 mod commit_times;
@@ -31,6 +34,7 @@ mod features;
 mod few_rows;
 mod file_table;
 mod floats;
+mod folder_columns;
 mod footers;
 mod format;
 mod history;
@@ -40,6 +44,7 @@ mod inference;
 mod interval_bytes;
 mod json_array;
 mod json_integers;
+mod json_keys;
 mod json_lines;
 mod json_mark;
 mod json_rows;
@@ -65,6 +70,7 @@ mod managed;
 mod missing_files;
 mod nan_bounds;
 mod new_keys;
+mod one_column;
 mod page_locations;
 mod partition_values;
 mod pending_rows;
@@ -79,6 +85,7 @@ mod row_marks;
 mod row_ranges;
 mod sample;
 mod scans;
+mod settled_types;
 mod shape;
 mod shipping;
 mod snapshot;
@@ -86,6 +93,8 @@ mod staged_store;
 mod strict_values;
 #[cfg(test)]
 mod tests;
+mod text_input;
+mod text_kinds;
 mod text_limits;
 mod time_columns;
 mod type_names;
@@ -95,6 +104,7 @@ mod uuid_columns;
 mod uuid_mark;
 mod vacuum;
 mod versions;
+mod whole_look;
 mod written_names;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -125,18 +135,19 @@ pub use references::{Deferral, Reference, ReferenceAction};
 pub use rewrite::{
     CHANGE_COLUMNS, ChangeCounts, Repeated, Rewrite, RewriteOptions, RowAction, TableOperation,
 };
-pub use row_checks::RowChecks;
+pub use row_checks::{RowChecks, ViewViolation};
 pub use row_ranges::divide_by_rows;
 pub use shape::{Identity, IdentityKind, TableShape};
 pub use shipping::ScanForm;
 pub use snapshot::{SnapshotFile, TableSnapshot};
+pub use text_input::{ReadTexts, TextFault, TextReader};
 pub use text_limits::TextLimit;
 pub use type_names::type_name;
 pub use types::stored_schema;
 pub use uuid_columns::uuid_of_bytes;
 pub use uuid_mark::{is_uuid, marked_element, marks_of, uuid_marks};
 
-use crate::catalog::{CatalogEntry, Definition, ExternalTableDefinition};
+use crate::catalog::{CatalogEntry, CatalogState, Definition, ExternalTableDefinition};
 use crate::error::{Error, Result, not_a_table};
 use crate::locations::Locations;
 use crate::tables::delta_scan::{DeltaScan, NewestOf};
@@ -168,9 +179,11 @@ impl Tables {
 
     /// The tables as a transaction block that begins now sees and changes them: managed tables as they are at this
     /// moment, and what the block does to them. Nobody else sees that before `commit_block`.
-    pub fn begin_block(&self) -> Self {
+    ///
+    /// `catalog` is the state of this moment: a table that it does not name is as it is when the block meets it.
+    pub fn begin_block(&self, catalog: Arc<CatalogState>) -> Self {
         Self {
-            managed: Arc::new(self.managed.begin_block()),
+            managed: Arc::new(self.managed.begin_block(catalog)),
             external: Arc::clone(&self.external),
             warehouse: Arc::clone(&self.warehouse),
             identities: Arc::clone(&self.identities),

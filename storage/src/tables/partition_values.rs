@@ -53,9 +53,7 @@ pub(crate) fn check(rows: &RecordBatch, partitions: &[usize]) -> Result<()> {
             _ => None,
         };
         if longest.is_some_and(|bytes| column.len() + "=".len() + bytes > NAME_BYTES) {
-            return Err(Error::PartitionTooLong {
-                column: column.clone(),
-            });
+            return Err(Error::PartitionTooLong(column.clone()));
         }
     }
     Ok(())

@@ -24,7 +24,8 @@ pub(crate) type Body = BoxStream<'static, StoreResult<Bytes>>;
 const PIECE_BYTES: u64 = 1 << 20;
 /// How much is decompressed in one piece.
 const PLAIN_BYTES: usize = 1 << 18;
-const MARK: &[u8] = b"\xef\xbb\xbf";
+/// What a text may begin with that is no part of it.
+pub(crate) const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// The content of an answer about a whole file.
 pub(crate) fn body(payload: GetResultPayload) -> Body {
@@ -102,7 +103,7 @@ pub(crate) async fn first_of(mut body: Body) -> StoreResult<(Option<u8>, Body)> 
             .iter()
             .find(|byte| !byte.is_ascii_whitespace())
             .copied();
-        let may_be_mark = head.len() < MARK.len() && MARK.starts_with(&head);
+        let may_be_mark = head.len() < BYTE_ORDER_MARK.len() && BYTE_ORDER_MARK.starts_with(&head);
         let is_decided = first.is_some() && !may_be_mark;
         let next = match is_decided {
             true => None,
@@ -122,7 +123,7 @@ pub(crate) async fn first_of(mut body: Body) -> StoreResult<(Option<u8>, Body)> 
 
 /// A text without the byte order mark that it may begin with.
 pub(crate) fn without_mark(text: &[u8]) -> &[u8] {
-    text.strip_prefix(MARK).unwrap_or(text)
+    text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text)
 }
 
 #[cfg(test)]

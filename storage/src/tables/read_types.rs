@@ -15,7 +15,7 @@ use datafusion::arrow::datatypes::{
 use datafusion::common::ScalarValue;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode as _, TreeNodeRecursion};
-use datafusion::error::{DataFusionError, Result};
+use datafusion::error::Result;
 use datafusion::logical_expr::{
     ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
@@ -28,6 +28,7 @@ use datafusion::physical_plan::PhysicalExpr;
 
 use crate::error::{ColumnFailure, Error};
 use crate::tables::interval_bytes::{over_bytes, read_columns};
+use crate::tables::one_column::of_column;
 use crate::tables::time_columns::holds;
 use crate::tables::type_names::type_name;
 
@@ -38,6 +39,8 @@ pub(crate) enum Reading {
     All,
     /// Those that the other type holds; the library tells which it does not.
     Fitting,
+    /// The same, with digits rounded off, which the library takes for no change when it compares.
+    Rounded,
     /// The same, but the library would cut values: fractions, times of day, and what is beyond a real.
     Whole,
     /// None is, or only as something else.
@@ -103,6 +106,7 @@ fn numbers(found: &DataType, wanted: &DataType) -> Reading {
         (T::Float64, T::Float32 | T::Float16) | (T::Float32, T::Float16) => Reading::Whole,
         (_, wanted) if wanted.is_floating() => Reading::All,
         (_, wanted) if wanted.is_integer() && has_fractions => Reading::Whole,
+        (T::Decimal128(_, scale), T::Decimal128(_, kept)) if kept < scale => Reading::Rounded,
         (found, wanted) if found.is_integer() && wanted.is_integer() => {
             let is_signed = |t: &DataType| t.is_signed_integer();
             let is_wider = found.primitive_width() < wanted.primitive_width();
@@ -282,7 +286,7 @@ impl PhysicalExprAdapter for Adapter {
         let is_condition = expr.downcast_ref::<Column>().is_none()
             && matches!(expr.data_type(&self.table), Ok(DataType::Boolean));
         let least = match is_condition {
-            true => Reading::Whole,
+            true => Reading::Rounded,
             false => Reading::Fitting,
         };
         let mut cast = self.casts.rewrite(expr)?;
@@ -368,18 +372,7 @@ impl ScalarUDFImpl for ReadAs {
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        match args.args.as_slice() {
-            [ColumnarValue::Array(array)] => Ok(ColumnarValue::Array(self.read(array)?)),
-            [ColumnarValue::Scalar(value)] => {
-                let read = self.read(&value.to_array()?)?;
-                Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(
-                    &read, 0,
-                )?))
-            }
-            _ => Err(DataFusionError::Internal(
-                "read_as takes one argument".to_owned(),
-            )),
-        }
+        of_column(&args, |array| self.read(array))
     }
 }
 
@@ -415,6 +408,8 @@ mod tests {
             (T::Float64, T::Int32, Reading::Whole),
             (T::Decimal128(10, 2), T::Int32, Reading::Whole),
             (T::Decimal128(10, 0), T::Int32, Reading::Fitting),
+            (T::Decimal128(10, 2), T::Decimal128(10, 1), Reading::Rounded),
+            (T::Decimal128(10, 2), T::Decimal128(12, 3), Reading::Fitting),
             (T::Float64, T::Float32, Reading::Whole),
             (T::Float32, T::Float64, Reading::All),
             (T::Int32, T::Date32, Reading::Never),

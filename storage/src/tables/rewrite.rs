@@ -221,10 +221,7 @@ impl Rewrite {
         let name = |file: &usize| self.scan.name(*file).to_owned();
         let touched: Vec<String> = written.touched.iter().map(name).collect();
         let files = (touched.as_slice(), files);
-        // The rows are in the table now: what is not learnt is read when it is needed.
-        if let Err(error) = learn_keys(&self.version, &self.shape, files, &written.keys).await {
-            tracing::warn!(%error, "could not learn the keys of new files");
-        }
+        learn_keys(&self.version, &self.shape, files, &written.keys).await;
     }
 
     /// Writes new rows, and what stays of the files that they replace rows of.
@@ -495,12 +492,16 @@ impl Writing {
     }
 
     async fn close(self) -> Result<(Vec<Add>, Vec<Add>)> {
-        let (rows, _) = self.rows.close().await?;
-        let changes = match self.changes {
-            Some(changes) => changes.close().await?.0,
-            None => vec![],
-        };
-        Ok((rows, changes))
+        match (self.rows.close().await, self.changes) {
+            (Ok((rows, _)), Some(changes)) => Ok((rows, changes.close().await?.0)),
+            (Ok((rows, _)), None) => Ok((rows, vec![])),
+            (Err(error), changes) => {
+                if let Some(changes) = changes {
+                    changes.discard().await;
+                }
+                Err(error)
+            }
+        }
     }
 }
 

@@ -21,14 +21,27 @@ pub struct RowChecks {
     pub relation: String,
     /// Name and condition.
     pub checks: Vec<(String, Arc<dyn PhysicalExpr>)>,
+    /// The views that rows are written through and must be rows of: name and condition.
+    pub views: Vec<(String, Arc<dyn PhysicalExpr>)>,
     /// What looks for rows of the same key, where the table has keys.
     pub session: Option<Arc<SessionState>>,
+}
+
+/// A row that would be none of the view that it is written through.
+#[derive(Debug)]
+pub struct ViewViolation {
+    /// The view.
+    pub view: String,
+    /// The row's values.
+    pub row: String,
 }
 
 impl RowChecks {
     /// Fails at the first row for which a condition is false; NULL passes, as in PostgreSQL.
     ///
-    /// Errors: `CheckViolation`.
+    /// A condition of a view must be true.
+    ///
+    /// Errors: `CheckViolation`, `ViewCheckViolation`.
     pub(crate) fn check(&self, rows: &RecordBatch) -> Result<()> {
         for (name, condition) in &self.checks {
             let held = condition.evaluate(rows)?.into_array(rows.num_rows())?;
@@ -41,6 +54,17 @@ impl RowChecks {
                     constraint: name.clone(),
                     row: shown_row(rows, row),
                 });
+            }
+        }
+        for (view, condition) in &self.views {
+            let held = condition.evaluate(rows)?.into_array(rows.num_rows())?;
+            let held = held.as_boolean();
+            let violates = |row: &usize| held.is_null(*row) || !held.value(*row);
+            if let Some(row) = (0..held.len()).find(violates) {
+                return Err(Error::ViewCheckViolation(ViewViolation {
+                    view: view.clone(),
+                    row: shown_row(rows, row),
+                }));
             }
         }
         Ok(())

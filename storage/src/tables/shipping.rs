@@ -28,6 +28,7 @@ use super::json_source::{JsonForm, JsonSource};
 use super::located::{Located, Place, wrap_texts};
 use super::page_locations::LocatingReaderFactory;
 use super::read_types::read_types;
+use super::text_input::{TextInput, TextReader};
 use crate::locations::Locations;
 
 /// The names of formats in errors, of scans that can be shipped.
@@ -53,10 +54,14 @@ enum SourceForm {
         terminator: Option<u8>,
         /// What means NULL beside the empty field.
         null_text: Option<String>,
+        is_declared: bool,
+        /// The time zone of declared moments without one, if the engine reads texts.
+        zone: Option<String>,
     },
     Json {
         compression: String,
         form: JsonForm,
+        zone: Option<String>,
     },
 }
 
@@ -72,10 +77,13 @@ impl SourceForm {
             return Ok(Some((SourceForm::Parquet, Arc::clone(inner))));
         }
         if let Some(csv) = inner.downcast_ref::<CsvSource>() {
+            let texts = located.texts();
             let form = SourceForm::Csv {
                 compression,
                 terminator: csv.terminator(),
-                null_text: located.null_text().map(|text| text.to_string()),
+                null_text: texts.null_text.as_ref().map(ToString::to_string),
+                is_declared: texts.is_declared,
+                zone: texts.input.as_ref().map(|input| input.zone().to_owned()),
             };
             return Ok(Some((form, Arc::clone(inner))));
         }
@@ -85,27 +93,37 @@ impl SourceForm {
         let form = SourceForm::Json {
             compression,
             form: json.form(),
+            zone: json.input().map(|input| input.zone().to_owned()),
         };
         let plain = PlainJsonSource::new(json.table_schema().clone());
         Ok(Some((form, projected(Arc::new(plain), inner.as_ref())?)))
     }
 
     /// The source as it was, of what DataFusion made of its bytes, and how texts are read.
-    fn restore(&self, plain: &Arc<dyn FileSource>) -> Result<(Arc<dyn FileSource>, CsvTexts)> {
+    fn restore(
+        &self,
+        plain: &Arc<dyn FileSource>,
+        reader: TextReader,
+    ) -> Result<(Arc<dyn FileSource>, CsvTexts)> {
+        let input = |zone: &Option<String>| zone.as_ref().map(|zone| TextInput::new(reader, zone));
         let mut texts = CsvTexts::default();
         let source: Arc<dyn FileSource> = match self {
             SourceForm::Parquet => Arc::clone(plain),
             SourceForm::Csv {
                 terminator,
                 null_text,
+                is_declared,
+                zone,
                 ..
             } => {
                 texts.null_text = null_text.as_deref().map(Arc::from);
+                texts.is_declared = *is_declared;
+                texts.input = input(zone);
                 let csv = plain.downcast_ref::<CsvSource>().ok_or_else(damaged)?;
                 Arc::new(csv.with_terminator(*terminator))
             }
-            SourceForm::Json { form, .. } => {
-                let json = JsonSource::new(plain.table_schema().clone(), *form);
+            SourceForm::Json { form, zone, .. } => {
+                let json = JsonSource::new(plain.table_schema().clone(), form.clone(), input(zone));
                 projected(Arc::new(json), plain.as_ref())?
             }
         };
@@ -179,11 +197,12 @@ impl ScanForm {
         Ok(Some((form, DataSourceExec::from_data_source(plain))))
     }
 
-    /// The scan as it was, of what DataFusion made of its bytes.
+    /// The scan as it was, of what DataFusion made of its bytes; `reader` reads texts on this machine.
     pub fn restore(
         self,
         plan: &dyn ExecutionPlan,
         runtime: &RuntimeEnv,
+        reader: TextReader,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let scan = plan.downcast_ref::<DataSourceExec>();
         let config = scan.and_then(|scan| scan.data_source().downcast_ref::<FileScanConfig>());
@@ -191,7 +210,7 @@ impl ScanForm {
         let (Some(config), Some(format)) = (config, format) else {
             return Err(damaged());
         };
-        let (mut source, texts) = self.source.restore(config.file_source())?;
+        let (mut source, texts) = self.source.restore(config.file_source(), reader)?;
         let mut ranges = self.ranges.into_iter();
         let mut has_ranges = false;
         let mut groups = Vec::with_capacity(config.file_groups.len());

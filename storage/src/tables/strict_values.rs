@@ -1,30 +1,35 @@
 //! Values of text files that the libraries' readers would cut: they are read as texts and become values here.
 //!
-//! A column of texts and a type flow in; values flow out, or the first text that is no value of the type: a number with
+//! A column of texts and a field flow in; values flow out, or the first text that is no value of the type: a number with
 //! a fraction is no integer, a moment no date. Numbers with more digits than their type has are rounded, as PostgreSQL
-//! does. Where a text stands in its file is the caller's business.
+//! does. Of columns that a statement declares, the engine has the last word on a text (see `text_input`). Where a text
+//! stands in its file is the caller's business.
+
+#[cfg(test)]
+mod tests;
 
 use std::cmp::Ordering;
 use std::sync::Arc;
 
 use datafusion::arrow::array::{
-    Array, ArrayRef, AsArray as _, BooleanArray, BooleanBuilder, Date32Array, Date32Builder,
-    Decimal128Array, Decimal128Builder, ListArray, PrimitiveArray, PrimitiveBuilder,
-    StringViewArray, StructArray, TimestampMicrosecondArray, TimestampMicrosecondBuilder,
+    Array, ArrayRef, AsArray as _, BinaryBuilder, BooleanBuilder, ListArray, PrimitiveBuilder,
+    StringArray, StringViewArray, StructArray, new_null_array,
 };
 use datafusion::arrow::compute::kernels::cast_utils::{Parser, string_to_datetime};
-use datafusion::arrow::compute::{CastOptions, cast_with_options};
+use datafusion::arrow::compute::{CastOptions, cast_with_options, interleave};
 use datafusion::arrow::datatypes::{
     ArrowPrimitiveType, DataType, Date32Type, Decimal128Type, DecimalType as _, Field, FieldRef,
-    Int8Type, Int16Type, Int32Type, Int64Type, TimeUnit, UInt8Type, UInt16Type, UInt32Type,
-    UInt64Type,
+    Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, Time64MicrosecondType,
+    TimeUnit, TimestampMicrosecondType, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
 };
 use datafusion::arrow::error::ArrowError;
 
 use crate::tables::csv_nulls::was_quoted;
+use crate::tables::text_input::{TextFault, TextInput};
 
 /// More digits than any integer type has.
 const MOST_DIGITS: usize = 38;
+const SECOND_MICROS: i64 = 1_000_000;
 
 /// Why texts are no values.
 #[derive(Debug)]
@@ -35,6 +40,8 @@ pub(crate) enum Fault {
         row: usize,
         text: String,
         data_type: DataType,
+        /// What the engine says of it; `None`: it was not asked.
+        said: Option<TextFault>,
     },
     Other(ArrowError),
 }
@@ -47,30 +54,49 @@ impl From<ArrowError> for Fault {
 
 type Result<T> = std::result::Result<T, Fault>;
 
-/// The type that a column of JSON is read as, so that nothing of its values is lost.
-pub(crate) fn type_in_json(data_type: &DataType) -> DataType {
+/// The type that a column of JSON is read as, so that nothing of its values is lost. `is_asked` tells whether the engine
+/// has the last word on texts.
+pub(crate) fn type_in_json(column: &Field, is_asked: bool) -> DataType {
     let field = |field: &FieldRef| -> FieldRef {
-        let data_type = type_in_json(field.data_type());
+        let data_type = type_in_json(field, is_asked);
         Arc::new(field.as_ref().clone().with_data_type(data_type))
     };
-    match data_type {
+    match column.data_type() {
         DataType::Date32 | DataType::Decimal128(..) => DataType::Utf8View,
         integer if integer.is_integer() => DataType::Utf8View,
         DataType::Struct(fields) => DataType::Struct(fields.iter().map(field).collect()),
         DataType::List(element) => DataType::List(field(element)),
+        DataType::Boolean
+        | DataType::Float32
+        | DataType::Float64
+        | DataType::Timestamp(TimeUnit::Microsecond, _)
+        | DataType::Time64(TimeUnit::Microsecond)
+        | DataType::Interval(_)
+        | DataType::Binary
+            if is_asked =>
+        {
+            DataType::Utf8View
+        }
+        text if is_asked && text.is_string() && !is_any_text(column) => DataType::Utf8View,
         other => other.clone(),
     }
 }
 
-/// Whether the reader of CSV would lose or refuse values of a type.
-pub(crate) fn is_text_in_csv(data_type: &DataType) -> bool {
-    matches!(
-        data_type,
+/// Whether the reader of CSV would lose or refuse values of a column.
+pub(crate) fn is_text_in_csv(column: &Field, is_asked: bool) -> bool {
+    match column.data_type() {
         DataType::Date32
-            | DataType::Decimal128(..)
-            | DataType::Boolean
-            | DataType::Timestamp(TimeUnit::Microsecond, None)
-    )
+        | DataType::Decimal128(..)
+        | DataType::Boolean
+        | DataType::Timestamp(TimeUnit::Microsecond, _) => true,
+        text if text.is_string() => is_asked && !is_any_text(column),
+        other => is_asked && !other.is_integer() && !other.is_floating(),
+    }
+}
+
+/// Whether any text is a value of a column of texts; notes tell of one that it is of another type or has a greatest length.
+fn is_any_text(column: &Field) -> bool {
+    column.metadata().is_empty()
 }
 
 /// The column of CSV as it is read: as text, or as it is.
@@ -84,39 +110,13 @@ pub(crate) fn field_in_csv(field: &FieldRef, is_text: bool) -> FieldRef {
     }
 }
 
-/// A column as one of the type that is wanted; only texts change.
-pub(crate) fn values(column: &ArrayRef, wanted: &DataType) -> Result<ArrayRef> {
-    if column.data_type() == wanted {
-        return Ok(Arc::clone(column));
-    }
-    match wanted {
-        DataType::Struct(fields) => {
-            let read = column.as_struct();
-            let columns = read.columns().iter().zip(fields);
-            let columns = columns.map(|(column, field)| values(column, field.data_type()));
-            let columns = columns.collect::<Result<Vec<_>>>()?;
-            let nulls = read.nulls().cloned();
-            let built =
-                StructArray::try_new_with_length(fields.clone(), columns, nulls, read.len());
-            Ok(Arc::new(built?))
-        }
-        DataType::List(element) if column.as_list_opt::<i32>().is_some() => {
-            let read = column.as_list::<i32>();
-            let elements = values(read.values(), element.data_type())?;
-            let (offsets, nulls) = (read.offsets().clone(), read.nulls().cloned());
-            let built = ListArray::try_new(Arc::clone(element), offsets, elements, nulls);
-            Ok(Arc::new(built?))
-        }
-        _ => match column.as_string_view_opt() {
-            Some(texts) => of_texts(texts, wanted),
-            None => Ok(datafusion::arrow::compute::cast(column, wanted)?),
-        },
-    }
-}
-
-/// The texts but those that mean NULL; those in quotes were marked, and are texts.
-pub(crate) fn without_nulls(texts: &StringViewArray, null_text: &str) -> StringViewArray {
-    let is_quoted = |text: &str| was_quoted(text, null_text);
+/// The texts but those that mean NULL; those in quotes were marked, and are texts. `quoted` is how they are written there.
+pub(crate) fn without_nulls(
+    texts: &StringViewArray,
+    null_text: &str,
+    quoted: &str,
+) -> StringViewArray {
+    let is_quoted = |text: &str| was_quoted(text, quoted);
     let is_other = |text: &str| text != null_text && !is_quoted(text);
     match texts.iter().flatten().all(is_other) {
         true => texts.clone(),
@@ -130,61 +130,253 @@ pub(crate) fn without_nulls(texts: &StringViewArray, null_text: &str) -> StringV
     }
 }
 
-fn of_texts(texts: &StringViewArray, wanted: &DataType) -> Result<ArrayRef> {
-    Ok(match wanted {
-        DataType::Int8 => Arc::new(whole_numbers::<Int8Type>(texts)?),
-        DataType::Int16 => Arc::new(whole_numbers::<Int16Type>(texts)?),
-        DataType::Int32 => Arc::new(whole_numbers::<Int32Type>(texts)?),
-        DataType::Int64 => Arc::new(whole_numbers::<Int64Type>(texts)?),
-        DataType::UInt8 => Arc::new(whole_numbers::<UInt8Type>(texts)?),
-        DataType::UInt16 => Arc::new(whole_numbers::<UInt16Type>(texts)?),
-        DataType::UInt32 => Arc::new(whole_numbers::<UInt32Type>(texts)?),
-        DataType::UInt64 => Arc::new(whole_numbers::<UInt64Type>(texts)?),
-        DataType::Date32 => Arc::new(dates(texts)?),
-        DataType::Decimal128(precision, scale) => Arc::new(decimals(texts, *precision, *scale)?),
-        DataType::Boolean => Arc::new(booleans(texts)?),
-        DataType::Timestamp(TimeUnit::Microsecond, None) => Arc::new(moments(texts)?),
-        _ => {
-            let text: ArrayRef = Arc::new(texts.clone());
-            let options = CastOptions {
-                safe: true,
-                ..CastOptions::default()
-            };
-            let cast = cast_with_options(&text, wanted, &options)?;
-            // What cannot be cast became NULL.
-            let lost = (cast.null_count() != texts.null_count())
-                .then(|| (0..texts.len()).find(|row| cast.is_null(*row) && texts.is_valid(*row)));
-            match lost.flatten() {
-                Some(row) => return Err(fault(row, texts.value(row), wanted)),
-                None => cast,
+/// How texts become values.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Reader<'a> {
+    /// Whether a statement declares the columns, so that a zone counts for nothing where it says so.
+    pub(crate) is_declared: bool,
+    /// Whether each number without a fraction is an integer, however it is written.
+    pub(crate) takes_whole: bool,
+    /// Whether bytes are hexadecimal digits without a mark.
+    pub(crate) takes_digits: bool,
+    /// What reads the texts that are written otherwise than in most files; `None`: they are no values.
+    pub(crate) others: Option<&'a TextInput>,
+}
+
+impl Reader<'_> {
+    /// A column as one of the type that is wanted; only texts change.
+    pub(crate) fn values(self, column: &ArrayRef, wanted: &Field) -> Result<ArrayRef> {
+        let is_read = self.others.is_none() || is_any_text(wanted);
+        if column.data_type() == wanted.data_type() && is_read {
+            return Ok(Arc::clone(column));
+        }
+        match wanted.data_type() {
+            DataType::Struct(fields) if column.as_struct_opt().is_some() => {
+                let read = column.as_struct();
+                let columns = read.columns().iter().zip(fields);
+                let columns = columns.map(|(column, field)| self.values(column, field));
+                let columns = columns.collect::<Result<Vec<_>>>()?;
+                let nulls = read.nulls().cloned();
+                let built =
+                    StructArray::try_new_with_length(fields.clone(), columns, nulls, read.len());
+                Ok(Arc::new(built?))
+            }
+            DataType::List(element) if column.as_list_opt::<i32>().is_some() => {
+                let read = column.as_list::<i32>();
+                let elements = self.values(read.values(), element)?;
+                let (offsets, nulls) = (read.offsets().clone(), read.nulls().cloned());
+                let built = ListArray::try_new(Arc::clone(element), offsets, elements, nulls);
+                Ok(Arc::new(built?))
+            }
+            data_type => match column.as_string_view_opt() {
+                Some(texts) => self.of_texts(texts, wanted),
+                None => Ok(datafusion::arrow::compute::cast(column, data_type)?),
+            },
+        }
+    }
+
+    fn of_texts(self, texts: &StringViewArray, wanted: &Field) -> Result<ArrayRef> {
+        match wanted.data_type() {
+            DataType::Int8 => self.whole_numbers::<Int8Type>(texts, wanted),
+            DataType::Int16 => self.whole_numbers::<Int16Type>(texts, wanted),
+            DataType::Int32 => self.whole_numbers::<Int32Type>(texts, wanted),
+            DataType::Int64 => self.whole_numbers::<Int64Type>(texts, wanted),
+            DataType::UInt8 => self.whole_numbers::<UInt8Type>(texts, wanted),
+            DataType::UInt16 => self.whole_numbers::<UInt16Type>(texts, wanted),
+            DataType::UInt32 => self.whole_numbers::<UInt32Type>(texts, wanted),
+            DataType::UInt64 => self.whole_numbers::<UInt64Type>(texts, wanted),
+            DataType::Date32 => self.each::<Date32Type>(texts, wanted, date),
+            DataType::Decimal128(precision, scale) => {
+                let (precision, scale) = (*precision, *scale);
+                self.each::<Decimal128Type>(texts, wanted, |text| {
+                    decimal(text, scale).filter(|number| {
+                        Decimal128Type::is_valid_decimal_precision(*number, precision)
+                    })
+                })
+            }
+            DataType::Boolean => self.booleans(texts, wanted),
+            DataType::Timestamp(TimeUnit::Microsecond, None) if self.is_declared => {
+                self.each::<TimestampMicrosecondType>(texts, wanted, moment)
+            }
+            DataType::Timestamp(TimeUnit::Microsecond, None) => {
+                self.each::<TimestampMicrosecondType>(texts, wanted, local_moment)
+            }
+            DataType::Timestamp(TimeUnit::Microsecond, Some(_)) => {
+                let is_utc = self.others.is_some_and(|input| input.zone() == "UTC");
+                self.each::<TimestampMicrosecondType>(texts, wanted, |text| {
+                    let local = || is_utc.then(|| local_moment(text)).flatten();
+                    zoned_moment(text).or_else(local)
+                })
+            }
+            _ if self.others.is_some() => self.of_asked(texts, wanted),
+            data_type => cast_all(texts, data_type),
+        }
+    }
+
+    /// Values of types that only the engine knows all texts of.
+    fn of_asked(self, texts: &StringViewArray, wanted: &Field) -> Result<ArrayRef> {
+        match wanted.data_type() {
+            DataType::Float32 => self.each::<Float32Type>(texts, wanted, |text| {
+                let number = Float32Type::parse(text)?;
+                (number.is_finite() && (number != 0.0 || is_zero(text))).then_some(number)
+            }),
+            DataType::Float64 => self.each::<Float64Type>(texts, wanted, |text| {
+                let number = Float64Type::parse(text)?;
+                (number.is_finite() && (number != 0.0 || is_zero(text))).then_some(number)
+            }),
+            DataType::Time64(TimeUnit::Microsecond) => {
+                self.each::<Time64MicrosecondType>(texts, wanted, time)
+            }
+            DataType::Binary if self.takes_digits => self.bytes(texts, wanted),
+            text if text.is_string() && is_any_text(wanted) => cast_all(texts, text),
+            data_type => {
+                let all: Vec<usize> = (0..texts.len())
+                    .filter(|row| texts.is_valid(*row))
+                    .collect();
+                let none = new_null_array(data_type, texts.len());
+                self.with_others(none, texts, &all, wanted)
             }
         }
-    })
-}
-
-fn fault(row: usize, text: &str, data_type: &DataType) -> Fault {
-    Fault::Value {
-        row,
-        text: text.to_owned(),
-        data_type: data_type.clone(),
     }
-}
 
-fn whole_numbers<T>(texts: &StringViewArray) -> Result<PrimitiveArray<T>>
-where
-    T: ArrowPrimitiveType + Parser,
-    T::Native: TryFrom<i128>,
-{
-    let mut numbers = PrimitiveBuilder::<T>::with_capacity(texts.len());
-    for (row, text) in texts.iter().enumerate() {
-        let Some(text) = text else {
-            numbers.append_null();
-            continue;
+    /// The values of texts by a function that knows how most files have them.
+    fn each<T: ArrowPrimitiveType>(
+        self,
+        texts: &StringViewArray,
+        wanted: &Field,
+        parse: impl Fn(&str) -> Option<T::Native>,
+    ) -> Result<ArrayRef> {
+        let mut values = PrimitiveBuilder::<T>::with_capacity(texts.len());
+        let mut others = Vec::new();
+        for (row, text) in texts.iter().enumerate() {
+            let value = text.and_then(&parse);
+            if value.is_none() && text.is_some() {
+                others.push(row);
+            }
+            values.append_option(value);
+        }
+        let values = values.finish().with_data_type(wanted.data_type().clone());
+        self.with_others(Arc::new(values), texts, &others, wanted)
+    }
+
+    /// The values with those of the texts that were not read yet.
+    fn with_others(
+        self,
+        values: ArrayRef,
+        texts: &StringViewArray,
+        others: &[usize],
+        wanted: &Field,
+    ) -> Result<ArrayRef> {
+        let Some(first) = others.first() else {
+            return Ok(values);
         };
-        let number = T::parse(text).or_else(|| T::Native::try_from(whole_number(text)?).ok());
-        numbers.append_value(number.ok_or_else(|| fault(row, text, &T::DATA_TYPE))?);
+        let fault = |row: usize, said| Fault::Value {
+            row,
+            text: texts.value(row).to_owned(),
+            data_type: wanted.data_type().clone(),
+            said,
+        };
+        let Some(input) = self.others else {
+            return Err(fault(*first, None));
+        };
+        let unread: StringArray = others.iter().map(|row| Some(texts.value(*row))).collect();
+        let read = input.values(&unread, wanted);
+        let read = read.map_err(|(at, said)| fault(others[at], Some(said)))?;
+        let mut places: Vec<(usize, usize)> = (0..texts.len()).map(|row| (0, row)).collect();
+        for (at, row) in others.iter().enumerate() {
+            places[*row] = (1, at);
+        }
+        Ok(interleave(&[values.as_ref(), read.as_ref()], &places)?)
     }
-    Ok(numbers.finish())
+
+    fn whole_numbers<T>(self, texts: &StringViewArray, wanted: &Field) -> Result<ArrayRef>
+    where
+        T: ArrowPrimitiveType + Parser,
+        T::Native: TryFrom<i128>,
+    {
+        let whole = |text: &str| match self.takes_whole {
+            true => T::Native::try_from(whole_number(text)?).ok(),
+            false => None,
+        };
+        self.each::<T>(texts, wanted, |text| T::parse(text).or_else(|| whole(text)))
+    }
+
+    fn booleans(self, texts: &StringViewArray, wanted: &Field) -> Result<ArrayRef> {
+        let mut values = BooleanBuilder::with_capacity(texts.len());
+        let mut others = Vec::new();
+        for (row, text) in texts.iter().enumerate() {
+            let value = text.and_then(boolean);
+            if value.is_none() && text.is_some() {
+                others.push(row);
+            }
+            values.append_option(value);
+        }
+        self.with_others(Arc::new(values.finish()), texts, &others, wanted)
+    }
+
+    fn bytes(self, texts: &StringViewArray, wanted: &Field) -> Result<ArrayRef> {
+        let mut values = BinaryBuilder::new();
+        let mut others = Vec::new();
+        for (row, text) in texts.iter().enumerate() {
+            let value = text.and_then(hexadecimal);
+            if value.is_none() && text.is_some() {
+                others.push(row);
+            }
+            values.append_option(value);
+        }
+        // What has no mark either is no bytes: PostgreSQL's other form would make some of any text.
+        let is_marked = |row: &&usize| texts.value(**row).starts_with("\\x");
+        match others.iter().find(|row| !is_marked(row)) {
+            None => self.with_others(Arc::new(values.finish()), texts, &others, wanted),
+            Some(row) => Err(Fault::Value {
+                row: *row,
+                text: texts.value(*row).to_owned(),
+                data_type: DataType::Binary,
+                said: None,
+            }),
+        }
+    }
+}
+
+/// What the library makes of all texts.
+fn cast_all(texts: &StringViewArray, wanted: &DataType) -> Result<ArrayRef> {
+    let text: ArrayRef = Arc::new(texts.clone());
+    let options = CastOptions {
+        safe: true,
+        ..CastOptions::default()
+    };
+    let cast = cast_with_options(&text, wanted, &options)?;
+    // What cannot be cast became NULL.
+    let lost = (cast.null_count() != texts.null_count())
+        .then(|| (0..texts.len()).find(|row| cast.is_null(*row) && texts.is_valid(*row)));
+    match lost.flatten() {
+        Some(row) => Err(Fault::Value {
+            row,
+            text: texts.value(row).to_owned(),
+            data_type: wanted.clone(),
+            said: None,
+        }),
+        None => Ok(cast),
+    }
+}
+
+/// Pairs of hexadecimal digits.
+fn hexadecimal(text: &str) -> Option<Vec<u8>> {
+    let digits = text.as_bytes();
+    let value = |digit: u8| char::from(digit).to_digit(16);
+    let byte = |pair: &[u8]| match pair {
+        [high, low] => u8::try_from(value(*high)? * 16 + value(*low)?).ok(),
+        _ => None,
+    };
+    digits.chunks(2).map(byte).collect()
+}
+
+/// A time of day to the second, as most files have them.
+fn time(text: &str) -> Option<i64> {
+    match text.as_bytes() {
+        [_, _, b':', _, _, b':', _, _] => Time64MicrosecondType::parse(text),
+        _ => None,
+    }
 }
 
 /// The value of a number without a fraction, however it is written, as `5.0` or `1e3`.
@@ -217,21 +409,6 @@ fn whole_number(text: &str) -> Option<i128> {
         return None;
     }
     Some(sign * kept.parse::<i128>().ok()? * 10_i128.pow(n_zeros))
-}
-
-fn decimals(texts: &StringViewArray, precision: u8, scale: i8) -> Result<Decimal128Array> {
-    let wanted = DataType::Decimal128(precision, scale);
-    let mut numbers = Decimal128Builder::with_capacity(texts.len());
-    for (row, text) in texts.iter().enumerate() {
-        let Some(text) = text else {
-            numbers.append_null();
-            continue;
-        };
-        let number = decimal(text, scale)
-            .filter(|number| Decimal128Type::is_valid_decimal_precision(*number, precision));
-        numbers.append_value(number.ok_or_else(|| fault(row, text, &wanted))?);
-    }
-    Ok(numbers.finish().with_data_type(wanted))
 }
 
 /// A number in units of its last digit behind the point, of which there are `scale`; halves go away from zero.
@@ -271,18 +448,10 @@ fn decimal(text: &str, scale: i8) -> Option<i128> {
     Some(if is_negative { -number } else { number })
 }
 
-fn booleans(texts: &StringViewArray) -> Result<BooleanArray> {
-    let mut found = BooleanBuilder::with_capacity(texts.len());
-    for (row, text) in texts.iter().enumerate() {
-        match text {
-            None => found.append_null(),
-            Some(text) => {
-                let value = boolean(text).ok_or_else(|| fault(row, text, &DataType::Boolean))?;
-                found.append_value(value);
-            }
-        }
-    }
-    Ok(found.finish())
+/// Whether a number is zero as it is written, not only as a double.
+pub(crate) fn is_zero(number: &str) -> bool {
+    let mantissa = number.split(['e', 'E']).next().unwrap_or_default();
+    !mantissa.bytes().any(|byte| matches!(byte, b'1'..=b'9'))
 }
 
 /// A truth value as PostgreSQL reads it: a word, or enough of its beginning to tell it from others.
@@ -304,34 +473,78 @@ fn boolean(text: &str) -> Option<bool> {
     }
 }
 
-fn moments(texts: &StringViewArray) -> Result<TimestampMicrosecondArray> {
-    let wanted = DataType::Timestamp(TimeUnit::Microsecond, None);
-    let mut found = TimestampMicrosecondBuilder::with_capacity(texts.len());
-    for (row, text) in texts.iter().enumerate() {
-        match text {
-            None => found.append_null(),
-            Some(text) => {
-                let moment = moment(text).ok_or_else(|| fault(row, text, &wanted))?;
-                found.append_value(moment);
-            }
-        }
-    }
-    Ok(found.finish())
-}
-
 /// The microseconds of a date and a time. A zone behind them counts for nothing, as in PostgreSQL, and digits beyond the
 /// microsecond are rounded.
-fn moment(text: &str) -> Option<i64> {
+pub(crate) fn moment(text: &str) -> Option<i64> {
     let general = || {
-        Some(
-            string_to_datetime(&chrono::Utc, text)
-                .ok()?
-                .timestamp_micros(),
-        )
+        string_to_datetime(&chrono::Utc, text).ok()?;
+        let local = string_to_datetime(&chrono::Utc, without_zone(text)).ok()?;
+        Some(local.timestamp_micros())
     };
-    let Some((seconds, rest)) = plain_seconds(text) else {
+    let Some((micros, zone)) = plain_moment(text) else {
         return general();
     };
+    if !zone.is_empty() {
+        general()?;
+    }
+    Some(micros)
+}
+
+/// The same of a text that has no zone.
+fn local_moment(text: &str) -> Option<i64> {
+    match plain_moment(text) {
+        Some((micros, "")) => Some(micros),
+        Some(_) => None,
+        None if without_zone(text).len() < text.len() => None,
+        None => moment(text),
+    }
+}
+
+/// The microseconds in UTC of a date and a time with a zone.
+fn zoned_moment(text: &str) -> Option<i64> {
+    if let Some((micros, zone)) = plain_moment(text)
+        && let Some(seconds) = seconds_east(zone)
+    {
+        return Some(micros - seconds * SECOND_MICROS);
+    }
+    let local = without_zone(text);
+    if local.len() == text.len() {
+        return None;
+    }
+    let micros = moment(local)?;
+    let local = string_to_datetime(&chrono::Utc, local).ok()?;
+    let east = local - string_to_datetime(&chrono::Utc, text).ok()?;
+    Some(micros - east.num_microseconds()?)
+}
+
+/// How far a zone is from UTC, as most files have it.
+fn seconds_east(zone: &str) -> Option<i64> {
+    let number = |digits: &[u8]| {
+        let are_digits = digits.iter().all(u8::is_ascii_digit);
+        let value = |so_far: i64, digit: &u8| so_far * 10 + i64::from(digit - b'0');
+        are_digits.then(|| digits.iter().fold(0, value))
+    };
+    if zone == "Z" {
+        return Some(0);
+    }
+    let (sign, east) = zone.as_bytes().split_first()?;
+    let (hours, minutes) = match east {
+        [_, _] => (number(east)?, 0),
+        [_, _, b':', _, _] => (number(&east[..2])?, number(&east[3..])?),
+        _ => return None,
+    };
+    let seconds = (hours * 60 + minutes) * 60;
+    match sign {
+        _ if hours > 15 || minutes > 59 => None,
+        b'+' => Some(seconds),
+        b'-' => Some(-seconds),
+        _ => None,
+    }
+}
+
+/// The microseconds of a date and a time as most files have them, and the zone behind.
+fn plain_moment(text: &str) -> Option<(i64, &str)> {
+    let (seconds, rest) = plain_seconds(text)?;
     let (digits, zone) = match rest.strip_prefix('.') {
         Some(fraction) => {
             let digits = fraction.bytes().take_while(u8::is_ascii_digit);
@@ -340,19 +553,28 @@ fn moment(text: &str) -> Option<i64> {
         None => ("", rest),
     };
     if rest.starts_with('.') && digits.is_empty() {
-        return general();
+        return None;
     }
-    if !zone.is_empty() {
-        general()?;
-    }
-    let mut micros = seconds * 1_000_000;
-    let mut unit = 100_000;
+    let mut micros = seconds * SECOND_MICROS;
+    let mut unit = SECOND_MICROS / 10;
     for digit in digits.bytes().take(6) {
         micros += i64::from(digit - b'0') * unit;
         unit /= 10;
     }
     let is_up = digits.as_bytes().get(6).is_some_and(|digit| *digit >= b'5');
-    Some(micros + i64::from(is_up))
+    Some((micros + i64::from(is_up), zone))
+}
+
+/// A moment that the library reads, without the zone that may stand behind its time.
+pub(crate) fn without_zone(moment: &str) -> &str {
+    /// A date and what stands behind it.
+    const TIME_AT: usize = 11;
+    let time = moment.get(TIME_AT..).unwrap_or_default();
+    let is_of_zone = |mark: char| !(mark.is_ascii_digit() || mark == ':' || mark == '.');
+    match time.find(is_of_zone) {
+        Some(zone) => &moment[..TIME_AT + zone],
+        None => moment,
+    }
 }
 
 /// The seconds of `2026-01-31 10:30:00`, as most files have moments, and what stands behind.
@@ -375,211 +597,14 @@ fn plain_seconds(text: &str) -> Option<(i64, &str)> {
     Some((moment.and_utc().timestamp(), &text[19..]))
 }
 
-fn dates(texts: &StringViewArray) -> Result<Date32Array> {
-    let mut days = Date32Builder::with_capacity(texts.len());
-    for (row, text) in texts.iter().enumerate() {
-        match text {
-            None => days.append_null(),
-            Some(text) => {
-                let date = date(text).ok_or_else(|| fault(row, text, &DataType::Date32))?;
-                days.append_value(date);
-            }
-        }
-    }
-    Ok(days.finish())
-}
-
 /// A date, also one that midnight is written behind.
-fn date(text: &str) -> Option<i32> {
+pub(crate) fn date(text: &str) -> Option<i32> {
     /// `2026-01-31`; the library reads more as a moment and forgets its time of day.
     const DATE_BYTES: usize = 10;
-    let days = Date32Type::parse(text)?;
-    if text.len() > DATE_BYTES && !text.starts_with(['+', '-']) {
-        let moment = string_to_datetime(&chrono::Utc, text).ok()?;
-        if moment.time() != chrono::NaiveTime::MIN {
-            return None;
-        }
+    const DAY_MICROS: i64 = 86_400_000_000;
+    if text.len() <= DATE_BYTES || text.starts_with(['+', '-']) {
+        return Date32Type::parse(text);
     }
-    Some(days)
-}
-
-#[cfg(test)]
-mod tests {
-    use datafusion::arrow::array::Int64Array;
-    use datafusion::arrow::datatypes::TimestampMicrosecondType;
-
-    use super::*;
-
-    fn read(texts: &[&str], data_type: &DataType) -> Result<ArrayRef> {
-        let texts: ArrayRef = Arc::new(StringViewArray::from(texts.to_vec()));
-        values(&texts, data_type)
-    }
-
-    #[test]
-    fn whole_numbers_have_no_fraction() {
-        for (text, expected) in [
-            ("5", Some(5)),
-            ("-5.0", Some(-5)),
-            ("1e3", Some(1000)),
-            ("1.5E+1", Some(15)),
-            ("1500e-2", Some(15)),
-            ("0.0e9", Some(0)),
-            ("0e-400", Some(0)),
-            ("-0", Some(0)),
-            ("9223372036854775807", Some(i64::MAX)),
-            ("9223372036854775808", None),
-            ("1e400", None),
-            ("1.5", None),
-            ("15e-1", None),
-            ("1e-400", None),
-            ("five", None),
-            ("", None),
-            ("1e", None),
-            (".", None),
-        ] {
-            let found = read(&[text], &DataType::Int64).ok();
-            let found = found.map(|numbers| numbers.as_primitive::<Int64Type>().value(0));
-            assert_eq!(found, expected, "{text}");
-        }
-        assert!(read(&["300"], &DataType::UInt8).is_err());
-    }
-
-    #[test]
-    fn decimals_are_rounded_away_from_zero() {
-        let wanted = DataType::Decimal128(10, 2);
-        for (text, expected) in [
-            ("1.005", Some(101)),
-            ("1.0049999999999999999999999999999999999999999", Some(100)),
-            ("-0.005", Some(-1)),
-            ("-1.994", Some(-199)),
-            ("1.999", Some(200)),
-            ("0.001", Some(0)),
-            ("+7", Some(700)),
-            (".5", Some(50)),
-            ("5.", Some(500)),
-            ("1.5e3", Some(150_000)),
-            ("15e-4", Some(0)),
-            ("5e-3", Some(1)),
-            ("50e-5", Some(0)),
-            ("0e400", Some(0)),
-            ("99999999.99", Some(9_999_999_999)),
-            ("99999999.995", None),
-            ("1e400", None),
-            ("1e-2147483648", Some(0)),
-            ("NaN", None),
-            ("1.2.3", None),
-            ("-", None),
-            ("", None),
-            ("1e", None),
-        ] {
-            let found = read(&[text], &wanted).ok();
-            let found = found.map(|numbers| numbers.as_primitive::<Decimal128Type>().value(0));
-            assert_eq!(found, expected, "{text}");
-        }
-        assert_eq!(decimal("1234", -2), Some(12));
-        assert_eq!(decimal("1250", -2), Some(13));
-        let found = read(&["1"], &wanted).unwrap();
-        assert_eq!(found.data_type(), &wanted);
-    }
-
-    #[test]
-    fn moments_without_a_zone_forget_zones() {
-        let wanted = DataType::Timestamp(TimeUnit::Microsecond, None);
-        const MINUTE: i64 = 60_000_000;
-        for (text, expected) in [
-            ("1970-01-01 00:01:00", Some(MINUTE)),
-            ("1970-01-01T00:01:00Z", Some(MINUTE)),
-            ("1970-01-01 00:01:00+05", Some(MINUTE)),
-            ("1970-01-01 00:01:00.5-05:30", Some(MINUTE + 500_000)),
-            ("1970-01-01 00:01:00.9999994", Some(MINUTE + 999_999)),
-            ("1970-01-01 00:01:00.9999995", Some(MINUTE + 1_000_000)),
-            ("1969-12-31 23:59:59.5", Some(-500_000)),
-            ("1970-01-02", Some(24 * 60 * MINUTE)),
-            ("9999-12-31 00:00:00", Some(253_402_214_400_000_000)),
-            ("1970-01-01 00:01:00 soon", None),
-            ("1970-01-01 00:01:00.", None),
-            ("1970-13-01 00:01:00", None),
-            ("1970-01-01 25:01:00", None),
-            ("soon", None),
-            ("", None),
-        ] {
-            let found = read(&[text], &wanted).ok();
-            let found = found.map(|moments| {
-                let moments = moments.as_primitive::<TimestampMicrosecondType>();
-                moments.value(0)
-            });
-            assert_eq!(found, expected, "{text}");
-        }
-    }
-
-    #[test]
-    fn booleans_are_the_words_of_postgresql() {
-        for (text, expected) in [
-            ("t", Some(true)),
-            ("TRUE", Some(true)),
-            ("y", Some(true)),
-            ("on", Some(true)),
-            ("1", Some(true)),
-            ("f", Some(false)),
-            ("no", Some(false)),
-            ("of", Some(false)),
-            ("0", Some(false)),
-            ("o", None),
-            ("", None),
-            ("2", None),
-            ("truee", None),
-        ] {
-            let found = read(&[text], &DataType::Boolean).ok();
-            assert_eq!(
-                found.map(|found| found.as_boolean().value(0)),
-                expected,
-                "{text}"
-            );
-        }
-    }
-
-    #[test]
-    fn dates_have_no_time_of_day() {
-        for (text, expected) in [
-            ("1970-01-02", Some(1)),
-            ("1970-01-02T00:00:00", Some(1)),
-            ("1970-01-02 00:00:00Z", Some(1)),
-            ("1970-01-02 00:00:00.001", None),
-            ("1970-01-02T13:00:00", None),
-            ("+10999-12-31", Some(3_298_139)),
-            ("1970", None),
-        ] {
-            let found = read(&[text], &DataType::Date32).ok();
-            let found = found.map(|dates| dates.as_primitive::<Date32Type>().value(0));
-            assert_eq!(found, expected, "{text}");
-        }
-    }
-
-    #[test]
-    fn the_first_wrong_text_is_told() {
-        let wanted = DataType::Timestamp(TimeUnit::Microsecond, None);
-        let error = read(&["2026-01-01", "soon", "later"], &wanted).unwrap_err();
-        assert!(matches!(&error, Fault::Value { row: 1, text, .. } if text == "soon"));
-        let texts = StringViewArray::from(vec![Some("NA"), None, Some("1")]);
-        let kept: Vec<Option<&str>> = vec![None, None, Some("1")];
-        assert_eq!(without_nulls(&texts, "NA"), StringViewArray::from(kept));
-        let texts = StringViewArray::from(vec!["\0NA\0", "\0NA", "NA"]);
-        let kept = vec![Some("NA"), Some("\0NA"), None];
-        assert_eq!(without_nulls(&texts, "NA"), StringViewArray::from(kept));
-    }
-
-    #[test]
-    fn numbers_within_lists_and_objects_are_kept() {
-        let element = |data_type| Arc::new(Field::new_list_field(data_type, true));
-        let wanted = DataType::List(element(DataType::Int64));
-        let read_as = DataType::List(element(DataType::Utf8View));
-        assert_eq!(type_in_json(&wanted), read_as);
-        let texts: ArrayRef = Arc::new(StringViewArray::from(vec!["1", "2.0", "3"]));
-        let offsets = datafusion::arrow::buffer::OffsetBuffer::from_lengths([2, 1]);
-        let lists = ListArray::new(element(DataType::Utf8View), offsets, texts, None);
-        let lists: ArrayRef = Arc::new(lists);
-        let found = values(&lists, &wanted).unwrap();
-        let expected: ArrayRef = Arc::new(Int64Array::from(vec![1, 2]));
-        assert_eq!(&found.as_list::<i32>().value(0), &expected);
-    }
+    let micros = moment(text).filter(|micros| micros % DAY_MICROS == 0)?;
+    i32::try_from(micros / DAY_MICROS).ok()
 }

@@ -3,6 +3,7 @@
 //! A definition flows in and becomes a note of a column, under the key that Spark has for it; batches on their way to a
 //! table flow in, and nothing or the first text that is too long flows out.
 
+use std::collections::HashMap;
 use std::fmt::{Display, Formatter};
 
 use datafusion::arrow::array::{AsArray as _, RecordBatch};
@@ -36,6 +37,23 @@ impl TextLimit {
         })
     }
 
+    /// How long the texts of a field may be.
+    pub fn of_field(field: &Field) -> Option<TextLimit> {
+        TextLimit::of(field.metadata().get(NOTE)?)
+    }
+
+    /// The metadata of fields with such texts.
+    pub fn marks(self) -> HashMap<String, String> {
+        HashMap::from([(NOTE.to_owned(), self.note())])
+    }
+
+    /// Whether a text is longer; blanks at its end do not count, as in PostgreSQL.
+    pub fn is_exceeded_by(self, text: &str) -> bool {
+        self.length.is_some_and(|length| {
+            text.len() > length && text.trim_end_matches(' ').chars().count() > length
+        })
+    }
+
     fn note(self) -> String {
         let kind = if self.is_fixed { "char" } else { "varchar" };
         format!("{kind}({})", self.length.unwrap_or(ANY_LENGTH))
@@ -59,7 +77,7 @@ impl Display for TextLimit {
 impl TableShape {
     /// How long the texts of a column may be.
     pub fn text_limit_of(&self, column: &Field) -> Option<TextLimit> {
-        TextLimit::of(column.metadata().get(NOTE)?)
+        TextLimit::of_field(column)
     }
 
     /// Sets or removes the limit of a column's texts.
@@ -87,13 +105,14 @@ pub(crate) fn check(
     place: &RowChecks,
 ) -> Result<()> {
     for (idx, limit) in limits {
-        let (Some(texts), Some(length)) = (rows.column(*idx).as_string_opt::<i32>(), limit.length)
-        else {
+        let Some(texts) = rows.column(*idx).as_string_opt::<i32>() else {
             continue;
         };
-        let is_long =
-            |text: &str| text.len() > length && text.trim_end_matches(' ').chars().count() > length;
-        if texts.iter().flatten().any(is_long) {
+        if texts
+            .iter()
+            .flatten()
+            .any(|text| limit.is_exceeded_by(text))
+        {
             return Err(Error::TextTooLong {
                 schema: place.schema.clone(),
                 relation: place.relation.clone(),

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use datafusion::arrow::array::{Array as _, ArrayRef, AsArray as _, StringBuilder};
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::arrow::json::writer::{EncoderOptions, make_encoder};
-use datafusion::common::ScalarValue;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::{
     ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
@@ -17,6 +16,7 @@ use datafusion::logical_expr::{
 };
 
 use crate::tables::json_mark::JsonKind;
+use crate::tables::one_column::of_column;
 
 /// Whether a column of files holds values of several types.
 pub(crate) fn is_union(field: &Field) -> bool {
@@ -58,16 +58,7 @@ impl ScalarUDFImpl for OfUnion {
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        match args.args.as_slice() {
-            [ColumnarValue::Array(array)] => Ok(ColumnarValue::Array(texts(array)?)),
-            [ColumnarValue::Scalar(value)] => {
-                let texts = texts(&value.to_array()?)?;
-                Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(
-                    &texts, 0,
-                )?))
-            }
-            _ => Err(unexpected()),
-        }
+        of_column(&args, texts)
     }
 }
 

@@ -26,6 +26,7 @@ use datafusion::physical_plan::projection::{ProjectionExec, ProjectionExpr};
 use datafusion::physical_plan::{ExecutionPlan, PhysicalExpr};
 use uuid::Uuid;
 
+use crate::tables::one_column::of_column;
 use crate::tables::union_texts::{is_union, json_of_union, shown_union};
 use crate::tables::uuid_mark::uuid_marks;
 
@@ -255,18 +256,7 @@ impl ScalarUDFImpl for OfBytes {
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        match args.args.as_slice() {
-            [ColumnarValue::Array(array)] => Ok(ColumnarValue::Array(texts(array)?)),
-            [ColumnarValue::Scalar(value)] => {
-                let texts = texts(&value.to_array()?)?;
-                Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(
-                    &texts, 0,
-                )?))
-            }
-            _ => Err(DataFusionError::Internal(
-                "uuid_of_bytes takes one argument".to_owned(),
-            )),
-        }
+        of_column(&args, texts)
     }
 }
 

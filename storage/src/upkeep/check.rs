@@ -1,5 +1,6 @@
 //! `auspex catalog check`: the log, its snapshots, and every file that the catalog names.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use object_store::ObjectMeta;
@@ -13,6 +14,9 @@ use crate::tables::life_sign::is_alive;
 use crate::tables::object_path;
 use crate::upkeep::{Upkeep, ids};
 use crate::warehouse::Warehouse;
+
+/// How often an object is looked at again whose files were not all found.
+const MAX_LOOKS: usize = 3;
 
 /// What a check found.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -52,7 +56,8 @@ impl CheckReport {
 }
 
 impl Upkeep {
-    /// Reads the whole log and looks for every file that the catalog names.
+    /// Reads the whole log and looks for every file that the catalog names. Servers may go on meanwhile: what is not found is
+    /// looked for again before it is said to be missing.
     ///
     /// Errors: only those of a store that does not answer; what is wrong with files is in the report.
     pub async fn check(&self) -> Result<CheckReport> {
@@ -65,13 +70,17 @@ impl Upkeep {
         let state = self.catalog.state();
         for entry in state.all() {
             report.objects += 1;
-            match &entry.definition {
-                Definition::Table(_) => self.check_table(entry, &tables, &mut report).await,
-                Definition::Model(model) => {
-                    self.check_model(entry, model, &models, &mut report).await;
-                }
-                _ => {}
+            let files = match &entry.definition {
+                Definition::Model(_) => models.get(&entry.id),
+                _ => tables.get(&entry.id),
+            };
+            let listed = files.map(Vec::as_slice).unwrap_or_default();
+            let mut found = self.look(entry, Some(listed)).await?;
+            if !found.problems.is_empty() {
+                found = self.look_again(&entry.id).await?;
             }
+            report.files += found.files;
+            report.problems.extend(found.problems);
         }
         let table_ids = ids(&state, |d| {
             matches!(d, Definition::Table(_) | Definition::Sequence(_))
@@ -102,32 +111,67 @@ impl Upkeep {
         Ok(report)
     }
 
+    /// What is there and what is wrong of the files of an object; `listed` are those of its folder, if they are known.
+    async fn look(
+        &self,
+        entry: &CatalogEntry,
+        listed: Option<&[ObjectMeta]>,
+    ) -> Result<CheckReport> {
+        match &entry.definition {
+            Definition::Table(_) => self.check_table(entry, listed).await,
+            Definition::Model(model) => self.check_model(entry, model, listed).await,
+            _ => Ok(CheckReport::default()),
+        }
+    }
+
+    /// The same of an object whose files were listed before its log was read: they may have been written since, and the
+    /// object may be another one or none by now.
+    async fn look_again(&self, id: &str) -> Result<CheckReport> {
+        let mut found = CheckReport::default();
+        for _ in 0..MAX_LOOKS {
+            self.catalog.refresh_now().await?;
+            let state = self.catalog.state();
+            let Some(entry) = state.by_id(id) else {
+                return Ok(CheckReport::default());
+            };
+            found = self.look(entry, None).await?;
+            if found.problems.is_empty() {
+                break;
+            }
+        }
+        Ok(found)
+    }
+
     async fn check_table(
         &self,
         entry: &CatalogEntry,
-        listed: &BTreeMap<String, Vec<ObjectMeta>>,
-        report: &mut CheckReport,
-    ) {
+        listed: Option<&[ObjectMeta]>,
+    ) -> Result<CheckReport> {
+        let mut report = CheckReport::default();
         let place = format!("table {}.{}", entry.schema, entry.name);
-        if !listed.contains_key(&entry.id) {
-            let folder = format!("tables/{}", entry.id);
-            return report.add(place, format!("folder \"{folder}\" is missing"));
-        }
-        let snapshot = match self.tables.snapshot(entry).await {
-            Ok(snapshot) => snapshot,
-            Err(error) => return report.add(place, error),
-        };
         let folder = Path::from_iter(["tables", &entry.id]);
-        let present: BTreeMap<String, u64> = listed
-            .get(&entry.id)
-            .into_iter()
-            .flatten()
-            .map(|file| (file.location.to_string(), file.size))
+        let snapshot = self.tables.snapshot(entry).await;
+        let listed = self.listed(&folder, listed).await?;
+        if listed.is_empty() {
+            report.add(place, format!("folder \"{folder}\" is missing"));
+            return Ok(report);
+        }
+        let snapshot = match snapshot {
+            Ok(snapshot) => snapshot,
+            Err(error) => {
+                report.add(place, error);
+                return Ok(report);
+            }
+        };
+        let present: BTreeMap<&str, u64> = listed
+            .iter()
+            .map(|file| (file.location.as_ref(), file.size))
             .collect();
         for file in &snapshot.files {
             let path = object_path(&file.path);
             let full: Path = folder.parts().chain(path.parts()).collect();
-            match present.get(full.as_ref()) {
+            let name: &str = full.as_ref();
+            match present.get(name) {
                 None => report.add(&place, format!("file \"{full}\" is missing")),
                 Some(bytes) if *bytes != file.bytes => report.add(
                     &place,
@@ -139,26 +183,39 @@ impl Upkeep {
                 Some(_) => report.files += 1,
             }
         }
+        Ok(report)
+    }
+
+    /// The files of a folder, listed now unless they were before.
+    async fn listed<'a>(
+        &self,
+        folder: &Path,
+        listed: Option<&'a [ObjectMeta]>,
+    ) -> Result<Cow<'a, [ObjectMeta]>> {
+        Ok(match listed {
+            Some(listed) => Cow::Borrowed(listed),
+            None => Cow::Owned(self.files(folder.as_ref()).await?),
+        })
     }
 
     async fn check_model(
         &self,
         entry: &CatalogEntry,
         model: &ModelDefinition,
-        listed: &BTreeMap<String, Vec<ObjectMeta>>,
-        report: &mut CheckReport,
-    ) {
+        listed: Option<&[ObjectMeta]>,
+    ) -> Result<CheckReport> {
+        let mut report = CheckReport::default();
         let place = format!("model {}.{}", entry.schema, entry.name);
-        let present: BTreeSet<&str> = listed
-            .get(&entry.id)
-            .into_iter()
-            .flatten()
-            .map(|file| file.location.as_ref())
-            .collect();
         let manifests = match self.models.versions(&entry.id).await {
             Ok(versions) => versions,
-            Err(error) => return report.add(place, error),
+            Err(error) => {
+                report.add(place, error);
+                return Ok(report);
+            }
         };
+        let folder = Path::from_iter(["models", &entry.id]);
+        let listed = self.listed(&folder, listed).await?;
+        let present: BTreeSet<&str> = listed.iter().map(|file| file.location.as_ref()).collect();
         if model.current_version > 0 && !manifests.contains(&model.current_version) {
             report.add(
                 &place,
@@ -189,5 +246,6 @@ impl Upkeep {
                 }
             }
         }
+        Ok(report)
     }
 }

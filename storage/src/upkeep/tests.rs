@@ -5,11 +5,15 @@ use std::time::{Duration, SystemTime};
 
 use datafusion::arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use futures::StreamExt as _;
+use futures::stream::BoxStream;
+use object_store::ObjectStore;
 use serde_json::json;
 
 use super::*;
 use crate::catalog::{CatalogEntry, Change, ModelDefinition, TableDefinition, ViewDefinition};
 use crate::locations::Locations;
+use crate::stores::{Layer, Layered};
 use crate::tables::{TableShape, VersionSpec, stored_schema};
 use crate::worker_signs::WorkerSign;
 
@@ -83,6 +87,7 @@ fn view(n: usize) -> CatalogEntry {
         search_path: vec![],
         objects: vec![],
         security_barrier: false,
+        check_option: None,
     };
     entry(&format!("v{n}"), Definition::View(definition))
 }
@@ -199,6 +204,46 @@ async fn each_fault_is_named() {
     std::fs::remove_dir_all(f.path("tables/t")).unwrap();
     let gone = "table public.t: folder \"tables/t\" is missing".to_owned();
     assert!(f.problems().await.contains(&gone));
+}
+
+/// A store whose lists of all tables and of all models are from before there were any.
+#[derive(Debug)]
+struct Belated(Arc<dyn ObjectStore>);
+
+impl Layer for Belated {
+    fn below(&self, _: &Path) -> object_store::Result<&dyn ObjectStore> {
+        Ok(&self.0)
+    }
+
+    fn list(
+        &self,
+        folder: Option<&Path>,
+        offset: Option<&Path>,
+    ) -> object_store::Result<BoxStream<'static, object_store::Result<ObjectMeta>>> {
+        let is_of_all = |folder: &Path| ["tables", "models"].contains(&folder.as_ref());
+        Ok(match offset {
+            _ if folder.is_some_and(is_of_all) => futures::stream::empty().boxed(),
+            Some(offset) => self.0.list_with_offset(folder, offset),
+            None => self.0.list(folder),
+        })
+    }
+}
+
+#[tokio::test]
+async fn files_that_were_written_since_they_were_listed_are_not_missing() {
+    let f = fixture().await;
+    let warehouse = &f.upkeep.warehouse;
+    let store = Layered::new(Belated(Arc::clone(warehouse.store())));
+    let warehouse = warehouse.with_stores(Arc::new(store), Arc::clone(warehouse.root_store()));
+    let (catalog, tables) = (&f.upkeep.catalog, &f.upkeep.tables);
+    let upkeep = Upkeep::new(warehouse, Arc::clone(catalog), Arc::clone(tables));
+    let report = upkeep.check().await.unwrap();
+    assert_eq!(report.problems, []);
+    assert_eq!((report.objects, report.files), (3, 5));
+    // One that is gone is missing at the second look, too.
+    std::fs::remove_file(f.file("tables/t", ".parquet")).unwrap();
+    let report = upkeep.check().await.unwrap();
+    assert_eq!(report.problems.len(), 1, "{:?}", report.problems);
 }
 
 #[tokio::test]

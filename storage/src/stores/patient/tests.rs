@@ -211,3 +211,32 @@ async fn a_listing_begins_behind_its_offset() {
     assert_eq!(names, ["d/2", "d/3"]);
     assert_eq!(store.list(Some(&folder)).count().await, 4);
 }
+
+/// What becomes of an upload of four bytes, and the object's mark afterwards.
+async fn uploaded(fault: Fault, before: Option<&str>) -> (Result<PutResult>, Option<String>) {
+    let (path, inner) = (Path::from("a"), Arc::new(InMemory::new()));
+    if let Some(before) = before {
+        inner.put(&path, before.to_owned().into()).await.unwrap();
+    }
+    let parts = inner.put_multipart(&path).await.unwrap();
+    let store = PatientStore {
+        root: Url::parse("s3://bucket/").unwrap(),
+        inner: Arc::clone(&inner) as Arc<dyn ObjectStore>,
+        patience: Patience::of_tests(1),
+    };
+    let mut upload = store.upload(&path, FaultyStore::upload(parts, fault)).await;
+    upload.put_part("0123".into()).await.unwrap();
+    let put = upload.complete().await;
+    let found = inner.head(&path).await.ok();
+    (put, found.and_then(|found| found.e_tag))
+}
+
+#[tokio::test]
+async fn an_upload_whose_last_answer_is_lost_is_done() {
+    for before in [None, Some("abcd"), Some("longer")] {
+        let (put, mark) = uploaded(Fault::TornWrite, before).await;
+        assert_eq!(put.unwrap().e_tag, mark, "{before:?}");
+        let (put, _) = uploaded(Fault::Fails, before).await;
+        assert!(put.is_err(), "{before:?}");
+    }
+}

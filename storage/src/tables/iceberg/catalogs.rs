@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use iceberg::table::Table;
 use iceberg::{Catalog, CatalogBuilder as _, NamespaceIdent, TableIdent};
 use iceberg_catalog_rest::RestCatalogBuilder;
 use iceberg_catalog_sql::SqlCatalogBuilder;
@@ -14,9 +15,9 @@ use iceberg_catalog_sql::SqlCatalogBuilder;
 use crate::catalog::{CatalogEntry, ExternalCatalogDefinition};
 use crate::error::{CatalogFailure, Error, Result};
 use crate::locations::Locations;
-use crate::stores::Stores;
+use crate::stores::{Stores, object_url};
 use crate::tables::iceberg::answers::failure;
-use crate::tables::iceberg::storage::factory;
+use crate::tables::iceberg::storage::{factory, object_of};
 use crate::tables::iceberg::{IcebergTable, failed_at};
 
 /// How long a catalog is waited for, all its answers for one table together.
@@ -113,8 +114,16 @@ impl IcebergCatalogs {
                 "sql" => failed_at(&shown, error),
                 _ => failure(&entry.name, &error, &opened.secrets),
             })?;
-        let table = table.map(|table| IcebergTable::at(table, &BTreeMap::new(), locations));
-        table.transpose()
+        let opened = |table: Table| {
+            // The catalog tells where the metadata are, and these where the files are, which others may have written.
+            let metadata = table.metadata_location().map(object_of).transpose()?;
+            let locations = match metadata {
+                Some((root, file)) => locations.led_to_by(&object_url(&root, &file)),
+                None => Arc::clone(locations),
+            };
+            IcebergTable::at(table, &BTreeMap::new(), &locations)
+        };
+        table.map(opened).transpose()
     }
 
     async fn catalog(

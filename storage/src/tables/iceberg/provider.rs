@@ -44,6 +44,7 @@ use crate::tables::iceberg::storage::object_of;
 use crate::tables::iceberg::{arrow_bridge, failed_at, nested_columns, predicate};
 use crate::tables::located::located;
 use crate::tables::scans::of_no_files;
+use crate::tables::settled_types::settled;
 use crate::tables::uuid_columns;
 
 /// The table property with names for columns of files that have no field ids.
@@ -58,6 +59,7 @@ pub(super) struct IcebergProvider {
     schema: SchemaRef,
     /// Whether a column of any file is the column of the same name now.
     is_named_as_now: bool,
+    compared: predicate::Columns,
     /// The columns that files may hold with other fields within them, by their ids.
     changed: Arc<BTreeSet<i32>>,
     locations: Arc<Locations>,
@@ -88,7 +90,9 @@ impl IcebergProvider {
         let theirs =
             schema_to_arrow_schema(&iceberg_schema).map_err(|error| failed_at(&location, error))?;
         let schema = with_uuids(&arrow_bridge::schema(&theirs)?, &iceberg_schema);
+        let schema = settled(&schema).unwrap_or(schema);
         let is_named_as_now = is_named_alike(metadata, &iceberg_schema);
+        let compared = predicate::Columns::of(&iceberg_schema, metadata);
         let changed = Arc::new(nested_columns::changed(metadata, &iceberg_schema));
         Ok(Self {
             table,
@@ -96,6 +100,7 @@ impl IcebergProvider {
             iceberg_schema,
             schema,
             is_named_as_now,
+            compared,
             changed,
             locations,
         })
@@ -150,7 +155,7 @@ impl IcebergProvider {
         // Without a column there would be no rows to count.
         let read = match projection.map(Vec::as_slice) {
             None => &all,
-            Some([]) => &all[..1],
+            Some([]) => &all[..all.len().min(1)],
             Some(some) => some,
         };
         let schema = Arc::new(self.schema.project(read)?);
@@ -282,7 +287,7 @@ impl TableProvider for IcebergProvider {
         };
         // A snapshot is planned with the columns of its time; under other names they would prune the wrong files.
         let mut wanted = match self.is_planned_as_named(snapshot) {
-            true => predicate::of_filters(filters, &self.iceberg_schema),
+            true => predicate::of_filters(filters, &self.compared),
             false => None,
         };
         if wanted.is_some() && self.has_lost_partitions(snapshot).await? {

@@ -48,7 +48,7 @@ async fn rows_of_a_block_wait_with_their_keys() {
     let table = keyed(&f).await;
     add(&f.tables, &table, 0..3).await.unwrap();
     assert_eq!(violated(add(&f.tables, &table, 2..3).await), "(i)=(2)");
-    let block = f.tables.begin_block();
+    let block = begin_block(&f.tables, &["a"]);
     for i in 10..60 {
         add(&block, &table, i..i + 1).await.unwrap();
     }
@@ -73,13 +73,14 @@ async fn rows_of_a_block_wait_with_their_keys() {
 async fn a_block_looks_at_what_others_added_when_it_ends() {
     let f = fixture().await;
     let table = keyed(&f).await;
-    let (one, two) = (f.tables.begin_block(), f.tables.begin_block());
+    let one = begin_block(&f.tables, &["a"]);
+    let two = begin_block(&f.tables, &["a"]);
     add(&one, &table, 0..1).await.unwrap();
     add(&two, &table, 1..2).await.unwrap();
     add(&f.tables, &table, 2..3).await.unwrap();
     one.commit_block(None).await.unwrap();
     two.commit_block(None).await.unwrap();
-    let late = f.tables.begin_block();
+    let late = begin_block(&f.tables, &["a"]);
     add(&late, &table, 5..6).await.unwrap();
     add(&f.tables, &table, 5..6).await.unwrap();
     let ended = late.commit_block(None).await.map(|()| 0);
@@ -114,7 +115,7 @@ async fn rows_are_left_out_or_nothing_is_done() {
         .await
         .unwrap();
     assert_eq!(added, None);
-    let block = f.tables.begin_block();
+    let block = begin_block(&f.tables, &["a"]);
     let added = insert(&block, OnConflict::GiveUp, 5..6).await.unwrap();
     assert_eq!(added, Some(1));
     let added = insert(&block, any, 5..7).await.unwrap();

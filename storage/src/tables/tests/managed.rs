@@ -333,6 +333,7 @@ async fn views_and_models_are_not_tables() {
         search_path: vec![],
         objects: vec![],
         security_barrier: false,
+        check_option: None,
     };
     let view = CatalogEntry::new("public", "v", Definition::View(view));
     let error = f

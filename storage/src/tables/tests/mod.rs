@@ -6,6 +6,7 @@
 )]
 
 mod append;
+mod blocks;
 mod changed_keys;
 mod changes;
 mod external;
@@ -28,7 +29,7 @@ use datafusion::dataframe::DataFrameWriteOptions;
 use datafusion::prelude::SessionContext;
 
 use super::*;
-use crate::catalog::TableDefinition;
+use crate::catalog::{Change, TableDefinition};
 
 struct Fixture {
     dir: tempfile::TempDir,
@@ -152,6 +153,23 @@ fn managed(id: &str) -> CatalogEntry {
         id: id.into(),
         ..CatalogEntry::new("public", "t", definition)
     }
+}
+
+/// A block that begins now, under a catalog that names some tables. To other servers than theirs all that was done to them
+/// before is part of their making.
+fn begin_block(tables: &Tables, named: &[&str]) -> Tables {
+    let named = named.iter().map(|id| {
+        let definition = Definition::Table(TableDefinition::default());
+        let entry = CatalogEntry::new("public", *id, definition);
+        Change::Put(CatalogEntry {
+            id: (*id).into(),
+            created_at_ms: 1 << 50,
+            ..entry
+        })
+    });
+    let catalog = CatalogState::bootstrap().unwrap();
+    let (catalog, _) = catalog.apply(1, 1, named.collect()).unwrap();
+    tables.begin_block(Arc::new(catalog))
 }
 
 const COUNT: &str = "SELECT count(*) AS n, sum(i) AS s FROM t";

@@ -180,6 +180,15 @@ async fn files_of_others_within_the_locations_are_read() {
         let found = f.rows_or_code(table).await;
         assert!(found.contains("| 7 |"), "{table}: {found}");
     }
+    // A log without the numbers of rows.
+    let [protocol, metadata] = start(&mapped());
+    let mut file = add("a%20b.parquet", bytes);
+    file["add"]["stats"] = Value::Null;
+    f.write_log("m", &[protocol, metadata, file]);
+    for query in ["SELECT count(*) + 6 AS n FROM t", "SELECT 7 AS n FROM t"] {
+        let found = f.file("m", query).await;
+        assert!(found.contains("| 7 |"), "{query}: {found}");
+    }
 }
 
 #[tokio::test]

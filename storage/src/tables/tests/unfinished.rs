@@ -9,9 +9,10 @@ use object_store::{
 };
 use url::Url;
 
+use super::changes::changes;
 use super::managed::rows;
 use super::*;
-use crate::stores::{Layer, Layered, Patience, PatientStore};
+use crate::stores::{Layer, Layered, Patience, PatientStore, Request};
 
 /// A store that does what it is told and loses its answer to a commit; `is_silent`, it says nothing of commits from then
 /// on.
@@ -64,15 +65,40 @@ impl Layer for Lossy {
     }
 }
 
+/// A store that takes no files of changes.
+#[derive(Debug)]
+struct WithoutChanges(Arc<dyn ObjectStore>);
+
+#[async_trait]
+impl Layer for WithoutChanges {
+    fn below(&self, _: &Path) -> object_store::Result<&dyn ObjectStore> {
+        Ok(&self.0)
+    }
+
+    fn check(&self, request: Request, path: &Path) -> object_store::Result<()> {
+        match request == Request::Write && path.as_ref().contains("/_change_data/") {
+            true => Err(lost()),
+            false => Ok(()),
+        }
+    }
+}
+
 async fn lossy(f: &Fixture, is_silent: bool) -> Tables {
-    let warehouse = Warehouse::open(f.path("").to_str().unwrap()).await.unwrap();
-    let below = Arc::clone(warehouse.root_store());
-    let has_lost = AtomicBool::new(false);
-    let store = Layered::new(Lossy {
+    let layer = |below| Lossy {
         below,
         is_silent,
-        has_lost,
-    });
+        has_lost: AtomicBool::new(false),
+    };
+    tables_over(f, layer).await
+}
+
+/// The tables of the fixture's warehouse, with a layer before its store.
+async fn tables_over<L: Layer>(
+    f: &Fixture,
+    layer: impl FnOnce(Arc<dyn ObjectStore>) -> L,
+) -> Tables {
+    let warehouse = Warehouse::open(f.path("").to_str().unwrap()).await.unwrap();
+    let store = Layered::new(layer(Arc::clone(warehouse.root_store())));
     let root = Url::parse("file:///").unwrap();
     let root_store = PatientStore::over(&root, Arc::new(store), Patience::of_tests(1));
     let prefix = Path::from_url_path(warehouse.url().path()).unwrap();
@@ -117,7 +143,7 @@ async fn files_stay_where_nobody_knows_whether_the_commit_was_made() {
     assert_eq!(f.managed("a", COUNT).await, counted(3, 3));
 
     let tables = lossy(&f, true).await;
-    let block = tables.begin_block();
+    let block = begin_block(&tables, &["a"]);
     let added = append_to(&block, "a", rows(vec![numbers(3..5)])).await;
     assert_eq!(added.unwrap(), 2);
     assert!(!block.commit_block(None).await.unwrap_err().is_settled());
@@ -145,10 +171,35 @@ async fn nothing_stays_of_writers_of_which_one_failed() {
 }
 
 #[tokio::test]
+async fn nothing_stays_of_changes_whose_last_file_cannot_be_written() {
+    let f = fixture().await;
+    let schema = stored_schema(&numbers(0..1).schema()).unwrap();
+    let mut shape = TableShape::new(schema.as_ref());
+    shape.set_property("delta.enableChangeDataFeed", "true");
+    f.tables.create_managed("a", &shape).await.unwrap();
+    f.append("a", rows(vec![numbers(0..3)])).await.unwrap();
+    let tables = tables_over(&f, WithoutChanges).await;
+    let rewrite = tables.rewrite("a").await.unwrap();
+    let options = RewriteOptions {
+        checks: Arc::default(),
+        repeated: Repeated::Refused,
+        operation: "MERGE",
+        predicate: None,
+        changes_keys: true,
+    };
+    let inserted = changes(&[(RowAction::Insert, 0, 0, 7)]);
+    let state = f.session.state();
+    let error = rewrite.apply(inserted, &options, &state).await.unwrap_err();
+    assert_eq!(error.sqlstate(), "58030", "{error:?}");
+    assert_eq!(n_files(&f), 1);
+    assert_eq!(f.managed("a", COUNT).await, counted(3, 3));
+}
+
+#[tokio::test]
 async fn vacuum_leaves_the_files_of_open_blocks() {
     let f = fixture().await;
     f.create("a", numbers(0..1).schema()).await.unwrap();
-    let block = f.tables.begin_block();
+    let block = begin_block(&f.tables, &["a"]);
     append_to(&block, "a", rows(vec![numbers(0..4)]))
         .await
         .unwrap();
