@@ -18,7 +18,7 @@ use datafusion::logical_expr::{
 };
 use tokio::sync::Notify;
 
-use crate::engine::lock;
+use crate::engine::{Engine, lock};
 use crate::error::{Error, Result};
 use crate::session::Session;
 
@@ -30,12 +30,44 @@ enum Key {
 }
 
 /// Whom a lock keeps out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Mode {
     /// Those who want it alone.
     Shared,
     /// All others.
     Exclusive,
+}
+
+/// An advisory lock that a session holds or waits for, as `pg_locks` tells it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LockFacts {
+    /// The key: the halves of a bigint, or two integers.
+    pub key: [u32; 2],
+    /// Whether the key is two integers.
+    pub is_pair: bool,
+    /// The session's number.
+    pub process_id: i32,
+    /// Whether others may share it.
+    pub is_shared: bool,
+    /// Whether the session holds it.
+    pub is_granted: bool,
+}
+
+impl LockFacts {
+    fn new(process_id: i32, key: Key, mode: Mode, is_granted: bool) -> LockFacts {
+        // The bits count, as in PostgreSQL.
+        let (key, is_pair) = match key {
+            Key::One(key) => ([(key >> 32) as u32, key as u32], false),
+            Key::Pair(first, second) => ([first as u32, second as u32], true),
+        };
+        LockFacts {
+            key,
+            is_pair,
+            process_id,
+            is_shared: mode == Mode::Shared,
+            is_granted,
+        }
+    }
 }
 
 /// The advisory locks of an engine.
@@ -125,6 +157,21 @@ impl Drop for Wish<'_> {
 }
 
 impl AdvisoryLocks {
+    /// The locks by key and session: those that are held, each once, then those that are waited for.
+    fn facts(&self) -> Vec<LockFacts> {
+        let table = lock(&self.table);
+        let mut facts = Vec::new();
+        for (key, holders) in &table.held {
+            let holders: BTreeSet<_> = holders.iter().copied().collect();
+            let fact = |(session, mode)| LockFacts::new(session, *key, mode, true);
+            facts.extend(holders.into_iter().map(fact));
+        }
+        for (session, (key, mode)) in &table.wanted {
+            facts.push(LockFacts::new(*session, *key, *mode, false));
+        }
+        facts
+    }
+
     /// Takes a lock, unless others hold it.
     fn try_take(self: &Arc<Self>, session: i32, key: Key, mode: Mode) -> Option<HeldLock> {
         let mut table = lock(&self.table);
@@ -174,6 +221,13 @@ impl AdvisoryLocks {
             )),
             false => Ok(wish),
         }
+    }
+}
+
+impl Engine {
+    /// The advisory locks that sessions hold or wait for.
+    pub fn lock_facts(&self) -> Vec<LockFacts> {
+        self.advisory_locks.facts()
     }
 }
 
@@ -441,6 +495,27 @@ mod tests {
         assert!(take(&locks, 2, Mode::Exclusive).is_none());
         drop(one);
         assert!(take(&locks, 2, Mode::Exclusive).is_some());
+    }
+
+    #[tokio::test]
+    async fn locks_are_listed_as_postgresql_does() {
+        let locks = Arc::new(AdvisoryLocks::default());
+        let _held = locks.try_take(1, Key::One((5 << 32) + 7), Mode::Exclusive);
+        let _again = locks.try_take(1, Key::One((5 << 32) + 7), Mode::Exclusive);
+        let _pair = locks.try_take(2, Key::Pair(-1, 3), Mode::Shared);
+        let waiting = locks.take(2, Key::One((5 << 32) + 7), Mode::Shared);
+        tokio::pin!(waiting);
+        assert!(futures::poll!(waiting.as_mut()).is_pending());
+        let fact = |fact: LockFacts| (fact.process_id, fact.key, fact.is_pair, fact.is_granted);
+        let facts: Vec<_> = locks.facts().into_iter().map(fact).collect();
+        assert_eq!(
+            facts,
+            [
+                (1, [5, 7], false, true),
+                (2, [u32::MAX, 3], true, true),
+                (2, [5, 7], false, false),
+            ]
+        );
     }
 
     #[test]

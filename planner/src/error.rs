@@ -3,6 +3,7 @@
 //! In: the errors of every stage; out: SQLSTATE, message, detail, hint and position.
 
 mod report;
+mod said;
 
 use auspex_ml::error::Error as MlError;
 use auspex_sql::ParseError;
@@ -196,6 +197,18 @@ pub enum Error {
         /// What to do.
         hint: Option<String>,
     },
+    /// A view does not take what a statement writes.
+    #[error("{message}")]
+    NotUpdatable {
+        /// The SQLSTATE.
+        sqlstate: &'static str,
+        /// What cannot be written.
+        message: String,
+        /// Why.
+        detail: String,
+        /// What to do.
+        hint: Option<String>,
+    },
     /// Parsed, but there is no operator for it yet.
     #[error("{what} is not supported yet")]
     Unsupported {
@@ -290,7 +303,9 @@ impl Error {
             Error::Dependents { .. } | Error::RoleNeeded { .. } => "2BP01",
             Error::NotTrained { .. } => "55000",
             Error::InvalidSetting { .. } => "22023",
-            Error::Invalid { sqlstate, .. } | Error::Refused { sqlstate, .. } => sqlstate,
+            Error::Invalid { sqlstate, .. }
+            | Error::NotUpdatable { sqlstate, .. }
+            | Error::Refused { sqlstate, .. } => sqlstate,
             Error::PermissionDenied { .. } | Error::NotOwner { .. } | Error::NotAllowed { .. } => {
                 "42501"
             }
@@ -335,6 +350,7 @@ impl Error {
                 "Its owner is \"{owner}\"; a superuser may do this, too."
             )),
             Error::Invalid { hint, .. }
+            | Error::NotUpdatable { hint, .. }
             | Error::Unsupported { hint, .. }
             | Error::NotAllowed { hint, .. }
             | Error::Refused { hint, .. } => hint.clone(),
@@ -346,6 +362,7 @@ impl Error {
         match self {
             Error::Storage(error) => error.detail(),
             Error::NotUnique { key, .. } => Some(format!("Key {key} is duplicated.")),
+            Error::NotUpdatable { detail, .. } => Some(detail.clone()),
             Error::Cluster(error) => error.detail(),
             Error::WrongKind { found, name, .. } => {
                 let article = if found.starts_with(['a', 'e', 'i', 'o', 'u']) {

@@ -21,10 +21,10 @@ use datafusion::sql::sqlparser::ast;
 use futures::FutureExt as _;
 
 use crate::bind::{
-    Arguments, BoundInsert, BoundQuery, Change, Findings, Returned, bind_change, bind_insert,
-    bind_query, bind_returning, bind_sql, cast_values, check_output_names, evaluate_plan,
-    explain_plan, json_options, late_names, origins, predict_plan, refuse_parameters,
-    returned_items, with_values,
+    Arguments, BoundInsert, BoundQuery, Change, Findings, Returned, ReturnedTable, bind_change,
+    bind_insert, bind_query, bind_returning, bind_sql, cast_values, check_output_names,
+    evaluate_plan, explain_plan, json_options, late_names, origins, predict_plan,
+    refuse_parameters, returned_items, with_values,
 };
 use crate::change_in_with::ChangeInWith;
 use crate::commands;
@@ -112,6 +112,7 @@ pub(crate) async fn plan(session: &Arc<Session>, parsed: &ParsedStatement) -> Re
         | Statement::Restore(_)
         | Statement::Vacuum(_) => Ok(Work::Command),
         Statement::SetConstraints => Ok(Work::Nothing("SET CONSTRAINTS")),
+        Statement::Do(block) => commands::check_block(block),
         // The server, which keeps the cursors, runs it itself.
         Statement::Fetch(_) => Err(Error::unsupported("FETCH outside a connection")),
         Statement::TableHistory(name) => {
@@ -275,12 +276,16 @@ fn shown_setting(words: &[ast::Ident]) -> String {
 }
 
 async fn plan_change(session: &Arc<Session>, change: Change) -> Result<Work> {
-    let table = change.table(session)?;
+    let (table, view) = change.table(session)?;
     let rewrite = session.tables().inspect(&table.id).await?;
     let returning = match returned_items(&change)? {
         Some((items, others)) => {
             let alias = change.alias()?;
-            let table = (rewrite.shape(), &alias);
+            let table = ReturnedTable {
+                shape: rewrite.shape(),
+                alias: &alias,
+                view: view.as_ref(),
+            };
             Some(Box::pin(bind_returning(session, &items, table, others)).await?)
         }
         None => None,

@@ -63,6 +63,7 @@ mod workload;
 
 pub use access::{Identity, LoginFacts, RoleFacts, Subject};
 pub use activity::{Backend, BackendFacts, BackendState, Encryption};
+pub use advisory_locks::LockFacts;
 pub use auspex_storage::{
     CheckReport, Deferral, EnumType, ErrorPlace, Garbage, GarbageOptions,
     Identity as ColumnNumbers, JsonKind, Key, PasswordVerifier, Problem, ReferenceAction, Removed,

@@ -78,17 +78,32 @@ enum NameScope {
     },
 }
 
+impl NameScope {
+    fn of_view(view: &ViewDefinition, own_schema: &str) -> NameScope {
+        NameScope::View(Arc::new(ViewNames {
+            knows_temporary: own_schema == TEMPORARY,
+            ..ViewNames::new(view.schemas_of_names(own_schema), &view.objects)
+        }))
+    }
+}
+
 /// Binds a view of this schema with the names of its creator.
 pub(crate) async fn in_view<T>(
     view: &ViewDefinition,
     own_schema: &str,
     binding: impl Future<Output = T>,
 ) -> T {
-    let names = ViewNames {
-        knows_temporary: own_schema == TEMPORARY,
-        ..ViewNames::new(view.schemas_of_names(own_schema), &view.objects)
-    };
-    NAMES.scope(NameScope::View(Arc::new(names)), binding).await
+    let names = NameScope::of_view(view, own_schema);
+    NAMES.scope(names, binding).await
+}
+
+/// Asks something by the names of the creator of a view of this schema.
+pub(crate) fn inside_view<T>(
+    view: &ViewDefinition,
+    own_schema: &str,
+    ask: impl FnOnce() -> T,
+) -> T {
+    NAMES.sync_scope(NameScope::of_view(view, own_schema), ask)
 }
 
 /// Binds a training query with the names of the model's creator; the second value: what it names.
@@ -136,6 +151,12 @@ pub(crate) fn is_in_view() -> bool {
     let is_view =
         |names: &NameScope| matches!(names, NameScope::View(view) if !view.knows_temporary);
     NAMES.try_with(is_view).unwrap_or(false)
+}
+
+/// Whether the query of a view to be is being bound, which is not run.
+pub(crate) fn is_defining() -> bool {
+    let is_defining = |names: &NameScope| matches!(names, NameScope::Defining(_));
+    NAMES.try_with(is_defining).unwrap_or(false)
 }
 
 /// Whether a name may mean a temporary table; lasting views know none, a training query those that it was made with.

@@ -6,7 +6,7 @@
 use std::future::Future;
 use std::sync::{Arc, Mutex};
 
-use auspex_storage::{CatalogEntry, CatalogState, ObjectKind};
+use auspex_storage::{CatalogEntry, CatalogState, Definition, ObjectKind};
 
 use crate::engine::lock;
 
@@ -95,6 +95,17 @@ impl Named {
     fn change(change: impl FnOnce(&mut Names)) {
         // Nobody asks for the names of what is bound outside a statement, as at a training's end.
         let _ = CURRENT.try_with(|named| change(&mut lock(&named.0)));
+    }
+
+    /// The managed tables among the objects.
+    pub(crate) fn tables(&self) -> Vec<Arc<CatalogEntry>> {
+        let names = lock(&self.0);
+        let entries = names
+            .objects
+            .iter()
+            .filter_map(|object| object.entry.as_ref());
+        let tables = entries.filter(|entry| matches!(entry.definition, Definition::Table(_)));
+        tables.cloned().collect()
     }
 
     /// Whether the plan holds a list of files or a version, which may be another one by now.

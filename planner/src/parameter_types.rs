@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use auspex_storage::{EnumType, JsonKind, is_uuid, marks_of, uuid_marks};
-use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
+use datafusion::arrow::datatypes::{DataType, Field, FieldRef, TimeUnit};
 use datafusion::common::tree_node::{TreeNode as _, TreeNodeRecursion};
 use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::error::Result;
@@ -177,12 +177,14 @@ fn marked_argument(call: &ScalarFunction, seen: &DFSchema) -> Option<(String, Fi
     match (call.func.name(), call.args.as_slice()) {
         (READ_UUID, [value]) => Some((parameter(value)?, Arc::new(id()))),
         ("json_in", [value]) => Some((parameter(value)?, Arc::new(json(JsonKind::Json)))),
-        ("jsonb_in", [value]) => Some((parameter(value)?, Arc::new(json(JsonKind::Jsonb)))),
+        ("jsonb_in" | "jsonb_key", [value]) => {
+            Some((parameter(value)?, Arc::new(json(JsonKind::Jsonb))))
+        }
         ("json_contains" | "json_merged", [left, right]) => {
             let name = parameter(left).or_else(|| parameter(right))?;
             Some((name, Arc::new(json(JsonKind::Jsonb))))
         }
-        ("jsonb_set", [_, _, value, ..]) => {
+        ("jsonb_set" | "jsonb_set_lax", [_, _, value, ..]) => {
             Some((parameter(value)?, Arc::new(json(JsonKind::Jsonb))))
         }
         (READ_ENUM | ENUM_POSITION, [value, Expr::Literal(ScalarValue::Utf8(Some(told)), _)]) => {
@@ -251,7 +253,8 @@ fn argument_type(call: &ScalarFunction, idx: usize, seen: &DFSchema) -> Option<D
         | ("left" | "right" | "repeat" | "lpad" | "rpad" | "chr", 1)
         | ("substr", 1 | 2)
         | ("split_part", 2)
-        | ("generate_series", _) => DataType::Int64,
+        | ("generate_series" | "gcd" | "lcm", _) => DataType::Int64,
+        ("date_trunc", 1) => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
         ("round" | "trunc", 1) => DataType::Int32,
         ("round" | "trunc", 0) if n_args == 2 => DataType::Decimal128(38, 10),
         ("make_date", _) | ("width_bucket", 3) => DataType::Int32,
@@ -261,11 +264,12 @@ fn argument_type(call: &ScalarFunction, idx: usize, seen: &DFSchema) -> Option<D
         ("pg_terminate_backend" | "setval", 1) => DataType::Int64,
         ("set_config" | "setval", 2) => DataType::Boolean,
         ("encode", 0) => DataType::Binary,
-        ("json_path" | "json_path_text" | "json_without_path" | "jsonb_set", 1)
+        ("json_path" | "json_path_text" | "json_without_path", 1)
+        | ("jsonb_set" | "jsonb_set_lax", 1)
         | ("json_has_any" | "json_has_all", 1) => DataType::new_list(DataType::Utf8, true),
         (name, _) if is_advisory(name) && n_args == 1 => DataType::Int64,
         (name, _) if is_advisory(name) => DataType::Int32,
-        (READ_UUID, _) | (READ_ENUM | ENUM_POSITION, 0) => DataType::Utf8,
+        (READ_UUID | "jsonb_key", _) | (READ_ENUM | ENUM_POSITION, 0) => DataType::Utf8,
         _ => return None,
     })
 }

@@ -6,6 +6,7 @@
 mod kept;
 mod limits;
 mod models;
+mod tables_read;
 
 use std::collections::BTreeMap;
 use std::fmt::{Debug, Formatter};
@@ -33,6 +34,7 @@ use crate::catalog::facts::CatalogFacts;
 use crate::engine::{ClientFacts, Engine, SessionFacts, lock};
 use crate::error::{Error, Result};
 use crate::execute::{self, Work};
+use crate::functions::FILE_TEXTS;
 use crate::memory;
 use crate::named::Named;
 use crate::physical::AuspexQueryPlanner;
@@ -41,14 +43,15 @@ use crate::query_meaning;
 use crate::sequences::Taken;
 use crate::settings::Settings;
 use crate::statement_clock::StatementClock;
-use crate::statement_run::{CopyIn, Outcome, StatementControl};
+use crate::statement_run::{Outcome, StatementControl};
 use crate::streams;
 use crate::temporary::TemporaryTables;
-use crate::transaction::Transaction;
+use crate::transaction::{Transaction, locked_rows, refuse_locked_rows};
 use crate::workload::RoleLimits;
 
 pub use kept::KeptStatement;
 pub(crate) use limits::Limits;
+pub(crate) use tables_read::TablesRead;
 
 /// The one database of a warehouse, which every tool guesses.
 pub(crate) const DATABASE: &str = "postgres";
@@ -89,6 +92,8 @@ pub struct Prepared {
     planned: Mutex<Arc<Planned>>,
     /// The bytes of its plan.
     plan_bytes: usize,
+    /// What it says of rows that others have locked.
+    locked_rows: Option<&'static str>,
     /// Whether it is kept by a name.
     stays: AtomicBool,
 }
@@ -351,12 +356,37 @@ impl Session {
     ) -> Result<Prepared> {
         self.clock.start();
         self.engine.catalog.refresh().await?;
+        let names = self.names_of_now();
+        let tables = TablesRead::of(&self.engine.catalog, vec![names.1.clone()]);
+        let planning = self.prepare_once(statement, parameter_types, names);
+        let prepared = Box::pin(planning).await;
+        let Err(error) = prepared else {
+            return prepared;
+        };
+        if tables.gone(&error).await.is_none() {
+            return Err(tables.in_names(error));
+        }
+        // The names mean other tables by now, or none.
+        let names = self.names_of_now();
+        Box::pin(self.prepare_once(statement, parameter_types, names)).await
+    }
+
+    /// The number of the catalog's state, and what is to hold the names that are looked up in it.
+    fn names_of_now(&self) -> (u64, Named) {
         let generation = self.engine.catalog.generation();
+        (generation, Named::of(&self.engine.catalog.state()))
+    }
+
+    async fn prepare_once(
+        self: &Arc<Session>,
+        statement: &ParsedStatement,
+        parameter_types: &[Option<DataType>],
+        (generation, named): (u64, Named),
+    ) -> Result<Prepared> {
         let role_change = self.identity.changes();
         let search_path = self.settings.get("search_path");
         let device = self.settings.device_settings();
         let time_zone = self.settings.get("timezone");
-        let named = Named::of(&self.engine.catalog.state());
         let typed = typed_values(statement, parameter_types);
         let planning = Box::pin(execute::plan(self, typed.as_ref().unwrap_or(statement)));
         let mut work = self.room().scope(named.scope(planning)).await?;
@@ -385,6 +415,7 @@ impl Session {
             parameter_types,
             marked_parameters,
             plan_bytes,
+            locked_rows: locked_rows(statement),
             planned: Mutex::new(Arc::new(planned)),
             stays: AtomicBool::new(false),
         })
@@ -430,6 +461,7 @@ impl Session {
         control: &StatementControl,
     ) -> Result<Outcome> {
         self.clock.start();
+        refuse_locked_rows(self, prepared.locked_rows)?;
         self.engine.catalog.refresh().await?;
         let role = self.role_limits();
         let slot = self
@@ -444,7 +476,8 @@ impl Session {
             cancel: limits.token.clone(),
             ..control.clone()
         };
-        let run = async {
+        let met = Named::default();
+        let run = met.scope(async {
             let planned = prepared.planned();
             // Files are listed when a statement is planned.
             let was_used = planned.used.swap(true, Ordering::Relaxed);
@@ -456,7 +489,7 @@ impl Session {
             }
             let again = self.replan(prepared).await?;
             execute::run(self, prepared, &again, parameters, &inner).await
-        };
+        });
         let room = self.room();
         let outcome = tokio::select! {
             biased;
@@ -466,38 +499,9 @@ impl Session {
                 Err(Error::Cancelled)
             }
         };
-        match outcome {
-            Ok(Outcome::Rows {
-                schema,
-                stream,
-                tag,
-            }) => {
-                let stream = streams::guarded(stream, limits);
-                Ok(Outcome::Rows {
-                    schema,
-                    stream,
-                    tag,
-                })
-            }
-            Ok(Outcome::CopyOut {
-                schema,
-                stream,
-                options,
-            }) => {
-                let stream = streams::guarded(stream, limits);
-                Ok(Outcome::CopyOut {
-                    schema,
-                    stream,
-                    options,
-                })
-            }
-            Ok(Outcome::CopyIn(copy)) => {
-                let end = limits.guard(copy.end);
-                Ok(Outcome::CopyIn(CopyIn { end, ..copy }))
-            }
-            Err(_) if limits.timed_out() => Err(Error::TimedOut),
-            other => other,
-        }
+        let named = vec![prepared.planned().named.clone(), met];
+        let tables = TablesRead::of(&self.engine.catalog, named);
+        limits.guard_outcome(outcome, tables).await
     }
 
     /// How long a statement may take, its planning included.
@@ -575,7 +579,8 @@ fn session_config(threads: usize) -> SessionConfig {
         .with_default_catalog_and_schema(DATABASE, PUBLIC)
         .with_create_default_catalog_and_schema(false)
         .with_information_schema(false)
-        .with_target_partitions(threads);
+        .with_target_partitions(threads)
+        .with_extension(Arc::new(FILE_TEXTS));
     let options = config.options_mut();
     options.sql_parser.map_string_types_to_utf8view = false;
     options.sql_parser.collect_spans = true;

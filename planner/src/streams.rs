@@ -29,7 +29,7 @@ use crate::error::{Error, Result};
 use crate::look_up_plan::Reads;
 use crate::measured::note_started;
 use crate::physical::{cancellable, warning_notice};
-use crate::session::{Limits, Session};
+use crate::session::{Limits, Session, TablesRead};
 use crate::statement_clock::timed;
 use crate::statement_run::StatementControl;
 
@@ -376,23 +376,27 @@ pub(crate) fn told(schema: &Schema, query: &BoundQuery) -> SchemaRef {
     Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone()))
 }
 
-/// A stream that ends when its statement is cancelled or its time is over.
+/// A stream that ends when its statement is cancelled or its time is over, and tells of tables that are gone.
 pub(crate) fn guarded(
     stream: SendableRecordBatchStream,
     limits: Limits,
+    tables: TablesRead,
 ) -> SendableRecordBatchStream {
     let schema = stream.schema();
-    let batches = futures::stream::unfold(Some((stream, limits)), |state| async move {
-        let (mut stream, limits) = state?;
+    let batches = futures::stream::unfold(Some((stream, limits, tables)), |state| async move {
+        let (mut stream, limits, tables) = state?;
         let next = tokio::select! {
             biased;
             () = limits.token.cancelled() => Some(Err(limits.error().into())),
             next = stream.next() => next,
         };
         match next? {
-            Ok(batch) => Some((Ok(batch), Some((stream, limits)))),
+            Ok(batch) => Some((Ok(batch), Some((stream, limits, tables)))),
             Err(_) if limits.timed_out() => Some((Err(Error::TimedOut.into()), None)),
-            Err(error) => Some((Err(error), None)),
+            Err(error) => {
+                let told: DataFusionError = tables.told(error.into()).await.into();
+                Some((Err(told), None))
+            }
         }
     });
     Box::pin(RecordBatchStreamAdapter::new(schema, batches))

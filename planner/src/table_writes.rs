@@ -73,7 +73,7 @@ pub(crate) async fn append_on_workers(
     checks: &Arc<RowChecks>,
     control: &StatementControl,
 ) -> Result<Option<u64>> {
-    if !may_leave(session, shape, rows) {
+    if !checks.views.is_empty() || !may_leave(session, shape, rows) {
         return Ok(None);
     }
     let append = session.engine.tables.begin_append(id, shape).await?;
@@ -211,7 +211,9 @@ pub(crate) async fn describe_insert(
     let returning = returning.map(|_| "RETURNING gives the rows to the client");
     let has_parameters = !insert.query.plan.get_parameter_names()?.is_empty();
     let unknown = has_parameters.then_some("its parameters are not known yet");
-    let reason = stays(session, &insert.shape).or(returning).or(unknown);
+    let looked_at = (!insert.checks.views.is_empty()).then_some("a view looks at the rows");
+    let reason = stays(session, &insert.shape).or(returning);
+    let reason = reason.or(unknown).or(looked_at);
     if let Some(reason) = reason {
         return Ok(Some(format!("on this machine: {reason}")));
     }

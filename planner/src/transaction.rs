@@ -6,14 +6,17 @@
 
 mod definitions;
 mod implicit;
+mod one_table;
+mod row_locks;
 
 pub use implicit::BlockPart;
 pub(crate) use implicit::OwnBlock;
+pub(crate) use row_locks::{locked_rows, refuse_locked_rows};
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use auspex_storage::{BlockMark, CatalogEntry, Tables};
+use auspex_storage::{BlockMark, Tables};
 use chrono::{DateTime, Utc};
 use datafusion::error::DataFusionError;
 use datafusion::sql::sqlparser::ast::{
@@ -22,13 +25,14 @@ use datafusion::sql::sqlparser::ast::{
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
+use one_table::named;
 
 use crate::access::Names;
 use crate::advisory_locks::HeldLock;
 use crate::commands::{name_parts, was_dropped};
 use crate::engine::lock;
 use crate::error::{Error, Result};
-use crate::session::{Session, display_name};
+use crate::session::Session;
 use crate::statement_run::{Notice, StatementControl};
 
 /// Whether a session is in a transaction block, as the protocol tells it.
@@ -169,37 +173,12 @@ impl Session {
     /// Takes the block's snapshot, if this is its first statement.
     pub(crate) fn take_snapshot(&self) {
         self.transaction.with(|block| {
-            let begin = || Arc::new(self.engine.tables.begin_block());
+            let begin = || {
+                let catalog = self.engine.catalog.state();
+                Arc::new(self.engine.tables.begin_block(catalog))
+            };
             block.tables.get_or_insert_with(begin);
         });
-    }
-
-    /// Fails if the session's block may not change a table; from then on it changes this one. Statements that met no rows
-    /// changed nothing, as those with which mappers of objects look for what depends on a row. Temporary tables do not count,
-    /// also where a block is read-only.
-    pub(crate) fn change_table(&self, verb: &str, table: &CatalogEntry) -> Result<()> {
-        if self.temporary.has(&table.id) {
-            self.temporary.note_change(&table.id);
-            return Ok(());
-        }
-        let name = display_name(table);
-        self.refuse_read_only(verb)?;
-        let checked = self.transaction.with(|block| match &block.written {
-            Some((id, other)) if *id != table.id && block.has_changes_in(id) => {
-                let message = format!(
-                    "a transaction block can change one table: this one has changed \
-                         \"{other}\" and cannot change \"{name}\""
-                );
-                let hint = "COMMIT in between, or change both in blocks of their own: the statements of a \
-                            pipeline up to its Sync are one block.";
-                Err(Error::invalid("0A000", message, Some(hint)))
-            }
-            _ => {
-                block.written = Some((table.id.clone(), name));
-                Ok(())
-            }
-        });
-        checked.unwrap_or(Ok(()))
     }
 
     /// Fails where nothing may be changed: in a read-only block, or outside of blocks if they are read-only by default.
@@ -472,18 +451,6 @@ async fn commit_tables(tables: Arc<Tables>, first: Option<String>) -> Result<()>
     match committing.await {
         Ok(done) => Ok(done?),
         Err(error) => Err(DataFusionError::ExecutionJoin(Box::new(error)).into()),
-    }
-}
-
-/// A conflict with the name of the table.
-fn named(error: auspex_storage::Error, table: Option<&(String, String)>) -> Error {
-    match (error, table) {
-        (auspex_storage::Error::Conflict { .. }, Some((_, name))) => {
-            let message =
-                format!("could not serialize access to table \"{name}\" due to concurrent update");
-            Error::invalid("40001", message, Some("Run the transaction block again."))
-        }
-        (error, _) => error.into(),
     }
 }
 

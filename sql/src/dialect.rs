@@ -137,6 +137,10 @@ impl SqlDialect for AuspexDialect {
     fn is_column_alias(&self, kw: &Keyword, parser: &mut Parser) -> bool {
         *kw != Keyword::ON && POSTGRES.is_column_alias(kw, parser)
     }
+    /// `FROM t view`: of the words that sqlparser reserves, this one is none of PostgreSQL's.
+    fn is_table_alias(&self, kw: &Keyword, parser: &mut Parser) -> bool {
+        *kw == Keyword::VIEW || POSTGRES.is_table_alias(kw, parser)
+    }
     fn is_custom_operator_part(&self, ch: char) -> bool {
         ch != '`' && POSTGRES.is_custom_operator_part(ch)
     }

@@ -4,7 +4,7 @@
 //! apart ([`ml_function`], [`scalar_predict`]). Never resolves a name, reads a catalog or knows an option.
 //!
 //! Code map, in reading order:
-//! - `statement`: the syntax tree of what Auspex adds to SQL; `access_statement`: that of roles and privileges.
+//! - `statement`: the syntax tree of what Auspex adds to SQL; `access_statement`: that of roles and privileges; `do_statement`: that of blocks of code.
 //! - `lexer`: tokens with byte offsets; the cut of a text into statements.
 //! - `limits`: bounds on depth, stack and work.
 //! - `dialect`: what a session may ask for, and how sqlparser is told.
@@ -23,6 +23,7 @@ mod access_statement;
 mod copied_tables;
 mod copy_forms;
 mod dialect;
+mod do_statement;
 mod error;
 mod function;
 mod googlesql;
@@ -35,6 +36,7 @@ mod postgres_forms;
 mod redact;
 mod redact_urls;
 mod reference;
+mod rows_from;
 mod sequence_statement;
 mod statement;
 #[cfg(test)]
@@ -48,6 +50,7 @@ pub use access_statement::{
 pub use copied_tables::LIKE_PARTS;
 pub use copy_forms::{COPY_CONDITION, EVERY_COPY_COLUMN, HEADER_MATCH};
 pub use dialect::Dialect;
+pub use do_statement::{DoBlock, ErrorCondition};
 pub use error::{ParseError, ParseErrorKind};
 pub use function::{PredictArgs, PredictKind, ScalarPredict, ml_function, scalar_predict};
 pub use lexer::span_of;
@@ -60,6 +63,7 @@ pub use postgres_forms::{
 pub use redact::{redacted, redacted_start};
 pub use redact_urls::without_url_secrets;
 pub use reference::parse_model_ref;
+pub use rows_from::ROWS_FROM;
 pub use sequence_statement::{SequenceAction, SequenceOptions, SequenceStatement};
 pub use statement::{
     AlterAction, AlterModel, Apply, Connection, CreateLakeObject, CreateModel, CreateTable,

@@ -1,5 +1,5 @@
 //! Forms of PostgreSQL and Delta Lake that sqlparser lacks, settled on the tokens: `TABLE t`, `BETWEEN SYMMETRIC`,
-//! `int8 ARRAY`, `ABORT`, `OVERRIDING SYSTEM VALUE`, `DROP IDENTITY`, the short actions of MERGE, `UNSET TBLPROPERTIES`.
+//! `int8 ARRAY`, `ABORT`, `OPERATOR(pg_catalog.=) ANY`, `OVERRIDING SYSTEM VALUE`, `DROP IDENTITY`, the short actions of MERGE, `UNSET TBLPROPERTIES`.
 //!
 //! In: tokens of one statement; out: tokens that read as the same. Rewritten tokens keep the place of what they replace.
 
@@ -13,7 +13,7 @@ const SYMMETRIC: &str = "between_symmetric";
 
 /// Settles the forms.
 pub(crate) fn settle(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
-    let tokens = merge_actions(dropped_identities(abort(tokens)));
+    let tokens = merge_actions(dropped_identities(abort(operators(tokens))));
     let tokens = versions_first(unset_properties(tokens));
     trimmed(symmetric(overriding(identity_options(array_types(table(
         tokens,
@@ -30,6 +30,29 @@ pub const OVERRIDING_USER: &str = "\u{1e}user";
 pub const DROP_IDENTITY: &str = "\u{1e}no identity";
 /// See [`DROP_IDENTITY`]: with `IF EXISTS`.
 pub const DROP_IDENTITY_IF_EXISTS: &str = "\u{1e}no identity if there is one";
+
+/// `x OPERATOR(pg_catalog.=) ANY (…)`, as `pg_dump` writes it, is `x = ANY (…)`. Elsewhere sqlparser knows such operators.
+fn operators(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    let is_one = |tokens: &[TokenWithSpan], at: usize| {
+        are_words(tokens, at, &["OPERATOR"])
+            && is_token(tokens, at + 1, &Token::LParen)
+            && are_words(tokens, at + 2, &["PG_CATALOG"])
+            && is_token(tokens, at + 3, &Token::Period)
+            && is_token(tokens, at + 5, &Token::RParen)
+            && ["ANY", "ALL", "SOME"]
+                .iter()
+                .any(|word| is_word(tokens.get(at + 6), word))
+    };
+    let mut at = 0;
+    while at < tokens.len() {
+        if is_one(&tokens, at) {
+            tokens.drain(at + 5..at + 6);
+            tokens.drain(at..at + 4);
+        }
+        at += 1;
+    }
+    tokens
+}
 
 /// `ABORT` as the `ROLLBACK` that it is.
 fn abort(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
@@ -121,7 +144,8 @@ fn identity_options(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
     tokens
 }
 
-/// `INSERT INTO t (c) OVERRIDING SYSTEM VALUE` is `INSERT INTO t (c) PARTITION (name)`.
+/// `INSERT INTO t (c) OVERRIDING SYSTEM VALUE` is `INSERT INTO t (c) PARTITION (name)`. A table without a list of columns
+/// gets its own name as an alias, since the word behind it would be one.
 fn overriding(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
     if !is_word(tokens.first(), "INSERT") {
         return tokens;
@@ -130,20 +154,33 @@ fn overriding(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
         let before = at.checked_sub(1).and_then(|before| tokens.get(before));
         before.is_some_and(|token| token.token == Token::RParen)
     };
+    let bare = match is_word(tokens.get(1), "INTO") {
+        true => read_name(&tokens, 2),
+        false => None,
+    };
     for (words, name) in [
         (["OVERRIDING", "SYSTEM", "VALUE"], OVERRIDING_SYSTEM),
         (["OVERRIDING", "USER", "VALUE"], OVERRIDING_USER),
     ] {
-        let at = (1..tokens.len()).find(|at| are_words(&tokens, *at, &words) && closes(*at));
+        let is_bare = |at: usize| bare.as_ref().is_some_and(|(_, behind)| *behind == at);
+        let at = (1..tokens.len())
+            .find(|at| are_words(&tokens, *at, &words) && (closes(*at) || is_bare(*at)));
         if let Some(at) = at {
+            let alias = bare.filter(|(_, behind)| *behind == at);
+            let alias = alias.and_then(|(mut table, _)| table.parts.pop());
+            let alias = alias.map(|alias| {
+                let alias = Token::make_word(&alias, Some('"'));
+                [Token::make_keyword("AS"), alias]
+            });
             let partition = [
                 Token::make_keyword("PARTITION"),
                 Token::LParen,
                 Token::make_word(name, Some('"')),
                 Token::RParen,
             ];
-            let partition = partition.map(|token| made(token, &tokens[at]));
-            tokens.splice(at..at + 3, partition);
+            let clause = alias.into_iter().flatten().chain(partition);
+            let clause: Vec<_> = clause.map(|token| made(token, &tokens[at])).collect();
+            tokens.splice(at..at + 3, clause);
             break;
         }
     }

@@ -7,6 +7,7 @@ use datafusion::sql::parser::Statement as SqlStatement;
 use datafusion::sql::sqlparser::ast::{CreateTable as SqlCreateTable, Expr, Query, SelectItem};
 
 use crate::access_statement::{AlterOwner, DefaultPrivileges, Grant, RoleStatement};
+use crate::do_statement::DoBlock;
 use crate::materialized_statement::{CreateMaterializedView, RefreshMaterializedView};
 use crate::sequence_statement::SequenceStatement;
 
@@ -97,6 +98,8 @@ pub enum Statement {
     RefreshMaterializedView(RefreshMaterializedView),
     /// `FETCH`, `MOVE`.
     Fetch(Fetch),
+    /// `DO`.
+    Do(Box<DoBlock>),
     /// Any other SQL.
     Sql(Box<SqlStatement>),
 }

@@ -1,5 +1,5 @@
 //! Options of views as PostgreSQL spells them, settled on the tokens: `WITH (security_barrier)`, `ALTER VIEW … SET (…)`
-//! and `RESET (…)`.
+//! and `RESET (…)`; `WITH LOCAL CHECK OPTION` at the end is the option `check_option` before the query.
 //!
 //! In: tokens of one statement; out: tokens that sqlparser reads, in which each option has a value. Rewritten tokens keep
 //! the place of what they replace.
@@ -37,12 +37,59 @@ pub(crate) fn settle(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
     if !is_word(tokens.first(), "CREATE") {
         return tokens;
     }
-    // Behind AS stands the query, which may begin with WITH.
-    let ends = |at: &usize| is_word(tokens.get(*at), "AS") || is_word(tokens.get(*at), "WITH");
-    match (view + 2..tokens.len()).find(ends) {
-        Some(at) if is_word(tokens.get(at), "WITH") => valued(tokens, at + 1, "true"),
-        _ => tokens,
+    let Some(head) = head_end(&tokens, view) else {
+        return tokens;
+    };
+    let (tokens, has_options) = checked(tokens, head);
+    match has_options {
+        true => valued(tokens, head + 1, "true"),
+        false => tokens,
     }
+}
+
+/// Where the options of a view that is being made stand or would stand: at their WITH, or at the AS before the query, which
+/// may begin with WITH.
+fn head_end(tokens: &[TokenWithSpan], view: usize) -> Option<usize> {
+    let ends = |at: &usize| is_word(tokens.get(*at), "AS") || is_word(tokens.get(*at), "WITH");
+    (view + 2..tokens.len()).find(ends)
+}
+
+/// Makes `WITH [LOCAL | CASCADED] CHECK OPTION` at the end an option; the second value: whether the view has options.
+fn checked(mut tokens: Vec<TokenWithSpan>, head: usize) -> (Vec<TokenWithSpan>, bool) {
+    let has_options = is_word(tokens.get(head), "WITH");
+    let forms: [(&[&str], &str); 3] = [
+        (&["WITH", "CHECK", "OPTION"], "cascaded"),
+        (&["WITH", "CASCADED", "CHECK", "OPTION"], "cascaded"),
+        (&["WITH", "LOCAL", "CHECK", "OPTION"], "local"),
+    ];
+    let found = forms.into_iter().find_map(|(words, value)| {
+        let at = tokens.len().checked_sub(words.len())?;
+        (at > head && are_words(&tokens, at, words)).then_some((at, value))
+    });
+    let Some((at, value)) = found else {
+        return (tokens, has_options);
+    };
+    let span = tokens[at].span;
+    tokens.truncate(at);
+    let option = [
+        Token::make_word("check_option", None),
+        Token::Eq,
+        Token::make_word(value, None),
+    ];
+    let (place, added) = match closing(&tokens, head + 1).filter(|_| has_options) {
+        Some(close) => {
+            let comma = std::iter::once(Token::Comma);
+            (close, comma.chain(option).collect::<Vec<_>>())
+        }
+        None => {
+            let open = [Token::make_keyword("WITH"), Token::LParen].into_iter();
+            (head, open.chain(option).chain([Token::RParen]).collect())
+        }
+    };
+    let added = added.into_iter();
+    let added = added.map(|token| TokenWithSpan { token, span });
+    tokens.splice(place..place, added);
+    (tokens, true)
 }
 
 /// Options in brackets, of which those that have no value are given one.
@@ -85,6 +132,14 @@ mod tests {
             (
                 "ALTER VIEW v RESET (security_barrier)",
                 "ALTER TABLE v SET (security_barrier = false)",
+            ),
+            (
+                "CREATE VIEW v AS SELECT 1 WITH CHECK OPTION",
+                "CREATE VIEW v WITH (check_option = cascaded) AS SELECT 1",
+            ),
+            (
+                "CREATE VIEW v WITH (security_barrier) AS SELECT 1 WITH LOCAL CHECK OPTION",
+                "CREATE VIEW v WITH (security_barrier = true, check_option = local) AS SELECT 1",
             ),
             (
                 "CREATE VIEW v AS WITH x AS (SELECT 1) SELECT * FROM x",

@@ -11,6 +11,11 @@ tokio::task_local! {
 }
 
 tokio::task_local! {
+    /// Who acted when the engine began to describe its catalog.
+    static ASKING: Acting;
+}
+
+tokio::task_local! {
     /// The table that a statement writes to and does not read.
     static WRITTEN: Option<String>;
 }
@@ -30,6 +35,14 @@ impl Acting {
     /// Who acts where this is asked.
     pub(crate) fn now() -> Acting {
         ACTING.try_with(Clone::clone).unwrap_or(Acting::Session)
+    }
+
+    /// For whom it is done, also while the engine describes its catalog.
+    pub(crate) fn asking() -> Acting {
+        match Acting::now() {
+            Acting::System => ASKING.try_with(Clone::clone).unwrap_or(Acting::Session),
+            other => other,
+        }
     }
 
     /// Does something later as who acted then.
@@ -53,7 +66,8 @@ pub(crate) async fn as_role<T>(role: &str, binding: impl Future<Output = T>) -> 
 
 /// Lets the engine describe its catalog.
 pub(crate) async fn as_system<T>(reading: impl Future<Output = T>) -> T {
-    ACTING.scope(Acting::System, reading).await
+    let reading = ACTING.scope(Acting::System, reading);
+    ASKING.scope(Acting::asking(), reading).await
 }
 
 /// Binds a statement that writes to a table, if one is given, whose columns it must know and whose rows it does not read.

@@ -47,10 +47,19 @@ pub(crate) struct Access {
 impl Session {
     /// What the role may do that acts now: the session's, or the owner of the view that is being bound.
     pub(crate) fn access(&self) -> Access {
+        self.access_of(&Acting::now())
+    }
+
+    /// What they may do for whom the engine describes its catalog.
+    pub(crate) fn asking_access(&self) -> Access {
+        self.access_of(&Acting::asking())
+    }
+
+    fn access_of(&self, acting: &Acting) -> Access {
         let state = self.engine.catalog.state();
-        match Acting::now() {
+        match acting {
             Acting::System => Access::of_system(state),
-            Acting::Role(role) => Access::of(state, &role),
+            Acting::Role(role) => Access::of(state, role),
             Acting::Session => Access::of(state, &self.user()),
         }
     }

@@ -161,7 +161,9 @@ fn acl(entry: &CatalogEntry) -> Option<Vec<String>> {
         _ => "arwdD",
     };
     let mut items = vec![format!("{0}={all}/{0}", entry.owner)];
-    for (role, privileges) in entry.granted() {
+    // The owner has all in any case, whatever was granted to it.
+    let others = entry.granted().iter();
+    for (role, privileges) in others.filter(|(role, _)| **role != entry.owner) {
         let name = if role == PUBLIC_ROLE { "" } else { role };
         items.push(format!("{name}={}/{}", letters(privileges), entry.owner));
     }

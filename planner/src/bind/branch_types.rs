@@ -2,12 +2,13 @@
 //! a plan is analysed, after clients were told the columns of a statement and tables got theirs.
 //!
 //! In and out: a plan. Branches of several types become their common type, and all schemas above follow; so do numerics
-//! beside doubles anywhere (`doubles`). A literal among
-//! them is read as a value of the type of the others, as PostgreSQL reads it: `CASE WHEN … THEN day ELSE '2026-01-01' END`.
+//! beside doubles and dates beside moments anywhere (`mixed_types`). A literal among them is read as a value of the type of the others, as PostgreSQL
+//! reads it: `CASE WHEN … THEN day ELSE '2026-01-01' END`. CASE keeps the mark of json and uuids.
 
 use std::sync::Arc;
 
-use datafusion::arrow::datatypes::DataType;
+use auspex_storage::{EnumType, marks_of};
+use datafusion::arrow::datatypes::{DataType, FieldRef};
 use datafusion::common::tree_node::{Transformed, TreeNode as _, TreeNodeRecursion};
 use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::error::Result;
@@ -18,12 +19,12 @@ use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{Cast, Expr, ExprSchemable as _, LogicalPlan, Projection, Union};
 use datafusion::optimizer::analyzer::type_coercion::TypeCoercionRewriter;
 
-use super::doubles;
-use crate::functions::check_text;
+use super::mixed_types;
+use crate::functions::{check_text, read_marked, remarked, type_beside};
 
 /// The plan with the types that its branches have together.
 pub(super) fn settled(plan: LogicalPlan) -> Result<LogicalPlan> {
-    if !has_branches(&plan)? && !doubles::are_beside_numerics(&plan)? {
+    if !has_branches(&plan)? && !mixed_types::are_in(&plan)? {
         return Ok(plan);
     }
     let settled = plan.transform_up_with_subqueries(|node| {
@@ -34,8 +35,8 @@ pub(super) fn settled(plan: LogicalPlan) -> Result<LogicalPlan> {
         let node = node.map_expressions(|expr| {
             let name = names.save(&expr);
             let typed = expr.transform_up(|expr| match expr {
-                Expr::Case(case) => of_one_type(case, &seen),
-                expr => doubles::in_expr(expr, &seen),
+                Expr::Case(case) => of_one_type(mixed_types::in_operand(case, &seen)?, &seen),
+                expr => mixed_types::in_expr(expr, &seen),
             })?;
             Ok(typed.update_data(|expr| match is_sort {
                 true => expr,
@@ -44,7 +45,7 @@ pub(super) fn settled(plan: LogicalPlan) -> Result<LogicalPlan> {
         })?;
         let node = match node.data {
             LogicalPlan::Union(union) if differs(&union) => {
-                let union = with_literals(doubles::in_union(union)?)?;
+                let union = with_literals(mixed_types::in_union(union)?)?;
                 // So far the columns are those that the first input had, which may be others now.
                 let union = Union::try_new_with_loose_types(union.inputs)?;
                 // What has no common type is told when the plan is analysed.
@@ -52,7 +53,7 @@ pub(super) fn settled(plan: LogicalPlan) -> Result<LogicalPlan> {
                 coerced.unwrap_or(LogicalPlan::Union(union))
             }
             LogicalPlan::Join(join) => {
-                LogicalPlan::Join(doubles::in_join(join)?).recompute_schema()?
+                LogicalPlan::Join(mixed_types::in_join(join)?).recompute_schema()?
             }
             node => node.recompute_schema()?,
         };
@@ -93,7 +94,7 @@ fn of_one_type(mut case: Case, seen: &DFSchema) -> Result<Transformed<Expr>> {
     let branches = thens.chain(&mut case.else_expr).map(AsMut::as_mut);
     read_literals(branches.collect(), seen)?;
     let Some(wanted) = common_type(&case, seen) else {
-        return Ok(Transformed::yes(Expr::Case(case)));
+        return Ok(Transformed::yes(with_mark(case, seen)));
     };
     for (_, then) in &mut case.when_then_expr {
         **then = std::mem::take(then.as_mut()).cast_to(&wanted, seen)?;
@@ -102,6 +103,36 @@ fn of_one_type(mut case: Case, seen: &DFSchema) -> Result<Transformed<Expr>> {
         **other = std::mem::take(other.as_mut()).cast_to(&wanted, seen)?;
     }
     Ok(Transformed::yes(Expr::Case(case)))
+}
+
+/// A CASE whose branches are all json, or all uuids, is of that type; texts without a type among them are read as it. Those of
+/// enums are texts.
+fn with_mark(mut case: Case, seen: &DFSchema) -> Expr {
+    let Some(mark) = common_mark(&case, seen) else {
+        return Expr::Case(case);
+    };
+    let thens = case.when_then_expr.iter_mut().map(|(_, then)| then);
+    for branch in thens.chain(&mut case.else_expr) {
+        if literal(branch).is_some() {
+            **branch = read_marked(&mark, std::mem::take(branch.as_mut()));
+        }
+    }
+    remarked(&mark, Expr::Case(case))
+}
+
+/// The mark that all branches have which are neither NULL nor texts without a type; `None`: they have none, or several.
+fn common_mark(case: &Case, seen: &DFSchema) -> Option<FieldRef> {
+    let is_null = |branch: &Expr| matches!(branch, Expr::Literal(value, _) if value.is_null());
+    let thens = case.when_then_expr.iter().map(|(_, then)| then.as_ref());
+    let branches = thens.chain(case.else_expr.as_deref());
+    let typed = branches.filter(|branch| !is_null(branch) && literal(branch).is_none());
+    let fields = typed.map(|branch| branch.to_field(seen).ok().map(|(_, field)| field));
+    let fields = fields.collect::<Option<Vec<FieldRef>>>()?;
+    let first = fields.first()?;
+    let mark = marks_of(first);
+    let is_of_values = first.data_type().is_string() && EnumType::of(first).is_none();
+    let is_one = fields.iter().all(|field| marks_of(field) == mark);
+    (is_of_values && !mark.is_empty() && is_one).then(|| Arc::clone(first))
 }
 
 /// The text of a literal without a type.
@@ -147,19 +178,9 @@ fn read(expr: Expr, wanted: &DataType) -> Result<Expr> {
         *alias.expr = read(std::mem::take(alias.expr.as_mut()), wanted)?;
         return Ok(Expr::Alias(alias));
     }
-    let wanted = match (literal(&expr), wanted) {
-        (Some(text), DataType::Decimal128(_, scale)) => {
-            // A numeric has the digits that are written.
-            let n_decimals = text
-                .trim()
-                .split_once('.')
-                .map_or(0, |(_, digits)| digits.len());
-            match i8::try_from(n_decimals) {
-                Ok(decimals) if decimals > *scale => DataType::Decimal128(38, decimals.min(37)),
-                _ => wanted.clone(),
-            }
-        }
-        _ => wanted.clone(),
+    let wanted = match literal(&expr) {
+        Some(text) => type_beside(text, wanted),
+        None => wanted.clone(),
     };
     if let Some(text) = literal(&expr) {
         check_text(text, &wanted)?;
@@ -203,9 +224,9 @@ fn common_type(case: &Case, seen: &DFSchema) -> Option<DataType> {
         None => None,
     };
     let branches = case.when_then_expr.iter().map(|(_, then)| then.as_ref());
-    let wanted = match doubles::are_among(branches.chain(case.else_expr.as_deref()), seen) {
-        true => DataType::Float64,
-        false => get_coerce_type_for_case_expression(&types, other.as_ref())?,
+    let wanted = match mixed_types::among(branches.chain(case.else_expr.as_deref()), seen) {
+        Some(wanted) => wanted,
+        None => get_coerce_type_for_case_expression(&types, other.as_ref())?,
     };
     let mut all = types.iter().chain(&other);
     all.any(|found| !found.is_null() && *found != wanted)

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use auspex_storage::{CHANGE_COLUMNS, FILE_COLUMN, ROW_COLUMN, Repeated, Rewrite, RowAction};
-use auspex_storage::{CatalogEntry, Error as StorageError, Key, OnConflict, TableShape};
+use auspex_storage::{Error as StorageError, Key, OnConflict, TableShape};
 use datafusion::sql::sqlparser::ast::{
     self, Assignment, AssignmentTarget, Expr, Ident, ObjectName, TableFactor, TableWithJoins,
 };
@@ -16,8 +16,10 @@ use super::assignments;
 use super::column_rules::{
     as_table_rows, column_place, default_of, generated_value, is_computed, is_default, value_for,
 };
+use super::hidden_columns::hidden;
 use super::returning::Returning;
 use super::returning_relations::merge_items;
+use super::view_target::ViewColumns;
 use super::{BoundQuery, GivenTables, bind_sql_with, merge, upsert};
 use crate::access::TableUse;
 use crate::commands::name_parts;
@@ -85,19 +87,8 @@ impl Change {
         condition.map(ToString::to_string)
     }
 
-    /// The table that changes.
-    pub(crate) fn table(&self, session: &Session) -> Result<Arc<CatalogEntry>> {
-        let (name, _) = self.target()?;
-        let (schema, name) = session.changed_parts(&name_parts(name))?;
-        let table = session.managed_table(&schema, &name, self.usage())?;
-        if self.returning().is_some() {
-            TableUse::Read.check(&session.access(), &table)?;
-        }
-        Ok(table)
-    }
-
     /// What the role must be allowed to do; to find the rows by their values, it must be allowed to read them.
-    fn usage(&self) -> TableUse {
+    pub(super) fn usage(&self) -> TableUse {
         match self {
             Change::Update(update) => TableUse::Update {
                 reads: update.selection.is_some() || update.from.is_some(),
@@ -126,7 +117,7 @@ impl Change {
         }
     }
 
-    fn target(&self) -> Result<(&ObjectName, Option<&Ident>)> {
+    pub(super) fn target(&self) -> Result<(&ObjectName, Option<&Ident>)> {
         let factor = match self {
             Change::Update(update) if update.table.joins.is_empty() => &update.table.relation,
             Change::Delete(delete) => match &delete.from {
@@ -276,12 +267,24 @@ pub(super) struct Target<'a> {
     pub(super) relation: String,
     /// What qualifies its columns.
     pub(super) alias: Ident,
+    /// The columns of the view that stands in its place, behind which its own are hidden.
+    pub(super) view: Option<&'a ViewColumns>,
 }
 
 impl Target<'_> {
     /// A column of the row as it is.
     pub(super) fn column(&self, name: &str) -> Expr {
+        let place = self.view.and_then(|_| self.shape.position(name));
+        let name = place.map_or_else(|| name.to_owned(), hidden);
         Expr::CompoundIdentifier(vec![self.alias.clone(), Ident::with_quote('"', name)])
+    }
+
+    /// The place of a column that is assigned.
+    fn place(&self, name: &str) -> Result<usize> {
+        match self.view {
+            Some(columns) => columns.place(name, "update"),
+            None => column_place(self.shape, name, &self.relation),
+        }
     }
 
     /// The new values of a row: what is assigned, else what is there.
@@ -290,7 +293,7 @@ impl Target<'_> {
         let mut values: Vec<Option<Expr>> = columns.map(|_| None).collect();
         for assignment in assignments {
             for (name, value) in pairs(assignment)? {
-                let idx = column_place(self.shape, &name, &self.relation)?;
+                let idx = self.place(&name)?;
                 let field = &self.shape.columns()[idx];
                 if values[idx].is_some() {
                     let message = format!("multiple assignments to same column \"{name}\"");
@@ -413,13 +416,21 @@ pub(crate) async fn bind_change(
     let shape = rewrite.shape();
     let (name, _) = change.target()?;
     let relation = name_parts(name).pop().unwrap_or_default();
+    let (_, view) = change.table(session)?;
+    let columns = view.as_ref().map(|view| view.columns(shape));
     let target = Target {
         shape,
         alias: change.alias()?,
         relation: relation.clone(),
+        view: columns.as_ref(),
     };
+    let mut rows = rewrite.target();
+    if let (Some(view), Some(columns)) = (&view, &columns) {
+        change.refuse_whole_rows(columns, &target.alias)?;
+        rows = view.addressed_rows(session, rows, shape).await?;
+    }
     let mut given = GivenTables::default();
-    let private = given.give(&relation, rewrite.target());
+    let private = given.give(&relation, rows);
     let factor = table_factor(private, target.alias.clone());
     let parts = match change {
         Change::Update(update) => update_parts(update, &target, factor)?,

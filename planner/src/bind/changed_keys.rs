@@ -9,11 +9,16 @@ use datafusion::sql::sqlparser::ast::{self, Assignment, AssignmentTarget};
 
 use super::change::{Change, last};
 use super::upsert;
+use super::view_target::ViewTarget;
 
 impl Change {
-    /// Whether rows that are replaced may have other keys than before.
-    pub(crate) fn changes_keys(&self, shape: &TableShape) -> bool {
-        let assigned = self.assigned();
+    /// Whether rows that are replaced may have other keys than before; `view` is what the statement names in place of the
+    /// table.
+    pub(crate) fn changes_keys(&self, shape: &TableShape, view: Option<&ViewTarget>) -> bool {
+        let mut assigned = self.assigned();
+        if let Some(view) = view {
+            assigned = view.columns(shape).of_table(&assigned, shape);
+        }
         if assigned.is_empty() {
             return false;
         }

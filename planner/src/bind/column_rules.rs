@@ -12,6 +12,7 @@ use datafusion::execution::SessionState;
 use datafusion::logical_expr::{Expr, ExprSchemable as _, LogicalPlan, LogicalPlanBuilder};
 use datafusion::sql::sqlparser::ast::{self, ArrayElemTypeDef, SetExpr, VisitMut, VisitorMut};
 
+use super::literals_beside;
 use crate::error::{Error, Result};
 use crate::functions::{assigned, enum_type_name};
 
@@ -57,6 +58,7 @@ pub(crate) fn row_checks(
     let mut checks = Vec::new();
     for (name, text) in shape.checks() {
         let expr = state.create_logical_expr(&text, &schema)?;
+        let expr = literals_beside::in_expr(expr, &schema)?.data;
         let expr = expr.cast_to(&DataType::Boolean, &schema)?;
         checks.push((name, state.create_physical_expr(expr, &schema)?));
     }
@@ -64,6 +66,7 @@ pub(crate) fn row_checks(
         schema: schema_name.to_owned(),
         relation: relation.to_owned(),
         checks,
+        views: Vec::new(),
         session: (!shape.keys().is_empty()).then(|| Arc::new(state.clone())),
     }))
 }
@@ -108,6 +111,7 @@ pub(crate) fn as_table_rows(
         computed.push(match (field, text) {
             (Some(field), Some(text)) => {
                 let expr = state.create_logical_expr(&text, plan.schema())?;
+                let expr = literals_beside::in_expr(expr, plan.schema())?.data;
                 let expr = assigned(expr, field, plan.schema())?;
                 expr.alias(field.name())
             }

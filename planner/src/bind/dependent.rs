@@ -16,7 +16,6 @@ mod unknown_in;
 use std::cell::Cell;
 use std::sync::Arc;
 
-use datafusion::arrow::datatypes::DataType;
 use datafusion::common::tree_node::{Transformed, TransformedResult as _, TreeNode as _};
 use datafusion::common::{Column, DFSchema, ExprSchema as _, JoinType, NullEquality, ScalarValue};
 use datafusion::error::Result;
@@ -35,8 +34,6 @@ use datafusion::logical_expr::{
 use domain::Domain;
 use pulled::{Asked, pulls_up};
 use pushed::Empty;
-
-use crate::functions::interval_key;
 
 /// Rewrites a plan.
 pub(super) fn joined(plan: LogicalPlan, state: &SessionState) -> Result<LogicalPlan> {
@@ -71,6 +68,11 @@ impl Numbers {
     }
 }
 
+/// Whether a column holds what a subquery is given of an outer row.
+pub(super) fn is_outer(column: &Column) -> bool {
+    column.name.starts_with("__auspex_outer_")
+}
+
 /// The outer columns that a plan uses.
 fn outer_columns(plan: &LogicalPlan) -> Vec<Column> {
     let columns = plan.all_out_ref_exprs().into_iter();
@@ -92,18 +94,13 @@ fn has_all(schema: &DFSchema, columns: &[Column]) -> bool {
     columns.iter().all(|column| has(schema, column))
 }
 
-/// Pairs of keys that are equal where the columns are, or both NULL: of intervals, which have one value of each length among
-/// the distinct ones, the lengths. The join itself does not take NULLs for equal: it would
+/// Pairs of keys that are equal where the columns are, or both NULL. The join itself does not take NULLs for equal: it would
 /// do so with conditions of the query, too, that the optimizer moves into it.
 fn same_keys(rows: &LogicalPlan, columns: &[Column], keys: &[Column]) -> Result<Vec<(Expr, Expr)>> {
     let mut pairs = Vec::with_capacity(2 * keys.len());
     for (column, key) in columns.iter().zip(keys) {
         let field = rows.schema().field_from_column(column)?;
-        let is_interval = matches!(field.data_type(), DataType::Interval(_));
-        let [column, key] = [column, key].map(|column| match is_interval {
-            true => interval_key().call(vec![Expr::Column(column.clone())]),
-            false => Expr::Column(column.clone()),
-        });
+        let [column, key] = [column, key].map(|column| Expr::Column(column.clone()));
         if !field.is_nullable() {
             pairs.push((column, key));
             continue;

@@ -19,7 +19,7 @@ use super::column_rules::{
     as_table_rows, cast_ast, column_place, default_of, generated_value, is_computed, is_default,
     row_checks, value_for,
 };
-use super::returning::{Returning, bind_returning};
+use super::returning::{ReturnedTable, Returning, bind_returning};
 use super::returning_relations::Others;
 use super::{BoundQuery, GivenTables, bind_sql_with};
 use crate::access::{TableUse, as_writer};
@@ -79,21 +79,29 @@ async fn bind_once(
     let TableObject::TableName(name) = &insert.table else {
         return Err(Error::unsupported("this form of INSERT"));
     };
-    let (schema, relation) = session.changed_parts(&name_parts(name))?;
-    let table = session.managed_table(&schema, &relation, TableUse::Insert)?;
-    if insert.returning.is_some() {
-        TableUse::Read.check(&session.access(), &table)?;
-    }
+    let parts = name_parts(name);
+    let returns = insert.returning.is_some();
+    let (table, view) = session.changed_table(&parts, TableUse::Insert, returns)?;
+    let relation = parts.last().cloned().unwrap_or_default();
     let shape = session.tables().shape(&table.id).await?;
     let mut insert = insert.clone();
+    // RETURNING alone names the table.
+    let alias = insert.table_alias.take().map(|alias| alias.alias);
+    let alias = alias.unwrap_or_else(|| Ident::with_quote('"', relation.as_str()));
     let returning = match insert.returning.take() {
         Some(items) => {
-            let alias = Ident::with_quote('"', relation.as_str());
-            let table = (&shape, &alias);
+            let table = ReturnedTable {
+                shape: &shape,
+                alias: &alias,
+                view: view.as_ref(),
+            };
             Some(bind_returning(session, &items, table, Others::default()).await?)
         }
         None => None,
     };
+    if let Some(view) = &view {
+        view.settle_insert(&mut insert, &table, &shape)?;
+    }
     let columns = columns_of(&mut insert, &shape, &relation)?;
     // The planner opens the target of VALUES to learn its columns, which is no reading of its rows.
     let target = (!reads_relations(&insert)).then(|| table.id.clone());
@@ -115,7 +123,10 @@ async fn bind_once(
         .project(filled)?
         .build()?;
     let plan = as_table_rows(&state, &shape, rows, 0)?;
-    let checks = row_checks(&state, (&table.schema, &relation), &shape)?;
+    let mut checks = row_checks(&state, (&table.schema, &table.name), &shape)?;
+    if let Some(view) = &view {
+        checks = view.checked(session, &state, checks, &shape).await?;
+    }
     Ok(BoundInsert {
         table,
         shape,

@@ -7,32 +7,33 @@ mod arguments;
 mod assignments;
 mod bags;
 mod branch_types;
+mod cast_arguments;
 mod change;
+mod change_through_view;
 mod changed_keys;
 mod choose_estimator;
 mod column_rules;
+mod compared_values;
 mod create_model;
 mod dependent;
 mod derived_names;
-mod doubles;
 mod enum_names;
-mod enum_order;
 mod file_functions;
 mod findings;
 mod folder_names;
 mod functions;
 mod given_tables;
 mod grouped_keys;
+mod hidden_columns;
 mod inner_names;
 mod inner_with;
 mod insert;
-mod interval_groups;
-mod interval_order;
 mod late_names;
 mod letter_case;
-mod marked_literals;
+mod literals_beside;
 mod merge;
 mod merged_columns;
+mod mixed_types;
 mod model_plans;
 mod model_scope;
 mod names;
@@ -53,15 +54,21 @@ mod returning_relations;
 mod row_order;
 mod scalar_answers;
 mod sequences;
+mod simple_view;
 mod single_rows;
 mod stray_parameters;
 mod table_functions;
 mod training_query;
 mod type_names;
 mod typed_values;
+mod uncompared;
 mod upsert;
 mod using_columns;
+mod value_groups;
+mod value_lookups;
+mod value_order;
 mod values;
+mod view_target;
 mod waiting_values;
 mod whole_rows;
 mod wildcards;
@@ -82,6 +89,7 @@ use crate::session::Session;
 pub(crate) use arguments::Arguments;
 pub(crate) use assignments::check_definition;
 pub(crate) use change::{Change, bind_change, changed_table};
+pub(crate) use change_through_view::change_checks;
 pub(crate) use column_rules::{
     as_table_rows, cast_as_column, cast_ast, column_place, default_of, names_column, parse_expr,
     renamed, row_checks, undefined_column,
@@ -105,12 +113,13 @@ pub(crate) use output_column::output_function;
 pub(crate) use output_names::check_output_names;
 pub(crate) use plan_limits::too_complex;
 pub(crate) use predict_udf::{PredictShape, PredictUdf};
-pub(crate) use returning::{Returned, Returning, bind_returning};
+pub(crate) use returning::{Returned, ReturnedTable, Returning, bind_returning};
 pub(crate) use returning_relations::returned_items;
 pub(crate) use sequences::{default_of_sequences, sequence_of_column};
 pub(crate) use stray_parameters::refuse_parameters;
 pub(crate) use typed_values::{sql_type, typed_values};
 pub(crate) use values::json_options;
+pub(crate) use view_target::ViewTarget;
 
 /// A query that is ready to run.
 pub(crate) struct BoundQuery {
@@ -176,6 +185,7 @@ async fn bind(
     let plan = loop {
         let mut typed = statement.clone();
         crate::functions::type_numbers(&mut typed);
+        crate::functions::mark_array_comparisons(&mut typed);
         let planned = SqlStatement::Statement(Box::new(typed));
         let planning = planner.statement_to_plan(planned);
         match scope.findings.scope(planning).await {
@@ -189,6 +199,7 @@ async fn bind(
             Err(error) if whole_rows::adopt(&mut statement, &error, planner).await => {}
             Err(error) if ordered_positions::adopt(&mut statement, &error, REPEATED) => {}
             Err(error) if grouped_keys::adopt(session, &mut statement, &error).await => {}
+            Err(error) if cast_arguments::adopt(&mut statement, &error, &state) => {}
             Err(error) if derived_names::adopt(&mut statement, &error, REPEATED) => {}
             Err(error) if names::adopt_numbers(&mut statement, &error, REPEATED) => {}
             Err(error) => return Err(names::explained(session, &mut statement, error)),
@@ -197,13 +208,13 @@ async fn bind(
     plan_limits::check(&plan)?;
     let checking = Box::pin(recursive_types::check(&plan, &statement, planner));
     scope.findings.scope(checking).await?;
-    let plan = marked_literals::read(waiting_values::lifted(plan)?)?;
+    let plan = literals_beside::read(waiting_values::lifted(plan)?)?;
     let plan = branch_types::settled(plan)?;
     let plan = single_rows::looked_up(bags::counted(plan)?, &state)?;
-    let plan = interval_order::looked_up(plan, &state)?;
+    uncompared::refuse(&plan)?;
+    let plan = value_lookups::keyed(plan)?;
     let plan = dependent::joined(plan, &state)?;
-    let plan = enum_order::ordered(interval_order::ordered(plan, &state)?)?;
-    let plan = interval_groups::grouped(plan, &state)?;
+    let plan = value_groups::grouped(value_order::ordered(plan)?)?;
     let names = names.among(plan.schema().fields().len());
     Ok(BoundQuery {
         plan,

@@ -8,8 +8,9 @@ use std::ops::ControlFlow;
 use datafusion::common::SchemaError;
 use datafusion::error::DataFusionError;
 use datafusion::sql::sqlparser::ast::{
-    AccessExpr, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, Query,
-    Select, SelectItem, SetExpr, Statement, Value, VisitMut, VisitorMut,
+    AccessExpr, BinaryOperator, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments,
+    Ident, Query, Select, SelectItem, SetExpr, Statement, TrimWhereField, Value, VisitMut,
+    VisitorMut,
 };
 
 use super::functions::returns_rows;
@@ -185,6 +186,15 @@ fn strong_name(expr: &Expr) -> Option<String> {
     }
 }
 
+/// The function that a `TRIM` is.
+fn trim_name(side: Option<TrimWhereField>) -> &'static str {
+    match side {
+        Some(TrimWhereField::Leading) => "ltrim",
+        Some(TrimWhereField::Trailing) => "rtrim",
+        Some(TrimWhereField::Both) | None => "btrim",
+    }
+}
+
 /// The name that PostgreSQL gives the column of an expression; `None` where the planner's is the same.
 pub(super) fn expression_name(expr: &Expr) -> Option<String> {
     match expr {
@@ -202,11 +212,10 @@ pub(super) fn expression_name(expr: &Expr) -> Option<String> {
             inner => Some(strong_name(inner).unwrap_or_else(|| short_name(data_type))),
         },
         Expr::Nested(expr) => expression_name(expr).or_else(|| strong_name(expr)),
-        Expr::Case { else_result, .. } => match else_result.as_deref() {
-            Some(Expr::Identifier(name)) => Some(name.value.clone()),
-            Some(Expr::Function(_)) => else_result.as_deref().and_then(expression_name),
-            _ => Some("case".to_owned()),
-        },
+        Expr::Case { else_result, .. } => {
+            let name = else_result.as_deref().and_then(strong_name);
+            Some(name.unwrap_or_else(|| "case".to_owned()))
+        }
         Expr::Exists { negated: false, .. } => Some("exists".to_owned()),
         Expr::TypedString(typed) => Some(short_name(&typed.data_type)),
         Expr::Collate { expr, .. } => expression_name(expr).or_else(|| strong_name(expr)),
@@ -218,7 +227,8 @@ pub(super) fn expression_name(expr: &Expr) -> Option<String> {
             shorthand: true, ..
         } => Some("substr".to_owned()),
         Expr::Substring { .. } => Some("substring".to_owned()),
-        Expr::Trim { .. } => Some("btrim".to_owned()),
+        Expr::Trim { trim_where, .. } => Some(trim_name(*trim_where).to_owned()),
+        Expr::BinaryOp { op, .. } if *op == BinaryOperator::Overlaps => Some("overlaps".to_owned()),
         Expr::Position { .. } => Some("position".to_owned()),
         Expr::Ceil { .. } => Some("ceil".to_owned()),
         Expr::Floor { .. } => Some("floor".to_owned()),

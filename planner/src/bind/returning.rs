@@ -12,14 +12,15 @@ use datafusion::arrow::array::{Array as _, ArrayRef, AsArray as _, BooleanArray,
 use datafusion::arrow::compute::filter_record_batch;
 use datafusion::arrow::compute::kernels::zip::zip;
 use datafusion::arrow::datatypes::{FieldRef, Int32Type, Int64Type, Schema, SchemaRef};
-use datafusion::common::tree_node::TreeNode as _;
-use datafusion::common::{DFSchema, DFSchemaRef, TableReference};
+use datafusion::catalog::TableProvider;
+use datafusion::common::tree_node::{Transformed, TreeNode as _, TreeNodeRecursion};
+use datafusion::common::{Column, DFSchema, DFSchemaRef, TableReference};
 use datafusion::datasource::empty::EmptyTable;
 use datafusion::error::{DataFusionError, Result as DfResult};
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::execution::{SendableRecordBatchStream, SessionState};
 use datafusion::logical_expr::simplify::SimplifyContext;
-use datafusion::logical_expr::{Expr, LogicalPlan};
+use datafusion::logical_expr::{Expr, LogicalPlan, Projection};
 use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_plan::memory::MemoryStream;
@@ -30,6 +31,7 @@ use futures::StreamExt as _;
 use super::change::table_factor;
 use super::returning_relations::{Others, column_of};
 use super::scalar_answers::{answered, queries_of};
+use super::view_target::{ViewTarget, inlined};
 use super::{GivenTables, bind_sql_with};
 use crate::commands::folded;
 use crate::engine::lock;
@@ -56,19 +58,38 @@ pub(crate) struct Returning {
     more: Vec<Option<ast::Expr>>,
 }
 
-/// Binds the select list of a `RETURNING`; `alias` is what the statement calls the table.
+/// The table that a `RETURNING` is about.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ReturnedTable<'a> {
+    pub(crate) shape: &'a TableShape,
+    /// What the statement calls it.
+    pub(crate) alias: &'a Ident,
+    /// The view that the statement names in its place.
+    pub(crate) view: Option<&'a ViewTarget>,
+}
+
+impl ReturnedTable<'_> {
+    /// The relation without rows that the select list is bound to.
+    async fn relation(&self, session: &Arc<Session>) -> Result<Arc<dyn TableProvider>> {
+        let columns = self.shape.schema();
+        let table: Arc<dyn TableProvider> = Arc::new(EmptyTable::new(columns));
+        match self.view {
+            Some(view) => view.rows(session, table, self.shape).await,
+            None => Ok(table),
+        }
+    }
+}
+
+/// Binds the select list of a `RETURNING`.
 pub(crate) async fn bind_returning(
     session: &Arc<Session>,
     items: &[SelectItem],
-    (shape, alias): (&TableShape, &Ident),
+    table: ReturnedTable<'_>,
     others: Others,
 ) -> Result<Arc<Returning>> {
+    let alias = table.alias;
     let mut given = GivenTables::default();
-    let columns = shape.schema();
-    let private = given.give(
-        &alias.value,
-        Arc::new(EmptyTable::new(Arc::clone(&columns))),
-    );
+    let private = given.give(&alias.value, table.relation(session).await?);
     let mut query = auspex_sql::parse_query("SELECT 1", auspex_sql::Dialect::Postgres)?;
     let SetExpr::Select(select) = query.body.as_mut() else {
         return Err(Error::unsupported("RETURNING"));
@@ -87,7 +108,7 @@ pub(crate) async fn bind_returning(
     };
     let is_row = match projection.input.as_ref() {
         LogicalPlan::SubqueryAlias(alias) => {
-            matches!(alias.input.as_ref(), LogicalPlan::TableScan(_))
+            table.view.is_some() || matches!(alias.input.as_ref(), LogicalPlan::TableScan(_))
         }
         LogicalPlan::TableScan(_) => true,
         LogicalPlan::Join(_) => !is_alone,
@@ -96,11 +117,16 @@ pub(crate) async fn bind_returning(
     if !is_row {
         return Err(not_of_a_row());
     }
-    let (input, more) = input_of(projection, &folded(alias))?;
+    let through = table.view.map(|_| table.shape);
+    let (input, more) = input_of(projection, &folded(alias), through)?;
+    let exprs = match table.view {
+        Some(_) => through_view(projection, &folded(alias))?,
+        None => projection.expr.clone(),
+    };
     let nullable = input.fields().iter();
     let nullable = nullable.map(|field| field.as_ref().clone().with_nullable(true));
     let returning = Returning {
-        exprs: projection.expr.clone(),
+        exprs,
         schema: renamed(bound.plan.schema().inner(), &bound.names),
         columns: Arc::new(Schema::new(nullable.collect::<Vec<_>>())),
         input,
@@ -120,10 +146,51 @@ fn not_of_a_row() -> Error {
     Error::unsupported("RETURNING of more than expressions over a row")
 }
 
-/// The columns that the expressions of a projection are about: all of the table, those that they name of others.
+/// The expressions of a projection over a view, as expressions over the table below it.
+fn through_view(projection: &Projection, table: &str) -> Result<Vec<Expr>> {
+    let rows = relation_of(&projection.input, table).ok_or_else(not_of_a_row)?;
+    let of_table = |expr: Expr| -> DfResult<Transformed<Expr>> {
+        Ok(match expr {
+            Expr::Column(column) => {
+                let qualifier = TableReference::bare(table);
+                Transformed::yes(Expr::Column(Column::new(Some(qualifier), column.name)))
+            }
+            expr => Transformed::no(expr),
+        })
+    };
+    let inline = |expr: Expr| -> DfResult<Transformed<Expr>> {
+        let column = match &expr {
+            Expr::Column(column) => rows.schema().maybe_index_of_column(column),
+            _ => None,
+        };
+        let Some(idx) = column else {
+            return Ok(Transformed::no(expr));
+        };
+        let expr = inlined(rows, idx)?.transform_down(of_table)?.data;
+        Ok(Transformed::new(expr, true, TreeNodeRecursion::Jump))
+    };
+    let exprs = projection.expr.iter().cloned();
+    let exprs = exprs.map(|expr| expr.transform_down(inline).map(|expr| expr.data));
+    Ok(exprs.collect::<DfResult<Vec<_>>>()?)
+}
+
+/// The plan of a relation of a FROM.
+fn relation_of<'a>(plan: &'a LogicalPlan, name: &str) -> Option<&'a LogicalPlan> {
+    match plan {
+        LogicalPlan::SubqueryAlias(alias) if alias.alias.table() == name => Some(plan),
+        LogicalPlan::Join(join) => {
+            relation_of(&join.left, name).or_else(|| relation_of(&join.right, name))
+        }
+        _ => None,
+    }
+}
+
+/// The columns that the expressions of a projection are about: all of the table, those that they name of others. `through`
+/// is the table where a view stands in its place.
 fn input_of(
-    projection: &datafusion::logical_expr::Projection,
+    projection: &Projection,
     table: &str,
+    through: Option<&TableShape>,
 ) -> Result<(DFSchemaRef, Vec<Option<ast::Expr>>)> {
     let named: HashSet<_> = projection.expr.iter().flat_map(Expr::column_refs).collect();
     let mut fields: Vec<(Option<TableReference>, FieldRef)> = Vec::new();
@@ -139,8 +206,14 @@ fn input_of(
                     others.push(field);
                 }
             }
+            _ if through.is_some() => {}
             _ => fields.push(field),
         }
+    }
+    if let Some(shape) = through {
+        let columns = shape.schema();
+        let qualified = |field: &FieldRef| (Some(TableReference::bare(table)), Arc::clone(field));
+        fields.extend(columns.fields().iter().map(qualified));
     }
     fields.extend(others);
     let schema = DFSchema::new_with_metadata(fields, HashMap::new())?;

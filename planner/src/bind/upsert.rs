@@ -6,16 +6,19 @@
 use std::ops::ControlFlow;
 
 use auspex_sql::{Dialect, Statement};
-use auspex_storage::{Key, OnConflict as Taken, TableShape};
+use auspex_storage::{Key, OnConflict as Taken, TableShape, marks_of};
+use datafusion::arrow::datatypes::Field;
 use datafusion::sql::parser::Statement as SqlStatement;
 use datafusion::sql::sqlparser::ast::{
     self, ConflictTarget, Expr, Ident, MergeAction, OnConflict, OnConflictAction, OnInsert,
     SetExpr, TableAliasColumnDef, TableFactor, VisitMut, VisitorMut,
 };
 
-use super::assignments::given_value;
+use super::assignments::{given_value, marked};
 use super::change::{Target, table_alias};
-use super::column_rules::{column_place, default_of, generated_value, is_default, value_for};
+use super::column_rules::{
+    cast_as_column, column_place, default_of, generated_value, is_default, value_for,
+};
 use super::insert::{Overriding, counts_differ, overriding};
 use super::one_relation::qualify;
 use crate::commands::{folded, name_parts};
@@ -321,10 +324,9 @@ fn given(insert: &ast::Insert, target: &Target<'_>, places: &[usize]) -> Result<
                 return Err(counts_differ(row.content.len(), fields.len()));
             }
             for (value, field) in row.content.iter_mut().zip(&fields) {
-                // A parameter has the type of its column.
                 *value = match is_default(value) {
-                    true => value_for(default_of(shape, field)?, field),
-                    false => given_value(value.clone(), field),
+                    true => cell(default_of(shape, field)?, field),
+                    false => cell(marked(value.clone(), field), field),
                 };
             }
         }
@@ -340,6 +342,15 @@ fn given(insert: &ast::Insert, target: &Target<'_>, places: &[usize]) -> Result<
         })
         .collect();
     Ok(derived(source, alias))
+}
+
+/// A value of VALUES: a parameter has the type of its column, and all values of a column that Arrow has as texts are marked
+/// alike.
+fn cell(value: Expr, column: &Field) -> Expr {
+    match marks_of(column).is_empty() {
+        true => value_for(value, column),
+        false => cast_as_column(value, column),
+    }
 }
 
 /// Puts the given rows in the place of the relation `given`, and the table in that of `TAKEN`.

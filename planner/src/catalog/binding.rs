@@ -150,6 +150,7 @@ mod tests {
             search_path: Vec::new(),
             objects: Vec::new(),
             security_barrier: false,
+            check_option: None,
         };
         let entry = CatalogEntry::new("public", "v", Definition::View(definition.clone()));
         (entry, definition)

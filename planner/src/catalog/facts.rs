@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 
 use auspex_storage::{
-    CatalogEntry, Definition, GRANT_OPTION, Identity, Key, ModelDefinition, TableShape, TextLimit,
+    CatalogEntry, CheckOption, Definition, GRANT_OPTION, Identity, Key, ModelDefinition,
+    TableShape, TextLimit, ViewDefinition,
 };
 use datafusion::error::DataFusionError;
 use datafusion::sql::sqlparser::ast::Ident;
@@ -57,11 +58,9 @@ pub enum FactsKind {
     /// Files in place.
     ExternalTable,
     /// A stored query.
-    View(String),
+    View,
     /// A stored query with its rows.
     MaterializedView {
-        /// The query.
-        text: String,
         /// Whether it has rows.
         is_populated: bool,
     },
@@ -221,6 +220,16 @@ impl CatalogFacts {
         Ok(grants.collect())
     }
 
+    /// Fails unless a superuser acts: as the session's role, or as the owner of the view that is being bound. Error: 42501.
+    pub fn check_superuser(&self, kind: &str, name: &str) -> Result<()> {
+        if self.session()?.asking_access().is_superuser() {
+            return Ok(());
+        }
+        let message = format!("permission denied for {kind} {name}");
+        let hint = "Superusers alone may read it; pg_roles shows the roles to everybody.";
+        Err(Error::invalid("42501", message, Some(hint)))
+    }
+
     /// The rules of a table; none for what is no managed table, or cannot be opened.
     pub async fn rules(&self, schema: &str, name: &str) -> Result<TableRules> {
         let session = self.session()?;
@@ -240,6 +249,25 @@ impl CatalogFacts {
             Err(error) => {
                 tracing::debug!(schema, name, %error, "a table cannot be opened");
                 Ok(TableRules::default())
+            }
+        }
+    }
+
+    /// Which columns of a view take values; `None`: nothing can be written through it.
+    pub async fn written_columns(&self, schema: &str, name: &str) -> Result<Option<Vec<bool>>> {
+        let session = self.session()?;
+        let state = session.engine.catalog.state();
+        let Some(entry) = state.get(schema, name) else {
+            return Ok(None);
+        };
+        if !matches!(entry.definition, Definition::View(_)) {
+            return Ok(None);
+        }
+        match Box::pin(session.written_columns(entry)).await {
+            Ok(columns) => Ok(columns),
+            Err(error) => {
+                tracing::debug!(schema, name, %error, "a view cannot be looked through");
+                Ok(None)
             }
         }
     }
@@ -291,13 +319,12 @@ fn facts(entry: &Arc<CatalogEntry>) -> Option<ObjectFacts> {
         Definition::Schema => FactsKind::Schema,
         Definition::Table(table) => match &table.materialized {
             Some(materialized) => FactsKind::MaterializedView {
-                text: materialized.query.text.clone(),
                 is_populated: materialized.is_populated,
             },
             None => FactsKind::Table,
         },
         Definition::ExternalTable(_) => FactsKind::ExternalTable,
-        Definition::View(view) => FactsKind::View(view.text.clone()),
+        Definition::View(_) => FactsKind::View,
         Definition::Sequence(_) => FactsKind::Sequence,
         Definition::Model(model) => FactsKind::Model(model_facts(model)),
         // What lies in no schema is no relation.
@@ -311,13 +338,21 @@ fn facts(entry: &Arc<CatalogEntry>) -> Option<ObjectFacts> {
         comment: entry.comment.clone(),
         column_comments: column_comments(entry),
         options: match &entry.definition {
-            Definition::View(view) if view.security_barrier => {
-                vec!["security_barrier=true".to_owned()]
-            }
+            Definition::View(view) => view_options(view),
             _ => Vec::new(),
         },
         kind,
     })
+}
+
+fn view_options(view: &ViewDefinition) -> Vec<String> {
+    let barrier = view.security_barrier.then_some("security_barrier=true");
+    let checks = view.check_option.map(|checks| match checks {
+        CheckOption::Local => "check_option=local",
+        CheckOption::Cascaded => "check_option=cascaded",
+    });
+    let options = barrier.into_iter().chain(checks);
+    options.map(str::to_owned).collect()
 }
 
 fn column_comments(entry: &CatalogEntry) -> BTreeMap<usize, String> {

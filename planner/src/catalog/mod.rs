@@ -16,6 +16,7 @@ pub(crate) mod rows;
 pub(crate) mod schema;
 pub(crate) mod sequence_row;
 pub(crate) mod system;
+mod view_texts;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, Weak};

@@ -22,7 +22,7 @@ use crate::bind::{BoundQuery, bind_query, note_enums};
 use crate::commands::check_populated;
 use crate::error::Error;
 use crate::logical::BarrierNode;
-use crate::name_scope::{in_view, note_object};
+use crate::name_scope::{in_view, is_defining, note_object};
 use crate::search_path::is_relation;
 use crate::sequences::{Numbers, numbers_of_name};
 use crate::session::{DATABASE, Session};
@@ -132,8 +132,8 @@ impl SchemaProvider for WarehouseSchema {
                 Box::pin(sequence_row::of(&session, &entry, sequence)).await?,
             )),
             _ => {
-                // The engine describes it, and reads no row.
-                if !Acting::is_system() {
+                // The engine describes it, or a view is made of it, and no row is read.
+                if !Acting::is_system() && !is_defining() {
                     check_populated(&entry)?;
                 }
                 let state = session.context().state();

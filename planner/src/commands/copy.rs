@@ -39,6 +39,9 @@ use crate::session::Session;
 use crate::statement_run::StatementControl;
 use crate::streams::stream;
 
+/// Rows of a JSON file whose keys are compared with the columns of a table.
+const KEY_ROWS: usize = 1000;
+
 /// A COPY of a file of the server.
 #[derive(Debug, Clone)]
 struct Copy {
@@ -134,7 +137,9 @@ pub(super) async fn copy_stored(
     }
     for (name, value) in &statement.options {
         let value = match value {
-            ast::Value::SingleQuotedString(text) => text.clone(),
+            ast::Value::SingleQuotedString(text) | ast::Value::EscapedStringLiteral(text) => {
+                text.clone()
+            }
             other => other.to_string(),
         };
         copy.options.insert(name.to_lowercase(), value);
@@ -288,7 +293,9 @@ impl Copy {
         let rows = engine.tables.provider(&file, &state).await?;
         let wanted = places.iter().map(|idx| &shape.columns()[*idx]);
         check_columns(&self.path, &rows.schema(), wanted.clone())?;
-        check_types(&self.path, &rows.schema(), wanted)?;
+        check_types(&self.path, &rows.schema(), wanted.clone())?;
+        let wanted: Vec<&FieldRef> = wanted.collect();
+        Box::pin(self.check_keys(session, &file, &wanted)).await?;
         let mut given = GivenTables::default();
         let private = given.give("copy", rows);
         let format = self.format()?;
@@ -297,23 +304,15 @@ impl Copy {
             let field = &shape.columns()[*idx];
             let name = Ident::with_quote('"', field.name()).to_string();
             let read = sql_type(field.data_type());
-            let read = read.filter(|_| is_read_as_text(format, field.data_type()));
-            let text = match is_moment_in(format, field.data_type()) {
-                // As of numbers: what is empty in quotes is no value.
-                true => format!("NULLIF({name}, '')"),
-                false => name.clone(),
-            };
+            let read = read.filter(|_| is_text_in(format, field.data_type()));
             values.push(match read {
-                Some(data_type) => format!("CAST({text} AS {data_type}) AS {name}"),
+                Some(data_type) => format!("CAST({name} AS {data_type}) AS {name}"),
                 None => name.clone(),
             });
             names.push(name);
         }
         let (names, values) = (names.join(", "), values.join(", "));
-        let target = [
-            Ident::with_quote('"', schema),
-            Ident::with_quote('"', relation),
-        ];
+        let target = [schema, relation].map(|name| Ident::with_quote('"', name).to_string());
         let rows = format!("SELECT {values} FROM {private}");
         let rows = match &self.condition {
             Some(condition) => {
@@ -321,7 +320,8 @@ impl Copy {
             }
             None => rows,
         };
-        let text = format!("INSERT INTO {}.{} ({names}) {rows}", target[0], target[1]);
+        let target = target.join(".");
+        let text = format!("INSERT INTO {target} ({names}) OVERRIDING SYSTEM VALUE {rows}");
         // A place in this text is none in the statement's.
         let unplaced = |error: Error| error.inside(&text, "");
         let insert = parsed_insert(&text).map_err(unplaced)?;
@@ -333,6 +333,39 @@ impl Copy {
                 let object = format!("table \"{}\"", entry.name);
                 Err(auspex_storage::Error::Conflict { object }.into())
             }
+        }
+    }
+
+    /// Fails if the rows of a JSON file have not one key that is a column: each would be one of NULLs.
+    async fn check_keys(
+        &self,
+        session: &Arc<Session>,
+        file: &CatalogEntry,
+        wanted: &[&FieldRef],
+    ) -> Result<()> {
+        let Definition::ExternalTable(definition) = &file.definition else {
+            return Ok(());
+        };
+        if definition.format != ExternalFormat::NdJson {
+            return Ok(());
+        }
+        let mut definition = definition.clone();
+        definition.schema = None;
+        let n_rows = KEY_ROWS.to_string();
+        definition.options.insert("infer_rows".to_owned(), n_rows);
+        let state = session.state(None);
+        // Whoever reads the rows tells of what cannot be read; without rows there are no keys.
+        let tables = &session.engine.tables;
+        let Ok(found) = tables.external_provider(&definition, &state).await else {
+            return Ok(());
+        };
+        let found = found.schema();
+        let keys = found.fields().iter().map(|key| key.name().to_lowercase());
+        let keys: Vec<String> = keys.collect();
+        let is_key = |column: &&FieldRef| keys.contains(&column.name().to_lowercase());
+        match wanted.iter().any(is_key) {
+            true => Ok(()),
+            false => check_columns(&self.path, &found, wanted.iter().copied()),
         }
     }
 
@@ -349,7 +382,7 @@ impl Copy {
         let mut options = self.options.clone();
         let column = |idx: &usize| {
             let field = &shape.columns()[*idx];
-            let data_type = match is_read_as_text(format, field.data_type()) {
+            let data_type = match is_text_in(format, field.data_type()) {
                 true => &DataType::Utf8,
                 false => field.data_type(),
             };
@@ -357,6 +390,7 @@ impl Copy {
                 name: field.name().clone(),
                 data_type: data_type.to_string(),
                 nullable: true,
+                marks: BTreeMap::new(),
             }
         };
         let columns: Vec<ColumnDefinition> = places.iter().map(column).collect();
@@ -530,21 +564,6 @@ fn is_text_in(format: ExternalFormat, data_type: &DataType) -> bool {
             format == ExternalFormat::Csv && (data_type.is_nested() || data_type.is_binary())
         }
     }
-}
-
-/// Whether a file has the values of a type as texts that mean what they mean in a statement: readers of files do not know
-/// the session's time zone. That of CSV knows what a time without one is, and is faster.
-fn is_moment_in(format: ExternalFormat, data_type: &DataType) -> bool {
-    match (format, data_type) {
-        (ExternalFormat::Csv, DataType::Timestamp(_, zone)) => zone.is_some(),
-        (ExternalFormat::NdJson, DataType::Timestamp(..)) => true,
-        _ => false,
-    }
-}
-
-/// Whether the values of a type are read of a file as texts, and cast as a statement's are.
-fn is_read_as_text(format: ExternalFormat, data_type: &DataType) -> bool {
-    is_text_in(format, data_type) || is_moment_in(format, data_type)
 }
 
 /// A query of the same rows in which some columns of `schema` are texts; `None` if there are no such columns.

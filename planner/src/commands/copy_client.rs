@@ -151,8 +151,9 @@ pub(crate) async fn copy_in(
     let names = names.join(", ");
     let condition = copy.condition.as_deref();
     let condition = condition.map_or_else(String::new, |condition| format!(" WHERE ({condition})"));
+    // A COPY restores what was there, also the numbers that a table alone gives.
     let text = format!(
-        "INSERT INTO {}.{} ({names}) SELECT {names} FROM {private}{condition}",
+        "INSERT INTO {}.{} ({names}) OVERRIDING SYSTEM VALUE SELECT {names} FROM {private}{condition}",
         quoted(&target.schema),
         quoted(&target.relation)
     );

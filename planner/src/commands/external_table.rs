@@ -6,13 +6,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use auspex_storage::{
-    CatalogEntry, ColumnDefinition, Definition, ExternalFormat, ExternalTableDefinition, columns_of,
+    CatalogEntry, ColumnDefinition, Definition, ExternalFormat, ExternalTableDefinition,
+    columns_of, marks_of,
 };
 use datafusion::arrow::datatypes::{Schema, SchemaRef};
 use datafusion::sql::parser::{CreateExternalTable, Statement as SqlStatement};
 use datafusion::sql::sqlparser::ast::{self, ColumnOption};
 
 use super::name_parts;
+use super::table_shape::text_limit;
 use super::tables::{declared_schema, put, replaced, skips_existing};
 use crate::access::{FileUse, own};
 use crate::error::{Error, Result};
@@ -58,7 +60,13 @@ pub(super) async fn create_external(
     {
         refuse_nested(declared)?;
     }
-    let schema: Option<Vec<ColumnDefinition>> = declared.as_deref().map(columns_of);
+    let mut schema: Option<Vec<ColumnDefinition>> = declared.as_deref().map(columns_of);
+    // Texts are read as what the statement says; the other formats say themselves what their texts are.
+    if let (Some(columns), Some(declared)) = (&mut schema, &declared)
+        && matches!(format, ExternalFormat::Csv | ExternalFormat::NdJson)
+    {
+        mark_texts(columns, declared, create)?;
+    }
     let definition = ExternalTableDefinition {
         location: first.clone(),
         further_locations: further.to_vec(),
@@ -87,7 +95,9 @@ pub(super) async fn create_external(
 fn options_of(create: &CreateExternalTable) -> BTreeMap<String, String> {
     let option = |(name, value): &(String, ast::Value)| {
         let text = match value {
-            ast::Value::SingleQuotedString(text) => text.clone(),
+            ast::Value::SingleQuotedString(text) | ast::Value::EscapedStringLiteral(text) => {
+                text.clone()
+            }
             other => other.to_string(),
         };
         let name = name.to_lowercase();
@@ -154,6 +164,25 @@ fn refuse(create: &CreateExternalTable) -> Result<()> {
             ),
         }),
     }
+}
+
+/// Notes of the columns of texts which of them are uuids or json, and how long they may be.
+fn mark_texts(
+    columns: &mut [ColumnDefinition],
+    declared: &Schema,
+    create: &CreateExternalTable,
+) -> Result<()> {
+    let written = declared.fields().iter().zip(&create.columns);
+    for (column, (field, written)) in columns.iter_mut().zip(written) {
+        let limit = text_limit(&written.data_type)?.filter(|limit| limit.length.is_some());
+        let marks = match limit {
+            Some(limit) => limit.marks(),
+            None if field.data_type().is_string() => marks_of(field),
+            None => continue,
+        };
+        column.marks = marks.into_iter().collect();
+    }
+    Ok(())
 }
 
 /// Fields of CSV files are texts of one value.

@@ -57,6 +57,10 @@ pub(super) async fn create(
     own(session, &mut entry);
     let (shape, tag) = match create.with_data {
         true => {
+            let state = session.engine.catalog.state();
+            let objects = &sound.definition.objects;
+            let mut read = objects.iter().filter_map(|object| state.by_id(&object.id));
+            read.try_for_each(|entry| check_populated(entry))?;
             let rows = TableRows::plan(session, bound, Vec::new(), control).await?;
             let shape = query_shape(&told(&rows.plan.schema(), bound))?;
             let table = (entry.id.as_str(), &shape);
@@ -78,7 +82,7 @@ pub(super) async fn create(
         }),
         ..shape.definition()
     });
-    publish(session, &entry, None, text).await?;
+    publish(session, &entry, false, text).await?;
     Ok(tag)
 }
 

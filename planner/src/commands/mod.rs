@@ -10,6 +10,7 @@ mod copy_client;
 mod csv_file;
 mod declared_types;
 mod dml;
+mod do_block;
 mod enum_labels;
 mod enums;
 mod extensions;
@@ -19,6 +20,7 @@ mod indexes;
 mod insert_values;
 mod json_file;
 mod lake;
+mod lost_races;
 mod maintenance;
 mod materialized_views;
 mod models;
@@ -57,6 +59,7 @@ use crate::transaction;
 
 pub(crate) use copy_client::{ClientCopy, copy_in, plan_client_copy};
 pub(crate) use dml::{change, insert, was_dropped};
+pub(crate) use do_block::check_block;
 pub(crate) use lake::show_query;
 pub(crate) use maintenance::{table_detail, table_history};
 pub(crate) use materialized_views::check_populated;
@@ -66,7 +69,7 @@ pub(crate) use models::{
 pub(crate) use set_role::assign_role;
 pub(crate) use settings::{show, show_schema};
 pub(crate) use show_create::{declared_type, show_create};
-pub(crate) use tables::describe_table;
+pub(crate) use tables::{describe_table, managed};
 
 /// Whether a statement can be run at all; settles those that need no work.
 pub(crate) fn check(statement: &ast::Statement) -> Result<Work> {
@@ -128,7 +131,10 @@ pub(crate) async fn run(
     parsed: &ParsedStatement,
     control: &StatementControl,
 ) -> Result<Outcome> {
-    let (verb, text) = (first_words(&parsed.text), parsed.text.as_str());
+    if let Statement::Do(block) = &parsed.statement {
+        return Box::pin(do_block::run(session, block, control)).await;
+    }
+    let verb = first_words(&parsed.text);
     if changes_definitions(&parsed.statement) {
         session.refuse_read_only(&verb)?;
     }
@@ -141,51 +147,57 @@ pub(crate) async fn run(
             None
         }
     };
-    let tag = match &parsed.statement {
-        Statement::CreateModel(create) => models::create(session, create, text, control).await?,
-        Statement::Train(train) => models::train(session, train, text, control).await?,
-        Statement::AlterModel(alter) => models::alter(session, alter, text).await?,
-        Statement::DropModel(drop) => models::drop(session, drop, text, control).await?,
-        Statement::Restore(restore) => maintenance::restore(session, restore, text).await?,
-        Statement::Vacuum(vacuum) => maintenance::vacuum(session, vacuum, control).await?,
-        Statement::CreateTable(create) => {
-            let clauses = tables::TableClauses {
-                partition_columns: &create.partition_columns,
-                properties: &create.properties,
-            };
-            let create = tables::create(session, &create.table, clauses, text, control);
-            Box::pin(create).await?
-        }
-        Statement::CreateLakeObject(create) => lake::create(session, create, control).await?,
-        Statement::DropLakeObject(drop) => lake::drop_objects(session, drop, text, control).await?,
-        Statement::Grant(grant) => privileges::grant(session, grant, text, control).await?,
-        Statement::DefaultPrivileges(defaults) => {
-            privileges::set_defaults(session, defaults, text).await?
-        }
-        Statement::AlterOwner(alter) => {
-            privileges::set_owner(session, alter, text, control).await?
-        }
-        Statement::Role(statement) => {
-            Box::pin(roles::run(session, statement, text, control)).await?
-        }
-        Statement::Sequence(statement) => {
-            Box::pin(sequences::run(session, statement, text, control)).await?
-        }
-        Statement::CreateMaterializedView(create) => {
-            Box::pin(materialized_views::create(session, create, text, control)).await?
-        }
-        Statement::RefreshMaterializedView(refresh) => {
-            Box::pin(materialized_views::refresh(session, refresh, text, control)).await?
-        }
-        Statement::Sql(statement) => Box::pin(sql(session, statement, text, control)).await?,
-        _ => return Err(Error::unsupported("this statement")),
-    };
+    let tag = Box::pin(lost_races::settle(session, parsed, control)).await?;
     match (before, &parsed.statement) {
         (Some(_), Statement::RefreshMaterializedView(_)) => session.tell_committed(&verb, control),
         (Some(before), _) => session.tell_definition(&verb, before, control),
         (None, _) => {}
     }
     Ok(Outcome::Command(tag))
+}
+
+/// Runs a command once; returns its tag.
+async fn carry_out(
+    session: &Arc<Session>,
+    parsed: &ParsedStatement,
+    control: &StatementControl,
+) -> Result<String> {
+    let text = parsed.text.as_str();
+    match &parsed.statement {
+        Statement::CreateModel(create) => models::create(session, create, text, control).await,
+        Statement::Train(train) => models::train(session, train, text, control).await,
+        Statement::AlterModel(alter) => models::alter(session, alter, text).await,
+        Statement::DropModel(drop) => models::drop(session, drop, text, control).await,
+        Statement::Restore(restore) => maintenance::restore(session, restore, text).await,
+        Statement::Vacuum(vacuum) => maintenance::vacuum(session, vacuum, control).await,
+        Statement::CreateTable(create) => {
+            let clauses = tables::TableClauses {
+                partition_columns: &create.partition_columns,
+                properties: &create.properties,
+            };
+            let create = tables::create(session, &create.table, clauses, text, control);
+            Box::pin(create).await
+        }
+        Statement::CreateLakeObject(create) => lake::create(session, create, control).await,
+        Statement::DropLakeObject(drop) => lake::drop_objects(session, drop, text, control).await,
+        Statement::Grant(grant) => privileges::grant(session, grant, text, control).await,
+        Statement::DefaultPrivileges(defaults) => {
+            privileges::set_defaults(session, defaults, text).await
+        }
+        Statement::AlterOwner(alter) => privileges::set_owner(session, alter, text, control).await,
+        Statement::Role(statement) => Box::pin(roles::run(session, statement, text, control)).await,
+        Statement::Sequence(statement) => {
+            Box::pin(sequences::run(session, statement, text, control)).await
+        }
+        Statement::CreateMaterializedView(create) => {
+            Box::pin(materialized_views::create(session, create, text, control)).await
+        }
+        Statement::RefreshMaterializedView(refresh) => {
+            Box::pin(materialized_views::refresh(session, refresh, text, control)).await
+        }
+        Statement::Sql(statement) => Box::pin(sql(session, statement, text, control)).await,
+        _ => Err(Error::unsupported("this statement")),
+    }
 }
 
 async fn sql(

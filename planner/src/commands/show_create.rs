@@ -6,9 +6,9 @@
 use std::sync::Arc;
 
 use auspex_storage::{
-    CatalogEntry, Deferral, Definition, EnumType, ExternalFormat, ExternalTableDefinition,
-    JsonKind, Key, ObjectKind, ReferenceAction, TableDefinition, TableShape, ViewDefinition,
-    is_uuid, marked_element, marks_of, schema_of,
+    CatalogEntry, CheckOption, Deferral, Definition, EnumType, ExternalFormat,
+    ExternalTableDefinition, JsonKind, Key, ObjectKind, ReferenceAction, TableDefinition,
+    TableShape, ViewDefinition, is_uuid, marked_element, marks_of, schema_of,
 };
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Schema};
@@ -132,8 +132,13 @@ fn of_view(entry: &CatalogEntry, view: &ViewDefinition) -> String {
         true => " WITH (security_barrier)",
         false => "",
     };
+    let checks = match view.check_option {
+        Some(CheckOption::Local) => " WITH LOCAL CHECK OPTION",
+        Some(CheckOption::Cascaded) => " WITH CASCADED CHECK OPTION",
+        None => "",
+    };
     format!(
-        "CREATE VIEW {}{columns}{options} AS {}",
+        "CREATE VIEW {}{columns}{options} AS {}{checks}",
         name_of(entry),
         view.text
     )

@@ -4,6 +4,7 @@
 //! planned. Reads and writes nothing.
 
 use std::collections::BTreeSet;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use auspex_sql::Word;
@@ -14,7 +15,7 @@ use datafusion::common::DFSchema;
 use datafusion::error::DataFusionError;
 use datafusion::logical_expr::{Expr, ExprSchemable as _};
 use datafusion::sql::sqlparser::ast::{
-    self, ColumnOption, GeneratedAs, SequenceOptions, TableConstraint,
+    self, ColumnOption, GeneratedAs, SequenceOptions, TableConstraint, visit_expressions_mut,
 };
 
 use super::folded;
@@ -313,6 +314,11 @@ fn add_check(
     }
     refuse_queries(expr, "check constraint")?;
     let schema = DFSchema::try_from(shape.schema())?;
+    let mut expr = without_enums(session, expr);
+    // The catalogs show a check in parentheses, which dumps put into parentheses again.
+    while let ast::Expr::Nested(inner) = expr {
+        expr = *inner;
+    }
     let text = expr.to_string();
     let planned = session.state(None).create_logical_expr(&text, &schema)?;
     if planned.get_type(&schema)? != DataType::Boolean {
@@ -335,20 +341,25 @@ fn refuse_queries(expr: &ast::Expr, what: &str) -> Result<()> {
     }
 }
 
-/// A literal that is cast to an enum, as which its column reads it anyway: texts of definitions name no types of the catalog.
-fn without_enum(session: &Session, expr: &ast::Expr) -> ast::Expr {
-    match expr {
-        ast::Expr::Cast {
+/// An expression without casts of literals to enums, as which columns and comparisons read them anyway: texts of definitions
+/// name no types of the catalog.
+fn without_enums(session: &Session, expr: &ast::Expr) -> ast::Expr {
+    let mut expr = expr.clone();
+    // The visitor never breaks off.
+    let _ = visit_expressions_mut(&mut expr, |expr| {
+        if let ast::Expr::Cast {
             expr: inner,
             data_type: ast::DataType::Custom(name, _),
             ..
-        } if matches!(inner.as_ref(), ast::Expr::Value(_))
-            && session.enum_entry(&super::name_parts(name)).is_some() =>
+        } = &*expr
+            && matches!(inner.as_ref(), ast::Expr::Value(_))
+            && session.enum_entry(&super::name_parts(name)).is_some()
         {
-            inner.as_ref().clone()
+            *expr = inner.as_ref().clone();
         }
-        expr => expr.clone(),
-    }
+        ControlFlow::<()>::Continue(())
+    });
+    expr
 }
 
 /// The text of a default; `None` for NULL.
@@ -366,7 +377,7 @@ pub(super) fn checked_default(
         return Err(Error::invalid("42601", message, None));
     }
     refuse_queries(expr, "DEFAULT expression")?;
-    let expr = default_of_sequences(session, &without_enum(session, expr))?;
+    let expr = default_of_sequences(session, &without_enums(session, expr))?;
     let text = expr.to_string();
     if text.eq_ignore_ascii_case("null") {
         return Ok(None);
@@ -415,7 +426,7 @@ fn checked_generation(
     let name = column.name();
     refuse_queries(expr, "column generation expression")?;
     let schema = DFSchema::try_from(shape.schema())?;
-    let text = expr.to_string();
+    let text = without_enums(session, expr).to_string();
     let planned = session.state(None).create_logical_expr(&text, &schema)?;
     let invalid = |message: String| Err(Error::invalid("42P17", message, None));
     if planned.is_volatile() {

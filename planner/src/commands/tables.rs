@@ -10,7 +10,8 @@ use std::sync::Arc;
 
 use auspex_sql::Word;
 use auspex_storage::{
-    CatalogEntry, CatalogState, Change, Definition, ObjectKind, TableDefinition, TableShape,
+    CatalogEntry, CatalogState, Change, Definition, Error as StorageError, ObjectKind,
+    TableDefinition, TableShape,
 };
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::logical_expr::{DdlStatement, LogicalPlan};
@@ -21,6 +22,7 @@ use dependents::check_not_referred;
 pub(super) use dependents::{check_unnamed, with_dependents};
 pub(crate) use describe::describe_table;
 
+use super::lost_races::MAX_ROUNDS;
 use super::materialized_views::check_use;
 use super::storage_options::check_options;
 use super::table_like::copied_shape;
@@ -29,7 +31,7 @@ use super::table_shape::{
     check_change_columns, declared_shape, query_shape, set_partitions, set_property,
 };
 use super::{declared_types, enums, kind_name, name_parts, sequences};
-use crate::access::{TableUse, own};
+use crate::access::{Access, TableUse, own};
 use crate::bind::{bind_query, distinct_names, settle_type};
 use crate::error::{Error, Result, nearest};
 use crate::session::Session;
@@ -57,22 +59,21 @@ pub(super) async fn create(
     refuse(create)?;
     session.refuse_foreign(&name_parts(&create.name))?;
     let (mut schema, name) = session.object_parts(&name_parts(&create.name))?;
-    let replaced = match create.temporary {
+    match create.temporary {
         true => {
             TEMPORARY.clone_into(&mut schema);
             if skips_temporary(session, &name, create, control)? {
                 return Ok("CREATE TABLE".to_owned());
             }
-            None
         }
         false if skips_existing(session, &schema, &name, create.if_not_exists, control)? => {
             return Ok("CREATE TABLE".to_owned());
         }
         false => {
             session.access().check_schema(&schema, "CREATE")?;
-            replaced(session, &schema, &name, create.or_replace)?
+            replaced(session, &schema, &name, create.or_replace)?;
         }
-    };
+    }
     let definition = Definition::Table(TableDefinition::default());
     let mut entry = CatalogEntry::new(&schema, &name, definition);
     own(session, &mut entry);
@@ -106,7 +107,7 @@ pub(super) async fn create(
         add_temporary(session, entry, create.on_commit.as_ref()).await;
         return Ok(tag);
     }
-    publish(session, &entry, replaced, text).await?;
+    publish(session, &entry, create.or_replace, text).await?;
     Ok(tag)
 }
 
@@ -133,22 +134,47 @@ async fn add_temporary(session: &Arc<Session>, entry: CatalogEntry, on_commit: O
 pub(super) async fn publish(
     session: &Session,
     entry: &CatalogEntry,
-    replaced: Option<Arc<CatalogEntry>>,
+    or_replace: bool,
     text: &str,
 ) -> Result<()> {
-    let (catalog, tables) = (&session.engine.catalog, &session.engine.tables);
-    let committed = catalog.commit(text, |_| Ok(put(&replaced, entry.clone())));
-    if let Err(error) = committed.await {
-        // The files belong to nobody; the error of the commit is the one to tell.
-        if error.is_settled() {
-            let _ = tables.remove_managed(&entry.id).await;
+    let tables = &session.engine.tables;
+    match put_in_place(session, entry, or_replace, text).await {
+        Ok(replaced) => {
+            if let Some(old) = replaced {
+                let _ = tables.remove_managed(&old.id).await;
+            }
+            Ok(())
         }
-        return Err(error.into());
+        Err(error) => {
+            // The files belong to nobody; the error of the commit is the one to tell.
+            if !matches!(&error, Error::Storage(error) if !error.is_settled()) {
+                let _ = tables.remove_managed(&entry.id).await;
+            }
+            Err(error)
+        }
     }
-    if let Some(old) = replaced {
-        let _ = tables.remove_managed(&old.id).await;
+}
+
+/// Commits a table to the catalog; returns the one that it replaces, which may be there only since the rows were made.
+async fn put_in_place(
+    session: &Session,
+    entry: &CatalogEntry,
+    or_replace: bool,
+    text: &str,
+) -> Result<Option<Arc<CatalogEntry>>> {
+    let catalog = &session.engine.catalog;
+    let mut rounds = 1..MAX_ROUNDS;
+    loop {
+        let replaced = replaced(session, &entry.schema, &entry.name, or_replace)?;
+        let committed = catalog.commit(text, |_| Ok(put(&replaced, entry.clone())));
+        let committed = committed.await;
+        match committed {
+            Ok(_) => return Ok(replaced),
+            Err(StorageError::DuplicateObject { .. } | StorageError::Conflict { .. })
+                if or_replace && rounds.next().is_some() => {}
+            Err(error) => return Err(error.into()),
+        }
     }
-    Ok(())
 }
 
 /// The definition that a `CREATE TABLE` without a query writes.
@@ -531,18 +557,25 @@ impl Session {
         usage: TableUse,
     ) -> Result<Arc<CatalogEntry>> {
         match self.entry(schema, name) {
-            Some(entry) if matches!(entry.definition, Definition::Table(_)) => {
-                usage.check(&self.access(), &entry)?;
-                check_use(&entry, usage)?;
-                Ok(entry)
-            }
-            Some(entry) => {
-                let kind = kind_name(&entry.definition);
-                let message = format!("cannot change rows of {kind} \"{name}\"");
-                let hint = "Only managed tables take rows; make one with CREATE TABLE.";
-                Err(Error::invalid("42809", message, Some(hint)))
-            }
+            Some(entry) => managed(entry, &self.access(), usage),
             None => Err(self.undefined_relation(schema, name)),
         }
     }
+}
+
+/// An object that must be a managed table, which a role may use so.
+pub(crate) fn managed(
+    entry: Arc<CatalogEntry>,
+    access: &Access,
+    usage: TableUse,
+) -> Result<Arc<CatalogEntry>> {
+    if matches!(entry.definition, Definition::Table(_)) {
+        usage.check(access, &entry)?;
+        check_use(&entry, usage)?;
+        return Ok(entry);
+    }
+    let (kind, name) = (kind_name(&entry.definition), &entry.name);
+    let message = format!("cannot change rows of {kind} \"{name}\"");
+    let hint = "Only managed tables take rows; make one with CREATE TABLE.";
+    Err(Error::invalid("42809", message, Some(hint)))
 }

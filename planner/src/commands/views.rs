@@ -122,6 +122,7 @@ pub(super) async fn sound_query(
         *name = Some(column.clone());
     }
     distinct_names(&bound.plan, &bound.names, "query")?;
+    let options = view_options::ViewOptions::of_new(&create.options)?;
     let definition = ViewDefinition {
         text: create.query.to_string(),
         columns,
@@ -129,8 +130,10 @@ pub(super) async fn sound_query(
         default_schema: Some(session.default_schema()),
         search_path: session.search_path(),
         objects: met.objects.into_iter().collect(),
-        security_barrier: view_options::is_barrier(&create.options)?,
+        security_barrier: options.is_barrier.unwrap_or(false),
+        check_option: options.check_option.flatten(),
     };
+    view_options::check_writable(session, &definition)?;
     Ok(SoundQuery { bound, definition })
 }
 

@@ -9,7 +9,7 @@ use datafusion::arrow::datatypes::DataType;
 use datafusion::common::SchemaError;
 use datafusion::error::DataFusionError;
 
-use super::{Error, nearest};
+use super::{Error, nearest, said};
 use crate::functions::type_name;
 
 /// What a client is told of an error.
@@ -111,7 +111,8 @@ fn report_in_full(error: &DataFusionError) -> Report {
             ArrowError::ComputeError(message) => computed(message),
             other => Report::new("XX000", other.to_string()),
         },
-        DataFusionError::NotImplemented(message) => crate::functions::unsupported_subquery(message)
+        DataFusionError::NotImplemented(message) => said::report(message)
+            .or_else(|| crate::functions::unsupported_subquery(message))
             .unwrap_or_else(|| Report::new("0A000", lower_first(message))),
         DataFusionError::ResourcesExhausted(message) => Report {
             hint: Some("Raise --memory-limit, or select fewer columns or rows.".to_owned()),
@@ -220,6 +221,9 @@ fn invalid_argument(message: &str) -> Report {
 /// A function that has no value for its arguments.
 fn computed(message: &str) -> Report {
     let message = message.strip_prefix("Execution error: ").unwrap_or(message);
+    if let Some(report) = said::report(message) {
+        return report;
+    }
     let is_about = |words: &str| message.contains(words);
     if is_about("Scalar subquery returned more than one row") {
         let message = "more than one row returned by a subquery used as an expression";
@@ -265,7 +269,8 @@ fn plan_report(message: &str) -> Report {
             ..Report::new("42883", message)
         };
     }
-    let known = not_grouped(message).or_else(|| no_operator(message));
+    let known = said::report(message).or_else(|| not_grouped(message));
+    let known = known.or_else(|| no_operator(message));
     if let Some(report) = known.or_else(|| no_function(message)) {
         return report;
     }

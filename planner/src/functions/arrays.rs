@@ -3,17 +3,17 @@
 use std::sync::Arc;
 
 use datafusion::arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, ListArray, StringArray, UInt64Array, make_comparator,
+    Array, ArrayRef, AsArray, BooleanArray, ListArray, StringArray, UInt64Array,
 };
 use datafusion::arrow::buffer::OffsetBuffer;
 use datafusion::arrow::compute::kernels::cmp::eq;
-use datafusion::arrow::compute::{SortOptions, cast, take};
-use datafusion::arrow::datatypes::{DataType, Field, IntervalMonthDayNanoType};
+use datafusion::arrow::compute::{cast, take};
+use datafusion::arrow::datatypes::{DataType, Field};
 use datafusion::error::Result;
 use datafusion::logical_expr_common::type_coercion::binary::binary_numeric_coercion;
 
 use super::call::{Call, Function, failure, function, function_of};
-use super::interval;
+use super::order_keys::comparable;
 
 /// The functions of this family.
 pub(super) fn functions() -> Vec<Function> {
@@ -57,7 +57,7 @@ fn lists(call: &Call<'_>, idx: usize) -> Result<ListArray> {
 fn in_array(call: &Call<'_>) -> Result<ArrayRef> {
     let lists = lists(call, 1)?;
     let to = type_of_both(call.arg(0)?.data_type(), &lists.value_type());
-    let values = comparable(call.converted(0, &to)?)?;
+    let values = comparable(&call.converted(0, &to)?)?;
     let is_null = values.logical_nulls();
     let of = |row: usize| -> Result<Option<bool>> {
         if lists.is_null(row) || lists.value_length(row) == 0 {
@@ -66,12 +66,9 @@ fn in_array(call: &Call<'_>) -> Result<ArrayRef> {
         if is_null.as_ref().is_some_and(|nulls| nulls.is_null(row)) {
             return Ok(None);
         }
-        let elements = comparable(cast(&lists.value(row), &to)?)?;
+        let elements = comparable(&cast(&lists.value(row), &to)?)?;
         let value = values.slice(row, 1);
-        let same = match to {
-            DataType::List(_) => same_arrays(&elements, &value)?,
-            _ => eq(&elements, &datafusion::arrow::array::Scalar::new(value))?,
-        };
+        let same = eq(&elements, &datafusion::arrow::array::Scalar::new(value))?;
         Ok(match same.true_count() {
             0 if same.null_count() > 0 => None,
             n => Some(n > 0),
@@ -92,21 +89,6 @@ fn type_of_both(value: &DataType, elements: &DataType) -> DataType {
         _ => binary_numeric_coercion(value, elements),
     };
     wider.unwrap_or_else(|| elements.clone())
-}
-
-/// Values of which the same ones are equal: of intervals their lengths.
-fn comparable(values: ArrayRef) -> Result<ArrayRef> {
-    match values.as_primitive_opt::<IntervalMonthDayNanoType>() {
-        Some(intervals) => interval::keys(intervals),
-        None => Ok(values),
-    }
-}
-
-/// Which arrays are the same as one; a NULL in them is the same as another NULL, as everywhere where PostgreSQL compares arrays.
-fn same_arrays(arrays: &ArrayRef, one: &ArrayRef) -> Result<BooleanArray> {
-    let compare = make_comparator(arrays, one, SortOptions::default())?;
-    let same = |idx: usize| arrays.is_valid(idx).then(|| compare(idx, 0).is_eq());
-    Ok((0..arrays.len()).map(same).collect())
 }
 
 /// NULL of an array with a NULL among its elements, and of no array; else false.

@@ -268,7 +268,7 @@ pub(super) fn failure(sqlstate: &'static str, message: impl Into<String>) -> Dat
 
 /// The error that there is no function for these types.
 pub(super) fn no_function(name: &str, types: &[DataType]) -> DataFusionError {
-    let types: Vec<String> = types.iter().map(ToString::to_string).collect();
+    let types: Vec<String> = types.iter().map(auspex_storage::type_name).collect();
     failure(
         "42883",
         format!("function {name}({}) does not exist", types.join(", ")),

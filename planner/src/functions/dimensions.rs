@@ -77,6 +77,25 @@ pub(super) fn texts_in_place_of(data_type: &DataType) -> DataType {
     }
 }
 
+/// The type of other elements in the place of those of an array, or of a value that is none.
+pub(super) fn in_place_of(data_type: &DataType, element: &DataType) -> DataType {
+    (0..parts(data_type).1).fold(element.clone(), |item, _| list(item))
+}
+
+/// Puts what is made of the elements of an array, or of values that are none, in their place.
+pub(super) fn map_elements(
+    array: &ArrayRef,
+    of: &dyn Fn(&ArrayRef) -> Result<ArrayRef>,
+) -> Result<ArrayRef> {
+    let Some(lists) = array.as_list_opt::<i32>() else {
+        return of(array);
+    };
+    let items = map_elements(lists.values(), of)?;
+    let item = Arc::new(Field::new_list_field(items.data_type().clone(), true));
+    let (offsets, nulls) = (lists.offsets().clone(), lists.nulls().cloned());
+    Ok(Arc::new(ListArray::try_new(item, offsets, items, nulls)?))
+}
+
 /// The elements of a list, of another type.
 fn with_type(item: &FieldRef, data_type: DataType) -> FieldRef {
     Arc::new(item.as_ref().clone().with_data_type(data_type))
@@ -197,6 +216,9 @@ mod tests {
         let two = lists(numbers, &[2, 2, 1, 1]);
         assert!(is_box(&two.slice(0, 2)) && !is_box(&two));
         let three = lists(lists(two, &[2, 1, 1]), &[1, 2]);
+        let texts = map_elements(&three, &|items| Ok(cast(items, &DataType::Utf8)?)).unwrap();
+        let wanted = in_place_of(three.data_type(), &DataType::Utf8);
+        assert_eq!((texts.data_type(), parts(&wanted).1), (&wanted, 3));
         let config = ConfigOptions::new();
         let call = Call {
             args: vec![three],

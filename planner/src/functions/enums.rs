@@ -1,28 +1,26 @@
 //! Enums: texts with a mark that names the type and its labels, in whose order they are compared.
 //!
 //! In: labels; out: the same, checked and marked, their places, or arrays of them. A function is told its type by a text,
-//! so that it needs no catalog, also on other machines. What compares labels compares their places: operators from the
-//! start, all else when a statement is bound (`bind/enum_order.rs`).
+//! so that it needs no catalog, also on other machines. What orders labels orders their places (`order_keys`).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use auspex_storage::EnumType;
-use datafusion::arrow::array::{ArrayRef, Int32Array, ListBuilder, StringArray, StringBuilder};
+use datafusion::arrow::array::{
+    ArrayRef, AsArray as _, Int32Array, ListBuilder, StringArray, StringBuilder,
+};
+use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Field};
 use datafusion::common::{ExprSchema, ScalarValue};
 use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::expr::ScalarFunction;
-use datafusion::logical_expr::planner::RawBinaryExpr;
-use datafusion::logical_expr::{
-    Expr, ExprSchemable as _, Operator, ReturnFieldArgs, binary_expr, lit,
-};
-use datafusion::sql::sqlparser::ast::{self, BinaryOperator, Ident, ObjectName};
+use datafusion::logical_expr::{Expr, ExprSchemable as _, ReturnFieldArgs, lit};
+use datafusion::sql::sqlparser::ast::{self, Ident, ObjectName};
 
 use super::assigned_value::type_of;
-use super::call::{Call, Function, failure, function};
-use super::checked::Checked;
-use super::dimensions::{map_texts, parts, texts_in_place_of};
+use super::call::{Call, Function, failure, function, function_of};
+use super::dimensions::{in_place_of, map_elements, map_texts, parts, texts_in_place_of};
 
 /// The function that reads a text, or each text of an array, as a label.
 pub(crate) const READ: &str = "enum_in";
@@ -73,7 +71,8 @@ fn reader() -> Function {
 }
 
 fn positions() -> Function {
-    function(POSITION, &[2], DataType::Int32, |call| {
+    let returns = |types: &[DataType]| Ok(in_place_of(&types[0], &DataType::Int32));
+    function_of(POSITION, &[2], returns, |call| {
         let known = known_of(call, 1)?;
         let labels = known.labels.iter().map(String::as_str);
         let places: BTreeMap<&str, i32> = labels.zip(0..).collect();
@@ -81,10 +80,13 @@ fn positions() -> Function {
             let place = places.get(label).copied();
             place.ok_or_else(|| no_label(&known, label))
         };
-        let texts = call.texts(0)?;
-        let found = texts.iter().map(|label| label.map(place).transpose());
-        let found: Int32Array = found.collect::<Result<_>>()?;
-        Ok(Arc::new(found) as ArrayRef)
+        map_elements(call.arg(0)?, &|labels| {
+            let labels = cast(labels, &DataType::Utf8)?;
+            let labels = labels.as_string::<i32>().iter();
+            let found = labels.map(|label| label.map(place).transpose());
+            let found: Int32Array = found.collect::<Result<_>>()?;
+            Ok(Arc::new(found))
+        })
     })
 }
 
@@ -198,8 +200,8 @@ pub(super) fn read(value: Expr, known: &EnumType) -> Expr {
     called(reader(), vec![value], known)
 }
 
-/// The place of a label.
-fn position_of(label: Expr, known: &EnumType) -> Expr {
+/// The place of a label, or those of an array of labels.
+pub(super) fn position_of(label: Expr, known: &EnumType) -> Expr {
     called(positions(), vec![label], known)
 }
 
@@ -212,41 +214,6 @@ pub(crate) fn label_of(place: Expr, known: &EnumType) -> Expr {
 pub(crate) fn enum_of(expr: &Expr, schema: &dyn ExprSchema) -> Option<EnumType> {
     let (_, field) = expr.to_field(schema).ok()?;
     EnumType::of(&field)
-}
-
-/// What a label is ordered by: its place; `None`: the expression is none.
-pub(crate) fn order_key(expr: &Expr, schema: &dyn ExprSchema) -> Option<Expr> {
-    let known = enum_of(expr, schema)?;
-    Some(position_of(expr.clone(), &known))
-}
-
-/// The same of each of several values of one type, of which one at least is known to be a label.
-pub(crate) fn order_keys(
-    values: &[&Expr],
-    schema: &dyn ExprSchema,
-) -> Option<(EnumType, Vec<Expr>)> {
-    let known = values.iter().find_map(|value| enum_of(value, schema))?;
-    let key = |value: &&Expr| position_of((*value).clone(), &known);
-    let keys = values.iter().map(key).collect();
-    Some((known, keys))
-}
-
-/// A comparison that asks which of two labels comes first.
-pub(super) fn compared(raw: &RawBinaryExpr, schema: &dyn ExprSchema) -> Option<Expr> {
-    let op = match raw.op {
-        BinaryOperator::Lt => Operator::Lt,
-        BinaryOperator::LtEq => Operator::LtEq,
-        BinaryOperator::Gt => Operator::Gt,
-        BinaryOperator::GtEq => Operator::GtEq,
-        _ => return None,
-    };
-    // A long sum is no label, and would be asked for its type again and again.
-    if Checked::type_of(&raw.left).is_some() || Checked::type_of(&raw.right).is_some() {
-        return None;
-    }
-    let (_, keys) = order_keys(&[&raw.left, &raw.right], schema)?;
-    let [left, right] = <[Expr; 2]>::try_from(keys).ok()?;
-    Some(binary_expr(left, op, right))
 }
 
 /// Whether an expression is a call that gives labels.

@@ -1,15 +1,14 @@
-//! The least and the greatest of intervals, which go by their length.
+//! The least and the greatest of intervals, which go by their length, and of arrays, in which a NULL is the greatest element.
 //!
-//! In: values of any type; out: the planner's own `min` and `max`, but of intervals those by PostgreSQL's order: the planner
-//! compares months first, then days, so that 1000 hours come before a day.
+//! In: values of any type; out: the planner's own `min` and `max`, but of intervals and arrays those by PostgreSQL's order: the
+//! planner compares months first, then days, so that 1000 hours come before a day. Of json there are none.
 
 use std::sync::Arc;
 
-use auspex_storage::EnumType;
-use datafusion::arrow::array::{ArrayRef, AsArray as _};
-use datafusion::arrow::datatypes::{
-    DataType, FieldRef, IntervalMonthDayNano, IntervalMonthDayNanoType,
-};
+use auspex_storage::{EnumType, JsonKind};
+use datafusion::arrow::array::{Array as _, ArrayRef};
+use datafusion::arrow::datatypes::{DataType, FieldRef};
+use datafusion::arrow::row::{RowConverter, SortField};
 use datafusion::common::ScalarValue;
 use datafusion::error::Result;
 use datafusion::functions_aggregate::min_max::{max_udaf, min_udaf};
@@ -20,8 +19,10 @@ use datafusion::logical_expr::{
     SetMonotonicity, Signature, StatisticsArgs,
 };
 
-use super::call::INTERVAL;
-use super::interval::length;
+use super::assigned_value::type_of;
+use super::interval::is_interval;
+use super::order_keys::comparable;
+use crate::error::Error;
 
 /// The functions of this family.
 pub(super) fn functions() -> Vec<AggregateUDF> {
@@ -36,7 +37,7 @@ struct Extreme {
 }
 
 fn is_ours(field: &FieldRef) -> bool {
-    *field.data_type() == INTERVAL
+    is_interval(field.data_type()) || matches!(field.data_type(), DataType::List(_))
 }
 
 impl AggregateUDFImpl for Extreme {
@@ -53,8 +54,15 @@ impl AggregateUDFImpl for Extreme {
     }
 
     fn return_field(&self, args: &[FieldRef]) -> Result<FieldRef> {
+        let json = args.iter().find(|arg| JsonKind::of(arg).is_some());
+        if let Some(json) = json {
+            let message = format!("function {}({}) does not exist", self.name(), type_of(json));
+            let hint = "No function matches the given name and argument types. \
+                You might need to add explicit type casts.";
+            return Err(Error::invalid("42883", message, Some(hint)).into());
+        }
         let field = self.inner.return_field(args)?;
-        // What is asked of the least label is asked of a label; that it is the least sees `bind/enum_order.rs` to.
+        // What is asked of the least label is asked of a label; that it is the least sees `bind/value_order.rs` to.
         let known = args.first().and_then(|arg| EnumType::of(arg));
         Ok(match known {
             Some(known) => Arc::new(field.as_ref().clone().with_metadata(known.marks())),
@@ -72,14 +80,21 @@ impl AggregateUDFImpl for Extreme {
 
     fn accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
         match is_ours(&args.return_field) {
-            true => Ok(Box::new(ByLength::new(self.is_max))),
+            true => {
+                let data_type = args.return_field.data_type().clone();
+                Ok(Box::new(ByKey::new(self.is_max, data_type)))
+            }
             false => self.inner.accumulator(args),
         }
     }
 
     fn create_sliding_accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
-        match is_ours(&args.return_field) {
-            true => Ok(Box::new(ByLength::new(self.is_max))),
+        // Arrays that leave the frame are forgotten by the planner's own alone.
+        match is_interval(args.return_field.data_type()) {
+            true => {
+                let data_type = args.return_field.data_type().clone();
+                Ok(Box::new(ByKey::new(self.is_max, data_type)))
+            }
             false => self.inner.create_sliding_accumulator(args),
         }
     }
@@ -120,45 +135,65 @@ impl AggregateUDFImpl for Extreme {
     }
 }
 
-/// The least or greatest of the intervals so far, the first one of those that are as long.
+/// The least or greatest of the values so far, the first one of those with the same key.
 #[derive(Debug)]
-struct ByLength {
+struct ByKey {
     is_max: bool,
-    found: Option<IntervalMonthDayNano>,
+    data_type: DataType,
+    found: Option<(Box<[u8]>, ScalarValue)>,
 }
 
-impl ByLength {
-    fn new(is_max: bool) -> Self {
+impl ByKey {
+    fn new(is_max: bool, data_type: DataType) -> Self {
         Self {
             is_max,
+            data_type,
             found: None,
         }
     }
 }
 
-impl Accumulator for ByLength {
-    fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        let values = values
-            .first()
-            .and_then(|values| values.as_primitive_opt::<IntervalMonthDayNanoType>());
-        for value in values.into_iter().flatten().flatten() {
-            let is_better = self.found.is_none_or(|found| match self.is_max {
-                true => length(value) > length(found),
-                false => length(value) < length(found),
-            });
-            if is_better {
-                self.found = Some(value);
-            }
+impl Accumulator for ByKey {
+    fn update_batch(&mut self, columns: &[ArrayRef]) -> Result<()> {
+        let Some(values) = columns.first() else {
+            return Ok(());
+        };
+        let keys = comparable(values)?;
+        let field = SortField::new(keys.data_type().clone());
+        let rows = RowConverter::new(vec![field])?.convert_columns(&[Arc::clone(&keys)])?;
+        let present = (0..values.len()).filter(|row| keys.is_valid(*row));
+        // Of rows with the same key `min_by` has the first one, and `max_by` the last one.
+        let best = match self.is_max {
+            true => present.rev().max_by(|a, b| rows.row(*a).cmp(&rows.row(*b))),
+            false => present.min_by(|a, b| rows.row(*a).cmp(&rows.row(*b))),
+        };
+        let Some(best) = best else {
+            return Ok(());
+        };
+        let key: Box<[u8]> = rows.row(best).as_ref().into();
+        let is_better = match &self.found {
+            None => true,
+            Some((known, _)) if self.is_max => key > *known,
+            Some((known, _)) => key < *known,
+        };
+        if is_better {
+            let value = ScalarValue::try_from_array(values, best)?;
+            // What an array is cut of may be large.
+            self.found = Some((key, value.compacted()));
         }
         Ok(())
     }
 
     fn evaluate(&mut self) -> Result<ScalarValue> {
-        Ok(ScalarValue::IntervalMonthDayNano(self.found))
+        match &self.found {
+            Some((_, value)) => Ok(value.clone()),
+            None => ScalarValue::try_new_null(&self.data_type),
+        }
     }
 
     fn size(&self) -> usize {
-        size_of_val(self)
+        let found = self.found.as_ref();
+        size_of_val(self) + found.map_or(0, |(key, value)| key.len() + value.size())
     }
 
     fn state(&mut self) -> Result<Vec<ScalarValue>> {
@@ -172,9 +207,11 @@ impl Accumulator for ByLength {
 
 #[cfg(test)]
 mod tests {
-    use datafusion::arrow::array::IntervalMonthDayNanoArray;
+    use datafusion::arrow::array::{IntervalMonthDayNanoArray, ListArray};
+    use datafusion::arrow::datatypes::{Int32Type, IntervalMonthDayNano};
 
     use super::*;
+    use crate::functions::call::INTERVAL;
 
     #[test]
     fn longer_intervals_are_greater_whatever_their_parts() {
@@ -188,12 +225,32 @@ mod tests {
             Some(month),
         ]));
         for (is_max, expected) in [(true, hours), (false, days)] {
-            let mut found = ByLength::new(is_max);
+            let mut found = ByKey::new(is_max, INTERVAL);
             found.update_batch(&[Arc::clone(&column)]).unwrap();
             let expected = ScalarValue::IntervalMonthDayNano(Some(expected));
             assert_eq!(found.evaluate().unwrap(), expected);
         }
-        let none = ByLength::new(true).evaluate().unwrap();
+        let none = ByKey::new(true, INTERVAL).evaluate().unwrap();
         assert!(none.is_null());
+    }
+
+    #[test]
+    fn a_null_is_the_greatest_element() {
+        let arrays = [
+            Some(vec![Some(1), Some(2)]),
+            None,
+            Some(vec![Some(1), None]),
+            Some(vec![Some(1)]),
+        ];
+        let arrays = ListArray::from_iter_primitive::<Int32Type, _, _>(arrays);
+        let column: ArrayRef = Arc::new(arrays);
+        for (is_max, expected) in [(true, 2), (false, 3)] {
+            let mut found = ByKey::new(is_max, column.data_type().clone());
+            // Of two states as of one.
+            found.update_batch(&[column.slice(0, 2)]).unwrap();
+            found.merge_batch(&[column.slice(2, 2)]).unwrap();
+            let expected = ScalarValue::try_from_array(&column, expected).unwrap();
+            assert_eq!(found.evaluate().unwrap(), expected);
+        }
     }
 }

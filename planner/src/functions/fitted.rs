@@ -29,6 +29,7 @@ use datafusion::logical_expr::{
 };
 
 use super::call::{INTERVAL, failure};
+use super::decimals::{decimal, loses_digits};
 use super::dimensions::parts;
 use super::interval::is_interval;
 use super::moment::{TIME, TIMESTAMP, in_zone, is_time, timestamptz, zone};
@@ -42,7 +43,8 @@ enum Step {
     Whole,
     /// Numbers that `real` cannot hold fail.
     Real,
-    /// Binary fractions become the decimal ones that they are shown as; precision and scale follow.
+    /// Binary fractions become the decimal ones that they are shown as; numbers that have more digits are rounded or fail.
+    /// Precision and scale follow.
     Decimal,
     /// A moment with a zone is marked with the client's, whose clock then counts. The zone follows.
     Zone,
@@ -165,7 +167,7 @@ pub(crate) fn assigned(value: Expr, column: &Field, schema: &dyn ExprSchema) -> 
     }
     let from = found.data_type().clone();
     let fits = |name, step, args: Vec<Expr>| {
-        let changes = changed(step, &from).is_some();
+        let changes = changed(step, &from, Some(to)).is_some();
         match changes {
             true => function(name, step, args.len()).call(args),
             false => args
@@ -223,14 +225,16 @@ fn as_many_dimensions(column: &Field, found: &DataType) -> Result<()> {
     Err(Error::invalid("0A000", message, Some(&hint)).into())
 }
 
-/// Whether a step does something to values of a type, and the type that it makes of them but for its parameters.
-fn changed(step: Step, from: &DataType) -> Option<DataType> {
+/// Whether a step does something to values of a type, and the type that it makes of them but for its parameters; `to` is
+/// what a decimal becomes.
+fn changed(step: Step, from: &DataType, to: Option<&DataType>) -> Option<DataType> {
     let is_float = matches!(from, DataType::Float32 | DataType::Float64);
     let has_zone = matches!(from, DataType::Timestamp(_, Some(_)));
     match step {
         Step::Whole if is_float || matches!(from, DataType::Decimal128(..)) => Some(from.clone()),
         Step::Real if *from == DataType::Float64 => Some(from.clone()),
         Step::Decimal if is_float => Some(DataType::Decimal128(38, 10)),
+        Step::Decimal => to.filter(|to| loses_digits(from, to)).cloned(),
         Step::Zone if has_zone => Some(from.clone()),
         Step::Clock if has_zone => Some(TIMESTAMP),
         Step::Time if is_interval(from) => Some(TIME),
@@ -246,18 +250,25 @@ fn changed(step: Step, from: &DataType) -> Option<DataType> {
     }
 }
 
+/// The decimal type that the second and third argument tell.
+fn told_decimal(given: &[Option<&ScalarValue>]) -> Option<DataType> {
+    let number = |idx: usize| match given.get(idx).copied().flatten() {
+        Some(ScalarValue::Int64(Some(number))) => Some(*number),
+        _ => None,
+    };
+    let precision = u8::try_from(number(1)?).ok()?;
+    Some(DataType::Decimal128(
+        precision,
+        i8::try_from(number(2)?).ok()?,
+    ))
+}
+
 impl Fitted {
     fn data_type(&self, from: &DataType, given: &[Option<&ScalarValue>]) -> Option<DataType> {
-        let plain = changed(self.step, from)?;
-        let number = |idx: usize| match given.get(idx).copied().flatten() {
-            Some(ScalarValue::Int64(Some(number))) => Some(*number),
-            _ => None,
-        };
+        let to = told_decimal(given);
+        let plain = changed(self.step, from, to.as_ref())?;
         Some(match (self.step, from) {
-            (Step::Decimal, _) => {
-                let precision = u8::try_from(number(1)?).ok()?;
-                DataType::Decimal128(precision, i8::try_from(number(2)?).ok()?)
-            }
+            (Step::Decimal, _) => to?,
             (Step::Zone, DataType::Timestamp(unit, _)) => match given.get(1).copied().flatten() {
                 Some(ScalarValue::Utf8(Some(zone))) => {
                     DataType::Timestamp(*unit, Some(zone.as_str().into()))
@@ -303,7 +314,12 @@ impl ScalarUDFImpl for Fitted {
 
     fn simplify(&self, args: Vec<Expr>, info: &SimplifyContext) -> Result<ExprSimplifyResult> {
         let from = info.get_data_type(&args[0])?;
-        if changed(self.step, &from).is_some() {
+        let given = args.iter().map(|arg| match arg {
+            Expr::Literal(value, _) => Some(value),
+            _ => None,
+        });
+        let to = told_decimal(&given.collect::<Vec<_>>());
+        if changed(self.step, &from, to.as_ref()).is_some() {
             return Ok(ExprSimplifyResult::Original(args));
         }
         Ok(match args.into_iter().next() {
@@ -324,7 +340,7 @@ impl ScalarUDFImpl for Fitted {
                 "a function was called without its argument",
             ));
         };
-        if changed(self.step, &value.data_type()).is_none() {
+        if changed(self.step, &value.data_type(), Some(&to)).is_none() {
             return Ok(value);
         }
         let fit = |array: &ArrayRef| fitted(self.step, array, &to, &zone);
@@ -383,57 +399,6 @@ fn real(array: &ArrayRef) -> Result<ArrayRef> {
     }
 }
 
-fn decimal(array: &ArrayRef, to: &DataType) -> Result<ArrayRef> {
-    let DataType::Decimal128(precision, scale) = to else {
-        return Ok(cast(array, to)?);
-    };
-    let (single, values) = (
-        array.data_type() == &DataType::Float32,
-        cast(array, &DataType::Float64)?,
-    );
-    let values = values.as_primitive::<Float64Type>();
-    let overflow = || failure("22003", "numeric field overflow");
-    let of = |value: f64| {
-        let digits = match single {
-            true => format!("{:.5e}", value as f32),
-            false => format!("{value:.14e}"),
-        };
-        scaled(&digits, i32::from(*scale), u32::from(*precision)).ok_or_else(overflow)
-    };
-    let values = values.iter().map(|value| value.map(of).transpose());
-    let values: Decimal128Array = values.collect::<Result<_>>()?;
-    Ok(Arc::new(
-        values.with_precision_and_scale(*precision, *scale)?,
-    ))
-}
-
-/// `d.ddde±x` times ten to the `scale`, half away from zero; `None` if it has more digits than `precision`.
-fn scaled(scientific: &str, scale: i32, precision: u32) -> Option<i128> {
-    let (digits, exponent) = scientific.split_once('e')?;
-    let exponent: i32 = exponent.parse().ok()?;
-    let (sign, digits) = match digits.strip_prefix('-') {
-        Some(digits) => (-1, digits),
-        None => (1, digits),
-    };
-    let n_decimals = digits
-        .split_once('.')
-        .map_or(0, |(_, decimals)| decimals.len());
-    let digits: i128 = digits.replace('.', "").parse().ok()?;
-    let shift = exponent + scale - i32::try_from(n_decimals).ok()?;
-    let value = match u32::try_from(shift) {
-        Ok(up) => match digits {
-            0 => 0,
-            digits => digits.checked_mul(10_i128.checked_pow(up)?)?,
-        },
-        Err(_) => match 10_i128.checked_pow(shift.unsigned_abs()) {
-            Some(unit) => (digits + unit / 2) / unit,
-            None => 0,
-        },
-    };
-    let limit = 10_i128.checked_pow(precision)?;
-    (value < limit).then_some(sign * value)
-}
-
 fn on_clock(array: &ArrayRef, zone: &Tz) -> Result<ArrayRef> {
     let micros = cast(array, &timestamptz())?;
     let local = |value: i64| {
@@ -459,21 +424,4 @@ fn at_moment(array: &ArrayRef, zone: &Tz) -> Result<ArrayRef> {
         .map(|value| value.map(of).transpose())
         .collect::<Result<_>>()?;
     Ok(Arc::new(moments.with_timezone("UTC")))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn binary_fractions_become_the_decimals_that_they_are_shown_as() {
-        let scaled = |value: f64, scale| scaled(&format!("{value:.14e}"), scale, 38);
-        assert_eq!(scaled(1.005, 2), Some(101));
-        assert_eq!(scaled(-1.005, 2), Some(-101));
-        assert_eq!(scaled(0.1, 20), Some(10_000_000_000_000_000_000));
-        assert_eq!(scaled(1e-40, 2), Some(0));
-        assert_eq!(scaled(0.0, 2), Some(0));
-        assert_eq!(scaled(1e38, 2), None);
-        assert_eq!(scaled(f64::INFINITY, 2), None);
-    }
 }

@@ -7,12 +7,15 @@ use std::sync::Arc;
 
 use chrono::{Datelike, NaiveDate, NaiveDateTime, Timelike};
 use datafusion::arrow::array::{
-    Array, ArrayRef, Decimal128Array, Float64Array, IntervalMonthDayNanoArray, StringArray,
+    Array, ArrayRef, AsArray as _, Decimal128Array, Float64Array, IntervalMonthDayNanoArray,
+    StringArray,
 };
-use datafusion::arrow::datatypes::{DataType, IntervalMonthDayNano};
+use datafusion::arrow::compute::cast;
+use datafusion::arrow::datatypes::{DataType, IntervalMonthDayNano, IntervalMonthDayNanoType};
 use datafusion::error::Result;
 
-use super::call::{Call, Function, INTERVAL, failure, function};
+use super::call::{Call, Function, INTERVAL, failure, function, function_of};
+use super::dimensions::{in_place_of, map_elements};
 use super::moment::moments;
 
 const MICROS_PER_SECOND: i64 = 1_000_000;
@@ -21,7 +24,7 @@ const MONTHS_PER_YEAR: f64 = 12.0;
 const DAYS_PER_MONTH: f64 = 30.0;
 
 /// A number in the order of intervals.
-const KEY: DataType = DataType::Decimal128(38, 0);
+pub(super) const KEY: DataType = DataType::Decimal128(38, 0);
 
 /// The functions of this family.
 pub(super) fn functions() -> Vec<Function> {
@@ -206,13 +209,20 @@ pub(super) fn length(value: IntervalMonthDayNano) -> i128 {
     days * i128::from(MICROS_PER_DAY) + i128::from(value.nanoseconds / 1000)
 }
 
-/// The function that gives an interval its place among all.
+/// The function that gives an interval its place among all, and an array those of its elements.
 pub(super) fn key_function() -> Function {
-    function("interval_key", &[1], KEY, key)
+    let returns = |types: &[DataType]| Ok(in_place_of(&types[0], &KEY));
+    function_of("interval_key", &[1], returns, key)
 }
 
 fn key(call: &Call<'_>) -> Result<ArrayRef> {
-    keys(&call.intervals(0)?)
+    let array = call.arg(0)?;
+    if !matches!(array.data_type(), DataType::List(_)) {
+        return keys(&call.intervals(0)?);
+    }
+    map_elements(array, &|elements| {
+        keys(cast(elements, &INTERVAL)?.as_primitive::<IntervalMonthDayNanoType>())
+    })
 }
 
 /// The places of intervals among all.

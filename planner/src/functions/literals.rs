@@ -33,7 +33,7 @@ use super::syntax::{function_name, number_text, text};
 const MARK: &str = "\u{1e}number";
 
 /// Functions whose results have the types of arguments, and the places of these.
-const OF_ONE_TYPE: [(&str, std::ops::Range<usize>); 29] = [
+const OF_ONE_TYPE: [(&str, std::ops::Range<usize>); 32] = [
     ("abs", 0..1),
     ("any_value", 0..1),
     ("array_agg", 0..1),
@@ -41,7 +41,9 @@ const OF_ONE_TYPE: [(&str, std::ops::Range<usize>); 29] = [
     ("array_cat", 0..2),
     ("array_prepend", 0..2),
     ("array_remove", 0..2),
+    ("array_remove_all", 0..2),
     ("array_replace", 0..3),
+    ("array_replace_all", 0..3),
     ("as_assigned", 0..1),
     ("avg", 0..1),
     ("coalesce", 0..usize::MAX),
@@ -49,10 +51,10 @@ const OF_ONE_TYPE: [(&str, std::ops::Range<usize>); 29] = [
     ("gcd", 0..2),
     ("greatest", 0..usize::MAX),
     ("ifnull", 0..2),
-    ("lag", 0..1),
+    ("lag", 0..3),
     ("last_value", 0..1),
     ("lcm", 0..2),
-    ("lead", 0..1),
+    ("lead", 0..3),
     ("least", 0..usize::MAX),
     ("max", 0..1),
     ("min", 0..1),
@@ -62,6 +64,7 @@ const OF_ONE_TYPE: [(&str, std::ops::Range<usize>); 29] = [
     ("nullif", 0..2),
     ("nvl", 0..2),
     ("pg_typeof", 0..1),
+    (super::series::SERIES, 0..3),
     ("sum", 0..1),
 ];
 
@@ -406,9 +409,13 @@ mod tests {
             marked("SELECT coalesce(x, 0), round(x, 2), substr(s, 1 + 1)"),
             "SELECT coalesce(x, {0}), round(x, 2), SUBSTR(s, {1} + {1})"
         );
+        assert_eq!(
+            marked("SELECT lag(x, 1, 0) OVER (ORDER BY y) FROM t"),
+            "SELECT lag(x, {1}, {0}) OVER (ORDER BY y) FROM t"
+        );
         for kept in [
             "SELECT x FROM t GROUP BY 1 ORDER BY 1 LIMIT 3 + 1 OFFSET 2",
-            "SELECT a[1], 5::BIGINT, lag(x, 1, 0) OVER (ORDER BY y) FROM t",
+            "SELECT a[1], 5::BIGINT FROM t",
             "SELECT sum(x) OVER (ORDER BY y ROWS BETWEEN 1 PRECEDING AND 2 FOLLOWING) FROM t",
             "SELECT * FROM generate_series(1, 2 + 3)",
             "SELECT 3000000000, -3000000000, 1.5, 1e3",

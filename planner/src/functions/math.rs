@@ -3,20 +3,34 @@
 use std::sync::Arc;
 
 use datafusion::arrow::array::{
-    Array, ArrayRef, AsArray, Float64Array, Int32Array, Int64Array, ListArray,
+    Array, ArrayRef, AsArray, Decimal128Array, Float64Array, Int32Array, Int64Array, ListArray,
 };
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::compute::kernels::numeric::neg;
-use datafusion::arrow::datatypes::{DataType, Float64Type};
+use datafusion::arrow::datatypes::{DataType, Decimal128Type, Float64Type};
 use datafusion::error::Result;
 
-use super::call::{Call, Function, failure, function, function_of};
+use super::call::{Call, Function, failure, function, function_of, no_function};
+use super::checked::whole_numbers;
 use super::interval::is_interval;
+use super::quotients::{PRECISION, is_exact, scale_of};
 
 /// The functions of this family.
 pub(super) fn functions() -> Vec<Function> {
     vec![
-        function_of("div", &[2], |types| Ok(whole_or_float(types)), div),
+        function_of("div", &[2], |types| Ok(quotient_type(types)), div),
+        function_of(
+            "gcd",
+            &[2],
+            |types| whole("gcd", types),
+            |call| of_whole(call, "gcd", divisor),
+        ),
+        function_of(
+            "lcm",
+            &[2],
+            |types| whole("lcm", types),
+            |call| of_whole(call, "lcm", multiple),
+        ),
         function_of("negated", &[1], |types| negated_type(&types[0]), negated),
         function("round_half_even", &[1], DataType::Float64, |call| {
             let values = call.floats(0)?;
@@ -54,6 +68,68 @@ fn whole_or_float(types: &[DataType]) -> DataType {
     match types.iter().all(|t| t.is_integer() || t.is_null()) {
         true => DataType::Int64,
         false => DataType::Float64,
+    }
+}
+
+/// The type of `div`: numeric beside a numeric.
+fn quotient_type(types: &[DataType]) -> DataType {
+    let is_decimal = |found: &DataType| matches!(found, DataType::Decimal128(..));
+    match types.iter().any(is_decimal) && types.iter().all(is_exact) {
+        true => DataType::Decimal128(PRECISION, 0),
+        false => whole_or_float(types),
+    }
+}
+
+/// The type of what is computed of two whole numbers.
+fn whole(name: &str, types: &[DataType]) -> Result<DataType> {
+    let is_narrow = |found: &DataType| {
+        matches!(found, DataType::Int8 | DataType::Int16 | DataType::Int32) || found.is_null()
+    };
+    let is_whole = |found: &DataType| found.is_integer() || found.is_null();
+    match types.iter().all(is_whole) {
+        true if types.iter().all(is_narrow) => Ok(DataType::Int32),
+        true => Ok(DataType::Int64),
+        false => Err(no_function(name, types)),
+    }
+}
+
+fn of_whole(call: &Call<'_>, name: &str, of: fn(i128, i128) -> i128) -> Result<ArrayRef> {
+    let types = [call.arg(0)?, call.arg(1)?].map(|arg| arg.data_type().clone());
+    let to = whole(name, &types)?;
+    let (least, most) = whole_numbers(&to).unwrap_or_default();
+    let (a, b) = (call.integers(0)?, call.integers(1)?);
+    let of = |(a, b): (Option<i64>, Option<i64>)| {
+        let (Some(a), Some(b)) = (a, b) else {
+            return Ok(None);
+        };
+        let value = of(a.into(), b.into());
+        let found = i64::try_from(value).ok();
+        match found.filter(|_| (least..=most).contains(&value)) {
+            Some(found) => Ok(Some(found)),
+            None => {
+                let name = auspex_storage::type_name(&to);
+                Err(failure("22003", format!("{name} out of range")))
+            }
+        }
+    };
+    let values: Int64Array = a.iter().zip(&b).map(of).collect::<Result<_>>()?;
+    Ok(cast(&values, &to)?)
+}
+
+/// The largest number that divides both.
+fn divisor(a: i128, b: i128) -> i128 {
+    let (mut a, mut b) = (a.abs(), b.abs());
+    while b != 0 {
+        (a, b) = (b, a % b);
+    }
+    a
+}
+
+/// The smallest number that both divide.
+fn multiple(a: i128, b: i128) -> i128 {
+    match divisor(a, b) {
+        0 => 0,
+        divisor => (a / divisor * b).abs(),
     }
 }
 
@@ -182,6 +258,20 @@ fn div(call: &Call<'_>) -> Result<ArrayRef> {
         return Ok(Arc::new(
             a.iter().zip(&b).map(of).collect::<Result<Int64Array>>()?,
         ));
+    }
+    if let DataType::Decimal128(precision, _) = quotient_type(&types) {
+        let scale = types.iter().map(scale_of).max().unwrap_or(0);
+        let alike = DataType::Decimal128(precision, scale);
+        let (a, b) = (call.converted(0, &alike)?, call.converted(1, &alike)?);
+        let a = a.as_primitive::<Decimal128Type>();
+        let b = b.as_primitive::<Decimal128Type>();
+        let of = |(a, b): (Option<i128>, Option<i128>)| match (a, b) {
+            (Some(_), Some(0)) => Err(by_zero()),
+            (Some(a), Some(b)) => Ok(Some(a / b)),
+            _ => Ok(None),
+        };
+        let quotients: Decimal128Array = a.iter().zip(b).map(of).collect::<Result<_>>()?;
+        return Ok(Arc::new(quotients.with_precision_and_scale(precision, 0)?));
     }
     let (a, b) = (call.floats(0)?, call.floats(1)?);
     let of = |(a, b): (Option<f64>, Option<f64>)| match (a, b) {

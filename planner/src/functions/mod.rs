@@ -2,22 +2,25 @@
 //!
 //! In: a session's context; out: the same with the functions of each family. Code map: `call` describes
 //! a function; `moment`, `now`, `interval`, `truncation`, `precision`, `template`, `number_template` and `to_char` are about time and
-//! its text; `math`, `series`, `bytes`, `strings`, `regexps`, `arrays`, `dimensions`, `json`, `uuid`, `enums` what their names say; `aggregates`, `array_agg`, `string_agg`, `sums`, `averages` and `interval_totals` look at whole groups, `shifts` at other rows of a window;
-//! `googlesql` has those of BigQuery; `operators` and `checked` plan operators, `literals` types numbers; `fitted` prepares what is cast, `rows_by_place` rows for structs, `assigned_value` marks it,
-//! `quantified` compares with all rows of a subquery; `row_bucket` divides rows that come in no order; `server_side` waits; `syntax` spells a
+//! its text; `math`, `rounding`, `series`, `bytes`, `strings`, `regexps`, `arrays`, `dimensions`, `json`, `uuid`, `enums` what their names say; `aggregates`, `array_agg`, `string_agg`, `sums`, `averages` and `interval_totals` look at whole groups, `shifts` at other rows of a window;
+//! `googlesql` has those of BigQuery; `operators` and `checked` plan operators, `order_keys` are what values are compared by, `extreme_arguments` choose by them, `literals` types numbers; `fitted` prepares what is cast, `decimals` numbers for numerics, `rows_by_place` rows for structs, `assigned_value` marks it,
+//! `quantified` compares with all rows of a subquery, `array_comparisons` with the elements of arrays, `pattern_lists` with all patterns of an array; `row_bucket` divides rows that come in no order; `server_side` waits; `syntax` spells a
 //! statement anew before it is planned, `types` names its types. Functions about catalogs, and those that write
 //! values as the wire does (`format`, `to_json`), are the server's.
 
 mod aggregates;
 mod array_agg;
+mod array_comparisons;
 mod arrays;
 mod assigned_value;
 mod averages;
 mod bytes;
 mod call;
 mod checked;
+mod decimals;
 mod dimensions;
 mod enums;
+mod extreme_arguments;
 mod extremes;
 mod fitted;
 mod googlesql;
@@ -30,10 +33,13 @@ mod moment;
 mod now;
 mod number_template;
 mod operators;
+mod order_keys;
+mod pattern_lists;
 mod precision;
 mod quantified;
 mod quotients;
 mod regexps;
+mod rounding;
 mod row_bucket;
 mod rows_by_place;
 mod series;
@@ -64,6 +70,7 @@ use datafusion::prelude::SessionContext;
 
 pub use array_agg::TYPE_KEY;
 pub(crate) use array_agg::gathers_for;
+pub(crate) use array_comparisons::mark_array_comparisons;
 pub(crate) use assigned_value::{
     MARK as ASSIGNED_VALUE, can_be_assigned, check_assignment, check_default, type_of,
 };
@@ -72,21 +79,26 @@ pub(crate) use checked::{always_fits, chain_of_name, is_chain, whole_numbers};
 use dimensions::FLAT;
 pub(crate) use enums::{
     POSITION as ENUM_POSITION, READ as READ_ENUM, enum_of, enum_type_name, is_call as is_enum_call,
-    label_of, meant as enum_call, order_key, order_keys,
+    label_of, meant as enum_call,
 };
+pub(crate) use extreme_arguments::extreme_by_key;
 pub(crate) use fitted::{assigned, read_beside};
 use json::MarkedArrays;
 pub use json::jsonb_text;
-pub(crate) use json::{WHOLE_ROW, stands_for};
+pub(crate) use json::{WHOLE_ROW, read_marked, remarked, stands_for};
 pub(crate) use literals::type_numbers;
+pub(crate) use moment::{TIMESTAMP, timestamptz};
 use operators::Operators;
+pub(crate) use order_keys::{Key, key_of, keyed, keys_of, no_operator};
 pub(crate) use row_bucket::row_bucket;
 pub(crate) use rows_by_place::check_row_width;
 pub(crate) use single_value::{only_value, single_value};
 pub(crate) use sized::{Growth, growth};
-pub(crate) use syntax::{change_own, elements_column, rewrite, unsupported_subquery};
+pub(crate) use syntax::{change_own, elements_column, gives_rows, rewrite, unsupported_subquery};
 pub use text_input::{ArrayItem, read_text, read_texts, split_array};
-pub(crate) use text_input::{check_text, read_array, reader_of, type_read_by};
+pub(crate) use text_input::{
+    FILE_TEXTS, check_text, is_bytes, read_array, reader_of, type_beside, type_read_by,
+};
 pub(crate) use types::Types;
 pub(crate) use uuid::READ as READ_UUID;
 pub use uuid::uuid_text;
@@ -105,8 +117,7 @@ pub(crate) fn install(context: &mut SessionContext) -> Result<()> {
     functions.push(now::function());
     functions.push(uuid::random());
     functions.push(auspex_storage::uuid_of_bytes());
-    let ceil = datafusion::functions::math::ceil();
-    functions.push(ceil.as_ref().clone().with_aliases(["ceiling"]));
+    functions.extend(rounding::functions());
     let signum = datafusion::functions::math::signum();
     functions.push(signum.as_ref().clone().with_aliases(["sign"]));
     for function in &functions {
@@ -119,6 +130,14 @@ pub(crate) fn install(context: &mut SessionContext) -> Result<()> {
     let state = context.state();
     for function in sized::functions(&|name| state.scalar_functions().get(name).cloned()) {
         context.register_udf(Arc::new(function))?;
+    }
+    let planned = context
+        .state()
+        .scalar_functions()
+        .get("date_trunc")
+        .cloned();
+    if let Some(planned) = planned {
+        context.register_udf(Arc::new(truncation::date_trunc(planned)))?;
     }
     let state = context.state();
     let known = |name: &str| state.scalar_functions().get(name).cloned();
@@ -171,8 +190,11 @@ fn families() -> impl Iterator<Item = call::Function> {
         json::functions(),
         googlesql::functions(),
         quantified::functions(),
+        pattern_lists::functions(),
         uuid::functions(),
         enums::functions(),
+        order_keys::functions(),
+        extreme_arguments::functions(),
         quotients::functions(),
         dimensions::functions(),
         series::functions(),
@@ -180,11 +202,6 @@ fn families() -> impl Iterator<Item = call::Function> {
     ]
     .into_iter()
     .flatten()
-}
-
-/// The function by whose values intervals are compared.
-pub(crate) fn interval_key() -> ScalarUDF {
-    interval::key_function().build()
 }
 
 /// Planners that come before the planner's own, which would plan every array and every comparison of two.

@@ -33,12 +33,12 @@ pub(super) struct Moment {
 }
 
 /// A time stamp without a zone.
-pub(super) const TIMESTAMP: DataType = DataType::Timestamp(TimeUnit::Microsecond, None);
+pub(crate) const TIMESTAMP: DataType = DataType::Timestamp(TimeUnit::Microsecond, None);
 /// A time of day.
 pub(super) const TIME: DataType = DataType::Time64(TimeUnit::Microsecond);
 
 /// A time stamp with a zone.
-pub(super) fn timestamptz() -> DataType {
+pub(crate) fn timestamptz() -> DataType {
     DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
 }
 

@@ -22,6 +22,18 @@ pub(super) struct NumberTemplate {
     has_ordinal: bool,
     has_exponent: bool,
     currency: bool,
+    /// Text before all else.
+    before: String,
+}
+
+/// The words of templates, longer ones before those that they begin with.
+const WORDS: [&str; 13] = [
+    "EEEE", "FM", "PR", "MI", "PL", "RN", "TH", "SG", "S", "D", ".", "L", "B",
+];
+
+/// A text in double quotes, and what stands behind it.
+fn quoted(text: &str) -> Option<(&str, &str)> {
+    text.strip_prefix('"')?.split_once('"')
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -31,6 +43,10 @@ enum Sign {
     Plain,
     Leading,
     Trailing,
+    /// Before the blanks that stand before the digits: `SG`, `MI` and `PL`.
+    First,
+    FirstMinus,
+    FirstPlus,
     /// A minus, or a space, behind.
     Minus,
     Brackets,
@@ -44,62 +60,62 @@ impl NumberTemplate {
         let mut is_shifted = false;
         while let Some(c) = rest.chars().next() {
             let upper: String = rest.chars().take(4).collect::<String>().to_uppercase();
-            let seen = !template.whole.is_empty() || template.has_point;
-            let length = match upper.as_str() {
-                word if word.starts_with("FM") => {
-                    template.is_bare = true;
-                    2
+            if let Some(length) = template.read_word(&upper, c.is_lowercase()) {
+                rest = &rest[length.min(rest.len())..];
+                continue;
+            }
+            if let Some((literal, behind)) = quoted(rest) {
+                match template.has_begun() {
+                    true => literal.chars().for_each(|c| template.push(c)),
+                    false => template.before.push_str(literal),
                 }
-                word if word.starts_with("PR") => {
-                    template.sign = Sign::Brackets;
-                    2
-                }
-                word if word.starts_with("MI") => {
-                    template.sign = Sign::Minus;
-                    2
-                }
-                word if word.starts_with("RN") => {
-                    template.is_roman = true;
-                    template.is_lower = c.is_lowercase();
-                    2
-                }
-                word if word.starts_with("TH") => {
-                    template.has_ordinal = true;
-                    2
-                }
-                word if word.starts_with("EEEE") => {
-                    template.has_exponent = true;
-                    4
-                }
-                word if word.starts_with('S') || word.starts_with("SG") => {
-                    template.sign = if seen { Sign::Trailing } else { Sign::Leading };
-                    if word.starts_with("SG") { 2 } else { 1 }
-                }
-                word if word.starts_with('D') || word.starts_with('.') => {
-                    template.has_point = true;
-                    1
-                }
-                word if word.starts_with('L') => {
-                    template.currency = true;
-                    1
-                }
-                word if word.starts_with('V') => {
-                    is_shifted = true;
-                    1
-                }
-                _ => {
-                    let c = if c == 'G' || c == 'g' { ',' } else { c };
-                    template.shift += usize::from(is_shifted && (c == '9' || c == '0'));
-                    match template.has_point {
-                        true => template.fraction.push(c),
-                        false => template.whole.push(c),
-                    }
-                    c.len_utf8()
-                }
-            };
-            rest = &rest[length.min(rest.len())..];
+                rest = behind;
+                continue;
+            }
+            is_shifted |= upper.starts_with('V');
+            if !upper.starts_with('V') {
+                let c = if c == 'G' || c == 'g' { ',' } else { c };
+                template.shift += usize::from(is_shifted && (c == '9' || c == '0'));
+                template.push(c);
+            }
+            rest = &rest[c.len_utf8()..];
         }
         template
+    }
+
+    fn has_begun(&self) -> bool {
+        !self.whole.is_empty() || self.has_point
+    }
+
+    fn push(&mut self, c: char) {
+        match self.has_point {
+            true => self.fraction.push(c),
+            false => self.whole.push(c),
+        }
+    }
+
+    /// Reads a word that stands for no character of the number: its length.
+    fn read_word(&mut self, upper: &str, is_lower: bool) -> Option<usize> {
+        let has_begun = self.has_begun();
+        let word = WORDS.into_iter().find(|word| upper.starts_with(word))?;
+        match word {
+            "FM" => self.is_bare = true,
+            "PR" => self.sign = Sign::Brackets,
+            "MI" if has_begun => self.sign = Sign::Minus,
+            "MI" => self.sign = Sign::FirstMinus,
+            "PL" => self.sign = Sign::FirstPlus,
+            "RN" => (self.is_roman, self.is_lower) = (true, is_lower),
+            "TH" => (self.has_ordinal, self.is_lower) = (true, is_lower),
+            "EEEE" => self.has_exponent = true,
+            "SG" | "S" if has_begun => self.sign = Sign::Trailing,
+            "SG" => self.sign = Sign::First,
+            "S" => self.sign = Sign::Leading,
+            "D" | "." => self.has_point = true,
+            "L" => self.currency = true,
+            // `B` asks for blanks in the place of zero, which PostgreSQL shows all the same.
+            _ => {}
+        }
+        Some(word.len())
     }
 
     fn n_fraction(&self) -> usize {
@@ -131,7 +147,9 @@ impl NumberTemplate {
                 '9' | '0' => {
                     let idx = (place + whole.len()).checked_sub(n_whole);
                     let digit = idx.and_then(|idx| whole.as_bytes().get(idx));
-                    let demanded = first_zero.is_some_and(|zero| place >= zero);
+                    // A whole part of nothing is shown as 0 where there is no fraction to show.
+                    let is_last = place + 1 == n_whole && !self.has_point;
+                    let demanded = is_last || first_zero.is_some_and(|zero| place >= zero);
                     place += 1;
                     match (digit, demanded) {
                         _ if is_overflow => body.push('#'),
@@ -151,19 +169,15 @@ impl NumberTemplate {
                 other => body.push(*other),
             }
         }
-        // A whole part of nothing is shown as 0 where there is no fraction to show.
-        if whole.is_empty() && !has_begun && !is_overflow && !self.has_point && n_whole > 0 {
-            if body.ends_with(' ') {
-                body.pop();
-            }
-            body.push('0');
-        }
         if self.has_point {
             body.push('.');
             self.push_fraction(&mut body, &fraction, is_overflow);
         }
         if self.has_ordinal && !is_negative {
-            body.push_str(ordinal(whole));
+            match self.is_lower {
+                true => body.push_str(&ordinal(whole).to_lowercase()),
+                false => body.push_str(ordinal(whole)),
+            }
         }
         let is_zero = !shifted.bytes().any(|b| (b'1'..=b'9').contains(&b));
         self.signed(body, is_negative && !is_zero)
@@ -205,7 +219,12 @@ impl NumberTemplate {
         let currency = if self.currency { "$" } else { "" };
         let digits = body.trim_start_matches(' ');
         let padding = &body[..body.len() - digits.len()];
-        match (self.sign, is_negative) {
+        let number = match (self.sign, is_negative) {
+            (Sign::First | Sign::FirstMinus, true) => format!("-{padding}{currency}{digits}"),
+            (Sign::First, false) => format!("+{padding}{currency}{digits}"),
+            (Sign::FirstMinus, false) => format!("{blank}{padding}{currency}{digits}"),
+            (Sign::FirstPlus, true) => format!("{blank}{padding}-{currency}{digits}"),
+            (Sign::FirstPlus, false) => format!("+{blank}{padding}{currency}{digits}"),
             (Sign::Plain, true) => format!("{padding}-{currency}{digits}"),
             (Sign::Plain, false) => format!("{padding}{blank}{currency}{digits}"),
             (Sign::Leading, true) => format!("{padding}-{currency}{digits}"),
@@ -216,7 +235,8 @@ impl NumberTemplate {
             (Sign::Minus, false) => format!("{padding}{currency}{digits}{blank}"),
             (Sign::Brackets, true) => format!("{padding}<{currency}{digits}>"),
             (Sign::Brackets, false) => format!("{padding}{blank}{currency}{digits}{blank}"),
-        }
+        };
+        format!("{}{number}", self.before)
     }
 
     fn exponent(&self, number: &str) -> String {
@@ -399,7 +419,8 @@ mod tests {
         assert_eq!(shown("485", "L999"), " $485");
         assert_eq!(shown("485", "FMRN"), "CDLXXXV");
         assert_eq!(shown("5.2", "FMRN"), "V");
-        assert_eq!(shown("482", "999th"), " 482ND");
+        assert_eq!(shown("482", "999th"), " 482nd");
+        assert_eq!(shown("482", "999TH"), " 482ND");
         assert_eq!(shown("12", "99V999"), " 12000");
         assert_eq!(shown("12.4", "99V999"), " 12400");
         assert_eq!(shown("0.0004859", "9.99EEEE"), " 4.86e-04");
@@ -407,5 +428,14 @@ mod tests {
         assert_eq!(shown("0", "999"), "   0");
         assert_eq!(shown("0.5", "FM999.00"), ".50");
         assert_eq!(shown("1234.5", "FM9,999.00"), "1,234.50");
+        assert_eq!(shown("0.1", "99%"), "  0%");
+        assert_eq!(shown("42", "FM990%"), "42%");
+        assert_eq!(shown("-12", "MI99"), "-12");
+        assert_eq!(shown("12", "MI99"), " 12");
+        assert_eq!(shown("5", "SG99"), "+ 5");
+        assert_eq!(shown("-5", "S99"), " -5");
+        assert_eq!(shown("12", "PL99"), "+ 12");
+        assert_eq!(shown("1234", "\"x\"9999"), "x 1234");
+        assert_eq!(shown("12", "B99"), " 12");
     }
 }

@@ -19,8 +19,8 @@ use datafusion::sql::sqlparser::ast::BinaryOperator;
 use super::checked::Checked;
 use super::interval::is_interval;
 use super::literals;
-use super::moment::TIMESTAMP;
-use super::{enums, quotients, unknown};
+use super::moment::{TIMESTAMP, is_time, timestamptz};
+use super::{array_comparisons, order_keys, quotients, unknown};
 
 /// Plans operators.
 #[derive(Debug)]
@@ -48,9 +48,23 @@ impl ExprPlanner for Lists {
         }
         unknown::resolve(&mut raw, schema);
         let is_list = |expr: &Expr| matches!(expr.get_type(schema), Ok(DataType::List(_)));
-        let planned = (is_list(&raw.left) && is_list(&raw.right))
-            .then(|| self.0.lists(&raw))
-            .flatten();
+        if !is_list(&raw.left) || !is_list(&raw.right) {
+            return Ok(PlannerResult::Original(raw));
+        }
+        let operands = [&raw.left, &raw.right];
+        let keys = match may_join {
+            true => None,
+            false => order_keys::keys_of(&operands, order_keys::Key::of_equality, schema)?,
+        };
+        let keyed = keys.map(|(_, keys)| <[Expr; 2]>::try_from(keys));
+        let planned = match keyed {
+            Some(Ok([left, right])) => self.0.lists(&RawBinaryExpr {
+                op: raw.op.clone(),
+                left,
+                right,
+            }),
+            _ => self.0.lists(&raw),
+        };
         Ok(match planned {
             Some(expr) => PlannerResult::Planned(expr),
             None => PlannerResult::Original(raw),
@@ -108,6 +122,34 @@ impl Operators {
         }
     }
 
+    /// A moment and a time of day, which counts as the interval since midnight.
+    fn times_of_day(
+        &self,
+        raw: &RawBinaryExpr,
+        left: &DataType,
+        right: &DataType,
+        schema: &dyn ExprSchema,
+    ) -> Option<Expr> {
+        let op = match &raw.op {
+            BinaryOperator::Plus => Operator::Plus,
+            BinaryOperator::Minus => Operator::Minus,
+            _ => return None,
+        };
+        let (moment, data_type, time) = match (left, right) {
+            (moment, time) if is_moment(moment) && is_time(time) => (&raw.left, left, &raw.right),
+            (time, moment) if is_time(time) && is_moment(moment) && op == Operator::Plus => {
+                (&raw.right, right, &raw.left)
+            }
+            _ => return None,
+        };
+        let moment = match is_date(data_type) {
+            true => moment.clone().cast_to(&TIMESTAMP, schema).ok()?,
+            false => moment.clone(),
+        };
+        let interval = self.call("to_interval", vec![time.clone()])?;
+        Some(binary_expr(moment, op, interval))
+    }
+
     fn planned(
         &self,
         raw: &RawBinaryExpr,
@@ -116,6 +158,12 @@ impl Operators {
         schema: &dyn ExprSchema,
     ) -> Option<Expr> {
         if let Some(expr) = moments(raw, left, right, schema) {
+            return Some(expr);
+        }
+        if let Some(expr) = self.times_of_day(raw, left, right, schema) {
+            return Some(expr);
+        }
+        if let Some(expr) = single_quotient(raw, left, right) {
             return Some(expr);
         }
         if let Some(expr) = self.fine_decimals(raw, left, right) {
@@ -138,8 +186,8 @@ impl Operators {
                 BinaryOperator::Question => "json_has",
                 BinaryOperator::QuestionPipe => "json_has_any",
                 BinaryOperator::QuestionAnd => "json_has_all",
-                BinaryOperator::AtQuestion => "jsonb_path_exists",
-                BinaryOperator::AtAt => "jsonb_path_match",
+                BinaryOperator::AtQuestion => "jsonb_path_exists_opr",
+                BinaryOperator::AtAt => "jsonb_path_match_opr",
                 BinaryOperator::HashMinus => "json_without_path",
                 BinaryOperator::StringConcat if holds_json(&raw.left) && is_json() => "json_merged",
                 BinaryOperator::Minus if holds_json(&raw.left) => "json_without",
@@ -151,19 +199,13 @@ impl Operators {
             }
         }
         match &raw.op {
-            BinaryOperator::Minus if is_moment(left) && is_moment(right) => {
-                let are_dates = is_date(left) && is_date(right);
-                let call =
-                    (!are_dates).then(|| self.call("moments_apart", alike(raw, left, right)));
-                call.flatten()
+            // So many days that an integer holds them.
+            BinaryOperator::Minus if is_date(left) && is_date(right) => {
+                let days = binary_expr(raw.left.clone(), Operator::Minus, raw.right.clone());
+                Some(Expr::Cast(Cast::new(Box::new(days), DataType::Int32)))
             }
-            op if is_interval(left) && is_interval(right) && comparison(op).is_some() => {
-                let key = |expr: &Expr| self.call("interval_key", vec![expr.clone()]);
-                Some(binary_expr(
-                    key(&raw.left)?,
-                    comparison(op)?,
-                    key(&raw.right)?,
-                ))
+            BinaryOperator::Minus if is_moment(left) && is_moment(right) => {
+                self.call("moments_apart", alike(raw, left, right))
             }
             BinaryOperator::Multiply if is_interval(left) && right.is_numeric() => {
                 self.call("interval_times", args())
@@ -217,7 +259,7 @@ fn holds_json(expr: &Expr, schema: &dyn ExprSchema) -> bool {
     field.is_ok_and(|(_, field)| JsonKind::of(&field).is_some())
 }
 
-fn comparison(op: &BinaryOperator) -> Option<Operator> {
+pub(super) fn comparison(op: &BinaryOperator) -> Option<Operator> {
     Some(match op {
         BinaryOperator::Eq => Operator::Eq,
         BinaryOperator::NotEq => Operator::NotEq,
@@ -238,7 +280,8 @@ fn is_moment(data_type: &DataType) -> bool {
     is_date(data_type) || matches!(data_type, DataType::Timestamp(..))
 }
 
-/// A date and an interval are a time stamp; a date compared with a date and whole days stays a date.
+/// A date and an interval are a time stamp; a date compared with a date and whole days stays a date, beside another moment
+/// it is its beginning.
 fn moments(
     raw: &RawBinaryExpr,
     left: &DataType,
@@ -263,15 +306,31 @@ fn moments(
             raw.right.clone(),
         )),
         op if is_date(left) => {
-            let date = days_later(&raw.right, schema)?;
-            Some(binary_expr(raw.left.clone(), comparison(op)?, date))
+            let op = comparison(op)?;
+            Some(match days_later(&raw.right, schema) {
+                Some(date) => binary_expr(raw.left.clone(), op, date),
+                None => binary_expr(beginning(&raw.left, right)?, op, raw.right.clone()),
+            })
         }
         op if is_date(right) => {
-            let date = days_later(&raw.left, schema)?;
-            Some(binary_expr(date, comparison(op)?, raw.right.clone()))
+            let op = comparison(op)?;
+            Some(match days_later(&raw.left, schema) {
+                Some(date) => binary_expr(date, op, raw.right.clone()),
+                None => binary_expr(raw.left.clone(), op, beginning(&raw.right, left)?),
+            })
         }
         _ => None,
     }
+}
+
+/// A date beside a moment: the planner would count nanoseconds, which end in 2262.
+fn beginning(date: &Expr, beside: &DataType) -> Option<Expr> {
+    let to = match beside {
+        DataType::Timestamp(_, None) => TIMESTAMP,
+        DataType::Timestamp(_, Some(_)) => timestamptz(),
+        _ => return None,
+    };
+    Some(Expr::Cast(Cast::new(Box::new(date.clone()), to)))
 }
 
 /// A date and an interval of whole days, as a date: files are skipped by comparing dates alone.
@@ -307,6 +366,16 @@ fn alike(raw: &RawBinaryExpr, left: &DataType, right: &DataType) -> Vec<Expr> {
     ]
 }
 
+/// The quotient of a real and a whole number, which is a double.
+fn single_quotient(raw: &RawBinaryExpr, left: &DataType, right: &DataType) -> Option<Expr> {
+    let is_mixed =
+        |one: &DataType, other: &DataType| *one == DataType::Float32 && other.is_integer();
+    let is_ours =
+        raw.op == BinaryOperator::Divide && (is_mixed(left, right) || is_mixed(right, left));
+    let double = |expr: &Expr| Expr::Cast(Cast::new(Box::new(expr.clone()), DataType::Float64));
+    is_ours.then(|| binary_expr(double(&raw.left), Operator::Divide, double(&raw.right)))
+}
+
 fn is_decimal(data_type: &DataType) -> bool {
     matches!(data_type, DataType::Decimal128(..))
 }
@@ -331,7 +400,7 @@ fn decimals(raw: &RawBinaryExpr, left: &DataType, right: &DataType) -> Option<Ex
 }
 
 /// The decimal number that a number with a fraction is written as.
-fn decimal_literal(expr: &Expr) -> Option<Expr> {
+pub(super) fn decimal_literal(expr: &Expr) -> Option<Expr> {
     // Beyond these, digits may have been lost when the number was read.
     const DIGITS: usize = 15;
     let Expr::Literal(ScalarValue::Float64(Some(value)), _) = expr else {
@@ -362,13 +431,22 @@ impl ExprPlanner for Operators {
         if let Some(number) = literals::planned(&raw) {
             return Ok(PlannerResult::Planned(number));
         }
+        if let Some(comparison) = array_comparisons::planned(&raw, schema)? {
+            return Ok(PlannerResult::Planned(comparison));
+        }
         if !is_ours(&raw.op) {
             return Ok(PlannerResult::Original(raw));
+        }
+        let comparison = comparison(&raw.op);
+        if comparison.is_some() {
+            order_keys::check(&raw, schema)?;
         }
         let is_exact = |expr: &Expr| type_of(expr, schema).is_some_and(|found| is_decimal(&found));
         literals::settle(&mut raw, &is_exact);
         unknown::resolve(&mut raw, schema);
-        if let Some(expr) = enums::compared(&raw, schema) {
+        if let Some(op) = comparison
+            && let Some(expr) = order_keys::compared(&raw.left, op, &raw.right, schema)?
+        {
             return Ok(PlannerResult::Planned(expr));
         }
         // A parameter has no type yet: the planner infers it from the operator.

@@ -13,6 +13,7 @@ use datafusion::error::Result;
 use datafusion::logical_expr_common::type_coercion::binary::comparison_coercion;
 
 use super::call::{Call, Function, failure, function, no_function};
+use super::order_keys::comparable;
 
 /// The functions of this family: `quantified(value, digest, operator, is_all)`.
 pub(super) fn functions() -> Vec<Function> {
@@ -73,8 +74,8 @@ fn decisive(
     let types = [value.data_type().clone(), least.data_type().clone()];
     let common =
         comparison_coercion(&types[0], &types[1]).ok_or_else(|| no_function(operator, &types))?;
-    let value = cast(value, &common)?;
-    let (least, greatest) = (cast(least, &common)?, cast(greatest, &common)?);
+    let key = |values: &ArrayRef| comparable(&cast(values, &common)?);
+    let (value, least, greatest) = (key(value)?, key(least)?, key(greatest)?);
     let nearest = if is_all { &greatest } else { &least };
     let farthest = if is_all { &least } else { &greatest };
     Ok(match operator {

@@ -46,7 +46,8 @@ pub(super) fn is_exact(data_type: &DataType) -> bool {
     is_decimal || data_type.is_integer()
 }
 
-fn scale_of(data_type: &DataType) -> i8 {
+/// The digits behind the point.
+pub(super) fn scale_of(data_type: &DataType) -> i8 {
     match data_type {
         DataType::Decimal128(_, scale) => *scale,
         _ => 0,

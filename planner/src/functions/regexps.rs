@@ -47,6 +47,24 @@ pub(super) fn translated(pattern: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
+/// Whether a pattern has a dot that stands for any character.
+pub(super) fn has_dot(pattern: &str) -> bool {
+    let mut chars = pattern.chars();
+    let mut in_class = false;
+    while let Some(c) = chars.next() {
+        match c {
+            '\\' => {
+                chars.next();
+            }
+            '[' => in_class = true,
+            ']' => in_class = false,
+            '.' if !in_class => return true,
+            _ => {}
+        }
+    }
+    false
+}
+
 /// `regexp_match(text, pattern [, flags])`: the groups of the first match.
 pub(super) fn regexp_match(call: &Call<'_>) -> Result<ArrayRef> {
     let rows = matched(call, 2, |_, text, regex, flags| {
@@ -219,5 +237,15 @@ mod tests {
         );
         assert_eq!(replaced("foo bar", r"\y", "|", 0), "|foo| |bar|");
         assert_eq!(translated(r"\\m[\y]"), r"\\m[\y]");
+    }
+
+    #[test]
+    fn dots_stand_outside_of_classes() {
+        for pattern in ["a.c", ".*", r"[.]\\."] {
+            assert!(has_dot(pattern), "{pattern}");
+        }
+        for pattern in ["abc", r"a\.c", "[.]c", ""] {
+            assert!(!has_dot(pattern), "{pattern}");
+        }
     }
 }

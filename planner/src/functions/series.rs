@@ -1,15 +1,17 @@
 //! Series of times and of exact numbers, by PostgreSQL's rules: `generate_series(date '2024-01-01', …, '1 day')` has time
-//! stamps with a zone.
+//! stamps with a zone, `generate_series(1, 3)` integers.
 //!
-//! In: two ends and a step, which may be texts beside times; out: an array of the values of each row. Series of whole numbers are the planner's.
+//! In: two ends and a step, which may be texts beside times; out: an array of the values of each row. Series of whole numbers
+//! that stand in FROM and use no columns are the planner's, which makes their rows one batch after the other.
 
 use std::sync::Arc;
 
 use datafusion::arrow::array::timezone::Tz;
 use datafusion::arrow::array::{
-    Array, ArrayRef, AsArray as _, Decimal128Builder, ListBuilder, TimestampMicrosecondArray,
-    TimestampMicrosecondBuilder,
+    Array, ArrayRef, AsArray as _, Decimal128Builder, Int64Array, ListArray, ListBuilder,
+    TimestampMicrosecondArray, TimestampMicrosecondBuilder,
 };
+use datafusion::arrow::buffer::OffsetBuffer;
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{
     DataType, Decimal128Type, Field, TimeUnit, TimestampMicrosecondType,
@@ -54,6 +56,9 @@ fn element(types: &[DataType]) -> Result<DataType> {
     if !types.iter().all(|each| each.is_numeric() || is_open(each)) {
         return Err(no_function("generate_series", types));
     }
+    if let Some(whole) = whole(types) {
+        return Ok(whole);
+    }
     let scale = |each: &DataType| match each {
         DataType::Decimal128(_, scale) | DataType::Decimal256(_, scale) => *scale,
         each if each.is_floating() => SCALE,
@@ -61,6 +66,19 @@ fn element(types: &[DataType]) -> Result<DataType> {
     };
     let scale = types.iter().map(scale).max().unwrap_or(0);
     Ok(DataType::Decimal128(38, scale))
+}
+
+/// The type of a series of whole numbers; `None`: it has others, or says nothing of its type.
+fn whole(types: &[DataType]) -> Option<DataType> {
+    let mut known = types
+        .iter()
+        .filter(|each| !each.is_string() && !each.is_null())
+        .peekable();
+    known.peek()?;
+    known.try_fold(DataType::Int32, |widest, each| match each {
+        DataType::Int8 | DataType::Int16 | DataType::Int32 => Some(widest),
+        each => each.is_integer().then_some(DataType::Int64),
+    })
 }
 
 fn series(call: &Call<'_>) -> Result<ArrayRef> {
@@ -72,8 +90,14 @@ fn series(call: &Call<'_>) -> Result<ArrayRef> {
     match element(&types)? {
         DataType::Timestamp(_, None) => times(call, "UTC", &TIMESTAMP),
         DataType::Timestamp(..) => times(call, call.time_zone(), &timestamptz()),
+        data_type if data_type.is_integer() => whole_numbers(call, &data_type),
         data_type => numbers(call, &data_type),
     }
+}
+
+fn too_many() -> DataFusionError {
+    let message = format!("array size exceeds the maximum allowed ({MAX_ELEMENTS})");
+    failure("54000", message)
 }
 
 /// Counts what is made and asks for its room.
@@ -86,11 +110,10 @@ impl Count {
             ask_for((self.0 + STRIDE) * size_of::<i128>())?;
         }
         self.0 += 1;
-        if self.0 > MAX_ELEMENTS {
-            let message = format!("array size exceeds the maximum allowed ({MAX_ELEMENTS})");
-            return Err(failure("54000", message));
+        match self.0 > MAX_ELEMENTS {
+            true => Err(too_many()),
+            false => Ok(()),
         }
-        Ok(())
     }
 }
 
@@ -179,4 +202,86 @@ fn numbers(call: &Call<'_>, data_type: &DataType) -> Result<ArrayRef> {
         lists.append(true);
     }
     Ok(Arc::new(lists.finish()))
+}
+
+fn whole_numbers(call: &Call<'_>, data_type: &DataType) -> Result<ArrayRef> {
+    let (starts, stops) = (call.integers(0)?, call.integers(1)?);
+    let steps = (call.args.len() > 2)
+        .then(|| call.integers(2))
+        .transpose()?;
+    let step_of = |row: usize| steps.as_ref().map_or(1, |steps| steps.value(row));
+    // No row where an argument is NULL.
+    let length = |row: usize| {
+        let has_step = steps.as_ref().is_none_or(|steps| steps.is_valid(row));
+        match starts.is_valid(row) && stops.is_valid(row) && has_step {
+            true => count(starts.value(row), stops.value(row), step_of(row)),
+            false => Ok(0),
+        }
+    };
+    let lengths: Vec<usize> = (0..call.n_rows).map(length).collect::<Result<_>>()?;
+    let n_values: usize = lengths.iter().sum();
+    ask_for(n_values.saturating_mul(size_of::<i64>()))?;
+    // Places in a column of arrays have 31 bits.
+    if i32::try_from(n_values).is_err() {
+        return Err(too_many());
+    }
+    let mut values: Vec<i64> = Vec::with_capacity(n_values);
+    for (row, length) in lengths.iter().enumerate() {
+        let (start, step) = (starts.value(row), step_of(row));
+        // The values lie between the ends, so that what wraps on the way comes back.
+        let of = |idx: usize| start.wrapping_add((idx as i64).wrapping_mul(step));
+        values.extend((0..*length).map(of));
+    }
+    let values: ArrayRef = Arc::new(Int64Array::from(values));
+    let item = Arc::new(Field::new_list_field(data_type.clone(), true));
+    let (values, places) = (
+        cast(&values, data_type)?,
+        OffsetBuffer::from_lengths(lengths),
+    );
+    Ok(Arc::new(ListArray::try_new(item, places, values, None)?))
+}
+
+/// How many numbers a series has.
+fn count(start: i64, stop: i64, step: i64) -> Result<usize> {
+    let way = i128::from(stop) - i128::from(start);
+    let last = match i128::from(step) {
+        0 => return Err(no_step()),
+        step if way.signum() * step.signum() < 0 => return Ok(0),
+        step => way / step,
+    };
+    let n_values = usize::try_from(last)
+        .ok()
+        .and_then(|last| last.checked_add(1));
+    n_values
+        .filter(|n_values| *n_values <= MAX_ELEMENTS)
+        .ok_or_else(too_many)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn series_are_counted_before_they_are_made() {
+        assert_eq!(count(1, 10, 3).unwrap(), 4);
+        assert_eq!(count(10, 1, -3).unwrap(), 4);
+        assert_eq!(count(1, 0, 1).unwrap(), 0);
+        assert_eq!(count(5, 5, -1).unwrap(), 1);
+        assert_eq!(count(i64::MIN, i64::MAX, i64::MAX).unwrap(), 3);
+        assert!(count(1, 3, 0).is_err());
+        assert!(count(1, i64::MAX, 1).is_err());
+    }
+
+    #[test]
+    fn integers_make_integers() {
+        let (narrow, wide) = (DataType::Int32, DataType::Int64);
+        assert_eq!(
+            whole(&[narrow.clone(), DataType::Null]),
+            Some(narrow.clone())
+        );
+        assert_eq!(whole(&[narrow.clone(), wide.clone()]), Some(wide.clone()));
+        assert_eq!(whole(&[wide.clone(), narrow.clone()]), Some(wide));
+        assert_eq!(whole(&[narrow, DataType::Float64]), None);
+        assert_eq!(whole(&[DataType::Null, DataType::Utf8]), None);
+    }
 }

@@ -1,7 +1,7 @@
 //! `lag` and `lead` whose offset or default differs from row to row: `lead(x, n)`, `lag(price, 1, price)`.
 //!
-//! In: the rows of a partition; out: for each the value so many rows before or behind it. Where offset and default are written
-//! out, which the planner's own functions ask for, these compute.
+//! In: the rows of a partition; out: for each the value so many rows before or behind it, in a type that holds the default, too.
+//! Where offset and default are written out, which the planner's own functions ask for, these compute.
 
 use std::sync::Arc;
 
@@ -14,12 +14,14 @@ use datafusion::logical_expr::function::{
     ExpressionArgs, PartitionEvaluatorArgs, WindowUDFFieldArgs,
 };
 use datafusion::logical_expr::{
-    LimitEffect, PartitionEvaluator, ReversedUDWF, Signature, WindowUDF, WindowUDFImpl,
+    LimitEffect, PartitionEvaluator, ReversedUDWF, Signature, Volatility, WindowUDF, WindowUDFImpl,
 };
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::Literal;
 
 use super::call::no_function;
+use super::moment::{TIMESTAMP, timestamptz};
+use super::quotients::PRECISION;
 
 /// The functions of this family.
 pub(super) fn functions() -> Vec<WindowUDF> {
@@ -37,6 +39,7 @@ enum Kind {
 struct Shift {
     kind: Kind,
     inner: WindowShift,
+    signature: Signature,
 }
 
 impl Shift {
@@ -45,8 +48,45 @@ impl Shift {
             Kind::Lag => WindowShift::lag(),
             Kind::Lead => WindowShift::lead(),
         };
-        Shift { kind, inner }
+        Shift {
+            kind,
+            inner,
+            signature: Signature::user_defined(Volatility::Immutable),
+        }
     }
+}
+
+/// The type of values and of a default among them.
+fn common(value: &DataType, default: &DataType) -> DataType {
+    use DataType::{Date32, Decimal128, Null, Timestamp};
+    match (value, default) {
+        (Null, default) => default.clone(),
+        (Decimal128(_, a), Decimal128(_, b)) if value != default => {
+            Decimal128(PRECISION, *a.max(b))
+        }
+        (whole, Decimal128(_, scale)) if whole.is_integer() => Decimal128(PRECISION, *scale),
+        (Date32, Timestamp(_, None)) => TIMESTAMP,
+        (Date32 | Timestamp(_, None), Timestamp(_, Some(_))) => timestamptz(),
+        (value, default) => match (width(value), width(default)) {
+            (Some(of_value), Some(of_default)) if of_default > of_value => default.clone(),
+            _ => value.clone(),
+        },
+    }
+}
+
+/// The place of a type of numbers among those that widen into one another.
+fn width(data_type: &DataType) -> Option<usize> {
+    use DataType::{Decimal128, Float32, Float64, Int8, Int16, Int32, Int64};
+    Some(match data_type {
+        Int8 => 0,
+        Int16 => 1,
+        Int32 => 2,
+        Int64 => 3,
+        Decimal128(..) => 4,
+        Float32 => 5,
+        Float64 => 6,
+        _ => return None,
+    })
 }
 
 /// Whether what stands behind the value is written out.
@@ -61,7 +101,24 @@ impl WindowUDFImpl for Shift {
     }
 
     fn signature(&self) -> &Signature {
-        self.inner.signature()
+        &self.signature
+    }
+
+    fn coerce_types(&self, types: &[DataType]) -> Result<Vec<DataType>> {
+        let counted = |offset: &DataType| match offset.is_integer() {
+            true => DataType::Int64,
+            false => offset.clone(),
+        };
+        Ok(match types {
+            [value] => vec![value.clone()],
+            [value, offset] => vec![value.clone(), counted(offset)],
+            [value, offset, DataType::Null] => vec![value.clone(), counted(offset), DataType::Null],
+            [value, offset, default] => {
+                let common = common(value, default);
+                vec![common.clone(), counted(offset), common]
+            }
+            _ => return Err(no_function(self.name(), types)),
+        })
     }
 
     fn expressions(&self, args: ExpressionArgs) -> Vec<Arc<dyn PhysicalExpr>> {

@@ -111,7 +111,6 @@ fn interval_to_char(call: &Call<'_>, templates: &StringArray) -> Result<ArrayRef
     let of = |(value, template): (Option<IntervalMonthDayNano>, Option<&str>)| {
         let (value, template) = (value?, template?);
         let seconds = value.nanoseconds / 1_000_000_000;
-        let mut text = template.to_owned();
         // The hours of an interval go beyond 24, its days beyond 31.
         let fields: [(&str, i64, usize); 7] = [
             ("HH24", seconds / 3600, 2),
@@ -122,12 +121,22 @@ fn interval_to_char(call: &Call<'_>, templates: &StringArray) -> Result<ArrayRef
             ("MM", i64::from(value.months % 12), 2),
             ("DD", i64::from(value.days), 2),
         ];
-        for (field, number, width) in fields {
-            text = text.replace(&format!("FM{field}"), &number.to_string());
-            text = text.replace(field, &format!("{number:0width$}"));
-        }
         let millis = value.nanoseconds / 1_000_000 % 1000;
-        Some(text.replace("MS", &format!("{millis:03}")))
+        let shown = |part: &str| {
+            let mut text = part.to_owned();
+            for (field, number, width) in fields {
+                text = text.replace(&format!("FM{field}"), &number.to_string());
+                text = text.replace(field, &format!("{number:0width$}"));
+            }
+            text.replace("MS", &format!("{millis:03}"))
+        };
+        // What stands in double quotes stays.
+        let parts = template.split('"').enumerate();
+        let parts = parts.map(|(idx, part)| match idx % 2 {
+            0 => shown(part),
+            _ => part.to_owned(),
+        });
+        Some(parts.collect::<String>())
     };
     let values = call.intervals(0)?;
     let texts: StringArray = values.iter().zip(templates.iter()).map(of).collect();

@@ -12,6 +12,7 @@ use datafusion::sql::sqlparser::ast::BinaryOperator;
 use super::call::INTERVAL;
 use super::fitted::read_beside;
 use super::interval::is_interval;
+use super::text_input::{is_bytes, numeric_type, type_beside};
 
 /// Gives operands without a type one.
 pub(super) fn resolve(raw: &mut RawBinaryExpr, schema: &dyn ExprSchema) {
@@ -40,7 +41,7 @@ pub(super) fn resolve(raw: &mut RawBinaryExpr, schema: &dyn ExprSchema) {
     let is_parameter = matches!(open, Expr::Placeholder(_));
     let wanted = match is_parameter {
         true => parameter_type(&raw.op, &known),
-        false => literal_type(&raw.op, known),
+        false => literal_type(&raw.op, known).map(|known| own_type(&raw.op, open, known)),
     };
     if let Some(data_type) = wanted {
         let inner = Box::new(std::mem::take(open));
@@ -48,7 +49,8 @@ pub(super) fn resolve(raw: &mut RawBinaryExpr, schema: &dyn ExprSchema) {
     }
 }
 
-fn is_unknown(expr: &Expr) -> bool {
+/// Whether an expression has no type yet.
+pub(super) fn is_unknown(expr: &Expr) -> bool {
     match expr {
         Expr::Literal(ScalarValue::Utf8(Some(_)), metadata) => metadata.is_none(),
         Expr::Placeholder(placeholder) => placeholder.field.is_none(),
@@ -89,6 +91,7 @@ fn literal_type(op: &BinaryOperator, known: DataType) -> Option<DataType> {
         | DataType::Int16
         | DataType::Int32
         | DataType::Int64
+        | DataType::Decimal128(..)
             if adds || matches!(op, Multiply | Divide | Modulo) =>
         {
             Some(known)
@@ -98,12 +101,28 @@ fn literal_type(op: &BinaryOperator, known: DataType) -> Option<DataType> {
         }
         DataType::Timestamp(..) | DataType::Time64(_) if *op == Plus => Some(INTERVAL),
         known if adds && is_interval(&known) => Some(known),
-        DataType::Boolean | DataType::Binary | DataType::Decimal128(..) if compares => Some(known),
+        DataType::Boolean | DataType::Decimal128(..) if compares => Some(known),
+        known if is_bytes(&known) && (compares || *op == BinaryOperator::StringConcat) => {
+            Some(known)
+        }
         DataType::Date32 | DataType::Timestamp(..) if compares => Some(known),
         DataType::Time64(_) | DataType::Interval(_) if compares => Some(known),
         DataType::List(_) if compares || asks_elements(op) => Some(known),
         known if joins_arrays(op, &known) => Some(known),
         _ => None,
+    }
+}
+
+/// The same with the digits that are written. What is computed of a numeric has the scale of both operands.
+fn own_type(op: &BinaryOperator, literal: &Expr, known: DataType) -> DataType {
+    match (literal, &known) {
+        (Expr::Literal(ScalarValue::Utf8(Some(text)), _), DataType::Decimal128(..))
+            if !compares(op) =>
+        {
+            numeric_type(text).unwrap_or(known)
+        }
+        (Expr::Literal(ScalarValue::Utf8(Some(text)), _), _) => type_beside(text, &known),
+        _ => known,
     }
 }
 

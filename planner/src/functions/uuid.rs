@@ -37,7 +37,7 @@ pub(super) fn read(value: Expr) -> Expr {
     reader().build().call(vec![value])
 }
 
-fn read_uuid(text: &str) -> Result<String> {
+pub(super) fn read_uuid(text: &str) -> Result<String> {
     uuid_text(text).ok_or_else(|| {
         let message = format!("invalid input syntax for type uuid: \"{text}\"");
         failure("22P02", message)

@@ -11,8 +11,10 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use super::TablesRead;
 use crate::error::{Error, Result};
-use crate::statement_run::StatementControl;
+use crate::statement_run::{CopyIn, Outcome, StatementControl};
+use crate::streams;
 use crate::timers::Timers;
 use crate::workload::Slot;
 
@@ -72,6 +74,47 @@ impl Limits {
             }
         };
         guarded.boxed()
+    }
+
+    /// What a statement gives, under its limits; an error tells of tables that are gone.
+    pub(super) async fn guard_outcome(
+        self,
+        outcome: Result<Outcome>,
+        tables: TablesRead,
+    ) -> Result<Outcome> {
+        match outcome {
+            Ok(Outcome::Rows {
+                schema,
+                stream,
+                tag,
+            }) => {
+                let stream = streams::guarded(stream, self, tables);
+                Ok(Outcome::Rows {
+                    schema,
+                    stream,
+                    tag,
+                })
+            }
+            Ok(Outcome::CopyOut {
+                schema,
+                stream,
+                options,
+            }) => {
+                let stream = streams::guarded(stream, self, tables);
+                Ok(Outcome::CopyOut {
+                    schema,
+                    stream,
+                    options,
+                })
+            }
+            Ok(Outcome::CopyIn(copy)) => {
+                let end = self.guard(copy.end);
+                Ok(Outcome::CopyIn(CopyIn { end, ..copy }))
+            }
+            Err(_) if self.timed_out() => Err(Error::TimedOut),
+            Err(error) => Err(tables.told(error).await),
+            other => other,
+        }
     }
 
     pub(crate) fn timed_out(&self) -> bool {

@@ -5,6 +5,7 @@
 
 mod alter_model;
 mod apply;
+mod code_block;
 mod constraints;
 mod create_model;
 mod create_table;
@@ -40,6 +41,7 @@ use crate::limits;
 use crate::model_forms;
 use crate::postgres_forms;
 use crate::reference::read_word;
+use crate::rows_from;
 use crate::statement::{ParsedStatement, Statement};
 use cursor::Cursor;
 pub use options::literal_option;
@@ -127,6 +129,7 @@ fn prepare(
 ) -> Result<Vec<TokenWithSpan>, ParseError> {
     let tokens = copied_tables::settle(silent_clauses::leave_out(tokens));
     let tokens = postgres_forms::settle(copy_forms::settle(text, tokens));
+    let tokens = rows_from::settle(tokens);
     model_forms::rewrite(text, googlesql::rewrite(text, tokens, grammar)?)
 }
 
@@ -225,6 +228,8 @@ fn model_statement(tokens: &[TokenWithSpan]) -> Option<ParseModelStatement> {
         sequences::parse
     } else if materialized::opens(tokens) {
         materialized::parse
+    } else if code_block::opens(tokens) {
+        code_block::parse
     } else if scripts::opens(tokens) {
         scripts::parse
     } else if explain::subject(tokens).is_some() {

@@ -1,5 +1,4 @@
-//! Statements that have no counterpart here: GoogleSQL's variables, scripts, functions of one's own and exports of data,
-//! PostgreSQL's blocks of code.
+//! Statements that have no counterpart here: GoogleSQL's variables, scripts, functions of one's own and exports of data.
 //!
 //! In: a statement's tokens; out: the error that names what is missing.
 
@@ -20,10 +19,6 @@ fn missing(tokens: &[TokenWithSpan]) -> Option<&'static str> {
     }
     if starts(&["EXECUTE", "IMMEDIATE"]) {
         return Some("EXECUTE IMMEDIATE");
-    }
-    // Object mappers wrap definitions in it, to pass over errors.
-    if starts(&["DO"]) && tokens.len() > 1 && bare_word(tokens.get(1)).is_none() {
-        return Some("DO");
     }
     if starts(&["EXPORT", "DATA"]) {
         return Some("EXPORT DATA");
@@ -49,7 +44,6 @@ pub(super) fn parse(cursor: &mut Cursor<'_>) -> Result<Statement, ParseError> {
         "DECLARE of a variable" => error.with_hint(
             "Write the value where it is used, or PREPARE the statement and give it as a parameter.",
         ),
-        "DO" => error.with_hint("There is no PL/pgSQL: send the statements of the block one by one."),
         "EXPORT DATA" => error.with_hint("COPY (SELECT ...) TO 'file' writes files."),
         "LOAD DATA" => error.with_hint("COPY table FROM 'file' reads files."),
         _ => error,

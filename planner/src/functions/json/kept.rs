@@ -19,7 +19,7 @@ use datafusion::logical_expr::{
 };
 
 use super::{marked, member, read_as};
-use crate::functions::{enums, uuid};
+use crate::functions::{enums, is_bytes, uuid};
 
 /// The planner's functions of arrays whose result is an array, or an element of one.
 const OF_ARRAYS: [&str; 11] = [
@@ -149,13 +149,21 @@ fn read_beside(types: &[DataType]) -> Option<DataType> {
             | DataType::Timestamp(..)
             | DataType::Interval(_)
             | DataType::List(_)
-    );
+    ) || is_bytes(wanted);
     let is_one = others.all(|other| other == wanted);
     (is_read && is_one && types.iter().any(|found| is_text(&found))).then(|| wanted.clone())
 }
 
-/// What an expression lost of its mark when it was simplified.
-fn remarked(field: &Field, expr: Expr) -> Expr {
+/// A text without a type as a value of a type that is marked.
+pub(crate) fn read_marked(field: &Field, expr: Expr) -> Expr {
+    match JsonKind::of(field) {
+        Some(kind) => read_as(kind, expr),
+        None => remarked(field, expr),
+    }
+}
+
+/// What an expression lost of its mark when it was simplified, or what CASE takes from its branches.
+pub(crate) fn remarked(field: &Field, expr: Expr) -> Expr {
     let element = marked_element(field);
     let is_array = element.is_some();
     let element = element.as_ref().unwrap_or(field);

@@ -1,8 +1,8 @@
 //! `json` and `jsonb`: text with a mark that tells clients its type.
 //!
 //! In: text that is json, and values of any type; out: text with Arrow's mark of json, or plain text.
-//! `value` is the value itself, `convert` makes it of columns, `aggregates` of groups, `objects` of arrays; `sql_path` follows
-//! paths of SQL/JSON.
+//! `value` is the value itself, `order` its place among all, `convert` makes it of columns, `aggregates` of groups, `objects` of
+//! arrays; `sql_path` follows paths of SQL/JSON.
 
 mod aggregates;
 mod convert;
@@ -11,6 +11,7 @@ mod json_path;
 mod kept;
 mod object_text;
 mod objects;
+mod order;
 mod path_text;
 mod row;
 mod sql_path;
@@ -30,9 +31,10 @@ use datafusion::logical_expr::{AggregateUDF, Expr, ReturnFieldArgs};
 
 use super::call::{ANY, Call, Function, failure, function};
 use super::dimensions::{map_texts, texts_in_place_of};
-pub(crate) use kept::{MarkedArrays, stands_for};
+pub(crate) use kept::{MarkedArrays, read_marked, remarked, stands_for};
 pub(super) use kept::{keeping, with_marks};
 pub(super) use object_text::WriteObjects;
+pub(super) use order::key_function;
 pub(crate) use row::WHOLE_ROW;
 pub(super) use row::whole_row;
 use value::{Json, Layout};
@@ -124,6 +126,7 @@ pub(super) fn functions() -> Vec<Function> {
     functions.extend(objects::functions());
     functions.extend(sql_path::functions());
     functions.extend([JsonKind::Json, JsonKind::Jsonb].map(marker));
+    functions.push(key_function());
     functions
 }
 

@@ -4,14 +4,17 @@
 
 use std::sync::Arc;
 
-use datafusion::arrow::array::{ArrayRef, AsArray as _, BooleanArray, StringArray};
+use datafusion::arrow::array::{Array as _, ArrayRef, AsArray as _, BooleanArray, StringArray};
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::DataType;
-use datafusion::error::Result;
+use datafusion::error::{DataFusionError, Result};
 
 use super::value::{Json, Layout, index};
-use super::{json_function, paths, values};
+use super::{json_function, paths, set, values};
+use crate::error::Error;
 use crate::functions::call::{Call, Function, failure};
+use crate::functions::dimensions::parts;
+use crate::functions::{ArrayItem, split_array};
 
 /// The functions of this family.
 pub(super) fn functions() -> Vec<Function> {
@@ -19,6 +22,7 @@ pub(super) fn functions() -> Vec<Function> {
         json_function("json_object", &[1, 2], |call| object(call, false)),
         json_function("jsonb_object", &[1, 2], |call| object(call, true)),
         json_function("jsonb_insert", &[3, 4], jsonb_insert),
+        json_function("jsonb_set_lax", &[3, 4, 5], jsonb_set_lax),
         json_function("json_without_path", &[2], |call| {
             let rows = values(call, 0)?.into_iter().zip(paths(call, 1)?);
             let texts = rows.map(|(value, path)| {
@@ -35,16 +39,15 @@ pub(super) fn functions() -> Vec<Function> {
 fn lists(call: &Call<'_>, idx: usize) -> Result<Vec<Option<Vec<Option<String>>>>> {
     let array = call.arg(idx)?;
     let Some(lists) = array.as_list_opt::<i32>() else {
-        let plain = |path: Vec<String>| path.into_iter().map(Some).collect();
-        return Ok(paths(call, idx)?
-            .into_iter()
-            .map(|path| path.map(plain))
-            .collect());
+        let texts = call.texts(idx)?;
+        let texts = texts.iter();
+        return texts.map(|text| text.map(texts_of).transpose()).collect();
     };
     let list = |list: Option<ArrayRef>| {
         let Some(list) = list else {
             return Ok(None);
         };
+        let list = rows_of_pairs(list)?;
         let texts = cast(&list, &DataType::Utf8)?;
         let texts = texts.as_string::<i32>().iter();
         Ok(Some(
@@ -54,7 +57,70 @@ fn lists(call: &Call<'_>, idx: usize) -> Result<Vec<Option<Vec<Option<String>>>>
     lists.iter().map(list).collect()
 }
 
-/// `json_object('{a, 1, b, 2}')` and `json_object(keys, values)`.
+fn too_many_dimensions() -> DataFusionError {
+    failure("2202E", "wrong number of array subscripts")
+}
+
+fn no_pair() -> DataFusionError {
+    failure("2202E", "array must have two columns")
+}
+
+/// The text of an element, which is no array.
+fn value_of(item: ArrayItem) -> Option<String> {
+    match item {
+        ArrayItem::Null => None,
+        ArrayItem::Value(text) | ArrayItem::Array(text) => Some(text),
+    }
+}
+
+/// The elements of the text of an array, or of its pairs.
+fn texts_of(text: &str) -> Result<Vec<Option<String>>> {
+    let split = |text: &str| {
+        let message = || format!("malformed array literal: \"{text}\"");
+        split_array(text).ok_or_else(|| failure("22P02", message()))
+    };
+    let mut texts = Vec::new();
+    for item in split(text)? {
+        let items = match item {
+            ArrayItem::Array(pair) => split(&pair)?,
+            item => {
+                texts.push(value_of(item));
+                continue;
+            }
+        };
+        if items.iter().any(|item| matches!(item, ArrayItem::Array(_))) {
+            return Err(too_many_dimensions());
+        }
+        if items.len() != 2 {
+            return Err(no_pair());
+        }
+        texts.extend(items.into_iter().map(value_of));
+    }
+    Ok(texts)
+}
+
+/// The elements of `{{a, 1}, {b, 2}}` in order, and of any other array those that it has.
+fn rows_of_pairs(list: ArrayRef) -> Result<ArrayRef> {
+    let (_, n_dimensions) = parts(list.data_type());
+    let Some(pairs) = list.as_list_opt::<i32>() else {
+        return Ok(list);
+    };
+    let is_pair = |row: usize| pairs.is_valid(row) && pairs.value_length(row) == 2;
+    if n_dimensions > 1 {
+        return Err(too_many_dimensions());
+    }
+    if !(0..pairs.len()).all(is_pair) {
+        return Err(no_pair());
+    }
+    let (first, last) = (pairs.value_offsets().first(), pairs.value_offsets().last());
+    let (first, last) = (first.copied().unwrap_or(0), last.copied().unwrap_or(0));
+    let length = usize::try_from(last - first).unwrap_or_default();
+    Ok(pairs
+        .values()
+        .slice(usize::try_from(first).unwrap_or_default(), length))
+}
+
+/// `json_object('{a, 1, b, 2}')`, `json_object('{{a, 1}, {b, 2}}')` and `json_object(keys, values)`.
 fn object(call: &Call<'_>, is_binary: bool) -> Result<ArrayRef> {
     let first = lists(call, 0)?;
     let second = match call.args.len() {
@@ -143,6 +209,66 @@ fn remove(target: &mut Json, path: &[String]) {
         }
         _ => {}
     }
+}
+
+/// What `jsonb_set_lax` does where the value is NULL.
+#[derive(Clone, Copy)]
+enum OfNull {
+    JsonNull,
+    DeleteKey,
+    ReturnTarget,
+    Fail,
+}
+
+impl OfNull {
+    fn read(text: Option<&str>) -> Result<OfNull> {
+        match text {
+            Some("use_json_null") => Ok(OfNull::JsonNull),
+            Some("delete_key") => Ok(OfNull::DeleteKey),
+            Some("return_target") => Ok(OfNull::ReturnTarget),
+            Some("raise_exception") => Ok(OfNull::Fail),
+            _ => {
+                let message = "null_value_treatment must be \"delete_key\", \"return_target\", \
+                    \"use_json_null\", or \"raise_exception\"";
+                Err(failure("22023", message))
+            }
+        }
+    }
+}
+
+/// `jsonb_set_lax(target, path, value, create_if_missing, null_value_treatment)`.
+fn jsonb_set_lax(call: &Call<'_>) -> Result<ArrayRef> {
+    let creates = match call.args.len() {
+        3 => BooleanArray::from(vec![true; call.n_rows]),
+        _ => cast(call.arg(3)?, &DataType::Boolean)?.as_boolean().clone(),
+    };
+    let treatments = match call.args.len() {
+        5 => call.texts(4)?,
+        _ => StringArray::from(vec!["use_json_null"; call.n_rows]),
+    };
+    let rows = values(call, 0)?.into_iter().zip(paths(call, 1)?);
+    let rows = rows.zip(values(call, 2)?).zip(creates.iter());
+    let rows = rows.zip(treatments.iter());
+    let texts = rows.map(|((((target, path), value), creates), treatment)| {
+        let (Some(mut target), Some(path), Some(creates)) = (target, path, creates) else {
+            return Ok(None);
+        };
+        let of_null = OfNull::read(treatment)?;
+        match (value, of_null) {
+            (Some(value), _) => set(&mut target, &path, value, creates),
+            (None, OfNull::JsonNull) => set(&mut target, &path, Json::Null, creates),
+            (None, OfNull::DeleteKey) => remove(&mut target, &path),
+            (None, OfNull::ReturnTarget) => {}
+            (None, OfNull::Fail) => {
+                let hint = "To avoid, either change the null_value_treatment argument or ensure \
+                    that an SQL NULL is not passed.";
+                let message = "JSON value must not be null";
+                return Err(Error::invalid("22004", message, Some(hint)).into());
+            }
+        }
+        Ok(Some(target.normalized().write(Layout::Spaced)))
+    });
+    Ok(Arc::new(texts.collect::<Result<StringArray>>()?))
 }
 
 /// `jsonb_insert(target, path, value, insert_after)`.

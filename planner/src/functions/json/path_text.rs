@@ -34,6 +34,17 @@ pub(super) enum Step {
     Filter(Predicate),
     Size,
     Type,
+    Number(Method),
+}
+
+/// What makes a number of a number.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Method {
+    Abs,
+    Floor,
+    Ceiling,
+    /// Of texts, too.
+    Double,
 }
 
 /// A place from the front, or back from the last.
@@ -47,6 +58,8 @@ pub(super) enum Predicate {
     And(Vec<Predicate>),
     Or(Vec<Predicate>),
     Not(Box<Predicate>),
+    /// `(…) is unknown`
+    Unknown(Box<Predicate>),
     Exists(Operand),
     Compare(Operand, Compare, Operand),
     StartsWith(Operand, Operand),
@@ -246,6 +259,10 @@ impl Reader<'_> {
         match name {
             "size" => Ok(Step::Size),
             "type" => Ok(Step::Type),
+            "abs" => Ok(Step::Number(Method::Abs)),
+            "floor" => Ok(Step::Number(Method::Floor)),
+            "ceiling" => Ok(Step::Number(Method::Ceiling)),
+            "double" => Ok(Step::Number(Method::Double)),
             _ => {
                 let message = format!("jsonpath method .{name}() is not supported");
                 Err(failure("0A000", message))
@@ -337,7 +354,11 @@ impl Reader<'_> {
         if self.sign("(") {
             let inner = self.predicate()?;
             self.expect(")")?;
-            return Ok(inner);
+            return match self.word("is") {
+                true if self.word("unknown") => Ok(Predicate::Unknown(Box::new(inner))),
+                true => Err(self.wrong()),
+                false => Ok(inner),
+            };
         }
         let left = self.operand()?;
         if self.word("starts") {
@@ -387,6 +408,7 @@ mod tests {
             "lax $.\"a b\"[0, 2 to last - 1].size()",
             "$ ? (exists(@.a) || !(@.b starts with $v))",
             "$.** ? (@ like_regex \"^a\" flag \"i\")",
+            "$ ? ((@.a.abs() > 1) is unknown && @.b.double() < 2)",
         ] {
             assert!(matches!(read(path), Ok(Path::Values(_))), "{path}");
         }
@@ -399,7 +421,8 @@ mod tests {
             "$ ? (@ >)",
             "$ x",
             "strict $",
-            "$.a.double()",
+            "$.a.datetime()",
+            "$ ? ((@ > 1) is)",
         ] {
             assert!(read(path).is_err(), "{path}");
         }

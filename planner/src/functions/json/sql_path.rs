@@ -1,18 +1,23 @@
 //! Paths of SQL/JSON: `jsonb_path_query(x, '$.items[*] ? (@.price > $max).name', '{"max": 9}')` and its kin, `@?` and `@@`.
 //!
 //! In: jsonb, the text of a path and variables; out: the values at its ends. Lax paths alone: arrays are opened where a
-//! member is asked for, what is missing is no error. `path_text` reads paths. Without arithmetic and times.
+//! member is asked for, what is missing is no error. `path_text` reads paths. Without arithmetic and times, so that the
+//! functions with `_tz`, which compare times of several zones, do the same as those without. A method that a value does
+//! not take makes a predicate unknown.
 
 use std::cmp::Ordering;
 use std::sync::Arc;
 
 use auspex_storage::JsonKind;
-use datafusion::arrow::array::{ArrayRef, BooleanArray, ListBuilder, StringArray, StringBuilder};
+use datafusion::arrow::array::{
+    ArrayRef, AsArray as _, BooleanArray, ListBuilder, StringArray, StringBuilder,
+};
+use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Field};
-use datafusion::error::Result;
+use datafusion::error::{DataFusionError, Result};
 use regex::Regex;
 
-use super::path_text::{Compare, Index, Operand, Path, Predicate, Step, read};
+use super::path_text::{Compare, Index, Method, Operand, Path, Predicate, Step, read};
 use super::value::{Json, Layout};
 use super::{json_field, values};
 use crate::functions::call::{Call, Function, failure, function};
@@ -24,59 +29,105 @@ const ARITIES: &[usize] = &[2, 3, 4];
 pub(super) fn functions() -> Vec<Function> {
     let one = |name: &'static str, of: fn(Vec<Json>) -> Option<Json>| {
         let body = move |call: &Call<'_>| {
-            let found = found(call)?.into_iter();
-            let texts = found.map(|found| Some(of(found?)?.write(Layout::Spaced)));
+            let found = found(call, false)?.into_iter();
+            let texts = found.map(|found| Some(of(found?.values)?.write(Layout::Spaced)));
             Ok(Arc::new(texts.collect::<StringArray>()) as ArrayRef)
         };
         function(name, ARITIES, DataType::Utf8, body)
             .returning(|_| Ok(json_field("json", JsonKind::Jsonb)))
     };
     let list = DataType::List(Arc::new(Field::new_list_field(DataType::Utf8, true)));
+    let truth = DataType::Boolean;
     vec![
         function("jsonb_path_query", ARITIES, list, |call| {
             let mut lists = ListBuilder::new(StringBuilder::new());
-            for found in found(call)? {
+            for found in found(call, false)? {
                 let is_known = found.is_some();
-                for value in found.into_iter().flatten() {
+                for value in found.into_iter().flat_map(|found| found.values) {
                     lists.values().append_value(value.write(Layout::Spaced));
                 }
                 lists.append(is_known);
             }
             Ok(Arc::new(lists.finish()))
+        })
+        .alias("jsonb_path_query_tz"),
+        one("jsonb_path_query_array", |found| Some(Json::Array(found)))
+            .alias("jsonb_path_query_array_tz"),
+        one("jsonb_path_query_first", |found| found.into_iter().next())
+            .alias("jsonb_path_query_first_tz"),
+        function("jsonb_path_exists", ARITIES, truth.clone(), |call| {
+            exists(call, false)
+        })
+        .alias("jsonb_path_exists_tz"),
+        function("jsonb_path_match", ARITIES, truth.clone(), |call| {
+            matched(call, false)
+        })
+        .alias("jsonb_path_match_tz"),
+        // What the operators `@?` and `@@` call.
+        function("jsonb_path_exists_opr", &[2], truth.clone(), |call| {
+            exists(call, true)
         }),
-        one("jsonb_path_query_array", |found| Some(Json::Array(found))),
-        one("jsonb_path_query_first", |found| found.into_iter().next()),
-        function("jsonb_path_exists", ARITIES, DataType::Boolean, |call| {
-            let found = found(call)?.into_iter();
-            let exists = found.map(|found| Some(!found?.is_empty()));
-            Ok(Arc::new(exists.collect::<BooleanArray>()))
-        }),
-        function("jsonb_path_match", ARITIES, DataType::Boolean, |call| {
-            let truth = |found: Option<Vec<Json>>| match found.as_deref() {
-                None | Some([Json::Null]) => Ok(None),
-                Some([Json::Bool(truth)]) => Ok(Some(*truth)),
-                Some(_) => Err(failure("22038", "single boolean result is expected")),
-            };
-            let truths = found(call)?.into_iter().map(truth);
-            Ok(Arc::new(truths.collect::<Result<BooleanArray>>()?))
+        function("jsonb_path_match_opr", &[2], truth, |call| {
+            matched(call, true)
         }),
     ]
 }
 
+fn exists(call: &Call<'_>, is_silent: bool) -> Result<ArrayRef> {
+    let exists = found(call, is_silent)?.into_iter().map(|found| {
+        let found = found?;
+        (!found.has_failed).then_some(!found.values.is_empty())
+    });
+    Ok(Arc::new(exists.collect::<BooleanArray>()))
+}
+
+fn matched(call: &Call<'_>, is_silent: bool) -> Result<ArrayRef> {
+    let truth = |found: Option<Found>| {
+        let Some(found) = found else {
+            return Ok(None);
+        };
+        match found.values.as_slice() {
+            [Json::Null] => Ok(None),
+            [Json::Bool(truth)] => Ok(Some(*truth)),
+            _ if found.is_silent => Ok(None),
+            _ => Err(failure("22038", "single boolean result is expected")),
+        }
+    };
+    let truths = found(call, is_silent)?.into_iter().map(truth);
+    Ok(Arc::new(truths.collect::<Result<BooleanArray>>()?))
+}
+
+/// What a path leads to.
+struct Found {
+    values: Vec<Json>,
+    /// Whether errors are passed over.
+    is_silent: bool,
+    /// Whether one was.
+    has_failed: bool,
+}
+
 /// The values at the ends of each row's path.
-fn found(call: &Call<'_>) -> Result<Vec<Option<Vec<Json>>>> {
+fn found(call: &Call<'_>, is_silent: bool) -> Result<Vec<Option<Found>>> {
     let texts = call.texts(1)?;
     let variables = match call.args.len() {
         2 => vec![Some(Json::Object(Vec::new())); call.n_rows],
         _ => values(call, 2)?,
     };
+    let silent = match call.args.len() {
+        4 => cast(call.arg(3)?, &DataType::Boolean)?.as_boolean().clone(),
+        _ => BooleanArray::from(vec![is_silent; call.n_rows]),
+    };
     let mut known: Option<(String, Path)> = None;
     let rows = values(call, 0)?
         .into_iter()
         .zip(texts.iter())
-        .zip(variables);
-    let rows = rows.map(|((value, text), variables)| -> Result<Option<Vec<Json>>> {
+        .zip(variables)
+        .zip(silent.iter());
+    let rows = rows.map(|(((value, text), variables), is_silent)| {
         let (Some(value), Some(text), Some(variables)) = (value, text, variables) else {
+            return Ok(None);
+        };
+        let Some(is_silent) = is_silent else {
             return Ok(None);
         };
         let path = match &mut known {
@@ -88,16 +139,36 @@ fn found(call: &Call<'_>) -> Result<Vec<Option<Vec<Json>>>> {
             here: &value,
             variables: &variables,
         };
-        match path {
-            Path::Values(operand) => scope.all(operand).map(Some),
+        let values = match path {
+            Path::Values(operand) => scope.all(operand),
             Path::Truth(predicate) => {
-                let truth = scope.holds(predicate)?;
-                Ok(Some(vec![truth.map_or(Json::Null, Json::Bool)]))
+                let truth = scope.holds(predicate);
+                truth.map(|truth| vec![truth.map_or(Json::Null, Json::Bool)])
             }
-        }
+        };
+        let (values, has_failed) = match values {
+            Ok(values) => (values, false),
+            Err(Stop::Step(_)) if is_silent => (Vec::new(), true),
+            Err(Stop::Step(error) | Stop::Statement(error)) => return Err(error),
+        };
+        Ok(Some(Found {
+            values,
+            is_silent,
+            has_failed,
+        }))
     });
     rows.collect()
 }
+
+/// An error on a path.
+enum Stop {
+    /// Of a step that a value does not take: a predicate is unknown then, and a silent call has no result.
+    Step(DataFusionError),
+    /// Of the call itself.
+    Statement(DataFusionError),
+}
+
+type Followed<T> = std::result::Result<T, Stop>;
 
 /// What a part of a path sees.
 #[derive(Clone, Copy)]
@@ -108,7 +179,7 @@ struct Scope<'a> {
 }
 
 impl Scope<'_> {
-    fn all(&self, operand: &Operand) -> Result<Vec<Json>> {
+    fn all(&self, operand: &Operand) -> Followed<Vec<Json>> {
         let (start, steps) = match operand {
             Operand::Literal(value) => return Ok(vec![value.clone()]),
             Operand::Root(steps) => (self.root, steps),
@@ -117,7 +188,7 @@ impl Scope<'_> {
                 Some(value) => (value, steps),
                 None => {
                     let message = format!("could not find jsonpath variable \"{name}\"");
-                    return Err(failure("42704", message));
+                    return Err(Stop::Statement(failure("42704", message)));
                 }
             },
         };
@@ -132,7 +203,7 @@ impl Scope<'_> {
         Ok(found)
     }
 
-    fn follow(&self, value: &Json, step: &Step, next: &mut Vec<Json>) -> Result<()> {
+    fn follow(&self, value: &Json, step: &Step, next: &mut Vec<Json>) -> Followed<()> {
         match (step, value) {
             (Step::Member(_) | Step::Members, Json::Array(items)) => {
                 for item in items {
@@ -166,6 +237,12 @@ impl Scope<'_> {
                 next.push(Json::Number(size.to_string()));
             }
             (Step::Type, value) => next.push(Json::Text(value.type_name().to_owned())),
+            (Step::Number(method), Json::Array(items)) => {
+                for item in items {
+                    next.push(computed(*method, item)?);
+                }
+            }
+            (Step::Number(method), value) => next.push(computed(*method, value)?),
             (Step::Members, _) => {}
         }
         Ok(())
@@ -187,7 +264,7 @@ impl Scope<'_> {
         }
     }
 
-    fn filter(&self, value: &Json, predicate: &Predicate, next: &mut Vec<Json>) -> Result<()> {
+    fn filter(&self, value: &Json, predicate: &Predicate, next: &mut Vec<Json>) -> Followed<()> {
         let scope = Scope {
             here: value,
             ..*self
@@ -198,8 +275,17 @@ impl Scope<'_> {
         Ok(())
     }
 
+    /// What an operand of a predicate leads to; `None` where a value does not take a step.
+    fn known(&self, operand: &Operand) -> Followed<Option<Vec<Json>>> {
+        match self.all(operand) {
+            Ok(found) => Ok(Some(found)),
+            Err(Stop::Step(_)) => Ok(None),
+            Err(stop) => Err(stop),
+        }
+    }
+
     /// Whether a predicate holds; `None` where it is unknown.
-    fn holds(&self, predicate: &Predicate) -> Result<Option<bool>> {
+    fn holds(&self, predicate: &Predicate) -> Followed<Option<bool>> {
         Ok(match predicate {
             Predicate::And(parts) => {
                 let mut all = Some(true);
@@ -224,16 +310,23 @@ impl Scope<'_> {
                 any
             }
             Predicate::Not(part) => self.holds(part)?.map(|truth| !truth),
-            Predicate::Exists(operand) => Some(!self.all(operand)?.is_empty()),
+            Predicate::Unknown(part) => Some(self.holds(part)?.is_none()),
+            Predicate::Exists(operand) => self.known(operand)?.map(|found| !found.is_empty()),
             Predicate::Compare(left, op, right) => {
-                let (left, right) = (opened(self.all(left)?), opened(self.all(right)?));
+                let (Some(left), Some(right)) = (self.known(left)?, self.known(right)?) else {
+                    return Ok(None);
+                };
+                let (left, right) = (opened(left), opened(right));
                 let pairs = left
                     .iter()
                     .flat_map(|left| right.iter().map(move |right| (left, right)));
                 some(pairs.map(|(left, right)| compared(left, *op, right)))
             }
             Predicate::StartsWith(left, right) => {
-                let (left, right) = (opened(self.all(left)?), opened(self.all(right)?));
+                let (Some(left), Some(right)) = (self.known(left)?, self.known(right)?) else {
+                    return Ok(None);
+                };
+                let (left, right) = (opened(left), opened(right));
                 let Some(Json::Text(start)) = right.first() else {
                     return Ok(None);
                 };
@@ -243,15 +336,71 @@ impl Scope<'_> {
                 }))
             }
             Predicate::Like(left, pattern) => {
-                let pattern = Regex::new(pattern)
-                    .map_err(|_| failure("2201B", "invalid regular expression"))?;
-                some(opened(self.all(left)?).iter().map(|value| match value {
+                let invalid = || failure("2201B", "invalid regular expression");
+                let pattern = Regex::new(pattern).map_err(|_| Stop::Statement(invalid()))?;
+                let Some(left) = self.known(left)? else {
+                    return Ok(None);
+                };
+                some(opened(left).iter().map(|value| match value {
                     Json::Text(text) => Some(pattern.is_match(text)),
                     _ => None,
                 }))
             }
         })
     }
+}
+
+/// The number that a method makes of a value.
+fn computed(method: Method, value: &Json) -> Followed<Json> {
+    let (name, what) = match method {
+        Method::Abs => ("abs", "numeric"),
+        Method::Floor => ("floor", "numeric"),
+        Method::Ceiling => ("ceiling", "numeric"),
+        Method::Double => ("double", "string or numeric"),
+    };
+    let wrong = |message: String| Err(Stop::Step(failure("22036", message)));
+    let digits = match (method, value) {
+        (Method::Abs, Json::Number(digits)) => digits.trim_start_matches('-').to_owned(),
+        (Method::Floor, Json::Number(digits)) => rounded(digits, false),
+        (Method::Ceiling, Json::Number(digits)) => rounded(digits, true),
+        (Method::Double, Json::Number(digits)) => digits.clone(),
+        (Method::Double, Json::Text(text)) => match text.trim().parse::<f64>() {
+            Ok(number) if number.is_finite() => number.to_string(),
+            _ => {
+                let message = "string argument of jsonpath item method .double() is not a valid \
+                    representation of a double precision number";
+                return wrong(message.to_owned());
+            }
+        },
+        _ => {
+            let message =
+                format!("jsonpath item method .{name}() can only be applied to a {what} value");
+            return wrong(message);
+        }
+    };
+    Ok(Json::Number(digits))
+}
+
+/// The nearest whole number that is not less, or not greater.
+fn rounded(digits: &str, up: bool) -> String {
+    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
+    let (Ok(number), false) = (whole.parse::<i128>(), digits.contains(['e', 'E'])) else {
+        // Doubles of such a size are whole, or less than one.
+        let number: f64 = digits.parse().unwrap_or_default();
+        return match up {
+            true => number.ceil(),
+            false => number.floor(),
+        }
+        .to_string();
+    };
+    let is_whole = fraction.bytes().all(|digit| digit == b'0');
+    let step = match (digits.starts_with('-'), up) {
+        _ if is_whole => 0,
+        (true, false) => -1,
+        (false, true) => 1,
+        _ => 0,
+    };
+    number.saturating_add(step).to_string()
 }
 
 /// All values below one, with itself.

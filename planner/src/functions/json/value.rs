@@ -52,12 +52,19 @@ impl Json {
         match self {
             Json::Array(items) => Json::Array(items.into_iter().map(Json::normalized).collect()),
             Json::Object(members) => {
-                let mut kept: Vec<(String, Json)> = Vec::with_capacity(members.len());
-                for (key, value) in members {
-                    kept.retain(|(known, _)| *known != key);
-                    kept.push((key, value.normalized()));
-                }
+                let members = members.into_iter();
+                let mut kept: Vec<(String, Json)> = members
+                    .map(|(key, value)| (key, value.normalized()))
+                    .collect();
                 kept.sort_by(|(a, _), (b, _)| compare_keys(a, b));
+                // Of members of one name, which stand as they came, the last one counts.
+                kept.dedup_by(|later, earlier| {
+                    let is_same = later.0 == earlier.0;
+                    if is_same {
+                        std::mem::swap(later, earlier);
+                    }
+                    is_same
+                });
                 Json::Object(kept)
             }
             other => other,

@@ -4,12 +4,12 @@
 
 use datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken;
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, CaseWhen, DataType, Expr, Function, FunctionArg, FunctionArgExpr,
-    FunctionArguments, Value,
+    ArrayElemTypeDef, BinaryOperator, CaseWhen, DataType, Expr, Function, FunctionArg,
+    FunctionArgExpr, FunctionArguments, Value,
 };
 
 use super::expressions::pattern;
-use super::{call, casts, function_name, literal, number, plain_arguments, text};
+use super::{call, cast_to, casts, function_name, literal, number, plain_arguments, text};
 use crate::error::{Error, Result};
 use crate::functions::{precision, truncation};
 
@@ -26,7 +26,10 @@ pub(super) fn called(function: &Function, zone: Option<&str>) -> Result<Option<E
             )),
             _ => None,
         },
-        "regexp_like" | "regexp_count" | "regexp_instr" => searching(&name, function),
+        "regexp_like" => searching(&name, function),
+        "regexp_count" | "regexp_instr" | "array_positions" | "regr_count" => {
+            Some(counted(&name, function))
+        }
         "round" => rounded(function),
         "mod" => remainder(function),
         "nullif" => null_if(function),
@@ -89,6 +92,21 @@ fn searching(name: &str, function: &Function) -> Option<Expr> {
     let written = args.get_mut(1)?;
     *written = pattern(written)?;
     Some(call(name, args))
+}
+
+/// A call that counts, with PostgreSQL's type of its number.
+fn counted(name: &str, function: &Function) -> Expr {
+    let integer = DataType::Integer(None);
+    let data_type = match name {
+        "regr_count" => DataType::BigInt(None),
+        "array_positions" => {
+            DataType::Array(ArrayElemTypeDef::SquareBracket(Box::new(integer), None))
+        }
+        _ => integer,
+    };
+    let found = searching(name, function).filter(|_| name.starts_with("regexp_"));
+    let found = found.unwrap_or_else(|| Expr::Function(function.clone()));
+    cast_to(found, data_type)
 }
 
 /// `mod(x, y)` is `x % y`.

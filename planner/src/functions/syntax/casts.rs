@@ -3,10 +3,11 @@
 //! In: a cast whose operand was rewritten before; out: the same cast of an operand that `functions/fitted.rs` prepares.
 
 use datafusion::sql::sqlparser::ast::{
-    CastKind, DataType, DateTimeField, ExactNumberInfo, Expr, TimezoneInfo, UnaryOperator, Value,
+    CastKind, CharacterLength, DataType, DateTimeField, ExactNumberInfo, Expr, TimezoneInfo,
+    UnaryOperator, Value,
 };
 
-use super::{call, cast_to, function_name, literal, number, text};
+use super::{call, cast_to, function_name, literal, number, plain_arguments, text};
 use crate::error::{Error, Result};
 
 /// The cast, prepared; `None` if it is right as it stands.
@@ -62,6 +63,21 @@ pub(super) fn fitted(cast: &Expr, zone: Option<&str>) -> Result<Option<Expr>> {
         }
         cast
     }))
+}
+
+/// How many letters a cast leaves of a text: `x::varchar(3)`. One to `char` leaves one.
+pub(super) fn n_letters(data_type: &DataType) -> Option<u64> {
+    match data_type {
+        DataType::Char(None) | DataType::Character(None) => Some(1),
+        DataType::Char(Some(CharacterLength::IntegerLength { length, .. }))
+        | DataType::Character(Some(CharacterLength::IntegerLength { length, .. }))
+        | DataType::Varchar(Some(CharacterLength::IntegerLength { length, .. }))
+        | DataType::CharVarying(Some(CharacterLength::IntegerLength { length, .. }))
+        | DataType::CharacterVarying(Some(CharacterLength::IntegerLength { length, .. })) => {
+            Some(*length)
+        }
+        _ => None,
+    }
 }
 
 /// A number that is written out, as the decimal that its digits are; as it stands if it has an exponent.
@@ -184,6 +200,10 @@ pub(super) fn is_double(expr: &Expr) -> bool {
         Expr::Nested(inner) => is_double(inner),
         Expr::Cast { data_type, .. } => {
             is_float(data_type) && !matches!(data_type, DataType::Float64)
+        }
+        Expr::Function(function) if function_name(function).as_deref() == Some("negated") => {
+            let args = plain_arguments(function).unwrap_or_default();
+            args.first().is_some_and(is_double)
         }
         _ => false,
     }

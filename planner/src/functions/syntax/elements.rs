@@ -44,7 +44,9 @@ pub(super) fn value(query: &Query) -> Option<Expr> {
                 ("array_agg", [of]) => Some(each.mapped(kept, of)),
                 ("string_agg", [of, delimiter]) => {
                     let texts = each.mapped(kept, of);
-                    Some(call("array_to_string", vec![texts, delimiter.clone()]))
+                    let known = call("array_without_nulls", vec![texts.clone()]);
+                    let joined = call("array_to_string", vec![texts, delimiter.clone()]);
+                    Some(where_any(known, joined))
                 }
                 ("json_agg_of" | "jsonb_agg_of", [Expr::Function(gathered)])
                     if function_name(gathered)? == "array_agg"

@@ -5,7 +5,8 @@
 use std::borrow::Cow;
 
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, CastKind, DataType, DateTimeField, Expr, TypedString, UnaryOperator, Value,
+    ArrayElemTypeDef, BinaryOperator, CastKind, DataType, DateTimeField, Expr, TypedString,
+    UnaryOperator, Value,
 };
 
 use super::{
@@ -14,7 +15,7 @@ use super::{
 };
 use crate::error::Result;
 use crate::functions::enums::enum_of_type;
-use crate::functions::{READ_ENUM, READ_UUID, interval, regexps};
+use crate::functions::{READ_ENUM, READ_UUID, interval, pattern_lists, precision, regexps};
 
 /// Rewrites one expression.
 ///
@@ -48,6 +49,17 @@ fn form(expr: &Expr) -> Result<Option<Expr>> {
             low,
             high,
         } => symmetric(expr, low, high, *negated),
+        Expr::AnyOp {
+            left,
+            compare_op,
+            right,
+            ..
+        } => pattern_list(left, compare_op, right, false),
+        Expr::AllOp {
+            left,
+            compare_op,
+            right,
+        } => pattern_list(left, compare_op, right, true),
         Expr::InUnnest {
             expr,
             array_expr,
@@ -55,6 +67,30 @@ fn form(expr: &Expr) -> Result<Option<Expr>> {
         } => Some(googlesql::in_unnest(expr, array_expr, *negated)),
         _ => None,
     })
+}
+
+/// `x ~ ANY (patterns)` over an array, whose elements the planner compares by `=` and its like alone.
+fn pattern_list(left: &Expr, op: &BinaryOperator, right: &Expr, is_all: bool) -> Option<Expr> {
+    use BinaryOperator as B;
+    let patterns = [
+        B::PGRegexMatch,
+        B::PGRegexIMatch,
+        B::PGRegexNotMatch,
+        B::PGRegexNotIMatch,
+    ];
+    if !patterns.contains(op) || matches!(right, Expr::Subquery(_)) {
+        return None;
+    }
+    let right = match is_parameter(right) {
+        true => {
+            let element = ArrayElemTypeDef::SquareBracket(Box::new(DataType::Text), None);
+            cast_to(right.clone(), DataType::Array(element))
+        }
+        false => right.clone(),
+    };
+    let is_all = Expr::Value(Value::Boolean(is_all).with_empty_span());
+    let args = vec![left.clone(), right, text(op.to_string()), is_all];
+    Some(call(pattern_lists::NAME, args))
 }
 
 fn replacement(expr: &Expr, zone: Option<&str>) -> Result<Option<Expr>> {
@@ -143,8 +179,16 @@ fn matching(left: &Expr, op: &BinaryOperator, right: &Expr) -> Option<Expr> {
     Some(Expr::BinaryOp {
         left: Box::new(left.clone()),
         op: op.clone(),
-        right: Box::new(pattern(right)?),
+        right: Box::new(over_lines(right).or_else(|| pattern(right))?),
     })
+}
+
+/// A pattern that is written out with a dot, which in PostgreSQL matches a new line, too.
+fn over_lines(expr: &Expr) -> Option<Expr> {
+    const OVER_LINES: &str = "(?s)";
+    let pattern = regexps::translated(literal(expr)?);
+    let is_told = pattern.starts_with(OVER_LINES) || !regexps::has_dot(&pattern);
+    (!is_told).then(|| text(format!("{OVER_LINES}{pattern}")))
 }
 
 /// A pattern that is written out, if the planner's own functions would read it otherwise.
@@ -281,6 +325,13 @@ fn interval_literal(written: &str) -> Result<Expr> {
 
 /// Casts whose texts the planner reads otherwise, and names that stand for moments.
 fn cast(inner: &Expr, data_type: &DataType) -> Result<Option<Expr>> {
+    if let Some(n_letters) = casts::n_letters(data_type) {
+        let whole = cast_to(inner.clone(), DataType::Text);
+        return Ok(Some(call(
+            "left",
+            vec![whole, number(&n_letters.to_string())],
+        )));
+    }
     let word = literal(inner).map(str::trim);
     Ok(match (data_type, word) {
         (DataType::JSON, _) => Some(call("json_in", vec![inner.clone()])),
@@ -296,6 +347,12 @@ fn cast(inner: &Expr, data_type: &DataType) -> Result<Option<Expr>> {
                 "time_rounded",
                 vec![time, number(&digits.to_string())],
             ))
+        }
+        (DataType::Timestamp(Some(digits), zone), _) if *digits < 6 => {
+            let whole = DataType::Timestamp(None, *zone);
+            let moment = cast(inner, &whole)?.unwrap_or_else(|| cast_to(inner.clone(), whole));
+            let args = vec![moment, number(&digits.to_string())];
+            Some(call(precision::NAME, args))
         }
         (DataType::Interval { .. }, Some(word)) => Some(interval_literal(word)?),
         (DataType::Interval { .. }, None) => match inner {

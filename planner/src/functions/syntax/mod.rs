@@ -2,7 +2,7 @@
 //!
 //! In and out: a statement's syntax tree. Every step keeps the meaning; what cannot be kept is an error
 //! that names it. `expressions` has operators and literals, `calls` those of functions, `array_literals` texts of arrays, `googlesql` the forms of BigQuery, `relations` what stands
-//! in FROM, `unnest` arrays there, `records` json with a list of columns, `series` those of times and fractions, `outer_names` columns of LATERAL, `elements` subqueries over them, `rows` subqueries that make a row, `row_comparisons` what compares rows, `unknown_rows` NULLs in them, `subqueries` EXISTS and IN among the columns of a result, `ties` FETCH … WITH TIES,
+//! in FROM, `unnest` arrays there, `rows_from` functions side by side, `records` json with a list of columns, `series` those of times and fractions, `outer_names` columns of LATERAL, `elements` subqueries over them, `rows` subqueries that make a row, `row_comparisons` what compares rows, `unknown_rows` NULLs in them, `grouping_positions` columns by their numbers in ROLLUP, `subqueries` EXISTS and IN among the columns of a result, `ties` FETCH … WITH TIES,
 //! `own_expressions` the expressions of a query but for those of queries within, `ordered` the order in which aggregates gather, `windows` windows with names. Plans nothing.
 
 mod array_literals;
@@ -13,6 +13,7 @@ mod chains;
 mod elements;
 mod expressions;
 mod googlesql;
+mod grouping_positions;
 mod ordered;
 mod outer_names;
 mod own_expressions;
@@ -21,6 +22,7 @@ mod records;
 mod relations;
 mod row_comparisons;
 mod rows;
+mod rows_from;
 mod series;
 mod subqueries;
 mod ties;
@@ -31,7 +33,7 @@ mod windows;
 
 pub(super) use casts::number_text;
 pub(crate) use own_expressions::change_own;
-pub(crate) use relations::elements_column;
+pub(crate) use relations::{elements_column, gives_rows};
 pub(super) use row_comparisons::fields as row_fields;
 pub(crate) use subqueries::unsupported_subquery;
 
@@ -51,7 +53,11 @@ use crate::error::{Error, Result};
 /// `zone` is the client's time zone.
 pub(crate) fn rewrite(statement: &mut Statement, zone: Option<&str>) -> Result<()> {
     let zone = own_zone(zone).map(str::to_owned);
-    match statement.visit(&mut Spelling { zone }) {
+    let mut spelling = Spelling {
+        zone,
+        is_insert: false,
+    };
+    match statement.visit(&mut spelling) {
         ControlFlow::Continue(()) => Ok(()),
         ControlFlow::Break(error) => Err(error),
     }
@@ -68,6 +74,8 @@ const TABLE_LIMIT: usize = 1_000;
 
 struct Spelling {
     zone: Option<String>,
+    /// The next query gives the rows of an INSERT.
+    is_insert: bool,
 }
 
 fn flow(result: Result<()>) -> ControlFlow<Error> {
@@ -80,6 +88,11 @@ fn flow(result: Result<()>) -> ControlFlow<Error> {
 impl VisitorMut for Spelling {
     type Break = Error;
 
+    fn pre_visit_statement(&mut self, statement: &mut Statement) -> ControlFlow<Error> {
+        self.is_insert = matches!(statement, Statement::Insert(_));
+        ControlFlow::Continue(())
+    }
+
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<Error> {
         if let SetExpr::Select(select) = query.body.as_mut()
             && !select.named_window.is_empty()
@@ -88,7 +101,7 @@ impl VisitorMut for Spelling {
         }
         counts(query);
         ordered::rewrite_with(query);
-        values::rewrite(query);
+        values::rewrite(query, std::mem::take(&mut self.is_insert));
         flow(fetch(query))
     }
 
@@ -99,6 +112,7 @@ impl VisitorMut for Spelling {
         match joins.sum::<usize>() > TABLE_LIMIT {
             true => ControlFlow::Break(too_complex()),
             false => {
+                grouping_positions::resolve(select);
                 ordered::rewrite(select);
                 flow(unnest::rewrite(select))
             }
@@ -122,6 +136,7 @@ impl VisitorMut for Spelling {
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Error> {
         chains::balance(expr);
         series::spell(expr);
+        values::elements(expr);
         let elements = match &*expr {
             Expr::Subquery(query) => elements::value(query).or_else(|| rows::value(query)),
             Expr::Exists { subquery, negated } => elements::exists(subquery, *negated),

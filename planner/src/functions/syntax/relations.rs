@@ -4,8 +4,7 @@
 
 use datafusion::sql::sqlparser::ast::{
     Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, ObjectName, Query,
-    Select, SelectItem, SetExpr, TableAlias, TableAliasColumnDef, TableFactor, TableSampleKind,
-    TableSampleMethod,
+    Select, SelectItem, SetExpr, TableAlias, TableFactor, TableSampleKind, TableSampleMethod,
 };
 
 use super::{call, function_name};
@@ -13,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::functions::series::SERIES;
 
 /// Functions that give an array here and rows in PostgreSQL.
-const ROW_FUNCTIONS: [&str; 11] = [
+const ROW_FUNCTIONS: [&str; 12] = [
     "generate_series",
     SERIES,
     "regexp_matches",
@@ -24,10 +23,11 @@ const ROW_FUNCTIONS: [&str; 11] = [
     "jsonb_array_elements",
     "jsonb_array_elements_text",
     "jsonb_path_query",
+    "jsonb_path_query_tz",
     "generate_subscripts",
 ];
 /// The same, of keys and of keys with values.
-const KEY_FUNCTIONS: [&str; 6] = [
+pub(super) const KEY_FUNCTIONS: [&str; 6] = [
     "json_object_keys",
     "jsonb_object_keys",
     "json_each",
@@ -40,14 +40,15 @@ const KEY_FUNCTIONS: [&str; 6] = [
 const VALUE: &str = "value";
 
 /// The name of a function as PostgreSQL knows it.
-fn shown(name: &str) -> &str {
+pub(super) fn shown(name: &str) -> &str {
     match name {
         SERIES => "generate_series",
         name => name,
     }
 }
 
-fn gives_rows(name: &str) -> bool {
+/// Whether a function of this name gives several rows.
+pub(crate) fn gives_rows(name: &str) -> bool {
     ROW_FUNCTIONS.contains(&name) || KEY_FUNCTIONS.contains(&name)
 }
 
@@ -164,6 +165,10 @@ pub(super) fn rewrite(factor: &mut TableFactor) -> Result<()> {
     }
     if let Some(records) = super::records::rows(factor)? {
         *factor = records;
+        return Ok(());
+    }
+    if let Some(rows) = super::rows_from::rows(factor)? {
+        *factor = rows;
         return Ok(());
     }
     if let Some(rows) = rows(factor)? {
@@ -331,29 +336,33 @@ fn rows(factor: &TableFactor) -> Result<Option<TableFactor>> {
     if is_numbered {
         names.push("ordinality");
     }
-    let given = alias.iter().flat_map(|alias| &alias.columns);
-    let given: Vec<Ident> = given.map(|column| column.name.clone()).collect();
-    let named = names
-        .iter()
-        .enumerate()
-        .map(|(idx, name)| TableAliasColumnDef {
-            name: given
-                .get(idx)
-                .cloned()
-                .unwrap_or_else(|| Ident::with_quote('"', *name)),
-            data_type: None,
-        });
-    let columns: Vec<TableAliasColumnDef> = named.collect();
-    let (query, mut select) = template("SELECT 1")?;
     let exprs = item_exprs(&name, &arrays, is_numbered);
-    let item = |(idx, expr): (usize, Expr)| SelectItem::ExprWithAlias {
-        expr,
-        alias: columns[idx].name.clone(),
+    unnested(exprs, &names, (shown(&name), alias.as_ref()), is_lateral).map(Some)
+}
+
+/// A relation of elements, whose columns have the names of its alias, else `names`; it is called by its alias, else as is told.
+pub(super) fn unnested(
+    exprs: Vec<Expr>,
+    names: &[&str],
+    (called, alias): (&str, Option<&TableAlias>),
+    is_lateral: bool,
+) -> Result<TableFactor> {
+    let given = alias.into_iter().flat_map(|alias| &alias.columns);
+    let given: Vec<&Ident> = given.map(|column| &column.name).collect();
+    let (query, mut select) = template("SELECT 1")?;
+    let item = |(idx, expr): (usize, Expr)| {
+        let told = names.get(idx).map(|name| Ident::with_quote('"', *name));
+        let alias = given.get(idx).copied().cloned().or(told);
+        match alias {
+            Some(alias) => SelectItem::ExprWithAlias { expr, alias },
+            None => SelectItem::UnnamedExpr(expr),
+        }
     };
     select.projection = exprs.into_iter().enumerate().map(item).collect();
+    let name = alias.map(|alias| alias.name.clone());
     let alias = TableAlias {
         explicit: true,
-        name: alias.map_or_else(|| Ident::with_quote('"', shown(&name)), |alias| alias.name),
+        name: name.unwrap_or_else(|| Ident::with_quote('"', called)),
         columns: Vec::new(),
         at: None,
     };
@@ -361,11 +370,11 @@ fn rows(factor: &TableFactor) -> Result<Option<TableFactor>> {
     if let TableFactor::Derived { lateral, .. } = &mut rows {
         *lateral = is_lateral;
     }
-    Ok(Some(rows))
+    Ok(rows)
 }
 
 /// The elements of arrays side by side, or the halves of those of an array of pairs, and their numbers.
-fn item_exprs(name: &str, arrays: &[Expr], is_numbered: bool) -> Vec<Expr> {
+pub(super) fn item_exprs(name: &str, arrays: &[Expr], is_numbered: bool) -> Vec<Expr> {
     let elements = |array: &Expr| call("unnest", vec![array.clone()]);
     let mut exprs: Vec<Expr> = match arrays {
         [pairs] if name.contains("_each") => {
@@ -429,7 +438,7 @@ fn lateral_unnest(factor: &mut TableFactor) {
 fn as_elements(name: &str, element: Expr) -> Expr {
     match name {
         "json_array_elements" | "json_each" => call("as_json", vec![element]),
-        "jsonb_array_elements" | "jsonb_path_query" | "jsonb_each" => {
+        "jsonb_array_elements" | "jsonb_path_query" | "jsonb_path_query_tz" | "jsonb_each" => {
             call("as_jsonb", vec![element])
         }
         _ => element,

@@ -2,7 +2,7 @@
 //! `row_to_json` is given.
 //!
 //! In: a subquery; out: the row, if the subquery reads no relation and only names its columns. In calls that write json,
-//! the columns of `ROW(a, b)` and `(a, b)` are called `f1` and `f2`.
+//! the columns of `ROW(a, b)` and `(a, b)` are called `f1` and `f2`; in other calls, `(a, b)` is `ROW(a, b)`.
 
 use datafusion::sql::sqlparser::ast::{
     Expr, FunctionArg, FunctionArgExpr, FunctionArguments, GroupByExpr, Ident, Query, Select,
@@ -58,17 +58,19 @@ pub(super) fn name_columns(expr: &mut Expr) {
         return;
     };
     let writes_json = function_name(function).is_some_and(|name| name.contains("json"));
-    if let FunctionArguments::List(list) = &mut function.args
-        && writes_json
-    {
-        for arg in &mut list.args {
-            if let FunctionArg::Unnamed(FunctionArgExpr::Expr(arg)) = arg
-                && let Some(values) = values_of(arg)
-            {
-                let columns = values.into_iter().enumerate();
-                let named = columns.flat_map(|(idx, value)| [text(format!("f{}", idx + 1)), value]);
-                *arg = call(WHOLE_ROW, named.collect());
-            }
+    let FunctionArguments::List(list) = &mut function.args else {
+        return;
+    };
+    for arg in &mut list.args {
+        let FunctionArg::Unnamed(FunctionArgExpr::Expr(arg)) = arg else {
+            continue;
+        };
+        if let Some(values) = values_of(arg).filter(|_| writes_json) {
+            let columns = values.into_iter().enumerate();
+            let named = columns.flat_map(|(idx, value)| [text(format!("f{}", idx + 1)), value]);
+            *arg = call(WHOLE_ROW, named.collect());
+        } else if let Expr::Tuple(values) = arg {
+            *arg = call("row", std::mem::take(values));
         }
     }
 }

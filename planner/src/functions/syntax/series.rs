@@ -1,25 +1,71 @@
-//! `generate_series` of times and of fractions, which the planner's own does not count.
+//! `generate_series` of times and of fractions, which the planner's own does not count, and of integers, which it makes bigints.
 //!
-//! In: a call among columns or in FROM; out: the same with the function that counts them, or as it was where it is one of
-//! whole numbers. A text beside times is a time, or the step's interval.
+//! In: a call among columns or in FROM; out: the same with the function that counts them. In FROM those of whole numbers stay
+//! as they are. A text beside times is a time, or the step's interval.
 
 use datafusion::sql::sqlparser::ast::{
     DataType, ExactNumberInfo, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Ident,
-    ObjectName, TableFactor, TimezoneInfo, Value,
+    ObjectName, TableFactor, TableFunctionArgs, TimezoneInfo, Value,
 };
 
 use crate::functions::series::SERIES;
 
 /// Spells a call in FROM.
 pub(super) fn spell_relation(factor: &mut TableFactor) {
+    stand_alone(factor);
     match factor {
         TableFactor::Table {
             name,
             args: Some(args),
             ..
-        } => spell_call(name, &mut args.args),
-        TableFactor::Function { name, args, .. } => spell_call(name, args),
+        } => spell_call(name, &mut args.args, false),
+        TableFactor::Function { name, args, .. } => spell_call(name, args, false),
         _ => {}
+    }
+}
+
+/// `LATERAL generate_series(1, 3)`, which uses no columns before it, is a call as any other.
+fn stand_alone(factor: &mut TableFactor) {
+    let TableFactor::Function {
+        lateral: true,
+        name,
+        args,
+        with_ordinality,
+        alias,
+    } = factor
+    else {
+        return;
+    };
+    let uses_columns = |arg: &FunctionArg| match arg {
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => super::unnest::names_columns(expr),
+        _ => true,
+    };
+    if !is_series(name) || args.iter().any(uses_columns) {
+        return;
+    }
+    *factor = TableFactor::Table {
+        name: name.clone(),
+        alias: alias.take(),
+        args: Some(TableFunctionArgs {
+            args: std::mem::take(args),
+            settings: None,
+        }),
+        with_hints: Vec::new(),
+        version: None,
+        with_ordinality: *with_ordinality,
+        partitions: Vec::new(),
+        json_path: None,
+        sample: None,
+        index_hints: Vec::new(),
+    };
+}
+
+fn is_series(name: &ObjectName) -> bool {
+    match name.0.as_slice() {
+        [part] => part
+            .as_ident()
+            .is_some_and(|name| name.value.eq_ignore_ascii_case("generate_series")),
+        _ => false,
     }
 }
 
@@ -28,18 +74,13 @@ pub(super) fn spell(expr: &mut Expr) {
     if let Expr::Function(function) = expr
         && let FunctionArguments::List(list) = &mut function.args
     {
-        spell_call(&mut function.name, &mut list.args);
+        spell_call(&mut function.name, &mut list.args, true);
     }
 }
 
-fn spell_call(name: &mut ObjectName, args: &mut [FunctionArg]) {
-    let is_series = match name.0.as_slice() {
-        [part] => part
-            .as_ident()
-            .is_some_and(|name| name.value.eq_ignore_ascii_case("generate_series")),
-        _ => false,
-    };
-    if !is_series {
+/// Spells a call; one of whole numbers only if it is a value.
+fn spell_call(name: &mut ObjectName, args: &mut [FunctionArg], is_value: bool) {
+    if !is_series(name) {
         return;
     }
     fn plain(arg: &mut FunctionArg) -> Option<&mut Expr> {
@@ -51,7 +92,13 @@ fn spell_call(name: &mut ObjectName, args: &mut [FunctionArg]) {
     let Some(mut args) = args.iter_mut().map(plain).collect::<Option<Vec<_>>>() else {
         return;
     };
-    if type_times(&mut args) || type_fractions(&mut args) {
+    let is_ours = type_times(&mut args) || type_fractions(&mut args);
+    let is_whole = !is_ours && is_value && matches!(args.len(), 2 | 3);
+    if is_whole {
+        let parameters = args.iter_mut().filter(|arg| is_bare_parameter(arg));
+        parameters.for_each(|arg| super::as_bigint(arg));
+    }
+    if is_ours || is_whole {
         *name = ObjectName::from(vec![Ident::new(SERIES)]);
     }
 }

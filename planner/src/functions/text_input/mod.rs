@@ -6,6 +6,8 @@
 
 mod array_text;
 mod bytes_text;
+mod file_texts;
+mod literal_type;
 mod moment_text;
 mod number_text;
 
@@ -34,6 +36,8 @@ use datafusion::logical_expr::{
     ColumnarValue, Expr, ExprSchemable as _, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF,
     ScalarUDFImpl, Signature, Volatility,
 };
+pub(crate) use file_texts::FILE_TEXTS;
+pub(crate) use literal_type::{is_bytes, numeric_type, type_beside, wider};
 
 use super::call::failure;
 use super::dimensions::is_box;

@@ -1,8 +1,8 @@
-//! Labels of enums are compared by their places, and functions of enums are labels.
+//! Rows are ordered by the keys of values that Arrow orders otherwise than PostgreSQL (`functions/order_keys.rs`).
 //!
-//! In: a plan that compares labels as the texts that they are, in ORDER BY (also of windows, aggregates and DISTINCT ON),
-//! BETWEEN, `greatest`, `least`, `min` and `max`; out: the same over their places. Operators compare places from the start
-//! (`functions/operators.rs`); equal labels are equal texts.
+//! In: a plan that orders or compares such values as they are, in ORDER BY (also of windows, aggregates and DISTINCT ON), in
+//! expressions (`compared_values`), and in `min` and `max` of labels; out: the same over their keys. Operators compare keys
+//! from the start (`functions/operators.rs`), `min` and `max` of all but labels are functions of our own.
 
 use std::sync::Arc;
 
@@ -10,40 +10,34 @@ use auspex_storage::EnumType;
 use datafusion::common::tree_node::{Transformed, TreeNode as _, TreeNodeRecursion};
 use datafusion::common::{Column, DFSchema, DFSchemaRef};
 use datafusion::error::Result;
-use datafusion::logical_expr::expr::{Between, ScalarFunction, Sort, WindowFunctionDefinition};
+use datafusion::logical_expr::expr::{Sort, WindowFunctionDefinition};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{Aggregate, Distinct, Expr, LogicalPlan, Projection, Window};
 
-use crate::error::Error;
-use crate::functions::{enum_call, enum_of, is_enum_call, label_of, order_key, order_keys};
+use super::compared_values::{compares, settled};
+use crate::functions::{Key, enum_of, is_enum_call, keyed, label_of};
 
 /// The aggregates whose result is one of the labels that they saw, by their order.
 const EXTREMES: [&str; 2] = ["min", "max"];
 
-/// The functions whose result is one of their arguments, by their order.
-const OF_ORDER: [&str; 2] = ["greatest", "least"];
-
 /// Rewrites a plan.
 pub(super) fn ordered(plan: LogicalPlan) -> Result<LogicalPlan> {
-    if !has_labels(&plan)? {
-        return Ok(plan);
-    }
+    let has_labels = has_labels(&plan)?;
     let ordered = plan.transform_up_with_subqueries(|node| {
-        let node = compared(node)?;
-        let node = match node {
+        let node = match compared(node)? {
             LogicalPlan::Sort(mut sort) => {
-                by_place(&mut sort.expr, sort.input.schema());
+                by_key(&mut sort.expr, sort.input.schema());
                 LogicalPlan::Sort(sort)
             }
             LogicalPlan::Distinct(Distinct::On(mut on)) => {
                 let schema = on.input.schema();
                 for expr in &mut on.on_expr {
-                    if let Some(key) = order_key(expr, schema) {
+                    if let Some(key) = keyed(expr, Key::of_order, schema) {
                         *expr = key;
                     }
                 }
-                by_place(on.sort_expr.as_deref_mut().unwrap_or_default(), schema);
+                by_key(on.sort_expr.as_deref_mut().unwrap_or_default(), schema);
                 LogicalPlan::Distinct(Distinct::On(on))
             }
             LogicalPlan::Aggregate(aggregate) => extremes_of_groups(aggregate)?,
@@ -51,7 +45,10 @@ pub(super) fn ordered(plan: LogicalPlan) -> Result<LogicalPlan> {
             node => node,
         };
         // What is a label now may have been none to the operators above.
-        Ok(Transformed::yes(node.recompute_schema()?))
+        Ok(Transformed::yes(match has_labels {
+            true => node.recompute_schema()?,
+            false => node,
+        }))
     })?;
     Ok(ordered.data)
 }
@@ -74,22 +71,26 @@ fn has_labels(plan: &LogicalPlan) -> Result<bool> {
     Ok(found)
 }
 
-fn by_place(order: &mut [Sort], schema: &DFSchema) {
+/// Puts keys in the place of values that rows are ordered by; whether there are such.
+pub(super) fn by_key(order: &mut [Sort], schema: &DFSchema) -> bool {
+    let mut is_changed = false;
     for item in order {
-        if let Some(key) = order_key(&item.expr, schema) {
+        if let Some(key) = keyed(&item.expr, Key::of_order, schema) {
             item.expr = key;
+            is_changed = true;
         }
     }
+    is_changed
 }
 
-/// The node with places in its expressions.
+/// The node with keys in its expressions.
 fn compared(node: LogicalPlan) -> Result<LogicalPlan> {
-    let mut compares = false;
+    let mut asks = false;
     node.apply_expressions(|expr| {
-        compares |= expr.exists(|expr| Ok(may_compare(expr)))?;
+        asks |= expr.exists(|expr| Ok(compares(expr)))?;
         Ok(TreeNodeRecursion::Continue)
     })?;
-    if !compares {
+    if !asks {
         return Ok(node);
     }
     let schema = merge_schema(&node.inputs());
@@ -107,62 +108,6 @@ fn compared(node: LogicalPlan) -> Result<LogicalPlan> {
     Ok(compared.data)
 }
 
-/// Whether an expression is of a form that compares values, or is a label.
-fn may_compare(expr: &Expr) -> bool {
-    match expr {
-        Expr::Between(_) | Expr::WindowFunction(_) => true,
-        Expr::AggregateFunction(function) => !function.params.order_by.is_empty(),
-        Expr::ScalarFunction(call) => is_enum_call(expr) || OF_ORDER.contains(&call.func.name()),
-        _ => false,
-    }
-}
-
-fn settled(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
-    Ok(match expr {
-        Expr::Between(between) => {
-            let values = [&*between.expr, &*between.low, &*between.high];
-            match order_keys(&values, schema).map(|(_, keys)| <[Expr; 3]>::try_from(keys)) {
-                Some(Ok([value, low, high])) => Transformed::yes(Expr::Between(Between::new(
-                    Box::new(value),
-                    between.negated,
-                    Box::new(low),
-                    Box::new(high),
-                ))),
-                _ => Transformed::no(Expr::Between(between)),
-            }
-        }
-        Expr::WindowFunction(mut window) => {
-            by_place(&mut window.params.order_by, schema);
-            Transformed::yes(Expr::WindowFunction(window))
-        }
-        Expr::AggregateFunction(mut function) => {
-            let params = &mut function.params;
-            let has_labels = |item: &Sort| enum_of(&item.expr, schema).is_some();
-            if params.distinct && params.order_by.iter().any(has_labels) {
-                let what = "DISTINCT with ORDER BY of an enum in an aggregate";
-                return Err(Error::unsupported(what).into());
-            }
-            by_place(&mut params.order_by, schema);
-            Transformed::yes(Expr::AggregateFunction(function))
-        }
-        Expr::ScalarFunction(call) => of_call(call, schema),
-        other => Transformed::no(other),
-    })
-}
-
-fn of_call(call: ScalarFunction, schema: &DFSchema) -> Transformed<Expr> {
-    if let Some(meant) = enum_call(&call, schema) {
-        return Transformed::yes(meant);
-    }
-    if OF_ORDER.contains(&call.func.name()) {
-        let values: Vec<&Expr> = call.args.iter().collect();
-        if let Some((known, keys)) = order_keys(&values, schema) {
-            return Transformed::yes(label_of(call.func.call(keys), &known));
-        }
-    }
-    Transformed::no(Expr::ScalarFunction(call))
-}
-
 /// The enum of `min(label)` and `max(label)`, and the same of the label's place, under a name of its own.
 fn extreme(expr: &Expr, schema: &DFSchema, name: &str) -> Option<(EnumType, Expr)> {
     let mut expr = expr.clone().unalias();
@@ -175,7 +120,7 @@ fn extreme(expr: &Expr, schema: &DFSchema, name: &str) -> Option<(EnumType, Expr
     };
     let label = args.first_mut()?;
     let known = enum_of(label, schema)?;
-    *label = order_key(label, schema)?;
+    *label = keyed(label, Key::of_order, schema)?;
     Some((known, expr.alias(name)))
 }
 

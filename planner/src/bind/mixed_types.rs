@@ -1,9 +1,12 @@
-//! A numeric beside a double is a double, as in PostgreSQL: the planner would make decimals of fifteen places of both, in
-//! which small doubles are 0 and large ones fail.
+//! Values of several types whose common type is another to the planner than to PostgreSQL.
 //!
-//! In: expressions and nodes of a plan before their types are settled; out: the same with casts of numerics where an
-//! operator, IN, BETWEEN, UNION, an array or a function whose arguments have one type has a double among them. A fraction
-//! that is written out is a double to the planner, but means the decimal number, and does not count.
+//! A numeric beside a double is a double: the planner would make decimals of fifteen places of both, in which small doubles
+//! are 0 and large ones fail. A date beside a moment is its beginning in microseconds: the planner would count nanoseconds,
+//! which end in 2262, and forget the zone.
+//!
+//! In: expressions and nodes of a plan before their types are settled; out: the same with casts where an operator, IN,
+//! BETWEEN, CASE, UNION, an array or a function whose arguments have one type has such values. A fraction that is written out
+//! is a double to the planner, but means the decimal number, and does not count.
 
 use std::sync::Arc;
 
@@ -11,7 +14,7 @@ use datafusion::arrow::datatypes::DataType;
 use datafusion::common::tree_node::{Transformed, TreeNode as _, TreeNodeRecursion};
 use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::error::Result;
-use datafusion::logical_expr::expr::InSubquery;
+use datafusion::logical_expr::expr::{Case, InSubquery};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::expr_schema::cast_subquery;
 use datafusion::logical_expr::utils::merge_schema;
@@ -19,7 +22,7 @@ use datafusion::logical_expr::{
     Expr, ExprSchemable as _, Join, JoinConstraint, LogicalPlan, Operator, Projection, Union,
 };
 
-use crate::functions::is_chain;
+use crate::functions::{TIMESTAMP, is_chain, timestamptz};
 
 /// Functions whose arguments are of one type.
 const OF_ONE_TYPE: [&str; 6] = [
@@ -31,8 +34,8 @@ const OF_ONE_TYPE: [&str; 6] = [
     "nvl",
 ];
 
-/// Whether an expression or a key of a plan has a numeric beside a double; CASE and UNION are not looked at.
-pub(super) fn are_beside_numerics(plan: &LogicalPlan) -> Result<bool> {
+/// Whether an expression or a key of a plan has such values; CASE and UNION are not looked at.
+pub(super) fn are_in(plan: &LogicalPlan) -> Result<bool> {
     let mut found = false;
     plan.apply_with_subqueries(|node| {
         if let LogicalPlan::Join(join) = node {
@@ -41,7 +44,7 @@ pub(super) fn are_beside_numerics(plan: &LogicalPlan) -> Result<bool> {
                     kind(left, join.left.schema()),
                     kind(right, join.right.schema()),
                 ];
-                are_mixed(types)
+                common(types).is_some()
             });
         }
         node.apply_expressions(|expr| {
@@ -50,7 +53,7 @@ pub(super) fn are_beside_numerics(plan: &LogicalPlan) -> Result<bool> {
             if !found && expr.exists(|expr| Ok(asks(expr)))? {
                 let inputs = node.inputs();
                 let seen = merge_schema(&inputs);
-                found |= expr.exists(|expr| Ok(is_mixed(expr, &seen)))?;
+                found |= expr.exists(|expr| Ok(wanted(expr, &seen).is_some()))?;
             }
             Ok(TreeNodeRecursion::Continue)
         })?;
@@ -62,33 +65,49 @@ pub(super) fn are_beside_numerics(plan: &LogicalPlan) -> Result<bool> {
     Ok(found)
 }
 
-/// The expression with doubles in the place of numerics that stand beside them.
+/// The expression with its values in their common type.
 pub(super) fn in_expr(expr: Expr, seen: &DFSchema) -> Result<Transformed<Expr>> {
-    if !is_mixed(&expr, seen) {
+    let Some(wanted) = wanted(&expr, seen) else {
         return Ok(Transformed::no(expr));
-    }
+    };
     match expr {
         Expr::InSubquery(query) => {
             let column = query.subquery.subquery.schema().field(0);
-            let found = match column.data_type().is_decimal() {
-                true => cast_subquery(query.subquery, &DataType::Float64)?,
+            let found = match is_cast(column.data_type(), &wanted) {
+                true => cast_subquery(query.subquery, &wanted)?,
                 false => query.subquery,
             };
-            let sought = Box::new(double(*query.expr, seen)?);
+            let sought = Box::new(alike(*query.expr, &wanted, seen)?);
             let query = InSubquery::new(sought, found, query.negated);
             Ok(Transformed::yes(Expr::InSubquery(query)))
         }
-        expr => expr.map_children(|value| Ok(Transformed::yes(double(value, seen)?))),
+        expr => expr.map_children(|value| Ok(Transformed::yes(alike(value, &wanted, seen)?))),
     }
 }
 
-/// The join with doubles among its keys.
+/// The CASE with its operand in the type of what that is compared with.
+pub(super) fn in_operand(mut case: Case, seen: &DFSchema) -> Result<Case> {
+    let Some(operand) = &mut case.expr else {
+        return Ok(case);
+    };
+    let whens = case.when_then_expr.iter().map(|(when, _)| when.as_ref());
+    let values = std::iter::once(operand.as_ref()).chain(whens);
+    if let Some(wanted) = among(values, seen) {
+        **operand = alike(std::mem::take(operand.as_mut()), &wanted, seen)?;
+        for (when, _) in &mut case.when_then_expr {
+            **when = alike(std::mem::take(when.as_mut()), &wanted, seen)?;
+        }
+    }
+    Ok(case)
+}
+
+/// The join with keys of one type.
 pub(super) fn in_join(mut join: Join) -> Result<Join> {
     for (left, right) in &mut join.on {
         let schemas = [join.left.schema(), join.right.schema()];
-        if are_mixed([kind(left, schemas[0]), kind(right, schemas[1])]) {
-            *left = double(std::mem::take(left), schemas[0])?;
-            *right = double(std::mem::take(right), schemas[1])?;
+        if let Some(wanted) = common([kind(left, schemas[0]), kind(right, schemas[1])]) {
+            *left = alike(std::mem::take(left), &wanted, schemas[0])?;
+            *right = alike(std::mem::take(right), &wanted, schemas[1])?;
             // Only columns can be told with USING.
             join.join_constraint = JoinConstraint::On;
         }
@@ -96,39 +115,58 @@ pub(super) fn in_join(mut join: Join) -> Result<Join> {
     Ok(join)
 }
 
-/// The union with doubles among its columns.
+/// The union with columns of one type.
 pub(super) fn in_union(mut union: Union) -> Result<Union> {
     for idx in 0..union.schema.fields().len() {
         let kinds = union.inputs.iter().map(|input| kind_of_column(input, idx));
-        if !are_mixed(kinds) {
+        let Some(wanted) = common(kinds) else {
             continue;
-        }
+        };
         for input in &mut union.inputs {
-            if input.schema().field(idx).data_type().is_decimal() {
-                *input = Arc::new(with_double(input, idx)?);
+            if is_cast(input.schema().field(idx).data_type(), &wanted) {
+                *input = Arc::new(with_cast(input, idx, &wanted)?);
             }
         }
     }
     Ok(union)
 }
 
-/// Whether numerics and doubles are among some values, so that all of them are doubles.
-pub(super) fn are_among<'a>(values: impl IntoIterator<Item = &'a Expr>, seen: &DFSchema) -> bool {
-    are_mixed(values.into_iter().map(|value| kind(value, seen)))
+/// The common type of values of several types; `None`: the planner's is right.
+pub(super) fn among<'a>(
+    values: impl IntoIterator<Item = &'a Expr>,
+    seen: &DFSchema,
+) -> Option<DataType> {
+    common(values.into_iter().map(|value| kind(value, seen)))
 }
 
 #[derive(PartialEq, Eq)]
 enum Kind {
     Numeric,
     Double,
+    Date,
+    /// What a clock shows.
+    Clock,
+    /// A time stamp with a zone.
+    Moment,
     Other,
 }
 
 fn kind(value: &Expr, seen: &DFSchema) -> Kind {
     // A parameter has no type yet.
     match value.get_type(seen) {
-        Ok(found) if found.is_decimal() => Kind::Numeric,
-        Ok(DataType::Float32 | DataType::Float64) if !is_written(value) => Kind::Double,
+        Ok(DataType::Float32 | DataType::Float64) if is_written(value) => Kind::Other,
+        Ok(found) => kind_of_type(&found),
+        Err(_) => Kind::Other,
+    }
+}
+
+fn kind_of_type(data_type: &DataType) -> Kind {
+    match data_type {
+        found if found.is_decimal() => Kind::Numeric,
+        DataType::Float32 | DataType::Float64 => Kind::Double,
+        DataType::Date32 | DataType::Date64 => Kind::Date,
+        DataType::Timestamp(_, None) => Kind::Clock,
+        DataType::Timestamp(_, Some(_)) => Kind::Moment,
         _ => Kind::Other,
     }
 }
@@ -137,28 +175,28 @@ fn kind_of_column(input: &LogicalPlan, idx: usize) -> Kind {
     if let LogicalPlan::Projection(projection) = input {
         return kind(&projection.expr[idx], projection.input.schema());
     }
-    match input.schema().field(idx).data_type() {
-        found if found.is_decimal() => Kind::Numeric,
-        DataType::Float32 | DataType::Float64 => Kind::Double,
-        _ => Kind::Other,
+    kind_of_type(input.schema().field(idx).data_type())
+}
+
+/// The type that values of such kinds have together, where it is ours to tell.
+fn common(kinds: impl IntoIterator<Item = Kind>) -> Option<DataType> {
+    let kinds: Vec<Kind> = kinds.into_iter().collect();
+    let has = |kind: Kind| kinds.contains(&kind);
+    match () {
+        () if has(Kind::Numeric) && has(Kind::Double) => Some(DataType::Float64),
+        () if has(Kind::Date) && has(Kind::Moment) => Some(timestamptz()),
+        () if has(Kind::Date) && has(Kind::Clock) => Some(TIMESTAMP),
+        () => None,
     }
 }
 
-fn are_mixed(kinds: impl IntoIterator<Item = Kind>) -> bool {
-    let (mut numeric, mut double) = (false, false);
-    for kind in kinds {
-        numeric |= kind == Kind::Numeric;
-        double |= kind == Kind::Double;
-    }
-    numeric && double
-}
-
-fn is_mixed(expr: &Expr, seen: &DFSchema) -> bool {
+/// The common type of the values of one type in an expression.
+fn wanted(expr: &Expr, seen: &DFSchema) -> Option<DataType> {
     if let Expr::InSubquery(query) = expr {
         let found = kind_of_column(&query.subquery.subquery, 0);
-        return are_mixed([kind(&query.expr, seen), found]);
+        return common([kind(&query.expr, seen), found]);
     }
-    are_among(values_of(expr), seen)
+    among(values_of(expr), seen)
 }
 
 /// The values of one type in an expression, which are its operands.
@@ -203,16 +241,27 @@ fn is_written(expr: &Expr) -> bool {
     }
 }
 
-/// A numeric as a double; others as they are.
-fn double(value: Expr, seen: &DFSchema) -> Result<Expr> {
-    match kind(&value, seen) {
-        Kind::Numeric => value.cast_to(&DataType::Float64, seen),
-        Kind::Double | Kind::Other => Ok(value),
+/// Whether values of a type become those of the common one here.
+fn is_cast(found: &DataType, wanted: &DataType) -> bool {
+    match (found, wanted) {
+        (DataType::Timestamp(unit, zone), DataType::Timestamp(wanted, of_wanted)) => {
+            unit != wanted || zone.is_some() != of_wanted.is_some()
+        }
+        (DataType::Date32 | DataType::Date64, DataType::Timestamp(..)) => true,
+        (found, wanted) => found.is_decimal() && wanted.is_floating(),
     }
 }
 
-/// The rows with a double in a column that is numeric.
-fn with_double(input: &Arc<LogicalPlan>, idx: usize) -> Result<LogicalPlan> {
+/// A value in the common type, if it becomes one here; others as they are.
+fn alike(value: Expr, wanted: &DataType, seen: &DFSchema) -> Result<Expr> {
+    match value.get_type(seen) {
+        Ok(found) if is_cast(&found, wanted) => value.cast_to(wanted, seen),
+        _ => Ok(value),
+    }
+}
+
+/// The rows with another type of a column.
+fn with_cast(input: &Arc<LogicalPlan>, idx: usize, wanted: &DataType) -> Result<LogicalPlan> {
     let (mut exprs, input) = match input.as_ref() {
         LogicalPlan::Projection(projection) => {
             (projection.expr.clone(), Arc::clone(&projection.input))
@@ -224,6 +273,6 @@ fn with_double(input: &Arc<LogicalPlan>, idx: usize) -> Result<LogicalPlan> {
     };
     let name = NamePreserver::new_for_projection().save(&exprs[idx]);
     let value = std::mem::take(&mut exprs[idx]).unalias();
-    exprs[idx] = name.restore(value.cast_to(&DataType::Float64, input.schema())?);
+    exprs[idx] = name.restore(value.cast_to(wanted, input.schema())?);
     Projection::try_new(exprs, input).map(LogicalPlan::Projection)
 }

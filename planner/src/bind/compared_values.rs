@@ -1,0 +1,203 @@
+//! Expressions compare the keys of values that Arrow compares otherwise than PostgreSQL (`functions/order_keys.rs`).
+//!
+//! In: BETWEEN, IN, CASE, ANY, `nullif`, `greatest` and `least` over values as they are, windows and aggregates that order by
+//! them, and functions of enums; out: the same over keys, and labels.
+
+use datafusion::common::tree_node::Transformed;
+use datafusion::common::{DFSchema, ScalarValue};
+use datafusion::error::Result;
+use datafusion::logical_expr::expr::{Between, Case, InList, ScalarFunction, Sort};
+use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable as _, lit};
+
+use super::value_order::by_key;
+use crate::error::Error;
+use crate::functions::{
+    Key, enum_call, enum_of, extreme_by_key, is_enum_call, key_of, keys_of, label_of,
+};
+
+/// The functions whose result is one of their arguments, by their order.
+const OF_ORDER: [&str; 2] = ["greatest", "least"];
+/// The functions that look a value up in an array, with the places of the array and of the value among their arguments.
+const LOOK_UPS: [(&str, usize, usize); 2] = [("in_array", 1, 0), ("array_has", 0, 1)];
+/// What `x < ANY (array)` is compared with.
+const OF_ARRAY: [&str; 2] = ["array_min", "array_max"];
+
+/// Whether an expression is of a form that compares values, or is a label.
+pub(super) fn compares(expr: &Expr) -> bool {
+    match expr {
+        Expr::Between(_) | Expr::InList(_) | Expr::WindowFunction(_) => true,
+        Expr::Case(case) => case.expr.is_some(),
+        Expr::BinaryExpr(binary) => is_of_array(&binary.left) || is_of_array(&binary.right),
+        Expr::AggregateFunction(function) => !function.params.order_by.is_empty(),
+        Expr::ScalarFunction(call) => {
+            let name = call.func.name();
+            is_enum_call(expr)
+                || OF_ORDER.contains(&name)
+                || name == "nullif"
+                || LOOK_UPS.iter().any(|(known, ..)| *known == name)
+        }
+        _ => false,
+    }
+}
+
+/// The expression over keys.
+pub(super) fn settled(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
+    Ok(match expr {
+        Expr::Between(between) => {
+            let values = [&*between.expr, &*between.low, &*between.high];
+            let keys = keys_of(&values, Key::of_order, schema)?;
+            match keys.map(|(_, keys)| <[Expr; 3]>::try_from(keys)) {
+                Some(Ok([value, low, high])) => Transformed::yes(Expr::Between(Between::new(
+                    Box::new(value),
+                    between.negated,
+                    Box::new(low),
+                    Box::new(high),
+                ))),
+                _ => Transformed::no(Expr::Between(between)),
+            }
+        }
+        Expr::InList(list) => in_list(list, schema)?,
+        Expr::Case(case) => of_case(case, schema)?,
+        Expr::BinaryExpr(binary) => with_array(binary, schema),
+        Expr::WindowFunction(mut window) => {
+            let is_changed = by_key(&mut window.params.order_by, schema);
+            Transformed::new_transformed(Expr::WindowFunction(window), is_changed)
+        }
+        Expr::AggregateFunction(mut function) => {
+            let params = &mut function.params;
+            let has_labels = |item: &Sort| enum_of(&item.expr, schema).is_some();
+            if params.distinct && params.order_by.iter().any(has_labels) {
+                let what = "DISTINCT with ORDER BY of an enum in an aggregate";
+                return Err(Error::unsupported(what).into());
+            }
+            // With DISTINCT, the planner takes no other order than that of the argument itself.
+            let is_changed = !params.distinct && by_key(&mut params.order_by, schema);
+            Transformed::new_transformed(Expr::AggregateFunction(function), is_changed)
+        }
+        Expr::ScalarFunction(call) => of_call(call, schema)?,
+        other => Transformed::no(other),
+    })
+}
+
+fn in_list(list: InList, schema: &DFSchema) -> Result<Transformed<Expr>> {
+    let others = list
+        .list
+        .iter()
+        .filter(|value| !matches!(value, Expr::Literal(..)));
+    let mut told = std::iter::once(list.expr.as_ref()).chain(others);
+    if !told.any(|value| key_of(value, Key::of_equality, schema).is_some()) {
+        return Ok(Transformed::no(Expr::InList(list)));
+    }
+    let values = std::iter::once(list.expr.as_ref()).chain(&list.list);
+    let values: Vec<&Expr> = values.collect();
+    let keys = keys_of(&values, Key::of_equality, schema)?;
+    let mut keys = keys.into_iter().flat_map(|(_, keys)| keys);
+    Ok(match keys.next() {
+        Some(value) => {
+            let among = InList::new(Box::new(value), keys.collect(), list.negated);
+            Transformed::yes(Expr::InList(among))
+        }
+        None => Transformed::no(Expr::InList(list)),
+    })
+}
+
+/// `CASE x WHEN y THEN …`.
+fn of_case(mut case: Case, schema: &DFSchema) -> Result<Transformed<Expr>> {
+    let Some(base) = &case.expr else {
+        return Ok(Transformed::no(Expr::Case(case)));
+    };
+    let whens = case.when_then_expr.iter().map(|(when, _)| when.as_ref());
+    let values: Vec<&Expr> = std::iter::once(base.as_ref()).chain(whens).collect();
+    let Some((_, keys)) = keys_of(&values, Key::of_equality, schema)? else {
+        return Ok(Transformed::no(Expr::Case(case)));
+    };
+    let mut keys = keys.into_iter().map(Box::new);
+    case.expr = keys.next();
+    for ((when, _), key) in case.when_then_expr.iter_mut().zip(keys) {
+        *when = key;
+    }
+    Ok(Transformed::yes(Expr::Case(case)))
+}
+
+fn is_of_array(expr: &Expr) -> bool {
+    matches!(expr, Expr::ScalarFunction(call) if OF_ARRAY.contains(&call.func.name()))
+}
+
+/// `x < array_max(array)`: the greatest by key of the elements is the greatest, too.
+fn with_array(binary: BinaryExpr, schema: &DFSchema) -> Transformed<Expr> {
+    let key = |expr: &Expr| match expr {
+        Expr::ScalarFunction(call) if is_of_array(expr) => {
+            key_of(call.args.first()?, Key::of_elements, schema)
+        }
+        _ => None,
+    };
+    let Some(key) = key(&binary.left).or_else(|| key(&binary.right)) else {
+        return Transformed::no(Expr::BinaryExpr(binary));
+    };
+    let keyed = |expr: Expr| match expr {
+        Expr::ScalarFunction(call) if OF_ARRAY.contains(&call.func.name()) => {
+            let args = call.args.into_iter().map(|array| key.of(array));
+            call.func.call(args.collect())
+        }
+        value => key.of(value),
+    };
+    let (left, right) = (keyed(*binary.left), keyed(*binary.right));
+    let compared = BinaryExpr::new(Box::new(left), binary.op, Box::new(right));
+    Transformed::yes(Expr::BinaryExpr(compared))
+}
+
+fn of_call(call: ScalarFunction, schema: &DFSchema) -> Result<Transformed<Expr>> {
+    if let Some(meant) = enum_call(&call, schema) {
+        return Ok(Transformed::yes(meant));
+    }
+    let name = call.func.name();
+    let found = if OF_ORDER.contains(&name) {
+        extreme(&call, schema)?
+    } else if name == "nullif" {
+        unless_same(&call, schema)?
+    } else {
+        looked_up(&call, schema)
+    };
+    Ok(match found {
+        Some(found) => Transformed::yes(found),
+        None => Transformed::no(Expr::ScalarFunction(call)),
+    })
+}
+
+fn extreme(call: &ScalarFunction, schema: &DFSchema) -> Result<Option<Expr>> {
+    let values: Vec<&Expr> = call.args.iter().collect();
+    let keys = keys_of(&values, Key::of_order, schema)?;
+    Ok(keys.map(|(key, keys)| match key {
+        Key::Place(known) => label_of(call.func.call(keys), &known),
+        _ => extreme_by_key(call.func.name(), call.args.clone(), keys),
+    }))
+}
+
+/// `nullif(x, y)`.
+fn unless_same(call: &ScalarFunction, schema: &DFSchema) -> Result<Option<Expr>> {
+    let [value, other] = call.args.as_slice() else {
+        return Ok(None);
+    };
+    let keys = keys_of(&[value, other], Key::of_equality, schema)?;
+    let Some(Ok([left, right])) = keys.map(|(_, keys)| <[Expr; 2]>::try_from(keys)) else {
+        return Ok(None);
+    };
+    let null = lit(ScalarValue::try_new_null(&value.get_type(schema)?)?);
+    let same = vec![(Box::new(left.eq(right)), Box::new(null))];
+    let other = Some(Box::new(value.clone()));
+    Ok(Some(Expr::Case(Case::new(None, same, other))))
+}
+
+/// `x = ANY (array)` and `x IN (query)`, where the query's rows are an array.
+fn looked_up(call: &ScalarFunction, schema: &DFSchema) -> Option<Expr> {
+    let name = call.func.name();
+    let (_, array, value) = LOOK_UPS.iter().find(|(known, ..)| *known == name)?;
+    let (array, value) = (call.args.get(*array)?, call.args.get(*value)?);
+    let found = [array, value].map(|arg| key_of(arg, Key::of_elements, schema));
+    let key = found
+        .into_iter()
+        .flatten()
+        .find(|key| !matches!(key, Key::Place(_)))?;
+    let args = call.args.iter().cloned().map(|arg| key.of(arg));
+    Some(call.func.call(args.collect()))
+}

@@ -1,0 +1,64 @@
+//! `x IN (query)` compares the keys of values that Arrow compares otherwise than PostgreSQL.
+//!
+//! In: a plan with such values on both sides; out: one with their keys (`functions/order_keys.rs`) there, before the query is
+//! joined.
+
+use std::sync::Arc;
+
+use datafusion::common::tree_node::{Transformed, TreeNode as _, TreeNodeRecursion};
+use datafusion::common::{Column, DFSchema};
+use datafusion::error::Result;
+use datafusion::logical_expr::expr::InSubquery;
+use datafusion::logical_expr::expr_rewriter::NamePreserver;
+use datafusion::logical_expr::utils::merge_schema;
+use datafusion::logical_expr::{Expr, LogicalPlan, Projection, Subquery};
+
+use crate::functions::{Key, key_of};
+
+/// The plan with keys on both sides of IN of a subquery.
+pub(super) fn keyed(plan: LogicalPlan) -> Result<LogicalPlan> {
+    let keyed = plan.transform_up_with_subqueries(|node| {
+        let mut asks = false;
+        node.apply_expressions(|expr| {
+            asks |= expr.exists(|expr| Ok(matches!(expr, Expr::InSubquery(_))))?;
+            Ok(TreeNodeRecursion::Continue)
+        })?;
+        if !asks {
+            return Ok(Transformed::no(node));
+        }
+        let schema = merge_schema(&node.inputs());
+        let names = NamePreserver::new(&node);
+        let is_sort = matches!(node, LogicalPlan::Sort(_));
+        node.map_expressions(|expr| {
+            let name = names.save(&expr);
+            let keyed = expr.transform_up(|expr| among(expr, &schema))?;
+            Ok(keyed.update_data(|expr| match is_sort {
+                true => expr,
+                false => name.restore(expr),
+            }))
+        })
+    })?;
+    Ok(keyed.data)
+}
+
+fn among(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
+    let Expr::InSubquery(query) = expr else {
+        return Ok(Transformed::no(expr));
+    };
+    let rows = Arc::clone(&query.subquery.subquery);
+    let found = Expr::Column(Column::from(rows.schema().qualified_field(0)));
+    let key = key_of(&query.expr, Key::of_equality, schema);
+    let same = key_of(&found, Key::of_equality, rows.schema());
+    let Some(key) = key.filter(|key| same.as_ref() == Some(key)) else {
+        return Ok(Transformed::no(Expr::InSubquery(query)));
+    };
+    let keys = vec![key.of(found).alias("__auspex_key")];
+    let keys = LogicalPlan::Projection(Projection::try_new(keys, rows)?);
+    let subquery = Subquery {
+        subquery: Arc::new(keys),
+        ..query.subquery
+    };
+    let sought = Box::new(key.of(*query.expr));
+    let query = InSubquery::new(sought, subquery, query.negated);
+    Ok(Transformed::yes(Expr::InSubquery(query)))
+}

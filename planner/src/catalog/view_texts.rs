@@ -1,0 +1,199 @@
+//! The query of a view as SQL that means the same in another session: what `pg_get_viewdef` gives and `pg_dump` writes.
+//!
+//! In: a view's definition and the session that asks; out: text in which a name has its schema where the session would not
+//! find it without, and the columns have the view's names. Nothing is planned: what the view reads may be gone.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use auspex_storage::{CatalogEntry, CatalogState, ViewDefinition, ViewObject};
+use datafusion::sql::sqlparser::ast::{
+    ArrayElemTypeDef, DataType, Expr, Ident, ObjectName, Query, TableAlias, TableFactor, VisitMut,
+    VisitorMut,
+};
+
+use super::facts::CatalogFacts;
+use crate::commands::{folded, name_parts};
+use crate::error::Result;
+use crate::quoted_names::quoted_name;
+use crate::session::Session;
+
+impl CatalogFacts {
+    /// The query of a view, with PostgreSQL's semicolon at its end; `None`: there is no such view. `columns` are the names
+    /// of its columns.
+    pub fn view_text(&self, schema: &str, name: &str, columns: &[&str]) -> Result<Option<String>> {
+        let session = self.session()?;
+        let state = session.engine.catalog.state();
+        let text = state.get(schema, name).and_then(|entry| {
+            let view = entry.definition.stored_query()?;
+            let text = query_text(&session, &state, (entry.as_ref(), view));
+            // A view that cannot be opened shows no columns.
+            Some(match view.columns.is_empty() || columns.is_empty() {
+                true => format!("{text};"),
+                false => format!("{};", named(&text, name, columns)),
+            })
+        });
+        Ok(text)
+    }
+}
+
+/// A query whose columns have the view's names, which stand beside the query in the statement that made the view.
+fn named(text: &str, name: &str, columns: &[&str]) -> String {
+    let columns: Vec<String> = columns.iter().map(|column| quoted_name(column)).collect();
+    let columns = columns.join(", ");
+    format!(
+        "SELECT * FROM ({text}) AS {} ({columns})",
+        quoted_name(name)
+    )
+}
+
+fn query_text(
+    session: &Session,
+    state: &CatalogState,
+    (entry, view): (&CatalogEntry, &ViewDefinition),
+) -> String {
+    let dialect = auspex_sql::Dialect::parse(&view.dialect).unwrap_or(auspex_sql::Dialect::Auto);
+    let Ok(mut query) = auspex_sql::parse_query(&view.text, dialect) else {
+        return view.text.clone();
+    };
+    let mut names = Names {
+        session,
+        state,
+        view,
+        schemas: view.schemas_of_names(&entry.schema),
+        given: Vec::new(),
+        is_changed: false,
+    };
+    // The visitor never breaks off.
+    let _ = VisitMut::visit(query.as_mut(), &mut names);
+    match names.is_changed {
+        true => query.to_string(),
+        false => view.text.clone(),
+    }
+}
+
+/// Writes the names of relations and enums as the session must.
+struct Names<'a> {
+    session: &'a Session,
+    state: &'a CatalogState,
+    view: &'a ViewDefinition,
+    /// The schemas of names without one when the view was made, in order.
+    schemas: Vec<String>,
+    /// The names that WITH gives, of each query around.
+    given: Vec<Vec<String>>,
+    is_changed: bool,
+}
+
+impl<'a> Names<'a> {
+    /// What a name means since the view was made, whatever its name now.
+    fn meant(&self, parts: &[String]) -> Option<&'a CatalogEntry> {
+        let id = |schema: &str, name: &str| {
+            let is_it = |object: &&ViewObject| object.schema == schema && object.name == name;
+            self.view.objects.iter().find(is_it)
+        };
+        let object = match parts {
+            [name] => self.schemas.iter().find_map(|schema| id(schema, name)),
+            [.., schema, name] => id(schema, name),
+            [] => None,
+        };
+        self.state.by_id(&object?.id).map(Arc::as_ref)
+    }
+
+    /// Whether the session finds an object by its name alone.
+    fn is_visible(&self, entry: &CatalogEntry) -> bool {
+        let path = self.session.search_path();
+        let first = path
+            .iter()
+            .find_map(|schema| self.state.get(schema, &entry.name));
+        let is_hidden = self.session.temporary.get(&entry.name).is_some();
+        !is_hidden && first.is_some_and(|first| first.id == entry.id)
+    }
+
+    /// Writes a name; whether the object was given another one since.
+    fn settle(&mut self, name: &mut ObjectName) -> bool {
+        let parts = name_parts(name);
+        let Some(entry) = self.meant(&parts) else {
+            return false;
+        };
+        let mut wanted = vec![entry.schema.clone(), entry.name.clone()];
+        if parts.len() == 1 && self.is_visible(entry) {
+            wanted.remove(0);
+        }
+        if parts != wanted {
+            let idents: Vec<Ident> = wanted.iter().map(|part| ident(part)).collect();
+            *name = ObjectName::from(idents);
+            self.is_changed = true;
+        }
+        parts.last() != wanted.last()
+    }
+
+    fn settle_type(&mut self, data_type: &mut DataType) {
+        match data_type {
+            DataType::Array(
+                ArrayElemTypeDef::SquareBracket(element, _)
+                | ArrayElemTypeDef::AngleBracket(element),
+            ) => self.settle_type(element),
+            DataType::Custom(name, modifiers) if modifiers.is_empty() => {
+                self.settle(name);
+            }
+            _ => {}
+        }
+    }
+}
+
+fn ident(name: &str) -> Ident {
+    match quoted_name(name) == name {
+        true => Ident::new(name),
+        false => Ident::with_quote('"', name),
+    }
+}
+
+impl VisitorMut for Names<'_> {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+        let tables = query.with.iter().flat_map(|with| &with.cte_tables);
+        let names = tables.map(|table| folded(&table.alias.name));
+        self.given.push(names.collect());
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_query(&mut self, _: &mut Query) -> ControlFlow<()> {
+        self.given.pop();
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
+        let TableFactor::Table {
+            name,
+            alias,
+            args: None,
+            ..
+        } = factor
+        else {
+            return ControlFlow::Continue(());
+        };
+        let parts = name_parts(name);
+        let given = |known: &String| parts.len() == 1 && parts.last() == Some(known);
+        if self.given.iter().flatten().any(given) {
+            return ControlFlow::Continue(());
+        }
+        if self.settle(name) && alias.is_none() {
+            // Its columns are still called by the old name.
+            *alias = parts.last().map(|old| TableAlias {
+                explicit: true,
+                name: ident(old),
+                columns: Vec::new(),
+                at: None,
+            });
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        if let Expr::Cast { data_type, .. } = expr {
+            self.settle_type(data_type);
+        }
+        ControlFlow::Continue(())
+    }
+}

@@ -1,0 +1,310 @@
+//! `x = ANY (array)`, `x <> ALL (array)` and their like, of values and elements of one type.
+//!
+//! In: a statement in its last form before it is planned, in which such comparisons become operators, so that the planner of
+//! operators is told the types of both sides; out: the planner's own comparisons, with casts where the sides have several
+//! types. A text without a type is read as a value of the other side's, and a numeric loses no digits.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use datafusion::arrow::datatypes::{DataType, Field};
+use datafusion::common::{ExprSchema, ScalarValue};
+use datafusion::error::Result;
+use datafusion::functions_nested::expr_fn::{
+    array_has, array_max, array_min, array_position, cardinality,
+};
+use datafusion::logical_expr::planner::RawBinaryExpr;
+use datafusion::logical_expr::{
+    Cast, Expr as Planned, ExprSchemable as _, Operator, binary_expr, lit, when,
+};
+use datafusion::sql::sqlparser::ast::{BinaryOperator, Expr, Statement, VisitMut, VisitorMut};
+
+use super::moment::{TIMESTAMP, timestamptz};
+use super::operators::{comparison, decimal_literal};
+use super::text_input::{type_beside, wider};
+
+/// The beginnings of the operators of marks, which no text can write.
+const ANY: &str = "\u{1e}any ";
+const ALL: &str = "\u{1e}all ";
+
+/// Makes operators of the comparisons with arrays.
+pub(crate) fn mark_array_comparisons(statement: &mut Statement) {
+    // The visitor never breaks off.
+    let _ = statement.visit(&mut Marking);
+}
+
+struct Marking;
+
+impl VisitorMut for Marking {
+    type Break = ();
+
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        let (mark, left, op, right) = match expr {
+            Expr::AnyOp {
+                left,
+                compare_op,
+                right,
+                ..
+            } => (ANY, left, compare_op, right),
+            Expr::AllOp {
+                left,
+                compare_op,
+                right,
+            } => (ALL, left, compare_op, right),
+            _ => return ControlFlow::Continue(()),
+        };
+        if matches!(right.as_ref(), Expr::Subquery(_)) || comparison(op).is_none() {
+            return ControlFlow::Continue(());
+        }
+        let marked = Expr::BinaryOp {
+            left: left.clone(),
+            op: BinaryOperator::Custom(format!("{mark}{op}")),
+            right: right.clone(),
+        };
+        *expr = Expr::Nested(Box::new(marked));
+        ControlFlow::Continue(())
+    }
+}
+
+/// The comparison of a mark; `None`: the operator is another.
+pub(super) fn planned(raw: &RawBinaryExpr, schema: &dyn ExprSchema) -> Result<Option<Planned>> {
+    let BinaryOperator::Custom(mark) = &raw.op else {
+        return Ok(None);
+    };
+    let (is_all, op) = match (mark.strip_prefix(ANY), mark.strip_prefix(ALL)) {
+        (Some(op), _) => (false, op),
+        (None, Some(op)) => (true, op),
+        (None, None) => return Ok(None),
+    };
+    let op = match op {
+        "=" => Operator::Eq,
+        "<>" => Operator::NotEq,
+        ">" => Operator::Gt,
+        "<" => Operator::Lt,
+        ">=" => Operator::GtEq,
+        "<=" => Operator::LtEq,
+        _ => return Ok(None),
+    };
+    let (value, array) = alike(&raw.left, &raw.right, schema);
+    let planned = match is_all {
+        true => with_all(value, op, array)?,
+        false => with_any(value, op, array)?,
+    };
+    Ok(Some(planned))
+}
+
+/// Whether an operator between a value and some element gives true: the least or the greatest decides.
+fn with_any(value: Planned, op: Operator, array: Planned) -> Result<Planned> {
+    let (least, most) = (array_min(array.clone()), array_max(array.clone()));
+    let (bound, holds) = match op {
+        Operator::Eq => return Ok(array_has(array, value)),
+        Operator::NotEq => {
+            let differs = least.not_eq(value.clone());
+            (most.clone(), differs.or(most.not_eq(value)))
+        }
+        Operator::Gt => (least.clone(), least.lt(value)),
+        Operator::GtEq => (least.clone(), least.lt_eq(value)),
+        Operator::Lt => (most.clone(), most.gt(value)),
+        _ => (most.clone(), most.gt_eq(value)),
+    };
+    when(bound.is_not_null(), holds)
+        .when(array.is_not_null(), lit(false))
+        .otherwise(lit(ScalarValue::Boolean(None)))
+}
+
+/// The same of each element; of none it holds.
+fn with_all(value: Planned, op: Operator, array: Planned) -> Result<Planned> {
+    let (least, most) = (array_min(array.clone()), array_max(array.clone()));
+    let fails = match op {
+        Operator::NotEq => array_has(array.clone(), value.clone()),
+        Operator::Eq => !least.eq(value.clone()).and(most.eq(value.clone())),
+        Operator::Gt | Operator::GtEq => !binary_expr(value.clone(), op, most),
+        _ => !binary_expr(value.clone(), op, least),
+    };
+    let null = || lit(ScalarValue::Null);
+    let unknown = || lit(ScalarValue::Boolean(None));
+    let has_nulls = array_position(array.clone(), null(), lit(1_i64)).is_not_null();
+    when(array.clone().is_null(), unknown())
+        .when(cardinality(array).eq(lit(0_u64)), lit(true))
+        .when(value.is_null(), unknown())
+        .when(fails, lit(false))
+        .when(has_nulls, unknown())
+        .otherwise(lit(true))
+}
+
+/// A value and an array whose elements are of its type; as they are where the planner finds one, or a parameter has none yet.
+fn alike(value: &Planned, array: &Planned, schema: &dyn ExprSchema) -> (Planned, Planned) {
+    let unchanged = || (value.clone(), array.clone());
+    let (Ok(of_value), Ok(DataType::List(item))) = (value.get_type(schema), array.get_type(schema))
+    else {
+        return unchanged();
+    };
+    let of_item = item.data_type();
+    if let Some(text) = text_of(value)
+        && !of_item.is_string()
+        && !of_item.is_null()
+    {
+        let read = type_beside(text, of_item);
+        return typed(cast(value, read.clone()), &read, array, &item);
+    }
+    if of_item.is_string()
+        && is_read(&of_value)
+        && let Some(read) = read_items(array, &of_value)
+    {
+        return match read.get_type(schema) {
+            Ok(DataType::List(item)) => typed(value.clone(), &of_value, &read, &item),
+            _ => unchanged(),
+        };
+    }
+    // A fraction that is written out is a double to the planner, but means the decimal number.
+    if of_item.is_decimal()
+        && let Some(decimal) = decimal_literal(value)
+        && let Ok(of_value) = decimal.get_type(schema)
+    {
+        return typed(decimal, &of_value, array, &item);
+    }
+    if of_value.is_decimal()
+        && let Some(decimals) = written_decimals(array)
+        && let Ok(DataType::List(item)) = decimals.get_type(schema)
+    {
+        return typed(value.clone(), &of_value, &decimals, &item);
+    }
+    typed(value.clone(), &of_value, array, &item)
+}
+
+/// Whether texts are read as values of a type here: the planner reads texts as numbers, and marks tell what other texts are.
+fn is_read(data_type: &DataType) -> bool {
+    let is_number = data_type.is_numeric() && !data_type.is_decimal();
+    !is_number && !data_type.is_string() && !data_type.is_null() && !data_type.is_nested()
+}
+
+/// Both in their common type.
+fn typed(
+    value: Planned,
+    of_value: &DataType,
+    array: &Planned,
+    item: &Arc<Field>,
+) -> (Planned, Planned) {
+    let Some(wanted) = common(of_value, item.data_type()) else {
+        return (value, array.clone());
+    };
+    let value = match *of_value == wanted {
+        true => value,
+        false => cast(&value, wanted.clone()),
+    };
+    let array = match *item.data_type() == wanted {
+        true => array.clone(),
+        false => {
+            let item = item.as_ref().clone().with_data_type(wanted);
+            cast(array, DataType::List(Arc::new(item)))
+        }
+    };
+    (value, array)
+}
+
+/// The common type of numerics and others, and of dates and moments; `None`: they have one, or the planner finds it.
+fn common(value: &DataType, element: &DataType) -> Option<DataType> {
+    use DataType::{Date32, Timestamp};
+    (value != element).then_some(())?;
+    if value.is_decimal() || element.is_decimal() {
+        return match (exact(value), exact(element)) {
+            (Some(value), Some(element)) => Some(wider(&value, &element)),
+            _ if value.is_floating() || element.is_floating() => Some(DataType::Float64),
+            _ => None,
+        };
+    }
+    match (value, element) {
+        (Date32, Timestamp(_, Some(_))) | (Timestamp(_, Some(_)), Date32) => Some(timestamptz()),
+        (Date32, Timestamp(_, None)) | (Timestamp(_, None), Date32) => Some(TIMESTAMP),
+        _ => None,
+    }
+}
+
+/// The numeric type that holds exact numbers.
+fn exact(data_type: &DataType) -> Option<DataType> {
+    Some(match data_type {
+        DataType::Decimal128(..) => data_type.clone(),
+        DataType::Int16 => DataType::Decimal128(5, 0),
+        DataType::Int32 => DataType::Decimal128(10, 0),
+        DataType::Int64 => DataType::Decimal128(19, 0),
+        _ => return None,
+    })
+}
+
+fn cast(value: &Planned, wanted: DataType) -> Planned {
+    Planned::Cast(Cast::new(Box::new(value.clone()), wanted))
+}
+
+/// The text of a literal without a type.
+fn text_of(value: &Planned) -> Option<&str> {
+    match value {
+        Planned::Literal(ScalarValue::Utf8(Some(text)), None) => Some(text),
+        _ => None,
+    }
+}
+
+/// An array whose items are texts without a type, each read as a value; `None`: it is no such array.
+fn read_items(array: &Planned, wanted: &DataType) -> Option<Planned> {
+    let items = made_of(array)?;
+    let texts = items.iter().filter_map(text_of);
+    let widest = texts.fold(wanted.clone(), |widest, text| {
+        match type_beside(text, wanted) {
+            own if own.is_decimal() => wider(&widest, &own),
+            own => own,
+        }
+    });
+    with_items(array, |item| match item {
+        Planned::Literal(ScalarValue::Null, _) => Some(item.clone()),
+        item => text_of(item).map(|_| cast(item, widest.clone())),
+    })
+}
+
+/// An array of fractions that are written out, as numerics.
+fn written_decimals(array: &Planned) -> Option<Planned> {
+    let items = made_of(array)?;
+    let decimals: Vec<Planned> = items.iter().map(decimal_literal).collect::<Option<_>>()?;
+    let types = decimals.iter().map(|decimal| match decimal {
+        Planned::Literal(value, _) => value.data_type(),
+        _ => DataType::Null,
+    });
+    let widest = types.reduce(|widest, own| wider(&widest, &own))?;
+    with_items(array, |item| {
+        Some(cast(&decimal_literal(item)?, widest.clone()))
+    })
+}
+
+/// The items of an array that is written out.
+fn made_of(array: &Planned) -> Option<&[Planned]> {
+    match array {
+        Planned::ScalarFunction(call) if call.func.name() == "make_array" => {
+            (!call.args.is_empty()).then_some(call.args.as_slice())
+        }
+        _ => None,
+    }
+}
+
+/// The same array of other items; `None` where one has no other.
+fn with_items(array: &Planned, of: impl Fn(&Planned) -> Option<Planned>) -> Option<Planned> {
+    let Planned::ScalarFunction(call) = array else {
+        return None;
+    };
+    let items: Vec<Planned> = call.args.iter().map(of).collect::<Option<_>>()?;
+    Some(call.func.call(items))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numerics_and_others_have_a_common_type() {
+        use DataType::{Date32, Decimal128, Float64, Int32, Int64, Utf8};
+        let widest = Decimal128(38, 10);
+        assert_eq!(common(&Decimal128(10, 2), &widest), Some(widest.clone()));
+        assert_eq!(common(&Int32, &Decimal128(5, 2)), Some(Decimal128(12, 2)));
+        assert_eq!(common(&Decimal128(5, 2), &Float64), Some(Float64));
+        assert_eq!(common(&Date32, &TIMESTAMP), Some(TIMESTAMP));
+        assert_eq!(common(&Int32, &Int64), None);
+        assert_eq!(common(&Utf8, &Utf8), None);
+    }
+}

@@ -1,0 +1,40 @@
+//! `ROWS FROM (f(…), g(…))`, which sqlparser does not read, as one call of a function in FROM.
+//!
+//! In: tokens of one statement; out: tokens of the same number of calls, with [`ROWS_FROM`] around them.
+
+use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
+
+use crate::lexer::{are_words, is_token};
+
+/// The function whose arguments stand side by side. No text can bring its name into a statement.
+pub const ROWS_FROM: &str = "\u{1e}rows from";
+
+/// Puts the function in the place of the two words.
+pub(crate) fn settle(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    let mut at = 0;
+    while at < tokens.len() {
+        if are_words(&tokens, at, &["ROWS", "FROM"]) && is_token(&tokens, at + 2, &Token::LParen) {
+            tokens[at].token = Token::make_word(ROWS_FROM, Some('"'));
+            tokens.remove(at + 1);
+        }
+        at += 1;
+    }
+    tokens
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ROWS_FROM;
+    use crate::{Dialect, parse_query};
+
+    #[test]
+    fn functions_stand_side_by_side() {
+        let query = parse_query(
+            "SELECT * FROM ROWS FROM (generate_series(1, 2), unnest(a)) WITH ORDINALITY AS t (x, y, n)",
+            Dialect::Postgres,
+        );
+        let expected = format!("FROM \"{ROWS_FROM}\"(generate_series(1, 2), unnest(a)) WITH ORD");
+        let text = query.unwrap().to_string();
+        assert!(text.contains(&expected), "{text}");
+    }
+}
