@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use auspex_planner::{EngineConfig, SecretText};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use toml::{Table, Value};
 
 use crate::auth::{HbaRule, RuleError, read_rules};
@@ -33,6 +33,7 @@ const NAMES: &[&str] = &[
     "hba",
     "http",
     "listen",
+    "log_format",
     "max_connections",
     "memory_limit",
     "settings",
@@ -75,6 +76,14 @@ pub(crate) enum ConfigError {
         name: String,
         expected: &'static str,
         found: &'static str,
+    },
+    /// A value is none of the words that it may be.
+    #[error("\"{name}\" in configuration file \"{path}\" must be {allowed}, got \"{found}\"")]
+    Word {
+        path: String,
+        name: String,
+        allowed: String,
+        found: String,
     },
     /// Not a size.
     #[error("invalid memory size \"{text}\"")]
@@ -292,6 +301,25 @@ impl File {
         }
     }
 
+    /// One of a few words.
+    pub(crate) fn word<T: ValueEnum>(&self, name: &str) -> Result<Option<T>, ConfigError> {
+        let Some(found) = self.text(name)? else {
+            return Ok(None);
+        };
+        if let Ok(word) = T::from_str(&found, false) {
+            return Ok(Some(word));
+        }
+        let words = T::value_variants().iter();
+        let words = words.filter_map(ValueEnum::to_possible_value);
+        let words = words.map(|word| format!("\"{}\"", word.get_name()));
+        Err(ConfigError::Word {
+            path: self.path.clone(),
+            name: name.to_owned(),
+            allowed: words.collect::<Vec<_>>().join(" or "),
+            found,
+        })
+    }
+
     pub(crate) fn texts(&self, name: &str) -> Result<Vec<String>, ConfigError> {
         let Some(value) = self.table.get(name) else {
             return Ok(Vec::new());
@@ -412,6 +440,7 @@ fn bytes(text: &str) -> Result<usize, ConfigError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config_server::LogFormat;
 
     fn file(text: &str) -> Result<File, ConfigError> {
         File::parse("auspex.toml".to_owned(), text)
@@ -463,6 +492,20 @@ mod tests {
         assert_eq!(file.settings().unwrap()["seed"], "7");
         assert!(file.text("threads").is_err());
         assert_eq!(file.text("listen").unwrap(), None);
+    }
+
+    #[test]
+    fn words_are_those_of_the_flag() {
+        let read = |text: &str| file(text).unwrap().word::<LogFormat>("log_format");
+        assert_eq!(read("").unwrap(), None);
+        assert_eq!(
+            read("log_format = \"json\"").unwrap(),
+            Some(LogFormat::Json)
+        );
+        assert_eq!(
+            read("log_format = \"xml\"").unwrap_err().to_string(),
+            "\"log_format\" in configuration file \"auspex.toml\" must be \"text\" or \"json\", got \"xml\""
+        );
     }
 
     #[test]

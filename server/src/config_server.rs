@@ -78,9 +78,9 @@ pub(crate) struct ServerArgs {
     #[arg(long, value_name = "FILE", env = "AUSPEX_AUDIT_LOG")]
     audit_log: Option<PathBuf>,
 
-    /// How the log on standard error is written
-    #[arg(long, value_enum, default_value_t, env = "AUSPEX_LOG_FORMAT")]
-    pub(crate) log_format: LogFormat,
+    /// How the log on standard error is written [default: text]
+    #[arg(long, value_enum, env = "AUSPEX_LOG_FORMAT")]
+    pub(crate) log_format: Option<LogFormat>,
 
     /// How long statements may go on after SIGTERM or SIGINT [default: 20s]
     #[arg(long, value_name = "DURATION", env = "AUSPEX_SHUTDOWN_TIMEOUT")]
@@ -111,6 +111,11 @@ pub(crate) struct ServerConfig {
     pub(crate) options: ServerOptions,
     pub(crate) http: Option<String>,
     pub(crate) audit_log: Option<PathBuf>,
+}
+
+/// How the log is written, by the command line or the file.
+pub(crate) fn log_format(flag: Option<LogFormat>, file: &File) -> Result<LogFormat, ConfigError> {
+    Ok(flag.or(file.word("log_format")?).unwrap_or_default())
 }
 
 /// Joins the command line and the file.

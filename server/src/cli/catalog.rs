@@ -21,7 +21,7 @@ pub(super) async fn catalog(command: CatalogCommand) -> Result<Success, CliError
 }
 
 async fn check(args: EngineArgs) -> Result<Success, CliError> {
-    let report = Engine::check(Config::resolve(args, None)?.engine).await?;
+    let report = Box::pin(Engine::check(Config::resolve(args, None)?.engine)).await?;
     for problem in &report.problems {
         print_line(&format!("{}: {}", problem.place, problem.what))?;
     }

@@ -164,18 +164,13 @@ struct WorkerArgs {
     #[arg(long, value_name = "HOST:PORT", env = "AUSPEX_HTTP")]
     http: Option<String>,
 
-    /// How the log on standard error is written
-    #[arg(long, value_enum, default_value_t, env = "AUSPEX_LOG_FORMAT")]
-    log_format: LogFormat,
+    /// How the log on standard error is written [default: text]
+    #[arg(long, value_enum, env = "AUSPEX_LOG_FORMAT")]
+    log_format: Option<LogFormat>,
 
-    /// How long work may go on after SIGTERM or SIGINT
-    #[arg(
-        long,
-        value_name = "DURATION",
-        env = "AUSPEX_SHUTDOWN_TIMEOUT",
-        default_value = "20s"
-    )]
-    shutdown_timeout: String,
+    /// How long work may go on after SIGTERM or SIGINT [default: 20s]
+    #[arg(long, value_name = "DURATION", env = "AUSPEX_SHUTDOWN_TIMEOUT")]
+    shutdown_timeout: Option<String>,
 
     #[command(flatten)]
     token: TokenArgs,
@@ -245,6 +240,14 @@ enum CliError {
 }
 
 impl CliError {
+    /// More about the cause, as what a store answered.
+    fn detail(&self) -> Option<String> {
+        match self {
+            CliError::Engine(error) => error.report().detail,
+            _ => None,
+        }
+    }
+
     fn hint(&self) -> Option<String> {
         match self {
             CliError::Config(error) => error.hint(),
@@ -292,8 +295,12 @@ pub fn run(keep_little: fn()) -> ExitCode {
                 .hint()
                 .map(|hint| format!("\nhint: {hint}"))
                 .unwrap_or_default();
+            let detail = error
+                .detail()
+                .map(|detail| format!("\ndetail: {detail}"))
+                .unwrap_or_default();
             // Standard error may be closed; the exit status tells as well.
-            let text = format!("error: {error}{hint}");
+            let text = format!("error: {error}{detail}{hint}");
             let _ = writeln!(std::io::stderr(), "{}", without_url_secrets(&text));
             ExitCode::from(2)
         }
@@ -361,5 +368,52 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Arguments::command().debug_assert();
+    }
+
+    /// The names that a command's flags have in the file, and their environment variables.
+    fn names(command: &str) -> Vec<(String, Option<String>)> {
+        let all = Arguments::command();
+        let command = all.find_subcommand(command).unwrap();
+        let names = command.get_arguments().filter_map(|argument| {
+            let name = match argument.get_long()? {
+                "config" | "help" => return None,
+                // Given more than once, each time with one.
+                "allow-location" => "allow_locations".to_owned(),
+                flag => flag.replace('-', "_"),
+            };
+            let variable = argument.get_env().and_then(|name| name.to_str());
+            Some((name, variable.map(ToOwned::to_owned)))
+        });
+        names.collect()
+    }
+
+    #[test]
+    fn each_flag_has_a_variable_and_a_name_in_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("auspex.toml");
+        let shown = path.to_string_lossy().into_owned();
+        for command in ["serve", "worker"] {
+            let names = names(command);
+            assert!(names.len() > 10, "{names:?}");
+            for (name, variable) in names {
+                let expected = format!("AUSPEX_{}", name.trim_end_matches('s').to_uppercase());
+                assert!(variable.unwrap().starts_with(&expected), "{name}");
+                // No flag is a table: whoever reads the name says so.
+                std::fs::write(&path, format!("{name} = {{}}\n")).unwrap();
+                let arguments = ["auspex", command, "--config", &shown];
+                let error = match Arguments::try_parse_from(arguments).unwrap().command {
+                    Command::Serve(args) => serve::settle(args).err(),
+                    Command::Worker(args) => worker::settle(args).err(),
+                    _ => None,
+                };
+                let message = error.map(|error| error.to_string());
+                let message = message.unwrap_or_else(|| "the name is not read".to_owned());
+                let expected = format!("\"{name}\" in configuration file");
+                assert!(
+                    message.starts_with(&expected),
+                    "{command}, {name}: {message}"
+                );
+            }
+        }
     }
 }

@@ -4,13 +4,13 @@
 
 use std::sync::Arc;
 
-use auspex_planner::{Cluster, Engine, generated_password};
+use auspex_planner::{Cluster, ClusterConfig, Engine, generated_password};
 
 use super::{CliError, ServeArgs, Success, open, print_line, start_logging};
 use crate::auth::HbaRule;
 use crate::config::Config;
 use crate::config_cluster;
-use crate::config_server::{self, ServerConfig};
+use crate::config_server::{self, LogFormat, ServerConfig, log_format};
 use crate::http::HttpServer;
 use crate::protocol::{Listener, Server, ServerOptions};
 
@@ -19,14 +19,19 @@ const SUPERUSER_PASSWORD: &str = "AUSPEX_SUPERUSER_PASSWORD";
 
 /// Runs the server.
 pub(super) async fn serve(args: ServeArgs) -> Result<Success, CliError> {
-    start_logging("info", args.server.log_format);
-    let mut config = Config::resolve(args.engine, args.listen)?;
     // What cannot be used or had is found out before a warehouse is made.
+    let Settled {
+        mut config,
+        server,
+        cluster,
+        log_format,
+    } = settle(args)?;
+    start_logging("info", log_format);
     let ServerConfig {
         options,
         http,
         audit_log,
-    } = config_server::resolve(args.server, &config.file)?;
+    } = server;
     config.engine.audit_log = audit_log;
     let ssl = if options.tls.is_some() { "on" } else { "off" };
     let shown = [
@@ -35,7 +40,6 @@ pub(super) async fn serve(args: ServeArgs) -> Result<Success, CliError> {
     ];
     let shown = shown.map(|(name, value)| (name.to_owned(), value));
     config.engine.default_settings.extend(shown);
-    let cluster = config_cluster::resolve(args.cluster, &config.file, &config.engine)?;
     let listener = Listener::bind(&config.listen).await?;
     let engine = open(config.engine).await?;
     tracing::info!(warehouse = engine.warehouse_url(), "warehouse opened");
@@ -79,6 +83,25 @@ pub(super) async fn serve(args: ServeArgs) -> Result<Success, CliError> {
         running.stop().await;
     }
     Ok(Success::All)
+}
+
+/// What the command line and the file say.
+pub(super) struct Settled {
+    config: Config,
+    server: ServerConfig,
+    cluster: Option<ClusterConfig>,
+    log_format: LogFormat,
+}
+
+/// Joins the command line and the file.
+pub(super) fn settle(args: ServeArgs) -> Result<Settled, CliError> {
+    let config = Config::resolve(args.engine, args.listen)?;
+    Ok(Settled {
+        log_format: log_format(args.server.log_format, &config.file)?,
+        server: config_server::resolve(args.server, &config.file)?,
+        cluster: config_cluster::resolve(args.cluster, &config.file, &config.engine)?,
+        config,
+    })
 }
 
 /// Tells what others may see or do who are not of this machine.

@@ -3,7 +3,10 @@
 //! In: the text of a default and the column's type; out: the text that clients expect, in which a literal tells its type:
 //! `'x'::text`, and a column declared as `SERIAL` its sequence.
 
-use super::functions::{quoted, shown_type, type_text};
+use datafusion::error::Result;
+
+use super::enum_rows;
+use super::functions::{identifier_parts, quoted, shown_type, type_text};
 use super::objects::{Objects, Relation};
 use super::sequence_rows::{column_sequence, is_default};
 use crate::protocol::types::WireColumn;
@@ -24,16 +27,27 @@ pub(super) fn shown_default(
     if let Some(sequence) = sequence_of(text) {
         return Some(format!("nextval({sequence}::regclass)"));
     }
-    if !is_literal(text) {
-        return Some(text.clone());
-    }
     let name = match relation.text_limit(idx) {
         // PostgreSQL's own name, since `character` alone has one character.
         Some(limit) if limit.is_fixed => "bpchar".to_owned(),
         Some(_) => type_text(VARCHAR, -1),
-        None => shown_type(&column.pg_type),
+        None => {
+            // Lossless: numbers of types fit. An enum has its schema where the session would not find it without.
+            let own = enum_rows::name_of(objects, column.pg_type.oid() as i32);
+            own.ok()
+                .flatten()
+                .unwrap_or_else(|| shown_type(&column.pg_type))
+        }
     };
-    Some(format!("{text}::{name}"))
+    // A dump writes what is shown here, which means the same as the literal alone.
+    let literal: &str = match text.rsplit_once("::") {
+        Some((literal, written)) if written.eq_ignore_ascii_case(&name) => literal,
+        _ => text,
+    };
+    Some(match is_literal(literal) {
+        true => format!("{literal}::{name}"),
+        false => text.clone(),
+    })
 }
 
 /// The default of a column declared as `SERIAL`. As PostgreSQL does, it names the schema where the search path does not find
@@ -47,6 +61,27 @@ fn of_serial(objects: &Objects, relation: &Relation, idx: usize) -> String {
     format!("nextval('{}'::regclass)", name.replace('\'', "''"))
 }
 
+/// The number of the sequence whose numbers are a column's default.
+pub(super) fn sequence_of_column(
+    objects: &Objects,
+    relation: &Relation,
+    idx: usize,
+) -> Result<Option<i32>> {
+    let default = relation.rules.defaults.get(idx).and_then(Option::as_ref);
+    let Some(text) = default else {
+        let name = is_default(relation, idx).then(|| column_sequence(relation, idx));
+        return Ok(name.map(|name| objects.number(&relation.schema, &name)));
+    };
+    let Some(name) = sequence_of(text).and_then(unquoted) else {
+        return Ok(None);
+    };
+    match identifier_parts(&name.replace("''", "'")).as_slice() {
+        [.., schema, name] => objects.find(Some(schema), name),
+        [name] => objects.find(None, name),
+        [] => Ok(None),
+    }
+}
+
 /// The literal of a sequence whose numbers are a default; clients know such a column by `nextval('…'::regclass)`.
 fn sequence_of(text: &str) -> Option<&str> {
     let literal = text.strip_prefix("nextval(")?.strip_suffix(')')?;
@@ -55,10 +90,12 @@ fn sequence_of(text: &str) -> Option<&str> {
 
 /// Whether a text of SQL is one literal in quotes.
 fn is_literal(text: &str) -> bool {
-    let inner = text
-        .strip_prefix('\'')
-        .and_then(|text| text.strip_suffix('\''));
-    inner.is_some_and(|inner| !inner.replace("''", "").contains('\''))
+    unquoted(text).is_some_and(|inner| !inner.replace("''", "").contains('\''))
+}
+
+/// What stands between the quotes around a text.
+fn unquoted(text: &str) -> Option<&str> {
+    text.strip_prefix('\'')?.strip_suffix('\'')
 }
 
 #[cfg(test)]

@@ -21,7 +21,7 @@ pub(super) fn of_relations(name: &str) -> Option<RelationRows> {
     Some(match name {
         "tables" => |objects, relation| Ok(tables(&View::new(objects, relation))),
         "columns" => |objects, relation| Ok(columns(&View::new(objects, relation))),
-        "views" => |objects, relation| Ok(views(&View::new(objects, relation))),
+        "views" => |objects, relation| views(&View::new(objects, relation)),
         "check_constraints" => |o, relation| Ok(check_constraints(&View::new(o, relation))),
         "key_column_usage" => |o, relation| Ok(key_columns(&View::new(o, relation))),
         "table_constraints" => |o, relation| Ok(table_constraints(&View::new(o, relation))),
@@ -102,10 +102,6 @@ fn schemata(objects: &Objects) -> Result<Vec<Row>> {
     Ok(namespaces.iter().map(row).collect())
 }
 
-fn is_users_table(relation: &Relation) -> bool {
-    relation.kind == "r" && !relation.is_system()
-}
-
 fn tables(view: &View<'_>) -> Vec<Row> {
     let kind = match view.relation.kind {
         "r" => "BASE TABLE",
@@ -115,10 +111,7 @@ fn tables(view: &View<'_>) -> Vec<Row> {
     let mut row = view.table();
     row.extend([
         ("table_type", kind.into()),
-        (
-            "is_insertable_into",
-            yes_or_no(is_users_table(view.relation)),
-        ),
+        ("is_insertable_into", yes_or_no(view.relation.takes_rows())),
         ("is_typed", yes_or_no(false)),
     ]);
     vec![row]
@@ -169,7 +162,7 @@ fn columns(view: &View<'_>) -> Vec<Row> {
                 .into(),
             ),
             ("generation_expression", generated.into()),
-            ("is_updatable", yes_or_no(is_users_table(relation))),
+            ("is_updatable", yes_or_no(relation.takes_values(idx))),
         ]);
         row.extend(type_columns(view.database, column));
         if let Some(limit) = relation.text_limit(idx) {
@@ -237,22 +230,28 @@ fn type_columns(database: &'static str, column: &WireColumn) -> Row {
     ]
 }
 
-fn views(view: &View<'_>) -> Vec<Row> {
+fn views(view: &View<'_>) -> Result<Vec<Row>> {
     if view.relation.kind != "v" {
-        return Vec::new();
+        return Ok(Vec::new());
     }
     let mut row = view.table();
-    row.push(("view_definition", view.relation.definition.clone().into()));
-    row.push(("check_option", "NONE".into()));
+    let text = view.objects.view_text(view.relation)?;
+    row.push(("view_definition", text.into()));
+    let mut options = view.relation.options.iter();
+    let checks = options.find_map(|option| option.strip_prefix("check_option="));
+    let checks = checks.map_or_else(|| "NONE".to_owned(), str::to_uppercase);
+    row.push(("check_option", checks.into()));
+    let takes_rows = view.relation.takes_rows();
+    row.extend(
+        ["is_updatable", "is_insertable_into"].map(|column| (column, yes_or_no(takes_rows))),
+    );
     let never = [
-        "is_updatable",
-        "is_insertable_into",
         "is_trigger_updatable",
         "is_trigger_deletable",
         "is_trigger_insertable_into",
     ];
     row.extend(never.map(|column| (column, yes_or_no(false))));
-    vec![row]
+    Ok(vec![row])
 }
 
 /// The three columns by which these views name a check.
@@ -352,7 +351,7 @@ fn constraint_columns(view: &View<'_>) -> Vec<Row> {
 fn privileges(objects: &Objects, view: &View<'_>) -> Result<Vec<Row>> {
     let relation = view.relation;
     let owner = relation.owner.as_str();
-    let all: &[&str] = match is_users_table(relation) {
+    let all: &[&str] = match relation.is_users_table() {
         true => &["INSERT", "SELECT", "UPDATE", "DELETE", "TRUNCATE"],
         false => &["SELECT"],
     };

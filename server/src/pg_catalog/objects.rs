@@ -45,13 +45,13 @@ pub(super) struct Relation {
     pub(super) owner: String,
     pub(super) comment: Option<String>,
     pub(super) columns: SchemaRef,
-    /// The text of a view.
-    pub(super) definition: Option<String>,
     /// Whether it has rows: a materialized view gets them by a refresh.
     pub(super) is_populated: bool,
     pub(super) rules: TableRules,
     /// Its options, as `pg_class.reloptions` has them.
     pub(super) options: Vec<String>,
+    /// Which columns of a view take values; `None`: nothing can be written through it.
+    pub(super) written: Option<Vec<bool>>,
     /// What is known of a model.
     pub(super) model: Option<ModelFacts>,
     /// Rows, where the files tell it.
@@ -91,6 +91,23 @@ impl Relation {
         matches!(self.kind, "r" | "m")
     }
 
+    /// Whether a column takes values.
+    pub(super) fn takes_values(&self, idx: usize) -> bool {
+        let written = self.written.as_ref().and_then(|written| written.get(idx));
+        self.is_users_table() || written == Some(&true)
+    }
+
+    /// Whether rows can be added, by the way of a view, too.
+    pub(super) fn takes_rows(&self) -> bool {
+        let mut written = self.written.iter().flatten();
+        self.is_users_table() || written.any(|is_written| *is_written)
+    }
+
+    /// Whether it is a table of the users with rows of its own.
+    pub(super) fn is_users_table(&self) -> bool {
+        self.kind == "r" && !self.is_system()
+    }
+
     /// Whether it belongs to the server and not to the users.
     pub(super) fn is_system(&self) -> bool {
         [PG_CATALOG, INFORMATION_SCHEMA].contains(&self.schema.as_str())
@@ -105,10 +122,10 @@ impl Relation {
             owner: roles::SUPERUSER.to_owned(),
             comment: None,
             columns: Arc::new(Schema::empty()),
-            definition: None,
             is_populated: true,
             rules: TableRules::default(),
             options: Vec::new(),
+            written: None,
             model: None,
             n_rows: None,
             n_bytes: None,
@@ -288,6 +305,16 @@ impl Objects {
         }
     }
 
+    /// The query of a view as the session would write it.
+    pub(super) fn view_text(&self, relation: &Relation) -> Result<Option<String>> {
+        let fields = relation.columns.fields().iter();
+        let columns: Vec<&str> = fields.map(|field| field.name().as_str()).collect();
+        let text = self
+            .facts
+            .view_text(&relation.schema, &relation.name, &columns);
+        Ok(text?)
+    }
+
     /// The relations of the system schemas.
     pub(super) fn system_relations(&self) -> impl Iterator<Item = Relation> {
         columns::all().map(|relation| self.system_relation(relation))
@@ -362,13 +389,13 @@ impl Objects {
         relation.comment = object.comment;
         relation.options = object.options;
         match object.kind {
-            FactsKind::View(text) => {
+            FactsKind::View => {
                 relation.kind = "v";
-                relation.definition = Some(text);
+                let written = self.facts.written_columns(schema, name);
+                relation.written = Box::pin(written).await?;
             }
-            FactsKind::MaterializedView { text, is_populated } => {
+            FactsKind::MaterializedView { is_populated } => {
                 relation.kind = "m";
-                relation.definition = Some(text);
                 relation.is_populated = is_populated;
                 relation.rules = Box::pin(self.facts.rules(schema, name)).await?;
             }

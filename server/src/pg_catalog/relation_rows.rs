@@ -12,8 +12,8 @@ use super::objects::{Objects, Relation};
 use super::roles::SUPERUSER_OID;
 use super::server_tables::owner;
 use super::{
-    INFORMATION_SCHEMA, PG_CATALOG, columns, enum_rows, key_rows, reference_rows, sequence_rows,
-    view_rows,
+    INFORMATION_SCHEMA, PG_CATALOG, columns, enum_rows, extension_rows, key_rows, reference_rows,
+    sequence_rows, view_rows,
 };
 use crate::protocol::types::{WireColumn, n_dimensions, wire_columns};
 
@@ -58,6 +58,7 @@ pub(super) fn rows(objects: &Objects, name: &str) -> Result<Option<Vec<Row>>> {
         "pg_enum" => enum_rows::labels(objects)?,
         "pg_foreign_server" => foreign_server(objects),
         "pg_foreign_data_wrapper" => foreign_data_wrapper(objects),
+        "pg_extension" => extension_rows::rows(),
         _ => return Ok(None),
     }))
 }
@@ -208,10 +209,7 @@ fn attributes(objects: &Objects, relation: &Relation) -> Result<Vec<Row>> {
             ("atttypmod", modifier.into()),
             ("attbyval", (column.type_size() > 0).into()),
             ("attalign", "i".into()),
-            (
-                "attstorage",
-                if column.type_size() < 0 { "x" } else { "p" }.into(),
-            ),
+            ("attstorage", storage(&column).into()),
             ("attcompression", "".into()),
             ("attnotnull", relation.forbids_null(idx).into()),
             (
@@ -254,6 +252,15 @@ fn declared_type(relation: &Relation, idx: usize, column: &WireColumn) -> (i64, 
     }
 }
 
+/// How PostgreSQL keeps values of a column's type, unless a column says otherwise.
+fn storage(column: &WireColumn) -> &'static str {
+    match column.pg_type.name() {
+        "numeric" => "m",
+        _ if column.type_size() < 0 => "x",
+        _ => "p",
+    }
+}
+
 fn is_text(column: &WireColumn) -> bool {
     let name = column.pg_type.name();
     ["text", "varchar", "bpchar"].contains(&name.trim_start_matches('_'))
@@ -275,7 +282,7 @@ fn table(_: &Objects, relation: &Relation) -> Result<Vec<Row>> {
     ]])
 }
 
-fn view(_: &Objects, relation: &Relation) -> Result<Vec<Row>> {
+fn view(objects: &Objects, relation: &Relation) -> Result<Vec<Row>> {
     if relation.kind != "v" {
         return Ok(Vec::new());
     }
@@ -283,11 +290,11 @@ fn view(_: &Objects, relation: &Relation) -> Result<Vec<Row>> {
         ("schemaname", relation.schema.as_str().into()),
         ("viewname", relation.name.as_str().into()),
         ("viewowner", relation.owner.as_str().into()),
-        ("definition", relation.definition.clone().into()),
+        ("definition", objects.view_text(relation)?.into()),
     ]])
 }
 
-fn materialized_view(_: &Objects, relation: &Relation) -> Result<Vec<Row>> {
+fn materialized_view(objects: &Objects, relation: &Relation) -> Result<Vec<Row>> {
     if relation.kind != "m" {
         return Ok(Vec::new());
     }
@@ -297,7 +304,7 @@ fn materialized_view(_: &Objects, relation: &Relation) -> Result<Vec<Row>> {
         ("matviewowner", relation.owner.as_str().into()),
         ("hasindexes", (!relation.rules.keys.is_empty()).into()),
         ("ispopulated", relation.is_populated.into()),
-        ("definition", relation.definition.clone().into()),
+        ("definition", objects.view_text(relation)?.into()),
     ]])
 }
 
@@ -310,15 +317,19 @@ fn defaults(objects: &Objects, relation: &Relation) -> Result<Vec<Row>> {
             (rule, true) => rule.cloned(),
             (_, false) => shown_default(objects, relation, idx, column),
         };
-        let number = objects.number("default", &format!("{}.{idx}", relation.oid));
         Some(vec![
-            ("oid", number.into()),
+            ("oid", default_oid(objects, relation, idx).into()),
             ("adrelid", relation.oid.into()),
             ("adnum", (idx + 1).into()),
             ("adbin", text?.into()),
         ])
     };
     Ok(columns.iter().enumerate().filter_map(row).collect())
+}
+
+/// The number of a column's default.
+pub(super) fn default_oid(objects: &Objects, relation: &Relation, idx: usize) -> i32 {
+    objects.number("default", &format!("{}.{idx}", relation.oid))
 }
 
 /// The number of a check.
@@ -372,23 +383,33 @@ fn foreign_table(objects: &Objects, relation: &Relation) -> Result<Vec<Row>> {
     options.push(format!("version={}", model.version));
     Ok(vec![vec![
         ("ftrelid", relation.oid.into()),
-        ("ftserver", objects.number(MODEL_SERVER, "server").into()),
+        ("ftserver", server_oid(objects).into()),
         ("ftoptions", Cell::Texts(options)),
     ]])
 }
 
+/// The number of the server that models are shown on.
+pub(super) fn server_oid(objects: &Objects) -> i32 {
+    objects.number(MODEL_SERVER, "server")
+}
+
+/// The number of that server's wrapper.
+pub(super) fn wrapper_oid(objects: &Objects) -> i32 {
+    objects.number(MODEL_SERVER, "wrapper")
+}
+
 fn foreign_server(objects: &Objects) -> Vec<Row> {
     vec![vec![
-        ("oid", objects.number(MODEL_SERVER, "server").into()),
+        ("oid", server_oid(objects).into()),
         ("srvname", MODEL_SERVER.into()),
         ("srvowner", SUPERUSER_OID.into()),
-        ("srvfdw", objects.number(MODEL_SERVER, "wrapper").into()),
+        ("srvfdw", wrapper_oid(objects).into()),
     ]]
 }
 
 fn foreign_data_wrapper(objects: &Objects) -> Vec<Row> {
     vec![vec![
-        ("oid", objects.number(MODEL_SERVER, "wrapper").into()),
+        ("oid", wrapper_oid(objects).into()),
         ("fdwname", "auspex".into()),
         ("fdwowner", SUPERUSER_OID.into()),
         ("fdwhandler", 0.into()),

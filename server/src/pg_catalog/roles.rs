@@ -5,6 +5,7 @@
 
 use auspex_planner::{BackendFacts, RoleFacts, SessionFacts};
 
+use super::PG_CATALOG;
 use super::cells::{Cell, Row};
 use super::oids::hashed;
 
@@ -50,7 +51,19 @@ pub(super) fn rows(name: &str, session: &SessionFacts) -> Option<Vec<Row>> {
         _ => return None,
     };
     let can_log_in = |role: &&RoleFacts| name != "pg_user" && name != "pg_shadow" || role.login;
-    Some(facts(session).iter().filter(can_log_in).map(row).collect())
+    let roles = facts(session);
+    let mut rows: Vec<Row> = roles.iter().filter(can_log_in).map(row).collect();
+    if is_secret(PG_CATALOG, name) {
+        // What stands here would be the password of the role that `pg_dumpall` makes of it.
+        let is_told = |(column, _): &(&str, Cell)| !["rolpassword", "passwd"].contains(column);
+        rows.iter_mut().for_each(|row| row.retain(is_told));
+    }
+    Some(rows)
+}
+
+/// Whether a relation is the superusers' alone: in PostgreSQL it has the passwords.
+pub(super) fn is_secret(schema: &str, name: &str) -> bool {
+    schema == PG_CATALOG && ["pg_authid", "pg_shadow"].contains(&name)
 }
 
 fn valid_until(role: &RoleFacts) -> Cell {

@@ -18,8 +18,8 @@ use super::columns::{self, SystemRelation};
 use super::objects::{Objects, Relation};
 use super::relation_rows::RelationRows;
 use super::{
-    INFORMATION_SCHEMA, PG_CATALOG, fresh, information_schema, ml_functions, relation_rows, roles,
-    sequence_rows, server_tables, view_rows,
+    INFORMATION_SCHEMA, PG_CATALOG, dependency_rows, extension_rows, fresh, information_schema,
+    ml_functions, relation_rows, roles, sequence_rows, server_tables,
 };
 
 /// Relations of `pg_catalog` that Auspex fills, beside those of a fresh PostgreSQL.
@@ -34,12 +34,15 @@ const OWN: &[&str] = &[
     "pg_database",
     "pg_depend",
     "pg_enum",
+    "pg_extension",
     "pg_foreign_data_wrapper",
     "pg_foreign_server",
     "pg_foreign_table",
     "pg_group",
     "pg_index",
     "pg_indexes",
+    "pg_init_privs",
+    "pg_locks",
     "pg_matviews",
     "pg_namespace",
     "pg_rewrite",
@@ -164,10 +167,9 @@ impl SystemSchema {
                 let may_see = |schema: &str, name: &str| self.may_see_name(schema, name);
                 sequence_rows::rows(&self.objects, relation.name, may_see).await?
             }
-            None if relation.name == "pg_depend" => {
-                let mut rows = view_rows::dependencies(&self.objects)?;
-                rows.extend(sequence_rows::dependencies(&self.objects).await?);
-                rows
+            None if relation.name == "pg_depend" => dependency_rows::rows(&self.objects).await?,
+            None if relation.name == "pg_init_privs" => {
+                extension_rows::privileges(&self.objects).await?
             }
             None => self.other_rows(relation.name)?,
         };
@@ -184,10 +186,18 @@ impl SchemaProvider for SystemSchema {
     }
 
     async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
-        match columns::find(self.name, name) {
-            Some(relation) => Ok(Some(Arc::new(self.contents(relation).await?))),
-            None => Ok(None),
+        let Some(relation) = columns::find(self.name, name) else {
+            return Ok(None);
+        };
+        if roles::is_secret(relation.schema, relation.name) {
+            let kind = if relation.kind == "r" {
+                "table"
+            } else {
+                "view"
+            };
+            self.session.catalog.check_superuser(kind, relation.name)?;
         }
+        Ok(Some(Arc::new(self.contents(relation).await?)))
     }
 
     fn table_exist(&self, name: &str) -> bool {

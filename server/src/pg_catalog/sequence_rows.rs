@@ -8,9 +8,9 @@ use auspex_planner::{SequenceFacts, SequenceOwner};
 use datafusion::error::Result;
 
 use super::cells::{Cell, Row};
+use super::dependency_rows::dependency;
 use super::functions::type_text;
 use super::objects::{Objects, Relation, number};
-use super::{PG_CATALOG, columns};
 
 /// Whether a relation of this name has rows from here.
 pub(super) fn is_of_sequences(name: &str) -> bool {
@@ -61,21 +61,16 @@ pub(super) fn classes(objects: &Objects, relation: &Relation, table: &Row) -> Ve
 
 /// Rows of `pg_depend`: each sequence belongs to the column that owns it.
 pub(super) async fn dependencies(objects: &Objects) -> Result<Vec<Row>> {
-    let class = columns::find(PG_CATALOG, "pg_class").map_or(0, |relation| relation.oid);
     let mut rows = Vec::new();
     for sequence in objects.facts().sequences().await? {
         let Some(owner) = &sequence.owner_column else {
             continue;
         };
-        rows.push(vec![
-            ("classid", class.into()),
-            ("objid", oid(objects, &sequence)?.into()),
-            ("objsubid", 0.into()),
-            ("refclassid", class.into()),
-            ("refobjid", Cell::Int(i64::from(owner.table_oid))),
-            ("refobjsubid", owner.position.into()),
-            ("deptype", if owner.is_identity { "i" } else { "a" }.into()),
-        ]);
+        // Lossless: entries count up from 16384.
+        let column = ("pg_class", owner.table_oid as i32, owner.position);
+        let sequence = ("pg_class", oid(objects, &sequence)?, 0);
+        let kind = if owner.is_identity { "i" } else { "a" };
+        rows.push(dependency(sequence, column, kind));
     }
     Ok(rows)
 }

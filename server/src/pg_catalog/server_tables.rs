@@ -2,7 +2,7 @@
 //!
 //! In: the session's facts; out: rows of `pg_database`, `pg_settings` and their like. There is one database.
 
-use auspex_planner::{SessionFacts, SettingFacts};
+use auspex_planner::{LockFacts, SessionFacts, SettingFacts};
 use datafusion::error::Result;
 
 use super::cells::{Cell, Row};
@@ -51,6 +51,7 @@ pub(super) fn rows(name: &str, session: &SessionFacts) -> Result<Option<Vec<Row>
         "pg_tablespace" => TABLESPACES.iter().map(tablespace).collect(),
         "pg_collation" => COLLATIONS.iter().map(collation).collect(),
         "pg_settings" => settings(session)?,
+        "pg_locks" => locks(session),
         "pg_timezone_names" => time_zones::rows(),
         _ => return Ok(None),
     }))
@@ -99,6 +100,33 @@ fn collation((oid, name, provider, locale): &(i32, &str, &str, Option<&str>)) ->
         ("collencoding", Cell::Int(-1)),
         ("collcollate", (*locale).into()),
         ("collctype", (*locale).into()),
+    ]
+}
+
+/// The advisory locks, which are the only ones: tables and rows are not locked.
+fn locks(session: &SessionFacts) -> Vec<Row> {
+    let engine = session.engine.upgrade();
+    let locks = engine.map(|engine| engine.lock_facts());
+    locks.unwrap_or_default().into_iter().map(lock).collect()
+}
+
+fn lock(lock: LockFacts) -> Row {
+    let mode = match lock.is_shared {
+        true => "ShareLock",
+        false => "ExclusiveLock",
+    };
+    // Numbers of objects have 32 bits, of which all count.
+    let [first, second] = lock.key.map(|half| Cell::from(half as i32));
+    vec![
+        ("locktype", "advisory".into()),
+        ("database", DATABASE_OID.into()),
+        ("classid", first),
+        ("objid", second),
+        ("objsubid", if lock.is_pair { 2 } else { 1 }.into()),
+        ("pid", lock.process_id.into()),
+        ("mode", mode.into()),
+        ("granted", lock.is_granted.into()),
+        ("fastpath", false.into()),
     ]
 }
 

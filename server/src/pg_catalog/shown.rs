@@ -7,7 +7,7 @@ use datafusion::arrow::datatypes::Field;
 use datafusion::common::Column;
 use datafusion::error::Result;
 use datafusion::execution::SessionState;
-use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
+use datafusion::logical_expr::{Distinct, Expr, LogicalPlan, LogicalPlanBuilder};
 
 use crate::protocol::types::TYPE_KEY;
 
@@ -21,6 +21,25 @@ fn shown_type(field: &Field) -> Option<&'static str> {
     SHOWN.into_iter().find(|name| is_plain && name == marked)
 }
 
+/// The type that a plan's column is marked with. Where the marks of a union's queries differ, the library may keep that of
+/// the last; PostgreSQL shows plain numbers there.
+fn shown_column(plan: &LogicalPlan, idx: usize) -> Option<&'static str> {
+    match plan {
+        LogicalPlan::Union(union) => {
+            // NULL is of any type.
+            let is_null = |plan: &LogicalPlan| plan.schema().field(idx).data_type().is_null();
+            let queries = union.inputs.iter().filter(|input| !is_null(input));
+            let mut marks = queries.map(|input| shown_column(input, idx));
+            let first = marks.next().flatten();
+            first.filter(|_| marks.all(|mark| mark == first))
+        }
+        LogicalPlan::Distinct(Distinct::All(input)) => shown_column(input, idx),
+        LogicalPlan::Sort(sort) => shown_column(&sort.input, idx),
+        LogicalPlan::Limit(limit) => shown_column(&limit.input, idx),
+        plan => shown_type(plan.schema().field(idx)),
+    }
+}
+
 /// The plan with such columns in the form in which they travel.
 pub(super) fn present(plan: LogicalPlan, state: &SessionState) -> Result<LogicalPlan> {
     let fields = plan.schema().fields();
@@ -30,7 +49,7 @@ pub(super) fn present(plan: LogicalPlan, state: &SessionState) -> Result<Logical
     let mut columns = Vec::with_capacity(fields.len());
     for (idx, field) in fields.iter().enumerate() {
         let column = Expr::Column(Column::from(plan.schema().qualified_field(idx)));
-        let function = shown_type(field).map(|name| format!("{name}show"));
+        let function = shown_column(&plan, idx).map(|name| format!("{name}show"));
         let function = function.and_then(|name| state.scalar_functions().get(&name));
         columns.push(match function {
             Some(function) => function.call(vec![column]).alias(field.name()),

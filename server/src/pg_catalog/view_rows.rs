@@ -4,9 +4,9 @@
 
 use datafusion::error::Result;
 
-use super::cells::{Cell, Row};
+use super::cells::Row;
+use super::dependency_rows::dependency;
 use super::objects::{Objects, number};
-use super::{PG_CATALOG, columns};
 use auspex_planner::FactsKind;
 
 /// The number of a view's rule.
@@ -20,7 +20,7 @@ fn views(objects: &Objects) -> Result<Vec<i32>> {
     let views = known.iter().filter(|object| {
         matches!(
             object.kind,
-            FactsKind::View(_) | FactsKind::MaterializedView { .. }
+            FactsKind::View | FactsKind::MaterializedView { .. }
         )
     });
     Ok(views.map(number).collect())
@@ -43,17 +43,9 @@ pub(super) fn rules(objects: &Objects) -> Result<Vec<Row>> {
 
 /// Rows of `pg_depend`: each view's rule belongs to it, and stands on what its query names.
 pub(super) fn dependencies(objects: &Objects) -> Result<Vec<Row>> {
-    let class = |name: &str| columns::find(PG_CATALOG, name).map_or(0, |relation| relation.oid);
-    let row = |view: i32, on: i32, kind: &str| -> Row {
-        vec![
-            ("classid", class("pg_rewrite").into()),
-            ("objid", rule(objects, view).into()),
-            ("objsubid", Cell::from(0)),
-            ("refclassid", class("pg_class").into()),
-            ("refobjid", on.into()),
-            ("refobjsubid", Cell::from(0)),
-            ("deptype", kind.into()),
-        ]
+    let row = |view: i32, on: i32, kind: &str| {
+        let rule = ("pg_rewrite", rule(objects, view), 0);
+        dependency(rule, ("pg_class", on, 0), kind)
     };
     let views = views(objects)?.into_iter();
     let mut rows: Vec<Row> = views.map(|view| row(view, view, "i")).collect();

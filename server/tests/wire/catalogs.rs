@@ -95,7 +95,7 @@ async fn names_and_numbers_convert() {
     let error = crate::error_of(&client, "SELECT 'nothing'::regclass").await;
     assert_eq!(error.code().code(), "42P01");
     let view = "SELECT pg_catalog.pg_get_viewdef('v'::regclass, true)";
-    assert_eq!(rows(&client, view).await, ["SELECT a, b FROM t"]);
+    assert_eq!(rows(&client, view).await, ["SELECT a, b FROM t;"]);
 }
 
 #[tokio::test]

@@ -60,6 +60,21 @@ async fn only_rows_that_meet_a_condition_are_kept() {
 }
 
 #[tokio::test]
+async fn numbers_that_a_table_alone_gives_are_copied() {
+    let fixture = Fixture::start().await;
+    let client = fixture.connect().await;
+    let text = "CREATE TABLE numbered (id INT GENERATED ALWAYS AS IDENTITY, v TEXT)";
+    client.simple_query(text).await.unwrap();
+    let text = "COPY numbered (id, v) FROM STDIN";
+    let n_rows = copy_in(&client, text, &["7\tseven\n"]).await;
+    assert_eq!(n_rows.unwrap(), 1);
+    assert_eq!(
+        rows(&client, "SELECT id, v FROM numbered").await,
+        ["7|seven"]
+    );
+}
+
+#[tokio::test]
 async fn rows_come_and_go_as_text() {
     let fixture = Fixture::start().await;
     let client = people(&fixture).await;

@@ -89,7 +89,7 @@ async fn a_cursor_is_read_in_parts() {
     // Another statement in between, and the binary form for the same cursor.
     assert_eq!(rows(&client, "SELECT 1").await, ["1"]);
     let fetched = client.query("FETCH FORWARD 3 FROM c", &[]).await.unwrap();
-    let fetched: Vec<i64> = fetched.iter().map(|row| row.get(0)).collect();
+    let fetched: Vec<i32> = fetched.iter().map(|row| row.get(0)).collect();
     assert_eq!(fetched, [9997, 9998, 9999]);
     assert_eq!(rows(&client, "FETCH ALL c").await.len(), 10_001);
     assert!(rows(&client, "FETCH ALL c").await.is_empty());
@@ -181,7 +181,7 @@ async fn a_scrollable_cursor_moves_backwards() {
     assert_eq!(counts, [1, 19_999]);
     // Binary rows of the same cursor.
     let row = client.query_one("FETCH ABSOLUTE 7 FROM c", &[]).await;
-    assert_eq!(row.unwrap().get::<_, i64>(0), 7);
+    assert_eq!(row.unwrap().get::<_, i32>(0), 7);
     // Without SCROLL a cursor can still pass rows over.
     client
         .batch_execute(

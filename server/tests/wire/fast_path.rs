@@ -81,7 +81,7 @@ async fn a_prepared_prediction_answers_as_the_plain_one() {
         .prepare("SELECT id, PREDICT(m USING *) FROM t WHERE id = $1")
         .await
         .unwrap();
-    for id in [7_i64, 8, 199] {
+    for id in [7_i32, 8, 199] {
         let row = client.query_one(&by_key, &[&id]).await.unwrap();
         let (a, b) = ((id % 7) as f64, (id % 5) as f64);
         assert!(is_near(row.get(1), 2.0 * a + b));
@@ -137,7 +137,7 @@ async fn prepared_queries_follow_their_tables() {
         .prepare("SELECT a FROM t WHERE id = $1")
         .await
         .unwrap();
-    let ask = async |id: i64| client.query(&query, &[&id]).await;
+    let ask = async |id: i32| client.query(&query, &[&id]).await;
     assert_eq!(ask(7).await.unwrap().len(), 1);
     run(&other, "INSERT INTO t (id, a) VALUES (1000, 0.5)").await;
     assert_eq!(ask(1000).await.unwrap()[0].get::<_, f64>(0), 0.5);
@@ -149,7 +149,7 @@ async fn prepared_queries_follow_their_tables() {
     assert_eq!(ask(7).await.unwrap_err().code().unwrap().code(), "42P01");
     run(
         &other,
-        "CREATE TABLE t AS SELECT 7::bigint AS id, 9.5::float8 AS a",
+        "CREATE TABLE t AS SELECT 7::int AS id, 9.5::float8 AS a",
     )
     .await;
     assert_eq!(ask(7).await.unwrap()[0].get::<_, f64>(0), 9.5);

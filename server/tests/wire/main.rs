@@ -20,6 +20,7 @@ mod constraints;
 mod copy;
 mod cursors;
 mod fast_path;
+mod locations;
 mod long_statements;
 mod messages;
 mod parameters;

@@ -88,7 +88,7 @@ async fn stopping_ends_what_runs() {
     let fixture = Fixture::start().await;
     let client = fixture.connect().await;
     let slow = "SELECT count(*) FROM generate_series(1, 1000000) a, generate_series(1, 1000000) b \
-                WHERE (a.value * b.value) % 7 = 3";
+                WHERE (a.a * b.b) % 7 = 3";
     let stop = async {
         tokio::time::sleep(Duration::from_millis(200)).await;
         tokio::time::timeout(Duration::from_secs(4), fixture.server.stop())

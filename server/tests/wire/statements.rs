@@ -164,7 +164,7 @@ async fn a_portal_is_read_in_parts() {
             .await
             .unwrap();
         assert_eq!(rows.len(), usize::try_from(expected).unwrap());
-        seen.extend(rows.iter().map(|row| row.get::<_, i64>(0)));
+        seen.extend(rows.iter().map(|row| row.get::<_, i32>(0)));
     }
     assert!(seen.into_iter().eq(1..=20_000));
     // Another statement may run between the parts of a portal.
@@ -179,7 +179,7 @@ async fn a_portal_is_read_in_parts() {
         7
     );
     assert_eq!(
-        transaction.query_portal(&portal, 1).await.unwrap()[0].get::<_, i64>(0),
+        transaction.query_portal(&portal, 1).await.unwrap()[0].get::<_, i32>(0),
         2
     );
     transaction.commit().await.unwrap();

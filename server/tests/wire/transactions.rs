@@ -308,3 +308,36 @@ async fn blocks_that_add_keys_go_together_unless_they_add_the_same() {
     );
     assert_eq!(data_files(fixture.folder.path()), 4);
 }
+
+#[tokio::test]
+async fn a_queue_hands_each_row_to_one_worker() {
+    let fixture = Fixture::start().await;
+    let client = fixture.connect().await;
+    run(&client, "CREATE TABLE jobs (id INT, worker INT)").await;
+    run(
+        &client,
+        "INSERT INTO jobs SELECT i, NULL FROM generate_series(1, 9) AS t(i)",
+    )
+    .await;
+    let mut workers = Vec::new();
+    for worker in 0..3 {
+        let client = fixture.connect().await;
+        workers.push(async move {
+            let take = format!(
+                "UPDATE jobs SET worker = {worker} WHERE id = (SELECT id FROM jobs \
+                 WHERE worker IS NULL ORDER BY id FOR UPDATE SKIP LOCKED LIMIT 1) RETURNING id"
+            );
+            let mut taken = Vec::new();
+            loop {
+                match rows(&client, &take).await.pop() {
+                    Some(id) => taken.push(id),
+                    None => return taken,
+                }
+            }
+        });
+    }
+    let taken = futures::future::join_all(workers).await;
+    let mut taken: Vec<String> = taken.into_iter().flatten().collect();
+    taken.sort();
+    assert_eq!(taken, ["1", "2", "3", "4", "5", "6", "7", "8", "9"]);
+}

@@ -11,7 +11,7 @@ use crate::{Fixture, error_of, rows};
 
 /// A query that goes on for minutes unless it is ended.
 const ENDLESS: &str = "SELECT count(*) FROM generate_series(1, 1000000) a, generate_series(1, 1000000) b \
-                       WHERE (a.value * b.value) % 7 = 3";
+                       WHERE (a.a * b.b) % 7 = 3";
 
 async fn closed(client: &Client) {
     let waiting = async {
@@ -130,8 +130,7 @@ async fn a_role_has_limits_that_it_cannot_lift() {
         .await
         .unwrap();
     // One statement, which needs no memory, runs, the next is refused, the first ends in time.
-    let endless =
-        "SELECT count(*) FROM generate_series(1, 100000000000) AS a WHERE a.value % 7 = 9";
+    let endless = "SELECT count(*) FROM generate_series(1, 100000000000) AS a WHERE a.a % 7 = 9";
     let slow = async { error_of(&one, endless).await };
     let next = async {
         let active =
@@ -196,7 +195,7 @@ async fn stopping_lets_statements_end_and_sends_the_others_away() {
     let mut fixture = Fixture::start().await;
     let (idle, busy) = (fixture.connect().await, fixture.connect().await);
     let query = "SELECT count(*) FROM generate_series(1, 1500) a, generate_series(1, 1500) b \
-                 WHERE (a.value * b.value) % 7 = 3";
+                 WHERE (a.a * b.b) % 7 = 3";
     let running = tokio::spawn(async move { rows(&busy, query).await });
     tokio::time::sleep(Duration::from_millis(50)).await;
     let draining = tokio::time::timeout(Duration::from_secs(20), fixture.server.drain());

@@ -149,7 +149,7 @@ fn default_letters(kind: &str) -> (&'static str, &'static str) {
     match kind {
         "r" => ("", "arwdD"),
         "s" => ("", "rwU"),
-        "n" => ("", "UC"),
+        "n" => ("", "UCM"),
         "d" => ("Tc", "CTc"),
         "f" => ("X", "X"),
         "T" | "l" => ("U", "U"),

@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use auspex_planner::{JsonKind, jsonb_text};
 use datafusion::arrow::array::{Array, ArrayRef, AsArray as _, StringArray};
-use datafusion::arrow::datatypes::{DataType, Field};
+use datafusion::arrow::compute::cast;
+use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::ScalarUDF;
 
@@ -26,8 +27,13 @@ pub(super) fn functions() -> Vec<ScalarUDF> {
         functions.push(variadic(json, field(json, JsonKind::Json), body));
         functions.push(binary(jsonb, body));
     }
-    for name in ["to_json", "row_to_json"] {
-        functions.push(variadic(name, field(name, JsonKind::Json), one));
+    let values: [(&'static str, Body); 3] = [
+        ("to_json", one),
+        ("row_to_json", in_lines),
+        ("array_to_json", array_in_lines),
+    ];
+    for (name, body) in values {
+        functions.push(variadic(name, field(name, JsonKind::Json), body));
     }
     functions.push(binary("to_jsonb", one));
     functions
@@ -96,6 +102,62 @@ fn one(call: &Call) -> Result<ArrayRef> {
         .map(|(row, text)| (!value.is_null(row)).then_some(text))
         .collect();
     Ok(Arc::new(texts))
+}
+
+/// `row_to_json(value, pretty)`: with a line for each member or element, if that is asked for.
+fn in_lines(call: &Call) -> Result<ArrayRef> {
+    let [value, pretty] = call.args.as_slice() else {
+        return one(call);
+    };
+    let pretty = cast(pretty, &DataType::Boolean)?;
+    let texts = column(call, 0)?.into_iter().zip(pretty.as_boolean());
+    let text = |(row, (text, pretty)): (usize, (String, Option<bool>))| match pretty {
+        _ if value.is_null(row) => Ok(None),
+        None => Ok(None),
+        Some(false) => Ok(Some(text)),
+        Some(true) => lines(value, &call.fields[0], row).map(|lines| Some(lines.unwrap_or(text))),
+    };
+    let texts = texts.enumerate().map(text);
+    Ok(Arc::new(texts.collect::<Result<StringArray>>()?))
+}
+
+/// The same of arrays alone.
+fn array_in_lines(call: &Call) -> Result<ArrayRef> {
+    let is_array = |value: &ArrayRef| value.as_list_opt::<i32>().is_some();
+    let is_taken = |value: &ArrayRef| is_array(value) || value.data_type().is_null();
+    match call.args.first().is_some_and(is_taken) {
+        true => in_lines(call),
+        false => Err(DataFusionError::Plan(
+            "array_to_json takes an array".to_owned(),
+        )),
+    }
+}
+
+/// A row or an array with a line for each of its parts; `None`: it is neither.
+fn lines(value: &ArrayRef, field: &Field, row: usize) -> Result<Option<String>> {
+    if let Some(lists) = value.as_list_opt::<i32>() {
+        let items = lists.value(row);
+        // An array of json has the mark of its elements itself.
+        let item = Field::new("", items.data_type().clone(), true);
+        let item = item.with_metadata(field.metadata().clone());
+        let items = json_texts(&items, &item)?;
+        return Ok(Some(format!("[{}]", items.join(",\n "))));
+    }
+    let (Some(object), DataType::Struct(fields)) = (value.as_struct_opt(), value.data_type())
+    else {
+        return Ok(None);
+    };
+    let member = |(column, field): (&ArrayRef, &FieldRef)| {
+        let name: ArrayRef = Arc::new(StringArray::from(vec![field.name().as_str()]));
+        let (name, value) = (
+            json_texts(&name, &json_key())?,
+            json_texts(&column.slice(row, 1), field)?,
+        );
+        Ok(format!("{}:{}", name.concat(), value.concat()))
+    };
+    let members = object.columns().iter().zip(fields).map(member);
+    let members = members.collect::<Result<Vec<String>>>()?;
+    Ok(Some(format!("{{{}}}", members.join(",\n "))))
 }
 
 fn array(call: &Call) -> Result<ArrayRef> {

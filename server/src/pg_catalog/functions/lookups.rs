@@ -1,9 +1,10 @@
-//! What must be looked up in the warehouse: texts of views and checks, sizes of tables.
+//! What must be looked up in the warehouse: texts of views and checks, sizes of tables, which relations take rows.
 //!
 //! In: a relation's or check's number, or a relation's name; out: a text or a number, NULL when there is no such
 //! object. Asynchronous, since tables are opened.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -18,13 +19,16 @@ use datafusion::logical_expr::{
     Volatility,
 };
 
-use super::super::objects::Objects;
+use super::super::objects::{Objects, Relation};
 use super::super::relation_rows::check_oid;
 use super::super::{key_rows, reference_rows};
 use super::names::{identifier_parts, quoted};
 
 /// Texts by number: the whole, then its parts.
 type Texts = BTreeMap<i32, Vec<String>>;
+
+/// Relations by number; `None`: there is none of it.
+type Met = BTreeMap<i32, Option<Relation>>;
 
 /// What a function looks up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -33,11 +37,15 @@ enum Wanted {
     ConstraintText,
     IndexText,
     Bytes,
+    /// What a statement may do with a relation's rows.
+    Events,
+    /// Whether a column takes values.
+    ColumnEvents,
     /// Of all tables: there is one database.
     AllBytes,
 }
 
-const NAMES: [(&str, Wanted); 7] = [
+const NAMES: [(&str, Wanted); 9] = [
     ("pg_get_viewdef", Wanted::ViewText),
     ("pg_get_constraintdef", Wanted::ConstraintText),
     ("pg_get_indexdef", Wanted::IndexText),
@@ -45,7 +53,13 @@ const NAMES: [(&str, Wanted); 7] = [
     ("pg_table_size", Wanted::Bytes),
     ("pg_total_relation_size", Wanted::Bytes),
     ("pg_database_size", Wanted::AllBytes),
+    ("pg_relation_is_updatable", Wanted::Events),
+    ("pg_column_is_updatable", Wanted::ColumnEvents),
 ];
+
+/// PostgreSQL's bits for what a statement does: 4 for UPDATE, 8 for INSERT, 16 for DELETE.
+const ALL_EVENTS: i32 = 4 | 8 | 16;
+const DELETE_EVENT: i32 = 16;
 
 /// Whether a function of this name looks something up.
 pub(in super::super) fn looks_up(name: &str) -> bool {
@@ -55,8 +69,12 @@ pub(in super::super) fn looks_up(name: &str) -> bool {
 /// The functions, over a session's catalog.
 pub(super) fn functions(objects: &Objects) -> Vec<ScalarUDF> {
     let function = |(name, wanted)| {
-        let most = if wanted == Wanted::IndexText { 3 } else { 2 };
-        let arities = vec![TypeSignature::Any(1), TypeSignature::Any(most)];
+        let arities = match wanted {
+            Wanted::Events => vec![TypeSignature::Any(2)],
+            Wanted::ColumnEvents => vec![TypeSignature::Any(3)],
+            Wanted::IndexText => vec![TypeSignature::Any(1), TypeSignature::Any(3)],
+            _ => vec![TypeSignature::Any(1), TypeSignature::Any(2)],
+        };
         let lookup = Lookup {
             name,
             wanted,
@@ -66,6 +84,16 @@ pub(super) fn functions(objects: &Objects) -> Vec<ScalarUDF> {
         AsyncScalarUDF::new(Arc::new(lookup)).into_scalar_udf()
     };
     NAMES.into_iter().map(function).collect()
+}
+
+/// What statements may do with the rows of a relation.
+fn events(relation: &Relation) -> i32 {
+    match &relation.written {
+        _ if relation.takes_rows() => ALL_EVENTS,
+        // A view of computed columns has rows that can be removed.
+        Some(_) => DELETE_EVENT,
+        None => 0,
+    }
 }
 
 #[derive(Debug)]
@@ -92,12 +120,26 @@ impl std::hash::Hash for Lookup {
 }
 
 impl Lookup {
-    async fn answer(&self, oid: i32, texts: &Texts, part: usize) -> Result<ScalarValue> {
+    /// A relation, which is opened once a call however many of its columns are asked for.
+    async fn met<'a>(&self, oid: i32, relations: &'a mut Met) -> Result<Option<&'a Relation>> {
+        let relation = match relations.entry(oid) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(place) => place.insert(self.objects.by_oid(oid).await?),
+        };
+        Ok(relation.as_ref())
+    }
+
+    async fn answer(
+        &self,
+        (oid, part): (i32, usize),
+        texts: &Texts,
+        relations: &mut Met,
+    ) -> Result<ScalarValue> {
         Ok(match self.wanted {
             Wanted::ViewText => {
                 let relation = self.objects.by_oid(oid).await?;
-                let text = relation.and_then(|relation| relation.definition);
-                ScalarValue::Utf8(text)
+                let text = relation.map(|relation| self.objects.view_text(&relation));
+                ScalarValue::Utf8(text.transpose()?.flatten())
             }
             Wanted::ConstraintText | Wanted::IndexText => {
                 let text = texts.get(&oid).and_then(|parts| parts.get(part));
@@ -112,6 +154,18 @@ impl Lookup {
                 });
                 // Lossless: no table is so large.
                 ScalarValue::Int64(n_bytes.flatten().map(|bytes| bytes as i64))
+            }
+            Wanted::Events => {
+                let relation = self.met(oid, relations).await?;
+                ScalarValue::from(relation.map_or(0, events))
+            }
+            Wanted::ColumnEvents => {
+                let relation = self.met(oid, relations).await?;
+                let takes = |relation: &Relation| {
+                    let idx = part.checked_sub(1);
+                    idx.is_some_and(|idx| relation.takes_values(idx))
+                };
+                ScalarValue::from(relation.is_some_and(takes))
             }
             Wanted::AllBytes => {
                 let relations = self.objects.own_relations().await?;
@@ -157,13 +211,10 @@ impl Lookup {
         Ok(texts)
     }
 
-    /// Which columns of indexes are asked for, row by row; 0 is the whole.
+    /// Which columns are asked for, row by row; 0 is the whole.
     fn parts(&self, args: &ScalarFunctionArgs) -> Result<Vec<usize>> {
-        let Some(column) = args
-            .args
-            .get(1)
-            .filter(|_| self.wanted == Wanted::IndexText)
-        else {
+        let has_parts = matches!(self.wanted, Wanted::IndexText | Wanted::ColumnEvents);
+        let Some(column) = args.args.get(1).filter(|_| has_parts) else {
             return Ok(Vec::new());
         };
         let column = cast(&column.to_array(args.number_rows)?, &DataType::Int32)?;
@@ -196,6 +247,10 @@ impl Lookup {
                 [name] => self.objects.find(None, name)?,
                 [] => None,
             };
+            if found.is_none() && self.wanted == Wanted::Events {
+                // It is none whose rows statements change, as an index.
+                return Ok(Some(0));
+            }
             // The planner's own words, from which the SQLSTATE follows.
             found
                 .map(Some)
@@ -218,6 +273,8 @@ impl ScalarUDFImpl for Lookup {
         Ok(match self.wanted {
             Wanted::ViewText | Wanted::ConstraintText | Wanted::IndexText => DataType::Utf8,
             Wanted::Bytes | Wanted::AllBytes => DataType::Int64,
+            Wanted::Events => DataType::Int32,
+            Wanted::ColumnEvents => DataType::Boolean,
         })
     }
 
@@ -240,11 +297,12 @@ impl AsyncScalarUDFImpl for Lookup {
         let argument = argument.to_array(args.number_rows)?;
         let texts = self.texts().await?;
         let parts = self.parts(&args)?;
+        let mut relations = Met::new();
         let mut answers = Vec::with_capacity(args.number_rows);
         for (row, oid) in self.numbers(&argument)?.into_iter().enumerate() {
             let part = parts.get(row).copied().unwrap_or_default();
             answers.push(match oid {
-                Some(oid) => self.answer(oid, &texts, part).await?,
+                Some(oid) => self.answer((oid, part), &texts, &mut relations).await?,
                 None => ScalarValue::try_from(&self.return_type(&[])?)?,
             });
         }

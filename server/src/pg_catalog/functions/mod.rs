@@ -39,7 +39,7 @@ pub(super) use as_text::register as register_texts;
 pub(super) use expand_array::NAME as EXPAND_ARRAY;
 pub(super) use lookups::looks_up;
 pub(crate) use names::procedure_name;
-pub(super) use names::{quoted, shown_type, type_text};
+pub(super) use names::{identifier_parts, quoted, shown_type, type_text};
 use scalar::{Call, function, text_of_oid};
 pub(super) use table_functions::register;
 
@@ -231,7 +231,6 @@ fn absent() -> Vec<ScalarUDF> {
     functions.push(constant("inet_server_port", &[0], ScalarValue::Int32(None)));
     functions.push(constant("inet_client_port", &[0], ScalarValue::Int32(None)));
     functions.push(constant("pg_relation_is_publishable", &[1], false));
-    functions.push(constant("pg_column_is_updatable", &[3], true));
     functions.push(constant("pg_is_other_temp_schema", &[1], false));
     functions.push(constant(
         "pg_partition_ancestors",

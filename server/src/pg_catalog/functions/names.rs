@@ -316,7 +316,7 @@ fn missing(kind: Registered, name: &str) -> DataFusionError {
 }
 
 /// The parts of a qualified name: unquoted ones in lower case, quoted ones as they are. Blanks may stand around them.
-pub(super) fn identifier_parts(text: &str) -> Vec<String> {
+pub(in super::super) fn identifier_parts(text: &str) -> Vec<String> {
     let mut parts = vec![String::new()];
     let mut chars = text.trim().chars().peekable();
     let mut in_quotes = false;

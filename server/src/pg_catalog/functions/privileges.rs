@@ -25,10 +25,11 @@ pub(super) fn functions(session: &SessionFacts, objects: &Objects) -> Vec<Scalar
         about(session, objects, "has_database_privilege", Kind::Database),
         has_role(session),
     ];
-    let always: [(&'static str, &'static [&'static str]); 7] = [
+    let always: [(&'static str, &'static [&'static str]); 8] = [
         ("has_foreign_data_wrapper_privilege", &["USAGE"]),
         ("has_function_privilege", &["EXECUTE"]),
         ("has_language_privilege", &["USAGE"]),
+        ("has_parameter_privilege", &["SET", "ALTER SYSTEM"]),
         ("has_sequence_privilege", &["USAGE", "SELECT", "UPDATE"]),
         ("has_server_privilege", &["USAGE"]),
         ("has_tablespace_privilege", &["CREATE"]),
@@ -181,6 +182,7 @@ fn has(
             let name = if schema.is_empty() { &short } else { &schema };
             engine.has_privilege(role, &Subject::Schema(name), privileges)
         }
+        _ if roles::is_secret(&schema, &short) => Some(engine.is_superuser(role)),
         _ => engine.has_privilege(role, &Subject::Relation(&schema, &short), privileges),
     }
 }

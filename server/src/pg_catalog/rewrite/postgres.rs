@@ -16,7 +16,7 @@ use datafusion::sql::sqlparser::ast::{
 
 use super::super::functions::EXPAND_ARRAY;
 use super::super::{INFORMATION_SCHEMA, columns};
-use super::{PG_CATALOG, acl, catalog_table, parsed, subscripts};
+use super::{PG_CATALOG, acl, catalog_table, parsed, standard, subscripts};
 
 /// The column of each table that says which one it is.
 const TABLE_OID: &str = "tableoid";
@@ -125,17 +125,6 @@ impl VisitorMut for Postgres {
         if let Some(rows) = subscripts::relation(factor).or_else(|| acl::relation(factor)) {
             *factor = rows;
         }
-        match factor {
-            TableFactor::Table {
-                name,
-                args: Some(args),
-                ..
-            } if is_series(name) => args.args.iter_mut().for_each(as_bigint),
-            TableFactor::Function { name, args, .. } if is_series(name) => {
-                args.iter_mut().for_each(as_bigint);
-            }
-            _ => {}
-        }
         ControlFlow::Continue(())
     }
 
@@ -185,7 +174,7 @@ impl VisitorMut for Postgres {
                 if !self.numbers.by_alias.is_empty() && is_named(function, "coalesce") {
                     arguments_mut(function).for_each(array_literal);
                 }
-                if let Some(replacement) = call(function) {
+                if let Some(replacement) = standard::call(function).or_else(|| call(function)) {
                     *expr = replacement;
                 }
             }
@@ -271,34 +260,13 @@ fn number(value: i64) -> Expr {
     Expr::Value(Value::Number(value.to_string(), false).with_empty_span())
 }
 
-fn last_name(name: &ObjectName) -> Option<String> {
+pub(super) fn last_name(name: &ObjectName) -> Option<String> {
     let last = name.0.last().and_then(ObjectNamePart::as_ident)?;
     Some(last.value.to_lowercase())
 }
 
 fn is_series(name: &ObjectName) -> bool {
     last_name(name).is_some_and(|name| name == SERIES)
-}
-
-/// The planner's series take bigints only; what is written out is one already.
-fn as_bigint(argument: &mut FunctionArg) {
-    let FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) = argument else {
-        return;
-    };
-    if let Expr::Function(_) | Expr::BinaryOp { .. } = expr
-        && !mentions_time(expr)
-        && let Some(cast) = parsed(&format!("CAST({expr} AS BIGINT)"))
-    {
-        *expr = cast;
-    }
-}
-
-/// Whether an expression is about dates, of which there are series too.
-fn mentions_time(expr: &Expr) -> bool {
-    let text = expr.to_string().to_lowercase();
-    ["interval", "date", "time", "now("]
-        .iter()
-        .any(|word| text.contains(word))
 }
 
 /// `generate_series(…)` in a SELECT list gives rows; the planner's gives an array. Whether it is such a call.
@@ -308,9 +276,6 @@ fn rows_of_series(expr: &mut Expr) -> bool {
     };
     if !is_series(&function.name) {
         return false;
-    }
-    if let FunctionArguments::List(list) = &mut function.args {
-        list.args.iter_mut().for_each(as_bigint);
     }
     let Some(rows) = parsed(&format!("unnest({function})")) else {
         return false;

@@ -66,7 +66,7 @@ fn numbers(arguments: &[FunctionArg]) -> Option<String> {
     let array = arguments.first()?;
     // Vectors, unlike arrays, count from 0.
     let (first, less) = if is_vector(array) { (0, 1) } else { (1, 0) };
-    let last = format!("CAST(cardinality({array}) AS BIGINT) - {less}");
+    let last = format!("CAST(cardinality({array}) AS INTEGER) - {less}");
     let last = match arguments.get(1).map(ToString::to_string).as_deref() {
         None | Some("1") => last,
         Some(dimension) => format!(
@@ -119,7 +119,7 @@ mod tests {
     fn the_dimension_is_kept() {
         assert_eq!(
             rewritten("SELECT generate_subscripts(a, 1) FROM t"),
-            "SELECT unnest(generate_series(1, CAST(cardinality(a) AS BIGINT) - 0)) FROM t"
+            "SELECT unnest(generate_series(1, CAST(cardinality(a) AS INTEGER) - 0)) FROM t"
         );
         let text = rewritten("SELECT generate_subscripts(a, $1::INTEGER) FROM t");
         assert!(text.contains("$1::INTEGER"), "{text}");

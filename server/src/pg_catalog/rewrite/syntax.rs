@@ -1,7 +1,8 @@
 //! Spellings: qualified functions, operators, types and collations, and conversions of object numbers.
 //!
 //! In and out: a syntax tree. `pg_catalog.f(x)` is `f(x)`; `OPERATOR(pg_catalog.~)` is `~`;
-//! `x::pg_catalog.text` is `x::text`; `'t'::regclass` looks a name up, `oid::regclass` shows one; `$$t$$` is `'t'`.
+//! `x::pg_catalog.text` is `x::text`; `'t'::regclass` looks a name up, `oid::regclass` shows one, and `ANY('{a,b}'::regtype[])`
+//! looks up each; `$$t$$` is `'t'`.
 
 use std::ops::ControlFlow;
 
@@ -69,7 +70,11 @@ impl VisitorMut for Spelling {
                 as_number(left);
                 list.iter_mut().for_each(as_number);
             }
-            Expr::AnyOp { right, .. } | Expr::AllOp { right, .. } => array_literal(right),
+            Expr::AnyOp { left, right, .. } | Expr::AllOp { left, right, .. } => {
+                as_number(left);
+                numbered_elements(right);
+                array_literal(right);
+            }
             Expr::Cast { .. } => cast(expr),
             _ => {}
         }
@@ -244,8 +249,19 @@ fn array_literal(expr: &mut Expr) {
 
 /// `numbers::regtype[]` is the names of the objects.
 fn named_elements(expr: &Expr) -> Option<Expr> {
+    let (stem, numbers) = registered_elements(expr)?;
+    match is_written(numbers) {
+        true => None,
+        false => parsed_with_lambdas(&format!(
+            "array_transform({numbers}, element -> {stem}out(element))"
+        )),
+    }
+}
+
+/// The stem of the conversions of an array's elements, and what is cast to such an array.
+fn registered_elements(expr: &Expr) -> Option<(&'static str, &Expr)> {
     let Expr::Cast {
-        expr: numbers,
+        expr,
         data_type: DataType::Array(ArrayElemTypeDef::SquareBracket(element, _)),
         ..
     } = expr
@@ -253,10 +269,28 @@ fn named_elements(expr: &Expr) -> Option<Expr> {
         return None;
     };
     match catalog_type(element)? {
-        CatalogType::Registered(stem) if !is_written(numbers) => parsed_with_lambdas(&format!(
-            "array_transform({numbers}, element -> {stem}out(element))"
-        )),
-        _ => None,
+        CatalogType::Registered(stem) => Some((stem, expr)),
+        CatalogType::Known(_) => None,
+    }
+}
+
+/// Beside ANY or ALL, `names::regtype[]` means the numbers of the objects: columns of the catalogs have these.
+fn numbered_elements(expr: &mut Expr) {
+    if let Expr::Nested(inner) = expr {
+        return numbered_elements(inner);
+    }
+    let Some((stem, names)) = registered_elements(expr) else {
+        return;
+    };
+    let names = match names {
+        Expr::Value(value) if matches!(value.value, Value::Placeholder(_)) => {
+            format!("CAST({names} AS TEXT[])")
+        }
+        names => names.to_string(),
+    };
+    let numbers = format!("array_transform({names}, element -> {stem}number(element))");
+    if let Some(numbers) = parsed_with_lambdas(&numbers) {
+        *expr = numbers;
     }
 }
 

@@ -291,6 +291,10 @@ fn integers(array: &ArrayRef) -> Option<Getter<i64>> {
 /// The described type holds every value of the Arrow type, so that the casts lose nothing.
 fn integer_writer(get: Getter<i64>, pg_type: &Type, text: bool) -> CellWriter {
     match *pg_type {
+        // All bits of a number of an object count.
+        Type::OID if text => Box::new(move |row, out| {
+            out.put_slice(itoa::Buffer::new().format(get(row) as u32).as_bytes());
+        }),
         _ if text => Box::new(move |row, out| {
             out.put_slice(itoa::Buffer::new().format(get(row)).as_bytes());
         }),

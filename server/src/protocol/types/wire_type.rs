@@ -37,7 +37,7 @@ impl WireColumn {
         type_size(&self.pg_type)
     }
 
-    /// Precision and scale of a decimal, as PostgreSQL packs them; -1 for everything else.
+    /// Precision and scale of a decimal or of an array's decimals, as PostgreSQL packs them; -1 for everything else.
     pub(crate) fn type_modifier(&self) -> i32 {
         self.type_modifier
     }
@@ -385,6 +385,7 @@ fn type_modifier(data_type: &DataType) -> i32 {
             // PostgreSQL adds the four bytes of a length header.
             ((i32::from(*precision) << 16) | i32::from(*scale)) + 4
         }
+        DataType::List(item) => type_modifier(item.data_type()),
         _ => -1,
     }
 }

@@ -1,0 +1,78 @@
+//! The functions by which the views of `information_schema` tell types, and which clients call as these views do.
+//!
+//! In: a call, as `information_schema._pg_truetypid(a.*, t.*)` over rows of `pg_attribute` and `pg_type`; out: the expression
+//! that PostgreSQL defines it by.
+
+use datafusion::sql::sqlparser::ast::{
+    Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, ObjectNamePart,
+};
+
+use super::super::INFORMATION_SCHEMA;
+use super::parsed;
+use super::postgres::last_name;
+
+/// The expression; `None` for any other call.
+pub(super) fn call(function: &Function) -> Option<Expr> {
+    let schema = function.name.0.first().and_then(ObjectNamePart::as_ident)?;
+    if function.name.0.len() != 2 || !schema.value.eq_ignore_ascii_case(INFORMATION_SCHEMA) {
+        return None;
+    }
+    let FunctionArguments::List(list) = &function.args else {
+        return None;
+    };
+    let [first, second] = list.args.as_slice() else {
+        return None;
+    };
+    let name = last_name(&function.name)?;
+    let text = match name.as_str() {
+        "_pg_truetypid" => of_domain(first, second, ["typbasetype", "atttypid"])?,
+        "_pg_truetypmod" => of_domain(first, second, ["typtypmod", "atttypmod"])?,
+        "_pg_char_max_length" => format!(
+            "CASE WHEN ({second}) = -1 THEN NULL WHEN ({first}) IN (1042, 1043) THEN ({second}) - 4 \
+             WHEN ({first}) IN (1560, 1562) THEN ({second}) END"
+        ),
+        _ => return None,
+    };
+    parsed(&format!("({text})"))
+}
+
+/// A column of a domain's own row, or else of the attribute's.
+fn of_domain(
+    attribute: &FunctionArg,
+    pg_type: &FunctionArg,
+    [of_type, own]: [&str; 2],
+) -> Option<String> {
+    let (attribute, pg_type) = (row(attribute)?, row(pg_type)?);
+    Some(format!(
+        "CASE WHEN {pg_type}.typtype = 'd' THEN {pg_type}.{of_type} ELSE {attribute}.{own} END"
+    ))
+}
+
+/// The name of a relation whose rows an argument gives: `t.*`, `t`.
+fn row(argument: &FunctionArg) -> Option<String> {
+    match argument {
+        FunctionArg::Unnamed(FunctionArgExpr::QualifiedWildcard(name)) => Some(name.to_string()),
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Identifier(name))) => {
+            Some(name.to_string())
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn calls_are_what_they_are_defined_by() {
+        let shown = |text: &str| match parsed(text) {
+            Some(Expr::Function(function)) => call(&function).map(|expr| expr.to_string()),
+            _ => None,
+        };
+        let base = "(CASE WHEN t.typtype = 'd' THEN t.typbasetype ELSE a.atttypid END)";
+        let call = "information_schema._pg_truetypid(a.*, t.*)";
+        assert_eq!(shown(call).as_deref(), Some(base));
+        assert_eq!(shown("_pg_truetypid(a.*, t.*)"), None);
+        assert_eq!(shown("information_schema._pg_truetypid(1)"), None);
+    }
+}
