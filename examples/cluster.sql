@@ -12,9 +12,9 @@ SET min_distributed_size = '0';
 CREATE OR REPLACE TABLE flights AS
 SELECT value AS id,
        'c' || value % 9 AS carrier,
-       (value * 7919 % 2400)::float8 AS departure,
-       (value * 104729 % 3000)::float8 AS distance,
-       (value * 7919 % 2400) / 100.0 + (value * 104729 % 3000) / 200.0 AS delay
+       (value::bigint * 7919 % 2400)::float8 AS departure,
+       (value::bigint * 104729 % 3000)::float8 AS distance,
+       (value::bigint * 7919 % 2400) / 100.0 + (value::bigint * 104729 % 3000) / 200.0 AS delay
 FROM generate_series(1, 400000);
 
 -- The last row of a plan says where it runs: its stages and their tasks.

@@ -14,6 +14,7 @@
 
 mod dbt;
 mod drivers;
+mod dumps;
 mod lakes;
 mod pgbench;
 mod psql;

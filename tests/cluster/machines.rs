@@ -16,7 +16,7 @@ use tokio_postgres::{Client, NoTls};
 /// Rows to learn from: numbers, a NULL now and then, a category, a number and a class to predict.
 pub(crate) const SAMPLES: &str = "CREATE TABLE samples AS SELECT \
     value * 0.37 % 11 AS x1, CASE WHEN value % 97 = 0 THEN NULL ELSE value * 1.3 % 7 END AS x2, \
-    (value * 7919 % 1009)::float8 AS x3, 'k' || value % 5 AS k, \
+    (value::bigint * 7919 % 1009)::float8 AS x3, 'k' || value % 5 AS k, \
     value * 0.37 % 11 * 2 - value * 1.3 % 7 AS y, (value * 0.37 % 11 + value * 1.3 % 7) > 9 AS c \
     FROM generate_series(1, 300000)";
 

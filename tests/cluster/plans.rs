@@ -84,6 +84,35 @@ async fn trainings_tell_what_each_worker_did() {
     assert!(told.contains("place:"), "{told}");
 }
 
+/// A query that leaves is divided finer than by what makes it leave; a write is not, since each task writes files.
+#[tokio::test(flavor = "multi_thread")]
+async fn queries_that_leave_are_divided_among_the_workers() {
+    let machines = Machines::start(2).await;
+    let client = machines.client().await;
+    client.batch_execute(SAMPLES).await.unwrap();
+    let declare = "CREATE TABLE filled (k text, x float8)";
+    client.batch_execute(declare).await.unwrap();
+    let insert = "INSERT INTO filled SELECT k, sum(x1) FROM samples GROUP BY k";
+    let told = |size: &str, statement: &str| {
+        let set = format!("SET min_distributed_size = '{size}'");
+        let (client, explain) = (&client, format!("EXPLAIN {statement}"));
+        async move {
+            client.batch_execute(&set).await.unwrap();
+            rows(client, &explain).await.unwrap().concat().join("\n")
+        }
+    };
+    let here = told("1TB", QUERY).await;
+    let (_, read) = here.split_once("it reads ").unwrap();
+    let (size, _) = read.split_once(" bytes").unwrap();
+    let query = told(size, QUERY).await;
+    assert!(query.contains("Stage 1 ── tasks=2"), "{query}");
+    let write = told(size, insert).await;
+    assert!(!write.contains("tasks=2"), "{write}");
+    assert!(!write.contains("less than"), "{write}");
+    let write = told("0", insert).await;
+    assert!(write.contains("tasks=2"), "{write}");
+}
+
 /// `EXPLAIN ANALYZE` of a statement that changes rows runs it where it runs without.
 #[tokio::test(flavor = "multi_thread")]
 async fn changes_that_are_measured_run_on_the_workers() {

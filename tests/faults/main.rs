@@ -11,6 +11,7 @@
 )]
 
 mod disk_full;
+mod names;
 mod tables;
 mod trainings;
 
@@ -24,6 +25,11 @@ use tokio_postgres::{Client, NoTls};
 
 /// A server process over a warehouse.
 fn serve(warehouse: &Path, port: u16) -> Child {
+    serve_with(warehouse, port, &[])
+}
+
+/// The same with further flags.
+fn serve_with(warehouse: &Path, port: u16, flags: &[&str]) -> Child {
     Command::new(binary())
         .args([
             "serve",
@@ -32,6 +38,7 @@ fn serve(warehouse: &Path, port: u16) -> Child {
             "--warehouse",
         ])
         .arg(warehouse)
+        .args(flags)
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()

@@ -11,7 +11,7 @@ use futures::SinkExt as _;
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 
-use crate::{connect, free_port, serve};
+use crate::{connect, free_port, serve, serve_with};
 
 const ROWS_A_BATCH: u64 = 100;
 
@@ -221,6 +221,46 @@ async fn rows_for_a_table_that_another_server_drops_are_refused() {
         assert_eq!(error.code(), Some(&SqlState::UNDEFINED_TABLE), "{error:?}");
     }
     for server in &mut servers {
+        server.kill().unwrap();
+        server.wait().unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_another_server_replaces_is_told_by_its_name_or_read_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let ports = [free_port(), free_port()];
+    let mut replacing = serve(folder.path(), ports[0]);
+    let second = connect(ports[0]).await;
+    let setup = "CREATE TABLE summed AS SELECT value AS x FROM generate_series(1, 1000) AS t(value); \
+                 CREATE TABLE shown AS SELECT 1 AS x; CREATE TABLE dropped AS SELECT 1 AS x";
+    second.batch_execute(setup).await.unwrap();
+    // This one learns of others' definitions when it must.
+    let flags = ["--catalog-refresh-interval", "60min"];
+    let mut reading = serve_with(folder.path(), ports[1], &flags);
+    let [first, other] = [connect(ports[1]).await, connect(ports[1]).await];
+    first.batch_execute("BEGIN").await.unwrap();
+    let counted = rows(&first, "SELECT count(*) FROM summed").await.unwrap();
+    assert_eq!(counted, [["1000"]]);
+    let replace = "CREATE OR REPLACE TABLE summed AS SELECT 7 AS x";
+    second.batch_execute(replace).await.unwrap();
+    let error = first.simple_query("SELECT sum(x) FROM summed").await;
+    let error = error.unwrap_err();
+    assert_eq!(error.code(), Some(&SqlState::T_R_SERIALIZATION_FAILURE));
+    assert_eq!(
+        error.as_db_error().unwrap().message(),
+        "table \"summed\" was dropped or replaced while the statement ran"
+    );
+    let replace = "CREATE OR REPLACE TABLE shown AS SELECT 8 AS x; DROP TABLE dropped";
+    second.batch_execute(replace).await.unwrap();
+    let shown = rows(&other, "SELECT x FROM shown").await.unwrap();
+    assert_eq!(shown, [["8"]]);
+    let error = other.simple_query("SELECT x FROM dropped").await;
+    assert_eq!(error.unwrap_err().code(), Some(&SqlState::UNDEFINED_TABLE));
+    first.batch_execute("ROLLBACK").await.unwrap();
+    let summed = rows(&first, "SELECT sum(x) FROM summed").await.unwrap();
+    assert_eq!(summed, [["7"]]);
+    for server in [&mut replacing, &mut reading] {
         server.kill().unwrap();
         server.wait().unwrap();
     }

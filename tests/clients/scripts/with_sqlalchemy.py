@@ -28,7 +28,7 @@ def lists_relations():
     assert inspector.get_table_names(schema="lab") == ["notes"]
     assert "mass" in inspector.get_foreign_table_names()
     assert inspector.has_table("readings") and not inspector.has_table("nothing")
-    assert inspector.get_view_definition("high") == "SELECT * FROM readings WHERE value > 1"
+    assert inspector.get_view_definition("high") == "SELECT * FROM readings WHERE value > 1;"
     assert inspector.get_sequence_names() == [] and inspector.get_enums() == []
 
 
