@@ -117,7 +117,8 @@ fn over_rows(
             ratios.extend(times.map(ratio));
         }
         if let Some(python) = arguments.value("--peers")
-            && (name, is_f32) == ("nearest", true)
+            && is_f32
+            && ["nearest", "cluster_sums"].contains(&name)
         {
             let times = [cpu_ms, peer_ms(python, n_rows, "Lloyd")];
             let peer = "scikit-learn's Lloyd iteration";

@@ -23,6 +23,8 @@ pub(crate) const SINGLE: f64 = 1e-4;
 pub(crate) struct Found {
     /// Those that are the CPU's to the bit.
     pub(crate) exact: Vec<f64>,
+    /// Numbers of points, which are the CPU's; of their own type, so that no time goes into another form of them.
+    pub(crate) ids: Vec<u32>,
     /// Those that agree but for rounding.
     pub(crate) sums: Vec<f64>,
 }
@@ -47,13 +49,19 @@ impl Found {
     /// The greatest difference, relative to the greatest number.
     fn difference(&self, expected: &Found) -> f64 {
         let exact = difference(&self.exact, &expected.exact);
-        exact.max(difference(&self.sums, &expected.sums))
+        let ids = if self.ids == expected.ids {
+            0.0
+        } else {
+            f64::INFINITY
+        };
+        exact.max(ids).max(difference(&self.sums, &expected.sums))
     }
 
     /// Whether these are the expected numbers, sums within the tolerance.
     fn is_right(&self, expected: &Found, tolerance: f64) -> bool {
         let bits = |numbers: &[f64]| numbers.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
         bits(&self.exact) == bits(&expected.exact)
+            && self.ids == expected.ids
             && difference(&self.sums, &expected.sums) <= tolerance
     }
 }
@@ -208,6 +216,11 @@ mod tests {
         let found = |exact: &[f64], sums: &[f64]| Found {
             exact: exact.to_vec(),
             sums: sums.to_vec(),
+            ids: vec![3],
+        };
+        let other_id = Found {
+            ids: vec![4],
+            ..found(&[0.0, 2.0], &[1.0, 1000.0])
         };
         let expected = found(&[0.0, 2.0], &[1.0, 1000.0]);
         let rounded = found(&[0.0, 2.0], &[1.0 + 1e-7, 1000.0]);
@@ -223,6 +236,7 @@ mod tests {
             found(&[f64::NAN, 2.0], &[1.0, 1000.0]),
             found(&[0.0], &[1.0, 1000.0]),
             found(&[0.0, 2.0], &[1.0]),
+            other_id,
         ] {
             assert!(!wrong.is_right(&expected, SUMS), "{wrong:?}");
         }

@@ -92,7 +92,7 @@ pub(crate) type Kernel = (
 );
 
 /// All of them.
-pub(crate) const KERNELS: [Kernel; 9] = [
+pub(crate) const KERNELS: [Kernel; 10] = [
     ("gram", 32, |device, block, rows| {
         let design = block.design(rows);
         let sums = device.gram(&design, Some(&block.response), None).unwrap();
@@ -110,11 +110,16 @@ pub(crate) const KERNELS: [Kernel; 9] = [
     ("nearest", 16, |device, block, rows| {
         let nearest = device.nearest(&block.design(rows), &block.points(8), None);
         let nearest = nearest.unwrap();
-        let ids = nearest.ids.into_iter().map(f64::from);
         Found {
-            exact: ids.chain(nearest.squared_distances).collect(),
+            exact: nearest.squared_distances,
+            ids: nearest.ids,
             sums: nearest.sums.sums,
         }
+    }),
+    ("cluster_sums", 16, |device, block, rows| {
+        let sums = device.cluster_sums(&block.design(rows), &block.points(8), None);
+        let sums = sums.unwrap();
+        Found::sums([sums.sums, sums.weights, sums.squares].concat())
     }),
     ("squared_distances", 16, |device, block, rows| {
         let distances = device.squared_distances(&block.design(rows), &block.points(8));
@@ -123,8 +128,11 @@ pub(crate) const KERNELS: [Kernel; 9] = [
     ("neighbours", 16, |device, block, rows| {
         let neighbours = device.neighbours(&block.design(rows), &block.points(100), 5);
         let neighbours = neighbours.unwrap();
-        let ids = neighbours.ids.into_iter().map(f64::from);
-        Found::exact(ids.chain(neighbours.squared_distances).collect())
+        Found {
+            exact: neighbours.squared_distances,
+            ids: neighbours.ids,
+            sums: Vec::new(),
+        }
     }),
     ("hessian_product", 32, |device, block, rows| {
         let (design, loss) = (block.design(rows), Loss::Logistic);

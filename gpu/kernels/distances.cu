@@ -5,7 +5,7 @@
 // the host makes: (n_centroids, n_entries), of which a code column has one more than its width, for
 // codes without an indicator.
 //
-// Roofline: four centroids share each value that is read; at 3 operations a value and centroid the
+// Roofline: four centroids share each value that is read; at 2 operations a value and centroid the
 // kernel is bound by memory below some ten centroids and by arithmetic in double above.
 
 #include "design.cuh"
@@ -47,10 +47,10 @@ __device__ __forceinline__ void group_distances(const Design &design, const Cent
         double e1 = x - centroids.dense[c1 * design.n_dense + column];
         double e2 = x - centroids.dense[c2 * design.n_dense + column];
         double e3 = x - centroids.dense[c3 * design.n_dense + column];
-        s0 += e0 * e0;
-        s1 += e1 * e1;
-        s2 += e2 * e2;
-        s3 += e3 * e3;
+        s0 = fma(e0, e0, s0);
+        s1 = fma(e1, e1, s1);
+        s2 = fma(e2, e2, s2);
+        s3 = fma(e3, e3, s3);
     }
     distances[0] = d0 + s0;
     distances[1] = d1 + s1;

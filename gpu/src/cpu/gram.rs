@@ -174,11 +174,20 @@ impl<'a> GramSums<'a> {
             columns
         };
         let sides = (weighted, columns);
+        let n_dense = design.dense.n_cols;
+        let ahead = Ahead {
+            design,
+            end: start + n_rows,
+            n_rows,
+            column: 0,
+            at_once: (2 * n_dense).div_ceil(self.stored.len()),
+        };
         add_products(
             &mut self.stored,
             self.n_stored,
             sides,
             (n_padded, self.multiply),
+            ahead,
         );
         if !self.mixed.is_empty() {
             for (row, into) in self
@@ -252,6 +261,27 @@ impl<'a> GramSums<'a> {
     }
 }
 
+/// The tile behind the one that is multiplied, whose columns are asked for a few at a time, so that they come while the
+/// machine multiplies.
+struct Ahead<'a> {
+    design: &'a Design<'a>,
+    end: usize,
+    n_rows: usize,
+    column: usize,
+    at_once: usize,
+}
+
+impl Ahead<'_> {
+    #[inline(always)]
+    fn go_on(&mut self) {
+        let last = (self.column + self.at_once).min(self.design.dense.n_cols);
+        for column in self.column..last {
+            tile::prefetch(self.design, column, self.end, self.n_rows);
+        }
+        self.column = last;
+    }
+}
+
 /// Adds the products of weighted columns (rows of the result) and columns, for the blocks that reach the lower triangle.
 #[inline(always)]
 fn add_products(
@@ -259,6 +289,7 @@ fn add_products(
     n_columns: usize,
     (weighted, columns): (&Columns, &Columns),
     (n_padded, multiply): (usize, Multiply),
+    mut ahead: Ahead<'_>,
 ) {
     // A block that sticks out at the edge repeats the last column; nobody reads what that gives.
     let last = n_columns - 1;
@@ -273,6 +304,7 @@ fn add_products(
                 }
                 let left = [0, 1, 2, 3, 4, 5]
                     .map(|offset| weighted.column(last.min(i + offset), n_padded));
+                ahead.go_on();
                 let products = multiply(left, right);
                 let sums = &mut sums[i / LEFT * n_right + j / RIGHT];
                 let sums = sums.as_flattened_mut().iter_mut();

@@ -160,6 +160,7 @@ fn load_chunk(
     for column in 0..n_chunk {
         let into = columns.column_mut(column, n_padded);
         tile::load_dense(design, first + column, start, n_rows, into);
+        tile::prefetch(design, first + column, start + n_rows, n_rows);
     }
 }
 

@@ -138,7 +138,7 @@ impl Device for CpuDevice {
         centroids: &[f64],
         weights: Option<&[f64]>,
     ) -> Result<ClusterSums> {
-        Ok(nearest::nearest(design, centroids, weights)?.sums)
+        nearest::cluster_sums(design, centroids, weights)
     }
 
     fn squared_distances(&self, design: &Design<'_>, centroids: &[f64]) -> Result<Vec<f64>> {

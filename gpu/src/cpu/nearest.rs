@@ -19,6 +19,24 @@ pub(super) fn nearest(
     centroids: &[f64],
     weights: Option<&[f64]>,
 ) -> Result<Nearest> {
+    find(design, centroids, weights, true)
+}
+
+/// See [`crate::Device::cluster_sums`].
+pub(super) fn cluster_sums(
+    design: &Design<'_>,
+    centroids: &[f64],
+    weights: Option<&[f64]>,
+) -> Result<ClusterSums> {
+    Ok(find(design, centroids, weights, false)?.sums)
+}
+
+fn find(
+    design: &Design<'_>,
+    centroids: &[f64],
+    weights: Option<&[f64]>,
+    keeps_rows: bool,
+) -> Result<Nearest> {
     let n_centroids = check("nearest", design, centroids)?;
     if let Some(weights) = weights {
         expect("nearest", design.dense.n_rows, weights.len())?;
@@ -28,6 +46,7 @@ pub(super) fn nearest(
         design,
         packed,
         weights,
+        keeps_rows,
     }))
 }
 
@@ -35,6 +54,8 @@ struct FindNearest<'a> {
     design: &'a Design<'a>,
     packed: PackedCentroids,
     weights: Option<&'a [f64]>,
+    /// Whether what was found of each row is kept, beside the sums.
+    keeps_rows: bool,
 }
 
 impl WithSimd for FindNearest<'_> {
@@ -46,15 +67,17 @@ impl WithSimd for FindNearest<'_> {
             design,
             packed,
             weights,
+            keeps_rows,
         } = self;
         let (n_rows, n_centroids) = (design.dense.n_rows, packed.n_centroids);
         let mut tile = Tile::new(design);
         let mut best = vec![[0.0; LANES]; tile.rows / LANES];
         let mut ids: Vec<Ids> = vec![[0; LANES]; tile.rows / LANES];
         let mut sums = Sums::new(&tile, n_centroids);
+        let n_kept = if keeps_rows { n_rows } else { 0 };
         let mut nearest = Nearest {
-            ids: Vec::with_capacity(n_rows),
-            squared_distances: Vec::with_capacity(n_rows),
+            ids: Vec::with_capacity(n_kept),
+            squared_distances: Vec::with_capacity(n_kept),
             sums: ClusterSums {
                 weights: vec![0.0; n_centroids],
                 sums: vec![0.0; n_centroids * design.n_cols()],
@@ -68,17 +91,18 @@ impl WithSimd for FindNearest<'_> {
                 let found = tile.compare(design, &packed, group);
                 choose(found, (group * GROUP) as u64, &mut best, &mut ids);
             }
+            let rows = start..start + tile.n;
+            let weights = weights.map(|weights| &weights[rows.clone()]);
             let (best, ids) = (
                 &best.as_flattened()[..tile.n],
                 &ids.as_flattened()[..tile.n],
             );
-            nearest.squared_distances.extend_from_slice(best);
-            nearest.ids.extend(ids.iter().map(|&id| id as u32));
-            let rows = start..start + tile.n;
-            let weights = weights.map(|weights| &weights[rows.clone()]);
-            sums.add(&tile, ids, weights);
-            add_codes(design, rows.clone(), weights, &mut nearest);
-            add_squares(rows, weights, &mut nearest);
+            sums.add(&tile, ids, best, weights);
+            if keeps_rows {
+                nearest.squared_distances.extend_from_slice(best);
+                nearest.ids.extend(ids.iter().map(|&id| id as u32));
+            }
+            add_codes(design, rows, ids, weights, &mut nearest.sums.sums);
         }
         sums.finish(design, &mut nearest.sums);
         nearest
@@ -91,10 +115,8 @@ struct Sums {
     n_blocks: usize,
     /// Σ w·x, `(n_centroids, n_blocks)` row-major.
     sums: Vec<Lanes>,
-    /// Σ w.
-    weights: Vec<f64>,
-    /// The number of rows, where they have no weights: counted as whole numbers, which sums of ones are.
-    counts: Vec<u64>,
+    /// Σ w and Σ w·distance².
+    totals: Vec<[f64; 2]>,
     /// Scratch: the rows of a panel, block by block.
     rows: Vec<Lanes>,
 }
@@ -105,22 +127,27 @@ impl Sums {
         Sums {
             n_blocks,
             sums: vec![[0.0; LANES]; n_centroids * n_blocks],
-            weights: vec![0.0; n_centroids],
-            counts: vec![0; n_centroids],
+            totals: vec![[0.0; 2]; n_centroids],
             rows: vec![[0.0; LANES]; LANES * n_blocks],
         }
     }
 
     /// Adds the rows of a tile.
     #[inline(always)]
-    fn add(&mut self, tile: &Tile, ids: &[u64], weights: Option<&[f64]>) {
-        for (panel, ids) in ids.chunks(LANES).enumerate() {
+    fn add(&mut self, tile: &Tile, ids: &[u64], squares: &[f64], weights: Option<&[f64]>) {
+        for (panel, (ids, squares)) in ids.chunks(LANES).zip(squares.chunks(LANES)).enumerate() {
             tile.turn(panel, &mut self.rows);
             match weights {
-                Some(weights) => self.weigh(ids, &weights[panel * LANES..]),
+                Some(weights) => {
+                    let weights = &weights[panel * LANES..];
+                    weigh(&mut self.rows, weights);
+                    for ((&id, square), &weight) in ids.iter().zip(squares).zip(weights) {
+                        add_pair(&mut self.totals[id as usize], [weight, weight * square]);
+                    }
+                }
                 None => {
-                    for &id in ids {
-                        self.counts[id as usize] += 1;
+                    for (&id, &square) in ids.iter().zip(squares) {
+                        add_pair(&mut self.totals[id as usize], [1.0, square]);
                     }
                 }
             }
@@ -128,26 +155,11 @@ impl Sums {
         }
     }
 
-    /// Adds the weights of a panel's rows, and multiplies the rows by them.
-    #[inline(always)]
-    fn weigh(&mut self, ids: &[u64], weights: &[f64]) {
-        for rows in self.rows.chunks_exact_mut(LANES) {
-            for (row, weight) in rows.iter_mut().zip(weights) {
-                for x in row {
-                    *x *= weight;
-                }
-            }
-        }
-        for (&id, weight) in ids.iter().zip(weights) {
-            self.weights[id as usize] += weight;
-        }
-    }
-
     /// Hands the sums over.
     fn finish(self, design: &Design<'_>, totals: &mut ClusterSums) {
-        let of_rows = self.weights.iter().zip(&self.counts);
-        for (into, (weight, &count)) in totals.weights.iter_mut().zip(of_rows) {
-            *into = weight + count as f64;
+        let into = totals.weights.iter_mut().zip(&mut totals.squares);
+        for ((weight, square), total) in into.zip(&self.totals) {
+            [*weight, *square] = *total;
         }
         let rows = self.sums.chunks_exact(self.n_blocks.max(1));
         let n_dense = design.dense.n_cols;
@@ -157,15 +169,57 @@ impl Sums {
     }
 }
 
-/// Adds the rows of a panel, block by block, to the sums of their centroids.
+/// Multiplies the rows of a panel by their weights.
+#[inline(always)]
+fn weigh(rows: &mut [Lanes], weights: &[f64]) {
+    for rows in rows.chunks_exact_mut(LANES) {
+        for (row, weight) in rows.iter_mut().zip(weights) {
+            for x in row {
+                *x *= weight;
+            }
+        }
+    }
+}
+
+/// Adds two numbers to two sums.
+#[inline(always)]
+fn add_pair(sums: &mut [f64; 2], [a, b]: [f64; 2]) {
+    *sums = [sums[0] + a, sums[1] + b];
+}
+
+/// Adds the rows of a panel, which lie block by block, to the sums of their centroids.
 #[inline(always)]
 fn add_rows(rows: &[Lanes], ids: &[u64], n_blocks: usize, sums: &mut [Lanes]) {
-    for (block, rows) in rows.chunks_exact(LANES).enumerate() {
-        for (row, &id) in rows.iter().zip(ids) {
-            let into = &mut sums[id as usize * n_blocks + block];
+    let blocks = rows.as_chunks::<LANES>().0;
+    let (fours, rest) = blocks.as_chunks::<4>();
+    for (four, blocks) in fours.iter().enumerate() {
+        add_blocks(blocks, ids, sums, 4 * four, n_blocks);
+    }
+    let first = n_blocks - rest.len();
+    if let Ok(blocks) = <&[_; 3]>::try_from(rest) {
+        add_blocks(blocks, ids, sums, first, n_blocks);
+    } else if let Ok(blocks) = <&[_; 2]>::try_from(rest) {
+        add_blocks(blocks, ids, sums, first, n_blocks);
+    } else if let Ok(blocks) = <&[_; 1]>::try_from(rest) {
+        add_blocks(blocks, ids, sums, first, n_blocks);
+    }
+}
+
+/// Adds some blocks of the rows, the first of that number; their count is known, so that nothing is counted between.
+#[inline(always)]
+fn add_blocks<const N: usize>(
+    blocks: &[[Lanes; LANES]; N],
+    ids: &[u64],
+    sums: &mut [Lanes],
+    first: usize,
+    n_blocks: usize,
+) {
+    for (lane, &id) in ids.iter().enumerate() {
+        let into = &mut sums[id as usize * n_blocks + first..][..N];
+        for (into, block) in into.iter_mut().zip(blocks) {
             // All are read before any is written, so that they go through one register.
             let mut all = *into;
-            for (sum, x) in all.iter_mut().zip(row) {
+            for (sum, x) in all.iter_mut().zip(&block[lane]) {
                 *sum += x;
             }
             *into = all;
@@ -177,27 +231,19 @@ fn add_rows(rows: &[Lanes], ids: &[u64], n_blocks: usize, sums: &mut [Lanes]) {
 fn add_codes(
     design: &Design<'_>,
     rows: Range<usize>,
+    ids: &[u64],
     weights: Option<&[f64]>,
-    nearest: &mut Nearest,
+    sums: &mut [f64],
 ) {
-    let (n_cols, ids) = (design.n_cols(), &nearest.ids[rows.clone()]);
+    let n_cols = design.n_cols();
     let mut offset = design.dense.n_cols;
     for (codes, &width) in design.codes.iter().zip(design.widths) {
         for (row, (&id, &code)) in ids.iter().zip(&codes[rows.clone()]).enumerate() {
             if (code as usize) < width {
                 let weight = weights.map_or(1.0, |weights| weights[row]);
-                nearest.sums.sums[id as usize * n_cols + offset + code as usize] += weight;
+                sums[id as usize * n_cols + offset + code as usize] += weight;
             }
         }
         offset += width;
-    }
-}
-
-/// Adds the squared distances of some rows to the sums of their centroids.
-fn add_squares(rows: Range<usize>, weights: Option<&[f64]>, nearest: &mut Nearest) {
-    let found = nearest.ids[rows.clone()].iter();
-    for (row, (&id, square)) in found.zip(&nearest.squared_distances[rows]).enumerate() {
-        let weight = weights.map_or(1.0, |weights| weights[row]);
-        nearest.sums.squares[id as usize] += weight * square;
     }
 }

@@ -1,8 +1,8 @@
 //! The inner loops of distances: panels of rows against some points, the nearest so far, and panels as rows.
 //!
 //! In: panels of eight rows, whose columns lie side by side; out: numbers of each row. A row's sums are its own, in the order
-//! of the columns and without fused operations: the same bits from every set of instructions. The instructions are
-//! named, since the compiler cuts such sums into pieces that do not fill registers.
+//! of the columns, each square added by one fused operation: the same bits from every set of instructions. The
+//! instructions are named, since the compiler cuts such sums into pieces that do not fill registers.
 
 /// Rows of a panel.
 pub(super) const LANES: usize = 8;
@@ -33,7 +33,8 @@ impl Loops {
     pub(super) fn fastest() -> Loops {
         #[cfg(target_arch = "x86_64")]
         {
-            let has_avx2 = std::arch::is_x86_feature_detected!("avx2");
+            let has_avx2 = std::arch::is_x86_feature_detected!("avx2")
+                && std::arch::is_x86_feature_detected!("fma");
             if has_avx2 && std::arch::is_x86_feature_detected!("avx512f") {
                 return x86::LOOPS_512;
             }
@@ -60,7 +61,7 @@ fn compare_portable(panels: &[Lanes], points: &[[f64; GROUP]], into: &mut [Dista
             for (sums, c) in into.iter_mut().zip(c) {
                 for (sum, x) in sums.iter_mut().zip(x) {
                     let difference = x - c;
-                    *sum += difference * difference;
+                    *sum = difference.mul_add(difference, *sum);
                 }
             }
         }
@@ -106,16 +107,15 @@ fn turn_portable(columns: &[Lanes], rows: &mut [Lanes]) {
 #[cfg(target_arch = "x86_64")]
 mod x86 {
     use std::arch::x86_64::{
-        __m256d, __m512d, _CMP_LT_OQ, _mm256_add_pd, _mm256_blendv_pd, _mm256_castpd_si256,
-        _mm256_castsi256_pd, _mm256_cmp_pd, _mm256_loadu_pd, _mm256_loadu_si256, _mm256_min_pd,
-        _mm256_mul_pd, _mm256_permute2f128_pd, _mm256_set1_epi64x, _mm256_set1_pd,
-        _mm256_setzero_pd, _mm256_setzero_si256, _mm256_storeu_pd, _mm256_storeu_si256,
-        _mm256_sub_pd, _mm256_unpackhi_pd, _mm256_unpacklo_pd, _mm512_add_pd,
-        _mm512_castpd256_pd512, _mm512_cmp_pd_mask, _mm512_insertf64x4, _mm512_loadu_epi64,
-        _mm512_loadu_pd, _mm512_mask_set1_epi64, _mm512_min_pd, _mm512_mul_pd,
-        _mm512_permutex2var_pd, _mm512_set_epi64, _mm512_set1_pd, _mm512_setzero_pd,
-        _mm512_setzero_si512, _mm512_storeu_epi64, _mm512_storeu_pd, _mm512_sub_pd,
-        _mm512_unpackhi_pd, _mm512_unpacklo_pd,
+        __m256d, __m512d, _CMP_LT_OQ, _mm256_blendv_pd, _mm256_castpd_si256, _mm256_castsi256_pd,
+        _mm256_cmp_pd, _mm256_fmadd_pd, _mm256_loadu_pd, _mm256_loadu_si256, _mm256_min_pd,
+        _mm256_permute2f128_pd, _mm256_set1_epi64x, _mm256_set1_pd, _mm256_setzero_pd,
+        _mm256_setzero_si256, _mm256_storeu_pd, _mm256_storeu_si256, _mm256_sub_pd,
+        _mm256_unpackhi_pd, _mm256_unpacklo_pd, _mm512_castpd256_pd512, _mm512_cmp_pd_mask,
+        _mm512_fmadd_pd, _mm512_insertf64x4, _mm512_loadu_epi64, _mm512_loadu_pd,
+        _mm512_mask_set1_epi64, _mm512_min_pd, _mm512_permutex2var_pd, _mm512_set_epi64,
+        _mm512_set1_pd, _mm512_setzero_pd, _mm512_setzero_si512, _mm512_storeu_epi64,
+        _mm512_storeu_pd, _mm512_sub_pd, _mm512_unpackhi_pd, _mm512_unpacklo_pd,
     };
 
     use super::{Distances, GROUP, Ids, LANES, Lanes, Loops, blocks};
@@ -172,17 +172,37 @@ mod x86 {
         unsafe { _mm512_loadu_pd(lanes.as_ptr()) }
     }
 
+    /// Two panels at a time, so that a point's coordinate is read once for both.
     #[target_feature(enable = "avx512f")]
     fn compare_512(panels: &[Lanes], points: &[[f64; GROUP]], into: &mut [Distances]) {
         let width = panels.len() / into.len().max(1);
-        for (panel, into) in into.iter_mut().enumerate() {
-            let columns = &panels[panel * width..][..width];
+        let (pairs, rest) = into.as_chunks_mut::<2>();
+        let of_rest = &panels[2 * pairs.len() * width..];
+        for (pair, into) in pairs.iter_mut().enumerate() {
+            let (first, second) = panels[2 * pair * width..][..2 * width].split_at(width);
+            let mut sums = [[_mm512_setzero_pd(); GROUP]; 2];
+            for ((x, y), c) in first.iter().zip(second).zip(points) {
+                let panels = [load(x), load(y)];
+                for (at, c) in c.iter().enumerate() {
+                    let c = _mm512_set1_pd(*c);
+                    for (sums, x) in sums.iter_mut().zip(panels) {
+                        let difference = _mm512_sub_pd(x, c);
+                        sums[at] = _mm512_fmadd_pd(difference, difference, sums[at]);
+                    }
+                }
+            }
+            let into = into.as_flattened_mut().iter_mut();
+            for (into, sum) in into.zip(sums.as_flattened()) {
+                store(into, *sum);
+            }
+        }
+        if let [into] = rest {
             let mut sums = [_mm512_setzero_pd(); GROUP];
-            for (x, c) in columns.iter().zip(points) {
+            for (x, c) in of_rest.iter().zip(points) {
                 let x = load(x);
                 for (sum, c) in sums.iter_mut().zip(c) {
                     let difference = _mm512_sub_pd(x, _mm512_set1_pd(*c));
-                    *sum = _mm512_add_pd(*sum, _mm512_mul_pd(difference, difference));
+                    *sum = _mm512_fmadd_pd(difference, difference, *sum);
                 }
             }
             for (into, sum) in into.iter_mut().zip(sums) {
@@ -192,7 +212,7 @@ mod x86 {
     }
 
     /// Eight sums of four lanes: half of the registers.
-    #[target_feature(enable = "avx2")]
+    #[target_feature(enable = "avx2,fma")]
     fn compare_256(panels: &[Lanes], points: &[[f64; GROUP]], into: &mut [Distances]) {
         let width = panels.len() / into.len().max(1);
         for (panel, into) in into.iter_mut().enumerate() {
@@ -204,7 +224,7 @@ mod x86 {
                     let c = _mm256_set1_pd(*c);
                     for (sum, x) in sums.iter_mut().zip(x) {
                         let difference = _mm256_sub_pd(x, c);
-                        *sum = _mm256_add_pd(*sum, _mm256_mul_pd(difference, difference));
+                        *sum = _mm256_fmadd_pd(difference, difference, *sum);
                     }
                 }
             }
@@ -361,7 +381,8 @@ mod tests {
     fn others() -> Vec<Loops> {
         let mut others = vec![Loops::fastest()];
         #[cfg(target_arch = "x86_64")]
-        if std::arch::is_x86_feature_detected!("avx2") {
+        if std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma")
+        {
             others.push(super::x86::LOOPS_256);
         }
         others

@@ -73,20 +73,29 @@ pub(super) fn load_dense(
     match design.dense.elements {
         Elements::F32(elements) => {
             let elements = &elements[of_column];
-            wide::prefetch(wide::following(elements, rows.end, n_rows));
             for (into, &x) in filled.iter_mut().zip(&elements[rows]) {
                 *into = (f64::from(x) - shift) * scale;
             }
         }
         Elements::F64(elements) => {
             let elements = &elements[of_column];
-            wide::prefetch(wide::following(elements, rows.end, n_rows));
             for (into, &x) in filled.iter_mut().zip(&elements[rows]) {
                 *into = (x - shift) * scale;
             }
         }
     }
     padding.fill(0.0);
+}
+
+/// Asks for the rows of a dense column that follow those before `end`.
+#[inline(always)]
+pub(super) fn prefetch(design: &Design<'_>, column: usize, end: usize, n_rows: usize) {
+    let all = design.dense.n_rows;
+    let rows = column * all + end..column * all + (end + n_rows).min(all);
+    match design.dense.elements {
+        Elements::F32(elements) => wide::prefetch(&elements[rows]),
+        Elements::F64(elements) => wide::prefetch(&elements[rows]),
+    }
 }
 
 /// A column in chunks of [`LANES`].

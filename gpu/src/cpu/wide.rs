@@ -40,16 +40,10 @@ pub(super) fn prefetch<T>(values: &[T]) {
 pub(super) fn prefetch_line<T>(value: &T) {
     #[cfg(target_arch = "x86_64")]
     {
-        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
         // SAFETY: the address is that of a value; nothing is read.
-        unsafe { _mm_prefetch::<_MM_HINT_T1>(std::ptr::from_ref(value).cast()) };
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(value).cast()) };
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = value;
-}
-
-/// The part of a column that follows so many rows, as far as there is one.
-#[inline(always)]
-pub(super) fn following<T>(column: &[T], end: usize, n_rows: usize) -> &[T] {
-    &column[end.min(column.len())..(end + n_rows).min(column.len())]
 }

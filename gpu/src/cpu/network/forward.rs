@@ -207,6 +207,7 @@ fn load(design: &Design<'_>, start: usize, n_rows: usize, into: &mut [Lanes]) {
     for column in 0..n_columns {
         let values = &mut column_of_tile[..n_padded];
         tile::load_dense(design, column, start, n_rows, values);
+        tile::prefetch(design, column, start + n_rows, n_rows);
         for (panel, values) in values.as_chunks::<LANES>().0.iter().enumerate() {
             into[panel * n_columns + column] = *values;
         }
