@@ -19,8 +19,8 @@ pub enum Error {
     /// The machine has no CUDA driver.
     #[error("there is no CUDA driver on this machine")]
     NoDriver,
-    /// The file that was named as the driver's cannot be loaded.
-    #[error("the CUDA driver \"{path}\" of AUSPEX_CUDA_LIBRARY cannot be loaded: {reason}")]
+    /// The file that was named as the driver's cannot be loaded, or is no driver.
+    #[error("the CUDA driver \"{path}\" of AUSPEX_CUDA_LIBRARY cannot be used: {reason}")]
     Library {
         /// The file.
         path: String,
@@ -34,6 +34,12 @@ pub enum Error {
         found: String,
         /// What is needed.
         needed: &'static str,
+    },
+    /// The driver's library lacks a function that is called.
+    #[error("the CUDA driver lacks entry point \"{name}\"")]
+    NoEntryPoint {
+        /// The function.
+        name: String,
     },
     /// The driver has no device.
     #[error("the CUDA driver has no device")]
@@ -52,7 +58,13 @@ pub enum Error {
         /// The device.
         device: String,
     },
-    /// The device has too little memory.
+    /// The device has too little free memory for the computation with a known answer.
+    #[error("device \"{device}\" has too little free memory to be tried")]
+    NoRoom {
+        /// The device.
+        device: String,
+    },
+    /// The device has too little memory for a call.
     #[error("device \"{device}\" has too little memory for kernel \"{kernel}\"")]
     OutOfMemory {
         /// The device.

@@ -14,7 +14,7 @@ mod product;
 mod trees;
 
 pub use cpu::CpuDevice;
-pub use cuda::{CudaDevice, CudaProbe, probe_cuda};
+pub use cuda::{CudaDevice, CudaProbe, probe_cuda, probe_cuda_anew};
 pub use device::{
     ClusterSums, Design, Device, DeviceInfo, Elements, Figures, GlmPartial, Gram, Loss, MatrixView,
     Nearest, RowsId,

@@ -10,7 +10,7 @@ use std::sync::{Arc, OnceLock};
 
 use auspex_gpu::{
     CpuDevice, CudaProbe, Device, DeviceInfo, Elements, Figures, Offload, OnFailure, RowsId, Visit,
-    probe_cuda,
+    probe_cuda, probe_cuda_anew,
 };
 
 use crate::error::Result;
@@ -79,7 +79,8 @@ impl Compute {
     }
 
     /// The device of a choice, of whose memory the run takes no more than `limit_bytes`. A choice of any
-    /// device of NVIDIA's takes all that can be used; `auto` stays open until [`Compute::decided`].
+    /// device of NVIDIA's takes all that can be used; `auto` stays open until [`Compute::decided`]. A device that was asked for
+    /// and could not be used is tried again, now and then.
     ///
     /// Errors: as [`Compute::choose`].
     pub fn within(choice: DeviceChoice, limit_bytes: usize) -> Result<Compute> {
@@ -89,17 +90,18 @@ impl Compute {
             DeviceChoice::Cuda(ordinal) => ordinal,
         };
         let probe = probe_cuda();
-        let usable = probe.devices.iter().enumerate().filter(|(number, _)| {
-            // Of a number only that one.
-            ordinal.is_none_or(|ordinal| ordinal == *number)
-        });
-        let usable = usable.filter_map(|(_, device)| device.as_ref().ok());
-        let devices: Vec<Arc<dyn Device>> = usable
-            .map(|device| Arc::new(device.for_run(limit_bytes)) as Arc<dyn Device>)
-            .collect();
+        let devices = usable(&probe, ordinal, limit_bytes);
         if choice == DeviceChoice::Auto {
-            return Ok(Compute::automatic(devices, probe));
+            return Ok(Compute::automatic(devices, &probe));
         }
+        let (probe, devices) = match devices.is_empty() {
+            true => {
+                let probe = probe_cuda_anew();
+                let devices = usable(&probe, ordinal, limit_bytes);
+                (probe, devices)
+            }
+            false => (probe, devices),
+        };
         if !devices.is_empty() {
             return Ok(Compute::of_devices(devices, OnFailure::Fail));
         }
@@ -279,6 +281,16 @@ impl Compute {
     }
 }
 
+/// The devices that can be used, or that of a number.
+fn usable(probe: &CudaProbe, ordinal: Option<usize>, limit_bytes: usize) -> Vec<Arc<dyn Device>> {
+    let asked = probe.devices.iter().enumerate();
+    let asked = asked.filter(|(number, _)| ordinal.is_none_or(|ordinal| ordinal == *number));
+    let usable = asked.filter_map(|(_, device)| device.as_ref().ok());
+    usable
+        .map(|device| Arc::new(device.for_run(limit_bytes)) as Arc<dyn Device>)
+        .collect()
+}
+
 /// Devices of one kind as a record names them, each name once; without any it was the CPU.
 fn named(devices: &[DeviceInfo]) -> String {
     let Some(first) = devices.first() else {
@@ -310,32 +322,30 @@ pub struct ListedDevice {
     pub driver: Option<String>,
 }
 
-/// The CPU, then what the search for devices found.
+/// The CPU, then what the search for devices found; what could not be used is tried again, now and then.
 pub fn list_devices() -> Vec<ListedDevice> {
-    let listed = |device: String, found: std::result::Result<DeviceInfo, String>| {
-        let (info, problem) = match found {
-            Ok(info) => (Some(info), None),
-            Err(problem) => (None, Some(problem)),
-        };
+    let listed = |device: String, info: Option<DeviceInfo>, problem: Option<auspex_gpu::Error>| {
         ListedDevice {
             device,
             name: info
                 .as_ref()
                 .map_or(String::new(), |info| info.name.clone()),
-            status: problem.unwrap_or_else(|| "ready".to_owned()),
+            status: problem.map_or("ready".to_owned(), |problem| problem.to_string()),
             memory_bytes: info.as_ref().and_then(|info| info.memory_bytes),
             driver: info.and_then(|info| info.driver),
         }
     };
-    let probe = probe_cuda();
-    let mut devices = vec![listed("cpu".to_owned(), Ok(CpuDevice.info()))];
+    let probe = probe_cuda_anew();
+    let mut devices = vec![listed("cpu".to_owned(), Some(CpuDevice.info()), None)];
     for (ordinal, found) in probe.devices.iter().enumerate() {
-        let info = found.as_ref().map(|device| device.info());
-        let info = info.map_err(ToString::to_string);
-        devices.push(listed(format!("cuda:{ordinal}"), info));
+        let (info, problem) = match found {
+            Ok(device) => (Some(device.info()), device.problem()),
+            Err(problem) => (None, Some(problem.clone())),
+        };
+        devices.push(listed(format!("cuda:{ordinal}"), info, problem));
     }
     if let Some(absence) = &probe.absence {
-        devices.push(listed("cuda".to_owned(), Err(absence.to_string())));
+        devices.push(listed("cuda".to_owned(), None, Some(absence.clone())));
     }
     devices
 }

@@ -28,6 +28,10 @@ pub struct Settings {
     pub is_wrong: bool,
     /// A device whose streams do not wait for events.
     pub is_deaf: bool,
+    /// Devices that allocate and free memory in the order of a stream.
+    pub has_pools: bool,
+    /// Devices that `auto` may choose, as if they were no stand-in.
+    pub shows_as_device: bool,
     /// The launch, counted from the last configuration, that has an illegal address.
     pub fault_at_launch: Option<u64>,
     /// The allocations, counted from 1 since the last configuration, for which there is no memory.
@@ -44,6 +48,8 @@ impl Default for Settings {
             order: Order::Forward,
             is_wrong: false,
             is_deaf: false,
+            has_pools: true,
+            shows_as_device: false,
             fault_at_launch: None,
             failing_allocations: 0..0,
         }
@@ -68,6 +74,8 @@ impl Settings {
                 "order" => settings.order = Order::parse(value.trim()).ok_or_else(wrong)?,
                 "wrong" => settings.is_wrong = number()? != 0,
                 "deaf" => settings.is_deaf = number()? != 0,
+                "pools" => settings.has_pools = number()? != 0,
+                "shows_as_device" => settings.shows_as_device = number()? != 0,
                 "fault_at_launch" => settings.fault_at_launch = Some(number()?),
                 "failing_allocations" => {
                     let (first, end) = value.split_once("..").ok_or_else(wrong)?;
@@ -88,11 +96,13 @@ mod tests {
 
     #[test]
     fn settings_are_pairs() {
-        let text = "devices=2, order=shuffle:7, failing_allocations=3..5";
+        let text =
+            "devices=2, order=shuffle:7, failing_allocations=3..5, pools=0, shows_as_device=1";
         let settings = Settings::parse(text).expect("known");
         assert_eq!(settings.n_devices, 2);
         assert_eq!(settings.order, Order::Shuffled(7));
         assert_eq!(settings.failing_allocations, 3..5);
+        assert!(!settings.has_pools && settings.shows_as_device);
         assert_eq!(Settings::parse("").expect("empty"), Settings::default());
         for wrong in [
             "devices",

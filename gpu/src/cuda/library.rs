@@ -1,6 +1,7 @@
 //! The CUDA driver: found at run time, never needed to build or to start.
 
-use std::sync::OnceLock;
+use std::ffi::OsStr;
+use std::sync::{Mutex, PoisonError};
 
 use cudarc::driver::{result, sys};
 
@@ -13,23 +14,21 @@ const MIN_VERSION: i32 = 12_000;
 
 /// Loads the driver's library, and asks whether it is new enough.
 pub(super) fn load() -> Result<()> {
-    static NAMED: OnceLock<Option<Result<libloading::Library>>> = OnceLock::new();
-    let named = NAMED.get_or_init(|| {
-        let path = std::env::var_os(VARIABLE)?;
-        // SAFETY: the driver's own initialisers run; the user vouches for the file that is named. Once
-        // loaded, it is found under the driver's name by whoever looks for that.
-        let library = unsafe { libloading::Library::new(&path) };
-        Some(library.map_err(|error| Error::Library {
-            path: path.to_string_lossy().into_owned(),
-            reason: error.to_string(),
-        }))
-    });
-    if let Some(Err(error)) = named {
-        return Err(error.clone());
+    // Once loaded, the file is found under the driver's name by whoever looks for that.
+    static NAMED: Mutex<Option<libloading::Library>> = Mutex::new(None);
+    let path = std::env::var_os(VARIABLE);
+    if let Some(path) = &path {
+        let mut named = NAMED.lock().unwrap_or_else(PoisonError::into_inner);
+        if named.is_none() {
+            *named = Some(open_named(path)?);
+        }
     }
-    // SAFETY: as above; asking loads the library.
+    // SAFETY: the driver's own initialisers run; asking loads the library.
     if !unsafe { sys::is_culib_present() } {
-        return Err(Error::NoDriver);
+        return Err(match &path {
+            Some(path) => unusable(path, "it does not have the name of the driver's library"),
+            None => Error::NoDriver,
+        });
     }
     let mut version = 0;
     // SAFETY: the driver writes one number.
@@ -46,6 +45,26 @@ pub(super) fn load() -> Result<()> {
         });
     }
     Ok(())
+}
+
+/// Loads the file that is named as the driver's.
+fn open_named(path: &OsStr) -> Result<libloading::Library> {
+    // SAFETY: the driver's own initialisers run; the user vouches for the file that is named.
+    let library = unsafe { libloading::Library::new(path) };
+    let library = library.map_err(|error| unusable(path, &error.to_string()))?;
+    // SAFETY: the symbol is looked for, not called.
+    let begin = unsafe { library.get::<unsafe extern "C" fn()>(b"cuInit") };
+    if begin.is_err() {
+        return Err(unusable(path, "it is no CUDA driver"));
+    }
+    Ok(library)
+}
+
+fn unusable(path: &OsStr, reason: &str) -> Error {
+    Error::Library {
+        path: path.to_string_lossy().into_owned(),
+        reason: reason.to_owned(),
+    }
 }
 
 /// How many devices the driver has.
@@ -74,10 +93,27 @@ pub(super) fn version() -> String {
 
 /// Whether the library is the stand-in of the tests, which says so itself.
 pub(super) fn is_simulated() -> bool {
-    // SAFETY: the symbol is looked for, not called.
+    // SAFETY: the signature is that of `gpu/sim/src/driver/control.rs`; no driver has the name.
     unsafe {
         sys::culib()
-            .get::<unsafe extern "C" fn()>(b"auspexSimConfigure")
-            .is_ok()
+            .get::<unsafe extern "C" fn() -> std::ffi::c_int>(b"auspexSimIsSimulated")
+            .is_ok_and(|ask| ask() != 0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_is_no_driver_is_named() {
+        let found = open_named(OsStr::new("libm.so.6")).map(|_| ());
+        assert_eq!(
+            found.unwrap_err().to_string(),
+            "the CUDA driver \"libm.so.6\" of AUSPEX_CUDA_LIBRARY cannot be used: it is no CUDA driver"
+        );
+        let found = open_named(OsStr::new("/nowhere/libcuda.so.1")).map(|_| ());
+        let message = found.unwrap_err().to_string();
+        assert!(message.contains("\"/nowhere/libcuda.so.1\""), "{message}");
     }
 }

@@ -6,7 +6,7 @@
 //! never ends for it.
 //!
 //! `library` finds the driver, `session` is an open device with its kernels, `residents` what stays there, `staging` the way of what does
-//! not, `layout` brings designs to it,
+//! not, `pool` where memory comes from, `layout` brings designs to it,
 //! the other modules have one family of kernels each, `probe` tells what there is.
 
 mod curvature;
@@ -16,6 +16,7 @@ mod gram;
 mod layout;
 mod library;
 mod network;
+mod pool;
 mod probe;
 mod product;
 mod residents;
@@ -26,7 +27,7 @@ mod trees;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-pub use probe::{CudaProbe, probe_cuda};
+pub use probe::{CudaProbe, probe_cuda, probe_cuda_anew};
 
 use crate::cpu::{check_design, check_hessian_product, check_neighbours, check_network_pass};
 use crate::device::{
@@ -62,28 +63,31 @@ struct Opened {
     /// `None` after a fault, until the next call.
     session: Mutex<Option<Session>>,
     n_rebuilt: AtomicU64,
+    /// Why its context could not be opened anew, the last time that this was tried.
+    problem: Mutex<Option<Error>>,
 }
 
 impl CudaDevice {
     /// Opens a device and lets it compute known answers.
     ///
-    /// Errors: what the driver lacks, and `WrongAnswer`.
+    /// Errors: what the driver lacks, `NoRoom` and `WrongAnswer`.
     pub fn open(ordinal: usize) -> Result<Arc<CudaDevice>> {
         library::load()?;
         let n_devices = library::count_devices()?;
         if ordinal >= n_devices {
             return Err(Error::NoSuchDevice { ordinal, n_devices });
         }
-        let failed = |failure: Failure| failure.error("probe", "cuda");
+        let failed = |failure: Failure| no_room(failure.error("probe", &format!("cuda:{ordinal}")));
         let session = Session::open(ordinal).map_err(failed)?;
         let opened = Opened {
             ordinal,
             info: session.info().map_err(failed)?,
             session: Mutex::new(Some(session)),
             n_rebuilt: AtomicU64::new(0),
+            problem: Mutex::default(),
         };
         let device = CudaDevice::of(Arc::new(opened), usize::MAX);
-        probe::check_known_answers(&device)?;
+        probe::check_known_answers(&device).map_err(no_room)?;
         Ok(Arc::new(device))
     }
 
@@ -124,6 +128,11 @@ impl CudaDevice {
         self.device.n_rebuilt.load(Ordering::Relaxed)
     }
 
+    /// Why its context cannot be opened anew; `None` as long as it can, or was not tried.
+    pub fn problem(&self) -> Option<Error> {
+        self.device.last_problem().clone()
+    }
+
     /// Runs kernels in the device's session, which is opened anew if a fault ended it.
     fn run<T>(
         &self,
@@ -136,7 +145,9 @@ impl CudaDevice {
             Some(open) => open,
             None => {
                 self.device.n_rebuilt.fetch_add(1, Ordering::Relaxed);
-                Session::open(self.device.ordinal).map_err(error)?
+                let opened = Session::open(self.device.ordinal).map_err(error);
+                *self.device.last_problem() = opened.as_ref().err().cloned();
+                opened?
             }
         };
         let limit_bytes = self.limit_bytes.load(Ordering::Relaxed);
@@ -173,15 +184,29 @@ impl Opened {
     fn lock(&self) -> MutexGuard<'_, Option<Session>> {
         self.session.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    fn last_problem(&self) -> MutexGuard<'_, Option<Error>> {
+        self.problem.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Too little memory for a device's first calls is not for want of a limit: others have it.
+fn no_room(error: Error) -> Error {
+    match error {
+        Error::OutOfMemory { device, .. } => Error::NoRoom { device },
+        error => error,
+    }
 }
 
 impl Drop for CudaDevice {
     fn drop(&mut self) {
-        // Whoever keeps nothing need not wait for the kernels of others.
-        if self.budget.used_bytes() == 0 {
-            return;
-        }
-        if let Some(session) = self.device.lock().as_ref() {
+        // Whoever keeps nothing need not wait for the kernels of others, whose run ends later.
+        let session = match self.budget.used_bytes() {
+            0 if self.figures().n_launches == 0 => None,
+            0 => self.device.session.try_lock().ok(),
+            _ => Some(self.device.lock()),
+        };
+        if let Some(session) = session.as_ref().and_then(|session| session.as_ref()) {
             session.end_run(self.run);
         }
     }

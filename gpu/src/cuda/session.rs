@@ -17,11 +17,11 @@ use cudarc::driver::{
 use cudarc::nvrtc::Ptx;
 
 use super::layout::{CentroidsArgument, DesignArgument};
-use super::library;
 use super::product::FactorsArgument;
 use super::residents::{Budget, Buffer, Key, Residents, Stamp};
 use super::staging::Staging;
 use super::trees::{ForestArgument, SetsArgument, SplitsArgument};
+use super::{library, pool};
 use crate::device::{DeviceInfo, Figures};
 use crate::error::Error;
 
@@ -200,6 +200,7 @@ impl Session {
         let context = CudaContext::new(ordinal)?;
         // SAFETY: every buffer is used on one stream, or after `join` has ordered the two.
         unsafe { context.disable_event_tracking() };
+        pool::hold_freed(&context)?;
         let mut functions = BTreeMap::new();
         for (ptx, names) in MODULES {
             let module = context.load_module(Ptx::from_src(ptx))?;
@@ -272,15 +273,21 @@ impl Session {
         self.residents.borrow_mut().forget(run)
     }
 
-    /// Lets go of what an ended run kept.
+    /// Lets go of what an ended run kept, and gives back what is free. Where that cannot be, a later call fails with it.
     pub(super) fn end_run(&self, run: u64) {
         self.residents.borrow_mut().forget(Some(run));
+        // What a stream has yet to free is not free.
+        let mut streams = self.streams.iter();
+        if streams.all(|stream| stream.synchronize().is_ok()) {
+            let _ = pool::give_back(&self.context);
+        }
     }
 
     /// Bytes that a call may take for blocks and what it makes of them: of what is free, nine tenths, and never more
     /// than the run's limit.
     pub(super) fn room_bytes(&self) -> Result<usize, Failure> {
         let (free, _) = self.context.mem_get_info()?;
+        let free = free.saturating_add(pool::idle_bytes(&self.context)?);
         let left = self.call.borrow().budget.left_bytes();
         Ok((free / 10 * 9).min(left))
     }

@@ -6,13 +6,14 @@ use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 
 use cudarc::driver::sys;
 
-/// Launches, bytes to the device, bytes from it, and those to it out of page-locked memory.
+/// Launches, bytes to the device, bytes from it, those to it out of page-locked memory, and bytes of its memory that were mapped.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Counters {
     pub(crate) n_launches: u64,
     pub(crate) uploaded_bytes: u64,
     pub(crate) downloaded_bytes: u64,
     pub(crate) streamed_bytes: u64,
+    pub(crate) mapped_bytes: u64,
 }
 
 /// The driver, for one test at a time: its settings are those of the process.
@@ -64,8 +65,8 @@ impl Driver {
     }
 
     pub(crate) fn counters(&self) -> Counters {
-        let mut counters = [0u64; 5];
-        // SAFETY: as above; there is room for five numbers.
+        let mut counters = [0u64; 6];
+        // SAFETY: as above; there is room for six numbers.
         unsafe {
             let read = sys::culib()
                 .get::<unsafe extern "C" fn(*mut u64) -> i32>(b"auspexSimCounters")
@@ -77,6 +78,7 @@ impl Driver {
             uploaded_bytes: counters[2],
             downloaded_bytes: counters[3],
             streamed_bytes: counters[4],
+            mapped_bytes: counters[5],
         }
     }
 }

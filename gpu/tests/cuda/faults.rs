@@ -1,6 +1,8 @@
 //! What goes wrong with drivers and devices, and that the next call works.
 
-use auspex_gpu::{CpuDevice, CudaDevice, Device, Error};
+use std::sync::Arc;
+
+use auspex_gpu::{CpuDevice, CudaDevice, CudaProbe, Device, Error};
 use cudarc::driver::CudaContext;
 
 use crate::driver::Driver;
@@ -25,6 +27,40 @@ fn drivers_and_devices_that_cannot_be_used_say_why() {
         CudaDevice::open(2).unwrap_err().to_string(),
         "there is no CUDA device 2, but 2 from number 0 on"
     );
+}
+
+#[test]
+fn what_could_not_be_used_is_found_when_it_is_looked_for_anew() {
+    let driver = Driver::new("devices=0");
+    let probe = CudaProbe::default().anew();
+    assert_eq!(probe.absence, Some(Error::NoDevice));
+    // The first device has no memory for its first call.
+    driver.configure("devices=2,failing_allocations=1..2");
+    let probe = probe.anew();
+    assert_eq!(probe.absence, None);
+    assert_eq!(
+        probe.devices[0].as_ref().unwrap_err().to_string(),
+        "device \"PTX interpreter (no GPU)\" has too little free memory to be tried"
+    );
+    let second = probe.devices[1].clone().unwrap();
+    driver.configure("devices=2");
+    let probe = probe.anew();
+    let first = probe.devices[0].clone().unwrap();
+    assert!(Arc::ptr_eq(&second, probe.devices[1].as_ref().unwrap()));
+    // A context that was lost, and cannot be opened for now.
+    let samples = Samples::new(50, 2, &[], true);
+    let gram = || first.gram(&samples.design(), None, None);
+    driver.configure("devices=2,fault_at_launch=1");
+    gram().unwrap_err();
+    assert_eq!(first.problem(), None, "the next call opens it");
+    driver.configure("devices=0");
+    let lost = gram().unwrap_err();
+    assert_eq!(first.problem(), Some(lost));
+    driver.configure("devices=2");
+    let probe = probe.anew();
+    assert!(Arc::ptr_eq(&first, probe.devices[0].as_ref().unwrap()));
+    assert_eq!(first.problem(), None);
+    gram().unwrap();
 }
 
 #[test]

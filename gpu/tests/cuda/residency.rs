@@ -109,6 +109,48 @@ fn an_iteration_of_kmeans_brings_nothing_of_each_row_back() {
 }
 
 #[test]
+fn a_run_maps_memory_once_and_gives_it_back_at_its_end() {
+    let mut predictors = Vec::new();
+    // Where memory comes in the order of a stream, and where each call maps its own.
+    for (settings, has_pools) in [("", true), ("pools=0", false)] {
+        let driver = Driver::new(settings);
+        let device = CudaDevice::open(0).unwrap();
+        let mut samples = Samples::new(5000, 6, &[3], true);
+        let coefficients = samples.coefficients(1);
+        // A run that keeps its rows, and one whose calls keep nothing.
+        for chunk in [Some(1), None] {
+            let run = device.for_run(usize::MAX);
+            let mut mapped_bytes = || {
+                driver.configure(settings);
+                let design = Design {
+                    rows: chunk.and_then(rows),
+                    ..samples.design()
+                };
+                let found = run.linear(&design, &coefficients, 1).unwrap();
+                predictors.push(found);
+                driver.counters().mapped_bytes
+            };
+            let first = mapped_bytes();
+            assert!(first > 5000 * 8, "{first}");
+            assert_eq!(mapped_bytes() == 0, has_pools);
+            drop(run);
+            let other = device.for_run(usize::MAX);
+            driver.configure(settings);
+            glm(&other, &samples, 1, &coefficients);
+            assert!(
+                driver.counters().mapped_bytes > 5000 * 8,
+                "it was given back"
+            );
+        }
+        drop(device);
+        assert_eq!(driver.report(), "");
+    }
+    for gradient in &predictors[1..] {
+        assert_same_bits(gradient, &predictors[0], "predictors");
+    }
+}
+
+#[test]
 fn runs_do_not_share_what_they_call_the_same() {
     let _driver = Driver::new("");
     let device = CudaDevice::open(0).unwrap();

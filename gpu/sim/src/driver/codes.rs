@@ -17,8 +17,8 @@ pub(super) const ILLEGAL_ADDRESS: Code = 700;
 pub(super) const LAUNCH_OUT_OF_RESOURCES: Code = 701;
 pub(super) const NOT_SUPPORTED: Code = 801;
 
-/// A device attribute of a small device of compute capability 7.0.
-pub(super) fn attribute(number: c_int) -> c_int {
+/// A device attribute of a small device of compute capability 7.0, with pools of memory or without.
+pub(super) fn attribute(number: c_int, has_pools: bool) -> c_int {
     match number {
         // Threads of a block: in all, along x, y, z.
         1..=3 => 1024,
@@ -35,7 +35,7 @@ pub(super) fn attribute(number: c_int) -> c_int {
         75 => 7,
         76 => 0,
         // Memory that is allocated and freed in the order of a stream.
-        115 => 1,
+        115 => c_int::from(has_pools),
         _ => 0,
     }
 }

@@ -87,8 +87,9 @@ pub(super) unsafe extern "C" fn cuDeviceGetAttribute(
     attribute: c_int,
     _device: c_int,
 ) -> Code {
+    let has_pools = state::with(|state| state.settings.has_pools);
     // SAFETY: the caller's promise.
-    unsafe { *value = codes::attribute(attribute) };
+    unsafe { *value = codes::attribute(attribute, has_pools) };
     codes::SUCCESS
 }
 
@@ -134,7 +135,9 @@ pub(super) unsafe extern "C" fn cuCtxGetCurrent(context: *mut Handle) -> Code {
 #[unsafe(no_mangle)]
 pub(super) extern "C" fn cuCtxSynchronize() -> Code {
     state::in_context(|state, device| {
-        state.context(device)?.order.all_is_done();
+        let context = state.context(device)?;
+        context.order.all_is_done();
+        context.pool.host_has_waited();
         Ok(())
     })
 }

@@ -2,7 +2,7 @@
 
 #![allow(non_snake_case, reason = "named as the driver's own entry points are")]
 
-use std::ffi::{CStr, c_char};
+use std::ffi::{CStr, c_char, c_int};
 
 use super::codes;
 use super::state::{self, Code};
@@ -40,12 +40,12 @@ pub(super) unsafe extern "C" fn auspexSimReport(text: *mut c_char, length: usize
     length
 }
 
-/// Writes launches, instructions, bytes to the device, bytes from it, and bytes to it out of page-locked memory, since the
-/// last configuration.
+/// Writes launches, instructions, bytes to the device, bytes from it, bytes to it out of page-locked memory, and bytes of its
+/// memory that were mapped, since the last configuration.
 ///
 /// # Safety
 ///
-/// `counters` must have room for five numbers.
+/// `counters` must have room for six numbers.
 #[unsafe(no_mangle)]
 pub(super) unsafe extern "C" fn auspexSimCounters(counters: *mut u64) -> Code {
     let found = state::with(|state| state.counters);
@@ -55,8 +55,15 @@ pub(super) unsafe extern "C" fn auspexSimCounters(counters: *mut u64) -> Code {
         found.uploaded_bytes,
         found.downloaded_bytes,
         found.streamed_bytes,
+        found.mapped_bytes,
     ];
     // SAFETY: the caller's promise.
     unsafe { std::ptr::copy_nonoverlapping(found.as_ptr(), counters, found.len()) };
     codes::SUCCESS
+}
+
+/// Whether the devices are to be taken for what they are: a stand-in that computes nothing fast.
+#[unsafe(no_mangle)]
+pub(super) extern "C" fn auspexSimIsSimulated() -> c_int {
+    c_int::from(!state::with(|state| state.settings.shows_as_device))
 }

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::codes;
 use super::host_memory::HostMemory;
 use super::order::{Order, Place, Space, Touch};
+use super::pool::Pool;
 use crate::exec::{self, Fault, Launch};
 use crate::memory::Memory;
 use crate::ptx::{Kernel, Module};
@@ -27,6 +28,7 @@ pub(super) struct Context {
     pub(super) memory: Memory,
     pub(super) host: HostMemory,
     pub(super) order: Order,
+    pub(super) pool: Pool,
     /// The code that every call returns since a kernel failed.
     failure: Option<Code>,
     modules: BTreeMap<usize, Arc<Module>>,
@@ -43,6 +45,8 @@ pub(super) struct Counters {
     pub(super) downloaded_bytes: u64,
     /// Of those to the device, those out of page-locked memory.
     pub(super) streamed_bytes: u64,
+    /// Memory of devices that was not at hand when it was allocated.
+    pub(super) mapped_bytes: u64,
 }
 
 /// The whole driver.
@@ -90,7 +94,15 @@ pub(super) fn on_stream(
     })
 }
 
-/// The handle of a device's context.
+/// A call in the context of the device whose pool this is.
+pub(super) fn on_device_of(
+    pool: Handle,
+    call: impl FnOnce(&mut State, usize) -> Result<(), Code>,
+) -> Code {
+    with(|state| state.call(pool.addr().checked_sub(1), call))
+}
+
+/// The handle of a device's context, and of its pool.
 pub(super) fn context_handle(device: usize) -> Handle {
     std::ptr::without_provenance_mut(device + 1)
 }
@@ -270,6 +282,8 @@ impl State {
             Some(stream) => {
                 let place = context.order.give(stream.addr());
                 self.touch(device, place, "a release", bytes.clone(), true)?;
+                let n_bytes = (bytes.end - bytes.start) as usize;
+                self.context(device)?.pool.put(n_bytes);
             }
             None => {
                 let free = context.order.host_changes(Space::Device, &bytes, "freed");
@@ -445,6 +459,7 @@ impl Context {
             memory: Memory::new(memory_bytes),
             host: HostMemory::default(),
             order: Order::default(),
+            pool: Pool::default(),
             failure: None,
             modules: BTreeMap::new(),
             functions: BTreeMap::new(),

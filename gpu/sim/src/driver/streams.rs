@@ -22,7 +22,9 @@ pub(super) unsafe extern "C" fn cuStreamCreate(stream: *mut Handle, _flags: c_ui
 #[unsafe(no_mangle)]
 pub(super) extern "C" fn cuStreamSynchronize(stream: Handle) -> Code {
     state::in_context(|state, device| {
-        state.context(device)?.order.stream_is_done(stream.addr());
+        let context = state.context(device)?;
+        context.order.stream_is_done(stream.addr());
+        context.pool.host_has_waited();
         Ok(())
     })
 }
@@ -73,7 +75,9 @@ pub(super) extern "C" fn cuEventQuery(event: Handle) -> Code {
 #[unsafe(no_mangle)]
 pub(super) extern "C" fn cuEventSynchronize(event: Handle) -> Code {
     state::in_context(|state, device| {
-        state.context(device)?.order.event_is_done(event.addr());
+        let context = state.context(device)?;
+        context.order.event_is_done(event.addr());
+        context.pool.host_has_waited();
         Ok(())
     })
 }

@@ -14,10 +14,13 @@ use super::streams::cuStreamSynchronize;
 #[unsafe(no_mangle)]
 pub(super) unsafe extern "C" fn cuMemGetInfo_v2(free: *mut usize, total: *mut usize) -> Code {
     state::in_context(|state, device| {
-        let memory = &state.context(device)?.memory;
+        let context = state.context(device)?;
+        let memory = &context.memory;
+        // What the pool holds idle is taken, too.
+        let taken = memory.used_bytes() + context.pool.idle_bytes();
         // SAFETY: the caller's promise.
         unsafe {
-            *free = memory.limit_bytes().saturating_sub(memory.used_bytes());
+            *free = memory.limit_bytes().saturating_sub(taken);
             *total = memory.limit_bytes();
         }
         Ok(())
@@ -34,6 +37,7 @@ pub(super) unsafe extern "C" fn cuMemAlloc_v2(address: *mut u64, bytes: usize) -
             return Err(codes::INVALID_VALUE);
         }
         let allocated = state.allocate(device, bytes)?;
+        state.counters.mapped_bytes += bytes as u64;
         // SAFETY: the caller's promise.
         unsafe { *address = allocated };
         Ok(())
@@ -53,7 +57,11 @@ pub(super) unsafe extern "C" fn cuMemAllocAsync(
         if bytes == 0 {
             return Err(codes::INVALID_VALUE);
         }
+        if !state.settings.has_pools {
+            return Err(codes::NOT_SUPPORTED);
+        }
         let allocated = state.allocate(device, bytes)?;
+        state.counters.mapped_bytes += state.context(device)?.pool.take(bytes) as u64;
         let place = state.context(device)?.order.give(stream.addr());
         let all = allocated..allocated + bytes as u64;
         state.touch(device, place, "an allocation", all, true)?;
