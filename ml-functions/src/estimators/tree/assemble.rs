@@ -22,6 +22,7 @@ pub(crate) struct AssembledTree {
 }
 
 /// A tree before its values are known.
+#[derive(Debug, Clone)]
 pub(crate) struct TreeShape {
     /// Over bins, with leaves of the value 0.
     pub(crate) tree: BinnedTree,

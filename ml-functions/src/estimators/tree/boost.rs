@@ -3,7 +3,7 @@
 //! In: chunks behind [`Pass`], bins, parameters and the trees to start from; out: a [`TreeEnsemble`].
 //! Random forests are one iteration of many parallel trees. Never sees a row.
 
-use super::assemble::{AssembledTree, TreeShape, Values};
+use super::assemble::{AssembledTree, Values};
 use super::binning::FeatureBins;
 use super::bundling::{Bundles, bundle};
 use super::chunk::TreeChunk;
@@ -13,25 +13,19 @@ use super::grow::Grower;
 use super::grow_step::{GrowPartial, GrowStep, PendingSplit};
 use super::growth::{Columns, GrownTree, TreeTask};
 use super::histogram::{ColumnRuns, HistogramLayout};
+use super::leaf_step::LeafStep;
 use super::math::power_of_two_scale;
 use super::next_tree::NextTreeStep;
 use super::parameters::{DartNormalization, TreeParameters};
 use super::quantile_step::residual_quantiles;
+use super::quantize::Foreseen;
 use super::random;
 use super::resume::{Applied, Place, ScoreLog, TreeRecord};
-use super::score_step::{LeafStep, Quantization, ScoreStep, ScoreUpdate, Scored};
+use super::score_step::{Quantization, ScoreStep, ScoreUpdate, Scored};
 use super::split::ColumnKind;
 use super::walk::BinnedTree;
 use crate::error::{Error, Result};
 use crate::training_set::{Part, StateStep};
-
-/// Up to this number of rows, gradients keep 32 bits: the cost is small, and so are the rounding
-/// errors that a user could find by hand.
-const WIDE_BELOW_ROWS: u64 = 65_536;
-
-/// Gradients keep 32 bits if the mean is below this fraction of the greatest: 16 bits would round most
-/// of them to a few units.
-const WIDE_BELOW_RATIO: f64 = 1.0 / 512.0;
 
 /// How well an iteration's ensemble fits.
 #[derive(Debug, Clone, Copy, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -76,6 +70,7 @@ pub(crate) async fn boost<P: Pass>(
         dropped: Vec::new(),
         quantization: None,
         begun: None,
+        foreseen: None,
         scored: Scored::default(),
         log: ScoreLog::default(),
     };
@@ -149,6 +144,8 @@ pub(super) struct Boosting<'a, P> {
     pub(super) quantization: Option<Quantization>,
     /// What the first step of the next tree has brought, if the pass before has made it.
     begun: Option<GrowPartial>,
+    /// What the last pass of the tree before has told of the next gradients.
+    pub(super) foreseen: Option<Foreseen>,
     /// Of the training part, at the current scores.
     pub(super) scored: Scored,
     /// What the scores have had.
@@ -173,12 +170,15 @@ impl<P: Pass> Boosting<'_, P> {
             true => held_out.clone(),
             false => Vec::new(),
         };
+        let is_last = place.iteration + 1 == self.parameters.max_iterations;
+        let foresees = !is_last && self.must_foresee();
         for number in place.n_done..n_trees {
             let task = self.task(number, &quantization);
             let output = task.output;
             let begun = self.begun.take();
             let grown = self.grower(task).grow(begun).await?;
-            let tree = self.finish(grown, task).await?;
+            let foresees = foresees && number + 1 == n_trees;
+            let tree = self.finish(grown, task, foresees).await?;
             let factor = self.new_weight();
             let number_since = (self.ensemble.trees.len() - self.first_tree) as u32;
             let update = |segments| ScoreUpdate {
@@ -201,7 +201,6 @@ impl<P: Pass> Boosting<'_, P> {
             let n_done = number + 1;
             self.keep(Place { n_done, ..place }, Some(&quantization), None)?;
         }
-        let is_last = place.iteration + 1 == self.parameters.max_iterations;
         let next = self.next_quantization().filter(|_| !is_last);
         let updates = self.taken(&mut updates);
         let held_out = held_out.into_iter().map(|(update, _)| update).collect();
@@ -266,7 +265,7 @@ impl<P: Pass> Boosting<'_, P> {
     /// How the gradients in the chunks are quantised, which they are after this; the pass that does it begins a tree.
     async fn quantized(&mut self) -> Result<Quantization> {
         if self.quantization.is_none() {
-            let next = self.quantization_of(self.maxima());
+            let next = self.quantization_of(&self.scored, self.maxima());
             self.score_and_begin(Vec::new(), None, Some(next)).await?;
         }
         self.quantization.take().ok_or_else(|| Error::Internal {
@@ -309,8 +308,14 @@ impl<P: Pass> Boosting<'_, P> {
         }
     }
 
-    /// The values of a grown tree, from unrounded gradients where the scores still have them.
-    async fn finish(&self, mut grown: GrownTree, task: TreeTask) -> Result<AssembledTree> {
+    /// The values of a grown tree, from unrounded gradients where the scores still have them; in the same pass what is to be
+    /// foreseen of the next gradients.
+    async fn finish(
+        &mut self,
+        mut grown: GrownTree,
+        task: TreeTask,
+        foresees: bool,
+    ) -> Result<AssembledTree> {
         let mut values = Values {
             regularization: &self.parameters.regularization,
             learn_rate: self.parameters.learn_rate / self.parameters.num_parallel_tree as f64,
@@ -320,15 +325,38 @@ impl<P: Pass> Boosting<'_, P> {
         };
         let splits = std::mem::take(&mut grown.pending);
         let shape = grown.shape(&self.columns);
+        // Elsewhere the scores already have the earlier trees on the same gradients.
+        let sums_leaves = self.n_trees() == 1;
         if let Some(quantile) = self.parameters.objective.leaf_quantile() {
             self.follow(splits, task.output).await?;
             let of = (self.scored.n_rows, self.scored.max_weight);
             values.renewed = Some(residual_quantiles(self.passes, &shape, quantile, of).await?);
-        } else if self.n_trees() > 1 {
-            // The scores already have the earlier trees on the same gradients.
-            self.follow(splits, task.output).await?;
+        } else if sums_leaves || foresees {
+            let n_leaves = shape.n_leaves;
+            let rounded = grown.assemble(shape.clone(), self.bins, &values);
+            let step = LeafStep {
+                objective: self.parameters.objective,
+                splits,
+                update: ScoreUpdate {
+                    tree: rounded.binned,
+                    output: task.output,
+                    factor: self.new_weight(),
+                    segments: Some(rounded.segments),
+                },
+                n_leaves,
+                scales: sums_leaves.then(|| self.leaf_scales()),
+                foresees,
+            };
+            let found = self.passes.state_pass(Part::Training, &step).await?;
+            values.sums = step.scales.map(|scales| real_sums(&found.sums, scales));
+            let tree = grown.assemble(shape, self.bins, &values);
+            if foresees {
+                let off = tree.binned.distance(&step.update.tree) * step.update.factor;
+                self.foresee(found, off);
+            }
+            return Ok(tree);
         } else {
-            values.sums = Some(self.leaf_sums(splits, &shape).await?);
+            self.follow(splits, task.output).await?;
         }
         Ok(grown.assemble(shape, self.bins, &values))
     }
@@ -353,29 +381,12 @@ impl<P: Pass> Boosting<'_, P> {
         Ok(())
     }
 
-    /// Lets the rows follow the last splits and sums the unrounded gradients of each leaf.
-    async fn leaf_sums(
-        &self,
-        splits: Vec<PendingSplit>,
-        shape: &TreeShape,
-    ) -> Result<Vec<[f64; 2]>> {
-        // A sum over all rows stays below 2^62, and each summand within what rounding can express.
+    /// What unrounded gradients and hessians are multiplied by: a sum over all rows stays below 2^62, and each summand within
+    /// what rounding can express.
+    fn leaf_scales(&self) -> [f64; 2] {
         let row_bits = 64 - self.scored.n_rows.leading_zeros();
         let limit = 2f64.powi(62 - row_bits.max(12) as i32);
-        let scales = self.maxima().map(|max| power_of_two_scale(max, limit));
-        let step = LeafStep {
-            objective: self.parameters.objective,
-            splits,
-            tree: shape.tree.clone(),
-            segments: shape.segments.clone(),
-            n_leaves: shape.n_leaves,
-            scales,
-        };
-        let sums = self.passes.state_pass(Part::Training, &step).await?.sums;
-        Ok(sums
-            .iter()
-            .map(|sums| [0, 1].map(|of| sums[of] as f64 / scales[of]))
-            .collect())
+        self.maxima().map(|max| power_of_two_scale(max, limit))
     }
 
     fn push(&mut self, tree: &AssembledTree, output: usize, weight: f64) {
@@ -414,38 +425,6 @@ impl<P: Pass> Boosting<'_, P> {
             measure: false,
             quantization: None,
         }
-    }
-
-    /// Bounds of the gradients' magnitudes at the current scores.
-    fn maxima(&self) -> [f64; 2] {
-        match self.parameters.objective.bounds() {
-            Some((g, h)) => [g * self.scored.max_weight, h * self.scored.max_weight],
-            None => self.scored.maxima,
-        }
-    }
-
-    fn quantization_of(&self, maxima: [f64; 2]) -> Quantization {
-        let means = self
-            .scored
-            .mean_magnitudes(self.parameters.objective.n_outputs());
-        let is_spread = (0..2).any(|of| means[of] < self.scored.maxima[of] * WIDE_BELOW_RATIO);
-        let wide = self.scored.n_rows <= WIDE_BELOW_ROWS || is_spread;
-        let limits = if wide {
-            [2_147_483_647.0, 4_294_967_295.0]
-        } else {
-            [32_767.0, 65_535.0]
-        };
-        Quantization {
-            scales: [0, 1].map(|of| power_of_two_scale(maxima[of], limits[of])),
-            wide,
-            key: random::hash(&[self.parameters.seed, 3, self.ensemble.trees.len() as u64]),
-        }
-    }
-
-    /// How to quantise in the same pass that computes the next gradients, if their bounds are known.
-    fn next_quantization(&self) -> Option<Quantization> {
-        let is_bounded = self.parameters.objective.bounds().is_some();
-        (is_bounded && self.parameters.dart.is_none()).then(|| self.quantization_of(self.maxima()))
     }
 }
 
@@ -532,6 +511,11 @@ impl<P: Pass> Boosting<'_, P> {
             _ => (1.0, 1.0),
         }
     }
+}
+
+fn real_sums(sums: &[[i64; 2]], scales: [f64; 2]) -> Vec<[f64; 2]> {
+    let real = |sums: &[i64; 2]| [0, 1].map(|of| sums[of] as f64 / scales[of]);
+    sums.iter().map(real).collect()
 }
 
 fn columns(bins: &FeatureBins, parameters: &TreeParameters, bundles: Option<Bundles>) -> Columns {

@@ -83,8 +83,8 @@ impl Estimator for TreeEstimator {
     }
 
     /// A tree of depth `d` sums its root, `d - 1` levels and its leaves, and its values reach the scores of both parts in one
-    /// pass more; the first of an iteration is begun in the pass that scores the one before, where the bounds of the
-    /// gradients are known by then. Nodes that are gathered, and leaves above the greatest depth, make it less.
+    /// pass more; the first of an iteration is begun in the pass that scores the one before, unless trees are dropped in
+    /// between. Nodes that are gathered, and leaves above the greatest depth, make it less.
     fn passes(&self, options: &Options, _: &SampleShape) -> Passes {
         let factor = |name| {
             options
@@ -102,9 +102,8 @@ impl Estimator for TreeEstimator {
         let narrowing = objective.leaf_quantile().map_or(0, |_| QUANTILE_PASSES);
         let of_tree = depth + 1 + narrowing;
         let is_dart = options.text_if_known("booster_type") == Some("DART");
-        let is_begun = objective.bounds().is_some() && !is_dart;
         let n_parallel = factor("num_parallel_tree").max(1);
-        let begun_alone = n_parallel - u64::from(is_begun);
+        let begun_alone = n_parallel - u64::from(!is_dart);
         let of_iteration = n_parallel.saturating_mul(of_tree) + begun_alone;
         Passes {
             // The statistics, the samples and the metrics.

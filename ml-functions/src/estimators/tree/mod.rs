@@ -4,7 +4,7 @@
 //! Code map, in reading order: `boosted_tree`, `decision_tree` (and `ensemble/random_forest`) describe
 //! the model types, `options` their hyperparameters, `estimator` and `fit` walk one training; `survey` →
 //! `binning` → `lookup` → `chunk` → `bundling` turn values into bins; `histogram` (`sums_form` between machines) → `split` → `grow_step` (`device_step` on a device) → `growth` →
-//! `gathered` → `grow` grow a tree; `objective`, `score_step`, `next_tree`, `walk`, `assemble` and `boost` make an ensemble of trees (`resume` goes on with one);
+//! `gathered` → `grow` grow a tree; `objective`, `score_step`, `quantize`, `leaf_step`, `next_tree`, `walk`, `assemble` and `boost` make an ensemble of trees (`resume` goes on with one);
 //! `ensemble` and `state` are what is learned and stored; `model` predicts by `scoring` (`device_forest` on a device) and
 //! explains by `shap` and `importance`.
 
@@ -27,6 +27,7 @@ mod grow_step;
 mod growth;
 mod histogram;
 mod importance;
+mod leaf_step;
 mod lookup;
 mod math;
 mod model;
@@ -37,6 +38,7 @@ mod parallel;
 mod parameters;
 mod prefetch;
 mod quantile_step;
+mod quantize;
 mod random;
 mod resume;
 mod score_step;
@@ -78,8 +80,8 @@ const TREE_STEPS: &[StateDecoder] = &[
     StateDecoder::of_step::<bundling::ConflictStep>(),
     StateDecoder::of_step::<bundling::BundleStep>(),
     StateDecoder::of_step::<grow_step::GrowStep>(),
+    StateDecoder::of_step::<leaf_step::LeafStep>(),
     StateDecoder::of_step::<next_tree::NextTreeStep>(),
     StateDecoder::of_step::<quantile_step::QuantileStep>(),
-    StateDecoder::of_step::<score_step::LeafStep>(),
     StateDecoder::of_step::<score_step::ScoreStep>(),
 ];

@@ -11,6 +11,12 @@ pub(crate) const BLOCK_ROWS: usize = 512;
 /// The least hessian, as XGBoost's.
 const MIN_HESSIAN: f64 = 1e-16;
 
+/// What rounding may add to a gradient of scores that are known but for a little, far above what it does.
+const ROUNDING: f64 = 1.0 / (1u64 << 30) as f64;
+
+/// How far beyond the greatest number that was seen a bound is of use: a bit of each rounded gradient at most.
+const USEFUL: f64 = 1.0 / 16.0;
+
 /// A loss of labels and scores.
 #[derive(Debug, Clone, Copy, PartialEq, serde::Serialize, serde::Deserialize)]
 pub(crate) enum Objective {
@@ -102,6 +108,31 @@ impl Objective {
             Objective::Quantile { .. } | Objective::Frequencies { .. } => Some((1.0, 1.0)),
             _ => None,
         }
+    }
+
+    /// Bounds of |gradient| and hessian where `maxima` are the greatest at scores that differ by at most `off`; `None` if
+    /// they are far above them.
+    ///
+    /// The slope of a gradient is at most the hessian, and that of the hessian's logarithm at most a constant: 1 where the
+    /// mean is an exponential, and 3/slope times the greatest r/(1 + r²), which is 1/2, of Huber's (1 + r²)^(-3/2).
+    pub(crate) fn bounds_near(&self, maxima: [f64; 2], off: f64) -> Option<[f64; 2]> {
+        if off == 0.0 {
+            return Some(maxima);
+        }
+        let [g, h] = maxima;
+        let steepness = match *self {
+            Objective::Poisson | Objective::Tweedie { .. } => 1.0,
+            Objective::Huber { slope } => 1.5 / slope,
+            _ => 0.0,
+        };
+        let growth = exp(steepness * off);
+        let more = off * h * growth;
+        let is_useful = growth <= 1.0 + USEFUL && more <= g * USEFUL;
+        let h_rounding = if steepness > 0.0 { ROUNDING } else { 0.0 };
+        is_useful.then_some([
+            g + more + (g + h) * ROUNDING,
+            h * growth * (1.0 + h_rounding),
+        ])
     }
 
     /// The scores before any tree: the best constant.

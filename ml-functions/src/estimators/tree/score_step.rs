@@ -1,12 +1,11 @@
 //! The passes between trees: new trees' values into the scores, losses, and the next gradients.
 //!
-//! In: grown trees; out: losses per chunk, maxima that fix the next scale, and exact sums per leaf.
+//! In: grown trees; out: losses per chunk, and maxima that fix the next scale.
 //! Never sees histograms.
 
 use auspex_gpu::Version;
 
 use super::chunk::{Pairs, TreeChunk, section};
-use super::grow_step::{PendingSplit, follow_split};
 use super::math::round_to_i64;
 use super::objective::{BLOCK_ROWS, BlockScores, Objective};
 use super::random;
@@ -101,6 +100,14 @@ impl Scored {
         pieces.sort_unstable_by_key(|piece| piece.piece);
         pieces
     }
+
+    /// Adds what other pieces yield.
+    pub(crate) fn merge(&mut self, other: Scored) {
+        self.pieces.extend(other.pieces);
+        self.maxima = [0, 1].map(|of| self.maxima[of].max(other.maxima[of]));
+        self.max_weight = self.max_weight.max(other.max_weight);
+        self.n_rows += other.n_rows;
+    }
 }
 
 impl StateStep for ScoreStep {
@@ -135,49 +142,61 @@ impl StateStep for ScoreStep {
         for update in &self.updates {
             add_values(update, state)?;
         }
-        if !self.measure {
-            return Ok(());
+        if self.measure {
+            measure(
+                self.objective,
+                self.quantization.as_ref(),
+                piece,
+                state,
+                into,
+            );
         }
-        if let Some(quantization) = &self.quantization {
-            let n_outputs = self.objective.n_outputs();
-            resize_pairs(state, quantization.wide, n_outputs);
-            state.versions.pairs = Version::several(n_outputs);
-        }
-        let key = self
-            .quantization
-            .as_ref()
-            .map_or(0, |q| random::hash(&[q.key, piece.chunk]));
-        let mut loss = PieceLoss {
-            piece,
-            loss: 0.0,
-            weight: 0.0,
-            magnitudes: [0.0; 2],
-        };
-        pulp::Arch::new().dispatch(MeasureRows {
-            step: self,
-            state,
-            first_row: piece.first_row,
-            key,
-            loss: &mut loss,
-            into,
-        });
-        into.pieces.push(loss);
-        into.n_rows += state.n_rows as u64;
         Ok(())
     }
 
     fn merge(&self, into: &mut Scored, other: Scored) -> Result<()> {
-        into.pieces.extend(other.pieces);
-        into.maxima = [0, 1].map(|of| into.maxima[of].max(other.maxima[of]));
-        into.max_weight = into.max_weight.max(other.max_weight);
-        into.n_rows += other.n_rows;
+        into.merge(other);
         Ok(())
     }
 }
 
+/// Measures a piece at its scores, and keeps its gradients if it is told how.
+pub(super) fn measure(
+    objective: Objective,
+    quantization: Option<&Quantization>,
+    piece: PieceId,
+    state: &mut TreeChunk,
+    into: &mut Scored,
+) {
+    if let Some(quantization) = quantization {
+        let n_outputs = objective.n_outputs();
+        resize_pairs(state, quantization.wide, n_outputs);
+        state.versions.pairs = Version::several(n_outputs);
+    }
+    let key = quantization.map_or(0, |q| random::hash(&[q.key, piece.chunk]));
+    let mut loss = PieceLoss {
+        piece,
+        loss: 0.0,
+        weight: 0.0,
+        magnitudes: [0.0; 2],
+    };
+    pulp::Arch::new().dispatch(MeasureRows {
+        objective,
+        quantization,
+        state,
+        first_row: piece.first_row,
+        key,
+        loss: &mut loss,
+        into,
+    });
+    into.pieces.push(loss);
+    into.n_rows += state.n_rows as u64;
+}
+
 /// The rows of a chunk that are measured, compiled for the instructions of the machine.
 struct MeasureRows<'a> {
-    step: &'a ScoreStep,
+    objective: Objective,
+    quantization: Option<&'a Quantization>,
     state: &'a mut TreeChunk,
     first_row: usize,
     key: u64,
@@ -191,28 +210,29 @@ impl pulp::WithSimd for MeasureRows<'_> {
     #[inline(always)]
     fn with_simd<S: pulp::Simd>(self, _simd: S) {
         let MeasureRows {
-            step,
+            objective,
+            quantization,
             state,
             first_row,
             key,
             loss,
             into,
         } = self;
-        let mut block = GradientBlock::new(step.objective, state.weights.is_some());
+        let mut block = GradientBlock::new(objective, state.weights.is_some());
         let mut first = 0;
         while first < state.n_rows {
             let n_rows = block.compute(state, first);
             loss.loss += block.loss;
             loss.weight += block.weights[..n_rows].iter().sum::<f64>();
             for (of, values) in [&block.g, &block.h].into_iter().enumerate() {
-                let (sum, max) = magnitude(&values[..n_rows * step.objective.n_outputs()]);
+                let (sum, max) = magnitude(&values[..n_rows * objective.n_outputs()]);
                 loss.magnitudes[of] += sum;
                 into.maxima[of] = into.maxima[of].max(max);
             }
             into.max_weight = block.weights[..n_rows]
                 .iter()
                 .fold(into.max_weight, |m, &w| m.max(w));
-            if let Some(quantization) = &step.quantization {
+            if let Some(quantization) = quantization {
                 block.quantize(quantization, (key, first_row), state, first);
             }
             first += n_rows;
@@ -254,7 +274,7 @@ fn resize_pairs(state: &mut TreeChunk, wide: bool, n_outputs: usize) {
 }
 
 /// Adds a tree's values: by segment where rows are side by side, by walking elsewhere.
-fn add_values(update: &ScoreUpdate, state: &mut TreeChunk) -> Result<()> {
+pub(super) fn add_values(update: &ScoreUpdate, state: &mut TreeChunk) -> Result<()> {
     let first = update.output * state.n_rows;
     let mut walks = Vec::new();
     let segments = update.segments.as_ref();
@@ -287,19 +307,21 @@ fn add_values(update: &ScoreUpdate, state: &mut TreeChunk) -> Result<()> {
 }
 
 /// The gradients of some neighbouring rows.
-struct GradientBlock {
+pub(super) struct GradientBlock {
     objective: Objective,
     is_weighted: bool,
     labels: [f64; BLOCK_ROWS],
     weights: [f64; BLOCK_ROWS],
     scores: Vec<f64>,
-    g: Vec<f64>,
-    h: Vec<f64>,
+    /// Gradients, output by output.
+    pub(super) g: Vec<f64>,
+    /// Hessians.
+    pub(super) h: Vec<f64>,
     loss: f64,
 }
 
 impl GradientBlock {
-    fn new(objective: Objective, is_weighted: bool) -> GradientBlock {
+    pub(super) fn new(objective: Objective, is_weighted: bool) -> GradientBlock {
         let n_values = objective.n_outputs() * BLOCK_ROWS;
         GradientBlock {
             objective,
@@ -315,7 +337,7 @@ impl GradientBlock {
 
     /// Computes up to [`BLOCK_ROWS`] rows from `first` on; returns how many.
     #[inline(always)]
-    fn compute(&mut self, state: &TreeChunk, first: usize) -> usize {
+    pub(super) fn compute(&mut self, state: &TreeChunk, first: usize) -> usize {
         let n_rows = (state.n_rows - first).min(BLOCK_ROWS);
         let n_outputs = self.objective.n_outputs();
         state.labels.copy(first, &mut self.labels[..n_rows]);
@@ -391,112 +413,4 @@ fn rounding(key: u32, row: u32) -> [f64; 2] {
     bits ^= bits >> 16;
     let shift = |bits: u32| (f64::from(bits as i32) + 0.5) / 65_536.0 - 0.5;
     [shift(bits & 0xffff), shift(bits >> 16)]
-}
-
-/// The pass that ends a tree: rows follow the last splits, and the unrounded gradients of each leaf are
-/// summed in fixed point.
-#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
-pub(crate) struct LeafStep {
-    /// What is minimised; of one output.
-    pub(crate) objective: Objective,
-    /// Splits to follow first.
-    pub(crate) splits: Vec<PendingSplit>,
-    /// The tree, without values.
-    pub(crate) tree: BinnedTree,
-    /// Where its rows are.
-    pub(crate) segments: Segments,
-    /// Number of its leaves.
-    pub(crate) n_leaves: usize,
-    /// Powers of two that gradients and hessians are multiplied by.
-    pub(crate) scales: [f64; 2],
-}
-
-/// What the pass yields.
-#[derive(Debug, Clone, PartialEq, Default, serde::Serialize, serde::Deserialize)]
-pub(crate) struct LeafSums {
-    /// Of each leaf and, last, of the rows outside the sample.
-    pub(crate) sums: Vec<[i64; 2]>,
-    /// The leaf of each row of a chunk.
-    #[serde(skip)]
-    leaf_of_row: Vec<u32>,
-    /// Room for the rows that go right.
-    #[serde(skip)]
-    scratch: Vec<u16>,
-}
-
-impl StateStep for LeafStep {
-    type State = TreeChunk;
-    type Partial = LeafSums;
-    const NAME: &'static str = "tree.leaves";
-
-    fn partial(&self) -> LeafSums {
-        LeafSums {
-            sums: vec![[0; 2]; self.n_leaves + 1],
-            ..LeafSums::default()
-        }
-    }
-
-    fn access(&self) -> Access {
-        Access {
-            reads: SectionSet::of(&[section::BINS, section::SCORES, section::LABELS]),
-            writes: SectionSet::of(&[section::ORDER]),
-        }
-    }
-
-    fn run(&self, _piece: PieceId, state: &mut TreeChunk, into: &mut LeafSums) -> Result<()> {
-        for split in &self.splits {
-            follow_split(split, state, &mut into.scratch)?;
-        }
-        into.leaf_of_row.clear();
-        into.leaf_of_row.resize(state.n_rows, self.n_leaves as u32);
-        self.tree.for_each_row(&self.segments, state, |row, leaf| {
-            into.leaf_of_row[row] = leaf.column;
-        })?;
-        pulp::Arch::new().dispatch(SumLeaves {
-            step: self,
-            state,
-            leaf_of_row: &into.leaf_of_row,
-            sums: &mut into.sums,
-        });
-        Ok(())
-    }
-
-    fn merge(&self, into: &mut LeafSums, other: LeafSums) -> Result<()> {
-        for (sums, more) in into.sums.iter_mut().zip(other.sums) {
-            *sums = [sums[0] + more[0], sums[1] + more[1]];
-        }
-        Ok(())
-    }
-}
-
-/// The rows of a chunk that are summed by leaf, compiled for the instructions of the machine.
-struct SumLeaves<'a> {
-    step: &'a LeafStep,
-    state: &'a TreeChunk,
-    leaf_of_row: &'a [u32],
-    sums: &'a mut [[i64; 2]],
-}
-
-impl pulp::WithSimd for SumLeaves<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: pulp::Simd>(self, _simd: S) {
-        let [g_scale, h_scale] = self.step.scales;
-        let mut block = GradientBlock::new(self.step.objective, self.state.weights.is_some());
-        let mut rounded = [[0i64; 2]; BLOCK_ROWS];
-        let mut first = 0;
-        while first < self.state.n_rows {
-            let n_rows = block.compute(self.state, first);
-            for ((pair, g), h) in rounded.iter_mut().zip(&block.g).zip(&block.h) {
-                *pair = [round_to_i64(g * g_scale), round_to_i64(h * h_scale)];
-            }
-            for (&leaf, pair) in self.leaf_of_row[first..first + n_rows].iter().zip(&rounded) {
-                let sums = &mut self.sums[leaf as usize];
-                sums[0] += pair[0];
-                sums[1] += pair[1];
-            }
-            first += n_rows;
-        }
-    }
 }

@@ -5,6 +5,7 @@ mod boosting;
 mod bundling;
 mod chunks;
 mod devices;
+mod foreseeing;
 mod growing;
 mod kernels;
 mod passes;

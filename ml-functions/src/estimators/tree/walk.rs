@@ -60,6 +60,15 @@ impl BinnedTree {
         node
     }
 
+    /// The greatest difference between the values of a leaf here and there.
+    pub(crate) fn distance(&self, other: &BinnedTree) -> f64 {
+        let nodes = self.nodes.iter().zip(&other.nodes);
+        nodes
+            .filter(|(node, _)| node.is_leaf())
+            .map(|(node, other)| (node.value - other.value).abs())
+            .fold(0.0, f64::max)
+    }
+
     /// Tells `visit` the leaf of each row of the tree's sample.
     pub(crate) fn for_each_row(
         &self,
