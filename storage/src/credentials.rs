@@ -51,7 +51,8 @@ impl CredentialKey {
         self.seal_in(&owner.context(), secrets)
     }
 
-    fn seal_in(&self, context: &str, secrets: &BTreeMap<String, String>) -> Result<String> {
+    /// Seals texts for a purpose; only the same key opens them, and only for the same purpose.
+    pub fn seal_in(&self, context: &str, secrets: &BTreeMap<String, String>) -> Result<String> {
         let mut random = [0; SALT_BYTES + NONCE_LEN];
         let sealing = |_| internal("sealing");
         SystemRandom::new().fill(&mut random).map_err(sealing)?;
@@ -70,7 +71,8 @@ impl CredentialKey {
         found.or_else(|| self.open_in(&owner.older_context(), sealed))
     }
 
-    fn open_in(&self, context: &str, sealed: &str) -> Option<BTreeMap<String, String>> {
+    /// Opens what `seal_in` made. `None`: another key, another purpose, or other bytes.
+    pub fn open_in(&self, context: &str, sealed: &str) -> Option<BTreeMap<String, String>> {
         let mut bytes = unhex(sealed)?;
         let (random, bytes) = bytes.split_at_mut_checked(SALT_BYTES + NONCE_LEN)?;
         let (salt, nonce) = random.split_at(SALT_BYTES);

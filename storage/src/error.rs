@@ -9,6 +9,7 @@ mod value;
 
 use crate::catalog::ObjectKind;
 use crate::tables::ViewViolation;
+pub use causes::Result;
 pub(crate) use causes::{Source, is_disk_full, no_versions, not_a_table, without_backtrace};
 use datafusion::arrow::error::ArrowError;
 use datafusion::error::DataFusionError;
@@ -17,9 +18,6 @@ pub use file_columns::ColumnFailure;
 pub use foreign_catalog::CatalogFailure;
 pub use place::ErrorPlace;
 pub use value::ValueFailure;
-
-/// The result of this crate's functions.
-pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// What went wrong in storage.
 #[derive(Debug, thiserror::Error)]
@@ -412,9 +410,12 @@ pub enum Error {
         /// The text.
         value: String,
     },
-    /// A value of the named column that is too long for the name of a folder.
+    /// A value of the named column, too long for a folder's name.
     #[error("value too long for partition column \"{0}\"")]
     PartitionTooLong(String),
+    /// A moment of the named column whose year in UTC readers of the format do not know.
+    #[error("timestamp out of range for partition column \"{0}\"")]
+    PartitionMoment(String),
     /// Rows of a table that only takes rows were to be changed or removed.
     #[error("rows of the table cannot be changed or removed: it is append-only")]
     AppendOnly,

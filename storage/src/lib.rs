@@ -36,11 +36,11 @@ mod worker_signs;
 
 pub use catalog::{
     Catalog, CatalogEntry, CatalogState, Change, CheckOption, ColumnDefinition,
-    CredentialDefinition, DefaultGrant, Definition, EnumDefinition, ExternalCatalogDefinition,
-    ExternalFormat, ExternalTableDefinition, GRANT_OPTION, Grants, LocationDefinition,
-    MaterializedQuery, ModelDefinition, ObjectKind, PUBLIC_ROLE, PUBLIC_SCHEMA, RESERVED_SCHEMAS,
-    RoleDefinition, SequenceDefinition, SequenceOwner, TableDefinition, TableReference,
-    ViewDefinition, ViewObject, columns_of, schema_of,
+    CredentialDefinition, DefaultGrant, Definition, DomainDefinition, EnumDefinition,
+    ExternalCatalogDefinition, ExternalFormat, ExternalTableDefinition, GRANT_OPTION, Grants,
+    LocationDefinition, MaterializedQuery, ModelDefinition, ObjectKind, PUBLIC_ROLE, PUBLIC_SCHEMA,
+    RESERVED_SCHEMAS, RoleDefinition, SequenceDefinition, SequenceOwner, TableDefinition,
+    TableReference, ViewDefinition, ViewObject, columns_of, schema_of,
 };
 pub use checkpoints::{CheckpointStore, CheckpointedRun};
 pub use credentials::CredentialKey;
@@ -49,6 +49,7 @@ pub use locations::Locations;
 pub use models::{ModelStore, Published};
 pub use passwords::{PasswordVerifier, generated_password, random};
 pub use stores::{PostponedFiles, StoreOptions, StoreRegistry, Stores};
+pub use tables::domain_mark::DomainType;
 pub use tables::enum_mark::EnumType;
 pub use tables::{
     Accept, Append, BlockMark, CHANGE_COLUMNS, ChangeCounts, Deferral, FILE_COLUMN, Identity,
@@ -57,8 +58,8 @@ pub use tables::{
     Rewrite, RewriteOptions, RowAction, RowChecks, RowCopier, ScanForm, SnapshotFile, TableCommit,
     TableDetail, TableOperation, TableShape, TableSnapshot, Tables, TextFault, TextLimit,
     TextReader, VersionSpec, ViewViolation, WrittenFiles, compression_by_name, delimiter_by_name,
-    divide_by_rows, format_by_name, is_uuid, marked_element, marks_of, shown_time, stored_schema,
-    type_name, uuid_marks, uuid_of_bytes,
+    divide_by_rows, format_by_name, is_uuid, marked_element, marks_of, name_in_file, shown_time,
+    stored_schema, texts_within, type_name, uuid_marks, uuid_of_bytes,
 };
 pub use upkeep::{CheckReport, Garbage, GarbageOptions, Problem, Removed, Upkeep};
 pub use warehouse::Warehouse;

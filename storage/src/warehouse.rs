@@ -19,8 +19,11 @@ use crate::stores::{StoreKind, StoreOptions, Stores, shown};
 use crate::tables::enum_mark::EnumTypes;
 use crate::tables::register_log_stores;
 
-/// Where coordinators of clusters write what their workers must find.
-const PROBES: &str = "cluster";
+/// Where coordinators of clusters write what their workers must find: in the log's folder, which SQL neither reads nor
+/// writes, so that who knows the content reads the warehouse as the engine does.
+pub(crate) const PROBES: &str = "catalog/probes";
+/// Where earlier builds wrote it, beside files of users.
+pub(crate) const EARLIER_PROBES: &str = "cluster";
 
 /// The root of everything that an engine keeps.
 #[derive(Debug)]
@@ -134,7 +137,8 @@ impl Warehouse {
         self.local_root.is_some()
     }
 
-    /// Writes a file that shows another machine that it found this warehouse: its name and its content.
+    /// Writes a file that shows another machine that it found this warehouse: its name and its content. As long as machines
+    /// may look for it, it is to be written again every `LIFE_SIGN_INTERVAL`, so that `auspex catalog gc` spares it.
     pub async fn write_probe(&self) -> Result<(String, String)> {
         let (mut name, mut content) = ([0; 8], [0; 16]);
         random(&mut name)?;
@@ -149,21 +153,57 @@ impl Warehouse {
         Ok((name, content))
     }
 
-    /// Whether a warehouse has the file that another machine wrote; a local folder is not made.
-    pub async fn finds_probe(
+    /// Writes the file again.
+    pub async fn renew_probe(&self, name: &str, content: &str) -> Result<()> {
+        let path = object_store::path::Path::from(name);
+        self.store.put(&path, content.to_owned().into()).await?;
+        Ok(())
+    }
+
+    /// Whether the file is there now.
+    pub async fn has_probe(&self, name: &str) -> Result<bool> {
+        match self.store.head(&object_store::path::Path::from(name)).await {
+            Ok(_) => Ok(true),
+            Err(object_store::Error::NotFound { .. }) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Removes the file.
+    pub async fn remove_probe(&self, name: &str) -> Result<()> {
+        let path = object_store::path::Path::from(name);
+        match self.store.delete(&path).await {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Whether a path is that of such a file.
+    pub(crate) fn is_probe(path: &str) -> bool {
+        let places = [PROBES, EARLIER_PROBES];
+        let name = places.iter().find_map(|place| path.strip_prefix(place));
+        let name = name.and_then(|name| name.strip_prefix('/')?.strip_suffix(".probe"));
+        name.is_some_and(|name| name.len() == 16 && name.bytes().all(|b| b.is_ascii_hexdigit()))
+    }
+
+    /// What is in the file that another machine wrote into a warehouse; `None`: it is not there. A local folder is not made.
+    pub async fn read_probe(
         location: &str,
         options: StoreOptions,
         name: &str,
-        content: &str,
-    ) -> Result<bool> {
-        if remote_url(location)?.is_none() && !local_path(location)?.is_dir() {
-            return Ok(false);
+    ) -> Result<Option<String>> {
+        let is_absent = remote_url(location)?.is_none() && !local_path(location)?.is_dir();
+        if is_absent || !Self::is_probe(name) {
+            return Ok(None);
         }
         let warehouse = Self::open_with(location, options).await?;
         let path = object_store::path::Path::from(name);
         match warehouse.store.get(&path).await {
-            Ok(found) => Ok(found.bytes().await? == content.as_bytes()),
-            Err(object_store::Error::NotFound { .. }) => Ok(false),
+            Ok(found) => {
+                let content = found.bytes().await?;
+                Ok(Some(String::from_utf8_lossy(&content).into_owned()))
+            }
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
             Err(error) => Err(error.into()),
         }
     }

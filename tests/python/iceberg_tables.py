@@ -20,7 +20,8 @@ from pyiceberg.table.update.snapshot import _FastAppendFiles
 from pyiceberg.transforms import BucketTransform, DayTransform, IdentityTransform, TruncateTransform
 from pyiceberg.typedef import Record
 from pyiceberg.types import (
-    DateType, DoubleType, IntegerType, ListType, LongType, MapType, NestedField, StringType, StructType, TimestampType,
+    BinaryType, DateType, DoubleType, FixedType, IntegerType, ListType, LongType, MapType, NestedField, StringType,
+    StructType, TimestampType, TimeType,
 )
 
 folder = sys.argv[1]
@@ -274,6 +275,32 @@ def spelled():
     table.append(pa.table({**rows, "s": pa.array([{"x y": 7}, None], kind)}))
 
 
+def raw():
+    """Columns of bytes beside one that is renamed, so that the library reads the files, and columns that old files lack."""
+    schema = Schema(
+        NestedField(1, "id", LongType(), required=False), NestedField(2, "b", BinaryType(), required=False),
+        NestedField(3, "f", FixedType(3), required=False), NestedField(4, "s", StringType(), required=False),
+        NestedField(5, "l", ListType(6, BinaryType(), element_required=False), required=False),
+    )
+    table = catalog.create_table("sales.raw", schema)
+    bytes_of = lambda ids: {
+        "id": pa.array(ids, pa.int64()), "b": pa.array([b"\xa2\xf5", None], pa.large_binary()),
+        "f": pa.array([b"abc", None], pa.binary(3)),
+    }
+    lists = pa.array([[b"\x01", None], None], pa.list_(pa.large_binary()))
+    table.append(pa.table({**bytes_of([1, 2]), "s": ["x", "y"], "l": lists}))
+    with table.update_schema() as update:
+        update.rename_column("s", "name")
+        update.add_column("late", BinaryType())
+        update.add_column("late_f", FixedType(2))
+        update.add_column("late_t", TimeType())
+    table.append(pa.table({
+        **bytes_of([3, 4]), "name": ["x", "y"], "l": lists, "late": pa.array([b"new", None], pa.large_binary()),
+        "late_f": pa.array([b"\x07\x08", None], pa.binary(2)),
+        "late_t": pa.array([36_000_000_000, None], pa.time64("us")),
+    }))
+
+
 plain()
 partitioned()
 departed()
@@ -284,4 +311,5 @@ deleted()
 nulls()
 nested()
 spelled()
+raw()
 print(json.dumps(found))

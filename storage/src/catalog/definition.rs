@@ -36,6 +36,12 @@ pub struct CatalogEntry {
     /// Those of COMMENT ON COLUMN, by column.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub column_comments: BTreeMap<String, String>,
+    /// The columns of a view in their order, as they were when one of them got a comment.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub commented_columns: Vec<String>,
+    /// Those of COMMENT ON CONSTRAINT, by constraint.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub constraint_comments: BTreeMap<String, String>,
     /// Who may do what with it; of the objects about files of others, the definition says so.
     #[serde(default, skip_serializing_if = "Grants::is_empty")]
     pub grants: Grants,
@@ -55,6 +61,8 @@ impl CatalogEntry {
             created_at_ms: 0,
             comment: None,
             column_comments: BTreeMap::new(),
+            commented_columns: Vec::new(),
+            constraint_comments: BTreeMap::new(),
             grants: Grants::new(),
             definition,
         }
@@ -108,6 +116,8 @@ pub enum ObjectKind {
     Sequence,
     /// A type whose values are labels.
     Enum,
+    /// A type whose values are those of another that keep to rules.
+    Domain,
     /// A model.
     Model,
     /// Secrets of a store.
@@ -141,7 +151,7 @@ impl fmt::Display for ObjectKind {
             Self::View => "view",
             Self::MaterializedView => "materialized view",
             Self::Sequence => "sequence",
-            Self::Enum => "type",
+            Self::Enum | Self::Domain => "type",
             Self::Model => "model",
             Self::Credential => "credential",
             Self::Location => "external location",
@@ -172,6 +182,8 @@ pub enum Definition {
     Sequence(SequenceDefinition),
     /// A type whose values are labels.
     Enum(EnumDefinition),
+    /// A type whose values are those of another that keep to rules.
+    Domain(DomainDefinition),
     /// A model; its versions lie in `models/<id>/`.
     Model(ModelDefinition),
     /// Secrets of a store.
@@ -197,6 +209,7 @@ impl Definition {
             Self::View(_) => ObjectKind::View,
             Self::Sequence(_) => ObjectKind::Sequence,
             Self::Enum(_) => ObjectKind::Enum,
+            Self::Domain(_) => ObjectKind::Domain,
             Self::Model(_) => ObjectKind::Model,
             Self::Credential(_) => ObjectKind::Credential,
             Self::Location(_) => ObjectKind::Location,
@@ -260,7 +273,7 @@ pub struct TableReference {
 }
 
 /// One column.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ColumnDefinition {
     /// The name.
@@ -410,6 +423,26 @@ impl ViewDefinition {
 pub struct EnumDefinition {
     /// The labels in their order.
     pub labels: Vec<String>,
+    /// The number that PostgreSQL's catalogs show for arrays of it; 0 until the catalog assigns one.
+    pub array_oid: u32,
+}
+
+/// A type whose values are those of another that keep to rules. All texts are SQL.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DomainDefinition {
+    /// The type that its values have.
+    pub base: String,
+    /// A column of that type.
+    pub column: ColumnDefinition,
+    /// Whether no value is NULL.
+    pub not_null: bool,
+    /// What columns of it hold that are given no value.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub default: Option<String>,
+    /// The conditions of a `VALUE` by their names.
+    #[serde(default)]
+    pub checks: BTreeMap<String, String>,
     /// The number that PostgreSQL's catalogs show for arrays of it; 0 until the catalog assigns one.
     pub array_oid: u32,
 }

@@ -17,7 +17,8 @@ use crate::error::{Error, Result};
 /// The newest version of the files that this engine reads, and the one that it writes.
 pub(crate) const FORMAT: u64 = 1;
 
-const FOLDER: &str = "catalog";
+/// The folder of the log.
+pub(crate) const FOLDER: &str = "catalog";
 
 /// One commit: all changes of one statement.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

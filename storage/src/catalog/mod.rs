@@ -11,19 +11,19 @@ mod roles;
 mod sequence;
 mod state;
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use futures::{StreamExt as _, TryStreamExt as _};
 use tokio::sync::{Mutex, MutexGuard};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 pub use definition::{
-    CatalogEntry, CheckOption, ColumnDefinition, CredentialDefinition, Definition, EnumDefinition,
-    ExternalCatalogDefinition, ExternalFormat, ExternalTableDefinition, LocationDefinition,
-    MaterializedQuery, ModelDefinition, ObjectKind, TableDefinition, TableReference,
-    ViewDefinition, ViewObject, columns_of, schema_of,
+    CatalogEntry, CheckOption, ColumnDefinition, CredentialDefinition, Definition,
+    DomainDefinition, EnumDefinition, ExternalCatalogDefinition, ExternalFormat,
+    ExternalTableDefinition, LocationDefinition, MaterializedQuery, ModelDefinition, ObjectKind,
+    TableDefinition, TableReference, ViewDefinition, ViewObject, columns_of, schema_of,
 };
 pub(crate) use inspect::{LEAST_RECORD_AGE, LogCheck};
 pub use roles::{DefaultGrant, GRANT_OPTION, Grants, PUBLIC_ROLE, RoleDefinition};
@@ -39,6 +39,10 @@ const SNAPSHOT_INTERVAL: u64 = 100;
 const MAX_ATTEMPTS: usize = 100;
 /// A server that looked at the log longer ago than this may have missed records that are gone since; see `inspect`.
 const TRUSTED_AGE_MS: i64 = 10 * 60 * 1000;
+/// How long a statement waits for a store that says nothing, which is less than what a client of the store does.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a statement waits that needs nothing of the catalog.
+const SHORT_PATIENCE: Duration = Duration::from_millis(500);
 /// Records read at once when a catalog is opened.
 const PARALLEL_READS: usize = 16;
 
@@ -54,6 +58,11 @@ pub struct Catalog {
     read_ms: AtomicU64,
     /// When the log was last read. Whoever holds the lock is the one that moves the state.
     log: Mutex<LastRead>,
+    /// Whether the store said nothing when the log was last to be read.
+    is_silent: AtomicBool,
+    /// How often the store answered.
+    n_answers: AtomicU64,
+    patience: Duration,
 }
 
 /// When the log was last read.
@@ -63,6 +72,8 @@ struct LastRead {
     instant: Instant,
     /// By the calendar, which also counts the time that a machine sleeps.
     at_ms: i64,
+    /// Until when it was waited for in vain since.
+    silent: Option<Instant>,
 }
 
 impl LastRead {
@@ -70,6 +81,7 @@ impl LastRead {
         Self {
             instant: Instant::now(),
             at_ms: chrono::Utc::now().timestamp_millis(),
+            silent: None,
         }
     }
 }
@@ -89,6 +101,9 @@ impl Catalog {
             log: Mutex::new(LastRead::now()),
             opened: Instant::now(),
             read_ms: AtomicU64::new(0),
+            is_silent: AtomicBool::new(false),
+            n_answers: AtomicU64::new(0),
+            patience: PATIENCE,
             warehouse,
             refresh_interval,
         };
@@ -118,18 +133,88 @@ impl Catalog {
     }
 
     /// Reads the commits of other servers, if the refresh interval has passed.
+    ///
+    /// Errors: those of reading; `ObjectFailed` where the store says nothing for so long.
     pub async fn refresh(&self) -> Result<()> {
-        let mut log = self.log.lock().await;
-        match log.instant.elapsed() >= self.refresh_interval {
-            true => self.catch_up(&mut log).await,
-            false => Ok(()),
+        self.look(self.refresh_interval).await
+    }
+
+    /// Reads the commits of other servers now. Errors: the same.
+    pub async fn refresh_now(&self) -> Result<()> {
+        self.look(Duration::ZERO).await
+    }
+
+    /// Reads the commits of other servers for what needs nothing of them, unless that was done within this time: a store that
+    /// says nothing is soon waited for no more, and not at all until another statement has heard of it again.
+    pub async fn refresh_if_heard(&self, age: Duration) {
+        if self.is_silent.load(Ordering::Relaxed) {
+            return;
+        }
+        let patience = SHORT_PATIENCE.min(self.patience);
+        match timeout(patience, self.look(age)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::debug!(%error, "the catalog stays as it is known"),
+            Err(_) => self.is_silent.store(true, Ordering::Relaxed),
         }
     }
 
-    /// Reads the commits of other servers now.
-    pub async fn refresh_now(&self) -> Result<()> {
-        let mut log = self.log.lock().await;
-        self.catch_up(&mut log).await
+    /// Reads the commits of other servers, unless that was done within this time.
+    async fn look(&self, age: Duration) -> Result<()> {
+        let called = Instant::now();
+        let mut log = self.locked().await?;
+        if log.instant.elapsed() < age {
+            return Ok(());
+        }
+        // Who waited for another's look need not wait once more to hear the same.
+        if log.silent.is_some_and(|silent| silent >= called) {
+            return Err(self.silence());
+        }
+        let read = self.catch_up(&mut log, Some(self.patience)).await;
+        if matches!(read, Err(Error::ObjectFailed { .. })) {
+            log.silent = Some(Instant::now());
+            self.is_silent.store(true, Ordering::Relaxed);
+        }
+        read
+    }
+
+    /// The right to read the log and to move the state, unless who has it hears nothing for so long.
+    async fn locked(&self) -> Result<MutexGuard<'_, LastRead>> {
+        let mut locking = std::pin::pin!(self.log.lock());
+        loop {
+            let n_answers = self.n_answers.load(Ordering::Relaxed);
+            match timeout(self.patience, &mut locking).await {
+                Ok(log) => return Ok(log),
+                Err(_) if self.n_answers.load(Ordering::Relaxed) == n_answers => {
+                    return Err(self.silence());
+                }
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// What the store answers, within this time if there is a limit.
+    async fn answered<T>(
+        &self,
+        patience: Option<Duration>,
+        asked: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
+        let answer = match patience {
+            Some(patience) => match timeout(patience, asked).await {
+                Ok(answer) => answer,
+                Err(_) => return Err(self.silence()),
+            },
+            None => asked.await,
+        };
+        self.n_answers.fetch_add(1, Ordering::Relaxed);
+        answer
+    }
+
+    fn silence(&self) -> Error {
+        Error::ObjectFailed {
+            url: self.warehouse.folder_url(log::FOLDER).into(),
+            reason: format!("no answer within {} s", self.patience.as_secs()),
+            is_settled: true,
+        }
     }
 
     /// Appends the changes that `plan` makes of the newest state, as one commit; no changes, no commit.
@@ -143,7 +228,8 @@ impl Catalog {
     ) -> Result<Arc<CatalogState>> {
         let mut log = self.log.lock().await;
         for _ in 0..MAX_ATTEMPTS {
-            self.catch_up(&mut log).await?;
+            // What it is the end of may have taken long, and is not given up so soon.
+            self.catch_up(&mut log, None).await?;
             let state = self.state();
             let changes = plan(&state)?;
             if changes.is_empty() {
@@ -159,7 +245,7 @@ impl Catalog {
                 statement: statement.into(),
                 changes,
             };
-            if self.put(&record).await? {
+            if self.answered(None, self.put(&record)).await? {
                 let next = Arc::new(next);
                 self.publish(Arc::clone(&next));
                 self.snapshot(&next).await;
@@ -182,20 +268,27 @@ impl Catalog {
         Ok(winner.is_some_and(|winner| winner.commit == record.commit))
     }
 
-    /// Applies the records after the state, one by one, until there is none.
-    async fn catch_up(&self, log: &mut MutexGuard<'_, LastRead>) -> Result<()> {
+    /// Applies the records after the state, one by one, until there is none; each is waited for within `patience`.
+    async fn catch_up(
+        &self,
+        log: &mut MutexGuard<'_, LastRead>,
+        patience: Option<Duration>,
+    ) -> Result<()> {
         let started = LastRead::now();
         let mut state = self.state();
         if started.at_ms - log.at_ms > TRUSTED_AGE_MS {
-            let newest = log::list(self.warehouse.store().as_ref()).await?;
+            let listing = log::list(self.warehouse.store().as_ref());
+            let newest = self.answered(patience, listing).await?;
             if newest.last_snapshot > Some(state.number()) {
                 state = Arc::new(read_all(&self.warehouse).await?);
                 self.publish(Arc::clone(&state));
             }
         }
-        while let Some(record) =
-            log::read_record(self.warehouse.store().as_ref(), state.number() + 1).await?
-        {
+        loop {
+            let next = log::read_record(self.warehouse.store().as_ref(), state.number() + 1);
+            let Some(record) = self.answered(patience, next).await? else {
+                break;
+            };
             state = Arc::new(replay(&state, record)?);
             self.publish(Arc::clone(&state));
         }
@@ -203,6 +296,7 @@ impl Catalog {
         // Lossless: a server does not run for so many milliseconds.
         self.read_ms
             .store(read.as_millis() as u64, Ordering::Relaxed);
+        self.is_silent.store(false, Ordering::Relaxed);
         **log = started;
         Ok(())
     }
@@ -274,6 +368,7 @@ mod tests {
 
     use super::*;
     use crate::full_store::FullStore;
+    use crate::stores::{Fault, FaultyStore, Plan};
 
     async fn warehouse() -> (tempfile::TempDir, Arc<Warehouse>) {
         let dir = tempfile::tempdir().unwrap();
@@ -577,5 +672,40 @@ mod tests {
                 .unwrap_err();
             assert_eq!(error.sqlstate(), "XX001", "{error}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_store_that_says_nothing_is_waited_for_once() {
+        let (_dir, warehouse) = warehouse().await;
+        let plan = Plan {
+            seed: 1,
+            rate: 1000,
+            faults: &[Fault::Hangs],
+        };
+        let (store, n_requests) = FaultyStore::over(Arc::clone(warehouse.root_store()), plan);
+        let silent = warehouse.with_stores(Arc::clone(&store), store);
+        let known = open(&warehouse).await;
+        let catalog = Catalog {
+            generation: AtomicU64::new(known.generation()),
+            state: RwLock::new(known.state()),
+            log: Mutex::new(LastRead::now()),
+            opened: Instant::now(),
+            read_ms: AtomicU64::new(0),
+            is_silent: AtomicBool::new(false),
+            n_answers: AtomicU64::new(0),
+            patience: Duration::from_millis(200),
+            warehouse: silent,
+            refresh_interval: Duration::ZERO,
+        };
+        let (first, second) = tokio::join!(catalog.refresh(), catalog.refresh_now());
+        for error in [first.unwrap_err(), second.unwrap_err()] {
+            assert_eq!(error.sqlstate(), "58030");
+            assert!(error.to_string().contains("/catalog/"), "{error}");
+        }
+        assert_eq!(n_requests.load(Ordering::Relaxed), 1);
+        // What needs nothing of it goes on with what is known.
+        catalog.refresh_if_heard(Duration::ZERO).await;
+        assert_eq!(n_requests.load(Ordering::Relaxed), 1);
+        assert_eq!(catalog.state(), known.state());
     }
 }

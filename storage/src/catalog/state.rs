@@ -299,13 +299,16 @@ fn assign(
         entry.created_at_ms = at_ms;
     }
     *next_oid = (*next_oid).max(entry.oid.saturating_add(1));
-    if let Definition::Enum(definition) = &mut entry.definition {
-        // Arrays of it are a type of their own.
-        if definition.array_oid == 0 {
-            definition.array_oid = *next_oid;
-        }
-        *next_oid = (*next_oid).max(definition.array_oid.saturating_add(1));
+    let array_oid = match &mut entry.definition {
+        Definition::Enum(definition) => &mut definition.array_oid,
+        Definition::Domain(definition) => &mut definition.array_oid,
+        _ => return Ok(()),
+    };
+    // Arrays of it are a type of their own.
+    if *array_oid == 0 {
+        *array_oid = *next_oid;
     }
+    *next_oid = (*next_oid).max(array_oid.saturating_add(1));
     Ok(())
 }
 

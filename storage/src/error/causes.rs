@@ -14,6 +14,9 @@ use crate::catalog::CatalogEntry;
 use crate::error::{Error, ValueFailure};
 use crate::stores::{StoreFailure, Unsettled};
 
+/// The result of this crate's functions.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
 /// The error that an object has no versions.
 pub(crate) fn no_versions(entry: &CatalogEntry) -> Error {
     Error::NoVersions {

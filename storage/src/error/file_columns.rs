@@ -48,6 +48,18 @@ pub enum ColumnFailure {
         /// The type of the table's column.
         wanted: String,
     },
+    /// Two columns of a file may be meant by that of a table.
+    #[error("column \"{column}\" is ambiguous: \"{file}\" has \"{first}\" and \"{second}\"")]
+    Ambiguous {
+        /// The column.
+        column: String,
+        /// The file.
+        file: String,
+        /// A name there.
+        first: String,
+        /// Another one that differs in case.
+        second: String,
+    },
     /// Folders cannot be named by the values of a column.
     #[error("column \"{column}\" of type {data_type} cannot divide the files of a table")]
     Partition {
@@ -63,6 +75,7 @@ impl ColumnFailure {
         match self {
             Self::Mixed { .. } => "22023",
             Self::Type { .. } => "42804",
+            Self::Ambiguous { .. } => "42702",
             Self::Partition { .. } => "0A000",
             Self::Value { .. } => "22003",
         }
@@ -79,6 +92,9 @@ impl ColumnFailure {
             Self::Value { .. } => {
                 "Declare the column with a type that holds all its values.".to_owned()
             }
+            Self::Ambiguous { .. } => {
+                "Declare the column, in quotes, by the very name that the file has.".to_owned()
+            }
             Self::Partition { .. } => "Divide the files by a column of another type.".to_owned(),
         }
     }
@@ -87,6 +103,7 @@ impl ColumnFailure {
         let (Self::Mixed { column, .. }
         | Self::Type { column, .. }
         | Self::Value { column, .. }
+        | Self::Ambiguous { column, .. }
         | Self::Partition { column, .. }) = self;
         ErrorPlace {
             column: Some(column.clone()),
@@ -94,10 +111,27 @@ impl ColumnFailure {
         }
     }
 
+    /// The column of a table that a column of a file may be.
+    pub(crate) fn ambiguous_column(&self) -> Option<&str> {
+        match self {
+            Self::Ambiguous { column, .. } => Some(column),
+            _ => None,
+        }
+    }
+
+    /// Tells of the column that one of a file lies within.
+    pub(crate) fn set_column(&mut self, whole: &str) {
+        if let Self::Ambiguous { column, .. } = self {
+            whole.clone_into(column);
+        }
+    }
+
     /// The same of a file, unless it names one.
-    pub(crate) fn in_file(mut self, name: String) -> Self {
+    pub fn in_file(mut self, name: String) -> Self {
         match &mut self {
-            Self::Type { file, .. } | Self::Value { file, .. } if file.is_empty() => {
+            Self::Type { file, .. } | Self::Value { file, .. } | Self::Ambiguous { file, .. }
+                if file.is_empty() =>
+            {
                 *file = name;
             }
             _ => {}

@@ -55,6 +55,7 @@ impl Error {
             | Self::ChangesNotKept
             | Self::ChangesLost { .. }
             | Self::AppendOnly => "55000",
+            Self::PartitionMoment(_) => "22008",
             Self::VersionOrder { .. } | Self::PartitionRefused { .. } => "22023",
             Self::NotPartitionFilter => "0A000",
             // A value of another type than its column is the value's fault, all else the file's.
@@ -73,7 +74,7 @@ impl Error {
             Self::BadValue(failure) => failure.sqlstate,
             Self::UndefinedSnapshot { .. } => "42704",
             Self::DuplicateObject {
-                kind: ObjectKind::Enum,
+                kind: ObjectKind::Enum | ObjectKind::Domain,
                 ..
             } => "42710",
             Self::DuplicateObject { kind, .. } if kind.is_global() => "42710",
@@ -184,6 +185,9 @@ impl Error {
                  text."
                     .into()
             }
+            Self::PartitionMoment(_) => "Readers of Delta tables know moments of partition columns \
+                 from 1 BC to the year 9999, in UTC."
+                .into(),
             Self::PartitionTooLong(_) => "The value and the column's name are the name of a \
                  folder, which has at most 255 bytes; most characters that are no letters or \
                  digits take three."

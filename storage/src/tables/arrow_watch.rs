@@ -421,7 +421,7 @@ mod tests {
                 root: url::Url::parse("memory:///").unwrap(),
                 format: "arrow",
                 is_ours: false,
-                _lease: None,
+                lease: None,
             };
             let store = SizeWatch::over(Arc::new(files), &place, "arrow");
             assert_eq!(store.get(&path).await.is_ok(), is_whole);

@@ -3,13 +3,13 @@
 //! A file and its columns flow in; the columns with a note of those that are uuids flow out (see `uuid_columns`). The
 //! header of a file is read for that, if it has a column of so many bytes at all.
 
-use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::arrow::datatypes::{Field, SchemaRef};
 use datafusion::error::Result;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt as _};
 use serde_json::Value;
 
 use crate::tables::avro_watch::{MAGIC, SCHEMA_KEY, number};
-use crate::tables::uuid_columns::{may_hold, with_notes};
+use crate::tables::uuid_columns::{BYTES, may_hold, with_notes};
 
 /// How much of a file is read for its header at first; longer ones are rare.
 const HEADER_BYTES: u64 = 64 << 10;
@@ -32,7 +32,12 @@ pub(crate) async fn of_avro(
         let some = 0..n_bytes.min(file.size);
         let bytes = store.get_range(&file.location, some).await?;
         match written_schema(&bytes) {
-            Some(written) => return Ok(with_notes(schema, |column| holds_uuids(&written, column))),
+            Some(written) => {
+                let is_uuid = |path: &[&str], field: &Field| {
+                    *field.data_type() == BYTES && holds_uuids(&written, path)
+                };
+                return Ok(with_notes(schema, is_uuid));
+            }
             None if n_bytes >= file.size => return Ok(schema),
             None => n_bytes = n_bytes.saturating_mul(16),
         }
@@ -69,33 +74,63 @@ fn part<'a>(bytes: &mut &'a [u8]) -> Option<&'a [u8]> {
     Some(part)
 }
 
-fn holds_uuids(written: &Value, column: &str) -> bool {
-    let fields = written["fields"].as_array();
-    let mut fields = fields.into_iter().flatten();
-    let field = fields.find(|field| field["name"] == column);
-    field.is_some_and(|field| is_uuid(&field["type"], written))
+/// Whether the values are uuids to which names of a schema's columns and of fields within them lead.
+fn holds_uuids(written: &Value, path: &[&str]) -> bool {
+    end_of(written, written, path).is_some_and(|found| found["logicalType"] == UUID)
 }
 
-/// Whether a type is that of uuids, or a union of it and null, in a schema.
-fn is_uuid(found: &Value, written: &Value) -> bool {
-    match found {
-        Value::Array(branches) => branches.iter().any(|branch| is_uuid(branch, written)),
-        // A schema defines a type of sixteen bytes once, and names it where it uses it again.
-        Value::String(name) => defines_uuid(written, last_part(name)),
-        found => found["logicalType"] == UUID,
+/// The type at the end of a path from another one; what is a list or a map has names of the reader's own within.
+fn end_of<'a>(found: &'a Value, written: &'a Value, path: &[&str]) -> Option<&'a Value> {
+    let found = match found {
+        // A union with null is its other branch; one of several types is none that the reader has such names within.
+        Value::Array(branches) => {
+            let mut branches = branches.iter().filter(|branch| *branch != "null");
+            let only = branches.next()?;
+            return match branches.next() {
+                None => end_of(only, written, path),
+                Some(_) => None,
+            };
+        }
+        // A schema defines a type of a name once, and names it where it uses it again.
+        Value::String(name) => match definition(written, last_part(name)) {
+            Some(definition) => definition,
+            None => return path.is_empty().then_some(found),
+        },
+        found => found,
+    };
+    let kind = found["type"].as_str();
+    match (kind, path) {
+        (_, []) => Some(found),
+        (Some("array"), [_, rest @ ..]) => end_of(&found["items"], written, rest),
+        (Some("map"), [_, part, rest @ ..]) => match *part {
+            "key" | "keys" => None,
+            _ => end_of(&found["values"], written, rest),
+        },
+        (Some("record" | "error"), [name, rest @ ..]) => {
+            let mut fields = found["fields"].as_array()?.iter();
+            let field = fields.find(|field| field["name"] == *name)?;
+            end_of(&field["type"], written, rest)
+        }
+        (None, path) if !found["type"].is_null() => end_of(&found["type"], written, path),
+        _ => None,
     }
 }
 
-/// Whether a part of a schema defines uuids under a name.
-fn defines_uuid(part: &Value, name: &str) -> bool {
+/// What a part of a schema defines under a name.
+fn definition<'a>(part: &'a Value, name: &str) -> Option<&'a Value> {
     match part {
-        Value::Array(parts) => parts.iter().any(|part| defines_uuid(part, name)),
+        Value::Array(parts) => parts.iter().find_map(|part| definition(part, name)),
         Value::Object(parts) => {
-            let is_it =
-                part["logicalType"] == UUID && part["name"].as_str().map(last_part) == Some(name);
-            is_it || parts.values().any(|part| defines_uuid(part, name))
+            let is_named = part["name"].as_str().map(last_part) == Some(name);
+            let is_type = ["fixed", "record", "error", "enum"]
+                .iter()
+                .any(|kind| part["type"] == *kind);
+            if is_named && is_type {
+                return Some(part);
+            }
+            parts.values().find_map(|part| definition(part, name))
         }
-        _ => false,
+        _ => None,
     }
 }
 
@@ -153,10 +188,39 @@ mod tests {
             ("text", false),
             ("none", false),
         ] {
-            assert_eq!(holds_uuids(&found, column), expected, "{column}");
+            assert_eq!(holds_uuids(&found, &[column]), expected, "{column}");
         }
         for length in 0..bytes.len() - 1 {
             assert_eq!(written_schema(&bytes[..length]), None, "{length}");
+        }
+    }
+
+    #[test]
+    fn uuids_are_found_within_columns() {
+        let text = json!({"type": "string", "logicalType": "uuid"});
+        let fixed = json!({"type": "fixed", "size": 16, "name": "u", "logicalType": "uuid"});
+        let record = json!({"type": "record", "name": "p", "fields": [
+            {"name": "id", "type": fixed},
+            {"name": "u", "type": "long"},
+        ]});
+        let written = json!({"type": "record", "name": "r", "fields": [
+            {"name": "l", "type": {"type": "array", "items": ["null", text]}},
+            {"name": "m", "type": ["null", {"type": "map", "values": text}]},
+            {"name": "r", "type": record},
+            {"name": "all", "type": {"type": "array", "items": "space.p"}},
+            {"name": "any", "type": ["null", "int", text]},
+        ]});
+        for (path, expected) in [
+            (&["l", "item"][..], true),
+            (&["m", "entries", "value"], true),
+            (&["m", "entries", "key"], false),
+            (&["r", "id"], true),
+            (&["r", "u"], false),
+            (&["all", "element", "id"], true),
+            (&["all", "element", "none"], false),
+            (&["any"], false),
+        ] {
+            assert_eq!(holds_uuids(&written, path), expected, "{path:?}");
         }
     }
 }

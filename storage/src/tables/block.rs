@@ -166,6 +166,16 @@ impl Block {
         }
     }
 
+    /// A block that began at the same moment, and has done nothing.
+    pub(crate) fn beside(&self) -> Self {
+        Self {
+            catalog: Arc::clone(&self.catalog),
+            known: self.known.clone(),
+            began_ms: self.began_ms,
+            logs: Mutex::default(),
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Arc<DeltaLog>>> {
         self.logs.lock().unwrap_or_else(PoisonError::into_inner)
     }

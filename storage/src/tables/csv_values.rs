@@ -82,7 +82,12 @@ impl CsvTexts {
             };
             is_marked || is_text_in_csv(field, is_asked)
         };
-        if !is_asked && !wanted.fields().iter().any(is_text) {
+        // Where rows are only counted there is no text that becomes a value.
+        let has_texts = match is_asked {
+            true => !wanted.fields().is_empty(),
+            false => wanted.fields().iter().any(is_text),
+        };
+        if !has_texts {
             return Ok(None);
         }
         let opener = |is_text: &dyn Fn(&FieldRef) -> bool| {

@@ -421,7 +421,7 @@ mod tests {
             root: url::Url::parse("memory:///").unwrap(),
             format: "CSV",
             is_ours: false,
-            _lease: None,
+            lease: None,
         }
     }
 

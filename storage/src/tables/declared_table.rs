@@ -1,7 +1,7 @@
 //! A table whose columns a statement declares, over files whose readers give those that the files have.
 //!
 //! The table of the files flows in; a table of the declared columns flows out: columns are found by their names, read as
-//! `read_types` says, and NULL where the files have none of the name.
+//! `read_types` says, and NULL where the files have none of the name, in any case.
 
 use std::sync::Arc;
 
@@ -17,14 +17,21 @@ use datafusion::physical_expr_adapter::PhysicalExprAdapterFactory as _;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::projection::{ProjectionExec, ProjectionExpr};
 
+use crate::error::Error;
+use crate::tables::declared_texts::Source;
+use crate::tables::other_case::name_in_file;
 use crate::tables::read_types::ReadTypes;
+use crate::tables::text_input::TextInput;
 
 /// Declared columns of files.
 #[derive(Debug)]
 pub(crate) struct DeclaredTable {
     inner: Arc<dyn TableProvider>,
     schema: SchemaRef,
-    types: ReadTypes,
+    /// What errors name.
+    files: Source,
+    /// Whether a statement declares them, so that texts are what it says.
+    is_declared: bool,
 }
 
 impl DeclaredTable {
@@ -33,7 +40,8 @@ impl DeclaredTable {
         inner: Arc<dyn TableProvider>,
         declared: &Schema,
         n_partitions: usize,
-        file: String,
+        files: Source,
+        is_declared: bool,
     ) -> Self {
         let held = inner.schema();
         let n_columns = held.fields().len();
@@ -42,7 +50,8 @@ impl DeclaredTable {
         Self {
             schema: Arc::new(Schema::new(fields.collect::<Vec<_>>())),
             inner,
-            types: ReadTypes::of_file(file),
+            files,
+            is_declared,
         }
     }
 }
@@ -73,11 +82,17 @@ impl TableProvider for DeclaredTable {
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let wanted = project_schema(&self.schema, projection)?;
         let held = self.inner.schema();
-        let places = wanted.fields().iter();
-        let places = places.filter_map(|field| held.index_of(field.name()).ok());
-        let places: Vec<usize> = places.collect();
+        let mut places = Vec::with_capacity(wanted.fields().len());
+        for column in wanted.fields() {
+            let name = name_in_file(column.name(), self.schema.fields(), held.fields());
+            let name =
+                name.map_err(|failure| Error::from(failure.in_file(self.files.file.clone())))?;
+            places.extend(name.and_then(|name| held.index_of(name).ok()));
+        }
         let found = Arc::new(held.project(&places)?);
-        let adapter = self.types.create(Arc::clone(&wanted), found)?;
+        let input = self.is_declared.then(|| TextInput::of(session)).flatten();
+        let types = ReadTypes::of_file(self.files.clone(), input);
+        let adapter = types.create(Arc::clone(&self.schema), found)?;
         let plan = self.inner.scan(session, Some(&places), filters, limit);
         let plan = plan.await?;
         let columns = wanted.fields().iter().enumerate().map(|(idx, field)| {

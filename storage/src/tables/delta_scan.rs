@@ -330,7 +330,7 @@ impl DeltaScan {
             root: root.clone(),
             format: "Parquet",
             is_ours: false,
-            _lease: None,
+            lease: None,
         };
         let check = || check(&self.files, &place, &self.store, session);
         let checked = self.files.are_checked.get_or_try_init(check).await;

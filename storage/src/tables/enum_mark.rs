@@ -12,6 +12,7 @@ use datafusion::arrow::datatypes::{Field, FieldRef, Schema, SchemaRef};
 use serde::{Deserialize, Serialize};
 
 use crate::catalog::{CatalogEntry, CatalogState, Definition};
+use crate::tables::domain_mark::{self, DomainType};
 use crate::tables::uuid_mark::marked_element;
 
 /// Arrow's keys of extension types and of what they are told, and our name of enums.
@@ -116,29 +117,43 @@ fn detail(field: &Field) -> Option<EnumType> {
     EnumType::of_text(field.metadata().get(DETAIL_KEY)?)
 }
 
-/// The enums that the catalog defines, by id, as last adopted.
+/// The enums and domains that the catalog defines, by id, as last adopted.
 #[derive(Debug, Default)]
-pub(crate) struct EnumTypes(RwLock<Arc<BTreeMap<String, EnumType>>>);
+pub(crate) struct EnumTypes(RwLock<Arc<KnownTypes>>);
+
+#[derive(Debug, Default, PartialEq, Eq)]
+struct KnownTypes {
+    enums: BTreeMap<String, EnumType>,
+    domains: BTreeMap<String, DomainType>,
+}
 
 impl EnumTypes {
-    /// Takes the enums of a state of the catalog.
+    /// Takes the types of a state of the catalog.
     pub(crate) fn adopt(&self, state: &CatalogState) {
-        let types = state.all().filter_map(|entry| EnumType::of_entry(entry));
-        let types: BTreeMap<String, EnumType> =
-            types.map(|known| (known.id.clone(), known)).collect();
+        let enums = state.all().filter_map(|entry| EnumType::of_entry(entry));
+        let domains = state.all().filter_map(|entry| DomainType::of_entry(entry));
+        let types = KnownTypes {
+            enums: enums.map(|known| (known.id.clone(), known)).collect(),
+            domains: domains.map(|known| (known.id.clone(), known)).collect(),
+        };
         let mut held = self.0.write().unwrap_or_else(PoisonError::into_inner);
         if **held != types {
             *held = Arc::new(types);
         }
     }
 
-    /// The columns with the enums as they are now; those of types that nobody knows here are plain texts.
+    /// The columns with their types as they are now; those of types that nobody knows here are what these are made of.
     pub(crate) fn of_now(&self, schema: &SchemaRef) -> SchemaRef {
-        if !schema.fields().iter().any(|field| has_mark(field)) {
+        let is_ours = |field: &FieldRef| has_mark(field) || domain_mark::has_note(field);
+        if !schema.fields().iter().any(is_ours) {
             return Arc::clone(schema);
         }
         let types = Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner));
-        let fields = schema.fields().iter().map(|field| of_now(field, &types));
+        let enums = schema
+            .fields()
+            .iter()
+            .map(|field| of_now(field, &types.enums));
+        let fields = enums.map(|field| domain_mark::of_now(&field, &types.domains));
         let fields: Vec<FieldRef> = fields.collect();
         Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone()))
     }

@@ -21,6 +21,7 @@ use crate::locations::Locations;
 use crate::tables::csv_values::CsvTexts;
 use crate::tables::csv_watch::{has_quoted_breaks, has_quoted_nulls};
 use crate::tables::declared_table::DeclaredTable;
+use crate::tables::declared_texts::Source;
 use crate::tables::delta_log::{DeltaLog, DeltaVersion, VersionSpec};
 use crate::tables::external_delta::ExternalLogs;
 use crate::tables::file_table::{Columns, FileTable};
@@ -336,7 +337,7 @@ impl Listing {
             root,
             format: self.format.name(),
             is_ours: false,
-            _lease: None,
+            lease: None,
         }
     }
 
@@ -425,6 +426,7 @@ impl Listing {
         declared: Option<&Schema>,
         partitions: &[(String, DataType)],
     ) -> Result<Arc<dyn TableProvider>> {
+        let is_declared = declared.is_some();
         let wanted = match declared {
             Some(declared) => Some(self.without(declared, partitions)?),
             None => {
@@ -437,8 +439,11 @@ impl Listing {
             return Ok(table);
         };
         let first = self.files.first().map(|file| &file.meta.location);
-        let first = first.map_or_else(String::new, |file| self.place().url(file.as_ref()));
-        let table = DeclaredTable::new(table, &wanted, partitions.len(), first);
+        let files = Source {
+            file: first.map_or_else(String::new, |file| self.place().url(file.as_ref())),
+            format: self.format.name(),
+        };
+        let table = DeclaredTable::new(table, &wanted, partitions.len(), files, is_declared);
         Ok(Arc::new(table))
     }
 
@@ -455,7 +460,9 @@ impl Listing {
         let whole = body(self.store.get(&first.meta.location).await?.payload);
         let compression = format.compression_type();
         let compression = compression.unwrap_or(FileCompressionType::UNCOMPRESSED);
-        Ok(other_keys(columns, plain(whole, compression)).await)
+        let keys = other_keys(columns, plain(whole, compression)).await;
+        let file = || self.place().url(first.meta.location.as_ref());
+        Ok(keys.map_err(|failure| failure.in_file(file()))?)
     }
 
     /// Whether files that may be read in pieces cannot, since texts for NULL stand in quotes in one of them.

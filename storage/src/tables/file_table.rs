@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::catalog::{Session, TableProvider};
-use datafusion::common::{ScalarValue, Statistics};
+use datafusion::common::{ColumnStatistics, ScalarValue, Statistics};
 use datafusion::datasource::TableType;
 use datafusion::datasource::file_format::FileFormat;
 use datafusion::datasource::listing::PartitionedFile;
@@ -24,16 +24,20 @@ use datafusion::execution::cache::{SchemaFingerprint, TableScopedPath};
 use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
+use datafusion::physical_expr::LexOrdering;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion_datasource::compute_all_files_statistics;
 use futures::{StreamExt as _, TryStreamExt as _};
 use object_store::ObjectStore;
 
+use crate::catalog::ExternalFormat;
 use crate::tables::csv_values::CsvTexts;
+use crate::tables::declared_texts::{says_more, without_bounds};
 use crate::tables::interval_bytes::with_months;
 use crate::tables::json_source::{JsonForm, JsonSource};
 use crate::tables::located::located_texts;
 use crate::tables::nan_bounds::without_greatest;
+use crate::tables::other_case::name_in_file;
 use crate::tables::scans::{held_by_partitions, of_no_files, pushdown};
 use crate::tables::text_input::TextInput;
 use crate::tables::uuid_columns::{shown_columns, shown_rows};
@@ -123,6 +127,33 @@ impl FileTable {
         Ok(files.map(|(file, _)| file.clone()).collect())
     }
 
+    /// The columns under the names that a Parquet file has for them, by which its footer tells of them, and under none where
+    /// several may be meant; `None`: those that they have.
+    async fn names_in(
+        &self,
+        session: &dyn Session,
+        file: &PartitionedFile,
+    ) -> Result<Option<SchemaRef>> {
+        if !self.texts.is_declared || self.format_name != ExternalFormat::Parquet.name() {
+            return Ok(None);
+        }
+        let objects = std::slice::from_ref(&file.object_meta);
+        let found = self.format.infer_schema(session, &self.store, objects);
+        let found = found.await?;
+        let columns = &self.columns.in_files;
+        let mut named = Vec::with_capacity(columns.fields().len());
+        for column in columns.fields() {
+            let name = match name_in_file(column.name(), columns.fields(), found.fields()) {
+                Ok(name) => name.unwrap_or(column.name()),
+                // Who asks for the column is told.
+                Err(_) => "",
+            };
+            named.push(column.as_ref().clone().with_name(name));
+        }
+        let named = Schema::new_with_metadata(named, columns.metadata().clone());
+        Ok((named != **columns).then(|| Arc::new(named)))
+    }
+
     /// A file with what its footer tells of its rows.
     async fn with_statistics(
         &self,
@@ -140,14 +171,23 @@ impl FileTable {
             && known.is_valid_for(&file.object_meta, fingerprint)
         {
             let (statistics, ordering) = (Arc::clone(&known.statistics), known.ordering.clone());
-            return Ok(file.with_statistics(statistics).with_ordering(ordering));
+            return Ok(self.told(file, &statistics, ordering));
         }
-        let schema = Arc::clone(&self.columns.in_files);
-        let found = self
+        let names = self.names_in(session, &file).await?;
+        let schema = Arc::clone(names.as_ref().unwrap_or(&self.columns.in_files));
+        let mut found = self
             .format
             .infer_stats_and_ordering(session, &self.store, schema, &file.object_meta)
             .await?;
-        let statistics = without_greatest(found.statistics, &self.columns.in_files);
+        let mut statistics = without_greatest(found.statistics, &self.columns.in_files);
+        if let Some(names) = names {
+            // It names columns as the file does.
+            found.ordering = None;
+            let columns = names.fields().iter().zip(&mut statistics.column_statistics);
+            for (_, column) in columns.filter(|(field, _)| field.name().is_empty()) {
+                *column = ColumnStatistics::new_unknown();
+            }
+        }
         let statistics = Arc::new(statistics);
         if let Some(cache) = cache {
             let entry = CachedFileMetadata::new(
@@ -158,9 +198,25 @@ impl FileTable {
             );
             cache.put(&key, entry);
         }
-        Ok(file
-            .with_statistics(statistics)
-            .with_ordering(found.ordering))
+        Ok(self.told(file, &statistics, found.ordering))
+    }
+
+    /// A file with what its texts tell of the declared columns.
+    fn told(
+        &self,
+        file: PartitionedFile,
+        found: &Arc<Statistics>,
+        ordering: Option<LexOrdering>,
+    ) -> PartitionedFile {
+        let columns = &self.columns.in_files;
+        if !self.texts.is_declared || !columns.fields().iter().any(|field| says_more(field)) {
+            return file
+                .with_statistics(Arc::clone(found))
+                .with_ordering(ordering);
+        }
+        let statistics = without_bounds(found.as_ref().clone(), columns);
+        file.with_statistics(Arc::new(statistics))
+            .with_ordering(None)
     }
 
     /// The files divided among partitions, and what is known of all their rows.

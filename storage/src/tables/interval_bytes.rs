@@ -89,30 +89,38 @@ pub(crate) fn read_columns(file: &Schema) -> Option<Schema> {
     changed(file, &read_field)
 }
 
-/// An expression over columns as they are read as one over the columns of the file.
-pub(crate) fn over_bytes(
+/// An expression over columns as they are read as one over the columns of the file, which are in the same places.
+pub(crate) fn over_file(
     expr: Arc<dyn PhysicalExpr>,
+    read: &Schema,
     file: &Schema,
 ) -> Result<Arc<dyn PhysicalExpr>> {
-    let read = expr.transform_up(|expr| {
-        let column = expr.downcast_ref::<Column>();
-        let field = column.and_then(|column| file.fields().get(column.index()));
-        let Some(read) = field.and_then(|field| changed_field(field, &read_field)) else {
+    let over = expr.transform_up(|expr| {
+        let place = expr.downcast_ref::<Column>().map(Column::index);
+        let fields = place.and_then(|place| {
+            let (found, read) = (file.fields().get(place)?, read.fields().get(place)?);
+            (found != read).then_some((place, found, read))
+        });
+        let Some((place, found, read)) = fields else {
             return Ok(Transformed::no(expr));
         };
-        let function = ScalarUDF::from(OfBytes {
+        let column: Arc<dyn PhysicalExpr> = Arc::new(Column::new(found.name(), place));
+        if found.data_type() == read.data_type() {
+            return Ok(Transformed::yes(column));
+        }
+        let function = ScalarUDF::from(AsRead {
             signature: Signature::any(1, Volatility::Immutable),
             wanted: read.data_type().clone(),
         });
         Ok(Transformed::yes(Arc::new(ScalarFunctionExpr::new(
-            OF_BYTES,
+            AS_READ,
             Arc::new(function),
-            vec![expr],
-            read,
+            vec![column],
+            Arc::clone(read),
             Arc::new(ConfigOptions::default()),
         )) as Arc<dyn PhysicalExpr>))
     })?;
-    Ok(read.data)
+    Ok(over.data)
 }
 
 /// The columns with some of them, or some within them, changed; `None`: none is.
@@ -137,7 +145,11 @@ fn changed_fields<F: Fn(&Field) -> Option<Field>>(fields: &Fields, change: &F) -
     Some(fields.collect())
 }
 
-fn changed_field<F: Fn(&Field) -> Option<Field>>(field: &FieldRef, change: &F) -> Option<FieldRef> {
+/// The same of one column.
+pub(crate) fn changed_field<F: Fn(&Field) -> Option<Field>>(
+    field: &FieldRef,
+    change: &F,
+) -> Option<FieldRef> {
     if let Some(changed) = change(field) {
         return Some(Arc::new(changed));
     }
@@ -326,18 +338,18 @@ fn type_with_bytes(found: &TypePtr) -> ParquetResult<Option<TypePtr>> {
 }
 
 /// The name of the function in plans.
-const OF_BYTES: &str = "interval_of_bytes";
+const AS_READ: &str = "as_read";
 
-/// Makes intervals of their bytes, also within lists and structs.
+/// Makes intervals of their bytes, also within lists and structs, whose fields have the names that are wanted.
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct OfBytes {
+struct AsRead {
     signature: Signature,
     wanted: DataType,
 }
 
-impl ScalarUDFImpl for OfBytes {
+impl ScalarUDFImpl for AsRead {
     fn name(&self) -> &str {
-        OF_BYTES
+        AS_READ
     }
 
     fn signature(&self) -> &Signature {
@@ -353,15 +365,27 @@ impl ScalarUDFImpl for OfBytes {
     }
 }
 
-/// Values of a type that has intervals where theirs has bytes.
+/// Values of a type that has intervals where theirs has bytes, or other names of fields.
 fn intervals(array: &ArrayRef, wanted: &DataType) -> Result<ArrayRef> {
+    converted(array, wanted, &|array| {
+        let bytes = array.as_fixed_size_binary_opt()?.iter();
+        let values = bytes.map(|value| value.map(interval).transpose());
+        let values: Result<IntervalMonthDayNanoArray> = values.collect();
+        Some(values.map(|values| Arc::new(values) as ArrayRef))
+    })
+}
+
+/// Values of a type that differs within lists, maps and records; `convert` makes those of a type that is none of these.
+pub(crate) fn converted(
+    array: &ArrayRef,
+    wanted: &DataType,
+    convert: &dyn Fn(&ArrayRef) -> Option<Result<ArrayRef>>,
+) -> Result<ArrayRef> {
     if array.data_type() == wanted {
         return Ok(Arc::clone(array));
     }
-    if let Some(bytes) = array.as_fixed_size_binary_opt() {
-        let values = bytes.iter().map(|value| value.map(interval).transpose());
-        let values: Result<IntervalMonthDayNanoArray> = values.collect();
-        return Ok(Arc::new(values?));
+    if let Some(made) = convert(array) {
+        return made;
     }
     let within: Vec<&FieldRef> = match wanted {
         DataType::List(item)
@@ -375,7 +399,7 @@ fn intervals(array: &ArrayRef, wanted: &DataType) -> Result<ArrayRef> {
     let children = data.child_data().iter().zip(within);
     let children = children.map(|(child, field)| {
         let child = make_array(child.clone());
-        Ok(intervals(&child, field.data_type())?.to_data())
+        Ok(converted(&child, field.data_type(), convert)?.to_data())
     });
     let children = children.collect::<Result<Vec<_>>>()?;
     let read = data.into_builder().data_type(wanted.clone());

@@ -29,6 +29,7 @@ use object_store::ObjectStore;
 use object_store::path::Path;
 use url::Url;
 
+use crate::catalog::ExternalFormat;
 use crate::stores::ObjectUrl;
 use crate::tables::arrow_watch::SizeWatch;
 use crate::tables::avro_watch::BlockWatch;
@@ -44,6 +45,7 @@ use crate::tables::json_source::JsonSource;
 use crate::tables::lease::Lease;
 use crate::tables::nan_bounds::may_prune;
 use crate::tables::read_types::read_types;
+use crate::tables::zero_bytes;
 
 /// A scan whose errors name their files; `plan` as it was, if it is no scan of files.
 pub(crate) fn located(
@@ -83,19 +85,21 @@ fn located_by(
         return plan;
     };
     let mut config = config.clone();
+    let (is_declared, input) = (texts.is_declared, texts.input.clone());
     let root: &Url = config.object_store_url.as_ref();
     let place = Place {
         root: root.clone(),
         format,
         is_ours: false,
-        _lease: lease,
+        lease,
     };
     config.file_source = Arc::new(Located {
         place,
         inner: Arc::clone(&config.file_source),
         texts,
     });
-    config.expr_adapter_factory = config.expr_adapter_factory.or_else(read_types);
+    let types = config.expr_adapter_factory.take();
+    config.expr_adapter_factory = types.or_else(|| Some(read_types(is_declared, input)));
     DataSourceExec::from_data_source(config)
 }
 
@@ -107,7 +111,8 @@ pub(crate) fn typed(plan: Arc<dyn ExecutionPlan>) -> Arc<dyn ExecutionPlan> {
         return plan;
     };
     let mut config = config.clone();
-    config.expr_adapter_factory = config.expr_adapter_factory.or_else(read_types);
+    let types = config.expr_adapter_factory.take();
+    config.expr_adapter_factory = types.or_else(|| Some(read_types(false, None)));
     DataSourceExec::from_data_source(config)
 }
 
@@ -122,10 +127,10 @@ pub(crate) fn located_ours(
         root: root.clone(),
         format,
         is_ours: true,
-        _lease: lease,
+        lease,
     };
     config.file_source = wrap(&place, Arc::clone(&config.file_source));
-    config.expr_adapter_factory = read_types();
+    config.expr_adapter_factory = Some(read_types(false, None));
     DataSourceExec::from_data_source(config)
 }
 
@@ -137,7 +142,7 @@ pub(crate) struct Place {
     /// Whether our own log names the files, so that nobody else could make it name others.
     pub(crate) is_ours: bool,
     /// What keeps the files of a managed table while they are read.
-    pub(crate) _lease: Option<Arc<Lease>>,
+    pub(crate) lease: Option<Arc<Lease>>,
 }
 
 impl Place {
@@ -432,6 +437,16 @@ impl Name {
         bad_file(&self.place, &self.file, error)
     }
 
+    /// Fails if rows of the file have what no text of ours has.
+    fn check(&self, rows: &RecordBatch) -> Result<()> {
+        // What tables of ours hold must stay changeable.
+        if self.place.is_ours || self.place.lease.is_some() {
+            return Ok(());
+        }
+        let is_escaped = self.place.format == ExternalFormat::NdJson.name();
+        zero_bytes::check(rows, is_escaped).map_err(|error| self.blame(error))
+    }
+
     /// The same with the line of the file, where the format's reader does not count lines, or only those of a range.
     async fn blame_line(&self, error: DataFusionError) -> DataFusionError {
         let path = Path::from(self.file.as_ref());
@@ -509,7 +524,10 @@ impl Morsel for LocatedMorsel {
                 let name = name.clone();
                 async move {
                     match batch {
-                        Ok(batch) => Ok(batch),
+                        Ok(batch) => {
+                            name.check(&batch)?;
+                            Ok(batch)
+                        }
                         Err(error) => Err(name.blame_line(error).await),
                     }
                 }

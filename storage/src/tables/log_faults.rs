@@ -30,7 +30,7 @@ pub(crate) async fn blamed(error: Error, store: &Arc<dyn ObjectStore>, url: &Url
     }
 }
 
-/// The first entry behind the last checkpoint that is no list of actions.
+/// The first entry behind the last checkpoint that is no list of actions, or holds nothing.
 async fn bad_entry(store: &Arc<dyn ObjectStore>, url: &Url) -> Option<Error> {
     let log = Path::from_url_path(url.path()).ok()?.join(LOG_FOLDER);
     let files: Vec<ObjectMeta> = store.list(Some(&log)).try_collect().await.ok()?;
@@ -43,7 +43,12 @@ async fn bad_entry(store: &Arc<dyn ObjectStore>, url: &Url) -> Option<Error> {
     commits.sort_unstable();
     for (_, path) in commits {
         let text = store.get(path).await.ok()?.bytes().await.ok()?;
-        if let Some(reason) = fault(&text) {
+        let reason = match text.is_empty() {
+            // A lost write leaves it so.
+            true => Some("it is empty".to_owned()),
+            false => fault(&text),
+        };
+        if let Some(reason) = reason {
             let mut url = url.clone();
             url.set_path(&format!("/{}", path.as_ref().replace('%', "%25")));
             let file = shown(&url);

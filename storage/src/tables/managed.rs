@@ -63,6 +63,16 @@ impl Managed {
         }
     }
 
+    /// The tables as a block sees them that began with this one; `None`: these are those of no block.
+    pub(crate) fn begin_block_beside(&self) -> Option<Self> {
+        let (block, parent) = self.block.as_ref()?;
+        Some(Self {
+            warehouse: Arc::clone(&self.warehouse),
+            open: Mutex::default(),
+            block: Some((block.beside(), Arc::clone(parent))),
+        })
+    }
+
     /// The block, if these are the tables of one, and the tables that it began from.
     pub(crate) fn block(&self) -> Option<&(Block, Arc<Managed>)> {
         self.block.as_ref()

@@ -21,12 +21,14 @@ mod csv_types;
 mod csv_values;
 mod csv_watch;
 mod declared_table;
+mod declared_texts;
 mod delta_commit;
 mod delta_files;
 mod delta_log;
 mod delta_scan;
 mod delta_write;
 mod dictionaries;
+pub(crate) mod domain_mark;
 pub(crate) mod enum_mark;
 mod external;
 mod external_delta;
@@ -71,6 +73,7 @@ mod missing_files;
 mod nan_bounds;
 mod new_keys;
 mod one_column;
+mod other_case;
 mod page_locations;
 mod partition_values;
 mod pending_rows;
@@ -88,6 +91,7 @@ mod scans;
 mod settled_types;
 mod shape;
 mod shipping;
+mod shown_within;
 mod snapshot;
 mod staged_store;
 mod strict_values;
@@ -106,6 +110,7 @@ mod vacuum;
 mod versions;
 mod whole_look;
 mod written_names;
+mod zero_bytes;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -131,6 +136,7 @@ pub use keys::Key;
 pub use life_sign::LIFE_SIGN_INTERVAL;
 pub use maintenance::{OptimizeOptions, Optimized};
 pub use new_keys::{Accept, InsertRules, Number, OnConflict};
+pub use other_case::name_in_file;
 pub use references::{Deferral, Reference, ReferenceAction};
 pub use rewrite::{
     CHANGE_COLUMNS, ChangeCounts, Repeated, Rewrite, RewriteOptions, RowAction, TableOperation,
@@ -139,6 +145,7 @@ pub use row_checks::{RowChecks, ViewViolation};
 pub use row_ranges::divide_by_rows;
 pub use shape::{Identity, IdentityKind, TableShape};
 pub use shipping::ScanForm;
+pub use shown_within::texts_within;
 pub use snapshot::{SnapshotFile, TableSnapshot};
 pub use text_input::{ReadTexts, TextFault, TextReader};
 pub use text_limits::TextLimit;
@@ -188,6 +195,16 @@ impl Tables {
             warehouse: Arc::clone(&self.warehouse),
             identities: Arc::clone(&self.identities),
         }
+    }
+
+    /// The tables as another block sees them that began at the moment of this one; `None`: these are those of no block.
+    pub fn begin_block_beside(&self) -> Option<Self> {
+        Some(Self {
+            managed: Arc::new(self.managed.begin_block_beside()?),
+            external: Arc::clone(&self.external),
+            warehouse: Arc::clone(&self.warehouse),
+            identities: Arc::clone(&self.identities),
+        })
     }
 
     /// Makes one commit of all that a block did to its table, which is `first`, and then of what it did to tables that

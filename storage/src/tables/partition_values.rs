@@ -3,13 +3,17 @@
 //! Rows flow in before they are written; nothing or the first value that would not come back as it is flows out. Texts of a
 //! log flow in, and the values that they mean flow out.
 
+use std::ops::Range;
 use std::sync::Arc;
 
+use chrono::NaiveDateTime;
 use datafusion::arrow::array::{
-    Array, ArrayRef, AsArray as _, BinaryArray, RecordBatch, StringArray,
+    Array, ArrayRef, AsArray as _, BinaryArray, RecordBatch, StringArray, TimestampMicrosecondArray,
 };
 use datafusion::arrow::compute::{CastOptions, cast_with_options};
-use datafusion::arrow::datatypes::{DataType, Float32Type, Float64Type};
+use datafusion::arrow::datatypes::{
+    DataType, Float32Type, Float64Type, TimeUnit, TimestampMicrosecondType,
+};
 use datafusion::arrow::error::ArrowError;
 
 use crate::error::{Error, Result};
@@ -20,9 +24,13 @@ const NULL_FOLDER: &str = "__HIVE_DEFAULT_PARTITION__";
 /// The longest name of a folder on local disk.
 const NAME_BYTES: usize = 255;
 
+/// The moments that a log has with a year of four digits, in microseconds: from 1 BC, which is its year 0, to 9999. The
+/// parsers of other readers know no others.
+const MOMENTS: Range<i64> = -62_167_219_200_000_000..253_402_300_800_000_000;
+
 /// Fails at the first value of the columns at `partitions` that a table cannot keep.
 ///
-/// Errors: `PartitionRefused`, `PartitionTooLong`.
+/// Errors: `PartitionRefused`, `PartitionTooLong`, `PartitionMoment`.
 pub(crate) fn check(rows: &RecordBatch, partitions: &[usize]) -> Result<()> {
     for idx in partitions {
         let schema = rows.schema();
@@ -48,6 +56,16 @@ pub(crate) fn check(rows: &RecordBatch, partitions: &[usize]) -> Result<()> {
             DataType::Float32 => {
                 let numbers = values.as_primitive::<Float32Type>().iter().flatten();
                 numbers.map(|number| number.to_string().len()).max()
+            }
+            DataType::Timestamp(TimeUnit::Microsecond, _) => {
+                let mut moments = values
+                    .as_primitive::<TimestampMicrosecondType>()
+                    .iter()
+                    .flatten();
+                if moments.any(|moment| !MOMENTS.contains(&moment)) {
+                    return Err(Error::PartitionMoment(column.clone()));
+                }
+                None
             }
             // The texts of all others are short.
             _ => None,
@@ -82,12 +100,34 @@ pub(crate) fn values_of<'a>(
         ..CastOptions::default()
     };
     let texts = texts.collect::<StringArray>();
+    let is_far = |text: &str| text.starts_with(['+', '-']);
+    if let DataType::Timestamp(TimeUnit::Microsecond, zone) = data_type
+        && texts.iter().flatten().any(is_far)
+    {
+        // The library's parser knows years of four digits.
+        let near: StringArray = texts.iter().map(|t| t.filter(|t| !is_far(t))).collect();
+        let near = cast_with_options(&near, data_type, &options)?;
+        let near = near.as_primitive::<TimestampMicrosecondType>().iter();
+        let moments = near.zip(&texts).map(|(near, text)| match text {
+            Some(text) if is_far(text) => far_moment(text).map(Some),
+            _ => Ok(near),
+        });
+        let moments = moments.collect::<Result<TimestampMicrosecondArray, ArrowError>>()?;
+        return Ok(Arc::new(moments.with_timezone_opt(zone.clone())));
+    }
     if *data_type == TIME {
         // The log has them as files do.
         let numbers = cast_with_options(&texts, &DataType::Int64, &options)?;
         return cast_with_options(&numbers, data_type, &options);
     }
     cast_with_options(&texts, data_type, &options)
+}
+
+/// The moment of a text whose year has a sign, in microseconds.
+fn far_moment(text: &str) -> Result<i64, ArrowError> {
+    let moment = NaiveDateTime::parse_from_str(text, "%Y-%m-%d %H:%M:%S%.f");
+    let moment = moment.map_err(|_| ArrowError::ParseError(format!("\"{text}\" is no moment")))?;
+    Ok(moment.and_utc().timestamp_micros())
 }
 
 /// The bytes of a text of escapes, `\u0001\u00ff`; of another one, as some engines write it, its own.
@@ -128,6 +168,33 @@ mod tests {
         assert_eq!(code(number(1e200)), "ok");
         assert_eq!(code(number(1e300)), "22001");
         assert_eq!(code(number(f64::NAN)), "ok");
+        for (moment, expected) in [
+            (MOMENTS.start, "ok"),
+            (MOMENTS.end - 1, "ok"),
+            (MOMENTS.start - 1, "22008"),
+            (MOMENTS.end, "22008"),
+        ] {
+            let moments = TimestampMicrosecondArray::from(vec![None, Some(moment)]);
+            assert_eq!(code(Arc::new(moments)), expected, "{moment}");
+        }
+    }
+
+    #[test]
+    fn moments_of_far_years_are_read() {
+        let texts = ["+10000-01-01 00:00:00.000000", "9999-12-31 23:59:59.999999"];
+        let texts = texts.into_iter().chain(["-0043-03-15 00:00:00.000000"]);
+        let texts = texts.map(Some).chain([None]);
+        let utc = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
+        let read = values_of(texts, &utc).unwrap();
+        assert_eq!(read.data_type(), &utc);
+        let read = read.as_primitive::<TimestampMicrosecondType>();
+        assert_eq!(
+            (read.value(0), read.value(1)),
+            (MOMENTS.end, MOMENTS.end - 1)
+        );
+        assert!(read.value(2) < MOMENTS.start && read.is_null(3));
+        let bad = std::iter::once(Some("+1-x"));
+        assert!(values_of(bad, &utc).is_err());
     }
 
     #[test]

@@ -2,7 +2,9 @@
 //!
 //! A file's columns and a table's flow in; expressions over the file's flow out, or an error that names column, file and
 //! both types. Files give what they hold: a value stays what it is, or becomes what PostgreSQL makes of it when it is
-//! assigned. A number is no date, and no text a number; a value that the column's type cannot hold is an error.
+//! assigned. A number is no date, and no text a number; a value that the column's type cannot hold is an error. Declared
+//! columns are found without regard to case (see `other_case`), and their texts are what the statement says (see
+//! `declared_texts`).
 
 use std::sync::Arc;
 
@@ -10,7 +12,7 @@ use datafusion::arrow::array::{Array, ArrayRef, AsArray as _, BooleanArray};
 use datafusion::arrow::compute::kernels::cmp::distinct;
 use datafusion::arrow::compute::{CastOptions, and, cast_with_options, is_not_null, is_null};
 use datafusion::arrow::datatypes::{
-    DataType, Field, FieldRef, Float64Type, IntervalUnit, SchemaRef, TimeUnit,
+    DataType, Field, FieldRef, Float64Type, IntervalUnit, Schema, SchemaRef, TimeUnit,
 };
 use datafusion::common::ScalarValue;
 use datafusion::common::config::ConfigOptions;
@@ -27,8 +29,11 @@ use datafusion::physical_expr_adapter::{
 use datafusion::physical_plan::PhysicalExpr;
 
 use crate::error::{ColumnFailure, Error};
-use crate::tables::interval_bytes::{over_bytes, read_columns};
+use crate::tables::declared_texts::{Source, is_made, with_values};
+use crate::tables::interval_bytes::{over_file, read_columns};
 use crate::tables::one_column::of_column;
+use crate::tables::other_case::renamed;
+use crate::tables::text_input::TextInput;
 use crate::tables::time_columns::holds;
 use crate::tables::type_names::type_name;
 
@@ -165,9 +170,15 @@ fn is_decimal(data_type: &DataType) -> bool {
     data_type.is_numeric() && !data_type.is_integer() && !data_type.is_floating()
 }
 
-/// Error: the column of a file is not read as that of a table. The file is not named yet.
-fn check(found: &Field, wanted: &Field) -> std::result::Result<Reading, ColumnFailure> {
+/// Error: the column of a file is not read as that of a table. The file is not named yet. `reads_texts`: values are made of
+/// texts.
+fn check(
+    found: &Field,
+    wanted: &Field,
+    reads_texts: bool,
+) -> std::result::Result<Reading, ColumnFailure> {
     match reading(found.data_type(), wanted.data_type()) {
+        _ if reads_texts && is_made(found.data_type(), wanted) => Ok(Reading::All),
         Reading::Never if holds(wanted, found.data_type()) => Ok(Reading::All),
         Reading::Never => Err(ColumnFailure::Type {
             column: wanted.name().clone(),
@@ -179,29 +190,52 @@ fn check(found: &Field, wanted: &Field) -> std::result::Result<Reading, ColumnFa
     }
 }
 
-/// What a scan of Parquet files reads columns of other types than the table's by.
-pub(crate) fn read_types() -> Option<Arc<dyn PhysicalExprAdapterFactory>> {
-    // Whoever reads a file knows its name.
-    Some(Arc::new(ReadTypes::of_file(String::new())))
+/// What a scan of Parquet files reads columns of other types than the table's by. `is_declared`: a statement names the
+/// columns, and neither the files nor their table's log; `input` then makes values of texts.
+pub(crate) fn read_types(
+    is_declared: bool,
+    input: Option<TextInput>,
+) -> Arc<dyn PhysicalExprAdapterFactory> {
+    Arc::new(ReadTypes {
+        source: Source::default(),
+        is_declared,
+        input: input.filter(|_| is_declared),
+    })
 }
 
 /// Reads columns of files as those of their table.
 #[derive(Debug)]
 pub(crate) struct ReadTypes {
-    file: String,
+    source: Source,
+    is_declared: bool,
+    input: Option<TextInput>,
 }
 
 impl ReadTypes {
-    /// `file` is what errors name.
-    pub(crate) fn of_file(file: String) -> Self {
-        Self { file }
+    /// `source` is what errors name; `input` makes values of texts, if a statement declares the columns.
+    pub(crate) fn of_file(source: Source, input: Option<TextInput>) -> Self {
+        Self {
+            source,
+            is_declared: true,
+            input,
+        }
     }
 }
 
 impl PhysicalExprAdapterFactory for ReadTypes {
     fn create(&self, table: SchemaRef, file: SchemaRef) -> Result<Arc<dyn PhysicalExprAdapter>> {
         let in_file = file;
-        let read = read_columns(&in_file).map(Arc::new);
+        let mut read = read_columns(&in_file);
+        let mut failures = Vec::new();
+        if self.is_declared {
+            let held = read.as_ref().unwrap_or(&in_file);
+            if let Some(renamed) = renamed(table.fields(), held.fields()) {
+                let notes = held.metadata().clone();
+                read = Some(Schema::new_with_metadata(renamed.fields, notes));
+                failures = renamed.failures;
+            }
+        }
+        let read = read.map(Arc::new);
         let file = read.clone().unwrap_or_else(|| Arc::clone(&in_file));
         let casts = DefaultPhysicalExprAdapterFactory;
         let casts = casts.create(Arc::clone(&table), Arc::clone(&file))?;
@@ -210,7 +244,9 @@ impl PhysicalExprAdapterFactory for ReadTypes {
             table,
             file,
             in_file: read.map(|_| in_file),
-            name: self.file.clone(),
+            failures,
+            source: self.source.clone(),
+            input: self.input.clone(),
         }))
     }
 }
@@ -223,22 +259,33 @@ struct Adapter {
     file: SchemaRef,
     /// The columns of the file, where these are not read as they are.
     in_file: Option<SchemaRef>,
-    /// The name of the file.
-    name: String,
+    /// What is wrong with columns of the table, if they are asked for.
+    failures: Vec<ColumnFailure>,
+    source: Source,
+    /// What makes values of texts.
+    input: Option<TextInput>,
 }
 
 impl Adapter {
     /// The greatest care that a column of an expression needs.
     fn check(&self, expr: &Arc<dyn PhysicalExpr>) -> Result<Reading> {
         let mut greatest = Reading::All;
+        let failed = |failure: ColumnFailure| failure.in_file(self.source.file.clone());
         expr.apply(|expr| {
-            if let Some(column) = expr.downcast_ref::<Column>()
-                && let Ok(wanted) = self.table.field_with_name(column.name())
+            let Some(column) = expr.downcast_ref::<Column>() else {
+                return Ok(TreeNodeRecursion::Continue);
+            };
+            let mut failures = self.failures.iter();
+            let is_it =
+                |failure: &&ColumnFailure| failure.ambiguous_column() == Some(column.name());
+            if let Some(failure) = failures.find(is_it) {
+                return Err(Error::from(failed(failure.clone())).into());
+            }
+            if let Ok(wanted) = self.table.field_with_name(column.name())
                 && let Ok(found) = self.file.field_with_name(column.name())
             {
-                let failed = |failure: ColumnFailure| failure.in_file(self.name.clone());
-                let reading =
-                    check(found, wanted).map_err(|failure| Error::from(failed(failure)))?;
+                let reading = check(found, wanted, self.input.is_some());
+                let reading = reading.map_err(|failure| Error::from(failed(failure)))?;
                 greatest = greatest.max(reading);
             }
             Ok(TreeNodeRecursion::Continue)
@@ -263,7 +310,7 @@ impl Adapter {
             let function = ScalarUDF::from(ReadAs {
                 signature: Signature::any(1, Volatility::Immutable),
                 column: column.name().to_owned(),
-                file: self.name.clone(),
+                file: self.source.file.clone(),
                 wanted: wanted.data_type().clone(),
             });
             let read = ScalarFunctionExpr::new(
@@ -290,11 +337,14 @@ impl PhysicalExprAdapter for Adapter {
             false => Reading::Fitting,
         };
         let mut cast = self.casts.rewrite(expr)?;
+        if let Some(input) = &self.input {
+            cast = with_values(cast, (&self.file, &self.table), input, &self.source)?;
+        }
         if care >= least {
             cast = cast.transform_up(|expr| Ok(self.named(expr, least)))?.data;
         }
         match &self.in_file {
-            Some(in_file) => over_bytes(cast, in_file),
+            Some(in_file) => over_file(cast, &self.file, in_file),
             None => Ok(cast),
         }
     }
@@ -454,7 +504,8 @@ mod tests {
         let file = Schema::new(vec![Field::new("x", found.data_type().clone(), true)]);
         let table = Arc::new(Schema::new(vec![Field::new("x", wanted, true)]));
         let column: Arc<dyn PhysicalExpr> = Arc::new(Column::new("x", 0));
-        let adapter = ReadTypes::of_file(String::new()).create(table, Arc::new(file.clone()))?;
+        let adapter =
+            ReadTypes::of_file(Source::default(), None).create(table, Arc::new(file.clone()))?;
         let batch = RecordBatch::try_new(Arc::new(file), vec![found])?;
         let n_rows = batch.num_rows();
         adapter

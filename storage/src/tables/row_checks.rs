@@ -82,7 +82,10 @@ impl RowChecks {
 /// A row as messages show it: `(1, null, text)`.
 pub(crate) fn shown_row(rows: &RecordBatch, row: usize) -> String {
     const LONGEST: usize = 64;
-    let options = FormatOptions::default().with_null("null");
+    let options = FormatOptions::default()
+        .with_null("null")
+        .with_timestamp_format(Some("%Y-%m-%d %H:%M:%S%.f"))
+        .with_timestamp_tz_format(Some("%Y-%m-%d %H:%M:%S%.f%:::z"));
     let cells = rows.columns().iter().map(|column| {
         let text = ArrayFormatter::try_new(column, &options)
             .map(|formatter| formatter.value(row).to_string())

@@ -5,20 +5,38 @@
 
 use std::sync::Arc;
 
-use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef, TimeUnit};
 
-use crate::tables::interval_bytes::changed;
+use crate::tables::interval_bytes::changed_field;
+use crate::tables::shown_within::has_uuids;
+use crate::tables::uuid_columns::BYTES;
 
 /// Arrow's key of extension types, whose values mean more than their bytes.
 const EXTENSION_KEY: &str = "ARROW:extension:name";
 
 /// The columns as they are read; `None`: as files hold them.
 pub(crate) fn settled(columns: &Schema) -> Option<SchemaRef> {
-    let settle = |field: &Field| {
-        let data_type = settled_type(field)?;
-        Some(field.clone().with_data_type(data_type))
+    let settle = |column: &FieldRef| {
+        let has_uuids = has_uuids(column);
+        let settle = |field: &Field| {
+            // Which of the bytes within the column are uuids is told by their place.
+            if has_uuids && *field.data_type() == BYTES {
+                return None;
+            }
+            let data_type = settled_type(field)?;
+            Some(field.clone().with_data_type(data_type))
+        };
+        changed_field(column, &settle)
     };
-    changed(columns, &settle).map(Arc::new)
+    let settled: Vec<Option<FieldRef>> = columns.fields().iter().map(settle).collect();
+    if settled.iter().all(Option::is_none) {
+        return None;
+    }
+    let pairs = settled.into_iter().zip(columns.fields());
+    let fields = pairs.map(|(settled, held)| settled.unwrap_or_else(|| Arc::clone(held)));
+    let fields: Vec<FieldRef> = fields.collect();
+    let notes = columns.metadata().clone();
+    Some(Arc::new(Schema::new_with_metadata(fields, notes)))
 }
 
 fn settled_type(field: &Field) -> Option<DataType> {

@@ -40,6 +40,8 @@ pub struct ScanForm {
     root: String,
     format: String,
     is_ours: bool,
+    /// Whether a statement names the columns.
+    is_declared: bool,
     source: SourceForm,
     /// Of each file in the order of the groups, how many rows are read and skipped in turn; empty: all are read.
     ranges: Vec<Vec<(bool, usize)>>,
@@ -48,7 +50,10 @@ pub struct ScanForm {
 /// How files are read.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 enum SourceForm {
-    Parquet,
+    Parquet {
+        /// As of CSV files.
+        zone: Option<String>,
+    },
     Csv {
         compression: String,
         terminator: Option<u8>,
@@ -73,17 +78,18 @@ impl SourceForm {
     ) -> Result<Option<(SourceForm, Arc<dyn FileSource>)>> {
         let inner = located.inner();
         let compression = config.file_compression_type.get_variant().to_string();
+        let texts = located.texts();
+        let zone = texts.input.as_ref().map(|input| input.zone().to_owned());
         if inner.is::<ParquetSource>() {
-            return Ok(Some((SourceForm::Parquet, Arc::clone(inner))));
+            return Ok(Some((SourceForm::Parquet { zone }, Arc::clone(inner))));
         }
         if let Some(csv) = inner.downcast_ref::<CsvSource>() {
-            let texts = located.texts();
             let form = SourceForm::Csv {
                 compression,
                 terminator: csv.terminator(),
                 null_text: texts.null_text.as_ref().map(ToString::to_string),
                 is_declared: texts.is_declared,
-                zone: texts.input.as_ref().map(|input| input.zone().to_owned()),
+                zone,
             };
             return Ok(Some((form, Arc::clone(inner))));
         }
@@ -108,7 +114,10 @@ impl SourceForm {
         let input = |zone: &Option<String>| zone.as_ref().map(|zone| TextInput::new(reader, zone));
         let mut texts = CsvTexts::default();
         let source: Arc<dyn FileSource> = match self {
-            SourceForm::Parquet => Arc::clone(plain),
+            SourceForm::Parquet { zone } => {
+                texts.input = input(zone);
+                Arc::clone(plain)
+            }
             SourceForm::Csv {
                 terminator,
                 null_text,
@@ -132,7 +141,7 @@ impl SourceForm {
 
     fn compression(&self) -> Result<FileCompressionType> {
         match self {
-            SourceForm::Parquet => Ok(FileCompressionType::UNCOMPRESSED),
+            SourceForm::Parquet { .. } => Ok(FileCompressionType::UNCOMPRESSED),
             SourceForm::Csv { compression, .. } | SourceForm::Json { compression, .. } => {
                 FileCompressionType::from_str(compression)
             }
@@ -189,6 +198,7 @@ impl ScanForm {
             root: place.root.to_string(),
             format: place.format.to_owned(),
             is_ours: place.is_ours,
+            is_declared: located.texts().is_declared,
             source,
             ranges: files().map(ranges_of).collect(),
         };
@@ -235,17 +245,18 @@ impl ScanForm {
         {
             source = Arc::new(whole);
         }
+        let types = read_types(self.is_declared, texts.input.clone());
         let place = Place {
             root: Url::parse(&self.root).map_err(|_| damaged())?,
             format,
             is_ours: self.is_ours,
-            _lease: None,
+            lease: None,
         };
         let restored = FileScanConfigBuilder::from(config.clone())
             .with_source(wrap_texts(&place, source, texts))
             .with_file_compression_type(self.source.compression()?)
             .with_file_groups(groups)
-            .with_expr_adapter(read_types())
+            .with_expr_adapter(Some(types))
             .build();
         Ok(DataSourceExec::from_data_source(restored))
     }

@@ -58,7 +58,7 @@ impl ScalarUDFImpl for OfUnion {
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        of_column(&args, texts)
+        of_column(&args, texts_of_union)
     }
 }
 
@@ -66,7 +66,8 @@ fn unexpected() -> DataFusionError {
     DataFusionError::Internal("json_of_union takes one union".to_owned())
 }
 
-fn texts(array: &ArrayRef) -> Result<ArrayRef> {
+/// The json of the values of a union.
+pub(crate) fn texts_of_union(array: &ArrayRef) -> Result<ArrayRef> {
     let (Some(union), DataType::Union(branches, _)) = (array.as_union_opt(), array.data_type())
     else {
         return Err(unexpected());
@@ -126,7 +127,7 @@ mod tests {
         let union = UnionArray::try_new(fields, ids, Some(offsets), values).unwrap();
         let union: ArrayRef = Arc::new(union);
         assert!(is_union(&Field::new("u", union.data_type().clone(), true)));
-        let found = texts(&union).unwrap();
+        let found = texts_of_union(&union).unwrap();
         let expected = vec![Some("5"), Some("\"a \\\"b\\\"\""), None, Some("2.5"), None];
         assert_eq!(found.as_string::<i32>(), &StringArray::from(expected));
         assert!(JsonKind::of(&shown_union("u")).is_some());

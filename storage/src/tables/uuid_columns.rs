@@ -27,6 +27,7 @@ use datafusion::physical_plan::{ExecutionPlan, PhysicalExpr};
 use uuid::Uuid;
 
 use crate::tables::one_column::of_column;
+use crate::tables::shown_within::{leaves, shown_within, texts_within, with_uuids};
 use crate::tables::union_texts::{is_union, json_of_union, shown_union};
 use crate::tables::uuid_mark::uuid_marks;
 
@@ -34,7 +35,7 @@ use crate::tables::uuid_mark::uuid_marks;
 const EXTENSION_KEY: &str = "ARROW:extension:name";
 const UUID_NAME: &str = "arrow.uuid";
 /// What a uuid is in files.
-const BYTES: DataType = DataType::FixedSizeBinary(16);
+pub(crate) const BYTES: DataType = DataType::FixedSizeBinary(16);
 
 /// Whether a column of files holds uuids as bytes.
 fn holds_bytes(field: &Field) -> bool {
@@ -51,34 +52,48 @@ pub(crate) fn noted(field: &FieldRef) -> FieldRef {
 
 /// The columns of a Parquet file, of which the file's own schema tells those that are uuids.
 pub(crate) fn of_parquet(schema: SchemaRef, footer: &ParquetMetaData) -> SchemaRef {
+    let held = footer.file_metadata().schema_descr();
+    let mut place = 0;
+    with_notes(schema, |_, field| {
+        let column = (place < held.num_columns()).then(|| held.column(place));
+        place += 1;
+        *field.data_type() == BYTES
+            && column.is_some_and(|column| column.logical_type_ref() == Some(&LogicalType::Uuid))
+    })
+}
+
+/// Whether a column of files may hold uuids, also within lists, maps and records.
+pub(crate) fn may_hold(schema: &Schema) -> bool {
+    let mut found = false;
+    for field in schema.fields() {
+        leaves(field, &mut Vec::new(), &mut |_, leaf| {
+            found |= *leaf.data_type() == BYTES
+        });
+    }
+    found
+}
+
+/// The columns of a file with a note of those that it says are uuids, or have such within them: `is_uuid` is told the names
+/// that lead to each value.
+pub(crate) fn with_notes(
+    schema: SchemaRef,
+    mut is_uuid: impl FnMut(&[&str], &Field) -> bool,
+) -> SchemaRef {
     if !may_hold(&schema) {
         return schema;
     }
-    let fields = footer
-        .file_metadata()
-        .schema_descr()
-        .root_schema()
-        .get_fields();
-    let is_uuid = |name: &str| {
-        let is_named = fields.iter().find(|field| field.name() == name);
-        is_named.is_some_and(|field| {
-            field.get_basic_info().logical_type_ref() == Some(&LogicalType::Uuid)
-        })
-    };
-    with_notes(schema, is_uuid)
-}
-
-/// Whether a column of files may hold uuids.
-pub(crate) fn may_hold(schema: &Schema) -> bool {
-    let mut fields = schema.fields().iter();
-    fields.any(|field| *field.data_type() == BYTES)
-}
-
-/// The columns of a file with a note of those that it says are uuids.
-pub(crate) fn with_notes(schema: SchemaRef, is_uuid: impl Fn(&str) -> bool) -> SchemaRef {
-    let note = |field: &FieldRef| match *field.data_type() == BYTES && is_uuid(field.name()) {
-        true => noted(field),
-        false => Arc::clone(field),
+    let note = |field: &FieldRef| {
+        let mut uuids: Vec<Vec<&str>> = Vec::new();
+        leaves(field, &mut Vec::new(), &mut |path, leaf| {
+            if is_uuid(path, leaf) {
+                uuids.push(path.to_vec());
+            }
+        });
+        match uuids.is_empty() {
+            true => Arc::clone(field),
+            false if *field.data_type() == BYTES => noted(field),
+            false => Arc::new(with_uuids(field, &uuids)),
+        }
     };
     let fields: Vec<FieldRef> = schema.fields().iter().map(note).collect();
     Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone()))
@@ -86,7 +101,7 @@ pub(crate) fn with_notes(schema: SchemaRef, is_uuid: impl Fn(&str) -> bool) -> S
 
 /// Whether a column of files is shown as something else: uuids, and unions, too (see `union_texts`).
 fn is_shown_otherwise(field: &Field) -> bool {
-    holds_bytes(field) || is_union(field)
+    holds_bytes(field) || is_union(field) || shown_within(field).is_some()
 }
 
 /// A column of files as it is shown.
@@ -97,7 +112,7 @@ fn shown_field(field: &FieldRef) -> FieldRef {
             Arc::new(shown.with_metadata(uuid_marks()))
         }
         false if is_union(field) => Arc::new(shown_union(field.name())),
-        false => Arc::clone(field),
+        false => shown_within(field).map_or_else(|| Arc::clone(field), Arc::new),
     }
 }
 
@@ -140,11 +155,13 @@ pub(crate) fn shown_rows(
         None => plan,
     };
     let (uuids, unions) = (Arc::new(uuid_of_bytes()), Arc::new(json_of_union()));
+    let within = Arc::new(texts_within());
     let shown = |(idx, field): (usize, &FieldRef)| {
         let column: Arc<dyn PhysicalExpr> = Arc::new(Column::new(field.name(), idx));
-        let reader = match is_union(field) {
-            true => &unions,
-            false => &uuids,
+        let reader = match field.data_type() {
+            DataType::Union(..) => &unions,
+            held if held.is_nested() => &within,
+            _ => &uuids,
         };
         let expr = match is_shown_otherwise(field) {
             true => Arc::new(ScalarFunctionExpr::new(
@@ -256,11 +273,12 @@ impl ScalarUDFImpl for OfBytes {
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        of_column(&args, texts)
+        of_column(&args, texts_of_bytes)
     }
 }
 
-fn texts(array: &ArrayRef) -> Result<ArrayRef> {
+/// The texts of uuids.
+pub(crate) fn texts_of_bytes(array: &ArrayRef) -> Result<ArrayRef> {
     let values = cast(array, &DataType::Binary)?;
     let values = values.as_binary::<i32>();
     let mut text = [0_u8; uuid::fmt::Hyphenated::LENGTH];
@@ -299,7 +317,7 @@ mod tests {
         assert_eq!(shown.field(0).data_type(), &DataType::Utf8);
         assert_eq!(shown.field(0).metadata(), &uuid_marks());
         assert_eq!(shown.field(1).data_type(), &BYTES);
-        let noted = with_notes(columns(), |name| name == "hash");
+        let noted = with_notes(columns(), |path, _| path == ["hash"]);
         assert!(holds_bytes(noted.field(1)));
     }
 
@@ -311,7 +329,7 @@ mod tests {
             16,
         );
         let array: ArrayRef = Arc::new(array.unwrap());
-        let found = texts(&array).unwrap();
+        let found = texts_of_bytes(&array).unwrap();
         assert_eq!(
             found.as_string::<i32>(),
             &StringArray::from(vec![Some(ONE), None])
@@ -319,7 +337,7 @@ mod tests {
         let short: ArrayRef = Arc::new(datafusion::arrow::array::BinaryArray::from(vec![
             b"a".as_ref(),
         ]));
-        assert!(texts(&short).is_err());
+        assert!(texts_of_bytes(&short).is_err());
     }
 
     #[test]

@@ -14,6 +14,7 @@ use crate::checkpoints::CHECKPOINTS;
 use crate::error::{Error, Result};
 use crate::locations::UNWRITABLE;
 use crate::upkeep::{Upkeep, ids};
+use crate::warehouse::{EARLIER_PROBES, PROBES, Warehouse};
 use crate::worker_signs::SIGNS;
 
 /// Tables whose logs are read at once.
@@ -49,8 +50,8 @@ pub struct Removed {
 impl Upkeep {
     /// Removes superseded entries of the log, folders of tables and models that the catalog does not name, data files that
     /// no version of their table has ever named, tensor files that no manifest names, checkpoints of trainings with which
-    /// nobody went on, signs of workers that have gone, and, on this machine's disks, halves of files whose writers were
-    /// killed.
+    /// nobody went on, signs of workers and probes of coordinators that have gone, and, on this machine's disks, halves of
+    /// files whose writers were killed.
     ///
     /// Errors: `YoungGarbage` for a bound under an hour, which running servers need to see each other's commits.
     pub async fn collect_garbage(&self, options: GarbageOptions) -> Result<Garbage> {
@@ -70,6 +71,11 @@ impl Upkeep {
         }
         let signs = self.files(SIGNS).await?.into_iter().filter(is_old);
         garbage.extend(signs.map(|file| (file, "sign of a worker that has gone")));
+        for place in [PROBES, EARLIER_PROBES] {
+            let probes = self.files(place).await?.into_iter().filter(is_old);
+            let probes = probes.filter(|file| Warehouse::is_probe(file.location.as_ref()));
+            garbage.extend(probes.map(|file| (file, "probe of a coordinator that has gone")));
+        }
         // Listed before the catalog is read: what is new in the list is in the catalog, or too young.
         let tables = self.files_by_id("tables").await?;
         let mut models = self.files_by_id("models").await?;

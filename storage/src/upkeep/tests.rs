@@ -13,7 +13,7 @@ use serde_json::json;
 use super::*;
 use crate::catalog::{CatalogEntry, Change, ModelDefinition, TableDefinition, ViewDefinition};
 use crate::locations::Locations;
-use crate::stores::{Layer, Layered};
+use crate::stores::{Layer, Layered, StoreOptions};
 use crate::tables::{TableShape, VersionSpec, stored_schema};
 use crate::worker_signs::WorkerSign;
 
@@ -465,6 +465,46 @@ async fn files_of_a_table_whose_log_cannot_be_read_stay() {
     std::fs::write(commit, "").unwrap();
     assert_eq!(f.collect(false).await, []);
     assert!(data.exists());
+}
+
+#[tokio::test]
+async fn probes_of_coordinators_that_have_gone_go() {
+    let f = fixture().await;
+    let warehouse = &f.upkeep.warehouse;
+    let [gone, ended, here] = [
+        warehouse.write_probe().await.unwrap(),
+        warehouse.write_probe().await.unwrap(),
+        warehouse.write_probe().await.unwrap(),
+    ];
+    // Earlier builds wrote them where somebody may keep a table.
+    std::fs::create_dir(f.path("cluster")).unwrap();
+    let earlier = "cluster/0123456789abcdef.probe";
+    for path in [earlier, "cluster/of_a_user.probe"] {
+        std::fs::write(f.path(path), "x").unwrap();
+    }
+    for path in [&gone.0, &here.0, earlier, "cluster/of_a_user.probe"] {
+        age(&f.path(path));
+    }
+    // Twice, since a coordinator may be asked to end when its probe is gone.
+    warehouse.remove_probe(&ended.0).await.unwrap();
+    warehouse.remove_probe(&ended.0).await.unwrap();
+    warehouse.renew_probe(&here.0, &here.1).await.unwrap();
+    let removed = f.collect(false).await;
+    let probe = |path: &str, bytes: usize| Removed {
+        path: path.to_owned(),
+        bytes: bytes as u64,
+        reason: "probe of a coordinator that has gone",
+    };
+    assert_eq!(removed, [probe(&gone.0, gone.1.len()), probe(earlier, 1)]);
+    let (at, options) = (warehouse.url().as_str(), StoreOptions::default);
+    for ((name, content), is_there) in [(&ended, false), (&here, true)] {
+        let found = Warehouse::read_probe(at, options(), name).await.unwrap();
+        assert_eq!(found, is_there.then(|| content.clone()), "{name}");
+        assert_eq!(warehouse.has_probe(name).await.unwrap(), is_there);
+    }
+    // Other files are not looked at.
+    let other = Warehouse::read_probe(at, options(), "cluster/of_a_user.probe").await;
+    assert_eq!(other.unwrap(), None);
 }
 
 #[tokio::test]

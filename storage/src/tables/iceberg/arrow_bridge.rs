@@ -9,7 +9,7 @@ use arrow_array_58::ffi::{FFI_ArrowArray as TheirArray, to_ffi};
 use arrow_array_58::{Array as _, RecordBatch as TheirBatch, StructArray as TheirStruct};
 use arrow_schema_58::Schema as TheirSchema;
 use arrow_schema_58::ffi::FFI_ArrowSchema as TheirFfiSchema;
-use datafusion::arrow::array::{RecordBatch, RecordBatchOptions, StructArray};
+use datafusion::arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, StructArray};
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{Field, FieldRef, Schema, SchemaRef};
 use datafusion::arrow::error::ArrowError;
@@ -53,6 +53,16 @@ pub(super) fn batch(theirs: TheirBatch, schema: &SchemaRef) -> Result<RecordBatc
     // SAFETY: array and schema were exported together from one valid array.
     let data = unsafe { from_ffi(array, &ffi_schema(their_schema)) }?;
     let (_, columns, _) = StructArray::from(data).into_parts();
+    as_columns_of(schema, &columns, n_rows)
+}
+
+/// The first of some columns as those of `schema`.
+pub(super) fn as_columns_of(
+    schema: &SchemaRef,
+    columns: &[ArrayRef],
+    n_rows: usize,
+) -> Result<RecordBatch, ArrowError> {
+    let options = RecordBatchOptions::new().with_row_count(Some(n_rows));
     let columns = columns
         .iter()
         .zip(schema.fields())
@@ -70,7 +80,9 @@ pub(super) fn batch(theirs: TheirBatch, schema: &SchemaRef) -> Result<RecordBatc
 mod tests {
     use arrow_array_58::{Int64Array, StringArray};
     use arrow_schema_58::{DataType as TheirType, Field as TheirField};
-    use datafusion::arrow::array::{Array as _, AsArray as _};
+    use datafusion::arrow::array::{
+        Array as _, AsArray as _, FixedSizeBinaryArray, LargeBinaryArray,
+    };
     use datafusion::arrow::datatypes::{DataType, Int64Type};
 
     use super::*;
@@ -95,5 +107,19 @@ mod tests {
         assert_eq!(crossed.column(1).as_string::<i32>().value(1), "");
         drop(their_batch);
         assert_eq!(crossed.num_rows(), 2);
+    }
+
+    #[test]
+    fn bytes_of_all_kinds_become_those_of_the_scan() {
+        let large: ArrayRef = Arc::new(LargeBinaryArray::from(vec![Some(b"ab".as_ref()), None]));
+        let fixed = FixedSizeBinaryArray::try_from_iter([b"abc", b"xyz"].into_iter()).unwrap();
+        let unread: ArrayRef = Arc::clone(&large);
+        let field = |name| Field::new(name, DataType::Binary, true);
+        let schema = Arc::new(Schema::new(vec![field("large"), field("fixed")]));
+        let found = as_columns_of(&schema, &[large, Arc::new(fixed), unread], 2).unwrap();
+        assert_eq!(found.num_columns(), 2);
+        let large = found.column(0).as_binary::<i32>();
+        assert!(large.value(0) == b"ab" && large.is_null(1));
+        assert_eq!(found.column(1).as_binary::<i32>().value(1), b"xyz");
     }
 }

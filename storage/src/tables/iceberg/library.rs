@@ -64,7 +64,7 @@ impl PartitionStream for LibraryScan {
             table: self.table.clone(),
             reader,
             changed: Arc::clone(&self.changed),
-            n_columns: self.schema.fields().len(),
+            schema: Arc::clone(&self.schema),
             context,
         };
         let batches = futures::stream::iter(self.tasks.clone())
@@ -81,7 +81,7 @@ struct Source {
     table: Table,
     reader: ArrowReader,
     changed: Arc<BTreeSet<i32>>,
-    n_columns: usize,
+    schema: SchemaRef,
     context: Arc<TaskContext>,
 }
 
@@ -98,12 +98,14 @@ impl Source {
         let columns = FileColumns::of(&self.table, &mut task, &read, &self.changed).await?;
         let tasks = futures::stream::iter([Ok(task)]).boxed();
         let batches = self.reader.read(tasks).map_err(&failed)?.stream();
-        let output: Vec<usize> = (0..self.n_columns).collect();
+        let schema = self.schema;
         let batches = batches.map(move |batch| {
             let batch = batch.map_err(&failed)?;
             let batch = arrow_bridge::batch(batch, columns.given())?;
             let batch = deletes.remaining(columns.wanted(&batch)?)?;
-            Ok(batch.project(&output)?)
+            // The library has several types for bytes and for moments, of which the scan has one (see `settled_types`).
+            let (read, n_rows) = (batch.columns(), batch.num_rows());
+            Ok(arrow_bridge::as_columns_of(&schema, read, n_rows)?)
         });
         Ok(batches.boxed())
     }

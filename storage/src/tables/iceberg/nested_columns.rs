@@ -1,7 +1,8 @@
 //! Columns with fields of their own, some of which were added, dropped, renamed or widened after a file was written.
 //!
-//! The library brings the columns of a file up to date, but not what lies within them. A task flows in and flows out
-//! asking for these columns as its file has them; its batches flow in and flow out as the table has them now.
+//! The library brings the columns of a file up to date, but not what lies within them, and it makes no NULLs of some types.
+//! A task flows in and flows out asking for these columns as its file has them; its batches flow in and flow out as the
+//! table has them now.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -25,8 +26,8 @@ use iceberg::arrow::schema_to_arrow_schema;
 use iceberg::io::FileRead;
 use iceberg::scan::FileScanTask;
 use iceberg::spec::{
-    DataFileFormat, ListType, MapType, NestedField, NestedFieldRef, Schema,
-    SchemaRef as IcebergSchema, StructType, TableMetadata, Type,
+    DataFileFormat, ListType, MapType, NestedField, NestedFieldRef, PartitionField, PrimitiveType,
+    Schema, SchemaRef as IcebergSchema, StructType, TableMetadata, Transform, Type,
 };
 use iceberg::table::Table;
 
@@ -38,11 +39,14 @@ const FOOTER_BYTES: usize = 64 * 1024;
 /// The last of the characters of which all that are alphabetic are letters.
 const LAST_LATIN: char = '\u{24f}';
 
-/// The ids of columns with fields of their own that files may hold otherwise than `schema` has them, or not at all.
+/// The ids of columns with fields of their own that files may hold otherwise than `schema` has them, or not at all, and of
+/// those that files may lack and the library does not fill.
 pub(super) fn changed(metadata: &TableMetadata, schema: &IcebergSchema) -> BTreeSet<i32> {
     let columns = schema.as_struct().fields().iter();
-    let nested = columns.filter(|column| !column.field_type.is_primitive());
     let is_changed = |column: &&NestedFieldRef| {
+        if column.field_type.is_primitive() {
+            return is_unfilled(metadata, column);
+        }
         let mut within = names_within(&column.field_type).into_iter();
         let mut schemas = metadata.schemas_iter();
         within.any(|name| !is_kept(name))
@@ -51,7 +55,30 @@ pub(super) fn changed(metadata: &TableMetadata, schema: &IcebergSchema) -> BTree
                 then.is_none_or(|then| then.field_type != column.field_type)
             })
     };
-    nested.filter(is_changed).map(|column| column.id).collect()
+    let changed = columns.filter(is_changed);
+    changed.map(|column| column.id).collect()
+}
+
+/// Whether a column may be none of a file's, and of a type that the library makes no NULLs of. Defaults and the values of
+/// partitions stay the library's business.
+fn is_unfilled(metadata: &TableMetadata, column: &NestedField) -> bool {
+    let Type::Primitive(kind) = column.field_type.as_ref() else {
+        return false;
+    };
+    let is_filled = !matches!(
+        kind,
+        PrimitiveType::Time | PrimitiveType::Uuid | PrimitiveType::Fixed(_) | PrimitiveType::Binary
+    );
+    if is_filled || column.initial_default.is_some() {
+        return false;
+    }
+    let mut specs = metadata.partition_specs_iter();
+    let is_by_it = |field: &PartitionField| {
+        field.source_id == column.id && field.transform == Transform::Identity
+    };
+    let is_partition = specs.any(|spec| spec.fields().iter().any(is_by_it));
+    let mut schemas = metadata.schemas_iter();
+    !is_partition && schemas.any(|schema| schema.field_by_id(column.id).is_none())
 }
 
 /// Whether files have a column under the name that the table gives it. Writers make a name of Avro of one that is none,
@@ -387,7 +414,6 @@ mod tests {
     use datafusion::arrow::array::{Int32Array, Int64Array, StringArray};
     use datafusion::arrow::buffer::OffsetBuffer;
     use datafusion::arrow::datatypes::{Fields, Int64Type};
-    use iceberg::spec::PrimitiveType;
 
     use super::*;
 

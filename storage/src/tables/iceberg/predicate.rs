@@ -24,6 +24,15 @@ struct Compared {
     width: u32,
 }
 
+impl Compared {
+    /// Whether partitions may have the greatest numbers for the least ones: below the least one that a type has, writers
+    /// go on from its other end.
+    fn may_wrap(&self) -> bool {
+        let is_whole = matches!(self.data_type, PrimitiveType::Int | PrimitiveType::Long);
+        is_whole && self.width > 0
+    }
+}
+
 impl Columns {
     /// Those of a schema that each schema of the table has with the same type, if it has them.
     pub(super) fn of(schema: &Schema, metadata: &TableMetadata) -> Self {
@@ -99,7 +108,10 @@ fn predicate(expr: &Expr, columns: &Columns) -> Option<Predicate> {
             let high = datum(&between.high, known)?;
             let column = reference(&between.expr)?;
             let at_least = column.clone().greater_than_or_equal_to(low);
-            Some(at_least.and(column.less_than_or_equal_to(high)))
+            Some(match known.may_wrap() {
+                true => at_least,
+                false => at_least.and(column.less_than_or_equal_to(high)),
+            })
         }
         _ => None,
     }
@@ -113,6 +125,9 @@ fn comparison(left: &Expr, op: Operator, right: &Expr, columns: &Columns) -> Opt
     );
     if is_float && !matches!(op, Operator::Lt | Operator::LtEq | Operator::Eq) {
         // Bounds say nothing of NaN, which is greater than every number.
+        return None;
+    }
+    if known.may_wrap() && matches!(op, Operator::Lt | Operator::LtEq) {
         return None;
     }
     let value = datum(right, known).filter(|value| !value.is_nan())?;
@@ -264,6 +279,16 @@ mod tests {
         }
         let near = shown(PrimitiveType::Long, col("i").gt_eq(lit(i64::MIN + 4)));
         assert!(near.is_some());
+        // The partition of the least numbers may be that of the greatest ones.
+        assert_eq!(shown(PrimitiveType::Long, col("i").lt_eq(lit(1_i64))), None);
+        assert_eq!(
+            shown(
+                PrimitiveType::Long,
+                col("i").between(lit(0_i64), lit(1_i64))
+            )
+            .unwrap(),
+            "i >= 0"
+        );
         for value in [i32::MIN, i32::MAX] {
             assert_eq!(shown(PrimitiveType::Int, col("i").gt_eq(lit(value))), None);
             let long = shown(PrimitiveType::Long, col("i").gt_eq(lit(value)));

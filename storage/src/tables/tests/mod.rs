@@ -18,6 +18,7 @@ mod managed;
 mod others;
 mod unfinished;
 mod versions;
+mod within;
 
 use std::path::PathBuf;
 

@@ -86,11 +86,14 @@ async fn a_commit_that_was_emptied_is_no_commit() {
         let batch = numbers(start..start + 10);
         f.append("t", rows(batch)).await.unwrap();
     }
-    f.write("tables/t/_delta_log/00000000000000000001.json", "");
-    let tables = open(f.path("")).await;
-    let error = tables.shape("t").await.unwrap_err();
-    assert_eq!(error.sqlstate(), "XX001");
-    assert!(error.to_string().contains("00000000000000000001.json"));
+    for number in [1, 0] {
+        let name = format!("{number:020}.json");
+        f.write(&format!("tables/t/_delta_log/{name}"), "");
+        let tables = open(f.path("")).await;
+        let error = tables.shape("t").await.unwrap_err();
+        assert_eq!(error.sqlstate(), "XX001", "{error}");
+        assert!(error.to_string().contains(&name), "{error}");
+    }
 }
 
 #[tokio::test]
