@@ -8,7 +8,7 @@ use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 use crate::lexer::{are_words, closing, is_token, is_word};
 use crate::reference::read_name;
 
-/// How the part of the name begins that lists what `LIKE` takes; no text can bring it into a statement.
+/// How the part of the name begins that lists what `LIKE` takes; no client's text can bring it into a statement.
 pub const LIKE_PARTS: &str = "\u{1e}like ";
 
 const PARTS: [&str; 5] = [

@@ -1,6 +1,7 @@
 //! Options of COPY that sqlparser lacks: `HEADER MATCH`, `*` for all columns behind `FORCE_QUOTE`, and a WHERE at the end.
 //!
-//! In: tokens of one statement; out: tokens in which names that no text can bring into a statement mean them.
+//! In: tokens of one statement; out: tokens in which names that no client's text can bring into a statement mean
+//! them.
 
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 

@@ -59,6 +59,8 @@ pub enum ParseErrorKind {
     Unsupported(String),
     /// A parameter, as written, whose number none can have.
     NoSuchParameter(String),
+    /// A name that only the engine may write.
+    InvalidName(String),
     /// Nested deeper than the parser's limit.
     TooDeep,
     /// Any other finding, already worded.
@@ -84,6 +86,7 @@ impl fmt::Display for ParseErrorKind {
             }
             Self::Unsupported(what) => write!(f, "{what} is not supported"),
             Self::NoSuchParameter(name) => write!(f, "there is no parameter {name}"),
+            Self::InvalidName(name) => write!(f, "invalid name \"{}\"", name.escape_default()),
             Self::TooDeep => f.write_str("statement is nested too deeply"),
             Self::Malformed(message) => f.write_str(message),
         }
@@ -104,6 +107,7 @@ impl ParseError {
             ParseErrorKind::Unsupported(_) => "0A000",
             ParseErrorKind::TooDeep => "54001",
             ParseErrorKind::NoSuchParameter(_) => "42P02",
+            ParseErrorKind::InvalidName(_) => "42602",
             ParseErrorKind::OutOfRange { .. } => "22003",
             _ => "42601",
         }

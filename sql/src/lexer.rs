@@ -180,11 +180,13 @@ fn lex(text: &str, base: usize, googlesql: bool) -> (Vec<TokenWithSpan>, Option<
     for TokenWithSpan { token, span } in buffer {
         let start = walker.seek(span.start);
         let end = walker.seek(span.end);
-        if !matches!(token, Token::Whitespace(_) | Token::EOF) {
-            tokens.push(TokenWithSpan {
+        match token {
+            Token::Whitespace(_) | Token::EOF => {}
+            Token::CustomBinaryOperator(symbol) => operator(&symbol, start, &mut tokens),
+            token => tokens.push(TokenWithSpan {
                 token,
                 span: sql_span(Span { start, end }),
-            });
+            }),
         }
     }
     let failure = outcome.err().map(|error| {
@@ -199,6 +201,37 @@ fn lex(text: &str, base: usize, googlesql: bool) -> (Vec<TokenWithSpan>, Option<
         ParseError::lexical(text, at, &error.message)
     });
     (tokens, failure)
+}
+
+/// Adds an operator of several characters, without the signs at its end: as in PostgreSQL `a>-1` is `a > -1`, and only an
+/// operator with a character that those of arithmetic lack may end in a sign.
+fn operator(symbol: &str, start: usize, tokens: &mut Vec<TokenWithSpan>) {
+    const OF_OTHERS: [char; 10] = ['~', '!', '@', '#', '%', '^', '&', '|', '`', '?'];
+    let is_cut = !symbol.contains(OF_OTHERS) && !symbol.contains("--") && !symbol.contains("/*");
+    let first = symbol.chars().next().map_or(0, char::len_utf8);
+    let n_kept = match is_cut {
+        true => symbol.trim_end_matches(['+', '-']).len().max(first),
+        false => symbol.len(),
+    };
+    let (kept, signs) = symbol.split_at(n_kept);
+    let mut push = |token, start, length| {
+        let end = start + length;
+        let span = sql_span(Span { start, end });
+        tokens.push(TokenWithSpan { token, span });
+    };
+    let known = Tokenizer::new(&AuspexDialect::new(false, &[]), kept).tokenize();
+    let token = match known.map(<[Token; 1]>::try_from) {
+        Ok(Ok([token])) => token,
+        _ => Token::CustomBinaryOperator(kept.to_owned()),
+    };
+    push(token, start, n_kept);
+    for (idx, sign) in signs.chars().enumerate() {
+        let token = match sign {
+            '+' => Token::Plus,
+            _ => Token::Minus,
+        };
+        push(token, start + n_kept + idx, 1);
+    }
 }
 
 /// Turns ascending (line, column in characters) into byte offsets in one walk.

@@ -6,11 +6,12 @@
 //! Code map, in reading order:
 //! - `statement`: the syntax tree of what Auspex adds to SQL; `access_statement`: that of roles and privileges; `do_statement`: that of blocks of code.
 //! - `lexer`: tokens with byte offsets; the cut of a text into statements.
+//! - `private_names`: the engine's own names, which clients' texts may not hold.
 //! - `limits`: bounds on depth, stack and work.
 //! - `dialect`: what a session may ask for, and how sqlparser is told.
 //! - `googlesql`: which statements are read as GoogleSQL, and the quotes, names and types that are rewritten.
 //! - `model_forms`: `MODEL m`, `TABLE t`, `PREDICT(m USING …)`, `(PREDICT m ON t)` inside ordinary SQL.
-//! - `postgres_forms`: `TABLE t` and `BETWEEN SYMMETRIC`, which sqlparser lacks.
+//! - `postgres_forms`, `between_symmetric`, `rows_from`: forms that sqlparser lacks; `written`: a tree with them as text.
 //! - `reference`: names of models and versions.
 //! - `parser`: one module per family of statements; `parser::sql` hands the rest to DataFusion.
 //! - `function`: calls of model functions in the parsed tree.
@@ -20,10 +21,12 @@
 //! **Invariant:** every span in the tree, sqlparser's included, is a byte range of the parsed text ([`span_of`]).
 
 mod access_statement;
+mod between_symmetric;
 mod copied_tables;
 mod copy_forms;
 mod dialect;
 mod do_statement;
+mod domain_statement;
 mod error;
 mod function;
 mod googlesql;
@@ -33,6 +36,7 @@ mod materialized_statement;
 mod model_forms;
 mod parser;
 mod postgres_forms;
+mod private_names;
 mod redact;
 mod redact_urls;
 mod reference;
@@ -42,6 +46,7 @@ mod statement;
 #[cfg(test)]
 mod tests;
 mod view_options;
+mod written;
 
 pub use access_statement::{
     AlterOwner, DefaultPrivileges, Grant, PrivilegeKind, PrivilegeObjects, RoleName, RoleOptions,
@@ -51,24 +56,27 @@ pub use copied_tables::LIKE_PARTS;
 pub use copy_forms::{COPY_CONDITION, EVERY_COPY_COLUMN, HEADER_MATCH};
 pub use dialect::Dialect;
 pub use do_statement::{DoBlock, ErrorCondition};
+pub use domain_statement::{DomainAction, DomainRule, DomainStatement};
 pub use error::{ParseError, ParseErrorKind};
 pub use function::{PredictArgs, PredictKind, ScalarPredict, ml_function, scalar_predict};
 pub use lexer::span_of;
 pub use materialized_statement::{CreateMaterializedView, RefreshMaterializedView};
-pub use parser::{literal_option, parse, parse_query};
+pub use parser::{literal_option, parse, parse_own, parse_query};
 pub use postgres_forms::{
-    DROP_IDENTITY, DROP_IDENTITY_IF_EXISTS, EVERY_COLUMN, NO_COLUMN, OVERRIDING_SYSTEM,
-    OVERRIDING_USER,
+    DROP_IDENTITY, DROP_IDENTITY_IF_EXISTS, EVERY_COLUMN, KEPT_ANYHOW, NO_COLUMN,
+    OVERRIDING_SYSTEM, OVERRIDING_USER,
 };
+pub use private_names::PRIVATE;
 pub use redact::{redacted, redacted_start};
 pub use redact_urls::without_url_secrets;
 pub use reference::parse_model_ref;
 pub use rows_from::ROWS_FROM;
 pub use sequence_statement::{SequenceAction, SequenceOptions, SequenceStatement};
 pub use statement::{
-    AlterAction, AlterModel, Apply, Connection, CreateLakeObject, CreateModel, CreateTable,
-    DropLakeObject, DropModel, Evaluate, Explain, ExportModel, Fetch, FetchCount, Forecast,
-    LakeObject, MlArg, MlFunction, ModelOption, ModelRef, Name, OptionValue, ParsedStatement,
-    Restore, RestorePoint, SourceQuery, Span, Statement, Train, TrainRows, TrainingSource,
-    TypedName, Vacuum, VersionRef, Word,
+    AlterAction, AlterModel, Apply, Connection, ConstraintComment, CreateLakeObject, CreateModel,
+    CreateTable, DropLakeObject, DropModel, Evaluate, Explain, ExportModel, Fetch, FetchCount,
+    Forecast, LakeObject, MlArg, MlFunction, ModelOption, ModelRef, Name, OptionValue,
+    ParsedStatement, Restore, RestorePoint, SourceQuery, Span, Statement, Train, TrainRows,
+    TrainingSource, TypedName, Vacuum, VersionRef, Word,
 };
+pub use written::written;

@@ -1,5 +1,6 @@
-//! Forms of PostgreSQL and Delta Lake that sqlparser lacks, settled on the tokens: `TABLE t`, `BETWEEN SYMMETRIC`,
-//! `int8 ARRAY`, `ABORT`, `OPERATOR(pg_catalog.=) ANY`, `OVERRIDING SYSTEM VALUE`, `DROP IDENTITY`, the short actions of MERGE, `UNSET TBLPROPERTIES`.
+//! Forms of PostgreSQL and Delta Lake that sqlparser lacks, settled on the tokens: `TABLE t`, `int8 ARRAY`, `ABORT`,
+//! `OPERATOR(pg_catalog.=) ANY`, `OVERRIDING SYSTEM VALUE`, `DROP IDENTITY`, the short actions of MERGE,
+//! `UNSET TBLPROPERTIES`.
 //!
 //! In: tokens of one statement; out: tokens that read as the same. Rewritten tokens keep the place of what they replace.
 
@@ -8,28 +9,27 @@ use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 use crate::lexer::{are_words, closing, is_token, is_word};
 use crate::reference::read_name;
 
-/// The call around the lower bound of `BETWEEN SYMMETRIC`, which the planner takes away.
-const SYMMETRIC: &str = "between_symmetric";
-
 /// Settles the forms.
 pub(crate) fn settle(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
     let tokens = merge_actions(dropped_identities(abort(operators(tokens))));
     let tokens = versions_first(unset_properties(tokens));
-    trimmed(symmetric(overriding(identity_options(array_types(table(
-        tokens,
-    ))))))
+    trimmed(overriding(identity_options(array_types(table(tokens)))))
 }
 
 /// What `OVERRIDING SYSTEM VALUE` and `OVERRIDING USER VALUE` become: the partition of an INSERT, which PostgreSQL does not
-/// have. No text can bring these names into a statement.
+/// have. No client's text can bring these names into a statement.
 pub const OVERRIDING_SYSTEM: &str = "\u{1e}system";
 /// See [`OVERRIDING_SYSTEM`].
 pub const OVERRIDING_USER: &str = "\u{1e}user";
 
-/// What `ALTER COLUMN c DROP IDENTITY` becomes: a default of a name that no text can bring into a statement.
+/// What `ALTER COLUMN c DROP IDENTITY` becomes: a default of a name that no client's text can bring into a
+/// statement.
 pub const DROP_IDENTITY: &str = "\u{1e}no identity";
 /// See [`DROP_IDENTITY`]: with `IF EXISTS`.
 pub const DROP_IDENTITY_IF_EXISTS: &str = "\u{1e}no identity if there is one";
+
+/// What `ALTER COLUMN c SET STORAGE …` and `SET STATISTICS …` become: the same with a name that says that nothing changes.
+pub const KEPT_ANYHOW: &str = "\u{1e}kept anyhow";
 
 /// `x OPERATOR(pg_catalog.=) ANY (…)`, as `pg_dump` writes it, is `x = ANY (…)`. Elsewhere sqlparser knows such operators.
 fn operators(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
@@ -66,7 +66,8 @@ fn abort(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
     tokens
 }
 
-/// `ALTER TABLE … ALTER [COLUMN] c DROP IDENTITY [IF EXISTS]` as a `SET DEFAULT` that means it.
+/// `ALTER TABLE … ALTER [COLUMN] c DROP IDENTITY [IF EXISTS]` as a `SET DEFAULT` that means it, and so what says how values of
+/// a column are kept.
 fn dropped_identities(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
     if !are_words(&tokens, 0, &["ALTER", "TABLE"]) {
         return tokens;
@@ -75,11 +76,14 @@ fn dropped_identities(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
     while at < tokens.len() {
         let before = tokens.get(at - 2);
         let is_column = is_word(before, "ALTER") || is_word(before, "COLUMN");
-        if is_column && are_words(&tokens, at, &["DROP", "IDENTITY"]) {
-            let (n_tokens, name) = match are_words(&tokens, at + 2, &["IF", "EXISTS"]) {
+        let found = match are_words(&tokens, at, &["DROP", "IDENTITY"]) {
+            true => Some(match are_words(&tokens, at + 2, &["IF", "EXISTS"]) {
                 true => (4, DROP_IDENTITY_IF_EXISTS),
                 false => (2, DROP_IDENTITY),
-            };
+            }),
+            false => kept_anyhow(&tokens, at).map(|n_tokens| (n_tokens, KEPT_ANYHOW)),
+        };
+        if let Some((n_tokens, name)) = found.filter(|_| is_column) {
             let meaning = [
                 Token::make_keyword("SET"),
                 Token::make_keyword("DEFAULT"),
@@ -91,6 +95,29 @@ fn dropped_identities(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
         at += 1;
     }
     tokens
+}
+
+/// How many tokens say how a column's values are kept or counted, as dumps do: `SET STORAGE EXTERNAL`, `SET STATISTICS 100`.
+fn kept_anyhow(tokens: &[TokenWithSpan], at: usize) -> Option<usize> {
+    const STORAGE: [&str; 4] = ["PLAIN", "EXTERNAL", "EXTENDED", "MAIN"];
+    const COMPRESSION: [&str; 3] = ["PGLZ", "LZ4", "DEFAULT"];
+    let is_one_of = |words: &[&str]| words.iter().any(|word| is_word(tokens.get(at + 2), word));
+    let is_number = |at: usize| {
+        let token = tokens.get(at).map(|token| &token.token);
+        matches!(token, Some(Token::Number(..)))
+    };
+    let sets = |what: &str| are_words(tokens, at, &["SET", what]);
+    if sets("STORAGE") && is_one_of(&STORAGE) || sets("COMPRESSION") && is_one_of(&COMPRESSION) {
+        return Some(3);
+    }
+    if !sets("STATISTICS") {
+        return None;
+    }
+    let is_negative = is_token(tokens, at + 2, &Token::Minus) && is_number(at + 3);
+    match is_negative {
+        true => Some(4),
+        false => is_number(at + 2).then_some(3),
+    }
 }
 
 /// The options of `AS IDENTITY (START WITH 10 INCREMENT BY 5)`, which may come in any order, in the one that is read. The
@@ -463,36 +490,4 @@ fn trimmed(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
         at += 1;
     }
     tokens
-}
-
-/// `x BETWEEN SYMMETRIC a AND b` is `x BETWEEN between_symmetric(a) AND b`.
-fn symmetric(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
-    let mut at = 0;
-    while at < tokens.len() {
-        if are_words(&tokens, at, &["BETWEEN", "SYMMETRIC"])
-            && let Some(end) = bound_end(&tokens, at + 2)
-        {
-            let close = made(Token::RParen, &tokens[end]);
-            tokens.insert(end, close);
-            let open = made(Token::LParen, &tokens[at + 1]);
-            tokens[at + 1].token = Token::make_word(SYMMETRIC, None);
-            tokens.insert(at + 2, open);
-        }
-        at += 1;
-    }
-    tokens
-}
-
-/// The `AND` behind the lower bound, in which none can stand outside of brackets.
-fn bound_end(tokens: &[TokenWithSpan], from: usize) -> Option<usize> {
-    let mut depth = 0_usize;
-    for (at, token) in tokens.iter().enumerate().skip(from) {
-        match token.token {
-            Token::LParen | Token::LBracket => depth += 1,
-            Token::RParen | Token::RBracket => depth = depth.checked_sub(1)?,
-            _ if depth == 0 && is_word(Some(token), "AND") => return (at > from).then_some(at),
-            _ => {}
-        }
-    }
-    None
 }

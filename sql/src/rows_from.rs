@@ -1,12 +1,14 @@
 //! `ROWS FROM (f(…), g(…))`, which sqlparser does not read, as one call of a function in FROM.
 //!
-//! In: tokens of one statement; out: tokens of the same number of calls, with [`ROWS_FROM`] around them.
+//! In: tokens of one statement; out: tokens of the same number of calls, with [`ROWS_FROM`] around them. Trees that are
+//! written have the two words again.
 
+use datafusion::sql::sqlparser::ast::{Ident, ObjectName, TableFactor};
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
 use crate::lexer::{are_words, is_token};
 
-/// The function whose arguments stand side by side. No text can bring its name into a statement.
+/// The function whose arguments stand side by side. No client's text can bring its name into a statement.
 pub const ROWS_FROM: &str = "\u{1e}rows from";
 
 /// Puts the function in the place of the two words.
@@ -20,6 +22,18 @@ pub(crate) fn settle(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
         at += 1;
     }
     tokens
+}
+
+/// Writes the two words in the place of the function.
+pub(crate) fn write(factor: &mut TableFactor) {
+    let (TableFactor::Table { name, .. } | TableFactor::Function { name, .. }) = factor else {
+        return;
+    };
+    let is_it = matches!(name.0.as_slice(), [part]
+        if part.as_ident().is_some_and(|part| part.value == ROWS_FROM));
+    if is_it {
+        *name = ObjectName::from(vec![Ident::new("ROWS FROM")]);
+    }
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use datafusion::sql::sqlparser::ast::{CreateTable as SqlCreateTable, Expr, Query
 
 use crate::access_statement::{AlterOwner, DefaultPrivileges, Grant, RoleStatement};
 use crate::do_statement::DoBlock;
+use crate::domain_statement::DomainStatement;
 use crate::materialized_statement::{CreateMaterializedView, RefreshMaterializedView};
 use crate::sequence_statement::SequenceStatement;
 
@@ -92,6 +93,10 @@ pub enum Statement {
     SetConstraints,
     /// `CREATE SEQUENCE`, `ALTER SEQUENCE`.
     Sequence(Box<SequenceStatement>),
+    /// `COMMENT ON CONSTRAINT`.
+    ConstraintComment(Box<ConstraintComment>),
+    /// `CREATE DOMAIN`, `ALTER DOMAIN`, `DROP DOMAIN`.
+    Domain(Box<DomainStatement>),
     /// `CREATE MATERIALIZED VIEW`.
     CreateMaterializedView(Box<CreateMaterializedView>),
     /// `REFRESH MATERIALIZED VIEW`.
@@ -102,6 +107,19 @@ pub enum Statement {
     Do(Box<DoBlock>),
     /// Any other SQL.
     Sql(Box<SqlStatement>),
+}
+
+/// `COMMENT ON CONSTRAINT name ON [DOMAIN] owner IS 'text' | NULL`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConstraintComment {
+    /// The constraint.
+    pub constraint: Word,
+    /// `DOMAIN` was written.
+    pub is_of_domain: bool,
+    /// The table or domain that it is of.
+    pub owner: Name,
+    /// The text; `None` for NULL, which takes the comment away.
+    pub comment: Option<String>,
 }
 
 /// `FETCH [n] FROM cursor`, `MOVE [n] IN cursor`.

@@ -56,7 +56,8 @@ pub(crate) fn rewrite(
     tokens: Vec<TokenWithSpan>,
     grammar: Grammar,
 ) -> Result<Vec<TokenWithSpan>, ParseError> {
-    let tokens = names::unify_strings(tokens);
+    // Strings first: a split backtick name is in double quotes, too.
+    let tokens = strings(tokens, grammar);
     if grammar == Grammar::Postgres {
         return match tokens.iter().find(|token| is_backtick(token)) {
             None => Ok(subscripts(tokens)),
@@ -64,13 +65,18 @@ pub(crate) fn rewrite(
                 .with_hint("Backticks quote names in GoogleSQL only: SET ml.dialect = auto.")),
         };
     }
-    // Strings first: a split backtick name is in double quotes, too.
-    let tokens = match grammar {
-        Grammar::GoogleSql => names::strings_everywhere(tokens),
-        _ => names::strings_in_groups(tokens),
-    };
     let tokens = names::split_backticks(text, tokens)?;
     Ok(subscripts(forms::settle(names::join_hyphens(text, tokens))))
+}
+
+/// The tokens with every string in single quotes.
+pub(crate) fn strings(tokens: Vec<TokenWithSpan>, grammar: Grammar) -> Vec<TokenWithSpan> {
+    let tokens = names::unify_strings(tokens);
+    match grammar {
+        Grammar::Postgres => tokens,
+        Grammar::Lenient => names::strings_in_groups(tokens),
+        Grammar::GoogleSql => names::strings_everywhere(tokens),
+    }
 }
 
 /// `a[OFFSET(i)]` counts from 0 and `a[ORDINAL(i)]` from 1, as do PostgreSQL's subscripts: `a[(i) + 1]`, `a[(i)]`.

@@ -6,11 +6,13 @@
 mod alter_model;
 mod apply;
 mod code_block;
+mod constraint_comments;
 mod constraints;
 mod create_model;
 mod create_table;
 mod cursor;
 mod cursors;
+mod domains;
 mod explain;
 mod into_table;
 mod lake;
@@ -31,6 +33,7 @@ mod with_changes;
 use datafusion::sql::sqlparser::ast::Query;
 use datafusion::sql::sqlparser::tokenizer::TokenWithSpan;
 
+use crate::between_symmetric;
 use crate::copied_tables;
 use crate::copy_forms;
 use crate::dialect::Dialect;
@@ -40,16 +43,31 @@ use crate::lexer::{Grammar, Piece, are_words, counted_from, is_word, split};
 use crate::limits;
 use crate::model_forms;
 use crate::postgres_forms;
+use crate::private_names::{Origin, with_clean_names};
 use crate::reference::read_word;
 use crate::rows_from;
 use crate::statement::{ParsedStatement, Statement};
 use cursor::Cursor;
 pub use options::literal_option;
 
-/// Reads every statement of a text. Empty statements are left out.
+/// Reads every statement of a client's text. Empty statements are left out.
 ///
 /// Positions in errors are byte offsets of the whole text; spans within a statement are those of its own text.
+/// Errors: 42602 at a name that only the engine may write ([`PRIVATE`](crate::PRIVATE)).
 pub fn parse(text: &str, dialect: Dialect) -> Result<Vec<ParsedStatement>, ParseError> {
+    statements(text, dialect, Origin::Client)
+}
+
+/// Reads every statement of a text that the engine made, in PostgreSQL's dialect; its names may be the engine's own.
+pub fn parse_own(text: &str) -> Result<Vec<ParsedStatement>, ParseError> {
+    statements(text, Dialect::Postgres, Origin::Engine)
+}
+
+fn statements(
+    text: &str,
+    dialect: Dialect,
+    origin: Origin,
+) -> Result<Vec<ParsedStatement>, ParseError> {
     let pieces = split(text, dialect).map_err(|error| match names_secrets(text) {
         true => lake::without_secret(error),
         false => error,
@@ -58,12 +76,13 @@ pub fn parse(text: &str, dialect: Dialect) -> Result<Vec<ParsedStatement>, Parse
     within(deep, || {
         pieces
             .into_iter()
-            .map(|piece| parse_piece(text, piece))
+            .map(|piece| parse_piece(text, piece, origin))
             .collect()
     })
 }
 
-/// Reads one query, given as a string or stored in the catalog.
+/// Reads one query that was cut from a statement, is stored in the catalog or was made by the engine; its names may be
+/// the engine's own.
 ///
 /// Under `Auto` the union grammar applies, as it did to the statement that the query was cut from.
 pub fn parse_query(text: &str, dialect: Dialect) -> Result<Box<Query>, ParseError> {
@@ -129,11 +148,11 @@ fn prepare(
 ) -> Result<Vec<TokenWithSpan>, ParseError> {
     let tokens = copied_tables::settle(silent_clauses::leave_out(tokens));
     let tokens = postgres_forms::settle(copy_forms::settle(text, tokens));
-    let tokens = rows_from::settle(tokens);
+    let tokens = rows_from::settle(between_symmetric::settle(tokens));
     model_forms::rewrite(text, googlesql::rewrite(text, tokens, grammar)?)
 }
 
-fn parse_piece(text: &str, piece: Piece) -> Result<ParsedStatement, ParseError> {
+fn parse_piece(text: &str, piece: Piece, origin: Origin) -> Result<ParsedStatement, ParseError> {
     let Piece {
         tokens,
         grammar,
@@ -141,7 +160,12 @@ fn parse_piece(text: &str, piece: Piece) -> Result<ParsedStatement, ParseError> 
     } = piece;
     let text = span.of(text);
     let tokens = counted_from(span.start, tokens);
-    let statement = prepare(text, tokens, grammar)
+    let tokens = match origin {
+        Origin::Client => with_clean_names(tokens, grammar),
+        Origin::Engine => Ok(tokens),
+    };
+    let statement = tokens
+        .and_then(|tokens| prepare(text, tokens, grammar))
         .and_then(|tokens| parse_statement(Cursor::new(text, &tokens, grammar, text.len())));
     Ok(ParsedStatement {
         statement: statement.map_err(|error| error.shifted(span.start))?,
@@ -210,7 +234,14 @@ fn model_statement(tokens: &[TokenWithSpan]) -> Option<ParseModelStatement> {
         tables::parse_describe
     } else if describes && read_word(tokens.get(2)).is_some() {
         manage::parse_describe
-    } else if lake::is_create(tokens) {
+    } else {
+        return definition_statement(tokens);
+    })
+}
+
+/// The same of statements that define what is no model, and of those around others.
+fn definition_statement(tokens: &[TokenWithSpan]) -> Option<ParseModelStatement> {
+    Some(if lake::is_create(tokens) {
         lake::parse_create
     } else if lake::is_drop(tokens) {
         lake::parse_drop
@@ -226,6 +257,10 @@ fn model_statement(tokens: &[TokenWithSpan]) -> Option<ParseModelStatement> {
         roles::parse
     } else if sequences::opens(tokens) {
         sequences::parse
+    } else if constraint_comments::opens(tokens) {
+        constraint_comments::parse
+    } else if domains::opens(tokens) {
+        domains::parse
     } else if materialized::opens(tokens) {
         materialized::parse
     } else if code_block::opens(tokens) {
@@ -241,7 +276,9 @@ fn model_statement(tokens: &[TokenWithSpan]) -> Option<ParseModelStatement> {
 
 /// Whether the tokens are a statement of ours, which no PostgreSQL statement starts like.
 pub(crate) fn opens_model_statement(tokens: &[TokenWithSpan]) -> bool {
-    model_statement(tokens).is_some() && !materialized::opens(tokens)
+    let is_postgres =
+        materialized::opens(tokens) || domains::opens(tokens) || constraint_comments::opens(tokens);
+    !is_postgres && model_statement(tokens).is_some()
 }
 
 fn opens_create_model(tokens: &[TokenWithSpan]) -> bool {

@@ -23,6 +23,7 @@ const KINDS: &[(PrivilegeKind, &[&str])] = &[
     (PrivilegeKind::Table, &["MATERIALIZED", "VIEW"]),
     (PrivilegeKind::Sequence, &["SEQUENCE"]),
     (PrivilegeKind::Type, &["TYPE"]),
+    (PrivilegeKind::Type, &["DOMAIN"]),
     (PrivilegeKind::Schema, &["SCHEMA"]),
     (PrivilegeKind::Model, &["MODEL"]),
     (PrivilegeKind::Location, &["EXTERNAL", "LOCATION"]),

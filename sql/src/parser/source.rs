@@ -13,6 +13,7 @@ use crate::parser::cursor::Cursor;
 use crate::parser::{parse_query, with_types};
 use crate::reference::read_name;
 use crate::statement::SourceQuery;
+use crate::written::written;
 
 /// Reads all that is left as a query.
 pub(crate) fn read_query(cursor: &Cursor<'_>) -> Result<Box<Query>, ParseError> {
@@ -92,7 +93,7 @@ fn stored_text(cursor: &Cursor<'_>, query: &Query, text: String) -> String {
     }
     match parse_query(&text, Dialect::Auto) {
         Ok(again) if *again == *query => text,
-        _ => query.to_string(),
+        _ => written(query),
     }
 }
 

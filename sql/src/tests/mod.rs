@@ -1,6 +1,7 @@
 //! Tests of the crate: each form of SQL.md §1, BigQuery ML's published text, errors, and random text.
 
 mod access;
+mod domains;
 mod errors;
 mod forms;
 mod functions;

@@ -6,6 +6,17 @@ use super::{all, ast, one};
 use crate::*;
 
 #[test]
+fn operators_end_before_signs() {
+    for (text, wanted) in [
+        ("SELECT a>-1, a<>-1", "SELECT a > -1, a <> -1"),
+        ("SELECT a>=+1, a-+1", "SELECT a >= +1, a - +1"),
+        ("SELECT j->-1, j->>-1", "SELECT j -> -1, j ->> -1"),
+    ] {
+        assert_eq!(ast(&one(text)).to_string(), wanted);
+    }
+}
+
+#[test]
 fn ordinary_sql_still_parses() {
     for text in [
         "SELECT 1",
