@@ -47,11 +47,12 @@ pub(super) async fn serve(args: ServeArgs) -> Result<Success, CliError> {
         warn_of_strangers(&options);
         give_password(&engine).await?;
     }
-    if let Some(cluster) = cluster {
-        let cluster = Cluster::start(&engine, cluster).await?;
-        if let Some(address) = cluster.address() {
-            tracing::info!(%address, "workers may join");
-        }
+    let cluster = match cluster {
+        Some(cluster) => Some(Cluster::start(&engine, cluster).await?),
+        None => None,
+    };
+    if let Some(address) = cluster.as_ref().and_then(|cluster| cluster.address()) {
+        tracing::info!(%address, "workers may join");
     }
     let server = Server::new(Arc::clone(&engine), listener, options)?;
     let address = server.address();
@@ -81,6 +82,9 @@ pub(super) async fn serve(args: ServeArgs) -> Result<Success, CliError> {
     };
     if again {
         running.stop().await;
+    }
+    if let Some(cluster) = cluster {
+        cluster.end().await;
     }
     Ok(Success::All)
 }

@@ -1,8 +1,8 @@
-//! Enums as the catalogs tell them: rows of `pg_type` and `pg_enum`, and their names by number.
+//! Enums as the catalogs tell them: rows of `pg_type` and `pg_enum`; and the names of the warehouse's types by number.
 //!
 //! In: what exists; out: rows, or names. Arrays of an enum are a type of their own, as in PostgreSQL.
 
-use auspex_planner::EnumFacts;
+use auspex_planner::{DomainFacts, EnumFacts};
 use datafusion::error::Result;
 
 use super::cells::{Cell, Row};
@@ -27,27 +27,7 @@ pub(super) fn types(objects: &Objects) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
     for facts in objects.facts().enums()? {
         let schema: Cell = objects.find_schema(&facts.known.schema)?.into();
-        let both = |name: String| -> Row {
-            let (no, zero) = (|| Cell::from(false), || Cell::from(0));
-            vec![
-                ("typname", name.into()),
-                ("typnamespace", schema.clone()),
-                ("typowner", owner(&facts.owner)),
-                ("typispreferred", no()),
-                ("typisdefined", true.into()),
-                ("typdelim", ",".into()),
-                ("typrelid", zero()),
-                ("typmodin", zero()),
-                ("typmodout", zero()),
-                ("typalign", "i".into()),
-                ("typnotnull", no()),
-                ("typbasetype", zero()),
-                ("typtypmod", Cell::Int(-1)),
-                ("typndims", zero()),
-                ("typcollation", zero()),
-            ]
-        };
-        let mut own = both(facts.known.name.clone());
+        let mut own = both_kinds(&facts.known.name, &facts.owner, &schema);
         own.extend(functions(ENUM_FUNCTIONS));
         own.extend([
             ("oid", Cell::from(number(facts.known.oid))),
@@ -61,23 +41,57 @@ pub(super) fn types(objects: &Objects) -> Result<Vec<Row>> {
             ("typanalyze", 0.into()),
             ("typstorage", "p".into()),
         ]);
-        let mut arrays = both(format!("_{}", facts.known.name));
-        arrays.extend(functions(ARRAY_FUNCTIONS));
-        arrays.extend([
-            ("oid", Cell::from(number(facts.known.array_oid))),
-            ("typlen", Cell::Int(-1)),
-            ("typbyval", false.into()),
-            ("typtype", "b".into()),
-            ("typcategory", "A".into()),
-            ("typsubscript", ARRAY_SUBSCRIPT.into()),
-            ("typelem", number(facts.known.oid).into()),
-            ("typarray", 0.into()),
-            ("typanalyze", ARRAY_ANALYZE.into()),
-            ("typstorage", "x".into()),
-        ]);
+        let named = (facts.known.name.as_str(), facts.owner.as_str());
+        let numbers = (number(facts.known.oid), number(facts.known.array_oid));
+        let arrays = array_row(named, numbers, &schema);
         rows.extend([own, arrays]);
     }
     Ok(rows)
+}
+
+/// What a type of its own and that of its arrays have in common.
+fn both_kinds(name: &str, type_owner: &str, schema: &Cell) -> Row {
+    let (no, zero) = (|| Cell::from(false), || Cell::from(0));
+    vec![
+        ("typname", name.into()),
+        ("typnamespace", schema.clone()),
+        ("typowner", owner(type_owner)),
+        ("typispreferred", no()),
+        ("typisdefined", true.into()),
+        ("typdelim", ",".into()),
+        ("typrelid", zero()),
+        ("typmodin", zero()),
+        ("typmodout", zero()),
+        ("typalign", "i".into()),
+        ("typnotnull", no()),
+        ("typbasetype", zero()),
+        ("typtypmod", Cell::Int(-1)),
+        ("typndims", zero()),
+        ("typcollation", zero()),
+    ]
+}
+
+/// The row of `pg_type` of the arrays of a type: its name and owner, its number and theirs.
+pub(super) fn array_row(
+    (name, type_owner): (&str, &str),
+    (element, array): (i32, i32),
+    schema: &Cell,
+) -> Row {
+    let mut row = both_kinds(&format!("_{name}"), type_owner, schema);
+    row.extend(functions(ARRAY_FUNCTIONS));
+    row.extend([
+        ("oid", Cell::from(array)),
+        ("typlen", Cell::Int(-1)),
+        ("typbyval", false.into()),
+        ("typtype", "b".into()),
+        ("typcategory", "A".into()),
+        ("typsubscript", ARRAY_SUBSCRIPT.into()),
+        ("typelem", element.into()),
+        ("typarray", 0.into()),
+        ("typanalyze", ARRAY_ANALYZE.into()),
+        ("typstorage", "x".into()),
+    ]);
+    row
 }
 
 fn functions(numbers: [i32; 4]) -> Row {
@@ -119,17 +133,43 @@ pub(super) fn comments(objects: &Objects) -> Result<Vec<Row>> {
     Ok(commented.filter_map(row).collect())
 }
 
-/// The name of the enum, or of the arrays of one, that has a number, as `format_type` writes it.
+/// A type of the warehouse: an enum or a domain.
+struct OwnType {
+    schema: String,
+    name: String,
+    oid: i32,
+    array_oid: i32,
+}
+
+fn own_types(objects: &Objects) -> Result<Vec<OwnType>> {
+    let enums = objects.facts().enums()?.into_iter();
+    let enums = enums.map(|EnumFacts { known, .. }| OwnType {
+        schema: known.schema,
+        name: known.name,
+        oid: number(known.oid),
+        array_oid: number(known.array_oid),
+    });
+    let domains = objects.facts().domains()?.into_iter();
+    let domains = domains.map(|DomainFacts { known, .. }| OwnType {
+        schema: known.schema,
+        name: known.name,
+        oid: number(known.oid),
+        array_oid: number(known.definition.array_oid),
+    });
+    Ok(enums.chain(domains).collect())
+}
+
+/// The name of the type, or of the arrays of one, that has a number, as `format_type` writes it.
 pub(super) fn name_of(objects: &Objects, oid: i32) -> Result<Option<String>> {
-    for EnumFacts { known, .. } in objects.facts().enums()? {
+    for known in own_types(objects)? {
         let brackets = match oid {
-            oid if oid == number(known.oid) => "",
-            oid if oid == number(known.array_oid) => "[]",
+            oid if oid == known.oid => "",
+            oid if oid == known.array_oid => "[]",
             _ => continue,
         };
         let name = quoted(&known.name) + brackets;
         let found = number_of(objects, None, &known.name)?;
-        return Ok(Some(match found == Some(number(known.oid)) {
+        return Ok(Some(match found == Some(known.oid) {
             true => name,
             false => format!("{}.{name}", quoted(&known.schema)),
         }));
@@ -137,7 +177,7 @@ pub(super) fn name_of(objects: &Objects, oid: i32) -> Result<Option<String>> {
     Ok(None)
 }
 
-/// The number of the enum of a name, looked for in all schemas of the path if it names none.
+/// The number of the type of a name, looked for in all schemas of the path if it names none.
 pub(super) fn number_of(
     objects: &Objects,
     schema: Option<&str>,
@@ -151,15 +191,14 @@ pub(super) fn number_of(
         (Some(element), _) | (None, Some(element)) => (element, true),
         (None, None) => (name, false),
     };
-    let enums = objects.facts().enums()?;
-    let found = path.iter().find_map(|schema| {
-        enums.iter().find_map(|EnumFacts { known, .. }| {
+    let types = own_types(objects)?;
+    Ok(path.iter().find_map(|schema| {
+        types.iter().find_map(|known| {
             let is_here = known.schema == *schema;
             if is_here && known.name == name {
                 return Some(known.oid);
             }
             (is_here && is_array && known.name == base).then_some(known.array_oid)
         })
-    });
-    Ok(found.map(number))
+    }))
 }

@@ -2,12 +2,13 @@
 //!
 //! In: what exists; out: the rows of one view. Views of what Auspex has none of are empty.
 
-use auspex_planner::SessionFacts;
+use auspex_planner::{SessionFacts, TextLimit};
 use datafusion::error::Result;
 
 use super::cells::{Cell, Row};
 use super::check_columns::columns_of_check;
 use super::default_texts::shown_default;
+use super::domain_rows;
 use super::functions::type_text;
 use super::ml_functions;
 use super::objects::{Key, Objects, Relation};
@@ -49,6 +50,8 @@ pub(super) fn rows(objects: &Objects, session: &SessionFacts, name: &str) -> Res
         "parameters" => parameters(objects),
         "enabled_roles" => enabled_roles(session),
         "character_sets" => character_sets(objects),
+        "domains" => domain_rows::domains(objects)?,
+        "domain_constraints" => domain_rows::domain_constraints(objects)?,
         _ => Vec::new(),
     })
 }
@@ -164,17 +167,13 @@ fn columns(view: &View<'_>) -> Vec<Row> {
             ("generation_expression", generated.into()),
             ("is_updatable", yes_or_no(relation.takes_values(idx))),
         ]);
-        row.extend(type_columns(view.database, column));
-        if let Some(limit) = relation.text_limit(idx) {
-            let (data_type, udt) = match limit.is_fixed {
-                true => ("character", "bpchar"),
-                false => ("character varying", "varchar"),
-            };
-            row.retain(|(name, _)| !["data_type", "udt_name"].contains(name));
+        let limit = relation.text_limit(idx);
+        row.extend(type_columns(view.database, column, limit));
+        if let Some(domain) = relation.domain(idx) {
             row.extend([
-                ("data_type", data_type.into()),
-                ("udt_name", udt.into()),
-                ("character_maximum_length", limit.length.into()),
+                ("domain_catalog", view.database.into()),
+                ("domain_schema", domain.schema.as_str().into()),
+                ("domain_name", domain.name.as_str().into()),
             ]);
         }
         row
@@ -182,8 +181,12 @@ fn columns(view: &View<'_>) -> Vec<Row> {
     columns.iter().enumerate().map(row).collect()
 }
 
-/// What `columns` tells of a type.
-fn type_columns(database: &'static str, column: &WireColumn) -> Row {
+/// What `columns` tells of a type, whose texts may have a limit.
+pub(super) fn type_columns(
+    database: &'static str,
+    column: &WireColumn,
+    limit: Option<TextLimit>,
+) -> Row {
     let name = column.pg_type.name();
     let data_type = match name.starts_with('_') {
         true => "ARRAY".to_owned(),
@@ -217,7 +220,7 @@ fn type_columns(database: &'static str, column: &WireColumn) -> Row {
         "text" | "varchar" | "bpchar" | "name" => Cell::Int(1 << 30),
         _ => Cell::Null,
     };
-    vec![
+    let mut row: Row = vec![
         ("data_type", data_type.into()),
         ("character_octet_length", octets),
         ("numeric_precision", precision),
@@ -227,7 +230,20 @@ fn type_columns(database: &'static str, column: &WireColumn) -> Row {
         ("udt_catalog", database.into()),
         ("udt_schema", column.pg_type.schema().into()),
         ("udt_name", name.into()),
-    ]
+    ];
+    if let Some(limit) = limit {
+        let (data_type, udt) = match limit.is_fixed {
+            true => ("character", "bpchar"),
+            false => ("character varying", "varchar"),
+        };
+        row.retain(|(name, _)| !["data_type", "udt_name"].contains(name));
+        row.extend([
+            ("data_type", data_type.into()),
+            ("udt_name", udt.into()),
+            ("character_maximum_length", limit.length.into()),
+        ]);
+    }
+    row
 }
 
 fn views(view: &View<'_>) -> Result<Vec<Row>> {

@@ -15,6 +15,7 @@ mod check_columns;
 mod columns;
 mod default_texts;
 mod dependency_rows;
+mod domain_rows;
 mod enum_rows;
 mod extension_rows;
 mod fresh;

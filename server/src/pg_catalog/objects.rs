@@ -5,8 +5,9 @@
 
 use std::sync::{Arc, Weak};
 
-use auspex_planner::TextLimit;
-use auspex_planner::{CatalogFacts, FactsKind, ModelFacts, ObjectFacts, TableRules};
+use auspex_planner::{
+    CatalogFacts, DomainType, FactsKind, ModelFacts, ObjectFacts, TableRules, TextLimit,
+};
 pub(super) use auspex_planner::{ColumnNumbers, Key, ReferenceFacts};
 use datafusion::arrow::datatypes::{Schema, SchemaRef};
 use datafusion::catalog::{CatalogProvider, CatalogProviderList, SchemaProvider, TableProvider};
@@ -79,6 +80,11 @@ impl Relation {
     /// How long a column's texts may be.
     pub(super) fn text_limit(&self, idx: usize) -> Option<TextLimit> {
         self.rules.text_limits.get(idx).copied().flatten()
+    }
+
+    /// The domain that a column is of.
+    pub(super) fn domain(&self, idx: usize) -> Option<&DomainType> {
+        self.rules.domains.get(idx)?.as_ref()
     }
 
     /// Whether the standard's views of tables show it: they know no sequences and no materialized views.
@@ -258,13 +264,18 @@ impl Objects {
         found.map_or_else(first, |(schema, _)| Ok(schema))
     }
 
-    /// The comment on a relation, schema or enum.
+    /// The comment on a relation, schema or type.
     pub(super) fn comment(&self, oid: i32) -> Result<Option<String>> {
         if let Some(object) = self.object(oid)? {
             return Ok(object.comment);
         }
         let mut enums = self.facts.enums()?.into_iter();
         let found = enums.find(|found| found.known.oid as i32 == oid);
+        if let Some(found) = found {
+            return Ok(found.comment);
+        }
+        let mut domains = self.facts.domains()?.into_iter();
+        let found = domains.find(|found| found.known.oid as i32 == oid);
         Ok(found.and_then(|found| found.comment))
     }
 

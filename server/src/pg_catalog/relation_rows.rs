@@ -12,8 +12,8 @@ use super::objects::{Objects, Relation};
 use super::roles::SUPERUSER_OID;
 use super::server_tables::owner;
 use super::{
-    INFORMATION_SCHEMA, PG_CATALOG, columns, enum_rows, extension_rows, key_rows, reference_rows,
-    sequence_rows, view_rows,
+    INFORMATION_SCHEMA, PG_CATALOG, columns, domain_rows, enum_rows, extension_rows, key_rows,
+    reference_rows, sequence_rows, view_rows,
 };
 use crate::protocol::types::{WireColumn, n_dimensions, wire_columns};
 
@@ -22,7 +22,7 @@ const MODEL_SERVER: &str = "models";
 /// The access method of tables, PostgreSQL's `heap`.
 const HEAP: i32 = 2;
 /// The collation of text columns, PostgreSQL's `default`.
-const DEFAULT_COLLATION: i32 = 100;
+pub(super) const DEFAULT_COLLATION: i32 = 100;
 
 /// The rows of one relation in a table.
 pub(super) type RelationRows = fn(&Objects, &Relation) -> Result<Vec<Row>>;
@@ -54,7 +54,11 @@ pub(super) fn rows(objects: &Objects, name: &str) -> Result<Option<Vec<Row>>> {
         "pg_namespace" => namespaces(objects)?,
         "pg_description" => comments(objects)?,
         "pg_rewrite" => view_rows::rules(objects)?,
-        "pg_type" => enum_rows::types(objects)?,
+        "pg_type" => {
+            let mut rows = enum_rows::types(objects)?;
+            rows.extend(domain_rows::types(objects)?);
+            rows
+        }
         "pg_enum" => enum_rows::labels(objects)?,
         "pg_foreign_server" => foreign_server(objects),
         "pg_foreign_data_wrapper" => foreign_data_wrapper(objects),
@@ -85,6 +89,30 @@ fn comments(objects: &Objects) -> Result<Vec<Row>> {
         }
     }
     rows.extend(enum_rows::comments(objects)?);
+    rows.extend(domain_rows::comments(objects)?);
+    Ok(rows)
+}
+
+/// The comments on the constraints of all tables, which are opened if there are any.
+pub(super) async fn constraint_comments(objects: &Objects) -> Result<Vec<Row>> {
+    let mut rows = Vec::new();
+    if !objects.facts().has_constraint_comments()? {
+        return Ok(rows);
+    }
+    for relation in objects.own_relations().await? {
+        let rules = &relation.rules;
+        for (name, comment) in &rules.constraint_comments {
+            let key = rules.keys.iter().find(|key| key.name == *name);
+            let mut references = rules.references.iter();
+            let reference = references.find(|known| known.reference.name == *name);
+            let oid = match (key, reference) {
+                (Some(key), _) => key_rows::key_oid(objects, &relation, key),
+                (None, Some(reference)) => reference_rows::oid(objects, &relation, reference),
+                (None, None) => check_oid(objects, &relation, name),
+            };
+            rows.push(domain_rows::described("pg_constraint", oid, comment));
+        }
+    }
     Ok(rows)
 }
 
@@ -242,6 +270,9 @@ fn attributes(objects: &Objects, relation: &Relation) -> Result<Vec<Row>> {
 fn declared_type(relation: &Relation, idx: usize, column: &WireColumn) -> (i64, i32) {
     const BPCHAR: i64 = 1042;
     const VARCHAR: i64 = 1043;
+    if let Some(domain) = relation.domain(idx) {
+        return (i64::from(domain.oid), -1);
+    }
     match relation.text_limit(idx) {
         Some(limit) => {
             // PostgreSQL adds the four bytes of a length header. Lossless: lengths are bounded.
@@ -253,7 +284,7 @@ fn declared_type(relation: &Relation, idx: usize, column: &WireColumn) -> (i64, 
 }
 
 /// How PostgreSQL keeps values of a column's type, unless a column says otherwise.
-fn storage(column: &WireColumn) -> &'static str {
+pub(super) fn storage(column: &WireColumn) -> &'static str {
     match column.pg_type.name() {
         "numeric" => "m",
         _ if column.type_size() < 0 => "x",
@@ -261,7 +292,8 @@ fn storage(column: &WireColumn) -> &'static str {
     }
 }
 
-fn is_text(column: &WireColumn) -> bool {
+/// Whether a column holds texts or arrays of them.
+pub(super) fn is_text(column: &WireColumn) -> bool {
     let name = column.pg_type.name();
     ["text", "varchar", "bpchar"].contains(&name.trim_start_matches('_'))
 }

@@ -18,8 +18,8 @@ use super::columns::{self, SystemRelation};
 use super::objects::{Objects, Relation};
 use super::relation_rows::RelationRows;
 use super::{
-    INFORMATION_SCHEMA, PG_CATALOG, dependency_rows, extension_rows, fresh, information_schema,
-    ml_functions, relation_rows, roles, sequence_rows, server_tables,
+    INFORMATION_SCHEMA, PG_CATALOG, dependency_rows, domain_rows, extension_rows, fresh,
+    information_schema, ml_functions, relation_rows, roles, sequence_rows, server_tables,
 };
 
 /// Relations of `pg_catalog` that Auspex fills, beside those of a fresh PostgreSQL.
@@ -114,6 +114,17 @@ impl SystemSchema {
         Ok(relation_rows::rows(&self.objects, name)?.unwrap_or_default())
     }
 
+    /// What a relation about relations tells of domains.
+    fn of_domains(&self, name: &str) -> Result<Vec<Row>> {
+        match (self.name, name) {
+            (INFORMATION_SCHEMA, "check_constraints") => {
+                domain_rows::check_constraints(&self.objects)
+            }
+            (PG_CATALOG, "pg_constraint") => domain_rows::constraints(&self.objects),
+            _ => Ok(Vec::new()),
+        }
+    }
+
     /// What a relation tells of the relations of the system schemas, which are the same for ever.
     fn of_system(&self, relation: &SystemRelation, rows: RelationRows) -> Result<RecordBatch> {
         static KNOWN: Mutex<BTreeMap<(&str, &str), RecordBatch>> = Mutex::new(BTreeMap::new());
@@ -161,6 +172,7 @@ impl SystemSchema {
                         own.extend(rows(&self.objects, &object)?);
                     }
                 }
+                own.extend(self.of_domains(relation.name)?);
                 own
             }
             None if sequence_rows::is_of_sequences(relation.name) => {
@@ -170,6 +182,11 @@ impl SystemSchema {
             None if relation.name == "pg_depend" => dependency_rows::rows(&self.objects).await?,
             None if relation.name == "pg_init_privs" => {
                 extension_rows::privileges(&self.objects).await?
+            }
+            None if relation.name == "pg_description" => {
+                let mut rows = self.other_rows(relation.name)?;
+                rows.extend(relation_rows::constraint_comments(&self.objects).await?);
+                rows
             }
             None => self.other_rows(relation.name)?,
         };

@@ -199,22 +199,34 @@ impl Server {
             }
         }
         drop(self.listener);
+        let engine = &self.shared.engine;
+        match engine.n_background_trainings() {
+            0 => {}
+            n_trainings => tracing::info!(n_trainings, "trainings in the background may end"),
+        }
         let drained = async {
             tokio::select! {
                 () = self.shared.shutdown.cancelled() => {}
-                () = async { while clients.join_next().await.is_some() {} } => {}
+                () = ended(&mut clients, engine) => {}
             }
         };
         let bound = self.shared.options.shutdown_timeout;
         if tokio::time::timeout(bound, drained).await.is_err() {
-            tracing::warn!("cancelling statements that did not end in time");
+            tracing::warn!("cancelling statements and trainings that did not end in time");
         }
+        engine.end_trainings();
         self.shared.shutdown.cancel();
-        let farewell = async { while clients.join_next().await.is_some() {} };
+        let farewell = ended(&mut clients, engine);
         if tokio::time::timeout(FAREWELL, farewell).await.is_err() {
-            tracing::warn!("stopping although some clients did not leave");
+            tracing::warn!("stopping although some clients or trainings did not end");
         }
     }
+}
+
+/// Waits until no client is left, and no training that has no client.
+async fn ended(clients: &mut JoinSet<()>, engine: &Engine) {
+    while clients.join_next().await.is_some() {}
+    engine.trainings_ended().await;
 }
 
 impl ServerHandle {

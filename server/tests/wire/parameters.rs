@@ -441,3 +441,65 @@ async fn enums_have_a_type_of_their_own() {
     .await;
     assert_eq!(found, ["sad|{happy}"]);
 }
+
+/// Nothing tells a type where all operands are parameters: they are texts, as two literals are.
+#[tokio::test]
+async fn parameters_beside_parameters_are_texts() {
+    let fixture = Fixture::start().await;
+    let client = fixture.connect().await;
+    for (text, first, second) in [
+        ("SELECT $1 = $2", "a", "a"),
+        ("SELECT $1 <> $2", "a", "b"),
+        ("SELECT $1 LIKE $2", "abc", "a%"),
+        ("SELECT $1 ILIKE $2", "ABC", "a%"),
+        ("SELECT $1 ~ $2", "abc", "^a"),
+        ("SELECT $1 IN ($2, 'b')", "a", "a"),
+        ("SELECT $1 IN ($2, $2)", "a", "a"),
+        ("SELECT $1 BETWEEN $2 AND $2", "a", "a"),
+        ("SELECT $1 IS DISTINCT FROM $2", "a", "b"),
+        ("SELECT $1 || $2 = 'ab'", "a", "b"),
+        ("SELECT $1 || 7 || $2 = 'a7b'", "a", "b"),
+        ("SELECT CASE WHEN $1 = $2 THEN true END", "a", "a"),
+    ] {
+        let statement = client.prepare(text).await;
+        let statement = statement.unwrap_or_else(|error| panic!("{text}: {error:?}"));
+        assert_eq!(statement.params(), [Type::TEXT, Type::TEXT], "{text}");
+        let row = client.query_one(&statement, &[&first, &second]).await;
+        let row = row.unwrap_or_else(|error| panic!("{text}: {error:?}"));
+        assert!(row.get::<_, bool>(0), "{text}");
+    }
+    let statement = client.prepare("SELECT $1 = ANY ($2)").await.unwrap();
+    assert_eq!(statement.params(), [Type::TEXT, Type::TEXT_ARRAY]);
+    let row = client.query_one(&statement, &[&"b", &vec!["a", "b"]]).await;
+    assert!(row.unwrap().get::<_, bool>(0));
+}
+
+/// The digits of a numeric that a parameter counts are known with its value alone.
+#[tokio::test]
+async fn a_parameter_tells_the_digits_of_round() {
+    let fixture = Fixture::start().await;
+    let client = fixture.connect().await;
+    let table =
+        "CREATE TABLE prices (n numeric(12,3), f float8); INSERT INTO prices VALUES (2.346, 0.25)";
+    client.batch_execute(table).await.unwrap();
+    for (text, digits) in [
+        ("SELECT round(n, $1) = 2.3 FROM prices", 1_i32),
+        ("SELECT round(n, $1) = 2.35 FROM prices", 2),
+        ("SELECT round(avg(n), $1) = 2.35 FROM prices", 2),
+    ] {
+        let statement = client.prepare(text).await.unwrap();
+        assert_eq!(statement.params(), [Type::INT4], "{text}");
+        let row = client.query_one(&statement, &[&digits]).await.unwrap();
+        assert!(row.get::<_, bool>(0), "{text}");
+    }
+    // The numbers themselves come, whatever scale was told.
+    let statement = client
+        .prepare("SELECT round(n, $1) FROM prices")
+        .await
+        .unwrap();
+    assert_eq!(statement.columns()[0].type_(), &Type::NUMERIC);
+    for digits in [0_i32, 1, 2] {
+        let found = client.query_one(&statement, &[&digits]).await;
+        assert!(found.is_ok(), "{digits}: {found:?}");
+    }
+}

@@ -290,3 +290,34 @@ async fn plans_are_told_as_json() {
         assert_eq!(names.last().map(String::as_str), Some("DataSourceExec"));
     }
 }
+
+/// What a plan knows of the values of columns is of rows that a view hides from who reads the plan.
+#[tokio::test]
+async fn plans_show_no_values_of_rows() {
+    let fixture = Fixture::start().await;
+    let client = fixture.connect().await;
+    client
+        .batch_execute(
+            "CREATE TABLE secret (id int, word text, owner text);
+             INSERT INTO secret VALUES (1, 'topsecret1', 'ada'), (2, 'topsecret2', 'bob');
+             CREATE VIEW own WITH (security_barrier) AS SELECT id, word FROM secret WHERE owner = current_user;
+             CREATE ROLE ada; GRANT SELECT ON own TO ada; SET ROLE ada",
+        )
+        .await
+        .unwrap();
+    for text in [
+        "EXPLAIN VERBOSE SELECT * FROM own",
+        "EXPLAIN ANALYZE VERBOSE SELECT * FROM own",
+        "EXPLAIN (VERBOSE, FORMAT JSON) SELECT * FROM own",
+        "EXPLAIN SELECT * FROM own",
+    ] {
+        let told = rows(&client, text).await.join("\n");
+        assert!(
+            told.contains("Scan") || told.contains("DataSourceExec"),
+            "{text}: {told}"
+        );
+        for value in ["topsecret", "bob"] {
+            assert!(!told.contains(value), "{text}: {told}");
+        }
+    }
+}

@@ -21,7 +21,7 @@ use datafusion::logical_expr::{
 
 use super::super::objects::{Objects, Relation};
 use super::super::relation_rows::check_oid;
-use super::super::{key_rows, reference_rows};
+use super::super::{domain_rows, key_rows, reference_rows};
 use super::names::{identifier_parts, quoted};
 
 /// Texts by number: the whole, then its parts.
@@ -185,6 +185,10 @@ impl Lookup {
             Wanted::IndexText => (false, true),
             _ => return Ok(texts),
         };
+        if constraints {
+            let of_domains = domain_rows::constraint_texts(&self.objects)?;
+            texts.extend(of_domains.into_iter().map(|(oid, text)| (oid, vec![text])));
+        }
         for relation in self.objects.own_relations().await? {
             for (name, text) in relation.rules.checks.iter().filter(|_| constraints) {
                 let oid = check_oid(&self.objects, &relation, name);

@@ -8,7 +8,7 @@ use auspex_planner::{FactsKind, ObjectFacts};
 use datafusion::arrow::array::{ArrayRef, Int32Array};
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::ScalarValue;
-use datafusion::error::{DataFusionError, Result};
+use datafusion::error::Result;
 use datafusion::logical_expr::ScalarUDF;
 
 use super::super::objects::Objects;
@@ -21,7 +21,7 @@ pub(super) fn functions(objects: &Objects) -> Vec<ScalarUDF> {
         file_node(objects),
         // Scans are not counted.
         constant("pg_stat_get_numscans", &[1], 0_i64),
-        export_snapshot(),
+        export_snapshot(objects),
     ];
     let positions = [
         "pg_current_wal_lsn",
@@ -64,10 +64,11 @@ fn log_position(name: &'static str, objects: &Objects) -> ScalarUDF {
     })
 }
 
-/// `pg_export_snapshot()`: a block's snapshot is its session's own.
-fn export_snapshot() -> ScalarUDF {
-    function("pg_export_snapshot", &[0], DataType::Utf8, |_| {
-        let message = "snapshots cannot be exported";
-        Err(DataFusionError::NotImplemented(message.to_owned()))
+/// `pg_export_snapshot()`: the name of the block's snapshot, for `SET TRANSACTION SNAPSHOT` of another session.
+fn export_snapshot(objects: &Objects) -> ScalarUDF {
+    let objects = objects.clone();
+    function("pg_export_snapshot", &[0], DataType::Utf8, move |call| {
+        let name = objects.facts().export_snapshot()?;
+        ScalarValue::from(name).to_array_of_size(call.n_rows)
     })
 }

@@ -332,6 +332,15 @@ fn arguments_mut(function: &mut Function) -> impl Iterator<Item = &mut Expr> {
     })
 }
 
+/// A call with one argument, which need not be written in the dialect of what is written here.
+fn call_of(name: &str, argument: Expr) -> Option<Expr> {
+    let mut call = parsed(&format!("{name}(NULL)"))?;
+    if let Expr::Function(function) = &mut call {
+        *arguments_mut(function).next()? = argument;
+    }
+    Some(call)
+}
+
 /// The call that means the same.
 fn call(function: &Function) -> Option<Expr> {
     let name = last_name(&function.name)?;
@@ -364,9 +373,9 @@ fn call(function: &Function) -> Option<Expr> {
             let mut aggregate = function.clone();
             aggregate.name = ObjectName::from(vec![Ident::new("array_agg")]);
             for argument in arguments_mut(&mut aggregate) {
-                *argument = parsed(&format!("to_json({argument})"))?;
+                *argument = call_of("to_json", argument.clone())?;
             }
-            parsed(&format!("{name}_of({aggregate})"))
+            call_of(&format!("{name}_of"), Expr::Function(aggregate))
         }
         "transaction_timestamp" if list.args.is_empty() => parsed("now()"),
         // The planner knows it without the schema.

@@ -87,9 +87,11 @@ pub(crate) fn wire_columns_as(schema: &Schema, nested: Nested) -> Result<Vec<Wir
 /// planner, and were described as what they are.
 pub(crate) fn are_described(found: &[WireColumn], described: &[WireColumn]) -> bool {
     let is_same = |(found, described): (&WireColumn, &WireColumn)| {
+        // The digits of a computed numeric follow from values: `round(x, $1)`.
+        let has_own_scale = described.origin == (0, 0) && described.pg_type == Type::NUMERIC;
         // An enum may have got another name and more labels.
         let are_same = found.pg_type.oid() == described.pg_type.oid()
-            && found.type_modifier == described.type_modifier;
+            && (found.type_modifier == described.type_modifier || has_own_scale);
         let are_numbers = found.pg_type == Type::INT4_ARRAY && described.pg_type == Type::OID_ARRAY;
         // Which table they come from may change.
         found.name == described.name && (are_same || are_numbers)
