@@ -232,15 +232,7 @@ impl Error {
                  temporary files, or raise --memory-limit, so that less is written there."
                     .to_owned(),
             ),
-            Error::Device(auspex_gpu::Error::OutOfMemory { .. }) => Some(
-                "SHOW gpu_memory_limit tells what a statement may take of a device; with \
-                 device = 'cpu' the CPU computes."
-                    .to_owned(),
-            ),
-            Error::Device(error) if device_sqlstate(error) != "XX000" => Some(
-                "SHOW DEVICES lists what was found; with device = 'cpu' the CPU computes."
-                    .to_owned(),
-            ),
+            Error::Device(error) => device_hint(error).map(str::to_owned),
             Error::UnknownEstimator { nearest, .. } => did_you_mean(nearest)
                 .or_else(|| Some("SELECT * FROM ml.estimators lists the model types.".to_owned())),
             Error::UnknownOption {
@@ -287,6 +279,22 @@ impl Error {
     }
 }
 
+fn device_hint(error: &auspex_gpu::Error) -> Option<&'static str> {
+    use auspex_gpu::Error;
+    match error {
+        Error::OutOfMemory { .. } => Some(
+            "SHOW gpu_memory_limit tells what an operator may take of a device; with device = 'cpu' \
+             the CPU computes.",
+        ),
+        Error::NoRoom { .. } => Some(
+            "Other programs may have its memory; SHOW DEVICES tries it again. With device = 'cpu' the \
+             CPU computes.",
+        ),
+        error if device_sqlstate(error) == "XX000" => None,
+        _ => Some("SHOW DEVICES lists what was found; with device = 'cpu' the CPU computes."),
+    }
+}
+
 /// The candidate that `name` was probably meant to be, for "did you mean".
 pub(crate) fn nearest_name<'a>(
     name: &str,
@@ -320,8 +328,9 @@ fn device_sqlstate(error: &auspex_gpu::Error) -> &'static str {
         | Error::DriverTooOld { .. }
         | Error::NoDevice
         | Error::NoSuchDevice { .. }
+        | Error::NoEntryPoint { .. }
         | Error::WrongAnswer { .. } => "55000",
-        Error::OutOfMemory { .. } => "53200",
+        Error::OutOfMemory { .. } | Error::NoRoom { .. } => "53200",
         Error::Fault { .. } | Error::Driver { .. } => "58000",
         Error::Shape { .. } | Error::Declined { .. } => "XX000",
     }

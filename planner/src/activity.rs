@@ -194,8 +194,6 @@ fn now_us() -> i64 {
 #[derive(Debug, Default)]
 pub(crate) struct Activity {
     backends: Mutex<BTreeMap<i32, Arc<Backend>>>,
-    /// Whose trainings run apart from a session.
-    background: Mutex<BTreeMap<i32, String>>,
 }
 
 impl Activity {
@@ -203,13 +201,8 @@ impl Activity {
         lock(&self.backends).insert(backend.process_id, backend);
     }
 
-    pub(crate) fn enter_background(&self, process_id: i32, user: String) {
-        lock(&self.background).insert(process_id, user);
-    }
-
     pub(crate) fn leave(&self, process_id: i32) {
         lock(&self.backends).remove(&process_id);
-        lock(&self.background).remove(&process_id);
     }
 
     pub(crate) fn n_sessions_of(&self, user: &str) -> usize {
@@ -224,12 +217,10 @@ impl Activity {
         lock(&self.backends).len()
     }
 
-    /// Who a process is of; `None`: there is no such process.
+    /// Whose a session is; `None`: there is no such session.
     pub(crate) fn user_of(&self, process_id: i32) -> Option<String> {
-        let user = lock(&self.backends)
-            .get(&process_id)
-            .map(|backend| backend.user.clone());
-        user.or_else(|| lock(&self.background).get(&process_id).cloned())
+        let backends = lock(&self.backends);
+        Some(backends.get(&process_id)?.user.clone())
     }
 
     /// Ends a session; whether there is such a one.

@@ -71,7 +71,7 @@ impl std::hash::Hash for SignalBackend {
 
 impl SignalBackend {
     fn send(&self, engine: &Engine, process_id: i32) -> Result<bool> {
-        let Some(owner) = engine.activity.user_of(process_id) else {
+        let Some(owner) = engine.user_of(process_id) else {
             return Ok(false);
         };
         let access = Access::of(engine.catalog.state(), &self.identity.current_user());

@@ -12,7 +12,7 @@ use auspex_ml::checkpoint::{CheckpointRecord, Checkpoints, RecordSink};
 use auspex_storage::{CatalogEntry, CheckpointStore, ModelDefinition};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
 use crate::engine::{Engine, lock};
@@ -21,6 +21,11 @@ use crate::logical::{FitMode, FitTask};
 
 /// SQLSTATEs of trainings that did not fail, and may go on: cancelled, or the server or its workers were lost.
 const MAY_GO_ON: &[&str] = &["57014", "57P01", "57P02", "57P03"];
+
+/// Whether a training that ended so did not fail, and may go on.
+pub(crate) fn may_go_on(error: &Error) -> bool {
+    MAY_GO_ON.contains(&error.report().sqlstate)
+}
 
 /// Bytes of records that may wait.
 const MAX_WAITING: usize = 32 << 20;
@@ -110,12 +115,19 @@ impl EarlierRun {
 
 /// The runs of this server that train now.
 #[derive(Debug, Default)]
-pub(crate) struct LiveRuns(Mutex<BTreeSet<String>>);
+pub(crate) struct LiveRuns(watch::Sender<BTreeSet<String>>);
 
 impl LiveRuns {
     /// Whether a run trains now.
     pub(crate) fn has(&self, run: &str) -> bool {
-        lock(&self.0).contains(run)
+        self.0.borrow().contains(run)
+    }
+
+    /// Waits until none does.
+    pub(crate) async fn ended(&self) {
+        let mut runs = self.0.subscribe();
+        // The other end is this.
+        let _ = runs.wait_for(|runs| runs.is_empty()).await;
     }
 }
 
@@ -172,7 +184,9 @@ impl Keeper {
             },
         };
         let engine = Arc::clone(&task.engine);
-        if !lock(&engine.live_runs.0).insert(earlier.run.clone()) {
+        let run = earlier.run.clone();
+        let runs = &engine.live_runs.0;
+        if !runs.send_if_modified(|runs| runs.insert(run)) {
             return Err(still_runs(&task.display_name()));
         }
         let (rows, names_rows) = match rows {
@@ -217,20 +231,21 @@ impl Keeper {
         Arc::clone(&self.kept.last_ms)
     }
 
-    /// Ends with the training: a run that may go on is written once more, any other is removed. Returns whether somebody
-    /// may go on with it.
+    /// Ends with the training: a run that may go on is written once more, or for the first time where the server ends; any
+    /// other is removed. Returns whether somebody may go on with it.
     pub(crate) async fn end(self, error: Option<&Error>) -> bool {
-        let may_go_on = error.is_some_and(|error| MAY_GO_ON.contains(&error.report().sqlstate));
+        let may_go_on = error.is_some_and(may_go_on);
         // With the lock no part is on its way, which would arrive behind the removal.
         let written = self.kept.written.lock().await;
         self.writing.abort();
-        if !written.has_head || written.is_taken {
+        let is_cut_off = may_go_on && self.kept.engine.background.is_ending();
+        if written.is_taken || !written.has_head && !is_cut_off {
             return written.is_taken;
         }
         drop(written);
         if may_go_on {
             self.kept.write_or_tell().await;
-            return true;
+            return self.kept.written.lock().await.has_head;
         }
         self.kept.name_rows(false);
         if let Err(error) = self.kept.store.remove(&self.kept.run).await {
@@ -244,7 +259,10 @@ impl Keeper {
 impl Drop for Keeper {
     fn drop(&mut self) {
         self.writing.abort();
-        lock(&self.kept.engine.live_runs.0).remove(&self.kept.run);
+        let runs = &self.kept.engine.live_runs.0;
+        runs.send_modify(|runs| {
+            runs.remove(&self.kept.run);
+        });
     }
 }
 

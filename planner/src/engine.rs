@@ -21,9 +21,6 @@ use datafusion::execution::memory_pool::{FairSpillPool, MemoryPool, TrackConsume
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::{LogicalPlan, ScalarUDF};
-use datafusion::optimizer::Optimizer;
-use datafusion::physical_optimizer::PhysicalOptimizerRule;
-use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::prelude::SessionContext;
 use datafusion::sql::sqlparser::ast;
 use serde_json::Value;
@@ -32,20 +29,18 @@ use tokio_util::sync::CancellationToken;
 use crate::access::Identity;
 use crate::activity::{Activity, BackendFacts};
 use crate::advisory_locks::AdvisoryLocks;
+use crate::background::Background;
 use crate::catalog::facts::CatalogFacts;
 use crate::checkpoints::LiveRuns;
 use crate::distributed::Cluster;
 use crate::error::Result;
 use crate::jobs::Jobs;
 use crate::observe::Observer;
-use crate::optimize::{
-    with_decided_devices, with_flat_filters, with_guards, with_kept_order,
-    with_projections_above_filters, with_sorted_distincts, with_sure_first, with_waiting_calls,
-    with_wide_projections,
-};
+use crate::optimize::{logical_rules, physical_rules};
 use crate::session::Session;
 use crate::timers::Timers;
 use crate::training_threads::TrainingThreads;
+use crate::transaction::ExportedSnapshots;
 use crate::workload::{RoleLimits, Workload};
 
 /// How many loaded model versions are kept ready for prediction.
@@ -214,7 +209,11 @@ pub struct Engine {
     /// When it was opened, in microseconds since 1970.
     pub(crate) started_at_us: i64,
     pub(crate) activity: Activity,
+    /// Trainings that run apart from a session.
+    pub(crate) background: Background,
     pub(crate) advisory_locks: Arc<AdvisoryLocks>,
+    /// The snapshots of blocks that others may read.
+    pub(crate) snapshots: ExportedSnapshots,
     pub(crate) observer: Observer,
     pub(crate) workload: Workload,
     pub(crate) training_threads: TrainingThreads,
@@ -259,14 +258,13 @@ fn base(
     runtime: Arc<RuntimeEnv>,
     extension: Option<&dyn SessionExtension>,
 ) -> Result<(SessionContext, BTreeSet<String>)> {
-    let rules = with_waiting_calls(with_sure_first(Optimizer::new().rules));
     let mut base = SessionContext::new_with_state(
         SessionStateBuilder::new()
             .with_expr_planners(crate::functions::first_planners())
             .with_default_features()
             .with_runtime_env(runtime)
             .with_type_planner(Arc::new(crate::functions::Types))
-            .with_optimizer_rules(with_sorted_distincts(rules))
+            .with_optimizer_rules(logical_rules())
             .with_physical_optimizer_rules(physical_rules())
             .build(),
     );
@@ -322,7 +320,9 @@ impl Engine {
             extension: config.extension,
             started_at_us: now_us(),
             activity: Activity::default(),
+            background: Background::default(),
             advisory_locks: Arc::default(),
+            snapshots: ExportedSnapshots::default(),
             observer,
             workload: Workload::default(),
             training_threads: TrainingThreads::start(threads).map_err(DataFusionError::from)?,
@@ -387,6 +387,12 @@ impl Engine {
     /// The sessions that are open.
     pub fn sessions(&self) -> Vec<BackendFacts> {
         self.activity.facts()
+    }
+
+    /// Whose a process is, a session or a training in the background; `None`: there is no such process.
+    pub(crate) fn user_of(&self, process_id: i32) -> Option<String> {
+        let user = self.activity.user_of(process_id);
+        user.or_else(|| self.background.user_of(process_id))
     }
 
     /// How many sessions are open.
@@ -494,13 +500,10 @@ impl Engine {
         self.cluster.get().cloned()
     }
 
-    /// Whether a warehouse is the one in which another machine wrote the probe.
-    pub(crate) async fn finds_probe(
-        config: &EngineConfig,
-        (name, content): &(String, String),
-    ) -> Result<bool> {
+    /// What is in the file that another machine wrote into a warehouse; `None`: it is not there.
+    pub(crate) async fn read_probe(config: &EngineConfig, name: &str) -> Result<Option<String>> {
         let stores = store_options(config)?;
-        Ok(Warehouse::finds_probe(&config.warehouse, stores, name, content).await?)
+        Ok(Warehouse::read_probe(&config.warehouse, stores, name).await?)
     }
 
     /// Keeps a model version ready; the oldest one makes room.
@@ -561,14 +564,6 @@ fn now_us() -> i64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     // Lossless for the next 290,000 years.
     since.map_or(0, |since| since.as_micros() as i64)
-}
-
-/// The rules of physical plans: DataFusion's with ours among them.
-fn physical_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
-    let rules = with_flat_filters(PhysicalOptimizer::new().rules);
-    let rules = with_projections_above_filters(rules);
-    let rules = with_wide_projections(with_guards(rules));
-    with_decided_devices(with_kept_order(rules))
 }
 
 /// Memory and disk for queries and trainings.

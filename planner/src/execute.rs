@@ -5,6 +5,7 @@
 
 mod work;
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use auspex_sql::{ParsedStatement, Statement};
@@ -72,6 +73,34 @@ fn reads(parsed: &ParsedStatement) -> bool {
     }
 }
 
+/// Whether a statement is done with what is known, while the store of the catalog does not answer: it reads no table and
+/// changes nothing there.
+pub(crate) fn needs_no_catalog(parsed: &ParsedStatement) -> bool {
+    use ast::Statement as S;
+    let Statement::Sql(statement) = &parsed.statement else {
+        return false;
+    };
+    match statement.as_ref() {
+        SqlStatement::Reset(_) => true,
+        SqlStatement::Statement(statement) => match statement.as_ref() {
+            S::StartTransaction { .. }
+            | S::Rollback { .. }
+            | S::Savepoint { .. }
+            | S::ReleaseSavepoint { .. }
+            | S::Set(_)
+            | S::Reset(_)
+            | S::ShowVariable { .. }
+            | S::Deallocate { .. }
+            | S::Discard { .. } => true,
+            S::Query(query) => {
+                ast::visit_relations(query, |_| ControlFlow::Break(())).is_continue()
+            }
+            _ => false,
+        },
+        _ => false,
+    }
+}
+
 /// Binds a statement.
 pub(crate) async fn plan(session: &Arc<Session>, parsed: &ParsedStatement) -> Result<Work> {
     if reads(parsed) {
@@ -101,6 +130,8 @@ pub(crate) async fn plan(session: &Arc<Session>, parsed: &ParsedStatement) -> Re
         | Statement::DefaultPrivileges(_)
         | Statement::AlterOwner(_)
         | Statement::Sequence(_)
+        | Statement::ConstraintComment(_)
+        | Statement::Domain(_)
         | Statement::CreateMaterializedView(_)
         | Statement::RefreshMaterializedView(_)
         | Statement::Role(_) => Ok(Work::Command),
@@ -290,7 +321,8 @@ async fn plan_change(session: &Arc<Session>, change: Change) -> Result<Work> {
         }
         None => None,
     };
-    let bound = bind_change(session, &change, &rewrite, returning.as_deref());
+    let target = (&rewrite, view.as_ref());
+    let bound = bind_change(session, &change, target, returning.as_deref());
     let query = Box::pin(bound).await?;
     Ok(Work::Change {
         change,

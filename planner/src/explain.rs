@@ -27,7 +27,7 @@ use crate::bind::{
     BoundQuery, Change, Findings, bind_change, bind_create_model, bind_insert, bind_sql, bind_train,
 };
 use crate::commands::fit_task;
-use crate::distributed::describe;
+use crate::distributed::{HERE, describe};
 use crate::error::{Error, Result};
 use crate::execute::{self, Work, plan, rows_of};
 use crate::explained_change::ExplainedChange;
@@ -285,9 +285,15 @@ async fn bound_change(
         other => {
             let change = Change::of(other);
             let change = change.ok_or_else(|| Error::unsupported("EXPLAIN of this statement"))?;
-            let (table, _) = change.table(session)?;
+            let (table, view) = change.table(session)?;
             let rewrite = session.engine.tables.inspect(&table.id).await?;
-            let query = Box::pin(bind_change(session, &change, &rewrite, None)).await?;
+            let query = Box::pin(bind_change(
+                session,
+                &change,
+                (&rewrite, view.as_ref()),
+                None,
+            ))
+            .await?;
             (query, change.verb(), of_table(&table))
         }
     };
@@ -331,9 +337,15 @@ async fn explain_query(
     mut told: Vec<(&'static str, String)>,
 ) -> Result<Work> {
     let models = query.findings.models();
-    let is_placed = form.analyze || told.iter().any(|(what, _)| *what == "place");
-    if !is_placed && let Some(place) = Box::pin(place_of(session, &query)).await? {
-        told.push(("place", place));
+    // Of a change it was told before.
+    if told.is_empty()
+        && (!form.analyze || query.plan.get_parameter_names()?.is_empty())
+        && let Some(place) = Box::pin(place_of(session, &query)).await?
+    {
+        // What workers have run tells where itself.
+        if !form.analyze || place.starts_with(HERE) {
+            told.push(("place", place));
+        }
     }
     if !models.is_empty() {
         let physical = query.state.create_physical_plan(&query.plan).await?;
@@ -425,9 +437,14 @@ async fn lines(
     explained: &Explained,
 ) -> Result<SendableRecordBatchStream> {
     const LAST: [&str; 2] = ["physical_plan", "Plan with Metrics"];
+    const WITH_STATISTICS: &str = "_with_stats";
     let mut lines: Vec<String> = Vec::new();
     let mut last = String::new();
     let mut tell = |step: &str, plan: &str| {
+        // Statistics hold values of rows that the role may not see.
+        if step.ends_with(WITH_STATISTICS) {
+            return;
+        }
         let is_last = LAST.contains(&step);
         if is_last {
             plan.clone_into(&mut last);

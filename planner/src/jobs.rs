@@ -159,6 +159,12 @@ impl RunningJob {
         lock(&self.0).last_checkpoint_ms = Some(last_checkpoint_ms);
     }
 
+    /// Whether there is a checkpoint of it, of this life or an earlier one.
+    pub(crate) fn has_checkpoint(&self) -> bool {
+        let job = lock(&self.0);
+        job.is_resumed || job.last_checkpoint_ms().is_some()
+    }
+
     /// It ended with a version or an error.
     pub(crate) fn end(
         &self,

@@ -11,6 +11,7 @@ mod access;
 mod activity;
 mod advisory_locks;
 mod backend;
+mod background;
 mod bind;
 mod cast_errors;
 mod catalog;
@@ -65,11 +66,12 @@ pub use access::{Identity, LoginFacts, RoleFacts, Subject};
 pub use activity::{Backend, BackendFacts, BackendState, Encryption};
 pub use advisory_locks::LockFacts;
 pub use auspex_storage::{
-    CheckReport, Deferral, EnumType, ErrorPlace, Garbage, GarbageOptions,
+    CheckReport, Deferral, DomainType, EnumType, ErrorPlace, Garbage, GarbageOptions,
     Identity as ColumnNumbers, JsonKind, Key, PasswordVerifier, Problem, ReferenceAction, Removed,
     TextLimit, generated_password, is_uuid, marked_element, uuid_marks,
 };
 pub use bind::{ORIGIN_KEY, column_name_of, ml_functions};
+pub use catalog::domain_facts::DomainFacts;
 pub use catalog::enum_facts::EnumFacts;
 pub use catalog::facts::{
     CatalogFacts, FactsKind, ModelFacts, ObjectFacts, SettingFacts, TableRules,

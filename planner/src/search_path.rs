@@ -18,12 +18,21 @@ use crate::named::Named;
 use crate::session::{DATABASE, PUBLIC, Session};
 use crate::temporary::SCHEMA as TEMPORARY;
 
-/// The schema of names without one, for the planner: all schemas that are searched. No text can bring it into a name.
+/// The schema of names without one, for the planner: all schemas that are searched. No client's text can name
+/// it.
 pub(crate) const SEARCHED: &str = "\u{1e}searched";
+
+/// Whether an object is a type.
+pub(crate) fn is_type(entry: &CatalogEntry) -> bool {
+    matches!(
+        entry.definition,
+        Definition::Enum(_) | Definition::Domain(_)
+    )
+}
 
 /// Whether an object is a table or a view, or has rows like one.
 pub(crate) fn is_relation(entry: &CatalogEntry) -> bool {
-    !matches!(entry.definition, Definition::Model(_) | Definition::Enum(_))
+    !matches!(entry.definition, Definition::Model(_)) && !is_type(entry)
 }
 
 /// The name of a relation that was probably meant, among those of a schema.
@@ -136,21 +145,26 @@ impl Session {
         self.found_parts(parts, is_model)
     }
 
-    /// Schema and name of an enum that a statement means.
-    pub(crate) fn enum_parts(&self, parts: &[String]) -> Result<(String, String)> {
-        let is_enum = |entry: &CatalogEntry| matches!(entry.definition, Definition::Enum(_));
-        self.found_parts(parts, is_enum)
-    }
-
-    /// The enum that a name means; `None`: it means none.
-    pub(crate) fn enum_entry(&self, parts: &[String]) -> Option<Arc<CatalogEntry>> {
-        let (schema, name) = self.enum_parts(parts).ok()?;
+    /// The type that a name means; `None`: it means none.
+    pub(crate) fn type_entry(&self, parts: &[String]) -> Option<Arc<CatalogEntry>> {
+        let (schema, name) = self.found_parts(parts, is_type).ok()?;
         let entry = self.entry(&schema, &name)?;
-        let is_enum = matches!(entry.definition, Definition::Enum(_));
-        is_enum.then(|| {
+        is_type(&entry).then(|| {
             name_scope::note_object(&entry);
             entry
         })
+    }
+
+    /// The enum that a name means.
+    pub(crate) fn enum_entry(&self, parts: &[String]) -> Option<Arc<CatalogEntry>> {
+        let entry = self.type_entry(parts);
+        entry.filter(|entry| matches!(entry.definition, Definition::Enum(_)))
+    }
+
+    /// The domain that a name means.
+    pub(crate) fn domain_entry(&self, parts: &[String]) -> Option<Arc<CatalogEntry>> {
+        let entry = self.type_entry(parts);
+        entry.filter(|entry| matches!(entry.definition, Definition::Domain(_)))
     }
 
     /// The object of a schema's name; in a view that which had the name when the view was made, whatever its name now.

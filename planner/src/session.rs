@@ -343,7 +343,7 @@ impl Session {
         &self.context
     }
 
-    /// The statements of a text.
+    /// The statements of a client's text.
     pub fn parse(&self, text: &str) -> Result<Vec<ParsedStatement>> {
         Ok(auspex_sql::parse(text, self.settings.dialect())?)
     }
@@ -355,7 +355,7 @@ impl Session {
         parameter_types: &[Option<DataType>],
     ) -> Result<Prepared> {
         self.clock.start();
-        self.engine.catalog.refresh().await?;
+        self.know_catalog(statement).await?;
         let names = self.names_of_now();
         let tables = TablesRead::of(&self.engine.catalog, vec![names.1.clone()]);
         let planning = self.prepare_once(statement, parameter_types, names);
@@ -369,6 +369,16 @@ impl Session {
         // The names mean other tables by now, or none.
         let names = self.names_of_now();
         Box::pin(self.prepare_once(statement, parameter_types, names)).await
+    }
+
+    /// Reads the commits of other servers, as far as a statement needs them.
+    async fn know_catalog(&self, statement: &ParsedStatement) -> Result<()> {
+        let catalog = &self.engine.catalog;
+        match execute::needs_no_catalog(statement) {
+            true => catalog.refresh_if_heard(catalog.refresh_interval()).await,
+            false => catalog.refresh().await?,
+        }
+        Ok(())
     }
 
     /// The number of the catalog's state, and what is to hold the names that are looked up in it.
@@ -462,7 +472,7 @@ impl Session {
     ) -> Result<Outcome> {
         self.clock.start();
         refuse_locked_rows(self, prepared.locked_rows)?;
-        self.engine.catalog.refresh().await?;
+        self.know_catalog(&prepared.statement).await?;
         let role = self.role_limits();
         let slot = self
             .engine
@@ -589,5 +599,7 @@ fn session_config(threads: usize) -> SessionConfig {
     options.execution.parquet.schema_force_view_types = false;
     // Small files are read faster by one thread than split among many.
     options.optimizer.repartition_file_min_size = 1 << 20;
+    // Keys of groups that a join wants in another order are found again by their names, which two of them may share.
+    options.optimizer.top_down_join_key_reordering = false;
     config
 }

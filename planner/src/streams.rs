@@ -28,6 +28,7 @@ use crate::engine::StatementWarning;
 use crate::error::{Error, Result};
 use crate::look_up_plan::Reads;
 use crate::measured::note_started;
+use crate::optimize::with_partitions;
 use crate::physical::{cancellable, warning_notice};
 use crate::session::{Limits, Session, TablesRead};
 use crate::statement_clock::timed;
@@ -177,7 +178,7 @@ fn for_tables(query: &BoundQuery) -> SessionState {
     // Neither the order of rows nor the division among files may depend on which thread is faster.
     options.optimizer.enable_round_robin_repartition = false;
     options.execution.enable_file_stream_work_stealing = false;
-    options.execution.target_partitions = WRITERS;
+    with_partitions(options, WRITERS);
     options.optimizer.repartition_file_min_size = PARALLEL_BYTES as usize;
     state
 }

@@ -8,10 +8,12 @@ mod definitions;
 mod implicit;
 mod one_table;
 mod row_locks;
+mod snapshots;
 
 pub use implicit::BlockPart;
 pub(crate) use implicit::OwnBlock;
 pub(crate) use row_locks::{locked_rows, refuse_locked_rows};
+pub(crate) use snapshots::{ExportedSnapshots, import as import_snapshot};
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};

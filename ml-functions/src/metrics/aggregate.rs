@@ -14,6 +14,7 @@ use datafusion::arrow::buffer::OffsetBuffer;
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema};
 use datafusion::arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use datafusion::error::{DataFusionError, Result as QueryResult};
+use datafusion::logical_expr::expr::AggregateFunctionParams;
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::utils::format_state_name;
 use datafusion::logical_expr::{Accumulator, AggregateUDFImpl, Signature, Volatility};
@@ -135,8 +136,12 @@ impl Hash for EvaluationOutput {
     }
 }
 
+/// What the aggregate is called where it is alone.
+const NAME: &str = "evaluate";
+
 /// The aggregate of one model. Its arguments are the columns of [`EvaluateUdaf::columns`].
 pub struct EvaluateUdaf {
+    name: String,
     bound: Bound,
     signature: Signature,
 }
@@ -161,6 +166,7 @@ impl EvaluateUdaf {
         output.check(&model)?;
         let columns = EvaluateUdaf::columns(&model).into();
         Ok(EvaluateUdaf {
+            name: NAME.to_owned(),
             bound: Bound {
                 model,
                 compute,
@@ -170,6 +176,11 @@ impl EvaluateUdaf {
             },
             signature: Signature::variadic_any(Volatility::Immutable),
         })
+    }
+
+    /// The same under a name of its own: plans that go to other machines name their functions alone.
+    pub fn named(self, name: String) -> EvaluateUdaf {
+        EvaluateUdaf { name, ..self }
     }
 
     /// What was surprising in the rows, known once the aggregate has its value.
@@ -200,6 +211,7 @@ impl EvaluateUdaf {
     /// The same with figures of a device of its own.
     pub fn for_part(&self) -> EvaluateUdaf {
         EvaluateUdaf {
+            name: self.name.clone(),
             bound: Bound {
                 compute: self.bound.compute.for_part(),
                 ..self.bound.clone()
@@ -244,7 +256,17 @@ impl Hash for EvaluateUdaf {
 
 impl AggregateUDFImpl for EvaluateUdaf {
     fn name(&self) -> &str {
-        "evaluate"
+        &self.name
+    }
+
+    /// Names of its own tell those who read a plan nothing.
+    fn human_display(&self, params: &AggregateFunctionParams) -> QueryResult<String> {
+        let args = params
+            .args
+            .iter()
+            .map(|arg| arg.human_display().to_string());
+        let args: Vec<String> = args.collect();
+        Ok(format!("{NAME}({})", args.join(", ")))
     }
 
     fn signature(&self) -> &Signature {

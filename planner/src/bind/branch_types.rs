@@ -2,15 +2,15 @@
 //! a plan is analysed, after clients were told the columns of a statement and tables got theirs.
 //!
 //! In and out: a plan. Branches of several types become their common type, and all schemas above follow; so do numerics
-//! beside doubles and dates beside moments anywhere (`mixed_types`). A literal among them is read as a value of the type of the others, as PostgreSQL
-//! reads it: `CASE WHEN … THEN day ELSE '2026-01-01' END`. CASE keeps the mark of json and uuids.
+//! beside doubles and dates beside moments anywhere (`mixed_types`), and quotients are those of the types found. A literal
+//! among branches is read as a value of the type of the others, as PostgreSQL reads it:
+//! `CASE WHEN … THEN day ELSE '2026-01-01' END`. CASE keeps the mark of json and uuids.
 
 use std::sync::Arc;
 
-use auspex_storage::{EnumType, marks_of};
-use datafusion::arrow::datatypes::{DataType, FieldRef};
+use datafusion::arrow::datatypes::DataType;
+use datafusion::common::DFSchema;
 use datafusion::common::tree_node::{Transformed, TreeNode as _, TreeNodeRecursion};
-use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::error::Result;
 use datafusion::logical_expr::expr::Case;
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
@@ -20,7 +20,9 @@ use datafusion::logical_expr::{Cast, Expr, ExprSchemable as _, LogicalPlan, Proj
 use datafusion::optimizer::analyzer::type_coercion::TypeCoercionRewriter;
 
 use super::mixed_types;
-use crate::functions::{check_text, read_marked, remarked, type_beside};
+use crate::functions::{
+    check_text, literal_text, of_settled_types, type_beside, with_mark, with_moment,
+};
 
 /// The plan with the types that its branches have together.
 pub(super) fn settled(plan: LogicalPlan) -> Result<LogicalPlan> {
@@ -36,7 +38,9 @@ pub(super) fn settled(plan: LogicalPlan) -> Result<LogicalPlan> {
             let name = names.save(&expr);
             let typed = expr.transform_up(|expr| match expr {
                 Expr::Case(case) => of_one_type(mixed_types::in_operand(case, &seen)?, &seen),
-                expr => mixed_types::in_expr(expr, &seen),
+                expr => with_moment(expr, &seen)
+                    .transform_data(|expr| mixed_types::in_expr(expr, &seen))?
+                    .transform_data(|expr| of_settled_types(expr, &seen)),
             })?;
             Ok(typed.update_data(|expr| match is_sort {
                 true => expr,
@@ -105,45 +109,6 @@ fn of_one_type(mut case: Case, seen: &DFSchema) -> Result<Transformed<Expr>> {
     Ok(Transformed::yes(Expr::Case(case)))
 }
 
-/// A CASE whose branches are all json, or all uuids, is of that type; texts without a type among them are read as it. Those of
-/// enums are texts.
-fn with_mark(mut case: Case, seen: &DFSchema) -> Expr {
-    let Some(mark) = common_mark(&case, seen) else {
-        return Expr::Case(case);
-    };
-    let thens = case.when_then_expr.iter_mut().map(|(_, then)| then);
-    for branch in thens.chain(&mut case.else_expr) {
-        if literal(branch).is_some() {
-            **branch = read_marked(&mark, std::mem::take(branch.as_mut()));
-        }
-    }
-    remarked(&mark, Expr::Case(case))
-}
-
-/// The mark that all branches have which are neither NULL nor texts without a type; `None`: they have none, or several.
-fn common_mark(case: &Case, seen: &DFSchema) -> Option<FieldRef> {
-    let is_null = |branch: &Expr| matches!(branch, Expr::Literal(value, _) if value.is_null());
-    let thens = case.when_then_expr.iter().map(|(_, then)| then.as_ref());
-    let branches = thens.chain(case.else_expr.as_deref());
-    let typed = branches.filter(|branch| !is_null(branch) && literal(branch).is_none());
-    let fields = typed.map(|branch| branch.to_field(seen).ok().map(|(_, field)| field));
-    let fields = fields.collect::<Option<Vec<FieldRef>>>()?;
-    let first = fields.first()?;
-    let mark = marks_of(first);
-    let is_of_values = first.data_type().is_string() && EnumType::of(first).is_none();
-    let is_one = fields.iter().all(|field| marks_of(field) == mark);
-    (is_of_values && !mark.is_empty() && is_one).then(|| Arc::clone(first))
-}
-
-/// The text of a literal without a type.
-fn literal(expr: &Expr) -> Option<&String> {
-    match expr {
-        Expr::Literal(ScalarValue::Utf8(Some(text)), None) => Some(text),
-        Expr::Alias(alias) => literal(&alias.expr),
-        _ => None,
-    }
-}
-
 /// The type that literals have among values of these types; `None`: that of texts, or none.
 fn type_of_literals(others: Vec<DataType>) -> Option<DataType> {
     let others: Vec<DataType> = others
@@ -158,7 +123,7 @@ fn type_of_literals(others: Vec<DataType>) -> Option<DataType> {
 fn read_literals(branches: Vec<&mut Expr>, seen: &DFSchema) -> Result<()> {
     let (literals, others): (Vec<_>, Vec<_>) = branches
         .into_iter()
-        .partition(|branch| literal(branch).is_some());
+        .partition(|branch| literal_text(branch).is_some());
     if literals.is_empty() {
         return Ok(());
     }
@@ -178,11 +143,11 @@ fn read(expr: Expr, wanted: &DataType) -> Result<Expr> {
         *alias.expr = read(std::mem::take(alias.expr.as_mut()), wanted)?;
         return Ok(Expr::Alias(alias));
     }
-    let wanted = match literal(&expr) {
+    let wanted = match literal_text(&expr) {
         Some(text) => type_beside(text, wanted),
         None => wanted.clone(),
     };
-    if let Some(text) = literal(&expr) {
+    if let Some(text) = literal_text(&expr) {
         check_text(text, &wanted)?;
     }
     Ok(Expr::Cast(Cast::new(Box::new(expr), wanted)))
@@ -191,7 +156,7 @@ fn read(expr: Expr, wanted: &DataType) -> Result<Expr> {
 /// A UNION whose literals are of the type that the other inputs have in their place.
 fn with_literals(mut union: Union) -> Result<Union> {
     let of = |input: &Arc<LogicalPlan>, idx: usize| match input.as_ref() {
-        LogicalPlan::Projection(projection) => literal(&projection.expr[idx]).is_some(),
+        LogicalPlan::Projection(projection) => literal_text(&projection.expr[idx]).is_some(),
         _ => false,
     };
     for idx in 0..union.schema.fields().len() {
@@ -235,6 +200,7 @@ fn common_type(case: &Case, seen: &DFSchema) -> Option<DataType> {
 
 #[cfg(test)]
 mod tests {
+    use datafusion::common::ScalarValue;
     use datafusion::logical_expr::{LogicalPlanBuilder, lit};
 
     use super::*;

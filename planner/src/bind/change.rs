@@ -19,9 +19,8 @@ use super::column_rules::{
 use super::hidden_columns::hidden;
 use super::returning::Returning;
 use super::returning_relations::merge_items;
-use super::view_target::ViewColumns;
+use super::view_target::{ViewColumns, ViewTarget};
 use super::{BoundQuery, GivenTables, bind_sql_with, merge, upsert};
-use crate::access::TableUse;
 use crate::commands::name_parts;
 use crate::error::{Error, Result};
 use crate::session::Session;
@@ -85,36 +84,6 @@ impl Change {
             Change::Upsert(_) => None,
         };
         condition.map(ToString::to_string)
-    }
-
-    /// What the role must be allowed to do; to find the rows by their values, it must be allowed to read them.
-    pub(super) fn usage(&self) -> TableUse {
-        match self {
-            Change::Update(update) => TableUse::Update {
-                reads: update.selection.is_some() || update.from.is_some(),
-            },
-            Change::Delete(delete) => TableUse::Delete {
-                reads: delete.selection.is_some() || delete.using.is_some(),
-            },
-            Change::Merge(merge) => {
-                use ast::MergeAction as A;
-                let has =
-                    |test: fn(&A) -> bool| merge.clauses.iter().any(|clause| test(&clause.action));
-                TableUse::Merge {
-                    inserts: has(|action| matches!(action, A::Insert(_))),
-                    updates: has(|action| matches!(action, A::Update { .. })),
-                    deletes: has(|action| matches!(action, A::Delete { .. })),
-                }
-            }
-            Change::Upsert(insert) => {
-                let action = upsert::conflict_of(insert).map(|conflict| &conflict.action);
-                TableUse::Merge {
-                    inserts: true,
-                    updates: matches!(action, Some(ast::OnConflictAction::DoUpdate(_))),
-                    deletes: false,
-                }
-            }
-        }
     }
 
     pub(super) fn target(&self) -> Result<(&ObjectName, Option<&Ident>)> {
@@ -405,19 +374,18 @@ pub(super) struct Parts {
     pub(super) values: Option<Vec<Expr>>,
 }
 
-/// Binds a statement to the table as it is now.
+/// Binds a statement to the table as it is now, by the way of a view that was found with it.
 pub(crate) async fn bind_change(
     session: &Arc<Session>,
     change: &Change,
-    rewrite: &Rewrite,
+    (rewrite, view): (&Rewrite, Option<&ViewTarget>),
     returning: Option<&Returning>,
 ) -> Result<BoundQuery> {
     change.refuse()?;
     let shape = rewrite.shape();
     let (name, _) = change.target()?;
     let relation = name_parts(name).pop().unwrap_or_default();
-    let (_, view) = change.table(session)?;
-    let columns = view.as_ref().map(|view| view.columns(shape));
+    let columns = view.map(|view| view.columns(shape));
     let target = Target {
         shape,
         alias: change.alias()?,
@@ -425,7 +393,7 @@ pub(crate) async fn bind_change(
         view: columns.as_ref(),
     };
     let mut rows = rewrite.target();
-    if let (Some(view), Some(columns)) = (&view, &columns) {
+    if let (Some(view), Some(columns)) = (view, &columns) {
         change.refuse_whole_rows(columns, &target.alias)?;
         rows = view.addressed_rows(session, rows, shape).await?;
     }

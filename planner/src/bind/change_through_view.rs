@@ -11,6 +11,7 @@ use datafusion::sql::sqlparser::ast::Ident;
 
 use super::change::Change;
 use super::column_rules::row_checks;
+use super::domains::note_domains;
 use super::view_target::{ViewColumns, ViewTarget};
 use crate::commands::name_parts;
 use crate::error::{Error, Result};
@@ -74,6 +75,7 @@ pub(crate) async fn change_checks(
     state: &SessionState,
     shape: &TableShape,
 ) -> Result<Arc<RowChecks>> {
+    note_domains(session, shape);
     let checks = row_checks(state, (&table.schema, &table.name), shape)?;
     match view {
         Some(view) => view.checked(session, state, checks, shape).await,

@@ -12,6 +12,7 @@ use datafusion::execution::SessionState;
 use datafusion::logical_expr::{Expr, ExprSchemable as _, LogicalPlan, LogicalPlanBuilder};
 use datafusion::sql::sqlparser::ast::{self, ArrayElemTypeDef, SetExpr, VisitMut, VisitorMut};
 
+use super::domains::domain_checks;
 use super::literals_beside;
 use crate::error::{Error, Result};
 use crate::functions::{assigned, enum_type_name};
@@ -34,9 +35,9 @@ pub(crate) fn parse_expr(text: &str) -> Result<ast::Expr> {
     }
 }
 
-/// The default of a column; NULL if it has none.
+/// What a column holds that is given no value: its default or that of its domain, else NULL.
 pub(crate) fn default_of(shape: &TableShape, column: &Field) -> Result<ast::Expr> {
-    match shape.default_of(column) {
+    match shape.value_without(column) {
         Some(text) => parse_expr(&text),
         None => Ok(ast::Expr::Value(ast::Value::Null.with_empty_span())),
     }
@@ -56,6 +57,9 @@ pub(crate) fn row_checks(
 ) -> Result<Arc<RowChecks>> {
     let schema = DFSchema::try_from(shape.schema())?;
     let mut checks = Vec::new();
+    for (domain, keeps) in domain_checks(state, shape)? {
+        checks.push((domain, state.create_physical_expr(keeps, &schema)?));
+    }
     for (name, text) in shape.checks() {
         let expr = state.create_logical_expr(&text, &schema)?;
         let expr = literals_beside::in_expr(expr, &schema)?.data;

@@ -1,7 +1,8 @@
 //! Expressions compare the keys of values that Arrow compares otherwise than PostgreSQL (`functions/order_keys.rs`).
 //!
 //! In: BETWEEN, IN, CASE, ANY, `nullif`, `greatest` and `least` over values as they are, windows and aggregates that order by
-//! them, and functions of enums; out: the same over keys, and labels.
+//! them, and functions of enums; out: the same over keys, and labels. What IN, CASE and `nullif` compare otherwise than `=` does is
+//! compared by it.
 
 use datafusion::common::tree_node::Transformed;
 use datafusion::common::{DFSchema, ScalarValue};
@@ -12,7 +13,7 @@ use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable as _, lit};
 use super::value_order::by_key;
 use crate::error::Error;
 use crate::functions::{
-    Key, enum_call, enum_of, extreme_by_key, is_enum_call, key_of, keys_of, label_of,
+    Key, enum_call, enum_of, extreme_by_key, is_enum_call, key_of, keys_of, label_of, remarked,
 };
 
 /// The functions whose result is one of their arguments, by their order.
@@ -56,7 +57,12 @@ pub(super) fn settled(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>
                 _ => Transformed::no(Expr::Between(between)),
             }
         }
-        Expr::InList(list) => in_list(list, schema)?,
+        Expr::InList(list) => in_list(list, schema)?.transform_data(|expr| {
+            Ok(match expr {
+                Expr::InList(list) => compared_apart(list, schema),
+                other => Transformed::no(other),
+            })
+        })?,
         Expr::Case(case) => of_case(case, schema)?,
         Expr::BinaryExpr(binary) => with_array(binary, schema),
         Expr::WindowFunction(mut window) => {
@@ -101,6 +107,71 @@ fn in_list(list: InList, schema: &DFSchema) -> Result<Transformed<Expr>> {
     })
 }
 
+/// IN of doubles, whose zeros and values that may be one are compared by `=`: the planner's own tells -0 from 0.
+fn compared_apart(list: InList, schema: &DFSchema) -> Transformed<Expr> {
+    let first = std::iter::once(list.expr.as_ref());
+    let values: Vec<&Expr> = first.chain(&list.list).collect();
+    let may_be_zero = |value: &Expr| match value {
+        Expr::Literal(value, _) => is_zero(value),
+        _ => true,
+    };
+    let is_ours = has_doubles(&values, schema) && list.list.iter().any(may_be_zero);
+    if !is_ours || list.expr.is_volatile() {
+        return Transformed::no(Expr::InList(list));
+    }
+    let (apart, kept): (Vec<Expr>, Vec<Expr>) = list.list.into_iter().partition(may_be_zero);
+    let mut found: Vec<Expr> = Vec::with_capacity(apart.len() + 1);
+    if !kept.is_empty() {
+        let among = InList::new(list.expr.clone(), kept, false);
+        found.push(Expr::InList(among));
+    }
+    found.extend(
+        apart
+            .into_iter()
+            .map(|value| (*list.expr).clone().eq(value)),
+    );
+    Transformed::yes(match list.negated {
+        true => Expr::Not(Box::new(any_of(found))),
+        false => any_of(found),
+    })
+}
+
+/// Conditions of which one holds, as a tree that is no deeper than it must be.
+fn any_of(mut conditions: Vec<Expr>) -> Expr {
+    match conditions.len() {
+        0 => lit(false),
+        1 => conditions.remove(0),
+        n_conditions => {
+            let others = conditions.split_off(n_conditions / 2);
+            any_of(conditions).or(any_of(others))
+        }
+    }
+}
+
+/// Whether a value is a double, other than one that is written out.
+fn has_doubles(values: &[&Expr], schema: &DFSchema) -> bool {
+    let is_double = |value: &&Expr| {
+        let is_written = matches!(value, Expr::Literal(..));
+        !is_written
+            && value
+                .get_type(schema)
+                .is_ok_and(|found| found.is_floating())
+    };
+    values.iter().any(is_double)
+}
+
+/// Whether a literal is 0 or -0.
+fn is_zero(value: &ScalarValue) -> bool {
+    match value {
+        ScalarValue::Float32(Some(value)) => *value == 0.0,
+        ScalarValue::Float64(Some(value)) => *value == 0.0,
+        ScalarValue::Int32(value) => *value == Some(0),
+        ScalarValue::Int64(value) => *value == Some(0),
+        ScalarValue::Decimal128(value, ..) => *value == Some(0),
+        _ => false,
+    }
+}
+
 /// `CASE x WHEN y THEN …`.
 fn of_case(mut case: Case, schema: &DFSchema) -> Result<Transformed<Expr>> {
     let Some(base) = &case.expr else {
@@ -109,7 +180,11 @@ fn of_case(mut case: Case, schema: &DFSchema) -> Result<Transformed<Expr>> {
     let whens = case.when_then_expr.iter().map(|(when, _)| when.as_ref());
     let values: Vec<&Expr> = std::iter::once(base.as_ref()).chain(whens).collect();
     let Some((_, keys)) = keys_of(&values, Key::of_equality, schema)? else {
-        return Ok(Transformed::no(Expr::Case(case)));
+        let is_searched = has_doubles(&values, schema) && !base.is_volatile();
+        return Ok(match is_searched {
+            true => Transformed::yes(searched(case)),
+            false => Transformed::no(Expr::Case(case)),
+        });
     };
     let mut keys = keys.into_iter().map(Box::new);
     case.expr = keys.next();
@@ -117,6 +192,17 @@ fn of_case(mut case: Case, schema: &DFSchema) -> Result<Transformed<Expr>> {
         *when = key;
     }
     Ok(Transformed::yes(Expr::Case(case)))
+}
+
+/// `CASE WHEN x = y THEN …`: the planner's own with an operand tells -0 from 0.
+fn searched(mut case: Case) -> Expr {
+    if let Some(base) = case.expr.take() {
+        for (when, _) in &mut case.when_then_expr {
+            let value = std::mem::take(when.as_mut());
+            **when = (*base).clone().eq(value);
+        }
+    }
+    Expr::Case(case)
 }
 
 fn is_of_array(expr: &Expr) -> bool {
@@ -179,13 +265,34 @@ fn unless_same(call: &ScalarFunction, schema: &DFSchema) -> Result<Option<Expr>>
         return Ok(None);
     };
     let keys = keys_of(&[value, other], Key::of_equality, schema)?;
-    let Some(Ok([left, right])) = keys.map(|(_, keys)| <[Expr; 2]>::try_from(keys)) else {
-        return Ok(None);
+    let (left, right) = match keys.map(|(_, keys)| <[Expr; 2]>::try_from(keys)) {
+        Some(Ok([left, right])) => (left, right),
+        // The planner's own tells -0 from 0.
+        _ if has_doubles(&[value, other], schema) && !value.is_volatile() => {
+            return unless_equal(call, value, other, schema).map(Some);
+        }
+        _ => return Ok(None),
     };
     let null = lit(ScalarValue::try_new_null(&value.get_type(schema)?)?);
     let same = vec![(Box::new(left.eq(right)), Box::new(null))];
     let other = Some(Box::new(value.clone()));
-    Ok(Some(Expr::Case(Case::new(None, same, other))))
+    let (_, field) = value.to_field(schema)?;
+    let unless = Expr::Case(Case::new(None, same, other));
+    Ok(Some(remarked(&field, unless)))
+}
+
+/// The same of numbers, in the type that the planner's has.
+fn unless_equal(
+    call: &ScalarFunction,
+    value: &Expr,
+    other: &Expr,
+    schema: &DFSchema,
+) -> Result<Expr> {
+    let data_type = Expr::ScalarFunction(call.clone()).get_type(schema)?;
+    let value = value.clone().cast_to(&data_type, schema)?;
+    let null = lit(ScalarValue::try_new_null(&data_type)?);
+    let same = vec![(Box::new(value.clone().eq(other.clone())), Box::new(null))];
+    Ok(Expr::Case(Case::new(None, same, Some(Box::new(value)))))
 }
 
 /// `x = ANY (array)` and `x IN (query)`, where the query's rows are an array.

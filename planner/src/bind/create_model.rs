@@ -72,7 +72,7 @@ pub(crate) async fn bind_create_model(
     let query = source_query(session, create, &labels, &written)?;
     let mut definition = ModelDefinition {
         statement: text.to_owned(),
-        query: query.map(|query| query.to_string()),
+        query: query.as_ref().map(auspex_sql::written),
         model_type: model_type.unwrap_or_default(),
         labels,
         options: Value::Object(written),

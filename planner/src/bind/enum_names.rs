@@ -1,7 +1,7 @@
-//! Names of enums in casts: `'happy'::mood`, `CAST(x AS app.mood[])`; and the enums that a plan stands on.
+//! Names of enums and domains in casts: `'happy'::mood`, `CAST(x AS app.mood[])`; and the enums that a plan stands on.
 //!
-//! In: a syntax tree; out: the same with types that tell which enum they are, so that nothing below asks the catalog. A name
-//! that means no enum stays what it is.
+//! In: a syntax tree; out: the same with types that tell which enum they are, and with the rules of domains, so that nothing
+//! below asks the catalog. A name that means neither stays what it is.
 
 use std::ops::ControlFlow;
 
@@ -11,25 +11,37 @@ use datafusion::sql::sqlparser::ast::{
     ArrayElemTypeDef, DataType, Expr, Statement, VisitMut, VisitorMut,
 };
 
+use super::domains::{as_domain, settle_domain};
 use crate::commands::name_parts;
+use crate::error::{Error, Result};
 use crate::functions::enum_type_name;
 use crate::named::Named;
 use crate::session::Session;
 
 /// Settles the casts of a statement.
-pub(super) fn settle(session: &Session, statement: &mut Statement) {
-    // The visitor never breaks off.
-    let _ = VisitMut::visit(statement, &mut Casts(session));
+pub(super) fn settle(session: &Session, statement: &mut Statement) -> Result<()> {
+    match VisitMut::visit(statement, &mut Casts(session)) {
+        ControlFlow::Break(error) => Err(error),
+        ControlFlow::Continue(()) => Ok(()),
+    }
 }
 
 struct Casts<'a>(&'a Session);
 
 impl VisitorMut for Casts<'_> {
-    type Break = ();
+    type Break = Error;
 
-    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
-        if let Expr::Cast { data_type, .. } = expr {
-            settle_type(self.0, data_type);
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Error> {
+        let Expr::Cast { data_type, .. } = &mut *expr else {
+            return ControlFlow::Continue(());
+        };
+        settle_type(self.0, data_type);
+        let looked_at = settle_domain(self.0, data_type)
+            .and_then(|domain| domain.map(|domain| as_domain(expr, &domain)).transpose());
+        match looked_at {
+            Ok(Some(looked_at)) => *expr = looked_at,
+            Ok(None) => {}
+            Err(error) => return ControlFlow::Break(error),
         }
         ControlFlow::Continue(())
     }

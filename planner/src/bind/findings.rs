@@ -52,6 +52,15 @@ impl Findings {
         CURRENT.scope(self.clone(), binding).await
     }
 
+    /// How many calls count surprises so far, which gives the next one a number of its own.
+    pub(crate) fn n_counted(&self) -> usize {
+        let findings = lock(&self.0);
+        let counted = findings
+            .iter()
+            .filter(|found| matches!(found, Finding::Counted(_)));
+        counted.count()
+    }
+
     /// Whether there is nothing to tell, whatever the rows are.
     pub(crate) fn is_empty(&self) -> bool {
         lock(&self.0).is_empty()

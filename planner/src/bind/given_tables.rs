@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use auspex_sql::PRIVATE;
 use auspex_storage::{VersionSpec, shown_time};
 use datafusion::arrow::array::{AsArray as _, RecordBatch};
 use datafusion::arrow::compute::cast;
@@ -33,9 +34,6 @@ use crate::error::{Error, Result};
 use crate::named::Named;
 use crate::sequences::parts_of;
 use crate::session::Session;
-
-/// What private names start with: a character that no text can bring into a name.
-const PRIVATE: char = '\u{1e}';
 
 /// The relations of one statement by private name, each with the name that its columns are qualified with.
 #[derive(Debug, Clone, Default)]

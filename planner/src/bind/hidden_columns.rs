@@ -1,32 +1,24 @@
 //! The columns of a table behind a view that is written through, and statements that would show them.
 //!
-//! In: the place of a column, or a part of a statement; out: a name that no statement may have, or where the part names the
-//! whole row of the view, or such a name.
+//! In: the place of a column, or a part of a statement; out: a name that no client's text can bring into a statement, or
+//! whether the part names the whole row of the view.
 
 use std::ops::ControlFlow;
 
+use auspex_sql::PRIVATE;
 use datafusion::sql::sqlparser::ast::{
-    self, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, ObjectName, SelectItem,
+    self, FunctionArg, FunctionArgExpr, FunctionArguments, ObjectName, SelectItem,
     SelectItemQualifiedWildcardKind, Visitor,
 };
 
 use crate::commands::name_parts;
 
-/// What the names of hidden columns begin with: a character that only quotes bring into a name, where it is
-/// refused.
-const HIDDEN: char = '\u{1e}';
-
 /// The hidden name of a column of the table.
 pub(super) fn hidden(idx: usize) -> String {
-    format!("{HIDDEN}{idx}")
+    format!("{PRIVATE}{idx}")
 }
 
-/// Whether a name is that of a hidden column: quotes can bring it into a statement.
-fn is_hidden(name: &Ident) -> bool {
-    name.value.starts_with(HIDDEN)
-}
-
-/// Finds where a statement names the whole row of the view, or what is hidden in it.
+/// Finds where a statement names the whole row of the view.
 pub(super) struct WholeRows<'a> {
     pub(super) alias: &'a str,
     /// Whether a name alone is that of a column.
@@ -67,10 +59,7 @@ impl Visitor for WholeRows<'_> {
 
     fn pre_visit_expr(&mut self, expr: &ast::Expr) -> ControlFlow<()> {
         Self::found(match expr {
-            ast::Expr::Identifier(name) => {
-                is_hidden(name) || !self.is_column && self.is_alias(&name.value)
-            }
-            ast::Expr::CompoundIdentifier(names) => names.iter().any(is_hidden),
+            ast::Expr::Identifier(name) => !self.is_column && self.is_alias(&name.value),
             ast::Expr::QualifiedWildcard(name, _) => self.is_meant(name),
             ast::Expr::Function(function) => match &function.args {
                 FunctionArguments::List(list) => list.args.iter().any(|arg| match arg {

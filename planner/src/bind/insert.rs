@@ -19,6 +19,7 @@ use super::column_rules::{
     as_table_rows, cast_ast, column_place, default_of, generated_value, is_computed, is_default,
     row_checks, value_for,
 };
+use super::domains::note_domains;
 use super::returning::{ReturnedTable, Returning, bind_returning};
 use super::returning_relations::Others;
 use super::{BoundQuery, GivenTables, bind_sql_with};
@@ -123,6 +124,7 @@ async fn bind_once(
         .project(filled)?
         .build()?;
     let plan = as_table_rows(&state, &shape, rows, 0)?;
+    note_domains(session, &shape);
     let mut checks = row_checks(&state, (&table.schema, &table.name), &shape)?;
     if let Some(view) = &view {
         checks = view.checked(session, &state, checks, &shape).await?;
@@ -200,14 +202,16 @@ fn filled(
             true => Expr::Cast(Cast::new(Box::new(column), field.data_type().clone())),
             false => column,
         };
-        filled.push(match shape.default_of(field).filter(|_| !is_given(idx)) {
-            Some(text) => {
-                let none = DFSchema::empty();
-                let default = query.state.create_logical_expr(&text, &none)?;
-                assigned(default, field, &none)?.alias(field.name())
-            }
-            None => column,
-        });
+        filled.push(
+            match shape.value_without(field).filter(|_| !is_given(idx)) {
+                Some(text) => {
+                    let none = DFSchema::empty();
+                    let default = query.state.create_logical_expr(&text, &none)?;
+                    assigned(default, field, &none)?.alias(field.name())
+                }
+                None => column,
+            },
+        );
     }
     Ok(filled)
 }

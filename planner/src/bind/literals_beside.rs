@@ -3,7 +3,8 @@
 //!
 //! In and out: a plan, or an expression. To Arrow json is text, so that a literal would be compared, or given, as it is written;
 //! a literal beside a moment would make nanoseconds of both, in which there is no year 9999; beside a numeric it would lose the
-//! digits that the column's values do not have, and beside most kinds of bytes it would be the bytes of its own letters.
+//! digits that the column's values do not have, and beside most kinds of bytes it would be the bytes of its own letters. A fraction
+//! that is written out without quotes is a double to the planner, and means a decimal number beside numerics.
 
 use auspex_storage::marks_of;
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
@@ -14,10 +15,23 @@ use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{Cast, Expr, ExprSchemable as _, LogicalPlan, Operator};
 
-use crate::functions::{check_text, is_bytes, read_beside, type_beside};
+use crate::functions::{
+    check_text, exact_fraction, forget_digits, is_bytes, is_fraction, noted_day, read_beside,
+    type_beside,
+};
 
 /// Functions whose arguments are of one type.
-const OF_ONE_TYPE: [&str; 5] = ["array_concat", "coalesce", "greatest", "least", "nullif"];
+const OF_ONE_TYPE: [&str; 6] = [
+    "array_concat",
+    "coalesce",
+    "greatest",
+    "least",
+    "nullif",
+    "nvl",
+];
+
+/// The function that makes an array, which reads texts among its items itself, but no fractions.
+const ARRAY: &str = "make_array";
 
 /// Functions of windows whose third argument is a value beside those of the first.
 const SHIFTS: [&str; 2] = ["lag", "lead"];
@@ -79,9 +93,10 @@ fn has_typed(expr: &Expr, seen: &DFSchema) -> bool {
         let field = value.to_field(seen);
         field.is_ok_and(|(_, field)| !marks_of(&field).is_empty() || is_read(field.data_type()))
     };
-    groups_of(&mut expr).iter().any(|values| {
+    groups_of(&mut expr).into_iter().any(|mut values| {
         let mut literals = values.iter().filter(|value| is_literal(value));
-        literals.next().is_some() && values.iter().any(|value| is_typed(value))
+        let is_beside = literals.next().is_some() && values.iter().any(|value| is_typed(value));
+        is_beside || values.iter_mut().any(|value| forget_digits(value))
     })
 }
 
@@ -104,9 +119,10 @@ fn stands_beside(expr: &Expr) -> bool {
                 || case.expr.as_deref().is_some_and(is_literal)
                 || case.else_expr.as_deref().is_some_and(is_literal)
         }
-        Expr::ScalarFunction(call) => {
-            OF_ONE_TYPE.contains(&call.func.name()) && call.args.iter().any(is_literal)
-        }
+        Expr::ScalarFunction(call) => match call.func.name() {
+            ARRAY => call.args.iter().any(is_fraction) && !call.args.iter().any(is_text),
+            name => OF_ONE_TYPE.contains(&name) && call.args.iter().any(is_literal),
+        },
         Expr::WindowFunction(call) => match call.params.args.as_slice() {
             [_, _, default] => SHIFTS.contains(&call.fun.name()) && is_literal(default),
             _ => false,
@@ -144,7 +160,10 @@ fn groups_of(expr: &mut Expr) -> Vec<Vec<&mut Expr>> {
             given.extend(case.else_expr.as_deref_mut());
             vec![compared, given]
         }
-        Expr::ScalarFunction(call) if OF_ONE_TYPE.contains(&call.func.name()) => {
+        Expr::ScalarFunction(call)
+            if OF_ONE_TYPE.contains(&call.func.name())
+                || call.func.name() == ARRAY && !call.args.iter().any(is_text) =>
+        {
             vec![call.args.iter_mut().collect()]
         }
         Expr::WindowFunction(call) if SHIFTS.contains(&call.fun.name()) => {
@@ -173,6 +192,10 @@ fn is_read(data_type: &DataType) -> bool {
 /// A literal as a value beside others. Error: it is the text of none, also where it would never be computed.
 fn typed(field: &Field, literal: &Expr) -> Result<Option<Expr>> {
     let known = field.data_type();
+    if is_fraction(literal) {
+        let is_exact = matches!(known, DataType::Decimal128(..));
+        return Ok(is_exact.then(|| exact_fraction(literal)).flatten());
+    }
     let Expr::Literal(ScalarValue::Utf8(Some(text)), _) = literal else {
         return Ok(None);
     };
@@ -185,10 +208,15 @@ fn typed(field: &Field, literal: &Expr) -> Result<Option<Expr>> {
         check_text(text, &wanted)?;
     }
     let read = Cast::new(Box::new(literal.clone()), wanted);
-    Ok(Some(Expr::Cast(read)))
+    Ok(Some(Expr::Cast(noted_day(read))))
 }
 
+/// Whether an expression is written out, and others tell its type.
 fn is_literal(expr: &Expr) -> bool {
+    is_text(expr) || is_fraction(expr)
+}
+
+fn is_text(expr: &Expr) -> bool {
     matches!(expr, Expr::Literal(ScalarValue::Utf8(Some(_)), None))
 }
 
@@ -204,7 +232,11 @@ fn read_in(values: Vec<&mut Expr>, seen: &DFSchema) -> Result<bool> {
     let fields: Vec<FieldRef> = fields.map(|(_, field)| field).collect();
     for literal in literals {
         for field in &fields {
-            let read = match read_beside(field, literal) {
+            let marked = match is_text(literal) {
+                true => read_beside(field, literal),
+                false => None,
+            };
+            let read = match marked {
                 Some(read) => Some(read),
                 None => typed(field, literal)?,
             };
@@ -214,6 +246,7 @@ fn read_in(values: Vec<&mut Expr>, seen: &DFSchema) -> Result<bool> {
                 break;
             }
         }
+        is_changed |= forget_digits(literal);
     }
     Ok(is_changed)
 }

@@ -10,6 +10,7 @@ mod branch_types;
 mod cast_arguments;
 mod change;
 mod change_through_view;
+mod change_usage;
 mod changed_keys;
 mod choose_estimator;
 mod column_rules;
@@ -17,6 +18,7 @@ mod compared_values;
 mod create_model;
 mod dependent;
 mod derived_names;
+mod domains;
 mod enum_names;
 mod file_functions;
 mod findings;
@@ -24,6 +26,7 @@ mod folder_names;
 mod functions;
 mod given_tables;
 mod grouped_keys;
+mod grouping_keys;
 mod hidden_columns;
 mod inner_names;
 mod inner_with;
@@ -38,6 +41,7 @@ mod model_plans;
 mod model_scope;
 mod names;
 mod one_relation;
+mod ordered_names;
 mod ordered_positions;
 mod origins;
 mod output_column;
@@ -46,6 +50,7 @@ mod plan_limits;
 mod predict_udf;
 mod qualified_stars;
 mod recursive_types;
+mod refused_casts;
 mod relation_columns;
 mod repeat_version;
 mod resume;
@@ -83,7 +88,7 @@ use datafusion::sql::sqlparser::ast;
 
 use crate::change_in_with::refuse_changes_in_with;
 use crate::error::{Error, Result};
-use crate::optimize::DivideScans;
+use crate::optimize::{DivideScans, with_partitions};
 use crate::session::Session;
 
 pub(crate) use arguments::Arguments;
@@ -95,6 +100,7 @@ pub(crate) use column_rules::{
     renamed, row_checks, undefined_column,
 };
 pub(crate) use create_model::{FitPlan, bind_create_model, bind_train};
+pub(crate) use domains::{VALUE as DOMAIN_VALUE, condition_of, settle_domain};
 pub(crate) use enum_names::{note_enums, settle_type};
 use file_functions::FileScope;
 pub(crate) use findings::Findings;
@@ -171,10 +177,16 @@ async fn bind(
     wildcards::expand(session, &mut statement)?;
     let searching = session.searching(&state);
     using_columns::spell(&mut statement, searching.as_ref().unwrap_or(&state)).await;
+    Box::pin(ordered_names::spell(
+        session,
+        &mut statement,
+        searching.as_ref().unwrap_or(&state),
+    ))
+    .await;
     qualified_stars::spell(&mut statement);
     given_tables::settle_times(session, &mut statement).await?;
     let zone = state.config().options().execution.time_zone.clone();
-    enum_names::settle(session, &mut statement);
+    enum_names::settle(session, &mut statement)?;
     crate::functions::rewrite(&mut statement, zone.as_deref())?;
     let scope = ModelScope::bind(session, &mut statement).await?;
     given.open(session, &mut statement).await?;
@@ -208,13 +220,8 @@ async fn bind(
     plan_limits::check(&plan)?;
     let checking = Box::pin(recursive_types::check(&plan, &statement, planner));
     scope.findings.scope(checking).await?;
-    let plan = literals_beside::read(waiting_values::lifted(plan)?)?;
-    let plan = branch_types::settled(plan)?;
-    let plan = single_rows::looked_up(bags::counted(plan)?, &state)?;
-    uncompared::refuse(&plan)?;
-    let plan = value_lookups::keyed(plan)?;
-    let plan = dependent::joined(plan, &state)?;
-    let plan = value_groups::grouped(value_order::ordered(plan)?)?;
+    let is_query = matches!(statement, ast::Statement::Query(_));
+    let plan = settled(plan, is_query, &state)?;
     let names = names.among(plan.schema().fields().len());
     Ok(BoundQuery {
         plan,
@@ -223,6 +230,21 @@ async fn bind(
         names,
         origins: Vec::new(),
     })
+}
+
+/// A plan with the meaning that PostgreSQL gives its values, their types and their order.
+fn settled(plan: LogicalPlan, is_query: bool, state: &SessionState) -> Result<LogicalPlan> {
+    let plan = waiting_values::lifted(grouping_keys::projected(plan)?)?;
+    let plan = literals_beside::read(plan)?;
+    let plan = branch_types::settled(plan)?;
+    let plan = single_rows::looked_up(bags::counted(plan)?, state)?;
+    uncompared::refuse(&plan)?;
+    if is_query {
+        refused_casts::refuse(&plan)?;
+    }
+    let plan = value_lookups::keyed(plan)?;
+    let plan = dependent::joined(plan, state)?;
+    Ok(value_groups::grouped(value_order::ordered(plan)?)?)
 }
 
 /// Binds and plans a query of a model statement.
@@ -273,7 +295,7 @@ const CANONICAL_PARTITIONS: usize = 64;
 pub(crate) fn canonical_state(state: SessionState) -> SessionState {
     let mut config = state.config().clone();
     let options = config.options_mut();
-    options.execution.target_partitions = CANONICAL_PARTITIONS;
+    with_partitions(options, CANONICAL_PARTITIONS);
     options.execution.enable_file_stream_work_stealing = false;
     options.optimizer.enable_round_robin_repartition = false;
     // A join that waits until all its partitions are asked for would wait for ever: a training asks for a few at a time.

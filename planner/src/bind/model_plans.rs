@@ -274,7 +274,8 @@ fn aggregate_plan(
         .map(|field| field.name().clone())
         .collect();
     let is_list = output.is_list();
-    let udaf = EvaluateUdaf::new(Arc::clone(&bound.model), bound.compute.clone(), output)?;
+    let udaf = EvaluateUdaf::new(Arc::clone(&bound.model), bound.compute.clone(), output)?
+        .named(format!("evaluate#{}", findings.n_counted()));
     findings.count(bound, "EVALUATE", udaf.found());
     const RESULT: &str = "__evaluation";
     let call = AggregateUDF::from(udaf).call(args).alias(RESULT);

@@ -14,6 +14,7 @@ use datafusion::logical_expr::{
 
 use super::BoundQuery;
 use crate::engine::Engine;
+use crate::optimize::with_partitions;
 
 /// Aggregates whose value the order of their rows decides.
 const OF_ORDER: [&str; 10] = [
@@ -38,7 +39,7 @@ pub(super) fn settled(rows: BoundQuery) -> BoundQuery {
         return rows;
     }
     let mut config = rows.state.config().clone();
-    config.options_mut().execution.target_partitions = 1;
+    with_partitions(config.options_mut(), 1);
     config.options_mut().optimizer.repartition_file_scans = false;
     let state = SessionStateBuilder::new_from_existing(Arc::unwrap_or_clone(rows.state))
         .with_config(config)

@@ -6,12 +6,12 @@
 use std::ops::ControlFlow;
 
 use auspex_sql::{Dialect, Statement};
-use auspex_storage::{Key, OnConflict as Taken, TableShape, marks_of};
+use auspex_storage::{EnumType, Key, OnConflict as Taken, TableShape, marks_of};
 use datafusion::arrow::datatypes::Field;
 use datafusion::sql::parser::Statement as SqlStatement;
 use datafusion::sql::sqlparser::ast::{
     self, ConflictTarget, Expr, Ident, MergeAction, OnConflict, OnConflictAction, OnInsert,
-    SetExpr, TableAliasColumnDef, TableFactor, VisitMut, VisitorMut,
+    SelectItem, SetExpr, TableAliasColumnDef, TableFactor, VisitMut, VisitorMut,
 };
 
 use super::assignments::{given_value, marked};
@@ -31,6 +31,8 @@ const PLACE: &str = "__auspex_place";
 const TURN: &str = "__auspex_turn";
 /// The rows that are there, where those of other keys than the first are looked for.
 const TAKEN: &str = "__auspex_taken";
+/// What stands for the columns of the given rows in the text of a query: not all types can be written.
+const COLUMNS: &str = "__auspex_columns";
 
 /// The clause, if the statement has one.
 pub(crate) fn conflict_of(insert: &ast::Insert) -> Option<&OnConflict> {
@@ -177,18 +179,23 @@ pub(super) fn as_merge(
     let columns = columns(target, &places)?;
     let any = any_keys(insert, shape);
     let text = match (key, any.as_slice()) {
-        (Some(_), [_, others @ ..]) => without_taken(&columns, others),
+        (Some(_), [_, others @ ..]) => without_taken(others),
         (Some(key), _) if matches!(conflict.action, OnConflictAction::DoNothing) => {
-            first_only(&columns, &key)
+            first_only(&key)
         }
-        _ => format!("SELECT {columns} FROM given"),
+        _ => format!("SELECT {COLUMNS} FROM given"),
     };
     let mut query = auspex_sql::parse_query(&text, Dialect::Postgres)?;
     let mut taken = table.clone();
     if let TableFactor::Table { alias, .. } = &mut taken {
         *alias = Some(table_alias(Ident::new(TAKEN)));
     }
-    let _ = VisitMut::visit(&mut query, &mut Given { given, taken });
+    let mut given = Given {
+        given,
+        columns,
+        taken,
+    };
+    let _ = VisitMut::visit(&mut query, &mut given);
     merge.source = derived(query, table_alias(Ident::new(EXCLUDED)));
     Ok(merge)
 }
@@ -237,18 +244,23 @@ fn same_key(key: &Key, target: &Target<'_>) -> Expr {
 }
 
 /// The columns of the rows that were to be inserted: all those of the table.
-fn columns(target: &Target<'_>, places: &[usize]) -> Result<String> {
+fn columns(target: &Target<'_>, places: &[usize]) -> Result<Vec<SelectItem>> {
     let shape = target.shape;
     let mut columns = Vec::new();
     for (idx, field) in shape.columns().iter().enumerate() {
-        let name = Ident::with_quote('"', field.name());
-        let value = match places.contains(&idx) {
-            true => given_value(Expr::Identifier(name.clone()), field),
+        let alias = Ident::with_quote('"', field.name());
+        let given = Expr::Identifier(alias.clone());
+        let expr = match places.contains(&idx) {
+            // A text is no label, so that the column must still be of the enum.
+            true if EnumType::of_elements(field).is_some() => {
+                cast_as_column(marked(given, field), field)
+            }
+            true => given_value(given, field),
             false => value_for(default_of(shape, field)?, field),
         };
-        columns.push(format!("{value} AS {name}"));
+        columns.push(SelectItem::ExprWithAlias { expr, alias });
     }
-    Ok(columns.join(", "))
+    Ok(columns)
 }
 
 fn quoted(key: &Key) -> Vec<String> {
@@ -257,12 +269,12 @@ fn quoted(key: &Key) -> Vec<String> {
 }
 
 /// The first given rows of each key.
-fn first_only(columns: &str, key: &Key) -> String {
+fn first_only(key: &Key) -> String {
     let names = quoted(key);
     let null: Vec<String> = names.iter().map(|name| format!("{name} IS NULL")).collect();
     format!(
         "SELECT * FROM (SELECT *, row_number() OVER (PARTITION BY {} ORDER BY {PLACE}) AS {TURN} \
-         FROM (SELECT {columns}, row_number() OVER () AS {PLACE} FROM given) AS placed) AS turns \
+         FROM (SELECT {COLUMNS}, row_number() OVER () AS {PLACE} FROM given) AS placed) AS turns \
          WHERE {TURN} = 1 OR {}",
         names.join(", "),
         null.join(" OR ")
@@ -270,7 +282,7 @@ fn first_only(columns: &str, key: &Key) -> String {
 }
 
 /// The given rows with their places, without those that meet a row of the table by one of the keys.
-fn without_taken(columns: &str, keys: &[Key]) -> String {
+fn without_taken(keys: &[Key]) -> String {
     let is_free = |key: &Key| {
         let same = quoted(key).into_iter();
         let same: Vec<String> = same
@@ -283,7 +295,7 @@ fn without_taken(columns: &str, keys: &[Key]) -> String {
     };
     let are_free: Vec<String> = keys.iter().map(is_free).collect();
     format!(
-        "SELECT * FROM (SELECT {columns}, row_number() OVER () AS {PLACE} FROM given) AS placed \
+        "SELECT * FROM (SELECT {COLUMNS}, row_number() OVER () AS {PLACE} FROM given) AS placed \
          WHERE {}",
         are_free.join(" AND ")
     )
@@ -353,14 +365,28 @@ fn cell(value: Expr, column: &Field) -> Expr {
     }
 }
 
-/// Puts the given rows in the place of the relation `given`, and the table in that of `TAKEN`.
+/// Puts the given rows in the place of the relation `given`, their columns in that of `COLUMNS`, and the table in that of
+/// `TAKEN`.
 struct Given {
     given: TableFactor,
+    columns: Vec<SelectItem>,
     taken: TableFactor,
 }
 
 impl VisitorMut for Given {
     type Break = ();
+
+    fn pre_visit_select(&mut self, select: &mut ast::Select) -> ControlFlow<()> {
+        let stands_for_all = |item: &SelectItem| match item {
+            SelectItem::UnnamedExpr(Expr::Identifier(name)) => name.value == COLUMNS,
+            _ => false,
+        };
+        if let Some(place) = select.projection.iter().position(stands_for_all) {
+            let columns = std::mem::take(&mut self.columns);
+            select.projection.splice(place..=place, columns);
+        }
+        ControlFlow::Continue(())
+    }
 
     fn post_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
         if let TableFactor::Table { name, .. } = factor {
@@ -375,7 +401,7 @@ impl VisitorMut for Given {
 }
 
 fn parsed_merge(text: &str) -> Result<ast::Merge> {
-    let parsed = auspex_sql::parse(text, Dialect::Postgres)?;
+    let parsed = auspex_sql::parse_own(text)?;
     let statement = parsed.into_iter().next().map(|parsed| parsed.statement);
     if let Some(Statement::Sql(statement)) = statement
         && let SqlStatement::Statement(statement) = *statement

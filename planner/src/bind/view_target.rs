@@ -523,7 +523,7 @@ pub(super) fn inlined(plan: &LogicalPlan, idx: usize) -> Result<Expr> {
         LogicalPlan::Filter(node) => &node.input,
         LogicalPlan::Sort(node) => &node.input,
         LogicalPlan::Extension(node) => match node.node.inputs().as_slice() {
-            [input] => return inlined(input, idx),
+            [input] if node.node.as_any().is::<BarrierNode>() => return inlined(input, idx),
             _ => return Err(not_of_a_row()),
         },
         _ => return Err(not_of_a_row()),

@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 
 use auspex_storage::{
-    CatalogEntry, CheckOption, Definition, GRANT_OPTION, Identity, Key, ModelDefinition,
-    TableShape, TextLimit, ViewDefinition,
+    CatalogEntry, CheckOption, Definition, DomainType, GRANT_OPTION, Identity, Key,
+    ModelDefinition, TableShape, TextLimit, ViewDefinition,
 };
 use datafusion::error::DataFusionError;
 use datafusion::sql::sqlparser::ast::Ident;
@@ -90,6 +90,8 @@ pub struct TableRules {
     pub generated: Vec<Option<String>>,
     /// How long each column's texts may be.
     pub text_limits: Vec<Option<TextLimit>>,
+    /// The domain that each column is of.
+    pub domains: Vec<Option<DomainType>>,
     /// How each column's numbers are given, if it is an identity column.
     pub identities: Vec<Option<Identity>>,
     /// The checks: name, text.
@@ -100,6 +102,8 @@ pub struct TableRules {
     pub references: Vec<ReferenceFacts>,
     /// Whether a table refers to it.
     pub is_referred: bool,
+    /// The texts of COMMENT ON CONSTRAINT, by constraint.
+    pub constraint_comments: BTreeMap<String, String>,
 }
 
 /// A setting of the session.
@@ -230,6 +234,16 @@ impl CatalogFacts {
         Err(Error::invalid("42501", message, Some(hint)))
     }
 
+    /// Whether a constraint of a table has a comment.
+    pub fn has_constraint_comments(&self) -> Result<bool> {
+        let state = self.session()?.engine.catalog.state();
+        let mut entries = state.all();
+        Ok(entries.any(|entry| {
+            let is_table = matches!(entry.definition, Definition::Table(_));
+            is_table && !entry.constraint_comments.is_empty()
+        }))
+    }
+
     /// The rules of a table; none for what is no managed table, or cannot be opened.
     pub async fn rules(&self, schema: &str, name: &str) -> Result<TableRules> {
         let session = self.session()?;
@@ -244,6 +258,7 @@ impl CatalogFacts {
             Ok(shape) => Ok(TableRules {
                 references: Box::pin(references(&session, entry, &shape)).await,
                 is_referred: is_referred(&state, entry),
+                constraint_comments: entry.constraint_comments.clone(),
                 ..rules_of(&shape)
             }),
             Err(error) => {
@@ -293,6 +308,11 @@ impl CatalogFacts {
     /// A number that grows with every change of the catalog.
     pub fn generation(&self) -> Result<u64> {
         Ok(self.session()?.engine.catalog.generation())
+    }
+
+    /// Gives the snapshot of the session's block a name, by which others read it. Error: there is no block.
+    pub fn export_snapshot(&self) -> Result<String> {
+        self.session()?.export_snapshot()
     }
 
     /// Changes a setting or the role, as SET or SET LOCAL does; the value as it now stands. What is local to no block
@@ -356,15 +376,15 @@ fn view_options(view: &ViewDefinition) -> Vec<String> {
 }
 
 fn column_comments(entry: &CatalogEntry) -> BTreeMap<usize, String> {
-    let Definition::Table(table) = &entry.definition else {
-        return BTreeMap::new();
+    let names: Vec<&String> = match &entry.definition {
+        Definition::Table(table) => table.columns.iter().map(|column| &column.name).collect(),
+        _ => entry.commented_columns.iter().collect(),
     };
-    let columns = table.columns.iter().enumerate();
-    let comment = |(idx, column): (usize, &auspex_storage::ColumnDefinition)| {
-        let comment = entry.column_comments.get(&column.name)?;
+    let comment = |(idx, column): (usize, &String)| {
+        let comment = entry.column_comments.get(column)?;
         Some((idx + 1, comment.clone()))
     };
-    columns.filter_map(comment).collect()
+    names.into_iter().enumerate().filter_map(comment).collect()
 }
 
 fn model_facts(model: &ModelDefinition) -> ModelFacts {
@@ -383,6 +403,7 @@ fn rules_of(shape: &TableShape) -> TableRules {
         text_limits: columns()
             .map(|column| shape.text_limit_of(column))
             .collect(),
+        domains: columns().map(|column| shape.domain_of(column)).collect(),
         identities: columns().map(|column| shape.identity_of(column)).collect(),
         checks: shape
             .checks()

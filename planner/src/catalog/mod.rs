@@ -4,6 +4,7 @@
 //! about models are in `system`.
 
 pub(crate) mod binding;
+pub(crate) mod domain_facts;
 pub(crate) mod enum_facts;
 pub(crate) mod facts;
 mod foreign;

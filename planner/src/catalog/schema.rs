@@ -23,7 +23,7 @@ use crate::commands::check_populated;
 use crate::error::Error;
 use crate::logical::BarrierNode;
 use crate::name_scope::{in_view, is_defining, note_object};
-use crate::search_path::is_relation;
+use crate::search_path::{is_relation, is_type};
 use crate::sequences::{Numbers, numbers_of_name};
 use crate::session::{DATABASE, Session};
 
@@ -63,10 +63,9 @@ impl WarehouseSchema {
 
     fn entry(&self, name: &str) -> Option<Arc<CatalogEntry>> {
         let session = self.session.upgrade()?;
-        // Enums share the names of relations, and are none.
+        // Types share the names of relations, and are none.
         let entry = session.entry(&self.name, name)?;
-        let is_enum = matches!(entry.definition, Definition::Enum(_));
-        (!is_enum).then_some(entry)
+        (!is_type(&entry)).then_some(entry)
     }
 }
 

@@ -583,7 +583,7 @@ fn progress(session: &Session) -> Vec<Vec<Cell>> {
     };
     let access = session.access();
     let is_seen = |(pid, _): &(i32, crate::engine::TrainingProgress)| {
-        let owner = session.engine.activity.user_of(*pid);
+        let owner = session.engine.user_of(*pid);
         access.is(roles::MONITOR) || owner.is_some_and(|owner| access.is(&owner))
     };
     let trainings = session.engine.trainings();

@@ -6,10 +6,11 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use auspex_sql::written;
 use auspex_storage::{CatalogEntry, CatalogState, ViewDefinition, ViewObject};
 use datafusion::sql::sqlparser::ast::{
-    ArrayElemTypeDef, DataType, Expr, Ident, ObjectName, Query, TableAlias, TableFactor, VisitMut,
-    VisitorMut,
+    ArrayElemTypeDef, DataType, Expr, GroupByExpr, Ident, ObjectName, Query, SelectItem, SetExpr,
+    TableAlias, TableFactor, VisitMut, VisitorMut,
 };
 
 use super::facts::CatalogFacts;
@@ -26,50 +27,89 @@ impl CatalogFacts {
         let state = session.engine.catalog.state();
         let text = state.get(schema, name).and_then(|entry| {
             let view = entry.definition.stored_query()?;
-            let text = query_text(&session, &state, (entry.as_ref(), view));
-            // A view that cannot be opened shows no columns.
-            Some(match view.columns.is_empty() || columns.is_empty() {
-                true => format!("{text};"),
-                false => format!("{};", named(&text, name, columns)),
+            let dialect = auspex_sql::Dialect::parse(&view.dialect);
+            let dialect = dialect.unwrap_or(auspex_sql::Dialect::Auto);
+            Some(match auspex_sql::parse_query(&view.text, dialect) {
+                Ok(query) => query_text(&session, &state, (entry.as_ref(), view), *query, columns),
+                Err(_) => view.text.clone(),
             })
         });
-        Ok(text)
+        Ok(text.map(|text| text + ";"))
     }
-}
-
-/// A query whose columns have the view's names, which stand beside the query in the statement that made the view.
-fn named(text: &str, name: &str, columns: &[&str]) -> String {
-    let columns: Vec<String> = columns.iter().map(|column| quoted_name(column)).collect();
-    let columns = columns.join(", ");
-    format!(
-        "SELECT * FROM ({text}) AS {} ({columns})",
-        quoted_name(name)
-    )
 }
 
 fn query_text(
     session: &Session,
     state: &CatalogState,
     (entry, view): (&CatalogEntry, &ViewDefinition),
+    mut query: Query,
+    columns: &[&str],
 ) -> String {
-    let dialect = auspex_sql::Dialect::parse(&view.dialect).unwrap_or(auspex_sql::Dialect::Auto);
-    let Ok(mut query) = auspex_sql::parse_query(&view.text, dialect) else {
-        return view.text.clone();
-    };
     let mut names = Names {
         session,
         state,
         view,
         schemas: view.schemas_of_names(&entry.schema),
         given: Vec::new(),
-        is_changed: false,
     };
     // The visitor never breaks off.
-    let _ = VisitMut::visit(query.as_mut(), &mut names);
-    match names.is_changed {
-        true => query.to_string(),
-        false => view.text.clone(),
+    let _ = VisitMut::visit(&mut query, &mut names);
+    // A view that cannot be opened shows no columns.
+    let keeps_names = view.columns.is_empty() || columns.is_empty();
+    if keeps_names || name_items(&mut query, columns) {
+        return written(&query);
     }
+    let columns: Vec<String> = columns.iter().map(|column| quoted_name(column)).collect();
+    let (name, columns) = (quoted_name(&entry.name), columns.join(", "));
+    format!("SELECT * FROM ({}) AS {name} ({columns})", written(&query))
+}
+
+/// Gives the columns of a plain query the view's names, which stand beside the query in the statement that made the view;
+/// whether it is plain. Elsewhere the names of columns mean something, or are not written out.
+fn name_items(query: &mut Query, columns: &[&str]) -> bool {
+    let is_ordered = query.order_by.is_some();
+    let SetExpr::Select(select) = query.body.as_mut() else {
+        return false;
+    };
+    let is_grouped = match &select.group_by {
+        GroupByExpr::All(_) => true,
+        GroupByExpr::Expressions(keys, _) => !keys.is_empty(),
+    };
+    let is_plain = |item: &SelectItem| {
+        matches!(
+            item,
+            SelectItem::UnnamedExpr(_) | SelectItem::ExprWithAlias { .. }
+        )
+    };
+    let names_matter = is_ordered
+        || is_grouped
+        || select.distinct.is_some()
+        || select.having.is_some()
+        || select.qualify.is_some();
+    let items = &mut select.projection;
+    if names_matter || items.len() != columns.len() || !items.iter().all(is_plain) {
+        return false;
+    }
+    for (item, column) in items.iter_mut().zip(columns) {
+        if let SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } = item {
+            let is_called_so = match &*expr {
+                Expr::Identifier(own) => folded(own) == *column,
+                Expr::CompoundIdentifier(parts) => {
+                    parts.last().is_some_and(|own| folded(own) == *column)
+                }
+                _ => false,
+            };
+            let expr = expr.clone();
+            *item = match is_called_so {
+                true => SelectItem::UnnamedExpr(expr),
+                false => SelectItem::ExprWithAlias {
+                    expr,
+                    alias: ident(column),
+                },
+            };
+        }
+    }
+    true
 }
 
 /// Writes the names of relations and enums as the session must.
@@ -81,7 +121,6 @@ struct Names<'a> {
     schemas: Vec<String>,
     /// The names that WITH gives, of each query around.
     given: Vec<Vec<String>>,
-    is_changed: bool,
 }
 
 impl<'a> Names<'a> {
@@ -122,7 +161,6 @@ impl<'a> Names<'a> {
         if parts != wanted {
             let idents: Vec<Ident> = wanted.iter().map(|part| ident(part)).collect();
             *name = ObjectName::from(idents);
-            self.is_changed = true;
         }
         parts.last() != wanted.last()
     }

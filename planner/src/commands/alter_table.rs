@@ -11,9 +11,10 @@ mod identity;
 
 use std::sync::Arc;
 
+use auspex_sql::KEPT_ANYHOW;
 use auspex_storage::{
-    CatalogEntry, Change, Definition, Error as StorageError, Key, Rewrite, TableDefinition,
-    TableOperation, TableShape, TextLimit,
+    CatalogEntry, Change, Definition, DomainType, Error as StorageError, Key, Rewrite,
+    TableDefinition, TableOperation, TableShape, TextLimit,
 };
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::sql::sqlparser::ast::{
@@ -21,19 +22,19 @@ use datafusion::sql::sqlparser::ast::{
 };
 use futures::StreamExt as _;
 
+pub(super) use column_type::declared as declared_column;
 pub(super) use constraints::drop_references;
 
 use super::comments::carry_comments;
 use super::materialized_views::check_operations;
 use super::source_rows::SourceRows;
+use super::table_properties::{check_change_columns, set_property, unset_property};
 use super::table_references::DeclaredReference;
-use super::table_shape::{
-    add_option, check_change_columns, checked_default, set_property, text_limit, unset_property,
-};
+use super::table_shape::{add_option, checked_default, text_limit};
 use super::tables::check_unnamed;
 use super::{folded, name_parts, view_options};
 use crate::access::TableUse;
-use crate::bind::{column_place, default_of, parse_expr, renamed, row_checks};
+use crate::bind::{column_place, default_of, parse_expr, renamed, row_checks, settle_domain};
 use crate::error::{Error, Result};
 use crate::session::Session;
 use crate::statement_run::{Notice, StatementControl};
@@ -292,9 +293,12 @@ impl<'a> Altering<'a> {
                     },
             } => {
                 let idx = self.place(column_name)?;
-                let stored = column_type::declared(session, data_type).await?;
+                let mut data_type = data_type.clone();
+                let domain = settle_domain(session, &mut data_type)?;
+                let stored = column_type::declared(session, &data_type).await?;
                 self.set_type(session, idx, &stored, using.as_ref())?;
-                self.limit_texts(idx, text_limit(data_type)?);
+                self.limit_texts(idx, text_limit(&data_type)?);
+                self.set_domain(idx, domain.as_ref());
                 Ok(())
             }
             AlterTableOperation::AlterColumn { column_name, op } => {
@@ -319,7 +323,9 @@ impl<'a> Altering<'a> {
     }
 
     async fn add_column(&mut self, session: &Arc<Session>, column: &ast::ColumnDef) -> Result<()> {
-        let declared = column_type::declared(session, &column.data_type).await?;
+        let mut data_type = column.data_type.clone();
+        let domain = settle_domain(session, &mut data_type)?;
+        let declared = column_type::declared(session, &data_type).await?;
         let name = folded(&column.name);
         if self.shape.position(&name).is_some() {
             let message = format!(
@@ -331,8 +337,8 @@ impl<'a> Altering<'a> {
         let idx = self.shape.columns().len();
         let field = declared.as_ref().clone().with_name(name);
         self.shape.add_column(field)?;
-        self.shape
-            .set_text_limit(idx, text_limit(&column.data_type)?);
+        self.shape.set_text_limit(idx, text_limit(&data_type)?);
+        self.set_domain(idx, domain.as_ref());
         for option in &column.options {
             add_option(session, &mut self.shape, idx, option, self.relation)?;
         }
@@ -348,6 +354,17 @@ impl<'a> Altering<'a> {
         let default = default_of(&self.shape, field)?;
         self.sources.push(Source::Value(Box::new(default)));
         Ok(())
+    }
+
+    /// Makes a column one of a domain, or of none. Rows that come to one are written anew, and looked at.
+    fn set_domain(&mut self, idx: usize, domain: Option<&DomainType>) {
+        let old = self.shape.domain_of(&self.shape.columns()[idx]);
+        if old.as_ref() == domain {
+            return;
+        }
+        self.shape.set_domain(idx, domain);
+        self.needs_rows |= domain.is_some();
+        self.operation = TableOperation::Columns;
     }
 
     /// Sets how long a column's texts may be; where that is less than before, the rows are written anew and looked at.
@@ -399,7 +416,9 @@ impl<'a> Altering<'a> {
         let value = match value {
             Expr::Value(value) => match &value.value {
                 ast::Value::Null => return unset_property(&mut self.shape, &key.value),
-                ast::Value::SingleQuotedString(text) => text.clone(),
+                ast::Value::SingleQuotedString(text) | ast::Value::EscapedStringLiteral(text) => {
+                    text.clone()
+                }
                 other => other.to_string(),
             },
             other => other.to_string(),
@@ -430,6 +449,10 @@ impl<'a> Altering<'a> {
                 }
                 self.shape.set_nullable(idx, true);
             }
+            // Values are kept and counted as they are.
+            AlterColumnOperation::SetDefault {
+                value: Expr::Identifier(name),
+            } if name.value == KEPT_ANYHOW => {}
             AlterColumnOperation::SetDefault { value } => {
                 if let Some(if_exists) = identity::dropped(value) {
                     return self.drop_identity(idx, if_exists, control);

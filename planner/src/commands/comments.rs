@@ -4,12 +4,14 @@
 
 use std::sync::Arc;
 
+use auspex_sql::ConstraintComment;
 use auspex_storage::{CatalogEntry, Change, Definition, TableShape};
 use datafusion::sql::sqlparser::ast::{AlterTableOperation, CommentObject, ObjectName};
 
 use super::{folded, kind_name, name_parts};
-use crate::bind::undefined_column;
+use crate::bind::{bind_query, undefined_column};
 use crate::error::{Error, Result};
+use crate::quoted_names::quoted_name;
 use crate::session::Session;
 
 /// `COMMENT ON`.
@@ -30,6 +32,7 @@ pub(super) async fn comment(
             | CommentObject::MaterializedView
             | CommentObject::Sequence
             | CommentObject::Type
+            | CommentObject::Domain
             | CommentObject::Schema
     ) {
         return Err(Error::unsupported(format!("COMMENT ON {object_type}")));
@@ -40,15 +43,15 @@ pub(super) async fn comment(
         catalog
             .schema(parts.last().map_or("", String::as_str))
             .cloned()
-    } else if matches!(object_type, CommentObject::Type) {
-        session.enum_entry(&parts)
+    } else if matches!(object_type, CommentObject::Type | CommentObject::Domain) {
+        session.type_entry(&parts)
     } else {
         let (schema, name) = session.lasting_parts(&parts)?;
         catalog.get(&schema, &name).cloned()
     };
     let entry = entry.ok_or_else(|| Error::Undefined {
         kind: match object_type {
-            CommentObject::Type => "type",
+            CommentObject::Type | CommentObject::Domain => "type",
             _ => "relation",
         },
         name: parts.join("."),
@@ -76,6 +79,7 @@ fn check_kind(object_type: CommentObject, entry: &CatalogEntry) -> Result<()> {
             "sequence",
             matches!(entry.definition, Definition::Sequence(_)),
         ),
+        CommentObject::Domain => ("domain", matches!(entry.definition, Definition::Domain(_))),
         CommentObject::MaterializedView => (
             "materialized view",
             entry.definition.materialized().is_some(),
@@ -117,14 +121,25 @@ async fn comment_column(
         .cloned();
     let entry = entry.ok_or_else(|| session.undefined_relation(&schema, &relation))?;
     session.access().check_owner(&entry)?;
-    let Definition::Table(table) = &entry.definition else {
-        return Err(Error::unsupported(
-            "COMMENT ON COLUMN of what is no managed table",
-        ));
+    let of_view = match &entry.definition {
+        Definition::Table(table) => {
+            if !table.columns.iter().any(|known| known.name == column) {
+                return Err(undefined_column(&column, &relation));
+            }
+            Vec::new()
+        }
+        Definition::View(_) | Definition::ExternalTable(_) => {
+            let columns = columns_of(session, &entry).await?;
+            if !columns.contains(&column) {
+                return Err(undefined_column(&column, &relation));
+            }
+            columns
+        }
+        _ => {
+            let what = "COMMENT ON COLUMN of what is no table or view";
+            return Err(Error::unsupported(what));
+        }
     };
-    if !table.columns.iter().any(|known| known.name == column) {
-        return Err(undefined_column(&column, &relation));
-    }
     let commit = session.engine.catalog.commit(text, |state| {
         let now = state.by_id(&entry.id).unwrap_or(&entry);
         let mut changed = now.as_ref().clone();
@@ -134,13 +149,98 @@ async fn comment_column(
                 .insert(column.clone(), comment.clone()),
             None => changed.column_comments.remove(&column),
         };
+        changed.commented_columns.clone_from(&of_view);
         Ok(vec![Change::Put(changed)])
     });
     commit.await?;
     Ok("COMMENT".to_owned())
 }
 
-/// Lets the comments on columns follow renames, and go with columns that are no more.
+/// `COMMENT ON CONSTRAINT`.
+pub(super) async fn comment_constraint(
+    session: &Session,
+    statement: &ConstraintComment,
+    text: &str,
+) -> Result<String> {
+    let parts = &statement.owner.parts;
+    let entry = match statement.is_of_domain {
+        true => session
+            .domain_entry(parts)
+            .ok_or_else(|| Error::Undefined {
+                kind: "type",
+                name: parts.join("."),
+                nearest: None,
+                position: None,
+            })?,
+        false => {
+            let (schema, relation) = session.lasting_parts(parts)?;
+            let entry = session.entry(&schema, &relation);
+            entry.ok_or_else(|| session.undefined_relation(&schema, &relation))?
+        }
+    };
+    session.access().check_owner(&entry)?;
+    let name = &statement.constraint.value;
+    if !constraints_of(session, &entry).await?.contains(name) {
+        let kind = if statement.is_of_domain {
+            "domain"
+        } else {
+            "table"
+        };
+        let owner = &entry.name;
+        let message = format!("constraint \"{name}\" for {kind} \"{owner}\" does not exist");
+        return Err(Error::invalid("42704", message, None));
+    }
+    let commit = session.engine.catalog.commit(text, |state| {
+        let now = state.by_id(&entry.id).unwrap_or(&entry);
+        let mut changed = now.as_ref().clone();
+        let comments = &mut changed.constraint_comments;
+        match &statement.comment {
+            Some(comment) => comments.insert(name.clone(), comment.clone()),
+            None => comments.remove(name),
+        };
+        Ok(vec![Change::Put(changed)])
+    });
+    commit.await?;
+    Ok("COMMENT".to_owned())
+}
+
+/// The names of the constraints of a table or a domain.
+async fn constraints_of(session: &Session, entry: &CatalogEntry) -> Result<Vec<String>> {
+    Ok(match &entry.definition {
+        Definition::Domain(definition) => definition.checks.keys().cloned().collect(),
+        Definition::Table(_) => {
+            names_of_constraints(&session.engine.tables.shape(&entry.id).await?)
+        }
+        _ => Vec::new(),
+    })
+}
+
+fn names_of_constraints(shape: &TableShape) -> Vec<String> {
+    let checks = shape.checks().into_keys();
+    let keys = shape.keys().into_iter().map(|key| key.name);
+    let references = shape.references().into_iter();
+    let references = references.map(|reference| reference.name);
+    checks.chain(keys).chain(references).collect()
+}
+
+/// Lets a comment follow a constraint that gets another name.
+pub(super) fn rename_constraint(entry: &mut CatalogEntry, from: &str, to: &str) {
+    if let Some(comment) = entry.constraint_comments.remove(from) {
+        entry.constraint_comments.insert(to.to_owned(), comment);
+    }
+}
+
+/// The names of a relation's columns, whose definition does not tell them.
+async fn columns_of(session: &Arc<Session>, entry: &CatalogEntry) -> Result<Vec<String>> {
+    let (schema, name) = (quoted_name(&entry.schema), quoted_name(&entry.name));
+    let query = format!("SELECT * FROM {schema}.{name}");
+    let query = auspex_sql::parse_query(&query, auspex_sql::Dialect::Postgres)?;
+    let bound = Box::pin(bind_query(session, *query, session.state(None))).await?;
+    let fields = bound.plan.schema().fields().iter();
+    Ok(fields.map(|field| field.name().clone()).collect())
+}
+
+/// Lets the comments on columns and constraints follow renames, and go with what is no more.
 pub(super) fn carry_comments(
     entry: &mut CatalogEntry,
     shape: &TableShape,
@@ -157,6 +257,14 @@ pub(super) fn carry_comments(
             entry.column_comments.insert(new, comment);
         }
     }
+    for operation in operations {
+        if let AlterTableOperation::RenameConstraint { old_name, new_name } = operation {
+            rename_constraint(entry, &folded(old_name), &folded(new_name));
+        }
+    }
     let comments = &mut entry.column_comments;
     comments.retain(|column, _| shape.position(column).is_some());
+    let constraints = names_of_constraints(shape);
+    let comments = &mut entry.constraint_comments;
+    comments.retain(|constraint, _| constraints.contains(constraint));
 }

@@ -3,6 +3,7 @@
 //! In: a syntax tree; out: a command tag with the number of rows. Files are confined to the allowed locations. Copying
 //! with the client is done in `copy_client`.
 
+mod columns;
 mod header;
 mod target;
 
@@ -24,6 +25,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 use futures::StreamExt as _;
 
+use self::columns::{check_types, found_columns};
 use self::header::check_header;
 use self::target::Target;
 use super::{csv_file, dml, folded, json_file, name_parts, text_file};
@@ -34,7 +36,6 @@ use crate::copy_options::{
     copy_condition, header_match_in_copy_to, is_header_match, written_legacy_option, written_option,
 };
 use crate::error::{Error, Result};
-use crate::functions::{can_be_assigned, type_of};
 use crate::session::Session;
 use crate::statement_run::StatementControl;
 use crate::streams::stream;
@@ -292,22 +293,22 @@ impl Copy {
         let state = session.state(None);
         let rows = engine.tables.provider(&file, &state).await?;
         let wanted = places.iter().map(|idx| &shape.columns()[*idx]);
-        check_columns(&self.path, &rows.schema(), wanted.clone())?;
-        check_types(&self.path, &rows.schema(), wanted.clone())?;
         let wanted: Vec<&FieldRef> = wanted.collect();
+        let found = found_columns(&self.path, &rows.schema(), &wanted)?;
+        check_types(&self.path, &found, &wanted)?;
         Box::pin(self.check_keys(session, &file, &wanted)).await?;
         let mut given = GivenTables::default();
         let private = given.give("copy", rows);
         let format = self.format()?;
         let (mut names, mut values) = (Vec::new(), Vec::new());
-        for idx in &places {
-            let field = &shape.columns()[*idx];
-            let name = Ident::with_quote('"', field.name()).to_string();
+        for (field, found) in wanted.iter().zip(&found) {
+            let [name, found] = [field.name(), found.name()]
+                .map(|name| Ident::with_quote('"', name.as_str()).to_string());
             let read = sql_type(field.data_type());
             let read = read.filter(|_| is_text_in(format, field.data_type()));
             values.push(match read {
-                Some(data_type) => format!("CAST({name} AS {data_type}) AS {name}"),
-                None => name.clone(),
+                Some(data_type) => format!("CAST({found} AS {data_type}) AS {name}"),
+                None => format!("{found} AS {name}"),
             });
             names.push(name);
         }
@@ -365,7 +366,7 @@ impl Copy {
         let is_key = |column: &&FieldRef| keys.contains(&column.name().to_lowercase());
         match wanted.iter().any(is_key) {
             true => Ok(()),
-            false => check_columns(&self.path, &found, wanted.iter().copied()),
+            false => found_columns(&self.path, &found, wanted).map(|_| ()),
         }
     }
 
@@ -445,6 +446,7 @@ impl Copy {
             let message = "COPY delimiter and quote must be different";
             return Err(Error::invalid("22023", message, None));
         }
+        refuse_web_server(&self.path)?;
         let url = session.file_url(&self.path, FileUse::Write)?;
         let mut bound = bind_query(session, query.clone(), session.state(None)).await?;
         bound.plan = named_columns(bound.plan, &bound.names, &[])?;
@@ -499,50 +501,15 @@ impl Copy {
     }
 }
 
-/// Fails if a file that says its columns itself lacks one that is to be filled.
-fn check_columns<'a>(
-    path: &str,
-    found: &Schema,
-    mut wanted: impl Iterator<Item = &'a FieldRef>,
-) -> Result<()> {
-    let lacks = |column: &&FieldRef| found.column_with_name(column.name()).is_none();
-    match wanted.find(lacks) {
-        Some(column) => {
-            let name = column.name();
-            let message = format!("file \"{path}\" has no column \"{name}\"");
-            let found: Vec<&str> = found.fields().iter().map(|f| f.name().as_str()).collect();
-            let hint = format!(
-                "Its columns are {}. Name those to fill: COPY t (a, b) FROM ...",
-                found.join(", ")
-            );
-            Err(Error::invalid("42703", message, Some(&hint)))
-        }
-        None => Ok(()),
+fn refuse_web_server(path: &str) -> Result<()> {
+    if !(path.starts_with("http://") || path.starts_with("https://")) {
+        return Ok(());
     }
-}
-
-/// Fails if a column of a file is of a type that is not cast to that of the table's; texts are read as what they say.
-fn check_types<'a>(
-    path: &str,
-    found: &Schema,
-    wanted: impl Iterator<Item = &'a FieldRef>,
-) -> Result<()> {
-    for column in wanted {
-        if let Ok(held) = found.field_with_name(column.name())
-            && !held.data_type().is_string()
-            && !can_be_assigned(held, column)
-        {
-            let message = format!(
-                "column \"{}\" is of type {} but of type {} in \"{path}\"",
-                column.name(),
-                type_of(column),
-                type_of(held)
-            );
-            let hint = "INSERT INTO ... SELECT over the file can cast its values.";
-            return Err(Error::invalid("42804", message, Some(hint)));
-        }
-    }
-    Ok(())
+    let hint = "Web servers are read only: write to a file or an object store.";
+    Err(Error::Unsupported {
+        what: format!("COPY TO \"{path}\""),
+        hint: Some(hint.to_owned()),
+    })
 }
 
 /// The number of rows that the operator at the end of a plan has written.
@@ -600,7 +567,7 @@ fn is_utf8(encoding: &str) -> bool {
 }
 
 pub(super) fn parsed_insert(text: &str) -> Result<ast::Insert> {
-    let parsed = auspex_sql::parse(text, auspex_sql::Dialect::Postgres)?;
+    let parsed = auspex_sql::parse_own(text)?;
     match parsed.into_iter().next().map(|parsed| parsed.statement) {
         Some(auspex_sql::Statement::Sql(statement)) => match *statement {
             datafusion::sql::parser::Statement::Statement(statement) => match *statement {

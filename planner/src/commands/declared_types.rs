@@ -9,7 +9,8 @@ use datafusion::sql::sqlparser::ast::{
     self, ArrayElemTypeDef, ExactNumberInfo, Ident, StructBracketKind, StructField,
 };
 
-/// What a map is planned as: a record of two fields of names that no text can bring into a statement.
+/// What a map is planned as: a record of two fields of names that no client's text can bring into a
+/// statement.
 const KEY: &str = "\u{1e}key";
 const VALUE: &str = "\u{1e}value";
 

@@ -211,7 +211,12 @@ async fn change_rows(
     }
     for _ in 0..MAX_ROUNDS {
         let rewrite = session.tables().rewrite(&table.id).await?;
-        let bound = bind_change(session, change, &rewrite, returning.map(Arc::as_ref));
+        let bound = bind_change(
+            session,
+            change,
+            (&rewrite, view),
+            returning.map(Arc::as_ref),
+        );
         let query = Box::pin(bound).await?;
         let copying = for_copies(&query.state);
         let rewrite = match copier(session, &table.id, &copying, control) {

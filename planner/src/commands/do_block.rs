@@ -23,6 +23,7 @@ pub(crate) fn check_block(block: &DoBlock) -> Result<Work> {
         },
         Statement::CreateTable(_)
         | Statement::Sequence(_)
+        | Statement::Domain(_)
         | Statement::CreateMaterializedView(_) => Ok(Work::Command),
         _ => Err(Error::unsupported("DO of this statement")),
     }

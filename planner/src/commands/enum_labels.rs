@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use auspex_sql::{Dialect, Statement};
+use auspex_sql::Statement;
 use auspex_storage::{
     CatalogEntry, Change, Definition, EnumType, Error as StorageError, TableShape,
 };
@@ -186,7 +186,7 @@ async fn relabel(
         ),
         false => format!("UPDATE {name} SET {column} = {to} WHERE {column}::text = {from}"),
     };
-    let parsed = auspex_sql::parse(&update, Dialect::Postgres)?;
+    let parsed = auspex_sql::parse_own(&update)?;
     let change = parsed.first().and_then(|parsed| match &parsed.statement {
         Statement::Sql(statement) => match statement.as_ref() {
             SqlStatement::Statement(statement) => RowChange::of(statement),

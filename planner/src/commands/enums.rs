@@ -62,7 +62,8 @@ pub(super) async fn create(
     Ok("CREATE TYPE".to_owned())
 }
 
-fn check_free(session: &Session, schema: &str, name: &str) -> Result<()> {
+/// Fails if something has the name that a type is to get.
+pub(super) fn check_free(session: &Session, schema: &str, name: &str) -> Result<()> {
     match session.engine.catalog.state().get(schema, name) {
         None => Ok(()),
         Some(_) => Err(taken("type", name)),
@@ -183,8 +184,8 @@ fn place_of(labels: &[String], label: &str) -> Result<usize> {
     })
 }
 
-/// The columns of managed tables that hold labels of an enum, or arrays of them.
-async fn columns_of(session: &Session, id: &str) -> Vec<(Arc<CatalogEntry>, String)> {
+/// The columns of managed tables that hold values of an enum or a domain, or arrays of labels.
+pub(super) async fn columns_of(session: &Session, id: &str) -> Vec<(Arc<CatalogEntry>, String)> {
     let state = session.engine.catalog.state();
     let mut found = Vec::new();
     for table in state.all() {
@@ -196,7 +197,8 @@ async fn columns_of(session: &Session, id: &str) -> Vec<(Arc<CatalogEntry>, Stri
             continue;
         };
         for column in shape.columns() {
-            if EnumType::of_elements(column).is_some_and(|known| known.id == id) {
+            let is_label = EnumType::of_elements(column).is_some_and(|known| known.id == id);
+            if is_label || shape.domain_of(column).is_some_and(|known| known.id == id) {
                 found.push((Arc::clone(table), column.name().clone()));
             }
         }
@@ -204,7 +206,7 @@ async fn columns_of(session: &Session, id: &str) -> Vec<(Arc<CatalogEntry>, Stri
     found
 }
 
-/// The columns of other tables that hold labels of the enums that are dropped. Error: there are such, and they shall stay.
+/// The columns of other tables that are of the types that are dropped. Error: there are such, and they shall stay.
 pub(super) async fn held_columns(
     session: &Session,
     dropped: &[Arc<CatalogEntry>],
@@ -212,7 +214,10 @@ pub(super) async fn held_columns(
 ) -> Result<Vec<(Arc<CatalogEntry>, String)>> {
     let mut held = Vec::new();
     for entry in dropped {
-        if !matches!(entry.definition, Definition::Enum(_)) {
+        if !matches!(
+            entry.definition,
+            Definition::Enum(_) | Definition::Domain(_)
+        ) {
             continue;
         }
         let mut columns = columns_of(session, &entry.id).await;

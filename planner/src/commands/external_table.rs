@@ -61,11 +61,12 @@ pub(super) async fn create_external(
         refuse_nested(declared)?;
     }
     let mut schema: Option<Vec<ColumnDefinition>> = declared.as_deref().map(columns_of);
-    // Texts are read as what the statement says; the other formats say themselves what their texts are.
+    // Texts are read as what the statement says; the logs of the other formats say themselves what theirs are.
+    let has_log = matches!(format, ExternalFormat::Delta | ExternalFormat::Iceberg);
     if let (Some(columns), Some(declared)) = (&mut schema, &declared)
-        && matches!(format, ExternalFormat::Csv | ExternalFormat::NdJson)
+        && !has_log
     {
-        mark_texts(columns, declared, create)?;
+        mark_texts(columns, declared, create, format)?;
     }
     let definition = ExternalTableDefinition {
         location: first.clone(),
@@ -78,7 +79,7 @@ pub(super) async fn create_external(
     let state = session.state(None);
     let found = engine.tables.external_provider(&definition, &state).await?;
     if let Some(declared) = &declared
-        && matches!(format, ExternalFormat::Delta | ExternalFormat::Iceberg)
+        && has_log
     {
         check_declared(declared, &found.schema(), &name)?;
     }
@@ -110,10 +111,7 @@ async fn external_columns(
     session: &Arc<Session>,
     create: &CreateExternalTable,
 ) -> Result<SchemaRef> {
-    let parsed = auspex_sql::parse(
-        "CREATE TABLE declared (c INT)",
-        auspex_sql::Dialect::Postgres,
-    )?;
+    let parsed = auspex_sql::parse_own("CREATE TABLE declared (c INT)")?;
     let Some(auspex_sql::Statement::Sql(statement)) =
         parsed.into_iter().next().map(|parsed| parsed.statement)
     else {
@@ -166,15 +164,19 @@ fn refuse(create: &CreateExternalTable) -> Result<()> {
     }
 }
 
-/// Notes of the columns of texts which of them are uuids or json, and how long they may be.
+/// Notes of the columns of texts which of them are uuids or json, and in files of texts how long they may be: files that hold
+/// columns by type are left out by the bounds of texts, which such a check would cost.
 fn mark_texts(
     columns: &mut [ColumnDefinition],
     declared: &Schema,
     create: &CreateExternalTable,
+    format: ExternalFormat,
 ) -> Result<()> {
+    let has_limits = matches!(format, ExternalFormat::Csv | ExternalFormat::NdJson);
     let written = declared.fields().iter().zip(&create.columns);
     for (column, (field, written)) in columns.iter_mut().zip(written) {
-        let limit = text_limit(&written.data_type)?.filter(|limit| limit.length.is_some());
+        let limit = text_limit(&written.data_type)?;
+        let limit = limit.filter(|limit| has_limits && limit.length.is_some());
         let marks = match limit {
             Some(limit) => limit.marks(),
             None if field.data_type().is_string() => marks_of(field),

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use auspex_sql::{ParsedStatement, RoleStatement, SequenceStatement, Statement};
+use auspex_sql::{DomainStatement, ParsedStatement, RoleStatement, SequenceStatement, Statement};
 use datafusion::sql::parser::Statement as SqlStatement;
 use datafusion::sql::sqlparser::ast::Statement as S;
 
@@ -61,6 +61,13 @@ fn settles(statement: &Statement) -> bool {
             sequence.as_ref(),
             SequenceStatement::Create {
                 if_not_exists: true,
+                ..
+            }
+        ),
+        Statement::Domain(statement) => matches!(
+            statement.as_ref(),
+            DomainStatement::Drop {
+                if_exists: true,
                 ..
             }
         ),

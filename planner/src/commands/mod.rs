@@ -11,6 +11,7 @@ mod csv_file;
 mod declared_types;
 mod dml;
 mod do_block;
+mod domains;
 mod enum_labels;
 mod enums;
 mod extensions;
@@ -36,6 +37,7 @@ mod source_rows;
 mod storage_options;
 mod table_keys;
 mod table_like;
+mod table_properties;
 mod table_references;
 mod table_shape;
 mod tables;
@@ -44,6 +46,7 @@ mod view_options;
 mod views;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use auspex_sql::{ParsedStatement, RoleStatement, Statement};
 use auspex_storage::Definition;
@@ -52,7 +55,7 @@ use datafusion::sql::parser::Statement as SqlStatement;
 use datafusion::sql::sqlparser::ast::{self, AlterIndexOperation, ObjectName, ObjectType};
 
 use crate::error::{Error, Result};
-use crate::execute::Work;
+use crate::execute::{Work, needs_no_catalog};
 use crate::session::Session;
 use crate::statement_run::{Outcome, StatementControl};
 use crate::transaction;
@@ -97,12 +100,6 @@ pub(crate) fn check(statement: &ast::Statement) -> Result<Work> {
             Work::Command
         }
         S::CreateType { .. } | S::AlterType(_) => Work::Command,
-        S::CreateDomain(_) => {
-            return Err(Error::Unsupported {
-                what: "CREATE DOMAIN".to_owned(),
-                hint: Some("Give each column the type and a CHECK of its own.".to_owned()),
-            });
-        }
         other => return Err(Error::unsupported(verb(other))),
     })
 }
@@ -138,7 +135,11 @@ pub(crate) async fn run(
     if changes_definitions(&parsed.statement) {
         session.refuse_read_only(&verb)?;
     }
-    session.engine.catalog.refresh_now().await?;
+    let catalog = &session.engine.catalog;
+    match needs_no_catalog(parsed) {
+        true => catalog.refresh_if_heard(Duration::ZERO).await,
+        false => catalog.refresh_now().await?,
+    }
     let before = match place_in_block(&parsed.statement) {
         InBlock::Part => None,
         InBlock::Beside => session.step_out_of_block(&verb)?,
@@ -188,6 +189,12 @@ async fn carry_out(
         Statement::Role(statement) => Box::pin(roles::run(session, statement, text, control)).await,
         Statement::Sequence(statement) => {
             Box::pin(sequences::run(session, statement, text, control)).await
+        }
+        Statement::ConstraintComment(comment) => {
+            Box::pin(comments::comment_constraint(session, comment, text)).await
+        }
+        Statement::Domain(statement) => {
+            Box::pin(domains::run(session, statement, text, control)).await
         }
         Statement::CreateMaterializedView(create) => {
             Box::pin(materialized_views::create(session, create, text, control)).await
@@ -349,6 +356,8 @@ fn place_in_block(statement: &Statement) -> InBlock {
         | Statement::DefaultPrivileges(_)
         | Statement::AlterOwner(_)
         | Statement::Sequence(_)
+        | Statement::ConstraintComment(_)
+        | Statement::Domain(_)
         | Statement::CreateMaterializedView(_)
         | Statement::RefreshMaterializedView(_)
         | Statement::Role(_) => InBlock::Beside,
@@ -493,6 +502,7 @@ pub(crate) fn kind_name(definition: &Definition) -> &'static str {
         Definition::View(_) => "view",
         Definition::Sequence(_) => "sequence",
         Definition::Enum(_) => "type",
+        Definition::Domain(_) => "domain",
         Definition::Model(_) => "model",
         Definition::Credential(_) => "credential",
         Definition::Location(_) => "external location",

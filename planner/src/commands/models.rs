@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::privileges::check_new_owner;
 use super::tables::{drop_entries, with_dependents};
+use crate::background::BackgroundTraining;
 use crate::bind::{FitPlan, bind_create_model, bind_train, json_options, string_literal};
 use crate::catalog::lineage::read_properties;
 use crate::catalog::rows::{Cell, ColumnType, batch_of, schema_of};
@@ -104,8 +105,7 @@ fn go_on_in_background(session: &Arc<Session>, fit: FitPlan, control: &Statement
         cancel: CancellationToken::new(),
         notices: notices_in,
     };
-    engine.set_running(process_id, Some(&own.cancel));
-    engine.activity.enter_background(process_id, session.user());
+    let running = BackgroundTraining::begin(&engine, process_id, session.user(), &own.cancel);
     let hint =
         format!("pg_stat_progress_train shows it; SELECT pg_cancel_backend({process_id}) ends it.");
     control.notify(Notice {
@@ -114,8 +114,6 @@ fn go_on_in_background(session: &Arc<Session>, fit: FitPlan, control: &Statement
     });
     tokio::spawn(async move {
         let ended = Box::pin(fit_to_end(plan, state, Vec::new(), &own)).await;
-        engine.set_running(process_id, None);
-        engine.activity.leave(process_id);
         if let Err(error) = ended {
             let report = error.report();
             engine.remember_warning(StatementWarning {
@@ -132,6 +130,7 @@ fn go_on_in_background(session: &Arc<Session>, fit: FitPlan, control: &Statement
                 },
             });
         }
+        std::mem::drop(running);
     });
 }
 

@@ -207,7 +207,7 @@ fn objects(session: &Session, access: &Access, grant: &Grant) -> Result<Vec<Arc<
                 let fits = |entry: &&Arc<CatalogEntry>| match entry.kind() {
                     ObjectKind::Model => grant.kind == PrivilegeKind::Model,
                     ObjectKind::Sequence => grant.kind == PrivilegeKind::Sequence,
-                    ObjectKind::Enum => false,
+                    ObjectKind::Enum | ObjectKind::Domain => false,
                     _ => grant.kind == PrivilegeKind::Table,
                 };
                 all.extend(entries.filter(fits).cloned());
@@ -270,7 +270,7 @@ fn find(
         PrivilegeKind::Database => Ok(database(state)),
         PrivilegeKind::Sequence => Ok(session.sequence(&name.parts)?.0),
         PrivilegeKind::Type => {
-            let found = session.enum_entry(&name.parts);
+            let found = session.type_entry(&name.parts);
             found.ok_or_else(|| undefined("type", short, std::iter::empty()))
         }
         PrivilegeKind::Table => {

@@ -89,8 +89,12 @@ pub(super) fn set(session: &Session, set: &Set, control: &StatementControl) -> R
         }
         Set::SetNamesDefault {} => session.settings().reset("client_encoding")?,
         Set::SetTransaction {
-            snapshot: Some(_), ..
-        } => return Err(Error::unsupported("SET TRANSACTION SNAPSHOT")),
+            snapshot: Some(name),
+            ..
+        } => match &name.value {
+            Value::SingleQuotedString(name) => transaction::import_snapshot(session, name)?,
+            _ => return Err(Error::unsupported("SET TRANSACTION SNAPSHOT of no text")),
+        },
         Set::SetTransaction {
             modes,
             session: true,
@@ -158,7 +162,9 @@ fn assign(session: &Session, name: &str, values: &[Expr]) -> Result<()> {
 fn text_of(expr: &Expr) -> String {
     match expr {
         Expr::Value(value) => match &value.value {
-            Value::SingleQuotedString(text) | Value::DoubleQuotedString(text) => text.clone(),
+            Value::SingleQuotedString(text)
+            | Value::EscapedStringLiteral(text)
+            | Value::DoubleQuotedString(text) => text.clone(),
             other => other.to_string(),
         },
         Expr::Identifier(ident) => ident.value.clone(),

@@ -14,7 +14,7 @@ use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Schema};
 use datafusion::sql::sqlparser::ast::{ObjectName, ShowCreateObject};
 
-use super::table_shape::set_property;
+use super::table_properties::set_property;
 use super::{kind_name, name_parts};
 use crate::catalog::reference_facts::{ReferenceFacts, references};
 use crate::catalog::rows::{ColumnType, batch_of};
@@ -91,7 +91,10 @@ fn with_comments(entry: &CatalogEntry, mut text: String) -> String {
     let own = own.map(|comment| (format!("{kind} {name}"), comment));
     let columns = entry.column_comments.iter();
     let columns = columns.map(|(column, text)| (format!("COLUMN {name}.{}", quoted(column)), text));
-    for (of, comment) in own.chain(columns) {
+    let constraints = entry.constraint_comments.iter();
+    let constraints = constraints
+        .map(|(constraint, text)| (format!("CONSTRAINT {} ON {name}", quoted(constraint)), text));
+    for (of, comment) in own.chain(columns).chain(constraints) {
         text.push_str(&format!(";\nCOMMENT ON {of} IS {}", literal(comment)));
     }
     text
@@ -200,9 +203,10 @@ fn column(shape: &TableShape, field: &FieldRef) -> String {
     let limit = shape.text_limit_of(field).map(|limit| limit.to_string());
     let identity = shape.identity_of(field);
     let is_serial = identity.as_ref().is_some_and(|found| found.is_serial());
-    let data_type = match is_serial {
-        true => serial_type(field).to_owned(),
-        false => limit.unwrap_or_else(|| declared_type(field)),
+    let data_type = match (is_serial, shape.domain_of(field)) {
+        (true, _) => serial_type(field).to_owned(),
+        (false, Some(domain)) => quoted(&domain.schema) + "." + &quoted(&domain.name),
+        (false, None) => limit.unwrap_or_else(|| declared_type(field)),
     };
     let mut text = format!("{} {data_type}", quoted(field.name()));
     if let Some(identity) = identity.filter(|_| !is_serial) {

@@ -21,7 +21,7 @@ use datafusion::sql::sqlparser::ast::{
 use super::folded;
 use super::table_keys::{DeclaredKey, add_key, free_name, is_taken, name_taken};
 use super::tables::declared_schema;
-use crate::bind::{check_definition, default_of_sequences, undefined_column};
+use crate::bind::{check_definition, default_of_sequences, settle_domain, undefined_column};
 use crate::constants::holds_query;
 use crate::error::{Error, Result};
 use crate::functions::{assigned, type_name};
@@ -38,8 +38,10 @@ pub(super) async fn declared_shape(
     relation: &str,
 ) -> Result<TableShape> {
     let mut create = create.clone();
+    let mut domains = Vec::with_capacity(create.columns.len());
     for column in &mut create.columns {
         spell_serial(column);
+        domains.push(settle_domain(session, &mut column.data_type)?);
     }
     let create = &create;
     let mut plain = create.clone();
@@ -62,9 +64,10 @@ pub(super) async fn declared_shape(
             }
         }
     };
-    for (idx, column) in create.columns.iter().enumerate() {
+    for (idx, (column, domain)) in create.columns.iter().zip(&domains).enumerate() {
         let idx = n_copied + idx;
         shape.set_text_limit(idx, text_limit(&column.data_type)?);
+        shape.set_domain(idx, domain.as_ref());
         // A key follows what makes its column unique.
         let is_key =
             |option: &&ast::ColumnOptionDef| matches!(option.option, ColumnOption::PrimaryKey(_));
@@ -312,22 +315,32 @@ fn add_check(
     if is_taken(shape, name) {
         return Err(name_taken(name, relation));
     }
-    refuse_queries(expr, "check constraint")?;
     let schema = DFSchema::try_from(shape.schema())?;
+    let text = checked_condition(session, expr, &schema)?;
+    shape.add_check(name, &text);
+    Ok(())
+}
+
+/// The text of a condition of what a schema has.
+pub(super) fn checked_condition(
+    session: &Session,
+    expr: &ast::Expr,
+    schema: &DFSchema,
+) -> Result<String> {
+    refuse_queries(expr, "check constraint")?;
     let mut expr = without_enums(session, expr);
     // The catalogs show a check in parentheses, which dumps put into parentheses again.
     while let ast::Expr::Nested(inner) = expr {
         expr = *inner;
     }
     let text = expr.to_string();
-    let planned = session.state(None).create_logical_expr(&text, &schema)?;
-    if planned.get_type(&schema)? != DataType::Boolean {
-        let found = type_name(&planned.get_type(&schema)?);
+    let planned = session.state(None).create_logical_expr(&text, schema)?;
+    if planned.get_type(schema)? != DataType::Boolean {
+        let found = type_name(&planned.get_type(schema)?);
         let message = format!("argument of CHECK must be type boolean, not type {found}");
         return Err(Error::invalid("42804", message, None));
     }
-    shape.add_check(name, &text);
-    Ok(())
+    Ok(text)
 }
 
 /// Fails for a query within what a definition says of its columns.
@@ -341,7 +354,7 @@ fn refuse_queries(expr: &ast::Expr, what: &str) -> Result<()> {
     }
 }
 
-/// An expression without casts of literals to enums, as which columns and comparisons read them anyway: texts of definitions
+/// An expression without casts of literals to enums and domains, as which columns and comparisons read them anyway: texts of definitions
 /// name no types of the catalog.
 fn without_enums(session: &Session, expr: &ast::Expr) -> ast::Expr {
     let mut expr = expr.clone();
@@ -353,7 +366,7 @@ fn without_enums(session: &Session, expr: &ast::Expr) -> ast::Expr {
             ..
         } = &*expr
             && matches!(inner.as_ref(), ast::Expr::Value(_))
-            && session.enum_entry(&super::name_parts(name)).is_some()
+            && session.type_entry(&super::name_parts(name)).is_some()
         {
             *expr = inner.as_ref().clone();
         }
@@ -489,119 +502,6 @@ pub(super) fn set_partitions(
         return Err(Error::invalid("42P16", message, None));
     }
     Ok(())
-}
-
-/// Properties that change how files are read, which the engine does not write.
-const REFUSED: &[&str] = &[
-    "delta.columnMapping.mode",
-    "delta.enableDeletionVectors",
-    "delta.enableIcebergCompatV1",
-    "delta.enableIcebergCompatV2",
-    "delta.enableInCommitTimestamps",
-    "delta.enableRowTracking",
-    "delta.enableTypeWidening",
-    "delta.enableVariantShredding",
-];
-/// Properties that ask for a feature of the format by its name.
-const FEATURES: &str = "delta.feature.";
-/// Properties that are true or false.
-const SWITCHES: [&str; 2] = ["delta.appendOnly", "delta.enableChangeDataFeed"];
-/// Properties that are whole numbers from 1 on.
-const COUNTS: [&str; 1] = ["delta.checkpointInterval"];
-/// Properties that are spans of time, as the format's library reads them.
-const SPANS: [&str; 2] = [
-    "delta.deletedFileRetentionDuration",
-    "delta.logRetentionDuration",
-];
-/// How many columns have bounds in the log; -1: all.
-const INDEXED_COLUMNS: &str = "delta.dataSkippingNumIndexedCols";
-/// The columns that `table_changes` adds to those of a table.
-const CHANGE_COLUMNS: [&str; 3] = ["_change_type", "_commit_version", "_commit_timestamp"];
-/// Properties that have statements of their own.
-const CONSTRAINTS: [&str; 3] = ["delta.constraints.", "auspex.key.", "auspex.reference."];
-
-/// Sets a property after looking whether the engine can keep its promise.
-pub(super) fn set_property(shape: &mut TableShape, name: &str, value: &str) -> Result<()> {
-    let asks =
-        REFUSED.contains(&name) && !["none", "false"].contains(&value.to_lowercase().as_str());
-    if asks || name.starts_with(FEATURES) {
-        return Err(Error::unsupported(format!(
-            "the table property \"{name}\" = '{value}'"
-        )));
-    }
-    if is_constraint(name) {
-        let message = format!("property \"{name}\" cannot be set");
-        let hint = "Use ALTER TABLE ... ADD CONSTRAINT.";
-        return Err(Error::invalid("22023", message, Some(hint)));
-    }
-    let expected = match name {
-        name if SWITCHES.contains(&name) && value.parse::<bool>().is_err() => "true or false",
-        name if COUNTS.contains(&name) && !value.parse::<u32>().is_ok_and(|n| n > 0) => {
-            "a whole number from 1 on"
-        }
-        INDEXED_COLUMNS if !value.parse::<i32>().is_ok_and(|n| n >= -1) => {
-            "a whole number from -1 on"
-        }
-        name if SPANS.contains(&name) && !is_span(value) => {
-            "a number of a unit of time, as in interval 7 days"
-        }
-        _ => {
-            shape.set_property(name, value);
-            return Ok(());
-        }
-    };
-    let message = format!("invalid value for property \"{name}\": \"{value}\"");
-    let hint = format!("The value is {expected}.");
-    Err(Error::invalid("22023", message, Some(&hint)))
-}
-
-fn is_span(text: &str) -> bool {
-    const UNITS: [&str; 8] = [
-        "nanosecond",
-        "microsecond",
-        "millisecond",
-        "second",
-        "minute",
-        "hour",
-        "day",
-        "week",
-    ];
-    let words: Vec<&str> = text.split_whitespace().collect();
-    let is_unit = |unit: &str| UNITS.contains(&unit.strip_suffix('s').unwrap_or(unit));
-    matches!(words.as_slice(), ["interval", number, unit]
-        if number.parse::<u64>().is_ok() && is_unit(unit))
-}
-
-/// Fails if a table that keeps changes has a column of a name that `table_changes` adds to its columns.
-pub(super) fn check_change_columns(shape: &TableShape) -> Result<()> {
-    let mut columns = shape.columns().iter();
-    let taken = columns.find(|column| CHANGE_COLUMNS.contains(&column.name().as_str()));
-    match taken.filter(|_| shape.keeps_changes()) {
-        Some(column) => {
-            let message = format!(
-                "column name \"{}\" conflicts with one of table_changes",
-                column.name()
-            );
-            let hint = "A table that keeps the changes of its rows has no columns of such names.";
-            Err(Error::invalid("42701", message, Some(hint)))
-        }
-        None => Ok(()),
-    }
-}
-
-/// Takes away a property, if there is one.
-pub(super) fn unset_property(shape: &mut TableShape, name: &str) -> Result<()> {
-    if is_constraint(name) {
-        let message = format!("property \"{name}\" cannot be unset");
-        let hint = "Use ALTER TABLE ... DROP CONSTRAINT.";
-        return Err(Error::invalid("22023", message, Some(hint)));
-    }
-    shape.unset_property(name);
-    Ok(())
-}
-
-fn is_constraint(name: &str) -> bool {
-    CONSTRAINTS.iter().any(|prefix| name.starts_with(prefix))
 }
 
 /// A definition of the columns of a query: as in PostgreSQL, none is NOT NULL.

@@ -26,10 +26,9 @@ use super::lost_races::MAX_ROUNDS;
 use super::materialized_views::check_use;
 use super::storage_options::check_options;
 use super::table_like::copied_shape;
+use super::table_properties::{check_change_columns, set_property};
 use super::table_references::{DeclaredReference, add_reference, release_tables, tell};
-use super::table_shape::{
-    check_change_columns, declared_shape, query_shape, set_partitions, set_property,
-};
+use super::table_shape::{declared_shape, query_shape, set_partitions};
 use super::{declared_types, enums, kind_name, name_parts, sequences};
 use crate::access::{Access, TableUse, own};
 use crate::bind::{bind_query, distinct_names, settle_type};
@@ -421,24 +420,39 @@ pub(super) async fn drop(
             }
         }
     }
+    drop_found(session, dropped, words, text, control).await?;
+    Ok(format!("DROP {object_type}"))
+}
+
+/// Drops objects, and with CASCADE what stands on them.
+pub(super) async fn drop_found(
+    session: &Arc<Session>,
+    dropped: Vec<Arc<CatalogEntry>>,
+    words: Drop,
+    text: &str,
+    control: &StatementControl,
+) -> Result<()> {
     if dropped.is_empty() {
-        return Ok(format!("DROP {object_type}"));
+        return Ok(());
     }
+    let catalog = session.engine.catalog.state();
     let mut all = with_dependents(&catalog, dropped, words.cascade)?;
     Box::pin(sequences::drop_along(session, &mut all)).await?;
     let held = Box::pin(enums::held_columns(session, &all, words.cascade)).await?;
     if !held.is_empty() {
         // Views that name columns go before these, and the columns before their types.
         let is_late = |entry: &Arc<CatalogEntry>| {
-            matches!(entry.kind(), ObjectKind::Enum | ObjectKind::Schema)
+            matches!(
+                entry.kind(),
+                ObjectKind::Enum | ObjectKind::Domain | ObjectKind::Schema
+            )
         };
         let (late, early): (Vec<_>, Vec<_>) = all.into_iter().partition(is_late);
         drop_entries(session, &early, text).await?;
         enums::drop_columns(session, &held, text, control).await?;
         all = late;
     }
-    drop_entries(session, &all, text).await?;
-    Ok(format!("DROP {object_type}"))
+    drop_entries(session, &all, text).await
 }
 
 async fn drops_temporary(
@@ -515,11 +529,7 @@ fn find_for_drop(
         return Ok(catalog.schema(&name).cloned());
     }
     if object_type == ObjectType::Type {
-        let (schema, name) = session.enum_parts(&parts)?;
-        let entry = catalog.get(&schema, &name);
-        return Ok(entry
-            .filter(|entry| entry.kind() == ObjectKind::Enum)
-            .cloned());
+        return Ok(session.type_entry(&parts));
     }
     session.refuse_foreign(&parts)?;
     let (schema, name) = session.lasting_parts(&parts)?;

@@ -124,7 +124,7 @@ pub(super) async fn sound_query(
     distinct_names(&bound.plan, &bound.names, "query")?;
     let options = view_options::ViewOptions::of_new(&create.options)?;
     let definition = ViewDefinition {
-        text: create.query.to_string(),
+        text: auspex_sql::written(create.query.as_ref()),
         columns,
         dialect: dialect_name(session.settings().dialect()),
         default_schema: Some(session.default_schema()),

@@ -3,6 +3,8 @@
 //! In: a [`Call`], as bytes; out: its reply, as bytes, or what went wrong in the words of a report. Both machines run
 //! the same version, which is checked before a call is read.
 
+use std::collections::BTreeSet;
+
 use auspex_storage::ErrorPlace;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -11,7 +13,7 @@ use crate::error::{Error, Report, Result};
 
 /// The version that both sides of a connection must have: of the program, and of the calls, whose number is raised with
 /// every change of their form between releases.
-pub(super) const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "+calls.7");
+pub(super) const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "+calls.8");
 
 /// What a machine is asked.
 #[derive(Debug, Serialize, Deserialize)]
@@ -24,6 +26,8 @@ pub(super) enum Call {
     Ping {
         /// Which coordinator asks; what it keeps on the worker stays as long as it does.
         coordinator: u64,
+        /// Its hosts of partitions there; others of it are forgotten.
+        hosts: BTreeSet<u64>,
     },
     /// Hosts partitions of a training: nothing.
     OpenHost(Box<OpenHost>),
@@ -52,20 +56,10 @@ pub(super) struct Hello {
     pub(super) coordinator: u64,
     /// The warehouse's URL.
     pub(super) warehouse: String,
-    /// A file of the warehouse and what it holds, to be read before anything else.
-    pub(super) probe: (String, String),
-    /// What secrets of credentials are sealed with. Kept in memory only.
-    pub(super) credential_key: Option<Secret>,
-}
-
-/// A text that no message shows.
-#[derive(Clone, Serialize, Deserialize)]
-pub(super) struct Secret(pub(super) String);
-
-impl std::fmt::Debug for Secret {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("***")
-    }
+    /// A file of the warehouse, to be read before anything else.
+    pub(super) probe: String,
+    /// What only those can open who have read the file, see `probe::sealed`.
+    pub(super) letter: String,
 }
 
 /// What a worker is.
@@ -91,6 +85,8 @@ pub(super) struct Pong {
     pub(super) n_partitions: u64,
     /// Memory that those take.
     pub(super) held_bytes: u64,
+    /// It no longer finds what the coordinator that asks has written into the warehouse.
+    pub(super) misses_warehouse: bool,
 }
 
 /// Partitions of a training.

@@ -11,13 +11,16 @@ use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use auspex_storage::Warehouse;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use url::Url;
 
-use super::call::{Call, Hello, Pong, Secret, VERSION, WorkerFacts, to_bytes};
+use super::call::{Call, Hello, Pong, VERSION, WorkerFacts, to_bytes};
 use super::connections::{CallFailure, Connections, address_of, url_of};
 use super::error::ClusterError;
+use super::live_hosts::LiveHosts;
 use super::node::{ClusterToken, Node, NodePort};
+use super::probe::{keep_young, sealed};
 use super::sources::{SignedWorkers, Sources};
 use super::tls::ClusterTls;
 use crate::engine::{Engine, SecretText, lock};
@@ -65,6 +68,13 @@ pub struct Cluster {
     /// What those who watch the cluster count.
     pub(super) counts: ClusterCounts,
     address: Option<SocketAddr>,
+    /// Of trainings.
+    pub(super) hosts: Arc<LiveHosts>,
+    /// Where the probe of `hello` is.
+    pub(super) warehouse: Arc<Warehouse>,
+    /// Its name and its content.
+    pub(super) probe: (String, String),
+    pub(super) stop: CancellationToken,
     _stop: DropGuard,
 }
 
@@ -202,16 +212,17 @@ impl Cluster {
         };
         let mut coordinator = [0; 8];
         auspex_storage::random(&mut coordinator)?;
+        let probe = engine.warehouse.write_probe().await?;
         let hello = Hello {
             coordinator: u64::from_le_bytes(coordinator),
             warehouse: engine.warehouse_url(),
-            probe: engine.warehouse.write_probe().await?,
-            credential_key: config.credential_key.map(|key| Secret(key.0)),
+            probe: probe.0.clone(),
+            letter: sealed(&probe.1, config.credential_key.as_ref())?,
         };
         let signed = match sources.has_signs {
             true => {
                 let (token, has_tls) = (config.token.clone(), config.tls.is_some());
-                Some(SignedWorkers::of(engine, &hello.probe.0, token, has_tls).await?)
+                Some(SignedWorkers::of(engine, &hello.probe, token, has_tls).await?)
             }
             false => None,
         };
@@ -223,6 +234,10 @@ impl Cluster {
             workers: Mutex::new(workers),
             next: AtomicU64::new(1),
             counts: ClusterCounts::default(),
+            hosts: Arc::default(),
+            warehouse: Arc::clone(&engine.warehouse),
+            probe,
+            stop: stop.clone(),
             _stop: stop.clone().drop_guard(),
             connections: Arc::clone(&connections),
         });
@@ -234,6 +249,8 @@ impl Cluster {
         if let Some(signed) = signed {
             tokio::spawn(signed.tell(Arc::downgrade(&cluster), stop.clone()));
         }
+        let (warehouse, probe) = (Arc::clone(&cluster.warehouse), cluster.probe.clone());
+        tokio::spawn(keep_young(warehouse, probe, stop.clone()));
         tokio::spawn(watch(Arc::downgrade(&cluster), stop));
         engine.use_cluster(Arc::clone(&cluster));
         Ok(cluster)
@@ -302,6 +319,9 @@ impl Cluster {
     /// Which of these workers are gone, or were started again and have lost what they kept.
     pub(super) async fn lost_of(&self, workers: &BTreeMap<Url, u64>) -> Vec<Url> {
         let asked = workers.iter().map(|(url, instance)| async move {
+            if self.is_lost(url) {
+                return Some(url.clone());
+            }
             let reason = match self.ping(url).await {
                 Ok(pong) if pong.instance == *instance => return None,
                 Ok(_) => "it was started again".to_owned(),
@@ -315,6 +335,13 @@ impl Cluster {
         asked.into_iter().flatten().collect()
     }
 
+    /// Whether a worker did not answer when it was asked last, which costs a wait to find out again.
+    fn is_lost(&self, url: &Url) -> bool {
+        let workers = lock(&self.workers);
+        let state = workers.get(url).map(|member| &member.state);
+        matches!(state, Some(MemberState::Lost(_)))
+    }
+
     /// Which start of each worker is the present one.
     pub(super) fn instances(&self) -> BTreeMap<Url, u64> {
         let workers = lock(&self.workers);
@@ -326,7 +353,8 @@ impl Cluster {
 
     async fn ping(&self, url: &Url) -> std::result::Result<Pong, CallFailure> {
         let coordinator = self.hello.coordinator;
-        let ping = Call::Ping { coordinator };
+        let hosts = self.hosts.on(url);
+        let ping = Call::Ping { coordinator, hosts };
         self.connections.call(url, &ping, Some(PING_TIMEOUT)).await
     }
 
@@ -343,6 +371,7 @@ impl Cluster {
     async fn visit(&self, url: Url) {
         let known = lock(&self.workers).get(&url).cloned();
         let Some(known) = known else { return };
+        let was_ready = known.state == MemberState::Ready;
         let found = match known.answers().then_some(known.facts).flatten() {
             Some(facts) => match self.ping(&url).await {
                 Ok(pong) if pong.instance == facts.instance => Ok((facts, pong)),
@@ -351,6 +380,10 @@ impl Cluster {
             },
             None => self.greet(&url).await,
         };
+        let misses = matches!(&found, Ok((_, pong)) if pong.misses_warehouse);
+        if misses && was_ready {
+            self.renew_probe().await;
+        }
         self.note(&url, found);
     }
 
@@ -367,6 +400,11 @@ impl Cluster {
                 member.state = match (other_name, pong.is_draining) {
                     (Some(other), _) => MemberState::Refused(format!("it is {other} already")),
                     (None, true) => MemberState::Draining,
+                    (None, false) if pong.misses_warehouse => {
+                        let warehouse = self.hello.warehouse.clone();
+                        let reason = ClusterError::OtherWarehouse { warehouse };
+                        MemberState::Refused(reason.to_string())
+                    }
                     (None, false) => MemberState::Ready,
                 };
                 (member.facts, member.pong) = (Some(facts), pong);

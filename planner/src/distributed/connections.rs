@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use datafusion::error::DataFusionError;
@@ -38,15 +38,23 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const ALIVE_INTERVAL: Duration = Duration::from_secs(4);
 /// How long it has for one.
 const ALIVE_TIMEOUT: Duration = Duration::from_secs(5);
+/// A machine that nobody has asked for so long may be gone for good; who asks it again connects anew.
+const IDLE: Duration = Duration::from_secs(3600);
 
 /// The connections of this machine.
 pub(super) struct Connections {
     token: Option<ClusterToken>,
     tls: Option<ClusterTls>,
-    channels: Mutex<BTreeMap<Url, BoxCloneSyncChannel>>,
+    channels: Mutex<BTreeMap<Url, Kept>>,
     /// Where others reach this machine, if they do.
     address: OnceLock<HeaderValue>,
     wire: Wire,
+}
+
+/// The connection to a machine.
+struct Kept {
+    channel: BoxCloneSyncChannel,
+    asked_at: Instant,
 }
 
 /// The thread on which connections live.
@@ -123,11 +131,35 @@ impl Connections {
         self.wire.handle()
     }
 
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "how long a connection is idle, which no result depends on"
+    )]
     fn channel(&self, address: &Url) -> std::result::Result<BoxCloneSyncChannel, CallFailure> {
+        self.channel_at(address, Instant::now())
+    }
+
+    fn channel_at(
+        &self,
+        address: &Url,
+        asked_at: Instant,
+    ) -> std::result::Result<BoxCloneSyncChannel, CallFailure> {
         let mut channels = lock(&self.channels);
-        if let Some(channel) = channels.get(address) {
-            return Ok(channel.clone());
+        if let Some(kept) = channels.get_mut(address) {
+            kept.asked_at = asked_at;
+            return Ok(kept.channel.clone());
         }
+        channels.retain(|_, kept| asked_at.duration_since(kept.asked_at) < IDLE);
+        let channel = self.new_channel(address)?;
+        let kept = Kept {
+            channel: channel.clone(),
+            asked_at,
+        };
+        channels.insert(address.clone(), kept);
+        Ok(channel)
+    }
+
+    fn new_channel(&self, address: &Url) -> std::result::Result<BoxCloneSyncChannel, CallFailure> {
         let lost = |error: tonic::transport::Error| CallFailure::Lost(error.to_string());
         let wire = self.wire();
         let endpoint = Endpoint::from_shared(address.to_string())
@@ -159,9 +191,7 @@ impl Connections {
             Some(tls) => tls.channel(&endpoint),
         };
         let channel = MapRequest::new(channel, introduce);
-        let channel = BoxCloneSyncService::new(channel);
-        channels.insert(address.clone(), channel.clone());
-        Ok(channel)
+        Ok(BoxCloneSyncService::new(channel))
     }
 
     /// Calls a machine; `within` bounds the wait, where the reply takes no work.
@@ -213,28 +243,43 @@ impl Connections {
         client
             .ready()
             .await
-            .map_err(|error| CallFailure::Lost(error.to_string()))?;
+            .map_err(|error| self.lost(error.to_string()))?;
         let path = PathAndQuery::from_static(CALL_PATH);
         let reply = client.unary(tonic::Request::new(call), path, BytesCodec);
-        Ok(reply.await.map_err(failure)?.into_inner())
+        let reply = reply.await.map_err(|status| self.failure(&status))?;
+        Ok(reply.into_inner())
+    }
+
+    /// A failure of the transport, or the refusal of a machine that did not read the call.
+    fn failure(&self, status: &Status) -> CallFailure {
+        match status.code() {
+            Code::Unauthenticated => CallFailure::Refused(ClusterError::Stranger),
+            Code::FailedPrecondition => CallFailure::Refused(ClusterError::OtherVersion {
+                own: status.message().to_owned(),
+                other: VERSION.to_owned(),
+            }),
+            _ => self.lost(status.message().to_owned()),
+        }
+    }
+
+    /// A machine is not reached, with what may be behind it where one side encrypts and the other does not.
+    fn lost(&self, reason: String) -> CallFailure {
+        // The libraries' words for bytes that are not of their protocol.
+        let garbled = ["h2 protocol error", "corrupt message"];
+        let is_garbled = garbled.iter().any(|words| reason.contains(words));
+        CallFailure::Lost(match (is_garbled, &self.tls) {
+            (false, _) => reason,
+            (true, None) => format!("{reason}; the other side may encrypt, see --cluster-tls"),
+            (true, Some(_)) => {
+                format!("{reason}; the other side may not encrypt, see --cluster-tls")
+            }
+        })
     }
 }
 
 /// A message that cannot be written or read.
 fn internal(error: crate::error::Error) -> CallFailure {
     CallFailure::Lost(error.to_string())
-}
-
-/// A failure of the transport, or the refusal of a machine that did not read the call.
-fn failure(status: Status) -> CallFailure {
-    match status.code() {
-        Code::Unauthenticated => CallFailure::Refused(ClusterError::Stranger),
-        Code::FailedPrecondition => CallFailure::Refused(ClusterError::OtherVersion {
-            own: status.message().to_owned(),
-            other: VERSION.to_owned(),
-        }),
-        _ => CallFailure::Lost(status.message().to_owned()),
-    }
 }
 
 #[async_trait]
@@ -287,4 +332,38 @@ pub(super) fn url_of(address: &str) -> std::result::Result<Url, ClusterError> {
 pub(super) fn address_of(url: &Url) -> String {
     let host = url.host_str().unwrap_or_default();
     format!("{host}:{}", url.port_or_known_default().unwrap_or(80))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[allow(clippy::disallowed_methods, reason = "a moment to count from")]
+    fn machines_that_nobody_asks_are_forgotten() {
+        let connections = Connections::new(None, None).unwrap();
+        let [a, b, c] = ["a:1", "b:1", "c:1"].map(|address| url_of(address).unwrap());
+        let asked = |machine, at| drop(connections.channel_at(machine, at).unwrap());
+        let start = Instant::now();
+        asked(&a, start);
+        asked(&b, start);
+        asked(&b, start + IDLE / 2);
+        asked(&c, start + IDLE);
+        let known: Vec<Url> = lock(&connections.channels).keys().cloned().collect();
+        assert_eq!(known, [b, c]);
+    }
+
+    #[test]
+    fn a_garbled_answer_makes_doubt_whether_both_encrypt() {
+        let connections = Connections::new(None, None).unwrap();
+        let told = |reason: &str| match connections.lost(reason.to_owned()) {
+            CallFailure::Lost(reason) => reason,
+            CallFailure::Refused(_) => String::new(),
+        };
+        assert_eq!(told("connection refused"), "connection refused");
+        assert_eq!(
+            told("h2 protocol error: http2 error"),
+            "h2 protocol error: http2 error; the other side may encrypt, see --cluster-tls"
+        );
+    }
 }

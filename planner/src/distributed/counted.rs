@@ -1,4 +1,4 @@
-//! Connections that count their bytes, and such that may be encrypted.
+//! Connections that count their bytes, and such that may be encrypted and end if nobody known is behind them.
 //!
 //! In: a connection that was accepted; out: the same, whose bytes the machine's counters have.
 
@@ -12,6 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tonic::transport::server::{Connected, TcpConnectInfo};
 
+use super::strangers::{Visitor, Waiting};
 use super::tls::ClusterTls;
 
 /// Bytes of a machine's port.
@@ -113,7 +114,9 @@ impl AsyncWrite for Counted {
 /// A connection of a machine's port, encrypted or not.
 pub(super) struct PortStream {
     stream: Box<dyn Stream>,
-    info: TcpConnectInfo,
+    visitor: Arc<Visitor>,
+    /// Until the machine is known.
+    waiting: Option<Waiting>,
 }
 
 trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -122,21 +125,28 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
 impl PortStream {
     /// Encrypts where there is something to encrypt with. Errors: the other machine's certificate is missing or bad.
-    pub(super) async fn of(stream: Counted, tls: Option<&ClusterTls>) -> Result<PortStream> {
-        let info = stream.connect_info();
+    pub(super) async fn of(
+        stream: Counted,
+        tls: Option<&ClusterTls>,
+        waiting: Waiting,
+    ) -> Result<PortStream> {
         let stream: Box<dyn Stream> = match tls {
             None => Box::new(stream),
             Some(tls) => Box::new(tls.accept(stream).await?),
         };
-        Ok(PortStream { stream, info })
+        Ok(PortStream {
+            stream,
+            visitor: Arc::clone(waiting.visitor()),
+            waiting: Some(waiting),
+        })
     }
 }
 
 impl Connected for PortStream {
-    type ConnectInfo = TcpConnectInfo;
+    type ConnectInfo = Arc<Visitor>;
 
-    fn connect_info(&self) -> TcpConnectInfo {
-        self.info.clone()
+    fn connect_info(&self) -> Arc<Visitor> {
+        Arc::clone(&self.visitor)
     }
 }
 
@@ -146,6 +156,14 @@ impl AsyncRead for PortStream {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<Result<()>> {
+        let known = self
+            .waiting
+            .as_mut()
+            .map(|waiting| waiting.poll_known(context));
+        if let Some(Poll::Ready(known)) = known {
+            known?;
+            self.waiting = None;
+        }
         Pin::new(&mut self.stream).poll_read(context, buffer)
     }
 }

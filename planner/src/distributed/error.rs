@@ -267,8 +267,15 @@ pub(super) fn from_peer(peer: &Url, error: DataFusionError) -> DataFusionError {
     sent(&form).unwrap_or(error)
 }
 
-/// Why a connection failed; `None`: the error is the other machine's own, whose status has no cause here.
+/// The library's words for a task whose plan its machine has not read in time.
+const NO_PLAN: &str = "timed-out while waiting for the plan to be set";
+
+/// Why a connection failed or a machine did not begin what it was to; `None`: the error is the other machine's own, whose
+/// status has no cause here.
 fn transport_failure(error: &DataFusionError) -> Option<String> {
+    if error.to_string().contains(NO_PLAN) {
+        return Some("it did not begin its task in time".to_owned());
+    }
     let DataFusionError::External(source) = error.find_root() else {
         return None;
     };
@@ -327,6 +334,12 @@ pub(super) fn is_short(sqlstate: &str) -> bool {
     matches!(sqlstate, "53200" | "53100")
 }
 
+/// Whether a machine did not find or could not read what others may: its way to the warehouse or to a store is cut, or what
+/// it is told to use there is not what others use. No privilege is checked on workers, so that who may not is told by a store.
+pub(super) fn is_unread(sqlstate: &str) -> bool {
+    matches!(sqlstate, "58P01" | "58030" | "XX001" | "42P01" | "42501")
+}
+
 /// A report of a worker under its address, where it matters which one it is.
 pub(super) fn named(worker: &Url, report: Report) -> ClusterError {
     ClusterError::OnWorker {
@@ -383,7 +396,7 @@ mod tests {
         assert_eq!((told.worker.as_ref(), told.missed), (Some(&first), None));
         let report = named(&first, told.error.report());
         assert_eq!(report.to_string(), "worker a:1: no memory");
-        assert!(is_short(report.sqlstate()));
+        assert!(is_short(report.sqlstate()) && !is_unread(report.sqlstate()));
 
         let mut status = Status::unknown("transport error");
         status.set_source(std::sync::Arc::new(std::io::Error::other("cut")));
@@ -394,6 +407,12 @@ mod tests {
             (told.worker, told.missed),
             (Some(first), Some(second.clone()))
         );
+
+        // The library's own words, as they come over the wire.
+        let late = "Worker::execute_task timed-out while waiting for the plan to be set by the coordinator.";
+        let late = DataFusionError::External(Box::new(Status::internal(late)));
+        let told = Told::of(&from_peer(&second, late)).unwrap();
+        assert_eq!((told.worker, told.missed), (None, Some(second.clone())));
 
         let own = DataFusionError::External(Box::new(Status::internal("no such task")));
         assert!(Told::of(&from_peer(&second, own)).is_none());

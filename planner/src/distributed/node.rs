@@ -32,7 +32,8 @@ use super::call::{Call, VERSION, from_bytes, to_bytes};
 use super::counted::{Counted, PortStream, WireBytes};
 use super::error::{ClusterError, report_form};
 use super::refusals::Refusals;
-use super::tls::ClusterTls;
+use super::strangers::{Strangers, Visitor};
+use super::tls::{ClusterTls, is_in_clear};
 use crate::error::Result;
 
 /// The method of calls.
@@ -159,7 +160,7 @@ impl NodePort {
         stop: CancellationToken,
     ) -> JoinHandle<()> {
         let refusals = Arc::new(Refusals::default());
-        let strangers = Arc::clone(&refusals);
+        let strangers = Strangers::new(Arc::clone(&refusals));
         let gate = Arc::clone(&node);
         let check = move |request: Request<()>| {
             introduced(request, token.as_ref(), (gate.as_ref(), &refusals))
@@ -199,24 +200,27 @@ impl NodePort {
 fn port_streams(
     incoming: TcpIncoming,
     (bytes, tls): (Arc<WireBytes>, Option<ClusterTls>),
-    refusals: Arc<Refusals>,
+    strangers: Strangers,
 ) -> impl Stream<Item = std::io::Result<PortStream>> {
+    let strangers = Arc::new(strangers);
     let accepted = incoming.map(move |stream| {
-        let (bytes, tls, refusals) = (Arc::clone(&bytes), tls.clone(), Arc::clone(&refusals));
+        let (bytes, tls, strangers) = (Arc::clone(&bytes), tls.clone(), Arc::clone(&strangers));
         async move {
             let stream = match stream {
                 Ok(stream) => Counted::new(stream, &bytes),
                 Err(error) => return Some(Err(error)),
             };
             let from = stream.connect_info().remote_addr();
-            match PortStream::of(stream, tls.as_ref()).await {
+            let waiting = strangers.receive(from);
+            match PortStream::of(stream, tls.as_ref(), waiting).await {
                 Ok(stream) => Some(Ok(stream)),
                 Err(error) => {
                     tracing::debug!(%error, "a machine showed no good certificate");
-                    refusals.tell(
-                        from,
-                        "it showed no certificate that the cluster's authority signed",
-                    );
+                    let reason = match is_in_clear(&error) {
+                        true => "it does not encrypt: it was started without --cluster-tls",
+                        false => "it showed no certificate that the cluster's authority signed",
+                    };
+                    strangers.refusals.tell(from, reason);
                     None
                 }
             }
@@ -237,7 +241,8 @@ fn introduced(
     token: Option<&ClusterToken>,
     (node, refusals): (&dyn Node, &Refusals),
 ) -> std::result::Result<Request<()>, Status> {
-    let from = request.remote_addr();
+    let visitor = request.extensions().get::<Arc<Visitor>>();
+    let from = visitor.and_then(|visitor| visitor.from());
     let header = |name| request.metadata().get(name).map(|value| value.as_bytes());
     let is_known = token.is_none_or(|token| token.is(header(TOKEN_HEADER).unwrap_or_default()));
     if !is_known {
@@ -256,6 +261,9 @@ fn introduced(
             node.refused_version(address, version);
         }
         return Err(Status::failed_precondition(VERSION));
+    }
+    if let Some(visitor) = visitor {
+        visitor.welcome();
     }
     Ok(request)
 }

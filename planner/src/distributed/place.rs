@@ -17,6 +17,7 @@ use datafusion::execution::{SessionState, SessionStateBuilder, TaskContext};
 use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::analyze::AnalyzeExec;
+use datafusion::physical_plan::async_func::AsyncFuncExec;
 use datafusion::physical_plan::recursive_query::RecursiveQueryExec;
 use datafusion::prelude::SessionConfig;
 use datafusion_distributed::{
@@ -195,6 +196,9 @@ fn is_this_machine(worker: &Url) -> bool {
     }
 }
 
+/// What `EXPLAIN` says first of a plan that stays on the coordinator; the reason follows.
+pub(crate) const HERE: &str = "on this machine";
+
 /// What `EXPLAIN` says of where a plan runs.
 pub(crate) async fn describe(
     cluster: &Cluster,
@@ -205,7 +209,7 @@ pub(crate) async fn describe(
 ) -> DfResult<String> {
     Ok(
         match place((cluster, &BTreeSet::new()), engine, state, plan, task_bytes).await? {
-            Place::Here(reason) => format!("on this machine: {reason}"),
+            Place::Here(reason) => format!("{HERE}: {reason}"),
             Place::Workers(distributed) => {
                 let workers: Vec<String> = distributed
                     .workers
@@ -236,6 +240,8 @@ fn operator_of_this_machine(plan: &Arc<dyn ExecutionPlan>) -> DfResult<Option<&'
             found = Some("a training, which asks hosts of partitions itself,");
         } else if node.is::<RecursiveQueryExec>() {
             found = Some("a recursion");
+        } else if node.is::<AsyncFuncExec>() {
+            found = Some("a function that waits");
         }
         Ok(match found {
             None => TreeNodeRecursion::Continue,

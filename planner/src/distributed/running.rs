@@ -2,7 +2,8 @@
 //!
 //! In: a physical plan; out: its rows. The plan is placed anew for each attempt, at last on the coordinator alone.
 //! Whether an error means that a worker is gone is asked of the workers, not read from the error. Of those that answer,
-//! one is left out that another one does not reach, or that had too little memory or disk.
+//! one is left out that another one does not reach, that had too little memory or disk, or that did not find the files:
+//! if they are lost, the coordinator says so in the end.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -24,7 +25,7 @@ use url::Url;
 use super::call::{Call, Found};
 use super::cluster::Cluster;
 use super::connections::{Connections, address_of};
-use super::error::{ClusterError, Told, is_short, named};
+use super::error::{ClusterError, Told, is_short, is_unread, named};
 use super::place::{Distributed, Place, place};
 use super::statement_form::LocalFunction;
 use crate::engine::{Engine, lock};
@@ -295,7 +296,7 @@ fn failed_by(cluster: &Cluster, told: Told) -> Result<(Url, ClusterError)> {
             };
             Ok((missed, failure))
         }
-        (Some(worker), None) if is_short(report.sqlstate) => {
+        (Some(worker), None) if is_short(report.sqlstate) || is_unread(report.sqlstate) => {
             let failure = named(&worker, report);
             Ok((worker, failure))
         }

@@ -23,6 +23,9 @@ use crate::error::Result;
 /// Coordinators and workers that find each other in the warehouse.
 pub(super) const AUTO: &str = "auto";
 
+/// How long looking up a name may take.
+const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// What `--workers` says.
 #[derive(Debug, Default)]
 pub(super) struct Sources {
@@ -57,7 +60,9 @@ impl Sources {
     pub(super) async fn look_up(&self) -> BTreeSet<Url> {
         let mut urls = BTreeSet::new();
         for (name, port) in &self.names {
-            let Ok(found) = tokio::net::lookup_host((name.as_str(), *port)).await else {
+            let found = tokio::net::lookup_host((name.as_str(), *port));
+            // Those who wait for an answer ask no worker meanwhile how it is.
+            let Ok(Ok(found)) = tokio::time::timeout(LOOKUP_TIMEOUT, found).await else {
                 continue;
             };
             urls.extend(found.filter_map(|address| url_of(&address.to_string()).ok()));

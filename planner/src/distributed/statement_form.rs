@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use auspex_ml::compute::Compute;
 use auspex_ml::metrics::aggregate::{EvaluateUdaf, EvaluationOutput};
@@ -35,6 +36,9 @@ use crate::functions::{
 use crate::observe::Counter;
 
 const HEADER: &str = "x-auspex-statement";
+/// How long looking at the catalog may take: less than the library waits for a plan, so that the worker says itself what it
+/// lacks.
+const REFRESH_TIMEOUT: Duration = Duration::from_secs(8);
 /// Headers above this are refused by the other side.
 const MAX_HEADER: usize = 12 << 10;
 
@@ -107,7 +111,7 @@ impl StatementForm {
                     surprises,
                     predicted,
                 });
-                forms.push(form);
+                add_form(&mut forms, form);
             } else if is_chain(function) {
                 chains.insert(function.name().to_owned());
             } else if let Some(data_type) = type_read_by(function) {
@@ -133,13 +137,12 @@ impl StatementForm {
                     surprises: evaluate.found(),
                     predicted: Counter::default(),
                 });
-                forms.push(form);
+                add_form(&mut forms, form);
             } else if !is_known_aggregate(base.aggregate_functions().get(function.name()), function)
             {
                 return Ok(Err(format!("function {} of this session", function.name())));
             }
         }
-        forms.dedup();
         if names_one_twice(&forms) {
             return Ok(Err("two models under one function name".to_owned()));
         }
@@ -191,7 +194,12 @@ impl StatementForm {
         tasks: Option<&Tasks>,
     ) -> Result<SessionState> {
         // Credentials may be younger than this machine's last look at the catalog.
-        engine.catalog.refresh().await?;
+        let refreshed = tokio::time::timeout(REFRESH_TIMEOUT, engine.catalog.refresh());
+        refreshed.await.map_err(|_| {
+            let seconds = REFRESH_TIMEOUT.as_secs();
+            let message = format!("the catalog in the warehouse did not answer within {seconds} s");
+            Error::invalid("58030", message, None)
+        })??;
         for (name, value) in &self.options {
             config.options_mut().set(name, value)?;
         }
@@ -223,7 +231,8 @@ impl StatementForm {
                 }
                 FunctionKind::Evaluate(output) => {
                     let model = Arc::clone(&bound.model);
-                    let udaf = EvaluateUdaf::new(model, Compute::cpu(), output.clone())?;
+                    let udaf = EvaluateUdaf::new(model, Compute::cpu(), output.clone())?
+                        .named(form.name.clone());
                     let found = udaf.found();
                     let functions = builder.aggregate_functions().get_or_insert_default();
                     functions.push(Arc::new(AggregateUDF::from(udaf)));
@@ -259,6 +268,13 @@ fn adds_text_type(texts: &mut BTreeMap<String, String>, name: &str, data_type: &
         .parse::<DataType>()
         .is_ok_and(|same| same == *data_type);
     is_whole && *texts.entry(name.to_owned()).or_insert_with(|| text.clone()) == text
+}
+
+/// Adds a function unless it is there, as it is where several operators call it.
+fn add_form(forms: &mut Vec<FunctionForm>, form: FunctionForm) {
+    if !forms.contains(&form) {
+        forms.push(form);
+    }
 }
 
 fn names_one_twice(forms: &[FunctionForm]) -> bool {

@@ -105,6 +105,13 @@ impl ClusterTls {
     }
 }
 
+/// Whether a connection failed since the other machine does not speak TLS.
+pub(super) fn is_in_clear(error: &io::Error) -> bool {
+    let inner = error.get_ref();
+    let inner = inner.and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    matches!(inner, Some(rustls::Error::InvalidMessage(_)))
+}
+
 async fn connect(
     connector: &TlsConnector,
     address: &Uri,

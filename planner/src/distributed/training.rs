@@ -31,8 +31,9 @@ use super::call::{Call, HostId, OpenHost};
 use super::cluster::Cluster;
 use super::codec::{PlanCodec, encode_plan};
 use super::connections::{CallFailure, Connections, address_of};
-use super::error::{ClusterError, is_short};
+use super::error::{ClusterError, is_short, is_unread};
 use super::host_peers::HostPlace;
+use super::live_hosts::LiveHost;
 use super::place::{files_of, scanned_bytes};
 use super::shares::divide;
 use super::statement_form::StatementForm;
@@ -46,6 +47,9 @@ use crate::physical::PlanSource;
 
 /// How long a worker has to open a host, which loads models but reads no rows.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// How many workers may fail to read what a training needs; then it is read on the coordinator, which knows if it is lost.
+const MAX_UNREAD: usize = 2;
 
 /// Where a training runs.
 pub(crate) enum TrainingPlace {
@@ -70,6 +74,8 @@ pub(crate) struct WorkerPool {
     hosts: Workers,
     /// Those that had too little memory or disk for their share.
     short: Workers,
+    /// Those that could not read what it needs.
+    unread: Workers,
 }
 
 /// Workers, shared with the hosts on them.
@@ -223,6 +229,7 @@ impl TrainingPlace {
             weights: weights_of(plan),
             hosts: Arc::default(),
             short: Arc::default(),
+            unread: Arc::default(),
             encoded,
             cluster,
             task: Arc::clone(task),
@@ -264,6 +271,11 @@ impl WorkerPool {
         lock(&self.hosts).iter().map(address_of).collect()
     }
 
+    /// Whether a worker that answers had too little for its share, or did not find what it was to read.
+    fn has_failed(&self, worker: &Url) -> bool {
+        lock(&self.short).contains(worker) || lock(&self.unread).contains(worker)
+    }
+
     async fn open_on(
         &self,
         worker: &Url,
@@ -284,6 +296,7 @@ impl WorkerPool {
             plan: self.encoded.clone(),
         };
         let call = Call::OpenHost(Box::new(open));
+        let live = self.cluster.hosts.add(worker, host.number);
         let connections = &self.cluster.connections;
         let opened: std::result::Result<(), _> =
             connections.call(worker, &call, Some(OPEN_TIMEOUT)).await;
@@ -297,7 +310,9 @@ impl WorkerPool {
                     partitions,
                     hosts: Arc::clone(&self.hosts),
                     short: Arc::clone(&self.short),
+                    unread: Arc::clone(&self.unread),
                     task: Arc::clone(&self.task),
+                    _live: live,
                 }))
             }
             Err(failure) => Err((partitions, failure)),
@@ -332,9 +347,9 @@ impl HostPool for WorkerPool {
         let mut waiting = partitions.to_vec();
         while !waiting.is_empty() {
             let mut ready = self.cluster.ready();
-            ready.retain(|(url, _)| !lock(&self.short).contains(url));
+            ready.retain(|(url, _)| !self.has_failed(url));
             let (workers, threads): (Vec<Url>, Vec<u64>) = ready.into_iter().unzip();
-            if workers.is_empty() {
+            if workers.is_empty() || lock(&self.unread).len() > MAX_UNREAD {
                 hosts.push(self.open_here(&waiting)?);
                 break;
             }
@@ -358,6 +373,10 @@ impl HostPool for WorkerPool {
                     }
                     Err((share, CallFailure::Refused(error))) if is_short(error.sqlstate()) => {
                         lock(&self.short).insert(worker.clone());
+                        waiting.extend(share);
+                    }
+                    Err((share, CallFailure::Refused(error))) if is_unread(error.sqlstate()) => {
+                        lock(&self.unread).insert(worker.clone());
                         waiting.extend(share);
                     }
                     Err((_, CallFailure::Refused(error))) => return Err(query_error(error)),
@@ -394,7 +413,10 @@ struct RemoteHost {
     /// Of the pool.
     hosts: Workers,
     short: Workers,
+    unread: Workers,
     task: Arc<FitTask>,
+    /// What the worker is told of it again and again.
+    _live: LiveHost,
 }
 
 impl RemoteHost {
@@ -427,6 +449,10 @@ impl RemoteHost {
             Err(CallFailure::Refused(error)) if is_gone(&error) => Err(self.lost(&error)),
             Err(CallFailure::Refused(error)) if is_short(error.sqlstate()) => {
                 lock(&self.short).insert(self.worker.clone());
+                Err(self.lost(&error))
+            }
+            Err(CallFailure::Refused(error)) if is_unread(error.sqlstate()) => {
+                lock(&self.unread).insert(self.worker.clone());
                 Err(self.lost(&error))
             }
             Err(CallFailure::Refused(error)) => Err(HostFailure::Failed(query_error(error))),
@@ -462,7 +488,7 @@ impl Drop for RemoteHost {
         );
         self.connections.wire().spawn(async move {
             let close = Call::CloseHost(host);
-            // A worker that does not hear it forgets the host when it no longer hears the coordinator.
+            // A worker that does not hear it forgets the host when it hears of others alone, or no longer of the coordinator.
             let _: std::result::Result<(), _> =
                 connections.call(&worker, &close, Some(OPEN_TIMEOUT)).await;
         });

@@ -25,12 +25,13 @@ use super::connections::{CallFailure, Connections, url_of};
 use super::counted::WireBytes;
 use super::error::ClusterError;
 use super::node::{ClusterToken, Node, NodePort};
+use super::probe::opened;
 use super::sources::{AUTO, give_signs};
 use super::tls::ClusterTls;
 use super::worker_hosts::WorkerHosts;
 use super::worker_metrics::WorkerWatch;
 use super::worker_session::{Tasks, worker_service};
-use crate::engine::{Engine, EngineConfig, SecretText, lock, open_warehouse};
+use crate::engine::{Engine, EngineConfig, lock, open_warehouse};
 use crate::error::Result;
 
 /// How often a worker that no coordinator hears asks to be taken in.
@@ -38,6 +39,10 @@ const JOIN_INTERVAL: Duration = Duration::from_secs(1);
 /// Rounds of that interval after which a worker asks although some coordinator was heard.
 const REJOIN_EVERY: u64 = 15;
 const JOIN_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often a worker looks whether the warehouse is still there.
+const LOOK_INTERVAL: Duration = Duration::from_secs(10);
+/// How long it takes at most where it is.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(5);
 /// What a coordinator keeps on a worker goes this long after it was last heard of.
 const COORDINATOR_LEASE: Duration = Duration::from_secs(60);
 /// How often a worker that ends looks whether its work is done.
@@ -90,8 +95,17 @@ pub(super) struct Worker {
     pub(super) is_draining: AtomicBool,
     /// Bytes of its port.
     pub(super) wire_bytes: Arc<WireBytes>,
-    /// When each coordinator was last heard of.
-    heard: Mutex<BTreeMap<u64, Instant>>,
+    /// What is known of each coordinator.
+    heard: Mutex<BTreeMap<u64, Heard>>,
+}
+
+/// A coordinator that was heard of.
+struct Heard {
+    at: Instant,
+    /// The file that it wrote into the warehouse, if it has said so since it was forgotten.
+    probe: Option<String>,
+    /// Whether that is no longer found.
+    is_missed: bool,
 }
 
 impl std::fmt::Debug for Worker {
@@ -142,6 +156,8 @@ impl WorkerNode {
             // Queries that keep all other threads busy do not delay them.
             connections.wire().spawn(signs)
         });
+        let looking = look_for_warehouse(Arc::clone(&worker), stop.clone());
+        connections.wire().spawn(looking);
         tokio::spawn(keep_up(
             Arc::clone(&worker),
             coordinator.map(|coordinator| (coordinator, advertised)),
@@ -239,7 +255,13 @@ impl Worker {
             let (own, other) = (engine.warehouse_url(), hello.warehouse);
             return Err(ClusterError::WarehouseTaken { own, other }.into());
         }
-        self.hear(hello.coordinator);
+        let (coordinator, probe) = (hello.coordinator, hello.probe);
+        let is_known = lock(&self.heard).contains_key(&coordinator);
+        if !is_known && !engine.warehouse.has_probe(&probe).await? {
+            let warehouse = hello.warehouse;
+            return Err(ClusterError::OtherWarehouse { warehouse }.into());
+        }
+        self.hear(coordinator, Some(probe));
         let runtime = engine.base_state().runtime_env().clone();
         let memory = match runtime.memory_pool.memory_limit() {
             MemoryLimit::Finite(limit) => limit,
@@ -255,17 +277,15 @@ impl Worker {
             let other = hello.warehouse.clone();
             return Err(ClusterError::WarehouseTaken { own, other }.into());
         }
-        let key = hello.credential_key.as_ref();
-        let config = EngineConfig {
+        let mut config = EngineConfig {
             warehouse: hello.warehouse.clone(),
-            credential_key: key.map(|key| SecretText(key.0.clone())),
             ..self.config.engine.clone()
         };
-        let is_same = Engine::finds_probe(&config, &hello.probe).await?;
-        if !is_same {
-            let warehouse = hello.warehouse.clone();
-            return Err(ClusterError::OtherWarehouse { warehouse }.into());
-        }
+        let content = Engine::read_probe(&config, &hello.probe).await?;
+        let letter = content.and_then(|content| opened(&content, &hello.letter));
+        config.credential_key = letter.ok_or_else(|| ClusterError::OtherWarehouse {
+            warehouse: hello.warehouse.clone(),
+        })?;
         let engine = Box::pin(Engine::open(config)).await?;
         tracing::info!(
             warehouse = engine.warehouse_url(),
@@ -278,25 +298,66 @@ impl Worker {
         clippy::disallowed_methods,
         reason = "the time since a coordinator was heard of, which no result depends on"
     )]
-    fn hear(&self, coordinator: u64) {
-        lock(&self.heard).insert(coordinator, Instant::now());
+    fn hear(&self, coordinator: u64, probe: Option<String>) {
+        let at = Instant::now();
+        let mut heard = lock(&self.heard);
+        let heard = heard.entry(coordinator).or_insert(Heard {
+            at,
+            probe: None,
+            is_missed: false,
+        });
+        heard.at = at;
+        heard.probe = probe.or_else(|| heard.probe.take());
+    }
+
+    /// The coordinators that are there, with the files that they wrote.
+    fn probes(&self) -> Vec<(u64, String)> {
+        let heard = lock(&self.heard);
+        let there = heard.iter().filter(|(_, heard)| heard.is_there());
+        let probes = there.filter_map(|(coordinator, heard)| {
+            let probe = heard.probe.clone()?;
+            Some((*coordinator, probe))
+        });
+        probes.collect()
+    }
+
+    /// A coordinator's file is there, or is not.
+    fn note_probe(&self, coordinator: u64, found: &std::result::Result<bool, String>) {
+        let mut heard = lock(&self.heard);
+        let Some(heard) = heard.get_mut(&coordinator) else {
+            return;
+        };
+        let was_missed = std::mem::replace(&mut heard.is_missed, *found != Ok(true));
+        if heard.is_missed && !was_missed {
+            let reason = found
+                .as_ref()
+                .err()
+                .map_or("it is not there", String::as_str);
+            tracing::warn!(
+                reason,
+                "cannot find the coordinator's file in the warehouse"
+            );
+        }
     }
 
     /// Forgets coordinators that were not heard of for long, with what they kept; whether any is left.
     fn forget(&self) -> bool {
         let mut heard = lock(&self.heard);
-        heard.retain(|coordinator, at| {
-            let is_kept = at.elapsed() < COORDINATOR_LEASE;
+        heard.retain(|coordinator, heard| {
+            let is_kept = heard.at.elapsed() < COORDINATOR_LEASE;
             if !is_kept {
                 self.hosts.close_all_of(*coordinator);
             }
             is_kept
         });
-        heard.values().any(|at| at.elapsed() < 5 * JOIN_INTERVAL)
+        heard.values().any(Heard::is_there)
     }
 
-    fn pong(&self) -> Pong {
+    fn pong(&self, coordinator: u64) -> Pong {
+        let heard = lock(&self.heard);
+        let heard = heard.get(&coordinator);
         Pong {
+            misses_warehouse: heard.is_some_and(|heard| heard.is_missed),
             instance: self.instance,
             is_draining: self.is_draining.load(Ordering::Relaxed),
             n_tasks: self.tasks.n_running(),
@@ -306,14 +367,22 @@ impl Worker {
     }
 }
 
+impl Heard {
+    /// Whether it was heard lately.
+    fn is_there(&self) -> bool {
+        self.at.elapsed() < 5 * JOIN_INTERVAL
+    }
+}
+
 #[async_trait]
 impl Node for Worker {
     async fn answer(self: Arc<Self>, call: Call) -> Result<Vec<u8>> {
         match call {
             Call::Hello(hello) => self.take_in(hello).await,
-            Call::Ping { coordinator } => {
-                self.hear(coordinator);
-                to_bytes(&self.pong())
+            Call::Ping { coordinator, hosts } => {
+                self.hear(coordinator, None);
+                self.hosts.close_others(coordinator, &hosts);
+                to_bytes(&self.pong(coordinator))
             }
             Call::OpenHost(open) => {
                 self.check_not_draining()?;
@@ -327,6 +396,37 @@ impl Node for Worker {
             }
             Call::TakeFindings(statement) => to_bytes(&self.tasks.take_findings(&statement)?),
             Call::Join(_) => Err(crate::error::Error::unsupported("joining a worker")),
+        }
+    }
+}
+
+/// Looks now and then whether the warehouse is still the one that the coordinators have: a mount may go, a store may no longer
+/// be reached from here.
+async fn look_for_warehouse(worker: Arc<Worker>, stop: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(LOOK_INTERVAL) => {}
+        }
+        let Some(engine) = worker.engine.get().cloned() else {
+            continue;
+        };
+        for (coordinator, probe) in worker.probes() {
+            let looking = async { engine.warehouse.has_probe(&probe).await };
+            let mut looking = std::pin::pin!(looking);
+            let mut found = tokio::time::timeout(LOOK_TIMEOUT, looking.as_mut()).await;
+            if found.is_err() {
+                let late = format!("no answer within {} s", LOOK_TIMEOUT.as_secs());
+                worker.note_probe(coordinator, &Err(late));
+                // One look at a time: a mount that hangs keeps the thread that looks.
+                found = tokio::select! {
+                    () = stop.cancelled() => return,
+                    found = looking => Ok(found),
+                };
+            }
+            if let Ok(found) = found {
+                worker.note_probe(coordinator, &found.map_err(|error| error.to_string()));
+            }
         }
     }
 }

@@ -3,8 +3,9 @@
 //! In: trainings that coordinators open here, and their requests; out: replies. A training's threads are apart from
 //! those of queries, as on any server.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use auspex_ml::compute::Compute;
 use auspex_ml::registry;
@@ -25,10 +26,19 @@ use crate::engine::{Engine, lock};
 use crate::error::{Error, Result};
 use crate::physical::PlanSource;
 
+/// A host that was opened lately may be missing in a list that is older than it.
+const LISTED_AFTER: Duration = Duration::from_secs(10);
+
 /// The hosts of a worker. Coordinators know nothing of each other's numbers.
 pub(super) struct WorkerHosts {
-    hosts: Mutex<BTreeMap<HostId, Arc<HostedPartitions>>>,
+    hosts: Mutex<BTreeMap<HostId, Hosted>>,
     peers: Arc<WorkerPeers>,
+}
+
+/// A host.
+struct Hosted {
+    partitions: Arc<HostedPartitions>,
+    opened: Instant,
 }
 
 impl WorkerHosts {
@@ -41,6 +51,10 @@ impl WorkerHosts {
     }
 
     /// Hosts partitions of a training; reads nothing yet.
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "the time since it was opened, which no result depends on"
+    )]
     pub(super) async fn open(&self, engine: &Arc<Engine>, open: OpenHost) -> Result<()> {
         let form = StatementForm::parse(&open.statement)?;
         let config = SessionConfig::new().with_distributed_user_codec(PlanCodec::of(engine));
@@ -62,7 +76,11 @@ impl WorkerHosts {
         let partitions = HostedPartitions::open(request, &open.partitions, run)?;
         let peers: Arc<dyn HostPeers> = Arc::<WorkerPeers>::clone(&self.peers);
         let partitions = Arc::new(partitions.with_peers(peers));
-        lock(&self.hosts).insert(open.host, partitions);
+        let hosted = Hosted {
+            partitions,
+            opened: Instant::now(),
+        };
+        lock(&self.hosts).insert(open.host, hosted);
         Ok(())
     }
 
@@ -73,7 +91,9 @@ impl WorkerHosts {
         host: HostId,
         request: Vec<u8>,
     ) -> Result<Vec<u8>> {
-        let found = lock(&self.hosts).get(&host).cloned();
+        let found = lock(&self.hosts)
+            .get(&host)
+            .map(|hosted| Arc::clone(&hosted.partitions));
         let host = found.ok_or(ClusterError::HostUnknown)?;
         let asked = async move { Ok(host.answer(&request).await?) };
         engine.training_threads.run(asked).await
@@ -89,17 +109,35 @@ impl WorkerHosts {
         lock(&self.hosts).retain(|host, _| host.coordinator != coordinator);
     }
 
+    /// Forgets the hosts of a coordinator that it does not list, unless its list may be older than they are.
+    pub(super) fn close_others(&self, coordinator: u64, listed: &BTreeSet<u64>) {
+        let is_over = |id: &HostId, hosted: &Hosted| {
+            id.coordinator == coordinator
+                && !listed.contains(&id.number)
+                && hosted.opened.elapsed() >= LISTED_AFTER
+        };
+        let over: Vec<Hosted> = lock(&self.hosts)
+            .extract_if(.., |id, hosted| is_over(id, hosted))
+            .map(|(_, hosted)| hosted)
+            .collect();
+        if !over.is_empty() {
+            // The thread that hears of it shall not wait for files that go.
+            tokio::task::spawn_blocking(|| drop(over));
+        }
+    }
+
     pub(super) fn n_partitions(&self) -> u64 {
         let hosts = lock(&self.hosts);
         hosts
             .values()
-            .map(|host| host.partitions().len() as u64)
+            .map(|host| host.partitions.partitions().len() as u64)
             .sum()
     }
 
     pub(super) fn held_bytes(&self) -> u64 {
         let hosts = lock(&self.hosts);
-        hosts.values().map(|host| host.memory_bytes()).sum()
+        let held = hosts.values().map(|host| host.partitions.memory_bytes());
+        held.sum()
     }
 }
 

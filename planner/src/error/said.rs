@@ -2,7 +2,12 @@
 //!
 //! In: the planner's message; out: SQLSTATE and message, if it is one of those that are known here.
 
+use std::str::FromStr as _;
+
+use datafusion::arrow::datatypes::DataType;
+
 use super::report::Report;
+use crate::functions::type_name;
 
 /// How messages begin, and what is said instead.
 const KNOWN: [(&str, &str, &str); 8] = [
@@ -40,6 +45,14 @@ const KNOWN: [(&str, &str, &str); 8] = [
     ),
 ];
 
+/// A cast of types that the planner names as Arrow does.
+fn refused_cast(types: &str) -> Option<Report> {
+    let (from, to) = types.split_once(" to ")?;
+    let name = |text: &str| DataType::from_str(text).ok().map(|found| type_name(&found));
+    let said = format!("cannot cast type {} to {}", name(from)?, name(to)?);
+    Some(Report::new("42846", said))
+}
+
 /// PostgreSQL's words for a message.
 pub(super) fn report(message: &str) -> Option<Report> {
     let mut known = KNOWN.into_iter();
@@ -54,6 +67,9 @@ pub(super) fn report(message: &str) -> Option<Report> {
         let (position, _) = rest.split_once(',')?;
         let said = format!("ORDER BY position {position} is not in select list");
         return Some(Report::new("42P10", said));
+    }
+    if let Some(types) = message.strip_prefix("Unsupported CAST from ") {
+        return refused_cast(types);
     }
     if let Some(count) = message.strip_prefix("negative count not allowed: ") {
         let said = format!("negative substring length not allowed: {count}");

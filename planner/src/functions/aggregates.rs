@@ -12,8 +12,6 @@ use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::common::ScalarValue;
 use datafusion::common::utils::SingleRowListArrayBuilder;
 use datafusion::error::{DataFusionError, Result};
-use datafusion::functions_aggregate::bool_and_or::bool_and_udaf;
-use datafusion::functions_aggregate::variance::var_samp_udaf;
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::{
     Accumulator, AggregateUDF, AggregateUDFImpl, Signature, Volatility,
@@ -24,17 +22,10 @@ use super::call::failure;
 /// The functions of this family.
 pub(super) fn functions() -> Vec<AggregateUDF> {
     vec![
-        renamed(&bool_and_udaf(), "every"),
-        renamed(&var_samp_udaf(), "variance"),
         super::string_agg::function(),
         AggregateUDF::from(Whole::new("mode", Choice::Mode, 1)),
         AggregateUDF::from(Whole::new("percentile_disc", Choice::Percentile, 3)),
     ]
-}
-
-/// The same function, under one more name.
-fn renamed(function: &Arc<AggregateUDF>, name: &'static str) -> AggregateUDF {
-    function.as_ref().clone().with_aliases([name])
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

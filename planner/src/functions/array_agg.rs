@@ -123,13 +123,9 @@ impl AggregateUDFImpl for Gathered {
         self.inner.create_groups_accumulator(args)
     }
 
+    /// Rows that come in the opposite order would be gathered so: a window's sort must not serve another one's.
     fn reverse_expr(&self) -> ReversedUDAF {
-        match self.inner.reverse_udf() {
-            ReversedUDAF::Reversed(inner) => {
-                ReversedUDAF::Reversed(Arc::new(AggregateUDF::from(Gathered { inner })))
-            }
-            other => other,
-        }
+        ReversedUDAF::NotSupported
     }
 
     fn supports_null_handling_clause(&self) -> bool {

@@ -17,28 +17,84 @@ use datafusion::logical_expr::planner::RawBinaryExpr;
 use datafusion::logical_expr::{
     Cast, Expr as Planned, ExprSchemable as _, Operator, binary_expr, lit, when,
 };
-use datafusion::sql::sqlparser::ast::{BinaryOperator, Expr, Statement, VisitMut, VisitorMut};
+use datafusion::sql::sqlparser::ast::{
+    BinaryOperator, Expr, Query, Statement, TableFactor, VisitMut, VisitorMut,
+};
 
 use super::moment::{TIMESTAMP, timestamptz};
 use super::operators::{comparison, decimal_literal};
+use super::syntax::call;
 use super::text_input::{type_beside, wider};
+use super::{array_elements, case_marks, chosen_items};
 
-/// The beginnings of the operators of marks, which no text can write.
+/// The beginnings of the operators of marks, which no client's text can write.
 const ANY: &str = "\u{1e}any ";
 const ALL: &str = "\u{1e}all ";
 
-/// Makes operators of the comparisons with arrays.
+/// Makes operators of the comparisons with arrays, of what looks for elements or adds some, and of CASE;
+/// arrays that are written out become calls.
 pub(crate) fn mark_array_comparisons(statement: &mut Statement) {
     // The visitor never breaks off.
-    let _ = statement.visit(&mut Marking);
+    let _ = statement.visit(&mut Marking::default());
 }
 
-struct Marking;
+#[derive(Default)]
+struct Marking {
+    /// Of the relations and queries around an expression, whether it is an argument of a relation's function, which reads
+    /// a written array itself.
+    are_arguments: Vec<bool>,
+}
 
 impl VisitorMut for Marking {
     type Break = ();
 
+    fn pre_visit_table_factor(&mut self, relation: &mut TableFactor) -> ControlFlow<()> {
+        let has_arguments = matches!(
+            relation,
+            TableFactor::Table { args: Some(_), .. }
+                | TableFactor::TableFunction { .. }
+                | TableFactor::Function { .. }
+        );
+        self.are_arguments.push(has_arguments);
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_table_factor(&mut self, _: &mut TableFactor) -> ControlFlow<()> {
+        self.are_arguments.pop();
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_query(&mut self, _: &mut Query) -> ControlFlow<()> {
+        self.are_arguments.push(false);
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_query(&mut self, _: &mut Query) -> ControlFlow<()> {
+        self.are_arguments.pop();
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        if let Some(spelt) = chosen_items::spelt(expr) {
+            *expr = spelt;
+        }
+        ControlFlow::Continue(())
+    }
+
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        if let Expr::Array(array) = expr
+            && !array.elem.is_empty()
+            && self.are_arguments.last() != Some(&true)
+        {
+            // The planner looks in a literal for no columns of outer queries, no queries of WITH and no parameters.
+            *expr = call("make_array", std::mem::take(&mut array.elem));
+            return ControlFlow::Continue(());
+        }
+        let marked = array_elements::marked(expr).or_else(|| case_marks::marked(expr));
+        if let Some(marked) = marked {
+            *expr = marked;
+            return ControlFlow::Continue(());
+        }
         let (mark, left, op, right) = match expr {
             Expr::AnyOp {
                 left,
@@ -133,7 +189,11 @@ fn with_all(value: Planned, op: Operator, array: Planned) -> Result<Planned> {
 }
 
 /// A value and an array whose elements are of its type; as they are where the planner finds one, or a parameter has none yet.
-fn alike(value: &Planned, array: &Planned, schema: &dyn ExprSchema) -> (Planned, Planned) {
+pub(super) fn alike(
+    value: &Planned,
+    array: &Planned,
+    schema: &dyn ExprSchema,
+) -> (Planned, Planned) {
     let unchanged = || (value.clone(), array.clone());
     let (Ok(of_value), Ok(DataType::List(item))) = (value.get_type(schema), array.get_type(schema))
     else {
@@ -214,7 +274,8 @@ fn common(value: &DataType, element: &DataType) -> Option<DataType> {
         };
     }
     match (value, element) {
-        (Date32, Timestamp(_, Some(_))) | (Timestamp(_, Some(_)), Date32) => Some(timestamptz()),
+        (Date32 | Timestamp(_, None), Timestamp(_, Some(_)))
+        | (Timestamp(_, Some(_)), Date32 | Timestamp(_, None)) => Some(timestamptz()),
         (Date32, Timestamp(_, None)) | (Timestamp(_, None), Date32) => Some(TIMESTAMP),
         _ => None,
     }
@@ -304,6 +365,7 @@ mod tests {
         assert_eq!(common(&Int32, &Decimal128(5, 2)), Some(Decimal128(12, 2)));
         assert_eq!(common(&Decimal128(5, 2), &Float64), Some(Float64));
         assert_eq!(common(&Date32, &TIMESTAMP), Some(TIMESTAMP));
+        assert_eq!(common(&timestamptz(), &TIMESTAMP), Some(timestamptz()));
         assert_eq!(common(&Int32, &Int64), None);
         assert_eq!(common(&Utf8, &Utf8), None);
     }

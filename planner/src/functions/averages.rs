@@ -20,6 +20,7 @@ use super::call::INTERVAL;
 use super::interval::is_interval;
 use super::interval_totals::{self, Total};
 use super::quotients::{DIGITS, PRECISION};
+use super::sliding;
 
 /// The function of this family.
 pub(super) fn function() -> AggregateUDF {
@@ -103,6 +104,10 @@ impl AggregateUDFImpl for RoundedAvg {
     fn create_sliding_accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
         if interval_totals::are_meant(&args.return_field, args.is_distinct) {
             return Ok(Total::Average.accumulator());
+        }
+        if args.return_field.data_type().is_floating() {
+            let of_rows = |args: AccumulatorArgs<'_>| Avg::new().accumulator(args);
+            return Ok(sliding::of_frame(&args, Box::new(of_rows)));
         }
         match finer(&args.return_field) {
             Some(return_field) => {

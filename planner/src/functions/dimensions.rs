@@ -8,7 +8,7 @@ use std::sync::Arc;
 use datafusion::arrow::array::{
     Array as _, ArrayRef, AsArray as _, ListArray, StringArray, UInt64Array,
 };
-use datafusion::arrow::buffer::OffsetBuffer;
+use datafusion::arrow::buffer::{OffsetBuffer, ScalarBuffer};
 use datafusion::arrow::compute::{cast, take};
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::common::tree_node::Transformed;
@@ -90,10 +90,21 @@ pub(super) fn map_elements(
     let Some(lists) = array.as_list_opt::<i32>() else {
         return of(array);
     };
-    let items = map_elements(lists.values(), of)?;
+    let (offsets, values) = held(lists);
+    let items = map_elements(&values, of)?;
     let item = Arc::new(Field::new_list_field(items.data_type().clone(), true));
-    let (offsets, nulls) = (lists.offsets().clone(), lists.nulls().cloned());
+    let nulls = lists.nulls().cloned();
     Ok(Arc::new(ListArray::try_new(item, offsets, items, nulls)?))
+}
+
+/// The values that lists hold, with their places among these: a slice of lists shares the values of all.
+fn held(lists: &ListArray) -> (OffsetBuffer<i32>, ArrayRef) {
+    let offsets = lists.offsets();
+    let (first, end) = (offsets[0], offsets[lists.len()]);
+    // Lossless: places of values are not negative.
+    let values = lists.values().slice(first as usize, (end - first) as usize);
+    let places: ScalarBuffer<i32> = offsets.iter().map(|place| place - first).collect();
+    (OffsetBuffer::new(places), values)
 }
 
 /// The elements of a list, of another type.
@@ -107,11 +118,12 @@ pub(super) fn map_texts(
     read: &dyn Fn(&str) -> Result<String>,
 ) -> Result<ArrayRef> {
     if let Some(lists) = array.as_list_opt::<i32>() {
-        let items = map_texts(lists.values(), read)?;
+        let (offsets, values) = held(lists);
+        let items = map_texts(&values, read)?;
         let DataType::List(item) = texts_in_place_of(array.data_type()) else {
             return internal_err!("a list is of no type of lists");
         };
-        let (offsets, nulls) = (lists.offsets().clone(), lists.nulls().cloned());
+        let nulls = lists.nulls().cloned();
         return Ok(Arc::new(ListArray::try_new(item, offsets, items, nulls)?));
     }
     let texts = cast(array, &DataType::Utf8)?;
@@ -219,6 +231,13 @@ mod tests {
         let texts = map_elements(&three, &|items| Ok(cast(items, &DataType::Utf8)?)).unwrap();
         let wanted = in_place_of(three.data_type(), &DataType::Utf8);
         assert_eq!((texts.data_type(), parts(&wanted).1), (&wanted, 3));
+        // Of a slice, the values of no other row are looked at.
+        let last = three.slice(1, 1);
+        let texts = map_elements(&last, &|items| {
+            assert_eq!(items.len(), 2);
+            Ok(cast(items, &DataType::Utf8)?)
+        });
+        assert_eq!(texts.unwrap().len(), 1);
         let config = ConfigOptions::new();
         let call = Call {
             args: vec![three],

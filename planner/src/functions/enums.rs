@@ -33,7 +33,8 @@ const FIRST: &str = "enum_first";
 const LAST: &str = "enum_last";
 const RANGE: &str = "enum_range";
 
-/// What a type of a syntax tree starts its modifier with when it is known which enum it is. No text can bring it there.
+/// What a type of a syntax tree starts its modifier with when it is known which enum it is. No client's text can
+/// bring it there.
 const TOLD: &str = "\u{1e}enum:";
 
 /// The functions of this family.

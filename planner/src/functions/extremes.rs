@@ -1,13 +1,16 @@
 //! The least and the greatest of intervals, which go by their length, and of arrays, in which a NULL is the greatest element.
 //!
 //! In: values of any type; out: the planner's own `min` and `max`, but of intervals and arrays those by PostgreSQL's order: the
-//! planner compares months first, then days, so that 1000 hours come before a day. Of json there are none.
+//! planner compares months first, then days, so that 1000 hours come before a day. Of json there are none. Of groups of floats
+//! NaN is the greatest; in the planner's it takes the place of what came before it.
 
 use std::sync::Arc;
 
 use auspex_storage::{EnumType, JsonKind};
 use datafusion::arrow::array::{Array as _, ArrayRef};
-use datafusion::arrow::datatypes::{DataType, FieldRef};
+use datafusion::arrow::datatypes::{
+    ArrowPrimitiveType, DataType, FieldRef, Float32Type, Float64Type,
+};
 use datafusion::arrow::row::{RowConverter, SortField};
 use datafusion::common::ScalarValue;
 use datafusion::error::Result;
@@ -18,10 +21,12 @@ use datafusion::logical_expr::{
     Accumulator, AggregateUDF, AggregateUDFImpl, Documentation, GroupsAccumulator, ReversedUDAF,
     SetMonotonicity, Signature, StatisticsArgs,
 };
+use datafusion_functions_aggregate_common::aggregate::groups_accumulator::prim_op::PrimitiveGroupsAccumulator;
 
 use super::assigned_value::type_of;
 use super::interval::is_interval;
 use super::order_keys::comparable;
+use super::sliding;
 use crate::error::Error;
 
 /// The functions of this family.
@@ -92,8 +97,12 @@ impl AggregateUDFImpl for Extreme {
         // Arrays that leave the frame are forgotten by the planner's own alone.
         match is_interval(args.return_field.data_type()) {
             true => {
-                let data_type = args.return_field.data_type().clone();
-                Ok(Box::new(ByKey::new(self.is_max, data_type)))
+                let is_max = self.is_max;
+                let of_rows = move |args: AccumulatorArgs<'_>| -> Result<Box<dyn Accumulator>> {
+                    let data_type = args.return_field.data_type().clone();
+                    Ok(Box::new(ByKey::new(is_max, data_type)))
+                };
+                Ok(sliding::of_frame(&args, Box::new(of_rows)))
             }
             false => self.inner.create_sliding_accumulator(args),
         }
@@ -107,7 +116,24 @@ impl AggregateUDFImpl for Extreme {
         &self,
         args: AccumulatorArgs,
     ) -> Result<Box<dyn GroupsAccumulator>> {
-        self.inner.create_groups_accumulator(args)
+        let data_type = args.return_field.data_type();
+        match (data_type, self.is_max) {
+            (DataType::Float64, true) => {
+                let start = f64::NEG_INFINITY;
+                Ok(of_groups::<Float64Type>(data_type, start, is_after))
+            }
+            (DataType::Float64, false) => {
+                Ok(of_groups::<Float64Type>(data_type, f64::NAN, is_before))
+            }
+            (DataType::Float32, true) => {
+                let start = f32::NEG_INFINITY;
+                Ok(of_groups::<Float32Type>(data_type, start, is_after))
+            }
+            (DataType::Float32, false) => {
+                Ok(of_groups::<Float32Type>(data_type, f32::NAN, is_before))
+            }
+            _ => self.inner.create_groups_accumulator(args),
+        }
     }
 
     fn order_sensitivity(&self) -> AggregateOrderSensitivity {
@@ -133,6 +159,31 @@ impl AggregateUDFImpl for Extreme {
     fn documentation(&self) -> Option<&Documentation> {
         self.inner.documentation()
     }
+}
+
+/// Of each group the float that comes first, or last, of all.
+fn of_groups<T: ArrowPrimitiveType + Send>(
+    data_type: &DataType,
+    start: T::Native,
+    is_better: fn(T::Native, T::Native) -> bool,
+) -> Box<dyn GroupsAccumulator> {
+    let of = move |found: &mut T::Native, value: T::Native| {
+        if is_better(value, *found) {
+            *found = value;
+        }
+    };
+    let groups = PrimitiveGroupsAccumulator::<T, _>::new(data_type, of);
+    Box::new(groups.with_starting_value(start))
+}
+
+/// Whether a float is greater than another, or NaN.
+fn is_after<F: PartialOrd>(value: F, than: F) -> bool {
+    value.partial_cmp(&value).is_none() || value > than
+}
+
+/// Whether a float is less than another, which may be NaN.
+fn is_before<F: PartialOrd>(value: F, than: F) -> bool {
+    than.partial_cmp(&than).is_none() || value < than
 }
 
 /// The least or greatest of the values so far, the first one of those with the same key.
@@ -207,8 +258,11 @@ impl Accumulator for ByKey {
 
 #[cfg(test)]
 mod tests {
-    use datafusion::arrow::array::{IntervalMonthDayNanoArray, ListArray};
+    use datafusion::arrow::array::{
+        AsArray as _, Float64Array, IntervalMonthDayNanoArray, ListArray,
+    };
     use datafusion::arrow::datatypes::{Int32Type, IntervalMonthDayNano};
+    use datafusion::logical_expr::EmitTo;
 
     use super::*;
     use crate::functions::call::INTERVAL;
@@ -232,6 +286,24 @@ mod tests {
         }
         let none = ByKey::new(true, INTERVAL).evaluate().unwrap();
         assert!(none.is_null());
+    }
+
+    #[test]
+    fn a_float_that_is_no_number_is_the_greatest_of_its_group() {
+        let values = [0.0, f64::NAN, 5.0, f64::NEG_INFINITY, f64::NAN];
+        let column: ArrayRef = Arc::new(Float64Array::from(values.to_vec()));
+        let places = [0, 0, 0, 1, 2];
+        let of = |start, is_better| {
+            let mut groups = of_groups::<Float64Type>(&DataType::Float64, start, is_better);
+            groups
+                .update_batch(&[Arc::clone(&column)], &places, None, 3)
+                .unwrap();
+            let found = groups.evaluate(EmitTo::All).unwrap();
+            let found = found.as_primitive::<Float64Type>().values().to_vec();
+            found.iter().map(f64::to_string).collect::<Vec<_>>()
+        };
+        assert_eq!(of(f64::NEG_INFINITY, is_after), ["NaN", "-inf", "NaN"]);
+        assert_eq!(of(f64::NAN, is_before), ["0", "-inf", "NaN"]);
     }
 
     #[test]

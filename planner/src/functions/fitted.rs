@@ -29,8 +29,9 @@ use datafusion::logical_expr::{
 };
 
 use super::call::{INTERVAL, failure};
+use super::clock_sums;
 use super::decimals::{decimal, loses_digits};
-use super::dimensions::parts;
+use super::dimensions::{in_place_of, map_elements, parts};
 use super::interval::is_interval;
 use super::moment::{TIME, TIMESTAMP, in_zone, is_time, timestamptz, zone};
 use super::rows_by_place::by_place;
@@ -91,7 +92,8 @@ fn function(name: &'static str, step: Step, n_args: usize) -> ScalarUDF {
 }
 
 /// Puts the client's clock in the place of Greenwich's where the planner itself casts between moments and what a clock
-/// shows, as it does beside operators, in CASE, UNION and values for columns. Casts that are written have it already.
+/// shows, as it does beside operators, in CASE, UNION and values for columns, and where an interval is before or after a
+/// moment. Casts that are written have it already.
 #[derive(Debug)]
 pub(super) struct ClientClock;
 
@@ -106,30 +108,38 @@ impl FunctionRewrite for ClientClock {
         schema: &DFSchema,
         config: &ConfigOptions,
     ) -> Result<Transformed<Expr>> {
-        let zone = super::syntax::own_zone(config.execution.time_zone.as_deref());
-        let (Expr::Cast(cast), Some(zone)) = (&expr, zone) else {
+        let Some(zone) = super::syntax::own_zone(config.execution.time_zone.as_deref()) else {
             return Ok(Transformed::no(expr));
         };
-        let from = cast.expr.get_type(schema).ok();
-        let found = match (&from, cast.field.data_type()) {
-            (
-                Some(DataType::Timestamp(_, None) | DataType::Date32),
-                DataType::Timestamp(_, Some(_)),
-            ) => Some(("at_moment", Step::Moment)),
-            (
-                Some(DataType::Timestamp(_, Some(_))),
-                DataType::Timestamp(_, None) | DataType::Date32,
-            ) => Some(("on_clock", Step::Clock)),
+        let changed = match &expr {
+            Expr::Cast(cast) => on_client_clock(cast, zone, schema),
+            Expr::BinaryExpr(binary) => clock_sums::on_clock(binary, zone, schema),
             _ => None,
         };
-        let Some((name, step)) = found else {
-            return Ok(Transformed::no(expr));
-        };
-        let args = vec![cast.expr.as_ref().clone(), lit(zone)];
-        let mut cast = cast.clone();
-        *cast.expr = function(name, step, args.len()).call(args);
-        Ok(Transformed::yes(Expr::Cast(cast)))
+        Ok(match changed {
+            Some(changed) => Transformed::yes(changed),
+            None => Transformed::no(expr),
+        })
     }
+}
+
+/// A cast between moments and what a clock shows, also of arrays of these; `None`: it is another.
+fn on_client_clock(cast: &Cast, zone: &str, schema: &DFSchema) -> Option<Expr> {
+    let from = cast.expr.get_type(schema).ok()?;
+    let to = cast.field.data_type();
+    let (name, step) = match (parts(&from).0, parts(to).0) {
+        (DataType::Timestamp(_, None) | DataType::Date32, DataType::Timestamp(_, Some(_))) => {
+            ("at_moment", Step::Moment)
+        }
+        (DataType::Timestamp(_, Some(_)), DataType::Timestamp(_, None) | DataType::Date32) => {
+            ("on_clock", Step::Clock)
+        }
+        _ => return None,
+    };
+    let args = vec![cast.expr.as_ref().clone(), lit(zone)];
+    let mut cast = cast.clone();
+    *cast.expr = function(name, step, args.len()).call(args);
+    Some(Expr::Cast(cast))
 }
 
 /// A value for a column, as PostgreSQL assigns it.
@@ -228,6 +238,10 @@ fn as_many_dimensions(column: &Field, found: &DataType) -> Result<()> {
 /// Whether a step does something to values of a type, and the type that it makes of them but for its parameters; `to` is
 /// what a decimal becomes.
 fn changed(step: Step, from: &DataType, to: Option<&DataType>) -> Option<DataType> {
+    if let (DataType::List(_), Step::Clock | Step::Moment) = (from, step) {
+        let element = changed(step, parts(from).0, to)?;
+        return Some(in_place_of(from, &element));
+    }
     let is_float = matches!(from, DataType::Float32 | DataType::Float64);
     let has_zone = matches!(from, DataType::Timestamp(_, Some(_)));
     match step {
@@ -360,8 +374,14 @@ fn fitted(step: Step, array: &ArrayRef, to: &DataType, zone_name: &str) -> Resul
         Step::Real => real(array),
         Step::Decimal => decimal(array, to),
         Step::Zone => Ok(cast(array, to)?),
-        Step::Clock => on_clock(array, &zone(zone_name)?),
-        Step::Moment => at_moment(array, &zone(zone_name)?),
+        Step::Clock => {
+            let zone = zone(zone_name)?;
+            map_elements(array, &|moments| on_clock(moments, &zone))
+        }
+        Step::Moment => {
+            let zone = zone(zone_name)?;
+            map_elements(array, &|local| at_moment(local, &zone))
+        }
         Step::Time => super::moment::times_of_day(array),
         Step::Interval => super::moment::since_midnight(array),
     }

@@ -9,8 +9,9 @@
 //! own rewriting wrote. Nor is one that stands where its type decides nothing and the planner looks for its own:
 //! positions, limits, frames, subscripts, and arguments of functions whose results do not take their type.
 //!
-//! A fraction is a double, whose digits beyond the fifteenth are lost. Where an operator has such a one beside it, a mark
-//! keeps them until the type of the other operand is known, which `settle` looks at.
+//! A fraction is a double, whose digits beyond the fifteenth are lost. Where such a one stands beside other values, a mark
+//! keeps them until the types of these are known, which `settle` looks at for operators, `bind/literals_beside.rs` for IN,
+//! BETWEEN, CASE and functions.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -27,9 +28,10 @@ use datafusion::sql::sqlparser::ast::{
 };
 use datafusion::sql::sqlparser::tokenizer::Span;
 
+use super::operators::decimal_literal;
 use super::syntax::{function_name, number_text, text};
 
-/// The operator of a mark, which no text can write: a number as it was written, and its digits.
+/// The operator of a mark, which no client's text can write: a number as it was written, and its digits.
 const MARK: &str = "\u{1e}number";
 
 /// Functions whose results have the types of arguments, and the places of these.
@@ -67,6 +69,9 @@ const OF_ONE_TYPE: [(&str, std::ops::Range<usize>); 32] = [
     (super::series::SERIES, 0..3),
     ("sum", 0..1),
 ];
+
+/// Those whose arguments are values beside each other, of which fractions keep their digits.
+const OF_VALUES: [&str; 6] = ["coalesce", "greatest", "ifnull", "least", "nullif", "nvl"];
 
 /// Marks the whole numbers of a statement.
 pub(crate) fn type_numbers(statement: &mut Statement) {
@@ -109,6 +114,31 @@ pub(super) fn settle(raw: &mut RawBinaryExpr, is_decimal: &dyn Fn(&Planned) -> b
             *operand = lit(value);
         }
     }
+}
+
+/// A fraction that is written out as the decimal number that it means beside decimals; `None`: it has too many digits for
+/// one, or it is another expression.
+pub(crate) fn exact_fraction(expr: &Planned) -> Option<Planned> {
+    match digits_of(expr) {
+        Some(digits) => decimal_of(&digits).map(lit),
+        None => decimal_literal(expr),
+    }
+}
+
+/// Whether an expression is a fraction that is written out.
+pub(crate) fn is_fraction(expr: &Planned) -> bool {
+    matches!(expr, Planned::Literal(ScalarValue::Float64(Some(_)), _))
+}
+
+/// Forgets the digits that a mark kept; whether there were any.
+pub(crate) fn forget_digits(expr: &mut Planned) -> bool {
+    let is_marked = digits_of(expr).is_some();
+    if let Planned::Literal(_, notes) = expr
+        && is_marked
+    {
+        *notes = None;
+    }
+    is_marked
 }
 
 /// The digits that a mark kept.
@@ -175,6 +205,37 @@ fn is_long_fraction(number: &str) -> bool {
     is_plain && digits.trim_matches('0').len() > DIGITS_OF_DOUBLES
 }
 
+/// Keeps the digits of such a fraction, which stands beside others.
+fn keep_digits(operand: &mut Expr) {
+    if let Some(digits) = number_text(operand).filter(|n| is_long_fraction(n)) {
+        mark(operand, digits);
+    }
+}
+
+/// The expressions beside which one of several that have one type stands.
+fn beside_each_other(expr: &mut Expr) -> Vec<&mut Expr> {
+    match expr {
+        Expr::BinaryOp { left, op, right } if asks_for_digits(op) => vec![left, right],
+        Expr::InList { expr, list, .. } => std::iter::once(expr.as_mut()).chain(list).collect(),
+        Expr::Between {
+            expr, low, high, ..
+        } => vec![expr, low, high],
+        Expr::Case {
+            operand,
+            conditions,
+            else_result,
+            ..
+        } => {
+            let compared = operand.as_deref_mut().into_iter();
+            let given = else_result.as_deref_mut().into_iter();
+            let branches = conditions.iter_mut();
+            let branches = branches.flat_map(|when| [&mut when.condition, &mut when.result]);
+            compared.chain(branches).chain(given).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
 /// Operators that look at what stands beside a fraction.
 fn asks_for_digits(op: &BinaryOperator) -> bool {
     use BinaryOperator as B;
@@ -204,11 +265,12 @@ impl VisitorMut for Typing {
                     mark(expr, format!("-{digits}"));
                 }
             }
-            Expr::BinaryOp { left, op, right } if asks_for_digits(op) => {
-                for operand in [left.as_mut(), right.as_mut()] {
-                    if let Some(digits) = number_text(operand).filter(|n| is_long_fraction(n)) {
-                        mark(operand, digits);
-                    }
+            Expr::BinaryOp { .. }
+            | Expr::InList { .. }
+            | Expr::Between { .. }
+            | Expr::Case { .. } => {
+                for operand in beside_each_other(expr) {
+                    keep_digits(operand);
                 }
             }
             // A cast tells the type.
@@ -369,10 +431,13 @@ fn arguments(function: &mut Function) {
         let (FunctionArg::Unnamed(arg)
         | FunctionArg::Named { arg, .. }
         | FunctionArg::ExprNamed { arg, .. }) = arg;
-        if let FunctionArgExpr::Expr(arg) = arg
-            && !typed.contains(&idx)
-        {
+        let FunctionArgExpr::Expr(arg) = arg else {
+            continue;
+        };
+        if !typed.contains(&idx) {
             unmark(arg);
+        } else if OF_VALUES.contains(&name.as_str()) {
+            keep_digits(arg);
         }
     }
 }

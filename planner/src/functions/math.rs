@@ -6,6 +6,7 @@ use datafusion::arrow::array::{
     Array, ArrayRef, AsArray, Decimal128Array, Float64Array, Int32Array, Int64Array, ListArray,
 };
 use datafusion::arrow::compute::cast;
+use datafusion::arrow::compute::kernels::arity;
 use datafusion::arrow::compute::kernels::numeric::neg;
 use datafusion::arrow::datatypes::{DataType, Decimal128Type, Float64Type};
 use datafusion::error::Result;
@@ -30,6 +31,12 @@ pub(super) fn functions() -> Vec<Function> {
             &[2],
             |types| whole("lcm", types),
             |call| of_whole(call, "lcm", multiple),
+        ),
+        function_of(
+            "bitwise_xor",
+            &[2],
+            |types| Ok(common_whole(types)),
+            bitwise_xor,
         ),
         function_of("negated", &[1], |types| negated_type(&types[0]), negated),
         function("round_half_even", &[1], DataType::Float64, |call| {
@@ -78,6 +85,31 @@ fn quotient_type(types: &[DataType]) -> DataType {
         true => DataType::Decimal128(PRECISION, 0),
         false => whole_or_float(types),
     }
+}
+
+/// The wider one of two whole numbers' types.
+fn common_whole(types: &[DataType]) -> DataType {
+    let widths = types.iter().map(|found| match found {
+        DataType::Int8 | DataType::Int16 => 2,
+        DataType::Int32 | DataType::Null => 4,
+        _ => 8,
+    });
+    match widths.max() {
+        Some(2) => DataType::Int16,
+        Some(4) => DataType::Int32,
+        _ => DataType::Int64,
+    }
+}
+
+/// `#`, which is NULL beside NULL.
+fn bitwise_xor(call: &Call<'_>) -> Result<ArrayRef> {
+    let to = common_whole(&[
+        call.arg(0)?.data_type().clone(),
+        call.arg(1)?.data_type().clone(),
+    ]);
+    let (a, b) = (call.integers(0)?, call.integers(1)?);
+    let xor: Int64Array = arity::binary(&a, &b, |a, b| a ^ b)?;
+    Ok(cast(&xor, &to)?)
 }
 
 /// The type of what is computed of two whole numbers.

@@ -1,24 +1,31 @@
 //! PostgreSQL's functions and operators that the planner lacks, or gives another meaning.
 //!
 //! In: a session's context; out: the same with the functions of each family. Code map: `call` describes
-//! a function; `moment`, `now`, `interval`, `truncation`, `precision`, `template`, `number_template` and `to_char` are about time and
-//! its text; `math`, `rounding`, `series`, `bytes`, `strings`, `regexps`, `arrays`, `dimensions`, `json`, `uuid`, `enums` what their names say; `aggregates`, `array_agg`, `string_agg`, `sums`, `averages` and `interval_totals` look at whole groups, `shifts` at other rows of a window;
+//! a function; `moment`, `now`, `interval`, `clock_sums`, `truncation`, `precision`, `template`, `number_template` and `to_char` are about time and
+//! its text; `math`, `rounding`, `series`, `bytes`, `strings`, `regexps`, `arrays`, `dimensions`, `json`, `uuid`, `enums` what their names say; `aggregates`, `array_agg`, `string_agg`, `sums`, `averages` and `interval_totals` look at whole groups, `sliding` at frames of windows, `shifts` at other rows of a window;
 //! `googlesql` has those of BigQuery; `operators` and `checked` plan operators, `order_keys` are what values are compared by, `extreme_arguments` choose by them, `literals` types numbers; `fitted` prepares what is cast, `decimals` numbers for numerics, `rows_by_place` rows for structs, `assigned_value` marks it,
-//! `quantified` compares with all rows of a subquery, `array_comparisons` with the elements of arrays, `pattern_lists` with all patterns of an array; `row_bucket` divides rows that come in no order; `server_side` waits; `syntax` spells a
+//! `quantified` compares with all rows of a subquery, `array_comparisons` with the elements of arrays, `chosen_items` with those of lists, `case_marks` tells what CASE is of, `bare_fields` what names mean beside elements, `beside_days` reads moments beside branches, `pattern_lists` with all patterns of an array; `row_bucket` divides rows that come in no order; `server_side` waits; `syntax` spells a
 //! statement anew before it is planned, `types` names its types. Functions about catalogs, and those that write
 //! values as the wire does (`format`, `to_json`), are the server's.
 
 mod aggregates;
 mod array_agg;
 mod array_comparisons;
+mod array_elements;
 mod arrays;
 mod assigned_value;
 mod averages;
+mod bare_fields;
+mod beside_days;
 mod bytes;
 mod call;
+mod case_marks;
 mod checked;
+mod chosen_items;
+mod clock_sums;
 mod decimals;
 mod dimensions;
+mod domains;
 mod enums;
 mod extreme_arguments;
 mod extremes;
@@ -35,6 +42,7 @@ mod number_template;
 mod operators;
 mod order_keys;
 mod pattern_lists;
+mod percentiles;
 mod precision;
 mod quantified;
 mod quotients;
@@ -47,6 +55,7 @@ mod server_side;
 mod shifts;
 mod single_value;
 mod sized;
+mod sliding;
 mod string_agg;
 mod strings;
 mod sums;
@@ -63,8 +72,8 @@ use std::sync::Arc;
 
 use datafusion::error::Result;
 use datafusion::execution::FunctionRegistry as _;
-use datafusion::logical_expr::ScalarUDF;
 use datafusion::logical_expr::planner::ExprPlanner;
+use datafusion::logical_expr::{AggregateUDF, ScalarUDF};
 use datafusion::optimizer::analyzer::function_rewrite::ApplyFunctionRewrites;
 use datafusion::prelude::SessionContext;
 
@@ -75,8 +84,11 @@ pub(crate) use assigned_value::{
     MARK as ASSIGNED_VALUE, can_be_assigned, check_assignment, check_default, type_of,
 };
 pub(crate) use auspex_storage::type_name;
+pub(crate) use beside_days::{noted_day, with_moment};
+pub(crate) use case_marks::{literal_text, with_mark};
 pub(crate) use checked::{always_fits, chain_of_name, is_chain, whole_numbers};
 use dimensions::FLAT;
+pub(crate) use domains::{in_domain, spelt_in_domain};
 pub(crate) use enums::{
     POSITION as ENUM_POSITION, READ as READ_ENUM, enum_of, enum_type_name, is_call as is_enum_call,
     label_of, meant as enum_call,
@@ -85,11 +97,12 @@ pub(crate) use extreme_arguments::extreme_by_key;
 pub(crate) use fitted::{assigned, read_beside};
 use json::MarkedArrays;
 pub use json::jsonb_text;
-pub(crate) use json::{WHOLE_ROW, read_marked, remarked, stands_for};
-pub(crate) use literals::type_numbers;
+pub(crate) use json::{WHOLE_ROW, remarked, stands_for};
+pub(crate) use literals::{exact_fraction, forget_digits, is_fraction, type_numbers};
 pub(crate) use moment::{TIMESTAMP, timestamptz};
 use operators::Operators;
 pub(crate) use order_keys::{Key, key_of, keyed, keys_of, no_operator};
+pub(crate) use quotients::of_settled_types;
 pub(crate) use row_bucket::row_bucket;
 pub(crate) use rows_by_place::check_row_width;
 pub(crate) use single_value::{only_value, single_value};
@@ -117,6 +130,7 @@ pub(crate) fn install(context: &mut SessionContext) -> Result<()> {
     functions.push(now::function());
     functions.push(uuid::random());
     functions.push(auspex_storage::uuid_of_bytes());
+    functions.push(auspex_storage::texts_within());
     functions.extend(rounding::functions());
     let signum = datafusion::functions::math::signum();
     functions.push(signum.as_ref().clone().with_aliases(["sign"]));
@@ -144,18 +158,7 @@ pub(crate) fn install(context: &mut SessionContext) -> Result<()> {
     for function in googlesql::safe_functions(&known) {
         context.register_udf(Arc::new(function))?;
     }
-    for function in aggregates::functions()
-        .into_iter()
-        .chain(json::aggregates())
-        .chain(googlesql::aggregates())
-        .chain(extremes::functions())
-        .chain([
-            sums::function(),
-            array_agg::function(),
-            averages::function(),
-            single_value().as_ref().clone(),
-        ])
-    {
+    for function in all_aggregates() {
         context.register_udaf(Arc::new(function))?;
     }
     for function in shifts::functions() {
@@ -176,11 +179,29 @@ pub(crate) fn install(context: &mut SessionContext) -> Result<()> {
     context.register_expr_planner(Arc::new(Operators::new(functions)))
 }
 
+/// All functions over groups of rows.
+fn all_aggregates() -> impl Iterator<Item = AggregateUDF> {
+    aggregates::functions()
+        .into_iter()
+        .chain(json::aggregates())
+        .chain(googlesql::aggregates())
+        .chain(extremes::functions())
+        .chain(sliding::functions())
+        .chain([
+            sums::function(),
+            array_agg::function(),
+            averages::function(),
+            percentiles::function(),
+            single_value().as_ref().clone(),
+        ])
+}
+
 /// The functions that are described rather than written out.
 fn families() -> impl Iterator<Item = call::Function> {
     [
         moment::functions(),
         interval::functions(),
+        clock_sums::functions(),
         to_char::functions(),
         precision::functions(),
         truncation::functions(),
@@ -193,6 +214,7 @@ fn families() -> impl Iterator<Item = call::Function> {
         pattern_lists::functions(),
         uuid::functions(),
         enums::functions(),
+        domains::functions(),
         order_keys::functions(),
         extreme_arguments::functions(),
         quotients::functions(),

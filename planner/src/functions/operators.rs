@@ -12,7 +12,7 @@ use datafusion::error::Result;
 use datafusion::functions_nested::array_has::{array_has_all_udf, array_has_any_udf};
 use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr};
 use datafusion::logical_expr::{
-    BinaryExpr, Cast, Expr, ExprSchemable as _, Operator, ScalarUDF, binary_expr, lit,
+    BinaryExpr, Cast, Expr, ExprSchemable as _, Operator, ScalarUDF, binary_expr, lit, when,
 };
 use datafusion::sql::sqlparser::ast::BinaryOperator;
 
@@ -20,7 +20,9 @@ use super::checked::Checked;
 use super::interval::is_interval;
 use super::literals;
 use super::moment::{TIMESTAMP, is_time, timestamptz};
-use super::{array_comparisons, order_keys, quotients, unknown};
+use super::{
+    array_comparisons, array_elements, bare_fields, case_marks, order_keys, quotients, unknown,
+};
 
 /// Plans operators.
 #[derive(Debug)]
@@ -105,12 +107,23 @@ impl Operators {
         self.call(name, args)
     }
 
+    /// A list without its NULLs.
+    fn without_nulls(&self, list: &Expr) -> Option<Expr> {
+        self.call("array_without_nulls", vec![list.clone()])
+    }
+
     /// Whether lists hold one another; NULL is like nothing, NULL neither.
     fn lists(&self, raw: &RawBinaryExpr) -> Option<Expr> {
-        let known = |expr: &Expr| self.call("array_without_nulls", vec![expr.clone()]);
+        let known = |expr: &Expr| self.without_nulls(expr);
         let holds = |list: &Expr, sought: &Expr| {
             let found = array_has_all_udf().call(vec![known(list)?, sought.clone()]);
-            Some(found.and(known(sought)?.eq(sought.clone())))
+            let has_nulls = known(sought)?.not_eq(sought.clone());
+            // Of no list it is unknown what it holds, also whether nothing, and what no list holds.
+            let is_unknown = list.clone().is_null().or(sought.clone().is_null());
+            when(is_unknown, lit(ScalarValue::Boolean(None)))
+                .when(has_nulls, lit(false))
+                .otherwise(found)
+                .ok()
         };
         match raw.op {
             BinaryOperator::PGOverlap => {
@@ -199,10 +212,20 @@ impl Operators {
             }
         }
         match &raw.op {
-            // So many days that an integer holds them.
+            // So many days that an integer holds them. Each date is a count of days before they are subtracted, since
+            // what the planner knows of a filter's values takes the difference of two dates for a duration.
             BinaryOperator::Minus if is_date(left) && is_date(right) => {
-                let days = binary_expr(raw.left.clone(), Operator::Minus, raw.right.clone());
-                Some(Expr::Cast(Cast::new(Box::new(days), DataType::Int32)))
+                let days =
+                    |date: &Expr| Expr::Cast(Cast::new(Box::new(date.clone()), DataType::Int32));
+                Some(binary_expr(
+                    days(&raw.left),
+                    Operator::Minus,
+                    days(&raw.right),
+                ))
+            }
+            // The planner's own is 0 for two equal operands, also where they are NULL.
+            BinaryOperator::PGBitwiseXor if is_whole(left) && is_whole(right) => {
+                self.call("bitwise_xor", args())
             }
             BinaryOperator::Minus if is_moment(left) && is_moment(right) => {
                 self.call("moments_apart", alike(raw, left, right))
@@ -251,7 +274,12 @@ fn is_ours(op: &BinaryOperator) -> bool {
             | B::AtQuestion
             | B::AtAt
             | B::HashMinus
+            | B::PGBitwiseXor
     )
+}
+
+fn is_whole(data_type: &DataType) -> bool {
+    data_type.is_integer() || data_type.is_null()
 }
 
 fn holds_json(expr: &Expr, schema: &dyn ExprSchema) -> bool {
@@ -431,8 +459,16 @@ impl ExprPlanner for Operators {
         if let Some(number) = literals::planned(&raw) {
             return Ok(PlannerResult::Planned(number));
         }
+        let marked = case_marks::planned(&raw, schema);
+        if let Some(expr) = marked.or_else(|| bare_fields::planned(&raw, schema)) {
+            return Ok(PlannerResult::Planned(expr));
+        }
         if let Some(comparison) = array_comparisons::planned(&raw, schema)? {
             return Ok(PlannerResult::Planned(comparison));
+        }
+        let without_nulls = |array: &Expr| self.without_nulls(array);
+        if let Some(call) = array_elements::planned(&raw, schema, without_nulls) {
+            return Ok(PlannerResult::Planned(call));
         }
         if !is_ours(&raw.op) {
             return Ok(PlannerResult::Original(raw));

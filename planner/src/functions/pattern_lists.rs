@@ -1,10 +1,12 @@
-//! Comparisons with all patterns of an array: `x ~ ANY (patterns)`, `x !~* ALL (patterns)`.
+//! Comparisons with all patterns of an array: `x ~ ANY (patterns)`, `x !~* ALL (patterns)`, `x LIKE ANY (patterns)`, whose
+//! operator is `~~`.
 //!
 //! In: a text, patterns and an operator; out: what matching each pattern would give, with SQL's three values.
 
 use std::sync::Arc;
 
-use datafusion::arrow::array::{Array, ArrayRef, AsArray, BooleanArray};
+use datafusion::arrow::array::{Array, ArrayRef, AsArray, BooleanArray, StringArray};
+use datafusion::arrow::compute::{ilike, like};
 use datafusion::arrow::datatypes::DataType;
 use datafusion::error::Result;
 
@@ -32,13 +34,20 @@ fn matches_list(call: &Call<'_>) -> Result<ArrayRef> {
         let (operator, is_all) = (operators.value(row), is_all.value(row));
         let flags = if operator.ends_with('*') { "i" } else { "" };
         let patterns = lists.value(row);
+        let patterns = patterns.as_string::<i32>();
+        let is_like = operator.contains("~~") && texts.is_valid(row);
+        let liked = is_like.then(|| alike(texts.value(row), patterns, flags));
+        let liked = liked.transpose()?;
         let mut is_unknown = false;
-        for pattern in patterns.as_string::<i32>() {
+        for (idx, pattern) in patterns.iter().enumerate() {
             let (true, Some(pattern)) = (texts.is_valid(row), pattern) else {
                 is_unknown = true;
                 continue;
             };
-            let matches = known.get(pattern, flags)?.is_match(texts.value(row));
+            let matches = match &liked {
+                Some(liked) => liked.value(idx),
+                None => known.get(pattern, flags)?.is_match(texts.value(row)),
+            };
             let holds = matches != operator.starts_with('!');
             // One pattern decides: one for which it holds for ANY, one for which it does not for ALL.
             if holds != is_all {
@@ -49,4 +58,13 @@ fn matches_list(call: &Call<'_>) -> Result<ArrayRef> {
     };
     let rows = (0..call.n_rows).map(&mut of_row);
     Ok(Arc::new(rows.collect::<Result<BooleanArray>>()?))
+}
+
+/// Whether a text is LIKE each pattern.
+fn alike(text: &str, patterns: &StringArray, flags: &str) -> Result<BooleanArray> {
+    let text = StringArray::new_scalar(text);
+    Ok(match flags {
+        "i" => ilike(&text, patterns)?,
+        _ => like(&text, patterns)?,
+    })
 }

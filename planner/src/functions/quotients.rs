@@ -9,9 +9,14 @@ use std::sync::Arc;
 use datafusion::arrow::array::{Array as _, ArrayRef, AsArray as _, Decimal128Array};
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Decimal128Type, i256};
+use datafusion::common::DFSchema;
+use datafusion::common::tree_node::Transformed;
 use datafusion::error::{DataFusionError, Result};
+use datafusion::logical_expr::expr::ScalarFunction;
+use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable as _, Operator, binary_expr};
 
 use super::call::{Call, Function, failure, function_of};
+use super::literals::exact_fraction;
 
 /// The names of the functions.
 pub(super) const QUOTIENT: &str = "numeric_quotient";
@@ -32,6 +37,52 @@ pub(super) fn functions() -> Vec<Function> {
         function_of(QUOTIENT, &[2], returns, quotients),
         function_of(PRODUCT, &[2], returns, products),
     ]
+}
+
+/// The quotient or product of numbers whose types were told anew: those of CASE, UNION and functions whose arguments have
+/// one type are known once all branches are seen, after the operator was planned. It is of doubles if one number is a double,
+/// and `/` beside a decimal is ours.
+pub(crate) fn of_settled_types(expr: Expr, seen: &DFSchema) -> Result<Transformed<Expr>> {
+    let settled = match &expr {
+        Expr::ScalarFunction(call) => of_doubles(call, seen)?,
+        Expr::BinaryExpr(binary) if binary.op == Operator::Divide => of_decimals(binary, seen),
+        _ => None,
+    };
+    Ok(settled.map_or_else(|| Transformed::no(expr), Transformed::yes))
+}
+
+/// A call of these functions one of whose numbers is a double after all.
+fn of_doubles(call: &ScalarFunction, seen: &DFSchema) -> Result<Option<Expr>> {
+    let op = match call.func.name() {
+        QUOTIENT => Operator::Divide,
+        PRODUCT => Operator::Multiply,
+        _ => return Ok(None),
+    };
+    let [left, right] = call.args.as_slice() else {
+        return Ok(None);
+    };
+    let is_double = |arg: &Expr| arg.get_type(seen).is_ok_and(|found| found.is_floating());
+    if !is_double(left) && !is_double(right) {
+        return Ok(None);
+    }
+    let double = |arg: &Expr| arg.clone().cast_to(&DataType::Float64, seen);
+    Ok(Some(binary_expr(double(left)?, op, double(right)?)))
+}
+
+/// A quotient of the planner's one of whose numbers is a decimal after all.
+fn of_decimals(binary: &BinaryExpr, seen: &DFSchema) -> Option<Expr> {
+    // A parameter has no type yet.
+    let left = binary.left.get_type(seen).ok()?;
+    let right = binary.right.get_type(seen).ok()?;
+    let is_decimal = |data_type: &DataType| matches!(data_type, DataType::Decimal128(..));
+    (is_decimal(&left) || is_decimal(&right)).then_some(())?;
+    let exact = |expr: &Expr, data_type: &DataType| match is_exact(data_type) {
+        true => Some(expr.clone()),
+        false => exact_fraction(expr),
+    };
+    let args = vec![exact(&binary.left, &left)?, exact(&binary.right, &right)?];
+    let quotient = functions().into_iter().next()?.build();
+    Some(quotient.call(args))
 }
 
 /// Whether a product of the planner's would have too few digits before the point.

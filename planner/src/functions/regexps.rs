@@ -1,4 +1,5 @@
-//! Regular expressions of PostgreSQL: its escapes `\y`, `\Y`, `\m`, `\M` and `\Z`, `regexp_replace` and `regexp_match`.
+//! Regular expressions of PostgreSQL: its escapes `\y`, `\Y`, `\m`, `\M` and `\Z`, its classes of characters, `regexp_replace`
+//! and `regexp_match`.
 //!
 //! In: a pattern, and what stands in the place of its matches; out: the pattern as the engine of patterns reads it, texts and
 //! groups. In a replacement `\1` is a group, `\&` the match and `\\` a backslash; nothing else means anything but itself.
@@ -13,9 +14,43 @@ use regex::{Captures, Regex};
 use super::call::{Call, failure};
 use super::strings::{Patterns, groups, matched, pieces};
 
-/// A pattern whose escapes the engine knows.
+/// `[:space:]` and `\s`: blanks that no line breaks at are none.
+const SPACE: &str = r"[\t-\r\p{Z}--[\x{a0}\x{2007}\x{202f}]]";
+
+/// What classes of characters are beyond those of ASCII: the engine's own hold no others.
+const CLASSES: [(&str, &str); 13] = [
+    ("alnum", r"[\p{Alphabetic}\p{Nd}]"),
+    // A digit of another script is a letter.
+    ("alpha", r"[\p{Alphabetic}[\p{Nd}--[0-9]]]"),
+    ("blank", r"[\t\x{20}]"),
+    ("cntrl", r"[\p{Cc}\p{Zl}\p{Zp}]"),
+    ("digit", "[0-9]"),
+    ("graph", r"[[^\p{Cc}\p{Cn}\p{Z}]\x{a0}\x{2007}\x{202f}]"),
+    ("lower", r"\p{Lowercase}"),
+    ("print", r"[^\p{Cc}\p{Cn}\p{Zl}\p{Zp}]"),
+    (
+        "punct",
+        r"[[[^\p{Cc}\p{Cn}\p{Z}]\x{a0}\x{2007}\x{202f}]--[\p{Alphabetic}\p{Nd}]]",
+    ),
+    ("space", SPACE),
+    ("upper", r"\p{Uppercase}"),
+    ("word", r"\w"),
+    ("xdigit", "[0-9A-Fa-f]"),
+];
+
+/// The class that is named behind a `[` within brackets, and the rest behind its name.
+pub(super) fn class(behind: &str) -> Option<(&'static str, &str)> {
+    let (name, rest) = behind.strip_prefix(':')?.split_once(":]")?;
+    let (_, class) = CLASSES.iter().find(|(known, _)| *known == name)?;
+    Some((class, rest))
+}
+
+/// A pattern whose escapes and classes the engine knows.
 pub(super) fn translated(pattern: &str) -> Cow<'_, str> {
-    let is_ours = |pair: &[u8]| pair[0] == b'\\' && b"yYmMZ".contains(&pair[1]);
+    let is_ours = |pair: &[u8]| match pair[0] {
+        b'\\' => b"yYmMZdDsS".contains(&pair[1]),
+        first => first == b'[' && pair[1] == b':',
+    };
     if !pattern.as_bytes().windows(2).any(is_ours) {
         return Cow::Borrowed(pattern);
     }
@@ -24,27 +59,45 @@ pub(super) fn translated(pattern: &str) -> Cow<'_, str> {
     let mut in_class = false;
     while let Some(c) = chars.next() {
         match c {
+            '[' if in_class => {
+                if let Some((class, rest)) = class(chars.as_str()) {
+                    out.push_str(class);
+                    chars = rest.chars();
+                    continue;
+                }
+            }
             '[' => in_class = true,
             ']' => in_class = false,
+            '\\' => {
+                if let Some(escaped) = chars.next() {
+                    escape(&mut out, escaped, in_class);
+                    continue;
+                }
+            }
             _ => {}
         }
         out.push(c);
-        if c != '\\' {
-            continue;
-        }
-        let Some(escaped) = chars.next() else {
-            break;
-        };
-        match escaped {
-            'y' if !in_class => out.push('b'),
-            'Y' if !in_class => out.push('B'),
-            'm' if !in_class => out.push_str("b{start}"),
-            'M' if !in_class => out.push_str("b{end}"),
-            'Z' if !in_class => out.push('z'),
-            other => out.push(other),
-        }
     }
     Cow::Owned(out)
+}
+
+/// Adds what stands behind a backslash.
+fn escape(out: &mut String, escaped: char, in_class: bool) {
+    match escaped {
+        'd' => out.push_str("[0-9]"),
+        'D' => out.push_str("[^0-9]"),
+        's' => out.push_str(SPACE),
+        'S' => {
+            out.push_str("[^");
+            out.push_str(&SPACE[1..]);
+        }
+        'y' if !in_class => out.push_str(r"\b"),
+        'Y' if !in_class => out.push_str(r"\B"),
+        'm' if !in_class => out.push_str(r"\b{start}"),
+        'M' if !in_class => out.push_str(r"\b{end}"),
+        'Z' if !in_class => out.push_str(r"\z"),
+        other => out.extend(['\\', other]),
+    }
 }
 
 /// Whether a pattern has a dot that stands for any character.
@@ -237,6 +290,39 @@ mod tests {
         );
         assert_eq!(replaced("foo bar", r"\y", "|", 0), "|foo| |bar|");
         assert_eq!(translated(r"\\m[\y]"), r"\\m[\y]");
+    }
+
+    #[test]
+    fn classes_are_those_of_all_scripts() {
+        let is_match = |pattern: &str, text: &str| {
+            let regex = Regex::new(&translated(pattern)).unwrap();
+            regex.is_match(text)
+        };
+        for (pattern, text) in [
+            ("^[[:alpha:]]+$", "ÄÖé日٣"),
+            ("^[^[:alnum:]]$", "-"),
+            ("^[[:alnum:]_]+$", "ä_1"),
+            ("^[[:upper:]][[:lower:]]$", "Éß"),
+            ("^[[:punct:]]+$", "«€$+-²½"),
+            ("^[[:graph:]]+$", "é\u{a0}\u{ad}"),
+            ("^[[:print:]]+$", "é \u{2003}"),
+            ("^[[:space:]]+$", " \t\u{1680}\u{2028}"),
+            (r"^\s\S\d\D$", "\u{2003}\u{a0}1٣"),
+            (r"^[\s\d]+$", "1 2"),
+            ("^[[:cntrl:]]$", "\u{85}"),
+        ] {
+            assert!(is_match(pattern, text), "{pattern} {text}");
+        }
+        for (pattern, text) in [
+            ("[[:alpha:]]", "1²½"),
+            ("[[:digit:]]", "٣"),
+            ("[[:space:]]", "\u{a0}\u{2007}\u{202f}\u{85}"),
+            ("[[:punct:]]", "é1 "),
+            ("[[:graph:]]", " \u{2003}"),
+            ("[^[:alpha:]]", "É"),
+        ] {
+            assert!(!is_match(pattern, text), "{pattern} {text}");
+        }
     }
 
     #[test]

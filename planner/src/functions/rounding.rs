@@ -7,7 +7,9 @@
 use std::sync::Arc;
 
 use datafusion::arrow::array::{AsArray as _, Decimal128Array};
-use datafusion::arrow::datatypes::{DataType, Decimal128Type, Field, FieldRef};
+use datafusion::arrow::datatypes::{
+    DECIMAL128_MAX_PRECISION, DataType, Decimal128Type, Field, FieldRef,
+};
 use datafusion::common::ScalarValue;
 use datafusion::error::Result;
 use datafusion::logical_expr::preimage::PreimageResult;
@@ -59,6 +61,22 @@ fn whole_type(kind: Kind, number: &DataType) -> Option<DataType> {
         DataType::Decimal128(precision, scale) if kind != Kind::Round && *scale > 0 => {
             let n_whole = precision.saturating_sub(scale.unsigned_abs());
             Some(DataType::Decimal128(n_whole + 1, 0))
+        }
+        _ => None,
+    }
+}
+
+/// The type of a rounded numeric without digits before the point that its number never had, but for one: the planner's has
+/// as many in all, and one of the most digits leaves what is compared with it no room. `None`: there is room.
+fn without_spare(number: &DataType, rounded: &DataType) -> Option<DataType> {
+    const MOST: u8 = DECIMAL128_MAX_PRECISION;
+    match (number, rounded) {
+        (DataType::Decimal128(p, s), DataType::Decimal128(MOST, to)) if *s > *to && *to >= 0 => {
+            let n_whole = p.saturating_sub(s.unsigned_abs()) + 1;
+            Some(DataType::Decimal128(
+                (n_whole + to.unsigned_abs()).min(MOST),
+                *to,
+            ))
         }
         _ => None,
     }
@@ -130,7 +148,18 @@ impl ScalarUDFImpl for Rounding {
         };
         match whole {
             Some(whole) => Ok(Arc::new(Field::new(self.name(), whole, true))),
-            None => self.inner.return_field_from_args(args),
+            None => {
+                let number = args
+                    .arg_fields
+                    .first()
+                    .map(|field| field.data_type().clone());
+                let field = self.inner.return_field_from_args(args)?;
+                let tight = number.and_then(|number| without_spare(&number, field.data_type()));
+                Ok(match tight {
+                    Some(tight) => Arc::new(field.as_ref().clone().with_data_type(tight)),
+                    None => field,
+                })
+            }
         }
     }
 

@@ -6,7 +6,6 @@
 
 use std::sync::Arc;
 
-use datafusion::arrow::array::timezone::Tz;
 use datafusion::arrow::array::{
     Array, ArrayRef, AsArray as _, Decimal128Builder, Int64Array, ListArray, ListBuilder,
     TimestampMicrosecondArray, TimestampMicrosecondBuilder,
@@ -19,6 +18,7 @@ use datafusion::arrow::datatypes::{
 use datafusion::error::{DataFusionError, Result};
 
 use super::call::{Call, Function, failure, function_of, no_function};
+use super::clock_sums::later;
 use super::interval::length;
 use super::moment::{TIMESTAMP, timestamptz, zone};
 use crate::memory::ask_for;
@@ -138,7 +138,7 @@ fn moments(call: &Call<'_>, idx: usize, zone_name: &str) -> Result<TimestampMicr
 
 /// Days and months are those of the zone's calendar.
 fn times(call: &Call<'_>, zone_name: &str, data_type: &DataType) -> Result<ArrayRef> {
-    let calendar: Tz = zone(zone_name)?;
+    let calendar = zone(zone_name)?;
     let (starts, stops) = (moments(call, 0, zone_name)?, moments(call, 1, zone_name)?);
     let steps = call.intervals(2)?;
     let values = TimestampMicrosecondBuilder::new().with_data_type(data_type.clone());
@@ -161,7 +161,8 @@ fn times(call: &Call<'_>, zone_name: &str, data_type: &DataType) -> Result<Array
             }) {
                 count.one_more()?;
                 lists.values().append_value(time);
-                next = TimestampMicrosecondType::add_month_day_nano(time, step, calendar);
+                // Behind the last moment that there is, no more follow.
+                next = later(time, step, &calendar).ok();
             }
         }
         // No row where an argument is NULL.

@@ -16,6 +16,7 @@ use datafusion::logical_expr::{
 };
 
 use super::array_agg::order_of;
+use super::sliding;
 
 /// The function of this family.
 pub(super) fn function() -> AggregateUDF {
@@ -65,6 +66,12 @@ impl AggregateUDFImpl for Sorting {
             order_bys: &order,
             ..args
         })
+    }
+
+    fn create_sliding_accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
+        let own = self.clone();
+        let of_rows = move |args: AccumulatorArgs<'_>| own.accumulator(args);
+        Ok(sliding::of_frame(&args, Box::new(of_rows)))
     }
 
     fn groups_accumulator_supported(&self, args: AccumulatorArgs) -> bool {

@@ -12,9 +12,12 @@ use datafusion::error::Result;
 use regex::{Regex, RegexBuilder};
 
 use super::call::{Call, Function, failure, function};
-use super::regexps::{regexp_match, regexp_replace, translated};
+use super::regexps::{class, regexp_match, regexp_replace, translated};
 use super::text_input;
 use crate::memory::ask_for;
+
+/// The last character of Unicode.
+const MAX_CHARACTER: i64 = 0x10_ffff;
 
 /// The functions of this family.
 pub(super) fn functions() -> Vec<Function> {
@@ -61,6 +64,7 @@ pub(super) fn functions() -> Vec<Function> {
         function("string_to_table", &[2, 3], texts, string_to_table),
         function("convert_from", &[2], DataType::Utf8, convert_from),
         function("convert_to", &[2], DataType::Binary, convert_to),
+        function("chr", &[1], DataType::Utf8, chr),
         digits("to_bin", |number| format!("{number:b}")),
         digits("to_oct", |number| format!("{number:o}")),
     ]
@@ -99,6 +103,13 @@ fn similar_regex(pattern: &str, escape: Option<char>) -> String {
                 in_class = false;
                 regex.push(c);
             }
+            '[' if in_class => match class(chars.as_str()) {
+                Some((class, rest)) => {
+                    regex.push_str(class);
+                    chars = rest.chars();
+                }
+                None => regex.push(c),
+            },
             '[' => {
                 in_class = true;
                 regex.push(c);
@@ -360,8 +371,38 @@ fn convert_from(call: &Call<'_>) -> Result<ArrayRef> {
 }
 
 fn decoded(bytes: Option<&[u8]>) -> Result<Option<&str>> {
+    let invalid = "invalid byte sequence for encoding \"UTF8\"";
     let text = bytes.map(std::str::from_utf8).transpose();
-    text.map_err(|_| failure("22021", "invalid byte sequence for encoding \"UTF8\""))
+    let text = text.map_err(|_| failure("22021", invalid))?;
+    match text.is_some_and(|text| text.contains('\0')) {
+        true => Err(failure("22021", format!("{invalid}: 0x00"))),
+        false => Ok(text),
+    }
+}
+
+/// `chr(number)`: the character of a number of Unicode.
+fn chr(call: &Call<'_>) -> Result<ArrayRef> {
+    let character = |number: i64| {
+        if number < 0 {
+            return Err(failure("22023", "character number must be positive"));
+        }
+        let message = match number {
+            0 => "null character not permitted".to_owned(),
+            number => match u32::try_from(number).ok().map(char::from_u32) {
+                Some(Some(character)) => return Ok(character.to_string()),
+                Some(None) if number <= MAX_CHARACTER => {
+                    format!("requested character not valid for encoding: {number}")
+                }
+                _ => format!("requested character too large for encoding: {number}"),
+            },
+        };
+        Err(failure("54000", message))
+    };
+    let numbers = call.integers(0)?;
+    let texts = numbers
+        .iter()
+        .map(|number| number.map(character).transpose());
+    Ok(Arc::new(texts.collect::<Result<StringArray>>()?))
 }
 
 /// `convert_to(text, 'UTF8')`.

@@ -20,6 +20,7 @@ use datafusion::logical_expr::{
 
 use super::call::failure;
 use super::interval_totals::{self, Total};
+use super::sliding;
 
 /// Wide enough for the sum of any number of rows.
 const WIDE: DataType = DataType::Decimal128(38, 0);
@@ -87,6 +88,10 @@ impl AggregateUDFImpl for CheckedSum {
     fn create_sliding_accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
         if interval_totals::are_meant(&args.return_field, args.is_distinct) {
             return Ok(Total::Sum.accumulator());
+        }
+        if args.return_field.data_type().is_floating() {
+            let of_rows = |args: AccumulatorArgs<'_>| Sum::new().accumulator(args);
+            return Ok(sliding::of_frame(&args, Box::new(of_rows)));
         }
         if !is_whole(&args.return_field) || args.is_distinct {
             return self.inner.create_sliding_accumulator(args);

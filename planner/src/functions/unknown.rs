@@ -9,6 +9,7 @@ use datafusion::logical_expr::planner::RawBinaryExpr;
 use datafusion::logical_expr::{Cast, Expr, ExprSchemable as _};
 use datafusion::sql::sqlparser::ast::BinaryOperator;
 
+use super::beside_days::noted_day;
 use super::call::INTERVAL;
 use super::fitted::read_beside;
 use super::interval::is_interval;
@@ -45,7 +46,7 @@ pub(super) fn resolve(raw: &mut RawBinaryExpr, schema: &dyn ExprSchema) {
     };
     if let Some(data_type) = wanted {
         let inner = Box::new(std::mem::take(open));
-        *open = Expr::Cast(Cast::new(inner, data_type));
+        *open = Expr::Cast(noted_day(Cast::new(inner, data_type)));
     }
 }
 
@@ -131,6 +132,12 @@ fn parameter_type(op: &BinaryOperator, known: &DataType) -> Option<DataType> {
     match (op, known) {
         (op, DataType::List(_)) if asks_elements(op) => Some(known.clone()),
         (op, known) if joins_arrays(op, known) => Some(known.clone()),
+        // A value of no text is joined with a text.
+        (BinaryOperator::StringConcat, known)
+            if !known.is_string() && !known.is_null() && !is_bytes(known) =>
+        {
+            Some(DataType::Utf8)
+        }
         // Told here, since intervals are not compared as they are.
         (op, known) if is_interval(known) && compares(op) => Some(INTERVAL),
         (BinaryOperator::Plus, DataType::Timestamp(..) | DataType::Time64(_)) => Some(INTERVAL),

@@ -16,7 +16,7 @@ use datafusion::physical_plan::joins::HashJoinExec;
 type Rule = Arc<dyn PhysicalOptimizerRule + Send + Sync>;
 
 /// What the names of DataFusion's rules begin with, of which there is one a phase.
-const PUSHDOWN: &str = "FilterPushdown";
+pub(super) const PUSHDOWN: &str = "FilterPushdown";
 
 /// The rules with [`FlatFilters`] in the place of DataFusion's.
 pub(crate) fn with_flat_filters(mut rules: Vec<Rule>) -> Vec<Rule> {

@@ -1,5 +1,6 @@
 //! Rules of the optimizers that are ours, one a file; `failing` and `guarded_joins` are what they ask.
 
+mod computed_keys;
 mod decide_devices;
 mod divide_scans;
 mod failing;
@@ -7,19 +8,46 @@ mod flat_filters;
 mod guarded_joins;
 mod guards;
 mod kept_order;
+mod named_filters;
 mod projections;
 mod sorted_distincts;
 mod sure_first;
 mod waiting_calls;
+mod waiting_groups;
 mod wide_projections;
 
-pub(crate) use decide_devices::with_decided_devices;
+use std::sync::Arc;
+
+use datafusion::optimizer::{Optimizer, OptimizerRule};
+use datafusion::physical_optimizer::PhysicalOptimizerRule;
+use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
+
+pub(crate) use decide_devices::with_partitions;
 pub(crate) use divide_scans::DivideScans;
-pub(crate) use flat_filters::with_flat_filters;
-pub(crate) use guards::with_guards;
-pub(crate) use kept_order::with_kept_order;
-pub(crate) use projections::with_projections_above_filters;
-pub(crate) use sorted_distincts::with_sorted_distincts;
-pub(crate) use sure_first::with_sure_first;
-pub(crate) use waiting_calls::with_waiting_calls;
-pub(crate) use wide_projections::with_wide_projections;
+
+use computed_keys::with_computed_keys;
+use decide_devices::with_decided_devices;
+use flat_filters::with_flat_filters;
+use guards::with_guards;
+use kept_order::with_kept_order;
+use named_filters::with_named_filters;
+use projections::with_projections_above_filters;
+use sorted_distincts::with_sorted_distincts;
+use sure_first::with_sure_first;
+use waiting_calls::with_waiting_calls;
+use waiting_groups::with_waiting_groups;
+use wide_projections::with_wide_projections;
+
+/// The rules of logical plans: DataFusion's with ours among them.
+pub(crate) fn logical_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
+    let rules = with_computed_keys(with_sure_first(Optimizer::new().rules));
+    with_sorted_distincts(with_waiting_groups(with_waiting_calls(rules)))
+}
+
+/// The rules of physical plans: DataFusion's with ours among them.
+pub(crate) fn physical_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
+    let rules = with_named_filters(with_flat_filters(PhysicalOptimizer::new().rules));
+    let rules = with_projections_above_filters(rules);
+    let rules = with_wide_projections(with_guards(rules));
+    with_decided_devices(with_kept_order(rules))
+}

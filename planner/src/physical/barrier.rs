@@ -1,18 +1,24 @@
 //! What keeps the physical optimizer from moving conditions and computations below a barrier.
 //!
-//! In: the rows of a view; out: the same. It stands in plans only while they are optimized: [`Guards`] takes it out, so
-//! that it need not be sent to other machines.
+//! In: the rows of a view, or those of an operator whose columns share names; out: the same. It stands in plans only while
+//! they are optimized: [`Guards`] and [`NamedFilters`] take it out, so that it need not be sent to other machines.
 //!
-//! [`Guards`]: crate::optimize::with_guards
+//! [`Guards`]: crate::optimize::physical_rules
+//! [`NamedFilters`]: crate::optimize::physical_rules
 
+use std::collections::HashSet;
 use std::fmt::Formatter;
 use std::sync::Arc;
 
 use datafusion::common::Statistics;
+use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_plan::filter_pushdown::{
+    ChildFilterDescription, FilterDescription, FilterPushdownPhase,
+};
 use datafusion::physical_plan::{
     ChildStats, ChildrenPropertiesMode, DisplayAs, DisplayFormatType, ExecutionPlan,
     PlanProperties, ReplaceChildrenOptions, StatisticsArgs,
@@ -22,11 +28,28 @@ use datafusion::physical_plan::{
 #[derive(Debug)]
 pub(crate) struct BarrierExec {
     input: Arc<dyn ExecutionPlan>,
+    /// Names of several columns, where conditions on the other ones pass; `None`: no condition does.
+    shared: Option<HashSet<String>>,
 }
 
 impl BarrierExec {
     pub(crate) fn new(input: Arc<dyn ExecutionPlan>) -> BarrierExec {
-        BarrierExec { input }
+        BarrierExec {
+            input,
+            shared: None,
+        }
+    }
+
+    /// A barrier for conditions on columns of these names alone.
+    pub(crate) fn of_names(input: Arc<dyn ExecutionPlan>, shared: HashSet<String>) -> BarrierExec {
+        BarrierExec {
+            input,
+            shared: Some(shared),
+        }
+    }
+
+    pub(crate) fn is_of_names(&self) -> bool {
+        self.shared.is_some()
     }
 
     /// What stands below it.
@@ -78,7 +101,8 @@ impl ExecutionPlan for BarrierExec {
         let input = children
             .pop()
             .ok_or_else(|| DataFusionError::Internal("BarrierExec has one input".to_owned()))?;
-        Ok(Arc::new(BarrierExec::new(input)))
+        let shared = self.shared.clone();
+        Ok(Arc::new(BarrierExec { input, shared }))
     }
 
     fn with_new_children(
@@ -100,6 +124,31 @@ impl ExecutionPlan for BarrierExec {
     ) -> Result<Arc<Statistics>> {
         let input = inputs.first().cloned();
         Ok(input.unwrap_or_else(|| Arc::new(Statistics::new_unknown(&self.schema()))))
+    }
+
+    fn gather_filters_for_pushdown(
+        &self,
+        _phase: FilterPushdownPhase,
+        parent_filters: Vec<Arc<dyn PhysicalExpr>>,
+        _config: &ConfigOptions,
+    ) -> Result<FilterDescription> {
+        let Some(shared) = &self.shared else {
+            return Ok(FilterDescription::all_unsupported(
+                &parent_filters,
+                &self.children(),
+            ));
+        };
+        let schema = self.schema();
+        let named = schema.fields().iter().enumerate();
+        let sure = named.filter(|(_, field)| !shared.contains(field.name()));
+        let sure = sure.map(|(at, _)| at).collect();
+        Ok(FilterDescription::new().with_child(
+            ChildFilterDescription::from_child_with_allowed_indices(
+                &parent_filters,
+                sure,
+                &self.input,
+            )?,
+        ))
     }
 
     fn supports_limit_pushdown(&self) -> bool {

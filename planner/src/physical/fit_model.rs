@@ -30,7 +30,7 @@ use serde_json::json;
 
 use super::plan_source::PlanSource;
 use super::report::Reporter;
-use crate::checkpoints::{EarlierRun, Keeper};
+use crate::checkpoints::{EarlierRun, Keeper, may_go_on};
 use crate::distributed::{TrainingPlace, WrittenRows, describe_training};
 use crate::engine::{TrainingProgress, lock};
 use crate::error::{Error, Result};
@@ -240,7 +240,25 @@ async fn run(
     let running = learn_and_publish(task, source, context, (&control, started), &listed, earlier);
     let outcome = Box::pin(running).await;
     listed.end(outcome.as_ref().map(|(version, _)| *version));
+    if task.engine.background.is_ending() && outcome.as_ref().is_err_and(may_go_on) {
+        tell_of_cut(task, listed.job.has_checkpoint());
+    }
     outcome
+}
+
+/// Says in the log what is left of a training that the end of the server cut off.
+fn tell_of_cut(task: &FitTask, has_checkpoint: bool) {
+    let model = task.display_name();
+    match has_checkpoint {
+        true => tracing::warn!(
+            model,
+            "a training ends with the server; TRAIN MODEL … RESUME goes on with its checkpoint"
+        ),
+        false => tracing::warn!(
+            model,
+            "a training ends with the server, and has no checkpoint"
+        ),
+    }
 }
 
 /// Learns and publishes with checkpoints, over rows that workers write first where these come in no order.

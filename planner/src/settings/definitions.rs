@@ -157,7 +157,7 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         "gpu_memory_limit",
         "0",
         Check::Size,
-        "Memory of a device that a statement may take, blocks and partials together; 0 is all that is free.",
+        "Memory that each training or predicting operator may take of each device, blocks and partials together; 0 is all that is free.",
     ),
     setting(
         "idle_in_transaction_session_timeout",

@@ -19,7 +19,7 @@ use crate::functions::type_name;
 use crate::session::Session;
 
 /// The field that a column of this declaration is stored as.
-pub(super) async fn declared(
+pub(in crate::commands) async fn declared(
     session: &Arc<Session>,
     data_type: &ast::DataType,
 ) -> Result<FieldRef> {
@@ -28,7 +28,7 @@ pub(super) async fn declared(
     let mut spelt = data_type.clone();
     declared_types::spell(&mut spelt);
     let text = format!("CREATE TABLE declared (c {spelt})");
-    let parsed = auspex_sql::parse(&text, auspex_sql::Dialect::Postgres)?;
+    let parsed = auspex_sql::parse_own(&text)?;
     let parsed = parsed.into_iter().next().map(|parsed| parsed.statement);
     if let Some(Statement::Sql(statement)) = parsed
         && let SqlStatement::Statement(statement) = *statement

@@ -17,6 +17,7 @@ use datafusion::logical_expr::{
 };
 
 use super::super::call::failure;
+use super::super::sliding;
 use super::convert::to_json;
 use super::json_field;
 use super::value::{Json, Layout};
@@ -65,14 +66,15 @@ impl AggregateUDFImpl for JsonAggregate {
     }
 
     fn accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
-        let fields = args.expr_fields.to_vec();
-        Ok(Box::new(Gathered {
-            is_binary: self.is_binary,
-            members: Vec::new(),
-            fields,
-            n_bytes: 0,
-            has_rows: false,
-        }))
+        Ok(Box::new(Gathered::new(self.is_binary, &args)))
+    }
+
+    fn create_sliding_accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
+        let is_binary = self.is_binary;
+        let of_rows = move |args: AccumulatorArgs<'_>| -> Result<Box<dyn Accumulator>> {
+            Ok(Box::new(Gathered::new(is_binary, &args)))
+        };
+        Ok(sliding::of_frame(&args, Box::new(of_rows)))
     }
 
     fn state_fields(&self, _: StateFieldsArgs) -> Result<Vec<FieldRef>> {
@@ -91,6 +93,18 @@ struct Gathered {
     members: Vec<(String, Json)>,
     n_bytes: usize,
     has_rows: bool,
+}
+
+impl Gathered {
+    fn new(is_binary: bool, args: &AccumulatorArgs<'_>) -> Gathered {
+        Gathered {
+            is_binary,
+            members: Vec::new(),
+            fields: args.expr_fields.to_vec(),
+            n_bytes: 0,
+            has_rows: false,
+        }
+    }
 }
 
 impl Accumulator for Gathered {

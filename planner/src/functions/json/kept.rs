@@ -36,16 +36,20 @@ const OF_ARRAYS: [&str; 11] = [
     "make_array",
 ];
 
+/// The planner's functions whose result is one of their arguments, beside `coalesce`.
+const OF_VALUES: [&str; 3] = ["greatest", "least", "nullif"];
+
 /// The functions in the place of the planner's.
 pub(in crate::functions) fn keeping(
     known: &dyn Fn(&str) -> Option<Arc<ScalarUDF>>,
 ) -> Vec<ScalarUDF> {
-    let of_arrays = OF_ARRAYS.into_iter().filter_map(known);
-    let all = std::iter::once(datafusion::functions::core::coalesce()).chain(of_arrays);
+    let named = OF_ARRAYS.into_iter().chain(OF_VALUES).filter_map(known);
+    let all = std::iter::once(datafusion::functions::core::coalesce()).chain(named);
     all.map(kept).collect()
 }
 
-fn kept(inner: Arc<ScalarUDF>) -> ScalarUDF {
+/// A function in the place of the planner's.
+pub(in crate::functions) fn kept(inner: Arc<ScalarUDF>) -> ScalarUDF {
     ScalarUDF::from(Kept { inner })
 }
 
@@ -94,8 +98,7 @@ impl ExprPlanner for MarkedArrays {
         access: RawFieldAccessExpr,
         schema: &DFSchema,
     ) -> Result<PlannerResult<RawFieldAccessExpr>> {
-        let is_plain = matches!(access.expr, Expr::AggregateFunction(_));
-        if is_plain || !is_marked(&access.expr, schema) {
+        if !is_marked(&access.expr, schema) {
             return Ok(PlannerResult::Original(access));
         }
         let RawFieldAccessExpr { expr, field_access } = access;

@@ -26,13 +26,13 @@ use datafusion::arrow::array::{
 };
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Field, Fields};
-use datafusion::error::Result;
+use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::{AggregateUDF, Expr, ReturnFieldArgs};
 
 use super::call::{ANY, Call, Function, failure, function};
 use super::dimensions::{map_texts, texts_in_place_of};
 pub(crate) use kept::{MarkedArrays, read_marked, remarked, stands_for};
-pub(super) use kept::{keeping, with_marks};
+pub(super) use kept::{keeping, kept, with_marks};
 pub(super) use object_text::WriteObjects;
 pub(super) use order::key_function;
 pub(crate) use row::WHOLE_ROW;
@@ -41,7 +41,30 @@ use value::{Json, Layout};
 
 /// The text of a json value in the one form that `jsonb` has.
 pub fn jsonb_text(json: &str) -> Result<String> {
-    Ok(Json::read(json)?.normalized().write(Layout::Spaced))
+    let value = Json::read(json)?;
+    // Beside the escape this may be what it looks like, behind a backslash.
+    if json.contains("\\u0000") && value.has_zero() {
+        return Err(zero_in_text());
+    }
+    Ok(value.normalized().write(Layout::Spaced))
+}
+
+/// The error that an escape is of no character that a text has.
+fn zero_in_text() -> DataFusionError {
+    failure(
+        "22P05",
+        "unsupported Unicode escape sequence: \\u0000 cannot be converted to text",
+    )
+}
+
+/// Texts that stood in json.
+fn out_of_json(texts: ArrayRef) -> Result<ArrayRef> {
+    let found = texts.as_string_opt::<i32>();
+    let mut found = found.into_iter().flatten().flatten();
+    match found.any(|text| text.contains('\0')) {
+        true => Err(zero_in_text()),
+        false => Ok(texts),
+    }
 }
 
 /// The field of json.
@@ -153,13 +176,13 @@ fn readers() -> Vec<Function> {
             got(call, |value| Some(value.write(Layout::Spaced)))
         }),
         function("json_get_text", &[2], DataType::Utf8, |call| {
-            got(call, Json::plain)
+            out_of_json(got(call, Json::plain)?)
         }),
         json_function("json_path", &[2], |call| {
             followed(call, |value| Some(value.write(Layout::Spaced)))
         }),
         function("json_path_text", &[2], DataType::Utf8, |call| {
-            followed(call, Json::plain)
+            out_of_json(followed(call, Json::plain)?)
         }),
         function("json_contains", &[2], DataType::Boolean, |call| {
             let parts = values(call, 1)?;
@@ -259,10 +282,10 @@ fn changers() -> Vec<Function> {
             extract_path(call, |value| Some(value.write(Layout::Spaced)))
         }),
         function("json_extract_path_text", ANY, DataType::Utf8, |call| {
-            extract_path(call, Json::plain)
+            out_of_json(extract_path(call, Json::plain)?)
         }),
         function("jsonb_extract_path_text", ANY, DataType::Utf8, |call| {
-            extract_path(call, Json::plain)
+            out_of_json(extract_path(call, Json::plain)?)
         }),
     ]
 }

@@ -71,6 +71,19 @@ impl Json {
         }
     }
 
+    /// Whether a text or a key in it has a zero byte.
+    pub(super) fn has_zero(&self) -> bool {
+        match self {
+            Json::Null | Json::Bool(_) | Json::Number(_) => false,
+            Json::Text(text) => text.contains('\0'),
+            Json::Array(items) => items.iter().any(Json::has_zero),
+            Json::Object(members) => {
+                let mut members = members.iter();
+                members.any(|(key, value)| key.contains('\0') || value.has_zero())
+            }
+        }
+    }
+
     /// The value of a key; of several, the last.
     pub(super) fn member(&self, key: &str) -> Option<&Json> {
         match self {

@@ -70,23 +70,8 @@ fn or_unknown(any: Expr, array: &Expr) -> Expr {
 }
 
 fn operator(left: &Expr, op: &BinaryOperator, right: &Expr) -> Option<Expr> {
-    let accesses = match op {
-        BinaryOperator::PGStartsWith => {
-            return Some(call("starts_with", vec![left.clone(), right.clone()]));
-        }
-        // `j->>-1` without a space is read as one operator.
-        BinaryOperator::Custom(op) if op == "->-" => BinaryOperator::Arrow,
-        BinaryOperator::Custom(op) if op == "->>-" => BinaryOperator::LongArrow,
-        _ => return None,
-    };
-    Some(Expr::BinaryOp {
-        left: Box::new(left.clone()),
-        op: accesses,
-        right: Box::new(Expr::UnaryOp {
-            op: UnaryOperator::Minus,
-            expr: Box::new(right.clone()),
-        }),
-    })
+    (*op == BinaryOperator::PGStartsWith)
+        .then(|| call("starts_with", vec![left.clone(), right.clone()]))
 }
 
 /// Gives `[:2]` and `[2:]` the bounds that an array has at most; whether they were missing.

@@ -127,9 +127,7 @@ fn moment(operand: &Expr, data_type: &DataType, zone: Option<&str>) -> Option<Ex
 
 /// `extract(field FROM x)` of the client's clock.
 pub(super) fn extract_on_clock(field: &DateTimeField, operand: &Expr, zone: &str) -> Option<Expr> {
-    let is_prepared = matches!(operand, Expr::Function(function)
-        if function_name(function).is_some_and(|name| name == "in_zone"));
-    (!is_prepared).then(|| {
+    (!is_in_zone(operand, zone)).then(|| {
         let args = vec![
             text(field.to_string().to_lowercase()),
             in_zone(operand, zone),
@@ -140,7 +138,21 @@ pub(super) fn extract_on_clock(field: &DateTimeField, operand: &Expr, zone: &str
 
 /// The same moment, marked with a zone.
 pub(super) fn in_zone(operand: &Expr, zone: &str) -> Expr {
-    prepared("in_zone", operand, vec![text(zone)])
+    match is_in_zone(operand, zone) {
+        true => operand.clone(),
+        false => call("in_zone", vec![operand.clone(), text(zone)]),
+    }
+}
+
+/// Whether a moment is marked with a zone; what `date_trunc` cut off is marked with another one again.
+fn is_in_zone(operand: &Expr, zone: &str) -> bool {
+    let Expr::Function(function) = operand else {
+        return false;
+    };
+    let is_call = function_name(function).is_some_and(|name| name == "in_zone");
+    let args = plain_arguments(function).filter(|_| is_call);
+    let marked = args.as_ref().and_then(|args| args.get(1)).and_then(literal);
+    marked == Some(zone)
 }
 
 /// The digits of a number that is written out.

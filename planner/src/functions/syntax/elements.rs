@@ -1,19 +1,44 @@
 //! Subqueries over the elements of an array of the same row: `(SELECT MAX(p.prob) FROM UNNEST(probs) AS p)`.
 //!
 //! In: a subquery whose FROM is one `UNNEST` of columns; out: functions of the array, which need no join. A bare name
-//! means a field of the element, as it does in GoogleSQL where the element has such a field.
+//! means a field of the element where it has such a field, which the planner of operators is told ([`FIELD`]), and a column
+//! of the outer query else.
 
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
+use std::sync::LazyLock;
 
+use datafusion::functions_aggregate::all_default_aggregate_functions;
 use datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken;
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, CaseWhen, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, GroupByExpr,
-    Ident, LambdaFunction, LambdaFunctionParameter, LambdaSyntax, OneOrManyWithParens, Query,
-    Select, SelectItem, SetExpr, VisitMut, VisitorMut,
+    BinaryOperator, CaseWhen, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments,
+    GroupByExpr, Ident, LambdaFunction, LambdaFunctionParameter, LambdaSyntax, LimitClause,
+    OneOrManyWithParens, Query, Select, SelectItem, SetExpr, Value, VisitMut, VisitorMut,
 };
 
+use super::own_expressions::change_own;
 use super::unnest::{Elements, names_columns};
 use super::{call, function_name, number, plain_arguments, text};
+use crate::functions::{aggregates, googlesql, json};
+
+/// The beginning of the operator between an element and a bare name, which no client's text can write: the name follows.
+pub(in crate::functions) const FIELD: &str = "\u{1e}field ";
+
+/// The names of aggregates.
+static AGGREGATES: LazyLock<BTreeSet<String>> = LazyLock::new(|| {
+    let planners = all_default_aggregate_functions();
+    let planners = planners.iter().map(|function| function.as_ref().clone());
+    let ours = aggregates::functions().into_iter();
+    let ours = ours
+        .chain(json::aggregates())
+        .chain(googlesql::aggregates());
+    let mut names = BTreeSet::new();
+    for function in planners.chain(ours) {
+        names.insert(function.name().to_owned());
+        names.extend(function.aliases().iter().cloned());
+    }
+    names
+});
 
 /// What an element is called that has no name.
 const NAMELESS: &str = "unnested element";
@@ -60,12 +85,31 @@ pub(super) fn value(query: &Query) -> Option<Expr> {
                     let json = call(&name, vec![each.mapped(kept.clone(), of)]);
                     Some(where_any(kept, json))
                 }
-                ("count", _) => None,
+                _ if has_aggregate(expr) => None,
                 _ => Some(first(each.mapped(kept, expr))),
             }
         }
+        _ if has_aggregate(expr) => None,
         _ => Some(first(each.mapped(kept, expr))),
     }
+}
+
+/// Whether an expression has an aggregate in it, or a window: those of other forms are of all elements together.
+fn has_aggregate(expr: &Expr) -> bool {
+    let mut found = false;
+    change_own(&mut expr.clone(), |expr| {
+        found |= matches!(expr, Expr::Function(function) if is_aggregate(function));
+    });
+    found
+}
+
+fn is_aggregate(function: &Function) -> bool {
+    let is_one = |name: String| AGGREGATES.contains(&name);
+    function.over.is_some()
+        || function.filter.is_some()
+        || !function.within_group.is_empty()
+        || has_clauses(&function.args)
+        || function_name(function).is_some_and(is_one)
 }
 
 /// `EXISTS (SELECT … FROM UNNEST(array) WHERE …)`.
@@ -94,6 +138,7 @@ fn over_elements(query: &Query) -> Option<(&Select, Elements)> {
     let elements = Elements::of(&table.relation)?;
     let is_plain = query.with.is_none()
         && query.order_by.is_none()
+        && is_first(query)
         && select.distinct.is_none()
         && select.having.is_none()
         && select.qualify.is_none()
@@ -101,6 +146,24 @@ fn over_elements(query: &Query) -> Option<(&Select, Elements)> {
         && table.joins.is_empty()
         && elements.offset.is_none();
     (is_plain && names_columns(&elements.array)).then_some((select, elements))
+}
+
+/// Whether a query gives all its rows, or the first alone, which is the value of a subquery.
+fn is_first(query: &Query) -> bool {
+    let is_one = |limit: &Expr| {
+        matches!(limit, Expr::Value(value)
+            if matches!(&value.value, Value::Number(digits, _) if digits == "1"))
+    };
+    let is_limited = match &query.limit_clause {
+        None => true,
+        Some(LimitClause::LimitOffset {
+            limit,
+            offset: None,
+            limit_by,
+        }) => limit.as_ref().is_some_and(is_one) && limit_by.is_empty(),
+        Some(_) => false,
+    };
+    is_limited && query.fetch.is_none()
 }
 
 fn counts_all(args: &FunctionArguments) -> bool {
@@ -182,6 +245,16 @@ impl Each {
         })
     }
 
+    /// The field of a bare name, or the column.
+    fn field_or_column(&self, name: &Ident) -> Expr {
+        let either = Expr::BinaryOp {
+            left: Box::new(Expr::Identifier(self.element.clone())),
+            op: BinaryOperator::Custom(format!("{FIELD}{}", name.value)),
+            right: Box::new(Expr::Identifier(name.clone())),
+        };
+        Expr::Nested(Box::new(either))
+    }
+
     fn field(&self, path: &[Ident]) -> Expr {
         let element = Expr::Identifier(self.element.clone());
         path.iter().fold(element, |of, name| {
@@ -201,7 +274,7 @@ impl VisitorMut for Fields<'_> {
         let is_element = |name: &Ident| name.value.eq_ignore_ascii_case(&each.element.value);
         let replacement = match &*expr {
             Expr::Identifier(name) if is_element(name) => None,
-            Expr::Identifier(name) => Some(each.field(std::slice::from_ref(name))),
+            Expr::Identifier(name) => Some(each.field_or_column(name)),
             Expr::CompoundIdentifier(path) if path.first().is_some_and(is_element) => {
                 Some(each.field(&path[1..]))
             }

@@ -23,6 +23,7 @@ use crate::functions::{READ_ENUM, READ_UUID, interval, pattern_lists, precision,
 pub(super) fn rewrite(expr: &mut Expr, zone: Option<&str>) -> Result<()> {
     array_literals::check(expr)?;
     parameters::type_arguments(expr);
+    parameters::type_operands(expr);
     let found = match form(expr)?.or_else(|| arrays::form(expr)) {
         Some(found) => Some(found),
         None => replacement(expr, zone)?,
@@ -77,19 +78,23 @@ fn pattern_list(left: &Expr, op: &BinaryOperator, right: &Expr, is_all: bool) ->
         B::PGRegexIMatch,
         B::PGRegexNotMatch,
         B::PGRegexNotIMatch,
+        B::PGLikeMatch,
+        B::PGILikeMatch,
+        B::PGNotLikeMatch,
+        B::PGNotILikeMatch,
     ];
     if !patterns.contains(op) || matches!(right, Expr::Subquery(_)) {
         return None;
     }
-    let right = match is_parameter(right) {
-        true => {
-            let element = ArrayElemTypeDef::SquareBracket(Box::new(DataType::Text), None);
-            cast_to(right.clone(), DataType::Array(element))
-        }
-        false => right.clone(),
+    let typed = |operand: &Expr, data_type: DataType| match is_parameter(operand) {
+        true => cast_to(operand.clone(), data_type),
+        false => operand.clone(),
     };
+    let element = ArrayElemTypeDef::SquareBracket(Box::new(DataType::Text), None);
+    let left = typed(left, DataType::Text);
+    let right = typed(right, DataType::Array(element));
     let is_all = Expr::Value(Value::Boolean(is_all).with_empty_span());
-    let args = vec![left.clone(), right, text(op.to_string()), is_all];
+    let args = vec![left, right, text(op.to_string()), is_all];
     Some(call(pattern_lists::NAME, args))
 }
 
@@ -133,20 +138,7 @@ fn replacement(expr: &Expr, zone: Option<&str>) -> Result<Option<Expr>> {
         } if literal(from).is_some() => {
             Some(call("regexp_substring", vec![part(expr), part(from)]))
         }
-        Expr::Like {
-            any: true,
-            negated,
-            expr,
-            pattern,
-            ..
-        } => like_any(expr, pattern, *negated, false),
-        Expr::ILike {
-            any: true,
-            negated,
-            expr,
-            pattern,
-            ..
-        } => like_any(expr, pattern, *negated, true),
+        Expr::Like { .. } | Expr::ILike { .. } => like_several(expr),
         Expr::BinaryOp { left, op, right }
             if matches!(op, BinaryOperator::And | BinaryOperator::Or) =>
         {
@@ -162,6 +154,33 @@ fn replacement(expr: &Expr, zone: Option<&str>) -> Result<Option<Expr>> {
         },
         _ => None,
     })
+}
+
+/// `LIKE` and `ILIKE` of several patterns.
+fn like_several(like: &Expr) -> Option<Expr> {
+    let (is_any, is_negated, expr, pattern, escape) = match like {
+        Expr::Like {
+            any,
+            negated,
+            expr,
+            pattern,
+            escape_char,
+        }
+        | Expr::ILike {
+            any,
+            negated,
+            expr,
+            pattern,
+            escape_char,
+        } => (*any, *negated, expr, pattern, escape_char),
+        _ => return None,
+    };
+    let ignores_case = matches!(like, Expr::ILike { .. });
+    match (is_any, escape) {
+        (true, _) => like_any(expr, pattern, is_negated, ignores_case),
+        (false, None) => like_all(expr, pattern, is_negated, ignores_case),
+        (false, Some(_)) => None,
+    }
 }
 
 fn is_pattern_match(op: &BinaryOperator) -> bool {
@@ -449,13 +468,39 @@ fn symmetric(expr: &Expr, low: &Expr, high: &Expr, negated: bool) -> Option<Expr
     })))
 }
 
+/// The operator that LIKE is.
+fn like_operator(negated: bool, ignores_case: bool) -> BinaryOperator {
+    match (negated, ignores_case) {
+        (false, false) => BinaryOperator::PGLikeMatch,
+        (false, true) => BinaryOperator::PGILikeMatch,
+        (true, false) => BinaryOperator::PGNotLikeMatch,
+        (true, true) => BinaryOperator::PGNotILikeMatch,
+    }
+}
+
+/// `x LIKE ALL (patterns)`, which the parser takes for a function's call.
+fn like_all(expr: &Expr, pattern: &Expr, negated: bool, ignores_case: bool) -> Option<Expr> {
+    let Expr::Function(function) = pattern else {
+        return None;
+    };
+    let is_all = function_name(function).as_deref() == Some("all");
+    let args = plain_arguments(function).filter(|_| is_all)?;
+    let [patterns] = args.as_slice() else {
+        return None;
+    };
+    pattern_list(expr, &like_operator(negated, ignores_case), patterns, true)
+}
+
 /// `x LIKE ANY (ARRAY[a, b])` is `x LIKE a OR x LIKE b`.
 fn like_any(expr: &Expr, pattern: &Expr, negated: bool, ignores_case: bool) -> Option<Expr> {
     let patterns = match pattern {
         Expr::Array(array) => array.elem.clone(),
         Expr::Tuple(elements) => elements.clone(),
         Expr::Nested(inner) => return like_any(expr, inner, negated, ignores_case),
-        _ => return None,
+        patterns => {
+            let op = like_operator(negated, ignores_case);
+            return pattern_list(expr, &op, patterns, false);
+        }
     };
     let like = |pattern: Expr| {
         let (expr, pattern) = (Box::new(expr.clone()), Box::new(pattern));

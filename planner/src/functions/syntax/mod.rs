@@ -32,6 +32,7 @@ mod values;
 mod windows;
 
 pub(super) use casts::number_text;
+pub(super) use elements::FIELD;
 pub(crate) use own_expressions::change_own;
 pub(crate) use relations::{elements_column, gives_rows};
 pub(super) use row_comparisons::fields as row_fields;
@@ -245,7 +246,7 @@ pub(super) fn literal(expr: &Expr) -> Option<&str> {
 }
 
 /// `name(args)`.
-fn call(name: &str, args: Vec<Expr>) -> Expr {
+pub(super) fn call(name: &str, args: Vec<Expr>) -> Expr {
     let args = args
         .into_iter()
         .map(|arg| FunctionArg::Unnamed(FunctionArgExpr::Expr(arg)));

@@ -1,13 +1,14 @@
-//! Parameters as arguments of functions of numbers: `power($1, 2)`, `sqrt($1)`.
+//! Parameters as arguments of functions of numbers: `power($1, 2)`, `sqrt($1)`, and beside parameters alone: `$1 = $2`.
 //!
-//! In and out: a call. A parameter without a type is a double there, as PostgreSQL decides; the planner would take it for a
-//! text.
+//! In and out: an expression. As PostgreSQL decides, a parameter without a type is a double in such a call, where the planner
+//! would take it for a text, and a text where no other operand has a type, either.
 
 use datafusion::sql::sqlparser::ast::{
-    DataType, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Value,
+    ArrayElemTypeDef, BinaryOperator, DataType, Expr, FunctionArg, FunctionArgExpr,
+    FunctionArguments, Value,
 };
 
-use super::{cast_to, function_name};
+use super::{cast_to, function_name, literal};
 
 /// Functions of doubles, whatever the number of their arguments.
 const OF_DOUBLES: [&str; 25] = [
@@ -41,5 +42,77 @@ pub(super) fn type_arguments(expr: &mut Expr) {
         {
             *arg = cast_to(arg.clone(), DataType::DoublePrecision);
         }
+    }
+}
+
+/// Makes texts of parameters beside which no operand has a type.
+pub(super) fn type_operands(expr: &mut Expr) {
+    let operands: Vec<&mut Expr> = match expr {
+        Expr::BinaryOp { left, op, right } if takes_texts(op) => {
+            vec![left.as_mut(), right.as_mut()]
+        }
+        Expr::IsDistinctFrom(left, right) | Expr::IsNotDistinctFrom(left, right) => {
+            vec![left.as_mut(), right.as_mut()]
+        }
+        Expr::Like {
+            expr,
+            pattern,
+            any: false,
+            ..
+        }
+        | Expr::ILike {
+            expr,
+            pattern,
+            any: false,
+            ..
+        }
+        | Expr::SimilarTo { expr, pattern, .. } => vec![expr.as_mut(), pattern.as_mut()],
+        Expr::Between {
+            expr, low, high, ..
+        } => vec![expr.as_mut(), low.as_mut(), high.as_mut()],
+        Expr::InList { expr, list, .. } => std::iter::once(expr.as_mut()).chain(list).collect(),
+        Expr::AnyOp { left, right, .. } | Expr::AllOp { left, right, .. } => {
+            if is_open(left) && is_open(right) {
+                let element = ArrayElemTypeDef::SquareBracket(Box::new(DataType::Text), None);
+                **left = cast_to(left.as_ref().clone(), DataType::Text);
+                **right = cast_to(right.as_ref().clone(), DataType::Array(element));
+            }
+            return;
+        }
+        _ => return,
+    };
+    let has_no_type = |operand: &Expr| is_open(operand) || literal(operand).is_some();
+    if operands.iter().all(|operand| has_no_type(operand)) {
+        for operand in operands.into_iter().filter(|operand| is_open(operand)) {
+            *operand = cast_to(operand.clone(), DataType::Text);
+        }
+    }
+}
+
+/// Whether an operator of operands without a type is one of texts.
+fn takes_texts(op: &BinaryOperator) -> bool {
+    use BinaryOperator as B;
+    matches!(
+        op,
+        B::Eq
+            | B::NotEq
+            | B::Lt
+            | B::LtEq
+            | B::Gt
+            | B::GtEq
+            | B::StringConcat
+            | B::PGRegexMatch
+            | B::PGRegexIMatch
+            | B::PGRegexNotMatch
+            | B::PGRegexNotIMatch
+    )
+}
+
+/// Whether an expression is a parameter without a type.
+fn is_open(expr: &Expr) -> bool {
+    match expr {
+        Expr::Value(value) => matches!(value.value, Value::Placeholder(_)),
+        Expr::Nested(inner) => is_open(inner),
+        _ => false,
     }
 }

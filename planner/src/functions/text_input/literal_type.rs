@@ -14,7 +14,10 @@ use super::{ArrayItem, MAX_DIGITS, split_array};
 pub(crate) fn type_beside(text: &str, beside: &DataType) -> DataType {
     match beside {
         DataType::Decimal128(..) => match numeric_type(text) {
-            Some(own) if wider(beside, &own) != *beside => own,
+            Some(own) => match wider(beside, &own) {
+                widest if widest == *beside => widest,
+                widest => no_finer(own, &widest),
+            },
             _ => beside.clone(),
         },
         DataType::List(item) if matches!(item.data_type(), DataType::Decimal128(..)) => {
@@ -76,7 +79,22 @@ pub(crate) fn numeric_type(text: &str) -> Option<DataType> {
     Some(DataType::Decimal128(precision, scale))
 }
 
-/// The numeric type that holds the values of two; of more digits than there are, those before the point stay.
+/// A numeric type with no more digits behind the point than another.
+fn no_finer(own: DataType, than: &DataType) -> DataType {
+    match (own, than) {
+        (DataType::Decimal128(p, s), DataType::Decimal128(_, most)) if s > *most => {
+            let n_lost = s.abs_diff(*most);
+            DataType::Decimal128(
+                p.saturating_sub(n_lost).max(most.unsigned_abs()).max(1),
+                *most,
+            )
+        }
+        (own, _) => own,
+    }
+}
+
+/// The numeric type that holds the values of two. Of more digits than there are, those before the point stay, but for one: a
+/// digit more than the other values have tells a value from all of them.
 pub(crate) fn wider(left: &DataType, right: &DataType) -> DataType {
     const MOST: i16 = MAX_DIGITS as i16;
     let (DataType::Decimal128(p, s), DataType::Decimal128(q, t)) = (left, right) else {
@@ -84,7 +102,9 @@ pub(crate) fn wider(left: &DataType, right: &DataType) -> DataType {
     };
     let [p, s, q, t] = [i16::from(*p), i16::from(*s), i16::from(*q), i16::from(*t)];
     let n_whole = (p - s).max(q - t).min(MOST);
-    let scale = s.max(t).min(MOST - n_whole);
+    let least = (s.min(t) + 1).clamp(0, MOST);
+    let scale = s.max(t).min((MOST - n_whole).max(least));
+    let n_whole = n_whole.min(MOST - scale);
     match (u8::try_from(n_whole + scale), i8::try_from(scale)) {
         (Ok(precision), Ok(scale)) => DataType::Decimal128(precision, scale),
         _ => left.clone(),
@@ -123,6 +143,15 @@ mod tests {
         assert_eq!(type_beside("1e3", &column), column);
         assert_eq!(type_beside("0.051", &column), DataType::Decimal128(3, 3));
         assert_eq!(type_beside("x", &column), column);
+        // A numeric that was rounded has no room for more digits, but is compared with all that are written.
+        let rounded = DataType::Decimal128(38, 2);
+        assert_eq!(type_beside("0.04", &rounded), rounded);
+        assert_eq!(type_beside("0.041", &rounded), DataType::Decimal128(3, 3));
+        assert_eq!(type_beside("0.04123", &rounded), DataType::Decimal128(3, 3));
+        assert_eq!(
+            wider(&rounded, &DataType::Decimal128(3, 3)),
+            DataType::Decimal128(38, 3)
+        );
         let list = |element| DataType::List(Arc::new(Field::new_list_field(element, true)));
         assert_eq!(
             type_beside("{1.5,NULL,0.051}", &list(column)),

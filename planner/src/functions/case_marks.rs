@@ -1,0 +1,79 @@
+//! CASE whose branches are json, or uuids, is of that type: the planner takes the type of values alone from branches.
+//!
+//! In: a statement in its last form before it is planned, in which CASE becomes the operand of an operator of ours, so that the
+//! planner of operators is told the types of the branches; out: the mark on the planned CASE. Operators around it are those
+//! of json then: `CASE … END || '{"a": 1}'`.
+
+use auspex_storage::{EnumType, marks_of};
+use datafusion::arrow::datatypes::FieldRef;
+use datafusion::common::{ExprSchema, ScalarValue};
+use datafusion::logical_expr::expr::Case;
+use datafusion::logical_expr::planner::RawBinaryExpr;
+use datafusion::logical_expr::{Expr as Planned, ExprSchemable as _};
+use datafusion::sql::sqlparser::ast::{BinaryOperator, Expr, Value};
+
+use super::json::{read_marked, remarked};
+
+/// The operator of a mark, which no client's text can write.
+const MARK: &str = "\u{1e}case";
+
+/// The operator of a CASE; `None`: it is another expression.
+pub(super) fn marked(expr: &Expr) -> Option<Expr> {
+    let operation = || Expr::BinaryOp {
+        left: Box::new(expr.clone()),
+        op: BinaryOperator::Custom(MARK.to_owned()),
+        right: Box::new(Expr::Value(Value::Null.with_empty_span())),
+    };
+    matches!(expr, Expr::Case { .. }).then(|| Expr::Nested(Box::new(operation())))
+}
+
+/// The CASE of a mark; `None`: the operator is another.
+pub(super) fn planned(raw: &RawBinaryExpr, schema: &dyn ExprSchema) -> Option<Planned> {
+    let BinaryOperator::Custom(mark) = &raw.op else {
+        return None;
+    };
+    (mark == MARK).then(|| match &raw.left {
+        Planned::Case(case) => with_mark(case.clone(), schema),
+        other => other.clone(),
+    })
+}
+
+/// A CASE whose branches are all json, or all uuids, is of that type; texts without a type among them are read as it. Those of
+/// enums are texts.
+pub(crate) fn with_mark(mut case: Case, seen: &dyn ExprSchema) -> Planned {
+    let Some(mark) = common_mark(&case, seen) else {
+        return Planned::Case(case);
+    };
+    let thens = case.when_then_expr.iter_mut().map(|(_, then)| then);
+    for branch in thens.chain(&mut case.else_expr) {
+        if literal_text(branch).is_some() {
+            **branch = read_marked(&mark, std::mem::take(branch.as_mut()));
+        }
+    }
+    remarked(&mark, Planned::Case(case))
+}
+
+/// The mark that all branches have which are neither NULL nor texts without a type; `None`: they have none, or several.
+fn common_mark(case: &Case, seen: &dyn ExprSchema) -> Option<FieldRef> {
+    let is_null =
+        |branch: &Planned| matches!(branch, Planned::Literal(value, _) if value.is_null());
+    let thens = case.when_then_expr.iter().map(|(_, then)| then.as_ref());
+    let branches = thens.chain(case.else_expr.as_deref());
+    let typed = branches.filter(|branch| !is_null(branch) && literal_text(branch).is_none());
+    let fields = typed.map(|branch| branch.to_field(seen).ok().map(|(_, field)| field));
+    let fields = fields.collect::<Option<Vec<FieldRef>>>()?;
+    let first = fields.first()?;
+    let mark = marks_of(first);
+    let is_of_values = first.data_type().is_string() && EnumType::of(first).is_none();
+    let is_one = fields.iter().all(|field| marks_of(field) == mark);
+    (is_of_values && !mark.is_empty() && is_one).then(|| FieldRef::clone(first))
+}
+
+/// The text of a literal without a type.
+pub(crate) fn literal_text(expr: &Planned) -> Option<&String> {
+    match expr {
+        Planned::Literal(ScalarValue::Utf8(Some(text)), None) => Some(text),
+        Planned::Alias(alias) => literal_text(&alias.expr),
+        _ => None,
+    }
+}

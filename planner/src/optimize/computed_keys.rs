@@ -1,0 +1,168 @@
+//! Computes what rows are sorted by before they are: `ORDER BY length(name) > 3`, `count(*) OVER (PARTITION BY length(name) > 3)`.
+//!
+//! In: a logical plan; out: the same in which such keys are columns. DataFusion asks the bounds of a key whether rows are sorted
+//! by it, and fails to compare those of a call or a CASE, which have no type, so that the sorted rows were refused.
+
+use std::sync::Arc;
+
+use datafusion::common::Column;
+use datafusion::common::tree_node::{Transformed, TreeNode as _, TreeNodeRecursion};
+use datafusion::error::Result;
+use datafusion::logical_expr::expr_rewriter::NamePreserver;
+use datafusion::logical_expr::{Expr, LogicalPlan, Projection, Sort, Window};
+use datafusion::optimizer::optimizer::ApplyOrder;
+use datafusion::optimizer::{OptimizerConfig, OptimizerRule};
+
+type Rule = Arc<dyn OptimizerRule + Send + Sync>;
+
+/// What the names of such columns begin with.
+const PREFIX: &str = "__sort_key_";
+
+/// The rules with [`ComputedKeys`] behind all others, which spell keys anew.
+pub(crate) fn with_computed_keys(mut rules: Vec<Rule>) -> Vec<Rule> {
+    rules.push(Arc::new(ComputedKeys));
+    rules
+}
+
+/// See the module.
+#[derive(Debug)]
+struct ComputedKeys;
+
+impl OptimizerRule for ComputedKeys {
+    fn name(&self) -> &str {
+        "computed_keys"
+    }
+
+    fn apply_order(&self) -> Option<ApplyOrder> {
+        Some(ApplyOrder::BottomUp)
+    }
+
+    fn rewrite(
+        &self,
+        plan: LogicalPlan,
+        _config: &dyn OptimizerConfig,
+    ) -> Result<Transformed<LogicalPlan>> {
+        match plan {
+            LogicalPlan::Window(window) if has_computed(&window)? => {
+                Ok(Transformed::yes(of_window(window)?))
+            }
+            LogicalPlan::Sort(sort) if orders_by_computed(&sort)? => {
+                Ok(Transformed::yes(of_sort(sort)?))
+            }
+            plan => Ok(Transformed::no(plan)),
+        }
+    }
+}
+
+fn has_computed(window: &Window) -> Result<bool> {
+    let mut found = false;
+    for expr in &window.window_expr {
+        expr.apply(|expr| {
+            if let Expr::WindowFunction(function) = expr {
+                let params = &function.params;
+                let ordered = params.order_by.iter().map(|item| &item.expr);
+                for key in params.partition_by.iter().chain(ordered) {
+                    found |= is_computed(key)?;
+                }
+            }
+            Ok(TreeNodeRecursion::Continue)
+        })?;
+    }
+    Ok(found)
+}
+
+fn orders_by_computed(sort: &Sort) -> Result<bool> {
+    let mut found = false;
+    for item in &sort.expr {
+        found |= is_computed(&item.expr)?;
+    }
+    Ok(found)
+}
+
+/// Whether a key has an operator whose operands may have bounds without a type.
+fn is_computed(key: &Expr) -> Result<bool> {
+    key.exists(|expr| {
+        Ok(match expr {
+            Expr::BinaryExpr(binary) => !is_bounded(&binary.left) || !is_bounded(&binary.right),
+            Expr::Between(_) => true,
+            _ => false,
+        })
+    })
+}
+
+fn is_bounded(operand: &Expr) -> bool {
+    match operand {
+        Expr::Column(_) | Expr::Literal(..) => true,
+        Expr::Cast(cast) => is_bounded(&cast.expr),
+        Expr::BinaryExpr(binary) => is_bounded(&binary.left) && is_bounded(&binary.right),
+        _ => false,
+    }
+}
+
+/// The window over columns that hold the keys, without these.
+fn of_window(window: Window) -> Result<LogicalPlan> {
+    let shown = window.schema.columns().into_iter().map(Expr::Column);
+    let mut keys = Keys::default();
+    let mut exprs = Vec::with_capacity(window.window_expr.len());
+    for expr in window.window_expr {
+        let name = NamePreserver::new_for_projection().save(&expr);
+        let keyed = expr.transform_up(|expr| match expr {
+            Expr::WindowFunction(mut function) => {
+                let params = &mut function.params;
+                let ordered = params.order_by.iter_mut().map(|item| &mut item.expr);
+                for key in params.partition_by.iter_mut().chain(ordered) {
+                    keys.lift(key)?;
+                }
+                Ok(Transformed::yes(Expr::WindowFunction(function)))
+            }
+            expr => Ok(Transformed::no(expr)),
+        })?;
+        exprs.push(name.restore(keyed.data));
+    }
+    let input = keys.beside(&window.input)?;
+    let window = LogicalPlan::Window(Window::try_new(exprs, input)?);
+    let shown = Projection::try_new(shown.collect(), Arc::new(window))?;
+    Ok(LogicalPlan::Projection(shown))
+}
+
+/// The same of rows that are sorted.
+fn of_sort(mut sort: Sort) -> Result<LogicalPlan> {
+    let shown = sort.input.schema().columns().into_iter().map(Expr::Column);
+    let mut keys = Keys::default();
+    for item in &mut sort.expr {
+        keys.lift(&mut item.expr)?;
+    }
+    sort.input = keys.beside(&sort.input)?;
+    let sorted = Arc::new(LogicalPlan::Sort(sort));
+    let shown = Projection::try_new(shown.collect(), sorted)?;
+    Ok(LogicalPlan::Projection(shown))
+}
+
+/// The keys that become columns.
+#[derive(Default)]
+struct Keys(Vec<Expr>);
+
+impl Keys {
+    /// Puts a column in the place of a key that is computed.
+    fn lift(&mut self, key: &mut Expr) -> Result<()> {
+        if is_computed(key)? {
+            let place = self.0.iter().position(|known| known == key);
+            let place = place.unwrap_or(self.0.len());
+            let column = Expr::Column(Column::from_name(format!("{PREFIX}{place}")));
+            let computed = std::mem::replace(key, column);
+            if place == self.0.len() {
+                self.0.push(computed);
+            }
+        }
+        Ok(())
+    }
+
+    /// Rows with these columns behind their own.
+    fn beside(self, input: &Arc<LogicalPlan>) -> Result<Arc<LogicalPlan>> {
+        let own = input.schema().columns().into_iter().map(Expr::Column);
+        let keys = self.0.into_iter().enumerate();
+        let keys = keys.map(|(place, key)| key.alias(format!("{PREFIX}{place}")));
+        let rows = Projection::try_new(own.chain(keys).collect(), Arc::clone(input))?;
+        Ok(Arc::new(LogicalPlan::Projection(rows)))
+    }
+}
