@@ -274,6 +274,39 @@ async fn fields_within_columns_are_known_by_their_ids() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn bytes_are_bytes_whoever_reads_the_file() {
+    let server = TestServer::start().await;
+    if tables(&server.files()).is_none() {
+        return;
+    }
+    let client = server.client().await;
+    let from = "FROM read_iceberg('house/sales/raw')";
+    let sql = format!("SELECT id, b, f, name, l[1], late, late_f, late_t {from} ORDER BY id");
+    let rows = "1 \\xa2f5 \\x616263 x \\x01 NULL NULL NULL; 2 NULL NULL y NULL NULL NULL NULL; \
+                3 \\xa2f5 \\x616263 x \\x01 \\x6e6577 \\x0708 10:00:00; 4 NULL NULL y NULL NULL NULL NULL";
+    assert_eq!(one(&client, &sql).await, rows);
+    for (filter, ids) in [
+        ("b = '\\xa2f5'", "1; 3"),
+        ("f >= '\\x61'", "1; 3"),
+        ("late = '\\x6e6577'", "3"),
+        ("late IS NULL", "1; 2; 4"),
+        ("late_f IS NOT NULL", "3"),
+        ("late_t = '10:00'", "3"),
+    ] {
+        let sql = format!("SELECT id {from} WHERE {filter} ORDER BY id");
+        assert_eq!(one(&client, &sql).await, ids, "{filter}");
+    }
+    // Columns of which a file has none alone, and no column at all.
+    let sql = format!("SELECT count(late), count(*) {from}");
+    assert_eq!(one(&client, &sql).await, "1 4");
+    assert_eq!(one(&client, &format!("SELECT count(*) {from}")).await, "4");
+    assert_eq!(
+        one(&client, &format!("SELECT late {from} WHERE id < 3")).await,
+        "NULL; NULL"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn names_that_files_spell_otherwise_are_read() {
     let server = TestServer::start().await;
     if tables(&server.files()).is_none() {

@@ -22,6 +22,13 @@ const QUERIES: &[&str] = &[
     "SELECT * FROM walled ORDER BY id",
     "SELECT * FROM summed ORDER BY m",
     "SELECT * FROM again",
+    "SELECT * FROM lab.shares ORDER BY id",
+    "SELECT domain_name, data_type, numeric_precision, domain_default, obj_description('lab.share'::regtype, 'pg_type') \
+     FROM information_schema.domains WHERE domain_schema = 'lab'",
+    "SELECT column_name, domain_schema, domain_name FROM information_schema.columns WHERE table_name = 'shares' ORDER BY 1",
+    "SELECT * FROM guarded ORDER BY number",
+    "SELECT * FROM formed ORDER BY a",
+    "SELECT table_name, check_option, is_updatable FROM information_schema.views WHERE table_schema = 'public' ORDER BY 1",
     "SELECT relname, relkind, relispopulated FROM pg_class WHERE relnamespace IN (SELECT oid FROM pg_namespace \
      WHERE nspname IN ('public', 'lab')) AND relkind <> 'f' ORDER BY 1",
     "SELECT conname, contype, pg_get_constraintdef(oid) FROM pg_constraint ORDER BY 1",
@@ -134,6 +141,16 @@ async fn a_dump_may_be_inserts_or_an_archive() {
     let archive = dump(&one, "archive.dump", &["-Fc"]).await;
     let mut pg_restore = client("pg_restore", &two);
     pg_restore.args(["-e", "-d", "postgres"]).arg(&archive);
+    run(pg_restore).await;
+    compare(&one, &two).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dump_is_made_over_several_connections() {
+    let (one, two) = (filled().await, server().await);
+    let folder = dump(&one, "several", &["-Fd", "--jobs", "2"]).await;
+    let mut pg_restore = client("pg_restore", &two);
+    pg_restore.args(["-e", "-d", "postgres"]).arg(&folder);
     run(pg_restore).await;
     compare(&one, &two).await;
 }

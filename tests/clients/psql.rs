@@ -175,6 +175,28 @@ async fn psql_browses_the_catalogs() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn psql_lists_domains() {
+    let server = TestServer::start().await;
+    let create = "CREATE DOMAIN share AS numeric(4,3) NOT NULL CHECK (VALUE <= 1)";
+    let table = "CREATE TABLE parts (id int, part share)";
+    let (ok, output) = psql(&server, &["-c", create, "-c", table]).await;
+    assert!(ok, "{output}");
+    for (command, expected) in [
+        (
+            r"\dD",
+            vec!["share", "numeric(4,3)", "not null", "CHECK ((VALUE <= 1))"],
+        ),
+        (r"\d parts", vec!["share"]),
+    ] {
+        let (ok, output) = psql(&server, &["-c", command]).await;
+        assert!(ok, "{command}: {output}");
+        for word in expected {
+            assert!(output.contains(word), "{command} lacks {word}: {output}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn psql_describes_results() {
     let server = filled().await;
     let script = r"SELECT count(*) FROM (SELECT * FROM generate_series(1, 95)) t;

@@ -8,9 +8,10 @@ use auspex_tests::rows;
 use tokio_postgres::{Client, NoTls};
 
 use crate::machines::{Machines, SAMPLES};
+use crate::watching::wait_for;
 
 /// A boosted model of so many trees that it is killed in their midst.
-const TREES: &str = "PREDICT c USING boosted_tree WITH (max_iterations = 16, max_tree_depth = 4, early_stop = false) \
+const TREES: &str = "PREDICT c USING boosted_tree WITH (max_iterations = 40, max_tree_depth = 4, early_stop = false) \
                      AS SELECT x1, x2, x3, k, c FROM samples";
 
 /// The files of checkpoints.
@@ -140,4 +141,66 @@ async fn a_cancelled_training_goes_on() {
         machines.tensors_of("cancelled", 2),
         machines.tensors("expected")
     );
+}
+
+/// Trains a model of that name in the background, and waits until its first tree is over, of which it keeps a record.
+async fn train_in_background(client: &Client, name: &str) {
+    let create = format!("CREATE MODEL {name} {TREES} WITH NO TRAIN");
+    client.batch_execute(&create).await.unwrap();
+    let train = format!("TRAIN MODEL {name} IN BACKGROUND");
+    client.batch_execute(&train).await.unwrap();
+    let trees = format!("SELECT count(*) FROM ml.jobs WHERE model = '{name}' AND iteration > 1");
+    wait_for(client, &trees, "1").await;
+}
+
+/// A coordinator that is asked to end lets trainings in the background end, as it does statements.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_coordinator_that_ends_waits_for_trainings_in_the_background() {
+    let mut machines = Machines::start(2).await;
+    machines.kill_coordinator();
+    machines.set_shutdown_timeout("5 min");
+    machines.start_coordinator();
+    let client = machines.client().await;
+    machines.wait_for_workers(&client, 2).await;
+    client.batch_execute(SAMPLES).await.unwrap();
+    let expected = format!("CREATE MODEL expected {TREES}");
+    client.batch_execute(&expected).await.unwrap();
+    train_in_background(&client, "waited").await;
+    drop(client);
+    let status = machines.end_first_coordinator();
+    assert!(status.success(), "{status}: {}", machines.logs());
+    assert_eq!(machines.tensors("waited"), machines.tensors("expected"));
+    assert!(parts(&machines).is_empty(), "{:?}", parts(&machines));
+}
+
+/// One that may not wait has them write what they have come to, however short they ran.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_training_that_the_end_of_the_coordinator_cuts_off_goes_on() {
+    let mut machines = Machines::start(2).await;
+    machines.kill_coordinator();
+    machines.set_shutdown_timeout("0");
+    machines.start_coordinator();
+    let client = machines.client().await;
+    machines.wait_for_workers(&client, 2).await;
+    client.batch_execute(SAMPLES).await.unwrap();
+    let expected = format!("CREATE MODEL expected {TREES}");
+    client.batch_execute(&expected).await.unwrap();
+    train_in_background(&client, "cut").await;
+    drop(client);
+    let status = machines.end_first_coordinator();
+    let logs = machines.logs();
+    assert!(status.success(), "{status}: {logs}");
+    assert!(logs.contains("a training ends with the server"), "{logs}");
+    assert!(
+        logs.contains("RESUME goes on with its checkpoint"),
+        "{logs}"
+    );
+    wait_for_parts(&machines, 1).await;
+    machines.start_coordinator();
+    let client = machines.client().await;
+    machines.wait_for_workers(&client, 2).await;
+    let resume = "TRAIN MODEL cut RESUME";
+    client.batch_execute(resume).await.unwrap();
+    assert_eq!(machines.tensors("cut"), machines.tensors("expected"));
+    wait_for_nothing(&machines).await;
 }

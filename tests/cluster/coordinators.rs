@@ -55,6 +55,31 @@ async fn coordinators_train_at_once_on_the_same_workers() {
     }
 }
 
+/// Workers look for a file of their coordinator in the warehouse; it goes with the coordinator.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_coordinator_that_ends_leaves_no_file_behind() {
+    let mut machines = Machines::start(1).await;
+    let client = machines.client().await;
+    let probes = |machines: &Machines| {
+        let probes = std::fs::read_dir(machines.warehouse().join("catalog/probes")).unwrap();
+        let probes = probes.map(|probe| probe.unwrap().path());
+        probes
+            .filter(|probe| probe.extension().is_some_and(|e| e == "probe"))
+            .count()
+    };
+    let addresses = rows(&client, "SELECT address FROM ml.workers").await;
+    let other = machines.add_coordinator(&addresses.unwrap().concat()).await;
+    machines.wait_for_workers(&other, 1).await;
+    assert_eq!(probes(&machines), 2);
+    drop(other);
+    let status = machines.end_coordinator(0);
+    assert!(status.success(), "{status}: {}", machines.logs());
+    assert_eq!(probes(&machines), 1);
+    // The first one's is still there for workers that come.
+    machines.add_worker();
+    machines.wait_for_workers(&client, 2).await;
+}
+
 /// One worker under two names is one worker.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_of_two_names_counts_once() {

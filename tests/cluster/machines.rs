@@ -5,10 +5,10 @@
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use auspex_tests::{CREDENTIAL_KEY, binary, examples, root, rows};
+use auspex_tests::{CREDENTIAL_KEY, binary, examples, root, rows, skip};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use tokio_postgres::{Client, NoTls};
@@ -89,7 +89,20 @@ impl Machines {
         self.coordinator.wait().unwrap();
     }
 
-    /// Starts the coordinator anew, once it was killed.
+    /// Asks the coordinator to end, and waits until it has.
+    pub(crate) fn end_first_coordinator(&mut self) -> ExitStatus {
+        signal(&self.coordinator, "TERM");
+        self.coordinator.wait().unwrap()
+    }
+
+    /// Has coordinators that start from now on wait so long for what runs when they are asked to end.
+    pub(crate) fn set_shutdown_timeout(&self, timeout: &str) {
+        let config =
+            format!("shutdown_timeout = \"{timeout}\"\n[settings]\nmin_distributed_size = \"0\"\n");
+        std::fs::write(self.folder.path().join("auspex.toml"), config).unwrap();
+    }
+
+    /// Starts the coordinator anew, once it has ended.
     pub(crate) fn start_coordinator(&mut self) {
         let join = format!("--worker-listen=127.0.0.1:{}", self.worker_port);
         self.coordinator = serve(self.folder.path(), "coordinator", self.port, &join);
@@ -103,6 +116,12 @@ impl Machines {
         let process = serve(self.folder.path(), &name, port, &workers);
         self.others.push(process);
         self.connect(port).await.0
+    }
+
+    /// Asks a further coordinator to end, and waits until it has.
+    pub(crate) fn end_coordinator(&mut self, number: usize) -> ExitStatus {
+        signal(&self.others[number], "TERM");
+        self.others[number].wait().unwrap()
     }
 
     /// Where workers join.
@@ -137,8 +156,38 @@ impl Machines {
         self.start_worker("auto", &["--warehouse", warehouse.to_str().unwrap()]);
     }
 
+    /// Starts a worker whose mounts are its own; `false`, with a word on why, where this process may not.
+    pub(crate) fn add_worker_with_own_mounts(&mut self) -> bool {
+        let own = ["-m", "--propagation", "private"];
+        let tried = Command::new("unshare").args(own).arg("true").output();
+        if !tried.is_ok_and(|tried| tried.status.success()) {
+            skip("CAP_SYS_ADMIN", "make namespaces of mounts");
+            return false;
+        }
+        let mut worker = Command::new("unshare");
+        worker.args(own).arg(binary());
+        let coordinator = format!("127.0.0.1:{}", self.worker_port);
+        self.start_worker_as(worker, &coordinator, &[]);
+        true
+    }
+
+    /// Runs a program of mounts where a worker has its own.
+    pub(crate) fn among_mounts_of(&self, number: usize, command: &[&str]) {
+        let process = self.workers[number].id().to_string();
+        let ran = Command::new("nsenter")
+            .args(["-t", &process, "-m"])
+            .args(command)
+            .arg(self.warehouse())
+            .output()
+            .unwrap();
+        assert!(ran.status.success(), "{command:?}: {ran:?}");
+    }
+
     fn start_worker(&mut self, coordinator: &str, arguments: &[&str]) {
-        let mut worker = Command::new(binary());
+        self.start_worker_as(Command::new(binary()), coordinator, arguments);
+    }
+
+    fn start_worker_as(&mut self, mut worker: Command, coordinator: &str, arguments: &[&str]) {
         worker.args(["worker", "--listen", "127.0.0.1:0"]);
         worker.args(["--coordinator", coordinator]);
         worker.args(arguments);

@@ -201,3 +201,67 @@ async fn functions_of_values_go_to_the_workers() {
         assert_eq!(found, rows(&client, query).await.unwrap(), "{query}");
     }
 }
+
+/// Each of them is called by several operators: of a partial aggregate and of the final one.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_models_in_aggregates_go_to_the_workers() {
+    let machines = Machines::start(2).await;
+    let client = machines.client().await;
+    client.batch_execute(SAMPLES).await.unwrap();
+    for (name, features) in [("m1", "x1, x2"), ("m2", "x1, x2, x3")] {
+        let create = format!(
+            "CREATE MODEL {name} PREDICT y USING linear AS SELECT {features}, y FROM samples"
+        );
+        client.batch_execute(&create).await.unwrap();
+    }
+    let judged = |name| {
+        format!(
+            "SELECT '{name}' AS m, (mean_absolute_error * 1e6)::bigint AS e \
+             FROM ML.EVALUATE(MODEL {name}, TABLE samples)"
+        )
+    };
+    let queries = [
+        "SELECT k, (avg(PREDICT(m1 USING x1, x2)) * 1e6)::bigint, \
+         (avg(PREDICT(m2 USING x1, x2, x3)) * 1e6)::bigint FROM samples GROUP BY k ORDER BY k"
+            .to_owned(),
+        format!(
+            "SELECT * FROM ({} UNION ALL {}) j ORDER BY m",
+            judged("m1"),
+            judged("m2")
+        ),
+    ];
+    for query in queries {
+        let explain = format!("EXPLAIN {query}");
+        let told = rows(&client, &explain).await.unwrap().concat().concat();
+        assert!(told.contains("on={0:"), "{told}");
+        let there = rows(&client, &query).await.unwrap();
+        let here = "SET min_distributed_size = '1TB'";
+        client.batch_execute(here).await.unwrap();
+        assert_eq!(rows(&client, &query).await.unwrap(), there);
+        let anywhere = "RESET min_distributed_size";
+        client.batch_execute(anywhere).await.unwrap();
+    }
+}
+
+/// Numbers of sequences are claimed where the statement is: the rest of the query stays with them.
+#[tokio::test(flavor = "multi_thread")]
+async fn functions_that_wait_stay_on_the_coordinator() {
+    let machines = Machines::start(2).await;
+    let client = machines.client().await;
+    client.batch_execute(SAMPLES).await.unwrap();
+    let tables = "CREATE SEQUENCE numbers; \
+                  CREATE TABLE numbered (id bigint DEFAULT nextval('numbers'), k text)";
+    client.batch_execute(tables).await.unwrap();
+    let insert = "INSERT INTO numbered (k) SELECT k FROM samples";
+    let explain = format!("EXPLAIN {insert}");
+    let told = rows(&client, &explain).await.unwrap().concat().concat();
+    assert!(
+        told.contains("a function that waits runs on one machine"),
+        "{told}"
+    );
+    client.batch_execute(insert).await.unwrap();
+    let copy = "CREATE TABLE copied AS SELECT nextval('numbers') AS id, k FROM samples";
+    client.batch_execute(copy).await.unwrap();
+    let found = "SELECT count(DISTINCT id) FROM (SELECT id FROM numbered UNION ALL SELECT id FROM copied) n";
+    assert_eq!(rows(&client, found).await.unwrap(), [["600000"]]);
+}

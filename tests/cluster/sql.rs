@@ -75,6 +75,7 @@ async fn plans_go_to_the_workers_and_say_so() {
         .unwrap();
     let measured = measured.concat().join("\n");
     assert!(measured.contains("Stage 1"), "{measured}");
+    assert!(!measured.contains("place:"), "{measured}");
     let found = rows(&client, query).await.unwrap();
     let here = "SET min_distributed_size = '1TB'";
     client.batch_execute(here).await.unwrap();
@@ -82,6 +83,13 @@ async fn plans_go_to_the_workers_and_say_so() {
     let plan = rows(&client, &format!("EXPLAIN {query}")).await.unwrap();
     let plan = plan.concat().join("\n");
     let (_, place) = plan.split_once("place:").unwrap();
+    assert!(place.contains("less than min_distributed_size"), "{place}");
+    let plan = rows(&client, &format!("EXPLAIN ANALYZE {query}"))
+        .await
+        .unwrap();
+    let plan = plan.concat().join("\n");
+    let (measured, place) = plan.split_once("place:").unwrap();
+    assert!(measured.contains("output_rows"), "{measured}");
     assert!(place.contains("less than min_distributed_size"), "{place}");
 }
 

@@ -1,10 +1,13 @@
 //! Who may be part of a cluster: machines with the token, of the same version, with the same warehouse.
 
+use std::io::{ErrorKind, Read as _};
+use std::net::TcpStream;
 use std::process::Command;
+use std::time::Duration;
 
 use auspex_tests::{binary, root};
 
-use crate::machines::{free_port, spawn_logged, wait_for_text};
+use crate::machines::{Machines, free_port, spawn_logged, wait_for_text};
 
 /// Starts a worker and returns what it writes until `text` is in it.
 async fn worker_says(arguments: &[&str], text: &str) -> String {
@@ -118,7 +121,7 @@ async fn machines_show_certificates_to_each_other() {
     let coordinator = format!("127.0.0.1:{worker_port}");
     let plain = ["--listen", "127.0.0.1:0", "--coordinator", &coordinator];
     worker_says(&plain, "cannot join").await;
-    wait_for_text(&log, "it showed no certificate").await;
+    wait_for_text(&log, "it does not encrypt").await;
     let known = [&plain[..], &["--cluster-tls", tls]].concat();
     worker_says(&known, "taken in by a coordinator").await;
     // It may have ended already.
@@ -136,4 +139,26 @@ async fn a_folder_without_certificates_is_told() {
         found.contains("hint: --cluster-tls names a folder with ca.pem, cert.pem and key.pem."),
         "{found}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn strangers_that_say_nothing_are_sent_away() {
+    let machines = Machines::start(1).await;
+    let client = machines.client().await;
+    let gate = ("127.0.0.1", machines.worker_port());
+    let strangers: Vec<TcpStream> = (0..20).map(|_| TcpStream::connect(gate).unwrap()).collect();
+    for mut stranger in strangers {
+        let patience = Duration::from_secs(60);
+        stranger.set_read_timeout(Some(patience)).unwrap();
+        // What the port says of itself first, and its end.
+        let read = stranger.read_to_end(&mut Vec::new());
+        let is_open = read.is_err_and(|error| error.kind() == ErrorKind::WouldBlock);
+        assert!(!is_open, "{}", machines.logs());
+    }
+    let logs = machines.logs();
+    let told = "it did not show in time that it belongs to the cluster";
+    assert_eq!(logs.matches(told).count(), 1, "a line a minute: {logs}");
+    // Those that belong to it stay.
+    machines.wait_for_workers(&client, 1).await;
+    assert!(!logs.contains("worker is lost"), "{logs}");
 }

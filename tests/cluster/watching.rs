@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use auspex_tests::{binary, rows};
 use tokio_postgres::{Client, NoTls};
 
-use crate::machines::{Machines, SAMPLES, free_port, spawn_logged, wait_for_text};
+use crate::machines::{Machines, SAMPLES, free_port, signal, spawn_logged, wait_for_text};
 
 /// Asks until a query of one value gives what is wanted.
 pub(crate) async fn wait_for(client: &Client, query: &str, wanted: &str) {
@@ -98,6 +98,36 @@ async fn tasks_end_with_their_coordinator() {
     let client = machines.client().await;
     machines.wait_for_workers(&client, 2).await;
     wait_for_idle(&client, "a query whose coordinator was killed").await;
+}
+
+/// A worker that was stopped does not hear that its partitions went to others, nor that their training has ended.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_goes_on_forgets_the_partitions_that_others_have() {
+    let mut machines = Machines::start(2).await;
+    let client = machines.client().await;
+    client.batch_execute(SAMPLES).await.unwrap();
+    // A second file: rows of the first are all in the partitions of one worker.
+    let more = "INSERT INTO samples SELECT * FROM samples";
+    client.batch_execute(more).await.unwrap();
+    let other = machines.client().await;
+    let cancel = other.cancel_token();
+    let train = "CREATE MODEL m PREDICT c USING boosted_tree \
+                 WITH (max_iterations = 1000, early_stop = false) AS SELECT x1, x2, x3, k, c FROM samples";
+    let running = tokio::spawn(async move { rows(&other, train).await });
+    let hold = "SELECT count(*) FROM ml.workers WHERE bytes_held > 0";
+    wait_for(&client, hold, "2").await;
+    signal(machines.worker(0), "STOP");
+    let lost = "SELECT count(*) FROM ml.workers WHERE state = 'lost'";
+    wait_for(&client, lost, "1").await;
+    cancel.cancel_query(NoTls).await.unwrap();
+    assert!(running.await.unwrap().is_err());
+    // Until nobody tries any more to tell it of the end.
+    let silent = "SELECT count(*) FROM ml.workers WHERE state = 'lost' AND last_seen < now() - interval '28 seconds'";
+    wait_for(&client, silent, "1").await;
+    signal(machines.worker(0), "CONT");
+    machines.wait_for_workers(&client, 2).await;
+    let held = "SELECT sum(partitions_held + bytes_held) FROM ml.workers";
+    wait_for(&client, held, "0").await;
 }
 
 /// The body of an answer.
