@@ -8,7 +8,7 @@
 
 use pulp::{Simd, WithSimd};
 
-use super::panel::{Distances, GROUP, LANES, Lanes, Loops};
+use super::panel::{Distances, GROUP, Ids, LANES, Lanes, Loops};
 use super::wide;
 use crate::device::{Design, Elements};
 use crate::error::{Error, Result};
@@ -53,7 +53,7 @@ impl WithSimd for AllDistances<'_> {
                 for (found, into) in tile.compare(design, &packed, group).iter().zip(panels) {
                     for (lane, row) in into.chunks_exact_mut(n_centroids).enumerate() {
                         for (into, found) in row[first..first + n].iter_mut().zip(found) {
-                            *into = found[lane];
+                            *into = found.0[lane];
                         }
                     }
                 }
@@ -177,8 +177,8 @@ impl Tile {
             n: 0,
             start: 0,
             width,
-            values: vec![[0.0; LANES]; rows / LANES * width],
-            distances: vec![[[0.0; LANES]; GROUP]; rows / LANES],
+            values: vec![Lanes::ZERO; rows / LANES * width],
+            distances: vec![[Lanes::ZERO; GROUP]; rows / LANES],
             loops: Loops::fastest(),
         }
     }
@@ -208,11 +208,11 @@ impl Tile {
             for (into, &x) in lanes.iter_mut().zip(numbers) {
                 *into = (x.into() - shift) * scale;
             }
-            panel[j] = lanes;
+            panel[j] = Lanes(lanes);
         }
         if !rest.is_empty() {
             let into = &mut self.values[whole.len() * self.width + j];
-            for (into, &x) in into.iter_mut().zip(rest) {
+            for (into, &x) in into.0.iter_mut().zip(rest) {
                 *into = (x.into() - shift) * scale;
             }
         }
@@ -242,19 +242,30 @@ impl Tile {
         if !design.codes.is_empty() {
             for panel in 0..n_panels {
                 let of_codes = self.code_distances(design, packed, panel, group);
-                let into = self.distances[panel].as_flattened_mut();
-                for (sum, of_codes) in into.iter_mut().zip(of_codes.as_flattened()) {
-                    *sum += of_codes;
+                for (sums, of_codes) in self.distances[panel].iter_mut().zip(of_codes) {
+                    for (sum, of_codes) in sums.0.iter_mut().zip(of_codes.0) {
+                        *sum += of_codes;
+                    }
                 }
             }
         }
         &self.distances[..n_panels]
     }
 
-    /// Writes each eight columns of a panel as eight rows.
+    /// Multiplies the rows of a panel by their weights; nothing can be compared afterwards.
     #[inline(always)]
-    pub(super) fn turn(&self, panel: usize, rows: &mut [Lanes]) {
-        (self.loops.turn)(&self.values[panel * self.width..][..self.width], rows);
+    pub(super) fn weigh(&mut self, panel: usize, weights: &[f64]) {
+        for column in &mut self.values[panel * self.width..][..self.width] {
+            for (x, weight) in column.0.iter_mut().zip(weights) {
+                *x *= weight;
+            }
+        }
+    }
+
+    /// Adds the rows of a panel to the sums of their numbers.
+    #[inline(always)]
+    pub(super) fn add(&self, panel: usize, ids: &Ids, sums: &mut [Lanes]) {
+        (self.loops.add)(&self.values[panel * self.width..][..self.width], ids, sums);
     }
 
     /// Asks for the rows that the next tile has in the place of a panel; those of one panel at a time, so that they
@@ -291,7 +302,7 @@ impl Tile {
         let first = self.start + panel * LANES;
         let rows = first..(first + LANES).min(self.start + self.n);
         let tables = &packed.codes[group * packed.n_codes..][..packed.n_codes];
-        let mut sums = [[0.0; LANES]; GROUP];
+        let mut sums = [Lanes::ZERO; GROUP];
         for ((codes, &width), &offset) in
             design.codes.iter().zip(design.widths).zip(&packed.offsets)
         {
@@ -299,7 +310,7 @@ impl Tile {
             for (lane, &code) in codes[rows.clone()].iter().enumerate() {
                 let entry = table[width.min(code as usize)];
                 for (sums, distance) in sums.iter_mut().zip(entry) {
-                    sums[lane] += distance;
+                    sums.0[lane] += distance;
                 }
             }
         }

@@ -1,7 +1,7 @@
 //! The nearest centroid of each row, and sums of the rows of each.
 //!
 //! In: a design and centroids; out: a [`Nearest`]. Distances are those of `distances`, to the bit; sums are added in the
-//! order of the rows. A panel's columns are turned into rows before, so that what is added of a row lies side by side.
+//! order of the rows.
 
 use std::ops::Range;
 
@@ -71,7 +71,7 @@ impl WithSimd for FindNearest<'_> {
         } = self;
         let (n_rows, n_centroids) = (design.dense.n_rows, packed.n_centroids);
         let mut tile = Tile::new(design);
-        let mut best = vec![[0.0; LANES]; tile.rows / LANES];
+        let mut best = vec![Lanes::ZERO; tile.rows / LANES];
         let mut ids: Vec<Ids> = vec![[0; LANES]; tile.rows / LANES];
         let mut sums = Sums::new(&tile, n_centroids);
         let n_kept = if keeps_rows { n_rows } else { 0 };
@@ -93,13 +93,15 @@ impl WithSimd for FindNearest<'_> {
             }
             let rows = start..start + tile.n;
             let weights = weights.map(|weights| &weights[rows.clone()]);
-            let (best, ids) = (
-                &best.as_flattened()[..tile.n],
-                &ids.as_flattened()[..tile.n],
-            );
-            sums.add(&tile, ids, best, weights);
+            let n_panels = tile.n.div_ceil(LANES);
+            sums.add(&mut tile, &mut ids[..n_panels], &best, weights);
+            let ids = &ids.as_flattened()[..tile.n];
             if keeps_rows {
-                nearest.squared_distances.extend_from_slice(best);
+                let n_kept = nearest.ids.len() + tile.n;
+                nearest
+                    .squared_distances
+                    .extend(best[..n_panels].iter().flat_map(|best| best.0));
+                nearest.squared_distances.truncate(n_kept);
                 nearest.ids.extend(ids.iter().map(|&id| id as u32));
             }
             add_codes(design, rows, ids, weights, &mut nearest.sums.sums);
@@ -109,16 +111,14 @@ impl WithSimd for FindNearest<'_> {
     }
 }
 
-/// Sums over rows by centroid.
+/// Sums over rows by centroid. Behind the last centroid there is a place for lanes without a row.
 struct Sums {
     /// Blocks of `LANES` columns of a tile.
     n_blocks: usize,
-    /// Σ w·x, `(n_centroids, n_blocks)` row-major.
+    /// Σ w·x, `(n_centroids + 1, n_blocks)` row-major.
     sums: Vec<Lanes>,
     /// Σ w and Σ w·distance².
     totals: Vec<[f64; 2]>,
-    /// Scratch: the rows of a panel, block by block.
-    rows: Vec<Lanes>,
 }
 
 impl Sums {
@@ -126,32 +126,32 @@ impl Sums {
         let n_blocks = tile.width / LANES;
         Sums {
             n_blocks,
-            sums: vec![[0.0; LANES]; n_centroids * n_blocks],
-            totals: vec![[0.0; 2]; n_centroids],
-            rows: vec![[0.0; LANES]; LANES * n_blocks],
+            sums: vec![Lanes::ZERO; (n_centroids + 1) * n_blocks],
+            totals: vec![[0.0; 2]; n_centroids + 1],
         }
     }
 
     /// Adds the rows of a tile.
     #[inline(always)]
-    fn add(&mut self, tile: &Tile, ids: &[u64], squares: &[f64], weights: Option<&[f64]>) {
-        for (panel, (ids, squares)) in ids.chunks(LANES).zip(squares.chunks(LANES)).enumerate() {
-            tile.turn(panel, &mut self.rows);
+    fn add(&mut self, tile: &mut Tile, ids: &mut [Ids], best: &[Lanes], weights: Option<&[f64]>) {
+        let nowhere = self.totals.len() as u64 - 1;
+        ids.as_flattened_mut()[tile.n..].fill(nowhere);
+        for (panel, (ids, best)) in ids.iter().zip(best).enumerate() {
             match weights {
                 Some(weights) => {
                     let weights = &weights[panel * LANES..];
-                    weigh(&mut self.rows, weights);
-                    for ((&id, square), &weight) in ids.iter().zip(squares).zip(weights) {
+                    tile.weigh(panel, weights);
+                    for ((&id, square), &weight) in ids.iter().zip(best.0).zip(weights) {
                         add_pair(&mut self.totals[id as usize], [weight, weight * square]);
                     }
                 }
                 None => {
-                    for (&id, &square) in ids.iter().zip(squares) {
+                    for (&id, square) in ids.iter().zip(best.0) {
                         add_pair(&mut self.totals[id as usize], [1.0, square]);
                     }
                 }
             }
-            add_rows(&self.rows, ids, self.n_blocks, &mut self.sums);
+            tile.add(panel, ids, &mut self.sums);
         }
     }
 
@@ -164,18 +164,8 @@ impl Sums {
         let rows = self.sums.chunks_exact(self.n_blocks.max(1));
         let n_dense = design.dense.n_cols;
         for (into, row) in totals.sums.chunks_exact_mut(design.n_cols()).zip(rows) {
-            into[..n_dense].copy_from_slice(&row.as_flattened()[..n_dense]);
-        }
-    }
-}
-
-/// Multiplies the rows of a panel by their weights.
-#[inline(always)]
-fn weigh(rows: &mut [Lanes], weights: &[f64]) {
-    for rows in rows.chunks_exact_mut(LANES) {
-        for (row, weight) in rows.iter_mut().zip(weights) {
-            for x in row {
-                *x *= weight;
+            for (into, sums) in into[..n_dense].chunks_mut(LANES).zip(row) {
+                into.copy_from_slice(&sums.0[..into.len()]);
             }
         }
     }
@@ -185,46 +175,6 @@ fn weigh(rows: &mut [Lanes], weights: &[f64]) {
 #[inline(always)]
 fn add_pair(sums: &mut [f64; 2], [a, b]: [f64; 2]) {
     *sums = [sums[0] + a, sums[1] + b];
-}
-
-/// Adds the rows of a panel, which lie block by block, to the sums of their centroids.
-#[inline(always)]
-fn add_rows(rows: &[Lanes], ids: &[u64], n_blocks: usize, sums: &mut [Lanes]) {
-    let blocks = rows.as_chunks::<LANES>().0;
-    let (fours, rest) = blocks.as_chunks::<4>();
-    for (four, blocks) in fours.iter().enumerate() {
-        add_blocks(blocks, ids, sums, 4 * four, n_blocks);
-    }
-    let first = n_blocks - rest.len();
-    if let Ok(blocks) = <&[_; 3]>::try_from(rest) {
-        add_blocks(blocks, ids, sums, first, n_blocks);
-    } else if let Ok(blocks) = <&[_; 2]>::try_from(rest) {
-        add_blocks(blocks, ids, sums, first, n_blocks);
-    } else if let Ok(blocks) = <&[_; 1]>::try_from(rest) {
-        add_blocks(blocks, ids, sums, first, n_blocks);
-    }
-}
-
-/// Adds some blocks of the rows, the first of that number; their count is known, so that nothing is counted between.
-#[inline(always)]
-fn add_blocks<const N: usize>(
-    blocks: &[[Lanes; LANES]; N],
-    ids: &[u64],
-    sums: &mut [Lanes],
-    first: usize,
-    n_blocks: usize,
-) {
-    for (lane, &id) in ids.iter().enumerate() {
-        let into = &mut sums[id as usize * n_blocks + first..][..N];
-        for (into, block) in into.iter_mut().zip(blocks) {
-            // All are read before any is written, so that they go through one register.
-            let mut all = *into;
-            for (sum, x) in all.iter_mut().zip(&block[lane]) {
-                *sum += x;
-            }
-            *into = all;
-        }
-    }
 }
 
 /// Adds the weights of some rows to the sums of their indicators.

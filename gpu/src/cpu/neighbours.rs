@@ -81,7 +81,7 @@ impl WithSimd for FindNeighbours<'_> {
                     for (i, column) in columns[..n].iter().enumerate() {
                         let lists = ids[of_panel..].chunks_exact_mut(n_neighbours);
                         let lists = lists.zip(distances[of_panel..].chunks_exact_mut(n_neighbours));
-                        for ((ids, distances), &distance) in lists.zip(column) {
+                        for ((ids, distances), distance) in lists.zip(column.0) {
                             insert(ids, distances, first + i, distance);
                         }
                     }

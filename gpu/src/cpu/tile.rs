@@ -17,6 +17,8 @@ pub(super) const LANES: usize = 8;
 pub(super) struct Columns {
     n_columns: usize,
     stride: usize,
+    /// Where the first column begins: at a line of the cache, since a vector that lies across two is read twice.
+    first: usize,
     values: Vec<f64>,
 }
 
@@ -24,10 +26,12 @@ impl Columns {
     /// Scratch for `n_columns` columns of the tiles of a block of `n_rows` rows.
     pub(super) fn new(n_columns: usize, n_rows: usize) -> Columns {
         let stride = n_rows.min(TILE_ROWS).next_multiple_of(LANES);
+        let values = vec![0.0; n_columns * stride + LANES - 1];
         Columns {
             n_columns,
             stride,
-            values: vec![0.0; n_columns * stride],
+            first: values.as_ptr().align_offset(64).min(LANES - 1),
+            values,
         }
     }
 
@@ -40,19 +44,19 @@ impl Columns {
     /// The first `n_rows` of a column.
     #[inline(always)]
     pub(super) fn column(&self, column: usize, n_rows: usize) -> &[f64] {
-        &self.values[column * self.stride..][..n_rows]
+        &self.values[self.first + column * self.stride..][..n_rows]
     }
 
     /// One value.
     #[inline(always)]
     pub(super) fn value(&self, column: usize, row: usize) -> f64 {
-        self.values[column * self.stride + row]
+        self.values[self.first + column * self.stride + row]
     }
 
     /// The first `n_rows` of a column, to be written.
     #[inline(always)]
     pub(super) fn column_mut(&mut self, column: usize, n_rows: usize) -> &mut [f64] {
-        &mut self.values[column * self.stride..][..n_rows]
+        &mut self.values[self.first + column * self.stride..][..n_rows]
     }
 }
 
