@@ -116,6 +116,9 @@ fn numbers(prediction: Prediction) -> Vec<f64> {
             let ids = ids.into_iter().map(|id| id.map_or(-1.0, f64::from));
             ids.chain(distances).collect()
         }
+        Prediction::Nearest { ids, distances } => {
+            ids.into_iter().map(f64::from).chain(distances).collect()
+        }
         Prediction::Components {
             values,
             reconstruction_errors,

@@ -104,6 +104,9 @@ pub struct Passes {
     pub kept: u64,
 }
 
+/// Bytes of each sample that metrics bring back of a model with one output, a number.
+pub const METRICS_BYTES: u64 = 8;
+
 /// What a training on a device takes beside its kernels, in bytes for each sample.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct BesideDevice {
@@ -137,9 +140,13 @@ pub trait Estimator: Send + Sync {
         }
     }
 
-    /// What a device neither keeps nor computes of a training, to weigh it against the CPU.
+    /// What a device neither keeps nor computes of a training, to weigh it against the CPU; the predictions that the
+    /// metrics are made of among it.
     fn beside_device(&self, _options: &Options, _shape: &SampleShape) -> BesideDevice {
-        BesideDevice::default()
+        BesideDevice {
+            on_cpu: 0,
+            moved: METRICS_BYTES,
+        }
     }
 
     /// A step that may run over the training samples while they are read for the first time, when no

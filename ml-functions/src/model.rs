@@ -38,6 +38,13 @@ pub enum Prediction {
         /// Number of columns of `distances`.
         n_clusters: usize,
     },
+    /// Clustering, as its metrics read it, where every sample has a cluster.
+    Nearest {
+        /// The 0-based cluster.
+        ids: Vec<u32>,
+        /// The distance to it.
+        distances: Vec<f64>,
+    },
     /// Decomposition: `(n_samples, n_components)` row-major.
     Components {
         /// Number of components.
@@ -58,6 +65,7 @@ impl Prediction {
             Prediction::Values(values) => values.len(),
             Prediction::Probabilities { n_classes, values } => values.len() / n_classes.max(&1),
             Prediction::Clusters { ids, .. } => ids.len(),
+            Prediction::Nearest { ids, .. } => ids.len(),
             Prediction::Components {
                 reconstruction_errors,
                 ..
@@ -161,6 +169,16 @@ pub struct Inspection {
 pub trait Model: Debug + Send + Sync {
     /// Predicts each sample of a block, in its order.
     fn predict(&self, block: &FeatureBlock, compute: &Compute) -> Result<Prediction>;
+
+    /// What the metrics read of [`Model::predict`]: the same, or less where a device has less to bring back then.
+    fn predict_for_metrics(&self, block: &FeatureBlock, compute: &Compute) -> Result<Prediction> {
+        self.predict(block, compute)
+    }
+
+    /// Bytes of each sample that [`Model::predict`] brings back from a device.
+    fn predicted_bytes(&self) -> u64 {
+        0
+    }
 
     /// Its state, from which `EstimatorSpec::load` makes an equal model.
     fn state(&self) -> ModelState;

@@ -293,7 +293,8 @@ impl<'a> Shape<'a> {
                 }
                 None => float_lists(*n_classes, values, prediction.len()),
             },
-            (ScalarOutput::PredictProba { .. }, _) => Err(mismatch()),
+            (ScalarOutput::Predict, Prediction::Nearest { .. })
+            | (ScalarOutput::PredictProba { .. }, _) => Err(mismatch()),
         }
     }
 

@@ -872,6 +872,9 @@ fn assert_close(name: &str, found: &TrainedModel, expected: &TrainedModel) {
 fn numbers(prediction: Prediction) -> Vec<f64> {
     match prediction {
         Prediction::Values(values) | Prediction::Probabilities { values, .. } => values,
+        Prediction::Nearest { ids, distances } => {
+            ids.into_iter().map(f64::from).chain(distances).collect()
+        }
         Prediction::Clusters { ids, distances, .. } => {
             let ids = ids.into_iter().map(|id| id.map_or(-1.0, f64::from));
             ids.chain(distances).collect()
@@ -888,13 +891,14 @@ fn numbers(prediction: Prediction) -> Vec<f64> {
 /// A model predicts on a device what it predicts on the CPU, if `is_exact` to the bit.
 fn assert_same_predictions(task: Task, model: &TrainedModel, is_exact: bool) {
     let rows = samples(task, 5_000, 130);
-    let on = |choice| {
-        model
-            .predict(&rows, &Compute::choose(choice).unwrap())
-            .unwrap()
-    };
-    let (cuda, cpu) = (on(DeviceChoice::Cuda(None)), on(DeviceChoice::Cpu));
     let name = model.spec.name;
+    let device = Compute::choose(DeviceChoice::Cuda(None)).unwrap();
+    let cuda = model.predict(&rows, &device).unwrap();
+    let cpu = model.predict(&rows, &Compute::cpu()).unwrap();
+    // What `auto` counts is what came back.
+    let brought = device.figures().unwrap_or_default().downloaded_bytes;
+    let n_rows = rows.num_rows() as u64;
+    assert_eq!(brought, n_rows * model.model.predicted_bytes(), "{name}");
     if is_exact {
         assert_eq!(format!("{cuda:?}"), format!("{cpu:?}"), "{name}");
     }

@@ -24,7 +24,8 @@ pub struct Settings {
     pub host_bytes: usize,
     /// The order in which threads and blocks run.
     pub order: Order,
-    /// A device whose kernels compute wrong results: each store of a float is one bit off.
+    /// A device whose kernels compute wrong results: each store of four or more bytes is one bit off, whole
+    /// numbers too; atomic operations are right.
     pub is_wrong: bool,
     /// A device whose streams do not wait for events.
     pub is_deaf: bool,

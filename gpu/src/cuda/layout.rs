@@ -10,7 +10,7 @@ use std::sync::Arc;
 use cudarc::driver::sys::CUresult;
 use cudarc::driver::{DeviceRepr, ValidAsZeroBits};
 
-use super::residents::{Buffer, CONSTANT, Key, Role, fingerprint};
+use super::residents::{Buffer, Key, Role, constant, fingerprint};
 use super::session::{Argument, Failure, Lane, Session};
 use crate::device::{Design, Elements, RowsId};
 
@@ -210,7 +210,7 @@ fn upload_columns<T: DeviceRepr + ValidAsZeroBits + Copy + Send + Sync + 'static
     let n_rows = design.dense.n_rows;
     if rows.len() == n_rows {
         let key = id.map(|id| Key::Rows(id, Role::Dense));
-        return session.held(key, || CONSTANT, values);
+        return session.held(key, || constant(values.len()), values);
     }
     let columns = (0..design.dense.n_cols).map(|column| column * n_rows);
     let parts = columns.map(|first| &values[first + rows.start..first + rows.end]);
@@ -225,15 +225,16 @@ fn upload_codes(
     (design, rows, id): SomeRows<'_>,
 ) -> Result<Arc<Buffer<u32>>, Failure> {
     let key = id.map(|id| Key::Rows(id, Role::Codes));
-    if let Some(kept) = key.and_then(|key| session.kept(key, CONSTANT)) {
+    let n_codes = rows.len() * design.codes.len();
+    let stamp = constant(n_codes);
+    if let Some(kept) = key.and_then(|key| session.kept(key, stamp)) {
         return Ok(kept);
     }
-    let n_codes = rows.len() * design.codes.len();
     let may_keep = key.is_some() && session.may_keep(n_codes * size_of::<u32>())?;
     let parts = design.codes.iter().map(|codes| &codes[rows.clone()]);
     let codes = Arc::new(session.stage(lane, n_codes, parts)?);
     if let Some(key) = key.filter(|_| may_keep) {
-        session.keep(key, CONSTANT, &codes);
+        session.keep(key, stamp, &codes);
     }
     Ok(codes)
 }

@@ -1,5 +1,6 @@
 //! The CUDA driver: found at run time, never needed to build or to start.
 
+use std::error::Error as _;
 use std::ffi::OsStr;
 use std::sync::{Mutex, PoisonError};
 
@@ -51,7 +52,13 @@ pub(super) fn load() -> Result<()> {
 fn open_named(path: &OsStr) -> Result<libloading::Library> {
     // SAFETY: the driver's own initialisers run; the user vouches for the file that is named.
     let library = unsafe { libloading::Library::new(path) };
-    let library = library.map_err(|error| unusable(path, &error.to_string()))?;
+    let library = library.map_err(|error| {
+        // The error itself says no more than that it is one.
+        let reason = error
+            .source()
+            .map_or_else(|| error.to_string(), ToString::to_string);
+        unusable(path, &reason)
+    })?;
     // SAFETY: the symbol is looked for, not called.
     let begin = unsafe { library.get::<unsafe extern "C" fn()>(b"cuInit") };
     if begin.is_err() {
@@ -114,6 +121,8 @@ mod tests {
         );
         let found = open_named(OsStr::new("/nowhere/libcuda.so.1")).map(|_| ());
         let message = found.unwrap_err().to_string();
-        assert!(message.contains("\"/nowhere/libcuda.so.1\""), "{message}");
+        for part in ["\"/nowhere/libcuda.so.1\"", "No such file or directory"] {
+            assert!(message.contains(part), "{message}");
+        }
     }
 }

@@ -36,8 +36,11 @@ pub(super) enum Key {
 /// Tells contents under one name apart.
 pub(super) type Stamp = [u64; 2];
 
-/// The stamp of what never changes under its name.
-pub(super) const CONSTANT: Stamp = [0; 2];
+/// The stamp of what never changes under its name: the number of its elements, so that a caller who gives other rows
+/// that name has their own, and no kernel reads beyond a buffer.
+pub(super) fn constant(n_elements: usize) -> Stamp {
+    [n_elements as u64, 0]
+}
 
 /// A stamp of numbers: each of its words changes with every bit of them.
 pub(super) fn fingerprint(values: &[f64]) -> Stamp {

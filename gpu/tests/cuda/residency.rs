@@ -79,6 +79,22 @@ fn iterations_move_only_parameters_and_partials() {
 }
 
 #[test]
+fn other_rows_under_a_name_are_not_those_that_are_kept() {
+    let driver = Driver::new("");
+    let device = CudaDevice::open(0).unwrap();
+    for n_rows in [5000, 300, 700] {
+        let mut samples = Samples::new(n_rows, 6, &[3], true);
+        let coefficients = samples.coefficients(1);
+        let found = glm(device.as_ref(), &samples, 1, &coefficients);
+        let fresh = CudaDevice::open(0).unwrap();
+        let expected = glm(fresh.as_ref(), &samples, 1, &coefficients);
+        assert_same_bits(&found.gradient, &expected.gradient, "gradient");
+    }
+    drop(device);
+    assert_eq!(driver.report(), "");
+}
+
+#[test]
 fn an_iteration_of_kmeans_brings_nothing_of_each_row_back() {
     let driver = Driver::new("");
     let device = CudaDevice::open(0).unwrap();

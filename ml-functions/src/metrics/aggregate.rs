@@ -342,7 +342,7 @@ impl EvaluateAccumulator {
         if block.n_samples == 0 {
             return Ok(());
         }
-        let prediction = model.model.predict(&block, compute)?;
+        let prediction = model.model.predict_for_metrics(&block, compute)?;
         self.evaluation.update(&prediction, &block)
     }
 

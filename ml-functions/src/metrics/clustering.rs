@@ -51,21 +51,28 @@ impl ClusteringEvaluation {
     /// Adds rows: `distances` is `(n_samples, n_clusters)` row-major, or empty.
     pub(super) fn update(&mut self, ids: &[Option<u32>], distances: &[f64]) {
         self.n_samples += ids.len() as u64;
-        let n_clusters = self.clusters.len();
-        let rows = distances.chunks_exact(n_clusters.max(1));
-        if self.radii.len() == n_clusters {
-            let score = |(row, id): (&[f64], &Option<u32>)| {
-                let id = (*id)? as usize;
-                Some(in_radii(*row.get(id)?, *self.radii.get(id)?))
-            };
-            self.scores.add(rows.clone().zip(ids).filter_map(score));
+        let rows = distances.chunks_exact(self.clusters.len().max(1));
+        self.add(rows.zip(ids).filter_map(|(row, id)| {
+            let id = (*id)? as usize;
+            Some((id, *row.get(id)?))
+        }));
+    }
+
+    /// Adds rows by their clusters and the distances to those.
+    pub(super) fn update_nearest(&mut self, ids: &[u32], distances: &[f64]) {
+        self.n_samples += ids.len() as u64;
+        let ids = ids.iter().map(|id| *id as usize);
+        self.add(ids.zip(distances.iter().copied()));
+    }
+
+    fn add(&mut self, rows: impl Iterator<Item = (usize, f64)> + Clone) {
+        if self.radii.len() == self.clusters.len() {
+            let score =
+                |(id, distance): (usize, f64)| Some(in_radii(distance, *self.radii.get(id)?));
+            self.scores.add(rows.clone().filter_map(score));
         }
-        for (row, id) in rows.zip(ids) {
-            let Some(id) = *id else { continue };
-            let id = id as usize;
-            if let (Some((n_samples, squares)), Some(distance)) =
-                (self.clusters.get_mut(id), row.get(id))
-            {
+        for (id, distance) in rows {
+            if let Some((n_samples, squares)) = self.clusters.get_mut(id) {
                 *n_samples += 1;
                 squares.add(distance * distance);
             }

@@ -103,6 +103,11 @@ impl Evaluation {
             (Evaluation::Clustering(rows), Prediction::Clusters { ids, distances, .. }, _) => {
                 rows.update(ids, distances);
             }
+            (Evaluation::Clustering(rows), Prediction::Nearest { ids, distances }, _)
+                if ids.len() == distances.len() =>
+            {
+                rows.update_nearest(ids, distances);
+            }
             (
                 Evaluation::Decomposition(rows),
                 Prediction::Components {

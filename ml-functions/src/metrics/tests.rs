@@ -433,6 +433,15 @@ fn clusters_are_judged_by_scatter_and_separation() {
     merged.merge(rows(17, 30)).unwrap();
     assert_metrics(&merged.metrics(None), &expected["metrics"]);
     assert_eq!(merged.metrics(None), rows(0, 30).metrics(None));
+    let own = ids.iter().enumerate();
+    let own = own.map(|(row, id)| distances[row * 3 + *id as usize]);
+    let nearest = Prediction::Nearest {
+        ids: ids.clone(),
+        distances: own.collect(),
+    };
+    let mut alone = Evaluation::new(Task::Clustering, None, &model);
+    (alone.update(&nearest, &block(TargetValues::None, 30))).unwrap();
+    assert_eq!(alone.metrics(None), rows(0, 30).metrics(None));
     assert_eq!(
         value(&rows(0, 1), "davies_bouldin_index"),
         None,

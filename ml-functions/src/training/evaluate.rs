@@ -194,7 +194,7 @@ impl PartitionStep for EvaluateStep {
         let core = self.model.core()?;
         let judge = |model: &dyn Model| -> Result<(Evaluation, Prediction)> {
             let mut evaluation = Evaluation::new(core.spec.task, core.target.as_ref(), model);
-            let prediction = model.predict(block, compute)?;
+            let prediction = model.predict_for_metrics(block, compute)?;
             evaluation.update(&prediction, block)?;
             Ok((evaluation, prediction))
         };

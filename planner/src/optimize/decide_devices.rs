@@ -95,7 +95,10 @@ impl PhysicalOptimizerRule for DecideDevices {
                 n_rows: rows.n_rows.map(|n_rows| n_rows as u64),
                 row_bytes: call.model.encoder.schema.sample_bytes() as u64,
                 n_passes: 1,
-                beside_device: BesideDevice::default(),
+                beside_device: BesideDevice {
+                    on_cpu: 0,
+                    moved: call.model.model.predicted_bytes(),
+                },
                 call_rows: config.execution.batch_size.get() as u64,
                 n_threads: n_threads as u64,
             });

@@ -84,7 +84,7 @@ pub struct Launch<'a> {
     pub parameters: &'a [u8],
     /// The order of threads and blocks.
     pub order: Order,
-    /// Whether each stored float is one bit off, as on a broken device.
+    /// Whether each store of four or more bytes is one bit off, as on a broken device.
     pub is_wrong: bool,
 }
 

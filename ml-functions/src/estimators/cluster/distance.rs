@@ -77,6 +77,40 @@ impl Distance {
         }
     }
 
+    /// The nearest centroid of each sample and the cost there, as [`Distance::costs`] has them to the bit; `None` where
+    /// it may not: by the cosine, of which equal costs are no equal squared distances, and where a distance is no
+    /// number.
+    pub(super) fn nearest(
+        self,
+        design: &Design<'_>,
+        centroids: &[f64],
+        compute: &Compute,
+    ) -> Result<Option<(Vec<u32>, Vec<f64>)>> {
+        if self == Distance::Cosine {
+            return Ok(None);
+        }
+        let nearest = compute.device().nearest(design, centroids, None)?;
+        let is_finite = nearest.squared_distances.iter().all(|x| x.is_finite());
+        Ok(is_finite.then_some((nearest.ids, nearest.squared_distances)))
+    }
+
+    /// Bytes of each sample that the metrics bring back from a device: id and squared distance, or all of
+    /// [`Distance::costs`].
+    pub(super) fn metrics_bytes(self, n_centroids: u64) -> u64 {
+        match self {
+            Distance::Euclidean => 4 + 8,
+            Distance::Cosine => self.predicted_bytes(n_centroids),
+        }
+    }
+
+    /// Bytes of each sample that [`Distance::costs`] brings back from a device: squared distances, and squared lengths.
+    pub(super) fn predicted_bytes(self, n_centroids: u64) -> u64 {
+        match self {
+            Distance::Euclidean => 8 * n_centroids,
+            Distance::Cosine => 8 * (n_centroids + 1),
+        }
+    }
+
     /// The cost of each sample at every centroid, `(n_samples, n_centroids)` row-major.
     pub(super) fn costs(
         self,
@@ -203,6 +237,40 @@ mod tests {
     use auspex_gpu::{Elements, MatrixView};
 
     use super::*;
+
+    #[test]
+    fn the_nearest_alone_has_the_costs_of_all_or_is_not_given() {
+        let compute = Compute::cpu();
+        let nearest = |dense: &[f64], distance: Distance| {
+            let design = Design {
+                rows: None,
+                dense: MatrixView {
+                    n_rows: 3,
+                    n_cols: 2,
+                    elements: Elements::F64(dense),
+                },
+                shift: &[0.1; 2],
+                scale: &[0.7, 0.0],
+                codes: &[],
+                widths: &[],
+            };
+            let centroids = [0.3, 0.0, 5.1, 0.2, 0.3, 0.0];
+            let costs = distance.costs(&design, &centroids, &compute).unwrap();
+            let nearest = distance.nearest(&design, &centroids, &compute).unwrap();
+            (costs, nearest)
+        };
+        let rows = [1.0, 8.0, -3.0, 4.0, 5.0, 6.0];
+        let (costs, found) = nearest(&rows, Distance::Euclidean);
+        // Of the first and the last centroid, which are equal, it is the first.
+        let (ids, own) = found.unwrap();
+        assert_eq!(ids, [0, 1, 0]);
+        assert_eq!(own, [costs[0], costs[4], costs[6]]);
+        assert_eq!(nearest(&rows, Distance::Cosine).1, None);
+        // An infinity times 0 is no number, at every centroid.
+        let rows = [1.0, 8.0, -3.0, 4.0, f64::INFINITY, 6.0];
+        let (costs, found) = nearest(&rows, Distance::Euclidean);
+        assert!(costs[3..6].iter().all(|cost| cost.is_nan()) && found.is_none());
+    }
 
     #[test]
     fn cosines_equal_those_of_the_definition() {

@@ -147,6 +147,8 @@ static SPEC: EstimatorSpec = EstimatorSpec {
     load: KMeansModel::load,
 };
 
+/// Clusters at least where their number is not written.
+const FEWEST_AUTOMATIC: u32 = 2;
 /// A relative fall of the loss below this is rounding.
 const NO_PROGRESS: f64 = 1e-12;
 
@@ -180,9 +182,12 @@ impl Estimator for KMeans {
     fn beside_device(&self, options: &Options, shape: &SampleShape) -> BesideDevice {
         let distance = distance(options.text_if_known("distance_type"));
         let n_passes = self.passes(options, shape).kept;
+        let n_clusters = options.opt_f64_if_known("num_clusters");
+        let n_clusters = n_clusters.map_or(u64::from(FEWEST_AUTOMATIC), |n| n as u64);
+        let of_passes = n_passes.saturating_mul(distance.moved_bytes());
         BesideDevice {
             on_cpu: 0,
-            moved: n_passes.saturating_mul(distance.moved_bytes()),
+            moved: of_passes.saturating_add(distance.metrics_bytes(n_clusters)),
         }
     }
 
@@ -239,7 +244,10 @@ impl Fit<'_> {
             return self.marked_start().await;
         }
         let n_samples = self.samples.n_samples(Part::Training);
-        let automatic = n_samples.checked_ilog10().unwrap_or(0).max(2) as usize;
+        let automatic = n_samples
+            .checked_ilog10()
+            .unwrap_or(0)
+            .max(FEWEST_AUTOMATIC) as usize;
         let num_clusters = self.options.opt_usize("num_clusters").unwrap_or(automatic);
         if n_samples < num_clusters as u64 {
             return Err(too_few(num_clusters, n_samples as usize));

@@ -84,6 +84,24 @@ impl Model for KMeansModel {
         })
     }
 
+    fn predict_for_metrics(&self, block: &FeatureBlock, compute: &Compute) -> Result<Prediction> {
+        let design = self.space.design(block);
+        let nearest = self.distance.nearest(&design, &self.centroids, compute)?;
+        match nearest {
+            Some((ids, mut distances)) => {
+                distances
+                    .iter_mut()
+                    .for_each(|cost| *cost = self.distance.of_cost(*cost));
+                Ok(Prediction::Nearest { ids, distances })
+            }
+            None => self.predict(block, compute),
+        }
+    }
+
+    fn predicted_bytes(&self) -> u64 {
+        self.distance.predicted_bytes(self.n_clusters() as u64)
+    }
+
     fn state(&self) -> ModelState {
         let n_clusters = self.n_clusters();
         let mut state = ModelState {

@@ -21,6 +21,7 @@ use crate::estimators::in_memory::{
 use crate::model::{Inspection, Model, ModelContext, Prediction};
 use crate::random::Random;
 use crate::run::TrainingRun;
+use crate::training::SampleShape;
 use crate::training_set::TrainingSet;
 
 async fn fit(
@@ -193,6 +194,24 @@ fn groups(n: usize, block_rows: usize) -> InMemory {
     InMemory::new(&columns, block_rows)
 }
 
+#[test]
+fn what_kmeans_moves_beside_its_samples_is_counted() {
+    let shape = SampleShape {
+        n_numeric: 4,
+        n_categorical: 0,
+        sample_bytes: 16,
+    };
+    let moved = |distance: &str| {
+        let written = json!({"num_clusters": 5, "max_iterations": 3, "distance_type": distance});
+        let options = options(&KMeans, written).unwrap();
+        KMeans.beside_device(&options, &shape).moved
+    };
+    // The id and the squared distance of the nearest, for the metrics.
+    assert_eq!(moved("EUCLIDEAN"), 12);
+    // By the cosine 20 bytes of each pass; for the metrics the squared distances and the squared length.
+    assert_eq!(moved("COSINE"), 3 * 20 + 6 * 8);
+}
+
 #[tokio::test]
 async fn kmeans_finds_separate_groups_by_every_start_and_distance() {
     let samples = groups(600, 100);
@@ -211,6 +230,32 @@ async fn kmeans_finds_separate_groups_by_every_start_and_distance() {
                     "{method} {distance}"
                 );
                 assert!(ids[0] != ids[1] && ids[1] != ids[2] && ids[0] != ids[2]);
+            }
+            // The metrics read the same distances, by Euclid's of the nearest alone.
+            let metrics = model.predict_for_metrics(&samples.whole(), &Compute::cpu());
+            match (distance, metrics.unwrap()) {
+                (
+                    "EUCLIDEAN",
+                    Prediction::Nearest {
+                        ids: of,
+                        distances: to,
+                    },
+                ) => {
+                    assert_eq!(ids, of.iter().map(|id| Some(*id)).collect::<Vec<_>>());
+                    let own = (0..600).map(|i| distances[3 * i + of[i] as usize]);
+                    assert_eq!(to, own.collect::<Vec<_>>());
+                }
+                (
+                    "COSINE",
+                    Prediction::Clusters {
+                        ids: of,
+                        distances: to,
+                        ..
+                    },
+                ) => {
+                    assert_eq!((&of, &to), (&ids, &distances));
+                }
+                (_, other) => panic!("{other:?}"),
             }
             // The radius is the root mean squared distance.
             for (id, radius) in model.cluster_radii().iter().enumerate() {

@@ -11,7 +11,7 @@ use super::eigen::fix_sign;
 use super::pca_model::PcaModel;
 use super::randomised::{TurnStep, randomised};
 use crate::error::{Error, Result};
-use crate::estimator::{Estimator, EstimatorSpec, Passes, Tags, Task};
+use crate::estimator::{BesideDevice, Estimator, EstimatorSpec, Passes, Tags, Task};
 use crate::estimators::feature_space::{FeatureSpace, Scaling};
 use crate::model::Model;
 use crate::options::{Hyperparameter, Kind, Options};
@@ -138,6 +138,17 @@ impl Estimator for Pca {
     fn passes(&self, _: &Options, _: &SampleShape) -> Passes {
         // The statistics, the products of the columns and the metrics.
         Passes { source: 3, kept: 0 }
+    }
+
+    fn beside_device(&self, options: &Options, shape: &SampleShape) -> BesideDevice {
+        // Without a number of components they may be as many as the features.
+        let n_features = (shape.n_numeric + shape.n_categorical) as u64;
+        let n_components = options.opt_f64_if_known("num_principal_components");
+        let n_components = n_components.map_or(n_features, |n| n as u64);
+        BesideDevice {
+            on_cpu: 0,
+            moved: PcaModel::moved_bytes(n_components),
+        }
     }
 
     async fn fit(

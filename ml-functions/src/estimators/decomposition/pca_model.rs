@@ -27,6 +27,11 @@ pub(super) struct PcaModel {
 }
 
 impl PcaModel {
+    /// Bytes of each sample that a prediction brings back from a device: coordinates and the squared length.
+    pub(super) fn moved_bytes(n_components: u64) -> u64 {
+        n_components.saturating_add(1).saturating_mul(8)
+    }
+
     /// Makes the model of its state.
     pub(super) fn load(state: &ModelState, _: &ModelContext<'_>) -> Result<Box<dyn Model>> {
         let model = PcaModel {
@@ -116,6 +121,10 @@ impl Model for PcaModel {
             reconstruction_errors,
             mean_squares,
         })
+    }
+
+    fn predicted_bytes(&self) -> u64 {
+        PcaModel::moved_bytes(self.n_components() as u64)
     }
 
     fn state(&self) -> ModelState {

@@ -22,7 +22,7 @@ use super::uncertainty::uncertainty;
 use super::{SHARED, warn_unless_converged};
 use super::{Strategy, check_width, optimize_strategy, penalty, target, warm_start};
 use crate::error::{Error, Result};
-use crate::estimator::{Estimator, EstimatorSpec, Passes, Tags, Task};
+use crate::estimator::{BesideDevice, Estimator, EstimatorSpec, METRICS_BYTES, Passes, Tags, Task};
 use crate::model::Model;
 use crate::options::{Hyperparameter, Options};
 use crate::run::TrainingRun;
@@ -118,6 +118,21 @@ impl Estimator for LinearReg {
         Passes {
             source: 2 + u64::from(is_apart),
             kept: 0,
+        }
+    }
+
+    /// Where the sums of products are made of what the first reading gives, which has no name on a device yet, the
+    /// samples come there once more for the metrics.
+    fn beside_device(&self, options: &Options, shape: &SampleShape) -> BesideDevice {
+        let has_first_step = shape.n_categorical == 0 && self.first_step(options, shape).is_some();
+        let again = if has_first_step {
+            shape.sample_bytes as u64
+        } else {
+            0
+        };
+        BesideDevice {
+            on_cpu: 0,
+            moved: METRICS_BYTES + again,
         }
     }
 

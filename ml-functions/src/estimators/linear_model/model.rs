@@ -236,6 +236,10 @@ impl Model for LinearModel {
         })
     }
 
+    fn predicted_bytes(&self) -> u64 {
+        8 * self.outputs().len() as u64
+    }
+
     fn state(&self) -> ModelState {
         let (p, n_outputs) = (self.n_cols(), self.outputs().len());
         let slopes = self

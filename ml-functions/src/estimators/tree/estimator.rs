@@ -12,7 +12,7 @@ use super::quantile_step::QUANTILE_PASSES;
 use super::{BLOCK_STEPS, TREE_STEPS};
 use crate::compute::BLOCK_ROWS;
 use crate::error::Result;
-use crate::estimator::{BesideDevice, Estimator, EstimatorSpec, Passes, Tags, Task};
+use crate::estimator::{BesideDevice, Estimator, EstimatorSpec, METRICS_BYTES, Passes, Tags, Task};
 use crate::model::Model;
 use crate::options::{Hyperparameter, Options};
 use crate::run::TrainingRun;
@@ -131,7 +131,7 @@ impl Estimator for TreeEstimator {
         let sums = (n_columns << (depth - 1)) * BYTES_OF_SUMS / BLOCK_ROWS;
         BesideDevice {
             on_cpu: n_trees.saturating_mul(BYTES_BETWEEN_TREES),
-            moved: n_trees.saturating_mul(4 + 2 * depth + sums),
+            moved: (n_trees.saturating_mul(4 + 2 * depth + sums)).saturating_add(METRICS_BYTES),
         }
     }
 

@@ -174,6 +174,10 @@ impl Model for TreeModel {
         })
     }
 
+    fn predicted_bytes(&self) -> u64 {
+        8 * self.objective.n_outputs() as u64
+    }
+
     fn state(&self) -> ModelState {
         let mut state = ModelState {
             head: json!({ "objective": self.objective }),
