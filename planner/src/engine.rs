@@ -17,7 +17,6 @@ use auspex_storage::{
     ModelStore, StoreOptions, StoreRegistry, Tables, Upkeep, Warehouse,
 };
 use datafusion::error::DataFusionError;
-use datafusion::execution::memory_pool::{FairSpillPool, MemoryPool, TrackConsumersPool};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::{LogicalPlan, ScalarUDF};
@@ -37,7 +36,9 @@ use crate::error::Result;
 use crate::jobs::Jobs;
 use crate::observe::Observer;
 use crate::optimize::{logical_rules, physical_rules};
+use crate::resources::runtime;
 use crate::session::Session;
+use crate::spill_folder::SpillFolder;
 use crate::timers::Timers;
 use crate::training_threads::TrainingThreads;
 use crate::transaction::ExportedSnapshots;
@@ -47,8 +48,6 @@ use crate::workload::{RoleLimits, Workload};
 const CACHED_MODELS: usize = 64;
 /// How many warnings of statements other than trainings `ml.warnings` remembers.
 const REMEMBERED_WARNINGS: usize = 1000;
-/// Of the memory limit, what queries and trainings may reserve; the rest is for what is not accounted.
-const ACCOUNTED_FRACTION: f64 = 0.8;
 
 /// Of remote files, what is kept in memory unless the configuration says so.
 const DEFAULT_CACHE_BYTES: usize = 256 << 20;
@@ -225,6 +224,8 @@ pub struct Engine {
     pub(crate) secret: [u8; 32],
     cluster: OnceLock<Arc<Cluster>>,
     base: SessionContext,
+    /// Goes after what writes there.
+    _spill: Option<SpillFolder>,
     readers_of_marks: BTreeSet<String>,
     loaded: Mutex<VecDeque<(String, u64, Arc<TrainedModel>)>>,
     trainings: Mutex<BTreeMap<i32, TrainingProgress>>,
@@ -302,7 +303,7 @@ impl Engine {
             default_settings.insert(name.to_owned(), value);
         }
         let registry = StoreRegistry::new(Arc::clone(warehouse.stores()));
-        let runtime = runtime(&config, registry)?;
+        let (runtime, spill) = runtime(&config, registry)?;
         let mut secret = [0; 32];
         auspex_storage::random(&mut secret)?;
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
@@ -331,6 +332,7 @@ impl Engine {
             secret,
             cluster: OnceLock::new(),
             base,
+            _spill: spill,
             readers_of_marks,
             loaded: Mutex::default(),
             trainings: Mutex::default(),
@@ -564,47 +566,6 @@ fn now_us() -> i64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     // Lossless for the next 290,000 years.
     since.map_or(0, |since| since.as_micros() as i64)
-}
-
-/// Memory and disk for queries and trainings.
-fn runtime(config: &EngineConfig, registry: Arc<StoreRegistry>) -> Result<Arc<RuntimeEnv>> {
-    let limit = config
-        .memory_limit_bytes
-        .unwrap_or_else(machine_memory_bytes);
-    // Lossless enough: a fraction of bytes.
-    let accounted = (limit as f64 * ACCOUNTED_FRACTION) as usize;
-    let top = std::num::NonZeroUsize::MIN.saturating_add(4);
-    let pool: Arc<dyn MemoryPool> =
-        Arc::new(TrackConsumersPool::new(FairSpillPool::new(accounted), top));
-    let mut builder = RuntimeEnvBuilder::new()
-        .with_memory_pool(pool)
-        .with_object_store_registry(registry);
-    if let Some(folder) = &config.spill_dir {
-        builder = builder.with_temp_file_path(folder);
-    }
-    Ok(builder.build_arc()?)
-}
-
-/// The machine's memory as Linux tells it, or less where a container may use less; 4 GB where nothing is told.
-fn machine_memory_bytes() -> usize {
-    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let total = text.lines().find_map(|line| {
-        line.strip_prefix("MemTotal:")?
-            .split_whitespace()
-            .next()?
-            .parse::<usize>()
-            .ok()
-    });
-    let total = total.map_or(4 << 30, |kilobytes| kilobytes * 1024);
-    // Of control groups, version 2 and 1; "max" is no limit.
-    let limits = [
-        "/sys/fs/cgroup/memory.max",
-        "/sys/fs/cgroup/memory/memory.limit_in_bytes",
-    ];
-    let limit = limits
-        .iter()
-        .filter_map(|path| std::fs::read_to_string(path).ok()?.trim().parse().ok());
-    limit.fold(total, usize::min)
 }
 
 /// A panic elsewhere must not make these lists unusable: each update leaves them whole.

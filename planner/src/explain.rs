@@ -415,6 +415,7 @@ pub(crate) async fn run(
 ) -> Result<Outcome> {
     let notices = explained.notices.iter().cloned();
     notices.for_each(|notice| control.notify(notice));
+    let mut stays = None;
     let rows = match &explained.change {
         None => stream(session, &explained.query, parameters, control).await?,
         Some(change) => {
@@ -425,16 +426,19 @@ pub(crate) async fn run(
                 let again = execute::run(session, prepared, &again, parameters, control);
                 return Box::pin(again).await;
             }
+            stays = measured.reason_to_stay();
             explained.measured(&measured).await?
         }
     };
-    Ok(rows_of(lines(rows, explained).await?, "EXPLAIN"))
+    Ok(rows_of(lines(rows, explained, stays).await?, "EXPLAIN"))
 }
 
-/// The planner's rows, which are the plans of its steps, as lines: of the last step, or of all under their names.
+/// The planner's rows, which are the plans of its steps, as lines: of the last step, or of all under their names. `stays` is
+/// why a change that has run stayed on the coordinator.
 async fn lines(
     stream: SendableRecordBatchStream,
     explained: &Explained,
+    stays: Option<String>,
 ) -> Result<SendableRecordBatchStream> {
     const LAST: [&str; 2] = ["physical_plan", "Plan with Metrics"];
     const WITH_STATISTICS: &str = "_with_stats";
@@ -466,6 +470,7 @@ async fn lines(
         }
     }
     let mut told = explained.told.clone();
+    told.extend(stays.map(|reason| ("place", format!("{HERE}: {reason}"))));
     if explained.form.analyze {
         // The plan has run by now; a change was planned anew, with other functions.
         let calls = explained.calls.as_ref();

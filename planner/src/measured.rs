@@ -1,7 +1,7 @@
 //! The plan of a statement that changes rows, to be told once it has run: what `EXPLAIN ANALYZE` shows of it.
 //!
-//! In: plans as they are started, wherever they run; out: the last of them, with what its operators measured. A statement
-//! that lost a race is planned again, and the plan that counts is the last.
+//! In: plans as they are started, wherever they run; out: the last of them, with what its operators measured, and why it
+//! stays on the coordinator of a cluster. A statement that lost a race is planned again, and the plan that counts is the last.
 
 use std::future::Future;
 use std::sync::{Arc, Mutex};
@@ -25,7 +25,14 @@ tokio::task_local! {
 
 /// The plan of a statement. Cheap to clone.
 #[derive(Clone, Default)]
-pub(crate) struct Measured(Arc<Mutex<Option<Started>>>);
+pub(crate) struct Measured(Arc<Mutex<Kept>>);
+
+#[derive(Default)]
+struct Kept {
+    started: Option<Started>,
+    /// Why workers have no part in it, if there are some.
+    stays: Option<String>,
+}
 
 struct Started {
     plan: Arc<dyn ExecutionPlan>,
@@ -39,9 +46,14 @@ impl Measured {
         CURRENT.scope(self.clone(), running).await
     }
 
+    /// Why the statement stayed on the coordinator; `None` without a cluster, and where workers ran it.
+    pub(crate) fn reason_to_stay(&self) -> Option<String> {
+        lock(&self.0).stays.clone()
+    }
+
     /// The plan that ran, with what its operators measured; nothing, if there was none.
     pub(crate) async fn text(&self, verbose: bool) -> Result<String> {
-        let started = lock(&self.0).take();
+        let started = lock(&self.0).started.take();
         Ok(match started {
             None => String::new(),
             Some(Started { plan, routes: None }) => {
@@ -63,13 +75,23 @@ impl Measured {
     }
 }
 
+/// Keeps why a plan that is about to start stays on the coordinator, if its statement is measured.
+pub(crate) fn note_staying(reason: &str) {
+    // Of most statements nobody asks.
+    let _ = CURRENT.try_with(|measured| lock(&measured.0).stays = Some(reason.to_owned()));
+}
+
 /// Keeps a plan that is started, if its statement is measured.
 pub(crate) fn note_started(plan: &Arc<dyn ExecutionPlan>, routes: Option<&Routes>) {
     // Of most statements nobody asks.
     let _ = CURRENT.try_with(|measured| {
-        *lock(&measured.0) = Some(Started {
+        let mut kept = lock(&measured.0);
+        kept.started = Some(Started {
             plan: Arc::clone(plan),
             routes: routes.cloned(),
         });
+        if routes.is_some() {
+            kept.stays = None;
+        }
     });
 }

@@ -15,12 +15,16 @@ use datafusion::physical_plan::{
 use datafusion::prelude::SessionConfig;
 
 use crate::bind::{BoundInsert, BoundQuery};
-use crate::distributed::{collected, describe};
+use crate::distributed::{HERE, collected, describe, reads_little};
 use crate::error::Result;
+use crate::measured::note_staying;
 use crate::physical::{WriteFilesExec, WriteTarget, files_written};
 use crate::session::Session;
 use crate::statement_run::StatementControl;
 use crate::streams::{TableRows, tell_findings};
+
+/// Why the rows of a statement with RETURNING pass this machine.
+const RETURNED: &str = "RETURNING gives the rows to the client";
 
 /// Creates a managed table with the rows of a query; returns their number. A failure removes what was written.
 pub(crate) async fn create_with_rows(
@@ -30,7 +34,7 @@ pub(crate) async fn create_with_rows(
     control: &StatementControl,
 ) -> Result<u64> {
     let tables = &session.engine.tables;
-    if session.engine.cluster().is_none() || !reads_much(session, &rows) {
+    if session.engine.cluster().is_none() || is_noted(too_little(session, &rows)) {
         let streams = rows.streams(session, query, control)?;
         return Ok(tables.create_managed_from(id, shape, streams).await?);
     }
@@ -73,7 +77,12 @@ pub(crate) async fn append_on_workers(
     checks: &Arc<RowChecks>,
     control: &StatementControl,
 ) -> Result<Option<u64>> {
-    if !checks.views.is_empty() || !may_leave(session, shape, rows) {
+    if session.engine.cluster().is_none() {
+        return Ok(None);
+    }
+    let reason = stays(session, shape).or(looked_at(checks));
+    let reason = reason.map(ToOwned::to_owned);
+    if is_noted(reason.or_else(|| too_little(session, rows))) {
         return Ok(None);
     }
     let append = session.engine.tables.begin_append(id, shape).await?;
@@ -117,8 +126,23 @@ pub(crate) async fn replace_rows(
 /// Whether workers may write the rows of a query for a table.
 fn may_leave(session: &Session, shape: &TableShape, rows: &TableRows) -> bool {
     session.engine.cluster().is_some()
-        && reads_much(session, rows)
         && stays(session, shape).is_none()
+        && too_little(session, rows).is_none()
+}
+
+/// The rows that a statement writes are returned, and stay on the coordinator of a cluster for that.
+pub(crate) fn note_returning(session: &Session) {
+    if session.engine.cluster().is_some() {
+        note_staying(RETURNED);
+    }
+}
+
+/// Whether there is a reason to stay on the coordinator, which `EXPLAIN ANALYZE` tells.
+fn is_noted(reason: Option<String>) -> bool {
+    if let Some(reason) = &reason {
+        note_staying(reason);
+    }
+    reason.is_some()
 }
 
 /// The files that workers write, in the order of the rows; `None`: nothing was done, since they gain nothing.
@@ -182,9 +206,18 @@ fn divided(
     }
 }
 
-/// Whether a query reads as much as several machines divide.
-fn reads_much(session: &Session, rows: &TableRows) -> bool {
-    rows.read_bytes() >= session.settings().min_distributed_bytes().max(1)
+/// That a query reads less than several machines divide.
+fn too_little(session: &Session, rows: &TableRows) -> Option<String> {
+    let (read, least) = (
+        rows.read_bytes(),
+        session.settings().min_distributed_bytes(),
+    );
+    (read < least.max(1)).then(|| reads_little(read))
+}
+
+/// That a view has conditions for the rows, which are looked at here.
+fn looked_at(checks: &RowChecks) -> Option<&'static str> {
+    (!checks.views.is_empty()).then_some("a view looks at the rows")
 }
 
 /// Why the rows of a table must pass this machine, whatever their query.
@@ -208,14 +241,13 @@ pub(crate) async fn describe_insert(
         return Ok(None);
     };
     let returning = insert.returning.as_ref();
-    let returning = returning.map(|_| "RETURNING gives the rows to the client");
+    let returning = returning.map(|_| RETURNED);
     let has_parameters = !insert.query.plan.get_parameter_names()?.is_empty();
     let unknown = has_parameters.then_some("its parameters are not known yet");
-    let looked_at = (!insert.checks.views.is_empty()).then_some("a view looks at the rows");
     let reason = stays(session, &insert.shape).or(returning);
-    let reason = reason.or(unknown).or(looked_at);
+    let reason = reason.or(unknown).or(looked_at(&insert.checks));
     if let Some(reason) = reason {
-        return Ok(Some(format!("on this machine: {reason}")));
+        return Ok(Some(format!("{HERE}: {reason}")));
     }
     let rows = TableRows::shown(&insert.query).await?;
     let (id, checks) = (insert.table.id.as_str(), &insert.checks);

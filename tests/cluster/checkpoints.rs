@@ -2,6 +2,7 @@
 //! would have come to.
 
 use std::path::PathBuf;
+use std::process::ExitStatus;
 use std::time::Duration;
 
 use auspex_tests::rows;
@@ -153,21 +154,28 @@ async fn train_in_background(client: &Client, name: &str) {
     wait_for(client, &trees, "1").await;
 }
 
-/// A coordinator that is asked to end lets trainings in the background end, as it does statements.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_coordinator_that_ends_waits_for_trainings_in_the_background() {
+/// Machines whose coordinator has been asked to end in the midst of a training in the background, and how it ended; the
+/// model `expected` is what the training comes to.
+async fn ended_in_training(shutdown_timeout: &str, name: &str) -> (Machines, ExitStatus) {
     let mut machines = Machines::start(2).await;
     machines.kill_coordinator();
-    machines.set_shutdown_timeout("5 min");
+    machines.set_shutdown_timeout(shutdown_timeout);
     machines.start_coordinator();
     let client = machines.client().await;
     machines.wait_for_workers(&client, 2).await;
     client.batch_execute(SAMPLES).await.unwrap();
     let expected = format!("CREATE MODEL expected {TREES}");
     client.batch_execute(&expected).await.unwrap();
-    train_in_background(&client, "waited").await;
+    train_in_background(&client, name).await;
     drop(client);
     let status = machines.end_first_coordinator();
+    (machines, status)
+}
+
+/// A coordinator that is asked to end lets trainings in the background end, as it does statements.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_coordinator_that_ends_waits_for_trainings_in_the_background() {
+    let (machines, status) = ended_in_training("5 min", "waited").await;
     assert!(status.success(), "{status}: {}", machines.logs());
     assert_eq!(machines.tensors("waited"), machines.tensors("expected"));
     assert!(parts(&machines).is_empty(), "{:?}", parts(&machines));
@@ -176,18 +184,7 @@ async fn a_coordinator_that_ends_waits_for_trainings_in_the_background() {
 /// One that may not wait has them write what they have come to, however short they ran.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_training_that_the_end_of_the_coordinator_cuts_off_goes_on() {
-    let mut machines = Machines::start(2).await;
-    machines.kill_coordinator();
-    machines.set_shutdown_timeout("0");
-    machines.start_coordinator();
-    let client = machines.client().await;
-    machines.wait_for_workers(&client, 2).await;
-    client.batch_execute(SAMPLES).await.unwrap();
-    let expected = format!("CREATE MODEL expected {TREES}");
-    client.batch_execute(&expected).await.unwrap();
-    train_in_background(&client, "cut").await;
-    drop(client);
-    let status = machines.end_first_coordinator();
+    let (mut machines, status) = ended_in_training("0", "cut").await;
     let logs = machines.logs();
     assert!(status.success(), "{status}: {logs}");
     assert!(logs.contains("a training ends with the server"), "{logs}");

@@ -1,5 +1,5 @@
 //! What `EXPLAIN` tells of a cluster: where each task runs and for how long, in lines and as a tree, and what workers did
-//! for a training; and that functions of json, arrays and texts go to the workers.
+//! for a training, or why they had no part in it; and that functions of json, arrays and texts go to the workers.
 
 use auspex_tests::rows;
 use serde_json::Value;
@@ -144,6 +144,58 @@ async fn changes_that_are_measured_run_on_the_workers() {
     assert_eq!(found.unwrap(), [["5", "0"]]);
 }
 
+/// Why rows are not written by workers is told of what has run, too.
+#[tokio::test(flavor = "multi_thread")]
+async fn changes_that_are_measured_tell_why_they_stay() {
+    let machines = Machines::start(2).await;
+    let client = machines.client().await;
+    client.batch_execute(SAMPLES).await.unwrap();
+    let tables = "CREATE TABLE plain (k text, n bigint); \
+                  CREATE SEQUENCE numbers; \
+                  CREATE TABLE drawn (id bigint DEFAULT nextval('numbers'), k text); \
+                  CREATE TABLE numbered (id bigint GENERATED ALWAYS AS IDENTITY, k text)";
+    client.batch_execute(tables).await.unwrap();
+    let grouped = "SELECT k, count(*) AS n FROM samples GROUP BY k";
+    let small = "it reads ";
+    let cases = [
+        ("0", format!("INSERT INTO plain {grouped}"), None),
+        (
+            "0",
+            format!("INSERT INTO plain {grouped} RETURNING k"),
+            Some("RETURNING gives the rows to the client"),
+        ),
+        (
+            "0",
+            "INSERT INTO numbered (k) SELECT k FROM samples".to_owned(),
+            Some("identity columns are numbered in the order of the rows"),
+        ),
+        ("1TB", format!("INSERT INTO plain {grouped}"), Some(small)),
+        ("0", format!("CREATE TABLE far AS {grouped}"), None),
+        (
+            "1TB",
+            format!("CREATE TABLE near AS {grouped}"),
+            Some(small),
+        ),
+        (
+            "0",
+            "INSERT INTO drawn (k) SELECT k FROM samples".to_owned(),
+            Some("a function that waits runs on one machine"),
+        ),
+    ];
+    for (size, statement, reason) in cases {
+        let size = format!("SET min_distributed_size = '{size}'");
+        client.batch_execute(&size).await.unwrap();
+        let explain = format!("EXPLAIN ANALYZE {statement}");
+        let told = rows(&client, &explain).await.unwrap().concat().join("\n");
+        let place = told.split_once("place:\n  on this machine: ");
+        match (reason, place) {
+            (Some(reason), Some((_, place))) => assert!(place.starts_with(reason), "{told}"),
+            (None, None) => assert!(told.contains("Stage 1"), "{told}"),
+            _ => panic!("{statement}: {told}"),
+        }
+    }
+}
+
 /// Queries that run on workers, and one whose functions need what is lost on the way.
 const FUNCTIONS: [(&str, bool); 11] = [
     (
@@ -202,9 +254,9 @@ async fn functions_of_values_go_to_the_workers() {
     }
 }
 
-/// Each of them is called by several operators: of a partial aggregate and of the final one.
+/// Each of them is called by several operators: of a partial aggregate and of the final one; in a view or beside it.
 #[tokio::test(flavor = "multi_thread")]
-async fn two_models_in_aggregates_go_to_the_workers() {
+async fn two_models_in_one_query_go_to_the_workers() {
     let machines = Machines::start(2).await;
     let client = machines.client().await;
     client.batch_execute(SAMPLES).await.unwrap();
@@ -220,6 +272,15 @@ async fn two_models_in_aggregates_go_to_the_workers() {
              FROM ML.EVALUATE(MODEL {name}, TABLE samples)"
         )
     };
+    let predicted = |name| {
+        format!(
+            "SELECT '{name}' AS m, (avg(predicted_y) * 1e6)::bigint AS p \
+             FROM ML.PREDICT(MODEL {name}, TABLE samples)"
+        )
+    };
+    let view =
+        "CREATE VIEW seen AS SELECT x1, x2, x3, k, PREDICT(m1 USING x1, x2) AS p FROM samples";
+    client.batch_execute(view).await.unwrap();
     let queries = [
         "SELECT k, (avg(PREDICT(m1 USING x1, x2)) * 1e6)::bigint, \
          (avg(PREDICT(m2 USING x1, x2, x3)) * 1e6)::bigint FROM samples GROUP BY k ORDER BY k"
@@ -229,6 +290,14 @@ async fn two_models_in_aggregates_go_to_the_workers() {
             judged("m1"),
             judged("m2")
         ),
+        format!(
+            "SELECT * FROM ({} UNION ALL {}) p ORDER BY m",
+            predicted("m1"),
+            predicted("m2")
+        ),
+        "SELECT k, (avg(p) * 1e6)::bigint, (avg(PREDICT(m2 USING x1, x2, x3)) * 1e6)::bigint \
+         FROM seen GROUP BY k ORDER BY k"
+            .to_owned(),
     ];
     for query in queries {
         let explain = format!("EXPLAIN {query}");

@@ -5,7 +5,8 @@ use std::net::TcpStream;
 use std::process::Command;
 use std::time::Duration;
 
-use auspex_tests::{binary, root};
+use auspex_tests::{binary, root, rows};
+use tokio_postgres::NoTls;
 
 use crate::machines::{Machines, free_port, spawn_logged, wait_for_text};
 
@@ -87,6 +88,42 @@ async fn strangers_are_refused() {
     let _ = process.wait();
 }
 
+/// Who names a worker tells it no token that it does not know.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_named_worker_proves_the_token() {
+    let folder = tempfile::tempdir().unwrap();
+    let [token, warehouse, log, worker_log] =
+        ["token", "warehouse", "serve.log", "worker.log"].map(|name| folder.path().join(name));
+    std::fs::write(&token, "a-token-of-tests-long-enough").unwrap();
+    let address = format!("127.0.0.1:{}", free_port());
+    let mut worker = Command::new(binary());
+    worker.args(["worker", "--listen", &address]);
+    let mut worker = spawn_logged(worker, &worker_log);
+    let mut serve = Command::new(binary());
+    serve.args(["serve", "--listen", &format!("127.0.0.1:{}", free_port())]);
+    serve.args(["--workers", &address]);
+    serve.arg("--cluster-token-file").arg(&token);
+    serve.arg("--warehouse").arg(&warehouse);
+    let mut process = spawn_logged(serve, &log);
+    let told = wait_for_text(&log, "worker is refused").await;
+    assert!(
+        told.contains("the worker does not prove that it knows the cluster's token"),
+        "{told}"
+    );
+    let told = wait_for_text(&worker_log, "which is not known here").await;
+    assert!(!told.contains("taken in"), "{told}");
+    // It may have ended already.
+    let _ = worker.kill();
+    let _ = worker.wait();
+    // The same address, and the token.
+    let known = ["--listen", &address, "--cluster-token-file"];
+    let known = [&known[..], &[token.to_str().unwrap()]].concat();
+    worker_says(&known, "taken in by a coordinator").await;
+    // It may have ended already.
+    let _ = process.kill();
+    let _ = process.wait();
+}
+
 /// A folder with certificates of the tests' authority, which are those of 127.0.0.1.
 fn certificates() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
@@ -124,6 +161,58 @@ async fn machines_show_certificates_to_each_other() {
     wait_for_text(&log, "it does not encrypt").await;
     let known = [&plain[..], &["--cluster-tls", tls]].concat();
     worker_says(&known, "taken in by a coordinator").await;
+    // It may have ended already.
+    let _ = process.kill();
+    let _ = process.wait();
+}
+
+/// A worker whose certificate proves that it may call, and not that it is what is called at its address.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_cannot_be_reached_shows_why() {
+    let folder = tempfile::tempdir().unwrap();
+    let (tls, other_tls) = (certificates(), certificates());
+    let made = root().join("server/tests/wire/certificates");
+    for (from, to) in [("client.pem", "cert.pem"), ("client.key", "key.pem")] {
+        std::fs::copy(made.join(from), other_tls.path().join(to)).unwrap();
+    }
+    let (port, worker_port, silent_port) = (free_port(), free_port(), free_port());
+    let mut serve = Command::new(binary());
+    serve.args(["serve", "--listen", &format!("127.0.0.1:{port}")]);
+    serve.args(["--worker-listen", &format!("127.0.0.1:{worker_port}")]);
+    serve.args(["--workers", &format!("127.0.0.1:{silent_port}")]);
+    serve.arg("--cluster-tls").arg(tls.path());
+    serve
+        .arg("--warehouse")
+        .arg(folder.path().join("warehouse"));
+    let log = folder.path().join("serve.log");
+    let mut process = spawn_logged(serve, &log);
+    let told = wait_for_text(&log, "cannot reach a worker").await;
+    assert!(told.contains("Connection refused"), "{told}");
+    wait_for_text(&log, "workers may join").await;
+    let coordinator = format!("127.0.0.1:{worker_port}");
+    let other_tls = other_tls.path().to_str().unwrap();
+    let worker = ["--listen", "127.0.0.1:0", "--coordinator", &coordinator];
+    let worker = [&worker[..], &["--cluster-tls", other_tls]].concat();
+    let found = worker_says(&worker, "a machine was refused").await;
+    assert!(
+        found.contains("it does not accept this machine's certificate"),
+        "{found}"
+    );
+    let told = wait_for_text(&log, "invalid peer certificate").await;
+    let config = format!("host=127.0.0.1 port={port} user=postgres dbname=postgres");
+    let (client, connection) = tokio_postgres::connect(&config, NoTls).await.unwrap();
+    tokio::spawn(async move { drop(connection.await) });
+    let listed = format!(
+        "SELECT state, reason LIKE '%Connection refused%' FROM ml.workers \
+         WHERE address = '127.0.0.1:{silent_port}'"
+    );
+    let listed = rows(&client, &listed).await.unwrap();
+    assert_eq!(listed, [["expected", "t"]]);
+    // It was asked each second.
+    let of_silent = |line: &&str| line.contains(&silent_port.to_string());
+    let lines = told.lines().filter(of_silent);
+    let warnings = lines.filter(|line| line.contains("cannot reach a worker"));
+    assert_eq!(warnings.count(), 1, "{told}");
     // It may have ended already.
     let _ = process.kill();
     let _ = process.wait();

@@ -2,7 +2,8 @@
 
     deployed.py FOLDER        a line of JSON for each process: where it stands, its arguments, variables of its environment
 
-Checked: names of volumes, ports, secrets, services and labels that one part of a file refers to are those of another.
+Checked: names of volumes, ports, secrets, services and labels that one part of a file refers to are those of another; each
+unit of systemd has variables of its own.
 """
 
 import json
@@ -68,17 +69,19 @@ def pods(place, spec):
 
 
 def systemd(file):
-    for line in file.read_text().splitlines():
-        if line.startswith("ExecStart="):
-            tell(file.name, shlex.split(line.removeprefix("ExecStart="))[1:], [])
+    """Tells the process of a unit; returns the file of its variables."""
+    settings = dict(line.split("=", 1) for line in file.read_text().splitlines() if line[:1].isalpha())
+    tell(file.name, shlex.split(settings["ExecStart"])[1:], [])
+    return settings["EnvironmentFile"].removeprefix("-")
 
 
 def main(folder):
     compose(folder / "compose.yaml")
     for file in sorted(folder.glob("kubernetes/*.yaml")):
         kubernetes(file)
-    for file in sorted(folder.glob("systemd/*.service")):
-        systemd(file)
+    environments = [systemd(file) for file in sorted(folder.glob("systemd/*.service"))]
+    # One variable means another port for a worker than for a coordinator, and a machine may have both.
+    assert len(set(environments)) == len(environments), environments
 
 
 if __name__ == "__main__":

@@ -114,8 +114,8 @@ enum Sign {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum MemberState {
-    /// It was never heard of.
-    Expected,
+    /// It was never heard of, for these reasons, the latest last; each is told once.
+    Expected(Vec<String>),
     Ready,
     /// It answers, and takes no new work.
     Draining,
@@ -143,13 +143,28 @@ pub(crate) struct WorkerRow {
 impl Member {
     fn expected(has_joined: bool) -> Member {
         Member {
-            state: MemberState::Expected,
+            state: MemberState::Expected(Vec::new()),
             facts: None,
             pong: Pong::default(),
             last_seen_ms: None,
             has_joined,
             sign: Sign::None,
             missed: None,
+        }
+    }
+
+    /// It was not reached.
+    fn miss(&mut self, url: &Url, reason: String) {
+        let MemberState::Expected(reasons) = &mut self.state else {
+            self.state = MemberState::Lost(reason);
+            return;
+        };
+        match reasons.iter().position(|told| *told == reason) {
+            Some(told) => reasons[told..].rotate_left(1),
+            None => {
+                tracing::warn!(worker = address_of(url), reason, "cannot reach a worker");
+                reasons.push(reason);
+            }
         }
     }
 
@@ -165,7 +180,7 @@ impl Member {
 
     fn row(&self, address: &Url) -> WorkerRow {
         let (state, reason) = match &self.state {
-            MemberState::Expected => ("expected", None),
+            MemberState::Expected(reasons) => ("expected", reasons.last().cloned()),
             MemberState::Ready => {
                 let reason = self.missed_by().map(|by| format!("{by} does not reach it"));
                 ("ready", reason)
@@ -359,6 +374,7 @@ impl Cluster {
     }
 
     async fn greet(&self, url: &Url) -> std::result::Result<(WorkerFacts, Pong), CallFailure> {
+        self.connections.challenge(url, HELLO_TIMEOUT).await?;
         let hello = Call::Hello(self.hello.clone());
         let facts: WorkerFacts = self
             .connections
@@ -410,13 +426,12 @@ impl Cluster {
                 (member.facts, member.pong) = (Some(facts), pong);
                 member.last_seen_ms = Some(chrono::Utc::now().timestamp_millis());
             }
-            Err(CallFailure::Lost(reason)) if before != MemberState::Expected => {
+            Err(CallFailure::Lost(reason)) => {
                 if before == MemberState::Ready {
                     self.counts.n_losses.fetch_add(1, Ordering::Relaxed);
                 }
-                member.state = MemberState::Lost(reason);
+                member.miss(url, reason);
             }
-            Err(CallFailure::Lost(_)) => {}
             Err(CallFailure::Refused(ClusterError::Draining)) => {
                 member.state = MemberState::Draining;
             }

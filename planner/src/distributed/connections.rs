@@ -5,6 +5,7 @@
 //! thread of their own, so that a query that keeps all others busy does not look like a machine that is gone.
 
 use std::collections::BTreeMap;
+use std::error::Error;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -18,6 +19,7 @@ use tokio::runtime::{Builder, Handle, Runtime};
 use tonic::body::Body;
 use tonic::codegen::http::uri::PathAndQuery;
 use tonic::codegen::http::{HeaderValue, Request};
+use tonic::metadata::MetadataValue;
 use tonic::transport::Endpoint;
 use tonic::{Code, Status};
 use tower::util::{BoxCloneSyncService, MapRequest};
@@ -26,9 +28,11 @@ use url::Url;
 use super::call::{Call, ReportForm, VERSION, from_bytes, to_bytes};
 use super::error::ClusterError;
 use super::node::{
-    ADDRESS_HEADER, BytesCodec, CALL_PATH, ClusterToken, TOKEN_HEADER, VERSION_HEADER,
+    ADDRESS_HEADER, BytesCodec, CALL_PATH, CHALLENGE_HEADER, ClusterToken, PROOF_HEADER,
+    TOKEN_HEADER, VERSION_HEADER,
 };
 use super::peers::PeerChannel;
+use super::proof;
 use super::tls::ClusterTls;
 use crate::engine::lock;
 use crate::error::Result;
@@ -178,7 +182,9 @@ impl Connections {
         let introduce = move |mut request: Request<Body>| {
             let headers = request.headers_mut();
             headers.insert(VERSION_HEADER, HeaderValue::from_static(VERSION));
-            if let Some(token) = &token {
+            if let Some(token) = &token
+                && !headers.contains_key(CHALLENGE_HEADER)
+            {
                 headers.insert(TOKEN_HEADER, token.clone());
             }
             if let Some(address) = &own_address {
@@ -212,18 +218,9 @@ impl Connections {
         call: &Call,
         within: Option<Duration>,
     ) -> std::result::Result<Vec<u8>, CallFailure> {
-        let bytes = to_bytes(call).map_err(internal)?;
-        let calling = self.send(address, bytes);
-        let reply = match within {
-            None => calling.await?,
-            Some(within) => match tokio::time::timeout(within, calling).await {
-                Ok(reply) => reply?,
-                Err(_) => {
-                    let seconds = within.as_secs();
-                    return Err(CallFailure::Lost(format!("no answer within {seconds} s")));
-                }
-            },
-        };
+        let request = tonic::Request::new(to_bytes(call).map_err(internal)?);
+        let reply = self.send_within(address, request, within).await?;
+        let reply = reply.map_err(|status| self.failure(&status))?;
         let reply: std::result::Result<ByteBuf, ReportForm> =
             from_bytes(&reply).map_err(internal)?;
         match reply {
@@ -232,22 +229,68 @@ impl Connections {
         }
     }
 
+    /// Lets a machine prove that it knows the token, before it is told. Errors: `Unproved`.
+    pub(super) async fn challenge(
+        &self,
+        address: &Url,
+        within: Duration,
+    ) -> std::result::Result<(), CallFailure> {
+        let Some(token) = &self.token else {
+            return Ok(());
+        };
+        let challenge = proof::challenge().map_err(internal)?;
+        let mut request = tonic::Request::new(Vec::new());
+        if let Ok(value) = MetadataValue::try_from(&challenge) {
+            request.metadata_mut().insert(CHALLENGE_HEADER, value);
+        }
+        let status = match self.send_within(address, request, Some(within)).await? {
+            Ok(_) => return Err(CallFailure::Refused(ClusterError::Unproved)),
+            Err(status) if status.code() != Code::Unauthenticated => {
+                return Err(self.failure(&status));
+            }
+            Err(status) => status,
+        };
+        let answer = status.metadata().get(PROOF_HEADER);
+        let answer = answer.and_then(|answer| answer.to_str().ok());
+        match proof::is_proof(token, &challenge, answer.unwrap_or_default()).map_err(internal)? {
+            true => Ok(()),
+            false => Err(CallFailure::Refused(ClusterError::Unproved)),
+        }
+    }
+
+    async fn send_within(
+        &self,
+        address: &Url,
+        request: tonic::Request<Vec<u8>>,
+        within: Option<Duration>,
+    ) -> std::result::Result<std::result::Result<Vec<u8>, Status>, CallFailure> {
+        let sending = self.send(address, request);
+        let Some(within) = within else {
+            return sending.await;
+        };
+        let sent = tokio::time::timeout(within, sending).await;
+        sent.unwrap_or_else(|_| {
+            let seconds = within.as_secs();
+            Err(CallFailure::Lost(format!("no answer within {seconds} s")))
+        })
+    }
+
+    /// The reply, or what the other machine or the connection says instead.
     async fn send(
         &self,
         address: &Url,
-        call: Vec<u8>,
-    ) -> std::result::Result<Vec<u8>, CallFailure> {
+        request: tonic::Request<Vec<u8>>,
+    ) -> std::result::Result<std::result::Result<Vec<u8>, Status>, CallFailure> {
         let mut client = tonic::client::Grpc::new(self.channel(address)?)
             .max_decoding_message_size(usize::MAX)
             .max_encoding_message_size(usize::MAX);
         client
             .ready()
             .await
-            .map_err(|error| self.lost(error.to_string()))?;
+            .map_err(|error| self.lost(with_cause(error.to_string(), &error)))?;
         let path = PathAndQuery::from_static(CALL_PATH);
-        let reply = client.unary(tonic::Request::new(call), path, BytesCodec);
-        let reply = reply.await.map_err(|status| self.failure(&status))?;
-        Ok(reply.into_inner())
+        let reply = client.unary(request, path, BytesCodec).await;
+        Ok(reply.map(tonic::Response::into_inner))
     }
 
     /// A failure of the transport, or the refusal of a machine that did not read the call.
@@ -258,7 +301,7 @@ impl Connections {
                 own: status.message().to_owned(),
                 other: VERSION.to_owned(),
             }),
-            _ => self.lost(status.message().to_owned()),
+            _ => self.lost(with_cause(status.message().to_owned(), status)),
         }
     }
 
@@ -274,6 +317,19 @@ impl Connections {
                 format!("{reason}; the other side may not encrypt, see --cluster-tls")
             }
         })
+    }
+}
+
+/// The words for a failure with those of its first cause, which alone say what to mend.
+fn with_cause(words: String, error: &dyn Error) -> String {
+    let mut first = error;
+    while let Some(cause) = first.source() {
+        first = cause;
+    }
+    let cause = first.to_string();
+    match std::ptr::addr_eq(first, error) || words.contains(&cause) {
+        true => words,
+        false => format!("{words}: {cause}"),
     }
 }
 
@@ -351,6 +407,21 @@ mod tests {
         asked(&c, start + IDLE);
         let known: Vec<Url> = lock(&connections.channels).keys().cloned().collect();
         assert_eq!(known, [b, c]);
+    }
+
+    #[test]
+    fn a_failure_is_told_with_its_first_cause() {
+        let refused = std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
+        let cause = refused.to_string();
+        let error = DataFusionError::External(Box::new(DataFusionError::IoError(refused)));
+        assert_eq!(
+            with_cause("no connection".to_owned(), &error),
+            format!("no connection: {cause}")
+        );
+        let told = format!("no connection, {cause}");
+        assert_eq!(with_cause(told.clone(), &error), told);
+        let alone = std::io::Error::from(std::io::ErrorKind::TimedOut);
+        assert_eq!(with_cause("late".to_owned(), &alone), "late");
     }
 
     #[test]

@@ -47,6 +47,9 @@ pub enum ClusterError {
     /// The other machine does not know the cluster's token.
     #[error("the cluster's token is missing or wrong")]
     Stranger,
+    /// The worker that a coordinator calls does not know the cluster's token.
+    #[error("the worker does not prove that it knows the cluster's token")]
+    Unproved,
     /// A port that other machines reach needs a token.
     #[error("\"{address}\" is reached by other machines, so that a token is needed")]
     NoToken {
@@ -144,7 +147,9 @@ impl ClusterError {
             | ClusterError::WorkersLost
             | ClusterError::HostUnknown
             | ClusterError::Draining => "57P01",
-            ClusterError::OtherVersion { .. } | ClusterError::Stranger => "28000",
+            ClusterError::OtherVersion { .. } | ClusterError::Stranger | ClusterError::Unproved => {
+                "28000"
+            }
             ClusterError::NoToken { .. }
             | ClusterError::ShortToken { .. }
             | ClusterError::Certificate { .. }
@@ -171,7 +176,7 @@ impl ClusterError {
             ClusterError::OtherVersion { .. } => {
                 "Start the same version of auspex on all machines of a cluster."
             }
-            ClusterError::Stranger => {
+            ClusterError::Stranger | ClusterError::Unproved => {
                 "Give --cluster-token-file with the same content on all machines of a cluster."
             }
             ClusterError::NoToken { .. } => {

@@ -28,6 +28,7 @@ mod one_task;
 mod peers;
 mod place;
 mod probe;
+mod proof;
 mod refusals;
 mod routes;
 mod running;
@@ -53,7 +54,7 @@ pub use worker::{WorkerConfig, WorkerNode};
 pub use worker_metrics::WorkerWatch;
 
 pub(crate) use cluster::WorkerRow;
-pub(crate) use place::{HERE, describe};
+pub(crate) use place::{HERE, describe, reads_little};
 pub(crate) use routes::Routes;
 pub(crate) use running::{collected, rows};
 pub(crate) use training::{TrainingPlace, WorkerPool, describe_training};

@@ -22,6 +22,7 @@ use tonic::body::Body;
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::codegen::http::{HeaderValue, Request as HttpRequest, Response as HttpResponse};
 use tonic::codegen::{BoxFuture, Service};
+use tonic::metadata::MetadataValue;
 use tonic::server::{Grpc, NamedService, UnaryService};
 use tonic::service::InterceptorLayer;
 use tonic::transport::Server;
@@ -31,15 +32,19 @@ use tonic::{Request, Response, Status};
 use super::call::{Call, VERSION, from_bytes, to_bytes};
 use super::counted::{Counted, PortStream, WireBytes};
 use super::error::{ClusterError, report_form};
+use super::proof::proof;
 use super::refusals::Refusals;
 use super::strangers::{Strangers, Visitor};
-use super::tls::{ClusterTls, is_in_clear};
+use super::tls::{ClusterTls, refusal};
 use crate::error::Result;
 
 /// The method of calls.
 pub(super) const CALL_PATH: &str = "/auspex.Node/Call";
 pub(super) const TOKEN_HEADER: &str = "x-auspex-token";
 pub(super) const VERSION_HEADER: &str = "x-auspex-version";
+/// What a machine that is called is to prove that it knows the token with, before it is told; and its proof.
+pub(super) const CHALLENGE_HEADER: &str = "x-auspex-challenge";
+pub(super) const PROOF_HEADER: &str = "x-auspex-proof";
 /// Where a machine that asks is reached itself, if it listens.
 pub(super) const ADDRESS_HEADER: &str = "x-auspex-address";
 
@@ -216,11 +221,7 @@ fn port_streams(
                 Ok(stream) => Some(Ok(stream)),
                 Err(error) => {
                     tracing::debug!(%error, "a machine showed no good certificate");
-                    let reason = match is_in_clear(&error) {
-                        true => "it does not encrypt: it was started without --cluster-tls",
-                        false => "it showed no certificate that the cluster's authority signed",
-                    };
-                    strangers.refusals.tell(from, reason);
+                    strangers.refusals.tell(from, refusal(&error));
                     None
                 }
             }
@@ -244,6 +245,15 @@ fn introduced(
     let visitor = request.extensions().get::<Arc<Visitor>>();
     let from = visitor.and_then(|visitor| visitor.from());
     let header = |name| request.metadata().get(name).map(|value| value.as_bytes());
+    if let Some(challenge) = header(CHALLENGE_HEADER) {
+        if token.is_none() {
+            refusals.tell(
+                from,
+                "it wants the cluster's token, which is not known here",
+            );
+        }
+        return Err(answered(challenge, token));
+    }
     let is_known = token.is_none_or(|token| token.is(header(TOKEN_HEADER).unwrap_or_default()));
     if !is_known {
         refusals.tell(from, "it does not know the cluster's token");
@@ -266,6 +276,17 @@ fn introduced(
         visitor.welcome();
     }
     Ok(request)
+}
+
+/// The answer to a challenge: no request passes, and the proof is beside the refusal.
+fn answered(challenge: &[u8], token: Option<&ClusterToken>) -> Status {
+    let mut status = Status::unauthenticated(ClusterError::Stranger.to_string());
+    let challenge = std::str::from_utf8(challenge).unwrap_or_default();
+    let proof = token.and_then(|token| proof(token, challenge).ok());
+    if let Some(Ok(proof)) = proof.map(MetadataValue::try_from) {
+        status.metadata_mut().insert(PROOF_HEADER, proof);
+    }
+    status
 }
 
 /// The service of calls: one method, bytes in and out.

@@ -95,9 +95,7 @@ pub(super) async fn place(
 ) -> DfResult<Place> {
     let read = scanned_bytes(plan)?;
     if read < task_bytes.max(1) {
-        return Ok(Place::Here(format!(
-            "it reads {read} bytes of files, less than min_distributed_size"
-        )));
+        return Ok(Place::Here(reads_little(read)));
     }
     let workers = cluster.connected().into_iter();
     let workers: Vec<Url> = workers.filter(|url| !avoided.contains(url)).collect();
@@ -198,6 +196,11 @@ fn is_this_machine(worker: &Url) -> bool {
 
 /// What `EXPLAIN` says first of a plan that stays on the coordinator; the reason follows.
 pub(crate) const HERE: &str = "on this machine";
+
+/// Why a plan stays on the coordinator that reads so many bytes of files.
+pub(crate) fn reads_little(n_bytes: u64) -> String {
+    format!("it reads {n_bytes} bytes of files, less than min_distributed_size")
+}
 
 /// What `EXPLAIN` says of where a plan runs.
 pub(crate) async fn describe(

@@ -30,7 +30,7 @@ use super::place::{Distributed, Place, place};
 use super::statement_form::LocalFunction;
 use crate::engine::{Engine, lock};
 use crate::error::Result;
-use crate::measured::note_started;
+use crate::measured::{note_started, note_staying};
 use crate::physical::cancellable;
 
 /// How often a query is run again.
@@ -100,8 +100,12 @@ pub(crate) async fn collected(
     cancel: &CancellationToken,
 ) -> DfResult<Option<Vec<RecordBatch>>> {
     let query = Query::new((cluster, engine, state), plan, task_bytes, cancel);
-    let Place::Workers(distributed) = query.place().await? else {
-        return Ok(None);
+    let distributed = match query.place().await? {
+        Place::Workers(distributed) => distributed,
+        Place::Here(reason) => {
+            note_staying(&reason);
+            return Ok(None);
+        }
     };
     let first = query.start_far(*distributed)?;
     let mut going = Going::new(query, first);

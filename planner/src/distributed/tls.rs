@@ -105,11 +105,35 @@ impl ClusterTls {
     }
 }
 
-/// Whether a connection failed since the other machine does not speak TLS.
-pub(super) fn is_in_clear(error: &io::Error) -> bool {
+/// Why a machine that called was not let in.
+pub(super) fn refusal(error: &io::Error) -> &'static str {
+    use rustls::AlertDescription as Alert;
+    use rustls::CertificateError as Bad;
+    use rustls::Error::{AlertReceived, InvalidCertificate, InvalidMessage};
     let inner = error.get_ref();
     let inner = inner.and_then(|inner| inner.downcast_ref::<rustls::Error>());
-    matches!(inner, Some(rustls::Error::InvalidMessage(_)))
+    match inner {
+        Some(InvalidMessage(_)) => "it does not encrypt: it was started without --cluster-tls",
+        Some(AlertReceived(
+            Alert::BadCertificate
+            | Alert::UnsupportedCertificate
+            | Alert::CertificateExpired
+            | Alert::CertificateUnknown
+            | Alert::UnknownCA
+            | Alert::DecryptError,
+        )) => {
+            "it does not accept this machine's certificate: another authority signed it, it has expired, or is not of the address that was called"
+        }
+        Some(InvalidCertificate(
+            Bad::Expired
+            | Bad::ExpiredContext { .. }
+            | Bad::NotValidYet
+            | Bad::NotValidYetContext { .. },
+        )) => "its certificate has expired, or is not valid yet",
+        Some(_) => "it showed no certificate that the cluster's authority signed",
+        None if error.kind() == io::ErrorKind::TimedOut => "it showed no certificate in time",
+        None => "it ended the connection before it showed a certificate",
+    }
 }
 
 async fn connect(

@@ -56,9 +56,17 @@ async fn collect(args: GcArgs) -> Result<Success, CliError> {
     }
     let bytes = garbage.removed.iter().map(|file| file.bytes).sum();
     let verb = if args.dry_run { "to remove" } else { "removed" };
+    let waiting = match garbage.n_waiting {
+        0 => String::new(),
+        count => format!(
+            "; {count} files ({}) that no version of their tables has named wait until these keep them no longer \
+             (delta.deletedFileRetentionDuration, else 7 days)",
+            size(garbage.waiting_bytes)
+        ),
+    };
+    let n_removed = garbage.removed.len();
     print_line(&format!(
-        "{} files ({}) {verb}",
-        garbage.removed.len(),
+        "{n_removed} files ({}) {verb}{waiting}",
         size(bytes)
     ))?;
     Ok(Success::All)

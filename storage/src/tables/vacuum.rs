@@ -6,9 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use deltalake::DeltaTable;
 use deltalake::kernel::Action;
 use deltalake::kernel::transaction::CommitProperties;
 use deltalake::operations::vacuum::{VacuumBuilder, VacuumMode};
+use deltalake::table::config::TablePropertiesExt as _;
 use futures::stream::BoxStream;
 use futures::{StreamExt as _, TryStreamExt as _};
 use object_store::path::Path;
@@ -27,8 +29,9 @@ const UNFINISHED: Duration = Duration::from_secs(3600);
 
 /// Removes files that no version of the last hours needs; returns their names.
 ///
-/// Without `retain_hours` the table's property or 7 days hold. Files that no version has ever named stay for an hour
-/// however few hours are given: a statement or a transaction block, maybe of another server, may be about to name them.
+/// Without `retain_hours` the table's property or 7 days hold, also for files that no version has ever named: a statement
+/// or a transaction block, maybe of another server, may be about to name them, and gives no sign that it is alive. These
+/// stay for an hour however few hours are given.
 /// Errors: `Conflict`, `Io`.
 pub(crate) async fn vacuum(
     log: &Arc<DeltaLog>,
@@ -36,7 +39,8 @@ pub(crate) async fn vacuum(
     dry_run: bool,
 ) -> Result<Vec<String>> {
     let _turn = log.turn().await;
-    let mut vacuum = of_finished(log, UNFINISHED).await?.with_dry_run(dry_run);
+    let (vacuum, _) = of_finished(log, UNFINISHED).await?;
+    let mut vacuum = vacuum.with_dry_run(dry_run);
     if let Some(hours) = retain_hours {
         let hours = i64::try_from(hours).unwrap_or(i64::MAX / 3_600_000);
         let period = chrono::Duration::try_hours(hours).unwrap_or(chrono::Duration::MAX);
@@ -46,15 +50,35 @@ pub(crate) async fn vacuum(
     Ok(metrics.files_deleted)
 }
 
-/// The data files of a table that no version has ever named, as statements leave them that failed or were killed: older
-/// than `least_age`, and than the table's property or 7 days.
+/// The data files of a table that no version has ever named, as statements leave them that failed or were killed.
+#[derive(Debug, Default)]
+pub(crate) struct Orphans {
+    /// All that are older than the bound.
+    pub(crate) files: BTreeSet<Path>,
+    /// For how long the table keeps such files, whatever the bound.
+    pub(crate) kept_for: Duration,
+}
+
+/// The orphans of a table that are older than `least_age`.
 ///
-/// They are among those that a VACUUM without hours removes. The others are of earlier versions, which models may have
-/// pinned: those go by VACUUM alone. Errors: `Corrupt`, `Io`.
-pub(crate) async fn orphans(log: &DeltaLog, least_age: Duration) -> Result<BTreeSet<Path>> {
-    let vacuum = of_finished(log, least_age.max(UNFINISHED)).await?;
+/// Those that are also older than the table's property or 7 days are among what a VACUUM without hours removes. The others
+/// of that are of earlier versions, which models may have pinned: those go by VACUUM alone. Errors: `Corrupt`, `Io`.
+pub(crate) async fn orphans(log: &DeltaLog, least_age: Duration) -> Result<Orphans> {
+    let (vacuum, kept_for) = of_finished(log, least_age.max(UNFINISHED)).await?;
+    // The files are seen by their age alone.
+    let vacuum = vacuum.with_retention_period(chrono::Duration::zero());
     let (table, needless) = vacuum.with_dry_run(true).await?;
-    let files = needless.files_deleted.iter().map(|name| object_path(name));
+    let files = never_named(log, &table, needless.files_deleted).await?;
+    Ok(Orphans { files, kept_for })
+}
+
+/// The data files among some that no version has ever named.
+async fn never_named(
+    log: &DeltaLog,
+    table: &DeltaTable,
+    names: Vec<String>,
+) -> Result<BTreeSet<Path>> {
+    let files = names.iter().map(|name| object_path(name));
     let is_data = |file: &Path| file.extension() == Some("parquet");
     let mut orphans: BTreeSet<Path> = files.filter(is_data).collect();
     if orphans.is_empty() {
@@ -104,22 +128,24 @@ fn named_file(action: Value) -> Result<Option<String>> {
 }
 
 /// What finds the files of a table that no version of the table's property or 7 days needs, where those younger than
-/// `least_age` are not seen.
-async fn of_finished(log: &DeltaLog, least_age: Duration) -> Result<VacuumBuilder> {
+/// `least_age` are not seen; and how long that is.
+async fn of_finished(log: &DeltaLog, least_age: Duration) -> Result<(VacuumBuilder, Duration)> {
     let finished = Arc::new(Layered::new(FinishedFiles {
         below: log.store(),
         log: log.folder()?.join(LOG_FOLDER),
         least_age,
     }));
     let table = log.over(finished)?.newest_table().await?;
-    check_features(table.snapshot()?.snapshot().protocol())?;
+    let state = table.snapshot()?;
+    check_features(state.snapshot().protocol())?;
+    let kept_for = state.table_config().deleted_file_retention_duration();
     let properties = CommitProperties::default().with_cleanup_expired_logs(Some(false));
     let vacuum = table
         .vacuum()
         .with_mode(VacuumMode::Full)
         .with_enforce_retention_duration(false)
         .with_commit_properties(properties);
-    Ok(vacuum)
+    Ok((vacuum, kept_for))
 }
 
 /// A table's store without the files that may belong to a commit which is not made yet.

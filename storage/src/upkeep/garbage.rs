@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path as FilePath;
 use std::time::{Duration, SystemTime};
 
+use chrono::{DateTime, Utc};
 use futures::StreamExt as _;
 use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStoreExt as _};
@@ -34,6 +35,10 @@ pub struct GarbageOptions {
 pub struct Garbage {
     /// The files, in the order in which they went.
     pub removed: Vec<Removed>,
+    /// Data files that no version has named, older than the bound: their tables keep such for longer.
+    pub n_waiting: usize,
+    /// The sizes of those together.
+    pub waiting_bytes: u64,
 }
 
 /// One file that was removed.
@@ -63,7 +68,7 @@ impl Upkeep {
         let age = chrono::Duration::from_std(options.older_than).map_err(|_| Error::Internal {
             what: "a bound beyond all time".into(),
         })?;
-        let before = chrono::Utc::now() - age;
+        let before = Utc::now() - age;
         let is_old = |file: &ObjectMeta| file.last_modified < before;
         let mut garbage = Vec::new();
         for file in self.catalog.superseded(before).await? {
@@ -95,17 +100,10 @@ impl Upkeep {
                 }
             }
         }
-        let looks = ids(&state, |d| matches!(d, Definition::Table(_)));
-        let looks = looks.into_iter().map(|id| {
-            let old = tables.get(&id).into_iter().flatten();
-            let old: Vec<&ObjectMeta> = old.filter(|file| is_old(file)).collect();
-            self.orphans(id, old, options.older_than)
-        });
-        let mut looks = futures::stream::iter(looks).buffered(TABLES_IN_FLIGHT);
-        while let Some(orphans) = looks.next().await {
-            let orphans = orphans.into_iter();
-            garbage.extend(orphans.map(|file| (file, "data that no version has named")));
-        }
+        let kept = ids(&state, |d| matches!(d, Definition::Table(_)));
+        let (orphans, waiting) = self.all_orphans(kept, &tables, before, options).await;
+        let orphans = orphans.into_iter();
+        garbage.extend(orphans.map(|file| (file, "data that no version has named")));
         for (id, files) in &models {
             if model_ids.contains(id) {
                 let unnamed = self.unnamed_blobs(id, files).await?;
@@ -120,33 +118,67 @@ impl Upkeep {
         }
         let mut removed = self.remove(garbage, options.dry_run).await?;
         let halves = self.sweep_own(before.into(), options.dry_run).await?;
-        removed.removed.extend(halves);
-        Ok(removed)
+        removed.extend(halves);
+        Ok(Garbage {
+            removed,
+            n_waiting: waiting.len(),
+            waiting_bytes: waiting.iter().map(|file| file.size).sum(),
+        })
+    }
+
+    /// Those of the old files of some tables that no version has ever named: the ones that may go, and the ones that their
+    /// tables keep for longer.
+    async fn all_orphans(
+        &self,
+        ids: BTreeSet<String>,
+        tables: &BTreeMap<String, Vec<ObjectMeta>>,
+        before: DateTime<Utc>,
+        options: GarbageOptions,
+    ) -> (Vec<ObjectMeta>, Vec<ObjectMeta>) {
+        let looks = ids.into_iter().map(|id| {
+            let files = tables.get(&id).into_iter().flatten();
+            let old: Vec<&ObjectMeta> = files.filter(|file| file.last_modified < before).collect();
+            self.orphans(id, old, options.older_than)
+        });
+        let mut looks = futures::stream::iter(looks).buffered(TABLES_IN_FLIGHT);
+        let (mut orphans, mut waiting) = (Vec::new(), Vec::new());
+        while let Some((of_table, waiting_of_table)) = looks.next().await {
+            orphans.extend(of_table);
+            waiting.extend(waiting_of_table);
+        }
+        (orphans, waiting)
     }
 
     /// Those of some old files of a table that no version has ever named, as statements leave them that failed or were
-    /// killed; none of a table whose log cannot be read.
+    /// killed: the ones that may go, and the ones that the table keeps for longer; none where its log cannot be read.
     async fn orphans(
         &self,
         id: String,
         old: Vec<&ObjectMeta>,
         older_than: Duration,
-    ) -> Vec<ObjectMeta> {
-        let found = match old.is_empty() {
-            true => Ok(BTreeSet::new()),
-            false => self.tables.orphans(&id, older_than).await,
+    ) -> (Vec<ObjectMeta>, Vec<ObjectMeta>) {
+        if old.is_empty() {
+            return (Vec::new(), Vec::new());
+        }
+        let found = match self.tables.orphans(&id, older_than).await {
+            Ok(found) => found,
+            Err(error) => {
+                tracing::warn!(%error, id, "files of a table stay, since its log cannot be read");
+                return (Vec::new(), Vec::new());
+            }
         };
-        let found = found.unwrap_or_else(|error| {
-            tracing::warn!(%error, id, "files of a table stay, since its log cannot be read");
-            BTreeSet::new()
-        });
         let folder = Path::from_iter(["tables", id.as_str()]);
         let within = |path: &Path| -> Path { folder.parts().chain(path.parts()).collect() };
-        let found: BTreeSet<Path> = found.iter().map(within).collect();
+        let files: BTreeSet<Path> = found.files.iter().map(within).collect();
         let orphans = old
             .into_iter()
-            .filter(|file| found.contains(&file.location));
-        orphans.cloned().collect()
+            .filter(|file| files.contains(&file.location));
+        let now = Utc::now();
+        let may_go = |file: &ObjectMeta| {
+            let age = (now - file.last_modified).to_std();
+            age.is_ok_and(|age| age >= found.kept_for)
+        };
+        orphans.cloned().partition(may_go)
     }
 
     /// Removes the halves of files that lie in our folders, where the warehouse is one of this machine.
@@ -194,7 +226,7 @@ impl Upkeep {
         &self,
         garbage: Vec<(ObjectMeta, &'static str)>,
         dry_run: bool,
-    ) -> Result<Garbage> {
+    ) -> Result<Vec<Removed>> {
         let mut removed = Vec::new();
         for (file, reason) in garbage {
             if !dry_run {
@@ -209,7 +241,7 @@ impl Upkeep {
                 reason,
             });
         }
-        Ok(Garbage { removed })
+        Ok(removed)
     }
 }
 
