@@ -12,9 +12,9 @@ use datafusion::sql::sqlparser::dialect::{
 };
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
-use datafusion::sql::sqlparser::tokenizer::TokenWithSpan;
+use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
-use crate::lexer::are_words;
+use crate::lexer::{are_words, is_word};
 use crate::model_forms::parse_marked;
 
 /// The value of `SET ml.dialect`.
@@ -105,13 +105,17 @@ impl SqlDialect for AuspexDialect {
         parse_marked(parser)
     }
 
-    /// `a IS DISTINCT FROM b AND c`: sqlparser takes all that follows for the right side.
+    /// `a IS DISTINCT FROM b AND c`, of which sqlparser takes all that follows for the right side, and lists that begin with
+    /// a query.
     fn parse_infix(
         &self,
         parser: &mut Parser,
         left: &Expr,
         precedence: u8,
     ) -> Option<Result<Expr, ParserError>> {
+        if let Some(list) = parse_list(parser, left).transpose() {
+            return Some(list);
+        }
         let compared: fn(Box<Expr>, Box<Expr>) -> Expr =
             if parser.parse_keywords(&[Keyword::IS, Keyword::DISTINCT, Keyword::FROM]) {
                 Expr::IsDistinctFrom
@@ -291,6 +295,45 @@ impl SqlDialect for AuspexDialect {
     }
     fn supports_xml_expressions(&self) -> bool {
         POSTGRES.supports_xml_expressions()
+    }
+}
+
+/// `x IN ((SELECT 1), 2)`: sqlparser takes what begins with a bracket for one query.
+fn parse_list(parser: &mut Parser, left: &Expr) -> Result<Option<Expr>, ParserError> {
+    let negated = parser.peek_keyword(Keyword::NOT);
+    let ahead = parser.peek_tokens_ref::<4>();
+    let [word, first, second] = match negated {
+        true => [ahead[1], ahead[2], ahead[3]],
+        false => [ahead[0], ahead[1], ahead[2]],
+    };
+    let opens = first.token == Token::LParen && second.token == Token::LParen;
+    if !opens || !is_word(Some(word), "IN") {
+        return Ok(None);
+    }
+    parser.maybe_parse(|parser| {
+        if negated {
+            parser.expect_keyword_is(Keyword::NOT)?;
+        }
+        parser.expect_keyword_is(Keyword::IN)?;
+        parser.expect_token(&Token::LParen)?;
+        let list = parser.parse_comma_separated(Parser::parse_expr)?;
+        parser.expect_token(&Token::RParen)?;
+        match list.as_slice() {
+            [only] if is_query(only) => Err(ParserError::ParserError("one query".to_owned())),
+            _ => Ok(Expr::InList {
+                expr: Box::new(left.clone()),
+                list,
+                negated,
+            }),
+        }
+    })
+}
+
+fn is_query(expr: &Expr) -> bool {
+    match expr {
+        Expr::Subquery(_) => true,
+        Expr::Nested(inner) => is_query(inner),
+        _ => false,
     }
 }
 

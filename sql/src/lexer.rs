@@ -11,6 +11,7 @@ use datafusion::sql::sqlparser::tokenizer::{
 use crate::dialect::{AuspexDialect, Dialect, GoogleSqlLexis};
 use crate::error::ParseError;
 use crate::googlesql::evidence;
+use crate::operator_comments;
 use crate::statement::Span;
 
 /// The byte range that a span of sqlparser's tree stands for, in the text that was parsed.
@@ -166,7 +167,8 @@ fn lex(text: &str, base: usize, googlesql: bool) -> (Vec<TokenWithSpan>, Option<
     let outcome = if googlesql {
         Tokenizer::new(&GoogleSqlLexis, rest).tokenize_with_location_into_buf(&mut buffer)
     } else {
-        Tokenizer::new(&AuspexDialect::new(false, &[]), rest)
+        let rest = operator_comments::blanked(rest);
+        Tokenizer::new(&AuspexDialect::new(false, &[]), &rest)
             .tokenize_with_location_into_buf(&mut buffer)
     };
     let mut walker = Walker {
@@ -207,11 +209,10 @@ fn lex(text: &str, base: usize, googlesql: bool) -> (Vec<TokenWithSpan>, Option<
 /// operator with a character that those of arithmetic lack may end in a sign.
 fn operator(symbol: &str, start: usize, tokens: &mut Vec<TokenWithSpan>) {
     const OF_OTHERS: [char; 10] = ['~', '!', '@', '#', '%', '^', '&', '|', '`', '?'];
-    let is_cut = !symbol.contains(OF_OTHERS) && !symbol.contains("--") && !symbol.contains("/*");
     let first = symbol.chars().next().map_or(0, char::len_utf8);
-    let n_kept = match is_cut {
-        true => symbol.trim_end_matches(['+', '-']).len().max(first),
-        false => symbol.len(),
+    let n_kept = match symbol.contains(OF_OTHERS) {
+        true => symbol.len(),
+        false => symbol.trim_end_matches(['+', '-']).len().max(first),
     };
     let (kept, signs) = symbol.split_at(n_kept);
     let mut push = |token, start, length| {

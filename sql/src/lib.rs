@@ -5,7 +5,7 @@
 //!
 //! Code map, in reading order:
 //! - `statement`: the syntax tree of what Auspex adds to SQL; `access_statement`: that of roles and privileges; `do_statement`: that of blocks of code.
-//! - `lexer`: tokens with byte offsets; the cut of a text into statements.
+//! - `lexer`: tokens with byte offsets; the cut of a text into statements; `operator_comments`: comments that operators would swallow.
 //! - `private_names`: the engine's own names, which clients' texts may not hold.
 //! - `limits`: bounds on depth, stack and work.
 //! - `dialect`: what a session may ask for, and how sqlparser is told.
@@ -34,6 +34,7 @@ mod lexer;
 mod limits;
 mod materialized_statement;
 mod model_forms;
+mod operator_comments;
 mod parser;
 mod postgres_forms;
 mod private_names;

@@ -1,6 +1,6 @@
 //! Forms of PostgreSQL and Delta Lake that sqlparser lacks, settled on the tokens: `TABLE t`, `int8 ARRAY`, `ABORT`,
 //! `OPERATOR(pg_catalog.=) ANY`, `OVERRIDING SYSTEM VALUE`, `DROP IDENTITY`, the short actions of MERGE,
-//! `UNSET TBLPROPERTIES`.
+//! `UNSET TBLPROPERTIES`, `ROLLUP ((a)::text)`, `RANGE '1 day'::interval PRECEDING`.
 //!
 //! In: tokens of one statement; out: tokens that read as the same. Rewritten tokens keep the place of what they replace.
 
@@ -13,6 +13,7 @@ use crate::reference::read_name;
 pub(crate) fn settle(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
     let tokens = merge_actions(dropped_identities(abort(operators(tokens))));
     let tokens = versions_first(unset_properties(tokens));
+    let tokens = frame_bounds(grouping_elements(tokens));
     trimmed(overriding(identity_options(array_types(table(tokens)))))
 }
 
@@ -48,6 +49,76 @@ fn operators(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
         if is_one(&tokens, at) {
             tokens.drain(at + 5..at + 6);
             tokens.drain(at..at + 4);
+        }
+        at += 1;
+    }
+    tokens
+}
+
+/// `ROLLUP ((a)::text, b)`: an element that goes on behind its brackets has others around it, since sqlparser takes the first
+/// for those of a list.
+fn grouping_elements(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    let opens = |tokens: &[TokenWithSpan], at: usize| {
+        ["ROLLUP", "CUBE"]
+            .iter()
+            .any(|word| is_word(tokens.get(at), word))
+            || at > 0 && are_words(tokens, at - 1, &["GROUPING", "SETS"])
+    };
+    let mut at = 0;
+    while at < tokens.len() {
+        if opens(&tokens, at)
+            && let Some(close) = closing(&tokens, at + 1)
+        {
+            let mut elements = elements(&tokens, at + 2, close);
+            elements.retain(|(first, end)| {
+                closing(&tokens, *first).is_some_and(|close| close + 1 < *end)
+            });
+            // From the end, since what is put in moves what follows.
+            for (first, end) in elements.into_iter().rev() {
+                let (open, close) = (&tokens[first], &tokens[end - 1]);
+                let (open, close) = (made(Token::LParen, open), made(Token::RParen, close));
+                tokens.insert(end, close);
+                tokens.insert(first, open);
+            }
+        }
+        at += 1;
+    }
+    tokens
+}
+
+/// The first token and the end of each element of a list that ends before a token.
+fn elements(tokens: &[TokenWithSpan], from: usize, end: usize) -> Vec<(usize, usize)> {
+    let mut elements = Vec::new();
+    let (mut first, mut depth) = (from, 0_usize);
+    for (at, token) in tokens.iter().enumerate().take(end).skip(from) {
+        match token.token {
+            Token::LParen | Token::LBracket => depth += 1,
+            Token::RParen | Token::RBracket => depth = depth.saturating_sub(1),
+            Token::Comma if depth == 0 => {
+                elements.push((first, at));
+                first = at + 1;
+            }
+            _ => {}
+        }
+    }
+    elements.push((first, end));
+    elements
+}
+
+/// `RANGE '1 day'::interval PRECEDING`: sqlparser takes the text for the interval that it is.
+fn frame_bounds(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    let is_one = |tokens: &[TokenWithSpan], at: usize| {
+        matches!(tokens[at].token, Token::SingleQuotedString(_))
+            && is_token(tokens, at + 1, &Token::DoubleColon)
+            && is_word(tokens.get(at + 2), "INTERVAL")
+            && ["PRECEDING", "FOLLOWING"]
+                .iter()
+                .any(|word| is_word(tokens.get(at + 3), word))
+    };
+    let mut at = 0;
+    while at < tokens.len() {
+        if is_one(&tokens, at) {
+            tokens.drain(at + 1..at + 3);
         }
         at += 1;
     }
@@ -190,8 +261,12 @@ fn overriding(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
         (["OVERRIDING", "USER", "VALUE"], OVERRIDING_USER),
     ] {
         let is_bare = |at: usize| bare.as_ref().is_some_and(|(_, behind)| *behind == at);
-        let at = (1..tokens.len())
-            .find(|at| are_words(&tokens, *at, &words) && (closes(*at) || is_bare(*at)));
+        let is_aliased = |at: usize| {
+            let alias = at.checked_sub(2).filter(|alias| is_bare(*alias));
+            alias.is_some_and(|alias| is_word(tokens.get(alias), "AS"))
+        };
+        let follows = |at: usize| closes(at) || is_bare(at) || is_aliased(at);
+        let at = (1..tokens.len()).find(|at| are_words(&tokens, *at, &words) && follows(*at));
         if let Some(at) = at {
             let alias = bare.filter(|(_, behind)| *behind == at);
             let alias = alias.and_then(|(mut table, _)| table.parts.pop());

@@ -24,9 +24,9 @@ use crate::stores::{Layer, Layered};
 use crate::tables::located::Place;
 use crate::tables::whole_look::{Content, damaged, looked};
 
-const MAGIC: &[u8] = b"ARROW1";
+pub(super) const MAGIC: &[u8] = b"ARROW1";
 /// The size of the footer and the mark behind it.
-const TAIL_BYTES: usize = 10;
+pub(super) const TAIL_BYTES: usize = 10;
 /// What stands before the size of a message, since 0.15 of the format.
 const CONTINUATION: [u8; 4] = [0xff; 4];
 /// The size that stands before a compressed buffer.
@@ -177,7 +177,7 @@ fn look_at_blocks(mut file: &mut dyn Content, length: u64) -> Result<(), String>
 }
 
 /// How long a footer is of which these are the last bytes of its file.
-fn footer_bytes(tail: &[u8], length: u64) -> Result<u64, String> {
+pub(super) fn footer_bytes(tail: &[u8], length: u64) -> Result<u64, String> {
     let (size, magic) = tail.split_first_chunk::<4>().ok_or(NO_FOOTER)?;
     if magic != MAGIC {
         return Err(NO_FOOTER.to_owned());

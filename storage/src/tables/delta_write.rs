@@ -83,6 +83,7 @@ impl DeltaSink {
         let snapshot = version.snapshot()?;
         let schema = shape.row_schema();
         let files = without_metadata(&stored_columns(&schema));
+        let files = partition_values::named_columns(&files, &shape.partition_columns);
         let places = shape.partition_columns.iter();
         let places = places.filter_map(|column| shape.position(column));
         let stats = WriterStatsConfig::from_config(snapshot.table_configuration());
@@ -197,6 +198,7 @@ impl DeltaSink {
         fields.push(Arc::new(column));
         let schema = Arc::new(Schema::new(fields));
         let files = without_metadata(&stored_columns(&schema));
+        let files = partition_values::named_columns(&files, &self.partition_columns);
         Self {
             store: Arc::new(PrefixStore::new(Arc::clone(&self.store), folder)),
             written: self.written.clone(),

@@ -13,10 +13,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::catalog::{CatalogEntry, CatalogState, Definition};
 use crate::tables::domain_mark::{self, DomainType};
+use crate::tables::extension_name::EXTENSION_KEY;
 use crate::tables::uuid_mark::marked_element;
 
-/// Arrow's keys of extension types and of what they are told, and our name of enums.
-const EXTENSION_KEY: &str = "ARROW:extension:name";
+/// Arrow's key of what the name of an extension type does not tell, and our name of enums.
 const DETAIL_KEY: &str = "ARROW:extension:metadata";
 const ENUM_NAME: &str = "auspex.enum";
 
@@ -109,8 +109,7 @@ pub(crate) fn marks_of(field: &Field) -> HashMap<String, String> {
 pub(crate) const KEY: &str = DETAIL_KEY;
 
 fn has_mark(field: &Field) -> bool {
-    let name = field.metadata().get(EXTENSION_KEY);
-    name.is_some_and(|name| name == ENUM_NAME)
+    field.extension_type_name() == Some(ENUM_NAME)
 }
 
 fn detail(field: &Field) -> Option<EnumType> {

@@ -20,6 +20,7 @@ use object_store::{ObjectMeta, ObjectStoreExt as _};
 
 use crate::catalog::ExternalFormat;
 use crate::error::{ColumnFailure, Error, Result};
+use crate::tables::arrow_columns;
 use crate::tables::arrow_watch::AsStreams;
 use crate::tables::avro_uuids;
 use crate::tables::blame::{at_line, bad_file, reading};
@@ -149,6 +150,10 @@ impl Looked<'_> {
                     Ok((schema, false))
                 }
                 _ => {
+                    let of_footer = arrow_columns::of_footer(&self.listing.store, &file);
+                    if let Some(schema) = of_footer.await? {
+                        return Ok((schema, false));
+                    }
                     let store = AsStreams::over(&self.listing.store);
                     let schema = self.format.infer_schema(session, &store, &[file]).await?;
                     Ok((schema, false))

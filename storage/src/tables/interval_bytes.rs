@@ -8,12 +8,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use datafusion::arrow::array::{
-    Array as _, ArrayRef, AsArray as _, IntervalMonthDayNanoArray, make_array,
-};
-use datafusion::arrow::datatypes::{
-    DataType, Field, FieldRef, Fields, IntervalMonthDayNano, Schema, SchemaRef,
-};
+use datafusion::arrow::array::{ArrayRef, AsArray as _, IntervalMonthDayNanoArray};
+use datafusion::arrow::datatypes::{DataType, Field, IntervalMonthDayNano, Schema, SchemaRef};
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode as _};
 use datafusion::datasource::listing::PartitionedFile;
@@ -48,11 +44,12 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use object_store::ObjectStore;
 
+use crate::tables::changed_fields::{changed, converted};
+use crate::tables::extension_name::EXTENSION_KEY;
 use crate::tables::one_column::of_column;
 use crate::tables::time_columns::INTERVAL;
 
-/// Arrow's key of extension types, and our name of the bytes of intervals.
-const EXTENSION_KEY: &str = "ARROW:extension:name";
+/// Our name of the bytes of intervals.
 const BYTES_NAME: &str = "auspex.interval_bytes";
 const N_BYTES: i32 = 12;
 const NANOS_PER_MILLI: i64 = 1_000_000;
@@ -70,8 +67,7 @@ fn is_interval(field: &Field) -> bool {
 
 /// Whether a column of a file is the bytes of intervals.
 fn is_bytes(field: &Field) -> bool {
-    let name = field.metadata().get(EXTENSION_KEY);
-    name.is_some_and(|name| name == BYTES_NAME)
+    field.extension_type_name() == Some(BYTES_NAME)
         && *field.data_type() == DataType::FixedSizeBinary(N_BYTES)
 }
 
@@ -121,51 +117,6 @@ pub(crate) fn over_file(
         )) as Arc<dyn PhysicalExpr>))
     })?;
     Ok(over.data)
-}
-
-/// The columns with some of them, or some within them, changed; `None`: none is.
-pub(crate) fn changed<F: Fn(&Field) -> Option<Field>>(
-    schema: &Schema,
-    change: &F,
-) -> Option<Schema> {
-    let fields = changed_fields(schema.fields(), change)?;
-    Some(Schema::new_with_metadata(fields, schema.metadata().clone()))
-}
-
-fn changed_fields<F: Fn(&Field) -> Option<Field>>(fields: &Fields, change: &F) -> Option<Fields> {
-    let found: Vec<Option<FieldRef>> = fields
-        .iter()
-        .map(|field| changed_field(field, change))
-        .collect();
-    if found.iter().all(Option::is_none) {
-        return None;
-    }
-    let pairs = found.into_iter().zip(fields);
-    let fields = pairs.map(|(found, field)| found.unwrap_or_else(|| Arc::clone(field)));
-    Some(fields.collect())
-}
-
-/// The same of one column.
-pub(crate) fn changed_field<F: Fn(&Field) -> Option<Field>>(
-    field: &FieldRef,
-    change: &F,
-) -> Option<FieldRef> {
-    if let Some(changed) = change(field) {
-        return Some(Arc::new(changed));
-    }
-    let data_type = match field.data_type() {
-        DataType::List(item) => DataType::List(changed_field(item, change)?),
-        DataType::LargeList(item) => DataType::LargeList(changed_field(item, change)?),
-        DataType::FixedSizeList(item, n) => {
-            DataType::FixedSizeList(changed_field(item, change)?, *n)
-        }
-        DataType::Map(entries, are_sorted) => {
-            DataType::Map(changed_field(entries, change)?, *are_sorted)
-        }
-        DataType::Struct(fields) => DataType::Struct(changed_fields(fields, change)?),
-        _ => return None,
-    };
-    Some(Arc::new(field.as_ref().clone().with_data_type(data_type)))
 }
 
 /// The scan of Parquet files whose intervals are read whole; `plan` as it was, if no column holds any.
@@ -375,37 +326,6 @@ fn intervals(array: &ArrayRef, wanted: &DataType) -> Result<ArrayRef> {
     })
 }
 
-/// Values of a type that differs within lists, maps and records; `convert` makes those of a type that is none of these.
-pub(crate) fn converted(
-    array: &ArrayRef,
-    wanted: &DataType,
-    convert: &dyn Fn(&ArrayRef) -> Option<Result<ArrayRef>>,
-) -> Result<ArrayRef> {
-    if array.data_type() == wanted {
-        return Ok(Arc::clone(array));
-    }
-    if let Some(made) = convert(array) {
-        return made;
-    }
-    let within: Vec<&FieldRef> = match wanted {
-        DataType::List(item)
-        | DataType::LargeList(item)
-        | DataType::FixedSizeList(item, _)
-        | DataType::Map(item, _) => vec![item],
-        DataType::Struct(fields) => fields.iter().collect(),
-        _ => vec![],
-    };
-    let data = array.to_data();
-    let children = data.child_data().iter().zip(within);
-    let children = children.map(|(child, field)| {
-        let child = make_array(child.clone());
-        Ok(converted(&child, field.data_type(), convert)?.to_data())
-    });
-    let children = children.collect::<Result<Vec<_>>>()?;
-    let read = data.into_builder().data_type(wanted.clone());
-    Ok(make_array(read.child_data(children).build()?))
-}
-
 fn interval(value: &[u8]) -> Result<IntervalMonthDayNano> {
     let part = |from: usize| {
         let bytes = value.get(from..)?.first_chunk::<4>()?;
@@ -445,7 +365,7 @@ mod tests {
     #[test]
     fn columns_within_columns_are_intervals() {
         let days = DataType::Interval(datafusion::arrow::datatypes::IntervalUnit::DayTime);
-        let item: FieldRef = Arc::new(Field::new("item", days, true));
+        let item = Arc::new(Field::new("item", days, true));
         let list = Field::new("l", DataType::List(item), true);
         let number = Field::new("n", DataType::Int32, true);
         let schema = Arc::new(Schema::new(vec![list, number]));

@@ -7,8 +7,9 @@ use std::collections::HashMap;
 
 use datafusion::arrow::datatypes::Field;
 
-/// Arrow's key of extension types, and its name of json.
-const EXTENSION_KEY: &str = "ARROW:extension:name";
+use crate::tables::extension_name::EXTENSION_KEY;
+
+/// Arrow's name of json.
 const JSON_NAME: &str = "arrow.json";
 /// Where fields keep that their json is `jsonb`. It counts beside Arrow's mark alone, which a cast removes.
 const KIND_KEY: &str = "pg.type";
@@ -26,11 +27,11 @@ pub enum JsonKind {
 impl JsonKind {
     /// What a column of texts holds; `None`: no json.
     pub fn of(field: &Field) -> Option<JsonKind> {
-        let notes = field.metadata();
-        let is_json = notes.get(EXTENSION_KEY).is_some_and(|n| n == JSON_NAME);
+        let is_json = field.extension_type_name() == Some(JSON_NAME);
         if !is_json || !field.data_type().is_string() {
             return None;
         }
+        let notes = field.metadata();
         let is_binary = notes.get(KIND_KEY).is_some_and(|kind| kind == BINARY_KIND);
         Some(match is_binary {
             true => JsonKind::Jsonb,

@@ -4,12 +4,14 @@
 //! tables are Delta Lake tables, external ones files in place. Names are the catalog's business, not this module's.
 
 mod append;
+mod arrow_columns;
 mod arrow_watch;
 mod avro_rows;
 mod avro_uuids;
 mod avro_watch;
 mod blame;
 mod block;
+mod changed_fields;
 mod changed_keys;
 mod commit_times;
 mod copied_rows;
@@ -30,6 +32,7 @@ mod delta_write;
 mod dictionaries;
 pub(crate) mod domain_mark;
 pub(crate) mod enum_mark;
+mod extension_name;
 mod external;
 mod external_delta;
 mod features;
@@ -112,13 +115,12 @@ mod whole_look;
 mod written_names;
 mod zero_bytes;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::execution::SendableRecordBatchStream;
-use object_store::path::Path;
 use url::Url;
 
 pub use append::{Append, WrittenFiles};
@@ -381,9 +383,9 @@ impl Tables {
         vacuum::vacuum(&log, retain_hours, dry_run).await
     }
 
-    /// The data files of a managed table that no version has ever named, all older than a bound and than the table keeps
-    /// files; by their paths in its folder.
-    pub(crate) async fn orphans(&self, id: &str, least_age: Duration) -> Result<BTreeSet<Path>> {
+    /// The data files of a managed table that no version has ever named, all older than a bound; by their paths in its
+    /// folder.
+    pub(crate) async fn orphans(&self, id: &str, least_age: Duration) -> Result<vacuum::Orphans> {
         // A log that is read for this alone is not kept open.
         vacuum::orphans(&self.managed.unread(id)?, least_age).await
     }

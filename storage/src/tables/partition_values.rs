@@ -1,8 +1,10 @@
 //! What values partition columns can have: each is the name of a folder, and Delta keeps an empty text as NULL.
 //!
 //! Rows flow in before they are written; nothing or the first value that would not come back as it is flows out. Texts of a
-//! log flow in, and the values that they mean flow out.
+//! log flow in, and the values that they mean flow out. Floating-point numbers flow to the library as the texts that name
+//! them, since its own have all their zeros.
 
+use std::fmt::{Display, LowerExp};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -10,9 +12,10 @@ use chrono::NaiveDateTime;
 use datafusion::arrow::array::{
     Array, ArrayRef, AsArray as _, BinaryArray, RecordBatch, StringArray, TimestampMicrosecondArray,
 };
-use datafusion::arrow::compute::{CastOptions, cast_with_options};
+use datafusion::arrow::compute::{CastOptions, cast, cast_with_options};
 use datafusion::arrow::datatypes::{
-    DataType, Float32Type, Float64Type, TimeUnit, TimestampMicrosecondType,
+    DataType, FieldRef, Float32Type, Float64Type, Schema, SchemaRef, TimeUnit,
+    TimestampMicrosecondType,
 };
 use datafusion::arrow::error::ArrowError;
 
@@ -27,6 +30,8 @@ const NAME_BYTES: usize = 255;
 /// The moments that a log has with a year of four digits, in microseconds: from 1 BC, which is its year 0, to 9999. The
 /// parsers of other readers know no others.
 const MOMENTS: Range<i64> = -62_167_219_200_000_000..253_402_300_800_000_000;
+/// Numbers of these sizes are named without an exponent, as PostgreSQL writes them.
+const PLAIN_NUMBERS: Range<f64> = 1e-4..1e15;
 
 /// Fails at the first value of the columns at `partitions` that a table cannot keep.
 ///
@@ -49,13 +54,9 @@ pub(crate) fn check(rows: &RecordBatch, partitions: &[usize]) -> Result<()> {
                 let texts = values.as_string::<i32>().iter().flatten();
                 texts.map(encoded_bytes).max()
             }
-            DataType::Float64 => {
-                let numbers = values.as_primitive::<Float64Type>().iter().flatten();
-                numbers.map(|number| number.to_string().len()).max()
-            }
-            DataType::Float32 => {
-                let numbers = values.as_primitive::<Float32Type>().iter().flatten();
-                numbers.map(|number| number.to_string().len()).max()
+            DataType::Float32 | DataType::Float64 => {
+                let names = number_names(values)?;
+                names.iter().flatten().map(str::len).max()
             }
             DataType::Timestamp(TimeUnit::Microsecond, _) => {
                 let mut moments = values
@@ -82,6 +83,43 @@ fn encoded_bytes(text: &str) -> usize {
     let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~".contains(byte);
     let bytes = text.bytes();
     bytes.map(|byte| if is_plain(&byte) { 1 } else { 3 }).sum()
+}
+
+/// The columns of files with floating-point numbers of `partitions` as their names.
+pub(crate) fn named_columns(columns: &Schema, partitions: &[String]) -> SchemaRef {
+    let named = |field: &FieldRef| {
+        let is_number = matches!(field.data_type(), DataType::Float32 | DataType::Float64);
+        match is_number && partitions.contains(field.name()) {
+            true => Arc::new(field.as_ref().clone().with_data_type(DataType::Utf8)),
+            false => Arc::clone(field),
+        }
+    };
+    let fields: Vec<FieldRef> = columns.fields().iter().map(named).collect();
+    Arc::new(Schema::new_with_metadata(
+        fields,
+        columns.metadata().clone(),
+    ))
+}
+
+/// What folders of floating-point numbers are called: the shortest texts that are read as these.
+pub(crate) fn number_names(numbers: &ArrayRef) -> Result<StringArray, ArrowError> {
+    if let Some(singles) = numbers.as_primitive_opt::<Float32Type>() {
+        let names = singles.iter();
+        let names = names.map(|single| single.map(|single| number_name(single, single.into())));
+        return Ok(names.collect());
+    }
+    let doubles = cast(numbers, &DataType::Float64)?;
+    let names = doubles.as_primitive::<Float64Type>().iter();
+    let names = names.map(|double| double.map(|double| number_name(double, double)));
+    Ok(names.collect())
+}
+
+fn number_name(number: impl Display + LowerExp, value: f64) -> String {
+    let is_plain = value == 0.0 || !value.is_finite() || PLAIN_NUMBERS.contains(&value.abs());
+    match is_plain {
+        true => number.to_string(),
+        false => format!("{number:e}"),
+    }
 }
 
 /// The values of a partition column whose texts these are in a log, one a file.
@@ -145,7 +183,8 @@ fn bytes_of(text: &str) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
-    use datafusion::arrow::array::Float64Array;
+    use datafusion::arrow::array::{Float32Array, Float64Array};
+    use datafusion::arrow::datatypes::Field;
 
     use super::*;
 
@@ -165,8 +204,8 @@ mod tests {
         assert_eq!(code(text(&"x".repeat(253))), "ok");
         assert_eq!(code(text(&"x".repeat(254))), "22001");
         assert_eq!(code(text(&"ä".repeat(43))), "22001");
-        assert_eq!(code(number(1e200)), "ok");
-        assert_eq!(code(number(1e300)), "22001");
+        assert_eq!(code(number(f64::MAX)), "ok");
+        assert_eq!(code(number(-f64::MIN_POSITIVE)), "ok");
         assert_eq!(code(number(f64::NAN)), "ok");
         for (moment, expected) in [
             (MOMENTS.start, "ok"),
@@ -177,6 +216,51 @@ mod tests {
             let moments = TimestampMicrosecondArray::from(vec![None, Some(moment)]);
             assert_eq!(code(Arc::new(moments)), expected, "{moment}");
         }
+    }
+
+    #[test]
+    fn names_of_numbers_are_short_and_read_as_the_same_numbers() {
+        let numbers = [
+            0.0,
+            1.0,
+            -2.5,
+            1e-4,
+            0.1 + 0.2,
+            123_456_789_012_345.0,
+            1e15,
+            -1e300,
+            f64::MAX,
+            5e-324,
+        ];
+        let doubles: ArrayRef = Arc::new(Float64Array::from(numbers.to_vec()));
+        let names = number_names(&doubles).unwrap();
+        let texts: Vec<&str> = names.iter().flatten().collect();
+        assert_eq!(
+            texts,
+            [
+                "0",
+                "1",
+                "-2.5",
+                "0.0001",
+                "0.30000000000000004",
+                "123456789012345",
+                "1e15",
+                "-1e300",
+                "1.7976931348623157e308",
+                "5e-324"
+            ]
+        );
+        let read = values_of(names.iter(), &DataType::Float64).unwrap();
+        assert_eq!(&read, &doubles);
+        let singles: ArrayRef = Arc::new(Float32Array::from(vec![None, Some(0.1), Some(1e20)]));
+        let names = number_names(&singles).unwrap();
+        let texts: Vec<Option<&str>> = names.iter().collect();
+        assert_eq!(texts, [None, Some("0.1"), Some("1e20")]);
+        let column = Field::new("k", DataType::Float64, true);
+        let columns = Schema::new(vec![column.clone(), column.with_name("x")]);
+        let named = named_columns(&columns, &["k".to_owned()]);
+        let types = named.fields().iter().map(|field| field.data_type());
+        assert!(types.eq([&DataType::Utf8, &DataType::Float64]));
     }
 
     #[test]

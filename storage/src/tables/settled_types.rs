@@ -7,12 +7,9 @@ use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef, TimeUnit};
 
-use crate::tables::interval_bytes::changed_field;
+use crate::tables::changed_fields::changed_field;
 use crate::tables::shown_within::has_uuids;
 use crate::tables::uuid_columns::BYTES;
-
-/// Arrow's key of extension types, whose values mean more than their bytes.
-const EXTENSION_KEY: &str = "ARROW:extension:name";
 
 /// The columns as they are read; `None`: as files hold them.
 pub(crate) fn settled(columns: &Schema) -> Option<SchemaRef> {
@@ -47,7 +44,8 @@ fn settled_type(field: &Field) -> Option<DataType> {
         }
         DataType::Date64 => Some(DataType::Date32),
         DataType::LargeBinary | DataType::BinaryView => Some(DataType::Binary),
-        DataType::FixedSizeBinary(_) if !field.metadata().contains_key(EXTENSION_KEY) => {
+        // Bytes with a name mean more.
+        DataType::FixedSizeBinary(_) if field.extension_type_name().is_none() => {
             Some(DataType::Binary)
         }
         _ => None,
@@ -59,6 +57,7 @@ mod tests {
     use std::collections::HashMap;
 
     use super::*;
+    use crate::tables::extension_name::EXTENSION_KEY;
 
     #[test]
     fn moments_days_and_bytes_have_one_type() {

@@ -15,7 +15,7 @@ use datafusion::logical_expr::{
     Volatility,
 };
 
-use crate::tables::interval_bytes::converted;
+use crate::tables::changed_fields::converted;
 use crate::tables::json_mark::JsonKind;
 use crate::tables::one_column::of_column;
 use crate::tables::union_texts::texts_of_union;

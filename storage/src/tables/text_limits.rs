@@ -54,6 +54,17 @@ impl TextLimit {
         })
     }
 
+    /// The text without the blanks at its end that are too many; the whole text, if it is too long without them.
+    pub fn kept(self, text: &str) -> &str {
+        let end = self.length.filter(|length| text.len() > *length);
+        let end = end.and_then(|length| text.char_indices().nth(length));
+        let cut = end.map(|(end, _)| text.split_at(end));
+        match cut {
+            Some((kept, rest)) if rest.bytes().all(|byte| byte == b' ') => kept,
+            _ => text,
+        }
+    }
+
     fn note(self) -> String {
         let kind = if self.is_fixed { "char" } else { "varchar" };
         format!("{kind}({})", self.length.unwrap_or(ANY_LENGTH))
@@ -152,6 +163,15 @@ mod tests {
         assert_eq!(any.to_string(), "character varying");
         let place = RowChecks::default();
         let limits = [(0, limit)];
+        for (text, kept) in [
+            ("äöü  ", "äöü"),
+            ("a    ", "a  "),
+            ("ab", "ab"),
+            ("abcd ", "abcd "),
+        ] {
+            assert_eq!(limit.kept(text), kept);
+            assert_eq!(any.kept(text), text);
+        }
         let fits = column(&[Some("äöü"), None, Some("ab    ")]);
         check(&fits, &limits, &place).unwrap();
         let error = check(&column(&[Some("abcd")]), &limits, &place).unwrap_err();

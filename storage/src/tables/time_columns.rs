@@ -19,10 +19,11 @@ use datafusion::arrow::datatypes::{
 };
 
 use crate::error::Result;
+use crate::tables::extension_name::EXTENSION_KEY;
+use crate::tables::partition_values::number_names;
 use crate::tables::uuid_mark::marks_of;
 
-/// Arrow's key of extension types, and our names of times and intervals.
-const EXTENSION_KEY: &str = "ARROW:extension:name";
+/// Our names of times and intervals.
 const TIME_NAME: &str = "auspex.time";
 const INTERVAL_NAME: &str = "auspex.interval";
 /// The types of rows.
@@ -53,10 +54,9 @@ pub(crate) fn log_marks_of(field: &Field) -> HashMap<String, String> {
 
 /// Whether files hold values of a type for a column that is marked.
 pub(crate) fn holds(field: &Field, found: &DataType) -> bool {
-    let mark = field.metadata().get(EXTENSION_KEY);
+    let mark = field.extension_type_name();
     stored_type(field.data_type()).is_some_and(|(stored, name)| {
-        mark.is_some_and(|mark| mark == name)
-            && (stored == *found || found.is_string() && stored.is_string())
+        mark == Some(name) && (stored == *found || found.is_string() && stored.is_string())
     })
 }
 
@@ -79,7 +79,7 @@ pub(crate) fn stored_columns(schema: &Schema) -> SchemaRef {
 /// The columns of a log as rows have them.
 pub(crate) fn shown_columns(schema: &Schema) -> SchemaRef {
     changed(schema, |field| {
-        let name = field.metadata().get(EXTENSION_KEY)?;
+        let name = field.extension_type_name()?;
         let is_stored = |shown: &DataType| {
             stored_type(shown)
                 .is_some_and(|(stored, mark)| mark == name && stored == *field.data_type())
@@ -103,6 +103,10 @@ pub(crate) fn stored_rows(rows: &RecordBatch, columns: &SchemaRef) -> Result<Rec
             let intervals = column.as_primitive::<IntervalMonthDayNanoType>();
             let texts = intervals.iter().map(|value| value.map(interval_text));
             Ok(Arc::new(texts.collect::<StringArray>()) as ArrayRef)
+        }
+        // Of a partition column, which no file holds.
+        DataType::Utf8 if column.data_type().is_floating() => {
+            Ok(Arc::new(number_names(column)?) as ArrayRef)
         }
         data_type => cast(column, data_type),
     };

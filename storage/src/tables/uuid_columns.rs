@@ -26,21 +26,20 @@ use datafusion::physical_plan::projection::{ProjectionExec, ProjectionExpr};
 use datafusion::physical_plan::{ExecutionPlan, PhysicalExpr};
 use uuid::Uuid;
 
+use crate::tables::extension_name::EXTENSION_KEY;
 use crate::tables::one_column::of_column;
 use crate::tables::shown_within::{leaves, shown_within, texts_within, with_uuids};
 use crate::tables::union_texts::{is_union, json_of_union, shown_union};
 use crate::tables::uuid_mark::uuid_marks;
 
-/// Arrow's key of extension types, and its name of uuids.
-const EXTENSION_KEY: &str = "ARROW:extension:name";
+/// Arrow's name of uuids.
 const UUID_NAME: &str = "arrow.uuid";
 /// What a uuid is in files.
 pub(crate) const BYTES: DataType = DataType::FixedSizeBinary(16);
 
 /// Whether a column of files holds uuids as bytes.
 fn holds_bytes(field: &Field) -> bool {
-    let name = field.metadata().get(EXTENSION_KEY);
-    *field.data_type() == BYTES && name.is_some_and(|name| name == UUID_NAME)
+    *field.data_type() == BYTES && field.extension_type_name() == Some(UUID_NAME)
 }
 
 /// A column of files with the note that its bytes are uuids.

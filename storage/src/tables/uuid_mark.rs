@@ -10,16 +10,15 @@ use std::collections::HashMap;
 use datafusion::arrow::datatypes::{DataType, Field};
 
 use crate::tables::enum_mark;
+use crate::tables::extension_name::EXTENSION_KEY;
 use crate::tables::json_mark::JsonKind;
 
-/// Arrow's key of extension types, and our name of uuids.
-const EXTENSION_KEY: &str = "ARROW:extension:name";
+/// Our name of uuids.
 const UUID_NAME: &str = "auspex.uuid";
 
 /// Whether a column of texts holds uuids.
 pub fn is_uuid(field: &Field) -> bool {
-    let name = field.metadata().get(EXTENSION_KEY);
-    name.is_some_and(|name| name == UUID_NAME) && field.data_type().is_string()
+    field.extension_type_name() == Some(UUID_NAME) && field.data_type().is_string()
 }
 
 /// The metadata of fields that hold uuids.
