@@ -241,9 +241,17 @@ async fn plan_sql(
     };
     match statement {
         ast::Statement::Query(query) => {
-            if let Some(names) = late_names(statement) {
+            if let Some((names, alike)) = late_names(statement) {
+                let alike = match alike {
+                    Some(alike) => Some(Box::new(Box::pin(rows_of_query(session, alike)).await?)),
+                    None => None,
+                };
                 let given = Vec::new();
-                return Ok(Work::Late { names, given });
+                return Ok(Work::Late {
+                    names,
+                    alike,
+                    given,
+                });
             }
             if let Some(train) = commands::train_call(query)? {
                 return Ok(Work::TrainCall(Box::new(train)));
@@ -252,11 +260,7 @@ async fn plan_sql(
             if let Some(change) = Box::pin(change).await? {
                 return Ok(Work::ChangeInWith(Box::new(change)));
             }
-            let mut query = bind_sql(session, statement.clone(), session.state(None)).await?;
-            query.origins = origins(session, &query.plan);
-            if let Some(extension) = &session.engine.extension {
-                query.plan = extension.present(query.plan, &query.state)?;
-            }
+            let query = rows_of_query(session, statement.clone()).await?;
             Ok(Work::query(query, "SELECT"))
         }
         ast::Statement::ShowVariable { variable } => {
@@ -292,6 +296,16 @@ async fn plan_sql(
             None => refuse_parameters(parsed).and_then(|()| commands::check(statement)),
         },
     }
+}
+
+/// A query as its client is shown it.
+async fn rows_of_query(session: &Arc<Session>, statement: ast::Statement) -> Result<BoundQuery> {
+    let mut query = bind_sql(session, statement, session.state(None)).await?;
+    query.origins = origins(session, &query.plan);
+    if let Some(extension) = &session.engine.extension {
+        query.plan = extension.present(query.plan, &query.state)?;
+    }
+    Ok(query)
 }
 
 /// The setting that `SHOW` names.

@@ -128,6 +128,10 @@ fn alike(expr: &Expr, seen: &DFSchema) -> Vec<(Vec<String>, DataType)> {
             let values = [&*between.expr, &*between.low, &*between.high];
             vec![of_one_type(&values)]
         }
+        Expr::InList(found) => {
+            let values = std::iter::once(&*found.expr).chain(&found.list);
+            vec![of_one_type(&values.collect::<Vec<_>>())]
+        }
         _ => vec![],
     };
     found.into_iter().flatten().collect()

@@ -1,32 +1,29 @@
 //! `pg_get_serial_sequence(table, column)` of values that are known when the statement runs: parameters and columns.
 //!
 //! In: names; out: the sequence that the column's numbers come from, NULL where it has none. Names that are written out are
-//! settled when the statement is bound (`bind::sequences`).
+//! settled when the statement is bound (`bind::sequences`). For others the tables' logs are read then
+//! (`catalog::table_relations`), so that catalogs are joined by it, which waits for nothing.
 
 use std::sync::{Arc, Weak};
 
-use async_trait::async_trait;
-use datafusion::arrow::array::{Array as _, AsArray as _, StringArray};
+use datafusion::arrow::array::{AsArray as _, StringArray};
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::DataType;
-use datafusion::common::ScalarValue;
 use datafusion::error::{DataFusionError, Result};
-use datafusion::logical_expr::async_udf::{AsyncScalarUDF, AsyncScalarUDFImpl};
 use datafusion::logical_expr::{
     ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
 
-use crate::bind::sequence_of_column;
+use crate::bind::{SERIAL, known_sequence_of_column};
 use crate::session::Session;
 
 /// The function.
 pub(crate) fn function(session: &Arc<Session>) -> ScalarUDF {
-    let function = SerialSequence {
+    ScalarUDF::from(SerialSequence {
         session: Arc::downgrade(session),
         // Parameters without a type are texts.
-        signature: Signature::exact(vec![DataType::Utf8; 2], Volatility::Volatile),
-    };
-    AsyncScalarUDF::new(Arc::new(function)).into_scalar_udf()
+        signature: Signature::exact(vec![DataType::Utf8; 2], Volatility::Stable),
+    })
 }
 
 #[derive(Debug)]
@@ -52,7 +49,7 @@ impl std::hash::Hash for SerialSequence {
 
 impl ScalarUDFImpl for SerialSequence {
     fn name(&self) -> &str {
-        "pg_get_serial_sequence"
+        SERIAL
     }
 
     fn signature(&self) -> &Signature {
@@ -63,28 +60,18 @@ impl ScalarUDFImpl for SerialSequence {
         Ok(DataType::Utf8)
     }
 
-    fn invoke_with_args(&self, _: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        Ok(ColumnarValue::Scalar(ScalarValue::Utf8(None)))
-    }
-}
-
-#[async_trait]
-impl AsyncScalarUDFImpl for SerialSequence {
-    async fn invoke_async_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
         let ended = || DataFusionError::Internal("the session has ended".to_owned());
         let session = self.session.upgrade().ok_or_else(ended)?;
         let text = |idx: usize| cast(&args.args[idx].to_array(args.number_rows)?, &DataType::Utf8);
         let (tables, columns) = (text(0)?, text(1)?);
         let (tables, columns) = (tables.as_string::<i32>(), columns.as_string::<i32>());
-        let mut names = Vec::with_capacity(args.number_rows);
-        for row in 0..args.number_rows {
-            names.push(match tables.is_null(row) || columns.is_null(row) {
-                true => None,
-                false => {
-                    sequence_of_column(&session, tables.value(row), columns.value(row)).await?
-                }
-            });
-        }
-        Ok(ColumnarValue::Array(Arc::new(StringArray::from(names))))
+        let name = |(table, column): (Option<&str>, Option<&str>)| match (table, column) {
+            (Some(table), Some(column)) => known_sequence_of_column(&session, table, column),
+            _ => Ok(None),
+        };
+        let names = tables.iter().zip(columns.iter()).map(name);
+        let names = names.collect::<crate::error::Result<StringArray>>()?;
+        Ok(ColumnarValue::Array(Arc::new(names)))
     }
 }

@@ -31,6 +31,7 @@ use crate::backend;
 use crate::bind::{cast_values, typed_values, with_values};
 use crate::catalog::SessionCatalogs;
 use crate::catalog::facts::CatalogFacts;
+use crate::catalog::table_relations::TableRelations;
 use crate::engine::{ClientFacts, Engine, SessionFacts, lock};
 use crate::error::{Error, Result};
 use crate::execute::{self, Work};
@@ -77,6 +78,8 @@ pub struct Session {
     /// The numbers of identity columns that it got.
     pub(crate) taken: Arc<Mutex<Taken>>,
     pub(crate) advisory_locks: SessionLocks,
+    /// Relations that its statements look up by name and no entry of the catalog is of.
+    pub(crate) table_relations: Mutex<Arc<TableRelations>>,
     /// What it takes whatever it does.
     _memory: MemoryReservation,
 }
@@ -167,7 +170,7 @@ impl Prepared {
 
     /// Whether parameters name its models or queries, so that its columns are not known.
     pub fn has_late_names(&self) -> bool {
-        matches!(self.planned().work, Work::Late { .. })
+        matches!(self.planned().work, Work::Late { alike: None, .. })
     }
 
     /// Values of other types as its parameters.
@@ -266,6 +269,7 @@ impl Session {
                 temporary: TemporaryTables::default(),
                 taken: Arc::default(),
                 advisory_locks: SessionLocks::default(),
+                table_relations: Mutex::default(),
                 _memory: memory,
             }
         });

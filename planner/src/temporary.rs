@@ -26,7 +26,7 @@ pub(crate) struct TemporaryTables {
 }
 
 /// The schema under which temporary tables may be named.
-pub(crate) const SCHEMA: &str = "pg_temp";
+pub const SCHEMA: &str = "pg_temp";
 
 impl TemporaryTables {
     pub(crate) fn get(&self, name: &str) -> Option<Arc<CatalogEntry>> {
@@ -36,6 +36,11 @@ impl TemporaryTables {
     /// Whether a table of this id is among them.
     pub(crate) fn has(&self, id: &str) -> bool {
         lock(&self.tables).values().any(|entry| entry.id == id)
+    }
+
+    /// All of them.
+    pub(crate) fn entries(&self) -> Vec<Arc<CatalogEntry>> {
+        lock(&self.tables).values().cloned().collect()
     }
 
     fn add(&self, entry: CatalogEntry) {

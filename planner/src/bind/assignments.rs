@@ -145,13 +145,10 @@ pub(crate) fn check_definition(value: &Expr, column: &Field, columns: &DFSchema)
     Ok(check_default(column, &found)?)
 }
 
-/// PostgreSQL's type of a number that is written out; expressions of definitions are planned with the planner's own.
+/// PostgreSQL's type of a fraction that is written out, which is a double to the planner.
 fn written_type(value: &Expr) -> Option<FieldRef> {
     let data_type = match value {
         Expr::Negative(value) => return written_type(value),
-        Expr::Literal(ScalarValue::Int64(Some(number)), _) if i32::try_from(*number).is_ok() => {
-            DataType::Int32
-        }
         Expr::Literal(ScalarValue::Float64(_), _) => DataType::Decimal128(38, 10),
         _ => return None,
     };

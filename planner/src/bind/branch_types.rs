@@ -1,4 +1,4 @@
-//! The types of CASE and UNION, which are those of all branches: to the planner they have that of the first branch until
+//! The types of CASE, UNION and VALUES, which are those of all branches: to the planner they have that of the first branch until
 //! a plan is analysed, after clients were told the columns of a statement and tables got theirs.
 //!
 //! In and out: a plan. Branches of several types become their common type, and all schemas above follow; so do numerics
@@ -56,6 +56,7 @@ pub(super) fn settled(plan: LogicalPlan) -> Result<LogicalPlan> {
                 let coerced = TypeCoercionRewriter::coerce_union(union.clone());
                 coerced.unwrap_or(LogicalPlan::Union(union))
             }
+            LogicalPlan::Values(values) => LogicalPlan::Values(mixed_types::in_values(values)?),
             LogicalPlan::Join(join) => {
                 LogicalPlan::Join(mixed_types::in_join(join)?).recompute_schema()?
             }
@@ -70,7 +71,11 @@ pub(super) fn settled(plan: LogicalPlan) -> Result<LogicalPlan> {
 fn has_branches(plan: &LogicalPlan) -> Result<bool> {
     let mut found = false;
     plan.apply_with_subqueries(|node| {
-        found |= matches!(node, LogicalPlan::Union(union) if differs(union));
+        found |= match node {
+            LogicalPlan::Union(union) => differs(union),
+            LogicalPlan::Values(values) => mixed_types::are_in_values(values),
+            _ => false,
+        };
         node.apply_expressions(|expr| {
             found |= expr.exists(|expr| Ok(matches!(expr, Expr::Case(_))))?;
             Ok(match found {

@@ -17,6 +17,7 @@ use super::column_rules::{
     as_table_rows, column_place, default_of, generated_value, is_computed, is_default, value_for,
 };
 use super::hidden_columns::hidden;
+use super::insert::{Overriding, overriding};
 use super::returning::Returning;
 use super::returning_relations::merge_items;
 use super::view_target::{ViewColumns, ViewTarget};
@@ -169,6 +170,14 @@ impl Change {
         }
     }
 
+    /// Whether it may give numbers to columns that the table alone numbers.
+    fn takes_numbers(&self) -> bool {
+        match self {
+            Change::Upsert(insert) => overriding(insert) == Some(Overriding::System),
+            _ => false,
+        }
+    }
+
     /// Whether an error means that two rows of an ON CONFLICT DO UPDATE have the key that it names.
     pub(crate) fn meets_row_twice(&self, error: &StorageError, shape: &TableShape) -> Result<bool> {
         let Change::Upsert(insert) = self else {
@@ -199,7 +208,10 @@ impl Change {
             Change::Upsert(insert) => vec![
                 (insert.overwrite, "INSERT OVERWRITE"),
                 (insert.replace_into, "REPLACE INTO"),
-                (insert.partitioned.is_some(), "INSERT ... PARTITION"),
+                (
+                    insert.partitioned.is_some() && overriding(insert).is_none(),
+                    "INSERT ... PARTITION",
+                ),
                 (!insert.assignments.is_empty(), "INSERT ... SET"),
             ],
             Change::Merge(merge) => vec![
@@ -238,6 +250,8 @@ pub(super) struct Target<'a> {
     pub(super) alias: Ident,
     /// The columns of the view that stands in its place, behind which its own are hidden.
     pub(super) view: Option<&'a ViewColumns>,
+    /// Whether the statement may give numbers to columns that the table alone numbers.
+    pub(super) takes_numbers: bool,
 }
 
 impl Target<'_> {
@@ -391,6 +405,7 @@ pub(crate) async fn bind_change(
         alias: change.alias()?,
         relation: relation.clone(),
         view: columns.as_ref(),
+        takes_numbers: change.takes_numbers(),
     };
     let mut rows = rewrite.target();
     if let (Some(view), Some(columns)) = (view, &columns) {

@@ -9,36 +9,116 @@ use auspex_storage::{EnumType, Identity, JsonKind, RowChecks, TableShape, is_uui
 use datafusion::arrow::datatypes::{DataType, Field};
 use datafusion::common::{Column, DFSchema};
 use datafusion::execution::SessionState;
-use datafusion::logical_expr::{Expr, ExprSchemable as _, LogicalPlan, LogicalPlanBuilder};
+use datafusion::logical_expr::{
+    EmptyRelation, Expr, ExprSchemable as _, LogicalPlan, LogicalPlanBuilder, Projection,
+};
 use datafusion::sql::sqlparser::ast::{self, ArrayElemTypeDef, SetExpr, VisitMut, VisitorMut};
 
 use super::domains::domain_checks;
-use super::literals_beside;
 use crate::error::{Error, Result};
-use crate::functions::{assigned, enum_type_name};
+use crate::functions::{assigned, enum_type_name, number_text};
 
 /// The syntax tree of an expression's text.
 pub(crate) fn parse_expr(text: &str) -> Result<ast::Expr> {
     let query = format!("SELECT {text}");
     let query = auspex_sql::parse_query(&query, auspex_sql::Dialect::Postgres)?;
+    only_item(*query).ok_or_else(|| no_expression(text))
+}
+
+/// The expression that a query consists of.
+fn only_item(query: ast::Query) -> Option<ast::Expr> {
     let item = match *query.body {
         SetExpr::Select(mut select) if select.projection.len() == 1 => select.projection.pop(),
         _ => None,
     };
     match item {
-        Some(ast::SelectItem::UnnamedExpr(expr)) => Ok(expr),
-        _ => Err(Error::invalid(
-            "42601",
-            format!("\"{text}\" is not an expression"),
-            None,
-        )),
+        Some(ast::SelectItem::UnnamedExpr(expr)) => Some(expr),
+        _ => None,
     }
+}
+
+fn no_expression(text: &str) -> Error {
+    Error::invalid("42601", format!("\"{text}\" is not an expression"), None)
+}
+
+/// An expression of a definition over columns, which means what it would mean in a statement.
+pub(crate) fn defined_expr(state: &SessionState, text: &str, columns: &DFSchema) -> Result<Expr> {
+    planned(state, parsed(state, text)?, columns)
+}
+
+/// The same of what a definition gives a column: a number for a numeric has all the digits that are written.
+pub(crate) fn defined_value(
+    state: &SessionState,
+    text: &str,
+    column: &Field,
+    columns: &DFSchema,
+) -> Result<Expr> {
+    planned(state, in_full(parsed(state, text)?, column), columns)
+}
+
+/// A number for a column of numerics as one of its type: all its digits are seen where it is cast.
+fn in_full(expr: ast::Expr, column: &Field) -> ast::Expr {
+    let is_numeric = matches!(column.data_type(), DataType::Decimal128(..));
+    match is_numeric && number_text(&expr).is_some() {
+        true => cast_as_column(expr, column),
+        false => expr,
+    }
+}
+
+/// The syntax tree of a text in a definition.
+fn parsed(state: &SessionState, text: &str) -> Result<ast::Expr> {
+    let dialect = state.config().options().sql_parser.dialect;
+    Ok(state.sql_to_expr(text, &dialect)?)
+}
+
+/// Prepares an expression as the only item of a query over the columns.
+fn planned(state: &SessionState, expr: ast::Expr, columns: &DFSchema) -> Result<Expr> {
+    let written = expr.to_string();
+    let spelt = spelt(state, expr)?.ok_or_else(|| no_expression(&written))?;
+    let spelt = ast::ExprWithAlias {
+        expr: spelt,
+        alias: None,
+    };
+    let expr = state.create_logical_expr_from_sql_expr(spelt, columns)?;
+    let rows = LogicalPlan::EmptyRelation(EmptyRelation {
+        produce_one_row: false,
+        schema: Arc::new(columns.clone()),
+    });
+    let query = Projection::try_new(vec![expr], Arc::new(rows))?;
+    match super::settled(LogicalPlan::Projection(query), false, state)? {
+        LogicalPlan::Projection(mut query) if query.expr.len() == 1 => {
+            let expr = query.expr.pop();
+            let expr = expr.ok_or_else(|| no_expression(&written))?;
+            // Settling keeps the names of columns, of which this is none.
+            Ok(match expr {
+                Expr::Alias(alias) if alias.metadata.is_none() => *alias.expr,
+                expr => expr,
+            })
+        }
+        _ => Err(no_expression(&written)),
+    }
+}
+
+/// An expression in the form that a statement's has before it is planned.
+fn spelt(state: &SessionState, expr: ast::Expr) -> Result<Option<ast::Expr>> {
+    let mut query = auspex_sql::parse_query("SELECT NULL", auspex_sql::Dialect::Postgres)?;
+    if let SetExpr::Select(select) = query.body.as_mut() {
+        select.projection = vec![ast::SelectItem::UnnamedExpr(expr)];
+    }
+    let mut statement = ast::Statement::Query(query);
+    let zone = state.config().options().execution.time_zone.clone();
+    crate::functions::rewrite(&mut statement, zone.as_deref())?;
+    super::mark_types(&mut statement);
+    Ok(match statement {
+        ast::Statement::Query(query) => only_item(*query),
+        _ => None,
+    })
 }
 
 /// What a column holds that is given no value: its default or that of its domain, else NULL.
 pub(crate) fn default_of(shape: &TableShape, column: &Field) -> Result<ast::Expr> {
     match shape.value_without(column) {
-        Some(text) => parse_expr(&text),
+        Some(text) => Ok(in_full(parse_expr(&text)?, column)),
         None => Ok(ast::Expr::Value(ast::Value::Null.with_empty_span())),
     }
 }
@@ -61,8 +141,7 @@ pub(crate) fn row_checks(
         checks.push((domain, state.create_physical_expr(keeps, &schema)?));
     }
     for (name, text) in shape.checks() {
-        let expr = state.create_logical_expr(&text, &schema)?;
-        let expr = literals_beside::in_expr(expr, &schema)?.data;
+        let expr = defined_expr(state, &text, &schema)?;
         let expr = expr.cast_to(&DataType::Boolean, &schema)?;
         checks.push((name, state.create_physical_expr(expr, &schema)?));
     }
@@ -114,8 +193,7 @@ pub(crate) fn as_table_rows(
         let text = field.and_then(|field| shape.generated_of(field));
         computed.push(match (field, text) {
             (Some(field), Some(text)) => {
-                let expr = state.create_logical_expr(&text, plan.schema())?;
-                let expr = literals_beside::in_expr(expr, plan.schema())?.data;
+                let expr = defined_value(state, &text, field, plan.schema())?;
                 let expr = assigned(expr, field, plan.schema())?;
                 expr.alias(field.name())
             }

@@ -13,8 +13,7 @@ use datafusion::execution::SessionState;
 use datafusion::logical_expr::{Expr, ExprSchemable as _, lit};
 use datafusion::sql::sqlparser::ast::{self, visit_expressions_mut};
 
-use super::column_rules::parse_expr;
-use super::literals_beside;
+use super::column_rules::{defined_expr, parse_expr};
 use crate::commands::name_parts;
 use crate::error::{Error, Result};
 use crate::functions::{in_domain, spelt_in_domain};
@@ -104,8 +103,7 @@ pub(super) fn domain_checks(
             args.extend([column.clone().is_not_null(), lit(ScalarValue::Utf8(None))]);
         }
         for (name, condition) in &domain.definition.checks {
-            let holds = state.create_logical_expr(condition, &value)?;
-            let holds = literals_beside::in_expr(holds, &value)?.data;
+            let holds = defined_expr(state, condition, &value)?;
             let holds = holds.cast_to(&DataType::Boolean, &value)?;
             let of_column = holds.transform(|expr| {
                 Ok(match expr {

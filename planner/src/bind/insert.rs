@@ -16,8 +16,8 @@ use datafusion::sql::sqlparser::ast::{self, Ident, ObjectName, SelectItem, SetEx
 
 use super::assignments;
 use super::column_rules::{
-    as_table_rows, cast_ast, column_place, default_of, generated_value, is_computed, is_default,
-    row_checks, value_for,
+    as_table_rows, cast_ast, column_place, default_of, defined_value, generated_value, is_computed,
+    is_default, row_checks, value_for,
 };
 use super::domains::note_domains;
 use super::returning::{ReturnedTable, Returning, bind_returning};
@@ -206,7 +206,7 @@ fn filled(
             match shape.value_without(field).filter(|_| !is_given(idx)) {
                 Some(text) => {
                     let none = DFSchema::empty();
-                    let default = query.state.create_logical_expr(&text, &none)?;
+                    let default = defined_value(&query.state, &text, field, &none)?;
                     assigned(default, field, &none)?.alias(field.name())
                 }
                 None => column,

@@ -1,8 +1,8 @@
-//! Calls whose model or query is a parameter, and tables whose version is one: `SELECT * FROM ml.predict($1, $2)`,
-//! `SELECT * FROM t VERSION AS OF $1`.
+//! Calls whose model or query is a parameter, tables whose version is one, and frames of windows whose size is one:
+//! `SELECT * FROM ml.predict($1, $2)`, `SELECT * FROM t VERSION AS OF $1`, `sum(x) OVER (ORDER BY y ROWS $1 PRECEDING)`.
 //!
 //! In: a statement; out: whether it can be bound only once the values are known, and then the statement with the values
-//! in place of those parameters. What its columns are depends on them.
+//! in place of those parameters. What its columns are depends on them, but for frames, without which it tells its columns.
 
 use std::ops::ControlFlow;
 
@@ -11,8 +11,9 @@ use datafusion::arrow::datatypes::DataType;
 use datafusion::common::ScalarValue;
 use datafusion::sql::parser::Statement as SqlStatement;
 use datafusion::sql::sqlparser::ast::{
-    self, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, ObjectName, TableFactor,
-    TableVersion, TimezoneInfo, Value, VisitMut as _, VisitorMut,
+    self, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, NamedWindowExpr, ObjectName,
+    Select, TableFactor, TableVersion, TimezoneInfo, Value, VisitMut as _, VisitorMut, WindowFrame,
+    WindowFrameBound, WindowFrameUnits, WindowSpec, WindowType,
 };
 
 use super::typed_values::is_declared;
@@ -21,23 +22,29 @@ use crate::error::{Error, Result};
 use crate::functions::read_array;
 
 /// A statement that must be bound with its values.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct LateNames {
     /// The number of all its parameters.
     pub(crate) n_parameters: usize,
+    /// The places of those that count the rows of a frame.
+    pub(crate) counts: Vec<usize>,
 }
 
-/// Whether a query must be bound with its values.
-pub(crate) fn late_names(statement: &ast::Statement) -> Option<LateNames> {
-    let mut visit = Visit {
-        values: None,
-        found: false,
-        n_parameters: 0,
-    };
-    let _ = statement.clone().visit(&mut visit);
-    visit.found.then_some(LateNames {
+/// Whether a query must be bound with its values, and then one that has the same columns without them: its frames with
+/// parameters are left out. `None` for that: its columns depend on the values.
+pub(crate) fn late_names(
+    statement: &ast::Statement,
+) -> Option<(LateNames, Option<ast::Statement>)> {
+    let mut visit = Visit::default();
+    let mut alike = statement.clone();
+    let _ = alike.visit(&mut visit);
+    let is_late = visit.found || visit.has_frames;
+    let has_columns = !visit.found;
+    let names = LateNames {
         n_parameters: visit.n_parameters,
-    })
+        counts: visit.counts,
+    };
+    is_late.then(|| (names, has_columns.then_some(alike)))
 }
 
 /// The statement with the values of such parameters written in their place.
@@ -54,8 +61,7 @@ pub(crate) fn with_values(
     let mut statement = statement.clone();
     let mut visit = Visit {
         values: Some(values),
-        found: false,
-        n_parameters: 0,
+        ..Visit::default()
     };
     if let ControlFlow::Break(error) = statement.visit(&mut visit) {
         return Err(error);
@@ -77,10 +83,15 @@ pub(crate) fn cast_values(values: &[ScalarValue], types: &[DataType]) -> Result<
     values.iter().zip(types).map(cast).collect()
 }
 
-/// Finds such parameters, and writes their values where these are known.
+/// Finds such parameters, and writes their values where these are known; else it leaves out frames that have some.
+#[derive(Default)]
 struct Visit<'a> {
     values: Option<&'a [ScalarValue]>,
+    /// Whether one is a name.
     found: bool,
+    /// Whether one is the size of a frame.
+    has_frames: bool,
+    counts: Vec<usize>,
     n_parameters: usize,
 }
 
@@ -175,6 +186,84 @@ impl Visit<'_> {
     }
 }
 
+impl Visit<'_> {
+    /// The frame of a window.
+    fn frame(&mut self, spec: &mut WindowSpec) -> Result<()> {
+        let Some(frame) = &mut spec.window_frame else {
+            return Ok(());
+        };
+        let units = frame.units;
+        let mut is_late = false;
+        for (end, size) in sizes(frame) {
+            let Some(place) = place_within(size) else {
+                continue;
+            };
+            is_late = true;
+            self.n_parameters = self.n_parameters.max(place + 1);
+            if units != WindowFrameUnits::Range {
+                self.counts.push(place);
+            }
+            if let Some(values) = self.values {
+                let value = values.get(place).unwrap_or(&ScalarValue::Null);
+                *size = size_of_frame(value, end, units)?;
+            }
+        }
+        self.has_frames |= is_late;
+        if is_late && self.values.is_none() {
+            spec.window_frame = None;
+        }
+        Ok(())
+    }
+}
+
+/// The place of a parameter, whatever type it is cast to: the frame says what it is.
+fn place_within(expr: &Expr) -> Option<usize> {
+    match expr {
+        Expr::Cast { expr, .. } | Expr::Nested(expr) => place_within(expr),
+        expr => place(expr),
+    }
+}
+
+/// The sizes of a frame, and which of its ends they are for.
+fn sizes(frame: &mut WindowFrame) -> impl Iterator<Item = (&'static str, &mut Expr)> {
+    let start = std::iter::once(("starting", &mut frame.start_bound));
+    let end = frame.end_bound.iter_mut().map(|bound| ("ending", bound));
+    start.chain(end).filter_map(|(end, bound)| match bound {
+        WindowFrameBound::Preceding(size) | WindowFrameBound::Following(size) => {
+            Some((end, size.as_deref_mut()?))
+        }
+        WindowFrameBound::CurrentRow => None,
+    })
+}
+
+/// The size of a frame as the planner reads it: a number, or the text of an interval.
+fn size_of_frame(value: &ScalarValue, end: &str, units: WindowFrameUnits) -> Result<Expr> {
+    let ScalarValue::Utf8(Some(text)) = value.cast_to(&DataType::Utf8)? else {
+        let message = format!("frame {end} offset must not be null");
+        return Err(Error::invalid("22004", message, None));
+    };
+    let is_number = value.data_type().is_numeric() || text.parse::<f64>().is_ok();
+    if is_number && text.starts_with('-') {
+        let message = match units {
+            WindowFrameUnits::Range => {
+                "invalid preceding or following size in window function".to_owned()
+            }
+            _ => format!("frame {end} offset must not be negative"),
+        };
+        return Err(Error::invalid("22013", message, None));
+    }
+    Ok(match is_number {
+        true => Expr::value(Value::Number(text, false)),
+        false => Expr::Interval(ast::Interval {
+            value: Box::new(Expr::value(Value::SingleQuotedString(text))),
+            leading_field: None,
+            leading_precision: None,
+            last_field: None,
+            fractional_seconds_precision: None,
+        }),
+    })
+}
+
 /// The parameters of an expression.
 struct Parameters<'a, 'b>(&'a mut Visit<'b>);
 
@@ -242,9 +331,24 @@ impl VisitorMut for Visit<'_> {
         })
     }
 
+    fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<Error> {
+        let windows = select.named_window.iter_mut().map(|window| &mut window.1);
+        for window in windows {
+            if let NamedWindowExpr::WindowSpec(spec) = window {
+                flow(self.frame(spec))?;
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Error> {
         if let Some(place) = place(expr) {
             self.n_parameters = self.n_parameters.max(place + 1);
+        }
+        if let Expr::Function(function) = expr
+            && let Some(WindowType::WindowSpec(spec)) = &mut function.over
+        {
+            flow(self.frame(spec))?;
         }
         match expr {
             Expr::Function(function) if is_ml(&function.name) => match &mut function.args {

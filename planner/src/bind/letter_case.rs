@@ -2,26 +2,25 @@
 //!
 //! In: a statement and the error that planning it met; out: the statement with the column's own
 //! spelling, if exactly one column is meant. PostgreSQL folds names to lower case and then fails; files
-//! and BigQuery's outputs (`CENTROID_ID`) have columns in other case, which GoogleSQL finds by any.
+//! and BigQuery's outputs (`CENTROID_ID`) have columns in other case, which GoogleSQL finds by any. A
+//! qualified name is that of the column only if the column's own relation qualifies it.
 
 use std::ops::ControlFlow;
 
-use datafusion::common::SchemaError;
+use datafusion::common::{Column, SchemaError};
 use datafusion::error::DataFusionError;
 use datafusion::sql::sqlparser::ast::{
     self, ExcludeSelectItem, Expr, Ident, ObjectName, ObjectNamePart, Select, SelectItem, VisitMut,
     VisitorMut, WildcardAdditionalOptions,
 };
 
+use crate::commands::folded;
+
 /// Spells names as the one column that `error` did not find; false if there is none, or nothing to
 /// change.
 pub(super) fn adopt(statement: &mut ast::Statement, error: &DataFusionError) -> bool {
-    let Some(name) = meant(error) else {
+    let Some(mut spelling) = meant(error) else {
         return false;
-    };
-    let mut spelling = Spelling {
-        name,
-        is_changed: false,
     };
     let _ = VisitMut::visit(statement, &mut spelling);
     spelling.is_changed
@@ -69,8 +68,8 @@ impl VisitorMut for Fields {
     }
 }
 
-/// The only column whose name is the missing one in another case.
-fn meant(error: &DataFusionError) -> Option<String> {
+/// The only column whose name is the missing one in another case, of the missing one's relation if it has one.
+fn meant(error: &DataFusionError) -> Option<Spelling> {
     let DataFusionError::SchemaError(cause, _) = error.find_root() else {
         return None;
     };
@@ -81,25 +80,40 @@ fn meant(error: &DataFusionError) -> Option<String> {
     else {
         return None;
     };
-    let mut alike: Vec<&str> = valid_fields
-        .iter()
-        .map(|column| column.name())
-        .filter(|name| name.eq_ignore_ascii_case(field.name()) && *name != field.name())
-        .collect();
-    alike.sort_unstable();
-    alike.dedup();
-    match alike.as_slice() {
-        [only] => Some((*only).to_owned()),
-        _ => None,
-    }
+    let is_alike = |column: &&Column| {
+        let (name, missing) = (column.name(), field.name());
+        name.eq_ignore_ascii_case(missing) && name != missing
+    };
+    let is_of_relation = |column: &&Column| match (&column.relation, &field.relation) {
+        (Some(own), Some(wanted)) => own.table() == wanted.table(),
+        _ => true,
+    };
+    let alike = valid_fields.iter().filter(is_alike).filter(is_of_relation);
+    let alike: Vec<&Column> = alike.collect();
+    let (first, others) = alike.split_first()?;
+    let relation = |column: &&Column| Some(column.relation.as_ref()?.table().to_owned());
+    let is_only = others.iter().all(|column| column.name() == first.name());
+    is_only.then(|| Spelling {
+        name: first.name().to_owned(),
+        relations: alike.iter().map(relation).collect(),
+        is_changed: false,
+    })
 }
 
 struct Spelling {
     name: String,
+    /// The relations that have a column of the name; `None`: any.
+    relations: Option<Vec<String>>,
     is_changed: bool,
 }
 
 impl Spelling {
+    /// Whether a name behind a qualifier may be the column's.
+    fn is_qualified_by(&self, qualifier: &Ident) -> bool {
+        let relations = self.relations.as_ref();
+        relations.is_none_or(|relations| relations.contains(&folded(qualifier)))
+    }
+
     fn spell(&mut self, ident: &mut Ident) {
         let is_meant = ident.value.eq_ignore_ascii_case(&self.name) && ident.value != self.name;
         // An unquoted name is folded even if it is spelt right.
@@ -154,8 +168,10 @@ impl VisitorMut for Spelling {
         match expr {
             Expr::Identifier(ident) => self.spell(ident),
             Expr::CompoundIdentifier(parts) => {
-                if let Some(last) = parts.last_mut() {
-                    self.spell(last);
+                if let [.., qualifier, name] = parts.as_mut_slice()
+                    && self.is_qualified_by(qualifier)
+                {
+                    self.spell(name);
                 }
             }
             _ => {}

@@ -61,7 +61,7 @@ pub(super) fn read(plan: LogicalPlan) -> Result<LogicalPlan> {
 }
 
 /// Reads those in an expression.
-pub(super) fn in_expr(expr: Expr, seen: &DFSchema) -> Result<Transformed<Expr>> {
+fn in_expr(expr: Expr, seen: &DFSchema) -> Result<Transformed<Expr>> {
     expr.transform_up(|mut expr| {
         let mut is_changed = false;
         for values in groups_of(&mut expr) {

@@ -205,12 +205,13 @@ fn names(insert: &ast::MergeInsertExpr, column: &str) -> bool {
     matches!(insert.columns.as_slice(), [only] if name_parts(only) == [column])
 }
 
-/// The row that `UPDATE SET *` and `INSERT *` make: each column has the value of the source's column of its name, save
-/// for `computed` ones.
+/// The row that `UPDATE SET *` and `INSERT *` make: each column has the value of the source's column of its name, in
+/// whatever case, save for `computed` ones.
 fn of_source(target: &Target<'_>, source: &Ident, computed: impl Fn(&str) -> Expr) -> Vec<Expr> {
     let columns = target.shape.columns().iter();
     let value = |field: &FieldRef| {
-        let name = Ident::with_quote('"', field.name());
+        // Such quotes leave the case to `letter_case`.
+        let name = Ident::with_quote('`', field.name());
         match is_computed(target.shape, field) {
             true => cast_ast(computed(field.name()), field.data_type()),
             false => given_value(Expr::CompoundIdentifier(vec![source.clone(), name]), field),
@@ -273,8 +274,9 @@ fn inserted(insert: &ast::MergeInsertExpr, target: &Target<'_>) -> Result<Vec<Ex
         let given = given
             .map(|at| &row.content[at])
             .filter(|expr| !is_default(expr));
+        let takes_number = target.takes_numbers && shape.identity_of(field).is_some();
         made.push(match given {
-            Some(_) if is_computed(shape, field) => {
+            Some(_) if is_computed(shape, field) && !takes_number => {
                 return Err(generated_value(field.name(), false));
             }
             Some(value) => given_value(value.clone(), field),

@@ -5,12 +5,12 @@
 //! which end in 2262, and forget the zone.
 //!
 //! In: expressions and nodes of a plan before their types are settled; out: the same with casts where an operator, IN,
-//! BETWEEN, CASE, UNION, an array or a function whose arguments have one type has such values. A fraction that is written out
+//! BETWEEN, CASE, UNION, VALUES, an array or a function whose arguments have one type has such values. A fraction that is written out
 //! is a double to the planner, but means the decimal number, and does not count.
 
 use std::sync::Arc;
 
-use datafusion::arrow::datatypes::DataType;
+use datafusion::arrow::datatypes::{DataType, TimeUnit};
 use datafusion::common::tree_node::{Transformed, TreeNode as _, TreeNodeRecursion};
 use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::error::Result;
@@ -20,6 +20,7 @@ use datafusion::logical_expr::expr_schema::cast_subquery;
 use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{
     Expr, ExprSchemable as _, Join, JoinConstraint, LogicalPlan, Operator, Projection, Union,
+    Values,
 };
 
 use crate::functions::{TIMESTAMP, is_chain, timestamptz};
@@ -129,6 +130,50 @@ pub(super) fn in_union(mut union: Union) -> Result<Union> {
         }
     }
     Ok(union)
+}
+
+/// Whether rows that are written out have dates beside moments in a column.
+pub(super) fn are_in_values(values: &Values) -> bool {
+    let mut fields = values.schema.fields().iter();
+    fields.any(|field| is_in_nanoseconds(field.data_type()))
+}
+
+/// Rows that are written out with columns of one type, to which the planner has cast their values.
+pub(super) fn in_values(mut values: Values) -> Result<Values> {
+    let none = DFSchema::empty();
+    let mut fields = Vec::with_capacity(values.schema.fields().len());
+    for (idx, field) in values.schema.fields().iter().enumerate() {
+        let found = field.data_type();
+        let cells = values.values.iter().map(|row| uncast(&row[idx], found));
+        let wanted = match is_in_nanoseconds(found) {
+            true => among(cells, &none),
+            false => None,
+        };
+        let Some(wanted) = wanted else {
+            fields.push(Arc::clone(field));
+            continue;
+        };
+        for row in &mut values.values {
+            let cell = uncast(&row[idx], found).clone();
+            row[idx] = cell.cast_to(&wanted, &none)?;
+        }
+        fields.push(Arc::new(field.as_ref().clone().with_data_type(wanted)));
+    }
+    let metadata = values.schema.metadata().clone();
+    values.schema = Arc::new(DFSchema::from_unqualified_fields(fields.into(), metadata)?);
+    Ok(values)
+}
+
+fn is_in_nanoseconds(data_type: &DataType) -> bool {
+    matches!(data_type, DataType::Timestamp(TimeUnit::Nanosecond, _))
+}
+
+/// A value without its cast to a type.
+fn uncast<'a>(value: &'a Expr, data_type: &DataType) -> &'a Expr {
+    match value {
+        Expr::Cast(cast) if cast.field.data_type() == data_type => &cast.expr,
+        value => value,
+    }
 }
 
 /// The common type of values of several types; `None`: the planner's is right.

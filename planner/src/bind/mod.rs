@@ -67,6 +67,7 @@ mod training_query;
 mod type_names;
 mod typed_values;
 mod uncompared;
+mod unqualified_names;
 mod upsert;
 mod using_columns;
 mod value_groups;
@@ -86,6 +87,7 @@ use datafusion::logical_expr::LogicalPlan;
 use datafusion::sql::parser::Statement as SqlStatement;
 use datafusion::sql::sqlparser::ast;
 
+use crate::catalog::table_relations;
 use crate::change_in_with::refuse_changes_in_with;
 use crate::error::{Error, Result};
 use crate::optimize::{DivideScans, with_partitions};
@@ -96,8 +98,8 @@ pub(crate) use assignments::check_definition;
 pub(crate) use change::{Change, bind_change, changed_table};
 pub(crate) use change_through_view::change_checks;
 pub(crate) use column_rules::{
-    as_table_rows, cast_as_column, cast_ast, column_place, default_of, names_column, parse_expr,
-    renamed, row_checks, undefined_column,
+    as_table_rows, cast_as_column, cast_ast, column_place, default_of, defined_expr, defined_value,
+    names_column, parse_expr, renamed, row_checks, undefined_column,
 };
 pub(crate) use create_model::{FitPlan, bind_create_model, bind_train};
 pub(crate) use domains::{VALUE as DOMAIN_VALUE, condition_of, settle_domain};
@@ -121,7 +123,9 @@ pub(crate) use plan_limits::too_complex;
 pub(crate) use predict_udf::{PredictShape, PredictUdf};
 pub(crate) use returning::{Returned, ReturnedTable, Returning, bind_returning};
 pub(crate) use returning_relations::returned_items;
-pub(crate) use sequences::{default_of_sequences, sequence_of_column};
+pub(crate) use sequences::{
+    SERIAL, default_of_sequences, known_sequence_of_column, sequence_of_column,
+};
 pub(crate) use stray_parameters::refuse_parameters;
 pub(crate) use typed_values::{sql_type, typed_values};
 pub(crate) use values::json_options;
@@ -165,6 +169,7 @@ async fn bind(
 ) -> Result<BoundQuery> {
     refuse_changes_in_with(&statement)?;
     sequences::settle(session, &mut statement).await?;
+    Box::pin(table_relations::read(session, &statement)).await;
     if let Some(extension) = &session.engine.extension {
         extension.rewrite(&mut statement)?;
     }
@@ -196,8 +201,7 @@ async fn bind(
     let planner = searching.as_ref().unwrap_or(&state);
     let plan = loop {
         let mut typed = statement.clone();
-        crate::functions::type_numbers(&mut typed);
-        crate::functions::mark_array_comparisons(&mut typed);
+        mark_types(&mut typed);
         let planned = SqlStatement::Statement(Box::new(typed));
         let planning = planner.statement_to_plan(planned);
         match scope.findings.scope(planning).await {
@@ -230,6 +234,12 @@ async fn bind(
         names,
         origins: Vec::new(),
     })
+}
+
+/// Marks what the planner would type otherwise in a statement in its last form.
+fn mark_types(statement: &mut ast::Statement) {
+    crate::functions::type_numbers(statement);
+    crate::functions::mark_array_comparisons(statement);
 }
 
 /// A plan with the meaning that PostgreSQL gives its values, their types and their order.

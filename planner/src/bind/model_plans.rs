@@ -76,9 +76,10 @@ fn with_outputs(
         .map(|(q, field)| Expr::Column(Column::from((q, field))))
         .collect();
     let surprises = Arc::default();
+    let name = format!("predict#{}", findings.n_counted());
     findings.count(bound, "PREDICT", Arc::clone(&surprises));
     let names: Vec<String> = fields.iter().map(|field| field.name().clone()).collect();
-    let udf = PredictUdf::columns(bound, shape, fields, surprises);
+    let udf = PredictUdf::columns(name, bound, shape, fields, surprises);
     const STRUCT: &str = "__prediction";
     let mut inner = vec![udf.call(features).alias(STRUCT)];
     inner.extend(inputs.iter().cloned());

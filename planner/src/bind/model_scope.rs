@@ -267,7 +267,7 @@ impl Rewriter<'_> {
         }
         let surprises = Arc::default();
         let udf = PredictUdf::scalar(
-            format!("predict#{}", self.scope.functions.len()),
+            format!("predict#{}", self.scope.findings.n_counted()),
             &bound,
             key.1.clone(),
             Arc::clone(&surprises),

@@ -16,6 +16,7 @@ use datafusion::sql::sqlparser::ast::{
 use super::functions::returns_rows;
 use super::type_names::short_name;
 use super::typed_values::is_declared;
+use crate::catalog::pins;
 use crate::error::{Error, report_of};
 use crate::search_path::SEARCHED;
 use crate::session::Session;
@@ -263,10 +264,10 @@ pub(super) fn explained(
     {
         let mut parts = name.rsplit('.');
         let (name, schema) = (parts.next().unwrap_or(name), parts.next());
-        return match schema {
+        return pins::undefined_relation(match schema {
             Some(schema) if schema != SEARCHED => session.undefined_relation(schema, name),
             _ => session.undefined_in_path(name),
-        };
+        });
     }
     if let DataFusionError::Plan(message) = error.find_root()
         && let Some(rest) = message.strip_prefix("Invalid function '")

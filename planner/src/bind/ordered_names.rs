@@ -16,6 +16,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 
 use super::relation_columns::{RelationColumns, alias_of, relations};
+use super::unqualified_names;
 use crate::commands::folded;
 use crate::query_meaning;
 use crate::session::Session;
@@ -57,17 +58,19 @@ impl Asked {
         let SetExpr::Select(select) = query.body.as_ref() else {
             return None;
         };
-        let mut names = Names::default();
+        let mut names = BTreeSet::new();
         let OrderByKind::Expressions(keys) = &query.order_by.as_ref()?.kind else {
             return None;
         };
         for key in keys.iter().filter(|key| is_expression(key)) {
-            let _ = Visit::visit(&key.expr, &mut names);
+            unqualified_names::each(&key.expr, |name| {
+                names.insert(folded(name));
+            });
         }
         let renamed: BTreeSet<String> = select.projection.iter().filter_map(renamed).collect();
-        names.found.retain(|name| renamed.contains(name));
-        (!names.found.is_empty() && select.distinct.is_none()).then(|| Asked {
-            names: names.found,
+        names.retain(|name| renamed.contains(name));
+        (!names.is_empty() && select.distinct.is_none()).then(|| Asked {
+            names,
             relations: relations(&select.from).cloned().collect(),
         })
     }
@@ -136,36 +139,6 @@ impl Visitor for Asking {
     }
 }
 
-/// The names without a qualifier in an expression, but for those in its subqueries.
-#[derive(Default)]
-struct Names {
-    found: BTreeSet<String>,
-    depth: usize,
-}
-
-impl Visitor for Names {
-    type Break = ();
-
-    fn pre_visit_query(&mut self, _: &Query) -> ControlFlow<()> {
-        self.depth += 1;
-        ControlFlow::Continue(())
-    }
-
-    fn post_visit_query(&mut self, _: &Query) -> ControlFlow<()> {
-        self.depth -= 1;
-        ControlFlow::Continue(())
-    }
-
-    fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
-        if let Expr::Identifier(name) = expr
-            && self.depth == 0
-        {
-            self.found.insert(folded(name));
-        }
-        ControlFlow::Continue(())
-    }
-}
-
 struct Naming {
     known: std::vec::IntoIter<Owners>,
 }
@@ -179,42 +152,12 @@ impl VisitorMut for Naming {
             && let OrderByKind::Expressions(keys) = &mut order_by.kind
             && !owners.is_empty()
         {
-            let mut qualifying = Qualifying {
-                owners: &owners,
-                depth: 0,
-            };
             for key in keys.iter_mut().filter(|key| is_expression(key)) {
-                let _ = VisitMut::visit(&mut key.expr, &mut qualifying);
+                unqualified_names::qualify(&mut key.expr, |name| {
+                    let owner = owners.get(&folded(name))?;
+                    Some([owner.clone(), name.clone()])
+                });
             }
-        }
-        ControlFlow::Continue(())
-    }
-}
-
-struct Qualifying<'a> {
-    owners: &'a Owners,
-    depth: usize,
-}
-
-impl VisitorMut for Qualifying<'_> {
-    type Break = ();
-
-    fn pre_visit_query(&mut self, _: &mut Query) -> ControlFlow<()> {
-        self.depth += 1;
-        ControlFlow::Continue(())
-    }
-
-    fn post_visit_query(&mut self, _: &mut Query) -> ControlFlow<()> {
-        self.depth -= 1;
-        ControlFlow::Continue(())
-    }
-
-    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
-        if let Expr::Identifier(name) = expr
-            && self.depth == 0
-            && let Some(owner) = self.owners.get(&folded(name))
-        {
-            *expr = Expr::CompoundIdentifier(vec![owner.clone(), name.clone()]);
         }
         ControlFlow::Continue(())
     }

@@ -131,13 +131,14 @@ impl PredictUdf {
 
     /// A function that returns a struct a row.
     pub(crate) fn columns(
+        name: String,
         bound: &BoundModel,
         shape: PredictShape,
         fields: Vec<Field>,
         surprises: Arc<Mutex<Surprises>>,
     ) -> ScalarUDF {
         let return_type = DataType::Struct(Fields::from(fields));
-        Self::build("predict".to_owned(), bound, shape, return_type, surprises)
+        Self::build(name, bound, shape, return_type, surprises)
     }
 
     fn build(

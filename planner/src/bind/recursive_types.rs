@@ -27,8 +27,7 @@ pub(super) async fn check(
     }
     let mut named = statement.clone();
     let _ = VisitMut::visit(&mut named, &mut Named);
-    crate::functions::type_numbers(&mut named);
-    crate::functions::mark_array_comparisons(&mut named);
+    super::mark_types(&mut named);
     let named = SqlStatement::Statement(Box::new(named));
     // What cannot be planned so is left as it is.
     let Ok(plan) = state.statement_to_plan(named).await else {

@@ -6,7 +6,7 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use auspex_storage::{Definition, RESERVED_SCHEMAS};
+use auspex_storage::{CatalogEntry, Definition, RESERVED_SCHEMAS, TableShape};
 use datafusion::sql::sqlparser::ast::{
     DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Statement, Value,
     Visit, VisitMut, Visitor, VisitorMut,
@@ -15,14 +15,14 @@ use datafusion::sql::sqlparser::ast::{
 use super::column_rules::{column_place, parse_expr};
 use super::model_scope::string_literal;
 use crate::access::TableUse;
-use crate::commands::name_parts;
+use crate::engine::lock;
 use crate::error::{Error, Result};
 use crate::sequences::{
     Numbers, default_text, numbers_of_name, parts_of, qualified, sequence_name,
 };
 use crate::session::Session;
 
-const SERIAL: &str = "pg_get_serial_sequence";
+pub(crate) const SERIAL: &str = "pg_get_serial_sequence";
 
 /// Settles what a statement says of sequences.
 pub(super) async fn settle(session: &Arc<Session>, statement: &mut Statement) -> Result<()> {
@@ -46,32 +46,60 @@ pub(crate) async fn sequence_of_column(
     table: &str,
     column: &str,
 ) -> Result<Option<String>> {
-    let parts = match parse_expr(table)? {
-        Expr::Identifier(name) => name_parts(&vec![name].into()),
-        Expr::CompoundIdentifier(names) => name_parts(&names.into()),
-        _ => vec![table.to_owned()],
-    };
-    let (schema, relation) = session.relation_parts(&parts)?;
+    let (schema, relation) = session.relation_parts(&parts_of(table))?;
     match session.entry(&schema, &relation) {
         // What others than managed tables hold comes from no sequence.
         Some(entry) if !matches!(entry.definition, Definition::Table(_)) => return Ok(None),
-        None if RESERVED_SCHEMAS.contains(&schema.as_str()) => return Ok(None),
+        None if is_of_server(&schema, &relation) => return Ok(None),
         _ => {}
     }
     let entry = session.managed_table(&schema, &relation, TableUse::Read)?;
     let shape = session.tables().shape(&entry.id).await?;
+    sequence_in(session, &entry, &shape, column)
+}
+
+/// The same of a table as it was when the statement that runs was bound, for whoever sees its name.
+pub(crate) fn known_sequence_of_column(
+    session: &Session,
+    table: &str,
+    column: &str,
+) -> Result<Option<String>> {
+    let (schema, relation) = session.relation_parts(&parts_of(table))?;
+    let known = Arc::clone(&lock(&session.table_relations));
+    match session.entry(&schema, &relation) {
+        Some(entry) => match known.shape(&entry.id) {
+            Some(shape) => sequence_in(session, &entry, shape, column),
+            None => Ok(None),
+        },
+        // Catalogs have columns of indexes, too.
+        None if is_of_server(&schema, &relation) || known.has_name(&relation) => Ok(None),
+        None => Err(session.undefined_relation(&schema, &relation)),
+    }
+}
+
+/// Whether a relation without an entry is one of the server's own.
+fn is_of_server(schema: &str, name: &str) -> bool {
+    RESERVED_SCHEMAS.contains(&schema) || name.starts_with("pg_")
+}
+
+fn sequence_in(
+    session: &Session,
+    table: &CatalogEntry,
+    shape: &TableShape,
+    column: &str,
+) -> Result<Option<String>> {
     // The column's name is no identifier: its letters are kept.
-    let idx = column_place(&shape, column, &relation)?;
+    let idx = column_place(shape, column, &table.name)?;
     let field = &shape.columns()[idx];
     if shape.identity_of(field).is_some() {
-        let sequence = sequence_name(&entry.name, field.name());
-        return Ok(Some(qualified(&entry.schema, &sequence)));
+        let sequence = sequence_name(&table.name, field.name());
+        return Ok(Some(qualified(&table.schema, &sequence)));
     }
     let state = session.engine.catalog.state();
     let owned = state.all().find(|other| match &other.definition {
         Definition::Sequence(sequence) => {
             let owner = sequence.owned_by.as_ref();
-            owner.is_some_and(|owner| owner.table == entry.id && owner.column == *field.name())
+            owner.is_some_and(|owner| owner.table == table.id && owner.column == *field.name())
         }
         _ => false,
     });

@@ -19,6 +19,7 @@ use crate::access::Subject;
 use crate::commands::assign_role;
 use crate::error::{Error, Result};
 use crate::session::Session;
+use crate::temporary::SCHEMA as TEMPORARY;
 use crate::transaction::TransactionState;
 
 /// A look at one session's warehouse.
@@ -146,6 +147,13 @@ impl CatalogFacts {
         Ok(path)
     }
 
+    /// The same for names of relations: temporary ones come before them.
+    pub fn relation_path(&self) -> Result<Vec<String>> {
+        let mut path = self.search_path()?;
+        path.insert(0, TEMPORARY.to_owned());
+        Ok(path)
+    }
+
     /// The schemas that have a number of their own.
     pub fn schemas(&self) -> Result<Vec<ObjectFacts>> {
         let state = self.session()?.engine.catalog.state();
@@ -162,10 +170,11 @@ impl CatalogFacts {
         Ok(entries.filter_map(facts).collect())
     }
 
-    /// The object of a name.
+    /// The object of a name; a temporary one has no number.
     pub fn object(&self, schema: &str, name: &str) -> Result<Option<ObjectFacts>> {
-        let state = self.session()?.engine.catalog.state();
-        Ok(state.get(schema, name).and_then(facts))
+        let session = self.session()?;
+        let entry = entry_of(&session, schema, name);
+        Ok(entry.as_ref().and_then(facts))
     }
 
     /// The schema or object of a number.
@@ -247,8 +256,7 @@ impl CatalogFacts {
     /// The rules of a table; none for what is no managed table, or cannot be opened.
     pub async fn rules(&self, schema: &str, name: &str) -> Result<TableRules> {
         let session = self.session()?;
-        let state = session.engine.catalog.state();
-        let Some(entry) = state.get(schema, name) else {
+        let Some(entry) = entry_of(&session, schema, name) else {
             return Ok(TableRules::default());
         };
         if !matches!(entry.definition, Definition::Table(_)) {
@@ -256,8 +264,8 @@ impl CatalogFacts {
         }
         match session.engine.tables.shape(&entry.id).await {
             Ok(shape) => Ok(TableRules {
-                references: Box::pin(references(&session, entry, &shape)).await,
-                is_referred: is_referred(&state, entry),
+                references: Box::pin(references(&session, &entry, &shape)).await,
+                is_referred: is_referred(&session.engine.catalog.state(), &entry),
                 constraint_comments: entry.constraint_comments.clone(),
                 ..rules_of(&shape)
             }),
@@ -271,14 +279,13 @@ impl CatalogFacts {
     /// Which columns of a view take values; `None`: nothing can be written through it.
     pub async fn written_columns(&self, schema: &str, name: &str) -> Result<Option<Vec<bool>>> {
         let session = self.session()?;
-        let state = session.engine.catalog.state();
-        let Some(entry) = state.get(schema, name) else {
+        let Some(entry) = entry_of(&session, schema, name) else {
             return Ok(None);
         };
         if !matches!(entry.definition, Definition::View(_)) {
             return Ok(None);
         }
-        match Box::pin(session.written_columns(entry)).await {
+        match Box::pin(session.written_columns(&entry)).await {
             Ok(columns) => Ok(columns),
             Err(error) => {
                 tracing::debug!(schema, name, %error, "a view cannot be looked through");
@@ -331,6 +338,14 @@ impl CatalogFacts {
             session.settings().set(name, value)?;
         }
         Ok(session.settings().get(name).unwrap_or_default())
+    }
+}
+
+/// The entry of a relation; those of temporary ones are the session's.
+pub(super) fn entry_of(session: &Session, schema: &str, name: &str) -> Option<Arc<CatalogEntry>> {
+    match schema == TEMPORARY {
+        true => session.temporary.get(name),
+        false => session.engine.catalog.state().get(schema, name).cloned(),
     }
 }
 

@@ -17,6 +17,7 @@ pub(crate) mod rows;
 pub(crate) mod schema;
 pub(crate) mod sequence_row;
 pub(crate) mod system;
+pub(crate) mod table_relations;
 mod view_texts;
 
 use std::collections::BTreeMap;
@@ -92,6 +93,10 @@ impl CatalogProvider for SessionCatalog {
             .collect();
         names.extend(lock(&self.added).keys().cloned());
         names.push(ML.to_owned());
+        let session = self.session.upgrade();
+        if session.is_some_and(|session| !session.temporary.is_empty()) {
+            names.push(TEMPORARY.to_owned());
+        }
         names.sort();
         names.dedup();
         names

@@ -425,6 +425,34 @@ pub(crate) fn found_model<T>(found: Result<T>) -> Result<T> {
     Err(Error::invalid("55000", message, Some(hint)))
 }
 
+/// The error that a name means no relation; in a training that is repeated, it meant one, and no other is meant.
+pub(crate) fn undefined_relation(error: Error) -> Error {
+    let Error::Undefined {
+        kind: "relation",
+        name,
+        ..
+    } = &error
+    else {
+        return error;
+    };
+    let Ok(pins) = PINS.try_with(Arc::clone) else {
+        return error;
+    };
+    let Some((version, binding)) = pins.repeated() else {
+        return error;
+    };
+    let was = match binding {
+        Some(_) => "was dropped, whatever it was called by then",
+        // Versions of old know names alone.
+        None => "was dropped or renamed",
+    };
+    let message = format!("relation \"{name}\" does not exist");
+    let hint = format!(
+        "What model version \"{version}\" was trained on under that name {was}; train on the rows of now."
+    );
+    Error::invalid("42P01", message, Some(&hint))
+}
+
 /// Takes down a model version that a training uses.
 pub(crate) fn note_model(entry: &CatalogEntry, asked_for: Option<&VersionRef>, version: u64) {
     // Other queries pin nothing.

@@ -26,6 +26,7 @@ use crate::name_scope::{in_view, is_defining, note_object};
 use crate::search_path::{is_relation, is_type};
 use crate::sequences::{Numbers, numbers_of_name};
 use crate::session::{DATABASE, Session};
+use crate::temporary::SCHEMA as TEMPORARY;
 
 /// How deep views may stand on views; beyond it they stand on themselves.
 const MAX_VIEW_DEPTH: usize = 64;
@@ -75,6 +76,11 @@ impl SchemaProvider for WarehouseSchema {
         let Some(session) = self.session.upgrade() else {
             return Vec::new();
         };
+        if self.name == TEMPORARY {
+            let entries = session.temporary.entries();
+            let relations = entries.iter().filter(|entry| is_relation(entry));
+            return relations.map(|entry| entry.name.clone()).collect();
+        }
         let catalog = session.engine.catalog.state();
         let access = session.access();
         let is_seen = |entry: &&Arc<CatalogEntry>| is_relation(entry) && access.sees(entry);

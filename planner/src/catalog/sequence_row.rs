@@ -49,7 +49,7 @@ pub struct SequenceFacts {
 /// The column that owns a sequence.
 #[derive(Debug, Clone)]
 pub struct SequenceOwner {
-    /// The number of the table.
+    /// The number of the table; 0: it is a temporary one.
     pub table_oid: u32,
     /// The name of the table.
     pub table: String,
@@ -108,12 +108,13 @@ fn row(last: i64, called: bool) -> Result<Arc<dyn TableProvider>> {
 }
 
 impl CatalogFacts {
-    /// The sequences, and the numbers of identity columns as sequences.
+    /// The sequences, and the numbers of identity columns as sequences; temporary ones are the session's.
     pub async fn sequences(&self) -> Result<Vec<SequenceFacts>> {
         let session = self.session()?;
         let state = session.engine.catalog.state();
         let mut found = Vec::new();
-        for entry in state.all() {
+        let temporary = session.temporary.entries();
+        for entry in state.all().chain(&temporary) {
             match &entry.definition {
                 Definition::Sequence(sequence) => {
                     let owner = owner_of(&state, sequence);

@@ -13,7 +13,7 @@ use datafusion::sql::sqlparser::ast::{
     TableAlias, TableFactor, VisitMut, VisitorMut,
 };
 
-use super::facts::CatalogFacts;
+use super::facts::{CatalogFacts, entry_of};
 use crate::commands::{folded, name_parts};
 use crate::error::Result;
 use crate::quoted_names::quoted_name;
@@ -25,7 +25,7 @@ impl CatalogFacts {
     pub fn view_text(&self, schema: &str, name: &str, columns: &[&str]) -> Result<Option<String>> {
         let session = self.session()?;
         let state = session.engine.catalog.state();
-        let text = state.get(schema, name).and_then(|entry| {
+        let text = entry_of(&session, schema, name).and_then(|entry| {
             let view = entry.definition.stored_query()?;
             let dialect = auspex_sql::Dialect::parse(&view.dialect);
             let dialect = dialect.unwrap_or(auspex_sql::Dialect::Auto);

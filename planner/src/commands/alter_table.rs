@@ -27,6 +27,7 @@ pub(super) use constraints::drop_references;
 
 use super::comments::carry_comments;
 use super::materialized_views::check_operations;
+use super::sequences::rename_as_table;
 use super::source_rows::SourceRows;
 use super::table_properties::{check_change_columns, set_property, unset_property};
 use super::table_references::DeclaredReference;
@@ -52,6 +53,14 @@ pub(super) async fn alter(
     control: &StatementControl,
 ) -> Result<String> {
     let operations = alter.operations.as_slice();
+    if let [AlterTableOperation::RenameTable { table_name }] = operations {
+        let name = name_parts(&alter.name);
+        let to = name_parts(new_name(table_name)).pop().unwrap_or_default();
+        let renamed = rename_as_table(session, &name, &to, text, control);
+        if Box::pin(renamed).await? {
+            return Ok(TAG.to_owned());
+        }
+    }
     let table = (&alter.name, alter.if_exists);
     Box::pin(change_definition(session, table, operations, text, control)).await
 }

@@ -20,7 +20,7 @@ use crate::identity::{numbered, numbered_changes};
 use crate::session::Session;
 use crate::statement_run::StatementControl;
 use crate::streams::{TableRows, stream};
-use crate::table_writes::append_on_workers;
+use crate::table_writes::{append_on_workers, note_returning};
 use crate::transaction::TransactionState;
 
 /// How often a statement is tried on a table that others change.
@@ -124,6 +124,8 @@ async fn append_rows(
         if let Some(n_rows) = Box::pin(far).await? {
             return Ok(n_rows);
         }
+    } else {
+        note_returning(session);
     }
     let rows = rows.streams(session, query, control);
     let rows = rows.map_err(|error| named_null(error, &insert.columns))?;

@@ -1,6 +1,8 @@
-//! JSON files of `COPY … TO 'file'`: an object a line, in which floats that are no JSON numbers are PostgreSQL's texts.
+//! JSON files of `COPY … TO 'file'`: an object a line, in which floats that are no JSON numbers are PostgreSQL's texts, as
+//! are moments and days before the year 1 and behind the year 9999.
 //!
-//! In: options; out: what makes lines of rows. DataFusion's own writer would have NULL for NaN and the infinities.
+//! In: options; out: what makes lines of rows. DataFusion's own writer would have NULL for NaN and the infinities, and years
+//! with signs, which no reader of PostgreSQL's moments takes.
 
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
@@ -44,7 +46,7 @@ struct JsonLines;
 impl BatchSerializer for JsonLines {
     fn serialize(&self, rows: RecordBatch, _initial: bool) -> DfResult<Bytes> {
         let mut lines = Vec::with_capacity(4096);
-        let builder = WriterBuilder::new().with_encoder_factory(Arc::new(Floats));
+        let builder = WriterBuilder::new().with_encoder_factory(Arc::new(Texts));
         let mut writer = builder.build::<_, LineDelimited>(&mut lines);
         writer.write(&rows)?;
         writer.finish()?;
@@ -53,11 +55,14 @@ impl BatchSerializer for JsonLines {
     }
 }
 
-/// Writes floats, also those within lists and structs.
-#[derive(Debug)]
-struct Floats;
+/// The library's options, which writers of single values refer to.
+static PLAIN: LazyLock<EncoderOptions> = LazyLock::new(EncoderOptions::default);
 
-impl EncoderFactory for Floats {
+/// Writes floats, moments and days, also those within lists and structs.
+#[derive(Debug)]
+struct Texts;
+
+impl EncoderFactory for Texts {
     fn make_default_encoder<'a>(
         &self,
         field: &'a FieldRef,
@@ -67,6 +72,14 @@ impl EncoderFactory for Floats {
         Ok(match array.data_type() {
             DataType::Float32 => Some(encoder::<Float32Type>(field, array)?),
             DataType::Float64 => Some(encoder::<Float64Type>(field, array)?),
+            DataType::Timestamp(..) | DataType::Date32 | DataType::Date64 => {
+                let texts = make_encoder(field, array, &PLAIN)?;
+                let moments = MomentEncoder { texts };
+                Some(NullableEncoder::new(
+                    Box::new(moments),
+                    array.nulls().cloned(),
+                ))
+            }
             _ => None,
         })
     }
@@ -79,7 +92,6 @@ fn encoder<'a, T: ArrowPrimitiveType>(
 where
     T::Native: Into<f64>,
 {
-    static PLAIN: LazyLock<EncoderOptions> = LazyLock::new(EncoderOptions::default);
     let numbers = make_encoder(field, array, &PLAIN)?;
     let floats = FloatEncoder::<T> {
         values: array.as_primitive::<T>(),
@@ -112,9 +124,47 @@ where
     }
 }
 
+struct MomentEncoder<'a> {
+    texts: NullableEncoder<'a>,
+}
+
+impl Encoder for MomentEncoder<'_> {
+    fn encode(&mut self, idx: usize, out: &mut Vec<u8>) {
+        let start = out.len();
+        self.texts.encode(idx, out);
+        spell_year(out, start);
+    }
+}
+
+/// Spells the year of the text that begins at `start` without a sign: there is no year 0, since 1 BC comes before 1.
+fn spell_year(out: &mut Vec<u8>, start: usize) {
+    let sign = out.get(start + 1).copied();
+    let is_signed = matches!(sign, Some(b'+' | b'-'));
+    let from = start + 1 + usize::from(is_signed);
+    let digits = out
+        .iter()
+        .skip(from)
+        .take_while(|byte| byte.is_ascii_digit());
+    let (year, n_digits) = digits.fold((0_u32, 0), |(year, n), digit| {
+        let digit = u32::from(digit - b'0');
+        (year.saturating_mul(10).saturating_add(digit), n + 1)
+    });
+    if sign == Some(b'-') || year == 0 {
+        let before_christ = format!("{:04}", year.saturating_add(1));
+        out.splice(start + 1..from + n_digits, before_christ.into_bytes());
+        // The closing quote comes after all of the text.
+        out.pop();
+        out.extend_from_slice(b" BC\"");
+    } else if is_signed {
+        out.remove(start + 1);
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use datafusion::arrow::array::{ArrayRef, Float32Array, Float64Array, ListArray};
+    use datafusion::arrow::array::{
+        ArrayRef, Date32Array, Float32Array, Float64Array, ListArray, TimestampMicrosecondArray,
+    };
 
     use super::*;
 
@@ -139,6 +189,28 @@ mod tests {
             "{\"d\":\"NaN\",\"s\":\"Infinity\",\"l\":[\"-Infinity\",null,2.5]}\n\
              {\"d\":1.0,\"s\":0.5}\n\
              {\"s\":\"-Infinity\",\"l\":[]}\n"
+        );
+    }
+
+    #[test]
+    fn years_have_no_signs() {
+        let seconds = [Some(253_402_318_799), Some(0), None];
+        let micros = seconds.map(|seconds: Option<i64>| Some(seconds? * 1_000_000));
+        let plain = TimestampMicrosecondArray::from(micros.to_vec());
+        let zoned = plain.clone().with_timezone("UTC");
+        let days = Date32Array::from(vec![-719_528, -719_529, -719_162]);
+        let columns: [(&str, ArrayRef); 3] = [
+            ("t", Arc::new(plain)),
+            ("z", Arc::new(zoned)),
+            ("d", Arc::new(days)),
+        ];
+        let rows = RecordBatch::try_from_iter(columns).unwrap();
+        let lines = JsonLines.serialize(rows, true).unwrap();
+        assert_eq!(
+            std::str::from_utf8(&lines).unwrap(),
+            "{\"t\":\"10000-01-01T04:59:59\",\"z\":\"10000-01-01T04:59:59Z\",\"d\":\"0001-01-01 BC\"}\n\
+             {\"t\":\"1970-01-01T00:00:00\",\"z\":\"1970-01-01T00:00:00Z\",\"d\":\"0002-12-31 BC\"}\n\
+             {\"d\":\"0001-01-01\"}\n"
         );
     }
 }

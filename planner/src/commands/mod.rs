@@ -29,6 +29,7 @@ mod privileges;
 mod role_dependents;
 mod roles;
 mod schemas;
+mod sequence_names;
 mod sequences;
 mod set_role;
 mod settings;

@@ -4,11 +4,12 @@
 
 use std::sync::Arc;
 
-use auspex_sql::{SequenceAction, SequenceOptions, SequenceStatement};
+use auspex_sql::{SequenceAction, SequenceOptions, SequenceStatement, Span, Word};
 use auspex_storage::{
     CatalogEntry, Change, Definition, Error as StorageError, SequenceDefinition, SequenceOwner,
 };
 
+use super::sequence_names::{follows_its_column, has_followed, numbered_column};
 use crate::access::{TableUse, own};
 use crate::bind::column_place;
 use crate::error::{Error, Result};
@@ -44,20 +45,63 @@ pub(super) async fn run(
             name,
             if_exists,
             action,
-        } => match numbers_of_name(session, &name.parts) {
-            Ok(Numbers::Own(entry, _)) => alter(session, &entry, action, text).await,
-            Ok(Numbers::Column(table, column)) => {
-                restart_column(session, (table.as_ref(), &column), action).await
-            }
-            Err(_) if *if_exists => {
-                let name = name.parts.join(".");
-                let message = format!("relation \"{name}\" does not exist, skipping");
-                control.notify(Notice::plain(message));
-                Ok(ALTERED.to_owned())
-            }
-            Err(error) => Err(error),
-        },
+        } => {
+            let change = change(session, (&name.parts, *if_exists), action, text, control);
+            Box::pin(change).await
+        }
     }
+}
+
+async fn change(
+    session: &Arc<Session>,
+    (name, if_exists): (&[String], bool),
+    action: &SequenceAction,
+    text: &str,
+    control: &StatementControl,
+) -> Result<String> {
+    // Nothing has followed to a name where there is a sequence of the old one.
+    if let SequenceAction::Rename(to) = action
+        && has_followed(session, name, &to.value, control).await?
+    {
+        return Ok(ALTERED.to_owned());
+    }
+    match numbers_of_name(session, name) {
+        Ok(Numbers::Own(entry, _)) => alter(session, &entry, action, text).await,
+        Ok(Numbers::Column(table, column)) => {
+            change_column(session, (table.as_ref(), &column), action).await
+        }
+        Err(_) if if_exists => {
+            let name = name.join(".");
+            let message = format!("relation \"{name}\" does not exist, skipping");
+            control.notify(Notice::plain(message));
+            Ok(ALTERED.to_owned())
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// `ALTER TABLE name RENAME TO name` of what is no table but a sequence, as PostgreSQL takes it; `false`: it is none.
+pub(super) async fn rename_as_table(
+    session: &Arc<Session>,
+    name: &[String],
+    to: &str,
+    text: &str,
+    control: &StatementControl,
+) -> Result<bool> {
+    let (schema, relation) = session.changed_parts(name)?;
+    let is_one = match session.entry(&schema, &relation) {
+        Some(entry) => matches!(entry.definition, Definition::Sequence(_)),
+        None if has_followed(session, name, to, control).await? => return Ok(true),
+        None => numbered_column(session, name).await.is_some(),
+    };
+    if is_one {
+        let action = SequenceAction::Rename(Word {
+            value: to.to_owned(),
+            span: Span::default(),
+        });
+        Box::pin(change(session, (name, false), &action, text, control)).await?;
+    }
+    Ok(is_one)
 }
 
 async fn create(
@@ -70,13 +114,8 @@ async fn create(
     const TAG: &str = "CREATE SEQUENCE";
     let [schema, name] = place;
     session.access().check_schema(schema, "CREATE")?;
-    let is_taken = session.entry(schema, name).is_some()
-        || match numbers_of_name(session, place) {
-            Ok(Numbers::Column(table, column)) => {
-                identity_of(session, &table, &column).await.is_ok()
-            }
-            _ => false,
-        };
+    let is_taken =
+        session.entry(schema, name).is_some() || numbered_column(session, place).await.is_some();
     if is_taken && if_not_exists {
         control.notify(Notice {
             sqlstate: "42P07",
@@ -162,13 +201,14 @@ async fn alter(
 }
 
 /// `ALTER SEQUENCE t_id_seq RESTART WITH n` of the numbers of an identity column.
-async fn restart_column(
+async fn change_column(
     session: &Arc<Session>,
-    column: (&CatalogEntry, &str),
+    (table, column): (&CatalogEntry, &str),
     action: &SequenceAction,
 ) -> Result<String> {
     let SequenceAction::Set(options) = action else {
-        return Err(only_restarts());
+        identity_of(session, table, column).await?;
+        return Err(follows_its_column());
     };
     let Some(restart) = options.restart else {
         return Err(only_restarts());
@@ -180,7 +220,7 @@ async fn restart_column(
     if others != SequenceOptions::default() {
         return Err(only_restarts());
     }
-    move_column(session, column, restart, false).await?;
+    move_column(session, (table, column), restart, false).await?;
     Ok(ALTERED.to_owned())
 }
 

@@ -21,7 +21,10 @@ use datafusion::sql::sqlparser::ast::{
 use super::folded;
 use super::table_keys::{DeclaredKey, add_key, free_name, is_taken, name_taken};
 use super::tables::declared_schema;
-use crate::bind::{check_definition, default_of_sequences, settle_domain, undefined_column};
+use crate::bind::{
+    check_definition, default_of_sequences, defined_expr, defined_value, settle_domain,
+    undefined_column,
+};
 use crate::constants::holds_query;
 use crate::error::{Error, Result};
 use crate::functions::{assigned, type_name};
@@ -334,7 +337,7 @@ pub(super) fn checked_condition(
         expr = *inner;
     }
     let text = expr.to_string();
-    let planned = session.state(None).create_logical_expr(&text, schema)?;
+    let planned = defined_expr(&session.state(None), &text, schema)?;
     if planned.get_type(schema)? != DataType::Boolean {
         let found = type_name(&planned.get_type(schema)?);
         let message = format!("argument of CHECK must be type boolean, not type {found}");
@@ -396,10 +399,9 @@ pub(super) fn checked_default(
         return Ok(None);
     }
     let none = DFSchema::empty();
-    let planned = session.state(None).create_logical_expr(&text, &none);
-    let planned = planned.map_err(|error| match text.contains('$') {
-        true => Error::from(error),
-        false => {
+    let planned = defined_value(&session.state(None), &text, column, &none);
+    let planned = planned.map_err(|error| match error {
+        Error::Query(error) if !text.contains('$') => {
             let message = format!(
                 "cannot use {text} as a default: {}",
                 error.strip_backtrace()
@@ -410,9 +412,10 @@ pub(super) fn checked_default(
                 Some("A default is a constant expression."),
             )
         }
+        error => error,
     })?;
     check_definition(&planned, column, &none)?;
-    let is_literal = matches!(planned, Expr::Literal(..));
+    let is_literal = is_written_out(&planned);
     let value = assigned(planned, column, &none)?;
     // What does not fit is told now, not with the first row. Texts of moments may mean the day of the row.
     let is_read = || {
@@ -429,6 +432,15 @@ pub(super) fn checked_default(
     Ok(Some(text))
 }
 
+/// Whether an expression is a literal, also as a value of a type.
+fn is_written_out(expr: &Expr) -> bool {
+    match expr {
+        Expr::Literal(..) => true,
+        Expr::Cast(cast) => matches!(cast.expr.as_ref(), Expr::Literal(..)),
+        _ => false,
+    }
+}
+
 fn checked_generation(
     session: &Arc<Session>,
     shape: &TableShape,
@@ -440,7 +452,7 @@ fn checked_generation(
     refuse_queries(expr, "column generation expression")?;
     let schema = DFSchema::try_from(shape.schema())?;
     let text = without_enums(session, expr).to_string();
-    let planned = session.state(None).create_logical_expr(&text, &schema)?;
+    let planned = defined_value(&session.state(None), &text, column, &schema)?;
     let invalid = |message: String| Err(Error::invalid("42P17", message, None));
     if planned.is_volatile() {
         return invalid("generation expression is not immutable".to_owned());
@@ -463,7 +475,7 @@ fn checked_generation(
         let Some(other) = shape.generated_of(other) else {
             continue;
         };
-        let other = session.state(None).create_logical_expr(&other, &schema)?;
+        let other = defined_expr(&session.state(None), &other, &schema)?;
         if other.column_refs().iter().any(|used| used.name() == name) {
             return using(name);
         }

@@ -33,6 +33,7 @@ use super::{declared_types, enums, kind_name, name_parts, sequences};
 use crate::access::{Access, TableUse, own};
 use crate::bind::{bind_query, distinct_names, settle_type};
 use crate::error::{Error, Result, nearest};
+use crate::functions::refuse_wide;
 use crate::session::Session;
 use crate::statement_run::{Notice, StatementControl};
 use crate::streams::{TableRows, told};
@@ -287,6 +288,7 @@ pub(super) async fn declared_schema(
         declared.table_options = Options::None;
     }
     for column in &mut declared.columns {
+        refuse_wide(&column.data_type)?;
         declared_types::spell(&mut column.data_type);
         settle_type(session, &mut column.data_type);
     }

@@ -67,7 +67,22 @@ impl Report {
 
 /// What a client is told of an error that came out of a plan or a stream.
 pub fn report_of(error: &DataFusionError) -> Report {
-    report_in_full(error).without_secrets()
+    let report = report_in_full(error);
+    if shows_plan(&report.message) {
+        let text = error.to_string();
+        tracing::error!(error = %without_url_secrets(&text), "a plan was refused");
+        let message = "the statement failed because of an internal error";
+        return Report {
+            hint: Some("The server's log tells more. Please report this.".to_owned()),
+            ..Report::new("XX000", message.to_owned())
+        };
+    }
+    report.without_secrets()
+}
+
+/// Whether a message has operators of a plan in it, which tell the server's paths of files.
+fn shows_plan(message: &str) -> bool {
+    message.starts_with("plan: [\"") || message.contains("file_groups={")
 }
 
 fn report_in_full(error: &DataFusionError) -> Report {
@@ -385,5 +400,27 @@ fn lower_first(message: &str) -> String {
         }
         (Some(first), _) => std::iter::once(first).chain(chars).collect(),
         (None, _) => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_message_shows_a_plan() {
+        let scan = "DataSourceExec: file_groups={1 group: [[srv/wh/part-0.parquet]]}";
+        let refused = format!("Plan: [\"SortExec: expr=[a@0]\", \"{scan}\"] does not satisfy");
+        for error in [
+            DataFusionError::Plan(refused),
+            DataFusionError::Internal(format!("no child of {scan}")),
+        ] {
+            let report = report_of(&error);
+            assert_eq!(report.sqlstate, "XX000");
+            assert_eq!(
+                report.message,
+                "the statement failed because of an internal error"
+            );
+        }
     }
 }

@@ -10,7 +10,7 @@ use super::report::Report;
 use crate::functions::type_name;
 
 /// How messages begin, and what is said instead.
-const KNOWN: [(&str, &str, &str); 8] = [
+const KNOWN: [(&str, &str, &str); 9] = [
     (
         "Aggregate function calls cannot be nested",
         "42803",
@@ -42,6 +42,11 @@ const KNOWN: [(&str, &str, &str); 8] = [
         "field position must not be zero",
         "22023",
         "field position must not be zero",
+    ),
+    (
+        "null values cannot be formatted as an SQL identifier",
+        "22004",
+        "null values cannot be formatted as an SQL identifier",
     ),
 ];
 

@@ -51,9 +51,11 @@ pub(crate) enum Work {
     CopyIn(ClientCopy),
     /// Shows settings.
     Show { setting: Option<String> },
-    /// A query that parameters name models or queries of: bound anew with each execution's values.
+    /// A query of which parameters name models or queries or size frames: bound anew with each execution's values.
     Late {
         names: LateNames,
+        /// One of the same columns, if they do not depend on the values.
+        alike: Option<Box<BoundQuery>>,
         /// The types that the client declared.
         given: Vec<Option<DataType>>,
     },
@@ -82,7 +84,10 @@ impl Work {
         parameter_types: &[DataType],
     ) -> Result<Option<SchemaRef>> {
         Ok(match self {
-            Work::Query { query, .. } => Some(columns_of(query, parameter_types)?),
+            Work::Query { query, .. }
+            | Work::Late {
+                alike: Some(query), ..
+            } => Some(columns_of(query, parameter_types)?),
             Work::ChangeInWith(both) => Some(columns_of(&both.query, parameter_types)?),
             Work::Explain(explained) => Some(explained.schema()),
             Work::Show { setting } => Some(commands::show_schema(setting.as_deref())),
@@ -120,9 +125,12 @@ impl Work {
     /// The plans that have its parameters.
     fn parameters_plans(&self) -> Vec<&LogicalPlan> {
         match self {
-            Work::Query { query, .. } | Work::Change { query, .. } | Work::CopyOut(query, _) => {
-                vec![&query.plan]
-            }
+            Work::Query { query, .. }
+            | Work::Change { query, .. }
+            | Work::CopyOut(query, _)
+            | Work::Late {
+                alike: Some(query), ..
+            } => vec![&query.plan],
             Work::Insert(insert) => vec![&insert.query.plan],
             Work::Explain(explained) => vec![&explained.query.plan],
             Work::ChangeInWith(both) => {
@@ -146,14 +154,12 @@ impl Work {
     }
 
     pub(crate) fn parameter_types(&self, given: &[Option<DataType>]) -> Result<Vec<DataType>> {
-        if let Work::Late { names, .. } = self {
-            let n_parameters = names.n_parameters.max(given.len());
-            let type_of = |idx: usize| given.get(idx).cloned().flatten();
-            let types = (0..n_parameters).map(|idx| type_of(idx).unwrap_or(DataType::Utf8));
-            return Ok(types.collect());
-        }
+        let late = match self {
+            Work::Late { names, .. } => Some(names),
+            _ => None,
+        };
         let plans = self.parameters_plans();
-        if plans.is_empty() {
+        if plans.is_empty() && late.is_none() {
             return Ok(Vec::new());
         }
         let mut inferred: HashMap<String, Option<DataType>> = HashMap::new();
@@ -180,9 +186,14 @@ impl Work {
                 }
                 _ => given.or(inferred),
             }
-            .unwrap_or(DataType::Utf8)
+            .unwrap_or_else(|| match late {
+                Some(names) if names.counts.contains(&idx) => DataType::Int64,
+                _ => DataType::Utf8,
+            })
         };
-        Ok((0..n_parameters.max(given.len())).map(type_of).collect())
+        let n_late = late.map_or(0, |names| names.n_parameters);
+        let n_parameters = n_parameters.max(given.len()).max(n_late);
+        Ok((0..n_parameters).map(type_of).collect())
     }
 }
 

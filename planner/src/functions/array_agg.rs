@@ -15,7 +15,7 @@ use datafusion::logical_expr::{
     Accumulator, AggregateUDF, AggregateUDFImpl, Documentation, GroupsAccumulator, ReversedUDAF,
     Signature,
 };
-use datafusion::physical_expr::PhysicalSortExpr;
+use datafusion::physical_expr::{LexOrdering, PhysicalSortExpr};
 
 use super::json::with_marks;
 
@@ -35,8 +35,8 @@ pub(crate) fn gathers_for(function: &AggregateUDF, inner: &AggregateUDF) -> bool
     gathered.is_some_and(|gathered| gathered.inner.as_ref() == inner)
 }
 
-/// The order in which an aggregate gathers: that of its call, or with DISTINCT that of its values, since PostgreSQL finds
-/// what is distinct by sorting.
+/// The order in which an aggregate gathers: that of its call, without what it repeats, or with DISTINCT that of its values,
+/// since PostgreSQL finds what is distinct by sorting.
 pub(super) fn order_of(args: &AccumulatorArgs) -> Vec<PhysicalSortExpr> {
     let sorts = args.is_distinct && args.order_bys.is_empty();
     match args.exprs.first().filter(|_| sorts) {
@@ -44,8 +44,25 @@ pub(super) fn order_of(args: &AccumulatorArgs) -> Vec<PhysicalSortExpr> {
             let ascending = SortOptions::new(false, false);
             vec![PhysicalSortExpr::new(Arc::clone(value), ascending)]
         }
-        None => args.order_bys.to_vec(),
+        None => match LexOrdering::new(args.order_bys.to_vec()) {
+            Some(order) => order.into(),
+            None => Vec::new(),
+        },
     }
+}
+
+/// The fields of a state, in which each value of the order stands once, as accumulators keep it.
+pub(super) fn state_of(inner: &AggregateUDF, args: StateFieldsArgs) -> Result<Vec<FieldRef>> {
+    let mut order: Vec<FieldRef> = Vec::with_capacity(args.ordering_fields.len());
+    for field in args.ordering_fields {
+        if order.iter().all(|known| known.name() != field.name()) {
+            order.push(Arc::clone(field));
+        }
+    }
+    inner.state_fields(StateFieldsArgs {
+        ordering_fields: &order,
+        ..args
+    })
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -84,7 +101,7 @@ impl AggregateUDFImpl for Gathered {
     }
 
     fn state_fields(&self, args: StateFieldsArgs) -> Result<Vec<FieldRef>> {
-        self.inner.state_fields(args)
+        state_of(&self.inner, args)
     }
 
     fn order_sensitivity(&self) -> AggregateOrderSensitivity {

@@ -8,6 +8,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType, Field};
+use datafusion::common::tree_node::TreeNode as _;
 use datafusion::common::{ExprSchema, ScalarValue};
 use datafusion::error::Result;
 use datafusion::functions_nested::expr_fn::{
@@ -144,16 +145,41 @@ pub(super) fn planned(raw: &RawBinaryExpr, schema: &dyn ExprSchema) -> Result<Op
     let (value, array) = alike(&raw.left, &raw.right, schema);
     let planned = match is_all {
         true => with_all(value, op, array)?,
+        false if op == Operator::Eq => {
+            let may_be_null = value.nullable(schema).unwrap_or(true);
+            with_some(value, array, may_be_null)
+        }
         false => with_any(value, op, array)?,
     };
     Ok(Some(planned))
 }
 
-/// Whether an operator between a value and some element gives true: the least or the greatest decides.
+/// Whether a value is among the elements, also a NULL among none, of which the planner's own says that it is unknown.
+fn with_some(value: Planned, array: Planned, may_be_null: bool) -> Planned {
+    // Of an array that is the same for all rows the planner makes IN, which knows that it is empty.
+    let is_in = is_fixed(&array) && !is_fixed(&value);
+    let found = array_has(array.clone(), value);
+    match may_be_null && !is_in && made_of(&array).is_none() {
+        true => found.and(cardinality(array).gt(lit(0_u64))),
+        false => found,
+    }
+}
+
+/// Whether a value is the same for all rows.
+fn is_fixed(value: &Planned) -> bool {
+    let varies = value.exists(|part| {
+        Ok(matches!(
+            part,
+            Planned::Column(_) | Planned::OuterReferenceColumn(..) | Planned::ScalarSubquery(_)
+        ))
+    });
+    varies.is_ok_and(|varies| !varies)
+}
+
+/// Whether another operator between a value and some element gives true: the least or the greatest decides.
 fn with_any(value: Planned, op: Operator, array: Planned) -> Result<Planned> {
     let (least, most) = (array_min(array.clone()), array_max(array.clone()));
     let (bound, holds) = match op {
-        Operator::Eq => return Ok(array_has(array, value)),
         Operator::NotEq => {
             let differs = least.not_eq(value.clone());
             (most.clone(), differs.or(most.not_eq(value)))

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use auspex_storage::{EnumType, JsonKind, is_uuid, marked_element};
+use auspex_storage::{EnumType, JsonKind, TextLimit, is_uuid, marked_element};
 use chrono::DateTime;
 use datafusion::arrow::array::timezone::Tz;
 use datafusion::arrow::array::{
@@ -202,7 +202,12 @@ pub(crate) fn assigned(value: Expr, column: &Field, schema: &dyn ExprSchema) -> 
     if matches!(to, DataType::Timestamp(..)) && from == *to {
         return Ok(Expr::Cast(Cast::new(Box::new(value), to.clone())));
     }
-    value.cast_to(to, schema)
+    let value = value.cast_to(to, schema)?;
+    let limit = TextLimit::of_field(column).filter(|_| *to == DataType::Utf8);
+    Ok(match limit {
+        Some(limit) => super::text_limits::within(value, limit),
+        None => value,
+    })
 }
 
 /// A text beside a value of json, uuid or an enum, or an array of these, as such a value; `None`: the field holds others.

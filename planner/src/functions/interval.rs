@@ -49,7 +49,7 @@ pub(super) fn functions() -> Vec<Function> {
         }),
         function("justify_interval", &[1], INTERVAL, |call| {
             each(call, |parts| {
-                parts.justify_hours().justify_days().same_sign()
+                parts.with_whole_days().with_whole_months().same_sign()
             })
         }),
         function(
@@ -122,7 +122,29 @@ impl Parts {
         }
     }
 
+    /// Days as months, with the sign of these.
     fn justify_days(self) -> Parts {
+        let parts = self.with_whole_months();
+        let (months, days) = borrowed(parts.months, parts.days, DAYS_PER_MONTH);
+        Parts {
+            months,
+            days,
+            ..parts
+        }
+    }
+
+    /// Time as days, with the sign of these.
+    fn justify_hours(self) -> Parts {
+        let parts = self.with_whole_days();
+        let (days, micros) = borrowed(parts.days, parts.micros, MICROS_PER_DAY as f64);
+        Parts {
+            days,
+            micros,
+            ..parts
+        }
+    }
+
+    fn with_whole_months(self) -> Parts {
         Parts {
             months: self.months + (self.days / DAYS_PER_MONTH).trunc(),
             days: self.days % DAYS_PER_MONTH,
@@ -130,7 +152,7 @@ impl Parts {
         }
     }
 
-    fn justify_hours(self) -> Parts {
+    fn with_whole_days(self) -> Parts {
         let day = MICROS_PER_DAY as f64;
         Parts {
             days: self.days + (self.micros / day).trunc(),
@@ -149,14 +171,17 @@ impl Parts {
             self.months += 1.0;
             self.days -= DAYS_PER_MONTH;
         }
-        if self.days > 0.0 && self.micros < 0.0 {
-            self.days -= 1.0;
-            self.micros += MICROS_PER_DAY as f64;
-        } else if self.days < 0.0 && self.micros > 0.0 {
-            self.days += 1.0;
-            self.micros -= MICROS_PER_DAY as f64;
-        }
+        (self.days, self.micros) = borrowed(self.days, self.micros, MICROS_PER_DAY as f64);
         self
+    }
+}
+
+/// A number of large and one of small units, of which a large one has so many, with one sign.
+fn borrowed(large: f64, small: f64, n_small: f64) -> (f64, f64) {
+    match () {
+        () if large > 0.0 && small < 0.0 => (large - 1.0, small + n_small),
+        () if large < 0.0 && small > 0.0 => (large + 1.0, small - n_small),
+        () => (large, small),
     }
 }
 
@@ -414,7 +439,7 @@ fn traditional_parts(text: &str) -> Option<Parts> {
     Some(if is_ago { parts.times(-1.0) } else { parts })
 }
 
-/// Cuts at spaces and between a number and its unit: `1d` is `1`, `d`.
+/// Cuts at spaces, at commas (`1 day, 5:00:00`) and between a number and its unit: `1d` is `1`, `d`.
 fn words(text: &str) -> Vec<String> {
     let mut out: Vec<String> = Vec::new();
     // A sign that stands alone belongs to the number behind it: `1 month - 1 day`.
@@ -422,7 +447,8 @@ fn words(text: &str) -> Vec<String> {
         Some(sign) if sign == "+" || sign == "-" => sign.push_str(&piece),
         _ => out.push(piece),
     };
-    for word in text.split_whitespace() {
+    let parts = text.split(|c: char| c.is_whitespace() || c == ',');
+    for word in parts.filter(|word| !word.is_empty()) {
         let mut current = String::new();
         let mut letters = false;
         for c in word.chars() {
@@ -469,7 +495,7 @@ fn years_and_months(word: &str) -> Option<(f64, f64)> {
 
 fn add(parts: &mut Parts, number: f64, unit: &str) -> Option<()> {
     let second = MICROS_PER_SECOND as f64;
-    match unit.trim_end_matches(',') {
+    match unit {
         "millennium" | "millennia" | "mil" | "mils" => parts.months += number * 12_000.0,
         "century" | "centuries" | "cent" | "c" => parts.months += number * 1200.0,
         "decade" | "decades" | "dec" | "decs" => parts.months += number * 120.0,
@@ -550,6 +576,7 @@ mod tests {
         assert_eq!(read("1d 2h"), (0, 1, 7_200_000));
         assert_eq!(read("90"), (0, 0, 90_000));
         assert_eq!(read("-00:00:01"), (0, 0, -1_000));
+        assert_eq!(read("1 day, 5:00:00.25"), (0, 1, 18_000_250));
         for wrong in ["", "day", "1 parsec", "1 2 days", "P", "P1", "1:2:3:4"] {
             assert!(parse(wrong).is_err(), "{wrong}");
         }

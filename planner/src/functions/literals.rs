@@ -16,6 +16,7 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
+use datafusion::arrow::datatypes::DataType;
 use datafusion::common::ScalarValue;
 use datafusion::common::metadata::FieldMetadata;
 use datafusion::logical_expr::planner::RawBinaryExpr;
@@ -94,15 +95,16 @@ pub(super) fn planned(raw: &RawBinaryExpr) -> Option<Planned> {
 /// Where the digits of a fraction stand beside its double.
 const DIGITS_KEY: &str = "auspex.digits";
 
-/// Makes a fraction with more digits than a double keeps what the other operand asks for: a decimal beside decimals and
-/// beside another such fraction, else a double.
-pub(super) fn settle(raw: &mut RawBinaryExpr, is_decimal: &dyn Fn(&Planned) -> bool) {
+/// Makes a fraction with more digits than a double keeps what the other operand asks for: a decimal beside decimals, whole
+/// numbers and another such fraction, else a double.
+pub(super) fn settle(raw: &mut RawBinaryExpr, type_of: &dyn Fn(&Planned) -> Option<DataType>) {
     let digits = [digits_of(&raw.left), digits_of(&raw.right)];
-    if digits.iter().all(Option::is_none) {
-        return;
-    }
-    let is_exact =
-        digits.iter().all(Option::is_some) || is_decimal(&raw.left) || is_decimal(&raw.right);
+    let is_exact = match &digits {
+        [None, None] => return,
+        [Some(_), Some(_)] => true,
+        [Some(digits), None] => asks_for_decimal(type_of(&raw.right), digits),
+        [None, Some(digits)] => asks_for_decimal(type_of(&raw.left), digits),
+    };
     for (operand, digits) in [&mut raw.left, &mut raw.right].into_iter().zip(digits) {
         let Some(digits) = digits else {
             continue;
@@ -113,6 +115,19 @@ pub(super) fn settle(raw: &mut RawBinaryExpr, is_decimal: &dyn Fn(&Planned) -> b
         if let Some(value) = decimal.or(double) {
             *operand = lit(value);
         }
+    }
+}
+
+/// Whether a fraction is a decimal number beside a value of a type.
+fn asks_for_decimal(beside: Option<DataType>, digits: &str) -> bool {
+    // Behind the digits of any whole number so many find room in a decimal.
+    const MOST_DECIMALS: usize = 18;
+    match beside {
+        Some(DataType::Decimal128(..)) => true,
+        Some(beside) if beside.is_integer() => digits
+            .split_once('.')
+            .is_some_and(|(_, fraction)| fraction.len() <= MOST_DECIMALS),
+        _ => false,
     }
 }
 
@@ -508,18 +523,19 @@ mod tests {
         let kept = "SELECT 0.1234567890123456, n + 0.123456789012345, n + 1000000000000000.0";
         assert_eq!(marked(kept), kept);
         let number = literal_of("-123456789012.123456").unwrap();
-        let settled = |is_exact: bool| {
+        let settled = |beside: DataType| {
             let mut raw = RawBinaryExpr {
                 op: BinaryOperator::Eq,
                 left: lit(1_i32),
                 right: number.clone(),
             };
-            settle(&mut raw, &|_| is_exact);
+            settle(&mut raw, &|_| Some(beside.clone()));
             raw.right
         };
         let decimal = ScalarValue::Decimal128(Some(-123_456_789_012_123_456), 18, 6);
-        assert_eq!(settled(true), lit(decimal));
+        assert_eq!(settled(DataType::Decimal128(10, 2)), lit(decimal.clone()));
+        assert_eq!(settled(DataType::Int32), lit(decimal));
         let double: f64 = "-123456789012.123456".parse().unwrap();
-        assert_eq!(settled(false), lit(double));
+        assert_eq!(settled(DataType::Float64), lit(double));
     }
 }

@@ -62,6 +62,7 @@ mod sums;
 mod syntax;
 mod template;
 mod text_input;
+mod text_limits;
 mod to_char;
 mod truncation;
 mod types;
@@ -107,7 +108,10 @@ pub(crate) use row_bucket::row_bucket;
 pub(crate) use rows_by_place::check_row_width;
 pub(crate) use single_value::{only_value, single_value};
 pub(crate) use sized::{Growth, growth};
-pub(crate) use syntax::{change_own, elements_column, gives_rows, rewrite, unsupported_subquery};
+pub(crate) use syntax::{
+    change_own, elements_column, gives_rows, number_text, refuse_wide, rewrite,
+    unsupported_subquery,
+};
 pub use text_input::{ArrayItem, read_text, read_texts, split_array};
 pub(crate) use text_input::{
     FILE_TEXTS, check_text, is_bytes, read_array, reader_of, type_beside, type_read_by,
@@ -221,6 +225,7 @@ fn families() -> impl Iterator<Item = call::Function> {
         dimensions::functions(),
         series::functions(),
         bytes::functions(),
+        text_limits::functions(),
     ]
     .into_iter()
     .flatten()

@@ -7,9 +7,11 @@ use std::sync::Arc;
 
 use auspex_storage::JsonKind;
 use datafusion::arrow::datatypes::DataType;
+use datafusion::common::utils::list_ndims;
 use datafusion::common::{DFSchema, ExprSchema, ScalarValue};
 use datafusion::error::Result;
 use datafusion::functions_nested::array_has::{array_has_all_udf, array_has_any_udf};
+use datafusion::functions_nested::concat::array_concat_udf;
 use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr};
 use datafusion::logical_expr::{
     BinaryExpr, Cast, Expr, ExprSchemable as _, Operator, ScalarUDF, binary_expr, lit, when,
@@ -18,6 +20,7 @@ use datafusion::sql::sqlparser::ast::BinaryOperator;
 
 use super::checked::Checked;
 use super::interval::is_interval;
+use super::json::kept;
 use super::literals;
 use super::moment::{TIMESTAMP, is_time, timestamptz};
 use super::{
@@ -53,11 +56,19 @@ impl ExprPlanner for Lists {
         if !is_list(&raw.left) || !is_list(&raw.right) {
             return Ok(PlannerResult::Original(raw));
         }
+        if may_join {
+            let n_dimensions = |expr: &Expr| expr.get_type(schema).map(|list| list_ndims(&list));
+            let are_alike = n_dimensions(&raw.left)? == n_dimensions(&raw.right)?;
+            return Ok(match are_alike {
+                true => {
+                    let joined = kept(array_concat_udf()).call(vec![raw.left, raw.right]);
+                    PlannerResult::Planned(joined)
+                }
+                false => PlannerResult::Original(raw),
+            });
+        }
         let operands = [&raw.left, &raw.right];
-        let keys = match may_join {
-            true => None,
-            false => order_keys::keys_of(&operands, order_keys::Key::of_equality, schema)?,
-        };
+        let keys = order_keys::keys_of(&operands, order_keys::Key::of_equality, schema)?;
         let keyed = keys.map(|(_, keys)| <[Expr; 2]>::try_from(keys));
         let planned = match keyed {
             Some(Ok([left, right])) => self.0.lists(&RawBinaryExpr {
@@ -115,19 +126,18 @@ impl Operators {
     /// Whether lists hold one another; NULL is like nothing, NULL neither.
     fn lists(&self, raw: &RawBinaryExpr) -> Option<Expr> {
         let known = |expr: &Expr| self.without_nulls(expr);
-        let holds = |list: &Expr, sought: &Expr| {
+        // Of no list it is unknown what it holds, also whether nothing, and what no list holds.
+        let is_unknown = raw.left.clone().is_null().or(raw.right.clone().is_null());
+        let mut answer = when(is_unknown, lit(ScalarValue::Boolean(None)));
+        let mut holds = |list: &Expr, sought: &Expr| {
             let found = array_has_all_udf().call(vec![known(list)?, sought.clone()]);
             let has_nulls = known(sought)?.not_eq(sought.clone());
-            // Of no list it is unknown what it holds, also whether nothing, and what no list holds.
-            let is_unknown = list.clone().is_null().or(sought.clone().is_null());
-            when(is_unknown, lit(ScalarValue::Boolean(None)))
-                .when(has_nulls, lit(false))
-                .otherwise(found)
-                .ok()
+            answer.when(has_nulls, lit(false)).otherwise(found).ok()
         };
         match raw.op {
             BinaryOperator::PGOverlap => {
-                Some(array_has_any_udf().call(vec![known(&raw.left)?, raw.right.clone()]))
+                let shares = vec![known(&raw.left)?, raw.right.clone()];
+                answer.otherwise(array_has_any_udf().call(shares)).ok()
             }
             BinaryOperator::AtArrow => holds(&raw.left, &raw.right),
             BinaryOperator::ArrowAt => holds(&raw.right, &raw.left),
@@ -274,6 +284,8 @@ fn is_ours(op: &BinaryOperator) -> bool {
             | B::AtQuestion
             | B::AtAt
             | B::HashMinus
+            | B::BitwiseAnd
+            | B::BitwiseOr
             | B::PGBitwiseXor
     )
 }
@@ -477,8 +489,7 @@ impl ExprPlanner for Operators {
         if comparison.is_some() {
             order_keys::check(&raw, schema)?;
         }
-        let is_exact = |expr: &Expr| type_of(expr, schema).is_some_and(|found| is_decimal(&found));
-        literals::settle(&mut raw, &is_exact);
+        literals::settle(&mut raw, &|expr| type_of(expr, schema));
         unknown::resolve(&mut raw, schema);
         if let Some(op) = comparison
             && let Some(expr) = order_keys::compared(&raw.left, op, &raw.right, schema)?

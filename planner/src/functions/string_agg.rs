@@ -15,7 +15,7 @@ use datafusion::logical_expr::{
     Signature,
 };
 
-use super::array_agg::order_of;
+use super::array_agg::{order_of, state_of};
 use super::sliding;
 
 /// The function of this family.
@@ -44,7 +44,7 @@ impl AggregateUDFImpl for Sorting {
     }
 
     fn state_fields(&self, args: StateFieldsArgs) -> Result<Vec<FieldRef>> {
-        self.inner.state_fields(args)
+        state_of(&self.inner, args)
     }
 
     // Its accumulators sort whatever they are given.

@@ -13,7 +13,7 @@ use super::beside_days::noted_day;
 use super::call::INTERVAL;
 use super::fitted::read_beside;
 use super::interval::is_interval;
-use super::text_input::{is_bytes, numeric_type, type_beside};
+use super::text_input::{in_microseconds, is_bytes, numeric_type, type_beside};
 
 /// Gives operands without a type one.
 pub(super) fn resolve(raw: &mut RawBinaryExpr, schema: &dyn ExprSchema) {
@@ -38,7 +38,7 @@ pub(super) fn resolve(raw: &mut RawBinaryExpr, schema: &dyn ExprSchema) {
         *open = read;
         return;
     }
-    let known = field.data_type().clone();
+    let known = in_microseconds(field.data_type().clone());
     let is_parameter = matches!(open, Expr::Placeholder(_));
     let wanted = match is_parameter {
         true => parameter_type(&raw.op, &known),
@@ -83,10 +83,16 @@ fn asks_elements(op: &BinaryOperator) -> bool {
 
 /// What a literal is read as beside a value of a type; `None`: the planner knows.
 fn literal_type(op: &BinaryOperator, known: DataType) -> Option<DataType> {
+    use BinaryOperator::{BitwiseAnd, BitwiseOr, PGBitwiseXor};
     use BinaryOperator::{Divide, Minus, Modulo, Multiply, Plus};
     let compares = compares(op);
     let adds = matches!(op, Plus | Minus);
     match known {
+        DataType::Int16 | DataType::Int32 | DataType::Int64
+            if matches!(op, BitwiseAnd | BitwiseOr | PGBitwiseXor) =>
+        {
+            Some(known)
+        }
         DataType::Float32
         | DataType::Float64
         | DataType::Int16

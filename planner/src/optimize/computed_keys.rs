@@ -1,56 +1,41 @@
-//! Computes what rows are sorted by before they are: `ORDER BY length(name) > 3`, `count(*) OVER (PARTITION BY length(name) > 3)`.
+//! Computes what rows are sorted by before they are: `ORDER BY length(name) > 3`, `ORDER BY abs(n * 2)`,
+//! `count(*) OVER (PARTITION BY length(name) > 3)`.
 //!
 //! In: a logical plan; out: the same in which such keys are columns. DataFusion asks the bounds of a key whether rows are sorted
-//! by it, and fails to compare those of a call or a CASE, which have no type, so that the sorted rows were refused.
+//! by it, and fails to compare those of a call or a CASE, which have no type, or of a function that has values for some numbers
+//! alone, so that the sorted rows were refused.
 
 use std::sync::Arc;
 
 use datafusion::common::Column;
 use datafusion::common::tree_node::{Transformed, TreeNode as _, TreeNodeRecursion};
 use datafusion::error::Result;
+use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
+use datafusion::logical_expr::interval_arithmetic::Interval;
+use datafusion::logical_expr::sort_properties::ExprProperties;
 use datafusion::logical_expr::{Expr, LogicalPlan, Projection, Sort, Window};
-use datafusion::optimizer::optimizer::ApplyOrder;
-use datafusion::optimizer::{OptimizerConfig, OptimizerRule};
 
-type Rule = Arc<dyn OptimizerRule + Send + Sync>;
+use super::last_rule::LastRule;
 
 /// What the names of such columns begin with.
-const PREFIX: &str = "__sort_key_";
+const PREFIX: &str = "\u{1e}sort key ";
 
-/// The rules with [`ComputedKeys`] behind all others, which spell keys anew.
-pub(crate) fn with_computed_keys(mut rules: Vec<Rule>) -> Vec<Rule> {
-    rules.push(Arc::new(ComputedKeys));
-    rules
-}
+/// The rule, which runs where keys are not spelled anew any more.
+pub(super) const COMPUTED_KEYS: LastRule = LastRule {
+    name: "computed_keys",
+    rewrite: with_keys,
+};
 
-/// See the module.
-#[derive(Debug)]
-struct ComputedKeys;
-
-impl OptimizerRule for ComputedKeys {
-    fn name(&self) -> &str {
-        "computed_keys"
-    }
-
-    fn apply_order(&self) -> Option<ApplyOrder> {
-        Some(ApplyOrder::BottomUp)
-    }
-
-    fn rewrite(
-        &self,
-        plan: LogicalPlan,
-        _config: &dyn OptimizerConfig,
-    ) -> Result<Transformed<LogicalPlan>> {
-        match plan {
-            LogicalPlan::Window(window) if has_computed(&window)? => {
-                Ok(Transformed::yes(of_window(window)?))
-            }
-            LogicalPlan::Sort(sort) if orders_by_computed(&sort)? => {
-                Ok(Transformed::yes(of_sort(sort)?))
-            }
-            plan => Ok(Transformed::no(plan)),
+fn with_keys(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
+    match plan {
+        LogicalPlan::Window(window) if has_computed(&window)? => {
+            Ok(Transformed::yes(of_window(window)?))
         }
+        LogicalPlan::Sort(sort) if orders_by_computed(&sort)? => {
+            Ok(Transformed::yes(of_sort(sort)?))
+        }
+        plan => Ok(Transformed::no(plan)),
     }
 }
 
@@ -79,21 +64,31 @@ fn orders_by_computed(sort: &Sort) -> Result<bool> {
     Ok(found)
 }
 
-/// Whether a key has an operator whose operands may have bounds without a type.
+/// Whether a key has an operator whose operands may have bounds without a type, or a function that asks for bounds.
 fn is_computed(key: &Expr) -> Result<bool> {
     key.exists(|expr| {
         Ok(match expr {
             Expr::BinaryExpr(binary) => !is_bounded(&binary.left) || !is_bounded(&binary.right),
             Expr::Between(_) => true,
+            Expr::ScalarFunction(call) => asks_for_bounds(call),
             _ => false,
         })
     })
+}
+
+/// Whether a function fails to tell the order or the bounds of its values where those of its arguments are unknown.
+fn asks_for_bounds(call: &ScalarFunction) -> bool {
+    let unknown = vec![ExprProperties::new_unknown(); call.args.len()];
+    let bounds: Vec<&Interval> = unknown.iter().map(|argument| &argument.range).collect();
+    call.func.output_ordering(&unknown).is_err() || call.func.evaluate_bounds(&bounds).is_err()
 }
 
 fn is_bounded(operand: &Expr) -> bool {
     match operand {
         Expr::Column(_) | Expr::Literal(..) => true,
         Expr::Cast(cast) => is_bounded(&cast.expr),
+        // Bounds of sums and products of numerics are of other types than their values.
+        Expr::BinaryExpr(binary) if binary.op.is_numerical_operators() => false,
         Expr::BinaryExpr(binary) => is_bounded(&binary.left) && is_bounded(&binary.right),
         _ => false,
     }

@@ -8,6 +8,7 @@ mod flat_filters;
 mod guarded_joins;
 mod guards;
 mod kept_order;
+mod last_rule;
 mod named_filters;
 mod projections;
 mod sorted_distincts;
@@ -25,7 +26,7 @@ use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 pub(crate) use decide_devices::with_partitions;
 pub(crate) use divide_scans::DivideScans;
 
-use computed_keys::with_computed_keys;
+use computed_keys::COMPUTED_KEYS;
 use decide_devices::with_decided_devices;
 use flat_filters::with_flat_filters;
 use guards::with_guards;
@@ -34,14 +35,17 @@ use named_filters::with_named_filters;
 use projections::with_projections_above_filters;
 use sorted_distincts::with_sorted_distincts;
 use sure_first::with_sure_first;
-use waiting_calls::with_waiting_calls;
-use waiting_groups::with_waiting_groups;
+use waiting_calls::WAITING_CALLS;
+use waiting_groups::WAITING_GROUPS;
 use wide_projections::with_wide_projections;
 
 /// The rules of logical plans: DataFusion's with ours among them.
 pub(crate) fn logical_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
-    let rules = with_computed_keys(with_sure_first(Optimizer::new().rules));
-    with_sorted_distincts(with_waiting_groups(with_waiting_calls(rules)))
+    let mut rules = with_sorted_distincts(with_sure_first(Optimizer::new().rules));
+    for last in [COMPUTED_KEYS, WAITING_CALLS, WAITING_GROUPS] {
+        rules.push(Arc::new(last));
+    }
+    rules
 }
 
 /// The rules of physical plans: DataFusion's with ours among them.

@@ -15,46 +15,26 @@ use datafusion::logical_expr::{
     ColumnarValue, Expr, LogicalPlan, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
     Volatility,
 };
-use datafusion::optimizer::optimizer::ApplyOrder;
-use datafusion::optimizer::{OptimizerConfig, OptimizerRule};
 
-type Rule = Arc<dyn OptimizerRule + Send + Sync>;
+use super::last_rule::LastRule;
 
-/// The rules with [`WaitingCalls`] behind all others, which may bring calls together.
-pub(crate) fn with_waiting_calls(mut rules: Vec<Rule>) -> Vec<Rule> {
-    rules.push(Arc::new(WaitingCalls));
-    rules
-}
+/// The rule, which runs where calls are not brought together any more.
+pub(super) const WAITING_CALLS: LastRule = LastRule {
+    name: "waiting_calls",
+    rewrite: told_apart,
+};
 
-/// See the module.
-#[derive(Debug)]
-struct WaitingCalls;
-
-impl OptimizerRule for WaitingCalls {
-    fn name(&self) -> &str {
-        "waiting_calls"
+fn told_apart(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
+    if count(&plan)? < 2 {
+        return Ok(Transformed::no(plan));
     }
-
-    fn apply_order(&self) -> Option<ApplyOrder> {
-        Some(ApplyOrder::BottomUp)
-    }
-
-    fn rewrite(
-        &self,
-        plan: LogicalPlan,
-        _config: &dyn OptimizerConfig,
-    ) -> Result<Transformed<LogicalPlan>> {
-        if count(&plan)? < 2 {
-            return Ok(Transformed::no(plan));
-        }
-        let mut met = Vec::new();
-        plan.map_expressions(|expr| {
-            expr.transform_down(|node| match node {
-                Expr::ScalarFunction(call) if waits(&call) => Ok(own(call, &mut met)),
-                node => Ok(Transformed::no(node)),
-            })
+    let mut met = Vec::new();
+    plan.map_expressions(|expr| {
+        expr.transform_down(|node| match node {
+            Expr::ScalarFunction(call) if waits(&call) => Ok(own(call, &mut met)),
+            node => Ok(Transformed::no(node)),
         })
-    }
+    })
 }
 
 fn waits(call: &ScalarFunction) -> bool {
@@ -126,7 +106,6 @@ impl AsyncScalarUDFImpl for Apart {
 mod tests {
     use datafusion::common::ScalarValue;
     use datafusion::logical_expr::{LogicalPlanBuilder, lit};
-    use datafusion::optimizer::OptimizerContext;
 
     use super::*;
 
@@ -167,8 +146,7 @@ mod tests {
             .project([call().alias("a"), (call() + call()).alias("b")])
             .and_then(LogicalPlanBuilder::build)
             .unwrap();
-        let context = OptimizerContext::new();
-        let once = WaitingCalls.rewrite(plan, &context).unwrap();
+        let once = told_apart(plan).unwrap();
         assert!(once.transformed);
         let mut met = Vec::new();
         once.data
@@ -183,7 +161,7 @@ mod tests {
             })
             .unwrap();
         assert_eq!(met.len(), 3);
-        let again = WaitingCalls.rewrite(once.data, &context).unwrap();
+        let again = told_apart(once.data).unwrap();
         assert!(!again.transformed);
     }
 }

@@ -11,45 +11,25 @@ use datafusion::common::tree_node::{Transformed, TreeNode as _};
 use datafusion::error::Result;
 use datafusion::logical_expr::expr::AggregateFunctionParams;
 use datafusion::logical_expr::{Aggregate, Expr, LogicalPlan, Projection};
-use datafusion::optimizer::optimizer::ApplyOrder;
-use datafusion::optimizer::{OptimizerConfig, OptimizerRule};
 
-type Rule = Arc<dyn OptimizerRule + Send + Sync>;
+use super::last_rule::LastRule;
 
 /// What the columns of calls begin with.
 const COLUMN: &str = "\u{1e}waits ";
 
-/// The rules with [`WaitingGroups`] behind all others, which may bring calls into aggregates.
-pub(crate) fn with_waiting_groups(mut rules: Vec<Rule>) -> Vec<Rule> {
-    rules.push(Arc::new(WaitingGroups));
-    rules
-}
+/// The rule, which runs where calls do not come into aggregates any more.
+pub(super) const WAITING_GROUPS: LastRule = LastRule {
+    name: "waiting_groups",
+    rewrite: with_values,
+};
 
-/// See the module.
-#[derive(Debug)]
-struct WaitingGroups;
-
-impl OptimizerRule for WaitingGroups {
-    fn name(&self) -> &str {
-        "waiting_groups"
-    }
-
-    fn apply_order(&self) -> Option<ApplyOrder> {
-        Some(ApplyOrder::BottomUp)
-    }
-
-    fn rewrite(
-        &self,
-        plan: LogicalPlan,
-        _config: &dyn OptimizerConfig,
-    ) -> Result<Transformed<LogicalPlan>> {
-        match plan {
-            LogicalPlan::Aggregate(node) if asks(&node)? => {
-                let node = over_values(node)?;
-                Ok(Transformed::yes(LogicalPlan::Aggregate(node)))
-            }
-            plan => Ok(Transformed::no(plan)),
+fn with_values(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
+    match plan {
+        LogicalPlan::Aggregate(node) if asks(&node)? => {
+            let node = over_values(node)?;
+            Ok(Transformed::yes(LogicalPlan::Aggregate(node)))
         }
+        plan => Ok(Transformed::no(plan)),
     }
 }
 

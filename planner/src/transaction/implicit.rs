@@ -96,6 +96,11 @@ fn of_our_own(statement: &Statement) -> BlockPart {
 }
 
 impl Session {
+    /// How many savepoints the open block has; `None`: there is no block.
+    pub fn n_savepoints(&self) -> Option<usize> {
+        self.transaction.with(|block| block.savepoints.len())
+    }
+
     /// Begins a block for the statements of a pipeline; whether it did.
     pub fn open_implicit(&self) -> bool {
         if self.transaction() != TransactionState::Idle {

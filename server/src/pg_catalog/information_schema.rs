@@ -107,6 +107,7 @@ fn schemata(objects: &Objects) -> Result<Vec<Row>> {
 
 fn tables(view: &View<'_>) -> Vec<Row> {
     let kind = match view.relation.kind {
+        _ if view.relation.is_temporary() => "LOCAL TEMPORARY",
         "r" => "BASE TABLE",
         "v" => "VIEW",
         _ => "FOREIGN",

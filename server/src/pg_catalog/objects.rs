@@ -6,7 +6,8 @@
 use std::sync::{Arc, Weak};
 
 use auspex_planner::{
-    CatalogFacts, DomainType, FactsKind, ModelFacts, ObjectFacts, TableRules, TextLimit,
+    CatalogFacts, DomainType, FactsKind, ModelFacts, ObjectFacts, TEMPORARY_SCHEMA, TableRules,
+    TextLimit,
 };
 pub(super) use auspex_planner::{ColumnNumbers, Key, ReferenceFacts};
 use datafusion::arrow::datatypes::{Schema, SchemaRef};
@@ -114,6 +115,11 @@ impl Relation {
         self.kind == "r" && !self.is_system()
     }
 
+    /// Whether it is the session's alone.
+    pub(super) fn is_temporary(&self) -> bool {
+        self.schema == TEMPORARY_SCHEMA
+    }
+
     /// Whether it belongs to the server and not to the users.
     pub(super) fn is_system(&self) -> bool {
         [PG_CATALOG, INFORMATION_SCHEMA].contains(&self.schema.as_str())
@@ -169,6 +175,14 @@ impl Objects {
         self.oids.object(kind, name)
     }
 
+    /// The number of an object, also of a temporary one, which the catalog does not number.
+    pub(super) fn number_of(&self, object: &ObjectFacts) -> i32 {
+        match number(object) {
+            0 => self.oids.object(&object.schema, &object.name),
+            number => number,
+        }
+    }
+
     fn catalog(&self) -> Result<Arc<dyn CatalogProvider>> {
         let catalog = self
             .catalogs
@@ -209,6 +223,11 @@ impl Objects {
         Ok(found.map(|namespace| namespace.oid))
     }
 
+    /// The number of the schema of temporary relations; 0: the session has none.
+    pub(super) fn temporary_schema(&self) -> Result<i32> {
+        Ok(self.find_schema(TEMPORARY_SCHEMA)?.unwrap_or(0))
+    }
+
     /// The schemas of names without one, in order.
     pub(super) fn search_path(&self) -> Result<Vec<String>> {
         Ok(self.facts.search_path()?)
@@ -218,16 +237,17 @@ impl Objects {
     pub(super) fn find(&self, schema: Option<&str>, name: &str) -> Result<Option<i32>> {
         let path = match schema {
             Some(schema) => vec![schema.to_owned()],
-            None => self.search_path()?,
+            None => self.facts.relation_path()?,
         };
         for candidate in &path {
             if let Some(object) = self.facts.object(candidate, name)? {
-                return Ok(Some(number(&object)));
+                return Ok(Some(self.number_of(&object)));
             }
             let exists = self
                 .schema(candidate)?
                 .is_some_and(|schema| schema.table_exist(name));
-            if exists {
+            // That of a key's index or of a column's sequence follows from its name.
+            if exists || self.facts.is_of_table(candidate, name)? {
                 return Ok(Some(self.oids.object(candidate, name)));
             }
         }
@@ -251,7 +271,7 @@ impl Objects {
             Some((schema, name)) => Ok(Some(match self.find(None, &name)? {
                 Some(found) => found == oid,
                 // Those of keys are no relations that queries find.
-                None => self.search_path()?.contains(&schema),
+                None => self.facts.relation_path()?.contains(&schema),
             })),
             None => Ok(None),
         }
@@ -347,7 +367,10 @@ impl Objects {
                 let object = objects
                     .iter()
                     .find(|object| object.schema == namespace.name && object.name == name);
-                let object = object.cloned();
+                let object = match object {
+                    Some(object) => Some(object.clone()),
+                    None => self.facts.object(&namespace.name, &name)?,
+                };
                 let relation = self.opened(&namespace.name, &name, schema.as_ref(), object);
                 relations.push(relation.await?);
             }
@@ -386,7 +409,7 @@ impl Objects {
         } else {
             "r"
         };
-        let oid = object.as_ref().map(number);
+        let oid = object.as_ref().map(|object| self.number_of(object));
         let oid = oid.unwrap_or_else(|| self.oids.object(schema, name));
         let mut relation = Relation::new(oid, schema, name, kind);
         if let Some(table) = table {
@@ -413,6 +436,11 @@ impl Objects {
             FactsKind::Sequence => relation.kind = "S",
             FactsKind::Table => relation.rules = Box::pin(self.facts.rules(schema, name)).await?,
             _ => {}
+        }
+        let references = relation.rules.references.iter_mut();
+        for reference in references.filter(|reference| reference.oid == 0) {
+            // One within a temporary table. Lossless: numbers are positive.
+            reference.oid = self.oids.object(&reference.schema, &reference.table) as u32;
         }
         Ok(relation)
     }

@@ -165,7 +165,10 @@ fn class(objects: &Objects, relation: &Relation) -> Result<Vec<Row>> {
         ("reltoastrelid", zero()),
         ("relhasindex", (!relation.rules.keys.is_empty()).into()),
         ("relisshared", no()),
-        ("relpersistence", "p".into()),
+        (
+            "relpersistence",
+            if relation.is_temporary() { "t" } else { "p" }.into(),
+        ),
         ("relkind", relation.kind.into()),
         ("relnatts", relation.columns.fields().len().into()),
         ("relchecks", relation.rules.checks.len().into()),

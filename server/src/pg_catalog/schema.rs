@@ -47,6 +47,7 @@ const OWN: &[&str] = &[
     "pg_namespace",
     "pg_rewrite",
     "pg_roles",
+    "pg_sequence",
     "pg_sequences",
     "pg_settings",
     "pg_shadow",

@@ -1,8 +1,7 @@
 //! Sequences, and the numbers of identity columns, as the catalogs tell them.
 //!
 //! In: what exists; out: rows of `pg_sequence`, `pg_sequences` and `information_schema.sequences`, and those of `pg_class` and
-//! `pg_depend` for the sequences of columns. Within other queries `pg_sequence` counts as empty (`rewrite::empty`): clients
-//! join it there with functions that wait.
+//! `pg_depend` for the sequences of columns.
 
 use auspex_planner::{SequenceFacts, SequenceOwner};
 use datafusion::error::Result;
@@ -10,7 +9,7 @@ use datafusion::error::Result;
 use super::cells::{Cell, Row};
 use super::dependency_rows::dependency;
 use super::functions::type_text;
-use super::objects::{Objects, Relation, number};
+use super::objects::{Objects, Relation};
 
 /// Whether a relation of this name has rows from here.
 pub(super) fn is_of_sequences(name: &str) -> bool {
@@ -66,8 +65,12 @@ pub(super) async fn dependencies(objects: &Objects) -> Result<Vec<Row>> {
         let Some(owner) = &sequence.owner_column else {
             continue;
         };
-        // Lossless: entries count up from 16384.
-        let column = ("pg_class", owner.table_oid as i32, owner.position);
+        let table = match owner.table_oid {
+            0 => objects.number(&sequence.schema, &owner.table),
+            // Lossless: entries count up from 16384.
+            number => number as i32,
+        };
+        let column = ("pg_class", table, owner.position);
         let sequence = ("pg_class", oid(objects, &sequence)?, 0);
         let kind = if owner.is_identity { "i" } else { "a" };
         rows.push(dependency(sequence, column, kind));
@@ -82,7 +85,10 @@ fn oid(objects: &Objects, sequence: &SequenceFacts) -> Result<i32> {
         true => objects.facts().object(schema, name)?,
         false => None,
     };
-    Ok(own.map_or_else(|| objects.number(schema, name), |object| number(&object)))
+    Ok(own.map_or_else(
+        || objects.number(schema, name),
+        |object| objects.number_of(&object),
+    ))
 }
 
 /// The rows of `pg_sequences`, or of the standard's view, which knows no sequences of identity columns.

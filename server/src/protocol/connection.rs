@@ -429,12 +429,7 @@ impl<S: Stream> Connection<S> {
 
     /// Tells that a statement without rows is done.
     pub(super) async fn complete(&mut self, tag: String) -> io::Result<()> {
-        // Cursors end with their block, unless they are held.
-        if ["COMMIT", "ROLLBACK"].contains(&tag.as_str())
-            && self.session.transaction() == TransactionState::Idle
-        {
-            self.portals.retain(|_, portal| portal.holds);
-        }
+        self.end_cursors(&tag);
         // The end of a block may bring settings back.
         let may_set = ["SET", "RESET", "DISCARD", "COMMIT", "ROLLBACK"];
         if may_set.iter().any(|verb| tag.starts_with(verb)) {
@@ -444,6 +439,28 @@ impl<S: Stream> Connection<S> {
         self.socket
             .feed(PgWireBackendMessage::CommandComplete(complete))
             .await
+    }
+
+    /// Cursors end with their block, unless they are held and it is committed, and with what a savepoint takes back.
+    fn end_cursors(&mut self, tag: &str) {
+        match (tag, self.session.n_savepoints()) {
+            ("COMMIT", None) => self.portals.retain(|_, portal| {
+                portal.declared_at = None;
+                portal.holds
+            }),
+            ("ROLLBACK", None) => self
+                .portals
+                .retain(|_, portal| portal.holds && portal.declared_at.is_none()),
+            ("ROLLBACK", Some(n_savepoints)) => self
+                .portals
+                .retain(|_, portal| portal.declared_at.is_none_or(|at| at < n_savepoints)),
+            // What was behind the savepoint is behind the one before it.
+            ("RELEASE", Some(n_savepoints)) => self.portals.retain(|_, portal| {
+                portal.declared_at = portal.declared_at.map(|at| at.min(n_savepoints));
+                true
+            }),
+            _ => {}
+        }
     }
 
     /// Tells that there was no statement.

@@ -3,6 +3,7 @@
 //! In: parse, bind, describe, execute and close messages; out: their answers. An error is the
 //! caller's to tell, who then skips to the next sync.
 
+mod bound;
 mod kept;
 mod pipeline;
 mod portals;
@@ -14,7 +15,6 @@ use auspex_planner::{
     BlockPart, KeptStatement, Prepared as Plan, SentRows, Session, StatementText,
 };
 use auspex_sql::ParsedStatement;
-use bytes::Bytes;
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::{DataType, FieldRef};
 use datafusion::common::ScalarValue;
@@ -33,10 +33,12 @@ use super::parameter_casts::{add_cast_types, reads_catalogs};
 use super::running::{Event, Running, Work};
 use super::socket::Stream;
 use super::types::{
-    Nested, RowEncoder, TextForms, WireColumn, arrow_type, decode_parameter, field_type, pg_type,
-    row_description, wire_columns_as,
+    Nested, RowEncoder, TextForms, WireColumn, arrow_type, field_type, pg_type, row_description,
+    wire_columns_as,
 };
 use crate::sqlstate::Failure;
+use bound::{bound_parameters, spread};
+pub(super) use portals::check_described;
 use scroll::Kept;
 
 /// A statement that was parsed and planned.
@@ -107,6 +109,8 @@ pub(super) struct Portal {
     pub(super) formats: Arc<[FieldFormat]>,
     /// Whether it outlives its transaction.
     pub(super) holds: bool,
+    /// Behind how many savepoints of its block it was declared; `None`: that block is committed, or there was none.
+    pub(super) declared_at: Option<usize>,
     /// Whether it was declared to move backwards.
     pub(super) scrolls: bool,
     state: PortalState,
@@ -123,9 +127,15 @@ impl Portal {
             parameters,
             formats,
             holds: false,
+            declared_at: None,
             scrolls: false,
             state: PortalState::New,
         }
+    }
+
+    /// Whether it has not been run.
+    pub(super) fn is_new(&self) -> bool {
+        matches!(self.state, PortalState::New)
     }
 
     /// Takes out the rows that are left, if it is partly read.
@@ -517,7 +527,7 @@ impl<S: Stream> Connection<S> {
         let limit = usize::try_from(execute.max_rows)
             .ok()
             .filter(|limit| *limit > 0);
-        if matches!(portal.state, PortalState::New) {
+        if portal.is_new() {
             let prepared = Arc::clone(&portal.prepared);
             self.enter_pipeline(&prepared).await?;
         }
@@ -565,52 +575,4 @@ fn nested_of(columns: &[WireColumn]) -> Nested {
         true => Nested::Composite,
         false => Nested::Json,
     }
-}
-
-/// One format for each of `n`: none written is text, one written is for all.
-fn spread(codes: &[i16], n: usize) -> Option<Vec<FieldFormat>> {
-    match codes {
-        [] => Some(vec![FieldFormat::Text; n]),
-        [code] => Some(vec![FieldFormat::from(*code); n]),
-        codes if codes.len() == n => Some(codes.iter().map(|c| FieldFormat::from(*c)).collect()),
-        _ => None,
-    }
-}
-
-fn bound_parameters(
-    prepared: &Prepared,
-    values: &[Option<Bytes>],
-    formats: &[i16],
-    zone: &str,
-) -> Result<Vec<ScalarValue>, Failure> {
-    let needed = prepared
-        .plan
-        .as_ref()
-        .map_or(&[][..], |plan| plan.parameter_types());
-    if values.len() != needed.len() {
-        return Err(Failure::protocol(format!(
-            "bind message supplies {} parameters, but prepared statement requires {}",
-            values.len(),
-            needed.len()
-        )));
-    }
-    let formats = spread(formats, values.len()).ok_or_else(|| {
-        Failure::protocol(format!(
-            "bind message has {} parameter formats but {} parameters",
-            formats.len(),
-            values.len()
-        ))
-    })?;
-    let mut parameters = Vec::with_capacity(values.len());
-    for (index, value) in values.iter().enumerate() {
-        let (known, format) = (&prepared.parameters[index], formats[index]);
-        parameters.push(decode_parameter(
-            value.as_deref(),
-            known,
-            format,
-            &needed[index],
-            zone,
-        )?);
-    }
-    Ok(parameters)
 }

@@ -14,7 +14,7 @@ use pgwire::api::results::FieldFormat;
 use pgwire::messages::PgWireBackendMessage;
 
 use super::connection::{Connection, Interruption};
-use super::extended::{Cursor, Fetched, Portal, Prepared, missing_portal};
+use super::extended::{Cursor, Fetched, Portal, Prepared, check_described, missing_portal};
 use super::running::{Event, Work};
 use super::socket::Stream;
 use super::types::{field_type, row_description};
@@ -306,6 +306,7 @@ impl<S: Stream> Connection<S> {
         let formats = spread_formats(&[format], &prepared);
         let mut portal = Portal::new(prepared, sending.parameters, formats);
         portal.holds = declare.holds;
+        portal.declared_at = self.session.n_savepoints();
         portal.scrolls = declare.scrolls;
         // Begun now, so that what the block changes later does not show.
         self.open_portal(&mut portal).await?;
@@ -327,6 +328,10 @@ impl<S: Stream> Connection<S> {
             return Err(failure.with_hint(hint).into());
         }
         let prepared = Arc::clone(&portal.prepared);
+        if portal.is_new() && (prepared.is_own() || prepared.columns.is_none()) {
+            let message = format!("portal \"{name}\" has no rows to fetch");
+            return Err(Failure::error("55000", message).into());
+        }
         let formats = match portal.formats.first() {
             // A binary cursor is binary whatever is asked for.
             Some(FieldFormat::Binary) => Arc::clone(&portal.formats),
@@ -345,8 +350,16 @@ impl<S: Stream> Connection<S> {
         let Some(mut portal) = self.portals.remove(name) else {
             return Err(missing_portal(name).into());
         };
+        // One that was bound, rather than declared, begins with what first reads it.
+        if portal.is_new() {
+            self.enter_pipeline(&prepared).await?;
+            self.open_portal(&mut portal).await?;
+        }
         let n_rows = match (scrolls, fetch.count) {
-            (true, _) => self.scroll_rows(&mut portal, formats, fetch).await?,
+            (true, count) => {
+                let moves = fetch.moves;
+                self.scroll_rows(&mut portal, formats, count, moves).await?
+            }
             (false, FetchCount::Relative(by)) => {
                 // Those between are passed over.
                 let between = usize::try_from(by - 1).ok();
@@ -370,20 +383,21 @@ impl<S: Stream> Connection<S> {
         Ok(self.complete(format!("{verb} {n_rows}")).await?)
     }
 
-    async fn scroll_rows(
+    pub(super) async fn scroll_rows(
         &mut self,
         portal: &mut Portal,
         formats: Arc<[FieldFormat]>,
-        fetch: &Fetch,
+        count: FetchCount,
+        moves: bool,
     ) -> Result<usize, Interruption> {
         let prepared = Arc::clone(&portal.prepared);
         let Some(mut cursor) = portal.take_open() else {
             return Ok(0);
         };
         cursor.use_formats(formats)?;
-        cursor.passes_over = fetch.moves;
+        cursor.passes_over = moves;
         let (text, start) = (&*prepared.text, prepared.start);
-        let n_rows = self.scroll(&mut cursor, fetch.count, text, start).await?;
+        let n_rows = self.scroll(&mut cursor, count, text, start).await?;
         portal.put_open(cursor);
         Ok(n_rows)
     }
@@ -420,8 +434,9 @@ impl<S: Stream> Connection<S> {
         let work = Work::Execute(Arc::clone(plan), std::mem::take(&mut portal.parameters));
         let mut running = self.start(work)?;
         match self.next_event(&mut running).await? {
-            Event::Rows(_, tag) => {
+            Event::Rows(schema, tag) => {
                 let columns = prepared.columns.clone().unwrap_or_default();
+                check_described(&schema, &columns)?;
                 let formats = Arc::clone(&portal.formats);
                 let cursor = Cursor::new(running, columns, formats, tag, &self.session);
                 portal.put_open(Box::new(cursor));

@@ -13,7 +13,7 @@ use datafusion::error::Result;
 use datafusion::logical_expr::expr::{Exists, InSubquery};
 use datafusion::logical_expr::utils::{conjunction, split_conjunction};
 use datafusion::logical_expr::{
-    BinaryExpr, Expr, ExprSchemable as _, Filter, LogicalPlan, Operator, Subquery, lit, when,
+    BinaryExpr, Expr, ExprSchemable as _, Filter, LogicalPlan, Operator, Subquery, lit, not, when,
 };
 
 use super::outer_columns;
@@ -75,7 +75,7 @@ fn in_condition(condition: Expr, schema: &DFSchema) -> Result<Transformed<Expr>>
     }
 }
 
-/// The answer with three values, if it may be unknown.
+/// The answer with three values, if it may be unknown; else whether a row is found, of a query that uses outer columns.
 fn answer(query: InSubquery, schema: &DFSchema) -> Result<Transformed<Expr>> {
     let rows = &query.subquery.subquery;
     let column = rows.schema().columns().into_iter().next();
@@ -99,11 +99,20 @@ fn answer(query: InSubquery, schema: &DFSchema) -> Result<Transformed<Expr>> {
         let is_null = query.expr.as_ref().clone().is_null();
         unknown.push(is_null.and(asked(Arc::clone(rows))));
     }
-    let Some(unknown) = unknown.into_iter().reduce(Expr::or) else {
+    let is_own = outer_columns(rows).is_empty();
+    let unknown = unknown.into_iter().reduce(Expr::or);
+    if unknown.is_none() && is_own {
         return Ok(Transformed::no(Expr::InSubquery(query)));
-    };
+    }
     let negated = query.negated;
     let found = found(query, column, schema)?;
+    let Some(unknown) = unknown else {
+        // The planner's join for NOT IN looks for NULLs all the same, and cannot where rows depend on outer columns.
+        return Ok(Transformed::yes(match negated {
+            true => not(found),
+            false => found,
+        }));
+    };
     let null = Expr::Literal(ScalarValue::try_from(&DataType::Boolean)?, None);
     let answer = when(found, lit(!negated))
         .when(unknown, null)

@@ -39,6 +39,11 @@ pub(super) fn cast(
     {
         return whole_items(array, element).map(Some);
     }
+    if let Expr::Array(array) = inner
+        && casts_items(array, element)
+    {
+        return items_cast(array, element, cast_item).map(Some);
+    }
     // An array that is written out has its own dimensions.
     let n_found = match inner {
         Expr::Array(_) => shape(inner).map_or(n_dimensions, |shape| shape.len()),
@@ -70,6 +75,50 @@ fn whole_items(array: &Array, element: &DataType) -> Result<Expr> {
             let item = cast_to(item.clone(), element.clone());
             Ok(casts::fitted(&item, None)?.unwrap_or(item))
         }
+    });
+    Ok(Expr::Array(Array {
+        elem: items.collect::<Result<_>>()?,
+        named: array.named,
+    }))
+}
+
+/// Whether an array that is written out is cast item by item, as PostgreSQL does with all: Arrow's own cast of an array
+/// reads fewer forms of these types, and bytes otherwise.
+fn casts_items(array: &Array, element: &DataType) -> bool {
+    match element {
+        DataType::Interval { .. } => !array.elem.is_empty(),
+        DataType::Date
+        | DataType::Timestamp(..)
+        | DataType::Decimal(_)
+        | DataType::Numeric(_)
+        | DataType::Dec(_)
+        | DataType::Bytea => has_texts_alone(array),
+        _ => false,
+    }
+}
+
+fn has_texts_alone(array: &Array) -> bool {
+    let is_text = |item: &Expr| match item {
+        Expr::Array(inner) => has_texts_alone(inner),
+        item => is_null(item) || literal(item).is_some(),
+    };
+    !array.elem.is_empty() && array.elem.iter().all(is_text)
+}
+
+fn is_null(item: &Expr) -> bool {
+    matches!(item, Expr::Value(value) if matches!(value.value, Value::Null))
+}
+
+/// `ARRAY['15:00', x]::interval[]`: each item is read as it is alone.
+fn items_cast(
+    array: &Array,
+    element: &DataType,
+    cast_item: &dyn Fn(Expr, &DataType) -> Result<Expr>,
+) -> Result<Expr> {
+    let items = array.elem.iter().map(|item| match item {
+        Expr::Array(inner) if !inner.elem.is_empty() => items_cast(inner, element, cast_item),
+        item if is_null(item) => Ok(cast_to(item.clone(), element.clone())),
+        item => cast_item(item.clone(), element),
     });
     Ok(Expr::Array(Array {
         elem: items.collect::<Result<_>>()?,

@@ -245,7 +245,7 @@ pub(super) fn percentile_disc(function: &Function) -> Option<Expr> {
     Some(Expr::Function(function))
 }
 
-/// `percentile_cont(ARRAY[p, q])` is `ARRAY[percentile_cont(p), percentile_cont(q)]`.
+/// `percentile_cont(ARRAY[p, q])` is `ARRAY[percentile_cont(p), percentile_cont(q)]`, of no values NULL.
 pub(super) fn percentiles(function: &Function, one: fn(&Function) -> Option<Expr>) -> Option<Expr> {
     let args = plain_arguments(function)?;
     let [Expr::Array(array)] = args.as_slice() else {
@@ -256,9 +256,24 @@ pub(super) fn percentiles(function: &Function, one: fn(&Function) -> Option<Expr
         with_arguments(&mut function, vec![fraction.clone()]);
         one(&function)
     };
-    let elem = array.elem.iter().map(each).collect::<Option<_>>()?;
-    Some(Expr::Array(datafusion::sql::sqlparser::ast::Array {
-        elem,
-        named: true,
-    }))
+    let elem: Vec<Expr> = array.elem.iter().map(each).collect::<Option<_>>()?;
+    let is_null =
+        |fraction: &Expr| matches!(fraction, Expr::Value(value) if value.value == Value::Null);
+    let mut pairs = array.elem.iter().zip(&elem);
+    let value = pairs.find(|(fraction, _)| !is_null(fraction));
+    let value = value.map(|(_, value)| value.clone());
+    let all = Expr::Array(datafusion::sql::sqlparser::ast::Array { elem, named: true });
+    Some(match value {
+        Some(value) => Expr::Case {
+            case_token: AttachedToken::empty(),
+            end_token: AttachedToken::empty(),
+            operand: None,
+            conditions: vec![CaseWhen {
+                condition: Expr::IsNotNull(Box::new(value)),
+                result: all,
+            }],
+            else_result: None,
+        },
+        None => all,
+    })
 }

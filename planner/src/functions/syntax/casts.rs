@@ -3,8 +3,8 @@
 //! In: a cast whose operand was rewritten before; out: the same cast of an operand that `functions/fitted.rs` prepares.
 
 use datafusion::sql::sqlparser::ast::{
-    CastKind, CharacterLength, DataType, DateTimeField, ExactNumberInfo, Expr, TimezoneInfo,
-    UnaryOperator, Value,
+    ArrayElemTypeDef, CastKind, CharacterLength, DataType, DateTimeField, ExactNumberInfo, Expr,
+    TimezoneInfo, UnaryOperator, Value,
 };
 
 use super::{call, cast_to, function_name, literal, number, plain_arguments, text};
@@ -65,6 +65,85 @@ pub(super) fn fitted(cast: &Expr, zone: Option<&str>) -> Result<Option<Expr>> {
     }))
 }
 
+/// The most digits that PostgreSQL lets a numeric declare.
+const MOST_DECLARED: u64 = 1000;
+/// The most digits of a decimal of the planner, which counts them modulo 256.
+const MOST_PLANNED: u64 = 76;
+/// The digits of a cast to more than these. With one more, all of a decimal's, it would be a numeric without a scale, which is
+/// shown without the zeros at its end.
+const NARROWED: u64 = 37;
+
+/// Gives a cast to a numeric of more digits than the planner has as many as are exact everywhere, with its scale.
+pub(super) fn narrow(cast: &mut Expr) -> Result<()> {
+    match cast {
+        Expr::Cast { data_type, .. } => narrow_type(data_type),
+        _ => Ok(()),
+    }
+}
+
+fn narrow_type(data_type: &mut DataType) -> Result<()> {
+    if let DataType::Array(
+        ArrayElemTypeDef::SquareBracket(element, _) | ArrayElemTypeDef::AngleBracket(element),
+    ) = data_type
+    {
+        return narrow_type(element);
+    }
+    let Some((declared, scale)) = declared_digits(data_type)? else {
+        return Ok(());
+    };
+    if declared <= MOST_PLANNED {
+        return Ok(());
+    }
+    if !(0..=NARROWED as i64).contains(&scale) {
+        return Err(too_wide(data_type));
+    }
+    *data_type = DataType::Numeric(ExactNumberInfo::PrecisionAndScale(NARROWED, scale));
+    Ok(())
+}
+
+/// Fails where a column is declared with more digits than the planner counts.
+pub(crate) fn refuse_wide(data_type: &DataType) -> Result<()> {
+    match data_type {
+        DataType::Array(
+            ArrayElemTypeDef::SquareBracket(element, _) | ArrayElemTypeDef::AngleBracket(element),
+        ) => refuse_wide(element),
+        data_type => match declared_digits(data_type)? {
+            Some((declared, _)) if declared > MOST_PLANNED => Err(too_wide(data_type)),
+            _ => Ok(()),
+        },
+    }
+}
+
+/// The precision and scale that a numeric is declared with.
+fn declared_digits(data_type: &DataType) -> Result<Option<(u64, i64)>> {
+    let (DataType::Numeric(info) | DataType::Decimal(info) | DataType::Dec(info)) = data_type
+    else {
+        return Ok(None);
+    };
+    let (precision, scale) = match info {
+        ExactNumberInfo::None => return Ok(None),
+        ExactNumberInfo::Precision(precision) => (*precision, 0),
+        ExactNumberInfo::PrecisionAndScale(precision, scale) => (*precision, *scale),
+    };
+    match precision {
+        1..=MOST_DECLARED => Ok(Some((precision, scale))),
+        _ => {
+            let message =
+                format!("NUMERIC precision {precision} must be between 1 and {MOST_DECLARED}");
+            Err(Error::invalid("22023", message, None))
+        }
+    }
+}
+
+fn too_wide(data_type: &DataType) -> Error {
+    let message = format!(
+        "the type {} is not supported",
+        data_type.to_string().to_lowercase()
+    );
+    let hint = "A numeric has at most 38 digits.";
+    Error::invalid("0A000", message, Some(hint))
+}
+
 /// How many letters a cast leaves of a text: `x::varchar(3)`. One to `char` leaves one.
 pub(super) fn n_letters(data_type: &DataType) -> Option<u64> {
     match data_type {
@@ -85,7 +164,7 @@ fn exact(number: &Expr, digits: &str) -> Expr {
     match digits.split_once('.') {
         Some((_, fraction)) if !digits.contains(['e', 'E']) && fraction.len() <= 38 => {
             let scale = i64::try_from(fraction.len()).unwrap_or(0);
-            let info = ExactNumberInfo::PrecisionAndScale(38, scale);
+            let info = ExactNumberInfo::PrecisionAndScale(NARROWED, scale);
             cast_to(text(digits.to_owned()), DataType::Decimal(info))
         }
         _ => number.clone(),
@@ -156,7 +235,7 @@ fn is_in_zone(operand: &Expr, zone: &str) -> bool {
 }
 
 /// The digits of a number that is written out.
-pub(in crate::functions) fn number_text(expr: &Expr) -> Option<String> {
+pub(crate) fn number_text(expr: &Expr) -> Option<String> {
     match expr {
         Expr::Value(value) => match &value.value {
             Value::Number(digits, _) => Some(digits.clone()),

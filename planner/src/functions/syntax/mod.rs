@@ -31,7 +31,7 @@ mod unnest;
 mod values;
 mod windows;
 
-pub(super) use casts::number_text;
+pub(crate) use casts::{number_text, refuse_wide};
 pub(super) use elements::FIELD;
 pub(crate) use own_expressions::change_own;
 pub(crate) use relations::{elements_column, gives_rows};
@@ -137,6 +137,7 @@ impl VisitorMut for Spelling {
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Error> {
         chains::balance(expr);
         series::spell(expr);
+        windows::spell_sizes(expr);
         values::elements(expr);
         let elements = match &*expr {
             Expr::Subquery(query) => elements::value(query).or_else(|| rows::value(query)),
@@ -146,6 +147,7 @@ impl VisitorMut for Spelling {
         if let Some(elements) = elements {
             *expr = elements;
         }
+        flow(casts::narrow(expr))?;
         flow(googlesql::before(expr))
     }
 

@@ -1,11 +1,12 @@
-//! Parameters as arguments of functions of numbers: `power($1, 2)`, `sqrt($1)`, and beside parameters alone: `$1 = $2`.
+//! Parameters as arguments of functions and operators of numbers: `power($1, 2)`, `x ^ $1`, `ntile($1)`, and beside
+//! parameters alone: `$1 = $2`.
 //!
 //! In and out: an expression. As PostgreSQL decides, a parameter without a type is a double in such a call, where the planner
 //! would take it for a text, and a text where no other operand has a type, either.
 
 use datafusion::sql::sqlparser::ast::{
     ArrayElemTypeDef, BinaryOperator, DataType, Expr, FunctionArg, FunctionArgExpr,
-    FunctionArguments, Value,
+    FunctionArguments, UnaryOperator, Value,
 };
 
 use super::{cast_to, function_name, literal};
@@ -21,8 +22,9 @@ const OF_ONE_DOUBLE: [&str; 3] = ["log", "round", "trunc"];
 
 /// Gives such parameters their type.
 pub(super) fn type_arguments(expr: &mut Expr) {
-    let Expr::Function(function) = expr else {
-        return;
+    let function = match expr {
+        Expr::Function(function) => function,
+        expr => return type_factors(expr),
     };
     let Some(name) = function_name(function) else {
         return;
@@ -30,18 +32,47 @@ pub(super) fn type_arguments(expr: &mut Expr) {
     let FunctionArguments::List(list) = &mut function.args else {
         return;
     };
-    let is_meant = OF_DOUBLES.contains(&name.as_str())
-        || (OF_ONE_DOUBLE.contains(&name.as_str()) && list.args.len() == 1);
-    if !is_meant {
-        return;
-    }
-    for arg in &mut list.args {
+    let n_args = list.args.len();
+    for (idx, arg) in list.args.iter_mut().enumerate() {
         if let FunctionArg::Unnamed(FunctionArgExpr::Expr(arg)) = arg
             && let Expr::Value(value) = &*arg
             && matches!(value.value, Value::Placeholder(_))
+            && let Some(data_type) = argument_type(&name, idx, n_args)
         {
-            *arg = cast_to(arg.clone(), DataType::DoublePrecision);
+            *arg = cast_to(arg.clone(), data_type);
         }
+    }
+}
+
+/// The type of numbers that a function takes in one place.
+fn argument_type(name: &str, idx: usize, n_args: usize) -> Option<DataType> {
+    match (name, idx) {
+        (name, _) if OF_DOUBLES.contains(&name) => Some(DataType::DoublePrecision),
+        (name, _) if OF_ONE_DOUBLE.contains(&name) && n_args == 1 => {
+            Some(DataType::DoublePrecision)
+        }
+        ("percentile_cont" | "percentile_disc", 0) => Some(DataType::DoublePrecision),
+        ("ntile", 0) | ("nth_value" | "lag" | "lead", 1) => Some(DataType::Integer(None)),
+        _ => None,
+    }
+}
+
+/// Gives the parameters of a power or a root their type.
+fn type_factors(expr: &mut Expr) {
+    let operands: Vec<&mut Expr> = match expr {
+        Expr::BinaryOp {
+            left,
+            op: BinaryOperator::PGExp,
+            right,
+        } => vec![left.as_mut(), right.as_mut()],
+        Expr::UnaryOp {
+            op: UnaryOperator::PGSquareRoot | UnaryOperator::PGCubeRoot | UnaryOperator::PGAbs,
+            expr,
+        } => vec![expr.as_mut()],
+        _ => return,
+    };
+    for operand in operands.into_iter().filter(|operand| is_open(operand)) {
+        *operand = cast_to(operand.clone(), DataType::DoublePrecision);
     }
 }
 

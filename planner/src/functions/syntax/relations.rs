@@ -159,6 +159,7 @@ pub(super) fn rewrite(factor: &mut TableFactor) -> Result<()> {
     }
     super::outer_names::keep(factor);
     lateral_unnest(factor);
+    super::unnest::tell_apart(factor);
     super::series::spell_relation(factor);
     if let Some(sampled) = sampled(factor)? {
         *factor = sampled;

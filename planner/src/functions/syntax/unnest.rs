@@ -237,6 +237,35 @@ fn spreads(factor: &TableFactor, name: &Ident) -> bool {
     select.projection.iter().any(is_it) || select.from.iter().any(inner)
 }
 
+/// Spells equal arrays of one `UNNEST` in different ways, since the planner names the columns of their elements by how they
+/// are written and leaves casts out of that.
+pub(super) fn tell_apart(factor: &mut TableFactor) {
+    let TableFactor::UNNEST { array_exprs, .. } = factor else {
+        return;
+    };
+    let mut known = Vec::with_capacity(array_exprs.len());
+    for array in array_exprs {
+        let written = without_casts(array);
+        let n_before = known.iter().filter(|known| **known == written).count();
+        if n_before > 0 {
+            *array = call("coalesce", vec![array.clone(); n_before + 1]);
+        }
+        known.push(written);
+    }
+}
+
+/// How an array is written, but for its types.
+fn without_casts(expr: &Expr) -> String {
+    match expr {
+        Expr::Cast { expr, .. } | Expr::Nested(expr) => without_casts(expr),
+        Expr::Array(array) => {
+            let items: Vec<String> = array.elem.iter().map(without_casts).collect();
+            format!("[{}]", items.join(", "))
+        }
+        expr => expr.to_string(),
+    }
+}
+
 /// Rewrites an `UNNEST` that stands for itself: its column is called as it is.
 pub(super) fn alone(factor: &mut TableFactor) -> Result<()> {
     let Some(elements) = Elements::of(factor) else {

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use datafusion::arrow::datatypes::DataType;
+use datafusion::arrow::datatypes::{DataType, TimeUnit};
 
 use super::{ArrayItem, MAX_DIGITS, split_array};
 
@@ -31,7 +31,15 @@ pub(crate) fn type_beside(text: &str, beside: &DataType) -> DataType {
         }
         // The planner compares all kinds of bytes, but reads none as PostgreSQL does.
         bytes if is_bytes(bytes) => DataType::Binary,
-        _ => beside.clone(),
+        _ => in_microseconds(beside.clone()),
+    }
+}
+
+/// Moments in the unit that they have here; the planner counts nanoseconds of dates beside moments until its types are settled.
+pub(crate) fn in_microseconds(data_type: DataType) -> DataType {
+    match data_type {
+        DataType::Timestamp(_, zone) => DataType::Timestamp(TimeUnit::Microsecond, zone),
+        other => other,
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! In: a cast of text, written or put there by the planner; out: a call of a function that reads PostgreSQL's forms of
 //! dates (`Jan 5 2024`), time stamps (`2024-07-01 12:00+02`), times (`3:04 PM`), intervals (`1 day 02:03`), numerics (`1e5`), booleans (`off`), arrays (`{1,2}`) and
-//! bytes (`\x00ff`). Other casts stay as they are.
+//! bytes (`\x00ff`), and refuses floating-point numbers that do not fit (`1e400`). Other casts stay as they are.
 
 mod array_text;
 mod bytes_text;
@@ -37,7 +37,7 @@ use datafusion::logical_expr::{
     ScalarUDFImpl, Signature, Volatility,
 };
 pub(crate) use file_texts::FILE_TEXTS;
-pub(crate) use literal_type::{is_bytes, numeric_type, type_beside, wider};
+pub(crate) use literal_type::{in_microseconds, is_bytes, numeric_type, type_beside, wider};
 
 use super::call::failure;
 use super::dimensions::is_box;
@@ -72,7 +72,9 @@ impl FunctionRewrite for ReadTexts {
             return Ok(Transformed::no(expr));
         };
         let is_text = |data_type: DataType| data_type.is_string();
-        if !cast.expr.get_type(schema).is_ok_and(is_text) {
+        if !cast.expr.get_type(schema).is_ok_and(is_text)
+            || is_written_float(&cast.expr, cast.field.data_type())
+        {
             return Ok(Transformed::no(expr));
         }
         let function = reading(name, Arc::clone(&cast.field));
@@ -80,6 +82,19 @@ impl FunctionRewrite for ReadTexts {
             function.call(vec![cast.expr.as_ref().clone()]),
         ))
     }
+}
+
+/// Whether a text is written out and is a floating-point number that fits. The planner reads it as well, and knows a cast
+/// of a literal where it would not know the function.
+fn is_written_float(text: &Expr, target: &DataType) -> bool {
+    let Expr::Literal(ScalarValue::Utf8(text), _) = text else {
+        return false;
+    };
+    let fits = |text: &String| {
+        let read = || number_text::read(&StringArray::from(vec![text.as_str()]), target);
+        text.trim() == text && read().is_ok()
+    };
+    target.is_floating() && text.as_ref().is_none_or(fits)
 }
 
 fn reading(name: &'static str, target: FieldRef) -> ScalarUDF {
@@ -114,6 +129,8 @@ fn function_name(target: &DataType) -> Option<&'static str> {
         DataType::Time64(_) => "time_in",
         DataType::Interval(IntervalUnit::MonthDayNano) => "interval_in",
         DataType::Decimal128(..) => "numeric_in",
+        DataType::Float32 => "float4_in",
+        DataType::Float64 => "float8_in",
         DataType::Binary => "bytea_in",
         DataType::List(item) if !item.data_type().is_nested() || is_list(item.data_type()) => {
             "array_in"

@@ -77,6 +77,9 @@ fn float<T: std::str::FromStr>(text: &str, name: &str) -> Result<T> {
 
 /// The number, unless the text means one that is larger than all or smaller than all but zero.
 fn fitting<T>(text: &str, name: &str, number: T, value: f64) -> Result<T> {
+    if value.is_finite() && value != 0.0 {
+        return Ok(number);
+    }
     let word = text.trim();
     let mantissa = word.split(['e', 'E']).next().unwrap_or_default();
     let is_zero = !mantissa.bytes().any(|byte| matches!(byte, b'1'..=b'9'));

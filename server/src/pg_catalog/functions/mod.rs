@@ -115,7 +115,6 @@ fn identity(session: &SessionFacts) -> Vec<ScalarUDF> {
         constant("pg_backend_pid", &[0], session.process_id),
         constant("pg_is_in_recovery", &[0], false),
         constant("pg_is_wal_replay_paused", &[0], false),
-        constant("pg_my_temp_schema", &[0], 0_i32),
         constant("getdatabaseencoding", &[0], "UTF8"),
         constant("pg_client_encoding", &[0], "UTF8"),
         constant("pg_char_to_encoding", &[1], UTF8),
@@ -132,7 +131,7 @@ fn identity(session: &SessionFacts) -> Vec<ScalarUDF> {
 
 /// Where names without a schema are looked for.
 fn path(objects: &Objects) -> Vec<ScalarUDF> {
-    let (first, all) = (objects.clone(), objects.clone());
+    let (first, all, temporary) = (objects.clone(), objects.clone(), objects.clone());
     let texts = DataType::new_list(DataType::Utf8, true);
     vec![
         function("current_schema", &[0], DataType::Utf8, move |call| {
@@ -151,6 +150,9 @@ fn path(objects: &Objects) -> Vec<ScalarUDF> {
             let schemas: Vec<ScalarValue> = path.into_iter().map(ScalarValue::from).collect();
             ScalarValue::List(ScalarValue::new_list(&schemas, &DataType::Utf8, true))
                 .to_array_of_size(call.n_rows)
+        }),
+        function("pg_my_temp_schema", &[0], DataType::Int32, move |call| {
+            ScalarValue::from(temporary.temporary_schema()?).to_array_of_size(call.n_rows)
         }),
     ]
 }

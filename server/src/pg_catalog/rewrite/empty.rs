@@ -25,8 +25,6 @@ pub(super) fn rewrite(statement: &mut Statement) {
 
 #[derive(Default)]
 struct Emptier {
-    /// Within how many queries.
-    n_queries: usize,
     /// Within how many calls in FROM: their subqueries are rows, not scalars.
     n_calls: usize,
 }
@@ -34,17 +32,9 @@ struct Emptier {
 impl VisitorMut for Emptier {
     type Break = ();
 
-    fn pre_visit_query(&mut self, _: &mut Query) -> ControlFlow<()> {
-        self.n_queries += 1;
-        ControlFlow::Continue(())
-    }
-
     // After the children, so that a subquery that turned out empty counts.
     fn post_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
-        self.n_queries -= 1;
-        if self.n_queries > 0 || !asks_for_sequences(&query.body) {
-            reduce(&mut query.body);
-        }
+        reduce(&mut query.body);
         if is_reduced(query) {
             query.order_by = None;
         }
@@ -83,23 +73,6 @@ fn is_call(factor: &TableFactor) -> bool {
         factor,
         TableFactor::Table { args: Some(_), .. } | TableFactor::Function { .. }
     )
-}
-
-/// Whether a query reads `pg_sequence` and nothing else. It has rows, which no other query is shown: clients look up there
-/// what functions that wait give.
-fn asks_for_sequences(body: &SetExpr) -> bool {
-    let SetExpr::Select(select) = body else {
-        return false;
-    };
-    match select.from.as_slice() {
-        [from] if from.joins.is_empty() => {
-            let TableFactor::Table { name, .. } = &from.relation else {
-                return false;
-            };
-            catalog_table(name).is_some_and(|table| table == "pg_sequence")
-        }
-        _ => false,
-    }
 }
 
 /// Whether a query was found to have no rows.

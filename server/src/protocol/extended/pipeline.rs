@@ -19,7 +19,10 @@ fn not_in_pipeline() -> Failure {
 
 impl<S: Stream> Connection<S> {
     /// Prepares for a statement whose portal is about to be run.
-    pub(super) async fn enter_pipeline(&mut self, prepared: &Prepared) -> Result<(), Interruption> {
+    pub(in crate::protocol) async fn enter_pipeline(
+        &mut self,
+        prepared: &Prepared,
+    ) -> Result<(), Interruption> {
         let is_block_of_client =
             self.pipeline.is_none() && self.session.transaction() != TransactionState::Idle;
         if is_block_of_client {

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use auspex_planner::{Prepared as Plan, StatementControl};
+use auspex_sql::FetchCount;
 use datafusion::arrow::datatypes::Schema;
 use datafusion::common::ScalarValue;
 use pgwire::api::results::FieldFormat;
@@ -47,8 +48,11 @@ impl<S: Stream> Connection<S> {
         };
         self.check_transaction(prepared.ends_transaction)?;
         self.session.backend().begin(&prepared.text);
+        if portal.scrolls {
+            return self.send_scrolled(portal, limit).await;
+        }
         let (text, start) = (&*prepared.text, prepared.start);
-        let mut cursor = match std::mem::replace(&mut portal.state, PortalState::Finished) {
+        let cursor = match std::mem::replace(&mut portal.state, PortalState::Finished) {
             PortalState::Open(cursor) => cursor,
             PortalState::Finished if prepared.columns.is_some() => {
                 return Ok(self.complete("SELECT 0".to_owned()).await?);
@@ -82,6 +86,21 @@ impl<S: Stream> Connection<S> {
                 }
             }
         };
+        self.send_next(portal, cursor, limit, &prepared).await
+    }
+
+    /// Sends the next rows of a cursor that does not go back.
+    async fn send_next(
+        &mut self,
+        portal: &mut Portal,
+        mut cursor: Box<Cursor>,
+        limit: Option<usize>,
+        prepared: &Prepared,
+    ) -> Result<(), Interruption> {
+        // A FETCH or MOVE by its name may have read it before, in other formats or without sending its rows.
+        cursor.use_formats(Arc::clone(&portal.formats))?;
+        cursor.passes_over = false;
+        let (text, start) = (&*prepared.text, prepared.start);
         match self.fetch(&mut cursor, limit, text, start).await? {
             Fetched::All(n_rows) => {
                 let tag = cursor.tag(n_rows);
@@ -89,10 +108,31 @@ impl<S: Stream> Connection<S> {
             }
             Fetched::Limit => {
                 portal.state = PortalState::Open(cursor);
-                let suspended = PgWireBackendMessage::PortalSuspended(PortalSuspended::new());
-                Ok(self.socket.feed(suspended).await?)
+                self.suspend().await
             }
         }
+    }
+
+    /// Sends the next rows of a cursor that keeps what it has read.
+    async fn send_scrolled(
+        &mut self,
+        portal: &mut Portal,
+        limit: Option<usize>,
+    ) -> Result<(), Interruption> {
+        let count = limit.and_then(|limit| u64::try_from(limit).ok());
+        let count = count.map_or(FetchCount::ForwardAll, FetchCount::Forward);
+        let formats = Arc::clone(&portal.formats);
+        let n_rows = self.scroll_rows(portal, formats, count, false).await?;
+        match limit == Some(n_rows) {
+            true => self.suspend().await,
+            false => Ok(self.complete(format!("SELECT {n_rows}")).await?),
+        }
+    }
+
+    /// Tells that the limit of rows was reached.
+    async fn suspend(&mut self) -> Result<(), Interruption> {
+        let suspended = PgWireBackendMessage::PortalSuspended(PortalSuspended::new());
+        Ok(self.socket.feed(suspended).await?)
     }
 
     /// Sends the rows of a statement that depends on its parameters alone; `false`: it must be run as any other.
@@ -184,7 +224,10 @@ impl<S: Stream> Connection<S> {
 }
 
 /// Fails where rows have other columns than those that the client was told.
-fn check_described(schema: &Schema, described: &[WireColumn]) -> Result<(), Failure> {
+pub(in crate::protocol) fn check_described(
+    schema: &Schema,
+    described: &[WireColumn],
+) -> Result<(), Failure> {
     let found = wire_columns_as(schema, nested_of(described))?;
     match are_described(&found, described) {
         true => Ok(()),

@@ -13,9 +13,9 @@ use datafusion::error::DataFusionError;
 use pgwire::api::Type;
 use pgwire::api::results::FieldFormat;
 
-use super::moments::{EPOCH_DAYS, EPOCH_MICROS, parse_interval};
+use super::moment_bytes::read_moment;
+use super::moments::parse_interval;
 use super::numeric::numeric_text;
-use super::text::DAY;
 use super::wire_type::{arrow_type, element_type, is_enum, n_dimensions};
 
 /// PostgreSQL's words about a zero in a text.
@@ -282,20 +282,9 @@ fn from_binary(bytes: &[u8], pg_type: &Type) -> Result<ScalarValue, ParameterErr
             let digits = format!("{:032x}", u128::from_be_bytes(b));
             uuid_text(&digits).map(ScalarValue::from)
         }),
-        Type::DATE => fixed(bytes).map(|b| {
-            // Lossless: dates of both epochs fit in 32 bits.
-            let days = i32::from_be_bytes(b).saturating_add(EPOCH_DAYS as i32);
-            ScalarValue::Date32(Some(days))
-        }),
-        Type::TIME => fixed(bytes)
-            .map(i64::from_be_bytes)
-            .filter(|micros| (0..=DAY).contains(micros))
-            .map(|micros| ScalarValue::Time64Microsecond(Some(micros))),
-        Type::TIMESTAMP => micros(bytes).map(|m| ScalarValue::TimestampMicrosecond(Some(m), None)),
-        Type::TIMESTAMPTZ => {
-            micros(bytes).map(|m| ScalarValue::TimestampMicrosecond(Some(m), Some("UTC".into())))
+        Type::DATE | Type::TIME | Type::TIMESTAMP | Type::TIMESTAMPTZ | Type::INTERVAL => {
+            read_moment(bytes, pg_type)?
         }
-        Type::INTERVAL => fixed::<16>(bytes).map(|b| interval(&b)),
         Type::JSONB => {
             let text = bytes.strip_prefix(&[1]).ok_or_else(wrong)?;
             Some(jsonb(utf8(text, pg_type)?))
@@ -317,20 +306,8 @@ fn from_binary(bytes: &[u8], pg_type: &Type) -> Result<ScalarValue, ParameterErr
     value.ok_or_else(wrong)
 }
 
-fn fixed<const N: usize>(bytes: &[u8]) -> Option<[u8; N]> {
+pub(super) fn fixed<const N: usize>(bytes: &[u8]) -> Option<[u8; N]> {
     bytes.try_into().ok()
-}
-
-fn micros(bytes: &[u8]) -> Option<i64> {
-    Some(i64::from_be_bytes(fixed(bytes)?).saturating_add(EPOCH_MICROS))
-}
-
-fn interval(bytes: &[u8; 16]) -> ScalarValue {
-    let word =
-        |at: usize| i32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
-    let high = i64::from(word(0)) << 32;
-    let micros = high | i64::from(word(4) as u32);
-    ScalarValue::new_interval_mdn(word(12), word(8), micros.saturating_mul(1_000))
 }
 
 fn array_from_binary(

@@ -2,13 +2,14 @@
 //!
 //! In: record batches and parameter bytes; out: data rows and scalar values. Code map: `wire_type`
 //! chooses the type of a column; `encode` writes rows; `text`, `numeric`, `moments`, `arrays`, `json` and `record` are the
-//! forms that take thought; `decode` reads parameters. Knows no connection and no session beyond its
+//! forms that take thought; `decode` reads parameters, `moment_bytes` their dates and times. Knows no connection and no session beyond its
 //! time zone.
 
 mod arrays;
 mod decode;
 mod encode;
 mod json;
+mod moment_bytes;
 mod moments;
 mod numeric;
 mod record;

@@ -53,7 +53,10 @@ pub(super) fn moment_writer(array: &ArrayRef, pg_type: &Type, style: Style) -> O
     Some(match (pg_type, text) {
         (&Type::DATE, true) => Box::new(move |row, out| ignore(write_date(get(row), out))),
         (&Type::DATE, false) => {
-            Box::new(move |row, out| out.put_i32((get(row) - EPOCH_DAYS) as i32))
+            // What is beyond PostgreSQL's days is its last or first number, which it takes for infinite.
+            const FIRST: i64 = i32::MIN as i64;
+            const LAST: i64 = i32::MAX as i64;
+            Box::new(move |row, out| out.put_i32((get(row) - EPOCH_DAYS).clamp(FIRST, LAST) as i32))
         }
         (&Type::TIME, true) => Box::new(move |row, out| ignore(write_time(get(row), out))),
         (&Type::TIME, false) => Box::new(move |row, out| out.put_i64(get(row))),

@@ -18,8 +18,6 @@ use crate::sqlstate::Failure;
 
 /// The key of the field metadata by which catalog tables mark a column's type, which only PostgreSQL has.
 pub(crate) use auspex_planner::TYPE_KEY;
-/// Arrow's key for extension types.
-const EXTENSION_KEY: &str = "ARROW:extension:name";
 
 /// A column of a result as the client sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -124,13 +122,12 @@ fn origin(field: &Field) -> Option<(u32, i16)> {
 
 /// The PostgreSQL type of a column, by its marks and its Arrow type.
 pub(crate) fn field_type(field: &Field) -> Type {
-    let metadata = field.metadata();
-    if let Some(marked) = metadata.get(TYPE_KEY)
+    if let Some(marked) = field.metadata().get(TYPE_KEY)
         && let Some(marked) = marked_type(marked, field.data_type())
     {
         return marked;
     }
-    match metadata.get(EXTENSION_KEY).map(String::as_str) {
+    match field.extension_type_name() {
         Some("arrow.uuid") if *field.data_type() == DataType::FixedSizeBinary(16) => Type::UUID,
         _ => own_type(field)
             .or_else(|| own_array(&marked_element(field)?))

@@ -1,0 +1,85 @@
+//! Names without a relation in a part of a statement, but for those in its subqueries, which may be of relations within.
+//!
+//! In: a part of a syntax tree; out: such names, or the part in which they have the relation before them that the caller
+//! gives.
+
+use std::ops::ControlFlow;
+
+use datafusion::sql::sqlparser::ast::{Expr, Ident, Query, Visit, VisitMut, Visitor, VisitorMut};
+
+/// Calls `found` with each such name.
+pub(super) fn each(part: &impl Visit, found: impl FnMut(&Ident)) {
+    let mut names = Found { found, depth: 0 };
+    // The visitor never breaks off.
+    let _ = part.visit(&mut names);
+}
+
+/// Puts before each such name the relation that `relation` gives for it, with the name as it is to be written there.
+pub(super) fn qualify(
+    part: &mut impl VisitMut,
+    relation: impl FnMut(&Ident) -> Option<[Ident; 2]>,
+) {
+    let mut names = Qualified { relation, depth: 0 };
+    // The visitor never breaks off.
+    let _ = part.visit(&mut names);
+}
+
+struct Found<F> {
+    found: F,
+    /// In how many subqueries the visitor is.
+    depth: usize,
+}
+
+impl<F: FnMut(&Ident)> Visitor for Found<F> {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, _: &Query) -> ControlFlow<()> {
+        self.depth += 1;
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_query(&mut self, _: &Query) -> ControlFlow<()> {
+        self.depth -= 1;
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
+        if let Expr::Identifier(name) = expr
+            && self.depth == 0
+        {
+            (self.found)(name);
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+struct Qualified<F> {
+    relation: F,
+    depth: usize,
+}
+
+impl<F: FnMut(&Ident) -> Option<[Ident; 2]>> VisitorMut for Qualified<F> {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, _: &mut Query) -> ControlFlow<()> {
+        self.depth += 1;
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_query(&mut self, _: &mut Query) -> ControlFlow<()> {
+        self.depth -= 1;
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        if let Expr::Identifier(name) = expr
+            && self.depth == 0
+            && let Some(mut parts) = (self.relation)(name)
+        {
+            // An error points at the name.
+            parts.iter_mut().for_each(|part| part.span = name.span);
+            *expr = Expr::CompoundIdentifier(parts.into());
+        }
+        ControlFlow::Continue(())
+    }
+}
