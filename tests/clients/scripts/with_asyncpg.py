@@ -38,6 +38,23 @@ def prepares():
     asyncio.run(connected(work))
 
 
+def tells_the_types_of_numbers():
+    async def work(connection):
+        for query, expected in [
+            ("SELECT id ^ $1, |/ $2, 2 ^ $3 FROM readings", ["float8", "float8", "float8"]),
+            ("SELECT ntile($1) OVER (ORDER BY id), nth_value(id, $2) OVER (ORDER BY id) FROM readings", ["int4", "int4"]),
+            ("SELECT percentile_cont($1) WITHIN GROUP (ORDER BY id) FROM readings", ["float8"]),
+            ("SELECT id FROM readings WHERE id IN ($1, $2)", ["int8", "int8"]),
+        ]:
+            statement = await connection.prepare(query)
+            found = [parameter.name for parameter in statement.get_parameters()]
+            assert found == expected, (query, found)
+        assert await connection.fetchval("SELECT $1 IN (1, 2)", 2) is True
+        assert await connection.fetchval("SELECT 2 ^ $1", 3.0) == 8.0
+
+    asyncio.run(connected(work))
+
+
 def reads_the_catalogs_for_types():
     async def work(connection):
         rows = await connection.fetch("SELECT typname, typtype, typinput FROM pg_type WHERE typname = 'int4'")
@@ -123,13 +140,45 @@ def keeps_enums():
     asyncio.run(connected(work))
 
 
+def moves_cursors():
+    async def work(connection):
+        async with connection.transaction():
+            cursor = await connection.cursor("SELECT g FROM generate_series(0, 99) g ORDER BY 1")
+            assert [row[0] for row in await cursor.fetch(3)] == [0, 1, 2]
+            await cursor.forward(10)
+            assert (await cursor.fetchrow())[0] == 13
+            assert [row[0] for row in await cursor.fetch(2)] == [14, 15]
+            cursor = await connection.cursor("SELECT g FROM generate_series(0, 99) g ORDER BY 1")
+            assert await cursor.forward(2) == 2
+            assert [row[0] for row in await cursor.fetch(2)] == [2, 3]
+
+    asyncio.run(connected(work))
+
+
+def is_refused_infinite_moments():
+    async def work(connection):
+        for kind, value in [("date", datetime.date.max), ("date", datetime.date.min), ("timestamp", datetime.datetime.max)]:
+            for text in [f"SELECT ($1::{kind})::text", f"SELECT ($1::{kind}[])::text"]:
+                try:
+                    await connection.fetchval(text, [value] if "[]" in text else value)
+                except asyncpg.FeatureNotSupportedError as error:
+                    assert "infinity" in str(error), error
+                else:
+                    raise AssertionError(f"{text} took {value}")
+
+    asyncio.run(connected(work))
+
+
 run(
     reads_rows,
     prepares,
+    tells_the_types_of_numbers,
     reads_the_catalogs_for_types,
     copies_rows,
     reads_by_cursors_and_generates_keys,
     takes_arrays,
     sends_what_the_statement_asks_for,
     keeps_enums,
+    moves_cursors,
+    is_refused_infinite_moments,
 )

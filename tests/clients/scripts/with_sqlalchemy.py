@@ -146,6 +146,21 @@ def maps_objects():
         assert session.scalars(sa.select(User.name).order_by(User.name)).all() == ["ann2", "bob"]
 
 
+def finds_owners_of_sequences():
+    """As Alembic's autogenerate asks of a default that takes the numbers of a sequence."""
+    columns = {column["name"]: column for column in sa.inspect(engine).get_columns("orm_users")}
+    assert columns["id"]["default"] == "nextval('orm_users_id_seq'::regclass)", columns["id"]
+    asked = sa.text(
+        "select c.relname, a.attname from pg_class as c join pg_depend d on d.objid=c.oid "
+        "and d.classid='pg_class'::regclass and d.refclassid='pg_class'::regclass "
+        "join pg_class t on t.oid=d.refobjid join pg_attribute a on a.attrelid=t.oid and a.attnum=d.refobjsubid "
+        "where c.relkind='S' and c.oid=cast(:sequence as regclass)"
+    )
+    with engine.connect() as connection:
+        rows = connection.execute(asked, {"sequence": "orm_users_id_seq"}).all()
+    assert rows == [("orm_users_id_seq", "id")], rows
+
+
 def reflects_keys():
     inspector = sa.inspect(engine)
     key = inspector.get_pk_constraint("orm_users")
@@ -160,6 +175,27 @@ def reflects_keys():
     assert [column.name for column in mirrored.primary_key] == ["id"]
     Base.metadata.drop_all(engine)
     assert not sa.inspect(engine).has_table("orm_users")
+
+
+def reflects_identity():
+    metadata = sa.MetaData()
+    always = sa.Column("id", sa.BigInteger, sa.Identity(always=True, start=10, increment=5), primary_key=True)
+    sa.Table("numbered", metadata, always, sa.Column("n", sa.Integer, sa.Identity()), sa.Column("s", sa.Text))
+    sa.Table("counted", metadata, sa.Column("id", sa.Integer, primary_key=True))
+    metadata.create_all(engine)
+    columns = {column["name"]: column for column in sa.inspect(engine).get_columns("numbered")}
+    found = columns["id"]["identity"]
+    bounds = {"minvalue": 1, "maxvalue": 2**63 - 1, "cache": 1, "cycle": False}
+    assert found == {"always": True, "start": 10, "increment": 5, **bounds}, found
+    found = columns["n"]["identity"]
+    assert (found["always"], found["start"], found["increment"], found["cycle"]) == (False, 1, 1, False), found
+    assert "identity" not in columns["s"], columns["s"]
+    # The numbers of a serial column are those of a default.
+    [column] = sa.inspect(engine).get_columns("counted")
+    assert "identity" not in column and column["default"] == "nextval('counted_id_seq'::regclass)", column
+    mirrored = sa.Table("numbered", sa.MetaData(), autoload_with=engine)
+    assert mirrored.c.id.identity.start == 10 and mirrored.c.id.identity.always, mirrored.c.id.identity
+    metadata.drop_all(engine)
 
 
 class Mood(enum.Enum):
@@ -198,4 +234,5 @@ def keeps_enums():
 
 
 run(connects, lists_relations, reflects_columns, reflects_rules, reflects_everything_at_once, makes_tables_and_rows,
-    keeps_times_and_intervals, maps_objects, reflects_keys, keeps_enums)
+    keeps_times_and_intervals, maps_objects, finds_owners_of_sequences, reflects_keys,
+    reflects_identity, keeps_enums)
