@@ -14,6 +14,7 @@
 
 mod emulators;
 mod needed;
+mod ports;
 mod process;
 mod python;
 mod s3;
@@ -29,6 +30,7 @@ use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
 
 pub use emulators::Emulator;
 pub use needed::{given, skip, test_data};
+pub use ports::free_port;
 pub use process::ServerProcess;
 pub use python::{python, run_python};
 pub use s3::{KEY_ID, S3Server, SECRET};

@@ -3,11 +3,11 @@
 //! In: a number of workers; out: clients of the coordinator, and workers that can be killed, stopped and replaced. All
 //! end with the test.
 
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+pub(crate) use auspex_tests::free_port;
 use auspex_tests::{CREDENTIAL_KEY, binary, examples, root, rows, skip};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
@@ -40,12 +40,6 @@ impl Drop for Machines {
             let _ = process.wait();
         }
     }
-}
-
-/// A port that nothing listens on.
-pub(crate) fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port()
 }
 
 /// Sends a signal to a process that the test started.

@@ -15,12 +15,11 @@ mod names;
 mod tables;
 mod trainings;
 
-use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use auspex_tests::binary;
+use auspex_tests::{binary, free_port};
 use tokio_postgres::{Client, NoTls};
 
 /// A server process over a warehouse.
@@ -43,15 +42,6 @@ fn serve_with(warehouse: &Path, port: u16, flags: &[&str]) -> Child {
         .stderr(Stdio::null())
         .spawn()
         .unwrap()
-}
-
-/// A port that nothing listens on.
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port()
 }
 
 /// A client of a server that may still be starting.
