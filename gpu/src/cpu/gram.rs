@@ -6,14 +6,14 @@
 
 use pulp::{Simd, WithSimd};
 
-use super::block::{Block, LEFT, Multiply, RIGHT, fastest};
+use super::block::{Block, Multiply, SIDE, fastest};
 use super::tile::{self, Columns, LANES, TILE_ROWS};
 use super::wide;
 use crate::device::{Design, Gram};
 use crate::error::Result;
 
 /// Left operands that stay in the second-level cache while right operands stream past.
-const CACHED_COLUMNS: usize = 16 * LEFT;
+const CACHED_COLUMNS: usize = 16 * SIDE;
 
 /// See [`crate::Device::gram`].
 pub(super) fn gram(
@@ -137,7 +137,7 @@ impl<'a> GramSums<'a> {
         GramSums {
             n_stored,
             widths,
-            stored: vec![Block::default(); n_stored.div_ceil(LEFT) * n_stored.div_ceil(RIGHT)],
+            stored: vec![Block::default(); n_stored.div_ceil(SIDE).pow(2)],
             mixed: vec![0.0; n_indicators * n_stored],
             indicators: vec![0.0; n_pairs],
             weighted: Columns::new(if is_weighted { n_stored } else { 0 }, n_rows),
@@ -247,8 +247,8 @@ impl<'a> GramSums<'a> {
     pub(super) fn at(&self, a: usize, b: usize) -> f64 {
         let (n, low, high) = (self.n_stored, a.min(b), a.max(b));
         if high < n {
-            let block = &self.stored[high / LEFT * n.div_ceil(RIGHT) + low / RIGHT];
-            block[high % LEFT][low % RIGHT]
+            let block = &self.stored[high / SIDE * n.div_ceil(SIDE) + low / SIDE];
+            block[high % SIDE][low % SIDE]
         } else if low < n {
             self.mixed[(high - n) * n + low]
         } else if low == high {
@@ -293,23 +293,19 @@ fn add_products(
 ) {
     // A block that sticks out at the edge repeats the last column; nobody reads what that gives.
     let last = n_columns - 1;
-    let n_right = n_columns.div_ceil(RIGHT);
+    let n_blocks = n_columns.div_ceil(SIDE);
+    let places = |first: usize| [0, 1, 2, 3, 4, 5].map(|offset| last.min(first + offset));
     for cached in (0..n_columns).step_by(CACHED_COLUMNS) {
         let cached_end = (cached + CACHED_COLUMNS).min(n_columns);
-        for j in (0..cached_end).step_by(RIGHT) {
-            let right = [0, 1, 2, 3].map(|offset| columns.column(last.min(j + offset), n_padded));
-            for i in (cached..cached_end).step_by(LEFT) {
-                if i + LEFT <= j {
-                    continue;
-                }
-                let left = [0, 1, 2, 3, 4, 5]
-                    .map(|offset| weighted.column(last.min(i + offset), n_padded));
+        for j in (0..cached_end).step_by(SIDE) {
+            let right = places(j).map(|column| columns.column(column, n_padded));
+            for i in (cached.max(j)..cached_end).step_by(SIDE) {
+                let left = places(i).map(|column| weighted.column(column, n_padded));
                 ahead.go_on();
-                let products = multiply(left, right);
-                let sums = &mut sums[i / LEFT * n_right + j / RIGHT];
-                let sums = sums.as_flattened_mut().iter_mut();
-                for (sum, product) in sums.zip(products.as_flattened()) {
-                    *sum += product;
+                let into = &mut sums[i / SIDE * n_blocks + j / SIDE];
+                match i == j {
+                    true => (multiply.lower)(&left, &right, into),
+                    false => (multiply.whole)(&left, &right, into),
                 }
             }
         }
