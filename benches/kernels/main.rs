@@ -30,6 +30,10 @@ use report::{Ratio, Report, SINGLE, SUMS, peer_ms};
 use rows::{Block, KERNELS};
 use trees::{Chunk, TREE_COLUMNS, Trees};
 
+/// That of the server, which keeps the memory of results for the next ones.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// What the command line asks for.
 struct Arguments {
     words: Vec<String>,
