@@ -11,7 +11,7 @@
 //! - `dialect`: what a session may ask for, and how sqlparser is told.
 //! - `googlesql`: which statements are read as GoogleSQL, and the quotes, names and types that are rewritten.
 //! - `model_forms`: `MODEL m`, `TABLE t`, `PREDICT(m USING …)`, `(PREDICT m ON t)` inside ordinary SQL.
-//! - `postgres_forms`, `between_symmetric`, `rows_from`: forms that sqlparser lacks; `written`: a tree with them as text.
+//! - `postgres_forms`, `between_symmetric`, `rows_from`, `nested_joins`, `record_columns`: forms that sqlparser lacks; `written`: a tree with them as text.
 //! - `reference`: names of models and versions.
 //! - `parser`: one module per family of statements; `parser::sql` hands the rest to DataFusion.
 //! - `function`: calls of model functions in the parsed tree.
@@ -34,10 +34,12 @@ mod lexer;
 mod limits;
 mod materialized_statement;
 mod model_forms;
+mod nested_joins;
 mod operator_comments;
 mod parser;
 mod postgres_forms;
 mod private_names;
+mod record_columns;
 mod redact;
 mod redact_urls;
 mod reference;
@@ -68,6 +70,7 @@ pub use postgres_forms::{
     OVERRIDING_SYSTEM, OVERRIDING_USER,
 };
 pub use private_names::PRIVATE;
+pub use record_columns::{RECORD_COLUMNS, is_record_columns};
 pub use redact::{redacted, redacted_start};
 pub use redact_urls::without_url_secrets;
 pub use reference::parse_model_ref;

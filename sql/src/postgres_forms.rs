@@ -1,6 +1,6 @@
 //! Forms of PostgreSQL and Delta Lake that sqlparser lacks, settled on the tokens: `TABLE t`, `int8 ARRAY`, `ABORT`,
 //! `OPERATOR(pg_catalog.=) ANY`, `OVERRIDING SYSTEM VALUE`, `DROP IDENTITY`, the short actions of MERGE,
-//! `UNSET TBLPROPERTIES`, `ROLLUP ((a)::text)`, `RANGE '1 day'::interval PRECEDING`.
+//! `UNSET TBLPROPERTIES`, `ROLLUP ((a)::text)`, `RANGE '1 day'::interval PRECEDING`, `COMMENT ON … IS $$text$$`.
 //!
 //! In: tokens of one statement; out: tokens that read as the same. Rewritten tokens keep the place of what they replace.
 
@@ -10,7 +10,8 @@ use crate::lexer::{are_words, closing, is_token, is_word};
 use crate::reference::read_name;
 
 /// Settles the forms.
-pub(crate) fn settle(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+pub(crate) fn settle(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    quote_dollar_texts(&mut tokens);
     let tokens = merge_actions(dropped_identities(abort(operators(tokens))));
     let tokens = versions_first(unset_properties(tokens));
     let tokens = frame_bounds(grouping_elements(tokens));
@@ -31,6 +32,15 @@ pub const DROP_IDENTITY_IF_EXISTS: &str = "\u{1e}no identity if there is one";
 
 /// What `ALTER COLUMN c SET STORAGE …` and `SET STATISTICS …` become: the same with a name that says that nothing changes.
 pub const KEPT_ANYHOW: &str = "\u{1e}kept anyhow";
+
+/// `$$text$$` is `'text'`, which sqlparser takes where a statement wants a string: comments, labels of enums, files of COPY.
+fn quote_dollar_texts(tokens: &mut [TokenWithSpan]) {
+    for token in tokens {
+        if let Token::DollarQuotedString(text) = &mut token.token {
+            token.token = Token::SingleQuotedString(std::mem::take(&mut text.value));
+        }
+    }
+}
 
 /// `x OPERATOR(pg_catalog.=) ANY (…)`, as `pg_dump` writes it, is `x = ANY (…)`. Elsewhere sqlparser knows such operators.
 fn operators(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
@@ -55,8 +65,8 @@ fn operators(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
     tokens
 }
 
-/// `ROLLUP ((a)::text, b)`: an element that goes on behind its brackets has others around it, since sqlparser takes the first
-/// for those of a list.
+/// `ROLLUP ((a)::text, (SELECT 1))`: an element that goes on behind its brackets, or is a query, has others around it, since
+/// sqlparser takes the first for those of a list.
 fn grouping_elements(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
     let opens = |tokens: &[TokenWithSpan], at: usize| {
         ["ROLLUP", "CUBE"]
@@ -71,7 +81,10 @@ fn grouping_elements(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
         {
             let mut elements = elements(&tokens, at + 2, close);
             elements.retain(|(first, end)| {
-                closing(&tokens, *first).is_some_and(|close| close + 1 < *end)
+                let is_query = ["SELECT", "WITH"]
+                    .iter()
+                    .any(|word| is_word(tokens.get(first + 1), word));
+                closing(&tokens, *first).is_some_and(|close| close + 1 < *end || is_query)
             });
             // From the end, since what is put in moves what follows.
             for (first, end) in elements.into_iter().rev() {

@@ -8,7 +8,7 @@ use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{Expr, TableFactor, VisitMut, VisitorMut};
 
-use crate::{between_symmetric, rows_from};
+use crate::{between_symmetric, record_columns, rows_from};
 
 /// The text of a tree.
 pub fn written<T: Clone + Display + VisitMut>(tree: &T) -> String {
@@ -25,6 +25,7 @@ impl VisitorMut for Forms {
 
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
         between_symmetric::write(expr);
+        record_columns::write(expr);
         ControlFlow::Continue(())
     }
 
@@ -66,6 +67,7 @@ mod tests {
                 "SELECT x BETWEEN SYMMETRIC (y BETWEEN SYMMETRIC 1 AND 2)::int AND 3",
                 "x BETWEEN SYMMETRIC (y BETWEEN SYMMETRIC 1 AND 2)::INT AND 3",
             ),
+            ("SELECT a, (f(t.b, 1)).* FROM t", "(f(t.b, 1)).*"),
             ("SELECT x = ANY (ARRAY[1, 2])", "x = ANY(ARRAY[1, 2])"),
             ("SELECT x <> ALL (a)", "x <> ALL(a)"),
             ("SELECT x < SOME (a)", "x < SOME(a)"),

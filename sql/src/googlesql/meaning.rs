@@ -19,13 +19,14 @@ use datafusion::sql::sqlparser::ast::{
 use datafusion::sql::sqlparser::tokenizer::Span;
 
 /// Functions of which PostgreSQL has one of the same name with another meaning.
-const OTHERWISE: [&str; 8] = [
+const OTHERWISE: [&str; 9] = [
     "concat",
     "format",
     "ln",
     "log",
     "log10",
     "regexp_replace",
+    "round",
     "sqrt",
     "to_hex",
 ];

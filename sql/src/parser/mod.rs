@@ -14,6 +14,7 @@ mod cursor;
 mod cursors;
 mod domains;
 mod explain;
+mod explain_options;
 mod into_table;
 mod lake;
 mod manage;
@@ -42,8 +43,10 @@ use crate::googlesql::{self, normalize_types};
 use crate::lexer::{Grammar, Piece, are_words, counted_from, is_word, split};
 use crate::limits;
 use crate::model_forms;
+use crate::nested_joins;
 use crate::postgres_forms;
 use crate::private_names::{Origin, with_clean_names};
+use crate::record_columns;
 use crate::reference::read_word;
 use crate::rows_from;
 use crate::statement::{ParsedStatement, Statement};
@@ -148,7 +151,8 @@ fn prepare(
 ) -> Result<Vec<TokenWithSpan>, ParseError> {
     let tokens = copied_tables::settle(silent_clauses::leave_out(tokens));
     let tokens = postgres_forms::settle(copy_forms::settle(text, tokens));
-    let tokens = rows_from::settle(between_symmetric::settle(tokens));
+    let tokens = record_columns::settle(between_symmetric::settle(tokens));
+    let tokens = nested_joins::settle(rows_from::settle(tokens));
     model_forms::rewrite(text, googlesql::rewrite(text, tokens, grammar)?)
 }
 

@@ -14,7 +14,7 @@ use crate::lexer::{Grammar, are_words, bare_word, closing, is_word, string_value
 use crate::limits::RECURSION_LIMIT;
 use crate::parser::cursor::Cursor;
 use crate::parser::silent_clauses::Data;
-use crate::parser::{into_table, with_changes};
+use crate::parser::{explain_options, into_table, with_changes};
 use crate::view_options;
 
 /// Reads all that is left as one statement.
@@ -28,14 +28,9 @@ pub(super) fn parse(cursor: &Cursor<'_>) -> Result<SqlStatement, ParseError> {
             "the statement to explain",
         ));
     }
-    if let Some(format) = missing_format(cursor.rest()) {
-        let error = cursor.unsupported(&format!("EXPLAIN (FORMAT {format})"));
-        return Err(error.with_hint("Its formats are TEXT, JSON and YAML."));
-    }
     let data = Data::of(cursor.rest());
-    let mut tokens = view_options::settle(shown_object(renamed_view(explain_format(
-        cursor.rest().to_vec(),
-    ))));
+    let explained = explain_options::settle(cursor.rest().to_vec())?;
+    let mut tokens = view_options::settle(shown_object(renamed_view(explained)));
     tokens.truncate(tokens.len() - data.n_tokens());
     let refined = |error: DataFusionError| {
         let error = cursor.refine(cursor.reword(parser_error(error)));
@@ -91,35 +86,6 @@ fn explained_twice(tokens: &[TokenWithSpan]) -> Option<&TokenWithSpan> {
     tokens
         .get(at)
         .filter(|token| is_word(Some(token), "EXPLAIN"))
-}
-
-/// `EXPLAIN (FORMAT json)` and `text`, as PostgreSQL's clients write them, are DataFusion's `pgjson` and `indent`; `yaml`,
-/// which it lacks, takes the word of a format that is not offered.
-fn explain_format(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
-    if is_word(tokens.first(), "EXPLAIN") {
-        for at in 2..closing(&tokens, 1).unwrap_or(0) {
-            if are_words(&tokens, at, &["FORMAT", "JSON"]) {
-                tokens[at + 1].token = Token::make_word("pgjson", None);
-            } else if are_words(&tokens, at, &["FORMAT", "YAML"]) {
-                tokens[at + 1].token = Token::make_word("graphviz", None);
-            } else if are_words(&tokens, at, &["FORMAT", "TEXT"]) {
-                tokens[at + 1].token = Token::make_word("indent", None);
-            }
-        }
-    }
-    tokens
-}
-
-/// A format of PostgreSQL's EXPLAIN that there is not.
-fn missing_format(tokens: &[TokenWithSpan]) -> Option<&'static str> {
-    if !is_word(tokens.first(), "EXPLAIN") {
-        return None;
-    }
-    let places = 2..closing(tokens, 1).unwrap_or(0);
-    places.into_iter().find_map(|at| {
-        let mut formats = ["GRAPHVIZ", "XML"].into_iter();
-        formats.find(|format| are_words(tokens, at, &["FORMAT", format]))
-    })
 }
 
 /// `ALTER [MATERIALIZED] VIEW name RENAME TO name` is what `ALTER TABLE` does to a view, which the parser knows.
