@@ -4,7 +4,7 @@
 //! An object gets its name only after its bytes are on the disk, so that a crash leaves no half of one.
 //! `LocalFileSystem` syncs nothing; all reading is left to it.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind, Write as _};
 use std::path::{Path as FilePath, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -25,23 +25,54 @@ static NEXT_STAGED: AtomicU64 = AtomicU64::new(0);
 
 /// A folder on local disk.
 #[derive(Debug)]
-pub(crate) struct DurableStore(LocalFileSystem);
+pub(crate) struct DurableStore {
+    local: LocalFileSystem,
+    /// A folder whose objects only the server's own account may read.
+    private: Option<&'static str>,
+}
+
+/// Who may read what is made.
+#[derive(Debug, Clone, Copy)]
+enum Readers {
+    Usual,
+    /// Nobody but the account that made it, where the system knows accounts.
+    Owner,
+}
 
 impl DurableStore {
     /// The same folder, durably.
     pub(crate) fn over(folder: LocalFileSystem) -> Layered<Self> {
-        Layered::new(Self(folder))
+        Layered::new(Self {
+            local: folder,
+            private: None,
+        })
+    }
+
+    /// The same, where what is put below one of its folders is for the server's own account alone.
+    pub(crate) fn with_private(folder: LocalFileSystem, private: &'static str) -> Layered<Self> {
+        Layered::new(Self {
+            local: folder,
+            private: Some(private),
+        })
+    }
+
+    fn readers(&self, path: &Path) -> Readers {
+        let first = path.parts().next();
+        match first.is_some_and(|first| Some(first.as_ref()) == self.private) {
+            true => Readers::Owner,
+            false => Readers::Usual,
+        }
     }
 }
 
 #[async_trait]
 impl Layer for DurableStore {
     fn below(&self, _: &Path) -> Result<&dyn ObjectStore> {
-        Ok(&self.0)
+        Ok(&self.local)
     }
 
     fn failed(&self, path: &Path, error: Error) -> Error {
-        match self.0.path_to_filesystem(path) {
+        match self.local.path_to_filesystem(path) {
             Ok(file) => named_if_full(&file, error),
             Err(_) => error,
         }
@@ -51,12 +82,13 @@ impl Layer for DurableStore {
         let is_create = match options.mode {
             PutMode::Create => true,
             PutMode::Overwrite => false,
-            PutMode::Update(_) => return self.0.put_opts(path, body, options).await,
+            PutMode::Update(_) => return self.local.put_opts(path, body, options).await,
         };
-        let file = self.0.path_to_filesystem(path)?;
-        blocking(move || put(&file, &body, is_create)).await?;
+        let file = self.local.path_to_filesystem(path)?;
+        let readers = self.readers(path);
+        blocking(move || put(&file, &body, is_create, readers)).await?;
         // The object is there, whatever the answer to this question.
-        let found = self.0.head(path).await;
+        let found = self.local.head(path).await;
         Ok(PutResult {
             e_tag: found.ok().and_then(|found| found.e_tag),
             version: None,
@@ -68,21 +100,21 @@ impl Layer for DurableStore {
         path: &Path,
         options: PutMultipartOptions,
     ) -> Result<Box<dyn MultipartUpload>> {
-        let file = self.0.path_to_filesystem(path)?;
+        let file = self.local.path_to_filesystem(path)?;
         make_folder_of(&file).await?;
-        let inner = self.0.put_multipart_opts(path, options).await?;
+        let inner = self.local.put_multipart_opts(path, options).await?;
         Ok(Box::new(DurableUpload { inner, path: file }))
     }
 
     async fn copy(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
-        let folder = make_folder_of(&self.0.path_to_filesystem(to)?).await?;
-        self.0.copy_opts(from, to, options).await?;
+        let folder = make_folder_of(&self.local.path_to_filesystem(to)?).await?;
+        self.local.copy_opts(from, to, options).await?;
         blocking(move || sync_folder(&folder).map_err(failed)).await
     }
 
     async fn rename(&self, from: &Path, to: &Path, options: RenameOptions) -> Result<()> {
-        let folder = make_folder_of(&self.0.path_to_filesystem(to)?).await?;
-        self.0.rename_opts(from, to, options).await?;
+        let folder = make_folder_of(&self.local.path_to_filesystem(to)?).await?;
+        self.local.rename_opts(from, to, options).await?;
         blocking(move || sync_folder(&folder).map_err(failed)).await
     }
 }
@@ -91,7 +123,7 @@ impl Layer for DurableStore {
 async fn make_folder_of(file: &FilePath) -> Result<PathBuf> {
     let folder = folder_of(file);
     let made = folder.clone();
-    blocking(move || create_folders(&made).map_err(failed)).await?;
+    blocking(move || create_folders(&made, Readers::Usual).map_err(failed)).await?;
     Ok(folder)
 }
 
@@ -128,8 +160,8 @@ impl MultipartUpload for DurableUpload {
 }
 
 /// Writes a file under a name that listings do not show, syncs it, and gives it its own name.
-fn put(path: &FilePath, payload: &PutPayload, is_create: bool) -> Result<()> {
-    let (mut file, staged) = staged(path).map_err(failed)?;
+fn put(path: &FilePath, payload: &PutPayload, is_create: bool, readers: Readers) -> Result<()> {
+    let (mut file, staged) = staged(path, readers).map_err(failed)?;
     // Opened before the file has its name: from then on nothing may fail but the disk.
     let folder = open_folder(&folder_of(path));
     let written = payload
@@ -164,7 +196,7 @@ fn put(path: &FilePath, payload: &PutPayload, is_create: bool) -> Result<()> {
 }
 
 /// A new file beside `path`; the store hides names with a number behind `#`.
-fn staged(path: &FilePath) -> io::Result<(File, PathBuf)> {
+fn staged(path: &FilePath, readers: Readers) -> io::Result<(File, PathBuf)> {
     const ATTEMPTS: usize = 100;
     let mut last = io::Error::from(ErrorKind::AlreadyExists);
     for _ in 0..ATTEMPTS {
@@ -173,11 +205,15 @@ fn staged(path: &FilePath) -> io::Result<(File, PathBuf)> {
         name.push(format!("#{}{number:06}", std::process::id()));
         let staged = PathBuf::from(name);
         let mut options = OpenOptions::new();
+        #[cfg(unix)]
+        if let Readers::Owner = readers {
+            std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        }
         match options.write(true).create_new(true).open(&staged) {
             Ok(file) => return Ok((file, staged)),
             Err(error) => match error.kind() {
                 // A folder that got empty may be removed at any moment.
-                ErrorKind::NotFound => create_folders(&folder_of(path))?,
+                ErrorKind::NotFound => create_folders(&folder_of(path), readers)?,
                 ErrorKind::AlreadyExists => last = error,
                 _ => return Err(error),
             },
@@ -187,15 +223,24 @@ fn staged(path: &FilePath) -> io::Result<(File, PathBuf)> {
 }
 
 /// Makes a folder and those above it that are missing, each synced into its parent.
-fn create_folders(folder: &FilePath) -> io::Result<()> {
+fn create_folders(folder: &FilePath, readers: Readers) -> io::Result<()> {
     if folder.is_dir() {
         return Ok(());
     }
     let parent = folder_of(folder);
     if parent != folder {
-        create_folders(&parent)?;
+        create_folders(&parent, readers)?;
     }
-    match fs::create_dir(folder) {
+    #[cfg_attr(
+        not(unix),
+        expect(unused_mut, reason = "folders have a mode on Unix alone")
+    )]
+    let mut builder = DirBuilder::new();
+    #[cfg(unix)]
+    if let Readers::Owner = readers {
+        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    }
+    match builder.create(folder) {
         Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(error),
         _ => sync_folder(&parent),
     }
@@ -304,6 +349,28 @@ mod tests {
             .collect();
         names.sort();
         assert_eq!(names, ["x/1", "z/3"]);
+    }
+
+    #[cfg(unix)]
+    #[tokio::test]
+    async fn the_private_folder_is_for_its_owner() {
+        use std::os::unix::fs::PermissionsExt as _;
+
+        let folder = tempfile::tempdir().unwrap();
+        let local = LocalFileSystem::new_with_prefix(folder.path()).unwrap();
+        let store = DurableStore::with_private(local, "log");
+        for path in ["log/a/1.json", "logs/1.json"] {
+            store.put(&Path::from(path), "x".into()).await.unwrap();
+        }
+        let mode = |path: &str| {
+            let found = fs::metadata(folder.path().join(path)).unwrap();
+            found.permissions().mode() & 0o777
+        };
+        assert_eq!(
+            [mode("log"), mode("log/a"), mode("log/a/1.json")],
+            [0o700, 0o700, 0o600]
+        );
+        assert_ne!([mode("logs"), mode("logs/1.json")], [0o700, 0o600]);
     }
 
     #[tokio::test]

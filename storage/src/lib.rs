@@ -57,9 +57,10 @@ pub use tables::{
     OptimizeOptions, Optimized, ROW_COLUMN, ReadTexts, Reference, ReferenceAction, Repeated,
     Rewrite, RewriteOptions, RowAction, RowChecks, RowCopier, ScanForm, SnapshotFile, TableCommit,
     TableDetail, TableOperation, TableShape, TableSnapshot, Tables, TextFault, TextLimit,
-    TextReader, VersionSpec, ViewViolation, WrittenFiles, compression_by_name, delimiter_by_name,
-    divide_by_rows, format_by_name, is_uuid, marked_element, marks_of, name_in_file, shown_time,
-    stored_schema, texts_within, type_name, uuid_marks, uuid_of_bytes,
+    TextReader, VersionSpec, ViewViolation, WrittenFiles, clock_digits, compression_by_name,
+    date_text, delimiter_by_name, divide_by_rows, format_by_name, is_date, is_uuid, marked_element,
+    marks_of, name_in_file, shown_time, stored_schema, texts_within, type_name, uuid_marks,
+    uuid_of_bytes, with_clock_digits,
 };
 pub use upkeep::{CheckReport, Garbage, GarbageOptions, Problem, Removed, Upkeep};
 pub use warehouse::Warehouse;

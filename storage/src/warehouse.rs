@@ -11,6 +11,7 @@ use object_store::prefix::PrefixStore;
 use object_store::{ObjectStore, ObjectStoreExt as _, PutMode};
 use url::Url;
 
+use crate::catalog::CATALOG_FOLDER;
 use crate::durable_store::DurableStore;
 use crate::error::{Error, Result};
 use crate::locations::remote_url;
@@ -78,7 +79,7 @@ impl Warehouse {
         // Dropped tables and models shall not leave empty folders behind.
         let store = LocalFileSystem::new_with_prefix(&path)?.with_automatic_cleanup(true);
         Ok(Arc::new(Self {
-            store: Arc::new(DurableStore::over(store)),
+            store: Arc::new(DurableStore::with_private(store, CATALOG_FOLDER)),
             root_store: stores.root_store(&url)?,
             url,
             local_root: Some(path),

@@ -26,6 +26,7 @@ pub use definition::{
     TableDefinition, TableReference, ViewDefinition, ViewObject, columns_of, schema_of,
 };
 pub(crate) use inspect::{LEAST_RECORD_AGE, LogCheck};
+pub(crate) use log::FOLDER as CATALOG_FOLDER;
 pub use roles::{DefaultGrant, GRANT_OPTION, Grants, PUBLIC_ROLE, RoleDefinition};
 pub use sequence::{SequenceDefinition, SequenceOwner};
 pub use state::{CatalogState, Change, PUBLIC_SCHEMA, RESERVED_SCHEMAS};

@@ -51,6 +51,8 @@ pub struct CatalogState {
     objects: BTreeMap<String, BTreeMap<String, Arc<CatalogEntry>>>,
     /// Objects that lie in no schema.
     globals: BTreeMap<ObjectKind, BTreeMap<String, Arc<CatalogEntry>>>,
+    /// Schemas and what they hold.
+    by_oid: BTreeMap<u32, Arc<CatalogEntry>>,
 }
 
 impl CatalogState {
@@ -122,6 +124,11 @@ impl CatalogState {
     /// The entry of an id.
     pub fn by_id(&self, id: &str) -> Option<&Arc<CatalogEntry>> {
         self.by_id.get(id)
+    }
+
+    /// The schema, or the object in one, of a number.
+    pub fn by_oid(&self, oid: u32) -> Option<&Arc<CatalogEntry>> {
+        self.by_oid.get(&oid)
     }
 
     /// The schemas that have an entry, by name.
@@ -236,9 +243,13 @@ impl CatalogState {
                 });
             }
         }
+        let in_schemas = objects.values().flat_map(BTreeMap::values);
+        let numbered = schemas.values().chain(in_schemas);
+        let by_oid = numbered.map(|entry| (entry.oid, Arc::clone(entry)));
         Ok(Self {
             number,
             next_oid,
+            by_oid: by_oid.collect(),
             by_id,
             schemas,
             objects,
@@ -544,5 +555,6 @@ mod tests {
         assert_eq!(state.all().count(), 4);
         let a = state.get("public", "a").unwrap();
         assert_eq!(state.by_id(&a.id), Some(a));
+        assert_eq!(state.by_oid(a.oid), Some(a));
     }
 }

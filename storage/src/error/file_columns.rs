@@ -1,4 +1,4 @@
-//! What columns of files fail with that are not what a table has in their place.
+//! What columns of files fail with that are not what a table has in their place, or that no table has.
 //!
 //! A file, a column and types flow in; what a client is told flows out.
 
@@ -68,6 +68,14 @@ pub enum ColumnFailure {
         /// Its type.
         data_type: String,
     },
+    /// A date whose year the statistics of a table's files cannot hold.
+    #[error("date out of range: \"{date}\"")]
+    FarDate {
+        /// The column.
+        column: String,
+        /// The date.
+        date: String,
+    },
 }
 
 impl ColumnFailure {
@@ -78,6 +86,7 @@ impl ColumnFailure {
             Self::Ambiguous { .. } => "42702",
             Self::Partition { .. } => "0A000",
             Self::Value { .. } => "22003",
+            Self::FarDate { .. } => "22008",
         }
     }
 
@@ -96,6 +105,7 @@ impl ColumnFailure {
                 "Declare the column, in quotes, by the very name that the file has.".to_owned()
             }
             Self::Partition { .. } => "Divide the files by a column of another type.".to_owned(),
+            Self::FarDate { .. } => "Tables keep dates from 262144 BC to 262142.".to_owned(),
         }
     }
 
@@ -104,7 +114,8 @@ impl ColumnFailure {
         | Self::Type { column, .. }
         | Self::Value { column, .. }
         | Self::Ambiguous { column, .. }
-        | Self::Partition { column, .. }) = self;
+        | Self::Partition { column, .. }
+        | Self::FarDate { column, .. }) = self;
         ErrorPlace {
             column: Some(column.clone()),
             ..ErrorPlace::default()

@@ -1,7 +1,7 @@
 //! The keys of rows that a statement changes or adds.
 //!
 //! Rows flow in as they are written; what they have of each key flows out, while they are few. Rows that keep their key
-//! need no look: no two rows shared one before.
+//! need no look of their own: no two rows shared one before. They count among those that stay, whose keys are taken.
 
 use datafusion::arrow::array::{BooleanArray, RecordBatch};
 use datafusion::arrow::compute::{concat_batches, filter_record_batch};
@@ -9,6 +9,7 @@ use datafusion::arrow::compute::{concat_batches, filter_record_batch};
 use crate::error::Result;
 use crate::tables::keys::Key;
 use crate::tables::rewrite::RowAction;
+use crate::tables::row_marks::Marks;
 use crate::tables::shape::TableShape;
 
 /// More rows are compared by plans that may use the disk.
@@ -26,6 +27,8 @@ pub(crate) struct ChangedKeys {
     batches: Vec<RecordBatch>,
     n_rows: usize,
     n_bytes: usize,
+    /// The rows that leave their keys to others.
+    gone: Marks,
 }
 
 impl ChangedKeys {
@@ -46,6 +49,18 @@ impl ChangedKeys {
     /// The keys of the table.
     pub(crate) fn keys(&self) -> &[Key] {
         &self.keys
+    }
+
+    /// Hears of a row that is removed or replaced.
+    pub(crate) fn leave(&mut self, address: (usize, usize), action: RowAction) {
+        if !self.keys.is_empty() && (self.of_updates || action == RowAction::Delete) {
+            self.gone.insert(address);
+        }
+    }
+
+    /// The rows that leave their keys to others, which are forgotten here.
+    pub(crate) fn take_gone(&mut self) -> Marks {
+        std::mem::take(&mut self.gone)
     }
 
     /// Takes rows as the table stores them, with what each of them does: it is added or replaces another.

@@ -250,7 +250,7 @@ impl DeltaScan {
         let mut rows: Vec<FieldRef> = Vec::new();
         if self.has_addresses {
             partitions.push(Arc::new(file_field()));
-            rows.push(Arc::new(row_field().with_extension_type(RowNumber)));
+            rows.push(Arc::new(row_field()));
         }
         let columns: Vec<FieldRef> = shown(self.files.file_schema.fields());
         TableSchema::builder(Arc::new(Schema::new(columns)))
@@ -444,8 +444,9 @@ fn file_field() -> Field {
     Field::new(FILE_COLUMN, DataType::Int64, false)
 }
 
+/// Plans know the column by the mark that the reader needs, too: fields of a plan may not change while it is optimized.
 fn row_field() -> Field {
-    Field::new(ROW_COLUMN, DataType::Int64, false)
+    Field::new(ROW_COLUMN, DataType::Int64, false).with_extension_type(RowNumber)
 }
 
 fn with_unknown(mut statistics: Statistics, n_columns: usize) -> Statistics {

@@ -28,6 +28,7 @@ use crate::error::{Error, Result};
 use crate::tables::delta_files::without_metadata;
 use crate::tables::delta_log::DeltaVersion;
 use crate::tables::dictionaries::{SAMPLE_ROWS, overflowing};
+use crate::tables::far_dates;
 use crate::tables::log_bounds::without_unsure;
 use crate::tables::partition_values;
 use crate::tables::row_checks::RowChecks;
@@ -243,12 +244,13 @@ impl DeltaSink {
 
     /// Rows as the table stores them, once they have passed its checks: columns count by their place.
     ///
-    /// Errors: those of `conform` and of the checks.
+    /// Errors: those of `conform` and of the checks, and that a date is too far away.
     pub(crate) fn checked(&self, rows: &RecordBatch) -> Result<RecordBatch> {
         let checks = &self.checks;
         let conforming = conform(rows, &self.schema);
         let rows =
             conforming.map_err(|error| error.of_relation(&checks.schema, &checks.relation))?;
+        far_dates::check(&rows)?;
         text_limits::check(&rows, &self.text_limits, checks)?;
         partition_values::check(&rows, &self.partitions)?;
         checks.check(&rows)?;
@@ -385,6 +387,8 @@ impl OpenFiles {
             return Ok(());
         }
         let batch = conform(batch, &self.sink.schema)?;
+        // Other writers may have put such dates into the table's files.
+        far_dates::check(&batch)?;
         self.put(&batch).await
     }
 

@@ -243,7 +243,8 @@ impl Rewrite {
         let marks = Arc::new(std::mem::take(&mut writing.marks));
         let keys = match writing.keys.rows()? {
             Some(rows) => {
-                let keys = (writing.keys.keys(), &marks);
+                let gone = Arc::new(writing.keys.take_gone());
+                let keys = (writing.keys.keys(), &gone);
                 let look = changed_keys(&self.version, keys, &rows, &sink.checks, session);
                 Box::pin(look).await?
             }
@@ -453,12 +454,16 @@ impl Writing {
                 _ => RowAction::Keep,
             };
             let replaces = matches!(action, RowAction::Delete | RowAction::Update);
-            if replaces && !self.marks.insert(address(files, rows, idx)?) {
-                if self.repeated == Repeated::Refused {
-                    return Err(Error::RepeatedChange);
+            if replaces {
+                let address = address(files, rows, idx)?;
+                if !self.marks.insert(address) {
+                    if self.repeated == Repeated::Refused {
+                        return Err(Error::RepeatedChange);
+                    }
+                    accepted.push(RowAction::Keep);
+                    continue;
                 }
-                accepted.push(RowAction::Keep);
-                continue;
+                self.keys.leave(address, action);
             }
             match action {
                 RowAction::Keep => {}

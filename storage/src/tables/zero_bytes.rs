@@ -11,6 +11,7 @@ use datafusion::arrow::datatypes::DataType;
 use datafusion::arrow::error::ArrowError;
 
 use crate::error::Error;
+use crate::tables::leaves::{ends, find_in_leaves};
 
 /// Fails if a text among the rows of a file has a zero byte; `from_escapes`: none is in the file itself, since its texts
 /// write it otherwise.
@@ -29,6 +30,11 @@ pub(crate) fn check(rows: &RecordBatch, from_escapes: bool) -> datafusion::error
 }
 
 fn has_zero(array: &ArrayRef) -> Result<bool, ArrowError> {
+    let look = |texts: &ArrayRef| Ok(texts_have_zero(texts)?.then_some(()));
+    Ok(find_in_leaves(array, &look)?.is_some())
+}
+
+fn texts_have_zero(array: &ArrayRef) -> Result<bool, ArrowError> {
     use DataType as T;
     Ok(match array.data_type() {
         T::Utf8 => is_in(array.as_string::<i32>()),
@@ -39,47 +45,11 @@ fn has_zero(array: &ArrayRef) -> Result<bool, ArrowError> {
         }
         T::Dictionary(_, values) if values.is_string() => {
             // A dictionary may have texts that no row has.
-            has_zero(array.as_any_dictionary().values())? && has_zero(&cast(array, values)?)?
-        }
-        T::Struct(_) => any_has_zero(array.as_struct().columns())?,
-        T::List(_) => {
-            let lists = array.as_list::<i32>();
-            has_zero(&between(lists.values(), lists.value_offsets()))?
-        }
-        T::LargeList(_) => {
-            let lists = array.as_list::<i64>();
-            has_zero(&between(lists.values(), lists.value_offsets()))?
-        }
-        T::FixedSizeList(..) => has_zero(array.as_fixed_size_list().values())?,
-        T::Map(..) => {
-            let maps = array.as_map();
-            let within = [maps.keys(), maps.values()];
-            any_has_zero(&within.map(|values| between(values, maps.value_offsets())))?
+            texts_have_zero(array.as_any_dictionary().values())?
+                && texts_have_zero(&cast(array, values)?)?
         }
         _ => false,
     })
-}
-
-fn any_has_zero(arrays: &[ArrayRef]) -> Result<bool, ArrowError> {
-    for array in arrays {
-        if has_zero(array)? {
-            return Ok(true);
-        }
-    }
-    Ok(false)
-}
-
-/// The elements that lists have.
-fn between<O: OffsetSizeTrait>(elements: &ArrayRef, offsets: &[O]) -> ArrayRef {
-    let (first, end) = ends(offsets);
-    elements.slice(first, end - first)
-}
-
-fn ends<O: OffsetSizeTrait>(offsets: &[O]) -> (usize, usize) {
-    match offsets {
-        [first, .., end] => (first.as_usize(), end.as_usize()),
-        _ => (0, 0),
-    }
 }
 
 /// One look over all bytes, as most texts have none; one by one then, since those behind NULL do not count.

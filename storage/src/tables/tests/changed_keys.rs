@@ -33,9 +33,9 @@ async fn apply(
     rewrite.apply(changes(of), &options, &state).await
 }
 
-async fn refused(f: &Fixture, checks: &Arc<RowChecks>, of: &[Change]) -> String {
+async fn refused(f: &Fixture, checks: (&Arc<RowChecks>, bool), of: &[Change]) -> String {
     let rewrite = f.tables.rewrite("a").await.unwrap();
-    match apply(f, &rewrite, (checks, true), of).await {
+    match apply(f, &rewrite, checks, of).await {
         Err(Error::KeyViolation { key, .. }) => key,
         other => panic!("{other:?}"),
     }
@@ -56,7 +56,7 @@ async fn new_keys_are_compared_with_each_other_and_with_rows_that_stay() {
         (vec![(Delete, 0, 4, 0), (Update, 0, 3, 5)], "(i)=(5)"),
         (vec![(Delete, 0, 4, 0), (Insert, 0, 0, 14)], "(i)=(14)"),
     ] {
-        assert_eq!(refused(&f, &checks, &of).await, key, "{of:?}");
+        assert_eq!(refused(&f, (&checks, true), &of).await, key, "{of:?}");
     }
     let left = std::fs::read_dir(f.path("tables/a")).unwrap().count();
     assert_eq!(left, n_files, "what was refused leaves no files");
@@ -74,6 +74,25 @@ async fn new_keys_are_compared_with_each_other_and_with_rows_that_stay() {
     let distinct = "SELECT count(*) AS n, count(DISTINCT i) AS d, sum(i) AS s FROM t";
     let shown = f.managed("a", distinct).await;
     assert!(shown.contains("| 20 | 20 | 190 |"), "{shown}");
+}
+
+#[tokio::test]
+async fn rows_that_keep_their_keys_stand_in_the_way_of_added_ones() {
+    use RowAction::{Delete, Insert, Update};
+    let f = fixture().await;
+    let (_, checks) = filled(&f).await;
+    for of in [
+        [(Update, 0, 3, 3), (Insert, 0, 0, 3)],
+        [(Insert, 0, 0, 13), (Update, 1, 3, 13)],
+    ] {
+        let key = format!("(i)=({})", of[0].3);
+        assert_eq!(refused(&f, (&checks, false), &of).await, key, "{of:?}");
+    }
+    // Those that are removed do not.
+    let of = [(Update, 0, 3, 3), (Delete, 0, 4, 0), (Insert, 0, 0, 4)];
+    let rewrite = f.tables.rewrite("a").await.unwrap();
+    let counts = apply(&f, &rewrite, (&checks, false), &of).await.unwrap();
+    assert_eq!(counts.total(), 3);
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! Managed tables: what is written is read, after a restart and by others at the same time, or not at all.
 
-use datafusion::arrow::array::UInt32Array;
+use datafusion::arrow::array::{Date32Array, UInt32Array};
 use datafusion::arrow::datatypes::DataType;
 use datafusion::error::DataFusionError;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
@@ -22,6 +22,27 @@ fn stream(
 pub(super) fn rows(batches: Vec<RecordBatch>) -> SendableRecordBatchStream {
     let schema = batches[0].schema();
     stream(batches.into_iter().map(Ok).collect(), schema)
+}
+
+/// The library that writes a table's statistics panics at such a date.
+#[tokio::test]
+async fn dates_far_away_are_refused_before_anything_is_written() {
+    let f = fixture().await;
+    let dates = |days: i32| {
+        let column: ArrayRef = Arc::new(Date32Array::from(vec![None, Some(days)]));
+        RecordBatch::try_from_iter_with_nullable([("d", column, true)]).unwrap()
+    };
+    f.create("a", dates(0).schema()).await.unwrap();
+    let refused = f
+        .append("a", rows(vec![dates(0), dates(110_000_000)]))
+        .await;
+    let refused = refused.unwrap_err();
+    assert_eq!(refused.sqlstate(), "22008");
+    assert_eq!(refused.to_string(), "date out of range: \"303139-10-10\"");
+    assert_eq!(refused.place().column.as_deref(), Some("d"));
+    let found = f.managed("a", "SELECT count(*) FROM t").await;
+    assert!(found.contains("| 0 "), "{found}");
+    f.append("a", rows(vec![dates(95_026_236)])).await.unwrap();
 }
 
 #[tokio::test]
