@@ -18,12 +18,23 @@ pub(crate) fn report(message: &str) -> Option<Report> {
         .or_else(|| message.strip_prefix("Cannot cast value '"))?;
     let (value, rest) = rest.rsplit_once("' to value of ")?;
     let name = type_name(rest.strip_suffix(" type")?)?;
+    if matches!(name, "smallint" | "integer" | "bigint") && is_whole(value) {
+        let message = format!("value \"{value}\" is out of range for type {name}");
+        return Some(Report::new("22003", message));
+    }
     let sqlstate = match name {
         "date" | "timestamp" | "timestamp with time zone" | "time" | "interval" => "22007",
         _ => "22P02",
     };
     let message = format!("invalid input syntax for type {name}: \"{value}\"");
     Some(Report::new(sqlstate, message))
+}
+
+/// Whether a text is a whole number, which then does not fit the type.
+fn is_whole(text: &str) -> bool {
+    let word = text.trim();
+    let digits = word.strip_prefix(['+', '-']).unwrap_or(word);
+    !digits.is_empty() && digits.bytes().all(|digit| digit.is_ascii_digit())
 }
 
 fn type_name(arrow: &str) -> Option<&'static str> {
@@ -61,6 +72,13 @@ mod tests {
         assert_eq!(
             told("Can't cast value 3000000000 to type Int16"),
             Some(("22003", "smallint out of range".to_owned()))
+        );
+        assert_eq!(
+            told("Cannot cast string '-9999999999' to value of Int32 type"),
+            Some((
+                "22003",
+                "value \"-9999999999\" is out of range for type integer".to_owned()
+            ))
         );
         assert_eq!(told("something else"), None);
     }

@@ -214,7 +214,7 @@ async fn carry_out(
 ) -> Result<Option<Returned>> {
     match change {
         Work::Insert(insert) => {
-            let returned = Returned::of(session, insert.returning.as_ref()).await?;
+            let returned = Returned::of(session, insert.returning.as_ref(), &parameters).await?;
             let inserting =
                 commands::insert(session, insert, parameters, returned.as_ref(), control);
             match Box::pin(inserting).await? {

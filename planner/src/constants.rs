@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use auspex_storage::EnumType;
-use datafusion::arrow::datatypes::{DataType, FieldRef};
+use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::common::ScalarValue;
 use datafusion::execution::TaskContext;
 use datafusion::physical_plan::execute_stream;
@@ -16,6 +16,7 @@ use futures::{FutureExt as _, TryStreamExt as _};
 
 use crate::bind::{BoundQuery, bind_query, cast_as_column, cast_values};
 use crate::error::{Error, Result};
+use crate::functions::{holds_numerics, number_text, type_in_full};
 use crate::session::Session;
 
 impl Session {
@@ -44,13 +45,9 @@ impl Session {
             let message = "cannot use a subquery in an argument of EXECUTE";
             return Err(Error::invalid("0A000", message, None));
         }
-        // What is written between quotes is read as a value of the parameter's type.
-        let read = |(idx, expr): (usize, &Expr)| {
-            let parameter = parameters.get(idx).filter(|_| is_text(expr));
-            match parameter.map(|parameter| self.of_now(parameter)) {
-                Some(parameter) => cast_as_column(expr.clone(), &parameter),
-                None => expr.clone(),
-            }
+        let read = |(idx, expr): (usize, &Expr)| match parameters.get(idx) {
+            Some(parameter) => self.read(expr, parameter),
+            None => expr.clone(),
         };
         let exprs = exprs.iter().enumerate().map(read).collect();
         let bound = self.bind_alone(exprs).await?;
@@ -67,6 +64,22 @@ impl Session {
         let types = parameters.iter().map(|field| field.data_type().clone());
         let types: Vec<DataType> = types.collect();
         cast_values(&values.collect::<Result<Vec<_>>>()?, &types)
+    }
+
+    /// An argument for a parameter: what is written between quotes is read as a value of the parameter's type, numerics with
+    /// all digits that are written, and whole numbers are cast by the planner, which knows how halves are rounded.
+    fn read(&self, argument: &Expr, parameter: &FieldRef) -> Expr {
+        match numerics_of(argument, parameter.data_type()) {
+            Some(written) => {
+                let own = type_in_full(&written, parameter.data_type());
+                let written = ast::Value::SingleQuotedString(written).with_empty_span();
+                cast_as_column(Expr::Value(written), &Field::new("value", own, true))
+            }
+            None if text_of(argument).is_some() || parameter.data_type().is_integer() => {
+                cast_as_column(argument.clone(), &self.of_now(parameter))
+            }
+            None => argument.clone(),
+        }
     }
 
     /// A parameter with its enum as the catalog has it now: it may have another name than when the statement was planned.
@@ -126,11 +139,25 @@ impl Session {
     }
 }
 
-/// Whether an expression is a literal in quotes.
-fn is_text(expr: &Expr) -> bool {
+/// What is written for a parameter of numerics, with or without quotes.
+fn numerics_of(argument: &Expr, wanted: &DataType) -> Option<String> {
+    if !holds_numerics(wanted) {
+        return None;
+    }
+    let number = || number_text(argument).filter(|_| !wanted.is_nested());
+    text_of(argument).map(str::to_owned).or_else(number)
+}
+
+/// What stands between the quotes of a literal.
+fn text_of(expr: &Expr) -> Option<&str> {
     use ast::Value::{EscapedStringLiteral, SingleQuotedString};
-    matches!(expr, Expr::Value(value)
-        if matches!(value.value, SingleQuotedString(_) | EscapedStringLiteral(_)))
+    match expr {
+        Expr::Value(value) => match &value.value {
+            SingleQuotedString(text) | EscapedStringLiteral(text) => Some(text),
+            _ => None,
+        },
+        _ => None,
+    }
 }
 
 /// Whether a query stands within an expression.

@@ -36,7 +36,7 @@ use crate::error::Result;
 use crate::jobs::Jobs;
 use crate::observe::Observer;
 use crate::optimize::{logical_rules, physical_rules};
-use crate::resources::runtime;
+use crate::resources::{memory_bytes, runtime};
 use crate::session::Session;
 use crate::spill_folder::SpillFolder;
 use crate::timers::Timers;
@@ -202,6 +202,8 @@ pub struct Engine {
     pub(crate) tables: Arc<Tables>,
     pub(crate) models: ModelStore,
     pub(crate) threads: usize,
+    /// Its memory limit.
+    pub(crate) memory_bytes: usize,
     pub(crate) timers: Timers,
     pub(crate) default_settings: BTreeMap<String, String>,
     pub(crate) extension: Option<Arc<dyn SessionExtension>>,
@@ -316,6 +318,7 @@ impl Engine {
             catalog,
             locations,
             threads,
+            memory_bytes: memory_bytes(&config),
             timers: Timers::start().map_err(DataFusionError::from)?,
             default_settings,
             extension: config.extension,

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use auspex_sql::{ParsedStatement, Statement};
 use datafusion::arrow::array::RecordBatch;
-use datafusion::arrow::datatypes::DataType;
+use datafusion::arrow::datatypes::FieldRef;
 use datafusion::common::ScalarValue;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::datasource::source_as_provider;
@@ -22,10 +22,10 @@ use datafusion::sql::sqlparser::ast;
 use futures::FutureExt as _;
 
 use crate::bind::{
-    Arguments, BoundInsert, BoundQuery, Change, Findings, Returned, ReturnedTable, bind_change,
-    bind_insert, bind_query, bind_returning, bind_sql, cast_values, check_output_names,
-    evaluate_plan, explain_plan, json_options, late_names, origins, predict_plan,
-    refuse_parameters, returned_items, with_values,
+    Arguments, BoundInsert, BoundQuery, Change, Findings, LateNames, Returned, ReturnedTable,
+    bind_change, bind_insert, bind_query, bind_returning, bind_sql, cast_values,
+    check_output_names, evaluate_plan, explain_plan, json_options, late_names, origins,
+    predict_plan, refuse_parameters, returned_items, with_values,
 };
 use crate::change_in_with::ChangeInWith;
 use crate::commands;
@@ -230,6 +230,9 @@ async fn plan_sql(
     statement: &SqlStatement,
     parsed: &ParsedStatement,
 ) -> Result<Work> {
+    if let Some((names, alike)) = late_names(statement) {
+        return plan_late(session, names, alike, parsed).await;
+    }
     let statement = match statement {
         SqlStatement::Statement(statement) => statement.as_ref(),
         SqlStatement::Explain(statement) => {
@@ -241,18 +244,6 @@ async fn plan_sql(
     };
     match statement {
         ast::Statement::Query(query) => {
-            if let Some((names, alike)) = late_names(statement) {
-                let alike = match alike {
-                    Some(alike) => Some(Box::new(Box::pin(rows_of_query(session, alike)).await?)),
-                    None => None,
-                };
-                let given = Vec::new();
-                return Ok(Work::Late {
-                    names,
-                    alike,
-                    given,
-                });
-            }
             if let Some(train) = commands::train_call(query)? {
                 return Ok(Work::TrainCall(Box::new(train)));
             }
@@ -287,6 +278,13 @@ async fn plan_sql(
             let insert = Box::pin(bind_insert(session, insert)).await?;
             Ok(Work::Insert(Box::new(insert)))
         }
+        ast::Statement::CreateTable(ast::CreateTable {
+            query: Some(query), ..
+        }) if refuse_parameters(parsed).is_err() => {
+            let query = ast::Statement::Query(query.clone());
+            let query = bind_sql(session, query, session.state(None)).await?;
+            Ok(Work::CreateAs(Box::new(query)))
+        }
         ast::Statement::Copy { .. } => {
             let client = Box::pin(commands::plan_client_copy(session, statement)).await?;
             Ok(client.unwrap_or(Work::Command))
@@ -296,6 +294,31 @@ async fn plan_sql(
             None => refuse_parameters(parsed).and_then(|()| commands::check(statement)),
         },
     }
+}
+
+/// A statement that is bound anew with its values: `alike` tells its columns and the types of its parameters.
+async fn plan_late(
+    session: &Arc<Session>,
+    names: LateNames,
+    alike: Option<SqlStatement>,
+    parsed: &ParsedStatement,
+) -> Result<Work> {
+    let alike = match alike {
+        Some(alike) => {
+            let parsed = ParsedStatement {
+                statement: Statement::Sql(Box::new(alike.clone())),
+                ..parsed.clone()
+            };
+            let planning = plan_sql(session, &alike, &parsed);
+            Some(Box::new(Box::pin(planning).await?))
+        }
+        None => None,
+    };
+    Ok(Work::Late {
+        names,
+        alike,
+        given: Vec::new(),
+    })
 }
 
 /// A query as its client is shown it.
@@ -321,7 +344,7 @@ fn shown_setting(words: &[ast::Ident]) -> String {
 }
 
 async fn plan_change(session: &Arc<Session>, change: Change) -> Result<Work> {
-    let (table, view) = change.table(session)?;
+    let (table, view) = Box::pin(change.table(session)).await?;
     let rewrite = session.tables().inspect(&table.id).await?;
     let returning = match returned_items(&change)? {
         Some((items, others)) => {
@@ -449,7 +472,11 @@ pub(crate) async fn run(
             let text = prepared.statement.text.as_str();
             Box::pin(commands::run_train_call(session, train, text, control)).await
         }
-        Work::Command => Box::pin(commands::run(session, &prepared.statement, control)).await,
+        Work::CreateAs(_) | Work::Command => {
+            let statement = prepared.typed_statement();
+            let command = (statement.as_ref(), parameters.as_slice());
+            Box::pin(commands::run(session, command, control)).await
+        }
         Work::Nothing(tag) => Ok(Outcome::Command((*tag).to_owned())),
     }
 }
@@ -461,7 +488,7 @@ async fn run_insert(
     parameters: Vec<ScalarValue>,
     control: &StatementControl,
 ) -> Result<Outcome> {
-    let returned = Returned::of(session, insert.returning.as_ref()).await?;
+    let returned = Returned::of(session, insert.returning.as_ref(), &parameters).await?;
     let values = parameters.clone();
     let inserting = commands::insert(session, insert, values, returned.as_ref(), control);
     let n_rows = Box::pin(inserting).await?;
@@ -488,15 +515,17 @@ pub(crate) fn rows_of(stream: SendableRecordBatchStream, tag: &'static str) -> O
 async fn run_late(
     session: &Arc<Session>,
     prepared: &Prepared,
-    given: &[Option<DataType>],
+    given: &[Option<FieldRef>],
     parameters: Vec<ScalarValue>,
     control: &StatementControl,
 ) -> Result<Outcome> {
     let statement = with_values(&prepared.statement, &parameters)?;
     let bound = session.prepare(&statement, given).await?;
     let parameters = cast_values(&parameters, bound.parameter_types())?;
+    let (own, parameters) = session.in_full(&bound, parameters).await?;
+    let bound = own.as_deref().unwrap_or(&bound);
     let planned = bound.planned();
-    run(session, &bound, &planned, parameters, control).await
+    run(session, bound, &planned, parameters, control).await
 }
 
 fn returned_rows(returned: &Returned, tag: &'static str) -> Result<Outcome> {

@@ -285,7 +285,7 @@ async fn bound_change(
         other => {
             let change = Change::of(other);
             let change = change.ok_or_else(|| Error::unsupported("EXPLAIN of this statement"))?;
-            let (table, view) = change.table(session)?;
+            let (table, view) = Box::pin(change.table(session)).await?;
             let rewrite = session.engine.tables.inspect(&table.id).await?;
             let query = Box::pin(bind_change(
                 session,

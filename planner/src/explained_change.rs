@@ -42,7 +42,8 @@ impl ExplainedChange {
     ) -> Result<bool> {
         match &self.work {
             Work::Insert(insert) => {
-                let returned = Returned::of(session, insert.returning.as_ref()).await?;
+                let returned =
+                    Returned::of(session, insert.returning.as_ref(), &parameters).await?;
                 let returned = returned.as_ref();
                 let inserting = commands::insert(session, insert, parameters, returned, control);
                 Ok(Box::pin(inserting).await?.is_some())
@@ -56,7 +57,8 @@ impl ExplainedChange {
                 Ok(true)
             }
             _ => {
-                Box::pin(commands::run(session, &self.statement, control)).await?;
+                let command = (&self.statement, parameters.as_slice());
+                Box::pin(commands::run(session, command, control)).await?;
                 Ok(true)
             }
         }

@@ -30,6 +30,7 @@ mod explain_json;
 mod explain_stages;
 mod explain_yaml;
 mod explained_change;
+mod first_uses;
 mod functions;
 mod identity;
 mod jobs;
@@ -70,7 +71,7 @@ pub use advisory_locks::LockFacts;
 pub use auspex_storage::{
     CheckReport, Deferral, DomainType, EnumType, ErrorPlace, Garbage, GarbageOptions,
     Identity as ColumnNumbers, JsonKind, Key, PasswordVerifier, Problem, ReferenceAction, Removed,
-    TextLimit, generated_password, is_uuid, marked_element, uuid_marks,
+    TextLimit, generated_password, is_uuid, marked_element, uuid_marks, with_clock_digits,
 };
 pub use bind::{ORIGIN_KEY, column_name_of, ml_functions};
 pub use catalog::domain_facts::DomainFacts;
@@ -90,7 +91,8 @@ pub use engine::{
 };
 pub use error::{Error, Report, Result, report_of};
 pub use functions::{
-    ArrayItem, TYPE_KEY, jsonb_text, read_text, read_texts, split_array, uuid_text,
+    ArrayItem, TYPE_KEY, holds_numerics, jsonb_text, numeric_in_full, numerics_in_full, read_text,
+    read_texts, rounded_numeric, split_array, uuid_text, zone_abbreviations,
 };
 pub use memory::{KeptRows, ReceivedBytes, SentRows};
 pub use observe::{StatementText, StatementWatch};

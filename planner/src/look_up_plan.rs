@@ -15,6 +15,7 @@ use datafusion::logical_expr::{Expr, LogicalPlan, Operator};
 
 use crate::bind::BoundQuery;
 use crate::error::Result;
+use crate::functions::{READ_UUID, uuid_text};
 use crate::point_plan::{is_constant, n_predictions, place, with_types};
 use crate::session::{Prepared, Session};
 use crate::statement_run::StatementControl;
@@ -178,7 +179,18 @@ fn is_parameter(expr: &Expr) -> bool {
     match expr {
         Expr::Placeholder(_) => true,
         Expr::Cast(cast) => is_parameter(&cast.expr),
+        Expr::ScalarFunction(call) => {
+            call.func.name() == READ_UUID && call.args.iter().all(is_parameter)
+        }
         _ => false,
+    }
+}
+
+/// The uuid of a text that is written out; `None` if it is none, which is told where it is read.
+fn uuid_read(args: &[Expr]) -> Option<ScalarValue> {
+    match args {
+        [Expr::Literal(ScalarValue::Utf8(Some(text)), _)] => uuid_text(text).map(ScalarValue::from),
+        _ => None,
     }
 }
 
@@ -206,6 +218,7 @@ fn with_values(
                 Expr::Literal(value, _) => Some(value.cast_to(cast.field.data_type())?),
                 _ => None,
             },
+            Expr::ScalarFunction(call) if call.func.name() == READ_UUID => uuid_read(&call.args),
             _ => None,
         };
         Ok(match value {

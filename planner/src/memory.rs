@@ -17,7 +17,7 @@ use datafusion::execution::memory_pool::{
 use crate::engine::Engine;
 use crate::error::Error;
 use crate::session::Session;
-use crate::workload::pool_below;
+use crate::workload::{of_role, pool_below};
 
 /// Batches of so many bytes are not accounted for: there are few at a time, and most queries have no others.
 const SMALL_BYTES: usize = 2 << 20;
@@ -144,12 +144,13 @@ fn check(pool: &Arc<dyn MemoryPool>, more_bytes: usize) -> Result<()> {
         let allowed = limit.saturating_add((limit / 4).max(MIN_SLACK_BYTES));
         let used = pool.reserved();
         if used.saturating_add(more_bytes) > allowed {
+            let whose = of_role(pool);
             return Err(DataFusionError::ResourcesExhausted(match more_bytes {
                 0 => format!(
-                    "out of memory: rows on their way make {used} bytes of {limit} that may be used"
+                    "out of memory{whose}: rows on their way make {used} bytes of {limit} that may be used"
                 ),
                 more => format!(
-                    "out of memory: {used} of {limit} bytes are used, and {more} more were asked for"
+                    "out of memory{whose}: {used} of {limit} bytes are used, and {more} more were asked for"
                 ),
             }));
         }
@@ -217,20 +218,25 @@ impl KeptRows {
 /// The memory of rows that wait for a client, as long as this is kept.
 #[derive(Debug)]
 pub struct SentRows {
-    _memory: Option<MemoryReservation>,
+    memory: Option<MemoryReservation>,
 }
 
 impl SentRows {
     fn new(pool: &Arc<dyn MemoryPool>, n_bytes: usize) -> Result<SentRows> {
         if n_bytes <= SMALL_SENT_BYTES {
-            return Ok(SentRows { _memory: None });
+            return Ok(SentRows { memory: None });
         }
         let memory = MemoryConsumer::new("rows for a client").register(pool);
         memory.grow(n_bytes);
         check(pool, 0)?;
         Ok(SentRows {
-            _memory: Some(memory),
+            memory: Some(memory),
         })
+    }
+
+    /// The bytes of the rows; 0 if they count as nothing.
+    pub fn n_bytes(&self) -> usize {
+        self.memory.as_ref().map_or(0, MemoryReservation::size)
     }
 }
 

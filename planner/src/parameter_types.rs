@@ -15,11 +15,15 @@ use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{Expr, ExprSchemable as _, LogicalPlan};
 
+use crate::first_uses::{Order, Uses, first_uses};
 use crate::functions::{ENUM_POSITION, READ_ENUM, READ_UUID, TYPE_KEY};
 
 /// The types of a plan's parameters; `None` where nothing tells one.
 pub(crate) fn inferred_parameters(plan: &LogicalPlan) -> Result<HashMap<String, Option<DataType>>> {
-    let mut inferred = plan.get_parameter_types()?;
+    let names = plan.get_parameter_names()?.into_iter();
+    let mut inferred: HashMap<String, Option<DataType>> = names.map(|name| (name, None)).collect();
+    let told = first_uses(&[plan], Order::OfQueries)?.into_iter();
+    inferred.extend(told.map(|(name, uses)| (name, Some(uses.field.data_type().clone()))));
     inferred.extend(
         known_parameters(plan)?
             .into_iter()
@@ -41,7 +45,13 @@ fn known_parameters(plan: &LogicalPlan) -> Result<BTreeMap<String, DataType>> {
                 match expr {
                     Expr::Cast(cast) => {
                         if let Some(name) = parameter(&cast.expr) {
-                            types.insert(name, cast.field.data_type().clone());
+                            let data_type = cast.field.data_type();
+                            let is_finer = types
+                                .get(&name)
+                                .is_some_and(|known| has_more_decimals(known, data_type));
+                            if !is_finer {
+                                types.insert(name, data_type.clone());
+                            }
                         }
                     }
                     Expr::ScalarFunction(call) => {
@@ -60,6 +70,14 @@ fn known_parameters(plan: &LogicalPlan) -> Result<BTreeMap<String, DataType>> {
         })
     })?;
     Ok(types)
+}
+
+/// Whether numerics of a type have more digits behind the point than those of another: one cast is never to round another's.
+fn has_more_decimals(one: &DataType, other: &DataType) -> bool {
+    match (one, other) {
+        (DataType::Decimal128(_, one), DataType::Decimal128(_, other)) => one > other,
+        _ => false,
+    }
 }
 
 /// The types of parameters that stand beside other values, where nothing else tells one.
@@ -144,10 +162,9 @@ pub(crate) fn marked_parameters(plan: &LogicalPlan) -> Result<BTreeMap<usize, Fi
         number.checked_sub(1)
     };
     let mut found = BTreeMap::new();
-    let inferred: BTreeMap<_, _> = plan.get_parameter_fields()?.into_iter().collect();
-    for (name, field) in inferred {
-        let is_marked = |field: &FieldRef| !marks_of(field).is_empty() || is_oid(field);
-        if let (Some(place), Some(field)) = (place(&name), field.filter(is_marked)) {
+    for (name, Uses { field, .. }) in first_uses(&[plan], Order::OfQueries)? {
+        let is_marked = !marks_of(&field).is_empty() || is_oid(&field);
+        if let Some(place) = place(&name).filter(|_| is_marked) {
             found.insert(place, field);
         }
     }
@@ -259,8 +276,9 @@ fn argument_type(call: &ScalarFunction, idx: usize, seen: &DFSchema) -> Option<D
         | ("split_part", 2)
         | ("generate_series" | "gcd" | "lcm", _) => DataType::Int64,
         ("date_trunc", 1) => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
-        ("round" | "trunc", 1) => DataType::Int32,
-        ("round" | "trunc", 0) if n_args == 2 => DataType::Decimal128(38, 10),
+        ("round" | "googlesql.round" | "trunc", 1) => DataType::Int32,
+        ("round" | "googlesql.round" | "trunc", 0) if n_args == 2 => DataType::Decimal128(38, 10),
+        ("googlesql.round", 0) => DataType::Float64,
         ("make_date", _) | ("width_bucket", 3) => DataType::Int32,
         ("width_bucket", _) | ("pg_sleep", 0) => DataType::Float64,
         ("to_timestamp", 0) if n_args == 1 => DataType::Float64,

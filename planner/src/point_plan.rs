@@ -22,7 +22,7 @@ use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::utils::collect_columns;
 
 use crate::bind::{BoundQuery, PredictUdf};
-use crate::functions::is_chain;
+use crate::functions::{READ_UUID, is_chain};
 use crate::streams::renamed;
 use direct::Direct;
 
@@ -31,7 +31,18 @@ const MAX_ROWS: usize = 256;
 
 /// Functions besides predictions that depend on nothing but their arguments.
 const FUNCTIONS: &[&str] = &[
-    "abs", "ceil", "coalesce", "concat", "floor", "lower", "nullif", "round", "trunc", "upper",
+    "abs",
+    "ceil",
+    "coalesce",
+    "concat",
+    "floor",
+    "lower",
+    "nullif",
+    "round",
+    "round_half_even",
+    "trunc",
+    "upper",
+    READ_UUID,
 ];
 
 /// A query that is evaluated on its parameters.

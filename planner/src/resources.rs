@@ -21,9 +21,7 @@ pub(crate) fn runtime(
     config: &EngineConfig,
     registry: Arc<StoreRegistry>,
 ) -> Result<(Arc<RuntimeEnv>, Option<SpillFolder>)> {
-    let limit = config
-        .memory_limit_bytes
-        .unwrap_or_else(machine_memory_bytes);
+    let limit = memory_bytes(config);
     // Lossless enough: a fraction of bytes.
     let accounted = (limit as f64 * ACCOUNTED_FRACTION) as usize;
     let top = NonZeroUsize::MIN.saturating_add(4);
@@ -38,6 +36,12 @@ pub(crate) fn runtime(
         builder = builder.with_temp_file_path(folder.path());
     }
     Ok((builder.build_arc()?, spill))
+}
+
+/// The memory limit of a server.
+pub(crate) fn memory_bytes(config: &EngineConfig) -> usize {
+    let limit = config.memory_limit_bytes;
+    limit.unwrap_or_else(machine_memory_bytes)
 }
 
 /// The machine's memory as Linux tells it, or less where a container may use less; 4 GB where nothing is told.

@@ -3,19 +3,21 @@
 //! In: parsed statements and parameter values; out: rows or a command tag. Every statement can be
 //! cancelled and timed out here, whatever it does.
 
+mod full_digits;
 mod kept;
 mod limits;
 mod models;
+mod parameters;
 mod tables_read;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{Debug, Formatter};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use auspex_sql::ParsedStatement;
-use auspex_storage::{CatalogEntry, RoleDefinition, marks_of};
+use auspex_storage::{CatalogEntry, RoleDefinition};
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, SchemaRef};
 use datafusion::common::ScalarValue;
@@ -28,14 +30,14 @@ use crate::access::{Identity, roles};
 use crate::activity::Backend;
 use crate::advisory_locks::SessionLocks;
 use crate::backend;
-use crate::bind::{cast_values, typed_values, with_values};
+use crate::bind::{stored_parameters, typed_values};
 use crate::catalog::SessionCatalogs;
 use crate::catalog::facts::CatalogFacts;
 use crate::catalog::table_relations::TableRelations;
 use crate::engine::{ClientFacts, Engine, SessionFacts, lock};
 use crate::error::{Error, Result};
 use crate::execute::{self, Work};
-use crate::functions::FILE_TEXTS;
+use crate::functions::{FILE_TEXTS, holds_numerics};
 use crate::memory;
 use crate::named::Named;
 use crate::physical::AuspexQueryPlanner;
@@ -50,6 +52,7 @@ use crate::temporary::TemporaryTables;
 use crate::transaction::{Transaction, locked_rows, refuse_locked_rows};
 use crate::workload::RoleLimits;
 
+use full_digits::InFull;
 pub use kept::KeptStatement;
 pub(crate) use limits::Limits;
 pub(crate) use tables_read::TablesRead;
@@ -89,10 +92,16 @@ pub struct Prepared {
     pub(crate) statement: ParsedStatement,
     schema: Option<SchemaRef>,
     parameter_types: Vec<DataType>,
+    /// The types that the client declared, with what tells of a text that it is a uuid or json.
+    declared: Vec<Option<FieldRef>>,
+    /// The numerics that do nothing but fill columns.
+    stored: BTreeSet<usize>,
     /// The parameters that are uuids or json.
     marked_parameters: BTreeMap<usize, FieldRef>,
     /// Only the session that prepared it asks for it, so that nobody ever waits here.
     planned: Mutex<Arc<Planned>>,
+    /// The same for numerics that have more digits than its parameters.
+    in_full: Mutex<Option<InFull>>,
     /// The bytes of its plan.
     plan_bytes: usize,
     /// What it says of rows that others have locked.
@@ -134,48 +143,9 @@ impl Prepared {
         &self.parameter_types
     }
 
-    /// Its parameters with what tells of one that it is a uuid, json or a label of an enum.
-    pub fn parameter_fields(&self) -> Vec<FieldRef> {
-        let field = |(idx, known): (usize, &DataType)| {
-            let marks = self.marked_parameter(idx).map(|marked| marks_of(marked));
-            let field = Field::new("value", known.clone(), true);
-            Arc::new(field.with_metadata(marks.unwrap_or_default()))
-        };
-        self.parameter_types.iter().enumerate().map(field).collect()
-    }
-
-    /// What tells of a parameter that it is a uuid or json, or an array of them.
-    pub fn marked_parameter(&self, idx: usize) -> Option<&FieldRef> {
-        self.marked_parameters.get(&idx)
-    }
-
     /// Its text.
     pub fn text(&self) -> &str {
         &self.statement.text
-    }
-
-    /// The same statement with these values as the names of models and queries that parameters give, and the types that
-    /// the client declared; `None`: no parameter gives such a name. Its columns are known only so.
-    pub fn with_names(
-        &self,
-        values: &[ScalarValue],
-    ) -> Option<Result<(ParsedStatement, Vec<Option<DataType>>)>> {
-        let planned = self.planned();
-        let Work::Late { given, .. } = &planned.work else {
-            return None;
-        };
-        let statement = with_values(&self.statement, values);
-        Some(statement.map(|statement| (statement, given.clone())))
-    }
-
-    /// Whether parameters name its models or queries, so that its columns are not known.
-    pub fn has_late_names(&self) -> bool {
-        matches!(self.planned().work, Work::Late { alike: None, .. })
-    }
-
-    /// Values of other types as its parameters.
-    pub fn cast_parameters(&self, values: &[ScalarValue]) -> Result<Vec<ScalarValue>> {
-        cast_values(values, &self.parameter_types)
     }
 
     /// Whether it ends a block by committing it.
@@ -356,13 +326,13 @@ impl Session {
     pub async fn prepare(
         self: &Arc<Session>,
         statement: &ParsedStatement,
-        parameter_types: &[Option<DataType>],
+        declared: &[Option<FieldRef>],
     ) -> Result<Prepared> {
         self.clock.start();
         self.know_catalog(statement).await?;
         let names = self.names_of_now();
         let tables = TablesRead::of(&self.engine.catalog, vec![names.1.clone()]);
-        let planning = self.prepare_once(statement, parameter_types, names);
+        let planning = self.prepare_once(statement, declared, names);
         let prepared = Box::pin(planning).await;
         let Err(error) = prepared else {
             return prepared;
@@ -372,7 +342,7 @@ impl Session {
         }
         // The names mean other tables by now, or none.
         let names = self.names_of_now();
-        Box::pin(self.prepare_once(statement, parameter_types, names)).await
+        Box::pin(self.prepare_once(statement, declared, names)).await
     }
 
     /// Reads the commits of other servers, as far as a statement needs them.
@@ -394,22 +364,29 @@ impl Session {
     async fn prepare_once(
         self: &Arc<Session>,
         statement: &ParsedStatement,
-        parameter_types: &[Option<DataType>],
+        declared: &[Option<FieldRef>],
         (generation, named): (u64, Named),
     ) -> Result<Prepared> {
         let role_change = self.identity.changes();
         let search_path = self.settings.get("search_path");
         let device = self.settings.device_settings();
         let time_zone = self.settings.get("timezone");
-        let typed = typed_values(statement, parameter_types);
-        let planning = Box::pin(execute::plan(self, typed.as_ref().unwrap_or(statement)));
-        let mut work = self.room().scope(named.scope(planning)).await?;
-        if let Work::Late { given, .. } = &mut work {
-            *given = parameter_types.to_vec();
+        let mut declared = declared.to_vec();
+        let mut work = self.plan_typed(statement, &declared, &named).await?;
+        if let Some(settled) = work.settled_parameters(&declared)? {
+            declared = settled;
+            work = self.plan_typed(statement, &declared, &named).await?;
         }
-        let parameter_types = work.parameter_types(parameter_types)?;
+        if let Work::Late { given, .. } = &mut work {
+            given.clone_from(&declared);
+        }
+        let parameter_types = work.parameter_types(&declared)?;
         let schema = work.schema(&statement.statement, &parameter_types)?;
         let marked_parameters = work.marked_parameters()?;
+        let stored = match parameter_types.iter().any(holds_numerics) {
+            true => stored_parameters(statement),
+            false => BTreeSet::new(),
+        };
         let plan_bytes = kept::plan_bytes(&work, !parameter_types.is_empty());
         let planned = Planned {
             generation: AtomicU64::new(generation),
@@ -427,12 +404,27 @@ impl Session {
             statement: statement.clone(),
             schema,
             parameter_types,
+            declared,
+            stored,
             marked_parameters,
             plan_bytes,
             locked_rows: locked_rows(statement),
             planned: Mutex::new(Arc::new(planned)),
+            in_full: Mutex::default(),
             stays: AtomicBool::new(false),
         })
+    }
+
+    /// Plans a statement whose parameters are declared.
+    async fn plan_typed(
+        self: &Arc<Session>,
+        statement: &ParsedStatement,
+        declared: &[Option<FieldRef>],
+        named: &Named,
+    ) -> Result<Work> {
+        let typed = typed_values(statement, declared);
+        let planning = Box::pin(execute::plan(self, typed.as_ref().unwrap_or(statement)));
+        self.room().scope(named.scope(planning)).await
     }
 
     /// The rows of a statement whose only inputs are its parameters, at once: no planning, no task, no lock that others
@@ -444,7 +436,8 @@ impl Session {
         control: &StatementControl,
     ) -> Option<Result<RecordBatch>> {
         let planned = prepared.planned();
-        if !self.engine.catalog.is_fresh() || !planned.is_current(self) {
+        let is_ready = self.engine.catalog.is_fresh() && planned.is_current(self);
+        if !is_ready || !prepared.takes(parameters) {
             return None;
         }
         self.point_rows(&planned, parameters, control)
@@ -492,6 +485,8 @@ impl Session {
         };
         let met = Named::default();
         let run = met.scope(async {
+            let (own, parameters) = self.in_full(prepared, parameters).await?;
+            let prepared = own.as_deref().unwrap_or(prepared);
             let planned = prepared.planned();
             // Files are listed when a statement is planned.
             let was_used = planned.used.swap(true, Ordering::Relaxed);
@@ -535,11 +530,13 @@ impl Session {
     pub(crate) async fn replan(self: &Arc<Session>, prepared: &Prepared) -> Result<Arc<Planned>> {
         // A marked one was left to what stands beside it: as of the type that Arrow has for it, it would be a text.
         let declared = |(idx, known): (usize, &DataType)| {
+            let declared = prepared.declared.get(idx).cloned().flatten();
             let is_marked = prepared.marked_parameter(idx).is_some();
-            (!is_marked).then(|| known.clone())
+            let known = || Arc::new(Field::new("value", known.clone(), true));
+            declared.or_else(|| (!is_marked).then(known))
         };
         let types = prepared.parameter_types.iter().enumerate().map(declared);
-        let types: Vec<Option<DataType>> = types.collect();
+        let types: Vec<Option<FieldRef>> = types.collect();
         let again = self.prepare(&prepared.statement, &types).await?;
         if prepared.stays.load(Ordering::Relaxed) {
             again.stay(self)?;
@@ -605,5 +602,7 @@ fn session_config(threads: usize) -> SessionConfig {
     options.optimizer.repartition_file_min_size = 1 << 20;
     // Keys of groups that a join wants in another order are found again by their names, which two of them may share.
     options.optimizer.top_down_join_key_reordering = false;
+    // `x IS TRUE` is never NULL, which its operator does not know: DISTINCT and UNION would refuse it.
+    options.execution.skip_physical_aggregate_schema_check = true;
     config
 }

@@ -239,14 +239,27 @@ pub(crate) fn checked(name: &str, value: &str) -> Result<String> {
     match find(name) {
         Ok(definition) => {
             if matches!(definition.check, Check::ReadOnly) {
-                let message = format!("parameter \"{name}\" cannot be changed");
-                return Err(Error::invalid("55P02", message, None));
+                return Err(fixed(name));
             }
             check(definition, value)
         }
         Err(_) if name.contains('.') && !name.starts_with("ml.") => Ok(value.to_owned()),
         Err(error) => Err(error),
     }
+}
+
+/// The error that a session does not change a setting.
+fn fixed(name: &str) -> Error {
+    // What the server was started with, of which a part can be given to a role.
+    let (when, hint) = match name {
+        "memory_limit" => (
+            " without restarting the server",
+            Some("A superuser may limit a role by ALTER ROLE ... SET max_memory."),
+        ),
+        _ => ("", None),
+    };
+    let message = format!("parameter \"{name}\" cannot be changed{when}");
+    Error::invalid("55P02", message, hint)
 }
 
 pub(crate) fn canonical(name: &str) -> String {

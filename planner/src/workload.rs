@@ -19,6 +19,13 @@ use crate::engine::lock;
 use crate::error::{Error, Result};
 use crate::settings::{milliseconds, size_bytes};
 
+/// The settings of a role that are its limits; only a superuser sets them, and no session changes them.
+pub(crate) const LIMITS: [&str; 3] = [
+    "max_memory",
+    "max_concurrent_statements",
+    "max_statement_time",
+];
+
 /// The limits of a role.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct RoleLimits {
@@ -119,6 +126,22 @@ impl Workload {
 /// The engine's pool, if a pool is a role's.
 pub(crate) fn pool_below(pool: &Arc<dyn MemoryPool>) -> Option<&Arc<dyn MemoryPool>> {
     pool.downcast_ref::<RolePool>().map(|pool| &pool.engine)
+}
+
+/// What messages about a pool say of the role that it is of.
+pub(crate) fn of_role(pool: &Arc<dyn MemoryPool>) -> String {
+    let pool = pool.downcast_ref::<RolePool>();
+    pool.map_or_else(String::new, |pool| format!(" of role \"{}\"", pool.role))
+}
+
+/// What helps where memory is exhausted, by the message.
+pub(crate) fn hint_of_memory(message: &str) -> &'static str {
+    match message.contains("out of memory of role \"") {
+        true => {
+            "Select fewer columns or rows; a superuser may raise the role's limit by ALTER ROLE ... SET max_memory."
+        }
+        false => "Raise --memory-limit, or select fewer columns or rows.",
+    }
 }
 
 /// The engine's memory with a bound for one role.

@@ -20,8 +20,9 @@ use super::hidden_columns::hidden;
 use super::insert::{Overriding, overriding};
 use super::returning::Returning;
 use super::returning_relations::merge_items;
-use super::view_target::{ViewColumns, ViewTarget};
-use super::{BoundQuery, GivenTables, bind_sql_with, merge, upsert};
+use super::view_columns::ViewColumns;
+use super::view_target::ViewTarget;
+use super::{BoundQuery, GivenTables, bind_sql_with, merge, upsert, upsert_through_view};
 use crate::commands::name_parts;
 use crate::error::{Error, Result};
 use crate::session::Session;
@@ -153,10 +154,13 @@ impl Change {
     pub(crate) fn as_insert(
         &self,
         shape: &TableShape,
+        view: Option<&ViewTarget>,
     ) -> Result<Option<(ast::Insert, OnConflict)>> {
         match self {
             Change::Upsert(insert) if !shape.keeps_changes() => {
-                upsert::as_insert(insert, shape, &last(self.target()?.0))
+                let columns = view.map(|view| view.columns(shape));
+                let relation = last(self.target()?.0);
+                upsert::as_insert(insert, shape, (&relation, columns.as_ref()))
             }
             _ => Ok(None),
         }
@@ -179,7 +183,11 @@ impl Change {
     }
 
     /// Whether an error means that two rows of an ON CONFLICT DO UPDATE have the key that it names.
-    pub(crate) fn meets_row_twice(&self, error: &StorageError, shape: &TableShape) -> Result<bool> {
+    pub(crate) fn meets_row_twice(
+        &self,
+        error: &StorageError,
+        (shape, view): (&TableShape, Option<&ViewTarget>),
+    ) -> Result<bool> {
         let Change::Upsert(insert) = self else {
             return Ok(false);
         };
@@ -191,7 +199,8 @@ impl Change {
         let Some(conflict) = conflict.filter(updates) else {
             return Ok(false);
         };
-        let key = upsert::key_of(conflict, shape, &last(name))?;
+        let columns = view.map(|view| view.columns(shape));
+        let key = upsert::key_of(conflict, shape, (&last(name), columns.as_ref()))?;
         Ok(match error {
             StorageError::RepeatedChange => true,
             StorageError::KeyViolation { constraint, .. } => {
@@ -303,7 +312,7 @@ pub(super) fn last(name: &ObjectName) -> String {
 }
 
 /// The columns and values of an assignment.
-fn pairs(assignment: &Assignment) -> Result<Vec<(String, Expr)>> {
+pub(super) fn pairs(assignment: &Assignment) -> Result<Vec<(String, Expr)>> {
     match (&assignment.target, &assignment.value) {
         (AssignmentTarget::ColumnName(name), value) => Ok(vec![(last(name), value.clone())]),
         (AssignmentTarget::Tuple(names), Expr::Tuple(values)) if names.len() == values.len() => {
@@ -410,7 +419,10 @@ pub(crate) async fn bind_change(
     let mut rows = rewrite.target();
     if let (Some(view), Some(columns)) = (view, &columns) {
         change.refuse_whole_rows(columns, &target.alias)?;
-        rows = view.addressed_rows(session, rows, shape).await?;
+        rows = match change {
+            Change::Upsert(_) => view.conflicting_rows(session, rows, shape).await?,
+            _ => view.addressed_rows(session, rows, shape).await?,
+        };
     }
     let mut given = GivenTables::default();
     let private = given.give(&relation, rows);
@@ -420,11 +432,9 @@ pub(crate) async fn bind_change(
         Change::Delete(delete) => delete_parts(delete, factor),
         Change::Merge(merge) => merge::parts(merge, &target, factor)?,
         Change::Upsert(insert) => {
-            let merge = upsert::as_merge(insert, &target, &factor)?;
-            Parts {
-                order: upsert::order(insert, shape),
-                ..merge::parts(&merge, &target, factor)?
-            }
+            let target = (&target, view);
+            let parts = upsert_through_view::parts(session, insert, target, factor, &mut given);
+            Box::pin(parts).await?
         }
     };
     let has_values = parts.values.is_some();
@@ -469,7 +479,8 @@ pub(super) fn table_alias(name: Ident) -> ast::TableAlias {
     }
 }
 
-fn alone(relation: TableFactor) -> TableWithJoins {
+/// A relation that nothing is joined with.
+pub(super) fn alone(relation: TableFactor) -> TableWithJoins {
     TableWithJoins {
         relation,
         joins: vec![],

@@ -10,44 +10,45 @@ use datafusion::execution::SessionState;
 use datafusion::sql::sqlparser::ast::Ident;
 
 use super::change::Change;
+use super::change_reads::{Uses, table_for};
 use super::column_rules::row_checks;
 use super::domains::note_domains;
-use super::view_target::{ViewColumns, ViewTarget};
+use super::view_columns::ViewColumns;
+use super::view_target::ViewTarget;
 use crate::commands::name_parts;
 use crate::error::{Error, Result};
 use crate::session::Session;
 
 impl Change {
     /// The table that changes, and the view that the statement names in its place.
-    pub(crate) fn table(
+    pub(crate) async fn table(
         &self,
-        session: &Session,
+        session: &Arc<Session>,
     ) -> Result<(Arc<CatalogEntry>, Option<ViewTarget>)> {
         let (name, _) = self.target()?;
         let parts = name_parts(name);
-        if let Change::Merge(_) | Change::Upsert(_) = self {
+        if let Change::Merge(_) = self {
             let (schema, name) = session.changed_parts(&parts)?;
             let entry = session.entry(&schema, &name);
             if entry.is_some_and(|entry| matches!(entry.definition, Definition::View(_))) {
                 return Err(self.refused_view(&name));
             }
         }
-        session.changed_table(&parts, self.usage(), self.returning().is_some())
+        let uses = Uses {
+            named: self.usage(),
+            returns: self.returning().is_some(),
+            unread: self.unread(),
+        };
+        table_for(session, &parts, uses, || self.parts()).await
     }
 
     /// The error that the statement does not work by the way of a view.
     fn refused_view(&self, view: &str) -> Error {
-        match self {
-            Change::Upsert(_) => Error::Unsupported {
-                what: "INSERT ... ON CONFLICT into a view".to_owned(),
-                hint: Some("Name the table that the view reads.".to_owned()),
-            },
-            _ => Error::NotUpdatable {
-                sqlstate: "0A000",
-                message: format!("cannot execute {} on relation \"{view}\"", self.verb()),
-                detail: "This operation is not supported for views.".to_owned(),
-                hint: None,
-            },
+        Error::NotUpdatable {
+            sqlstate: "0A000",
+            message: format!("cannot execute {} on relation \"{view}\"", self.verb()),
+            detail: "This operation is not supported for views.".to_owned(),
+            hint: None,
         }
     }
 
@@ -63,7 +64,8 @@ impl Change {
                 columns.refuse_whole_rows(&delete.selection, alias)?;
                 columns.refuse_whole_rows(&delete.using, alias)
             }
-            Change::Merge(_) | Change::Upsert(_) => Ok(()),
+            Change::Upsert(insert) => columns.refuse_rows_of_conflict(insert, alias),
+            Change::Merge(_) => Ok(()),
         }
     }
 }

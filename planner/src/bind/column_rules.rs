@@ -15,8 +15,9 @@ use datafusion::logical_expr::{
 use datafusion::sql::sqlparser::ast::{self, ArrayElemTypeDef, SetExpr, VisitMut, VisitorMut};
 
 use super::domains::domain_checks;
+use super::rounded_numbers;
 use crate::error::{Error, Result};
-use crate::functions::{assigned, enum_type_name, number_text};
+use crate::functions::{assigned, enum_type_name, half_away, number_text};
 
 /// The syntax tree of an expression's text.
 pub(crate) fn parse_expr(text: &str) -> Result<ast::Expr> {
@@ -168,12 +169,17 @@ pub(crate) fn as_table_rows(
     let place = |plan: &LogicalPlan, idx: usize| {
         Expr::Column(Column::from(plan.schema().qualified_field(idx)))
     };
+    let numerics = numerics_for_whole(&plan, shape, first)?;
     let mut typed = Vec::new();
     for idx in 0..plan.schema().fields().len() {
         let column = place(&plan, idx);
         typed.push(match in_table.contains(&idx) {
             true => {
                 let field = &shape.columns()[idx - first];
+                let column = match numerics.contains(&idx) {
+                    true => half_away(column),
+                    false => column,
+                };
                 let cast = assigned(column, field, plan.schema())?;
                 cast.alias(field.name())
             }
@@ -201,6 +207,21 @@ pub(crate) fn as_table_rows(
         });
     }
     Ok(LogicalPlanBuilder::from(plan).project(computed)?.build()?)
+}
+
+/// The places of numerics that the planner has as doubles, and that become whole numbers of the table.
+fn numerics_for_whole(plan: &LogicalPlan, shape: &TableShape, first: usize) -> Result<Vec<usize>> {
+    let given = plan.schema().fields().iter().enumerate().skip(first);
+    let pairs = given.zip(shape.columns());
+    let becoming_whole = pairs.filter(|((_, found), column)| {
+        found.data_type().is_floating() && column.data_type().is_integer()
+    });
+    let mut places: Vec<usize> = becoming_whole.map(|((idx, _), _)| idx).collect();
+    if !places.is_empty() {
+        let numerics = rounded_numbers::numerics(plan)?;
+        places.retain(|idx| numerics.get(*idx) == Some(&true));
+    }
+    Ok(places)
 }
 
 /// Whether a column's values are made by the table alone: generated, or numbered ALWAYS.
@@ -298,7 +319,7 @@ pub(crate) fn value_for(value: ast::Expr, column: &Field) -> ast::Expr {
 }
 
 /// The SQL of a column's type, also where Arrow has texts for it.
-fn column_type(column: &Field) -> Option<ast::DataType> {
+pub(super) fn column_type(column: &Field) -> Option<ast::DataType> {
     if let DataType::List(item) = column.data_type() {
         // The array says what its elements are.
         let element = Field::new("", item.data_type().clone(), true);

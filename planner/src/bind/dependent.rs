@@ -3,10 +3,12 @@
 //!
 //! In: a bound plan; out: the same rows without these subqueries. The distinct values of the outer columns that a subquery
 //! uses are its *domain*; the subquery is computed once for each of them (`pushed`), and what it gives is joined to the
-//! outer rows. `lateral` does the same for relations, `unknown_in` tells where NULLs make IN unknown. What the planner's rules join, and what cannot be computed twice, is
-//! left as it is.
+//! outer rows. `lateral` does the same for relations, `hidden` finds those that are lateral by their subqueries alone,
+//! `unknown_in` tells where NULLs make IN unknown. What the planner's rules join, and what cannot be computed twice, is left
+//! as it is.
 
 mod domain;
+mod hidden;
 mod lateral;
 mod pulled;
 mod pushed;
@@ -37,6 +39,7 @@ use pushed::Empty;
 
 /// Rewrites a plan.
 pub(super) fn joined(plan: LogicalPlan, state: &SessionState) -> Result<LogicalPlan> {
+    let plan = hidden::told(plan)?;
     let numbers = Numbers::default();
     let done = plan.transform_up_with_subqueries(|node| match node {
         LogicalPlan::Join(join) => {

@@ -56,9 +56,20 @@ pub(crate) fn settle_domain(
 
 /// A value of the type that a domain is made of, looked at as one of the domain.
 pub(super) fn as_domain(value: &ast::Expr, domain: &DomainType) -> Result<ast::Expr> {
+    looked_at(value, domain, value.clone())
+}
+
+/// The name of a domain, once a value was looked at as one of it.
+pub(super) fn domain_name(value: &ast::Expr, domain: &DomainType, name: &str) -> Result<ast::Expr> {
+    let name = ast::Value::SingleQuotedString(name.to_owned());
+    looked_at(value, domain, ast::Expr::Value(name.with_empty_span()))
+}
+
+/// What is given for a value that keeps to the rules of a domain.
+fn looked_at(value: &ast::Expr, domain: &DomainType, given: ast::Expr) -> Result<ast::Expr> {
     let text = |value: ast::Value| ast::Expr::Value(value.with_empty_span());
     let named = |name: &str| text(ast::Value::SingleQuotedString(name.to_owned()));
-    let mut args = vec![value.clone(), named(&domain.name)];
+    let mut args = vec![given, named(&domain.name)];
     if domain.definition.not_null {
         let is_given = ast::Expr::IsNotNull(Box::new(value.clone()));
         args.extend([is_given, text(ast::Value::Null)]);

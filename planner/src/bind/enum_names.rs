@@ -8,10 +8,11 @@ use std::ops::ControlFlow;
 use auspex_storage::EnumType;
 use datafusion::arrow::datatypes::Schema;
 use datafusion::sql::sqlparser::ast::{
-    ArrayElemTypeDef, DataType, Expr, Statement, VisitMut, VisitorMut,
+    ArrayElemTypeDef, DataType, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Statement,
+    VisitMut, VisitorMut,
 };
 
-use super::domains::{as_domain, settle_domain};
+use super::domains::{as_domain, domain_name, settle_domain};
 use crate::commands::name_parts;
 use crate::error::{Error, Result};
 use crate::functions::enum_type_name;
@@ -32,6 +33,11 @@ impl VisitorMut for Casts<'_> {
     type Break = Error;
 
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Error> {
+        match self.named_domain(expr) {
+            Ok(Some(named)) => *expr = named,
+            Ok(None) => {}
+            Err(error) => return ControlFlow::Break(error),
+        }
         let Expr::Cast { data_type, .. } = &mut *expr else {
             return ControlFlow::Continue(());
         };
@@ -44,6 +50,40 @@ impl VisitorMut for Casts<'_> {
             Err(error) => return ControlFlow::Break(error),
         }
         ControlFlow::Continue(())
+    }
+}
+
+impl Casts<'_> {
+    /// What `pg_typeof(x::domain)` gives.
+    fn named_domain(&self, expr: &Expr) -> Result<Option<Expr>> {
+        let Expr::Function(function) = expr else {
+            return Ok(None);
+        };
+        let FunctionArguments::List(list) = &function.args else {
+            return Ok(None);
+        };
+        let asked = name_parts(&function.name);
+        if asked.last().is_none_or(|name| name != "pg_typeof") {
+            return Ok(None);
+        }
+        let [FunctionArg::Unnamed(FunctionArgExpr::Expr(cast))] = list.args.as_slice() else {
+            return Ok(None);
+        };
+        let mut cast = cast.clone();
+        let Expr::Cast { data_type, .. } = &mut cast else {
+            return Ok(None);
+        };
+        let DataType::Custom(name, _) = &*data_type else {
+            return Ok(None);
+        };
+        let name = name_parts(name);
+        let name = match name.as_slice() {
+            [schema, name] if schema == "public" => name.clone(),
+            parts => parts.join("."),
+        };
+        let domain = settle_domain(self.0, data_type)?;
+        let named = domain.map(|domain| domain_name(&cast, &domain, &name));
+        named.transpose()
     }
 }
 

@@ -7,15 +7,71 @@ use std::ops::ControlFlow;
 
 use auspex_sql::PRIVATE;
 use datafusion::sql::sqlparser::ast::{
-    self, FunctionArg, FunctionArgExpr, FunctionArguments, ObjectName, SelectItem,
+    self, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, ObjectName, SelectItem,
     SelectItemQualifiedWildcardKind, Visitor,
 };
 
+use super::merge::case;
 use crate::commands::name_parts;
 
 /// The hidden name of a column of the table.
 pub(super) fn hidden(idx: usize) -> String {
     format!("{PRIVATE}{idx}")
+}
+
+/// The hidden name of the column that tells which view does not show a row.
+fn hidden_by() -> String {
+    format!("{PRIVATE}hidden")
+}
+
+/// What stands in that column for the lowest view, and one more for each above it; 0: all show the row. Larger than any
+/// action.
+const FIRST_VIEW: usize = 100;
+
+/// The column that tells whether a view with a condition over `relation`, or one below it, does not show a row.
+pub(super) fn hidden_by_item(
+    relation: &Ident,
+    height: usize,
+    condition: Option<&Expr>,
+) -> SelectItem {
+    let mut branches = Vec::new();
+    if height > 0 {
+        branches.push(hidden_below(relation));
+    }
+    if let Some(condition) = condition {
+        let condition = Expr::Nested(Box::new(condition.clone()));
+        let fails = Expr::IsNotTrue(Box::new(condition));
+        branches.push((fails, number(FIRST_VIEW + height)));
+    }
+    SelectItem::ExprWithAlias {
+        expr: case(branches, number(0)),
+        alias: Ident::with_quote('"', hidden_by()),
+    }
+}
+
+/// What the column of `relation` tells if a view does not show a row, else something else.
+pub(super) fn hidden_or(relation: &Ident, otherwise: Expr) -> Expr {
+    case(vec![hidden_below(relation)], otherwise)
+}
+
+/// The view that does not show a row, counted from the lowest one, by what the column tells.
+pub(super) fn hiding_view(told: i32) -> Option<usize> {
+    usize::try_from(told).ok()?.checked_sub(FIRST_VIEW)
+}
+
+fn hidden_below(relation: &Ident) -> (Expr, Expr) {
+    let name = Ident::with_quote('"', hidden_by());
+    let column = Expr::CompoundIdentifier(vec![relation.clone(), name]);
+    let is_hidden = Expr::BinaryOp {
+        left: Box::new(column.clone()),
+        op: ast::BinaryOperator::Gt,
+        right: Box::new(number(0)),
+    };
+    (is_hidden, column)
+}
+
+fn number(number: usize) -> Expr {
+    Expr::Value(ast::Value::Number(number.to_string(), false).with_empty_span())
 }
 
 /// Finds where a statement names the whole row of the view.

@@ -9,16 +9,20 @@ use datafusion::sql::sqlparser::ast::{
     Expr, Ident, Query, Select, SelectItem, SetExpr, Statement, TableFactor, VisitMut, VisitorMut,
 };
 
-use super::names::{NAMELESS, expression_name};
+use super::REPEATED;
+use super::names::expression_name;
 use crate::commands::folded;
 
 /// Names the columns.
 pub(super) fn spell(statement: &mut Statement) {
     // The visitor never breaks off.
-    let _ = VisitMut::visit(statement, &mut Naming);
+    let _ = VisitMut::visit(statement, &mut Naming { n_numbered: 0 });
 }
 
-struct Naming;
+struct Naming {
+    /// Names that have got a number: each another one, since a wildcard may bring several of them into one query.
+    n_numbered: usize,
+}
 
 impl VisitorMut for Naming {
     type Break = ();
@@ -26,7 +30,7 @@ impl VisitorMut for Naming {
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
         for cte in query.with.iter_mut().flat_map(|with| &mut with.cte_tables) {
             if cte.alias.columns.is_empty() {
-                name_columns(&mut cte.query.body);
+                self.name_columns(&mut cte.query.body);
             }
         }
         ControlFlow::Continue(())
@@ -38,37 +42,44 @@ impl VisitorMut for Naming {
         } = factor
             && alias.as_ref().is_none_or(|alias| alias.columns.is_empty())
         {
-            name_columns(&mut subquery.body);
+            self.name_columns(&mut subquery.body);
         }
         ControlFlow::Continue(())
     }
 }
 
-/// Names the columns of a query; the first of united queries names those of all.
-fn name_columns(body: &mut SetExpr) {
-    match body {
-        SetExpr::Select(select) => name_items(select),
-        SetExpr::SetOperation { left, .. } => name_columns(left),
-        SetExpr::Query(query) => name_columns(&mut query.body),
-        _ => {}
-    }
-}
-
-/// Names the columns whose name no other column has. Beside a wildcard nobody knows that: the planner tells of such a
-/// column, and `names` numbers the name.
-fn name_items(select: &mut Select) {
-    let names: Vec<Option<String>> = select.projection.iter().map(item_name).collect();
-    for (item, name) in select.projection.iter_mut().zip(&names) {
-        let (SelectItem::UnnamedExpr(expr), Some(known)) = (&*item, name) else {
-            continue;
-        };
-        let is_column = matches!(expr, Expr::Identifier(_) | Expr::CompoundIdentifier(_));
-        let n_same = names.iter().filter(|other| *other == name).count();
-        if is_column || known == NAMELESS || n_same > 1 {
-            continue;
+impl Naming {
+    /// Names the columns of a query; the first of united queries names those of all.
+    fn name_columns(&mut self, body: &mut SetExpr) {
+        match body {
+            SetExpr::Select(select) => self.name_items(select),
+            SetExpr::SetOperation { left, .. } => self.name_columns(left),
+            SetExpr::Query(query) => self.name_columns(&mut query.body),
+            _ => {}
         }
-        let (expr, alias) = (expr.clone(), Ident::with_quote('"', known));
-        *item = SelectItem::ExprWithAlias { expr, alias };
+    }
+
+    /// Names the columns; a name that others have, too, with a number. Which columns a wildcard stands for nobody knows here: the
+    /// planner tells of those that are called so, and `names` numbers the name.
+    fn name_items(&mut self, select: &mut Select) {
+        let names: Vec<Option<String>> = select.projection.iter().map(item_name).collect();
+        for (item, known) in select.projection.iter_mut().zip(&names) {
+            let (SelectItem::UnnamedExpr(expr), Some(known)) = (&*item, known) else {
+                continue;
+            };
+            if matches!(expr, Expr::Identifier(_) | Expr::CompoundIdentifier(_)) {
+                continue;
+            }
+            let n_same = names.iter().flatten().filter(|other| *other == known);
+            let is_repeated = n_same.count() > 1;
+            let name = match is_repeated {
+                true => format!("{known}{REPEATED}inner {}", self.n_numbered),
+                false => known.clone(),
+            };
+            self.n_numbered += usize::from(is_repeated);
+            let (expr, alias) = (expr.clone(), Ident::with_quote('"', name));
+            *item = SelectItem::ExprWithAlias { expr, alias };
+        }
     }
 }
 
@@ -108,19 +119,22 @@ mod tests {
         );
         assert_eq!(
             spelt("SELECT 1 FROM (SELECT *, row_number() OVER (), x + 1 FROM t) AS m"),
-            "SELECT 1 FROM (SELECT *, row_number() OVER () AS \"row_number\", x + 1 FROM t) AS m"
+            "SELECT 1 FROM (SELECT *, row_number() OVER () AS \"row_number\", x + 1 AS \"?column?\" FROM t) AS m"
         );
     }
 
     #[test]
-    fn columns_that_share_a_name_or_are_renamed_keep_theirs() {
-        for text in [
-            "SELECT 1 FROM (SELECT max(a), max(b) FROM t) AS m",
-            "SELECT a FROM (SELECT max(x) FROM t) AS m (a)",
-            "SELECT 1 FROM (SELECT *, max(a), max(b) FROM t) AS m",
-            "SELECT 1 FROM (SELECT x + 1 FROM t) AS m",
-        ] {
-            assert_eq!(spelt(text), text);
-        }
+    fn names_of_several_columns_are_numbered() {
+        assert_eq!(
+            spelt("SELECT * FROM (SELECT max(a), a, max(b), a + 1, b + 1 FROM t) AS m")
+                .replace(REPEATED, "#"),
+            "SELECT * FROM (SELECT max(a) AS \"max#inner 0\", a, max(b) AS \"max#inner 1\", a + 1 AS \"?column?#inner 2\", b + 1 AS \"?column?#inner 3\" FROM t) AS m"
+        );
+    }
+
+    #[test]
+    fn columns_that_are_renamed_keep_theirs() {
+        let text = "SELECT a FROM (SELECT max(x) FROM t) AS m (a)";
+        assert_eq!(spelt(text), text);
     }
 }

@@ -15,6 +15,7 @@ use datafusion::logical_expr::{LogicalPlanBuilder, WriteOp};
 use datafusion::sql::sqlparser::ast::{self, Ident, ObjectName, SelectItem, SetExpr, TableObject};
 
 use super::assignments;
+use super::change_reads::table_of_insert;
 use super::column_rules::{
     as_table_rows, cast_ast, column_place, default_of, defined_value, generated_value, is_computed,
     is_default, row_checks, value_for,
@@ -23,7 +24,7 @@ use super::domains::note_domains;
 use super::returning::{ReturnedTable, Returning, bind_returning};
 use super::returning_relations::Others;
 use super::{BoundQuery, GivenTables, bind_sql_with};
-use crate::access::{TableUse, as_writer};
+use crate::access::as_writer;
 use crate::commands::name_parts;
 use crate::error::{Error, Result};
 use crate::functions::{assigned, check_row_width};
@@ -81,8 +82,7 @@ async fn bind_once(
         return Err(Error::unsupported("this form of INSERT"));
     };
     let parts = name_parts(name);
-    let returns = insert.returning.is_some();
-    let (table, view) = session.changed_table(&parts, TableUse::Insert, returns)?;
+    let (table, view) = Box::pin(table_of_insert(session, insert, &parts)).await?;
     let relation = parts.last().cloned().unwrap_or_default();
     let shape = session.tables().shape(&table.id).await?;
     let mut insert = insert.clone();

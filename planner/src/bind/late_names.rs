@@ -19,7 +19,7 @@ use datafusion::sql::sqlparser::ast::{
 use super::typed_values::is_declared;
 use crate::commands::name_parts;
 use crate::error::{Error, Result};
-use crate::functions::read_array;
+use crate::functions::{holds_numerics, in_full, numeric_in_full, read_array};
 
 /// A statement that must be bound with its values.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,21 +30,57 @@ pub(crate) struct LateNames {
     pub(crate) counts: Vec<usize>,
 }
 
-/// Whether a query must be bound with its values, and then one that has the same columns without them: its frames with
-/// parameters are left out. `None` for that: its columns depend on the values.
-pub(crate) fn late_names(
-    statement: &ast::Statement,
-) -> Option<(LateNames, Option<ast::Statement>)> {
-    let mut visit = Visit::default();
+/// Whether a statement must be bound with its values, and then one that has the same columns without them: its frames
+/// with parameters are left out. `None` for that: its columns depend on the values. Only queries name by parameters.
+pub(crate) fn late_names(statement: &SqlStatement) -> Option<(LateNames, Option<SqlStatement>)> {
+    let is_query = match inner(statement)? {
+        ast::Statement::Query(_) => !matches!(statement, SqlStatement::Explain(_)),
+        other if has_windows(other) => false,
+        _ => return None,
+    };
     let mut alike = statement.clone();
-    let _ = alike.visit(&mut visit);
-    let is_late = visit.found || visit.has_frames;
-    let has_columns = !visit.found;
+    let mut visit = Visit::default();
+    let _ = inner_mut(&mut alike)?.visit(&mut visit);
     let names = LateNames {
         n_parameters: visit.n_parameters,
         counts: visit.counts,
     };
-    is_late.then(|| (names, has_columns.then_some(alike)))
+    match visit.found {
+        false => visit.has_frames.then_some((names, Some(alike))),
+        true => is_query.then_some((names, None)),
+    }
+}
+
+/// What a statement does, or what it explains.
+fn inner(statement: &SqlStatement) -> Option<&ast::Statement> {
+    match statement {
+        SqlStatement::Statement(statement) => Some(statement),
+        SqlStatement::Explain(explain) => inner(&explain.statement),
+        _ => None,
+    }
+}
+
+fn inner_mut(statement: &mut SqlStatement) -> Option<&mut ast::Statement> {
+    match statement {
+        SqlStatement::Statement(statement) => Some(statement),
+        SqlStatement::Explain(explain) => inner_mut(&mut explain.statement),
+        _ => None,
+    }
+}
+
+/// Whether a statement whose parameters may be sizes of frames has windows.
+fn has_windows(statement: &ast::Statement) -> bool {
+    use ast::Statement as S;
+    let may_have = match statement {
+        S::Query(_) | S::Insert(_) | S::Update(_) | S::Delete(_) | S::Merge(_) => true,
+        S::CreateTable(create) => create.query.is_some(),
+        _ => false,
+    };
+    let windows = |expr: &Expr| match expr {
+        Expr::Function(function) if function.over.is_some() => ControlFlow::Break(()),
+        _ => ControlFlow::Continue(()),
+    };
+    may_have && ast::visit_expressions(statement, windows).is_break()
 }
 
 /// The statement with the values of such parameters written in their place.
@@ -55,28 +91,30 @@ pub(crate) fn with_values(
     let Statement::Sql(statement) = &parsed.statement else {
         return Ok(parsed.clone());
     };
-    let SqlStatement::Statement(statement) = statement.as_ref() else {
+    let mut statement = statement.clone();
+    let Some(inner) = inner_mut(&mut statement) else {
         return Ok(parsed.clone());
     };
-    let mut statement = statement.clone();
     let mut visit = Visit {
         values: Some(values),
         ..Visit::default()
     };
-    if let ControlFlow::Break(error) = statement.visit(&mut visit) {
+    if let ControlFlow::Break(error) = inner.visit(&mut visit) {
         return Err(error);
     }
     Ok(ParsedStatement {
-        statement: Statement::Sql(Box::new(SqlStatement::Statement(statement))),
+        statement: Statement::Sql(statement),
         ..parsed.clone()
     })
 }
 
-/// Values of the types that a statement turned out to need.
+/// Values of the types that a statement turned out to need; numerics keep digits that these do not hold.
 pub(crate) fn cast_values(values: &[ScalarValue], types: &[DataType]) -> Result<Vec<ScalarValue>> {
     let cast = |(value, data_type): (&ScalarValue, &DataType)| {
         Ok(match (value.try_as_str().flatten(), data_type) {
+            (Some(text), numerics) if holds_numerics(numerics) => numeric_in_full(text, numerics)?,
             (Some(text), DataType::List(_)) => read_array(text, data_type)?,
+            (_, numerics) if holds_numerics(numerics) => in_full(value, numerics)?,
             _ => value.cast_to(data_type)?,
         })
     };

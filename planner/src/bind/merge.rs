@@ -298,7 +298,8 @@ fn null() -> Expr {
     Expr::Value(ast::Value::Null.with_empty_span())
 }
 
-fn case(branches: Vec<(Expr, Expr)>, otherwise: Expr) -> Expr {
+/// The first result whose condition is true.
+pub(super) fn case(branches: Vec<(Expr, Expr)>, otherwise: Expr) -> Expr {
     if branches.is_empty() {
         return otherwise;
     }

@@ -9,6 +9,7 @@ mod bags;
 mod branch_types;
 mod cast_arguments;
 mod change;
+mod change_reads;
 mod change_through_view;
 mod change_usage;
 mod changed_keys;
@@ -28,6 +29,7 @@ mod given_tables;
 mod grouped_keys;
 mod grouping_keys;
 mod hidden_columns;
+mod implied_names;
 mod inner_names;
 mod inner_with;
 mod insert;
@@ -40,15 +42,18 @@ mod mixed_types;
 mod model_plans;
 mod model_scope;
 mod names;
+mod number_kinds;
 mod one_relation;
 mod ordered_names;
 mod ordered_positions;
 mod origins;
+mod outer_relations;
 mod output_column;
 mod output_names;
 mod plan_limits;
 mod predict_udf;
 mod qualified_stars;
+mod record_calls;
 mod recursive_types;
 mod refused_casts;
 mod relation_columns;
@@ -56,6 +61,7 @@ mod repeat_version;
 mod resume;
 mod returning;
 mod returning_relations;
+mod rounded_numbers;
 mod row_order;
 mod scalar_answers;
 mod sequences;
@@ -69,11 +75,13 @@ mod typed_values;
 mod uncompared;
 mod unqualified_names;
 mod upsert;
+mod upsert_through_view;
 mod using_columns;
 mod value_groups;
 mod value_lookups;
 mod value_order;
 mod values;
+mod view_columns;
 mod view_target;
 mod waiting_values;
 mod whole_rows;
@@ -127,7 +135,8 @@ pub(crate) use sequences::{
     SERIAL, default_of_sequences, known_sequence_of_column, sequence_of_column,
 };
 pub(crate) use stray_parameters::refuse_parameters;
-pub(crate) use typed_values::{sql_type, typed_values};
+pub(crate) use typed_values::{sql_type, stored_parameters, typed_values};
+pub(crate) use upsert_through_view::refuse_hidden;
 pub(crate) use values::json_options;
 pub(crate) use view_target::ViewTarget;
 
@@ -169,7 +178,11 @@ async fn bind(
 ) -> Result<BoundQuery> {
     refuse_changes_in_with(&statement)?;
     sequences::settle(session, &mut statement).await?;
-    Box::pin(table_relations::read(session, &statement)).await;
+    let logs = Box::pin(table_relations::read(session, &statement)).await;
+    let searching = session.searching(&state);
+    let looking = searching.as_ref().unwrap_or(&state);
+    // Fields of records are calls afterwards.
+    Box::pin(record_calls::spell(&mut statement, looking)).await?;
     if let Some(extension) = &session.engine.extension {
         extension.rewrite(&mut statement)?;
     }
@@ -180,15 +193,11 @@ async fn bind(
     inner_with::spell(&mut statement);
     inner_names::spell(&mut statement);
     wildcards::expand(session, &mut statement)?;
-    let searching = session.searching(&state);
-    using_columns::spell(&mut statement, searching.as_ref().unwrap_or(&state)).await;
-    Box::pin(ordered_names::spell(
-        session,
-        &mut statement,
-        searching.as_ref().unwrap_or(&state),
-    ))
-    .await;
+    using_columns::spell(&mut statement, looking).await;
+    implied_names::spell(session, &mut statement);
+    Box::pin(ordered_names::spell(session, &mut statement, looking)).await;
     qualified_stars::spell(&mut statement);
+    outer_relations::spell(session, &mut statement);
     given_tables::settle_times(session, &mut statement).await?;
     let zone = state.config().options().execution.time_zone.clone();
     enum_names::settle(session, &mut statement)?;
@@ -214,6 +223,7 @@ async fn bind(
             Err(error) if table_functions::adopt_scalar(&mut statement, &error, &state) => {}
             Err(error) if whole_rows::adopt(&mut statement, &error, planner).await => {}
             Err(error) if ordered_positions::adopt(&mut statement, &error, REPEATED) => {}
+            Err(error) if implied_names::adopt(&mut statement, &error) => {}
             Err(error) if grouped_keys::adopt(session, &mut statement, &error).await => {}
             Err(error) if cast_arguments::adopt(&mut statement, &error, &state) => {}
             Err(error) if derived_names::adopt(&mut statement, &error, REPEATED) => {}
@@ -226,6 +236,7 @@ async fn bind(
     scope.findings.scope(checking).await?;
     let is_query = matches!(statement, ast::Statement::Query(_));
     let plan = settled(plan, is_query, &state)?;
+    Box::pin(table_relations::read_for(session, &plan, logs)).await;
     let names = names.among(plan.schema().fields().len());
     Ok(BoundQuery {
         plan,
@@ -238,6 +249,7 @@ async fn bind(
 
 /// Marks what the planner would type otherwise in a statement in its last form.
 fn mark_types(statement: &mut ast::Statement) {
+    crate::functions::mark_cast_keys(statement);
     crate::functions::type_numbers(statement);
     crate::functions::mark_array_comparisons(statement);
 }
@@ -245,6 +257,7 @@ fn mark_types(statement: &mut ast::Statement) {
 /// A plan with the meaning that PostgreSQL gives its values, their types and their order.
 fn settled(plan: LogicalPlan, is_query: bool, state: &SessionState) -> Result<LogicalPlan> {
     let plan = waiting_values::lifted(grouping_keys::projected(plan)?)?;
+    let plan = rounded_numbers::settled(plan)?;
     let plan = literals_beside::read(plan)?;
     let plan = branch_types::settled(plan)?;
     let plan = single_rows::looked_up(bags::counted(plan)?, state)?;
@@ -268,7 +281,7 @@ pub(crate) async fn bind_query(
 
 /// What stands between a repeated column name and its number: the session's extension numbers
 /// repeated names, which a result may have but a table, a view and a model may not.
-const REPEATED: char = '\u{1f}';
+pub(crate) const REPEATED: char = '\u{1f}';
 
 /// Fails when two columns have one name. `names` are those that columns are given instead.
 pub(crate) fn distinct_names(

@@ -14,9 +14,17 @@ use crate::commands::folded;
 
 /// Lets the names in `part` mean columns of `relation`.
 pub(super) fn qualify(part: &mut impl VisitMut, shape: &TableShape, relation: &Ident) {
+    qualify_known(part, &|name| shape.position(name).is_some(), relation);
+}
+
+/// The same for a relation with columns that `is_known` knows.
+pub(super) fn qualify_known(
+    part: &mut impl VisitMut,
+    is_known: &dyn Fn(&str) -> bool,
+    relation: &Ident,
+) {
     unqualified_names::qualify(part, |name| {
-        let is_column =
-            !is_default(&Expr::Identifier(name.clone())) && shape.position(&folded(name)).is_some();
+        let is_column = !is_default(&Expr::Identifier(name.clone())) && is_known(&folded(name));
         is_column.then(|| [relation.clone(), Ident::with_quote('"', folded(name))])
     });
 }

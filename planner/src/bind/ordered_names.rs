@@ -15,7 +15,7 @@ use datafusion::sql::sqlparser::ast::{
     Visit, VisitMut, Visitor, VisitorMut,
 };
 
-use super::relation_columns::{RelationColumns, alias_of, relations};
+use super::relation_columns::{RelationColumns, own_name, relations};
 use super::unqualified_names;
 use crate::commands::folded;
 use crate::query_meaning;
@@ -91,15 +91,6 @@ impl Asked {
         known
             .filter_map(|(name, owner)| Some((name, owner?)))
             .collect()
-    }
-}
-
-/// What the columns of a relation are qualified with.
-fn own_name(relation: &TableFactor) -> Option<Ident> {
-    match (alias_of(relation), relation) {
-        (Some(alias), _) => Some(alias.name.clone()),
-        (None, TableFactor::Table { name, .. }) => name.0.last()?.as_ident().cloned(),
-        _ => None,
     }
 }
 

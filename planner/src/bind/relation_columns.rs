@@ -6,8 +6,8 @@
 use datafusion::execution::SessionState;
 use datafusion::sql::parser::Statement as SqlStatement;
 use datafusion::sql::sqlparser::ast::{
-    Cte, Expr, Query, SelectItem, SelectItemQualifiedWildcardKind, SetExpr, Statement, TableAlias,
-    TableFactor, TableWithJoins, With,
+    Cte, Expr, Ident, Query, SelectItem, SelectItemQualifiedWildcardKind, SetExpr, Statement,
+    TableAlias, TableFactor, TableWithJoins, With,
 };
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
@@ -38,6 +38,15 @@ pub(super) fn alias_of(relation: &TableFactor) -> Option<&TableAlias> {
         | TableFactor::Function { alias, .. }
         | TableFactor::UNNEST { alias, .. }
         | TableFactor::TableFunction { alias, .. } => alias.as_ref(),
+        _ => None,
+    }
+}
+
+/// What the columns of a relation are qualified with.
+pub(super) fn own_name(relation: &TableFactor) -> Option<Ident> {
+    match (alias_of(relation), relation) {
+        (Some(alias), _) => Some(alias.name.clone()),
+        (None, TableFactor::Table { name, .. }) => name.0.last()?.as_ident().cloned(),
         _ => None,
     }
 }

@@ -1,7 +1,7 @@
 //! `RETURNING`: expressions over the rows that a statement changes.
 //!
-//! In: the select list, the table and the other relations of the statement; out: physical expressions that are evaluated
-//! on each batch of changed rows while it is on its way to the table, so that a failure of theirs fails the statement.
+//! In: the select list, the table, the other relations and the parameters of the statement; out: physical expressions that are
+//! evaluated on each batch of changed rows while it is on its way to the table, so that a failure of theirs fails the statement.
 //! What they gave is kept until the rows are committed, and accounted in the statement's memory.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -11,16 +11,17 @@ use auspex_storage::{CHANGE_COLUMNS, RowAction, TableShape};
 use datafusion::arrow::array::{Array as _, ArrayRef, AsArray as _, BooleanArray, RecordBatch};
 use datafusion::arrow::compute::filter_record_batch;
 use datafusion::arrow::compute::kernels::zip::zip;
-use datafusion::arrow::datatypes::{FieldRef, Int32Type, Int64Type, Schema, SchemaRef};
+use datafusion::arrow::datatypes::{DataType, FieldRef, Int32Type, Int64Type, Schema, SchemaRef};
 use datafusion::catalog::TableProvider;
+use datafusion::common::metadata::ScalarAndMetadata;
 use datafusion::common::tree_node::{Transformed, TreeNode as _, TreeNodeRecursion};
-use datafusion::common::{Column, DFSchema, DFSchemaRef, TableReference};
+use datafusion::common::{Column, DFSchema, DFSchemaRef, ParamValues, ScalarValue, TableReference};
 use datafusion::datasource::empty::EmptyTable;
 use datafusion::error::{DataFusionError, Result as DfResult};
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::execution::{SendableRecordBatchStream, SessionState};
 use datafusion::logical_expr::simplify::SimplifyContext;
-use datafusion::logical_expr::{Expr, LogicalPlan, Projection};
+use datafusion::logical_expr::{EmptyRelation, Expr, LogicalPlan, Projection};
 use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_plan::memory::MemoryStream;
@@ -46,7 +47,9 @@ const ADDRESS_BYTES: usize = 32;
 /// The expressions of a `RETURNING`.
 #[derive(Debug)]
 pub(crate) struct Returning {
-    exprs: Vec<Expr>,
+    /// They as a projection, whose columns are numbered.
+    rows: LogicalPlan,
+    has_parameters: bool,
     /// What they are about: the columns of the table, then those of other relations.
     input: DFSchemaRef,
     state: Arc<SessionState>,
@@ -125,8 +128,10 @@ pub(crate) async fn bind_returning(
     };
     let nullable = input.fields().iter();
     let nullable = nullable.map(|field| field.as_ref().clone().with_nullable(true));
+    let rows = rows_of(&exprs, &input)?;
     let returning = Returning {
-        exprs,
+        has_parameters: !rows.get_parameter_names()?.is_empty(),
+        rows,
         schema: renamed(bound.plan.schema().inner(), &bound.names),
         columns: Arc::new(Schema::new(nullable.collect::<Vec<_>>())),
         input,
@@ -134,12 +139,32 @@ pub(crate) async fn bind_returning(
         more,
     };
     // What cannot be computed is an error before anything is done.
-    for expr in &returning.exprs {
-        if queries_of(expr)?.is_empty() {
+    for expr in exprs_of(&returning.rows) {
+        if queries_of(expr)?.is_empty() && !returning.has_parameters {
             returning.physical(session, expr.clone())?;
         }
     }
     Ok(Arc::new(returning))
+}
+
+/// Expressions over rows as a projection of them.
+fn rows_of(exprs: &[Expr], input: &DFSchemaRef) -> DfResult<LogicalPlan> {
+    let numbered = exprs.iter().enumerate();
+    let numbered = numbered.map(|(idx, expr)| expr.clone().alias(idx.to_string()));
+    let rows = LogicalPlan::EmptyRelation(EmptyRelation {
+        produce_one_row: false,
+        schema: Arc::clone(input),
+    });
+    let rows = Projection::try_new(numbered.collect(), Arc::new(rows))?;
+    Ok(LogicalPlan::Projection(rows))
+}
+
+/// The expressions of a projection.
+fn exprs_of(rows: &LogicalPlan) -> &[Expr] {
+    match rows {
+        LogicalPlan::Projection(rows) => &rows.expr,
+        _ => &[],
+    }
 }
 
 fn not_of_a_row() -> Error {
@@ -221,9 +246,41 @@ fn input_of(
 }
 
 impl Returning {
-    /// The columns of the rows.
+    /// The columns of the rows, but for the types that parameters give them.
     pub(crate) fn schema(&self) -> &SchemaRef {
         &self.schema
+    }
+
+    /// The columns of the rows, once the parameters have these types.
+    pub(crate) fn told(&self, parameter_types: &[DataType]) -> Result<SchemaRef> {
+        let nulls = parameter_types.iter().map(ScalarValue::try_from);
+        let nulls = nulls.collect::<DfResult<Vec<ScalarValue>>>()?;
+        Ok(self.with_values(&nulls)?.1)
+    }
+
+    /// The expressions as a projection, which has their parameters.
+    pub(crate) fn rows(&self) -> &LogicalPlan {
+        &self.rows
+    }
+
+    /// The expressions with values of their parameters, and the columns of what they give.
+    fn with_values(&self, values: &[ScalarValue]) -> DfResult<(Vec<Expr>, SchemaRef)> {
+        if !self.has_parameters {
+            return Ok((exprs_of(&self.rows).to_vec(), Arc::clone(&self.schema)));
+        }
+        let values = values.iter().cloned();
+        let values = values.map(|value| ScalarAndMetadata::new(value, None));
+        let values = ParamValues::List(values.collect());
+        let rows = self.rows.clone().replace_params_with_values(&values)?;
+        let pairs = self.schema.fields().iter().zip(rows.schema().fields());
+        let fields = pairs.map(|(told, found)| {
+            let field = told.as_ref().clone();
+            field
+                .with_data_type(found.data_type().clone())
+                .with_nullable(true)
+        });
+        let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
+        Ok((exprs_of(&rows).to_vec(), schema))
     }
 
     /// What plans it, which may be another state of the same settings.
@@ -240,7 +297,7 @@ impl Returning {
 
     /// The queries whose values are returned.
     pub(crate) fn queries(&self) -> Result<Vec<Arc<LogicalPlan>>> {
-        let queries = self.exprs.iter().map(queries_of);
+        let queries = exprs_of(&self.rows).iter().map(queries_of);
         let queries = queries.collect::<Result<Vec<_>>>()?;
         Ok(queries.into_iter().flatten().collect())
     }
@@ -280,16 +337,21 @@ pub(crate) struct Returned {
 
 impl Returned {
     /// What a run of the statement returns: nothing yet.
-    async fn new(session: &Arc<Session>, returning: &Returning) -> Result<Returned> {
-        let mut exprs = Vec::with_capacity(returning.exprs.len());
-        for expr in &returning.exprs {
-            let expr = answered(session, expr.clone(), &returning.state).await?;
+    async fn new(
+        session: &Arc<Session>,
+        returning: &Returning,
+        parameters: &[ScalarValue],
+    ) -> Result<Returned> {
+        let (returned, schema) = returning.with_values(parameters)?;
+        let mut exprs = Vec::with_capacity(returned.len());
+        for expr in returned {
+            let expr = answered(session, expr, &returning.state).await?;
             exprs.push(returning.physical(session, expr)?);
         }
         let pool = &returning.state.runtime_env().memory_pool;
         Ok(Returned {
             exprs: exprs.into(),
-            schema: Arc::clone(&returning.schema),
+            schema,
             columns: Arc::clone(&returning.columns),
             n_more: returning.more.len(),
             batches: Arc::default(),
@@ -301,9 +363,10 @@ impl Returned {
     pub(crate) async fn of(
         session: &Arc<Session>,
         returning: Option<&Arc<Returning>>,
+        parameters: &[ScalarValue],
     ) -> Result<Option<Returned>> {
         match returning {
-            Some(returning) => Ok(Some(Returned::new(session, returning).await?)),
+            Some(returning) => Ok(Some(Returned::new(session, returning, parameters).await?)),
             None => Ok(None),
         }
     }

@@ -2,25 +2,27 @@
 //!
 //! In: a statement and declared types; out: the statement with a cast around each such parameter. Without it the planner
 //! would give a parameter the type of what stands beside it: an interval that of a time stamp, a fraction that of an
-//! integer.
+//! integer, and json and uuids that of a text.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
 use auspex_sql::{ParsedStatement, Statement};
-use datafusion::arrow::datatypes::DataType;
+use auspex_storage::marks_of;
+use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::sql::parser::Statement as SqlStatement;
 use datafusion::sql::sqlparser::ast::{
     self, ArrayElemTypeDef, ExactNumberInfo, Expr, FunctionArg, FunctionArgExpr, FunctionArguments,
-    ObjectName, ObjectNamePart, SetExpr, TableFactor, Value, VisitMut as _, VisitorMut,
+    ObjectName, ObjectNamePart, SetExpr, TableFactor, Value, Visit, VisitMut, Visitor, VisitorMut,
 };
 use datafusion::sql::sqlparser::tokenizer::Span;
 
-use super::column_rules::cast_type;
+use super::column_rules::{cast_type, column_type};
 
 /// The statement with typed parameters; `None`: there are none to type.
 pub(crate) fn typed_values(
     parsed: &ParsedStatement,
-    types: &[Option<DataType>],
+    types: &[Option<FieldRef>],
 ) -> Option<ParsedStatement> {
     if types.iter().all(Option::is_none) {
         return None;
@@ -36,7 +38,7 @@ pub(crate) fn typed_values(
         types,
         changed: false,
     };
-    let _ = statement.visit(&mut typer);
+    let _ = VisitMut::visit(&mut statement, &mut typer);
     typer.changed.then(|| ParsedStatement {
         statement: Statement::Sql(Box::new(SqlStatement::Statement(statement))),
         ..parsed.clone()
@@ -44,21 +46,81 @@ pub(crate) fn typed_values(
 }
 
 struct Typer<'a> {
-    types: &'a [Option<DataType>],
+    types: &'a [Option<FieldRef>],
     changed: bool,
 }
 
 impl Typer<'_> {
     /// The type that the client declared for an expression that is a parameter.
-    fn declared(&self, expr: &Expr) -> Option<&DataType> {
-        let Expr::Value(value) = expr else {
-            return None;
-        };
-        let Value::Placeholder(name) = &value.value else {
-            return None;
-        };
-        let number: usize = name.strip_prefix('$')?.parse().ok()?;
-        self.types.get(number.checked_sub(1)?)?.as_ref()
+    fn declared(&self, expr: &Expr) -> Option<&FieldRef> {
+        self.types.get(place(expr)?)?.as_ref()
+    }
+}
+
+/// The place of a parameter, counted from 0.
+fn place(expr: &Expr) -> Option<usize> {
+    let Expr::Value(value) = expr else {
+        return None;
+    };
+    let Value::Placeholder(name) = &value.value else {
+        return None;
+    };
+    let number: usize = name.strip_prefix('$')?.parse().ok()?;
+    number.checked_sub(1)
+}
+
+/// The parameters that do nothing but fill columns, whose types they have: their numerics are rounded, as by any assignment.
+pub(crate) fn stored_parameters(parsed: &ParsedStatement) -> BTreeSet<usize> {
+    let mut uses = Uses::default();
+    if let Statement::Sql(statement) = &parsed.statement
+        && let SqlStatement::Statement(statement) = statement.as_ref()
+    {
+        // The visitor never breaks off.
+        let _ = Visit::visit(statement, &mut uses);
+    }
+    let stored = uses.0.into_iter();
+    let stored = stored.filter(|(_, (n_uses, n_stored))| n_uses == n_stored);
+    stored.map(|(place, _)| place).collect()
+}
+
+/// How often each parameter stands in a statement, and how often it alone is what a column takes.
+#[derive(Default)]
+struct Uses(BTreeMap<usize, (usize, usize)>);
+
+impl Uses {
+    fn note_stored(&mut self, value: &Expr) {
+        if let Some(place) = place(value) {
+            self.0.entry(place).or_default().1 += 1;
+        }
+    }
+}
+
+impl Visitor for Uses {
+    type Break = ();
+
+    fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
+        if let Some(place) = place(expr) {
+            self.0.entry(place).or_default().0 += 1;
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_statement(&mut self, statement: &ast::Statement) -> ControlFlow<()> {
+        match statement {
+            ast::Statement::Insert(insert) => {
+                let body = insert.source.as_ref().map(|query| query.body.as_ref());
+                if let Some(SetExpr::Values(values)) = body {
+                    let cells = values.rows.iter().flat_map(|row| &row.content);
+                    cells.for_each(|cell| self.note_stored(cell));
+                }
+            }
+            ast::Statement::Update(update) => {
+                let values = update.assignments.iter().map(|set| &set.value);
+                values.for_each(|value| self.note_stored(value));
+            }
+            _ => {}
+        }
+        ControlFlow::Continue(())
     }
 }
 
@@ -66,7 +128,7 @@ impl VisitorMut for Typer<'_> {
     type Break = ();
 
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
-        let data_type = self.declared(expr).and_then(sql_type);
+        let data_type = self.declared(expr).and_then(|field| declared_type(field));
         if let (Some(data_type), Expr::Value(value)) = (data_type, &*expr) {
             self.changed = true;
             *expr = Expr::Cast {
@@ -79,6 +141,7 @@ impl VisitorMut for Typer<'_> {
             };
         }
         bare_array(expr);
+        plain_numeric(expr);
         // Functions of models take names, which are looked up before anything is cast.
         if let Expr::Function(function) = expr
             && is_of_models(&function.name)
@@ -170,12 +233,77 @@ fn bare_array(expr: &mut Expr) {
 fn bare_numeric(expr: &mut Expr) {
     if let Expr::Cast {
         expr: inner,
-        data_type: ast::DataType::Numeric(ExactNumberInfo::None),
+        data_type: ast::DataType::Numeric(_),
         ..
     } = expr
         && is_declared(inner)
     {
         *expr = inner.as_ref().clone();
+    }
+}
+
+/// `$1::numeric` has all digits of a parameter that was declared with more than such a type has here.
+fn plain_numeric(expr: &mut Expr) {
+    let Expr::Cast {
+        expr: inner,
+        data_type,
+        ..
+    } = expr
+    else {
+        return;
+    };
+    if let Expr::Cast {
+        expr: parameter,
+        data_type: declared,
+        ..
+    } = inner.as_ref()
+        && is_declared(parameter)
+        && numeric_of(data_type) == Some(&ExactNumberInfo::None)
+        && numeric_of(declared).is_some()
+        && is_array(data_type) == is_array(declared)
+    {
+        *data_type = declared.clone();
+    }
+}
+
+fn is_array(data_type: &ast::DataType) -> bool {
+    matches!(data_type, ast::DataType::Array(_))
+}
+
+/// The digits of a numeric, or of the elements of an array of them.
+fn numeric_of(data_type: &ast::DataType) -> Option<&ExactNumberInfo> {
+    match data_type {
+        ast::DataType::Numeric(info) | ast::DataType::Decimal(info) | ast::DataType::Dec(info) => {
+            Some(info)
+        }
+        ast::DataType::Array(ArrayElemTypeDef::SquareBracket(element, _)) => numeric_of(element),
+        _ => None,
+    }
+}
+
+/// The SQL of the type that a field declares, also where Arrow has texts for it, and with the digits of numerics.
+fn declared_type(field: &Field) -> Option<ast::DataType> {
+    match marks_of(field).is_empty() {
+        true => exact_type(field.data_type()),
+        false => column_type(field),
+    }
+}
+
+fn exact_type(data_type: &DataType) -> Option<ast::DataType> {
+    match data_type {
+        // Those of a numeric that tells none.
+        DataType::Decimal128(38, 10) => sql_type(data_type),
+        DataType::Decimal128(precision, scale) => {
+            let (precision, scale) = (u64::from(*precision), i64::from(*scale));
+            let info = ExactNumberInfo::PrecisionAndScale(precision, scale);
+            Some(ast::DataType::Numeric(info))
+        }
+        DataType::List(item) => {
+            let item = Box::new(exact_type(item.data_type())?);
+            let element = ArrayElemTypeDef::SquareBracket(item, None);
+            Some(ast::DataType::Array(element))
+        }
+        known => sql_type(known),
     }
 }
 
@@ -189,4 +317,63 @@ pub(crate) fn sql_type(data_type: &DataType) -> Option<ast::DataType> {
         }
         known => return cast_type(known),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use auspex_storage::{JsonKind, uuid_marks};
+
+    use super::*;
+
+    fn parsed(text: &str) -> ParsedStatement {
+        let parsed = auspex_sql::parse(text, auspex_sql::Dialect::Postgres);
+        parsed.unwrap().pop().unwrap()
+    }
+
+    fn typed(text: &str, declared: Field) -> String {
+        let typed = typed_values(&parsed(text), &[Some(Arc::new(declared))]);
+        match typed.unwrap().statement {
+            Statement::Sql(statement) => statement.to_string(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn texts_to_arrow_are_cast_to_what_they_are() {
+        let text = |marks| Field::new("value", DataType::Utf8, true).with_metadata(marks);
+        let jsonb = text(JsonKind::Jsonb.marks());
+        assert_eq!(
+            typed("SELECT $1", jsonb.clone()),
+            "SELECT CAST($1 AS JSONB)"
+        );
+        let list = jsonb.with_data_type(DataType::new_list(DataType::Utf8, true));
+        assert_eq!(typed("SELECT $1", list), "SELECT CAST($1 AS JSONB[])");
+        let uuid = text(uuid_marks());
+        assert_eq!(typed("SELECT $1", uuid), "SELECT CAST($1 AS UUID)");
+    }
+
+    #[test]
+    fn numerics_have_the_digits_that_are_declared() {
+        let numeric = |scale| Field::new("value", DataType::Decimal128(38, scale), true);
+        let text = "SELECT $1::numeric, $1";
+        let plain = "SELECT CAST($1 AS NUMERIC)::NUMERIC, CAST($1 AS NUMERIC)";
+        assert_eq!(typed(text, numeric(10)), plain);
+        let exact = "SELECT CAST($1 AS NUMERIC(38,18))::NUMERIC(38,18), CAST($1 AS NUMERIC(38,18))";
+        assert_eq!(typed(text, numeric(18)), exact);
+        let insert = "INSERT INTO t VALUES ($1)";
+        assert_eq!(typed(insert, numeric(18)), insert);
+    }
+
+    #[test]
+    fn what_does_nothing_but_fill_columns_is_stored() {
+        let stored = |text: &str| Vec::from_iter(stored_parameters(&parsed(text)));
+        assert_eq!(
+            stored("INSERT INTO t VALUES ($1, $2), ($3, $2 + 1)"),
+            [0, 2]
+        );
+        assert_eq!(stored("UPDATE t SET a = $1, b = $2 WHERE c = $2"), [0]);
+        assert_eq!(stored("SELECT $1"), Vec::<usize>::new());
+    }
 }

@@ -19,15 +19,17 @@ use super::change::{Target, table_alias};
 use super::column_rules::{
     cast_as_column, column_place, default_of, generated_value, is_default, value_for,
 };
+use super::hidden_columns::hidden;
 use super::insert::{Overriding, counts_differ, overriding};
-use super::one_relation::qualify;
+use super::one_relation::{qualify, qualify_known};
+use super::view_columns::ViewColumns;
 use crate::commands::{folded, name_parts};
 use crate::error::{Error, Result};
 
 /// What PostgreSQL calls the row that was to be inserted.
-const EXCLUDED: &str = "excluded";
+pub(super) const EXCLUDED: &str = "excluded";
 /// The columns of the given rows that tell which of equal ones comes first.
-const PLACE: &str = "__auspex_place";
+pub(super) const PLACE: &str = "__auspex_place";
 const TURN: &str = "__auspex_turn";
 /// The rows that are there, where those of other keys than the first are looked for.
 const TAKEN: &str = "__auspex_taken";
@@ -42,12 +44,20 @@ pub(crate) fn conflict_of(insert: &ast::Insert) -> Option<&OnConflict> {
     }
 }
 
+/// What `DO UPDATE` assigns; `None`: the statement has none.
+pub(super) fn assigned(insert: &ast::Insert) -> Option<&[ast::Assignment]> {
+    match conflict_of(insert).map(|conflict| &conflict.action) {
+        Some(OnConflictAction::DoUpdate(update)) => Some(&update.assignments),
+        _ => None,
+    }
+}
+
 /// An INSERT of values without its clauses, and what becomes of its rows whose key is taken; `None` for other statements.
 /// It needs no look at the table's rows where none is taken.
 pub(super) fn as_insert(
     insert: &ast::Insert,
     shape: &TableShape,
-    relation: &str,
+    relation: (&str, Option<&ViewColumns>),
 ) -> Result<Option<(ast::Insert, Taken)>> {
     let source = insert.source.as_ref().map(|source| source.body.as_ref());
     let (Some(conflict), Some(SetExpr::Values(_))) = (conflict_of(insert), source) else {
@@ -87,17 +97,21 @@ pub(super) fn order(insert: &ast::Insert, shape: &TableShape) -> Option<Expr> {
 }
 
 /// The key that a clause means, or the first one if it names none; `None`: the table has none, so that nothing conflicts.
-pub(crate) fn key_of(
+/// `view` has the columns of the view that stands in the place of the table: keys have no names there.
+pub(super) fn key_of(
     conflict: &OnConflict,
     shape: &TableShape,
-    relation: &str,
+    (relation, view): (&str, Option<&ViewColumns>),
 ) -> Result<Option<Key>> {
     let keys = shape.keys();
     match &conflict.conflict_target {
         Some(ConflictTarget::Columns(names)) => {
             let mut wanted: Vec<String> = names.iter().map(folded).collect();
             for name in &mut wanted {
-                let idx = column_place(shape, name, relation)?;
+                let idx = match view {
+                    Some(columns) => columns.named_place(name)?.ok_or_else(no_such_key)?,
+                    None => column_place(shape, name, relation)?,
+                };
                 shape.columns()[idx].name().clone_into(name);
             }
             wanted.sort();
@@ -111,7 +125,8 @@ pub(crate) fn key_of(
         }
         Some(ConflictTarget::OnConstraint(name)) => {
             let name = name_parts(name).pop().unwrap_or_default();
-            let found = keys.into_iter().find(|key| key.name == name);
+            let mut keys = keys.into_iter().filter(|_| view.is_none());
+            let found = keys.find(|key| key.name == name);
             found.map(Some).ok_or_else(|| {
                 let message =
                     format!("constraint \"{name}\" for table \"{relation}\" does not exist");
@@ -145,14 +160,14 @@ pub(super) fn as_merge(
         return Err(Error::unsupported("ON DUPLICATE KEY UPDATE"));
     };
     let shape = target.shape;
-    let key = key_of(conflict, shape, &target.relation)?;
+    let key = key_of(conflict, shape, (&target.relation, target.view))?;
     let places = places(insert, target)?;
-    let quoted = |idx: &usize| Ident::with_quote('"', shape.columns()[*idx].name()).to_string();
-    let names: Vec<String> = places.iter().map(quoted).collect();
-    let values: Vec<String> = names
-        .iter()
-        .map(|name| format!("{EXCLUDED}.{name}"))
-        .collect();
+    let name = |idx: &usize| shape.columns()[*idx].name().as_str();
+    let quoted = |name: String| Ident::with_quote('"', name).to_string();
+    let names = places.iter().map(|idx| quoted(name(idx).to_owned()));
+    let names: Vec<String> = names.collect();
+    let values = places.iter().map(|idx| target.excluded(name(idx)));
+    let values: Vec<String> = values.map(|value| value.to_string()).collect();
     let update = match &conflict.action {
         OnConflictAction::DoUpdate(_) => "WHEN MATCHED THEN UPDATE SET a = 1",
         OnConflictAction::DoNothing => "",
@@ -170,7 +185,10 @@ pub(super) fn as_merge(
     {
         clause.predicate.clone_from(&update.selection);
         action.assignments.clone_from(&update.assignments);
-        qualify(clause, shape, &target.alias);
+        match target.view {
+            Some(columns) => qualify_known(clause, &|name| columns.has(name), &target.alias),
+            None => qualify(clause, shape, &target.alias),
+        }
     }
     if let Some(key) = &key {
         *merge.on = same_key(key, target);
@@ -179,7 +197,7 @@ pub(super) fn as_merge(
     let columns = columns(target, &places)?;
     let any = any_keys(insert, shape);
     let text = match (key, any.as_slice()) {
-        (Some(_), [_, others @ ..]) => without_taken(others),
+        (Some(_), [_, others @ ..]) => without_taken(others, target),
         (Some(key), _) if matches!(conflict.action, OnConflictAction::DoNothing) => {
             first_only(&key)
         }
@@ -203,6 +221,14 @@ pub(super) fn as_merge(
 /// The columns that the statement fills, in the order of its source.
 fn places(insert: &ast::Insert, target: &Target<'_>) -> Result<Vec<usize>> {
     let shape = target.shape;
+    if let Some(columns) = target.view {
+        let places = columns.places(insert)?;
+        let repeated = (1..places.len()).find(|at| places[..*at].contains(&places[*at]));
+        return match repeated {
+            Some(at) => Err(named_twice(shape.columns()[places[at]].name())),
+            None => Ok(places),
+        };
+    }
     let all = shape.columns().len();
     if insert.columns.is_empty() {
         let width = match insert.source.as_ref().map(|source| source.body.as_ref()) {
@@ -216,12 +242,30 @@ fn places(insert: &ast::Insert, target: &Target<'_>) -> Result<Vec<usize>> {
         let name = name_parts(name).pop().unwrap_or_default();
         let place = column_place(shape, &name, &target.relation)?;
         if places.contains(&place) {
-            let message = format!("column \"{name}\" specified more than once");
-            return Err(Error::invalid("42701", message, None));
+            return Err(named_twice(&name));
         }
         places.push(place);
     }
     Ok(places)
+}
+
+fn named_twice(column: &str) -> Error {
+    let message = format!("column \"{column}\" specified more than once");
+    Error::invalid("42701", message, None)
+}
+
+impl Target<'_> {
+    /// What a column of the table has in a row: behind the columns of a view, it is hidden.
+    fn place_name(&self, column: &str) -> String {
+        let place = self.view.and_then(|_| self.shape.position(column));
+        place.map_or_else(|| column.to_owned(), hidden)
+    }
+
+    /// A column of the row that was to be added.
+    fn excluded(&self, column: &str) -> Expr {
+        let name = Ident::with_quote('"', self.place_name(column));
+        Expr::CompoundIdentifier(vec![Ident::new(EXCLUDED), name])
+    }
 }
 
 /// `target.k = excluded.k AND …`.
@@ -229,10 +273,7 @@ fn same_key(key: &Key, target: &Target<'_>) -> Expr {
     let pairs = key.columns.iter().map(|name| Expr::BinaryOp {
         left: Box::new(target.column(name)),
         op: ast::BinaryOperator::Eq,
-        right: Box::new(Expr::CompoundIdentifier(vec![
-            Ident::new(EXCLUDED),
-            Ident::with_quote('"', name),
-        ])),
+        right: Box::new(target.excluded(name)),
     });
     let both = |left, right| Expr::BinaryOp {
         left: Box::new(left),
@@ -282,11 +323,13 @@ fn first_only(key: &Key) -> String {
 }
 
 /// The given rows with their places, without those that meet a row of the table by one of the keys.
-fn without_taken(keys: &[Key]) -> String {
+fn without_taken(keys: &[Key], target: &Target<'_>) -> String {
     let is_free = |key: &Key| {
-        let same = quoted(key).into_iter();
+        let taken = key.columns.iter().map(|name| target.place_name(name));
+        let taken = taken.map(|name| Ident::with_quote('"', name));
+        let same = taken.zip(quoted(key));
         let same: Vec<String> = same
-            .map(|name| format!("{TAKEN}.{name} = placed.{name}"))
+            .map(|(taken, name)| format!("{TAKEN}.{taken} = placed.{name}"))
             .collect();
         format!(
             "NOT EXISTS (SELECT 1 FROM {TAKEN} WHERE {})",

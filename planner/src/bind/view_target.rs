@@ -4,7 +4,6 @@
 //! columns of the table hidden behind its own. Each view is bound with the names of its creator and the privileges of its
 //! owner. Plans nothing else: what is assigned to the view's columns is assigned to the table's.
 
-use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use auspex_storage::{
@@ -20,18 +19,15 @@ use datafusion::datasource::empty::EmptyTable;
 use datafusion::error::Result as DfResult;
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::{Expr, LogicalPlan};
-use datafusion::sql::sqlparser::ast::{
-    self, Ident, ObjectName, SelectItem, SetExpr, TableObject, Visit,
-};
+use datafusion::sql::sqlparser::ast::{self, Ident, ObjectName, SelectItem, TableObject};
 
-use super::change::last;
-use super::column_rules::undefined_column;
-use super::hidden_columns::{WholeRows, hidden};
-use super::simple_view::{NOT_ONE_RELATION, Reason, SimpleQuery, WrittenColumn, named};
+use super::hidden_columns::{hidden, hidden_by_item};
+use super::simple_view::{NOT_ONE_RELATION, Reason, SimpleQuery, WrittenColumn};
+use super::view_columns::ViewColumns;
 use super::{BoundQuery, GivenTables, bind_sql_with};
 use crate::access::{Access, TableUse, as_role};
 use crate::catalog::named_columns;
-use crate::commands::{folded, managed};
+use crate::commands::managed;
 use crate::error::{Error, Result};
 use crate::logical::BarrierNode;
 use crate::name_scope::{in_view, inside_view};
@@ -54,11 +50,20 @@ struct Level {
     query: SimpleQuery,
 }
 
-/// The columns of a view that a statement changes.
-#[derive(Debug, Clone)]
-pub(super) struct ViewColumns {
-    view: String,
-    columns: Vec<WrittenColumn>,
+/// Where rows of the table are.
+const ADDRESS: [&str; 2] = [FILE_COLUMN, ROW_COLUMN];
+
+/// What the rows of a view have behind its columns, under names that no statement has.
+#[derive(Debug, Clone, Copy)]
+struct Behind<'a> {
+    /// Columns of the rows below, as they are.
+    kept: &'a [&'a str],
+    /// Whether the values of all columns of the table are among them.
+    values: bool,
+    /// Whether rows are left out that the view does not show.
+    is_filtered: bool,
+    /// Whether a column tells which view does not show a row.
+    tells_hidden: bool,
 }
 
 /// The views from the one that is named down, and the object that the last one reads.
@@ -206,53 +211,6 @@ fn columns_of(shape: &TableShape) -> Vec<WrittenColumn> {
     shape.columns().iter().enumerate().map(column).collect()
 }
 
-impl ViewColumns {
-    /// The place in the table of a view's column that a statement writes.
-    pub(super) fn place(&self, name: &str, verb: &str) -> Result<usize> {
-        let column = named(&self.columns, name);
-        let column = column.ok_or_else(|| undefined_column(name, &self.view))?;
-        self.place_of(column, verb)
-    }
-
-    /// The names of the table's columns that some of the view's columns are.
-    pub(super) fn of_table(&self, names: &[String], shape: &TableShape) -> Vec<String> {
-        let columns = names
-            .iter()
-            .filter_map(|name| named(&self.columns, name)?.place);
-        columns
-            .map(|idx| shape.columns()[idx].name().clone())
-            .collect()
-    }
-
-    /// Fails where a part of a statement names the whole row of the view, which has hidden columns there.
-    pub(super) fn refuse_whole_rows<T: Visit>(&self, part: &T, alias: &Ident) -> Result<()> {
-        let alias = folded(alias);
-        let mut rows = WholeRows {
-            alias: &alias,
-            is_column: named(&self.columns, &alias).is_some(),
-        };
-        match Visit::visit(part, &mut rows) {
-            ControlFlow::Continue(()) => Ok(()),
-            ControlFlow::Break(()) => Err(Error::unsupported(format!(
-                "all of \"{alias}\" in a statement that changes it by the way of a view"
-            ))),
-        }
-    }
-
-    fn place_of(&self, column: &WrittenColumn, verb: &str) -> Result<usize> {
-        column.place.ok_or_else(|| Error::NotUpdatable {
-            sqlstate: "0A000",
-            message: format!(
-                "cannot {verb} column \"{}\" of view \"{}\"",
-                column.name, self.view
-            ),
-            detail: "View columns that are not columns of their base relation are not updatable."
-                .to_owned(),
-            hint: None,
-        })
-    }
-}
-
 impl ViewTarget {
     /// The columns of the view that the statement names, over those of the table.
     pub(super) fn columns(&self, shape: &TableShape) -> ViewColumns {
@@ -274,7 +232,59 @@ impl ViewTarget {
         table: Arc<dyn TableProvider>,
         shape: &TableShape,
     ) -> Result<Arc<dyn TableProvider>> {
-        self.rows_of(session, table, shape, true).await
+        let behind = Behind {
+            kept: &ADDRESS,
+            values: true,
+            is_filtered: true,
+            tells_hidden: false,
+        };
+        self.rows_of(session, table, shape, behind).await
+    }
+
+    /// The same with the rows that the views do not show, and what tells by which of them they are hidden.
+    pub(super) async fn conflicting_rows(
+        &self,
+        session: &Arc<Session>,
+        table: Arc<dyn TableProvider>,
+        shape: &TableShape,
+    ) -> Result<Arc<dyn TableProvider>> {
+        let behind = Behind {
+            kept: &ADDRESS,
+            values: true,
+            is_filtered: false,
+            tells_hidden: true,
+        };
+        self.rows_of(session, table, shape, behind).await
+    }
+
+    /// Rows that may become rows of the table as rows of the view, whether it shows them or not, with their values in the
+    /// table and the columns `kept`, hidden.
+    pub(super) async fn given_rows(
+        &self,
+        session: &Arc<Session>,
+        rows: Arc<dyn TableProvider>,
+        shape: &TableShape,
+        kept: &[&str],
+    ) -> Result<Arc<dyn TableProvider>> {
+        let behind = Behind {
+            kept,
+            values: true,
+            is_filtered: false,
+            tells_hidden: false,
+        };
+        self.rows_of(session, rows, shape, behind).await
+    }
+
+    /// Whether a view leaves out rows of the table.
+    pub(super) fn has_conditions(&self) -> bool {
+        let mut levels = self.levels.iter();
+        levels.any(|level| level.query.condition().is_some())
+    }
+
+    /// The name of a view, counted from the lowest one.
+    pub(super) fn name_at(&self, height: usize) -> Option<&str> {
+        let level = self.levels.iter().rev().nth(height)?;
+        Some(&level.entry.name)
     }
 
     /// The rows of the view over those of the table.
@@ -284,7 +294,13 @@ impl ViewTarget {
         table: Arc<dyn TableProvider>,
         shape: &TableShape,
     ) -> Result<Arc<dyn TableProvider>> {
-        self.rows_of(session, table, shape, false).await
+        let behind = Behind {
+            kept: &[],
+            values: false,
+            is_filtered: true,
+            tells_hidden: false,
+        };
+        self.rows_of(session, table, shape, behind).await
     }
 
     async fn rows_of(
@@ -292,18 +308,16 @@ impl ViewTarget {
         session: &Arc<Session>,
         mut rows: Arc<dyn TableProvider>,
         shape: &TableShape,
-        is_addressed: bool,
+        behind: Behind<'_>,
     ) -> Result<Arc<dyn TableProvider>> {
         let mut columns = columns_of(shape);
         for (height, level) in self.levels.iter().rev().enumerate() {
-            let hidden = match is_addressed {
-                true => {
-                    level.refuse_whole_rows(&columns)?;
-                    level.hidden(shape, height == 0)
-                }
-                false => Vec::new(),
-            };
-            (rows, columns) = Box::pin(level.rows(session, rows, &columns, hidden)).await?;
+            if behind.values {
+                level.refuse_whole_rows(&columns)?;
+            }
+            let more = level.behind(shape, height, behind);
+            let lower = level.rows(session, rows, &columns, (more, behind.is_filtered));
+            (rows, columns) = Box::pin(lower).await?;
         }
         Ok(rows)
     }
@@ -315,18 +329,7 @@ impl ViewTarget {
         table: &CatalogEntry,
         shape: &TableShape,
     ) -> Result<()> {
-        const VERB: &str = "insert into";
-        let columns = self.columns(shape);
-        let places = if insert.columns.is_empty() {
-            let n_filled = n_filled(insert).unwrap_or(columns.columns.len());
-            let filled = columns.columns.iter().take(n_filled);
-            let places = filled.map(|column| columns.place_of(column, VERB));
-            places.collect::<Result<Vec<_>>>()?
-        } else {
-            let named = insert.columns.iter().map(last);
-            let places = named.map(|name| columns.place(&name, VERB));
-            places.collect::<Result<Vec<_>>>()?
-        };
+        let places = self.columns(shape).places(insert)?;
         let quoted = |name: &str| Ident::with_quote('"', name);
         let column = |idx: usize| ObjectName::from(vec![quoted(shape.columns()[idx].name())]);
         insert.columns = places.into_iter().map(column).collect();
@@ -376,7 +379,7 @@ impl ViewTarget {
                 let condition = inlined(&Box::pin(bound).await?.plan, 0)?;
                 conditions.push((level.entry.name.clone(), about_the_row(condition)?));
             }
-            let lower = level.rows(session, rows, &columns, Vec::new());
+            let lower = level.rows(session, rows, &columns, (Vec::new(), true));
             (rows, columns) = Box::pin(lower).await?;
         }
         Ok(conditions)
@@ -409,16 +412,19 @@ impl Level {
         }
     }
 
-    /// The columns of the table below, under names that no statement has.
-    fn hidden(&self, shape: &TableShape, is_lowest: bool) -> Vec<SelectItem> {
-        let address = [FILE_COLUMN, ROW_COLUMN].into_iter();
-        let address = address.map(|name| self.query.item(name, name));
+    /// What the rows of the view have behind its columns; `height` is 0 over the table.
+    fn behind(&self, shape: &TableShape, height: usize, behind: Behind<'_>) -> Vec<SelectItem> {
+        let kept = behind.kept.iter().map(|name| self.query.item(name, name));
         let columns = shape.columns().iter().enumerate();
-        let values = columns.map(|(idx, field)| match is_lowest {
-            true => self.query.item(field.name(), &hidden(idx)),
-            false => self.query.item(&hidden(idx), &hidden(idx)),
+        let values = columns.filter(|_| behind.values);
+        let values = values.map(|(idx, field)| match height {
+            0 => self.query.item(field.name(), &hidden(idx)),
+            _ => self.query.item(&hidden(idx), &hidden(idx)),
         });
-        address.chain(values).collect()
+        let told = behind
+            .tells_hidden
+            .then(|| hidden_by_item(&self.query.alias, height, self.query.condition()));
+        kept.chain(values).chain(told).collect()
     }
 
     /// Fails where the view's query names the whole row of what it reads, which has hidden columns there.
@@ -432,17 +438,17 @@ impl Level {
         below.refuse_whole_rows(condition, &self.query.alias)
     }
 
-    /// The rows of the view over those below it, with more columns behind its own.
+    /// The rows of the view over those below it, with more columns behind its own; or those that it does not show, too.
     async fn rows(
         &self,
         session: &Arc<Session>,
         below: Arc<dyn TableProvider>,
         columns: &[WrittenColumn],
-        more: Vec<SelectItem>,
+        (more, is_filtered): (Vec<SelectItem>, bool),
     ) -> Result<(Arc<dyn TableProvider>, Vec<WrittenColumn>)> {
         let (mut items, own) = self.query.columns(columns, &self.view.columns);
         items.extend(more);
-        let bound = self.bound(session, below, items, true).await?;
+        let bound = self.bound(session, below, items, is_filtered).await?;
         let n_declared = self.view.columns.len().min(own.len());
         let declared = &self.view.columns[..n_declared];
         let plan = named_columns(bound.plan, &bound.names, declared)?;
@@ -474,28 +480,6 @@ impl Level {
         let binding = in_view(&self.view, &self.entry.schema, Box::pin(binding));
         let bound = as_role(&self.entry.owner, binding).await;
         bound.map_err(|error| error.inside(&self.view.text, ""))
-    }
-}
-
-/// How many columns the source of an INSERT fills; `None`: it does not say.
-fn n_filled(insert: &ast::Insert) -> Option<usize> {
-    let Some(source) = &insert.source else {
-        // DEFAULT VALUES.
-        return Some(0);
-    };
-    match source.body.as_ref() {
-        SetExpr::Values(values) => values.rows.first().map(|row| row.content.len()),
-        SetExpr::Select(select) => {
-            let is_plain = |item: &SelectItem| {
-                matches!(
-                    item,
-                    SelectItem::UnnamedExpr(_) | SelectItem::ExprWithAlias { .. }
-                )
-            };
-            let items = &select.projection;
-            items.iter().all(is_plain).then_some(items.len())
-        }
-        _ => None,
     }
 }
 

@@ -16,7 +16,7 @@ use datafusion::sql::sqlparser::ast::{
 use super::column_rules::parse_expr;
 use super::relation_columns::{RelationColumns, is_called, relations};
 use crate::commands::folded;
-use crate::functions::{WHOLE_ROW, elements_column};
+use crate::functions::{WHOLE_ROW, elements_column, is_order_column};
 
 /// Puts rows in the place of the name that `error` did not find as a column; false if it is no relation's.
 pub(super) async fn adopt(
@@ -106,7 +106,8 @@ impl Finder {
             let text = format!("{}.{}", quoted(&self.name), quoted(&folded(column)));
             return parse_expr(&text).ok();
         }
-        let columns = self.columns.of(&found.relation, state).await?;
+        let mut columns = self.columns.of(&found.relation, state).await?;
+        columns.retain(|name| !is_order_column(name));
         let column = |name: &String| format!("{}.{}", quoted(&self.name), quoted(name));
         let pair = |name: &String| {
             let shown = name.split(super::REPEATED).next().unwrap_or(name);

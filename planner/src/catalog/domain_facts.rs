@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use auspex_storage::{DomainType, TableShape, TextLimit, schema_of};
+use auspex_storage::{DomainType, TableShape, TextLimit, clock_digits, schema_of};
 use datafusion::arrow::datatypes::SchemaRef;
 
 use super::facts::CatalogFacts;
@@ -25,6 +25,8 @@ pub struct DomainFacts {
     pub base: SchemaRef,
     /// How long its texts may be.
     pub text_limit: Option<TextLimit>,
+    /// The digits that its seconds have.
+    pub clock_digits: Option<u8>,
 }
 
 impl CatalogFacts {
@@ -41,6 +43,7 @@ impl CatalogFacts {
             domains.push(DomainFacts {
                 base: shape.schema(),
                 text_limit: shape.text_limit_of(&shape.columns()[0]),
+                clock_digits: clock_digits(&shape.columns()[0]),
                 known,
                 owner: entry.owner.clone(),
                 comment: entry.comment.clone(),

@@ -8,7 +8,7 @@ use std::sync::{Arc, Weak};
 
 use auspex_storage::{
     CatalogEntry, CheckOption, Definition, DomainType, GRANT_OPTION, Identity, Key,
-    ModelDefinition, TableShape, TextLimit, ViewDefinition,
+    ModelDefinition, TableShape, TextLimit, ViewDefinition, clock_digits,
 };
 use datafusion::error::DataFusionError;
 use datafusion::sql::sqlparser::ast::Ident;
@@ -91,6 +91,8 @@ pub struct TableRules {
     pub generated: Vec<Option<String>>,
     /// How long each column's texts may be.
     pub text_limits: Vec<Option<TextLimit>>,
+    /// The digits that the seconds of each column have.
+    pub clock_digits: Vec<Option<u8>>,
     /// The domain that each column is of.
     pub domains: Vec<Option<DomainType>>,
     /// How each column's numbers are given, if it is an identity column.
@@ -170,6 +172,12 @@ impl CatalogFacts {
         Ok(entries.filter_map(facts).collect())
     }
 
+    /// The session's temporary relations, which have no numbers.
+    pub fn temporary_objects(&self) -> Result<Vec<ObjectFacts>> {
+        let entries = self.session()?.temporary.entries();
+        Ok(entries.iter().filter_map(facts).collect())
+    }
+
     /// The object of a name; a temporary one has no number.
     pub fn object(&self, schema: &str, name: &str) -> Result<Option<ObjectFacts>> {
         let session = self.session()?;
@@ -180,15 +188,7 @@ impl CatalogFacts {
     /// The schema or object of a number.
     pub fn by_oid(&self, oid: u32) -> Result<Option<ObjectFacts>> {
         let state = self.session()?.engine.catalog.state();
-        let schemas = state.schemas();
-        let schema = schemas.iter().find(|entry| entry.oid == oid);
-        if let Some(schema) = schema {
-            return Ok(facts(schema));
-        }
-        let names = schemas.iter().map(|schema| schema.name.as_str());
-        let mut entries = names.flat_map(|schema| state.entries(schema));
-        let entry = entries.find(|entry| entry.oid == oid);
-        Ok(entry.and_then(facts))
+        Ok(state.by_oid(oid).and_then(facts))
     }
 
     /// The numbers of each view and of an object that its query names.
@@ -245,8 +245,10 @@ impl CatalogFacts {
 
     /// Whether a constraint of a table has a comment.
     pub fn has_constraint_comments(&self) -> Result<bool> {
-        let state = self.session()?.engine.catalog.state();
-        let mut entries = state.all();
+        let session = self.session()?;
+        let state = session.engine.catalog.state();
+        let temporary = session.temporary.entries();
+        let mut entries = state.all().chain(&temporary);
         Ok(entries.any(|entry| {
             let is_table = matches!(entry.definition, Definition::Table(_));
             is_table && !entry.constraint_comments.is_empty()
@@ -418,6 +420,7 @@ fn rules_of(shape: &TableShape) -> TableRules {
         text_limits: columns()
             .map(|column| shape.text_limit_of(column))
             .collect(),
+        clock_digits: columns().map(|column| clock_digits(column)).collect(),
         domains: columns().map(|column| shape.domain_of(column)).collect(),
         identities: columns().map(|column| shape.identity_of(column)).collect(),
         checks: shape

@@ -1,18 +1,20 @@
 //! Relations that have no entry in the catalog: the indexes of keys, the sequences of numbered columns.
 //!
 //! In: a statement that looks relations up by texts, or asks for the sequences of columns; out: the names of such relations
-//! and the definitions of tables, which stand in their logs. These are read before the statement is planned, so that a
-//! look-up by name waits for nothing.
+//! and the definitions of tables, which stand in their logs. These are read before the statement is planned, or before its
+//! plan runs, so that a look-up by name waits for nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use auspex_storage::{CatalogEntry, Definition, RESERVED_SCHEMAS, TableShape};
+use datafusion::common::tree_node::{TreeNode as _, TreeNodeRecursion};
+use datafusion::logical_expr::{self, ExprSchemable as _, LogicalPlan};
 use datafusion::sql::sqlparser::ast::{
-    Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Statement, Value, Visit,
-    Visitor,
+    Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Statement, Visit, Visitor,
 };
+use futures::StreamExt as _;
 
 use super::PG_CATALOG;
 use super::facts::CatalogFacts;
@@ -64,31 +66,95 @@ impl CatalogFacts {
     }
 }
 
-/// Reads the logs of all tables if a statement looks up what may stand in them.
-pub(crate) async fn read(session: &Arc<Session>, statement: &Statement) {
-    if Visit::visit(statement, &mut Asked(session)).is_continue() {
-        return;
+/// Logs that are read at a time: of tables in an object store, each is a few answers of it.
+const LOGS_IN_FLIGHT: usize = 32;
+
+/// What a statement has been given of the tables' logs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum TableLogs {
+    Unread,
+    Read,
+}
+
+/// Reads the logs of all tables if a statement looks up a name that may stand in them.
+pub(crate) async fn read(session: &Arc<Session>, statement: &Statement) -> TableLogs {
+    match Visit::visit(statement, &mut Asked(session)) {
+        ControlFlow::Break(()) => read_all(session).await,
+        ControlFlow::Continue(()) => TableLogs::Unread,
     }
+}
+
+/// The same for a plan that looks up texts which only its rows tell. Numbers have names without a look into logs.
+pub(crate) async fn read_for(session: &Arc<Session>, plan: &LogicalPlan, logs: TableLogs) {
+    if logs == TableLogs::Unread && looks_up_texts(plan) {
+        read_all(session).await;
+    }
+}
+
+async fn read_all(session: &Arc<Session>) -> TableLogs {
     // They change without a change of the catalog.
     Named::note_files();
     let state = session.engine.catalog.state();
     let mut entries: Vec<Arc<CatalogEntry>> = state.all().cloned().collect();
     entries.extend(session.temporary.entries());
-    let mut found = TableRelations::default();
-    for entry in entries {
-        if !matches!(entry.definition, Definition::Table(_)) {
-            continue;
-        }
+    entries.retain(|entry| matches!(entry.definition, Definition::Table(_)));
+    let reads = entries.into_iter().map(|entry| async move {
         match session.tables().shape(&entry.id).await {
-            Ok(shape) => found.add(&entry, shape),
+            Ok(shape) => Some((entry, shape)),
             // One that cannot be read shows none.
             Err(error) => {
                 let table = &entry.name;
                 tracing::debug!(table, %error, "a table cannot be opened");
+                None
             }
+        }
+    });
+    let mut reads = futures::stream::iter(reads).buffer_unordered(LOGS_IN_FLIGHT);
+    let mut found = TableRelations::default();
+    while let Some(read) = reads.next().await {
+        if let Some((entry, shape)) = read {
+            found.add(&entry, shape);
         }
     }
     *lock(&session.table_relations) = Arc::new(found);
+    TableLogs::Read
+}
+
+/// Whether a plan calls a function that looks relations up by texts which are not written out.
+fn looks_up_texts(plan: &LogicalPlan) -> bool {
+    let mut is_found = false;
+    let walked = plan.apply_with_subqueries(|node| {
+        node.apply_expressions(|expr| {
+            expr.apply(|expr| {
+                is_found = is_found || looks_up_text(expr, node);
+                Ok(match is_found {
+                    true => TreeNodeRecursion::Stop,
+                    false => TreeNodeRecursion::Continue,
+                })
+            })
+        })
+    });
+    is_found || walked.is_err()
+}
+
+/// Whether an expression of a node is such a call; what has no known type may be a text.
+fn looks_up_text(expr: &logical_expr::Expr, node: &LogicalPlan) -> bool {
+    let logical_expr::Expr::ScalarFunction(call) = expr else {
+        return false;
+    };
+    // As PostgreSQL calls what stands behind a cast to regclass, and from it.
+    let name = call.func.name();
+    let [arg] = call.args.as_slice() else {
+        return false;
+    };
+    if !name.starts_with("regclass") && name != "to_regclass" {
+        return false;
+    }
+    let mut seen = node.inputs().into_iter().map(|input| input.schema());
+    let found = seen.find_map(|schema| arg.get_type(schema.as_ref()).ok());
+    let found = found.or_else(|| arg.get_type(node.schema().as_ref()).ok());
+    let is_written = matches!(arg, logical_expr::Expr::Literal(..));
+    !is_written && found.is_none_or(|found| found.is_string() || found.is_null())
 }
 
 /// Looks for names that may be those of such relations.
@@ -97,9 +163,9 @@ struct Asked<'a>(&'a Session);
 impl Asked<'_> {
     /// Whether an expression may give a name that no entry of the catalog has.
     fn is_of_table(&self, expr: &Expr) -> bool {
+        // What is not written out is looked at once its type is known.
         let Some(text) = string_literal(expr) else {
-            let is_number = |value: &Value| matches!(value, Value::Number(..) | Value::Null);
-            return !matches!(expr, Expr::Value(value) if is_number(&value.value));
+            return false;
         };
         let is_number = text.parse::<u32>().is_ok();
         let parts = parts_of(text);
@@ -157,5 +223,35 @@ impl Visitor for Asked<'_> {
             true => ControlFlow::Break(()),
             false => ControlFlow::Continue(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use datafusion::arrow::datatypes::DataType;
+    use datafusion::logical_expr::{
+        ColumnarValue, LogicalPlanBuilder, Volatility, col, create_udf, lit,
+    };
+
+    use super::*;
+
+    fn looks_up(name: &str, data_type: DataType, value: logical_expr::Expr) -> bool {
+        let same = |args: &[ColumnarValue]| Ok(args[0].clone());
+        let taken = vec![data_type.clone()];
+        let function = create_udf(name, taken, data_type, Volatility::Stable, Arc::new(same));
+        let rows = vec![vec![lit(1_i32), lit("t")]];
+        let rows = LogicalPlanBuilder::values(rows).unwrap();
+        let plan = rows.project([function.call(vec![value])]).unwrap();
+        looks_up_texts(&plan.build().unwrap())
+    }
+
+    #[test]
+    fn texts_of_rows_are_looked_up_and_numbers_are_not() {
+        let (number, text) = (col("column1"), col("column2"));
+        assert!(looks_up("regclassout", DataType::Utf8, text.clone()));
+        assert!(looks_up("to_regclass", DataType::Utf8, text.clone()));
+        assert!(!looks_up("regclassout", DataType::Int32, number));
+        assert!(!looks_up("regclassin", DataType::Utf8, lit("t")));
+        assert!(!looks_up("regtypeout", DataType::Utf8, text));
     }
 }

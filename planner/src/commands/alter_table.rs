@@ -31,7 +31,9 @@ use super::sequences::rename_as_table;
 use super::source_rows::SourceRows;
 use super::table_properties::{check_change_columns, set_property, unset_property};
 use super::table_references::DeclaredReference;
-use super::table_shape::{add_option, checked_default, text_limit};
+use super::table_shape::{
+    MOST_CLOCK_DIGITS, add_option, checked_default, clock_digits, text_limit,
+};
 use super::tables::check_unnamed;
 use super::{folded, name_parts, view_options};
 use crate::access::TableUse;
@@ -184,9 +186,9 @@ pub(super) async fn record(
     put(session, table, text, define).await
 }
 
-/// Changes a table's entry: a temporary one's in the session, another's in the catalog, as it is at the moment of the
-/// commit, since its privileges may have changed. A table that was dropped meanwhile stays dropped.
-async fn put(
+/// Changes the entry of a table, or another object: a temporary one's in the session, another's in the catalog, as it is at
+/// the moment of the commit, since its privileges may have changed. A table that was dropped meanwhile stays dropped.
+pub(super) async fn put(
     session: &Session,
     table: &CatalogEntry,
     text: &str,
@@ -306,7 +308,7 @@ impl<'a> Altering<'a> {
                 let domain = settle_domain(session, &mut data_type)?;
                 let stored = column_type::declared(session, &data_type).await?;
                 self.set_type(session, idx, &stored, using.as_ref())?;
-                self.limit_texts(idx, text_limit(&data_type)?);
+                self.limit_values(idx, &data_type)?;
                 self.set_domain(idx, domain.as_ref());
                 Ok(())
             }
@@ -347,6 +349,7 @@ impl<'a> Altering<'a> {
         let field = declared.as_ref().clone().with_name(name);
         self.shape.add_column(field)?;
         self.shape.set_text_limit(idx, text_limit(&data_type)?);
+        self.shape.set_clock_digits(idx, clock_digits(&data_type));
         self.set_domain(idx, domain.as_ref());
         for option in &column.options {
             add_option(session, &mut self.shape, idx, option, self.relation)?;
@@ -376,16 +379,23 @@ impl<'a> Altering<'a> {
         self.operation = TableOperation::Columns;
     }
 
-    /// Sets how long a column's texts may be; where that is less than before, the rows are written anew and looked at.
-    fn limit_texts(&mut self, idx: usize, limit: Option<TextLimit>) {
-        let old = self.shape.text_limit_of(&self.shape.columns()[idx]);
+    /// Sets how long a column's texts may be and how many digits its seconds have; where that is less than before, the rows
+    /// are written anew: texts are looked at, seconds rounded.
+    fn limit_values(&mut self, idx: usize, data_type: &ast::DataType) -> Result<()> {
+        let column = Arc::clone(&self.shape.columns()[idx]);
+        let (limit, digits) = (text_limit(data_type)?, clock_digits(data_type));
         self.shape.set_text_limit(idx, limit);
-        let length = limit.and_then(|limit| limit.length);
-        let old = old.and_then(|old| old.length);
-        if length.is_some_and(|length| old.is_none_or(|old| length < old)) {
+        self.shape.set_clock_digits(idx, digits);
+        let length = |limit: Option<TextLimit>| limit?.length;
+        let (length, old_length) = (length(limit), length(TextLimit::of_field(&column)));
+        let is_shorter =
+            length.is_some_and(|length| old_length.is_none_or(|old_length| length < old_length));
+        let n_digits = |digits: Option<u8>| digits.unwrap_or(MOST_CLOCK_DIGITS);
+        if is_shorter || n_digits(digits) < n_digits(auspex_storage::clock_digits(&column)) {
             self.needs_rows = true;
             self.operation = TableOperation::Columns;
         }
+        Ok(())
     }
 
     fn rename_column(&mut self, column: &Ident, to: &str) -> Result<()> {

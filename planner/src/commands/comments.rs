@@ -1,13 +1,14 @@
 //! `COMMENT ON`.
 //!
-//! In: a syntax tree; out: one catalog entry with another comment.
+//! In: a syntax tree; out: one entry of the catalog, or of the session, with another comment.
 
 use std::sync::Arc;
 
 use auspex_sql::ConstraintComment;
-use auspex_storage::{CatalogEntry, Change, Definition, TableShape};
+use auspex_storage::{CatalogEntry, Definition, TableShape};
 use datafusion::sql::sqlparser::ast::{AlterTableOperation, CommentObject, ObjectName};
 
+use super::alter_table::put;
 use super::{folded, kind_name, name_parts};
 use crate::bind::{bind_query, undefined_column};
 use crate::error::{Error, Result};
@@ -46,8 +47,8 @@ pub(super) async fn comment(
     } else if matches!(object_type, CommentObject::Type | CommentObject::Domain) {
         session.type_entry(&parts)
     } else {
-        let (schema, name) = session.lasting_parts(&parts)?;
-        catalog.get(&schema, &name).cloned()
+        let (schema, name) = session.relation_parts(&parts)?;
+        session.entry(&schema, &name)
     };
     let entry = entry.ok_or_else(|| Error::Undefined {
         kind: match object_type {
@@ -60,15 +61,8 @@ pub(super) async fn comment(
     })?;
     session.access().check_owner(&entry)?;
     check_kind(object_type, &entry)?;
-    let commit = session.engine.catalog.commit(text, |state| {
-        let now = state.by_id(&entry.id).unwrap_or(&entry);
-        let comment = comment.clone();
-        Ok(vec![Change::Put(CatalogEntry {
-            comment,
-            ..now.as_ref().clone()
-        })])
-    });
-    commit.await?;
+    let describe = |entry: &mut CatalogEntry| entry.comment.clone_from(&comment);
+    put(session, &entry, text, describe).await?;
     Ok("COMMENT".to_owned())
 }
 
@@ -112,13 +106,8 @@ async fn comment_column(
             None,
         ));
     }
-    let (schema, relation) = session.lasting_parts(&parts)?;
-    let entry = session
-        .engine
-        .catalog
-        .state()
-        .get(&schema, &relation)
-        .cloned();
+    let (schema, relation) = session.relation_parts(&parts)?;
+    let entry = session.entry(&schema, &relation);
     let entry = entry.ok_or_else(|| session.undefined_relation(&schema, &relation))?;
     session.access().check_owner(&entry)?;
     let of_view = match &entry.definition {
@@ -140,19 +129,15 @@ async fn comment_column(
             return Err(Error::unsupported(what));
         }
     };
-    let commit = session.engine.catalog.commit(text, |state| {
-        let now = state.by_id(&entry.id).unwrap_or(&entry);
-        let mut changed = now.as_ref().clone();
+    let describe = |entry: &mut CatalogEntry| {
+        let comments = &mut entry.column_comments;
         match &comment {
-            Some(comment) => changed
-                .column_comments
-                .insert(column.clone(), comment.clone()),
-            None => changed.column_comments.remove(&column),
+            Some(comment) => comments.insert(column.clone(), comment.clone()),
+            None => comments.remove(&column),
         };
-        changed.commented_columns.clone_from(&of_view);
-        Ok(vec![Change::Put(changed)])
-    });
-    commit.await?;
+        entry.commented_columns.clone_from(&of_view);
+    };
+    put(session, &entry, text, describe).await?;
     Ok("COMMENT".to_owned())
 }
 
@@ -173,7 +158,7 @@ pub(super) async fn comment_constraint(
                 position: None,
             })?,
         false => {
-            let (schema, relation) = session.lasting_parts(parts)?;
+            let (schema, relation) = session.relation_parts(parts)?;
             let entry = session.entry(&schema, &relation);
             entry.ok_or_else(|| session.undefined_relation(&schema, &relation))?
         }
@@ -190,17 +175,14 @@ pub(super) async fn comment_constraint(
         let message = format!("constraint \"{name}\" for {kind} \"{owner}\" does not exist");
         return Err(Error::invalid("42704", message, None));
     }
-    let commit = session.engine.catalog.commit(text, |state| {
-        let now = state.by_id(&entry.id).unwrap_or(&entry);
-        let mut changed = now.as_ref().clone();
-        let comments = &mut changed.constraint_comments;
+    let describe = |entry: &mut CatalogEntry| {
+        let comments = &mut entry.constraint_comments;
         match &statement.comment {
             Some(comment) => comments.insert(name.clone(), comment.clone()),
             None => comments.remove(name),
         };
-        Ok(vec![Change::Put(changed)])
-    });
-    commit.await?;
+    };
+    put(session, &entry, text, describe).await?;
     Ok("COMMENT".to_owned())
 }
 

@@ -1,4 +1,5 @@
-//! Types of declared columns that the planner lacks: maps, and `FLOAT` as PostgreSQL means it, at any depth.
+//! Types of declared columns that the planner lacks: maps, and `FLOAT` as PostgreSQL means it, at any depth; and clocks
+//! of so many digits.
 //!
 //! In: types of a syntax tree; out: types that the planner knows, and the columns that it makes of them as they were meant.
 
@@ -38,6 +39,20 @@ pub(super) fn spell(data_type: &mut ast::DataType) {
             let fields = vec![field(KEY, key), field(VALUE, value)];
             *data_type = ast::DataType::Struct(fields, StructBracketKind::AngleBrackets);
         }
+        _ => {}
+    }
+}
+
+/// Takes away how many digits the seconds of a type have: the note of a column tells them, and the planner has other types
+/// for some numbers of them and none for the others.
+pub(super) fn without_digits(data_type: &mut ast::DataType) {
+    use ast::DataType as T;
+    match data_type {
+        T::Timestamp(digits, _)
+        | T::Time(digits, _)
+        | T::Interval {
+            precision: digits, ..
+        } => *digits = None,
         _ => {}
     }
 }

@@ -12,7 +12,7 @@ use super::first_rows::first_rows;
 use super::insert_values::insert_values;
 use crate::access::TableUse;
 use crate::bind::{
-    BoundInsert, Change, Returned, Returning, ViewTarget, bind_change, change_checks,
+    BoundInsert, Change, Returned, Returning, ViewTarget, bind_change, change_checks, refuse_hidden,
 };
 use crate::copied_rows::{copier, for_copies};
 use crate::error::{Error, Result};
@@ -192,7 +192,7 @@ pub(crate) async fn change(
     parameters: Vec<ScalarValue>,
     control: &StatementControl,
 ) -> Result<(String, Option<Returned>)> {
-    let (table, view) = change.table(session)?;
+    let (table, view) = Box::pin(change.table(session)).await?;
     let target = (&table, view.as_ref());
     let done = change_rows(session, change, target, returning, (parameters, control));
     let done = Box::pin(done).await;
@@ -207,7 +207,14 @@ async fn change_rows(
     (parameters, control): (Vec<ScalarValue>, &StatementControl),
 ) -> Result<(String, Option<Returned>)> {
     session.change_table(change.verb(), table)?;
-    let quick = insert_values(session, change, (table, returning), &parameters, control);
+    let quick = insert_values(
+        session,
+        change,
+        (table, view),
+        returning,
+        &parameters,
+        control,
+    );
     if let Some(done) = Box::pin(quick).await? {
         return Ok(done);
     }
@@ -234,13 +241,16 @@ async fn change_rows(
             predicate: change.condition(),
         };
         let mut changes = stream(session, &query, parameters.clone(), control).await?;
+        if let (Change::Upsert(_), Some(view)) = (change, view) {
+            changes = refuse_hidden(changes, view);
+        }
         let any_keys = change.any_keys(rewrite.shape());
         if !any_keys.is_empty() {
             let memory = &query.state.runtime_env().memory_pool;
             changes = first_rows(changes, &any_keys, rewrite.shape(), memory)?;
         }
         changes = numbered_changes(session, &table.id, rewrite.shape(), changes);
-        let returned = Returned::of(session, returning).await?;
+        let returned = Returned::of(session, returning, &parameters).await?;
         if let Some(returned) = &returned {
             changes = returned.of_changes(changes)?;
         }
@@ -250,7 +260,7 @@ async fn change_rows(
                 return Ok((tag, returned));
             }
             Err(StorageError::Conflict { .. }) => {}
-            Err(error) if change.meets_row_twice(&error, rewrite.shape())? => {
+            Err(error) if change.meets_row_twice(&error, (rewrite.shape(), view))? => {
                 return Err(row_twice());
             }
             Err(error) => return Err(in_place(error.into(), table)),

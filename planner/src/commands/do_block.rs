@@ -35,7 +35,7 @@ pub(super) async fn run(
     block: &DoBlock,
     control: &StatementControl,
 ) -> Result<Outcome> {
-    match Box::pin(super::run(session, &block.statement, control)).await {
+    match Box::pin(super::run(session, (&block.statement, &[]), control)).await {
         Err(error) if !block.passes_over(error.report().sqlstate) => Err(error),
         _ => Ok(Outcome::Command("DO".to_owned())),
     }

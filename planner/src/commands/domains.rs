@@ -20,7 +20,7 @@ use super::comments::rename_constraint;
 use super::enums::{check_free, columns_of};
 use super::source_rows::SourceRows;
 use super::storage_options::check_collation;
-use super::table_shape::{checked_condition, checked_default, text_limit};
+use super::table_shape::{checked_condition, checked_default, clock_digits, text_limit};
 use super::tables::{self, Drop};
 use super::{declared_types, kind_name};
 use crate::access::own;
@@ -125,6 +125,7 @@ async fn create(
     let column = column.as_ref().clone().with_name(DOMAIN_VALUE);
     let mut shape = TableShape::new(&Schema::new(vec![column]));
     shape.set_text_limit(0, text_limit(data_type)?);
+    shape.set_clock_digits(0, clock_digits(data_type));
     let mut definition = DomainDefinition {
         base: base.to_string(),
         column: column_of(&shape),

@@ -10,7 +10,7 @@ use datafusion::arrow::array::RecordBatch;
 use datafusion::common::ScalarValue;
 
 use super::dml::{in_place, named_null};
-use crate::bind::{Change, Returned, Returning, bind_insert};
+use crate::bind::{Change, Returned, Returning, ViewTarget, bind_insert};
 use crate::error::Result;
 use crate::identity::numberer;
 use crate::session::Session;
@@ -21,13 +21,14 @@ use crate::streams::streams;
 pub(super) async fn insert_values(
     session: &Arc<Session>,
     change: &Change,
-    (table, returning): (&Arc<CatalogEntry>, Option<&Arc<Returning>>),
+    (table, view): (&Arc<CatalogEntry>, Option<&ViewTarget>),
+    returning: Option<&Arc<Returning>>,
     parameters: &[ScalarValue],
     control: &StatementControl,
 ) -> Result<Option<(String, Option<Returned>)>> {
     let tables = session.tables();
     let shape = tables.shape(&table.id).await?;
-    let Some((insert, on_conflict)) = change.as_insert(&shape)? else {
+    let Some((insert, on_conflict)) = change.as_insert(&shape, view)? else {
         return Ok(None);
     };
     // What this cannot bind, a MERGE may.
@@ -39,7 +40,7 @@ pub(super) async fn insert_values(
     let (Some(rows), true) = (rows.pop(), rows.is_empty()) else {
         return Ok(None);
     };
-    let returned = Returned::of(session, returning).await?;
+    let returned = Returned::of(session, returning, parameters).await?;
     let accept = |rows: &[RecordBatch]| match &returned {
         Some(returned) => returned.only_of(rows),
         None => Ok(()),
@@ -60,6 +61,7 @@ pub(super) async fn insert_values(
         Err(
             StorageError::Conflict { .. }
             | StorageError::CheckViolation { .. }
+            | StorageError::ViewCheckViolation(_)
             | StorageError::NullViolation { .. },
         ) => Ok(None),
         Err(error) => Err(in_place(error.into(), table)),

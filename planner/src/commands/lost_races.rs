@@ -5,11 +5,11 @@
 
 use std::sync::Arc;
 
-use auspex_sql::{DomainStatement, ParsedStatement, RoleStatement, SequenceStatement, Statement};
+use auspex_sql::{DomainStatement, RoleStatement, SequenceStatement, Statement};
 use datafusion::sql::parser::Statement as SqlStatement;
 use datafusion::sql::sqlparser::ast::Statement as S;
 
-use super::carry_out;
+use super::{Command, carry_out};
 use crate::error::{Error, Result};
 use crate::session::Session;
 use crate::statement_run::StatementControl;
@@ -20,24 +20,24 @@ pub(super) const MAX_ROUNDS: usize = 20;
 /// Carries out a command; returns its tag.
 pub(super) async fn settle(
     session: &Arc<Session>,
-    parsed: &ParsedStatement,
+    command: Command<'_>,
     control: &StatementControl,
 ) -> Result<String> {
     let catalog = &session.engine.catalog;
     for _ in 1..MAX_ROUNDS {
         let began = catalog.generation();
-        let done = Box::pin(carry_out(session, parsed, control)).await;
+        let done = Box::pin(carry_out(session, command, control)).await;
         let Err(error) = done else {
             return done;
         };
-        if !settles(&parsed.statement) || !is_of_names(&error) {
+        if !settles(&command.0.statement) || !is_of_names(&error) {
             return Err(error);
         }
         if catalog.refresh_now().await.is_err() || catalog.generation() == began {
             return Err(error);
         }
     }
-    Box::pin(carry_out(session, parsed, control)).await
+    Box::pin(carry_out(session, command, control)).await
 }
 
 /// Whether a command may have failed because of what has a name, or has it no more and loses its files.

@@ -52,6 +52,7 @@ use std::time::Duration;
 use auspex_sql::{ParsedStatement, RoleStatement, Statement};
 use auspex_storage::Definition;
 use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::common::ScalarValue;
 use datafusion::sql::parser::Statement as SqlStatement;
 use datafusion::sql::sqlparser::ast::{self, AlterIndexOperation, ObjectName, ObjectType};
 
@@ -123,10 +124,13 @@ pub(crate) fn schema(_statement: &Statement) -> Option<SchemaRef> {
     None
 }
 
+/// A command and the values of its parameters; only the query of a table that is made has any.
+pub(crate) type Command<'a> = (&'a ParsedStatement, &'a [ScalarValue]);
+
 /// Runs a command.
 pub(crate) async fn run(
     session: &Arc<Session>,
-    parsed: &ParsedStatement,
+    (parsed, parameters): Command<'_>,
     control: &StatementControl,
 ) -> Result<Outcome> {
     if let Statement::Do(block) = &parsed.statement {
@@ -149,7 +153,8 @@ pub(crate) async fn run(
             None
         }
     };
-    let tag = Box::pin(lost_races::settle(session, parsed, control)).await?;
+    let command = (parsed, parameters);
+    let tag = Box::pin(lost_races::settle(session, command, control)).await?;
     match (before, &parsed.statement) {
         (Some(_), Statement::RefreshMaterializedView(_)) => session.tell_committed(&verb, control),
         (Some(before), _) => session.tell_definition(&verb, before, control),
@@ -161,7 +166,7 @@ pub(crate) async fn run(
 /// Runs a command once; returns its tag.
 async fn carry_out(
     session: &Arc<Session>,
-    parsed: &ParsedStatement,
+    (parsed, parameters): Command<'_>,
     control: &StatementControl,
 ) -> Result<String> {
     let text = parsed.text.as_str();
@@ -177,7 +182,8 @@ async fn carry_out(
                 partition_columns: &create.partition_columns,
                 properties: &create.properties,
             };
-            let create = tables::create(session, &create.table, clauses, text, control);
+            let sent = (text, parameters);
+            let create = tables::create(session, &create.table, clauses, sent, control);
             Box::pin(create).await
         }
         Statement::CreateLakeObject(create) => lake::create(session, create, control).await,
@@ -203,7 +209,10 @@ async fn carry_out(
         Statement::RefreshMaterializedView(refresh) => {
             Box::pin(materialized_views::refresh(session, refresh, text, control)).await
         }
-        Statement::Sql(statement) => Box::pin(sql(session, statement, text, control)).await,
+        Statement::Sql(statement) => {
+            let sent = (text, parameters);
+            Box::pin(sql(session, statement, sent, control)).await
+        }
         _ => Err(Error::unsupported("this statement")),
     }
 }
@@ -211,7 +220,7 @@ async fn carry_out(
 async fn sql(
     session: &Arc<Session>,
     statement: &SqlStatement,
-    text: &str,
+    (text, parameters): (&str, &[ScalarValue]),
     control: &StatementControl,
 ) -> Result<String> {
     use ast::Statement as S;
@@ -232,7 +241,8 @@ async fn sql(
     match statement {
         S::CreateTable(create) => {
             let clauses = tables::TableClauses::default();
-            Box::pin(tables::create(session, create, clauses, text, control)).await
+            let sent = (text, parameters);
+            Box::pin(tables::create(session, create, clauses, sent, control)).await
         }
         S::CreateView(create) => Box::pin(views::create(session, create, text, control)).await,
         S::CreateSchema {

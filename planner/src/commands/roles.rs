@@ -19,6 +19,7 @@ use crate::error::{Error, Result};
 use crate::session::Session;
 use crate::settings;
 use crate::statement_run::{Notice, StatementControl};
+use crate::workload::LIMITS;
 
 /// Runs a statement about roles.
 pub(super) async fn run(
@@ -391,13 +392,6 @@ async fn rename(session: &Arc<Session>, name: &Word, to: &Word, text: &str) -> R
     Ok("ALTER ROLE".to_owned())
 }
 
-/// Settings of a role that bound what it may use; only a superuser sets them, and no session changes them.
-const LIMITS: [(&str, &str); 3] = [
-    ("max_memory", "a size such as 512MB"),
-    ("max_concurrent_statements", "a whole number"),
-    ("max_statement_time", "a duration such as 30s"),
-];
-
 async fn configure(
     session: &Arc<Session>,
     name: &RoleName,
@@ -408,17 +402,15 @@ async fn configure(
     let name = named(session, name);
     require(access.state(), &name)?;
     let setting = setting.map(settings::canonical);
-    let limit = LIMITS
-        .iter()
-        .find(|(limit, _)| Some(*limit) == setting.as_deref());
+    let limit = setting.as_deref().filter(|name| LIMITS.contains(name));
     if limit.is_some() || setting.is_none() {
         access.check_superuser("change the limits of a role")?;
     } else if name != session.user() {
         check_changes(session, &access, &name)?;
     }
     let value = match (&setting, value, limit) {
-        (Some(_), Some(value), Some((limit, expected))) => {
-            Some(checked_limit(limit, value, expected)?)
+        (Some(_), Some(value), Some(limit)) => {
+            Some(checked_limit(limit, value, session.engine.memory_bytes)?)
         }
         (Some(setting), Some(value), None) => Some(settings::checked(setting, value)?),
         _ => None,
@@ -436,18 +428,29 @@ async fn configure(
     Ok("ALTER ROLE".to_owned())
 }
 
-fn checked_limit(name: &str, value: &str, expected: &str) -> Result<String> {
-    let is_good = match name {
-        "max_memory" => settings::size_bytes(value).is_some(),
-        "max_statement_time" => settings::milliseconds(value).is_some(),
-        _ => value.parse::<u32>().is_ok(),
+/// A limit of a role, on a server with so much memory.
+fn checked_limit(name: &str, value: &str, memory_bytes: usize) -> Result<String> {
+    let (is_good, expected) = match name {
+        "max_memory" => {
+            let bytes = settings::size_bytes(value);
+            let most = memory_bytes >> 20;
+            (
+                bytes.is_some_and(|bytes| bytes <= memory_bytes),
+                format!("a size such as 512MB, at most the server's memory_limit, {most}MB"),
+            )
+        }
+        "max_statement_time" => (
+            settings::milliseconds(value).is_some(),
+            "a duration such as 30s".to_owned(),
+        ),
+        _ => (value.parse::<u32>().is_ok(), "a whole number".to_owned()),
     };
     match is_good {
         true => Ok(value.to_owned()),
         false => Err(Error::InvalidSetting {
             name: name.to_owned(),
             value: value.to_owned(),
-            expected: expected.to_owned(),
+            expected,
         }),
     }
 }

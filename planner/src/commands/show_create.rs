@@ -8,7 +8,8 @@ use std::sync::Arc;
 use auspex_storage::{
     CatalogEntry, CheckOption, Deferral, Definition, EnumType, ExternalFormat,
     ExternalTableDefinition, JsonKind, Key, ObjectKind, ReferenceAction, TableDefinition,
-    TableShape, ViewDefinition, is_uuid, marked_element, marks_of, schema_of,
+    TableShape, ViewDefinition, clock_digits, is_uuid, marked_element, marks_of, schema_of,
+    with_clock_digits,
 };
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Schema};
@@ -206,7 +207,11 @@ fn column(shape: &TableShape, field: &FieldRef) -> String {
     let data_type = match (is_serial, shape.domain_of(field)) {
         (true, _) => serial_type(field).to_owned(),
         (false, Some(domain)) => quoted(&domain.schema) + "." + &quoted(&domain.name),
-        (false, None) => limit.unwrap_or_else(|| declared_type(field)),
+        (false, None) => match (limit, clock_digits(field)) {
+            (Some(limit), _) => limit,
+            (None, Some(digits)) => with_clock_digits(&declared_type(field), digits),
+            (None, None) => declared_type(field),
+        },
     };
     let mut text = format!("{} {data_type}", quoted(field.name()));
     if let Some(identity) = identity.filter(|_| !is_serial) {

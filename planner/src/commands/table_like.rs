@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use auspex_sql::LIKE_PARTS;
-use auspex_storage::{Definition, IdentityKind, TableShape};
+use auspex_storage::{Definition, IdentityKind, TableShape, clock_digits};
 use datafusion::sql::sqlparser::ast::{
     CreateTableLikeKind, NullsDistinctOption, SelectItem, SetExpr,
 };
@@ -45,6 +45,7 @@ pub(super) async fn copied_shape(
     let mut shape = TableShape::new(source.schema().as_ref());
     for (idx, field) in source.columns().iter().enumerate() {
         shape.set_text_limit(idx, source.text_limit_of(field));
+        shape.set_clock_digits(idx, clock_digits(field));
         if takes("defaults") {
             shape.set_default(idx, source.default_of(field).as_deref());
         }

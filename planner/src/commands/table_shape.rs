@@ -32,6 +32,8 @@ use crate::session::Session;
 
 /// PostgreSQL's limit of `VARCHAR(n)`.
 const LONGEST_TEXT: u64 = 10_485_760;
+/// The digits of a second that a clock has.
+pub(super) const MOST_CLOCK_DIGITS: u8 = 6;
 
 /// The definition that `CREATE TABLE (…)` writes, behind the columns that `LIKE` copied.
 pub(super) async fn declared_shape(
@@ -70,6 +72,7 @@ pub(super) async fn declared_shape(
     for (idx, (column, domain)) in create.columns.iter().zip(&domains).enumerate() {
         let idx = n_copied + idx;
         shape.set_text_limit(idx, text_limit(&column.data_type)?);
+        shape.set_clock_digits(idx, clock_digits(&column.data_type));
         shape.set_domain(idx, domain.as_ref());
         // A key follows what makes its column unique.
         let is_key =
@@ -124,6 +127,20 @@ pub(super) fn text_limit(data_type: &ast::DataType) -> Result<Option<TextLimit>>
     // Lossless: it was compared just now.
     let length = Some(length as usize);
     Ok(Some(TextLimit { is_fixed, length }))
+}
+
+/// The digits that the seconds of a column of a type have.
+pub(super) fn clock_digits(data_type: &ast::DataType) -> Option<u8> {
+    use ast::DataType as T;
+    match data_type {
+        // Lossless. PostgreSQL, too, takes more digits than it has for the most.
+        T::Timestamp(digits, _)
+        | T::Time(digits, _)
+        | T::Interval {
+            precision: digits, ..
+        } => digits.map(|digits| digits.min(u64::from(MOST_CLOCK_DIGITS)) as u8),
+        _ => None,
+    }
 }
 
 /// Adds what stands behind a column's type.

@@ -14,6 +14,7 @@ use auspex_storage::{
     TableDefinition, TableShape,
 };
 use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::common::ScalarValue;
 use datafusion::logical_expr::{DdlStatement, LogicalPlan};
 use datafusion::sql::parser::Statement as SqlStatement;
 use datafusion::sql::sqlparser::ast::{self, ObjectName, ObjectType, OnCommit};
@@ -48,12 +49,12 @@ pub(super) struct TableClauses<'a> {
     pub(super) properties: &'a [(Word, String)],
 }
 
-/// `CREATE TABLE [AS]`.
+/// `CREATE TABLE [AS]`, with the text that was sent and the values of the query's parameters.
 pub(super) async fn create(
     session: &Arc<Session>,
     create: &ast::CreateTable,
     clauses: TableClauses<'_>,
-    text: &str,
+    (text, parameters): (&str, &[ScalarValue]),
     control: &StatementControl,
 ) -> Result<String> {
     refuse(create)?;
@@ -82,7 +83,7 @@ pub(super) async fn create(
             let query = query.as_ref().clone();
             let bound = bind_query(session, query, session.state(None)).await?;
             distinct_names(&bound.plan, &[], "query")?;
-            let rows = TableRows::plan(session, &bound, Vec::new(), control).await?;
+            let rows = TableRows::plan(session, &bound, parameters.to_vec(), control).await?;
             let shape = query_shape(&told(&rows.plan.schema(), &bound))?;
             (shape, Some((bound, rows)))
         }
@@ -290,6 +291,7 @@ pub(super) async fn declared_schema(
     for column in &mut declared.columns {
         refuse_wide(&column.data_type)?;
         declared_types::spell(&mut column.data_type);
+        declared_types::without_digits(&mut column.data_type);
         settle_type(session, &mut column.data_type);
     }
     let statement = ast::Statement::CreateTable(declared);

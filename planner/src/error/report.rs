@@ -11,6 +11,7 @@ use datafusion::error::DataFusionError;
 
 use super::{Error, nearest, said};
 use crate::functions::type_name;
+use crate::workload::hint_of_memory;
 
 /// What a client is told of an error.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -130,14 +131,18 @@ fn report_in_full(error: &DataFusionError) -> Report {
             .or_else(|| crate::functions::unsupported_subquery(message))
             .unwrap_or_else(|| Report::new("0A000", lower_first(message))),
         DataFusionError::ResourcesExhausted(message) => Report {
-            hint: Some("Raise --memory-limit, or select fewer columns or rows.".to_owned()),
+            hint: Some(hint_of_memory(message).to_owned()),
             ..Report::new("53200", lower_first(message))
         },
         DataFusionError::Plan(message) => plan_report(message),
         DataFusionError::Execution(message) => computed(message),
         DataFusionError::Configuration(message) => Report::new("22023", lower_first(message)),
         DataFusionError::IoError(source) => Report::new("58030", source.to_string()),
-        _ => Report::new("XX000", plain_message(root)),
+        _ => {
+            // The planner's library of patterns has errors of its own.
+            let message = plain_message(root);
+            said::report(&message).unwrap_or_else(|| Report::new("XX000", message))
+        }
     }
 }
 

@@ -10,7 +10,12 @@ use super::report::Report;
 use crate::functions::type_name;
 
 /// How messages begin, and what is said instead.
-const KNOWN: [(&str, &str, &str); 9] = [
+const KNOWN: [(&str, &str, &str); 12] = [
+    (
+        "For SELECT DISTINCT, ORDER BY expressions ",
+        "42P10",
+        "for SELECT DISTINCT, ORDER BY expressions must appear in select list",
+    ),
     (
         "Aggregate function calls cannot be nested",
         "42803",
@@ -48,6 +53,8 @@ const KNOWN: [(&str, &str, &str); 9] = [
         "22004",
         "null values cannot be formatted as an SQL identifier",
     ),
+    ("Timestamp out of range", "22008", "timestamp out of range"),
+    ("Date arithmetic overflow", "22008", "date out of range"),
 ];
 
 /// A cast of types that the planner names as Arrow does.
@@ -56,6 +63,35 @@ fn refused_cast(types: &str) -> Option<Report> {
     let name = |text: &str| DataType::from_str(text).ok().map(|found| type_name(&found));
     let said = format!("cannot cast type {} to {}", name(from)?, name(to)?);
     Some(Report::new("42846", said))
+}
+
+/// A relation, a column's number or a unit of time that there is not.
+fn unknown_name(message: &str) -> Option<Report> {
+    if let Some(relation) = message.strip_prefix("Invalid qualifier ") {
+        let said = format!("missing FROM-clause entry for table \"{relation}\"");
+        return Some(Report::new("42P01", said));
+    }
+    if let Some(rest) = message.strip_prefix("Cannot find column with position ") {
+        let (position, _) = rest.split_once(' ')?;
+        let said = format!("GROUP BY position {position} is not in select list");
+        return Some(Report::new("42P10", said));
+    }
+    let unit = message
+        .strip_prefix("Unsupported date_trunc granularity: '")
+        .or_else(|| message.strip_prefix("Date part '"))?;
+    let (unit, _) = unit.split_once('\'')?;
+    let said = format!("unit \"{unit}\" not recognized");
+    Some(Report::new("22023", said))
+}
+
+/// A regular expression that is none; the last line tells why.
+fn bad_pattern(message: &str) -> Option<Report> {
+    let begins = ["Regular expression did not compile: ", "regex parse error:"];
+    begins.iter().find(|begin| message.starts_with(**begin))?;
+    let mut lines = message.lines().rev();
+    let cause = lines.find_map(|line| line.trim().strip_prefix("error: "))?;
+    let said = format!("invalid regular expression: {cause}");
+    Some(Report::new("2201B", said))
 }
 
 /// PostgreSQL's words for a message.
@@ -72,6 +108,9 @@ pub(super) fn report(message: &str) -> Option<Report> {
         let (position, _) = rest.split_once(',')?;
         let said = format!("ORDER BY position {position} is not in select list");
         return Some(Report::new("42P10", said));
+    }
+    if let Some(found) = unknown_name(message).or_else(|| bad_pattern(message)) {
+        return Some(found);
     }
     if let Some(types) = message.strip_prefix("Unsupported CAST from ") {
         return refused_cast(types);
@@ -127,6 +166,16 @@ mod tests {
         assert_eq!(
             said("Order by column out of bounds, specified: 5, max: 1"),
             told("42P10", "ORDER BY position 5 is not in select list")
+        );
+        assert_eq!(
+            said("Cannot find column with position 9 in SELECT clause. Valid columns: 1 to 1"),
+            told("42P10", "GROUP BY position 9 is not in select list")
+        );
+        assert_eq!(
+            said(
+                "Regular expression did not compile: Syntax(\n~~~\nregex parse error:\n    (\n    ^\nerror: unclosed group\n~~~\n)"
+            ),
+            told("2201B", "invalid regular expression: unclosed group")
         );
         assert_eq!(
             said("Unable to parse date from 2024, 2, 30"),

@@ -18,9 +18,10 @@ use crate::commands::{self, ClientCopy};
 use crate::copy_options::CopyOptions;
 use crate::error::Result;
 use crate::explain::Explained;
+use crate::first_uses::{Order, first_uses};
 use crate::look_up_plan::LookUpPlan;
 use crate::parameter_types::{inferred_parameters, marked_parameters};
-use crate::point_plan::PointPlan;
+use crate::point_plan::{PointPlan, place};
 use crate::statement_run::Notice;
 use crate::streams::told;
 
@@ -43,6 +44,8 @@ pub(crate) enum Work {
         query: Box<BoundQuery>,
         returning: Option<Arc<Returning>>,
     },
+    /// Makes a table of the rows of a query, which tells the types of the parameters, and is made anew to run.
+    CreateAs(Box<BoundQuery>),
     /// Changes rows in the WITH of a query, then streams the query's rows.
     ChangeInWith(Box<ChangeInWith>),
     /// Sends the rows of a plan in the form of a COPY.
@@ -51,13 +54,13 @@ pub(crate) enum Work {
     CopyIn(ClientCopy),
     /// Shows settings.
     Show { setting: Option<String> },
-    /// A query of which parameters name models or queries or size frames: bound anew with each execution's values.
+    /// One of which parameters name models or queries or size frames: bound anew with each execution's values.
     Late {
         names: LateNames,
         /// One of the same columns, if they do not depend on the values.
-        alike: Option<Box<BoundQuery>>,
+        alike: Option<Box<Work>>,
         /// The types that the client declared.
-        given: Vec<Option<DataType>>,
+        given: Vec<Option<FieldRef>>,
     },
     /// `SELECT ml.train('m')`: for tools that send only `SELECT`.
     TrainCall(Box<auspex_sql::Train>),
@@ -84,17 +87,19 @@ impl Work {
         parameter_types: &[DataType],
     ) -> Result<Option<SchemaRef>> {
         Ok(match self {
-            Work::Query { query, .. }
-            | Work::Late {
-                alike: Some(query), ..
-            } => Some(columns_of(query, parameter_types)?),
+            Work::Query { query, .. } => Some(columns_of(query, parameter_types)?),
+            Work::Late {
+                alike: Some(alike), ..
+            } => alike.schema(statement, parameter_types)?,
             Work::ChangeInWith(both) => Some(columns_of(&both.query, parameter_types)?),
             Work::Explain(explained) => Some(explained.schema()),
             Work::Show { setting } => Some(commands::show_schema(setting.as_deref())),
             Work::TrainCall(_) => Some(commands::train_call_schema()),
-            Work::Insert(insert) => insert.returning.as_ref().map(|r| Arc::clone(r.schema())),
-            Work::Change { returning, .. } => returning.as_ref().map(|r| Arc::clone(r.schema())),
-            Work::Nothing(_) => None,
+            Work::Insert(insert) => returned_columns(insert.returning.as_ref(), parameter_types)?,
+            Work::Change { returning, .. } => {
+                returned_columns(returning.as_ref(), parameter_types)?
+            }
+            Work::Nothing(_) | Work::CreateAs(_) => None,
             Work::CopyIn(_) | Work::CopyOut(..) | Work::Late { .. } => None,
             Work::Command => commands::schema(statement),
         })
@@ -125,13 +130,16 @@ impl Work {
     /// The plans that have its parameters.
     fn parameters_plans(&self) -> Vec<&LogicalPlan> {
         match self {
-            Work::Query { query, .. }
-            | Work::Change { query, .. }
-            | Work::CopyOut(query, _)
-            | Work::Late {
-                alike: Some(query), ..
-            } => vec![&query.plan],
-            Work::Insert(insert) => vec![&insert.query.plan],
+            Work::Query { query, .. } | Work::CopyOut(query, _) | Work::CreateAs(query) => {
+                vec![&query.plan]
+            }
+            Work::Change {
+                query, returning, ..
+            } => with_returning(&query.plan, returning.as_ref()),
+            Work::Late {
+                alike: Some(alike), ..
+            } => alike.parameters_plans(),
+            Work::Insert(insert) => with_returning(&insert.query.plan, insert.returning.as_ref()),
             Work::Explain(explained) => vec![&explained.query.plan],
             Work::ChangeInWith(both) => {
                 let mut plans = both.change.parameters_plans();
@@ -153,7 +161,33 @@ impl Work {
         Ok(marked)
     }
 
-    pub(crate) fn parameter_types(&self, given: &[Option<DataType>]) -> Result<Vec<DataType>> {
+    /// The types to plan it with where what stands beside a parameter tells several: the first counts. `None`: it has none such.
+    pub(crate) fn settled_parameters(
+        &self,
+        given: &[Option<FieldRef>],
+    ) -> Result<Option<Vec<Option<FieldRef>>>> {
+        let order = match self {
+            Work::Change { .. } => Order::OfChanges,
+            _ => Order::OfQueries,
+        };
+        let mut settled = given.to_vec();
+        let mut is_settled = true;
+        for (name, uses) in first_uses(&self.parameters_plans(), order)? {
+            let Some(idx) = place(&name).filter(|_| uses.differ) else {
+                continue;
+            };
+            if settled.len() <= idx {
+                settled.resize(idx + 1, None);
+            }
+            if settled[idx].is_none() {
+                settled[idx] = Some(uses.settled());
+                is_settled = false;
+            }
+        }
+        Ok((!is_settled).then_some(settled))
+    }
+
+    pub(crate) fn parameter_types(&self, given: &[Option<FieldRef>]) -> Result<Vec<DataType>> {
         let late = match self {
             Work::Late { names, .. } => Some(names),
             _ => None,
@@ -175,7 +209,8 @@ impl Work {
             .filter_map(|name| name.strip_prefix('$')?.parse().ok());
         let n_parameters: usize = places.max().unwrap_or(0);
         let type_of = |idx: usize| {
-            let given = given.get(idx).cloned().flatten();
+            let given = given.get(idx).and_then(Option::as_ref);
+            let given = given.map(|field| field.data_type().clone());
             let inferred = inferred.get(&format!("${}", idx + 1)).cloned().flatten();
             match given {
                 // A numeric takes the scale of the column that it is for.
@@ -195,6 +230,24 @@ impl Work {
         let n_parameters = n_parameters.max(given.len()).max(n_late);
         Ok((0..n_parameters).map(type_of).collect())
     }
+}
+
+/// The plans of a change: of its rows, and of what it returns of them.
+fn with_returning<'a>(
+    plan: &'a LogicalPlan,
+    returning: Option<&'a Arc<Returning>>,
+) -> Vec<&'a LogicalPlan> {
+    let returned = returning.map(|returning| returning.rows());
+    std::iter::once(plan).chain(returned).collect()
+}
+
+/// The columns of what a change returns, once the parameters have these types.
+fn returned_columns(
+    returning: Option<&Arc<Returning>>,
+    parameter_types: &[DataType],
+) -> Result<Option<SchemaRef>> {
+    let told = returning.map(|returning| returning.told(parameter_types));
+    told.transpose()
 }
 
 /// The columns of a query, once the parameters have these types.

@@ -26,13 +26,13 @@ use super::moment::{TIMESTAMP, timestamptz};
 use super::operators::{comparison, decimal_literal};
 use super::syntax::call;
 use super::text_input::{type_beside, wider};
-use super::{array_elements, case_marks, chosen_items};
+use super::{array_elements, case_marks, chosen_items, element_marks};
 
 /// The beginnings of the operators of marks, which no client's text can write.
 const ANY: &str = "\u{1e}any ";
 const ALL: &str = "\u{1e}all ";
 
-/// Makes operators of the comparisons with arrays, of what looks for elements or adds some, and of CASE;
+/// Makes operators of the comparisons with arrays, of what looks for elements, adds some or makes rows of them, and of CASE;
 /// arrays that are written out become calls.
 pub(crate) fn mark_array_comparisons(statement: &mut Statement) {
     // The visitor never breaks off.
@@ -50,6 +50,9 @@ impl VisitorMut for Marking {
     type Break = ();
 
     fn pre_visit_table_factor(&mut self, relation: &mut TableFactor) -> ControlFlow<()> {
+        if let Some(query) = element_marks::spelt(relation) {
+            *relation = query;
+        }
         let has_arguments = matches!(
             relation,
             TableFactor::Table { args: Some(_), .. }
@@ -91,7 +94,9 @@ impl VisitorMut for Marking {
             *expr = call("make_array", std::mem::take(&mut array.elem));
             return ControlFlow::Continue(());
         }
-        let marked = array_elements::marked(expr).or_else(|| case_marks::marked(expr));
+        let marked = array_elements::marked(expr)
+            .or_else(|| case_marks::marked(expr))
+            .or_else(|| element_marks::marked(expr));
         if let Some(marked) = marked {
             *expr = marked;
             return ControlFlow::Continue(());

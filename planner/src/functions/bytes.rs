@@ -1,15 +1,18 @@
-//! Single bytes and bits of a `bytea`: `get_byte`, `set_byte`, `get_bit`, `set_bit`.
+//! Single bytes and bits of a `bytea`: `get_byte`, `set_byte`, `get_bit`, `set_bit`, `bit_count`.
 //!
 //! In: bytes, a place from 0 and a new value; out: the byte or bit there, or the bytes with another one there. Bits count from the
 //! lowest of the first byte.
 
 use std::sync::Arc;
 
-use datafusion::arrow::array::{Array as _, ArrayRef, AsArray as _, BinaryArray, Int32Array};
+use datafusion::arrow::array::{
+    Array as _, ArrayRef, AsArray as _, BinaryArray, Int32Array, Int64Array,
+};
 use datafusion::arrow::datatypes::DataType;
 use datafusion::error::Result;
 
 use super::call::{Call, Function, failure, function};
+use super::text_input;
 
 /// The functions of this family.
 pub(super) fn functions() -> Vec<Function> {
@@ -22,6 +25,7 @@ pub(super) fn functions() -> Vec<Function> {
                 i32::from(bytes[at / 8] >> (at % 8) & 1)
             })
         }),
+        function("bit_count", &[1], DataType::Int64, bit_count),
         function("set_byte", &[3], DataType::Binary, |call| {
             set(call, 1, |bytes, at, value| {
                 // As in PostgreSQL, what is above a byte is cut off.
@@ -43,9 +47,25 @@ pub(super) fn functions() -> Vec<Function> {
     ]
 }
 
-fn bytes_of(call: &Call<'_>) -> Result<BinaryArray> {
-    let array = call.converted(0, &DataType::Binary)?;
+/// An argument as bytes, of which a text is a literal.
+pub(super) fn bytes_of(call: &Call<'_>, idx: usize) -> Result<BinaryArray> {
+    if call.arg(idx)?.data_type().is_string() {
+        let read = |text: Option<&str>| text.map(text_input::bytes).transpose();
+        return call.texts(idx)?.iter().map(read).collect();
+    }
+    let array = call.converted(idx, &DataType::Binary)?;
     Ok(array.as_binary::<i32>().clone())
+}
+
+/// How many bits are 1.
+fn bit_count(call: &Call<'_>) -> Result<ArrayRef> {
+    let ones = |bytes: &[u8]| {
+        let ones = bytes.iter().map(|byte| i64::from(byte.count_ones()));
+        ones.sum::<i64>()
+    };
+    let bytes = bytes_of(call, 0)?;
+    let counts = bytes.iter().map(|bytes| bytes.map(ones));
+    Ok(Arc::new(counts.collect::<Int64Array>()))
 }
 
 /// A place among `n` of them.
@@ -61,7 +81,7 @@ fn place(index: i64, n: usize) -> Result<usize> {
 }
 
 fn get(call: &Call<'_>, parts: usize, read: impl Fn(&[u8], usize) -> i32) -> Result<ArrayRef> {
-    let (bytes, places) = (bytes_of(call)?, call.integers(1)?);
+    let (bytes, places) = (bytes_of(call, 0)?, call.integers(1)?);
     let value = |row: usize| {
         if bytes.is_null(row) || places.is_null(row) {
             return Ok(None);
@@ -79,7 +99,7 @@ fn set(
     parts: usize,
     write: impl Fn(&mut [u8], usize, i64) -> Result<()>,
 ) -> Result<ArrayRef> {
-    let (bytes, places, values) = (bytes_of(call)?, call.integers(1)?, call.integers(2)?);
+    let (bytes, places, values) = (bytes_of(call, 0)?, call.integers(1)?, call.integers(2)?);
     let changed = |row: usize| {
         if bytes.is_null(row) || places.is_null(row) || values.is_null(row) {
             return Ok(None);

@@ -144,12 +144,14 @@ impl Checked {
         left: &DataType,
         right: &DataType,
     ) -> Option<(&'static str, DataType)> {
-        if (op, left, right)
-            == (
-                &BinaryOperator::StringConcat,
-                &DataType::Utf8,
-                &DataType::Utf8,
-            )
+        let is_text = |data_type: &DataType| *data_type == DataType::Utf8;
+        // A whole number becomes the text that the planner makes of it.
+        let is_told =
+            |data_type: &DataType| is_text(data_type) || whole_numbers(data_type).is_some();
+        if *op == BinaryOperator::StringConcat
+            && (is_text(left) || is_text(right))
+            && is_told(left)
+            && is_told(right)
         {
             return Some(("||", DataType::Utf8));
         }
@@ -171,7 +173,13 @@ impl Checked {
         right: Expr,
         schema: &dyn ExprSchema,
     ) -> Result<Expr> {
-        let right = right.cast_to(&data_type, schema)?;
+        // What a chain of doubles is of is left as it was written: a cast would look like one of the statement, by which a
+        // whole number is a double to PostgreSQL (see `bind/number_kinds.rs`).
+        let operand = |operand: Expr| match data_type.is_floating() {
+            true => Ok(operand),
+            false => operand.cast_to(&data_type, schema),
+        };
+        let right = operand(right)?;
         match left {
             Expr::ScalarFunction(mut call)
                 if Checked::in_call(&call).is_some_and(|chain| chain.data_type == data_type) =>
@@ -184,7 +192,7 @@ impl Checked {
                 Ok(ScalarUDF::from(Checked::new(symbols, data_type)).call(call.args))
             }
             left => {
-                let left = left.cast_to(&data_type, schema)?;
+                let left = operand(left)?;
                 let chain = Checked::new(vec![symbol], data_type);
                 Ok(ScalarUDF::from(chain).call(vec![left, right]))
             }
@@ -272,7 +280,9 @@ impl ScalarUDFImpl for Checked {
     }
 
     fn return_type(&self, types: &[DataType]) -> Result<DataType> {
-        let found = types.first().filter(|found| found.is_numeric());
+        let is_narrow = |found: &DataType| self.data_type.is_floating() && found.is_integer();
+        let found = types.first();
+        let found = found.filter(|found| found.is_numeric() && !is_narrow(found));
         Ok(found.unwrap_or(&self.data_type).clone())
     }
 

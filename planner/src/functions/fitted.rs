@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use auspex_storage::{EnumType, JsonKind, TextLimit, is_uuid, marked_element};
+use auspex_storage::{EnumType, JsonKind, TextLimit, clock_digits, is_uuid, marked_element};
 use chrono::DateTime;
 use datafusion::arrow::array::timezone::Tz;
 use datafusion::arrow::array::{
@@ -36,6 +36,9 @@ use super::interval::is_interval;
 use super::moment::{TIME, TIMESTAMP, in_zone, is_time, timestamptz, zone};
 use super::rows_by_place::by_place;
 use crate::error::Error;
+
+/// The function that numbers with a fraction pass on their way to whole ones.
+pub(crate) const WHOLE: &str = "as_whole";
 
 /// What is done to the operand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -69,7 +72,7 @@ struct Fitted {
 /// The functions of this family.
 pub(super) fn functions() -> Vec<ScalarUDF> {
     [
-        ("as_whole", Step::Whole, 1),
+        (WHOLE, Step::Whole, 1),
         ("as_real", Step::Real, 1),
         ("as_decimal", Step::Decimal, 3),
         ("in_zone", Step::Zone, 2),
@@ -187,7 +190,7 @@ pub(crate) fn assigned(value: Expr, column: &Field, schema: &dyn ExprSchema) -> 
         }
     };
     let value = match to {
-        to if to.is_signed_integer() => fits("as_whole", Step::Whole, vec![value]),
+        to if to.is_signed_integer() => fits(WHOLE, Step::Whole, vec![value]),
         DataType::Float32 => fits("as_real", Step::Real, vec![value]),
         DataType::Decimal128(precision, scale) if *scale >= 0 => {
             let args = vec![value, lit(i64::from(*precision)), lit(i64::from(*scale))];
@@ -199,10 +202,13 @@ pub(crate) fn assigned(value: Expr, column: &Field, schema: &dyn ExprSchema) -> 
         _ => value,
     };
     // The type of a CASE is known for good when those of its branches have been made one: this cast may not be idle.
-    if matches!(to, DataType::Timestamp(..)) && from == *to {
-        return Ok(Expr::Cast(Cast::new(Box::new(value), to.clone())));
+    let value = match matches!(to, DataType::Timestamp(..)) && from == *to {
+        true => Expr::Cast(Cast::new(Box::new(value), to.clone())),
+        false => value.cast_to(to, schema)?,
+    };
+    if let Some(digits) = clock_digits(column) {
+        return Ok(super::precision::within(value, to, digits));
     }
-    let value = value.cast_to(to, schema)?;
     let limit = TextLimit::of_field(column).filter(|_| *to == DataType::Utf8);
     Ok(match limit {
         Some(limit) => super::text_limits::within(value, limit),

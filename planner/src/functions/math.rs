@@ -39,11 +39,7 @@ pub(super) fn functions() -> Vec<Function> {
             bitwise_xor,
         ),
         function_of("negated", &[1], |types| negated_type(&types[0]), negated),
-        function("round_half_even", &[1], DataType::Float64, |call| {
-            let values = call.floats(0)?;
-            let rounded = values.iter().map(|x| x.map(f64::round_ties_even));
-            Ok(Arc::new(rounded.collect::<Float64Array>()))
-        }),
+        half_to_even(),
         function("width_bucket", &[2, 4], DataType::Int32, width_bucket),
         function_of(
             "random_between",
@@ -69,6 +65,14 @@ pub(super) fn functions() -> Vec<Function> {
             count_nulls(call, false)
         }),
     ]
+}
+
+/// `round` of a double.
+pub(super) fn half_to_even() -> Function {
+    function("round_half_even", &[1], DataType::Float64, |call| {
+        let rounded: Float64Array = call.floats(0)?.unary(f64::round_ties_even);
+        Ok(Arc::new(rounded))
+    })
 }
 
 fn whole_or_float(types: &[DataType]) -> DataType {

@@ -1,10 +1,10 @@
 //! PostgreSQL's functions and operators that the planner lacks, or gives another meaning.
 //!
 //! In: a session's context; out: the same with the functions of each family. Code map: `call` describes
-//! a function; `moment`, `now`, `interval`, `clock_sums`, `truncation`, `precision`, `template`, `number_template` and `to_char` are about time and
-//! its text; `math`, `rounding`, `series`, `bytes`, `strings`, `regexps`, `arrays`, `dimensions`, `json`, `uuid`, `enums` what their names say; `aggregates`, `array_agg`, `string_agg`, `sums`, `averages` and `interval_totals` look at whole groups, `sliding` at frames of windows, `shifts` at other rows of a window;
+//! a function; `moment`, `now`, `interval`, `clock_sums`, `day_sums`, `truncation`, `precision`, `template`, `number_template` and `to_char` are about time and
+//! its text; `math`, `rounding`, `series`, `bytes`, `of_bytes`, `strings`, `regexps`, `arrays`, `dimensions`, `json`, `uuid`, `enums` what their names say; `aggregates`, `array_agg`, `string_agg`, `sums`, `averages` and `interval_totals` look at whole groups, `sliding` at frames of windows, `shifts` at other rows of a window;
 //! `googlesql` has those of BigQuery; `operators` and `checked` plan operators, `order_keys` are what values are compared by, `extreme_arguments` choose by them, `literals` types numbers; `fitted` prepares what is cast, `decimals` numbers for numerics, `rows_by_place` rows for structs, `assigned_value` marks it,
-//! `quantified` compares with all rows of a subquery, `array_comparisons` with the elements of arrays, `chosen_items` with those of lists, `case_marks` tells what CASE is of, `bare_fields` what names mean beside elements, `beside_days` reads moments beside branches, `pattern_lists` with all patterns of an array; `row_bucket` divides rows that come in no order; `server_side` waits; `syntax` spells a
+//! `quantified` compares with all rows of a subquery, `array_comparisons` with the elements of arrays, `chosen_items` with those of lists, `case_marks` tells what CASE is of, `cast_keys` keeps keys of groups apart, `query_keys` makes values of those with subqueries, `element_marks` what elements are of, `bare_fields` what names mean beside elements, `beside_days` reads moments beside branches, `pattern_lists` with all patterns of an array; `row_bucket` divides rows that come in no order; `set_key` hides what is known of a key of groups; `server_side` waits; `long_chains` refuses operators that would be planned for minutes; `syntax` spells a
 //! statement anew before it is planned, `types` names its types. Functions about catalogs, and those that write
 //! values as the wire does (`format`, `to_json`), are the server's.
 
@@ -20,12 +20,15 @@ mod beside_days;
 mod bytes;
 mod call;
 mod case_marks;
+mod cast_keys;
 mod checked;
 mod chosen_items;
 mod clock_sums;
+mod day_sums;
 mod decimals;
 mod dimensions;
 mod domains;
+mod element_marks;
 mod enums;
 mod extreme_arguments;
 mod extremes;
@@ -35,16 +38,19 @@ mod interval;
 mod interval_totals;
 mod json;
 mod literals;
+mod long_chains;
 mod math;
 mod moment;
 mod now;
 mod number_template;
+mod of_bytes;
 mod operators;
 mod order_keys;
 mod pattern_lists;
 mod percentiles;
 mod precision;
 mod quantified;
+mod query_keys;
 mod quotients;
 mod regexps;
 mod rounding;
@@ -52,6 +58,7 @@ mod row_bucket;
 mod rows_by_place;
 mod series;
 mod server_side;
+mod set_key;
 mod shifts;
 mod single_value;
 mod sized;
@@ -87,6 +94,7 @@ pub(crate) use assigned_value::{
 pub(crate) use auspex_storage::type_name;
 pub(crate) use beside_days::{noted_day, with_moment};
 pub(crate) use case_marks::{literal_text, with_mark};
+pub(crate) use cast_keys::{CAST_KEY, mark_cast_keys};
 pub(crate) use checked::{always_fits, chain_of_name, is_chain, whole_numbers};
 use dimensions::FLAT;
 pub(crate) use domains::{in_domain, spelt_in_domain};
@@ -95,7 +103,7 @@ pub(crate) use enums::{
     label_of, meant as enum_call,
 };
 pub(crate) use extreme_arguments::extreme_by_key;
-pub(crate) use fitted::{assigned, read_beside};
+pub(crate) use fitted::{WHOLE as AS_WHOLE, assigned, read_beside};
 use json::MarkedArrays;
 pub use json::jsonb_text;
 pub(crate) use json::{WHOLE_ROW, remarked, stands_for};
@@ -104,17 +112,23 @@ pub(crate) use moment::{TIMESTAMP, timestamptz};
 use operators::Operators;
 pub(crate) use order_keys::{Key, key_of, keyed, keys_of, no_operator};
 pub(crate) use quotients::of_settled_types;
+pub(crate) use rounding::{half_away, half_to_even, is_round};
 pub(crate) use row_bucket::row_bucket;
 pub(crate) use rows_by_place::check_row_width;
+pub(crate) use set_key::set_key;
 pub(crate) use single_value::{only_value, single_value};
 pub(crate) use sized::{Growth, growth};
 pub(crate) use syntax::{
-    change_own, elements_column, gives_rows, number_text, refuse_wide, rewrite,
-    unsupported_subquery,
+    change_own, elements_column, gives_rows, is_order_column, number_text, record_member,
+    refuse_wide, rewrite, unsupported_subquery,
 };
-pub use text_input::{ArrayItem, read_text, read_texts, split_array};
+pub use text_input::{
+    ArrayItem, holds_numerics, numeric_in_full, numerics_in_full, read_text, read_texts,
+    rounded_numeric, split_array, zone_abbreviations,
+};
 pub(crate) use text_input::{
-    FILE_TEXTS, check_text, is_bytes, read_array, reader_of, type_beside, type_read_by,
+    FILE_TEXTS, check_text, in_full, is_bytes, planned_type, read_array, reader_of, type_beside,
+    type_in_full, type_read_by,
 };
 pub(crate) use types::Types;
 pub(crate) use uuid::READ as READ_UUID;
@@ -129,6 +143,7 @@ pub(crate) fn install(context: &mut SessionContext) -> Result<()> {
     functions.push(server_side::pg_sleep());
     functions.push(json::whole_row());
     functions.push(only_value().as_ref().clone());
+    functions.push(set_key::function());
     functions.extend(fitted::functions());
     functions.push(assigned_value::function());
     functions.push(now::function());
@@ -148,6 +163,10 @@ pub(crate) fn install(context: &mut SessionContext) -> Result<()> {
     let state = context.state();
     for function in sized::functions(&|name| state.scalar_functions().get(name).cloned()) {
         context.register_udf(Arc::new(function))?;
+    }
+    let state = context.state();
+    for function in of_bytes::functions(&|name| state.scalar_functions().get(name).cloned()) {
+        context.register_udf(function)?;
     }
     let planned = context
         .state()
@@ -206,6 +225,7 @@ fn families() -> impl Iterator<Item = call::Function> {
         moment::functions(),
         interval::functions(),
         clock_sums::functions(),
+        day_sums::functions(),
         to_char::functions(),
         precision::functions(),
         truncation::functions(),
@@ -231,14 +251,16 @@ fn families() -> impl Iterator<Item = call::Function> {
     .flatten()
 }
 
-/// Planners that come before the planner's own, which would plan every array and every comparison of two.
+/// Planners that come before the planner's own, which would plan every array and every comparison of two, however long.
 pub(crate) fn first_planners() -> Vec<Arc<dyn ExprPlanner>> {
     let functions = arrays::functions()
         .into_iter()
         .map(|function| function.build());
     let functions = functions.map(Arc::new).collect();
     vec![
+        Arc::new(long_chains::LongChains),
         Arc::new(MarkedArrays),
+        Arc::new(of_bytes::Parts),
         Arc::new(operators::Lists(Operators::new(functions))),
     ]
 }

@@ -108,7 +108,7 @@ pub(super) fn functions() -> Vec<Function> {
             timezone,
         )
         .stable(),
-        function("time_rounded", &[2], TIME, time_rounded),
+        rounder(),
         function("pg_extract", &[2], DataType::Float64, extract).stable(),
         function("moments_apart", &[2], INTERVAL, apart).stable(),
         function("overlaps", &[4], DataType::Boolean, overlaps).stable(),
@@ -296,6 +296,11 @@ pub(super) fn since_midnight(times: &ArrayRef) -> Result<ArrayRef> {
     let times = times.as_primitive::<Time64MicrosecondType>().iter();
     let intervals = times.map(|micros| micros.map(interval));
     Ok(Arc::new(intervals.collect::<IntervalMonthDayNanoArray>()))
+}
+
+/// The function that rounds times of day.
+pub(super) fn rounder() -> Function {
+    function("time_rounded", &[2], TIME, time_rounded)
 }
 
 /// A time with so many digits of its second: `x::time(3)`.

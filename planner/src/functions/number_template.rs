@@ -137,6 +137,7 @@ impl NumberTemplate {
         let n_whole = self.whole.iter().filter(is_digit).count();
         let whole = whole.trim_start_matches('0');
         let is_overflow = whole.len() > n_whole || !whole.bytes().all(|b| b.is_ascii_digit());
+        let shows_fraction = self.has_point && self.n_shown(&fraction) > 0;
         let mut body = String::new();
         // A `0` demands digits from its place on.
         let first_zero = self.whole.iter().filter(is_digit).position(|c| *c == '0');
@@ -148,7 +149,7 @@ impl NumberTemplate {
                     let idx = (place + whole.len()).checked_sub(n_whole);
                     let digit = idx.and_then(|idx| whole.as_bytes().get(idx));
                     // A whole part of nothing is shown as 0 where there is no fraction to show.
-                    let is_last = place + 1 == n_whole && !self.has_point;
+                    let is_last = place + 1 == n_whole && !shows_fraction;
                     let demanded = is_last || first_zero.is_some_and(|zero| place >= zero);
                     place += 1;
                     match (digit, demanded) {
@@ -170,7 +171,10 @@ impl NumberTemplate {
             }
         }
         if self.has_point {
-            body.push('.');
+            // A point before no place is left out.
+            if self.n_fraction() > 0 {
+                body.push('.');
+            }
             self.push_fraction(&mut body, &fraction, is_overflow);
         }
         if self.has_ordinal && !is_negative {
@@ -183,14 +187,18 @@ impl NumberTemplate {
         self.signed(body, is_negative && !is_zero)
     }
 
-    fn push_fraction(&self, body: &mut String, fraction: &str, is_overflow: bool) {
-        // Without padding, zeros at the end that no `0` demands are left out.
+    /// How many digits of a fraction are shown: without padding, zeros at the end that no `0` demands are left out.
+    fn n_shown(&self, fraction: &str) -> usize {
         let digits = self.fraction.iter().filter(|c| matches!(c, '9' | '0'));
         let demanded = digits.clone().rposition_of_zero();
-        let shown = match self.is_bare {
+        match self.is_bare {
             true => fraction.trim_end_matches('0').len().max(demanded),
             false => fraction.len(),
-        };
+        }
+    }
+
+    fn push_fraction(&self, body: &mut String, fraction: &str, is_overflow: bool) {
+        let shown = self.n_shown(fraction);
         let mut place = 0;
         for c in &self.fraction {
             match c {
@@ -437,5 +445,10 @@ mod tests {
         assert_eq!(shown("12", "PL99"), "+ 12");
         assert_eq!(shown("1234", "\"x\"9999"), "x 1234");
         assert_eq!(shown("12", "B99"), " 12");
+        assert_eq!(shown("0.0", "FM9.9"), "0.");
+        assert_eq!(shown("0.5", "FM9.9"), ".5");
+        assert_eq!(shown("0.0", "FM9.0"), ".0");
+        assert_eq!(shown("0.0", "9.9"), "  .0");
+        assert_eq!(shown("1", "9."), " 1");
     }
 }

@@ -24,7 +24,8 @@ use super::json::kept;
 use super::literals;
 use super::moment::{TIMESTAMP, is_time, timestamptz};
 use super::{
-    array_comparisons, array_elements, bare_fields, case_marks, order_keys, quotients, unknown,
+    array_comparisons, array_elements, bare_fields, case_marks, cast_keys, day_sums, element_marks,
+    order_keys, quotients, unknown,
 };
 
 /// Plans operators.
@@ -173,6 +174,23 @@ impl Operators {
         Some(binary_expr(moment, op, interval))
     }
 
+    /// A date so many days before or after another one.
+    fn day_sums(&self, raw: &RawBinaryExpr, left: &DataType, right: &DataType) -> Option<Expr> {
+        let (date, days) = (raw.left.clone(), raw.right.clone());
+        match &raw.op {
+            BinaryOperator::Plus if is_date(left) && right.is_integer() => {
+                self.call(day_sums::LATER, vec![date, days])
+            }
+            BinaryOperator::Plus if left.is_integer() && is_date(right) => {
+                self.call(day_sums::LATER, vec![days, date])
+            }
+            BinaryOperator::Minus if is_date(left) && right.is_integer() => {
+                self.call(day_sums::EARLIER, vec![date, days])
+            }
+            _ => None,
+        }
+    }
+
     fn planned(
         &self,
         raw: &RawBinaryExpr,
@@ -183,7 +201,8 @@ impl Operators {
         if let Some(expr) = moments(raw, left, right, schema) {
             return Some(expr);
         }
-        if let Some(expr) = self.times_of_day(raw, left, right, schema) {
+        let of_days = self.times_of_day(raw, left, right, schema);
+        if let Some(expr) = of_days.or_else(|| self.day_sums(raw, left, right)) {
             return Some(expr);
         }
         if let Some(expr) = single_quotient(raw, left, right) {
@@ -192,7 +211,7 @@ impl Operators {
         if let Some(expr) = self.fine_decimals(raw, left, right) {
             return Some(expr);
         }
-        if let Some(expr) = decimals(raw, left, right) {
+        if let Some(expr) = decimals(raw, left, right).or_else(|| remainder(raw, left, right)) {
             return Some(expr);
         }
         let args = || vec![raw.left.clone(), raw.right.clone()];
@@ -271,6 +290,7 @@ fn is_ours(op: &BinaryOperator) -> bool {
             | B::Minus
             | B::Multiply
             | B::Divide
+            | B::Modulo
             | B::StringConcat
             | B::Arrow
             | B::LongArrow
@@ -439,6 +459,20 @@ fn decimals(raw: &RawBinaryExpr, left: &DataType, right: &DataType) -> Option<Ex
     None
 }
 
+/// A remainder of exact numbers, of which one at least has a fraction: what is written with one is a decimal.
+fn remainder(raw: &RawBinaryExpr, left: &DataType, right: &DataType) -> Option<Expr> {
+    if raw.op != BinaryOperator::Modulo || (left.is_integer() && right.is_integer()) {
+        return None;
+    }
+    let exact =
+        |expr: &Expr, data_type: &DataType| match is_decimal(data_type) || data_type.is_integer() {
+            true => Some(expr.clone()),
+            false => decimal_literal(expr),
+        };
+    let (left, right) = (exact(&raw.left, left)?, exact(&raw.right, right)?);
+    Some(binary_expr(left, Operator::Modulo, right))
+}
+
 /// The decimal number that a number with a fraction is written as.
 pub(super) fn decimal_literal(expr: &Expr) -> Option<Expr> {
     // Beyond these, digits may have been lost when the number was read.
@@ -468,10 +502,11 @@ impl ExprPlanner for Operators {
         mut raw: RawBinaryExpr,
         schema: &DFSchema,
     ) -> Result<PlannerResult<RawBinaryExpr>> {
-        if let Some(number) = literals::planned(&raw) {
-            return Ok(PlannerResult::Planned(number));
+        if let Some(marked) = literals::planned(&raw).or_else(|| cast_keys::planned(&raw)) {
+            return Ok(PlannerResult::Planned(marked));
         }
-        let marked = case_marks::planned(&raw, schema);
+        let marked =
+            case_marks::planned(&raw, schema).or_else(|| element_marks::planned(&raw, schema));
         if let Some(expr) = marked.or_else(|| bare_fields::planned(&raw, schema)) {
             return Ok(PlannerResult::Planned(expr));
         }

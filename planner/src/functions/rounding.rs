@@ -3,6 +3,9 @@
 //! In: a number, for `round` also how many digits stay; out: of a numeric one with these digits alone, of a whole number a
 //! double. The planner's own `round` has another type once its second argument is a constant of the type that it asks for,
 //! which is after what stands beside it was typed; its `ceil` and `floor` have no room for one digit more.
+//!
+//! Halves are rounded away from zero, as PostgreSQL does with numerics and GoogleSQL with all numbers. What `round` is of a
+//! double of PostgreSQL, of which halves become even, is another function, which `bind/rounded_numbers.rs` puts in its place.
 
 use std::sync::Arc;
 
@@ -12,6 +15,7 @@ use datafusion::arrow::datatypes::{
 };
 use datafusion::common::ScalarValue;
 use datafusion::error::Result;
+use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::preimage::PreimageResult;
 use datafusion::logical_expr::simplify::SimplifyContext;
 use datafusion::logical_expr::sort_properties::{ExprProperties, SortProperties};
@@ -21,6 +25,11 @@ use datafusion::logical_expr::{
 };
 
 use super::call::no_function;
+use super::math;
+
+/// PostgreSQL's `round`, and GoogleSQL's.
+const ROUND: &str = "round";
+const GOOGLESQL: &str = "googlesql.round";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Kind {
@@ -31,6 +40,7 @@ enum Kind {
 
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Rounding {
+    name: &'static str,
     kind: Kind,
     inner: Arc<ScalarUDF>,
     aliases: Vec<String>,
@@ -40,19 +50,38 @@ struct Rounding {
 /// The functions of this family.
 pub(super) fn functions() -> Vec<ScalarUDF> {
     use datafusion::functions::math::{ceil, floor, round};
-    let of = |kind, inner: Arc<ScalarUDF>, aliases: &[&str]| {
-        ScalarUDF::from(Rounding {
-            kind,
-            inner,
-            aliases: aliases.iter().map(|&alias| alias.to_owned()).collect(),
-            signature: Signature::user_defined(Volatility::Immutable),
-        })
-    };
     vec![
-        of(Kind::Round, round(), &[]),
-        of(Kind::Ceil, ceil(), &["ceiling"]),
-        of(Kind::Floor, floor(), &[]),
+        rounding(ROUND, Kind::Round, round(), &[]),
+        rounding(GOOGLESQL, Kind::Round, round(), &[]),
+        rounding("ceil", Kind::Ceil, ceil(), &["ceiling"]),
+        rounding("floor", Kind::Floor, floor(), &[]),
     ]
+}
+
+fn rounding(name: &'static str, kind: Kind, inner: Arc<ScalarUDF>, aliases: &[&str]) -> ScalarUDF {
+    ScalarUDF::from(Rounding {
+        name,
+        kind,
+        inner,
+        aliases: aliases.iter().map(|&alias| alias.to_owned()).collect(),
+        signature: Signature::user_defined(Volatility::Immutable),
+    })
+}
+
+/// Whether a call is `round(x)`, which knows two ways to treat halves.
+pub(crate) fn is_round(call: &ScalarFunction) -> bool {
+    call.func.name() == ROUND && call.args.len() == 1
+}
+
+/// A number as a whole one, halves to even.
+pub(crate) fn half_to_even(number: Expr) -> Expr {
+    math::half_to_even().build().call(vec![number])
+}
+
+/// A number as a whole one, halves away from zero.
+pub(crate) fn half_away(number: Expr) -> Expr {
+    let inner = datafusion::functions::math::round();
+    rounding(ROUND, Kind::Round, inner, &[]).call(vec![number])
 }
 
 /// The type of the whole number next to a numeric; `None`: that of the number itself.
@@ -102,7 +131,7 @@ impl Rounding {
 
 impl ScalarUDFImpl for Rounding {
     fn name(&self) -> &str {
-        self.inner.name()
+        self.name
     }
 
     fn aliases(&self) -> &[String] {

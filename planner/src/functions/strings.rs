@@ -65,9 +65,32 @@ pub(super) fn functions() -> Vec<Function> {
         function("convert_from", &[2], DataType::Utf8, convert_from),
         function("convert_to", &[2], DataType::Binary, convert_to),
         function("chr", &[1], DataType::Utf8, chr),
+        function("base64_lines", &[1], DataType::Utf8, |call| {
+            let texts = call.texts(0)?;
+            let lines = texts.iter().map(|digits| digits.map(base64_lines));
+            Ok(Arc::new(lines.collect::<StringArray>()))
+        }),
+        function("base64_digits", &[1], DataType::Utf8, |call| {
+            let texts = call.texts(0)?;
+            let digits = |text: &str| text.replace([' ', '\t', '\n', '\r'], "");
+            let digits = texts.iter().map(|text| text.map(digits));
+            Ok(Arc::new(digits.collect::<StringArray>()))
+        }),
         digits("to_bin", |number| format!("{number:b}")),
         digits("to_oct", |number| format!("{number:o}")),
     ]
+}
+
+/// Base64 in lines of 76 characters, as mail has it and PostgreSQL.
+fn base64_lines(digits: &str) -> String {
+    let mut lines = String::with_capacity(digits.len() + digits.len() / 76);
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && place % 76 == 0 {
+            lines.push('\n');
+        }
+        lines.push(digit);
+    }
+    lines
 }
 
 /// The regular expressions of patterns of `SIMILAR TO`; the second argument is the escape character.

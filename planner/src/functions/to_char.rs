@@ -114,7 +114,7 @@ fn interval_to_char(call: &Call<'_>, templates: &StringArray) -> Result<ArrayRef
         // The hours of an interval go beyond 24, its days beyond 31.
         let fields: [(&str, i64, usize); 7] = [
             ("HH24", seconds / 3600, 2),
-            ("HH12", (seconds / 3600).rem_euclid(12), 2),
+            ("HH12", twelfth(seconds / 3600), 2),
             ("YYYY", i64::from(value.months / 12), 4),
             ("MI", seconds / 60 % 60, 2),
             ("SS", seconds % 60, 2),
@@ -125,6 +125,8 @@ fn interval_to_char(call: &Call<'_>, templates: &StringArray) -> Result<ArrayRef
         let shown = |part: &str| {
             let mut text = part.to_owned();
             for (field, number, width) in fields {
+                // The sign has a place of its own, but for that of days.
+                let width = width + usize::from(number < 0 && field != "DD");
                 text = text.replace(&format!("FM{field}"), &number.to_string());
                 text = text.replace(field, &format!("{number:0width$}"));
             }
@@ -141,6 +143,14 @@ fn interval_to_char(call: &Call<'_>, templates: &StringArray) -> Result<ArrayRef
     let values = call.intervals(0)?;
     let texts: StringArray = values.iter().zip(templates.iter()).map(of).collect();
     Ok(Arc::new(texts))
+}
+
+/// Hours as a dial shows them, from 1 to 12.
+fn twelfth(hours: i64) -> i64 {
+    match hours % 12 {
+        0 => 12,
+        hour => hour,
+    }
 }
 
 fn to_date(call: &Call<'_>) -> Result<ArrayRef> {

@@ -102,6 +102,11 @@ impl ScalarUDFImpl for Reaching {
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        if is_below_seconds(&args)
+            && let Some(cut) = far(&args)?
+        {
+            return Ok(cut);
+        }
         match self.inner.invoke_with_args(args.clone()) {
             Err(error) => far(&args)?.ok_or(error),
             found => found,
@@ -115,6 +120,15 @@ impl ScalarUDFImpl for Reaching {
     fn documentation(&self) -> Option<&Documentation> {
         self.inner.documentation()
     }
+}
+
+/// Whether the unit is the same on every clock. The planner's own takes the hour that summer time's end repeats for one.
+fn is_below_seconds(args: &ScalarFunctionArgs) -> bool {
+    let unit = match args.args.first() {
+        Some(ColumnarValue::Scalar(unit)) => unit.try_as_str().flatten(),
+        _ => None,
+    };
+    unit.is_some_and(|unit| BELOW_SECONDS.contains(&unit.to_lowercase().as_str()))
 }
 
 /// The same of microseconds alone, and of intervals; `None` of another unit or type.
@@ -140,6 +154,7 @@ fn far(args: &ScalarFunctionArgs) -> Result<Option<ColumnarValue>> {
         return Ok(None);
     }
     let clock = zone_name.as_deref().map(zone).transpose()?;
+    let clock = clock.filter(|_| !BELOW_SECONDS.contains(&unit.as_str()));
     let cut = |micros: Option<i64>| {
         let Some(utc) = micros.and_then(DateTime::from_timestamp_micros) else {
             return Ok(None);
@@ -164,6 +179,9 @@ fn far(args: &ScalarFunctionArgs) -> Result<Option<ColumnarValue>> {
         false => ColumnarValue::Array(Arc::new(values)),
     }))
 }
+
+/// The units that are parts of a second.
+const BELOW_SECONDS: [&str; 4] = ["microsecond", "microseconds", "millisecond", "milliseconds"];
 
 /// The units that [`beginning`] knows.
 const UNITS: [&str; 12] = [

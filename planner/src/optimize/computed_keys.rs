@@ -3,7 +3,8 @@
 //!
 //! In: a logical plan; out: the same in which such keys are columns. DataFusion asks the bounds of a key whether rows are sorted
 //! by it, and fails to compare those of a call or a CASE, which have no type, or of a function that has values for some numbers
-//! alone, so that the sorted rows were refused.
+//! alone, so that the sorted rows were refused. A key that gives another value whenever it is computed (`random()`) is computed
+//! once. By such a key, and by one that a subquery gives (`ORDER BY (SELECT NULL)`), rows that have no column could not be sorted.
 
 use std::sync::Arc;
 
@@ -64,12 +65,14 @@ fn orders_by_computed(sort: &Sort) -> Result<bool> {
     Ok(found)
 }
 
-/// Whether a key has an operator whose operands may have bounds without a type, or a function that asks for bounds.
+/// Whether a key has an operator whose operands may have bounds without a type, a function that asks for bounds, one that is
+/// volatile, or a subquery.
 fn is_computed(key: &Expr) -> Result<bool> {
     key.exists(|expr| {
         Ok(match expr {
+            expr if expr.is_volatile_node() => true,
             Expr::BinaryExpr(binary) => !is_bounded(&binary.left) || !is_bounded(&binary.right),
-            Expr::Between(_) => true,
+            Expr::Between(_) | Expr::ScalarSubquery(_) => true,
             Expr::ScalarFunction(call) => asks_for_bounds(call),
             _ => false,
         })
@@ -97,7 +100,7 @@ fn is_bounded(operand: &Expr) -> bool {
 /// The window over columns that hold the keys, without these.
 fn of_window(window: Window) -> Result<LogicalPlan> {
     let shown = window.schema.columns().into_iter().map(Expr::Column);
-    let mut keys = Keys::default();
+    let mut keys = Keys::over(&window.input);
     let mut exprs = Vec::with_capacity(window.window_expr.len());
     for expr in window.window_expr {
         let name = NamePreserver::new_for_projection().save(&expr);
@@ -123,7 +126,7 @@ fn of_window(window: Window) -> Result<LogicalPlan> {
 /// The same of rows that are sorted.
 fn of_sort(mut sort: Sort) -> Result<LogicalPlan> {
     let shown = sort.input.schema().columns().into_iter().map(Expr::Column);
-    let mut keys = Keys::default();
+    let mut keys = Keys::over(&sort.input);
     for item in &mut sort.expr {
         keys.lift(&mut item.expr)?;
     }
@@ -134,29 +137,44 @@ fn of_sort(mut sort: Sort) -> Result<LogicalPlan> {
 }
 
 /// The keys that become columns.
-#[derive(Default)]
-struct Keys(Vec<Expr>);
+struct Keys {
+    /// The number of the first of them: that of the columns before it, among which may be keys of an earlier pass.
+    first: usize,
+    known: Vec<Expr>,
+}
 
 impl Keys {
+    /// Of rows to which no key was added yet.
+    fn over(input: &LogicalPlan) -> Keys {
+        Keys {
+            first: input.schema().fields().len(),
+            known: Vec::new(),
+        }
+    }
+
+    fn name(&self, place: usize) -> String {
+        format!("{PREFIX}{}", self.first + place)
+    }
+
     /// Puts a column in the place of a key that is computed.
     fn lift(&mut self, key: &mut Expr) -> Result<()> {
         if is_computed(key)? {
-            let place = self.0.iter().position(|known| known == key);
-            let place = place.unwrap_or(self.0.len());
-            let column = Expr::Column(Column::from_name(format!("{PREFIX}{place}")));
+            let place = self.known.iter().position(|known| known == key);
+            let place = place.unwrap_or(self.known.len());
+            let column = Expr::Column(Column::from_name(self.name(place)));
             let computed = std::mem::replace(key, column);
-            if place == self.0.len() {
-                self.0.push(computed);
+            if place == self.known.len() {
+                self.known.push(computed);
             }
         }
         Ok(())
     }
 
     /// Rows with these columns behind their own.
-    fn beside(self, input: &Arc<LogicalPlan>) -> Result<Arc<LogicalPlan>> {
+    fn beside(&self, input: &Arc<LogicalPlan>) -> Result<Arc<LogicalPlan>> {
         let own = input.schema().columns().into_iter().map(Expr::Column);
-        let keys = self.0.into_iter().enumerate();
-        let keys = keys.map(|(place, key)| key.alias(format!("{PREFIX}{place}")));
+        let keys = self.known.iter().enumerate();
+        let keys = keys.map(|(place, key)| key.clone().alias(self.name(place)));
         let rows = Projection::try_new(own.chain(keys).collect(), Arc::clone(input))?;
         Ok(Arc::new(LogicalPlan::Projection(rows)))
     }

@@ -5,12 +5,15 @@ mod decide_devices;
 mod divide_scans;
 mod failing;
 mod flat_filters;
+mod group_filters;
 mod guarded_joins;
 mod guards;
 mod kept_order;
 mod last_rule;
+mod missing_groups;
 mod named_filters;
 mod projections;
+mod set_keys;
 mod sorted_distincts;
 mod sure_first;
 mod waiting_calls;
@@ -29,10 +32,13 @@ pub(crate) use divide_scans::DivideScans;
 use computed_keys::COMPUTED_KEYS;
 use decide_devices::with_decided_devices;
 use flat_filters::with_flat_filters;
+use group_filters::with_group_filters;
 use guards::with_guards;
 use kept_order::with_kept_order;
+use missing_groups::MISSING_GROUPS;
 use named_filters::with_named_filters;
 use projections::with_projections_above_filters;
+use set_keys::SET_KEYS;
 use sorted_distincts::with_sorted_distincts;
 use sure_first::with_sure_first;
 use waiting_calls::WAITING_CALLS;
@@ -41,8 +47,15 @@ use wide_projections::with_wide_projections;
 
 /// The rules of logical plans: DataFusion's with ours among them.
 pub(crate) fn logical_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
-    let mut rules = with_sorted_distincts(with_sure_first(Optimizer::new().rules));
-    for last in [COMPUTED_KEYS, WAITING_CALLS, WAITING_GROUPS] {
+    let rules = with_group_filters(Optimizer::new().rules);
+    let mut rules = with_sorted_distincts(with_sure_first(rules));
+    for last in [
+        MISSING_GROUPS,
+        COMPUTED_KEYS,
+        WAITING_CALLS,
+        WAITING_GROUPS,
+        SET_KEYS,
+    ] {
         rules.push(Arc::new(last));
     }
     rules

@@ -144,9 +144,10 @@ pub(super) fn plan_bytes(work: &Work, has_parameters: bool) -> usize {
     match work {
         // One with parameters is kept as it is optimized, too.
         Work::Query { query, .. } if has_parameters => 2 * bytes_of(&query.plan),
-        Work::Query { query, .. } | Work::CopyOut(query, _) | Work::Change { query, .. } => {
-            bytes_of(&query.plan)
-        }
+        Work::Query { query, .. }
+        | Work::CopyOut(query, _)
+        | Work::CreateAs(query)
+        | Work::Change { query, .. } => bytes_of(&query.plan),
         Work::Insert(insert) => bytes_of(&insert.query.plan),
         // Each of its parts has a state of its own.
         Work::ChangeInWith(both) => {

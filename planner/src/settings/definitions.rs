@@ -6,6 +6,7 @@ use auspex_ml::compute::DeviceChoice;
 
 use super::session_values::{date_style, time_zone};
 use crate::error::{Error, Result, nearest};
+use crate::workload::LIMITS;
 
 /// How a setting's value is checked.
 pub(super) enum Check {
@@ -415,13 +416,14 @@ pub(super) fn find(name: &str) -> Result<&'static Definition> {
         .find(|definition| definition.name == name)
         .ok_or_else(|| {
             let names = DEFINITIONS.iter().map(|definition| definition.name);
-            Error::invalid(
-                "42704",
-                format!("unrecognized configuration parameter \"{name}\""),
-                nearest(name, names)
-                    .map(|name| format!("Did you mean \"{name}\"?"))
-                    .as_deref(),
-            )
+            let hint = match LIMITS.contains(&name) {
+                true => Some(format!(
+                    "It is a limit of roles, which a superuser sets by ALTER ROLE ... SET {name}."
+                )),
+                false => nearest(name, names).map(|name| format!("Did you mean \"{name}\"?")),
+            };
+            let message = format!("unrecognized configuration parameter \"{name}\"");
+            Error::invalid("42704", message, hint.as_deref())
         })
 }
 

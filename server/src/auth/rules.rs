@@ -251,7 +251,7 @@ fn read_rule(number: usize, table: &Table) -> Result<HbaRule, RuleError> {
     };
     let names = |field: &'static str| match table.get(field) {
         None => Ok(vec!["all".to_owned()]),
-        Some(Value::String(name)) => Ok(vec![name.clone()]),
+        Some(Value::String(name)) if !name.is_empty() => Ok(vec![name.clone()]),
         Some(value) => {
             let names = value.as_array().and_then(|items| {
                 let texts = items
@@ -259,7 +259,9 @@ fn read_rule(number: usize, table: &Table) -> Result<HbaRule, RuleError> {
                     .map(|item| item.as_str().map(ToOwned::to_owned));
                 texts.collect::<Option<Vec<String>>>()
             });
-            names.ok_or_else(|| invalid(field, value, "a name or an array of names"))
+            // Without a name the rule would fit nobody.
+            let names = names.filter(|names| !names.is_empty());
+            names.ok_or_else(|| invalid(field, value, "a name or an array of at least one name"))
         }
     };
     let place = match table.get("address") {
@@ -417,6 +419,10 @@ mod tests {
             (
                 "[[hba]]\nmethod = \"trust\"\nusers = 1",
                 "unknown field \"users\" in rule 1 of \"hba\"",
+            ),
+            (
+                "[[hba]]\nmethod = \"trust\"\nuser = []",
+                "invalid \"user\" in rule 1 of \"hba\": [], expected a name or an array of at least one name",
             ),
             (
                 "[[hba]]\nmethod = \"md5\"",

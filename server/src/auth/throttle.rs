@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -100,10 +100,21 @@ impl Throttle {
 }
 
 fn keys(address: IpAddr, user: &str) -> [Key; 2] {
-    let address = address.to_canonical();
+    let address = network(address);
     let mut hasher = DefaultHasher::new();
     user.hash(&mut hasher);
     [(address, Some(hasher.finish())), (address, None)]
+}
+
+/// An address, or of version 6 the network of it: one machine has 2^64 addresses there.
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => {
+            let network = address.to_bits() >> 64 << 64;
+            IpAddr::V6(Ipv6Addr::from_bits(network))
+        }
+        address => address,
+    }
 }
 
 /// Makes room: what is old, else the oldest half.
@@ -152,6 +163,21 @@ mod tests {
             None,
             "forgotten"
         );
+    }
+
+    #[test]
+    fn addresses_of_one_network_are_one() {
+        let throttle = Throttle::default();
+        let start = Instant::now();
+        let address = |text: &str| text.parse::<IpAddr>().unwrap();
+        for idx in 0..FREE_OF_USER {
+            throttle.failed_at(address(&format!("2001:db8:0:1::{idx}")), "ada", start);
+        }
+        let wait = |text: &str| throttle.wait_at(address(text), "ada", start);
+        assert_eq!(wait("2001:db8:0:1:ffff::9"), Some(FIRST_WAIT));
+        assert_eq!(wait("2001:db8:0:2::1"), None);
+        throttle.failed_at(address("::ffff:192.0.2.1"), "bob", start);
+        assert_eq!(network(address("::ffff:192.0.2.1")), address("192.0.2.1"));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use super::cells::{Cell, Row};
 use super::enum_rows::array_row;
 use super::information_schema::type_columns;
 use super::objects::Objects;
-use super::relation_rows::{DEFAULT_COLLATION, is_text, storage};
+use super::relation_rows::{DEFAULT_COLLATION, clock_modifier, is_text, storage};
 use super::server_tables::owner;
 use super::{PG_CATALOG, columns};
 use crate::protocol::types::{WireColumn, wire_columns};
@@ -35,7 +35,12 @@ fn base(facts: &DomainFacts) -> Option<(WireColumn, i32, i32)> {
             if limit.is_fixed { BPCHAR } else { VARCHAR },
             limit.length.map_or(-1, |length| length as i32 + 4),
         ),
-        None => (column.pg_type.oid() as i32, column.type_modifier()),
+        None => {
+            let modifier = facts.clock_digits;
+            let modifier = modifier.map(|digits| clock_modifier(&column, digits));
+            let modifier = modifier.unwrap_or_else(|| column.type_modifier());
+            (column.pg_type.oid() as i32, modifier)
+        }
     };
     Some((column, oid, modifier))
 }
@@ -203,7 +208,8 @@ pub(super) fn domains(objects: &Objects) -> Result<Vec<Row>> {
             continue;
         };
         let mut row = named(objects, &facts);
-        row.extend(type_columns(objects.database(), &column, facts.text_limit));
+        let limits = (facts.text_limit, facts.clock_digits);
+        row.extend(type_columns(objects.database(), &column, limits));
         let default = facts.known.definition.default.clone();
         row.push(("domain_default", default.into()));
         row.push(("dtd_identifier", "1".into()));

@@ -168,8 +168,8 @@ fn columns(view: &View<'_>) -> Vec<Row> {
             ("generation_expression", generated.into()),
             ("is_updatable", yes_or_no(relation.takes_values(idx))),
         ]);
-        let limit = relation.text_limit(idx);
-        row.extend(type_columns(view.database, column, limit));
+        let limits = (relation.text_limit(idx), relation.clock_digits(idx));
+        row.extend(type_columns(view.database, column, limits));
         if let Some(domain) = relation.domain(idx) {
             row.extend([
                 ("domain_catalog", view.database.into()),
@@ -182,11 +182,11 @@ fn columns(view: &View<'_>) -> Vec<Row> {
     columns.iter().enumerate().map(row).collect()
 }
 
-/// What `columns` tells of a type, whose texts may have a limit.
+/// What `columns` tells of a type, whose texts may have a limit, and whose seconds so many digits.
 pub(super) fn type_columns(
     database: &'static str,
     column: &WireColumn,
-    limit: Option<TextLimit>,
+    (limit, digits): (Option<TextLimit>, Option<u8>),
 ) -> Row {
     let name = column.pg_type.name();
     let data_type = match name.starts_with('_') {
@@ -213,7 +213,9 @@ pub(super) fn type_columns(
     };
     let moment = match name {
         "date" => Cell::from(0),
-        "time" | "timetz" | "timestamp" | "timestamptz" | "interval" => 6.into(),
+        "time" | "timetz" | "timestamp" | "timestamptz" | "interval" => {
+            Cell::Int(digits.unwrap_or(6).into())
+        }
         _ => Cell::Null,
     };
     // A text may be as long as in PostgreSQL.

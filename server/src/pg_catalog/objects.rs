@@ -3,6 +3,7 @@
 //! In: the session's catalog and the facts of its warehouse; out: relations as they are at the moment of the
 //! query, and names for numbers. Keeps nothing but the numbers of what has no entry of its own.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 
 use auspex_planner::{
@@ -14,12 +15,16 @@ use datafusion::arrow::datatypes::{Schema, SchemaRef};
 use datafusion::catalog::{CatalogProvider, CatalogProviderList, SchemaProvider, TableProvider};
 use datafusion::datasource::TableType;
 use datafusion::error::{DataFusionError, Result};
+use futures::{StreamExt as _, TryStreamExt as _};
 
 use super::cells::schema_of;
 use super::columns::{self, SystemRelation};
 use super::oids::{ObjectName, Oids};
 use super::roles;
 use super::{INFORMATION_SCHEMA, PG_CATALOG};
+
+/// Relations that are opened at a time: of tables in an object store, each is a few answers of it.
+const RELATIONS_IN_FLIGHT: usize = 32;
 
 /// A look at a session's catalog.
 #[derive(Debug, Clone)]
@@ -28,6 +33,14 @@ pub(super) struct Objects {
     database: &'static str,
     oids: Arc<Oids>,
     facts: CatalogFacts,
+}
+
+/// Where a relation is that is about to be opened.
+struct Place {
+    namespace: String,
+    name: String,
+    schema: Arc<dyn SchemaProvider>,
+    object: Option<ObjectFacts>,
 }
 
 /// A schema.
@@ -63,9 +76,11 @@ pub(super) struct Relation {
 }
 
 impl Relation {
-    /// Whether a column holds no NULL; one of an identity column gets a number before it is stored.
+    /// Whether a column holds no NULL; one of an identity column gets a number before it is stored. Those of views have no
+    /// such rule, whatever their queries give.
     pub(super) fn forbids_null(&self, idx: usize) -> bool {
-        !self.columns.field(idx).is_nullable() || self.numbers(idx).is_some()
+        let has_rules = !matches!(self.kind, "v" | "m");
+        has_rules && (!self.columns.field(idx).is_nullable() || self.numbers(idx).is_some())
     }
 
     /// How a column's numbers are given, if it is an identity column or declared as `SERIAL`.
@@ -81,6 +96,11 @@ impl Relation {
     /// How long a column's texts may be.
     pub(super) fn text_limit(&self, idx: usize) -> Option<TextLimit> {
         self.rules.text_limits.get(idx).copied().flatten()
+    }
+
+    /// The digits that a column's seconds have.
+    pub(super) fn clock_digits(&self, idx: usize) -> Option<u8> {
+        self.rules.clock_digits.get(idx).copied().flatten()
     }
 
     /// The domain that a column is of.
@@ -307,9 +327,19 @@ impl Objects {
     }
 
     fn object(&self, oid: i32) -> Result<Option<ObjectFacts>> {
-        match u32::try_from(oid) {
-            Ok(oid) => Ok(self.facts.by_oid(oid)?),
-            Err(_) => Ok(None),
+        let known = match u32::try_from(oid) {
+            Ok(oid) => self.facts.by_oid(oid)?,
+            Err(_) => None,
+        };
+        if known.is_some() {
+            return Ok(known);
+        }
+        // A temporary one has the number of its name.
+        match self.oids.name(oid) {
+            Some((schema, name)) if schema == TEMPORARY_SCHEMA => {
+                Ok(self.facts.object(&schema, &name)?)
+            }
+            _ => Ok(None),
         }
     }
 
@@ -354,8 +384,12 @@ impl Objects {
     /// The relations of all other schemas, and what we add to those. One that cannot be opened, as when its file
     /// is gone, is there without columns.
     pub(super) async fn own_relations(&self) -> Result<Vec<Relation>> {
-        let mut relations = Vec::new();
         let objects = self.facts.objects()?;
+        // Backwards, so that of two of one name the first one stays.
+        let named = objects.iter().rev();
+        let named = named.map(|object| ((object.schema.as_str(), object.name.as_str()), object));
+        let named: HashMap<(&str, &str), &ObjectFacts> = named.collect();
+        let mut places = Vec::new();
         for namespace in self.namespaces()? {
             let Some(schema) = self.schema(&namespace.name)? else {
                 continue;
@@ -364,17 +398,30 @@ impl Objects {
                 if columns::find(&namespace.name, &name).is_some() {
                     continue;
                 }
-                let object = objects
-                    .iter()
-                    .find(|object| object.schema == namespace.name && object.name == name);
-                let object = match object {
-                    Some(object) => Some(object.clone()),
+                let object = match named.get(&(namespace.name.as_str(), name.as_str())) {
+                    Some(object) => Some((*object).clone()),
                     None => self.facts.object(&namespace.name, &name)?,
                 };
-                let relation = self.opened(&namespace.name, &name, schema.as_ref(), object);
-                relations.push(relation.await?);
+                places.push(Place {
+                    namespace: namespace.name.clone(),
+                    name,
+                    schema: Arc::clone(&schema),
+                    object,
+                });
             }
         }
+        let reads = places.into_iter().map(|place| async move {
+            let Place {
+                namespace,
+                name,
+                schema,
+                object,
+            } = place;
+            let relation = self.opened(&namespace, &name, schema.as_ref(), object);
+            Box::pin(relation).await
+        });
+        let reads = futures::stream::iter(reads).buffered(RELATIONS_IN_FLIGHT);
+        let mut relations: Vec<Relation> = reads.try_collect().await?;
         let is_model = |object: &&ObjectFacts| matches!(object.kind, FactsKind::Model(_));
         relations.extend(objects.iter().filter(is_model).map(model));
         Ok(relations)

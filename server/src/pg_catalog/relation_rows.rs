@@ -74,13 +74,15 @@ fn comments(objects: &Objects) -> Result<Vec<Row>> {
     for (catalog, described) in [
         ("pg_namespace", facts.schemas()?),
         ("pg_class", facts.objects()?),
+        ("pg_class", facts.temporary_objects()?),
     ] {
         let class = columns::find(PG_CATALOG, catalog).map_or(0, |relation| relation.oid);
         for object in described {
+            let number = objects.number_of(&object);
             let own = object.comment.map(|comment| (0, comment));
             for (column, comment) in own.into_iter().chain(object.column_comments) {
                 rows.push(vec![
-                    ("objoid", Cell::Int(i64::from(object.oid))),
+                    ("objoid", number.into()),
                     ("classoid", class.into()),
                     ("objsubid", column.into()),
                     ("description", comment.into()),
@@ -282,7 +284,21 @@ fn declared_type(relation: &Relation, idx: usize, column: &WireColumn) -> (i64, 
             let modifier = limit.length.map_or(-1, |length| length as i32 + 4);
             (if limit.is_fixed { BPCHAR } else { VARCHAR }, modifier)
         }
-        None => (i64::from(column.pg_type.oid()), column.type_modifier()),
+        None => {
+            let digits = relation.clock_digits(idx);
+            let modifier = digits.map(|digits| clock_modifier(column, digits));
+            let modifier = modifier.unwrap_or_else(|| column.type_modifier());
+            (i64::from(column.pg_type.oid()), modifier)
+        }
+    }
+}
+
+/// The modifier of a clock whose seconds have so many digits. That of an interval tells, too, that it has all fields.
+pub(super) fn clock_modifier(column: &WireColumn, digits: u8) -> i32 {
+    const ALL_FIELDS: i32 = 0x7fff;
+    match column.pg_type.name() {
+        "interval" => (ALL_FIELDS << 16) | i32::from(digits),
+        _ => i32::from(digits),
     }
 }
 
@@ -462,5 +478,7 @@ fn table_statistics(_: &Objects, relation: &Relation) -> Result<Vec<Row>> {
         ("schemaname", relation.schema.as_str().into()),
         ("relname", relation.name.as_str().into()),
         ("n_live_tup", relation.n_rows.into()),
+        // Rows that are gone are in files of older versions.
+        ("n_dead_tup", 0.into()),
     ]])
 }

@@ -47,6 +47,7 @@ pub(super) fn rows(name: &str, session: &SessionFacts) -> Option<Vec<Row>> {
         "pg_auth_members" => return Some(facts(session).iter().flat_map(memberships).collect()),
         "pg_group" => return Some(groups(&facts(session))),
         "pg_stat_activity" => return Some(activity(session)),
+        "pg_stat_gssapi" => return Some(kerberos(session)),
         "pg_stat_ssl" => return Some(encryption(session)),
         _ => return None,
     };
@@ -165,6 +166,20 @@ fn encryption(session: &SessionFacts) -> Vec<Row> {
         row
     };
     engine.sessions().into_iter().map(row).collect()
+}
+
+/// The sessions, of which none logs in or is encrypted by Kerberos; of others' only the number is told.
+fn kerberos(session: &SessionFacts) -> Vec<Row> {
+    let of_session = |mut row: Row| {
+        let is_told = row.len() > 1;
+        row.truncate(1);
+        if is_told {
+            row.push(("gss_authenticated", false.into()));
+            row.push(("encrypted", false.into()));
+        }
+        row
+    };
+    encryption(session).into_iter().map(of_session).collect()
 }
 
 /// The open sessions.

@@ -52,6 +52,7 @@ pub(super) fn rows(name: &str, session: &SessionFacts) -> Result<Option<Vec<Row>
         "pg_collation" => COLLATIONS.iter().map(collation).collect(),
         "pg_settings" => settings(session)?,
         "pg_locks" => locks(session),
+        "pg_timezone_abbrevs" => time_zones::abbreviations(),
         "pg_timezone_names" => time_zones::rows(),
         _ => return Ok(None),
     }))

@@ -1,7 +1,8 @@
-//! The time zones that have names, as `pg_timezone_names` lists them.
+//! The time zones that have names, as `pg_timezone_names` lists them, and their abbreviations, as `pg_timezone_abbrevs` does.
 //!
 //! In: the names of the IANA database (`time_zones.txt`); out: those that are known here, with what their clocks show now.
 
+use auspex_planner::zone_abbreviations;
 use chrono::{DateTime, Datelike as _, Offset as _, TimeZone as _, Utc};
 use datafusion::arrow::array::timezone::Tz;
 
@@ -15,6 +16,18 @@ pub(super) fn rows() -> Vec<Row> {
     let names = NAMES.lines().filter(|line| !line.starts_with('#'));
     let known = names.filter_map(|name| Some((name, name.parse().ok()?)));
     known.map(|(name, zone)| row(name, zone, now)).collect()
+}
+
+/// The rows of `pg_timezone_abbrevs`.
+pub(super) fn abbreviations() -> Vec<Row> {
+    let row = |(name, minutes, is_summer): (&'static str, i32, bool)| {
+        vec![
+            ("abbrev", name.into()),
+            ("utc_offset", Cell::Text(format!("{minutes} minutes"))),
+            ("is_dst", is_summer.into()),
+        ]
+    };
+    zone_abbreviations().map(row).collect()
 }
 
 fn row(name: &str, zone: Tz, now: DateTime<Utc>) -> Row {

@@ -315,6 +315,10 @@ impl<S: Stream> Connection<S> {
     /// Tells a failure; a transaction in progress has failed with it.
     pub(super) async fn fail(&mut self, failure: Failure) -> io::Result<()> {
         self.session.statement_failed();
+        // A COMMIT that failed has ended its block.
+        if self.session.transaction() == TransactionState::Idle {
+            self.end_cursors("ROLLBACK");
+        }
         self.socket.feed_failure(failure).await
     }
 

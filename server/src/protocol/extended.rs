@@ -11,9 +11,7 @@ mod scroll;
 
 use std::sync::Arc;
 
-use auspex_planner::{
-    BlockPart, KeptStatement, Prepared as Plan, SentRows, Session, StatementText,
-};
+use auspex_planner::{BlockPart, KeptStatement, Prepared as Plan, Session, StatementText};
 use auspex_sql::ParsedStatement;
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::{DataType, FieldRef};
@@ -30,16 +28,16 @@ use pgwire::messages::{PgWireBackendMessage, PgWireFrontendMessage};
 use super::connection::{Connection, Interruption, ends_transaction};
 use super::own::Own;
 use super::parameter_casts::{add_cast_types, reads_catalogs};
-use super::running::{Event, Running, Work};
+use super::running::{Event, Running, WaitingRows, Work};
 use super::socket::Stream;
 use super::types::{
-    Nested, RowEncoder, TextForms, WireColumn, arrow_type, field_type, pg_type, row_description,
+    RowEncoder, TextForms, WireColumn, declared_field, field_type, pg_type, row_description,
     wire_columns_as,
 };
 use crate::sqlstate::Failure;
-use bound::{bound_parameters, spread};
-pub(super) use portals::check_described;
-use scroll::Kept;
+use bound::{bound_parameters, result_formats};
+pub(super) use portals::{RowsTo, check_described};
+pub(super) use scroll::Kept;
 
 /// A statement that was parsed and planned.
 pub(super) struct Prepared {
@@ -113,7 +111,7 @@ pub(super) struct Portal {
     pub(super) declared_at: Option<usize>,
     /// Whether it was declared to move backwards.
     pub(super) scrolls: bool,
-    state: PortalState,
+    pub(super) state: PortalState,
 }
 
 impl Portal {
@@ -133,16 +131,43 @@ impl Portal {
         }
     }
 
+    /// One that sends rows which a `FETCH` has read from another.
+    pub(super) fn of_fetched(
+        prepared: Arc<Prepared>,
+        formats: Arc<[FieldFormat]>,
+        rows: Kept,
+        session: &Session,
+    ) -> Portal {
+        let columns = prepared.columns.clone().unwrap_or_default();
+        let cursor = Cursor::of_kept(rows, columns, Arc::clone(&formats), "FETCH", session);
+        let mut portal = Portal::new(prepared, Vec::new(), formats);
+        portal.scrolls = true;
+        portal.put_open(Box::new(cursor));
+        portal
+    }
+
     /// Whether it has not been run.
     pub(super) fn is_new(&self) -> bool {
         matches!(self.state, PortalState::New)
     }
 
+    /// Whether it has run and gave no rows, so that it has nothing to go on with.
+    fn is_over(&self) -> bool {
+        match &self.state {
+            PortalState::Finished(tag) => tag.is_none(),
+            PortalState::Through(other) => other.is_over(),
+            PortalState::New | PortalState::Open(_) => false,
+        }
+    }
+
     /// Takes out the rows that are left, if it is partly read.
     pub(super) fn take_open(&mut self) -> Option<Box<Cursor>> {
-        match std::mem::replace(&mut self.state, PortalState::Finished) {
+        match std::mem::replace(&mut self.state, PortalState::Finished(None)) {
             PortalState::Open(cursor) => Some(cursor),
-            PortalState::New | PortalState::Finished => None,
+            other => {
+                self.state = other;
+                None
+            }
         }
     }
 
@@ -152,15 +177,20 @@ impl Portal {
     }
 }
 
-enum PortalState {
+/// How far a portal was run.
+pub(super) enum PortalState {
     New,
     Open(Box<Cursor>),
-    Finished,
+    /// Its rows are those of another: what an `EXECUTE` names, or what a `FETCH` has read.
+    Through(Box<Portal>),
+    /// To the end; the tag of a further run, if there were rows.
+    Finished(Option<String>),
 }
 
 /// Rows on their way to the client.
 pub(super) struct Cursor {
-    running: Running,
+    /// `None`: all rows are kept.
+    running: Option<Running>,
     columns: Arc<[WireColumn]>,
     formats: Arc<[FieldFormat]>,
     tag: &'static str,
@@ -168,9 +198,7 @@ pub(super) struct Cursor {
     /// The batch that is being sent and its next row.
     batch: Option<(RowEncoder, usize)>,
     /// The same batch, for other formats, and its memory.
-    rows: Option<(RecordBatch, SentRows)>,
-    /// Whether rows are counted but not sent.
-    pub(super) passes_over: bool,
+    rows: Option<(RecordBatch, WaitingRows)>,
     /// What a cursor that moves backwards has read.
     kept: Option<Kept>,
 }
@@ -191,17 +219,35 @@ impl Cursor {
         tag: &'static str,
         session: &Session,
     ) -> Cursor {
-        let forms = TextForms::of(session);
         Cursor {
-            running,
+            running: Some(running),
             columns,
             formats,
             tag,
-            forms,
+            forms: TextForms::of(session),
             batch: None,
             rows: None,
-            passes_over: false,
             kept: None,
+        }
+    }
+
+    /// Of rows that were all read.
+    fn of_kept(
+        rows: Kept,
+        columns: Arc<[WireColumn]>,
+        formats: Arc<[FieldFormat]>,
+        tag: &'static str,
+        session: &Session,
+    ) -> Cursor {
+        Cursor {
+            running: None,
+            columns,
+            formats,
+            tag,
+            forms: TextForms::of(session),
+            batch: None,
+            rows: None,
+            kept: Some(rows),
         }
     }
 
@@ -368,7 +414,7 @@ impl<S: Stream> Connection<S> {
         let start = statement.span.start;
         let types = declared
             .iter()
-            .map(|known| known.as_ref().and_then(arrow_type))
+            .map(|known| known.as_ref().and_then(declared_field))
             .collect();
         let mut running = self.start(Work::Prepare(statement, types))?;
         let plan = match self.next_event(&mut running).await? {
@@ -430,14 +476,8 @@ impl<S: Stream> Connection<S> {
             &zone,
         )?;
         let (prepared, parameters) = self.with_names(prepared, parameters).await?;
-        let n_columns = prepared.columns.as_ref().map_or(0, |columns| columns.len());
-        let formats = spread(&bind.result_column_format_codes, n_columns).ok_or_else(|| {
-            Failure::protocol(format!(
-                "bind message has {} result formats but query has {n_columns} columns",
-                bind.result_column_format_codes.len()
-            ))
-        })?;
-        let portal = Portal::new(prepared, parameters, formats.into());
+        let formats = result_formats(&prepared, &bind.result_column_format_codes)?;
+        let portal = Portal::new(prepared, parameters, formats);
         self.portals.insert(name, portal);
         Ok(self
             .socket
@@ -463,7 +503,8 @@ impl<S: Stream> Connection<S> {
             Failure::from_report(error.report(), &prepared.text, prepared.start)
         };
         let (statement, declared) = named.map_err(failure)?;
-        let declared = declared.iter().map(|known| known.as_ref().map(pg_type));
+        let declared = declared.iter();
+        let declared = declared.map(|known| known.as_ref().map(|field| field_type(field)));
         let declared = declared.collect();
         let mut bound = Box::pin(self.prepare_one(text, statement, declared)).await?;
         let plan = bound.plan.as_ref();
@@ -527,6 +568,10 @@ impl<S: Stream> Connection<S> {
         let limit = usize::try_from(execute.max_rows)
             .ok()
             .filter(|limit| *limit > 0);
+        if portal.is_over() {
+            let message = format!("portal \"{name}\" cannot be run");
+            return Err(Failure::error("55000", message).into());
+        }
         if portal.is_new() {
             let prepared = Arc::clone(&portal.prepared);
             self.enter_pipeline(&prepared).await?;
@@ -565,14 +610,4 @@ pub(super) fn missing_portal(name: &str) -> Failure {
 /// The type that the client declared for a parameter; `None` leaves it to the planner.
 fn declared_type(oid: u32) -> Option<Type> {
     Type::from_oid(oid).filter(|known| *known != Type::UNKNOWN)
-}
-
-/// How structs travelled when columns were described, which a later setting does not change.
-fn nested_of(columns: &[WireColumn]) -> Nested {
-    let is_record =
-        |column: &WireColumn| [Type::RECORD, Type::RECORD_ARRAY].contains(&column.pg_type);
-    match columns.iter().any(is_record) {
-        true => Nested::Composite,
-        false => Nested::Json,
-    }
 }

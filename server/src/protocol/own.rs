@@ -14,7 +14,9 @@ use pgwire::api::results::FieldFormat;
 use pgwire::messages::PgWireBackendMessage;
 
 use super::connection::{Connection, Interruption};
-use super::extended::{Cursor, Fetched, Portal, Prepared, check_described, missing_portal};
+use super::extended::{
+    Cursor, Fetched, Kept, Portal, PortalState, Prepared, RowsTo, check_described, missing_portal,
+};
 use super::running::{Event, Work};
 use super::socket::Stream;
 use super::types::{field_type, row_description};
@@ -155,13 +157,14 @@ fn unless_all(name: &Ident) -> Option<String> {
 }
 
 impl<S: Stream> Connection<S> {
-    /// Carries out an own statement and tells that it is done. `cursor` is the planned query of a `DECLARE`.
+    /// Carries out an own statement and tells that it is done, or sends the first of its rows; what its portal then is.
+    /// `cursor` is the planned query of a `DECLARE`.
     pub(super) async fn run_own(
         &mut self,
         own: &Own,
         cursor: Option<Arc<Prepared>>,
         sending: Sending<'_>,
-    ) -> Result<(), Interruption> {
+    ) -> Result<PortalState, Interruption> {
         let tag = match own {
             Own::Prepare {
                 name,
@@ -221,7 +224,8 @@ impl<S: Stream> Connection<S> {
                 "DISCARD ALL"
             }
         };
-        Ok(self.complete(tag.to_owned()).await?)
+        self.complete(tag.to_owned()).await?;
+        Ok(PortalState::Finished(None))
     }
 
     /// Fails if a prepared statement has this name.
@@ -240,7 +244,7 @@ impl<S: Stream> Connection<S> {
         name: &str,
         arguments: &[Expr],
         sending: Sending<'_>,
-    ) -> Result<(), Interruption> {
+    ) -> Result<PortalState, Interruption> {
         let prepared = self.prepared(Some(name))?;
         // Two such statements could name each other and never end.
         if prepared.is_own() {
@@ -272,7 +276,8 @@ impl<S: Stream> Connection<S> {
         }
         let formats = spread_formats(&sending.formats, &prepared);
         let mut portal = Portal::new(prepared, parameters, formats);
-        self.run_portal(&mut portal, sending.limit).await
+        self.run_portal(&mut portal, sending.limit).await?;
+        Ok(PortalState::Through(Box::new(portal)))
     }
 
     async fn declare(
@@ -318,7 +323,7 @@ impl<S: Stream> Connection<S> {
         &mut self,
         fetch: &Fetch,
         sending: Sending<'_>,
-    ) -> Result<(), Interruption> {
+    ) -> Result<PortalState, Interruption> {
         let name = &fetch.cursor;
         let portal = self.portals.get(name).ok_or_else(|| missing_cursor(name))?;
         let scrolls = portal.scrolls;
@@ -328,7 +333,7 @@ impl<S: Stream> Connection<S> {
             return Err(failure.with_hint(hint).into());
         }
         let prepared = Arc::clone(&portal.prepared);
-        if portal.is_new() && (prepared.is_own() || prepared.columns.is_none()) {
+        if prepared.is_own() || (portal.is_new() && prepared.columns.is_none()) {
             let message = format!("portal \"{name}\" has no rows to fetch");
             return Err(Failure::error("55000", message).into());
         }
@@ -355,32 +360,53 @@ impl<S: Stream> Connection<S> {
             self.enter_pipeline(&prepared).await?;
             self.open_portal(&mut portal).await?;
         }
-        let n_rows = match (scrolls, fetch.count) {
-            (true, count) => {
-                let moves = fetch.moves;
-                self.scroll_rows(&mut portal, formats, count, moves).await?
-            }
-            (false, FetchCount::Relative(by)) => {
-                // Those between are passed over.
-                let between = usize::try_from(by - 1).ok();
-                let passed = Arc::clone(&formats);
-                self.fetch_rows(&mut portal, passed, between, true).await?;
-                let moves = fetch.moves;
-                self.fetch_rows(&mut portal, formats, Some(1), moves)
-                    .await?
-            }
-            (false, count) => {
-                let limit = match count {
-                    FetchCount::Forward(n) => Some(usize::try_from(n).unwrap_or(usize::MAX)),
-                    _ => None,
-                };
-                let moves = fetch.moves;
-                self.fetch_rows(&mut portal, formats, limit, moves).await?
-            }
+        let mut kept = Kept::default();
+        let mut to = match (fetch.moves, sending.limit) {
+            (true, _) => RowsTo::Nowhere,
+            (false, None) => RowsTo::Client,
+            // The cursor moves by all of them at once, however few are sent now.
+            (false, Some(_)) => RowsTo::Kept(&mut kept),
         };
+        let (count, is_kept) = (fetch.count, matches!(to, RowsTo::Kept(_)));
+        let n_rows = self.read_rows(&mut portal, Arc::clone(&formats), count, &mut to);
+        let n_rows = n_rows.await?;
         self.portals.insert(name.clone(), portal);
+        if is_kept {
+            let (kept, session) = (kept.complete(), &self.session);
+            let mut portal = Portal::of_fetched(prepared, formats, kept, session);
+            Box::pin(self.run_portal(&mut portal, sending.limit)).await?;
+            return Ok(PortalState::Through(Box::new(portal)));
+        }
         let verb = if fetch.moves { "MOVE" } else { "FETCH" };
-        Ok(self.complete(format!("{verb} {n_rows}")).await?)
+        self.complete(format!("{verb} {n_rows}")).await?;
+        let again = (!fetch.moves).then(|| "FETCH 0".to_owned());
+        Ok(PortalState::Finished(again))
+    }
+
+    /// Reads the rows that a fetch asks for; how many there were.
+    async fn read_rows(
+        &mut self,
+        portal: &mut Portal,
+        formats: Arc<[FieldFormat]>,
+        count: FetchCount,
+        to: &mut RowsTo<'_>,
+    ) -> Result<usize, Interruption> {
+        if portal.scrolls {
+            return self.scroll_rows(portal, formats, count, to).await;
+        }
+        let limit = match count {
+            FetchCount::Relative(by) => {
+                // Those between are passed over.
+                let (passed, between) = (Arc::clone(&formats), usize::try_from(by - 1).ok());
+                let mut nowhere = RowsTo::Nowhere;
+                self.fetch_rows(portal, passed, between, &mut nowhere)
+                    .await?;
+                Some(1)
+            }
+            FetchCount::Forward(n) => Some(usize::try_from(n).unwrap_or(usize::MAX)),
+            _ => None,
+        };
+        self.fetch_rows(portal, formats, limit, to).await
     }
 
     pub(super) async fn scroll_rows(
@@ -388,16 +414,15 @@ impl<S: Stream> Connection<S> {
         portal: &mut Portal,
         formats: Arc<[FieldFormat]>,
         count: FetchCount,
-        moves: bool,
+        to: &mut RowsTo<'_>,
     ) -> Result<usize, Interruption> {
         let prepared = Arc::clone(&portal.prepared);
         let Some(mut cursor) = portal.take_open() else {
             return Ok(0);
         };
         cursor.use_formats(formats)?;
-        cursor.passes_over = moves;
         let (text, start) = (&*prepared.text, prepared.start);
-        let n_rows = self.scroll(&mut cursor, count, text, start).await?;
+        let n_rows = self.scroll(&mut cursor, count, to, text, start).await?;
         portal.put_open(cursor);
         Ok(n_rows)
     }
@@ -407,17 +432,19 @@ impl<S: Stream> Connection<S> {
         portal: &mut Portal,
         formats: Arc<[FieldFormat]>,
         limit: Option<usize>,
-        moves: bool,
+        to: &mut RowsTo<'_>,
     ) -> Result<usize, Interruption> {
         let prepared = Arc::clone(&portal.prepared);
         let Some(mut cursor) = portal.take_open() else {
             return Ok(0);
         };
         cursor.use_formats(formats)?;
-        cursor.passes_over = moves;
         let (text, start) = (&*prepared.text, prepared.start);
-        match self.fetch(&mut cursor, limit, text, start).await? {
-            Fetched::All(n_rows) => Ok(n_rows),
+        match self.fetch(&mut cursor, limit, to, text, start).await? {
+            Fetched::All(n_rows) => {
+                portal.state = PortalState::Finished(Some(cursor.tag(0)));
+                Ok(n_rows)
+            }
             Fetched::Limit => {
                 portal.put_open(cursor);
                 Ok(limit.unwrap_or(0))

@@ -16,13 +16,14 @@ use auspex_planner::{
 };
 use auspex_sql::ParsedStatement;
 use datafusion::arrow::array::RecordBatch;
-use datafusion::arrow::datatypes::{DataType, SchemaRef};
+use datafusion::arrow::datatypes::{FieldRef, SchemaRef};
 use datafusion::common::ScalarValue;
 use datafusion::execution::SendableRecordBatchStream;
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt};
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::mpsc::{self, UnboundedReceiver};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::connection::ends_transaction;
@@ -30,6 +31,8 @@ use super::copy::CopyRequest;
 
 /// Batches that may wait for a slow client.
 const WAITING_EVENTS: usize = 2;
+/// While rows of more bytes wait for a slow client, no further ones are computed.
+const WAITING_BYTES: u32 = 1 << 20;
 /// Threads for queries, for each core.
 const THREADS_PER_CORE: usize = 4;
 /// How long a cancelled statement may take to say so itself. Somewhat below the 200 ms in which a
@@ -72,7 +75,7 @@ impl Drop for QueryThreads {
 /// What a statement's task is to do.
 pub(super) enum Work {
     /// Plan only.
-    Prepare(ParsedStatement, Vec<Option<DataType>>),
+    Prepare(ParsedStatement, Vec<Option<FieldRef>>),
     /// Run what was planned.
     Execute(Arc<Prepared>, Vec<ScalarValue>),
     /// Plan and run.
@@ -111,7 +114,7 @@ pub(super) enum Event {
     /// A COPY from the client waits for rows.
     CopyIn(Box<CopyRequest>),
     /// Rows, and the memory that they take until they are sent.
-    Batch(RecordBatch, SentRows),
+    Batch(RecordBatch, WaitingRows),
     /// The end: of the rows, or of a statement without rows with its whole tag.
     Done(Option<String>),
     /// The end of planning.
@@ -277,7 +280,7 @@ async fn perform(
     events: &mpsc::Sender<Event>,
     watch: &mut Option<StatementWatch>,
 ) -> Result<Event, Report> {
-    let prepare = async |statement: ParsedStatement, types: Vec<Option<DataType>>| {
+    let prepare = async |statement: ParsedStatement, types: Vec<Option<FieldRef>>| {
         session
             .prepare(&statement, &types)
             .await
@@ -337,20 +340,84 @@ async fn send_batches(
     mut listening: bool,
     watch: &mut Option<StatementWatch>,
 ) -> Result<Event, Report> {
-    while listening && let Some(batch) = stream.next().await {
+    let room = Room::new();
+    while listening {
+        let ready = room.ready().await;
+        let Some(batch) = stream.next().await else {
+            break;
+        };
         let batch = batch.map_err(|error| report_of(&error))?;
         if let Some(watch) = watch {
             watch.add_rows(batch.num_rows());
         }
         let memory = session.sent_rows(&batch);
         let memory = memory.map_err(|error| error.report())?;
-        listening = events.send(Event::Batch(batch, memory)).await.is_ok();
+        let waiting = WaitingRows {
+            _room: room.take(ready, memory.n_bytes()).await,
+            _memory: memory,
+        };
+        listening = events.send(Event::Batch(batch, waiting)).await.is_ok();
     }
     Ok(Event::Done(None))
+}
+
+/// What rows take until they are sent: memory, and room among those that wait for the client.
+pub(super) struct WaitingRows {
+    _room: Option<OwnedSemaphorePermit>,
+    _memory: SentRows,
+}
+
+/// The bytes of rows that a client has not taken: of small batches the next ones are computed while these are sent, of a
+/// large one there is no second.
+struct Room(Arc<Semaphore>);
+
+impl Room {
+    fn new() -> Room {
+        Room(Arc::new(Semaphore::new(2 * WAITING_BYTES as usize)))
+    }
+
+    /// Waits until no more than `WAITING_BYTES` wait for the client. Never fails: nothing closes the semaphore.
+    async fn ready(&self) -> Option<OwnedSemaphorePermit> {
+        let ready = Arc::clone(&self.0).acquire_many_owned(WAITING_BYTES);
+        ready.await.ok()
+    }
+
+    /// What rows of so many bytes take of the room that is ready; the rest of it is free again. A large batch takes all.
+    async fn take(
+        &self,
+        ready: Option<OwnedSemaphorePermit>,
+        n_bytes: usize,
+    ) -> Option<OwnedSemaphorePermit> {
+        let mut ready = ready?;
+        if n_bytes <= WAITING_BYTES as usize {
+            return ready.split(n_bytes);
+        }
+        ready.merge(self.ready().await?);
+        Some(ready)
+    }
 }
 
 fn panic_text(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&'static str>().copied();
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
         .unwrap_or("no message")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn nothing_is_computed_behind_rows_that_are_large() {
+        let room = Room::new();
+        let small = room.take(room.ready().await, WAITING_BYTES as usize).await;
+        assert!(room.ready().now_or_never().is_some(), "one may follow");
+        let next = room.take(room.ready().await, 1000).await;
+        assert!(room.ready().now_or_never().is_none());
+        drop((small, next));
+        let large = room.take(room.ready().await, 1 << 30).await;
+        assert!(room.ready().now_or_never().is_none());
+        drop(large);
+        assert_eq!(room.0.available_permits(), 2 * WAITING_BYTES as usize);
+    }
 }

@@ -11,7 +11,7 @@ use pgwire::api::results::FieldFormat;
 use pgwire::messages::PgWireBackendMessage;
 
 use super::connection::{Connection, Interruption, ends_transaction};
-use super::extended::{Cursor, Fetched};
+use super::extended::{Cursor, Fetched, RowsTo};
 use super::own::{Own, Sending};
 use super::running::{Event, Work};
 use super::socket::Stream;
@@ -105,7 +105,8 @@ impl<S: Stream> Connection<S> {
             .feed(PgWireBackendMessage::RowDescription(description))
             .await?;
         let mut cursor = Cursor::new(running, columns, formats, tag, &self.session);
-        match self.fetch(&mut cursor, None, text, start).await? {
+        let mut to = RowsTo::Client;
+        match self.fetch(&mut cursor, None, &mut to, text, start).await? {
             Fetched::All(n_rows) => Ok(Some(cursor.tag(n_rows))),
             // Without a limit, a fetch ends with the rows.
             Fetched::Limit => Err(Failure::error("XX000", "rows were left behind").into()),

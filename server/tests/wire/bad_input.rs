@@ -217,6 +217,32 @@ async fn statements_may_be_large_but_not_deep() {
 }
 
 #[tokio::test]
+async fn long_chains_of_operators_are_planned_or_refused() {
+    let fixture = Fixture::start().await;
+    let client = fixture.connect().await;
+    let chain = |first: &str, link: &str| format!("{first}{}", link.repeat(1_000));
+    for (chain, answer) in [
+        (chain("1", "::int"), "1"),
+        (format!("length({})", chain("x::text", " || x")), "1001"),
+        (format!("length({})", chain("x", " || 'a'")), "1001"),
+    ] {
+        let text = format!("SELECT {chain} FROM (VALUES (1)) AS v (x)");
+        assert_eq!(rows(&client, &text).await, [answer], "{:.40}", chain);
+    }
+    for (first, link) in [
+        ("1", "::text::int"),
+        ("now()", " AT TIME ZONE 'UTC'"),
+        ("ARRAY[1]", " || 1"),
+        ("'{}'::jsonb", " || '{}'::jsonb"),
+        ("2", " ^ 1"),
+    ] {
+        let error = error_of(&client, &format!("SELECT {}", chain(first, link))).await;
+        assert_eq!(error.code().code(), "54001", "{link}");
+    }
+    assert_eq!(rows(&client, "SELECT 1").await, ["1"]);
+}
+
+#[tokio::test]
 async fn a_statement_may_have_ten_thousand_parameters() {
     let fixture = Fixture::start().await;
     let client = fixture.connect().await;

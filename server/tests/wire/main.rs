@@ -19,6 +19,7 @@ mod command_line;
 mod constraints;
 mod copy;
 mod cursors;
+mod declared_types;
 mod fast_path;
 mod locations;
 mod long_statements;

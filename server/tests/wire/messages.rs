@@ -24,10 +24,52 @@ fn query(text: &str) -> Vec<u8> {
 
 /// A statement without parameters: parsed, bound and executed.
 fn statement(text: &str) -> Vec<u8> {
+    [bound("", text), executed("", 0)].concat()
+}
+
+/// A statement without parameters: parsed, and bound to a portal.
+fn bound(portal: &str, text: &str) -> Vec<u8> {
     [
         message(b'P', format!("\0{text}\0\0\0").as_bytes()),
-        message(b'B', b"\0\0\0\0\0\0\0\0"),
-        message(b'E', b"\0\0\0\0\0"),
+        message(b'B', format!("{portal}\0\0\0\0\0\0\0\0").as_bytes()),
+    ]
+    .concat()
+}
+
+/// At most so many rows of a portal, or all.
+fn executed(portal: &str, limit: u8) -> Vec<u8> {
+    let body = [portal.as_bytes(), &[0, 0, 0, 0, limit]].concat();
+    message(b'E', &body)
+}
+
+/// A statement with parameters: parsed, bound with codes of formats for values and columns, and executed.
+fn formatted(text: &str, values: &[&str], codes: &[u8], column_codes: &[u8]) -> Vec<u8> {
+    let counted = |n: usize| u16::try_from(n).unwrap().to_be_bytes().to_vec();
+    let written = |codes: &[u8]| {
+        let codes = codes.iter().flat_map(|code| [0, *code]);
+        [counted(codes.clone().count() / 2), codes.collect()].concat()
+    };
+    let value = |value: &&str| {
+        let length = u32::try_from(value.len()).unwrap().to_be_bytes();
+        [&length[..], value.as_bytes()].concat()
+    };
+    let values = [
+        counted(values.len()),
+        values.iter().flat_map(value).collect(),
+    ]
+    .concat();
+    let bind = [
+        b"\0\0".to_vec(),
+        written(codes),
+        values,
+        written(column_codes),
+    ]
+    .concat();
+    [
+        message(b'P', format!("\0{text}\0\0\0").as_bytes()),
+        message(b'B', &bind),
+        executed("", 0),
+        sync(),
     ]
     .concat()
 }
@@ -365,9 +407,14 @@ async fn sessions_and_rows_that_wait_for_a_client_take_memory() {
     let client = fixture.connect().await;
     let before = reserved(&fixture);
     assert!(before > 0);
-    // Batches that operators do not account for, of 8,192 rows, wait for the client, and one is being sent.
+    // A batch that operators do not account for, of 8,192 rows, is being sent, and none waits behind it.
+    let batch_bytes = 8_192 * 200;
     let raw = never_reading(&fixture, 200).await;
-    until_reserved(&fixture, |n_bytes| n_bytes > 3 * 8_192 * 200).await;
+    until_reserved(&fixture, |n_bytes| n_bytes > before + batch_bytes).await;
+    for _ in 0..25 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        assert!(reserved(&fixture) < before + 2 * batch_bytes);
+    }
     let pid = active_others(&client, 1).await.remove(0);
     let ended = rows(&client, &format!("SELECT pg_terminate_backend({pid})")).await;
     assert_eq!(ended, ["t"]);
@@ -433,4 +480,115 @@ async fn a_client_that_never_reads_ends_by_itself_where_it_shall() {
     active_others(&client, 1).await;
     active_others(&client, 0).await;
     drop(raw);
+}
+
+#[tokio::test]
+async fn what_a_fetch_or_an_execute_gives_is_read_in_parts() {
+    let fixture = Fixture::start().await;
+    let (mut raw, _) = Raw::connect(&fixture, 0).await;
+    let numbers = "SELECT value FROM generate_series(1, 12) ORDER BY value";
+    let opened = format!(
+        "BEGIN; DECLARE c CURSOR FOR {numbers}; DECLARE s SCROLL CURSOR FOR {numbers};
+         PREPARE p AS SELECT value FROM generate_series(1, 5)"
+    );
+    raw.ask(&[query(&opened)]).await;
+    let in_parts = |text: &str, limits: &[u8]| {
+        let limits = limits.iter().map(|limit| executed("", *limit));
+        let messages: Vec<Vec<u8>> = [bound("", text)].into_iter().chain(limits).collect();
+        [messages.concat(), sync()]
+    };
+    for (text, limits, expected) in [
+        (
+            "FETCH 5 FROM c",
+            &[2, 2, 2, 2][..],
+            "D D s D D s D C FETCH 1 C FETCH 0",
+        ),
+        ("FETCH 2 FROM c", &[2, 2, 2], "D D s C FETCH 0 C FETCH 0"),
+        (
+            "FETCH ALL FROM c",
+            &[3, 0, 0],
+            "D D D s D D C FETCH 2 C FETCH 0",
+        ),
+        ("FETCH ALL FROM c", &[3], "C FETCH 0"),
+        ("FETCH 3 FROM s", &[0, 1], "D D D C FETCH 3 C FETCH 0"),
+        ("FETCH BACKWARD ALL FROM s", &[1, 2], "D s D C FETCH 1"),
+        (
+            "EXECUTE p",
+            &[2, 2, 2, 2],
+            "D D s D D s D C SELECT 1 C SELECT 0",
+        ),
+        ("SHOW search_path", &[1, 1, 1], "D s C SHOW C SHOW"),
+        ("MOVE 2 FROM s", &[1, 1], "C MOVE 2 E 55000"),
+    ] {
+        let state = if expected.contains("55000") { "E" } else { "T" };
+        let answers = raw.ask(&in_parts(text, limits)).await;
+        assert_eq!(
+            answers.join(" "),
+            format!("1 2 {expected} Z {state}"),
+            "{text}"
+        );
+    }
+    // What a fetch has read stays, whatever becomes of its cursor.
+    let opened = format!("ROLLBACK; BEGIN; DECLARE c CURSOR FOR {numbers}");
+    raw.ask(&[query(&opened)]).await;
+    let messages = [
+        bound("first", "FETCH 4 FROM c"),
+        executed("first", 2),
+        statement("FETCH 1 FROM c"),
+        statement("CLOSE c"),
+        executed("first", 0),
+        sync(),
+    ];
+    let wanted = "1 2 D D s 1 2 D C FETCH 1 1 2 C CLOSE CURSOR D D C FETCH 2 Z T";
+    assert_eq!(raw.ask(&messages).await.join(" "), wanted);
+}
+
+#[tokio::test]
+async fn codes_of_formats_that_there_are_not_are_refused() {
+    let fixture = Fixture::start().await;
+    let (mut raw, _) = Raw::connect(&fixture, 0).await;
+    for (text, values, codes, column_codes, expected) in [
+        (
+            "SELECT $1::text",
+            &["a"][..],
+            &[0_u8][..],
+            &[7_u8][..],
+            "1 E 22023 Z I",
+        ),
+        ("SELECT 1", &[], &[], &[7], "1 E 22023 Z I"),
+        ("SELECT 1, 2", &[], &[], &[0, 2], "1 E 22023 Z I"),
+        ("SELECT $1::text", &["a"], &[7], &[], "1 E 22023 Z I"),
+        (
+            "SELECT $1::text, $2::text",
+            &["a", "b"],
+            &[1, 7],
+            &[],
+            "1 E 22023 Z I",
+        ),
+        (
+            "SELECT $1::text, $2::text",
+            &["a", "b"],
+            &[1, 0],
+            &[0, 1],
+            "1 2 D C SELECT 1 Z I",
+        ),
+        // Nobody reads codes of values and columns that there are not.
+        ("SELECT 1", &[], &[7], &[], "1 2 D C SELECT 1 Z I"),
+        (
+            "SET application_name = 'a'",
+            &[],
+            &[],
+            &[7, 7],
+            "1 2 S C SET Z I",
+        ),
+    ] {
+        let answers = raw
+            .ask(&[formatted(text, values, codes, column_codes)])
+            .await;
+        assert_eq!(
+            answers.join(" "),
+            expected,
+            "{text} {codes:?} {column_codes:?}"
+        );
+    }
 }

@@ -1,8 +1,8 @@
-//! Types of parameters: what the client declared, else what the statement says.
+//! Types of parameters: what the statement says.
 
 use tokio_postgres::types::{Kind, Type};
 
-use crate::{Fixture, rows};
+use crate::{Fixture, error_of, rows};
 
 #[tokio::test]
 async fn a_change_in_a_with_and_what_reads_it_share_parameters() {
@@ -27,79 +27,6 @@ async fn a_change_in_a_with_and_what_reads_it_share_parameters() {
     let error = error.await.unwrap_err();
     assert_eq!(error.code().unwrap().code(), "22012");
     assert_eq!(rows(&client, "SELECT count(*) FROM queue").await, ["4"]);
-}
-
-#[tokio::test]
-async fn declared_types_are_kept_on_the_way_into_columns() {
-    let fixture = Fixture::start().await;
-    let client = fixture.connect().await;
-    let table =
-        "CREATE TABLE t (id int, f float8, n numeric(12,3), ts timestamp, d date, name text)";
-    client.batch_execute(table).await.unwrap();
-    // As psycopg does: the smallest integer type that holds the value.
-    let insert = "INSERT INTO t (id, f, n, name) VALUES ($1, $2, $3, $4) RETURNING id, f, n::text";
-    let types = [Type::INT2, Type::INT2, Type::INT2, Type::TEXT];
-    let insert = client.prepare_typed(insert, &types).await.unwrap();
-    assert_eq!(insert.params(), types);
-    let row = client
-        .query_one(&insert, &[&2_i16, &3_i16, &4_i16, &"x"])
-        .await
-        .unwrap();
-    assert_eq!(row.get::<_, i32>(0), 2);
-    assert_eq!(row.get::<_, f64>(1), 3.0);
-    assert_eq!(row.get::<_, &str>(2), "4.000");
-    let update = "UPDATE t SET f = $1, id = id + $2 WHERE id = $3 RETURNING id, f";
-    let types = [Type::INT4, Type::INT2, Type::INT8];
-    let update = client.prepare_typed(update, &types).await.unwrap();
-    let row = client
-        .query_one(&update, &[&7_i32, &1_i16, &2_i64])
-        .await
-        .unwrap();
-    assert_eq!((row.get::<_, i32>(0), row.get::<_, f64>(1)), (3, 7.0));
-    assert_eq!(
-        rows(&client, "SELECT id, f, n, name FROM t").await,
-        ["3|7|4.000|x"]
-    );
-}
-
-#[tokio::test]
-async fn declared_types_win_over_those_beside_them() {
-    let fixture = Fixture::start().await;
-    let client = fixture.connect().await;
-    let days = "SELECT (date '2024-01-31' + $1)::text AS x";
-    let days = client.prepare_typed(days, &[Type::INT2]).await.unwrap();
-    let row = client.query_one(&days, &[&1_i16]).await.unwrap();
-    assert!(row.get::<_, &str>(0).starts_with("2024-02-01"));
-    let product = "SELECT (interval '1 day' * $1)::text";
-    let product = client.prepare_typed(product, &[Type::INT2]).await.unwrap();
-    let row = client.query_one(&product, &[&2_i16]).await.unwrap();
-    assert_eq!(row.get::<_, &str>(0), "2 days");
-    let union = "SELECT $1 UNION ALL SELECT $2";
-    let union = client
-        .prepare_typed(union, &[Type::INT2, Type::INT2])
-        .await
-        .unwrap();
-    let found = client.query(&union, &[&1_i16, &2_i16]).await.unwrap();
-    assert_eq!(found.len(), 2);
-    let names = "SELECT count(*) FROM (VALUES ('a'), ('b'), ('c')) AS t(x) WHERE x = ANY ($1)";
-    let names = client
-        .prepare_typed(names, &[Type::TEXT_ARRAY])
-        .await
-        .unwrap();
-    let row = client.query_one(&names, &[&vec!["a", "c"]]).await.unwrap();
-    assert_eq!(row.get::<_, i64>(0), 2);
-    let part = client
-        .prepare_typed(
-            "SELECT substring($1 from $2 for $3)",
-            &[Type::TEXT, Type::INT2, Type::INT2],
-        )
-        .await
-        .unwrap();
-    let row = client
-        .query_one(&part, &[&"hello", &2_i16, &3_i16])
-        .await
-        .unwrap();
-    assert_eq!(row.get::<_, &str>(0), "ell");
 }
 
 #[tokio::test]
@@ -323,35 +250,6 @@ async fn open_parameters_have_the_type_of_what_stands_beside_them() {
 }
 
 #[tokio::test]
-async fn declared_types_are_assigned_as_postgresql_assigns_them() {
-    let fixture = Fixture::start().await;
-    let client = fixture.connect().await;
-    client
-        .batch_execute("CREATE TABLE t (id int, d date, b boolean)")
-        .await
-        .unwrap();
-    let insert = "INSERT INTO t VALUES ($1, $2, $3)";
-    let statement = client.prepare(insert).await.unwrap();
-    assert_eq!(statement.params(), [Type::INT4, Type::DATE, Type::BOOL]);
-    let allowed = [Type::INT8, Type::TIMESTAMP, Type::BOOL];
-    client.prepare_typed(insert, &allowed).await.unwrap();
-    let refused = [
-        (insert, vec![Type::BOOL, Type::DATE, Type::BOOL]),
-        (insert, vec![Type::INT4, Type::INT4, Type::BOOL]),
-        (insert, vec![Type::INT4, Type::TEXT, Type::BOOL]),
-        (insert, vec![Type::INT4, Type::DATE, Type::INT2]),
-        ("INSERT INTO t (d) SELECT $1", vec![Type::INT4]),
-        ("UPDATE t SET d = $1 WHERE id = 1", vec![Type::INT4]),
-        ("UPDATE t SET id = $1 WHERE d IS NULL", vec![Type::TEXT]),
-    ];
-    for (text, types) in refused {
-        let error = client.prepare_typed(text, &types).await.err().unwrap();
-        let error = error.as_db_error().unwrap().clone();
-        assert_eq!(error.code().code(), "42804", "{text} {types:?}: {error}");
-    }
-}
-
-#[tokio::test]
 async fn prepared_statements_see_the_versions_of_now() {
     let fixture = Fixture::start().await;
     let client = fixture.connect().await;
@@ -501,5 +399,106 @@ async fn a_parameter_tells_the_digits_of_round() {
     for digits in [0_i32, 1, 2] {
         let found = client.query_one(&statement, &[&digits]).await;
         assert!(found.is_ok(), "{digits}: {found:?}");
+    }
+}
+
+/// The size of a frame may be a parameter wherever a query stands, and a table may be made of any query with parameters.
+#[tokio::test]
+async fn queries_within_statements_have_parameters() {
+    let fixture = Fixture::start().await;
+    let client = fixture.connect().await;
+    let table = "CREATE TABLE days (i int, x int);
+                 INSERT INTO days SELECT i, 10 * i FROM generate_series(1, 3) AS g (i)";
+    client.batch_execute(table).await.unwrap();
+    let sums = "SELECT i, sum(x) OVER (ORDER BY i ROWS BETWEEN $1 PRECEDING AND CURRENT ROW) AS x FROM days";
+    let create = format!("CREATE TABLE sums AS {sums} WHERE i < $2");
+    let statement = client.prepare(&create).await.unwrap();
+    assert_eq!(statement.params(), [Type::INT8, Type::INT4]);
+    assert!(statement.columns().is_empty());
+    let created = client.execute(&statement, &[&1_i64, &3_i32]).await;
+    assert_eq!(created.unwrap(), 2);
+    let found = rows(&client, "SELECT i, x FROM sums ORDER BY i").await;
+    assert_eq!(found, ["1|10", "2|30"]);
+    let insert = format!("INSERT INTO sums {sums} RETURNING x");
+    let statement = client.prepare(&insert).await.unwrap();
+    assert_eq!(statement.columns().len(), 1);
+    for (size, wanted) in [(0_i64, [10, 20, 30]), (2, [10, 30, 60])] {
+        let returned = client.query(&statement, &[&size]).await.unwrap();
+        let mut returned: Vec<i64> = returned.iter().map(|row| row.get(0)).collect();
+        returned.sort_unstable();
+        assert_eq!(returned, wanted, "{size}");
+    }
+    let explain = format!("EXPLAIN {sums}");
+    let lines = client.query(&explain, &[&1_i64]).await.unwrap();
+    assert_eq!(lines[0].columns()[0].name(), "QUERY PLAN");
+    let error = client.execute(&insert, &[&-1_i64]).await.unwrap_err();
+    assert_eq!(error.code().unwrap().code(), "22013");
+    let plain = "CREATE TABLE plain AS SELECT $1::int AS a, i FROM days WHERE i > $2";
+    let created = client.execute(plain, &[&7_i32, &1_i32]).await;
+    assert_eq!(created.unwrap(), 2);
+    let found = rows(&client, "SELECT a, i FROM plain ORDER BY i").await;
+    assert_eq!(found, ["7|2", "7|3"]);
+    let error = error_of(&client, "CREATE TABLE others AS SELECT $1::int AS a").await;
+    assert_eq!(error.code().code(), "42P02");
+}
+
+/// Of several types that stand beside a parameter the first counts, in the order in which PostgreSQL looks at a statement.
+#[tokio::test]
+async fn the_first_use_of_a_parameter_tells_its_type() {
+    let fixture = Fixture::start().await;
+    let client = fixture.connect().await;
+    let table = "CREATE TABLE uses (k int, n numeric(12,2), f float8, d date, ts timestamp); \
+                 INSERT INTO uses VALUES (1, 2.00, 3.5, '2026-01-01', '2026-01-02'), (2, 1.00, 1, NULL, NULL)";
+    client.batch_execute(table).await.unwrap();
+    for (text, told) in [
+        ("SELECT k FROM uses WHERE k = $1 OR f = $1", Type::INT4),
+        ("SELECT k FROM uses WHERE f = $1 OR k = $1", Type::FLOAT8),
+        ("SELECT k FROM uses WHERE k > $1 AND n > $1", Type::INT4),
+        ("SELECT k FROM uses WHERE n > $1 AND k > $1", Type::NUMERIC),
+        ("SELECT k FROM uses WHERE d = $1 OR ts = $1", Type::DATE),
+        (
+            "SELECT k FROM uses WHERE ts = $1 OR d = $1",
+            Type::TIMESTAMP,
+        ),
+        ("SELECT n = $1 FROM uses WHERE k = $1", Type::NUMERIC),
+        ("SELECT k = $1 FROM uses WHERE n = $1", Type::INT4),
+        (
+            "SELECT a.k FROM uses a JOIN uses b ON a.n = $1 WHERE a.k = $1",
+            Type::NUMERIC,
+        ),
+        (
+            "SELECT k FROM (SELECT * FROM uses WHERE f = $1) x WHERE k = $1",
+            Type::FLOAT8,
+        ),
+        (
+            "SELECT k FROM uses WHERE k = $1 UNION ALL SELECT k FROM uses WHERE f = $1",
+            Type::INT4,
+        ),
+        (
+            "SELECT k FROM uses WHERE f = $1 OR k = $1::bigint",
+            Type::FLOAT8,
+        ),
+        (
+            "SELECT k FROM uses WHERE k = $1::bigint OR f = $1",
+            Type::INT8,
+        ),
+        ("UPDATE uses SET n = $1 WHERE k = $1", Type::INT4),
+        (
+            "DELETE FROM uses WHERE f = $1 RETURNING k = $1",
+            Type::FLOAT8,
+        ),
+    ] {
+        let statement = client.prepare(text).await;
+        let statement = statement.unwrap_or_else(|error| panic!("{text}: {error:?}"));
+        assert_eq!(statement.params(), [told], "{text}");
+    }
+    for (text, value, expected) in [
+        ("SELECT k FROM uses WHERE k = $1 OR f = $1", 1_i32, 2),
+        ("SELECT k FROM uses WHERE k = $1 OR n = $1", 2, 2),
+        ("SELECT k FROM uses WHERE k > $1 AND n > $1", 1, 0),
+        ("SELECT k FROM uses WHERE k >= $1 AND n >= $1", 1, 2),
+    ] {
+        let found = client.query(text, &[&value]).await.unwrap();
+        assert_eq!(found.len(), expected, "{text}");
     }
 }

@@ -75,14 +75,32 @@ async fn an_error_tells_its_place_in_characters() {
 async fn columns_have_the_names_of_postgresql() {
     let fixture = Fixture::start().await;
     let client = fixture.connect().await;
-    let messages = client
-        .simple_query("SELECT 1, 1, count(*), max(2) AS m, max(2) AS m")
-        .await;
-    let SimpleQueryMessage::RowDescription(columns) = &messages.unwrap()[0] else {
-        panic!("no row description");
-    };
-    let names: Vec<&str> = columns.iter().map(|column| column.name()).collect();
-    assert_eq!(names, ["?column?", "?column?", "count", "m", "m"]);
+    for (text, expected) in [
+        (
+            "SELECT 1, 1, count(*), max(2) AS m, max(2) AS m",
+            ["?column?", "?column?", "count", "m", "m"].as_slice(),
+        ),
+        // Tools set a person's query in one of their own.
+        (
+            "SELECT * FROM (SELECT i + 1, -i, count(*), max(2), max(3), NOT true FROM (SELECT 1 AS i) AS a GROUP BY i) AS t",
+            &["?column?", "?column?", "count", "max", "max", "?column?"],
+        ),
+        (
+            "WITH x AS (SELECT *, 2, 3 FROM (SELECT 1, 2) AS y) SELECT * FROM x LIMIT 1000",
+            &["?column?", "?column?", "?column?", "?column?"],
+        ),
+        (
+            "SELECT \"?column?\" + 1 AS next FROM (SELECT DISTINCT i + 1 FROM (SELECT 1 AS i) AS a ORDER BY i + 1) AS t",
+            &["next"],
+        ),
+    ] {
+        let messages = client.simple_query(text).await;
+        let SimpleQueryMessage::RowDescription(columns) = &messages.unwrap()[0] else {
+            panic!("no row description");
+        };
+        let names: Vec<&str> = columns.iter().map(|column| column.name()).collect();
+        assert_eq!(names, expected, "{text}");
+    }
 }
 
 #[tokio::test]

@@ -80,6 +80,14 @@ async fn who_commits_second_fails_as_a_whole() {
         rows(&one, "SELECT v FROM t ORDER BY id").await,
         ["12", "20"]
     );
+    // Its cursors are gone with it, so that the same block can be tried again.
+    for _ in 0..2 {
+        run(&one, "BEGIN; DECLARE c CURSOR FOR SELECT id FROM t").await;
+        run(&one, "UPDATE t SET v = 12 WHERE id = 1").await;
+        run(&two, "UPDATE t SET v = 12 WHERE id = 1").await;
+        assert_eq!(error_of(&one, "COMMIT").await.code().code(), "40001");
+        assert_eq!(error_of(&one, "FETCH c").await.code().code(), "34000");
+    }
     // A statement by itself counts as well.
     run(&one, "BEGIN; DELETE FROM t WHERE id = 2").await;
     run(&two, "UPDATE t SET v = v + 1").await;

@@ -148,6 +148,13 @@ async fn a_role_has_limits_that_it_cannot_lift() {
     let hungry = "SELECT length(repeat('x', b::int * 50000000)) FROM t WHERE a = 1";
     let error = error_of(&two, hungry).await;
     assert_eq!(error.code().code(), "53200", "{error:?}");
+    assert!(
+        error
+            .message()
+            .starts_with("out of memory of role \"ada\": ")
+    );
+    assert!(error.message().contains(" of 1048576 bytes are used"));
+    assert!(error.hint().unwrap().contains("SET max_memory"));
     assert_eq!(rows(&root, hungry).await, ["50000000"]);
     assert_eq!(rows(&two, "SELECT 1").await, ["1"]);
     kept_statements_count(&root, &two).await;

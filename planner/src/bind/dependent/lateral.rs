@@ -41,7 +41,7 @@ pub(super) fn joined(join: &Join, numbers: &Numbers) -> Result<Option<LogicalPla
 }
 
 /// The query of a relation that uses columns of those before it.
-fn lateral_query(relation: &LogicalPlan) -> Option<&LogicalPlan> {
+pub(super) fn lateral_query(relation: &LogicalPlan) -> Option<&LogicalPlan> {
     match relation {
         LogicalPlan::Subquery(query) => Some(&query.subquery),
         LogicalPlan::SubqueryAlias(SubqueryAlias { input, .. }) => match input.as_ref() {

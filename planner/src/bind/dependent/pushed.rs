@@ -21,6 +21,7 @@ use datafusion::logical_expr::{
 
 use super::domain::{Domain, unknown};
 use super::{outer_columns, plain, project, same_keys};
+use crate::functions::with_mark;
 
 /// Whether a row of the domain without rows of the query has one of its aggregates over none.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -313,7 +314,10 @@ impl Domain<'_> {
                 return Ok(given);
             }
             let is_missing = Expr::Column(found.clone()).is_null();
-            let value = when(is_missing, Expr::Literal(value, None)).otherwise(given)?;
+            let value = match when(is_missing, Expr::Literal(value, None)).otherwise(given)? {
+                Expr::Case(case) => with_mark(case, joined.schema()),
+                value => value,
+            };
             Ok(value.alias_qualified(column.relation.clone(), column.name.clone()))
         });
         let columns = columns.collect::<Result<Vec<Expr>>>()?;

@@ -143,6 +143,13 @@ fn called(function: &Function) -> Option<Expr> {
             _ => None,
         },
         "array_fill" => filled(&plain_arguments(function)?),
+        // What is joined with no array stays as it is.
+        "array_cat" => match plain_arguments(function)?.as_slice() {
+            [array, nothing] | [nothing, array] if is_null(nothing) && !is_null(array) => {
+                Some(array.clone())
+            }
+            _ => None,
+        },
         "array_dims" => plain_arguments(function).map(|args| call("array_bounds", args)),
         "array_remove" | "array_replace" => {
             let args = plain_arguments(function)?;
@@ -154,8 +161,13 @@ fn called(function: &Function) -> Option<Expr> {
             }
         }
         "encode" => match plain_arguments(function)?.as_slice() {
+            [value, format] => encoded(value, literal(format)?),
+            _ => None,
+        },
+        "decode" => match plain_arguments(function)?.as_slice() {
             [value, format] if literal(format).is_some_and(is_base64) => {
-                Some(call("encode", vec![value.clone(), text("base64pad")]))
+                let digits = call("base64_digits", vec![value.clone()]);
+                Some(call("decode", vec![digits, format.clone()]))
             }
             _ => None,
         },
@@ -241,6 +253,17 @@ fn widen(expr: &mut Expr) -> bool {
         *expr = cast_to(expr.clone(), DataType::BigInt(None));
     }
     widens
+}
+
+/// Bytes as a text, of which a literal means bytes; lines of base64 have an end.
+fn encoded(value: &Expr, format: &str) -> Option<Expr> {
+    let bytes = literal(value).map(|_| cast_to(value.clone(), DataType::Bytea));
+    if !is_base64(format) {
+        return Some(call("encode", vec![bytes?, text(format)]));
+    }
+    let bytes = bytes.unwrap_or_else(|| value.clone());
+    let digits = call("encode", vec![bytes, text("base64pad")]);
+    Some(call("base64_lines", vec![digits]))
 }
 
 fn is_base64(format: &str) -> bool {

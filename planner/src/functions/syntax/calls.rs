@@ -9,6 +9,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 
 use super::expressions::pattern;
+use super::hypothetical;
 use super::{call, cast_to, casts, function_name, literal, number, plain_arguments, text};
 use crate::error::{Error, Result};
 use crate::functions::{precision, truncation};
@@ -30,7 +31,6 @@ pub(super) fn called(function: &Function, zone: Option<&str>) -> Result<Option<E
         "regexp_count" | "regexp_instr" | "array_positions" | "regr_count" => {
             Some(counted(&name, function))
         }
-        "round" => rounded(function),
         "mod" => remainder(function),
         "nullif" => null_if(function),
         "make_interval" => named_parts(function)?,
@@ -64,6 +64,9 @@ pub(super) fn called(function: &Function, zone: Option<&str>) -> Result<Option<E
             let args = order.map(|order| vec![order.expr]).unwrap_or_default();
             with_arguments(&mut function, args);
             Some(Expr::Function(function))
+        }
+        "rank" | "dense_rank" | "percent_rank" | "cume_dist" => {
+            hypothetical::counted(&name, function)
         }
         "percentile_disc" => percentile_disc(function),
         "percentile_cont" => percentiles(function, |one| Some(Expr::Function(one.clone()))),
@@ -121,14 +124,6 @@ fn remainder(function: &Function) -> Option<Expr> {
         op: BinaryOperator::Modulo,
         right: nested(right),
     })))
-}
-
-/// `round` of a double goes half to even.
-fn rounded(function: &Function) -> Option<Expr> {
-    match plain_arguments(function)?.as_slice() {
-        [cast] if casts::is_double(cast) => Some(call("round_half_even", vec![cast.clone()])),
-        _ => None,
-    }
 }
 
 /// `nullif(column, 'text')` compares as `column = 'text'` does: the text is read as a value of the column's type.

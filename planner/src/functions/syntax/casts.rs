@@ -285,21 +285,6 @@ pub(super) fn refuse_infinite(expr: &Expr, data_type: &DataType) -> Result<()> {
     }
 }
 
-/// Whether an expression is cast to a double under a name that PostgreSQL has for it.
-pub(super) fn is_double(expr: &Expr) -> bool {
-    match expr {
-        Expr::Nested(inner) => is_double(inner),
-        Expr::Cast { data_type, .. } => {
-            is_float(data_type) && !matches!(data_type, DataType::Float64)
-        }
-        Expr::Function(function) if function_name(function).as_deref() == Some("negated") => {
-            let args = plain_arguments(function).unwrap_or_default();
-            args.first().is_some_and(is_double)
-        }
-        _ => false,
-    }
-}
-
 fn is_float(data_type: &DataType) -> bool {
     matches!(
         data_type,

@@ -351,6 +351,9 @@ fn cast(inner: &Expr, data_type: &DataType) -> Result<Option<Expr>> {
             vec![whole, number(&n_letters.to_string())],
         )));
     }
+    if let Some(rounded) = of_digits(inner, data_type)? {
+        return Ok(Some(rounded));
+    }
     let word = literal(inner).map(str::trim);
     Ok(match (data_type, word) {
         (DataType::JSON, _) => Some(call("json_in", vec![inner.clone()])),
@@ -359,19 +362,6 @@ fn cast(inner: &Expr, data_type: &DataType) -> Result<Option<Expr>> {
         (DataType::Custom(..), _) => {
             let known = enum_of_type(data_type);
             known.map(|known| call(READ_ENUM, vec![inner.clone(), text(known.to_text())]))
-        }
-        (DataType::Time(Some(digits), zone), _) if *digits < 6 => {
-            let time = cast_to(inner.clone(), DataType::Time(None, *zone));
-            Some(call(
-                "time_rounded",
-                vec![time, number(&digits.to_string())],
-            ))
-        }
-        (DataType::Timestamp(Some(digits), zone), _) if *digits < 6 => {
-            let whole = DataType::Timestamp(None, *zone);
-            let moment = cast(inner, &whole)?.unwrap_or_else(|| cast_to(inner.clone(), whole));
-            let args = vec![moment, number(&digits.to_string())];
-            Some(call(precision::NAME, args))
         }
         (DataType::Interval { .. }, Some(word)) => Some(interval_literal(word)?),
         (DataType::Interval { .. }, None) => match inner {
@@ -414,6 +404,31 @@ fn cast(inner: &Expr, data_type: &DataType) -> Result<Option<Expr>> {
         }
         _ => None,
     })
+}
+
+/// A cast to a clock whose seconds have fewer digits than they may: `x::timestamp(3)`.
+fn of_digits(inner: &Expr, data_type: &DataType) -> Result<Option<Expr>> {
+    let (whole, digits, name) = match data_type {
+        DataType::Time(Some(digits), zone) if *digits < 6 => {
+            (DataType::Time(None, *zone), digits, "time_rounded")
+        }
+        DataType::Timestamp(Some(digits), zone) if *digits < 6 => {
+            (DataType::Timestamp(None, *zone), digits, precision::NAME)
+        }
+        DataType::Interval {
+            precision: Some(digits),
+            ..
+        } => {
+            let whole = DataType::Interval {
+                fields: None,
+                precision: None,
+            };
+            (whole, digits, precision::OF_INTERVALS)
+        }
+        _ => return Ok(None),
+    };
+    let value = cast(inner, &whole)?.unwrap_or_else(|| cast_to(inner.clone(), whole));
+    Ok(Some(call(name, vec![value, number(&digits.to_string())])))
 }
 
 /// `2020-01-01 10:00`, which the planner does not read.

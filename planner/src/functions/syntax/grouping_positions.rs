@@ -1,18 +1,20 @@
-//! Positions of result columns within `ROLLUP`, `CUBE` and `GROUPING SETS`, `GROUP BY ROLLUP(1, 2)`, and columns with subqueries
-//! that rows are grouped by, `SELECT x IN (SELECT …), count(*) … GROUP BY x IN (SELECT …)`.
+//! Forms of `ROLLUP`, `CUBE` and `GROUPING SETS` that the planner lacks: positions of result columns, `ROLLUP (1, 2)`, keys that
+//! stand twice, `ROLLUP (k, k)`, several keys as one, `CUBE ((a, b), c)`, and sets within sets, `GROUPING SETS (ROLLUP (a, b), c)`.
 //!
-//! In and out: a SELECT. The planner knows positions only where they stand for themselves, and such columns only by these, since
-//! it gives two subqueries of one text names of their own.
+//! In and out: a SELECT. The planner knows positions only where they stand for themselves, and the sets of ROLLUP and CUBE only
+//! of single keys of different names; those of others are written out.
 
-use std::ops::ControlFlow;
+use std::collections::BTreeSet;
 
-use datafusion::sql::sqlparser::ast::{
-    Expr, GroupByExpr, Query, Select, SelectItem, Value, Visit as _, Visitor,
-};
+use datafusion::sql::sqlparser::ast::{Expr, GroupByExpr, Select, SelectItem, Value};
 
-use super::number;
+use super::{function_name, plain_arguments};
+use crate::functions::cast_keys::bare;
 
-/// Puts the expressions of the columns in the place of their positions, and positions in that of columns with subqueries.
+/// How many elements of CUBE are written out, as many as PostgreSQL takes.
+const CUBE_LIMIT: usize = 12;
+
+/// Puts the expressions of the columns in the place of their positions, and writes sets out.
 pub(super) fn resolve(select: &mut Select) {
     let Select {
         group_by,
@@ -22,51 +24,18 @@ pub(super) fn resolve(select: &mut Select) {
     let GroupByExpr::Expressions(keys, _) = group_by else {
         return;
     };
-    for key in keys.iter_mut().filter(|key| has_query(key)) {
-        if let Some(place) = place_of(key, projection) {
-            *key = number(&(place + 1).to_string());
+    for key in keys {
+        write_inner_out(key);
+        if let Expr::Rollup(sets) | Expr::Cube(sets) | Expr::GroupingSets(sets) = key {
+            for key in sets.iter_mut().flatten() {
+                if let Some(column) = position(key).and_then(|place| column(projection, place)) {
+                    *key = column;
+                }
+            }
         }
-    }
-    let sets = keys.iter_mut().filter_map(|key| match key {
-        Expr::Rollup(sets) | Expr::Cube(sets) | Expr::GroupingSets(sets) => Some(sets),
-        _ => None,
-    });
-    for key in sets.flatten().flatten() {
-        if let Some(column) = position(key).and_then(|place| column(projection, place)) {
-            *key = column;
+        if let Some(sets) = written_out(key) {
+            *key = Expr::GroupingSets(sets);
         }
-    }
-}
-
-/// The place of an expression among the columns that are told one by one.
-fn place_of(key: &Expr, items: &[SelectItem]) -> Option<usize> {
-    let key = without_brackets(key).to_string();
-    let mut exprs = items.iter().map_while(|item| match item {
-        SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } => Some(expr),
-        _ => None,
-    });
-    exprs.position(|expr| without_brackets(expr).to_string() == key)
-}
-
-fn without_brackets(expr: &Expr) -> &Expr {
-    match expr {
-        Expr::Nested(inner) => without_brackets(inner),
-        expr => expr,
-    }
-}
-
-fn has_query(expr: &Expr) -> bool {
-    expr.visit(&mut Queries).is_break()
-}
-
-/// Stops at the first query.
-struct Queries;
-
-impl Visitor for Queries {
-    type Break = ();
-
-    fn pre_visit_query(&mut self, _: &Query) -> ControlFlow<()> {
-        ControlFlow::Break(())
     }
 }
 
@@ -88,5 +57,100 @@ fn column(items: &[SelectItem], place: usize) -> Option<Expr> {
             Some(expr.clone())
         }
         _ => None,
+    }
+}
+
+/// Puts the sets of ROLLUP and CUBE within GROUPING SETS in their place.
+fn write_inner_out(key: &mut Expr) {
+    let Expr::GroupingSets(sets) = key else {
+        return;
+    };
+    let sets_of = |set: Vec<Expr>| match set.as_slice() {
+        [key] => inner_sets(key).unwrap_or_else(|| vec![set]),
+        _ => vec![set],
+    };
+    *sets = std::mem::take(sets).into_iter().flat_map(sets_of).collect();
+}
+
+/// The sets of `ROLLUP (…)` and `CUBE (…)`, which the parser takes for calls there.
+fn inner_sets(key: &Expr) -> Option<Vec<Vec<Expr>>> {
+    let Expr::Function(function) = key else {
+        return None;
+    };
+    let name = function_name(function)?;
+    let elements = plain_arguments(function)?.into_iter().map(|arg| match arg {
+        Expr::Tuple(keys) => keys,
+        key => vec![key],
+    });
+    let elements: Vec<Vec<Expr>> = elements.collect();
+    match name.as_str() {
+        "rollup" => Some(rolled_up(&elements)),
+        "cube" if elements.len() <= CUBE_LIMIT => Some(cubed(&elements)),
+        _ => None,
+    }
+}
+
+/// The sets of ROLLUP and CUBE where the planner cannot make them.
+fn written_out(key: &Expr) -> Option<Vec<Vec<Expr>>> {
+    match key {
+        Expr::Rollup(elements) if !is_plain(elements) => Some(rolled_up(elements)),
+        Expr::Cube(elements) if !is_plain(elements) && elements.len() <= CUBE_LIMIT => {
+            Some(cubed(elements))
+        }
+        _ => None,
+    }
+}
+
+/// Whether all elements are single keys of different names.
+fn is_plain(elements: &[Vec<Expr>]) -> bool {
+    let mut names = BTreeSet::new();
+    elements.iter().all(|element| match element.as_slice() {
+        [key] => names.insert(bare(key)),
+        _ => false,
+    })
+}
+
+/// All elements, and those without the last one, down to none.
+fn rolled_up(elements: &[Vec<Expr>]) -> Vec<Vec<Expr>> {
+    let sizes = (0..=elements.len()).rev();
+    sizes.map(|size| elements[..size].concat()).collect()
+}
+
+/// The elements of which each is there or not.
+fn cubed(elements: &[Vec<Expr>]) -> Vec<Vec<Expr>> {
+    let choices = (0..1_usize << elements.len()).rev();
+    let set = |choice: usize| {
+        let chosen = elements.iter().enumerate();
+        let chosen = chosen.filter(|(place, _)| choice >> place & 1 == 1);
+        chosen.flat_map(|(_, keys)| keys.iter().cloned()).collect()
+    };
+    choices.map(set).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use datafusion::sql::sqlparser::ast::Statement;
+
+    fn keys(text: &str) -> String {
+        let query = format!("SELECT a + 1, b FROM t GROUP BY {text}");
+        let query = auspex_sql::parse_query(&query, auspex_sql::Dialect::Postgres).unwrap();
+        let mut statement = Statement::Query(query);
+        super::super::rewrite(&mut statement, None).unwrap();
+        let text = statement.to_string();
+        text.split_once(" GROUP BY ").unwrap().1.to_owned()
+    }
+
+    #[test]
+    fn sets_are_written_out_where_they_must_be() {
+        assert_eq!(keys("ROLLUP (1, b)"), "ROLLUP (a + 1, b)");
+        assert_eq!(keys("ROLLUP (b, t.b)"), "GROUPING SETS ((b, t.b), (b), ())");
+        assert_eq!(
+            keys("CUBE ((a, b), 2)"),
+            "GROUPING SETS ((a, b, b), (b), (a, b), ())"
+        );
+        assert_eq!(
+            keys("GROUPING SETS (ROLLUP ((a, b), 2), b)"),
+            "GROUPING SETS ((a, b, b), (a, b), (), (b))"
+        );
     }
 }

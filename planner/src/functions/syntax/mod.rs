@@ -2,20 +2,21 @@
 //!
 //! In and out: a statement's syntax tree. Every step keeps the meaning; what cannot be kept is an error
 //! that names it. `expressions` has operators and literals, `calls` those of functions, `array_literals` texts of arrays, `googlesql` the forms of BigQuery, `relations` what stands
-//! in FROM, `unnest` arrays there, `rows_from` functions side by side, `records` json with a list of columns, `series` those of times and fractions, `outer_names` columns of LATERAL, `elements` subqueries over them, `rows` subqueries that make a row, `row_comparisons` what compares rows, `unknown_rows` NULLs in them, `grouping_positions` columns by their numbers in ROLLUP, `subqueries` EXISTS and IN among the columns of a result, `ties` FETCH … WITH TIES,
+//! in FROM, `unnest` arrays there, `unnested_order` the order of rows that functions give, `rows_from` functions side by side, `records` json with a list of columns, `series` those of times and fractions, `cast_chains` casts of casts, `elements` subqueries over them, `rows` subqueries that make a row, `row_comparisons` what compares rows, `unknown_rows` NULLs in them, `grouping_positions` columns by their numbers and repeated keys in ROLLUP, `subqueries` EXISTS and IN among the columns of a result, `ties` FETCH … WITH TIES,
 //! `own_expressions` the expressions of a query but for those of queries within, `ordered` the order in which aggregates gather, `windows` windows with names. Plans nothing.
 
 mod array_literals;
 mod arrays;
 mod calls;
+mod cast_chains;
 mod casts;
 mod chains;
 mod elements;
 mod expressions;
 mod googlesql;
 mod grouping_positions;
+mod hypothetical;
 mod ordered;
-mod outer_names;
 mod own_expressions;
 mod parameters;
 mod records;
@@ -28,15 +29,19 @@ mod subqueries;
 mod ties;
 mod unknown_rows;
 mod unnest;
+mod unnested_order;
 mod values;
 mod windows;
 
 pub(crate) use casts::{number_text, refuse_wide};
 pub(super) use elements::FIELD;
+pub(crate) use ordered::is_order_column;
 pub(crate) use own_expressions::change_own;
+pub(crate) use records::record_member;
 pub(crate) use relations::{elements_column, gives_rows};
 pub(super) use row_comparisons::fields as row_fields;
 pub(crate) use subqueries::unsupported_subquery;
+pub(super) use unnest::unnest_query;
 
 use std::ops::ControlFlow;
 
@@ -46,6 +51,7 @@ use datafusion::sql::sqlparser::ast::{
     TableFactor, Value, VisitMut, VisitorMut,
 };
 
+use super::{cast_keys, query_keys};
 use crate::bind::too_complex;
 use crate::error::{Error, Result};
 
@@ -53,10 +59,12 @@ use crate::error::{Error, Result};
 ///
 /// `zone` is the client's time zone.
 pub(crate) fn rewrite(statement: &mut Statement, zone: Option<&str>) -> Result<()> {
+    query_keys::mark(statement);
     let zone = own_zone(zone).map(str::to_owned);
     let mut spelling = Spelling {
         zone,
         is_insert: false,
+        n_casts: 0,
     };
     match statement.visit(&mut spelling) {
         ControlFlow::Continue(()) => Ok(()),
@@ -77,6 +85,8 @@ struct Spelling {
     zone: Option<String>,
     /// The next query gives the rows of an INSERT.
     is_insert: bool,
+    /// How many casts are around what is visited.
+    n_casts: usize,
 }
 
 fn flow(result: Result<()>) -> ControlFlow<Error> {
@@ -100,6 +110,7 @@ impl VisitorMut for Spelling {
         {
             flow(windows::rewrite(select, query.order_by.as_mut()))?;
         }
+        flow(unnested_order::rewrite(query))?;
         counts(query);
         ordered::rewrite_with(query);
         values::rewrite(query, std::mem::take(&mut self.is_insert));
@@ -136,6 +147,7 @@ impl VisitorMut for Spelling {
 
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Error> {
         chains::balance(expr);
+        cast_chains::fold(expr);
         series::spell(expr);
         windows::spell_sizes(expr);
         values::elements(expr);
@@ -148,12 +160,21 @@ impl VisitorMut for Spelling {
             *expr = elements;
         }
         flow(casts::narrow(expr))?;
-        flow(googlesql::before(expr))
+        flow(googlesql::before(expr))?;
+        self.n_casts += usize::from(cast_chains::is_cast(expr));
+        match self.n_casts > cast_chains::LIMIT {
+            true => ControlFlow::Break(too_complex()),
+            false => ControlFlow::Continue(()),
+        }
     }
 
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Error> {
+        self.n_casts -= usize::from(cast_chains::is_cast(expr));
         if let Some(comparisons) = row_comparisons::spelt(expr) {
             *expr = comparisons;
+        }
+        if let Some(key) = cast_keys::marked(expr) {
+            subqueries::as_values(key);
         }
         rows::name_columns(expr);
         flow(expressions::rewrite(expr, self.zone.as_deref()))

@@ -1,45 +1,70 @@
 //! Aggregates that gather values take them in the order of the subquery that they read, as PostgreSQL's do.
 //!
 //! In: a SELECT over one ordered subquery, also of WITH; out: the same with that order in each call, since aggregates keep no
-//! order of a subquery by themselves. An order by what the subquery does not give is left alone, and so are calls with
-//! DISTINCT, which sort.
+//! order of a subquery by themselves. What the subquery is ordered by and does not give becomes a hidden column of it. Calls
+//! with DISTINCT sort, and are left alone.
 
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    Cte, DuplicateTreatment, Expr, Function, FunctionArgumentClause, FunctionArguments, Ident,
-    OrderByExpr, OrderByKind, Query, Select, SelectItem, SetExpr, TableAliasColumnDef, TableFactor,
-    Value, VisitMut as _, VisitorMut,
+    Cte, DuplicateTreatment, Expr, Function, FunctionArgumentClause, FunctionArguments,
+    GroupByExpr, Ident, OrderByExpr, OrderByKind, Query, Select, SelectItem, SetExpr,
+    TableAliasColumnDef, TableFactor, Value, Visit, VisitMut as _, Visitor, VisitorMut,
 };
 
 use super::function_name;
 use crate::commands::{folded, name_parts};
 
 /// The aggregates whose result depends on the order.
-const GATHERING: [&str; 2] = ["array_agg", "string_agg"];
+const GATHERING: [&str; 4] = [
+    "array_agg",
+    "json_object_agg",
+    "jsonb_object_agg",
+    "string_agg",
+];
+
+/// What the names of hidden columns begin with, which no client's text can bring into a statement.
+const HIDDEN: &str = "\u{1e}order ";
+
+/// Whether a column is there to be ordered by alone.
+pub(crate) fn is_order_column(name: &str) -> bool {
+    name.starts_with(HIDDEN)
+}
 
 /// Adds the order of the subquery to the calls.
 pub(super) fn rewrite(select: &mut Select) {
-    let [from] = select.from.as_slice() else {
+    if !gathers(select) {
+        return;
+    }
+    let may_add = !select.projection.iter().any(is_several);
+    let [from] = select.from.as_mut_slice() else {
         return;
     };
     let TableFactor::Derived {
         subquery, alias, ..
-    } = &from.relation
+    } = &mut from.relation
     else {
         return;
     };
     if !from.joins.is_empty() {
         return;
     }
-    let renamed = alias.as_ref().map_or(&[][..], |alias| &alias.columns);
-    if let Some(order) = order_of(subquery, renamed) {
+    let mut none = Vec::new();
+    let renamed = alias.as_mut().map_or(&mut none, |alias| &mut alias.columns);
+    if let Some(order) = lifted(subquery, renamed, may_add) {
         give(select, order);
     }
 }
 
 /// The same where the subquery is one of WITH.
 pub(super) fn rewrite_with(query: &mut Query) {
+    let Some((name, renamed)) = read_of_with(query) else {
+        return;
+    };
+    // What others read of it must not change.
+    let mut readers = Readers { name: &name, n: 0 };
+    let _ = Visit::visit(&*query, &mut readers);
+    let is_only = readers.n == 1;
     let Query {
         with: Some(with),
         body,
@@ -51,8 +76,28 @@ pub(super) fn rewrite_with(query: &mut Query) {
     let SetExpr::Select(select) = body.as_mut() else {
         return;
     };
-    let [from] = select.from.as_slice() else {
+    let is_meant = |cte: &&mut Cte| folded(&cte.alias.name) == name;
+    let Some(cte) = with.cte_tables.iter_mut().find(is_meant) else {
         return;
+    };
+    let may_add = is_only && renamed.is_empty() && !select.projection.iter().any(is_several);
+    let order = match renamed.is_empty() {
+        true => lifted(&mut cte.query, &mut cte.alias.columns, may_add),
+        false => lifted(&mut cte.query, &mut renamed.clone(), false),
+    };
+    if let Some(order) = order {
+        give(select, order);
+    }
+}
+
+/// The only relation of a query that gathers, if it may be one of its WITH, and the names that its columns are given.
+fn read_of_with(query: &Query) -> Option<(String, Vec<TableAliasColumnDef>)> {
+    let with = query.with.as_ref()?;
+    let SetExpr::Select(select) = query.body.as_ref() else {
+        return None;
+    };
+    let [from] = select.from.as_slice() else {
+        return None;
     };
     let TableFactor::Table {
         name,
@@ -61,19 +106,49 @@ pub(super) fn rewrite_with(query: &mut Query) {
         ..
     } = &from.relation
     else {
-        return;
+        return None;
     };
-    if !from.joins.is_empty() || with.recursive {
-        return;
+    let [name] = <[String; 1]>::try_from(name_parts(name)).ok()?;
+    let is_plain = from.joins.is_empty() && !with.recursive && gathers(select);
+    let renamed = alias.as_ref().map(|alias| alias.columns.clone());
+    is_plain.then(|| (name, renamed.unwrap_or_default()))
+}
+
+/// Counts where a relation is read.
+struct Readers<'a> {
+    name: &'a str,
+    n: usize,
+}
+
+impl Visitor for Readers<'_> {
+    type Break = ();
+
+    fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<()> {
+        if let TableFactor::Table { name, .. } = factor {
+            self.n += usize::from(name_parts(name) == [self.name]);
+        }
+        ControlFlow::Continue(())
     }
-    let is_meant = |cte: &&Cte| name_parts(name) == [folded(&cte.alias.name)];
-    let Some(cte) = with.cte_tables.iter().find(is_meant) else {
-        return;
-    };
-    let given = alias.as_ref().map(|alias| &alias.columns);
-    let renamed = given.filter(|columns| !columns.is_empty());
-    if let Some(order) = order_of(&cte.query, renamed.unwrap_or(&cte.alias.columns)) {
-        give(select, order);
+}
+
+/// Whether a call among the columns takes an order.
+fn gathers(select: &Select) -> bool {
+    let mut asking = Asking;
+    let mut items = select.projection.iter();
+    items.any(|item| Visit::visit(item, &mut asking).is_break())
+}
+
+/// Breaks off at such a call.
+struct Asking;
+
+impl Visitor for Asking {
+    type Break = bool;
+
+    fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<bool> {
+        match expr {
+            Expr::Function(function) if takes_order(function) => ControlFlow::Break(true),
+            _ => ControlFlow::Continue(()),
+        }
     }
 }
 
@@ -85,46 +160,138 @@ fn give(select: &mut Select, order: Vec<OrderByExpr>) {
     }
 }
 
-/// The order of a query by columns that it gives, under the names that the query around knows.
-fn order_of(query: &Query, renamed: &[TableAliasColumnDef]) -> Option<Vec<OrderByExpr>> {
-    let OrderByKind::Expressions(order) = &query.order_by.as_ref()?.kind else {
+/// The order of a query under the names that the query around knows. A key that it does not give becomes a column of it, if one
+/// may be added, of which nobody else knows.
+fn lifted(
+    query: &mut Query,
+    renamed: &mut Vec<TableAliasColumnDef>,
+    may_add: bool,
+) -> Option<Vec<OrderByExpr>> {
+    let SetExpr::Select(select) = query.body.as_mut() else {
         return None;
     };
-    let SetExpr::Select(select) = query.body.as_ref() else {
+    let order = match &query.order_by {
+        Some(order_by) => match &order_by.kind {
+            OrderByKind::Expressions(order) => order.clone(),
+            OrderByKind::All(_) => return None,
+        },
+        None => passed_on(select, may_add)?,
+    };
+    let may_add = may_add && select.distinct.is_none();
+    if !may_add
+        && order
+            .iter()
+            .any(|item| given(select, renamed, item).is_none())
+    {
+        return None;
+    }
+    let mut named = Vec::with_capacity(order.len());
+    for item in &order {
+        named.push(match given(select, renamed, item) {
+            Some(given) => given,
+            None => added(select, renamed, item)?,
+        });
+    }
+    Some(named)
+}
+
+/// The order of the query that a query without one reads, if it only passes columns of its rows on.
+fn passed_on(select: &mut Select, may_add: bool) -> Option<Vec<OrderByExpr>> {
+    let is_column = |item: &SelectItem| match item {
+        SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } => {
+            matches!(expr, Expr::Identifier(_) | Expr::CompoundIdentifier(_))
+        }
+        SelectItem::Wildcard(_) => true,
+        _ => false,
+    };
+    let is_grouped =
+        !matches!(&select.group_by, GroupByExpr::Expressions(keys, _) if keys.is_empty());
+    let is_plain = select.projection.iter().all(is_column) && !is_grouped;
+    let [from] = select.from.as_mut_slice() else {
         return None;
     };
-    let names: Vec<Option<&Ident>> = select.projection.iter().map(column_name).collect();
+    let TableFactor::Derived {
+        subquery, alias, ..
+    } = &mut from.relation
+    else {
+        return None;
+    };
+    if !is_plain || !from.joins.is_empty() {
+        return None;
+    }
+    let has_star = select.projection.iter().any(is_several);
+    let mut none = Vec::new();
+    let renamed = alias.as_mut().map_or(&mut none, |alias| &mut alias.columns);
+    lifted(subquery, renamed, may_add && !has_star)
+}
+
+/// What a query is ordered by under the name that the query around knows; `None`: it does not give it.
+fn given(
+    select: &Select,
+    renamed: &[TableAliasColumnDef],
+    item: &OrderByExpr,
+) -> Option<OrderByExpr> {
+    let items = select.projection.as_slice();
     let is_wild = |item: &SelectItem| matches!(item, SelectItem::Wildcard(_));
-    let has_all = renamed.is_empty() && select.projection.iter().any(is_wild);
+    let has_all = renamed.is_empty() && items.iter().any(is_wild);
     let given = |idx: usize| match renamed.get(idx) {
         // Behind a wildcard nobody knows the place of a column.
-        Some(column) => (!select.projection[..idx].iter().any(is_several)).then_some(&column.name),
-        None => *names.get(idx)?,
+        Some(column) => (!items[..idx].iter().any(is_several)).then_some(&column.name),
+        None => column_name(items.get(idx)?),
     };
-    let outside = |item: &OrderByExpr| {
-        let name = match &item.expr {
-            Expr::Identifier(name) => name,
-            Expr::CompoundIdentifier(names) => names.last()?,
-            Expr::Value(value) => match &value.value {
-                Value::Number(digits, _) => {
-                    let idx = digits.parse::<usize>().ok()?.checked_sub(1)?;
-                    select
-                        .projection
-                        .get(idx)
-                        .filter(|item| !is_several(item))?;
-                    return Some(by(given(idx)?, item));
-                }
-                _ => return None,
-            },
+    let name = match &item.expr {
+        Expr::Identifier(name) => name,
+        Expr::CompoundIdentifier(names) => names.last()?,
+        expr => return Some(by(given(place(expr, items)?)?, item)),
+    };
+    let is_it =
+        |found: &SelectItem| column_name(found).is_some_and(|found| found.value == name.value);
+    match items.iter().position(is_it) {
+        Some(idx) => Some(by(given(idx)?, item)),
+        None => has_all.then(|| by(name, item)),
+    }
+}
+
+/// The output column that a number in ORDER BY means.
+fn place(expr: &Expr, items: &[SelectItem]) -> Option<usize> {
+    let Expr::Value(value) = expr else {
+        return None;
+    };
+    let Value::Number(digits, _) = &value.value else {
+        return None;
+    };
+    let idx = digits.parse::<usize>().ok()?.checked_sub(1)?;
+    items.get(idx).filter(|item| !is_several(item))?;
+    Some(idx)
+}
+
+/// A hidden column of what a query is ordered by, and the order by its name.
+fn added(
+    select: &mut Select,
+    renamed: &mut Vec<TableAliasColumnDef>,
+    item: &OrderByExpr,
+) -> Option<OrderByExpr> {
+    let expr = match (&item.expr, place(&item.expr, &select.projection)) {
+        (_, Some(idx)) => match &select.projection[idx] {
+            SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } => expr.clone(),
             _ => return None,
-        };
-        let is_it = |found: &Option<&Ident>| found.is_some_and(|found| found.value == name.value);
-        match names.iter().position(is_it) {
-            Some(idx) => Some(by(given(idx)?, item)),
-            None => has_all.then(|| by(name, item)),
-        }
+        },
+        (Expr::Value(_), None) => return None,
+        (expr, None) => expr.clone(),
     };
-    order.iter().map(outside).collect()
+    let alias = Ident::with_quote('"', format!("{HIDDEN}{}", select.projection.len()));
+    if !renamed.is_empty() {
+        let name = alias.clone();
+        renamed.push(TableAliasColumnDef {
+            name,
+            data_type: None,
+        });
+    }
+    let order = by(&alias, item);
+    select
+        .projection
+        .push(SelectItem::ExprWithAlias { expr, alias });
+    Some(order)
 }
 
 fn by(name: &Ident, item: &OrderByExpr) -> OrderByExpr {

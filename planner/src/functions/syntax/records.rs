@@ -50,7 +50,7 @@ pub(super) fn rows(factor: &TableFactor) -> Result<Option<TableFactor>> {
     select.projection = columns
         .into_iter()
         .map(|(column, data_type)| SelectItem::ExprWithAlias {
-            expr: member(&value, &column, data_type),
+            expr: record_member(&value, &column, data_type),
             alias: column,
         })
         .collect();
@@ -75,7 +75,7 @@ fn named(name: Ident) -> TableAlias {
 }
 
 /// A member of an object as a value of a type.
-fn member(value: &Expr, column: &Ident, data_type: DataType) -> Expr {
+pub(crate) fn record_member(value: &Expr, column: &Ident, data_type: DataType) -> Expr {
     let name = match column.quote_style {
         Some(_) => column.value.clone(),
         None => column.value.to_lowercase(),

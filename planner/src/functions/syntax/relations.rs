@@ -2,12 +2,15 @@
 //!
 //! In and out: a relation, or the columns of a SELECT.
 
+use std::collections::BTreeSet;
+
 use datafusion::sql::sqlparser::ast::{
     Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, ObjectName, Query,
     Select, SelectItem, SetExpr, TableAlias, TableFactor, TableSampleKind, TableSampleMethod,
 };
 
 use super::{call, function_name};
+use crate::bind::REPEATED;
 use crate::error::{Error, Result};
 use crate::functions::series::SERIES;
 
@@ -54,7 +57,16 @@ pub(crate) fn gives_rows(name: &str) -> bool {
 
 /// `SELECT generate_series(1, 3)` has three rows.
 pub(super) fn unnest_columns(select: &mut Select) -> Result<()> {
-    for item in &mut select.projection {
+    let written = select.projection.iter().filter_map(|item| match item {
+        SelectItem::ExprWithAlias { alias, .. } => Some(alias.value.clone()),
+        _ => None,
+    });
+    let mut known: BTreeSet<String> = written.collect();
+    for (place, item) in select.projection.iter_mut().enumerate() {
+        let mut own_name = |name: &str| match known.insert(name.to_owned()) {
+            true => Ident::with_quote('"', name),
+            false => Ident::with_quote('"', format!("{name}{REPEATED}{place}")),
+        };
         let (SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. }) = item else {
             continue;
         };
@@ -63,7 +75,7 @@ pub(super) fn unnest_columns(select: &mut Select) -> Result<()> {
                 && let SelectItem::UnnamedExpr(expr) = &*item
                 && !matches!(expr, Expr::BinaryOp { .. } | Expr::UnaryOp { .. })
             {
-                let (expr, alias) = (expr.clone(), Ident::with_quote('"', name));
+                let (expr, alias) = (expr.clone(), own_name(&name));
                 *item = SelectItem::ExprWithAlias { expr, alias };
             }
             continue;
@@ -89,7 +101,7 @@ pub(super) fn unnest_columns(select: &mut Select) -> Result<()> {
             },
             _ => SelectItem::ExprWithAlias {
                 expr: unnested,
-                alias: Ident::with_quote('"', shown(&name)),
+                alias: own_name(shown(&name)),
             },
         };
     }
@@ -157,7 +169,6 @@ pub(super) fn rewrite(factor: &mut TableFactor) -> Result<()> {
         TableFactor::Unpivot { .. } => return Err(Error::unsupported("UNPIVOT")),
         _ => {}
     }
-    super::outer_names::keep(factor);
     lateral_unnest(factor);
     super::unnest::tell_apart(factor);
     super::series::spell_relation(factor);

@@ -1,6 +1,6 @@
-//! EXISTS and IN among the columns of a result, which the planner knows in conditions alone.
+//! EXISTS and IN among the columns of a result and the keys of groups, which the planner knows in conditions alone.
 //!
-//! In and out: the columns of one SELECT. `EXISTS (q)` is whether the rows of `q` count more than none;
+//! In and out: the columns of one SELECT, and what is marked as a key. `EXISTS (q)` is whether the rows of `q` count more than none;
 //! `x IN (q)` looks `x` up in the array of its rows. Conditions stay as they are: there the planner joins.
 
 use datafusion::sql::sqlparser::ast::{
@@ -36,14 +36,18 @@ pub(crate) fn unsupported_subquery(message: &str) -> Option<Report> {
 pub(super) fn rewrite(select: &mut Select) {
     for item in &mut select.projection {
         if let SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } = item {
-            // Conditions of queries within are none of ours.
-            change_own(expr, |expr| {
-                if let Some(replacement) = as_value(expr) {
-                    *expr = replacement;
-                }
-            });
+            as_values(expr);
         }
     }
+}
+
+/// Rewrites what an expression tests of subqueries; conditions of queries within are none of ours.
+pub(super) fn as_values(expr: &mut Expr) {
+    change_own(expr, |expr| {
+        if let Some(replacement) = as_value(expr) {
+            *expr = replacement;
+        }
+    });
 }
 
 /// A test of a subquery as a value.

@@ -11,7 +11,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 
 use super::call;
-use super::relations::{derived, template};
+use super::relations::{derived, template, unnested};
 use crate::error::{Error, Result};
 
 /// An `UNNEST` taken apart.
@@ -235,6 +235,29 @@ fn spreads(factor: &TableFactor, name: &Ident) -> bool {
     };
     let inner = |table: &TableWithJoins| spreads(&table.relation, name);
     select.projection.iter().any(is_it) || select.from.iter().any(inner)
+}
+
+/// `FROM unnest(a, b) AS t (x, y)` as a query of such calls; `None`: not all its columns have names.
+pub(in crate::functions) fn unnest_query(factor: &TableFactor) -> Option<TableFactor> {
+    const NAME: &str = "unnest";
+    let TableFactor::UNNEST {
+        alias,
+        array_exprs,
+        with_offset: false,
+        with_ordinality: false,
+        ..
+    } = factor
+    else {
+        return None;
+    };
+    let n_names = alias.as_ref().map_or(0, |alias| alias.columns.len());
+    if n_names != array_exprs.len() && (n_names, array_exprs.len()) != (0, 1) {
+        return None;
+    }
+    let elements = array_exprs
+        .iter()
+        .map(|array| call(NAME, vec![array.clone()]));
+    unnested(elements.collect(), &[NAME], (NAME, alias.as_ref()), false).ok()
 }
 
 /// Spells equal arrays of one `UNNEST` in different ways, since the planner names the columns of their elements by how they

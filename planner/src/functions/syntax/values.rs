@@ -73,6 +73,7 @@ fn told(value: &Expr) -> Option<DataType> {
                 | DataType::Interval { .. }
                 | DataType::Boolean
                 | DataType::Bool
+                | DataType::Bytea
                 | DataType::Array(_)
         );
         is_unlike_texts.then(|| data_type.clone())

@@ -7,9 +7,11 @@
 mod array_text;
 mod bytes_text;
 mod file_texts;
+mod full_digits;
 mod literal_type;
 mod moment_text;
 mod number_text;
+mod zone_abbreviations;
 
 use std::sync::Arc;
 
@@ -37,7 +39,10 @@ use datafusion::logical_expr::{
     ScalarUDFImpl, Signature, Volatility,
 };
 pub(crate) use file_texts::FILE_TEXTS;
+pub use full_digits::{holds_numerics, numeric_in_full, numerics_in_full, rounded_numeric};
+pub(crate) use full_digits::{in_full, planned_type, type_in_full};
 pub(crate) use literal_type::{in_microseconds, is_bytes, numeric_type, type_beside, wider};
+pub use zone_abbreviations::zone_abbreviations;
 
 use super::call::failure;
 use super::dimensions::is_box;

@@ -10,6 +10,7 @@ use datafusion::error::{DataFusionError, Result};
 
 use super::super::call::failure;
 use super::super::moment::{micros_of_day, now_in};
+use super::zone_abbreviations::seconds_of as seconds_east;
 
 /// The zone of a text.
 pub(super) enum Zone {
@@ -249,9 +250,11 @@ impl Parts {
         let upper = word.to_uppercase();
         self.zone = Some(match upper.as_str() {
             "Z" | "UTC" | "GMT" | "ZULU" => Zone::Seconds(0),
-            _ => match upper.as_bytes()[0] {
-                b'+' | b'-' => Zone::Seconds(offset(word).ok_or(Fault::Syntax)?),
-                _ => Zone::Named(word.parse().map_err(|_| Fault::Syntax)?),
+            _ => match (upper.as_bytes()[0], seconds_east(&upper)) {
+                (b'+' | b'-', _) => Zone::Seconds(offset(word).ok_or(Fault::Syntax)?),
+                // An abbreviation goes before the zone of its name, which has summer time, too.
+                (_, Some(seconds)) => Zone::Seconds(seconds),
+                (_, None) => Zone::Named(word.parse().map_err(|_| Fault::Syntax)?),
             },
         });
         Ok(())

@@ -212,12 +212,12 @@ fn absent() -> Vec<ScalarUDF> {
         .into_iter()
         .map(|(name, arities)| constant(name, arities, ScalarValue::Utf8(None)))
         .collect();
-    let sizes = ["pg_indexes_size", "pg_tablespace_size"];
-    // The size of files in an object store is not known without asking it.
+    // Indexes keep nothing of their own; the size of files in an object store is not known without asking it.
+    let sizes = [("pg_indexes_size", Some(0)), ("pg_tablespace_size", None)];
     functions.extend(
         sizes
             .into_iter()
-            .map(|name| constant(name, &[1, 2], ScalarValue::Int64(None))),
+            .map(|(name, size)| constant(name, &[1], ScalarValue::Int64(size))),
     );
     functions.push(function("pg_get_expr", &[2, 3], DataType::Utf8, |call| {
         // What PostgreSQL keeps as a tree is kept as text here.

@@ -7,8 +7,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, LazyLock};
 
-use auspex_planner::SessionFacts;
 pub(crate) use auspex_planner::quoted_name as quoted;
+use auspex_planner::{SessionFacts, with_clock_digits};
 use datafusion::arrow::array::{
     Array as _, ArrayRef, AsArray, Int32Array, RecordBatch, StringArray, StructArray,
 };
@@ -431,6 +431,9 @@ const SQL_NAMES: &[(&str, &str)] = &[
     ("varchar", "character varying"),
 ];
 
+/// The types whose modifiers are digits of seconds.
+const CLOCKS: [&str; 5] = ["time", "timetz", "timestamp", "timestamptz", "interval"];
+
 /// A type as SQL writes it, as PostgreSQL's `format_type` does.
 pub(in super::super) fn type_text(oid: i32, modifier: i32) -> String {
     if oid == 0 {
@@ -447,6 +450,11 @@ pub(in super::super) fn type_text(oid: i32, modifier: i32) -> String {
         .iter()
         .find(|(catalog, _)| *catalog == base)
         .map_or(base, |(_, sql)| sql);
+    // An interval's has the fields that it has above its digits.
+    let digits = u8::try_from(modifier & 0xffff).ok();
+    if let (true, Some(digits)) = (modifier >= 0 && CLOCKS.contains(&base), digits) {
+        return with_clock_digits(sql, digits) + brackets;
+    }
     // PostgreSQL's modifiers carry four bytes of a length header.
     let packed = modifier - 4;
     let modifier = match base {

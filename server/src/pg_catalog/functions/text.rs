@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use datafusion::arrow::array::{Array, ArrayRef, AsArray as _, StringArray};
 use datafusion::arrow::datatypes::{DataType, Field};
+use datafusion::arrow::error::ArrowError;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::ScalarUDF;
 
@@ -67,7 +68,7 @@ fn with_backslashes(pattern: &str, escape: &str) -> String {
     plain
 }
 
-/// `format(pattern, …)` with `%s`, `%I`, `%L`, `%%` and positions such as `%1$s`.
+/// `format(pattern, …)` with `%s`, `%I`, `%L`, `%%`, positions such as `%1$s` and widths such as `%5s` and `%*s`.
 fn format(call: &Call) -> Result<ArrayRef> {
     let patterns = call.texts(0)?;
     let arguments = (1..call.args.len()).map(|idx| {
@@ -101,11 +102,19 @@ fn fill<'a>(pattern: &str, argument: impl Fn(usize) -> Result<Option<&'a str>>) 
         text.push_str(before);
         let n_digits = after.bytes().take_while(u8::is_ascii_digit).count();
         let position = after[..n_digits].parse::<usize>().ok();
-        let (idx, after) = match (position, after[n_digits..].strip_prefix('$')) {
-            (Some(position), Some(after)) => (position.saturating_sub(1), after),
-            _ => (next, after),
+        let (told, after) = match (position, after[n_digits..].strip_prefix('$')) {
+            (Some(position), Some(after)) => (Some(position.saturating_sub(1)), after),
+            _ => (None, after),
         };
-        let (width, after) = Width::read(after);
+        let (width, after) = match Width::of_argument(after, next, &argument)? {
+            // The value stands behind its width.
+            Some((width, idx, after)) => {
+                next = idx + 1;
+                (width, after)
+            }
+            None => Width::read(after),
+        };
+        let idx = told.unwrap_or(next);
         let start = text.len();
         let mut characters = after.chars();
         match characters.next() {
@@ -162,6 +171,34 @@ impl Width {
         (width, rest)
     }
 
+    /// A width that is an argument, as in `%*s` and `%*2$s`, with the argument's place and what follows in the pattern.
+    fn of_argument<'a, 'p>(
+        text: &'p str,
+        next: usize,
+        argument: &impl Fn(usize) -> Result<Option<&'a str>>,
+    ) -> Result<Option<(Width, usize, &'p str)>> {
+        let Some(after) = text.trim_start_matches('-').strip_prefix('*') else {
+            return Ok(None);
+        };
+        let n_digits = after.bytes().take_while(u8::is_ascii_digit).count();
+        let position = after[..n_digits].parse::<usize>().ok();
+        let (idx, after) = match (position, after[n_digits..].strip_prefix('$')) {
+            (Some(position), Some(after)) => (position.saturating_sub(1), after),
+            _ => (next, after),
+        };
+        let number = argument(idx)?.unwrap_or("0");
+        let number: i32 = number.trim().parse().map_err(|_| {
+            let message = format!("Cannot cast string '{number}' to value of Int32 type");
+            DataFusionError::from(ArrowError::CastError(message))
+        })?;
+        let n_characters = usize::try_from(number.unsigned_abs()).unwrap_or(MAX_WIDTH);
+        let width = Width {
+            n_characters: n_characters.min(MAX_WIDTH),
+            is_left: number < 0 || text.starts_with('-'),
+        };
+        Ok(Some((width, idx, after)))
+    }
+
     /// Fills up what was written from `start` on.
     fn fill(&self, text: &mut String, start: usize) {
         let missing = self
@@ -189,6 +226,13 @@ mod tests {
         assert_eq!(filled("[%-5s][%5s][%3$6s]"), "[A b  ][     ][  it's]");
         assert!(fill("%s %s %s %s", argument).is_err());
         assert!(fill("%d", argument).is_err());
+        let values = ["5", "a", "-3", "b"];
+        let argument = |idx: usize| values.get(idx).copied().map(Some).ok_or_else(too_few);
+        let filled = |pattern: &str| fill(pattern, argument).unwrap();
+        assert_eq!(filled("[%*s][%*s]"), "[    a][b  ]");
+        assert_eq!(filled("[%-*s][%2$*1$s]"), "[a    ][    a]");
+        assert!(fill("%2$*2$s", argument).is_err());
+        assert!(fill("%*1$s%*s%s", argument).is_err());
     }
 
     #[test]

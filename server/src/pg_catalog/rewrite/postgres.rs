@@ -122,7 +122,8 @@ impl VisitorMut for Postgres {
     }
 
     fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
-        if let Some(rows) = subscripts::relation(factor).or_else(|| acl::relation(factor)) {
+        let rows = subscripts::relation(factor).or_else(|| acl::relation(factor));
+        if let Some(rows) = rows.or_else(|| standard::settings(factor)) {
             *factor = rows;
         }
         ControlFlow::Continue(())
@@ -341,6 +342,18 @@ fn call_of(name: &str, argument: Expr) -> Option<Expr> {
     Some(call)
 }
 
+/// What an aggregate gathers: a value, or the row of `t.*`.
+fn gathered(argument: &FunctionArg) -> Option<Expr> {
+    match argument {
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(value)) => Some(value.clone()),
+        FunctionArg::Unnamed(FunctionArgExpr::QualifiedWildcard(relation)) => {
+            let relation = relation.0.last()?.as_ident()?;
+            Some(Expr::Identifier(relation.clone()))
+        }
+        _ => None,
+    }
+}
+
 /// The call that means the same.
 fn call(function: &Function) -> Option<Expr> {
     let name = last_name(&function.name)?;
@@ -372,8 +385,12 @@ fn call(function: &Function) -> Option<Expr> {
         "json_agg" | "jsonb_agg" => {
             let mut aggregate = function.clone();
             aggregate.name = ObjectName::from(vec![Ident::new("array_agg")]);
-            for argument in arguments_mut(&mut aggregate) {
-                *argument = call_of("to_json", argument.clone())?;
+            let FunctionArguments::List(list) = &mut aggregate.args else {
+                return None;
+            };
+            for argument in &mut list.args {
+                let value = gathered(argument)?;
+                *argument = FunctionArg::Unnamed(FunctionArgExpr::Expr(call_of("to_json", value)?));
             }
             call_of(&format!("{name}_of"), Expr::Function(aggregate))
         }

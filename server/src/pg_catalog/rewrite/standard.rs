@@ -1,15 +1,42 @@
 //! The functions by which the views of `information_schema` tell types, and which clients call as these views do.
 //!
 //! In: a call, as `information_schema._pg_truetypid(a.*, t.*)` over rows of `pg_attribute` and `pg_type`; out: the expression
-//! that PostgreSQL defines it by.
+//! that PostgreSQL defines it by. `pg_show_all_settings()`, which `pg_settings` is defined by, is this view.
 
 use datafusion::sql::sqlparser::ast::{
-    Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, ObjectNamePart,
+    Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, ObjectNamePart,
+    TableAlias, TableFactor,
 };
 
 use super::super::INFORMATION_SCHEMA;
-use super::parsed;
 use super::postgres::last_name;
+use super::{called, is_of_catalog, parsed};
+
+/// The function of the settings.
+const SETTINGS: &str = "pg_show_all_settings";
+
+/// The rows of the settings' function in FROM; `None` for any other relation.
+pub(super) fn settings(factor: &TableFactor) -> Option<TableFactor> {
+    let (name, arguments, alias) = called(factor)?;
+    if !is_of_catalog(name, SETTINGS) || !arguments.is_empty() {
+        return None;
+    }
+    let Expr::Subquery(subquery) = parsed("(SELECT * FROM pg_catalog.pg_settings)")? else {
+        return None;
+    };
+    let alias = alias.cloned().unwrap_or_else(|| TableAlias {
+        explicit: true,
+        name: Ident::new(SETTINGS),
+        columns: Vec::new(),
+        at: None,
+    });
+    Some(TableFactor::Derived {
+        lateral: false,
+        subquery,
+        alias: Some(alias),
+        sample: None,
+    })
+}
 
 /// The expression; `None` for any other call.
 pub(super) fn call(function: &Function) -> Option<Expr> {

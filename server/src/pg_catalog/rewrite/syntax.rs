@@ -43,7 +43,6 @@ impl VisitorMut for Spelling {
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
         match expr {
             Expr::Function(function) => strip_schema(&mut function.name),
-            Expr::Value(value) => plain_text(&mut value.value),
             Expr::Identifier(name)
                 if name.quote_style.is_none()
                     && name.value.eq_ignore_ascii_case("current_schema") =>
@@ -86,13 +85,6 @@ impl VisitorMut for Spelling {
 fn replace(expr: &mut Expr, text: &str) {
     if let Some(replacement) = parsed(text) {
         *expr = replacement;
-    }
-}
-
-/// A text in dollars is one in quotes.
-fn plain_text(value: &mut Value) {
-    if let Value::DollarQuotedString(text) = value {
-        *value = Value::SingleQuotedString(std::mem::take(&mut text.value));
     }
 }
 

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use auspex_planner::read_texts;
+use auspex_planner::{holds_numerics, read_texts, rounded_numeric};
 use datafusion::arrow::array::{
     Array as _, ArrayRef, AsArray as _, RecordBatch, StringArray, StringBuilder, new_empty_array,
 };
@@ -184,7 +184,11 @@ impl Columns {
     ) -> Result<ScalarValue, ParameterError> {
         let data_type = self.schema.field(idx).data_type();
         let pg_type: &Type = &self.wire[idx].pg_type;
-        decode_parameter(value, pg_type, format, data_type, &self.zone)
+        let decoded = decode_parameter(value, pg_type, format, data_type, &self.zone)?;
+        match holds_numerics(data_type) {
+            true => Ok(rounded_numeric(&decoded, data_type)?),
+            false => Ok(decoded),
+        }
     }
 
     fn wrong(

@@ -7,6 +7,7 @@ use datafusion::arrow::datatypes::Schema;
 
 use super::decoder::{Found, RowValues, Wrong};
 use super::header::{check_header, expected_header};
+use super::line_break::LineBreak;
 
 /// How a column takes the text that means NULL.
 #[derive(Debug, Clone, Copy, Default)]
@@ -26,6 +27,7 @@ pub(super) struct CsvRows {
     /// The names that the header must have.
     header: Option<Vec<String>>,
     line: u64,
+    line_break: LineBreak,
     /// Bytes of the row at hand that were looked through, and whether a quote is open behind them.
     seen: usize,
     in_quotes: bool,
@@ -46,6 +48,7 @@ impl CsvRows {
             skips_header: options.has_header,
             header: expected_header(options, columns),
             line: 0,
+            line_break: LineBreak::default(),
             seen: 0,
             in_quotes: false,
         }
@@ -61,7 +64,7 @@ impl CsvRows {
         at_end: bool,
         row: &mut RowValues,
     ) -> Result<Found, Wrong> {
-        let (line, length) = match self.line_end(input) {
+        let (line, length) = match self.line_end(input, at_end) {
             Some(end) => (&input[..end], end + 1),
             None if at_end && self.in_quotes => {
                 self.line += 1;
@@ -88,7 +91,7 @@ impl CsvRows {
     }
 
     /// Where the line break behind the first row stands; else keeps how far it looked.
-    fn line_end(&mut self, input: &[u8]) -> Option<usize> {
+    fn line_end(&mut self, input: &[u8], at_end: bool) -> Option<usize> {
         let mut at = self.seen;
         while let Some(byte) = input.get(at) {
             if self.in_quotes && *byte == self.escape && self.escape != self.quote {
@@ -102,8 +105,12 @@ impl CsvRows {
             if *byte == self.quote {
                 // A doubled quote closes and opens again.
                 self.in_quotes = !self.in_quotes;
-            } else if *byte == b'\n' && !self.in_quotes {
-                return Some(at);
+            } else if LineBreak::may_be(*byte) && !self.in_quotes {
+                match self.line_break.ends(input, at, at_end) {
+                    Some(true) => return Some(at),
+                    Some(false) => {}
+                    None => break,
+                }
             }
             at += 1;
         }

@@ -286,6 +286,25 @@ mod tests {
     }
 
     #[test]
+    fn lines_may_end_with_carriage_returns_alone() {
+        let options = CopyOptions {
+            has_header: true,
+            ..options(CopyFormat::Csv)
+        };
+        let text = b"a,b\r1,\"x\ny\"\r2,\r3,z";
+        for piece in 1..=text.len() {
+            let found = rows(options.clone(), text, piece).unwrap();
+            let wanted = [row(1, "x\ny"), (Some(2), None), row(3, "z")];
+            assert_eq!(found, wanted, "{piece}");
+        }
+        let text = b"1\tone\\\rtwo\r2\t\\N\r";
+        for piece in 1..=text.len() {
+            let found = rows(self::options(CopyFormat::Text), text, piece).unwrap();
+            assert_eq!(found, [row(1, "one\rtwo"), (Some(2), None)], "{piece}");
+        }
+    }
+
+    #[test]
     fn errors_name_line_and_column() {
         let failure = rows(options(CopyFormat::Text), b"1\tx\ntwo\ty\n", 3).unwrap_err();
         let info = failure.into_info();

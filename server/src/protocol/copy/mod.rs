@@ -9,6 +9,7 @@ mod columns;
 mod csv;
 mod decoder;
 mod header;
+mod line_break;
 mod text;
 mod write;
 

@@ -7,6 +7,7 @@ use datafusion::arrow::datatypes::Schema;
 
 use super::decoder::{Found, RowValues, Wrong};
 use super::header::{check_header, expected_header};
+use super::line_break::LineBreak;
 
 /// Reads rows of the text format.
 pub(super) struct TextRows {
@@ -16,6 +17,7 @@ pub(super) struct TextRows {
     /// The names that the header must have.
     header: Option<Vec<String>>,
     line: u64,
+    line_break: LineBreak,
     /// Bytes of the row at hand that were looked through without finding its end.
     seen: usize,
 }
@@ -28,6 +30,7 @@ impl TextRows {
             skips_header: options.has_header,
             header: expected_header(options, columns),
             line: 0,
+            line_break: LineBreak::default(),
             seen: 0,
         }
     }
@@ -42,13 +45,10 @@ impl TextRows {
         at_end: bool,
         row: &mut RowValues,
     ) -> Result<Found, Wrong> {
-        let (line, length) = match self.line_end(input) {
+        let (line, length) = match self.line_end(input, at_end) {
             Some(end) => (&input[..end], end + 1),
             None if at_end && !input.is_empty() => (input, input.len()),
-            None => {
-                self.seen = input.len();
-                return Ok(Found::Partial);
-            }
+            None => return Ok(Found::Partial),
         };
         self.seen = 0;
         self.line += 1;
@@ -71,16 +71,25 @@ impl TextRows {
         Ok(Found::Row(length))
     }
 
-    /// Where the line break behind the first row stands.
-    fn line_end(&self, input: &[u8]) -> Option<usize> {
+    /// Where the line break behind the first row stands; else keeps how far it looked.
+    fn line_end(&mut self, input: &[u8], at_end: bool) -> Option<usize> {
         let mut at = self.seen;
-        loop {
-            at += input.get(at..)?.iter().position(|byte| *byte == b'\n')?;
+        while let Some(found) = input[at..].iter().position(|byte| LineBreak::may_be(*byte)) {
+            at += found;
             if !ends_with_backslash(&input[..at]) {
-                return Some(at);
+                match self.line_break.ends(input, at, at_end) {
+                    Some(true) => return Some(at),
+                    Some(false) => {}
+                    None => {
+                        self.seen = at;
+                        return None;
+                    }
+                }
             }
             at += 1;
         }
+        self.seen = input.len();
+        None
     }
 
     fn split(&self, line: &[u8], row: &mut RowValues) {

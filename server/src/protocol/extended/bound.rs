@@ -2,21 +2,53 @@
 //!
 //! In: what the client sent for the parameters of a statement; out: their values, and a format for each value or column.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use datafusion::common::ScalarValue;
 use pgwire::api::results::FieldFormat;
+use pgwire::messages::data::{FORMAT_CODE_BINARY, FORMAT_CODE_TEXT};
 
 use super::Prepared;
 use crate::protocol::types::decode_parameter;
 use crate::sqlstate::Failure;
 
-/// One format for each of `n`: none written is text, one written is for all.
-pub(super) fn spread(codes: &[i16], n: usize) -> Option<Vec<FieldFormat>> {
+/// The formats of a portal's columns; of one without rows nobody asks for them.
+pub(super) fn result_formats(
+    prepared: &Prepared,
+    codes: &[i16],
+) -> Result<Arc<[FieldFormat]>, Failure> {
+    let Some(columns) = prepared.told_columns() else {
+        return Ok([].into());
+    };
+    let codes = spread(codes, columns.len()).ok_or_else(|| {
+        Failure::protocol(format!(
+            "bind message has {} result formats but query has {} columns",
+            codes.len(),
+            columns.len()
+        ))
+    })?;
+    codes.into_iter().map(format_of).collect()
+}
+
+/// One code for each of `n`: none written is text, one written is for all.
+fn spread(codes: &[i16], n: usize) -> Option<Vec<i16>> {
     match codes {
-        [] => Some(vec![FieldFormat::Text; n]),
-        [code] => Some(vec![FieldFormat::from(*code); n]),
-        codes if codes.len() == n => Some(codes.iter().map(|c| FieldFormat::from(*c)).collect()),
+        [] => Some(vec![FORMAT_CODE_TEXT; n]),
+        [code] => Some(vec![*code; n]),
+        codes if codes.len() == n => Some(codes.to_vec()),
         _ => None,
+    }
+}
+
+fn format_of(code: i16) -> Result<FieldFormat, Failure> {
+    match code {
+        FORMAT_CODE_TEXT => Ok(FieldFormat::Text),
+        FORMAT_CODE_BINARY => Ok(FieldFormat::Binary),
+        code => Err(Failure::error(
+            "22023",
+            format!("unsupported format code: {code}"),
+        )),
     }
 }
 
@@ -47,12 +79,13 @@ pub(super) fn bound_parameters(
     })?;
     let mut parameters = Vec::with_capacity(values.len());
     for (index, value) in values.iter().enumerate() {
-        let (known, format) = (&prepared.parameters[index], formats[index]);
+        let (known, needed) = (&prepared.parameters[index], &needed[index]);
+        let format = format_of(formats[index])?;
         parameters.push(decode_parameter(
             value.as_deref(),
             known,
             format,
-            &needed[index],
+            needed,
             zone,
         )?);
     }

@@ -4,34 +4,49 @@
 
 use std::sync::Arc;
 
-use auspex_planner::{Prepared as Plan, StatementControl};
+use auspex_planner::{Error, Prepared as Plan, StatementControl};
 use auspex_sql::FetchCount;
 use datafusion::arrow::datatypes::Schema;
 use datafusion::common::ScalarValue;
+use pgwire::api::Type;
 use pgwire::api::results::FieldFormat;
 use pgwire::messages::PgWireBackendMessage;
 use pgwire::messages::extendedquery::PortalSuspended;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::{Cursor, Fetched, Portal, PortalState, Prepared, nested_of};
+use super::{Cursor, Fetched, Kept, Portal, PortalState, Prepared};
 use crate::protocol::connection::{Connection, Interruption};
 use crate::protocol::own::Sending;
 use crate::protocol::running::{Event, Work};
 use crate::protocol::socket::Stream;
-use crate::protocol::types::{RowEncoder, TextForms, WireColumn, are_described, wire_columns_as};
+use crate::protocol::types::{
+    Nested, RowEncoder, TextForms, WireColumn, are_described, wire_columns_as,
+};
 use crate::sqlstate::Failure;
 
+/// Where the rows that are read from a cursor go.
+pub(in crate::protocol) enum RowsTo<'a> {
+    Client,
+    /// They are passed over.
+    Nowhere,
+    /// They are sent later.
+    Kept(&'a mut Kept),
+}
+
 impl<S: Stream> Connection<S> {
+    /// Sends the next rows of a portal that can be run.
     pub(in crate::protocol) async fn run_portal(
         &mut self,
         portal: &mut Portal,
         limit: Option<usize>,
     ) -> Result<(), Interruption> {
         let prepared = Arc::clone(&portal.prepared);
+        if let PortalState::Through(other) = &mut portal.state {
+            return Box::pin(self.run_portal(other, limit)).await;
+        }
         if let (Some(own), PortalState::New) = (&prepared.own, &portal.state) {
             self.check_transaction(false)?;
-            portal.state = PortalState::Finished;
             let sending = Sending {
                 text: &prepared.text,
                 start: prepared.start,
@@ -41,7 +56,11 @@ impl<S: Stream> Connection<S> {
                 limit,
             };
             let cursor = own.query().map(|_| Arc::new(prepared.without_own()));
-            return Box::pin(self.run_own(own, cursor, sending)).await;
+            portal.state = Box::pin(self.run_own(own, cursor, sending)).await?;
+            return Ok(());
+        }
+        if let PortalState::Finished(Some(tag)) = &portal.state {
+            return Ok(self.complete(tag.clone()).await?);
         }
         let Some(plan) = &prepared.plan else {
             return Ok(self.complete_empty().await?);
@@ -52,21 +71,17 @@ impl<S: Stream> Connection<S> {
             return self.send_scrolled(portal, limit).await;
         }
         let (text, start) = (&*prepared.text, prepared.start);
-        let cursor = match std::mem::replace(&mut portal.state, PortalState::Finished) {
-            PortalState::Open(cursor) => cursor,
-            PortalState::Finished if prepared.columns.is_some() => {
-                return Ok(self.complete("SELECT 0".to_owned()).await?);
-            }
-            PortalState::Finished => {
-                return Err(Failure::error("55000", "portal cannot be run twice").into());
-            }
-            PortalState::New => {
+        let cursor = match portal.take_open() {
+            Some(cursor) => cursor,
+            None => {
+                portal.state = PortalState::Finished(None);
                 let parameters = std::mem::take(&mut portal.parameters);
                 if limit.is_none()
                     && self
                         .send_point(&prepared, plan, &parameters, &portal.formats)
                         .await?
                 {
+                    portal.state = PortalState::Finished(Some("SELECT 0".to_owned()));
                     return Ok(());
                 }
                 let work = Work::Execute(Arc::clone(plan), parameters);
@@ -97,13 +112,14 @@ impl<S: Stream> Connection<S> {
         limit: Option<usize>,
         prepared: &Prepared,
     ) -> Result<(), Interruption> {
-        // A FETCH or MOVE by its name may have read it before, in other formats or without sending its rows.
+        // A FETCH by its name may have read it before, in other formats.
         cursor.use_formats(Arc::clone(&portal.formats))?;
-        cursor.passes_over = false;
         let (text, start) = (&*prepared.text, prepared.start);
-        match self.fetch(&mut cursor, limit, text, start).await? {
+        let mut to = RowsTo::Client;
+        match self.fetch(&mut cursor, limit, &mut to, text, start).await? {
             Fetched::All(n_rows) => {
                 let tag = cursor.tag(n_rows);
+                portal.state = PortalState::Finished(Some(cursor.tag(0)));
                 Ok(self.complete(tag).await?)
             }
             Fetched::Limit => {
@@ -122,10 +138,15 @@ impl<S: Stream> Connection<S> {
         let count = limit.and_then(|limit| u64::try_from(limit).ok());
         let count = count.map_or(FetchCount::ForwardAll, FetchCount::Forward);
         let formats = Arc::clone(&portal.formats);
-        let n_rows = self.scroll_rows(portal, formats, count, false).await?;
+        let mut to = RowsTo::Client;
+        let n_rows = self.scroll_rows(portal, formats, count, &mut to).await?;
+        let tag = match &portal.state {
+            PortalState::Open(cursor) => cursor.tag(n_rows),
+            _ => format!("SELECT {n_rows}"),
+        };
         match limit == Some(n_rows) {
             true => self.suspend().await,
-            false => Ok(self.complete(format!("SELECT {n_rows}")).await?),
+            false => Ok(self.complete(tag).await?),
         }
     }
 
@@ -183,24 +204,34 @@ impl<S: Stream> Connection<S> {
         Ok(true)
     }
 
-    /// Sends rows until there are no more, or `limit` were sent.
+    /// Reads rows until there are no more, or `limit` were read.
     pub(in crate::protocol) async fn fetch(
         &mut self,
         cursor: &mut Cursor,
         limit: Option<usize>,
+        to: &mut RowsTo<'_>,
         text: &str,
         start: usize,
     ) -> Result<Fetched, Interruption> {
-        let mut n_sent = 0;
+        let failed = |error: Error| Failure::from_report(error.report(), text, start);
+        let mut n_read = 0;
         loop {
-            if let Some((encoder, row)) = &mut cursor.batch {
-                let wanted = limit.map_or(usize::MAX, |limit| limit - n_sent);
+            if let (Some((encoder, row)), Some((rows, _))) = (&mut cursor.batch, &cursor.rows) {
+                let wanted = limit.map_or(usize::MAX, |limit| limit - n_read);
                 let end = encoder.n_rows().min(row.saturating_add(wanted));
-                n_sent += end - *row;
-                while *row < end && !cursor.passes_over {
-                    self.socket.put_row(encoder, *row);
-                    *row += 1;
-                    self.socket.relieve().await?;
+                n_read += end - *row;
+                match to {
+                    RowsTo::Client => {
+                        for row in *row..end {
+                            self.socket.put_row(encoder, row);
+                            self.socket.relieve().await?;
+                        }
+                    }
+                    RowsTo::Nowhere => {}
+                    RowsTo::Kept(kept) => {
+                        let read = rows.slice(*row, end - *row);
+                        kept.add(read, &self.session).map_err(failed)?;
+                    }
                 }
                 *row = end;
                 if end == encoder.n_rows() {
@@ -208,15 +239,18 @@ impl<S: Stream> Connection<S> {
                     cursor.rows = None;
                 }
             }
-            if limit == Some(n_sent) {
+            if limit == Some(n_read) {
                 return Ok(Fetched::Limit);
             }
-            match self.next_event(&mut cursor.running).await? {
+            let Some(running) = &mut cursor.running else {
+                return Ok(Fetched::All(n_read));
+            };
+            match self.next_event(running).await? {
                 Event::Batch(batch, memory) => {
                     cursor.batch = Some((cursor.encoder(&batch)?, 0));
                     cursor.rows = Some((batch, memory));
                 }
-                Event::Done(_) => return Ok(Fetched::All(n_sent)),
+                Event::Done(_) => return Ok(Fetched::All(n_read)),
                 event => return Err(event.failure(text, start).into()),
             }
         }
@@ -232,5 +266,15 @@ pub(in crate::protocol) fn check_described(
     match are_described(&found, described) {
         true => Ok(()),
         false => Err(Failure::changed_result()),
+    }
+}
+
+/// How structs travelled when columns were described, which a later setting does not change.
+fn nested_of(columns: &[WireColumn]) -> Nested {
+    let is_record =
+        |column: &WireColumn| [Type::RECORD, Type::RECORD_ARRAY].contains(&column.pg_type);
+    match columns.iter().any(is_record) {
+        true => Nested::Composite,
+        false => Nested::Json,
     }
 }

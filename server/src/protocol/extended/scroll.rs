@@ -3,11 +3,13 @@
 //! In: a cursor and which of its rows are wanted; out: those rows on the socket. What was read of the query is kept,
 //! since no query runs backwards.
 
-use auspex_planner::{Error, KeptRows};
+use auspex_planner::{Error, KeptRows, Session};
 use auspex_sql::FetchCount;
-use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::array::{RecordBatch, UInt64Array};
+use datafusion::arrow::compute::take_record_batch;
+use datafusion::error::DataFusionError;
 
-use super::{Cursor, RowEncoder};
+use super::{Cursor, RowsTo};
 use crate::protocol::connection::{Connection, Interruption};
 use crate::protocol::running::Event;
 use crate::protocol::socket::Stream;
@@ -16,7 +18,7 @@ use crate::sqlstate::Failure;
 /// The most that a cursor keeps, however much memory its session has.
 const MAX_KEPT_BYTES: usize = 256 << 20;
 
-/// The rows that a cursor has read, and where it stands among them.
+/// The rows that were read of a cursor, and where a reader stands among them.
 #[derive(Default)]
 pub(in crate::protocol) struct Kept {
     batches: Vec<RecordBatch>,
@@ -34,6 +36,21 @@ struct Sent {
 }
 
 impl Kept {
+    /// Keeps rows behind those that are here.
+    pub(super) fn add(&mut self, rows: RecordBatch, session: &Session) -> Result<(), Error> {
+        let memory = self.memory.get_or_insert_with(|| session.kept_rows());
+        memory.keep(&rows)?;
+        self.n_rows += rows.num_rows();
+        self.batches.push(rows);
+        Ok(())
+    }
+
+    /// There are no more rows than these.
+    pub(in crate::protocol) fn complete(mut self) -> Kept {
+        self.is_complete = true;
+        self
+    }
+
     /// How many rows must be known before it is clear what a fetch sends; `None`: all.
     fn needed(&self, count: FetchCount) -> Option<usize> {
         let moved = |by: i64| {
@@ -107,26 +124,26 @@ impl Kept {
 }
 
 impl<S: Stream> Connection<S> {
-    /// Sends rows of a cursor that keeps them, and moves it; how many there were.
+    /// Reads rows of a cursor that keeps them, and moves it; how many there were.
     pub(in crate::protocol) async fn scroll(
         &mut self,
         cursor: &mut Cursor,
         count: FetchCount,
+        to: &mut RowsTo<'_>,
         text: &str,
         start: usize,
     ) -> Result<usize, Interruption> {
+        let failed = |error: Error| Failure::from_report(error.report(), text, start);
         let mut kept = cursor.kept.take().unwrap_or_default();
         let needed = kept.needed(count).unwrap_or(usize::MAX);
-        while kept.n_rows < needed && !kept.is_complete {
-            match self.next_event(&mut cursor.running).await? {
+        while kept.n_rows < needed
+            && !kept.is_complete
+            && let Some(running) = &mut cursor.running
+        {
+            match self.next_event(running).await? {
                 Event::Batch(batch, sent) => {
                     drop(sent);
-                    kept.n_rows += batch.num_rows();
-                    let new = || self.session.kept_rows();
-                    let memory = kept.memory.get_or_insert_with(new);
-                    let failed = |error: Error| Failure::from_report(error.report(), text, start);
-                    memory.keep(&batch).map_err(failed)?;
-                    kept.batches.push(batch);
+                    kept.add(batch, &self.session).map_err(failed)?;
                 }
                 Event::Done(_) => kept.is_complete = true,
                 event => return Err(event.failure(text, start).into()),
@@ -140,19 +157,18 @@ impl<S: Stream> Connection<S> {
             }
         }
         let sent = kept.sent(count);
-        if !cursor.passes_over {
-            self.send_kept(cursor, &kept, &sent.rows).await?;
-        }
+        self.give_kept(cursor, &kept, &sent.rows, to).await?;
         kept.position = sent.position;
         cursor.kept = Some(kept);
         Ok(sent.rows.len())
     }
 
-    async fn send_kept(
+    async fn give_kept(
         &mut self,
         cursor: &mut Cursor,
         kept: &Kept,
         rows: &[usize],
+        to: &mut RowsTo<'_>,
     ) -> Result<(), Interruption> {
         // Where each batch begins, in rows from 1.
         let mut starts = Vec::with_capacity(kept.batches.len());
@@ -161,18 +177,27 @@ impl<S: Stream> Connection<S> {
             starts.push(next);
             next += batch.num_rows();
         }
-        let mut open: Option<(usize, RowEncoder)> = None;
-        for row in rows {
-            let place = starts
-                .partition_point(|start| start <= row)
-                .saturating_sub(1);
-            if open.as_ref().is_none_or(|(known, _)| *known != place) {
-                let batch = &kept.batches[place];
-                open = Some((place, cursor.encoder(batch)?));
-            }
-            if let Some((_, encoder)) = &open {
-                self.socket.put_row(encoder, row - starts[place]);
-                self.socket.relieve().await?;
+        let place = |row: &usize| starts.partition_point(|start| start <= row) - 1;
+        for rows in rows.chunk_by(|row, next| place(row) == place(next)) {
+            let place = place(&rows[0]);
+            let (batch, start) = (&kept.batches[place], starts[place]);
+            match to {
+                RowsTo::Client => {
+                    let encoder = cursor.encoder(batch)?;
+                    for row in rows {
+                        self.socket.put_row(&encoder, row - start);
+                        self.socket.relieve().await?;
+                    }
+                }
+                RowsTo::Nowhere => {}
+                RowsTo::Kept(into) => {
+                    let indices = rows.iter().map(|row| (row - start) as u64);
+                    let indices = UInt64Array::from_iter_values(indices);
+                    let taken = take_record_batch(batch, &indices).map_err(DataFusionError::from);
+                    let taken = taken.map_err(Error::from);
+                    let added = taken.and_then(|taken| into.add(taken, &self.session));
+                    added.map_err(|error| Failure::from_report(error.report(), "", 0))?;
+                }
             }
         }
         Ok(())

@@ -5,7 +5,10 @@
 
 use std::sync::Arc;
 
-use auspex_planner::{ArrayItem, jsonb_text, read_text, report_of, split_array, uuid_text};
+use auspex_planner::{
+    ArrayItem, holds_numerics, jsonb_text, numeric_in_full, numerics_in_full, read_text, report_of,
+    rounded_numeric, split_array, uuid_text,
+};
 use datafusion::arrow::array::{Array as _, AsArray as _};
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::ScalarValue;
@@ -82,7 +85,8 @@ impl From<DataFusionError> for ParameterError {
     }
 }
 
-/// Reads a parameter (`None` is NULL) and converts it to `needed`; `zone` is the session's time zone.
+/// Reads a parameter (`None` is NULL) and converts it to `needed`, but for numerics with digits that `needed` does not hold;
+/// `zone` is the session's time zone.
 pub(crate) fn decode_parameter(
     bytes: Option<&[u8]>,
     pg_type: &Type,
@@ -117,8 +121,30 @@ pub(crate) fn decode_parameter(
         });
     }
     match &value {
+        ScalarValue::Utf8(Some(text)) if holds_numerics(needed) => {
+            Ok(numeric_in_full(text, needed)?)
+        }
+        ScalarValue::Utf8(Some(text)) if *pg_type == Type::NUMERIC && needed.is_integer() => {
+            Ok(read_text(&whole_number(text)?, needed, zone)?)
+        }
         ScalarValue::Utf8(Some(text)) if !needed.is_string() => Ok(read_text(text, needed, zone)?),
+        texts if *pg_type == Type::NUMERIC_ARRAY && holds_numerics(needed) => {
+            Ok(numerics_in_full(texts, needed)?)
+        }
         value => value.cast_to(needed).map_err(|_| mismatch()),
+    }
+}
+
+/// The whole number that a numeric is rounded to, as by an assignment. Errors: 22003, and those of texts that are no numerics.
+fn whole_number(text: &str) -> Result<String, ParameterError> {
+    let whole = DataType::Decimal128(38, 0);
+    let rounded = rounded_numeric(&numeric_in_full(text, &whole)?, &whole)?;
+    match rounded {
+        ScalarValue::Decimal128(Some(number), ..) => Ok(number.to_string()),
+        _ => Err(ParameterError::Text {
+            pg_type: shown_name(&Type::NUMERIC),
+            text: text.to_owned(),
+        }),
     }
 }
 
@@ -246,9 +272,13 @@ fn element_of(list: &DataType) -> DataType {
     }
 }
 
-/// A list of the element's Arrow type; text where it has none.
+/// A list of the element's Arrow type; of texts where it has none, and of numerics.
 fn list(items: Vec<Option<ScalarValue>>, element: &Type) -> Option<ScalarValue> {
-    let data_type = arrow_type(element).unwrap_or(DataType::Utf8);
+    let data_type = match *element {
+        // Their scale is that of what needs them.
+        Type::NUMERIC => DataType::Utf8,
+        _ => arrow_type(element).unwrap_or(DataType::Utf8),
+    };
     let null = ScalarValue::try_from(&data_type).ok()?;
     let items: Vec<ScalarValue> = items
         .into_iter()
@@ -455,6 +485,28 @@ mod tests {
     }
 
     #[test]
+    fn numerics_are_rounded_to_whole_numbers() {
+        let whole = |text: &str, needed: DataType| {
+            let bytes = Some(text.as_bytes());
+            decode_parameter(bytes, &Type::NUMERIC, FieldFormat::Text, &needed, "UTC")
+        };
+        for (text, expected) in [
+            ("5.00", 5),
+            ("1.6", 2),
+            ("2.5", 3),
+            ("-2.5", -3),
+            ("1E+3", 1000),
+        ] {
+            let found = whole(text, DataType::Int32).unwrap();
+            assert_eq!(found, ScalarValue::Int32(Some(expected)), "{text}");
+        }
+        let large = whole("12345678901234567.0", DataType::Int64).unwrap();
+        assert_eq!(large, ScalarValue::Int64(Some(12_345_678_901_234_567)));
+        let error = whole("32767.5", DataType::Int16).unwrap_err();
+        assert_eq!(error.sqlstate(), "22003");
+    }
+
+    #[test]
     fn wrong_text_is_named() {
         let error = text(Type::INT4, "abc").unwrap_err();
         assert_eq!(error.sqlstate(), "22P02");
@@ -505,6 +557,25 @@ mod tests {
             let error = read(text.as_bytes(), FieldFormat::Text, needed).unwrap_err();
             assert_eq!(error.sqlstate(), sqlstate, "{text}");
         }
+    }
+
+    #[test]
+    fn numerics_keep_the_digits_that_the_statement_has_not() {
+        let column = DataType::Decimal128(12, 2);
+        let list = DataType::new_list(column.clone(), true);
+        let read = |text: &str, pg_type: &Type, needed: &DataType| {
+            let bytes = Some(text.as_bytes());
+            let read = decode_parameter(bytes, pg_type, FieldFormat::Text, needed, "UTC").unwrap();
+            (read.data_type(), read.to_string())
+        };
+        let numeric = |text: &str| read(text, &Type::NUMERIC, &column);
+        assert_eq!(numeric("1.500"), (column.clone(), "1.50".to_owned()));
+        let own = DataType::Decimal128(4, 3);
+        assert_eq!(numeric("1.004"), (own.clone(), "1.004".to_owned()));
+        let array = |text: &str| read(text, &Type::NUMERIC_ARRAY, &list);
+        assert_eq!(array("{1.5,NULL}").0, list);
+        assert_eq!(array("{1.5,1.004}").0, DataType::new_list(own, true));
+        assert_eq!(array("{}").0, list);
     }
 
     #[test]

@@ -5,8 +5,8 @@
 
 use std::sync::Arc;
 
-use auspex_planner::{EnumType, JsonKind, ORIGIN_KEY, is_uuid, marked_element};
-use datafusion::arrow::datatypes::{DataType, Field, IntervalUnit, Schema, TimeUnit};
+use auspex_planner::{EnumType, JsonKind, ORIGIN_KEY, is_uuid, marked_element, uuid_marks};
+use datafusion::arrow::datatypes::{DataType, Field, FieldRef, IntervalUnit, Schema, TimeUnit};
 use pgwire::api::Type;
 use pgwire::api::results::FieldFormat;
 use pgwire::messages::data::{FieldDescription, RowDescription};
@@ -86,7 +86,8 @@ pub(crate) fn wire_columns_as(schema: &Schema, nested: Nested) -> Result<Vec<Wir
 pub(crate) fn are_described(found: &[WireColumn], described: &[WireColumn]) -> bool {
     let is_same = |(found, described): (&WireColumn, &WireColumn)| {
         // The digits of a computed numeric follow from values: `round(x, $1)`.
-        let has_own_scale = described.origin == (0, 0) && described.pg_type == Type::NUMERIC;
+        let has_own_scale = described.origin == (0, 0)
+            && [Type::NUMERIC, Type::NUMERIC_ARRAY].contains(&described.pg_type);
         // An enum may have got another name and more labels.
         let are_same = found.pg_type.oid() == described.pg_type.oid()
             && (found.type_modifier == described.type_modifier || has_own_scale);
@@ -318,6 +319,24 @@ pub(super) fn element_type(array: &Type) -> Option<Type> {
         .iter()
         .find(|(_, candidate)| candidate == array)
         .map(|(scalar, _)| scalar.clone())
+}
+
+/// A parameter that the client declared as `pg_type`, marked where Arrow has texts for it. `None`: as [`arrow_type`].
+pub(crate) fn declared_field(pg_type: &Type) -> Option<FieldRef> {
+    let element = element_type(pg_type);
+    let marks = match *element.as_ref().unwrap_or(pg_type) {
+        Type::UUID => Some(uuid_marks()),
+        Type::JSON => Some(JsonKind::Json.marks()),
+        Type::JSONB => Some(JsonKind::Jsonb.marks()),
+        _ => None,
+    };
+    let data_type = match (&marks, element) {
+        (Some(_), None) => DataType::Utf8,
+        (Some(_), Some(_)) => DataType::new_list(DataType::Utf8, true),
+        (None, _) => arrow_type(pg_type)?,
+    };
+    let field = Field::new("value", data_type, true);
+    Some(Arc::new(field.with_metadata(marks.unwrap_or_default())))
 }
 
 /// The Arrow type of a parameter that the client declared as `pg_type`.

@@ -1,0 +1,137 @@
+//! Types that the client declares for its parameters.
+
+use tokio_postgres::types::Type;
+
+use crate::{Fixture, rows};
+
+#[tokio::test]
+async fn declared_types_are_kept_on_the_way_into_columns() {
+    let fixture = Fixture::start().await;
+    let client = fixture.connect().await;
+    let table =
+        "CREATE TABLE t (id int, f float8, n numeric(12,3), ts timestamp, d date, name text)";
+    client.batch_execute(table).await.unwrap();
+    // As psycopg does: the smallest integer type that holds the value.
+    let insert = "INSERT INTO t (id, f, n, name) VALUES ($1, $2, $3, $4) RETURNING id, f, n::text";
+    let types = [Type::INT2, Type::INT2, Type::INT2, Type::TEXT];
+    let insert = client.prepare_typed(insert, &types).await.unwrap();
+    assert_eq!(insert.params(), types);
+    let row = client
+        .query_one(&insert, &[&2_i16, &3_i16, &4_i16, &"x"])
+        .await
+        .unwrap();
+    assert_eq!(row.get::<_, i32>(0), 2);
+    assert_eq!(row.get::<_, f64>(1), 3.0);
+    assert_eq!(row.get::<_, &str>(2), "4.000");
+    let update = "UPDATE t SET f = $1, id = id + $2 WHERE id = $3 RETURNING id, f";
+    let types = [Type::INT4, Type::INT2, Type::INT8];
+    let update = client.prepare_typed(update, &types).await.unwrap();
+    let row = client
+        .query_one(&update, &[&7_i32, &1_i16, &2_i64])
+        .await
+        .unwrap();
+    assert_eq!((row.get::<_, i32>(0), row.get::<_, f64>(1)), (3, 7.0));
+    assert_eq!(
+        rows(&client, "SELECT id, f, n, name FROM t").await,
+        ["3|7|4.000|x"]
+    );
+}
+
+#[tokio::test]
+async fn declared_types_win_over_those_beside_them() {
+    let fixture = Fixture::start().await;
+    let client = fixture.connect().await;
+    let days = "SELECT (date '2024-01-31' + $1)::text AS x";
+    let days = client.prepare_typed(days, &[Type::INT2]).await.unwrap();
+    let row = client.query_one(&days, &[&1_i16]).await.unwrap();
+    assert!(row.get::<_, &str>(0).starts_with("2024-02-01"));
+    let product = "SELECT (interval '1 day' * $1)::text";
+    let product = client.prepare_typed(product, &[Type::INT2]).await.unwrap();
+    let row = client.query_one(&product, &[&2_i16]).await.unwrap();
+    assert_eq!(row.get::<_, &str>(0), "2 days");
+    let union = "SELECT $1 UNION ALL SELECT $2";
+    let union = client
+        .prepare_typed(union, &[Type::INT2, Type::INT2])
+        .await
+        .unwrap();
+    let found = client.query(&union, &[&1_i16, &2_i16]).await.unwrap();
+    assert_eq!(found.len(), 2);
+    let names = "SELECT count(*) FROM (VALUES ('a'), ('b'), ('c')) AS t(x) WHERE x = ANY ($1)";
+    let names = client
+        .prepare_typed(names, &[Type::TEXT_ARRAY])
+        .await
+        .unwrap();
+    let row = client.query_one(&names, &[&vec!["a", "c"]]).await.unwrap();
+    assert_eq!(row.get::<_, i64>(0), 2);
+    let part = client
+        .prepare_typed(
+            "SELECT substring($1 from $2 for $3)",
+            &[Type::TEXT, Type::INT2, Type::INT2],
+        )
+        .await
+        .unwrap();
+    let row = client
+        .query_one(&part, &[&"hello", &2_i16, &3_i16])
+        .await
+        .unwrap();
+    assert_eq!(row.get::<_, &str>(0), "ell");
+}
+
+#[tokio::test]
+async fn declared_types_are_assigned_as_postgresql_assigns_them() {
+    let fixture = Fixture::start().await;
+    let client = fixture.connect().await;
+    client
+        .batch_execute("CREATE TABLE t (id int, d date, b boolean)")
+        .await
+        .unwrap();
+    let insert = "INSERT INTO t VALUES ($1, $2, $3)";
+    let statement = client.prepare(insert).await.unwrap();
+    assert_eq!(statement.params(), [Type::INT4, Type::DATE, Type::BOOL]);
+    let allowed = [Type::INT8, Type::TIMESTAMP, Type::BOOL];
+    client.prepare_typed(insert, &allowed).await.unwrap();
+    let refused = [
+        (insert, vec![Type::BOOL, Type::DATE, Type::BOOL]),
+        (insert, vec![Type::INT4, Type::INT4, Type::BOOL]),
+        (insert, vec![Type::INT4, Type::TEXT, Type::BOOL]),
+        (insert, vec![Type::INT4, Type::DATE, Type::INT2]),
+        ("INSERT INTO t (d) SELECT $1", vec![Type::INT4]),
+        ("UPDATE t SET d = $1 WHERE id = 1", vec![Type::INT4]),
+        ("UPDATE t SET id = $1 WHERE d IS NULL", vec![Type::TEXT]),
+    ];
+    for (text, types) in refused {
+        let error = client.prepare_typed(text, &types).await.err().unwrap();
+        let error = error.as_db_error().unwrap().clone();
+        assert_eq!(error.code().code(), "42804", "{text} {types:?}: {error}");
+    }
+}
+
+/// A text to Arrow, and to clients what they declared.
+#[tokio::test]
+async fn columns_of_declared_documents_and_uuids_are_told_as_such() {
+    let fixture = Fixture::start().await;
+    let client = fixture.connect().await;
+    let (uuid, jsonb, json) = (Type::UUID, Type::JSONB, Type::JSON);
+    for (text, declared, told) in [
+        ("SELECT $1", &uuid, &uuid),
+        ("SELECT coalesce($1, NULL)", &uuid, &uuid),
+        ("SELECT array[$1]", &uuid, &Type::UUID_ARRAY),
+        ("SELECT * FROM (VALUES ($1)) AS v(a)", &uuid, &uuid),
+        ("SELECT $1", &jsonb, &jsonb),
+        ("SELECT $1 -> 0", &jsonb, &jsonb),
+        ("SELECT CASE WHEN true THEN $1 END", &jsonb, &jsonb),
+        ("SELECT $1 UNION ALL SELECT $1", &jsonb, &jsonb),
+        ("SELECT array[$1]", &jsonb, &Type::JSONB_ARRAY),
+        ("SELECT $1", &json, &json),
+        ("SELECT $1 -> 0", &json, &json),
+        ("SELECT $1", &Type::UUID_ARRAY, &Type::UUID_ARRAY),
+        ("SELECT $1", &Type::JSONB_ARRAY, &Type::JSONB_ARRAY),
+    ] {
+        let statement = client
+            .prepare_typed(text, std::slice::from_ref(declared))
+            .await;
+        let statement = statement.unwrap_or_else(|error| panic!("{text}: {error:?}"));
+        assert_eq!(statement.params(), std::slice::from_ref(declared), "{text}");
+        assert_eq!(statement.columns()[0].type_(), told, "{text}");
+    }
+}
