@@ -83,6 +83,36 @@ def copies_rows():
     asyncio.run(connected(work))
 
 
+def keeps_the_digits_of_numerics():
+    async def work(connection):
+        await connection.execute("CREATE TABLE rates (id int, n numeric(38,18), g numeric(12,2))")
+        exact = Decimal("0.123456789012345678")
+        await connection.execute("INSERT INTO rates VALUES ($1, $2, $3), (2, 0.123456789, 1.01)", 1, exact, Decimal("1.004"))
+        assert await connection.fetch("SELECT n, g FROM rates WHERE id = 1") == [(exact, Decimal("1.00"))]
+
+        async def found(condition, *values):
+            rows = await connection.fetch(f"SELECT id FROM rates WHERE {condition} ORDER BY id", *values)
+            return [row["id"] for row in rows]
+
+        # Two values that columns hold, and some that they do not.
+        for value, of_price, below in [("1", [1], []), ("1.01", [2], [1]), ("1.004", [], [1]), ("0.996", [], []), ("1E+15", [], [1, 2])]:
+            value = Decimal(value)
+            assert await found("g = $1", value) == of_price, value
+            assert await found("g IN ($1, $2)", value, Decimal(7)) == of_price, value
+            assert await found("g = ANY($1)", [value, None]) == of_price, value
+            assert await found("g BETWEEN $1 AND $1", value) == of_price, value
+            assert await found("g < $1", value) == below, value
+            assert await found("$1 = g OR n > $2 * g", value, Decimal(9)) == of_price, value
+        assert await found("n = $1", exact) == [1]
+        assert await found("n - $1::numeric = 0", exact) == [1]
+        assert await found("id = $1 OR g = $1", 1) == [1]
+        assert await connection.fetchval("SELECT $1::numeric + 0", exact) == exact
+        assert await connection.fetchval("UPDATE rates SET n = n + $1 WHERE g = $2 RETURNING n - $3", Decimal("1E-18"), Decimal("1.0"), exact) == Decimal("1E-18")
+        await connection.execute("DROP TABLE rates")
+
+    asyncio.run(connected(work))
+
+
 def takes_arrays():
     async def work(connection):
         assert await connection.fetchval("SELECT $1::int[]", [1, 2]) == [1, 2]
@@ -176,6 +206,7 @@ run(
     reads_the_catalogs_for_types,
     copies_rows,
     reads_by_cursors_and_generates_keys,
+    keeps_the_digits_of_numerics,
     takes_arrays,
     sends_what_the_statement_asks_for,
     keeps_enums,

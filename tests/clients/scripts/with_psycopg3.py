@@ -273,6 +273,59 @@ def keeps_uuids():
     connection.execute("DROP TABLE keyed")
 
 
+def sends_documents_and_uuids_anywhere():
+    document, number = {"b": [1, None, "x"]}, uuid.UUID("a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11")
+    for form in ("%s", "%t", "%b"):
+        query = f"SELECT {form}, jsonb_build_object('a', {form}), {form} || {form}, {form}->'b', pg_typeof({form})::text"
+        row = connection.execute(query, (Jsonb(document), Jsonb([1]), Jsonb([2]), Jsonb([3.0]), Jsonb(document), Jsonb(1))).fetchone()
+        assert row == (document, {"a": [1]}, [2, 3.0], document["b"], "jsonb"), (form, row)
+        query = f"SELECT {form}, json_build_object('a', {form}), to_json({form}), jsonb_agg({form}), coalesce(NULL, {form})"
+        row = connection.execute(query, (Json(document), Json([1]), Json([2]), Jsonb([4]), Jsonb({}))).fetchone()
+        assert row == (document, {"a": [1]}, [2], [[4]], {}), (form, row)
+        query = f"SELECT {form}, coalesce(NULL, {form}), ARRAY[{form}], pg_typeof({form})::text"
+        row = connection.execute(query, (number,) * 4).fetchone()
+        assert row == (number, number, [number], "uuid"), (form, row)
+        cursor = connection.execute(f"SELECT * FROM (VALUES ({form}, {form})) v(a, b)", (number, Jsonb([1])))
+        assert [column.type_code for column in cursor.description] == [2950, 3802]
+        assert cursor.fetchone() == (number, [1])
+
+
+def keeps_the_digits_of_numerics():
+    connection.execute("CREATE TABLE rates (id int, n numeric(38,18), g numeric(12,2))")
+    exact = Decimal("0.123456789012345678")
+    connection.execute("INSERT INTO rates VALUES (1, 0.123456789, 1), (2, %s, 1.01)", (exact,))
+    for form in ("%s", "%t", "%b"):
+        def found(condition, *values):
+            query = f"SELECT id FROM rates WHERE {condition.format(form)} ORDER BY id"
+            return [id for (id,) in connection.execute(query, values)]
+
+        assert found("n = {0}", exact) == [2]
+        assert found("n = {0}", Decimal("0.123456789")) == [1]
+        assert found("n IN ({0}, {0})", exact, Decimal(5)) == [2]
+        assert found("n = ANY({0})", [exact, Decimal("1.5")]) == [2]
+        assert found("n BETWEEN {0} AND {0}", exact, exact) == [2]
+        assert found("n > {0}", Decimal("0.1234567890123456779")) == [2]
+        assert found("g = {0}", Decimal("1.004")) == []
+        assert found("g < {0}", Decimal("1.004")) == [1]
+        for value in ("0.123456789012345678", "1E-20", "12345678901234567890.123456789012345678", "1E+30", "-1.5"):
+            row = connection.execute(f"SELECT {form}, {form} + 0, coalesce({form}, 0)", (Decimal(value),) * 3).fetchone()
+            assert row[0] == Decimal(value), (form, row)
+        row = connection.execute(f"SELECT {form} + 0, coalesce({form}, 0), ARRAY[{form}]", (exact,) * 3).fetchone()
+        assert row == (exact, exact, [exact]), (form, row)
+        connection.execute(f"UPDATE rates SET n = n + {form} WHERE id = 2", (Decimal("1E-18"),))
+        connection.execute(f"UPDATE rates SET n = n - {form} WHERE n = {form}", (Decimal("1E-18"), exact + Decimal("1E-18")))
+        connection.execute(f"INSERT INTO rates SELECT 3, {form}, {form}", (exact, Decimal("0.125")))
+        cursor = connection.execute(f"DELETE FROM rates WHERE id = 3 RETURNING n, g, {form}", (exact,))
+        assert cursor.fetchone() == (exact, Decimal("0.13"), exact)
+    # What is copied is rounded to the digits of its column.
+    with connection.cursor().copy("COPY rates FROM STDIN (FORMAT binary)") as copy:
+        copy.set_types(["int4", "numeric", "numeric"])
+        copy.write_row((4, Decimal("0.1234567890123456789"), Decimal("1.005")))
+    row = connection.execute("SELECT n, g FROM rates WHERE id = 4").fetchone()
+    assert row == (Decimal("0.123456789012345679"), Decimal("1.01")), row
+    connection.execute("DROP TABLE rates")
+
+
 def scrolls():
     with connection.transaction(), connection.cursor("there", scrollable=True) as cursor:
         cursor.execute("SELECT generate_series(1, 100) AS n ORDER BY n")
@@ -330,5 +383,7 @@ run(
     decodes_columns_of_json,
     keeps_uuids,
     keeps_enums,
+    sends_documents_and_uuids_anywhere,
+    keeps_the_digits_of_numerics,
     scrolls,
 )
