@@ -74,7 +74,7 @@ impl RelationPlanner for FileScope {
         relation: TableFactor,
         _context: &mut dyn RelationPlannerContext,
     ) -> DfResult<RelationPlanning> {
-        let text = parts(&relation).map(|(name, args)| key(name, args));
+        let text = call_of(&relation).map(|(name, args)| key(name, args));
         let found = text.and_then(|text| self.tables.get_key_value(&text));
         let Some((text, (name, provider))) = found else {
             return Ok(RelationPlanning::Original(Box::new(relation)));
@@ -94,7 +94,7 @@ impl RelationPlanner for FileScope {
 }
 
 /// The name and the arguments of a call in `FROM`.
-fn parts(factor: &TableFactor) -> Option<(&ObjectName, &[FunctionArg])> {
+pub(super) fn call_of(factor: &TableFactor) -> Option<(&ObjectName, &[FunctionArg])> {
     match factor {
         TableFactor::Table {
             name,
@@ -120,7 +120,7 @@ impl Visitor for Collector {
     type Break = Error;
 
     fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<Error> {
-        let Some((name, args)) = parts(factor) else {
+        let Some((name, args)) = call_of(factor) else {
             return ControlFlow::Continue(());
         };
         let written = name.to_string().to_lowercase();

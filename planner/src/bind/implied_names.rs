@@ -36,8 +36,13 @@ impl VisitorMut for Ordering {
     type Break = ();
 
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+        let has_keys = |select: &Select| {
+            query.order_by.is_some() || matches!(select.distinct, Some(Distinct::On(_)))
+        };
         let items = match naming_select(query) {
-            Some(select) if may_mean_columns(select) => select.projection.clone(),
+            Some(select) if has_keys(select) && may_mean_columns(select) => {
+                select.projection.clone()
+            }
             _ => return ControlFlow::Continue(()),
         };
         if let Some(order_by) = &mut query.order_by

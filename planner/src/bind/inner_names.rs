@@ -3,6 +3,7 @@
 //! In: a statement; out: the statement in which such columns have the names that PostgreSQL gives them, so that the query
 //! around finds them, and `SELECT *` shows them. Those of the statement itself are given when its rows are told.
 
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
@@ -63,6 +64,10 @@ impl Naming {
     /// planner tells of those that are called so, and `names` numbers the name.
     fn name_items(&mut self, select: &mut Select) {
         let names: Vec<Option<String>> = select.projection.iter().map(item_name).collect();
+        let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+        for name in names.iter().flatten() {
+            *counts.entry(name).or_default() += 1;
+        }
         for (item, known) in select.projection.iter_mut().zip(&names) {
             let (SelectItem::UnnamedExpr(expr), Some(known)) = (&*item, known) else {
                 continue;
@@ -70,8 +75,7 @@ impl Naming {
             if matches!(expr, Expr::Identifier(_) | Expr::CompoundIdentifier(_)) {
                 continue;
             }
-            let n_same = names.iter().flatten().filter(|other| *other == known);
-            let is_repeated = n_same.count() > 1;
+            let is_repeated = counts.get(known.as_str()).is_some_and(|n| *n > 1);
             let name = match is_repeated {
                 true => format!("{known}{REPEATED}inner {}", self.n_numbered),
                 false => known.clone(),

@@ -17,6 +17,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 
 use super::column_rules::column_type;
+use super::file_functions::call_of;
 use crate::commands::{folded, name_parts};
 use crate::error::{Error, Result};
 use crate::functions::record_member;
@@ -114,19 +115,6 @@ fn listing(name: &ObjectName) -> Option<&'static str> {
         "jsonb_populate_record" => Some("jsonb_to_record"),
         "json_populate_recordset" => Some("json_to_recordset"),
         "jsonb_populate_recordset" => Some("jsonb_to_recordset"),
-        _ => None,
-    }
-}
-
-/// The call of a relation.
-fn call_of(factor: &TableFactor) -> Option<(&ObjectName, &[FunctionArg])> {
-    match factor {
-        TableFactor::Table {
-            name,
-            args: Some(list),
-            ..
-        } => Some((name, &list.args)),
-        TableFactor::Function { name, args, .. } => Some((name, args)),
         _ => None,
     }
 }

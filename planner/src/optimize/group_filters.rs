@@ -14,22 +14,18 @@ use datafusion::optimizer::optimizer::ApplyOrder;
 use datafusion::optimizer::push_down_filter::PushDownFilter;
 use datafusion::optimizer::{OptimizerConfig, OptimizerRule};
 
-type Rule = Arc<dyn OptimizerRule + Send + Sync>;
+use super::{LogicalRule, with_replaced};
 
 /// The rules with [`GroupFilters`] in the place of DataFusion's.
-pub(crate) fn with_group_filters(mut rules: Vec<Rule>) -> Vec<Rule> {
-    let replaced = PushDownFilter::new();
-    for rule in &mut rules {
-        if rule.name() == replaced.name() {
-            *rule = Arc::new(GroupFilters(Arc::clone(rule)));
-        }
-    }
-    rules
+pub(super) fn with_group_filters(rules: Vec<LogicalRule>) -> Vec<LogicalRule> {
+    with_replaced(rules, PushDownFilter::new().name(), |rule| {
+        Arc::new(GroupFilters(rule))
+    })
 }
 
 /// See the module.
 #[derive(Debug)]
-struct GroupFilters(Rule);
+struct GroupFilters(LogicalRule);
 
 impl OptimizerRule for GroupFilters {
     fn name(&self) -> &str {

@@ -45,8 +45,24 @@ use waiting_calls::WAITING_CALLS;
 use waiting_groups::WAITING_GROUPS;
 use wide_projections::with_wide_projections;
 
+type LogicalRule = Arc<dyn OptimizerRule + Send + Sync>;
+
+/// The rules with another one, made of it, in the place of that of a name.
+fn with_replaced(
+    mut rules: Vec<LogicalRule>,
+    name: &str,
+    replacement: fn(LogicalRule) -> LogicalRule,
+) -> Vec<LogicalRule> {
+    for rule in &mut rules {
+        if rule.name() == name {
+            *rule = replacement(Arc::clone(rule));
+        }
+    }
+    rules
+}
+
 /// The rules of logical plans: DataFusion's with ours among them.
-pub(crate) fn logical_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
+pub(crate) fn logical_rules() -> Vec<LogicalRule> {
     let rules = with_group_filters(Optimizer::new().rules);
     let mut rules = with_sorted_distincts(with_sure_first(rules));
     for last in [

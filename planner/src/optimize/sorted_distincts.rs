@@ -12,22 +12,18 @@ use datafusion::optimizer::optimizer::ApplyOrder;
 use datafusion::optimizer::single_distinct_to_groupby::SingleDistinctToGroupBy;
 use datafusion::optimizer::{OptimizerConfig, OptimizerRule};
 
-type Rule = Arc<dyn OptimizerRule + Send + Sync>;
+use super::{LogicalRule, with_replaced};
 
 /// The rules with [`SortedDistincts`] in the place of DataFusion's.
-pub(crate) fn with_sorted_distincts(mut rules: Vec<Rule>) -> Vec<Rule> {
-    let replaced = SingleDistinctToGroupBy::new();
-    for rule in &mut rules {
-        if rule.name() == replaced.name() {
-            *rule = Arc::new(SortedDistincts(Arc::clone(rule)));
-        }
-    }
-    rules
+pub(super) fn with_sorted_distincts(rules: Vec<LogicalRule>) -> Vec<LogicalRule> {
+    with_replaced(rules, SingleDistinctToGroupBy::new().name(), |rule| {
+        Arc::new(SortedDistincts(rule))
+    })
 }
 
 /// See the module.
 #[derive(Debug)]
-struct SortedDistincts(Rule);
+struct SortedDistincts(LogicalRule);
 
 impl OptimizerRule for SortedDistincts {
     fn name(&self) -> &str {

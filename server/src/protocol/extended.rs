@@ -219,21 +219,25 @@ impl Cursor {
         tag: &'static str,
         session: &Session,
     ) -> Cursor {
-        Cursor {
-            running: Some(running),
-            columns,
-            formats,
-            tag,
-            forms: TextForms::of(session),
-            batch: None,
-            rows: None,
-            kept: None,
-        }
+        let mut cursor = Cursor::without_rows(columns, formats, tag, session);
+        cursor.running = Some(running);
+        cursor
     }
 
     /// Of rows that were all read.
     fn of_kept(
         rows: Kept,
+        columns: Arc<[WireColumn]>,
+        formats: Arc<[FieldFormat]>,
+        tag: &'static str,
+        session: &Session,
+    ) -> Cursor {
+        let mut cursor = Cursor::without_rows(columns, formats, tag, session);
+        cursor.kept = Some(rows);
+        cursor
+    }
+
+    fn without_rows(
         columns: Arc<[WireColumn]>,
         formats: Arc<[FieldFormat]>,
         tag: &'static str,
@@ -247,7 +251,7 @@ impl Cursor {
             forms: TextForms::of(session),
             batch: None,
             rows: None,
-            kept: Some(rows),
+            kept: None,
         }
     }
 

@@ -3,7 +3,7 @@
 //! In and out: a statement's syntax tree. Every step keeps the meaning; what cannot be kept is an error
 //! that names it. `expressions` has operators and literals, `calls` those of functions, `array_literals` texts of arrays, `googlesql` the forms of BigQuery, `relations` what stands
 //! in FROM, `unnest` arrays there, `unnested_order` the order of rows that functions give, `rows_from` functions side by side, `records` json with a list of columns, `series` those of times and fractions, `cast_chains` casts of casts, `elements` subqueries over them, `rows` subqueries that make a row, `row_comparisons` what compares rows, `unknown_rows` NULLs in them, `grouping_positions` columns by their numbers and repeated keys in ROLLUP, `subqueries` EXISTS and IN among the columns of a result, `ties` FETCH … WITH TIES,
-//! `own_expressions` the expressions of a query but for those of queries within, `ordered` the order in which aggregates gather, `windows` windows with names. Plans nothing.
+//! `own_expressions` the expressions of a query but for those of queries within, `ordered` the order in which aggregates gather, `hypothetical` the rank that a value would have, `windows` windows with names. Plans nothing.
 
 mod array_literals;
 mod arrays;

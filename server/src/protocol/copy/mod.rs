@@ -2,7 +2,7 @@
 //!
 //! In: what a client sends, in pieces of any size; out: record batches for a running statement, or its batches as
 //! messages. A few batches are in memory at a time, whatever the length of the copy. Code map: `text`, `csv` and
-//! `binary` find rows and values in bytes; `columns` makes batches of them; `write` is the other way.
+//! `binary` find rows and values in bytes, of lines that end as `line_break` finds and begin with a `header`; `columns` makes batches of them; `write` is the other way.
 
 mod binary;
 mod columns;
