@@ -121,3 +121,64 @@ async fn definitions_and_versions_survive_a_restart() {
         .unwrap();
     assert_eq!(one(&client, "SELECT twice FROM t WHERE id = 3").await, "14");
 }
+
+/// A row of literals for all columns but the last.
+fn literals(n: usize) -> String {
+    if n.is_multiple_of(10) {
+        return format!(
+            "({n}, NULL, -{n}, '{n}.5', '-{n}', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL)"
+        );
+    }
+    let (day, second, is_odd) = (n % 28 + 1, n % 60, !n.is_multiple_of(2));
+    format!(
+        "({n}, -{n}, '{n}', {n}e-3, 0.{n}, -{n}.5, 'it''s {n}', E'a\\t   ', '2026-01-{day:02}', \
+         '2026-01-31 12:00:{second:02}.{n}', {is_odd}, '{{\"a\": {n}}}', \
+         '0000000A-0000-0000-0000-{n:012}')"
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_rows_of_literals_mean_what_few_do() {
+    let server = TestServer::start().await;
+    let client = server.client().await;
+    for table in ["many", "few"] {
+        let create = format!(
+            "CREATE TABLE {table} (id BIGINT, n INT, s SMALLINT, f DOUBLE PRECISION, r REAL, d NUMERIC(8, 2), t TEXT, \
+             v VARCHAR(3), day DATE, at TIMESTAMP, b BOOLEAN, j JSONB, u UUID, e INT DEFAULT 7)"
+        );
+        client.batch_execute(&create).await.unwrap();
+    }
+    let all: Vec<String> = (1..=150).map(literals).collect();
+    for (table, n_rows) in [("many", all.len()), ("few", 30)] {
+        for some in all.chunks(n_rows) {
+            let columns = "id, n, s, f, r, d, t, v, day, at, b, j, u";
+            let insert = format!("INSERT INTO {table} ({columns}) VALUES {}", some.join(", "));
+            client.batch_execute(&insert).await.unwrap();
+        }
+    }
+    let of = |table: &str| format!("SELECT * FROM {table} ORDER BY id");
+    let few = rows(&client, &of("few")).await.unwrap();
+    assert_eq!(rows(&client, &of("many")).await.unwrap(), few);
+    for (column, value) in [
+        ("n", "3000000000"),
+        ("s", "'x'"),
+        ("d", "1234567"),
+        ("v", "'abcd'"),
+        ("day", "'2026-02-30'"),
+        ("j", "'{'"),
+        ("u", "'x'"),
+        ("b", "5"),
+    ] {
+        let row = |n: usize| match n {
+            60 => format!("({n}, {value})"),
+            n => format!("({n}, NULL)"),
+        };
+        let many: Vec<String> = (1..=120).map(row).collect();
+        let many = format!("INSERT INTO many (id, {column}) VALUES {}", many.join(", "));
+        let few = format!("INSERT INTO few (id, {column}) VALUES (60, {value})");
+        let many = rows(&client, &many).await.unwrap_err();
+        let few = rows(&client, &few).await.unwrap_err();
+        assert_eq!(many, few, "{column} {value}");
+    }
+    assert_eq!(one(&client, "SELECT count(*) FROM many").await, "150");
+}

@@ -66,6 +66,13 @@ async fn statements_stay_within_the_memory_or_fail_alone() {
         "53200",
     )
     .await;
+
+    // A constant is no part of the plan if it is large, and is made once.
+    let sql = "SELECT length(repeat('x', 60000000))";
+    assert_eq!(rows(&hungry, sql).await.unwrap(), [["60000000"]]);
+    let columns = (0..40).map(|n| format!("repeat('x', {})", 50_000_000 + n));
+    let columns = columns.collect::<Vec<_>>().join(", ");
+    fails(&hungry, &format!("SELECT {columns}"), "53200").await;
     let numbered = format!(
         "SELECT max(s), max(length(r)) FROM (SELECT sum(length(r)) OVER () AS s, r FROM {}) AS u",
         wide(500)

@@ -1,4 +1,4 @@
-//! Values of expressions that stand alone: the arguments of `EXECUTE`, and the types of `PREPARE`.
+//! Values of expressions that stand alone: the arguments of `EXECUTE`, the types of `PREPARE`, and sizes of frames.
 //!
 //! In: syntax trees; out: scalar values, and fields, which tell of texts that they are uuids, json or labels of enums.
 
@@ -14,10 +14,13 @@ use datafusion::sql::sqlparser::ast::{self, Expr, Query, SelectItem, SetExpr, Vi
 use futures::future::BoxFuture;
 use futures::{FutureExt as _, TryStreamExt as _};
 
-use crate::bind::{BoundQuery, bind_query, cast_as_column, cast_values};
+use crate::bind::{BoundQuery, bind_query, cast_as_column, cast_values, plain_value};
 use crate::error::{Error, Result};
 use crate::functions::{holds_numerics, number_text, type_in_full};
 use crate::session::Session;
+
+/// How many arguments are planned at a time, since the time of planning grows with the square of their number.
+const PLANNED_TOGETHER: usize = 64;
 
 impl Session {
     /// The values of expressions, converted to the types of parameters.
@@ -26,7 +29,8 @@ impl Session {
         exprs: &'a [Expr],
         parameters: &'a [FieldRef],
     ) -> BoxFuture<'a, Result<Vec<ScalarValue>>> {
-        self.values_of(exprs, parameters).boxed()
+        let room = self.room();
+        async move { room.scope(self.values_of(exprs, parameters)).await }.boxed()
     }
 
     async fn values_of(
@@ -49,21 +53,45 @@ impl Session {
             Some(parameter) => self.read(expr, parameter),
             None => expr.clone(),
         };
-        let exprs = exprs.iter().enumerate().map(read).collect();
+        let plain = |(idx, expr): (usize, &Expr)| plain_argument(expr, parameters.get(idx)?);
+        let mut values: Vec<Option<ScalarValue>> = exprs.iter().enumerate().map(plain).collect();
+        let others = (0..exprs.len()).filter(|idx| values[*idx].is_none());
+        let others: Vec<usize> = others.collect();
+        for places in others.chunks(PLANNED_TOGETHER) {
+            let planned = places.iter().map(|idx| read((*idx, &exprs[*idx])));
+            let Some(found) = self.constants(planned.collect()).await? else {
+                let message = "an argument of EXECUTE must be one value";
+                return Err(Error::invalid("42601", message, None));
+            };
+            for (idx, value) in places.iter().zip(found) {
+                values[*idx] = Some(value);
+            }
+        }
+        let values: Vec<ScalarValue> = values.into_iter().flatten().collect();
+        let types = parameters.iter().map(|field| field.data_type().clone());
+        let types: Vec<DataType> = types.collect();
+        cast_values(&values, &types)
+    }
+
+    /// The values of expressions, each of its own type; `None`: they are several rows, or none.
+    pub(crate) fn constants(
+        self: &Arc<Session>,
+        exprs: Vec<Expr>,
+    ) -> BoxFuture<'_, Result<Option<Vec<ScalarValue>>>> {
+        self.one_row(exprs).boxed()
+    }
+
+    async fn one_row(self: &Arc<Session>, exprs: Vec<Expr>) -> Result<Option<Vec<ScalarValue>>> {
         let bound = self.bind_alone(exprs).await?;
         let plan = bound.state.create_physical_plan(&bound.plan).await?;
         let task = Arc::new(TaskContext::from(bound.state.as_ref()));
         let rows: Vec<_> = execute_stream(plan, task)?.try_collect().await?;
-        let one_row = rows.iter().find(|batch| batch.num_rows() == 1);
-        let Some(row) = one_row else {
-            let message = "an argument of EXECUTE must be one value";
-            return Err(Error::invalid("42601", message, None));
+        let Some(row) = rows.iter().find(|batch| batch.num_rows() == 1) else {
+            return Ok(None);
         };
         let values = row.columns().iter();
         let values = values.map(|array| Ok(ScalarValue::try_from_array(array, 0)?));
-        let types = parameters.iter().map(|field| field.data_type().clone());
-        let types: Vec<DataType> = types.collect();
-        cast_values(&values.collect::<Result<Vec<_>>>()?, &types)
+        values.collect::<Result<Vec<_>>>().map(Some)
     }
 
     /// An argument for a parameter: what is written between quotes is read as a value of the parameter's type, numerics with
@@ -84,7 +112,7 @@ impl Session {
 
     /// A parameter with its enum as the catalog has it now: it may have another name than when the statement was planned.
     fn of_now(&self, parameter: &FieldRef) -> FieldRef {
-        let state = self.engine.catalog.state();
+        let state = self.seen_catalog();
         let then = EnumType::of_elements(parameter);
         match then.and_then(|then| EnumType::of_entry(state.by_id(&then.id)?)) {
             Some(now) => Arc::new(parameter.as_ref().clone().with_metadata(now.marks())),
@@ -119,6 +147,8 @@ impl Session {
     pub fn discard(&self) -> BoxFuture<'_, ()> {
         self.settings().reset_all();
         self.advisory_locks.release_all();
+        self.listening.commit();
+        self.listening.leave();
         self.identity().set_session(None);
         self.show_identity();
         self.drop_all_temporary().boxed()
@@ -139,6 +169,14 @@ impl Session {
     }
 }
 
+/// The value of an argument that needs no plan; numerics keep digits that their type does not hold.
+fn plain_argument(argument: &Expr, parameter: &FieldRef) -> Option<ScalarValue> {
+    match holds_numerics(parameter.data_type()) {
+        true => None,
+        false => plain_value(argument, parameter),
+    }
+}
+
 /// What is written for a parameter of numerics, with or without quotes.
 fn numerics_of(argument: &Expr, wanted: &DataType) -> Option<String> {
     if !holds_numerics(wanted) {
@@ -149,7 +187,7 @@ fn numerics_of(argument: &Expr, wanted: &DataType) -> Option<String> {
 }
 
 /// What stands between the quotes of a literal.
-fn text_of(expr: &Expr) -> Option<&str> {
+pub(crate) fn text_of(expr: &Expr) -> Option<&str> {
     use ast::Value::{EscapedStringLiteral, SingleQuotedString};
     match expr {
         Expr::Value(value) => match &value.value {

@@ -29,6 +29,9 @@ const SMALL_SENT_BYTES: usize = 64 << 10;
 const RECEIVED_STEP_BYTES: usize = 1 << 20;
 /// What is not spilled may take so much beyond a pool however small it is, for a moment.
 const MIN_SLACK_BYTES: usize = 16 << 20;
+/// What the constants of a statement may take that functions make while it is planned. Each is there several times by then: in plans, in
+/// names of columns and among the operators.
+const FOLDED_BYTES: usize = 8 << 20;
 
 tokio::task_local! {
     static CURRENT: Room;
@@ -40,6 +43,19 @@ pub(crate) struct Room {
     pool: Arc<dyn MemoryPool>,
     /// Counts the bytes of the values that functions make.
     made_bytes: Arc<AtomicUsize>,
+    /// Which of the values that functions make are there at once.
+    together: Together,
+}
+
+/// Which values are there at once, so that there must be room for all of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Together {
+    /// Each is gone when the next one is made, as far as anybody knows.
+    None,
+    /// All of them since the count began anew: the columns of a row.
+    Counted,
+    /// All that become constants of a plan.
+    Constants,
 }
 
 impl Room {
@@ -52,7 +68,46 @@ impl Room {
         Room {
             pool: Arc::clone(pool),
             made_bytes: Arc::clone(made_bytes),
+            together: Together::None,
         }
+    }
+
+    /// The same where all values that are counted are there at once.
+    pub(crate) fn together(self) -> Room {
+        Room {
+            together: Together::Counted,
+            ..self
+        }
+    }
+
+    /// Whether a function may make values of so many bytes.
+    fn ask(&self, n_bytes: usize) -> Result<()> {
+        if self.together == Together::Constants {
+            return self.ask_for_constant(n_bytes);
+        }
+        if n_bytes <= SMALL_BYTES {
+            return Ok(());
+        }
+        let before = self.made_bytes.fetch_add(n_bytes, Ordering::Relaxed);
+        check(
+            &self.pool,
+            match self.together {
+                Together::Counted => before.saturating_add(n_bytes),
+                Together::None | Together::Constants => n_bytes,
+            },
+        )
+    }
+
+    /// The same for a constant. What fails here is left in the plan and computed where it is run.
+    fn ask_for_constant(&self, n_bytes: usize) -> Result<()> {
+        let before = self.made_bytes.fetch_add(n_bytes, Ordering::Relaxed);
+        if before.saturating_add(n_bytes) <= FOLDED_BYTES {
+            return Ok(());
+        }
+        self.made_bytes.fetch_sub(n_bytes, Ordering::Relaxed);
+        Err(DataFusionError::ResourcesExhausted(format!(
+            "out of memory: constants of a plan make {before} of {FOLDED_BYTES} bytes, and {n_bytes} more were asked for"
+        )))
     }
 
     /// Computes something whose functions ask for room here.
@@ -118,15 +173,20 @@ impl Session {
 
 /// Whether a function may make values of so many bytes. Errors: 53200 if not.
 pub(crate) fn ask_for(n_bytes: usize) -> Result<()> {
-    if n_bytes <= SMALL_BYTES {
-        return Ok(());
-    }
-    let asked = CURRENT.try_with(|room| {
-        room.made_bytes.fetch_add(n_bytes, Ordering::Relaxed);
-        check(&room.pool, n_bytes)
-    });
     // Outside of a statement nobody has a limit.
-    asked.unwrap_or(Ok(()))
+    CURRENT.try_with(|room| room.ask(n_bytes)).unwrap_or(Ok(()))
+}
+
+/// Computes constants of a plan: functions fail where the values that they made for its statement become too many.
+pub(crate) fn folding<T>(compute: impl FnOnce() -> T) -> T {
+    let room = CURRENT.try_with(|room| Room {
+        together: Together::Constants,
+        ..room.clone()
+    });
+    match room {
+        Ok(room) => room.within(compute),
+        Err(_) => compute(),
+    }
 }
 
 /// The bytes of a pool, or of the smallest of those above it.
@@ -369,6 +429,29 @@ mod tests {
         let error = room.within(|| ask_for(40 * MB)).unwrap_err();
         assert!(error.to_string().contains("more were asked for"), "{error}");
         assert_eq!(made.load(Ordering::Relaxed), 60 * MB);
+    }
+
+    #[test]
+    fn values_that_are_there_at_once_need_room_for_all() {
+        let made = Arc::default();
+        let room = Room::counting(&pool(10 * MB), &made).together();
+        room.within(|| ask_for(20 * MB)).unwrap();
+        assert!(room.within(|| ask_for(20 * MB)).is_err());
+        made.store(0, Ordering::Relaxed);
+        room.within(|| ask_for(20 * MB)).unwrap();
+    }
+
+    #[test]
+    fn constants_of_a_plan_are_small_together() {
+        let room = Room::new(&pool(1000 * MB));
+        let fold = |n_bytes| room.within(|| folding(|| ask_for(n_bytes)));
+        assert!(fold(FOLDED_BYTES + 1).is_err());
+        for _ in 0..FOLDED_BYTES / MB {
+            fold(MB).unwrap();
+        }
+        assert!(fold(1).is_err());
+        room.within(|| ask_for(100 * MB)).unwrap();
+        folding(|| ask_for(1 << 40)).unwrap();
     }
 
     #[test]

@@ -13,8 +13,9 @@ use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 use crate::error::{ParseError, ParseErrorKind};
 use crate::lexer::{bare_word, is_word, span_of};
 
-/// How deep expressions and queries may nest: sqlparser's own limit.
-pub(crate) const RECURSION_LIMIT: usize = 50;
+/// How deep expressions and queries may nest: reports nest a CASE in the ELSE of another for each of their cases, and
+/// planning takes the cube of the depth.
+pub(crate) const RECURSION_LIMIT: usize = 250;
 
 /// Brackets that are read on the caller's stack. An unoptimised build takes up to 150 kB for each.
 const DEPTH_ON_CALLERS_STACK: usize = 3;
@@ -23,13 +24,14 @@ const DEPTH_ON_CALLERS_STACK: usize = 3;
 const TOKENS_ON_CALLERS_STACK: usize = 64;
 
 /// Enough for `RECURSION_LIMIT` in an unoptimised build; only what is touched becomes memory.
-const LARGE_STACK_BYTES: usize = 64 << 20;
+const LARGE_STACK_BYTES: usize = 128 << 20;
 
 /// How deep a tree may become. Operators and joins that follow one another without a comma make it one deeper each, and
 /// brackets as deep as what they hold.
 const CHAIN_LIMIT: usize = 5_000;
 
-/// How often a word may follow itself, as `INTERVAL INTERVAL …`, on which sqlparser recurses without a count.
+/// How often a word may follow itself, as `INTERVAL INTERVAL …`, on which sqlparser recurses without a count; `END END`
+/// closes what was counted.
 const REPETITION_LIMIT: usize = 20;
 
 /// How many parameters a statement may have: messages count them in two bytes.
@@ -65,7 +67,8 @@ pub(crate) fn check(tokens: &[TokenWithSpan]) -> Result<bool, ParseError> {
             _ => {}
         }
         let before = at.checked_sub(1).and_then(|before| tokens.get(before));
-        let repeated = bare_word(before).is_some_and(|word| is_word(Some(token), &word.value));
+        let repeated = bare_word(before).is_some_and(|word| is_word(Some(token), &word.value))
+            && !is_word(Some(token), "END");
         repetitions = if repeated { repetitions + 1 } else { 0 };
         let depth = chains.len() - 1 + types;
         deepest = deepest.max(depth);

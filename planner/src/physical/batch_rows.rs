@@ -63,7 +63,7 @@ pub(super) fn with_batch_rows(context: &Arc<TaskContext>, n_rows: usize) -> Arc<
 
 /// The bytes of the widest rows of a plan, as far as files and expressions tell.
 fn widest(plan: &Arc<dyn ExecutionPlan>) -> Result<usize> {
-    let mut widest = width_in_files(plan).saturating_mul(COMPRESSION);
+    let mut widest = file_scan(plan).map_or(0, file_width);
     plan.apply_expressions(&mut |root| {
         widest = widest.max(width(root)?);
         Ok(TreeNodeRecursion::Continue)
@@ -74,14 +74,17 @@ fn widest(plan: &Arc<dyn ExecutionPlan>) -> Result<usize> {
     Ok(widest)
 }
 
-/// The bytes of a row in the files that an operator scans; 0 if they do not tell.
-fn width_in_files(plan: &Arc<dyn ExecutionPlan>) -> usize {
-    let source = plan.downcast_ref::<DataSourceExec>();
-    let files = source.and_then(|source| source.data_source().downcast_ref::<FileScanConfig>());
-    let files = files.iter().flat_map(|files| files.file_groups.iter());
+/// The files that an operator scans.
+pub(super) fn file_scan(plan: &Arc<dyn ExecutionPlan>) -> Option<&FileScanConfig> {
+    let source = plan.downcast_ref::<DataSourceExec>()?;
+    source.data_source().downcast_ref::<FileScanConfig>()
+}
+
+/// The bytes of a row of files in memory; 0 if they do not tell.
+pub(super) fn file_width(files: &FileScanConfig) -> usize {
     let mut n_bytes = 0_u64;
     let mut n_rows = 0_u64;
-    for file in files.flat_map(|group| group.iter()) {
+    for file in files.file_groups.iter().flat_map(|group| group.iter()) {
         let statistics = file.statistics.as_ref();
         let known = statistics.and_then(|statistics| statistics.num_rows.get_value());
         if let Some(known) = known {
@@ -89,11 +92,12 @@ fn width_in_files(plan: &Arc<dyn ExecutionPlan>) -> usize {
             n_rows += *known as u64;
         }
     }
-    usize::try_from(n_bytes / n_rows.max(1)).unwrap_or(usize::MAX)
+    let width = usize::try_from(n_bytes / n_rows.max(1)).unwrap_or(usize::MAX);
+    width.saturating_mul(COMPRESSION)
 }
 
 /// The bytes of a value of an expression, as far as its constants tell.
-fn width(root: &Arc<dyn PhysicalExpr>) -> Result<usize> {
+pub(super) fn width(root: &Arc<dyn PhysicalExpr>) -> Result<usize> {
     if let Some(constant) = root.downcast_ref::<Literal>() {
         return Ok(constant.value().size());
     }

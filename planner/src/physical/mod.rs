@@ -8,6 +8,7 @@ mod fit_model;
 mod plan_source;
 mod ration;
 mod report;
+mod sent_rows;
 mod watch;
 mod write_files;
 
@@ -30,6 +31,7 @@ pub(crate) use cancellable::cancellable;
 pub(crate) use fit_model::{FitModelExec, define_without_training, warning_notice};
 pub(crate) use plan_source::PlanSource;
 pub(crate) use ration::rows_at_first;
+pub(crate) use sent_rows::sent_rows;
 pub(crate) use write_files::{WriteFilesExec, WriteTarget, files_written};
 
 /// Starts a plan; its rows end with an error when the statement of `state` is cancelled.

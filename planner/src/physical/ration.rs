@@ -15,12 +15,12 @@ use datafusion::physical_plan::ExecutionPlan;
 
 use crate::functions::{Growth, growth};
 
-/// What is made of one piece, as far as the pieces before it tell.
-const PIECE_BYTES: usize = 4 << 20;
+/// What is made of one piece, as far as the pieces before it tell. Several pieces wait where a client does not read.
+const PIECE_BYTES: usize = 1 << 20;
 /// A piece has at most so many times the rows of the one before.
 const GROWTH: usize = 8;
 /// The rows of the first piece where values are joined.
-const FIRST_OF_JOINED: usize = 1024;
+const FIRST_OF_JOINED: usize = 64;
 /// Shorter constants are no matter.
 const LONG_CONSTANT_BYTES: usize = 512;
 
@@ -175,10 +175,10 @@ impl Pieces {
 
     /// Takes into account what was made of the last piece.
     fn learn(&mut self) {
+        let made = self.ration.take(self.partition);
         if self.last_rows == 0 {
             return;
         }
-        let made = self.ration.take(self.partition);
         let fitting = PIECE_BYTES / made.div_ceil(self.last_rows).max(1);
         let most = self.n_rows.saturating_mul(GROWTH);
         self.n_rows = fitting.clamp(1, most);
@@ -224,7 +224,7 @@ mod tests {
 
     #[test]
     fn large_rows_come_alone() {
-        assert_eq!(pieces(1 << 20, &[10]), [1, 4, 4, 1]);
+        assert_eq!(pieces(1 << 18, &[10]), [1, 4, 4, 1]);
         assert_eq!(pieces(1 << 30, &[3]), [1, 1, 1]);
     }
 
@@ -237,7 +237,7 @@ mod tests {
         let mut pieces = Pieces::new(&ration, 0);
         assert_eq!(pieces.begin(batch(100)).num_rows(), 1);
         let values = ration.values_of(0).unwrap();
-        values.fetch_add(2 << 20, Ordering::Relaxed);
+        values.fetch_add(PIECE_BYTES / 2, Ordering::Relaxed);
         assert_eq!(pieces.next().unwrap().num_rows(), 2);
         assert_eq!(pieces.next().unwrap().num_rows(), 16);
     }
@@ -248,7 +248,7 @@ mod tests {
             datafusion::physical_expr::expressions::lit("x".repeat(n))
         };
         assert_eq!(rows_at_first(&constant(10)).unwrap(), None);
-        let first = rows_at_first(&constant(1 << 20)).unwrap();
+        let first = rows_at_first(&constant(1 << 18)).unwrap();
         assert!(first.is_some_and(|rows| rows <= 4), "{first:?}");
     }
 }

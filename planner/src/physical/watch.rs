@@ -147,6 +147,10 @@ impl Watch {
     ) -> WatchedStream {
         let counts = self.own.makes_much.as_ref();
         let room = match counts.and_then(|ration| ration.values_of(partition)) {
+            // What it makes of a piece is there at once.
+            Some(values) if matches!(self.made, Made::Columns(_)) => {
+                Room::counting(pool, values).together()
+            }
             Some(values) => Room::counting(pool, values),
             None => Room::new(pool),
         };
