@@ -4,6 +4,7 @@
 //! resolved. Runs nothing.
 
 mod arguments;
+mod assigned_parts;
 mod assignments;
 mod bags;
 mod branch_types;
@@ -17,6 +18,7 @@ mod choose_estimator;
 mod column_rules;
 mod compared_values;
 mod create_model;
+mod declared_types;
 mod dependent;
 mod derived_names;
 mod domains;
@@ -24,11 +26,13 @@ mod enum_names;
 mod file_functions;
 mod findings;
 mod folder_names;
+mod frame_sizes;
 mod functions;
 mod given_tables;
 mod grouped_keys;
 mod grouping_keys;
 mod hidden_columns;
+mod implied_keys;
 mod implied_names;
 mod inner_names;
 mod inner_with;
@@ -50,6 +54,8 @@ mod origins;
 mod outer_relations;
 mod output_column;
 mod output_names;
+mod plain_literals;
+mod plain_rows;
 mod plan_limits;
 mod predict_udf;
 mod qualified_stars;
@@ -86,6 +92,8 @@ mod view_target;
 mod waiting_values;
 mod whole_rows;
 mod wildcards;
+mod written_names;
+mod wrong_relations;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -110,6 +118,8 @@ pub(crate) use column_rules::{
     names_column, parse_expr, renamed, row_checks, undefined_column,
 };
 pub(crate) use create_model::{FitPlan, bind_create_model, bind_train};
+pub(crate) use declared_types::declared_columns;
+pub use declared_types::{declared_columns_of_view, declared_of_result};
 pub(crate) use domains::{VALUE as DOMAIN_VALUE, condition_of, settle_domain};
 pub(crate) use enum_names::{note_enums, settle_type};
 use file_functions::FileScope;
@@ -127,6 +137,7 @@ pub use origins::ORIGIN_KEY;
 pub(crate) use origins::{Origin, origins};
 pub(crate) use output_column::output_function;
 pub(crate) use output_names::check_output_names;
+pub(crate) use plain_literals::plain_value;
 pub(crate) use plan_limits::too_complex;
 pub(crate) use predict_udf::{PredictShape, PredictUdf};
 pub(crate) use returning::{Returned, ReturnedTable, Returning, bind_returning};
@@ -176,8 +187,11 @@ async fn bind(
     state: SessionState,
     mut given: GivenTables,
 ) -> Result<BoundQuery> {
+    plan_limits::check_text(&statement)?;
     refuse_changes_in_with(&statement)?;
     sequences::settle(session, &mut statement).await?;
+    // What looks for columns below plans parts of the statement.
+    frame_sizes::settle(session, &mut statement).await?;
     let logs = Box::pin(table_relations::read(session, &statement)).await;
     let searching = session.searching(&state);
     let looking = searching.as_ref().unwrap_or(&state);
@@ -231,7 +245,6 @@ async fn bind(
             Err(error) => return Err(names::explained(session, &mut statement, error)),
         }
     };
-    plan_limits::check(&plan)?;
     let checking = Box::pin(recursive_types::check(&plan, &statement, planner));
     scope.findings.scope(checking).await?;
     let is_query = matches!(statement, ast::Statement::Query(_));
@@ -252,16 +265,20 @@ fn mark_types(statement: &mut ast::Statement) {
     crate::functions::mark_cast_keys(statement);
     crate::functions::type_numbers(statement);
     crate::functions::mark_array_comparisons(statement);
+    implied_keys::mark(statement);
 }
 
 /// A plan with the meaning that PostgreSQL gives its values, their types and their order.
 fn settled(plan: LogicalPlan, is_query: bool, state: &SessionState) -> Result<LogicalPlan> {
-    let plan = waiting_values::lifted(grouping_keys::projected(plan)?)?;
+    plan_limits::check(&plan)?;
+    let plan = grouping_keys::projected(implied_keys::dropped(plan)?)?;
+    let plan = waiting_values::lifted(plan)?;
     let plan = rounded_numbers::settled(plan)?;
     let plan = literals_beside::read(plan)?;
     let plan = branch_types::settled(plan)?;
     let plan = single_rows::looked_up(bags::counted(plan)?, state)?;
     uncompared::refuse(&plan)?;
+    frame_sizes::refuse(&plan)?;
     if is_query {
         refused_casts::refuse(&plan)?;
     }

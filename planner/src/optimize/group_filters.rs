@@ -10,62 +10,46 @@ use datafusion::common::tree_node::Transformed;
 use datafusion::error::Result;
 use datafusion::logical_expr::utils::{conjunction, split_conjunction_owned};
 use datafusion::logical_expr::{Aggregate, Expr, Filter, LogicalPlan};
-use datafusion::optimizer::optimizer::ApplyOrder;
 use datafusion::optimizer::push_down_filter::PushDownFilter;
 use datafusion::optimizer::{OptimizerConfig, OptimizerRule};
 
-use super::{LogicalRule, with_replaced};
+use super::LogicalRule;
+use super::replaced::with_replaced;
 
-/// The rules with [`GroupFilters`] in the place of DataFusion's.
+/// The rules with this one around the rule that pushes filters down.
 pub(super) fn with_group_filters(rules: Vec<LogicalRule>) -> Vec<LogicalRule> {
-    with_replaced(rules, PushDownFilter::new().name(), |rule| {
-        Arc::new(GroupFilters(rule))
-    })
+    with_replaced(rules, PushDownFilter::new().name(), rewrite)
 }
 
-/// See the module.
-#[derive(Debug)]
-struct GroupFilters(LogicalRule);
-
-impl OptimizerRule for GroupFilters {
-    fn name(&self) -> &str {
-        self.0.name()
-    }
-
-    fn apply_order(&self) -> Option<ApplyOrder> {
-        self.0.apply_order()
-    }
-
-    fn rewrite(
-        &self,
-        plan: LogicalPlan,
-        config: &dyn OptimizerConfig,
-    ) -> Result<Transformed<LogicalPlan>> {
-        let LogicalPlan::Filter(filter) = plan else {
-            return self.0.rewrite(plan, config);
-        };
-        let filter = merged(filter)?;
-        let (kept, others): (Vec<Expr>, Vec<Expr>) = match filter.input.as_ref() {
-            LogicalPlan::Aggregate(groups) => {
-                let has_one = may_be_without_rows(groups);
-                let stays = |condition: &Expr| {
-                    condition.is_volatile() || has_one && condition.column_refs().is_empty()
-                };
-                conditions(&filter).partition(stays)
-            }
-            LogicalPlan::Window(_) => conditions(&filter).partition(Expr::is_volatile),
-            _ => return self.0.rewrite(LogicalPlan::Filter(filter), config),
-        };
-        let Some(kept) = conjunction(kept) else {
-            return self.0.rewrite(LogicalPlan::Filter(filter), config);
-        };
-        let Some(others) = conjunction(others) else {
-            return Ok(Transformed::no(LogicalPlan::Filter(filter)));
-        };
-        let below = LogicalPlan::Filter(Filter::try_new(others, filter.input)?);
-        let pushed = self.0.rewrite(below, config)?;
-        pushed.map_data(|below| Ok(LogicalPlan::Filter(Filter::try_new(kept, Arc::new(below))?)))
-    }
+fn rewrite(
+    rule: &LogicalRule,
+    plan: LogicalPlan,
+    config: &dyn OptimizerConfig,
+) -> Result<Transformed<LogicalPlan>> {
+    let LogicalPlan::Filter(filter) = plan else {
+        return rule.rewrite(plan, config);
+    };
+    let filter = merged(filter)?;
+    let (kept, others): (Vec<Expr>, Vec<Expr>) = match filter.input.as_ref() {
+        LogicalPlan::Aggregate(groups) => {
+            let has_one = may_be_without_rows(groups);
+            let stays = |condition: &Expr| {
+                condition.is_volatile() || has_one && condition.column_refs().is_empty()
+            };
+            conditions(&filter).partition(stays)
+        }
+        LogicalPlan::Window(_) => conditions(&filter).partition(Expr::is_volatile),
+        _ => return rule.rewrite(LogicalPlan::Filter(filter), config),
+    };
+    let Some(kept) = conjunction(kept) else {
+        return rule.rewrite(LogicalPlan::Filter(filter), config);
+    };
+    let Some(others) = conjunction(others) else {
+        return Ok(Transformed::no(LogicalPlan::Filter(filter)));
+    };
+    let below = LogicalPlan::Filter(Filter::try_new(others, filter.input)?);
+    let pushed = rule.rewrite(below, config)?;
+    pushed.map_data(|below| Ok(LogicalPlan::Filter(Filter::try_new(kept, Arc::new(below))?)))
 }
 
 /// Filters one above the other as one: the rule itself would push what it puts together.

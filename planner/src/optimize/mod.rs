@@ -8,12 +8,16 @@ mod flat_filters;
 mod group_filters;
 mod guarded_joins;
 mod guards;
+mod independent_columns;
 mod kept_order;
 mod last_rule;
 mod missing_groups;
 mod named_filters;
 mod projections;
+mod replaced;
 mod set_keys;
+mod single_inputs;
+mod small_constants;
 mod sorted_distincts;
 mod sure_first;
 mod waiting_calls;
@@ -34,11 +38,14 @@ use decide_devices::with_decided_devices;
 use flat_filters::with_flat_filters;
 use group_filters::with_group_filters;
 use guards::with_guards;
+use independent_columns::with_independent_columns;
 use kept_order::with_kept_order;
 use missing_groups::MISSING_GROUPS;
 use named_filters::with_named_filters;
 use projections::with_projections_above_filters;
 use set_keys::SET_KEYS;
+use single_inputs::with_single_inputs;
+use small_constants::with_small_constants;
 use sorted_distincts::with_sorted_distincts;
 use sure_first::with_sure_first;
 use waiting_calls::WAITING_CALLS;
@@ -47,23 +54,10 @@ use wide_projections::with_wide_projections;
 
 type LogicalRule = Arc<dyn OptimizerRule + Send + Sync>;
 
-/// The rules with another one, made of it, in the place of that of a name.
-fn with_replaced(
-    mut rules: Vec<LogicalRule>,
-    name: &str,
-    replacement: fn(LogicalRule) -> LogicalRule,
-) -> Vec<LogicalRule> {
-    for rule in &mut rules {
-        if rule.name() == name {
-            *rule = replacement(Arc::clone(rule));
-        }
-    }
-    rules
-}
-
 /// The rules of logical plans: DataFusion's with ours among them.
 pub(crate) fn logical_rules() -> Vec<LogicalRule> {
-    let rules = with_group_filters(Optimizer::new().rules);
+    let rules = with_single_inputs(with_small_constants(Optimizer::new().rules));
+    let rules = with_independent_columns(with_group_filters(rules));
     let mut rules = with_sorted_distincts(with_sure_first(rules));
     for last in [
         MISSING_GROUPS,

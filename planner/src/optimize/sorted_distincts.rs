@@ -3,48 +3,30 @@
 //! In: DataFusion's rule that groups by the argument of DISTINCT aggregates first, so that these gather what the groups happen
 //! to come in; out: the same rule for all plans but those. The others, such as `count(DISTINCT x)`, have no order.
 
-use std::sync::Arc;
-
 use datafusion::common::tree_node::Transformed;
 use datafusion::error::Result;
 use datafusion::logical_expr::{Expr, LogicalPlan};
-use datafusion::optimizer::optimizer::ApplyOrder;
 use datafusion::optimizer::single_distinct_to_groupby::SingleDistinctToGroupBy;
 use datafusion::optimizer::{OptimizerConfig, OptimizerRule};
 
-use super::{LogicalRule, with_replaced};
+use super::LogicalRule;
+use super::replaced::with_replaced;
 
-/// The rules with [`SortedDistincts`] in the place of DataFusion's.
+/// The rules with this one around the rule that groups by the argument of DISTINCT aggregates.
 pub(super) fn with_sorted_distincts(rules: Vec<LogicalRule>) -> Vec<LogicalRule> {
-    with_replaced(rules, SingleDistinctToGroupBy::new().name(), |rule| {
-        Arc::new(SortedDistincts(rule))
-    })
+    with_replaced(rules, SingleDistinctToGroupBy::new().name(), rewrite)
 }
 
-/// See the module.
-#[derive(Debug)]
-struct SortedDistincts(LogicalRule);
-
-impl OptimizerRule for SortedDistincts {
-    fn name(&self) -> &str {
-        self.0.name()
-    }
-
-    fn apply_order(&self) -> Option<ApplyOrder> {
-        self.0.apply_order()
-    }
-
-    fn rewrite(
-        &self,
-        plan: LogicalPlan,
-        config: &dyn OptimizerConfig,
-    ) -> Result<Transformed<LogicalPlan>> {
-        match &plan {
-            LogicalPlan::Aggregate(node) if node.aggr_expr.iter().any(sorts) => {
-                Ok(Transformed::no(plan))
-            }
-            _ => self.0.rewrite(plan, config),
+fn rewrite(
+    rule: &LogicalRule,
+    plan: LogicalPlan,
+    config: &dyn OptimizerConfig,
+) -> Result<Transformed<LogicalPlan>> {
+    match &plan {
+        LogicalPlan::Aggregate(node) if node.aggr_expr.iter().any(sorts) => {
+            Ok(Transformed::no(plan))
         }
+        _ => rule.rewrite(plan, config),
     }
 }
 
